@@ -1,0 +1,105 @@
+/**
+ * The one table of what the world can do wrong. A failure is a value `{ code, detail }`; the table turns it into a
+ * sentence for a person, an NBD errno and a gRPC status. Compare codes, never messages. NBD allows exactly these
+ * error values (NBD doc/proto.md "Error values").
+ */
+export const NBD_ERRNO = {
+  NONE: 0,
+  EPERM: 1,
+  EIO: 5,
+  ENOMEM: 12,
+  EINVAL: 22,
+  ENOSPC: 28,
+  EOVERFLOW: 75,
+  ENOTSUP: 95,
+  ESHUTDOWN: 108,
+} as const
+
+/** Canonical gRPC status numbers, by name, so that the engine does not import a transport. */
+export const GRPC_STATUS = {
+  INVALID_ARGUMENT: 3,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+} as const
+
+interface ErrorRow {
+  errno: number
+  grpc: number
+  retryable: boolean
+  /** What happened, to what, why. `{name}` is filled from the detail. */
+  sentence: string
+  /** What to do next. */
+  next: string
+}
+
+const row = (errno: number, grpc: number, retryable: boolean, sentence: string, next: string): ErrorRow => ({
+  errno,
+  grpc,
+  retryable,
+  sentence,
+  next,
+})
+
+const { EIO, EINVAL, ENOSPC, ESHUTDOWN, ENOTSUP } = NBD_ERRNO
+const G = GRPC_STATUS
+
+export const ERRORS = {
+  'volume-not-found': row(EINVAL, G.NOT_FOUND, false, 'there is no volume {name}', '`holdfast volume ls` shows what there is'),
+  'volume-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {name} exists already: {existing}', 'choose another name, or use the one that is there'),
+  'volume-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'volume name {name} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `data-1`'),
+  'volume-size': row(EINVAL, G.INVALID_ARGUMENT, false, 'size {size} is not allowed', 'give a positive multiple of 1 MiB, at most 64 TiB, e.g. `--size 10Gi`'),
+  'volume-shrink': row(EINVAL, G.OUT_OF_RANGE, false, 'volume {name} has {current} bytes; {size} would shrink it, which would cut off data', 'give a size above the present one'),
+  'volume-in-use': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {name} is in use by {sessions} NBD connection(s)', 'disconnect its users first, or add --force to end their sessions'),
+  'parameter': row(EINVAL, G.INVALID_ARGUMENT, false, '{parameter} = {value} is not allowed', 'allowed: {allowed}'),
+  'too-few-nodes': row(EINVAL, G.FAILED_PRECONDITION, false, 'replicas {replicas} needs {needed} nodes, and this cluster has {nodes}', 'ask for fewer replicas (`--replicas {most}`), or add nodes'),
+  'pool-not-found': row(EINVAL, G.NOT_FOUND, false, 'no disk of this node is in pool {pool} with tags {tags}', '`holdfast disk ls` shows pools and tags'),
+  'pool-full': row(ENOSPC, G.RESOURCE_EXHAUSTED, true, 'pool {pool} is full: {free} of {capacity} bytes are free and the reserve is {reserve}', 'delete or trim data, or add a disk with `holdfast disk add`; held writes go on by themselves'),
+  'disk-failed': row(EIO, G.DATA_LOSS, false, 'disk {disk} failed: {reason}', 'replace it; its slices answer EIO, other disks go on'),
+  'disk-busy': row(EIO, G.FAILED_PRECONDITION, true, 'disk {disk} is in use by process {pid}', 'stop that process, or name another path'),
+  'disk-too-small': row(EIO, G.INVALID_ARGUMENT, false, 'disk {disk} has {size} bytes, the least is {least}', 'give a larger size (`size=4Gi`) or a larger device'),
+  'disk-open': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} cannot be opened: {reason}', 'check the path and its permissions'),
+  'disk-foreign': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} belongs to node {owner} (disk {uuid}), not to node {node}', 'if that node is gone for good: `holdfast disk adopt {disk}`'),
+  'disk-not-empty': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} holds something that is not ours ({found})', 'empty it yourself (for a device: `wipefs -a {disk}`), or name another path'),
+  'disk-not-found': row(EINVAL, G.NOT_FOUND, false, 'there is no disk {disk}', '`holdfast disk ls` shows the disks'),
+  'format-newer': row(EIO, G.FAILED_PRECONDITION, false, '{what} of {disk} has format version {version}, this Holdfast knows {known}; nothing was touched', 'start it with the newer Holdfast that wrote it'),
+  'format-damaged': row(EIO, G.DATA_LOSS, false, '{what} of {disk} is damaged: {reason}', '`holdfast verify {disk}` says what is left, `holdfast salvage {disk}` reads it out'),
+  'media-error': row(EIO, G.DATA_LOSS, false, 'volume {volume} block {lba} on disk {disk}: {reason}', '`holdfast verify` shows the extent of the damage'),
+  'shutting-down': row(ESHUTDOWN, G.UNAVAILABLE, true, 'the daemon is stopping', 'try again when it is back'),
+  'not-supported': row(ENOTSUP, G.UNIMPLEMENTED, false, '{what} is not supported', '{instead}'),
+  'socket-path': row(EINVAL, G.INVALID_ARGUMENT, false, 'socket path {path} has {length} bytes, the limit of a unix socket is 107', 'use a shorter folder (`--dir`)'),
+  'port-busy': row(EINVAL, G.FAILED_PRECONDITION, true, 'port {port} is in use', 'stop its user, or choose another port'),
+  'folder-in-use': row(EINVAL, G.FAILED_PRECONDITION, false, '{dir} is in use by process {pid}', 'stop that process (Ctrl-C where it runs), or give another folder with --dir'),
+  'unreachable': row(EIO, G.UNAVAILABLE, true, 'no daemon answers at {endpoint} ({source}): {reason}', 'start one (`npm start`), or name it with --endpoint or HOLDFAST_ENDPOINT'),
+  'usage': row(EINVAL, G.INVALID_ARGUMENT, false, '{problem}', '{hint}'),
+  'platform': row(EINVAL, G.FAILED_PRECONDITION, false, 'Holdfast runs on Linux only; this is {platform}', 'use a Linux machine or a virtual one'),
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof ERRORS
+export type Detail = Record<string, string | number>
+
+/** An operating error on its way to a person or a client. A value first; thrown only in shells that have promises. */
+export class HoldfastError extends Error {
+  override name = 'HoldfastError'
+  readonly code: ErrorCode
+  readonly detail: Detail
+  constructor(code: ErrorCode, detail: Detail, options?: { cause?: unknown }) {
+    super(sentence(code, detail), options)
+    this.code = code
+    this.detail = detail
+  }
+}
+
+/** What happened and what to do next, in one line. */
+export function sentence(code: ErrorCode, detail: Detail): string {
+  const { sentence, next } = ERRORS[code]
+  const fill = (text: string) => text.replace(/\{(\w+)\}/g, (whole, key: string) => String(detail[key] ?? whole))
+  return `${fill(sentence)}; ${fill(next)}`
+}

@@ -1,0 +1,56 @@
+/**
+ * What was wished for a volume, and what is observed of it: two types, so that nobody writes an observation into a wish.
+ * The spec is what a volume's control record carries on every disk of the copy; `engine/log/FORMAT.md` names its fields.
+ */
+export type Durability = 'durable' | 'writeback'
+export type OnFull = 'hold' | 'error'
+
+export interface VolumeSpec {
+  /** 32 lower-case hex digits. */
+  id: string
+  name: string
+  sizeBytes: number
+  blockSizeBytes: 4096 | 512
+  replicas: number
+  durability: Durability
+  onFull: OnFull
+  /** How long I/O is held before it fails; 0 = for ever. */
+  ioTimeoutMs: number
+  pool: string
+  /** Every tag must be on the disk. */
+  diskTags: string[]
+}
+
+export type VolumeHealth = 'healthy' | 'degraded' | 'at-risk' | 'suspended' | 'faulted'
+
+export interface VolumeStatus {
+  spec: VolumeSpec
+  health: VolumeHealth
+  /** Empty when healthy; else a sentence. */
+  healthReason: string
+  epoch: number
+  /** Highest seq given out, and highest one that is durable without a gap. */
+  seq: number
+  commitSeq: number
+  /** Bytes of live blocks (as stored) of this volume on this node. */
+  usedBytes: number
+  /** Requests that wait for space. */
+  heldRequests: number
+}
+
+export type DiskState = 'online' | 'failed'
+
+export interface DiskStatus {
+  uuid: string
+  path: string
+  pool: string
+  tags: string[]
+  state: DiskState
+  /** Empty while online. */
+  reason: string
+  /** What volumes may fill: segments less the reserve. */
+  capacityBytes: number
+  freeBytes: number
+  reserveBytes: number
+  checksumErrors: number
+}
