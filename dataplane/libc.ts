@@ -1,0 +1,142 @@
+/**
+ * The few libc calls that Node does not offer, bound once through koffi (0.13-0.6 us a call, so they stay on the event
+ * loop's thread). Linux only, x86_64 and arm64.
+ *
+ * Results follow the kernel's own convention: a number >= 0, or the negated errno; `errnoName(-result)` names it.
+ * Nothing here throws for what the world does. No function blocks for the medium except `pwritev`, whose caller
+ * bounds the dirty bytes, and `fallocate`, which belongs to start-up.
+ *
+ * Buffers are reached by address. A backing store never moves and is held by its `Uint8Array` for the length of the
+ * call; an address is looked up once per ArrayBuffer, since callers cut their buffers from few slabs.
+ */
+import os from 'node:os'
+import koffi from 'koffi'
+import { assert } from '../engine/assert.ts'
+
+const lib = koffi.load(null)
+const callFcntl = lib.func('int fcntl(int fd, int command, ...)')
+const callClose = lib.func('int close(int fd)')
+const callFlock = lib.func('int flock(int fd, int operation)')
+const callIoctl = lib.func('int ioctl(int fd, unsigned long request, ...)')
+const callFallocate = lib.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)')
+const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)')
+const callPreadv2 = lib.func('int64_t preadv2(int fd, uint64_t vector, int count, int64_t offset, int flags)')
+const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count, int64_t offset)')
+const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
+
+const F_DUPFD_CLOEXEC = 1030
+const LOCK_EX = 2
+const LOCK_NB = 4
+const BLKGETSIZE64 = 0x80081272
+const PR_SET_PDEATHSIG = 1
+const PR_SET_IO_FLUSHER = 57
+const RWF_NOWAIT = 8
+const CLOCK_BOOTTIME = 7
+
+export const { EINTR, EAGAIN, EOPNOTSUPP, EIO, ENOSPC } = os.constants.errno
+/** Buffers that one `pwritev` takes (UIO_MAXIOV). */
+export const IOVEC_MAX = 1024
+
+const errnoNames = new Map(Object.entries(os.constants.errno).map(([name, number]) => [number, name]))
+errnoNames.set(EAGAIN, 'EAGAIN')
+
+/** `EIO` for 5. Takes a positive errno. */
+export function errnoName(errno: number): string {
+  return errnoNames.get(errno) ?? `errno ${errno}`
+}
+
+function outcome(result: number): number {
+  return result >= 0 ? result : -koffi.errno()
+}
+
+/** A second descriptor of the same open file or socket, closed on exec. Negative errno when there are too many. */
+export function dup(fd: number): number {
+  return outcome(callFcntl(fd, F_DUPFD_CLOEXEC, 'int', 0))
+}
+
+/** Linux closes the descriptor whatever `close` answers; only a descriptor that was not ours is a bug. */
+export function closeFd(fd: number): void {
+  assert(callClose(fd) === 0 || koffi.errno() !== os.constants.errno.EBADF, 'close of a descriptor that is not open')
+}
+
+/** Take the exclusive lock of an open file description without waiting: 0, or -EAGAIN when another one holds it. */
+export function lockExclusive(fd: number): number {
+  return outcome(callFlock(fd, LOCK_EX | LOCK_NB))
+}
+
+/** Reserve space for `[0, lengthBytes)` of a file and grow it to that size. */
+export function preallocate(fd: number, lengthBytes: number): number {
+  for (;;) {
+    const result = outcome(callFallocate(fd, 0, 0, lengthBytes))
+    if (result !== -EINTR) return result
+  }
+}
+
+const word = new BigUint64Array(1)
+
+/** Size of a block device in bytes, or negative errno. */
+export function blockDeviceBytes(fd: number): number {
+  const result = outcome(callIoctl(fd, BLKGETSIZE64, 'void *', word))
+  return result < 0 ? result : Number(word[0])
+}
+
+/** Tell the kernel that memory reclaim may wait for this process. Children inherit it. Needs CAP_SYS_RESOURCE. */
+export function setIoFlusher(): number {
+  return outcome(callPrctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
+}
+
+/** Be sent `signal` when the parent ends. Look at `process.ppid` afterwards: the parent may have ended before. */
+export function setParentDeathSignal(signal: number): number {
+  return outcome(callPrctl(PR_SET_PDEATHSIG, signal, 0, 0, 0))
+}
+
+const timespec = new BigInt64Array(2)
+const timespecAddress = Number(koffi.address(timespec.buffer))
+const timespecWords = new Uint32Array(timespec.buffer)
+
+/** Milliseconds since boot, time asleep included (CLOCK_BOOTTIME). */
+export function bootTimeMs(): number {
+  callClockGettime(CLOCK_BOOTTIME, timespecAddress)
+  return (timespecWords[1]! * 0x1_0000_0000 + timespecWords[0]!) * 1000 + timespecWords[2]! / 1e6
+}
+
+/** `struct iovec[IOVEC_MAX]`, 16 bytes each: address, length. Little-endian words, since 64-bit ones would be bigints. */
+const vector = new Uint32Array(IOVEC_MAX * 4)
+const vectorAddress = Number(koffi.address(vector.buffer))
+const addresses = new WeakMap<ArrayBufferLike, number>()
+
+function setVector(index: number, bytes: Uint8Array, skipBytes: number): void {
+  const store = bytes.buffer
+  let address = addresses.get(store)
+  if (address === undefined) {
+    address = Number(koffi.address(store))
+    addresses.set(store, address)
+  }
+  address += bytes.byteOffset + skipBytes
+  const high = Math.floor(address / 0x1_0000_0000)
+  vector[index * 4] = address - high * 0x1_0000_0000
+  vector[index * 4 + 1] = high
+  vector[index * 4 + 2] = bytes.byteLength - skipBytes
+}
+
+/** Read from the page cache only: bytes read (perhaps fewer than asked), -EAGAIN when the medium would be needed. */
+export function readCached(fd: number, offsetBytes: number, into: Uint8Array): number {
+  setVector(0, into, 0)
+  return outcome(callPreadv2(fd, vectorAddress, 1, offsetBytes, RWF_NOWAIT))
+}
+
+/**
+ * Write `buffers` from number `first` on, without the first `skipBytes` bytes of that one, at `offsetBytes`.
+ * @returns bytes written, perhaps fewer than given (at most IOVEC_MAX buffers are taken), or negative errno
+ */
+export function pwritev(
+  fd: number,
+  offsetBytes: number,
+  buffers: readonly Uint8Array[],
+  first: number,
+  skipBytes: number,
+): number {
+  const count = Math.min(buffers.length - first, IOVEC_MAX)
+  for (let i = 0; i < count; i++) setVector(i, buffers[first + i]!, i === 0 ? skipBytes : 0)
+  return outcome(callPwritev(fd, vectorAddress, count, offsetBytes))
+}
