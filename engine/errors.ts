@@ -79,6 +79,7 @@ export const ERRORS = {
   'folder-in-use': row(EINVAL, G.FAILED_PRECONDITION, false, '{dir} is in use by process {pid}', 'stop that process (Ctrl-C where it runs), or give another folder with --dir'),
   'unreachable': row(EIO, G.UNAVAILABLE, true, 'no daemon answers at {endpoint} ({source}): {reason}', 'start one (`npm start`), or name it with --endpoint or HOLDFAST_ENDPOINT'),
   'usage': row(EINVAL, G.INVALID_ARGUMENT, false, '{problem}', '{hint}'),
+  'checksum-slow': row(EIO, G.FAILED_PRECONDITION, false, 'no native crc32c is installed: {reason}', 'run `npm ci` again with install scripts allowed and a C++ compiler, or on a platform for which @node-rs/crc32 is prebuilt'),
   'platform': row(EINVAL, G.FAILED_PRECONDITION, false, 'Holdfast runs on Linux only; this is {platform}', 'use a Linux machine or a virtual one'),
 } as const satisfies Record<string, ErrorRow>
 
