@@ -1,0 +1,43 @@
+/**
+ * A row of engine/errors.ts on its way through gRPC: the status number for any client, and code and detail in the
+ * trailers for ours, which builds the same HoldfastError from them.
+ */
+import { Metadata, status } from '@grpc/grpc-js'
+import type { ServiceError } from '@grpc/grpc-js'
+import { ERRORS, HoldfastError } from '../../engine/errors.ts'
+import type { Detail, ErrorCode } from '../../engine/errors.ts'
+
+const CODE_TRAILER = 'holdfast-code'
+const DETAIL_TRAILER = 'holdfast-detail-bin'
+
+export function refusalToStatus(error: HoldfastError): Partial<ServiceError> {
+  const metadata = new Metadata()
+  metadata.set(CODE_TRAILER, error.code)
+  metadata.set(DETAIL_TRAILER, Buffer.from(JSON.stringify(error.detail)))
+  return { code: ERRORS[error.code].grpc, details: error.message, metadata }
+}
+
+/** The refusal inside a failed call, or undefined when the failure is the transport's. */
+export function refusalFromStatus(error: ServiceError): HoldfastError | undefined {
+  const code = error.metadata?.get(CODE_TRAILER)[0]
+  if (typeof code !== 'string') return undefined
+  if (!Object.hasOwn(ERRORS, code)) {
+    return new HoldfastError('usage', { problem: error.details, hint: 'the daemon is newer than this command' })
+  }
+  const packed = error.metadata.get(DETAIL_TRAILER)[0]
+  const detail = packed === undefined ? {} : (JSON.parse(packed.toString()) as Detail)
+  return new HoldfastError(code as ErrorCode, detail)
+}
+
+/** What the transport said, for the reason of `unreachable`. */
+export function transportReason(error: ServiceError): string {
+  if (error.code === status.DEADLINE_EXCEEDED) return 'it accepts connections but does not answer in time'
+  const refused = /\b(ECONNREFUSED|ENOENT|EACCES|EPERM|ECONNRESET|ETIMEDOUT)\b/.exec(error.details)?.[1]
+  switch (refused) {
+    case 'ENOENT': return 'there is no such socket'
+    case 'ECONNREFUSED': return 'nothing listens there any more'
+    case 'EACCES': case 'EPERM': return 'this user may not open it'
+    case undefined: return error.details === '' ? `gRPC status ${error.code}` : error.details
+    default: return refused
+  }
+}

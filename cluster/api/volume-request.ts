@@ -1,0 +1,119 @@
+/**
+ * A wished volume, checked (K1 of the control path): text parameters by flag name become a VolumeSpec, or the refusal
+ * with the limit in it. The daemon does this for every caller, so that the CLI and CSI are refused in the same words.
+ * Nothing is ignored silently: what this version cannot do is refused by name.
+ */
+import { HoldfastError } from '../../engine/errors.ts'
+import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import { parseDurationMs } from './amounts.ts'
+import type { CreateVolumeRequest } from './definition.ts'
+import { isName, nearest, shown } from './names.ts'
+
+const PARAMETER_PREFIX = 'holdfast.io/'
+export const REPLICAS_MAX = 5
+const IO_TIMEOUT_MS_DEFAULT = 10 * 60_000
+/** A day; longer means for ever, which is 0. */
+const IO_TIMEOUT_MS_MAX = 24 * 60 * 60_000
+
+export const KNOWN_PARAMETERS =
+  ['replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'encryption'] as const
+
+/** Names that are fixed but belong to several copies or to transforms: refused, never ignored. */
+const LATER_PARAMETERS = ['min-in-sync', 'failure-mode', 'compression', 'data-locality', 'read-check', 'allow-degraded']
+
+function refuse(parameter: string, value: string, allowed: string): never {
+  throw new HoldfastError('parameter', { parameter, value: shown(value), allowed })
+}
+
+function choose<T extends string>(parameter: string, value: string | undefined, choices: readonly [T, ...T[]]): T {
+  if (value === undefined) return choices[0]
+  return choices.find((choice) => choice === value) ?? refuse(parameter, value, choices.join(', '))
+}
+
+export function checkVolumeName(name: string): void {
+  if (!isName(name)) throw new HoldfastError('volume-name', { name: shown(name) })
+}
+
+export function checkVolumeSize(sizeBytes: number): void {
+  const fits = Number.isSafeInteger(sizeBytes) && sizeBytes > 0 && sizeBytes <= VOLUME_BYTES_MAX && sizeBytes % MIB === 0
+  if (!fits) throw new HoldfastError('volume-size', { size: sizeBytes })
+}
+
+/** `replicas` counts the copies beside the primary, so it needs one node more. */
+function checkReplicas(text: string | undefined, nodes: number): number {
+  if (text === undefined) return Math.min(2, nodes - 1)
+  if (!/^[0-9]{1,2}$/.test(text) || Number(text) > REPLICAS_MAX) refuse('replicas', text, `0 to ${REPLICAS_MAX}`)
+  const replicas = Number(text)
+  if (replicas > nodes - 1) {
+    throw new HoldfastError('too-few-nodes', { replicas, needed: replicas + 1, nodes, most: nodes - 1 })
+  }
+  return replicas
+}
+
+function checkIoTimeout(text: string | undefined): number {
+  if (text === undefined) return IO_TIMEOUT_MS_DEFAULT
+  const ms = parseDurationMs(text)
+  if (ms === undefined || ms > IO_TIMEOUT_MS_MAX) refuse('io-timeout', text, '0 (for ever) or 1ms to 24h, e.g. 30s')
+  return ms
+}
+
+/** Tags are separated by `,` or `+`; sorted, so that equal wishes are equal specs. */
+export function parseTags(parameter: string, text: string): string[] {
+  const tags = text.split(/[,+]/).filter((tag) => tag !== '')
+  for (const tag of tags) if (!isName(tag)) refuse(parameter, tag, 'names of a-z, 0-9 and -, joined by `,`')
+  return [...new Set(tags)].sort()
+}
+
+export function checkPool(text: string | undefined): string {
+  if (text === undefined || text === '') return 'default'
+  return isName(text) ? text : refuse('pool', text, '1 to 63 characters of a-z, 0-9 and -')
+}
+
+function checkEncryption(text: string | undefined): void {
+  if (text === undefined || text === 'false') return
+  if (text !== 'true') refuse('encryption', text, 'true, false')
+  throw new HoldfastError('not-supported', {
+    what: 'encryption of a volume',
+    instead: 'create it without, and put LUKS on top where that is needed',
+  })
+}
+
+/** Parameters under their plain names; unknown ones are refused with the nearest known one. */
+function plainParameters(parameters: Record<string, string>): Map<string, string> {
+  const plain = new Map<string, string>()
+  for (const [given, value] of Object.entries(parameters)) {
+    const name = given.startsWith(PARAMETER_PREFIX) ? given.slice(PARAMETER_PREFIX.length) : given
+    if (LATER_PARAMETERS.includes(name)) {
+      throw new HoldfastError('not-supported', { what: `parameter ${name}`, instead: 'leave it out' })
+    }
+    if (!(KNOWN_PARAMETERS as readonly string[]).includes(name)) {
+      const meant = nearest(name, KNOWN_PARAMETERS)
+      refuse(shown(given), value, meant === undefined ? KNOWN_PARAMETERS.join(', ') : `did you mean ${meant}?`)
+    }
+    if (plain.has(name) && plain.get(name) !== value) refuse(name, value, 'one value, and two were given')
+    plain.set(name, value)
+  }
+  return plain
+}
+
+/** @param nodes how many nodes could hold a copy */
+export function volumeSpecOf(request: CreateVolumeRequest, context: { id: string; nodes: number }): VolumeSpec {
+  checkVolumeName(request.name)
+  checkVolumeSize(request.sizeBytes)
+  const parameters = plainParameters(request.parameters)
+  checkEncryption(parameters.get('encryption'))
+  const blockSize = choose('block-size', parameters.get('block-size'), ['4096', '512'])
+  return {
+    id: context.id,
+    name: request.name,
+    sizeBytes: request.sizeBytes,
+    blockSizeBytes: blockSize === '512' ? 512 : 4096,
+    replicas: checkReplicas(parameters.get('replicas'), context.nodes),
+    durability: choose<Durability>('durability', parameters.get('durability'), ['durable', 'writeback']),
+    onFull: choose<OnFull>('on-full', parameters.get('on-full'), ['hold', 'error']),
+    ioTimeoutMs: checkIoTimeout(parameters.get('io-timeout')),
+    pool: checkPool(parameters.get('pool')),
+    diskTags: parseTags('disk-tags', parameters.get('disk-tags') ?? ''),
+  }
+}
