@@ -1,5 +1,5 @@
 /**
- * The few libc calls that Node does not offer, bound once through koffi (0.13-0.6 us a call, so they stay on the event
+ * The few libc calls that Node does not offer, bound once through koffi (0.04-0.6 us a call, so they stay on the event
  * loop's thread). Linux only, x86_64 and arm64.
  *
  * Results follow the kernel's own convention: a number >= 0, or the negated errno; `errnoName(-result)` names it.
