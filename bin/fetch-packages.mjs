@@ -57,8 +57,8 @@ const why = missing[0] === 'node_modules'
   ? 'the npm packages are not here yet'
   : missing.length === 0
     ? 'Node 24 is not in node_modules'
-    : `node_modules differs from package-lock.json (${missing.slice(0, 3).join(', ')}${missing.length > 3 ? ', ...' : ''})`
-console.error(`holdfast: ${why}; fetching them with \`npm ci\` (once, up to 400 MB on disk, Node 24 among them)`)
+    : `node_modules differs from package-lock.json in ${missing.length} package(s), e.g. ${missing[0]}`
+console.error(`holdfast: ${why}; fetching with \`npm ci\` (about 400 MB on disk, Node 24 among them)`)
 
 // The npm that started us, if one did; `npm` on the PATH otherwise.
 const npm = basename(process.env.npm_execpath ?? '') === 'npm-cli.js'

@@ -27,7 +27,7 @@ const TYPES = 'types'
 const DETAIL_LINES_MAX = 30
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
-const inSeconds = (seconds: number | undefined): string => `${seconds === undefined ? '?' : seconds.toFixed(1)} s`.padStart(8)
+const inSeconds = (seconds?: number): string => `${seconds === undefined ? '?' : seconds.toFixed(1)} s`.padStart(8)
 
 const options = readOptions()
 const times = readTimes()
@@ -89,14 +89,17 @@ function prepareTools(): void {
     if (refusal === undefined) return
     print(`could not install them: ${refusal}`)
   }
-  for (const { name, uses } of missing) print(`missing Debian package ${name}: tests that need it (${uses}) are skipped`)
+  for (const { name, uses } of missing) print(`Debian package ${name} is missing: tests of ${uses} are skipped`)
   if (!options.install) print('`npm test -- --install` installs them (as root)')
 }
 
 function checkTypes(): FileOutcome {
   const startedMs = performance.now()
   const compiler = join(root, 'node_modules', '.bin', 'tsc')
-  const { status, stdout, stderr } = spawnSync(compiler, ['--noEmit', '--pretty', 'false'], { cwd: root, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync(compiler, ['--noEmit', '--pretty', 'false'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
   const ok = status === 0
   return {
     path: TYPES,
@@ -171,6 +174,7 @@ function conclude(outcomes: FileOutcome[], seconds: number): number {
   if (failing.length > 0) print(`\nfailing:\n${failing.map(({ path }) => `    ${path}`).join('\n')}`)
   print(`\n${outcomes.length} files in ${seconds.toFixed(1)} s`)
   const skipped = sum((outcome) => outcome.skipped)
-  print(`${sum(({ passed }) => passed)} passed, ${sum(({ failed }) => failed)} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+  const counts = `${sum(({ passed }) => passed)} passed, ${sum(({ failed }) => failed)} failed`
+  print(skipped > 0 ? `${counts}, ${skipped} skipped` : counts)
   return failing.length === 0 ? 0 : 1
 }

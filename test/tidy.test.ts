@@ -1,0 +1,51 @@
+/**
+ * The tree keeps its promises: each tidy rule over every file, and licences of what is shipped. That each rule finds a
+ * violation is tested in `tidy/rules.test.ts`.
+ */
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { RULES } from './tidy/all-rules.ts'
+import { unacceptableLicences } from './tidy/licences.ts'
+import type { LockEntry } from './tidy/licences.ts'
+import type { Source, Tree } from './tidy/rule.ts'
+
+const root = dirname(import.meta.dirname)
+const tree: Tree = { exists: (path) => existsSync(join(root, path)) }
+
+/** What git has, and what it would take: a violation is seen before it is committed. */
+const listed = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '-z'], { cwd: root })
+const sources: Source[] = listed.toString().split('\0')
+  .filter((path) => path !== '' && existsSync(join(root, path)) && statSync(join(root, path)).isFile())
+  .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }))
+
+t.ok(sources.some(({ path }) => path === 'test/tidy.test.ts'), 'the list of files holds this one')
+
+for (const rule of RULES) {
+  t.test(rule.name, (t) => {
+    for (const source of sources) {
+      for (const { line, problem } of rule.check(source, tree)) t.fail(`${source.path}:${line}: ${problem}`)
+    }
+    t.pass(`${sources.length} files looked at`)
+    t.end()
+  })
+}
+
+t.test('licences of production dependencies', (t) => {
+  const text = readFileSync(join(root, 'package-lock.json'), 'utf8')
+  const lock = JSON.parse(text) as { packages: Record<string, LockEntry> }
+  const licenceOf = (path: string): string | undefined => {
+    const file = join(root, path, 'package.json')
+    if (!existsSync(file)) return undefined
+    const { license } = JSON.parse(readFileSync(file, 'utf8')) as { license?: string | { type?: string } }
+    return typeof license === 'object' ? license.type : license
+  }
+  t.same(unacceptableLicences(lock.packages, licenceOf), [])
+  t.end()
+})
+
+t.test('the lock file names no host to fetch from', (t) => {
+  t.notMatch(readFileSync(join(root, 'package-lock.json'), 'utf8'), /"resolved"/)
+  t.end()
+})

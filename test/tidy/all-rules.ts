@@ -1,0 +1,29 @@
+/**
+ * Every tidy rule. A rule without a planted violation in `rules.test.ts` fails there.
+ */
+import { importDirections, noBitwisePositions, pureEngine } from './architecture-rules.ts'
+import { documentPaths } from './document-rules.ts'
+import type { Rule } from './rule.ts'
+import {
+  fileNames,
+  headers,
+  lineLengths,
+  noDrawers,
+  noMachineFacts,
+  noSilentSkips,
+  noUnfinishedWork,
+} from './text-rules.ts'
+
+export const RULES: readonly Rule[] = [
+  importDirections,
+  pureEngine,
+  noBitwisePositions,
+  documentPaths,
+  fileNames,
+  noDrawers,
+  headers,
+  lineLengths,
+  noMachineFacts,
+  noUnfinishedWork,
+  noSilentSkips,
+]

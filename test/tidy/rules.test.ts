@@ -1,0 +1,195 @@
+/**
+ * Each tidy rule finds what it forbids, and leaves alone what only looks like it.
+ */
+import t from 'tap'
+import { RULES } from './all-rules.ts'
+import { codeOnly, withoutComments } from './code-text.ts'
+import { isAccepted, unacceptableLicences } from './licences.ts'
+import type { Tree } from './rule.ts'
+
+const tree: Tree = {
+  exists: (path) =>
+    ['engine', 'engine/log', 'engine/errors.ts', 'engine/log/FORMAT.md', 'engine/log/record.ts'].includes(path),
+}
+
+interface Plant {
+  path: string
+  text: string
+}
+
+/** A word that may not stand in this file itself. */
+const word = (...pieces: string[]): string => pieces.join('')
+
+const PLANTS: Record<string, { bad: Plant[]; good: Plant[] }> = {
+  'imports follow the layout': {
+    bad: [
+      { path: 'engine/a.ts', text: `import { b } from '../dataplane/b.ts'` },
+      { path: 'engine/a.ts', text: `import { readFileSync } from 'node:fs'` },
+      { path: 'engine/a.ts', text: `import koffi from 'koffi'` },
+      { path: 'engine/log/a.ts', text: `export { b } from '../../test/b.ts'` },
+      { path: 'dataplane/nbd/a.ts', text: `import type { B } from '../../csi/b.ts'` },
+      { path: 'csi/a.ts', text: `const b = await import('../dataplane/b.ts')` },
+      { path: 'cluster/a.ts', text: `import '../cli/main.ts'` },
+      { path: 'cli/a.ts', text: `import {\n  b,\n} from '../test/b.ts'` },
+    ],
+    good: [
+      { path: 'engine/log/a.ts', text: `import { b } from '../b.ts' // not from '../../csi/b.ts'` },
+      { path: 'dataplane/a.ts', text: `import { readFileSync } from 'node:fs'\nimport { b } from '../engine/b.ts'` },
+      { path: 'cli/a.ts', text: `import { b } from '../dataplane/b.ts'` },
+      { path: 'test/a.ts', text: `import { b } from '../csi/b.ts'` },
+    ],
+  },
+  'engine/ is pure': {
+    bad: [
+      { path: 'engine/a.ts', text: 'const now = Date.now()' },
+      { path: 'engine/a.ts', text: 'const pick = Math.random()' },
+      { path: 'engine/a.ts', text: 'setTimeout(run, 5)' },
+      { path: 'engine/a.ts', text: 'setImmediate(run)' },
+      { path: 'engine/a.ts', text: 'process.exit(1)' },
+      { path: 'engine/a.ts', text: 'console.log(1)' },
+      { path: 'engine/a.ts', text: 'export async function f() {}' },
+      { path: 'engine/a.ts', text: 'const text = `${await read()}`' },
+      { path: 'engine/a.ts', text: 'const p: Promise<void> = q' },
+      { path: 'engine/a.ts', text: 'const b = Buffer.alloc(1)' },
+    ],
+    good: [
+      { path: 'engine/a.ts', text: '/** Never awaits; Date.now() is a port. */\nconst s = "process.exit()"' },
+      { path: 'engine/a.ts', text: 'const t = `no async here, ${size} Promise`' },
+      { path: 'engine/a.ts', text: 'batch.process(1)\nconst updated = 1' },
+      { path: 'dataplane/a.ts', text: 'const now = Date.now()' },
+    ],
+  },
+  'no bitwise operator on an LBA, a seq or a batch number': {
+    bad: [
+      { path: 'engine/a.ts', text: 'const page = lba >> 8' },
+      { path: 'engine/a.ts', text: 'const low = entry.seq & 0xff' },
+      { path: 'engine/a.ts', text: 'const x = firstLba | 0' },
+      { path: 'engine/a.ts', text: 'const x = 1 << batch' },
+      { path: 'engine/a.ts', text: 'const x = mask & record.lba' },
+      { path: 'engine/a.ts', text: 'const x = ~~commitSeq' },
+      { path: 'engine/a.ts', text: 'const x = lba >>> 0' },
+    ],
+    good: [
+      { path: 'engine/a.ts', text: 'if (lba && seq || batch) x = flags & 1' },
+      { path: 'engine/a.ts', text: 'const x = flags | batch.length' },
+      { path: 'engine/a.ts', text: 'const x: number | undefined = lba < seq ? lba : seq // lba >> 8' },
+    ],
+  },
+  'files named in documents exist': {
+    bad: [
+      { path: 'README.md', text: 'see `engine/volume.ts`' },
+      { path: 'README.md', text: 'see `missing.md`' },
+      { path: 'README.md', text: 'see `engine/nothing`' },
+      { path: 'engine/log/FORMAT.md', text: 'see `superblock.ts`' },
+      { path: 'README.md', text: 'see [this](docs/gone.md)' },
+      { path: 'README.md', text: 'see `engine/{errors,gone}.ts`' },
+    ],
+    good: [
+      { path: 'README.md', text: 'see `engine/errors.ts`, `engine/log/` and `engine/log/*.ts`' },
+      { path: 'engine/log/FORMAT.md', text: 'see `record.ts`' },
+      { path: 'README.md', text: '```\nsee `engine/gone.ts`\n```\n`KiB/s`, `node_modules/a.ts`, `a b.ts`' },
+      { path: 'README.md', text: '[a](engine/errors.ts), [b](https://example.org/x.md), [c](#below)' },
+    ],
+  },
+  'file names are kebab-case': {
+    bad: [{ path: 'engine/extentMap.ts', text: '' }, { path: 'engine/Log/record.ts', text: '' }],
+    good: [{ path: 'test/engine/extent-map.test.ts', text: '' }, { path: 'README.md', text: '' }],
+  },
+  'no drawers and no barrels': {
+    bad: [
+      { path: 'engine/utils.ts', text: '' },
+      { path: 'engine/helpers/a.ts', text: '' },
+      { path: 'csi/types.ts', text: '' },
+      { path: 'engine/index.ts', text: `/** All. */\nexport * from './a.ts'\nexport { b } from './b.ts'\n` },
+    ],
+    good: [{ path: 'test/sim/index.ts', text: `import { a } from './a.ts'\nexport class Index {}` }],
+  },
+  'every file says first what it is': {
+    bad: [{ path: 'engine/a.ts', text: `import a from 'a'` }, { path: 'engine/a.ts', text: '' }],
+    good: [
+      { path: 'engine/a.ts', text: '/**\n * What it is.\n */' },
+      { path: 'engine/a.ts', text: '/** What it is. */' },
+      { path: 'bin/a.mjs', text: '#!/usr/bin/env node\n// What it is.' },
+    ],
+  },
+  'lines of code have at most 120 columns': {
+    bad: [{ path: 'engine/a.ts', text: `\n${'x'.repeat(121)}` }],
+    good: [{ path: 'engine/a.ts', text: 'x'.repeat(120) }, { path: 'README.md', text: 'x'.repeat(300) }],
+  },
+  'nothing of the machine it was written on': {
+    bad: [
+      { path: 'README.md', text: word('see /wo', 'rk/main') },
+      { path: 'cli/a.ts', text: word(`'/ro`, `ot/x'`) },
+      { path: 'cli/a.ts', text: word(`"/ho`, `me/me/x"`) },
+      { path: 'package-lock.json', text: word('https://registry', '.npm', 'js.org/tap') },
+      { path: '.npmrc', text: word('py', 'pi.org') },
+    ],
+    good: [
+      { path: 'engine/a.ts', text: word(`import '../ro`, `ot/x.ts'`) },
+      { path: 'package-lock.json', text: '"url": "https://example.org/sponsors"' },
+      { path: 'README.md', text: word('engine/wo', 'rk/x') },
+    ],
+  },
+  'no unfinished work': {
+    bad: [{ path: 'engine/a.ts', text: word('// TO', 'DO: later') }, { path: 'README.md', text: word('FIX', 'ME') }],
+    good: [{ path: 'engine/a.ts', text: '// to do: nothing' }],
+  },
+  'no test is switched off without a printed reason': {
+    bad: [
+      { path: 'test/a.test.ts', text: `t.test('x', { skip: true }, run)` },
+      { path: 'test/a.test.ts', text: `t.only('x', run)` },
+      { path: 'test/a.test.ts', text: `t.test('x', { only: true }, run)` },
+      { path: 'test/a.test.ts', text: `t.skip('x')` },
+      { path: 'test/a.test.ts', text: `t.test('x', { todo: 'later' }, run)` },
+    ],
+    good: [
+      { path: 'test/a.test.ts', text: `t.test('x', { skip: 'no fio here' }, run)` },
+      { path: 'test/a.test.ts', text: `t.test('x', { skip: reason ?? false }, run) // never { skip: true }` },
+    ],
+  },
+}
+
+for (const rule of RULES) {
+  t.test(rule.name, (t) => {
+    const plants = PLANTS[rule.name] ?? { bad: [], good: [] }
+    t.not(plants.bad.length, 0, 'a violation is planted for this rule')
+    for (const plant of plants.bad) t.not(rule.check(plant, tree).length, 0, `found: ${plant.path}: ${plant.text}`)
+    for (const plant of plants.good) t.same(rule.check(plant, tree), [], `left alone: ${plant.path}: ${plant.text}`)
+    t.end()
+  })
+}
+
+t.test('the line of a violation is told', (t) => {
+  const [pure] = RULES.filter(({ name }) => name === 'engine/ is pure')
+  const found = pure?.check({ path: 'engine/a.ts', text: '/**\n * Date\n */\nlet x = Date' }, tree)
+  t.same(found?.map(({ line }) => line), [4])
+  t.end()
+})
+
+t.test('only code is left, in place', (t) => {
+  const cases: Array<[text: string, code: string]> = [
+    [`a // b`, 'a     '],
+    [`a /* b\nc */ d`, 'a     \n     d'],
+    [`f('x\\'y', "z")`, `f('    ', " ")`],
+    ['`a${b + `c${d}`}e` + f', '` ${b + ` ${d}`} ` + f'],
+    [`x = /'[/"]/g + 1 / 2 / 3`, `x = /     /g + 1 / 2 / 3`],
+    ['`${ {a: 1}.a }` // c', '`${ {a: 1}.a }`     '],
+  ]
+  for (const [text, code] of cases) t.equal(codeOnly(text), code, text)
+  t.equal(withoutComments(`f('// x') // y`), `f('// x')     `)
+  t.end()
+})
+
+t.test('licences', (t) => {
+  for (const good of ['MIT', '(MIT OR GPL-3.0)', 'Apache-2.0 AND BSD-3-Clause']) t.ok(isAccepted(good), good)
+  for (const bad of ['GPL-3.0', 'MIT AND GPL-2.0', 'none', 'SEE LICENSE IN x']) t.notOk(isAccepted(bad), bad)
+  const packages = {
+    '': {},
+    'node_modules/a': { license: 'MIT' },
+    'node_modules/b': { dev: true },
+    'node_modules/c': {},
+  }
+  t.same(unacceptableLicences(packages, () => undefined), ['node_modules/c: none'])
+  t.same(unacceptableLicences(packages, () => 'GPL-3.0'), ['node_modules/a: GPL-3.0', 'node_modules/c: GPL-3.0'])
+  t.end()
+})
