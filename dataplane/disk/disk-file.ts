@@ -61,6 +61,8 @@ export function createDiskFile(diskPath: string, sizeBytes: number): Result<Disk
       fs.closeSync(fd)
       return { ok: false, error: locked }
     }
+    // It may be a leftover of somebody with other habits.
+    fs.fchmodSync(fd, 0o600)
     const problem = fs.existsSync(diskPath) ? 'it exists already' : allocate(fd, sizeBytes)
     if (problem !== undefined) {
       fs.unlinkSync(newPath)

@@ -99,6 +99,11 @@ export class LevelIndex implements IndexPort {
     done: (ok: boolean, entries: Array<[key: Uint8Array, value: Uint8Array]>) => void,
   ): void {
     assert(limit > 0, 'a range has a limit')
+    if (this.database.status !== 'open') {
+      // Unlike the others, `iterator` throws; so it does while `clear` runs.
+      setImmediate(done, false, [])
+      return
+    }
     this.database
       .iterator({ gte: from, lt: below, limit, highWaterMarkBytes: 256 * 1024 })
       .all()

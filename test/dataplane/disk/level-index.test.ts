@@ -1,0 +1,99 @@
+/** What may be wrong with an index folder is told apart: in use, or to be discarded; and discarding heals. */
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { discardIndex, openLevelIndex, type LevelIndex } from '../../../dataplane/disk/level-index.ts'
+
+const key = Uint8Array.of(1)
+const put = (index: LevelIndex, value: number) =>
+  new Promise<boolean>((resolve) => index.batch([{ type: 'put', key, value: Uint8Array.of(value) }], resolve))
+const get = (index: LevelIndex) =>
+  new Promise<number | string | undefined>((resolve) => index.get(key, (ok, value) => resolve(ok ? value?.[0] : 'error')))
+
+async function opened(folder: string): Promise<LevelIndex> {
+  const opening = await openLevelIndex(folder)
+  if (opening.kind !== 'open') throw new Error(JSON.stringify(opening))
+  return opening.index
+}
+
+t.test('a second opener is told that it is in use', async (t) => {
+  const folder = path.join(t.testdir(), 'deep', 'index')
+  const index = await opened(folder)
+  const second = await openLevelIndex(folder)
+  t.equal(second.kind, 'in-use')
+  if (second.kind === 'in-use') t.match(second.error.message, /in use/)
+  await index.close()
+  await (await opened(folder)).close()
+})
+
+t.test('damage is answered with discard, and a discarded index starts empty', async (t) => {
+  const damages: Record<string, (folder: string) => void> = {
+    'manifest gone': (folder) => {
+      for (const name of fs.readdirSync(folder)) if (name.startsWith('MANIFEST')) fs.unlinkSync(path.join(folder, name))
+    },
+    'current scrambled': (folder) => fs.writeFileSync(path.join(folder, 'CURRENT'), 'nonsense'),
+    'manifest scrambled': (folder) => {
+      for (const name of fs.readdirSync(folder)) {
+        if (name.startsWith('MANIFEST')) fs.writeFileSync(path.join(folder, name), Buffer.alloc(4096, 0xa5))
+      }
+    },
+    'a file in its place': (folder) => {
+      fs.rmSync(folder, { recursive: true })
+      fs.writeFileSync(folder, 'not a folder')
+    },
+  }
+  for (const [what, damage] of Object.entries(damages)) {
+    const folder = path.join(t.testdir(), 'index')
+    const index = await opened(folder)
+    t.equal(await put(index, 5), true)
+    await index.close()
+    damage(folder)
+    const opening = await openLevelIndex(folder)
+    t.equal(opening.kind, 'discard', what)
+    if (opening.kind === 'discard') t.ok(opening.reason.length > 5, opening.reason)
+    await discardIndex(folder)
+    const fresh = await opened(folder)
+    t.equal(await get(fresh), undefined)
+    await fresh.close()
+  }
+})
+
+t.test('calls after the end are answered with an error, not with a throw', async (t) => {
+  const index = await opened(path.join(t.testdir(), 'index'))
+  await index.close()
+  t.equal(await put(index, 1), false)
+  t.equal(await get(index), 'error')
+  t.equal(await new Promise((resolve) => index.range({ from: key, below: Uint8Array.of(2), limit: 1 }, resolve)), false)
+})
+
+t.test('an acknowledged batch survives kill -9', async (t) => {
+  const folder = path.join(t.testdir(), 'index')
+  const url = new URL('../../../dataplane/disk/level-index.ts', import.meta.url).href
+  const child = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `const { index } = await (await import(${JSON.stringify(url)})).openLevelIndex(${JSON.stringify(folder)})
+       let n = 0
+       const next = () => index.batch([{ type: 'put', key: Uint8Array.of(1), value: Uint8Array.of(n) }], (ok) => {
+         if (ok) process.stdout.write(String.fromCharCode(n++))
+         if (n < 128) next()
+       })
+       next()`,
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  let acknowledged = -1
+  child.stdout.on('data', (chunk: Buffer) => {
+    acknowledged = chunk.at(-1)!
+    if (acknowledged >= 20) child.kill('SIGKILL')
+  })
+  await new Promise((resolve) => child.once('close', resolve))
+  t.ok(acknowledged >= 20)
+  const index = await opened(folder)
+  const found = (await get(index)) as number
+  t.ok(found >= acknowledged && found <= acknowledged + 1, `${found} of ${acknowledged}`)
+  await index.close()
+})
