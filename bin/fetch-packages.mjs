@@ -50,9 +50,6 @@ const fail = (sentence) => {
 const missing = outdated()
 if (missing.length === 0 && existsSync(node24)) finish()
 
-const total = Object.entries(JSON.parse(readFileSync(lockFile, 'utf8')).packages)
-  .filter(([path, { os, cpu }]) => path.lastIndexOf('node_modules/') === 0 &&
-    (os ?? ['linux']).includes('linux') && (cpu ?? [process.arch]).includes(process.arch)).length
 const why = missing[0] === 'node_modules'
   ? 'the npm packages are not here yet'
   : missing.length === 0
@@ -82,7 +79,7 @@ function packagesOnDisk() {
 }
 const terminal = process.stderr.isTTY
 const progress = setInterval(() => {
-  const line = `holdfast: ${seconds()} s, ${packagesOnDisk()} of about ${total} packages unpacked`
+  const line = `holdfast: ${seconds()} s, ${packagesOnDisk()} packages unpacked`
   process.stderr.write(terminal ? `\r${line}` : `${line}\n`)
 }, terminal ? 500 : 5000)
 
