@@ -100,7 +100,7 @@ export function bootTimeMs(): number {
   return (timespecWords[1]! * 0x1_0000_0000 + timespecWords[0]!) * 1000 + timespecWords[2]! / 1e6
 }
 
-/** `struct iovec[IOVEC_MAX]`, 16 bytes each: address, length. Little-endian words, since 64-bit ones would be bigints. */
+/** `struct iovec[IOVEC_MAX]`, 16 bytes each: address, length. In 32-bit words, since 64-bit ones would be bigints. */
 const vector = new Uint32Array(IOVEC_MAX * 4)
 const vectorAddress = Number(koffi.address(vector.buffer))
 const addresses = new WeakMap<ArrayBufferLike, number>()

@@ -1,7 +1,7 @@
 /**
- * Cost of the calls a disk and an index are made of, in microseconds (medians). `node bench/micro/disk.ts [FOLDER]`: the
- * folder decides which disk is measured (default: the system's temporary one). Only ratios within one run mean
- * anything. About 10 s, 300 MB.
+ * Cost of the calls a disk and an index are made of, in microseconds. `node bench/micro/disk.ts [FOLDER]`: the folder
+ * decides which disk is measured (default: the system's temporary one). Only ratios within one run mean anything.
+ * About 2 s, 300 MB.
  */
 import fs from 'node:fs'
 import os from 'node:os'

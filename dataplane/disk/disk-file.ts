@@ -4,8 +4,8 @@
  * The lock is `flock` on our open file description: it ends with the process however that ends, and /proc/locks tells
  * the holder. A block device is opened O_EXCL besides, which mounted file systems, LVM and other holders respect.
  *
- * A new file is made as `.<name>.holdfast-new` beside its place and renamed when it is whole and synced, so that a crash leaves no disk of half
- * its size.
+ * A new file is made as `.<name>.holdfast-new` beside its place and renamed when it is whole and synced, so that a
+ * crash leaves no disk of half its size.
  */
 import fs from 'node:fs'
 import path from 'node:path'
@@ -98,7 +98,8 @@ function kindOf(stat: fs.Stats): DiskFile['kind'] | undefined {
 function lock(fd: number, diskPath: string): HoldfastError | undefined {
   const result = lockExclusive(fd)
   if (result === -EAGAIN) return new HoldfastError('disk-busy', { disk: diskPath, pid: lockHolder(fd) ?? 'unknown' })
-  return result < 0 ? new HoldfastError('disk-open', { disk: diskPath, reason: `locking: ${message(result)}` }) : undefined
+  if (result >= 0) return undefined
+  return new HoldfastError('disk-open', { disk: diskPath, reason: `locking: ${message(result)}` })
 }
 
 /** Who holds the lock, as far as /proc/locks names it (not across pid namespaces, not on every file system). */

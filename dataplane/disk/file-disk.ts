@@ -171,7 +171,7 @@ export class FileDisk implements DiskPort {
 
   private checkRange(offsetBytes: number, lengthBytes: number): void {
     this.checkOpen()
-    assert(Number.isSafeInteger(offsetBytes) && offsetBytes % BLOCK_BYTES === 0, 'an offset is a whole number of blocks')
+    assert(Number.isSafeInteger(offsetBytes / BLOCK_BYTES), 'an offset is a whole number of blocks')
     assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, 'a length is a whole number of blocks')
     assert(offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes, 'the range lies on the disk')
   }

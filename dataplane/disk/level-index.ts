@@ -1,6 +1,6 @@
 /**
- * `IndexPort` over `level` (LevelDB): one folder, one stream, one thread. Its content is a cache that the store rebuilds
- * from its log, so an open that fails for any reason but the lock is answered with "discard".
+ * `IndexPort` over `level` (LevelDB): one folder, one stream, one thread. Its content is a cache that the store
+ * rebuilds from its log, so an open that fails for any reason but the lock is answered with "discard".
  *
  * What LevelDB does not do for us, and the store does: reads do not verify block checksums (values carry their own),
  * and a damaged write-ahead log silently loses its last batches (the stamp inside tells).

@@ -66,7 +66,7 @@ export class DiskImage {
   sectors(): number[] {
     const offsets: number[] = []
     for (const block of [...this.blocks.keys()].sort((a, b) => a - b)) {
-      for (let sector = 0; sector < SECTORS_PER_BLOCK; sector++) offsets.push(block * BLOCK_BYTES + sector * SECTOR_BYTES)
+      for (let at = 0; at < BLOCK_BYTES; at += SECTOR_BYTES) offsets.push(block * BLOCK_BYTES + at)
     }
     return offsets
   }
@@ -75,7 +75,11 @@ export class DiskImage {
     const sector = new Uint8Array(this.sector(sectorOffsetBytes))
     switch (how) {
       case 'flip': {
-        for (let flips = random.between(1, 8); flips > 0; flips--) sector[random.int(SECTOR_BYTES)]! ^= 1 << random.int(8)
+        // Different bytes, so that two flips never cancel.
+        const first = random.int(SECTOR_BYTES)
+        for (let flips = random.between(1, 8); flips > 0; flips--) {
+          sector[(first + flips * 61) % SECTOR_BYTES]! ^= 1 << random.int(8)
+        }
         break
       }
       case 'zero':

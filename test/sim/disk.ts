@@ -6,10 +6,10 @@
  *   unsynced   writes between the two, and those under way: at a power cut ANY of them may be there, whole or torn
  *
  * - Completions come in an order drawn from the seed; a write may complete at once or later, `tryRead` may miss.
- * - Power cut: `image(choice)` is the medium as one choice of unsynced writes leaves it, without disturbing this disk, so
- *   a test can take many images at one moment (`crashChoices`) and at every moment (`onOperation`) and open a store on
- *   each. `crash(choice)` is the same, and the old disk is dead. `kill()` is the death of the process only: the page
- *   cache survives, still not durable.
+ * - Power cut: `image(choice)` is the medium as one choice of unsynced writes leaves it, without disturbing this disk,
+ *   so a test can take many images at one moment (`crashChoices`) and at every moment (`onOperation`) and open a store
+ *   on each. `crash(choice)` is the same, and the old disk is dead. `kill()` is the death of the process only: the
+ *   page cache survives, still not durable.
  * - Faults: `failAt` (an error at the n-th operation), `damage` (rot), `misdirectAt`, `loseAt` (a write that goes
  *   elsewhere or nowhere, acknowledged), `stall`/`resume` (short outage), `latencyMs` (slow).
  *
@@ -80,7 +80,7 @@ export class SimDisk implements DiskPort {
   private failed = false
   private dead = false
   private stalled: Array<() => void> | undefined
-  private readonly faults = new Map<string, (number | undefined)>()
+  private readonly faults = new Map<string, number | undefined>()
 
   constructor(options: SimDiskOptions) {
     assert(options.sizeBytes % BLOCK_BYTES === 0, 'the size is a whole number of blocks')
@@ -337,7 +337,7 @@ export class SimDisk implements DiskPort {
   // ---- inside
 
   private checkRange(offsetBytes: number, lengthBytes: number): void {
-    assert(Number.isSafeInteger(offsetBytes) && offsetBytes % BLOCK_BYTES === 0, 'an offset is a whole number of blocks')
+    assert(Number.isSafeInteger(offsetBytes / BLOCK_BYTES), 'an offset is a whole number of blocks')
     assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, 'a length is a whole number of blocks')
     assert(offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes, 'the range lies on the disk')
   }
@@ -377,7 +377,8 @@ function checkUnchanged(buffers: readonly Uint8Array[], blocks: ReadonlyArray<Ui
   for (const buffer of buffers) blocksOf(buffer, now)
   for (let i = 0; i < blocks.length; i++) {
     const before = blocks[i]
-    const same = before === undefined ? now[i] === undefined : now[i] !== undefined && Buffer.compare(before, now[i]!) === 0
+    const after = now[i]
+    const same = before === undefined || after === undefined ? before === after : Buffer.compare(before, after) === 0
     assert(same, 'a buffer under way was changed by its owner')
   }
 }

@@ -18,7 +18,10 @@ function diskOf(seed: number, writeNowChance = 0) {
 }
 
 t.test('a seed repeats, another one differs', (t) => {
-  const draw = (seed: number | string) => Array.from({ length: 5 }, () => 0).map(((r) => () => r.u32())(new Random(seed)))
+  const draw = (seed: number | string) => {
+    const random = new Random(seed)
+    return [random.u32(), random.u32(), random.float(), random.fork().u32()]
+  }
   t.same(draw(1), draw(1))
   t.notSame(draw(1), draw(2))
   t.notSame(draw(1), draw(2 ** 32 + 1))

@@ -1,4 +1,4 @@
-/** The disk suite on a real file, inline and through the thread pool, and the kernel's errors as strace injects them. */
+/** The disk suite on a real file, inline and through the thread pool, and system call errors that strace injects. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import path from 'node:path'
 import t from 'tap'

@@ -1,6 +1,6 @@
 /**
- * A real file behind the disk suite. As a program (`real-disk.ts PATH inline|pool`) it prints the outcomes around an error
- * that strace injects from outside, and bytes of blocks 3 to 5 as they lie on the disk.
+ * A real file behind the disk suite. As a program (`real-disk.ts PATH inline|pool`) it prints the outcomes around an
+ * error that strace injects from outside, and bytes of blocks 3 to 5 as they lie on the disk.
  */
 import fs from 'node:fs'
 import { pathToFileURL } from 'node:url'

@@ -56,7 +56,8 @@ export class DiskCalls {
 }
 
 export function diskSuite(t: Test, name: string, make: (sizeBytes: number) => Promise<DiskUnderTest>): void {
-  const onDisk = (title: string, sizeBytes: number, run: (t: Test, calls: DiskCalls, disk: DiskPort) => Promise<unknown>) =>
+  type Run = (t: Test, calls: DiskCalls, disk: DiskPort) => Promise<unknown>
+  const onDisk = (title: string, sizeBytes: number, run: Run) =>
     t.test(`${name}: ${title}`, async (t) => {
       const under = await make(sizeBytes)
       try {
@@ -124,7 +125,8 @@ export function diskSuite(t: Test, name: string, make: (sizeBytes: number) => Pr
     )
     t.ok(outcomes.every((ok) => ok))
     const into = new Uint8Array(4 << 20)
-    const reads = await Promise.all(regions.map((i) => calls.read(i * 65536, into.subarray(i * 65536, (i + 1) * 65536))))
+    const part = (i: number) => into.subarray(i * 65536, (i + 1) * 65536)
+    const reads = await Promise.all(regions.map((i) => calls.read(i * 65536, part(i))))
     t.ok(reads.every((ok) => ok))
     t.equal(Buffer.compare(into, slab), 0)
   })

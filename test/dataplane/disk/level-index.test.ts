@@ -9,7 +9,9 @@ const key = Uint8Array.of(1)
 const put = (index: LevelIndex, value: number) =>
   new Promise<boolean>((resolve) => index.batch([{ type: 'put', key, value: Uint8Array.of(value) }], resolve))
 const get = (index: LevelIndex) =>
-  new Promise<number | string | undefined>((resolve) => index.get(key, (ok, value) => resolve(ok ? value?.[0] : 'error')))
+  new Promise<number | string | undefined>((resolve) => {
+    index.get(key, (ok, value) => resolve(ok ? value?.[0] : 'error'))
+  })
 
 async function opened(folder: string): Promise<LevelIndex> {
   const opening = await openLevelIndex(folder)

@@ -1,7 +1,7 @@
 /**
- * A write-back error of the real kernel: a loop device whose backing file cannot grow. Both of two concurrent syncs, and
- * those of another worker's disk object, must hear of it; with one shared descriptor one of them hears "ok"
- * (measured here: EIO and ok, then ok for every retry).
+ * A write-back error of the real kernel: a loop device whose backing file cannot grow. Both of two concurrent syncs,
+ * and those of another worker's disk object, must hear of it; with one shared descriptor one of them hears "ok"
+ * (measured: EIO and ok, then ok for every retry).
  */
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
