@@ -64,7 +64,11 @@ const npm = basename(process.env.npm_execpath ?? '') === 'npm-cli.js'
 const startedMs = Date.now()
 const seconds = () => Math.round((Date.now() - startedMs) / 1000)
 const flags = ['--no-audit', '--no-fund', '--loglevel=error', ...(need === 'development' ? ['--include=dev'] : [])]
-const child = spawn(npm[0], [...npm.slice(1), 'ci', ...flags], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+const child = spawn(npm[0], [...npm.slice(1), 'ci', ...flags], {
+  cwd: root,
+  stdio: ['ignore', 'pipe', 'pipe'],
+  detached: true,
+})
 
 const output = []
 for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => output.push(chunk))
@@ -83,7 +87,16 @@ const progress = setInterval(() => {
   process.stderr.write(terminal ? `\r${line}` : `${line}\n`)
 }, terminal ? 500 : 5000)
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+// npm finishes what it unpacks before it obeys, and has children: they are a process group, ended as one.
+let stopped = false
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => {
+    if (stopped) return
+    stopped = true
+    process.kill(-child.pid, 'SIGTERM')
+    setTimeout(() => process.kill(-child.pid, 'SIGKILL'), 1000)
+  })
+}
 
 child.on('error', (error) => {
   clearInterval(progress)
@@ -94,6 +107,7 @@ child.on('error', (error) => {
 child.on('close', (code, signal) => {
   clearInterval(progress)
   if (terminal) process.stderr.write('\n')
+  if (stopped) fail('stopped; the next start goes on with the packages')
   if (code !== 0) {
     process.stderr.write(Buffer.concat(output))
     fail(signal ? `\`npm ci\` was ended by ${signal}; repeat this to go on` : '`npm ci` failed (its words are above)')

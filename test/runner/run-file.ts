@@ -26,11 +26,14 @@ export interface FileOutcome extends TapSummary {
 const LEFT_GRACE_MS = 1000
 const STDERR_LINES_MAX = 40
 
-/** Run ids of the files that are running, so that an interrupted run can end them. */
-const running = new Set<string>()
+/** Temporary folders of the files that are running, by run id, so that an interrupted run leaves nothing either. */
+const running = new Map<string, string>()
 
 export function killRunning(): void {
-  for (const runId of running) killDescendants(runId)
+  for (const [runId, temporary] of running) {
+    killDescendants(runId)
+    rmSync(temporary, { recursive: true, force: true })
+  }
 }
 
 export async function runFile(root: string, file: TestFile): Promise<FileOutcome> {
@@ -38,7 +41,7 @@ export async function runFile(root: string, file: TestFile): Promise<FileOutcome
   // Short, because unix sockets made below it must stay under 108 bytes.
   const temporary = mkdtempSync(join(tmpdir(), 'hft-'))
   const startedMs = performance.now()
-  running.add(runId)
+  running.set(runId, temporary)
   const child = spawn(process.execPath, [file.path], {
     cwd: root,
     detached: true,
