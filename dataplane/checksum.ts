@@ -56,13 +56,16 @@ export function chooseChecksum(packages: ChecksumPackages): ChecksumChoice {
     if (calculate === sse42) {
       return { implementation: 'fast-crc32c', calculate, reason: 'its native part is loaded and uses SSE 4.2' }
     }
-    missing = sse42 === undefined ? 'fast-crc32c has no native part here' : 'this processor has no SSE 4.2 for fast-crc32c'
+    const native = sse42 !== undefined
+    missing = native ? 'this processor has no SSE 4.2 for fast-crc32c' : 'fast-crc32c has no native part here'
   } catch (error) {
     missing = `fast-crc32c did not load (${firstLine(error)})`
   }
   try {
     const { crc32c, native } = packages.prebuilt()
-    if (native) return { implementation: '@node-rs/crc32', calculate: crc32c, reason: `${missing}; the prebuilt one is native` }
+    if (native) {
+      return { implementation: '@node-rs/crc32', calculate: crc32c, reason: `${missing}; the prebuilt one is native` }
+    }
     missing += ', @node-rs/crc32 loaded without machine code'
   } catch (error) {
     missing += `, @node-rs/crc32 did not load (${firstLine(error)})`
@@ -70,7 +73,8 @@ export function chooseChecksum(packages: ChecksumPackages): ChecksumChoice {
   return { implementation: 'none', reason: missing }
 }
 
-const firstLine = (error: unknown): string => String(error instanceof Error ? error.message : error).split('\n', 1)[0] ?? ''
+const firstLine = (error: unknown): string =>
+  String(error instanceof Error ? error.message : error).split('\n', 1)[0] ?? ''
 
 const chosen = chooseChecksum(INSTALLED)
 

@@ -25,6 +25,8 @@ const root = dirname(import.meta.dirname)
 const timesFile = join(root, '.tap', 'seconds.json')
 const TYPES = 'types'
 const DETAIL_LINES_MAX = 30
+/** The first ones tell what is wrong; all of them are in the output that is kept. */
+const FAILURES_MAX = 50
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const inSeconds = (seconds?: number): string => `${seconds === undefined ? '?' : seconds.toFixed(1)} s`.padStart(8)
@@ -123,10 +125,12 @@ function report(outcome: FileOutcome): void {
   print(`${outcome.ok ? 'pass' : 'FAIL'} ${inSeconds(outcome.seconds)}  ${outcome.path}  (${counts.join(', ')})`)
   if (outcome.ok) return
   for (const problem of outcome.problems) print(`    ${problem}`)
-  for (const { name, details } of outcome.failures) {
+  for (const { name, details } of outcome.failures.slice(0, FAILURES_MAX)) {
     print(`    not ok - ${name}`)
     for (const line of details.slice(0, DETAIL_LINES_MAX)) print(`        ${line}`)
   }
+  const unsaid = outcome.failures.length - FAILURES_MAX
+  if (unsaid > 0) print(`    ... and ${unsaid} more failures`)
   for (const line of outcome.errorTail) print(`    | ${line}`)
   if (outcome.path === TYPES) print('    replay: node_modules/.bin/tsc --noEmit')
   else print(`    replay: node_modules/.bin/node ${outcome.path}   (output kept in .tap/output/${outcome.path}.tap)`)
