@@ -1,0 +1,212 @@
+/**
+ * Accepts NBD connections on the main thread, runs their handshake, and gives each connection away to the worker that
+ * owns the volume. Knows exports and counts, never a volume.
+ *
+ *   accept -> Handshake -> stop reading -> last reply written -> dup(fd) -> close our handle -> onSession(fd, leftover)
+ *
+ * Reading stops inside the data event that completes the handshake, so no byte of the transmission phase can arrive
+ * anywhere but in the leftover or at the worker. Our own handle is closed, never shut down: the duplicate keeps the
+ * connection. `sessionEnded(id)` must be called once for every session, else its place stays taken.
+ *
+ * Limits: a handshake ends within its deadline, whatever the client does; connections in total and per export; bytes
+ * of replies a client leaves unread. Over a limit: the connection is closed, or refused in words where NBD has room.
+ */
+import fs from 'node:fs'
+import net from 'node:net'
+import { HoldfastError } from '../../engine/errors.ts'
+import { dup } from '../libc.ts'
+import { Handshake } from './handshake.ts'
+import type { Entry, ExportDirectory, ExportInfo, HandshakeEvent } from './handshake.ts'
+import type { Negotiated } from './protocol.ts'
+import { prepareSocketPath } from './unix-socket-path.ts'
+
+export type { ExportDirectory, ExportInfo } from './handshake.ts'
+
+export const LISTENER_LIMITS = {
+  handshakeMs: 10_000,
+  connectionsMax: 1024,
+  connectionsPerExportMax: 128,
+  unreadReplyBytesMax: 1024 * 1024,
+}
+
+export interface NbdSession {
+  /** Unique for the life of the listener. */
+  id: number
+  /** Owned by the receiver. */
+  fd: number
+  exportName: string
+  worker: number
+  negotiated: Negotiated
+  /** What arrived behind the handshake. */
+  leftover: Uint8Array
+}
+
+/** The part of a socket's handle that is needed to hand the socket over. */
+interface SocketHandle {
+  readonly fd: number
+  reading: boolean
+  readStop(): number
+}
+
+export class NbdListener {
+  readonly #exports: ExportDirectory
+  readonly #onSession: (session: NbdSession) => void
+  readonly #onRefused: (reason: string) => void
+  readonly #limits: typeof LISTENER_LIMITS
+  readonly #servers: net.Server[] = []
+  readonly #handshakes = new Set<net.Socket>()
+  /** Session id -> export name. */
+  readonly #sessions = new Map<number, string>()
+  readonly #perExport = new Map<string, number>()
+  #nextId = 1
+  #stopping = false
+
+  constructor(options: {
+    exports: ExportDirectory
+    onSession: (session: NbdSession) => void
+    /** A handshake that did not become a session; for a quiet log line. */
+    onRefused?: (reason: string) => void
+    limits?: Partial<typeof LISTENER_LIMITS>
+  }) {
+    this.#exports = options.exports
+    this.#onSession = options.onSession
+    this.#onRefused = options.onRefused ?? (() => {})
+    this.#limits = { ...LISTENER_LIMITS, ...options.limits }
+  }
+
+  get connections(): number {
+    return this.#handshakes.size + this.#sessions.size
+  }
+
+  /** @throws HoldfastError when the path cannot be used */
+  async listenUnix(socketPath: string): Promise<void> {
+    await prepareSocketPath(socketPath)
+    await this.#listen({ path: socketPath }, socketPath)
+    fs.chmodSync(socketPath, 0o600)
+  }
+
+  /** Loopback unless asked otherwise. @returns the port, which matters when 0 was asked for */
+  async listenTcp({ host = '127.0.0.1', port }: { host?: string; port: number }): Promise<number> {
+    const server = await this.#listen({ host, port }, `${host}:${port}`, port)
+    return (server.address() as net.AddressInfo).port
+  }
+
+  /** The receiver of a session has closed its descriptor. */
+  sessionEnded(id: number): void {
+    const name = this.#sessions.get(id)
+    if (name === undefined) return
+    this.#sessions.delete(id)
+    const left = (this.#perExport.get(name) ?? 1) - 1
+    if (left === 0) this.#perExport.delete(name)
+    else this.#perExport.set(name, left)
+  }
+
+  /** From now on exports are refused with NBD_REP_ERR_SHUTDOWN. */
+  refuseNew(): void {
+    this.#stopping = true
+  }
+
+  /** Stop listening, end handshakes, remove socket files. Sessions are not ours any more. */
+  async close(): Promise<void> {
+    this.#stopping = true
+    const closed = this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
+    for (const socket of this.#handshakes) socket.destroy()
+    await Promise.all(closed)
+  }
+
+  #listen(where: net.ListenOptions, endpoint: string, port?: number): Promise<net.Server> {
+    return new Promise((resolve, reject) => {
+      const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
+      server.once('error', (error: NodeJS.ErrnoException) => {
+        if (error.code === 'EADDRINUSE') {
+          reject(port === undefined
+            ? new HoldfastError('socket-busy', { path: endpoint })
+            : new HoldfastError('port-busy', { port }))
+        } else reject(new HoldfastError('listen', { endpoint, reason: error.code ?? error.message }))
+      })
+      server.listen(where, () => {
+        // Out of descriptors is the world's: the backlog waits, nothing ends.
+        server.removeAllListeners('error').on('error', (error) => this.#onRefused(error.message))
+        this.#servers.push(server)
+        resolve(server)
+      })
+    })
+  }
+
+  #accept(socket: net.Socket): void {
+    socket.on('error', () => socket.destroy())
+    if (this.connections >= this.#limits.connectionsMax) {
+      this.#onRefused('too many connections')
+      socket.destroy()
+      return
+    }
+    this.#handshakes.add(socket)
+    const handshake = new Handshake(this.#exports, (name) => this.#mayEnter(name))
+    const deadline = setTimeout(() => {
+      this.#onRefused('handshake took too long')
+      socket.destroy()
+    }, this.#limits.handshakeMs)
+    socket.on('close', () => {
+      clearTimeout(deadline)
+      this.#handshakes.delete(socket)
+    })
+    socket.on('end', () => socket.destroy())
+    socket.write(handshake.greeting())
+    const onData = (bytes: Buffer) => {
+      const { send, event } = handshake.feed(bytes)
+      if (event === undefined) {
+        if (send.length > 0) socket.write(Buffer.concat(send))
+        if (socket.writableLength > this.#limits.unreadReplyBytesMax) socket.destroy()
+        return
+      }
+      socket.off('data', onData)
+      this.#finish(socket, Buffer.concat(send), event)
+    }
+    socket.on('data', onData)
+  }
+
+  #mayEnter(name: string): Entry {
+    if (this.#stopping) return 'stopping'
+    return (this.#perExport.get(name) ?? 0) < this.#limits.connectionsPerExportMax ? 'enter' : 'too-many'
+  }
+
+  #finish(socket: net.Socket, lastReply: Buffer, event: HandshakeEvent): void {
+    const handle = (socket as unknown as { _handle: SocketHandle | null })._handle
+    if (handle === null) return
+    handle.reading = false
+    handle.readStop()
+    socket.pause()
+    if (event.type === 'closed') {
+      this.#onRefused(event.reason)
+      if (lastReply.length > 0) socket.write(lastReply)
+      socket.destroySoon()
+      return
+    }
+    const session = this.#claim(event.export)
+    // Counted from here, so that handshakes that end together cannot pass the limit together.
+    let claimed = true
+    socket.on('close', () => {
+      if (claimed) this.sessionEnded(session)
+    })
+    socket.write(lastReply, (error) => {
+      if (error !== undefined && error !== null) return
+      const fd = dup(handle.fd)
+      if (fd < 0) {
+        this.#onRefused('out of file descriptors')
+        socket.destroy()
+        return
+      }
+      claimed = false
+      socket.destroy()
+      const { export: { name, worker }, negotiated, leftover } = event
+      this.#onSession({ id: session, fd, exportName: name, worker, negotiated, leftover })
+    })
+  }
+
+  #claim({ name }: ExportInfo): number {
+    const id = this.#nextId++
+    this.#sessions.set(id, name)
+    this.#perExport.set(name, (this.#perExport.get(name) ?? 0) + 1)
+    return id
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * Memory that socket reads land in and replies are built in, shared by the connections of one worker.
+ *
+ * A slab is counted: its users are the parser or writer that fills it and every request or reply whose bytes lie in
+ * it. Nobody moves bytes to free a slab; it returns to the pool when its last user is done. The pool is a stack, so
+ * that the slab just used, still warm in the processor's cache, is the next one given out. Slabs of other sizes than
+ * the two pooled ones (a large payload has one of its own) are left to the garbage collector.
+ *
+ * Invariants: a slab in the pool has no users; `bytes` never changes; the pool keeps at most `idleBytesMax`.
+ */
+import { assert } from '../../engine/assert.ts'
+
+export const SLAB_BYTES = 256 * 1024
+export const LARGE_SLAB_BYTES = 1024 * 1024
+
+export interface Slab {
+  readonly bytes: Buffer
+  /** Big-endian access to the same bytes. */
+  readonly view: DataView
+  users: number
+}
+
+export class SlabPool {
+  readonly #small: Slab[] = []
+  readonly #large: Slab[] = []
+  readonly #idleBytesMax: number
+  #idleBytes = 0
+
+  constructor(options: { idleBytesMax: number } = { idleBytesMax: 32 * 1024 * 1024 }) {
+    this.#idleBytesMax = options.idleBytesMax
+  }
+
+  get idleBytes(): number {
+    return this.#idleBytes
+  }
+
+  /** A slab of at least `bytes`, with one user: the caller. Its content is arbitrary. */
+  acquire(bytes: number): Slab {
+    const shelf = bytes <= SLAB_BYTES ? this.#small : bytes <= LARGE_SLAB_BYTES ? this.#large : undefined
+    const slab = shelf?.pop()
+    if (slab === undefined) {
+      return create(bytes <= SLAB_BYTES ? SLAB_BYTES : bytes <= LARGE_SLAB_BYTES ? LARGE_SLAB_BYTES : bytes)
+    }
+    this.#idleBytes -= slab.bytes.length
+    assert(slab.users === 0, 'an idle slab has no users')
+    slab.users = 1
+    return slab
+  }
+
+  /** One user fewer. */
+  release(slab: Slab): void {
+    assert(slab.users > 0, 'a slab is released once per user')
+    slab.users--
+    if (slab.users > 0) return
+    const size = slab.bytes.length
+    const shelf = size === SLAB_BYTES ? this.#small : size === LARGE_SLAB_BYTES ? this.#large : undefined
+    if (shelf === undefined || this.#idleBytes + size > this.#idleBytesMax) return
+    this.#idleBytes += size
+    shelf.push(slab)
+  }
+}
+
+function create(bytes: number): Slab {
+  const buffer = Buffer.allocUnsafeSlow(bytes)
+  return { bytes: buffer, view: new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength), users: 1 }
+}
