@@ -1,0 +1,21 @@
+/** `holdfast dev kill|stop|start NODE`. */
+import type { Run } from './commands.ts'
+import { askDev } from './dev-socket.ts'
+import type { DevWord } from './dev-socket.ts'
+import { EXIT_OK } from './output.ts'
+
+export const DEV_DIR_DEFAULT = '.holdfast'
+
+const SENTENCES: Record<DevWord, string> = {
+  kill: 'is down, killed as a dead host; `holdfast dev start` brings it back',
+  stop: 'is down, stopped cleanly; `holdfast dev start` brings it back',
+  start: 'is up',
+}
+
+export function devControl(word: DevWord): Run {
+  return async ({ arguments: given, output }) => {
+    const state = await askDev(given.text('dir') ?? DEV_DIR_DEFAULT, { word, node: given.positionals[0]! })
+    output.result(state, () => [`node ${state.node} ${SENTENCES[word]}`])
+    return EXIT_OK
+  }
+}

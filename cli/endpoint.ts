@@ -1,0 +1,94 @@
+/**
+ * Which daemon a command talks to: `--endpoint`, else HOLDFAST_ENDPOINT, else `./.holdfast`. Each may name api.sock
+ * itself, a node's folder, or a dev folder with nodes in it, of which the first that answers is taken. A failure says
+ * what was tried and where the name came from.
+ */
+import { readdirSync, statSync } from 'node:fs'
+import net from 'node:net'
+import path from 'node:path'
+import type { ControlClient, Endpoint } from '../cluster/api/client.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import type { Arguments } from './arguments.ts'
+
+const API_SOCKET = 'api.sock'
+
+export interface NamedEndpoint {
+  place: string
+  source: string
+}
+
+export function namedEndpoint(flag: string | undefined, environment: NodeJS.ProcessEnv): NamedEndpoint {
+  if (flag !== undefined) return { place: flag, source: 'from --endpoint' }
+  const fromEnvironment = environment.HOLDFAST_ENDPOINT
+  if (fromEnvironment !== undefined && fromEnvironment !== '') {
+    return { place: fromEnvironment, source: 'from HOLDFAST_ENDPOINT' }
+  }
+  return { place: './.holdfast', source: 'the default, as neither --endpoint nor HOLDFAST_ENDPOINT is set' }
+}
+
+function unreachable({ source }: NamedEndpoint, endpoint: string, reason: string): HoldfastError {
+  return new HoldfastError('unreachable', { endpoint, source, reason })
+}
+
+/** Sockets that may be meant, in order of node name. */
+export function candidateSockets(named: NamedEndpoint): string[] {
+  if (/^[^/]+:\d+$/.test(named.place)) {
+    throw new HoldfastError('not-supported', {
+      what: `endpoint ${named.place}: the control API over TCP`,
+      instead: 'name a unix socket (DIR/<node>/api.sock) or a dev folder',
+    })
+  }
+  const place = path.resolve(named.place.replace(/^unix:(\/\/(?=\/))?/, ''))
+  const stats = statSync(place, { throwIfNoEntry: false })
+  if (stats === undefined) throw unreachable(named, place, 'there is no such folder or socket')
+  if (stats.isSocket()) return [place]
+  if (!stats.isDirectory()) throw unreachable(named, place, 'it is neither a socket nor a folder')
+  const isSocket = (file: string) => statSync(file, { throwIfNoEntry: false })?.isSocket() === true
+  const own = path.join(place, API_SOCKET)
+  if (isSocket(own)) return [own]
+  const sockets = readdirSync(place).sort().map((node) => path.join(place, node, API_SOCKET)).filter(isSocket)
+  if (sockets.length === 0) throw unreachable(named, place, 'no node of that folder is running')
+  return sockets
+}
+
+const CONNECT_REASONS: Record<string, string> = {
+  ECONNREFUSED: 'nothing listens there any more',
+  EACCES: 'this user may not open it',
+  EPERM: 'this user may not open it',
+  ENOENT: 'there is no such socket',
+}
+
+/** Undefined when something accepts, else why not. */
+function connectFailure(socketPath: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = net.connect(socketPath)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(undefined)
+    })
+    socket.once('error', ({ code = 'unknown' }: NodeJS.ErrnoException) => resolve(CONNECT_REASONS[code] ?? code))
+  })
+}
+
+export async function findEndpoint(flag: string | undefined, environment = process.env): Promise<Endpoint> {
+  const named = namedEndpoint(flag, environment)
+  let failure: HoldfastError | undefined
+  for (const socketPath of candidateSockets(named)) {
+    const reason = await connectFailure(socketPath)
+    if (reason === undefined) return { socketPath, source: named.source }
+    failure ??= unreachable(named, socketPath, reason)
+  }
+  throw failure!
+}
+
+/** Run `use` with a connection, which is closed in any case. */
+export async function withDaemon<T>(given: Arguments, use: (daemon: ControlClient) => Promise<T>): Promise<T> {
+  const endpoint = await findEndpoint(given.text('endpoint'))
+  const { connectControlApi } = await import('../cluster/api/client.ts')
+  const client = connectControlApi(endpoint)
+  try {
+    return await use(client)
+  } finally {
+    client.close()
+  }
+}

@@ -1,0 +1,18 @@
+/** `holdfast node`: this process becomes the supervisor. Imports nothing that would stay in its memory. */
+import { nodeConfigOf } from '../dataplane/node-config.ts'
+import { runSupervisor } from '../dataplane/supervisor.ts'
+import type { Invocation } from './commands.ts'
+
+export async function runNode({ arguments: given }: Invocation): Promise<number> {
+  const code = await runSupervisor(nodeConfigOf({
+    name: given.text('name'),
+    dir: given.text('dir'),
+    zone: given.text('zone'),
+    disk: given.texts('disk'),
+    'listen-tcp': given.text('listen-tcp'),
+    workers: given.text('workers'),
+    config: given.text('config'),
+  }))
+  // The parent's channel, if there is one, would keep the process alive.
+  process.exit(code)
+}

@@ -1,0 +1,38 @@
+/** `holdfast status [--watch]`: the page of cluster/api/status-page.ts as text. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { formatSize } from '../cluster/api/amounts.ts'
+import type { Status } from '../cluster/api/definition.ts'
+import type { Invocation } from './commands.ts'
+import { withDaemon } from './endpoint.ts'
+import { EXIT_OK } from './output.ts'
+
+const WATCH_MS = 1000
+const CLEAR_SCREEN = '\x1b[H\x1b[2J'
+
+function page(status: Status): string[] {
+  const { volumes, volumesHealthy } = status
+  const counted = volumes === 0 ? 'no volumes' : `${volumesHealthy} of ${volumes} volumes healthy`
+  return [
+    `${status.health}: ${counted}, ${status.sessions} NBD session(s)`,
+    `space: ${formatSize(status.freeBytes)} free of ${formatSize(status.capacityBytes)}, volumes use ${formatSize(status.usedBytes)}`,
+    '',
+    ...(status.problems.length === 0 ? ['nothing is wrong'] : status.problems.flatMap(({ what, why, next }) => [
+      `${what}: ${why}`,
+      `  next: ${next}`,
+    ])),
+    '',
+    ...status.nodes.map(({ name, state, safeToReboot, because }) =>
+      `node ${name}: ${state}; safe to reboot: ${safeToReboot ? 'yes' : 'no'}, because ${because}`),
+  ]
+}
+
+export async function showStatus({ arguments: given, output }: Invocation): Promise<number> {
+  const watch = given.flag('watch')
+  const clear = watch && !output.json && process.stdout.isTTY === true
+  do {
+    const status = await withDaemon(given, (daemon) => daemon.status())
+    output.result(status, () => clear ? [`${CLEAR_SCREEN}${page(status).join('\n')}`] : page(status))
+    if (watch) await sleep(WATCH_MS)
+  } while (watch)
+  return EXIT_OK
+}

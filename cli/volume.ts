@@ -1,0 +1,126 @@
+/** `holdfast volume create|ls|inspect|resize|delete`: words to API calls, and answers to text. */
+import { exactSize, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
+import type { Volume } from '../cluster/api/definition.ts'
+import { shown } from '../cluster/api/names.ts'
+import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import { usageError } from './arguments.ts'
+import type { Arguments } from './arguments.ts'
+import type { Invocation } from './commands.ts'
+import { withDaemon } from './endpoint.ts'
+import { EXIT_OK, fields, table } from './output.ts'
+
+const PARAMETER_OPTIONS = ['replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags']
+
+/** What `--size` says, or the refusal with the limits. */
+export function sizeOf(text: string | undefined): number {
+  if (text === undefined) throw usageError('--size is missing', 'e.g. --size 10Gi')
+  const sizeBytes = parseSize(text)
+  if (sizeBytes === undefined) throw new HoldfastError('volume-size', { size: shown(text) })
+  checkVolumeSize(sizeBytes)
+  return sizeBytes
+}
+
+/** Flags and `--param K=V` are the same parameters; two different values of one are refused here or by the daemon. */
+export function parametersOf(given: Arguments): Record<string, string> {
+  const parameters: Record<string, string> = {}
+  for (const option of PARAMETER_OPTIONS) {
+    const value = given.text(option)
+    if (value !== undefined) parameters[option] = value
+  }
+  if (given.flag('encryption')) parameters.encryption = 'true'
+  for (const text of given.texts('param')) {
+    const equals = text.indexOf('=')
+    if (equals <= 0) throw usageError(`--param ${text} is not K=V`, 'e.g. --param holdfast.io/durability=writeback')
+    const key = text.slice(0, equals)
+    const value = text.slice(equals + 1)
+    if (Object.hasOwn(parameters, key) && parameters[key] !== value) {
+      throw usageError(`${key} is given twice, as ${parameters[key]} and as ${value}`, 'give it once')
+    }
+    parameters[key] = value
+  }
+  return parameters
+}
+
+function describe(volume: Volume): string[] {
+  const copies = volume.copies.map(({ node, role, state, lagBytes }) =>
+    `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
+  const sessions = volume.frontends.map(({ node, session }) => `${node}/${session}`)
+  return fields([
+    ['name', volume.name],
+    ['id', volume.id],
+    ['size', `${formatSize(volume.sizeBytes)} (${volume.sizeBytes} bytes)`],
+    ['used', formatSize(volume.usedBytes)],
+    ['health', volume.healthReason === '' ? volume.health : `${volume.health}: ${volume.healthReason}`],
+    ['replicas', `${volume.replicas} (in sync at least ${volume.minInSync})`],
+    ['copies', copies.join(', ')],
+    ['durability', volume.durability],
+    ['block size', String(volume.blockSizeBytes)],
+    ['on full', volume.onFull],
+    ['io timeout', volume.ioTimeoutMs === 0 ? 'none' : formatDuration(volume.ioTimeoutMs)],
+    ['pool', volume.diskTags.length === 0 ? volume.pool : `${volume.pool} (tags ${volume.diskTags.join(', ')})`],
+    ['encryption', volume.encryption ? 'yes' : 'no'],
+    ['epoch, seq', `${volume.epoch}, ${volume.seq} (durable up to ${volume.commitSeq})`],
+    ['held', `${volume.heldRequests} request(s)`],
+    ['sessions', sessions.length === 0 ? 'none' : sessions.join(', ')],
+    ...volume.nbd.map((uri): [string, string] => ['nbd', uri]),
+  ])
+}
+
+export async function createVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  checkVolumeName(name)
+  const request = { name, sizeBytes: sizeOf(given.text('size')), parameters: parametersOf(given) }
+  const volume = await withDaemon(given, (daemon) => daemon.createVolume(request))
+  output.result(volume, () => [
+    `volume ${volume.name} is ready: ${formatSize(volume.sizeBytes)}, ${volume.replicas} replicas, ${volume.durability}`,
+    ...volume.nbd.map((uri) => `  ${uri}`),
+  ])
+  return EXIT_OK
+}
+
+export async function listVolumes({ arguments: given, output }: Invocation): Promise<number> {
+  const { volumes } = await withDaemon(given, (daemon) => daemon.listVolumes())
+  output.result(volumes, () => volumes.length === 0
+    ? ['no volumes; `holdfast volume create NAME --size 10Gi` makes one']
+    : table(['NAME', 'SIZE', 'USED', 'REPLICAS', 'DURABILITY', 'HEALTH', 'SESSIONS'], volumes.map((volume) => [
+      volume.name,
+      formatSize(volume.sizeBytes),
+      formatSize(volume.usedBytes),
+      String(volume.replicas),
+      volume.durability,
+      volume.health,
+      String(volume.frontends.length),
+    ])))
+  return EXIT_OK
+}
+
+export async function inspectVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const volume = await withDaemon(given, (daemon) => daemon.getVolume({ name: given.positionals[0]! }))
+  output.result(volume, () => describe(volume))
+  return EXIT_OK
+}
+
+export async function resizeVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const request = { name: given.positionals[0]!, sizeBytes: sizeOf(given.text('size')) }
+  const volume = await withDaemon(given, (daemon) => daemon.resizeVolume(request))
+  output.result(volume, () => [
+    `volume ${volume.name} has ${formatSize(volume.sizeBytes)} (${exactSize(volume.sizeBytes)}) now`,
+    ...(volume.frontends.length === 0 ? [] : ['its NBD clients see the new size when they connect again']),
+  ])
+  return EXIT_OK
+}
+
+export async function deleteVolumes({ arguments: given, output }: Invocation): Promise<number> {
+  const force = given.flag('force')
+  const deleted = await withDaemon(given, async (daemon) => {
+    const done: Array<{ name: string; deleted: boolean }> = []
+    for (const name of given.positionals) {
+      await daemon.deleteVolume({ name, force })
+      done.push({ name, deleted: true })
+    }
+    return done
+  })
+  output.result(deleted, () => deleted.map(({ name }) => `volume ${name} is deleted; its space comes back in the background`))
+  return EXIT_OK
+}

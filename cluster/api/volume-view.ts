@@ -1,0 +1,52 @@
+/** What the API shows of a volume: the wish and the observation joined, under the field names scripts rely on. */
+import type { VolumeStatus } from '../../engine/volume/volume-spec.ts'
+import type { Frontend, Volume } from './definition.ts'
+
+/** The least number of copies whose acknowledgement a write needs: 1 for one or two copies, 2 for more. */
+export function minInSync(replicas: number): number {
+  return replicas >= 2 ? 2 : 1
+}
+
+export function volumeView(status: VolumeStatus, seen: { node: string; nbd: string[]; frontends: Frontend[] }): Volume {
+  const { spec } = status
+  return {
+    name: spec.name,
+    id: spec.id,
+    sizeBytes: spec.sizeBytes,
+    replicas: spec.replicas,
+    durability: spec.durability,
+    encryption: false,
+    epoch: status.epoch,
+    health: status.health,
+    healthReason: status.healthReason,
+    minInSync: minInSync(spec.replicas),
+    blockSizeBytes: spec.blockSizeBytes,
+    copies: [{
+      node: seen.node,
+      role: 'primary',
+      state: status.health === 'faulted' ? 'failed' : 'in-sync',
+      lagBytes: 0,
+    }],
+    frontends: seen.frontends,
+    nbd: seen.nbd,
+    usedBytes: status.usedBytes,
+    pool: spec.pool,
+    diskTags: spec.diskTags,
+    onFull: spec.onFull,
+    ioTimeoutMs: spec.ioTimeoutMs,
+    seq: status.seq,
+    commitSeq: status.commitSeq,
+    heldRequests: status.heldRequests,
+  }
+}
+
+/** Where NBD clients find a volume: over the unix socket at `socketPath`, and over TCP where a port is open. */
+export function nbdUris(volume: string, at: { socketPath: string; tcp: { host: string; port: number } | undefined }): string[] {
+  const socket = at.socketPath.split('/').map(encodeURIComponent).join('/')
+  const uris = [`nbd+unix:///${volume}?socket=${socket}`]
+  if (at.tcp !== undefined) {
+    const host = at.tcp.host.includes(':') ? `[${at.tcp.host}]` : at.tcp.host
+    uris.push(`nbd://${host}:${at.tcp.port}/${volume}`)
+  }
+  return uris
+}

@@ -1,0 +1,177 @@
+/**
+ * What a node is told to be: flags of `holdfast node` and the JSON file of `--config`, checked and made absolute. The
+ * supervisor checks it before anything is started and hands it to each daemon it spawns. Flags win over the file;
+ * disks of both are joined.
+ */
+import { readFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { parseSize } from '../cluster/api/amounts.ts'
+import { isName, nearest, shown } from '../cluster/api/names.ts'
+import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import type { DiskOption } from './worker-messages.ts'
+
+export interface TcpAddress {
+  host: string
+  port: number
+}
+
+export interface NodeConfig {
+  name: string
+  /** The folder of all nodes; this one's is `dir/name`. */
+  dir: string
+  zone: string
+  disks: DiskOption[]
+  listenTcp: TcpAddress | undefined
+  workers: number
+}
+
+/** What `--config FILE` may hold. Each is the flag of the same name. */
+interface ConfigFile {
+  name?: unknown
+  dir?: unknown
+  zone?: unknown
+  disks?: unknown
+  'listen-tcp'?: unknown
+  workers?: unknown
+}
+
+export interface NodeFlags {
+  name?: string | undefined
+  dir?: string | undefined
+  zone?: string | undefined
+  disk?: string[] | undefined
+  'listen-tcp'?: string | undefined
+  workers?: string | undefined
+  config?: string | undefined
+}
+
+const CONFIG_KEYS = ['name', 'dir', 'zone', 'disks', 'listen-tcp', 'workers']
+const DISK_KEYS = ['path', 'size', 'pool', 'tags']
+const WORKERS_MAX = 64
+
+function usage(problem: string, hint: string): never {
+  throw new HoldfastError('usage', { problem, hint })
+}
+
+function refuse(parameter: string, value: string, allowed: string): never {
+  throw new HoldfastError('parameter', { parameter, value: shown(value), allowed })
+}
+
+/** `path=/dev/sdb,pool=fast,tags=ssd+nvme` or `path=/data/disk0,size=10Gi`. A comma in a path is fine unless `word=` follows. */
+export function parseDiskOption(text: string, base = process.cwd()): DiskOption {
+  const fields: Record<string, string> = {}
+  for (const part of text.split(/,(?=[a-z]*=)/)) {
+    const equals = part.indexOf('=')
+    const key = equals < 0 ? part : part.slice(0, equals)
+    if (equals < 0 || !DISK_KEYS.includes(key)) {
+      const meant = nearest(key, DISK_KEYS)
+      const hint = meant === undefined ? 'e.g. --disk path=/dev/sdb,pool=fast,tags=ssd+nvme' : `did you mean ${meant}=?`
+      usage(`--disk ${text}: ${shown(part)} is not one of path=, size=, pool=, tags=`, hint)
+    }
+    if (Object.hasOwn(fields, key)) usage(`--disk ${text}: ${key} is given twice`, 'give it once')
+    fields[key] = part.slice(equals + 1)
+  }
+  return diskOptionOf(fields, `--disk ${text}`, base)
+}
+
+function diskOptionOf(fields: Record<string, string>, where: string, base: string): DiskOption {
+  if (fields.path === undefined || fields.path === '') usage(`${where} names no path`, 'e.g. path=/dev/sdb')
+  return {
+    path: path.resolve(base, fields.path),
+    sizeBytes: fields.size === undefined ? undefined : parseDiskSize(fields.size),
+    pool: checkPool(fields.pool),
+    tags: parseTags('tags', fields.tags ?? ''),
+  }
+}
+
+export function parseDiskSize(text: string): number {
+  const bytes = parseSize(text)
+  if (bytes === undefined || bytes === 0) refuse('size', text, 'a number of bytes or e.g. 4Gi, 500G')
+  return bytes
+}
+
+/** `127.0.0.1:10809`, `[::1]:10809`, `10809` (then on loopback). Port 0 takes a free one. */
+export function parseTcpAddress(text: string): TcpAddress {
+  const match = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):)?(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (match === null || port > 65535) refuse('listen-tcp', text, 'HOST:PORT, e.g. 127.0.0.1:10809')
+  return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
+}
+
+/** One data worker up to four cores; beyond, half of the cores. */
+export function defaultWorkers(cores = os.availableParallelism()): number {
+  return cores <= 4 ? 1 : Math.min(WORKERS_MAX, Math.floor(cores / 2))
+}
+
+function parseWorkers(text: string | undefined): number {
+  if (text === undefined) return defaultWorkers()
+  const workers = Number(text)
+  if (!/^\d{1,2}$/.test(text) || workers < 1 || workers > WORKERS_MAX) refuse('workers', text, `1 to ${WORKERS_MAX}`)
+  return workers
+}
+
+function readConfigFile(file: string): ConfigFile {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (error) {
+    return usage(`--config ${file} cannot be read: ${(error as Error).message}`, 'name a readable JSON file')
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    return usage(`--config ${file} is no JSON object`, 'e.g. {"name": "n1", "disks": [{"path": "/dev/sdb"}]}')
+  }
+  for (const key of Object.keys(parsed)) {
+    if (CONFIG_KEYS.includes(key)) continue
+    const meant = nearest(key, CONFIG_KEYS)
+    usage(`--config ${file} has an unknown key ${shown(key)}`, meant ? `did you mean ${meant}?` : CONFIG_KEYS.join(', '))
+  }
+  return parsed
+}
+
+function textOf(value: unknown, key: string, file: string): string | undefined {
+  if (value === undefined || typeof value === 'string') return value
+  if (typeof value === 'number') return String(value)
+  return usage(`${key} in ${file} is no text`, `give it as the flag --${key} takes it`)
+}
+
+/** Paths in the file are relative to the file. */
+function disksOfFile(disks: unknown, file: string): DiskOption[] {
+  if (disks === undefined) return []
+  if (!Array.isArray(disks)) return usage(`disks in ${file} is no list`, 'e.g. "disks": [{"path": "/dev/sdb"}]')
+  return disks.map((entry: unknown, index) => {
+    const where = `disk ${index} of ${file}`
+    if (typeof entry !== 'object' || entry === null) return usage(`${where} is no object`, 'e.g. {"path": "/dev/sdb"}')
+    const fields: Record<string, string> = {}
+    for (const [key, value] of Object.entries(entry)) {
+      if (!DISK_KEYS.includes(key)) usage(`${where} has an unknown key ${shown(key)}`, DISK_KEYS.join(', '))
+      fields[key] = Array.isArray(value) ? value.map(String).join('+') : textOf(value, key, file) ?? ''
+    }
+    return diskOptionOf(fields, where, path.dirname(path.resolve(file)))
+  })
+}
+
+export function nodeConfigOf(flags: NodeFlags): NodeConfig {
+  const file = flags.config ?? ''
+  const fromFile = flags.config === undefined ? {} : readConfigFile(flags.config)
+  const pick = (key: 'name' | 'dir' | 'zone' | 'listen-tcp' | 'workers') => flags[key] ?? textOf(fromFile[key], key, file)
+  const name = pick('name') ?? usage('a node needs a name', 'add --name n1')
+  if (!isName(name)) throw new HoldfastError('node-name', { name: shown(name) })
+  const dir = pick('dir') ?? usage('a node needs a folder for its state', 'add --dir DIR')
+  const listenTcp = pick('listen-tcp')
+  const disks = [...disksOfFile(fromFile.disks, file), ...(flags.disk ?? []).map((text) => parseDiskOption(text))]
+  const paths = new Set<string>()
+  for (const disk of disks) {
+    if (paths.has(disk.path)) usage(`disk ${disk.path} is given twice`, 'name every disk once')
+    paths.add(disk.path)
+  }
+  return {
+    name,
+    dir: path.resolve(dir),
+    zone: pick('zone') ?? '',
+    disks,
+    listenTcp: listenTcp === undefined ? undefined : parseTcpAddress(listenTcp),
+    workers: parseWorkers(pick('workers')),
+  }
+}

@@ -1,0 +1,252 @@
+/**
+ * The control API of one node, decided on the main thread of the daemon: checks a wish, asks the worker that owns the
+ * volume, keeps the NBD export directory in step before it answers, and joins what the workers report.
+ *
+ * A name is reserved from the moment its creation is accepted until its deletion is answered, over all workers, so
+ * two volumes of one name cannot come to be on two workers.
+ */
+import { randomUUID } from 'node:crypto'
+import type { AddDiskRequest, ControlApi, CreateVolumeRequest, Disk, Frontend, Node, Status, Volume }
+  from '../cluster/api/definition.ts'
+import { formatSize } from '../cluster/api/amounts.ts'
+import { shown } from '../cluster/api/names.ts'
+import { statusPage } from '../cluster/api/status-page.ts'
+import { checkPool, checkVolumeSize, parseTags, volumeSpecOf } from '../cluster/api/volume-request.ts'
+import { nbdUris, volumeView } from '../cluster/api/volume-view.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
+import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls, WorkerReport } from './worker-messages.ts'
+
+/** A worker as the control thread sees it. Rejects with a HoldfastError. */
+export interface WorkerHandle {
+  call<K extends CallName>(call: CallOf<K>): Promise<WorkerCalls[K]['answer']>
+}
+
+/** What NBD clients can ask for; the listener looks names up here. */
+export interface Exports {
+  /** Offer a volume, or its new size. */
+  offer(volume: VolumeStatus, worker: number): void
+  withdraw(name: string): void
+}
+
+/** Facts about the node that do not change while it runs. */
+export interface NodeFacts {
+  name: string
+  zone: string
+  folder: string
+  nodeId: string
+  clusterId: string
+  instanceId: string
+  version: string
+  ioFlusher: 'set' | 'refused'
+  socketPath: string
+  tcp: { host: string; port: number } | undefined
+  startedMs: number
+}
+
+/** Nodes that could hold a copy: this version has the one. */
+const NODES = 1
+
+export class NodeControl implements ControlApi {
+  readonly #facts: NodeFacts
+  readonly #workers: WorkerHandle[]
+  readonly #exports: Exports
+  readonly #rememberDisk: (disk: DiskOption) => void
+  /** Which worker has the volume of that name, from accepted creation to answered deletion. */
+  readonly #owners = new Map<string, number>()
+
+  constructor(options: {
+    facts: NodeFacts
+    workers: WorkerHandle[]
+    exports: Exports
+    rememberDisk: (disk: DiskOption) => void
+  }) {
+    this.#facts = options.facts
+    this.#workers = options.workers
+    this.#exports = options.exports
+    this.#rememberDisk = options.rememberDisk
+  }
+
+  /** Take over what a worker found when it opened its store, or after a disk came. */
+  adopt(worker: number, volumes: VolumeStatus[]): void {
+    for (const volume of volumes) {
+      this.#owners.set(volume.spec.name, worker)
+      this.#exports.offer(volume, worker)
+    }
+  }
+
+  async createVolume(request: CreateVolumeRequest): Promise<Volume> {
+    const spec = volumeSpecOf(request, { id: randomUUID().replaceAll('-', ''), nodes: NODES })
+    const { name } = spec
+    if (this.#owners.has(name)) throw new HoldfastError('volume-exists', { name, existing: await this.#existing(name) })
+    const worker = this.#leastLoaded()
+    this.#owners.set(name, worker)
+    try {
+      const status = await this.#workers[worker]!.call<'create'>({ kind: 'create', spec })
+      this.#exports.offer(status, worker)
+      return this.#view(status, [])
+    } catch (error) {
+      this.#owners.delete(name)
+      throw error
+    }
+  }
+
+  async listVolumes(): Promise<{ volumes: Volume[] }> {
+    const { volumes, sessions } = await this.#report()
+    const views = volumes.map((volume) => this.#view(volume, sessions))
+    return { volumes: views.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  }
+
+  async getVolume({ name }: { name: string }): Promise<Volume> {
+    const { volumes, sessions } = await this.#workers[this.#owner(name)]!.call<'report'>({ kind: 'report' })
+    const volume = volumes.find(({ spec }) => spec.name === name)
+    if (volume === undefined) throw new HoldfastError('volume-not-found', { name: shown(name) })
+    return this.#view(volume, sessions)
+  }
+
+  async resizeVolume({ name, sizeBytes }: { name: string; sizeBytes: number }): Promise<Volume> {
+    const worker = this.#owner(name)
+    checkVolumeSize(sizeBytes)
+    const status = await this.#workers[worker]!.call<'resize'>({ kind: 'resize', name, sizeBytes })
+    this.#exports.offer(status, worker)
+    return this.getVolume({ name })
+  }
+
+  /** New sessions end first: those that were posted before are seen by the worker, none can come after. */
+  async deleteVolume({ name, force }: { name: string; force: boolean }): Promise<object> {
+    const worker = this.#owner(name)
+    this.#exports.withdraw(name)
+    try {
+      await this.#workers[worker]!.call<'delete'>({ kind: 'delete', name, force })
+    } catch (error) {
+      await this.#offerAgain(name, worker)
+      throw error
+    }
+    this.#owners.delete(name)
+    return {}
+  }
+
+  async listDisks(): Promise<{ disks: Disk[] }> {
+    return { disks: (await this.#report()).disks }
+  }
+
+  async addDisk(request: AddDiskRequest): Promise<Disk> {
+    const disk = {
+      path: request.path,
+      sizeBytes: request.sizeBytes === 0 ? undefined : request.sizeBytes,
+      pool: checkPool(request.pool),
+      tags: parseTags('tags', request.tags.join(',')),
+    }
+    for (const worker of this.#workers) await worker.call<'add-disk'>({ kind: 'add-disk', disk })
+    this.#rememberDisk(disk)
+    return this.#disk(disk.path)
+  }
+
+  async adoptDisk({ path }: { path: string }): Promise<Disk> {
+    for (const worker of this.#workers) await worker.call<'adopt-disk'>({ kind: 'adopt-disk', path })
+    for (const [worker, handle] of this.#workers.entries()) {
+      this.adopt(worker, (await handle.call<'report'>({ kind: 'report' })).volumes)
+    }
+    const disk = await this.#disk(path)
+    this.#rememberDisk({ path, sizeBytes: undefined, pool: disk.pool, tags: disk.tags })
+    return disk
+  }
+
+  async listNodes(): Promise<{ nodes: Node[] }> {
+    return { nodes: [this.#node((await this.#report()).disks)] }
+  }
+
+  async getNode({ name }: { name: string }): Promise<Node> {
+    if (name !== this.#facts.name) throw new HoldfastError('node-not-found', { name: shown(name) })
+    return this.#node((await this.#report()).disks)
+  }
+
+  async status(): Promise<Status> {
+    const { volumes, disks, sessions } = await this.#report()
+    return statusPage(this.#node(disks), volumes.map((volume) => this.#view(volume, sessions)), sessions.length)
+  }
+
+  #owner(name: string): number {
+    const worker = this.#owners.get(name)
+    if (worker === undefined) throw new HoldfastError('volume-not-found', { name: shown(name) })
+    return worker
+  }
+
+  #leastLoaded(): number {
+    const counts = this.#workers.map(() => 0)
+    for (const worker of this.#owners.values()) counts[worker]!++
+    return counts.indexOf(Math.min(...counts))
+  }
+
+  async #existing(name: string): Promise<string> {
+    const { volumes } = await this.#report()
+    const volume = volumes.find(({ spec }) => spec.name === name)
+    return volume === undefined ? 'being created' : formatSize(volume.spec.sizeBytes)
+  }
+
+  async #offerAgain(name: string, worker: number): Promise<void> {
+    const { volumes } = await this.#workers[worker]!.call<'report'>({ kind: 'report' })
+    const volume = volumes.find(({ spec }) => spec.name === name)
+    if (volume === undefined) this.#owners.delete(name)
+    else this.#exports.offer(volume, worker)
+  }
+
+  async #disk(path: string): Promise<Disk> {
+    const disk = (await this.#report()).disks.find((candidate) => candidate.path === path)
+    if (disk === undefined) throw new HoldfastError('disk-not-found', { disk: path })
+    return disk
+  }
+
+  /** Workers share disks and report each with the same free space; checksum errors are counted by the one that met them. */
+  async #report(): Promise<{ volumes: VolumeStatus[]; disks: Disk[]; sessions: SessionReport[] }> {
+    const reports = await Promise.all(this.#workers.map((worker) => worker.call<'report'>({ kind: 'report' })))
+    return {
+      volumes: reports.flatMap(({ volumes }) => volumes),
+      sessions: reports.flatMap(({ sessions }) => sessions),
+      disks: this.#joinDisks(reports),
+    }
+  }
+
+  #joinDisks(reports: WorkerReport[]): Disk[] {
+    const disks = new Map<string, Disk>()
+    for (const status of reports.flatMap(({ disks }) => disks)) {
+      const known = disks.get(status.path)
+      if (known === undefined) {
+        disks.set(status.path, { ...status, node: this.#facts.name })
+        continue
+      }
+      known.checksumErrors += status.checksumErrors
+      if (status.state === 'failed') Object.assign(known, { state: status.state, reason: status.reason })
+    }
+    return [...disks.values()]
+  }
+
+  #view(status: VolumeStatus, sessions: SessionReport[]): Volume {
+    const { name } = status.spec
+    const frontends: Frontend[] = sessions.filter(({ volume }) => volume === name)
+      .map(({ session }) => ({ node: this.#facts.name, session: String(session), generation: 0 }))
+    return volumeView(status, { node: this.#facts.name, nbd: nbdUris(name, this.#facts), frontends })
+  }
+
+  #node(disks: Disk[]): Node {
+    const facts = this.#facts
+    return {
+      name: facts.name,
+      state: 'up',
+      zone: facts.zone,
+      pid: process.pid,
+      disks,
+      id: facts.nodeId,
+      clusterId: facts.clusterId,
+      instanceId: facts.instanceId,
+      version: facts.version,
+      nodeVersion: process.version,
+      uptimeMs: Math.round(performance.now() - facts.startedMs),
+      workers: this.#workers.length,
+      rssBytes: process.memoryUsage.rss(),
+      ioFlusher: facts.ioFlusher,
+      listening: [facts.socketPath, ...(facts.tcp === undefined ? [] : [`${facts.tcp.host}:${facts.tcp.port}`])],
+      folder: facts.folder,
+    }
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * The folder of a node, `DIR/<node>`, mode 0700:
+ *
+ *   lock            flock'ed while a supervisor or its daemon lives; holds the supervisor's pid
+ *   supervisor.pid  pid             pids, for scripts and people
+ *   node.json       who this node is: {clusterId, nodeId}, made at the first start
+ *   disks.json      disks added while it ran, so that the next start has them too
+ *   api.sock        control API     nbd.sock  every volume by name
+ *   daemon.log      JSON lines      daemon.log.1  the one before
+ *   index/          rebuildable index of the store
+ *
+ * Small files are replaced by rename after a sync, so that a crash leaves the old or the new one.
+ */
+import { randomUUID } from 'node:crypto'
+import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import path from 'node:path'
+import { HoldfastError } from '../engine/errors.ts'
+import { lockExclusive } from './libc.ts'
+import type { DiskOption } from './worker-messages.ts'
+
+/** `sun_path` of a unix socket holds 108 bytes, the last of them zero. */
+const SOCKET_PATH_BYTES_MAX = 107
+
+export interface NodePaths {
+  folder: string
+  lock: string
+  supervisorPid: string
+  pid: string
+  identity: string
+  disks: string
+  api: string
+  nbd: string
+  log: string
+  index: string
+}
+
+export function nodePaths(dir: string, name: string): NodePaths {
+  const folder = path.resolve(dir, name)
+  const inside = (file: string) => path.join(folder, file)
+  return {
+    folder,
+    lock: inside('lock'),
+    supervisorPid: inside('supervisor.pid'),
+    pid: inside('pid'),
+    identity: inside('node.json'),
+    disks: inside('disks.json'),
+    api: inside('api.sock'),
+    nbd: inside('nbd.sock'),
+    log: inside('daemon.log'),
+    index: inside('index'),
+  }
+}
+
+export function checkSocketPath(socketPath: string): void {
+  const length = Buffer.byteLength(socketPath)
+  if (length > SOCKET_PATH_BYTES_MAX) throw new HoldfastError('socket-path', { path: socketPath, length })
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  switch (code) {
+    case 'EACCES': case 'EPERM': return 'permission denied'
+    case 'ENOTDIR': return 'a part of the path is no folder'
+    case 'EEXIST': return 'there is a file of that name'
+    case 'EROFS': return 'the file system is read-only'
+    case 'ENOSPC': return 'the file system is full'
+    default: return code ?? message
+  }
+}
+
+export function makeFolder(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new HoldfastError('folder', { dir, reason: reasonOf(error) }, { cause: error })
+  }
+}
+
+/**
+ * Take the lock file of a folder for this process and whoever inherits the descriptor. The kernel gives it up with the
+ * last holder, so nothing stale can be left behind.
+ */
+export function lockFolder(dir: string, lockFile: string): number {
+  let fd: number
+  try {
+    fd = openSync(lockFile, 'a+', 0o600)
+  } catch (error) {
+    throw new HoldfastError('folder', { dir, reason: reasonOf(error) }, { cause: error })
+  }
+  if (lockExclusive(fd) < 0) {
+    closeSync(fd)
+    throw new HoldfastError('folder-in-use', { dir, pid: readFileSync(lockFile, 'utf8').trim() || 'unknown' })
+  }
+  ftruncateSync(fd, 0)
+  writeSync(fd, `${process.pid}\n`)
+  return fd
+}
+
+export function replaceFile(file: string, content: string): void {
+  const next = `${file}.new`
+  const fd = openSync(next, 'w', 0o600)
+  writeSync(fd, content)
+  fsyncSync(fd)
+  closeSync(fd)
+  renameSync(next, file)
+  const folder = openSync(path.dirname(file), 'r')
+  fsyncSync(folder)
+  closeSync(folder)
+}
+
+function readJson(file: string): unknown {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new HoldfastError('folder', { dir: file, reason: reasonOf(error) }, { cause: error })
+  }
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new HoldfastError('folder', { dir: file, reason: 'it is no JSON any more' }, { cause: error })
+  }
+}
+
+export interface NodeIdentity {
+  clusterId: string
+  nodeId: string
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** Who this node is. Made once: the disks carry it, and a node that forgot it would find them foreign. */
+export function nodeIdentity(file: string): NodeIdentity {
+  const known = readJson(file) as Partial<NodeIdentity> | undefined
+  if (known === undefined) {
+    const identity = { clusterId: randomUUID(), nodeId: randomUUID() }
+    replaceFile(file, `${JSON.stringify(identity)}\n`)
+    return identity
+  }
+  const { clusterId, nodeId } = known ?? {}
+  if (typeof clusterId !== 'string' || typeof nodeId !== 'string' || !UUID.test(clusterId) || !UUID.test(nodeId)) {
+    throw new HoldfastError('folder', { dir: file, reason: 'it does not name a cluster and a node' })
+  }
+  return { clusterId, nodeId }
+}
+
+export function addedDisks(file: string): DiskOption[] {
+  const known = readJson(file) as Array<Omit<DiskOption, 'sizeBytes'>> | undefined
+  return (known ?? []).map(({ path, pool, tags }) => ({ path, pool, tags, sizeBytes: undefined }))
+}
+
+export function rememberDisk(file: string, disk: DiskOption): void {
+  const others = addedDisks(file).filter((other) => other.path !== disk.path)
+  const all = [...others, disk].map(({ path, pool, tags }) => ({ path, pool, tags }))
+  replaceFile(file, `${JSON.stringify(all, undefined, 2)}\n`)
+}

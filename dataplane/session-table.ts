@@ -1,0 +1,78 @@
+/**
+ * The NBD sessions of one worker: which connection uses which volume, and how they are ended. A session is reported
+ * ended exactly once, when the volume holds nothing of it any more.
+ */
+import type { BlockDevice } from '../engine/volume/block-device.ts'
+import { closeFd } from './libc.ts'
+import type { NbdSession } from './nbd/listener.ts'
+import { Transmission } from './nbd/transmission.ts'
+import type { SessionTable } from './store-calls.ts'
+import type { SessionReport } from './worker-messages.ts'
+
+interface Session {
+  volume: string
+  transmission: Transmission
+}
+
+export class NbdSessions implements SessionTable {
+  readonly #sessions = new Map<number, Session>()
+  readonly #deviceOf: (volume: string) => BlockDevice | undefined
+  readonly #onEnded: (session: number, volume: string, reason: string) => void
+
+  constructor(options: {
+    deviceOf: (volume: string) => BlockDevice | undefined
+    onEnded: (session: number, volume: string, reason: string) => void
+  }) {
+    this.#deviceOf = options.deviceOf
+    this.#onEnded = options.onEnded
+  }
+
+  /** Serve a connection whose handshake is done. Its volume may have been deleted on the way here. */
+  add({ id, fd, exportName, negotiated, leftover }: NbdSession): void {
+    const device = this.#deviceOf(exportName)
+    if (device === undefined) {
+      closeFd(fd)
+      this.#onEnded(id, exportName, 'volume-gone')
+      return
+    }
+    const onClose = (reason: string) => {
+      this.#sessions.delete(id)
+      this.#onEnded(id, exportName, reason)
+    }
+    const transmission = new Transmission({ fd, negotiated, leftover, device, onClose })
+    this.#sessions.set(id, { volume: exportName, transmission })
+  }
+
+  reports(): SessionReport[] {
+    return [...this.#sessions].map(([session, { volume }]) => ({ session, volume }))
+  }
+
+  count(volume: string): number {
+    let count = 0
+    for (const session of this.#sessions.values()) if (session.volume === volume) count++
+    return count
+  }
+
+  /**
+   * Held requests (a full pool) may outlast any drain: their connections are closed at the deadline, unanswered, which
+   * a client takes as "perhaps done".
+   */
+  end(volume: string | undefined, drainMs: number): Promise<void> {
+    const ending = [...this.#sessions.values()].filter((session) => volume === undefined || session.volume === volume)
+    if (ending.length === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      let left = ending.length
+      const deadline = setTimeout(() => {
+        for (const { transmission } of ending) transmission.destroy()
+        resolve()
+      }, drainMs)
+      for (const { transmission } of ending) {
+        transmission.drain(() => {
+          if (--left > 0) return
+          clearTimeout(deadline)
+          resolve()
+        })
+      }
+    })
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * The worker's side of the calls in worker-messages.ts: runs each against the store and knows the sessions that use
+ * its volumes. It answers exactly once per call and holds no other state, so tests run it on a store in memory.
+ */
+import { unreachable } from '../engine/assert.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import type { Reply, Result, StoreApi } from '../engine/volume/store-api.ts'
+import type { DiskStatus } from '../engine/volume/volume-spec.ts'
+import { packError } from './worker-messages.ts'
+import type { Answer, AnyCall, DiskOption, SessionReport, WorkerReport } from './worker-messages.ts'
+
+/** Users of a volume that is deleted by force get this long for what they had already asked. */
+const FORCED_END_DRAIN_MS = 500
+
+/** The store of a worker with the calls that change its disks while it runs. */
+export type WorkerStore = StoreApi & {
+  addDisk(disk: DiskOption, reply: Reply<DiskStatus>): void
+  adoptDisk(path: string, reply: Reply<DiskStatus>): void
+}
+
+/** Who uses which volume; kept by whoever serves the sessions. */
+export interface SessionTable {
+  reports(): SessionReport[]
+  /** Sessions of one volume. */
+  count(volume: string): number
+  /** End the sessions of `volume` (all when undefined): finish what was accepted, for at most `drainMs`, then close. */
+  end(volume: string | undefined, drainMs: number): Promise<void>
+}
+
+export class StoreCalls {
+  readonly #store: WorkerStore
+  readonly #sessions: SessionTable
+
+  constructor(store: WorkerStore, sessions: SessionTable) {
+    this.#store = store
+    this.#sessions = sessions
+  }
+
+  report(): WorkerReport {
+    return { volumes: this.#store.volumes(), disks: this.#store.disks(), sessions: this.#sessions.reports() }
+  }
+
+  run(call: AnyCall, answer: (answer: Answer<unknown>) => void): void {
+    const reply = (result: Result<unknown>) => {
+      answer(result.ok ? { ok: true, value: result.value } : { ok: false, error: packError(result.error) })
+    }
+    switch (call.kind) {
+      case 'create': return this.#store.createVolume(call.spec, reply)
+      case 'resize': return this.#store.resizeVolume(call.name, call.sizeBytes, reply)
+      case 'delete': return this.#delete(call.name, call.force, reply)
+      case 'report': return reply({ ok: true, value: this.report() })
+      case 'add-disk': return this.#store.addDisk(call.disk, reply)
+      case 'adopt-disk': return this.#store.adoptDisk(call.path, reply)
+      case 'stop': return this.#stop(call.drainMs, reply)
+      default: return unreachable(call)
+    }
+  }
+
+  #delete(name: string, force: boolean, reply: Reply<undefined>): void {
+    if (this.#store.volume(name) === undefined) {
+      return reply({ ok: false, error: new HoldfastError('volume-not-found', { name }) })
+    }
+    const sessions = this.#sessions.count(name)
+    if (sessions > 0 && !force) return reply({ ok: false, error: new HoldfastError('volume-in-use', { name, sessions }) })
+    void this.#sessions.end(name, FORCED_END_DRAIN_MS).then(() => {
+      this.#store.deleteVolume(name, (result) => reply(result.ok ? { ok: true, value: undefined } : result))
+    })
+  }
+
+  #stop(drainMs: number, reply: Reply<undefined>): void {
+    void this.#sessions.end(undefined, drainMs).then(() => {
+      this.#store.stop((result) => reply(result.ok ? { ok: true, value: undefined } : result))
+    })
+  }
+}

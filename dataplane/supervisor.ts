@@ -1,0 +1,140 @@
+/**
+ * The supervisor of a node: the parent of its daemon, and as little else as possible, since its memory counts on every
+ * node. It holds the folder's lock, asks the kernel for PR_SET_IO_FLUSHER before it spawns (children inherit it), sizes
+ * the daemon's thread pool (only possible from outside), and starts a daemon that died again.
+ *
+ *   daemon ends with          supervisor
+ *   0                         ends with 0
+ *   REFUSED                   ends with 1; the daemon has said why
+ *   REFUSED_FOR_NOW           the same on the first start, later a crash
+ *   anything else, a signal   starts it again after a short wait
+ *
+ * SIGTERM, SIGINT and SIGHUP stop the daemon cleanly; a second one, or ten seconds, kill it. The daemon dies with its
+ * supervisor (PR_SET_PDEATHSIG, set by itself). With an IPC channel (`holdfast dev`) the supervisor also stops when the
+ * channel closes. Signals from a terminal reach the supervisor only: the daemon has its own process group.
+ */
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { warmCompileCache, withCompileCache } from './compile-cache.ts'
+import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
+import type { Ready, StartOrder } from './daemon-start.ts'
+import { DaemonLog } from './daemon-log.ts'
+import { setIoFlusher } from './libc.ts'
+import { checkSocketPath, lockFolder, makeFolder, nodePaths } from './node-folder.ts'
+import type { NodePaths } from './node-folder.ts'
+import type { NodeConfig } from './node-config.ts'
+import { RestartBackoff } from './restart-backoff.ts'
+
+/** Enough that one hung disk, with its few operations in flight, leaves threads for the others, `level` and DNS. */
+function threadPoolSize(disks: number): number {
+  return Math.min(128, 8 + 8 * disks)
+}
+
+/** Descriptors 0-2, the IPC channel, and the folder's lock, which is released when the last of both processes ends. */
+function spawnDaemon(config: NodeConfig, lockFd: number): ChildProcess {
+  return spawn(process.execPath, [path.join(import.meta.dirname, 'daemon.ts')], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', lockFd],
+    detached: true,
+    env: { ...withCompileCache(process.env), UV_THREADPOOL_SIZE: String(threadPoolSize(config.disks.length)) },
+  })
+}
+
+function logEvent(paths: NodePaths, node: string, message: string, fields: Record<string, string | number>): void {
+  const log = new DaemonLog({ file: paths.log, node })
+  log.event('warn', message, fields)
+  log.close()
+}
+
+class Supervisor {
+  readonly #config: NodeConfig
+  readonly #paths: NodePaths
+  readonly #lockFd: number
+  readonly #ioFlusher: 'set' | 'refused'
+  readonly #backoff = new RestartBackoff()
+  readonly #end: (code: number) => void
+  #child: ChildProcess | undefined
+  #restart: NodeJS.Timeout | undefined
+  #wasReady = false
+  #stopping = false
+
+  constructor(config: NodeConfig, paths: NodePaths, lockFd: number, end: (code: number) => void) {
+    this.#config = config
+    this.#paths = paths
+    this.#lockFd = lockFd
+    this.#ioFlusher = setIoFlusher() === 0 ? 'set' : 'refused'
+    this.#end = end
+  }
+
+  start(): void {
+    const startedMs = performance.now()
+    const child = spawnDaemon(this.#config, this.#lockFd)
+    this.#child = child
+    child.on('error', (error) => {
+      process.stderr.write(`holdfast: the daemon cannot be started: ${error.message}\n`)
+      this.#end(1)
+    })
+    child.on('message', (message: Ready) => {
+      this.#wasReady = true
+      process.send?.(message)
+    })
+    child.on('exit', (code, signal) => this.#ended(code, signal, performance.now() - startedMs))
+    if (child.pid === undefined) return
+    writeFileSync(this.#paths.pid, `${child.pid}\n`)
+    const order: StartOrder = {
+      kind: 'start',
+      config: this.#config,
+      ioFlusher: this.#ioFlusher,
+      supervisorPid: process.pid,
+    }
+    // A daemon that dies before it has read its order is told by 'exit', not by this callback.
+    child.send(order, () => {})
+  }
+
+  #ended(code: number | null, signal: NodeJS.Signals | null, ranMs: number): void {
+    this.#child = undefined
+    rmSync(this.#paths.pid, { force: true })
+    if (this.#stopping || code === EXIT.CLEAN) return this.#end(0)
+    if (code === EXIT.REFUSED || (code === EXIT.REFUSED_FOR_NOW && !this.#wasReady)) return this.#end(1)
+    const delayMs = this.#backoff.delayMs(ranMs)
+    logEvent(this.#paths, this.#config.name, 'the daemon died and is started again', {
+      reason: signal ?? `exit code ${code}`,
+      ranMs: Math.round(ranMs),
+      delayMs,
+    })
+    this.#restart = setTimeout(() => this.start(), delayMs)
+  }
+
+  /** First call: cleanly, within the deadline. Second call: now. */
+  stop(): void {
+    clearTimeout(this.#restart)
+    if (this.#child === undefined) return this.#end(0)
+    if (this.#stopping) {
+      this.#child.kill('SIGKILL')
+      return
+    }
+    this.#stopping = true
+    this.#child.kill('SIGTERM')
+    setTimeout(() => this.#child?.kill('SIGKILL'), STOP_DEADLINE_MS).unref()
+  }
+}
+
+/** Run a node until it is stopped or refuses; resolves with the exit code. Throws a HoldfastError before any child exists. */
+export async function runSupervisor(config: NodeConfig): Promise<number> {
+  const paths = nodePaths(config.dir, config.name)
+  checkSocketPath(paths.api)
+  checkSocketPath(paths.nbd)
+  makeFolder(paths.folder)
+  const lockFd = lockFolder(paths.folder, paths.lock)
+  warmCompileCache()
+  writeFileSync(paths.supervisorPid, `${process.pid}\n`)
+  const code = await new Promise<number>((resolve) => {
+    const supervisor = new Supervisor(config, paths, lockFd, resolve)
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => supervisor.stop())
+    if (process.channel !== undefined) process.on('disconnect', () => supervisor.stop())
+    supervisor.start()
+  })
+  rmSync(paths.supervisorPid, { force: true })
+  return code
+}
