@@ -146,6 +146,11 @@ async function runAll(): Promise<number> {
       process.exit(status)
     })
   }
+  // Whoever read our words is gone (`npm test | head`): nobody is left to tell.
+  process.stdout.on('error', () => {
+    killRunning()
+    process.exit(1)
+  })
   prepareTools()
 
   const outcomes: FileOutcome[] = []

@@ -25,7 +25,9 @@ t.ok(sources.some(({ path }) => path === 'test/tidy.test.ts'), 'the list of file
 for (const rule of RULES) {
   t.test(rule.name, (t) => {
     for (const source of sources) {
-      for (const { line, problem } of rule.check(source, tree)) t.fail(`${source.path}:${line}: ${problem}`, { at: null, stack: '' })
+      for (const { line, problem } of rule.check(source, tree)) {
+        t.fail(`${source.path}:${line}: ${problem}`, { at: null, stack: '' })
+      }
     }
     t.pass(`${sources.length} files looked at`)
     t.end()

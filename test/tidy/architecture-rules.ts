@@ -47,7 +47,7 @@ const IMPURE = new RegExp(
     '\\b(?:Date|Promise|setTimeout|setInterval|setImmediate|queueMicrotask|structuredClone|Buffer|globalThis)\\b',
     '\\b(?:async|await)\\b',
     '\\bMath\\.random\\b',
-    '(?<![.\\w])(?:process|console|performance|crypto|fetch|require)\\s*[.(]',
+    '(?<![.#\\w])(?:process|console|performance|crypto|require)\\s*[.(]',
   ].join('|'),
   'g',
 )

@@ -55,7 +55,7 @@ const PLANTS: Record<string, { bad: Plant[]; good: Plant[] }> = {
     good: [
       { path: 'engine/a.ts', text: '/** Never awaits; Date.now() is a port. */\nconst s = "process.exit()"' },
       { path: 'engine/a.ts', text: 'const t = `no async here, ${size} Promise`' },
-      { path: 'engine/a.ts', text: 'batch.process(1)\nconst updated = 1' },
+      { path: 'engine/a.ts', text: 'batch.process(1)\nthis.#process(1)\nconst updated = 1' },
       { path: 'dataplane/a.ts', text: 'const now = Date.now()' },
     ],
   },
