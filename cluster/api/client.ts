@@ -2,12 +2,15 @@
  * The control API from outside: every method of ControlApi as a promise that rejects with a HoldfastError, the
  * daemon's own refusal or `unreachable` with the endpoint and where its name came from.
  */
-import { Client, credentials, status } from '@grpc/grpc-js'
+import { Client, credentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ServiceError } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
 import { METHODS, METHOD_NAMES, services } from './definition.ts'
 import type { ControlApi, Method } from './definition.ts'
 import { refusalFromStatus, transportReason } from './refusal.ts'
+
+/** Failures reach the user as sentences of ours. */
+setLogVerbosity(logVerbosity.NONE)
 
 /** Generous: a disk being prepared may take a while. */
 const CALL_DEADLINE_MS = 60_000

@@ -3,12 +3,15 @@
  * rejection of a handler is a bug: the caller hears INTERNAL, `onBug` decides what becomes of the process.
  */
 import { chmodSync, rmSync } from 'node:fs'
-import { Server, ServerCredentials, status } from '@grpc/grpc-js'
+import { Server, ServerCredentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ServiceError, UntypedServiceImplementation, handleUnaryCall } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
 import { METHODS, METHOD_NAMES, services } from './definition.ts'
 import type { ControlApi, Method } from './definition.ts'
 import { refusalToStatus } from './refusal.ts'
+
+/** Failures reach us as values; the library's own lines on stderr would be a second voice. */
+setLogVerbosity(logVerbosity.NONE)
 
 const REQUEST_BYTES_MAX = 1024 * 1024
 
@@ -55,7 +58,7 @@ export async function serveControlApi(options: {
   rmSync(socketPath, { force: true })
   await new Promise<void>((resolve, reject) => {
     server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => {
-      if (error) reject(error)
+      if (error) reject(new HoldfastError('listen', { endpoint: socketPath, reason: error.message }))
       else resolve()
     })
   })

@@ -1,0 +1,96 @@
+/**
+ * The command as a user meets it: help on every level, one sentence and the right exit code for every slip, JSON where
+ * asked, and never a stack trace.
+ */
+import path from 'node:path'
+import t from 'tap'
+import { COMMANDS } from '../../cli/commands.ts'
+import { commandHelp, groupHelp } from '../../cli/help.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { holdfast } from './run-holdfast.ts'
+
+t.test('every command is explained with an example of itself', async (t) => {
+  for (const command of COMMANDS) {
+    const text = commandHelp(command).join('\n')
+    t.match(text, /Usage: holdfast /, command.words)
+    t.ok(command.examples.length > 0 && command.examples.every((line) => line.startsWith(`holdfast ${command.words}`)))
+    for (const option of Object.keys(command.options)) t.ok(text.includes(`--${option}`), `${command.words} --${option}`)
+    if (command.loadRaw === undefined) t.type(await command.load(), 'function', command.words)
+  }
+  t.match(groupHelp('').join('\n'), /volume create/)
+})
+
+t.test('help and version', async (t) => {
+  const [bare, group, help, leaf, version, json] = await Promise.all([
+    holdfast([]), holdfast(['volume']), holdfast(['help', 'volume', 'create']), holdfast(['volume', 'create', '--help']),
+    holdfast(['--version']), holdfast(['-o', 'json', '--version']),
+  ])
+  t.match(bare, { code: 0, stdout: /volume create/, stderr: '' })
+  t.match(group, { code: 2, stdout: /volume resize/ })
+  t.match(help, { code: 0, stdout: /--durability MODE/ })
+  t.equal(leaf.stdout, help.stdout)
+  t.match(version, { code: 0, stdout: /^holdfast \d+\.\d+\.\d+ \(Node v/ })
+  t.match(JSON.parse(json.stdout), { version: /^\d/ })
+})
+
+t.test('slips end in one sentence', async (t) => {
+  const dir = temporaryFolder(t)
+  const deep = path.join(dir, 'd'.repeat(100))
+  const table: Array<[words: string, code: number, stderr: RegExp]> = [
+    ['volum', 2, /there is no command "volum"; did you mean `holdfast volume`\?/],
+    ['volume creat x', 2, /did you mean `holdfast volume create`\?/],
+    ['node lss', 2, /did you mean `holdfast node ls`\?/],
+    ['help nothing', 2, /there is no command "nothing"/],
+    ['--frobnicate', 2, /unknown option --frobnicate/],
+    ['volume create', 2, /NAME is missing/],
+    ['volume create x', 2, /--size is missing/],
+    ['volume create x --sise 1Gi', 2, /did you mean --size\?/],
+    ['volume create Data --size 1Gi', 2, /"Data" is not allowed; use 1 to 63 characters of a-z, 0-9 and -/],
+    ['volume create x --size 10.5', 2, /size "10\.5" is not allowed; give a positive multiple of 1 MiB, at most 64 TiB/],
+    ['volume create x --size 10G5', 2, /multiple of 1 MiB/],
+    ['volume create x --size 65Ti', 2, /at most 64 TiB/],
+    ['volume create x --size 1Gi --param nope', 2, /--param nope is not K=V/],
+    ['volume create x --size 1Gi --pool a --param pool=b', 2, /pool is given twice/],
+    ['volume ls -o yaml', 2, /output format yaml is unknown; use text or json/],
+    ['volume ls', 1, /no daemon answers at .*\.holdfast \(the default.*\): there is no such folder or socket/],
+    ['volume ls --endpoint /nope', 1, /no daemon answers at \/nope \(from --endpoint\)/],
+    ['dev --nodes 3', 1, /a cluster of 3 nodes in this version is not supported/],
+    ['dev --volume x', 2, /NAME:SIZE:REPLICAS/],
+    ['dev --volume X:1Gi:0', 2, /"X" is not allowed/],
+    [`dev --dir ${deep}`, 2, /has \d+ bytes, the limit of a unix socket is 107/],
+    ['dev --size 900Pi', 2, /size = "900Pi" is not allowed/],
+    ['dev --size 1Pi --dir full', 1, /bytes free, \d+ are needed/],
+    ['dev kill n1', 1, /no `holdfast dev` runs in that folder/],
+    ['node', 2, /a node needs a name/],
+    ['node --name N1 --dir d', 2, /node name "N1" is not allowed/],
+    ['node --name n1 --dir d --disk size=1Gi', 2, /names no path/],
+    ['node --name n1 --dir d --disk path=x,pol=a', 2, /did you mean pool=\?/],
+    ['node --name n1 --dir d --disk path=x --disk path=./x', 2, /given twice/],
+    ['node --name n1 --dir d --listen-tcp 70000', 2, /HOST:PORT/],
+    ['node --name n1 --dir d --workers 0', 2, /1 to 64/],
+    ['node --name n1 --dir d --config /nope.json', 2, /cannot be read/],
+  ]
+  const outcomes = await Promise.all(table.map(([words]) => holdfast(words.split(' '), { cwd: dir })))
+  for (const [index, { code, stdout, stderr }] of outcomes.entries()) {
+    const [words, expected, message] = table[index]!
+    t.equal(code, expected, `${words}: exit code`)
+    t.match(stderr, message, words)
+    t.notMatch(`${stdout}${stderr}`, /^\s+at |node:internal/m, `${words}: no stack trace`)
+    t.equal(stderr.trimEnd().split('\n').length, 1, `${words}: one line`)
+  }
+})
+
+t.test('with -o json a failure is JSON on stderr and stdout is empty', async (t) => {
+  const { code, stdout, stderr } = await holdfast(['volume', 'ls', '-o', 'json'], { env: { HOLDFAST_ENDPOINT: '/nope' } })
+  t.equal(code, 1)
+  t.equal(stdout, '')
+  t.match(JSON.parse(stderr), { error: { code: 'unreachable', message: /HOLDFAST_ENDPOINT/, detail: { endpoint: '/nope' } } })
+})
+
+t.test('a reader that goes away is no failure', async (t) => {
+  const { execFile } = await import('node:child_process')
+  const { MAIN } = await import('./run-holdfast.ts')
+  const command = `"${process.execPath}" "${MAIN}" help | true; echo "\${PIPESTATUS[0]}"`
+  const stdout = await new Promise<string>((resolve) => execFile('bash', ['-c', command], (_error, out) => resolve(out)))
+  t.equal(stdout.trim(), '0')
+})

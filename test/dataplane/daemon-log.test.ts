@@ -1,0 +1,32 @@
+/** The log: JSON lines with their fields, one predecessor kept, and silence when it cannot be written. */
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { DaemonLog } from '../../dataplane/daemon-log.ts'
+
+const linesOf = (file: string) => readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as object)
+
+t.test('lines', async (t) => {
+  const file = path.join(t.testdir(), 'daemon.log')
+  const log = new DaemonLog({ file, node: 'n1' })
+  log.event('info', 'two\nlines', { volume: 'demo', seq: 7 })
+  log.close()
+  log.event('info', 'after the end', {})
+  t.match(linesOf(file), [{ time: /^\d{4}-/, level: 'info', node: 'n1', message: 'two\nlines', volume: 'demo', seq: 7 }])
+  t.equal(statSync(file).mode & 0o777, 0o600)
+})
+
+t.test('rotation keeps one', async (t) => {
+  const file = path.join(t.testdir(), 'daemon.log')
+  const log = new DaemonLog({ file, node: 'n1', rotateBytes: 1000 })
+  for (let i = 0; i < 100; i++) log.event('info', 'event', { i })
+  log.close()
+  t.ok(existsSync(`${file}.1`))
+  t.ok(statSync(file).size < 1200 && statSync(`${file}.1`).size < 1200)
+  t.match(linesOf(`${file}.1`).at(-1), { message: 'event' }, 'no line is torn')
+})
+
+t.test('a folder that is gone is no reason to fail', async (t) => {
+  const log = new DaemonLog({ file: path.join(t.testdir(), 'none', 'daemon.log'), node: 'n1' })
+  t.doesNotThrow(() => log.event('error', 'x', {}))
+})

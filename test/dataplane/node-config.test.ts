@@ -1,0 +1,53 @@
+/** What a node is told: disk words, addresses, the JSON file, and flags over it. */
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { defaultWorkers, nodeConfigOf, parseDiskOption, parseTcpAddress } from '../../dataplane/node-config.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+
+t.test('disks', async (t) => {
+  t.same(parseDiskOption('path=/dev/sdb'), { path: '/dev/sdb', sizeBytes: undefined, pool: 'default', tags: [] })
+  t.same(parseDiskOption('path=d,size=4Gi,pool=fast,tags=ssd+nvme', '/base'), {
+    path: '/base/d', sizeBytes: 2 ** 32, pool: 'fast', tags: ['nvme', 'ssd'],
+  })
+  t.equal(parseDiskOption('path=/a,b c,size=1Gi').path, '/a,b c')
+  t.throws(() => parseDiskOption('/dev/sdb'), { code: 'usage', message: /e\.g\. --disk path=/ })
+  t.throws(() => parseDiskOption('path=/a,sise=1'), { code: 'usage', message: /did you mean size=\?/ })
+  t.throws(() => parseDiskOption('path=/a,path=/b'), { code: 'usage', message: /twice/ })
+  t.throws(() => parseDiskOption('path='), { code: 'usage', message: /names no path/ })
+  for (const size of ['0', '-1', 'x']) t.throws(() => parseDiskOption(`path=/a,size=${size}`), { code: 'parameter' })
+  t.throws(() => parseDiskOption('path=/a,pool=A'), { code: 'parameter' })
+})
+
+t.test('addresses', async (t) => {
+  t.same(parseTcpAddress('10809'), { host: '127.0.0.1', port: 10809 })
+  t.same(parseTcpAddress('0.0.0.0:0'), { host: '0.0.0.0', port: 0 })
+  t.same(parseTcpAddress('[::1]:7'), { host: '::1', port: 7 })
+  for (const text of ['', ':7', 'x', '::1:7', 'a:65536', 'a:-1', 'a:1:2']) {
+    t.throws(() => parseTcpAddress(text), { code: 'parameter' }, text)
+  }
+})
+
+t.test('workers follow the cores', async (t) => {
+  t.same([1, 2, 4, 5, 8, 64, 256].map(defaultWorkers), [1, 1, 1, 2, 4, 32, 64])
+})
+
+t.test('the file, and flags over it', async (t) => {
+  const dir = temporaryFolder(t)
+  const file = path.join(dir, 'node.json')
+  const write = (content: unknown) => writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content))
+  write({ name: 'n1', dir, zone: 'a', disks: [{ path: 'disk0', size: '1Gi', tags: ['b', 'a'] }], workers: 2, 'listen-tcp': '7' })
+  t.same(nodeConfigOf({ config: file }), {
+    name: 'n1', dir, zone: 'a', workers: 2, listenTcp: { host: '127.0.0.1', port: 7 },
+    disks: [{ path: path.join(dir, 'disk0'), sizeBytes: 2 ** 30, pool: 'default', tags: ['a', 'b'] }],
+  })
+  t.match(nodeConfigOf({ config: file, name: 'n2', disk: ['path=/x'] }), { name: 'n2', disks: [{}, { path: '/x' }] })
+  for (const [content, message] of [
+    ['{', /cannot be read/], ['[]', /no JSON object/], [{ nam: 'x' }, /did you mean name\?/],
+    [{ name: 'a', dir, disks: {} }, /no list/], [{ name: 'a', dir, disks: [1] }, /no object/],
+    [{ name: 'a', dir, disks: [{ path: 'x', sizes: 1 }] }, /unknown key/], [{ name: {}, dir }, /no text/],
+  ] as const) {
+    write(content)
+    t.throws(() => nodeConfigOf({ config: file }), { code: 'usage', message })
+  }
+})
