@@ -41,7 +41,8 @@ export class RawClient {
   style: ReplyStyle = 'simple'
   /** The other side has closed the connection. */
   closed = false
-  #received = Buffer.alloc(0)
+  #parts: Buffer[] = []
+  #available = 0
   #wake: () => void = () => {}
   #cookie = 1
   readonly #lengths = new Map<number, { type: number; offset: number; length: number }>()
@@ -49,7 +50,8 @@ export class RawClient {
   constructor(socket: net.Socket) {
     this.socket = socket
     socket.on('data', (bytes: Buffer) => {
-      this.#received = Buffer.concat([this.#received, bytes])
+      this.#parts.push(bytes)
+      this.#available += bytes.length
       this.#wake()
     })
     const end = () => {
@@ -160,26 +162,32 @@ export class RawClient {
 
   async take(count: number): Promise<Buffer> {
     const bytes = await this.peek(count)
-    this.#received = this.#received.subarray(count)
+    this.#parts = [this.#joined().subarray(count)]
+    this.#available -= count
     return bytes
   }
 
   async peek(count: number): Promise<Buffer> {
-    while (this.#received.length < count) {
+    while (this.#available < count) {
       if (this.closed) throw new Error('the server closed the connection')
       await new Promise<void>((resolve) => { this.#wake = resolve })
     }
-    return this.#received.subarray(0, count)
+    return this.#joined().subarray(0, count)
   }
 
   /** Resolves when the server has closed, with what it sent before and nobody took. */
   async ended(): Promise<Buffer> {
     while (!this.closed) await new Promise<void>((resolve) => { this.#wake = resolve })
-    return this.#received
+    return this.#joined()
   }
 
   close(): void {
     this.socket.destroy()
+  }
+
+  #joined(): Buffer {
+    if (this.#parts.length !== 1) this.#parts = [Buffer.concat(this.#parts)]
+    return this.#parts[0]!
   }
 
   async #simpleReply(reply: Reply): Promise<Reply> {
