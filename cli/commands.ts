@@ -32,7 +32,7 @@ export const GLOBAL_OPTIONS: Record<string, OptionSpec> = {
 }
 
 const ENDPOINT: Record<string, OptionSpec> = {
-  endpoint: { value: 'PATH', summary: 'api.sock, a node folder or a dev folder (else HOLDFAST_ENDPOINT, else ./.holdfast)' },
+  endpoint: { value: 'PATH', summary: 'api.sock, a node or a dev folder (else HOLDFAST_ENDPOINT, else ./.holdfast)' },
 }
 const NAME: PositionalSpec[] = [{ name: 'NAME' }]
 
@@ -43,11 +43,11 @@ const VOLUME_COMMANDS: Command[] = [
     positionals: NAME,
     options: {
       size: { value: 'SIZE', summary: 'required; a multiple of 1 MiB, e.g. 10Gi' },
-      replicas: { value: 'N', summary: 'copies beside the primary, 0 to 5 and at most nodes - 1 (default: 2, or what the nodes allow)' },
-      durability: { value: 'MODE', summary: 'durable (default): acknowledged = on stable storage; writeback: on flush' },
+      replicas: { value: 'N', summary: 'copies beside the primary, 0 to 5, at most nodes - 1 (default: 2 if it can)' },
+      durability: { value: 'MODE', summary: 'durable (default): answered = on stable storage; writeback: on flush' },
       'block-size': { value: 'BYTES', summary: '4096 (default) or 512' },
       'on-full': { value: 'WHAT', summary: 'hold (default): writes wait for space; error: ENOSPC at once' },
-      'io-timeout': { value: 'TIME', summary: 'how long I/O is held before it fails, e.g. 30s, 10m (default), 0 = for ever' },
+      'io-timeout': { value: 'TIME', summary: 'how long I/O is held before it fails: 30s, 10m (default), 0 = never' },
       pool: { value: 'POOL', summary: 'pool of disks to use (default: default)' },
       'disk-tags': { value: 'TAGS', summary: 'only disks with all these tags, e.g. ssd,nvme' },
       encryption: { summary: 'refused by this version' },
@@ -235,9 +235,9 @@ function offline(word: 'inspect' | 'verify' | 'salvage', summary: string, exampl
 }
 
 const OFFLINE_COMMANDS: Command[] = [
-  offline('inspect', 'offline: show a superblock, segment or extent map of a disk', 'holdfast inspect superblock /dev/sdb'),
+  offline('inspect', 'offline: a superblock, segment or extent map of a disk', 'holdfast inspect superblock /dev/sdb'),
   offline('verify', 'offline: check every checksum and reference of disks', 'holdfast verify /dev/sdb'),
-  offline('salvage', 'offline: read volumes out of disks, as raw images with a damage map', 'holdfast salvage /dev/sdb'),
+  offline('salvage', 'offline: read volumes out of disks: raw images, damage map', 'holdfast salvage /dev/sdb'),
 ]
 
 export const COMMANDS: Command[] = [

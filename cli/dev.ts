@@ -42,7 +42,9 @@ const DEMO: WishedVolume = { name: 'demo', sizeBytes: GIB, replicas: '0' }
 /** `NAME:SIZE:REPLICAS`; REPLICAS counts the copies beside the primary and may be left out. */
 export function parseWishedVolume(text: string): WishedVolume {
   const [name = '', size = '', replicas = '0', ...more] = text.split(':')
-  if (size === '' || more.length > 0) throw usageError(`--volume ${text} is not NAME:SIZE:REPLICAS`, 'e.g. --volume data:2Gi:0')
+  if (size === '' || more.length > 0) {
+    throw usageError(`--volume ${text} is not NAME:SIZE:REPLICAS`, 'e.g. --volume data:2Gi:0')
+  }
   checkVolumeName(name)
   const sizeBytes = parseSize(size)
   if (sizeBytes === undefined) throw new HoldfastError('volume-size', { size })
@@ -57,8 +59,9 @@ function wishedVolumes(given: Arguments): WishedVolume[] {
 
 function checkNodes(text: string | undefined): void {
   if (text === undefined || text === '1') return
-  if (!/^\d+$/.test(text) || Number(text) === 0) throw usageError(`--nodes ${text} is no number of nodes`, 'use --nodes 1')
-  throw new HoldfastError('not-supported', { what: `a cluster of ${text} nodes in this version`, instead: 'use --nodes 1' })
+  const instead = 'use --nodes 1'
+  if (!/^\d+$/.test(text) || Number(text) === 0) throw usageError(`--nodes ${text} is no number of nodes`, instead)
+  throw new HoldfastError('not-supported', { what: `a cluster of ${text} nodes in this version`, instead })
 }
 
 function fileBytes(file: string): number | undefined {
@@ -66,10 +69,11 @@ function fileBytes(file: string): number | undefined {
   return stats?.isFile() === true && stats.size > 0 ? stats.size : undefined
 }
 
-function checkRoom(dir: string, neededBytes: number): void {
+function checkRoom(dir: string, diskBytes: number): void {
   const { bavail, bsize } = statfsSync(dir)
   const free = bavail * bsize
-  if (free < neededBytes + ROOM_BYTES) throw new HoldfastError('no-room', { dir, free, needed: neededBytes + ROOM_BYTES })
+  const needed = diskBytes + ROOM_BYTES
+  if (free < needed) throw new HoldfastError('no-room', { dir, free, needed })
 }
 
 /** 10809, or the next loopback port nobody listens on. */

@@ -37,12 +37,17 @@ export async function addDisk({ arguments: given, output }: Invocation): Promise
     pool: checkPool(given.text('pool')),
     tags: parseTags('tags', given.text('tags') ?? ''),
   }))
-  output.result(disk, () => [`disk ${disk.path} is in pool ${disk.pool} of ${disk.node}: ${formatSize(disk.capacityBytes)} for volumes`])
+  const { node, pool, capacityBytes } = disk
+  output.result(disk, () => [
+    `disk ${disk.path} is in pool ${pool} of ${node}: ${formatSize(capacityBytes)} for volumes`,
+  ])
   return EXIT_OK
 }
 
 export async function adoptDisk({ arguments: given, output }: Invocation): Promise<number> {
   const disk = await withDaemon(given, (daemon) => daemon.adoptDisk({ path: path.resolve(given.positionals[0]!) }))
-  output.result(disk, () => [`disk ${disk.path} belongs to ${disk.node} now; \`holdfast volume ls\` shows what it holds`])
+  output.result(disk, () => [
+    `disk ${disk.path} belongs to ${disk.node} now; \`holdfast volume ls\` shows what it holds`,
+  ])
   return EXIT_OK
 }

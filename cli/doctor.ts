@@ -48,7 +48,8 @@ export function checkNodeVersion(version = process.version): Check {
 async function checkChecksum(): Promise<Check> {
   const { describeChecksum } = await import('../dataplane/checksum.ts')
   const { native, sentence } = describeChecksum()
-  return native ? ok('checksum', sentence) : fail('checksum', sentence, 'run `npm ci` again with its install scripts allowed')
+  const next = 'run `npm ci` again with its install scripts allowed'
+  return native ? ok('checksum', sentence) : fail('checksum', sentence, next)
 }
 
 /** Loaded, loadable, or neither; only `attach` of a kernel device needs it. */
@@ -57,7 +58,8 @@ export function checkNbdModule(release = os.release(), root = '/'): Check {
   const modules = path.join(root, 'lib/modules', release)
   const listed = `${readText(path.join(modules, 'modules.dep'))}${readText(path.join(modules, 'modules.builtin'))}`
   if (/\/nbd\.ko/.test(listed)) return ok('kernel nbd', 'the module is there and can be loaded (`modprobe nbd`)')
-  return warn('kernel nbd', `kernel ${release} has no nbd module here`, 'needed for kernel devices only; user-space clients work')
+  const next = 'needed for kernel devices only; user-space clients work'
+  return warn('kernel nbd', `kernel ${release} has no nbd module here`, next)
 }
 
 /** @param limits text of /proc/self/limits */
@@ -112,7 +114,8 @@ const TOOLS: Array<[tool: string, debianPackage: string, use: string]> = [
 
 function checkTool([tool, debianPackage, use]: [string, string, string]): Check {
   const found = findTool(tool)
-  return found === undefined ? warn(tool, `not found; it serves ${use}`, `apt-get install ${debianPackage}`) : ok(tool, found)
+  if (found !== undefined) return ok(tool, found)
+  return warn(tool, `not found; it serves ${use}`, `apt-get install ${debianPackage}`)
 }
 
 /** A daemon is not needed; when one answers, it is asked. */

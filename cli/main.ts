@@ -54,9 +54,11 @@ function leadingOptionsLast(words: string[]): string[] {
 
 function unknownCommand(group: string, word: string): HoldfastError {
   const prefix = group === '' ? '' : `${group} `
-  const next = COMMANDS.filter(({ words }) => words.startsWith(prefix)).map(({ words }) => words.slice(prefix.length).split(' ')[0]!)
+  const below = COMMANDS.filter(({ words }) => words.startsWith(prefix))
+  const next = below.map(({ words }) => words.slice(prefix.length).split(' ')[0]!)
   const meant = nearest(word, new Set(group === '' ? [...next, 'help'] : next))
-  const hint = meant === undefined ? `\`holdfast help${group === '' ? '' : ` ${group}`}\` lists them` : `did you mean \`holdfast ${prefix}${meant}\`?`
+  const hint = meant === undefined ? `\`holdfast help ${group}`.trimEnd() + '` lists them'
+    : `did you mean \`holdfast ${prefix}${meant}\`?`
   return usageError(`there is no command ${JSON.stringify(`${prefix}${word}`)}`, hint)
 }
 
@@ -86,7 +88,7 @@ function withoutFormat(words: string[]): string[] {
 async function runCommand(typed: string[], output: Output): Promise<number> {
   if (process.platform !== 'linux') throw new HoldfastError('platform', { platform: process.platform })
   const words = leadingOptionsLast(typed)
-  if (words[0] === 'help') return showHelp(words.slice(1).filter((word) => !word.startsWith('-') && word !== 'json'), output)
+  if (words[0] === 'help') return showHelp(withoutFormat(words.slice(1)), output)
   const { words: known, command, rest } = findCommand(words)
   const asksHelp = rest.includes('--help') || rest.includes('-h')
   const stray = rest[0] !== undefined && !rest[0].startsWith('-') ? rest[0] : undefined

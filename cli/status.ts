@@ -11,10 +11,11 @@ const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 
 function page(status: Status): string[] {
   const { volumes, volumesHealthy } = status
+  const [free, capacity, used] = [status.freeBytes, status.capacityBytes, status.usedBytes].map(formatSize)
   const counted = volumes === 0 ? 'no volumes' : `${volumesHealthy} of ${volumes} volumes healthy`
   return [
     `${status.health}: ${counted}, ${status.sessions} NBD session(s)`,
-    `space: ${formatSize(status.freeBytes)} free of ${formatSize(status.capacityBytes)}, volumes use ${formatSize(status.usedBytes)}`,
+    `space: ${free} free of ${capacity}, volumes use ${used}`,
     '',
     ...(status.problems.length === 0 ? ['nothing is wrong'] : status.problems.flatMap(({ what, why, next }) => [
       `${what}: ${why}`,

@@ -72,8 +72,9 @@ export async function createVolume({ arguments: given, output }: Invocation): Pr
   checkVolumeName(name)
   const request = { name, sizeBytes: sizeOf(given.text('size')), parameters: parametersOf(given) }
   const volume = await withDaemon(given, (daemon) => daemon.createVolume(request))
+  const { sizeBytes, replicas, durability } = volume
   output.result(volume, () => [
-    `volume ${volume.name} is ready: ${formatSize(volume.sizeBytes)}, ${volume.replicas} replicas, ${volume.durability}`,
+    `volume ${name} is ready: ${formatSize(sizeBytes)}, ${replicas} replicas, ${durability}`,
     ...volume.nbd.map((uri) => `  ${uri}`),
   ])
   return EXIT_OK
@@ -121,6 +122,7 @@ export async function deleteVolumes({ arguments: given, output }: Invocation): P
     }
     return done
   })
-  output.result(deleted, () => deleted.map(({ name }) => `volume ${name} is deleted; its space comes back in the background`))
+  output.result(deleted, () => deleted.map(({ name }) =>
+    `volume ${name} is deleted; its space comes back in the background`))
   return EXIT_OK
 }

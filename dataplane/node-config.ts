@@ -59,7 +59,7 @@ function refuse(parameter: string, value: string, allowed: string): never {
   throw new HoldfastError('parameter', { parameter, value: shown(value), allowed })
 }
 
-/** `path=/dev/sdb,pool=fast,tags=ssd+nvme` or `path=/data/disk0,size=10Gi`. A comma in a path is fine unless `word=` follows. */
+/** `path=/dev/sdb,pool=fast,tags=ssd+nvme` or `path=/data/disk0,size=10Gi`. A path may hold commas, not `,word=`. */
 export function parseDiskOption(text: string, base = process.cwd()): DiskOption {
   const fields: Record<string, string> = {}
   for (const part of text.split(/,(?=[a-z]*=)/)) {
@@ -125,7 +125,8 @@ function readConfigFile(file: string): ConfigFile {
   for (const key of Object.keys(parsed)) {
     if (CONFIG_KEYS.includes(key)) continue
     const meant = nearest(key, CONFIG_KEYS)
-    usage(`--config ${file} has an unknown key ${shown(key)}`, meant ? `did you mean ${meant}?` : CONFIG_KEYS.join(', '))
+    const hint = meant === undefined ? CONFIG_KEYS.join(', ') : `did you mean ${meant}?`
+    usage(`--config ${file} has an unknown key ${shown(key)}`, hint)
   }
   return parsed
 }
@@ -155,7 +156,8 @@ function disksOfFile(disks: unknown, file: string): DiskOption[] {
 export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   const file = flags.config ?? ''
   const fromFile = flags.config === undefined ? {} : readConfigFile(flags.config)
-  const pick = (key: 'name' | 'dir' | 'zone' | 'listen-tcp' | 'workers') => flags[key] ?? textOf(fromFile[key], key, file)
+  type TextKey = 'name' | 'dir' | 'zone' | 'listen-tcp' | 'workers'
+  const pick = (key: TextKey) => flags[key] ?? textOf(fromFile[key], key, file)
   const name = pick('name') ?? usage('a node needs a name', 'add --name n1')
   if (!isName(name)) throw new HoldfastError('node-name', { name: shown(name) })
   const dir = pick('dir') ?? usage('a node needs a folder for its state', 'add --dir DIR')

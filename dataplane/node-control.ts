@@ -197,7 +197,7 @@ export class NodeControl implements ControlApi {
     return disk
   }
 
-  /** Workers share disks and report each with the same free space; checksum errors are counted by the one that met them. */
+  /** Workers share disks and report the same free space of each; checksum errors are counted by who met them. */
   async #report(): Promise<{ volumes: VolumeStatus[]; disks: Disk[]; sessions: SessionReport[] }> {
     const reports = await Promise.all(this.#workers.map((worker) => worker.call<'report'>({ kind: 'report' })))
     return {

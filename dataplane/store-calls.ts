@@ -61,7 +61,9 @@ export class StoreCalls {
       return reply({ ok: false, error: new HoldfastError('volume-not-found', { name }) })
     }
     const sessions = this.#sessions.count(name)
-    if (sessions > 0 && !force) return reply({ ok: false, error: new HoldfastError('volume-in-use', { name, sessions }) })
+    if (sessions > 0 && !force) {
+      return reply({ ok: false, error: new HoldfastError('volume-in-use', { name, sessions }) })
+    }
     void this.#sessions.end(name, FORCED_END_DRAIN_MS).then(() => {
       this.#store.deleteVolume(name, (result) => reply(result.ok ? { ok: true, value: undefined } : result))
     })

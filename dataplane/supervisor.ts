@@ -120,7 +120,7 @@ class Supervisor {
   }
 }
 
-/** Run a node until it is stopped or refuses; resolves with the exit code. Throws a HoldfastError before any child exists. */
+/** Run a node until it is stopped or refuses; resolves with the exit code. Throws a HoldfastError before it spawns. */
 export async function runSupervisor(config: NodeConfig): Promise<number> {
   const paths = nodePaths(config.dir, config.name)
   checkSocketPath(paths.api)

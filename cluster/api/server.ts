@@ -34,7 +34,7 @@ function unary(api: ControlApi, method: Method, onBug: (error: unknown) => void)
   }
 }
 
-/** Serve `api` at `socketPath`, replacing a socket that a dead process left there (the caller holds the folder's lock). */
+/** Serve `api` at `socketPath`, replacing a socket a dead process left there (the caller holds the folder's lock). */
 export async function serveControlApi(options: {
   socketPath: string
   api: ControlApi

@@ -30,7 +30,8 @@ function diskProblems(disks: Disk[]): Problem[] {
   for (const disk of disks) {
     const what = `disk ${disk.path}`
     if (disk.state === 'failed') {
-      problems.push({ what, why: `failed: ${disk.reason}`, next: 'replace it; its slices answer EIO, other disks go on' })
+      const next = 'replace it; its slices answer EIO, other disks go on'
+      problems.push({ what, why: `failed: ${disk.reason}`, next })
     }
     if (disk.checksumErrors > 0) {
       const why = `${disk.checksumErrors} stored block(s) failed their checksum`
@@ -49,7 +50,9 @@ function diskProblems(disks: Disk[]): Problem[] {
 function safeToReboot(volumes: Volume[]): Pick<StatusNode, 'safeToReboot' | 'because'> {
   if (volumes.length === 0) return { safeToReboot: true, because: 'it holds no volume' }
   const used = volumes.filter(({ frontends }) => frontends.length > 0).map(({ name }) => name)
-  if (used.length === 0) return { safeToReboot: true, because: 'no volume on it is in use; they are away until it is back' }
+  if (used.length === 0) {
+    return { safeToReboot: true, because: 'no volume on it is in use; they are away until it is back' }
+  }
   const named = used.slice(0, 3).join(', ') + (used.length > 3 ? ` and ${used.length - 3} more` : '')
   return { safeToReboot: false, because: `it has the only copy of ${named}, in use now` }
 }

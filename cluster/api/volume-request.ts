@@ -36,7 +36,7 @@ export function checkVolumeName(name: string): void {
 }
 
 export function checkVolumeSize(sizeBytes: number): void {
-  const fits = Number.isSafeInteger(sizeBytes) && sizeBytes > 0 && sizeBytes <= VOLUME_BYTES_MAX && sizeBytes % MIB === 0
+  const fits = sizeBytes > 0 && sizeBytes <= VOLUME_BYTES_MAX && sizeBytes % MIB === 0
   if (!fits) throw new HoldfastError('volume-size', { size: sizeBytes })
 }
 

@@ -41,7 +41,10 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
 }
 
 /** Where NBD clients find a volume: over the unix socket at `socketPath`, and over TCP where a port is open. */
-export function nbdUris(volume: string, at: { socketPath: string; tcp: { host: string; port: number } | undefined }): string[] {
+export function nbdUris(
+  volume: string,
+  at: { socketPath: string; tcp: { host: string; port: number } | undefined },
+): string[] {
   const socket = at.socketPath.split('/').map(encodeURIComponent).join('/')
   const uris = [`nbd+unix:///${volume}?socket=${socket}`]
   if (at.tcp !== undefined) {

@@ -40,7 +40,8 @@ t.test('refused places', async (t) => {
   const file = path.join(dir, 'file')
   writeFileSync(file, '')
   t.throws(() => candidateSockets(at('localhost:9000')), { code: 'not-supported' })
-  t.throws(() => candidateSockets(at(path.join(dir, 'none'))), { code: 'unreachable', message: /no such folder or socket/ })
+  const none = path.join(dir, 'none')
+  t.throws(() => candidateSockets(at(none)), { code: 'unreachable', message: /no such folder or socket/ })
   t.throws(() => candidateSockets(at(dir)), { code: 'unreachable', message: /no node of that folder/ })
   t.throws(() => candidateSockets(at(file)), { code: 'unreachable', message: /neither a socket nor a folder/ })
 })
@@ -57,5 +58,6 @@ t.test('the first node that answers is taken; one left by a dead daemon is named
   await new Promise((resolve) => killed.close(resolve))
   t.same(await findEndpoint(dir), { socketPath: alive, source: 'from --endpoint' })
   await new Promise((resolve) => server.close(resolve))
-  await t.rejects(findEndpoint(dir, {}), { code: 'unreachable', message: /n1\/api\.sock \(from --endpoint\): nothing listens/ })
+  const message = /n1\/api\.sock \(from --endpoint\): nothing listens/
+  await t.rejects(findEndpoint(dir, {}), { code: 'unreachable', message })
 })

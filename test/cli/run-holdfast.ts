@@ -10,10 +10,13 @@ export interface Outcome {
   stderr: string
 }
 
-export function holdfast(words: string[], options: { cwd?: string; env?: Record<string, string> } = {}): Promise<Outcome> {
-  const env = { PATH: process.env.PATH ?? '', ...options.env }
+export function holdfast(
+  words: string[],
+  { cwd, env }: { cwd?: string; env?: Record<string, string> } = {},
+): Promise<Outcome> {
+  const options = { cwd, env: { PATH: process.env.PATH ?? '', ...env }, timeout: 30_000 }
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, ...words], { cwd: options.cwd, env, timeout: 30_000 }, (error, stdout, stderr) => {
+    execFile(process.execPath, [MAIN, ...words], options, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr })
     })
   })

@@ -4,7 +4,9 @@ import path from 'node:path'
 import t from 'tap'
 import { DaemonLog } from '../../dataplane/daemon-log.ts'
 
-const linesOf = (file: string) => readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as object)
+function linesOf(file: string): object[] {
+  return readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as object)
+}
 
 t.test('lines', async (t) => {
   const file = path.join(t.testdir(), 'daemon.log')
@@ -12,7 +14,9 @@ t.test('lines', async (t) => {
   log.event('info', 'two\nlines', { volume: 'demo', seq: 7 })
   log.close()
   log.event('info', 'after the end', {})
-  t.match(linesOf(file), [{ time: /^\d{4}-/, level: 'info', node: 'n1', message: 'two\nlines', volume: 'demo', seq: 7 }])
+  t.match(linesOf(file), [
+    { time: /^\d{4}-/, level: 'info', node: 'n1', message: 'two\nlines', volume: 'demo', seq: 7 },
+  ])
   t.equal(statSync(file).mode & 0o777, 0o600)
 })
 

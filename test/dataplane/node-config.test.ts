@@ -35,8 +35,11 @@ t.test('workers follow the cores', async (t) => {
 t.test('the file, and flags over it', async (t) => {
   const dir = temporaryFolder(t)
   const file = path.join(dir, 'node.json')
-  const write = (content: unknown) => writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content))
-  write({ name: 'n1', dir, zone: 'a', disks: [{ path: 'disk0', size: '1Gi', tags: ['b', 'a'] }], workers: 2, 'listen-tcp': '7' })
+  const write = (content: unknown) => {
+    writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content))
+  }
+  const disks = [{ path: 'disk0', size: '1Gi', tags: ['b', 'a'] }]
+  write({ name: 'n1', dir, zone: 'a', disks, workers: 2, 'listen-tcp': '7' })
   t.same(nodeConfigOf({ config: file }), {
     name: 'n1', dir, zone: 'a', workers: 2, listenTcp: { host: '127.0.0.1', port: 7 },
     disks: [{ path: path.join(dir, 'disk0'), sizeBytes: 2 ** 30, pool: 'default', tags: ['a', 'b'] }],

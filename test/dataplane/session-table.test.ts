@@ -1,4 +1,4 @@
-/** Sessions of a worker: counted per volume, ended with their answers, cut off when a held request outlasts the drain. */
+/** Sessions of a worker: counted by volume, ended with their answers, cut off when held requests outlast the drain. */
 import { once } from 'node:events'
 import path from 'node:path'
 import t from 'tap'

