@@ -82,6 +82,7 @@ export const ERRORS = {
   'folder-in-use': row(EINVAL, G.FAILED_PRECONDITION, false, '{dir} is in use by process {pid}', 'stop that process (Ctrl-C where it runs), or give another folder with --dir'),
   'unreachable': row(EIO, G.UNAVAILABLE, true, 'no daemon answers at {endpoint} ({source}): {reason}', 'start one (`npm start`), or name it with --endpoint or HOLDFAST_ENDPOINT'),
   'node-not-found': row(EINVAL, G.NOT_FOUND, false, 'there is no node {name}', '`holdfast node ls` shows the nodes'),
+  'node-down': row(EIO, G.UNAVAILABLE, true, 'node {name} is down: {reason}', 'its own words are where `holdfast dev` runs and in its daemon.log'),
   'node-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'node name {name} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `n1`'),
   'folder': row(EIO, G.FAILED_PRECONDITION, false, 'folder {dir} cannot be used: {reason}', 'give another folder with --dir'),
   'no-room': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'file system of {dir} has {free} bytes free, {needed} are needed', 'free some space, or ask for less (`--size 2Gi`)'),

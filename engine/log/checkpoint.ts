@@ -1,0 +1,250 @@
+/**
+ * What one checkpoint writes into the index: bytes in proportion to what changed since the last one (FORMAT.md 5).
+ *
+ * `collectCheckpoint` takes the changes out of memory in one turn; everything it takes was applied, so the log has to be
+ * synced before the operations are written (order: log durable -> index batch -> root -> segments given back). While it is
+ * under way its pages stay in memory and its pending pages are not loaded.
+ */
+import { PAGE_BLOCKS } from '../units.ts'
+import type { IndexOperation } from '../ports.ts'
+import { ENTRY_WORDS, copyEntry } from './entry.ts'
+import type { ExtentMap } from './extent-map.ts'
+import {
+  encodeEntryValue, encodePageValue, generationKey, historyKey, metaKey, pageKey, segmentKey, tombstoneKey, volumeKey,
+} from './index-keys.ts'
+import { PendingEntries } from './pending-entries.ts'
+import { SEGMENT_STATE } from './segment-table.ts'
+import { MapPage, PAGES_MAX, type VolumeMap } from './volume-map.ts'
+import { epochOf, seqOf } from './entry.ts'
+import type { LogPosition } from './log-stream.ts'
+
+/** Deltas of a page are folded into a base from this many entries or keys on. */
+const FOLD_ENTRIES = 256
+const FOLD_KEYS = 32
+const SEGMENT_VALUE_BYTES = 40
+
+export interface CheckpointMeta extends LogPosition {
+  format: 1
+  diskUuid: string
+  streamId: number
+  checkpoint: number
+  incarnation: number
+  indexUuid: string
+  /** Hex. */
+  salt: string
+  nextVolume: number
+}
+
+export interface VolumeIndexValue {
+  descriptor: unknown
+  appliedSeq: number
+  previousSeq: number
+  usedUnits: number
+  controlSegment: number
+  controlBornBatch: number
+  emptied: boolean
+  sweepHistory: boolean
+}
+
+export interface CollectedCheckpoint {
+  operations: IndexOperation[]
+  /** Entries written, for the log line. */
+  entries: number
+  /** Segments nothing refers to any more once the root is written. */
+  freed: number[]
+  /** The index batch is durable. */
+  committed(): void
+}
+
+export function collectCheckpoint(
+  map: ExtentMap,
+  options: {
+    /** Undefined while an index is rebuilt: it has no `m` key, and so counts for nothing, before it is whole. */
+    meta: CheckpointMeta | undefined
+    checkpoint: number
+    /** Uncached pages got this many new unresolved entries. */
+    onUnresolved(volume: VolumeMap, page: number, entries: number): void
+    tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }>
+    volumesGone: number[]
+  },
+): CollectedCheckpoint {
+  const { meta, checkpoint } = options
+  const operations: IndexOperation[] = []
+  const put = (key: Uint8Array, value: Uint8Array): void => void operations.push({ type: 'put', key, value })
+  const del = (key: Uint8Array): void => void operations.push({ type: 'del', key })
+  let entries = 0
+
+  const pages = [...map.dirtyPages]
+  map.dirtyPages = new Set()
+  for (const page of pages) {
+    entries += page.dirtyCount
+    collectPage(page, checkpoint, put, del)
+    page.committing = true
+  }
+
+  const committing = new PendingEntries()
+  const kept = new PendingEntries()
+  for (const key of map.pending.pages()) {
+    const number = Math.floor(key / PAGES_MAX)
+    const pageNumber = key - number * PAGES_MAX
+    const volume = map.volumes.get(number)!
+    const { indexes, words } = map.pending.list(key)
+    // A page that is being loaded takes its entries itself.
+    const target = volume.loading.has(pageNumber) ? kept : committing
+    for (let i = 0; i < indexes.length; i++) target.push(key, indexes[i]!, words, i * ENTRY_WORDS)
+    if (target === kept) continue
+    entries += indexes.length
+    put(pageKey(number, pageNumber, checkpoint), encodePageValue({ base: false, resolved: false, indexes, words }))
+    options.onUnresolved(volume, pageNumber, indexes.length)
+  }
+  map.pending = kept
+  map.committing = committing
+
+  for (const volume of map.volumes.values()) {
+    collectHistory(volume, put, del)
+    if (volume.changed) put(volumeKey(volume.number), json(volumeValue(volume)))
+    volume.changed = false
+    for (const t of volume.tombstones)
+      put(
+        tombstoneKey(volume.number, t.epoch, t.seq, t.firstPage),
+        json({ endPage: t.endPage, kind: t.kind, segment: t.segment, bornBatch: t.bornBatch }),
+      )
+  }
+  for (const t of options.tombstonesGone) del(tombstoneKey(t.volume, t.epoch, t.seq, t.firstPage))
+  for (const number of options.volumesGone) del(volumeKey(number))
+
+  const freed: number[] = []
+  const { segments } = map
+  for (let segment = 0; segment < segments.count; segment++)
+    if (
+      segments.state[segment] === SEGMENT_STATE.cleaned && segments.readers[segment] === 0 &&
+      meta !== undefined && segments.lastBatch[segment]! < meta.batch
+    ) {
+      freed.push(segment)
+      segments.setState(segment, SEGMENT_STATE.givenBack)
+    }
+  for (const segment of meta === undefined ? [] : segments.takeChanged()) {
+    const state = segments.state[segment]!
+    if (state === SEGMENT_STATE.none || state === SEGMENT_STATE.givenBack) {
+      del(segmentKey(segment))
+      put(generationKey(segment), u32(segments.generation[segment]!))
+    } else put(segmentKey(segment), encodeSegmentValue(segments, segment))
+  }
+  if (meta !== undefined) put(metaKey(), json(meta))
+
+  return {
+    operations,
+    entries,
+    freed,
+    committed() {
+      for (const page of pages) page.committing = false
+      for (const volume of map.volumes.values()) volume.committingHistory.clear()
+      map.commitEnded()
+    },
+  }
+}
+
+/** A base when deltas have piled up or cannot tell it, else what changed. */
+function collectPage(
+  page: MapPage,
+  checkpoint: number,
+  put: (key: Uint8Array, value: Uint8Array) => void,
+  del: (key: Uint8Array) => void,
+): void {
+  const number = page.map.number
+  const fold =
+    page.mustFold || page.deltaEntries + page.dirtyCount >= FOLD_ENTRIES || page.keys.length >= FOLD_KEYS
+  const indexes: number[] = []
+  for (let i = 0; i < PAGE_BLOCKS; i++)
+    if (fold ? page.words[i * ENTRY_WORDS] !== 0 : page.dirty[i] === 1) indexes.push(i)
+  const words = new Uint32Array(indexes.length * ENTRY_WORDS)
+  indexes.forEach((index, i) => copyEntry(page.words, index * ENTRY_WORDS, words, i * ENTRY_WORDS))
+  if (fold) {
+    for (const key of page.keys) if (key !== checkpoint) del(pageKey(number, page.page, key))
+    page.keys = []
+    page.deltaEntries = 0
+  } else page.deltaEntries += indexes.length
+  if (indexes.length > 0) {
+    put(
+      pageKey(number, page.page, checkpoint),
+      encodePageValue({ base: fold, resolved: true, indexes: Uint8Array.from(indexes), words }),
+    )
+    page.keys.push(checkpoint)
+  }
+  page.dirty.fill(0)
+  page.dirtyCount = 0
+  page.mustFold = false
+}
+
+function collectHistory(
+  volume: VolumeMap,
+  put: (key: Uint8Array, value: Uint8Array) => void,
+  del: (key: Uint8Array) => void,
+): void {
+  for (const [lba, versions] of volume.history)
+    for (const [id, words] of versions) {
+      if (words !== null) put(historyKey(volume.number, lba, epochOf(words, 0), seqOf(words, 0)), encodeEntryValue(words, 0))
+      else {
+        const [epoch, seq] = id.split(':').map(Number) as [number, number]
+        del(historyKey(volume.number, lba, epoch, seq))
+      }
+    }
+  volume.committingHistory = volume.history
+  volume.history = new Map()
+}
+
+function volumeValue(volume: VolumeMap): VolumeIndexValue {
+  return {
+    descriptor: volume.descriptor,
+    appliedSeq: volume.appliedSeq,
+    previousSeq: volume.previousSeq,
+    usedUnits: volume.usedUnits,
+    controlSegment: volume.controlSegment,
+    controlBornBatch: volume.controlBornBatch,
+    emptied: volume.emptied,
+    sweepHistory: volume.sweepHistory,
+  }
+}
+
+function encodeSegmentValue(segments: ExtentMap['segments'], segment: number): Uint8Array {
+  const out = new Uint8Array(SEGMENT_VALUE_BYTES)
+  const view = new DataView(out.buffer)
+  view.setUint32(0, segments.generation[segment]!, true)
+  out[4] = segments.state[segment]!
+  view.setUint32(8, segments.live[segment]!, true)
+  view.setFloat64(16, segments.firstBatch[segment]!, true)
+  view.setFloat64(24, segments.lastBatch[segment]!, true)
+  view.setFloat64(32, segments.oldestBorn[segment]!, true)
+  return out
+}
+
+export function decodeSegmentValue(bytes: Uint8Array):
+  | { generation: number; state: number; live: number; firstBatch: number; lastBatch: number; oldestBorn: number }
+  | undefined {
+  if (bytes.length !== SEGMENT_VALUE_BYTES) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, SEGMENT_VALUE_BYTES)
+  return {
+    generation: view.getUint32(0, true),
+    state: bytes[4]!,
+    live: view.getUint32(8, true),
+    firstBatch: view.getFloat64(16, true),
+    lastBatch: view.getFloat64(24, true),
+    oldestBorn: view.getFloat64(32, true),
+  }
+}
+
+const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value))
+
+export function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes))
+  } catch {
+    return undefined
+  }
+}
+
+function u32(value: number): Uint8Array {
+  const out = new Uint8Array(4)
+  new DataView(out.buffer).setUint32(0, value, true)
+  return out
+}

@@ -1,0 +1,296 @@
+/**
+ * The cleaner: moves what is live out of a sparse segment, so that the segment can be given back (FORMAT.md section 6).
+ *
+ * - Nothing is moved unverified: a blob whose checksum does not fit is reported, stays where it is, and its segment is left
+ *   alone. The old crc goes along, so rot is never laundered into a fresh checksum.
+ * - A copy is applied only where the map still shows the old place. Liveness is checked and the copy appended in one turn.
+ * - The victim is chosen by cost and benefit (Rosenblum and Ousterhout, LFS 1991, section 3.6): free space won times age,
+ *   divided by the cost of reading and rewriting.
+ */
+import { until, runTask, type Task } from '../task.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
+import { uuidToHex } from './bytes.ts'
+import { clearEntry, ENTRY_WORDS, epochOf, hasEntry, segmentOf, seqOf, unitsOf } from './entry.ts'
+import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
+import type { Append } from './log-stream.ts'
+import { loadPage } from './page-visitor.ts'
+import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
+import { eachZero, moveEntry, moveZero } from './relocation.ts'
+import { decodeTrailer, type SummaryEntry } from './segment.ts'
+import { SEGMENT_STATE } from './segment-table.ts'
+import type { StoreStream } from './store-stream.ts'
+import type { VolumeMap } from './volume-map.ts'
+
+/** Segments fuller than this are not worth their own rewriting. */
+const LIVE_MOST = 0.98
+const READ_BLOCKS = 512
+
+/** The segment whose cleaning pays most, or undefined. */
+export function chooseVictim(stream: StoreStream): number | undefined {
+  const { segments, log } = stream
+  const capacity = (log.segmentBlocks - 2) * UNITS_PER_BLOCK
+  const before = log.position().batch
+  let best: number | undefined
+  let bestScore = -1
+  for (let segment = 0; segment < segments.count; segment++) {
+    if (segments.state[segment] !== SEGMENT_STATE.sealed || segments.lastBatch[segment]! >= before) continue
+    const full = segments.live[segment]! / capacity
+    if (full > LIVE_MOST) continue
+    const age = log.nextBatch - segments.lastBatch[segment]!
+    const score = full === 0 ? Infinity : ((1 - full) * age) / (1 + full)
+    if (score > bestScore) {
+      best = segment
+      bestScore = score
+    }
+  }
+  return best
+}
+
+/** Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. */
+export function* cleanSegment(stream: StoreStream, segment: number): Task<void> {
+  const job = new CleaningJob(stream, segment)
+  const whole = yield* job.run()
+  if (stream.failed) return
+  const { segments } = stream
+  if (whole && segments.live[segment] === 0) segments.setState(segment, SEGMENT_STATE.cleaned)
+  else {
+    segments.setState(segment, SEGMENT_STATE.unreadable)
+    stream.context.log.event('error', 'a segment cannot be cleaned, it is left alone', {
+      disk: stream.context.diskUuid, segment, liveUnits: segments.live[segment]!,
+    })
+  }
+}
+
+class CleaningJob {
+  private readonly stream: StoreStream
+  private readonly segment: number
+  private readonly generation: number
+  private outstanding = 0
+  private waiting: (() => void) | undefined
+  private damaged = false
+
+  constructor(stream: StoreStream, segment: number) {
+    this.stream = stream
+    this.segment = segment
+    this.generation = stream.segments.generation[segment]!
+  }
+
+  /** False when a part could not be read. */
+  *run(): Task<boolean> {
+    const entries = yield* this.summary()
+    if (entries === undefined) return false
+    const { reader, segments } = this.stream
+    for (let i = 0; i < entries.entries.length && !this.stream.failed; ) {
+      const first = entries.entries[i]!
+      // Without live data only headers matter: zeroes, trims and control records.
+      const headersOnly = segments.live[this.segment] === 0
+      let end = i + 1
+      const endOf = (at: number): number =>
+        headersOnly
+          ? entries.entries[at]!.startBlock + entries.entries[at]!.headerBlocks
+          : (entries.entries[at + 1]?.startBlock ?? entries.endBlock)
+      if (!headersOnly) while (end < entries.entries.length && endOf(end) - first.startBlock <= READ_BLOCKS) end++
+      const bytes = yield* reader.read(this.segment, first.startBlock, endOf(end - 1) - first.startBlock)
+      if (bytes === undefined) return false
+      for (; i < end; i++) {
+        const entry = entries.entries[i]!
+        const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
+        const records = this.records(bytes.subarray(at), entry)
+        if (records === undefined) return false
+        for (const record of records) if (!(yield* this.record(record, entry, bytes, at))) return false
+      }
+      yield* until<void>((resume) => {
+        if (this.outstanding === 0) resume()
+        else this.waiting = resume
+      })
+    }
+    return !this.damaged && !this.stream.failed
+  }
+
+  private *summary(): Task<{ entries: SummaryEntry[]; endBlock: number } | undefined> {
+    const { reader, context } = this.stream
+    const block = yield* reader.read(this.segment, reader.segmentBlocks - 1, 1)
+    if (block === undefined) return undefined
+    const trailer = decodeTrailer(block, context.crc32c, {
+      diskUuid: context.diskUuid, segment: this.segment, generation: this.generation, segmentBlocks: reader.segmentBlocks,
+    })
+    if (trailer === undefined) return undefined
+    const entries = yield* reader.summary(trailer)
+    return entries === undefined ? undefined : { entries, endBlock: trailer.endBlock }
+  }
+
+  private records(bytes: Uint8Array, entry: SummaryEntry): RecordHeader[] | undefined {
+    const { diskTag, crc32c } = this.stream.context
+    const header = peekBatchHeader(bytes, { diskTag, segment: this.segment, generation: this.generation, startBlock: entry.startBlock })
+    if (header === undefined || header.headerCrc !== entry.headerCrc || !checkBatchHeader(bytes, crc32c)) return undefined
+    return decodeRecords(bytes, header)
+  }
+
+  private *record(record: RecordHeader, entry: SummaryEntry, bytes: Uint8Array, batchAt: number): Task<boolean> {
+    const volume = this.stream.volumesById.get(uuidToHex(record.volumeId))
+    if (volume === undefined) return true
+    if (record.kind === RECORD_KIND.write) return yield* this.write(volume, record, entry, bytes, batchAt)
+    if (record.kind === RECORD_KIND.control) return yield* this.control(volume, record, entry)
+    return yield* this.zero(volume, record)
+  }
+
+  /** Copy the blocks of a write that the head or the history shows at this place. */
+  private *write(
+    volume: VolumeMap, record: RecordHeader, entry: SummaryEntry, bytes: Uint8Array, batchAt: number,
+  ): Task<boolean> {
+    const { map, segments } = this.stream
+    if (segments.live[this.segment] === 0) return true
+    const pageNumber = Math.floor(record.lba / PAGE_BLOCKS)
+    const firstUnits = entry.startBlock * UNITS_PER_BLOCK + record.payloadUnits
+    const page = yield* loadPage(map, volume, pageNumber)
+    if (page === undefined) return false
+    const places: number[] = []
+    let units = 0
+    for (let i = 0; i < record.blockCount; i++) {
+      places.push(units)
+      units += record.storedUnits[i]!
+    }
+    const isHere = (words: Uint32Array, at: number, i: number): boolean =>
+      hasEntry(words, at) && segmentOf(words, at) === this.segment && unitsOf(words, at) === firstUnits + places[i]! &&
+      seqOf(words, at) === record.seq && epochOf(words, at) === record.epoch
+    const copy = (wanted: (i: number) => boolean, bornBatch: number): boolean => {
+      for (let i = 0; i < record.blockCount; ) {
+        if (!wanted(i)) {
+          i++
+          continue
+        }
+        let end = i + 1
+        while (end < record.blockCount && wanted(end)) end++
+        const from = batchAt + (record.payloadUnits + places[i]!) * UNIT_BYTES
+        if (!this.copy(volume, record, { first: i, end, firstUnits: firstUnits + places[i]!, bornBatch }, bytes, from)) return false
+        i = end
+      }
+      return true
+    }
+    const at = (i: number): number => (record.lba + i - pageNumber * PAGE_BLOCKS) * ENTRY_WORDS
+    const head = Array.from({ length: record.blockCount }, (_, i) => isHere(page.words, at(i), i))
+    if (!copy((i) => head[i]!, this.stream.log.position().batch)) return true
+    if (volume.views.snapshotSeqs.length === 0 || !head.includes(false)) return true
+    const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+      map.readHistory(volume, record.lba, record.lba + record.blockCount, resume),
+    )
+    if (history === undefined) return false
+    const older = head.map((isHead, i) => !isHead && (history.get(record.lba + i)?.some((words) => isHere(words, 0, i)) ?? false))
+    copy((i) => older[i]!, record.bornBatch)
+    return true
+  }
+
+  /** Verify and re-append blocks `first .. end - 1` of a record. False when one is damaged. */
+  private copy(
+    volume: VolumeMap, record: RecordHeader,
+    run: { first: number; end: number; firstUnits: number; bornBatch: number }, bytes: Uint8Array, from: number,
+  ): boolean {
+    const { crc32c } = this.stream.context
+    const seed = recordSeed(volumeTag(crc32c, record.volumeId), record.epoch, record.seq)
+    let at = from
+    for (let i = run.first; i < run.end; i++) {
+      const length = record.storedUnits[i]! * UNIT_BYTES
+      const crc = (crc32c(bytes.subarray(at, at + length)) ^ blockIdentity(seed, record.lba + i)) >>> 0
+      if (crc !== record.crcs[i]) {
+        this.damaged = true
+        this.stream.context.log.event('error', 'a live block fails its checksum', {
+          volume: volume.descriptor.spec.name, lba: record.lba + i, disk: this.stream.context.diskUuid, segment: this.segment,
+        })
+        return false
+      }
+      at += length
+    }
+    const moved: RecordHeader = {
+      ...record, flags: record.flags | RECORD_FLAG.moved, lba: record.lba + run.first, blockCount: run.end - run.first,
+      crcs: (record.crcs as Uint32Array).slice(run.first, run.end),
+      storedUnits: (record.storedUnits as Uint8Array).slice(run.first, run.end),
+      fromSegment: this.segment, fromGeneration: this.generation, fromUnits: run.firstUnits, bornBatch: run.bornBatch,
+    }
+    if (record.meta !== undefined) moved.meta = record.meta.slice(run.first * 32, run.end * 32)
+    this.append(moved, [bytes.subarray(from, at)], (at - from) / UNIT_BYTES, (append) =>
+      moveEntry(this.stream, volume, moved, { segment: append.segment, units: append.units }),
+    )
+    return true
+  }
+
+  private *zero(volume: VolumeMap, record: RecordHeader): Task<boolean> {
+    const { stream } = this
+    const isUnfinished = volume.tombstones.some((t) => t.epoch === record.epoch && t.seq === record.seq)
+    let referred = isUnfinished
+    const mayGo = !volume.isClone && !isUnfinished && record.bornBatch < stream.segments.oldestBornBatch(this.segment)
+    const ok = yield* eachZero(stream, volume, record, {
+      tombstone: () => {},
+      page: (page, at, index) => {
+        if (segmentOf(page.words, at) !== this.segment) return
+        if (mayGo) {
+          clearEntry(page.words, at)
+          page.markDirty(index)
+          // A delta cannot say "no entry".
+          page.mustFold = true
+          stream.map.noteDirty(page)
+        } else referred = true
+      },
+      history: () => {
+        referred = true
+      },
+    })
+    if (!ok) return false
+    if (!referred) return true
+    const moved: RecordHeader = { ...record, flags: record.flags | RECORD_FLAG.moved }
+    this.append(moved, [], 0, (append) => moveZero(stream, volume, moved, append.segment))
+    return true
+  }
+
+  private *control(volume: VolumeMap, record: RecordHeader, entry: SummaryEntry): Task<boolean> {
+    const { stream } = this
+    if (record.lba !== volume.descriptor.revision || volume.controlSegment !== this.segment) return true
+    const { deleted, snapshots } = volume.descriptor
+    if (deleted && volume.emptied && snapshots.length === 0 && record.bornBatch < stream.segments.oldestBornBatch(this.segment)) {
+      stream.removeVolume(volume)
+      return true
+    }
+    const blocks = Math.ceil(record.bodyBytes / BLOCK_BYTES)
+    const body = yield* stream.reader.read(this.segment, entry.startBlock + record.payloadUnits / UNITS_PER_BLOCK, blocks)
+    if (body === undefined || stream.context.crc32c(body.subarray(0, record.bodyBytes)) >>> 0 !== record.bodyCrc) return false
+    const moved: RecordHeader = { ...record, flags: record.flags | RECORD_FLAG.moved }
+    this.append(moved, [body], blocks * UNITS_PER_BLOCK, (append) => {
+      if (volume.descriptor.revision === record.lba) {
+        volume.controlSegment = append.segment
+        volume.changed = true
+      }
+      return undefined
+    })
+    return true
+  }
+
+  /** Append a copy; `apply` points the map at it when it is written. The victim goes only after a checkpoint synced it. */
+  private append(
+    record: RecordHeader, payload: Uint8Array[], payloadUnits: number, apply: (append: Append) => Task<boolean> | undefined,
+  ): void {
+    this.outstanding++
+    const ended = (): void => {
+      this.outstanding--
+      if (this.outstanding > 0 || this.waiting === undefined) return
+      const resume = this.waiting
+      this.waiting = undefined
+      resume()
+    }
+    this.stream.append({
+      record, payload, payloadUnits, durable: false, segment: 0, units: 0, batch: undefined,
+      done: (ok, append) => {
+        const task = ok ? apply(append) : undefined
+        if (task === undefined) {
+          if (ok) this.stream.applied(append.batch!)
+          ended()
+          return
+        }
+        runTask(task, (applied) => {
+          if (!applied) this.damaged = true
+          this.stream.applied(append.batch!)
+          ended()
+        })
+      },
+    })
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * The background work of a stream, one thing at a time: cleaning when free segments run short, checkpoints when enough
+ * changed, sweeps that bring trims, deletions and deleted snapshots into cold pages, folding of pages that were overwritten
+ * unseen. It runs only while there is something to do: an idle stream costs nothing.
+ */
+import { runTask, until, type Task } from '../task.ts'
+import { PAGE_BLOCKS } from '../units.ts'
+import { chooseVictim, cleanSegment } from './cleaner.ts'
+import { seqOf, ENTRY_WORDS } from './entry.ts'
+import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
+import { loadPage, visitPages } from './page-visitor.ts'
+import { SEGMENT_STATE } from './segment-table.ts'
+import type { StoreStream } from './store-stream.ts'
+import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
+
+/** Cleaning starts this many segments above the reserve. */
+const LOW_WATER_SEGMENTS = 2
+
+export class Maintenance {
+  private readonly stream: StoreStream
+  private running = false
+  private stopping: (() => void) | undefined
+  private stopped = false
+  /** Writers wait for space. */
+  shortOfSpace = false
+  segmentsCleaned = 0
+
+  constructor(stream: StoreStream) {
+    this.stream = stream
+  }
+
+  /** Look whether there is something to do. Cheap; called after every batch. */
+  kick(): void {
+    const { stream } = this
+    if (this.stopped || stream.failed) return
+    if (stream.wantsCheckpoint && !stream.isCheckpointing) stream.makeCheckpoint(() => this.kick())
+    if (this.running || !this.hasWork()) return
+    this.running = true
+    runTask(this.work(), () => {
+      this.running = false
+      if (this.stopping !== undefined) this.stopping()
+    })
+  }
+
+  /** Let the present step end and begin no other. */
+  stop(done: () => void): void {
+    this.stopped = true
+    if (this.running) this.stopping = done
+    else done()
+  }
+
+  private get wantsCleaning(): boolean {
+    const { stream } = this
+    return stream.freeSegments - stream.reserveSegments < LOW_WATER_SEGMENTS
+  }
+
+  private countState(state: number): number {
+    const { segments } = this.stream
+    let count = 0
+    for (let i = 0; i < segments.count; i++) if (segments.state[i] === state) count++
+    return count
+  }
+
+  private sweepVolume(): VolumeMap | undefined {
+    for (const volume of this.stream.map.volumes.values())
+      if (
+        (volume.descriptor.deleted && !volume.emptied) || volume.sweepHistory ||
+        (volume.tombstones.length > 0 && !volume.isClone)
+      )
+        return volume
+    return undefined
+  }
+
+  private hasWork(): boolean {
+    return this.wantsCleaning || this.stream.foldQueue.length > 0 || this.sweepVolume() !== undefined
+  }
+
+  private *work(): Task<void> {
+    const { stream } = this
+    while (!this.stopped && !stream.failed) {
+      const volume = this.sweepVolume()
+      if (volume !== undefined) {
+        if (!(yield* this.sweep(volume))) return
+        continue
+      }
+      if (this.wantsCleaning) {
+        if (!(yield* this.clean())) return
+        continue
+      }
+      const fold = stream.foldQueue.shift()
+      if (fold === undefined) return
+      if (stream.map.volumes.has(fold[0].number)) yield* loadPage(stream.map, fold[0], fold[1])
+      if (stream.wantsCheckpoint) yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+    }
+  }
+
+  /** Clean a segment, and give cleaned ones back. False when nothing can be won. */
+  private *clean(): Task<boolean> {
+    const { stream } = this
+    const cleaned = this.countState(SEGMENT_STATE.cleaned)
+    const victim = cleaned < 2 ? chooseVictim(stream) : undefined
+    if (victim !== undefined) {
+      yield* cleanSegment(stream, victim)
+      this.segmentsCleaned++
+      // A segment that held nothing costs nothing: take all of them before the checkpoint.
+      if (this.countState(SEGMENT_STATE.cleaned) < 2 && stream.freeSegments > stream.reserveSegments) return true
+    }
+    if (victim === undefined && cleaned === 0) {
+      // Sealed segments behind the position become candidates with a checkpoint; versions nobody folded may be dead.
+      if (!this.shortOfSpace) return false
+      this.shortOfSpace = false
+      for (const volume of stream.map.volumes.values())
+        yield* visitPages({ map: stream.map, index: stream.context.index, volume, firstPage: 0, endPage: PAGES_MAX }, () => {})
+      yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+      return chooseVictim(stream) !== undefined
+    }
+    return yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+  }
+
+  private *sweep(volume: VolumeMap): Task<boolean> {
+    const { stream } = this
+    const { map, context } = stream
+    if (volume.descriptor.deleted && !volume.emptied) {
+      const ok = yield* visitPages({ map, index: context.index, volume, firstPage: 0, endPage: PAGES_MAX }, (page) => {
+        map.dropHeads(page)
+      })
+      if (!ok) return false
+      for (const t of volume.tombstones) this.tombstoneGone(volume, t)
+      volume.tombstones = []
+      volume.emptied = true
+      volume.changed = true
+      return true
+    }
+    if (volume.sweepHistory) return yield* this.sweepHistory(volume)
+    const tombstone = volume.tombstones[0]!
+    const ok = yield* visitPages(
+      { map, index: context.index, volume, firstPage: tombstone.firstPage, endPage: tombstone.endPage }, () => {},
+    )
+    if (!ok) return false
+    // Pages loaded before it came took it when it was applied; all others when they were loaded.
+    volume.tombstones = volume.tombstones.filter((other) => other !== tombstone)
+    this.tombstoneGone(volume, tombstone)
+    return true
+  }
+
+  private tombstoneGone(volume: VolumeMap, t: { epoch: number; seq: number; firstPage: number }): void {
+    this.stream.tombstonesGone.push({ volume: volume.number, epoch: t.epoch, seq: t.seq, firstPage: t.firstPage })
+  }
+
+  /** A snapshot went: drop the older versions that no other view sees. */
+  private *sweepHistory(volume: VolumeMap): Task<boolean> {
+    const { map, context } = this.stream
+    volume.sweepHistory = false
+    volume.changed = true
+    // What is only in memory first becomes keys, so that one walk over the index sees everything.
+    if (!(yield* until<boolean>((resume) => this.stream.makeCheckpoint(resume)))) return false
+    let { from } = historyRange(volume.number, 0, 0)
+    const { below } = historyRange(volume.number, 0, 2 ** 48 - 1)
+    for (;;) {
+      const keys = yield* until<Uint8Array[] | undefined>((resume) =>
+        context.index.range({ from, below, limit: 256 }, (ok, entries) => resume(ok ? entries.map(([key]) => key) : undefined)),
+      )
+      if (keys === undefined) return false
+      const lbas = [...new Set(keys.map((key) => parseHistoryKey(key).lba))]
+      for (const lba of lbas) {
+        const page = yield* loadPage(map, volume, Math.floor(lba / PAGE_BLOCKS))
+        if (page === undefined) return false
+        const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) => map.readHistory(volume, lba, lba + 1, resume))
+        if (history === undefined) return false
+        const versions = history.get(lba) ?? []
+        const at = (lba - page.firstLba) * ENTRY_WORDS
+        let newerSeq = page.words[at] === 0 ? Infinity : seqOf(page.words, at)
+        for (const words of versions.toReversed()) {
+          const seq = seqOf(words, 0)
+          if (!volume.views.snapshotSees(seq, newerSeq < seq ? Infinity : newerSeq)) {
+            map.releaseEntry(volume, words, 0)
+            map.dropHistory(volume, lba, words)
+          }
+          if (!volume.views.hidden(Infinity, seq)) newerSeq = seq
+        }
+      }
+      const last = keys.at(-1)
+      if (last === undefined) return true
+      from = historyKey(volume.number, parseHistoryKey(last).lba + 1, 0, 0)
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * Pointing the map at a cleaner's copy, live (after the copy is durable) and in roll-forward. A copy counts only where
+ * the map still shows the old place: whatever was written meanwhile wins.
+ */
+import { until, type Task } from '../task.ts'
+import { PAGE_BLOCKS } from '../units.ts'
+import { ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from './entry.ts'
+import { loadPage, visitPages } from './page-visitor.ts'
+import type { RecordHeader } from './record.ts'
+import type { StoreStream } from './store-stream.ts'
+import type { VolumeMap } from './volume-map.ts'
+
+/** @param to  where the copy of the record's first blob lies. False when the index cannot be read. */
+export function* moveEntry(
+  stream: StoreStream,
+  volume: VolumeMap,
+  record: RecordHeader,
+  to: { segment: number; units: number },
+): Task<boolean> {
+  const { map } = stream
+  const page = yield* loadPage(map, volume, Math.floor(record.lba / PAGE_BLOCKS))
+  if (page === undefined) return false
+  const inHistory: number[] = []
+  const offsets: number[] = []
+  let offset = 0
+  for (let i = 0; i < record.blockCount; i++) {
+    const moved = map.applyMove(page, record.lba - page.firstLba + i, {
+      epoch: record.epoch, seq: record.seq, fromSegment: record.fromSegment, fromUnits: record.fromUnits + offset,
+      segment: to.segment, units: to.units + offset,
+    })
+    offsets.push(offset)
+    if (!moved) inHistory.push(i)
+    offset += record.storedUnits[i]!
+  }
+  if (inHistory.length === 0 || volume.views.snapshotSeqs.length === 0) return true
+  const first = record.lba
+  const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+    map.readHistory(volume, first, first + record.blockCount, resume),
+  )
+  if (history === undefined) return false
+  for (const i of inHistory) {
+    const entry = history.get(first + i)?.find(
+      (words) =>
+        epochOf(words, 0) === record.epoch && seqOf(words, 0) === record.seq &&
+        segmentOf(words, 0) === record.fromSegment && unitsOf(words, 0) === record.fromUnits + offsets[i]!,
+    )
+    if (entry === undefined) continue
+    const moved = entry.slice()
+    moved[0] = to.segment + 1
+    moved[1] = to.units + offsets[i]!
+    stream.segments.drop(record.fromSegment, storedUnitsOf(entry, 0))
+    stream.segments.add(to.segment, storedUnitsOf(entry, 0))
+    map.putHistory(volume, first + i, moved)
+  }
+  return true
+}
+
+/** Point tombstones, page entries and history entries of a zero or trim to its copy in `segment`. */
+export function* moveZero(stream: StoreStream, volume: VolumeMap, record: RecordHeader, segment: number): Task<boolean> {
+  return yield* eachZero(stream, volume, record, {
+    tombstone: (tombstone) => {
+      tombstone.segment = segment
+    },
+    page: (page, at, index) => {
+      page.words[at] = segment + 1
+      page.markDirty(index)
+      stream.map.noteDirty(page)
+    },
+    history: (lba, words) => {
+      const moved = words.slice()
+      moved[0] = segment + 1
+      stream.map.putHistory(volume, lba, moved)
+    },
+  })
+}
+
+/** Visit what refers to a zero or trim record. False when the index cannot be read. */
+export function* eachZero(
+  stream: StoreStream,
+  volume: VolumeMap,
+  record: { lba: number; blockCount: number; epoch: number; seq: number },
+  visit: {
+    tombstone(tombstone: VolumeMap['tombstones'][number]): void
+    page(page: import('./volume-map.ts').MapPage, at: number, index: number): void
+    history(lba: number, words: Uint32Array): void
+  },
+): Task<boolean> {
+  const { map, context } = stream
+  const end = record.lba + record.blockCount
+  for (const tombstone of volume.tombstones)
+    if (tombstone.epoch === record.epoch && tombstone.seq === record.seq) visit.tombstone(tombstone)
+  const isThis = (words: Uint32Array, at: number): boolean =>
+    words[at] !== 0 && kindOf(words, at) !== ENTRY_KIND.data && seqOf(words, at) === record.seq && epochOf(words, at) === record.epoch
+  const range = {
+    map, index: context.index, volume,
+    firstPage: Math.floor(record.lba / PAGE_BLOCKS), endPage: Math.ceil(end / PAGE_BLOCKS),
+  }
+  const ok = yield* visitPages(range, (page) => {
+    const from = Math.max(0, record.lba - page.firstLba)
+    const below = Math.min(PAGE_BLOCKS, end - page.firstLba)
+    for (let index = from; index < below; index++)
+      if (isThis(page.words, index * ENTRY_WORDS)) visit.page(page, index * ENTRY_WORDS, index)
+  })
+  if (!ok || volume.views.snapshotSeqs.length === 0) return ok
+  const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+    map.readHistory(volume, record.lba, end, resume),
+  )
+  if (history === undefined) return false
+  for (const [lba, versions] of history) for (const words of versions) if (isThis(words, 0)) visit.history(lba, words)
+  return true
+}

@@ -1,0 +1,391 @@
+/**
+ * One stream of one disk: log, map, segments, checkpoints. It is opened by `recovery.ts`; the volumes append to it and
+ * tell it when a record is committed; `cleaner.ts` and `sweeper.ts` work on it in the background.
+ *
+ * Checkpoint (one at a time): changes collected in one turn -> log synced -> index batch, synced -> root written, synced
+ * -> frames of freed segments marked free, synced -> segments given back. Every arrow is a wait: what is on the right may
+ * rely on the left being durable.
+ */
+import { assert } from '../assert.ts'
+import type { ClockPort, Crc32c, DiskPort, IndexPort, LogPort, SegmentGrants } from '../ports.ts'
+import { runTask, until, type Task } from '../task.ts'
+import { BLOCK_BYTES } from '../units.ts'
+import { collectCheckpoint, type CheckpointMeta } from './checkpoint.ts'
+import type { ExtentMap } from './extent-map.ts'
+import { rootOffsetBytes, segmentOffsetBytes } from './geometry.ts'
+import { LogReader } from './log-reader.ts'
+import { LogStream, type Append, type LogBatch } from './log-stream.ts'
+import type { RecordHeader } from './record.ts'
+import { encodeRoot, ROOT_FLAG, type Root } from './root.ts'
+import { encodeSegmentHeader } from './segment.ts'
+import { SegmentSupply } from './segment-supply.ts'
+import type { SegmentTable } from './segment-table.ts'
+import type { VolumeDescriptor } from '../volume/descriptor.ts'
+import type { MapPage, VolumeMap } from './volume-map.ts'
+
+export interface StreamContext {
+  disk: DiskPort
+  index: IndexPort
+  crc32c: Crc32c
+  clock: ClockPort
+  grants: SegmentGrants
+  log: LogPort
+  diskUuid: string
+  diskTag: Uint8Array
+  streamId: number
+  segmentBytes: number
+  segmentCount: number
+  /** Random bytes for ids and salts. */
+  random(bytes: number): Uint8Array
+  /** Hex, of the machine's boot. */
+  bootId: string
+  /** Pages of the map kept in memory (6 KiB each). */
+  pagesMax: number
+  /** Log bytes after which a checkpoint is made. */
+  checkpointBytes: number
+  /** Pending entries after which a checkpoint is made. */
+  pendingMax: number
+  syncsMax: number
+  segmentsAhead: number
+}
+
+export interface StreamState {
+  map: ExtentMap
+  segments: SegmentTable
+  reader: LogReader
+  root: Root
+  checkpoint: number
+  nextVolume: number
+  nextBatch: number
+  salt: Uint8Array
+}
+
+const FOLD_UNRESOLVED = 48
+const IDLE_MS = 1000
+
+export class StoreStream {
+  readonly context: StreamContext
+  readonly map: ExtentMap
+  readonly segments: SegmentTable
+  readonly reader: LogReader
+  readonly log: LogStream
+  readonly supply: SegmentSupply
+  readonly reserveSegments: number
+  failedReason = ''
+  /** Index bytes written (keys and values), zeroes, log and roots: for write amplification. */
+  indexBytes = 0
+  nextVolume: number
+  /** Volumes of the map by their id (hex). */
+  readonly volumesById = new Map<string, VolumeMap>()
+  /** Pages with many unresolved entries, to be folded in the background. */
+  foldQueue: Array<[volume: VolumeMap, page: number]> = []
+  tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }> = []
+  volumesGone: number[] = []
+  onFailed: (reason: string) => void = () => {}
+  /** A checkpoint ended, or segments came back: whoever waits for space looks again. */
+  onSpace: () => void = () => {}
+  private root: Root
+  private checkpoint: number
+  private readonly salt: Uint8Array
+  private unresolved = new Map<number, Uint8Array>()
+  private checkpointing = false
+  private checkpointWaiters: Array<(ok: boolean) => void> = []
+  private nextWaiters: Array<(ok: boolean) => void> = []
+  private rootQueue: Array<() => void> = []
+  private rootBusy = false
+  private idleTimer: { cancel(): void } | undefined
+  private stopped = false
+
+  constructor(context: StreamContext, state: StreamState) {
+    this.context = context
+    this.map = state.map
+    this.segments = state.segments
+    this.reader = state.reader
+    this.root = state.root
+    this.checkpoint = state.checkpoint
+    this.nextVolume = state.nextVolume
+    this.salt = state.salt
+    const { disk, crc32c, clock, grants, diskUuid, diskTag, streamId, segmentBytes, segmentCount } = context
+    this.reserveSegments = reserveSegmentsOf(segmentCount)
+    for (const volume of state.map.volumes.values()) this.volumesById.set(volume.descriptor.spec.id, volume)
+    this.supply = new SegmentSupply({
+      disk, clock, grants, streamId, segmentBytes, ahead: context.segmentsAhead,
+      onReady: () => {
+        this.log.resume()
+        this.onSpace()
+      },
+      onFailed: (reason) => this.log.fail(reason),
+    })
+    this.log = new LogStream({
+      disk, crc32c, clock, segments: this.segments, diskUuid, diskTag, streamId, segmentBytes,
+      takeSegment: () => this.supply.take(),
+      onFailed: (reason) => this.fail(reason),
+      incarnation: state.root.incarnation, salt: state.salt, nextBatch: state.nextBatch, syncsMax: context.syncsMax,
+    })
+  }
+
+  get failed(): boolean {
+    return this.log.failed
+  }
+
+  /** Segments that could still be filled, the open one not counted. */
+  get freeSegments(): number {
+    return this.supply.available
+  }
+
+  append(append: Append): void {
+    this.log.append(append)
+    this.armIdle()
+  }
+
+  /** Write a record that is committed into the map. */
+  applyAppend(volume: VolumeMap, append: Append): void {
+    this.apply(volume, append.record, append.segment, append.units)
+    this.log.applied(append.batch!)
+  }
+
+  apply(volume: VolumeMap, record: RecordHeader, segment: number, units: number): void {
+    applyRecord(this.map, volume, record, segment, units)
+  }
+
+  /** Whether a checkpoint is due. */
+  get wantsCheckpoint(): boolean {
+    const { checkpointBytes, pendingMax, pagesMax } = this.context
+    return (
+      this.log.bytesSinceCheckpoint >= checkpointBytes ||
+      this.map.pending.count >= pendingMax ||
+      this.map.dirtyPages.size * 2 >= pagesMax
+    )
+  }
+
+  get isCheckpointing(): boolean {
+    return this.checkpointing
+  }
+
+  /** Make a checkpoint that holds everything applied so far. */
+  makeCheckpoint(done: (ok: boolean) => void): void {
+    if (this.checkpointing) {
+      this.nextWaiters.push(done)
+      return
+    }
+    this.checkpointing = true
+    this.checkpointWaiters.push(done)
+    runTask(this.checkpointTask({}), (ok) => {
+      this.checkpointing = false
+      const waiters = this.checkpointWaiters
+      this.checkpointWaiters = []
+      const next = this.nextWaiters
+      this.nextWaiters = []
+      for (const waiter of waiters) waiter(ok)
+      this.onSpace()
+      if (next.length > 0) this.makeCheckpoint((again) => next.forEach((waiter) => waiter(again)))
+    })
+  }
+
+  *checkpointTask(options: { clean?: boolean; incarnation?: number }): Task<boolean> {
+    const { context, map, segments } = this
+    if (this.failed) return false
+    const number = this.checkpoint + 1
+    const incarnation = options.incarnation ?? this.root.incarnation
+    const meta: CheckpointMeta = {
+      format: 1, diskUuid: context.diskUuid, streamId: context.streamId, indexUuid: this.root.indexUuid,
+      checkpoint: number, incarnation, salt: saltToHex(this.salt), nextVolume: this.nextVolume, ...this.log.position(),
+    }
+    for (const page of map.dirtyPages) if (page.mustFold) this.noteFolded(page)
+    const tombstonesGone = this.tombstonesGone
+    const volumesGone = this.volumesGone
+    this.tombstonesGone = []
+    this.volumesGone = []
+    const collected = collectCheckpoint(map, {
+      meta, checkpoint: number, tombstonesGone, volumesGone, onUnresolved: (volume, page, entries) => this.noteUnresolved(volume, page, entries),
+    })
+    this.log.bytesSinceCheckpoint = 0
+    if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false
+    for (const operation of collected.operations)
+      this.indexBytes += operation.key.length + (operation.type === 'put' ? operation.value.length : 0)
+    if (!(yield* until<boolean>((resume) => context.index.batch(collected.operations, resume)))) {
+      this.log.fail('the index cannot be written')
+      return false
+    }
+    this.checkpoint = number
+    const rooted = yield* this.writeRootTask({ incarnation, flags: options.clean === true ? ROOT_FLAG.clean : 0 })
+    if (!rooted) return false
+    collected.committed()
+    if (!(yield* markFree(context, collected.freed.map((segment) => [segment, segments.generation[segment]!])))) {
+      this.log.fail('a segment cannot be given back')
+      return false
+    }
+    for (const segment of collected.freed) {
+      segments.forget(segment)
+      context.grants.release(segment)
+    }
+    if (collected.freed.length > 0 && !this.stopped) this.supply.fill()
+    return true
+  }
+
+  /** Write the root with the present watermark. */
+  *writeRootTask(change: { incarnation?: number; flags?: number; watermarkBatch?: number }): Task<boolean> {
+    yield* until<void>((resume) => {
+      if (!this.rootBusy) {
+        this.rootBusy = true
+        resume()
+      } else this.rootQueue.push(resume)
+    })
+    const root: Root = {
+      ...this.root,
+      generation: this.root.generation + 1,
+      checkpoint: this.checkpoint,
+      watermarkBatch: Math.max(this.root.watermarkBatch, change.watermarkBatch ?? this.log.durableBatch),
+      incarnation: change.incarnation ?? this.root.incarnation,
+      flags: change.flags ?? 0,
+      salt: this.salt,
+      bootId: this.context.bootId,
+    }
+    const ok = yield* writeRoot(this.context, root)
+    if (ok) this.root = root
+    else this.log.fail('the root cannot be written')
+    this.rootBusy = false
+    const next = this.rootQueue.shift()
+    if (next !== undefined) {
+      this.rootBusy = true
+      next()
+    }
+    return ok
+  }
+
+  /** Recovery wrote a root of the former incarnation. */
+  rootWritten(generation: number): void {
+    this.root = { ...this.root, generation }
+  }
+
+  /** Everything applied and durable, the open segment sealed, the root clean. Nothing may be appended any more. */
+  *stopTask(): Task<boolean> {
+    this.stopped = true
+    this.idleTimer?.cancel()
+    while (this.checkpointing) yield* until<boolean>((resume) => this.makeCheckpoint(resume))
+    this.supply.stop()
+    if (this.failed) return false
+    this.log.sealOpen()
+    this.checkpointing = true
+    const ok = yield* this.checkpointTask({ clean: true })
+    this.checkpointing = false
+    return ok
+  }
+
+  fail(reason: string): void {
+    this.failedReason = reason
+    this.idleTimer?.cancel()
+    this.stopped = true
+    this.onFailed(reason)
+  }
+
+  addVolume(descriptor: VolumeDescriptor): VolumeMap {
+    const volume = this.map.addVolume(this.nextVolume++, descriptor)
+    this.volumesById.set(descriptor.spec.id, volume)
+    return volume
+  }
+
+  /** Nothing of the volume is left in this stream. */
+  removeVolume(volume: VolumeMap): void {
+    this.map.volumes.delete(volume.number)
+    this.volumesById.delete(volume.descriptor.spec.id)
+    this.volumesGone.push(volume.number)
+  }
+
+  applied(batch: LogBatch): void {
+    this.log.applied(batch)
+  }
+
+  /** A page is about to be folded: its counter starts anew. */
+  private noteFolded(page: MapPage): void {
+    const chunk = this.unresolved.get(chunkKey(page.map.number, page.page))
+    if (chunk !== undefined) chunk[page.page % CHUNK_PAGES] = 0
+  }
+
+  private noteUnresolved(volume: VolumeMap, page: number, entries: number): void {
+    const key = chunkKey(volume.number, page)
+    let chunk = this.unresolved.get(key)
+    if (chunk === undefined) this.unresolved.set(key, (chunk = new Uint8Array(CHUNK_PAGES)))
+    const at = page % CHUNK_PAGES
+    const before = chunk[at]!
+    chunk[at] = Math.min(255, before + entries)
+    if (before < FOLD_UNRESOLVED && chunk[at]! >= FOLD_UNRESOLVED) this.foldQueue.push([volume, page])
+  }
+
+  /** After a pause of 1 s the watermark is written, so that the last commit cannot be taken for a torn tail. */
+  private armIdle(): void {
+    if (this.idleTimer !== undefined || this.stopped) return
+    const { clock } = this.context
+    const check = (): void => {
+      this.idleTimer = undefined
+      if (this.stopped || this.failed) return
+      const quietMs = clock.nowMs() - this.log.lastAppendMs
+      if (quietMs < IDLE_MS || this.checkpointing) this.idleTimer = clock.after(Math.max(IDLE_MS - quietMs, 10), check)
+      else if (this.root.watermarkBatch < this.log.nextBatch - 1)
+        this.log.sync((ok) => {
+          if (ok && !this.stopped && !this.checkpointing) runTask(this.writeRootTask({}), () => {})
+        })
+    }
+    this.idleTimer = clock.after(IDLE_MS, check)
+  }
+}
+
+const CHUNK_PAGES = 1024
+const chunkKey = (volume: number, page: number): number => volume * 65536 + Math.floor(page / CHUNK_PAGES)
+const saltToHex = (salt: Uint8Array): string => [...salt].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+export const saltFromHex = (hex: string): Uint8Array =>
+  Uint8Array.from({ length: 8 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16))
+
+/** What volumes may not use: the cleaner needs room to move a victim, checkpoints and deletes have to work when full. */
+export const reserveSegmentsOf = (segmentCount: number): number => Math.max(3, Math.ceil(segmentCount * 0.05))
+
+/** Put a committed record that is no copy into the map. @param units  of its first blob, from the segment's start */
+export function applyRecord(map: ExtentMap, volume: VolumeMap, record: RecordHeader, segment: number, units: number): void {
+  if (record.kind === 1) {
+    map.applyRun(volume, {
+      lba: record.lba, count: record.blockCount, epoch: record.epoch, seq: record.seq, transform: record.transform,
+      segment, units, crcs: record.crcs, storedUnits: record.storedUnits,
+    })
+  } else {
+    assert(record.kind === 2 || record.kind === 3, 'control records change the descriptor, not the map')
+    map.applyZero(volume, {
+      lba: record.lba, count: record.blockCount, kind: record.kind === 2 ? 2 : 3, epoch: record.epoch, seq: record.seq,
+      segment, bornBatch: record.bornBatch,
+    })
+  }
+}
+
+export function* writeRoot(context: StreamContext, root: Root): Task<boolean> {
+  const bytes = encodeRoot(root, context.crc32c)
+  const offset = rootOffsetBytes(context.streamId, root.generation % 2)
+  if (!(yield* write(context.disk, offset, bytes))) return false
+  return yield* until<boolean>((resume) => context.disk.sync(resume))
+}
+
+/**
+ * Mark segments free on disk, so that even a rebuild without the index does not take them for data (FORMAT.md 2.1). The
+ * header says it first; only when that is durable the trailer goes, because a header in use without a trailer is rot.
+ */
+export function* markFree(context: StreamContext, segments: Array<[segment: number, generation: number]>): Task<boolean> {
+  if (segments.length === 0) return true
+  const { disk, crc32c, segmentBytes, diskUuid, streamId } = context
+  for (const [segment, generation] of segments) {
+    const header = encodeSegmentHeader(
+      { streamId, diskUuid, segment, generation, firstBatch: 0, incarnation: 0, free: true },
+      crc32c,
+    )
+    if (!(yield* write(disk, segmentOffsetBytes(segmentBytes, segment), header))) return false
+  }
+  if (!(yield* until<boolean>((resume) => disk.sync(resume)))) return false
+  for (const [segment] of segments) {
+    const trailerAt = segmentOffsetBytes(segmentBytes, segment + 1) - BLOCK_BYTES
+    if (!(yield* write(disk, trailerAt, new Uint8Array(BLOCK_BYTES)))) return false
+  }
+  return yield* until<boolean>((resume) => disk.sync(resume))
+}
+
+export function* write(disk: DiskPort, offsetBytes: number, bytes: Uint8Array): Task<boolean> {
+  return yield* until<boolean>((resume) => {
+    if (disk.write(offsetBytes, [bytes], resume)) resume(true)
+  })
+}

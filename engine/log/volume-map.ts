@@ -1,0 +1,104 @@
+/**
+ * The map state of one volume in one stream: which pages are in memory, which range tombstones and older versions wait.
+ * Owned by `extent-map.ts`, which keeps its rules.
+ */
+import { Views, type VolumeDescriptor } from '../volume/descriptor.ts'
+import { PAGE_BLOCKS } from '../units.ts'
+import { ENTRY_WORDS, type EntryKind } from './entry.ts'
+
+/** One page (256 blocks) of a head map in memory. All its entries are resolved. */
+export class MapPage {
+  readonly map: VolumeMap
+  readonly page: number
+  readonly words: Uint32Array
+  /** One flag a block: changed since the last checkpoint took it. */
+  readonly dirty = new Uint8Array(PAGE_BLOCKS)
+  dirtyCount = 0
+  /** It was loaded with unresolved deltas: the next checkpoint writes a base. */
+  mustFold = false
+  /** A checkpoint with its changes is under way: the index does not show them yet. */
+  committing = false
+  pins = 0
+  /** For the clock hand of the cache. */
+  used = true
+  /** Checkpoint numbers of this page's keys in the index. */
+  keys: number[] = []
+  /** Entries in the deltas behind the base. */
+  deltaEntries = 0
+  /** A rollback was recorded since: hidden entries have to be replaced before the next use. */
+  needsRewind = false
+
+  constructor(map: VolumeMap, page: number, words: Uint32Array = new Uint32Array(PAGE_BLOCKS * ENTRY_WORDS)) {
+    this.map = map
+    this.page = page
+    this.words = words
+  }
+
+  get firstLba(): number {
+    return this.page * PAGE_BLOCKS
+  }
+
+  markDirty(index: number): void {
+    if (this.dirty[index] === 0) {
+      this.dirty[index] = 1
+      this.dirtyCount++
+    }
+  }
+}
+
+/** A zero or trim of whole pages whose effect is not yet in every page of its range. */
+export interface Tombstone {
+  firstPage: number
+  endPage: number
+  epoch: number
+  seq: number
+  kind: EntryKind
+  segment: number
+  bornBatch: number
+}
+
+export class VolumeMap {
+  /** Short number of the volume in this stream's index. */
+  readonly number: number
+  descriptor: VolumeDescriptor
+  views: Views
+  readonly pages = new Map<number, MapPage>()
+  readonly loading = new Map<number, Array<(page: MapPage | undefined) => void>>()
+  /** In order of seq. Those of a clone stay, because its holes show the origin. */
+  tombstones: Tombstone[] = []
+  /** Older versions some snapshot sees, not yet in the index: by LBA. Null: to be deleted there. */
+  history = new Map<number, Map<string, Uint32Array | null>>()
+  committingHistory = new Map<number, Map<string, Uint32Array | null>>()
+  usedUnits = 0
+  /** Where the newest control record lies. */
+  controlSegment = -1
+  controlBornBatch = 0
+  appliedSeq = 0
+  previousSeq = 0
+  /** Something of what the index holds under `v` changed. */
+  changed = true
+  /** All pages were dropped after the deletion; what remains is the control record. */
+  emptied = false
+  /** Older versions may have become dead: the history has to be swept. */
+  sweepHistory = false
+
+  constructor(number: number, descriptor: VolumeDescriptor) {
+    this.number = number
+    this.descriptor = descriptor
+    this.views = new Views(descriptor)
+  }
+
+  get isClone(): boolean {
+    return this.descriptor.origin !== null
+  }
+
+  setDescriptor(descriptor: VolumeDescriptor): void {
+    this.descriptor = descriptor
+    this.views = new Views(descriptor)
+    this.changed = true
+  }
+}
+
+/** Pages of all volumes share maps keyed by one number: 2^26 pages are 64 TiB. */
+export const PAGES_MAX = 2 ** 26
+export const pageKeyOf = (volume: number, page: number): number => volume * PAGES_MAX + page

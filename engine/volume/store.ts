@@ -1,0 +1,368 @@
+/**
+ * The store of one data worker: volumes over the streams it owns (K5 of the control path ends here).
+ *
+ * Opening: every stream reads what it has; a volume's tail is the last seq without a gap over all its disks, what lies
+ * behind is cut; then every stream finishes, every volume that may have lost its tail takes a new epoch, and only then is
+ * a segment granted or a request accepted.
+ */
+import { assert } from '../assert.ts'
+import { HoldfastError } from '../errors.ts'
+import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
+import { Maintenance } from '../log/maintenance.ts'
+import { OPERATION } from '../log/record.ts'
+import { adoptRolled, applyRolled, finishOpen, openStream, type OpenedStream, type RolledRecord } from '../log/recovery.ts'
+import type { StoreStream, StreamContext } from '../log/store-stream.ts'
+import type { VolumeMap } from '../log/volume-map.ts'
+import { runTask, until, type Task } from '../task.ts'
+import { BLOCK_BYTES, SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import type { BlockDevice } from './block-device.ts'
+import type { VolumeDescriptor } from './descriptor.ts'
+import { placeSlices, type PlacementDisk } from './placement.ts'
+import type { Reply, StoreApi } from './store-api.ts'
+import { Volume } from './volume.ts'
+import type { DiskStatus, VolumeSpec, VolumeStatus } from './volume-spec.ts'
+
+export interface StoreDisk {
+  context: StreamContext
+  path: string
+  pool: string
+  tags: string[]
+}
+
+export interface StoreOptions {
+  clock: ClockPort
+  crc32c: Crc32c
+  log: LogPort
+}
+
+interface StoreEntry {
+  disk: StoreDisk
+  stream: StoreStream
+  maintenance: Maintenance
+}
+
+const EPOCHS_KEPT = 64
+
+export class Store implements StoreApi {
+  private readonly o: StoreOptions
+  private readonly entries: StoreEntry[] = []
+  /** Disks whose stream could not be opened: their slices answer EIO. */
+  private readonly refused: Array<{ disk: StoreDisk; reason: string }> = []
+  private readonly byName = new Map<string, Volume>()
+  private readonly creating = new Set<string>()
+  private stopping = false
+
+  private constructor(options: StoreOptions) {
+    this.o = options
+  }
+
+  /** Open all streams of a worker. A stream that cannot be served is reported and left out; the others go on. */
+  static open(options: StoreOptions, disks: StoreDisk[], done: (store: Store) => void): void {
+    const store = new Store(options)
+    runTask(store.openTask(disks), () => done(store))
+  }
+
+  private *openTask(disks: StoreDisk[]): Task<void> {
+    const opened: Array<{ disk: StoreDisk; opened: OpenedStream }> = []
+    for (const disk of disks) {
+      const outcome = yield* openStream(disk.context)
+      if (outcome.ok) opened.push({ disk, opened: outcome.opened })
+      else this.refuse(disk, outcome.reason)
+    }
+    for (const one of opened) adoptRolled(one.opened)
+    const cut = this.addNewVolumes(opened)
+    for (const one of opened) {
+      let ok = true
+      for (const rolled of one.opened.rolled) {
+        const volume = one.opened.stream.volumesById.get(rolled.volumeId)
+        if (volume === undefined || volume.views.isVoid(rolled.record.epoch, rolled.record.seq)) continue
+        const tail = cut.get(rolled.volumeId)
+        const isFresh = (rolled.record.flags & 1) === 0
+        if (isFresh && tail !== undefined && rolled.record.seq > tail) continue
+        ok &&= yield* applyRolled(one.opened.stream, volume, rolled)
+      }
+      ok &&= yield* finishOpen(one.opened)
+      if (ok) this.addStream(one.disk, one.opened.stream)
+      else this.refuse(one.disk, one.opened.stream.failedReason || 'its recovery could not be finished')
+    }
+    const epochs: Volume[] = []
+    const unclean = new Set(opened.filter((one) => !one.opened.plan.clean).map((one) => one.opened.stream))
+    for (const volume of this.makeVolumes()) if (volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
+    for (const { stream } of this.entries) stream.supply.fill()
+    for (const volume of epochs)
+      yield* until<boolean>((resume) =>
+        volume.control(
+          OPERATION.epoch,
+          (now, seq) => ({ ...now, epoch: now.epoch + 1, epochs: [...now.epochs, [now.epoch + 1, seq] as [number, number]].slice(-EPOCHS_KEPT) }),
+          resume,
+        ),
+      )
+    for (const { maintenance } of this.entries) maintenance.kick()
+  }
+
+  /** Volumes whose first control record lies behind the checkpoint; and the tail of each volume that has a gap. */
+  private addNewVolumes(opened: Array<{ opened: OpenedStream }>): Map<string, number> {
+    const seqs = new Map<string, { applied: number; found: number[]; disks: number }>()
+    const at = (id: string): { applied: number; found: number[]; disks: number } => {
+      let one = seqs.get(id)
+      if (one === undefined) seqs.set(id, (one = { applied: 0, found: [], disks: 0 }))
+      return one
+    }
+    for (const { opened: { stream, rolled } } of opened) {
+      for (const record of rolled) {
+        if (record.descriptor !== undefined && !stream.volumesById.has(record.volumeId)) stream.addVolume(record.descriptor)
+        if ((record.record.flags & 1) === 0) at(record.volumeId).found.push(record.record.seq)
+      }
+      for (const [id, volume] of stream.volumesById) {
+        const one = at(id)
+        one.applied = Math.max(one.applied, volume.appliedSeq)
+        one.disks++
+      }
+    }
+    const tails = new Map<string, number>()
+    for (const [id, { applied, found, disks }] of seqs) {
+      // One disk: its log order has no gaps. A missing disk: what it held is unknown, nothing that is there is cut.
+      if (disks < 2 || this.refused.length > 0) continue
+      let tail = applied
+      const sorted = [...new Set(found)].sort((a, b) => a - b)
+      for (const seq of sorted) if (seq === tail + 1) tail = seq
+      if (sorted.length > 0 && sorted.at(-1)! > tail) tails.set(id, tail)
+    }
+    return tails
+  }
+
+  private addStream(disk: StoreDisk, stream: StoreStream): void {
+    const maintenance = new Maintenance(stream)
+    const entry = { disk, stream, maintenance }
+    this.entries.push(entry)
+    stream.onSpace = () => {
+      for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
+      maintenance.kick()
+    }
+    stream.onFailed = (reason) => {
+      this.o.log.event('error', 'a disk failed; its slices answer EIO', { disk: stream.context.diskUuid, path: disk.path, reason })
+    }
+  }
+
+  private refuse(disk: StoreDisk, reason: string): void {
+    this.refused.push({ disk, reason })
+    this.o.log.event('error', 'a disk cannot be served', { disk: disk.context.diskUuid, path: disk.path, reason })
+  }
+
+  /** One volume over the maps that its disks have of it; the greatest revision counts, and goes to disks that lack it. */
+  private *makeVolumes(): Generator<Volume, void, undefined> {
+    const byId = new Map<string, Array<{ stream: StoreStream; map: VolumeMap }>>()
+    for (const { stream } of this.entries)
+      for (const map of stream.map.volumes.values()) {
+        const id = map.descriptor.spec.id
+        byId.set(id, [...(byId.get(id) ?? []), { stream, map }])
+      }
+    for (const targets of byId.values()) {
+      let descriptor = targets[0]!.map.descriptor
+      for (const { map } of targets) if (map.descriptor.revision > descriptor.revision) descriptor = map.descriptor
+      for (const { map } of targets) if (map.descriptor.revision < descriptor.revision) map.setDescriptor(descriptor)
+      if (descriptor.deleted) continue
+      let seq = descriptor.seq
+      for (const { map } of targets) seq = Math.max(seq, map.appliedSeq)
+      const volume = this.makeVolume(descriptor, targets, seq + 1)
+      this.byName.set(descriptor.spec.name, volume)
+      yield volume
+    }
+  }
+
+  private makeVolume(descriptor: VolumeDescriptor, targets: Volume['targets'], nextSeq: number): Volume {
+    const { crc32c, clock, log } = this.o
+    // Slices of a disk that is not served answer EIO.
+    const all = [...targets]
+    for (const [diskUuid] of descriptor.slices)
+      if (!all.some(({ stream }) => stream.context.diskUuid === diskUuid)) all.push(this.missingTarget(diskUuid, descriptor))
+    return new Volume({
+      descriptor, targets: all, crc32c, clock, log, nextSeq,
+      onWork: (shortOfSpace) => {
+        for (const entry of this.entries) {
+          if (shortOfSpace) entry.maintenance.shortOfSpace = true
+          entry.maintenance.kick()
+        }
+      },
+    })
+  }
+
+  private missingTarget(diskUuid: string, descriptor: VolumeDescriptor): Volume['targets'][number] {
+    const known = this.refused.find(({ disk }) => disk.context.diskUuid === diskUuid)
+    const context = known?.disk.context ?? { diskUuid, streamId: descriptor.slices.find(([disk]) => disk === diskUuid)![1] }
+    return missingTarget(context, known?.reason ?? 'the disk is not there')
+  }
+
+  // --- StoreApi ----------------------------------------------------------------------------------------------------
+
+  createVolume(spec: VolumeSpec, reply: Reply<VolumeStatus>): void {
+    const existing = this.byName.get(spec.name)
+    if (existing !== undefined || this.creating.has(spec.name))
+      return reply(failure('volume-exists', { name: spec.name, existing: existing === undefined ? 'being created' : `${existing.sizeBytes} bytes` }))
+    const usable = this.placementDisks(spec)
+    if (usable.length === 0)
+      return reply(failure('pool-not-found', { pool: spec.pool, tags: spec.diskTags.join('+') || '(any)' }))
+    const slices = placeSlices([], usable.map((one) => one.disk), { first: 0, count: Math.ceil(spec.sizeBytes / SLICE_BYTES), generation: 1 })
+    const descriptor: VolumeDescriptor = {
+      format: 1, revision: 0, spec, epoch: 1, epochs: [[1, 1]], slices, snapshots: [], rollbacks: [], origin: null, deleted: false, seq: 0,
+    }
+    const targets = slices.map(([diskUuid]) => {
+      const { stream } = usable.find((one) => one.disk.diskUuid === diskUuid)!.entry
+      return { stream, map: stream.addVolume(descriptor) }
+    })
+    const volume = this.makeVolume(descriptor, targets, 1)
+    this.creating.add(spec.name)
+    volume.control(OPERATION.create, (now) => now, (ok) => {
+      this.creating.delete(spec.name)
+      if (!ok) return reply(failure('disk-failed', { disk: spec.pool, reason: 'the volume could not be recorded' }))
+      this.byName.set(spec.name, volume)
+      reply({ ok: true, value: volume.status() })
+    })
+  }
+
+  resizeVolume(name: string, sizeBytes: number, reply: Reply<VolumeStatus>): void {
+    const volume = this.byName.get(name)
+    if (volume === undefined) return reply(failure('volume-not-found', { name }))
+    if (sizeBytes < volume.sizeBytes)
+      return reply(failure('volume-shrink', { name, current: volume.sizeBytes, size: sizeBytes }))
+    const disks = this.placementDisks(volume.descriptor.spec).filter(({ entry }) =>
+      volume.targets.some((target) => target.stream === entry.stream),
+    )
+    if (disks.length === 0) return reply(failure('disk-failed', { disk: volume.descriptor.spec.pool, reason: 'no disk of the volume is online' }))
+    volume.control(
+      OPERATION.resize,
+      (now) => {
+        const first = Math.ceil(now.spec.sizeBytes / SLICE_BYTES)
+        const count = Math.ceil(sizeBytes / SLICE_BYTES) - first
+        const slices = placeSlices(now.slices, disks.map((one) => one.disk), { first, count, generation: 1 })
+        return { ...now, spec: { ...now.spec, sizeBytes }, slices }
+      },
+      (ok) =>
+        reply(ok ? { ok: true, value: volume.status() } : failure('disk-failed', { disk: name, reason: 'the new size could not be recorded' })),
+    )
+  }
+
+  deleteVolume(name: string, reply: Reply<void>): void {
+    const volume = this.byName.get(name)
+    if (volume === undefined) return reply(failure('volume-not-found', { name }))
+    this.byName.delete(name)
+    volume.close()
+    volume.control(OPERATION.delete, (now) => ({ ...now, deleted: true }), (ok) => {
+      for (const { maintenance } of this.entries) maintenance.kick()
+      reply(ok ? { ok: true, value: undefined } : failure('disk-failed', { disk: name, reason: 'the deletion could not be recorded on every disk' }))
+    })
+  }
+
+  volumes(): VolumeStatus[] {
+    return [...this.byName.values()].map((volume) => volume.status())
+  }
+
+  volume(name: string): VolumeStatus | undefined {
+    return this.byName.get(name)?.status()
+  }
+
+  device(name: string): BlockDevice | undefined {
+    return this.byName.get(name)
+  }
+
+  /** The volume itself, for what has no command yet (snapshots, clones, rollback). */
+  volumeObject(name: string): Volume | undefined {
+    return this.byName.get(name)
+  }
+
+  disks(): DiskStatus[] {
+    const served = this.entries.map(({ disk, stream }): DiskStatus => {
+      const usable = (stream.log.segmentBlocks - 4) * BLOCK_BYTES
+      const { segmentCount } = disk.context
+      let live = 0
+      for (let segment = 0; segment < stream.segments.count; segment++) live += stream.segments.live[segment]!
+      const capacityBytes = Math.max(0, segmentCount - stream.reserveSegments) * usable
+      let checksumErrors = 0
+      for (const volume of this.byName.values()) if (volume.targets.some((t) => t.stream === stream)) checksumErrors += volume.checksumErrors
+      return {
+        uuid: disk.context.diskUuid, path: disk.path, pool: disk.pool, tags: disk.tags,
+        state: stream.failed ? 'failed' : 'online', reason: stream.failedReason,
+        capacityBytes, freeBytes: Math.max(0, capacityBytes - (live / UNITS_PER_BLOCK) * BLOCK_BYTES),
+        reserveBytes: stream.reserveSegments * usable, checksumErrors,
+      }
+    })
+    const refused = this.refused.map(({ disk, reason }): DiskStatus => ({
+      uuid: disk.context.diskUuid, path: disk.path, pool: disk.pool, tags: disk.tags, state: 'failed', reason,
+      capacityBytes: 0, freeBytes: 0, reserveBytes: 0, checksumErrors: 0,
+    }))
+    return [...served, ...refused]
+  }
+
+  /** Streams, for tests, tools and metrics. */
+  streams(): readonly StoreStream[] {
+    return this.entries.map((entry) => entry.stream)
+  }
+
+  /** Take a disk that was formatted while the store runs. */
+  addDisk(disk: StoreDisk, reply: Reply<void>): void {
+    runTask(this.addDiskTask(disk), (problem) =>
+      reply(problem === undefined ? { ok: true, value: undefined } : failure('disk-failed', { disk: disk.path, reason: problem })),
+    )
+  }
+
+  private *addDiskTask(disk: StoreDisk): Task<string | undefined> {
+    const outcome = yield* openStream(disk.context)
+    if (!outcome.ok) return outcome.reason
+    const { opened } = outcome
+    adoptRolled(opened)
+    for (const rolled of opened.rolled as RolledRecord[]) {
+      if (rolled.descriptor !== undefined && !opened.stream.volumesById.has(rolled.volumeId)) opened.stream.addVolume(rolled.descriptor)
+      const volume = opened.stream.volumesById.get(rolled.volumeId)
+      if (volume !== undefined && !(yield* applyRolled(opened.stream, volume, rolled))) return 'its index cannot be read'
+    }
+    if (!(yield* finishOpen(opened))) return opened.stream.failedReason || 'its recovery could not be finished'
+    this.addStream(disk, opened.stream)
+    opened.stream.supply.fill()
+    return undefined
+  }
+
+  stop(reply: Reply<void>): void {
+    assert(!this.stopping, 'a store is stopped once')
+    this.stopping = true
+    runTask(this.stopTask(), () => reply({ ok: true, value: undefined }))
+  }
+
+  private *stopTask(): Task<void> {
+    for (const volume of this.byName.values()) volume.close()
+    for (const volume of this.byName.values()) yield* until<void>((resume) => volume.drained(() => resume()))
+    for (const { maintenance, stream } of this.entries) {
+      yield* until<void>((resume) => maintenance.stop(() => resume()))
+      yield* stream.stopTask()
+    }
+  }
+
+  private placementDisks(spec: VolumeSpec): Array<{ disk: PlacementDisk; entry: StoreEntry }> {
+    const status = this.disks()
+    return this.entries
+      .filter(({ disk, stream }) => disk.pool === spec.pool && !stream.failed && spec.diskTags.every((tag) => disk.tags.includes(tag)))
+      .map((entry) => {
+        const { diskUuid, streamId } = entry.disk.context
+        let slices = 0
+        for (const volume of this.byName.values())
+          for (const [disk, , runs] of volume.descriptor.slices) if (disk === diskUuid) for (const [, count] of runs) slices += count
+        return {
+          entry,
+          disk: { diskUuid, stream: streamId, slices, capacityBytes: status.find((s) => s.uuid === diskUuid)!.capacityBytes },
+        }
+      })
+  }
+}
+
+const failure = (code: ConstructorParameters<typeof HoldfastError>[0], detail: Record<string, string | number>) =>
+  ({ ok: false, error: new HoldfastError(code, detail) }) as const
+
+/** Stands for a disk that is not served: every request for its slices ends with an error. */
+function missingTarget(context: { diskUuid: string; streamId: number }, reason: string): Volume['targets'][number] {
+  const fail = (append: Parameters<StoreStream['append']>[0]): void => append.done(false, append)
+  const stream = {
+    context, failed: true, failedReason: reason, freeSegments: 0, reserveSegments: 0,
+    append: fail, log: { sync: (done: (ok: boolean) => void) => done(false), recordBlocksMax: 256 },
+  } as unknown as StoreStream
+  const map = { usedUnits: 0, previousSeq: 0 } as unknown as VolumeMap
+  return { stream, map }
+}
