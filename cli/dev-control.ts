@@ -1,4 +1,5 @@
 /** `holdfast dev kill|stop|start NODE`. */
+import { HoldfastError } from '../engine/errors.ts'
 import type { Run } from './commands.ts'
 import { askDev } from './dev-socket.ts'
 import type { DevWord } from './dev-socket.ts'
@@ -14,7 +15,11 @@ const SENTENCES: Record<DevWord, string> = {
 
 export function devControl(word: DevWord): Run {
   return async ({ arguments: given, output }) => {
-    const state = await askDev(given.text('dir') ?? DEV_DIR_DEFAULT, { word, node: given.positionals[0]! })
+    const node = given.positionals[0]!
+    const state = await askDev(given.text('dir') ?? DEV_DIR_DEFAULT, { word, node })
+    if (word === 'start' && state.state === 'down') {
+      throw new HoldfastError('node-down', { name: node, reason: 'it ended while starting' })
+    }
     output.result(state, () => [`node ${state.node} ${SENTENCES[word]}`])
     return EXIT_OK
   }

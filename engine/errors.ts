@@ -87,6 +87,7 @@ export const ERRORS = {
   'folder': row(EIO, G.FAILED_PRECONDITION, false, 'folder {dir} cannot be used: {reason}', 'give another folder with --dir'),
   'no-room': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'file system of {dir} has {free} bytes free, {needed} are needed', 'free some space, or ask for less (`--size 2Gi`)'),
   'internal': row(EIO, G.INTERNAL, false, 'the daemon at {endpoint} hit a bug of its own', 'daemon.log in its folder says which; please report it'),
+  'image-write': row(EIO, G.FAILED_PRECONDITION, false, '{path} cannot be written: {reason}', 'name another place with enough room'),
   'usage': row(EINVAL, G.INVALID_ARGUMENT, false, '{problem}', '{hint}'),
   'checksum-slow': row(EIO, G.FAILED_PRECONDITION, false, 'no native crc32c is installed: {reason}', 'run `npm ci` again with install scripts allowed and a C++ compiler, or on a platform for which @node-rs/crc32 is prebuilt'),
   'platform': row(EINVAL, G.FAILED_PRECONDITION, false, 'Holdfast runs on Linux only; this is {platform}', 'use a Linux machine or a virtual one'),

@@ -11,7 +11,8 @@ t.test('sizes', async (t) => {
     ['', undefined], [' 1', undefined], ['1 Gi', undefined], ['-1', undefined], ['+1', undefined], ['1e3', undefined],
     ['0x10', undefined], ['1.', undefined], ['.5Gi', undefined], ['0.3', undefined], ['1gi', undefined],
     ['Gi', undefined], ['1KiKi', undefined], ['1K', undefined], ['B', undefined], ['1,5Gi', undefined],
-    ['١', undefined],     ['1toString', undefined], ['1constructor', undefined], ['NaN', undefined], ['Infinity', undefined],
+    ['١', undefined],
+        ['1toString', undefined], ['1constructor', undefined], ['NaN', undefined], ['Infinity', undefined],
   ]
   for (const [text, bytes] of table) t.equal(parseSize(text), bytes, JSON.stringify(text))
 })
