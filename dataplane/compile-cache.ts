@@ -13,7 +13,9 @@ const FOLDER = path.join(ROOT, 'node_modules/.cache/holdfast')
 const SOURCES = ['cli', 'cluster', 'dataplane', 'engine']
 
 /** What runs for as long as a node does, and so should not have compiled anything. */
-const RESIDENT = ['dataplane/supervisor.ts', 'dataplane/daemon.ts', 'dataplane/worker.ts', 'cli/main.ts', 'cli/node-run.ts']
+const RESIDENT = [
+  'cli/main.ts', 'cli/node-run.ts', 'dataplane/supervisor.ts', 'dataplane/daemon.ts', 'dataplane/worker.ts',
+]
 
 /** The environment for a Node process of ours. */
 export function withCompileCache(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

@@ -36,7 +36,8 @@ export class NodeProcess {
     this.dir = dir
     this.paths = nodePaths(dir, 'n1')
     const disk = `path=${path.join(dir, 'disk0')}${existsSync(path.join(dir, 'disk0')) ? '' : `,size=${DISK_BYTES}`}`
-    const words = ['node', '--name', 'n1', '--dir', dir, ...(extra.includes('--disk') ? [] : ['--disk', disk]), ...extra]
+    const ownDisk = extra.includes('--disk') ? [] : ['--disk', disk]
+    const words = ['node', '--name', 'n1', '--dir', dir, ...ownDisk, ...extra]
     this.#child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
@@ -85,7 +86,8 @@ export class NodeProcess {
   }
 
   log(): Array<{ message: string }> {
-    return readFileSync(this.paths.log, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { message: string })
+    const lines = readFileSync(this.paths.log, 'utf8').trim().split('\n')
+    return lines.map((line) => JSON.parse(line) as { message: string })
   }
 }
 
