@@ -6,7 +6,10 @@ export class AssertionError extends Error {
   override name = 'AssertionError'
 }
 
-/** Stop when our own code broke its promise. Costs one comparison; `message` is a constant, so that nothing is built on the hot path. */
+/**
+ * Stop when our own code broke its promise. Costs one comparison; `message` is a constant, so that nothing is built
+ * on the hot path.
+ */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionError(message)
 }

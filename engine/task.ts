@@ -1,6 +1,7 @@
 /**
  * A task: sequential code over ports that answer by callback, without promises, so that it runs the same in the
- * simulator and in the shell. `yield* until(resume => port.sync(resume))` waits; everything between two waits is one turn.
+ * simulator and in the shell. `yield* until(resume => port.sync(resume))` waits; everything between two waits is one
+ * turn.
  */
 type Start = (resume: (value: unknown) => void) => void
 export type Task<T> = Generator<Start, T, unknown>

@@ -1,16 +1,24 @@
 /**
  * What one checkpoint writes into the index: bytes in proportion to what changed since the last one (FORMAT.md 5).
  *
- * `collectCheckpoint` takes the changes out of memory in one turn; everything it takes was applied, so the log has to be
- * synced before the operations are written (order: log durable -> index batch -> root -> segments given back). While it is
- * under way its pages stay in memory and its pending pages are not loaded.
+ * `collectCheckpoint` takes the changes out of memory in one turn; everything it takes was applied, so the log has to
+ * be synced before the operations are written (order: log durable -> index batch -> root -> segments given back).
+ * While it is under way its pages stay in memory and its pending pages are not loaded.
  */
 import { PAGE_BLOCKS } from '../units.ts'
 import type { IndexOperation } from '../ports.ts'
 import { ENTRY_WORDS, copyEntry } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
 import {
-  encodeEntryValue, encodePageValue, generationKey, historyKey, metaKey, pageKey, segmentKey, tombstoneKey, volumeKey,
+  encodeEntryValue,
+  encodePageValue,
+  generationKey,
+  historyKey,
+  metaKey,
+  pageKey,
+  segmentKey,
+  tombstoneKey,
+  volumeKey,
 } from './index-keys.ts'
 import { PendingEntries } from './pending-entries.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
@@ -117,8 +125,10 @@ export function collectCheckpoint(
   const { segments } = map
   for (let segment = 0; segment < segments.count; segment++)
     if (
-      segments.state[segment] === SEGMENT_STATE.cleaned && segments.readers[segment] === 0 &&
-      meta !== undefined && segments.lastBatch[segment]! < meta.batch
+      segments.state[segment] === SEGMENT_STATE.cleaned &&
+      segments.readers[segment] === 0 &&
+      meta !== undefined &&
+      segments.lastBatch[segment]! < meta.batch
     ) {
       freed.push(segment)
       segments.setState(segment, SEGMENT_STATE.givenBack)
@@ -152,8 +162,7 @@ function collectPage(
   del: (key: Uint8Array) => void,
 ): void {
   const number = page.map.number
-  const fold =
-    page.mustFold || page.deltaEntries + page.dirtyCount >= FOLD_ENTRIES || page.keys.length >= FOLD_KEYS
+  const fold = page.mustFold || page.deltaEntries + page.dirtyCount >= FOLD_ENTRIES || page.keys.length >= FOLD_KEYS
   const indexes: number[] = []
   for (let i = 0; i < PAGE_BLOCKS; i++)
     if (fold ? page.words[i * ENTRY_WORDS] !== 0 : page.dirty[i] === 1) indexes.push(i)
@@ -183,7 +192,8 @@ function collectHistory(
 ): void {
   for (const [lba, versions] of volume.history)
     for (const [id, words] of versions) {
-      if (words !== null) put(historyKey(volume.number, lba, epochOf(words, 0), seqOf(words, 0)), encodeEntryValue(words, 0))
+      if (words !== null)
+        put(historyKey(volume.number, lba, epochOf(words, 0), seqOf(words, 0)), encodeEntryValue(words, 0))
       else {
         const [epoch, seq] = id.split(':').map(Number) as [number, number]
         del(historyKey(volume.number, lba, epoch, seq))
@@ -218,7 +228,9 @@ function encodeSegmentValue(segments: ExtentMap['segments'], segment: number): U
   return out
 }
 
-export function decodeSegmentValue(bytes: Uint8Array):
+export function decodeSegmentValue(
+  bytes: Uint8Array,
+):
   | { generation: number; state: number; live: number; firstBatch: number; lastBatch: number; oldestBorn: number }
   | undefined {
   if (bytes.length !== SEGMENT_VALUE_BYTES) return undefined

@@ -1,11 +1,12 @@
 /**
  * The cleaner: moves what is live out of a sparse segment, so that the segment can be given back (FORMAT.md section 6).
  *
- * - Nothing is moved unverified: a blob whose checksum does not fit is reported, stays where it is, and its segment is left
- *   alone. The old crc goes along, so rot is never laundered into a fresh checksum.
- * - A copy is applied only where the map still shows the old place. Liveness is checked and the copy appended in one turn.
- * - The victim is chosen by cost and benefit (Rosenblum and Ousterhout, LFS 1991, section 3.6): free space won times age,
- *   divided by the cost of reading and rewriting.
+ * - Nothing is moved unverified: a blob whose checksum does not fit is reported, stays where it is, and its segment is
+ *   left alone. The old crc goes along, so rot is never laundered into a fresh checksum.
+ * - A copy is applied only where the map still shows the old place. Liveness is checked and the copy appended in one
+ *   turn.
+ * - The victim is chosen by cost and benefit (Rosenblum and Ousterhout, LFS 1991, section 3.6): free space won times
+ *   age, divided by the cost of reading and rewriting.
  */
 import { until, runTask, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
@@ -57,7 +58,9 @@ export function* cleanSegment(stream: StoreStream, segment: number): Task<void> 
   else {
     segments.setState(segment, SEGMENT_STATE.unreadable)
     stream.context.log.event('error', 'a segment cannot be cleaned, it is left alone', {
-      disk: stream.context.diskUuid, segment, liveUnits: segments.live[segment]!,
+      disk: stream.context.diskUuid,
+      segment,
+      liveUnits: segments.live[segment]!,
     })
   }
 }
@@ -81,7 +84,7 @@ class CleaningJob {
     const entries = yield* this.summary()
     if (entries === undefined) return false
     const { reader, segments } = this.stream
-    for (let i = 0; i < entries.entries.length && !this.stream.failed; ) {
+    for (let i = 0; i < entries.entries.length && !this.stream.failed;) {
       const first = entries.entries[i]!
       // Without live data only headers matter: zeroes, trims and control records.
       const headersOnly = segments.live[this.segment] === 0
@@ -113,7 +116,10 @@ class CleaningJob {
     const block = yield* reader.read(this.segment, reader.segmentBlocks - 1, 1)
     if (block === undefined) return undefined
     const trailer = decodeTrailer(block, context.crc32c, {
-      diskUuid: context.diskUuid, segment: this.segment, generation: this.generation, segmentBlocks: reader.segmentBlocks,
+      diskUuid: context.diskUuid,
+      segment: this.segment,
+      generation: this.generation,
+      segmentBlocks: reader.segmentBlocks,
     })
     if (trailer === undefined) return undefined
     const entries = yield* reader.summary(trailer)
@@ -122,8 +128,14 @@ class CleaningJob {
 
   private records(bytes: Uint8Array, entry: SummaryEntry): RecordHeader[] | undefined {
     const { diskTag, crc32c } = this.stream.context
-    const header = peekBatchHeader(bytes, { diskTag, segment: this.segment, generation: this.generation, startBlock: entry.startBlock })
-    if (header === undefined || header.headerCrc !== entry.headerCrc || !checkBatchHeader(bytes, crc32c)) return undefined
+    const header = peekBatchHeader(bytes, {
+      diskTag,
+      segment: this.segment,
+      generation: this.generation,
+      startBlock: entry.startBlock,
+    })
+    if (header === undefined || header.headerCrc !== entry.headerCrc || !checkBatchHeader(bytes, crc32c))
+      return undefined
     return decodeRecords(bytes, header)
   }
 
@@ -137,7 +149,11 @@ class CleaningJob {
 
   /** Copy the blocks of a write that the head or the history shows at this place. */
   private *write(
-    volume: VolumeMap, record: RecordHeader, entry: SummaryEntry, bytes: Uint8Array, batchAt: number,
+    volume: VolumeMap,
+    record: RecordHeader,
+    entry: SummaryEntry,
+    bytes: Uint8Array,
+    batchAt: number,
   ): Task<boolean> {
     const { map, segments } = this.stream
     if (segments.live[this.segment] === 0) return true
@@ -152,10 +168,13 @@ class CleaningJob {
       units += record.storedUnits[i]!
     }
     const isHere = (words: Uint32Array, at: number, i: number): boolean =>
-      hasEntry(words, at) && segmentOf(words, at) === this.segment && unitsOf(words, at) === firstUnits + places[i]! &&
-      seqOf(words, at) === record.seq && epochOf(words, at) === record.epoch
+      hasEntry(words, at) &&
+      segmentOf(words, at) === this.segment &&
+      unitsOf(words, at) === firstUnits + places[i]! &&
+      seqOf(words, at) === record.seq &&
+      epochOf(words, at) === record.epoch
     const copy = (wanted: (i: number) => boolean, bornBatch: number): boolean => {
-      for (let i = 0; i < record.blockCount; ) {
+      for (let i = 0; i < record.blockCount;) {
         if (!wanted(i)) {
           i++
           continue
@@ -163,7 +182,10 @@ class CleaningJob {
         let end = i + 1
         while (end < record.blockCount && wanted(end)) end++
         const from = batchAt + (record.payloadUnits + places[i]!) * UNIT_BYTES
-        if (!this.copy(volume, record, { first: i, end, firstUnits: firstUnits + places[i]!, bornBatch }, bytes, from)) return false
+        if (
+          !this.copy(volume, record, { first: i, end, firstUnits: firstUnits + places[i]!, bornBatch }, bytes, from)
+        )
+          return false
         i = end
       }
       return true
@@ -176,15 +198,20 @@ class CleaningJob {
       map.readHistory(volume, record.lba, record.lba + record.blockCount, resume),
     )
     if (history === undefined) return false
-    const older = head.map((isHead, i) => !isHead && (history.get(record.lba + i)?.some((words) => isHere(words, 0, i)) ?? false))
+    const older = head.map(
+      (isHead, i) => !isHead && (history.get(record.lba + i)?.some((words) => isHere(words, 0, i)) ?? false),
+    )
     copy((i) => older[i]!, record.bornBatch)
     return true
   }
 
   /** Verify and re-append blocks `first .. end - 1` of a record. False when one is damaged. */
   private copy(
-    volume: VolumeMap, record: RecordHeader,
-    run: { first: number; end: number; firstUnits: number; bornBatch: number }, bytes: Uint8Array, from: number,
+    volume: VolumeMap,
+    record: RecordHeader,
+    run: { first: number; end: number; firstUnits: number; bornBatch: number },
+    bytes: Uint8Array,
+    from: number,
   ): boolean {
     const { crc32c } = this.stream.context
     const seed = recordSeed(volumeTag(crc32c, record.volumeId), record.epoch, record.seq)
@@ -195,17 +222,26 @@ class CleaningJob {
       if (crc !== record.crcs[i]) {
         this.damaged = true
         this.stream.context.log.event('error', 'a live block fails its checksum', {
-          volume: volume.descriptor.spec.name, lba: record.lba + i, disk: this.stream.context.diskUuid, segment: this.segment,
+          volume: volume.descriptor.spec.name,
+          lba: record.lba + i,
+          disk: this.stream.context.diskUuid,
+          segment: this.segment,
         })
         return false
       }
       at += length
     }
     const moved: RecordHeader = {
-      ...record, flags: record.flags | RECORD_FLAG.moved, lba: record.lba + run.first, blockCount: run.end - run.first,
+      ...record,
+      flags: record.flags | RECORD_FLAG.moved,
+      lba: record.lba + run.first,
+      blockCount: run.end - run.first,
       crcs: (record.crcs as Uint32Array).slice(run.first, run.end),
       storedUnits: (record.storedUnits as Uint8Array).slice(run.first, run.end),
-      fromSegment: this.segment, fromGeneration: this.generation, fromUnits: run.firstUnits, bornBatch: run.bornBatch,
+      fromSegment: this.segment,
+      fromGeneration: this.generation,
+      fromUnits: run.firstUnits,
+      bornBatch: run.bornBatch,
     }
     if (record.meta !== undefined) moved.meta = record.meta.slice(run.first * 32, run.end * 32)
     this.append(moved, [bytes.subarray(from, at)], (at - from) / UNIT_BYTES, (append) =>
@@ -246,13 +282,23 @@ class CleaningJob {
     const { stream } = this
     if (record.lba !== volume.descriptor.revision || volume.controlSegment !== this.segment) return true
     const { deleted, snapshots } = volume.descriptor
-    if (deleted && volume.emptied && snapshots.length === 0 && record.bornBatch < stream.segments.oldestBornBatch(this.segment)) {
+    if (
+      deleted &&
+      volume.emptied &&
+      snapshots.length === 0 &&
+      record.bornBatch < stream.segments.oldestBornBatch(this.segment)
+    ) {
       stream.removeVolume(volume)
       return true
     }
     const blocks = Math.ceil(record.bodyBytes / BLOCK_BYTES)
-    const body = yield* stream.reader.read(this.segment, entry.startBlock + record.payloadUnits / UNITS_PER_BLOCK, blocks)
-    if (body === undefined || stream.context.crc32c(body.subarray(0, record.bodyBytes)) >>> 0 !== record.bodyCrc) return false
+    const body = yield* stream.reader.read(
+      this.segment,
+      entry.startBlock + record.payloadUnits / UNITS_PER_BLOCK,
+      blocks,
+    )
+    if (body === undefined || stream.context.crc32c(body.subarray(0, record.bodyBytes)) >>> 0 !== record.bodyCrc)
+      return false
     const moved: RecordHeader = { ...record, flags: record.flags | RECORD_FLAG.moved }
     this.append(moved, [body], blocks * UNITS_PER_BLOCK, (append) => {
       if (volume.descriptor.revision === record.lba) {
@@ -264,9 +310,12 @@ class CleaningJob {
     return true
   }
 
-  /** Append a copy; `apply` points the map at it when it is written. The victim goes only after a checkpoint synced it. */
+  /** Append a copy; `apply` points the map at it when it is written. A checkpoint syncs it before the victim goes. */
   private append(
-    record: RecordHeader, payload: Uint8Array[], payloadUnits: number, apply: (append: Append) => Task<boolean> | undefined,
+    record: RecordHeader,
+    payload: Uint8Array[],
+    payloadUnits: number,
+    apply: (append: Append) => Task<boolean> | undefined,
   ): void {
     this.outstanding++
     const ended = (): void => {
@@ -277,7 +326,13 @@ class CleaningJob {
       resume()
     }
     this.stream.append({
-      record, payload, payloadUnits, durable: false, segment: 0, units: 0, batch: undefined,
+      record,
+      payload,
+      payloadUnits,
+      durable: false,
+      segment: 0,
+      units: 0,
+      batch: undefined,
       done: (ok, append) => {
         const task = ok ? apply(append) : undefined
         if (task === undefined) {

@@ -3,7 +3,8 @@
  *
  *   word 0  segment + 1 (0 = no entry: a hole)      word 3  epoch
  *   word 1  place in units from the segment start   word 4  crc as stored (identity included)
- *   word 2  seq, low 32 bits                        word 5  seq high 16 | storedUnits << 16 | kind << 23 | transform << 25 | META << 31
+ *   word 2  seq, low 32 bits
+ *   word 5  seq high 16 | storedUnits << 16 | kind << 23 | transform << 25 | META << 31
  *
  * Entries live in flat `Uint32Array`s (pages of the cache, pending lists, index values), so an entry is always a pair
  * (words, at). The words are copied to disk as they are: the machine has to be little-endian (checked at load).
@@ -15,7 +16,10 @@ export const ENTRY_BYTES = ENTRY_WORDS * 4
 export const ENTRY_KIND = { none: 0, data: 1, zero: 2, trim: 3 } as const
 export type EntryKind = (typeof ENTRY_KIND)[keyof typeof ENTRY_KIND]
 
-assert(new Uint8Array(new Uint32Array([1]).buffer)[0] === 1, 'the map copies u32 words to disk: little-endian machines only')
+assert(
+  new Uint8Array(new Uint32Array([1]).buffer)[0] === 1,
+  'the map copies u32 words to disk: little-endian machines only',
+)
 
 export const hasEntry = (words: Uint32Array, at: number): boolean => words[at] !== 0
 export const segmentOf = (words: Uint32Array, at: number): number => words[at]! - 1

@@ -20,11 +20,27 @@ import type { IndexPort } from '../ports.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
 import {
-  clearEntry, compareVersions, copyEntry, ENTRY_KIND, ENTRY_WORDS, epochOf, hasEntry, kindOf, lastWord, segmentOf, seqOf,
-  storedUnitsOf, type EntryKind,
+  clearEntry,
+  compareVersions,
+  copyEntry,
+  ENTRY_KIND,
+  ENTRY_WORDS,
+  epochOf,
+  hasEntry,
+  kindOf,
+  lastWord,
+  segmentOf,
+  seqOf,
+  storedUnitsOf,
+  type EntryKind,
 } from './entry.ts'
 import {
-  decodeEntryValue, decodePageValue, historyRange, pageRange, parseHistoryKey, parsePageKey,
+  decodeEntryValue,
+  decodePageValue,
+  historyRange,
+  pageRange,
+  parseHistoryKey,
+  parsePageKey,
 } from './index-keys.ts'
 import { PendingEntries } from './pending-entries.ts'
 import type { SegmentTable } from './segment-table.ts'
@@ -124,14 +140,22 @@ export class ExtentMap {
   /** Record a committed zero or trim of any length. Cost O(pages in memory of the range). */
   applyZero(
     map: VolumeMap,
-    zero: { lba: number; count: number; kind: EntryKind; epoch: number; seq: number; segment: number; bornBatch: number },
+    zero: {
+      lba: number
+      count: number
+      kind: EntryKind
+      epoch: number
+      seq: number
+      segment: number
+      bornBatch: number
+    },
   ): void {
     const end = zero.lba + zero.count
     const firstWhole = Math.ceil(zero.lba / PAGE_BLOCKS)
     const endWhole = Math.floor(end / PAGE_BLOCKS)
     const entry = this.zeroEntry(zero)
     if (firstWhole >= endWhole) {
-      for (let at = zero.lba; at < end; ) {
+      for (let at = zero.lba; at < end;) {
         const stop = Math.min(end, (Math.floor(at / PAGE_BLOCKS) + 1) * PAGE_BLOCKS)
         this.zeroInPage(map, at, stop, entry)
         at = stop
@@ -157,16 +181,25 @@ export class ExtentMap {
     }
     if (covered < endWhole - firstWhole)
       map.tombstones.push({
-        firstPage: firstWhole, endPage: endWhole, epoch: zero.epoch, seq: zero.seq, kind: zero.kind,
-        segment: zero.segment, bornBatch: zero.bornBatch,
+        firstPage: firstWhole,
+        endPage: endWhole,
+        epoch: zero.epoch,
+        seq: zero.seq,
+        kind: zero.kind,
+        segment: zero.segment,
+        bornBatch: zero.bornBatch,
       })
   }
 
   /**
-   * A cleaner's copy is durable: point the entry to it if it still shows the old place. The page is in memory (pinned by
-   * the cleaner). True when the entry moved.
+   * A cleaner's copy is written: point the entry to it if it still shows the old place. The page is in memory. True
+   * when the entry moved.
    */
-  applyMove(page: MapPage, index: number, move: { epoch: number; seq: number; fromSegment: number; fromUnits: number; segment: number; units: number }): boolean {
+  applyMove(
+    page: MapPage,
+    index: number,
+    move: { epoch: number; seq: number; fromSegment: number; fromUnits: number; segment: number; units: number },
+  ): boolean {
     const at = index * ENTRY_WORDS
     const words = page.words
     if (segmentOf(words, at) !== move.fromSegment || words[at + 1] !== move.fromUnits) return false
@@ -279,7 +312,12 @@ export class ExtentMap {
   }
 
   /** All older versions of blocks `first .. end - 1`, by LBA, each list oldest first. */
-  readHistory(map: VolumeMap, first: number, end: number, done: (found: Map<number, Uint32Array[]> | undefined) => void): void {
+  readHistory(
+    map: VolumeMap,
+    first: number,
+    end: number,
+    done: (found: Map<number, Uint32Array[]> | undefined) => void,
+  ): void {
     this.index.range({ ...historyRange(map.number, first, end), limit: 1 << 24 }, (ok, entries) => {
       if (!ok) return done(undefined)
       const merged = new Map<number, Map<string, Uint32Array | null>>()
@@ -299,7 +337,11 @@ export class ExtentMap {
       const found = new Map<number, Uint32Array[]>()
       for (const [lba, versions] of merged) {
         const list = [...versions.values()].filter((words) => words !== null)
-        if (list.length > 0) found.set(lba, list.sort((a, b) => compareVersions(a, 0, b, 0)))
+        if (list.length > 0)
+          found.set(
+            lba,
+            list.sort((a, b) => compareVersions(a, 0, b, 0)),
+          )
       }
       done(found)
     })
@@ -315,7 +357,12 @@ export class ExtentMap {
   private zeroEntry(zero: { kind: EntryKind; epoch: number; seq: number; segment: number }): Uint32Array {
     const seqHigh = Math.floor(zero.seq / 2 ** 32)
     return Uint32Array.of(
-      zero.segment + 1, 0, zero.seq - seqHigh * 2 ** 32, zero.epoch, 0, lastWord(seqHigh, 0, zero.kind, 0),
+      zero.segment + 1,
+      0,
+      zero.seq - seqHigh * 2 ** 32,
+      zero.epoch,
+      0,
+      lastWord(seqHigh, 0, zero.kind, 0),
     )
   }
 
@@ -366,7 +413,8 @@ export class ExtentMap {
       for (let index = 0; index < PAGE_BLOCKS; index++) steps.push({ index, words, at: 0 })
     }
     // A stable sort: of two copies of one version, the later batch came later and wins.
-    if (this.rebuilding || map.tombstones.length > 0) steps.sort((a, b) => compareVersions(a.words, a.at, b.words, b.at))
+    if (this.rebuilding || map.tombstones.length > 0)
+      steps.sort((a, b) => compareVersions(a.words, a.at, b.words, b.at))
     if (this.rebuilding) this.resolveAll(page, steps)
     else for (const step of steps) this.resolve(page, step)
     if (map.descriptor.deleted) this.dropHeads(page)
@@ -397,7 +445,8 @@ export class ExtentMap {
       if (map.views.isVoid(epochOf(step.words, step.at), seq)) continue
       const list = (versions[step.index] ??= [])
       const last = list.at(-1)
-      if (last !== undefined && compareVersions(last.words, last.at, step.words, step.at) === 0) list[list.length - 1] = step
+      if (last !== undefined && compareVersions(last.words, last.at, step.words, step.at) === 0)
+        list[list.length - 1] = step
       else list.push(step)
     }
     versions.forEach((list, index) => {
@@ -505,7 +554,13 @@ export class ExtentMap {
       if (victim.used) {
         victim.used = false
         this.hand++
-      } else if (victim.dirtyCount > 0 || victim.mustFold || victim.committing || victim.pins > 0 || victim.needsRewind)
+      } else if (
+        victim.dirtyCount > 0 ||
+        victim.mustFold ||
+        victim.committing ||
+        victim.pins > 0 ||
+        victim.needsRewind
+      )
         this.hand++
       else this.removeAt(this.hand)
     }

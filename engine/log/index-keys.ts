@@ -46,7 +46,11 @@ export const pageRange = (volume: number, first: number, end: number): { from: U
   below: end > 0xffffffff ? key(KEY.page, [volume + 1, 4]) : key(KEY.page, [volume, 4], [end, 4]),
 })
 /** The older versions of blocks `first .. end - 1` of a volume, oldest first within a block. */
-export const historyRange = (volume: number, first: number, end: number): { from: Uint8Array; below: Uint8Array } => ({
+export const historyRange = (
+  volume: number,
+  first: number,
+  end: number,
+): { from: Uint8Array; below: Uint8Array } => ({
   from: key(KEY.history, [volume, 4], [first, 6]),
   below: key(KEY.history, [volume, 4], [end, 6]),
 })

@@ -1,18 +1,30 @@
 /**
- * Reads batches back from segments: for recovery, rebuild and the cleaner. Everything it returns was checked against the
- * place it was read from (disk, segment, generation, incarnation), never believed because it looks right.
+ * Reads batches back from segments: for recovery, rebuild and the cleaner. Everything it returns was checked against
+ * the place it was read from (disk, segment, generation, incarnation), never believed because it looks right.
  */
 import type { Crc32c, DiskPort } from '../ports.ts'
 import { BLOCK_BYTES, MIB, UNIT_BYTES } from '../units.ts'
 import { until, untilAll, type Task } from '../task.ts'
 import {
-  BATCH_MAGIC, checkBatchHeader, decodeRecords, headerBlocksFor, peekBatchHeader, type BatchHeader,
+  BATCH_MAGIC,
+  checkBatchHeader,
+  decodeRecords,
+  headerBlocksFor,
+  peekBatchHeader,
+  type BatchHeader,
 } from './batch.ts'
 import { getU48 } from './bytes.ts'
 import { segmentOffsetBytes } from './geometry.ts'
 import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
 import { RECORD_KIND, type RecordHeader } from './record.ts'
-import { decodeSegmentHeader, decodeSummary, decodeTrailer, type SegmentHeader, type SummaryEntry, type Trailer } from './segment.ts'
+import {
+  decodeSegmentHeader,
+  decodeSummary,
+  decodeTrailer,
+  type SegmentHeader,
+  type SummaryEntry,
+  type Trailer,
+} from './segment.ts'
 
 export interface ReadBatch {
   header: BatchHeader
@@ -76,7 +88,9 @@ export class LogReader {
       group.forEach((segment, j) => {
         const header = decodeSegmentHeader(heads[j]!.subarray(0, BLOCK_BYTES), crc32c, { diskUuid, segment })
         const trailer = decodeTrailer(tails[j]!, crc32c, {
-          diskUuid, segment, segmentBlocks: this.segmentBlocks,
+          diskUuid,
+          segment,
+          segmentBlocks: this.segmentBlocks,
           ...(header === undefined ? {} : { generation: header.generation }),
         })
         found.push({ segment, header, trailer, first: this.firstBatch(heads[j]!.subarray(BLOCK_BYTES), segment) })
@@ -108,8 +122,11 @@ export class LogReader {
       return undefined
     }
     const header = peekBatchHeader(region, {
-      diskTag: this.o.diskTag, segment: place.segment, generation: place.generation,
-      blocksMost: this.segmentBlocks - 1 - place.block, startBlock: place.block,
+      diskTag: this.o.diskTag,
+      segment: place.segment,
+      generation: place.generation,
+      blocksMost: this.segmentBlocks - 1 - place.block,
+      startBlock: place.block,
       ...(place.incarnation === undefined ? {} : { incarnation: place.incarnation }),
       ...(place.salt === undefined ? {} : { salt: place.salt }),
     })
@@ -126,8 +143,8 @@ export class LogReader {
   }
 
   /**
-   * All whole batches of an unsealed segment in the order of their place. Behind a damaged one every block is looked at,
-   * because later batches tell how far the log was durable.
+   * All whole batches of an unsealed segment in the order of their place. Behind a damaged one every block is looked
+   * at, because later batches tell how far the log was durable.
    */
   *scan(
     place: { segment: number; generation: number; incarnation: number; salt?: Uint8Array },
@@ -157,7 +174,10 @@ export class LogReader {
       if (bytes === undefined) continue
       const view = new DataView(bytes.buffer)
       for (let i = 0; i < blocks; i++)
-        if (view.getUint32(i * BLOCK_BYTES, true) === BATCH_MAGIC && view.getUint32(i * BLOCK_BYTES + 40, true) === segment)
+        if (
+          view.getUint32(i * BLOCK_BYTES, true) === BATCH_MAGIC &&
+          view.getUint32(i * BLOCK_BYTES + 40, true) === segment
+        )
           return at + i
     }
     return undefined
@@ -167,7 +187,9 @@ export class LogReader {
   *summary(trailer: Trailer): Task<SummaryEntry[] | undefined> {
     if (trailer.summaryBlocks === 0) return []
     const bytes = yield* this.read(
-      trailer.segment, this.segmentBlocks - 1 - trailer.summaryBlocks, trailer.summaryBlocks,
+      trailer.segment,
+      this.segmentBlocks - 1 - trailer.summaryBlocks,
+      trailer.summaryBlocks,
     )
     return bytes === undefined ? undefined : decodeSummary(bytes, trailer, this.o.crc32c)
   }
@@ -184,7 +206,10 @@ export class LogReader {
     const { crc32c } = this.o
     let at = record.payloadUnits * UNIT_BYTES
     if (record.kind === RECORD_KIND.control)
-      return at + record.bodyBytes <= bytes.length && crc32c(bytes.subarray(at, at + record.bodyBytes)) >>> 0 === record.bodyCrc
+      return (
+        at + record.bodyBytes <= bytes.length &&
+        crc32c(bytes.subarray(at, at + record.bodyBytes)) >>> 0 === record.bodyCrc
+      )
     if (record.kind !== RECORD_KIND.write) return true
     const seed = recordSeed(volumeTag(crc32c, record.volumeId), record.epoch, record.seq)
     for (let i = 0; i < record.blockCount; i++) {

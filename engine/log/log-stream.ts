@@ -6,9 +6,9 @@
  *
  * - A batch with a durable record is formed when a sync slot is free, so that what arrives meanwhile shares the next
  *   sync (group commit); at low depth a slot is always free and nothing waits.
- * - An append of a `durable` record is answered when it and everything before it in the log is durable; one that is not,
- *   when it is written. Syncs count in the order they were issued: a later one that ends first proves nothing alone,
- *   because an error is reported to one of them only.
+ * - An append of a `durable` record is answered when it and everything before it in the log is durable; one that is
+ *   not, when it is written. Syncs count in the order they were issued: a later one that ends first proves nothing
+ *   alone, because an error is reported to one of them only.
  * - A failed write or sync fails the stream for good (I14): nothing after it is acknowledged.
  * Source: group commit and log-structured segments as in LSVD (EuroSys'22); FORMAT.md sections 2 and 3.
  */
@@ -130,7 +130,9 @@ export class LogStream {
 
   /** Blocks left in the open segment. */
   get openBlocksLeft(): number {
-    return this.segment < 0 ? 0 : Math.max(0, this.segmentBlocks - this.block - summaryBlocksFor(this.summary.length + 1) - 1)
+    return this.segment < 0
+      ? 0
+      : Math.max(0, this.segmentBlocks - this.block - summaryBlocksFor(this.summary.length + 1) - 1)
   }
 
   get openSegment(): number {
@@ -271,8 +273,14 @@ export class LogStream {
     const number = this.nextBatch++
     const buffers: Uint8Array[] = [header.bytes.subarray(0, headerBlocks * BLOCK_BYTES)]
     const batch: LogBatch = {
-      number, segment: this.segment, generation: this.generation, startBlock: this.block, appends,
-      unapplied: appends.length, written: false, needsSync: false,
+      number,
+      segment: this.segment,
+      generation: this.generation,
+      startBlock: this.block,
+      appends,
+      unapplied: appends.length,
+      written: false,
+      needsSync: false,
     }
     let at = BATCH_HEADER_BYTES
     for (const append of appends) {
@@ -294,13 +302,23 @@ export class LogStream {
     if (padUnits > 0) buffers.push(ZEROES.subarray(0, padUnits * 64))
     const totalBlocks = headerBlocks + Math.ceil(units / UNITS_PER_BLOCK)
     const headerCrc = finishBatchHeader(
-      buffers[0]!, header.view,
+      buffers[0]!,
+      header.view,
       {
-        headerBytes, totalBlocks, recordCount: appends.length, batch: number, durableBatch: this.durableBatch,
-        segment: this.segment, generation: this.generation, incarnation: this.o.incarnation, streamId: this.o.streamId,
-        startBlock: batch.startBlock, salt: this.o.salt,
+        headerBytes,
+        totalBlocks,
+        recordCount: appends.length,
+        batch: number,
+        durableBatch: this.durableBatch,
+        segment: this.segment,
+        generation: this.generation,
+        incarnation: this.o.incarnation,
+        streamId: this.o.streamId,
+        startBlock: batch.startBlock,
+        salt: this.o.salt,
       },
-      this.o.diskTag, this.o.crc32c,
+      this.o.diskTag,
+      this.o.crc32c,
     )
     this.summary.push({ startBlock: this.block, headerCrc, batch: number, headerBlocks })
     this.o.segments.lastBatch[this.segment] = number
@@ -333,7 +351,11 @@ export class LogStream {
     this.bytesSinceCheckpoint += bytes
     const ended = (): void => {
       written()
-      while (this.framesUnderWay === 0 && this.writtenBatch < this.nextBatch - 1 && this.isWritten(this.writtenBatch + 1))
+      while (
+        this.framesUnderWay === 0 &&
+        this.writtenBatch < this.nextBatch - 1 &&
+        this.isWritten(this.writtenBatch + 1)
+      )
         this.writtenBatch++
     }
     const done = (ok: boolean): void => {
@@ -438,7 +460,16 @@ export class LogStream {
     this.summary = []
     const { crc32c, diskUuid, streamId, incarnation, segmentBytes } = this.o
     const header = encodeSegmentHeader(
-      { streamId, diskUuid, segment, generation: this.generation, firstBatch: this.nextBatch, incarnation, free: false }, crc32c,
+      {
+        streamId,
+        diskUuid,
+        segment,
+        generation: this.generation,
+        firstBatch: this.nextBatch,
+        incarnation,
+        free: false,
+      },
+      crc32c,
     )
     this.writeFrame(segmentOffsetBytes(segmentBytes, segment), header)
     return true
@@ -449,8 +480,15 @@ export class LogStream {
     const { segment, generation } = this
     const bytes = encodeSeal(
       {
-        streamId, diskUuid, segment, generation, firstBatch: segments.firstBatch[segment]!, incarnation,
-        endBlock: this.block, flags: 0, entries: this.summary,
+        streamId,
+        diskUuid,
+        segment,
+        generation,
+        firstBatch: segments.firstBatch[segment]!,
+        incarnation,
+        endBlock: this.block,
+        flags: 0,
+        entries: this.summary,
       },
       crc32c,
     )

@@ -1,7 +1,7 @@
 /**
  * The background work of a stream, one thing at a time: cleaning when free segments run short, checkpoints when enough
- * changed, sweeps that bring trims, deletions and deleted snapshots into cold pages, folding of pages that were overwritten
- * unseen. It runs only while there is something to do: an idle stream costs nothing.
+ * changed, sweeps that bring trims, deletions and deleted snapshots into cold pages, folding of pages that were
+ * overwritten unseen. It runs only while there is something to do: an idle stream costs nothing.
  */
 import { runTask, until, type Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
@@ -64,7 +64,8 @@ export class Maintenance {
   private sweepVolume(): VolumeMap | undefined {
     for (const volume of this.stream.map.volumes.values())
       if (
-        (volume.descriptor.deleted && !volume.emptied) || volume.sweepHistory ||
+        (volume.descriptor.deleted && !volume.emptied) ||
+        volume.sweepHistory ||
         (volume.tombstones.length > 0 && !volume.isClone)
       )
         return volume
@@ -110,7 +111,10 @@ export class Maintenance {
       if (!this.shortOfSpace) return false
       this.shortOfSpace = false
       for (const volume of stream.map.volumes.values())
-        yield* visitPages({ map: stream.map, index: stream.context.index, volume, firstPage: 0, endPage: PAGES_MAX }, () => {})
+        yield* visitPages(
+          { map: stream.map, index: stream.context.index, volume, firstPage: 0, endPage: PAGES_MAX },
+          () => {},
+        )
       yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
       return chooseVictim(stream) !== undefined
     }
@@ -121,9 +125,12 @@ export class Maintenance {
     const { stream } = this
     const { map, context } = stream
     if (volume.descriptor.deleted && !volume.emptied) {
-      const ok = yield* visitPages({ map, index: context.index, volume, firstPage: 0, endPage: PAGES_MAX }, (page) => {
-        map.dropHeads(page)
-      })
+      const ok = yield* visitPages(
+        { map, index: context.index, volume, firstPage: 0, endPage: PAGES_MAX },
+        (page) => {
+          map.dropHeads(page)
+        },
+      )
       if (!ok) return false
       for (const t of volume.tombstones) this.tombstoneGone(volume, t)
       volume.tombstones = []
@@ -134,7 +141,8 @@ export class Maintenance {
     if (volume.sweepHistory) return yield* this.sweepHistory(volume)
     const tombstone = volume.tombstones[0]!
     const ok = yield* visitPages(
-      { map, index: context.index, volume, firstPage: tombstone.firstPage, endPage: tombstone.endPage }, () => {},
+      { map, index: context.index, volume, firstPage: tombstone.firstPage, endPage: tombstone.endPage },
+      () => {},
     )
     if (!ok) return false
     // Pages loaded before it came took it when it was applied; all others when they were loaded.
@@ -158,14 +166,18 @@ export class Maintenance {
     const { below } = historyRange(volume.number, 0, 2 ** 48 - 1)
     for (;;) {
       const keys = yield* until<Uint8Array[] | undefined>((resume) =>
-        context.index.range({ from, below, limit: 256 }, (ok, entries) => resume(ok ? entries.map(([key]) => key) : undefined)),
+        context.index.range({ from, below, limit: 256 }, (ok, entries) =>
+          resume(ok ? entries.map(([key]) => key) : undefined),
+        ),
       )
       if (keys === undefined) return false
       const lbas = [...new Set(keys.map((key) => parseHistoryKey(key).lba))]
       for (const lba of lbas) {
         const page = yield* loadPage(map, volume, Math.floor(lba / PAGE_BLOCKS))
         if (page === undefined) return false
-        const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) => map.readHistory(volume, lba, lba + 1, resume))
+        const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+          map.readHistory(volume, lba, lba + 1, resume),
+        )
         if (history === undefined) return false
         const versions = history.get(lba) ?? []
         const at = (lba - page.firstLba) * ENTRY_WORDS

@@ -10,7 +10,7 @@ import { PAGES_MAX, type MapPage, type VolumeMap } from './volume-map.ts'
 
 const KEYS_PER_READ = 64
 
-/** False when the index cannot be read. `visit` may end the walk by returning false. Pages written later may be missed. */
+/** False when the index cannot be read. `visit` may end the walk by returning false. Later pages may be missed. */
 export function* visitPages(
   options: { map: ExtentMap; index: IndexPort; volume: VolumeMap; firstPage: number; endPage: number },
   visit: (page: MapPage) => boolean | void,
@@ -20,8 +20,7 @@ export function* visitPages(
   const inMemory = new Set<number>()
   for (const page of volume.pages.keys()) if (page >= firstPage && page < endPage) inMemory.add(page)
   const base = volume.number * PAGES_MAX
-  for (const key of map.pending.pages())
-    if (key >= base + firstPage && key < base + endPage) inMemory.add(key - base)
+  for (const key of map.pending.pages()) if (key >= base + firstPage && key < base + endPage) inMemory.add(key - base)
   for (const number of [...inMemory].sort((a, b) => a - b)) {
     const page = yield* loadPage(map, volume, number)
     if (page === undefined) return false

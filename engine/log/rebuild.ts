@@ -1,8 +1,8 @@
 /**
- * Rebuilding a stream's index from the log alone (FORMAT.md sections 2.1, 3, 6): the index is missing, foreign, stale or
- * damaged. Everything is read through the headers of all segments, twice: first for control records (who exists, what do
- * views see), then for data. Versions go into the index as raw deltas, so that memory does not grow with the volume, and
- * every page is folded once at the end, when all versions of its blocks are known.
+ * Rebuilding a stream's index from the log alone (FORMAT.md sections 2.1, 3, 6): the index is missing, foreign, stale
+ * or damaged. Everything is read through the headers of all segments, twice: first for control records (who exists,
+ * what do views see), then for data. Versions go into the index as raw deltas, so that memory does not grow with the
+ * volume, and every page is folded once at the end, when all versions of its blocks are known.
  *
  * A damaged header of a sealed segment means that newer data may be missing: the stream is not served then, because an
  * older version would be a wrong byte.
@@ -59,30 +59,52 @@ export function* rebuildIndex(
       sealed.push({ trailer: frame.trailer, entries })
     } else unsealed.push({ segment: frame.segment, ...use, known: false })
   }
-  const incarnation = Math.max(root?.incarnation ?? 0, 0, ...unsealed.map((s) => s.incarnation), ...sealed.map((s) => s.trailer.incarnation))
+  const incarnation = Math.max(
+    root?.incarnation ?? 0,
+    0,
+    ...unsealed.map((s) => s.incarnation),
+    ...sealed.map((s) => s.trailer.incarnation),
+  )
   const current = unsealed.filter((scan) => scan.incarnation === incarnation)
   for (const scan of unsealed)
     if (scan.incarnation !== incarnation) {
-      // Sealed or given up before the next incarnation began: with a header it has lost its trailer, without one it is free.
+      // Sealed or given up before the next incarnation: with a header it has lost its trailer, without one it is free.
       const { header } = frames[scan.segment]!
       if (header !== undefined) return { ok: false, reason: `the trailer of segment ${scan.segment} is damaged` }
       free.push([scan.segment, scan.generation])
     }
   if (sealed.length + current.length > 0)
-    log.event('info', 'the index is rebuilt from the log', { disk: diskUuid, stream: streamId, segments: sealed.length + current.length })
+    log.event('info', 'the index is rebuilt from the log', {
+      disk: diskUuid,
+      stream: streamId,
+      segments: sealed.length + current.length,
+    })
 
   sealed.sort((a, b) => a.trailer.firstBatch - b.trailer.firstBatch)
   const split = yield* splitTail(reader, sealed, { incarnation, watermarkBatch: root?.watermarkBatch ?? 0 })
   sealed = split.sealed
   current.push(...split.tail)
   for (const { trailer } of sealed)
-    claim(context, segments, { segment: trailer.segment, generation: trailer.generation, firstBatch: trailer.firstBatch, lastBatch: trailer.lastBatch })
+    claim(context, segments, {
+      segment: trailer.segment,
+      generation: trailer.generation,
+      firstBatch: trailer.firstBatch,
+      lastBatch: trailer.lastBatch,
+    })
   const sealedLast = Math.max(0, ...sealed.map((s) => s.trailer.lastBatch))
-  const sealedCurrent = Math.max(0, ...sealed.filter((s) => s.trailer.incarnation === incarnation).map((s) => s.trailer.lastBatch))
-  const tailFrom = current.length === 0 ? sealedLast + 1 : Math.max(sealedCurrent + 1, Math.min(...current.map((s) => s.firstBatch)))
+  const sealedCurrent = Math.max(
+    0,
+    ...sealed.filter((s) => s.trailer.incarnation === incarnation).map((s) => s.trailer.lastBatch),
+  )
+  const tailFrom =
+    current.length === 0 ? sealedLast + 1 : Math.max(sealedCurrent + 1, Math.min(...current.map((s) => s.firstBatch)))
   const tail = yield* acceptTail(context, {
-    reader, scans: current, free, firstBatch: tailFrom,
-    watermarkBatch: current.length === 0 ? sealedLast : (root?.watermarkBatch ?? 0), salt: root?.incarnation === incarnation ? root.salt : undefined,
+    reader,
+    scans: current,
+    free,
+    firstBatch: tailFrom,
+    watermarkBatch: current.length === 0 ? sealedLast : (root?.watermarkBatch ?? 0),
+    salt: root?.incarnation === incarnation ? root.salt : undefined,
   })
   if ('reason' in tail) return { ok: false, reason: tail.reason }
 
@@ -126,7 +148,11 @@ export function* rebuildIndex(
   const writeOut = function* (): Task<boolean> {
     flush++
     const collected = collectCheckpoint(map, {
-      meta: undefined, checkpoint: flush, onUnresolved: () => {}, tombstonesGone: [], volumesGone: [],
+      meta: undefined,
+      checkpoint: flush,
+      onUnresolved: () => {},
+      tombstonesGone: [],
+      volumesGone: [],
     })
     const ok = yield* until<boolean>((resume) => context.index.batch(collected.operations, resume))
     collected.committed()
@@ -164,14 +190,29 @@ export function* rebuildIndex(
   map.rebuilding = false
   const indexUuid = uuidToHex(context.random(16))
   const base: Root = root ?? {
-    streamId, diskUuid, generation: 0, checkpoint: 0, watermarkBatch: 0, incarnation, flags: 0, bootId: context.bootId,
-    indexUuid, salt: context.random(8),
+    streamId,
+    diskUuid,
+    generation: 0,
+    checkpoint: 0,
+    watermarkBatch: 0,
+    incarnation,
+    flags: 0,
+    bootId: context.bootId,
+    indexUuid,
+    salt: context.random(8),
   }
   return {
     ok: true,
     opened: makeOpened(context, {
-      map, segments, reader, root: { ...base, incarnation, indexUuid, checkpoint: Math.max(base.checkpoint, flush) },
-      rolled: { ...tail, records: [] }, clean: false, nextVolume, nextBatch: Math.max(tail.nextBatch, sealedLast + 1), rebuilt: sealed.length + current.length > 0,
+      map,
+      segments,
+      reader,
+      root: { ...base, incarnation, indexUuid, checkpoint: Math.max(base.checkpoint, flush) },
+      rolled: { ...tail, records: [] },
+      clean: false,
+      nextVolume,
+      nextBatch: Math.max(tail.nextBatch, sealedLast + 1),
+      rebuilt: sealed.length + current.length > 0,
     }),
   }
 }
@@ -236,7 +277,8 @@ function* eachSealed(
   for (const { trailer, entries } of sealed)
     for (const entry of entries) {
       const batch = yield* reader.batchAt(
-        { segment: trailer.segment, generation: trailer.generation, block: entry.startBlock }, media,
+        { segment: trailer.segment, generation: trailer.generation, block: entry.startBlock },
+        media,
       )
       if (batch === undefined || batch.header.headerCrc !== entry.headerCrc || batch.header.batch !== entry.batch)
         return `batch ${entry.batch} in segment ${trailer.segment} is damaged`

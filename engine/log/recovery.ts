@@ -48,7 +48,10 @@ export interface FinishPlan {
   /** The root as it was found, when there was one. */
   former: Root | undefined
   watermarkBatch: number
-  seals: Array<{ frame: { segment: number; generation: number; incarnation: number; firstBatch: number }; batches: ReadBatch[] }>
+  seals: Array<{
+    frame: { segment: number; generation: number; incarnation: number; firstBatch: number }
+    batches: ReadBatch[]
+  }>
   free: Array<[segment: number, generation: number]>
 }
 
@@ -58,7 +61,11 @@ export function* openStream(context: StreamContext): Task<OpenOutcome> {
   const slots = yield* readRoots(context)
   if (slots === undefined) return { ok: false, reason: 'its root cannot be read' }
   const root = chooseRoot(slots, context, context.crc32c)
-  const segments = new SegmentTable({ count: context.segmentCount, streamId: context.streamId, grants: context.grants })
+  const segments = new SegmentTable({
+    count: context.segmentCount,
+    streamId: context.streamId,
+    grants: context.grants,
+  })
   const map = new ExtentMap({ index: context.index, segments, pagesMax: context.pagesMax })
   const reader = new LogReader(context)
   const meta = root === undefined ? undefined : yield* loadIndex(context, map, root)
@@ -75,8 +82,15 @@ export function* openStream(context: StreamContext): Task<OpenOutcome> {
   return {
     ok: true,
     opened: makeOpened(context, {
-      map, segments, reader, root: { ...root, checkpoint: meta.checkpoint }, rolled, clean, nextVolume: meta.nextVolume,
-      nextBatch: Math.max(rolled.nextBatch, meta.batch), rebuilt: false,
+      map,
+      segments,
+      reader,
+      root: { ...root, checkpoint: meta.checkpoint },
+      rolled,
+      clean,
+      nextVolume: meta.nextVolume,
+      nextBatch: Math.max(rolled.nextBatch, meta.batch),
+      rebuilt: false,
     }),
   }
 }
@@ -91,26 +105,48 @@ export interface Roll {
 }
 
 const emptyRoll = (root: Root): Roll => ({
-  batches: [], records: [], watermarkBatch: root.watermarkBatch, nextBatch: root.watermarkBatch + 1, seals: [], free: [],
+  batches: [],
+  records: [],
+  watermarkBatch: root.watermarkBatch,
+  nextBatch: root.watermarkBatch + 1,
+  seals: [],
+  free: [],
 })
 
 export function makeOpened(
   context: StreamContext,
   from: {
-    map: ExtentMap; segments: SegmentTable; reader: LogReader; root: Root; rolled: Roll; clean: boolean
-    nextVolume: number; nextBatch: number; rebuilt: boolean
+    map: ExtentMap
+    segments: SegmentTable
+    reader: LogReader
+    root: Root
+    rolled: Roll
+    clean: boolean
+    nextVolume: number
+    nextBatch: number
+    rebuilt: boolean
   },
 ): OpenedStream {
   const salt = context.random(8)
   const incarnation = from.root.incarnation + 1
   const stream = new StoreStream(context, {
-    map: from.map, segments: from.segments, reader: from.reader,
-    root: { ...from.root, incarnation, salt }, checkpoint: from.root.checkpoint, nextVolume: from.nextVolume,
-    nextBatch: from.nextBatch, salt,
+    map: from.map,
+    segments: from.segments,
+    reader: from.reader,
+    root: { ...from.root, incarnation, salt },
+    checkpoint: from.root.checkpoint,
+    nextVolume: from.nextVolume,
+    nextBatch: from.nextBatch,
+    salt,
   })
   const { watermarkBatch, seals, free, records } = from.rolled
   const former = from.root.generation > 0 ? from.root : undefined
-  return { stream, rolled: records, rebuilt: from.rebuilt, plan: { clean: from.clean, former, watermarkBatch, seals, free } }
+  return {
+    stream,
+    rolled: records,
+    rebuilt: from.rebuilt,
+    plan: { clean: from.clean, former, watermarkBatch, seals, free },
+  }
 }
 
 export function* readRoots(context: StreamContext): Task<Uint8Array[] | undefined> {
@@ -132,7 +168,8 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
   )
   if (bytes === undefined) return undefined
   const meta = parseJson(bytes) as CheckpointMeta | undefined
-  if (meta === undefined || meta.format !== 1 || meta.diskUuid !== diskUuid || meta.streamId !== streamId) return undefined
+  if (meta === undefined || meta.format !== 1 || meta.diskUuid !== diskUuid || meta.streamId !== streamId)
+    return undefined
   if (meta.indexUuid !== root.indexUuid) return undefined
   if (meta.checkpoint !== root.checkpoint && meta.checkpoint !== root.checkpoint + 1) return undefined
   const entries = (kind: 'segment' | 'generation' | 'volume' | 'tombstone') =>
@@ -143,7 +180,8 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
   const generations = yield* entries('generation')
   const volumes = yield* entries('volume')
   const tombstones = yield* entries('tombstone')
-  if (segments === undefined || generations === undefined || volumes === undefined || tombstones === undefined) return undefined
+  if (segments === undefined || generations === undefined || volumes === undefined || tombstones === undefined)
+    return undefined
   for (const [key, value] of segments) {
     const segment = decodeSegmentValue(value)
     if (segment === undefined || numberOfKey(key) >= context.segmentCount) return undefined
@@ -162,16 +200,27 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
     const volume = map.addVolume(numberOfKey(key), stored.descriptor)
     const { appliedSeq, previousSeq, usedUnits, controlSegment, controlBornBatch, emptied, sweepHistory } = stored
     Object.assign(volume, {
-      appliedSeq, previousSeq, usedUnits, controlSegment, controlBornBatch, emptied, sweepHistory, changed: false,
+      appliedSeq,
+      previousSeq,
+      usedUnits,
+      controlSegment,
+      controlBornBatch,
+      emptied,
+      sweepHistory,
+      changed: false,
     })
   }
   for (const [key, value] of tombstones) {
     const view = new DataView(key.buffer, key.byteOffset)
     const volume = map.volumes.get(view.getUint32(1))
-    const stored = parseJson(value) as { endPage: number; kind: 2 | 3; segment: number; bornBatch: number } | undefined
+    const stored = parseJson(value) as
+      { endPage: number; kind: 2 | 3; segment: number; bornBatch: number } | undefined
     if (volume === undefined || stored === undefined) return undefined
     volume.tombstones.push({
-      epoch: view.getUint32(5), seq: view.getUint16(9) * 2 ** 32 + view.getUint32(11), firstPage: view.getUint32(15), ...stored,
+      epoch: view.getUint32(5),
+      seq: view.getUint16(9) * 2 ** 32 + view.getUint32(11),
+      firstPage: view.getUint32(15),
+      ...stored,
     })
   }
   map.segments.takeChanged()
@@ -192,8 +241,11 @@ function* rollForward(
     // The open one, and one that was sealed while a batch of it was not applied yet.
     if (state === SEGMENT_STATE.open || (state !== SEGMENT_STATE.none && segments.lastBatch[segment]! >= meta.batch))
       scans.push({
-        segment, generation: segments.generation[segment]!, incarnation: meta.incarnation,
-        firstBatch: segments.firstBatch[segment]!, known: true,
+        segment,
+        generation: segments.generation[segment]!,
+        incarnation: meta.incarnation,
+        firstBatch: segments.firstBatch[segment]!,
+        known: true,
       })
     else if (state === SEGMENT_STATE.none) others.push(segment)
   }
@@ -207,11 +259,22 @@ function* rollForward(
       // Given back in the checkpoint, but the crash came before its frame said so.
       if (frame.header !== undefined || frame.trailer !== undefined) free.push([frame.segment, known])
     } else if (found.incarnation === meta.incarnation)
-      scans.push({ segment: frame.segment, generation: found.generation, incarnation: meta.incarnation, firstBatch: found.firstBatch, known: false })
+      scans.push({
+        segment: frame.segment,
+        generation: found.generation,
+        incarnation: meta.incarnation,
+        firstBatch: found.firstBatch,
+        known: false,
+      })
     else free.push([frame.segment, found.generation])
   }
   return yield* acceptTail(context, {
-    reader, scans, free, firstBatch: meta.batch, watermarkBatch: root.watermarkBatch, salt: saltFromHex(meta.salt),
+    reader,
+    scans,
+    free,
+    firstBatch: meta.batch,
+    watermarkBatch: root.watermarkBatch,
+    salt: saltFromHex(meta.salt),
   })
 }
 
@@ -273,7 +336,9 @@ export function* acceptTail(
     const batch = found.get(next)
     if (batch === undefined) {
       if (next <= watermark)
-        return { reason: `batch ${next} of stream ${context.streamId} is damaged, though it was durable (up to ${watermark})` }
+        return {
+          reason: `batch ${next} of stream ${context.streamId} is damaged, though it was durable (up to ${watermark})`,
+        }
       break
     }
     if (next > watermark && !(yield* reader.isWhole(batch))) break
@@ -308,7 +373,14 @@ export function adoptRolled(opened: OpenedStream): void {
       segments.claim(segment)
       context.grants.setGeneration(segment, generation)
       context.grants.setInitialised(segment)
-      segments.adopt(segment, { state: SEGMENT_STATE.sealed, generation, firstBatch, lastBatch, live: 0, oldestBorn: firstBatch })
+      segments.adopt(segment, {
+        state: SEGMENT_STATE.sealed,
+        generation,
+        firstBatch,
+        lastBatch,
+        live: 0,
+        oldestBorn: firstBatch,
+      })
     } else segments.seal(segment, Math.max(lastBatch, segments.lastBatch[segment]!))
     for (const batch of batches)
       for (const record of batch.records) segments.holdsBorn(segment, record.bornBatch || batch.header.batch)
@@ -356,7 +428,12 @@ export function* finishOpen(opened: OpenedStream): Task<boolean> {
   if (!plan.clean) {
     // The evidence for the watermark is about to be given up with torn segments: keep it in the root first.
     if (plan.former !== undefined) {
-      const root = { ...plan.former, generation: plan.former.generation + 1, watermarkBatch: plan.watermarkBatch, flags: 0 }
+      const root = {
+        ...plan.former,
+        generation: plan.former.generation + 1,
+        watermarkBatch: plan.watermarkBatch,
+        flags: 0,
+      }
       if (!(yield* writeRoot(context, root))) return false
       stream.rootWritten(root.generation)
     }
@@ -365,11 +442,18 @@ export function* finishOpen(opened: OpenedStream): Task<boolean> {
     const last = batches.at(-1)
     const bytes = encodeSeal(
       {
-        streamId, diskUuid, segment: frame.segment, generation: frame.generation, firstBatch: frame.firstBatch,
-        incarnation: frame.incarnation, flags: TRAILER_FLAG.sealedByRecovery,
+        streamId,
+        diskUuid,
+        segment: frame.segment,
+        generation: frame.generation,
+        firstBatch: frame.firstBatch,
+        incarnation: frame.incarnation,
+        flags: TRAILER_FLAG.sealedByRecovery,
         endBlock: last === undefined ? 1 : last.startBlock + last.header.totalBlocks,
         entries: batches.map((batch) => ({
-          startBlock: batch.startBlock, headerCrc: batch.header.headerCrc, batch: batch.header.batch,
+          startBlock: batch.startBlock,
+          headerCrc: batch.header.headerCrc,
+          batch: batch.header.batch,
           headerBlocks: Math.ceil(batch.header.headerBytes / BLOCK_BYTES),
         })),
       },

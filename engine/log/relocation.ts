@@ -25,8 +25,12 @@ export function* moveEntry(
   let offset = 0
   for (let i = 0; i < record.blockCount; i++) {
     const moved = map.applyMove(page, record.lba - page.firstLba + i, {
-      epoch: record.epoch, seq: record.seq, fromSegment: record.fromSegment, fromUnits: record.fromUnits + offset,
-      segment: to.segment, units: to.units + offset,
+      epoch: record.epoch,
+      seq: record.seq,
+      fromSegment: record.fromSegment,
+      fromUnits: record.fromUnits + offset,
+      segment: to.segment,
+      units: to.units + offset,
     })
     offsets.push(offset)
     if (!moved) inHistory.push(i)
@@ -39,11 +43,15 @@ export function* moveEntry(
   )
   if (history === undefined) return false
   for (const i of inHistory) {
-    const entry = history.get(first + i)?.find(
-      (words) =>
-        epochOf(words, 0) === record.epoch && seqOf(words, 0) === record.seq &&
-        segmentOf(words, 0) === record.fromSegment && unitsOf(words, 0) === record.fromUnits + offsets[i]!,
-    )
+    const entry = history
+      .get(first + i)
+      ?.find(
+        (words) =>
+          epochOf(words, 0) === record.epoch &&
+          seqOf(words, 0) === record.seq &&
+          segmentOf(words, 0) === record.fromSegment &&
+          unitsOf(words, 0) === record.fromUnits + offsets[i]!,
+      )
     if (entry === undefined) continue
     const moved = entry.slice()
     moved[0] = to.segment + 1
@@ -56,7 +64,12 @@ export function* moveEntry(
 }
 
 /** Point tombstones, page entries and history entries of a zero or trim to its copy in `segment`. */
-export function* moveZero(stream: StoreStream, volume: VolumeMap, record: RecordHeader, segment: number): Task<boolean> {
+export function* moveZero(
+  stream: StoreStream,
+  volume: VolumeMap,
+  record: RecordHeader,
+  segment: number,
+): Task<boolean> {
   return yield* eachZero(stream, volume, record, {
     tombstone: (tombstone) => {
       tombstone.segment = segment
@@ -90,10 +103,16 @@ export function* eachZero(
   for (const tombstone of volume.tombstones)
     if (tombstone.epoch === record.epoch && tombstone.seq === record.seq) visit.tombstone(tombstone)
   const isThis = (words: Uint32Array, at: number): boolean =>
-    words[at] !== 0 && kindOf(words, at) !== ENTRY_KIND.data && seqOf(words, at) === record.seq && epochOf(words, at) === record.epoch
+    words[at] !== 0 &&
+    kindOf(words, at) !== ENTRY_KIND.data &&
+    seqOf(words, at) === record.seq &&
+    epochOf(words, at) === record.epoch
   const range = {
-    map, index: context.index, volume,
-    firstPage: Math.floor(record.lba / PAGE_BLOCKS), endPage: Math.ceil(end / PAGE_BLOCKS),
+    map,
+    index: context.index,
+    volume,
+    firstPage: Math.floor(record.lba / PAGE_BLOCKS),
+    endPage: Math.ceil(end / PAGE_BLOCKS),
   }
   const ok = yield* visitPages(range, (page) => {
     const from = Math.max(0, record.lba - page.firstLba)

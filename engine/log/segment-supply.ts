@@ -2,8 +2,8 @@
  * Keeps granted, initialised segments ready, so that a batch never waits for one.
  *
  * A segment that was never used is written with zeroes and synced first: later syncs on it then need not convert
- * unwritten extents (measured: 130 instead of 245 us a sync). One chunk at a time, so that a foreground sync never finds
- * more than a chunk of zeroes in its way.
+ * unwritten extents (measured: 130 instead of 245 us a sync). One chunk at a time, so that a foreground sync never
+ * finds more than a chunk of zeroes in its way.
  */
 import { MIB } from '../units.ts'
 import type { ClockPort, DiskPort, SegmentGrants } from '../ports.ts'

@@ -2,8 +2,9 @@
  * What one stream knows of its segments: state, generation, how many units are live, which batches they hold.
  *
  * Invariants: a segment is `open` (one at most), `sealed`, `cleaned` (nothing refers to it, waits for a checkpoint),
- * `givenBack` (its frame is being marked free), `unreadable` (a damaged header: left alone), or not ours. `live` = sum of storedUnits over all map and history entries that point there, except that an entry whose
- * page has an unresolved delta still counts its superseded versions (L3 holds once all pages are folded).
+ * `givenBack` (its frame is being marked free), `unreadable` (a damaged header: left alone), or not ours. `live` =
+ * sum of storedUnits over all map and history entries that point there, except that an entry whose page has an
+ * unresolved delta still counts its superseded versions (L3 holds once all pages are folded).
  */
 import { assert } from '../assert.ts'
 import type { SegmentGrants } from '../ports.ts'
@@ -52,14 +53,28 @@ export class SegmentTable {
     assert(this.state[segment] === SEGMENT_STATE.none, 'only a free segment is opened')
     const generation = this.grants.generation(segment) + 1
     this.grants.setGeneration(segment, generation)
-    this.adopt(segment, { state: SEGMENT_STATE.open, generation, firstBatch, lastBatch: firstBatch - 1, live: 0, oldestBorn: firstBatch })
+    this.adopt(segment, {
+      state: SEGMENT_STATE.open,
+      generation,
+      firstBatch,
+      lastBatch: firstBatch - 1,
+      live: 0,
+      oldestBorn: firstBatch,
+    })
     return generation
   }
 
   /** Take over a segment as the index or the log describes it. */
   adopt(
     segment: number,
-    as: { state: number; generation: number; firstBatch: number; lastBatch: number; live: number; oldestBorn: number },
+    as: {
+      state: number
+      generation: number
+      firstBatch: number
+      lastBatch: number
+      live: number
+      oldestBorn: number
+    },
   ): void {
     assert(this.state[segment] === SEGMENT_STATE.none, 'a segment is adopted once')
     this.state[segment] = as.state
@@ -131,7 +146,8 @@ export class SegmentTable {
   oldestBornBatch(except: number): number {
     let oldest = Infinity
     for (let i = 0; i < this.count; i++)
-      if (i !== except && this.state[i] !== SEGMENT_STATE.none && this.oldestBorn[i]! < oldest) oldest = this.oldestBorn[i]!
+      if (i !== except && this.state[i] !== SEGMENT_STATE.none && this.oldestBorn[i]! < oldest)
+        oldest = this.oldestBorn[i]!
     return oldest
   }
 }

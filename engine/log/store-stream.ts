@@ -2,9 +2,9 @@
  * One stream of one disk: log, map, segments, checkpoints. It is opened by `recovery.ts`; the volumes append to it and
  * tell it when a record is committed; `cleaner.ts` and `sweeper.ts` work on it in the background.
  *
- * Checkpoint (one at a time): changes collected in one turn -> log synced -> index batch, synced -> root written, synced
- * -> frames of freed segments marked free, synced -> segments given back. Every arrow is a wait: what is on the right may
- * rely on the left being durable.
+ * Checkpoint (one at a time): changes collected in one turn -> log synced -> index batch, synced -> root written,
+ * synced -> frames of freed segments marked free, synced -> segments given back. Every arrow is a wait: what is on
+ * the right may rely on the left being durable.
  */
 import { assert } from '../assert.ts'
 import type { ClockPort, Crc32c, DiskPort, IndexPort, LogPort, SegmentGrants } from '../ports.ts'
@@ -109,7 +109,12 @@ export class StoreStream {
     this.reserveSegments = reserveSegmentsOf(segmentCount)
     for (const volume of state.map.volumes.values()) this.volumesById.set(volume.descriptor.spec.id, volume)
     this.supply = new SegmentSupply({
-      disk, clock, grants, streamId, segmentBytes, ahead: context.segmentsAhead,
+      disk,
+      clock,
+      grants,
+      streamId,
+      segmentBytes,
+      ahead: context.segmentsAhead,
       onReady: () => {
         this.log.resume()
         this.onSpace()
@@ -117,10 +122,20 @@ export class StoreStream {
       onFailed: (reason) => this.log.fail(reason),
     })
     this.log = new LogStream({
-      disk, crc32c, clock, segments: this.segments, diskUuid, diskTag, streamId, segmentBytes,
+      disk,
+      crc32c,
+      clock,
+      segments: this.segments,
+      diskUuid,
+      diskTag,
+      streamId,
+      segmentBytes,
       takeSegment: () => this.supply.take(),
       onFailed: (reason) => this.fail(reason),
-      incarnation: state.root.incarnation, salt: state.salt, nextBatch: state.nextBatch, syncsMax: context.syncsMax,
+      incarnation: state.root.incarnation,
+      salt: state.salt,
+      nextBatch: state.nextBatch,
+      syncsMax: context.syncsMax,
     })
   }
 
@@ -188,8 +203,15 @@ export class StoreStream {
     const number = this.checkpoint + 1
     const incarnation = options.incarnation ?? this.root.incarnation
     const meta: CheckpointMeta = {
-      format: 1, diskUuid: context.diskUuid, streamId: context.streamId, indexUuid: this.root.indexUuid,
-      checkpoint: number, incarnation, salt: saltToHex(this.salt), nextVolume: this.nextVolume, ...this.log.position(),
+      format: 1,
+      diskUuid: context.diskUuid,
+      streamId: context.streamId,
+      indexUuid: this.root.indexUuid,
+      checkpoint: number,
+      incarnation,
+      salt: saltToHex(this.salt),
+      nextVolume: this.nextVolume,
+      ...this.log.position(),
     }
     for (const page of map.dirtyPages) if (page.mustFold) this.noteFolded(page)
     const tombstonesGone = this.tombstonesGone
@@ -197,7 +219,11 @@ export class StoreStream {
     this.tombstonesGone = []
     this.volumesGone = []
     const collected = collectCheckpoint(map, {
-      meta, checkpoint: number, tombstonesGone, volumesGone, onUnresolved: (volume, page, entries) => this.noteUnresolved(volume, page, entries),
+      meta,
+      checkpoint: number,
+      tombstonesGone,
+      volumesGone,
+      onUnresolved: (volume, page, entries) => this.noteUnresolved(volume, page, entries),
     })
     this.log.bytesSinceCheckpoint = 0
     if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false
@@ -211,7 +237,12 @@ export class StoreStream {
     const rooted = yield* this.writeRootTask({ incarnation, flags: options.clean === true ? ROOT_FLAG.clean : 0 })
     if (!rooted) return false
     collected.committed()
-    if (!(yield* markFree(context, collected.freed.map((segment) => [segment, segments.generation[segment]!])))) {
+    if (
+      !(yield* markFree(
+        context,
+        collected.freed.map((segment) => [segment, segments.generation[segment]!]),
+      ))
+    ) {
       this.log.fail('a segment cannot be given back')
       return false
     }
@@ -320,7 +351,8 @@ export class StoreStream {
       this.idleTimer = undefined
       if (this.stopped || this.failed) return
       const quietMs = clock.nowMs() - this.log.lastAppendMs
-      if (quietMs < IDLE_MS || this.checkpointing) this.idleTimer = clock.after(Math.max(IDLE_MS - quietMs, 10), check)
+      if (quietMs < IDLE_MS || this.checkpointing)
+        this.idleTimer = clock.after(Math.max(IDLE_MS - quietMs, 10), check)
       else if (this.root.watermarkBatch < this.log.nextBatch - 1)
         this.log.sync((ok) => {
           if (ok && !this.stopped && !this.checkpointing) runTask(this.writeRootTask({}), () => {})
@@ -336,21 +368,41 @@ const saltToHex = (salt: Uint8Array): string => [...salt].map((byte) => byte.toS
 export const saltFromHex = (hex: string): Uint8Array =>
   Uint8Array.from({ length: 8 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16))
 
-/** What volumes may not use: the cleaner needs room to move a victim, checkpoints and deletes have to work when full. */
+/**
+ * What volumes may not use: the cleaner needs room to move a victim, checkpoints and deletes have to work when full.
+ */
 export const reserveSegmentsOf = (segmentCount: number): number => Math.max(3, Math.ceil(segmentCount * 0.05))
 
 /** Put a committed record that is no copy into the map. @param units  of its first blob, from the segment's start */
-export function applyRecord(map: ExtentMap, volume: VolumeMap, record: RecordHeader, segment: number, units: number): void {
+export function applyRecord(
+  map: ExtentMap,
+  volume: VolumeMap,
+  record: RecordHeader,
+  segment: number,
+  units: number,
+): void {
   if (record.kind === 1) {
     map.applyRun(volume, {
-      lba: record.lba, count: record.blockCount, epoch: record.epoch, seq: record.seq, transform: record.transform,
-      segment, units, crcs: record.crcs, storedUnits: record.storedUnits,
+      lba: record.lba,
+      count: record.blockCount,
+      epoch: record.epoch,
+      seq: record.seq,
+      transform: record.transform,
+      segment,
+      units,
+      crcs: record.crcs,
+      storedUnits: record.storedUnits,
     })
   } else {
     assert(record.kind === 2 || record.kind === 3, 'control records change the descriptor, not the map')
     map.applyZero(volume, {
-      lba: record.lba, count: record.blockCount, kind: record.kind === 2 ? 2 : 3, epoch: record.epoch, seq: record.seq,
-      segment, bornBatch: record.bornBatch,
+      lba: record.lba,
+      count: record.blockCount,
+      kind: record.kind === 2 ? 2 : 3,
+      epoch: record.epoch,
+      seq: record.seq,
+      segment,
+      bornBatch: record.bornBatch,
     })
   }
 }
@@ -366,7 +418,10 @@ export function* writeRoot(context: StreamContext, root: Root): Task<boolean> {
  * Mark segments free on disk, so that even a rebuild without the index does not take them for data (FORMAT.md 2.1). The
  * header says it first; only when that is durable the trailer goes, because a header in use without a trailer is rot.
  */
-export function* markFree(context: StreamContext, segments: Array<[segment: number, generation: number]>): Task<boolean> {
+export function* markFree(
+  context: StreamContext,
+  segments: Array<[segment: number, generation: number]>,
+): Task<boolean> {
   if (segments.length === 0) return true
   const { disk, crc32c, segmentBytes, diskUuid, streamId } = context
   for (const [segment, generation] of segments) {

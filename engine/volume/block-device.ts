@@ -33,7 +33,9 @@ export interface BlockDevice {
   /** Store `data` at `offsetBytes`. Held while the pool is full (or ENOSPC, as the volume's `on-full` says). */
   write(offsetBytes: number, data: Uint8Array, fua: boolean, done: Done): void
   flush(done: Done): void
-  /** Give the range back; reads as zeroes afterwards, on stable storage like a write. Partial edge blocks are zeroed. */
+  /**
+   * Give the range back; reads as zeroes afterwards, on stable storage like a write. Partial edge blocks are zeroed.
+   */
   trim(offsetBytes: number, lengthBytes: number, fua: boolean, done: Done): void
   /** Zero the range; `noHole` keeps it allocated in the eyes of block status. Always fast (a record, no data). */
   writeZeroes(offsetBytes: number, lengthBytes: number, options: { noHole: boolean; fua: boolean }, done: Done): void

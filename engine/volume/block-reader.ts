@@ -1,7 +1,7 @@
 /**
- * Reads whole blocks of a volume's head through the map, and verifies every block against its identity before it is given
- * out (L7: right bytes or an error). What is in memory is read in the same turn without waiting; the rest goes on by
- * callbacks. A block that fails is read once more, then it is an error: there is no other copy on one node.
+ * Reads whole blocks of a volume's head through the map, and verifies every block against its identity before it is
+ * given out (L7: right bytes or an error). What is in memory is read in the same turn without waiting; the rest goes
+ * on by callbacks. A block that fails is read once more, then it is an error: there is no other copy on one node.
  */
 import { assert } from '../assert.ts'
 import type { Crc32c } from '../ports.ts'
@@ -64,7 +64,7 @@ export class BlockReader {
       const { words } = page
       const pageEnd = Math.min(count - at, (pageNumber + 1) * PAGE_BLOCKS - block)
       const first = (block - pageNumber * PAGE_BLOCKS) * ENTRY_WORDS
-      for (let i = 0; i < pageEnd; ) {
+      for (let i = 0; i < pageEnd;) {
         const w = first + i * ENTRY_WORDS
         if (kindOf(words, w) !== ENTRY_KIND.data) {
           if (!hasEntry(words, w) && target.map.isClone) return at

@@ -60,9 +60,9 @@ export const generationOfSlice = (descriptor: VolumeDescriptor, slice: number): 
 }
 
 /**
- * Visibility of versions, made from a descriptor whenever it changes. The lineage of a view: `V(v) = (at, v] + V(to)` for
- * the rollback (to, at] with the greatest at <= v, `(0, v]` without one; so a rollback that was rolled away itself counts
- * for nothing.
+ * Visibility of versions, made from a descriptor whenever it changes. The lineage of a view: `V(v) = (at, v] + V(to)`
+ * for the rollback (to, at] with the greatest at <= v, `(0, v]` without one; so a rollback that was rolled away
+ * itself counts for nothing.
  */
 export class Views {
   readonly snapshotSeqs: number[]
@@ -112,9 +112,10 @@ export class Views {
     let intervals = this.lineages.get(viewSeq)
     if (intervals !== undefined) return intervals
     intervals = []
-    for (let at = viewSeq; ; ) {
+    for (let at = viewSeq; ;) {
       let best: [number, number] | undefined
-      for (const rollback of this.rollbacks) if (rollback[1] <= at && (best === undefined || rollback[1] > best[1])) best = rollback
+      for (const rollback of this.rollbacks)
+        if (rollback[1] <= at && (best === undefined || rollback[1] > best[1])) best = rollback
       intervals.push([best === undefined ? 0 : best[1], at])
       if (best === undefined) break
       at = best[0]

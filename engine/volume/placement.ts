@@ -1,6 +1,7 @@
 /**
- * Which disk a slice of a volume goes to: the node's own decision, kept in the disks' control records. Slices spread over
- * the disks of the pool in proportion to their capacity, counting what volumes may grow to, so that disks fill evenly.
+ * Which disk a slice of a volume goes to: the node's own decision, kept in the disks' control records. Slices spread
+ * over the disks of the pool in proportion to their capacity, counting what volumes may grow to, so that disks fill
+ * evenly.
  */
 export interface PlacementDisk {
   diskUuid: string
@@ -10,14 +11,18 @@ export interface PlacementDisk {
   slices: number
 }
 
-export type SliceRuns = Array<[diskUuid: string, stream: number, runs: Array<[first: number, count: number, generation: number]>]>
+export type SliceRuns = Array<
+  [diskUuid: string, stream: number, runs: Array<[first: number, count: number, generation: number]>]
+>
 
 /**
  * Place slices `first .. first + count - 1` behind what `present` has. Pure; ties go to the earlier disk.
  * @param disks  at least one; their `slices` are counted up
  */
 export function placeSlices(
-  present: SliceRuns, disks: PlacementDisk[], range: { first: number; count: number; generation: number },
+  present: SliceRuns,
+  disks: PlacementDisk[],
+  range: { first: number; count: number; generation: number },
 ): SliceRuns {
   const placed: SliceRuns = present.map(([disk, stream, runs]) => [disk, stream, runs.map((run) => [...run])])
   for (let slice = range.first; slice < range.first + range.count; slice++) {

@@ -38,7 +38,8 @@ export class RangeLocks {
     const waiting = this.waiting
     this.waiting = []
     for (const one of waiting)
-      if (overlaps(this.held, one.first, one.end) || overlaps(this.waiting, one.first, one.end)) this.waiting.push(one)
+      if (overlaps(this.held, one.first, one.end) || overlaps(this.waiting, one.first, one.end))
+        this.waiting.push(one)
       else one.run()
   }
 }

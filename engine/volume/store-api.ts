@@ -10,7 +10,10 @@ export type Result<T> = { ok: true; value: T } | { ok: false; error: HoldfastErr
 export type Reply<T> = (result: Result<T>) => void
 
 export interface StoreApi {
-  /** Durable on every disk of the pool that will hold a slice before the reply. The caller has checked name, size and parameters. */
+  /**
+   * Durable on every disk of the pool that will hold a slice before the reply. The caller has checked name, size and
+   * parameters.
+   */
   createVolume(spec: VolumeSpec, reply: Reply<VolumeStatus>): void
   /** Grow at once; open sessions are served up to the new size. Shrinking is refused (`volume-shrink`). */
   resizeVolume(name: string, sizeBytes: number, reply: Reply<VolumeStatus>): void

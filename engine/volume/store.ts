@@ -2,15 +2,22 @@
  * The store of one data worker: volumes over the streams it owns (K5 of the control path ends here).
  *
  * Opening: every stream reads what it has; a volume's tail is the last seq without a gap over all its disks, what lies
- * behind is cut; then every stream finishes, every volume that may have lost its tail takes a new epoch, and only then is
- * a segment granted or a request accepted.
+ * behind is cut; then every stream finishes, every volume that may have lost its tail takes a new epoch, and only
+ * then is a segment granted or a request accepted.
  */
 import { assert } from '../assert.ts'
 import { HoldfastError } from '../errors.ts'
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import { Maintenance } from '../log/maintenance.ts'
 import { OPERATION } from '../log/record.ts'
-import { adoptRolled, applyRolled, finishOpen, openStream, type OpenedStream, type RolledRecord } from '../log/recovery.ts'
+import {
+  adoptRolled,
+  applyRolled,
+  finishOpen,
+  openStream,
+  type OpenedStream,
+  type RolledRecord,
+} from '../log/recovery.ts'
 import type { StoreStream, StreamContext } from '../log/store-stream.ts'
 import type { VolumeMap } from '../log/volume-map.ts'
 import { runTask, until, type Task } from '../task.ts'
@@ -87,13 +94,18 @@ export class Store implements StoreApi {
     }
     const epochs: Volume[] = []
     const unclean = new Set(opened.filter((one) => !one.opened.plan.clean).map((one) => one.opened.stream))
-    for (const volume of this.makeVolumes()) if (volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
+    for (const volume of this.makeVolumes())
+      if (volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
     for (const { stream } of this.entries) stream.supply.fill()
     for (const volume of epochs)
       yield* until<boolean>((resume) =>
         volume.control(
           OPERATION.epoch,
-          (now, seq) => ({ ...now, epoch: now.epoch + 1, epochs: [...now.epochs, [now.epoch + 1, seq] as [number, number]].slice(-EPOCHS_KEPT) }),
+          (now, seq) => ({
+            ...now,
+            epoch: now.epoch + 1,
+            epochs: [...now.epochs, [now.epoch + 1, seq] as [number, number]].slice(-EPOCHS_KEPT),
+          }),
           resume,
         ),
       )
@@ -108,9 +120,12 @@ export class Store implements StoreApi {
       if (one === undefined) seqs.set(id, (one = { applied: 0, found: [], disks: 0 }))
       return one
     }
-    for (const { opened: { stream, rolled } } of opened) {
+    for (const {
+      opened: { stream, rolled },
+    } of opened) {
       for (const record of rolled) {
-        if (record.descriptor !== undefined && !stream.volumesById.has(record.volumeId)) stream.addVolume(record.descriptor)
+        if (record.descriptor !== undefined && !stream.volumesById.has(record.volumeId))
+          stream.addVolume(record.descriptor)
         if ((record.record.flags & 1) === 0) at(record.volumeId).found.push(record.record.seq)
       }
       for (const [id, volume] of stream.volumesById) {
@@ -140,7 +155,11 @@ export class Store implements StoreApi {
       maintenance.kick()
     }
     stream.onFailed = (reason) => {
-      this.o.log.event('error', 'a disk failed; its slices answer EIO', { disk: stream.context.diskUuid, path: disk.path, reason })
+      this.o.log.event('error', 'a disk failed; its slices answer EIO', {
+        disk: stream.context.diskUuid,
+        path: disk.path,
+        reason,
+      })
     }
   }
 
@@ -149,7 +168,9 @@ export class Store implements StoreApi {
     this.o.log.event('error', 'a disk cannot be served', { disk: disk.context.diskUuid, path: disk.path, reason })
   }
 
-  /** One volume over the maps that its disks have of it; the greatest revision counts, and goes to disks that lack it. */
+  /**
+   * One volume over the maps that its disks have of it; the greatest revision counts, and goes to disks that lack it.
+   */
   private *makeVolumes(): Generator<Volume, void, undefined> {
     const byId = new Map<string, Array<{ stream: StoreStream; map: VolumeMap }>>()
     for (const { stream } of this.entries)
@@ -175,9 +196,15 @@ export class Store implements StoreApi {
     // Slices of a disk that is not served answer EIO.
     const all = [...targets]
     for (const [diskUuid] of descriptor.slices)
-      if (!all.some(({ stream }) => stream.context.diskUuid === diskUuid)) all.push(this.missingTarget(diskUuid, descriptor))
+      if (!all.some(({ stream }) => stream.context.diskUuid === diskUuid))
+        all.push(this.missingTarget(diskUuid, descriptor))
     return new Volume({
-      descriptor, targets: all, crc32c, clock, log, nextSeq,
+      descriptor,
+      targets: all,
+      crc32c,
+      clock,
+      log,
+      nextSeq,
       onWork: (shortOfSpace) => {
         for (const entry of this.entries) {
           if (shortOfSpace) entry.maintenance.shortOfSpace = true
@@ -189,7 +216,10 @@ export class Store implements StoreApi {
 
   private missingTarget(diskUuid: string, descriptor: VolumeDescriptor): Volume['targets'][number] {
     const known = this.refused.find(({ disk }) => disk.context.diskUuid === diskUuid)
-    const context = known?.disk.context ?? { diskUuid, streamId: descriptor.slices.find(([disk]) => disk === diskUuid)![1] }
+    const context = known?.disk.context ?? {
+      diskUuid,
+      streamId: descriptor.slices.find(([disk]) => disk === diskUuid)![1],
+    }
     return missingTarget(context, known?.reason ?? 'the disk is not there')
   }
 
@@ -198,13 +228,32 @@ export class Store implements StoreApi {
   createVolume(spec: VolumeSpec, reply: Reply<VolumeStatus>): void {
     const existing = this.byName.get(spec.name)
     if (existing !== undefined || this.creating.has(spec.name))
-      return reply(failure('volume-exists', { name: spec.name, existing: existing === undefined ? 'being created' : `${existing.sizeBytes} bytes` }))
+      return reply(
+        failure('volume-exists', {
+          name: spec.name,
+          existing: existing === undefined ? 'being created' : `${existing.sizeBytes} bytes`,
+        }),
+      )
     const usable = this.placementDisks(spec)
     if (usable.length === 0)
       return reply(failure('pool-not-found', { pool: spec.pool, tags: spec.diskTags.join('+') || '(any)' }))
-    const slices = placeSlices([], usable.map((one) => one.disk), { first: 0, count: Math.ceil(spec.sizeBytes / SLICE_BYTES), generation: 1 })
+    const slices = placeSlices(
+      [],
+      usable.map((one) => one.disk),
+      { first: 0, count: Math.ceil(spec.sizeBytes / SLICE_BYTES), generation: 1 },
+    )
     const descriptor: VolumeDescriptor = {
-      format: 1, revision: 0, spec, epoch: 1, epochs: [[1, 1]], slices, snapshots: [], rollbacks: [], origin: null, deleted: false, seq: 0,
+      format: 1,
+      revision: 0,
+      spec,
+      epoch: 1,
+      epochs: [[1, 1]],
+      slices,
+      snapshots: [],
+      rollbacks: [],
+      origin: null,
+      deleted: false,
+      seq: 0,
     }
     const targets = slices.map(([diskUuid]) => {
       const { stream } = usable.find((one) => one.disk.diskUuid === diskUuid)!.entry
@@ -212,12 +261,16 @@ export class Store implements StoreApi {
     })
     const volume = this.makeVolume(descriptor, targets, 1)
     this.creating.add(spec.name)
-    volume.control(OPERATION.create, (now) => now, (ok) => {
-      this.creating.delete(spec.name)
-      if (!ok) return reply(failure('disk-failed', { disk: spec.pool, reason: 'the volume could not be recorded' }))
-      this.byName.set(spec.name, volume)
-      reply({ ok: true, value: volume.status() })
-    })
+    volume.control(
+      OPERATION.create,
+      (now) => now,
+      (ok) => {
+        this.creating.delete(spec.name)
+        if (!ok) return reply(failure('disk-failed', { disk: spec.pool, reason: 'the volume could not be recorded' }))
+        this.byName.set(spec.name, volume)
+        reply({ ok: true, value: volume.status() })
+      },
+    )
   }
 
   resizeVolume(name: string, sizeBytes: number, reply: Reply<VolumeStatus>): void {
@@ -228,17 +281,28 @@ export class Store implements StoreApi {
     const disks = this.placementDisks(volume.descriptor.spec).filter(({ entry }) =>
       volume.targets.some((target) => target.stream === entry.stream),
     )
-    if (disks.length === 0) return reply(failure('disk-failed', { disk: volume.descriptor.spec.pool, reason: 'no disk of the volume is online' }))
+    if (disks.length === 0)
+      return reply(
+        failure('disk-failed', { disk: volume.descriptor.spec.pool, reason: 'no disk of the volume is online' }),
+      )
     volume.control(
       OPERATION.resize,
       (now) => {
         const first = Math.ceil(now.spec.sizeBytes / SLICE_BYTES)
         const count = Math.ceil(sizeBytes / SLICE_BYTES) - first
-        const slices = placeSlices(now.slices, disks.map((one) => one.disk), { first, count, generation: 1 })
+        const slices = placeSlices(
+          now.slices,
+          disks.map((one) => one.disk),
+          { first, count, generation: 1 },
+        )
         return { ...now, spec: { ...now.spec, sizeBytes }, slices }
       },
       (ok) =>
-        reply(ok ? { ok: true, value: volume.status() } : failure('disk-failed', { disk: name, reason: 'the new size could not be recorded' })),
+        reply(
+          ok
+            ? { ok: true, value: volume.status() }
+            : failure('disk-failed', { disk: name, reason: 'the new size could not be recorded' }),
+        ),
     )
   }
 
@@ -247,10 +311,18 @@ export class Store implements StoreApi {
     if (volume === undefined) return reply(failure('volume-not-found', { name }))
     this.byName.delete(name)
     volume.close()
-    volume.control(OPERATION.delete, (now) => ({ ...now, deleted: true }), (ok) => {
-      for (const { maintenance } of this.entries) maintenance.kick()
-      reply(ok ? { ok: true, value: undefined } : failure('disk-failed', { disk: name, reason: 'the deletion could not be recorded on every disk' }))
-    })
+    volume.control(
+      OPERATION.delete,
+      (now) => ({ ...now, deleted: true }),
+      (ok) => {
+        for (const { maintenance } of this.entries) maintenance.kick()
+        reply(
+          ok
+            ? { ok: true, value: undefined }
+            : failure('disk-failed', { disk: name, reason: 'the deletion could not be recorded on every disk' }),
+        )
+      },
+    )
   }
 
   volumes(): VolumeStatus[] {
@@ -278,17 +350,32 @@ export class Store implements StoreApi {
       for (let segment = 0; segment < stream.segments.count; segment++) live += stream.segments.live[segment]!
       const capacityBytes = Math.max(0, segmentCount - stream.reserveSegments) * usable
       let checksumErrors = 0
-      for (const volume of this.byName.values()) if (volume.targets.some((t) => t.stream === stream)) checksumErrors += volume.checksumErrors
+      for (const volume of this.byName.values())
+        if (volume.targets.some((t) => t.stream === stream)) checksumErrors += volume.checksumErrors
       return {
-        uuid: disk.context.diskUuid, path: disk.path, pool: disk.pool, tags: disk.tags,
-        state: stream.failed ? 'failed' : 'online', reason: stream.failedReason,
-        capacityBytes, freeBytes: Math.max(0, capacityBytes - (live / UNITS_PER_BLOCK) * BLOCK_BYTES),
-        reserveBytes: stream.reserveSegments * usable, checksumErrors,
+        uuid: disk.context.diskUuid,
+        path: disk.path,
+        pool: disk.pool,
+        tags: disk.tags,
+        state: stream.failed ? 'failed' : 'online',
+        reason: stream.failedReason,
+        capacityBytes,
+        freeBytes: Math.max(0, capacityBytes - (live / UNITS_PER_BLOCK) * BLOCK_BYTES),
+        reserveBytes: stream.reserveSegments * usable,
+        checksumErrors,
       }
     })
     const refused = this.refused.map(({ disk, reason }): DiskStatus => ({
-      uuid: disk.context.diskUuid, path: disk.path, pool: disk.pool, tags: disk.tags, state: 'failed', reason,
-      capacityBytes: 0, freeBytes: 0, reserveBytes: 0, checksumErrors: 0,
+      uuid: disk.context.diskUuid,
+      path: disk.path,
+      pool: disk.pool,
+      tags: disk.tags,
+      state: 'failed',
+      reason,
+      capacityBytes: 0,
+      freeBytes: 0,
+      reserveBytes: 0,
+      checksumErrors: 0,
     }))
     return [...served, ...refused]
   }
@@ -301,7 +388,11 @@ export class Store implements StoreApi {
   /** Take a disk that was formatted while the store runs. */
   addDisk(disk: StoreDisk, reply: Reply<void>): void {
     runTask(this.addDiskTask(disk), (problem) =>
-      reply(problem === undefined ? { ok: true, value: undefined } : failure('disk-failed', { disk: disk.path, reason: problem })),
+      reply(
+        problem === undefined
+          ? { ok: true, value: undefined }
+          : failure('disk-failed', { disk: disk.path, reason: problem }),
+      ),
     )
   }
 
@@ -311,9 +402,11 @@ export class Store implements StoreApi {
     const { opened } = outcome
     adoptRolled(opened)
     for (const rolled of opened.rolled as RolledRecord[]) {
-      if (rolled.descriptor !== undefined && !opened.stream.volumesById.has(rolled.volumeId)) opened.stream.addVolume(rolled.descriptor)
+      if (rolled.descriptor !== undefined && !opened.stream.volumesById.has(rolled.volumeId))
+        opened.stream.addVolume(rolled.descriptor)
       const volume = opened.stream.volumesById.get(rolled.volumeId)
-      if (volume !== undefined && !(yield* applyRolled(opened.stream, volume, rolled))) return 'its index cannot be read'
+      if (volume !== undefined && !(yield* applyRolled(opened.stream, volume, rolled)))
+        return 'its index cannot be read'
     }
     if (!(yield* finishOpen(opened))) return opened.stream.failedReason || 'its recovery could not be finished'
     this.addStream(disk, opened.stream)
@@ -339,15 +432,24 @@ export class Store implements StoreApi {
   private placementDisks(spec: VolumeSpec): Array<{ disk: PlacementDisk; entry: StoreEntry }> {
     const status = this.disks()
     return this.entries
-      .filter(({ disk, stream }) => disk.pool === spec.pool && !stream.failed && spec.diskTags.every((tag) => disk.tags.includes(tag)))
+      .filter(
+        ({ disk, stream }) =>
+          disk.pool === spec.pool && !stream.failed && spec.diskTags.every((tag) => disk.tags.includes(tag)),
+      )
       .map((entry) => {
         const { diskUuid, streamId } = entry.disk.context
         let slices = 0
         for (const volume of this.byName.values())
-          for (const [disk, , runs] of volume.descriptor.slices) if (disk === diskUuid) for (const [, count] of runs) slices += count
+          for (const [disk, , runs] of volume.descriptor.slices)
+            if (disk === diskUuid) for (const [, count] of runs) slices += count
         return {
           entry,
-          disk: { diskUuid, stream: streamId, slices, capacityBytes: status.find((s) => s.uuid === diskUuid)!.capacityBytes },
+          disk: {
+            diskUuid,
+            stream: streamId,
+            slices,
+            capacityBytes: status.find((s) => s.uuid === diskUuid)!.capacityBytes,
+          },
         }
       })
   }
@@ -360,8 +462,13 @@ const failure = (code: ConstructorParameters<typeof HoldfastError>[0], detail: R
 function missingTarget(context: { diskUuid: string; streamId: number }, reason: string): Volume['targets'][number] {
   const fail = (append: Parameters<StoreStream['append']>[0]): void => append.done(false, append)
   const stream = {
-    context, failed: true, failedReason: reason, freeSegments: 0, reserveSegments: 0,
-    append: fail, log: { sync: (done: (ok: boolean) => void) => done(false), recordBlocksMax: 256 },
+    context,
+    failed: true,
+    failedReason: reason,
+    freeSegments: 0,
+    reserveSegments: 0,
+    append: fail,
+    log: { sync: (done: (ok: boolean) => void) => done(false), recordBlocksMax: 256 },
   } as unknown as StoreStream
   const map = { usedUnits: 0, previousSeq: 0 } as unknown as VolumeMap
   return { stream, map }

@@ -46,7 +46,12 @@ function* readViewTask(block: ViewBlock): Task<Uint8Array | undefined> {
 }
 
 /** The entry the view sees, undefined for a hole. */
-function* entryOf(stream: StoreStream, map: VolumeMap, viewSeq: number, lba: number): Task<Uint32Array | undefined | 'failed'> {
+function* entryOf(
+  stream: StoreStream,
+  map: VolumeMap,
+  viewSeq: number,
+  lba: number,
+): Task<Uint32Array | undefined | 'failed'> {
   const page = yield* loadPage(stream.map, map, Math.floor(lba / PAGE_BLOCKS))
   if (page === undefined) return 'failed'
   const at = (lba - page.firstLba) * ENTRY_WORDS
@@ -60,13 +65,18 @@ function* entryOf(stream: StoreStream, map: VolumeMap, viewSeq: number, lba: num
   let best: Uint32Array | undefined
   for (const words of versions) {
     const seq = seqOf(words, 0)
-    if (seq <= viewSeq && !map.views.hidden(viewSeq, seq) && (best === undefined || seq > seqOf(best, 0))) best = words
+    if (seq <= viewSeq && !map.views.hidden(viewSeq, seq) && (best === undefined || seq > seqOf(best, 0)))
+      best = words
   }
   return best
 }
 
 function* fetch(
-  crc32c: Crc32c, stream: StoreStream, map: VolumeMap, lba: number, words: Uint32Array,
+  crc32c: Crc32c,
+  stream: StoreStream,
+  map: VolumeMap,
+  lba: number,
+  words: Uint32Array,
 ): Task<Uint8Array | undefined> {
   const bytes = new Uint8Array(BLOCK_BYTES)
   const { segments, context } = stream

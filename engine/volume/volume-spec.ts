@@ -1,6 +1,7 @@
 /**
- * What was wished for a volume, and what is observed of it: two types, so that nobody writes an observation into a wish.
- * The spec is what a volume's control record carries on every disk of the copy; `engine/log/FORMAT.md` names its fields.
+ * What was wished for a volume, and what is observed of it: two types, so that nobody writes an observation into a
+ * wish. The spec is what a volume's control record carries on every disk of the copy; `engine/log/FORMAT.md` names
+ * its fields.
  */
 export type Durability = 'durable' | 'writeback'
 export type OnFull = 'hold' | 'error'

@@ -101,7 +101,9 @@ export class Volume implements BlockDevice {
     this.placement = placementOf(options.descriptor, options.targets)
     this.description = `Holdfast volume ${options.descriptor.spec.name}`
     this.reader = new BlockReader({
-      crc32c: options.crc32c, tag: this.tag, target: (slice) => this.target(slice),
+      crc32c: options.crc32c,
+      tag: this.tag,
+      target: (slice) => this.target(slice),
       onDamage: (lba, target, reason) => this.noteDamage(lba, target, reason),
     })
   }
@@ -124,7 +126,8 @@ export class Volume implements BlockDevice {
     const inFirst = offsetBytes % BLOCK_BYTES
     if (this.closed) return done(NBD_ERRNO.ESHUTDOWN)
     const lba = (offsetBytes - inFirst) / BLOCK_BYTES
-    if (inFirst === 0 && into.length % BLOCK_BYTES === 0) return this.reader.read(lba, into.length / BLOCK_BYTES, into, done)
+    if (inFirst === 0 && into.length % BLOCK_BYTES === 0)
+      return this.reader.read(lba, into.length / BLOCK_BYTES, into, done)
     const count = Math.ceil((inFirst + into.length) / BLOCK_BYTES)
     const whole = new Uint8Array(count * BLOCK_BYTES)
     this.reader.read(lba, count, whole, (errno) => {
@@ -140,7 +143,10 @@ export class Volume implements BlockDevice {
   }
 
   blockStatus(
-    offsetBytes: number, lengthBytes: number, extentsMax: number, done: (errno: number, extents: Extent[]) => void,
+    offsetBytes: number,
+    lengthBytes: number,
+    extentsMax: number,
+    done: (errno: number, extents: Extent[]) => void,
   ): void {
     const extents: Extent[] = []
     const end = offsetBytes + lengthBytes
@@ -153,7 +159,9 @@ export class Volume implements BlockDevice {
         const pageNumber = Math.floor(lba / PAGE_BLOCKS)
         const page = target.stream.map.page(target.map, pageNumber)
         if (page === undefined) {
-          target.stream.map.load(target.map, pageNumber, (loaded) => (loaded === undefined ? done(NBD_ERRNO.EIO, []) : walk()))
+          target.stream.map.load(target.map, pageNumber, (loaded) =>
+            loaded === undefined ? done(NBD_ERRNO.EIO, []) : walk(),
+          )
           return
         }
         const pageEnd = Math.min(end, (pageNumber + 1) * PAGE_BLOCKS * BLOCK_BYTES)
@@ -206,7 +214,12 @@ export class Volume implements BlockDevice {
     this.zeroRange(offsetBytes, lengthBytes, RECORD_KIND.trim, fua, done)
   }
 
-  writeZeroes(offsetBytes: number, lengthBytes: number, options: { noHole: boolean; fua: boolean }, done: Done): void {
+  writeZeroes(
+    offsetBytes: number,
+    lengthBytes: number,
+    options: { noHole: boolean; fua: boolean },
+    done: Done,
+  ): void {
     this.zeroRange(offsetBytes, lengthBytes, options.noHole ? RECORD_KIND.zero : RECORD_KIND.trim, options.fua, done)
   }
 
@@ -225,12 +238,13 @@ export class Volume implements BlockDevice {
     else {
       if (offsetBytes < firstWhole * BLOCK_BYTES)
         this.write(offsetBytes, new Uint8Array(firstWhole * BLOCK_BYTES - offsetBytes), false, part())
-      if (endWhole * BLOCK_BYTES < end) this.write(endWhole * BLOCK_BYTES, new Uint8Array(end - endWhole * BLOCK_BYTES), false, part())
+      if (endWhole * BLOCK_BYTES < end)
+        this.write(endWhole * BLOCK_BYTES, new Uint8Array(end - endWhole * BLOCK_BYTES), false, part())
       if (firstWhole < endWhole) {
         const ended = part()
         this.admit(firstWhole * BLOCK_BYTES, (endWhole - firstWhole) * BLOCK_BYTES, false, ended, () => {
           const inner: Request = { left: 1, errno: 0, done: ended }
-          for (let lba = firstWhole; lba < endWhole; ) {
+          for (let lba = firstWhole; lba < endWhole;) {
             const stop = Math.min(endWhole, (Math.floor(lba / SLICE_BLOCKS) + 1) * SLICE_BLOCKS)
             this.submit(this.recordOf(kind, lba, stop - lba), [], 0, inner, undefined)
             lba = stop
@@ -283,7 +297,9 @@ export class Volume implements BlockDevice {
     const expired = this.held.filter((held) => now - held.sinceMs >= ioTimeoutMs)
     this.held = this.held.filter((held) => now - held.sinceMs < ioTimeoutMs)
     if (this.held.length > 0)
-      this.holdTimer = this.o.clock.after(Math.max(1, this.held[0]!.sinceMs + ioTimeoutMs - now), () => this.expireHeld())
+      this.holdTimer = this.o.clock.after(Math.max(1, this.held[0]!.sinceMs + ioTimeoutMs - now), () =>
+        this.expireHeld(),
+      )
     for (const held of expired) held.done(NBD_ERRNO.ENOSPC)
   }
 
@@ -304,10 +320,11 @@ export class Volume implements BlockDevice {
   private writeBlocks(lba: number, data: Uint8Array, done: Done): void {
     const end = lba + data.length / BLOCK_BYTES
     const request: Request = { left: 1, errno: 0, done }
-    for (let at = lba; at < end; ) {
+    for (let at = lba; at < end;) {
       const most = this.target(Math.floor(at / SLICE_BLOCKS)).stream.log.recordBlocksMax
       const stop = Math.min(end, (Math.floor(at / PAGE_BLOCKS) + 1) * PAGE_BLOCKS, at + most)
-      const part = at === lba && stop === end ? data : data.subarray((at - lba) * BLOCK_BYTES, (stop - lba) * BLOCK_BYTES)
+      const part =
+        at === lba && stop === end ? data : data.subarray((at - lba) * BLOCK_BYTES, (stop - lba) * BLOCK_BYTES)
       const record = this.recordOf(RECORD_KIND.write, at, stop - at)
       this.submit(record, [part], (stop - at) * UNITS_PER_BLOCK, request, part)
       at = stop
@@ -354,16 +371,42 @@ export class Volume implements BlockDevice {
 
   private recordOf(kind: number, lba: number, blockCount: number): RecordHeader {
     return {
-      kind, flags: 0, blockCount, volumeId: this.id, lba, part: 0, parts: 0, seq: 0, epoch: this.descriptor.epoch,
-      attachGeneration: 0, previousSeq: 0, transform: 0, operation: 0, frontendIncarnation: 0, keyId: 0, requestNumber: 0,
-      sliceGeneration: 0, payloadUnits: 0, fromSegment: 0, fromGeneration: 0, fromUnits: 0, bornBatch: 0, bodyBytes: 0, bodyCrc: 0,
-      crcs: EMPTY, storedUnits: EMPTY,
+      kind,
+      flags: 0,
+      blockCount,
+      volumeId: this.id,
+      lba,
+      part: 0,
+      parts: 0,
+      seq: 0,
+      epoch: this.descriptor.epoch,
+      attachGeneration: 0,
+      previousSeq: 0,
+      transform: 0,
+      operation: 0,
+      frontendIncarnation: 0,
+      keyId: 0,
+      requestNumber: 0,
+      sliceGeneration: 0,
+      payloadUnits: 0,
+      fromSegment: 0,
+      fromGeneration: 0,
+      fromUnits: 0,
+      bornBatch: 0,
+      bodyBytes: 0,
+      bodyCrc: 0,
+      crcs: EMPTY,
+      storedUnits: EMPTY,
     }
   }
 
   /** Give the record its seq and append it (D4, D5). */
   private submit(
-    record: RecordHeader, payload: readonly Uint8Array[], payloadUnits: number, request: Request, data: Uint8Array | undefined,
+    record: RecordHeader,
+    payload: readonly Uint8Array[],
+    payloadUnits: number,
+    request: Request,
+    data: Uint8Array | undefined,
   ): void {
     const slice = Math.floor(record.lba / SLICE_BLOCKS)
     const target = this.target(slice)
@@ -389,13 +432,31 @@ export class Volume implements BlockDevice {
   }
 
   private enqueue(
-    record: RecordHeader, payload: readonly Uint8Array[], payloadUnits: number, target: Target,
-    request: Request | undefined, commit: (() => void) | undefined,
+    record: RecordHeader,
+    payload: readonly Uint8Array[],
+    payloadUnits: number,
+    target: Target,
+    request: Request | undefined,
+    commit: (() => void) | undefined,
   ): InFlight {
-    const inFlight: InFlight = { seq: record.seq, target, append: undefined, ended: false, ok: false, request, commit }
+    const inFlight: InFlight = {
+      seq: record.seq,
+      target,
+      append: undefined,
+      ended: false,
+      ok: false,
+      request,
+      commit,
+    }
     this.queue.push(inFlight)
     target.stream.append({
-      record, payload, payloadUnits, durable: commit !== undefined || this.durable, segment: 0, units: 0, batch: undefined,
+      record,
+      payload,
+      payloadUnits,
+      durable: commit !== undefined || this.durable,
+      segment: 0,
+      units: 0,
+      batch: undefined,
       done: (ok, append) => {
         inFlight.ended = true
         inFlight.ok = ok
@@ -427,7 +488,7 @@ export class Volume implements BlockDevice {
     if (this.head === queue.length) {
       queue.length = 0
       this.head = 0
-    } else if (this.head > 1024) queue.splice(0, this.head), (this.head = 0)
+    } else if (this.head > 1024) (queue.splice(0, this.head), (this.head = 0))
     this.committing = false
     if (this.commitWaiters.length > 0) {
       const ready = this.commitWaiters.filter((waiter) => waiter.seq <= this.commitSeq)
@@ -448,7 +509,11 @@ export class Volume implements BlockDevice {
    * Append a new descriptor to every disk of the copy, under one seq. `done(false)` when a disk failed.
    * @param change  makes the new descriptor of the present one and the record's seq, in the turn it gets its place
    */
-  control(operation: number, change: (now: VolumeDescriptor, seq: number) => VolumeDescriptor, done: (ok: boolean) => void): void {
+  control(
+    operation: number,
+    change: (now: VolumeDescriptor, seq: number) => VolumeDescriptor,
+    done: (ok: boolean) => void,
+  ): void {
     const seq = this.nextSeq++
     const descriptor = { ...change(this.descriptor, seq), revision: this.descriptor.revision + 1, seq }
     // Requests that come later already belong to it (a new size, a new epoch).
@@ -463,11 +528,16 @@ export class Volume implements BlockDevice {
     for (const target of this.targets) {
       const record = this.recordOf(RECORD_KIND.control, descriptor.revision, 0)
       Object.assign(record, {
-        operation, seq, previousSeq: target.map.previousSeq, bodyBytes: body.length, bodyCrc: this.o.crc32c(body) >>> 0,
+        operation,
+        seq,
+        previousSeq: target.map.previousSeq,
+        bodyBytes: body.length,
+        bodyCrc: this.o.crc32c(body) >>> 0,
       })
       target.map.previousSeq = seq
       const request: Request = {
-        left: 1, errno: 0,
+        left: 1,
+        errno: 0,
         done: (errno) => {
           if (errno !== 0) ok = false
           if (--left === 0) done(ok)
@@ -499,15 +569,25 @@ export class Volume implements BlockDevice {
     let usedUnits = 0
     for (const { map } of this.targets) usedUnits += map.usedUnits
     const base = {
-      spec: this.descriptor.spec, epoch: this.descriptor.epoch, seq: this.nextSeq - 1, commitSeq: this.commitSeq,
-      usedBytes: usedUnits * 64, heldRequests: this.held.length,
+      spec: this.descriptor.spec,
+      epoch: this.descriptor.epoch,
+      seq: this.nextSeq - 1,
+      commitSeq: this.commitSeq,
+      usedBytes: usedUnits * 64,
+      heldRequests: this.held.length,
     }
     if (failed.length > 0) {
-      const reason = failed.map(({ stream }) => `disk ${stream.context.diskUuid} failed: ${stream.failedReason}`).join('; ')
+      const reason = failed
+        .map(({ stream }) => `disk ${stream.context.diskUuid} failed: ${stream.failedReason}`)
+        .join('; ')
       return { ...base, health: 'faulted', healthReason: `${reason}; its slices answer EIO` }
     }
     if (this.held.length > 0)
-      return { ...base, health: 'suspended', healthReason: `pool-full: ${this.held.length} write(s) wait for space in pool ${this.descriptor.spec.pool}` }
+      return {
+        ...base,
+        health: 'suspended',
+        healthReason: `pool-full: ${this.held.length} write(s) wait for space in pool ${this.descriptor.spec.pool}`,
+      }
     return { ...base, health: 'healthy', healthReason: this.lastDamage }
   }
 
@@ -519,7 +599,10 @@ export class Volume implements BlockDevice {
     this.checksumErrors++
     this.lastDamage = `block ${lba} cannot be read: ${reason}`
     this.o.log.event('error', 'a block cannot be read', {
-      volume: this.descriptor.spec.name, lba, disk: target.stream.context.diskUuid, reason,
+      volume: this.descriptor.spec.name,
+      lba,
+      disk: target.stream.context.diskUuid,
+      reason,
     })
   }
 }

@@ -1,6 +1,7 @@
 /**
- * A store over simulated disks, indexes and time, for model and crash tests: `StoreWorld.create` formats nothing but gives
- * contexts, `open` starts the engine's own code, `crash` cuts the power or the process and leaves a new world behind.
+ * A store over simulated disks, indexes and time, for model and crash tests: `StoreWorld.create` formats nothing but
+ * gives contexts, `open` starts the engine's own code, `crash` cuts the power or the process and leaves a new world
+ * behind.
  */
 import { crc32c } from '@node-rs/crc32'
 import type { LogPort } from '../../engine/ports.ts'
@@ -37,9 +38,18 @@ export class StoreWorld {
   store: Store | undefined
   private generation = 0
 
-  constructor(options: WorldOptions, from?: { disks: SimDisk[]; indexes: SimIndex[]; clock: SimClock; random: Random }) {
+  constructor(
+    options: WorldOptions,
+    from?: { disks: SimDisk[]; indexes: SimIndex[]; clock: SimClock; random: Random },
+  ) {
     this.options = {
-      disks: 1, segments: 16, segmentBytes: 128 * 1024, pagesMax: 64, checkpointBytes: 256 * 1024, pendingMax: 200, syncsMax: 2,
+      disks: 1,
+      segments: 16,
+      segmentBytes: 128 * 1024,
+      pagesMax: 64,
+      checkpointBytes: 256 * 1024,
+      pendingMax: 200,
+      syncsMax: 2,
       ...options,
     }
     this.random = from?.random ?? new Random(options.seed)
@@ -47,10 +57,17 @@ export class StoreWorld {
     const sizeBytes = diskBytesFor(this.options.segments, this.options.segmentBytes)
     this.disks =
       from?.disks ??
-      Array.from({ length: this.options.disks }, (_, i) => new SimDisk({ sizeBytes, clock: this.clock, random: this.random.fork(`disk${i}`), writeNowChance: 0.7 }))
+      Array.from(
+        { length: this.options.disks },
+        (_, i) =>
+          new SimDisk({ sizeBytes, clock: this.clock, random: this.random.fork(`disk${i}`), writeNowChance: 0.7 }),
+      )
     this.indexes =
       from?.indexes ??
-      Array.from({ length: this.options.disks }, (_, i) => new SimIndex({ clock: this.clock, random: this.random.fork(`index${i}`) }))
+      Array.from(
+        { length: this.options.disks },
+        (_, i) => new SimIndex({ clock: this.clock, random: this.random.fork(`index${i}`) }),
+      )
   }
 
   contexts(): StoreDisk[] {
@@ -60,11 +77,24 @@ export class StoreWorld {
     return this.disks.map((disk, i): StoreDisk => {
       const diskUuid = (i + 1).toString(16).padStart(32, '0')
       const context: StreamContext = {
-        disk, index: new CheckedIndex(this.indexes[i]!, crc32c, () => {}), crc32c, clock: this.clock,
-        grants: new SharedSegmentGrants(segments), log, diskUuid, diskTag: hexToUuid(diskUuid).subarray(0, 8),
-        streamId: 0, segmentBytes, segmentCount: segments,
-        random: (bytes) => Uint8Array.from({ length: bytes }, () => random.int(256)), bootId: '0'.repeat(32),
-        pagesMax, checkpointBytes, pendingMax, syncsMax, segmentsAhead: 2,
+        disk,
+        index: new CheckedIndex(this.indexes[i]!, crc32c, () => {}),
+        crc32c,
+        clock: this.clock,
+        grants: new SharedSegmentGrants(segments),
+        log,
+        diskUuid,
+        diskTag: hexToUuid(diskUuid).subarray(0, 8),
+        streamId: 0,
+        segmentBytes,
+        segmentCount: segments,
+        random: (bytes) => Uint8Array.from({ length: bytes }, () => random.int(256)),
+        bootId: '0'.repeat(32),
+        pagesMax,
+        checkpointBytes,
+        pendingMax,
+        syncsMax,
+        segmentsAhead: 2,
       }
       return { context, path: `disk${i}`, pool: 'default', tags: [] }
     })
@@ -72,9 +102,17 @@ export class StoreWorld {
 
   /** Start the store and run until it is open. */
   open(): Store {
-    Store.open({ clock: this.clock, crc32c, log: { event: (level, message, fields) => void this.events.push({ level, message, fields }) } }, this.contexts(), (store) => {
-      this.store = store
-    })
+    Store.open(
+      {
+        clock: this.clock,
+        crc32c,
+        log: { event: (level, message, fields) => void this.events.push({ level, message, fields }) },
+      },
+      this.contexts(),
+      (store) => {
+        this.store = store
+      },
+    )
     this.clock.runUntil(() => this.store !== undefined)
     return this.store!
   }
@@ -83,7 +121,9 @@ export class StoreWorld {
   crash(disk: CrashChoice | 'kill', index: IndexCrashChoice | 'lost'): StoreWorld {
     const disks = this.disks.map((one) => (disk === 'kill' ? one.kill() : one.crash(disk)))
     const indexes = this.indexes.map((one, i) =>
-      index === 'lost' ? new SimIndex({ clock: this.clock, random: this.random.fork(`newindex${i}`) }) : one.crash(index),
+      index === 'lost'
+        ? new SimIndex({ clock: this.clock, random: this.random.fork(`newindex${i}`) })
+        : one.crash(index),
     )
     this.clock.dropAll()
     const next = new StoreWorld(this.options, { disks, indexes, clock: this.clock, random: this.random })
@@ -93,9 +133,21 @@ export class StoreWorld {
 
   spec(name: string, sizeBytes: number, change: Partial<VolumeSpec> = {}): VolumeSpec {
     return {
-      id: [...name].map((c) => c.charCodeAt(0).toString(16).padStart(2, '0')).join('').padStart(32, '0').slice(-32),
-      name, sizeBytes, blockSizeBytes: 4096, replicas: 0, durability: 'durable', onFull: 'hold', ioTimeoutMs: 600_000,
-      pool: 'default', diskTags: [], ...change,
+      id: [...name]
+        .map((c) => c.charCodeAt(0).toString(16).padStart(2, '0'))
+        .join('')
+        .padStart(32, '0')
+        .slice(-32),
+      name,
+      sizeBytes,
+      blockSizeBytes: 4096,
+      replicas: 0,
+      durability: 'durable',
+      onFull: 'hold',
+      ioTimeoutMs: 600_000,
+      pool: 'default',
+      diskTags: [],
+      ...change,
     }
   }
 
