@@ -1,3 +1,4 @@
+/** Batch headers: in one block and in many, fixed bytes, damage, and batches that belong elsewhere. */
 import fc from 'fast-check'
 import t from 'tap'
 import {

@@ -1,3 +1,4 @@
+/** Fields of the formats: u48, ids and text keep their value, their place and their neighbours. */
 import fc from 'fast-check'
 import t from 'tap'
 import {

@@ -1,3 +1,4 @@
+/** Places on a disk are those of FORMAT.md, also beyond 2^32. */
 import t from 'tap'
 import {
   DISK_BYTES_LEAST, diskBytesFor, isSegmentSize, rootOffsetBytes, SEGMENT_BYTES_DEFAULT, segmentCountFor,

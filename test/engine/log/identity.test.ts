@@ -1,3 +1,4 @@
+/** The identity in a block checksum: fixed values, and no two ids that are near each other share one. */
 import fc from 'fast-check'
 import t from 'tap'
 import { blockIdentity, recordSeed, volumeTag } from '../../../engine/log/identity.ts'

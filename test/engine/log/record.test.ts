@@ -1,3 +1,4 @@
+/** Records: every field at its extremes, fixed bytes, and garbage that must neither throw nor be read as a record. */
 import fc from 'fast-check'
 import t from 'tap'
 import { viewOf } from '../../../engine/log/bytes.ts'

@@ -1,3 +1,4 @@
+/** Root slots: fixed bytes, damage, and which slot counts. */
 import t from 'tap'
 import { seal } from '../../../engine/log/block-seal.ts'
 import { chooseRoot, decodeRoot, encodeRoot, ROOT_FLAG } from '../../../engine/log/root.ts'

@@ -1,3 +1,4 @@
+/** Segment header, summary and trailer: fixed bytes, damage, and that only the right place and generation count. */
 import fc from 'fast-check'
 import t from 'tap'
 import { seal } from '../../../engine/log/block-seal.ts'

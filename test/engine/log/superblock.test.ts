@@ -1,3 +1,4 @@
+/** The superblock: fixed bytes, damage, and how blank, foreign, damaged and newer disks are told apart. */
 import fc from 'fast-check'
 import t from 'tap'
 import { seal } from '../../../engine/log/block-seal.ts'
