@@ -12,8 +12,10 @@ import { rmSync } from 'node:fs'
 import { serveControlApi } from '../cluster/api/server.ts'
 import type { ApiServer } from '../cluster/api/server.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
+import type { Result } from '../engine/volume/store-api.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
 import { DaemonLog } from './daemon-log.ts'
+import { prepareDisk, releaseDisk } from './disk-preparation.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
@@ -36,6 +38,11 @@ const SIGKILL = 9
 function allDisks(config: NodeConfig, paths: NodePaths): DiskOption[] {
   const configured = new Set(config.disks.map(({ path }) => path))
   return [...config.disks, ...addedDisks(paths.disks).filter(({ path }) => !configured.has(path))]
+}
+
+function unwrap<T>(result: Result<T>): T {
+  if (!result.ok) throw result.error
+  return result.value
 }
 
 class Daemon {
@@ -72,17 +79,12 @@ class Daemon {
       onRefused: (reason) => this.#log.event('info', 'an NBD handshake was refused', { reason }),
     })
     this.#listener = listener
-    const disks = allDisks(config, paths)
+    const node = { nodeName: config.name, ...identity }
+    const prepare = (disk: DiskOption, adopt: boolean) => unwrap(prepareDisk(disk, node, config.workers, adopt))
+    const disks = allDisks(config, paths).map((disk) => prepare(disk, false))
+    const barrier = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
     this.#workers = Array.from({ length: config.workers }, (_, worker) => new WorkerThread({
-      start: {
-        disks,
-        indexDir: paths.index,
-        nodeName: config.name,
-        ...identity,
-        worker,
-        workers: config.workers,
-        grants: undefined,
-      },
+      start: { disks, indexDir: paths.index, worker, workers: config.workers, barrier },
       log: this.#log,
       onBug: this.bug,
       onSessionEnded: (session) => listener.sessionEnded(session),
@@ -104,6 +106,7 @@ class Daemon {
       },
       workers: this.#workers,
       exports,
+      disks: { prepare, release: releaseDisk },
       rememberDisk: (disk) => rememberDisk(paths.disks, disk),
     })
     for (const [worker, report] of reports.entries()) control.adopt(worker, report.volumes)

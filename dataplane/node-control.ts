@@ -15,6 +15,7 @@ import { checkPool, checkVolumeSize, parseTags, volumeSpecOf } from '../cluster/
 import { nbdUris, volumeView } from '../cluster/api/volume-view.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
+import type { PreparedDisk } from './disk-preparation.ts'
 import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls, WorkerReport } from './worker-messages.ts'
 
 /** A worker as the control thread sees it. Rejects with a HoldfastError. */
@@ -27,6 +28,12 @@ export interface Exports {
   /** Offer a volume, or its new size. */
   offer(volume: VolumeStatus, worker: number): void
   withdraw(name: string): void
+}
+
+/** Disks are opened, recognised and locked on the main thread, before a worker has them. Both throw a HoldfastError. */
+export interface DiskPreparation {
+  prepare(disk: DiskOption, adopt: boolean): PreparedDisk
+  release(disk: PreparedDisk): void
 }
 
 /** Facts about the node that do not change while it runs. */
@@ -51,6 +58,7 @@ export class NodeControl implements ControlApi {
   readonly #facts: NodeFacts
   readonly #workers: WorkerHandle[]
   readonly #exports: Exports
+  readonly #disks: DiskPreparation
   readonly #rememberDisk: (disk: DiskOption) => void
   /** Which worker has the volume of that name, from accepted creation to answered deletion. */
   readonly #owners = new Map<string, number>()
@@ -59,11 +67,13 @@ export class NodeControl implements ControlApi {
     facts: NodeFacts
     workers: WorkerHandle[]
     exports: Exports
+    disks: DiskPreparation
     rememberDisk: (disk: DiskOption) => void
   }) {
     this.#facts = options.facts
     this.#workers = options.workers
     this.#exports = options.exports
+    this.#disks = options.disks
     this.#rememberDisk = options.rememberDisk
   }
 
@@ -137,19 +147,11 @@ export class NodeControl implements ControlApi {
       pool: checkPool(request.pool),
       tags: parseTags('tags', request.tags.join(',')),
     }
-    for (const worker of this.#workers) await worker.call<'add-disk'>({ kind: 'add-disk', disk })
-    this.#rememberDisk(disk)
-    return this.#disk(disk.path)
+    return this.#takeDisk(disk, false)
   }
 
   async adoptDisk({ path }: { path: string }): Promise<Disk> {
-    for (const worker of this.#workers) await worker.call<'adopt-disk'>({ kind: 'adopt-disk', path })
-    for (const [worker, handle] of this.#workers.entries()) {
-      this.adopt(worker, (await handle.call<'report'>({ kind: 'report' })).volumes)
-    }
-    const disk = await this.#disk(path)
-    this.#rememberDisk({ path, sizeBytes: undefined, pool: disk.pool, tags: disk.tags })
-    return disk
+    return this.#takeDisk({ path, sizeBytes: undefined, pool: 'default', tags: [] }, true)
   }
 
   async listNodes(): Promise<{ nodes: Node[] }> {
@@ -189,6 +191,23 @@ export class NodeControl implements ControlApi {
     const volume = volumes.find(({ spec }) => spec.name === name)
     if (volume === undefined) this.#owners.delete(name)
     else this.#exports.offer(volume, worker)
+  }
+
+  /** A disk that was ours before, or is adopted, may bring volumes. Pool and tags are those its superblock names. */
+  async #takeDisk(option: DiskOption, adopt: boolean): Promise<Disk> {
+    const prepared = this.#disks.prepare(option, adopt)
+    for (const [worker, handle] of this.#workers.entries()) {
+      try {
+        await handle.call<'add-disk'>({ kind: 'add-disk', disk: prepared })
+      } catch (error) {
+        // A worker that has taken it keeps using the descriptor.
+        if (worker === 0) this.#disks.release(prepared)
+        throw error
+      }
+      this.adopt(worker, (await handle.call<'report'>({ kind: 'report' })).volumes)
+    }
+    this.#rememberDisk({ ...option, pool: prepared.pool, tags: prepared.tags })
+    return this.#disk(option.path)
   }
 
   async #disk(path: string): Promise<Disk> {

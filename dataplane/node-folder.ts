@@ -11,7 +11,7 @@
  *
  * Small files are replaced by rename after a sync, so that a crash leaves the old or the new one.
  */
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { HoldfastError } from '../engine/errors.ts'
@@ -128,18 +128,20 @@ export interface NodeIdentity {
   nodeId: string
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+/** As ids are written everywhere: 128 random bits. */
+const ID = /^[0-9a-f]{32}$/
+const newId = () => randomBytes(16).toString('hex')
 
 /** Who this node is. Made once: the disks carry it, and a node that forgot it would find them foreign. */
 export function nodeIdentity(file: string): NodeIdentity {
   const known = readJson(file) as Partial<NodeIdentity> | undefined
   if (known === undefined) {
-    const identity = { clusterId: randomUUID(), nodeId: randomUUID() }
+    const identity = { clusterId: newId(), nodeId: newId() }
     replaceFile(file, `${JSON.stringify(identity)}\n`)
     return identity
   }
   const { clusterId, nodeId } = known ?? {}
-  if (typeof clusterId !== 'string' || typeof nodeId !== 'string' || !UUID.test(clusterId) || !UUID.test(nodeId)) {
+  if (typeof clusterId !== 'string' || typeof nodeId !== 'string' || !ID.test(clusterId) || !ID.test(nodeId)) {
     throw new HoldfastError('folder', { dir: file, reason: 'it does not name a cluster and a node' })
   }
   return { clusterId, nodeId }

@@ -5,17 +5,17 @@
 import { unreachable } from '../engine/assert.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { Reply, Result, StoreApi } from '../engine/volume/store-api.ts'
-import type { DiskStatus } from '../engine/volume/volume-spec.ts'
+import type { PreparedDisk } from './disk-preparation.ts'
 import { packError } from './worker-messages.ts'
-import type { Answer, AnyCall, DiskOption, SessionReport, WorkerReport } from './worker-messages.ts'
+import type { Answer, AnyCall, SessionReport, WorkerReport } from './worker-messages.ts'
 
 /** Users of a volume that is deleted by force get this long for what they had already asked. */
 const FORCED_END_DRAIN_MS = 500
 
-/** The store of a worker with the calls that change its disks while it runs. */
+/** The store of a worker, and its shell, which can take disks while it runs. */
 export type WorkerStore = StoreApi & {
-  addDisk(disk: DiskOption, reply: Reply<DiskStatus>): void
-  adoptDisk(path: string, reply: Reply<DiskStatus>): void
+  /** Take a disk that the main thread prepared, with the volumes it holds. */
+  addDisk(disk: PreparedDisk, reply: Reply<undefined>): void
 }
 
 /** Who uses which volume; kept by whoever serves the sessions. */
@@ -50,7 +50,6 @@ export class StoreCalls {
       case 'delete': return this.#delete(call.name, call.force, reply)
       case 'report': return reply({ ok: true, value: this.report() })
       case 'add-disk': return this.#store.addDisk(call.disk, reply)
-      case 'adopt-disk': return this.#store.adoptDisk(call.path, reply)
       case 'stop': return this.#stop(call.drainMs, reply)
       default: return unreachable(call)
     }

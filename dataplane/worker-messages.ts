@@ -6,6 +6,7 @@
 import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
+import type { PreparedDisk } from './disk-preparation.ts'
 import type { NbdSession } from './nbd/listener.ts'
 
 export interface DiskOption {
@@ -18,14 +19,12 @@ export interface DiskOption {
 
 /** `workerData` of a worker. */
 export interface WorkerStart {
-  disks: DiskOption[]
+  disks: PreparedDisk[]
   indexDir: string
-  nodeName: string
-  nodeId: string
-  clusterId: string
   worker: number
   workers: number
-  grants: SharedArrayBuffer[] | undefined
+  /** One word: how many workers have recovered their streams. */
+  barrier: SharedArrayBuffer
 }
 
 export interface SessionReport {
@@ -48,8 +47,7 @@ export interface WorkerCalls {
   /** With `force`, sessions are ended first; without, they are a reason to refuse. */
   delete: { request: { name: string; force: boolean }; answer: undefined }
   report: { request: object; answer: WorkerReport }
-  'add-disk': { request: { disk: DiskOption }; answer: DiskStatus }
-  'adopt-disk': { request: { path: string }; answer: DiskStatus }
+  'add-disk': { request: { disk: PreparedDisk }; answer: undefined }
   /** Drain sessions for at most `drainMs`, then stop the store. */
   stop: { request: { drainMs: number }; answer: undefined }
 }

@@ -5,8 +5,8 @@
 import { HoldfastError } from '../engine/errors.ts'
 import type { Reply } from '../engine/volume/store-api.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
+import type { PreparedDisk } from '../dataplane/disk-preparation.ts'
 import type { WorkerStore } from '../dataplane/store-calls.ts'
-import type { DiskOption } from '../dataplane/worker-messages.ts'
 import { MemoryDevice } from './memory-device.ts'
 
 export class MemoryStore implements WorkerStore {
@@ -76,20 +76,14 @@ export class MemoryStore implements WorkerStore {
     return this.#disks
   }
 
-  addDisk({ path, sizeBytes, pool, tags }: DiskOption, reply: Reply<DiskStatus>): void {
-    this.#later(() => {
-      const capacityBytes = sizeBytes ?? 0
-      const disk: DiskStatus = {
-        uuid: `disk-${this.#disks.length}`, path, pool, tags, state: 'online', reason: '', capacityBytes,
-        freeBytes: capacityBytes, reserveBytes: 0, checksumErrors: 0,
-      }
-      this.#disks.push(disk)
-      reply({ ok: true, value: disk })
+  /** A disk counts as added once it is named. */
+  addDisk({ file, pool, tags, segmentCount, segmentBytes, diskUuid }: PreparedDisk, reply: Reply<undefined>): void {
+    const capacityBytes = segmentCount * segmentBytes
+    this.#disks.push({
+      uuid: diskUuid, path: file.path, pool, tags, state: 'online', reason: '', capacityBytes,
+      freeBytes: capacityBytes, reserveBytes: 0, checksumErrors: 0,
     })
-  }
-
-  adoptDisk(path: string, reply: Reply<DiskStatus>): void {
-    this.#later(() => reply({ ok: false, error: new HoldfastError('disk-not-found', { disk: path }) }))
+    this.#later(() => reply({ ok: true, value: undefined }))
   }
 
   stop(reply: Reply<void>): void {

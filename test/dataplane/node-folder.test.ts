@@ -21,7 +21,7 @@ t.test('the lock has one holder, and is free when that one ends', async (t) => {
 t.test('identity', async (t) => {
   const file = path.join(temporaryFolder(t), 'node.json')
   const identity = nodeIdentity(file)
-  t.match(identity, { clusterId: /^[0-9a-f-]{36}$/, nodeId: /^[0-9a-f-]{36}$/ })
+  t.match(identity, { clusterId: /^[0-9a-f]{32}$/, nodeId: /^[0-9a-f]{32}$/ })
   t.same(nodeIdentity(file), identity)
   t.same(readdirSync(path.dirname(file)), ['node.json'], 'nothing half-made stays')
   for (const text of ['', '{', 'null', '{}', '{"clusterId": "x", "nodeId": "y"}']) {

@@ -11,6 +11,7 @@ import { connectControlApi } from '../../../cluster/api/client.ts'
 import type { ControlClient } from '../../../cluster/api/client.ts'
 import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
 import { serveControlApi } from '../../../cluster/api/server.ts'
+import type { PreparedDisk } from '../../../dataplane/disk-preparation.ts'
 import { VolumeExports } from '../../../dataplane/export-directory.ts'
 import { NodeControl } from '../../../dataplane/node-control.ts'
 import type { WorkerHandle } from '../../../dataplane/node-control.ts'
@@ -42,6 +43,13 @@ interface Stand {
   remembered: DiskOption[]
 }
 
+function prepare({ path, pool, tags, sizeBytes = 0 }: DiskOption, adopt: boolean): PreparedDisk {
+  if (adopt) throw new HoldfastError('disk-open', { disk: path, reason: 'planted' })
+  const file = { path, fd: -1, sizeBytes, kind: 'file' as const }
+  const grants = new SharedArrayBuffer(0)
+  return { file, pool, tags, diskUuid: 'u', segmentBytes: sizeBytes, segmentCount: 1, streamCount: 1, grants }
+}
+
 async function stand(t: Test, workers = 1): Promise<Stand> {
   const socketPath = path.join(temporaryFolder(t), 'api.sock')
   const exports = new VolumeExports()
@@ -63,6 +71,7 @@ async function stand(t: Test, workers = 1): Promise<Stand> {
     },
     workers: handles,
     exports,
+    disks: { prepare, release: () => {} },
     rememberDisk: (disk) => void remembered.push(disk),
   })
   const bugs: unknown[] = []
@@ -125,7 +134,7 @@ t.test('refusals arrive as they were made', async (t) => {
   await refused(t, client.resizeVolume({ name: 'here', sizeBytes: 1 }), 'volume-size')
   await refused(t, client.createVolume(create('b', GIB, { pool: 'void' })), 'pool-not-found')
   await refused(t, client.getNode({ name: 'n2' }), 'node-not-found')
-  await refused(t, client.adoptDisk({ path: '/x' }), 'disk-not-found')
+  await refused(t, client.adoptDisk({ path: '/x' }), 'disk-open')
   t.same(bugs, [])
 })
 

@@ -1,0 +1,39 @@
+/**
+ * A data worker: a thread that owns a store and the NBD sessions of its volumes end to end. The main thread sends calls
+ * and accepted sockets (worker-messages.ts); nothing else is shared, so a stalled main thread does not stall I/O.
+ *
+ * An uncaught exception here is a bug of ours: it ends the thread, the main thread then ends the process, and the
+ * supervisor starts it again on a store that is crash-safe.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import { unreachable } from '../engine/assert.ts'
+import type { LogPort } from '../engine/ports.ts'
+import { NbdSessions } from './session-table.ts'
+import { StoreCalls } from './store-calls.ts'
+import { openStore } from './store-shell.ts'
+import { packError } from './worker-messages.ts'
+import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts'
+
+async function run(port: MessagePort, start: WorkerStart): Promise<void> {
+  const post = (message: FromWorker) => port.postMessage(message)
+  const log: LogPort = { event: (level, message, fields) => post({ kind: 'event', level, message, fields }) }
+  const opened = await openStore({ ...start, log })
+  if (!opened.ok) return post({ kind: 'refused', error: packError(opened.error) })
+  const store = opened.value
+  const sessions = new NbdSessions({
+    deviceOf: (volume) => store.device(volume),
+    onEnded: (session) => post({ kind: 'session-ended', session }),
+  })
+  const calls = new StoreCalls(store, sessions)
+  port.on('message', (message: ToWorker) => {
+    switch (message.kind) {
+      case 'call': return calls.run(message.call, (answer) => post({ kind: 'answer', id: message.id, answer }))
+      case 'session': return sessions.add(message.session)
+      default: return unreachable(message)
+    }
+  })
+  post({ kind: 'opened', report: calls.report() })
+}
+
+if (parentPort !== null) await run(parentPort, workerData as WorkerStart)
