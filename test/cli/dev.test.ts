@@ -1,0 +1,123 @@
+/**
+ * `holdfast dev` as a user meets it: ready with a URI that works, kill, stop and start of its node, a folder in use,
+ * Ctrl-C, and the same folder resumed. Nothing stays running and nothing is written outside the folder.
+ */
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, readdirSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { isAlive, processGone } from '../dataplane/node-process.ts'
+import { RawClient } from '../dataplane/nbd/raw-client.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { MAIN, holdfast } from './run-holdfast.ts'
+
+class Dev {
+  readonly #child: ChildProcess
+  readonly #ended: Promise<number | null>
+  #wake: () => void = () => {}
+  stdout = ''
+  stderr = ''
+
+  constructor(t: Test, cwd: string, words: string[] = []) {
+    this.#child = spawn(process.execPath, [MAIN, 'dev', '--size', '512Mi', ...words], { cwd })
+    this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text
+      this.#wake()
+    })
+    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text
+    })
+    this.#ended = once(this.#child, 'close').then(([code]) => {
+      this.#wake()
+      return code as number | null
+    })
+    t.teardown(async () => {
+      this.#child.kill('SIGKILL')
+      await this.#ended
+    })
+  }
+
+  async says(words: RegExp): Promise<boolean> {
+    while (!words.test(this.stdout)) {
+      if (this.#child.exitCode !== null) return false
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+    return true
+  }
+
+  interrupt(): Promise<number | null> {
+    this.#child.kill('SIGINT')
+    return this.#ended
+  }
+
+  ended(): Promise<number | null> {
+    return this.#ended
+  }
+}
+
+const pidOf = (dir: string, file: string) => Number(readFileSync(path.join(dir, '.holdfast/n1', file), 'utf8'))
+
+t.test('ready, used, killed, started, stopped, resumed', async (t) => {
+  const cwd = temporaryFolder(t)
+  const dev = new Dev(t, cwd, ['--volume', 'data:64Mi:0'])
+  t.ok(await dev.says(/Ctrl-C stops it/), dev.stderr)
+  t.match(dev.stdout, /^holdfast ready$/m)
+  const socket = path.join(cwd, '.holdfast/n1/nbd.sock')
+  t.match(dev.stdout, `nbd+unix:///demo?socket=${socket}`)
+  t.match(dev.stdout, /nbd:\/\/127\.0\.0\.1:\d+\/demo/)
+  t.same(readdirSync(cwd), ['.holdfast'])
+  const client = await RawClient.open(socket, { name: 'demo' })
+  client.close()
+
+  const inspected = await holdfast(['volume', 'inspect', 'demo', '-o', 'json'], { cwd })
+  t.match(JSON.parse(inspected.stdout), {
+    name: 'demo', sizeBytes: 2 ** 30, replicas: 0, durability: 'durable', encryption: false, health: 'healthy',
+    copies: [{ node: 'n1', role: 'primary', state: 'in-sync', lagBytes: 0 }],
+    nbd: [`nbd+unix:///demo?socket=${socket}`, /^nbd:\/\/127\.0\.0\.1:/],
+  })
+  t.match((await holdfast(['volume', 'ls'], { cwd })).stdout, /^data +64 MiB/m)
+  t.match((await holdfast(['status'], { cwd })).stdout, /^healthy: 2 of 2 volumes healthy/)
+  t.match((await holdfast(['node', 'ls'], { cwd })).stdout, /^n1 +up /m)
+  t.match((await holdfast(['dev'], { cwd })).stderr, /\.holdfast is in use by process \d+; stop that process/)
+
+  const pids = [pidOf(cwd, 'pid'), pidOf(cwd, 'supervisor.pid')]
+  t.match(await holdfast(['dev', 'kill', 'n1'], { cwd }), { code: 0, stdout: /n1 is down/ })
+  await Promise.all(pids.map(processGone))
+  t.match(await holdfast(['volume', 'ls'], { cwd }), { code: 1, stderr: /nothing listens there any more/ })
+  t.match(await holdfast(['dev', 'kill', 'n7'], { cwd }), { code: 1, stderr: /there is no node "n7"/ })
+  t.match(await holdfast(['dev', 'start', 'n1'], { cwd }), { code: 0, stdout: /n1 is up/ })
+  t.match((await holdfast(['volume', 'ls', '-o', 'json'], { cwd })).stdout, /"name": "demo"/)
+  t.match(await holdfast(['dev', 'stop', 'n1'], { cwd }), { code: 0, stdout: /stopped cleanly/ })
+  t.match(await holdfast(['dev', 'start', 'n1'], { cwd }), { code: 0 })
+
+  const last = [pidOf(cwd, 'pid'), pidOf(cwd, 'supervisor.pid')]
+  t.equal(await dev.interrupt(), 0)
+  t.match(dev.stdout, /stopping\nstopped\n$/)
+  t.same(last.filter(isAlive), [], 'no process is left')
+  t.same(readdirSync(path.join(cwd, '.holdfast')), ['lock', 'n1'])
+
+  const resumed = new Dev(t, cwd)
+  t.ok(await resumed.says(/Ctrl-C stops it/), resumed.stderr)
+  t.match(resumed.stdout, /resuming with its disk of 512 MiB/)
+  t.match(resumed.stdout, /volume data: 64 MiB/)
+  t.equal(await resumed.interrupt(), 0)
+})
+
+t.test('kill -9 of dev itself leaves no node behind', async (t) => {
+  const cwd = temporaryFolder(t)
+  const dev = new Dev(t, cwd, ['--no-demo', '-o', 'json'])
+  t.ok(await dev.says(/\n}\n$/), dev.stderr)
+  const { ready, dir, nodes, volumes } = JSON.parse(dev.stdout) as Record<string, unknown>
+  t.match({ ready, dir, nodes, volumes }, {
+    ready: true, dir: path.join(cwd, '.holdfast'), volumes: [], nodes: [{ name: 'n1', pid: Number }],
+  })
+  const pids = [pidOf(cwd, 'pid'), pidOf(cwd, 'supervisor.pid')]
+  process.kill(Number(readFileSync(path.join(cwd, '.holdfast/lock'), 'utf8')), 'SIGKILL')
+  await dev.ended()
+  await Promise.all(pids.map(processGone))
+})
