@@ -116,7 +116,7 @@ export function peekBatchHeader(firstBlock: Uint8Array, expect: BatchExpectation
     incarnation: view.getUint32(48, true),
     streamId: view.getUint32(52, true),
     startBlock: view.getUint32(64, true),
-    salt: firstBlock.slice(72, 80),
+    salt: Uint8Array.from(firstBlock.subarray(72, 80)),
   }
   if (header.segment !== expect.segment || header.generation !== expect.generation) return undefined
   if (expect.incarnation !== undefined && header.incarnation !== expect.incarnation) return undefined

@@ -67,7 +67,7 @@ export function decodeRoot(bytes: Uint8Array, crc32c: Crc32c): Root | undefined 
     flags: view.getUint32(60, true),
     bootId: uuidToHex(bytes.subarray(64, 80)),
     indexUuid: uuidToHex(bytes.subarray(80, 96)),
-    salt: bytes.slice(96, 104),
+    salt: Uint8Array.from(bytes.subarray(96, 104)),
   }
 }
 

@@ -63,7 +63,9 @@ interface Candidate {
 
 interface Walked {
   frame: { segment: number; streamId: number; generation: number; incarnation: number; firstBatch: number }
+  hasHeader: boolean
   trailer: Trailer | undefined
+  trailerDamaged: boolean
   candidates: Candidate[]
 }
 
@@ -83,7 +85,8 @@ export function scanLog(disk: LogDisk): LogScan {
     const candidates = frame.trailer === undefined
       ? walk(disk, use, salt)
       : sealedCandidates(disk, frame.trailer, salt, damages)
-    walks.push({ frame: use, trailer: frame.trailer, candidates })
+    const { header, trailer, trailerDamaged } = frame
+    walks.push({ frame: use, hasHeader: header !== undefined, trailer, trailerDamaged, candidates })
   }
   walks.sort((a, b) => a.frame.streamId - b.frame.streamId || a.frame.firstBatch - b.frame.firstBatch)
   const scan: LogScan = { roots, segments: [], freeSegments: frames.length - walks.length, damages, cutBatches: 0 }
@@ -121,17 +124,11 @@ function useOf(frame: Frame, currents: readonly number[], damages: Damage[]): Wa
     note(`segment ${segment} names stream ${known.streamId}, which the superblock does not have`, undefined, true)
     return undefined
   }
-  if (header === undefined && trailer !== undefined) {
-    note(`the header of segment ${segment} is damaged`, trailer.streamId, false)
-  }
   if (known !== undefined) {
-    const wasSealed = trailer === undefined && known.incarnation !== currents[known.streamId]
-    if (frame.trailerDamaged || wasSealed) note(`the trailer of segment ${segment} is damaged`, known.streamId, false)
     const { streamId, generation, incarnation, firstBatch } = known
     return { segment, streamId, generation, incarnation, firstBatch }
   }
   if (first !== undefined && first.incarnation === currents[first.streamId]) {
-    if (frame.headerDamaged) note(`the header of segment ${segment} is damaged`, first.streamId, false)
     const { streamId, generation, incarnation, batch } = first
     return { segment, streamId, generation, incarnation, firstBatch: batch }
   }
@@ -235,6 +232,7 @@ function acceptStream(
   }
   for (const [i, walked] of walks.entries()) {
     const { frame, trailer, candidates } = walked
+    noteFrames(scan, walked, { incarnation, watermark, nextFirst: walks[i + 1]?.frame.firstBatch })
     const accepted: ScannedSegment = { ...frame, sealed: trailer !== undefined, startBlocks: [], batches: [] }
     let expected = frame.firstBatch
     const missing = (from: number, below: number, block: number): void => {
@@ -265,6 +263,23 @@ function acceptStream(
     }
     scan.segments.push(accepted)
   }
+}
+
+/** A frame is durable before the batches behind it count, so a missing one is damage only in front of those. */
+function noteFrames(
+  scan: LogScan,
+  walked: Walked,
+  stream: { incarnation: number; watermark: number; nextFirst: number | undefined },
+): void {
+  const { segment, streamId, incarnation, firstBatch } = walked.frame
+  const note = (what: string): void => void scan.damages.push({
+    streamId, segment, batch: undefined, block: undefined, loss: false,
+    reason: `the ${what} of segment ${segment} is damaged`,
+  })
+  if (!walked.hasHeader && firstBatch <= stream.watermark) note('header')
+  if (walked.trailer !== undefined) return
+  const wasSealed = stream.nextFirst !== undefined && stream.nextFirst <= stream.watermark
+  if (walked.trailerDamaged || wasSealed || incarnation !== stream.incarnation) note('trailer')
 }
 
 const isByRecovery = (trailer: Trailer): boolean => (trailer.flags & TRAILER_FLAG.sealedByRecovery) !== 0
