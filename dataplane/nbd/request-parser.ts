@@ -143,7 +143,7 @@ export class RequestParser {
     return this.#fill - this.#position
   }
 
-  /** Where the next bytes go; never empty. */
+  /** Where the next bytes go; never empty. Only after `next()` answered 'more' or 'wait' (or at the start). */
   space(): Uint8Array {
     if (this.#closed) return NOWHERE
     this.#makeRoom()
