@@ -18,6 +18,8 @@ import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts'
 async function run(port: MessagePort, start: WorkerStart): Promise<void> {
   const post = (message: FromWorker) => port.postMessage(message)
   const log: LogPort = { event: (level, message, fields) => post({ kind: 'event', level, message, fields }) }
+  // Nothing else keeps the thread alive while it waits for the other workers to recover.
+  port.ref()
   const opened = await openStore({ ...start, log })
   if (!opened.ok) return post({ kind: 'refused', error: packError(opened.error) })
   const store = opened.value
