@@ -134,6 +134,13 @@ export class SegmentTable {
     this.changed.push(segment)
   }
 
+  /** Of all segments of this stream. */
+  liveUnits(): number {
+    let units = 0
+    for (let segment = 0; segment < this.count; segment++) units += this.live[segment]!
+    return units
+  }
+
   /** A record with this bornBatch lies in the segment. */
   holdsBorn(segment: number, bornBatch: number): void {
     if (bornBatch < this.oldestBorn[segment]!) this.oldestBorn[segment] = bornBatch

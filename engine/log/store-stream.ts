@@ -115,6 +115,7 @@ export class StoreStream {
       streamId,
       segmentBytes,
       ahead: context.segmentsAhead,
+      logBytes: () => this.log.bytesWritten,
       onReady: () => {
         this.log.resume()
         this.onSpace()

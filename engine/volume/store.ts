@@ -40,6 +40,10 @@ export interface StoreOptions {
   clock: ClockPort
   crc32c: Crc32c
   log: LogPort
+  /** New volumes go to the streams of this number on their disks. */
+  newVolumeStream: number
+  /** Runs `go` when every stream of every disk, also those of other workers, has said which segments are its own. */
+  recovered(go: () => void): void
 }
 
 interface StoreEntry {
@@ -96,6 +100,7 @@ export class Store implements StoreApi {
     const unclean = new Set(opened.filter((one) => !one.opened.plan.clean).map((one) => one.opened.stream))
     for (const volume of this.makeVolumes())
       if (volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
+    yield* until<void>((resume) => this.o.recovered(() => resume()))
     for (const { stream } of this.entries) stream.supply.fill()
     for (const volume of epochs)
       yield* until<boolean>((resume) =>
@@ -343,41 +348,41 @@ export class Store implements StoreApi {
   }
 
   disks(): DiskStatus[] {
-    const served = this.entries.map(({ disk, stream }): DiskStatus => {
+    const byUuid = new Map<string, DiskStatus>()
+    for (const { disk, stream } of this.entries) {
       const usable = (stream.log.segmentBlocks - 4) * BLOCK_BYTES
-      const { segmentCount } = disk.context
-      let live = 0
-      for (let segment = 0; segment < stream.segments.count; segment++) live += stream.segments.live[segment]!
-      const capacityBytes = Math.max(0, segmentCount - stream.reserveSegments) * usable
-      let checksumErrors = 0
-      for (const volume of this.byName.values())
-        if (volume.targets.some((t) => t.stream === stream)) checksumErrors += volume.checksumErrors
-      return {
-        uuid: disk.context.diskUuid,
-        path: disk.path,
-        pool: disk.pool,
-        tags: disk.tags,
-        state: stream.failed ? 'failed' : 'online',
-        reason: stream.failedReason,
+      const known = byUuid.get(disk.context.diskUuid)
+      const capacityBytes = Math.max(0, disk.context.segmentCount - stream.reserveSegments) * usable
+      const liveBytes = (stream.segments.liveUnits() / UNITS_PER_BLOCK) * BLOCK_BYTES
+      const status: DiskStatus = known ?? {
+        ...diskFacts(disk),
+        state: 'online',
+        reason: '',
         capacityBytes,
-        freeBytes: Math.max(0, capacityBytes - (live / UNITS_PER_BLOCK) * BLOCK_BYTES),
+        freeBytes: capacityBytes,
         reserveBytes: stream.reserveSegments * usable,
-        checksumErrors,
+        checksumErrors: 0,
       }
-    })
-    const refused = this.refused.map(({ disk, reason }): DiskStatus => ({
-      uuid: disk.context.diskUuid,
-      path: disk.path,
-      pool: disk.pool,
-      tags: disk.tags,
-      state: 'failed',
-      reason,
-      capacityBytes: 0,
-      freeBytes: 0,
-      reserveBytes: 0,
-      checksumErrors: 0,
-    }))
-    return [...served, ...refused]
+      status.freeBytes = Math.max(0, status.freeBytes - liveBytes)
+      if (stream.failed) Object.assign(status, { state: 'failed', reason: stream.failedReason })
+      byUuid.set(disk.context.diskUuid, status)
+    }
+    for (const { disk, reason } of this.refused)
+      byUuid.set(disk.context.diskUuid, {
+        ...diskFacts(disk),
+        state: 'failed',
+        reason,
+        capacityBytes: 0,
+        freeBytes: 0,
+        reserveBytes: 0,
+        checksumErrors: 0,
+      })
+    for (const volume of this.byName.values())
+      for (const diskUuid of new Set(volume.targets.map(({ stream }) => stream.context.diskUuid))) {
+        const status = byUuid.get(diskUuid)
+        if (status !== undefined) status.checksumErrors += volume.checksumErrors
+      }
+    return [...byUuid.values()]
   }
 
   /** Streams, for tests, tools and metrics. */
@@ -410,8 +415,23 @@ export class Store implements StoreApi {
     }
     if (!(yield* finishOpen(opened))) return opened.stream.failedReason || 'its recovery could not be finished'
     this.addStream(disk, opened.stream)
+    this.takeVolumes(opened.stream)
     opened.stream.supply.fill()
     return undefined
+  }
+
+  /** Volumes a disk brought: new ones are served, of known ones the missing slices are. */
+  private takeVolumes(stream: StoreStream): void {
+    for (const map of stream.map.volumes.values()) {
+      const { descriptor } = map
+      const known = this.byName.get(descriptor.spec.name)
+      if (known?.descriptor.spec.id === descriptor.spec.id) known.takeTarget({ stream, map })
+      else if (!descriptor.deleted && known === undefined)
+        this.byName.set(
+          descriptor.spec.name,
+          this.makeVolume(descriptor, [{ stream, map }], Math.max(descriptor.seq, map.appliedSeq) + 1),
+        )
+    }
   }
 
   stop(reply: Reply<void>): void {
@@ -434,7 +454,10 @@ export class Store implements StoreApi {
     return this.entries
       .filter(
         ({ disk, stream }) =>
-          disk.pool === spec.pool && !stream.failed && spec.diskTags.every((tag) => disk.tags.includes(tag)),
+          disk.pool === spec.pool &&
+          !stream.failed &&
+          disk.context.streamId === this.o.newVolumeStream &&
+          spec.diskTags.every((tag) => disk.tags.includes(tag)),
       )
       .map((entry) => {
         const { diskUuid, streamId } = entry.disk.context
@@ -454,6 +477,8 @@ export class Store implements StoreApi {
       })
   }
 }
+
+const diskFacts = ({ context, path, pool, tags }: StoreDisk) => ({ uuid: context.diskUuid, path, pool, tags })
 
 const failure = (code: ConstructorParameters<typeof HoldfastError>[0], detail: Record<string, string | number>) =>
   ({ ok: false, error: new HoldfastError(code, detail) }) as const

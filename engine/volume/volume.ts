@@ -552,6 +552,15 @@ export class Volume implements BlockDevice {
     this.o.onWork(false)
   }
 
+  /** A disk that was missing is there. */
+  takeTarget(target: Target): void {
+    const { diskUuid } = target.stream.context
+    const at = this.targets.findIndex(({ stream }) => stream.context.diskUuid === diskUuid)
+    if (at >= 0) this.targets[at] = target
+    this.nextSeq = Math.max(this.nextSeq, target.map.appliedSeq + 1)
+    this.placement = placementOf(this.descriptor, this.targets)
+  }
+
   /** Refuse what comes, end what is held. */
   close(): void {
     this.closed = true

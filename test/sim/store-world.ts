@@ -107,6 +107,8 @@ export class StoreWorld {
         clock: this.clock,
         crc32c,
         log: { event: (level, message, fields) => void this.events.push({ level, message, fields }) },
+        newVolumeStream: 0,
+        recovered: (go) => go(),
       },
       this.contexts(),
       (store) => {

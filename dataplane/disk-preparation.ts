@@ -1,0 +1,192 @@
+/**
+ * Making a disk ready for a node before any worker uses it: opened and locked, recognised by its superblock (or formatted
+ * when it is blank), refused when it belongs to somebody else. The main thread does this once; the descriptor, which
+ * keeps the lock, and the shared segment table go to the workers.
+ */
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { HoldfastError } from '../engine/errors.ts'
+import {
+  DISK_BYTES_LEAST,
+  SEGMENT_BYTES_DEFAULT,
+  SUPERBLOCK_COPIES,
+  STREAMS_MAX,
+  segmentCountFor,
+  superblockOffsetBytes,
+} from '../engine/log/geometry.ts'
+import { SharedSegmentGrants } from '../engine/log/segment-grants.ts'
+import { chooseSuperblock, encodeSuperblock, type Superblock } from '../engine/log/superblock.ts'
+import { BLOCK_BYTES } from '../engine/units.ts'
+import type { Result } from '../engine/volume/store-api.ts'
+import { crc32c } from './checksum.ts'
+import { createDiskFile, openDiskFile, type DiskFile } from './disk/disk-file.ts'
+import { closeFd } from './libc.ts'
+import type { DiskOption } from './worker-messages.ts'
+
+export interface NodeIdentity {
+  nodeName: string
+  nodeId: string
+  clusterId: string
+}
+
+/** What a worker needs of a disk; can be posted to a thread. */
+export interface PreparedDisk {
+  file: DiskFile
+  pool: string
+  tags: string[]
+  diskUuid: string
+  segmentBytes: number
+  segmentCount: number
+  streamCount: number
+  grants: SharedArrayBuffer
+}
+
+const KNOWN_FORMAT = 1
+
+/**
+ * @param streams  streams the disk needs at least (one a worker); a disk that has fewer gets more
+ * @param adopt  take a disk that belongs to another node
+ */
+export function prepareDisk(
+  option: DiskOption,
+  identity: NodeIdentity,
+  streams: number,
+  adopt = false,
+): Result<PreparedDisk> {
+  const opened = openOrCreate(option)
+  if (!opened.ok) return opened
+  const file = opened.value
+  const result = recognise(file, option, identity, streams, adopt)
+  if (!result.ok) closeFd(file.fd)
+  return result
+}
+
+/** Give the lock back. */
+export function releaseDisk(disk: PreparedDisk): void {
+  closeFd(disk.file.fd)
+}
+
+function openOrCreate(option: DiskOption): Result<DiskFile> {
+  if (fs.existsSync(option.path)) return openDiskFile(option.path)
+  if (option.sizeBytes === undefined) {
+    const reason = `${option.path} does not exist and no size is given`
+    return refused('disk-open', { disk: option.path, reason })
+  }
+  if (option.sizeBytes < DISK_BYTES_LEAST) return tooSmall(option.path, option.sizeBytes)
+  const folder = path.dirname(option.path)
+  try {
+    fs.mkdirSync(folder, { recursive: true })
+    const { bavail, bsize } = fs.statfsSync(folder)
+    if (bavail * bsize < option.sizeBytes) {
+      const reason = `${folder} has ${bavail * bsize} bytes free, the disk file needs ${option.sizeBytes}`
+      return refused('disk-open', { disk: option.path, reason })
+    }
+  } catch (error) {
+    return refused('disk-open', { disk: option.path, reason: error instanceof Error ? error.message : String(error) })
+  }
+  return createDiskFile(option.path, option.sizeBytes - (option.sizeBytes % BLOCK_BYTES))
+}
+
+function recognise(
+  file: DiskFile,
+  option: DiskOption,
+  identity: NodeIdentity,
+  streams: number,
+  adopt: boolean,
+): Result<PreparedDisk> {
+  if (file.sizeBytes < DISK_BYTES_LEAST) return tooSmall(file.path, file.sizeBytes)
+  const found = chooseSuperblock(readCopies(file), crc32c)
+  if (!found.ok) {
+    if (found.reason === 'newer') {
+      const detail = { what: 'superblock', disk: file.path, version: found.version ?? 'unknown', known: KNOWN_FORMAT }
+      return refused('format-newer', detail)
+    }
+    if (found.reason === 'damaged') {
+      return refused('format-damaged', { what: 'superblock', disk: file.path, reason: 'no copy of it is whole' })
+    }
+    if (found.reason === 'foreign' || !isBlank(file)) {
+      return refused('disk-not-empty', { disk: file.path, found: 'data without a Holdfast superblock' })
+    }
+    return format(file, option, identity, streams)
+  }
+  const superblock = found.value
+  if (superblock.nodeId !== identity.nodeId && !adopt) {
+    const detail = { disk: file.path, owner: superblock.nodeName, uuid: superblock.diskUuid, node: identity.nodeName }
+    return refused('disk-foreign', detail)
+  }
+  if (file.sizeBytes < superblockEnd(superblock)) {
+    const reason = `it has ${file.sizeBytes} bytes, its segments end at ${superblockEnd(superblock)}`
+    return refused('format-damaged', { what: 'disk', disk: file.path, reason })
+  }
+  const now: Superblock = {
+    ...superblock,
+    ...identity,
+    streamCount: Math.max(superblock.streamCount, Math.min(streams, STREAMS_MAX)),
+    generation: superblock.generation + 1,
+  }
+  if (now.nodeId !== superblock.nodeId || now.streamCount !== superblock.streamCount) writeSuperblock(file, now)
+  return prepared(file, now)
+}
+
+function format(file: DiskFile, option: DiskOption, identity: NodeIdentity, streams: number): Result<PreparedDisk> {
+  const segmentBytes = SEGMENT_BYTES_DEFAULT
+  const superblock: Superblock = {
+    featuresCompatible: 0,
+    featuresReadOnly: 0,
+    featuresIncompatible: 0,
+    clusterId: identity.clusterId,
+    nodeId: identity.nodeId,
+    nodeName: identity.nodeName,
+    diskUuid: randomBytes(16).toString('hex'),
+    generation: 1,
+    createdMs: Date.now(),
+    segmentBytes,
+    segmentCount: segmentCountFor(file.sizeBytes, segmentBytes),
+    streamCount: streams,
+    pool: option.pool,
+    tags: option.tags,
+  }
+  writeSuperblock(file, superblock)
+  return prepared(file, superblock)
+}
+
+/** Copies 0 and 1, sync, copies 2 and 3, sync: one whole generation is on the medium at any time. */
+function writeSuperblock(file: DiskFile, superblock: Superblock): void {
+  const bytes = encodeSuperblock(superblock, crc32c)
+  for (let copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+    fs.writeSync(file.fd, bytes, 0, BLOCK_BYTES, superblockOffsetBytes(copy))
+    if (copy % 2 === 1) fs.fdatasyncSync(file.fd)
+  }
+}
+
+function readCopies(file: DiskFile): Uint8Array[] {
+  return Array.from({ length: SUPERBLOCK_COPIES }, (_, copy) => readBlock(file, superblockOffsetBytes(copy)))
+}
+
+function readBlock(file: DiskFile, offsetBytes: number): Uint8Array {
+  const bytes = new Uint8Array(BLOCK_BYTES)
+  fs.readSync(file.fd, bytes, 0, BLOCK_BYTES, offsetBytes)
+  return bytes
+}
+
+/** The first MiB holds nothing: file systems, partition tables and other stores all mark themselves there. */
+function isBlank(file: DiskFile): boolean {
+  const bytes = Buffer.alloc(1 << 20)
+  fs.readSync(file.fd, bytes, 0, bytes.length, 0)
+  return bytes.every((byte) => byte === 0)
+}
+
+function prepared(file: DiskFile, superblock: Superblock): Result<PreparedDisk> {
+  const { pool, tags, diskUuid, segmentBytes, segmentCount, streamCount } = superblock
+  const grants = new SharedArrayBuffer(SharedSegmentGrants.byteLength(segmentCount))
+  return { ok: true, value: { file, pool, tags, diskUuid, segmentBytes, segmentCount, streamCount, grants } }
+}
+
+const superblockEnd = (s: Superblock): number => 2 * 1024 * 1024 + s.segmentCount * s.segmentBytes
+
+function refused(code: ConstructorParameters<typeof HoldfastError>[0], detail: Record<string, string | number>) {
+  return { ok: false, error: new HoldfastError(code, detail) } as const
+}
+
+const tooSmall = (disk: string, size: number) => refused('disk-too-small', { disk, size, least: DISK_BYTES_LEAST })

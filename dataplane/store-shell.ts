@@ -1,0 +1,220 @@
+/**
+ * The shell around a worker's store: real disks, `level` indexes, the clock and randomness for `engine/volume/store.ts`.
+ *
+ *   <index folder>/<disk uuid>/<stream>     one database a stream, rebuilt from the log when it is missing or damaged
+ *
+ * With several workers a barrier keeps every worker from taking a segment before all streams of all disks have said what
+ * is theirs.
+ */
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { HoldfastError } from '../engine/errors.ts'
+import { CheckedIndex } from '../engine/log/checked-index.ts'
+import { hexToUuid } from '../engine/log/bytes.ts'
+import { SharedSegmentGrants } from '../engine/log/segment-grants.ts'
+import type { LogPort } from '../engine/ports.ts'
+import { MIB } from '../engine/units.ts'
+import type { BlockDevice } from '../engine/volume/block-device.ts'
+import type { Reply, Result, StoreApi } from '../engine/volume/store-api.ts'
+import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
+import { Store, type StoreDisk } from '../engine/volume/store.ts'
+import { crc32c } from './checksum.ts'
+import { clock } from './clock.ts'
+import type { PreparedDisk } from './disk-preparation.ts'
+import { FileDisk } from './disk/file-disk.ts'
+import { discardIndex, openLevelIndex, type LevelIndex } from './disk/level-index.ts'
+
+export interface StoreShellOptions {
+  disks: PreparedDisk[]
+  indexDir: string
+  worker: number
+  workers: number
+  /** One word: how many workers have recovered. */
+  barrier: SharedArrayBuffer
+  log: LogPort
+}
+
+/** Memory for pages of extent maps, shared by the streams of a worker. */
+const MAP_CACHE_BYTES = 32 * MIB
+const PAGE_BYTES = 6 * 1024
+const CHECKPOINT_BYTES = 256 * MIB
+const PENDING_MAX = 32_768
+const SYNCS_MAX = 2
+const SEGMENTS_AHEAD = 8
+
+/** The store of a worker with real disks below it: `Store`, and what needs promises. */
+export class StoreShell implements StoreApi {
+  readonly store: Store
+  private readonly options: StoreShellOptions
+  private readonly opened: Array<{ disk: FileDisk; index: LevelIndex }>
+
+  constructor(store: Store, options: StoreShellOptions, opened: StoreShell['opened']) {
+    this.store = store
+    this.options = options
+    this.opened = opened
+  }
+
+  createVolume(spec: VolumeSpec, reply: Reply<VolumeStatus>): void {
+    this.store.createVolume(spec, reply)
+  }
+
+  resizeVolume(name: string, sizeBytes: number, reply: Reply<VolumeStatus>): void {
+    this.store.resizeVolume(name, sizeBytes, reply)
+  }
+
+  deleteVolume(name: string, reply: Reply<void>): void {
+    this.store.deleteVolume(name, reply)
+  }
+
+  volumes(): VolumeStatus[] {
+    return this.store.volumes()
+  }
+
+  volume(name: string): VolumeStatus | undefined {
+    return this.store.volume(name)
+  }
+
+  device(name: string): BlockDevice | undefined {
+    return this.store.device(name)
+  }
+
+  disks(): DiskStatus[] {
+    return this.store.disks()
+  }
+
+  /** Take a prepared disk into the running store, with the volumes it holds. */
+  addDisk(disk: PreparedDisk, reply: Reply<undefined>): void {
+    void this.#addDisk(disk).then(reply)
+  }
+
+  /** Checkpoint everything, mark the disks clean, close them. */
+  stop(reply: Reply<void>): void {
+    this.store.stop((result) => void this.#close().then(() => reply(result)))
+  }
+
+  async #addDisk(disk: PreparedDisk): Promise<Result<undefined>> {
+    const contexts = await streamsOf(disk, this.options, this.opened, 1)
+    if (!contexts.ok) return contexts
+    for (const context of contexts.value) {
+      const added = await new Promise<Result<void>>((resolve) => this.store.addDisk(context, resolve))
+      if (!added.ok) return added
+    }
+    return { ok: true, value: undefined }
+  }
+
+  async #close(): Promise<void> {
+    for (const { disk, index } of this.opened) {
+      await index.close()
+      await new Promise<void>((resolve) => disk.close(resolve))
+    }
+  }
+}
+
+export async function openStore(options: StoreShellOptions): Promise<Result<StoreShell>> {
+  const opened: StoreShell['opened'] = []
+  const disks: StoreDisk[] = []
+  const streams = options.disks.reduce((sum, disk) => sum + streamIdsOf(disk, options).length, 0)
+  for (const disk of options.disks) {
+    const contexts = await streamsOf(disk, options, opened, streams)
+    if (!contexts.ok) return contexts
+    disks.push(...contexts.value)
+  }
+  const { log } = options
+  const store = await new Promise<Store>((resolve) =>
+    Store.open(
+      { clock, crc32c, log, newVolumeStream: options.worker, recovered: (go) => void allRecovered(options).then(go) },
+      disks,
+      resolve,
+    ),
+  )
+  return { ok: true, value: new StoreShell(store, options, opened) }
+}
+
+/** The streams of a disk that this worker owns, also those of a time with another number of workers. */
+function streamIdsOf(disk: PreparedDisk, options: StoreShellOptions): number[] {
+  return Array.from({ length: disk.streamCount }, (_, id) => id).filter((id) => id % options.workers === options.worker)
+}
+
+async function streamsOf(
+  disk: PreparedDisk,
+  options: StoreShellOptions,
+  opened: StoreShell['opened'],
+  streams: number,
+): Promise<Result<StoreDisk[]>> {
+  const found: StoreDisk[] = []
+  const { log } = options
+  const { diskUuid, segmentBytes, segmentCount, file } = disk
+  for (const streamId of streamIdsOf(disk, options)) {
+    const fileDisk = FileDisk.open(file)
+    if (!fileDisk.ok) return fileDisk
+    const folder = path.join(options.indexDir, diskUuid, String(streamId))
+    const index = await openIndex(folder, log)
+    if (!index.ok) return index
+    opened.push({ disk: fileDisk.value, index: index.value })
+    const damaged = (): void => {
+      log.event('error', 'the index is damaged; the daemon starts again and rebuilds it', { disk: diskUuid, folder })
+      fs.writeFileSync(damageMark(folder), '')
+      setImmediate(() => {
+        throw new Error(`the index ${folder} is damaged`)
+      })
+    }
+    found.push({
+      path: file.path,
+      pool: disk.pool,
+      tags: disk.tags,
+      context: {
+        disk: fileDisk.value,
+        index: new CheckedIndex(index.value, crc32c, damaged),
+        crc32c,
+        clock,
+        grants: new SharedSegmentGrants(segmentCount, disk.grants),
+        log,
+        diskUuid,
+        diskTag: hexToUuid(diskUuid).subarray(0, 8),
+        streamId,
+        segmentBytes,
+        segmentCount,
+        random: (bytes) => randomBytes(bytes),
+        bootId: fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim().replaceAll('-', ''),
+        pagesMax: Math.max(256, Math.floor(MAP_CACHE_BYTES / PAGE_BYTES / Math.max(1, streams))),
+        checkpointBytes: CHECKPOINT_BYTES,
+        pendingMax: PENDING_MAX,
+        syncsMax: SYNCS_MAX,
+        segmentsAhead: SEGMENTS_AHEAD,
+      },
+    })
+  }
+  return { ok: true, value: found }
+}
+
+const damageMark = (folder: string): string => `${folder}.damaged`
+
+async function openIndex(folder: string, log: LogPort): Promise<Result<LevelIndex>> {
+  if (fs.existsSync(damageMark(folder))) {
+    await discardIndex(folder)
+    fs.rmSync(damageMark(folder))
+  }
+  let opening = await openLevelIndex(folder)
+  if (opening.kind === 'discard') {
+    log.event('warn', 'the index cannot be opened and is rebuilt', { folder, reason: opening.reason })
+    await discardIndex(folder)
+    opening = await openLevelIndex(folder)
+  }
+  if (opening.kind === 'open') return { ok: true, value: opening.index }
+  const error =
+    opening.kind === 'in-use'
+      ? opening.error
+      : new HoldfastError('disk-open', { disk: folder, reason: `its index cannot be made: ${opening.reason}` })
+  return { ok: false, error }
+}
+
+async function allRecovered({ barrier, workers }: StoreShellOptions): Promise<void> {
+  const count = new Int32Array(barrier)
+  Atomics.add(count, 0, 1)
+  Atomics.notify(count, 0)
+  for (let now = Atomics.load(count, 0); now < workers; now = Atomics.load(count, 0)) {
+    const wait = Atomics.waitAsync(count, 0, now)
+    if (wait.async) await wait.value
+  }
+}
