@@ -16,6 +16,7 @@ import type { Result } from '../engine/volume/store-api.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
 import { DaemonLog } from './daemon-log.ts'
 import { prepareDisk, releaseDisk } from './disk-preparation.ts'
+import type { PreparedDisk } from './disk-preparation.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
@@ -81,7 +82,7 @@ class Daemon {
     this.#listener = listener
     const node = { nodeName: config.name, ...identity }
     const prepare = (disk: DiskOption, adopt: boolean) => unwrap(prepareDisk(disk, node, config.workers, adopt))
-    const disks = allDisks(config, paths).map((disk) => prepare(disk, false))
+    const disks = allDisks(config, paths).map((option) => this.#kept(option, prepare(option, false)))
     const barrier = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
     this.#workers = Array.from({ length: config.workers }, (_, worker) => new WorkerThread({
       start: { disks, indexDir: paths.index, worker, workers: config.workers, barrier },
@@ -121,6 +122,16 @@ class Daemon {
       checksum: describeChecksum().sentence,
     })
     return { kind: 'ready', pid: process.pid, apiSocket: paths.api, nbdSocket: paths.nbd, tcp }
+  }
+
+  /** Pool and tags are written on the disk when it is made; a configuration that says otherwise is told so. */
+  #kept({ pool, tags, path }: DiskOption, disk: PreparedDisk): PreparedDisk {
+    if (disk.pool !== pool || disk.tags.join() !== tags.join()) {
+      const [kept, configured] = [disk, { pool, tags }].map((one) => `${one.pool} ${one.tags.join()}`.trim())
+      const message = 'the disk keeps the pool and tags it was made with'
+      this.#log.event('warn', message, { disk: path, kept: kept!, configured: configured! })
+    }
+    return disk
   }
 
   /** The folder's lock is ours: a socket file that is there was left by a dead daemon. */
