@@ -32,5 +32,6 @@ for (const name of positionals.length > 0 ? positionals : names) {
       process.exit(1)
     }
   }
-  process.stdout.write(`${name}: ${values.runs} runs from seed ${first}, ${Math.round(performance.now() - started)} ms\n`)
+  const tookMs = Math.round(performance.now() - started)
+  process.stdout.write(`${name}: ${values.runs} runs from seed ${first}, ${tookMs} ms\n`)
 }

@@ -7,8 +7,8 @@
  *   reply, simple      magic u32 | error u32 | cookie u64                                                     16 bytes
  *   reply, structured  magic u32 | reply flags u16 | type u16 | cookie u64 | length u32                       20 bytes
  *   reply, extended    magic u32 | reply flags u16 | type u16 | cookie u64 | offset u64 | length u64          32 bytes
- *   option             'IHAVEOPT' u64 | option u32 | length u32 | data                                        16 bytes +
- *   option reply       magic u64 | option u32 | reply type u32 | length u32 | data                            20 bytes +
+ *   option             'IHAVEOPT' u64 | option u32 | length u32 | data                                 16 bytes +
+ *   option reply       magic u64 | option u32 | reply type u32 | length u32 | data                     20 bytes +
  */
 import { assert } from '../../engine/assert.ts'
 

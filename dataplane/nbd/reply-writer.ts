@@ -10,7 +10,8 @@
  * requests answered in order is one contiguous buffer however many they are.
  *
  * Invariants: a slab has one user per piece and per reservation, and one while it is current; a writer with nothing
- * under way has no slab. Pieces are sent in the order of their commit. A committed reply is whole: replies never interleave.
+ * under way has no slab. Pieces are sent in the order of their commit. A committed reply is whole: replies never
+ * interleave.
  *
  * Source: doc/proto.md "Simple reply message", "Structured reply chunk message", "Extended reply chunk message".
  */

@@ -87,7 +87,7 @@ export function hasPayload(header: RequestHeader, extended: boolean): boolean {
 /** take: hand the payload out. skip: read over it. wait: ask again later. close: this client is not served. */
 export type Admission = 'take' | 'skip' | 'wait' | 'close'
 
-/** request: `header` (and `payload`) hold one. more: feed bytes. wait: as `admit` said. broken: close the connection. */
+/** request: `header` (and `payload`) hold one. more: feed bytes. wait: as `admit` said. broken: end the connection. */
 export type Progress = 'request' | 'more' | 'wait' | 'broken'
 
 /** With less room than this at the end of a slab a fresh one is cheaper than another small read. */
@@ -101,7 +101,7 @@ const NOWHERE = new Uint8Array(1)
 
 export class RequestParser {
   readonly header: RequestHeader = emptyHeader()
-  /** Of the request just returned; empty without payload. Its bytes live in `payloadSlab`, which counts it as a user. */
+  /** Of the request just returned; empty without payload. Its bytes lie in `payloadSlab`, which counts it as a user. */
   payload: Uint8Array = EMPTY
   payloadSlab: Slab | undefined
   /** Bytes still missing of a payload that was admitted: the client owes them. */

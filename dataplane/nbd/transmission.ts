@@ -15,27 +15,26 @@
  * - `onClose` runs once, when the volume holds nothing of this connection any more.
  */
 import net from 'node:net'
-import { assert, unreachable } from '../../engine/assert.ts'
+import { assert } from '../../engine/assert.ts'
 import type { BlockDevice, Extent } from '../../engine/volume/block-device.ts'
-import { EXTENTS_MAX, encodeBlockStatus, planSparseRead } from './block-status.ts'
-import type { ReadPart } from './block-status.ts'
+import { encodeBlockStatus } from './block-status.ts'
 import { InFlightRequest } from './in-flight-request.ts'
 import type { RequestOwner } from './in-flight-request.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import type { BudgetMember } from './memory-budget.ts'
 import {
-  BASE_ALLOCATION_ID, NBD_CMD_BLOCK_STATUS, NBD_CMD_CACHE, NBD_CMD_DISC, NBD_CMD_FLAG_DF, NBD_CMD_FLAG_FUA,
-  NBD_CMD_FLAG_NO_HOLE, NBD_CMD_FLAG_REQ_ONE, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_WRITE,
-  NBD_CMD_WRITE_ZEROES, NBD_REPLY_TYPE_BLOCK_STATUS, NBD_REPLY_TYPE_BLOCK_STATUS_EXT, PAYLOAD_BYTES_MAX,
+  BASE_ALLOCATION_ID, NBD_CMD_DISC, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_REPLY_TYPE_BLOCK_STATUS,
+  NBD_REPLY_TYPE_BLOCK_STATUS_EXT, PAYLOAD_BYTES_MAX,
 } from './protocol.ts'
 import type { Negotiated } from './protocol.ts'
+import { ReplySender } from './reply-sender.ts'
 import { ReplyWriter } from './reply-writer.ts'
-import type { Piece } from './reply-writer.ts'
 import { RequestParser } from './request-parser.ts'
 import type { Admission, RequestHeader } from './request-parser.ts'
 import { SlabPool } from './slab-pool.ts'
 import { REFUSED, validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
+import { VolumeCalls } from './volume-calls.ts'
 
 export const TRANSMISSION_LIMITS = {
   inFlightRequestsMax: 1024,
@@ -52,18 +51,6 @@ export interface SessionMemory {
 
 export type CloseReason = 'disconnected' | 'client-closed' | 'protocol' | 'socket' | 'drained' | 'stalled' | 'destroyed'
 
-/** Reads from this length on are looked up for zeroes that need not be sent. */
-const SPARSE_READ_BYTES_MIN = 64 * 1024
-/** More pieces than this in one read are not worth their headers. */
-const SPARSE_READ_EXTENTS_MAX = 64
-
-const ZERO_OPTIONS = [
-  { noHole: false, fua: false },
-  { noHole: true, fua: false },
-  { noHole: false, fua: true },
-  { noHole: true, fua: true },
-] as const
-
 const workerMemory: SessionMemory = { pool: new SlabPool(), budget: new MemoryBudget() }
 
 export class Transmission implements RequestOwner, BudgetMember {
@@ -74,7 +61,9 @@ export class Transmission implements RequestOwner, BudgetMember {
   readonly #onClose: (reason: CloseReason) => void
   readonly #parser: RequestParser
   readonly #writer: ReplyWriter
+  readonly #calls: VolumeCalls
   readonly #socket: net.Socket
+  readonly #sender: ReplySender
   readonly #free: InFlightRequest[] = []
   /** open: requests are taken. ending: no more are; close when idle. closed: the socket is gone. */
   #state: 'open' | 'ending' | 'closed' = 'open'
@@ -94,11 +83,6 @@ export class Transmission implements RequestOwner, BudgetMember {
   /** The socket is not being read. */
   #paused = false
   #turnPlanned = false
-  #sending: Piece[] | undefined
-  #sendingBytes = 0
-  /** Read bytes inside what is being sent, and inside what is ready. */
-  #sendingHeldBytes = 0
-  #readyHeldBytes = 0
   #progressMs = performance.now()
   #stallTimer: NodeJS.Timeout | undefined
 
@@ -132,6 +116,9 @@ export class Transmission implements RequestOwner, BudgetMember {
       style: negotiated.extendedHeaders ? 'extended' : negotiated.structuredReplies ? 'structured' : 'simple',
       pool,
     })
+    this.#calls = new VolumeCalls({
+      device: this.#device, writer: this.#writer, chunkedReplies: this.#session.chunkedReplies,
+    })
     this.#memory.budget.join(this)
     const taken = this.#parser.append(options.leftover)
     assert(taken === options.leftover.length, 'a fresh parser takes everything')
@@ -144,6 +131,7 @@ export class Transmission implements RequestOwner, BudgetMember {
       },
     })
     this.#socket.setNoDelay(true)
+    this.#sender = new ReplySender(this.#socket, this.#writer, (heldBytes, failed) => this.#sent(heldBytes, failed))
     this.#socket.on('end', () => this.#end('client-closed'))
     this.#socket.on('error', () => this.#close('socket'))
     this.#socket.on('close', () => this.#close('socket'))
@@ -160,7 +148,7 @@ export class Transmission implements RequestOwner, BudgetMember {
   }
 
   get stalledSinceMs(): number | undefined {
-    return this.#parser.owedBytes > 0 || this.#sending !== undefined ? this.#progressMs : undefined
+    return this.#parser.owedBytes > 0 || this.#sender.busy ? this.#progressMs : undefined
   }
 
   /** Answer what was submitted, refuse what comes now (ESHUTDOWN), close; `done` runs after that. */
@@ -212,7 +200,7 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#pump()
     this.#flush()
     if (this.#state === 'closed') return
-    const idle = this.#inFlight === 0 && this.#sending === undefined && this.#writer.readyBytes === 0
+    const idle = this.#inFlight === 0 && !this.#sender.busy && this.#writer.readyBytes === 0
     if (idle && (this.#state === 'ending' || this.#draining)) this.#close(this.#reason)
     else if (this.#paused && this.#mayRead) {
       this.#paused = false
@@ -240,7 +228,7 @@ export class Transmission implements RequestOwner, BudgetMember {
   #admit(header: RequestHeader, payloadBytes: number): Admission {
     if (payloadBytes > PAYLOAD_BYTES_MAX) return 'close'
     const { budget } = this.#memory
-    const queuedReplyBytes = this.#writer.readyBytes + this.#sendingBytes
+    const queuedReplyBytes = this.#sender.queuedBytes
     if (this.#inFlight >= this.#limits.inFlightRequestsMax || queuedReplyBytes > this.#limits.queuedReplyBytesMax) {
       budget.stopWaiting(this)
       return 'wait'
@@ -270,96 +258,24 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#arrivingBytes = 0
     const request = this.#free.pop() ?? new InFlightRequest(this)
     request.take(header)
-    if (this.#refusal !== undefined) {
-      this.#writer.error(request, this.#refusal.errno, this.#refusal.message)
-      this.#free.push(request)
-      return
-    }
-    const device = this.#device
-    const { offsetBytes, lengthBytes, flags } = request
-    const fua = (flags & NBD_CMD_FLAG_FUA) !== 0
-    if (lengthBytes === 0 && header.type !== NBD_CMD_FLUSH && header.type !== NBD_CMD_DISC) {
-      if (header.type === NBD_CMD_READ) this.#writer.emptyRead(request)
+    if (this.#refusal !== undefined) this.#writer.error(request, this.#refusal.errno, this.#refusal.message)
+    else if (request.type === NBD_CMD_DISC) this.#end('disconnected')
+    else if (request.lengthBytes === 0 && request.type !== NBD_CMD_FLUSH) {
+      if (request.type === NBD_CMD_READ) this.#writer.emptyRead(request)
       else this.#writer.success(request)
-      this.#free.push(request)
-      return
+    } else {
+      this.#inFlight++
+      request.payloadSlab = this.#parser.payloadSlab
+      return this.#calls.submit(request, this.#parser.payload)
     }
-    if (header.type === NBD_CMD_DISC) {
-      this.#free.push(request)
-      return this.#end('disconnected')
-    }
-    this.#inFlight++
-    request.submitted(1)
-    switch (header.type) {
-      case NBD_CMD_READ: {
-        const sparse = lengthBytes >= SPARSE_READ_BYTES_MIN && this.#session.chunkedReplies
-        if (!sparse || (flags & NBD_CMD_FLAG_DF) !== 0) return this.#read(request)
-        return device.blockStatus(offsetBytes, lengthBytes, SPARSE_READ_EXTENTS_MAX, request.statusDone)
-      }
-      case NBD_CMD_WRITE: {
-        const { payload } = this.#parser
-        request.payloadSlab = this.#parser.payloadSlab
-        return device.write(offsetBytes, payload, fua, request.done)
-      }
-      case NBD_CMD_FLUSH: return device.flush(request.done)
-      case NBD_CMD_TRIM: return device.trim(offsetBytes, lengthBytes, fua, request.done)
-      case NBD_CMD_WRITE_ZEROES: {
-        const options = ZERO_OPTIONS[((flags & NBD_CMD_FLAG_NO_HOLE) !== 0 ? 1 : 0) + (fua ? 2 : 0)]!
-        return device.writeZeroes(offsetBytes, lengthBytes, options, request.done)
-      }
-      case NBD_CMD_CACHE: return device.cache(offsetBytes, lengthBytes, request.done)
-      case NBD_CMD_BLOCK_STATUS: {
-        const extentsMax = (flags & NBD_CMD_FLAG_REQ_ONE) !== 0 ? 1 : EXTENTS_MAX
-        return device.blockStatus(offsetBytes, lengthBytes, extentsMax, request.statusDone)
-      }
-      default: return unreachable(header.type as never)
-    }
-  }
-
-  /** The volume fills the reply where it will be sent from. */
-  #read(request: InFlightRequest): void {
-    const writer = this.#writer
-    request.replyBytes = writer.readHeaderBytes + request.lengthBytes
-    request.replyAt = writer.reserve(request.replyBytes)
-    const slab = writer.slab!
-    request.replySlab = slab
-    const dataAt = request.replyAt + writer.readHeaderBytes
-    const into = slab.bytes.subarray(dataAt, dataAt + request.lengthBytes)
-    this.#device.read(request.offsetBytes, into, request.done)
-  }
-
-  /** All chunks in one reservation, so that a failed part can still turn the reply into an error. */
-  #readParts(request: InFlightRequest, parts: readonly ReadPart[]): void {
-    const writer = this.#writer
-    request.inParts = true
-    request.replyBytes = 0
-    let dataParts = 0
-    for (const part of parts) {
-      request.replyBytes += writer.partBytes(part.hole, part.lengthBytes)
-      if (!part.hole) dataParts++
-    }
-    request.replyAt = writer.reserve(request.replyBytes)
-    const slab = writer.slab!
-    request.replySlab = slab
-    // One more than the data parts: the request must not end while its later parts are not asked for.
-    request.submitted(dataParts + 1)
-    let at = request.replyAt
-    parts.forEach((part, index) => {
-      const dataAt = writer.readPart(slab, at, request, { ...part, last: index === parts.length - 1 })
-      at = part.hole ? dataAt : dataAt + part.lengthBytes
-      if (!part.hole) this.#device.read(part.offsetBytes, slab.bytes.subarray(dataAt, at), request.done)
-    })
-    request.done(0)
+    this.#free.push(request)
   }
 
   statusKnown(request: InFlightRequest, errno: number, extents: readonly Extent[]): void {
     if (request.type === NBD_CMD_READ) {
       if (this.#state === 'closed') return this.#dropRead(request)
       // A volume that cannot say what is allocated may still be able to read.
-      const parts = errno === 0 ? planSparseRead(extents, request) : undefined
-      if (parts !== undefined) return this.#readParts(request, parts)
-      request.submitted(1)
-      return this.#read(request)
+      return this.#calls.readKnowing(request, errno === 0 ? extents : [])
     }
     this.#inFlight--
     if (this.#state !== 'closed') {
@@ -401,7 +317,7 @@ export class Transmission implements RequestOwner, BudgetMember {
     if (errno === 0 && this.#state !== 'closed') {
       if (!request.inParts) this.#writer.readHeader(slab, replyAt, request, request.lengthBytes)
       this.#writer.commit(slab, replyAt, replyAt + request.replyBytes)
-      this.#readyHeldBytes += request.lengthBytes
+      this.#sender.readyHeldBytes += request.lengthBytes
       return
     }
     this.#writer.abandon(slab)
@@ -443,32 +359,14 @@ export class Transmission implements RequestOwner, BudgetMember {
   }
 
   #flush(): void {
-    if (this.#sending !== undefined || this.#writer.readyBytes === 0 || this.#state === 'closed') return
-    this.#sendingBytes = this.#writer.readyBytes
-    this.#sendingHeldBytes = this.#readyHeldBytes
-    this.#readyHeldBytes = 0
-    const pieces = this.#sending = this.#writer.take()
+    if (this.#state === 'closed' || !this.#sender.flush()) return
     this.#progressMs = performance.now()
-    if (pieces.length > 1) this.#socket.cork()
-    pieces.forEach(({ slab, from, to }, index) => {
-      const bytes = slab.bytes.subarray(from, to)
-      if (index === pieces.length - 1) this.#socket.write(bytes, this.#sent)
-      else this.#socket.write(bytes)
-    })
-    if (pieces.length > 1) this.#socket.uncork()
   }
 
-  readonly #sent = (error?: Error | null): void => {
-    const pieces = this.#sending
-    if (pieces === undefined) return
-    this.#sending = undefined
-    this.#sendingBytes = 0
-    this.#writer.sent(pieces)
-    const heldBytes = this.#sendingHeldBytes
-    this.#sendingHeldBytes = 0
+  #sent(heldBytes: number, failed: boolean): void {
     this.#unhold(heldBytes)
     if (this.#state === 'closed') return this.#announce()
-    if (error !== undefined && error !== null) return this.#close('socket')
+    if (failed) return this.#close('socket')
     if (this.#blocked || this.#writer.readyBytes > 0 || this.#state === 'ending' || this.#draining) this.#plan()
   }
 
@@ -485,8 +383,8 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#reason = reason
     clearTimeout(this.#stallTimer)
     this.#memory.budget.leave(this)
-    this.#unhold(this.#arrivingBytes + this.#readyHeldBytes)
-    this.#arrivingBytes = this.#readyHeldBytes = 0
+    this.#unhold(this.#arrivingBytes + this.#sender.readyHeldBytes)
+    this.#arrivingBytes = this.#sender.readyHeldBytes = 0
     this.#parser.close()
     this.#writer.close()
     this.#socket.destroy()
@@ -495,7 +393,7 @@ export class Transmission implements RequestOwner, BudgetMember {
 
   /** A write under way keeps its buffers until the socket's callback, which also comes after destroy(). */
   #announce(): void {
-    if (this.#announced || this.#inFlight > 0 || this.#sending !== undefined) return
+    if (this.#announced || this.#inFlight > 0 || this.#sender.busy) return
     this.#announced = true
     assert(this.#heldBytes === 0, 'a closed connection holds nothing')
     setImmediate(() => {

@@ -69,7 +69,8 @@ t.test('qemu-img: convert, compare, map; qemu-io: patterns and zeroes', { skip: 
     t.notMatch(io.stdout, /failed|error/i)
   })
 
-t.test('libnbd: flags, errors and several connections', { skip: python === undefined && 'no python3 with nbd' }, async (t) => {
+const noPython = python === undefined && 'no python3 with the module nbd'
+t.test('libnbd: flags, errors and several connections', { skip: noPython }, async (t) => {
   const dir = scratch(t)
   const socket = await startServer(t, dir, 16 * MIB)
   const script = path.join(dir, 'script.py')

@@ -117,7 +117,8 @@ t.test('table of what follows what', async (t) => {
     ['unknown export', UNKNOWN, go('nothing')],
     ['the default export where there is none', UNKNOWN, go('')],
     ['name above 256 bytes', TOO_BIG, go('x'.repeat(257))],
-    ['INFO with a name longer than its data', INVALID, encodeOption(P.NBD_OPT_INFO, Buffer.from([0, 0, 1, 0, 65, 0, 0]))],
+    ['INFO with a name longer than its data', INVALID,
+      encodeOption(P.NBD_OPT_INFO, Buffer.from([0, 0, 1, 0, 65, 0, 0]))],
     ['INFO with a wrong count', INVALID, encodeOption(P.NBD_OPT_INFO, Buffer.from([0, 0, 0, 0, 0, 9]))],
     ['INFO without data', INVALID, encodeOption(P.NBD_OPT_INFO)],
     ['STARTTLS', UNSUP, encodeOption(P.NBD_OPT_STARTTLS)],
@@ -200,7 +201,8 @@ t.test('garbage never throws, and every option gets a final reply or the end', a
     fc.array(fc.nat(9), { maxLength: 5 }).map((wanted) => encodeInfoRequest(name, wanted)),
   )
   const options = fc.array(fc.tuple(fc.nat(13), data), { maxLength: 12 })
-  fc.assert(fc.property(options, fc.uint8Array({ maxLength: 60 }), fc.integer({ min: 1, max: 50 }), (list, tail, size) => {
+  const sizes = fc.integer({ min: 1, max: 50 })
+  fc.assert(fc.property(options, fc.uint8Array({ maxLength: 60 }), sizes, (list, tail, size) => {
     const stream = Buffer.concat([FLAGS, ...list.map(([option, bytes]) => encodeOption(option, bytes)), tail])
     const chunks = []
     for (let at = 0; at < stream.length; at += size) chunks.push(stream.subarray(at, at + size))

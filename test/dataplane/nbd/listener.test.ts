@@ -42,7 +42,8 @@ t.test('the socket and the folder made for it belong to their owner alone, and g
 t.test('what stands at the path: a dead socket is replaced, a living one and a file are not touched', async (t) => {
   const dir = folder(t)
   const dead = path.join(dir, 'dead')
-  const code = `require('net').createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, 'SIGKILL'))`
+  const die = `() => process.kill(process.pid, 'SIGKILL')`
+  const code = `require('net').createServer().listen(${JSON.stringify(dead)}, ${die})`
   spawnSync(process.execPath, ['-e', code])
   t.ok(fs.lstatSync(dead).isSocket(), 'left behind')
   const first = makeServer(t)

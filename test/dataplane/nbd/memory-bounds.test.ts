@@ -100,7 +100,7 @@ t.test('bytes in flight are bounded, a single request may be longer', async (t) 
   t.equal((await client.ask({ type: P.NBD_CMD_WRITE, data: Buffer.alloc(5 * MIB) })).errno, 0)
 })
 
-t.test('who promises data and does not send it gives way to others in the end; small requests never wait', async (t) => {
+t.test('who promises data and does not send it gives way in the end; small requests never wait', async (t) => {
   const budget = new MemoryBudget({ limitBytes: 4 * MIB, floorBytes: 64 * 1024, stallMs: 120 })
   const { open, server } = await serve(t, { budget })
   const hostile = await open()
