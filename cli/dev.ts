@@ -117,7 +117,8 @@ function tryNext(volumes: Volume[], dir: string): string[] {
     'Try next, in another terminal:',
     ...(uri === undefined ? [] : [
       `  nbdinfo '${uri}'`,
-      `  fio --name=try --ioengine=nbd '--uri=${uri}' --rw=randwrite --bs=4k --iodepth=32 --size=256m --verify=crc32c`,
+      `  fio --name=try --ioengine=nbd '--uri=${uri}' --rw=randwrite --bs=4k --iodepth=32 --size=256m \\`,
+      '      --verify=crc32c --verify_state_save=0',
       `  qemu-img convert -n -O raw IMAGE '${uri}'`,
       `  nbdcopy '${uri}' copy.img`,
     ]),

@@ -35,7 +35,9 @@ export class WorkerThread implements WorkerHandle {
     })
     this.#thread.on('message', (message: FromWorker) => this.#receive(message))
     this.#thread.on('error', (error) => options.onBug(error))
-    this.#thread.on('exit', (code) => options.onBug(new Error(`data worker ${options.start.worker} ended, code ${code}`)))
+    this.#thread.on('exit', (code) => {
+      options.onBug(new Error(`data worker ${options.start.worker} ended, code ${code}`))
+    })
   }
 
   /** What the store holds once it is open; rejects with the refusal that kept it from opening. */
