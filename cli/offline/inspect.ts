@@ -135,7 +135,7 @@ function inspectSegment(given: Arguments, output: Output): number {
     if (text === undefined || !/^\d+$/.test(text) || segment > most) {
       throw usageError(`segment ${text ?? ''} is not there`, `give a number from 0 to ${most}`)
     }
-    const { header, trailer, headerDamaged, trailerDamaged } = readFrame(disk, segment)
+    const { header, trailer, trailerDamaged } = readFrame(disk, segment)
     const scanned = scanLog(disk)
     const found = scanned.segments.find((candidate) => candidate.segment === segment)
     const batches = (found?.startBlocks ?? []).flatMap((startBlock) => {
@@ -148,7 +148,7 @@ function inspectSegment(given: Arguments, output: Output): number {
     output.result(value, () => [
       ...fields([
         ['segment', `${segment} of ${path}, ${state}`],
-        ['header', header === undefined ? (headerDamaged ? 'damaged' : 'none') : describeHeader(header)],
+        ['header', header === undefined ? 'none that fits its checksum' : describeHeader(header)],
         ['trailer', trailer === undefined ? (trailerDamaged ? 'damaged' : 'none') : describeTrailer(trailer)],
       ]),
       ...damages.map((damage) => `damage: ${damage}`),

@@ -15,8 +15,11 @@ import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
 import type { RecordHeader } from './record.ts'
 import { chooseRoot } from './root.ts'
 import type { Root } from './root.ts'
-import { decodeSegmentHeader, decodeTrailer } from './segment.ts'
+import { decodeSegmentHeader, decodeTrailer, encodeSegmentHeader } from './segment.ts'
 import type { SegmentHeader, Trailer } from './segment.ts'
+
+/** What a medium writes whole, at the least. */
+const SECTOR_BYTES = 512
 
 /** Bytes of the disk, undefined when the medium fails there. The result is read before the next call. */
 export type ReadAt = (offsetBytes: number, lengthBytes: number) => Uint8Array | undefined
@@ -44,8 +47,9 @@ export interface Frame {
   /** The batch in block 1, proved by its checksum. */
   first: BatchHeader | undefined
   /** Something that was ours stands in the header block or the trailer block and does not fit its checksum. */
-  headerDamaged: boolean
   trailerDamaged: boolean
+  /** The header is half the one in use, half the free one: a crash came while the segment was given back. */
+  headerTorn: boolean
 }
 
 export function readRoot(disk: LogDisk, streamId: number): Root | undefined {
@@ -70,10 +74,24 @@ export function readFrame(disk: LogDisk, segment: number): Frame {
   const first = header?.free === true ? undefined : firstBatch(disk, segment, header?.generation ?? trailer?.generation)
   return {
     segment, header, trailer, first,
-    headerDamaged: header === undefined && (head === undefined || hasMagic(head, 'HFSEGMNT')),
+    headerTorn: header === undefined && head !== undefined && trailer !== undefined && isTorn(head, trailer, crc32c),
     trailerDamaged:
       trailer === undefined && header?.free !== true && (tail === undefined || isDamagedTrailer(tail, header)),
   }
+}
+
+/** Whether each sector is that of the header in use or that of the free one; the trailer tells what both were. */
+function isTorn(head: Uint8Array, trailer: Trailer, crc32c: Crc32c): boolean {
+  const inUse = encodeSegmentHeader({ ...trailer, free: false }, crc32c)
+  const free = encodeSegmentHeader({ ...trailer, firstBatch: 0, incarnation: 0, free: true }, crc32c)
+  for (let at = 0; at < BLOCK_BYTES; at += SECTOR_BYTES) {
+    const isLike = (other: Uint8Array): boolean => {
+      for (let i = at; i < at + SECTOR_BYTES; i++) if (head[i] !== other[i]) return false
+      return true
+    }
+    if (!isLike(inUse) && !isLike(free)) return false
+  }
+  return true
 }
 
 /** A trailer of an older generation is what the last use left; anything else under our magic is damage. */

@@ -17,7 +17,7 @@ import type { Frame, LogDisk } from './disk-reader.ts'
 import { RECORD_KIND } from './record.ts'
 import type { Root } from './root.ts'
 import { decodeSummary, TRAILER_FLAG } from './segment.ts'
-import type { Trailer } from './segment.ts'
+import type { SummaryEntry, Trailer } from './segment.ts'
 
 export interface ScannedSegment {
   segment: number
@@ -65,7 +65,7 @@ interface Walked {
   frame: { segment: number; streamId: number; generation: number; incarnation: number; firstBatch: number }
   hasHeader: boolean
   trailer: Trailer | undefined
-  trailerDamaged: boolean
+  summaryDamaged: boolean
   candidates: Candidate[]
 }
 
@@ -82,11 +82,14 @@ export function scanLog(disk: LogDisk): LogScan {
     const use = useOf(frame, currents, damages)
     if (use === undefined) continue
     const salt = roots[use.streamId]?.incarnation === use.incarnation ? roots[use.streamId]!.salt : frame.first?.salt
-    const candidates = frame.trailer === undefined
-      ? walk(disk, use, salt)
-      : sealedCandidates(disk, frame.trailer, salt, damages)
-    const { header, trailer, trailerDamaged } = frame
-    walks.push({ frame: use, hasHeader: header !== undefined, trailer, trailerDamaged, candidates })
+    const { header, trailer } = frame
+    const summary = trailer === undefined ? [] : readSummary(disk, trailer)
+    const candidates = trailer === undefined ? walk(disk, use, salt)
+      : summary === undefined ? walkSealed(disk, trailer, salt) : summarized(disk, trailer, summary)
+    walks.push({
+      frame: use, hasHeader: header !== undefined || frame.headerTorn, trailer, candidates,
+      summaryDamaged: summary === undefined,
+    })
   }
   walks.sort((a, b) => a.frame.streamId - b.frame.streamId || a.frame.firstBatch - b.frame.firstBatch)
   const scan: LogScan = { roots, segments: [], freeSegments: frames.length - walks.length, damages, cutBatches: 0 }
@@ -132,43 +135,40 @@ function useOf(frame: Frame, currents: readonly number[], damages: Damage[]): Wa
     const { streamId, generation, incarnation, batch } = first
     return { segment, streamId, generation, incarnation, firstBatch: batch }
   }
-  if (frame.headerDamaged || frame.trailerDamaged || first !== undefined) {
+  // A header alone may be torn while the segment was opened or given back. A sealed one would still have its trailer,
+  // and batches missing from the open one are found by their numbers.
+  if (frame.trailerDamaged) {
     note(`segment ${segment} has neither a readable header nor a readable trailer`, first?.streamId, true)
   }
   return undefined
 }
 
-/** The batches that the summary of a sealed segment names; without its summary the segment is walked to its end. */
-function sealedCandidates(
-  disk: LogDisk,
-  trailer: Trailer,
-  salt: Uint8Array | undefined,
-  damages: Damage[],
-): Candidate[] {
-  const { segment, streamId, generation, summaryBlocks } = trailer
-  const blocks = disk.segmentBytes / BLOCK_BYTES
-  const bytes = summaryBlocks === 0
-    ? new Uint8Array(0)
-    : readBlocks(disk, segment, blocks - 1 - summaryBlocks, summaryBlocks)
-  const entries = bytes === undefined ? undefined : decodeSummary(bytes, trailer, disk.crc32c)
-  if (entries !== undefined) {
-    return entries.map(({ batch, startBlock, headerCrc }) => {
-      const header = readBatch(disk, { segment, generation, startBlock })?.header
-      const isNamed = header !== undefined && header.headerCrc === headerCrc && header.batch === batch
-      return { batch, startBlock, header: isNamed ? header : undefined }
-    })
-  }
-  damages.push({
-    streamId, segment, batch: undefined, block: blocks - 1 - summaryBlocks, loss: false,
-    reason: `the summary of segment ${segment} is damaged`,
+function readSummary(disk: LogDisk, trailer: Trailer): SummaryEntry[] | undefined {
+  const { segment, summaryBlocks } = trailer
+  if (summaryBlocks === 0) return []
+  const bytes = readBlocks(disk, segment, disk.segmentBytes / BLOCK_BYTES - 1 - summaryBlocks, summaryBlocks)
+  return bytes === undefined ? undefined : decodeSummary(bytes, trailer, disk.crc32c)
+}
+
+/** The batches that the summary of a sealed segment names. */
+function summarized(disk: LogDisk, trailer: Trailer, entries: readonly SummaryEntry[]): Candidate[] {
+  const { segment, generation } = trailer
+  return entries.map(({ batch, startBlock, headerCrc }) => {
+    const header = readBatch(disk, { segment, generation, startBlock })?.header
+    const isNamed = header !== undefined && header.headerCrc === headerCrc && header.batch === batch
+    return { batch, startBlock, header: isNamed ? header : undefined }
   })
-  const found = walk(disk, trailer, salt, trailer.endBlock)
-  // The trailer still knows how many there have to be.
+}
+
+/** Without its summary a sealed segment is walked; the trailer still knows which batches there have to be. */
+function walkSealed(disk: LogDisk, trailer: Trailer, salt: Uint8Array | undefined): Candidate[] {
+  const { firstBatch, lastBatch, endBlock } = trailer
+  const found = walk(disk, trailer, salt, endBlock).filter(({ batch }) => batch <= lastBatch)
   const walked = new Set(found.map(({ batch }) => batch))
-  for (let batch = trailer.firstBatch; batch <= trailer.lastBatch; batch++) {
+  for (let batch = firstBatch; batch <= lastBatch; batch++) {
     if (!walked.has(batch)) found.push({ batch, startBlock: 0, header: undefined })
   }
-  return found.filter(({ batch }) => batch <= trailer.lastBatch).sort((a, b) => a.batch - b.batch)
+  return found.sort((a, b) => a.batch - b.batch)
 }
 
 /** All whole batches of a segment by their chain; behind a damaged one every block is looked at. */
@@ -256,11 +256,12 @@ function acceptStream(
       accepted.batches.push(batch)
       block = startBlock + header.totalBlocks
     }
-    if (trailer === undefined) {
-      // Batches are contiguous in a stream: the next segment, or the watermark, tells where this one ended.
-      const below = Math.min(walks[i + 1]?.frame.firstBatch ?? Number.POSITIVE_INFINITY, watermark + 1)
-      if (expected < below) missing(expected, below, block)
-    }
+    // Batches are contiguous in a stream: the next segment, or the watermark, tells where an unsealed one ended. A
+    // segment is opened as soon as one is sealed, so behind the last one nothing durable may be missing either.
+    const nextFirst = walks[i + 1]?.frame.firstBatch
+    const isLast = nextFirst === undefined && frame.incarnation === incarnation
+    const below = Math.min(nextFirst ?? Number.POSITIVE_INFINITY, watermark + 1)
+    if ((trailer === undefined || isLast) && expected < below) missing(expected, below, block)
     scan.segments.push(accepted)
   }
 }
@@ -276,10 +277,17 @@ function noteFrames(
     streamId, segment, batch: undefined, block: undefined, loss: false,
     reason: `the ${what} of segment ${segment} is damaged`,
   })
-  if (!walked.hasHeader && firstBatch <= stream.watermark) note('header')
-  if (walked.trailer !== undefined) return
+  const { trailer } = walked
+  // Recovery keeps a batch whose segment header was torn, and proves it by a trailer alone.
+  const isHeaderOptional = trailer !== undefined && isByRecovery(trailer)
+  if (!walked.hasHeader && !isHeaderOptional && firstBatch <= stream.watermark) note('header')
+  if (trailer !== undefined) {
+    const isDurable = isHeaderOptional || incarnation !== stream.incarnation || trailer.lastBatch < stream.watermark
+    if (walked.summaryDamaged && isDurable) note('summary')
+    return
+  }
   const wasSealed = stream.nextFirst !== undefined && stream.nextFirst <= stream.watermark
-  if (walked.trailerDamaged || wasSealed || incarnation !== stream.incarnation) note('trailer')
+  if (wasSealed || incarnation !== stream.incarnation) note('trailer')
 }
 
 const isByRecovery = (trailer: Trailer): boolean => (trailer.flags & TRAILER_FLAG.sealedByRecovery) !== 0
