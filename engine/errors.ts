@@ -57,6 +57,8 @@ export const ERRORS = {
   'volume-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'volume name {name} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `data-1`'),
   'volume-size': row(EINVAL, G.INVALID_ARGUMENT, false, 'size {size} is not allowed', 'give a positive multiple of 1 MiB, at most 64 TiB, e.g. `--size 10Gi`'),
   'volume-shrink': row(EINVAL, G.OUT_OF_RANGE, false, 'volume {name} has {current} bytes; {size} would shrink it, which would cut off data', 'give a size above the present one'),
+  'snapshot-not-found': row(EINVAL, G.NOT_FOUND, false, 'volume {volume} has no snapshot {snapshot}', '`holdfast snapshot ls` shows what there is'),
+  'snapshot-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} has a snapshot {snapshot} already', 'choose another name'),
   'volume-in-use': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {name} is in use by {sessions} NBD connection(s)', 'disconnect its users first, or add --force to end their sessions'),
   'parameter': row(EINVAL, G.INVALID_ARGUMENT, false, '{parameter} = {value} is not allowed', 'allowed: {allowed}'),
   'too-few-nodes': row(EINVAL, G.FAILED_PRECONDITION, false, 'replicas {replicas} needs {needed} nodes, and this cluster has {nodes}', 'ask for fewer replicas (`--replicas {most}`), or add nodes'),

@@ -37,7 +37,7 @@ export function chooseVictim(stream: StoreStream): number | undefined {
   for (let segment = 0; segment < segments.count; segment++) {
     if (segments.state[segment] !== SEGMENT_STATE.sealed || segments.lastBatch[segment]! >= before) continue
     const full = segments.live[segment]! / capacity
-    if (full > LIVE_MOST) continue
+    if (full > LIVE_MOST || gainOf(segments.live[segment]!, log.segmentBlocks) < 1) continue
     const age = log.nextBatch - segments.lastBatch[segment]!
     const score = full === 0 ? Infinity : ((1 - full) * age) / (1 + full)
     if (score > bestScore) {
@@ -46,6 +46,12 @@ export function chooseVictim(stream: StoreStream): number | undefined {
     }
   }
   return best
+}
+
+/** Blocks won by rewriting a segment: its copies need headers, and their segment a frame. Without a gain it never ends. */
+function gainOf(liveUnits: number, segmentBlocks: number): number {
+  const liveBlocks = Math.ceil(liveUnits / UNITS_PER_BLOCK)
+  return segmentBlocks - 3 - liveBlocks - (liveBlocks === 0 ? 0 : 1 + Math.ceil(liveBlocks / 128))
 }
 
 /** Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. */
@@ -193,7 +199,7 @@ class CleaningJob {
     const at = (i: number): number => (record.lba + i - pageNumber * PAGE_BLOCKS) * ENTRY_WORDS
     const head = Array.from({ length: record.blockCount }, (_, i) => isHere(page.words, at(i), i))
     if (!copy((i) => head[i]!, this.stream.log.position().batch)) return true
-    if (volume.views.snapshotSeqs.length === 0 || !head.includes(false)) return true
+    if (!volume.hasHistory || !head.includes(false)) return true
     const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
       map.readHistory(volume, record.lba, record.lba + record.blockCount, resume),
     )

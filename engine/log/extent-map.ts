@@ -76,6 +76,8 @@ export class ExtentMap {
   rebuilding = false
   private readonly index: IndexPort
   private afterCommit: Array<() => void> = []
+  /** Checkpoints that have ended. */
+  private commits = 0
   private readonly scratch = new Uint32Array(ENTRY_WORDS)
 
   constructor(options: { index: IndexPort; segments: SegmentTable; pagesMax: number }) {
@@ -270,6 +272,7 @@ export class ExtentMap {
 
   /** The checkpoint that was under way ended. */
   commitEnded(): void {
+    this.commits++
     this.committing = undefined
     const waiting = this.afterCommit
     this.afterCommit = []
@@ -290,7 +293,7 @@ export class ExtentMap {
 
   /** An entry is no longer the head: it goes to the history if a snapshot sees it, else it is dead. */
   supersede(map: VolumeMap, lba: number, words: Uint32Array, at: number, newerSeq: number): void {
-    if (map.views.snapshotSeqs.length > 0 && map.views.snapshotSees(seqOf(words, at), newerSeq))
+    if (map.views.keepsOlder && map.views.seenBelow(seqOf(words, at), newerSeq))
       this.putHistory(map, lba, words.slice(at, at + ENTRY_WORDS))
     else this.releaseEntry(map, words, at)
   }
@@ -318,8 +321,11 @@ export class ExtentMap {
     end: number,
     done: (found: Map<number, Uint32Array[]> | undefined) => void,
   ): void {
+    const { commits } = this
     this.index.range({ ...historyRange(map.number, first, end), limit: 1 << 24 }, (ok, entries) => {
       if (!ok) return done(undefined)
+      // A checkpoint ended meanwhile: what it wrote is no longer in memory, and the index may have answered before it.
+      if (this.commits !== commits) return this.readHistory(map, first, end, done)
       const merged = new Map<number, Map<string, Uint32Array | null>>()
       const at = (lba: number): Map<string, Uint32Array | null> => {
         let versions = merged.get(lba)
@@ -377,9 +383,12 @@ export class ExtentMap {
     if (page !== undefined) this.noteDirty(page)
   }
 
-  /** A hole stays a hole (M5), except in a clone, where a hole shows the origin. */
+  /**
+   * A hole stays a hole (M5), except in a clone, where a hole shows the origin, and where a rollback may be about to bring
+   * an older version back.
+   */
   private zeroBlock(page: MapPage, index: number, entry: Uint32Array<ArrayBufferLike>): void {
-    if (page.words[index * ENTRY_WORDS] === 0 && !page.map.isClone) return
+    if (page.words[index * ENTRY_WORDS] === 0 && !page.map.isClone && !page.map.views.hasRollbacks) return
     this.replace(page, index, entry, 0)
   }
 
@@ -452,28 +461,19 @@ export class ExtentMap {
     versions.forEach((list, index) => {
       if (list === undefined) return
       const lba = page.firstLba + index
-      let newerSeq = Infinity
-      let head = -1
-      if (map.views.headExists)
-        for (let i = list.length - 1; i >= 0 && head < 0; i--)
-          if (!map.views.hidden(Infinity, seqOf(list[i]!.words, list[i]!.at))) head = i
-      for (let i = list.length - 1; i >= 0; i--) {
-        const { words, at } = list[i]!
-        const seq = seqOf(words, at)
-        if (i === head) {
+      const seqs = list.map(({ words, at }) => seqOf(words, at))
+      const head = map.views.headExists ? seqs.findLast((seq) => !map.views.hidden(Infinity, seq)) : undefined
+      const shown = map.views.shownBySnapshots(seqs)
+      list.forEach(({ words, at }, i) => {
+        if (seqs[i] === head) {
           const onlyZero = kindOf(words, at) !== ENTRY_KIND.data && list.length === 1 && !map.isClone
-          if (!onlyZero) {
-            copyEntry(words, at, page.words, index * ENTRY_WORDS)
-            page.markDirty(index)
-            this.count(map, words, at)
-          }
-        } else if (map.views.snapshotSees(seq, newerSeq)) {
-          this.putHistory(map, lba, words.slice(at, at + ENTRY_WORDS))
-          this.count(map, words, at)
-        }
-        // A version hidden by a rollback still covers older ones for some views only: keep those, rather too many.
-        if (!map.views.hidden(Infinity, seq)) newerSeq = seq
-      }
+          if (onlyZero) return
+          copyEntry(words, at, page.words, index * ENTRY_WORDS)
+          page.markDirty(index)
+        } else if (shown.has(seqs[i]!)) this.putHistory(map, lba, words.slice(at, at + ENTRY_WORDS))
+        else return
+        this.count(map, words, at)
+      })
     })
     page.mustFold = true
   }
@@ -499,41 +499,46 @@ export class ExtentMap {
     }
   }
 
-  /** After a rollback: replace head entries it hides by the newest older version it shows. */
+  /**
+   * After a rollback: every head entry becomes the newest version the head may show. That may be an older one, none, or
+   * one that an earlier rollback had put into the history; so the history is looked at even where nothing is hidden.
+   */
   private rewind(page: MapPage, done: (page: MapPage | undefined) => void): void {
     const { map } = page
-    const hidden: number[] = []
-    if (map.views.hasRollbacks)
-      for (let index = 0; index < PAGE_BLOCKS; index++) {
-        const at = index * ENTRY_WORDS
-        if (page.words[at] !== 0 && map.views.hidden(Infinity, seqOf(page.words, at))) hidden.push(index)
-      }
-    if (hidden.length === 0) {
+    if (!map.views.hasRollbacks || !map.views.headExists) {
       page.needsRewind = false
       return done(page)
     }
+    const { views } = map
     page.pins++
     this.readHistory(map, page.firstLba, page.firstLba + PAGE_BLOCKS, (history) => {
       page.pins--
       if (history === undefined) return done(undefined)
-      for (const index of hidden) {
+      // Another rollback came meanwhile.
+      if (map.views !== views) return this.rewind(page, done)
+      let changed = false
+      for (let index = 0; index < PAGE_BLOCKS; index++) {
         const at = index * ENTRY_WORDS
         const lba = page.firstLba + index
-        // A newer write may have replaced it meanwhile.
-        if (page.words[at] === 0 || !map.views.hidden(Infinity, seqOf(page.words, at))) continue
-        this.supersede(map, lba, page.words, at, Infinity)
+        const headSeq = page.words[at] === 0 ? 0 : seqOf(page.words, at)
+        const isHidden = headSeq > 0 && views.hidden(Infinity, headSeq)
+        const shown = history.get(lba)?.findLast((words) => !views.hidden(Infinity, seqOf(words, 0)))
+        if (!isHidden && (shown === undefined || seqOf(shown, 0) < headSeq)) continue
+        if (headSeq > 0) this.supersede(map, lba, page.words, at, shown === undefined ? Infinity : seqOf(shown, 0))
         clearEntry(page.words, at)
-        const older = history.get(lba)?.findLast((words) => !map.views.hidden(Infinity, seqOf(words, 0)))
-        if (older !== undefined) {
-          copyEntry(older, 0, page.words, at)
-          this.dropHistory(map, lba, older)
+        if (shown !== undefined) {
+          copyEntry(shown, 0, page.words, at)
+          this.dropHistory(map, lba, shown)
         }
         page.markDirty(index)
+        changed = true
       }
       page.needsRewind = false
-      // A delta cannot say "no entry": the page is written as a base.
-      page.mustFold = true
-      this.noteDirty(page)
+      if (changed) {
+        // A delta cannot say "no entry": the page is written as a base.
+        page.mustFold = true
+        this.noteDirty(page)
+      }
       done(page)
     })
   }

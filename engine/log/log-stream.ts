@@ -99,6 +99,8 @@ export class LogStream {
   queuedBlocks = 0
   private queueNeedsSync = false
   private deferred = false
+  /** `batches` is being walked, and must keep its order and length. */
+  private answering = false
   /** Batches that are not answered and applied, oldest first. */
   private batches: LogBatch[] = []
   private syncs: Array<{ target: number; frames: number; bytes: number; ended: boolean }> = []
@@ -182,7 +184,7 @@ export class LogStream {
   /** A record's effect is in the map. */
   applied(batch: LogBatch): void {
     batch.unapplied--
-    if (batch.unapplied === 0) this.forget()
+    if (batch.unapplied === 0 && !this.answering) this.forget()
   }
 
   /** Something the stream waited for (a segment) is there. */
@@ -416,6 +418,7 @@ export class LogStream {
 
   /** In log order: durable records of durable batches, the others of written ones. */
   private answer(): void {
+    this.answering = true
     for (const batch of this.batches) {
       if (batch.number > this.writtenBatch) break
       if (batch.appends.length === 0) continue
@@ -430,6 +433,7 @@ export class LogStream {
         for (const append of ready) append.done(true, append)
       }
     }
+    this.answering = false
     this.forget()
     if (this.waiters.length === 0) return
     const isReady = (w: { batch: number; frames: number }): boolean =>

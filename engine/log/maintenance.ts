@@ -24,6 +24,8 @@ export class Maintenance {
   /** Writers wait for space. */
   shortOfSpace = false
   segmentsCleaned = 0
+  /** Everything was folded at this batch and nothing could be won: it is not tried again before another one. */
+  private futileAt = -1
 
   constructor(stream: StoreStream) {
     this.stream = stream
@@ -51,7 +53,7 @@ export class Maintenance {
 
   private get wantsCleaning(): boolean {
     const { stream } = this
-    return stream.freeSegments - stream.reserveSegments < LOW_WATER_SEGMENTS
+    return this.shortOfSpace || stream.freeSegments - stream.reserveSegments < LOW_WATER_SEGMENTS
   }
 
   private countState(state: number): number {
@@ -108,14 +110,14 @@ export class Maintenance {
     }
     if (victim === undefined && cleaned === 0) {
       // Sealed segments behind the position become candidates with a checkpoint; versions nobody folded may be dead.
-      if (!this.shortOfSpace) return false
-      this.shortOfSpace = false
+      if (!this.shortOfSpace || this.futileAt === stream.log.nextBatch) return false
       for (const volume of stream.map.volumes.values())
         yield* visitPages(
           { map: stream.map, index: stream.context.index, volume, firstPage: 0, endPage: PAGES_MAX },
           () => {},
         )
       yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+      this.futileAt = stream.log.nextBatch
       return chooseVictim(stream) !== undefined
     }
     return yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
@@ -158,8 +160,7 @@ export class Maintenance {
   /** A snapshot went: drop the older versions that no other view sees. */
   private *sweepHistory(volume: VolumeMap): Task<boolean> {
     const { map, context } = this.stream
-    volume.sweepHistory = false
-    volume.changed = true
+    const { views } = volume
     // What is only in memory first becomes keys, so that one walk over the index sees everything.
     if (!(yield* until<boolean>((resume) => this.stream.makeCheckpoint(resume)))) return false
     let { from } = historyRange(volume.number, 0, 0)
@@ -175,24 +176,31 @@ export class Maintenance {
       for (const lba of lbas) {
         const page = yield* loadPage(map, volume, Math.floor(lba / PAGE_BLOCKS))
         if (page === undefined) return false
+        page.pins++
         const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
           map.readHistory(volume, lba, lba + 1, resume),
         )
+        page.pins--
         if (history === undefined) return false
+        // Another snapshot went, or a rollback came: this page may have to be rewound first.
+        if (volume.views !== views) return true
         const versions = history.get(lba) ?? []
         const at = (lba - page.firstLba) * ENTRY_WORDS
-        let newerSeq = page.words[at] === 0 ? Infinity : seqOf(page.words, at)
-        for (const words of versions.toReversed()) {
-          const seq = seqOf(words, 0)
-          if (!volume.views.snapshotSees(seq, newerSeq < seq ? Infinity : newerSeq)) {
+        const seqs = versions.map((words) => seqOf(words, 0))
+        if (page.words[at] !== 0) seqs.push(seqOf(page.words, at))
+        const shown = views.shownBySnapshots(seqs.sort((a, b) => a - b))
+        for (const words of versions)
+          if (!shown.has(seqOf(words, 0))) {
             map.releaseEntry(volume, words, 0)
             map.dropHistory(volume, lba, words)
           }
-          if (!volume.views.hidden(Infinity, seq)) newerSeq = seq
-        }
       }
       const last = keys.at(-1)
-      if (last === undefined) return true
+      if (last === undefined) {
+        volume.sweepHistory = false
+        volume.changed = true
+        return true
+      }
       from = historyKey(volume.number, parseHistoryKey(last).lba + 1, 0, 0)
     }
   }

@@ -36,7 +36,7 @@ export function* moveEntry(
     if (!moved) inHistory.push(i)
     offset += record.storedUnits[i]!
   }
-  if (inHistory.length === 0 || volume.views.snapshotSeqs.length === 0) return true
+  if (inHistory.length === 0 || !volume.hasHistory) return true
   const first = record.lba
   const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
     map.readHistory(volume, first, first + record.blockCount, resume),
@@ -120,7 +120,7 @@ export function* eachZero(
     for (let index = from; index < below; index++)
       if (isThis(page.words, index * ENTRY_WORDS)) visit.page(page, index * ENTRY_WORDS, index)
   })
-  if (!ok || volume.views.snapshotSeqs.length === 0) return ok
+  if (!ok || !volume.hasHistory) return ok
   const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
     map.readHistory(volume, record.lba, end, resume),
   )

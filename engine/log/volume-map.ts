@@ -93,9 +93,19 @@ export class VolumeMap {
   }
 
   setDescriptor(descriptor: VolumeDescriptor): void {
+    const former = this.descriptor
     this.descriptor = descriptor
     this.views = new Views(descriptor)
     this.changed = true
+    // Here and not where it was asked for, so that roll-forward does the same.
+    if (former.snapshots.some(({ seq }) => !this.views.snapshotSeqs.includes(seq))) this.sweepHistory = true
+    if (former.rollbacks.length !== descriptor.rollbacks.length)
+      for (const page of this.pages.values()) page.needsRewind = true
+  }
+
+  /** Whether older versions may exist: some view wants them, or they wait for their sweep. */
+  get hasHistory(): boolean {
+    return this.views.keepsOlder || this.sweepHistory
   }
 }
 

@@ -87,9 +87,21 @@ export class Views {
     return true
   }
 
-  /** Whether some snapshot sees an entry that was superseded at `newerSeq` (infinity: not superseded). */
-  snapshotSees(entrySeq: number, newerSeq: number): boolean {
+  /** Whether older versions may be worth keeping at all. */
+  get keepsOlder(): boolean {
+    return this.snapshotSeqs.length > 0 || this.hasRollbacks
+  }
+
+  /**
+   * Whether some view still shows an entry although a newer one lies above it (infinity: none): a snapshot that is older
+   * than the newer one, or any view from which a rollback hides the newer one, the head included.
+   */
+  seenBelow(entrySeq: number, newerSeq: number): boolean {
     const seqs = this.snapshotSeqs
+    if (this.hasRollbacks) {
+      const sees = (view: number): boolean => !this.hidden(view, entrySeq) && this.hidden(view, newerSeq)
+      return (this.headExists && sees(Infinity)) || seqs.some(sees)
+    }
     if (seqs.length === 0) return false
     let low = 0
     let high = seqs.length
@@ -98,8 +110,17 @@ export class Views {
       if (seqs[mid]! < entrySeq) low = mid + 1
       else high = mid
     }
-    for (; low < seqs.length && seqs[low]! < newerSeq; low++) if (!this.hidden(seqs[low]!, entrySeq)) return true
-    return false
+    return low < seqs.length && seqs[low]! < newerSeq
+  }
+
+  /** Which of a block's versions (seqs, ascending) the snapshots show: of each the greatest that is not hidden. */
+  shownBySnapshots(seqs: readonly number[]): Set<number> {
+    const shown = new Set<number>()
+    for (const view of this.snapshotSeqs) {
+      const seq = seqs.findLast((one) => one <= view && !this.hidden(view, one))
+      if (seq !== undefined) shown.add(seq)
+    }
+    return shown
   }
 
   /** Whether a later epoch began at or below this seq: such a record was cut and counts for nothing. */

@@ -11,6 +11,7 @@ export interface RangeLock {
 export class RangeLocks {
   private readonly held: RangeLock[] = []
   private waiting: Array<{ first: number; end: number; run: () => void }> = []
+  private idle: Array<() => void> = []
 
   get isEmpty(): boolean {
     return this.held.length === 0 && this.waiting.length === 0
@@ -41,6 +42,16 @@ export class RangeLocks {
       if (overlaps(this.held, one.first, one.end) || overlaps(this.waiting, one.first, one.end))
         this.waiting.push(one)
       else one.run()
+    if (!this.isEmpty) return
+    const idle = this.idle
+    this.idle = []
+    for (const run of idle) run()
+  }
+
+  /** Run when nothing is locked and nothing waits. */
+  whenIdle(run: () => void): void {
+    if (this.isEmpty) run()
+    else this.idle.push(run)
   }
 }
 

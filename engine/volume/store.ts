@@ -26,6 +26,7 @@ import type { BlockDevice } from './block-device.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
 import { placeSlices, type PlacementDisk } from './placement.ts'
 import type { Reply, StoreApi } from './store-api.ts'
+import { unpin } from './time-travel.ts'
 import { Volume } from './volume.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from './volume-spec.ts'
 
@@ -60,6 +61,8 @@ export class Store implements StoreApi {
   /** Disks whose stream could not be opened: their slices answer EIO. */
   private readonly refused: Array<{ disk: StoreDisk; reason: string }> = []
   private readonly byName = new Map<string, Volume>()
+  /** Deleted, but clones read through them: they take a record when a clone goes. By id. */
+  private readonly pinned = new Map<string, Volume>()
   private readonly creating = new Set<string>()
   private stopping = false
 
@@ -114,7 +117,18 @@ export class Store implements StoreApi {
           resume,
         ),
       )
+    yield* this.dropOrphanPins()
     for (const { maintenance } of this.entries) maintenance.kick()
+  }
+
+  /** A crash between the pin of a clone and the clone itself, or between its end and its pin's, leaves a pin for nobody. */
+  private *dropOrphanPins(): Task<void> {
+    if (this.refused.length > 0) return
+    const clones = new Set([...this.byName.values()].map((volume) => volume.descriptor.spec.id))
+    for (const origin of [...this.byName.values(), ...this.pinned.values()])
+      for (const { pinnedBy } of origin.descriptor.snapshots)
+        if (pinnedBy !== null && !clones.has(pinnedBy))
+          yield* until<boolean>((resume) => unpin(origin, pinnedBy, resume))
   }
 
   /** Volumes whose first control record lies behind the checkpoint; and the tail of each volume that has a gap. */
@@ -156,6 +170,8 @@ export class Store implements StoreApi {
     const entry = { disk, stream, maintenance }
     this.entries.push(entry)
     stream.onSpace = () => {
+      // Whoever still waits says so again.
+      maintenance.shortOfSpace = false
       for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
       maintenance.kick()
     }
@@ -187,11 +203,12 @@ export class Store implements StoreApi {
       let descriptor = targets[0]!.map.descriptor
       for (const { map } of targets) if (map.descriptor.revision > descriptor.revision) descriptor = map.descriptor
       for (const { map } of targets) if (map.descriptor.revision < descriptor.revision) map.setDescriptor(descriptor)
-      if (descriptor.deleted) continue
+      if (descriptor.deleted && descriptor.snapshots.length === 0) continue
       let seq = descriptor.seq
       for (const { map } of targets) seq = Math.max(seq, map.appliedSeq)
       const volume = this.makeVolume(descriptor, targets, seq + 1)
-      this.byName.set(descriptor.spec.name, volume)
+      if (descriptor.deleted) this.pinned.set(descriptor.spec.id, volume)
+      else this.serve(volume)
       yield volume
     }
   }
@@ -210,9 +227,9 @@ export class Store implements StoreApi {
       clock,
       log,
       nextSeq,
-      onWork: (shortOfSpace) => {
+      onWork: (shortOf) => {
         for (const entry of this.entries) {
-          if (shortOfSpace) entry.maintenance.shortOfSpace = true
+          if (entry.stream === shortOf) entry.maintenance.shortOfSpace = true
           entry.maintenance.kick()
         }
       },
@@ -264,10 +281,42 @@ export class Store implements StoreApi {
       const { stream } = usable.find((one) => one.disk.diskUuid === diskUuid)!.entry
       return { stream, map: stream.addVolume(descriptor) }
     })
+    this.record(descriptor, targets, OPERATION.create, reply)
+  }
+
+  /** The volume lies where its origin does, so that it finds there what it reads through. */
+  createClone(spec: VolumeSpec, origin: VolumeDescriptor, seq: number, reply: Reply<VolumeStatus>): void {
+    if (this.byName.has(spec.name) || this.creating.has(spec.name))
+      return reply(failure('volume-exists', { name: spec.name, existing: 'in use' }))
+    const descriptor: VolumeDescriptor = {
+      ...origin,
+      revision: 0,
+      spec: { ...spec, sizeBytes: origin.spec.sizeBytes },
+      epoch: 1,
+      epochs: [[1, 1]],
+      snapshots: [],
+      rollbacks: [],
+      origin: [origin.spec.id, seq],
+      deleted: false,
+      seq: 0,
+    }
+    const targets: Volume['targets'] = []
+    for (const { stream } of this.entries)
+      if (stream.volumesById.has(origin.spec.id)) targets.push({ stream, map: stream.addVolume(descriptor) })
+    this.record(descriptor, targets, OPERATION.clone, reply)
+  }
+
+  private record(
+    descriptor: VolumeDescriptor,
+    targets: Volume['targets'],
+    operation: number,
+    reply: Reply<VolumeStatus>,
+  ): void {
+    const { spec } = descriptor
     const volume = this.makeVolume(descriptor, targets, 1)
     this.creating.add(spec.name)
     volume.control(
-      OPERATION.create,
+      operation,
       (now) => now,
       (ok) => {
         this.creating.delete(spec.name)
@@ -316,18 +365,36 @@ export class Store implements StoreApi {
     if (volume === undefined) return reply(failure('volume-not-found', { name }))
     this.byName.delete(name)
     volume.close()
-    volume.control(
-      OPERATION.delete,
-      (now) => ({ ...now, deleted: true }),
-      (ok) => {
-        for (const { maintenance } of this.entries) maintenance.kick()
-        reply(
-          ok
-            ? { ok: true, value: undefined }
-            : failure('disk-failed', { disk: name, reason: 'the deletion could not be recorded on every disk' }),
-        )
-      },
+    const { spec, origin } = volume.descriptor
+    const deleted = (ok: boolean): void => {
+      if (volume.descriptor.snapshots.length > 0) this.pinned.set(spec.id, volume)
+      if (ok && origin !== null) this.dropPin(origin[0], spec.id)
+      for (const { maintenance } of this.entries) maintenance.kick()
+      reply(
+        ok
+          ? { ok: true, value: undefined }
+          : failure('disk-failed', { disk: name, reason: 'the deletion could not be recorded on every disk' }),
+      )
+    }
+    // Nothing of it may get its place behind the record that says it is gone.
+    volume.drained(() =>
+      volume.control(
+        OPERATION.delete,
+        // Its own snapshots go with it, what clones read through stays.
+        (now) => ({ ...now, deleted: true, snapshots: now.snapshots.filter(({ pinnedBy }) => pinnedBy !== null) }),
+        deleted,
+      ),
     )
+  }
+
+  private dropPin(originId: string, cloneId: string): void {
+    const isOrigin = (volume: Volume): boolean => volume.descriptor.spec.id === originId
+    const origin = this.pinned.get(originId) ?? [...this.byName.values()].find(isOrigin)
+    if (origin === undefined) return
+    unpin(origin, cloneId, () => {
+      if (origin.descriptor.snapshots.length === 0) this.pinned.delete(originId)
+      for (const { maintenance } of this.entries) maintenance.kick()
+    })
   }
 
   volumes(): VolumeStatus[] {
@@ -424,14 +491,28 @@ export class Store implements StoreApi {
   private takeVolumes(stream: StoreStream): void {
     for (const map of stream.map.volumes.values()) {
       const { descriptor } = map
-      const known = this.byName.get(descriptor.spec.name)
-      if (known?.descriptor.spec.id === descriptor.spec.id) known.takeTarget({ stream, map })
-      else if (!descriptor.deleted && known === undefined)
-        this.byName.set(
-          descriptor.spec.name,
-          this.makeVolume(descriptor, [{ stream, map }], Math.max(descriptor.seq, map.appliedSeq) + 1),
-        )
+      const known = [...this.byName.values()].find((volume) => volume.descriptor.spec.id === descriptor.spec.id)
+      if (known !== undefined) known.takeTarget({ stream, map })
+      else if (!descriptor.deleted)
+        this.serve(this.makeVolume(descriptor, [{ stream, map }], Math.max(descriptor.seq, map.appliedSeq) + 1))
     }
+  }
+
+  /** Offer a volume under its name; when another volume has it (an adopted disk), under one with part of its id. */
+  private serve(volume: Volume): void {
+    const { name, id } = volume.descriptor.spec
+    if (!this.byName.has(name)) {
+      this.byName.set(name, volume)
+      return
+    }
+    const other = `${name.slice(0, 54)}-${id.slice(0, 8)}`
+    this.byName.set(other, volume)
+    volume.control(
+      OPERATION.change,
+      (now) => ({ ...now, spec: { ...now.spec, name: other } }),
+      () => {},
+    )
+    this.o.log.event('warn', 'two volumes have one name; the one that came later is renamed', { volume: name, as: other })
   }
 
   stop(reply: Reply<void>): void {

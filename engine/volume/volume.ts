@@ -32,8 +32,8 @@ export interface VolumeOptions {
   clock: ClockPort
   log: LogPort
   nextSeq: number
-  /** Something was appended or waits for space. */
-  onWork(shortOfSpace: boolean): void
+  /** Something was appended, or waits for space in a stream. */
+  onWork(shortOf: StoreStream | undefined): void
 }
 
 /** A request that was split: it is answered when all its records are. */
@@ -56,7 +56,7 @@ interface InFlight {
 }
 
 interface Held {
-  admitted(): boolean
+  shortOf(): StoreStream | undefined
   run: () => void
   done: Done
   sinceMs: number
@@ -262,28 +262,35 @@ export class Volume implements BlockDevice {
     const first = Math.floor(offsetBytes / BLOCK_BYTES)
     const end = Math.ceil((offsetBytes + lengthBytes) / BLOCK_BYTES)
     const go = (): void => {
-      const admitted = (): boolean => this.hasRoom(first, end, isData)
-      if (this.held.length === 0 && admitted()) return run()
-      this.hold({ admitted, run, done, sinceMs: this.o.clock.nowMs() })
+      const shortOf = (): StoreStream | undefined => this.shortOf(first, end, isData)
+      if (this.held.length === 0 && shortOf() === undefined) return run()
+      this.hold({ shortOf, run: unlocked, done, sinceMs: this.o.clock.nowMs() })
+    }
+    // While it was held, a read-modify-write may have begun.
+    const unlocked = (): void => {
+      if (this.locks.isEmpty || !this.locks.blocks(first, end)) run()
+      else this.locks.wait(first, end, go)
     }
     if (this.locks.isEmpty || !this.locks.blocks(first, end)) go()
     else this.locks.wait(first, end, go)
   }
 
-  private hasRoom(first: number, end: number, isData: boolean): boolean {
+  /** The stream that has no room for a request, undefined when all have. */
+  private shortOf(first: number, end: number, isData: boolean): StoreStream | undefined {
     for (let slice = Math.floor(first / SLICE_BLOCKS); slice <= Math.floor((end - 1) / SLICE_BLOCKS); slice++) {
       const { stream } = this.target(slice)
       const blocks = isData ? Math.min(end, (slice + 1) * SLICE_BLOCKS) - Math.max(first, slice * SLICE_BLOCKS) : 1
       // A failed disk does not hold; the append answers with the error.
-      if (!stream.failed && !roomFor(stream, blocks, isData)) return false
+      if (!stream.failed && !roomFor(stream, blocks, isData)) return stream
     }
-    return true
+    return undefined
   }
 
   private hold(held: Held): void {
+    if (this.closed) return held.done(NBD_ERRNO.ESHUTDOWN)
     if (this.descriptor.spec.onFull === 'error') return held.done(NBD_ERRNO.ENOSPC)
     this.held.push(held)
-    this.o.onWork(true)
+    this.o.onWork(this.held[0]!.shortOf())
     const { ioTimeoutMs } = this.descriptor.spec
     if (ioTimeoutMs === 0 || this.holdTimer !== undefined) return
     this.holdTimer = this.o.clock.after(ioTimeoutMs, () => this.expireHeld())
@@ -305,11 +312,13 @@ export class Volume implements BlockDevice {
 
   /** Space may have come back. */
   retryHeld(): void {
-    while (this.held.length > 0 && this.held[0]!.admitted()) this.held.shift()!.run()
-    if (this.held.length === 0) {
-      this.holdTimer?.cancel()
-      this.holdTimer = undefined
-    } else this.o.onWork(true)
+    while (this.held.length > 0) {
+      const short = this.held[0]!.shortOf()
+      if (short !== undefined) return this.o.onWork(short)
+      this.held.shift()!.run()
+    }
+    this.holdTimer?.cancel()
+    this.holdTimer = undefined
   }
 
   get heldRequests(): number {
@@ -428,7 +437,7 @@ export class Volume implements BlockDevice {
     }
     request.left++
     this.enqueue(record, payload, payloadUnits, target, request, undefined)
-    this.o.onWork(false)
+    this.o.onWork(undefined)
   }
 
   private enqueue(
@@ -495,7 +504,7 @@ export class Volume implements BlockDevice {
       this.commitWaiters = this.commitWaiters.filter((waiter) => waiter.seq > this.commitSeq)
       for (const waiter of ready) waiter.run()
     }
-    this.o.onWork(false)
+    this.o.onWork(undefined)
   }
 
   private partEnded(request: Request, errno: number): void {
@@ -549,7 +558,7 @@ export class Volume implements BlockDevice {
         target.map.controlBornBatch = record.bornBatch
       })
     }
-    this.o.onWork(false)
+    this.o.onWork(undefined)
   }
 
   /** A disk that was missing is there. */
@@ -568,9 +577,9 @@ export class Volume implements BlockDevice {
     for (const held of this.held.splice(0)) held.done(NBD_ERRNO.ESHUTDOWN)
   }
 
-  /** Run when everything accepted so far is committed. */
+  /** Run when everything accepted so far is committed, also what reads before it gets its place in the log. */
   drained(run: () => void): void {
-    this.whenCommitted(this.nextSeq - 1, run)
+    this.locks.whenIdle(() => this.whenCommitted(this.nextSeq - 1, run))
   }
 
   status(): VolumeStatus {
@@ -598,6 +607,11 @@ export class Volume implements BlockDevice {
         healthReason: `pool-full: ${this.held.length} write(s) wait for space in pool ${this.descriptor.spec.pool}`,
       }
     return { ...base, health: 'healthy', healthReason: this.lastDamage }
+  }
+
+  /** Where a block lies. */
+  targetOfBlock(lba: number): Target {
+    return this.target(Math.floor(lba / SLICE_BLOCKS))
   }
 
   private target(slice: number): Target {

@@ -102,6 +102,13 @@ export class StoreWorld {
 
   /** Start the store and run until it is open. */
   open(): Store {
+    this.start()
+    this.clock.runUntil(() => this.store !== undefined)
+    return this.store!
+  }
+
+  /** Start the store; `store` is set when it is open. */
+  start(): void {
     Store.open(
       {
         clock: this.clock,
@@ -115,8 +122,6 @@ export class StoreWorld {
         this.store = store
       },
     )
-    this.clock.runUntil(() => this.store !== undefined)
-    return this.store!
   }
 
   /** Power cut (or process death): the world after it, with a store that is not open yet. */
