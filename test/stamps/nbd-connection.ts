@@ -1,0 +1,232 @@
+/**
+ * The client's end of one NBD connection over a unix socket: fixed newstyle, GO, structured or simple replies, any
+ * number of requests in flight. Shares no code with the server, so that a number both got wrong would show.
+ */
+import net from 'node:net'
+
+export const READ = 0
+export const WRITE = 1
+const DISCONNECT = 2
+export const FLUSH = 3
+export const TRIM = 4
+export const WRITE_ZEROES = 6
+export const FUA = 1
+const SHUTDOWN = 2 ** 31 + 7
+const PAYLOAD_MAX = 64 * 2 ** 20
+
+export interface Request {
+  type: number
+  flags?: number
+  offset?: number
+  length?: number
+  data?: Buffer
+}
+
+/** `errno` 0 and what was read, an error of the server's, or 'closed': what became of it is unknown. */
+export type Answer = { errno: number; data: Buffer } | 'closed'
+
+interface Pending {
+  resolve: (answer: Answer) => void
+  type: number
+  offset: number
+  data: Buffer
+  filled: number
+  errno: number
+}
+
+const NOTHING = Buffer.alloc(0)
+
+export class NbdConnection {
+  sizeBytes = 0
+  readonly closed: Promise<void>
+  /** What the server did against the protocol. */
+  problem: string | undefined
+  readonly #socket: net.Socket
+  readonly #pending = new Map<number, Pending>()
+  #parts: Buffer[] = []
+  #available = 0
+  #wake: () => void = () => {}
+  #cookie = 1
+  #ended = false
+
+  private constructor(socket: net.Socket) {
+    this.#socket = socket
+    socket.on('data', (bytes: Buffer) => {
+      this.#parts.push(bytes)
+      this.#available += bytes.length
+      this.#wake()
+    })
+    socket.on('error', () => {})
+    this.closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.#ended = true
+        this.#wake()
+        resolve()
+      })
+    })
+  }
+
+  /** @returns undefined when nobody listens or the connection ends before it is ready */
+  static async open(path: string, name: string, structured: boolean): Promise<NbdConnection | undefined> {
+    const connection = new NbdConnection(net.connect({ path }))
+    try {
+      await connection.#handshake(Buffer.from(name), structured)
+    } catch (error) {
+      connection.#socket.destroy()
+      if ((error as Error).message === 'closed') return undefined
+      throw error
+    }
+    void connection.#receive()
+    return connection
+  }
+
+  get isOpen(): boolean {
+    return !this.#ended
+  }
+
+  ask(request: Request): Promise<Answer> {
+    const { type, flags = 0, offset = 0, data } = request
+    const length = data?.length ?? request.length ?? 0
+    if (this.#ended) return Promise.resolve('closed')
+    const cookie = this.#cookie++
+    const header = Buffer.alloc(28)
+    header.writeUInt32BE(0x25609513, 0)
+    header.writeUInt16BE(flags, 4)
+    header.writeUInt16BE(type, 6)
+    header.writeBigUInt64BE(BigInt(cookie), 8)
+    header.writeBigUInt64BE(BigInt(offset), 16)
+    header.writeUInt32BE(length, 24)
+    this.#socket.cork()
+    this.#socket.write(header)
+    if (data !== undefined) this.#socket.write(data)
+    this.#socket.uncork()
+    return new Promise((resolve) => {
+      const target = type === READ ? Buffer.allocUnsafe(length) : NOTHING
+      this.#pending.set(cookie, { resolve, type, offset, data: target, filled: 0, errno: 0 })
+    })
+  }
+
+  /** In order: a client that has its answers says goodbye. */
+  async disconnect(): Promise<void> {
+    if (!this.#ended) void this.ask({ type: DISCONNECT })
+    await this.closed
+  }
+
+  async #handshake(name: Buffer, structured: boolean): Promise<void> {
+    const greeting = await this.#take(18)
+    if (greeting.toString('latin1', 0, 16) !== 'NBDMAGICIHAVEOPT') throw new Error('this is no NBD server')
+    this.#socket.write(Buffer.from([0, 0, 0, greeting.readUInt16BE(16) & 3]))
+    if (structured && (await this.#option(8, NOTHING)) !== 1) throw new Error('structured replies were refused')
+    const info = Buffer.alloc(4 + name.length + 2)
+    info.writeUInt32BE(name.length, 0)
+    name.copy(info, 4)
+    const reply = await this.#option(7, info)
+    if (reply === SHUTDOWN) throw new Error('closed')
+    if (reply !== 1) throw new Error(`GO was refused with ${reply}`)
+  }
+
+  async #option(option: number, data: Buffer): Promise<number> {
+    const header = Buffer.alloc(16)
+    header.write('IHAVEOPT', 'latin1')
+    header.writeUInt32BE(option, 8)
+    header.writeUInt32BE(data.length, 12)
+    this.#socket.write(Buffer.concat([header, data]))
+    for (;;) {
+      const reply = await this.#take(20)
+      const type = reply.readUInt32BE(12)
+      const body = await this.#take(reply.readUInt32BE(16))
+      if (type === 3 && body.readUInt16BE(0) === 0) this.sizeBytes = Number(body.readBigUInt64BE(2))
+      if (type === 1 || type >= 2 ** 31) return type
+    }
+  }
+
+  async #receive(): Promise<void> {
+    try {
+      for (;;) {
+        const magic = (await this.#take(4)).readUInt32BE(0)
+        if (magic === 0x67446698) await this.#simple()
+        else if (magic === 0x668e33ef) await this.#chunk()
+        else throw new Error(`a reply begins with 0x${magic.toString(16)}`)
+      }
+    } catch (error) {
+      const { message } = error as Error
+      if (message !== 'closed') this.problem = message
+      this.#socket.destroy()
+    }
+    await this.closed
+    for (const { resolve } of this.#pending.values()) resolve('closed')
+    this.#pending.clear()
+  }
+
+  #find(cookie: bigint): Pending {
+    const pending = this.#pending.get(Number(cookie))
+    if (pending === undefined) throw new Error(`a reply to request ${cookie}, which is not in flight`)
+    return pending
+  }
+
+  async #simple(): Promise<void> {
+    const head = await this.#take(12)
+    const cookie = head.readBigUInt64BE(4)
+    const pending = this.#find(cookie)
+    const errno = head.readUInt32BE(0)
+    if (pending.type === READ && errno === 0) {
+      (await this.#take(pending.data.length)).copy(pending.data)
+      pending.filled = pending.data.length
+    }
+    this.#finish(cookie, pending, errno)
+  }
+
+  async #chunk(): Promise<void> {
+    const head = await this.#take(16)
+    const flags = head.readUInt16BE(0)
+    const type = head.readUInt16BE(2)
+    const cookie = head.readBigUInt64BE(4)
+    const pending = this.#find(cookie)
+    const length = head.readUInt32BE(12)
+    if (length > PAYLOAD_MAX) throw new Error(`a chunk of ${length} bytes`)
+    const body = await this.#take(length)
+    if (type === 1) this.#fill(pending, body.readBigUInt64BE(0), body.subarray(8), length - 8)
+    else if (type === 2) this.#fill(pending, body.readBigUInt64BE(0), undefined, body.readUInt32BE(8))
+    else if (type > 2 ** 15) pending.errno = body.readUInt32BE(0)
+    else if (type !== 0) throw new Error(`a chunk of unknown type ${type}`)
+    if ((flags & 1) !== 0) this.#finish(cookie, pending, pending.errno)
+  }
+
+  #fill(pending: Pending, offset: bigint, bytes: Buffer | undefined, length: number): void {
+    const at = Number(offset) - pending.offset
+    if (pending.type !== READ || at < 0 || at + length > pending.data.length) throw new Error('a chunk out of place')
+    if (bytes === undefined) pending.data.fill(0, at, at + length)
+    else bytes.copy(pending.data, at)
+    pending.filled += length
+  }
+
+  #finish(cookie: bigint, pending: Pending, errno: number): void {
+    this.#pending.delete(Number(cookie))
+    if (errno === 0 && pending.filled !== pending.data.length) throw new Error('a read was answered in part')
+    pending.resolve({ errno, data: pending.data })
+  }
+
+  async #take(bytes: number): Promise<Buffer> {
+    while (this.#available < bytes) {
+      if (this.#ended) throw new Error('closed')
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+    this.#available -= bytes
+    const first = this.#parts[0] ?? NOTHING
+    if (first.length > bytes) {
+      this.#parts[0] = first.subarray(bytes)
+      return first.subarray(0, bytes)
+    }
+    const taken: Buffer[] = []
+    for (let left = bytes; left > 0;) {
+      const part = this.#parts[0]!
+      taken.push(part.subarray(0, left))
+      if (part.length > left) this.#parts[0] = part.subarray(left)
+      else this.#parts.shift()
+      left -= Math.min(left, part.length)
+    }
+    return taken.length === 1 ? taken[0]! : Buffer.concat(taken)
+  }
+}
