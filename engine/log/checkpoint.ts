@@ -5,6 +5,7 @@
  * be synced before the operations are written (order: log durable -> index batch -> root -> segments given back).
  * While it is under way its pages stay in memory and its pending pages are not loaded.
  */
+import { assert } from '../assert.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import type { IndexOperation } from '../ports.ts'
 import { ENTRY_WORDS, copyEntry } from './entry.ts'
@@ -91,21 +92,18 @@ export function collectCheckpoint(
   }
 
   const committing = new PendingEntries()
-  const kept = new PendingEntries()
   for (const key of map.pending.pages()) {
     const number = Math.floor(key / PAGES_MAX)
     const pageNumber = key - number * PAGES_MAX
     const volume = map.volumes.get(number)!
     const { indexes, words } = map.pending.list(key)
-    // A page that is being loaded takes its entries itself.
-    const target = volume.loading.has(pageNumber) ? kept : committing
-    for (let i = 0; i < indexes.length; i++) target.push(key, indexes[i]!, words, i * ENTRY_WORDS)
-    if (target === kept) continue
+    assert(!volume.loading.has(pageNumber), 'a page that is being loaded has no pending entries now')
+    for (let i = 0; i < indexes.length; i++) committing.push(key, indexes[i]!, words, i * ENTRY_WORDS)
     entries += indexes.length
     put(pageKey(number, pageNumber, checkpoint), encodePageValue({ base: false, resolved: false, indexes, words }))
     options.onUnresolved(volume, pageNumber, indexes.length)
   }
-  map.pending = kept
+  map.pending = new PendingEntries()
   map.committing = committing
 
   for (const volume of map.volumes.values()) {

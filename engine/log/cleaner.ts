@@ -78,6 +78,8 @@ class CleaningJob {
   private outstanding = 0
   private waiting: (() => void) | undefined
   private damaged = false
+  /** Copies point into it until they are written, which is waited for before the next read. */
+  private readonly buffer = new Uint8Array(READ_BLOCKS * BLOCK_BYTES)
 
   constructor(stream: StoreStream, segment: number) {
     this.stream = stream
@@ -100,7 +102,7 @@ class CleaningJob {
           ? entries.entries[at]!.startBlock + entries.entries[at]!.headerBlocks
           : (entries.entries[at + 1]?.startBlock ?? entries.endBlock)
       if (!headersOnly) while (end < entries.entries.length && endOf(end) - first.startBlock <= READ_BLOCKS) end++
-      const bytes = yield* reader.read(this.segment, first.startBlock, endOf(end - 1) - first.startBlock)
+      const bytes = yield* reader.read(this.segment, first.startBlock, endOf(end - 1) - first.startBlock, this.buffer)
       if (bytes === undefined) return false
       for (; i < end; i++) {
         const entry = entries.entries[i]!

@@ -76,6 +76,9 @@ export class ExtentMap {
   rebuilding = false
   private readonly index: IndexPort
   private afterCommit: Array<() => void> = []
+  /** A checkpoint waits for loads under way. */
+  private beforeCollect: (() => void) | undefined
+  private abandoned = false
   /** Checkpoints that have ended. */
   private commits = 0
   private readonly scratch = new Uint32Array(ENTRY_WORDS)
@@ -223,8 +226,10 @@ export class ExtentMap {
       waiting.push(done)
       return
     }
+    if (this.abandoned) return done(undefined)
     const key = pageKeyOf(map.number, pageNumber)
-    if (this.committing?.has(key) === true) {
+    // What a checkpoint is about to take, or has taken, is not in the index before it ends.
+    if (this.committing?.has(key) === true || (this.beforeCollect !== undefined && this.pending.has(key))) {
       this.afterCommit.push(() => {
         const page = this.page(map, pageNumber)
         if (page === undefined) this.load(map, pageNumber, done)
@@ -239,6 +244,7 @@ export class ExtentMap {
       if (page !== undefined) page.pins++
       for (const callback of callbacks) callback(page)
       if (page !== undefined) page.pins--
+      this.collectIfLoaded()
     }
     const present = map.pages.get(pageNumber)
     if (present !== undefined) {
@@ -262,6 +268,30 @@ export class ExtentMap {
       assert(page.dirtyCount === 0 && !page.mustFold && !page.committing, 'only clean pages are dropped')
       this.remove(page)
     }
+  }
+
+  /**
+   * Run when no page is being loaded that has pending entries: a checkpoint covers all that was applied, and such entries
+   * belong neither to the page yet nor to the checkpoint. No other load of this kind begins before it ends.
+   */
+  whenCollectable(run: () => void): void {
+    this.beforeCollect = run
+    this.collectIfLoaded()
+  }
+
+  private collectIfLoaded(): void {
+    const run = this.beforeCollect
+    if (run === undefined) return
+    for (const map of this.volumes.values())
+      for (const page of map.loading.keys()) if (this.pending.has(pageKeyOf(map.number, page))) return
+    this.beforeCollect = undefined
+    run()
+  }
+
+  /** The stream failed: no checkpoint will end any more, nobody may wait for one. */
+  abandon(): void {
+    this.abandoned = true
+    this.commitEnded()
   }
 
   /** Run when no checkpoint is under way. */

@@ -57,10 +57,12 @@ export class LogReader {
     this.segmentBlocks = options.segmentBytes / BLOCK_BYTES
   }
 
-  /** Bytes of a segment, undefined when the medium fails. */
-  *read(segment: number, block: number, blocks: number): Task<Uint8Array | undefined> {
+  /** Bytes of a segment, undefined when the medium fails. @param buffer  used when it is long enough */
+  *read(segment: number, block: number, blocks: number, buffer?: Uint8Array): Task<Uint8Array | undefined> {
     const { disk, segmentBytes } = this.o
-    const bytes = new Uint8Array(blocks * BLOCK_BYTES)
+    const lengthBytes = blocks * BLOCK_BYTES
+    const bytes =
+      buffer !== undefined && buffer.length >= lengthBytes ? buffer.subarray(0, lengthBytes) : new Uint8Array(lengthBytes)
     const offset = segmentOffsetBytes(segmentBytes, segment) + block * BLOCK_BYTES
     if (disk.tryRead(offset, bytes)) return bytes
     return (yield* until<boolean>((resume) => disk.read(offset, bytes, resume))) ? bytes : undefined

@@ -13,8 +13,12 @@ import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
 import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
 
-/** Cleaning starts this many segments above the reserve. */
-const LOW_WATER_SEGMENTS = 2
+/** Cleaning starts when fewer segments are free than those at which writes are held, and this share of all. */
+const LOW_WATER_SHARE = 0.01
+const LOW_WATER_SEGMENTS_MAX = 8
+/** Segments cleaned for one checkpoint; more than the two that always fit only while there is room. */
+const CLEANED_LEAST = 2
+const CLEANED_MOST = 8
 
 export class Maintenance {
   private readonly stream: StoreStream
@@ -53,7 +57,9 @@ export class Maintenance {
 
   private get wantsCleaning(): boolean {
     const { stream } = this
-    return this.shortOfSpace || stream.freeSegments - stream.reserveSegments < LOW_WATER_SEGMENTS
+    const { segmentCount, holdSegments } = stream.context
+    const lowWater = Math.min(LOW_WATER_SEGMENTS_MAX, Math.max(1, Math.floor(segmentCount * LOW_WATER_SHARE)))
+    return this.shortOfSpace || stream.freeSegments - holdSegments < lowWater
   }
 
   private countState(state: number): number {
@@ -100,13 +106,16 @@ export class Maintenance {
   /** Clean a segment, and give cleaned ones back. False when nothing can be won. */
   private *clean(): Task<boolean> {
     const { stream } = this
+    const { segmentCount, holdSegments } = stream.context
+    const most = Math.min(CLEANED_MOST, Math.max(CLEANED_LEAST, Math.floor(segmentCount / 64)))
+    const mayClean = (already: number): boolean =>
+      already < CLEANED_LEAST || (already < most && stream.freeSegments > holdSegments)
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
-    const victim = cleaned < 2 ? chooseVictim(stream) : undefined
+    const victim = mayClean(cleaned) ? chooseVictim(stream) : undefined
     if (victim !== undefined) {
       yield* cleanSegment(stream, victim)
       this.segmentsCleaned++
-      // A segment that held nothing costs nothing: take all of them before the checkpoint.
-      if (this.countState(SEGMENT_STATE.cleaned) < 2 && stream.freeSegments > stream.reserveSegments) return true
+      if (stream.freeSegments > holdSegments && mayClean(this.countState(SEGMENT_STATE.cleaned))) return true
     }
     if (victim === undefined && cleaned === 0) {
       // Sealed segments behind the position become candidates with a checkpoint; versions nobody folded may be dead.

@@ -15,7 +15,7 @@ import { collectCheckpoint } from './checkpoint.ts'
 import { applyRecord, type StreamContext } from './store-stream.ts'
 import type { ExtentMap } from './extent-map.ts'
 import type { LogReader, ReadBatch } from './log-reader.ts'
-import { acceptTail, frameUse, makeOpened, type OpenOutcome, type Scan } from './recovery.ts'
+import { acceptTail, frameUse, halfFreed, makeOpened, type OpenOutcome, type Scan } from './recovery.ts'
 import { visitPages } from './page-visitor.ts'
 import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import type { Root } from './root.ts'
@@ -52,12 +52,14 @@ export function* rebuildIndex(
     if (generation > context.grants.generation(frame.segment)) context.grants.setGeneration(frame.segment, generation)
     if (generation > 0) context.grants.setInitialised(frame.segment)
     const use = frameUse(frame, streamId)
-    if (use === undefined) continue
-    if (frame.trailer !== undefined) {
-      const entries = yield* reader.summary(frame.trailer)
-      if (entries === undefined) return { ok: false, reason: `the summary of segment ${frame.segment} is damaged` }
-      sealed.push({ trailer: frame.trailer, entries })
-    } else unsealed.push({ segment: frame.segment, ...use, known: false })
+    if (use === undefined) {
+      free.push(...halfFreed(frame, streamId))
+      continue
+    }
+    // A seal may be torn: its trailer there, its summary not. Then it counts for nothing.
+    const entries = frame.trailer === undefined ? undefined : yield* reader.summary(frame.trailer)
+    if (entries === undefined) unsealed.push({ segment: frame.segment, ...use, known: frame.trailer !== undefined })
+    else sealed.push({ trailer: frame.trailer!, entries })
   }
   const incarnation = Math.max(
     root?.incarnation ?? 0,
@@ -68,9 +70,9 @@ export function* rebuildIndex(
   const current = unsealed.filter((scan) => scan.incarnation === incarnation)
   for (const scan of unsealed)
     if (scan.incarnation !== incarnation) {
-      // Sealed or given up before the next incarnation: with a header it has lost its trailer, without one it is free.
-      const { header } = frames[scan.segment]!
-      if (header !== undefined) return { ok: false, reason: `the trailer of segment ${scan.segment} is damaged` }
+      // Sealed or given up before the next incarnation: with a frame it has lost its seal, without one it is free.
+      const { header, trailer } = frames[scan.segment]!
+      if (header !== undefined || trailer !== undefined) return lostSeal(scan.segment)
       free.push([scan.segment, scan.generation])
     }
   if (sealed.length + current.length > 0)
@@ -96,6 +98,9 @@ export function* rebuildIndex(
     0,
     ...sealed.filter((s) => s.trailer.incarnation === incarnation).map((s) => s.trailer.lastBatch),
   )
+  // A sync that covers a later seal covers this one's too: it was there.
+  const lost = unsealed.find((scan) => scan.firstBatch <= sealedCurrent)
+  if (lost !== undefined) return lostSeal(lost.segment)
   const tailFrom =
     current.length === 0 ? sealedLast + 1 : Math.max(sealedCurrent + 1, Math.min(...current.map((s) => s.firstBatch)))
   const tail = yield* acceptTail(context, {
@@ -247,6 +252,8 @@ function* splitTail(
   return { sealed: kept, tail }
 }
 
+const lostSeal = (segment: number): OpenOutcome => ({ ok: false, reason: `the seal of segment ${segment} is damaged` })
+
 /** A record of a slice that has moved since, or one that was cut. */
 function isVoid(volume: VolumeMap, record: RecordHeader): boolean {
   if (volume.views.isVoid(record.epoch, record.seq)) return true
@@ -265,6 +272,9 @@ function claim(
 ): void {
   segments.adopt(found.segment, { ...found, state: SEGMENT_STATE.sealed, live: 0, oldestBorn: found.firstBatch })
   context.grants.claim(found.segment, context.streamId)
+  // Header and trailer may both be torn: a batch alone can prove the segment, and its generation is used up too.
+  context.grants.setGeneration(found.segment, Math.max(found.generation, context.grants.generation(found.segment)))
+  context.grants.setInitialised(found.segment)
 }
 
 /** Every batch of the sealed segments in log order; a sentence when one is damaged. */

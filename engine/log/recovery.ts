@@ -253,7 +253,10 @@ function* rollForward(
   if (frames === undefined) return { reason: 'a segment header cannot be read' }
   for (const frame of frames) {
     const found = frameUse(frame, context.streamId)
-    if (found === undefined) continue
+    if (found === undefined) {
+      free.push(...halfFreed(frame, context.streamId))
+      continue
+    }
     const known = context.grants.generation(frame.segment)
     if (found.generation <= known) {
       // Given back in the checkpoint, but the crash came before its frame said so.
@@ -289,6 +292,14 @@ export function frameUse(
   return first !== undefined && first.streamId === streamId
     ? { generation: first.generation, incarnation: first.incarnation, firstBatch: first.batch }
     : undefined
+}
+
+/** A segment whose header says free, while its end or its first batch still says what it was: the crash came between. */
+export function halfFreed(frame: SegmentFrame, streamId: number): FinishPlan['free'] {
+  const { segment, header, trailer, first } = frame
+  if (header?.free !== true || header.streamId !== streamId) return []
+  if (trailer === undefined && first === undefined) return []
+  return [[segment, Math.max(header.generation, first?.generation ?? 0)]]
 }
 
 export interface Scan {

@@ -39,6 +39,11 @@ export interface StreamContext {
   random(bytes: number): Uint8Array
   /** Hex, of the machine's boot. */
   bootId: string
+  /**
+   * Free segments at which client writes are held: the cleaners of the disk's streams, trims, deletes and checkpoints work
+   * with the last ones.
+   */
+  holdSegments: number
   /** Pages of the map kept in memory (6 KiB each). */
   pagesMax: number
   /** Log bytes after which a checkpoint is made. */
@@ -201,6 +206,8 @@ export class StoreStream {
   *checkpointTask(options: { clean?: boolean; incarnation?: number }): Task<boolean> {
     const { context, map, segments } = this
     if (this.failed) return false
+    yield* until<void>((resume) => map.whenCollectable(resume))
+    if (this.failed) return false
     const number = this.checkpoint + 1
     const incarnation = options.incarnation ?? this.root.incarnation
     const meta: CheckpointMeta = {
@@ -308,6 +315,7 @@ export class StoreStream {
     this.failedReason = reason
     this.idleTimer?.cancel()
     this.stopped = true
+    this.context.clock.defer(() => this.map.abandon())
     this.onFailed(reason)
   }
 
@@ -370,7 +378,8 @@ export const saltFromHex = (hex: string): Uint8Array =>
   Uint8Array.from({ length: 8 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16))
 
 /**
- * What volumes may not use: the cleaner needs room to move a victim, checkpoints and deletes have to work when full.
+ * What volumes should not count on: near the brim every write moves much. Not enforced as such; writes are held at
+ * `holdSegments`.
  */
 export const reserveSegmentsOf = (segmentCount: number): number => Math.max(3, Math.ceil(segmentCount * 0.05))
 
@@ -434,8 +443,11 @@ export function* markFree(
   }
   if (!(yield* until<boolean>((resume) => disk.sync(resume)))) return false
   for (const [segment] of segments) {
+    // The first batch goes too: it proves a segment whose header is torn, and here that would be the next use's header.
+    const batchAt = segmentOffsetBytes(segmentBytes, segment) + BLOCK_BYTES
     const trailerAt = segmentOffsetBytes(segmentBytes, segment + 1) - BLOCK_BYTES
-    if (!(yield* write(disk, trailerAt, new Uint8Array(BLOCK_BYTES)))) return false
+    for (const offset of [batchAt, trailerAt])
+      if (!(yield* write(disk, offset, new Uint8Array(BLOCK_BYTES)))) return false
   }
   return yield* until<boolean>((resume) => disk.sync(resume))
 }

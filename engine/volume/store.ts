@@ -105,6 +105,8 @@ export class Store implements StoreApi {
       if (volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
     yield* until<void>((resume) => this.o.recovered(() => resume()))
     for (const { stream } of this.entries) stream.supply.fill()
+    // Every opening takes a segment for its epochs: one crash after the other must not use them up.
+    for (const { maintenance } of this.entries) maintenance.kick()
     for (const volume of epochs)
       yield* until<boolean>((resume) =>
         volume.control(

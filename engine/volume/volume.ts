@@ -642,7 +642,7 @@ function placementOf(descriptor: VolumeDescriptor, targets: readonly Target[]): 
 /** Room for so many blocks of data behind what is queued; without data down to the last segments. */
 export function roomFor(stream: StoreStream, blocks: number, isData: boolean): boolean {
   const { log } = stream
-  const spare = stream.freeSegments - (isData ? stream.reserveSegments : 1)
+  const spare = stream.freeSegments - (isData ? stream.context.holdSegments : 1)
   if (spare <= 0) return isData ? false : log.openBlocksLeft > 4 || spare > 0
   const queued = log.queuedBlocks + Math.ceil(log.queuedBlocks / 8) + 8
   return spare * (log.segmentBlocks - 4) + log.openBlocksLeft >= queued + blocks + Math.ceil(blocks / 8)

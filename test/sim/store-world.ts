@@ -95,6 +95,7 @@ export class StoreWorld {
         pendingMax,
         syncsMax,
         segmentsAhead: 2,
+        holdSegments: 3,
       }
       return { context, path: `disk${i}`, pool: 'default', tags: [] }
     })

@@ -12,7 +12,8 @@ import { cloneSnapshot, createSnapshot, deleteSnapshot, rollBack } from '../../.
 import type { Volume } from '../../../engine/volume/volume.ts'
 import { readView } from '../../../engine/volume/view-reader.ts'
 import { crc32c } from '@node-rs/crc32'
-import type { CrashChoice, SimDisk } from '../disk.ts'
+import { SimClock } from '../clock.ts'
+import { SimDisk, type CrashChoice } from '../disk.ts'
 import { fsck, mapEntries } from '../fsck.ts'
 import { SimIndex, type IndexImage } from '../index.ts'
 import { Random } from '../random.ts'
@@ -81,7 +82,7 @@ export class StoreRun {
   }
   private readonly o: RunOptions
   private volumes: ModelledVolume[] = []
-  private readonly random: Random
+  private random: Random
   private nextStamp = 1
   private nextVolume = 1
   private underWay = 0
@@ -140,6 +141,7 @@ export class StoreRun {
       case 'kill': return this.o.calm === true ? this.settle() : this.crash(x, y, z, true)
       case 'cut': return this.o.calm === true ? this.settle() : this.crash(x, y, z, false)
       case 'fsck': return this.check()
+      case 'shadow': return this.o.calm === true ? undefined : this.shadow(x, y)
       case 'snapshot': return volume && this.snapshot(volume)
       case 'unsnapshot': return volume && this.unsnapshot(volume, y)
       case 'clone': return volume && this.clone(volume, y)
@@ -309,7 +311,7 @@ export class StoreRun {
     this.storeRequest((reply) => this.world.store!.resizeVolume(volume.name, sizeBytes, reply), () => {
       volume.sizeBytes = Math.max(volume.sizeBytes, sizeBytes)
       volume.resizing = volume.resizing.filter((size) => size > volume.sizeBytes)
-      if (this.device(volume).sizeBytes < sizeBytes) model.fail('a resize was answered and is not seen')
+      if (volume.state === 'live' && this.device(volume).sizeBytes < sizeBytes) model.fail('a resize was answered and is not seen')
     })
   }
 
@@ -544,6 +546,30 @@ export class StoreRun {
     }
     for (const { spec } of this.world.store!.volumes())
       if (!this.volumes.some(({ name }) => name === spec.name)) throw new ModelError(`volume ${spec.name} came back`)
+  }
+
+  /** Open what a power cut would leave now, beside the run, which goes on undisturbed. */
+  private shadow(x: number, y: number): void {
+    const random = new Random(`shadow ${x} ${y}`)
+    const { world, volumes, random: own, staleIndexes } = this
+    const clock = new SimClock(random.fork('clock'))
+    const disks = world.disks.map((disk) => new SimDisk({
+      sizeBytes: disk.sizeBytes, clock, random: random.fork('disk'), image: disk.image(random.pick([...disk.crashChoices(random, 8)])),
+    }))
+    const indexes = world.indexes.map((index) => new SimIndex({
+      clock, random: random.fork('index'),
+      ...(random.chance(0.6) ? {} : { image: index.image(random.pick([{ kind: 'all' }, { kind: 'synced' }] as const)) }),
+    }))
+    const counted = { ...this.counts }
+    this.world = new StoreWorld({ ...world.options, seed: x }, { disks, indexes, clock, random })
+    const { underWay } = this
+    this.underWay = 0
+    this.random = random
+    this.volumes = volumes.map((volume) => ({ ...volume, views: volume.views.map((view) => ({ ...view })) }))
+    this.comeBack()
+    this.check()
+    Object.assign(this, { world, volumes, underWay, random: own, staleIndexes })
+    this.counts.operations = counted.operations
   }
 
   private rebaseViews(volume: ModelledVolume, candidates: Array<[number, number]>): void {
