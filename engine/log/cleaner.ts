@@ -28,7 +28,7 @@ const LIVE_MOST = 0.98
 const READ_BLOCKS = 512
 
 /** The segment whose cleaning pays most, or undefined. */
-export function chooseVictim(stream: StoreStream): number | undefined {
+export function chooseVictim(stream: StoreStream, skipped: ReadonlySet<number> = new Set()): number | undefined {
   const { segments, log } = stream
   const capacity = (log.segmentBlocks - 2) * UNITS_PER_BLOCK
   const before = log.position().batch
@@ -36,6 +36,7 @@ export function chooseVictim(stream: StoreStream): number | undefined {
   let bestScore = -1
   for (let segment = 0; segment < segments.count; segment++) {
     if (segments.state[segment] !== SEGMENT_STATE.sealed || segments.lastBatch[segment]! >= before) continue
+    if (skipped.has(segment)) continue
     const full = segments.live[segment]! / capacity
     if (full > LIVE_MOST || gainOf(segments.live[segment]!, log.segmentBlocks) < 1) continue
     const age = log.nextBatch - segments.lastBatch[segment]!
@@ -54,11 +55,15 @@ function gainOf(liveUnits: number, segmentBlocks: number): number {
   return segmentBlocks - 3 - liveBlocks - (liveBlocks === 0 ? 0 : 1 + Math.ceil(liveBlocks / 128))
 }
 
-/** Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. */
-export function* cleanSegment(stream: StoreStream, segment: number): Task<void> {
+/**
+ * Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. False: there was no
+ * room for its copies, it stays as it is; one that needs none may give room.
+ */
+export function* cleanSegment(stream: StoreStream, segment: number): Task<boolean> {
   const job = new CleaningJob(stream, segment)
   const whole = yield* job.run()
-  if (stream.failed) return
+  if (stream.failed) return true
+  if (job.noRoom) return false
   const { segments } = stream
   if (whole && segments.live[segment] === 0) segments.setState(segment, SEGMENT_STATE.cleaned)
   else {
@@ -69,6 +74,7 @@ export function* cleanSegment(stream: StoreStream, segment: number): Task<void> 
       liveUnits: segments.live[segment]!,
     })
   }
+  return true
 }
 
 class CleaningJob {
@@ -78,6 +84,8 @@ class CleaningJob {
   private outstanding = 0
   private waiting: (() => void) | undefined
   private damaged = false
+  /** A copy would have had to wait for a free segment. */
+  noRoom = false
   /** Copies point into it until they are written, which is waited for before the next read. */
   private readonly buffer = new Uint8Array(READ_BLOCKS * BLOCK_BYTES)
 
@@ -109,12 +117,14 @@ class CleaningJob {
         const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
         const records = this.records(bytes.subarray(at), entry)
         if (records === undefined) return false
-        for (const record of records) if (!(yield* this.record(record, entry, bytes, at))) return false
+        for (const record of records)
+          if (!this.noRoom && !(yield* this.record(record, entry, bytes, at))) return false
       }
       yield* until<void>((resume) => {
         if (this.outstanding === 0) resume()
         else this.waiting = resume
       })
+      if (this.noRoom) return false
     }
     return !this.damaged && !this.stream.failed
   }
@@ -325,6 +335,12 @@ class CleaningJob {
     payloadUnits: number,
     apply: (append: Append) => Task<boolean> | undefined,
   ): void {
+    const { log } = this.stream
+    const blocks = 2 + Math.ceil(payloadUnits / UNITS_PER_BLOCK)
+    if (this.noRoom || (this.stream.freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks + this.outstanding)) {
+      this.noRoom = true
+      return
+    }
     this.outstanding++
     const ended = (): void => {
       this.outstanding--

@@ -14,7 +14,7 @@
  */
 import { assert } from '../assert.ts'
 import type { ClockPort, Crc32c, DiskPort } from '../ports.ts'
-import { BLOCK_BYTES, MIB, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, MIB, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
 import { BATCH_HEADER_BYTES, finishBatchHeader, headerBlocksFor } from './batch.ts'
 import { segmentOffsetBytes } from './geometry.ts'
 import { encodeRecord, recordBytes, type RecordHeader } from './record.ts'
@@ -125,9 +125,17 @@ export class LogStream {
     this.durableBatch = options.nextBatch - 1
   }
 
-  /** Most payload blocks of one record, so that it fits an empty segment with header, summary and trailer. */
+  /**
+   * Most payload blocks of one record: it fits an empty segment with header, summary and trailer, and is small against a
+   * segment, because a record that does not fit the rest of one leaves that rest empty.
+   */
   get recordBlocksMax(): number {
-    return Math.min(256, this.segmentBlocks - 4)
+    return Math.min(PAGE_BLOCKS, Math.max(8, Math.floor(this.segmentBlocks / 32)), this.segmentBlocks - 4)
+  }
+
+  /** Blocks of data a segment holds when the cleaner has packed it: frame, batch headers and the rest not counted. */
+  get usableBlocks(): number {
+    return Math.max(1, Math.floor((this.segmentBlocks - 4) * 0.97 - this.recordBlocksMax / 2))
   }
 
   /** Blocks left in the open segment. */
@@ -156,20 +164,21 @@ export class LogStream {
     this.schedule()
   }
 
-  /** Make everything appended so far durable. */
+  /**
+   * Make everything written so far durable, so everything that was answered. What is queued does not count: it may wait for
+   * a segment that only a checkpoint can give back, and the checkpoint waits here.
+   */
   sync(done: (ok: boolean) => void): void {
     if (this.failed) {
       this.o.clock.defer(() => done(false))
       return
     }
     const target = this.nextBatch - 1
-    if (this.queue.length === 0 && this.durableBatch >= target && this.framesDurable >= this.frames) {
+    if (this.durableBatch >= target && this.framesDurable >= this.frames) {
       this.o.clock.defer(() => done(!this.failed))
       return
     }
-    // What is queued becomes part of batches below; each of them counts for this sync.
-    this.waiters.push({ batch: this.queue.length > 0 ? -1 : target, frames: this.frames, done })
-    if (this.queue.length > 0) this.queueNeedsSync = true
+    this.waiters.push({ batch: target, frames: this.frames, done })
     this.schedule()
   }
 
@@ -325,12 +334,7 @@ export class LogStream {
     this.summary.push({ startBlock: this.block, headerCrc, batch: number, headerBlocks })
     this.o.segments.lastBatch[this.segment] = number
     this.batches.push(batch)
-    for (const waiter of this.waiters)
-      if (waiter.batch < 0) {
-        batch.needsSync = true
-        if (this.queue.length === 0) waiter.batch = number
-      }
-    this.queueNeedsSync = this.queue.some((a) => a.durable) || this.waiters.some((w) => w.batch < 0)
+    this.queueNeedsSync = this.queue.some((a) => a.durable)
     const bytes = totalBlocks * BLOCK_BYTES
     const offset = segmentOffsetBytes(this.o.segmentBytes, this.segment) + this.block * BLOCK_BYTES
     this.block += totalBlocks
@@ -412,7 +416,7 @@ export class LogStream {
       if (batch.needsSync && batch.number <= this.writtenBatch) return true
     }
     for (const { batch, frames } of this.waiters)
-      if (batch >= 0 && batch <= this.writtenBatch && (batch > covered || frames > coveredFrames)) return true
+      if (batch <= this.writtenBatch && (batch > covered || frames > coveredFrames)) return true
     return false
   }
 
@@ -437,7 +441,7 @@ export class LogStream {
     this.forget()
     if (this.waiters.length === 0) return
     const isReady = (w: { batch: number; frames: number }): boolean =>
-      w.batch >= 0 && w.batch <= this.durableBatch && w.frames <= this.framesDurable
+      w.batch <= this.durableBatch && w.frames <= this.framesDurable
     const ready = this.waiters.filter(isReady)
     if (ready.length === 0) return
     this.waiters = this.waiters.filter((w) => !isReady(w))

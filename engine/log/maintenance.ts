@@ -30,6 +30,8 @@ export class Maintenance {
   segmentsCleaned = 0
   /** Everything was folded at this batch and nothing could be won: it is not tried again before another one. */
   private futileAt = -1
+  /** Segments whose copies had no room when it was tried. */
+  private readonly skipped = new Set<number>()
 
   constructor(stream: StoreStream) {
     this.stream = stream
@@ -111,14 +113,18 @@ export class Maintenance {
     const mayClean = (already: number): boolean =>
       already < CLEANED_LEAST || (already < most && stream.freeSegments > holdSegments)
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
-    const victim = mayClean(cleaned) ? chooseVictim(stream) : undefined
+    const victim = mayClean(cleaned) ? chooseVictim(stream, this.skipped) : undefined
     if (victim !== undefined) {
-      yield* cleanSegment(stream, victim)
+      if (!(yield* cleanSegment(stream, victim))) {
+        this.skipped.add(victim)
+        return true
+      }
       this.segmentsCleaned++
       if (stream.freeSegments > holdSegments && mayClean(this.countState(SEGMENT_STATE.cleaned))) return true
     }
     if (victim === undefined && cleaned === 0) {
       // Sealed segments behind the position become candidates with a checkpoint; versions nobody folded may be dead.
+      this.skipped.clear()
       if (!this.shortOfSpace || this.futileAt === stream.log.nextBatch) return false
       for (const volume of stream.map.volumes.values())
         yield* visitPages(
@@ -129,6 +135,7 @@ export class Maintenance {
       this.futileAt = stream.log.nextBatch
       return chooseVictim(stream) !== undefined
     }
+    this.skipped.clear()
     return yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
   }
 

@@ -88,6 +88,10 @@ export class VolumeMap {
     this.views = new Views(descriptor)
   }
 
+  get isDeleted(): boolean {
+    return this.descriptor.deleted
+  }
+
   get isClone(): boolean {
     return this.descriptor.origin !== null
   }

@@ -57,7 +57,7 @@ export class BlockReader {
     while (at < count) {
       const block = lba + at
       const target = this.o.target(Math.floor(block / SLICE_BLOCKS))
-      if (target.stream.failed) return at
+      if (target.stream.failed || target.map.isDeleted) return at
       const pageNumber = Math.floor(block / PAGE_BLOCKS)
       const page = target.stream.map.page(target.map, pageNumber)
       if (page === undefined) return at
@@ -103,6 +103,8 @@ export class BlockReader {
     const target = this.o.target(Math.floor(block / SLICE_BLOCKS))
     const { stream, map } = target
     if (stream.failed) return job.done(NBD_ERRNO.EIO)
+    // Its pages are emptied: what is read from here on would be zeroes nobody wrote.
+    if (map.isDeleted) return job.done(NBD_ERRNO.ESHUTDOWN)
     const pageNumber = Math.floor(block / PAGE_BLOCKS)
     const page = stream.map.page(map, pageNumber)
     if (page === undefined) {

@@ -419,7 +419,7 @@ export class Store implements StoreApi {
   disks(): DiskStatus[] {
     const byUuid = new Map<string, DiskStatus>()
     for (const { disk, stream } of this.entries) {
-      const usable = (stream.log.segmentBlocks - 4) * BLOCK_BYTES
+      const usable = stream.log.usableBlocks * BLOCK_BYTES
       const known = byUuid.get(disk.context.diskUuid)
       const capacityBytes = Math.max(0, disk.context.segmentCount - stream.reserveSegments) * usable
       const liveBytes = (stream.segments.liveUnits() / UNITS_PER_BLOCK) * BLOCK_BYTES

@@ -156,6 +156,7 @@ export class Volume implements BlockDevice {
         const lba = Math.floor(at / BLOCK_BYTES)
         const target = this.target(Math.floor(lba / SLICE_BLOCKS))
         if (target.stream.failed) return done(NBD_ERRNO.EIO, [])
+        if (target.map.isDeleted) return done(NBD_ERRNO.ESHUTDOWN, [])
         const pageNumber = Math.floor(lba / PAGE_BLOCKS)
         const page = target.stream.map.page(target.map, pageNumber)
         if (page === undefined) {
