@@ -43,6 +43,8 @@ export interface PreparedDisk {
 }
 
 const KNOWN_FORMAT = 1
+const SEGMENTS_WISHED = 200
+const SEGMENT_BYTES_SMALLEST = 4 * 1024 * 1024
 
 /**
  * @param streams  streams the disk needs at least (one a worker); a disk that has fewer gets more
@@ -130,7 +132,7 @@ function recognise(
 }
 
 function format(file: DiskFile, option: DiskOption, identity: NodeIdentity, streams: number): Result<PreparedDisk> {
-  const segmentBytes = SEGMENT_BYTES_DEFAULT
+  const segmentBytes = segmentBytesFor(file.sizeBytes)
   const superblock: Superblock = {
     featuresCompatible: 0,
     featuresReadOnly: 0,
@@ -181,6 +183,14 @@ function prepared(file: DiskFile, superblock: Superblock): Result<PreparedDisk> 
   const { pool, tags, diskUuid, segmentBytes, segmentCount, streamCount } = superblock
   const grants = new SharedArrayBuffer(SharedSegmentGrants.byteLength(segmentCount))
   return { ok: true, value: { file, pool, tags, diskUuid, segmentBytes, segmentCount, streamCount, grants } }
+}
+
+/** The default, or less on a small disk: cleaning needs many segments to choose from, and keeps some free. */
+function segmentBytesFor(diskBytes: number): number {
+  let segmentBytes = SEGMENT_BYTES_DEFAULT
+  while (segmentBytes > SEGMENT_BYTES_SMALLEST && segmentCountFor(diskBytes, segmentBytes) < SEGMENTS_WISHED)
+    segmentBytes /= 2
+  return segmentBytes
 }
 
 const superblockEnd = (s: Superblock): number => 2 * 1024 * 1024 + s.segmentCount * s.segmentBytes

@@ -182,6 +182,8 @@ async function streamsOf(
         pendingMax: PENDING_MAX,
         syncsMax: SYNCS_MAX,
         segmentsAhead: SEGMENTS_AHEAD,
+        // Each cleaner may fill two segments before it gives any back.
+        holdSegments: 1 + 2 * disk.streamCount,
       },
     })
   }

@@ -63,6 +63,9 @@ t.test('a disk of a node that is gone is refused, then adopted with its volumes,
   let node = await start(t, gone)
   await node.client(t).createVolume(create('inherited'))
   await write(node, 'inherited')
+  // A name that the adopting node has too.
+  await node.client(t).createVolume(create('both'))
+  await write(node, 'both')
   node.kill('SIGKILL')
   await node.ended()
 
@@ -72,6 +75,7 @@ t.test('a disk of a node that is gone is refused, then adopted with its volumes,
   const api = node.client(t)
   await api.createVolume(create('own'))
   await write(node, 'own')
+  await api.createVolume(create('both'))
   const busy = 'disk-busy'
   for (let code = busy; code === busy;) {
     // The killed daemon may hold its disk for a moment longer than its supervisor lived.
@@ -80,12 +84,21 @@ t.test('a disk of a node that is gone is refused, then adopted with its volumes,
     if (code !== busy) t.equal(code, 'disk-foreign')
   }
   t.match(await api.adoptDisk({ path: disk }), { path: disk, state: 'online' })
-  t.same((await api.listVolumes()).volumes.map(({ name }) => name), ['inherited', 'own'])
+  const names = (await api.listVolumes()).volumes.map(({ name }) => name)
+  const renamed = names.find((name) => /^both-[0-9a-f]{8}$/.test(name)) ?? 'none'
+  t.same(names, ['both', renamed, 'inherited', 'own'], 'the volume that came later has part of its id in its name')
   t.ok(await holds(node, 'inherited'), 'served at once')
   await stop(t, node)
   node = await start(t, dir)
   t.ok(await holds(node, 'inherited'))
   t.ok(await holds(node, 'own'))
+  const own = await RawClient.open(node.paths.nbd, { name: 'both' })
+  const other = await RawClient.open(node.paths.nbd, { name: renamed })
+  const read = { type: NBD_CMD_READ, offset: 8192, length: 4096 }
+  t.ok((await own.ask(read)).data.every((byte) => byte === 0), 'it does not hide the one that was there')
+  t.ok((await other.ask(read)).data.equals(stamp('both')))
+  own.close()
+  other.close()
   await stop(t, node)
 })
 
