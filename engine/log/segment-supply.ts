@@ -24,6 +24,8 @@ export interface SegmentSupplyOptions {
   segmentBytes: number
   /** How many to keep ready. */
   ahead: number
+  /** Not prepared ahead: what every stream of the disk needs to go on. One that hoards them stops the others for ever. */
+  keepFree: number
   /** Bytes the log has written ever. */
   logBytes(): number
   onReady(): void
@@ -74,6 +76,7 @@ export class SegmentSupply {
         this.busy = true
         return this.initialise(paused.segment, paused.at)
       }
+      if (this.o.grants.freeCount() <= this.o.keepFree) return
       const segment = this.o.grants.grant(this.o.streamId)
       if (segment === undefined) return
       if (this.o.grants.initialised(segment)) this.push(segment)

@@ -120,6 +120,7 @@ export class StoreStream {
       streamId,
       segmentBytes,
       ahead: context.segmentsAhead,
+      keepFree: context.holdSegments,
       logBytes: () => this.log.bytesWritten,
       onReady: () => {
         this.log.resume()
