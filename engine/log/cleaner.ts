@@ -61,9 +61,12 @@ function gainOf(liveUnits: number, segmentBlocks: number): number {
  */
 export function* cleanSegment(stream: StoreStream, segment: number): Task<boolean> {
   const job = new CleaningJob(stream, segment)
+  const { rewound } = stream.map
   const whole = yield* job.run()
   if (stream.failed) return true
   if (job.noRoom) return false
+  // A rollback moved entries while they were looked for: it stays sealed, and is looked at once more.
+  if (stream.map.rewound !== rewound) return true
   const { segments } = stream
   if (whole && segments.live[segment] === 0) segments.setState(segment, SEGMENT_STATE.cleaned)
   else {

@@ -76,6 +76,8 @@ export class ExtentMap {
   rebuilding = false
   private readonly index: IndexPort
   private afterCommit: Array<() => void> = []
+  /** Pages in which older versions became the head again: whoever looked at heads first and at the history then missed some. */
+  rewound = 0
   /** A checkpoint waits for loads under way. */
   private beforeCollect: (() => void) | undefined
   private abandoned = false
@@ -256,6 +258,8 @@ export class ExtentMap {
       if (!ok) return finish(undefined)
       const page = this.build(map, pageNumber, entries)
       if (page === undefined) return finish(undefined)
+      // Nobody may see it before it is.
+      page.needsRewind = true
       map.pages.set(pageNumber, page)
       this.insert(page)
       this.rewind(page, finish)
@@ -554,7 +558,9 @@ export class ExtentMap {
         const isHidden = headSeq > 0 && views.hidden(Infinity, headSeq)
         const shown = history.get(lba)?.findLast((words) => !views.hidden(Infinity, seqOf(words, 0)))
         if (!isHidden && (shown === undefined || seqOf(shown, 0) < headSeq)) continue
-        if (headSeq > 0) this.supersede(map, lba, page.words, at, shown === undefined ? Infinity : seqOf(shown, 0))
+        // Only a newer one covers it for the views that show both.
+        const newerSeq = isHidden || shown === undefined ? Infinity : seqOf(shown, 0)
+        if (headSeq > 0) this.supersede(map, lba, page.words, at, newerSeq)
         clearEntry(page.words, at)
         if (shown !== undefined) {
           copyEntry(shown, 0, page.words, at)
@@ -565,6 +571,7 @@ export class ExtentMap {
       }
       page.needsRewind = false
       if (changed) {
+        this.rewound++
         // A delta cannot say "no entry": the page is written as a base.
         page.mustFold = true
         this.noteDirty(page)

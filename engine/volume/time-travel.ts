@@ -35,9 +35,12 @@ export function deleteSnapshot(volume: Volume, id: string, reply: Reply<number>)
 export function rollBack(volume: Volume, id: string, reply: Reply<number>): void {
   const snapshot = userSnapshot(volume, id)
   if (snapshot === undefined) return reply(refusal('snapshot-not-found', volume, id))
-  change(volume, OPERATION.rollback, (now, seq) => ({
-    ...now, rollbacks: [...now.rollbacks, [snapshot.seq, seq] as [number, number]],
-  }), reply)
+  // A write that was merged with what the rollback takes away must not come behind it.
+  volume.betweenMerges(() =>
+    change(volume, OPERATION.rollback, (now, seq) => ({
+      ...now, rollbacks: [...now.rollbacks, [snapshot.seq, seq] as [number, number]],
+    }), reply),
+  )
 }
 
 /** A new volume of the same size that shows the snapshot until it is written. */

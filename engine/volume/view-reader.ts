@@ -52,6 +52,7 @@ function* entryOf(
   viewSeq: number,
   lba: number,
 ): Task<Uint32Array | undefined | 'failed'> {
+  const { rewound } = stream.map
   const page = yield* loadPage(stream.map, map, Math.floor(lba / PAGE_BLOCKS))
   if (page === undefined) return 'failed'
   const at = (lba - page.firstLba) * ENTRY_WORDS
@@ -60,6 +61,8 @@ function* entryOf(
     stream.map.readHistory(map, lba, lba + 1, resume),
   )
   if (history === undefined) return 'failed'
+  // A rollback took a version out of the history after the head was looked at.
+  if (stream.map.rewound !== rewound) return yield* entryOf(stream, map, viewSeq, lba)
   const versions = history.get(lba) ?? []
   if (head[0] !== 0) versions.push(head)
   let best: Uint32Array | undefined

@@ -242,6 +242,8 @@ export class StoreRun {
   }
 
   private stopping = false
+  /** Since the last opening: a rebuild takes what is behind a gap on another disk too (FORMAT.md 3.6). */
+  private indexGone = false
 
   /** A range of sectors: mostly a few whole blocks, now and then narrow, wide or crossing pages and slices. */
   private range(volume: ModelledVolume, y: number, z: number): [first: number, sectors: number] {
@@ -391,6 +393,17 @@ export class StoreRun {
     this.readViewBlock(volume, view, lba)
   }
 
+  /** A snapshot nobody was told of yet may show what is behind a gap: what it shows now it has to show from now on. */
+  private readViewAnew(volume: ModelledVolume, view: ViewModel): void {
+    view.content = new Map()
+    for (const lba of this.lbasOf(volume)) {
+      const { stream, map } = this.volumeOf(volume).targetOfBlock(lba)
+      const bytes = this.world.await<Uint8Array | undefined>((done) => readView({ crc32c, stream, map, viewSeq: view.seq, lba }, done))
+      if (bytes === undefined) volume.model.fail(`block ${lba} of snapshot ${view.id} cannot be read`)
+      else view.content.set(lba, stampsOf(bytes))
+    }
+  }
+
   private readViewBlock(volume: ModelledVolume, view: ViewModel, lba: number): void {
     const object = this.volumeOf(volume)
     const { stream, map } = object.targetOfBlock(lba)
@@ -511,6 +524,7 @@ export class StoreRun {
         index.crash({ kind: 'synced' })
         return new SimIndex({ clock: world.clock, random: random.fork('index'), ...(image === undefined ? {} : { image: image.clone() }) })
       }
+      if (choice === 'lost' || choice === 'stale' || choice === 'damaged') this.indexGone = true
       if (choice === 'lost') return fresh()
       if (choice === 'stale') return fresh(this.staleIndexes.length === 0 ? undefined : random.pick(this.staleIndexes)[i])
       const next = index.crash(choice === 'subset' ? { kind: 'subset', seed: random.u32() } : { kind: choice === 'all' ? 'all' : 'synced' })
@@ -525,6 +539,8 @@ export class StoreRun {
   /** Open what the crash left, and compare every volume with its model. */
   private comeBack(): void {
     this.open()
+    const isLoose = this.indexGone && this.world.disks.length > 1
+    this.indexGone = false
     const problems = this.world.events.filter(({ level }) => level === 'error')
     if (problems.length > 0) throw new ModelError(`the store does not open whole: ${JSON.stringify(problems)}`)
     for (const volume of [...this.volumes]) {
@@ -540,8 +556,12 @@ export class StoreRun {
       volume.sizeBytes = status.spec.sizeBytes
       volume.resizing = []
       const observed = this.readAll(volume)
-      const candidates = volume.model.recovered(observed)
-      this.rebaseViews(volume, candidates)
+      if (isLoose) {
+        volume.model.recoveredLoosely(observed)
+        this.rebaseViews(volume, [[volume.model.durableSeq, Infinity]])
+        for (const view of volume.views) if (!view.created) this.readViewAnew(volume, view)
+      } else this.rebaseViews(volume, volume.model.recovered(observed))
+      for (const view of volume.views) view.created = true
       volume.model = new VolumeModel(volume.name, this.volumeOf(volume).commitSeq, observed)
     }
     for (const { spec } of this.world.store!.volumes())
@@ -556,19 +576,21 @@ export class StoreRun {
     const disks = world.disks.map((disk) => new SimDisk({
       sizeBytes: disk.sizeBytes, clock, random: random.fork('disk'), image: disk.image(random.pick([...disk.crashChoices(random, 8)])),
     }))
+    const isLost = random.chance(0.6)
     const indexes = world.indexes.map((index) => new SimIndex({
       clock, random: random.fork('index'),
-      ...(random.chance(0.6) ? {} : { image: index.image(random.pick([{ kind: 'all' }, { kind: 'synced' }] as const)) }),
+      ...(isLost ? {} : { image: index.image(random.pick([{ kind: 'all' }, { kind: 'synced' }] as const)) }),
     }))
     const counted = { ...this.counts }
     this.world = new StoreWorld({ ...world.options, seed: x }, { disks, indexes, clock, random })
+    this.indexGone = isLost
     const { underWay } = this
     this.underWay = 0
     this.random = random
     this.volumes = volumes.map((volume) => ({ ...volume, views: volume.views.map((view) => ({ ...view })) }))
     this.comeBack()
     this.check()
-    Object.assign(this, { world, volumes, underWay, random: own, staleIndexes })
+    Object.assign(this, { world, volumes, underWay, random: own, staleIndexes, indexGone: false })
     this.counts.operations = counted.operations
   }
 
@@ -578,7 +600,6 @@ export class StoreRun {
       const there = snapshots.some((one) => one.id === view.id && one.seq === view.seq)
       if (there) {
         if (!candidates.some(([, to]) => to >= view.seq)) volume.model.fail(`snapshot ${view.id} is there, the state is older`)
-        view.created = true
         view.deleting = false
       } else if (view.created && !view.deleting) volume.model.fail(`snapshot ${view.id} is gone`)
       else view.deleting = true
