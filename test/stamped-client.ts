@@ -46,7 +46,9 @@ interface Event {
 export class StampedClient {
   readonly counts = { writes: 0, reads: 0, trims: 0, flushes: 0, unknown: 0, errors: 0, verifiedBlocks: 0 }
   readonly problems: string[] = []
+  /** How often it had connections and lost them all; how often it got them. */
   reconnects = 0
+  sessions = 0
   sizeBytes = 0
   readonly #options: Required<StampedClientOptions>
   readonly #writer: Writer
@@ -278,6 +280,7 @@ export class StampedClient {
     }
     this.sizeBytes = opened[0]!.sizeBytes
     this.#connections = opened
+    this.sessions++
     void this.#watch(opened)
   }
 

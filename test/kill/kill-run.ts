@@ -60,36 +60,43 @@ export async function runKills(options: KillRunOptions): Promise<KillReport> {
 
   const start = (): void => host.start(['--workers', String(workers)])
 
-  /** Both clients have an answer from the daemon that serves now. */
-  const backAgain = async (before: number[], killedMs: number): Promise<void> => {
+  /** The daemon is dead: which sessions were the last with it, and when. */
+  let dead: { sessions: number[]; atMs: number } = { sessions: [], atMs: 0 }
+  const died = (): void => {
+    dead = { sessions: clients.map(({ sessions }) => sessions), atMs: performance.now() }
+  }
+
+  const killDaemon = async (): Promise<void> => {
+    pid = await host.killDaemon()
+    report.kills++
+    died()
+  }
+
+  /** Both clients are connected to the daemon that serves now. */
+  const backAgain = async (): Promise<void> => {
     pid = await host.ready(pid)
     for (const [index, client] of clients.entries()) {
-      while (client.reconnects === before[index]) await sleep(1)
-      await client.connected()
+      while (client.sessions === dead.sessions[index]) await sleep(1)
     }
-    report.backMs.push(performance.now() - killedMs)
+    report.backMs.push(performance.now() - dead.atMs)
     await Promise.all(clients.map((client) => client.verify(verifyShare)))
   }
 
   const downThen = async (whileDown: () => void): Promise<void> => {
     pid = await host.killNode()
     report.kills++
+    died()
     whileDown()
     start()
   }
 
   const actions: Record<Kind, () => Promise<void>> = {
-    async daemon() {
-      pid = await host.killDaemon()
-      report.kills++
-    },
+    daemon: killDaemon,
     async recovering() {
-      pid = await host.killDaemon()
-      report.kills++
-      pid = await host.spawned(pid)
+      await killDaemon()
+      await host.spawned(pid)
       await sleep(chance() * START_MS)
-      await host.killDaemon()
-      report.kills++
+      await killDaemon()
     },
     node: () => downThen(() => {}),
     'index deleted': () => downThen(() => {
@@ -119,10 +126,8 @@ export async function runKills(options: KillRunOptions): Promise<KillReport> {
     while (report.kills < kills && report.problems.length === 0) {
       await sleep(20 + chance() * LOAD_MS_MAX)
       const kind = pick(chance())
-      const before = clients.map(({ reconnects }) => reconnects)
-      const killedMs = performance.now()
       await actions[kind]()
-      await backAgain(before, killedMs)
+      await backAgain()
       for (const client of clients) report.problems.push(...client.problems)
       tell(`kill ${report.kills}: ${kind}, back after ${Math.round(report.backMs.at(-1)!)} ms`)
     }
@@ -130,7 +135,9 @@ export async function runKills(options: KillRunOptions): Promise<KillReport> {
     if (report.problems.length === 0) await afterwards()
   } finally {
     for (const client of clients) {
-      for (const [name, count] of Object.entries(client.counts)) report.counts[name] = (report.counts[name] ?? 0) + count
+      for (const [name, count] of Object.entries(client.counts)) {
+        report.counts[name] = (report.counts[name] ?? 0) + count
+      }
     }
     await Promise.all(clients.map((client) => client.close()))
     await host.killNode()
@@ -141,12 +148,12 @@ export async function runKills(options: KillRunOptions): Promise<KillReport> {
   async function afterwards(): Promise<void> {
     for (const prepare of [undefined, () => {}, () => host.deleteIndex()]) {
       if (prepare !== undefined) {
-        const before = clients.map(({ reconnects }) => reconnects)
         const stopped = await host.stop()
         if (stopped.code !== 0) report.problems.push(`the node did not stop cleanly: exit ${stopped.code}`)
+        died()
         prepare()
         start()
-        await backAgain(before, performance.now())
+        await backAgain()
       }
       await Promise.all(clients.map((client) => client.verify()))
     }

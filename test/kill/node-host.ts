@@ -5,7 +5,9 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, openSync, closeSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs'
+import {
+  closeSync, existsSync, openSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeSync,
+} from 'node:fs'
 import path from 'node:path'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import type { ControlClient } from '../../cluster/api/client.ts'
@@ -34,7 +36,8 @@ export class NodeHost {
   }
 
   start(extra: string[] = []): void {
-    const child = spawn(process.execPath, [MAIN, ...this.#words, ...extra], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+    const words = [MAIN, ...this.#words, ...extra]
+    const child = spawn(process.execPath, words, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
     this.#child = child
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
@@ -64,10 +67,14 @@ export class NodeHost {
       'the node does not get ready')
   }
 
-  /** kill -9 of the daemon. @returns its pid */
+  /** kill -9 of the daemon, as soon as there is one. @returns its pid */
   async killDaemon(): Promise<number> {
-    const pid = this.pid
-    if (pid !== 0) process.kill(pid, 'SIGKILL')
+    const pid = await this.spawned(0)
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It ended itself just now, to rebuild a damaged index.
+    }
     await processGone(pid)
     return pid
   }
@@ -137,7 +144,8 @@ export class NodeHost {
       if (found !== undefined) return found
       const ended = this.#child?.exitCode ?? this.#child?.signalCode ?? null
       if (ended !== null || performance.now() - startedMs > READY_MS) {
-        throw new Error(`${otherwise} (supervisor: ${ended ?? 'runs'}): ${this.stderr}\n${this.complaints().join('\n')}`)
+        const said = `${this.stderr}\n${this.complaints().slice(-5).join('\n')}`
+        throw new Error(`${otherwise} (supervisor: ${ended ?? 'runs'}): ${said}`)
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS))
     }

@@ -41,7 +41,8 @@ try {
   const back = report.backMs.toSorted((a, b) => a - b)
   for (const problem of report.problems) tell(`WRONG: ${problem}`)
   tell(`${report.kills} kills, ${report.rebuilds} with a deleted index, ${report.damages.length} with a damaged one`)
-  tell(`back after ${Math.round(back[back.length >> 1] ?? 0)} ms (median), ${Math.round(back.at(-1) ?? 0)} ms (longest)`)
+  const [median = 0, longest = 0] = [back[back.length >> 1], back.at(-1)].map((timeMs) => Math.round(timeMs ?? 0))
+  tell(`back after ${median} ms (median), ${longest} ms (longest)`)
   tell(Object.entries(report.counts).map(([name, count]) => `${count} ${name}`).join(', '))
   failed = report.problems.length > 0
   tell(`${Math.round((performance.now() - startedMs) / 1000)} s, ${failed ? 'FAILED' : '0 lost, 0 wrong'}`)

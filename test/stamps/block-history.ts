@@ -8,9 +8,9 @@
  * Korach, "Testing shared memories", 1997). A value before another that is known to be written is gone: seeing it again
  * is a lost write.
  *
- * A crash of the server leaves an unanswered write done or not, for good: `cap` is the crash, the latest moment at which
- * it can have happened. In a volume with writeback a crash may also bring back what was overwritten and not yet flushed:
- * such values stay, `hidden`, until one that comes after them is stable.
+ * A crash of the server leaves an unanswered write done or not, for good: `cap` is the crash, the latest moment at
+ * which it can have happened. In a volume with writeback a crash may also bring back what was overwritten and not yet
+ * flushed: such values stay, `hidden`, until one that comes after them is stable.
  *
  * Moments are numbers of a logical clock. Nothing here does I/O.
  */
