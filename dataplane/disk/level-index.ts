@@ -2,8 +2,9 @@
  * `IndexPort` over `level` (LevelDB): one folder, one stream, one thread. Its content is a cache that the store
  * rebuilds from its log, so an open that fails for any reason but the lock is answered with "discard".
  *
- * What LevelDB does not do for us, and the store does: reads do not verify block checksums (values carry their own),
- * and a damaged write-ahead log silently loses its last batches (the stamp inside tells).
+ * What LevelDB does not do for us: reads do not verify block checksums (values carry their own, checked-index.ts), and
+ * an open drops batches from the middle of a damaged write-ahead log, goes on behind them, and says so in its LOG only.
+ * An index with such a gap would show old versions of blocks, so the LOG is read after each open.
  *
  * Memory stays bounded whatever the size: tables are mapped, and a mapped page counts as resident, so the number of
  * open tables (64, LevelDB's floor) times their size (1 MiB, its floor too) is the bound. A scan of 1 GB leaves 54 MB
@@ -14,6 +15,7 @@
  * thread pool to the disks.
  */
 import fs from 'node:fs'
+import path from 'node:path'
 import { Level } from 'level'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
@@ -35,7 +37,11 @@ export type IndexOpening =
 /** Open the database in `folder`; made, with its parents, when there is none. */
 export async function openLevelIndex(folder: string): Promise<IndexOpening> {
   try {
-    return { kind: 'open', index: new LevelIndex(folder, await openDatabase(folder)) }
+    const database = await openDatabase(folder)
+    const dropped = await droppedAtOpen(folder)
+    if (dropped === undefined) return { kind: 'open', index: new LevelIndex(folder, database) }
+    await database.close()
+    return { kind: 'discard', reason: dropped }
   } catch (error) {
     const cause = (error as Error).cause as (Error & { code?: string }) | undefined
     if (cause?.code === 'LEVEL_LOCKED') {
@@ -48,6 +54,20 @@ export async function openLevelIndex(folder: string): Promise<IndexOpening> {
 /** Delete the folder, whatever is in it. */
 export function discardIndex(folder: string): Promise<void> {
   return fs.promises.rm(folder, { recursive: true, force: true })
+}
+
+/**
+ * What LevelDB lost is a line such as `3.log: dropping 533 bytes; Corruption: ..`. It begins a LOG with each open and
+ * keeps the one before, which shows a gap that was found by a process that died before it discarded the index.
+ */
+async function droppedAtOpen(folder: string): Promise<string | undefined> {
+  for (const name of ['LOG', 'LOG.old']) {
+    const file = path.join(folder, name)
+    if (!fs.existsSync(file)) continue
+    const found = /[^/ ]+: dropping .*$/m.exec(await fs.promises.readFile(file, 'utf8'))
+    if (found !== null) return found[0]
+  }
+  return undefined
 }
 
 async function openDatabase(folder: string): Promise<Database> {

@@ -61,6 +61,30 @@ t.test('damage is answered with discard, and a discarded index starts empty', as
   }
 })
 
+t.test('a gap in the write-ahead log is damage, an end that was cut off is none', async (t) => {
+  const folder = path.join(t.testdir(), 'index')
+  const index = await opened(folder)
+  const value = Buffer.alloc(1000, 7)
+  for (let i = 0; i < 200; i++) {
+    await new Promise((resolve) => index.batch([{ type: 'put', key: Uint8Array.of(2, i), value }], resolve))
+  }
+  const copyOf = (name: string): { folder: string; log: string } => {
+    const copy = path.join(path.dirname(folder), name)
+    fs.cpSync(folder, copy, { recursive: true })
+    return { folder: copy, log: path.join(copy, fs.readdirSync(copy).find((file) => file.endsWith('.log'))!) }
+  }
+  const [gap, cut] = [copyOf('gap'), copyOf('cut')]
+  await index.close()
+  const fd = fs.openSync(gap.log, 'r+')
+  fs.writeSync(fd, Buffer.alloc(64, 1), 0, 64, 100_000)
+  fs.closeSync(fd)
+  const opening = await openLevelIndex(gap.folder)
+  t.equal(opening.kind, 'discard')
+  if (opening.kind === 'discard') t.match(opening.reason, /log: dropping \d+ bytes/)
+  fs.truncateSync(cut.log, 100_000)
+  await (await opened(cut.folder)).close()
+})
+
 t.test('calls after the end are answered with an error, not with a throw', async (t) => {
   const index = await opened(path.join(t.testdir(), 'index'))
   await index.close()
