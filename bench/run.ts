@@ -1,0 +1,128 @@
+/**
+ * `npm run bench`: measure, print, and write what was measured into `bench/RESULTS.md`. bench/README.md says what each
+ * suite does and what makes a run meaningless.
+ *
+ *   npm run bench                              the suite `volume`: throughput beside other NBD servers, 12 minutes
+ *   npm run bench -- --suite all               everything; or one of the names of SUITES
+ *   npm run bench -- --rounds 5 --seconds 10   more and longer runs (volume)
+ *   npm run bench -- --minutes 2               length of each half of the suite `memory`
+ *   npm run bench -- --quick                   short forms, to see that it works; nothing is written
+ *   npm run bench -- --dir DIR                 where volumes and files lie while it runs; default the temporary folder
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { measureMicro } from './micro/all.ts'
+import { measureAmplification } from './volume/amplification.ts'
+import { hasTool } from './volume/fio.ts'
+import { goalsTable } from './volume/goal.ts'
+import { measureIdle } from './volume/idle.ts'
+import { machineFacts, whyMeaningless } from './volume/machine-facts.ts'
+import { measureMemory } from './volume/memory.ts'
+import { measureProfile } from './volume/profile.ts'
+import { measureRestart } from './volume/restart.ts'
+import { withSection } from './volume/results-page.ts'
+import { Scratch } from './volume/scratch.ts'
+import type { SuiteContext, SuiteOutcome } from './volume/suite.ts'
+import { measureThroughput } from './volume/throughput.ts'
+
+type Suite = (context: SuiteContext) => Promise<SuiteOutcome>
+
+const SUITES: Record<string, Suite> = {
+  volume: measureThroughput,
+  memory: measureMemory,
+  start: measureRestart,
+  idle: measureIdle,
+  amplification: measureAmplification,
+  micro: measureMicro,
+  profile: measureProfile,
+}
+/** Tells what is slow; its figures are no result. */
+const NOT_ON_THE_PAGE = ['profile']
+
+const PAGE = path.join(import.meta.dirname, 'RESULTS.md')
+const print = (line: string): void => void process.stdout.write(`${line}\n`)
+
+interface Options {
+  suites: string[]
+  words: string
+  rounds: number
+  seconds: number
+  minutes: number
+  quick: boolean
+  dir: string
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      suite: { type: 'string', default: 'volume' },
+      rounds: { type: 'string' },
+      seconds: { type: 'string' },
+      minutes: { type: 'string' },
+      dir: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+    },
+  })
+  const { suite, quick } = values
+  const suites = suite === 'all' ? Object.keys(SUITES).filter((name) => !NOT_ON_THE_PAGE.includes(name)) : [suite]
+  if (SUITES[suite] === undefined && suite !== 'all') {
+    throw new Error(`there is no suite ${suite}; there are ${Object.keys(SUITES).join(', ')} and all`)
+  }
+  const number = (name: 'rounds' | 'seconds' | 'minutes', whole: number, short: number): number => {
+    const value = Number(values[name] ?? (quick ? short : whole))
+    if (!(value > 0)) throw new Error(`--${name} is a number above 0`)
+    return value
+  }
+  const dirWords = values.dir === undefined ? [] : ['--dir', 'DIR']
+  const words = process.argv.slice(2).filter((word, i, all) => word !== '--dir' && all[i - 1] !== '--dir')
+  return {
+    suites,
+    words: ['npm run bench', ...(words.length + dirWords.length > 0 ? ['--'] : []), ...words, ...dirWords].join(' '),
+    rounds: number('rounds', 3, 1),
+    seconds: number('seconds', 4, 1),
+    minutes: number('minutes', 10, 0.2),
+    quick,
+    dir: path.resolve(values.dir ?? os.tmpdir()),
+  }
+}
+
+async function runSuite(name: string, options: Options): Promise<void> {
+  const facts = machineFacts(options.dir)
+  print(`suite ${name}`)
+  for (const line of facts.lines) print(`  ${line}`)
+  const scratch = new Scratch(options.dir)
+  let outcome: SuiteOutcome
+  try {
+    outcome = await SUITES[name]!({ ...options, scratch, print })
+  } finally {
+    scratch.remove()
+  }
+  const { goals, text } = outcome
+  const goalsText = goals.length === 0 ? '' : `\n${goalsTable(goals)}\n`
+  print(`\n${text}\n${goalsText}`)
+  if (!options.quick && !NOT_ON_THE_PAGE.includes(name)) {
+    const head = [
+      `## ${name}`, '', `\`${options.words}\` at commit ${facts.commit}, ${facts.date} UTC`, '',
+      ...facts.lines.map((line) => `- ${line}`),
+    ].join('\n')
+    const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : ''
+    const section = { suite: name, text: `${head}\n${goalsText}\n${text}`.trimEnd() }
+    writeFileSync(PAGE, withSection(page, section, Object.keys(SUITES)))
+  }
+}
+
+try {
+  const options = readOptions()
+  if (!hasTool('fio')) throw new Error('fio is not installed; `apt-get install fio qemu-utils nbdkit` has the tools')
+  const why = whyMeaningless(options.dir)
+  if (why !== undefined) throw new Error(why)
+  for (const suite of options.suites) await runSuite(suite, options)
+  if (!options.quick) print(`written to ${path.relative(process.cwd(), PAGE)}`)
+  // A goal that is missed is a finding, not a failure of the run.
+  process.exit(0)
+} catch (error) {
+  print(`bench: ${(error as Error).message}`)
+  process.exit(1)
+}

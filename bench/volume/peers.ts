@@ -1,0 +1,80 @@
+/**
+ * The servers of the main suite, each over a file or volume of the same size on the same file system. A peer that is
+ * not installed is left out, with the reason.
+ *
+ *   durable        a volume of ours; a write is answered when it is on stable storage
+ *   writeback      a volume of ours; answered after the append
+ *   qemu-wt        qemu-nbd --cache=writethrough: a sync behind every write      (peer of `durable`)
+ *   qemu-wb        qemu-nbd --cache=writeback: the page cache                    (peer of `writeback`)
+ *   nbdkit         nbdkit file: threads over the page cache, the fastest NBD server at hand
+ *   psync          no server: fio writes 4 KiB and calls fdatasync, the limit of one durable write at a time
+ */
+import fs from 'node:fs'
+import type { FioCase, FioTarget } from './fio.ts'
+import { hasTool, isWrite, prefill } from './fio.ts'
+import { HoldfastNode } from './holdfast-node.ts'
+import { cpuSeconds } from './process-figures.ts'
+import type { Scratch } from './scratch.ts'
+
+export interface Server {
+  name: string
+  target: FioTarget
+  /** Processor time its processes used so far; undefined without a server. */
+  cpuSeconds: (() => number) | undefined
+  takes(one: FioCase): boolean
+}
+
+export interface Servers {
+  servers: Server[]
+  /** Why a peer is not there. */
+  absent: string[]
+}
+
+/** Twice what both volumes hold, so that the cleaner has the room an ordinary pool gives it. */
+const DISK_FACTOR = 5
+
+export async function startServers(scratch: Scratch, sizeBytes: number): Promise<Servers> {
+  const servers: Server[] = []
+  const absent: string[] = []
+  scratch.needRoom((DISK_FACTOR + 4) * sizeBytes)
+  const node = new HoldfastNode({ scratch, name: 'hf', diskBytes: DISK_FACTOR * sizeBytes })
+  await node.start()
+  for (const durability of ['durable', 'writeback'] as const) {
+    await node.createVolume(durability, sizeBytes, durability)
+    const target = { uri: node.uri(durability) }
+    await prefill(scratch, target, sizeBytes)
+    servers.push({ name: durability, target, cpuSeconds: () => node.cpuSeconds(), takes: () => true })
+  }
+  const peer = async (name: string, command: string, args: (file: string, socket: string) => string[]) => {
+    if (!hasTool(command)) {
+      absent.push(`${name}: ${command} is not installed`)
+      return
+    }
+    const file = await prefilledFile(scratch, name, sizeBytes)
+    const socket = scratch.path(`${name}.sock`)
+    const child = await scratch.serve(command, args(file, socket), socket)
+    const target = { uri: `nbd+unix:///?socket=${socket}` }
+    // A mode of caching changes nothing for reads.
+    const takes = (one: FioCase): boolean => name !== 'qemu-wt' || isWrite(one)
+    servers.push({ name, target, cpuSeconds: () => cpuSeconds([child.pid!]), takes })
+  }
+  const qemu = (cache: string) => (file: string, socket: string) =>
+    ['--persistent', '--shared=8', '--format=raw', `--cache=${cache}`, `--socket=${socket}`, file]
+  await peer('qemu-wt', 'qemu-nbd', qemu('writethrough'))
+  await peer('qemu-wb', 'qemu-nbd', qemu('writeback'))
+  await peer('nbdkit', 'nbdkit', (file, socket) => ['--foreground', '--unix', socket, 'file', file])
+  servers.push({
+    name: 'psync',
+    target: { file: await prefilledFile(scratch, 'psync', sizeBytes) },
+    cpuSeconds: undefined,
+    takes: (one) => one.rw === 'randwrite' && one.queueDepth === 1,
+  })
+  return { servers, absent }
+}
+
+async function prefilledFile(scratch: Scratch, name: string, sizeBytes: number): Promise<string> {
+  const file = scratch.path(`${name}.raw`)
+  fs.closeSync(fs.openSync(file, 'w'))
+  await prefill(scratch, { file }, sizeBytes)
+  return file
+}

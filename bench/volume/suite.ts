@@ -1,0 +1,19 @@
+/** What a suite gets from `bench/run.ts`, and what it gives back for the results page. */
+import type { Goal } from './goal.ts'
+import type { Scratch } from './scratch.ts'
+
+export interface SuiteContext {
+  scratch: Scratch
+  print(line: string): void
+  rounds: number
+  seconds: number
+  minutes: number
+  /** A short form, to see that it works; its figures go on no page. */
+  quick: boolean
+}
+
+export interface SuiteOutcome {
+  goals: Goal[]
+  /** Markdown below the facts of the run and above the goals. */
+  text: string
+}
