@@ -110,7 +110,8 @@ export function collectCheckpoint(
     collectHistory(volume, put, del)
     if (volume.changed) put(volumeKey(volume.number), json(volumeValue(volume)))
     volume.changed = false
-    for (const t of volume.tombstones)
+    // While an index is rebuilt they are passing: every page takes them before the end.
+    for (const t of meta === undefined ? [] : volume.tombstones)
       put(
         tombstoneKey(volume.number, t.epoch, t.seq, t.firstPage),
         json({ endPage: t.endPage, kind: t.kind, segment: t.segment, bornBatch: t.bornBatch }),

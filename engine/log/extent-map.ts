@@ -569,6 +569,7 @@ export class ExtentMap {
         page.markDirty(index)
         changed = true
       }
+      this.pruneHistory(page, history)
       page.needsRewind = false
       if (changed) {
         this.rewound++
@@ -578,6 +579,22 @@ export class ExtentMap {
       }
       done(page)
     })
+  }
+
+  /** What was kept because the head might show it again, and is shown by nobody now. */
+  private pruneHistory(page: MapPage, history: Map<number, Uint32Array[]>): void {
+    const { map } = page
+    for (const [lba, versions] of history) {
+      const at = (lba - page.firstLba) * ENTRY_WORDS
+      const headSeq = page.words[at] === 0 ? 0 : seqOf(page.words, at)
+      const seqs = versions.map((words) => seqOf(words, 0)).filter((seq) => seq !== headSeq)
+      const shown = map.views.shownBySnapshots([...seqs, headSeq].sort((a, b) => a - b))
+      for (const words of versions) {
+        if (seqOf(words, 0) === headSeq || shown.has(seqOf(words, 0))) continue
+        this.releaseEntry(map, words, 0)
+        this.dropHistory(map, lba, words)
+      }
+    }
   }
 
   private takeWords(): Uint32Array {

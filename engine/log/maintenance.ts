@@ -188,6 +188,7 @@ export class Maintenance {
         ),
       )
       if (keys === undefined) return false
+      if (volume.views !== views) return true
       const lbas = [...new Set(keys.map((key) => parseHistoryKey(key).lba))]
       for (const lba of lbas) {
         const page = yield* loadPage(map, volume, Math.floor(lba / PAGE_BLOCKS))

@@ -63,7 +63,8 @@ export class Store implements StoreApi {
   private readonly byName = new Map<string, Volume>()
   /** Deleted, but clones read through them: they take a record when a clone goes. By id. */
   private readonly pinned = new Map<string, Volume>()
-  private readonly creating = new Set<string>()
+  /** Being created or deleted, by name: not recorded yet. */
+  private readonly unsettled = new Map<string, Volume>()
   private stopping = false
 
   private constructor(options: StoreOptions) {
@@ -99,10 +100,11 @@ export class Store implements StoreApi {
       if (ok) this.addStream(one.disk, one.opened.stream)
       else this.refuse(one.disk, one.opened.stream.failedReason || 'its recovery could not be finished')
     }
+    const unfinished = this.finishCreations()
     const epochs: Volume[] = []
     const unclean = new Set(opened.filter((one) => !one.opened.plan.clean).map((one) => one.opened.stream))
     for (const volume of this.makeVolumes())
-      if (volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
+      if (unfinished.has(volume.descriptor.spec.id) || volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
     yield* until<void>((resume) => this.o.recovered(() => resume()))
     for (const { stream } of this.entries) stream.supply.fill()
     // Every opening takes a segment for its epochs: one crash after the other must not use them up.
@@ -192,6 +194,25 @@ export class Store implements StoreApi {
   }
 
   /**
+   * A volume that was being created when the crash came may be recorded on some of its disks only. It was not answered, so
+   * it is empty, and gets its place on the others now; its next epoch is recorded on all of them.
+   */
+  private finishCreations(): Set<string> {
+    const ids = new Set<string>()
+    for (const { stream } of this.entries)
+      for (const { descriptor } of [...stream.map.volumes.values()])
+        for (const [diskUuid, streamId] of descriptor.slices)
+          for (const { stream: other } of this.entries) {
+            const { context } = other
+            if (context.diskUuid !== diskUuid || context.streamId !== streamId) continue
+            if (descriptor.deleted || other.volumesById.has(descriptor.spec.id)) continue
+            other.addVolume(descriptor)
+            ids.add(descriptor.spec.id)
+          }
+    return ids
+  }
+
+  /**
    * One volume over the maps that its disks have of it; the greatest revision counts, and goes to disks that lack it.
    */
   private *makeVolumes(): Generator<Volume, void, undefined> {
@@ -251,11 +272,11 @@ export class Store implements StoreApi {
 
   createVolume(spec: VolumeSpec, reply: Reply<VolumeStatus>): void {
     const existing = this.byName.get(spec.name)
-    if (existing !== undefined || this.creating.has(spec.name))
+    if (existing !== undefined || this.unsettled.has(spec.name))
       return reply(
         failure('volume-exists', {
           name: spec.name,
-          existing: existing === undefined ? 'being created' : `${existing.sizeBytes} bytes`,
+          existing: existing === undefined ? 'being created or deleted' : `${existing.sizeBytes} bytes`,
         }),
       )
     const usable = this.placementDisks(spec)
@@ -288,7 +309,7 @@ export class Store implements StoreApi {
 
   /** The volume lies where its origin does, so that it finds there what it reads through. */
   createClone(spec: VolumeSpec, origin: VolumeDescriptor, seq: number, reply: Reply<VolumeStatus>): void {
-    if (this.byName.has(spec.name) || this.creating.has(spec.name))
+    if (this.byName.has(spec.name) || this.unsettled.has(spec.name))
       return reply(failure('volume-exists', { name: spec.name, existing: 'in use' }))
     const descriptor: VolumeDescriptor = {
       ...origin,
@@ -316,12 +337,12 @@ export class Store implements StoreApi {
   ): void {
     const { spec } = descriptor
     const volume = this.makeVolume(descriptor, targets, 1)
-    this.creating.add(spec.name)
+    this.unsettled.set(spec.name, volume)
     volume.control(
       operation,
       (now) => now,
       (ok) => {
-        this.creating.delete(spec.name)
+        this.unsettled.delete(spec.name)
         if (!ok) return reply(failure('disk-failed', { disk: spec.pool, reason: 'the volume could not be recorded' }))
         this.byName.set(spec.name, volume)
         reply({ ok: true, value: volume.status() })
@@ -366,9 +387,11 @@ export class Store implements StoreApi {
     const volume = this.byName.get(name)
     if (volume === undefined) return reply(failure('volume-not-found', { name }))
     this.byName.delete(name)
+    this.unsettled.set(name, volume)
     volume.close()
     const { spec, origin } = volume.descriptor
     const deleted = (ok: boolean): void => {
+      this.unsettled.delete(name)
       if (volume.descriptor.snapshots.length > 0) this.pinned.set(spec.id, volume)
       if (ok && origin !== null) this.dropPin(origin[0], spec.id)
       for (const { maintenance } of this.entries) maintenance.kick()
@@ -525,7 +548,8 @@ export class Store implements StoreApi {
 
   private *stopTask(): Task<void> {
     for (const volume of this.byName.values()) volume.close()
-    for (const volume of this.byName.values()) yield* until<void>((resume) => volume.drained(() => resume()))
+    for (const volume of [...this.byName.values(), ...this.pinned.values(), ...this.unsettled.values()])
+      yield* until<void>((resume) => volume.drained(() => resume()))
     for (const { maintenance, stream } of this.entries) {
       yield* until<void>((resume) => maintenance.stop(() => resume()))
       yield* stream.stopTask()

@@ -164,6 +164,11 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
 function checkOrder(stream: StoreStream, name: string, key: string, versions: MappedEntry[], problems: string[]): void {
   const map = stream.volumesById.get(key.split('/')[0]!)!
   const head = versions.find(({ where }) => where === 'head')
+  const shown = map.views.shownBySnapshots(versions.map(({ words }) => seqOf(words, 0)).sort((a, b) => a - b))
+  // With rollbacks a version may stay until its page is loaded the next time.
+  for (const { where, words } of versions)
+    if (where === 'history' && !map.sweepHistory && !map.views.hasRollbacks && !shown.has(seqOf(words, 0)))
+      problems.push(`${name}: block ${key} keeps version ${seqOf(words, 0)}, which no view shows (snapshots ${map.views.snapshotSeqs}, rollbacks ${JSON.stringify(map.descriptor.rollbacks)}, versions ${versions.map((v) => `${v.where} ${seqOf(v.words, 0)}`)})`)
   versions.forEach((one, i) => {
     for (const other of versions.slice(i + 1))
       if (compareVersions(one.words, 0, other.words, 0) === 0) problems.push(`${name}: L10 block ${key} has version ${seqOf(one.words, 0)} twice`)
