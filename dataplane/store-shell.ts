@@ -159,6 +159,7 @@ async function streamsOf(
         throw new Error(`the index ${folder} is damaged`)
       })
     }
+    index.value.onDamaged = damaged
     found.push({
       path: file.path,
       pool: disk.pool,

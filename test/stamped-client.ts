@@ -96,9 +96,10 @@ export class StampedClient {
     await Promise.all(this.#lanes)
   }
 
+  /** Also when no server is there any more. */
   async close(): Promise<void> {
-    await this.pause()
     this.#closing = true
+    await this.pause()
     await Promise.all(this.#connections.map((connection) => connection.disconnect()))
   }
 

@@ -85,8 +85,17 @@ async function openDatabase(folder: string): Promise<Database> {
   return database
 }
 
+/** A table that is damaged, shorter than it was, or gone. Not a full or failing file system: a rebuild heals neither. */
+function isDamage(error: unknown): boolean {
+  const { code, message } = error as Error & { code?: string }
+  if (code === 'LEVEL_CORRUPTION') return true
+  return code === 'LEVEL_IO_ERROR' && /Invalid argument|No such file/.test(message)
+}
+
 export class LevelIndex implements IndexPort {
   readonly folder: string
+  /** An operation found damage; LevelDB refuses all writes from then on. */
+  onDamaged: () => void = () => {}
   private database: Database
   private waitingGets: Array<{ key: Uint8Array; done: GetDone }> = []
   private getManyRunning = 0
@@ -100,7 +109,10 @@ export class LevelIndex implements IndexPort {
   batch(operations: IndexOperation[], done: Outcome): void {
     this.database.batch(operations, { sync: true }).then(
       () => done(true),
-      () => done(false),
+      (error) => {
+        this.failed(error)
+        done(false)
+      },
     )
   }
 
@@ -129,7 +141,10 @@ export class LevelIndex implements IndexPort {
       .all()
       .then(
         (entries) => done(true, entries),
-        () => done(false, []),
+        (error) => {
+          this.failed(error)
+          done(false, [])
+        },
       )
   }
 
@@ -153,13 +168,20 @@ export class LevelIndex implements IndexPort {
     return this.database.close()
   }
 
+  private failed(error: unknown): void {
+    if (isDamage(error)) this.onDamaged()
+  }
+
   private startGets(): void {
     while (this.waitingGets.length > 0 && this.getManyRunning < GET_MANY_RUNNING_MAX) {
       const gets = this.waitingGets.splice(0, GET_MANY_KEYS_MAX)
       this.getManyRunning++
       this.database.getMany(gets.map((get) => get.key)).then(
         (values) => this.endGets(gets, values),
-        () => this.endGets(gets, undefined),
+        (error) => {
+          this.failed(error)
+          this.endGets(gets, undefined)
+        },
       )
     }
   }

@@ -56,7 +56,7 @@ t.test('a running node', async (t) => {
   isRefused(t, 'an unknown volume', await holdfast(['volume', 'inspect', 'zz', ...at]), /there is no volume "?zz"?/)
   isRefused(t, 'an unknown command', await holdfast(['volume', 'blow-up', ...at]), /blow-up/, [2])
 
-  const addDisk = (file: string, ...words: string[]): Promise<Outcome> => holdfast(['disk', 'add', file, ...words, ...at])
+  const addDisk = (...words: string[]): Promise<Outcome> => holdfast(['disk', 'add', ...words, ...at])
   const [small, full] = ['small', 'full'].map((name) => path.join(folder, name)) as [string, string]
   isRefused(t, 'disk too small', await addDisk(small, '--size', '1Mi'), /has 1048576 bytes, the least is \d+/)
   t.notOk(fs.existsSync(small))

@@ -43,6 +43,7 @@ const KINDS: ReadonlyArray<readonly [Kind, number]> = [
 /** About how long a start takes: kills during recovery fall into it. */
 const START_MS = 700
 const LOAD_MS_MAX = 500
+const BACK_MS_MAX = 60_000
 
 const sleep = (timeMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, timeMs))
 
@@ -127,7 +128,7 @@ export async function runKills(options: KillRunOptions): Promise<KillReport> {
       await sleep(20 + chance() * LOAD_MS_MAX)
       const kind = pick(chance())
       await actions[kind]()
-      await backAgain()
+      await within(BACK_MS_MAX, backAgain(), () => `not back after ${kind}: ${host.complaints().slice(-3).join('\n')}`)
       for (const client of clients) report.problems.push(...client.problems)
       tell(`kill ${report.kills}: ${kind}, back after ${Math.round(report.backMs.at(-1)!)} ms`)
     }
@@ -139,8 +140,8 @@ export async function runKills(options: KillRunOptions): Promise<KillReport> {
         report.counts[name] = (report.counts[name] ?? 0) + count
       }
     }
-    await Promise.all(clients.map((client) => client.close()))
     await host.killNode()
+    await Promise.all(clients.map((client) => client.close()))
   }
   return report
 
@@ -160,6 +161,18 @@ export async function runKills(options: KillRunOptions): Promise<KillReport> {
     report.problems.push(...clients.flatMap(({ problems }) => problems))
     const bugs = host.complaints().filter((line) => !/the index/.test(line))
     report.problems.push(...bugs.map((line) => `daemon.log: ${line}`))
+  }
+}
+
+async function within(timeMs: number, work: Promise<void>, otherwise: () => string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(otherwise())), timeMs)
+  })
+  try {
+    await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

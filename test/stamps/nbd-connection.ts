@@ -11,6 +11,8 @@ export const FLUSH = 3
 export const TRIM = 4
 export const WRITE_ZEROES = 6
 export const FUA = 1
+/** Export unknown: a daemon that is about to end because its index is damaged may not know its volumes. */
+const UNKNOWN = 2 ** 31 + 6
 const SHUTDOWN = 2 ** 31 + 7
 const PAYLOAD_MAX = 64 * 2 ** 20
 
@@ -121,7 +123,7 @@ export class NbdConnection {
     info.writeUInt32BE(name.length, 0)
     name.copy(info, 4)
     const reply = await this.#option(7, info)
-    if (reply === SHUTDOWN) throw new Error('closed')
+    if (reply === SHUTDOWN || reply === UNKNOWN) throw new Error('closed')
     if (reply !== 1) throw new Error(`GO was refused with ${reply}`)
   }
 

@@ -85,6 +85,34 @@ t.test('a gap in the write-ahead log is damage, an end that was cut off is none'
   await (await opened(cut.folder)).close()
 })
 
+t.test('a table that is cut, scrambled or gone is told as damage', async (t) => {
+  const damages: Record<string, (file: string, bytes: number) => void> = {
+    cut: (file, bytes) => fs.truncateSync(file, bytes >> 1),
+    scrambled: (file, bytes) => fs.writeFileSync(file, Buffer.alloc(bytes, 3)),
+    gone: (file) => fs.rmSync(file),
+  }
+  for (const [what, damage] of Object.entries(damages)) {
+    const folder = path.join(t.testdir(), 'index')
+    const filled = await opened(folder)
+    for (let i = 0; i < 6; i++) {
+      const value = Buffer.alloc(1 << 20, i)
+      await new Promise((resolve) => filled.batch([{ type: 'put', key: Uint8Array.of(2, i), value }], resolve))
+    }
+    await filled.close()
+    const table = fs.readdirSync(folder).find((name) => name.endsWith('.ldb'))
+    const file = path.join(folder, table ?? 'no table')
+    const index = await opened(folder)
+    let told = 0
+    index.onDamaged = () => void told++
+    damage(file, fs.statSync(file).size)
+    const whole = { from: Uint8Array.of(0), below: Uint8Array.of(255), limit: 100 }
+    const ok = await new Promise<boolean>((resolve) => index.range(whole, resolve))
+    t.equal(ok, false, what)
+    t.ok(told > 0, what)
+    await index.close()
+  }
+})
+
 t.test('calls after the end are answered with an error, not with a throw', async (t) => {
   const index = await opened(path.join(t.testdir(), 'index'))
   await index.close()
