@@ -87,6 +87,11 @@ export class StoreStream {
   tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }> = []
   volumesGone: number[] = []
   onFailed: (reason: string) => void = () => {}
+  /**
+   * Make durable what other disks hold of the volumes of this one. A written-back record is applied when it is written; in
+   * an index it must not be without those before it, which may lie elsewhere.
+   */
+  syncPeers: (done: () => void) => void = (done) => done()
   /** A checkpoint ended, or segments came back: whoever waits for space looks again. */
   onSpace: () => void = () => {}
   private root: Root
@@ -236,6 +241,7 @@ export class StoreStream {
     })
     this.log.bytesSinceCheckpoint = 0
     if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false
+    yield* until<void>((resume) => this.syncPeers(resume))
     for (const operation of collected.operations)
       this.indexBytes += operation.key.length + (operation.type === 'put' ? operation.value.length : 0)
     if (!(yield* until<boolean>((resume) => context.index.batch(collected.operations, resume)))) {

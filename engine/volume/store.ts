@@ -179,6 +179,7 @@ export class Store implements StoreApi {
       for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
       maintenance.kick()
     }
+    stream.syncPeers = (done) => this.syncPeers(stream, done)
     stream.onFailed = (reason) => {
       this.o.log.event('error', 'a disk failed; its slices answer EIO', {
         disk: stream.context.diskUuid,
@@ -186,6 +187,19 @@ export class Store implements StoreApi {
         reason,
       })
     }
+  }
+
+  private syncPeers(stream: StoreStream, done: () => void): void {
+    const peers = new Set<StoreStream>()
+    for (const { descriptor, targets } of this.byName.values())
+      if (descriptor.spec.durability === 'writeback' && targets.some((target) => target.stream === stream))
+        for (const target of targets) if (target.stream !== stream && !target.stream.failed) peers.add(target.stream)
+    let left = peers.size + 1
+    const ended = (): void => {
+      if (--left === 0) done()
+    }
+    for (const peer of peers) peer.log.sync(ended)
+    ended()
   }
 
   private refuse(disk: StoreDisk, reason: string): void {

@@ -492,7 +492,8 @@ export class Volume implements BlockDevice {
         one.target.map.appliedSeq = one.seq
         one.target.map.changed = true
       }
-      this.commitSeq = one.seq
+      // A control record has one entry for each disk.
+      if (queue[this.head]?.seq !== one.seq) this.commitSeq = one.seq
       if (one.request !== undefined) this.partEnded(one.request, one.ok ? 0 : NBD_ERRNO.EIO)
     }
     if (this.head === queue.length) {
