@@ -6,7 +6,7 @@ import type { Random } from '../random.ts'
 
 export const OPERATION_KINDS = [
   'write', 'trim', 'zero', 'read', 'status', 'flush', 'settle', 'pause', 'checkpoint', 'create', 'resize', 'delete', 'stop',
-  'kill', 'cut', 'fsck', 'snapshot', 'unsnapshot', 'clone', 'rollback', 'view', 'shadow',
+  'kill', 'cut', 'fsck', 'snapshot', 'unsnapshot', 'clone', 'rollback', 'view', 'shadow', 'clean',
 ] as const
 export type OperationKind = (typeof OPERATION_KINDS)[number]
 
@@ -23,7 +23,7 @@ export type Weights = Partial<Record<OperationKind, number>>
 
 export const PLAIN: Weights = {
   write: 55, trim: 8, zero: 6, read: 14, status: 2, flush: 3, settle: 2, pause: 0.5, checkpoint: 0.7, create: 0.3, resize: 0.4,
-  delete: 0.2, stop: 0.3, kill: 0.5, cut: 1.2, fsck: 0.4, shadow: 1,
+  delete: 0.2, stop: 0.3, kill: 0.5, cut: 1.2, fsck: 0.4, shadow: 1, clean: 0.5,
 }
 export const TIME_TRAVEL: Weights = {
   ...PLAIN, trim: 10, resize: 0, snapshot: 1.6, unsnapshot: 1.2, clone: 0.5, rollback: 0.9, view: 2.5, delete: 0.4,

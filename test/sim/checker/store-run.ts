@@ -31,6 +31,8 @@ export interface RunOptions {
   volumesMax?: number
   /** No crash and no lost index. */
   calm?: boolean
+  /** A fault is injected: requests may end with EIO, volumes may be faulted. */
+  faults?: boolean
 }
 
 interface Window {
@@ -63,22 +65,36 @@ interface ModelledVolume {
 export interface RunCounts {
   operations: number
   requests: number
+  /** Images of the moment opened beside the run. */
+  images: number
   crashes: number
   opens: number
   rebuilds: number
   fscks: number
   blocksCompared: number
-  held: number
-  cleaned: number
+}
+
+export interface ImageChoice {
+  random: Random
+  disk(disk: SimDisk): CrashChoice
+  index: 'all' | 'synced' | 'subset' | 'lost'
+  /** Fsck and read everything twice; else only what has to be there is compared. */
+  check: boolean
+  /** How many more crashes while it opens. */
+  depth: number
+  /** Of the operations of that opening every so many. */
+  stride?: number
 }
 
 const REQUESTS_MAX = 24
+/** An opening takes some hundred turns. */
+const OPEN_TURNS_MAX = 300_000
 const UNDER_WAY_MAX = 3_000_000
 
 export class StoreRun {
   world: StoreWorld
   readonly counts: RunCounts = {
-    operations: 0, requests: 0, crashes: 0, opens: 0, rebuilds: 0, fscks: 0, blocksCompared: 0, held: 0, cleaned: 0,
+    operations: 0, requests: 0, images: 0, crashes: 0, opens: 0, rebuilds: 0, fscks: 0, blocksCompared: 0,
   }
   private readonly o: RunOptions
   private volumes: ModelledVolume[] = []
@@ -134,6 +150,7 @@ export class StoreRun {
         const streams = this.world.store!.streams()
         return streams[x % streams.length]!.makeCheckpoint(() => {})
       }
+      case 'clean': return this.clean()
       case 'create': return this.createVolume(x, y)
       case 'resize': return volume && this.resize(volume, y)
       case 'delete': return volume && this.deleteVolume(volume)
@@ -237,6 +254,7 @@ export class StoreRun {
 
   /** Only a volume that is being deleted or a store that stops may refuse. */
   private refused(volume: ModelledVolume, errno: number, allowed: () => void): void {
+    if (errno === 5 && this.o.faults === true) return allowed()
     if (errno === 108 && (volume.state === 'deleting' || this.stopping)) return allowed()
     volume.model.fail(`a request ends with errno ${errno}: ${JSON.stringify(this.world.events.filter((e) => e.level === 'error').slice(-3))}`)
   }
@@ -338,6 +356,17 @@ export class StoreRun {
   }
 
   // --- snapshots, clones, rollbacks
+
+  /** Let the cleaner look for a victim, the open segment included, as if writers waited for space. */
+  private clean(): void {
+    for (const { stream, maintenance } of this.world.store!['entries']) {
+      stream.log.sealOpen()
+      stream.makeCheckpoint(() => {
+        maintenance.shortOfSpace = true
+        maintenance.kick()
+      })
+    }
+  }
 
   private snapshot(volume: ModelledVolume): void {
     if (volume.state !== 'live' || volume.views.length >= 3) return
@@ -464,7 +493,8 @@ export class StoreRun {
 
   private open(): void {
     this.counts.opens++
-    this.world.open()
+    this.world.start()
+    this.world.clock.runUntil(() => this.world.store !== undefined, OPEN_TURNS_MAX)
     this.counts.rebuilds += this.world.events.filter(({ message }) => message.includes('rebuilt')).length
     this.watch()
   }
@@ -568,30 +598,57 @@ export class StoreRun {
       if (!this.volumes.some(({ name }) => name === spec.name)) throw new ModelError(`volume ${spec.name} came back`)
   }
 
-  /** Open what a power cut would leave now, beside the run, which goes on undisturbed. */
   private shadow(x: number, y: number): void {
     const random = new Random(`shadow ${x} ${y}`)
-    const { world, volumes, random: own, staleIndexes } = this
+    this.tryImage({
+      random, disk: (disk) => random.pick([...disk.crashChoices(random, 8)]), index: random.pick(['lost', 'lost', 'all', 'synced']),
+      check: true, depth: 0,
+    })
+  }
+
+  /**
+   * Open what a power cut would leave now, beside the run, which goes on undisturbed. With a depth, the power is cut again
+   * at disk operations of that opening, and so on.
+   */
+  tryImage(choice: ImageChoice): void {
+    const { random, depth } = choice
+    const { world, volumes, random: own, staleIndexes, underWay, counts, indexGone } = this
+    counts.images++
     const clock = new SimClock(random.fork('clock'))
     const disks = world.disks.map((disk) => new SimDisk({
-      sizeBytes: disk.sizeBytes, clock, random: random.fork('disk'), image: disk.image(random.pick([...disk.crashChoices(random, 8)])),
+      sizeBytes: disk.sizeBytes, clock, random: random.fork('disk'), image: disk.image(choice.disk(disk)),
     }))
-    const isLost = random.chance(0.6)
     const indexes = world.indexes.map((index) => new SimIndex({
       clock, random: random.fork('index'),
-      ...(isLost ? {} : { image: index.image(random.pick([{ kind: 'all' }, { kind: 'synced' }] as const)) }),
+      ...(choice.index === 'lost' ? {} : { image: index.image(choice.index === 'subset' ? { kind: 'subset', seed: random.u32() } : { kind: choice.index }) }),
     }))
-    const counted = { ...this.counts }
-    this.world = new StoreWorld({ ...world.options, seed: x }, { disks, indexes, clock, random })
-    this.indexGone = isLost
-    const { underWay } = this
-    this.underWay = 0
-    this.random = random
-    this.volumes = volumes.map((volume) => ({ ...volume, views: volume.views.map((view) => ({ ...view })) }))
-    this.comeBack()
-    this.check()
-    Object.assign(this, { world, volumes, underWay, random: own, staleIndexes, indexGone: false })
-    this.counts.operations = counted.operations
+    Object.assign(this, {
+      world: new StoreWorld({ ...world.options, seed: random.u32() }, { disks, indexes, clock, random }),
+      volumes: volumes.map((volume) => ({ ...volume, views: volume.views.map((view) => ({ ...view })) })),
+      random, underWay: 0, indexGone: indexGone || choice.index === 'lost', counts: { ...counts },
+    })
+    try {
+      if (depth > 0) {
+        let operations = 0
+        const stride = choice.stride ?? 1
+        for (const disk of disks)
+          disk.onOperation = () => {
+            if (this.world.store === undefined && operations++ % stride === 0)
+              this.tryImage({ ...choice, depth: depth - 1, stride: stride * 3 + 1, random: random.fork('deeper'), check: false })
+          }
+      }
+      this.comeBack()
+      for (const disk of disks) disk.onOperation = undefined
+      if (choice.check) {
+        this.check()
+        this.compareAll()
+      }
+    } finally {
+      counts.images = this.counts.images
+      counts.rebuilds = this.counts.rebuilds
+      counts.blocksCompared = this.counts.blocksCompared
+      Object.assign(this, { world, volumes, underWay, random: own, staleIndexes, indexGone, counts })
+    }
   }
 
   private rebaseViews(volume: ModelledVolume, candidates: Array<[number, number]>): void {
