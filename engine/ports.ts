@@ -54,6 +54,8 @@ export interface SegmentGrants {
   /** Take a particular segment at recovery; asserts that nobody else has it. */
   claim(segment: number, streamId: number): void
   release(segment: number): void
+  /** The stream that holds it, undefined when it is free. */
+  owner(segment: number): number | undefined
   freeCount(): number
   /** Last generation under which the segment was used, 0 = never. The next use is this plus one. */
   generation(segment: number): number

@@ -87,6 +87,8 @@ class CleaningJob {
   private outstanding = 0
   private waiting: (() => void) | undefined
   private damaged = false
+  /** Least bornBatch of the copies this job made: they may not be in a batch, and so in the segment table, yet. */
+  private leastBorn = Infinity
   /** A copy would have had to wait for a free segment. */
   noRoom = false
   /** Copies point into it until they are written, which is waited for before the next read. */
@@ -275,7 +277,7 @@ class CleaningJob {
     const { stream } = this
     const isUnfinished = volume.tombstones.some((t) => t.epoch === record.epoch && t.seq === record.seq)
     let referred = isUnfinished
-    const mayGo = !volume.isClone && !isUnfinished && record.bornBatch < stream.segments.oldestBornBatch(this.segment)
+    const mayGo = !volume.isClone && !isUnfinished && record.bornBatch < Math.min(this.leastBorn, stream.segments.oldestBornBatch(this.segment))
     const ok = yield* eachZero(stream, volume, record, {
       tombstone: () => {},
       page: (page, at, index) => {
@@ -307,7 +309,7 @@ class CleaningJob {
       deleted &&
       volume.emptied &&
       snapshots.length === 0 &&
-      record.bornBatch < stream.segments.oldestBornBatch(this.segment)
+      record.bornBatch < Math.min(this.leastBorn, stream.segments.oldestBornBatch(this.segment))
     ) {
       stream.removeVolume(volume)
       return true

@@ -130,6 +130,7 @@ export class Maintenance {
         yield* visitPages(
           { map: stream.map, index: stream.context.index, volume, firstPage: 0, endPage: PAGES_MAX },
           () => {},
+          () => this.relieve(),
         )
       yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
       this.futileAt = stream.log.nextBatch
@@ -148,6 +149,7 @@ export class Maintenance {
         (page) => {
           map.dropHeads(page)
         },
+        () => this.relieve(),
       )
       if (!ok) return false
       for (const t of volume.tombstones) this.tombstoneGone(volume, t)
@@ -161,12 +163,18 @@ export class Maintenance {
     const ok = yield* visitPages(
       { map, index: context.index, volume, firstPage: tombstone.firstPage, endPage: tombstone.endPage },
       () => {},
+      () => this.relieve(),
     )
     if (!ok) return false
     // Pages loaded before it came took it when it was applied; all others when they were loaded.
     volume.tombstones = volume.tombstones.filter((other) => other !== tombstone)
     this.tombstoneGone(volume, tombstone)
     return true
+  }
+
+  /** Pages a walk has changed stay in memory until a checkpoint wrote them. */
+  private *relieve(): Task<void> {
+    if (this.stream.wantsCheckpoint) yield* until<boolean>((resume) => this.stream.makeCheckpoint(resume))
   }
 
   private tombstoneGone(volume: VolumeMap, t: { epoch: number; seq: number; firstPage: number }): void {

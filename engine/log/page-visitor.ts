@@ -14,6 +14,8 @@ const KEYS_PER_READ = 64
 export function* visitPages(
   options: { map: ExtentMap; index: IndexPort; volume: VolumeMap; firstPage: number; endPage: number },
   visit: (page: MapPage) => boolean | void,
+  /** Runs after each page; a visit makes pages dirty, and somebody has to write them before they fill the memory. */
+  between?: () => Task<void>,
 ): Task<boolean> {
   const { map, index, volume, firstPage, endPage } = options
   yield* until<void>((resume) => map.whenCommitted(() => resume()))
@@ -25,6 +27,7 @@ export function* visitPages(
     const page = yield* loadPage(map, volume, number)
     if (page === undefined) return false
     if (visit(page) === false) return true
+    if (between !== undefined) yield* between()
   }
   let { from } = pageRange(volume.number, firstPage, endPage)
   const { below } = pageRange(volume.number, firstPage, endPage)
@@ -43,6 +46,7 @@ export function* visitPages(
       const page = yield* loadPage(map, volume, number)
       if (page === undefined) return false
       if (visit(page) === false) return true
+      if (between !== undefined) yield* between()
     }
     if (keys.length < KEYS_PER_READ) return true
     const { page, checkpoint } = parsePageKey(keys.at(-1)!)

@@ -86,6 +86,11 @@ export function* rebuildIndex(
   const split = yield* splitTail(reader, sealed, { incarnation, watermarkBatch: root?.watermarkBatch ?? 0 })
   sealed = split.sealed
   current.push(...split.tail)
+  // A seal may be missing below others: recovery writes several before it syncs. What lies behind it is judged with it.
+  const lowest = Math.min(...current.map((scan) => scan.firstBatch))
+  const isBehind = ({ trailer }: Sealed): boolean => trailer.incarnation === incarnation && trailer.firstBatch > lowest
+  for (const { trailer } of sealed.filter(isBehind)) current.push({ ...trailer, known: true })
+  sealed = sealed.filter((one) => !isBehind(one))
   for (const { trailer } of sealed)
     claim(context, segments, {
       segment: trailer.segment,
@@ -98,9 +103,6 @@ export function* rebuildIndex(
     0,
     ...sealed.filter((s) => s.trailer.incarnation === incarnation).map((s) => s.trailer.lastBatch),
   )
-  // A sync that covers a later seal covers this one's too: it was there.
-  const lost = unsealed.find((scan) => scan.firstBatch <= sealedCurrent)
-  if (lost !== undefined) return lostSeal(lost.segment)
   const tailFrom =
     current.length === 0 ? sealedLast + 1 : Math.max(sealedCurrent + 1, Math.min(...current.map((s) => s.firstBatch)))
   const tail = yield* acceptTail(context, {
@@ -108,6 +110,7 @@ export function* rebuildIndex(
     scans: current,
     free,
     firstBatch: tailFrom,
+    mayBegin: true,
     watermarkBatch: current.length === 0 ? sealedLast : (root?.watermarkBatch ?? 0),
     salt: root?.incarnation === incarnation ? root.salt : undefined,
   })
@@ -185,8 +188,11 @@ export function* rebuildIndex(
   if (!(yield* writeOut())) return { ok: false, reason: 'the index cannot be written' }
   for (const volume of volumes.values()) {
     let failed = false
-    const visited = yield* visitPages({ map, index: context.index, volume, firstPage: 0, endPage: 2 ** 26 }, () => {})
-    failed ||= !visited
+    const relieve = function* (): Task<void> {
+      if (map.dirtyPages.size * 2 >= map.pagesMax && !(yield* writeOut())) failed = true
+    }
+    const range = { map, index: context.index, volume, firstPage: 0, endPage: 2 ** 26 }
+    if (!(yield* visitPages(range, () => {}, relieve))) failed = true
     if (map.dirtyPages.size > 0 && !(yield* writeOut())) failed = true
     if (failed) return { ok: false, reason: 'the index cannot be written' }
     if (!volume.isClone) volume.tombstones = []
@@ -216,7 +222,8 @@ export function* rebuildIndex(
       rolled: { ...tail, records: [] },
       clean: false,
       nextVolume,
-      nextBatch: Math.max(tail.nextBatch, sealedLast + 1),
+      // Numbers at or below the watermark are used up, also those of batches that were cut.
+      nextBatch: Math.max(tail.nextBatch, sealedLast + 1, base.watermarkBatch + 1),
       rebuilt: sealed.length + current.length > 0,
     }),
   }

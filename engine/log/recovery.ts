@@ -321,6 +321,8 @@ export function* acceptTail(
     firstBatch: number
     watermarkBatch: number
     salt: Uint8Array | undefined
+    /** No position is known: `firstBatch` is the first that was found. */
+    mayBegin?: boolean
   },
 ): Task<Roll | { reason: string }> {
   const { reader, scans, free, firstBatch } = from
@@ -342,7 +344,8 @@ export function* acceptTail(
   }
   const batches: ReadBatch[] = []
   const records: RolledRecord[] = []
-  let next = firstBatch
+  // What is missing in front was given back when it was durable, and lost when it was not.
+  let next = from.mayBegin === true ? Math.min(firstBatch, watermark + 1) : firstBatch
   for (; ; next++) {
     const batch = found.get(next)
     if (batch === undefined) {
@@ -476,4 +479,16 @@ export function* finishOpen(opened: OpenedStream): Task<boolean> {
   if (!(yield* markFree(context, plan.free))) return false
   if (plan.seals.length > 0 && !(yield* until<boolean>((resume) => disk.sync(resume)))) return false
   return yield* stream.checkpointTask({})
+}
+
+/** A stream that is not served keeps its segments; when even their frames cannot be read, nothing of the disk is free. */
+export function* claimRefused(context: StreamContext): Task<void> {
+  const { grants, streamId, segmentCount } = context
+  const all = Array.from({ length: segmentCount }, (_, segment) => segment)
+  const frames = yield* new LogReader(context).frames(all)
+  for (const segment of all) {
+    if (grants.owner(segment) !== undefined) continue
+    const frame = frames?.[segment]
+    if (frame === undefined || frameUse(frame, streamId) !== undefined) grants.claim(segment, streamId)
+  }
 }

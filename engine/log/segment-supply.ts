@@ -37,6 +37,8 @@ export class SegmentSupply {
   private readonly ready: number[] = []
   private busy = false
   private stopped = false
+  /** Not before every stream of the disk has said which segments are its own. */
+  private started = false
   /** Zeroed up to `at`, when the log was in a hurry. */
   private paused: { segment: number; at: number } | undefined
   private seenBytes = 0
@@ -49,6 +51,7 @@ export class SegmentSupply {
 
   /** A segment for the log, and the next one is prepared in the background; undefined when the disk has none. */
   take(): number | undefined {
+    if (!this.started) return undefined
     const segment = this.ready.shift() ?? this.o.grants.grant(this.o.streamId) ?? this.takePaused()?.segment
     // It is filled from here on, so that its extents are initialised when it is used again.
     if (segment !== undefined) this.o.grants.setInitialised(segment)
@@ -69,7 +72,14 @@ export class SegmentSupply {
     for (const segment of this.ready.splice(0)) this.o.grants.release(segment)
   }
 
+  start(): void {
+    this.started = true
+    this.fill()
+    this.o.onReady()
+  }
+
   fill(): void {
+    if (!this.started) return
     while (!this.busy && !this.stopped && this.ready.length < this.o.ahead) {
       const paused = this.takePaused()
       if (paused !== undefined) {

@@ -13,6 +13,7 @@ import { OPERATION } from '../log/record.ts'
 import {
   adoptRolled,
   applyRolled,
+  claimRefused,
   finishOpen,
   openStream,
   type OpenedStream,
@@ -27,7 +28,7 @@ import type { VolumeDescriptor } from './descriptor.ts'
 import { placeSlices, type PlacementDisk } from './placement.ts'
 import type { Reply, StoreApi } from './store-api.ts'
 import { unpin } from './time-travel.ts'
-import { Volume } from './volume.ts'
+import { newEpoch, Volume } from './volume.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from './volume-spec.ts'
 
 export interface StoreDisk {
@@ -53,7 +54,6 @@ interface StoreEntry {
   maintenance: Maintenance
 }
 
-const EPOCHS_KEPT = 64
 
 export class Store implements StoreApi {
   private readonly o: StoreOptions
@@ -82,7 +82,7 @@ export class Store implements StoreApi {
     for (const disk of disks) {
       const outcome = yield* openStream(disk.context)
       if (outcome.ok) opened.push({ disk, opened: outcome.opened })
-      else this.refuse(disk, outcome.reason)
+      else yield* this.refuseStream(disk, outcome.reason)
     }
     for (const one of opened) adoptRolled(one.opened)
     const cut = this.addNewVolumes(opened)
@@ -104,22 +104,16 @@ export class Store implements StoreApi {
     const epochs: Volume[] = []
     const unclean = new Set(opened.filter((one) => !one.opened.plan.clean).map((one) => one.opened.stream))
     for (const volume of this.makeVolumes())
-      if (unfinished.has(volume.descriptor.spec.id) || volume.targets.some((t) => unclean.has(t.stream))) epochs.push(volume)
+      // With a disk missing nothing was cut, and what it holds must not become void.
+      if (unfinished.has(volume.descriptor.spec.id) || volume.targets.some((t) => unclean.has(t.stream)))
+        if (!volume.targets.some((t) => t.stream.failed)) epochs.push(volume)
     yield* until<void>((resume) => this.o.recovered(() => resume()))
-    for (const { stream } of this.entries) stream.supply.fill()
+    for (const { stream } of this.entries) stream.supply.start()
     // Every opening takes a segment for its epochs: one crash after the other must not use them up.
     for (const { maintenance } of this.entries) maintenance.kick()
     for (const volume of epochs)
       yield* until<boolean>((resume) =>
-        volume.control(
-          OPERATION.epoch,
-          (now, seq) => ({
-            ...now,
-            epoch: now.epoch + 1,
-            epochs: [...now.epochs, [now.epoch + 1, seq] as [number, number]].slice(-EPOCHS_KEPT),
-          }),
-          resume,
-        ),
+        volume.control(OPERATION.epoch, newEpoch, resume),
       )
     yield* this.dropOrphanPins()
     for (const { maintenance } of this.entries) maintenance.kick()
@@ -137,11 +131,21 @@ export class Store implements StoreApi {
 
   /** Volumes whose first control record lies behind the checkpoint; and the tail of each volume that has a gap. */
   private addNewVolumes(opened: Array<{ opened: OpenedStream }>): Map<string, number> {
-    const seqs = new Map<string, { applied: number; found: number[]; disks: number }>()
-    const at = (id: string): { applied: number; found: number[]; disks: number } => {
+    interface Known {
+      applied: number
+      found: number[]
+      newest: VolumeDescriptor | undefined
+    }
+    const seqs = new Map<string, Known>()
+    const at = (id: string): Known => {
       let one = seqs.get(id)
-      if (one === undefined) seqs.set(id, (one = { applied: 0, found: [], disks: 0 }))
+      if (one === undefined) seqs.set(id, (one = { applied: 0, found: [], newest: undefined }))
       return one
+    }
+    const note = (one: Known, descriptor: VolumeDescriptor): void => {
+      if (descriptor.revision >= (one.newest?.revision ?? 0)) one.newest = descriptor
+      // What lies below an epoch was settled when it began, also the gap that a failed disk left.
+      one.applied = Math.max(one.applied, descriptor.epochs.at(-1)![1] - 1)
     }
     for (const {
       opened: { stream, rolled },
@@ -149,18 +153,21 @@ export class Store implements StoreApi {
       for (const record of rolled) {
         if (record.descriptor !== undefined && !stream.volumesById.has(record.volumeId))
           stream.addVolume(record.descriptor)
+        if (record.descriptor !== undefined) note(at(record.volumeId), record.descriptor)
         if ((record.record.flags & 1) === 0) at(record.volumeId).found.push(record.record.seq)
       }
       for (const [id, volume] of stream.volumesById) {
         const one = at(id)
         one.applied = Math.max(one.applied, volume.appliedSeq)
-        one.disks++
+        note(one, volume.descriptor)
       }
     }
     const tails = new Map<string, number>()
-    for (const [id, { applied, found, disks }] of seqs) {
+    const isOpen = ([disk, stream]: VolumeDescriptor['slices'][number]): boolean =>
+      opened.some(({ opened: { stream: s } }) => s.context.diskUuid === disk && s.context.streamId === stream)
+    for (const [id, { applied, found, newest }] of seqs) {
       // One disk: its log order has no gaps. A missing disk: what it held is unknown, nothing that is there is cut.
-      if (disks < 2 || this.refused.length > 0) continue
+      if (newest === undefined || newest.slices.length < 2 || !newest.slices.every(isOpen)) continue
       let tail = applied
       const sorted = [...new Set(found)].sort((a, b) => a - b)
       for (const seq of sorted) if (seq === tail + 1) tail = seq
@@ -186,7 +193,17 @@ export class Store implements StoreApi {
         path: disk.path,
         reason,
       })
+      // What was held for it fails now, what waits behind that goes on.
+      this.o.clock.defer(() => {
+        for (const volume of this.byName.values()) volume.retryHeld()
+      })
     }
+  }
+
+  /** Its segments stay its own: what salvage could read is not written over by the disk's other streams. */
+  private *refuseStream(disk: StoreDisk, reason: string): Task<void> {
+    yield* claimRefused(disk.context)
+    this.refuse(disk, reason)
   }
 
   private syncPeers(stream: StoreStream, done: () => void): void {

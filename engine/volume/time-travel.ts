@@ -48,11 +48,12 @@ export function cloneSnapshot(store: Store, origin: Volume, id: string, spec: Vo
   const snapshot = userSnapshot(origin, id)
   if (snapshot === undefined) return reply(refusal('snapshot-not-found', origin, id))
   const { seq } = snapshot
+  const { descriptor } = origin
   change(origin, OPERATION.clone, (now) => ({
     ...now, snapshots: [...now.snapshots, { id: spec.id, seq, pinnedBy: spec.id }],
   }), (pinned) => {
     if (!pinned.ok) return reply(pinned)
-    store.createClone(spec, origin.descriptor, seq, (result) => {
+    store.createClone(spec, descriptor, seq, (result) => {
       if (result.ok) return reply(result)
       unpin(origin, spec.id, () => reply(result))
     })

@@ -17,7 +17,7 @@ import { hexToUuid } from '../log/bytes.ts'
 import { ENTRY_KIND, ENTRY_WORDS, kindOf } from '../log/entry.ts'
 import { blockIdentity, recordSeed, volumeTag } from '../log/identity.ts'
 import type { Append } from '../log/log-stream.ts'
-import { RECORD_KIND, type RecordHeader } from '../log/record.ts'
+import { OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { BlockDevice, Done, Extent } from './block-device.ts'
 import { BlockReader, type Target } from './block-reader.ts'
@@ -87,6 +87,9 @@ export class Volume implements BlockDevice {
   private committing = false
   private closed = false
   private lastDamage = ''
+  /** Answers wait for the commit of this seq (0: none does), because a disk failed below it. */
+  private fenceSeq = 0
+  private readonly fenced: Request[] = []
   /** Index into `targets` by slice. */
   private placement: Uint16Array = new Uint16Array(0)
 
@@ -420,6 +423,9 @@ export class Volume implements BlockDevice {
   ): void {
     const slice = Math.floor(record.lba / SLICE_BLOCKS)
     const target = this.target(slice)
+    request.left++
+    // A failed disk takes no seq: it would leave a gap that recovery cannot tell from a torn tail.
+    if (target.stream.failed) return this.partEnded(request, NBD_ERRNO.EIO)
     record.seq = this.nextSeq++
     record.sliceGeneration = generationOfSlice(this.descriptor, slice)
     record.previousSeq = target.map.previousSeq
@@ -436,7 +442,6 @@ export class Volume implements BlockDevice {
       record.crcs = crcs
       record.storedUnits = FULL_UNITS
     }
-    request.left++
     this.enqueue(record, payload, payloadUnits, target, request, undefined)
     this.o.onWork(undefined)
   }
@@ -494,9 +499,17 @@ export class Volume implements BlockDevice {
       }
       // A control record has one entry for each disk.
       if (queue[this.head]?.seq !== one.seq) this.commitSeq = one.seq
-      if (one.request !== undefined) this.partEnded(one.request, one.ok ? 0 : NBD_ERRNO.EIO)
+      if (!one.ok && one.commit === undefined) this.fence()
+      if (one.request === undefined) continue
+      if (one.ok && one.seq < this.fenceSeq) this.fenced.push(one.request)
+      else this.partEnded(one.request, one.ok ? 0 : NBD_ERRNO.EIO)
+    }
+    if (this.fenceSeq > 0 && this.commitSeq >= this.fenceSeq) {
+      this.fenceSeq = 0
+      for (const request of this.fenced.splice(0)) this.partEnded(request, 0)
     }
     if (this.head === queue.length) {
+      this.commitSeq = this.nextSeq - 1
       queue.length = 0
       this.head = 0
     } else if (this.head > 1024) (queue.splice(0, this.head), (this.head = 0))
@@ -507,6 +520,16 @@ export class Volume implements BlockDevice {
       for (const waiter of ready) waiter.run()
     }
     this.o.onWork(undefined)
+  }
+
+  /**
+   * A disk failed and its records leave a gap in the history, which recovery would take for a torn tail: a new epoch
+   * says that what is below it is settled, and nothing behind the gap is acknowledged before that is durable.
+   */
+  private fence(): void {
+    if (this.fenceSeq > 0 || this.targets.every(({ stream }) => stream.failed)) return
+    this.fenceSeq = this.nextSeq
+    this.control(OPERATION.epoch, newEpoch, () => {})
   }
 
   private partEnded(request: Request, errno: number): void {
@@ -569,6 +592,10 @@ export class Volume implements BlockDevice {
     const at = this.targets.findIndex(({ stream }) => stream.context.diskUuid === diskUuid)
     if (at >= 0) this.targets[at] = target
     this.nextSeq = Math.max(this.nextSeq, target.map.appliedSeq + 1)
+    if (this.head === this.queue.length) this.commitSeq = this.nextSeq - 1
+    if (target.map.descriptor.revision > this.descriptor.revision) this.descriptor = target.map.descriptor
+    for (const { map, stream } of this.targets)
+      if (!stream.failed && map.descriptor.revision < this.descriptor.revision) map.setDescriptor(this.descriptor)
     this.placement = placementOf(this.descriptor, this.targets)
   }
 
@@ -637,6 +664,15 @@ export class Volume implements BlockDevice {
     })
   }
 }
+
+const EPOCHS_KEPT = 64
+
+/** The descriptor under a new epoch that begins with this seq. */
+export const newEpoch = (now: VolumeDescriptor, seq: number): VolumeDescriptor => ({
+  ...now,
+  epoch: now.epoch + 1,
+  epochs: [...now.epochs, [now.epoch + 1, seq] as [number, number]].slice(-EPOCHS_KEPT),
+})
 
 function placementOf(descriptor: VolumeDescriptor, targets: readonly Target[]): Uint16Array {
   const placement = new Uint16Array(Math.ceil(descriptor.spec.sizeBytes / SLICE_BYTES))
