@@ -48,8 +48,12 @@ export function* rebuildIndex(
   const unsealed: Scan[] = []
   const free: Array<[number, number]> = []
   for (const frame of frames) {
-    const generation = frame.header?.generation ?? frame.trailer?.generation ?? 0
-    if (generation > context.grants.generation(frame.segment)) context.grants.setGeneration(frame.segment, generation)
+    const { header, trailer } = frame
+    const generation = header?.generation ?? trailer?.generation ?? 0
+    // What another stream uses is that stream's to say: it tells by the generation what lies behind its checkpoint.
+    const isMine = header?.free === true || (header ?? trailer)?.streamId === streamId
+    if (isMine && generation > context.grants.generation(frame.segment))
+      context.grants.setGeneration(frame.segment, generation)
     if (generation > 0) context.grants.setInitialised(frame.segment)
     const use = frameUse(frame, streamId)
     if (use === undefined) {

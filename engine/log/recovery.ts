@@ -355,7 +355,7 @@ export function* acceptTail(
         }
       break
     }
-    if (next > watermark && !(yield* reader.isWhole(batch))) break
+    if (next > watermark && !(yield* reader.isWhole(batch, media))) break
     batches.push(batch)
     for (const record of batch.records) {
       let descriptor: VolumeDescriptor | undefined
@@ -367,6 +367,8 @@ export function* acceptTail(
       records.push({ record, volumeId: uuidToHex(record.volumeId), batch, descriptor })
     }
   }
+  // What cannot be read now may be whole and acknowledged: only what was read can be found torn.
+  if (media.failed) return { reason: 'the end of its log cannot be read' }
   const seals: FinishPlan['seals'] = []
   for (const scan of scans) {
     const kept = (bySegment.get(scan.segment) ?? []).filter((batch) => batch.header.batch < next)

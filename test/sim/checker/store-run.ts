@@ -135,6 +135,18 @@ export class StoreRun {
     this.reopenAndCompare()
   }
 
+  /** Without the restarts at the end: what is compared, images of its moments compare. */
+  runCalmly(operations: readonly Operation[]): void {
+    for (const operation of operations) {
+      this.counts.operations++
+      this.step(operation)
+      for (let i = 0; i < operation.turns; i++) this.world.clock.step()
+    }
+    this.settle()
+    this.compareAll()
+    this.check()
+  }
+
   private step({ kind, x, y, z }: Operation): void {
     const volume = this.pickVolume(x)
     switch (kind) {
@@ -402,9 +414,10 @@ export class StoreRun {
     const view = volume.views.filter((one) => one.created && !one.deleting)[y % 3]
     if (volume.state !== 'live' || view === undefined || this.volumes.length >= (this.o.volumesMax ?? 3)) return
     const name = `v${this.nextVolume++}`
-    const spec = this.world.spec(name, volume.sizeBytes, { durability: volume.durable ? 'durable' : 'writeback' })
+    const { sizeBytes } = this.volumeOf(volume)
+    const spec = this.world.spec(name, sizeBytes, { durability: volume.durable ? 'durable' : 'writeback' })
     const clone = this.addModel({
-      name, id: spec.id, windows: volume.windows, durable: volume.durable, sizeBytes: volume.sizeBytes,
+      name, id: spec.id, windows: volume.windows, durable: volume.durable, sizeBytes,
       model: new VolumeModel(name, 0, view.content),
     })
     this.storeRequest<VolumeStatus>((reply) => cloneSnapshot(this.world.store!, this.volumeOf(volume), view.id, spec, reply), () => {
