@@ -40,6 +40,8 @@ export interface PreparedDisk {
   segmentCount: number
   streamCount: number
   grants: SharedArrayBuffer
+  /** One word: how many workers have recovered their streams of a disk that is added later. */
+  barrier: SharedArrayBuffer
 }
 
 const KNOWN_FORMAT = 1
@@ -182,7 +184,11 @@ function isBlank(file: DiskFile): boolean {
 function prepared(file: DiskFile, superblock: Superblock): Result<PreparedDisk> {
   const { pool, tags, diskUuid, segmentBytes, segmentCount, streamCount } = superblock
   const grants = new SharedArrayBuffer(SharedSegmentGrants.byteLength(segmentCount))
-  return { ok: true, value: { file, pool, tags, diskUuid, segmentBytes, segmentCount, streamCount, grants } }
+  const barrier = new SharedArrayBuffer(4)
+  return {
+    ok: true,
+    value: { file, pool, tags, diskUuid, segmentBytes, segmentCount, streamCount, grants, barrier },
+  }
 }
 
 /** The default, or less on a small disk: cleaning needs many segments to choose from, and keeps some free. */

@@ -196,14 +196,18 @@ export class NodeControl implements ControlApi {
   /** A disk that was ours before, or is adopted, may bring volumes. Pool and tags are those its superblock names. */
   async #takeDisk(option: DiskOption, adopt: boolean): Promise<Disk> {
     const prepared = this.#disks.prepare(option, adopt)
+    // All at once: none of them uses a segment of it before all have said which are theirs.
+    const taken = await Promise.allSettled(
+      this.#workers.map((handle, worker) => {
+        const otherNames = [...this.#owners].filter(([, owner]) => owner !== worker).map(([name]) => name)
+        return handle.call<'add-disk'>({ kind: 'add-disk', disk: prepared, otherNames })
+      }),
+    )
+    const failed = taken.filter((one) => one.status === 'rejected')
+    // A worker that has taken it keeps using the descriptor.
+    if (failed.length === taken.length) this.#disks.release(prepared)
+    if (failed.length > 0) throw failed[0]!.reason
     for (const [worker, handle] of this.#workers.entries()) {
-      try {
-        await handle.call<'add-disk'>({ kind: 'add-disk', disk: prepared })
-      } catch (error) {
-        // A worker that has taken it keeps using the descriptor.
-        if (worker === 0) this.#disks.release(prepared)
-        throw error
-      }
       this.adopt(worker, (await handle.call<'report'>({ kind: 'report' })).volumes)
     }
     this.#rememberDisk({ ...option, pool: prepared.pool, tags: prepared.tags })
@@ -216,7 +220,7 @@ export class NodeControl implements ControlApi {
     return disk
   }
 
-  /** Workers share disks and report the same free space of each; checksum errors are counted by who met them. */
+  /** Workers share disks: what each holds there and the checksum errors it met are added up. */
   async #report(): Promise<{ volumes: VolumeStatus[]; disks: Disk[]; sessions: SessionReport[] }> {
     const reports = await Promise.all(this.#workers.map((worker) => worker.call<'report'>({ kind: 'report' })))
     return {
@@ -235,6 +239,8 @@ export class NodeControl implements ControlApi {
         continue
       }
       known.checksumErrors += status.checksumErrors
+      // Each worker counts what its own volumes hold.
+      known.freeBytes = Math.max(0, known.freeBytes - (status.capacityBytes - status.freeBytes))
       if (status.state === 'failed') Object.assign(known, { state: status.state, reason: status.reason })
     }
     return [...disks.values()]

@@ -15,7 +15,7 @@ const FORCED_END_DRAIN_MS = 500
 /** The store of a worker, and its shell, which can take disks while it runs. */
 export type WorkerStore = StoreApi & {
   /** Take a disk that the main thread prepared, with the volumes it holds. */
-  addDisk(disk: PreparedDisk, reply: Reply<undefined>): void
+  addDisk(disk: PreparedDisk, otherNames: string[], reply: Reply<undefined>): void
 }
 
 /** Who uses which volume; kept by whoever serves the sessions. */
@@ -49,7 +49,7 @@ export class StoreCalls {
       case 'resize': return this.#store.resizeVolume(call.name, call.sizeBytes, reply)
       case 'delete': return this.#delete(call.name, call.force, reply)
       case 'report': return reply({ ok: true, value: this.report() })
-      case 'add-disk': return this.#store.addDisk(call.disk, reply)
+      case 'add-disk': return this.#store.addDisk(call.disk, call.otherNames, reply)
       case 'stop': return this.#stop(call.drainMs, reply)
       default: return unreachable(call)
     }

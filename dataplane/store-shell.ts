@@ -84,8 +84,8 @@ export class StoreShell implements StoreApi {
   }
 
   /** Take a prepared disk into the running store, with the volumes it holds. */
-  addDisk(disk: PreparedDisk, reply: Reply<undefined>): void {
-    void this.#addDisk(disk).then(reply)
+  addDisk(disk: PreparedDisk, otherNames: string[], reply: Reply<undefined>): void {
+    void this.#addDisk(disk, otherNames).then(reply)
   }
 
   /** Checkpoint everything, mark the disks clean, close them. */
@@ -93,13 +93,19 @@ export class StoreShell implements StoreApi {
     this.store.stop((result) => void this.#close().then(() => reply(result)))
   }
 
-  async #addDisk(disk: PreparedDisk): Promise<Result<undefined>> {
+  async #addDisk(disk: PreparedDisk, otherNames: string[]): Promise<Result<undefined>> {
+    const { workers } = this.options
     const contexts = await streamsOf(disk, this.options, this.opened, 1)
-    if (!contexts.ok) return contexts
-    for (const context of contexts.value) {
-      const added = await new Promise<Result<void>>((resolve) => this.store.addDisk(context, resolve))
-      if (!added.ok) return added
+    if (!contexts.ok) {
+      // The others need not wait for this worker.
+      void allRecovered({ barrier: disk.barrier, workers })
+      return contexts
     }
+    const recovered = (go: () => void): void => void allRecovered({ barrier: disk.barrier, workers }).then(go)
+    const added = await new Promise<Result<void>>((resolve) =>
+      this.store.addDisk(contexts.value, otherNames, recovered, resolve),
+    )
+    if (!added.ok) return added
     return { ok: true, value: undefined }
   }
 
@@ -212,7 +218,7 @@ async function openIndex(folder: string, log: LogPort): Promise<Result<LevelInde
   return { ok: false, error }
 }
 
-async function allRecovered({ barrier, workers }: StoreShellOptions): Promise<void> {
+async function allRecovered({ barrier, workers }: { barrier: SharedArrayBuffer; workers: number }): Promise<void> {
   const count = new Int32Array(barrier)
   Atomics.add(count, 0, 1)
   Atomics.notify(count, 0)

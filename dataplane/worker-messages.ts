@@ -47,7 +47,8 @@ export interface WorkerCalls {
   /** With `force`, sessions are ended first; without, they are a reason to refuse. */
   delete: { request: { name: string; force: boolean }; answer: undefined }
   report: { request: object; answer: WorkerReport }
-  'add-disk': { request: { disk: PreparedDisk }; answer: undefined }
+  /** All workers at once: each waits for the others. `otherNames` are volumes that other workers serve. */
+  'add-disk': { request: { disk: PreparedDisk; otherNames: string[] }; answer: undefined }
   /** Drain sessions for at most `drainMs`, then stop the store. */
   stop: { request: { drainMs: number }; answer: undefined }
 }

@@ -77,7 +77,8 @@ export class MemoryStore implements WorkerStore {
   }
 
   /** A disk counts as added once it is named. */
-  addDisk({ file, pool, tags, segmentCount, segmentBytes, diskUuid }: PreparedDisk, reply: Reply<undefined>): void {
+  addDisk(disk: PreparedDisk, _otherNames: string[], reply: Reply<undefined>): void {
+    const { file, pool, tags, segmentCount, segmentBytes, diskUuid } = disk
     const capacityBytes = segmentCount * segmentBytes
     this.#disks.push({
       uuid: diskUuid, path: file.path, pool, tags, state: 'online', reason: '', capacityBytes,

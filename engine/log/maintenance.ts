@@ -50,6 +50,18 @@ export class Maintenance {
     })
   }
 
+  /**
+   * For disks that several streams share: another stream may have freed or used segments without a word. Gives back what
+   * is kept ready while the disk is short, and looks again.
+   */
+  lookAgain(): void {
+    const { stream } = this
+    if (this.stopped || stream.failed || !stream.isShared) return
+    if (this.wantsCleaning && stream.log.queuedBlocks === 0) stream.supply.giveBack()
+    stream.log.resume()
+    this.kick()
+  }
+
   /** Let the present step end and begin no other. */
   stop(done: () => void): void {
     this.stopped = true
@@ -61,7 +73,9 @@ export class Maintenance {
     const { stream } = this
     const { segmentCount, holdSegments } = stream.context
     const lowWater = Math.min(LOW_WATER_SEGMENTS_MAX, Math.max(1, Math.floor(segmentCount * LOW_WATER_SHARE)))
-    return this.shortOfSpace || stream.freeSegments - holdSegments < lowWater
+    // What this stream keeps ready is of no use to the disk's other streams.
+    const free = stream.isShared ? stream.context.grants.freeCount() : stream.freeSegments
+    return this.shortOfSpace || free - holdSegments < lowWater
   }
 
   private countState(state: number): number {

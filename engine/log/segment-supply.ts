@@ -72,6 +72,11 @@ export class SegmentSupply {
     for (const segment of this.ready.splice(0)) this.o.grants.release(segment)
   }
 
+  /** Let others have what is ready. */
+  giveBack(): void {
+    for (const segment of this.ready.splice(0)) this.o.grants.release(segment)
+  }
+
   start(): void {
     this.started = true
     this.fill()

@@ -66,6 +66,8 @@ export interface StreamState {
 }
 
 const FOLD_UNRESOLVED = 48
+/** One stream: its cleaner may fill two segments before it gives any back. */
+const HOLD_SEGMENTS_ALONE = 3
 const IDLE_MS = 1000
 
 export class StoreStream {
@@ -153,6 +155,11 @@ export class StoreStream {
 
   get failed(): boolean {
     return this.log.failed
+  }
+
+  /** Other streams, perhaps of other workers, use segments of the same disk. */
+  get isShared(): boolean {
+    return this.context.holdSegments > HOLD_SEGMENTS_ALONE
   }
 
   /** Segments that could still be filled, the open one not counted. */
@@ -248,6 +255,8 @@ export class StoreStream {
       this.log.fail('the index cannot be written')
       return false
     }
+    // A sync may have failed meanwhile: nothing is written to the disk after that.
+    if (this.failed) return false
     this.checkpoint = number
     const rooted = yield* this.writeRootTask({ incarnation, flags: options.clean === true ? ROOT_FLAG.clean : 0 })
     if (!rooted) return false

@@ -55,6 +55,8 @@ interface StoreEntry {
 }
 
 
+const SHARED_LOOK_MS = 1000
+
 export class Store implements StoreApi {
   private readonly o: StoreOptions
   private readonly entries: StoreEntry[] = []
@@ -66,6 +68,7 @@ export class Store implements StoreApi {
   /** Being created or deleted, by name: not recorded yet. */
   private readonly unsettled = new Map<string, Volume>()
   private stopping = false
+  private sharedTimer: { cancel(): void } | undefined
 
   private constructor(options: StoreOptions) {
     this.o = options
@@ -117,6 +120,18 @@ export class Store implements StoreApi {
       )
     yield* this.dropOrphanPins()
     for (const { maintenance } of this.entries) maintenance.kick()
+    this.lookAtShared()
+  }
+
+  /** Streams of one disk tell each other nothing; once a second each looks what the others left. */
+  private lookAtShared(): void {
+    this.sharedTimer?.cancel()
+    if (this.stopping) return
+    const shared = this.entries.filter(({ stream }) => stream.isShared)
+    for (const { maintenance } of shared) maintenance.lookAgain()
+    if (shared.length === 0) return
+    for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
+    this.sharedTimer = this.o.clock.after(SHARED_LOOK_MS, () => this.lookAtShared())
   }
 
   /** A crash between the pin of a clone and the clone itself, or between its end and its pin's, leaves a pin for nobody. */
@@ -513,51 +528,78 @@ export class Store implements StoreApi {
     return this.entries.map((entry) => entry.stream)
   }
 
-  /** Take a disk that was formatted while the store runs. */
-  addDisk(disk: StoreDisk, reply: Reply<void>): void {
-    runTask(this.addDiskTask(disk), (problem) =>
+  /**
+   * Take a disk while the store runs, with the volumes it holds.
+   * @param disks  the streams of it that this worker owns
+   * @param others  names that other workers serve
+   * @param recovered  runs `go` when every worker has recovered its streams of the disk
+   */
+  addDisk(disks: StoreDisk[], others: string[], recovered: (go: () => void) => void, reply: Reply<void>): void {
+    runTask(this.addDiskTask(disks, others, recovered), (problem) =>
       reply(
         problem === undefined
           ? { ok: true, value: undefined }
-          : failure('disk-failed', { disk: disk.path, reason: problem }),
+          : failure('disk-failed', { disk: disks[0]?.path ?? '', reason: problem }),
       ),
     )
   }
 
-  private *addDiskTask(disk: StoreDisk): Task<string | undefined> {
-    const outcome = yield* openStream(disk.context)
-    if (!outcome.ok) return outcome.reason
-    const { opened } = outcome
-    adoptRolled(opened)
-    for (const rolled of opened.rolled as RolledRecord[]) {
-      if (rolled.descriptor !== undefined && !opened.stream.volumesById.has(rolled.volumeId))
-        opened.stream.addVolume(rolled.descriptor)
-      const volume = opened.stream.volumesById.get(rolled.volumeId)
-      if (volume !== undefined && !(yield* applyRolled(opened.stream, volume, rolled)))
-        return 'its index cannot be read'
+  private *addDiskTask(
+    disks: StoreDisk[],
+    others: string[],
+    recovered: (go: () => void) => void,
+  ): Task<string | undefined> {
+    const streams: Array<{ disk: StoreDisk; stream: StoreStream }> = []
+    let problem: string | undefined
+    for (const disk of disks) {
+      const outcome = yield* openStream(disk.context)
+      if (!outcome.ok) {
+        yield* this.refuseStream(disk, outcome.reason)
+        problem ??= outcome.reason
+        continue
+      }
+      problem ??= yield* this.rollAdded(outcome.opened)
+      streams.push({ disk, stream: outcome.opened.stream })
     }
-    if (!(yield* finishOpen(opened))) return opened.stream.failedReason || 'its recovery could not be finished'
-    this.addStream(disk, opened.stream)
-    this.takeVolumes(opened.stream)
-    opened.stream.supply.fill()
+    // No segment is granted before all streams of the disk have said which are theirs, also those of other workers.
+    yield* until<void>((resume) => recovered(() => resume()))
+    if (problem !== undefined) return problem
+    for (const { disk, stream } of streams) {
+      this.addStream(disk, stream)
+      stream.supply.start()
+      this.takeVolumes(stream, others)
+    }
+    this.lookAtShared()
     return undefined
   }
 
+  private *rollAdded(opened: OpenedStream): Task<string | undefined> {
+    const { stream } = opened
+    adoptRolled(opened)
+    for (const rolled of opened.rolled as RolledRecord[]) {
+      if (rolled.descriptor !== undefined && !stream.volumesById.has(rolled.volumeId)) stream.addVolume(rolled.descriptor)
+      const volume = stream.volumesById.get(rolled.volumeId)
+      if (volume !== undefined && !(yield* applyRolled(stream, volume, rolled))) return 'its index cannot be read'
+    }
+    if (yield* finishOpen(opened)) return undefined
+    return stream.failedReason || 'its recovery could not be finished'
+  }
+
   /** Volumes a disk brought: new ones are served, of known ones the missing slices are. */
-  private takeVolumes(stream: StoreStream): void {
+  private takeVolumes(stream: StoreStream, others: string[]): void {
     for (const map of stream.map.volumes.values()) {
       const { descriptor } = map
       const known = [...this.byName.values()].find((volume) => volume.descriptor.spec.id === descriptor.spec.id)
       if (known !== undefined) known.takeTarget({ stream, map })
       else if (!descriptor.deleted)
-        this.serve(this.makeVolume(descriptor, [{ stream, map }], Math.max(descriptor.seq, map.appliedSeq) + 1))
+        this.serve(this.makeVolume(descriptor, [{ stream, map }], Math.max(descriptor.seq, map.appliedSeq) + 1), others)
     }
   }
 
   /** Offer a volume under its name; when another volume has it (an adopted disk), under one with part of its id. */
-  private serve(volume: Volume): void {
+  private serve(volume: Volume, others: string[] = []): void {
     const { name, id } = volume.descriptor.spec
-    if (!this.byName.has(name)) {
+    if (!this.byName.has(name) && !others.includes(name)) {
       this.byName.set(name, volume)
       return
     }
@@ -574,6 +616,7 @@ export class Store implements StoreApi {
   stop(reply: Reply<void>): void {
     assert(!this.stopping, 'a store is stopped once')
     this.stopping = true
+    this.sharedTimer?.cancel()
     runTask(this.stopTask(), () => reply({ ok: true, value: undefined }))
   }
 

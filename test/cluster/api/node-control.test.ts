@@ -47,7 +47,8 @@ function prepare({ path, pool, tags, sizeBytes = 0 }: DiskOption, adopt: boolean
   if (adopt) throw new HoldfastError('disk-open', { disk: path, reason: 'planted' })
   const file = { path, fd: -1, sizeBytes, kind: 'file' as const }
   const grants = new SharedArrayBuffer(0)
-  return { file, pool, tags, diskUuid: 'u', segmentBytes: sizeBytes, segmentCount: 1, streamCount: 1, grants }
+  const barrier = new SharedArrayBuffer(4)
+  return { file, pool, tags, diskUuid: 'u', segmentBytes: sizeBytes, segmentCount: 1, streamCount: 1, grants, barrier }
 }
 
 async function stand(t: Test, workers = 1): Promise<Stand> {
