@@ -57,7 +57,7 @@ export class LogReader {
     this.segmentBlocks = options.segmentBytes / BLOCK_BYTES
   }
 
-  /** Bytes of a segment, undefined when the medium fails. @param buffer  used when it is long enough */
+  /** Bytes of a segment, undefined when the medium fails twice. @param buffer  used when it is long enough */
   *read(segment: number, block: number, blocks: number, buffer?: Uint8Array): Task<Uint8Array | undefined> {
     const { disk, segmentBytes } = this.o
     const lengthBytes = blocks * BLOCK_BYTES
@@ -65,7 +65,7 @@ export class LogReader {
       buffer !== undefined && buffer.length >= lengthBytes ? buffer.subarray(0, lengthBytes) : new Uint8Array(lengthBytes)
     const offset = segmentOffsetBytes(segmentBytes, segment) + block * BLOCK_BYTES
     if (disk.tryRead(offset, bytes)) return bytes
-    return (yield* until<boolean>((resume) => disk.read(offset, bytes, resume))) ? bytes : undefined
+    return (yield* until<boolean>((resume) => readTwice(disk, offset, bytes, resume))) ? bytes : undefined
   }
 
   /** Frames of many segments, several reads at a time. */
@@ -74,7 +74,7 @@ export class LogReader {
     const found: SegmentFrame[] = []
     const read = (offset: number, into: Uint8Array) => (resume: (ok: boolean) => void) => {
       if (disk.tryRead(offset, into)) resume(true)
-      else disk.read(offset, into, resume)
+      else readTwice(disk, offset, into, resume)
     }
     for (let i = 0; i < segments.length; i += 16) {
       const group = segments.slice(i, i + 16)
@@ -161,19 +161,22 @@ export class LogReader {
         block += batch.header.totalBlocks
         continue
       }
-      const next = yield* this.nextMagic(place.segment, block + 1)
+      const next = yield* this.nextMagic(place.segment, block + 1, media)
       if (next === undefined) break
       block = next
     }
     return found
   }
 
-  private *nextMagic(segment: number, from: number): Task<number | undefined> {
+  private *nextMagic(segment: number, from: number, media: { failed: boolean }): Task<number | undefined> {
     const step = MIB / BLOCK_BYTES
     for (let at = from; at < this.segmentBlocks - 1; at += step) {
       const blocks = Math.min(step, this.segmentBlocks - 1 - at)
       const bytes = yield* this.read(segment, at, blocks)
-      if (bytes === undefined) continue
+      if (bytes === undefined) {
+        media.failed = true
+        continue
+      }
       const view = new DataView(bytes.buffer)
       for (let i = 0; i < blocks; i++)
         if (
@@ -197,9 +200,12 @@ export class LogReader {
   }
 
   /** Whether every blob of a batch fits its checksum (needed only above the watermark). */
-  *isWhole(batch: ReadBatch): Task<boolean> {
+  *isWhole(batch: ReadBatch, media: { failed: boolean }): Task<boolean> {
     const bytes = yield* this.read(batch.segment, batch.startBlock, batch.header.totalBlocks)
-    if (bytes === undefined) return false
+    if (bytes === undefined) {
+      media.failed = true
+      return false
+    }
     return batch.records.every((record) => this.recordIsWhole(record, bytes))
   }
 
@@ -234,4 +240,9 @@ export class LogReader {
     const body = bytes.subarray(from - firstBlock * BLOCK_BYTES).subarray(0, record.bodyBytes)
     return this.o.crc32c(body) >>> 0 === record.bodyCrc ? body : undefined
   }
+}
+
+/** An error may pass: the second one counts. */
+function readTwice(disk: DiskPort, offset: number, into: Uint8Array, done: (ok: boolean) => void): void {
+  disk.read(offset, into, (ok) => (ok ? done(true) : disk.read(offset, into, done)))
 }
