@@ -61,8 +61,8 @@ export class LogReader {
   *read(segment: number, block: number, blocks: number, buffer?: Uint8Array): Task<Uint8Array | undefined> {
     const { disk, segmentBytes } = this.o
     const lengthBytes = blocks * BLOCK_BYTES
-    const bytes =
-      buffer !== undefined && buffer.length >= lengthBytes ? buffer.subarray(0, lengthBytes) : new Uint8Array(lengthBytes)
+    const isLongEnough = buffer !== undefined && buffer.length >= lengthBytes
+    const bytes = isLongEnough ? buffer.subarray(0, lengthBytes) : new Uint8Array(lengthBytes)
     const offset = segmentOffsetBytes(segmentBytes, segment) + block * BLOCK_BYTES
     if (disk.tryRead(offset, bytes)) return bytes
     return (yield* until<boolean>((resume) => readTwice(disk, offset, bytes, resume))) ? bytes : undefined
