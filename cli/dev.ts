@@ -30,6 +30,8 @@ const DISK_BYTES_DEFAULT = 4 * GIB
 const ROOM_BYTES = 256 * MIB
 const TCP_PORT_FIRST = 10809
 const TCP_PORTS_TRIED = 200
+/** Under `npm start` one Ctrl-C arrives twice: from the terminal, and passed on by npm. */
+const SAME_SIGNAL_MS = 500
 
 export interface WishedVolume {
   name: string
@@ -132,12 +134,15 @@ function tryNext(volumes: Volume[], dir: string): string[] {
 /** A pause in the program until a stop is asked for; asked again, `again` hurries it. */
 function stopSignal(again: () => void): Promise<void> {
   return new Promise((resolve) => {
-    let asked = false
+    let askedMs: number | undefined
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(signal, () => {
-        if (asked) return again()
-        asked = true
-        resolve()
+        if (askedMs === undefined) {
+          askedMs = performance.now()
+          resolve()
+        } else if (performance.now() - askedMs > SAME_SIGNAL_MS) {
+          again()
+        }
       })
     }
   })
