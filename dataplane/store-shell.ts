@@ -36,10 +36,10 @@ export interface StoreShellOptions {
 }
 
 /** Memory for pages of extent maps, shared by the streams of a worker. */
-const MAP_CACHE_BYTES = 32 * MIB
+const MAP_CACHE_BYTES = 16 * MIB
 const PAGE_BYTES = 6 * 1024
 const CHECKPOINT_BYTES = 256 * MIB
-const PENDING_MAX = 32_768
+const PENDING_MAX = 16_384
 const SYNCS_MAX = 2
 const SEGMENTS_AHEAD = 8
 

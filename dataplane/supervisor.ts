@@ -32,12 +32,23 @@ function threadPoolSize(disks: number): number {
   return Math.min(128, 8 + 8 * disks)
 }
 
+/**
+ * Measured with random overwrites and reads of a cold map: 764 MiB resident as it comes, 370 MiB with two arenas of
+ * malloc and small young generations (most garbage of the data path dies within a turn).
+ */
+const MALLOC_ARENA_MAX = '2'
+const MEMORY_FLAGS = ['--max-semi-space-size=4']
+
 /** Descriptors 0-2, the IPC channel, and the folder's lock, which is released when the last of both processes ends. */
 function spawnDaemon(config: NodeConfig, lockFd: number): ChildProcess {
-  return spawn(process.execPath, [path.join(import.meta.dirname, 'daemon.ts')], {
+  return spawn(process.execPath, [...MEMORY_FLAGS, path.join(import.meta.dirname, 'daemon.ts')], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', lockFd],
     detached: true,
-    env: { ...withCompileCache(process.env), UV_THREADPOOL_SIZE: String(threadPoolSize(config.disks.length)) },
+    env: {
+      ...withCompileCache(process.env),
+      UV_THREADPOOL_SIZE: String(threadPoolSize(config.disks.length)),
+      MALLOC_ARENA_MAX,
+    },
   })
 }
 

@@ -22,10 +22,23 @@ import { HoldfastError } from '../../engine/errors.ts'
 import type { IndexOperation, IndexPort, Outcome } from '../../engine/ports.ts'
 
 type Database = Level<Uint8Array, Uint8Array>
+type Entry = [key: Uint8Array, value: Uint8Array]
 type GetDone = (ok: boolean, value: Uint8Array | undefined) => void
 
 const GET_MANY_KEYS_MAX = 16
 const GET_MANY_RUNNING_MAX = 2
+
+interface Range {
+  from: Uint8Array
+  below: Uint8Array
+  limit: number
+  done: (ok: boolean, entries: Entry[]) => void
+}
+
+const RANGES_RUNNING_MAX = 2
+/** A page of the map has one key, or some. */
+const RANGE_FIRST_STEP = 8
+const RANGE_STEP = 256
 
 export type IndexOpening =
   | { kind: 'open'; index: LevelIndex }
@@ -99,6 +112,8 @@ export class LevelIndex implements IndexPort {
   private database: Database
   private waitingGets: Array<{ key: Uint8Array; done: GetDone }> = []
   private getManyRunning = 0
+  private readonly waitingRanges: Range[] = []
+  private rangesRunning = 0
   private gatherPlanned = false
 
   constructor(folder: string, database: Database) {
@@ -136,16 +151,45 @@ export class LevelIndex implements IndexPort {
       setImmediate(done, false, [])
       return
     }
-    this.database
-      .iterator({ gte: from, lt: below, limit, highWaterMarkBytes: 256 * 1024 })
-      .all()
-      .then(
-        (entries) => done(true, entries),
-        (error) => {
-          this.failed(error)
-          done(false, [])
-        },
-      )
+    this.waitingRanges.push({ from, below, limit, done })
+    this.startRanges()
+  }
+
+  /**
+   * Few iterators at a time, few entries at a step: measured with 6 KiB values and 32 readers, an `all()` for each left
+   * 700 MiB of native memory behind, this way 190 MiB stay, most of them before the first read.
+   */
+  private startRanges(): void {
+    while (this.rangesRunning < RANGES_RUNNING_MAX) {
+      const range = this.waitingRanges.shift()
+      if (range === undefined) return
+      this.rangesRunning++
+      void this.runRange(range).then((entries) => {
+        this.rangesRunning--
+        this.startRanges()
+        range.done(entries !== undefined, entries ?? [])
+      })
+    }
+  }
+
+  private async runRange({ from, below, limit }: Range): Promise<Entry[] | undefined> {
+    try {
+      const iterator = this.database.iterator({ gte: from, lt: below, limit, highWaterMarkBytes: 64 * 1024 })
+      try {
+        const entries = await iterator.nextv(RANGE_FIRST_STEP)
+        for (let step = entries; step.length > 0 && entries.length < limit; ) {
+          step = await iterator.nextv(RANGE_STEP)
+          // Not spread into `push`: a step may be longer than an argument list.
+          for (const entry of step) entries.push(entry)
+        }
+        return entries
+      } finally {
+        await iterator.close()
+      }
+    } catch (error) {
+      this.failed(error)
+      return undefined
+    }
   }
 
   /** A new database in place of this one: dropping files is quicker than deleting entries, and heals damage. */

@@ -76,6 +76,10 @@ export class ExtentMap {
   rebuilding = false
   private readonly index: IndexPort
   private afterCommit: Array<() => void> = []
+  /** Loads that wait for a checkpoint, because too many pages in memory have changes. */
+  private delayed: Array<() => void> = []
+  /** Changed pages fill the memory: a checkpoint is wanted. Unset: nobody can make one yet (recovery). */
+  onPressure: (() => void) | undefined
   /** Pages in which older versions became the head again: whoever looked at heads first and at the history then missed some. */
   rewound = 0
   /** A checkpoint waits for loads under way. */
@@ -239,6 +243,16 @@ export class ExtentMap {
       })
       return
     }
+    // Folding makes pages dirty, also when only read: without a checkpoint in between they would fill the memory.
+    if (this.onPressure !== undefined && this.dirtyPages.size >= this.pagesMax) {
+      this.delayed.push(() => {
+        const page = this.page(map, pageNumber)
+        if (page === undefined) this.load(map, pageNumber, done)
+        else done(page)
+      })
+      this.onPressure()
+      return
+    }
     map.loading.set(pageNumber, [done])
     const finish = (page: MapPage | undefined): void => {
       const callbacks = map.loading.get(pageNumber)!
@@ -247,6 +261,7 @@ export class ExtentMap {
       for (const callback of callbacks) callback(page)
       if (page !== undefined) page.pins--
       this.collectIfLoaded()
+      if (this.dirtyPages.size * 2 >= this.pagesMax) this.onPressure?.()
     }
     const present = map.pages.get(pageNumber)
     if (present !== undefined) {
@@ -308,8 +323,9 @@ export class ExtentMap {
   commitEnded(): void {
     this.commits++
     this.committing = undefined
-    const waiting = this.afterCommit
+    const waiting = [...this.afterCommit, ...this.delayed]
     this.afterCommit = []
+    this.delayed = []
     for (const run of waiting) run()
   }
 
@@ -606,7 +622,7 @@ export class ExtentMap {
 
   /** Keep the cache in bounds: the clock hand passes recently used and changed pages. */
   private insert(page: MapPage): void {
-    let steps = this.clock.length * 2
+    let steps = Math.min(this.clock.length * 2, 256)
     while (this.clock.length >= this.pagesMax && steps-- > 0) {
       if (this.hand >= this.clock.length) this.hand = 0
       const victim = this.clock[this.hand]!

@@ -201,6 +201,7 @@ export class Store implements StoreApi {
       for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
       maintenance.kick()
     }
+    stream.map.onPressure = () => maintenance.kick()
     stream.syncPeers = (done) => this.syncPeers(stream, done)
     stream.onFailed = (reason) => {
       this.o.log.event('error', 'a disk failed; its slices answer EIO', {

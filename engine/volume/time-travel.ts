@@ -53,10 +53,8 @@ export function cloneSnapshot(store: Store, origin: Volume, id: string, spec: Vo
     ...now, snapshots: [...now.snapshots, { id: spec.id, seq, pinnedBy: spec.id }],
   }), (pinned) => {
     if (!pinned.ok) return reply(pinned)
-    store.createClone(spec, descriptor, seq, (result) => {
-      if (result.ok) return reply(result)
-      unpin(origin, spec.id, () => reply(result))
-    })
+    // When this fails the pin stays: the clone may be recorded on some disk, and come back when the store opens.
+    store.createClone(spec, descriptor, seq, reply)
   })
 }
 
