@@ -73,7 +73,7 @@ t.test('a sync of one of two disks fails', { skip: missing('strace') }, async (t
   strace.kill('SIGTERM')
   await tracing
 
-  t.equal(errnoOf(await write(connection, bad * GIB + 8192, 'more')), EIO, 'the disk stays failed without the injection')
+  t.equal(errnoOf(await write(connection, bad * GIB + 8192, 'more')), EIO, 'it stays failed')
   t.equal(await reads(connection, good * GIB), `old${good}`)
   t.equal(await reads(connection, good * GIB + 4096), `new${good}`)
   t.equal(errnoOf(await write(connection, good * GIB + 8192, 'more')), 0)
