@@ -1,7 +1,7 @@
 /**
- * Making a disk ready for a node before any worker uses it: opened and locked, recognised by its superblock (or formatted
- * when it is blank), refused when it belongs to somebody else. The main thread does this once; the descriptor, which
- * keeps the lock, and the shared segment table go to the workers.
+ * Making a disk ready for a node before any worker uses it: opened and locked, recognised by its superblock (or
+ * formatted when it is blank), refused when it belongs to somebody else. The main thread does this once; the
+ * descriptor, which keeps the lock, and the shared segment table go to the workers.
  */
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'

@@ -1,10 +1,11 @@
 /**
- * The shell around a worker's store: real disks, `level` indexes, the clock and randomness for `engine/volume/store.ts`.
+ * The shell around a worker's store: real disks, `level` indexes, the clock and randomness for
+ * `engine/volume/store.ts`.
  *
  *   <index folder>/<disk uuid>/<stream>     one database a stream, rebuilt from the log when it is missing or damaged
  *
- * With several workers a barrier keeps every worker from taking a segment before all streams of all disks have said what
- * is theirs.
+ * With several workers a barrier keeps every worker from taking a segment before all streams of all disks have said
+ * what is theirs.
  */
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
@@ -139,7 +140,9 @@ export async function openStore(options: StoreShellOptions): Promise<Result<Stor
 
 /** The streams of a disk that this worker owns, also those of a time with another number of workers. */
 function streamIdsOf(disk: PreparedDisk, options: StoreShellOptions): number[] {
-  return Array.from({ length: disk.streamCount }, (_, id) => id).filter((id) => id % options.workers === options.worker)
+  return Array.from({ length: disk.streamCount }, (_, id) => id).filter(
+    (id) => id % options.workers === options.worker,
+  )
 }
 
 async function streamsOf(

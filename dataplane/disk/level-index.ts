@@ -98,7 +98,7 @@ async function openDatabase(folder: string): Promise<Database> {
   return database
 }
 
-/** A table that is damaged, shorter than it was, or gone. Not a full or failing file system: a rebuild heals neither. */
+/** A table that is damaged, shorter than it was, or gone; not a full or failing file system, which no rebuild heals. */
 function isDamage(error: unknown): boolean {
   const { code, message } = error as Error & { code?: string }
   if (code === 'LEVEL_CORRUPTION') return true

@@ -49,15 +49,18 @@ export function chooseVictim(stream: StoreStream, skipped: ReadonlySet<number> =
   return best
 }
 
-/** Blocks won by rewriting a segment: its copies need headers, and their segment a frame. Without a gain it never ends. */
+/**
+ * Blocks won by rewriting a segment: its copies need headers, and their segment a frame. Without a gain it never
+ * ends.
+ */
 function gainOf(liveUnits: number, segmentBlocks: number): number {
   const liveBlocks = Math.ceil(liveUnits / UNITS_PER_BLOCK)
   return segmentBlocks - 3 - liveBlocks - (liveBlocks === 0 ? 0 : 1 + Math.ceil(liveBlocks / 128))
 }
 
 /**
- * Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. False: there was no
- * room for its copies, it stays as it is; one that needs none may give room.
+ * Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. False: there
+ * was no room for its copies, it stays as it is; one that needs none may give room.
  */
 export function* cleanSegment(stream: StoreStream, segment: number): Task<boolean> {
   const job = new CleaningJob(stream, segment)
@@ -277,7 +280,10 @@ class CleaningJob {
     const { stream } = this
     const isUnfinished = volume.tombstones.some((t) => t.epoch === record.epoch && t.seq === record.seq)
     let referred = isUnfinished
-    const mayGo = !volume.isClone && !isUnfinished && record.bornBatch < Math.min(this.leastBorn, stream.segments.oldestBornBatch(this.segment))
+    const mayGo =
+      !volume.isClone &&
+      !isUnfinished &&
+      record.bornBatch < Math.min(this.leastBorn, stream.segments.oldestBornBatch(this.segment))
     const ok = yield* eachZero(stream, volume, record, {
       tombstone: () => {},
       page: (page, at, index) => {
@@ -342,7 +348,10 @@ class CleaningJob {
   ): void {
     const { log } = this.stream
     const blocks = 2 + Math.ceil(payloadUnits / UNITS_PER_BLOCK)
-    if (this.noRoom || (this.stream.freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks + this.outstanding)) {
+    if (
+      this.noRoom ||
+      (this.stream.freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks + this.outstanding)
+    ) {
       this.noRoom = true
       return
     }

@@ -80,7 +80,10 @@ export class ExtentMap {
   private delayed: Array<() => void> = []
   /** Changed pages fill the memory: a checkpoint is wanted. Unset: nobody can make one yet (recovery). */
   onPressure: (() => void) | undefined
-  /** Pages in which older versions became the head again: whoever looked at heads first and at the history then missed some. */
+  /**
+   * Pages in which older versions became the head again: whoever looked at heads first and at the history then missed
+   * some.
+   */
   rewound = 0
   /** A checkpoint waits for loads under way. */
   private beforeCollect: (() => void) | undefined
@@ -290,8 +293,8 @@ export class ExtentMap {
   }
 
   /**
-   * Run when no page is being loaded that has pending entries: a checkpoint covers all that was applied, and such entries
-   * belong neither to the page yet nor to the checkpoint. No other load of this kind begins before it ends.
+   * Run when no page is being loaded that has pending entries: a checkpoint covers all that was applied, and such
+   * entries belong neither to the page yet nor to the checkpoint. No other load of this kind begins before it ends.
    */
   whenCollectable(run: () => void): void {
     this.beforeCollect = run
@@ -434,8 +437,8 @@ export class ExtentMap {
   }
 
   /**
-   * A hole stays a hole (M5), except in a clone, where a hole shows the origin, and where a rollback may be about to bring
-   * an older version back.
+   * A hole stays a hole (M5), except in a clone, where a hole shows the origin, and where a rollback may be about to
+   * bring an older version back.
    */
   private zeroBlock(page: MapPage, index: number, entry: Uint32Array<ArrayBufferLike>): void {
     if (page.words[index * ENTRY_WORDS] === 0 && !page.map.isClone && !page.map.views.hasRollbacks) return

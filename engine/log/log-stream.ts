@@ -126,8 +126,8 @@ export class LogStream {
   }
 
   /**
-   * Most payload blocks of one record: it fits an empty segment with header, summary and trailer, and is small against a
-   * segment, because a record that does not fit the rest of one leaves that rest empty.
+   * Most payload blocks of one record: it fits an empty segment with header, summary and trailer, and is small
+   * against a segment, because a record that does not fit the rest of one leaves that rest empty.
    */
   get recordBlocksMax(): number {
     return Math.min(PAGE_BLOCKS, Math.max(8, Math.floor(this.segmentBlocks / 32)), this.segmentBlocks - 4)
@@ -165,8 +165,8 @@ export class LogStream {
   }
 
   /**
-   * Make everything written so far durable, so everything that was answered. What is queued does not count: it may wait for
-   * a segment that only a checkpoint can give back, and the checkpoint waits here.
+   * Make everything written so far durable, so everything that was answered. What is queued does not count: it may
+   * wait for a segment that only a checkpoint can give back, and the checkpoint waits here.
    */
   sync(done: (ok: boolean) => void): void {
     if (this.failed) {

@@ -51,8 +51,8 @@ export class Maintenance {
   }
 
   /**
-   * For disks that several streams share: another stream may have freed or used segments without a word. Gives back what
-   * is kept ready while the disk is short, and looks again.
+   * For disks that several streams share: another stream may have freed or used segments without a word. Gives back
+   * what is kept ready while the disk is short, and looks again.
    */
   lookAgain(): void {
     const { stream } = this

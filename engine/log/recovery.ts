@@ -294,7 +294,9 @@ export function frameUse(
     : undefined
 }
 
-/** A segment whose header says free, while its end or its first batch still says what it was: the crash came between. */
+/**
+ * A segment whose header says free, while its end or its first batch still says what it was: the crash came between.
+ */
 export function halfFreed(frame: SegmentFrame, streamId: number): FinishPlan['free'] {
   const { segment, header, trailer, first } = frame
   if (header?.free !== true || header.streamId !== streamId) return []
@@ -483,7 +485,9 @@ export function* finishOpen(opened: OpenedStream): Task<boolean> {
   return yield* stream.checkpointTask({})
 }
 
-/** A stream that is not served keeps its segments; when even their frames cannot be read, nothing of the disk is free. */
+/**
+ * A stream that is not served keeps its segments; when even their frames cannot be read, nothing of the disk is free.
+ */
 export function* claimRefused(context: StreamContext): Task<void> {
   const { grants, streamId, segmentCount } = context
   const all = Array.from({ length: segmentCount }, (_, segment) => segment)

@@ -3,9 +3,9 @@
  *
  * A segment that was never used is written with zeroes and synced first, in the background: later syncs on it then need
  * not convert unwritten extents (measured: 134 instead of 240 us for a durable write at depth 1). That costs a second
- * write of everything, so it is done only while the log is not in a hurry: above `HURRY_BYTES_PER_S` segments are used as
- * they are (measured with zeroing in the way: 187 MB/s instead of 966 MB/s of 128 KiB writes). One chunk at a time, so
- * that a foreground sync never finds more than a chunk of zeroes in its way.
+ * write of everything, so it is done only while the log is not in a hurry: above `HURRY_BYTES_PER_S` segments are
+ * used as they are (measured with zeroing in the way: 187 MB/s instead of 966 MB/s of 128 KiB writes). One chunk at a
+ * time, so that a foreground sync never finds more than a chunk of zeroes in its way.
  */
 import type { ClockPort, DiskPort, SegmentGrants } from '../ports.ts'
 import { MIB } from '../units.ts'
@@ -24,7 +24,9 @@ export interface SegmentSupplyOptions {
   segmentBytes: number
   /** How many to keep ready. */
   ahead: number
-  /** Not prepared ahead: what every stream of the disk needs to go on. One that hoards them stops the others for ever. */
+  /**
+   * Not prepared ahead: what every stream of the disk needs to go on. One that hoards them stops the others for ever.
+   */
   keepFree: number
   /** Bytes the log has written ever. */
   logBytes(): number

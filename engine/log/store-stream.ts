@@ -40,8 +40,8 @@ export interface StreamContext {
   /** Hex, of the machine's boot. */
   bootId: string
   /**
-   * Free segments at which client writes are held: the cleaners of the disk's streams, trims, deletes and checkpoints work
-   * with the last ones.
+   * Free segments at which client writes are held: the cleaners of the disk's streams, trims, deletes and checkpoints
+   * work with the last ones.
    */
   holdSegments: number
   /** Pages of the map kept in memory (6 KiB each). */
@@ -90,8 +90,8 @@ export class StoreStream {
   volumesGone: number[] = []
   onFailed: (reason: string) => void = () => {}
   /**
-   * Make durable what other disks hold of the volumes of this one. A written-back record is applied when it is written; in
-   * an index it must not be without those before it, which may lie elsewhere.
+   * Make durable what other disks hold of the volumes of this one. A written-back record is applied when it is
+   * written; in an index it must not be without those before it, which may lie elsewhere.
    */
   syncPeers: (done: () => void) => void = (done) => done()
   /** A checkpoint ended, or segments came back: whoever waits for space looks again. */

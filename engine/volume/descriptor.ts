@@ -93,8 +93,8 @@ export class Views {
   }
 
   /**
-   * Whether some view still shows an entry although a newer one lies above it (infinity: none): a snapshot that is older
-   * than the newer one, or any view from which a rollback hides the newer one, the head included.
+   * Whether some view still shows an entry although a newer one lies above it (infinity: none): a snapshot that is
+   * older than the newer one, or any view from which a rollback hides the newer one, the head included.
    */
   seenBelow(entrySeq: number, newerSeq: number): boolean {
     const seqs = this.snapshotSeqs

@@ -54,7 +54,6 @@ interface StoreEntry {
   maintenance: Maintenance
 }
 
-
 const SHARED_LOOK_MS = 1000
 
 export class Store implements StoreApi {
@@ -114,10 +113,7 @@ export class Store implements StoreApi {
     for (const { stream } of this.entries) stream.supply.start()
     // Every opening takes a segment for its epochs: one crash after the other must not use them up.
     for (const { maintenance } of this.entries) maintenance.kick()
-    for (const volume of epochs)
-      yield* until<boolean>((resume) =>
-        volume.control(OPERATION.epoch, newEpoch, resume),
-      )
+    for (const volume of epochs) yield* until<boolean>((resume) => volume.control(OPERATION.epoch, newEpoch, resume))
     yield* this.dropOrphanPins()
     for (const { maintenance } of this.entries) maintenance.kick()
     this.lookAtShared()
@@ -134,7 +130,10 @@ export class Store implements StoreApi {
     this.sharedTimer = this.o.clock.after(SHARED_LOOK_MS, () => this.lookAtShared())
   }
 
-  /** A crash between the pin of a clone and the clone itself, or between its end and its pin's, leaves a pin for nobody. */
+  /**
+   * A crash between the pin of a clone and the clone itself, or between its end and its pin's, leaves a pin for
+   * nobody.
+   */
   private *dropOrphanPins(): Task<void> {
     if (this.refused.length > 0) return
     const clones = new Set([...this.byName.values()].map((volume) => volume.descriptor.spec.id))
@@ -241,8 +240,8 @@ export class Store implements StoreApi {
   }
 
   /**
-   * A volume that was being created when the crash came may be recorded on some of its disks only. It was not answered, so
-   * it is empty, and gets its place on the others now; its next epoch is recorded on all of them.
+   * A volume that was being created when the crash came may be recorded on some of its disks only. It was not
+   * answered, so it is empty, and gets its place on the others now; its next epoch is recorded on all of them.
    */
   private finishCreations(): Set<string> {
     const ids = new Set<string>()
@@ -578,7 +577,8 @@ export class Store implements StoreApi {
     const { stream } = opened
     adoptRolled(opened)
     for (const rolled of opened.rolled as RolledRecord[]) {
-      if (rolled.descriptor !== undefined && !stream.volumesById.has(rolled.volumeId)) stream.addVolume(rolled.descriptor)
+      if (rolled.descriptor !== undefined && !stream.volumesById.has(rolled.volumeId))
+        stream.addVolume(rolled.descriptor)
       const volume = stream.volumesById.get(rolled.volumeId)
       if (volume !== undefined && !(yield* applyRolled(stream, volume, rolled))) return 'its index cannot be read'
     }
@@ -593,7 +593,10 @@ export class Store implements StoreApi {
       const known = [...this.byName.values()].find((volume) => volume.descriptor.spec.id === descriptor.spec.id)
       if (known !== undefined) known.takeTarget({ stream, map })
       else if (!descriptor.deleted)
-        this.serve(this.makeVolume(descriptor, [{ stream, map }], Math.max(descriptor.seq, map.appliedSeq) + 1), others)
+        this.serve(
+          this.makeVolume(descriptor, [{ stream, map }], Math.max(descriptor.seq, map.appliedSeq) + 1),
+          others,
+        )
     }
   }
 
@@ -611,7 +614,10 @@ export class Store implements StoreApi {
       (now) => ({ ...now, spec: { ...now.spec, name: other } }),
       () => {},
     )
-    this.o.log.event('warn', 'two volumes have one name; the one that came later is renamed', { volume: name, as: other })
+    this.o.log.event('warn', 'two volumes have one name; the one that came later is renamed', {
+      volume: name,
+      as: other,
+    })
   }
 
   stop(reply: Reply<void>): void {

@@ -1,7 +1,7 @@
 /**
  * Snapshots, rollbacks and clones: changes of a volume's descriptor that take their place among its writes. Nothing is
- * copied; what a change means for each block follows from the seqs (FORMAT.md section 4), and what becomes dead is swept
- * later.
+ * copied; what a change means for each block follows from the seqs (FORMAT.md section 4), and what becomes dead is
+ * swept later.
  *
  * A clone pins what it reads through: a snapshot of the same seq, named after the clone, that users do not see. The pin
  * is durable before the clone exists and goes after the clone is gone, so a crash in between leaves a pin too many
@@ -17,18 +17,29 @@ import type { Volume } from './volume.ts'
 
 /** A view of the volume as it is behind every request accepted so far. Answers its seq. */
 export function createSnapshot(volume: Volume, id: string, reply: Reply<number>): void {
-  if (volume.descriptor.snapshots.some((one) => one.id === id))
-    return reply(refusal('snapshot-exists', volume, id))
-  change(volume, OPERATION.snapshot, (now, seq) => ({
-    ...now, snapshots: [...now.snapshots, { id, seq, pinnedBy: null }],
-  }), reply)
+  if (volume.descriptor.snapshots.some((one) => one.id === id)) return reply(refusal('snapshot-exists', volume, id))
+  change(
+    volume,
+    OPERATION.snapshot,
+    (now, seq) => ({
+      ...now,
+      snapshots: [...now.snapshots, { id, seq, pinnedBy: null }],
+    }),
+    reply,
+  )
 }
 
 export function deleteSnapshot(volume: Volume, id: string, reply: Reply<number>): void {
   if (userSnapshot(volume, id) === undefined) return reply(refusal('snapshot-not-found', volume, id))
-  change(volume, OPERATION.snapshotDelete, (now) => ({
-    ...now, snapshots: now.snapshots.filter((one) => one.id !== id),
-  }), reply)
+  change(
+    volume,
+    OPERATION.snapshotDelete,
+    (now) => ({
+      ...now,
+      snapshots: now.snapshots.filter((one) => one.id !== id),
+    }),
+    reply,
+  )
 }
 
 /** The volume shows what the snapshot shows. Snapshots taken since stay, so this can be undone by another rollback. */
@@ -37,32 +48,55 @@ export function rollBack(volume: Volume, id: string, reply: Reply<number>): void
   if (snapshot === undefined) return reply(refusal('snapshot-not-found', volume, id))
   // A write that was merged with what the rollback takes away must not come behind it.
   volume.betweenMerges(() =>
-    change(volume, OPERATION.rollback, (now, seq) => ({
-      ...now, rollbacks: [...now.rollbacks, [snapshot.seq, seq] as [number, number]],
-    }), reply),
+    change(
+      volume,
+      OPERATION.rollback,
+      (now, seq) => ({
+        ...now,
+        rollbacks: [...now.rollbacks, [snapshot.seq, seq] as [number, number]],
+      }),
+      reply,
+    ),
   )
 }
 
 /** A new volume of the same size that shows the snapshot until it is written. */
-export function cloneSnapshot(store: Store, origin: Volume, id: string, spec: VolumeSpec, reply: Reply<VolumeStatus>): void {
+export function cloneSnapshot(
+  store: Store,
+  origin: Volume,
+  id: string,
+  spec: VolumeSpec,
+  reply: Reply<VolumeStatus>,
+): void {
   const snapshot = userSnapshot(origin, id)
   if (snapshot === undefined) return reply(refusal('snapshot-not-found', origin, id))
   const { seq } = snapshot
   const { descriptor } = origin
-  change(origin, OPERATION.clone, (now) => ({
-    ...now, snapshots: [...now.snapshots, { id: spec.id, seq, pinnedBy: spec.id }],
-  }), (pinned) => {
-    if (!pinned.ok) return reply(pinned)
-    // When this fails the pin stays: the clone may be recorded on some disk, and come back when the store opens.
-    store.createClone(spec, descriptor, seq, reply)
-  })
+  change(
+    origin,
+    OPERATION.clone,
+    (now) => ({
+      ...now,
+      snapshots: [...now.snapshots, { id: spec.id, seq, pinnedBy: spec.id }],
+    }),
+    (pinned) => {
+      if (!pinned.ok) return reply(pinned)
+      // When this fails the pin stays: the clone may be recorded on some disk, and come back when the store opens.
+      store.createClone(spec, descriptor, seq, reply)
+    },
+  )
 }
 
 /** The clone is gone: its origin need not keep anything for it. */
 export function unpin(origin: Volume, cloneId: string, done: (ok: boolean) => void): void {
-  origin.control(OPERATION.snapshotDelete, (now) => ({
-    ...now, snapshots: now.snapshots.filter((one) => one.pinnedBy !== cloneId),
-  }), done)
+  origin.control(
+    OPERATION.snapshotDelete,
+    (now) => ({
+      ...now,
+      snapshots: now.snapshots.filter((one) => one.pinnedBy !== cloneId),
+    }),
+    done,
+  )
 }
 
 function userSnapshot(volume: Volume, id: string): Snapshot | undefined {
@@ -77,13 +111,20 @@ function change(
 ): void {
   let place = 0
   const { name } = volume.descriptor.spec
-  volume.control(operation, (now, seq) => {
-    place = seq
-    return make(now, seq)
-  }, (ok) => {
-    if (ok) return reply({ ok: true, value: place })
-    reply({ ok: false, error: new HoldfastError('disk-failed', { disk: name, reason: 'the change could not be recorded' }) })
-  })
+  volume.control(
+    operation,
+    (now, seq) => {
+      place = seq
+      return make(now, seq)
+    },
+    (ok) => {
+      if (ok) return reply({ ok: true, value: place })
+      reply({
+        ok: false,
+        error: new HoldfastError('disk-failed', { disk: name, reason: 'the change could not be recorded' }),
+      })
+    },
+  )
 }
 
 const refusal = (code: 'snapshot-exists' | 'snapshot-not-found', volume: Volume, snapshot: string) =>

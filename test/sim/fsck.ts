@@ -1,17 +1,26 @@
 /**
- * Checks an open, idle store against itself and against its disks (reliability.md 3.3). Every page of every map is folded
- * on the way. Answers sentences, none when all is well.
+ * Checks an open, idle store against itself and against its disks (reliability.md 3.3). Every page of every map is
+ * folded on the way. Answers sentences, none when all is well.
  *
  *   L2  every entry of head and history points to a record of its volume, LBA, epoch and seq, and its bytes fit its crc
  *   L3  no two entries share units; live units of each segment = sum over all maps
  *   L4  a segment that is free, or not this stream's, is referenced by nothing; grants and table agree
- *   L10 versions of a block have different ids, and no history version is newer than the head unless a rollback hides it
- *   L12 a record that an entry points to belongs to the entry's volume
+ *   L10 versions of a block have different ids, and no history version is newer than the head unless a rollback hides
+ *   it L12 a record that an entry points to belongs to the entry's volume
  */
 import { uuidToHex } from '../../engine/log/bytes.ts'
 import { hexToUuid } from '../../engine/log/bytes.ts'
 import {
-  compareVersions, crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf,
+  compareVersions,
+  crcOf,
+  ENTRY_KIND,
+  ENTRY_WORDS,
+  epochOf,
+  kindOf,
+  segmentOf,
+  seqOf,
+  storedUnitsOf,
+  unitsOf,
 } from '../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../engine/log/geometry.ts'
 import { blockIdentity, recordSeed, volumeTag } from '../../engine/log/identity.ts'
@@ -51,16 +60,22 @@ export function mapEntries(world: StoreWorld, stream: StoreStream): MappedEntry[
         for (const volume of [...map.volumes.values()]) {
           const heads = new Map<number, Uint32Array[]>()
           const range = { map, index: context.index, volume, firstPage: 0, endPage: PAGES_MAX }
-          if (!(yield* visitPages(range, (page) => {
-            const list: Uint32Array[] = []
-            for (let i = 0; i < PAGE_BLOCKS; i++) list.push(page.words.slice(i * ENTRY_WORDS, (i + 1) * ENTRY_WORDS))
-            heads.set(page.page, list)
-          }))) return false
+          if (
+            !(yield* visitPages(range, (page) => {
+              const list: Uint32Array[] = []
+              for (let i = 0; i < PAGE_BLOCKS; i++)
+                list.push(page.words.slice(i * ENTRY_WORDS, (i + 1) * ENTRY_WORDS))
+              heads.set(page.page, list)
+            }))
+          )
+            return false
           for (const [page, list] of heads)
             list.forEach((words, i) => {
               if (words[0] !== 0) add(volume, page * PAGE_BLOCKS + i, 'head', words)
             })
-          const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) => map.readHistory(volume, 0, 2 ** 40, resume))
+          const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+            map.readHistory(volume, 0, 2 ** 40, resume),
+          )
           if (history === undefined) return false
           for (const [lba, versions] of history) for (const words of versions) add(volume, lba, 'history', words)
         }
@@ -99,7 +114,8 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
   for (const entry of entries) {
     const { words, lba, volumeId, where } = entry
     const segment = segmentOf(words, 0)
-    const what = `${name}: ${where} entry of volume ${volumeId.slice(-6)} block ${lba} (epoch ${epochOf(words, 0)} seq ${seqOf(words, 0)}, segment ${segment})`
+    const what = `${name}: ${where} entry of volume ${volumeId.slice(-6)} block ${lba} (epoch ${epochOf(words, 0)} ` +
+      `seq ${seqOf(words, 0)}, segment ${segment})`
     const key = `${volumeId}/${lba}`
     versionsOf.set(key, [...(versionsOf.get(key) ?? []), entry])
     const state = segments.state[segment]
@@ -109,10 +125,18 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
     }
     if (state === SEGMENT_STATE.cleaned) problems.push(`${what}: L4 the segment was cleaned`)
     const isIt = ({ record }: FoundRecord): boolean =>
-      uuidToHex(record.volumeId) === volumeId && record.epoch === epochOf(words, 0) && record.seq === seqOf(words, 0) &&
-      lba >= record.lba && lba < record.lba + record.blockCount
+      uuidToHex(record.volumeId) === volumeId &&
+      record.epoch === epochOf(words, 0) &&
+      record.seq === seqOf(words, 0) &&
+      lba >= record.lba &&
+      lba < record.lba + record.blockCount
     if (kindOf(words, 0) !== ENTRY_KIND.data) {
-      if (!recordsOf(segment).some((found) => isIt(found) && (found.record.kind === RECORD_KIND.zero || found.record.kind === RECORD_KIND.trim)))
+      if (
+        !recordsOf(segment).some(
+          (found) =>
+            isIt(found) && (found.record.kind === RECORD_KIND.zero || found.record.kind === RECORD_KIND.trim),
+        )
+      )
         problems.push(`${what}: L2 no zero or trim record of it lies there`)
       continue
     }
@@ -121,7 +145,10 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
     const place = unitsOf(words, 0)
     const unitKey = `${segment}/${place}`
     const other = used.get(unitKey)
-    if (other !== undefined) problems.push(`${what}: L3 units ${place} also belong to block ${other.lba} of ${other.volumeId.slice(-6)} (${other.where})`)
+    if (other !== undefined)
+      problems.push(
+        `${what}: L3 units ${place} also belong to block ${other.lba} of ${other.volumeId.slice(-6)} (${other.where})`,
+      )
     used.set(unitKey, entry)
     const fits = recordsOf(segment).some((found) => {
       if (!isIt(found) || found.record.kind !== RECORD_KIND.write) return false
@@ -132,50 +159,93 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
     if (!fits) problems.push(`${what}: L2 no record of it lies at units ${place}`)
     const from = segmentOffsetBytes(segmentBytes, segment) + place * UNIT_BYTES
     const firstBlock = Math.floor(from / BLOCK_BYTES) * BLOCK_BYTES
-    const bytes = disk.peek(firstBlock, Math.ceil((from + stored * UNIT_BYTES - firstBlock) / BLOCK_BYTES) * BLOCK_BYTES)
+    const bytes = disk.peek(
+      firstBlock,
+      Math.ceil((from + stored * UNIT_BYTES - firstBlock) / BLOCK_BYTES) * BLOCK_BYTES,
+    )
     const blob = bytes.subarray(from - firstBlock, from - firstBlock + stored * UNIT_BYTES)
     const seed = recordSeed(volumeTag(crc32c, hexToUuid(volumeId)), epochOf(words, 0), seqOf(words, 0))
-    if ((crc32c(blob) ^ blockIdentity(seed, lba)) >>> 0 !== crcOf(words, 0)) problems.push(`${what}: L2 its bytes do not fit its checksum`)
+    if ((crc32c(blob) ^ blockIdentity(seed, lba)) >>> 0 !== crcOf(words, 0))
+      problems.push(`${what}: L2 its bytes do not fit its checksum`)
   }
   for (let segment = 0; segment < segments.count; segment++) {
     if (segments.state[segment] === SEGMENT_STATE.none) {
-      if (grants.generation(segment) !== 0 && segments.live[segment] !== 0) problems.push(`${name}: L4 free segment ${segment} has ${segments.live[segment]} live units`)
+      if (grants.generation(segment) !== 0 && segments.live[segment] !== 0)
+        problems.push(`${name}: L4 free segment ${segment} has ${segments.live[segment]} live units`)
       continue
     }
     if (segments.live[segment] !== live[segment])
-      problems.push(`${name}: L3 segment ${segment} (state ${segments.state[segment]}) counts ${segments.live[segment]} live units, its entries have ${live[segment]}`)
-    if (grants.generation(segment) !== segments.generation[segment]) problems.push(`${name}: segment ${segment} has generation ${segments.generation[segment]}, the grants say ${grants.generation(segment)}`)
-    if (segments.readers[segment] !== 0) problems.push(`${name}: segment ${segment} has ${segments.readers[segment]} readers though nothing reads`)
+      problems.push(
+        `${name}: L3 segment ${segment} (state ${segments.state[segment]}) counts ` +
+          `${segments.live[segment]} live units, its entries have ${live[segment]}`,
+      )
+    if (grants.generation(segment) !== segments.generation[segment])
+      problems.push(
+        `${name}: segment ${segment} has generation ${segments.generation[segment]}, the grants say ` +
+          `${grants.generation(segment)}`,
+      )
+    if (segments.readers[segment] !== 0)
+      problems.push(`${name}: segment ${segment} has ${segments.readers[segment]} readers though nothing reads`)
   }
   let mapped = 0
   for (const volume of stream.map.volumes.values()) {
     let usedUnits = 0
-    for (const { volumeId, words } of entries) if (volumeId === volume.descriptor.spec.id) usedUnits += storedUnitsOf(words, 0)
-    if (usedUnits !== volume.usedUnits) problems.push(`${name}: volume ${volume.descriptor.spec.id.slice(-6)} counts ${volume.usedUnits} used units, its entries have ${usedUnits}`)
+    for (const { volumeId, words } of entries)
+      if (volumeId === volume.descriptor.spec.id) usedUnits += storedUnitsOf(words, 0)
+    if (usedUnits !== volume.usedUnits)
+      problems.push(
+        `${name}: volume ${volume.descriptor.spec.id.slice(-6)} counts ${volume.usedUnits} used ` +
+          `units, its entries have ${usedUnits}`,
+      )
     mapped++
     const { controlSegment } = volume
-    if (controlSegment >= 0 && !recordsOf(controlSegment).some(({ record }) => record.kind === RECORD_KIND.control && uuidToHex(record.volumeId) === volume.descriptor.spec.id && record.lba === volume.descriptor.revision))
-      problems.push(`${name}: the control record ${volume.descriptor.revision} of volume ${volume.descriptor.spec.id.slice(-6)} is not in segment ${controlSegment}`)
+    if (
+      controlSegment >= 0 &&
+      !recordsOf(controlSegment).some(
+        ({ record }) =>
+          record.kind === RECORD_KIND.control &&
+          uuidToHex(record.volumeId) === volume.descriptor.spec.id &&
+          record.lba === volume.descriptor.revision,
+      )
+    )
+      problems.push(
+        `${name}: the control record ${volume.descriptor.revision} of volume ` +
+          `${volume.descriptor.spec.id.slice(-6)} is not in segment ${controlSegment}`,
+      )
   }
   if (mapped !== stream.volumesById.size) problems.push(`${name}: ${mapped} maps, ${stream.volumesById.size} ids`)
   for (const [key, versions] of versionsOf) checkOrder(stream, name, key, versions, problems)
 }
 
-function checkOrder(stream: StoreStream, name: string, key: string, versions: MappedEntry[], problems: string[]): void {
+function checkOrder(
+  stream: StoreStream,
+  name: string,
+  key: string,
+  versions: MappedEntry[],
+  problems: string[],
+): void {
   const map = stream.volumesById.get(key.split('/')[0]!)!
   const head = versions.find(({ where }) => where === 'head')
   const shown = map.views.shownBySnapshots(versions.map(({ words }) => seqOf(words, 0)).sort((a, b) => a - b))
   // With rollbacks a version may stay until its page is loaded the next time.
   for (const { where, words } of versions)
     if (where === 'history' && !map.sweepHistory && !map.views.hasRollbacks && !shown.has(seqOf(words, 0)))
-      problems.push(`${name}: block ${key} keeps version ${seqOf(words, 0)}, which no view shows (snapshots ${map.views.snapshotSeqs}, rollbacks ${JSON.stringify(map.descriptor.rollbacks)}, versions ${versions.map((v) => `${v.where} ${seqOf(v.words, 0)}`)})`)
+      problems.push(
+        `${name}: block ${key} keeps version ${seqOf(words, 0)}, which no view shows ` +
+          `(snapshots ${map.views.snapshotSeqs}, rollbacks ${JSON.stringify(map.descriptor.rollbacks)}, ` +
+          `versions ${versions.map((v) => `${v.where} ${seqOf(v.words, 0)}`)})`,
+      )
   versions.forEach((one, i) => {
     for (const other of versions.slice(i + 1))
-      if (compareVersions(one.words, 0, other.words, 0) === 0) problems.push(`${name}: L10 block ${key} has version ${seqOf(one.words, 0)} twice`)
-    if (map.views.isVoid(epochOf(one.words, 0), seqOf(one.words, 0))) problems.push(`${name}: L10 block ${key} shows version ${seqOf(one.words, 0)}, which was cut`)
+      if (compareVersions(one.words, 0, other.words, 0) === 0)
+        problems.push(`${name}: L10 block ${key} has version ${seqOf(one.words, 0)} twice`)
+    if (map.views.isVoid(epochOf(one.words, 0), seqOf(one.words, 0)))
+      problems.push(`${name}: L10 block ${key} shows version ${seqOf(one.words, 0)}, which was cut`)
     if (head === undefined || one === head) return
     if (seqOf(one.words, 0) > seqOf(head.words, 0) && !map.views.hidden(Infinity, seqOf(one.words, 0)))
-      problems.push(`${name}: L10 block ${key} has history ${seqOf(one.words, 0)} newer than its head ${seqOf(head.words, 0)}`)
+      problems.push(
+        `${name}: L10 block ${key} has history ${seqOf(one.words, 0)} newer than its head ${seqOf(head.words, 0)}`,
+      )
   })
 }
 

@@ -28,7 +28,7 @@ export function fillStamps(target: Buffer, writer: Writer, op: number, lba: numb
     target.writeUIntLE(lba, at + 16, 6)
     target.writeUInt16LE(0, at + 22)
     target.writeUInt32LE(randomOf(writer, op), at + 24)
-    target.writeUInt32LE((randomOf(writer, op) ^ lba) >>> 0, at + 28)
+    target.writeUInt32LE((randomOf(writer, op) + lba) % 2 ** 32, at + 28)
     for (let done = STAMP_BYTES; done < BLOCK_BYTES; done *= 2) target.copy(target, at + done, at, at + done)
   }
 }

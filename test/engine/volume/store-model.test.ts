@@ -1,7 +1,7 @@
 /**
- * Random operations on a store against a model of stamped sectors: overlapping requests, several volumes and disks, tiny
- * segments and caches, kills, power cuts (also while it opens), lost, stale and damaged indexes. A bounded selection; the
- * long run is `node test/crash/run.ts`.
+ * Random operations on a store against a model of stamped sectors: overlapping requests, several volumes and disks,
+ * tiny segments and caches, kills, power cuts (also while it opens), lost, stale and damaged indexes. A bounded
+ * selection; the long run is `node test/crash/run.ts`.
  */
 // test-timeout-seconds: 240
 import t, { type Test } from 'tap'
@@ -61,7 +61,8 @@ t.test('ranges at any byte', (t) => {
         } else {
           const into = new Uint8Array(length).fill(0xa5)
           device.read(offset, into, (errno) => {
-            if (Buffer.compare(into, model.subarray(offset, offset + length)) !== 0) t.fail(`seed ${seed}: bytes at ${offset} differ`)
+            if (Buffer.compare(into, model.subarray(offset, offset + length)) !== 0)
+              t.fail(`seed ${seed}: bytes at ${offset} differ`)
             done(errno)
           })
         }
@@ -69,7 +70,10 @@ t.test('ranges at any byte', (t) => {
       if (errno !== 0) t.fail(`seed ${seed}: errno ${errno}`)
     }
     const all = new Uint8Array(bytes)
-    t.equal(world.await<number>((done) => device.read(0, all, done)), 0)
+    t.equal(
+      world.await<number>((done) => device.read(0, all, done)),
+      0,
+    )
     t.equal(Buffer.compare(all, model), 0, `seed ${seed}: the whole volume`)
   }
   t.end()

@@ -40,11 +40,19 @@ class Story {
   }
 
   write(lba: number, stamp: number, name = 'v'): void {
-    this.t.equal(this.world.await<number>((done) => this.world.store!.device(name)!.write(lba * 4096, stamped(stamp), false, done)), 0)
+    this.t.equal(
+      this.world.await<number>((done) =>
+        this.world.store!.device(name)!.write(lba * 4096, stamped(stamp), false, done),
+      ),
+      0,
+    )
   }
 
   trim(lba: number): void {
-    this.t.equal(this.world.await<number>((done) => this.volume.trim(lba * 4096, 4096, false, done)), 0)
+    this.t.equal(
+      this.world.await<number>((done) => this.volume.trim(lba * 4096, 4096, false, done)),
+      0,
+    )
   }
 
   snapshot(id: string): void {
@@ -68,7 +76,9 @@ class Story {
   snapshotShows(id: string, lba: number, stamp: number, what: string): void {
     const { seq } = this.volume.descriptor.snapshots.find((one) => one.id === id)!
     const { stream, map } = this.volume.targetOfBlock(lba)
-    const bytes = this.world.await<Uint8Array | undefined>((done) => readView({ crc32c, stream, map, viewSeq: seq, lba }, done))
+    const bytes = this.world.await<Uint8Array | undefined>((done) =>
+      readView({ crc32c, stream, map, viewSeq: seq, lba }, done),
+    )
     this.t.equal(bytes === undefined ? undefined : stampOf(bytes), stamp, what)
   }
 

@@ -31,17 +31,22 @@ export function runModel(runs: ModelRuns): ModelOutcome {
     if (performance.now() - startedMs > (runs.secondsMax ?? Infinity) * 1000) break
     const options: RunOptions = { timeTravel: runs.mode === 'time-travel', ...runs.options, seed }
     const operations = makeOperations(
-      new Random(`ops ${seed}`), runs.operations, runs.mode === 'time-travel' ? TIME_TRAVEL : PLAIN,
+      new Random(`ops ${seed}`),
+      runs.operations,
+      runs.mode === 'time-travel' ? TIME_TRAVEL : PLAIN,
     )
     const problem = problemOf(options, operations, counts)
     seeds++
-    if (problem !== undefined)
-      return { seeds, counts, failure: tell(runs, options, operations, problem) }
+    if (problem !== undefined) return { seeds, counts, failure: tell(runs, options, operations, problem) }
   }
   return { seeds, counts, failure: undefined }
 }
 
-function problemOf(options: RunOptions, operations: Operation[], counts?: Record<string, number>): string | undefined {
+function problemOf(
+  options: RunOptions,
+  operations: Operation[],
+  counts?: Record<string, number>,
+): string | undefined {
   let run: StoreRun | undefined
   try {
     run = new StoreRun(options)
@@ -58,11 +63,15 @@ function problemOf(options: RunOptions, operations: Operation[], counts?: Record
 function tell(runs: ModelRuns, options: RunOptions, operations: Operation[], problem: string): string {
   const lines = [
     `seed ${options.seed}: ${problem}`,
-    `replay: node_modules/.bin/node test/crash/run.ts --mode ${runs.mode} --from ${options.seed} --seeds 1 --operations ${runs.operations}`,
+    `replay: node_modules/.bin/node test/crash/run.ts --mode ${runs.mode} --from ${options.seed} ` +
+      `--seeds 1 --operations ${runs.operations}`,
   ]
   if ((runs.shrinkRuns ?? 150) > 0) {
     const few = shrink(operations, (tried) => problemOf(options, tried) !== undefined, runs.shrinkRuns ?? 150)
-    lines.push(`${few.length} operations are enough (${problemOf(options, few)?.split('\n', 1)[0]}):`, showOperations(few))
+    lines.push(
+      `${few.length} operations are enough (${problemOf(options, few)?.split('\n', 1)[0]}):`,
+      showOperations(few),
+    )
   }
   return lines.join('\n')
 }

@@ -5,8 +5,29 @@
 import type { Random } from '../random.ts'
 
 export const OPERATION_KINDS = [
-  'write', 'trim', 'zero', 'read', 'status', 'flush', 'settle', 'pause', 'checkpoint', 'create', 'resize', 'delete', 'stop',
-  'kill', 'cut', 'fsck', 'snapshot', 'unsnapshot', 'clone', 'rollback', 'view', 'shadow', 'clean',
+  'write',
+  'trim',
+  'zero',
+  'read',
+  'status',
+  'flush',
+  'settle',
+  'pause',
+  'checkpoint',
+  'create',
+  'resize',
+  'delete',
+  'stop',
+  'kill',
+  'cut',
+  'fsck',
+  'snapshot',
+  'unsnapshot',
+  'clone',
+  'rollback',
+  'view',
+  'shadow',
+  'clean',
 ] as const
 export type OperationKind = (typeof OPERATION_KINDS)[number]
 
@@ -22,11 +43,35 @@ export interface Operation {
 export type Weights = Partial<Record<OperationKind, number>>
 
 export const PLAIN: Weights = {
-  write: 55, trim: 8, zero: 6, read: 14, status: 2, flush: 3, settle: 2, pause: 0.5, checkpoint: 0.7, create: 0.3, resize: 0.4,
-  delete: 0.2, stop: 0.3, kill: 0.5, cut: 1.2, fsck: 0.4, shadow: 1, clean: 0.5,
+  write: 55,
+  trim: 8,
+  zero: 6,
+  read: 14,
+  status: 2,
+  flush: 3,
+  settle: 2,
+  pause: 0.5,
+  checkpoint: 0.7,
+  create: 0.3,
+  resize: 0.4,
+  delete: 0.2,
+  stop: 0.3,
+  kill: 0.5,
+  cut: 1.2,
+  fsck: 0.4,
+  shadow: 1,
+  clean: 0.5,
 }
 export const TIME_TRAVEL: Weights = {
-  ...PLAIN, trim: 10, resize: 0, snapshot: 1.6, unsnapshot: 1.2, clone: 0.5, rollback: 0.9, view: 2.5, delete: 0.4,
+  ...PLAIN,
+  trim: 10,
+  resize: 0,
+  snapshot: 1.6,
+  unsnapshot: 1.2,
+  clone: 0.5,
+  rollback: 0.9,
+  view: 2.5,
+  delete: 0.4,
 }
 
 export function makeOperations(random: Random, count: number, weights: Weights): Operation[] {
@@ -44,12 +89,16 @@ export function makeOperations(random: Random, count: number, weights: Weights):
  * The shortest list found that still fails, by leaving out ever smaller parts (ddmin: Zeller and Hildebrandt, 2002).
  * @param fails  runs a list; the same failure is not asked for, any will do
  */
-export function shrink(operations: Operation[], fails: (operations: Operation[]) => boolean, runsMax = 400): Operation[] {
+export function shrink(
+  operations: Operation[],
+  fails: (operations: Operation[]) => boolean,
+  runsMax = 400,
+): Operation[] {
   let best = operations
   let runs = 0
-  for (let size = Math.ceil(best.length / 2); size >= 1 && runs < runsMax; ) {
+  for (let size = Math.ceil(best.length / 2); size >= 1 && runs < runsMax;) {
     let shorter = false
-    for (let at = 0; at < best.length && runs < runsMax; ) {
+    for (let at = 0; at < best.length && runs < runsMax;) {
       const tried = [...best.slice(0, at), ...best.slice(at + size)]
       runs++
       if (fails(tried)) {
@@ -64,4 +113,6 @@ export function shrink(operations: Operation[], fails: (operations: Operation[])
 }
 
 export const showOperations = (operations: Operation[]): string =>
-  operations.map(({ kind, x, y, z, turns }) => `  { kind: '${kind}', x: ${x}, y: ${y}, z: ${z}, turns: ${turns} },`).join('\n')
+  operations
+    .map(({ kind, x, y, z, turns }) => `  { kind: '${kind}', x: ${x}, y: ${y}, z: ${z}, turns: ${turns} },`)
+    .join('\n')

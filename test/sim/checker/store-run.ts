@@ -1,6 +1,6 @@
 /**
- * A random run of a store against its models: operations overlap, processes die, power fails, indexes get lost, and after
- * each of these the volumes are compared with what was answered. A function of its seed and its operations.
+ * A random run of a store against its models: operations overlap, processes die, power fails, indexes get lost, and
+ * after each of these the volumes are compared with what was answered. A function of its seed and its operations.
  */
 import { uuidToHex } from '../../../engine/log/bytes.ts'
 import { RECORD_FLAG, RECORD_KIND, OPERATION } from '../../../engine/log/record.ts'
@@ -20,7 +20,15 @@ import { Random } from '../random.ts'
 import { StoreWorld, type WorldOptions } from '../store-world.ts'
 import { entryKinds } from './entries.ts'
 import type { Operation } from './operations.ts'
-import { BLOCK_SECTORS, ModelError, SECTOR_BYTES, stampedBytes, stampsOf, VolumeModel, type Stamps } from './volume-model.ts'
+import {
+  BLOCK_SECTORS,
+  ModelError,
+  SECTOR_BYTES,
+  stampedBytes,
+  stampsOf,
+  VolumeModel,
+  type Stamps,
+} from './volume-model.ts'
 
 export interface RunOptions {
   seed: number
@@ -94,7 +102,14 @@ const UNDER_WAY_MAX = 3_000_000
 export class StoreRun {
   world: StoreWorld
   readonly counts: RunCounts = {
-    operations: 0, requests: 0, images: 0, crashes: 0, opens: 0, rebuilds: 0, fscks: 0, blocksCompared: 0,
+    operations: 0,
+    requests: 0,
+    images: 0,
+    crashes: 0,
+    opens: 0,
+    rebuilds: 0,
+    fscks: 0,
+    blocksCompared: 0,
   }
   private readonly o: RunOptions
   private volumes: ModelledVolume[] = []
@@ -110,13 +125,21 @@ export class StoreRun {
     const random = new Random(`run ${options.seed}`)
     this.random = random
     const world = {
-      seed: options.seed, disks: random.pick([1, 1, 2, 3]), segments: random.between(12, 20),
-      segmentBytes: random.pick([64, 128, 256]) * 1024, pagesMax: random.between(2, 8), checkpointBytes: random.pick([64, 256, 1024]) * 1024,
-      pendingMax: random.pick([20, 100, 300]), syncsMax: random.between(1, 4), ...options.world,
+      seed: options.seed,
+      disks: random.pick([1, 1, 2, 3]),
+      segments: random.between(12, 20),
+      segmentBytes: random.pick([64, 128, 256]) * 1024,
+      pagesMax: random.between(2, 8),
+      checkpointBytes: random.pick([64, 256, 1024]) * 1024,
+      pendingMax: random.pick([20, 100, 300]),
+      syncsMax: random.between(1, 4),
+      ...options.world,
     }
     this.world = new StoreWorld(world)
     const segmentBlocks = world.segmentBytes / BLOCK_BYTES
-    this.blocksBudget = Math.floor((options.fill ?? (options.timeTravel === true ? 0.1 : 0.4)) * (world.segments - 5) * (segmentBlocks - 4))
+    this.blocksBudget = Math.floor(
+      (options.fill ?? (options.timeTravel === true ? 0.1 : 0.4)) * (world.segments - 5) * (segmentBlocks - 4),
+    )
     this.open()
     this.createVolume(random.u32(), random.u32())
     this.settle()
@@ -147,35 +170,108 @@ export class StoreRun {
     this.check()
   }
 
+  /**
+   * Run on with a fault somewhere (C5): every request is answered, what lies on healthy disks is served, a disk that
+   * failed says so; and when the power is cut and the fault is gone, nothing that was answered is lost.
+   */
+  runFaulty(operations: readonly Operation[], cut: 'all' | 'synced'): void {
+    for (const operation of operations) {
+      this.counts.operations++
+      this.step(operation)
+      for (let i = 0; i < operation.turns; i++) this.world.clock.step()
+    }
+    this.settle()
+    this.world.disks.forEach((disk, i) => {
+      const status = this.world.store!.disks()[i]!
+      if (disk.hasFailed && (status.state !== 'failed' || status.reason === ''))
+        throw new ModelError(`disk ${i} failed and is called ${status.state} (${status.reason})`)
+    })
+    for (const volume of this.volumes)
+      if (volume.state === 'live') for (const { first } of volume.windows) this.useHealthy(volume, first)
+    this.replaceWorld(
+      () => ({ kind: cut }),
+      () => 'synced',
+      false,
+    )
+    // Several disks, one of which missed some records: each block by itself.
+    this.indexGone = true
+    this.comeBack()
+    this.check()
+  }
+
+  private useHealthy(volume: ModelledVolume, lba: number): void {
+    const { stream } = this.volumeOf(volume).targetOfBlock(lba)
+    if (stream.failed) return
+    const sector = lba * BLOCK_SECTORS
+    const request = volume.model.begin(sector, BLOCK_SECTORS, this.nextStamp)
+    const bytes = stampedBytes(this.nextStamp, BLOCK_SECTORS)
+    this.nextStamp += BLOCK_SECTORS
+    let errno = this.world.await<number>((done) => this.device(volume).write(lba * BLOCK_BYTES, bytes, false, done))
+    // It may fail just now.
+    if (stream.failed) return volume.model.failed(request)
+    if (errno !== 0) volume.model.fail(`block ${lba} on a healthy disk is refused with errno ${errno}`)
+    volume.model.acked(request, volume.durable)
+    const read = volume.model.beginRead()
+    const into = new Uint8Array(BLOCK_BYTES)
+    // The fault may be the index's, and come just now; it comes once.
+    for (let tries = 0, again = true; tries < 2 && again; tries++, again = errno !== 0)
+      errno = this.world.await<number>((done) => this.device(volume).read(lba * BLOCK_BYTES, into, done))
+    if (stream.failed) return volume.model.dropRead(read)
+    if (errno !== 0) volume.model.fail(`block ${lba} on a healthy disk cannot be read, errno ${errno}`)
+    volume.model.endRead(read, sector, into)
+  }
+
   private step({ kind, x, y, z }: Operation): void {
     const volume = this.pickVolume(x)
     switch (kind) {
-      case 'write': return volume && this.write(volume, y, z)
-      case 'trim': return volume && this.zero(volume, y, z, true)
-      case 'zero': return volume && this.zero(volume, y, z, false)
-      case 'read': return volume && this.read(volume, y, z)
-      case 'status': return volume && this.status(volume, y, z)
-      case 'flush': return volume && this.flush(volume)
-      case 'settle': return this.settle()
-      case 'pause': return this.world.clock.advance(1 + (x % 3000))
+      case 'write':
+        return volume && this.write(volume, y, z)
+      case 'trim':
+        return volume && this.zero(volume, y, z, true)
+      case 'zero':
+        return volume && this.zero(volume, y, z, false)
+      case 'read':
+        return volume && this.read(volume, y, z)
+      case 'status':
+        return volume && this.status(volume, y, z)
+      case 'flush':
+        return volume && this.flush(volume)
+      case 'settle':
+        return this.settle()
+      case 'pause':
+        return this.world.clock.advance(1 + (x % 3000))
       case 'checkpoint': {
         const streams = this.world.store!.streams()
         return streams[x % streams.length]!.makeCheckpoint(() => {})
       }
-      case 'clean': return this.clean()
-      case 'create': return this.createVolume(x, y)
-      case 'resize': return volume && this.resize(volume, y)
-      case 'delete': return volume && this.deleteVolume(volume)
-      case 'stop': return this.stop(x)
-      case 'kill': return this.o.calm === true ? this.settle() : this.crash(x, y, z, true)
-      case 'cut': return this.o.calm === true ? this.settle() : this.crash(x, y, z, false)
-      case 'fsck': return this.check()
-      case 'shadow': return this.o.calm === true ? undefined : this.shadow(x, y)
-      case 'snapshot': return volume && this.snapshot(volume)
-      case 'unsnapshot': return volume && this.unsnapshot(volume, y)
-      case 'clone': return volume && this.clone(volume, y)
-      case 'rollback': return volume && this.rollBack(volume, y)
-      case 'view': return volume && this.readViews(volume, y)
+      case 'clean':
+        return this.clean()
+      case 'create':
+        return this.createVolume(x, y)
+      case 'resize':
+        return volume && this.resize(volume, y)
+      case 'delete':
+        return volume && this.deleteVolume(volume)
+      case 'stop':
+        return this.stop(x)
+      case 'kill':
+        return this.o.calm === true ? this.settle() : this.crash(x, y, z, true)
+      case 'cut':
+        return this.o.calm === true ? this.settle() : this.crash(x, y, z, false)
+      case 'fsck':
+        return this.check()
+      case 'shadow':
+        return this.o.calm === true ? undefined : this.shadow(x, y)
+      case 'snapshot':
+        return volume && this.snapshot(volume)
+      case 'unsnapshot':
+        return volume && this.unsnapshot(volume, y)
+      case 'clone':
+        return volume && this.clone(volume, y)
+      case 'rollback':
+        return volume && this.rollBack(volume, y)
+      case 'view':
+        return volume && this.readViews(volume, y)
     }
   }
 
@@ -188,10 +284,13 @@ export class StoreRun {
     this.nextStamp += sectors
     const request = volume.model.begin(first, sectors, stamp)
     const bytes = stampedBytes(stamp, sectors)
-    this.request((done) => this.device(volume).write(first * SECTOR_BYTES, bytes, fua, done), (errno) => {
-      if (errno === 0) volume.model.acked(request, volume.durable || fua)
-      else this.refused(volume, errno, () => volume.model.failed(request))
-    })
+    this.request(
+      (done) => this.device(volume).write(first * SECTOR_BYTES, bytes, fua, done),
+      (errno) => {
+        if (errno === 0) volume.model.acked(request, volume.durable || fua)
+        else this.refused(volume, errno, () => volume.model.failed(request))
+      },
+    )
   }
 
   private zero(volume: ModelledVolume, y: number, z: number, trim: boolean): void {
@@ -213,17 +312,25 @@ export class StoreRun {
     }
     const device = this.device(volume)
     if (trim) this.request((done) => device.trim(first * SECTOR_BYTES, sectors * SECTOR_BYTES, fua, done), ended)
-    else this.request((done) => device.writeZeroes(first * SECTOR_BYTES, sectors * SECTOR_BYTES, { noHole: (z & 1) === 0, fua }, done), ended)
+    else
+      this.request(
+        (done) =>
+          device.writeZeroes(first * SECTOR_BYTES, sectors * SECTOR_BYTES, { noHole: (z & 1) === 0, fua }, done),
+        ended,
+      )
   }
 
   private read(volume: ModelledVolume, y: number, z: number): void {
     const [first, sectors] = this.range(volume, y, z)
     const read = volume.model.beginRead()
     const into = new Uint8Array(sectors * SECTOR_BYTES).fill(0xa5)
-    this.request((done) => this.device(volume).read(first * SECTOR_BYTES, into, done), (errno) => {
-      if (errno === 0) volume.model.endRead(read, first, into)
-      else this.refused(volume, errno, () => volume.model.dropRead(read))
-    })
+    this.request(
+      (done) => this.device(volume).read(first * SECTOR_BYTES, into, done),
+      (errno) => {
+        if (errno === 0) volume.model.endRead(read, first, into)
+        else this.refused(volume, errno, () => volume.model.dropRead(read))
+      },
+    )
   }
 
   private status(volume: ModelledVolume, y: number, z: number): void {
@@ -237,17 +344,21 @@ export class StoreRun {
       this.underWay--
       if (errno !== 0) return this.refused(volume, errno, () => model.dropRead(read))
       const length = extents.reduce((sum, one) => sum + one.lengthBytes, 0)
-      if (extents.length === 0 || extents.length > 1 + (z % 64) || length > sectors * SECTOR_BYTES) model.fail(`block status of ${sectors} sectors answers ${JSON.stringify(extents)}`)
+      if (extents.length === 0 || extents.length > 1 + (z % 64) || length > sectors * SECTOR_BYTES)
+        model.fail(`block status of ${sectors} sectors answers ${JSON.stringify(extents)}`)
       model.endStatus(read, first * SECTOR_BYTES, extents)
     })
   }
 
   private flush(volume: ModelledVolume): void {
     const point = volume.model.flushPoint()
-    this.request((done) => this.device(volume).flush(done), (errno) => {
-      if (errno === 0) volume.model.flushed(point)
-      else this.refused(volume, errno, () => {})
-    })
+    this.request(
+      (done) => this.device(volume).flush(done),
+      (errno) => {
+        if (errno === 0) volume.model.flushed(point)
+        else this.refused(volume, errno, () => {})
+      },
+    )
   }
 
   private request(start: (done: (errno: number) => void) => void, ended: (errno: number) => void): void {
@@ -268,7 +379,10 @@ export class StoreRun {
   private refused(volume: ModelledVolume, errno: number, allowed: () => void): void {
     if (errno === 5 && this.o.faults === true) return allowed()
     if (errno === 108 && (volume.state === 'deleting' || this.stopping)) return allowed()
-    volume.model.fail(`a request ends with errno ${errno}: ${JSON.stringify(this.world.events.filter((e) => e.level === 'error').slice(-3))}`)
+    volume.model.fail(
+      `a request ends with errno ${errno}: ` +
+        `${JSON.stringify(this.world.events.filter((e) => e.level === 'error').slice(-3))}`,
+    )
   }
 
   private stopping = false
@@ -306,15 +420,23 @@ export class StoreRun {
     const sizeBytes = isWide ? (2 + (x % 2)) * 1024 * MIB : (1 + (x % 4)) * MIB
     const windows = this.makeWindows(sizeBytes, Math.min(budget, 16 + (y % 200)), isWide)
     const durable = y % 3 !== 0
-    const spec = this.world.spec(name, sizeBytes, { durability: durable ? 'durable' : 'writeback', blockSizeBytes: y % 2 === 0 ? 512 : 4096 })
-    const volume = this.addModel({ name, id: spec.id, windows, durable, sizeBytes, model: new VolumeModel(name, 0) })
-    this.storeRequest((reply) => this.world.store!.createVolume(spec, reply), () => {
-      volume.state = 'live'
-      volume.model.durableSeq = Math.max(volume.model.durableSeq, 1)
+    const spec = this.world.spec(name, sizeBytes, {
+      durability: durable ? 'durable' : 'writeback',
+      blockSizeBytes: y % 2 === 0 ? 512 : 4096,
     })
+    const volume = this.addModel({ name, id: spec.id, windows, durable, sizeBytes, model: new VolumeModel(name, 0) })
+    this.storeRequest(
+      (reply) => this.world.store!.createVolume(spec, reply),
+      () => {
+        volume.state = 'live'
+        volume.model.durableSeq = Math.max(volume.model.durableSeq, 1)
+      },
+    )
   }
 
-  private addModel(from: Pick<ModelledVolume, 'name' | 'id' | 'windows' | 'durable' | 'sizeBytes' | 'model'>): ModelledVolume {
+  private addModel(
+    from: Pick<ModelledVolume, 'name' | 'id' | 'windows' | 'durable' | 'sizeBytes' | 'model'>,
+  ): ModelledVolume {
     const volume: ModelledVolume = { ...from, state: 'creating', resizing: [], views: [] }
     this.volumes.push(volume)
     return volume
@@ -325,12 +447,16 @@ export class StoreRun {
     if (!isWide) {
       const count = Math.min(blocks, sizeBlocks)
       const half = Math.ceil(count / 2)
-      return [{ first: 0, count: half }, { first: sizeBlocks - half, count: half }]
+      return [
+        { first: 0, count: half },
+        { first: sizeBlocks - half, count: half },
+      ]
     }
     // Across the border of two slices, at the start, at the end.
     const third = Math.ceil(blocks / 3)
     return [
-      { first: SLICE_BLOCKS - Math.ceil(third / 2), count: third }, { first: 256 - Math.ceil(third / 2), count: third },
+      { first: SLICE_BLOCKS - Math.ceil(third / 2), count: third },
+      { first: 256 - Math.ceil(third / 2), count: third },
       { first: sizeBlocks - third, count: third },
     ]
   }
@@ -340,20 +466,27 @@ export class StoreRun {
     const sizeBytes = volume.sizeBytes + (1 + (y % 3)) * MIB
     volume.resizing.push(sizeBytes)
     const { model } = volume
-    this.storeRequest((reply) => this.world.store!.resizeVolume(volume.name, sizeBytes, reply), () => {
-      volume.sizeBytes = Math.max(volume.sizeBytes, sizeBytes)
-      volume.resizing = volume.resizing.filter((size) => size > volume.sizeBytes)
-      if (volume.state === 'live' && this.device(volume).sizeBytes < sizeBytes) model.fail('a resize was answered and is not seen')
-    })
+    this.storeRequest(
+      (reply) => this.world.store!.resizeVolume(volume.name, sizeBytes, reply),
+      () => {
+        volume.sizeBytes = Math.max(volume.sizeBytes, sizeBytes)
+        volume.resizing = volume.resizing.filter((size) => size > volume.sizeBytes)
+        if (volume.state === 'live' && this.device(volume).sizeBytes < sizeBytes)
+          model.fail('a resize was answered and is not seen')
+      },
+    )
   }
 
   private deleteVolume(volume: ModelledVolume): void {
     if (volume.state !== 'live' || this.volumes.length < 2) return
     // What a clone reads through stays; deleting such an origin is tested by itself.
     volume.state = 'deleting'
-    this.storeRequest((reply) => this.world.store!.deleteVolume(volume.name, reply), () => {
-      this.volumes = this.volumes.filter((other) => other !== volume)
-    })
+    this.storeRequest(
+      (reply) => this.world.store!.deleteVolume(volume.name, reply),
+      () => {
+        this.volumes = this.volumes.filter((other) => other !== volume)
+      },
+    )
   }
 
   private storeRequest<T>(start: (reply: (result: Result<T>) => void) => void, done: (value: T) => void): void {
@@ -362,7 +495,10 @@ export class StoreRun {
     start((result) => {
       if (this.world !== world) throw new ModelError('a dead store answers')
       this.underWay--
-      if (!result.ok) throw new ModelError(`the store refuses: ${result.error.message}`)
+      if (!result.ok) {
+        if (this.o.faults === true) return
+        throw new ModelError(`the store refuses: ${result.error.message}`)
+      }
       done(result.value)
     })
   }
@@ -383,31 +519,41 @@ export class StoreRun {
   private snapshot(volume: ModelledVolume): void {
     if (volume.state !== 'live' || volume.views.length >= 3) return
     const id = `s${this.nextStamp++}`
-    this.storeRequest<number>((reply) => createSnapshot(this.volumeOf(volume), id, reply), (seq) => {
-      const view = volume.views.find((one) => one.id === id)
-      if (view === undefined || view.seq !== seq) return volume.model.fail(`snapshot ${id} was answered without its record`)
-      view.created = true
-      volume.model.durableSeq = Math.max(volume.model.durableSeq, seq)
-    })
+    this.storeRequest<number>(
+      (reply) => createSnapshot(this.volumeOf(volume), id, reply),
+      (seq) => {
+        const view = volume.views.find((one) => one.id === id)
+        if (view === undefined || view.seq !== seq)
+          return volume.model.fail(`snapshot ${id} was answered without its record`)
+        view.created = true
+        volume.model.durableSeq = Math.max(volume.model.durableSeq, seq)
+      },
+    )
   }
 
   private unsnapshot(volume: ModelledVolume, y: number): void {
     const view = volume.views.filter((one) => one.created && !one.deleting)[y % 3]
     if (volume.state !== 'live' || view === undefined) return
     view.deleting = true
-    this.storeRequest<number>((reply) => deleteSnapshot(this.volumeOf(volume), view.id, reply), (seq) => {
-      volume.views = volume.views.filter((one) => one !== view)
-      volume.model.durableSeq = Math.max(volume.model.durableSeq, seq)
-    })
+    this.storeRequest<number>(
+      (reply) => deleteSnapshot(this.volumeOf(volume), view.id, reply),
+      (seq) => {
+        volume.views = volume.views.filter((one) => one !== view)
+        volume.model.durableSeq = Math.max(volume.model.durableSeq, seq)
+      },
+    )
   }
 
   private rollBack(volume: ModelledVolume, y: number): void {
     const view = volume.views.filter((one) => one.created && !one.deleting)[y % 3]
     if (volume.state !== 'live' || view === undefined) return
-    this.storeRequest<number>((reply) => rollBack(this.volumeOf(volume), view.id, reply), (seq) => {
-      volume.model.ackedSeq = Math.max(volume.model.ackedSeq, seq)
-      volume.model.durableSeq = Math.max(volume.model.durableSeq, seq)
-    })
+    this.storeRequest<number>(
+      (reply) => rollBack(this.volumeOf(volume), view.id, reply),
+      (seq) => {
+        volume.model.ackedSeq = Math.max(volume.model.ackedSeq, seq)
+        volume.model.durableSeq = Math.max(volume.model.durableSeq, seq)
+      },
+    )
   }
 
   private clone(volume: ModelledVolume, y: number): void {
@@ -417,13 +563,20 @@ export class StoreRun {
     const { sizeBytes } = this.volumeOf(volume)
     const spec = this.world.spec(name, sizeBytes, { durability: volume.durable ? 'durable' : 'writeback' })
     const clone = this.addModel({
-      name, id: spec.id, windows: volume.windows, durable: volume.durable, sizeBytes,
+      name,
+      id: spec.id,
+      windows: volume.windows,
+      durable: volume.durable,
+      sizeBytes,
       model: new VolumeModel(name, 0, view.content),
     })
-    this.storeRequest<VolumeStatus>((reply) => cloneSnapshot(this.world.store!, this.volumeOf(volume), view.id, spec, reply), () => {
-      clone.state = 'live'
-      clone.model.durableSeq = Math.max(clone.model.durableSeq, 1)
-    })
+    this.storeRequest<VolumeStatus>(
+      (reply) => cloneSnapshot(this.world.store!, this.volumeOf(volume), view.id, spec, reply),
+      () => {
+        clone.state = 'live'
+        clone.model.durableSeq = Math.max(clone.model.durableSeq, 1)
+      },
+    )
   }
 
   private readViews(volume: ModelledVolume, y: number): void {
@@ -440,7 +593,9 @@ export class StoreRun {
     view.content = new Map()
     for (const lba of this.lbasOf(volume)) {
       const { stream, map } = this.volumeOf(volume).targetOfBlock(lba)
-      const bytes = this.world.await<Uint8Array | undefined>((done) => readView({ crc32c, stream, map, viewSeq: view.seq, lba }, done))
+      const bytes = this.world.await<Uint8Array | undefined>((done) =>
+        readView({ crc32c, stream, map, viewSeq: view.seq, lba }, done),
+      )
       if (bytes === undefined) volume.model.fail(`block ${lba} of snapshot ${view.id} cannot be read`)
       else view.content.set(lba, stampsOf(bytes))
     }
@@ -458,7 +613,11 @@ export class StoreRun {
       if (bytes === undefined) volume.model.fail(`block ${lba} of snapshot ${view.id} cannot be read`)
       this.counts.blocksCompared++
       const wanted = view.content.get(lba) ?? new Uint32Array(BLOCK_SECTORS)
-      if (stampsOf(bytes).join() !== wanted.join()) volume.model.fail(`block ${lba} of snapshot ${view.id} (seq ${view.seq}) is ${stampsOf(bytes).join(' ')}, it was ${wanted.join(' ')}`)
+      if (stampsOf(bytes).join() !== wanted.join())
+        volume.model.fail(
+          `block ${lba} of snapshot ${view.id} (seq ${view.seq}) is ${stampsOf(bytes).join(' ')}, it ` +
+            `was ${wanted.join(' ')}`,
+        )
     })
   }
 
@@ -470,6 +629,14 @@ export class StoreRun {
       const append = log.append.bind(log)
       log.append = (one: Append) => {
         this.appended(one)
+        if (this.o.faults === true && (one.record.flags & RECORD_FLAG.moved) === 0) {
+          const id = uuidToHex(one.record.volumeId)
+          const { done } = one
+          one.done = (ok, ended) => {
+            if (!ok) this.volumes.find((volume) => volume.id === id)?.model.lost(one.record.seq)
+            done(ok, ended)
+          }
+        }
         append(one)
       }
     }
@@ -518,12 +685,19 @@ export class StoreRun {
     this.stopping = true
     const late = this.pickVolume(x)
     if (late !== undefined && x % 2 === 0) this.write(late, x, x)
-    this.storeRequest<void>((reply) => this.world.store!.stop(reply), () => {})
+    this.storeRequest<void>(
+      (reply) => this.world.store!.stop(reply),
+      () => {},
+    )
     this.settle()
     this.stopping = false
     // A store that was stopped needs nothing that is not on the medium; and nothing of it is lost, written back or not.
     for (const { model } of this.volumes) model.durableSeq = model.lastSeq
-    this.replaceWorld(() => ({ kind: 'synced' }), () => 'synced', false)
+    this.replaceWorld(
+      () => ({ kind: 'synced' }),
+      () => 'synced',
+      false,
+    )
     this.comeBack()
   }
 
@@ -540,7 +714,8 @@ export class StoreRun {
       if (depth >= 3 || !random.chance(0.35)) break
       // The next one comes while the store opens.
       this.world.start()
-      for (let turns = random.int(random.pick([20, 200, 1000])); turns > 0 && this.world.store === undefined; turns--) this.world.clock.step()
+      for (let turns = random.int(random.pick([20, 200, 1000])); turns > 0 && this.world.store === undefined; turns--)
+        this.world.clock.step()
       kill = random.chance(0.3)
     }
     this.comeBack()
@@ -565,12 +740,19 @@ export class StoreRun {
       const choice = indexChoice()
       const fresh = (image?: IndexImage): SimIndex => {
         index.crash({ kind: 'synced' })
-        return new SimIndex({ clock: world.clock, random: random.fork('index'), ...(image === undefined ? {} : { image: image.clone() }) })
+        return new SimIndex({
+          clock: world.clock,
+          random: random.fork('index'),
+          ...(image === undefined ? {} : { image: image.clone() }),
+        })
       }
       if (choice === 'lost' || choice === 'stale' || choice === 'damaged') this.indexGone = true
       if (choice === 'lost') return fresh()
-      if (choice === 'stale') return fresh(this.staleIndexes.length === 0 ? undefined : random.pick(this.staleIndexes)[i])
-      const next = index.crash(choice === 'subset' ? { kind: 'subset', seed: random.u32() } : { kind: choice === 'all' ? 'all' : 'synced' })
+      if (choice === 'stale')
+        return fresh(this.staleIndexes.length === 0 ? undefined : random.pick(this.staleIndexes)[i])
+      const next = index.crash(
+        choice === 'subset' ? { kind: 'subset', seed: random.u32() } : { kind: choice === 'all' ? 'all' : 'synced' },
+      )
       if (choice === 'damaged') next.damage()
       return next
     })
@@ -582,7 +764,7 @@ export class StoreRun {
   /** Open what the crash left, and compare every volume with its model. */
   private comeBack(): void {
     this.open()
-    const isLoose = this.indexGone && this.world.disks.length > 1
+    const isLoose = this.indexGone && (this.world.disks.length > 1 || this.o.faults === true)
     this.indexGone = false
     const problems = this.world.events.filter(({ level }) => level === 'error')
     if (problems.length > 0) throw new ModelError(`the store does not open whole: ${JSON.stringify(problems)}`)
@@ -595,7 +777,8 @@ export class StoreRun {
       }
       if (volume.state === 'deleting' && volume.model.durableSeq === Infinity) volume.model.fail('it came back')
       volume.state = 'live'
-      if (status.spec.sizeBytes !== volume.sizeBytes && !volume.resizing.includes(status.spec.sizeBytes)) volume.model.fail(`its size is ${status.spec.sizeBytes}, it was ${volume.sizeBytes}`)
+      if (status.spec.sizeBytes !== volume.sizeBytes && !volume.resizing.includes(status.spec.sizeBytes))
+        volume.model.fail(`its size is ${status.spec.sizeBytes}, it was ${volume.sizeBytes}`)
       volume.sizeBytes = status.spec.sizeBytes
       volume.resizing = []
       const observed = this.readAll(volume)
@@ -614,31 +797,53 @@ export class StoreRun {
   private shadow(x: number, y: number): void {
     const random = new Random(`shadow ${x} ${y}`)
     this.tryImage({
-      random, disk: (disk) => random.pick([...disk.crashChoices(random, 8)]), index: random.pick(['lost', 'lost', 'all', 'synced']),
-      check: true, depth: 0,
+      random,
+      disk: (disk) => random.pick([...disk.crashChoices(random, 8)]),
+      index: random.pick(['lost', 'lost', 'all', 'synced']),
+      check: true,
+      depth: 0,
     })
   }
 
   /**
-   * Open what a power cut would leave now, beside the run, which goes on undisturbed. With a depth, the power is cut again
-   * at disk operations of that opening, and so on.
+   * Open what a power cut would leave now, beside the run, which goes on undisturbed. With a depth, the power is cut
+   * again at disk operations of that opening, and so on.
    */
   tryImage(choice: ImageChoice): void {
     const { random, depth } = choice
     const { world, volumes, random: own, staleIndexes, underWay, counts, indexGone } = this
     counts.images++
     const clock = new SimClock(random.fork('clock'))
-    const disks = world.disks.map((disk) => new SimDisk({
-      sizeBytes: disk.sizeBytes, clock, random: random.fork('disk'), image: disk.image(choice.disk(disk)),
-    }))
-    const indexes = world.indexes.map((index) => new SimIndex({
-      clock, random: random.fork('index'),
-      ...(choice.index === 'lost' ? {} : { image: index.image(choice.index === 'subset' ? { kind: 'subset', seed: random.u32() } : { kind: choice.index }) }),
-    }))
+    const disks = world.disks.map(
+      (disk) =>
+        new SimDisk({
+          sizeBytes: disk.sizeBytes,
+          clock,
+          random: random.fork('disk'),
+          image: disk.image(choice.disk(disk)),
+        }),
+    )
+    const indexes = world.indexes.map(
+      (index) =>
+        new SimIndex({
+          clock,
+          random: random.fork('index'),
+          ...(choice.index === 'lost'
+            ? {}
+            : {
+                image: index.image(
+                  choice.index === 'subset' ? { kind: 'subset', seed: random.u32() } : { kind: choice.index },
+                ),
+              }),
+        }),
+    )
     Object.assign(this, {
       world: new StoreWorld({ ...world.options, seed: random.u32() }, { disks, indexes, clock, random }),
       volumes: volumes.map((volume) => ({ ...volume, views: volume.views.map((view) => ({ ...view })) })),
-      random, underWay: 0, indexGone: indexGone || choice.index === 'lost', counts: { ...counts },
+      random,
+      underWay: 0,
+      indexGone: indexGone || choice.index === 'lost',
+      counts: { ...counts },
     })
     try {
       if (depth > 0) {
@@ -647,7 +852,13 @@ export class StoreRun {
         for (const disk of disks)
           disk.onOperation = () => {
             if (this.world.store === undefined && operations++ % stride === 0)
-              this.tryImage({ ...choice, depth: depth - 1, stride: stride * 3 + 1, random: random.fork('deeper'), check: false })
+              this.tryImage({
+                ...choice,
+                depth: depth - 1,
+                stride: stride * 3 + 1,
+                random: random.fork('deeper'),
+                check: false,
+              })
           }
       }
       this.comeBack()
@@ -669,14 +880,16 @@ export class StoreRun {
     for (const view of volume.views) {
       const there = snapshots.some((one) => one.id === view.id && one.seq === view.seq)
       if (there) {
-        if (!candidates.some(([, to]) => to >= view.seq)) volume.model.fail(`snapshot ${view.id} is there, the state is older`)
+        if (!candidates.some(([, to]) => to >= view.seq))
+          volume.model.fail(`snapshot ${view.id} is there, the state is older`)
         view.deleting = false
       } else if (view.created && !view.deleting) volume.model.fail(`snapshot ${view.id} is gone`)
       else view.deleting = true
     }
     volume.views = volume.views.filter(({ deleting }) => !deleting)
     for (const { id, pinnedBy } of snapshots)
-      if (pinnedBy === null && !volume.views.some((view) => view.id === id)) volume.model.fail(`snapshot ${id} came back`)
+      if (pinnedBy === null && !volume.views.some((view) => view.id === id))
+        volume.model.fail(`snapshot ${id} came back`)
   }
 
   // --- checks
@@ -686,11 +899,20 @@ export class StoreRun {
     this.world.clock.runUntilIdle(UNDER_WAY_MAX)
     const held = this.volumes.reduce((sum, { name }) => sum + (this.world.store!.volume(name)?.heldRequests ?? 0), 0)
     if (this.underWay > 0)
-      throw new ModelError(`${this.underWay} requests are not answered though nothing is under way (${held} held): ${this.space()}`)
+      throw new ModelError(
+        `${this.underWay} requests are not answered though nothing is under way (${held} held): ${this.space()}`,
+      )
   }
 
   private space(): string {
-    return this.world.store!.streams().map((s) => `free ${s.freeSegments} reserve ${s.reserveSegments} states ${s.segments.state.join('')} live ${s.segments.live.join(',')}`).join('; ')
+    return this.world
+      .store!.streams()
+      .map(
+        (s) =>
+          `free ${s.freeSegments} reserve ${s.reserveSegments} states ${s.segments.state.join('')} ` +
+            `live ${s.segments.live.join(',')}`,
+      )
+      .join('; ')
   }
 
   private compareAll(): void {
@@ -716,7 +938,11 @@ export class StoreRun {
     for (const { first, count } of volume.windows) {
       const into = new Uint8Array(count * BLOCK_BYTES).fill(0xa5)
       const errno = this.world.await<number>((done) => this.device(volume).read(first * BLOCK_BYTES, into, done))
-      if (errno !== 0) volume.model.fail(`blocks ${first}..${first + count - 1} cannot be read, errno ${errno}: ${JSON.stringify(this.world.events.filter((e) => e.level === 'error').slice(-3))}`)
+      if (errno !== 0)
+        volume.model.fail(
+          `blocks ${first}..${first + count - 1} cannot be read, errno ${errno}: ` +
+            `${JSON.stringify(this.world.events.filter((e) => e.level === 'error').slice(-3))}`,
+        )
       for (let i = 0; i < count; i++) found.set(first + i, stampsOf(into, i * BLOCK_BYTES))
       this.counts.blocksCompared += count
     }
@@ -727,7 +953,10 @@ export class StoreRun {
     this.settle()
     this.counts.fscks++
     const problems = fsck(this.world)
-    if (problems.length > 0) throw new ModelError(`fsck: ${problems.slice(0, 5).join('\n')}${problems.length > 5 ? `\n... ${problems.length} in all` : ''}`)
+    if (problems.length > 0)
+      throw new ModelError(
+        `fsck: ${problems.slice(0, 5).join('\n')}${problems.length > 5 ? `\n... ${problems.length} in all` : ''}`,
+      )
   }
 
   /** L11: what a restart finds is what was in memory, with the index and without it. */
@@ -735,14 +964,20 @@ export class StoreRun {
     for (const index of ['synced', 'lost'] as const) {
       const before = this.world.store!.streams().map((stream) => entryKinds(mapEntries(this.world, stream)!, stream))
       this.settle()
-      this.replaceWorld(() => 'kill', () => index, true)
+      this.replaceWorld(
+        () => 'kill',
+        () => index,
+        true,
+      )
       this.comeBack()
       this.settle()
       this.check()
       const after = this.world.store!.streams().map((stream) => entryKinds(mapEntries(this.world, stream)!, stream))
       before.forEach((one, i) => {
-        for (const entry of one) if (!after[i]!.has(entry)) throw new ModelError(`L11: after a restart (index ${index}) ${entry} is missing`)
-        for (const entry of after[i]!) if (!one.has(entry)) throw new ModelError(`L11: after a restart (index ${index}) ${entry} is new`)
+        for (const entry of one)
+          if (!after[i]!.has(entry)) throw new ModelError(`L11: after a restart (index ${index}) ${entry} is missing`)
+        for (const entry of after[i]!)
+          if (!one.has(entry)) throw new ModelError(`L11: after a restart (index ${index}) ${entry} is new`)
       })
       this.compareAll()
     }

@@ -7,8 +7,8 @@
  * The store is right when the two agree and a crash leaves a prefix:
  * - a record changes a sector only to what a request under way wants there; every other sector of its block stays (so a
  *   read-modify-write that loses a neighbour's sector is seen at once, not when somebody happens to read it);
- * - an answered request has its records, and they count from then on (`ackedSeq`), durably (`durableSeq`) when the volume
- *   is durable or a flush that began later was answered;
+ * - an answered request has its records, and they count from then on (`ackedSeq`), durably (`durableSeq`) when the
+ *   volume is durable or a flush that began later was answered;
  * - a read shows, sector by sector, a version between the answered ones when it began and the last one when it ended;
  * - after a crash the whole volume equals the state behind some seq in [durableSeq, lastSeq] (L1).
  *
@@ -28,6 +28,8 @@ export type Stamps = Uint32Array
 
 interface Version {
   seq: number
+  /** Its disk failed: it may be there or not. */
+  isLost?: boolean
   stamps: Stamps
 }
 
@@ -67,8 +69,7 @@ const same = (a: Stamps, b: Stamps): boolean => {
   return true
 }
 
-const show = (stamps: Stamps): string =>
-  [...stamps].map((stamp) => (stamp === NO_STAMP ? 'x' : stamp)).join(' ')
+const show = (stamps: Stamps): string => [...stamps].map((stamp) => (stamp === NO_STAMP ? 'x' : stamp)).join(' ')
 
 export class ModelError extends Error {
   override name = 'ModelError'
@@ -115,7 +116,11 @@ export class VolumeModel {
       seq = creditSeq
       if (left.length === 0) break
     }
-    if (left.length > 0) this.fail(`a request for sectors ${request.firstSector}..${request.endSector - 1} was answered without a record for ${left[0]}`)
+    if (left.length > 0)
+      this.fail(
+        `a request for sectors ${request.firstSector}..${request.endSector - 1} was answered without ` +
+          `a record for ${left[0]}`,
+      )
     this.ackedSeq = Math.max(this.ackedSeq, seq)
     if (durable) this.durableSeq = Math.max(this.durableSeq, seq)
   }
@@ -144,8 +149,12 @@ export class VolumeModel {
     if (record.seq !== this.lastSeq + 1) this.fail(`seq ${record.seq} follows ${this.lastSeq}`)
     this.lastSeq = record.seq
     if (record.kind === RECORD_KIND.write) {
-      assert(payload.length === 1 && payload[0]!.length === record.blockCount * BLOCK_BYTES, 'a write carries its blocks')
-      for (let i = 0; i < record.blockCount; i++) this.wrote(record.lba + i, record.seq, stampsOf(payload[0]!, i * BLOCK_BYTES))
+      assert(
+        payload.length === 1 && payload[0]!.length === record.blockCount * BLOCK_BYTES,
+        'a write carries its blocks',
+      )
+      for (let i = 0; i < record.blockCount; i++)
+        this.wrote(record.lba + i, record.seq, stampsOf(payload[0]!, i * BLOCK_BYTES))
     } else this.zeroed(record.lba, record.lba + record.blockCount, record.seq)
   }
 
@@ -157,7 +166,14 @@ export class VolumeModel {
 
   /** From `seq` on the volume holds this (a rollback). */
   replaced(seq: number, content: ReadonlyMap<number, Stamps>): void {
-    for (const lba of new Set([...this.blocks.keys(), ...content.keys()])) this.push(lba, seq, content.get(lba) ?? ZEROES)
+    for (const lba of new Set([...this.blocks.keys(), ...content.keys()]))
+      this.push(lba, seq, content.get(lba) ?? ZEROES)
+  }
+
+  /** The disk of a record failed before it was durable. */
+  lost(seq: number): void {
+    for (const versions of this.blocks.values())
+      for (const version of versions) if (version.seq === seq) version.isLost = true
   }
 
   private wrote(lba: number, seq: number, stamps: Stamps): void {
@@ -170,14 +186,22 @@ export class VolumeModel {
         if (at < request.firstSector || at >= request.endSector) continue
         if (stamp !== (request.stamp === 0 ? 0 : request.stamp + at - request.firstSector)) continue
         // Once it was overwritten it must not come back: that is what a read-modify-write of old content does.
-        if (stamp !== 0 && stamp !== before[sector] && request.credits.some(([first, end]) => at >= first && at < end)) continue
+        if (
+          stamp !== 0 &&
+          stamp !== before[sector] &&
+          request.credits.some(([first, end]) => at >= first && at < end)
+        )
+          continue
         const last = request.credits.at(-1)
         if (last !== undefined && last[2] === seq && last[1] === at) last[1]++
         else request.credits.push([at, at + 1, seq])
         credited = true
       }
       if (!credited && stamp !== before[sector])
-        this.fail(`record ${seq} puts ${stamp} into sector ${sector} of block ${lba}, where ${before[sector]} stood and no request wants that`)
+        this.fail(
+          `record ${seq} puts ${stamp} into sector ${sector} of block ${lba}, where ${before[sector]} ` +
+            `stood and no request wants that`,
+        )
     }
     this.push(lba, seq, stamps)
   }
@@ -185,7 +209,11 @@ export class VolumeModel {
   private zeroed(first: number, end: number, seq: number): void {
     let wanted = false
     for (const request of this.underWay)
-      if (request.stamp === 0 && request.firstSector < end * BLOCK_SECTORS && request.endSector > first * BLOCK_SECTORS) {
+      if (
+        request.stamp === 0 &&
+        request.firstSector < end * BLOCK_SECTORS &&
+        request.endSector > first * BLOCK_SECTORS
+      ) {
         request.credits.push([first * BLOCK_SECTORS, end * BLOCK_SECTORS, seq])
         wanted ||= request.firstSector <= first * BLOCK_SECTORS && request.endSector >= end * BLOCK_SECTORS
       }
@@ -228,7 +256,11 @@ export class VolumeModel {
       for (let w = 1; w < SECTOR_WORDS; w++)
         if (words[i * SECTOR_WORDS + w] !== stamp) this.fail(`sector ${firstSector + i} reads as no write left it`)
       if (!this.allows(read.ackedSeq, firstSector + i, (allowed) => allowed === stamp))
-        this.fail(`sector ${firstSector + i} (block ${Math.floor((firstSector + i) / BLOCK_SECTORS)}) reads as ${stamp}; since seq ${read.ackedSeq} it may be ${this.possible(read.ackedSeq, firstSector + i)}`)
+        this.fail(
+          `sector ${firstSector + i} (block ${Math.floor((firstSector + i) / BLOCK_SECTORS)}) reads ` +
+            `as ${stamp}; since seq ${read.ackedSeq} it may be ` +
+            `${this.possible(read.ackedSeq, firstSector + i)}`,
+        )
     }
   }
 
@@ -237,7 +269,11 @@ export class VolumeModel {
   }
 
   /** Block status was answered: what is called zero has to be, what is called a hole too. */
-  endStatus(read: { ackedSeq: number }, offsetBytes: number, extents: ReadonlyArray<{ lengthBytes: number; hole: boolean; zero: boolean }>): void {
+  endStatus(
+    read: { ackedSeq: number },
+    offsetBytes: number,
+    extents: ReadonlyArray<{ lengthBytes: number; hole: boolean; zero: boolean }>,
+  ): void {
     this.reading.delete(read)
     let at = offsetBytes
     for (const { lengthBytes, hole, zero } of extents) {
@@ -287,8 +323,8 @@ export class VolumeModel {
   }
 
   /**
-   * After a crash: the seqs behind which the volume had exactly this content, at or above `durableSeq`. Fails when there
-   * is none. `observed` has every touched block.
+   * After a crash: the seqs behind which the volume had exactly this content, at or above `durableSeq`. Fails when
+   * there is none. `observed` has every touched block.
    */
   recovered(observed: ReadonlyMap<number, Stamps>): Array<[from: number, to: number]> {
     let candidates: Array<[number, number]> = [[this.durableSeq, this.lastSeq]]
@@ -303,21 +339,32 @@ export class VolumeModel {
       })
       if (next.length === 0)
         this.fail(
-          `after the crash block ${lba} holds [${show(stamps)}]; no state behind seq ${candidates.map((c) => c.join('..')).join(', ')} has that with the blocks before: ` +
-            versions.slice(-8).map((v) => `${v.seq}: [${show(v.stamps)}]`).join(', '),
+          `after the crash block ${lba} holds [${show(stamps)}]; no state behind seq ` +
+            `${candidates.map((c) => c.join('..')).join(', ')} has that with the blocks before: ` +
+            versions
+              .slice(-8)
+              .map((v) => `${v.seq}: [${show(v.stamps)}]`)
+              .join(', '),
         )
       candidates = next
     }
     return candidates
   }
 
-  /** Per block only: at least the version that was answered last. For disks that failed, where a prefix says too much. */
+  /**
+   * Per block only: at least the version that was answered last. For disks that failed, where a prefix says too much.
+   */
   recoveredLoosely(observed: ReadonlyMap<number, Stamps>): void {
     for (const [lba, stamps] of observed) {
       const versions = this.blocks.get(lba) ?? [{ seq: 0, stamps: ZEROES }]
-      const least = versions.findLastIndex((version) => version.seq <= this.durableSeq)
+      const least = versions.findLastIndex((version) => version.seq <= this.durableSeq && version.isLost !== true)
       if (!versions.slice(Math.max(0, least)).some((version) => same(version.stamps, stamps)))
-        this.fail(`block ${lba} holds [${show(stamps)}], answered was ${versions.slice(least).map((v) => `${v.seq}: [${show(v.stamps)}]`).join(', ')}`)
+        this.fail(
+          `block ${lba} holds [${show(stamps)}], answered was ${versions
+            .slice(least)
+            .map((v) => `${v.seq}: [${show(v.stamps)}]`)
+            .join(', ')}`,
+        )
     }
   }
 
