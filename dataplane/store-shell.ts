@@ -22,6 +22,7 @@ import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volu
 import { Store, type StoreDisk } from '../engine/volume/store.ts'
 import { crc32c } from './checksum.ts'
 import { clock } from './clock.ts'
+import { damageMark } from './index-damage.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { FileDisk } from './disk/file-disk.ts'
 import { discardIndex, openLevelIndex, type LevelIndex } from './disk/level-index.ts'
@@ -199,8 +200,6 @@ async function streamsOf(
   }
   return { ok: true, value: found }
 }
-
-const damageMark = (folder: string): string => `${folder}.damaged`
 
 async function openIndex(folder: string, log: LogPort): Promise<Result<LevelIndex>> {
   if (fs.existsSync(damageMark(folder))) {

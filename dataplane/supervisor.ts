@@ -18,6 +18,7 @@ import type { ChildProcess } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { warmCompileCache, withCompileCache } from './compile-cache.ts'
+import { markAllDamaged } from './index-damage.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { Ready, StartOrder } from './daemon-start.ts'
 import { DaemonLog } from './daemon-log.ts'
@@ -108,6 +109,7 @@ class Supervisor {
     rmSync(this.#paths.pid, { force: true })
     if (this.#stopping || code === EXIT.CLEAN) return this.#end(0)
     if (code === EXIT.REFUSED || (code === EXIT.REFUSED_FOR_NOW && !this.#wasReady)) return this.#end(1)
+    if (signal === 'SIGBUS' || signal === 'SIGSEGV') markAllDamaged(this.#paths.index)
     const delayMs = this.#backoff.delayMs(ranMs)
     logEvent(this.#paths, this.#config.name, 'the daemon died and is started again', {
       reason: signal ?? `exit code ${code}`,

@@ -91,6 +91,7 @@ t.test('a table that is cut, scrambled or gone is told as damage', async (t) => 
     scrambled: (file, bytes) => fs.writeFileSync(file, Buffer.alloc(bytes, 3)),
     gone: (file) => fs.rmSync(file),
   }
+  const wholeEntries = Array.from({ length: 6 }, (_, i) => [i, 1 << 20, i])
   for (const [what, damage] of Object.entries(damages)) {
     const folder = path.join(t.testdir(), 'index')
     const filled = await opened(folder)
@@ -101,14 +102,23 @@ t.test('a table that is cut, scrambled or gone is told as damage', async (t) => 
     await filled.close()
     const table = fs.readdirSync(folder).find((name) => name.endsWith('.ldb'))
     const file = path.join(folder, table ?? 'no table')
-    const index = await opened(folder)
+    // Before it is opened: LevelDB maps its tables, and a mapped file that shrinks ends the process.
+    damage(file, fs.statSync(file).size)
+    const opening = await openLevelIndex(folder)
+    if (opening.kind !== 'open') {
+      t.equal(opening.kind, 'discard', what)
+      continue
+    }
+    const { index } = opening
     let told = 0
     index.onDamaged = () => void told++
-    damage(file, fs.statSync(file).size)
     const whole = { from: Uint8Array.of(0), below: Uint8Array.of(255), limit: 100 }
-    const ok = await new Promise<boolean>((resolve) => index.range(whole, resolve))
-    t.equal(ok, false, what)
-    t.ok(told > 0, what)
+    const found = await new Promise<Array<[Uint8Array, Uint8Array]> | undefined>((resolve) =>
+      index.range(whole, (ok, entries) => resolve(ok ? entries : undefined)),
+    )
+    // A compaction may have put the entries elsewhere before the table was damaged: then all of them are there.
+    if (found === undefined) t.ok(told > 0, what)
+    else t.same(found.map(([key, value]) => [key[1], value.length, value[9]]), wholeEntries, what)
     await index.close()
   }
 })

@@ -29,8 +29,8 @@ function supplyOf(grants: SharedSegmentGrants, streamId: number): SegmentSupply 
 t.test('what is prepared ahead leaves every stream something to take', async (t) => {
   const grants = new SharedSegmentGrants(10)
   const [idle, other] = [supplyOf(grants, 0), supplyOf(grants, 1)]
-  idle.fill()
-  other.fill()
+  idle.start()
+  other.start()
   t.equal(grants.freeCount(), 3)
   t.ok(other.available >= 3)
   t.type(other.take(), 'number')
@@ -39,7 +39,7 @@ t.test('what is prepared ahead leaves every stream something to take', async (t)
 t.test('the last ones are still handed out', async (t) => {
   const grants = new SharedSegmentGrants(3)
   const supply = supplyOf(grants, 0)
-  supply.fill()
+  supply.start()
   t.equal(grants.freeCount(), 3, 'none is prepared')
   t.same([supply.take(), supply.take(), supply.take(), supply.take()].map((one) => typeof one),
     ['number', 'number', 'number', 'undefined'])
