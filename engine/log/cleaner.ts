@@ -3,8 +3,8 @@
  *
  * - Nothing is moved unverified: a blob whose checksum does not fit is reported, stays where it is, and its segment is
  *   left alone. The old crc goes along, so rot is never laundered into a fresh checksum.
- * - A copy is applied only where the map still shows the old place. Liveness is checked and the copy appended in one
- *   turn.
+ * - A copy is applied only where the map still shows the old place. It carries the oldest batch that was not applied
+ *   when it was found live, so that no zero which may have killed it since is forgotten before it.
  * - The victim is chosen by cost and benefit (Rosenblum and Ousterhout, LFS 1991, section 3.6): free space won times
  *   age, divided by the cost of reading and rewriting.
  */
@@ -87,6 +87,8 @@ class CleaningJob {
   private readonly stream: StoreStream
   private readonly segment: number
   private readonly generation: number
+  /** Copies found and not yet appended. */
+  private gathered: Append[] = []
   private outstanding = 0
   private waiting: (() => void) | undefined
   private damaged = false
@@ -125,9 +127,9 @@ class CleaningJob {
         const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
         const records = this.records(bytes.subarray(at), entry)
         if (records === undefined) return false
-        for (const record of records)
-          if (!this.noRoom && !(yield* this.record(record, entry, bytes, at))) return false
+        for (const record of records) if (!(yield* this.record(record, entry, bytes, at))) return false
       }
+      this.appendGathered()
       yield* until<void>((resume) => {
         if (this.outstanding === 0) resume()
         else this.waiting = resume
@@ -199,6 +201,8 @@ class CleaningJob {
       unitsOf(words, at) === firstUnits + places[i]! &&
       seqOf(words, at) === record.seq &&
       epochOf(words, at) === record.epoch
+    // Small pieces, so that copies fill a segment to its end: else cleaning full segments wins nothing.
+    const most = Math.max(1, Math.floor(this.stream.log.segmentBlocks / 128))
     const copy = (wanted: (i: number) => boolean, bornBatch: number): boolean => {
       for (let i = 0; i < record.blockCount;) {
         if (!wanted(i)) {
@@ -206,7 +210,7 @@ class CleaningJob {
           continue
         }
         let end = i + 1
-        while (end < record.blockCount && wanted(end)) end++
+        while (end < record.blockCount && end - i < most && wanted(end)) end++
         const from = batchAt + (record.payloadUnits + places[i]!) * UNIT_BYTES
         if (
           !this.copy(volume, record, { first: i, end, firstUnits: firstUnits + places[i]!, bornBatch }, bytes, from)
@@ -346,16 +350,6 @@ class CleaningJob {
     payloadUnits: number,
     apply: (append: Append) => Task<boolean> | undefined,
   ): void {
-    const { log } = this.stream
-    const blocks = 2 + Math.ceil(payloadUnits / UNITS_PER_BLOCK)
-    if (
-      this.noRoom ||
-      (this.stream.freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks + this.outstanding)
-    ) {
-      this.noRoom = true
-      return
-    }
-    this.outstanding++
     const ended = (): void => {
       this.outstanding--
       if (this.outstanding > 0 || this.waiting === undefined) return
@@ -363,7 +357,7 @@ class CleaningJob {
       this.waiting = undefined
       resume()
     }
-    this.stream.append({
+    this.gathered.push({
       record,
       payload,
       payloadUnits,
@@ -385,5 +379,23 @@ class CleaningJob {
         })
       },
     })
+  }
+
+  /**
+   * Append what was found in one turn, so that it shares its batches: finding it waited for pages now and then, and a
+   * batch for every record would cost a header block each, more than cleaning wins.
+   */
+  private appendGathered(): void {
+    const { log } = this.stream
+    let units = 0
+    for (const { payloadUnits } of this.gathered) units += payloadUnits
+    const blocks = Math.ceil(units / UNITS_PER_BLOCK) + 2 + Math.ceil(this.gathered.length / 32)
+    if (this.stream.freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks)
+      this.noRoom = this.gathered.length > 0
+    const gathered = this.gathered
+    this.gathered = []
+    if (this.noRoom) return
+    this.outstanding += gathered.length
+    for (const append of gathered) this.stream.append(append)
   }
 }

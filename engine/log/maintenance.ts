@@ -30,6 +30,10 @@ export class Maintenance {
   segmentsCleaned = 0
   /** Everything was folded at this batch and nothing could be won: it is not tried again before another one. */
   private futileAt = -1
+  private cleanedSinceGain = 0
+  private liveUnitsThen = -1
+  private recordsThen = -1
+  private mostFreeBlocks = 0
   /** Segments whose copies had no room when it was tried. */
   private readonly skipped = new Set<number>()
 
@@ -127,13 +131,14 @@ export class Maintenance {
     const mayClean = (already: number): boolean =>
       already < CLEANED_LEAST || (already < most && stream.freeSegments > holdSegments)
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
-    const victim = mayClean(cleaned) ? chooseVictim(stream, this.skipped) : undefined
+    const victim = mayClean(cleaned) && this.isWinning() ? chooseVictim(stream, this.skipped) : undefined
     if (victim !== undefined) {
       if (!(yield* cleanSegment(stream, victim))) {
         this.skipped.add(victim)
         return true
       }
       this.segmentsCleaned++
+      this.cleanedSinceGain++
       if (stream.freeSegments > holdSegments && mayClean(this.countState(SEGMENT_STATE.cleaned))) return true
     }
     if (victim === undefined && cleaned === 0) {
@@ -152,6 +157,29 @@ export class Maintenance {
     }
     this.skipped.clear()
     return yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+  }
+
+  /**
+   * Whether cleaning has won something lately. Copies are not cut to fit, so a round over all segments may leave just as
+   * many as before; then it ends until data dies or comes. An overwrite keeps the sum of what is live: counted apart.
+   */
+  private isWinning(): boolean {
+    const { stream } = this
+    const { segments, log } = stream
+    const usable = log.segmentBlocks - 3
+    const freeBlocks =
+      (stream.freeSegments + this.countState(SEGMENT_STATE.cleaned)) * usable + log.openBlocksLeft
+    const liveUnits = segments.liveUnits()
+    if (liveUnits !== this.liveUnitsThen || stream.recordsApplied !== this.recordsThen) {
+      this.liveUnitsThen = liveUnits
+      this.recordsThen = stream.recordsApplied
+      this.mostFreeBlocks = freeBlocks
+      this.cleanedSinceGain = 0
+    } else if (freeBlocks > this.mostFreeBlocks) {
+      this.mostFreeBlocks = freeBlocks
+      this.cleanedSinceGain = 0
+    }
+    return this.cleanedSinceGain <= segments.ownedCount
   }
 
   private *sweep(volume: VolumeMap): Task<boolean> {

@@ -79,6 +79,8 @@ export class StoreStream {
   readonly supply: SegmentSupply
   readonly reserveSegments: number
   failedReason = ''
+  /** Of clients, since it was opened. */
+  recordsApplied = 0
   /** Index bytes written (keys and values), zeroes, log and roots: for write amplification. */
   indexBytes = 0
   nextVolume: number
@@ -175,6 +177,7 @@ export class StoreStream {
   /** Write a record that is committed into the map. */
   applyAppend(volume: VolumeMap, append: Append): void {
     this.apply(volume, append.record, append.segment, append.units)
+    this.recordsApplied++
     this.log.applied(append.batch!)
   }
 

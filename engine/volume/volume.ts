@@ -56,6 +56,7 @@ interface InFlight {
 }
 
 interface Held {
+  isData: boolean
   shortOf(): StoreStream | undefined
   run: () => void
   done: Done
@@ -194,10 +195,15 @@ export class Volume implements BlockDevice {
 
   write(offsetBytes: number, data: Uint8Array, fua: boolean, done: Done): void {
     const finish = fua && !this.durable ? this.thenFlush(done) : done
-    this.admit(offsetBytes, data.length, true, finish, () => {
+    this.store(offsetBytes, data, true, finish)
+  }
+
+  /** @param isData  whether it counts as data when the pool is full: the narrow edges of a trim do not */
+  private store(offsetBytes: number, data: Uint8Array, isData: boolean, done: Done): void {
+    this.admit(offsetBytes, data.length, isData, done, () => {
       if (offsetBytes % BLOCK_BYTES === 0 && data.length % BLOCK_BYTES === 0)
-        this.writeBlocks(offsetBytes / BLOCK_BYTES, data, finish)
-      else this.mergeBlocks(offsetBytes, data, finish)
+        this.writeBlocks(offsetBytes / BLOCK_BYTES, data, done)
+      else this.mergeBlocks(offsetBytes, data, done)
     })
   }
 
@@ -238,12 +244,12 @@ export class Volume implements BlockDevice {
       return (errno) => this.partEnded(request, errno)
     }
     // Narrow edges are zeroed as data; what lies between is one record a slice.
-    if (firstWhole > endWhole) this.write(offsetBytes, new Uint8Array(lengthBytes), false, part())
+    if (firstWhole > endWhole) this.store(offsetBytes, new Uint8Array(lengthBytes), false, part())
     else {
       if (offsetBytes < firstWhole * BLOCK_BYTES)
-        this.write(offsetBytes, new Uint8Array(firstWhole * BLOCK_BYTES - offsetBytes), false, part())
+        this.store(offsetBytes, new Uint8Array(firstWhole * BLOCK_BYTES - offsetBytes), false, part())
       if (endWhole * BLOCK_BYTES < end)
-        this.write(endWhole * BLOCK_BYTES, new Uint8Array(end - endWhole * BLOCK_BYTES), false, part())
+        this.store(endWhole * BLOCK_BYTES, new Uint8Array(end - endWhole * BLOCK_BYTES), false, part())
       if (firstWhole < endWhole) {
         const ended = part()
         this.admit(firstWhole * BLOCK_BYTES, (endWhole - firstWhole) * BLOCK_BYTES, false, ended, () => {
@@ -267,8 +273,9 @@ export class Volume implements BlockDevice {
     const end = Math.ceil((offsetBytes + lengthBytes) / BLOCK_BYTES)
     const go = (): void => {
       const shortOf = (): StoreStream | undefined => this.shortOf(first, end, isData)
-      if (this.held.length === 0 && shortOf() === undefined) return run()
-      this.hold({ shortOf, run: unlocked, done, sinceMs: this.o.clock.nowMs() })
+      // What gives space back does not wait behind what waits for it.
+      if ((this.held.length === 0 || !isData) && shortOf() === undefined) return run()
+      this.hold({ isData, shortOf, run: unlocked, done, sinceMs: this.o.clock.nowMs() })
     }
     // While it was held, a read-modify-write may have begun.
     const unlocked = (): void => {
@@ -316,11 +323,12 @@ export class Volume implements BlockDevice {
 
   /** Space may have come back. */
   retryHeld(): void {
-    while (this.held.length > 0) {
-      const short = this.held[0]!.shortOf()
-      if (short !== undefined) return this.o.onWork(short)
-      this.held.shift()!.run()
+    for (;;) {
+      const next = this.held.findIndex((one, i) => (i === 0 || !one.isData) && one.shortOf() === undefined)
+      if (next < 0) break
+      this.held.splice(next, 1)[0]!.run()
     }
+    if (this.held.length > 0) return this.o.onWork(this.held[0]!.shortOf())
     this.holdTimer?.cancel()
     this.holdTimer = undefined
   }
