@@ -119,7 +119,8 @@ try {
   const why = whyMeaningless(options.dir)
   if (why !== undefined) throw new Error(why)
   for (const suite of options.suites) await runSuite(suite, options)
-  if (!options.quick) print(`written to ${path.relative(process.cwd(), PAGE)}`)
+  const written = !options.quick && options.suites.some((suite) => !NOT_ON_THE_PAGE.includes(suite))
+  if (written) print(`written to ${path.relative(process.cwd(), PAGE)}`)
   // A goal that is missed is a finding, not a failure of the run.
   process.exit(0)
 } catch (error) {
