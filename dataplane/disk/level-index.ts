@@ -20,10 +20,25 @@ import { Level } from 'level'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { IndexOperation, IndexPort, Outcome } from '../../engine/ports.ts'
+import { trimHeap } from '../libc.ts'
 
 type Database = Level<Uint8Array, Uint8Array>
 type Entry = [key: Uint8Array, value: Uint8Array]
 type GetDone = (ok: boolean, value: Uint8Array | undefined) => void
+
+/**
+ * Memtables, values and what a checkpoint collects go through malloc, which keeps what is freed in pieces: 277 MiB
+ * resident under random overwrites, 195-220 MiB when free pages are given back after a checkpoint.
+ */
+const TRIM_EVERY_MS = 2000
+let trimmedAtMs = 0
+
+function trimAfterCheckpoint(): void {
+  const nowMs = performance.now()
+  if (nowMs - trimmedAtMs < TRIM_EVERY_MS) return
+  trimmedAtMs = Infinity
+  trimHeap(() => (trimmedAtMs = performance.now()))
+}
 
 const GET_MANY_KEYS_MAX = 16
 const GET_MANY_RUNNING_MAX = 2
@@ -123,7 +138,10 @@ export class LevelIndex implements IndexPort {
 
   batch(operations: IndexOperation[], done: Outcome): void {
     this.database.batch(operations, { sync: true }).then(
-      () => done(true),
+      () => {
+        trimAfterCheckpoint()
+        done(true)
+      },
       (error) => {
         this.failed(error)
         done(false)

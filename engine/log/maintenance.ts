@@ -161,7 +161,8 @@ export class Maintenance {
 
   /**
    * Whether cleaning has won something lately. Copies are not cut to fit, so a round over all segments may leave just
-   * as many as before; then it ends until data dies or comes. An overwrite keeps the sum of what is live: counted apart.
+   * as many as before; then it ends until data dies or comes. An overwrite keeps the sum of what is live, so records
+   * are counted apart.
    */
   private isWinning(): boolean {
     const { stream } = this
