@@ -1,0 +1,77 @@
+/**
+ * The world as the machine of a copy sees it: what it may ask (every call returns at once; what follows comes back as
+ * an event of a later step) and what may happen to it. `step(state, event, nowMs, port)` runs to its end; a port only
+ * enqueues, so nothing is re-entered.
+ *
+ * Times are milliseconds of this node's CLOCK_BOOTTIME.
+ */
+import type { VolumeConfig, NodeId } from './configuration.ts'
+import type { CopyStore, StoredCopy, StoreEvent } from './copy-store.ts'
+import type { FrontendMessage, PeerMessage } from './messages.ts'
+import type { ControlChange } from './record.ts'
+
+/** A value of the cluster store with its opaque version. */
+export interface VersionedConfig {
+  config: VolumeConfig
+  version: string
+}
+
+export interface CopyPort {
+  store: CopyStore
+  /** To the copy of this volume on another node. May be lost, repeated or reordered. */
+  send(to: NodeId, message: PeerMessage): void
+  /** To a frontend of this volume. */
+  reply(to: NodeId, message: FrontendMessage): void
+  /** Linearizable. Later: `config-read`. */
+  readConfig(token: number): void
+  /** Replace the value of this version. Later: `cas-ended`. */
+  compareAndSwap(token: number, version: string, config: VolumeConfig): void
+  /** A fresh nonce. */
+  nonce(): string
+  /** Step again with `tick` at about this time; only the earliest counts. */
+  wakeAt(atMs: number): void
+  /** The end of an operator's command. */
+  commandEnded(token: number, result: CommandResult): void
+}
+
+export type CommandResult =
+  { ok: true; seq: number } | { ok: false; code: 'not-primary' | 'refused' | 'lost'; why: string }
+
+export type OperatorCommand = { type: 'change'; change: ControlChange } | { type: 'hand-over'; to: NodeId }
+
+export type CopyEvent =
+  | { type: 'recovered'; stored: StoredCopy }
+  | StoreEvent
+  | { type: 'message'; from: NodeId; instance: string; message: PeerMessage }
+  | { type: 'frontend'; from: NodeId; message: FrontendMessage }
+  /** A hint of the watch; may be old. */
+  | { type: 'config-hint'; value: VersionedConfig }
+  | { type: 'config-read'; token: number; value: VersionedConfig | undefined; ok: boolean }
+  | { type: 'cas-ended'; token: number; outcome: 'won' | 'lost' | 'unknown'; version: string | undefined }
+  /** From the node's links (leases.ts): beacons as they concern this volume. */
+  | { type: 'beacon'; from: NodeId; instance: string; atMs: number; commitSeq: number | undefined }
+  | { type: 'beacon-acknowledged'; from: NodeId; instance: string; sentAtMs: number }
+  /** A supervisor saw this instance end. */
+  | { type: 'instance-ended'; node: NodeId; instance: string }
+  /** Boot and wall clock moved apart, or the loop stood still: no lease counts any more. */
+  | { type: 'clock-doubt' }
+  | { type: 'command'; token: number; command: OperatorCommand }
+  | { type: 'tick' }
+
+export interface CopyOptions {
+  node: NodeId
+  instance: string
+  volumeId: string
+  mode: 'durable' | 'writeback'
+  readCheck: 'lease' | 'confirm'
+  leaseMs: number
+  graceMs: number
+  evictAfterMs: number
+  /** Between one attempt of the same thing and the next. */
+  retryMs: number
+  candidateStepMs: number
+  /** Of records not yet stored everywhere. */
+  windowBytesMax: number
+  windowRecordsMax: number
+  fillBytesMax: number
+}

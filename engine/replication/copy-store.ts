@@ -1,0 +1,93 @@
+/**
+ * What the machine of a copy asks of its local store (SPEC.md section 7). Calls only start something and return at
+ * once; what they lead to comes back as an event of a later step. In production and in the simulator the store is
+ * `engine/volume` over `engine/log`; the exhaustive model has a small one of its own.
+ *
+ * Order: facts (`keep`) and records are durable in the order in which they were given.
+ * What was accepted (`append`) but not applied survives a restart beside the map, and is not cleaned away.
+ */
+import type { BlockVersion, ReplicatedRecord } from './record.ts'
+import type { EpochHistory } from './record-id.ts'
+
+/** Durable facts of a copy that are no records of the volume. */
+export interface CopyFacts {
+  promise: { epoch: number; primary: string }
+  attach: { generation: number; incarnation: number }
+  consistency: Consistency
+}
+
+export type Consistency =
+  | { state: 'consistent' }
+  /** Slices still to be filled up to `target`, each from a base. All others are whole up to it. */
+  | { state: 'filling'; target: number; slices: Array<[slice: number, base: number]> }
+
+/** What a copy finds when its store is open. */
+export interface StoredCopy {
+  copyId: string
+  facts: CopyFacts
+  epochs: EpochHistory
+  /** Last record without a gap, all of it durable by now. */
+  tail: number
+  /** Everything up to this is in the map. */
+  appliedSeq: number
+  /** Records above `appliedSeq`, in order of seq up to `tail`. */
+  unapplied: ReplicatedRecord[]
+  /** The machine did not boot since these were written. */
+  sameBoot: boolean
+  forgottenSeq: number
+  /** Encoded session windows as of `appliedSeq` (sessions.ts). */
+  windows: unknown
+  /** Rollbacks that were applied: [to, at]. */
+  rollbacks: ReadonlyArray<readonly [number, number]>
+  sliceCount: number
+  /** Slices whose disk is gone or whose bytes are lost. */
+  lostSlices: number[]
+}
+
+export interface CopyStore {
+  /**
+   * Accept a record behind the last one. Later: `stored`. An epoch record makes what was accepted at or above its
+   * seq under older epochs void.
+   */
+  append(record: ReplicatedRecord): void
+  /** Forget what was accepted above this seq and is not applied (the epoch record that follows makes it durable). */
+  dropAbove(seq: number): void
+  /** Put everything accepted up to this seq into the map, with the windows as of then. It is read from now on. */
+  apply(seq: number, windows: unknown): void
+  /** Make facts durable, replacing those named. Later: `kept` with this token. */
+  keep(token: number, facts: Partial<CopyFacts>): void
+  /** Make everything written so far durable (mode `writeback`). Later: `stored` with a durableSeq. */
+  sync(): void
+  /** Read committed blocks of the head. Later: `read-ended`. */
+  read(token: number, lba: number, blockCount: number): void
+  /** The id of the newest applied version of these blocks, 0 = none. Later: `looked-up`. */
+  lookUp(token: number, lbas: readonly number[]): void
+  /**
+   * Versions (head and history) of a slice with `above < seq <= upTo`, from a cursor (0 = its start), at most
+   * `bytesMax`. Later: `scanned`.
+   */
+  scan(token: number, range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number }): void
+  /**
+   * Become a copy that is being filled: wipe the slices of base 0, take over the source's epochs and descriptor,
+   * forget what was accepted above `fork`; the log goes on behind `target`. Durable together with the facts. `kept`.
+   */
+  startFill(
+    token: number,
+    start: { fork: number; target: number; wipe: number[]; descriptor: unknown; facts: Partial<CopyFacts> },
+  ): void
+  /** Insert versions by (epoch, seq); older than what is there: only where a snapshot sees them. Later: `kept`. */
+  fill(token: number, versions: readonly BlockVersion[]): void
+  /** The volume's descriptor as every copy has it (size, snapshots, rollbacks, epochs), as of the applied seq. */
+  descriptor(): unknown
+  /** Trims and zeroes above this seq keep their trace, for members that come back. */
+  keepTrimsAbove(seq: number): void
+}
+
+/** What the store says. */
+export type StoreEvent =
+  | { type: 'stored'; seq: number; durableSeq: number }
+  | { type: 'kept'; token: number }
+  | { type: 'read-ended'; token: number; ok: boolean; versions: BlockVersion[] }
+  | { type: 'looked-up'; token: number; ok: boolean; seqs: number[] }
+  | { type: 'scanned'; token: number; ok: boolean; versions: BlockVersion[]; cursor: number | undefined }
+  | { type: 'store-failed'; reason: string }

@@ -1,0 +1,108 @@
+/**
+ * What nodes say to each other about a volume (SPEC.md sections 3 to 6, 8). Messages may be lost, repeated, delayed
+ * and reordered; each carries the epoch it belongs to and its sender's instance (drawn at each start of a process).
+ */
+import type { Consistency } from './copy-store.ts'
+import type { NodeId, VolumeConfig } from './configuration.ts'
+import type { EpochHistory, RecordId } from './record-id.ts'
+import type { BlockVersion, ReplicatedRecord, RequestId, Session } from './record.ts'
+
+export interface Envelope {
+  volumeId: string
+  from: NodeId
+  /** Of the sender's process. */
+  instance: string
+  to: NodeId
+  message: PeerMessage
+}
+
+export type PeerMessage =
+  // Writes (section 3).
+  | { type: 'append'; epoch: number; previous: RecordId; records: ReplicatedRecord[]; commitSeq: number }
+  | { type: 'stored'; epoch: number; seq: number; durableSeq: number }
+  | {
+      type: 'refused'
+      epoch: number
+      promised: { epoch: number; primary: NodeId }
+      tail: RecordId
+      why: RefusalReason
+    }
+  | { type: 'sync'; epoch: number; seq: number }
+  // Configuration (section 4).
+  | { type: 'new-epoch'; epoch: number; config: VolumeConfig }
+  | ({ type: 'promised'; epoch: number } & CopyReport)
+  | { type: 'fetch-log'; epoch: number; aboveSeq: number }
+  | { type: 'log'; epoch: number; records: ReplicatedRecord[] }
+  | { type: 'reconcile'; epoch: number; fork: RecordId; records: ReplicatedRecord[]; commitSeq: number }
+  | ({ type: 'hello'; epoch: number } & CopyReport)
+  | { type: 'release'; epoch: number }
+  | { type: 'confirm'; epoch: number; token: number }
+  | { type: 'confirmed'; epoch: number; token: number }
+  | { type: 'fence'; epoch: number; session: Session }
+  | { type: 'fenced'; epoch: number; session: Session }
+  // Filling (section 5).
+  | ({ type: 'join' } & CopyReport)
+  | {
+      type: 'fill-start'
+      epoch: number
+      fill: number
+      fork: number
+      target: number
+      slices: Array<[number, number]>
+      wipe: number[]
+      descriptor: unknown
+      epochs: EpochHistory
+      windows: unknown
+    }
+  | { type: 'fill-started'; epoch: number; fill: number }
+  | { type: 'fill'; epoch: number; fill: number; number: number; versions: BlockVersion[]; slicesDone: number[] }
+  | { type: 'filled'; epoch: number; fill: number; number: number }
+  | { type: 'fill-end'; epoch: number; fill: number }
+  | { type: 'fill-ended'; epoch: number; fill: number; tail: number }
+
+export type RefusalReason = 'epoch' | 'gap' | 'not-consistent' | 'fenced' | 'not-primary' | 'not-member'
+
+/** What a copy says of itself. */
+export interface CopyReport {
+  copyId: string
+  promised: { epoch: number; primary: NodeId }
+  epochs: EpochHistory
+  tail: number
+  durableSeq: number
+  /** What it knows as committed. */
+  commitSeq: number
+  consistency: Consistency
+  attach: Session
+  /** False when the machine booted since its last record was accepted. */
+  sameBoot: boolean
+  forgottenSeq: number
+  lostSlices: number[]
+}
+
+/** What the frontend of a node asks of the primary, and is answered. */
+export type FrontendOperation =
+  | {
+      type: 'write'
+      lba: number
+      blockCount: number
+      payload: { bytes: number; data: unknown }
+      fua: boolean
+      edges: Array<[lba: number, seq: number]>
+    }
+  | { type: 'zero' | 'trim'; lba: number; blockCount: number; fua: boolean }
+  | { type: 'read'; lba: number; blockCount: number }
+  | { type: 'flush' }
+
+export type FrontendMessage =
+  | { type: 'open'; session: Session; mode: 'read' | 'write' }
+  | { type: 'opened'; session: Session; epoch: number; sizeBytes: number }
+  | { type: 'request'; id: RequestId; operation: FrontendOperation; answeredBelow: number }
+  | { type: 'reply'; id: RequestId; epoch: number; result: FrontendResult }
+  | { type: 'redirect'; id: RequestId | undefined; epoch: number; primary: NodeId | undefined }
+
+export type FrontendResult =
+  | { ok: true; versions: BlockVersion[] }
+  | {
+      ok: false
+      code: 'stale-session' | 'edge-changed' | 'range' | 'no-space' | 'read-only' | 'session-broken' | 'damaged'
+    }

@@ -1,0 +1,54 @@
+/**
+ * A record on its way between copies (SPEC.md 2.2, section 3): what is ordered once and stored by every copy. The
+ * bytes are a reference that this core never looks at; they are freed when no copy needs the record any more.
+ */
+import type { EpochHistory, RecordId } from './record-id.ts'
+
+export interface Session {
+  generation: number
+  incarnation: number
+}
+
+/** Which request a record comes from; `part` of `parts`, from 0. Control records and epochs have none. */
+export interface RequestId extends Session {
+  request: number
+  part: number
+  parts: number
+}
+
+/** What a control record does to the volume; the same on every copy. */
+export type ControlChange =
+  | { operation: 'epoch'; epochs: EpochHistory }
+  | { operation: 'resize'; sizeBytes: number }
+  | { operation: 'snapshot'; id: string }
+  | { operation: 'snapshot-delete'; id: string }
+  | { operation: 'rollback'; to: string }
+  | { operation: 'delete' }
+
+export interface BlockRun {
+  /** First block of 4096 B. */
+  lba: number
+  blockCount: number
+}
+
+export type ReplicatedRecord = RecordId & { request: RequestId | undefined } & (
+    | ({ kind: 'write'; payload: Payload } & BlockRun)
+    | ({ kind: 'zero' | 'trim' } & BlockRun)
+    | { kind: 'control'; change: ControlChange }
+  )
+
+/**
+ * Blobs of a write, one a block, and their checksums. Opaque here: production carries bytes, the exhaustive model a
+ * number. `bytes` counts what the window may hold.
+ */
+export interface Payload {
+  bytes: number
+  data: unknown
+}
+
+/** One version of one block, as the map has it: what filling moves. */
+export interface BlockVersion extends RecordId {
+  lba: number
+  kind: 'write' | 'zero' | 'trim'
+  payload: Payload | undefined
+}
