@@ -4,7 +4,7 @@
  * overwritten unseen. It runs only while there is something to do: an idle stream costs nothing.
  */
 import { runTask, until, type Task } from '../task.ts'
-import { PAGE_BLOCKS } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
 import { chooseVictim, cleanSegment } from './cleaner.ts'
 import { seqOf, ENTRY_WORDS } from './entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
@@ -13,9 +13,15 @@ import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
 import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
 
-/** Cleaning starts when fewer segments are free than those at which writes are held, and this share of all. */
+/**
+ * Cleaning starts when fewer segments are free than those at which writes are held, and this share of all, or what the
+ * log fills in this time: below it writers would wait for each checkpoint that gives segments back. Slow writers leave
+ * more to die before it is copied.
+ */
 const LOW_WATER_SHARE = 0.01
+const LOW_WATER_MS = 150
 const LOW_WATER_SEGMENTS_MAX = 8
+const RATE_SAMPLE_MS = 50
 /** Segments cleaned for one checkpoint; more than the two that always fit only while there is room. */
 const CLEANED_LEAST = 2
 const CLEANED_MOST = 8
@@ -36,6 +42,9 @@ export class Maintenance {
   private mostFreeBlocks = 0
   /** Segments whose copies had no room when it was tried. */
   private readonly skipped = new Set<number>()
+  private sampledBytes = 0
+  private sampledMs = 0
+  private bytesPerMs = 0
 
   constructor(stream: StoreStream) {
     this.stream = stream
@@ -76,10 +85,22 @@ export class Maintenance {
   private get wantsCleaning(): boolean {
     const { stream } = this
     const { segmentCount, holdSegments } = stream.context
-    const lowWater = Math.min(LOW_WATER_SEGMENTS_MAX, Math.max(1, Math.floor(segmentCount * LOW_WATER_SHARE)))
+    const filled = (this.logBytesPerMs() * LOW_WATER_MS) / (stream.log.segmentBlocks * BLOCK_BYTES)
+    const wanted = Math.floor(Math.max(1, segmentCount * LOW_WATER_SHARE, Math.min(filled, segmentCount / 16)))
+    const lowWater = Math.min(LOW_WATER_SEGMENTS_MAX, wanted)
     // What this stream keeps ready is of no use to the disk's other streams.
     const free = stream.isShared ? stream.context.grants.freeCount() : stream.freeSegments
     return this.shortOfSpace || free - holdSegments < lowWater
+  }
+
+  private logBytesPerMs(): number {
+    const { log, context } = this.stream
+    const elapsedMs = context.clock.nowMs() - this.sampledMs
+    if (elapsedMs < RATE_SAMPLE_MS) return this.bytesPerMs
+    this.bytesPerMs = (log.bytesWritten - this.sampledBytes) / elapsedMs
+    this.sampledBytes = log.bytesWritten
+    this.sampledMs += elapsedMs
+    return this.bytesPerMs
   }
 
   private countState(state: number): number {
@@ -127,7 +148,7 @@ export class Maintenance {
   private *clean(): Task<boolean> {
     const { stream } = this
     const { segmentCount, holdSegments } = stream.context
-    const most = Math.min(CLEANED_MOST, Math.max(CLEANED_LEAST, Math.floor(segmentCount / 64)))
+    const most = Math.min(CLEANED_MOST, Math.max(CLEANED_LEAST, Math.floor(segmentCount / 16)))
     const mayClean = (already: number): boolean =>
       already < CLEANED_LEAST || (already < most && stream.freeSegments > holdSegments)
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
