@@ -2,6 +2,7 @@
  * Keys and page values of the index (FORMAT.md section 5). Numbers in keys are big-endian, so that byte order is
  * numeric order and one range read brings everything of a page, a volume or a block's history.
  */
+import { assert } from '../assert.ts'
 import { ENTRY_WORDS } from './entry.ts'
 
 const KEY = { meta: 0x6d, segment: 0x73, generation: 0x67, volume: 0x76, page: 0x70, history: 0x68, tombstone: 0x74 }
@@ -84,11 +85,13 @@ const FLAG = { base: 1, resolved: 2 }
 
 export function encodePageValue(value: PageValue): Uint8Array {
   const count = value.indexes.length
+  assert(count < 2 ** 24, 'a page has fewer entries than its value can count')
   const entriesAt = 4 + Math.ceil(count / 4) * 4
   const out = new Uint8Array(entriesAt + count * ENTRY_WORDS * 4)
   out[0] = (value.base ? FLAG.base : 0) | (value.resolved ? FLAG.resolved : 0)
+  out[1] = count >>> 16
   out[2] = count & 0xff
-  out[3] = count >>> 8
+  out[3] = (count >>> 8) & 0xff
   out.set(value.indexes, 4)
   out.set(new Uint8Array(value.words.buffer, value.words.byteOffset, count * ENTRY_WORDS * 4), entriesAt)
   return out
@@ -97,7 +100,7 @@ export function encodePageValue(value: PageValue): Uint8Array {
 /** Undefined when the bytes are not a page value. Copies, because index buffers may be unaligned. */
 export function decodePageValue(bytes: Uint8Array): PageValue | undefined {
   if (bytes.length < 4) return undefined
-  const count = bytes[2]! + bytes[3]! * 256
+  const count = bytes[1]! * 65_536 + bytes[3]! * 256 + bytes[2]!
   const entriesAt = 4 + Math.ceil(count / 4) * 4
   if (bytes.length !== entriesAt + count * ENTRY_WORDS * 4) return undefined
   const words = new Uint32Array(count * ENTRY_WORDS)
