@@ -57,8 +57,10 @@ export class Maintenance {
     if (stream.wantsCheckpoint && !stream.isCheckpointing) stream.makeCheckpoint(() => this.kick())
     if (this.running || !this.hasWork()) return
     this.running = true
+    stream.isMaintained = true
     runTask(this.work(), () => {
       this.running = false
+      stream.isMaintained = false
       if (this.stopping !== undefined) this.stopping()
     })
   }

@@ -102,6 +102,8 @@ export class StoreStream {
   private checkpoint: number
   private readonly salt: Uint8Array
   private unresolved = new Map<number, Uint8Array>()
+  /** The cleaner, or other work in the background, runs. */
+  isMaintained = false
   private checkpointing = false
   private checkpointWaiters: Array<(ok: boolean) => void> = []
   private nextWaiters: Array<(ok: boolean) => void> = []

@@ -647,7 +647,9 @@ export class Volume implements BlockDevice {
       return {
         ...base,
         health: 'suspended',
-        healthReason: `pool-full: ${this.held.length} write(s) wait for space in pool ${this.descriptor.spec.pool}`,
+        healthReason:
+          `pool-full: ${this.held.length} write(s) wait for space in pool ${this.descriptor.spec.pool}` +
+          (this.targets.some(({ stream }) => stream.isMaintained) ? '; the cleaner is at work' : ''),
       }
     return { ...base, health: 'healthy', healthReason: this.lastDamage }
   }
