@@ -135,6 +135,7 @@ export class ExtentMap {
     const key = page === undefined ? pageKeyOf(map.number, pageNumber) : 0
     let units = run.units
     let total = 0
+    let isLong = false
     for (let i = 0; i < run.count; i++) {
       const stored = run.storedUnits[i]!
       entry[1] = units
@@ -142,13 +143,14 @@ export class ExtentMap {
       entry[5] = lastWord(seqHigh, stored, ENTRY_KIND.data, run.transform)
       units += stored
       total += stored
-      if (page === undefined) this.pending.push(key, first + i, entry, 0)
+      if (page === undefined) isLong = this.pending.push(key, first + i, entry, 0) || isLong
       else this.replace(page, first + i, entry, 0)
     }
     if (this.rebuilding) return
     this.segments.add(run.segment, total)
     map.usedUnits += total
     if (page !== undefined) this.noteDirty(page)
+    else if (isLong) this.thinPending(map, key)
   }
 
   /** Record a committed zero or trim of any length. Cost O(pages in memory of the range). */
@@ -428,20 +430,44 @@ export class ExtentMap {
   private zeroInPage(map: VolumeMap, first: number, end: number, entry: Uint32Array): void {
     const pageNumber = Math.floor(first / PAGE_BLOCKS)
     const page = this.rebuilding ? undefined : map.pages.get(pageNumber)
+    const key = pageKeyOf(map.number, pageNumber)
+    let isLong = false
     for (let lba = first; lba < end; lba++) {
       const index = lba - pageNumber * PAGE_BLOCKS
-      if (page === undefined) this.pending.push(pageKeyOf(map.number, pageNumber), index, entry, 0)
+      if (page === undefined) isLong = this.pending.push(key, index, entry, 0) || isLong
       else this.zeroBlock(page, index, entry)
     }
     if (page !== undefined) this.noteDirty(page)
+    else if (isLong && !this.rebuilding) this.thinPending(map, key)
   }
 
   /**
-   * A hole stays a hole (M5), except in a clone, where a hole shows the origin, and where a rollback may be about to
-   * bring an older version back.
+   * Release pending entries that no view will show, as the fold would: what it does with older ones does not depend on
+   * them. Data under a zero stays, because it tells the fold that the zero is needed where the page has a hole (M5).
+   */
+  private thinPending(map: VolumeMap, key: number): void {
+    const newerSeq = new Float64Array(PAGE_BLOCKS)
+    const newerKind = new Uint8Array(PAGE_BLOCKS)
+    this.pending.thin(key, (index, words, at) => {
+      const seq = seqOf(words, at)
+      const kind = kindOf(words, at)
+      const isNeeded = newerKind[index] !== ENTRY_KIND.data && kind === ENTRY_KIND.data
+      if (newerKind[index] !== 0 && !isNeeded && !map.views.seenBelow(seq, newerSeq[index]!)) {
+        this.releaseEntry(map, words, at)
+        return true
+      }
+      newerSeq[index] = seq
+      newerKind[index] = kind
+      return false
+    })
+  }
+
+  /**
+   * A hole stays a hole (M5), except in a clone, where a hole shows the origin, in a copy that is being filled, and
+   * where a rollback may be about to bring an older version back.
    */
   private zeroBlock(page: MapPage, index: number, entry: Uint32Array<ArrayBufferLike>): void {
-    if (page.words[index * ENTRY_WORDS] === 0 && !page.map.isClone && !page.map.views.hasRollbacks) return
+    if (page.words[index * ENTRY_WORDS] === 0 && !page.map.keepsZeroes && !page.map.views.hasRollbacks) return
     this.replace(page, index, entry, 0)
   }
 
@@ -519,7 +545,7 @@ export class ExtentMap {
       const shown = map.views.shownBySnapshots(seqs)
       list.forEach(({ words, at }, i) => {
         if (seqs[i] === head) {
-          const onlyZero = kindOf(words, at) !== ENTRY_KIND.data && list.length === 1 && !map.isClone
+          const onlyZero = kindOf(words, at) !== ENTRY_KIND.data && list.length === 1 && !map.keepsZeroes
           if (onlyZero) return
           copyEntry(words, at, page.words, index * ENTRY_WORDS)
           page.markDirty(index)
