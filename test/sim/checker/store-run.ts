@@ -463,7 +463,7 @@ export class StoreRun {
 
   private resize(volume: ModelledVolume, y: number): void {
     if (volume.state !== 'live') return
-    const sizeBytes = volume.sizeBytes + (1 + (y % 3)) * MIB
+    const sizeBytes = Math.max(volume.sizeBytes, ...volume.resizing) + (1 + (y % 3)) * MIB
     volume.resizing.push(sizeBytes)
     const { model } = volume
     this.storeRequest(
