@@ -1,0 +1,127 @@
+/**
+ * What the primary answers (SPEC.md S4 to S6). Answers may be late, repeated and out of order: what does not belong to
+ * something that is under way is ignored, and so is everything of an epoch lower than the highest that was seen.
+ */
+import { assert } from '../assert.ts'
+import type { NodeId } from './configuration.ts'
+import { believes } from './frontend-link.ts'
+import type { ClientFailure, FrontendPort } from './frontend-port.ts'
+import { fail, forwardWhenRead, leave, readEdges, resendAt, sendMerged, take, takePart } from './frontend-sending.ts'
+import type { ClientRequest, FrontendState, Outgoing } from './frontend-state.ts'
+import type { FrontendMessage, FrontendResult } from './messages.ts'
+import type { BlockVersion } from './record.ts'
+
+type Reply = Extract<FrontendMessage, { type: 'reply' }>
+
+export function takeReply(
+  state: FrontendState,
+  from: NodeId,
+  { id, epoch, result }: Reply,
+  nowMs: number,
+  port: FrontendPort,
+): void {
+  const { session } = state.options
+  if (id.generation !== session.generation || id.incarnation !== session.incarnation) return
+  if (!believes(state.link, from, epoch)) return
+  if (!result.ok && (result.code === 'stale-session' || result.code === 'session-broken')) {
+    return end(state, result.code, port)
+  }
+  const one = state.outgoing.get(id.request)?.[id.part]
+  if (one === undefined) return
+  if (one.edgeOf !== undefined) return takeEdge(state, one, result, nowMs, port)
+  if (result.ok) return settle(state, one, result.versions, undefined, port)
+  if (result.code !== 'edge-changed') return settle(state, one, [], result.code, port)
+  changeEdges(state, one, nowMs, port)
+}
+
+/** The session ended for ever: everybody is told, nothing is sent any more. */
+function end(state: FrontendState, code: 'stale-session' | 'session-broken', port: FrontendPort): void {
+  const { requests } = state
+  state.failed = code
+  state.requests = new Map()
+  state.order = new Map()
+  state.ready = []
+  state.outgoing = new Map()
+  state.inFlightParts = 0
+  state.inFlightBytes = 0
+  state.unnumbered = 0
+  for (const { isWanted, connection, tag } of requests.values()) {
+    if (isWanted) port.answer(connection, tag, { ok: false, code })
+  }
+}
+
+/**
+ * Somebody else wrote an edge after we read it. The first repetition is at once, later ones wait: what changed it may
+ * not be committed for long, and until then it is not read.
+ */
+function changeEdges(state: FrontendState, one: Outgoing, nowMs: number, port: FrontendPort): void {
+  const request = state.requests.get(one.arrival)!
+  const part = request.parts[one.part]!
+  if (one.state !== 'sent' || part.edges.length === 0) return
+  one.state = 'edges'
+  if (part.refusals++ === 0) {
+    one.dueAtMs = undefined
+    readEdges(state, request, one.part, nowMs, port)
+  } else {
+    one.dueAtMs = nowMs + state.options.retryMs
+    resendAt(state, one.dueAtMs)
+  }
+}
+
+function takeEdge(
+  state: FrontendState,
+  edge: Outgoing,
+  result: FrontendResult,
+  nowMs: number,
+  port: FrontendPort,
+): void {
+  const request = state.requests.get(edge.arrival)!
+  const part = request.parts[edge.edgeOf!]!
+  assert(edge.operation.type === 'read', 'an edge is read')
+  const { lba } = edge.operation
+  if (!result.ok && result.code === 'edge-changed') return
+  take(state, edge.number)
+  request.edgeReads = request.edgeReads.filter((number) => number !== edge.number)
+  const sent = request.phase === 'sent' ? state.outgoing.get(request.number)?.[edge.edgeOf!] : undefined
+  if (!result.ok) {
+    if (sent === undefined) fail(state, request, result.code as ClientFailure, port)
+    else settle(state, sent, [], result.code as ClientFailure, port)
+    return
+  }
+  const version = result.versions.find((one) => one.lba === lba)
+  if (version !== undefined) part.old.push(version)
+  if (--part.edgesMissing > 0) return
+  if (sent !== undefined) sendMerged(state, sent, nowMs, port)
+  else forwardWhenRead(state, request, nowMs, port)
+}
+
+/** A part has its answer; with the last one the client has its own. */
+function settle(
+  state: FrontendState,
+  one: Outgoing,
+  versions: BlockVersion[],
+  failure: ClientFailure | undefined,
+  port: FrontendPort,
+): void {
+  const request = state.requests.get(one.arrival)!
+  if (request.edgeReads.length > 0) dropEdgeReads(state, request, one.part)
+  takePart(state, state.outgoing.get(one.number)!, one.part)
+  request.versions[one.part] = versions
+  request.failure ??= failure
+  if (--request.missing > 0) return
+  const { failure: code } = request
+  if (request.isWanted) {
+    const answer = code === undefined ? ({ ok: true, versions: request.versions.flat() } as const) : undefined
+    port.answer(request.connection, request.tag, answer ?? { ok: false, code: code! })
+  }
+  leave(state, request)
+}
+
+/** A part that was refused turns out to be done: its edges are of no interest any more. */
+function dropEdgeReads(state: FrontendState, request: ClientRequest, part: number): void {
+  request.edgeReads = request.edgeReads.filter((number) => {
+    const isOfPart = state.outgoing.get(number)![0]!.edgeOf === part
+    if (isOfPart) take(state, number)
+    return !isOfPart
+  })
+}

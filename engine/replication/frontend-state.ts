@@ -1,0 +1,139 @@
+/**
+ * What a frontend remembers: plain data, so that it can be copied, hashed and printed.
+ *
+ * Numbers (SPEC.md S1). What leaves a record (write, zero, trim) is numbered 1, 2, 3... in the order in which it is
+ * first sent, without gaps, and at most `REQUEST_SPAN_MAX` numbers lie between the lowest unanswered one and the
+ * highest: that bounds the windows of the copies. A request keeps its number until it is answered, also when its
+ * edges changed and its bytes are merged anew. Reads and flushes leave no record and count from `READ_NUMBERS_FROM`.
+ */
+import { assert } from '../assert.ts'
+import { closedLink } from './frontend-link.ts'
+import type { FrontendLink } from './frontend-link.ts'
+import type { ClientFailure, FrontendOptions } from './frontend-port.ts'
+import type { FrontendOperation } from './messages.ts'
+import type { RangeOrder } from './range-order.ts'
+import type { BlockVersion } from './record.ts'
+import type { ClientOperation, RequestPart } from './request-parts.ts'
+
+export const READ_NUMBERS_FROM = 2 ** 52
+export const REQUEST_SPAN_MAX = 1024
+
+export interface ClientRequest {
+  arrival: number
+  connection: number
+  tag: number
+  operation: ClientOperation
+  atMs: number
+  /** `waiting` for its range or for room; `reading` its edges; `sent`: a copy may have it, so it goes on to the end. */
+  phase: 'waiting' | 'reading' | 'sent'
+  /** Somebody still waits for the answer. */
+  isWanted: boolean
+  number: number
+  parts: RequestPart[]
+  /** Parts without an answer. */
+  missing: number
+  failure: ClientFailure | undefined
+  /** By part, of a read. */
+  versions: BlockVersion[][]
+  /** Of the reads of its edges that are under way. */
+  edgeReads: number[]
+}
+
+/** A part on its way. */
+export interface Outgoing {
+  arrival: number
+  number: number
+  part: number
+  parts: number
+  /** Of the read of an edge: the part it is for. */
+  edgeOf: number | undefined
+  operation: FrontendOperation
+  bytes: number
+  /** When it is sent again; of a part whose edge changed, when the edges are read again; undefined: while they are. */
+  dueAtMs: number | undefined
+  /** `edges`: was refused, its edges are to be read. An old success may still arrive. */
+  state: 'sent' | 'edges'
+  attempts: number
+}
+
+export interface FrontendState {
+  options: FrontendOptions
+  link: FrontendLink
+  /** Of the volume, once known. */
+  sizeBytes: number | undefined
+  /** Nothing is served any more. */
+  failed: 'stale-session' | 'session-broken' | undefined
+  /** By arrival, in order of arrival. */
+  requests: Map<number, ClientRequest>
+  order: RangeOrder
+  /** Requests that nothing in front holds back, until there is room for them. */
+  ready: number[]
+  /** What is under way, by number; an answered part is undefined. */
+  outgoing: Map<number, Array<Outgoing | undefined>>
+  inFlightParts: number
+  inFlightBytes: number
+  nextArrival: number
+  nextNumber: number
+  nextReadNumber: number
+  /** Admitted changes that have no number yet. */
+  unnumbered: number
+  /** All lower numbers are answered. */
+  answeredBelow: number
+  /** When to look whether something is due. */
+  resendAtMs: number | undefined
+  expireAtMs: number | undefined
+  /** What the port was asked for. */
+  wakeAtMs: number | undefined
+}
+
+export const createFrontend = (options: FrontendOptions): FrontendState => ({
+  options,
+  link: closedLink(),
+  sizeBytes: undefined,
+  failed: undefined,
+  requests: new Map(),
+  order: new Map(),
+  ready: [],
+  outgoing: new Map(),
+  inFlightParts: 0,
+  inFlightBytes: 0,
+  nextArrival: 1,
+  nextNumber: 1,
+  nextReadNumber: READ_NUMBERS_FROM,
+  unnumbered: 0,
+  answeredBelow: 1,
+  resendAtMs: undefined,
+  expireAtMs: undefined,
+  wakeAtMs: undefined,
+})
+
+export const isChange = (operation: ClientOperation): boolean =>
+  operation.type !== 'read' && operation.type !== 'flush'
+
+/** Everything that holds between two steps; costs a look at every pair of requests. */
+export function assertFrontend(state: FrontendState): void {
+  let parts = 0
+  let bytes = 0
+  for (const [number, sent] of state.outgoing) {
+    assert(number >= state.answeredBelow, 'what was answered is not under way')
+    assert(number - state.answeredBelow < REQUEST_SPAN_MAX || number >= READ_NUMBERS_FROM, 'numbers lie close')
+    for (const one of sent) {
+      if (one === undefined) continue
+      parts++
+      bytes += one.bytes
+      assert(state.requests.has(one.arrival), 'what is under way belongs to a request')
+    }
+  }
+  assert(parts === state.inFlightParts && bytes === state.inFlightBytes, 'the window counts what is under way')
+  const out = [...state.requests.values()].filter(({ phase }) => phase !== 'waiting')
+  for (const a of out) {
+    const range = state.order.get(a.arrival)
+    for (const b of out) {
+      const other = state.order.get(b.arrival)
+      if (range === undefined || other === undefined || b.arrival <= a.arrival) continue
+      const overlap = range.first < other.end && other.first < range.end
+      assert(!overlap || !(range.writes || other.writes), 'S5: overlapping requests go out one after the other')
+    }
+  }
+  assert(state.failed === undefined || state.requests.size === 0, 'a session that ended holds nothing')
+}
