@@ -1,0 +1,217 @@
+/** Every checker finds the bad history that was made for it by hand, and lets the good twin pass. */
+import t from 'tap'
+import {
+  withMember,
+  withPrimary,
+  withSuccessor,
+  type VolumeConfig,
+} from '../../../../engine/replication/configuration.ts'
+import { checkAnswer, checkAnswered, checkFlush, type MemberLog } from './acknowledged-is-durable.ts'
+import { CommittedLog, checkContent } from './copies-identical.ts'
+import type { ClientOperation, History, LoggedRecord, Violation } from './history.ts'
+import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './nothing-comes-back.ts'
+import { OnePrimaryPerEpoch } from './one-primary-per-epoch.ts'
+import { checkProgress } from './progress.ts'
+import { checkReadsMatchHistory } from './reads-match-history.ts'
+
+type Kind = ClientOperation['kind']
+
+function operation(kind: Kind, request: string, start: number, end: number, more: Partial<ClientOperation> = {}) {
+  const op: ClientOperation = {
+    client: 'c1',
+    request,
+    kind,
+    lba: 0,
+    blockCount: 1,
+    stamps: [],
+    edges: [],
+    start,
+    end,
+    result: end === Infinity ? 'none' : 'ok',
+    seq: 0,
+    ...more,
+  }
+  return op
+}
+
+const write = (request: string, start: number, end: number, more: Partial<ClientOperation> = {}) =>
+  operation('write', request, start, end, more)
+const read = (request: string, start: number, end: number, stamp: number) =>
+  operation('read', request, start, end, { stamps: [stamp] })
+
+function record(seq: number, request: string, stamp: number, more: Partial<LoggedRecord> = {}): LoggedRecord {
+  const base = { epoch: 1, seq, kind: 'write' as const, lba: 0, blockCount: 1, stamps: [stamp], request }
+  return { ...base, change: undefined, ...more }
+}
+
+const history = (log: LoggedRecord[], ...operations: ClientOperation[]): History => ({
+  operations,
+  eras: [{ from: 0, cutSeq: 0, log }],
+})
+
+function says(
+  t: { same(a: unknown, b: unknown): unknown; match(a: string, b: RegExp): unknown },
+  violations: Violation[],
+  pattern?: RegExp,
+): void {
+  if (pattern === undefined) t.same(violations, [])
+  else t.match(violations.map(({ message }) => message).join('\n'), pattern)
+}
+
+t.test('reads-match-history', (t) => {
+  const two = [record(1, 'a', 11), record(2, 'b', 12)]
+  const check = (log: LoggedRecord[], ...operations: ClientOperation[]) =>
+    checkReadsMatchHistory(history(log, ...operations))
+  const both = [write('a', 1, 2), write('b', 3, 4)]
+  says(t, check(two, ...both, read('r', 5, 6, 12)))
+  says(t, check(two, ...both, read('r', 5, 6, 11)), /returned 11/)
+  says(t, check(two, ...both, read('r', 5, 6, 0)), /returned zeroes/)
+  says(t, check(two, write('a', 1, 2), write('b', 3, 8), read('r', 5, 6, 11)))
+  says(t, check(two, write('a', 1, 2), write('b', 3, 9), read('r', 4, 5, 12), read('s', 6, 7, 11)), /s by c1.*11/)
+  says(t, check([two[0]!], write('a', 1, 2), write('b', 3, Infinity), read('r', 4, 5, 12)), /returned 12/)
+  says(t, check([two[0]!, record(2, 'a', 11)], write('a', 1, 2)), /in the log twice/)
+  says(t, check([record(1, 'b', 12), record(2, 'a', 11)], ...both), /stands at seq 1, below 2/)
+  says(t, check(two, both[0]!, write('b', 3, 4, { edges: [[0, 1]] })))
+  says(t, check(two, both[0]!, write('b', 3, 4, { edges: [[0, 0]] })), /had changed at 1/)
+  says(t, check(two, both[0]!, write('b', 3, 4, { result: 'edge-changed' })), /answered edge-changed/)
+  t.end()
+})
+
+t.test('reads-match-history: a new era excuses what it cut, and nothing else', (t) => {
+  const operations = [write('a', 1, 2), write('b', 3, 4)]
+  const eras = [
+    { from: 0, cutSeq: 0, log: [record(1, 'a', 11), record(2, 'b', 12)] },
+    { from: 5, cutSeq: 1, log: [record(1, 'a', 11)] },
+  ]
+  says(t, checkReadsMatchHistory({ operations: [...operations, read('r', 6, 7, 11)], eras }))
+  says(t, checkReadsMatchHistory({ operations: [...operations, read('r', 6, 7, 0)], eras }), /returned zeroes/)
+  says(t, checkAnswered({ operations, eras }))
+  t.end()
+})
+
+t.test('acknowledged-is-durable', (t) => {
+  const member = (node: string, durableSeq: number, epoch = 1): MemberLog => ({
+    node,
+    storedSeq: 9,
+    durableSeq,
+    has: (of) => of === epoch,
+  })
+  const id = { epoch: 1, seq: 5 }
+  says(t, checkAnswer('a', id, [member('n1', 5), member('n2', 7)], true))
+  says(t, checkAnswer('a', id, [member('n1', 5), member('n2', 4)], true), /n2 .* only up to 4/)
+  says(t, checkAnswer('a', id, [member('n1', 5), member('n2', 4)], false))
+  says(t, checkAnswer('a', id, [member('n1', 5, 2)], true), /n1/)
+  says(t, checkAnswer('a', undefined, [], true), /no copy has applied/)
+  says(t, checkFlush('f', 5, [member('n1', 5)]))
+  says(t, checkFlush('f', 6, [member('n1', 5)]), /covers seq 6/)
+  says(t, checkAnswered(history([], write('a', 1, 2))), /not in the log/)
+  says(t, checkAnswered(history([], write('a', 1, Infinity))))
+  t.end()
+})
+
+const CONFIG: VolumeConfig = {
+  volumeId: 'v',
+  epoch: 1,
+  primary: 'n1',
+  inSync: ['n1', 'n2'],
+  members: {
+    n1: { copyId: 'a', state: 'in-sync' },
+    n2: { copyId: 'b', state: 'in-sync' },
+    n3: { copyId: 'c', state: 'catching-up' },
+  },
+  minInSync: 1,
+  attach: { generation: 1, mode: 'single', holders: ['c1'] },
+  nonce: 'x',
+}
+
+t.test('one-primary-per-epoch', (t) => {
+  const yes = () => true
+  const fresh = () => new OnePrimaryPerEpoch(CONFIG)
+  const promoted = withPrimary(CONFIG, 'n2', 'y')!
+  says(t, fresh().configured(promoted, yes))
+  says(
+    t,
+    fresh().configured(promoted, (node) => node !== 'n2'),
+    /not consistent/,
+  )
+  says(t, fresh().configured({ ...promoted, epoch: 1 }, yes), /epoch 1 is/)
+  says(t, fresh().configured({ ...promoted, primary: 'n3', inSync: ['n3'] }, yes), /outside the set/)
+  says(t, fresh().configured({ ...promoted, epoch: 0 }, yes), /went back/)
+  says(t, fresh().configured({ ...CONFIG, minInSync: 2, epoch: 2, inSync: ['n1'] }, yes), /fell below/)
+  says(
+    t,
+    fresh().configured(withMember(CONFIG, 'n3', [], 'z')!, (node) => node !== 'n3'),
+    /n3 joined/,
+  )
+  const checker = fresh()
+  checker.configured(withSuccessor(CONFIG, 'n2', 'y')!, yes)
+  const what = { kind: 'read' as const, generation: 1, isOpen: false, arrivedAt: 5, at: 6 }
+  says(t, checker.served('n1', 1, what))
+  says(t, checker.served('n1', 2, what), /serves under epoch 2 of n2/)
+  says(t, checker.served('n2', 2, { ...what, at: 8 }))
+  says(t, checker.served('n1', 1, { ...what, arrivedAt: 7 }))
+  says(t, checker.served('n1', 1, { ...what, arrivedAt: 9 }), /while 2 is active/)
+  checker.opened(2, 10)
+  says(t, checker.served('n2', 2, { ...what, arrivedAt: 12 }), /generation 1, and 2 is open/)
+  says(t, checker.promiseKept('n3', 4))
+  says(t, checker.promiseKept('n3', 3), /from 4 to 3/)
+  says(t, checker.promiseUsed('n3', 5, 4), /durable promise is 4/)
+  t.end()
+})
+
+t.test('copies-identical', (t) => {
+  const log = new CommittedLog()
+  const never = () => false
+  says(t, log.applied('n1', record(1, 'a', 11), 1, never))
+  says(t, log.applied('n2', record(1, 'a', 11), 2, never))
+  says(t, log.applied('n2', record(1, 'b', 12), 2, never), /was applied there before/)
+  says(t, log.applied('n2', record(1, 'a', 13), 2, never), /was applied there before/)
+  says(t, log.applied('n2', record(3, 'c', 13), 2, never), /nobody has applied seq 2/)
+  says(
+    t,
+    log.applied('n2', record(1, 'd', 14, { epoch: 9 }), 3, () => true),
+  )
+  t.equal(log.eras.length, 2)
+  t.equal(log.idOf('a'), undefined)
+  const head = (stamp: number) => [{ node: 'n1', head: new Map([[0, stamp]]), snapshots: new Map() }]
+  says(t, checkContent(head(14), log.log))
+  says(t, checkContent(head(11), log.log), /block 0 holds 11, the log says 14/)
+  const snapped = [...log.log, record(2, '', 0, { kind: 'control', change: { operation: 'snapshot', id: 's' } })]
+  says(t, checkContent(head(14), snapped), /has no snapshot s/)
+  t.end()
+})
+
+t.test('nothing-comes-back', (t) => {
+  const trimmed = [record(1, 'a', 11), record(2, 't', 0, { kind: 'trim', stamps: [] })]
+  const operations = [write('a', 1, 2), operation('trim', 't', 3, 4)]
+  says(t, checkReadsAfterRemoval(history(trimmed, ...operations, read('r', 5, 6, 0))))
+  says(t, checkReadsAfterRemoval(history(trimmed, ...operations, read('r', 5, 6, 11))), /removed at seq 2 \(trim\)/)
+  says(
+    t,
+    checkReadsAfterRemoval(history(trimmed, write('a', 1, 2), operation('trim', 't', 3, 7), read('r', 5, 6, 11))),
+  )
+  const control = (seq: number, change: LoggedRecord['change']) => record(seq, '', 0, { kind: 'control', change })
+  const rolledBack = [
+    control(1, { operation: 'snapshot', id: 's' }),
+    record(2, 'a', 11),
+    control(3, { operation: 'rollback', to: 's' }),
+  ]
+  const copy = (stamp: number) => [{ node: 'n2', head: new Map([[0, stamp]]), snapshots: new Map() }]
+  says(t, checkCopiesAfterRemoval(copy(0), rolledBack))
+  says(t, checkCopiesAfterRemoval(copy(11), rolledBack), /n2 holds 11 .* \(rollback\)/)
+  t.end()
+})
+
+t.test('progress', (t) => {
+  const quiet = {
+    healMs: 1000,
+    unanswered: [],
+    config: CONFIG,
+    healthy: ['n1', 'n2'],
+    roles: new Map([['n1', 'primary']]),
+  }
+  says(t, checkProgress(quiet))
+  says(t, checkProgress({ ...quiet, unanswered: [write('a', 1, Infinity)] }), /1 requests without an answer/)
+  says(t, checkProgress({ ...quiet, healthy: ['n1', 'n2', 'n3'] }), /n3 not in the in-sync set/)
+  t.end()
+})

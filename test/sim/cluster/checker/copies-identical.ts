@@ -1,0 +1,106 @@
+/**
+ * I4, I5, I10, I11, I15-I17, I21: there is one log. Every copy applies the same record at the same seq; nothing
+ * applied is replaced, but in a new era. In the end, healthy and quiet, all members hold the same blocks and the same
+ * snapshots, and these are what the log says.
+ */
+import { replay, type Era, type LoggedRecord, type Violation } from './history.ts'
+
+const bad = (message: string): Violation => ({ checker: 'copies-identical', message })
+
+/** The log as it is applied, and the eras it has gone through. */
+export class CommittedLog {
+  readonly eras: Era[] = [{ from: 0, cutSeq: 0, log: [] }]
+  /** Of each request in the present era. */
+  private readonly ids = new Map<string, { epoch: number; seq: number }>()
+
+  get log(): LoggedRecord[] {
+    return this.eras.at(-1)!.log
+  }
+
+  idOf(request: string): { epoch: number; seq: number } | undefined {
+    return this.ids.get(request)
+  }
+
+  /** A copy applies a record. `mayLose`: whether what is committed from this seq on may be lost. */
+  applied(node: string, record: LoggedRecord, at: number, mayLose: (seq: number) => boolean): Violation[] {
+    const { seq } = record
+    const known = this.log[seq - 1]
+    if (known === undefined) {
+      if (seq !== this.log.length + 1) {
+        return [bad(`${node} applies seq ${seq}, and nobody has applied seq ${this.log.length + 1}`)]
+      }
+      this.add(record)
+      return []
+    }
+    if (isSame(known, record)) return []
+    if (record.epoch > known.epoch && mayLose(seq)) {
+      this.eras.push({ from: at, cutSeq: seq - 1, log: this.log.slice(0, seq - 1) })
+      this.ids.clear()
+      for (const { request, epoch, seq } of this.log) if (request !== '') this.ids.set(request, { epoch, seq })
+      this.add(record)
+      return []
+    }
+    return [bad(`${node} applies ${describe(record)}, and ${describe(known)} was applied there before`)]
+  }
+
+  private add(record: LoggedRecord): void {
+    this.log.push(record)
+    if (record.request !== '') this.ids.set(record.request, { epoch: record.epoch, seq: record.seq })
+  }
+}
+
+export interface CopyContent {
+  node: string
+  /** Per block, of the head: its stamp; absent or 0 = zeroes. */
+  head: ReadonlyMap<number, number>
+  snapshots: ReadonlyMap<string, ReadonlyMap<number, number>>
+}
+
+export function checkContent(copies: readonly CopyContent[], log: readonly LoggedRecord[]): Violation[] {
+  const violations: Violation[] = []
+  const { state } = replay(log)
+  const expected = (blocks: Map<number, { stamp: number }>) =>
+    new Map([...blocks].map(([lba, { stamp }]) => [lba, stamp] as const))
+  for (const { node, head, snapshots } of copies) {
+    compare(`${node}, head`, expected(state.blocks), head, violations)
+    for (const [id, blocks] of state.snapshots) {
+      const found = snapshots.get(id)
+      if (found === undefined) violations.push(bad(`${node} has no snapshot ${id}`))
+      else compare(`${node}, snapshot ${id}`, expected(blocks), found, violations)
+    }
+    for (const id of snapshots.keys()) {
+      if (!state.snapshots.has(id)) violations.push(bad(`${node} has a snapshot ${id} that the log does not have`))
+    }
+  }
+  return violations
+}
+
+function compare(
+  where: string,
+  expected: ReadonlyMap<number, number>,
+  found: ReadonlyMap<number, number>,
+  violations: Violation[],
+): void {
+  for (const lba of new Set([...expected.keys(), ...found.keys()])) {
+    const want = expected.get(lba) ?? 0
+    const have = found.get(lba) ?? 0
+    if (want !== have) violations.push(bad(`${where}: block ${lba} holds ${have}, the log says ${want}`))
+  }
+}
+
+function isSame(a: LoggedRecord, b: LoggedRecord): boolean {
+  return (
+    a.epoch === b.epoch &&
+    a.kind === b.kind &&
+    a.lba === b.lba &&
+    a.blockCount === b.blockCount &&
+    a.request === b.request &&
+    a.stamps.length === b.stamps.length &&
+    a.stamps.every((stamp, i) => stamp === b.stamps[i])
+  )
+}
+
+function describe({ epoch, seq, kind, lba, request, change }: LoggedRecord): string {
+  const what = kind === 'control' ? (change?.operation ?? 'control') : `${kind} of block ${lba} by ${request}`
+  return `(${epoch}, ${seq}) ${what}`
+}

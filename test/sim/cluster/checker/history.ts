@@ -1,0 +1,123 @@
+/**
+ * What checkers look at: operations as their clients saw them (start and end in one global order), and the committed
+ * log as the copies applied it. Both are plain data, so that a test can write a bad history by hand.
+ *
+ * An era is a time in which committed records may not be lost. A forced promotion, or the loss of power of the whole
+ * set of a `writeback` volume, ends one: the log goes on from `cutSeq`, and what was above it is excused.
+ */
+import type { ControlChange } from '../../../../engine/replication/record.ts'
+
+export interface LoggedRecord {
+  epoch: number
+  seq: number
+  kind: 'write' | 'zero' | 'trim' | 'control'
+  lba: number
+  blockCount: number
+  /** Of a write: one a block. */
+  stamps: readonly number[]
+  /** `requestKey` of the operation, empty for control records. */
+  request: string
+  change: ControlChange | undefined
+}
+
+export interface ClientOperation {
+  client: string
+  request: string
+  kind: 'write' | 'zero' | 'trim' | 'read' | 'flush' | 'control'
+  lba: number
+  blockCount: number
+  /** Written, or read; 0 = zeroes. */
+  stamps: readonly number[]
+  /** Of a conditional write: the seq each edge block was read at. */
+  edges: ReadonlyArray<readonly [lba: number, seq: number]>
+  /** Positions in the one order of everything that happened. */
+  start: number
+  /** Infinity while it is not answered. */
+  end: number
+  /** `ok`, an error code, or `none` while it is not answered. */
+  result: string
+  /** Of a control operation that ended well. */
+  seq: number
+}
+
+export interface Era {
+  /** It began at this position. */
+  from: number
+  /** Records above this of the era before are gone. */
+  cutSeq: number
+  /** Index = seq - 1. */
+  log: LoggedRecord[]
+}
+
+export interface History {
+  operations: ClientOperation[]
+  eras: Era[]
+}
+
+export interface Violation {
+  checker: string
+  message: string
+}
+
+export const requestKey = (
+  id: { generation: number; incarnation: number; request: number; part: number },
+  client = '',
+): string => `${client}${id.generation}.${id.incarnation}.${id.request}.${id.part}`
+
+/** The value a block took at a seq. */
+export interface Change {
+  seq: number
+  /** 0 = zeroes. */
+  stamp: number
+  kind: 'write' | 'zero' | 'trim' | 'rollback'
+}
+
+export interface VolumeState {
+  blocks: Map<number, Change>
+  snapshots: Map<string, Map<number, Change>>
+}
+
+/** What each block was, seq by seq, and what all of it is in the end. */
+export function replay(log: readonly LoggedRecord[]): { changes: Map<number, Change[]>; state: VolumeState } {
+  const changes = new Map<number, Change[]>()
+  const state: VolumeState = { blocks: new Map(), snapshots: new Map() }
+  const set = (lba: number, change: Change) => {
+    state.blocks.set(lba, change)
+    const list = changes.get(lba)
+    if (list === undefined) changes.set(lba, [change])
+    else list.push(change)
+  }
+  for (const record of log) {
+    const { seq, kind } = record
+    if (kind !== 'control') {
+      for (let i = 0; i < record.blockCount; i++) {
+        set(record.lba + i, { seq, stamp: kind === 'write' ? record.stamps[i]! : 0, kind })
+      }
+      continue
+    }
+    const { change } = record
+    if (change?.operation === 'snapshot') state.snapshots.set(change.id, new Map(state.blocks))
+    if (change?.operation === 'snapshot-delete') state.snapshots.delete(change.id)
+    if (change?.operation === 'rollback') {
+      const to = state.snapshots.get(change.to)
+      if (to === undefined) continue
+      for (const [lba, now] of [...state.blocks]) {
+        const then = to.get(lba)
+        if (then?.seq !== now.seq) set(lba, { seq, stamp: then?.stamp ?? 0, kind: 'rollback' })
+      }
+    }
+  }
+  return { changes, state }
+}
+
+/** Starts and ends of operations in order. */
+export function endpoints(
+  operations: readonly ClientOperation[],
+): Array<{ at: number; op: ClientOperation; isEnd: boolean }> {
+  const points: Array<{ at: number; op: ClientOperation; isEnd: boolean }> = []
+  for (const op of operations) {
+    points.push({ at: op.start, op, isEnd: false })
+    if (op.end !== Infinity) points.push({ at: op.end, op, isEnd: true })
+  }
+  return points.sort((a, b) => a.at - b.at)
+}

@@ -1,0 +1,103 @@
+/**
+ * I1, I2, I3, I8, I12, I24: who may do what, under which epoch. Fed with what happens as it happens; answers with what
+ * is wrong about it.
+ */
+import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../../engine/replication/configuration.ts'
+import type { Violation } from './history.ts'
+
+export class OnePrimaryPerEpoch {
+  private readonly byEpoch = new Map<number, VolumeConfig>()
+  private last: VolumeConfig
+  private readonly promised = new Map<string, number>()
+  /** The highest epoch under which somebody served, and since when. */
+  private activeEpoch = 0
+  private activeSince = 0
+  private openGeneration = 0
+  private openSince = 0
+
+  constructor(initial: VolumeConfig) {
+    this.last = initial
+    this.byEpoch.set(initial.epoch, initial)
+  }
+
+  /** A CAS won. `isConsistent` of the copy of a node. */
+  configured(config: VolumeConfig, isConsistent: (node: string) => boolean): Violation[] {
+    const found: string[] = []
+    const { epoch, primary, inSync, members } = config
+    const before = this.last
+    const text = describe(config)
+    if (epoch < before.epoch) found.push(`the epoch went back from ${before.epoch}: ${text}`)
+    const same = this.byEpoch.get(epoch)
+    if (same !== undefined && describe(same) !== text) found.push(`epoch ${epoch} is ${describe(same)} and ${text}`)
+    if (!inSync.includes(primary)) found.push(`the primary is not in the set: ${text}`)
+    if (inSync.length === 0 || inSync.some((node) => members[node] === undefined)) {
+      found.push(`the set is not within the members: ${text}`)
+    }
+    const isForced = epoch >= before.epoch + FORCED_EPOCH_STEP
+    if (!isForced && primary !== before.primary) {
+      if (!before.inSync.includes(primary)) found.push(`${primary} was promoted from outside the set: ${text}`)
+      if (!isConsistent(primary)) found.push(`${primary} was promoted and is not consistent: ${text}`)
+    }
+    if (!isForced && epoch > before.epoch && inSync.length < Math.min(before.inSync.length, config.minInSync)) {
+      found.push(`the set fell below ${config.minInSync}: ${text}`)
+    }
+    for (const node of inSync) {
+      if (!before.inSync.includes(node) && !isConsistent(node))
+        found.push(`${node} joined and is not consistent: ${text}`)
+    }
+    if (epoch > before.epoch) this.byEpoch.set(epoch, config)
+    this.last = config
+    return found.map(violation)
+  }
+
+  /** A node made a promise durable. */
+  promiseKept(node: string, epoch: number): Violation[] {
+    const before = this.promised.get(node) ?? 0
+    this.promised.set(node, Math.max(before, epoch))
+    return epoch < before ? [violation(`the promise of ${node} went from ${before} to ${epoch}`)] : []
+  }
+
+  /** A node says `promised`, or stores records, under this epoch. `durable` = its durable promise. */
+  promiseUsed(node: string, epoch: number, durable: number): Violation[] {
+    if (durable >= epoch) return []
+    return [violation(`${node} answers under epoch ${epoch}, and its durable promise is ${durable}`)]
+  }
+
+  /** A new copy of a node has promised nothing. */
+  forget(node: string): void {
+    this.promised.delete(node)
+  }
+
+  /** `at`: now; `arrivedAt`: when the request came to that node. */
+  served(
+    node: string,
+    epoch: number,
+    what: { kind: 'read' | 'write'; generation: number; isOpen: boolean; arrivedAt: number; at: number },
+  ): Violation[] {
+    const found: string[] = []
+    const config = this.byEpoch.get(epoch)
+    if (config?.primary !== node) found.push(`${node} serves under epoch ${epoch} of ${config?.primary ?? 'nobody'}`)
+    if (what.kind === 'read' && epoch < this.activeEpoch && this.activeSince < what.arrivedAt) {
+      found.push(`${node} answers a read under epoch ${epoch} while ${this.activeEpoch} is active`)
+    }
+    if (epoch > this.activeEpoch && config?.primary === node) {
+      this.activeEpoch = epoch
+      this.activeSince = what.at
+    }
+    if (!what.isOpen && what.generation < this.openGeneration && this.openSince < what.arrivedAt) {
+      found.push(`${node} serves generation ${what.generation}, and ${this.openGeneration} is open`)
+    }
+    return found.map(violation)
+  }
+
+  opened(generation: number, at: number): void {
+    if (generation <= this.openGeneration) return
+    this.openGeneration = generation
+    this.openSince = at
+  }
+}
+
+const violation = (message: string): Violation => ({ checker: 'one-primary-per-epoch', message })
+
+const describe = ({ epoch, primary, inSync }: VolumeConfig): string =>
+  `epoch ${epoch}, primary ${primary}, set ${[...inSync].sort().join('+')}`

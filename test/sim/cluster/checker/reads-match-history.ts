@@ -1,0 +1,127 @@
+/**
+ * I9, I10, I19, S4: every block is a linearizable register. The committed log is the order claimed; the checker looks
+ * for one client observation that it does not explain:
+ *
+ * - a read returns what the block held at some point of the log, not before anything that had ended when the read
+ *   began: writes answered, and what earlier reads of any client had seen (so nobody goes back either)
+ * - a write stands in the log once, behind everything that had ended when it began
+ * - a conditional write follows the version its edges name
+ * - what was refused is not in the log
+ */
+import { endpoints, replay, type Change, type ClientOperation, type Era, type History } from './history.ts'
+import type { Violation } from './history.ts'
+
+const REFUSED = ['edge-changed', 'range', 'read-only']
+
+export function checkReadsMatchHistory({ operations, eras }: History): Violation[] {
+  const violations: Violation[] = []
+  const bad = (message: string) => void violations.push({ checker: 'reads-match-history', message })
+  /** Per block: no later operation may stand, or see, below this. */
+  let bounds = new Map<number, number>()
+  let allBound = 0
+  const seen = new Map<ClientOperation, Map<number, number>>()
+  let eraIndex = 0
+  let view = eraView(eras[0]!, operations)
+  violations.push(...view.violations)
+
+  for (const { at, op, isEnd } of endpoints(operations)) {
+    while (eras[eraIndex + 1] !== undefined && eras[eraIndex + 1]!.from <= at) {
+      const era = eras[++eraIndex]!
+      bounds = new Map([...bounds].map(([lba, seq]) => [lba, Math.min(seq, era.cutSeq)]))
+      allBound = Math.min(allBound, era.cutSeq)
+      view = eraView(era, operations)
+      violations.push(...view.violations)
+    }
+    const spansEras = eras.some(({ from }) => from > op.start && from <= op.end && from > 0)
+    if (op.kind === 'control') {
+      if (isEnd && op.result === 'ok' && !spansEras) allBound = Math.max(allBound, op.seq)
+      continue
+    }
+    const boundOf = (lba: number) => Math.max(bounds.get(lba) ?? 0, allBound)
+    const raise = (lba: number, seq: number) => void bounds.set(lba, Math.max(bounds.get(lba) ?? 0, seq))
+    const isWrite = op.kind === 'write' || op.kind === 'zero' || op.kind === 'trim'
+    if (isWrite) {
+      const seq = view.seqOf.get(op.request)
+      if (seq === undefined) continue
+      for (let lba = op.lba; lba < op.lba + op.blockCount; lba++) {
+        if (isEnd) {
+          if (op.result === 'ok') raise(lba, seq)
+        } else if (!spansEras && seq <= boundOf(lba)) {
+          bad(
+            `${name(op)} of block ${lba} stands at seq ${seq}, below ${boundOf(lba)} which had ended before it began`,
+          )
+        }
+      }
+      continue
+    }
+    if (op.kind !== 'read' || op.result !== 'ok' || spansEras) continue
+    for (let i = 0; i < op.blockCount; i++) {
+      const lba = op.lba + i
+      if (isEnd) {
+        const seq = seen.get(op)?.get(lba)
+        if (seq !== undefined) raise(lba, seq)
+        continue
+      }
+      const stamp = op.stamps[i] ?? 0
+      const changes = view.changes.get(lba) ?? []
+      const position = findFrom(changes, boundOf(lba), stamp)
+      if (position === undefined) {
+        const last = [...changes].reverse().find(({ seq }) => seq <= boundOf(lba))
+        bad(
+          `${name(op)} of block ${lba} returned ${stamp || 'zeroes'}; from seq ${boundOf(lba)} on it was ` +
+            `${last?.stamp ?? 0}, then ${
+              changes
+                .filter(({ seq }) => seq > boundOf(lba))
+                .map((one) => one.stamp)
+                .join() || 'nothing else'
+            }`,
+        )
+        continue
+      }
+      const perOp = seen.get(op) ?? new Map<number, number>()
+      seen.set(op, perOp.set(lba, position))
+    }
+  }
+  return violations
+}
+
+/** The first point at or after `bound` where the block holds this. */
+function findFrom(changes: readonly Change[], bound: number, stamp: number): number | undefined {
+  let held = 0
+  for (const change of changes) {
+    if (change.seq > bound) {
+      if (held === stamp) return bound
+      break
+    }
+    held = change.stamp
+  }
+  if (held === stamp) return bound
+  return changes.find((change) => change.seq > bound && change.stamp === stamp)?.seq
+}
+
+const name = (op: ClientOperation): string => `${op.kind} ${op.request} by ${op.client}`
+
+function eraView(era: Era, operations: readonly ClientOperation[]) {
+  const violations: Violation[] = []
+  const bad = (message: string) => void violations.push({ checker: 'reads-match-history', message })
+  const seqOf = new Map<string, number>()
+  for (const { request, seq } of era.log) {
+    if (request === '') continue
+    if (seqOf.has(request)) bad(`request ${request} is in the log twice, at seq ${seqOf.get(request)} and ${seq}`)
+    else seqOf.set(request, seq)
+  }
+  const { changes } = replay(era.log)
+  for (const op of operations) {
+    const seq = seqOf.get(op.request)
+    if (seq === undefined || op.request === '') continue
+    if (REFUSED.includes(op.result)) bad(`${name(op)} was answered ${op.result} and is in the log at seq ${seq}`)
+    for (const [lba, at] of op.edges) {
+      const before = (changes.get(lba) ?? []).filter((change) => change.seq < seq).at(-1)
+      const isOther =
+        before !== undefined && before.kind === 'write' ? before.seq !== at : at !== 0 && before?.seq !== at
+      if (isOther)
+        bad(`${name(op)} at seq ${seq} was read at ${at}, but block ${lba} had changed at ${before?.seq ?? 0}`)
+    }
+  }
+  return { violations, seqOf, changes }
+}

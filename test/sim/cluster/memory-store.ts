@@ -1,0 +1,485 @@
+/**
+ * A copy's store in memory, honest about what a crash leaves. Everything it is told becomes an entry of a journal:
+ *
+ *   entries   [ durable | written: the page cache has it | told ]
+ *              survives   survives the death of the       lost with the
+ *              all        process, not a power cut        process
+ *
+ * A crash keeps a prefix of the journal, at least what it must; what is found is what the prefix adds up to. Dropped
+ * records are not in it: they come back unless a later epoch record made them void, as in the real log.
+ *
+ * Nothing happens by itself: each thing under way is a task (plain data) that its driver finishes, in any order, which
+ * gives the store's events. State is plain data, so that a model may copy it; it draws no random number.
+ */
+import { assert } from '../../../engine/assert.ts'
+import { BLOCK_BYTES } from '../../../engine/units.ts'
+import type { CopyFacts, CopyStore, StoreEvent, StoredCopy } from '../../../engine/replication/copy-store.ts'
+import { epochAt, type EpochHistory } from '../../../engine/replication/record-id.ts'
+import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
+import { emptyVersionMap, insertVersion, settleAll, visibleAt, wipe, type VersionMap } from './version-map.ts'
+
+export type JournalEntry =
+  | { type: 'record'; record: ReplicatedRecord }
+  | { type: 'applied'; seq: number; windows: unknown }
+  | { type: 'facts'; token: number; facts: Partial<CopyFacts> }
+  | ({ type: 'fill-start'; token: number } & FillStart)
+  | { type: 'fill'; token: number; versions: readonly BlockVersion[] }
+  | { type: 'trims'; above: number }
+
+type FillStart = Parameters<CopyStore['startFill']>[1]
+type Descriptor = Pick<View, 'sizeBlocks' | 'snapshots' | 'rollbacks' | 'epochs' | 'forgottenSeq'>
+type ScanRange = Parameters<CopyStore['scan']>[1]
+
+export type StoreTask = { id: number } & (
+  | { type: 'write'; upTo: number }
+  | { type: 'sync'; upTo: number }
+  | { type: 'read'; token: number; lba: number; blockCount: number }
+  | { type: 'look-up'; token: number; lbas: readonly number[] }
+  | ({ type: 'scan'; token: number } & ScanRange)
+)
+
+/** What the journal adds up to. */
+interface View extends VersionMap {
+  facts: CopyFacts
+  epochs: Array<readonly [number, number]>
+  tail: number
+  appliedSeq: number
+  windows: unknown
+  /** Accepted and not applied, in order of seq. */
+  unapplied: ReplicatedRecord[]
+  /** Void as far as is known: what a later epoch record may still bring in. Only while recovering. */
+  limbo: ReplicatedRecord[]
+  sizeBlocks: number
+}
+
+export interface MemoryStoreState {
+  copyId: string
+  sliceBlocks: number
+  /** Sync by itself whatever was written (mode `durable`). */
+  autoSync: boolean
+  initial: { facts: CopyFacts; sizeBlocks: number }
+  entries: JournalEntry[]
+  written: number
+  durable: number
+  /** Sync at least up to this entry. */
+  syncWanted: number
+  tasks: StoreTask[]
+  nextTaskId: number
+  view: View
+  /** Of each seq that is not known to be durable: its entry. */
+  entryOfSeq: Map<number, number>
+  /** Calls of `dropAbove` and `startFill`. */
+  drops: number
+  sameBoot: boolean
+  lostSlices: number[]
+  failed: boolean
+}
+
+export interface NewMemoryStore {
+  copyId: string
+  sizeBlocks: number
+  sliceBlocks: number
+  autoSync: boolean
+  facts: CopyFacts
+}
+
+export function newMemoryStore(options: NewMemoryStore): MemoryStoreState {
+  const { copyId, sizeBlocks, sliceBlocks, autoSync, facts } = options
+  return opened({ copyId, sliceBlocks, autoSync, initial: { facts, sizeBlocks }, entries: [] }, true)
+}
+
+/** What is found after a crash that kept this many entries. */
+export function crashed(state: MemoryStoreState, kept: number, sameBoot: boolean): MemoryStoreState {
+  const { copyId, sliceBlocks, autoSync, initial } = state
+  return opened({ copyId, sliceBlocks, autoSync, initial, entries: state.entries.slice(0, kept) }, sameBoot)
+}
+
+type Durable = Pick<MemoryStoreState, 'copyId' | 'sliceBlocks' | 'autoSync' | 'initial' | 'entries'>
+
+function opened(durable: Durable, sameBoot: boolean): MemoryStoreState {
+  const { facts, sizeBlocks } = durable.initial
+  const view: View = {
+    ...emptyVersionMap(),
+    facts,
+    epochs: [],
+    tail: 0,
+    appliedSeq: 0,
+    windows: undefined,
+    unapplied: [],
+    limbo: [],
+    sizeBlocks,
+  }
+  for (const entry of durable.entries) enter(view, entry, durable.sliceBlocks)
+  const count = durable.entries.length
+  return {
+    ...durable,
+    written: count,
+    durable: count,
+    syncWanted: count,
+    tasks: [],
+    nextTaskId: 1,
+    view,
+    entryOfSeq: new Map(),
+    drops: 0,
+    sameBoot,
+    lostSlices: [],
+    failed: false,
+  }
+}
+
+export class MemoryStore implements CopyStore {
+  readonly state: MemoryStoreState
+
+  constructor(state: MemoryStoreState) {
+    this.state = state
+  }
+
+  recovered(): StoredCopy {
+    const { copyId, view, sameBoot, lostSlices } = this.state
+    return {
+      copyId,
+      facts: view.facts,
+      epochs: view.epochs.slice(),
+      tail: view.tail,
+      appliedSeq: view.appliedSeq,
+      unapplied: view.unapplied.slice(),
+      sameBoot,
+      forgottenSeq: view.forgottenSeq,
+      windows: view.windows,
+      rollbacks: view.rollbacks.slice(),
+      sliceCount: this.sliceCount,
+      sizeBytes: view.sizeBlocks * BLOCK_BYTES,
+      lostSlices: lostSlices.slice(),
+    }
+  }
+
+  /** Of the head, for checks: it asks no task. */
+  get view(): Readonly<View> {
+    return this.state.view
+  }
+
+  // ---- CopyStore
+
+  append(record: ReplicatedRecord): void {
+    const { view } = this.state
+    const isEpoch = epochsOf(record) !== undefined
+    assert(isEpoch ? record.seq <= view.tail + 1 : record.seq === view.tail + 1, 'a record follows the last one')
+    assert(isEpoch || epochAt(view.epochs, record.seq) === record.epoch, 'a record is of the last epoch')
+    assert(record.seq > view.appliedSeq, 'what is applied is not accepted again')
+    this.enter({ type: 'record', record })
+    this.state.entryOfSeq.set(record.seq, this.state.entries.length - 1)
+  }
+
+  dropAbove(seq: number): void {
+    const { view } = this.state
+    assert(seq >= view.appliedSeq, 'what is applied is not dropped')
+    this.state.drops++
+    if (seq >= view.tail) return
+    view.unapplied = view.unapplied.filter((record) => record.seq <= seq)
+    view.tail = seq
+    // The epochs of what was dropped go with it; the epoch record that follows makes that durable.
+    view.epochs = view.epochs.filter(([, firstSeq]) => firstSeq <= seq)
+  }
+
+  apply(seq: number, windows: unknown): void {
+    const { view } = this.state
+    assert(seq <= view.tail, 'only what is there is applied')
+    if (seq >= view.appliedSeq) this.enter({ type: 'applied', seq, windows })
+  }
+
+  keep(token: number, facts: Partial<CopyFacts>): void {
+    this.enter({ type: 'facts', token, facts })
+    this.sync()
+  }
+
+  sync(): void {
+    this.state.syncWanted = this.state.entries.length
+    this.schedule()
+  }
+
+  read(token: number, lba: number, blockCount: number): void {
+    this.addTask({ type: 'read', token, lba, blockCount })
+  }
+
+  lookUp(token: number, lbas: readonly number[]): void {
+    this.addTask({ type: 'look-up', token, lbas })
+  }
+
+  scan(token: number, range: ScanRange): void {
+    this.addTask({ type: 'scan', token, ...range })
+  }
+
+  startFill(token: number, start: FillStart): void {
+    this.state.drops++
+    this.state.entryOfSeq.clear()
+    this.enter({ type: 'fill-start', token, ...start })
+    this.sync()
+  }
+
+  fill(token: number, versions: readonly BlockVersion[]): void {
+    this.enter({ type: 'fill', token, versions })
+    this.sync()
+  }
+
+  descriptor(): unknown {
+    const { sizeBlocks, snapshots, rollbacks, epochs, appliedSeq, forgottenSeq } = this.state.view
+    const known = epochs.filter(([, firstSeq]) => firstSeq <= appliedSeq)
+    return structuredClone({ sizeBlocks, snapshots, rollbacks, epochs: known, forgottenSeq })
+  }
+
+  keepTrimsAbove(seq: number): void {
+    if (seq !== this.state.view.trimsKeptAbove) this.enter({ type: 'trims', above: seq })
+  }
+
+  // ---- its driver
+
+  /** End a task; `ok: false` is a failed read. Write and sync fail by `fail`. */
+  finish(id: number, ok = true): StoreEvent[] {
+    const { state } = this
+    const at = state.tasks.findIndex((task) => task.id === id)
+    assert(at >= 0, 'the task is under way')
+    const [task] = state.tasks.splice(at, 1)
+    switch (task!.type) {
+      case 'write':
+        state.written = Math.max(state.written, task!.upTo)
+        this.schedule()
+        return [this.stored()]
+      case 'sync':
+        return this.synced(task!.upTo)
+      case 'read': {
+        const { token, lba, blockCount } = task!
+        return [{ type: 'read-ended', token, ok, versions: ok ? this.readBlocks(lba, blockCount) : [] }]
+      }
+      case 'look-up': {
+        const { token, lbas } = task!
+        const seqs = ok ? lbas.map((lba) => visibleAt(state.view, lba, Infinity)?.seq ?? 0) : []
+        return [{ type: 'looked-up', token, ok, seqs }]
+      }
+      case 'scan':
+        return [this.scanned(task!, ok)]
+    }
+  }
+
+  fail(reason: string): StoreEvent[] {
+    this.state.failed = true
+    this.state.tasks = []
+    return [{ type: 'store-failed', reason }]
+  }
+
+  /** Up to where a power cut now would leave the log. */
+  get durableSeq(): number {
+    return this.seqWithin(this.state.durable)
+  }
+
+  get sliceCount(): number {
+    return Math.max(1, Math.ceil(this.state.view.sizeBlocks / this.state.sliceBlocks))
+  }
+
+  private enter(entry: JournalEntry): void {
+    if (this.state.failed) return
+    this.state.entries.push(entry)
+    enter(this.state.view, entry, this.state.sliceBlocks)
+    this.schedule()
+  }
+
+  private schedule(): void {
+    const { state } = this
+    const isUnderWay = (type: string) => state.tasks.some((task) => task.type === type)
+    if (state.written < state.entries.length && !isUnderWay('write')) {
+      this.addTask({ type: 'write', upTo: state.entries.length })
+    }
+    const wanted = state.autoSync || state.syncWanted > state.durable
+    if (wanted && state.durable < state.written && !isUnderWay('sync')) {
+      this.addTask({ type: 'sync', upTo: state.written })
+    }
+  }
+
+  private addTask(task: DistributiveOmit<StoreTask, 'id'>): void {
+    if (!this.state.failed) this.state.tasks.push({ id: this.state.nextTaskId++, ...task } as StoreTask)
+  }
+
+  private synced(upTo: number): StoreEvent[] {
+    const { state } = this
+    const events: StoreEvent[] = []
+    const from = state.durable
+    state.durable = Math.max(state.durable, upTo)
+    for (let i = from; i < state.durable; i++) {
+      const entry = state.entries[i]!
+      if ('token' in entry) events.push({ type: 'kept', token: entry.token })
+    }
+    for (const [seq, entry] of state.entryOfSeq) {
+      if (entry >= state.durable) break
+      state.entryOfSeq.delete(seq)
+    }
+    this.schedule()
+    return [this.stored(), ...events]
+  }
+
+  private stored(): StoreEvent {
+    const { written, durable, drops } = this.state
+    return { type: 'stored', seq: this.seqWithin(written), durableSeq: this.seqWithin(durable), drops }
+  }
+
+  private seqWithin(entryCount: number): number {
+    let seq = this.state.view.tail
+    for (;;) {
+      const entry = this.state.entryOfSeq.get(seq)
+      if (entry === undefined || entry < entryCount) return seq
+      seq--
+    }
+  }
+
+  private readBlocks(lba: number, blockCount: number): BlockVersion[] {
+    const versions: BlockVersion[] = []
+    for (let at = lba; at < lba + blockCount; at++) {
+      const version = visibleAt(this.state.view, at, Infinity)
+      if (version !== undefined) versions.push(version)
+    }
+    return versions
+  }
+
+  private scanned(range: ScanRange & { token: number }, ok: boolean): StoreEvent {
+    const { token, slice, above, upTo, cursor, bytesMax } = range
+    const first = Math.max(slice * this.state.sliceBlocks, cursor)
+    const below = (slice + 1) * this.state.sliceBlocks
+    const versions: BlockVersion[] = []
+    let next: number | undefined
+    let bytes = 0
+    if (ok) {
+      const lbas = [...this.state.view.blocks.keys()].filter((lba) => lba >= first && lba < below)
+      for (const lba of lbas.sort((a, b) => a - b)) {
+        if (bytes >= bytesMax) {
+          next = lba
+          break
+        }
+        for (const version of this.state.view.blocks.get(lba)!) {
+          if (version.seq <= above || version.seq > upTo) continue
+          versions.push(version)
+          bytes += version.payload?.bytes ?? 64
+        }
+      }
+    }
+    return { type: 'scanned', token, ok, versions, cursor: next }
+  }
+}
+
+type DistributiveOmit<T, K extends string> = T extends unknown ? Omit<T, K> : never
+
+function epochsOf(record: ReplicatedRecord): EpochHistory | undefined {
+  return record.kind === 'control' && record.change.operation === 'epoch' ? record.change.epochs : undefined
+}
+
+function enter(view: View, entry: JournalEntry, sliceBlocks: number): void {
+  switch (entry.type) {
+    case 'record':
+      return accept(view, entry.record)
+    case 'applied':
+      return applyUpTo(view, entry.seq, entry.windows)
+    case 'facts':
+      view.facts = { ...view.facts, ...entry.facts }
+      return
+    case 'fill-start':
+      return startFill(view, entry, sliceBlocks)
+    case 'fill':
+      for (const version of entry.versions) insertVersion(view, version)
+      return
+    case 'trims':
+      view.trimsKeptAbove = entry.above
+      settleAll(view)
+  }
+}
+
+function accept(view: View, record: ReplicatedRecord): void {
+  const epochs = epochsOf(record)
+  if (epochs !== undefined && record.epoch > (view.epochs.at(-1)?.[0] ?? 0)) {
+    // Of what was accepted only what this history names is left; the rest is void from here on.
+    const candidates = [...view.unapplied, ...view.limbo]
+    const kept: ReplicatedRecord[] = []
+    for (let seq = view.appliedSeq + 1; seq < record.seq; seq++) {
+      const epoch = epochAt(epochs, seq)
+      const found = candidates.find((one) => one.seq === seq && one.epoch === epoch)
+      assert(found !== undefined, 'an epoch record follows what its history names')
+      kept.push(found)
+    }
+    view.unapplied = [...kept, record]
+    view.limbo = []
+    view.epochs = epochs.map(([epoch, firstSeq]) => [epoch, firstSeq] as const)
+    view.tail = record.seq
+  } else if (record.seq === view.tail + 1 && record.epoch === (view.epochs.at(-1)?.[0] ?? 0)) {
+    view.unapplied.push(record)
+    view.tail = record.seq
+  } else {
+    view.limbo.push(record)
+  }
+}
+
+function applyUpTo(view: View, seq: number, windows: unknown): void {
+  if (seq < view.appliedSeq || seq > view.tail) return
+  let count = 0
+  for (const record of view.unapplied) {
+    if (record.seq > seq) break
+    put(view, record)
+    count++
+  }
+  view.unapplied.splice(0, count)
+  view.appliedSeq = seq
+  view.windows = windows
+}
+
+function put(view: View, record: ReplicatedRecord): void {
+  const { epoch, seq, kind } = record
+  if (kind !== 'control') {
+    for (let i = 0; i < record.blockCount; i++) {
+      const payload = kind === 'write' ? payloadOfBlock(record.payload, record.blockCount, i) : undefined
+      insertVersion(view, { epoch, seq, lba: record.lba + i, kind, payload })
+    }
+    return
+  }
+  const { change } = record
+  switch (change.operation) {
+    case 'epoch':
+      return
+    case 'resize':
+      view.sizeBlocks = change.sizeBytes / BLOCK_BYTES
+      return
+    case 'snapshot':
+      view.snapshots.push({ id: change.id, seq })
+      return
+    case 'snapshot-delete':
+      view.snapshots = view.snapshots.filter(({ id }) => id !== change.id)
+      return settleAll(view)
+    case 'rollback': {
+      const to = view.snapshots.find(({ id }) => id === change.to)
+      if (to === undefined) return
+      view.rollbacks.push([to.seq, seq])
+      return settleAll(view)
+    }
+    case 'delete':
+      view.blocks.clear()
+  }
+}
+
+/** `data` is a list with one element a block; anything else stands for every block. */
+function payloadOfBlock(payload: { bytes: number; data: unknown }, blockCount: number, index: number) {
+  const { bytes, data } = payload
+  return { bytes: bytes / blockCount, data: Array.isArray(data) ? (data as unknown[])[index] : data }
+}
+
+function startFill(view: View, start: FillStart, sliceBlocks: number): void {
+  const { fork, target, facts } = start
+  const descriptor = start.descriptor as Descriptor
+  if (fork > view.appliedSeq) applyUpTo(view, Math.min(fork, view.tail), view.windows)
+  view.unapplied = []
+  view.limbo = []
+  for (const slice of start.wipe) wipe(view, slice * sliceBlocks, (slice + 1) * sliceBlocks)
+  view.facts = { ...view.facts, ...facts }
+  view.sizeBlocks = descriptor.sizeBlocks
+  view.snapshots = structuredClone(descriptor.snapshots)
+  view.rollbacks = structuredClone(descriptor.rollbacks)
+  view.epochs = structuredClone(descriptor.epochs)
+  // What the source forgot nobody can learn from this copy either.
+  view.forgottenSeq = Math.max(view.forgottenSeq, descriptor.forgottenSeq)
+  view.tail = target
+  view.appliedSeq = target
+  settleAll(view)
+}
