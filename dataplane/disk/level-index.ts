@@ -2,9 +2,10 @@
  * `IndexPort` over `level` (LevelDB): one folder, one stream, one thread. Its content is a cache that the store
  * rebuilds from its log, so an open that fails for any reason but the lock is answered with "discard".
  *
- * What LevelDB does not do for us: reads do not verify block checksums (values carry their own, checked-index.ts), and
- * an open drops batches from the middle of a damaged write-ahead log, goes on behind them, and says so in its LOG only.
- * An index with such a gap would show old versions of blocks, so the LOG is read after each open.
+ * What LevelDB does not do for us: reads do not verify block checksums (values carry their own, checked-index.ts); an
+ * open drops batches from the middle of a damaged write-ahead log, goes on behind them, and says so in its LOG only; an
+ * open does not notice that older tables are gone. An index with such a gap would show old versions of blocks, so the
+ * LOG is read after each open, and level-history.ts tells what is missing.
  *
  * Memory stays bounded whatever the size: tables are mapped, and a mapped page counts as resident, so the number of
  * open tables (64, LevelDB's floor) times their size (1 MiB, its floor too) is the bound. A scan of 1 GB leaves 54 MB
@@ -21,6 +22,7 @@ import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { IndexOperation, IndexPort, Outcome } from '../../engine/ports.ts'
 import { trimHeap } from '../libc.ts'
+import { LevelHistory, readHistory } from './level-history.ts'
 
 type Database = Level<Uint8Array, Uint8Array>
 type Entry = [key: Uint8Array, value: Uint8Array]
@@ -67,9 +69,10 @@ export async function openLevelIndex(folder: string): Promise<IndexOpening> {
   try {
     const database = await openDatabase(folder)
     const dropped = await droppedAtOpen(folder)
-    if (dropped === undefined) return { kind: 'open', index: new LevelIndex(folder, database) }
+    const history = dropped ?? (await readHistory(database))
+    if (typeof history !== 'string') return { kind: 'open', index: new LevelIndex(folder, database, history) }
     await database.close()
-    return { kind: 'discard', reason: dropped }
+    return { kind: 'discard', reason: history }
   } catch (error) {
     const cause = (error as Error).cause as (Error & { code?: string }) | undefined
     if (cause?.code === 'LEVEL_LOCKED') {
@@ -125,19 +128,21 @@ export class LevelIndex implements IndexPort {
   /** An operation found damage; LevelDB refuses all writes from then on. */
   onDamaged: () => void = () => {}
   private database: Database
+  private history: LevelHistory
   private waitingGets: Array<{ key: Uint8Array; done: GetDone }> = []
   private getManyRunning = 0
   private readonly waitingRanges: Range[] = []
   private rangesRunning = 0
   private gatherPlanned = false
 
-  constructor(folder: string, database: Database) {
+  constructor(folder: string, database: Database, history: LevelHistory) {
     this.folder = folder
     this.database = database
+    this.history = history
   }
 
   batch(operations: IndexOperation[], done: Outcome): void {
-    this.database.batch(operations, { sync: true }).then(
+    this.database.batch(this.history.marked(operations), { sync: true }).then(
       () => {
         trimAfterCheckpoint()
         done(true)
@@ -195,7 +200,8 @@ export class LevelIndex implements IndexPort {
       const iterator = this.database.iterator({ gte: from, lt: below, limit, highWaterMarkBytes: 64 * 1024 })
       try {
         const entries = await iterator.nextv(RANGE_FIRST_STEP)
-        for (let step = entries; step.length > 0 && entries.length < limit; ) {
+        // To the end also when the limit is reached: LevelDB leaves out what it cannot read and says so at the end only.
+        for (let step = entries; step.length > 0; ) {
           step = await iterator.nextv(RANGE_STEP)
           // Not spread into `push`: a step may be longer than an argument list.
           for (const entry of step) entries.push(entry)
@@ -219,6 +225,7 @@ export class LevelIndex implements IndexPort {
       .then(
         (database) => {
           this.database = database
+          this.history = new LevelHistory(0)
           done(true)
         },
         () => done(false),
