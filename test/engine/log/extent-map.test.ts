@@ -1,5 +1,5 @@
 /**
- * Risks of the extent map: a version that no view shows keeps its space, or one that some view shows loses it; a zero is
+ * Risks of the extent map: a version that no view shows keeps its space, one that some view shows loses it; a zero is
  * forgotten while older data lies in the log; a page that waits for the index shows less than was applied.
  */
 import t from 'tap'

@@ -73,6 +73,12 @@ export const SCRIPT: Operation[] = [
   op('write', place(0), wide(1, FUA_BITS)),
 ]
 
+/** Overwrites that fill, clean and reuse segments without a restart between. */
+export const CYCLE: Operation[] = Array.from({ length: 24 }, (_, i) => {
+  const write = op('write', place((i * 5) % 12), wide(6), 4)
+  return i % 6 < 5 ? [write] : [write, op('checkpoint', 0, 0, 40), op('clean', 0, 0, 60)]
+}).flat()
+
 export interface ImageOptions {
   seed?: number
   /** Choices of what of the unsynced writes stays, at each operation. */

@@ -1,0 +1,261 @@
+/**
+ * Bugs that the store's tests have to find: the name says what each would do. Whoever changes one of these lines plants
+ * the bug anew in the new text. `hunt` is where it was found fastest; the test looks at later seeds too.
+ */
+import type { Edit, Mutant } from '../mutants.ts'
+
+const LOG = 'engine/log'
+const VOLUME = 'engine/volume'
+
+/** Pages that wait are thinned after each write, not after thousands. */
+export const THIN_ALWAYS: Edit = {
+  file: `${LOG}/pending-entries.ts`,
+  replace: 'THIN_EVERY = 4096',
+  by: 'THIN_EVERY = 1',
+}
+
+export const PLANTED: Mutant[] = [
+  {
+    name: 'acknowledged before it is synced',
+    hunt: { run: 'full', seed: 1 },
+    file: `${LOG}/log-stream.ts`,
+    replace: 'const isDurable = batch.number <= this.durableBatch',
+    by: 'const isDurable = true',
+  },
+  {
+    name: 'a checkpoint passes records that are not applied',
+    hunt: { run: 'tiny', seed: 1 },
+    file: `${LOG}/log-stream.ts`,
+    replace: 'if (batch.unapplied > 0)\n        return',
+    by: 'if (batch.number < 0)\n        return',
+  },
+  {
+    name: 'an answer is forgotten when another batch goes',
+    hunt: { run: 'full', seed: 2 },
+    file: `${LOG}/log-stream.ts`,
+    replace: 'if (batch.unapplied === 0 && !this.answering) this.forget()',
+    by: 'if (batch.unapplied === 0) this.forget()',
+  },
+  {
+    name: 'a sync that failed is tried again',
+    hunt: { run: 'errors', fault: 'sync', n: 4, seed: 1 },
+    file: `${LOG}/log-stream.ts`,
+    replace: "if (!ok) return this.fail('a sync failed')",
+    by: 'if (!ok) return void (this.syncs.pop(), this.schedule())',
+  },
+  {
+    name: 'an index is written before its log is durable',
+    hunt: { run: 'tiny', seed: 9 },
+    file: `${LOG}/store-stream.ts`,
+    replace: 'if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false\n    yield* until<void>',
+    by: 'yield* until<void>',
+  },
+  {
+    name: 'segments are given back before the index knows',
+    hunt: { run: 'time-travel', seed: 4 },
+    file: `${LOG}/store-stream.ts`,
+    replace: 'yield* until<void>((resume) => this.syncPeers(resume))',
+    by:
+      'const freed = collected.freed.map((segment) => [segment, segments.generation[segment]!])\n' +
+      'if (!(yield* markFree(context, freed))) return false',
+  },
+  {
+    name: 'a segment given back keeps its first batch',
+    hunt: { run: 'cycle', seed: 2 },
+    file: `${LOG}/store-stream.ts`,
+    replace: 'for (const offset of [batchAt, trailerAt])',
+    by: 'for (const offset of [trailerAt])',
+  },
+  {
+    name: 'a torn batch behind the watermark is taken',
+    hunt: { run: 'tiny', seed: 1 },
+    file: `${LOG}/recovery.ts`,
+    replace: 'if (next > watermark && !',
+    by: 'if (next > watermark + 1 && !',
+  },
+  {
+    name: 'a gap above the watermark is jumped',
+    hunt: { run: 'nested', seed: 32 },
+    file: `${LOG}/recovery.ts`,
+    replace: 'from.mayBegin === true ? Math.min(firstBatch, watermark + 1) : firstBatch',
+    by: 'firstBatch',
+  },
+  {
+    name: 'the watermark counts for nothing',
+    hunt: { run: 'damage', seed: 3 },
+    file: `${LOG}/recovery.ts`,
+    replace: 'if (next <= watermark)',
+    by: 'if (next < 0)',
+  },
+  {
+    name: 'a segment half given back stays so',
+    hunt: { run: 'nested', seed: 1 },
+    file: `${LOG}/recovery.ts`,
+    replace: 'if (header?.free !== true || header.streamId !== streamId) return []',
+    by: 'if (header !== undefined) return []',
+  },
+  {
+    name: 'batch numbers are used twice',
+    hunt: { run: 'nested', seed: 1 },
+    file: `${LOG}/rebuild.ts`,
+    replace: 'sealedLast + 1, base.watermarkBatch + 1)',
+    by: 'sealedLast + 1)',
+  },
+  {
+    name: 'a rebuild believes the order on disk',
+    hunt: { run: 'time-travel', seed: 6 },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'if (this.rebuilding || map.tombstones.length > 0)',
+    by: 'if (!this.rebuilding && map.tombstones.length > 0)',
+  },
+  {
+    name: 'a checkpoint passes a page that is being loaded',
+    hunt: { run: 'calm', seed: 5 },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'if (this.pending.has(pageKeyOf(map.number, page))) return',
+    by: 'if (page < 0) return',
+  },
+  {
+    name: "a cleaner's copy replaces what is newer",
+    hunt: { run: 'time-travel', seed: 12 },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'segmentOf(words, at) !== move.fromSegment || words[at + 1] !== move.fromUnits',
+    by: 'words[at] === 0',
+    and: {
+      file: `${LOG}/extent-map.ts`,
+      replace: 'epochOf(words, at) !== move.epoch || seqOf(words, at) !== move.seq',
+      by: '((move.fromSegment = segmentOf(words, at)), false)',
+    },
+  },
+  {
+    name: 'a moved block counts at both places',
+    hunt: { run: 'errors', fault: 'sync', n: 40, seed: 1 },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'this.segments.drop(move.fromSegment, stored)\n',
+    by: '\n',
+  },
+  {
+    name: 'a zero is forgotten while older data is on the disk',
+    hunt: { run: 'time-travel', seed: 12 },
+    file: `${LOG}/cleaner.ts`,
+    replace: 'if (mayGo) {',
+    by: 'if (!isUnfinished) {',
+  },
+  {
+    name: 'a deletion is forgotten while older data is on the disk',
+    hunt: { run: 'calm', seed: 30 },
+    file: `${LOG}/cleaner.ts`,
+    replace: 'snapshots.length === 0 &&\n      record.bornBatch < Math.min(',
+    by: 'snapshots.length === 0 && 0 < Math.min(',
+  },
+  {
+    name: 'a merge does not lock its blocks',
+    hunt: { run: 'calm', seed: 11 },
+    file: `${VOLUME}/range-locks.ts`,
+    replace: 'return overlaps(this.held, first, end) || overlaps(this.waiting, first, end)',
+    by: 'return first > end',
+  },
+  {
+    name: 'a merge reads before older writes are committed',
+    hunt: { run: 'calm', seed: 12 },
+    file: `${VOLUME}/volume.ts`,
+    replace: 'this.whenCommitted(this.nextSeq - 1, () => {\n',
+    by: 'this.whenCommitted(0, () => {\n',
+  },
+  {
+    name: 'a write that was held runs beside a merge',
+    hunt: { run: 'time-travel', seed: 10 },
+    file: `${VOLUME}/volume.ts`,
+    replace: 'if (this.locks.isEmpty || !this.locks.blocks(first, end)) run()',
+    by: 'if (first < end) run()',
+  },
+  {
+    name: 'a stop overtakes a merge',
+    hunt: { run: 'full', seed: 5 },
+    file: `${VOLUME}/volume.ts`,
+    replace: 'this.locks.whenIdle(() => this.whenCommitted(this.nextSeq - 1, run))',
+    by: 'this.whenCommitted(this.nextSeq - 1, run)',
+  },
+  {
+    name: 'a merge crosses a rollback',
+    hunt: { run: 'time-travel', seed: 10 },
+    file: `${VOLUME}/volume.ts`,
+    replace: 'else this.locks.wait(0, Infinity, run)',
+    by: 'else run()',
+  },
+  {
+    name: 'a page is shown before it is rewound',
+    hunt: { run: 'time-travel', seed: 26 },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'page.needsRewind = true\n      map.pages.set(pageNumber, page)',
+    by: 'map.pages.set(pageNumber, page)',
+  },
+  {
+    name: 'a rollback that is rolled away still hides',
+    hunt: { run: 'time-travel', seed: 23 },
+    file: `${VOLUME}/descriptor.ts`,
+    replace: 'for (const [above, upTo] of this.lineage(viewSeq)) if',
+    by:
+      'if (entrySeq > viewSeq) return true\n' +
+      'for (const [to, at] of this.rollbacks) if (viewSeq >= at && entrySeq > to && entrySeq <= at) return true\n' +
+      'for (const [above, upTo] of [[0, viewSeq]]) if',
+  },
+  {
+    name: "a snapshot's version goes with an overwrite",
+    hunt: { run: 'time-travel', seed: 3 },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'if (map.views.keepsOlder && map.views.seenBelow(seqOf(words, at), newerSeq))',
+    by: 'if (newerSeq < 0)',
+  },
+  {
+    name: 'the checksum knows no place',
+    hunt: { run: 'file', path: 'test/engine/log/identity.test.ts' },
+    file: `${LOG}/identity.ts`,
+    replace: 'mix(mix(seed, lba - high * HIGH_UNIT), high)',
+    by: 'mix(mix(seed, 0), 0 * high)',
+  },
+  {
+    name: 'the checksum knows no version',
+    hunt: { run: 'file', path: 'test/engine/log/identity.test.ts' },
+    file: `${LOG}/identity.ts`,
+    replace: 'mix(mix(mix(tag, epoch), seq - high * HIGH_UNIT), high)',
+    by: 'mix(mix(mix(tag, 0), 0), 0 * high)',
+  },
+  {
+    name: 'a block is read and not verified',
+    hunt: { run: 'damage', seed: 1 },
+    file: `${VOLUME}/block-reader.ts`,
+    replace: '!== crcOf(words, w)) return i',
+    by: '!== crcOf(words, w)) return -1',
+  },
+  {
+    name: 'what a snapshot sees goes while its page waits',
+    hunt: { run: 'time-travel', seed: 3 },
+    file: `${LOG}/extent-map.ts`,
+    replace: '!isNeeded && !map.views.seenBelow(seq, newerSeq[index]!)',
+    by: '!isNeeded',
+    and: THIN_ALWAYS,
+  },
+  {
+    name: 'what goes while its page waits keeps its space',
+    hunt: { run: 'tiny', seed: 1 },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'this.releaseEntry(map, words, at)\n        return true',
+    by: 'return true',
+    and: THIN_ALWAYS,
+  },
+  {
+    name: 'a zero over data that waits is forgotten',
+    hunt: { run: 'file', path: 'test/engine/log/extent-map.test.ts' },
+    file: `${LOG}/extent-map.ts`,
+    replace: '&& !isNeeded && !map.views',
+    by: '&& !map.views',
+  },
+  {
+    name: 'a page value counts to 65,535',
+    hunt: { run: 'file', path: 'test/engine/log/hot-page.test.ts' },
+    file: `${LOG}/index-keys.ts`,
+    replace: 'out[1] = count >>> 16',
+    by: 'out[1] = 0',
+  },
+]
