@@ -50,7 +50,10 @@ t.test('a value counts as many entries as a stream keeps', (t) => {
 t.test('a page overwritten without end is read after its checkpoint', (t) => {
   const world = hotPage(t)
   const [stream] = world.store!.streams()
-  t.equal(world.await<boolean>((done) => stream!.makeCheckpoint(done)), true)
+  t.equal(
+    world.await<boolean>((done) => stream!.makeCheckpoint(done)),
+    true,
+  )
   shows(t, world, 'after a checkpoint')
   t.end()
 })

@@ -61,6 +61,8 @@ export class MapStage {
   }
 
   load(page = 0): MapPage {
+    const present = this.map.page(this.volume, page)
+    if (present !== undefined) return present
     let found: MapPage | undefined
     let ended = false
     this.map.load(this.volume, page, (loaded) => {

@@ -1,0 +1,200 @@
+/**
+ * Risks of the cleaner: it empties the wrong segment, launders rot into a fresh checksum, forgets what only a snapshot
+ * sees, or gives a segment back before its copies are safe.
+ */
+import t from 'tap'
+import { chooseVictim, cleanSegment } from '../../../engine/log/cleaner.ts'
+import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
+import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
+import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
+import { SEGMENT_STATE, SegmentTable } from '../../../engine/log/segment-table.ts'
+import type { StoreStream } from '../../../engine/log/store-stream.ts'
+import { runTask } from '../../../engine/task.ts'
+import { createSnapshot, deleteSnapshot } from '../../../engine/volume/time-travel.ts'
+import { fsck } from '../../sim/fsck.ts'
+import { stamped, stampOf, StoreWorld } from '../../sim/store-world.ts'
+
+const SEGMENT_BYTES = 128 * 1024
+
+/** One volume on one disk with room enough that nothing is cleaned by itself. */
+class Scene {
+  world = new StoreWorld({ seed: 3, segments: 40, segmentBytes: SEGMENT_BYTES })
+
+  constructor() {
+    this.world.open()
+    this.world.await((done) => this.world.store!.createVolume(this.world.spec('v', 2 << 20), done))
+  }
+
+  get stream(): StoreStream {
+    return this.world.store!.streams()[0]!
+  }
+
+  get volume() {
+    return this.world.store!.volumeObject('v')!
+  }
+
+  write(lba: number, stamp: number): void {
+    this.world.await<number>((done) => this.volume.write(lba * 4096, stamped(stamp), false, done))
+  }
+
+  /** Blocks `first .. end - 1`, stamped by their number and `round`. */
+  fill(first: number, end: number, round: number): void {
+    for (let lba = first; lba < end; lba++) this.write(lba, round * 1000 + lba)
+  }
+
+  read(lba: number): number | string {
+    const into = new Uint8Array(4096)
+    const errno = this.world.await<number>((done) => this.volume.read(lba * 4096, into, done))
+    return errno === 0 ? stampOf(into) : `errno ${errno}`
+  }
+
+  /** Where a block lies. */
+  place(lba: number): { segment: number; offsetBytes: number } {
+    this.read(lba)
+    const page = this.stream.map.page([...this.stream.map.volumes.values()][0]!, Math.floor(lba / 256))!
+    const at = (lba % 256) * ENTRY_WORDS
+    const segment = segmentOf(page.words, at)
+    return { segment, offsetBytes: segmentOffsetBytes(SEGMENT_BYTES, segment) + unitsOf(page.words, at) * 64 }
+  }
+
+  clean(segment: number): boolean {
+    return this.world.await<boolean>((done) => runTask(cleanSegment(this.stream, segment), done))
+  }
+
+  checkpoint(): void {
+    this.world.await<boolean>((done) => this.stream.makeCheckpoint(done))
+    this.world.clock.runUntilIdle()
+  }
+}
+
+t.test('the victim is the one whose cleaning wins most for its cost', (t) => {
+  const segments = new SegmentTable({ count: 8, streamId: 0, grants: new SharedSegmentGrants(8) })
+  const stream = {
+    segments,
+    log: { segmentBlocks: 64, nextBatch: 1000, position: () => ({ batch: 900 }) },
+  } as unknown as StoreStream
+  const add = (segment: number, lastBatch: number, liveBlocks: number): void => {
+    segments.open(segment, lastBatch)
+    segments.add(segment, liveBlocks * 64)
+    segments.seal(segment, lastBatch)
+  }
+  t.equal(chooseVictim(stream), undefined)
+  add(0, 100, 61)
+  t.equal(chooseVictim(stream), undefined, 'rewriting a full one wins nothing')
+  add(1, 950, 0)
+  t.equal(chooseVictim(stream), undefined, 'a recovery would begin in or before it')
+  add(2, 800, 20)
+  t.equal(chooseVictim(stream), 2)
+  add(3, 100, 20)
+  t.equal(chooseVictim(stream), 3, 'of two alike the older one: less of it will die by itself')
+  add(4, 100, 40)
+  t.equal(chooseVictim(stream), 3, 'of two as old the emptier one')
+  add(5, 890, 0)
+  t.equal(chooseVictim(stream), 5, 'one without live data costs nothing')
+  t.equal(chooseVictim(stream, new Set([5, 3])), 4)
+  segments.setState(5, SEGMENT_STATE.cleaned)
+  segments.open(6, 1)
+  t.equal(chooseVictim(stream), 3, 'neither one that is clean nor the open one')
+  t.end()
+})
+
+t.test('a segment is free behind the checkpoint that follows its cleaning, and nothing is lost before', (t) => {
+  for (const isCut of [false, true]) {
+    const scene = new Scene()
+    scene.fill(0, 60, 1)
+    scene.fill(0, 20, 2)
+    scene.checkpoint()
+    const { segment } = scene.place(25)
+    t.equal(scene.clean(segment), true)
+    t.equal(scene.stream.segments.state[segment], SEGMENT_STATE.cleaned)
+    t.not(scene.place(25).segment, segment)
+    const { grants } = scene.stream.context
+    t.equal(grants.owner(segment), 0, 'it is still the stream’s')
+    if (isCut) {
+      // Without the copies: they were not synced.
+      scene.world = scene.world.crash({ kind: 'synced' }, { kind: 'synced' })
+      scene.world.open()
+    } else {
+      scene.checkpoint()
+      t.equal(grants.owner(segment), undefined)
+    }
+    for (let lba = 0; lba < 60; lba++) t.equal(scene.read(lba), (lba < 20 ? 2000 : 1000) + lba)
+    t.strictSame(fsck(scene.world), [])
+  }
+  t.end()
+})
+
+t.test('a rotten block is not copied, and keeps its segment', (t) => {
+  const scene = new Scene()
+  scene.fill(0, 60, 1)
+  scene.checkpoint()
+  const { segment, offsetBytes } = scene.place(25)
+  scene.world.disks[0]!.damage(offsetBytes + 512, 'flip')
+  scene.clean(segment)
+  t.equal(scene.stream.segments.state[segment], SEGMENT_STATE.unreadable)
+  scene.checkpoint()
+  t.same(scene.place(25), { segment, offsetBytes }, 'its entry stays')
+  t.equal(scene.read(25), 'errno 5', 'never a wrong byte')
+  t.match(
+    scene.world.events.filter(({ level }) => level === 'error').map(({ message }) => message),
+    [/fails its checksum/, /left alone/],
+  )
+  for (let lba = 0; lba < 60; lba++) if (lba !== 25) t.equal(scene.read(lba), 1000 + lba)
+  t.equal(chooseVictim(scene.stream) === segment, false, 'it is not tried again and again')
+  scene.write(25, 7)
+  t.equal(scene.read(25), 7, 'a new version heals it')
+  t.end()
+})
+
+t.test('what only a snapshot sees is moved too, and goes with the snapshot', (t) => {
+  for (const index of ['synced', 'lost'] as const) {
+    const scene = new Scene()
+    scene.fill(0, 60, 1)
+    scene.world.await((done) => createSnapshot(scene.volume, 's', done))
+    const { segment } = scene.place(25)
+    scene.fill(0, 60, 2)
+    scene.checkpoint()
+    const live = scene.stream.segments.liveUnits()
+    t.equal(live, 120 * 64)
+    scene.clean(segment)
+    t.equal(scene.stream.segments.state[segment], SEGMENT_STATE.cleaned)
+    t.equal(scene.stream.segments.liveUnits(), live)
+    scene.checkpoint()
+    const cut = index === 'lost' ? 'lost' : ({ kind: 'synced' } as const)
+    scene.world = scene.world.crash({ kind: 'synced' }, cut)
+    scene.world.open()
+    t.strictSame(fsck(scene.world), [], `after a restart (index ${index})`)
+    t.equal(scene.stream.segments.liveUnits(), live)
+    scene.world.await((done) => deleteSnapshot(scene.volume, 's', done))
+    scene.world.clock.runUntilIdle()
+    t.equal(scene.stream.segments.liveUnits(), 60 * 64)
+    t.strictSame(fsck(scene.world), [])
+  }
+  t.end()
+})
+
+t.test('a block that is overwritten while its copy is under way keeps the newer version', (t) => {
+  const scene = new Scene()
+  scene.fill(0, 60, 1)
+  scene.checkpoint()
+  const { segment } = scene.place(25)
+  let isClean = false
+  runTask(cleanSegment(scene.stream, segment), () => {
+    isClean = true
+  })
+  let answered = 0
+  for (let i = 0; !isClean; i++) {
+    if (i % 2 === 0 && i < 60)
+      scene.volume.write(i * 4096, stamped(2000 + i), false, () => {
+        answered++
+      })
+    scene.world.clock.step()
+  }
+  scene.world.clock.runUntilIdle()
+  t.ok(answered > 0, `${answered} overwrites beside the cleaner`)
+  scene.checkpoint()
+  for (let lba = 0; lba < 60; lba++)
+    t.equal(scene.read(lba), lba % 2 === 0 && lba < answered * 2 ? 2000 + lba : 1000 + lba)
+  t.strictSame(fsck(scene.world), [])
+  t.end()
+})
