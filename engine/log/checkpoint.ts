@@ -111,11 +111,15 @@ export function collectCheckpoint(
     if (volume.changed) put(volumeKey(volume.number), json(volumeValue(volume)))
     volume.changed = false
     // While an index is rebuilt they are passing: every page takes them before the end.
-    for (const t of meta === undefined ? [] : volume.tombstones)
+    for (const t of meta === undefined ? [] : volume.tombstones) {
+      // Those of a clone stay for ever; only the cleaner changes one.
+      if (t.savedSegment === t.segment) continue
+      t.savedSegment = t.segment
       put(
         tombstoneKey(volume.number, t.epoch, t.seq, t.firstPage),
         json({ endPage: t.endPage, kind: t.kind, segment: t.segment, bornBatch: t.bornBatch }),
       )
+    }
   }
   for (const t of options.tombstonesGone) del(tombstoneKey(t.volume, t.epoch, t.seq, t.firstPage))
   for (const number of options.volumesGone) del(volumeKey(number))

@@ -55,6 +55,8 @@ export interface Tombstone {
   kind: EntryKind
   segment: number
   bornBatch: number
+  /** The segment that the index names; absent: it does not have it yet, or from before this opening. */
+  savedSegment?: number
 }
 
 export class VolumeMap {

@@ -136,3 +136,18 @@ t.test('a segment is given back when it is empty, older than the position, and n
   t.same(stage.begin().freed, [1, 2], 'the others the next time')
   t.end()
 })
+
+t.test('a zero of whole pages that waits is written once, and again when its record moved', (t) => {
+  const stage = new MapStage()
+  stage.change({ origin: ['2'.padStart(32, '0'), 1] })
+  stage.zero(0, 512)
+  const puts = (): number => ofKind(stage.checkpoint(), 'tombstone').length
+  t.equal(puts(), 1)
+  t.equal(puts(), 0, 'those of a clone stay for ever')
+  stage.zero(1024, 512)
+  t.equal(puts(), 1, 'a new one')
+  stage.volume.tombstones[0]!.segment = 2
+  t.equal(puts(), 1, 'the cleaner copied its record')
+  t.equal(puts(), 0)
+  t.end()
+})
