@@ -7,6 +7,7 @@ import type { NodeId } from './configuration.ts'
 import { believes } from './frontend-link.ts'
 import type { ClientFailure, FrontendPort } from './frontend-port.ts'
 import { fail, forwardWhenRead, leave, readEdges, resendAt, sendMerged, take, takePart } from './frontend-sending.ts'
+import { isChange } from './frontend-state.ts'
 import type { ClientRequest, FrontendState, Outgoing } from './frontend-state.ts'
 import type { FrontendMessage, FrontendResult } from './messages.ts'
 import type { BlockVersion } from './record.ts'
@@ -41,6 +42,7 @@ function end(state: FrontendState, code: 'stale-session' | 'session-broken', por
   state.requests = new Map()
   state.order = new Map()
   state.ready = []
+  state.refused = []
   state.outgoing = new Map()
   state.inFlightParts = 0
   state.inFlightBytes = 0
@@ -109,12 +111,31 @@ function settle(
   request.versions[one.part] = versions
   request.failure ??= failure
   if (--request.missing > 0) return
-  const { failure: code } = request
+  const { failure: code, number } = request
   if (request.isWanted) {
     const answer = code === undefined ? ({ ok: true, versions: request.versions.flat() } as const) : undefined
     port.answer(request.connection, request.tag, answer ?? { ok: false, code: code! })
   }
-  leave(state, request)
+  take(state, number)
+  if (code !== undefined && isChange(request.operation) && state.answeredBelow <= number) {
+    request.isWanted = false
+    state.refused.push(request.arrival)
+  } else leave(state, request)
+  if (state.refused.length > 0) releaseRefused(state)
+}
+
+/**
+ * No window knows a refused change, so a copy of it that is still on its way would be ordered. What comes after it on
+ * its range therefore goes out only when it says by `answeredBelow` that the refused one is over.
+ */
+function releaseRefused(state: FrontendState): void {
+  const { refused } = state
+  state.refused = []
+  for (const arrival of refused) {
+    const request = state.requests.get(arrival)!
+    if (request.number < state.answeredBelow) leave(state, request)
+    else state.refused.push(arrival)
+  }
 }
 
 /** A part that was refused turns out to be done: its edges are of no interest any more. */

@@ -79,6 +79,8 @@ export interface FrontendState {
   unnumbered: number
   /** All lower numbers are answered. */
   answeredBelow: number
+  /** Arrivals of refused changes that keep their range until `answeredBelow` is above their number. */
+  refused: number[]
   /** When to look whether something is due. */
   resendAtMs: number | undefined
   expireAtMs: number | undefined
@@ -102,6 +104,7 @@ export const createFrontend = (options: FrontendOptions): FrontendState => ({
   nextReadNumber: READ_NUMBERS_FROM,
   unnumbered: 0,
   answeredBelow: 1,
+  refused: [],
   resendAtMs: undefined,
   expireAtMs: undefined,
   wakeAtMs: undefined,

@@ -19,7 +19,8 @@ export interface Envelope {
 export type PeerMessage =
   // Writes (section 3).
   | { type: 'append'; epoch: number; previous: RecordId; records: ReplicatedRecord[]; commitSeq: number }
-  | { type: 'stored'; epoch: number; seq: number; durableSeq: number }
+  /** `fill`: the one by which it came to follow the sender, unset when it was reconciled. */
+  | { type: 'stored'; epoch: number; seq: number; durableSeq: number; fill?: number }
   | {
       type: 'refused'
       epoch: number
@@ -29,13 +30,15 @@ export type PeerMessage =
     }
   | { type: 'sync'; epoch: number; seq: number }
   // Configuration (section 4).
-  | { type: 'new-epoch'; epoch: number; config: VolumeConfig }
+  /** `since`: first epoch of the sender's term; who followed it under that or a later one follows it still. */
+  | { type: 'new-epoch'; epoch: number; config: VolumeConfig; since?: number }
   | ({ type: 'promised'; epoch: number } & CopyReport)
   | { type: 'fetch-log'; epoch: number; aboveSeq: number }
   | { type: 'log'; epoch: number; records: ReplicatedRecord[] }
   | { type: 'reconcile'; epoch: number; fork: RecordId; records: ReplicatedRecord[]; commitSeq: number }
   | ({ type: 'hello'; epoch: number } & CopyReport)
-  | { type: 'release'; epoch: number }
+  /** `token`: drawn as those of `confirm`; what is confirmed with a higher one stays. */
+  | { type: 'release'; epoch: number; token?: number }
   | { type: 'confirm'; epoch: number; token: number }
   | { type: 'confirmed'; epoch: number; token: number }
   | { type: 'fence'; epoch: number; session: Session }
@@ -53,6 +56,9 @@ export type PeerMessage =
       descriptor: unknown
       epochs: EpochHistory
       windows: unknown
+      sizeBytes: number
+      /** Of the copy that asked: another process of it did not, and must not be wiped by a late message. */
+      forInstance: string
     }
   | { type: 'fill-started'; epoch: number; fill: number }
   | { type: 'fill'; epoch: number; fill: number; number: number; versions: BlockVersion[]; slicesDone: number[] }
@@ -96,7 +102,18 @@ export type FrontendOperation =
 export type FrontendMessage =
   | { type: 'open'; session: Session; mode: 'read' | 'write' }
   | { type: 'opened'; session: Session; epoch: number; sizeBytes: number }
-  | { type: 'request'; id: RequestId; operation: FrontendOperation; answeredBelow: number }
+  | {
+      type: 'request'
+      id: RequestId
+      operation: FrontendOperation
+      /** Lower numbers are answered: never to be ordered. */
+      answeredBelow: number
+      /**
+       * Of the `opened` under which it was sent (or a later answer of the same primary). Lower than the epoch with
+       * which the primary began to serve: sent to another one, so it may be answered already: `redirect`.
+       */
+      openedEpoch?: number
+    }
   | { type: 'reply'; id: RequestId; epoch: number; result: FrontendResult }
   | { type: 'redirect'; id: RequestId | undefined; epoch: number; primary: NodeId | undefined }
 

@@ -4,7 +4,8 @@
  *
  * - changes are applied in the order in which the clients' requests arrived, each at most once: so a late first write
  *   can never land behind what came after it;
- * - a write that is answered is there; a read sees the last change that arrived before it, never a later one;
+ * - a write that is answered is there; a read sees the last change that arrived before it, never a later one
+ *   (one that was refused may be ordered while the read is served, never behind a later change);
  * - what another writer put beside a narrow write stays;
  * - when the faults stop everything ends.
  */
@@ -55,14 +56,20 @@ class Run {
   tagOf = new Map<number, number>()
   lastTag = new Array<number>(CELLS).fill(0)
   readTag = new Array<number>(CELLS).fill(0)
+  /** Where the last change was refused, and ordered all the same while it was on its way: the one before it. */
+  beforeRefused = new Array<number | undefined>(CELLS).fill(undefined)
   foreign = FOREIGN.map(() => 0)
   connections = [1, 2, 3]
   nextConnection = 4
   nextTag = 1
   counts: Record<string, number> = {}
+  private readonly refusedOneIn: number
+  private readonly repeatedOf20: number
 
   constructor(seed: number) {
     this.random = randomFrom(seed)
+    this.refusedOneIn = [40, 8, 3][this.random(3)]!
+    this.repeatedOf20 = [1, 3, 9][this.random(3)]!
     this.bench = new FrontendBench({
       ioTimeoutMs: this.random(3) === 0 ? 3000 : 0,
       partBytesMax: 4096 * (1 + this.random(3)),
@@ -93,15 +100,17 @@ class Run {
     this.bench.sent = []
   }
 
-  apply({ request }: RequestId, blocks: readonly BlockVersion[]): void {
+  apply({ request, part }: RequestId, blocks: readonly BlockVersion[]): void {
     this.count('applied')
     const tag = this.tagOf.get(request)!
+    const isRefused = this.primary.refused.has(`${request}.${part}`)
     const { first, end } = this.asked.get(tag)!
     const from = Math.max(first, blocks[0]!.lba * 4)
     const to = Math.min(end, (blocks.at(-1)!.lba + 1) * 4)
     for (let cell = from; cell < to; cell++) {
       if (this.lastTag[cell]! > tag) throw new Error(`${tag} is applied behind ${this.lastTag[cell]} at ${cell}`)
-      if (this.readTag[cell]! > tag) throw new Error(`${tag} is applied behind the read ${this.readTag[cell]}`)
+      if (this.readTag[cell]! > tag && !isRefused) throw new Error(`${tag} is applied behind a read`)
+      this.beforeRefused[cell] = isRefused ? this.lastTag[cell] : undefined
       this.lastTag[cell] = tag
     }
   }
@@ -127,8 +136,9 @@ class Run {
       }
       this.readTag[cell] = Math.max(this.readTag[cell]!, tag)
       if (last > tag) throw new Error(`the read ${tag} is overtaken by ${last}`)
-      const type = this.asked.get(last)?.operation.type ?? 'trim'
-      if (value !== (type === 'write' ? last : 0)) throw new Error(`read ${tag}: ${value}, not ${last}, at ${cell}`)
+      const before = this.beforeRefused[cell]
+      if (before !== undefined && value === this.valueOf(before)) continue
+      if (value !== this.valueOf(last)) throw new Error(`read ${tag}: ${value}, not ${last}, at ${cell}`)
     }
   }
 
@@ -143,6 +153,11 @@ class Run {
     this.asked.set(tag, { tag, connection, operation: own, first, end, foreign: this.foreignCells() })
     this.waiting.add(tag)
     this.bench.ask(tag, own, connection)
+  }
+
+  /** What a change leaves in each of its cells. */
+  valueOf(tag: number): number {
+    return this.asked.get(tag)?.operation.type === 'write' ? tag : 0
   }
 
   foreignCells(): number[] {
@@ -180,11 +195,11 @@ class Run {
   deliver(index: number, faults: boolean): void {
     const one = this.network[index]
     if (one === undefined) return
-    const fate = faults ? this.random(20) : 9
-    if (fate > 2) this.network.splice(index, 1)
+    const fate = faults ? this.random(20) : 17
+    if (fate >= this.repeatedOf20) this.network.splice(index, 1)
     if (fate > 17) return
     if ('from' in one) this.bench.from(one.from, structuredClone(one.message))
-    else this.primary.receive(one.to, one.message, this.send, faults && this.random(30) === 0)
+    else this.primary.receive(one.to, one.message, this.send, faults && this.random(this.refusedOneIn) === 0)
   }
 
   answerConfig(isThere: boolean): void {
@@ -240,8 +255,7 @@ class Run {
     for (let cell = 0; cell < CELLS; cell++) {
       const value = this.primary.read(Math.floor(cell / 4))[cell % 4]
       const last = this.lastTag[cell]!
-      const isWritten = this.asked.get(last)?.operation.type === 'write'
-      if (!FOREIGN.includes(cell) && value !== (isWritten ? last : 0)) throw new Error(`${cell} holds ${value}`)
+      if (!FOREIGN.includes(cell) && value !== this.valueOf(last)) throw new Error(`${cell} holds ${value}`)
     }
     this.foreignCells().forEach((value, which) => {
       const last = this.primary.elsewhere.get(Math.floor(FOREIGN[which]! / 4)) ?? 0

@@ -101,6 +101,32 @@ t.test('an edge that cannot be read fails the request before anything is written
   t.end()
 })
 
+t.test('an edge that cannot be read any more after a refusal fails the request', (t) => {
+  const bench = new FrontendBench().open()
+  bench.write(1, 1, [5])
+  bench.reply(bench.request())
+  bench.reply(bench.request(), { ok: false, code: 'edge-changed' })
+  bench.reply(bench.request(), { ok: false, code: 'damaged' })
+  t.same(bench.answers.get(1), { ok: false, code: 'damaged' })
+  t.equal(bench.state.requests.size, 0)
+  t.end()
+})
+
+t.test('a part that is done after all, while another one is not', (t) => {
+  const bench = new FrontendBench({ partBytesMax: 4096 }).open()
+  bench.write(1, 1, [1, 2, 3, 4])
+  for (const read of bench.requests()) bench.reply(read)
+  const [first, second] = bench.requests()
+  bench.reply(first!, { ok: false, code: 'edge-changed' })
+  const read = bench.request()
+  bench.reply(first!)
+  bench.reply(read)
+  t.equal(bench.requests().length, 0)
+  bench.reply(second!)
+  t.same(bench.answers.get(1), { ok: true, versions: [] })
+  t.end()
+})
+
 t.test('edges go to the next primary like everything else', (t) => {
   const bench = new FrontendBench().open()
   bench.write(1, 1, [5])

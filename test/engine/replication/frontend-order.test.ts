@@ -126,6 +126,20 @@ t.test('held for too long: told, but its range stays locked while a copy may hav
   t.end()
 })
 
+t.test('refused, but a copy of it may be on its way: what follows says that it is over', (t) => {
+  const bench = new FrontendBench().open()
+  bench.block(1, 1, 11)
+  bench.block(2, 5, 22)
+  const [slow, refused] = bench.requests()
+  bench.reply(refused!, { ok: false, code: 'no-space' })
+  t.same(bench.answers.get(2), { ok: false, code: 'no-space' })
+  bench.block(3, 5, 33)
+  t.equal(bench.requests().length, 0, 'a lower number is not answered')
+  bench.reply(slow!)
+  t.equal(bench.request().answeredBelow, 3)
+  t.end()
+})
+
 t.test('0 holds for ever', (t) => {
   const bench = new FrontendBench({ ioTimeoutMs: 0 }).open()
   bench.block(1, 5, 11)

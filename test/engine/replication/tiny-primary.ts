@@ -25,8 +25,10 @@ export class TinyPrimary {
   configs: VolumeConfig[] = [configOf(1, 'a')]
   /** What each node knows; it may lag. */
   known = new Map<NodeId, { epoch: number; primary: NodeId }>()
-  /** Parts ordered or committed, `number.part`, and those refused for good. */
-  window = new Map<string, 'ordered' | 'committed' | 'refused'>()
+  /** Parts ordered or committed, `number.part`. */
+  window = new Map<string, 'ordered' | 'committed'>()
+  /** Parts that were refused; only looked at to see whether the frontend tells the truth. */
+  refused = new Set<string>()
   pending: Ordered[] = []
   committed = new Map<number, BlockVersion>()
   answeredBelow = 1
@@ -34,6 +36,8 @@ export class TinyPrimary {
   applied: (id: RequestId, blocks: readonly BlockVersion[]) => void = () => {}
   /** The other writer's last write to a block that is committed. */
   elsewhere = new Map<number, number>()
+  /** With which this primary began. */
+  private reignEpoch = 1
   private isOpen = false
   private lastSeq = 0
   private readonly sizeBytes: number
@@ -93,6 +97,8 @@ export class TinyPrimary {
     this.isOpen = false
     this.known.delete(node)
     this.nextEpoch(node)
+    this.reignEpoch = this.epoch
+    this.answeredBelow = 1
   }
 
   /** A node that is not primary learns who is. */
@@ -104,7 +110,10 @@ export class TinyPrimary {
     return cellsOf(this.committed.get(lba))
   }
 
-  private serve({ id, operation, answeredBelow }: Request, send: Send, refuse: boolean): void {
+  private serve({ id, operation, answeredBelow, openedEpoch }: Request, send: Send, refuse: boolean): void {
+    if (openedEpoch! < this.reignEpoch) {
+      return send(this.node, { type: 'redirect', id, epoch: this.epoch, primary: this.node })
+    }
     this.forget(answeredBelow)
     if (operation.type === 'flush') return this.answer(id, { ok: true, versions: [] }, send)
     if (operation.type === 'read') {
@@ -118,13 +127,12 @@ export class TinyPrimary {
     if (id.request < this.answeredBelow) return
     const known = this.window.get(keyOf(id))
     if (known === 'committed') this.answer(id, { ok: true, versions: [] }, send)
-    if (known === 'refused') this.answer(id, { ok: false, code: 'no-space' }, send)
     if (known !== undefined) return
     if (operation.type === 'write' && operation.edges.some(([lba, seq]) => (this.newest(lba)?.seq ?? 0) !== seq)) {
       return this.answer(id, { ok: false, code: 'edge-changed' }, send)
     }
     if (refuse) {
-      this.window.set(keyOf(id), 'refused')
+      this.refused.add(keyOf(id))
       return this.answer(id, { ok: false, code: 'no-space' }, send)
     }
     this.window.set(keyOf(id), 'ordered')
@@ -136,8 +144,8 @@ export class TinyPrimary {
   private forget(below: number): void {
     if (below <= this.answeredBelow) return
     for (let number = this.answeredBelow; number < below; number++) {
-      const state = this.window.get(`${number}.0`)
-      if (state !== 'committed' && state !== 'refused') throw new Error(`request ${number} was never answered`)
+      const isOver = this.window.get(`${number}.0`) === 'committed' || this.refused.has(`${number}.0`)
+      if (!isOver) throw new Error(`request ${number} was never answered`)
     }
     this.answeredBelow = below
   }
