@@ -19,10 +19,10 @@ import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication
 import { emptyVersionMap, insertVersion, settleAll, visibleAt, wipe, type VersionMap } from './version-map.ts'
 
 export type JournalEntry =
-  | { type: 'record'; record: ReplicatedRecord }
+  | { type: 'record'; record: ReplicatedRecord; boot: number }
   | { type: 'applied'; seq: number; windows: unknown }
   | { type: 'facts'; token: number; facts: Partial<CopyFacts> }
-  | ({ type: 'fill-start'; token: number } & FillStart)
+  | ({ type: 'fill-start'; token: number; boot: number } & FillStart)
   | { type: 'fill'; token: number; versions: readonly BlockVersion[] }
   | { type: 'trims'; above: number }
 
@@ -70,7 +70,8 @@ export interface MemoryStoreState {
   entryOfSeq: Map<number, number>
   /** Calls of `dropAbove` and `startFill`. */
   drops: number
-  sameBoot: boolean
+  /** Which boot of its machine this is. */
+  boot: number
   lostSlices: number[]
   failed: boolean
 }
@@ -85,18 +86,18 @@ export interface NewMemoryStore {
 
 export function newMemoryStore(options: NewMemoryStore): MemoryStoreState {
   const { copyId, sizeBlocks, sliceBlocks, autoSync, facts } = options
-  return opened({ copyId, sliceBlocks, autoSync, initial: { facts, sizeBlocks }, entries: [] }, true)
+  return opened({ copyId, sliceBlocks, autoSync, initial: { facts, sizeBlocks }, entries: [] }, 1)
 }
 
 /** What is found after a crash that kept this many entries. */
-export function crashed(state: MemoryStoreState, kept: number, sameBoot: boolean): MemoryStoreState {
+export function crashed(state: MemoryStoreState, kept: number, boot: number): MemoryStoreState {
   const { copyId, sliceBlocks, autoSync, initial } = state
-  return opened({ copyId, sliceBlocks, autoSync, initial, entries: state.entries.slice(0, kept) }, sameBoot)
+  return opened({ copyId, sliceBlocks, autoSync, initial, entries: state.entries.slice(0, kept) }, boot)
 }
 
 type Durable = Pick<MemoryStoreState, 'copyId' | 'sliceBlocks' | 'autoSync' | 'initial' | 'entries'>
 
-function opened(durable: Durable, sameBoot: boolean): MemoryStoreState {
+function opened(durable: Durable, boot: number): MemoryStoreState {
   const { facts, sizeBlocks } = durable.initial
   const view: View = {
     ...emptyVersionMap(),
@@ -121,7 +122,7 @@ function opened(durable: Durable, sameBoot: boolean): MemoryStoreState {
     view,
     entryOfSeq: new Map(),
     drops: 0,
-    sameBoot,
+    boot,
     lostSlices: [],
     failed: false,
   }
@@ -135,7 +136,8 @@ export class MemoryStore implements CopyStore {
   }
 
   recovered(): StoredCopy {
-    const { copyId, view, sameBoot, lostSlices } = this.state
+    const { copyId, view, entries, boot, lostSlices } = this.state
+    const last = entries.findLast((entry) => 'boot' in entry)
     return {
       copyId,
       facts: view.facts,
@@ -143,7 +145,7 @@ export class MemoryStore implements CopyStore {
       tail: view.tail,
       appliedSeq: view.appliedSeq,
       unapplied: view.unapplied.slice(),
-      sameBoot,
+      sameBoot: last === undefined || last.boot === boot,
       forgottenSeq: view.forgottenSeq,
       windows: view.windows,
       rollbacks: view.rollbacks.slice(),
@@ -166,7 +168,7 @@ export class MemoryStore implements CopyStore {
     assert(isEpoch ? record.seq <= view.tail + 1 : record.seq === view.tail + 1, 'a record follows the last one')
     assert(isEpoch || epochAt(view.epochs, record.seq) === record.epoch, 'a record is of the last epoch')
     assert(record.seq > view.appliedSeq, 'what is applied is not accepted again')
-    this.enter({ type: 'record', record })
+    this.enter({ type: 'record', record, boot: this.state.boot })
     this.state.entryOfSeq.set(record.seq, this.state.entries.length - 1)
   }
 
@@ -212,7 +214,7 @@ export class MemoryStore implements CopyStore {
   startFill(token: number, start: FillStart): void {
     this.state.drops++
     this.state.entryOfSeq.clear()
-    this.enter({ type: 'fill-start', token, ...start })
+    this.enter({ type: 'fill-start', token, boot: this.state.boot, ...start })
     this.sync()
   }
 

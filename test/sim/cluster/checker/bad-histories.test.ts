@@ -24,7 +24,6 @@ function operation(kind: Kind, request: string, start: number, end: number, more
     lba: 0,
     blockCount: 1,
     stamps: [],
-    edges: [],
     start,
     end,
     result: end === Infinity ? 'none' : 'ok',
@@ -71,8 +70,9 @@ t.test('reads-match-history', (t) => {
   says(t, check([two[0]!], write('a', 1, 2), write('b', 3, Infinity), read('r', 4, 5, 12)), /returned 12/)
   says(t, check([two[0]!, record(2, 'a', 11)], write('a', 1, 2)), /in the log twice/)
   says(t, check([record(1, 'b', 12), record(2, 'a', 11)], ...both), /stands at seq 1, below 2/)
-  says(t, check(two, both[0]!, write('b', 3, 4, { edges: [[0, 1]] })))
-  says(t, check(two, both[0]!, write('b', 3, 4, { edges: [[0, 0]] })), /had changed at 1/)
+  const over = (base: number) => checkReadsMatchHistory({ ...history(two, ...both), bases: new Map([[12, base]]) })
+  says(t, over(11))
+  says(t, over(0), /took 0 for its rest, and the block held 11/)
   says(t, check(two, both[0]!, write('b', 3, 4, { result: 'edge-changed' })), /answered edge-changed/)
   t.end()
 })

@@ -28,8 +28,6 @@ export interface ClientOperation {
   blockCount: number
   /** Written, or read; 0 = zeroes. */
   stamps: readonly number[]
-  /** Of a conditional write: the seq each edge block was read at. */
-  edges: ReadonlyArray<readonly [lba: number, seq: number]>
   /** Positions in the one order of everything that happened. */
   start: number
   /** Infinity while it is not answered. */
@@ -52,6 +50,8 @@ export interface Era {
 export interface History {
   operations: ClientOperation[]
   eras: Era[]
+  /** Of a stamp that a narrow write made: what the rest of its block held. */
+  bases?: ReadonlyMap<number, number>
 }
 
 export interface Violation {

@@ -1,0 +1,138 @@
+/**
+ * What a copy was told and what its store confirmed, written down beside it: a `CopyStore` that passes everything on
+ * and lets the checkers know. It outlives the process, as the disk does. It never answers for the store.
+ */
+import type { CopyFacts, CopyStore, StoredCopy } from '../../../engine/replication/copy-store.ts'
+import { epochAt } from '../../../engine/replication/record-id.ts'
+import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
+import type { MemberLog } from './checker/acknowledged-is-durable.ts'
+
+export interface WitnessPort {
+  applied(node: string, record: ReplicatedRecord): void
+  promiseTold(node: string, epoch: number): void
+}
+
+export class CopyWitness implements CopyStore, MemberLog {
+  readonly node: string
+  storedSeq = 0
+  durableSeq = 0
+  appliedSeq = 0
+  /** Of what the store said is kept. */
+  durablePromise = 0
+  isConsistent = true
+  private readonly port: WitnessPort
+  private store: CopyStore | undefined
+  private epochs: Array<readonly [number, number]> = []
+  /** Up to here it was filled from another copy, under whatever epochs. */
+  private filledTo = 0
+  private accepted: ReplicatedRecord[] = []
+  private readonly keeping = new Map<number, Partial<CopyFacts>>()
+
+  constructor(node: string, port: WitnessPort) {
+    this.node = node
+    this.port = port
+  }
+
+  /** A new process has opened the store. */
+  opened(store: CopyStore, stored: StoredCopy): void {
+    this.store = store
+    this.epochs = [...stored.epochs]
+    this.accepted = stored.unapplied.slice()
+    this.appliedSeq = stored.appliedSeq
+    this.storedSeq = this.durableSeq = stored.tail
+    this.durablePromise = stored.facts.promise.epoch
+    this.isConsistent = stored.facts.consistency.state === 'consistent'
+    this.keeping.clear()
+  }
+
+  has(epoch: number, seq: number): boolean {
+    return seq <= this.filledTo || epochAt(this.epochs, seq) === epoch
+  }
+
+  /** The store said so; it may take a while until the copy hears it. */
+  stored(seq: number, durableSeq: number): void {
+    this.storedSeq = seq
+    this.durableSeq = durableSeq
+  }
+
+  kept(token: number): void {
+    const facts = this.keeping.get(token)
+    this.keeping.delete(token)
+    if (facts?.promise !== undefined) this.durablePromise = facts.promise.epoch
+    if (facts?.consistency !== undefined) this.isConsistent = facts.consistency.state === 'consistent'
+  }
+
+  append(record: ReplicatedRecord): void {
+    this.accepted = this.accepted.filter(({ seq }) => seq < record.seq)
+    this.accepted.push(record)
+    if (record.kind === 'control' && record.change.operation === 'epoch') {
+      this.epochs = [...record.change.epochs]
+      this.filledTo = Math.min(this.filledTo, record.seq - 1)
+    }
+    this.store!.append(record)
+  }
+
+  dropAbove(seq: number): void {
+    this.accepted = this.accepted.filter((record) => record.seq <= seq)
+    this.epochs = this.epochs.filter(([, firstSeq]) => firstSeq <= seq)
+    this.storedSeq = Math.min(this.storedSeq, seq)
+    this.durableSeq = Math.min(this.durableSeq, seq)
+    this.store!.dropAbove(seq)
+  }
+
+  apply(seq: number, windows: unknown): void {
+    let count = 0
+    for (const record of this.accepted) {
+      if (record.seq > seq) break
+      this.port.applied(this.node, record)
+      count++
+    }
+    this.accepted.splice(0, count)
+    this.appliedSeq = Math.max(this.appliedSeq, seq)
+    this.store!.apply(seq, windows)
+  }
+
+  keep(token: number, facts: Partial<CopyFacts>): void {
+    if (facts.promise !== undefined) this.port.promiseTold(this.node, facts.promise.epoch)
+    this.keeping.set(token, facts)
+    this.store!.keep(token, facts)
+  }
+
+  startFill(token: number, start: Parameters<CopyStore['startFill']>[1]): void {
+    this.accepted = []
+    this.appliedSeq = start.target
+    this.filledTo = start.target
+    this.storedSeq = this.durableSeq = 0
+    this.isConsistent = false
+    this.keeping.set(token, start.facts)
+    this.store!.startFill(token, start)
+  }
+
+  sync(): void {
+    this.store!.sync()
+  }
+
+  read(token: number, lba: number, blockCount: number): void {
+    this.store!.read(token, lba, blockCount)
+  }
+
+  lookUp(token: number, lbas: readonly number[]): void {
+    this.store!.lookUp(token, lbas)
+  }
+
+  scan(token: number, range: Parameters<CopyStore['scan']>[1]): void {
+    this.store!.scan(token, range)
+  }
+
+  fill(token: number, versions: readonly BlockVersion[]): void {
+    this.store!.fill(token, versions)
+  }
+
+  descriptor(): unknown {
+    return this.store!.descriptor()
+  }
+
+  keepTrimsAbove(seq: number): void {
+    this.store!.keepTrimsAbove(seq)
+  }
+}

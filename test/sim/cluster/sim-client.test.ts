@@ -1,0 +1,140 @@
+/**
+ * A client and its frontend against a primary that is never wrong, over a network that is: what it writes down is a
+ * history without fault, every request ends, and a primary that is wrong is found out.
+ */
+import t from 'tap'
+import type { FrontendMessage } from '../../../engine/replication/messages.ts'
+import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
+import { SimClock } from '../clock.ts'
+import { Random } from '../random.ts'
+import { requestKey, type ClientOperation, type LoggedRecord } from './checker/history.ts'
+import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
+import { MemoryStore, newMemoryStore } from './memory-store.ts'
+import { Network } from './network.ts'
+import { SimClient, type ClientWorld } from './sim-client.ts'
+import { Stamps, stampsOf } from './stamps.ts'
+import { drawSwarm } from './swarm.ts'
+import { visibleAt } from './version-map.ts'
+
+function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
+  const clock = new SimClock()
+  const random = new Random(seed)
+  const drawn = drawSwarm(seed, random)
+  const weights = { read: 4, write: 4, trim: 1, zero: 1, flush: 0.5, narrow: 4 }
+  const swarm = { ...drawn, weights, operations: 100, slices: 2, blocksPerSlice: 2, resendMs: 40, inFlightMax: 8 }
+  const options = { delayMs: [0, 20], lossRate: 0.1, duplicateRate: 0.2, lateRate: 0.2, inOrder: false }
+  const network = new Network(clock, random.fork(), { ...options, delayMs: [0, 20] })
+  const operations: ClientOperation[] = []
+  const log: LoggedRecord[] = []
+  const stamps = new Stamps()
+  let position = 0
+  let answered = 0
+  const facts = {
+    promise: { epoch: 1, primary: 'n1' },
+    attach: { generation: 1, incarnation: 0 },
+    consistency: { state: 'consistent' as const },
+  }
+  const store = new MemoryStore(
+    newMemoryStore({ copyId: 'a', sizeBlocks: 1 << 20, sliceBlocks: 1 << 18, autoSync: true, facts }),
+  )
+  const epochs = [[1, 1]] as const
+  const first = {
+    epoch: 1,
+    seq: 1,
+    request: undefined,
+    kind: 'control',
+    change: { operation: 'epoch', epochs },
+  } as const
+  store.append(first)
+  log.push({
+    epoch: 1,
+    seq: 1,
+    kind: 'control',
+    lba: 0,
+    blockCount: 0,
+    stamps: [],
+    request: '',
+    change: first.change,
+  })
+  store.apply(1, undefined)
+  const done = new Set<string>()
+
+  const primary = (message: FrontendMessage): FrontendMessage | undefined => {
+    if (message.type === 'open') return { type: 'opened', session: message.session, epoch: 1, sizeBytes: 2 ** 32 }
+    if (message.type !== 'request') return undefined
+    const { id, operation } = message
+    const ok = (versions: BlockVersion[]): FrontendMessage => ({
+      type: 'reply',
+      id,
+      epoch: 1,
+      result: { ok: true, versions },
+    })
+    if (operation.type === 'flush') return ok([])
+    const lbas = Array.from({ length: operation.blockCount }, (_, i) => operation.lba + i)
+    const held = (lba: number) => visibleAt(store.view, lba, Infinity)
+    if (operation.type === 'read') return ok(lbas.map(held).filter((version) => version !== undefined))
+    const key = requestKey(id)
+    if (done.has(key) && bug !== 'forgets-requests') return ok([])
+    if (operation.type === 'write' && bug !== 'ignores-edges') {
+      const hasChanged = operation.edges.some(([lba, seq]) => (held(lba)?.seq ?? 0) !== seq)
+      if (hasChanged) return { type: 'reply', id, epoch: 1, result: { ok: false, code: 'edge-changed' } }
+    }
+    done.add(key)
+    const seq = store.view.tail + 1
+    const { lba, blockCount, type: kind } = operation
+    const run = { epoch: 1, seq, request: id, lba, blockCount }
+    const record: ReplicatedRecord =
+      kind === 'write' ? { ...run, kind, payload: operation.payload } : { ...run, kind }
+    store.append(record)
+    store.apply(seq, undefined)
+    const written = kind === 'write' ? stampsOf(operation.payload) : []
+    log.push({ epoch: 1, seq, kind, lba, blockCount, stamps: written, request: key, change: undefined })
+    return ok([])
+  }
+
+  const clients: SimClient[] = []
+  const config = { volumeId: 'v', epoch: 1, primary: 'n1', inSync: ['n1'], members: {}, minInSync: 1, nonce: '' }
+  const attach = { generation: 1, mode: 'open' as const, holders: [] }
+  const world: ClientWorld = {
+    clock,
+    swarm,
+    stamps,
+    position: () => ++position,
+    record: (op) => void operations.push(op),
+    sendToCopy: (client, to, message) =>
+      network.send(client, to, () => {
+        const reply = primary(message)
+        const one = clients.find(({ name }) => name === client)!
+        if (reply !== undefined) network.send(to, client, () => one.message(to, reply))
+      }),
+    readConfig: (_user, ended) => void clock.after(1, () => ended({ config: { ...config, attach }, version: 'v1' })),
+    clientAnswered: (_client, _kind, result) => void (answered += result === 'ok' ? 1 : 0),
+    failed: (_who, error) => {
+      throw error
+    },
+  }
+  for (const name of ['c1', 'c2']) clients.push(new SimClient(name, world, random.fork(name), 1, 100))
+  clients.forEach((client, i) => client.attach({ generation: 1, incarnation: i + 1 }))
+  clock.advance(60_000)
+  const history = { operations, eras: [{ from: 0, cutSeq: 0, log }], bases: stamps.bases }
+  return { answered, isDone: clients.every((client) => client.isDone), violations: checkReadsMatchHistory(history) }
+}
+
+t.test('the history of a primary that is never wrong has no fault', (t) => {
+  for (let seed = 0; seed < 8; seed++) {
+    const { answered, isDone, violations } = run(seed)
+    t.same([answered, isDone, violations], [200, true, []], `seed ${seed}`)
+  }
+  t.end()
+})
+
+for (const [bug, pattern] of [
+  ['forgets-requests', /in the log twice/],
+  ['ignores-edges', /narrow write of block/],
+] as const) {
+  t.test(`a primary that ${bug.replace('-', ' ')} is found out`, (t) => {
+    const found = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((seed) => run(seed, bug).violations.map(({ message }) => message))
+    t.match(found.join('\n'), pattern)
+    t.end()
+  })
+}

@@ -1,0 +1,326 @@
+/**
+ * A client: a user of the volume with a few requests at a time, behind the frontend of its node, which is the engine's
+ * own. It writes down what it asked and what it was answered, part by part, for the checkers. A client that restarts
+ * forgets its requests (they may happen or not) and opens a new session.
+ */
+import { createFrontend, stepFrontend } from '../../../engine/replication/frontend.ts'
+import type {
+  ClientAnswer,
+  ComposedWrite,
+  FrontendEvent,
+  FrontendPort,
+} from '../../../engine/replication/frontend-port.ts'
+import { assertFrontend, type FrontendState } from '../../../engine/replication/frontend-state.ts'
+import type { VersionedConfig } from '../../../engine/replication/copy-port.ts'
+import type { FrontendMessage } from '../../../engine/replication/messages.ts'
+import type { Payload, RequestId, Session } from '../../../engine/replication/record.ts'
+import type { ClientOperation as Request } from '../../../engine/replication/request-parts.ts'
+import { BLOCK_BYTES, SLICE_BLOCKS } from '../../../engine/units.ts'
+import type { SimClock } from '../clock.ts'
+import type { Random } from '../random.ts'
+import { requestKey, type ClientOperation } from './checker/history.ts'
+import { NodeClock } from './node-clock.ts'
+import { payloadOf, stampOf, type Stamps } from './stamps.ts'
+import type { Swarm } from './swarm.ts'
+
+export interface ClientWorld {
+  readonly clock: SimClock
+  readonly swarm: Swarm
+  readonly stamps: Stamps
+  /** The next position in the order of everything. */
+  position(): number
+  record(op: ClientOperation): void
+  sendToCopy(client: string, to: string, message: FrontendMessage): void
+  readConfig(user: string, ended: (value: VersionedConfig | undefined) => void): void
+  clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string): void
+  failed(who: { name: string }, error: unknown): void
+}
+
+interface Pending {
+  tag: number
+  request: Request
+  start: number
+  /** What stands in the history for it: itself for reads and flushes, one a part that was sent for changes. */
+  operations: Map<string, ClientOperation>
+  stamps: number[]
+}
+
+export class SimClient {
+  readonly name: string
+  readonly time: NodeClock
+  frontend: FrontendState | undefined
+  session: Session | undefined
+  /** Requests still to be made. */
+  budget: number
+  /** Of its last session. */
+  lastGeneration = 0
+  /** Why its session ended, when it did. */
+  ended: 'stale-session' | 'session-broken' | undefined
+  private pending = new Map<number, Pending>()
+  private lastTag = 0
+  private life = 0
+  private wakeAtMs = Infinity
+  private outbox: Array<() => void> = []
+  private readonly world: ClientWorld
+  private readonly random: Random
+
+  constructor(name: string, world: ClientWorld, random: Random, rate: number, budget: number) {
+    this.name = name
+    this.world = world
+    this.random = random
+    this.time = new NodeClock(world.clock, rate)
+    this.budget = budget
+  }
+
+  get unanswered(): ClientOperation[] {
+    const { name: client } = this
+    return [...this.pending.values()].map(({ request, start, operations }) => {
+      const sent = [...operations.values()][0]
+      const kind = request.type
+      return (
+        sent ?? {
+          client,
+          request: 'unsent',
+          kind,
+          lba: 0,
+          blockCount: 0,
+          stamps: [],
+          start,
+          end: Infinity,
+          result: 'none',
+          seq: 0,
+        }
+      )
+    })
+  }
+
+  get isDone(): boolean {
+    return this.budget === 0 && this.pending.size === 0
+  }
+
+  /** Open a session and begin. */
+  attach(session: Session): void {
+    this.detach()
+    const { resendMs, partBlocksMax } = this.world.swarm
+    this.session = session
+    this.lastGeneration = session.generation
+    this.ended = undefined
+    this.wakeAtMs = Infinity
+    this.frontend = createFrontend({
+      session,
+      mode: 'write',
+      ioTimeoutMs: 0,
+      resendMs,
+      retryMs: Math.min(resendMs, this.world.swarm.retryMs),
+      partBytesMax: partBlocksMax * BLOCK_BYTES,
+      inFlightPartsMax: 64,
+      inFlightBytesMax: 1 << 20,
+    })
+    this.step({ type: 'tick' })
+    const life = this.life
+    for (let i = 0; i < this.world.swarm.inFlightMax; i++) this.think(life)
+  }
+
+  /** Its process is gone; nobody hears of its requests any more. */
+  detach(): void {
+    this.life++
+    this.pending = new Map()
+    this.frontend = undefined
+    this.session = undefined
+  }
+
+  message(from: string, message: FrontendMessage): void {
+    if (this.frontend === undefined) return
+    if (message.type === 'reply' && !message.result.ok) {
+      for (const { operations } of this.pending.values()) {
+        const op = operations.get(requestKey(message.id))
+        if (op !== undefined) op.result = message.result.code
+      }
+    }
+    this.step({ type: 'message', from, message })
+  }
+
+  hint(value: VersionedConfig): void {
+    if (this.frontend !== undefined) this.step({ type: 'config-hint', value })
+  }
+
+  private think(life: number): void {
+    this.world.clock.after(this.random.float() * this.world.swarm.thinkMs, () => {
+      if (life === this.life) this.ask()
+    })
+  }
+
+  private ask(): void {
+    if (this.budget === 0 || this.frontend === undefined) return
+    this.budget--
+    const tag = ++this.lastTag
+    const request = this.draw()
+    const pending: Pending = { tag, request, start: this.world.position(), operations: new Map(), stamps: [] }
+    if (request.type === 'write') {
+      const first = Math.floor(request.offsetBytes / BLOCK_BYTES)
+      const blocks = Math.ceil((request.offsetBytes + request.lengthBytes) / BLOCK_BYTES) - first
+      pending.stamps = Array.from({ length: blocks }, (_, i) => this.world.stamps.next(this.name, first + i))
+      request.data = pending
+    }
+    this.pending.set(tag, pending)
+    this.step({ type: 'request', connection: 1, tag, operation: request })
+  }
+
+  private draw(): Request {
+    const { weights, slices, blocksPerSlice, blocksMax, fuaRate } = this.world.swarm
+    const kinds = Object.keys(weights) as Array<keyof typeof weights>
+    let left = this.random.float() * kinds.reduce((sum, kind) => sum + weights[kind], 0)
+    const kind = kinds.find((one) => (left -= weights[one]) < 0) ?? 'read'
+    if (kind === 'flush') return { type: 'flush' }
+    // Around the end of the first slice, so that requests go over it, and at the beginning of the others.
+    const slice = this.random.int(slices)
+    const isLast = slices > 1 && slice === 0
+    const firstLba = slice * SLICE_BLOCKS + (isLast ? SLICE_BLOCKS - blocksPerSlice : 0)
+    const lba = firstLba + this.random.int(blocksPerSlice)
+    const room = isLast ? blocksMax : firstLba + blocksPerSlice - lba
+    const blocks = this.random.between(1, Math.max(1, Math.min(blocksMax, room)))
+    const offsetBytes = lba * BLOCK_BYTES
+    const lengthBytes = blocks * BLOCK_BYTES
+    const fua = this.random.chance(fuaRate)
+    if (kind === 'read') return { type: 'read', offsetBytes, lengthBytes }
+    if (kind === 'narrow') {
+      const skip = this.random.int(7) * 512
+      return {
+        type: 'write',
+        offsetBytes: offsetBytes + skip,
+        lengthBytes: lengthBytes - skip - 512,
+        data: undefined,
+        fua,
+      }
+    }
+    if (kind === 'write') return { type: 'write', offsetBytes, lengthBytes, data: undefined, fua }
+    return { type: kind, offsetBytes, lengthBytes, fua }
+  }
+
+  private step(event: FrontendEvent): void {
+    const { frontend } = this
+    if (frontend === undefined) return
+    try {
+      stepFrontend(frontend, event, this.time.bootMs(), this.port)
+      assertFrontend(frontend)
+    } catch (error) {
+      this.world.failed(this, error)
+    }
+    const outbox = this.outbox
+    this.outbox = []
+    for (const act of outbox) act()
+  }
+
+  private readonly port: FrontendPort = {
+    send: (to, message) => {
+      if (message.type === 'request') this.sent(message)
+      this.outbox.push(() => this.world.sendToCopy(this.name, to, message))
+    },
+    answer: (_connection, tag, answer) => {
+      this.answered(tag, answer)
+    },
+    readConfig: (token) => {
+      const life = this.life
+      this.outbox.push(() =>
+        this.world.readConfig(this.name, (value) => {
+          if (life === this.life) this.step({ type: 'config-read', token, value, ok: value !== undefined })
+        }),
+      )
+    },
+    wakeAt: (atMs) => {
+      if (atMs >= this.wakeAtMs) return
+      this.wakeAtMs = atMs
+      const life = this.life
+      this.world.clock.after(this.time.delayUntilMs(atMs), () => {
+        if (life !== this.life || this.wakeAtMs !== atMs) return
+        this.wakeAtMs = Infinity
+        this.step({ type: 'tick' })
+      })
+    },
+    compose: (write) => this.compose(write),
+  }
+
+  /** A part leaves: from now on it may be in the log, under this number. */
+  private sent({ id, operation }: Extract<FrontendMessage, { type: 'request' }>): void {
+    if (operation.type === 'read' || operation.type === 'flush') return
+    const key = requestKey(id)
+    const pending = this.pendingOf(id, operation)
+    if (pending === undefined || pending.operations.has(key)) return
+    const op: ClientOperation = {
+      client: this.name,
+      request: key,
+      kind: operation.type,
+      lba: operation.lba,
+      blockCount: operation.blockCount,
+      stamps: [],
+      start: pending.start,
+      end: Infinity,
+      result: 'none',
+      seq: 0,
+    }
+    pending.operations.set(key, op)
+    this.world.record(op)
+  }
+
+  private pendingOf(id: RequestId, operation: { lba: number; blockCount: number }): Pending | undefined {
+    const sent = this.frontend?.outgoing.get(id.request)?.find((one) => one !== undefined)
+    const request = sent === undefined ? undefined : this.frontend?.requests.get(sent.arrival)
+    if (request !== undefined) return this.pending.get(request.tag)
+    // Numbered in this very step: overlapping changes go out one after the other, so the range tells.
+    const first = operation.lba * BLOCK_BYTES
+    const end = (operation.lba + operation.blockCount) * BLOCK_BYTES
+    return [...this.pending.values()].find(({ request }) => {
+      if (request.type === 'flush' || request.type === 'read') return false
+      return request.offsetBytes < end && first < request.offsetBytes + request.lengthBytes
+    })
+  }
+
+  private answered(tag: number, answer: ClientAnswer): void {
+    const pending = this.pending.get(tag)
+    if (pending === undefined) return
+    this.pending.delete(tag)
+    const end = this.world.position()
+    const result = answer.ok ? 'ok' : answer.code
+    const { request, start } = pending
+    for (const op of pending.operations.values()) {
+      op.end = end
+      op.result = result
+    }
+    if (request.type === 'read' && answer.ok) {
+      const lba = request.offsetBytes / BLOCK_BYTES
+      const blockCount = request.lengthBytes / BLOCK_BYTES
+      const stamps = new Array<number>(blockCount).fill(0)
+      for (const version of answer.versions) stamps[version.lba - lba] = stampOf(version)
+      this.world.record({
+        client: this.name,
+        request: `${this.session!.incarnation}#${tag}`,
+        kind: 'read',
+        lba,
+        blockCount,
+        stamps,
+        start,
+        end,
+        result,
+        seq: 0,
+      })
+    }
+    if (result === 'stale-session' || result === 'session-broken') this.ended = result
+    this.world.clientAnswered(this, request.type, result)
+    this.think(this.life)
+  }
+
+  private compose({ data, skipBytes, lengthBytes, lba, blockCount, old }: ComposedWrite): Payload {
+    const pending = data as Pending | undefined
+    const first =
+      pending === undefined ? 0 : Math.floor((pending.request as { offsetBytes: number }).offsetBytes / BLOCK_BYTES)
+    const stamps: number[] = []
+    for (let i = 0; i < blockCount; i++) {
+      const from = i * BLOCK_BYTES
+      const isWhole = skipBytes <= from && skipBytes + lengthBytes >= from + BLOCK_BYTES
+      const base = stampOf(old.find((version) => version.lba === lba + i))
+      if (isWhole) stamps.push(pending?.stamps[lba + i - first] ?? 0)
+      else stamps.push(this.world.stamps.next(this.name, lba + i, base))
+    }
+    return payloadOf(stamps)
+  }
+}

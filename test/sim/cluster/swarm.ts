@@ -1,0 +1,187 @@
+/**
+ * What one seed is like: how many copies, how large, how busy, which timeouts, which faults and how often. Drawn wide
+ * and uneven, so that most seeds are unlike each other: a fault that only shows when another one is absent is found.
+ */
+import type { Random } from '../random.ts'
+import type { ClusterStoreOptions } from './cluster-store.ts'
+import type { NetworkOptions } from './network.ts'
+
+export const FAULTS = [
+  'crash',
+  'power-loss',
+  'power-loss-of-all',
+  'pause',
+  'cut-way',
+  'partition',
+  'bad-network',
+  'store-outage',
+  'cut-store',
+  'slow-disk',
+  'disk-failure',
+  'wall-jump',
+  'client-restart',
+  'client-cut',
+] as const
+export type FaultKind = (typeof FAULTS)[number]
+
+export const ACTIONS = [
+  'snapshot',
+  'snapshot-delete',
+  'rollback',
+  'resize',
+  'hand-over',
+  'evict',
+  'add-copy',
+  'replace-disk',
+  'move-attach',
+  'force-promote',
+] as const
+export type ActionKind = (typeof ACTIONS)[number]
+
+export interface Swarm {
+  seed: number
+  copies: number
+  spares: number
+  minInSync: number
+  clients: number
+  attachMode: 'single' | 'open'
+  slices: number
+  /** Blocks in use in each slice: few, so that operations meet. */
+  blocksPerSlice: number
+  mode: 'durable' | 'writeback'
+  readCheck: 'lease' | 'confirm'
+  beaconMs: number
+  leaseMs: number
+  graceMs: number
+  evictAfterMs: number
+  retryMs: number
+  candidateStepMs: number
+  windowBytesMax: number
+  windowRecordsMax: number
+  fillBytesMax: number
+  /** How far each node's clock is off, by node index. */
+  clockRates: number[]
+  network: NetworkOptions
+  badNetwork: NetworkOptions
+  store: ClusterStoreOptions
+  disk: { writeMs: [number, number]; syncMs: [number, number]; readMs: [number, number]; readFailRate: number }
+  supervisorReports: boolean
+  operations: number
+  inFlightMax: number
+  thinkMs: number
+  blocksMax: number
+  weights: { read: number; write: number; trim: number; zero: number; flush: number; narrow: number }
+  fuaRate: number
+  resendMs: number
+  partBlocksMax: number
+  /** Faults stop here. */
+  faultsUntilMs: number
+  faultEveryMs: number
+  faults: FaultKind[]
+  actionEveryMs: number
+  actions: ActionKind[]
+}
+
+export function drawSwarm(seed: number, random: Random): Swarm {
+  const copies = random.pick([1, 2, 2, 3, 3, 3, 3, 4, 5, 6])
+  const beaconMs = random.pick([5, 20, 100, 500])
+  const leaseMs = beaconMs * random.pick([2, 4, 8])
+  const graceMs = leaseMs * (1 + 2 * 0.01) + beaconMs / 4 + random.pick([1, 1, leaseMs])
+  const delayMs: [number, number] = random.pick([
+    [0.05, 0.2],
+    [0.1, 2],
+    [1, 10],
+    [0.1, 30],
+  ])
+  const attachMode = random.pick(['single', 'single', 'open'] as const)
+  const some = <T>(all: readonly T[]): T[] => all.filter(() => random.chance(0.5))
+  const operations = random.pick([40, 100, 200, 400])
+  const quiet = random.chance(0.05)
+  const faultsUntilMs = graceMs * random.pick([10, 20, 40]) + operations * 2
+  const network: NetworkOptions = {
+    delayMs,
+    lossRate: random.pick([0, 0, 0.001, 0.01]),
+    duplicateRate: random.pick([0, 0, 0.01, 0.1]),
+    lateRate: random.pick([0, 0.01, 0.1]),
+    inOrder: random.chance(0.5),
+  }
+  return {
+    seed,
+    copies,
+    spares: random.pick([0, 0, 1, 2]),
+    minInSync: random.between(1, Math.max(1, Math.min(copies, random.pick([1, 2, copies])))),
+    clients: random.between(1, 4),
+    attachMode,
+    slices: random.between(1, 3),
+    blocksPerSlice: random.pick([1, 2, 4, 16, 64]),
+    mode: random.pick(['durable', 'durable', 'writeback'] as const),
+    readCheck: random.pick(['lease', 'lease', 'confirm'] as const),
+    beaconMs,
+    leaseMs,
+    graceMs,
+    evictAfterMs: random.pick([beaconMs, leaseMs, graceMs * 2]),
+    retryMs: random.pick([5, 50, leaseMs / 2]),
+    candidateStepMs: random.pick([1, 20, leaseMs / 4]),
+    windowBytesMax: random.pick([16_384, 65_536, 1_048_576]),
+    windowRecordsMax: random.pick([4, 16, 256, 4096]),
+    fillBytesMax: random.pick([4096, 16_384, 131_072]),
+    clockRates: Array.from({ length: 12 }, () => 1 + (random.float() - 0.5) * random.pick([0, 0.0198])),
+    network,
+    badNetwork: {
+      delayMs: [delayMs[0], delayMs[1] * random.pick([2, 10])],
+      lossRate: random.pick([0.02, 0.1, 0.3]),
+      duplicateRate: random.pick([0, 0.1, 0.3]),
+      lateRate: random.pick([0, 0.1, 0.3]),
+      inOrder: random.chance(0.3),
+    },
+    store: {
+      delayMs: random.pick([
+        [0.1, 1],
+        [1, 10],
+        [1, 60],
+      ] as Array<[number, number]>),
+      timeoutMs: random.pick([20, 100, 300]),
+      requestLossRate: random.pick([0, 0.02, 0.2]),
+      answerLossRate: random.pick([0, 0.02, 0.2]),
+      lateRate: random.pick([0, 0.05, 0.2]),
+      hintLossRate: random.pick([0, 0.1, 0.9]),
+      hintDelayMs: random.pick([
+        [0.1, 2],
+        [1, 200],
+      ] as Array<[number, number]>),
+    },
+    disk: {
+      writeMs: random.pick([
+        [0.01, 0.05],
+        [0.1, 3],
+      ] as Array<[number, number]>),
+      syncMs: random.pick([
+        [0.05, 0.2],
+        [0.5, 8],
+      ] as Array<[number, number]>),
+      readMs: [0.02, random.pick([0.1, 5])],
+      readFailRate: random.pick([0, 0, 0.002]),
+    },
+    supervisorReports: random.chance(0.6),
+    operations,
+    inFlightMax: random.pick([1, 2, 8, 16]),
+    thinkMs: random.pick([0, 1, 5]),
+    blocksMax: random.pick([1, 2, 6]),
+    weights: {
+      read: random.pick([1, 4, 8]),
+      write: random.pick([2, 6]),
+      trim: random.pick([0, 1, 3]),
+      zero: random.pick([0, 1]),
+      flush: random.pick([0, 0.2, 1]),
+      narrow: random.pick([0, 0, 1, 3]),
+    },
+    fuaRate: random.pick([0, 0.1]),
+    resendMs: random.pick([leaseMs, graceMs, graceMs * 3]),
+    partBlocksMax: random.pick([1, 2, 256]),
+    faultsUntilMs,
+    faultEveryMs: quiet ? faultsUntilMs * 2 : Math.max(1, faultsUntilMs / random.pick([4, 10, 20])),
+    faults: some(FAULTS),
+    actionEveryMs: faultsUntilMs / random.pick([1, 4, 12]),
+    actions: some(ACTIONS).filter((kind) => kind !== 'force-promote' || random.chance(0.2)),
+  }
+}
