@@ -271,11 +271,18 @@ export class Store implements StoreApi {
     for (const targets of byId.values()) {
       let descriptor = targets[0]!.map.descriptor
       for (const { map } of targets) if (map.descriptor.revision > descriptor.revision) descriptor = map.descriptor
-      for (const { map } of targets) if (map.descriptor.revision < descriptor.revision) map.setDescriptor(descriptor)
-      if (descriptor.deleted && descriptor.snapshots.length === 0) continue
+      const behind = targets.filter(({ map }) => map.descriptor.revision < descriptor.revision)
+      for (const { map } of behind) map.setDescriptor(descriptor)
+      const isGone = descriptor.deleted && descriptor.snapshots.length === 0
+      // Its end is recorded once more when a disk lacks it: without its index that disk would bring it back.
+      if (isGone && behind.length === 0) continue
       let seq = descriptor.seq
       for (const { map } of targets) seq = Math.max(seq, map.appliedSeq)
       const volume = this.makeVolume(descriptor, targets, seq + 1)
+      if (isGone) {
+        yield volume
+        continue
+      }
       if (descriptor.deleted) this.pinned.set(descriptor.spec.id, volume)
       else this.serve(volume)
       yield volume

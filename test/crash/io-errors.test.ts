@@ -145,11 +145,13 @@ function runWork(
     rounds: ROUNDS,
     eachRound: (round) => {
       if (round % 4 !== 3) return
-      const back = work.readBack(world, failed() ? work.volumes.slice(1, 2) : work.volumes)
+      const failedBefore = failed()
+      const back = work.readBack(world, failedBefore ? work.volumes.slice(1, 2) : work.volumes)
       problems.push(...back.wrong)
       // The index is not read twice: an error there is an error of the request.
       const fromIndex = operation === 'get' || operation === 'range'
-      if (back.eio > 0 && !fromIndex) problems.push(`${back.eio} blocks cannot be read`)
+      // Nor is a disk that failed while it was read.
+      if (back.eio > 0 && !fromIndex && failed() === failedBefore) problems.push(`${back.eio} blocks cannot be read`)
     },
   })
   const reached = operation !== undefined && countsOf(world)[operation] >= n
