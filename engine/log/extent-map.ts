@@ -452,7 +452,8 @@ export class ExtentMap {
       const seq = seqOf(words, at)
       const kind = kindOf(words, at)
       const isNeeded = newerKind[index] !== ENTRY_KIND.data && kind === ENTRY_KIND.data
-      if (newerKind[index] !== 0 && !isNeeded && !map.views.seenBelow(seq, newerSeq[index]!)) {
+      const isOlder = newerKind[index] !== 0 && seq < newerSeq[index]!
+      if (isOlder && !isNeeded && !map.views.seenBelow(seq, newerSeq[index]!)) {
         this.releaseEntry(map, words, at)
         return true
       }
