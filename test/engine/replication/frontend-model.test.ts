@@ -17,7 +17,7 @@ import type { ClientOperation } from '../../../engine/replication/request-parts.
 import { CELL_BYTES, cellsOf, FrontendBench } from './frontend-bench.ts'
 import { TinyPrimary } from './tiny-primary.ts'
 
-const RUNS = Number(process.env['RUNS'] ?? 400)
+const RUNS = Number(process.env['RUNS'] ?? 250)
 const SEED = Number(process.env['SEED'] ?? 0)
 const STEPS = 500
 const BLOCKS = 6
