@@ -10,6 +10,7 @@ import { fail, forwardWhenRead, leave, readEdges, resendAt, sendMerged, take, ta
 import { isChange } from './frontend-state.ts'
 import type { ClientRequest, FrontendState, Outgoing } from './frontend-state.ts'
 import type { FrontendMessage, FrontendResult } from './messages.ts'
+import { emptyOrder } from './range-order.ts'
 import type { BlockVersion } from './record.ts'
 
 type Reply = Extract<FrontendMessage, { type: 'reply' }>
@@ -40,7 +41,7 @@ function end(state: FrontendState, code: 'stale-session' | 'session-broken', por
   const { requests } = state
   state.failed = code
   state.requests = new Map()
-  state.order = new Map()
+  state.order = emptyOrder()
   state.ready = []
   state.refused = []
   state.outgoing = new Map()

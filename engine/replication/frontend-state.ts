@@ -11,6 +11,7 @@ import { closedLink } from './frontend-link.ts'
 import type { FrontendLink } from './frontend-link.ts'
 import type { ClientFailure, FrontendOptions } from './frontend-port.ts'
 import type { FrontendOperation } from './messages.ts'
+import { emptyOrder, rangeOf } from './range-order.ts'
 import type { RangeOrder } from './range-order.ts'
 import type { BlockVersion } from './record.ts'
 import type { ClientOperation, RequestPart } from './request-parts.ts'
@@ -94,7 +95,7 @@ export const createFrontend = (options: FrontendOptions): FrontendState => ({
   sizeBytes: undefined,
   failed: undefined,
   requests: new Map(),
-  order: new Map(),
+  order: emptyOrder(),
   ready: [],
   outgoing: new Map(),
   inFlightParts: 0,
@@ -130,9 +131,9 @@ export function assertFrontend(state: FrontendState): void {
   assert(parts === state.inFlightParts && bytes === state.inFlightBytes, 'the window counts what is under way')
   const out = [...state.requests.values()].filter(({ phase }) => phase !== 'waiting')
   for (const a of out) {
-    const range = state.order.get(a.arrival)
+    const range = rangeOf(state.order, a.arrival)
     for (const b of out) {
-      const other = state.order.get(b.arrival)
+      const other = rangeOf(state.order, b.arrival)
       if (range === undefined || other === undefined || b.arrival <= a.arrival) continue
       const overlap = range.first < other.end && other.first < range.end
       assert(!overlap || !(range.writes || other.writes), 'S5: overlapping requests go out one after the other')

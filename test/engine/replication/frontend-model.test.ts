@@ -250,7 +250,15 @@ class Run {
     }
     const { state } = this.bench
     if (this.waiting.size > 0 || state.requests.size > 0) throw new Error(`${[...this.waiting]} never ended`)
-    if (state.inFlightParts + state.inFlightBytes + state.unnumbered + state.order.size > 0) throw new Error('a rest')
+    if (
+      state.inFlightParts +
+        state.inFlightBytes +
+        state.unnumbered +
+        state.order.ranges.length +
+        state.order.blockers >
+      0
+    )
+      throw new Error('a rest')
     if (state.answeredBelow !== state.nextNumber) throw new Error('a number was never answered')
     for (let cell = 0; cell < CELLS; cell++) {
       const value = this.primary.read(Math.floor(cell / 4))[cell % 4]
