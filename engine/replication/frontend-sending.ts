@@ -186,7 +186,6 @@ function transmit(state: FrontendState, one: Outgoing, nowMs: number, port: Fron
     id: { generation, incarnation, request: one.number, part: one.part, parts: one.parts },
     operation: one.operation,
     answeredBelow: state.answeredBelow,
-    openedEpoch: link.openedEpoch,
   })
 }
 

@@ -108,11 +108,6 @@ export type FrontendMessage =
       operation: FrontendOperation
       /** Lower numbers are answered: never to be ordered. */
       answeredBelow: number
-      /**
-       * Of the `opened` under which it was sent (or a later answer of the same primary). Lower than the epoch with
-       * which the primary began to serve: sent to another one, so it may be answered already: `redirect`.
-       */
-      openedEpoch?: number
     }
   | { type: 'reply'; id: RequestId; epoch: number; result: FrontendResult }
   | { type: 'redirect'; id: RequestId | undefined; epoch: number; primary: NodeId | undefined }

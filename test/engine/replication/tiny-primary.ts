@@ -16,6 +16,7 @@ interface Ordered {
   /** undefined: somebody else's write. */
   id: RequestId | undefined
   seq: number
+  answeredBelow: number
   blocks: BlockVersion[]
 }
 
@@ -36,8 +37,8 @@ export class TinyPrimary {
   applied: (id: RequestId, blocks: readonly BlockVersion[]) => void = () => {}
   /** The other writer's last write to a block that is committed. */
   elsewhere = new Map<number, number>()
-  /** With which this primary began. */
-  private reignEpoch = 1
+  /** The highest `answeredBelow` of what is committed: every later primary knows it. */
+  private closedBelow = 1
   private isOpen = false
   private lastSeq = 0
   private readonly sizeBytes: number
@@ -74,7 +75,12 @@ export class TinyPrimary {
     const cells = [...cellsOf(this.newest(lba))]
     cells[3] = value
     this.lastSeq++
-    this.pending.push({ id: undefined, seq: this.lastSeq, blocks: [versionOf(lba, this.lastSeq, cells)] })
+    this.pending.push({
+      id: undefined,
+      seq: this.lastSeq,
+      answeredBelow: 1,
+      blocks: [versionOf(lba, this.lastSeq, cells)],
+    })
   }
 
   /** The same process goes on in another epoch. */
@@ -97,8 +103,7 @@ export class TinyPrimary {
     this.isOpen = false
     this.known.delete(node)
     this.nextEpoch(node)
-    this.reignEpoch = this.epoch
-    this.answeredBelow = 1
+    this.answeredBelow = this.closedBelow
   }
 
   /** A node that is not primary learns who is. */
@@ -110,10 +115,7 @@ export class TinyPrimary {
     return cellsOf(this.committed.get(lba))
   }
 
-  private serve({ id, operation, answeredBelow, openedEpoch }: Request, send: Send, refuse: boolean): void {
-    if (openedEpoch! < this.reignEpoch) {
-      return send(this.node, { type: 'redirect', id, epoch: this.epoch, primary: this.node })
-    }
+  private serve({ id, operation, answeredBelow }: Request, send: Send, refuse: boolean): void {
     this.forget(answeredBelow)
     if (operation.type === 'flush') return this.answer(id, { ok: true, versions: [] }, send)
     if (operation.type === 'read') {
@@ -137,7 +139,7 @@ export class TinyPrimary {
     }
     this.window.set(keyOf(id), 'ordered')
     this.lastSeq++
-    this.pending.push({ id, seq: this.lastSeq, blocks: blocksOf(operation, this.lastSeq) })
+    this.pending.push({ id, seq: this.lastSeq, answeredBelow, blocks: blocksOf(operation, this.lastSeq) })
   }
 
   /** Everything below was answered, says the frontend: it must have been ordered here, or refused for good. */
@@ -150,7 +152,8 @@ export class TinyPrimary {
     this.answeredBelow = below
   }
 
-  private settle({ id, blocks }: Ordered): void {
+  private settle({ id, blocks, answeredBelow }: Ordered): void {
+    this.closedBelow = Math.max(this.closedBelow, answeredBelow)
     for (const version of blocks) this.committed.set(version.lba, version)
     if (id === undefined) {
       this.elsewhere.set(blocks[0]!.lba, cellsOf(blocks[0])[3]!)
