@@ -127,7 +127,8 @@ function settle(
 
 /**
  * No window knows a refused change, so a copy of it that is still on its way would be ordered. What comes after it on
- * its range therefore goes out only when it says by `answeredBelow`, which its record keeps, that the refused one is over.
+ * its range therefore goes out only when it says by `answeredBelow`, which its record keeps, that the refused one is
+ * over.
  */
 function releaseRefused(state: FrontendState): void {
   const { refused } = state
