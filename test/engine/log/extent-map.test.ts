@@ -157,3 +157,44 @@ t.test('a rollback shows the older version again, and space of what it hides is 
   t.equal(stage.segments.liveUnits(), 64)
   t.end()
 })
+
+t.test('a page is not shown before it is what a rollback left', (t) => {
+  const stage = new MapStage()
+  const { seq } = stage.write(0)
+  const to = stage.snapshot()
+  stage.write(0)
+  stage.load()
+  stage.checkpoint()
+  stage.map.dropPages(stage.volume)
+  stage.change({ rollbacks: [[to, ++stage.seq]] })
+  let isLoaded = false
+  stage.map.load(stage.volume, 0, () => {
+    isLoaded = true
+  })
+  let steps = 0
+  for (; !isLoaded && steps < 1000; steps++) {
+    const page = stage.map.page(stage.volume, 0)
+    if (page !== undefined) t.equal(shown(page, 0), `data ${seq} in 0`, `after ${steps} steps`)
+    stage.clock.step()
+  }
+  t.ok(isLoaded && steps > 1, `loaded in ${steps} steps`)
+  t.equal(shown(stage.load(), 0), `data ${seq} in 0`)
+  t.end()
+})
+
+t.test('what a rollback hid is back when that rollback is rolled away', (t) => {
+  const stage = new MapStage()
+  stage.write(0)
+  const first = stage.snapshot()
+  const { seq } = stage.write(0)
+  const second = stage.snapshot()
+  stage.load()
+  const rollbacks: Array<[number, number]> = [[first, ++stage.seq]]
+  stage.change({ rollbacks })
+  t.equal(shown(stage.load(), 0), 'data 1 in 0')
+  stage.write(1)
+  stage.change({ rollbacks: [...rollbacks, [second, ++stage.seq]] })
+  t.equal(shown(stage.load(), 0), `data ${seq} in 0`)
+  t.equal(shown(stage.load(), 1), '-')
+  t.end()
+})

@@ -185,14 +185,14 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a page is shown before it is rewound',
-    hunt: { run: 'time-travel', seed: 26 },
+    hunt: { run: 'file', path: 'test/engine/log/extent-map.test.ts' },
     file: `${LOG}/extent-map.ts`,
     replace: 'page.needsRewind = true\n      map.pages.set(pageNumber, page)',
     by: 'map.pages.set(pageNumber, page)',
   },
   {
     name: 'a rollback that is rolled away still hides',
-    hunt: { run: 'time-travel', seed: 23 },
+    hunt: { run: 'file', path: 'test/engine/log/extent-map.test.ts' },
     file: `${VOLUME}/descriptor.ts`,
     replace: 'for (const [above, upTo] of this.lineage(viewSeq)) if',
     by:
