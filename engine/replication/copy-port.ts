@@ -30,6 +30,11 @@ export interface CopyPort {
   nonce(): string
   /** Step again with `tick` at about this time; only the earliest counts. */
   wakeAt(atMs: number): void
+  /**
+   * This copy is no more bound by beacons of that node: the next acknowledgements to it say so (SPEC L2). A port without
+   * it leaves the copy bound for as long as beacons come.
+   */
+  left?(node: NodeId): void
   /** The end of an operator's command. */
   commandEnded(token: number, result: CommandResult): void
 }
@@ -49,8 +54,10 @@ export type CopyEvent =
   | { type: 'config-read'; token: number; value: VersionedConfig | undefined; ok: boolean }
   | { type: 'cas-ended'; token: number; outcome: 'won' | 'lost' | 'unknown'; version: string | undefined }
   /** From the node's links (leases.ts): beacons as they concern this volume. */
-  | { type: 'beacon'; from: NodeId; instance: string; atMs: number; commitSeq: number | undefined }
-  | { type: 'beacon-acknowledged'; from: NodeId; instance: string; sentAtMs: number }
+  /** The commit point counts only under the promised epoch; without `epoch` it is not looked at. */
+  | { type: 'beacon'; from: NodeId; instance: string; atMs: number; commitSeq: number | undefined; epoch?: number }
+  /** `left`: the copy there said that beacons bind it no more. */
+  | { type: 'beacon-acknowledged'; from: NodeId; instance: string; sentAtMs: number; left?: boolean }
   /** A supervisor saw this instance end. */
   | { type: 'instance-ended'; node: NodeId; instance: string }
   /** Boot and wall clock moved apart, or the loop stood still: no lease counts any more. */

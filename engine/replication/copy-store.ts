@@ -40,6 +40,10 @@ export interface StoredCopy {
   /** Rollbacks that were applied: [to, at]. */
   rollbacks: ReadonlyArray<readonly [number, number]>
   sliceCount: number
+  /** Of the volume, as of `appliedSeq`; unset: all of `sliceCount`. */
+  sizeBytes?: number
+  /** Of a slice; unset: 1 GiB. */
+  sliceBlocks?: number
   /** Slices whose disk is gone or whose bytes are lost. */
   lostSlices: number[]
 }
@@ -70,10 +74,19 @@ export interface CopyStore {
   /**
    * Become a copy that is being filled: wipe the slices of base 0, take over the source's epochs and descriptor,
    * forget what was accepted above `fork`; the log goes on behind `target`. Durable together with the facts. `kept`.
+   * What is left up to the fork counts as committed. Fills that were not answered before are not answered any more.
    */
   startFill(
     token: number,
-    start: { fork: number; target: number; wipe: number[]; descriptor: unknown; facts: Partial<CopyFacts> },
+    start: {
+      fork: number
+      target: number
+      wipe: number[]
+      descriptor: unknown
+      facts: Partial<CopyFacts>
+      /** Session windows as of `target`. */
+      windows?: unknown
+    },
   ): void
   /** Insert versions by (epoch, seq); older than what is there: only where a snapshot sees them. Later: `kept`. */
   fill(token: number, versions: readonly BlockVersion[]): void
@@ -85,7 +98,8 @@ export interface CopyStore {
 
 /** What the store says. */
 export type StoreEvent =
-  | { type: 'stored'; seq: number; durableSeq: number }
+  /** `drops`: calls of `dropAbove` and `startFill` before the report; unset: all of them. */
+  | { type: 'stored'; seq: number; durableSeq: number; drops?: number }
   | { type: 'kept'; token: number }
   | { type: 'read-ended'; token: number; ok: boolean; versions: BlockVersion[] }
   | { type: 'looked-up'; token: number; ok: boolean; seqs: number[] }

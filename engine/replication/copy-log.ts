@@ -1,0 +1,104 @@
+/**
+ * The log of a copy: accept a record, cut back what is not committed, commit and apply (SPEC 2.2, W5).
+ *
+ * I5: seqs are contiguous; an epoch begins with its epoch record, which carries the history.
+ * I10: what was committed, so may have been read, is never cut back.
+ * I11: the commit point never decreases.
+ */
+import { assert } from '../assert.ts'
+import { epochAt, tailId } from './record-id.ts'
+import type { RecordId } from './record-id.ts'
+import type { ReplicatedRecord } from './record.ts'
+import { cutWindow, forgetUpTo, pushRecord, recordAt } from './record-window.ts'
+import { encodeWindows, noteApplied } from './session-window.ts'
+import { slicesOf } from './copy-state.ts'
+import type { CopyState } from './copy-state.ts'
+import type { Turn } from './turn.ts'
+
+export const tailOf = ({ log }: CopyState): RecordId => tailId(log)
+
+export const idAt = ({ log }: CopyState, seq: number): RecordId => ({ epoch: epochAt(log.epochs, seq), seq })
+
+export function appendRecord({ state, port }: Turn, record: ReplicatedRecord): void {
+  const { log } = state
+  assert(record.seq === log.tail + 1, 'I5: a record follows the tail')
+  const last = log.epochs.at(-1)
+  if (record.kind === 'control' && record.change.operation === 'epoch') {
+    const { epochs } = record.change
+    const named = epochs.at(-1)
+    assert(named !== undefined && named[0] === record.epoch && named[1] === record.seq, 'I5: an epoch names itself')
+    assert(last === undefined || record.epoch > last[0], 'I1: epochs only grow')
+    log.epochs = [...epochs]
+  } else {
+    assert(last !== undefined && last[0] === record.epoch, 'I5: a record is of the last epoch of its log')
+  }
+  pushRecord(log.window, record)
+  log.tail = record.seq
+  port.store.append(record)
+}
+
+/** Forget what was accepted above this seq. The epoch record that follows makes it durable. */
+export function cutBack({ state, port }: Turn, seq: number): void {
+  const { log } = state
+  if (seq >= log.tail) return
+  assert(seq >= log.commitSeq, 'I10: what is committed is not cut back')
+  cutWindow(log.window, seq)
+  log.tail = seq
+  log.epochs = log.epochs.filter(([, firstSeq]) => firstSeq <= seq)
+  log.writtenSeq = Math.min(log.writtenSeq, seq)
+  log.durableSeq = Math.min(log.durableSeq, seq)
+  log.drops++
+  port.store.dropAbove(seq)
+}
+
+/** Whether the store's report changed anything. */
+export function noteStored(
+  { log }: CopyState,
+  { seq, durableSeq, drops }: { seq: number; durableSeq: number; drops?: number },
+): boolean {
+  if (drops !== undefined && drops < log.drops) return false
+  const written = Math.min(Math.max(seq, durableSeq), log.tail)
+  const durable = Math.min(durableSeq, log.tail)
+  if (written <= log.writtenSeq && durable <= log.durableSeq) return false
+  log.writtenSeq = Math.max(log.writtenSeq, written)
+  log.durableSeq = Math.max(log.durableSeq, durable)
+  return true
+}
+
+/** Everything up to this seq is committed: from here on it is read. `each` is told in order of seq. */
+export function commitTo(turn: Turn, seq: number, each?: (record: ReplicatedRecord) => void): void {
+  const { state, port } = turn
+  const { log } = state
+  assert(seq >= log.commitSeq && seq <= log.tail, 'I11: the commit point grows, within the log')
+  if (seq === log.commitSeq) return
+  log.commitSeq = seq
+  for (let at = log.appliedSeq + 1; at <= seq; at++) {
+    const record = recordAt(log.window, at)
+    assert(record !== undefined, 'I10: what is not applied is kept')
+    if (record.request !== undefined) noteApplied(state.windows, record.request)
+    else if (record.kind === 'control') applyControl(state, record)
+    each?.(record)
+  }
+  log.appliedSeq = seq
+  port.store.apply(seq, encodeWindows(state.windows))
+  if (state.primary === undefined) forgetUpTo(log.window, seq)
+}
+
+function applyControl(state: CopyState, record: Extract<ReplicatedRecord, { kind: 'control' }>): void {
+  const { change, seq } = record
+  switch (change.operation) {
+    case 'resize':
+      state.sizeBytes = Math.max(state.sizeBytes, change.sizeBytes)
+      state.sliceCount = Math.max(state.sliceCount, slicesOf(state))
+      return
+    case 'rollback':
+      // Which seq it goes back to is the store's business; that there was one decides whether a delta is complete.
+      state.rollbacks.push([0, seq])
+      return
+    case 'epoch':
+    case 'snapshot':
+    case 'snapshot-delete':
+    case 'delete':
+      return
+  }
+}

@@ -1,0 +1,275 @@
+/**
+ * What one copy of a volume remembers while its process lives (SPEC.md 2.2, 2.3): plain data, so that it can be copied,
+ * hashed and printed. What is durable is in the copy's store; here is what was last told to it, and what it confirmed.
+ *
+ *   appliedSeq <= commitSeq <= (own progress, when it is required) <= tail
+ *
+ * `assertInvariants` looks at everything and is for tests and the simulator; the asserts in the other files are O(1).
+ */
+import { assert } from '../assert.ts'
+import { BLOCK_BYTES, SLICE_BLOCKS } from '../units.ts'
+import type { NodeId, VolumeConfig } from './configuration.ts'
+import type { CopyOptions, VersionedConfig } from './copy-port.ts'
+import type { Consistency, StoredCopy } from './copy-store.ts'
+import type { PrimaryState } from './primary-state.ts'
+import type { Session } from './record.ts'
+import { emptyWindow, lastSeqOf, pushRecord } from './record-window.ts'
+import type { RecordWindow } from './record-window.ts'
+import { decodeWindows } from './session-window.ts'
+import type { SessionWindow } from './session-window.ts'
+
+export const ROLES = [
+  'starting',
+  'out',
+  'replica',
+  'candidate',
+  'reconciling',
+  'primary',
+  'handing-over',
+  'fenced',
+] as const
+export type Role = (typeof ROLES)[number]
+
+export interface Promised {
+  epoch: number
+  primary: NodeId
+}
+
+export interface CopyLog {
+  epochs: Array<readonly [epoch: number, firstSeq: number]>
+  tail: number
+  /** Prefixes that the store reported. */
+  writtenSeq: number
+  durableSeq: number
+  commitSeq: number
+  appliedSeq: number
+  /** What the primary we follow said is committed; may be above what we have. */
+  toldCommitSeq: number
+  /** Records above what every copy that needs them has. */
+  window: RecordWindow
+  /** Calls of `dropAbove` and `startFill`: what the store reported before the last one is not believed. */
+  drops: number
+}
+
+/** Why a configuration is being changed; one at a time (SPEC 2.1, 4). */
+export interface ConfigChange {
+  purpose: 'evict' | 'join' | 'stand' | 'renew' | 'pass-on' | 'hand-over'
+  token: number
+  from: VersionedConfig
+  to: VolumeConfig
+  /** `asked`: the answer is awaited. `reading`: it was lost or unknown, the value is read. `again`: not before a time. */
+  phase: 'asked' | 'reading' | 'again'
+  againAtMs: number
+}
+
+/** What a `kept` of the store means to us. */
+export type KeptPurpose =
+  | { type: 'promise'; promise: Promised; answerTo: NodeId | undefined }
+  | { type: 'fence'; session: Session; answerTo: NodeId | undefined }
+  | { type: 'fill-started'; fill: number; from: NodeId }
+  | { type: 'filled'; fill: number; number: number; from: NodeId }
+  | { type: 'fill-ended'; fill: number; from: NodeId }
+  | { type: 'nothing' }
+
+/** How long this copy is bound to a primary, and when it may take its place (SPEC section 8). */
+export interface GraceState {
+  startedAtMs: number
+  /** No promise to another primary than that of our promise before this. */
+  boundUntilMs: number
+  /** Whom we watch as a possible successor, and when it counts as gone. */
+  watched: Promised
+  goneAtMs: number
+  /** Last instance seen of a node, and those a supervisor saw end. */
+  instances: Map<NodeId, string>
+  ended: string[]
+  /** Asked for by a primary that we are not free to promise to yet. */
+  waiting: { from: NodeId; promise: Promised } | undefined
+  /** Of the last `confirm` under our promise: an older `release` is void. */
+  confirmToken: number
+}
+
+/** A copy that is being filled, seen by itself. */
+export interface FillTarget {
+  fill: number
+  from: NodeId
+  instance: string
+  phase: 'starting' | 'filling' | 'ending' | 'ended'
+  target: number
+  /** Of the next `fill`, and of the last one that is durable. */
+  nextNumber: number
+  answered: number
+  heardAtMs: number
+}
+
+export interface CopyState {
+  options: CopyOptions
+  role: Role
+  isRecovered: boolean
+  fencedBecause: string | undefined
+  copyId: string
+  sameBoot: boolean
+  lostSlices: number[]
+  promise: Promised
+  durablePromise: Promised
+  consistency: Consistency
+  attach: Session
+  durableAttach: Session
+  log: CopyLog
+  /** The log up to the tail is a beginning of the log of the primary we promised to, as it told us in this process. */
+  isFollowing: boolean
+  /** By which fill it became so, 0 = by reconciling. */
+  followedFill: number
+  /** We spoke to the primary since we started. */
+  isGreeted: boolean
+  windows: SessionWindow[]
+  rollbacks: Array<readonly [to: number, at: number]>
+  sizeBytes: number
+  sliceCount: number
+  sliceBlocks: number
+  /** Trims up to here may have left no trace. Above `trimsKeptAbove` they do; infinite: nobody needs them. */
+  forgottenSeq: number
+  trimsKeptAbove: number | undefined
+  config: VersionedConfig | undefined
+  change: ConfigChange | undefined
+  reading: { token: number; againAtMs: number; toStand: boolean } | undefined
+  nextToken: number
+  kept: Map<number, KeptPurpose>
+  grace: GraceState
+  fillTarget: FillTarget | undefined
+  primary: PrimaryState | undefined
+  /** When a join or hello is sent again. */
+  greetAtMs: number
+  greets: number
+  wakeAtMs: number
+}
+
+export const NOBODY: Promised = { epoch: 0, primary: '' }
+
+export function createCopy(options: CopyOptions): CopyState {
+  return {
+    options,
+    role: 'starting',
+    isRecovered: false,
+    fencedBecause: undefined,
+    copyId: '',
+    sameBoot: true,
+    lostSlices: [],
+    promise: NOBODY,
+    durablePromise: NOBODY,
+    consistency: { state: 'consistent' },
+    attach: { generation: 0, incarnation: 0 },
+    durableAttach: { generation: 0, incarnation: 0 },
+    log: {
+      epochs: [],
+      tail: 0,
+      writtenSeq: 0,
+      durableSeq: 0,
+      commitSeq: 0,
+      appliedSeq: 0,
+      toldCommitSeq: 0,
+      window: emptyWindow(1),
+      drops: 0,
+    },
+    isFollowing: false,
+    followedFill: 0,
+    isGreeted: false,
+    windows: [],
+    rollbacks: [],
+    sizeBytes: 0,
+    sliceCount: 1,
+    sliceBlocks: SLICE_BLOCKS,
+    forgottenSeq: 0,
+    trimsKeptAbove: undefined,
+    config: undefined,
+    change: undefined,
+    reading: undefined,
+    nextToken: 1,
+    kept: new Map(),
+    grace: {
+      startedAtMs: 0,
+      boundUntilMs: 0,
+      watched: NOBODY,
+      goneAtMs: 0,
+      instances: new Map(),
+      ended: [],
+      waiting: undefined,
+      confirmToken: 0,
+    },
+    fillTarget: undefined,
+    primary: undefined,
+    greetAtMs: Infinity,
+    greets: 0,
+    wakeAtMs: Infinity,
+  }
+}
+
+/** Take over what the store found. Everything it found is durable by now. */
+export function takeStored(state: CopyState, stored: StoredCopy): void {
+  const { facts, tail, appliedSeq } = stored
+  state.copyId = stored.copyId
+  state.sameBoot = stored.sameBoot
+  state.lostSlices = [...stored.lostSlices]
+  state.promise = state.durablePromise = facts.promise
+  state.attach = state.durableAttach = facts.attach
+  state.consistency = facts.consistency
+  state.forgottenSeq = stored.forgottenSeq
+  state.rollbacks = [...stored.rollbacks]
+  state.sliceCount = stored.sliceCount
+  state.sliceBlocks = stored.sliceBlocks ?? SLICE_BLOCKS
+  state.sizeBytes = stored.sizeBytes ?? stored.sliceCount * state.sliceBlocks * BLOCK_BYTES
+  state.windows = decodeWindows(stored.windows)
+  const window = emptyWindow(appliedSeq + 1)
+  for (const record of stored.unapplied) pushRecord(window, record)
+  Object.assign(state.log, {
+    epochs: [...stored.epochs],
+    tail,
+    writtenSeq: tail,
+    durableSeq: tail,
+    commitSeq: appliedSeq,
+    appliedSeq,
+    toldCommitSeq: appliedSeq,
+    window,
+  })
+  assert(lastSeqOf(window) === tail, 'I5: what was accepted reaches from the applied seq to the tail')
+}
+
+export const slicesOf = ({ sizeBytes, sliceBlocks }: CopyState): number =>
+  Math.max(1, Math.ceil(sizeBytes / BLOCK_BYTES / sliceBlocks))
+
+/** What this copy has stored in the sense of its mode (SPEC W3). */
+export const progressOf = ({ options, log }: CopyState): number =>
+  options.mode === 'durable' ? log.durableSeq : log.writtenSeq
+
+export const leads = (role: Role): boolean => role === 'primary' || role === 'reconciling' || role === 'handing-over'
+
+export const nextToken = (state: CopyState): number => state.nextToken++
+
+export const samePromise = (a: Promised, b: Promised): boolean => a.epoch === b.epoch && a.primary === b.primary
+
+/** Everything that holds between two steps. */
+export function assertInvariants(state: CopyState): void {
+  const { log, promise, durablePromise, role, primary, config } = state
+  if (!state.isRecovered) return
+  assert(log.appliedSeq <= log.commitSeq && log.commitSeq <= log.tail, 'I11: applied, committed, tail are in order')
+  assert(log.durableSeq <= log.writtenSeq && log.writtenSeq <= log.tail, 'I5: durable, written, tail are in order')
+  assert(lastSeqOf(log.window) === log.tail, 'I5: the window ends at the tail')
+  assert(log.window.firstSeq <= log.appliedSeq + 1, 'I10: what is not applied is kept')
+  for (let i = 1; i < log.epochs.length; i++) {
+    const [epoch, firstSeq] = log.epochs[i]!
+    const [former, formerSeq] = log.epochs[i - 1]!
+    assert(epoch > former && firstSeq > formerSeq, 'I1: epochs only grow')
+  }
+  assert(promise.epoch >= durablePromise.epoch, 'I3: a promise never decreases')
+  assert((primary !== undefined) === leads(role), 'only who leads has what a leader needs')
+  if (primary === undefined) return
+  assert(config !== undefined && config.config.primary === state.options.node, 'I1: who leads is named primary')
+  assert(primary.epoch === config.config.epoch, 'I1: who leads does so under the epoch of its configuration')
+  if (role === 'reconciling') return
+  assert(state.consistency.state === 'consistent', 'I12: nothing inconsistent leads')
+  assert(promise.epoch === primary.epoch, 'I3: a primary promised its own epoch')
+  for (const node of primary.required) {
+    const peer = primary.peers.get(node)
+    if (peer?.fill !== undefined || peer?.failure !== undefined) continue
+    assert(peer !== undefined && peer.storedSeq >= log.commitSeq, 'I6: committed is stored on every required copy')
+  }
+}

@@ -1,0 +1,314 @@
+/**
+ * One copy of a volume: `step` takes an event, runs to its end, and asks the world through the port (SPEC.md). Every
+ * event goes through the table of `transitions.ts`, then to its one function. Nothing here waits; nothing throws but
+ * for a broken promise of our own code.
+ *
+ * I14: after the store failed, this process acknowledges nothing more for this copy: it is fenced.
+ */
+import { assert, unreachable } from '../assert.ts'
+import { advance } from './commit.ts'
+import {
+  evict,
+  fence,
+  follow,
+  onCasEnded,
+  onConfigRead,
+  overduePeers,
+  progressChange,
+  readConfig,
+  tellFenced,
+} from './configuration-change.ts'
+import type { NodeId } from './configuration.ts'
+import { onCommand } from './control.ts'
+import type { CopyEvent, CopyPort } from './copy-port.ts'
+import { noteStored } from './copy-log.ts'
+import { leads, takeStored } from './copy-state.ts'
+import type { CopyState, KeptPurpose } from './copy-state.ts'
+import { onFilled, onFillEnded, onFillStarted, onScanned, tickFills } from './fill-source.ts'
+import { greet, onFill, onFilledKept, onFillEnd, onFillEndKept, onFillStart, onFillStartKept } from './fill-target.ts'
+import { retryFlushes } from './flush.ts'
+import {
+  beginGrace,
+  onBeacon,
+  onInstanceEnded,
+  onLeaderless,
+  onRelease,
+  progressGrace,
+  restartGrace,
+} from './grace.ts'
+import { progressHandOver } from './hand-over.ts'
+import type { FrontendMessage, PeerMessage } from './messages.ts'
+import { onLookedUp } from './narrow-writes.ts'
+import { onReport } from './peer-reports.ts'
+import { onRefused, onRequest, onStored, pump } from './primary.ts'
+import {
+  considerStanding,
+  onLog,
+  onOwnPromiseKept,
+  onReconcileStored,
+  progressReconcile,
+  tickReconcile,
+} from './promotion.ts'
+import { dropLeases, onBeaconAcknowledged, onConfirmed, onReadEnded, progressReads, retryRound } from './reads.ts'
+import {
+  onAppend,
+  onConfirm,
+  onFence,
+  onFetchLog,
+  onNewEpoch,
+  onPromiseKept,
+  onReconcile,
+  onSync,
+  progressReplica,
+  refuse,
+} from './replica.ts'
+import { compareSessions, onFenced, onOpen, progressOpenings } from './sessions.ts'
+import { BEFORE_RECOVERY, kindOf, TRANSITIONS } from './transitions.ts'
+import { redirect, wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+export { assertInvariants, createCopy } from './copy-state.ts'
+export type { CopyState } from './copy-state.ts'
+
+export function step(state: CopyState, event: CopyEvent, nowMs: number, port: CopyPort): void {
+  const kind = kindOf(event)
+  const row = state.isRecovered ? TRANSITIONS[state.role] : BEFORE_RECOVERY
+  const turn: Turn = { state, nowMs, port }
+  switch (row[kind]) {
+    case 'handled':
+      return handle(turn, event)
+    case 'refused':
+      return refuseEvent(turn, event)
+    case 'ignored':
+      return
+    case 'impossible':
+      return assert(false, 'an event came that cannot come in this role')
+  }
+}
+
+function handle(turn: Turn, event: CopyEvent): void {
+  const { state } = turn
+  switch (event.type) {
+    case 'recovered':
+      return onRecovered(turn, event)
+    case 'stored':
+      return onOwnStored(turn, event)
+    case 'kept':
+      return onKept(turn, event.token)
+    case 'read-ended':
+      return onReadEnded(turn, event.token, event.ok, event.versions)
+    case 'looked-up':
+      return onLookedUp(turn, event.token, event.ok, event.seqs)
+    case 'scanned':
+      return onScanned(turn, event)
+    case 'store-failed':
+      state.isRecovered = true
+      return fence(turn, event.reason)
+    case 'message':
+      return onMessage(turn, event.from, event.instance, event.message)
+    case 'frontend':
+      return onFrontend(turn, event.from, event.message)
+    case 'config-hint':
+      if (event.value.config.epoch >= (state.config?.config.epoch ?? 0)) {
+        if (event.value.version !== state.config?.version) readConfig(turn)
+      }
+      return
+    case 'config-read':
+      return onConfigRead(turn, event)
+    case 'cas-ended':
+      return onCasEnded(turn, event)
+    case 'beacon':
+      return onBeacon(turn, event)
+    case 'beacon-acknowledged':
+      return onBeaconAcknowledged(turn, event)
+    case 'instance-ended':
+      return onInstanceEnded(turn, event.node, event.instance)
+    case 'clock-doubt':
+      restartGrace(turn)
+      return dropLeases(turn)
+    case 'command':
+      return onCommand(turn, event)
+    case 'tick':
+      return onTick(turn)
+    default:
+      return unreachable(event)
+  }
+}
+
+function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMessage): void {
+  const { state } = turn
+  switch (message.type) {
+    case 'append':
+      return onAppend(turn, from, instance, message)
+    case 'stored': {
+      const peer = state.primary?.peers.get(from)
+      if (state.role !== 'reconciling') return onStored(turn, from, instance, message)
+      if (peer === undefined || peer.instance !== instance || message.epoch !== state.primary!.epoch) return
+      if (state.primary!.reconciling!.phase === 'syncing') onReconcileStored(turn, peer, message)
+      return
+    }
+    case 'refused':
+      if (state.primary !== undefined) return onRefused(turn, from, instance, message)
+      if (message.why === 'fenced' || message.why === 'not-member') onLeaderless(turn, from, instance)
+      return
+    case 'sync':
+      return onSync(turn, from, instance, message)
+    case 'new-epoch':
+      return onNewEpoch(turn, from, instance, message)
+    case 'promised':
+    case 'hello':
+    case 'join':
+      return onReport(turn, from, instance, message)
+    case 'fetch-log':
+      return onFetchLog(turn, from, instance, message)
+    case 'log':
+      return onLog(turn, from, message)
+    case 'reconcile':
+      return onReconcile(turn, from, instance, message)
+    case 'release':
+      return onRelease(turn, from, message)
+    case 'confirm':
+      return onConfirm(turn, from, instance, message)
+    case 'confirmed':
+      return onConfirmed(turn, from, instance, message.token)
+    case 'fence':
+      return onFence(turn, from, instance, message)
+    case 'fenced':
+      return onFenced(turn, from, message)
+    case 'fill-start':
+      return onFillStart(turn, from, instance, message)
+    case 'fill-started':
+      return onFillStarted(turn, from, instance, message.fill)
+    case 'fill':
+      return onFill(turn, from, instance, message)
+    case 'filled':
+      return onFilled(turn, from, instance, message)
+    case 'fill-end':
+      return onFillEnd(turn, from, instance, message)
+    case 'fill-ended':
+      return onFillEnded(turn, from, instance, message.fill)
+    default:
+      return unreachable(message)
+  }
+}
+
+function onFrontend(turn: Turn, from: NodeId, message: FrontendMessage): void {
+  if (message.type === 'open') onOpen(turn, from, message)
+  else if (message.type === 'request') onRequest(turn, from, message)
+}
+
+function refuseEvent(turn: Turn, event: CopyEvent): void {
+  const { state, port } = turn
+  if (event.type === 'message') {
+    const { message } = event
+    const epoch = 'epoch' in message ? message.epoch : state.promise.epoch
+    refuse(turn, event.from, epoch, state.role === 'fenced' ? 'fenced' : 'not-primary')
+  } else if (event.type === 'frontend') {
+    redirect(turn, event.from, event.message.type === 'request' ? event.message.id : undefined)
+  } else if (event.type === 'command') {
+    const why = state.fencedBecause ?? 'this copy does not lead'
+    port.commandEnded(event.token, { ok: false, code: 'not-primary', why })
+  }
+}
+
+function onRecovered(turn: Turn, { stored }: Extract<CopyEvent, { type: 'recovered' }>): void {
+  takeStored(turn.state, stored)
+  turn.state.isRecovered = true
+  beginGrace(turn)
+  readConfig(turn)
+  follow(turn)
+  onTick(turn)
+}
+
+function onOwnStored(turn: Turn, event: Extract<CopyEvent, { type: 'stored' }>): void {
+  const { state } = turn
+  if (!noteStored(state, event)) return
+  if (state.role === 'reconciling') progressReconcile(turn)
+  else if (state.primary !== undefined) advance(turn)
+  else progressReplica(turn)
+}
+
+function onKept(turn: Turn, token: number): void {
+  const { state, port } = turn
+  const purpose: KeptPurpose | undefined = state.kept.get(token)
+  assert(purpose !== undefined, 'the store keeps what it was told to keep')
+  state.kept.delete(token)
+  switch (purpose.type) {
+    case 'promise':
+      onPromiseKept(turn, purpose.promise, purpose.answerTo)
+      return onOwnPromiseKept(turn, purpose.promise)
+    case 'fence': {
+      const { session, answerTo } = purpose
+      if (compareSessions(session, state.durableAttach) > 0) state.durableAttach = session
+      if (answerTo !== undefined) port.send(answerTo, { type: 'fenced', epoch: state.promise.epoch, session })
+      return progressOpenings(turn)
+    }
+    case 'fill-started':
+      return onFillStartKept(turn, purpose.fill, purpose.from)
+    case 'filled':
+      return onFilledKept(turn, purpose.fill, purpose.number, purpose.from)
+    case 'fill-ended':
+      return onFillEndKept(turn, purpose.fill, purpose.from)
+    case 'nothing':
+      return
+  }
+}
+
+/** Everything that time alone brings about. Each part says when it wants to be woken next. */
+function onTick(turn: Turn): void {
+  const { state } = turn
+  state.wakeAtMs = Infinity
+  if (state.role === 'fenced') return tellFenced(turn)
+  progressChange(turn)
+  if (state.role === 'starting' || state.role === 'out') tickFollower(turn)
+  progressGrace(turn)
+  greet(turn)
+  considerStanding(turn)
+  if (state.role === 'reconciling') tickReconcile(turn)
+  else if (leads(state.role)) tickPrimary(turn)
+}
+
+function tickFollower(turn: Turn): void {
+  const { state, nowMs } = turn
+  follow(turn)
+  const settledAtMs = state.grace.startedAtMs + state.options.graceMs
+  if (state.role === 'starting' && nowMs < settledAtMs) wakeBy(turn, settledAtMs)
+}
+
+function tickPrimary(turn: Turn): void {
+  const { state, nowMs } = turn
+  const primary = state.primary!
+  const { retryMs, evictAfterMs, readCheck } = state.options
+  evict(
+    turn,
+    overduePeers(turn)
+      .map(({ node }) => node)
+      .filter((node) => state.config!.config.inSync.includes(node)),
+  )
+  for (const peer of primary.peers.values()) {
+    if (readCheck === 'lease' && peer.lease.instance !== undefined && peer.lease.untilMs > nowMs) {
+      if (primary.required.includes(peer.node)) wakeBy(turn, peer.lease.untilMs)
+    }
+    if (!peer.isFollowing) continue
+    const isOwed = peer.storedSeq < state.log.tail
+    if (isOwed && nowMs - peer.sentAtMs >= retryMs) {
+      peer.sentSeq = peer.storedSeq
+      pump(turn, peer)
+    } else if (peer.toldCommitSeq < state.log.commitSeq && nowMs - peer.sentAtMs >= retryMs) pump(turn, peer, true)
+    if (isOwed || peer.toldCommitSeq < state.log.commitSeq) wakeBy(turn, nowMs + retryMs)
+    if (peer.owedSinceMs !== undefined) wakeBy(turn, Math.max(nowMs + 1, peer.owedSinceMs + evictAfterMs))
+  }
+  if (overduePeers(turn).length > 0) wakeBy(turn, nowMs + retryMs)
+  tickFills(turn)
+  if (primary.openings.length > 0) {
+    progressOpenings(turn)
+    wakeBy(turn, nowMs + retryMs)
+  }
+  retryRound(turn)
+  progressReads(turn)
+  if (primary.flushes.length > 0) retryFlushes(turn)
+  if (primary.handingOver !== undefined) {
+    progressHandOver(turn)
+    wakeBy(turn, nowMs + retryMs)
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * Filling a copy, the primary's side (SPEC section 5): from what it still has in common with us up to the commit point
+ * of now, slice by slice, while new records reach it in order; then it is required, and taken into the set.
+ *
+ *   join -> starting -> filling (scan, fill, filled)* -> ending -> joining (required) -> compare-and-swap
+ *
+ * I12: only who leads is a source, and only of what is committed.
+ * I20: a base lies above everything whose trims may have left no trace; otherwise the slice is wiped and filled whole.
+ */
+import { assert } from '../assert.ts'
+import { advance, refreshRequired } from './commit.ts'
+import { overduePeers, startChange } from './configuration-change.ts'
+import { withMember, withoutMembers } from './configuration.ts'
+import type { NodeId } from './configuration.ts'
+import { commitTo } from './copy-log.ts'
+import { nextToken } from './copy-state.ts'
+import type { CopyState } from './copy-state.ts'
+import { askForSync } from './flush.ts'
+import type { CopyReport, PeerMessage } from './messages.ts'
+import type { FillSource, Peer } from './primary-state.ts'
+import { pump } from './primary.ts'
+import { forkOf } from './record-id.ts'
+import type { BlockVersion } from './record.ts'
+import { encodeWindows } from './session-window.ts'
+import { compareSessions } from './sessions.ts'
+import { wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+/** A copy wants to join. Once under way, it is begun again only when nothing moved for long. */
+export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
+  const { state, nowMs } = turn
+  const member = state.config!.config.members[peer.node]!
+  if (member.state === 'failed' || state.role === 'handing-over') return
+  if (peer.fill !== undefined && nowMs - peer.fill.progressAtMs < state.options.evictAfterMs) return
+  if (peer.fill?.phase === 'joining') return
+  if (report.commitSeq > state.log.commitSeq && forkOf(report, state.log) >= report.commitSeq) {
+    // It knows more of what is committed than a primary that still reconciles.
+    commitTo(turn, report.commitSeq)
+  }
+  const plan = planFill(state, report, member.state === 'needs-full')
+  const id = nextToken(state)
+  const target = state.log.commitSeq
+  const { windows, log, sizeBytes } = state
+  const start: FillSource['start'] = {
+    type: 'fill-start',
+    epoch: state.primary!.epoch,
+    fill: id,
+    target,
+    ...plan,
+    descriptor: turn.port.store.descriptor(),
+    epochs: log.epochs.filter(([, firstSeq]) => firstSeq <= target),
+    windows: encodeWindows(windows),
+    sizeBytes,
+    forInstance: peer.instance!,
+  }
+  peer.isFollowing = false
+  peer.attach = report.attach
+  peer.fill = {
+    id,
+    phase: 'starting',
+    start,
+    target,
+    slices: [...plan.slices],
+    cursor: 0,
+    nextCursor: undefined,
+    scanToken: undefined,
+    number: 0,
+    unanswered: undefined,
+    joinSeq: 0,
+    sentAtMs: nowMs,
+    progressAtMs: nowMs,
+  }
+  sendAgain(turn, peer, peer.fill)
+}
+
+/** F1. */
+function planFill(
+  state: CopyState,
+  report: CopyReport,
+  isForeign: boolean,
+): Pick<FillSource['start'], 'fork' | 'slices' | 'wipe'> {
+  const { log, forgottenSeq, rollbacks, sliceCount } = state
+  const common = forkOf(report, log)
+  const provable = (base: number): boolean => base >= forgottenSeq && base >= (rollbacks.at(-1)?.[1] ?? 0)
+  const { consistency, lostSlices } = report
+  const reached = consistency.state === 'filling' ? consistency.target : 0
+  const isDelta = !isForeign && common >= report.commitSeq && common >= reached && provable(common)
+  const fork = isDelta ? Math.min(common, log.commitSeq) : 0
+  const unfilled = new Map(consistency.state === 'filling' ? consistency.slices : [])
+  const slices: Array<[number, number]> = []
+  const wipe: number[] = []
+  for (let slice = 0; slice < sliceCount; slice++) {
+    const former = unfilled.get(slice) ?? fork
+    const base = !isDelta || lostSlices.includes(slice) || !provable(former) ? 0 : Math.min(former, fork)
+    assert(base === 0 || base >= forgottenSeq, 'I20: a base lies above what may be forgotten')
+    if (base === 0) wipe.push(slice)
+    if (base < log.commitSeq) slices.push([slice, base])
+  }
+  return { fork, slices, wipe }
+}
+
+function sendAgain({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource): void {
+  const { epoch } = state.primary!
+  const { id, number } = fill
+  fill.sentAtMs = nowMs
+  if (fill.phase === 'starting') port.send(peer.node, { ...fill.start, epoch })
+  else if (fill.phase === 'filling' && fill.unanswered !== undefined) {
+    port.send(peer.node, { type: 'fill', epoch, fill: id, number, ...fill.unanswered })
+  } else if (fill.phase === 'ending') port.send(peer.node, { type: 'fill-end', epoch, fill: id })
+  wakeBy({ state, nowMs, port }, nowMs + state.options.retryMs)
+}
+
+function fillOf(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  id: number,
+): { peer: Peer; fill: FillSource } | undefined {
+  const peer = turn.state.primary?.peers.get(from)
+  if (peer?.fill?.id !== id || peer.instance !== instance) return undefined
+  peer.fill.progressAtMs = turn.nowMs
+  return { peer, fill: peer.fill }
+}
+
+export function onFillStarted(turn: Turn, from: NodeId, instance: string, id: number): void {
+  const found = fillOf(turn, from, instance, id)
+  if (found?.fill.phase !== 'starting') return
+  const { peer, fill } = found
+  fill.phase = 'filling'
+  peer.isFollowing = true
+  peer.fillId = id
+  peer.sentSeq = peer.storedSeq = peer.durableSeq = fill.target
+  peer.owedSinceMs = undefined
+  if (turn.state.role === 'primary') pump(turn, peer)
+  scanNext(turn, peer, fill)
+}
+
+function scanNext(turn: Turn, peer: Peer, fill: FillSource): void {
+  const { state, port } = turn
+  const next = fill.slices[0]
+  if (next === undefined) {
+    fill.phase = 'ending'
+    return sendAgain(turn, peer, fill)
+  }
+  const [slice, above] = next
+  fill.scanToken = nextToken(state)
+  const { cursor, target } = fill
+  port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax: state.options.fillBytesMax })
+}
+
+export function onScanned(
+  turn: Turn,
+  {
+    token,
+    ok,
+    versions,
+    cursor,
+  }: { token: number; ok: boolean; versions: BlockVersion[]; cursor: number | undefined },
+): void {
+  const { primary } = turn.state
+  if (primary === undefined) return
+  for (const peer of primary.peers.values()) {
+    const { fill } = peer
+    if (fill === undefined || fill.scanToken !== token) continue
+    fill.scanToken = undefined
+    // What we cannot read we cannot give; the copy asks again.
+    if (!ok) return abandonFill(peer)
+    fill.number++
+    fill.nextCursor = cursor
+    fill.unanswered = { versions, slicesDone: cursor === undefined ? [fill.slices[0]![0]] : [] }
+    return sendAgain(turn, peer, fill)
+  }
+}
+
+export function abandonFill(peer: Peer): void {
+  peer.fill = undefined
+  peer.isFollowing = false
+  peer.owedSinceMs = undefined
+}
+
+export function onFilled(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  message: Extract<PeerMessage, { type: 'filled' }>,
+): void {
+  const found = fillOf(turn, from, instance, message.fill)
+  if (found === undefined || found.fill.unanswered === undefined || found.fill.number !== message.number) return
+  const { peer, fill } = found
+  if (fill.unanswered!.slicesDone.length > 0) fill.slices.shift()
+  fill.cursor = fill.nextCursor ?? 0
+  fill.unanswered = undefined
+  scanNext(turn, peer, fill)
+}
+
+/** F4: it is consistent, durably; from now on its answer is required. */
+export function onFillEnded(turn: Turn, from: NodeId, instance: string, id: number): void {
+  const found = fillOf(turn, from, instance, id)
+  if (found?.fill.phase !== 'ending') return
+  found.fill.phase = 'joining'
+  found.fill.joinSeq = turn.state.log.commitSeq
+  refreshRequired(turn.state)
+  if (turn.state.role === 'primary') advance(turn)
+  else progressFills(turn)
+}
+
+/** C5: into the set, when it has all that the others have. */
+export function progressFills(turn: Turn): void {
+  const { state, port } = turn
+  const { primary, config, log } = state
+  if (primary === undefined) return
+  for (const peer of primary.peers.values()) {
+    const { fill } = peer
+    if (fill?.phase !== 'joining' || state.change !== undefined) continue
+    if (config!.config.inSync.includes(peer.node)) {
+      // A member that lacked something and could not be let go was filled where it is.
+      peer.fill = undefined
+      peer.failure = undefined
+      continue
+    }
+    if (peer.storedSeq < log.commitSeq) continue
+    if (peer.durableSeq < fill.joinSeq) {
+      askForSync(turn, fill.joinSeq)
+      continue
+    }
+    if (compareSessions(peer.attach, state.attach) < 0) {
+      const session = state.attach
+      port.send(peer.node, { type: 'fence', epoch: primary.epoch, session })
+      continue
+    }
+    const gone = goneMembers(turn)
+    if (state.role === 'reconciling' && gone.length === 0) continue
+    startChange(turn, 'join', withMember(config!.config, peer.node, gone, port.nonce()))
+  }
+}
+
+/** F6: dead members that minInSync kept in the set leave it with the change that takes their replacement in. */
+function goneMembers(turn: Turn): NodeId[] {
+  const { config } = turn.state.config!
+  const { reconciling } = turn.state.primary!
+  const { graceMs, evictAfterMs } = turn.state.options
+  if (turn.state.role === 'primary') {
+    const gone = overduePeers(turn).map(({ node }) => node)
+    const isStuck = gone.length > 0 && withoutMembers(config, gone, '') === undefined
+    return isStuck ? gone.filter((node) => config.inSync.includes(node)) : []
+  }
+  if (reconciling?.phase !== 'collecting' || turn.nowMs - reconciling.sinceMs < graceMs + evictAfterMs) return []
+  const { peers, required } = turn.state.primary!
+  return required.filter((node) => peers.get(node)!.report === undefined && config.inSync.includes(node))
+}
+
+/** Messages that got lost are sent again; a copy that fell silent is not fed any more. */
+export function tickFills(turn: Turn): void {
+  const { state, nowMs } = turn
+  const { retryMs, evictAfterMs } = state.options
+  for (const peer of state.primary!.peers.values()) {
+    const { fill } = peer
+    if (fill === undefined) continue
+    const isStill = nowMs - fill.progressAtMs >= 2 * evictAfterMs && fill.scanToken === undefined
+    const isSlow = peer.owedSinceMs !== undefined && nowMs - peer.owedSinceMs >= 2 * evictAfterMs
+    const isFree = fill.phase !== 'joining' || state.change === undefined
+    if (isFree && ((isStill && fill.phase !== 'joining') || isSlow || peer.failure !== undefined)) {
+      if (!state.config!.config.inSync.includes(peer.node)) peer.failure = undefined
+      abandonFill(peer)
+      refreshRequired(state)
+    } else if (nowMs - fill.sentAtMs >= retryMs) sendAgain(turn, peer, fill)
+    wakeBy(turn, nowMs + retryMs)
+  }
+  progressFills(turn)
+}

@@ -1,0 +1,191 @@
+/**
+ * Being filled (SPEC section 5): a copy out of the set asks to join, becomes durably `filling`, takes versions of blocks
+ * up to the target and records above it, and is consistent again when every slice is whole.
+ *
+ * I12: from `fill-start` until the durable end it is not consistent: it neither stands nor is read.
+ * I15, I16: versions are inserted by (epoch, seq), never above the target; what is newer came as records.
+ */
+import { assert } from '../assert.ts'
+import { follow, readConfig } from './configuration-change.ts'
+import type { NodeId } from './configuration.ts'
+import { leads, nextToken, slicesOf } from './copy-state.ts'
+import type { CopyState, FillTarget } from './copy-state.ts'
+import type { PeerMessage } from './messages.ts'
+import { reportOf } from './peer-reports.ts'
+import { emptyWindow } from './record-window.ts'
+import { admits, answerStored, followTold, refuse } from './replica.ts'
+import { decodeWindows } from './session-window.ts'
+import { wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+type Message<T extends PeerMessage['type']> = Extract<PeerMessage, { type: T }>
+
+/** Greetings after which the configuration is read again: we may be asking the wrong one. */
+const GREETS_PER_READ = 8
+
+/** A copy that is not in contact with the primary says what it has: to join, or that it is back (C5, C7). */
+export function greet(turn: Turn): void {
+  const { state, nowMs, port } = turn
+  const { role, config, promise, fillTarget, options } = state
+  if (nowMs < state.greetAtMs) {
+    if (state.greetAtMs < Infinity) wakeBy(turn, state.greetAtMs)
+    return
+  }
+  if (leads(role) || role === 'fenced' || (state.isGreeted && role !== 'out')) {
+    state.greetAtMs = Infinity
+    return
+  }
+  state.greetAtMs = nowMs + options.retryMs
+  wakeBy(turn, state.greetAtMs)
+  const isBeingFilled = fillTarget !== undefined && nowMs - fillTarget.heardAtMs < options.evictAfterMs
+  if (isBeingFilled) return
+  if (++state.greets % GREETS_PER_READ === 0) readConfig(turn)
+  const to = config?.config.primary ?? promise.primary
+  if (to === '' || to === options.node) return
+  const report = reportOf(state)
+  port.send(to, role === 'out' ? { type: 'join', ...report } : { type: 'hello', epoch: promise.epoch, ...report })
+}
+
+export function onFillStart(turn: Turn, from: NodeId, instance: string, message: Message<'fill-start'>): void {
+  const { state, port } = turn
+  const { fill, fork, target, slices, wipe, descriptor } = message
+  if (message.forInstance !== state.options.instance || !admits(turn, from, instance, message.epoch)) return
+  const former = state.fillTarget
+  if (former !== undefined && former.from === from && former.instance === instance && fill <= former.fill) {
+    if (fill === former.fill && former.phase !== 'starting') sayStarted(turn, former)
+    return
+  }
+  const { log } = state
+  state.fillTarget = {
+    fill,
+    from,
+    instance,
+    phase: 'starting',
+    target,
+    nextNumber: 1,
+    answered: 0,
+    heardAtMs: turn.nowMs,
+  }
+  state.consistency = { state: 'filling', target, slices: [...slices] }
+  state.isFollowing = false
+  state.windows = decodeWindows(message.windows)
+  state.sizeBytes = message.sizeBytes
+  state.sliceCount = slicesOf(state)
+  Object.assign(log, {
+    epochs: [...message.epochs],
+    tail: target,
+    writtenSeq: target,
+    durableSeq: target,
+    commitSeq: target,
+    appliedSeq: target,
+    toldCommitSeq: target,
+    window: emptyWindow(target + 1),
+    drops: log.drops + 1,
+  })
+  state.forgottenSeq = Math.max(state.forgottenSeq, target)
+  const token = nextToken(state)
+  state.kept.set(token, { type: 'fill-started', fill, from })
+  const facts = { promise: state.promise, attach: state.attach, consistency: state.consistency }
+  port.store.startFill(token, { fork, target, wipe: [...wipe], descriptor, facts })
+  follow(turn)
+}
+
+function targetOf(state: CopyState, fill: number, from: NodeId): FillTarget | undefined {
+  const { fillTarget } = state
+  return fillTarget !== undefined && fillTarget.fill === fill && fillTarget.from === from ? fillTarget : undefined
+}
+
+export function onFillStartKept(turn: Turn, fill: number, from: NodeId): void {
+  const target = targetOf(turn.state, fill, from)
+  if (target === undefined) return
+  target.phase = 'filling'
+  turn.state.isFollowing = true
+  turn.state.followedFill = fill
+  sayStarted(turn, target)
+}
+
+function sayStarted({ state, port }: Turn, { fill, from }: FillTarget): void {
+  port.send(from, { type: 'fill-started', epoch: state.promise.epoch, fill })
+}
+
+/** Whether a message belongs to the fill that is under way. */
+function belongs(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  message: { epoch: number; fill: number },
+): FillTarget | undefined {
+  if (!admits(turn, from, instance, message.epoch)) return undefined
+  const target = targetOf(turn.state, message.fill, from)
+  if (target !== undefined && target.instance === instance) {
+    target.heardAtMs = turn.nowMs
+    return target
+  }
+  if (turn.state.role === 'out') refuse(turn, from, message.epoch, 'not-consistent')
+  return undefined
+}
+
+export function onFill(turn: Turn, from: NodeId, instance: string, message: Message<'fill'>): void {
+  const { state, port } = turn
+  const target = belongs(turn, from, instance, message)
+  if (target === undefined || target.phase === 'starting') return
+  const { fill, number, versions, slicesDone } = message
+  if (number <= target.answered) {
+    return port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number })
+  }
+  if (number !== target.nextNumber || target.phase !== 'filling') return
+  target.nextNumber++
+  for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')
+  const token = nextToken(state)
+  const isLast = slicesDone.length === 0
+  state.kept.set(token, isLast ? { type: 'filled', fill, number, from } : { type: 'nothing' })
+  port.store.fill(token, versions)
+  if (isLast || state.consistency.state !== 'filling') return
+  const slices = state.consistency.slices.filter(([slice]) => !slicesDone.includes(slice))
+  state.consistency = { ...state.consistency, slices }
+  const factToken = nextToken(state)
+  state.kept.set(factToken, { type: 'filled', fill, number, from })
+  port.store.keep(factToken, { consistency: state.consistency })
+}
+
+export function onFilledKept({ state, port }: Turn, fill: number, number: number, from: NodeId): void {
+  const target = targetOf(state, fill, from)
+  if (target === undefined) return
+  target.answered = number
+  port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number })
+}
+
+export function onFillEnd(turn: Turn, from: NodeId, instance: string, message: Message<'fill-end'>): void {
+  const { state, port } = turn
+  const target = belongs(turn, from, instance, message)
+  if (target === undefined) return
+  if (target.phase === 'ended') return sayEnded(turn, target)
+  const { consistency } = state
+  if (target.phase !== 'filling' || target.answered < target.nextNumber - 1) return
+  assert(
+    consistency.state === 'filling' && consistency.slices.length === 0,
+    'I16: a fill ends when every slice is whole',
+  )
+  target.phase = 'ending'
+  const token = nextToken(state)
+  state.kept.set(token, { type: 'fill-ended', fill: target.fill, from })
+  port.store.keep(token, { consistency: { state: 'consistent' } })
+}
+
+export function onFillEndKept(turn: Turn, fill: number, from: NodeId): void {
+  const { state } = turn
+  const target = targetOf(state, fill, from)
+  if (target?.phase !== 'ending') return
+  target.phase = 'ended'
+  state.consistency = { state: 'consistent' }
+  state.lostSlices = []
+  state.sameBoot = state.isGreeted = true
+  sayEnded(turn, target)
+  followTold(turn, state.log.toldCommitSeq)
+  answerStored(turn)
+  follow(turn)
+}
+
+function sayEnded({ state, port }: Turn, { fill, from }: FillTarget): void {
+  port.send(from, { type: 'fill-ended', epoch: state.promise.epoch, fill, tail: state.log.tail })
+}

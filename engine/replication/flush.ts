@@ -1,0 +1,81 @@
+/**
+ * FLUSH and FUA (SPEC S6). Mode `durable`: what was answered is durable on the whole set, there is nothing to do. Mode
+ * `writeback`: a flush is answered when every required copy, the primary included, reports everything answered before
+ * it as durable; a FUA write the same for its own seq.
+ *
+ * I13: FLUSH answered -> all earlier answered writes durable on the whole set.
+ */
+import { requiredPeers } from './commit.ts'
+import type { NodeId } from './configuration.ts'
+import type { FlushWait, PrimaryState } from './primary-state.ts'
+import type { RequestId } from './record.ts'
+import { answer, wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+export function onFlush(turn: Turn, from: NodeId, id: RequestId): void {
+  const { state } = turn
+  const { primary, log, options } = state
+  const seq = log.commitSeq
+  if (options.mode === 'durable') return answer(turn, from, id, { ok: true, versions: [] })
+  primary!.flushes.push({ seq, from, id })
+  askForSync(turn, seq)
+  releaseFlushes(turn)
+}
+
+export function waitForFua(primary: PrimaryState, wait: FlushWait): void {
+  primary.fua.set(wait.seq, wait)
+}
+
+/** Whether the write at this seq is answered later, when it is durable. */
+export function noteFua(primary: PrimaryState, seq: number): boolean {
+  if (primary.fua.size === 0) return false
+  const wait = primary.fua.get(seq)
+  if (wait === undefined) return false
+  primary.fua.delete(seq)
+  primary.flushes.push(wait)
+  return true
+}
+
+/** Have everything up to this seq made durable everywhere. */
+export function askForSync(turn: Turn, seq: number): void {
+  const { state, port, nowMs } = turn
+  const { primary, log, options } = state
+  primary!.syncAskedSeq = Math.max(primary!.syncAskedSeq, seq)
+  if (log.durableSeq < seq) port.store.sync()
+  for (const peer of requiredPeers(primary!)) {
+    if (peer.durableSeq < seq && peer.isFollowing) {
+      port.send(peer.node, { type: 'sync', epoch: primary!.epoch, seq })
+      peer.owedSinceMs ??= nowMs
+      peer.sentAtMs = nowMs
+    }
+  }
+  wakeBy(turn, nowMs + options.retryMs)
+}
+
+export function durableEverywhere({ state }: Turn): number {
+  let seq = state.log.durableSeq
+  for (const peer of requiredPeers(state.primary!)) seq = Math.min(seq, peer.durableSeq)
+  return seq
+}
+
+export function releaseFlushes(turn: Turn): void {
+  const { primary } = turn.state
+  if (primary === undefined || primary.flushes.length === 0) return
+  const seq = durableEverywhere(turn)
+  const still = primary.flushes.filter((wait) => wait.seq > seq)
+  if (still.length < primary.flushes.length) {
+    for (const wait of primary.flushes) {
+      if (wait.seq <= seq) answer(turn, wait.from, wait.id, { ok: true, versions: [] })
+    }
+    primary.flushes = still
+  }
+  const highest = Math.max(0, ...still.map((wait) => wait.seq))
+  if (highest > primary.syncAskedSeq) askForSync(turn, highest)
+}
+
+/** Lost `sync` messages are sent again. */
+export function retryFlushes(turn: Turn): void {
+  const { primary } = turn.state
+  if (primary === undefined || primary.flushes.length === 0) return
+  askForSync(turn, Math.max(...primary.flushes.map(({ seq }) => seq)))
+}

@@ -1,0 +1,123 @@
+/**
+ * For how long a copy is bound to the primary it promised to, and when that primary counts as gone (SPEC section 8):
+ * the replica's side of leases. Two times, because they may end apart:
+ *
+ *   boundUntilMs   no promise to another primary before it; moved by every sign of life of the promised primary
+ *   goneAtMs       no standing for its place before it; moved by every sign of life of the primary we watch
+ *
+ * A planned hand-over releases the first and not the second: the chosen successor is to win, not who is fastest.
+ *
+ * I8: a lease of ours, as the primary counts it, ends before we are free: it counts from when it sent, we from when it
+ *     arrived. A process that starts has forgotten how long it is bound, and is bound for a full grace (L7). Only an
+ *     unbroken chain of beacons, or a `confirm` of our own, extends a lease: see `reads.ts`.
+ */
+import type { NodeId, VolumeConfig } from './configuration.ts'
+import type { CopyEvent } from './copy-port.ts'
+import { leads } from './copy-state.ts'
+import { followTold, keepPromise } from './replica.ts'
+import type { PeerMessage } from './messages.ts'
+import { wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+/** Instances that ended, as many as late messages may still be about. */
+const ENDED_MAX = 16
+
+export function beginGrace({ state, nowMs }: Turn): void {
+  const { grace, promise, options } = state
+  grace.startedAtMs = nowMs
+  // Who never promised anything is bound to nobody; whose promise was to himself was bound to a process that ended.
+  const isFree = promise.epoch === 0 || promise.primary === options.node
+  grace.boundUntilMs = isFree ? nowMs : nowMs + options.graceMs
+  grace.goneAtMs = nowMs + options.graceMs
+}
+
+/** A full grace has passed since this process began (L7). */
+export const isSettled = ({ state, nowMs }: Turn): boolean => nowMs >= state.grace.startedAtMs + state.options.graceMs
+
+export function mayPromiseTo({ state, nowMs }: Turn, primary: NodeId): boolean {
+  const { promise, grace, options } = state
+  if (promise.epoch === 0 || promise.primary === primary || promise.primary === options.node) return true
+  return nowMs >= grace.boundUntilMs
+}
+
+/** Something of this node's instance arrived. */
+export function noteAlive({ state, nowMs }: Turn, from: NodeId, instance: string): void {
+  const { grace, promise, options } = state
+  if (grace.ended.includes(instance)) return
+  if (grace.instances.get(from) !== instance) grace.instances.set(from, instance)
+  const untilMs = nowMs + options.graceMs
+  if (from === promise.primary && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs
+  if (from === grace.watched.primary && untilMs > grace.goneAtMs) grace.goneAtMs = untilMs
+}
+
+/** The configuration names somebody else: he gets a full grace to show up. */
+export function watch({ state, nowMs }: Turn, { epoch, primary }: VolumeConfig): void {
+  const { grace, options } = state
+  if (grace.watched.epoch === epoch && grace.watched.primary === primary) return
+  grace.watched = { epoch, primary }
+  grace.goneAtMs = nowMs + options.graceMs
+}
+
+export function onBeacon(
+  turn: Turn,
+  { from, instance, commitSeq, epoch }: Extract<CopyEvent, { type: 'beacon' }>,
+): void {
+  noteAlive(turn, from, instance)
+  const { promise, isFollowing, primary } = turn.state
+  if (primary !== undefined || !isFollowing || from !== promise.primary) return
+  // A commit point belongs to the log of one term.
+  if (commitSeq !== undefined && epoch === promise.epoch) followTold(turn, commitSeq)
+}
+
+export function onInstanceEnded(turn: Turn, node: NodeId, instance: string): void {
+  const { grace, promise } = turn.state
+  grace.ended.push(instance)
+  if (grace.ended.length > ENDED_MAX) grace.ended.shift()
+  // Another instance may lead by now, so only the one we are bound to frees us.
+  if (grace.instances.get(node) !== instance) return
+  free(turn, { isBound: node === promise.primary, isWatched: node === grace.watched.primary })
+}
+
+/** The primary stopped serving, and says so itself (SPEC L5). */
+export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage, { type: 'release' }>): void {
+  const { promise, grace } = turn.state
+  if (from !== promise.primary || message.epoch !== promise.epoch) return
+  if (message.token !== undefined && message.token < grace.confirmToken) return
+  free(turn, { isBound: true, isWatched: false })
+}
+
+/** The primary's copy says that it is fenced, or cannot lead: nobody needs to wait for it. */
+export function onLeaderless(turn: Turn, from: NodeId, instance: string): void {
+  const { grace, promise, primary } = turn.state
+  if (primary !== undefined || grace.instances.get(from) !== instance) return
+  free(turn, { isBound: from === promise.primary, isWatched: from === grace.watched.primary })
+}
+
+function free(turn: Turn, { isBound, isWatched }: { isBound: boolean; isWatched: boolean }): void {
+  const { state, nowMs } = turn
+  const { grace } = state
+  // L7: our own start is not forgiven by the end of somebody else's process.
+  const fromMs = isSettled(turn) ? nowMs : grace.startedAtMs + state.options.graceMs
+  if (isBound && grace.boundUntilMs > fromMs) grace.boundUntilMs = fromMs
+  if (isWatched && grace.goneAtMs > fromMs) grace.goneAtMs = fromMs
+  wakeBy(turn, fromMs)
+}
+
+/** Our clock may have jumped: what we owe begins anew. */
+export function restartGrace({ state, nowMs }: Turn): void {
+  const { grace, options, promise } = state
+  if (promise.epoch > 0) grace.boundUntilMs = nowMs + options.graceMs
+  grace.goneAtMs = nowMs + options.graceMs
+}
+
+/** A primary that asked while we were bound is promised to when we are free. */
+export function progressGrace(turn: Turn): void {
+  const { state, nowMs } = turn
+  const { waiting } = state.grace
+  if (waiting === undefined || leads(state.role)) return
+  if (waiting.promise.epoch <= state.promise.epoch) state.grace.waiting = undefined
+  else if (mayPromiseTo(turn, waiting.promise.primary)) {
+    state.grace.waiting = undefined
+    keepPromise(turn, waiting.promise, waiting.from)
+  } else wakeBy(turn, Math.max(state.grace.boundUntilMs, nowMs + 1))
+}

@@ -1,0 +1,135 @@
+/**
+ * What a copy says of itself (`promised`, `hello`, `join`), and what the one that leads makes of it (SPEC C4, C5, C7).
+ *
+ * I18: a copy that came back without something it had acknowledged counts for nothing: it is evicted before anything
+ *     else of it counts, and filled.
+ */
+import { depose } from './configuration-change.ts'
+import type { NodeId } from './configuration.ts'
+import { advance, refreshRequired } from './commit.ts'
+import type { CopyState } from './copy-state.ts'
+import { considerFill } from './fill-source.ts'
+import type { CopyReport, PeerMessage } from './messages.ts'
+import type { Peer, PrimaryState } from './primary-state.ts'
+import { pump } from './primary.ts'
+import { onReconcileReport } from './promotion.ts'
+import { forkOf } from './record-id.ts'
+import { refuse } from './replica.ts'
+import { wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+const FORMER_MAX = 8
+
+export function reportOf(state: CopyState): CopyReport {
+  const { log } = state
+  return {
+    copyId: state.copyId,
+    promised: state.promise,
+    epochs: [...log.epochs],
+    tail: log.tail,
+    durableSeq: log.durableSeq,
+    commitSeq: log.commitSeq,
+    consistency: state.consistency,
+    attach: state.durableAttach,
+    sameBoot: state.sameBoot,
+    forgottenSeq: state.forgottenSeq,
+    lostSlices: [...state.lostSlices],
+  }
+}
+
+/** Tell a member who leads, and have it say what it has. */
+export function sendNewEpoch({ state, nowMs, port }: Turn, peer: Peer): void {
+  const { epoch, sinceEpoch } = state.primary!
+  port.send(peer.node, { type: 'new-epoch', epoch, config: state.config!.config, since: sinceEpoch })
+  peer.askedAtMs = nowMs
+}
+
+export function onReport(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  message: Extract<PeerMessage, { type: 'promised' | 'hello' | 'join' }>,
+): void {
+  const { state } = turn
+  const { primary, config } = state
+  if (primary === undefined || config === undefined) {
+    if (message.type !== 'promised') refuse(turn, from, message.promised.epoch, 'not-primary')
+    return
+  }
+  if (message.promised.epoch > primary.epoch) return depose(turn, message.promised)
+  const peer = primary.peers.get(from)
+  if (peer?.formerInstances.includes(instance) === true) return
+  if (peer === undefined || config.config.members[from]?.copyId !== message.copyId) {
+    if (peer !== undefined && config.config.inSync.includes(from)) fail(turn, peer, 'not-member')
+    return refuse(turn, from, primary.epoch, 'not-member')
+  }
+  const wasFollowing = peer.isFollowing
+  const isNew = peer.instance !== instance
+  if (isNew) meet(turn, primary, peer, instance)
+  const isOurs = message.promised.epoch === primary.epoch && message.promised.primary === state.options.node
+  if (state.role === 'reconciling' && config.config.inSync.includes(from)) {
+    if (isOurs && message.type === 'promised') onReconcileReport(turn, peer, message)
+    else sendNewEpoch(turn, peer)
+    return
+  }
+  if (!primary.required.includes(from)) {
+    if (isNew) peer.isFollowing = false
+    if (!isOurs) sendNewEpoch(turn, peer)
+    else if (message.type === 'join') considerFill(turn, peer, message)
+    else if (message.type === 'hello') sendNewEpoch(turn, peer)
+    return
+  }
+  if (wasFollowing && isNew) greet(turn, primary, peer, message)
+  else if (peer.failure !== undefined && isOurs) considerFill(turn, peer, message)
+  else if (!isOurs) sendNewEpoch(turn, peer)
+  else if (wasFollowing && message.type === 'hello') pump(turn, peer, true)
+}
+
+function meet({ state }: Turn, primary: PrimaryState, peer: Peer, instance: string): void {
+  if (peer.instance !== undefined) peer.formerInstances.push(peer.instance)
+  if (peer.formerInstances.length > FORMER_MAX) peer.formerInstances.shift()
+  peer.instance = instance
+  peer.lease = { untilMs: -Infinity, instance: undefined }
+  peer.fill = undefined
+  refreshRequired(state)
+  const { reconciling } = primary
+  if (reconciling === undefined) return
+  // What the former instance said or stored does not hold for this one.
+  peer.report = undefined
+  peer.isFollowing = false
+  peer.storedSeq = peer.durableSeq = 0
+  if (reconciling.phase === 'fetching' && reconciling.from === peer.node) reconciling.phase = 'collecting'
+}
+
+/** SPEC C7: a member of the set came back. */
+function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport): void {
+  const { state, nowMs } = turn
+  const fork = forkOf(report, state.log)
+  const lostPower = state.options.mode === 'writeback' && !report.sameBoot
+  peer.fillId = 0
+  peer.attach = report.attach
+  if (
+    fork < peer.storedSeq ||
+    report.consistency.state !== 'consistent' ||
+    lostPower ||
+    report.lostSlices.length > 0
+  ) {
+    peer.isFollowing = false
+    // I18: what it said before is not true any more.
+    peer.storedSeq = Math.min(peer.storedSeq, state.log.commitSeq)
+    peer.durableSeq = 0
+    fail(turn, peer, 'it came back without what it had acknowledged')
+    return
+  }
+  peer.failure = undefined
+  peer.storedSeq = peer.sentSeq = fork
+  peer.durableSeq = Math.min(report.durableSeq, fork)
+  peer.owedSinceMs = nowMs
+  pump(turn, peer, true)
+  if (primary.required.includes(peer.node)) advance(turn)
+}
+
+export function fail(turn: Turn, peer: Peer, why: string): void {
+  peer.failure = why
+  wakeBy(turn, turn.nowMs)
+}

@@ -1,0 +1,211 @@
+/**
+ * What a copy remembers while it leads (roles `reconciling`, `primary`, `handing-over`): its peers, and whom it owes an
+ * answer. All of it is forgotten when it is deposed (SPEC C6); frontends send again what was not answered.
+ */
+import type { NodeId } from './configuration.ts'
+import type { BlockRun, BlockVersion, RequestId, Session } from './record.ts'
+import type { CopyReport, FrontendOperation, PeerMessage } from './messages.ts'
+
+/** Another member, seen by the primary. */
+export interface Peer {
+  node: NodeId
+  instance: string | undefined
+  /** Instances of it that ended: a late message of theirs counts for nothing. */
+  formerInstances: string[]
+  /** What it said of itself under this epoch. */
+  report: CopyReport | undefined
+  /** Its log is the beginning of ours, up to what it stored. */
+  isFollowing: boolean
+  /** The fill that made it so, 0 = it was reconciled. */
+  fillId: number
+  sentSeq: number
+  storedSeq: number
+  durableSeq: number
+  toldCommitSeq: number
+  /** Since when we wait for a sign of progress that we are owed. */
+  owedSinceMs: number | undefined
+  sentAtMs: number
+  /** When it was last asked what it has. */
+  askedAtMs: number
+  /** Its tail when we last sent again because of a refusal, and when. */
+  rewoundSeq: number
+  rewoundAtMs: number
+  /** It said that it can not follow: to be evicted at once. */
+  failure: string | undefined
+  lease: Lease
+  /** Sessions below this are refused there, durably. */
+  attach: Session
+  fill: FillSource | undefined
+}
+
+/** What it promised us about reads, as far as we know. */
+export interface Lease {
+  untilMs: number
+  instance: string | undefined
+}
+
+/** A copy that is being filled, seen by the primary. */
+export interface FillSource {
+  id: number
+  phase: 'starting' | 'filling' | 'ending' | 'joining'
+  /** Sent until it is answered: what it says of the volume is as of the target. */
+  start: Extract<PeerMessage, { type: 'fill-start' }>
+  target: number
+  /** Still to be filled, each from its base. */
+  slices: Array<[slice: number, base: number]>
+  cursor: number
+  nextCursor: number | undefined
+  scanToken: number | undefined
+  /** Of the last `fill`, and what of it is not answered yet. */
+  number: number
+  unanswered: { versions: BlockVersion[]; slicesDone: number[] } | undefined
+  /** Committed when it began to be required: to be durable there before it joins. */
+  joinSeq: number
+  sentAtMs: number
+  progressAtMs: number
+}
+
+/** A frontend's session that was opened at this primary. */
+export interface OpenSession extends Session {
+  node: NodeId
+  mayWrite: boolean
+  answeredBelow: number
+}
+
+/** A frontend that wants to be served (SPEC S2). */
+export interface Opening extends Session {
+  node: NodeId
+  mode: 'read' | 'write'
+  /** Everything ordered of older sessions: up to here. */
+  waitSeq: number
+  sentAtMs: number
+}
+
+export interface HeldRequest {
+  from: NodeId
+  id: RequestId
+  operation: FrontendOperation
+}
+
+export interface PendingRead extends BlockRun {
+  from: NodeId
+  id: RequestId
+}
+
+/** One question to all whether we are still their primary, for all reads that came before it. */
+export interface ConfirmRound {
+  token: number
+  askedAtMs: number
+  sentAtMs: number
+  missing: NodeId[]
+  reads: PendingRead[]
+}
+
+/** Of a narrow write: the newest ordered seq of its edges so far. */
+export interface EdgeCheck {
+  from: NodeId
+  id: RequestId
+  operation: Extract<FrontendOperation, { type: 'write' }>
+  newest: number[]
+}
+
+export interface FlushWait {
+  seq: number
+  from: NodeId
+  id: RequestId
+}
+
+/** SPEC C4. */
+export interface Reconciling {
+  phase: 'grace' | 'promising' | 'collecting' | 'fetching' | 'syncing'
+  sinceMs: number
+  sentAtMs: number
+  /** Whose log is fetched. */
+  from: NodeId | undefined
+  fork: number
+  /** Of the epoch record. */
+  epochSeq: number
+}
+
+export interface HandingOver {
+  to: NodeId
+  token: number
+  sinceMs: number
+  isReleased: boolean
+}
+
+export interface PrimaryState {
+  epoch: number
+  /** The first epoch of this term: what was said under an older one is of another term. */
+  sinceEpoch: number
+  peers: Map<NodeId, Peer>
+  /** The others whose answer every record needs (SPEC W4). */
+  required: NodeId[]
+  reconciling: Reconciling | undefined
+  handingOver: HandingOver | undefined
+  sessions: OpenSession[]
+  openings: Opening[]
+  /** Requests that wait for room, in order of arrival. */
+  held: HeldRequest[]
+  heldHead: number
+  edges: Map<number, EdgeCheck>
+  reads: Map<number, PendingRead>
+  waitingReads: PendingRead[]
+  round: ConfirmRound | undefined
+  flushes: FlushWait[]
+  commands: Map<number, number>
+  /** Everything up to here was asked to be synced everywhere. */
+  syncAskedSeq: number
+  /** FUA writes under way in mode `writeback`, by seq. */
+  fua: Map<number, FlushWait>
+  /** Sessions up to this generation lost answered writes (SPEC S6). */
+  brokenGeneration: number
+}
+
+export function newPeer(node: NodeId): Peer {
+  return {
+    node,
+    instance: undefined,
+    formerInstances: [],
+    report: undefined,
+    isFollowing: false,
+    fillId: 0,
+    sentSeq: 0,
+    storedSeq: 0,
+    durableSeq: 0,
+    toldCommitSeq: 0,
+    owedSinceMs: undefined,
+    sentAtMs: -Infinity,
+    askedAtMs: -Infinity,
+    rewoundSeq: -1,
+    rewoundAtMs: -Infinity,
+    failure: undefined,
+    lease: { untilMs: -Infinity, instance: undefined },
+    attach: { generation: 0, incarnation: 0 },
+    fill: undefined,
+  }
+}
+
+export function newPrimary(epoch: number): PrimaryState {
+  return {
+    epoch,
+    sinceEpoch: epoch,
+    peers: new Map(),
+    required: [],
+    reconciling: undefined,
+    handingOver: undefined,
+    sessions: [],
+    openings: [],
+    held: [],
+    heldHead: 0,
+    edges: new Map(),
+    reads: new Map(),
+    waitingReads: [],
+    round: undefined,
+    flushes: [],
+    commands: new Map(),
+    syncAskedSeq: 0,
+    fua: new Map(),
+    brokenGeneration: -1,
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * The primary's write path (SPEC section 3; D4 and D5): admit, order, append locally, send, count what comes back.
+ *
+ * request -> (held while the window is full) -> (edges compared) -> (E, next seq) -> own store + every required copy
+ *
+ * I18: what an instance of a peer says counts only after that instance told us what it has: a copy that lost memory
+ *      is not taken for the one it was.
+ * I19: a request is ordered only if its session's window does not know it.
+ * W6: the window is bounded; a record leaves it when every copy it is sent to has stored it.
+ */
+import { BLOCK_BYTES } from '../units.ts'
+import { appendRecord, idAt } from './copy-log.ts'
+import { advance } from './commit.ts'
+import { depose } from './configuration-change.ts'
+import type { NodeId } from './configuration.ts'
+import { onFlush, waitForFua } from './flush.ts'
+import type { FrontendMessage, FrontendOperation, PeerMessage } from './messages.ts'
+import { checkEdges, noteNewer } from './narrow-writes.ts'
+import type { HeldRequest, Peer, PrimaryState } from './primary-state.ts'
+import { sendNewEpoch } from './peer-reports.ts'
+import { onRead } from './reads.ts'
+import type { ReplicatedRecord, RequestId } from './record.ts'
+import { countOf, recordsFrom } from './record-window.ts'
+import { fateOf, noteOrdered, windowOf } from './session-window.ts'
+import { openSessionOf, refusalOf } from './sessions.ts'
+import { answer, redirect, wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+/** Sent beyond what a peer stored; more waits for its answers, so that a slow peer gets large messages. */
+const AHEAD_RECORDS_MAX = 256
+const HELD_MAX = 8192
+
+type Change = Exclude<FrontendOperation, { type: 'read' | 'flush' }>
+
+export function onRequest(
+  turn: Turn,
+  from: NodeId,
+  { id, operation, answeredBelow }: Extract<FrontendMessage, { type: 'request' }>,
+): void {
+  const { state } = turn
+  const { primary } = state
+  if (state.role !== 'primary' || primary === undefined) {
+    if (primary === undefined && state.isRecovered) redirect(turn, from, id)
+    return
+  }
+  const session = openSessionOf(primary, id, from)
+  if (session === undefined) {
+    const refusal = refusalOf(turn, from, id)
+    if (refusal === undefined || refusal === 'wait') redirect(turn, from, id)
+    else answer(turn, from, id, { ok: false, code: refusal })
+    return
+  }
+  if (answeredBelow > session.answeredBelow) session.answeredBelow = answeredBelow
+  if (operation.type === 'read')
+    return onRead(turn, { from, id, lba: operation.lba, blockCount: operation.blockCount })
+  if (operation.type === 'flush') return onFlush(turn, from, id)
+  if (id.request < session.answeredBelow) return
+  const isReadOnly = !session.mayWrite || state.config?.config.attach.mode === 'read-only'
+  if (isReadOnly) return answer(turn, from, id, { ok: false, code: 'read-only' })
+  if (!isInside(turn, operation)) return answer(turn, from, id, { ok: false, code: 'range' })
+  if (isFull(turn) || primary.held.length > primary.heldHead) hold(primary, { from, id, operation })
+  else admit(turn, primary, { from, id, operation })
+}
+
+export const isInside = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
+  lba >= 0 && blockCount > 0 && lba + blockCount <= state.sizeBytes / BLOCK_BYTES
+
+function isFull({ state }: Turn): boolean {
+  const { window } = state.log
+  return countOf(window) >= state.options.windowRecordsMax || window.bytes >= state.options.windowBytesMax
+}
+
+/** What finds no room among the held ones is sent again by its frontend. */
+function hold(primary: PrimaryState, request: HeldRequest): void {
+  if (primary.held.length - primary.heldHead < HELD_MAX) primary.held.push(request)
+}
+
+/** Requests that waited for room, in order, as far as there is room now. */
+export function releaseHeld(turn: Turn): void {
+  const { primary } = turn.state
+  if (primary === undefined || turn.state.role !== 'primary') return
+  while (primary.heldHead < primary.held.length && !isFull(turn)) {
+    const request = primary.held[primary.heldHead++]!
+    if (openSessionOf(primary, request.id, request.from) !== undefined) admit(turn, primary, request)
+  }
+  if (primary.heldHead === primary.held.length && primary.heldHead > 0) {
+    primary.held = []
+    primary.heldHead = 0
+  }
+}
+
+function admit(turn: Turn, primary: PrimaryState, request: HeldRequest): void {
+  const { from, id } = request
+  const operation = request.operation as Change
+  const fate = fateOf(windowOf(turn.state.windows, id), id)
+  if (fate === 'ordered') return
+  if (fate === 'applied') return answer(turn, from, id, { ok: true, versions: [] })
+  if (operation.type === 'write' && operation.edges.length > 0) checkEdges(turn, primary, { from, id, operation })
+  else order(turn, primary, from, id, operation)
+}
+
+/** I19: only what the window does not know. */
+export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: RequestId, operation: Change): void {
+  const { state } = turn
+  noteOrdered(windowOf(state.windows, id), id)
+  const place = { epoch: primary.epoch, seq: state.log.tail + 1, request: id }
+  const { lba, blockCount } = operation
+  const record: ReplicatedRecord =
+    operation.type === 'write'
+      ? { ...place, kind: 'write', lba, blockCount, payload: operation.payload }
+      : { ...place, kind: operation.type, lba, blockCount }
+  if (operation.fua && state.options.mode === 'writeback') waitForFua(primary, { seq: record.seq, from, id })
+  if (primary.edges.size > 0) noteNewer(primary, record)
+  appendRecord(turn, record)
+  sendToAll(turn)
+}
+
+/** Send what each peer lacks, as far as it is not too far behind. */
+export function sendToAll(turn: Turn): void {
+  for (const peer of turn.state.primary!.peers.values()) if (peer.isFollowing) pump(turn, peer)
+}
+
+export function pump(turn: Turn, peer: Peer, evenEmpty = false): void {
+  const { state, nowMs, port } = turn
+  const { log, options, primary } = state
+  let isFirst = evenEmpty
+  while (isFirst || (peer.sentSeq < log.tail && peer.sentSeq - peer.storedSeq < AHEAD_RECORDS_MAX)) {
+    isFirst = false
+    const records = recordsFrom(log.window, peer.sentSeq + 1, options.fillBytesMax)
+    if (records.length === 0 && peer.sentSeq < log.tail) {
+      peer.failure = 'it lacks what is not in memory any more'
+      return
+    }
+    const { commitSeq } = log
+    const previous = idAt(state, peer.sentSeq)
+    port.send(peer.node, { type: 'append', epoch: primary!.epoch, previous, records, commitSeq })
+    peer.sentSeq += records.length
+    peer.sentAtMs = nowMs
+    peer.toldCommitSeq = commitSeq
+    if (records.length > 0) peer.owedSinceMs ??= nowMs
+  }
+  if (peer.owedSinceMs !== undefined) wakeBy(turn, nowMs + options.retryMs)
+}
+
+/** D7: a peer stored a prefix. */
+export function onStored(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  message: Extract<PeerMessage, { type: 'stored' }>,
+): void {
+  const { state, nowMs } = turn
+  const primary = state.primary
+  const peer = primary?.peers.get(from)
+  if (primary === undefined || peer === undefined) return
+  if (message.epoch < primary.sinceEpoch || message.epoch > primary.epoch) return
+  if (peer.instance !== instance) return askAnew(turn, peer, instance)
+  if (!peer.isFollowing || (message.fill ?? 0) !== peer.fillId) return
+  const { seq, durableSeq } = message
+  if (durableSeq > peer.durableSeq) peer.durableSeq = durableSeq
+  if (seq > peer.storedSeq) {
+    peer.storedSeq = seq
+    if (peer.sentSeq < seq) peer.sentSeq = seq
+    peer.owedSinceMs = seq < peer.sentSeq ? nowMs : undefined
+    pump(turn, peer)
+  }
+  advance(turn)
+}
+
+/** I18: an instance we do not know must say what it has. One that ended does not matter. */
+export function askAnew(turn: Turn, peer: Peer, instance: string): void {
+  if (peer.formerInstances.includes(instance)) return
+  if (turn.nowMs - peer.askedAtMs < turn.state.options.retryMs / 4) return
+  sendNewEpoch(turn, peer)
+}
+
+export function onRefused(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  message: Extract<PeerMessage, { type: 'refused' }>,
+): void {
+  const { state } = turn
+  const { primary, log } = state
+  const { promised, tail, why } = message
+  const peer = primary?.peers.get(from)
+  if (primary === undefined || peer === undefined || message.epoch < primary.sinceEpoch) return
+  if (promised.epoch > primary.epoch) return depose(turn, promised)
+  if (peer.instance !== undefined && peer.instance !== instance) return askAnew(turn, peer, instance)
+  switch (why) {
+    case 'epoch':
+      return askAnew(turn, peer, instance)
+    case 'gap': {
+      const isOurs = tail.seq <= log.tail && idAt(state, tail.seq).epoch === tail.epoch
+      if (!peer.isFollowing || tail.seq >= peer.sentSeq || !isOurs) return
+      // Reordered messages are refused one by one; once is enough for each place.
+      const isAgain = peer.rewoundSeq === tail.seq && turn.nowMs - peer.rewoundAtMs < state.options.retryMs / 4
+      if (isAgain || tail.seq < peer.storedSeq) return
+      peer.rewoundSeq = tail.seq
+      peer.rewoundAtMs = turn.nowMs
+      peer.sentSeq = tail.seq
+      return pump(turn, peer)
+    }
+    case 'fenced':
+    case 'not-member':
+    case 'not-consistent':
+      peer.failure = why
+      return wakeBy(turn, turn.nowMs)
+    case 'not-primary':
+      return
+  }
+}

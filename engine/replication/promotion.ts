@@ -1,0 +1,330 @@
+/**
+ * How a copy comes to lead (SPEC C3, C4):
+ *
+ *   replica -> (grace ended, configuration read) candidate -> (CAS won) reconciling:
+ *     grace -> promising -> collecting -> [fetching] -> syncing -> primary
+ *
+ * The log with the highest last id among the set is chosen: it has every answered write (I7), because each of them is
+ * stored on all members. The epoch record behind it makes every other tail void. Nothing is served before all members
+ * have that record durable.
+ *
+ * I3: the own promise is durable before anybody is asked for his; being bound to the old primary counts for us too.
+ * I10: no member's commit point lies beyond its fork with the chosen log.
+ * I12: only a consistent member of the set stands.
+ */
+import { assert } from '../assert.ts'
+import { advance, refreshRequired, requiredPeers } from './commit.ts'
+import { withPrimary, withSuccessor } from './configuration.ts'
+import { appendEpoch, evict, fence, readConfig, startChange } from './configuration-change.ts'
+import type { NodeId } from './configuration.ts'
+import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
+import { samePromise } from './copy-state.ts'
+import type { CopyState, Promised } from './copy-state.ts'
+import { progressFills } from './fill-source.ts'
+import { mayPromiseTo } from './grace.ts'
+import type { CopyReport, PeerMessage } from './messages.ts'
+import { sendNewEpoch } from './peer-reports.ts'
+import { newPeer, newPrimary } from './primary-state.ts'
+import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
+import { progressReads } from './reads.ts'
+import { compareIds, forkOf, tailId } from './record-id.ts'
+import { recordAt, recordsFrom } from './record-window.ts'
+import { keepAttach, keepPromise } from './replica.ts'
+import { noteOrdered, windowOf } from './session-window.ts'
+import { compareSessions, progressOpenings } from './sessions.ts'
+import { wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+/** Written without sync and the machine booted anew: something acknowledged may be gone. */
+const mayLack = ({ options, sameBoot }: CopyState): boolean => options.mode === 'writeback' && !sameBoot
+
+/** When this replica may stand, if nothing is heard until then. Seldom two at once, the doubtful ones last. */
+function standAtMs({ options, grace, config }: CopyState, isDoubtful: boolean): number {
+  const others = config!.config.inSync.filter((node) => node !== config!.config.primary).sort()
+  const rank = Math.max(0, others.indexOf(options.node))
+  const fromMs = Math.max(grace.goneAtMs, grace.boundUntilMs, grace.startedAtMs + options.graceMs)
+  return fromMs + rank * options.candidateStepMs + (isDoubtful ? options.graceMs : 0)
+}
+
+export function considerStanding(turn: Turn): void {
+  const { state, nowMs } = turn
+  if (state.role !== 'replica' || state.change !== undefined || state.config === undefined) return
+  const atMs = standAtMs(state, mayLack(state))
+  if (nowMs < atMs) return wakeBy(turn, atMs)
+  readConfig(turn, true)
+  wakeBy(turn, nowMs + state.options.retryMs)
+}
+
+/** The configuration was just read for this. */
+export function stand(turn: Turn): void {
+  const { state, nowMs, port } = turn
+  const { config, consistency, lostSlices, options } = state
+  if (state.role !== 'replica' || nowMs < standAtMs(state, mayLack(state))) return
+  assert(consistency.state === 'consistent', 'I12: nothing inconsistent stands')
+  if (lostSlices.length > 0 || config!.config.epoch < state.promise.epoch) return
+  const nonce = port.nonce()
+  // Who may lack something lets nobody go who may have it.
+  const to = mayLack(state)
+    ? withSuccessor(config!.config, options.node, nonce)
+    : withPrimary(config!.config, options.node, nonce)
+  if (startChange(turn, 'stand', to)) state.role = 'candidate'
+}
+
+/** The configuration names us, and we do not lead: after a start, a hand-over, or by the operator. */
+export function takeUp(turn: Turn): void {
+  const { state, port } = turn
+  const { config } = state.config!
+  const { node } = state.options
+  if (state.change !== undefined) return
+  const others = config.inSync.filter((one) => one !== node).sort()
+  const isUnfit = state.consistency.state !== 'consistent' || state.lostSlices.length > 0
+  if (isUnfit && others.length > 0) {
+    // What we lack another member has.
+    startChange(turn, 'pass-on', withSuccessor(config, others[config.epoch % others.length]!, port.nonce()))
+    return
+  }
+  if (state.consistency.state !== 'consistent') return fence(turn, 'the only copy is not consistent')
+  if (state.promise.epoch < config.epoch) return beginReconcile(turn)
+  // We, or a former process of ours, acted under this epoch: an id must never be given twice.
+  if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'
+}
+
+export function beginReconcile(turn: Turn): void {
+  const { state, nowMs } = turn
+  const former = state.primary
+  const { epoch } = state.config!.config
+  const primary = newPrimary(epoch)
+  primary.reconciling = { phase: 'grace', sinceMs: nowMs, sentAtMs: nowMs, from: undefined, fork: 0, epochSeq: 0 }
+  if (former !== undefined) {
+    primary.openings = former.openings
+    primary.brokenGeneration = former.brokenGeneration
+    for (const { node, instance, formerInstances } of former.peers.values()) {
+      primary.peers.set(node, { ...newPeer(node), instance, formerInstances })
+    }
+  }
+  state.primary = primary
+  state.role = 'reconciling'
+  state.isFollowing = false
+  state.isGreeted = true
+  state.fillTarget = undefined
+  refreshRequired(state)
+  progressReconcile(turn)
+}
+
+export function progressReconcile(turn: Turn): void {
+  const { state } = turn
+  const primary = state.primary!
+  const reconciling = primary.reconciling!
+  switch (reconciling.phase) {
+    case 'grace': {
+      if (!mayPromiseTo(turn, state.options.node)) return wakeBy(turn, state.grace.boundUntilMs)
+      reconciling.phase = 'promising'
+      state.isFollowing = false
+      return keepPromise(turn, { epoch: primary.epoch, primary: state.options.node }, undefined)
+    }
+    case 'promising':
+      return
+    case 'collecting':
+      if (requiredPeers(primary).every(({ report }) => report !== undefined)) choose(turn, primary, reconciling)
+      return
+    case 'fetching':
+      return
+    case 'syncing': {
+      const { epochSeq } = reconciling
+      const isThere = requiredPeers(primary).every((peer) => peer.isFollowing && peer.durableSeq >= epochSeq)
+      if (isThere && state.log.durableSeq >= epochSeq) serve(turn, primary)
+    }
+  }
+}
+
+/** I3: our own promise is durable; now everybody else's. */
+export function onOwnPromiseKept(turn: Turn, promise: Promised): void {
+  const { state, nowMs } = turn
+  const { primary } = state
+  const reconciling = primary?.reconciling
+  if (reconciling?.phase !== 'promising' || !samePromise(promise, state.promise)) return
+  reconciling.phase = 'collecting'
+  reconciling.sinceMs = nowMs
+  askAll(turn, primary!, reconciling)
+  progressReconcile(turn)
+}
+
+function askAll(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
+  reconciling.sentAtMs = turn.nowMs
+  for (const peer of primary.peers.values()) if (peer.report === undefined) sendNewEpoch(turn, peer)
+  wakeBy(turn, turn.nowMs + turn.state.options.retryMs)
+}
+
+export function onReconcileReport(turn: Turn, peer: Peer, report: CopyReport): void {
+  const { state } = turn
+  const primary = state.primary!
+  const reconciling = primary.reconciling!
+  if (reconciling.phase === 'syncing') {
+    // It started again meanwhile, or repeats itself.
+    if (!peer.isFollowing) bringInLine(turn, primary, peer, report)
+    return
+  }
+  if (reconciling.phase !== 'collecting' && reconciling.phase !== 'fetching') return
+  peer.report = report
+  peer.attach = report.attach
+  if (report.consistency.state !== 'consistent' || report.lostSlices.length > 0) peer.failure = 'not-consistent'
+  progressReconcile(turn)
+}
+
+function choose(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
+  const { state, nowMs, port } = turn
+  if (requiredPeers(primary).some(({ failure }) => failure !== undefined)) return wakeBy(turn, nowMs)
+  let best: Peer | undefined
+  let bestId = tailOf(state)
+  for (const peer of requiredPeers(primary)) {
+    const id = tailId(peer.report!)
+    if (compareIds(id, bestId) <= 0) continue
+    best = peer
+    bestId = id
+  }
+  if (best === undefined) return beginEpoch(turn, primary, reconciling)
+  reconciling.phase = 'fetching'
+  reconciling.from = best.node
+  reconciling.fork = forkOf(best.report!, state.log)
+  reconciling.sinceMs = reconciling.sentAtMs = nowMs
+  assert(reconciling.fork >= state.log.commitSeq, 'I10: what we know as committed is in the chosen log')
+  port.send(best.node, { type: 'fetch-log', epoch: primary.epoch, aboveSeq: reconciling.fork })
+}
+
+/** The end of the chosen log. */
+export function onLog(turn: Turn, from: NodeId, message: Extract<PeerMessage, { type: 'log' }>): void {
+  const { state, port } = turn
+  const { primary } = state
+  const reconciling = primary?.reconciling
+  if (primary === undefined || reconciling?.phase !== 'fetching') return
+  if (message.epoch !== primary.epoch || from !== reconciling.from) return
+  const { records } = message
+  const { tail } = primary.peers.get(from)!.report!
+  const { fork } = reconciling
+  if (records.length === 0 || records[0]!.seq !== fork + 1) {
+    // It applied what we lack, so it holds it as blocks and not as records: it shall lead.
+    startChange(turn, 'pass-on', withSuccessor(state.config!.config, from, port.nonce()))
+    return
+  }
+  if (records.at(-1)!.seq < tail) return
+  cutBack(turn, fork)
+  for (const record of records) if (record.seq <= tail) appendRecord(turn, record)
+  beginEpoch(turn, primary, reconciling)
+}
+
+function beginEpoch(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
+  const { state, nowMs, port } = turn
+  for (const { report } of requiredPeers(primary)) {
+    if (report!.commitSeq <= state.log.commitSeq || forkOf(report!, state.log) < report!.commitSeq) continue
+    commitTo(turn, report!.commitSeq)
+  }
+  noteAttach(turn, primary)
+  noteLostPower(turn, primary)
+  reconciling.phase = 'syncing'
+  reconciling.sinceMs = nowMs
+  reconciling.epochSeq = appendEpoch(turn, primary)
+  port.store.sync()
+  for (const peer of requiredPeers(primary)) bringInLine(turn, primary, peer, peer.report!)
+}
+
+/** C4 (d): what follows its fork; or it cannot be helped by records, and is evicted. */
+function bringInLine(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport): void {
+  const { state, nowMs, port } = turn
+  const { log } = state
+  const fork = forkOf(report, log)
+  peer.report = report
+  const records = recordsFrom(log.window, fork + 1, Infinity)
+  if (fork < log.tail && recordAt(log.window, fork + 1) === undefined) {
+    assert(state.options.mode === 'writeback' || report.commitSeq <= fork, 'I10: no member committed beyond its fork')
+    peer.failure = 'it lacks what is not in memory any more'
+    return wakeBy(turn, nowMs)
+  }
+  assert(report.commitSeq <= fork, 'I10: no member committed beyond its fork')
+  const message = { type: 'reconcile' as const, epoch: primary.epoch, fork: idAt(state, fork), records }
+  port.send(peer.node, { ...message, commitSeq: log.commitSeq })
+  peer.sentAtMs = nowMs
+  wakeBy(turn, nowMs + state.options.retryMs)
+}
+
+/** A member stored what we brought it. */
+export function onReconcileStored(
+  turn: Turn,
+  peer: Peer,
+  { seq, durableSeq }: Extract<PeerMessage, { type: 'stored' }>,
+): void {
+  const { epochSeq } = turn.state.primary!.reconciling!
+  if (seq < epochSeq) return
+  peer.isFollowing = true
+  peer.sentSeq = Math.max(peer.sentSeq, seq)
+  peer.storedSeq = Math.max(peer.storedSeq, seq)
+  peer.durableSeq = Math.max(peer.durableSeq, durableSeq)
+  progressReconcile(turn)
+}
+
+/** C4 (e): everything of the chosen log is committed, and the primary serves. */
+function serve(turn: Turn, primary: PrimaryState): void {
+  const { state } = turn
+  const { log, windows } = state
+  primary.reconciling = undefined
+  state.role = 'primary'
+  state.sameBoot = true
+  for (let seq = log.commitSeq + 1; seq <= log.tail; seq++) {
+    const { request } = recordAt(log.window, seq)!
+    if (request !== undefined) noteOrdered(windowOf(windows, request), request)
+  }
+  for (const peer of primary.peers.values()) peer.report = undefined
+  advance(turn)
+  progressOpenings(turn)
+  progressReads(turn)
+  wakeBy(turn, turn.nowMs + state.options.retryMs)
+}
+
+/** Sessions that the set refused stay refused. */
+function noteAttach(turn: Turn, primary: PrimaryState): void {
+  let highest = turn.state.attach
+  for (const { attach } of requiredPeers(primary)) if (compareSessions(attach, highest) > 0) highest = attach
+  if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)
+}
+
+/** S6: all members of the set lost power, so what was answered and not flushed may be gone. */
+function noteLostPower({ state }: Turn, primary: PrimaryState): void {
+  if (state.options.mode !== 'writeback' || state.sameBoot) return
+  if (requiredPeers(primary).some(({ report }) => report!.sameBoot)) return
+  const generations = [state.attach.generation, ...state.windows.map(({ generation }) => generation)]
+  primary.brokenGeneration = Math.max(...generations)
+}
+
+/** Lost messages are sent again; members that do not answer are let go, if the set may shrink (C1). */
+export function tickReconcile(turn: Turn): void {
+  const { state, nowMs, port } = turn
+  const primary = state.primary!
+  const reconciling = primary.reconciling!
+  const { retryMs, graceMs, evictAfterMs } = state.options
+  progressReconcile(turn)
+  if (state.role !== 'reconciling' || reconciling.phase === 'grace' || reconciling.phase === 'promising') return
+  wakeBy(turn, nowMs + retryMs)
+  const patienceMs = evictAfterMs + (reconciling.phase === 'collecting' ? graceMs : 0)
+  const isLate = nowMs - reconciling.sinceMs >= patienceMs
+  const { phase, epochSeq } = reconciling
+  const missing = requiredPeers(primary).filter(
+    ({ node, report, durableSeq, isFollowing }) =>
+      (phase === 'collecting' && report === undefined) ||
+      (phase === 'fetching' && node === reconciling.from) ||
+      (phase === 'syncing' && !(isFollowing && durableSeq >= epochSeq)),
+  )
+  const mayLetGo = isLate && !(mayLack(state) && phase !== 'syncing')
+  const lost = requiredPeers(primary).filter(
+    (peer) => peer.failure !== undefined || (mayLetGo && missing.includes(peer)),
+  )
+  progressFills(turn)
+  evict(
+    turn,
+    lost.map(({ node }) => node),
+  )
+  if (state.change !== undefined || nowMs - reconciling.sentAtMs < retryMs) return
+  reconciling.sentAtMs = nowMs
+  if (phase === 'collecting') askAll(turn, primary, reconciling)
+  else if (phase === 'fetching') {
+    port.send(reconciling.from!, { type: 'fetch-log', epoch: primary.epoch, aboveSeq: reconciling.fork })
+  } else for (const peer of missing) if (peer.failure === undefined) bringInLine(turn, primary, peer, peer.report!)
+}

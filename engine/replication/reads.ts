@@ -1,0 +1,142 @@
+/**
+ * Reads (SPEC section 8, L3 and L4): of committed state, by a primary that every other member still holds for one.
+ *
+ *   lease: each member's promise not to follow anybody else, as a time; no question is asked while all of them run
+ *   confirm: one question to all for all reads that came before it
+ *
+ * A lease is begun by a `confirm`, and extended by acknowledged beacons only as long as it has not run out: beacons are
+ * between nodes, and a member that went over to somebody else still acknowledges them, but not before its lease ended.
+ *
+ * I8: nothing is read under E once a primary of a higher epoch is active.
+ * I9: what is read is committed, and everything answered before is applied to the map.
+ */
+import { requiredPeers } from './commit.ts'
+import type { NodeId } from './configuration.ts'
+import type { CopyEvent } from './copy-port.ts'
+import { nextToken } from './copy-state.ts'
+import type { BlockVersion } from './record.ts'
+import type { Peer, PendingRead, PrimaryState } from './primary-state.ts'
+import { isInside } from './primary.ts'
+import { answer, wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+export function onRead(turn: Turn, read: PendingRead): void {
+  const primary = turn.state.primary!
+  if (!isInside(turn, read)) return answer(turn, read.from, read.id, { ok: false, code: 'range' })
+  if (primary.waitingReads.length === 0 && mayRead(turn, primary)) serve(turn, primary, read)
+  else {
+    primary.waitingReads.push(read)
+    progressReads(turn)
+  }
+}
+
+function mayRead({ state, nowMs }: Turn, primary: PrimaryState): boolean {
+  if (primary.required.length === 0) return true
+  if (state.options.readCheck !== 'lease') return false
+  for (const node of primary.required) if (primary.peers.get(node)!.lease.untilMs <= nowMs) return false
+  return true
+}
+
+function serve({ state, port }: Turn, primary: PrimaryState, read: PendingRead): void {
+  const token = nextToken(state)
+  primary.reads.set(token, read)
+  port.store.read(token, read.lba, read.blockCount)
+}
+
+export function onReadEnded(turn: Turn, token: number, ok: boolean, versions: BlockVersion[]): void {
+  const read = turn.state.primary?.reads.get(token)
+  if (read === undefined) return
+  turn.state.primary!.reads.delete(token)
+  answer(turn, read.from, read.id, ok ? { ok, versions } : { ok, code: 'damaged' })
+}
+
+/** After leases, the set or a round may have changed. */
+export function progressReads(turn: Turn): void {
+  const { state } = turn
+  const { primary } = state
+  if (primary === undefined || state.role !== 'primary') return
+  if (mayRead(turn, primary)) {
+    const reads = [...(primary.round?.reads ?? []), ...primary.waitingReads]
+    primary.round = undefined
+    primary.waitingReads = []
+    for (const read of reads) serve(turn, primary, read)
+  } else if (primary.round === undefined && (primary.waitingReads.length > 0 || lacksLease(turn, primary))) {
+    const reads = primary.waitingReads
+    primary.waitingReads = []
+    ask(turn, primary, reads)
+  }
+}
+
+/** Also without reads: a primary that knows its leases knows who is gone. */
+function lacksLease({ state, nowMs }: Turn, primary: PrimaryState): boolean {
+  const { readCheck } = state.options
+  return readCheck === 'lease' && requiredPeers(primary).some(({ lease }) => lease.untilMs <= nowMs)
+}
+
+function ask(turn: Turn, primary: PrimaryState, reads: PendingRead[]): void {
+  const { state, nowMs, port } = turn
+  const token = nextToken(state)
+  primary.round = { token, askedAtMs: nowMs, sentAtMs: nowMs, missing: [...primary.required], reads }
+  for (const node of primary.required) {
+    const peer = primary.peers.get(node)!
+    peer.owedSinceMs ??= nowMs
+    port.send(node, { type: 'confirm', epoch: primary.epoch, token })
+  }
+  wakeBy(turn, nowMs + state.options.retryMs)
+}
+
+/** A round that got lost is asked anew, of all: the answers are to be later than the question. */
+export function retryRound(turn: Turn): void {
+  const { state, nowMs } = turn
+  const { primary } = state
+  const round = primary?.round
+  if (primary === undefined || round === undefined) return
+  if (nowMs - round.sentAtMs >= state.options.retryMs)
+    ask(turn, primary, [...round.reads, ...primary.waitingReads.splice(0)])
+  else wakeBy(turn, round.sentAtMs + state.options.retryMs)
+}
+
+export function onConfirmed(turn: Turn, from: NodeId, instance: string, token: number): void {
+  const { state } = turn
+  const { primary } = state
+  const round = primary?.round
+  const peer = primary?.peers.get(from)
+  if (primary === undefined || round === undefined || peer === undefined || round.token !== token) return
+  if (peer.instance !== instance) return
+  grant(peer, instance, round.askedAtMs + state.options.leaseMs)
+  if (peer.storedSeq >= peer.sentSeq) peer.owedSinceMs = undefined
+  round.missing = round.missing.filter((node) => node !== from)
+  if (round.missing.length > 0) return
+  // Whoever joined the set meanwhile was not asked.
+  const isWhole = primary.required.every((node) => primary.peers.get(node)!.lease.instance !== undefined)
+  if (!isWhole) return ask(turn, primary, round.reads)
+  primary.round = undefined
+  for (const read of round.reads) serve(turn, primary, read)
+  progressReads(turn)
+}
+
+function grant(peer: Peer, instance: string, untilMs: number): void {
+  if (peer.lease.instance === instance) peer.lease.untilMs = Math.max(peer.lease.untilMs, untilMs)
+  else peer.lease = { untilMs, instance }
+}
+
+/** L3: a beacon extends what runs. */
+export function onBeaconAcknowledged(turn: Turn, event: Extract<CopyEvent, { type: 'beacon-acknowledged' }>): void {
+  const { state, nowMs } = turn
+  const peer = state.primary?.peers.get(event.from)
+  if (peer === undefined || peer.lease.instance !== event.instance || peer.lease.untilMs <= nowMs) return
+  if (state.primary!.handingOver?.isReleased === true) return
+  grant(peer, event.instance, event.sentAtMs + state.options.leaseMs)
+  if (peer.storedSeq >= peer.sentSeq && peer.fill === undefined) peer.owedSinceMs = undefined
+}
+
+/** L6: our clock may have stood still, or jumped. Nobody failed for that. */
+export function dropLeases(turn: Turn): void {
+  const { primary } = turn.state
+  if (primary === undefined) return
+  for (const peer of primary.peers.values()) {
+    peer.lease = { untilMs: -Infinity, instance: undefined }
+    if (peer.owedSinceMs !== undefined) peer.owedSinceMs = turn.nowMs
+  }
+  progressReads(turn)
+}

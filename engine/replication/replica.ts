@@ -1,0 +1,213 @@
+/**
+ * The replica: promise, accept, answer, apply (SPEC section 3, C4; data path D6). Who leads uses the first half for
+ * its own promise; a copy that is being filled accepts in the same way, above its target.
+ *
+ * I3: a promise never decreases, and no answer that depends on it is sent before it is durable.
+ * I4: nothing is accepted unless the sender is the promised primary under exactly the promised epoch. The same primary
+ *     under a later epoch of its own is promised in passing: the promise is written before the records.
+ * I5, I10: what is accepted follows what is there; only uncommitted records are ever cut back.
+ */
+import { assert } from '../assert.ts'
+import { depose, readConfig } from './configuration-change.ts'
+import type { NodeId } from './configuration.ts'
+import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
+import { leads, nextToken, progressOf, samePromise } from './copy-state.ts'
+import type { CopyState, Promised } from './copy-state.ts'
+import { mayPromiseTo, noteAlive } from './grace.ts'
+import type { PeerMessage, RefusalReason } from './messages.ts'
+import { reportOf } from './peer-reports.ts'
+import { compareIds } from './record-id.ts'
+import type { RecordId } from './record-id.ts'
+import type { ReplicatedRecord, Session } from './record.ts'
+import { recordsFrom } from './record-window.ts'
+import { compareSessions } from './sessions.ts'
+import { wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+type Message<T extends PeerMessage['type']> = Extract<PeerMessage, { type: T }>
+
+export function keepPromise({ state, port }: Turn, promise: Promised, answerTo: NodeId | undefined): void {
+  assert(promise.epoch > state.promise.epoch, 'I3: a promise never decreases')
+  state.grace.confirmToken = 0
+  state.promise = promise
+  const token = nextToken(state)
+  state.kept.set(token, { type: 'promise', promise, answerTo })
+  port.store.keep(token, { promise })
+}
+
+/** Whether the sender is our primary under our epoch; if it may become so, it does. */
+export function admits(turn: Turn, from: NodeId, instance: string, epoch: number): boolean {
+  const { state } = turn
+  const isMore = epoch > Math.max(state.promise.epoch, state.primary?.epoch ?? 0)
+  if (isMore && leads(state.role) && from !== state.options.node) depose(turn, { epoch, primary: from })
+  if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {
+    if (isMore) readConfig(turn)
+    refuse(turn, from, epoch, state.role === 'fenced' ? 'fenced' : 'epoch')
+    return false
+  }
+  if (isMore) keepPromise(turn, { epoch, primary: from }, undefined)
+  noteAlive(turn, from, instance)
+  return true
+}
+
+export function refuse({ state, port }: Turn, to: NodeId, epoch: number, why: RefusalReason): void {
+  port.send(to, { type: 'refused', epoch, promised: state.promise, tail: tailOf(state), why })
+}
+
+export function onAppend(turn: Turn, from: NodeId, instance: string, message: Message<'append'>): void {
+  const { state } = turn
+  if (!admits(turn, from, instance, message.epoch)) return
+  if (state.consistency.state === 'filling' && !state.isFollowing) return refuse(turn, from, message.epoch, 'gap')
+  accept(turn, from, message, message.previous, false)
+}
+
+/** SPEC C4 (d): the primary chose a log; what of ours is not in it goes. */
+export function onReconcile(turn: Turn, from: NodeId, instance: string, message: Message<'reconcile'>): void {
+  if (!admits(turn, from, instance, message.epoch)) return
+  if (turn.state.consistency.state !== 'consistent') return refuse(turn, from, message.epoch, 'not-consistent')
+  accept(turn, from, message, message.fork, true)
+}
+
+function accept(
+  turn: Turn,
+  from: NodeId,
+  { epoch, records, commitSeq }: { epoch: number; records: readonly ReplicatedRecord[]; commitSeq: number },
+  previous: RecordId,
+  mayCut: boolean,
+): void {
+  const { state, port } = turn
+  const { log } = state
+  if (previous.seq > log.tail || !isOurs(state, previous)) return refuse(turn, from, epoch, 'gap')
+  let verified = previous.seq
+  let appended = 0
+  for (const record of records) {
+    assert(record.seq === verified + 1, 'I5: a message carries consecutive records')
+    assert(record.epoch <= epoch, 'I4: no record is of a later epoch than its message')
+    if (record.seq <= log.tail) {
+      if (isOurs(state, record)) {
+        verified = record.seq
+        continue
+      }
+      if (!mayCut || state.isFollowing) return refuse(turn, from, epoch, 'gap')
+      cutBack(turn, record.seq - 1)
+    }
+    appendRecord(turn, record)
+    verified = record.seq
+    appended++
+  }
+  if (!state.isFollowing) {
+    // What we have beyond may be another history: the primary goes on from our tail, if that is in its log.
+    if (log.tail > verified) return refuse(turn, from, epoch, 'gap')
+    state.isFollowing = true
+    log.toldCommitSeq = log.commitSeq
+    if (mayCut) state.followedFill = 0
+  }
+  state.isGreeted = state.sameBoot = true
+  if (mayCut && state.options.mode === 'writeback') port.store.sync()
+  followTold(turn, commitSeq)
+  if (appended === 0 || progressOf(state) >= log.tail) answerStored(turn)
+}
+
+function isOurs(state: CopyState, id: RecordId): boolean {
+  // Below what the history still names nothing is left to compare; it is applied, so it is common.
+  const firstNamed = state.log.epochs[0]?.[1] ?? 1
+  return id.seq === 0 || id.seq < firstNamed || compareIds(idAt(state, id.seq), id) === 0
+}
+
+/** The primary said that this is committed: apply what of it we have stored. */
+export function followTold(turn: Turn, commitSeq: number): void {
+  const { log } = turn.state
+  if (commitSeq > log.toldCommitSeq) log.toldCommitSeq = commitSeq
+  const seq = Math.min(log.toldCommitSeq, progressOf(turn.state))
+  if (turn.state.isFollowing && seq > log.commitSeq) commitTo(turn, seq)
+}
+
+/** I3: only under a durable promise. A copy whose log the primary has not seen has nothing to answer. */
+export function answerStored({ state, port }: Turn): void {
+  const { promise, durablePromise, isFollowing, log } = state
+  if (!isFollowing || !samePromise(promise, durablePromise)) return
+  const stored = { type: 'stored' as const, epoch: promise.epoch, seq: progressOf(state), durableSeq: log.durableSeq }
+  port.send(promise.primary, state.followedFill === 0 ? stored : { ...stored, fill: state.followedFill })
+}
+
+export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: Message<'new-epoch'>): void {
+  const { state, port } = turn
+  const { epoch, config } = message
+  const promise = { epoch, primary: from }
+  if (state.config === undefined || config.epoch > state.config.config.epoch) readConfig(turn)
+  // A hand-over tells its successor so; what it does about it, it does when it has read it.
+  if (config.primary !== from) return
+  if (state.primary !== undefined) {
+    if (epoch <= state.primary.epoch) return refuse(turn, from, epoch, 'epoch')
+    depose(turn, promise)
+  }
+  if (samePromise(promise, state.promise)) {
+    noteAlive(turn, from, instance)
+    if (samePromise(promise, state.durablePromise)) port.send(from, { type: 'promised', epoch, ...reportOf(state) })
+    return
+  }
+  if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')
+  if (mayPromiseTo(turn, from)) {
+    const isSameTerm = from === state.promise.primary && state.promise.epoch >= (message.since ?? Infinity)
+    if (!isSameTerm) state.isFollowing = false
+    keepPromise(turn, promise, from)
+    noteAlive(turn, from, instance)
+  } else {
+    state.grace.waiting = { from, promise }
+    wakeBy(turn, state.grace.boundUntilMs)
+  }
+}
+
+export function onPromiseKept(turn: Turn, promise: Promised, answerTo: NodeId | undefined): void {
+  const { state, port } = turn
+  if (promise.epoch > state.durablePromise.epoch) state.durablePromise = promise
+  if (!samePromise(promise, state.promise) || promise.primary === state.options.node) return
+  if (answerTo === undefined) answerStored(turn)
+  else port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })
+}
+
+/** The store has more of what was accepted. */
+export function progressReplica(turn: Turn): void {
+  followTold(turn, turn.state.log.toldCommitSeq)
+  answerStored(turn)
+}
+
+export function onSync(turn: Turn, from: NodeId, instance: string, { epoch, seq }: Message<'sync'>): void {
+  if (!admits(turn, from, instance, epoch)) return
+  if (turn.state.log.durableSeq >= seq) answerStored(turn)
+  else turn.port.store.sync()
+}
+
+/** Whether we are still bound to this primary: then for a grace from now on. */
+export function onConfirm(turn: Turn, from: NodeId, instance: string, { epoch, token }: Message<'confirm'>): void {
+  const { state, port } = turn
+  if (!admits(turn, from, instance, epoch) || !samePromise(state.promise, state.durablePromise)) return
+  if (token > state.grace.confirmToken) state.grace.confirmToken = token
+  port.send(from, { type: 'confirmed', epoch, token })
+}
+
+export function onFence(turn: Turn, from: NodeId, instance: string, message: Message<'fence'>): void {
+  const { state, port } = turn
+  const { epoch, session } = message
+  if (!admits(turn, from, instance, epoch)) return
+  if (compareSessions(session, state.durableAttach) <= 0) port.send(from, { type: 'fenced', epoch, session })
+  else keepAttach(turn, session, from)
+}
+
+/** Sessions below are refused for ever. */
+export function keepAttach({ state, port }: Turn, session: Session, answerTo: NodeId | undefined): void {
+  const attach = { generation: session.generation, incarnation: session.incarnation }
+  if (compareSessions(attach, state.attach) > 0) state.attach = attach
+  const token = nextToken(state)
+  state.kept.set(token, { type: 'fence', session: attach, answerTo })
+  port.store.keep(token, { attach: state.attach })
+}
+
+export function onFetchLog(turn: Turn, from: NodeId, instance: string, message: Message<'fetch-log'>): void {
+  const { state, port } = turn
+  const { epoch, aboveSeq } = message
+  if (!admits(turn, from, instance, epoch) || !samePromise(state.promise, state.durablePromise)) return
+  // What is applied is not kept as records: then the answer begins later than asked, and the primary sees it.
+  const firstSeq = Math.max(aboveSeq + 1, state.log.window.firstSeq)
+  port.send(from, { type: 'log', epoch, records: recordsFrom(state.log.window, firstSeq, Infinity) })
+}
