@@ -53,6 +53,8 @@ export interface VolumeIndexValue {
   controlBornBatch: number
   emptied: boolean
   sweepHistory: boolean
+  /** Of a copy: slices that are being wiped. */
+  wiping?: number[]
 }
 
 export interface CollectedCheckpoint {
@@ -108,6 +110,7 @@ export function collectCheckpoint(
 
   for (const volume of map.volumes.values()) {
     collectHistory(volume, put, del)
+    volume.copy?.waiting.collect(volume.number, put, del)
     if (volume.changed) put(volumeKey(volume.number), json(volumeValue(volume)))
     volume.changed = false
     // While an index is rebuilt they are passing: every page takes them before the end.
@@ -208,7 +211,8 @@ function collectHistory(
 
 function volumeValue(volume: VolumeMap): VolumeIndexValue {
   return {
-    descriptor: volume.descriptor,
+    descriptor:
+      volume.copy === undefined ? volume.descriptor : volume.copy.stored(volume.descriptor, volume.appliedSeq),
     appliedSeq: volume.appliedSeq,
     previousSeq: volume.previousSeq,
     usedUnits: volume.usedUnits,
@@ -216,6 +220,7 @@ function volumeValue(volume: VolumeMap): VolumeIndexValue {
     controlBornBatch: volume.controlBornBatch,
     emptied: volume.emptied,
     sweepHistory: volume.sweepHistory,
+    ...(volume.copy === undefined ? {} : { wiping: volume.copy.wiping }),
   }
 }
 

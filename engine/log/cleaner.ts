@@ -14,6 +14,7 @@ import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
 import { uuidToHex } from './bytes.ts'
 import { clearEntry, ENTRY_WORDS, epochOf, hasEntry, segmentOf, seqOf, unitsOf } from './entry.ts'
 import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
+import type { CopyMap } from './copy-map.ts'
 import type { Append } from './log-stream.ts'
 import { loadPage } from './page-visitor.ts'
 import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
@@ -36,7 +37,7 @@ export function chooseVictim(stream: StoreStream, skipped: ReadonlySet<number> =
   let bestScore = -1
   for (let segment = 0; segment < segments.count; segment++) {
     if (segments.state[segment] !== SEGMENT_STATE.sealed || segments.lastBatch[segment]! >= before) continue
-    if (skipped.has(segment)) continue
+    if (skipped.has(segment) || segments.held[segment]! > 0) continue
     const full = segments.live[segment]! / capacity
     if (full > LIVE_MOST || gainOf(segments.live[segment]!, log.segmentBlocks) < 1) continue
     const age = log.nextBatch - segments.lastBatch[segment]!
@@ -94,6 +95,8 @@ class CleaningJob {
   private damaged = false
   /** Least bornBatch of the copies this job made: they may not be in a batch, and so in the segment table, yet. */
   private leastBorn = Infinity
+  /** No record in a batch below this one is still to be applied. */
+  private unappliedFrom = 0
   /** A copy would have had to wait for a free segment. */
   noRoom = false
   /** Copies point into it until they are written, which is waited for before the next read. */
@@ -112,6 +115,7 @@ class CleaningJob {
     const { reader, segments } = this.stream
     for (let i = 0; i < entries.entries.length && !this.stream.failed;) {
       const first = entries.entries[i]!
+      this.unappliedFrom = this.stream.oldestUnapplied()
       // Without live data only headers matter: zeroes, trims and control records.
       const headersOnly = segments.live[this.segment] === 0
       let end = i + 1
@@ -170,9 +174,23 @@ class CleaningJob {
   private *record(record: RecordHeader, entry: SummaryEntry, bytes: Uint8Array, batchAt: number): Task<boolean> {
     const volume = this.stream.volumesById.get(uuidToHex(record.volumeId))
     if (volume === undefined) return true
+    if (volume.copy !== undefined && !(yield* this.hint(volume, volume.copy, record))) return false
     if (record.kind === RECORD_KIND.write) return yield* this.write(volume, record, entry, bytes, batchAt)
     if (record.kind === RECORD_KIND.control) return yield* this.control(volume, record, entry)
     return yield* this.zero(volume, record)
+  }
+
+  /** A rebuild has to know from a body that this record was applied, before its segment goes (FORMAT.md section 7). */
+  private *hint(volume: VolumeMap, copy: CopyMap, record: RecordHeader): Task<boolean> {
+    const isFresh = (record.flags & (RECORD_FLAG.moved | RECORD_FLAG.fill)) === 0
+    if (!isFresh || record.seq <= copy.hintSeq || record.seq > volume.appliedSeq) return true
+    let hasRoom = false
+    yield* until<void>((resume) => {
+      hasRoom = copy.writeHint(resume)
+      if (!hasRoom) resume()
+    })
+    if (!hasRoom) this.noRoom = true
+    return hasRoom
   }
 
   /** Copy the blocks of a write that the head or the history shows at this place. */
@@ -222,7 +240,7 @@ class CleaningJob {
     }
     const at = (i: number): number => (record.lba + i - pageNumber * PAGE_BLOCKS) * ENTRY_WORDS
     const head = Array.from({ length: record.blockCount }, (_, i) => isHere(page.words, at(i), i))
-    if (!copy((i) => head[i]!, this.stream.log.position().batch)) return true
+    if (!copy((i) => head[i]!, this.unappliedFrom)) return true
     if (!volume.hasHistory || !head.includes(false)) return true
     const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
       map.readHistory(volume, record.lba, record.lba + record.blockCount, resume),
@@ -244,6 +262,7 @@ class CleaningJob {
     from: number,
   ): boolean {
     const { crc32c } = this.stream.context
+    if (run.bornBatch < this.leastBorn) this.leastBorn = run.bornBatch
     const seed = recordSeed(volumeTag(crc32c, record.volumeId), record.epoch, record.seq)
     let at = from
     for (let i = run.first; i < run.end; i++) {
@@ -285,8 +304,9 @@ class CleaningJob {
     const isUnfinished = volume.tombstones.some((t) => t.epoch === record.epoch && t.seq === record.seq)
     let referred = isUnfinished
     const mayGo =
-      !volume.isClone &&
+      !volume.keepsZeroes &&
       !isUnfinished &&
+      record.seq <= (volume.copy?.keepTrimsAbove ?? record.seq) &&
       record.bornBatch < Math.min(this.leastBorn, stream.segments.oldestBornBatch(this.segment))
     const ok = yield* eachZero(stream, volume, record, {
       tombstone: () => {},
@@ -298,6 +318,8 @@ class CleaningJob {
           // A delta cannot say "no entry".
           page.mustFold = true
           stream.map.noteDirty(page)
+          volume.copy?.forgot(record.seq)
+          volume.changed = true
         } else referred = true
       },
       history: () => {

@@ -468,7 +468,7 @@ export class ExtentMap {
    * where a rollback may be about to bring an older version back.
    */
   private zeroBlock(page: MapPage, index: number, entry: Uint32Array<ArrayBufferLike>): void {
-    if (page.words[index * ENTRY_WORDS] === 0 && !page.map.isClone && !page.map.views.hasRollbacks) return
+    if (page.words[index * ENTRY_WORDS] === 0 && !page.map.keepsZeroes && !page.map.views.hasRollbacks) return
     this.replace(page, index, entry, 0)
   }
 
@@ -546,7 +546,7 @@ export class ExtentMap {
       const shown = map.views.shownBySnapshots(seqs)
       list.forEach(({ words, at }, i) => {
         if (seqs[i] === head) {
-          const onlyZero = kindOf(words, at) !== ENTRY_KIND.data && list.length === 1 && !map.isClone
+          const onlyZero = kindOf(words, at) !== ENTRY_KIND.data && list.length === 1 && !map.keepsZeroes
           if (onlyZero) return
           copyEntry(words, at, page.words, index * ENTRY_WORDS)
           page.markDirty(index)

@@ -5,7 +5,16 @@
 import { assert } from '../assert.ts'
 import { ENTRY_WORDS } from './entry.ts'
 
-const KEY = { meta: 0x6d, segment: 0x73, generation: 0x67, volume: 0x76, page: 0x70, history: 0x68, tombstone: 0x74 }
+const KEY = {
+  meta: 0x6d,
+  segment: 0x73,
+  generation: 0x67,
+  volume: 0x76,
+  page: 0x70,
+  history: 0x68,
+  tombstone: 0x74,
+  waiting: 0x75,
+}
 
 function key(prefix: number, ...fields: Array<[value: number, bytes: 4 | 6]>): Uint8Array {
   let length = 1
@@ -35,6 +44,9 @@ export const historyKey = (volume: number, lba: number, epoch: number, seq: numb
   key(KEY.history, [volume, 4], [lba, 6], [epoch, 4], [seq, 6])
 export const tombstoneKey = (volume: number, epoch: number, seq: number, firstPage: number): Uint8Array =>
   key(KEY.tombstone, [volume, 4], [epoch, 4], [seq, 6], [firstPage, 4])
+
+export const waitingKey = (volume: number, seq: number, epoch: number): Uint8Array =>
+  key(KEY.waiting, [volume, 4], [seq, 6], [epoch, 4])
 
 /** All keys of one kind. */
 export const rangeOf = (kind: keyof typeof KEY): { from: Uint8Array; below: Uint8Array } => ({

@@ -117,7 +117,7 @@ export class Maintenance {
       if (
         (volume.descriptor.deleted && !volume.emptied) ||
         volume.sweepHistory ||
-        (volume.tombstones.length > 0 && !volume.isClone)
+        (volume.tombstones.length > 0 && !volume.keepsZeroes)
       )
         return volume
     return undefined

@@ -10,6 +10,7 @@
 import { until, type Task } from '../task.ts'
 import { SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
 import { generationOfSlice, type VolumeDescriptor, decodeDescriptor } from '../volume/descriptor.ts'
+import { mergedCopy, type CopyDescriptor } from '../volume/copy-part.ts'
 import { uuidToHex } from './bytes.ts'
 import { collectCheckpoint } from './checkpoint.ts'
 import { applyRecord, type StreamContext } from './store-stream.ts'
@@ -17,7 +18,7 @@ import type { ExtentMap } from './extent-map.ts'
 import type { LogReader, ReadBatch } from './log-reader.ts'
 import { acceptTail, frameUse, halfFreed, makeOpened, type OpenOutcome, type Scan } from './recovery.ts'
 import { visitPages } from './page-visitor.ts'
-import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
+import { isReplicated, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import type { Root } from './root.ts'
 import type { SummaryEntry, Trailer } from './segment.ts'
 import { SEGMENT_STATE, type SegmentTable } from './segment-table.ts'
@@ -92,7 +93,8 @@ export function* rebuildIndex(
   current.push(...split.tail)
   // A seal may be missing below others: recovery writes several before it syncs. What lies behind it is judged with it.
   const lowest = Math.min(...current.map((scan) => scan.firstBatch))
-  const isBehind = ({ trailer }: Sealed): boolean => trailer.incarnation === incarnation && trailer.firstBatch > lowest
+  const isBehind = ({ trailer }: Sealed): boolean =>
+    trailer.incarnation === incarnation && trailer.firstBatch > lowest
   for (const { trailer } of sealed.filter(isBehind)) current.push({ ...trailer, known: true })
   sealed = sealed.filter((one) => !isBehind(one))
   for (const { trailer } of sealed)
@@ -124,6 +126,15 @@ export function* rebuildIndex(
   const control = new Map<string, { descriptor: VolumeDescriptor; segment: number; bornBatch: number }>()
   const note = (descriptor: VolumeDescriptor, segment: number, bornBatch: number): void => {
     const known = control.get(descriptor.spec.id)
+    if (known?.descriptor.copy !== undefined && descriptor.copy !== undefined) {
+      const isNewer = descriptor.revision >= known.descriptor.revision
+      const merged = mergedCopy(known.descriptor as CopyDescriptor, descriptor as CopyDescriptor)
+      control.set(
+        descriptor.spec.id,
+        isNewer ? { descriptor: merged, segment, bornBatch } : { ...known, descriptor: merged },
+      )
+      return
+    }
     if (known === undefined || descriptor.revision >= known.descriptor.revision)
       control.set(descriptor.spec.id, { descriptor, segment, bornBatch })
   }
@@ -146,6 +157,10 @@ export function* rebuildIndex(
   for (const [id, { descriptor, segment, bornBatch }] of control) {
     const volume = map.addVolume(nextVolume++, descriptor)
     Object.assign(volume, { controlSegment: segment, controlBornBatch: bornBatch })
+    if (volume.copy !== undefined) {
+      volume.appliedSeq = descriptor.copy!.appliedSeq
+      volume.copy.forgot(volume.appliedSeq)
+    }
     volumes.set(id, volume)
   }
 
@@ -174,10 +189,24 @@ export function* rebuildIndex(
     for (const record of batch.records) {
       const volume = volumes.get(uuidToHex(record.volumeId))
       if (volume === undefined || isVoid(volume, record)) continue
+      if (volume.copy !== undefined && isUnapplied(volume, record)) {
+        // What was accepted before filling began was forgotten then.
+        const isForgotten = batch.header.batch < (volume.descriptor.copy!.fillBorn[diskUuid] ?? 0)
+        if (!isForgotten && isReplicated(record))
+          volume.copy.waiting.all.add({
+            record,
+            segment: batch.segment,
+            generation: segments.generation[batch.segment]!,
+            units: batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits,
+            batch: undefined,
+            listed: false,
+          })
+        continue
+      }
       if (record.kind !== RECORD_KIND.control)
         applyRecord(map, volume, record, batch.segment, batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits)
       if ((record.flags & RECORD_FLAG.moved) === 0) volume.previousSeq = Math.max(volume.previousSeq, record.seq)
-      volume.appliedSeq = Math.max(volume.appliedSeq, record.seq)
+      if (volume.copy === undefined) volume.appliedSeq = Math.max(volume.appliedSeq, record.seq)
     }
     if (map.pending.count >= PENDING_MAX && !(yield* writeOut())) return 'the index cannot be written'
     return undefined
@@ -199,7 +228,7 @@ export function* rebuildIndex(
     if (!(yield* visitPages(range, () => {}, relieve))) failed = true
     if (map.dirtyPages.size > 0 && !(yield* writeOut())) failed = true
     if (failed) return { ok: false, reason: 'the index cannot be written' }
-    if (!volume.isClone) volume.tombstones = []
+    if (!volume.keepsZeroes) volume.tombstones = []
     volume.changed = true
   }
   map.rebuilding = false
@@ -263,7 +292,10 @@ function* splitTail(
   return { sealed: kept, tail }
 }
 
-const lostSeal = (segment: number): OpenOutcome => ({ ok: false, reason: `the seal of segment ${segment} is damaged` })
+const lostSeal = (segment: number): OpenOutcome => ({
+  ok: false,
+  reason: `the seal of segment ${segment} is damaged`,
+})
 
 /** A record of a slice that has moved since, or one that was cut. */
 function isVoid(volume: VolumeMap, record: RecordHeader): boolean {
@@ -271,6 +303,10 @@ function isVoid(volume: VolumeMap, record: RecordHeader): boolean {
   if (record.kind === RECORD_KIND.control) return false
   return record.sliceGeneration !== generationOfSlice(volume.descriptor, Math.floor(record.lba / SLICE_BLOCKS))
 }
+
+/** Nothing says yet that this record of a copy was committed. */
+const isUnapplied = (volume: VolumeMap, { flags, seq }: RecordHeader): boolean =>
+  (flags & (RECORD_FLAG.moved | RECORD_FLAG.fill)) === 0 && seq > volume.appliedSeq
 
 function resetSegments(segments: SegmentTable, context: StreamContext): SegmentTable {
   return segments.ownedCount === 0 ? segments : segments.renewed(context.streamId, context.grants)

@@ -22,8 +22,15 @@ export const OPERATION = {
   epoch: 8,
   change: 9,
 } as const
-/** `moved`: a cleaner's copy of an older record. `meta`: the table carries 32 B of meta a block. */
-export const RECORD_FLAG = { moved: 1, meta: 2 } as const
+/**
+ * `moved`: a cleaner's copy of an older record. `meta`: the table carries 32 B of meta a block. `fill`: a version that
+ * another copy sent, in no order.
+ */
+export const RECORD_FLAG = { moved: 1, meta: 2, fill: 4 } as const
+
+/** Whether a record of a copy has a seq of the volume's history of its own (FORMAT.md section 7). */
+export const isReplicated = ({ kind, operation }: { kind: number; operation: number }): boolean =>
+  kind !== RECORD_KIND.control || (operation !== OPERATION.create && operation !== OPERATION.change)
 
 export const RECORD_FIXED_BYTES = 104
 const TABLE_ENTRY_BYTES = 8
@@ -34,7 +41,7 @@ export const RANGE_BLOCKS_MAX = SLICE_BLOCKS
 export const RECORD_BYTES_MAX = RECORD_FIXED_BYTES + WRITE_BLOCKS_MAX * (TABLE_ENTRY_BYTES + META_BYTES)
 
 const { write: WRITE, control: CONTROL } = RECORD_KIND
-const FLAGS_KNOWN = RECORD_FLAG.moved | RECORD_FLAG.meta
+const FLAGS_KNOWN = RECORD_FLAG.moved | RECORD_FLAG.meta | RECORD_FLAG.fill
 const TRANSFORM_MOST = 3
 const OPERATION_MOST = OPERATION.change
 

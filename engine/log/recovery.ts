@@ -16,6 +16,7 @@ import { decodeSegmentValue, parseJson, type CheckpointMeta, type VolumeIndexVal
 import { ExtentMap } from './extent-map.ts'
 import { rootOffsetBytes, segmentOffsetBytes } from './geometry.ts'
 import { metaKey, numberOfKey, rangeOf } from './index-keys.ts'
+import { decodeWaiting } from './waiting-records.ts'
 import { LogReader, type ReadBatch, type SegmentFrame } from './log-reader.ts'
 import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import { moveEntry, moveZero } from './relocation.ts'
@@ -172,7 +173,7 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
     return undefined
   if (meta.indexUuid !== root.indexUuid) return undefined
   if (meta.checkpoint !== root.checkpoint && meta.checkpoint !== root.checkpoint + 1) return undefined
-  const entries = (kind: 'segment' | 'generation' | 'volume' | 'tombstone') =>
+  const entries = (kind: 'segment' | 'generation' | 'volume' | 'tombstone' | 'waiting') =>
     until<Array<[Uint8Array, Uint8Array]> | undefined>((resume) =>
       index.range({ ...rangeOf(kind), limit: 1 << 24 }, (ok, found) => resume(ok ? found : undefined)),
     )
@@ -180,8 +181,10 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
   const generations = yield* entries('generation')
   const volumes = yield* entries('volume')
   const tombstones = yield* entries('tombstone')
+  const waiting = yield* entries('waiting')
   if (segments === undefined || generations === undefined || volumes === undefined || tombstones === undefined)
     return undefined
+  if (waiting === undefined) return undefined
   for (const [key, value] of segments) {
     const segment = decodeSegmentValue(value)
     if (segment === undefined || numberOfKey(key) >= context.segmentCount) return undefined
@@ -209,6 +212,7 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
       sweepHistory,
       changed: false,
     })
+    if (volume.copy !== undefined) volume.copy.wiping = stored.wiping ?? []
   }
   for (const [key, value] of tombstones) {
     const view = new DataView(key.buffer, key.byteOffset)
@@ -222,6 +226,12 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
       firstPage: view.getUint32(15),
       ...stored,
     })
+  }
+  for (const [key, value] of waiting) {
+    const copy = map.volumes.get(numberOfKey(key))?.copy
+    const record = decodeWaiting(value)
+    if (record === undefined) return undefined
+    copy?.waiting.adopt(record, map.segments)
   }
   map.segments.takeChanged()
   return meta

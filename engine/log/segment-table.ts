@@ -22,6 +22,8 @@ export class SegmentTable {
   readonly oldestBorn: Float64Array
   /** Reads under way that do not hold the event loop; a segment with readers is not given back. */
   readonly readers: Uint16Array
+  /** Records of copies that wait to be applied and are listed in the index: such a segment is not cleaned. */
+  readonly held: Uint32Array
   /** Changed since the last checkpoint took them. */
   private changed: number[] = []
   private readonly isChanged: Uint8Array
@@ -41,6 +43,7 @@ export class SegmentTable {
     this.lastBatch = new Float64Array(options.count)
     this.oldestBorn = new Float64Array(options.count)
     this.readers = new Uint16Array(options.count)
+    this.held = new Uint32Array(options.count)
   }
 
   /** An empty table of the same disk. */
@@ -102,6 +105,15 @@ export class SegmentTable {
     assert(this.live[segment]! >= units, 'live units never go below zero')
     this.live[segment] = this.live[segment]! - units
     this.touch(segment)
+  }
+
+  hold(segment: number): void {
+    this.held[segment] = this.held[segment]! + 1
+  }
+
+  unhold(segment: number): void {
+    assert(this.held[segment]! > 0, 'a segment is let go as often as it was held')
+    this.held[segment] = this.held[segment]! - 1
   }
 
   setState(segment: number, state: number): void {

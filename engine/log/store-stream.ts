@@ -226,6 +226,7 @@ export class StoreStream {
     if (this.failed) return false
     yield* until<void>((resume) => map.whenCollectable(resume))
     if (this.failed) return false
+    for (const volume of map.volumes.values()) volume.copy?.waiting.park(this.log, segments)
     const number = this.checkpoint + 1
     const incarnation = options.incarnation ?? this.root.incarnation
     const meta: CheckpointMeta = {
@@ -355,6 +356,14 @@ export class StoreStream {
 
   applied(batch: LogBatch): void {
     this.log.applied(batch)
+  }
+
+  /** Every record in batches below this one is in the map or void, also those that wait beside it. */
+  oldestUnapplied(): number {
+    let oldest = this.log.position().batch
+    for (const volume of this.map.volumes.values())
+      if (volume.copy !== undefined) oldest = volume.copy.waiting.oldestBatch(oldest)
+    return oldest
   }
 
   /** A page is about to be folded: its counter starts anew. */

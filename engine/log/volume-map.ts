@@ -4,6 +4,7 @@
  */
 import { Views, type VolumeDescriptor } from '../volume/descriptor.ts'
 import { PAGE_BLOCKS } from '../units.ts'
+import { CopyMap } from './copy-map.ts'
 import { ENTRY_WORDS, type EntryKind } from './entry.ts'
 
 /** One page (256 blocks) of a head map in memory. All its entries are resolved. */
@@ -83,11 +84,17 @@ export class VolumeMap {
   emptied = false
   /** Older versions may have become dead: the history has to be swept. */
   sweepHistory = false
+  /** Of a copy of a replicated volume. */
+  readonly copy: CopyMap | undefined
+  /** A zero or trim leaves an entry where there was none: below a hole something older may show, or come. */
+  keepsZeroes: boolean
 
   constructor(number: number, descriptor: VolumeDescriptor) {
     this.number = number
     this.descriptor = descriptor
     this.views = new Views(descriptor)
+    this.copy = descriptor.copy === undefined ? undefined : new CopyMap(descriptor.copy)
+    this.keepsZeroes = keepsZeroes(descriptor)
   }
 
   get isDeleted(): boolean {
@@ -102,6 +109,7 @@ export class VolumeMap {
     const former = this.descriptor
     this.descriptor = descriptor
     this.views = new Views(descriptor)
+    this.keepsZeroes = keepsZeroes(descriptor)
     this.changed = true
     // Here and not where it was asked for, so that roll-forward does the same.
     if (former.snapshots.some(({ seq }) => !this.views.snapshotSeqs.includes(seq))) this.sweepHistory = true
@@ -114,6 +122,9 @@ export class VolumeMap {
     return this.views.keepsOlder || this.sweepHistory
   }
 }
+
+const keepsZeroes = (descriptor: VolumeDescriptor): boolean =>
+  descriptor.origin !== null || descriptor.copy?.facts.consistency.state === 'filling'
 
 /** Pages of all volumes share maps keyed by one number: 2^26 pages are 64 TiB. */
 export const PAGES_MAX = 2 ** 26

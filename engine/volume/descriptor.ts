@@ -4,6 +4,8 @@
  * A view is the head (seq = infinity, absent once deleted) or a snapshot. It sees at each block the entry with the
  * greatest seq <= its own that no rollback hides. An entry no view sees is dead.
  */
+import { epochAt } from '../replication/record-id.ts'
+import type { CopyPart } from './copy-part.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
 export interface Snapshot {
@@ -30,6 +32,8 @@ export interface VolumeDescriptor {
   deleted: boolean
   /** Of the control record itself. */
   seq: number
+  /** Of a copy of a replicated volume. */
+  copy?: CopyPart
 }
 
 export const encodeDescriptor = (descriptor: VolumeDescriptor): Uint8Array =>
@@ -53,7 +57,7 @@ export const diskOfSlice = (descriptor: VolumeDescriptor, slice: number): string
 }
 
 /** Generation of the slice, 0 when it lies nowhere. */
-export const generationOfSlice = (descriptor: VolumeDescriptor, slice: number): number => {
+export const generationOfSlice = (descriptor: Pick<VolumeDescriptor, 'slices'>, slice: number): number => {
   for (const [, , runs] of descriptor.slices)
     for (const [first, count, generation] of runs) if (slice >= first && slice < first + count) return generation
   return 0
@@ -70,6 +74,7 @@ export class Views {
   readonly hasRollbacks: boolean
   private readonly rollbacks: Array<[number, number]>
   private readonly epochs: Array<[number, number]>
+  private readonly isCopy: boolean
   private readonly lineages = new Map<number, Array<[above: number, upTo: number]>>()
 
   constructor(descriptor: VolumeDescriptor) {
@@ -78,6 +83,7 @@ export class Views {
     this.hasRollbacks = descriptor.rollbacks.length > 0
     this.headExists = !descriptor.deleted
     this.epochs = descriptor.epochs
+    this.isCopy = descriptor.copy !== undefined
   }
 
   /** Whether a view of this seq is kept from seeing an entry by a rollback (or by being older). */
@@ -126,7 +132,9 @@ export class Views {
   /** Whether a later epoch began at or below this seq: such a record was cut and counts for nothing. */
   isVoid(epoch: number, seq: number): boolean {
     for (const [laterEpoch, firstSeq] of this.epochs) if (laterEpoch > epoch && seq >= firstSeq) return true
-    return false
+    // A copy may also have had records of an epoch that its volume's history does not name.
+    const named = this.isCopy ? epochAt(this.epochs, seq) : 0
+    return named !== 0 && named !== epoch
   }
 
   private lineage(viewSeq: number): Array<[number, number]> {

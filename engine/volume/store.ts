@@ -24,6 +24,9 @@ import type { VolumeMap } from '../log/volume-map.ts'
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { BlockDevice } from './block-device.ts'
+import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
+import { rollCopyRecord, settleCopies, type SettledCopy } from './copy-recovery.ts'
+import { LocalCopyStore, type OpenCopy } from './copy-store.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
 import { placeSlices, type PlacementDisk } from './placement.ts'
 import type { Reply, StoreApi } from './store-api.ts'
@@ -64,6 +67,7 @@ export class Store implements StoreApi {
   private readonly byName = new Map<string, Volume>()
   /** Deleted, but clones read through them: they take a record when a clone goes. By id. */
   private readonly pinned = new Map<string, Volume>()
+  private readonly copiesById = new Map<string, OpenCopy>()
   /** Being created or deleted, by name: not recorded yet. */
   private readonly unsettled = new Map<string, Volume>()
   private stopping = false
@@ -88,17 +92,28 @@ export class Store implements StoreApi {
     }
     for (const one of opened) adoptRolled(one.opened)
     const cut = this.addNewVolumes(opened)
+    const readable = new Set<OpenedStream>()
     for (const one of opened) {
       let ok = true
       for (const rolled of one.opened.rolled) {
         const volume = one.opened.stream.volumesById.get(rolled.volumeId)
+        if (volume?.copy !== undefined) {
+          ok &&= yield* rollCopyRecord(one.opened.stream, volume, rolled)
+          continue
+        }
         if (volume === undefined || volume.views.isVoid(rolled.record.epoch, rolled.record.seq)) continue
         const tail = cut.get(rolled.volumeId)
         const isFresh = (rolled.record.flags & 1) === 0
         if (isFresh && tail !== undefined && rolled.record.seq > tail) continue
         ok &&= yield* applyRolled(one.opened.stream, volume, rolled)
       }
-      ok &&= yield* finishOpen(one.opened)
+      if (ok) readable.add(one.opened)
+    }
+    const settled = yield* settleCopies(
+      opened.filter((one) => readable.has(one.opened)).map((one) => one.opened.stream),
+    )
+    for (const one of opened) {
+      const ok = readable.has(one.opened) && (yield* finishOpen(one.opened))
       if (ok) this.addStream(one.disk, one.opened.stream)
       else this.refuse(one.disk, one.opened.stream.failedReason || 'its recovery could not be finished')
     }
@@ -111,12 +126,88 @@ export class Store implements StoreApi {
         if (!volume.targets.some((t) => t.stream.failed)) epochs.push(volume)
     yield* until<void>((resume) => this.o.recovered(() => resume()))
     for (const { stream } of this.entries) stream.supply.start()
+    yield* this.openCopies(settled, opened)
     // Every opening takes a segment for its epochs: one crash after the other must not use them up.
     for (const { maintenance } of this.entries) maintenance.kick()
     for (const volume of epochs) yield* until<boolean>((resume) => volume.control(OPERATION.epoch, newEpoch, resume))
     yield* this.dropOrphanPins()
     for (const { maintenance } of this.entries) maintenance.kick()
     this.lookAtShared()
+  }
+
+  /** Copies are opened from what their disks agreed on; one of which something cannot be read is left out. */
+  private *openCopies(settled: SettledCopy[], opened: Array<{ disk: StoreDisk; opened: OpenedStream }>): Task<void> {
+    const { bootId } = opened[0]?.disk.context ?? { bootId: '' }
+    const sameBoot = opened.every((one) => (one.opened.plan.former?.bootId ?? bootId) === bootId)
+    for (const one of settled) {
+      const { id, name } = one.descriptor.spec
+      // A disk that could not finish its recovery has nothing to say any more.
+      if (one.targets.some(({ stream }) => !this.entries.some((entry) => entry.stream === stream))) continue
+      const copy = this.makeCopy(one, sameBoot)
+      const stored = yield* copy.openTask()
+      if (stored !== undefined) this.copiesById.set(id, { copy, stored })
+      else
+        this.o.log.event('error', 'a copy cannot be served: what it accepted cannot be read', {
+          volume: name,
+          reason: copy.failedReason,
+        })
+    }
+  }
+
+  private makeCopy(settled: SettledCopy, sameBoot: boolean): LocalCopyStore {
+    const { crc32c, clock } = this.o
+    return new LocalCopyStore({ settled, crc32c, clock, sameBoot, onWork: (shortOf) => this.kick(shortOf) })
+  }
+
+  private kick(shortOf: StoreStream | undefined): void {
+    for (const entry of this.entries) {
+      if (entry.stream === shortOf) entry.maintenance.shortOfSpace = true
+      entry.maintenance.kick()
+    }
+  }
+
+  /**
+   * A copy of a replicated volume, empty; durable on all its disks before the answer. One that is there already (a
+   * request that is repeated) is answered as it is.
+   */
+  createCopy(spec: VolumeSpec, copyId: string, reply: Reply<OpenCopy>): void {
+    const existing = this.copiesById.get(spec.id)
+    if (existing !== undefined) return reply({ ok: true, value: existing })
+    const usable = this.placementDisks(spec)
+    if (usable.length === 0)
+      return reply(failure('pool-not-found', { pool: spec.pool, tags: spec.diskTags.join('+') || '(any)' }))
+    const disks = usable.map((one) => one.disk)
+    const slices = placeSlices([], disks, { first: 0, count: Math.ceil(spec.sizeBytes / SLICE_BYTES), generation: 1 })
+    const descriptor: CopyDescriptor = {
+      format: 1,
+      revision: 0,
+      spec,
+      epoch: 0,
+      epochs: [],
+      slices,
+      snapshots: [],
+      rollbacks: [],
+      origin: null,
+      deleted: false,
+      seq: 0,
+      copy: newCopyPart(copyId),
+    }
+    const targets = slices.map(([diskUuid]) => {
+      const { stream } = usable.find((one) => one.disk.diskUuid === diskUuid)!.entry
+      return { stream, map: stream.addVolume(descriptor) }
+    })
+    const copy = this.makeCopy({ descriptor, targets, tail: 0, unapplied: [] }, true)
+    copy.create((ok) => {
+      if (!ok) return reply(failure('disk-failed', { disk: spec.name, reason: 'the copy could not be recorded' }))
+      const one = { copy, stored: copy.stored() }
+      this.copiesById.set(spec.id, one)
+      reply({ ok: true, value: one })
+    })
+  }
+
+  /** Copies of replicated volumes, by volume id, with what each found when it was opened. */
+  copies(): ReadonlyMap<string, OpenCopy> {
+    return this.copiesById
   }
 
   /** Streams of one disk tell each other nothing; once a second each looks what the others left. */
@@ -126,7 +217,7 @@ export class Store implements StoreApi {
     const shared = this.entries.filter(({ stream }) => stream.isShared)
     for (const { maintenance } of shared) maintenance.lookAgain()
     if (shared.length === 0) return
-    for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
+    this.retryHeld()
     this.sharedTimer = this.o.clock.after(SHARED_LOOK_MS, () => this.lookAtShared())
   }
 
@@ -167,10 +258,12 @@ export class Store implements StoreApi {
       for (const record of rolled) {
         if (record.descriptor !== undefined && !stream.volumesById.has(record.volumeId))
           stream.addVolume(record.descriptor)
+        if (stream.volumesById.get(record.volumeId)?.copy !== undefined) continue
         if (record.descriptor !== undefined) note(at(record.volumeId), record.descriptor)
         if ((record.record.flags & 1) === 0) at(record.volumeId).found.push(record.record.seq)
       }
       for (const [id, volume] of stream.volumesById) {
+        if (volume.copy !== undefined) continue
         const one = at(id)
         one.applied = Math.max(one.applied, volume.appliedSeq)
         note(one, volume.descriptor)
@@ -197,7 +290,7 @@ export class Store implements StoreApi {
     stream.onSpace = () => {
       // Whoever still waits says so again.
       maintenance.shortOfSpace = false
-      for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
+      this.retryHeld()
       maintenance.kick()
     }
     stream.map.onPressure = () => maintenance.kick()
@@ -211,6 +304,7 @@ export class Store implements StoreApi {
       // What was held for it fails now, what waits behind that goes on.
       this.o.clock.defer(() => {
         for (const volume of this.byName.values()) volume.retryHeld()
+        for (const { copy } of this.copiesById.values()) copy.streamFailed(stream, reason)
       })
     }
   }
@@ -221,8 +315,17 @@ export class Store implements StoreApi {
     this.refuse(disk, reason)
   }
 
+  private retryHeld(): void {
+    for (const volume of this.byName.values()) if (volume.heldRequests > 0) volume.retryHeld()
+    for (const { copy } of this.copiesById.values()) if (copy.heldRecords > 0) copy.retryHeld()
+  }
+
   private syncPeers(stream: StoreStream, done: () => void): void {
     const peers = new Set<StoreStream>()
+    for (const { copy } of this.copiesById.values())
+      if (copy.targets.some((target) => target.stream === stream))
+        for (const target of copy.targets)
+          if (target.stream !== stream && !target.stream.failed) peers.add(target.stream)
     for (const { descriptor, targets } of this.byName.values())
       if (descriptor.spec.durability === 'writeback' && targets.some((target) => target.stream === stream))
         for (const target of targets) if (target.stream !== stream && !target.stream.failed) peers.add(target.stream)
@@ -251,7 +354,8 @@ export class Store implements StoreApi {
           for (const { stream: other } of this.entries) {
             const { context } = other
             if (context.diskUuid !== diskUuid || context.streamId !== streamId) continue
-            if (descriptor.deleted || other.volumesById.has(descriptor.spec.id)) continue
+            if (descriptor.deleted || descriptor.copy !== undefined) continue
+            if (other.volumesById.has(descriptor.spec.id)) continue
             other.addVolume(descriptor)
             ids.add(descriptor.spec.id)
           }
@@ -265,6 +369,7 @@ export class Store implements StoreApi {
     const byId = new Map<string, Array<{ stream: StoreStream; map: VolumeMap }>>()
     for (const { stream } of this.entries)
       for (const map of stream.map.volumes.values()) {
+        if (map.copy !== undefined) continue
         const id = map.descriptor.spec.id
         byId.set(id, [...(byId.get(id) ?? []), { stream, map }])
       }
@@ -303,12 +408,7 @@ export class Store implements StoreApi {
       clock,
       log,
       nextSeq,
-      onWork: (shortOf) => {
-        for (const entry of this.entries) {
-          if (entry.stream === shortOf) entry.maintenance.shortOfSpace = true
-          entry.maintenance.kick()
-        }
-      },
+      onWork: (shortOf) => this.kick(shortOf),
     })
   }
 
@@ -587,8 +687,12 @@ export class Store implements StoreApi {
       if (rolled.descriptor !== undefined && !stream.volumesById.has(rolled.volumeId))
         stream.addVolume(rolled.descriptor)
       const volume = stream.volumesById.get(rolled.volumeId)
-      if (volume !== undefined && !(yield* applyRolled(stream, volume, rolled))) return 'its index cannot be read'
+      if (volume === undefined) continue
+      const roll = volume.copy === undefined ? applyRolled : rollCopyRecord
+      if (!(yield* roll(stream, volume, rolled))) return 'its index cannot be read'
     }
+    // What a disk brings of copies is served after the next start.
+    yield* settleCopies([stream])
     if (yield* finishOpen(opened)) return undefined
     return stream.failedReason || 'its recovery could not be finished'
   }
@@ -596,6 +700,7 @@ export class Store implements StoreApi {
   /** Volumes a disk brought: new ones are served, of known ones the missing slices are. */
   private takeVolumes(stream: StoreStream, others: string[]): void {
     for (const map of stream.map.volumes.values()) {
+      if (map.copy !== undefined) continue
       const { descriptor } = map
       const known = [...this.byName.values()].find((volume) => volume.descriptor.spec.id === descriptor.spec.id)
       if (known !== undefined) known.takeTarget({ stream, map })
@@ -638,6 +743,7 @@ export class Store implements StoreApi {
     for (const volume of this.byName.values()) volume.close()
     for (const volume of [...this.byName.values(), ...this.pinned.values(), ...this.unsettled.values()])
       yield* until<void>((resume) => volume.drained(() => resume()))
+    for (const { copy } of this.copiesById.values()) yield* until<void>((resume) => copy.drained(() => resume()))
     for (const { maintenance, stream } of this.entries) {
       yield* until<void>((resume) => maintenance.stop(() => resume()))
       yield* stream.stopTask()
@@ -660,6 +766,7 @@ export class Store implements StoreApi {
         for (const volume of this.byName.values())
           for (const [disk, , runs] of volume.descriptor.slices)
             if (disk === diskUuid) for (const [, count] of runs) slices += count
+        for (const { copy } of this.copiesById.values()) slices += copy.slicesOn(diskUuid)
         return {
           entry,
           disk: {

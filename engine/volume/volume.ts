@@ -684,7 +684,7 @@ export const newEpoch = (now: VolumeDescriptor, seq: number): VolumeDescriptor =
   epochs: [...now.epochs, [now.epoch + 1, seq] as [number, number]].slice(-EPOCHS_KEPT),
 })
 
-function placementOf(descriptor: VolumeDescriptor, targets: readonly Target[]): Uint16Array {
+export function placementOf(descriptor: VolumeDescriptor, targets: readonly Target[]): Uint16Array {
   const placement = new Uint16Array(Math.ceil(descriptor.spec.sizeBytes / SLICE_BYTES))
   for (const [disk, stream, runs] of descriptor.slices) {
     const target = targets.findIndex(({ stream: s }) => s.context.diskUuid === disk && s.context.streamId === stream)

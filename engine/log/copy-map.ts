@@ -1,0 +1,41 @@
+/**
+ * What the map of a volume has besides when the volume is a copy of a replicated one (FORMAT.md section 7): records
+ * that wait, what was applied with them, and the trace that trims have to leave.
+ */
+import type { CopyDescriptor, CopyPart } from '../volume/copy-part.ts'
+import type { VolumeDescriptor } from '../volume/descriptor.ts'
+import { WaitingRecords } from './waiting-records.ts'
+
+export class CopyMap {
+  readonly waiting = new WaitingRecords()
+  /** Encoded session windows as of the applied seq. */
+  windows: unknown
+  /** Highest seq of a zero or trim whose trace is gone. */
+  forgottenSeq: number
+  /** Zeroes and trims above this keep their trace. */
+  keepTrimsAbove = 0
+  /** Slices whose old versions are not yet out of the map; nothing is applied before. */
+  wiping: number[] = []
+  /** The applied seq that a durable body names: what lies below it may be given back. */
+  hintSeq: number
+  /** Make a newer body durable, for the cleaner. False: there is no room for one. */
+  writeHint: (done: () => void) => boolean = () => false
+  /** What roll-forward found, not yet in force. */
+  rolled: CopyDescriptor | undefined
+
+  constructor(part: CopyPart) {
+    this.windows = part.windows
+    this.forgottenSeq = part.forgottenSeq
+    this.hintSeq = part.appliedSeq
+  }
+
+  /** The descriptor as a checkpoint stores it. */
+  stored(descriptor: VolumeDescriptor, appliedSeq: number): VolumeDescriptor {
+    const { windows, forgottenSeq } = this
+    return { ...descriptor, copy: { ...descriptor.copy!, appliedSeq, windows, forgottenSeq } }
+  }
+
+  forgot(seq: number): void {
+    if (seq > this.forgottenSeq) this.forgottenSeq = seq
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Records of a copy that its log holds and its map does not show yet: they wait for the word that they are committed,
+ * or to be dropped (FORMAT.md section 7). One list a volume and stream.
+ *
+ * - Until a checkpoint a waiting record holds the position of the log (its batch counts as not applied). Each
+ *   checkpoint lists it in the index instead, so that the position may pass it: `park`, then `collect`.
+ * - A segment that a listed record lies in is no victim of the cleaner (`held`).
+ * - `release` ends both; the key goes with the next checkpoint.
+ */
+import type { LogBatch, LogStream } from './log-stream.ts'
+import { decodeRecord, encodeRecord, recordBytes, type RecordHeader } from './record.ts'
+import type { SegmentTable } from './segment-table.ts'
+import { waitingKey } from './index-keys.ts'
+
+export interface WaitingRecord {
+  record: RecordHeader
+  segment: number
+  generation: number
+  /** Of its first blob (control: of its body), from the segment's start. */
+  units: number
+  /** The batch it holds back; undefined once it is listed, and for one that recovery found. */
+  batch: LogBatch | undefined
+  /** It has a key in the index, or gets one with the checkpoint under way. */
+  listed: boolean
+}
+
+const PLACE_BYTES = 16
+
+export class WaitingRecords {
+  readonly all = new Set<WaitingRecord>()
+  /** Of the checkpoint that is being collected. */
+  private parked: WaitingRecord[] = []
+  private gone: Uint8Array[] = []
+
+  /** Take what a checkpoint has to list. Before its position is asked for. */
+  park(log: LogStream, segments: SegmentTable): void {
+    for (const waiting of this.all) {
+      if (waiting.listed) continue
+      waiting.listed = true
+      segments.hold(waiting.segment)
+      this.parked.push(waiting)
+      const { batch } = waiting
+      waiting.batch = undefined
+      if (batch !== undefined) log.applied(batch)
+    }
+  }
+
+  /** The index has it already. */
+  adopt(waiting: WaitingRecord, segments: SegmentTable): void {
+    segments.hold(waiting.segment)
+    this.all.add(waiting)
+  }
+
+  /** It is in the map now, or void. @param log  undefined while recovery is under way */
+  release(waiting: WaitingRecord, log: LogStream | undefined, segments: SegmentTable, volume: number): void {
+    this.all.delete(waiting)
+    if (waiting.listed) {
+      segments.unhold(waiting.segment)
+      this.gone.push(waitingKey(volume, waiting.record.seq, waiting.record.epoch))
+    } else if (waiting.batch !== undefined) log!.applied(waiting.batch)
+    waiting.batch = undefined
+  }
+
+  collect(volume: number, put: (key: Uint8Array, value: Uint8Array) => void, del: (key: Uint8Array) => void): void {
+    for (const key of this.gone.splice(0)) del(key)
+    for (const waiting of this.parked.splice(0))
+      // Released in the turn in which it was parked: never listed.
+      if (this.all.has(waiting))
+        put(waitingKey(volume, waiting.record.seq, waiting.record.epoch), encodeWaiting(waiting))
+  }
+
+  /** Records in batches below this one are applied or void, parked ones included. */
+  oldestBatch(position: number): number {
+    let oldest = position
+    for (const { record } of this.all) if (record.bornBatch < oldest) oldest = record.bornBatch
+    return oldest
+  }
+}
+
+function encodeWaiting({ record, segment, generation, units }: WaitingRecord): Uint8Array {
+  const out = new Uint8Array(PLACE_BYTES + recordBytes(record))
+  const view = new DataView(out.buffer)
+  view.setUint32(0, segment, true)
+  view.setUint32(4, generation, true)
+  view.setUint32(8, units, true)
+  encodeRecord(view, PLACE_BYTES, record)
+  return out
+}
+
+/** Undefined when the bytes are not what was written. */
+export function decodeWaiting(bytes: Uint8Array): WaitingRecord | undefined {
+  if (bytes.length < PLACE_BYTES) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const record = decodeRecord(view, PLACE_BYTES, bytes.length)
+  if (record === undefined) return undefined
+  return {
+    record,
+    segment: view.getUint32(0, true),
+    generation: view.getUint32(4, true),
+    units: view.getUint32(8, true),
+    batch: undefined,
+    listed: true,
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * Records as copies exchange them, and as the log has them: the same ids, so the same checksums on every copy. The crc
+ * of a blob without its identity goes along with the bytes, so that it is computed once.
+ */
+import { assert } from '../assert.ts'
+import { blockIdentity, recordSeed } from '../log/identity.ts'
+import { OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
+import type { Crc32c } from '../ports.ts'
+import type { BlockVersion, ControlChange, Payload, ReplicatedRecord, RequestId } from '../replication/record.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+
+/** What a payload carries here: whole blocks one behind the other, and the crc32c of each. */
+export interface Blobs {
+  bytes: Uint8Array
+  crcs: ArrayLike<number>
+}
+
+export const FULL_UNITS: readonly number[] = Array.from({ length: PAGE_BLOCKS }, () => UNITS_PER_BLOCK)
+const EMPTY: readonly number[] = []
+
+export const blobsOf = (payload: Payload): Blobs => payload.data as Blobs
+
+/** Blocks of data as a payload. */
+export function payloadOf(crc32c: Crc32c, bytes: Uint8Array): Payload {
+  const count = bytes.length / BLOCK_BYTES
+  const crcs = new Uint32Array(count)
+  for (let i = 0; i < count; i++) crcs[i] = crc32c(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES))
+  return { bytes: bytes.length, data: { bytes, crcs } satisfies Blobs }
+}
+
+export const OPERATION_OF: Record<ControlChange['operation'], number> = {
+  epoch: OPERATION.epoch,
+  resize: OPERATION.resize,
+  snapshot: OPERATION.snapshot,
+  'snapshot-delete': OPERATION.snapshotDelete,
+  rollback: OPERATION.rollback,
+  delete: OPERATION.delete,
+}
+
+/** A header with everything that most records have not. */
+export function headerOf(
+  volumeId: Uint8Array,
+  of: { kind: number; epoch: number; seq: number; lba: number; blockCount: number },
+  request: RequestId | undefined,
+): RecordHeader {
+  return {
+    kind: of.kind,
+    flags: 0,
+    blockCount: of.blockCount,
+    volumeId,
+    lba: of.lba,
+    part: request?.part ?? 0,
+    parts: request?.parts ?? 0,
+    seq: of.seq,
+    epoch: of.epoch,
+    attachGeneration: request?.generation ?? 0,
+    previousSeq: 0,
+    transform: 0,
+    operation: 0,
+    frontendIncarnation: request?.incarnation ?? 0,
+    keyId: 0,
+    requestNumber: request?.request ?? 0,
+    sliceGeneration: 0,
+    payloadUnits: 0,
+    fromSegment: 0,
+    fromGeneration: 0,
+    fromUnits: 0,
+    bornBatch: 0,
+    bodyBytes: 0,
+    bodyCrc: 0,
+    crcs: EMPTY,
+    storedUnits: EMPTY,
+  }
+}
+
+/** Give a write record its table. */
+export function setTable(record: RecordHeader, tag: number, rawCrcs: ArrayLike<number>): void {
+  assert(rawCrcs.length >= record.blockCount, 'a write comes with a crc for each block')
+  const seed = recordSeed(tag, record.epoch, record.seq)
+  const crcs = new Array<number>(record.blockCount)
+  for (let i = 0; i < crcs.length; i++) crcs[i] = (rawCrcs[i]! ^ blockIdentity(seed, record.lba + i)) >>> 0
+  record.crcs = crcs
+  record.storedUnits = FULL_UNITS
+}
+
+export const requestOf = (record: RecordHeader): RequestId | undefined =>
+  record.parts === 0
+    ? undefined
+    : {
+        generation: record.attachGeneration,
+        incarnation: record.frontendIncarnation,
+        request: record.requestNumber,
+        part: record.part,
+        parts: record.parts,
+      }
+
+const KIND_NAME = { 1: 'write', 2: 'zero', 3: 'trim' } as const
+
+export const kindName = (kind: number): BlockVersion['kind'] => KIND_NAME[kind as 1 | 2 | 3]
+export const kindNumber = (kind: BlockVersion['kind']): 1 | 2 | 3 => RECORD_KIND[kind]
+
+/** The record again as it came. */
+export function replicatedOf(
+  record: RecordHeader,
+  payload: Payload | undefined,
+  change: ControlChange | undefined,
+): ReplicatedRecord {
+  const { epoch, seq, lba, blockCount } = record
+  const base = { epoch, seq, request: requestOf(record) }
+  if (record.kind === RECORD_KIND.control) {
+    assert(change !== undefined, 'a replicated control record has its change')
+    return { ...base, kind: 'control', change }
+  }
+  if (record.kind === RECORD_KIND.write) return { ...base, kind: 'write', lba, blockCount, payload: payload! }
+  return { ...base, kind: record.kind === RECORD_KIND.zero ? 'zero' : 'trim', lba, blockCount }
+}

@@ -1,0 +1,78 @@
+/**
+ * What the descriptor of a copy of a replicated volume has besides (FORMAT.md section 7), and how two of them are
+ * brought together: facts by revision, what was applied by the applied seq, a later filling before everything.
+ */
+import type { Consistency, CopyFacts } from '../replication/copy-store.ts'
+import type { ControlChange } from '../replication/record.ts'
+import type { VolumeDescriptor } from './descriptor.ts'
+
+export interface CopyPart {
+  copyId: string
+  facts: CopyFacts
+  /** Everything up to this is in the map; `windows`, size, snapshots and rollbacks are as of it. */
+  appliedSeq: number
+  windows: unknown
+  forgottenSeq: number
+  /** How often filling began; the last one forgot what was accepted above `fork`. */
+  fills: number
+  fork: number
+  /** By disk: no record of the last filling lies before this batch. */
+  fillBorn: Record<string, number>
+  /** Of a replicated control record: what it does when it is applied. */
+  change?: ControlChange
+}
+
+/** A descriptor of which it is known that it is a copy's. */
+export type CopyDescriptor = VolumeDescriptor & { copy: CopyPart }
+
+const CONSISTENT: Consistency = { state: 'consistent' }
+
+export const newCopyPart = (copyId: string): CopyPart => ({
+  copyId,
+  facts: {
+    promise: { epoch: 0, primary: '' },
+    attach: { generation: 0, incarnation: 0 },
+    consistency: CONSISTENT,
+  },
+  appliedSeq: 0,
+  windows: undefined,
+  forgottenSeq: 0,
+  fills: 0,
+  fork: 0,
+  fillBorn: {},
+})
+
+/**
+ * What is known when both were found: facts, epochs and places by revision, what was applied by the applied seq,
+ * a later filling before everything.
+ */
+export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor {
+  const newer = b.revision > a.revision ? b : a
+  const isLater = a.copy.fills === b.copy.fills ? b.copy.appliedSeq > a.copy.appliedSeq : b.copy.fills > a.copy.fills
+  const { spec, snapshots, rollbacks, deleted, copy } = isLater ? b : a
+  const { change: _, ...applied } = copy
+  const forgottenSeq = Math.max(a.copy.forgottenSeq, b.copy.forgottenSeq)
+  return {
+    ...newer,
+    spec,
+    snapshots,
+    rollbacks,
+    deleted,
+    copy: { ...applied, facts: newer.copy.facts, forgottenSeq },
+  }
+}
+
+/** The volume after a replicated change that stands at `seq`. Epochs and places count from when it is accepted. */
+export function withChange(now: CopyDescriptor, change: ControlChange, seq: number): CopyDescriptor {
+  if (change.operation === 'resize') return { ...now, spec: { ...now.spec, sizeBytes: change.sizeBytes } }
+  if (change.operation === 'snapshot')
+    return { ...now, snapshots: [...now.snapshots, { id: change.id, seq, pinnedBy: null }] }
+  if (change.operation === 'snapshot-delete')
+    return { ...now, snapshots: now.snapshots.filter(({ id }) => id !== change.id) }
+  if (change.operation === 'delete') return { ...now, deleted: true, snapshots: [] }
+  if (change.operation === 'rollback') {
+    const to = now.snapshots.find(({ id }) => id === change.to)
+    return to === undefined ? now : { ...now, rollbacks: [...now.rollbacks, [to.seq, seq]] }
+  }
+  return now
+}

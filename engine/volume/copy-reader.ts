@@ -1,0 +1,245 @@
+/**
+ * Reading a copy: blocks of the head with their ids, and all versions of a slice between two seqs. Every block is
+ * verified before it is given out; one that fails is read once more, then the whole answer fails.
+ */
+import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import { segmentOffsetBytes } from '../log/geometry.ts'
+import { blockIdentity, recordSeed } from '../log/identity.ts'
+import { historyRange, pageRange, parseHistoryKey, parsePageKey } from '../log/index-keys.ts'
+import { loadPage } from '../log/page-visitor.ts'
+import type { StoreStream } from '../log/store-stream.ts'
+import { PAGES_MAX } from '../log/volume-map.ts'
+import type { Crc32c } from '../ports.ts'
+import type { BlockVersion, Payload } from '../replication/record.ts'
+import { until, type Task } from '../task.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import type { Target } from './block-reader.ts'
+import { kindName, type Blobs } from './copy-headers.ts'
+
+export interface CopyReading {
+  crc32c: Crc32c
+  /** volumeTag of the volume's id. */
+  tag: number
+  target(lba: number): Target | undefined
+}
+
+const PAGES_PER_SLICE = SLICE_BLOCKS / PAGE_BLOCKS
+
+/** The newest applied version of each block; a block never written is a trim of seq 0. */
+export function* readHead(o: CopyReading, lba: number, blockCount: number): Task<BlockVersion[] | undefined> {
+  const versions: BlockVersion[] = []
+  for (let at = lba; at < lba + blockCount;) {
+    const target = o.target(at)
+    if (target === undefined || target.stream.failed || target.map.isDeleted) return undefined
+    const page = yield* loadPage(target.stream.map, target.map, Math.floor(at / PAGE_BLOCKS))
+    if (page === undefined) return undefined
+    const w = (at - page.firstLba) * ENTRY_WORDS
+    const kind = kindOf(page.words, w)
+    if (kind !== ENTRY_KIND.data) {
+      const isHole = kind === ENTRY_KIND.none
+      const id = isHole ? { epoch: 0, seq: 0 } : { epoch: epochOf(page.words, w), seq: seqOf(page.words, w) }
+      versions.push({ ...id, lba: at, kind: isHole ? 'trim' : kindName(kind), payload: undefined })
+      at++
+      continue
+    }
+    const run = runLength(page.words, w, Math.min(lba + blockCount, page.firstLba + PAGE_BLOCKS) - at)
+    // A copy: the page may change while the medium is waited for.
+    const words = page.words.slice(w, w + run * ENTRY_WORDS)
+    const payloads = yield* fetchRun(o, target.stream, at, words, run)
+    if (payloads === undefined) return undefined
+    payloads.forEach((payload, i) =>
+      versions.push({
+        epoch: epochOf(words, i * ENTRY_WORDS),
+        seq: seqOf(words, i * ENTRY_WORDS),
+        lba: at + i,
+        kind: 'write',
+        payload,
+      }),
+    )
+    at += run
+  }
+  return versions
+}
+
+/** Seq of the newest applied version of each block, 0 for none. */
+export function* readIds(o: CopyReading, lbas: readonly number[]): Task<number[] | undefined> {
+  const seqs: number[] = []
+  for (const lba of lbas) {
+    const target = o.target(lba)
+    if (target === undefined || target.stream.failed) return undefined
+    const page = yield* loadPage(target.stream.map, target.map, Math.floor(lba / PAGE_BLOCKS))
+    if (page === undefined) return undefined
+    const w = (lba - page.firstLba) * ENTRY_WORDS
+    seqs.push(page.words[w] === 0 ? 0 : seqOf(page.words, w))
+  }
+  return seqs
+}
+
+/** Versions with `above < seq <= upTo` from block `cursor` of the slice on, whole blocks at a time. */
+export function* scanSlice(
+  o: CopyReading,
+  range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number },
+): Task<{ versions: BlockVersion[]; cursor: number | undefined } | undefined> {
+  const { slice, above, upTo, cursor, bytesMax } = range
+  const firstLba = slice * SLICE_BLOCKS
+  const target = o.target(firstLba)
+  if (target === undefined || target.stream.failed) return undefined
+  const versions: BlockVersion[] = []
+  let bytes = 0
+  let pageNumber: number | undefined = Math.floor((firstLba + cursor) / PAGE_BLOCKS)
+  const endPage = (slice + 1) * PAGES_PER_SLICE
+  for (;;) {
+    pageNumber = yield* nextPage(target, pageNumber, endPage)
+    if (pageNumber === undefined) return { versions, cursor: undefined }
+    if (pageNumber < 0) return undefined
+    const found = yield* pageVersions(target, pageNumber, (seq) => seq > above && seq <= upTo)
+    if (found === undefined) return undefined
+    const { segments } = target.stream
+    // What was found stays readable although the cleaner may move it meanwhile.
+    const pinned = found.map((one) => segmentOf(one.words, 0))
+    for (const segment of pinned) segments.readers[segment] = segments.readers[segment]! + 1
+    let next: number | undefined
+    let failed = false
+    for (const { lba, words } of found) {
+      if (lba < firstLba + cursor) continue
+      if (bytes >= bytesMax && versions.at(-1)?.lba !== lba) {
+        next = lba - firstLba
+        break
+      }
+      const kind = kindOf(words, 0)
+      const payloads = kind === ENTRY_KIND.data ? yield* fetchRun(o, target.stream, lba, words, 1) : [undefined]
+      if (payloads === undefined) {
+        failed = true
+        break
+      }
+      versions.push({
+        epoch: epochOf(words, 0),
+        seq: seqOf(words, 0),
+        lba,
+        kind: kindName(kind),
+        payload: payloads[0],
+      })
+      bytes += kind === ENTRY_KIND.data ? BLOCK_BYTES : VERSION_BYTES
+    }
+    for (const segment of pinned) segments.readers[segment] = segments.readers[segment]! - 1
+    if (failed) return undefined
+    if (next !== undefined) return { versions, cursor: next }
+    pageNumber++
+  }
+}
+
+/** What a version without data counts. */
+const VERSION_BYTES = 64
+
+/** Head and history of a page in order of block and seq. */
+function* pageVersions(
+  { stream, map }: Target,
+  pageNumber: number,
+  isWanted: (seq: number) => boolean,
+): Task<Array<{ lba: number; words: Uint32Array }> | undefined> {
+  const first = pageNumber * PAGE_BLOCKS
+  for (;;) {
+    const page = yield* loadPage(stream.map, map, pageNumber)
+    if (page === undefined) return undefined
+    let history = new Map<number, Uint32Array[]>()
+    if (map.hasHistory) {
+      page.pins++
+      const read = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+        stream.map.readHistory(map, first, first + PAGE_BLOCKS, resume),
+      )
+      page.pins--
+      if (read === undefined) return undefined
+      if (stream.map.page(map, pageNumber) !== page) continue
+      history = read
+    }
+    const found: Array<{ lba: number; words: Uint32Array }> = []
+    for (let i = 0; i < PAGE_BLOCKS; i++) {
+      const lba = first + i
+      const older = history.get(lba) ?? []
+      for (const words of older) if (isWanted(seqOf(words, 0))) found.push({ lba, words })
+      const w = i * ENTRY_WORDS
+      if (page.words[w] !== 0 && isWanted(seqOf(page.words, w)))
+        found.push({ lba, words: page.words.slice(w, w + ENTRY_WORDS) })
+    }
+    return found
+  }
+}
+
+/** The first page from `from` on that has a version; undefined when there is none, -1 when the index cannot be read. */
+function* nextPage({ stream, map }: Target, from: number, end: number): Task<number | undefined> {
+  const extents = stream.map
+  yield* until<void>((resume) => extents.whenCommitted(() => resume()))
+  let least = end
+  const look = (page: number): void => {
+    if (page >= from && page < least) least = page
+  }
+  for (const page of map.pages.keys()) look(page)
+  const base = map.number * PAGES_MAX
+  for (const key of extents.pending.pages()) look(key - base)
+  for (const lba of map.history.keys()) look(Math.floor(lba / PAGE_BLOCKS))
+  const first = (range: { from: Uint8Array; below: Uint8Array }) =>
+    until<Uint8Array | undefined | null>((resume) =>
+      stream.context.index.range({ ...range, limit: 1 }, (ok, entries) => resume(ok ? entries[0]?.[0] : null)),
+    )
+  const pageKey = yield* first(pageRange(map.number, from, end))
+  const history = yield* first(historyRange(map.number, from * PAGE_BLOCKS, end * PAGE_BLOCKS))
+  if (pageKey === null || history === null) return -1
+  if (pageKey !== undefined) look(parsePageKey(pageKey).page)
+  if (history !== undefined) look(Math.floor(parseHistoryKey(history).lba / PAGE_BLOCKS))
+  return least === end ? undefined : least
+}
+
+/** Payloads of blocks that lie one behind the other; undefined when they cannot be read or do not fit. */
+export function* fetchRun(
+  o: CopyReading,
+  stream: StoreStream,
+  lba: number,
+  words: Uint32Array,
+  run: number,
+): Task<Payload[] | undefined> {
+  const { segments, context } = stream
+  const segment = segmentOf(words, 0)
+  const offset = segmentOffsetBytes(context.segmentBytes, segment) + unitsOf(words, 0) * UNIT_BYTES
+  const bytes = new Uint8Array(run * BLOCK_BYTES)
+  for (let tries = 0; tries < 3; tries++) {
+    let ok = tries === 0 && context.disk.tryRead(offset, bytes)
+    if (!ok && tries > 0) {
+      segments.readers[segment] = segments.readers[segment]! + 1
+      ok = yield* until<boolean>((resume) => context.disk.read(offset, bytes, resume))
+      segments.readers[segment] = segments.readers[segment]! - 1
+    }
+    const payloads = ok ? verified(o, lba, words, run, bytes) : undefined
+    if (payloads !== undefined) return payloads
+  }
+  return undefined
+}
+
+function verified(
+  o: CopyReading,
+  lba: number,
+  words: Uint32Array,
+  run: number,
+  bytes: Uint8Array,
+): Payload[] | undefined {
+  const payloads: Payload[] = []
+  for (let i = 0, w = 0; i < run; i++, w += ENTRY_WORDS) {
+    const block = bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES)
+    const crc = o.crc32c(block) >>> 0
+    const identity = blockIdentity(recordSeed(o.tag, epochOf(words, w), seqOf(words, w)), lba + i)
+    if ((crc ^ identity) >>> 0 !== crcOf(words, w)) return undefined
+    payloads.push({ bytes: BLOCK_BYTES, data: { bytes: block, crcs: [crc] } satisfies Blobs })
+  }
+  return payloads
+}
+
+function runLength(words: Uint32Array, w: number, most: number): number {
+  const segment = words[w]!
+  let units = words[w + 1]!
+  let run = 1
+  for (; run < most; run++) {
+    const next = w + run * ENTRY_WORDS
+    units += UNITS_PER_BLOCK
+    if (words[next] !== segment || words[next + 1] !== units || kindOf(words, next) !== ENTRY_KIND.data) break
+  }
+  return run
+}

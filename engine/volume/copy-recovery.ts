@@ -1,0 +1,196 @@
+/**
+ * Opening the copies of replicated volumes (FORMAT.md section 7). Roll-forward hands each stream's records over one by
+ * one (`rollCopyRecord`); when all streams have been read, `settleCopy` says for each copy what was applied, what
+ * waits, and what the log does not have without a gap. Changes memory only; the checkpoint that ends the opening of a
+ * stream makes it durable.
+ */
+import { OPERATION, isReplicated, RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
+import type { RolledRecord } from '../log/recovery.ts'
+import { fillVersions } from '../log/fill-version.ts'
+import { moveEntry, moveZero } from '../log/relocation.ts'
+import type { StoreStream } from '../log/store-stream.ts'
+import type { VolumeMap } from '../log/volume-map.ts'
+import type { WaitingRecord } from '../log/waiting-records.ts'
+import type { Task } from '../task.ts'
+import { SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import type { Target } from './block-reader.ts'
+import { mergedCopy, withChange, type CopyDescriptor } from './copy-part.ts'
+import { decodeDescriptor, generationOfSlice, Views, type VolumeDescriptor } from './descriptor.ts'
+
+/** A settled copy: its log above the applied seq, in order; control records have an entry for each disk. */
+export interface SettledCopy {
+  descriptor: CopyDescriptor
+  targets: Target[]
+  tail: number
+  unapplied: Array<{ seq: number; places: Array<{ target: Target; waiting: WaitingRecord }> }>
+}
+
+/** Take one record behind the checkpoint. False when the index cannot be read. */
+export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: RolledRecord): Task<boolean> {
+  const { record, batch } = rolled
+  const copy = volume.copy!
+  const now = (): CopyDescriptor => copy.rolled ?? (volume.descriptor as CopyDescriptor)
+  const units = batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits
+  const isMoved = (record.flags & RECORD_FLAG.moved) !== 0
+  if (record.kind === RECORD_KIND.control) {
+    const body = rolled.descriptor as CopyDescriptor
+    if (body.revision >= now().revision) {
+      volume.controlSegment = batch.segment
+      volume.controlBornBatch = record.bornBatch
+      volume.changed = true
+    }
+    copy.rolled = mergedCopy(now(), body)
+  } else if (isMoved || (record.flags & RECORD_FLAG.fill) !== 0) {
+    const slice = Math.floor(record.lba / SLICE_BLOCKS)
+    if (record.sliceGeneration !== generationOfSlice(now(), slice)) return true
+    if (isMoved && record.kind === RECORD_KIND.write)
+      return yield* moveEntry(stream, volume, record, { segment: batch.segment, units })
+    if (isMoved) return yield* moveZero(stream, volume, record, batch.segment)
+    return yield* fillVersions(stream, volume, record, { segment: batch.segment, units })
+  }
+  if (isMoved || !isReplicated(record)) return true
+  const generation = stream.segments.generation[batch.segment]!
+  copy.waiting.all.add({ record, segment: batch.segment, generation, units, batch: undefined, listed: false })
+  return true
+}
+
+/** All copies that lie on these streams. One of which something cannot be read is not among the answers. */
+export function* settleCopies(streams: readonly StoreStream[]): Task<SettledCopy[]> {
+  const byId = new Map<string, Target[]>()
+  for (const stream of streams)
+    for (const [id, map] of stream.volumesById)
+      if (map.copy !== undefined) byId.set(id, [...(byId.get(id) ?? []), { stream, map }])
+  const settled: SettledCopy[] = []
+  for (const targets of byId.values()) {
+    // A copy that was being created when the crash came is recorded on some of its disks only.
+    const { descriptor } = targets[0]!.map
+    for (const stream of streams)
+      if (
+        !targets.some((target) => target.stream === stream) &&
+        descriptor.slices.some(([disk, id]) => disk === stream.context.diskUuid && id === stream.context.streamId)
+      )
+        targets.push({ stream, map: stream.addVolume({ ...descriptor, revision: 0 }) })
+    const one = yield* settleCopy(targets)
+    if (one !== undefined) settled.push(one)
+  }
+  return settled
+}
+
+/** @param targets  of one copy, those that could be read. Undefined when something of it cannot be read. */
+function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
+  let final = foundDescriptor(targets[0]!)
+  for (const target of targets) final = mergedCopy(final, foundDescriptor(target))
+  const changes = new Map<number, CopyDescriptor>()
+  for (const { stream, map } of targets)
+    for (const { record, segment, units } of map.copy!.waiting.all) {
+      if (record.kind !== RECORD_KIND.control) continue
+      const body = yield* readBody(stream, segment, units, record)
+      if (body === undefined) return undefined
+      changes.set(record.lba, body)
+      if ((body.epochs.at(-1)?.[0] ?? 0) > (final.epochs.at(-1)?.[0] ?? 0)) final = { ...final, epochs: body.epochs }
+    }
+  const { appliedSeq, fills, fillBorn, fork } = final.copy
+  const views = new Views(final)
+  const bySeq = new Map<number, SettledCopy['unapplied'][number]>()
+  for (const target of targets) {
+    const { stream, map } = target
+    const copy = map.copy!
+    const isOfThisFill = (map.descriptor as CopyDescriptor).copy.fills === fills
+    const bornMin = fillBorn[stream.context.diskUuid] ?? 0
+    const valid = new Map<number, WaitingRecord>()
+    for (const one of [...copy.waiting.all].sort((a, b) => a.record.bornBatch - b.record.bornBatch)) {
+      const { epoch, seq, bornBatch, lba, kind, sliceGeneration } = one.record
+      const isForgotten = seq > fork && bornBatch < bornMin
+      const slice = Math.floor(lba / SLICE_BLOCKS)
+      const isWiped = kind !== RECORD_KIND.control && sliceGeneration !== generationOfSlice(final, slice)
+      const isDone = seq <= map.appliedSeq && (isOfThisFill || bornBatch < bornMin)
+      if (isForgotten || isWiped || isDone || views.isVoid(epoch, seq)) release(target, one)
+      else {
+        // The same record twice: the later one counts.
+        const twin = valid.get(seq)
+        if (twin !== undefined) release(target, twin)
+        valid.set(seq, one)
+      }
+    }
+    for (const seq of [...valid.keys()].sort((a, b) => a - b)) {
+      const waiting = valid.get(seq)!
+      if (seq > appliedSeq) {
+        let entry = bySeq.get(seq)
+        if (entry === undefined) bySeq.set(seq, (entry = { seq, places: [] }))
+        entry.places.push({ target, waiting })
+        continue
+      }
+      applyWaiting(target, waiting, changes.get(waiting.record.lba))
+      release(target, waiting)
+    }
+  }
+  const unapplied: SettledCopy['unapplied'] = []
+  for (let seq = appliedSeq + 1; ; seq++) {
+    const entry = bySeq.get(seq)
+    const isWhole =
+      entry?.places[0]!.waiting.record.kind !== RECORD_KIND.control || entry.places.length === targets.length
+    if (entry === undefined || !isWhole) break
+    unapplied.push(entry)
+    bySeq.delete(seq)
+  }
+  const tail = appliedSeq + unapplied.length
+  for (const { places } of bySeq.values()) for (const { target, waiting } of places) release(target, waiting)
+  const epochs = final.epochs.filter(([, firstSeq]) => firstSeq <= tail)
+  const descriptor: CopyDescriptor = { ...final, epochs, epoch: epochs.at(-1)?.[0] ?? 0 }
+  for (const { stream, map } of targets) {
+    const copy = map.copy!
+    for (const slice of changedSlices(map.descriptor, descriptor))
+      if (!copy.wiping.includes(slice)) copy.wiping.push(slice)
+    // Not the revision: that is of what lies on this disk.
+    map.setDescriptor({ ...descriptor, revision: foundDescriptor({ stream, map }).revision })
+    map.appliedSeq = appliedSeq
+    copy.windows = descriptor.copy.windows
+    copy.forgot(descriptor.copy.forgottenSeq)
+    copy.hintSeq = 0
+    copy.rolled = undefined
+  }
+  return { descriptor, targets, tail, unapplied }
+}
+
+const foundDescriptor = ({ map }: Target): CopyDescriptor => map.copy!.rolled ?? (map.descriptor as CopyDescriptor)
+
+const release = ({ stream, map }: Target, waiting: WaitingRecord): void =>
+  map.copy!.waiting.release(waiting, undefined, stream.segments, map.number)
+
+/** Put a record that waited into the map. @param body  of a control record */
+export function applyWaiting(
+  { stream, map }: Target,
+  waiting: WaitingRecord,
+  body: CopyDescriptor | undefined,
+): void {
+  const { record, segment, units } = waiting
+  if (record.kind !== RECORD_KIND.control) stream.apply(map, record, segment, units)
+  else if (record.operation !== OPERATION.epoch && body?.copy.change !== undefined)
+    map.setDescriptor(withChange(map.descriptor as CopyDescriptor, body.copy.change, record.seq))
+}
+
+export function* readBody(
+  stream: StoreStream,
+  segment: number,
+  units: number,
+  record: { bodyBytes: number; bodyCrc: number },
+): Task<CopyDescriptor | undefined> {
+  const blocks = Math.ceil(record.bodyBytes / UNIT_BYTES / UNITS_PER_BLOCK)
+  const bytes = yield* stream.reader.read(segment, Math.floor(units / UNITS_PER_BLOCK), blocks)
+  const body = bytes?.subarray(0, record.bodyBytes)
+  if (body === undefined || stream.context.crc32c(body) >>> 0 !== record.bodyCrc) return undefined
+  const descriptor = decodeDescriptor(body)
+  return descriptor?.copy === undefined ? undefined : (descriptor as CopyDescriptor)
+}
+
+/** Slices that have another generation than before: what is there of the old one is to be wiped. */
+function changedSlices(former: VolumeDescriptor, now: VolumeDescriptor): number[] {
+  const changed: number[] = []
+  for (const [, , runs] of now.slices)
+    for (const [first, count, generation] of runs)
+      for (let slice = first; slice < first + count; slice++) {
+        const was = generationOfSlice(former, slice)
+        if (was !== 0 && was !== generation) changed.push(slice)
+      }
+  return changed
+}

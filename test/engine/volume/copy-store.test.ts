@@ -1,0 +1,185 @@
+/**
+ * A copy's store, one risk a test: what is accepted and not applied stays out of the map and survives, what was
+ * dropped stays away once an epoch record says so, facts are kept, versions are found by a scan.
+ */
+import t from 'tap'
+import { CopyWorld, write } from '../../sim/copy-world.ts'
+import { stampOf } from '../../sim/store-world.ts'
+
+t.test('accepted records are stored, and read only when they are applied', (t) => {
+  const world = new CopyWorld({ seed: 1 })
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 7, [72]))
+  world.settle()
+  t.equal(world.storedSeq, 2)
+  t.same(world.readStamps(7, 1), [0], 'not applied')
+  world.copy.apply(2, { w: 2 })
+  t.same(world.readStamps(7, 2), [72, 0])
+  t.same(world.lookUp([6, 7]), [0, 2])
+  t.end()
+})
+
+t.test('a restart gives back what was accepted, and leaves it out of the map', (t) => {
+  for (const [disk, index] of [
+    ['kill', { kind: 'all' }],
+    [{ kind: 'synced' }, { kind: 'synced' }],
+    [{ kind: 'all' }, 'lost'],
+    [{ kind: 'synced' }, 'lost'],
+  ] as const) {
+    let world = new CopyWorld({ seed: 2 })
+    world.open()
+    world.epoch(1, 1)
+    for (let seq = 2; seq <= 10; seq++) world.append(write(1, seq, seq, [100 + seq, 200 + seq]))
+    world.settle()
+    world.copy.apply(6, { as: 'of 6' })
+    t.ok(world.keep({ promise: { epoch: 1, primary: 'n1' } }))
+    for (const round of [1, 2, 3]) {
+      world = world.crash(disk, index)
+      const stored = world.open()
+      t.equal(stored.tail, 10, `round ${round}: tail`)
+      t.equal(stored.appliedSeq, 6)
+      t.same(stored.windows, { as: 'of 6' })
+      t.same(stored.facts.promise, { epoch: 1, primary: 'n1' })
+      t.same(stored.epochs, [[1, 1]])
+      t.same(
+        stored.unapplied.map((record) => record.seq),
+        [7, 8, 9, 10],
+      )
+      const last = stored.unapplied[3]!
+      t.ok(last.kind === 'write' && last.lba === 10 && last.blockCount === 2)
+      if (last.kind === 'write')
+        t.equal(stampOf((last.payload.data as { bytes: Uint8Array }).bytes.subarray(4096)), 210)
+      t.same(world.readStamps(6, 6), [106, 206, 0, 0, 0, 0])
+    }
+    world.copy.apply(10, {})
+    t.same(world.readStamps(6, 6), [106, 107, 108, 109, 110, 210])
+  }
+  t.end()
+})
+
+t.test('an epoch record cuts what was accepted under an older one', (t) => {
+  for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+    let world = new CopyWorld({ seed: 3 })
+    world.open()
+    world.epoch(1, 1)
+    for (let seq = 2; seq <= 8; seq++) world.append(write(1, seq, seq, [100 + seq]))
+    world.settle()
+    world.copy.apply(4, {})
+    world.copy.dropAbove(5)
+    t.equal(world.copy.tail, 5)
+    world.epoch(3, 6)
+    world.append(write(3, 7, 7, [77]))
+    world.settle()
+    t.equal(world.storedSeq, 7)
+    world = world.crash({ kind: 'synced' }, index)
+    const stored = world.open()
+    t.equal(stored.tail, 7)
+    t.same(stored.epochs, [
+      [1, 1],
+      [3, 6],
+    ])
+    t.same(
+      stored.unapplied.filter(({ seq }) => seq >= 5).map(({ epoch, seq }) => [epoch, seq]),
+      [
+        [1, 5],
+        [3, 6],
+        [3, 7],
+      ],
+    )
+    world.copy.apply(7, {})
+    t.same(world.readStamps(2, 8), [102, 103, 104, 105, 0, 77, 0, 0])
+  }
+  t.end()
+})
+
+t.test('snapshots, rollbacks and sizes change when they are applied', (t) => {
+  for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+    let world = new CopyWorld({ seed: 4 })
+    world.open()
+    world.epoch(1, 1)
+    world.append(write(1, 2, 5, [52]))
+    world.control(1, 3, { operation: 'snapshot', id: 's' })
+    world.append(write(1, 4, 5, [54]))
+    world.control(1, 5, { operation: 'resize', sizeBytes: 3 << 20 })
+    world.settle()
+    world.copy.apply(4, {})
+    t.same(world.copy.descriptor().snapshots, [{ id: 's', seq: 3, pinnedBy: null }])
+    t.equal(world.copy.descriptor().spec.sizeBytes, 1 << 20)
+    t.same(
+      world.scan({ above: 0, upTo: 10 }).map(({ seq, lba, stamp }) => [seq, lba, stamp]),
+      [
+        [2, 5, 52],
+        [4, 5, 54],
+      ],
+      'a scan has the version that the snapshot shows',
+    )
+    world = world.crash('kill', index)
+    let stored = world.open()
+    t.equal(stored.tail, 5)
+    world.copy.apply(5, {})
+    t.equal(world.copy.descriptor().spec.sizeBytes, 3 << 20)
+    t.same(world.copy.descriptor().snapshots, [{ id: 's', seq: 3, pinnedBy: null }])
+    world.control(1, 6, { operation: 'rollback', to: 's' })
+    world.settle()
+    world.copy.apply(6, {})
+    t.same(world.readStamps(5, 1), [52])
+    world = world.crash('kill', index)
+    stored = world.open()
+    world.copy.apply(6, {})
+    t.same(world.readStamps(5, 1), [52])
+    t.same(world.copy.descriptor().rollbacks, [[3, 6]])
+  }
+  t.end()
+})
+
+t.test('a filled copy has the versions of its source', (t) => {
+  for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+    const source = new CopyWorld({ seed: 5 })
+    source.open()
+    source.epoch(1, 1)
+    for (let seq = 2; seq <= 20; seq++) source.append(write(1, seq, seq % 7, [100 + seq, 300 + seq]))
+    source.control(1, 21, { operation: 'snapshot', id: 's' })
+    for (let seq = 22; seq <= 30; seq++) source.append(write(1, seq, seq % 5, [100 + seq]))
+    source.append({ kind: 'trim', epoch: 1, seq: 31, request: undefined, lba: 1, blockCount: 2 })
+    source.settle()
+    source.copy.apply(31, { w: 31 })
+
+    let world = new CopyWorld({ seed: 6 })
+    world.open()
+    world.epoch(2, 1)
+    for (let seq = 2; seq <= 9; seq++) world.append(write(2, seq, seq, [seq]))
+    world.settle()
+    world.copy.apply(7, {})
+    world.startFill({ fork: 0, target: 31, wipe: [0], descriptor: source.copy.descriptor(), windows: { w: 31 } })
+    t.same(world.readStamps(0, 10), new Array(10).fill(0), 'the old history is gone')
+    const versions = source.scan({ above: 0, upTo: 31 }).reverse()
+    // A record behind the target comes before what lies below it.
+    world.append(write(1, 32, 3, [332]))
+    for (const version of versions.slice(0, 4)) world.fill([version])
+    world = world.crash({ kind: 'synced' }, index)
+    let stored = world.open()
+    t.equal(stored.facts.consistency.state, 'filling')
+    t.equal(stored.tail, 32)
+    t.equal(stored.appliedSeq, 31)
+    t.same(stored.windows, { w: 31 })
+    world.copy.apply(32, {})
+    for (const version of versions) world.fill([version])
+    t.ok(world.keep({ consistency: { state: 'consistent' } }))
+    source.append(write(1, 32, 3, [332]))
+    source.settle()
+    source.copy.apply(32, {})
+    const told = (of: CopyWorld) => of.scan({ above: 0, upTo: 99 }).map(({ payload: _, ...rest }) => rest)
+    t.same(told(world), told(source))
+    world = world.crash({ kind: 'synced' }, index)
+    stored = world.open()
+    world.copy.apply(32, {})
+    t.equal(stored.facts.consistency.state, 'consistent')
+    t.same(world.readStamps(0, 10), source.readStamps(0, 10))
+    t.same(
+      told(world).filter(({ kind }) => kind === 'write'),
+      told(source).filter(({ kind }) => kind === 'write'),
+    )
+  }
+  t.end()
+})

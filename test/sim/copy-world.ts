@@ -1,0 +1,165 @@
+/**
+ * One copy's store over the simulated disks, index and clock of `StoreWorld`, for tests that play its machine: short
+ * words for its calls, and their events waited for.
+ */
+import { crc32c } from '@node-rs/crc32'
+import { openCopy } from '../../engine/volume/copy-opening.ts'
+import { payloadOf, type Blobs } from '../../engine/volume/copy-headers.ts'
+import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
+import type { CopyFacts, StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
+import type { BlockVersion, ControlChange, ReplicatedRecord } from '../../engine/replication/record.ts'
+import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import { stamped, stampOf, StoreWorld, type WorldOptions } from './store-world.ts'
+
+export type StampedVersion = BlockVersion & { stamp: number }
+
+export class CopyWorld {
+  readonly world: StoreWorld
+  copy!: LocalCopyStore
+  storedSeq = 0
+  durableSeq = 0
+  failedReason = ''
+  private events: StoreEvent[] = []
+  private token = 1
+  private readonly spec: Partial<VolumeSpec>
+
+  constructor(options: WorldOptions, spec: Partial<VolumeSpec> = {}, world = new StoreWorld(options)) {
+    this.world = world
+    this.spec = spec
+  }
+
+  open(): StoredCopy {
+    let stored: StoredCopy | undefined
+    let reason = ''
+    openCopy(
+      {
+        clock: this.world.clock,
+        crc32c,
+        log: { event: (level, message, fields) => void this.world.events.push({ level, message, fields }) },
+        disks: this.world.contexts(),
+        spec: this.world.spec('vol', 1 << 20, this.spec),
+        copyId: 'c1',
+        onEvent: (event) => this.take(event),
+      },
+      (outcome) => {
+        this.world.store = outcome.store
+        if (!outcome.ok) {
+          reason = outcome.reason
+          return
+        }
+        this.copy = outcome.copy
+        stored = outcome.stored
+      },
+    )
+    this.world.clock.runUntil(() => stored !== undefined || reason !== '')
+    if (stored === undefined) throw new Error(reason)
+    this.storedSeq = stored.tail
+    return stored
+  }
+
+  crash(...how: Parameters<StoreWorld['crash']>): CopyWorld {
+    return new CopyWorld(this.world.options, this.spec, this.world.crash(...how))
+  }
+
+  append(record: ReplicatedRecord): void {
+    this.copy.append(record)
+  }
+
+  /** An epoch record behind the histories that the copy has. */
+  epoch(epoch: number, seq: number): void {
+    const known = this.copy.stored().epochs.filter(([, firstSeq]) => firstSeq < seq)
+    this.control(epoch, seq, { operation: 'epoch', epochs: [...known, [epoch, seq]] })
+  }
+
+  control(epoch: number, seq: number, change: ControlChange): void {
+    this.copy.append({ kind: 'control', epoch, seq, request: undefined, change })
+  }
+
+  /** Until everything accepted is stored. */
+  settle(): void {
+    this.world.clock.runUntil(() => this.storedSeq === this.copy.tail || this.failedReason !== '')
+  }
+
+  keep(facts: Partial<CopyFacts>): boolean {
+    return this.answered((token) => this.copy.keep(token, facts)).type === 'kept'
+  }
+
+  fill(versions: BlockVersion[]): void {
+    this.answered((token) => this.copy.fill(token, versions))
+  }
+
+  startFill(start: Omit<Parameters<LocalCopyStore['startFill']>[1], 'facts'>): void {
+    const slices = start.wipe.map((slice): [number, number] => [slice, 0])
+    const facts: Partial<CopyFacts> = { consistency: { state: 'filling', target: start.target, slices } }
+    this.answered((token) => this.copy.startFill(token, { ...start, facts }))
+  }
+
+  read(lba: number, blockCount: number): BlockVersion[] {
+    const event = this.answered((token) => this.copy.read(token, lba, blockCount))
+    if (event.type !== 'read-ended' || !event.ok) throw new Error('cannot be read')
+    return event.versions
+  }
+
+  readStamps(lba: number, blockCount: number): number[] {
+    return this.read(lba, blockCount).map(stampOfVersion)
+  }
+
+  lookUp(lbas: number[]): number[] {
+    const event = this.answered((token) => this.copy.lookUp(token, lbas))
+    if (event.type !== 'looked-up' || !event.ok) throw new Error('cannot be looked up')
+    return event.seqs
+  }
+
+  /** The whole of slice 0, in pieces. */
+  scan({ above, upTo, bytesMax = 20_000 }: { above: number; upTo: number; bytesMax?: number }): StampedVersion[] {
+    const found: StampedVersion[] = []
+    for (let cursor: number | undefined = 0; cursor !== undefined;) {
+      const from: number = cursor
+      const event = this.answered((token) => this.copy.scan(token, { slice: 0, above, upTo, cursor: from, bytesMax }))
+      if (event.type !== 'scanned' || !event.ok) throw new Error('cannot be scanned')
+      found.push(...event.versions.map((version) => ({ ...version, stamp: stampOfVersion(version) })))
+      cursor = event.cursor
+    }
+    return found
+  }
+
+  private answered(ask: (token: number) => void): StoreEvent {
+    const token = this.token++
+    ask(token)
+    const find = (): StoreEvent | undefined =>
+      this.events.find((event) => 'token' in event && event.token === token) ??
+      this.events.find((event) => event.type === 'store-failed')
+    this.world.clock.runUntil(() => find() !== undefined)
+    const event = find()!
+    this.events = this.events.filter((one) => one !== event || one.type === 'store-failed')
+    return event
+  }
+
+  private take(event: StoreEvent): void {
+    if (event.type === 'stored') {
+      this.storedSeq = event.seq
+      this.durableSeq = event.durableSeq
+    } else {
+      this.events.push(event)
+      if (event.type === 'store-failed') this.failedReason = event.reason
+    }
+  }
+}
+
+const stampOfVersion = ({ payload }: BlockVersion): number =>
+  payload === undefined ? 0 : stampOf((payload.data as Blobs).bytes)
+
+/** A write of stamped blocks. */
+export function write(epoch: number, seq: number, lba: number, stamps: number[]): ReplicatedRecord {
+  const bytes = new Uint8Array(stamps.length * 4096)
+  stamps.forEach((stamp, i) => bytes.set(stamped(stamp), i * 4096))
+  return {
+    kind: 'write',
+    epoch,
+    seq,
+    request: undefined,
+    lba,
+    blockCount: stamps.length,
+    payload: payloadOf(crc32c as never, bytes),
+  }
+}
