@@ -200,7 +200,7 @@ export class LevelIndex implements IndexPort {
       const iterator = this.database.iterator({ gte: from, lt: below, limit, highWaterMarkBytes: 64 * 1024 })
       try {
         const entries = await iterator.nextv(RANGE_FIRST_STEP)
-        // To the end also when the limit is reached: LevelDB leaves out what it cannot read and says so at the end only.
+        // To the end, the limit reached or not: LevelDB leaves out what it cannot read and says so at the end only.
         for (let step = entries; step.length > 0; ) {
           step = await iterator.nextv(RANGE_STEP)
           // Not spread into `push`: a step may be longer than an argument list.
