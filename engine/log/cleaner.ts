@@ -27,17 +27,21 @@ import type { VolumeMap } from './volume-map.ts'
 /** Segments fuller than this are not worth their own rewriting. */
 const LIVE_MOST = 0.98
 const READ_BLOCKS = 512
+/** What could not be read may be there later. */
+const READ_AGAIN_MS = 60_000
 
 /** The segment whose cleaning pays most, or undefined. */
 export function chooseVictim(stream: StoreStream, skipped: ReadonlySet<number> = new Set()): number | undefined {
   const { segments, log } = stream
   const capacity = (log.segmentBlocks - 2) * UNITS_PER_BLOCK
   const before = log.position().batch
+  const nowMs = stream.context.clock.nowMs()
   let best: number | undefined
   let bestScore = -1
   for (let segment = 0; segment < segments.count; segment++) {
     if (segments.state[segment] !== SEGMENT_STATE.sealed || segments.lastBatch[segment]! >= before) continue
     if (skipped.has(segment) || segments.held[segment]! > 0) continue
+    if ((segments.readAgainAtMs.get(segment) ?? 0) > nowMs) continue
     const full = segments.live[segment]! / capacity
     if (full > LIVE_MOST || gainOf(segments.live[segment]!, log.segmentBlocks) < 1) continue
     const age = log.nextBatch - segments.lastBatch[segment]!
@@ -60,8 +64,9 @@ function gainOf(liveUnits: number, segmentBlocks: number): number {
 }
 
 /**
- * Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. False: there
- * was no room for its copies, it stays as it is; one that needs none may give room.
+ * Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. When something
+ * could not be read, of it or of the index, it stays sealed and is tried again later. False: there was no room for its
+ * copies, it stays as it is; one that needs none may give room.
  */
 export function* cleanSegment(stream: StoreStream, segment: number): Task<boolean> {
   const job = new CleaningJob(stream, segment)
@@ -73,7 +78,12 @@ export function* cleanSegment(stream: StoreStream, segment: number): Task<boolea
   if (stream.map.rewound !== rewound) return true
   const { segments } = stream
   if (whole && segments.live[segment] === 0) segments.setState(segment, SEGMENT_STATE.cleaned)
-  else {
+  else if (!whole && !job.damaged) {
+    const { log, clock, diskUuid } = stream.context
+    if (!segments.readAgainAtMs.has(segment))
+      log.event('warn', 'a segment cannot be read by the cleaner, it is tried again', { disk: diskUuid, segment })
+    segments.readAgainAtMs.set(segment, clock.nowMs() + READ_AGAIN_MS)
+  } else {
     segments.setState(segment, SEGMENT_STATE.unreadable)
     stream.context.log.event('error', 'a segment cannot be cleaned, it is left alone', {
       disk: stream.context.diskUuid,
@@ -92,7 +102,10 @@ class CleaningJob {
   private gathered: Append[] = []
   private outstanding = 0
   private waiting: (() => void) | undefined
-  private damaged = false
+  /** Some copy could not be applied: the index cannot be read. */
+  private unapplied = false
+  /** Something was read and is not what was written. */
+  damaged = false
   /** Least bornBatch of the copies this job made: they may not be in a batch, and so in the segment table, yet. */
   private leastBorn = Infinity
   /** No record in a batch below this one is still to be applied. */
@@ -108,7 +121,7 @@ class CleaningJob {
     this.generation = stream.segments.generation[segment]!
   }
 
-  /** False when a part could not be read. */
+  /** False when a part could not be read, or is damaged. */
   *run(): Task<boolean> {
     const entries = yield* this.summary()
     if (entries === undefined) return false
@@ -130,7 +143,10 @@ class CleaningJob {
         const entry = entries.entries[i]!
         const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
         const records = this.records(bytes.subarray(at), entry)
-        if (records === undefined) return false
+        if (records === undefined) {
+          this.damaged = true
+          return false
+        }
         for (const record of records) if (!(yield* this.record(record, entry, bytes, at))) return false
       }
       this.appendGathered()
@@ -140,7 +156,7 @@ class CleaningJob {
       })
       if (this.noRoom) return false
     }
-    return !this.damaged && !this.stream.failed
+    return !this.damaged && !this.unapplied && !this.stream.failed
   }
 
   private *summary(): Task<{ entries: SummaryEntry[]; endBlock: number } | undefined> {
@@ -153,7 +169,10 @@ class CleaningJob {
       generation: this.generation,
       segmentBlocks: reader.segmentBlocks,
     })
-    if (trailer === undefined) return undefined
+    if (trailer === undefined) {
+      this.damaged = true
+      return undefined
+    }
     const entries = yield* reader.summary(trailer)
     return entries === undefined ? undefined : { entries, endBlock: trailer.endBlock }
   }
@@ -352,8 +371,11 @@ class CleaningJob {
       entry.startBlock + record.payloadUnits / UNITS_PER_BLOCK,
       blocks,
     )
-    if (body === undefined || stream.context.crc32c(body.subarray(0, record.bodyBytes)) >>> 0 !== record.bodyCrc)
+    if (body === undefined) return false
+    if (stream.context.crc32c(body.subarray(0, record.bodyBytes)) >>> 0 !== record.bodyCrc) {
+      this.damaged = true
       return false
+    }
     const moved: RecordHeader = { ...record, flags: record.flags | RECORD_FLAG.moved }
     this.append(moved, [body], blocks * UNITS_PER_BLOCK, (append) => {
       if (volume.descriptor.revision === record.lba) {
@@ -395,7 +417,7 @@ class CleaningJob {
           return
         }
         runTask(task, (applied) => {
-          if (!applied) this.damaged = true
+          if (!applied) this.unapplied = true
           this.stream.applied(append.batch!)
           ended()
         })

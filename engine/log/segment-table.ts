@@ -22,6 +22,8 @@ export class SegmentTable {
   readonly oldestBorn: Float64Array
   /** Reads under way that do not hold the event loop; a segment with readers is not given back. */
   readonly readers: Uint16Array
+  /** Sealed ones of which the cleaner could not read something, and when it may try again. */
+  readonly readAgainAtMs = new Map<number, number>()
   /** Records of copies that wait to be applied and are listed in the index: such a segment is not cleaned. */
   readonly held: Uint32Array
   /** Changed since the last checkpoint took them. */
@@ -124,6 +126,7 @@ export class SegmentTable {
   /** Not ours any more; the caller gives it back to the grants after the root is written. */
   forget(segment: number): void {
     this.state[segment] = SEGMENT_STATE.none
+    this.readAgainAtMs.delete(segment)
     this.live[segment] = 0
     this.ownedCount--
     this.touch(segment)

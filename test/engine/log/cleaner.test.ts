@@ -72,6 +72,7 @@ t.test('the victim is the one whose cleaning wins most for its cost', (t) => {
   const stream = {
     segments,
     log: { segmentBlocks: 64, nextBatch: 1000, position: () => ({ batch: 900 }) },
+    context: { clock: { nowMs: () => 0 } },
   } as unknown as StoreStream
   const add = (segment: number, lastBatch: number, liveBlocks: number): void => {
     segments.open(segment, lastBatch)
@@ -196,5 +197,42 @@ t.test('a block that is overwritten while its copy is under way keeps the newer 
   for (let lba = 0; lba < 60; lba++)
     t.equal(scene.read(lba), lba % 2 === 0 && lba < answered * 2 ? 2000 + lba : 1000 + lba)
   t.strictSame(fsck(scene.world), [])
+  t.end()
+})
+
+t.test('a segment that cannot be read now is tried again, and not at once', (t) => {
+  for (const what of ['disk', 'index'] as const) {
+    const scene = new Scene()
+    const [disk] = scene.world.disks
+    scene.fill(0, 60, 1)
+    scene.fill(0, 20, 2)
+    scene.checkpoint()
+    const { segment } = scene.place(25)
+    const { segments, map } = scene.stream
+    if (what === 'disk') {
+      disk!.tryRead = () => false
+      // A read that fails is done once more.
+      for (const n of [2, 3]) disk!.failAt('read', n)
+    } else {
+      for (const volume of map.volumes.values()) map.dropPages(volume)
+      scene.world.indexes[0]!.failAt('range', 1)
+    }
+    t.equal(scene.clean(segment), true)
+    t.equal(segments.state[segment], SEGMENT_STATE.sealed, `the ${what} fails`)
+    const others = new Set(Array.from(segments.state.keys()).filter((one) => one !== segment))
+    t.equal(chooseVictim(scene.stream, others), undefined)
+    t.match(
+      scene.world.events.filter(({ level }) => level !== 'info').map(({ message }) => message),
+      [/tried again/],
+    )
+    scene.world.clock.advance(70_000)
+    scene.world.clock.runUntilIdle()
+    t.equal(chooseVictim(scene.stream, others), segment, 'a minute later it is a candidate')
+    t.equal(scene.clean(segment), true)
+    t.equal(segments.state[segment], SEGMENT_STATE.cleaned)
+    scene.checkpoint()
+    for (let lba = 0; lba < 60; lba++) t.equal(scene.read(lba), (lba < 20 ? 2000 : 1000) + lba)
+    t.strictSame(fsck(scene.world), [])
+  }
   t.end()
 })
