@@ -52,6 +52,16 @@ export class ClusterStore {
     this.watchers.set(user, hint)
   }
 
+  /** The watch was renewed: everybody who can be reached is told the present value. */
+  hintAll(): void {
+    const value = this.current
+    for (const [user, hint] of this.watchers) {
+      if (this.isOut || this.unreachableFor.has(user)) continue
+      const [least, most] = this.options.hintDelayMs
+      this.clock.after(least + this.random.float() * (most - least), () => hint(value))
+    }
+  }
+
   read(user: string, ended: (value: VersionedConfig | undefined) => void): void {
     this.counts.reads++
     let isOver = false

@@ -100,6 +100,8 @@ export class CopyWitness implements CopyStore, MemberLog {
 
   startFill(token: number, start: Parameters<CopyStore['startFill']>[1]): void {
     this.accepted = []
+    const { epochs } = start.descriptor as { epochs: Array<readonly [number, number]> }
+    this.epochs = [...epochs]
     this.appliedSeq = start.target
     this.filledTo = start.target
     this.storedSeq = this.durableSeq = 0

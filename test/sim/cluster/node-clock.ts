@@ -25,9 +25,9 @@ export class NodeClock {
     return this.clock.nowMs() * this.rate + this.wallOffsetMs
   }
 
-  /** True milliseconds from now until the boot clock shows this. */
+  /** True milliseconds from now until the boot clock shows this, or a little more: a timer is never early. */
   delayUntilMs(bootMs: number): number {
-    return Math.max(0, (bootMs - this.bootMs()) / this.rate)
+    return Math.max(0, (bootMs - this.bootMs()) / this.rate) + 0.0001
   }
 
   reboot(): void {

@@ -84,15 +84,26 @@ export interface Swarm {
 
 export function drawSwarm(seed: number, random: Random): Swarm {
   const copies = random.pick([1, 2, 2, 3, 3, 3, 3, 4, 5, 6])
-  const beaconMs = random.pick([5, 20, 100, 500])
-  const leaseMs = beaconMs * random.pick([2, 4, 8])
-  const graceMs = leaseMs * (1 + 2 * 0.01) + beaconMs / 4 + random.pick([1, 1, leaseMs])
   const delayMs: [number, number] = random.pick([
     [0.05, 0.2],
     [0.1, 2],
     [1, 10],
     [0.1, 30],
   ])
+  const syncMs: [number, number] = random.pick([
+    [0.05, 0.2],
+    [0.5, 8],
+  ])
+  const storeDelayMs: [number, number] = random.pick([
+    [0.1, 1],
+    [1, 10],
+    [1, 60],
+  ])
+  // Shorter than this no answer can be in time, and nothing would ever be served.
+  const leastMs = 4 * delayMs[1] + 4 * syncMs[1]
+  const beaconMs = random.pick([5, 20, 100, 500])
+  const leaseMs = Math.max(leastMs + beaconMs, beaconMs * random.pick([2, 4, 8]))
+  const graceMs = leaseMs * (1 + 2 * 0.01) + beaconMs / 4 + random.pick([1, 1, leaseMs])
   const attachMode = random.pick(['single', 'single', 'open'] as const)
   const some = <T>(all: readonly T[]): T[] => all.filter(() => random.chance(0.5))
   const operations = random.pick([40, 100, 200, 400])
@@ -109,7 +120,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
     seed,
     copies,
     spares: random.pick([0, 0, 1, 2]),
-    minInSync: random.between(1, Math.max(1, Math.min(copies, random.pick([1, 2, copies])))),
+    minInSync: random.chance(0.1) ? copies : random.between(1, Math.max(1, Math.min(2, copies - 1))),
     clients: random.between(1, 4),
     attachMode,
     slices: random.between(1, 3),
@@ -119,8 +130,8 @@ export function drawSwarm(seed: number, random: Random): Swarm {
     beaconMs,
     leaseMs,
     graceMs,
-    evictAfterMs: random.pick([beaconMs, leaseMs, graceMs * 2]),
-    retryMs: random.pick([5, 50, leaseMs / 2]),
+    evictAfterMs: Math.max(2 * leastMs, random.pick([beaconMs, leaseMs, graceMs * 2])),
+    retryMs: Math.max(leastMs, random.pick([5, 50, leaseMs / 2])),
     candidateStepMs: random.pick([1, 20, leaseMs / 4]),
     windowBytesMax: random.pick([16_384, 65_536, 1_048_576]),
     windowRecordsMax: random.pick([4, 16, 256, 4096]),
@@ -135,12 +146,8 @@ export function drawSwarm(seed: number, random: Random): Swarm {
       inOrder: random.chance(0.3),
     },
     store: {
-      delayMs: random.pick([
-        [0.1, 1],
-        [1, 10],
-        [1, 60],
-      ] as Array<[number, number]>),
-      timeoutMs: random.pick([20, 100, 300]),
+      delayMs: storeDelayMs,
+      timeoutMs: storeDelayMs[1] * 2 + random.pick([5, 100, 300]),
       requestLossRate: random.pick([0, 0.02, 0.2]),
       answerLossRate: random.pick([0, 0.02, 0.2]),
       lateRate: random.pick([0, 0.05, 0.2]),
@@ -155,10 +162,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
         [0.01, 0.05],
         [0.1, 3],
       ] as Array<[number, number]>),
-      syncMs: random.pick([
-        [0.05, 0.2],
-        [0.5, 8],
-      ] as Array<[number, number]>),
+      syncMs,
       readMs: [0.02, random.pick([0.1, 5])],
       readFailRate: random.pick([0, 0, 0.002]),
     },

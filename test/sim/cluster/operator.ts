@@ -1,0 +1,218 @@
+/**
+ * The operator, and the control plane where it only changes the configuration: takes snapshots, goes back to them,
+ * enlarges, hands over, evicts, adds and replaces copies, moves the attachment, and, when the primary is down, forces
+ * another one. Its changes go through the cluster store like everybody's.
+ */
+import { unreachable } from '../../../engine/assert.ts'
+import {
+  withForcedPrimary,
+  withHolder,
+  withoutMembers,
+  type VolumeConfig,
+} from '../../../engine/replication/configuration.ts'
+import type { CommandResult, OperatorCommand } from '../../../engine/replication/copy-port.ts'
+import { GIB } from '../../../engine/units.ts'
+import { Random } from '../random.ts'
+import type { ClientOperation } from './checker/history.ts'
+import type { PlannedEvent } from './plan.ts'
+import type { SimClient } from './sim-client.ts'
+import type { SimNode } from './sim-node.ts'
+import type { ActionKind } from './swarm.ts'
+import type { World } from './world.ts'
+
+const ATTEMPTS_MAX = 20
+
+export class Operator {
+  private readonly world: World
+  private readonly commands = new Map<number, ClientOperation>()
+  private tokens = 0
+  private names = 0
+  private readonly snapshots: string[] = []
+  private sizeBytes: number
+
+  constructor(world: World) {
+    this.world = world
+    this.sizeBytes = world.swarm.slices * GIB
+  }
+
+  act(event: PlannedEvent): void {
+    const { world } = this
+    const random = new Random(event.seed)
+    const kind = event.kind as ActionKind
+    world.trace.note('operator', kind)
+    const { config } = world.store.current
+    switch (kind) {
+      case 'snapshot': {
+        const id = `s${++this.names}`
+        this.snapshots.push(id)
+        return this.command({ type: 'change', change: { operation: 'snapshot', id } })
+      }
+      case 'snapshot-delete':
+        if (this.snapshots.length === 0) return
+        return this.command({
+          type: 'change',
+          change: { operation: 'snapshot-delete', id: random.pick(this.snapshots) },
+        })
+      case 'rollback':
+        if (this.snapshots.length === 0) return
+        return this.command({ type: 'change', change: { operation: 'rollback', to: random.pick(this.snapshots) } })
+      case 'resize':
+        this.sizeBytes += GIB
+        return this.command({ type: 'change', change: { operation: 'resize', sizeBytes: this.sizeBytes } })
+      case 'hand-over':
+        return this.command({ type: 'hand-over', to: random.pick(config.inSync) })
+      case 'evict': {
+        const node = random.pick(config.inSync)
+        return this.change(random, (now, nonce) => withoutMembers(now, [node], nonce))
+      }
+      case 'add-copy':
+        return this.addCopy(random)
+      case 'replace-disk':
+        return this.replaceDisk(random)
+      case 'move-attach': {
+        if (config.attach.mode !== 'single') return
+        const client = random.pick([...world.clients.values()])
+        const change = (now: VolumeConfig, nonce: string) => {
+          const next = withHolder(now, client.name, 'single', nonce)
+          return next === now ? undefined : next
+        }
+        return this.change(random, change, (now) => world.attach(client, now.attach.generation))
+      }
+      case 'force-promote': {
+        if (world.nodes.get(config.primary)?.process !== undefined) return
+        const node = random.pick(config.inSync)
+        return this.change(random, (now, nonce) =>
+          now.epoch === config.epoch && world.nodes.get(now.primary)?.process === undefined
+            ? withForcedPrimary(now, node, nonce)
+            : undefined,
+        )
+      }
+      default:
+        return unreachable(kind)
+    }
+  }
+
+  /** Its session broke: it comes back under a new generation. */
+  attachAnew(client: SimClient, generation: number): void {
+    const random = new Random(`attach ${client.name} ${++this.names}`)
+    const change = (now: VolumeConfig, nonce: string): VolumeConfig | undefined => {
+      if (now.attach.generation > generation) return undefined
+      return { ...now, attach: { ...now.attach, generation: now.attach.generation + 1 }, nonce }
+    }
+    const attach = () => {
+      const { attach: now } = this.world.store.current.config
+      if (client.session !== undefined) return
+      if (now.mode === 'open' || now.holders.includes(client.name)) this.world.attach(client, now.generation)
+    }
+    this.change(random, change, attach, attach)
+  }
+
+  ended(token: number, result: CommandResult): void {
+    const op = this.commands.get(token)
+    if (op === undefined || op.end !== Infinity) return
+    op.end = this.world.position()
+    op.result = result.ok ? 'ok' : result.code
+    op.seq = result.ok ? result.seq : 0
+    this.world.trace.note('operator', 'command ended', 0, op.seq, op.result)
+  }
+
+  private command(command: OperatorCommand): void {
+    const { world } = this
+    const node = world.nodes.get(world.store.current.config.primary)
+    if (node?.process === undefined) return
+    const token = ++this.tokens
+    const op: ClientOperation = {
+      client: 'operator',
+      request: '',
+      kind: 'control',
+      lba: 0,
+      blockCount: 0,
+      stamps: [],
+      start: world.position(),
+      end: Infinity,
+      result: 'none',
+      seq: 0,
+    }
+    this.commands.set(token, op)
+    if (command.type === 'change') world.record(op)
+    node.deliver({ type: 'command', token, command })
+  }
+
+  /** A spare node takes a copy. */
+  private addCopy(random: Random): void {
+    const { world } = this
+    const spares = [...world.nodes.values()].filter(
+      ({ name }) => world.store.current.config.members[name] === undefined,
+    )
+    if (spares.length === 0 || world.store.current.config.inSync.length >= 6) return
+    const node = random.pick(spares)
+    this.place(random, node.name)
+  }
+
+  /** The disk of a replica is gone, and another one is put in. */
+  private replaceDisk(random: Random): void {
+    const { world } = this
+    const { inSync, minInSync, primary, members } = world.store.current.config
+    const away = Object.keys(members).filter((name) => !inSync.includes(name))
+    const spareable = inSync.length > Math.max(1, minInSync) ? inSync.filter((name) => name !== primary) : []
+    const names = [...away, ...spareable].filter((name) => !world.nodes.get(name)!.role.includes('prim'))
+    if (names.length === 0) return
+    const node = world.nodes.get(random.pick(names))!
+    node.losePower(world.position())
+    world.newDisk(node, '')
+    this.replace(node)
+  }
+
+  /** A node came back with an empty disk in place of that of a member. */
+  replace(node: SimNode): void {
+    const random = new Random(`replace ${node.name} ${++this.names}`)
+    const out = (now: VolumeConfig, nonce: string) =>
+      now.inSync.includes(node.name) ? withoutMembers(now, [node.name], nonce) : undefined
+    this.change(random, out, undefined, () => this.place(random, node.name))
+  }
+
+  private place(random: Random, name: string): void {
+    const copyId = `copy-${name}-${++this.names}`
+    const change = (now: VolumeConfig, nonce: string): VolumeConfig | undefined => {
+      if (now.inSync.includes(name)) return undefined
+      return { ...now, members: { ...now.members, [name]: { copyId, state: 'catching-up' } }, nonce }
+    }
+    this.change(random, change, () => {
+      const node = this.world.nodes.get(name)!
+      node.losePower(this.world.position())
+      this.world.newDisk(node, copyId)
+      node.start()
+    })
+  }
+
+  /** Read, change, swap; again while somebody else was faster. `otherwise`: there was nothing to change. */
+  private change(
+    random: Random,
+    change: (now: VolumeConfig, nonce: string) => VolumeConfig | undefined,
+    done?: (now: VolumeConfig) => void,
+    otherwise?: () => void,
+    attempt = 0,
+    former?: string,
+  ): void {
+    const { store, clock } = this.world
+    const again = (nonce?: string) => {
+      if (attempt >= ATTEMPTS_MAX) return
+      clock.after(1 + random.float() * 50, () => this.change(random, change, done, otherwise, attempt + 1, nonce))
+    }
+    store.read('operator', (value) => {
+      if (value === undefined) return again(former)
+      // An unknown outcome: ours is in force, or something came after it.
+      if (former !== undefined && store.history.some(({ config }) => config.nonce === former))
+        return done?.(value.config)
+      const nonce = `operator.${random.u32().toString(36)}`
+      const next = change(value.config, nonce)
+      if (next === undefined) return otherwise?.()
+      store.compareAndSwap('operator', value.version, next, ({ outcome }) => {
+        if (outcome === 'won') {
+          done?.(next)
+          otherwise?.()
+        } else again(outcome === 'unknown' ? nonce : undefined)
+      })
+    })
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * One seed, from its number to its verdict, and the way to make a bad one smaller: fewer faults and actions (found by
+ * leaving out halves, then single ones) and fewer operations, as long as the same checker still complains.
+ */
+import { Random } from '../random.ts'
+import type { Violation } from './checker/history.ts'
+import { drawPlan } from './plan.ts'
+import { drawSwarm, type Swarm } from './swarm.ts'
+import { World } from './world.ts'
+
+export interface SeedOptions {
+  seed: number
+  keepsTrace?: boolean
+  /** Indexes of the plan; all when unset. */
+  only?: readonly number[]
+  operations?: number
+  /** A world that the protocol cannot stand: some checker has to complain. */
+  disksLie?: boolean
+}
+
+export interface SeedResult {
+  seed: number
+  swarm: Swarm
+  violations: Violation[]
+  traceHash: string
+  trace: string
+  planned: Array<{ index: number; kind: string }>
+  operations: number
+  acknowledgedWrites: number
+  virtualMs: number
+  events: number
+}
+
+export function runSeed({ seed, keepsTrace = false, only, operations, disksLie = false }: SeedOptions): SeedResult {
+  const random = new Random(`swarm ${seed}`)
+  const drawn = drawSwarm(seed, random.fork('swarm'))
+  const swarm = operations === undefined ? drawn : { ...drawn, operations }
+  const plan = drawPlan(drawn, random.fork('plan')).filter(({ index }) => only === undefined || only.includes(index))
+  const world = new World(swarm, plan, { keepsTrace, disksLie })
+  world.run()
+  return {
+    seed,
+    swarm,
+    violations: world.violations,
+    traceHash: world.trace.hash,
+    trace: world.trace.text(),
+    planned: plan.map(({ index, kind }) => ({ index, kind })),
+    operations: world.counts.answered,
+    acknowledgedWrites: world.counts.acknowledgedWrites,
+    virtualMs: world.clock.nowMs(),
+    events: world.trace.count,
+  }
+}
+
+/** The smallest run found, within so many tries, in which the same checker complains. */
+export function shrink(seed: number, triesMax = 300): Required<Pick<SeedOptions, 'seed' | 'only' | 'operations'>> {
+  const first = runSeed({ seed })
+  const checker = first.violations[0]?.checker
+  let only = first.planned.map(({ index }) => index)
+  let operations = first.swarm.operations
+  let tries = 0
+  const isBad = (options: { only: readonly number[]; operations: number }) => {
+    if (checker === undefined || tries >= triesMax) return false
+    tries++
+    return runSeed({ seed, ...options }).violations[0]?.checker === checker
+  }
+  for (let size = Math.ceil(only.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+    for (let at = 0; at < only.length;) {
+      const fewer = [...only.slice(0, at), ...only.slice(at + size)]
+      if (isBad({ only: fewer, operations })) only = fewer
+      else at += size
+    }
+  }
+  for (const fewer of [1, 2, 5, 10, 20, 50, 100, 200]) {
+    if (fewer < operations && isBad({ only, operations: fewer })) operations = fewer
+  }
+  return { seed, only, operations }
+}
