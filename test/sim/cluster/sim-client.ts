@@ -131,7 +131,8 @@ export class SimClient {
 
   message(from: string, message: FrontendMessage): void {
     if (this.frontend === undefined) return
-    if (message.type === 'reply' && !message.result.ok) {
+    // A write whose edges changed is sent again under its number: that is not its end.
+    if (message.type === 'reply' && !message.result.ok && message.result.code !== 'edge-changed') {
       for (const { operations } of this.pending.values()) {
         const op = operations.get(requestKey(message.id))
         if (op !== undefined) op.result = message.result.code

@@ -403,7 +403,10 @@ export class World implements NodeWorld, ClientWorld {
 
   /** S6: who was answered what is gone now must be told. */
   private eraEnded(lost: readonly LoggedRecord[], epoch: number): void {
-    this.trace.note('world', 'era ended', epoch, lost[0]!.seq, lost.length)
+    const cutSeq = lost[0]!.seq - 1
+    this.trace.note('world', 'era ended', epoch, cutSeq, lost.length)
+    this.answeredSeq = Math.min(this.answeredSeq, cutSeq)
+    for (const [key, seq] of this.flushBounds) this.flushBounds.set(key, Math.min(seq, cutSeq))
     if (epoch - lost[0]!.epoch >= FORCED_EPOCH_STEP) return
     for (const { request } of lost) {
       if (!this.answeredRequests.has(request)) continue
