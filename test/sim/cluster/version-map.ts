@@ -3,8 +3,8 @@
  * order of (epoch, seq), and traces of trims and zeroes while somebody may have missed them. Plain data; every
  * function changes the map it is given.
  *
- * Visible at a point q (the seq of a snapshot, Infinity for the head): the newest version with seq <= q that no
- * rollback `[to, at]` with at <= q hides (to < seq < at).
+ * Visible at a point q (the seq of a snapshot, Infinity for the head): the newest version up to q and behind the last
+ * rollback `[to, at]` with at <= q; without one, what was visible at `to`.
  */
 import { compareIds } from '../../../engine/replication/record-id.ts'
 import type { BlockVersion } from '../../../engine/replication/record.ts'
@@ -26,11 +26,16 @@ export function emptyVersionMap(): VersionMap {
 export function visibleAt(map: VersionMap, lba: number, point: number): BlockVersion | undefined {
   const versions = map.blocks.get(lba)
   if (versions === undefined) return undefined
-  for (let i = versions.length - 1; i >= 0; i--) {
-    const version = versions[i]!
-    if (version.seq <= point && !isHidden(map, version.seq, point)) return version
+  let upTo = point
+  let i = versions.length - 1
+  for (;;) {
+    const last = map.rollbacks.findLast(([, at]) => at <= upTo)
+    const above = last === undefined ? 0 : last[1]
+    while (i >= 0 && versions[i]!.seq > upTo) i--
+    if (i >= 0 && versions[i]!.seq > above) return versions[i]
+    if (last === undefined) return undefined
+    upTo = last[0]
   }
-  return undefined
 }
 
 /** Where its (epoch, seq) puts it; one with the same id is there already. */
@@ -81,8 +86,3 @@ function settle(map: VersionMap, lba: number): void {
 
 const isKeptTrace = (map: VersionMap, version: BlockVersion): boolean =>
   version.kind !== 'write' && version.seq > map.trimsKeptAbove
-
-function isHidden(map: VersionMap, seq: number, point: number): boolean {
-  for (const [to, at] of map.rollbacks) if (at <= point && to < seq && seq < at) return true
-  return false
-}
