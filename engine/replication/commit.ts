@@ -51,7 +51,9 @@ export function advance(turn: Turn): void {
   for (const node of primary.required) {
     const peer = primary.peers.get(node)!
     assert(peer.storedSeq <= log.tail, 'I5: nobody has more than was ordered')
-    if (peer.storedSeq < seq) seq = peer.storedSeq
+    // I18: a member that failed counts for nothing, and nothing goes on without it before it is let go.
+    const storedSeq = peer.failure === undefined ? peer.storedSeq : Math.min(peer.storedSeq, log.commitSeq)
+    if (storedSeq < seq) seq = storedSeq
   }
   // A copy that joins is required before it has everything: then nothing moves until it has.
   if (seq > log.commitSeq) {

@@ -92,7 +92,7 @@ function resolve(turn: Turn, change: ConfigChange, value: VersionedConfig): void
     adopt(turn, value, false)
     if (state.primary !== undefined) {
       refreshRequired(state)
-      if (change.purpose === 'hand-over') endHandOver(turn, false)
+      if (change.purpose === 'hand-over' && state.primary.handingOver !== undefined) endHandOver(turn, false)
       advance(turn)
     } else follow(turn)
   }
@@ -117,7 +117,7 @@ function won(turn: Turn, change: ConfigChange, value: VersionedConfig): void {
     case 'stand':
     case 'renew':
       if (state.promise.epoch >= value.config.epoch) return follow(turn)
-      return beginReconcile(turn)
+      return beginReconcile(turn, change.from.config.primary)
     case 'pass-on':
     case 'hand-over': {
       const { primary, epoch } = value.config
@@ -223,6 +223,10 @@ export function depose(turn: Turn, by: Promised): void {
   const { primary, log } = state
   if (primary === undefined) return
   const nodes = new Set(primary.sessions.map(({ node }) => node))
+  if (primary.reconciling !== undefined) state.fruitlessTerms++
+  // What they promised us binds them no more. Under an epoch that we promised ourselves we never lead again; under
+  // another one we may, and then a late release would undo what they promise then.
+  if (state.promise.epoch === primary.epoch) state.released = { epoch: primary.epoch, nodes: primary.required }
   state.primary = undefined
   state.change = undefined
   state.isFollowing = false
@@ -230,12 +234,23 @@ export function depose(turn: Turn, by: Promised): void {
   state.role = 'starting'
   forgetUpTo(log.window, log.appliedSeq)
   for (const window of state.windows) window.ordered.clear()
-  for (const token of primary.commands.values()) {
+  const { handingOver } = primary
+  const tokens = [...primary.commands.values()]
+  if (handingOver?.isTold === false) tokens.push(handingOver.token)
+  for (const token of tokens) {
     port.commandEnded(token, { ok: false, code: 'lost', why: `node ${by.primary} leads epoch ${by.epoch}` })
   }
   for (const node of nodes) redirect(turn, node, undefined)
+  sayReleased(turn)
   follow(turn)
   readConfig(turn)
+}
+
+/** C6: until somebody else leads us, for it may get lost. */
+export function sayReleased({ state, port }: Turn): void {
+  const { released } = state
+  if (released === undefined) return
+  for (const node of released.nodes) port.send(node, { type: 'release', epoch: released.epoch })
 }
 
 /** The end of this copy's part, for as long as its process lives (I14). */

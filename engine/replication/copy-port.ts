@@ -31,8 +31,8 @@ export interface CopyPort {
   /** Step again with `tick` at about this time; only the earliest counts. */
   wakeAt(atMs: number): void
   /**
-   * This copy is no more bound by beacons of that node: the next acknowledgements to it say so (SPEC L2). A port without
-   * it leaves the copy bound for as long as beacons come.
+   * This copy is no more bound by beacons of that node: the next acknowledgements to it say so (SPEC L2). A port
+   * without it leaves the copy bound for as long as beacons come.
    */
   left?(node: NodeId): void
   /** The end of an operator's command. */

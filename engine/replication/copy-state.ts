@@ -57,7 +57,7 @@ export interface ConfigChange {
   token: number
   from: VersionedConfig
   to: VolumeConfig
-  /** `asked`: the answer is awaited. `reading`: it was lost or unknown, the value is read. `again`: not before a time. */
+  /** `asked`: the answer is awaited. `reading`: lost or unknown, the value is read. `again`: not before a time. */
   phase: 'asked' | 'reading' | 'again'
   againAtMs: number
 }
@@ -79,9 +79,11 @@ export interface GraceState {
   /** Whom we watch as a possible successor, and when it counts as gone. */
   watched: Promised
   goneAtMs: number
-  /** Last instance seen of a node, and those a supervisor saw end. */
+  /** The instance of a node that spoke of this volume last, and those a supervisor saw end. */
   instances: Map<NodeId, string>
   ended: string[]
+  /** Beacons extend nothing any more: another primary waits for our promise, or we stand ourselves (L2). */
+  hasLeft: boolean
   /** Asked for by a primary that we are not free to promise to yet. */
   waiting: { from: NodeId; promise: Promised } | undefined
   /** Of the last `confirm` under our promise: an older `release` is void. */
@@ -140,6 +142,12 @@ export interface CopyState {
   /** When a join or hello is sent again. */
   greetAtMs: number
   greets: number
+  /** Of the join that we sent last; another one after each fill that was taken. */
+  joinNumber: number
+  /** Whom we led, to be told that we do not any more until they follow another (C6). */
+  released: { epoch: number; nodes: NodeId[] } | undefined
+  /** Own terms in a row that ended without serving (C3). */
+  fruitlessTerms: number
   wakeAtMs: number
 }
 
@@ -192,6 +200,7 @@ export function createCopy(options: CopyOptions): CopyState {
       goneAtMs: 0,
       instances: new Map(),
       ended: [],
+      hasLeft: false,
       waiting: undefined,
       confirmToken: 0,
     },
@@ -199,6 +208,9 @@ export function createCopy(options: CopyOptions): CopyState {
     primary: undefined,
     greetAtMs: Infinity,
     greets: 0,
+    joinNumber: 1,
+    released: undefined,
+    fruitlessTerms: 0,
     wakeAtMs: Infinity,
   }
 }

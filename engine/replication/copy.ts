@@ -39,7 +39,7 @@ import {
 import { progressHandOver } from './hand-over.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
-import { onReport } from './peer-reports.ts'
+import { onReport, sendNewEpoch } from './peer-reports.ts'
 import { onRefused, onRequest, onStored, pump } from './primary.ts'
 import {
   considerStanding,
@@ -162,7 +162,7 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
     case 'fetch-log':
       return onFetchLog(turn, from, instance, message)
     case 'log':
-      return onLog(turn, from, message)
+      return onLog(turn, from, instance, message)
     case 'reconcile':
       return onReconcile(turn, from, instance, message)
     case 'release':
@@ -231,7 +231,7 @@ function onOwnStored(turn: Turn, event: Extract<CopyEvent, { type: 'stored' }>):
 function onKept(turn: Turn, token: number): void {
   const { state, port } = turn
   const purpose: KeptPurpose | undefined = state.kept.get(token)
-  assert(purpose !== undefined, 'the store keeps what it was told to keep')
+  if (purpose === undefined) return
   state.kept.delete(token)
   switch (purpose.type) {
     case 'promise':
@@ -241,6 +241,7 @@ function onKept(turn: Turn, token: number): void {
       const { session, answerTo } = purpose
       if (compareSessions(session, state.durableAttach) > 0) state.durableAttach = session
       if (answerTo !== undefined) port.send(answerTo, { type: 'fenced', epoch: state.promise.epoch, session })
+      if (state.role === 'reconciling') return progressReconcile(turn)
       return progressOpenings(turn)
     }
     case 'fill-started':
@@ -298,7 +299,11 @@ function tickPrimary(turn: Turn): void {
     if (isOwed || peer.toldCommitSeq < state.log.commitSeq) wakeBy(turn, nowMs + retryMs)
     if (peer.owedSinceMs !== undefined) wakeBy(turn, Math.max(nowMs + 1, peer.owedSinceMs + evictAfterMs))
   }
-  if (overduePeers(turn).length > 0) wakeBy(turn, nowMs + retryMs)
+  for (const peer of overduePeers(turn)) {
+    // It could not be let go: perhaps it can be filled, or has recovered.
+    if (peer.failure !== undefined && peer.fill === undefined) sendNewEpoch(turn, peer)
+    wakeBy(turn, nowMs + retryMs)
+  }
   tickFills(turn)
   if (primary.openings.length > 0) {
     progressOpenings(turn)

@@ -19,6 +19,7 @@ import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { FillSource, Peer } from './primary-state.ts'
 import { pump } from './primary.ts'
+import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
 import type { BlockVersion } from './record.ts'
 import { encodeWindows } from './session-window.ts'
@@ -52,6 +53,9 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     windows: encodeWindows(windows),
     sizeBytes,
     forInstance: peer.instance!,
+    joinOf: report.joinNumber ?? 0,
+    attach: state.attach,
+    forgottenSeq: state.forgottenSeq,
   }
   peer.isFollowing = false
   peer.attach = report.attach
@@ -131,7 +135,8 @@ export function onFillStarted(turn: Turn, from: NodeId, instance: string, id: nu
   peer.fillId = id
   peer.sentSeq = peer.storedSeq = peer.durableSeq = fill.target
   peer.owedSinceMs = undefined
-  if (turn.state.role === 'primary') pump(turn, peer)
+  if (turn.state.primary!.reconciling === undefined || turn.state.primary!.reconciling.phase === 'syncing')
+    pump(turn, peer)
   scanNext(turn, peer, fill)
 }
 
@@ -214,11 +219,15 @@ export function progressFills(turn: Turn): void {
     if (fill?.phase !== 'joining' || state.change !== undefined) continue
     if (config!.config.inSync.includes(peer.node)) {
       // A member that lacked something and could not be let go was filled where it is.
+      if (peer.storedSeq < (log.epochs.at(-1)?.[1] ?? 0)) continue
       peer.fill = undefined
       peer.failure = undefined
-      continue
+      if (state.role === 'reconciling') progressReconcile(turn)
+      else advance(turn)
+      return
     }
-    if (peer.storedSeq < log.commitSeq) continue
+    // The epoch record of now included: so it stands behind everything that was chosen before.
+    if (peer.storedSeq < Math.max(log.commitSeq, (log.epochs.at(-1)?.[1] ?? 0))) continue
     if (peer.durableSeq < fill.joinSeq) {
       askForSync(turn, fill.joinSeq)
       continue
@@ -244,7 +253,7 @@ function goneMembers(turn: Turn): NodeId[] {
     const isStuck = gone.length > 0 && withoutMembers(config, gone, '') === undefined
     return isStuck ? gone.filter((node) => config.inSync.includes(node)) : []
   }
-  if (reconciling?.phase !== 'collecting' || turn.nowMs - reconciling.sinceMs < graceMs + evictAfterMs) return []
+  if (reconciling?.phase !== 'syncing' || turn.nowMs - reconciling.sinceMs < graceMs + evictAfterMs) return []
   const { peers, required } = turn.state.primary!
   return required.filter((node) => peers.get(node)!.report === undefined && config.inSync.includes(node))
 }

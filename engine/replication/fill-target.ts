@@ -1,12 +1,12 @@
 /**
- * Being filled (SPEC section 5): a copy out of the set asks to join, becomes durably `filling`, takes versions of blocks
- * up to the target and records above it, and is consistent again when every slice is whole.
+ * Being filled (SPEC section 5): a copy out of the set asks to join, becomes durably `filling`, takes versions of
+ * blocks up to the target and records above it, and is consistent again when every slice is whole.
  *
  * I12: from `fill-start` until the durable end it is not consistent: it neither stands nor is read.
  * I15, I16: versions are inserted by (epoch, seq), never above the target; what is newer came as records.
  */
 import { assert } from '../assert.ts'
-import { follow, readConfig } from './configuration-change.ts'
+import { follow, readConfig, sayReleased } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { leads, nextToken, slicesOf } from './copy-state.ts'
 import type { CopyState, FillTarget } from './copy-state.ts'
@@ -15,6 +15,7 @@ import { reportOf } from './peer-reports.ts'
 import { emptyWindow } from './record-window.ts'
 import { admits, answerStored, followTold, refuse } from './replica.ts'
 import { decodeWindows } from './session-window.ts'
+import { compareSessions } from './sessions.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -35,6 +36,7 @@ export function greet(turn: Turn): void {
     state.greetAtMs = Infinity
     return
   }
+  sayReleased(turn)
   state.greetAtMs = nowMs + options.retryMs
   wakeBy(turn, state.greetAtMs)
   const isBeingFilled = fillTarget !== undefined && nowMs - fillTarget.heardAtMs < options.evictAfterMs
@@ -43,19 +45,27 @@ export function greet(turn: Turn): void {
   const to = config?.config.primary ?? promise.primary
   if (to === '' || to === options.node) return
   const report = reportOf(state)
-  port.send(to, role === 'out' ? { type: 'join', ...report } : { type: 'hello', epoch: promise.epoch, ...report })
+  if (role === 'out') port.send(to, { type: 'join', ...report })
+  else port.send(to, { type: 'hello', epoch: promise.epoch, ...report })
 }
 
 export function onFillStart(turn: Turn, from: NodeId, instance: string, message: Message<'fill-start'>): void {
   const { state, port } = turn
   const { fill, fork, target, slices, wipe, descriptor } = message
   if (message.forInstance !== state.options.instance || !admits(turn, from, instance, message.epoch)) return
+  // One that comes late was answered, and what was answered since must not be wiped. In the set we did not ask: the
+  // primary found that we lack something, and may not let us go.
   const former = state.fillTarget
   if (former !== undefined && former.from === from && former.instance === instance && fill <= former.fill) {
     if (fill === former.fill && former.phase !== 'starting') sayStarted(turn, former)
     return
   }
+  if (message.joinOf !== state.joinNumber) return
+  state.joinNumber++
   const { log } = state
+  const attach = compareSessions(message.attach, state.attach) > 0 ? message.attach : state.attach
+  state.attach = attach
+  for (const [token, { type }] of state.kept) if (type === 'filled' || type === 'nothing') state.kept.delete(token)
   state.fillTarget = {
     fill,
     from,
@@ -82,11 +92,11 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     window: emptyWindow(target + 1),
     drops: log.drops + 1,
   })
-  state.forgottenSeq = Math.max(state.forgottenSeq, target)
+  state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)
   const token = nextToken(state)
   state.kept.set(token, { type: 'fill-started', fill, from })
-  const facts = { promise: state.promise, attach: state.attach, consistency: state.consistency }
-  port.store.startFill(token, { fork, target, wipe: [...wipe], descriptor, facts })
+  const facts = { promise: state.promise, attach, consistency: state.consistency }
+  port.store.startFill(token, { fork, target, wipe: [...wipe], descriptor, facts, windows: message.windows })
   follow(turn)
 }
 
@@ -180,6 +190,7 @@ export function onFillEndKept(turn: Turn, fill: number, from: NodeId): void {
   state.consistency = { state: 'consistent' }
   state.lostSlices = []
   state.sameBoot = state.isGreeted = true
+  if (compareSessions(state.attach, state.durableAttach) > 0) state.durableAttach = state.attach
   sayEnded(turn, target)
   followTold(turn, state.log.toldCommitSeq)
   answerStored(turn)

@@ -31,8 +31,9 @@ export function beginGrace({ state, nowMs }: Turn): void {
   grace.goneAtMs = nowMs + options.graceMs
 }
 
-/** A full grace has passed since this process began (L7). */
-export const isSettled = ({ state, nowMs }: Turn): boolean => nowMs >= state.grace.startedAtMs + state.options.graceMs
+/** A full grace has passed since this process began (L7), or whoever it was owed to ended it. */
+export const isSettled = ({ state, nowMs }: Turn): boolean =>
+  nowMs >= state.grace.startedAtMs + state.options.graceMs || nowMs >= state.grace.boundUntilMs
 
 export function mayPromiseTo({ state, nowMs }: Turn, primary: NodeId): boolean {
   const { promise, grace, options } = state
@@ -40,14 +41,29 @@ export function mayPromiseTo({ state, nowMs }: Turn, primary: NodeId): boolean {
   return nowMs >= grace.boundUntilMs
 }
 
-/** Something of this node's instance arrived. */
-export function noteAlive({ state, nowMs }: Turn, from: NodeId, instance: string): void {
-  const { grace, promise, options } = state
+/** This instance said something of this volume. */
+export function noteAlive(turn: Turn, from: NodeId, instance: string): void {
+  const { grace } = turn.state
   if (grace.ended.includes(instance)) return
   if (grace.instances.get(from) !== instance) grace.instances.set(from, instance)
+  extend(turn, from, instance)
+}
+
+/** A node that is up does not lead for that: beacons count of the instance that spoke of this volume. */
+function extend({ state, nowMs }: Turn, from: NodeId, instance: string): void {
+  const { grace, promise, options } = state
+  if (grace.instances.get(from) !== instance || grace.ended.includes(instance)) return
   const untilMs = nowMs + options.graceMs
-  if (from === promise.primary && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs
+  if (from === promise.primary && !grace.hasLeft && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs
   if (from === grace.watched.primary && untilMs > grace.goneAtMs) grace.goneAtMs = untilMs
+}
+
+/** L2: from now on we are bound for as long as we are, and no longer. The other side must know (I8). */
+export function leave({ state, port }: Turn): void {
+  const { grace, promise, options } = state
+  if (grace.hasLeft || promise.primary === options.node || port.left === undefined) return
+  grace.hasLeft = true
+  port.left(promise.primary)
 }
 
 /** The configuration names somebody else: he gets a full grace to show up. */
@@ -62,7 +78,7 @@ export function onBeacon(
   turn: Turn,
   { from, instance, commitSeq, epoch }: Extract<CopyEvent, { type: 'beacon' }>,
 ): void {
-  noteAlive(turn, from, instance)
+  extend(turn, from, instance)
   const { promise, isFollowing, primary } = turn.state
   if (primary !== undefined || !isFollowing || from !== promise.primary) return
   // A commit point belongs to the log of one term.
@@ -71,11 +87,17 @@ export function onBeacon(
 
 export function onInstanceEnded(turn: Turn, node: NodeId, instance: string): void {
   const { grace, promise } = turn.state
-  grace.ended.push(instance)
-  if (grace.ended.length > ENDED_MAX) grace.ended.shift()
+  noteEnded(turn, instance)
   // Another instance may lead by now, so only the one we are bound to frees us.
   if (grace.instances.get(node) !== instance) return
   free(turn, { isBound: node === promise.primary, isWatched: node === grace.watched.primary })
+}
+
+/** Nothing that comes from it any more binds us. */
+function noteEnded({ state }: Turn, instance: string): void {
+  const { ended } = state.grace
+  if (!ended.includes(instance)) ended.push(instance)
+  if (ended.length > ENDED_MAX) ended.shift()
 }
 
 /** The primary stopped serving, and says so itself (SPEC L5). */
@@ -83,6 +105,8 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
   const { promise, grace } = turn.state
   if (from !== promise.primary || message.epoch !== promise.epoch) return
   if (message.token !== undefined && message.token < grace.confirmToken) return
+  // For good: it leads again, if at all, under another epoch.
+  grace.hasLeft = true
   free(turn, { isBound: true, isWatched: false })
 }
 
@@ -90,17 +114,16 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
 export function onLeaderless(turn: Turn, from: NodeId, instance: string): void {
   const { grace, promise, primary } = turn.state
   if (primary !== undefined || grace.instances.get(from) !== instance) return
+  noteEnded(turn, instance)
   free(turn, { isBound: from === promise.primary, isWatched: from === grace.watched.primary })
 }
 
 function free(turn: Turn, { isBound, isWatched }: { isBound: boolean; isWatched: boolean }): void {
   const { state, nowMs } = turn
   const { grace } = state
-  // L7: our own start is not forgiven by the end of somebody else's process.
-  const fromMs = isSettled(turn) ? nowMs : grace.startedAtMs + state.options.graceMs
-  if (isBound && grace.boundUntilMs > fromMs) grace.boundUntilMs = fromMs
-  if (isWatched && grace.goneAtMs > fromMs) grace.goneAtMs = fromMs
-  wakeBy(turn, fromMs)
+  if (isBound && grace.boundUntilMs > nowMs) grace.boundUntilMs = nowMs
+  if (isWatched && grace.goneAtMs > nowMs) grace.goneAtMs = nowMs
+  wakeBy(turn, nowMs)
 }
 
 /** Our clock may have jumped: what we owe begins anew. */

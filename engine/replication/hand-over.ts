@@ -5,10 +5,9 @@
  * I8: released members may follow another primary at once, so no lease of before counts from then on. A `release` that
  *     comes late must not undo what was confirmed after it: both carry tokens.
  */
-import { startChange } from './configuration-change.ts'
-import { withSuccessor } from './configuration.ts'
+import { withPrimary, withSuccessor } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
-import { depose } from './configuration-change.ts'
+import { depose, startChange } from './configuration-change.ts'
 import { advance } from './commit.ts'
 import { nextToken } from './copy-state.ts'
 import { progressReads } from './reads.ts'
@@ -26,7 +25,7 @@ export function beginHandOver(turn: Turn, token: number, to: NodeId): void {
     return port.commandEnded(token, { ok: false, code: 'refused', why: `node ${to} holds no copy that is in sync` })
   }
   state.role = 'handing-over'
-  primary.handingOver = { to, token, sinceMs: nowMs, isReleased: false }
+  primary.handingOver = { to, token, sinceMs: nowMs, isReleased: false, isTold: false }
   wakeBy(turn, nowMs + options.retryMs)
   progressHandOver(turn)
 }
@@ -35,8 +34,13 @@ export function progressHandOver(turn: Turn): void {
   const { state, nowMs, port } = turn
   const primary = state.primary!
   const handingOver = primary.handingOver
-  if (handingOver === undefined || handingOver.isReleased || state.change !== undefined) return
+  if (handingOver === undefined || state.change !== undefined) return
   const { config } = state.config!
+  if (handingOver.isReleased) {
+    // Not won, and nobody is bound to this epoch any more: serve again under the next one (C8).
+    startChange(turn, 'renew', withPrimary(config, state.options.node, port.nonce()))
+    return
+  }
   const isTooLate = nowMs - handingOver.sinceMs >= 2 * state.options.evictAfterMs
   if (isTooLate || !config.inSync.includes(handingOver.to)) return endHandOver(turn, false)
   if (state.log.commitSeq < state.log.tail) return
@@ -51,14 +55,17 @@ export function progressHandOver(turn: Turn): void {
 export function endHandOver(turn: Turn, isWon: boolean): void {
   const { state, port } = turn
   const primary = state.primary!
-  const { to, token } = primary.handingOver!
-  primary.handingOver = undefined
+  const handingOver = primary.handingOver!
+  const { to, token, isReleased, isTold } = handingOver
+  handingOver.isTold = true
   if (isWon) {
-    port.commandEnded(token, { ok: true, seq: state.log.commitSeq })
+    if (!isTold) port.commandEnded(token, { ok: true, seq: state.log.commitSeq })
     return depose(turn, { epoch: state.config!.config.epoch, primary: to })
   }
+  if (!isTold) port.commandEnded(token, { ok: false, code: 'lost', why: `node ${to} did not take over` })
+  if (isReleased) return progressHandOver(turn)
+  primary.handingOver = undefined
   state.role = 'primary'
-  port.commandEnded(token, { ok: false, code: 'lost', why: `node ${to} did not take over` })
   advance(turn)
   progressReads(turn)
 }

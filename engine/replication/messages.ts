@@ -59,6 +59,10 @@ export type PeerMessage =
       sizeBytes: number
       /** Of the copy that asked: another process of it did not, and must not be wiped by a late message. */
       forInstance: string
+      joinOf: number
+      /** Sessions below are refused; trims up to there may have left no trace. */
+      attach: Session
+      forgottenSeq: number
     }
   | { type: 'fill-started'; epoch: number; fill: number }
   | { type: 'fill'; epoch: number; fill: number; number: number; versions: BlockVersion[]; slicesDone: number[] }
@@ -83,6 +87,8 @@ export interface CopyReport {
   sameBoot: boolean
   forgottenSeq: number
   lostSlices: number[]
+  /** Another one after each fill that it took: only the answer to what it said since is obeyed. */
+  joinNumber?: number
 }
 
 /** What the frontend of a node asks of the primary, and is answered. */

@@ -5,6 +5,7 @@
  *     else of it counts, and filled.
  */
 import { depose } from './configuration-change.ts'
+import { withoutMembers } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
 import { advance, refreshRequired } from './commit.ts'
 import type { CopyState } from './copy-state.ts'
@@ -34,6 +35,7 @@ export function reportOf(state: CopyState): CopyReport {
     sameBoot: state.sameBoot,
     forgottenSeq: state.forgottenSeq,
     lostSlices: [...state.lostSlices],
+    joinNumber: state.joinNumber,
   }
 }
 
@@ -56,7 +58,8 @@ export function onReport(
     if (message.type !== 'promised') refuse(turn, from, message.promised.epoch, 'not-primary')
     return
   }
-  if (message.promised.epoch > primary.epoch) return depose(turn, message.promised)
+  const { promised } = message
+  if (promised.epoch > primary.epoch && promised.primary !== state.options.node) return depose(turn, promised)
   const peer = primary.peers.get(from)
   if (peer?.formerInstances.includes(instance) === true) return
   if (peer === undefined || config.config.members[from]?.copyId !== message.copyId) {
@@ -80,7 +83,7 @@ export function onReport(
     return
   }
   if (wasFollowing && isNew) greet(turn, primary, peer, message)
-  else if (peer.failure !== undefined && isOurs) considerFill(turn, peer, message)
+  else if (peer.failure !== undefined && isOurs) fillInPlace(turn, peer, message)
   else if (!isOurs) sendNewEpoch(turn, peer)
   else if (wasFollowing && message.type === 'hello') pump(turn, peer, true)
 }
@@ -98,7 +101,7 @@ function meet({ state }: Turn, primary: PrimaryState, peer: Peer, instance: stri
   peer.report = undefined
   peer.isFollowing = false
   peer.storedSeq = peer.durableSeq = 0
-  if (reconciling.phase === 'fetching' && reconciling.from === peer.node) reconciling.phase = 'collecting'
+  if (reconciling.phase === 'fetching') reconciling.phase = 'collecting'
 }
 
 /** SPEC C7: a member of the set came back. */
@@ -119,7 +122,7 @@ function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport
     peer.storedSeq = Math.min(peer.storedSeq, state.log.commitSeq)
     peer.durableSeq = 0
     fail(turn, peer, 'it came back without what it had acknowledged')
-    return
+    return fillInPlace(turn, peer, report)
   }
   peer.failure = undefined
   peer.storedSeq = peer.sentSeq = fork
@@ -127,6 +130,15 @@ function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport
   peer.owedSinceMs = nowMs
   pump(turn, peer, true)
   if (primary.required.includes(peer.node)) advance(turn)
+}
+
+/** C4 (d): a member that lacks something and may not be let go is filled where it is. */
+export function fillInPlace(turn: Turn, peer: Peer, report: CopyReport): void {
+  const { config, promise } = turn.state
+  const isOurs = report.promised.epoch === promise.epoch && report.promised.primary === promise.primary
+  if (withoutMembers(config!.config, [peer.node], '') !== undefined || turn.state.change !== undefined) return
+  if (isOurs) considerFill(turn, peer, report)
+  else sendNewEpoch(turn, peer)
 }
 
 export function fail(turn: Turn, peer: Peer, why: string): void {

@@ -123,6 +123,8 @@ export interface Reconciling {
   /** Whose log is fetched. */
   from: NodeId | undefined
   fork: number
+  /** An old primary that minInSync keeps in the set: the choice is made without it if it does not come. */
+  kept: NodeId | undefined
   /** Of the epoch record. */
   epochSeq: number
 }
@@ -132,6 +134,8 @@ export interface HandingOver {
   token: number
   sinceMs: number
   isReleased: boolean
+  /** The operator was told how it ended. */
+  isTold: boolean
 }
 
 export interface PrimaryState {
@@ -158,8 +162,6 @@ export interface PrimaryState {
   syncAskedSeq: number
   /** FUA writes under way in mode `writeback`, by seq. */
   fua: Map<number, FlushWait>
-  /** Sessions up to this generation lost answered writes (SPEC S6). */
-  brokenGeneration: number
 }
 
 export function newPeer(node: NodeId): Peer {
@@ -206,6 +208,5 @@ export function newPrimary(epoch: number): PrimaryState {
     commands: new Map(),
     syncAskedSeq: 0,
     fua: new Map(),
-    brokenGeneration: -1,
   }
 }

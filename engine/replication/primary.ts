@@ -103,7 +103,9 @@ function admit(turn: Turn, primary: PrimaryState, request: HeldRequest): void {
 export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: RequestId, operation: Change): void {
   const { state } = turn
   noteOrdered(windowOf(state.windows, id), id)
-  const place = { epoch: primary.epoch, seq: state.log.tail + 1, request: id }
+  const { answeredBelow } = openSessionOf(primary, id, from)!
+  const request = { ...id, answeredBelow }
+  const place = { epoch: primary.epoch, seq: state.log.tail + 1, request }
   const { lba, blockCount } = operation
   const record: ReplicatedRecord =
     operation.type === 'write'
@@ -185,12 +187,13 @@ export function onRefused(
   const { promised, tail, why } = message
   const peer = primary?.peers.get(from)
   if (primary === undefined || peer === undefined || message.epoch < primary.sinceEpoch) return
-  if (promised.epoch > primary.epoch) return depose(turn, promised)
+  if (promised.epoch > primary.epoch && promised.primary !== state.options.node) return depose(turn, promised)
   if (peer.instance !== undefined && peer.instance !== instance) return askAnew(turn, peer, instance)
   switch (why) {
     case 'epoch':
       return askAnew(turn, peer, instance)
     case 'gap': {
+      if (state.role === 'reconciling') return askAnew(turn, peer, instance)
       const isOurs = tail.seq <= log.tail && idAt(state, tail.seq).epoch === tail.epoch
       if (!peer.isFollowing || tail.seq >= peer.sentSeq || !isOurs) return
       // Reordered messages are refused one by one; once is enough for each place.

@@ -20,30 +20,36 @@ import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
 import { samePromise } from './copy-state.ts'
 import type { CopyState, Promised } from './copy-state.ts'
-import { progressFills } from './fill-source.ts'
-import { mayPromiseTo } from './grace.ts'
+import { progressFills, tickFills } from './fill-source.ts'
+import { leave, mayPromiseTo } from './grace.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
-import { sendNewEpoch } from './peer-reports.ts'
+import { fillInPlace, sendNewEpoch } from './peer-reports.ts'
 import { newPeer, newPrimary } from './primary-state.ts'
 import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
+import { pump } from './primary.ts'
 import { progressReads } from './reads.ts'
 import { compareIds, forkOf, tailId } from './record-id.ts'
 import { recordAt, recordsFrom } from './record-window.ts'
 import { keepAttach, keepPromise } from './replica.ts'
 import { noteOrdered, windowOf } from './session-window.ts'
-import { compareSessions, progressOpenings } from './sessions.ts'
+import { BROKEN_INCARNATION, compareSessions, progressOpenings } from './sessions.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 /** Written without sync and the machine booted anew: something acknowledged may be gone. */
 const mayLack = ({ options, sameBoot }: CopyState): boolean => options.mode === 'writeback' && !sameBoot
 
+/** How much longer than for others a writeback volume waits for a member that may have what all present lack. */
+const LOST_GRACES = 4
+
 /** When this replica may stand, if nothing is heard until then. Seldom two at once, the doubtful ones last. */
-function standAtMs({ options, grace, config }: CopyState, isDoubtful: boolean): number {
+function standAtMs({ options, grace, config, fruitlessTerms }: CopyState, isDoubtful: boolean): number {
   const others = config!.config.inSync.filter((node) => node !== config!.config.primary).sort()
   const rank = Math.max(0, others.indexOf(options.node))
-  const fromMs = Math.max(grace.goneAtMs, grace.boundUntilMs, grace.startedAtMs + options.graceMs)
-  return fromMs + rank * options.candidateStepMs + (isDoubtful ? options.graceMs : 0)
+  const fromMs = Math.max(grace.goneAtMs, grace.boundUntilMs)
+  // Two that cannot see each other do not depose each other for ever: each waits longer after a term for nothing.
+  const patience = Math.min(64, 2 ** fruitlessTerms - 1) + (isDoubtful ? 1 : 0)
+  return fromMs + rank * options.candidateStepMs + patience * options.graceMs
 }
 
 export function considerStanding(turn: Turn): void {
@@ -67,7 +73,9 @@ export function stand(turn: Turn): void {
   const to = mayLack(state)
     ? withSuccessor(config!.config, options.node, nonce)
     : withPrimary(config!.config, options.node, nonce)
-  if (startChange(turn, 'stand', to)) state.role = 'candidate'
+  if (!startChange(turn, 'stand', to)) return
+  state.role = 'candidate'
+  leave(turn)
 }
 
 /** The configuration names us, and we do not lead: after a start, a hand-over, or by the operator. */
@@ -89,15 +97,24 @@ export function takeUp(turn: Turn): void {
   if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'
 }
 
-export function beginReconcile(turn: Turn): void {
+/** `old`: the primary that we replaced, if the configuration keeps it in the set. */
+export function beginReconcile(turn: Turn, old?: NodeId): void {
   const { state, nowMs } = turn
   const former = state.primary
   const { epoch } = state.config!.config
   const primary = newPrimary(epoch)
-  primary.reconciling = { phase: 'grace', sinceMs: nowMs, sentAtMs: nowMs, from: undefined, fork: 0, epochSeq: 0 }
+  const kept = former?.reconciling?.kept ?? (old === state.options.node ? undefined : old)
+  primary.reconciling = {
+    phase: 'grace',
+    sinceMs: nowMs,
+    sentAtMs: nowMs,
+    from: undefined,
+    fork: 0,
+    kept,
+    epochSeq: 0,
+  }
   if (former !== undefined) {
     primary.openings = former.openings
-    primary.brokenGeneration = former.brokenGeneration
     for (const { node, instance, formerInstances } of former.peers.values()) {
       primary.peers.set(node, { ...newPeer(node), instance, formerInstances })
     }
@@ -117,7 +134,10 @@ export function progressReconcile(turn: Turn): void {
   const reconciling = primary.reconciling!
   switch (reconciling.phase) {
     case 'grace': {
-      if (!mayPromiseTo(turn, state.options.node)) return wakeBy(turn, state.grace.boundUntilMs)
+      if (!mayPromiseTo(turn, state.options.node)) {
+        leave(turn)
+        return wakeBy(turn, state.grace.boundUntilMs)
+      }
       reconciling.phase = 'promising'
       state.isFollowing = false
       return keepPromise(turn, { epoch: primary.epoch, primary: state.options.node }, undefined)
@@ -125,17 +145,34 @@ export function progressReconcile(turn: Turn): void {
     case 'promising':
       return
     case 'collecting':
-      if (requiredPeers(primary).every(({ report }) => report !== undefined)) choose(turn, primary, reconciling)
+      if (isChoiceComplete(turn, primary, reconciling)) choose(turn, primary, reconciling)
       return
     case 'fetching':
       return
     case 'syncing': {
       const { epochSeq } = reconciling
-      const isThere = requiredPeers(primary).every((peer) => peer.isFollowing && peer.durableSeq >= epochSeq)
-      if (isThere && state.log.durableSeq >= epochSeq) serve(turn, primary)
+      const isThere = requiredPeers(primary).every(
+        (peer) => peer.isFollowing && peer.fill === undefined && peer.durableSeq >= epochSeq,
+      )
+      if (isThere && state.log.durableSeq >= epochSeq && isFenced(turn, primary)) serve(turn, primary)
     }
   }
 }
+
+/**
+ * Everybody answered; or all but an old primary that may not be let go: what it answered to clients all others have
+ * too, unless they lost power since.
+ */
+function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, { kept, sinceMs }: Reconciling): boolean {
+  const { graceMs, evictAfterMs } = state.options
+  const missing = requiredPeers(primary).filter(({ report }) => report === undefined)
+  if (missing.length === 0) return true
+  if (missing.length > 1 || missing[0]!.node !== kept || nowMs - sinceMs < graceMs + evictAfterMs) return false
+  return !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
+}
+
+const answered = (primary: PrimaryState): Peer[] =>
+  requiredPeers(primary).filter(({ report }) => report !== undefined)
 
 /** I3: our own promise is durable; now everybody else's. */
 export function onOwnPromiseKept(turn: Turn, promise: Promised): void {
@@ -173,10 +210,11 @@ export function onReconcileReport(turn: Turn, peer: Peer, report: CopyReport): v
 
 function choose(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
   const { state, nowMs, port } = turn
-  if (requiredPeers(primary).some(({ failure }) => failure !== undefined)) return wakeBy(turn, nowMs)
+  // Who is not consistent has no say; it is let go, or filled, before anything is served.
   let best: Peer | undefined
   let bestId = tailOf(state)
-  for (const peer of requiredPeers(primary)) {
+  for (const peer of answered(primary)) {
+    if (peer.failure !== undefined) continue
     const id = tailId(peer.report!)
     if (compareIds(id, bestId) <= 0) continue
     best = peer
@@ -192,12 +230,18 @@ function choose(turn: Turn, primary: PrimaryState, reconciling: Reconciling): vo
 }
 
 /** The end of the chosen log. */
-export function onLog(turn: Turn, from: NodeId, message: Extract<PeerMessage, { type: 'log' }>): void {
+export function onLog(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  message: Extract<PeerMessage, { type: 'log' }>,
+): void {
   const { state, port } = turn
   const { primary } = state
   const reconciling = primary?.reconciling
   if (primary === undefined || reconciling?.phase !== 'fetching') return
   if (message.epoch !== primary.epoch || from !== reconciling.from) return
+  if (primary.peers.get(from)!.instance !== instance) return
   const { records } = message
   const { tail } = primary.peers.get(from)!.report!
   const { fork } = reconciling
@@ -214,7 +258,7 @@ export function onLog(turn: Turn, from: NodeId, message: Extract<PeerMessage, { 
 
 function beginEpoch(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
   const { state, nowMs, port } = turn
-  for (const { report } of requiredPeers(primary)) {
+  for (const { report } of answered(primary)) {
     if (report!.commitSeq <= state.log.commitSeq || forkOf(report!, state.log) < report!.commitSeq) continue
     commitTo(turn, report!.commitSeq)
   }
@@ -224,15 +268,18 @@ function beginEpoch(turn: Turn, primary: PrimaryState, reconciling: Reconciling)
   reconciling.sinceMs = nowMs
   reconciling.epochSeq = appendEpoch(turn, primary)
   port.store.sync()
-  for (const peer of requiredPeers(primary)) bringInLine(turn, primary, peer, peer.report!)
+  for (const peer of answered(primary)) bringInLine(turn, primary, peer, peer.report!)
+  for (const peer of primary.peers.values()) if (peer.fill !== undefined && peer.isFollowing) pump(turn, peer)
 }
 
 /** C4 (d): what follows its fork; or it cannot be helped by records, and is evicted. */
 function bringInLine(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport): void {
   const { state, nowMs, port } = turn
   const { log } = state
+  if (peer.fill !== undefined) return
   const fork = forkOf(report, log)
   peer.report = report
+  if (peer.failure !== undefined) return wakeBy(turn, nowMs)
   const records = recordsFrom(log.window, fork + 1, Infinity)
   if (fork < log.tail && recordAt(log.window, fork + 1) === undefined) {
     assert(state.options.mode === 'writeback' || report.commitSeq <= fork, 'I10: no member committed beyond its fork')
@@ -250,14 +297,20 @@ function bringInLine(turn: Turn, primary: PrimaryState, peer: Peer, report: Copy
 export function onReconcileStored(
   turn: Turn,
   peer: Peer,
-  { seq, durableSeq }: Extract<PeerMessage, { type: 'stored' }>,
+  { seq, durableSeq, fill }: Extract<PeerMessage, { type: 'stored' }>,
 ): void {
+  if ((fill ?? 0) !== peer.fillId || seq > turn.state.log.tail) return
   const { epochSeq } = turn.state.primary!.reconciling!
-  if (seq < epochSeq) return
+  if (peer.fill === undefined && seq < epochSeq) return
   peer.isFollowing = true
+  peer.owedSinceMs = undefined
   peer.sentSeq = Math.max(peer.sentSeq, seq)
   peer.storedSeq = Math.max(peer.storedSeq, seq)
   peer.durableSeq = Math.max(peer.durableSeq, durableSeq)
+  if (peer.fill !== undefined) {
+    pump(turn, peer)
+    return progressFills(turn)
+  }
   progressReconcile(turn)
 }
 
@@ -268,6 +321,8 @@ function serve(turn: Turn, primary: PrimaryState): void {
   primary.reconciling = undefined
   state.role = 'primary'
   state.sameBoot = true
+  state.released = undefined
+  state.fruitlessTerms = 0
   for (let seq = log.commitSeq + 1; seq <= log.tail; seq++) {
     const { request } = recordAt(log.window, seq)!
     if (request !== undefined) noteOrdered(windowOf(windows, request), request)
@@ -279,6 +334,18 @@ function serve(turn: Turn, primary: PrimaryState): void {
   wakeBy(turn, turn.nowMs + state.options.retryMs)
 }
 
+/** What one member refuses for ever, all refuse before anything is served (S2). */
+function isFenced({ state, port, nowMs }: Turn, primary: PrimaryState): boolean {
+  const { attach, durableAttach } = state
+  const missing = requiredPeers(primary).filter((peer) => compareSessions(peer.attach, attach) < 0)
+  for (const peer of missing) {
+    if (nowMs - peer.askedAtMs < state.options.retryMs) continue
+    peer.askedAtMs = nowMs
+    port.send(peer.node, { type: 'fence', epoch: primary.epoch, session: attach })
+  }
+  return missing.length === 0 && compareSessions(durableAttach, attach) >= 0
+}
+
 /** Sessions that the set refused stay refused. */
 function noteAttach(turn: Turn, primary: PrimaryState): void {
   let highest = turn.state.attach
@@ -286,12 +353,16 @@ function noteAttach(turn: Turn, primary: PrimaryState): void {
   if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)
 }
 
-/** S6: all members of the set lost power, so what was answered and not flushed may be gone. */
-function noteLostPower({ state }: Turn, primary: PrimaryState): void {
-  if (state.options.mode !== 'writeback' || state.sameBoot) return
-  if (requiredPeers(primary).some(({ report }) => report!.sameBoot)) return
+/**
+ * S6: nobody who kept his power since had a say in the choice, so what was answered and not flushed may be gone. The
+ * sessions of until now are broken for ever, whoever leads.
+ */
+function noteLostPower(turn: Turn, primary: PrimaryState): void {
+  const { state } = turn
+  if (!mayLack(state) || state.log.tail === 0) return
+  if (answered(primary).some(({ report }) => report!.sameBoot)) return
   const generations = [state.attach.generation, ...state.windows.map(({ generation }) => generation)]
-  primary.brokenGeneration = Math.max(...generations)
+  keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)
 }
 
 /** Lost messages are sent again; members that do not answer are let go, if the set may shrink (C1). */
@@ -312,11 +383,14 @@ export function tickReconcile(turn: Turn): void {
       (phase === 'fetching' && node === reconciling.from) ||
       (phase === 'syncing' && !(isFollowing && durableSeq >= epochSeq)),
   )
-  const mayLetGo = isLate && !(mayLack(state) && phase !== 'syncing')
+  tickFills(turn)
+  // Somebody who did not lose power is worth waiting for: he has what we may lack.
+  const isSafe = !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
+  const isLost = nowMs - reconciling.sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)
+  const mayLetGo = isLate && (phase === 'syncing' || isSafe || isLost)
   const lost = requiredPeers(primary).filter(
     (peer) => peer.failure !== undefined || (mayLetGo && missing.includes(peer)),
   )
-  progressFills(turn)
   evict(
     turn,
     lost.map(({ node }) => node),
@@ -326,5 +400,11 @@ export function tickReconcile(turn: Turn): void {
   if (phase === 'collecting') askAll(turn, primary, reconciling)
   else if (phase === 'fetching') {
     port.send(reconciling.from!, { type: 'fetch-log', epoch: primary.epoch, aboveSeq: reconciling.fork })
-  } else for (const peer of missing) if (peer.failure === undefined) bringInLine(turn, primary, peer, peer.report!)
+  } else {
+    for (const peer of missing) {
+      if (peer.report === undefined) sendNewEpoch(turn, peer)
+      else if (peer.failure === undefined) bringInLine(turn, primary, peer, peer.report)
+      else if (peer.fill === undefined) fillInPlace(turn, peer, peer.report)
+    }
+  }
 }

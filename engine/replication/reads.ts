@@ -124,7 +124,12 @@ function grant(peer: Peer, instance: string, untilMs: number): void {
 export function onBeaconAcknowledged(turn: Turn, event: Extract<CopyEvent, { type: 'beacon-acknowledged' }>): void {
   const { state, nowMs } = turn
   const peer = state.primary?.peers.get(event.from)
-  if (peer === undefined || peer.lease.instance !== event.instance || peer.lease.untilMs <= nowMs) return
+  if (peer === undefined) return
+  if (event.left === true) {
+    peer.lease = { untilMs: -Infinity, instance: undefined }
+    return progressReads(turn)
+  }
+  if (peer.lease.instance !== event.instance || peer.lease.untilMs <= nowMs) return
   if (state.primary!.handingOver?.isReleased === true) return
   grant(peer, event.instance, event.sentAtMs + state.options.leaseMs)
   if (peer.storedSeq >= peer.sentSeq && peer.fill === undefined) peer.owedSinceMs = undefined

@@ -14,6 +14,8 @@ export interface RequestId extends Session {
   request: number
   part: number
   parts: number
+  /** On a record: all lower numbers of the session are answered, and never ordered again. */
+  answeredBelow?: number
 }
 
 /** What a control record does to the volume; the same on every copy. */

@@ -13,7 +13,7 @@ import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
 import { leads, nextToken, progressOf, samePromise } from './copy-state.ts'
 import type { CopyState, Promised } from './copy-state.ts'
-import { mayPromiseTo, noteAlive } from './grace.ts'
+import { leave, mayPromiseTo, noteAlive } from './grace.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
 import { compareIds } from './record-id.ts'
@@ -29,6 +29,7 @@ type Message<T extends PeerMessage['type']> = Extract<PeerMessage, { type: T }>
 export function keepPromise({ state, port }: Turn, promise: Promised, answerTo: NodeId | undefined): void {
   assert(promise.epoch > state.promise.epoch, 'I3: a promise never decreases')
   state.grace.confirmToken = 0
+  state.grace.hasLeft = false
   state.promise = promise
   const token = nextToken(state)
   state.kept.set(token, { type: 'promise', promise, answerTo })
@@ -92,6 +93,8 @@ function accept(
       cutBack(turn, record.seq - 1)
     }
     appendRecord(turn, record)
+    // Reconciled since it came back: what it has is what the set has (C3).
+    if (record.kind === 'control' && record.change.operation === 'epoch') state.sameBoot = true
     verified = record.seq
     appended++
   }
@@ -102,7 +105,9 @@ function accept(
     log.toldCommitSeq = log.commitSeq
     if (mayCut) state.followedFill = 0
   }
-  state.isGreeted = state.sameBoot = true
+  state.isGreeted = true
+  state.released = undefined
+  state.fruitlessTerms = 0
   if (mayCut && state.options.mode === 'writeback') port.store.sync()
   followTold(turn, commitSeq)
   if (appended === 0 || progressOf(state) >= log.tail) answerStored(turn)
@@ -153,7 +158,9 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
     keepPromise(turn, promise, from)
     noteAlive(turn, from, instance)
   } else {
-    state.grace.waiting = { from, promise }
+    const { waiting } = state.grace
+    if (waiting === undefined || waiting.promise.epoch < epoch) state.grace.waiting = { from, promise }
+    leave(turn)
     wakeBy(turn, state.grace.boundUntilMs)
   }
 }
@@ -182,6 +189,7 @@ export function onSync(turn: Turn, from: NodeId, instance: string, { epoch, seq 
 export function onConfirm(turn: Turn, from: NodeId, instance: string, { epoch, token }: Message<'confirm'>): void {
   const { state, port } = turn
   if (!admits(turn, from, instance, epoch) || !samePromise(state.promise, state.durablePromise)) return
+  if (state.grace.hasLeft) return refuse(turn, from, epoch, 'epoch')
   if (token > state.grace.confirmToken) state.grace.confirmToken = token
   port.send(from, { type: 'confirmed', epoch, token })
 }

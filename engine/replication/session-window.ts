@@ -88,8 +88,8 @@ export function noteApplied(windows: SessionWindow[], id: RequestId): void {
     else if (!done.includes(part, 1)) done.push(part)
   }
   while (window.done.size > 0 && takeWhole(window)) window.floor++
-  // What a refused request left open is closed by the span: nobody sends such a low number any more.
-  const lowest = window.highest - REQUEST_SPAN_MAX
+  // What a refused request left open is closed for ever: nobody waits for such a low number any more.
+  const lowest = Math.max(id.answeredBelow ?? 0, window.highest - REQUEST_SPAN_MAX)
   if (lowest > window.floor) raiseFloor(window, lowest)
 }
 
@@ -101,7 +101,7 @@ function takeWhole(window: SessionWindow): boolean {
   return true
 }
 
-function raiseFloor(window: SessionWindow, floor: number): void {
+export function raiseFloor(window: SessionWindow, floor: number): void {
   window.floor = floor
   for (const number of window.done.keys()) if (number < floor) window.done.delete(number)
 }

@@ -10,10 +10,14 @@ import type { NodeId } from './configuration.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import type { Opening, OpenSession, PrimaryState } from './primary-state.ts'
 import type { RequestId, Session } from './record.ts'
+import { progressReconcile } from './promotion.ts'
 import { keepAttach } from './replica.ts'
 import { windowOf } from './session-window.ts'
 import { answer, redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
+
+/** A fence with it breaks all sessions of its generation. */
+export const BROKEN_INCARNATION = Number.MAX_SAFE_INTEGER
 
 export const compareSessions = (a: Session, b: Session): number =>
   a.generation - b.generation || a.incarnation - b.incarnation
@@ -34,7 +38,8 @@ export function refusalOf(
 ): 'stale-session' | 'session-broken' | 'wait' | undefined {
   const { state } = turn
   const { attach } = state.config!.config
-  if (session.generation <= (state.primary?.brokenGeneration ?? -1)) return 'session-broken'
+  const { generation, incarnation } = state.attach
+  if (incarnation === BROKEN_INCARNATION && session.generation <= generation) return 'session-broken'
   if (attach.mode === 'open') return undefined
   if (session.generation > attach.generation) {
     readConfig(turn)
@@ -142,5 +147,6 @@ export function onFenced(turn: Turn, from: NodeId, message: Extract<PeerMessage,
   const peer = primary?.peers.get(from)
   if (primary === undefined || peer === undefined || message.epoch < primary.sinceEpoch) return
   if (compareSessions(message.session, peer.attach) > 0) peer.attach = message.session
-  progressOpenings(turn)
+  if (turn.state.role === 'reconciling') progressReconcile(turn)
+  else progressOpenings(turn)
 }

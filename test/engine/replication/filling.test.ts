@@ -1,0 +1,133 @@
+/**
+ * Copies that were away or are new: filled by what they miss or whole, while writes go on, and then required.
+ */
+import t from 'tap'
+import { Copies } from './copies.ts'
+
+function serving(options: ConstructorParameters<typeof Copies>[0] = {}): Copies {
+  const copies = new Copies(options)
+  copies.run(500)
+  copies.open()
+  return copies
+}
+
+/** Every version of every block, as each copy has it. */
+function contents(copies: Copies, name: string): unknown {
+  const { blocks } = copies.node(name).store.view
+  return [...blocks].sort(([a], [b]) => a - b).map(([lba, versions]) => [lba, versions.at(-1)])
+}
+
+t.test('a new copy is filled whole and joins, under writes', (t) => {
+  const copies = serving({ nodes: 3, members: ['n1', 'n2'] })
+  for (let i = 0; i < 64; i++) copies.write(i, i)
+  for (let i = 0; i < 40; i++) {
+    copies.write(i, 1000 + i)
+    copies.run(30)
+  }
+  copies.run(2000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  copies.run(1000)
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.equal(copies.node('n3').state.role, 'replica')
+  t.end()
+})
+
+t.test('a copy that was away is filled with what it missed, trims included', (t) => {
+  const copies = serving()
+  for (let i = 0; i < 64; i++) copies.write(i, i)
+  copies.settle()
+  copies.kill('n3')
+  copies.run(3000)
+  t.same(copies.config.inSync, ['n1', 'n2'])
+  copies.write(7, 77)
+  copies.ask({ type: 'trim', lba: 8, blockCount: 2, fua: false })
+  copies.settle()
+  copies.start('n3')
+  let filled = 0
+  for (let i = 0; i < 200; i++) {
+    copies.run(20)
+    for (const { message } of copies.letters) if (message.type === 'fill') filled += message.versions.length
+  }
+  copies.run(2000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.ok(filled < 20, 'not everything was sent again')
+  t.equal(copies.node('n3').store.view.blocks.get(7)?.at(-1)?.payload?.data, 77)
+  t.equal(copies.node('n3').store.view.blocks.get(8)?.at(-1)?.kind ?? 'trim', 'trim')
+  t.end()
+})
+
+t.test('a copy that joined can lead, with what it was filled with', (t) => {
+  const copies = serving({ nodes: 2, members: ['n1'] })
+  for (let i = 0; i < 10; i++) copies.write(i, i)
+  copies.run(3000)
+  t.same(copies.config.inSync, ['n1', 'n2'])
+  const one = copies.write(3, 33)
+  copies.settle()
+  t.match(copies.answerOf(one), { ok: true })
+  copies.kill('n1')
+  copies.run(8000)
+  t.equal(copies.config.primary, 'n2')
+  t.ok(copies.open())
+  t.equal(copies.read(3), 33)
+  t.equal(copies.read(4), 4)
+  t.end()
+})
+
+t.test('loss, repetition, restarts while it is filled', (t) => {
+  for (let seed = 1; seed <= 15; seed++) {
+    const copies = new Copies({ nodes: 3, members: ['n1', 'n2'], seed, lossRate: 0.1, repeatRate: 0.2 })
+    copies.run(2000)
+    for (let i = 0; i < 10 && !copies.open(); i++) copies.run(300)
+    for (let i = 0; i < 30; i++) copies.write(i, i)
+    for (let i = 0; i < 4; i++) {
+      copies.run(100 + 40 * seed)
+      copies.kill('n3')
+      copies.start('n3')
+    }
+    copies.run(4000)
+    copies.kill(copies.config.primary)
+    copies.run(9000)
+    for (const name of ['n1', 'n2', 'n3']) if (!copies.node(name).isUp) copies.start(name)
+    copies.lossRate = 0
+    copies.repeatRate = 0
+    copies.run(20000)
+    t.same([...copies.config.inSync].sort(), ['n1', 'n2', 'n3'], `seed ${seed}: all are in the set`)
+    t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+    t.same(contents(copies, 'n3'), contents(copies, 'n2'))
+  }
+  t.end()
+})
+
+t.test('a dead member that minInSync kept is replaced by the copy that was filled', (t) => {
+  const copies = serving({ nodes: 3, members: ['n1', 'n2'], minInSync: 2, copy: { fillBytesMax: 4096 } })
+  for (let i = 0; i < 10; i++) copies.write(i, i)
+  copies.settle()
+  if (copies.config.inSync.length === 2) copies.kill('n2')
+  copies.run(10000)
+  t.ok(copies.config.inSync.includes('n1') && copies.config.inSync.includes('n3'), 'the third copy is in the set')
+  const one = copies.write(3, 33)
+  copies.run(500)
+  t.match(copies.answerOf(one), { ok: true })
+  t.end()
+})
+
+t.test('the primary of a set of minInSync dies: the other one takes a replacement in', (t) => {
+  const copies = serving({ nodes: 3, members: ['n1', 'n2'], minInSync: 2 })
+  copies.kill('n3')
+  for (let i = 0; i < 10; i++) copies.write(i, i)
+  copies.settle()
+  copies.kill('n1')
+  copies.run(500)
+  copies.start('n3')
+  copies.run(25000)
+  t.equal(copies.config.primary, 'n2')
+  t.same([...copies.config.inSync].sort(), ['n2', 'n3'])
+  t.ok(copies.open())
+  t.equal(copies.read(9), 9)
+  copies.kill('n2')
+  copies.start('n1')
+  copies.run(25000)
+  t.ok(copies.open(), 'and the replacement can lead with the first one as its replacement')
+  t.equal(copies.read(9), 9)
+  t.end()
+})
