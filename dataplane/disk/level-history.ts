@@ -12,7 +12,7 @@ import type { Level } from 'level'
 import type { IndexOperation } from '../../engine/ports.ts'
 
 const MARK_EVERY_BYTES = 256 * 1024
-/** Reach back over 16 MiB: the log that is written and the one that is made into a table have 4 MiB each. */
+/** Reach back over 16 MiB: the log that is written and the one that is made into a table have a write buffer's size. */
 const MARKS_KEPT = 64
 /** Behind every key of the engine. */
 const PREFIX = 0xff

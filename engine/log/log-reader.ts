@@ -88,14 +88,14 @@ export class LogReader {
       )
       if (results.includes(false)) return undefined
       group.forEach((segment, j) => {
-        const header = decodeSegmentHeader(heads[j]!.subarray(0, BLOCK_BYTES), crc32c, { diskUuid, segment })
-        const trailer = decodeTrailer(tails[j]!, crc32c, {
-          diskUuid,
-          segment,
-          segmentBlocks: this.segmentBlocks,
-          ...(header === undefined ? {} : { generation: header.generation }),
-        })
-        found.push({ segment, header, trailer, first: this.firstBatch(heads[j]!.subarray(BLOCK_BYTES), segment) })
+        const frame = decodeSegmentHeader(heads[j]!.subarray(0, BLOCK_BYTES), crc32c, { diskUuid, segment })
+        const end = decodeTrailer(tails[j]!, crc32c, { diskUuid, segment, segmentBlocks: this.segmentBlocks })
+        const first = this.firstBatch(heads[j]!.subarray(BLOCK_BYTES), segment)
+        // It says free of a former use: the header of the present one was written, and is lost.
+        const used = Math.max(end?.generation ?? 0, first?.generation ?? 0)
+        const header = frame?.free === true && used > frame.generation ? undefined : frame
+        const trailer = header === undefined || end?.generation === header.generation ? end : undefined
+        found.push({ segment, header, trailer, first })
       })
     }
     return found

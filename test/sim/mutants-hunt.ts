@@ -89,12 +89,9 @@ function damage(seed: number): string | undefined {
     const [disk] = rotten.disks
     const sector = random.pick(disk!.writtenSectors())
     const block = sector - (sector % 4096)
-    // A segment header whose writing was lost says free: with the index lost too, that is believed.
-    const isHeader = block >= SEGMENT_AREA_BYTES && (block - SEGMENT_AREA_BYTES) % options.segmentBytes === 0
-    const rot: Array<[offset: number, how: Damage]> =
-      isHeader || random.chance(0.5)
-        ? [[sector, random.pick(DAMAGES)]]
-        : Array.from({ length: 8 }, (_, one) => [block + one * 512, 'stale'])
+    const rot: Array<[offset: number, how: Damage]> = random.chance(0.5)
+      ? [[sector, random.pick(DAMAGES)]]
+      : Array.from({ length: 8 }, (_, one) => [block + one * 512, 'stale'])
     for (const [offset, how] of rot) disk!.damage(offset, how)
     openStore(rotten)
     const { wrong } = work.readBack(rotten)

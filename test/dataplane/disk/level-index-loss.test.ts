@@ -36,8 +36,10 @@ async function contentOf(index: LevelIndex): Promise<{ entries: number; checkpoi
       ),
     )
     if (found === undefined) return undefined
-    if (found.length === 0) break
+    const before = entries
     for (const [key] of found) if (Buffer.compare(key, keyOf(entries)) === 0) entries++
+    // The end, or a gap.
+    if (entries === before) break
   }
   const checkpoint = await new Promise<number | undefined>((resolve) =>
     index.get(META, (ok, value) => resolve(ok ? (value?.[0] ?? -1) : undefined)),
