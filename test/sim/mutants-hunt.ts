@@ -2,7 +2,6 @@
  * One run of the store's checkers, small and repeatable, as a planted bug has to be found by it: the runs of the model
  * tests and of the crash tests, one seed each. Imported as a mutant has it, everything below is the mutant's.
  */
-import { SEGMENT_AREA_BYTES } from '../../engine/log/geometry.ts'
 import { freeze, openStore, ScriptedWork, thaw, workVolume } from '../crash/scripted-work.ts'
 import { cutEverywhere, CYCLE, SCRIPT } from './checker/crash-cases.ts'
 import { failOnce, type Fault } from './checker/error-cases.ts'
