@@ -61,6 +61,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
   peer.attach = report.attach
   peer.fill = {
     id,
+    copyId: report.copyId,
     phase: 'starting',
     start,
     target,
@@ -216,7 +217,13 @@ export function progressFills(turn: Turn): void {
   if (primary === undefined) return
   for (const peer of primary.peers.values()) {
     const { fill } = peer
-    if (fill?.phase !== 'joining' || state.change !== undefined) continue
+    if (fill === undefined) continue
+    if (config!.config.members[peer.node]?.copyId !== fill.copyId && state.change === undefined) {
+      abandonFill(peer)
+      refreshRequired(state)
+      continue
+    }
+    if (fill.phase !== 'joining' || state.change !== undefined) continue
     if (config!.config.inSync.includes(peer.node)) {
       // A member that lacked something and could not be let go was filled where it is.
       if (peer.storedSeq < (log.epochs.at(-1)?.[1] ?? 0)) continue

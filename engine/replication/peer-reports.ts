@@ -4,10 +4,10 @@
  * I18: a copy that came back without something it had acknowledged counts for nothing: it is evicted before anything
  *     else of it counts, and filled.
  */
-import { depose } from './configuration-change.ts'
+import { depose, readConfig } from './configuration-change.ts'
 import { withoutMembers } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
-import { advance, refreshRequired } from './commit.ts'
+import { advance, refreshRequired, requiredPeers } from './commit.ts'
 import type { CopyState } from './copy-state.ts'
 import { considerFill } from './fill-source.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
@@ -64,6 +64,7 @@ export function onReport(
   if (peer?.formerInstances.includes(instance) === true) return
   if (peer === undefined || config.config.members[from]?.copyId !== message.copyId) {
     if (peer !== undefined && config.config.inSync.includes(from)) fail(turn, peer, 'not-member')
+    readConfig(turn)
     return refuse(turn, from, primary.epoch, 'not-member')
   }
   const wasFollowing = peer.isFollowing
@@ -136,7 +137,13 @@ function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport
 export function fillInPlace(turn: Turn, peer: Peer, report: CopyReport): void {
   const { config, promise } = turn.state
   const isOurs = report.promised.epoch === promise.epoch && report.promised.primary === promise.primary
-  if (withoutMembers(config!.config, [peer.node], '') !== undefined || turn.state.change !== undefined) return
+  const failed = requiredPeers(turn.state.primary!).filter(({ failure }) => failure !== undefined)
+  const shrunk = withoutMembers(
+    config!.config,
+    failed.map(({ node }) => node),
+    '',
+  )
+  if (shrunk !== undefined || turn.state.change !== undefined) return
   if (isOurs) considerFill(turn, peer, report)
   else sendNewEpoch(turn, peer)
 }

@@ -47,6 +47,8 @@ export interface Lease {
 /** A copy that is being filled, seen by the primary. */
 export interface FillSource {
   id: number
+  /** The copy on that node may be replaced by another one while this one is filled. */
+  copyId: string
   phase: 'starting' | 'filling' | 'ending' | 'joining'
   /** Sent until it is answered: what it says of the volume is as of the target. */
   start: Extract<PeerMessage, { type: 'fill-start' }>

@@ -198,6 +198,8 @@ export function onReconcileReport(turn: Turn, peer: Peer, report: CopyReport): v
   const reconciling = primary.reconciling!
   if (reconciling.phase === 'syncing') {
     // It started again meanwhile, or repeats itself.
+    peer.report = report
+    peer.attach = report.attach
     if (!peer.isFollowing) bringInLine(turn, primary, peer, report)
     return
   }
