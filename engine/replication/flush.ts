@@ -22,6 +22,20 @@ export function onFlush(turn: Turn, from: NodeId, id: RequestId): void {
   releaseFlushes(turn)
 }
 
+/** A write that took effect is asked for again. With FUA it may still wait for being durable. */
+export function answerAgain(turn: Turn, from: NodeId, id: RequestId, fua: boolean): void {
+  const { primary } = turn.state
+  if (!fua) return answer(turn, from, id, { ok: true, versions: [] })
+  const isWaiting = primary!.flushes.some(
+    (wait) =>
+      wait.id.request === id.request &&
+      wait.id.part === id.part &&
+      wait.id.incarnation === id.incarnation &&
+      wait.id.generation === id.generation,
+  )
+  if (!isWaiting) onFlush(turn, from, id)
+}
+
 export function waitForFua(primary: PrimaryState, wait: FlushWait): void {
   primary.fua.set(wait.seq, wait)
 }

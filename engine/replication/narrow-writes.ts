@@ -6,6 +6,7 @@
  */
 import type { NodeId } from './configuration.ts'
 import { nextToken } from './copy-state.ts'
+import { answerAgain } from './flush.ts'
 import { order } from './primary.ts'
 import type { EdgeCheck, PrimaryState } from './primary-state.ts'
 import type { ReplicatedRecord, RequestId } from './record.ts'
@@ -58,7 +59,7 @@ export function onLookedUp(turn: Turn, token: number, ok: boolean, seqs: readonl
   // It may have been sent twice, and the first one ordered meanwhile.
   const fate = fateOf(windowOf(windows, id), id)
   if (fate === 'ordered') return
-  if (fate === 'applied') return answer(turn, from, id, { ok: true, versions: [] })
+  if (fate === 'applied') return answerAgain(turn, from, id, operation.fua)
   const isChanged = operation.edges.some(([, seq], i) => Math.max(seqs[i] ?? 0, newest[i]!) !== seq)
   if (isChanged) answer(turn, from, id, { ok: false, code: 'edge-changed' })
   else order(turn, primary, from, id, operation)

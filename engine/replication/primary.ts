@@ -13,7 +13,7 @@ import { appendRecord, idAt } from './copy-log.ts'
 import { advance } from './commit.ts'
 import { depose } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
-import { onFlush, waitForFua } from './flush.ts'
+import { answerAgain, onFlush, waitForFua } from './flush.ts'
 import type { FrontendMessage, FrontendOperation, PeerMessage } from './messages.ts'
 import { checkEdges, noteNewer } from './narrow-writes.ts'
 import type { HeldRequest, Peer, PrimaryState } from './primary-state.ts'
@@ -94,7 +94,7 @@ function admit(turn: Turn, primary: PrimaryState, request: HeldRequest): void {
   const operation = request.operation as Change
   const fate = fateOf(windowOf(turn.state.windows, id), id)
   if (fate === 'ordered') return
-  if (fate === 'applied') return answer(turn, from, id, { ok: true, versions: [] })
+  if (fate === 'applied') return answerAgain(turn, from, id, operation.fua)
   if (operation.type === 'write' && operation.edges.length > 0) checkEdges(turn, primary, { from, id, operation })
   else order(turn, primary, from, id, operation)
 }
