@@ -1,0 +1,549 @@
+/**
+ * The replication core as a machine to be searched: copies, what is under way between them, the cluster store, a client
+ * and the faults that are left. The `step` functions are those of production; nothing of the protocol is written again.
+ *
+ * A state is a row of numbers of interned parts: the copies, the cluster store's values, the client, the faults used,
+ * and the messages of each link (a set: a message that is under way twice is a duplicate, which is a fault of its own).
+ * One thing happens at a time, at any time that it may:
+ *
+ *   deliver, lose or duplicate a message          a tick that is due              time passes by one unit
+ *   the disk has a prefix of what it was given    a copy crashes, starts          the client opens, writes, reads, repeats
+ *   a compare-and-swap lands, is answered or not  a read of the cluster store is answered with a value since it began
+ *   a watch says that there is a newer value
+ *
+ * A copy is not told in which order other parts move, so what a part does is worked out once for each part and thing
+ * that happens to it, and remembered.
+ */
+import type { VersionedConfig } from '../../engine/replication/copy-port.ts'
+import type { PeerMessage } from '../../engine/replication/messages.ts'
+import { NODES, type Bounds } from './bounds.ts'
+import { copyOf, textOf } from './canonical.ts'
+import { violationIn } from './checks.ts'
+import { Interned } from './interned.ts'
+import { happen, newLocalCopy, versionText, type Happening, type LocalCopy } from './local-copy.ts'
+import {
+  FRONTEND,
+  maySend,
+  newestAnswered,
+  newClient,
+  openMessage,
+  readMessage,
+  takeReply,
+  writeMessage,
+  type ModelClient,
+} from './model-client.ts'
+import { isPending } from './model-store.ts'
+import { sayHappening, sayMessage } from './readable.ts'
+import { StepFailed, type Machine } from './search.ts'
+import { summaryOf, type Summary } from './summary.ts'
+import { renumberLocal, visitMessage, visitTold } from './tokens.ts'
+
+export interface Envelope {
+  from: string
+  to: string
+  instance: string
+  message: PeerMessage
+}
+
+interface CopyPart {
+  copy: LocalCopy
+  summary: Summary
+}
+
+interface MessagePart extends Envelope {
+  told: Map<string, number[]>
+  /** That it arrives. */
+  arrival: Happening
+}
+
+/** What follows when something happens to a copy. */
+interface Outcome {
+  copyId: number
+  sent: Array<{ link: number; message: number }>
+  replies: ReturnType<typeof happen>['replies']
+  failure: string | undefined
+}
+
+const FAULTS = ['crashes', 'losses', 'duplicates', 'unknowns', 'handOvers'] as const
+type Fault = (typeof FAULTS)[number]
+const FAULT_BASE = 16
+const TIME: Happening = { type: 'time' }
+
+type Visit = (next: Int32Array, say: () => string) => void
+
+export class ReplicationModel implements Machine {
+  readonly width: number
+  readonly bounds: Bounds
+  readonly nodes: readonly string[]
+  /** Things that were worked out, and that were known already. */
+  readonly counts = { worked: 0, known: 0 }
+  readonly copies = new Interned<CopyPart>()
+  private readonly messages = new Interned<MessagePart>()
+  private readonly links = new Interned<number[]>()
+  private readonly clusters = new Interned<VersionedConfig[]>()
+  private readonly clients = new Interned<ModelClient>()
+  private readonly happenings = new Map<string, number>()
+  private readonly outcomes = new Map<number, Outcome>()
+  private readonly renames = new Map<string, number>()
+  private readonly first: Int32Array
+  private readonly next: Int32Array
+  private visit: Visit = () => undefined
+
+  constructor(bounds: Bounds, from: 'serving' | 'start' = 'serving') {
+    this.bounds = bounds
+    this.nodes = NODES.slice(0, bounds.copies)
+    this.width = bounds.copies * bounds.copies + 3
+    this.next = new Int32Array(this.width)
+    const start = this.started()
+    this.first = from === 'start' ? start : this.serving(start)
+  }
+
+  initial(): Int32Array {
+    return this.first
+  }
+
+  partsOf(row: Int32Array): { copies: CopyPart[]; cluster: VersionedConfig[]; client: ModelClient; messages: Envelope[] } {
+    const { copies } = this.bounds
+    return {
+      copies: this.nodes.map((_, i) => this.copies.get(row[i]!)),
+      cluster: this.clusters.get(row[copies]!),
+      client: this.clients.get(row[copies + 1]!),
+      messages: [...row.subarray(copies + 3)].flatMap((link) => this.links.get(link).map((id) => this.messages.get(id))),
+    }
+  }
+
+  violation(row: Int32Array): string | undefined {
+    const { copies, cluster, client } = this.partsOf(row)
+    const summaries = copies.map(({ summary }) => summary)
+    const { nodes, bounds } = this
+    return violationIn({ nodes, copies: summaries, config: cluster.at(-1)!.config, client, bounds })
+  }
+
+  successors(row: Int32Array, visit: Visit): void {
+    this.visit = visit
+    const { copies } = this.bounds
+    for (let i = 0; i < copies; i++) this.ofCopy(row, i)
+    for (let from = 0; from < copies; from++) {
+      for (let to = 0; to < copies; to++) if (to !== from) this.ofLink(row, from, to)
+    }
+    this.ofClient(row)
+    this.timePasses(row)
+  }
+
+  // ---- what may happen
+
+  private ofCopy(row: Int32Array, i: number): void {
+    const { copy, summary } = this.copies.get(row[i]!)
+    const { copies, epochs, mode } = this.bounds
+    const clusterId = row[copies]!
+    const cluster = this.clusters.get(clusterId)
+    const { entries, written, syncWanted } = copy.store
+    if (!summary.isUp) this.local(row, i, 'start', { type: 'start' })
+    else {
+      if (summary.isTickDue) this.local(row, i, 'tick', { type: 'event', event: { type: 'tick' } })
+      const isNewer = summary.configVersion !== versionText(cluster.length)
+      if (isNewer && !summary.isReading && summary.role !== 'fenced' && copy.memory!.isRecovered) {
+        this.local(row, i, `hint ${clusterId}`, { type: 'event', event: { type: 'config-hint', value: cluster.at(-1)! } })
+      }
+      if (mode === 'writeback' && written < entries.length) this.local(row, i, 'written', { type: 'written' })
+      const syncs = mode === 'durable' ? entries.length : Math.min(written, syncWanted)
+      for (let count = 1; count <= syncs; count++) {
+        if (isPending(entries[count - 1]!)) this.local(row, i, `stored ${count}`, { type: 'stored', count })
+      }
+      for (const { token, sinceVersion } of copy.reads) {
+        for (let version = sinceVersion; version <= cluster.length; version++) {
+          const value = cluster[version - 1]!
+          this.local(row, i, `read ${token} ${clusterId} ${version}`, { type: 'read', token, value })
+        }
+      }
+      if (this.has(row, 'crashes')) {
+        const least = mode === 'durable' ? 0 : written
+        for (let kept = 0; kept <= entries.length; kept++) {
+          if (kept >= least) this.local(row, i, `crash ${kept}`, { type: 'crash', kept, isPowerLoss: false }, 'crashes')
+          if (mode === 'writeback') this.local(row, i, `power ${kept}`, { type: 'crash', kept, isPowerLoss: true }, 'crashes')
+        }
+      }
+    }
+    copy.swaps.forEach((swap, index) => {
+      if (swap.outcome === undefined && swap.config.epoch <= epochs) this.lands(row, i, index)
+      if (swap.isForgotten) return
+      if (swap.outcome !== undefined) this.local(row, i, `answered ${index}`, { type: 'answered', index, isUnknown: false })
+      if (this.has(row, 'unknowns')) this.local(row, i, `unknown ${index}`, { type: 'answered', index, isUnknown: true }, 'unknowns')
+    })
+  }
+
+  private ofLink(row: Int32Array, from: number, to: number): void {
+    const at = this.linkAt(from, to)
+    const { summary } = this.copies.get(row[to]!)
+    for (const id of this.links.get(row[at]!)) {
+      const { arrival } = this.messages.get(id)
+      if (summary.isUp) {
+        this.begin(row)
+        this.take(at, id)
+        this.happens(row, to, arrival, 2 * id + 1)
+        if (this.has(row, 'duplicates')) {
+          this.begin(row, 'duplicates')
+          this.happens(row, to, arrival, 2 * id + 1, () => 'duplicate: ')
+        }
+      }
+      if (this.has(row, 'losses')) {
+        this.begin(row, 'losses')
+        this.take(at, id)
+        this.visit(this.next, () => `lost: ${sayMessage(this.messages.get(id))}`)
+      }
+    }
+  }
+
+  private ofClient(row: Int32Array): void {
+    const { bounds } = this
+    const { copies, blocks } = bounds
+    const client = this.clients.get(row[copies + 1]!)
+    for (let i = 0; i < copies; i++) {
+      const node = this.nodes[i]!
+      const { summary } = this.copies.get(row[i]!)
+      if (summary.role !== 'primary' && summary.role !== 'handing-over') continue
+      if (!summary.hasSession) {
+        if (!summary.isOpening && summary.role === 'primary') this.asks(row, i, openMessage(), {})
+        continue
+      }
+      if (client.opened[node] === undefined) continue
+      for (let write = 0; write < bounds.writes; write++) {
+        if (!maySend(client, write, bounds)) break
+        const openedEpoch = client.opened[node]!
+        if (!client.answered[write]) {
+          const sentEpochs = client.sentEpochs.with(write, client.sentEpochs[write]! || openedEpoch)
+          this.asks(row, i, writeMessage(client, write, bounds, openedEpoch), { sentEpochs })
+        } else if (this.has(row, 'duplicates')) {
+          const late = writeMessage(client, write, bounds, client.sentEpochs[write]!)
+          this.asks(row, i, late, {}, 'duplicates')
+        }
+      }
+      if (client.read === undefined && client.readsDone < bounds.reads) {
+        for (let lba = 0; lba < blocks; lba++) {
+          const floor = Math.max(newestAnswered(client, lba, bounds), client.seen[lba]!)
+          // A read of what nobody wrote yet may return anything.
+          if (floor > 0) this.asks(row, i, readMessage(client, node, lba), { read: { node, lba, floor } })
+        }
+      } else if (client.read !== undefined && (client.read.node !== node || summary.readsPending === 0)) {
+        this.asks(row, i, readMessage(client, node, client.read.lba), { read: { ...client.read, node } })
+      }
+      if (summary.role === 'primary' && this.has(row, 'handOvers')) {
+        for (const to of this.nodes) {
+          if (to === node) continue
+          const event = { type: 'command' as const, token: 1, command: { type: 'hand-over' as const, to } }
+          this.local(row, i, `hand-over ${to}`, { type: 'event', event }, 'handOvers')
+        }
+      }
+    }
+  }
+
+  private asks(
+    row: Int32Array,
+    i: number,
+    message: ReturnType<typeof openMessage>,
+    change: Partial<ModelClient>,
+    fault?: Fault,
+  ): void {
+    this.begin(row, fault)
+    this.changeClient((client) => Object.assign(client, change))
+    const what: Happening = { type: 'event', event: { type: 'frontend', from: FRONTEND, message } }
+    this.happens(row, i, what, this.nameOf(textOf(message)))
+  }
+
+  private timePasses(row: Int32Array): void {
+    this.begin(row)
+    let isChanged = false
+    for (let i = 0; i < this.bounds.copies; i++) {
+      if (!this.copies.get(row[i]!).summary.isUp) continue
+      const { copyId } = this.outcomeOf(row[i]!, TIME, this.nameOf('time'), 0)
+      if (copyId !== row[i]!) isChanged = true
+      this.next[i] = copyId
+    }
+    if (isChanged) this.visit(this.next, () => 'time passes')
+  }
+
+  private lands(row: Int32Array, i: number, index: number): void {
+    const { copies } = this.bounds
+    const cluster = this.clusters.get(row[copies]!)
+    const swap = this.copies.get(row[i]!).copy.swaps[index]!
+    const before = cluster.at(-1)!.config
+    const { config } = swap
+    const say = () => `${this.nodes[i]}'s swap lands: epoch ${config.epoch} of ${config.primary}, set ${config.inSync.join('+')}`
+    if (swap.version !== cluster.length) return
+    if (config.epoch <= before.epoch) throw new StepFailed('I1: a value of no higher epoch', say())
+    if (!before.inSync.includes(config.primary)) throw new StepFailed('I12: a primary from outside the set', say())
+    if (!config.inSync.includes(config.primary)) throw new StepFailed('I2: a primary outside its set', say())
+    this.begin(row)
+    const version = cluster.length + 1
+    const values = [...cluster, { config, version: versionText(version) }]
+    this.next[copies] = this.clusters.idOf(values, () => values)
+    this.next[i] = this.outcomeOf(this.next[i]!, { type: 'landed', index, outcome: 'won' }, this.nameOf(`landed ${index}`), version).copyId
+    for (let j = 0; j < copies; j++) {
+      const { swaps } = this.copies.get(this.next[j]!).copy
+      const isStale = swaps.some((one) => one.outcome === undefined && one.version < version)
+      if (isStale) this.next[j] = this.outcomeOf(this.next[j]!, { type: 'version', version }, this.nameOf('version'), version).copyId
+    }
+    this.visit(this.next, say)
+  }
+
+  // ---- making it happen
+
+  private local(row: Int32Array, i: number, name: string, what: Happening, fault?: Fault): void {
+    this.begin(row, fault)
+    this.happens(row, i, what, this.nameOf(name))
+  }
+
+  private begin(row: Int32Array, fault?: Fault): void {
+    this.next.set(row)
+    const at = this.bounds.copies + 2
+    if (fault !== undefined) this.next[at] = this.next[at]! + FAULT_BASE ** FAULTS.indexOf(fault)
+  }
+
+  private has(row: Int32Array, fault: Fault): boolean {
+    const used = Math.floor(row[this.bounds.copies + 2]! / FAULT_BASE ** FAULTS.indexOf(fault)) % FAULT_BASE
+    return used < this.bounds[fault]
+  }
+
+  /** Of what happens, other than that a message arrives. */
+  private nameOf(text: string): number {
+    let name = this.happenings.get(text)
+    if (name === undefined) this.happenings.set(text, (name = 2 * this.happenings.size))
+    return name
+  }
+
+  private happens(row: Int32Array, i: number, what: Happening, name: number, prefix: () => string = () => ''): void {
+    const { next, nodes } = this
+    const { copies } = this.bounds
+    const version = this.clusters.get(row[copies]!).length
+    const { copyId, sent, replies, failure } = this.outcomeOf(row[i]!, what, name, version)
+    const say = () => `${prefix()}${sayHappening(nodes[i]!, what, sent.map(({ message }) => this.messages.get(message)), replies)}`
+    if (failure !== undefined) throw new StepFailed(failure, say())
+    next[i] = copyId
+    for (const { link, message } of sent) this.put(link, message)
+    for (const reply of replies) {
+      let wrong: string | undefined
+      this.changeClient((client) => (wrong = takeReply(client, nodes[i]!, reply)))
+      if (wrong !== undefined) throw new StepFailed(wrong, say())
+    }
+    this.renumberTold()
+    this.visit(next, say)
+  }
+
+  private outcomeOf(copyId: number, what: Happening, name: number, version: number): Outcome {
+    const key = (name * 16 + version) * 2 ** 25 + copyId
+    const known = this.outcomes.get(key)
+    if (known !== undefined) {
+      this.counts.known++
+      return known
+    }
+    this.counts.worked++
+    const copy = copyOf(this.copies.get(copyId).copy)
+    let outcome: Outcome
+    try {
+      const { sent, replies } = happen(copy, what, this.bounds, version)
+      const from = this.nodes.indexOf(copy.node)
+      outcome = {
+        copyId: this.copyIdOf(copy),
+        sent: sent
+          .filter(({ to }) => to !== copy.node && this.nodes.includes(to))
+          .map(({ to, message }) => ({
+            link: this.linkAt(from, this.nodes.indexOf(to)),
+            message: this.messageIdOf({ from: copy.node, to, instance: `${copy.node}${copy.life}`, message }),
+          })),
+        replies,
+        failure: undefined,
+      }
+    } catch (error) {
+      const failure = (error as Error).stack?.split('\n').slice(0, 4).join(' ') ?? String(error)
+      outcome = { copyId, sent: [], replies: [], failure }
+    }
+    this.outcomes.set(key, outcome)
+    return outcome
+  }
+
+  private copyIdOf(copy: LocalCopy): number {
+    return this.copies.idOf(copy, () => ({ copy, summary: summaryOf(copy, this.bounds.blocks) }))
+  }
+
+  private messageIdOf(envelope: Envelope): number {
+    return this.messages.idOf(envelope, () => {
+      const told = new Map<string, number[]>()
+      visitMessage(envelope.message, envelope.from, envelope.to, (node, token) => {
+        if (token > 0) told.set(node, [...(told.get(node) ?? []), token])
+        return token
+      })
+      const { from, instance, message } = envelope
+      const arrival: Happening = { type: 'event', event: { type: 'message', from, instance, message } }
+      return { ...envelope, told, arrival }
+    })
+  }
+
+  private changeClient(change: (client: ModelClient) => void): void {
+    const at = this.bounds.copies + 1
+    const client = { ...this.clients.get(this.next[at]!) }
+    change(client)
+    this.next[at] = this.clients.idOf(client, () => client)
+  }
+
+  private linkAt(from: number, to: number): number {
+    const { copies } = this.bounds
+    return copies + 3 + from * (copies - 1) + (to < from ? to : to - 1)
+  }
+
+  private put(link: number, message: number): void {
+    const there = this.links.get(this.next[link]!)
+    // What is under way already is so once; a link that is full loses what comes.
+    if (there.includes(message) || there.length >= this.bounds.linkMessages) return
+    this.setLink(link, [...there, message])
+  }
+
+  private take(link: number, message: number): void {
+    this.setLink(link, this.links.get(this.next[link]!).filter((one) => one !== message))
+  }
+
+  private setLink(link: number, messages: number[]): void {
+    const sorted = messages.sort((a, b) => a - b)
+    this.next[link] = this.links.idOf(sorted, () => sorted)
+  }
+
+  // ---- tokens that are known to more than one
+
+  private renumberTold(): void {
+    for (let i = 0; i < this.bounds.copies; i++) {
+      const { copy } = this.copies.get(this.next[i]!)
+      if (copy.told > 0 || this.isAnyTold(copy.node)) this.renumberOf(copy.node, copy.told)
+    }
+  }
+
+  private isAnyTold(node: string): boolean {
+    for (let i = 0; i < this.bounds.copies; i++) if (this.copies.get(this.next[i]!).summary.told.has(node)) return true
+    return false
+  }
+
+  private renumberOf(node: string, told: number): void {
+    const { copies } = this.bounds
+    const { next } = this
+    const found = new Set<number>()
+    for (let i = 0; i < copies; i++) {
+      for (const token of this.copies.get(next[i]!).summary.told.get(node) ?? []) found.add(token)
+    }
+    for (let at = copies + 3; at < this.width; at++) {
+      for (const id of this.links.get(next[at]!)) for (const token of this.messages.get(id).told.get(node) ?? []) found.add(token)
+    }
+    if (found.size === told && Math.max(0, ...found) === told) return
+    const order = [...found].sort((a, b) => a - b)
+    const key = `${node}:${order.join()}`
+    const rename = (drawnBy: string, token: number): number =>
+      drawnBy === node && token > 0 ? order.indexOf(token) + 1 : token
+    for (let i = 0; i < copies; i++) next[i] = this.renamedCopy(next[i]!, node, key, order.length, rename)
+    for (let at = copies + 3; at < this.width; at++) {
+      const messages = this.links.get(next[at]!)
+      if (messages.some((id) => this.messages.get(id).told.has(node))) {
+        this.setLink(at, [...new Set(messages.map((id) => this.renamedMessage(id, rename)))])
+      }
+    }
+  }
+
+  private renamedCopy(
+    id: number,
+    node: string,
+    key: string,
+    told: number,
+    rename: (node: string, token: number) => number,
+  ): number {
+    const isOwn = this.copies.get(id).copy.node === node
+    if (!isOwn && !this.copies.get(id).summary.told.has(node)) return id
+    const renameKey = `${id}/${key}`
+    const known = this.renames.get(renameKey)
+    if (known !== undefined) return known
+    const copy = copyOf(this.copies.get(id).copy)
+    visitTold(copy, rename)
+    if (isOwn) copy.told = told
+    renumberLocal(copy)
+    const renamed = this.copyIdOf(copy)
+    this.renames.set(renameKey, renamed)
+    return renamed
+  }
+
+  private renamedMessage(id: number, rename: (node: string, token: number) => number): number {
+    const { from, to, instance, message } = this.messages.get(id)
+    const renamed = copyOf(message)
+    visitMessage(renamed, from, to, rename)
+    return this.messageIdOf({ from, to, instance, message: renamed })
+  }
+
+  // ---- where a search begins
+
+  /** Nothing ever happened: the configuration names the first copy, all disks are empty. */
+  private started(): Int32Array {
+    const { nodes, bounds } = this
+    const { copies } = bounds
+    const members = Object.fromEntries(nodes.map((node) => [node, { copyId: `copy-${node}`, state: 'in-sync' as const }]))
+    const config = {
+      volumeId: 'v',
+      epoch: 1,
+      primary: nodes[0]!,
+      inSync: [...nodes],
+      members,
+      minInSync: bounds.minInSync,
+      attach: { generation: 1, mode: 'single' as const, holders: [FRONTEND] },
+      removed: false,
+      nonce: '',
+    }
+    const values: VersionedConfig[] = [{ config, version: versionText(1) }]
+    const row = new Int32Array(this.width)
+    nodes.forEach((node, i) => {
+      row[i] = this.copyIdOf(newLocalCopy(node))
+    })
+    row[copies] = this.clusters.idOf(values, () => values)
+    const client = newClient(bounds)
+    row[copies + 1] = this.clients.idOf(client, () => client)
+    const nothing = this.links.idOf([], () => [])
+    for (let at = copies + 3; at < this.width; at++) row[at] = nothing
+    return row
+  }
+
+  /** The first copy leads, the others follow, the client is there, nothing is under way: a shortest way to it, greedily. */
+  private serving(start: Int32Array): Int32Array {
+    const seen = new Set<string>()
+    const way: Int32Array[] = [start]
+    for (;;) {
+      const row = way.at(-1)
+      if (row === undefined) throw new Error('the first copy never leads')
+      if (this.isServing(row)) return row
+      const options: Int32Array[] = []
+      const isPlain = (said: string): boolean => !/^(lost|duplicate)|crashes|client: (writes|reads)|unknown|hand-over/.test(said)
+      const late: Int32Array[] = []
+      this.successors(row, (next, say) => {
+        const said = say()
+        if (said === 'time passes') late.push(next.slice())
+        else if (isPlain(said)) options.push(next.slice())
+      })
+      const found = [...options, ...late].find((next) => !seen.has(next.join()))
+      if (found === undefined) way.pop()
+      else {
+        seen.add(found.join())
+        way.push(found)
+      }
+    }
+  }
+
+  private isServing(row: Int32Array): boolean {
+    const { copies, messages } = this.partsOf(row)
+    const [first, ...others] = copies.map(({ copy, summary }) => ({ ...summary, copy }))
+    const { tail } = first!
+    const isQuiet = copies.every(({ copy }) => copy.store.entries.every((entry) => !isPending(entry)))
+    const knowsAll = [...(first!.copy.memory?.primary?.peers.values() ?? [])].every(
+      ({ storedSeq, toldCommitSeq }) => storedSeq === tail && toldCommitSeq === tail,
+    )
+    return (
+      first!.leadsEpoch > 0 &&
+      first!.hasSession &&
+      first!.commitSeq === tail &&
+      others.every(({ role, commitSeq }) => role === 'replica' && commitSeq === tail) &&
+      messages.length === 0 &&
+      isQuiet &&
+      knowsAll
+    )
+  }
+}
