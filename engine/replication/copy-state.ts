@@ -64,7 +64,7 @@ export interface ConfigChange {
 
 /** What a `kept` of the store means to us. */
 export type KeptPurpose =
-  | { type: 'promise'; promise: Promised; answerTo: NodeId | undefined }
+  | { type: 'promise'; promise: Promised; answerTo: NodeId | undefined; probe?: number | undefined }
   | { type: 'fence'; session: Session; answerTo: NodeId | undefined }
   | { type: 'fill-started'; fill: number; from: NodeId }
   | { type: 'filled'; fill: number; number: number; from: NodeId }
@@ -85,7 +85,7 @@ export interface GraceState {
   /** Beacons extend nothing any more: another primary waits for our promise, or we stand ourselves (L2). */
   hasLeft: boolean
   /** Asked for by a primary that we are not free to promise to yet. */
-  waiting: { from: NodeId; promise: Promised } | undefined
+  waiting: { from: NodeId; promise: Promised; probe: number | undefined } | undefined
   /** Of the last `confirm` under our promise: an older `release` is void. */
   confirmToken: number
 }

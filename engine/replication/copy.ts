@@ -235,7 +235,7 @@ function onKept(turn: Turn, token: number): void {
   state.kept.delete(token)
   switch (purpose.type) {
     case 'promise':
-      onPromiseKept(turn, purpose.promise, purpose.answerTo)
+      onPromiseKept(turn, purpose)
       return onOwnPromiseKept(turn, purpose.promise)
     case 'fence': {
       const { session, answerTo } = purpose

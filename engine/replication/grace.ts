@@ -141,6 +141,6 @@ export function progressGrace(turn: Turn): void {
   if (waiting.promise.epoch <= state.promise.epoch) state.grace.waiting = undefined
   else if (mayPromiseTo(turn, waiting.promise.primary)) {
     state.grace.waiting = undefined
-    keepPromise(turn, waiting.promise, waiting.from)
+    keepPromise(turn, waiting.promise, waiting.from, waiting.probe)
   } else wakeBy(turn, Math.max(state.grace.boundUntilMs, nowMs + 1))
 }

@@ -31,8 +31,9 @@ export type PeerMessage =
   | { type: 'sync'; epoch: number; seq: number }
   // Configuration (section 4).
   /** `since`: first epoch of the sender's term; who followed it under that or a later one follows it still. */
-  | { type: 'new-epoch'; epoch: number; config: VolumeConfig; since?: number }
-  | ({ type: 'promised'; epoch: number } & CopyReport)
+  /** `token`: comes back in `answerTo`, so that it is known which instance is alive now. */
+  | { type: 'new-epoch'; epoch: number; config: VolumeConfig; since?: number; token?: number }
+  | ({ type: 'promised'; epoch: number; answerTo?: number } & CopyReport)
   | { type: 'fetch-log'; epoch: number; aboveSeq: number }
   | { type: 'log'; epoch: number; records: ReplicatedRecord[] }
   | { type: 'reconcile'; epoch: number; fork: RecordId; records: ReplicatedRecord[]; commitSeq: number }

@@ -8,6 +8,7 @@ import { depose, readConfig } from './configuration-change.ts'
 import { withoutMembers } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
 import { advance, refreshRequired, requiredPeers } from './commit.ts'
+import { nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { considerFill } from './fill-source.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
@@ -40,9 +41,13 @@ export function reportOf(state: CopyState): CopyReport {
 }
 
 /** Tell a member who leads, and have it say what it has. */
-export function sendNewEpoch({ state, nowMs, port }: Turn, peer: Peer): void {
+export function sendNewEpoch({ state, nowMs, port }: Turn, peer: Peer, about?: string): void {
   const { epoch, sinceEpoch } = state.primary!
-  port.send(peer.node, { type: 'new-epoch', epoch, config: state.config!.config, since: sinceEpoch })
+  if (peer.probe === undefined || (about !== undefined && about !== peer.instance && about !== peer.probe.about)) {
+    peer.probe = { token: nextToken(state), about }
+  }
+  const { token } = peer.probe
+  port.send(peer.node, { type: 'new-epoch', epoch, config: state.config!.config, since: sinceEpoch, token })
   peer.askedAtMs = nowMs
 }
 
@@ -69,7 +74,12 @@ export function onReport(
   }
   const wasFollowing = peer.isFollowing
   const isNew = peer.instance !== instance
-  if (isNew) meet(turn, primary, peer, instance)
+  if (isNew) {
+    // A late message of an instance that ended looks as new as one of an instance that just began.
+    const isAlive = message.type === 'promised' && message.answerTo === peer.probe?.token
+    if (!isAlive || peer.probe === undefined) return sendNewEpoch(turn, peer, instance)
+    meet(turn, primary, peer, instance)
+  }
   const isOurs = message.promised.epoch === primary.epoch && message.promised.primary === state.options.node
   if (state.role === 'reconciling' && config.config.inSync.includes(from)) {
     if (isOurs && message.type === 'promised') onReconcileReport(turn, peer, message)

@@ -12,6 +12,8 @@ export interface Peer {
   instance: string | undefined
   /** Instances of it that ended: a late message of theirs counts for nothing. */
   formerInstances: string[]
+  /** What is asked of it, and which unknown instance made us ask: only who is alive since then can answer. */
+  probe: { token: number; about: string | undefined } | undefined
   /** What it said of itself under this epoch. */
   report: CopyReport | undefined
   /** Its log is the beginning of ours, up to what it stored. */
@@ -171,6 +173,7 @@ export function newPeer(node: NodeId): Peer {
     node,
     instance: undefined,
     formerInstances: [],
+    probe: undefined,
     report: undefined,
     isFollowing: false,
     fillId: 0,

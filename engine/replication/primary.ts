@@ -173,7 +173,7 @@ export function onStored(
 export function askAnew(turn: Turn, peer: Peer, instance: string): void {
   if (peer.formerInstances.includes(instance)) return
   if (turn.nowMs - peer.askedAtMs < turn.state.options.retryMs / 4) return
-  sendNewEpoch(turn, peer)
+  sendNewEpoch(turn, peer, instance)
 }
 
 export function onRefused(

@@ -92,8 +92,7 @@ export function takeUp(turn: Turn): void {
     return
   }
   if (state.consistency.state !== 'consistent') return fence(turn, 'the only copy is not consistent')
-  if (state.promise.epoch < config.epoch) return beginReconcile(turn)
-  // We, or a former process of ours, acted under this epoch: an id must never be given twice.
+  // A former process of ours may have acted under this epoch, and an id must never be given twice.
   if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'
 }
 

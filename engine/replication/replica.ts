@@ -12,7 +12,7 @@ import { depose, readConfig } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
 import { leads, nextToken, progressOf, samePromise } from './copy-state.ts'
-import type { CopyState, Promised } from './copy-state.ts'
+import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
 import { leave, mayPromiseTo, noteAlive } from './grace.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
@@ -26,13 +26,18 @@ import type { Turn } from './turn.ts'
 
 type Message<T extends PeerMessage['type']> = Extract<PeerMessage, { type: T }>
 
-export function keepPromise({ state, port }: Turn, promise: Promised, answerTo: NodeId | undefined): void {
+export function keepPromise(
+  { state, port }: Turn,
+  promise: Promised,
+  answerTo: NodeId | undefined,
+  probe?: number,
+): void {
   assert(promise.epoch > state.promise.epoch, 'I3: a promise never decreases')
   state.grace.confirmToken = 0
   state.grace.hasLeft = false
   state.promise = promise
   const token = nextToken(state)
-  state.kept.set(token, { type: 'promise', promise, answerTo })
+  state.kept.set(token, { type: 'promise', promise, answerTo, probe })
   port.store.keep(token, { promise })
 }
 
@@ -136,7 +141,7 @@ export function answerStored({ state, port }: Turn): void {
 }
 
 export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: Message<'new-epoch'>): void {
-  const { state, port } = turn
+  const { state } = turn
   const { epoch, config } = message
   const promise = { epoch, primary: from }
   if (state.config === undefined || config.epoch > state.config.config.epoch) readConfig(turn)
@@ -148,29 +153,43 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
   }
   if (samePromise(promise, state.promise)) {
     noteAlive(turn, from, instance)
-    if (samePromise(promise, state.durablePromise)) port.send(from, { type: 'promised', epoch, ...reportOf(state) })
+    if (samePromise(promise, state.durablePromise)) sayPromised(turn, message.token)
     return
   }
   if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')
   if (mayPromiseTo(turn, from)) {
     const isSameTerm = from === state.promise.primary && state.promise.epoch >= (message.since ?? Infinity)
-    if (!isSameTerm) state.isFollowing = false
-    keepPromise(turn, promise, from)
+    if (!isSameTerm) {
+      state.isFollowing = false
+      state.followedFill = 0
+    }
+    keepPromise(turn, promise, from, message.token)
     noteAlive(turn, from, instance)
   } else {
     const { waiting } = state.grace
-    if (waiting === undefined || waiting.promise.epoch < epoch) state.grace.waiting = { from, promise }
+    if (waiting === undefined || waiting.promise.epoch < epoch) {
+      state.grace.waiting = { from, promise, probe: message.token }
+    }
     leave(turn)
     wakeBy(turn, state.grace.boundUntilMs)
   }
 }
 
-export function onPromiseKept(turn: Turn, promise: Promised, answerTo: NodeId | undefined): void {
-  const { state, port } = turn
+export function onPromiseKept(
+  turn: Turn,
+  { promise, answerTo, probe }: Extract<KeptPurpose, { type: 'promise' }>,
+): void {
+  const { state } = turn
   if (promise.epoch > state.durablePromise.epoch) state.durablePromise = promise
   if (!samePromise(promise, state.promise) || promise.primary === state.options.node) return
   if (answerTo === undefined) answerStored(turn)
-  else port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })
+  else sayPromised(turn, probe)
+}
+
+function sayPromised({ state, port }: Turn, probe: number | undefined): void {
+  const { epoch, primary } = state.promise
+  const promised = { type: 'promised' as const, epoch, ...reportOf(state) }
+  port.send(primary, probe === undefined ? promised : { ...promised, answerTo: probe })
 }
 
 /** The store has more of what was accepted. */
