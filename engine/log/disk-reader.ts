@@ -65,13 +65,19 @@ export function readFrame(disk: LogDisk, segment: number): Frame {
   const { crc32c, diskUuid, segmentBytes } = disk
   const blocks = segmentBytes / BLOCK_BYTES
   const head = readBlocks(disk, segment, 0, 1)?.slice()
-  const header = head === undefined ? undefined : decodeSegmentHeader(head, crc32c, { diskUuid, segment })
+  const said = head === undefined ? undefined : decodeSegmentHeader(head, crc32c, { diskUuid, segment })
   const tail = readBlocks(disk, segment, blocks - 1, 1)?.slice()
-  const trailer = tail === undefined || header?.free === true ? undefined : decodeTrailer(tail, crc32c, {
-    diskUuid, segment, segmentBlocks: blocks, ...(header === undefined ? {} : { generation: header.generation }),
-  })
+  const end = tail && decodeTrailer(tail, crc32c, { diskUuid, segment, segmentBlocks: blocks })
+  const begin = firstBatch(disk, segment)
+  // It says free of a former use: the header of the present one was written, and is lost.
+  const used = Math.max(end?.generation ?? 0, begin?.generation ?? 0)
+  const header = said?.free === true && used > said.generation ? undefined : said
   // An older use leaves its batches behind: only those of the frame's generation mean something.
-  const first = header?.free === true ? undefined : firstBatch(disk, segment, header?.generation ?? trailer?.generation)
+  const isIn = (generation: number, frame: { generation: number } | undefined): boolean =>
+    frame === undefined || generation === frame.generation
+  const counts = header?.free !== true
+  const trailer = counts && end !== undefined && isIn(end.generation, header) ? end : undefined
+  const first = counts && begin !== undefined && isIn(begin.generation, header ?? trailer) ? begin : undefined
   return {
     segment, header, trailer, first,
     headerTorn: header === undefined && head !== undefined && trailer !== undefined && isTorn(head, trailer, crc32c),
@@ -100,11 +106,11 @@ function isDamagedTrailer(tail: Uint8Array, header: SegmentHeader | undefined): 
   return header === undefined || viewOf(tail).getUint32(36, true) >= header.generation
 }
 
-function firstBatch(disk: LogDisk, segment: number, generation: number | undefined): BatchHeader | undefined {
+function firstBatch(disk: LogDisk, segment: number): BatchHeader | undefined {
   const block = readBlocks(disk, segment, 1, 1)
   if (block === undefined || viewOf(block).getUint32(0, true) !== BATCH_MAGIC) return undefined
-  const claimed = generation ?? viewOf(block).getUint32(44, true)
-  return readBatch(disk, { segment, generation: claimed, startBlock: 1 })?.header
+  const generation = viewOf(block).getUint32(44, true)
+  return readBatch(disk, { segment, generation, startBlock: 1 })?.header
 }
 
 /** One batch header with its records, undefined when there is no whole one at this place. */

@@ -21,7 +21,7 @@ import { LogReader, type ReadBatch, type SegmentFrame } from './log-reader.ts'
 import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import { moveEntry, moveZero } from './relocation.ts'
 import { chooseRoot, ROOT_FLAG, type Root } from './root.ts'
-import { encodeSeal, TRAILER_FLAG } from './segment.ts'
+import { encodeSeal, encodeSegmentHeader, TRAILER_FLAG } from './segment.ts'
 import { SEGMENT_STATE, SegmentTable } from './segment-table.ts'
 import { markFree, saltFromHex, StoreStream, write, writeRoot, type StreamContext } from './store-stream.ts'
 import type { VolumeMap } from './volume-map.ts'
@@ -468,6 +468,10 @@ export function* finishOpen(opened: OpenedStream): Task<boolean> {
   }
   for (const { frame, batches } of plan.seals) {
     const last = batches.at(-1)
+    // The header too: it may be lost, while a batch behind it is kept. Then the seal alone would prove the segment, and
+    // without it a rebuild would take the segment for free.
+    const header = encodeSegmentHeader({ streamId, diskUuid, ...frame, free: false }, crc32c)
+    if (!(yield* write(disk, segmentOffsetBytes(segmentBytes, frame.segment), header))) return false
     const bytes = encodeSeal(
       {
         streamId,
