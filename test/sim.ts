@@ -6,6 +6,7 @@
  *   npm run sim -- --seed 7 [--trace]          one, again; with everything that happened
  *   npm run sim -- --seed 7 --shrink           fewer faults and operations that still show the violation
  *   npm run sim -- --seed 7 --only 3,9 --operations 40     only these faults and actions of the seed's plan
+ *   --store real|memory                         the engine's own store (default), or a small one that is fast
  *   --twice                                    every seed twice: the same trace hash, or an error
  */
 import { execFileSync } from 'node:child_process'
@@ -14,6 +15,7 @@ import { runSeed, shrink, type SeedOptions, type SeedResult } from './sim/cluste
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const options = readOptions()
+const store = options.store === 'memory' ? 'memory' : 'real'
 process.exitCode = options.seed === undefined ? runMany() : runOne(options.seed)
 
 function readOptions() {
@@ -26,6 +28,7 @@ function readOptions() {
         seeds: { ...number, default: '200' },
         from: { ...number, default: '1' },
         only: number,
+        store: { ...number, default: 'real' },
         operations: number,
         trace: flag,
         shrink: flag,
@@ -41,7 +44,7 @@ function readOptions() {
 }
 
 function runOne(text: string): number {
-  const seed: SeedOptions = { seed: Number(text), keepsTrace: options.trace }
+  const seed: SeedOptions = { seed: Number(text), keepsTrace: options.trace, store }
   if (options.only !== undefined) seed.only = options.only.split(',').filter(Boolean).map(Number)
   if (options.operations !== undefined) seed.operations = Number(options.operations)
   const result = runSeed(seed)
@@ -54,7 +57,7 @@ function runOne(text: string): number {
   const virtual = `${(virtualMs / 1000).toFixed(1)} s virtual`
   print(`seed ${text}: ${operations} operations, ${virtual}, ${events} events, ${traceHash}`)
   if (options.shrink && result.violations.length > 0) {
-    const { only, operations } = shrink(seed.seed)
+    const { only, operations } = shrink(seed.seed, store)
     print(
       `smaller: npm run sim -- --seed ${seed.seed} --only ${only.join() || '-'} --operations ${operations} --trace`,
     )
@@ -70,14 +73,14 @@ function runMany(): number {
   const byKind = new Map<string, number>()
   const cpuBefore = process.cpuUsage()
   for (let seed = first; seed < below; seed++) {
-    const result = runSeed({ seed })
+    const result = runSeed({ seed, store })
     total.seeds++
     total.operations += result.operations
     total.acknowledged += result.acknowledgedWrites
     total.virtualMs += result.virtualMs
     for (const { kind } of result.planned) byKind.set(kind, (byKind.get(kind) ?? 0) + 1)
     total.planned += result.planned.length
-    if (options.twice && runSeed({ seed }).traceHash !== result.traceHash) {
+    if (options.twice && runSeed({ seed, store }).traceHash !== result.traceHash) {
       print(`seed ${seed} is not the same when it is run again`)
       return 1
     }
@@ -107,7 +110,11 @@ function runMany(): number {
 function complain({ seed, violations }: SeedResult): void {
   print(`seed ${seed} at commit ${commit()}:`)
   for (const { checker, message } of violations.slice(0, 5)) print(`  ${checker}: ${message}`)
-  print(`  repeat with: npm run sim -- --seed ${seed} --trace`)
+  print(`  repeat with: npm run sim -- --seed ${seed} --trace${storeFlag()}`)
+}
+
+function storeFlag(): string {
+  return store === 'memory' ? ' --store memory' : ''
 }
 
 function commit(): string {

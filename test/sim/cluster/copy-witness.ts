@@ -25,8 +25,12 @@ export class CopyWitness implements CopyStore, MemberLog {
   private epochs: Array<readonly [number, number]> = []
   /** Up to here it was filled from another copy, under whatever epochs. */
   private filledTo = 0
+  private fillToken = -1
   private accepted: ReplicatedRecord[] = []
-  private readonly keeping = new Map<number, Partial<CopyFacts>>()
+  private readonly keeping = new Map<number, { facts: Partial<CopyFacts>; order: number }>()
+  private order = 0
+  /** Of the call whose consistency is known to be durable: an earlier one may be confirmed later. */
+  private consistencyOrder = 0
 
   constructor(node: string, port: WitnessPort) {
     this.node = node
@@ -56,10 +60,18 @@ export class CopyWitness implements CopyStore, MemberLog {
   }
 
   kept(token: number): void {
-    const facts = this.keeping.get(token)
+    const kept = this.keeping.get(token)
     this.keeping.delete(token)
-    if (facts?.promise !== undefined) this.durablePromise = facts.promise.epoch
-    if (facts?.consistency !== undefined) this.isConsistent = facts.consistency.state === 'consistent'
+    if (token === this.fillToken) {
+      this.storedSeq = Math.max(this.storedSeq, this.filledTo)
+      this.durableSeq = Math.max(this.durableSeq, this.filledTo)
+    }
+    if (kept === undefined) return
+    const { facts, order } = kept
+    if (facts.promise !== undefined) this.durablePromise = Math.max(this.durablePromise, facts.promise.epoch)
+    if (facts.consistency === undefined || order < this.consistencyOrder) return
+    this.isConsistent = facts.consistency.state === 'consistent'
+    this.consistencyOrder = order
   }
 
   append(record: ReplicatedRecord): void {
@@ -94,7 +106,7 @@ export class CopyWitness implements CopyStore, MemberLog {
 
   keep(token: number, facts: Partial<CopyFacts>): void {
     if (facts.promise !== undefined) this.port.promiseTold(this.node, facts.promise.epoch)
-    this.keeping.set(token, facts)
+    this.keeping.set(token, { facts, order: ++this.order })
     this.store!.keep(token, facts)
   }
 
@@ -104,9 +116,10 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.epochs = [...epochs]
     this.appliedSeq = start.target
     this.filledTo = start.target
+    this.fillToken = token
     this.storedSeq = this.durableSeq = 0
     this.isConsistent = false
-    this.keeping.set(token, start.facts)
+    this.keeping.set(token, { facts: start.facts, order: ++this.order })
     this.store!.startFill(token, start)
   }
 

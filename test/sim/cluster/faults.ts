@@ -64,12 +64,12 @@ export function beginFault(world: World, event: PlannedEvent): void {
       world.store.unreachableFor.add(node.name)
       return after(() => world.store.unreachableFor.delete(node.name))
     case 'slow-disk':
-      node.diskFactor = random.pick([5, 50, 1000])
-      return after(() => (node.diskFactor = 1))
+      node.disk.setSpeed(random.pick([5, 50, 1000]))
+      return after(() => node.disk.setSpeed(1))
     case 'disk-failure':
       node.failDisk(world.position())
       return after(() => {
-        if (!node.diskHasFailed) return
+        if (!node.disk.hasFailed) return
         node.kill()
         node.mendDisk()
         node.start()
@@ -120,8 +120,8 @@ export function heal(world: World): void {
   world.store.isOut = false
   world.store.unreachableFor.clear()
   for (const node of world.nodes.values()) {
-    node.diskFactor = 1
-    if (node.diskHasFailed) {
+    node.disk.setSpeed(1)
+    if (node.disk.hasFailed) {
       node.kill()
       node.mendDisk()
     }

@@ -16,6 +16,8 @@ export interface SeedOptions {
   operations?: number
   /** A world that the protocol cannot stand: some checker has to complain. */
   disksLie?: boolean
+  /** `real` (the default): that of the engine. */
+  store?: 'real' | 'memory'
 }
 
 export interface SeedResult {
@@ -31,12 +33,19 @@ export interface SeedResult {
   events: number
 }
 
-export function runSeed({ seed, keepsTrace = false, only, operations, disksLie = false }: SeedOptions): SeedResult {
+export function runSeed({
+  seed,
+  keepsTrace = false,
+  only,
+  operations,
+  disksLie = false,
+  store = 'memory',
+}: SeedOptions): SeedResult {
   const random = new Random(`swarm ${seed}`)
   const drawn = drawSwarm(seed, random.fork('swarm'))
   const swarm = operations === undefined ? drawn : { ...drawn, operations }
   const plan = drawPlan(drawn, random.fork('plan')).filter(({ index }) => only === undefined || only.includes(index))
-  const world = new World(swarm, plan, { keepsTrace, disksLie })
+  const world = new World(swarm, plan, { keepsTrace, disksLie, store })
   world.run()
   return {
     seed,
@@ -53,8 +62,12 @@ export function runSeed({ seed, keepsTrace = false, only, operations, disksLie =
 }
 
 /** The smallest run found, within so many tries, in which the same checker complains. */
-export function shrink(seed: number, triesMax = 300): Required<Pick<SeedOptions, 'seed' | 'only' | 'operations'>> {
-  const first = runSeed({ seed })
+export function shrink(
+  seed: number,
+  store: 'real' | 'memory',
+  triesMax = 300,
+): Required<Pick<SeedOptions, 'seed' | 'only' | 'operations'>> {
+  const first = runSeed({ seed, store })
   const checker = first.violations[0]?.checker
   let only = first.planned.map(({ index }) => index)
   let operations = first.swarm.operations
@@ -62,7 +75,7 @@ export function shrink(seed: number, triesMax = 300): Required<Pick<SeedOptions,
   const isBad = (options: { only: readonly number[]; operations: number }) => {
     if (checker === undefined || tries >= triesMax) return false
     tries++
-    return runSeed({ seed, ...options }).violations[0]?.checker === checker
+    return runSeed({ seed, store, ...options }).violations[0]?.checker === checker
   }
   for (let size = Math.ceil(only.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
     for (let at = 0; at < only.length;) {

@@ -12,7 +12,7 @@ import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
 import { MemoryStore, newMemoryStore } from './memory-store.ts'
 import { Network } from './network.ts'
 import { SimClient, type ClientWorld } from './sim-client.ts'
-import { Stamps, stampsOf } from './stamps.ts'
+import { NUMBERS, Stamps } from './stamps.ts'
 import { drawSwarm } from './swarm.ts'
 import { visibleAt } from './version-map.ts'
 
@@ -87,7 +87,7 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
       kind === 'write' ? { ...run, kind, payload: operation.payload } : { ...run, kind }
     store.append(record)
     store.apply(seq, undefined)
-    const written = kind === 'write' ? stampsOf(operation.payload) : []
+    const written = kind === 'write' ? NUMBERS.stampsOf(operation.payload) : []
     log.push({ epoch: 1, seq, kind, lba, blockCount, stamps: written, request: key, change: undefined })
     return ok([])
   }
@@ -99,6 +99,7 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
     clock,
     swarm,
     stamps,
+    codec: NUMBERS,
     position: () => ++position,
     record: (op) => void operations.push(op),
     sendToCopy: (client, to, message) =>

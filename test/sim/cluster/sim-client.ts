@@ -20,13 +20,14 @@ import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { requestKey, type ClientOperation } from './checker/history.ts'
 import { NodeClock } from './node-clock.ts'
-import { payloadOf, stampOf, type Stamps } from './stamps.ts'
+import type { StampCodec, Stamps } from './stamps.ts'
 import type { Swarm } from './swarm.ts'
 
 export interface ClientWorld {
   readonly clock: SimClock
   readonly swarm: Swarm
   readonly stamps: Stamps
+  readonly codec: StampCodec
   /** The next position in the order of everything. */
   position(): number
   record(op: ClientOperation): void
@@ -291,7 +292,7 @@ export class SimClient {
       const lba = request.offsetBytes / BLOCK_BYTES
       const blockCount = request.lengthBytes / BLOCK_BYTES
       const stamps = new Array<number>(blockCount).fill(0)
-      for (const version of answer.versions) stamps[version.lba - lba] = stampOf(version)
+      for (const version of answer.versions) stamps[version.lba - lba] = this.world.codec.stampOf(version)
       this.world.record({
         client: this.name,
         request: `${this.session!.incarnation}#${tag}`,
@@ -318,10 +319,10 @@ export class SimClient {
     for (let i = 0; i < blockCount; i++) {
       const from = i * BLOCK_BYTES
       const isWhole = skipBytes <= from && skipBytes + lengthBytes >= from + BLOCK_BYTES
-      const base = stampOf(old.find((version) => version.lba === lba + i))
+      const base = this.world.codec.stampOf(old.find((version) => version.lba === lba + i))
       if (isWhole) stamps.push(pending?.stamps[lba + i - first] ?? 0)
       else stamps.push(this.world.stamps.next(this.name, lba + i, base))
     }
-    return payloadOf(stamps)
+    return this.world.codec.payloadOf(stamps)
   }
 }

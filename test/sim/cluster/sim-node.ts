@@ -12,14 +12,13 @@ import type {
 } from '../../../engine/replication/copy-port.ts'
 import { assertInvariants, createCopy, type CopyState } from '../../../engine/replication/copy-state.ts'
 import { step } from '../../../engine/replication/copy.ts'
-import type { StoreEvent } from '../../../engine/replication/copy-store.ts'
 import type { FrontendMessage, PeerMessage } from '../../../engine/replication/messages.ts'
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import type { CasOutcome } from './cluster-store.ts'
 import { CopyWitness, type WitnessPort } from './copy-witness.ts'
-import { MemoryStore, crashed, type MemoryStoreState } from './memory-store.ts'
 import { NodeClock } from './node-clock.ts'
+import type { NodeDisk, StoreUser } from './node-disk.ts'
 import type { Swarm } from './swarm.ts'
 
 export interface NodeWorld extends WitnessPort {
@@ -50,12 +49,12 @@ export interface NodeWorld extends WitnessPort {
 interface Process {
   instance: string
   copy: CopyState
-  store: MemoryStore
   queue: CopyEvent[]
   outbox: Array<() => void>
   isTurnDue: boolean
   isOver: boolean
-  tasksSeen: number
+  /** Of the store, while it stands still. */
+  gated: Array<() => void>
   wakeAtMs: number
 }
 
@@ -63,12 +62,10 @@ export class SimNode {
   readonly name: string
   readonly time: NodeClock
   readonly witness: CopyWitness
-  disk: MemoryStoreState
+  disk: NodeDisk
   boot = 1
   isPowered = true
   isPaused = false
-  /** Slow down disks, 1 = as usual. */
-  diskFactor = 1
   /** The canary: what was synced may be gone too. */
   diskLies = false
   /** Position in the order of everything, of the last power loss. */
@@ -78,7 +75,7 @@ export class SimNode {
   private readonly world: NodeWorld
   private readonly random: Random
 
-  constructor(name: string, world: NodeWorld, random: Random, rate: number, disk: MemoryStoreState) {
+  constructor(name: string, world: NodeWorld, random: Random, rate: number, disk: NodeDisk) {
     this.name = name
     this.world = world
     this.random = random
@@ -100,28 +97,21 @@ export class SimNode {
       this.isPowered = true
       this.boot++
       this.time.reboot()
-      this.disk = crashed(this.disk, this.disk.entries.length, this.boot)
     }
     const instance = `${this.name}.${++this.starts}`
     const process: Process = {
       instance,
       copy: createCopy(this.options(instance)),
-      store: new MemoryStore(this.disk),
       queue: [],
       outbox: [],
       isTurnDue: false,
       isOver: false,
-      tasksSeen: 0,
+      gated: [],
       wakeAtMs: Infinity,
     }
     this.process = process
     this.isPaused = false
-    this.world.clock.after(0.5 + this.random.float() * 5, () => {
-      if (process.isOver || process.store.state.failed) return
-      const stored = process.store.recovered()
-      this.witness.opened(process.store, stored)
-      this.deliver({ type: 'recovered', stored })
-    })
+    this.disk.open(this.userOf(process), this.boot)
     this.beaconLoop(process)
   }
 
@@ -130,8 +120,7 @@ export class SimNode {
     const { process } = this
     if (process === undefined) return
     this.end(process)
-    const { written, entries } = this.disk
-    this.disk = crashed(this.disk, written + this.random.int(entries.length - written + 1), this.boot)
+    this.disk.kill()
     this.world.processEnded(this.name, process.instance)
   }
 
@@ -141,26 +130,20 @@ export class SimNode {
     if (this.process !== undefined) this.end(this.process)
     this.isPowered = false
     this.lastPowerLoss = at
-    this.cutToDurable()
+    this.disk.losePower(this.diskLies)
   }
 
   /** The disk gives an error: of what was not synced anything may be gone. */
   failDisk(at: number): void {
-    const { process } = this
-    if (process === undefined || process.store.state.failed) return
-    for (const event of process.store.fail('the disk gave an error')) this.deliver(event)
+    if (this.process === undefined || this.disk.hasFailed) return
     this.lastPowerLoss = at
-  }
-
-  get diskHasFailed(): boolean {
-    return this.disk.failed
+    this.disk.fail()
   }
 
   /** After `failDisk`, with the process down. */
   mendDisk(): void {
     this.boot++
-    this.cutToDurable()
-    this.disk = crashed(this.disk, this.disk.entries.length, this.boot)
+    this.disk.mend()
   }
 
   pause(): void {
@@ -173,6 +156,7 @@ export class SimNode {
     // The loop sees that it stood still before it sees anything else.
     this.process.queue.unshift({ type: 'clock-doubt' })
     this.dueTurn(this.process)
+    for (const run of this.process.gated.splice(0)) run()
   }
 
   deliver(event: CopyEvent): void {
@@ -188,10 +172,27 @@ export class SimNode {
     this.isPaused = false
   }
 
-  private cutToDurable(): void {
-    const { entries } = this.disk
-    const durable = this.diskLies ? Math.floor(this.disk.durable / 2) : this.disk.durable
-    this.disk = crashed(this.disk, durable + this.random.int(entries.length - durable + 1), this.boot)
+  private userOf(process: Process): StoreUser {
+    const { witness } = this
+    return {
+      get isOver() {
+        return process.isOver
+      },
+      gate: (run) => {
+        if (process.isOver) return
+        if (this.isPaused) process.gated.push(run)
+        else run()
+      },
+      opened: (store, stored) => {
+        witness.opened(store, stored)
+        this.deliver({ type: 'recovered', stored })
+      },
+      heard: (event) => {
+        if (event.type === 'stored') witness.stored(event.seq, event.durableSeq)
+        if (event.type === 'kept') witness.kept(event.token)
+        this.deliver(event)
+      },
+    }
   }
 
   private dueTurn(process: Process): void {
@@ -218,7 +219,7 @@ export class SimNode {
       this.world.stepped(this, event)
       if (process.isOver) return
     }
-    this.runTasks(process)
+    this.disk.worked()
     const outbox = process.outbox
     if (outbox.length === 0) return
     process.outbox = []
@@ -265,33 +266,6 @@ export class SimNode {
       process.wakeAtMs = Infinity
       this.deliver({ type: 'tick' })
     })
-  }
-
-  /** Give each task of the store that is new its time. */
-  private runTasks(process: Process): void {
-    const { store } = process
-    const { disk } = this.world.swarm
-    for (const task of store.state.tasks) {
-      if (task.id <= process.tasksSeen) continue
-      process.tasksSeen = task.id
-      const [least, most] = task.type === 'write' ? disk.writeMs : task.type === 'sync' ? disk.syncMs : disk.readMs
-      const delayMs = (least + this.random.float() * (most - least)) * this.diskFactor
-      const isRead = task.type !== 'write' && task.type !== 'sync'
-      const ok = !(isRead && this.random.chance(disk.readFailRate))
-      this.world.clock.after(delayMs, () => {
-        if (process.isOver || store.state.failed) return
-        for (const event of store.finish(task.id, ok)) {
-          this.witnessEvent(event)
-          this.deliver(event)
-        }
-        this.runTasks(process)
-      })
-    }
-  }
-
-  private witnessEvent(event: StoreEvent): void {
-    if (event.type === 'stored') this.witness.stored(event.seq, event.durableSeq)
-    if (event.type === 'kept') this.witness.kept(event.token)
   }
 
   private beaconLoop(process: Process): void {

@@ -2,8 +2,10 @@
  * What clients write: every block of every write holds a number of its own, from which the checkers know who wrote it.
  * A narrow write makes a new number that remembers what the rest of its block held.
  */
+import { crc32c } from '@node-rs/crc32'
 import type { BlockVersion, Payload } from '../../../engine/replication/record.ts'
 import { BLOCK_BYTES } from '../../../engine/units.ts'
+import { payloadOf as blobsPayloadOf, type Blobs } from '../../../engine/volume/copy-headers.ts'
 
 export class Stamps {
   /** Of a narrow write's number: what the rest of the block held. */
@@ -24,10 +26,40 @@ export class Stamps {
   }
 }
 
-export const payloadOf = (stamps: number[]): Payload => ({ bytes: stamps.length * BLOCK_BYTES, data: stamps })
+/** How numbers become payload and come back. */
+export interface StampCodec {
+  payloadOf(stamps: number[]): Payload
+  /** One a block. */
+  stampsOf(payload: Payload): readonly number[]
+  /** 0 = zeroes. */
+  stampOf(version: BlockVersion | undefined): number
+}
 
-export const stampsOf = (payload: Payload): readonly number[] => payload.data as number[]
+/** For the store in memory. */
+export const NUMBERS: StampCodec = {
+  payloadOf: (stamps) => ({ bytes: stamps.length * BLOCK_BYTES, data: stamps }),
+  stampsOf: (payload) => payload.data as number[],
+  stampOf: (version) => (version?.kind === 'write' ? (version.payload!.data as number) : 0),
+}
 
-/** 0 = zeroes. */
-export const stampOf = (version: BlockVersion | undefined): number =>
-  version?.kind === 'write' ? (version.payload!.data as number) : 0
+/** For the store of the engine: blocks whose every word is the number, -1 when they differ. */
+export const BYTES: StampCodec = {
+  payloadOf(stamps) {
+    const bytes = new Uint8Array(stamps.length * BLOCK_BYTES)
+    stamps.forEach((stamp, i) => new Uint32Array(bytes.buffer, i * BLOCK_BYTES, 1024).fill(stamp))
+    return blobsPayloadOf(crc32c, bytes)
+  },
+  stampsOf(payload) {
+    const { bytes } = payload.data as Blobs
+    const count = bytes.length / BLOCK_BYTES
+    return Array.from({ length: count }, (_, i) => wordOf(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES)))
+  },
+  stampOf: (version) => (version?.kind === 'write' ? wordOf((version.payload!.data as Blobs).bytes) : 0),
+}
+
+function wordOf(block: Uint8Array): number {
+  const view = new DataView(block.buffer, block.byteOffset, BLOCK_BYTES)
+  const word = view.getUint32(0, true)
+  for (let at = 4; at < BLOCK_BYTES; at += 4) if (view.getUint32(at, true) !== word) return -1
+  return word
+}

@@ -6,10 +6,12 @@ import t from 'tap'
 import { runSeed } from './run-seed.ts'
 
 t.test('a seed run twice has the same trace, another seed another one', (t) => {
-  const hashes = [3, 3, 5, 5].map((seed) => runSeed({ seed }).traceHash)
-  t.equal(hashes[0], hashes[1])
-  t.equal(hashes[2], hashes[3])
-  t.not(hashes[0], hashes[2])
+  for (const store of ['real', 'memory'] as const) {
+    const hashes = [3, 3, 5, 5].map((seed) => runSeed({ seed, store }).traceHash)
+    t.equal(hashes[0], hashes[1])
+    t.equal(hashes[2], hashes[3])
+    t.not(hashes[0], hashes[2])
+  }
   t.end()
 })
 

@@ -20,16 +20,25 @@ import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
 import { ClusterStore, type CasOutcome } from './cluster-store.ts'
 import { beginFault, heal } from './faults.ts'
+import { LogDisk } from './log-disk.ts'
 import { newMemoryStore } from './memory-store.ts'
 import { Network } from './network.ts'
+import { MemoryDisk, type NodeDisk } from './node-disk.ts'
 import { Operator } from './operator.ts'
 import type { PlannedEvent } from './plan.ts'
 import { SimClient, type ClientWorld } from './sim-client.ts'
 import { SimNode, type NodeWorld } from './sim-node.ts'
-import { Stamps, stampOf, stampsOf } from './stamps.ts'
+import { BYTES, NUMBERS, Stamps, type StampCodec } from './stamps.ts'
 import type { Swarm } from './swarm.ts'
 import { Trace } from './trace.ts'
-import { visibleAt } from './version-map.ts'
+import { visibleAt, type VersionMap } from './version-map.ts'
+
+export interface WorldOptions {
+  keepsTrace: boolean
+  disksLie: boolean
+  /** `real`: that of the engine, with its log format on simulated disks. */
+  store: 'real' | 'memory'
+}
 
 /** Of a phase: something feeds itself. */
 const STEPS_MAX = 5_000_000
@@ -48,6 +57,9 @@ export class World implements NodeWorld, ClientWorld {
   readonly committed = new CommittedLog()
   readonly counts = { answered: 0, acknowledgedWrites: 0 }
   isHealed = false
+  readonly codec: StampCodec
+  private readonly storeKind: WorldOptions['store']
+  private readonly disksRandom: Random
   private readonly plan: readonly PlannedEvent[]
   private readonly primaries: OnePrimaryPerEpoch
   private readonly operator: Operator
@@ -66,11 +78,14 @@ export class World implements NodeWorld, ClientWorld {
   private appliedAt: number[] = []
   private readonly beaconsSent = new WeakMap<CopyEvent, { by: SimNode; instance: string; sentAtMs: number }>()
 
-  constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: { keepsTrace: boolean; disksLie: boolean }) {
+  constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions) {
     this.swarm = swarm
     this.plan = plan
     const random = new Random(`world ${swarm.seed}`)
     this.clock = new SimClock(random.fork('clock'))
+    this.storeKind = options.store
+    this.codec = options.store === 'real' ? BYTES : NUMBERS
+    this.disksRandom = random.fork('disks')
     this.trace = new Trace(() => this.clock.nowMs(), options.keepsTrace)
     const config = initialConfig(swarm)
     this.network = new Network(this.clock, random.fork('network'), swarm.network)
@@ -80,12 +95,7 @@ export class World implements NodeWorld, ClientWorld {
     for (let i = 0; i < swarm.copies + swarm.spares; i++) {
       const name = `n${i + 1}`
       const member = config.members[name]
-      const facts: CopyFacts = {
-        promise: { epoch: 1, primary: 'n1' },
-        attach: { generation: 0, incarnation: 0 },
-        consistency: { state: 'consistent' },
-      }
-      const disk = this.diskOf(member?.copyId ?? '', facts)
+      const disk = this.diskOf(name, member?.copyId ?? '')
       const node = new SimNode(name, this, random.fork(name), swarm.clockRates[i] ?? 1, disk)
       node.diskLies = options.disksLie
       this.nodes.set(name, node)
@@ -164,7 +174,9 @@ export class World implements NodeWorld, ClientWorld {
     const { inSync } = this.store.current.config
     if ([...this.clients.values()].some((client) => client.session !== undefined && !client.isDone)) return false
     const tail = this.committed.log.length
-    return this.healthy.every(({ name, witness }) => inSync.includes(name) && witness.appliedSeq === tail)
+    return this.healthy.every(({ name, witness, process }) => {
+      return process?.copy.isRecovered && inSync.includes(name) && witness.appliedSeq === tail
+    })
   }
 
   private checkEnd(healMs: number): void {
@@ -182,15 +194,27 @@ export class World implements NodeWorld, ClientWorld {
       this.report([{ checker: 'progress', message: `not all applied ${this.committed.log.length}: ${behind}` }])
       return
     }
-    const copies = this.healthy.map((node) => this.contentOf(node))
+    const copies = this.healthy.flatMap((node) => this.contentOf(node) ?? [])
     this.report(checkCopiesAfterRemoval(copies, this.committed.log))
     this.report(checkContent(copies, this.committed.log))
   }
 
-  private contentOf({ name, disk: { view } }: SimNode): CopyContent {
+  private contentOf({ name, disk }: SimNode): CopyContent | undefined {
+    let isRead = false
+    let held: VersionMap | undefined
+    disk.content((versions) => {
+      isRead = true
+      held = versions
+    })
+    while (!isRead && this.clock.step());
+    const view = held
+    if (view === undefined) {
+      this.report([{ checker: 'copies-identical', message: `${name} cannot be read` }])
+      return undefined
+    }
     const at = (point: number) => {
       const blocks = new Map<number, number>()
-      for (const lba of view.blocks.keys()) blocks.set(lba, stampOf(visibleAt(view, lba, point)))
+      for (const lba of view.blocks.keys()) blocks.set(lba, this.codec.stampOf(visibleAt(view, lba, point)))
       return blocks
     }
     const snapshots = new Map(view.snapshots.map(({ id, seq }) => [id, at(seq)] as const))
@@ -213,27 +237,28 @@ export class World implements NodeWorld, ClientWorld {
   // ---- of nodes
 
   newDisk(node: SimNode, copyId: string): void {
-    node.disk = this.diskOf(copyId, {
-      promise: { epoch: 0, primary: '' },
-      attach: { generation: 0, incarnation: 0 },
-      consistency: {
-        state: 'filling',
-        target: 0,
-        slices: Array.from({ length: this.swarm.slices }, (_, slice) => [slice, 0] as [number, number]),
-      },
-    })
+    node.disk = this.diskOf(node.name, copyId)
     this.primaries.forget(node.name)
   }
 
-  private diskOf(copyId: string, facts: CopyFacts) {
-    const { slices, mode } = this.swarm
-    const sizeBlocks = slices * SLICE_BLOCKS
-    return newMemoryStore({ copyId, sizeBlocks, sliceBlocks: SLICE_BLOCKS, autoSync: mode === 'durable', facts })
+  private diskOf(node: string, copyId: string): NodeDisk {
+    const { swarm, clock } = this
+    const random = this.disksRandom.fork(node)
+    if (this.storeKind === 'real') return new LogDisk(copyId, clock, random, swarm)
+    const facts: CopyFacts = {
+      promise: { epoch: 0, primary: '' },
+      attach: { generation: 0, incarnation: 0 },
+      consistency: { state: 'consistent' },
+    }
+    const sizeBlocks = swarm.slices * SLICE_BLOCKS
+    const autoSync = swarm.mode === 'durable'
+    const state = newMemoryStore({ copyId, sizeBlocks, sliceBlocks: SLICE_BLOCKS, autoSync, facts })
+    return new MemoryDisk(state, clock, random, swarm.disk)
   }
 
   send(from: string, instance: string, to: string, message: PeerMessage): void {
     const node = this.nodes.get(from)!
-    if (message.type === 'promised' || message.type === 'stored') {
+    if (message.type === 'promised') {
       this.report(this.primaries.promiseUsed(from, message.epoch, node.witness.durablePromise))
     }
     const seq =
@@ -369,7 +394,7 @@ export class World implements NodeWorld, ClientWorld {
 
   applied(node: string, record: ReplicatedRecord): void {
     const at = this.position()
-    const logged = loggedRecord(record)
+    const logged = loggedRecord(record, this.codec)
     const { log } = this.committed
     const known = log.length
     const eraCount = this.committed.eras.length
@@ -417,6 +442,13 @@ export class World implements NodeWorld, ClientWorld {
   private configured(config: VolumeConfig, by: string): void {
     const detail = () => `by ${by}: primary ${config.primary}, set ${config.inSync.join('+')}`
     this.trace.note('store', 'configuration', config.epoch, 0, config.primary, detail)
+    const before = this.store.history.at(-2)!.config
+    const joined = config.inSync.filter((name) => !before.inSync.includes(name))
+    const id = this.committed.log[this.answeredSeq - 1]
+    if (joined.length > 0 && id !== undefined && config.epoch - before.epoch < FORCED_EPOCH_STEP) {
+      const members = joined.map((name) => this.nodes.get(name)!.witness)
+      this.report(checkAnswer('that was last answered', id, members, this.swarm.mode === 'durable'))
+    }
     this.report(this.primaries.configured(config, (node) => this.nodes.get(node)?.witness.isConsistent ?? false))
   }
 
@@ -485,7 +517,7 @@ function initialConfig(swarm: Swarm): VolumeConfig {
   }
 }
 
-function loggedRecord(record: ReplicatedRecord): LoggedRecord {
+function loggedRecord(record: ReplicatedRecord, codec: StampCodec): LoggedRecord {
   const { epoch, seq, kind } = record
   const request = record.request === undefined ? '' : requestKey(record.request)
   if (kind === 'control')
@@ -497,7 +529,7 @@ function loggedRecord(record: ReplicatedRecord): LoggedRecord {
     kind,
     lba,
     blockCount,
-    stamps: kind === 'write' ? stampsOf(record.payload) : [],
+    stamps: kind === 'write' ? codec.stampsOf(record.payload) : [],
     request,
     change: undefined,
   }
