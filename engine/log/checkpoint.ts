@@ -55,6 +55,7 @@ export interface VolumeIndexValue {
   sweepHistory: boolean
   /** Of a copy: slices that are being wiped. */
   wiping?: number[]
+  hintSeq?: number
 }
 
 export interface CollectedCheckpoint {
@@ -220,7 +221,7 @@ function volumeValue(volume: VolumeMap): VolumeIndexValue {
     controlBornBatch: volume.controlBornBatch,
     emptied: volume.emptied,
     sweepHistory: volume.sweepHistory,
-    ...(volume.copy === undefined ? {} : { wiping: volume.copy.wiping }),
+    ...(volume.copy === undefined ? {} : { wiping: volume.copy.wiping, hintSeq: volume.copy.hintSeq }),
   }
 }
 

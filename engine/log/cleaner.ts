@@ -27,6 +27,7 @@ import type { VolumeMap } from './volume-map.ts'
 /** Segments fuller than this are not worth their own rewriting. */
 const LIVE_MOST = 0.98
 const READ_BLOCKS = 512
+const HEADERS_MOST = 256
 /** What could not be read may be there later. */
 const READ_AGAIN_MS = 60_000
 
@@ -149,6 +150,8 @@ class CleaningJob {
         }
         for (const record of records) if (!(yield* this.record(record, entry, bytes, at))) return false
       }
+      // Nothing points into the buffer: what is left of segments full of single zeroes shares its batches.
+      if (headersOnly && i < entries.entries.length && this.gathered.length < HEADERS_MOST) continue
       this.appendGathered()
       yield* until<void>((resume) => {
         if (this.outstanding === 0) resume()

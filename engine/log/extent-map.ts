@@ -499,6 +499,12 @@ export class ExtentMap {
     for (const tombstone of map.tombstones) {
       if (pageNumber < tombstone.firstPage || pageNumber >= tombstone.endPage) continue
       const words = this.zeroEntry(tombstone)
+      // It stays for long, and its effect on the head was undone: applied at each load, it would be undone each time.
+      if (map.keepsZeroes && !this.rebuilding && map.views.hidden(Infinity, tombstone.seq)) {
+        const shown = map.views.shownBySnapshots([tombstone.seq]).size > 0
+        for (let index = 0; index < PAGE_BLOCKS && shown; index++) this.putHistory(map, page.firstLba + index, words)
+        continue
+      }
       for (let index = 0; index < PAGE_BLOCKS; index++) steps.push({ index, words, at: 0 })
     }
     // A stable sort: of two copies of one version, the later batch came later and wins.

@@ -212,7 +212,10 @@ function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<Ch
       sweepHistory,
       changed: false,
     })
-    if (volume.copy !== undefined) volume.copy.wiping = stored.wiping ?? []
+    if (volume.copy !== undefined) {
+      volume.copy.wiping = stored.wiping ?? []
+      volume.copy.hintSeq = stored.hintSeq ?? 0
+    }
   }
   for (const [key, value] of tombstones) {
     const view = new DataView(key.buffer, key.byteOffset)

@@ -43,11 +43,12 @@ export const newCopyPart = (copyId: string): CopyPart => ({
 })
 
 /**
- * What is known when both were found: facts, epochs and places by revision, what was applied by the applied seq,
+ * What is known when both were found (`b` in the log behind `a`): facts, epochs and places by revision, what was applied by the applied seq,
  * a later filling before everything.
  */
 export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor {
-  const newer = b.revision > a.revision ? b : a
+  // An index may have the revision of a body of which not everything was in force yet: the body counts, then.
+  const newer = b.revision >= a.revision ? b : a
   const isLater = a.copy.fills === b.copy.fills ? b.copy.appliedSeq > a.copy.appliedSeq : b.copy.fills > a.copy.fills
   const { spec, snapshots, rollbacks, deleted, copy } = isLater ? b : a
   const { change: _, ...applied } = copy

@@ -40,6 +40,7 @@ export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: 
       volume.changed = true
     }
     copy.rolled = mergedCopy(now(), body)
+    copy.hintSeq = Math.max(copy.hintSeq, body.copy.appliedSeq)
   } else if (isMoved || (record.flags & RECORD_FLAG.fill) !== 0) {
     const slice = Math.floor(record.lba / SLICE_BLOCKS)
     if (record.sliceGeneration !== generationOfSlice(now(), slice)) return true
@@ -146,7 +147,6 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
     map.appliedSeq = appliedSeq
     copy.windows = descriptor.copy.windows
     copy.forgot(descriptor.copy.forgottenSeq)
-    copy.hintSeq = 0
     copy.rolled = undefined
   }
   return { descriptor, targets, tail, unapplied }

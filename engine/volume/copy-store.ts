@@ -84,10 +84,14 @@ interface Accepted {
 
 interface Held {
   accepted: Accepted | undefined
-  target: Target
+  targets: Target[]
   blocks: number
   run: () => void
 }
+
+/** The stream that has no room for what is held. */
+const shortOf = ({ targets, blocks }: Held): StoreStream | undefined =>
+  targets.find(({ stream }) => !stream.failed && !roomFor(stream, Math.max(1, blocks), blocks > 0))?.stream
 
 const mutable = (epochs: EpochHistory): CopyDescriptor['epochs'] =>
   epochs.map(([epoch, firstSeq]) => [epoch, firstSeq])
@@ -133,6 +137,7 @@ export class LocalCopyStore implements CopyStore {
   private baseSeq: number
   /** Calls of `dropAbove` and `startFill`. */
   private drops = 0
+  private droppedEpochs: Place[] = []
   private settling = false
   private drainWaiter: (() => void) | undefined
   private hintRecords = 0
@@ -178,7 +183,7 @@ export class LocalCopyStore implements CopyStore {
     }
     this.storedCount = this.queue.length
     this.reading = { crc32c, tag: volumeTag(crc32c, this.id), target: (lba) => this.target(lba) }
-    for (const { map } of this.targets) map.copy!.writeHint = (done) => this.writeHint(done)
+    for (const target of this.targets) target.map.copy!.writeHint = (done) => this.writeHint(target, done)
   }
 
   /** Finish what a crash interrupted, and read what waits. Undefined when some of it cannot be read. */
@@ -266,13 +271,13 @@ export class LocalCopyStore implements CopyStore {
     if (change?.operation === 'resize') this.place(change.sizeBytes)
     if (record.kind === 'control') {
       accepted.left = this.targets.length
-      this.hold(accepted, this.targets[0]!, 0, () => this.writeChange(accepted, record.epoch, record.change))
+      this.hold(accepted, this.targets, 0, () => this.writeChange(accepted, record.epoch, record.change))
     } else {
       accepted.left = 1
       const target = this.target(record.lba)
       assert(target !== undefined, 'a record lies in a slice this copy has a disk for')
       const blocks = record.kind === 'write' ? record.blockCount : 0
-      this.hold(accepted, target, blocks, () => this.writeRecord(accepted, target, record))
+      this.hold(accepted, [target], blocks, () => this.writeRecord(accepted, target, record))
     }
     this.o.onWork(undefined)
   }
@@ -307,9 +312,15 @@ export class LocalCopyStore implements CopyStore {
     if (change.operation === 'epoch') this.loggedEpochs = change.epochs
     const body = this.body({ change })
     this.install(this.now)
-    this.writeBody(OPERATION_OF[change.operation], { epoch, seq: accepted.seq }, body, (target, header, payload) => {
-      this.appendTo(accepted, target, header, payload, payload[0]!.length / 64, true, ended)
-    })
+    this.writeBody(
+      OPERATION_OF[change.operation],
+      { epoch, seq: accepted.seq },
+      body,
+      this.targets,
+      (target, header, payload) => {
+        this.appendTo(accepted, target, header, payload, payload[0]!.length / 64, true, ended)
+      },
+    )
   }
 
   private appendTo(
@@ -331,8 +342,8 @@ export class LocalCopyStore implements CopyStore {
       waiting.batch = append.batch
       accepted.left--
       if (record.kind === RECORD_KIND.control) this.bodyWritten(target, append)
-      if (accepted.dropped) stream.applied(append.batch!)
-      else map.copy!.waiting.all.add(waiting)
+      map.copy!.waiting.all.add(waiting)
+      if (accepted.dropped) this.drop(accepted, { target, waiting })
       ended?.()
       this.advance()
     })
@@ -364,22 +375,19 @@ export class LocalCopyStore implements CopyStore {
   }
 
   /** Run when there is room, and nothing is held before it. */
-  private hold(accepted: Accepted | undefined, target: Target, blocks: number, run: () => void): void {
-    const isFree =
-      this.held.length === 0 && this.barrier === 0 && (blocks === 0 || roomFor(target.stream, blocks, true))
-    if (isFree) return run()
-    this.held.push({ accepted, target, blocks, run })
-    if (this.barrier === 0) this.o.onWork(this.held[0]!.target.stream)
+  private hold(accepted: Accepted | undefined, targets: Target[], blocks: number, run: () => void): void {
+    const held: Held = { accepted, targets, blocks, run }
+    if (this.held.length === 0 && this.barrier === 0 && shortOf(held) === undefined) return run()
+    this.held.push(held)
+    if (this.barrier === 0) this.o.onWork(shortOf(this.held[0]!))
   }
 
   /** Space may have come back. */
   retryHeld(): void {
     while (this.barrier === 0 && this.held.length > 0) {
-      const { target, blocks, run } = this.held[0]!
-      if (blocks > 0 && !target.stream.failed && !roomFor(target.stream, blocks, true))
-        return this.o.onWork(target.stream)
-      this.held.shift()
-      run()
+      const stream = shortOf(this.held[0]!)
+      if (stream !== undefined) return this.o.onWork(stream)
+      this.held.shift()!.run()
     }
   }
 
@@ -390,8 +398,11 @@ export class LocalCopyStore implements CopyStore {
   private advance(): void {
     const { queue } = this
     const before = this.storedSeq
-    while (this.head + this.storedCount < queue.length && queue[this.head + this.storedCount]!.left === 0)
-      this.storedSeq = queue[this.head + this.storedCount++]!.seq
+    while (this.head + this.storedCount < queue.length && queue[this.head + this.storedCount]!.left === 0) {
+      const { seq, change } = queue[this.head + this.storedCount++]!
+      this.storedSeq = seq
+      if (change?.operation === 'epoch' && this.fillsPending === 0) this.releaseDropped()
+    }
     const seq = this.storedSeq
     if (this.isDurable && seq > this.durableSeq) this.durableSeq = seq
     if (this.drainWaiter !== undefined) this.drainWaiter()
@@ -431,8 +442,8 @@ export class LocalCopyStore implements CopyStore {
       accepted.dropped = true
       epochs ??= accepted.epochsBefore
       if (accepted.epochsBefore !== undefined && accepted.places.length > 0) logged ??= accepted.epochsBefore
-      for (const { target, waiting } of accepted.places)
-        if (target.map.copy!.waiting.all.has(waiting)) this.release(target, waiting)
+      for (const place of accepted.places)
+        if (place.target.map.copy!.waiting.all.has(place.waiting)) this.drop(accepted, place)
     }
     this.held = this.held.filter(({ accepted }) => accepted === undefined || !accepted.dropped)
     this.tail = seq
@@ -444,6 +455,16 @@ export class LocalCopyStore implements CopyStore {
     if (logged === undefined) return
     this.loggedEpochs = logged
     this.install(this.now)
+  }
+
+  /** An epoch record that goes has cut others: it stays beside the map until the next one is stored in its place. */
+  private drop({ change }: Accepted, { target, waiting }: Place): void {
+    if (change?.operation === 'epoch') this.droppedEpochs.push({ target, waiting })
+    else this.release(target, waiting)
+  }
+
+  private releaseDropped(): void {
+    for (const { target, waiting } of this.droppedEpochs.splice(0)) this.release(target, waiting)
   }
 
   private release({ stream, map }: Target, waiting: WaitingRecord): void {
@@ -491,7 +512,8 @@ export class LocalCopyStore implements CopyStore {
       this.writeLocal(this.body(), () => {
         for (const { target, waiting } of changed) this.release(target, waiting)
       })
-    if (this.hintRecords >= HINT_RECORDS || this.hintBytes >= HINT_BYTES) this.writeHint(() => {})
+    if (this.hintRecords >= HINT_RECORDS || this.hintBytes >= HINT_BYTES)
+      for (const target of this.targets) this.writeHint(target, () => {})
     this.o.onWork(undefined)
   }
 
@@ -539,11 +561,11 @@ export class LocalCopyStore implements CopyStore {
   }
 
   /** @param ended  when it is durable on every disk, or never will be */
-  private writeLocal(body: CopyDescriptor, ended: (ok: boolean) => void): void {
+  private writeLocal(body: CopyDescriptor, ended: (ok: boolean) => void, targets = this.targets): void {
     const id = { epoch: epochAt(this.epochs, this.tail), seq: this.tail }
     const written: Array<{ target: Target; append: Append }> = []
     let failed = 0
-    this.writeBody(OPERATION.change, id, body, (target, record, payload) => {
+    this.writeBody(OPERATION.change, id, body, targets, (target, record, payload) => {
       const payloadUnits = payload[0]!.length / 64
       this.appendRaw(
         target,
@@ -554,7 +576,7 @@ export class LocalCopyStore implements CopyStore {
           copy!.hintSeq = Math.max(copy!.hintSeq, body.copy.appliedSeq)
           written.push({ target, append })
           // Only then the log may begin behind it: what it says is in force on all disks.
-          if (written.length === this.targets.length) {
+          if (written.length === targets.length) {
             ended(true)
             for (const one of written) one.target.stream.applied(one.append.batch!)
           }
@@ -573,6 +595,7 @@ export class LocalCopyStore implements CopyStore {
     operation: number,
     id: { epoch: number; seq: number },
     body: CopyDescriptor,
+    targets: readonly Target[],
     write: (target: Target, record: RecordHeader, payload: Uint8Array[]) => void,
   ): void {
     const revision = ++this.revision
@@ -580,7 +603,7 @@ export class LocalCopyStore implements CopyStore {
     const padded = new Uint8Array(Math.ceil(bytes.length / BLOCK_BYTES) * BLOCK_BYTES)
     padded.set(bytes)
     const bodyCrc = this.o.crc32c(bytes) >>> 0
-    for (const target of this.targets) {
+    for (const target of targets) {
       const record = headerOf(this.id, { kind: RECORD_KIND.control, ...id, lba: revision, blockCount: 0 }, undefined)
       Object.assign(record, { operation, bodyBytes: bytes.length, bodyCrc })
       write(target, record, [padded])
@@ -594,9 +617,13 @@ export class LocalCopyStore implements CopyStore {
   }
 
   /** For the cleaner, and now and then. False when there is no room. */
-  private writeHint(done: () => void): boolean {
-    if (this.targets.some(({ stream }) => !stream.failed && !roomFor(stream, 2, false))) return false
-    this.writeLocal(this.body(), done)
+  private writeHint(target: Target, done: () => void): boolean {
+    const { log, freeSegments } = target.stream
+    const body = this.body()
+    const blocks = 2 + Math.ceil(encodeDescriptor(body).length / BLOCK_BYTES)
+    // It may take the last segment, as the cleaner's copies may: what is cleaned next gives one back.
+    if (freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks) return false
+    this.writeLocal(body, done, [target])
     return true
   }
 
@@ -820,7 +847,7 @@ export class LocalCopyStore implements CopyStore {
       // What the source forgot nobody can learn from this copy either.
       map.copy!.forgot(forgottenSeq)
     }
-    this.fillsPending--
+    if (--this.fillsPending === 0) this.releaseDropped()
     this.install({ ...next, slices: this.layout })
     this.noteApplied()
     for (const { target, waiting } of changed) this.release(target, waiting)
@@ -851,7 +878,7 @@ export class LocalCopyStore implements CopyStore {
       record.bornBatch = this.now.copy.fillBorn[target.stream.context.diskUuid] ?? 1
       left++
       const payloadUnits = payload.length * UNITS_PER_BLOCK
-      this.hold(undefined, target, payload.length, () => {
+      this.hold(undefined, [target], payload.length, () => {
         this.fillsUnderWay++
         this.appendRaw(target, { record, payload, payloadUnits, durable: true }, (append) => {
           runTask(fillVersions(target.stream, target.map, record, append), (ok) => {

@@ -1,0 +1,47 @@
+/**
+ * Random words of a machine to a copy's store against a model, with kills, power cuts and lost indexes: what is stored
+ * stays, what is not applied is not shown, what was cut stays away, a filled copy shows what its source did. A bounded
+ * selection of seeds.
+ */
+// test-timeout-seconds: 240
+import t, { type Test } from 'tap'
+import { runCopy, type CopyRunOptions } from '../../sim/copy-run.ts'
+
+function runs(t: Test, from: number, count: number, options: Omit<CopyRunOptions, 'seed'>): void {
+  const sums: Record<string, number> = {}
+  const failures: string[] = []
+  for (let seed = from; seed < from + count; seed++) {
+    const { failure, counts } = runCopy({ seed, ...options })
+    for (const [name, value] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + value
+    if (failure !== undefined) failures.push(failure)
+  }
+  t.same(failures, [], 'no run fails')
+  t.comment(JSON.stringify(sums))
+}
+
+const tiny = { pagesMax: 2, checkpointBytes: 16 * 1024, pendingMax: 8 }
+
+t.test('accepting, applying, dropping', (t) => {
+  runs(t, 1, 20, { operations: 200 })
+  t.end()
+})
+
+t.test('snapshots and rollbacks, a page cache of two pages and checkpoints all the time', (t) => {
+  runs(t, 101, 15, { operations: 250, snapshots: true, world: tiny })
+  t.end()
+})
+
+t.test('a small disk, the cleaner at work', (t) => {
+  runs(t, 201, 8, { operations: 600, snapshots: true, world: { segments: 20 } })
+  t.end()
+})
+
+t.test('filled again and again', (t) => {
+  runs(t, 301, 15, { operations: 250, snapshots: true, fills: true })
+  t.end()
+})
+
+t.test('two disks, small, filled', (t) => {
+  runs(t, 401, 8, { operations: 400, snapshots: true, fills: true, world: { disks: 2, segments: 20, ...tiny } })
+  t.end()
+})

@@ -1,0 +1,449 @@
+/**
+ * Random words of a machine to a copy's store, with kills, power cuts and lost indexes, against the model: nothing
+ * stored is lost, nothing that is not applied is shown, dropped records stay away behind an epoch record, a scan finds
+ * what views show, and a filled copy shows what its source did.
+ */
+import { crc32c } from '@node-rs/crc32'
+import { payloadOf } from '../../engine/volume/copy-headers.ts'
+import type { BlockVersion } from '../../engine/replication/record.ts'
+import { Line, replicated, type ModelRecord, type ModelState, type ModelVersion } from './copy-model.ts'
+import { CopyWorld } from './copy-world.ts'
+import { Random } from './random.ts'
+import { stamped, type WorldOptions } from './store-world.ts'
+import type { StoredCopy } from '../../engine/replication/copy-store.ts'
+
+export interface CopyRunOptions {
+  seed: number
+  operations: number
+  world?: Omit<WorldOptions, 'seed'>
+  fills?: boolean
+  snapshots?: boolean
+}
+
+const SLICE_BLOCKS = 262_144
+
+class CopyRun {
+  private readonly random: Random
+  private readonly options: CopyRunOptions
+  private world: CopyWorld
+  private line = new Line()
+  /** What may come back: dropped without an epoch record that is stored. */
+  private formerLines: Line[] = []
+  private applied = 0
+  private stored = 0
+  private epoch = 0
+  /** Records are given out from this epoch on: an older one may have been cut. */
+  private cutEpoch = 1
+  private stamp = 1
+  private snapshotNumber = 1
+  private promise = 0
+  private promiseGiven = 0
+  private trimsKept = 0
+  /** A filling that is under way: what is still to be sent. */
+  private filling: { target: number; versions: BlockVersion[]; line: Line; applied: number } | undefined
+  private cache: { line: Line; seq: number; state: ModelState } | undefined
+  private readonly lbas: number[]
+  readonly counts = { crashes: 0, lost: 0, fills: 0, drops: 0, cleaned: 0 }
+
+  constructor(options: CopyRunOptions) {
+    this.options = options
+    this.random = new Random(`copy ${options.seed}`)
+    const disks = options.world?.disks ?? 1
+    const { random } = this
+    const sizeBytes = disks > 1 ? 2 * 2 ** 30 : 4 * 2 ** 20
+    this.world = new CopyWorld({ segments: 40, seed: options.seed, ...options.world }, { sizeBytes })
+    this.lbas = Array.from({ length: 30 }, () => random.int(1000) + (disks > 1 ? random.int(2) * SLICE_BLOCKS : 0))
+  }
+
+  run(): void {
+    this.open()
+    for (let i = 0; i < this.options.operations; i++) this.operation()
+    this.crash()
+    while (this.filling !== undefined) this.fill()
+    this.checkHead()
+    for (const entry of this.world.world.events)
+      if (entry.level === 'error') throw new Error(`${entry.message} ${JSON.stringify(entry.fields)}`)
+  }
+
+  private operation(): void {
+    const { random } = this
+    const dice = random.int(100)
+    if (dice < 45) this.append()
+    else if (dice < 48) this.append(this.changeEpoch())
+    else if (dice < 52) this.drop()
+    else if (dice < 70) this.apply()
+    else if (dice < 74) this.keep()
+    else if (dice < 79) this.checkHead()
+    else if (dice < 82) this.checkScan()
+    else if (dice < 88) this.settle()
+    else if (dice < 90) this.world.copy.keepTrimsAbove((this.trimsKept = random.int(this.applied + 1)))
+    else if (dice < 94) this.crash()
+    else if (this.filling !== undefined) this.fill()
+    else if (dice < 96 && this.options.fills === true) this.startFill()
+    for (let i = random.int(4); i > 0; i--) if (this.world.world.clock.pending > 0) this.world.world.clock.step()
+    this.note()
+  }
+
+  /** What was reported so far. */
+  private note(): void {
+    this.stored = Math.min(this.world.storedSeq, this.line.tail)
+    this.world.storedSeq = this.stored
+    if (this.world.failedReason !== '') throw new Error(this.world.failedReason)
+    // Behind a stored epoch record nothing that was cut comes back.
+    const last = this.line.epochs.at(-1)
+    if (last !== undefined && last[0] >= this.cutEpoch && last[1] <= this.stored) this.formerLines = []
+  }
+
+  private state(): ModelState {
+    const { line, applied } = this
+    if (this.cache?.line !== line || this.cache.seq > applied)
+      this.cache = { line, seq: applied, state: line.stateAt(applied) }
+    while (this.cache.seq < applied) this.cache.state.apply(line.records[this.cache.seq++]!)
+    return this.cache.state
+  }
+
+  private randomRecord(line: Line): ModelRecord {
+    const { random } = this
+    const lba = random.pick(this.lbas)
+    const { epoch } = line
+    const dice = random.int(100)
+    if (this.options.snapshots === true && dice < 6) {
+      const state = line.stateAt(line.tail)
+      const ids = [...state.snapshots.keys()]
+      const base = { epoch, kind: 'control' as const, lba: 0, stamps: [], blockCount: 0 }
+      if (ids.length < 2)
+        return line.push({ ...base, change: { operation: 'snapshot', id: `s${this.snapshotNumber++}` } })
+      const id = random.pick(ids)
+      if (random.chance(0.7)) return line.push({ ...base, change: { operation: 'snapshot-delete', id } })
+      return line.push({ ...base, change: { operation: 'rollback', to: id } })
+    }
+    if (dice < 22) {
+      const kind = random.pick(['zero', 'trim'] as const)
+      const most = SLICE_BLOCKS - (lba % SLICE_BLOCKS)
+      const blockCount = Math.min(most, random.chance(0.2) ? 1 + random.int(900) : 1 + random.int(6))
+      return line.push({ epoch, kind, lba, stamps: [], blockCount })
+    }
+    const blockCount = Math.min(1 + random.int(4), 256 - (lba % 256))
+    return line.push({
+      epoch,
+      kind: 'write',
+      lba,
+      stamps: Array.from({ length: blockCount }, () => this.stamp++),
+      blockCount,
+    })
+  }
+
+  private append(record?: ModelRecord): void {
+    if (record === undefined && this.line.tail - this.applied > 40) return
+    // An id names one record for ever: what may have been cut is not numbered again under the same epoch.
+    if (record === undefined && this.line.epoch < this.cutEpoch) return this.append(this.changeEpoch())
+    this.world.copy.append(replicated(record ?? this.randomRecord(this.line)))
+  }
+
+  private changeEpoch(): ModelRecord {
+    this.epoch += 1 + this.random.int(2)
+    return this.line.newEpoch(this.epoch)
+  }
+
+  private drop(): void {
+    const { random } = this
+    if (this.line.tail === this.applied) return
+    const seq = this.applied + random.int(this.line.tail - this.applied)
+    this.formerLines.push(this.line)
+    this.counts.drops++
+    this.line = this.line.upTo(seq)
+    this.cutEpoch = this.epoch + 1
+    this.world.copy.dropAbove(seq)
+    this.note()
+    if (random.chance(0.3)) return this.crash()
+    this.append(this.changeEpoch())
+  }
+
+  private apply(): void {
+    this.note()
+    if (this.stored <= this.applied) return
+    this.applied += 1 + this.random.int(this.stored - this.applied)
+    this.world.copy.apply(this.applied, { at: this.applied })
+  }
+
+  private keep(): void {
+    const given = ++this.promiseGiven
+    this.world.keep({ promise: { epoch: given, primary: 'n1' } })
+    this.promise = given
+  }
+
+  private settle(): void {
+    this.world.settle()
+    this.note()
+  }
+
+  // --- checks
+
+  private fail(why: string): never {
+    throw new Error(`applied ${this.applied}, stored ${this.stored}, tail ${this.line.tail}: ${why}`)
+  }
+
+  private checkHead(): void {
+    if (this.filling !== undefined) return
+    const state = this.state()
+    for (const lba of this.lbas) {
+      const count = Math.min(6, 256 - (lba % 256))
+      this.world.read(lba, count).forEach((version, i) => {
+        const expected = state.head.get(lba + i)
+        const stamp = stampOfVersion(version)
+        if (stamp !== (expected?.stamp ?? 0))
+          this.fail(`block ${lba + i} is ${stamp} (${version.epoch}:${version.seq}), not ${JSON.stringify(expected)}`)
+        if (expected?.kind === 'write' && (expected.seq !== version.seq || expected.epoch !== version.epoch))
+          this.fail(`block ${lba + i} is of ${version.epoch}:${version.seq}, not ${JSON.stringify(expected)}`)
+      })
+    }
+  }
+
+  private checkScan(): void {
+    if (this.filling !== undefined) return
+    const above = this.random.chance(0.5) ? 0 : this.random.int(this.applied + 1)
+    const { applied } = this
+    const state = this.state()
+    const found = new Map<string, ModelVersion>()
+    for (const { lba, epoch, seq, kind, stamp } of this.world.scan({ above, upTo: applied })) {
+      if (found.has(`${lba}/${seq}`)) this.fail(`a scan has ${lba}/${seq} twice`)
+      found.set(`${lba}/${seq}`, { epoch, seq, kind, stamp })
+      const record = this.line.records[seq - 1]
+      const isOf = record?.epoch === epoch && record.kind === kind && lba >= record.lba
+      if (!isOf || lba >= record.lba + record.blockCount || (record.stamps[lba - record.lba] ?? 0) !== stamp)
+        this.fail(`a scan has ${lba}/${epoch}:${seq} ${kind} ${stamp}, which never was`)
+    }
+    const { forgottenSeq } = this.world.copy.stored()
+    for (const [key, version] of state.versions()) {
+      if (version.lba >= SLICE_BLOCKS || version.seq <= above || found.has(key)) continue
+      // A trim of what had nothing leaves nothing.
+      if (version.kind === 'write') this.fail(`a scan above ${above} lacks ${key} ${JSON.stringify(version)}`)
+      else if (version.seq > forgottenSeq && this.hidData(version.lba, version.seq))
+        this.fail(`a scan above ${above} lacks the trim ${key}, forgotten ${forgottenSeq}`)
+    }
+  }
+
+  /** Whether a zero or trim stood over data. */
+  private hidData(lba: number, seq: number): boolean {
+    const before = this.line.records.slice(0, seq - 1)
+    if (before.some(({ change }) => change?.operation === 'rollback')) return false
+    return before.findLast((record) => lba >= record.lba && lba < record.lba + record.blockCount)?.kind === 'write'
+  }
+
+  // --- crashes
+
+  private crash(): void {
+    const { random } = this
+    this.note()
+    const disk = random.pick([
+      'kill' as const,
+      { kind: 'synced' as const },
+      { kind: 'all' as const },
+      { kind: 'subset' as const, seed: random.u32() },
+    ])
+    const isLost = random.chance(0.25)
+    const index = isLost
+      ? ('lost' as const)
+      : random.pick([
+          { kind: 'all' as const },
+          { kind: 'synced' as const },
+          { kind: 'subset' as const, seed: random.u32() },
+        ])
+    this.countCleaned()
+    this.counts.crashes++
+    if (isLost) this.counts.lost++
+    this.world = this.world.crash(disk, index)
+    this.open()
+  }
+
+  private countCleaned(): void {
+    const { store } = this.world.world
+    for (const { maintenance } of (
+      store as unknown as { entries: Array<{ maintenance: { segmentsCleaned: number } }> }
+    ).entries)
+      this.counts.cleaned += maintenance.segmentsCleaned
+  }
+
+  private open(): void {
+    const found = this.world.open()
+    if (found.windows !== undefined && (found.windows as { at: number }).at !== found.appliedSeq)
+      this.fail(`windows ${JSON.stringify(found.windows)} at ${found.appliedSeq}`)
+    const { epoch } = found.facts.promise
+    if (epoch < this.promise || epoch > this.promiseGiven) this.fail(`promise ${epoch}, not ${this.promise}`)
+    this.promise = epoch
+    const isFilling = found.facts.consistency.state === 'filling'
+    if (this.startingFill !== undefined) {
+      if (isFilling) this.fillBegun()
+      this.startingFill = undefined
+    }
+    if (isFilling !== (this.filling !== undefined)) {
+      // The word that it is consistent may have come through, unanswered.
+      if (!isFilling && this.filling!.versions.length === 0) this.filling = undefined
+      else this.fail(`filling is ${String(isFilling)}`)
+    }
+    this.adopt(found)
+    this.world.copy.keepTrimsAbove(this.trimsKept)
+    this.world.copy.apply(this.applied, { at: this.applied })
+    if (this.random.chance(0.5)) this.checkHead()
+  }
+
+  /** Find which history came back. */
+  private adopt(found: StoredCopy): void {
+    const from = found.appliedSeq
+    if (from > this.applied) this.fail(`applied ${from} was never asked for`)
+    const told = found.unapplied.map(({ epoch, seq }) => `${epoch}:${seq}`).join(' ')
+    if (found.unapplied.length !== found.tail - from) this.fail(`tail ${found.tail}, unapplied ${told} above ${from}`)
+    const candidates = [this.line, ...this.formerLines]
+    const least = Math.max(this.applied, 0)
+    for (const line of candidates) {
+      if (found.tail > line.tail || found.tail < (line === this.line ? this.stored : least)) continue
+      const expected = line.records.slice(from, found.tail)
+      if (told !== expected.map(({ epoch, seq }) => `${epoch}:${seq}`).join(' ')) continue
+      expected.forEach((record, i) => {
+        if (JSON.stringify(plain(replicated(record))) !== JSON.stringify(plain(found.unapplied[i]!)))
+          this.fail(`record ${record.epoch}:${record.seq} came back different`)
+      })
+      this.line = line.upTo(found.tail)
+      if (JSON.stringify(found.epochs) !== JSON.stringify(this.line.epochs))
+        this.fail(`epochs ${JSON.stringify(found.epochs)}, not ${JSON.stringify(this.line.epochs)}`)
+      // What came back may be cut again; what was not there may still lie in the log, void or to be sent again.
+      this.stored = found.tail
+      this.formerLines = candidates
+      this.cutEpoch = this.epoch + 1
+      return
+    }
+    this.fail(`a restart has ${told} above ${from}, at least ${this.stored} of ${this.line.tail} was stored`)
+  }
+
+  // --- filling
+
+  private startingFill: { line: Line; target: number; versions: BlockVersion[] } | undefined
+
+  private startFill(): void {
+    const { random } = this
+    this.settle()
+    this.counts.fills++
+    const isDelta = random.chance(0.5)
+    const fork = isDelta ? this.applied + random.int(this.line.tail - this.applied + 1) : 0
+    const source = isDelta ? this.line.upTo(fork) : new Line()
+    this.epoch++
+    source.newEpoch(this.epoch)
+    let hasRollback = false
+    for (let i = 5 + random.int(40); i > 0; i--) {
+      const record = this.randomRecord(source)
+      if (record.change?.operation === 'rollback') hasRollback = true
+    }
+    const target = source.tail
+    const state = source.stateAt(target)
+    const base = isDelta && !hasRollback ? fork : 0
+    const wipe = base > 0 ? [] : this.world.copy.descriptor().spec.sizeBytes > 2 ** 30 ? [0, 1] : [0]
+    const versions = [...state.versions().values()]
+      .filter(({ seq }) => seq > base)
+      .map(({ lba, epoch, seq, kind, stamp }): BlockVersion => {
+        const payload = kind === 'write' ? payloadOf(crc32c as never, stamped(stamp)) : undefined
+        return { lba, epoch, seq, kind, payload }
+      })
+    random.shuffle(versions)
+    const descriptor = {
+      ...this.world.copy.descriptor(),
+      epochs: source.epochs,
+      snapshots: [...state.snapshots].map(([id, { seq }]) => ({ id, seq, pinnedBy: null })),
+      rollbacks: source.records.flatMap(({ seq, change }) =>
+        change?.operation === 'rollback' ? [[snapshotSeq(source, change.to), seq] as [number, number]] : [],
+      ),
+    }
+    this.startingFill = { line: source, target, versions }
+    const start = { fork: base === 0 && !isDelta ? 0 : fork, target, wipe, descriptor, windows: { at: target } }
+    if (random.chance(0.3)) {
+      // Cut while it begins.
+      const slices = wipe.map((slice): [number, number] => [slice, 0])
+      this.world.copy.startFill(0, {
+        ...start,
+        facts: { consistency: { state: 'filling', target, slices } },
+      })
+      for (let i = random.int(60); i > 0; i--) if (this.world.world.clock.pending > 0) this.world.world.clock.step()
+      return this.crashStarting()
+    }
+    this.world.startFill(start)
+    this.fillBegun()
+    this.startingFill = undefined
+    this.world.storedSeq = target
+  }
+
+  private crashStarting(): void {
+    const { random } = this
+    this.counts.crashes++
+    const stored = this.stored
+    this.world = this.world.crash(
+      random.pick(['kill' as const, { kind: 'synced' as const }, { kind: 'subset' as const, seed: random.u32() }]),
+      random.chance(0.3) ? 'lost' : { kind: 'synced' },
+    )
+    this.stored = stored
+    // What was above the fork may be gone already from the index, but not from the log before the record of filling.
+    this.stored = this.applied
+    this.open()
+  }
+
+  private fillBegun(): void {
+    const { line, target, versions } = this.startingFill!
+    this.line = line
+    this.formerLines = []
+    this.applied = target
+    this.stored = target
+    this.filling = { target, versions, line, applied: target }
+  }
+
+  private fill(): void {
+    const { random } = this
+    const { versions } = this.filling!
+    if (versions.length === 0) {
+      this.world.keep({ consistency: { state: 'consistent' } })
+      this.filling = undefined
+      this.checkHead()
+      return
+    }
+    const part = versions.slice(0, 1 + random.int(20))
+    if (random.chance(0.1)) {
+      this.world.copy.fill(0, part)
+      return this.crash()
+    }
+    this.world.fill(part)
+    // Now and then one is sent again.
+    this.filling!.versions = versions.slice(random.chance(0.2) ? part.length - 1 : part.length)
+  }
+}
+
+const snapshotSeq = (line: Line, id: string): number =>
+  line.records.find(({ change }) => change?.operation === 'snapshot' && change.id === id)!.seq
+
+const stampOfVersion = (version: BlockVersion): number => {
+  if (version.payload === undefined) return 0
+  const { bytes } = version.payload.data as { bytes: Uint8Array }
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+}
+
+/** A record without its bytes. */
+const plain = (record: ReturnType<typeof replicated>): unknown => {
+  if (record.kind === 'control') return [record.epoch, record.seq, record.kind, record.change]
+  const { epoch, seq, kind, lba, blockCount } = record
+  const stamps =
+    kind !== 'write'
+      ? []
+      : Array.from({ length: blockCount }, (_, i) => {
+          const { bytes } = record.payload.data as { bytes: Uint8Array }
+          return new DataView(bytes.buffer, bytes.byteOffset + i * 4096).getUint32(0, true)
+        })
+  return [epoch, seq, kind, lba, blockCount, stamps]
+}
+
+/** A sentence when the run failed. */
+export function runCopy(options: CopyRunOptions): { failure: string | undefined; counts: CopyRun['counts'] } {
+  const run = new CopyRun(options)
+  try {
+    run.run()
+    return { failure: undefined, counts: run.counts }
+  } catch (error) {
+    const { stack } = error as Error
+    return { failure: `seed ${options.seed}: ${stack ?? String(error)}`, counts: run.counts }
+  }
+}
