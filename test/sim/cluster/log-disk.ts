@@ -79,6 +79,7 @@ export class LogDisk implements NodeDisk {
       },
       (outcome) => {
         if (user.isOver) return
+        if (!outcome.ok && this.hasFailed) return user.heard({ type: 'store-failed', reason: outcome.reason })
         if (!outcome.ok) throw new Error(`the copy does not open: ${outcome.reason}`)
         this.copy = outcome.copy
         user.opened(outcome.copy, outcome.stored)

@@ -154,7 +154,11 @@ export class World implements NodeWorld, ClientWorld {
     // The condition is not free.
     for (let steps = 0; this.violations.length === 0; steps++) {
       if (steps % 32 === 0 && condition()) return
-      if (!this.clock.step()) return
+      try {
+        if (!this.clock.step()) return
+      } catch (error) {
+        this.failed({ name: 'world' }, error)
+      }
       if (steps > STEPS_MAX) this.report([{ checker: 'progress', message: `no end after ${steps} events` }])
     }
   }
