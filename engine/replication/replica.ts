@@ -33,6 +33,11 @@ export function keepPromise(
   probe?: number,
 ): void {
   assert(promise.epoch > state.promise.epoch, 'I3: a promise never decreases')
+  if (promise.primary !== state.promise.primary) {
+    // What we have beyond the commit point may not be in the log of the new one.
+    state.isFollowing = false
+    state.followedFill = 0
+  }
   state.grace.confirmToken = 0
   state.grace.hasLeft = false
   state.promise = promise
