@@ -27,6 +27,8 @@ export interface Mutant extends Edit {
   name: string
   /** Another change that is none by itself, so that the bug is met at all. */
   and?: Edit
+  /** What else is to be changed for the bug. */
+  also?: readonly Edit[]
   /** The smallest run that finds it. */
   hunt: Hunt
 }
@@ -42,6 +44,12 @@ export function importMutant<T>(mutant: Omit<Mutant, 'hunt'>, path: string): Pro
   mutants.set(mark, mutant)
   return import(`${pathToFileURL(join(root, path)).href}${MARK}${mark}`) as Promise<T>
 }
+
+export const editsOf = (mutant: Omit<Mutant, 'hunt'>): Edit[] => [
+  mutant,
+  ...(mutant.and === undefined ? [] : [mutant.and]),
+  ...(mutant.also ?? []),
+]
 
 /** Why the mutant cannot be made, undefined when it can. */
 export function misfit({ file, replace, by }: Edit): string | undefined {
@@ -63,7 +71,7 @@ registerHooks({
     const mutant = at < 0 ? ofProcess : mutants.get(url.slice(at + MARK.length))
     const loaded = next(plain, context)
     let edited = loaded
-    for (const edit of mutant === undefined ? [] : [mutant, ...(mutant.and === undefined ? [] : [mutant.and])]) {
+    for (const edit of mutant === undefined ? [] : editsOf(mutant)) {
       if (plain !== pathToFileURL(join(root, edit.file)).href) continue
       const problem = misfit(edit)
       if (problem !== undefined) throw new Error(`${mutant!.name}: ${problem}`)

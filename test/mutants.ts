@@ -1,0 +1,146 @@
+/**
+ * `npm run mutants`: plants one bug after the other in the replication core (test/sim/cluster/planted-bugs.ts) and
+ * runs the simulator's seeds, from 1 on, until a checker finds it. Each hunt is a process of its own.
+ *
+ *   npm run mutants                              all bugs, 2,000 seeds or 60 seconds each
+ *   npm run mutants -- --seeds 10000 --seconds 900     longer
+ *   npm run mutants -- --mutant NAME             those whose names hold this; what is found is told, not kept
+ *   --from N --jobs N --json                     first seed; hunts at a time; a line of JSON for each
+ *
+ * A hunt for all ends with the table in docs/proof.md. It begins with the canary, which has to be found at once, and
+ * the decoy, which must not be found at all: otherwise nothing is said about the others.
+ */
+import { execFileSync, spawn } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
+import { CANARY, DECOY, PLANTED } from './sim/cluster/planted-bugs.ts'
+import type { PlantedBug } from './sim/cluster/planted/planted-bug.ts'
+import { editsOf, misfit } from './sim/mutants.ts'
+
+const root = dirname(import.meta.dirname)
+const proofFile = join(root, 'docs', 'proof.md')
+const BEGIN = '<!-- mutants: written by npm run mutants -->'
+const END = '<!-- end of mutants -->'
+/** A hunt whose seed does not end has found its bug, too. */
+const HANG_SECONDS = 120
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`)
+const { values } = parseArgs({
+  options: {
+    mutant: { type: 'string' },
+    seeds: { type: 'string', default: '2000' },
+    seconds: { type: 'string', default: '60' },
+    from: { type: 'string', default: '1' },
+    jobs: { type: 'string', default: String(availableParallelism()) },
+    json: { type: 'boolean', default: false },
+    only: { type: 'string' },
+  },
+})
+const limits: Limits = { from: Number(values.from), seeds: Number(values.seeds), seconds: Number(values.seconds) }
+
+if (values.only !== undefined) {
+  const bug = [...PLANTED, CANARY, DECOY].find(({ name }) => name === values.only)
+  if (bug === undefined) throw new Error(`there is no planted bug "${values.only}"`)
+  print(JSON.stringify(await search(bug, limits)))
+} else process.exitCode = await huntAll()
+
+async function huntAll(): Promise<number> {
+  const piece = values.mutant ?? ''
+  const bugs = PLANTED.filter(({ name }) => name.includes(piece))
+  if (bugs.length === 0) {
+    print(`no planted bug has a name with "${piece}"`)
+    return 2
+  }
+  const misfits = bugs.flatMap((bug) => editsOf(bug).map((edit) => [bug.name, misfit(edit)] as const))
+  for (const [name, problem] of misfits) if (problem !== undefined) print(`${name}: ${problem}`)
+  if (misfits.some(([, problem]) => problem !== undefined)) return 1
+  if (!(await guardsHold())) return 1
+  const outcomes = new Map<string, Outcome>()
+  const left = [...bugs]
+  const one = async (): Promise<void> => {
+    for (let bug = left.shift(); bug !== undefined; bug = left.shift()) {
+      const outcome = await hunt(bug, limits)
+      outcomes.set(bug.name, outcome)
+      print(values.json ? JSON.stringify(outcome) : lineOf(bug, outcome))
+    }
+  }
+  await Promise.all(Array.from({ length: Math.max(1, Number(values.jobs)) }, one))
+  const survivors = bugs.filter(({ name }) => outcomes.get(name)!.finding === undefined)
+  print(`${bugs.length - survivors.length} of ${bugs.length} found`)
+  if (values.mutant === undefined) writeTable(bugs, outcomes)
+  return survivors.some(({ harmless }) => harmless === undefined) ? 1 : 0
+}
+
+async function guardsHold(): Promise<boolean> {
+  const canary = await hunt(CANARY, { from: 1, seeds: 20, seconds: 60 })
+  const decoy = await hunt(DECOY, { from: 1, seeds: 20, seconds: 60 })
+  if (canary.finding === undefined) print('the canary was not found: the hunt finds nothing')
+  if (decoy.finding !== undefined) print(`the decoy was found by ${decoy.finding.checker}: the hunt finds anything`)
+  return canary.finding !== undefined && decoy.finding === undefined
+}
+
+function hunt({ name }: PlantedBug, { from, seeds, seconds }: Limits): Promise<Outcome> {
+  const args = ['--only', name, '--from', from, '--seeds', seeds, '--seconds', seconds].map(String)
+  const child = spawn(process.execPath, [import.meta.filename, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const limitMs = (seconds + HANG_SECONDS) * 1000
+  let out = ''
+  let err = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text))
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => child.kill('SIGKILL'), limitMs)
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      if (code === 0) resolve(JSON.parse(out) as Outcome)
+      else if (signal === 'SIGKILL') {
+        const finding = { seed: from, checker: 'a seed does not end', message: `after ${limitMs} ms` }
+        resolve({ name, finding, seeds: 0, seconds: limitMs / 1000 })
+      } else reject(new Error(`${name}: ${err}`))
+    })
+  })
+}
+
+function lineOf({ name, harmless }: PlantedBug, { finding, seeds, seconds }: Outcome): string {
+  const after = `${seeds} seeds, ${seconds.toFixed(0)} s`
+  if (finding === undefined) return `SURVIVES  ${name} (${after})${harmless === undefined ? '' : `: ${harmless}`}`
+  return `found     ${name}: ${finding.checker}, seed ${finding.seed} (${after})`
+}
+
+function writeTable(bugs: readonly PlantedBug[], outcomes: ReadonlyMap<string, Outcome>): void {
+  const found = bugs.filter(({ name }) => outcomes.get(name)!.finding !== undefined)
+  const survivors = bugs.filter((bug) => !found.includes(bug))
+  const seeds = found.map(({ name }) => outcomes.get(name)!.seeds).sort((a, b) => a - b)
+  const lines = [
+    BEGIN,
+    `Commit ${commit()}: ${found.length} of ${bugs.length} planted bugs found (${limits.seeds} seeds or ` +
+      `${limits.seconds} s each); half of them within ${seeds[seeds.length >> 1] ?? 0} seeds.`,
+    '',
+    '| planted bug | breaks | found by | seeds |',
+    '|---|---|---|---|',
+    ...found.map(({ name, breaks }) => {
+      const { finding, seeds } = outcomes.get(name)!
+      return `| ${name} | ${breaks} | ${finding!.checker} | ${seeds} |`
+    }),
+    ...survivors.map(({ name, breaks, harmless }) => {
+      const { seeds } = outcomes.get(name)!
+      return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | ${seeds} |`
+    }),
+    END,
+  ]
+  const before = readFileSync(proofFile, 'utf8')
+  const [head, rest] = [before.split(BEGIN)[0]!, before.split(END)[1] ?? '\n']
+  const title = before.includes(BEGIN) ? '' : '\n## Bugs planted in the replication core\n\n'
+  writeFileSync(proofFile, `${head}${title}${lines.join('\n')}${rest}`)
+  print('docs/proof.md has the table')
+}
+
+function commit(): string {
+  try {
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', cwd: root }).trim()
+  } catch {
+    return 'unknown'
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Bugs of filling and joining (SPEC section 5, C5).
+ */
+import { bug } from './planted-bug.ts'
+
+export const FILLS = [
+  bug('a copy joins with what it has', 'I6, I7, C5', [
+    ['fill-source.ts', 'if (peer.storedSeq < Math.max(log.commitSeq, (log.epochs.at(-1)?.[1] ?? 0))) continue', ''],
+    ['commit.ts', "if (fill?.phase === 'joining') required.add(node)", ''],
+  ]),
+  bug('a copy joins without the epoch record of now', 'I7, C5, design 9', [
+    [
+      'fill-source.ts',
+      'if (peer.storedSeq < Math.max(log.commitSeq, (log.epochs.at(-1)?.[1] ?? 0))) continue',
+      'if (peer.storedSeq < log.commitSeq) continue',
+    ],
+  ]),
+  bug('a late fill-start wipes what was answered since', 'I6, F2, design 2', [
+    ['fill-target.ts', 'if (message.joinOf !== state.joinNumber) return', ''],
+    [
+      'fill-target.ts',
+      'former.instance === instance && fill <= former.fill) {',
+      'former.instance === instance && fill < 0) {',
+    ],
+  ]),
+  bug('what was stored in an earlier fill counts', 'I6, W3, design 3', [
+    [
+      'primary.ts',
+      'if (!peer.isFollowing || (message.fill ?? 0) !== peer.fillId) return',
+      'if (!peer.isFollowing) return',
+    ],
+  ]),
+  bug('it is consistent before the disk says so', 'I12, F4', [
+    [
+      'fill-target.ts',
+      "port.store.keep(token, { consistency: { state: 'consistent' } })",
+      "port.store.keep(token, { consistency: { state: 'consistent' } })\n  onFillEndKept(turn, target.fill, from)",
+    ],
+  ]),
+  bug('blocks above the target are filled', 'I15, F3', [
+    ['fill-source.ts', 'upTo: target, cursor', 'upTo: Number.MAX_SAFE_INTEGER, cursor'],
+  ]),
+  bug('blocks above the target are filled, and nobody looks', 'I15, F3', [
+    ['fill-source.ts', 'upTo: target, cursor', 'upTo: Number.MAX_SAFE_INTEGER, cursor'],
+    [
+      'fill-target.ts',
+      "for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')",
+      '',
+    ],
+  ]),
+  bug('a fill ends before its last slice', 'I16, F4', [
+    ['fill-source.ts', 'if (fill.unanswered!.slicesDone.length > 0) fill.slices.shift()', 'fill.slices = []'],
+  ]),
+  bug('a slice is done with its first message', 'I16, F3', [
+    [
+      'fill-source.ts',
+      'slicesDone: cursor === undefined ? [fill.slices[0]![0]] : []',
+      'slicesDone: [fill.slices[0]![0]]',
+    ],
+  ]),
+  bug('a fill leaves out trims and zeroes', 'I17, I20, F3', [
+    [
+      'fill-source.ts',
+      'fill.unanswered = { versions, slicesDone',
+      "fill.unanswered = { versions: versions.filter(({ kind }) => kind === 'write'), slicesDone",
+    ],
+  ]),
+  bug('a fill begins at the fork whatever the copy knows as committed', 'I16, F1', [
+    [
+      'fill-source.ts',
+      '!isForeign && common >= report.commitSeq && common >= reached',
+      '!isForeign && common >= reached',
+    ],
+  ]),
+  bug('an unfinished fill counts as whole up to its target', 'I16, I20, F1, design 14', [
+    ['fill-source.ts', 'const former = unfilled.get(slice) ?? fork', 'const former = fork'],
+  ]),
+  bug('traces of trims are not kept for those who are away', 'I20, F1', [
+    [
+      'configuration-change.ts',
+      'const isAway = Object.keys(members).some((node) => !inSync.includes(node))',
+      'const isAway = inSync.some((node) => members[node] === undefined)',
+    ],
+  ]),
+  bug('a delta is made below a trim that left no trace', 'I20, F1', [
+    [
+      'fill-source.ts',
+      'const provable = (base: number): boolean => base >= forgottenSeq && base',
+      'const provable = (base: number): boolean => base',
+    ],
+    [
+      'fill-source.ts',
+      "assert(base === 0 || base >= forgottenSeq, 'I20: a base lies above what may be forgotten')",
+      '',
+    ],
+  ]),
+  bug('a delta is made over a rollback', 'I20, F1', [
+    ['fill-source.ts', 'base >= forgottenSeq && base >= (rollbacks.at(-1)?.[1] ?? 0)', 'base >= forgottenSeq'],
+  ]),
+  bug('a filled copy does not know what trims were forgotten', 'I20, F2, design 13', [
+    ['fill-target.ts', 'state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)', ''],
+  ]),
+  bug('a slice with nothing in common is not wiped', 'I16, F7', [
+    ['fill-source.ts', 'if (base === 0) wipe.push(slice)', ''],
+  ]),
+  bug('a copy that is forced away from is taken for one of ours', 'I16, C9', [
+    [
+      'fill-source.ts',
+      "const plan = planFill(state, report, member.state === 'needs-full')",
+      'const plan = planFill(state, report, false)',
+    ],
+  ]),
+  bug('a fill takes its messages in any order, again and again', 'I16, F3, design 15', [
+    ['fill-target.ts', 'if (number <= target.answered) {', 'if (number < 0) {'],
+    [
+      'fill-target.ts',
+      "if (number !== target.nextNumber || target.phase !== 'filling') return",
+      "if (target.phase !== 'filling') return",
+    ],
+  ]),
+  bug('a filled copy takes over epochs that are not committed', 'I5, F2, design 22', [
+    [
+      'fill-source.ts',
+      'epochs: log.epochs.filter(([, firstSeq]) => firstSeq <= target),',
+      'epochs: [...log.epochs],',
+    ],
+  ]),
+  bug('a repeated fill-start describes the volume of now', 'I21, F2, design 22', [
+    ['fill-source.ts', '{ ...fill.start, epoch })', '{ ...fill.start, epoch, descriptor: port.store.descriptor() })'],
+  ]),
+  bug('a filled copy does not take over the windows', 'I19, F2, design 21', [
+    ['fill-target.ts', 'state.windows = decodeWindows(message.windows)', 'state.windows = decodeWindows([])'],
+  ]),
+  bug('a filled copy does not take over the fence', 'I24, C5, design 17', [
+    [
+      'fill-target.ts',
+      'const attach = compareSessions(message.attach, state.attach) > 0 ? message.attach : state.attach',
+      'const { attach } = state',
+    ],
+    ['fill-source.ts', 'if (compareSessions(peer.attach, state.attach) < 0) {', 'if (state.attach === undefined) {'],
+  ]),
+]

@@ -1,0 +1,72 @@
+/**
+ * Bugs of sessions, fences and frontends (SPEC section 6).
+ */
+import { bug } from './planted-bug.ts'
+
+export const SESSIONS = [
+  bug('a request that took effect is new', 'I19, S1', [
+    ['session-window.ts', 'if (request < window.floor || window', 'if (request < 0 && window'],
+  ]),
+  bug('a request that is in the log is new', 'I19, S1', [
+    [
+      'session-window.ts',
+      "return window.ordered.get(request)?.includes(part) === true ? 'ordered' : 'new'",
+      "return 'new'",
+    ],
+  ]),
+  bug('a refused request may come back', 'I19, S1, design 16', [
+    [
+      'session-window.ts',
+      'Math.max(id.answeredBelow ?? 0, window.highest - REQUEST_SPAN_MAX)',
+      'window.highest - REQUEST_SPAN_MAX',
+    ],
+    ['primary.ts', 'if (id.request < session.answeredBelow) return', ''],
+    [
+      'frontend-replies.ts',
+      'if (code !== undefined && isChange(request.operation) && state.answeredBelow <= number) {',
+      'if (isChange === undefined) {',
+    ],
+  ]),
+  bug('a fence is not waited for', 'I24, S2', [
+    ['sessions.ts', 'return isOwn && missing.length === 0', 'return true'],
+  ]),
+  bug('an older holder is served', 'I24, S2', [
+    ['sessions.ts', "if (session.generation < attach.generation) return 'stale-session'", ''],
+    [
+      'sessions.ts',
+      "return compareSessions(session, state.attach) < 0 ? 'stale-session' : undefined",
+      'return undefined',
+    ],
+    ['sessions.ts', 'primary.sessions = primary.sessions.filter((one) => !isOlder(one))', ''],
+  ]),
+  bug('the former session stays open beside the new one', 'I24, S2', [
+    ['sessions.ts', 'primary.sessions = primary.sessions.filter((one) => !isOlder(one))', ''],
+  ]),
+  bug('anybody may write', 'I24, S3', [
+    ['sessions.ts', "if (!attach.holders.includes(from)) return 'stale-session'", ''],
+    ['sessions.ts', "if (session.generation < attach.generation) return 'stale-session'", ''],
+  ]),
+  bug('a new primary forgets whom the set refused', 'I24, S2', [
+    ['promotion.ts', 'if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)', ''],
+  ]),
+  bug('a fence is answered before it is durable', 'I24, S2', [
+    [
+      'replica.ts',
+      'else keepAttach(turn, session, from)',
+      "else {\n    keepAttach(turn, session, undefined)\n    port.send(from, { type: 'fenced', epoch, session })\n  }",
+    ],
+  ]),
+  bug('overlapping requests go out together', 'I9, S5', [
+    ['range-order.ts', 'return blockers === 0\n}', 'return true\n}'],
+  ]),
+  bug('a request that is sent again has a new number', 'I19, S5', [
+    [
+      'frontend-sending.ts',
+      'id: { generation, incarnation, request: one.number,',
+      "id: { generation, incarnation, request: one.number + (one.attempts > 0 && one.operation.type !== 'read' ? 500 : 0),",
+    ],
+  ]),
+  bug('an answer of a lower epoch is taken', 'I9, S5', [
+    ['frontend-replies.ts', 'if (!believes(state.link, from, epoch)) return', ''],
+  ]),
+]

@@ -1,0 +1,211 @@
+/**
+ * Bugs of the configuration, of promises, promotion and reconciliation (SPEC section 4).
+ */
+import { bug } from './planted-bug.ts'
+
+export const TERMS = [
+  bug('a change takes no epoch of its own', 'I1', [
+    [
+      'configuration.ts',
+      "epoch: config.epoch + 1,\n    nonce,\n    members: withStates(config, nodes, 'catching-up'),",
+      "epoch: config.epoch,\n    nonce,\n    members: withStates(config, nodes, 'catching-up'),",
+    ],
+    [
+      'configuration.ts',
+      "assert(next.epoch > config.epoch || isSame, 'I1",
+      "assert(next.epoch >= config.epoch || isSame, 'I1",
+    ],
+    ['configuration-change.ts', 'to.epoch > from.config.epoch,', 'to.epoch >= from.config.epoch,'],
+  ]),
+  bug('a candidate leaves itself out of the set', 'I2', [
+    [
+      'configuration.ts',
+      'const others = config.inSync.filter((node) => node !== config.primary)\n  const drops',
+      'const others = config.inSync.filter((node) => node !== candidate)\n  const drops',
+    ],
+  ]),
+  bug('the set shrinks below minInSync', 'C2', [
+    ['configuration.ts', 'return size >= config.minInSync && size >= 1', 'return size >= 1'],
+  ]),
+  bug('a compare-and-swap without an answer counts as lost', 'I6, W4, design 4', [
+    [
+      'configuration-change.ts',
+      "change.phase = 'reading'\n    readConfig(turn, false, true)",
+      'state.change = undefined\n    refreshRequired(state)\n    if (state.primary !== undefined) advance(turn)\n    else follow(turn)',
+    ],
+  ]),
+  bug('a compare-and-swap without an answer counts as won', 'I1, C1', [
+    [
+      'configuration-change.ts',
+      "if (event.outcome === 'won' && event.version !== undefined) {",
+      "if (event.outcome !== 'lost') {",
+    ],
+    ['configuration-change.ts', 'version: event.version })', 'version: event.version! })'],
+  ]),
+  bug('the union of both sets is forgotten when the answer is late', 'I6, W4', [
+    ['commit.ts', 'if (change !== undefined) for', "if (change?.phase === 'asked') for"],
+    [
+      'commit.ts',
+      "if (fill?.phase === 'joining') required.add(node)",
+      "if (fill?.phase === 'joining' && change === undefined) required.add(node)",
+    ],
+  ]),
+  bug('what was read after a lost change is not adopted', 'I6, C6, design 4', [
+    ['configuration-change.ts', 'adopt(turn, value, false)\n    if (state.primary', 'if (state.primary'],
+  ]),
+  bug('a promise is told before it is durable', 'I3', [
+    [
+      'replica.ts',
+      'port.store.keep(token, { promise })',
+      "port.store.keep(token, { promise })\n  state.durablePromise = promise\n  if (answerTo !== undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })",
+    ],
+  ]),
+  bug('a promise is not written', 'I3', [
+    ['replica.ts', 'port.store.keep(token, { promise })', 'port.store.keep(token, {})'],
+  ]),
+  bug('stored is said under a promise that is not durable', 'I3, W3', [
+    ['replica.ts', 'if (!isFollowing || !samePromise(promise, durablePromise)) return', 'if (!isFollowing) return'],
+  ]),
+  bug('a promise goes back', 'I3', [
+    [
+      'replica.ts',
+      "if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')\n  if (mayPromiseTo(turn, from)) {",
+      'if (mayPromiseTo(turn, from)) {',
+    ],
+  ]),
+  bug('a record of an older epoch of the same primary is taken', 'I4, W2', [
+    [
+      'replica.ts',
+      'if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {',
+      'if (from !== state.promise.primary) {',
+    ],
+  ]),
+  bug('a record of another primary is taken without a promise', 'I4, W2', [
+    [
+      'replica.ts',
+      'if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {',
+      'if (!isMore && epoch !== state.promise.epoch) {',
+    ],
+  ]),
+  bug('it serves before the others are in line', 'I7, C4', [
+    ['promotion.ts', 'if (isThere && state.log.durableSeq', 'if (state.log.durableSeq'],
+  ]),
+  bug('its own log is always the chosen one', 'I7, C4', [
+    ['promotion.ts', 'if (compareIds(id, bestId) <= 0) continue', 'continue'],
+  ]),
+  bug('the longest log is chosen, not the latest', 'I7, I10, C4', [
+    ['record-id.ts', 'a.epoch - b.epoch || a.seq - b.seq', 'a.seq - b.seq || a.epoch - b.epoch'],
+  ]),
+  bug('the log is cut where the commit point was told, not by ids', 'I7, C4', [
+    [
+      'promotion.ts',
+      'if (best === undefined) return beginEpoch(turn, primary, reconciling)',
+      'if (best === undefined) {\n    cutBack(turn, state.log.commitSeq)\n    return beginEpoch(turn, primary, reconciling)\n  }',
+    ],
+  ]),
+  bug('two logs agree on the next epoch record too', 'I5, C4', [
+    [
+      'record-id.ts',
+      'const endA = Math.min(a.tail, (a.epochs[i + 1]?.[1] ?? Infinity) - 1)',
+      'const endA = Math.min(a.tail, a.epochs[i + 1]?.[1] ?? Infinity)',
+    ],
+    [
+      'record-id.ts',
+      'const endB = Math.min(b.tail, (b.epochs[j + 1]?.[1] ?? Infinity) - 1)',
+      'const endB = Math.min(b.tail, b.epochs[j + 1]?.[1] ?? Infinity)',
+    ],
+  ]),
+  bug('the record that cuts is not synced', 'I7, C4', [
+    [
+      'promotion.ts',
+      'peer.isFollowing && peer.fill === undefined && peer.durableSeq >= epochSeq,',
+      'peer.isFollowing && peer.fill === undefined && peer.storedSeq >= epochSeq,',
+    ],
+    ['promotion.ts', 'if (isThere && state.log.durableSeq >= epochSeq && isFenced', 'if (isThere && isFenced'],
+  ]),
+  bug('a late reconcile cuts what was acknowledged since', 'I10, C4, design 1', [
+    [
+      'replica.ts',
+      'let verified = previous.seq',
+      'if (mayCut) cutBack(turn, previous.seq)\n  let verified = previous.seq',
+    ],
+  ]),
+  bug('a cut is kept from the store', 'I5, C4', [['copy-log.ts', 'port.store.dropAbove(seq)', '']]),
+  bug('an epoch is taken up again after a restart', 'I5, C3', [
+    [
+      'promotion.ts',
+      "if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'",
+      'state.promise = { epoch: config.epoch - 1, primary: node }\n  beginReconcile(turn)',
+    ],
+  ]),
+  bug('a copy outside the set stands', 'I12, C3', [
+    [
+      'configuration-change.ts',
+      "if (config !== undefined && !config.config.inSync.includes(options.node)) return 'out'",
+      '',
+    ],
+    [
+      'configuration.ts',
+      'if (!config.inSync.includes(candidate)) return undefined',
+      'if (!config.inSync.includes(candidate)) return changed(config, { primary: candidate, inSync: [...config.inSync, candidate], epoch: config.epoch + 1, nonce })',
+    ],
+  ]),
+  bug('a copy that is not consistent stands', 'I12, C3', [
+    ['configuration-change.ts', "if (consistency.state !== 'consistent') return 'out'", ''],
+  ]),
+  bug('a copy that lost power takes the place of one that did not', 'I18, C3, design 10', [
+    ['promotion.ts', "options.mode === 'writeback' && !sameBoot", 'options === undefined && !sameBoot'],
+  ]),
+  bug('it does not wait for a member that kept its power', 'I7, C4, design 11', [
+    [
+      'promotion.ts',
+      "const mayLetGo = isLate && (phase === 'syncing' || isSafe || isLost)",
+      'const mayLetGo = isLate',
+    ],
+  ]),
+  bug('a session goes on after what it was told is gone', 'I13, S6, design 11', [
+    [
+      'promotion.ts',
+      'keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)',
+      'void generations',
+    ],
+  ]),
+  bug('an amnesiac member is kept', 'I18, C7', [
+    [
+      'peer-reports.ts',
+      "fork < peer.storedSeq ||\n    report.consistency.state !== 'consistent' ||\n    lostPower ||\n    report.lostSlices.length > 0",
+      "report.consistency.state !== 'consistent'",
+    ],
+  ]),
+  bug('what a former instance stored counts', 'I18, W3', [
+    ['primary.ts', 'if (peer.instance !== instance) return askAnew(turn, peer, instance)\n  if (!peer', 'if (!peer'],
+  ]),
+  bug('what was stored in another term counts', 'I6, W3', [
+    [
+      'primary.ts',
+      'if (message.epoch < primary.sinceEpoch || message.epoch > primary.epoch) return\n  if (peer.instance',
+      'if (peer.instance',
+    ],
+  ]),
+  bug('the answer of a former instance stands', 'I7, C4, design 20', [
+    [
+      'peer-reports.ts',
+      'peer.report = undefined\n  peer.isFollowing = false\n  peer.storedSeq = peer.durableSeq = 0',
+      '',
+    ],
+  ]),
+  bug('a log that cannot be fetched is waited for', 'I22, C4, design 12', [
+    [
+      'promotion.ts',
+      "startChange(turn, 'pass-on', withSuccessor(state.config!.config, from, port.nonce()))\n    return",
+      'return',
+    ],
+  ]),
+  bug('a member that may not leave is not filled where it is', 'I22, C4, design 12', [
+    ['peer-reports.ts', 'if (shrunk !== undefined || turn.state.change !== undefined) return', 'return'],
+  ]),
+  bug('a forced history keeps the commit point it was told', 'I10, C9, design 25', [
+    ['replica.ts', 'state.isFollowing = true\n    log.toldCommitSeq = log.commitSeq', 'state.isFollowing = true'],
+  ]),
+  bug('a copy whose disk failed goes on', 'I14', [['copy.ts', 'return fence(turn, event.reason)', 'return']]),
+]
