@@ -18,7 +18,7 @@ import { newPeer } from './primary-state.ts'
 import type { Peer, PrimaryState } from './primary-state.ts'
 import type { NodeId } from './configuration.ts'
 import type { ReplicatedRecord } from './record.ts'
-import { forgetUpTo } from './record-window.ts'
+import { countOf, forgetUpTo } from './record-window.ts'
 import { answer, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -58,10 +58,10 @@ export function advance(turn: Turn): void {
   // A copy that joins is required before it has everything: then nothing moves until it has.
   if (seq > log.commitSeq) {
     commitTo(turn, seq, (record) => settle(turn, primary, record))
-    forgetStored(state)
     // Who hears nothing more is told by itself what is committed.
     if (primary.required.length > 0) wakeBy(turn, turn.nowMs + state.options.retryMs)
   }
+  if (countOf(log.window) > 0) forgetStored(state)
   releaseFlushes(turn)
   releaseHeld(turn)
   if (primary.openings.length > 0) progressOpenings(turn)
@@ -82,7 +82,7 @@ function settle(turn: Turn, primary: PrimaryState, record: ReplicatedRecord): vo
     const token = primary.commands.get(seq)
     if (token === undefined) return
     primary.commands.delete(seq)
-    turn.port.commandEnded(token, { ok: true, seq })
+    primary.changes.push({ seq, token })
   }
 }
 

@@ -117,7 +117,7 @@ function won(turn: Turn, change: ConfigChange, value: VersionedConfig): void {
     case 'stand':
     case 'renew':
       if (state.promise.epoch >= value.config.epoch) return follow(turn)
-      return beginReconcile(turn, change.from.config.primary)
+      return beginReconcile(turn)
     case 'pass-on':
     case 'hand-over': {
       const { primary, epoch } = value.config
@@ -235,7 +235,7 @@ export function depose(turn: Turn, by: Promised): void {
   forgetUpTo(log.window, log.appliedSeq)
   for (const window of state.windows) window.ordered.clear()
   const { handingOver } = primary
-  const tokens = [...primary.commands.values()]
+  const tokens = [...primary.commands.values(), ...primary.changes.map(({ token }) => token)]
   if (handingOver?.isTold === false) tokens.push(handingOver.token)
   for (const token of tokens) {
     port.commandEnded(token, { ok: false, code: 'lost', why: `node ${by.primary} leads epoch ${by.epoch}` })

@@ -280,6 +280,8 @@ function tickPrimary(turn: Turn): void {
   const { state, nowMs } = turn
   const primary = state.primary!
   const { retryMs, evictAfterMs, readCheck } = state.options
+  advance(turn)
+  if (state.primary !== primary) return
   evict(
     turn,
     overduePeers(turn)
@@ -311,7 +313,7 @@ function tickPrimary(turn: Turn): void {
   }
   retryRound(turn)
   progressReads(turn)
-  if (primary.flushes.length > 0) retryFlushes(turn)
+  retryFlushes(turn)
   if (primary.handingOver !== undefined) {
     progressHandOver(turn)
     wakeBy(turn, nowMs + retryMs)

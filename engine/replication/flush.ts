@@ -74,8 +74,12 @@ export function durableEverywhere({ state }: Turn): number {
 
 export function releaseFlushes(turn: Turn): void {
   const { primary } = turn.state
-  if (primary === undefined || primary.flushes.length === 0) return
+  if (primary === undefined || primary.flushes.length + primary.changes.length === 0) return
   const seq = durableEverywhere(turn)
+  for (const change of primary.changes) {
+    if (change.seq <= seq) turn.port.commandEnded(change.token, { ok: true, seq: change.seq })
+  }
+  if (primary.changes.length > 0) primary.changes = primary.changes.filter((change) => change.seq > seq)
   const still = primary.flushes.filter((wait) => wait.seq > seq)
   if (still.length < primary.flushes.length) {
     for (const wait of primary.flushes) {
@@ -83,13 +87,20 @@ export function releaseFlushes(turn: Turn): void {
     }
     primary.flushes = still
   }
-  const highest = Math.max(0, ...still.map((wait) => wait.seq))
+  const highest = highestWaiting(primary)
   if (highest > primary.syncAskedSeq) askForSync(turn, highest)
 }
 
 /** Lost `sync` messages are sent again. */
 export function retryFlushes(turn: Turn): void {
   const { primary } = turn.state
-  if (primary === undefined || primary.flushes.length === 0) return
-  askForSync(turn, Math.max(...primary.flushes.map(({ seq }) => seq)))
+  if (primary === undefined || primary.flushes.length + primary.changes.length === 0) return
+  askForSync(turn, highestWaiting(primary))
+}
+
+function highestWaiting({ flushes, changes }: PrimaryState): number {
+  let highest = 0
+  for (const { seq } of flushes) if (seq > highest) highest = seq
+  for (const { seq } of changes) if (seq > highest) highest = seq
+  return highest
 }

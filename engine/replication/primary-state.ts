@@ -113,6 +113,12 @@ export interface EdgeCheck {
   newest: number[]
 }
 
+/** A change of the volume that is committed, and is to be durable everywhere before its end is told. */
+export interface CommandWait {
+  seq: number
+  token: number
+}
+
 export interface FlushWait {
   seq: number
   from: NodeId
@@ -127,8 +133,6 @@ export interface Reconciling {
   /** Whose log is fetched. */
   from: NodeId | undefined
   fork: number
-  /** An old primary that minInSync keeps in the set: the choice is made without it if it does not come. */
-  kept: NodeId | undefined
   /** Of the epoch record. */
   epochSeq: number
 }
@@ -161,6 +165,7 @@ export interface PrimaryState {
   waitingReads: PendingRead[]
   round: ConfirmRound | undefined
   flushes: FlushWait[]
+  changes: CommandWait[]
   commands: Map<number, number>
   /** Everything up to here was asked to be synced everywhere. */
   syncAskedSeq: number
@@ -210,6 +215,7 @@ export function newPrimary(epoch: number): PrimaryState {
     waitingReads: [],
     round: undefined,
     flushes: [],
+    changes: [],
     commands: new Map(),
     syncAskedSeq: 0,
     fua: new Map(),

@@ -14,7 +14,7 @@
  */
 import { assert } from '../assert.ts'
 import { advance, refreshRequired, requiredPeers } from './commit.ts'
-import { withPrimary, withSuccessor } from './configuration.ts'
+import { withoutMembers, withPrimary, withSuccessor } from './configuration.ts'
 import { appendEpoch, evict, fence, readConfig, startChange } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
@@ -96,20 +96,17 @@ export function takeUp(turn: Turn): void {
   if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'
 }
 
-/** `old`: the primary that we replaced, if the configuration keeps it in the set. */
-export function beginReconcile(turn: Turn, old?: NodeId): void {
+export function beginReconcile(turn: Turn): void {
   const { state, nowMs } = turn
   const former = state.primary
   const { epoch } = state.config!.config
   const primary = newPrimary(epoch)
-  const kept = former?.reconciling?.kept ?? (old === state.options.node ? undefined : old)
   primary.reconciling = {
     phase: 'grace',
     sinceMs: nowMs,
     sentAtMs: nowMs,
     from: undefined,
     fork: 0,
-    kept,
     epochSeq: 0,
   }
   if (former !== undefined) {
@@ -159,14 +156,16 @@ export function progressReconcile(turn: Turn): void {
 }
 
 /**
- * Everybody answered; or all but an old primary that may not be let go: what it answered to clients all others have
- * too, unless they lost power since.
+ * Everybody answered. Or some did not for long, and minInSync keeps them in the set: what was answered to clients all
+ * others have too, unless they lost power since. Nothing is served before they are in line, or replaced.
  */
-function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, { kept, sinceMs }: Reconciling): boolean {
+function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, { sinceMs }: Reconciling): boolean {
   const { graceMs, evictAfterMs } = state.options
   const missing = requiredPeers(primary).filter(({ report }) => report === undefined)
   if (missing.length === 0) return true
-  if (missing.length > 1 || missing[0]!.node !== kept || nowMs - sinceMs < graceMs + evictAfterMs) return false
+  if (nowMs - sinceMs < graceMs + evictAfterMs || state.change !== undefined) return false
+  const nodes = missing.map(({ node }) => node)
+  if (withoutMembers(state.config!.config, nodes, '') !== undefined) return false
   return !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
 }
 
@@ -199,7 +198,8 @@ export function onReconcileReport(turn: Turn, peer: Peer, report: CopyReport): v
     // It started again meanwhile, or repeats itself.
     peer.report = report
     peer.attach = report.attach
-    if (!peer.isFollowing) bringInLine(turn, primary, peer, report)
+    if (peer.failure !== undefined) fillInPlace(turn, peer, report)
+    else if (!peer.isFollowing) bringInLine(turn, primary, peer, report)
     return
   }
   if (reconciling.phase !== 'collecting' && reconciling.phase !== 'fetching') return
@@ -405,7 +405,8 @@ export function tickReconcile(turn: Turn): void {
     for (const peer of missing) {
       if (peer.report === undefined) sendNewEpoch(turn, peer)
       else if (peer.failure === undefined) bringInLine(turn, primary, peer, peer.report)
-      else if (peer.fill === undefined) fillInPlace(turn, peer, peer.report)
+      // It is filled by what it says then: what it said may be from before an earlier attempt.
+      else if (peer.fill === undefined) sendNewEpoch(turn, peer)
     }
   }
 }

@@ -109,6 +109,7 @@ export function raiseFloor(window: SessionWindow, floor: number): void {
 function forgetOrdered(window: SessionWindow, request: number, part: number): void {
   const parts = window.ordered.get(request)
   if (parts === undefined) return
-  if (parts.length === 1) window.ordered.delete(request)
-  else parts.splice(parts.indexOf(part), 1)
+  const at = parts.indexOf(part)
+  if (at >= 0) parts.splice(at, 1)
+  if (parts.length === 0) window.ordered.delete(request)
 }
