@@ -188,7 +188,8 @@ export function* rebuildIndex(
   const take = function* (batch: ReadBatch): Task<string | undefined> {
     for (const record of batch.records) {
       const volume = volumes.get(uuidToHex(record.volumeId))
-      if (volume === undefined || isVoid(volume, record)) continue
+      if (volume === undefined) continue
+      // What is void of it is settled when all disks have been read.
       if (volume.copy !== undefined && isUnapplied(volume, record)) {
         // What was accepted before filling began was forgotten then.
         const isForgotten = batch.header.batch < (volume.descriptor.copy!.fillBorn[diskUuid] ?? 0)
@@ -203,6 +204,7 @@ export function* rebuildIndex(
           })
         continue
       }
+      if (isVoid(volume, record)) continue
       if (record.kind !== RECORD_KIND.control)
         applyRecord(map, volume, record, batch.segment, batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits)
       if ((record.flags & RECORD_FLAG.moved) === 0) volume.previousSeq = Math.max(volume.previousSeq, record.seq)

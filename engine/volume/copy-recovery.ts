@@ -81,31 +81,43 @@ export function* settleCopies(streams: readonly StoreStream[]): Task<SettledCopy
 function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
   let final = foundDescriptor(targets[0]!)
   for (const target of targets) final = mergedCopy(final, foundDescriptor(target))
+  const { appliedSeq, fills, fillBorn, fork } = final.copy
+  const bornLeast = ({ stream }: Target): number => fillBorn[stream.context.diskUuid] ?? 0
+  const isForgotten = (target: Target, { seq, bornBatch }: { seq: number; bornBatch: number }): boolean =>
+    seq > fork && bornBatch < bornLeast(target)
   const changes = new Map<number, CopyDescriptor>()
-  for (const { stream, map } of targets)
+  const begun = new Map<number, { epochs: CopyDescriptor['epochs']; disks: Set<Target> }>()
+  for (const target of targets) {
+    const { stream, map } = target
     for (const { record, segment, units } of map.copy!.waiting.all) {
       if (record.kind !== RECORD_KIND.control) continue
       const body = yield* readBody(stream, segment, units, record)
       if (body === undefined) return undefined
       changes.set(record.lba, body)
-      if ((body.epochs.at(-1)?.[0] ?? 0) > (final.epochs.at(-1)?.[0] ?? 0)) final = { ...final, epochs: body.epochs }
+      if (record.operation !== OPERATION.epoch || isForgotten(target, record)) continue
+      const one = begun.get(record.epoch) ?? { epochs: body.epochs, disks: new Set<Target>() }
+      begun.set(record.epoch, one)
+      one.disks.add(target)
     }
-  const { appliedSeq, fills, fillBorn, fork } = final.copy
+  }
+  // An epoch above what was applied has begun when its record is on every disk; the last one says what is void.
+  const whole = [...begun].filter(([, { disks }]) => disks.size === targets.length).sort(([a], [b]) => b - a)[0]
+  const settledEpochs = final.epochs.filter(([, firstSeq]) => firstSeq <= appliedSeq)
+  const isNewer = whole !== undefined && whole[0] > (settledEpochs.at(-1)?.[0] ?? 0)
+  final = { ...final, epochs: isNewer ? whole[1].epochs : settledEpochs }
   const views = new Views(final)
   const bySeq = new Map<number, SettledCopy['unapplied'][number]>()
   for (const target of targets) {
-    const { stream, map } = target
+    const { map } = target
     const copy = map.copy!
     const isOfThisFill = (map.descriptor as CopyDescriptor).copy.fills === fills
-    const bornMin = fillBorn[stream.context.diskUuid] ?? 0
     const valid = new Map<number, WaitingRecord>()
     for (const one of [...copy.waiting.all].sort((a, b) => a.record.bornBatch - b.record.bornBatch)) {
       const { epoch, seq, bornBatch, lba, kind, sliceGeneration } = one.record
-      const isForgotten = seq > fork && bornBatch < bornMin
       const slice = Math.floor(lba / SLICE_BLOCKS)
       const isWiped = kind !== RECORD_KIND.control && sliceGeneration !== generationOfSlice(final, slice)
-      const isDone = seq <= map.appliedSeq && (isOfThisFill || bornBatch < bornMin)
-      if (isForgotten || isWiped || isDone || views.isVoid(epoch, seq)) release(target, one)
+      const isDone = seq <= map.appliedSeq && (isOfThisFill || bornBatch < bornLeast(target))
+      if (isForgotten(target, one.record) || isWiped || isDone || views.isVoid(epoch, seq)) release(target, one)
       else {
         // The same record twice: the later one counts.
         const twin = valid.get(seq)
