@@ -55,7 +55,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     forInstance: peer.instance!,
     joinOf: report.joinNumber ?? 0,
     attach: state.attach,
-    forgottenSeq: state.forgottenSeq,
+    forgottenSeq: forgottenUpTo(state),
   }
   peer.isFollowing = false
   peer.attach = report.attach
@@ -84,7 +84,8 @@ function planFill(
   report: CopyReport,
   isForeign: boolean,
 ): Pick<FillSource['start'], 'fork' | 'slices' | 'wipe'> {
-  const { log, forgottenSeq, rollbacks, sliceCount } = state
+  const { log, rollbacks, sliceCount } = state
+  const forgottenSeq = forgottenUpTo(state)
   const common = forkOf(report, log)
   const provable = (base: number): boolean => base >= forgottenSeq && base >= (rollbacks.at(-1)?.[1] ?? 0)
   const { consistency, lostSlices } = report
@@ -103,6 +104,10 @@ function planFill(
   }
   return { fork, slices, wipe }
 }
+
+/** While nobody is away trims leave no trace; a member that is filled where it is then needs everything. */
+const forgottenUpTo = ({ trimsKeptAbove, forgottenSeq, log }: CopyState): number =>
+  trimsKeptAbove === Infinity ? log.commitSeq : forgottenSeq
 
 function sendAgain({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource): void {
   const { epoch } = state.primary!
@@ -234,7 +239,7 @@ export function progressFills(turn: Turn): void {
       return
     }
     // The epoch record of now included: so it stands behind everything that was chosen before.
-    if (peer.storedSeq < Math.max(log.commitSeq, (log.epochs.at(-1)?.[1] ?? 0))) continue
+    if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue
     if (peer.durableSeq < fill.joinSeq) {
       askForSync(turn, fill.joinSeq)
       continue
@@ -274,9 +279,11 @@ export function tickFills(turn: Turn): void {
     if (fill === undefined) continue
     const isStill = nowMs - fill.progressAtMs >= 2 * evictAfterMs && fill.scanToken === undefined
     const isSlow = peer.owedSinceMs !== undefined && nowMs - peer.owedSinceMs >= 2 * evictAfterMs
+    // What failed in the set is why it is filled there.
+    const isIn = state.config!.config.inSync.includes(peer.node)
     const isFree = fill.phase !== 'joining' || state.change === undefined
-    if (isFree && ((isStill && fill.phase !== 'joining') || isSlow || peer.failure !== undefined)) {
-      if (!state.config!.config.inSync.includes(peer.node)) peer.failure = undefined
+    if (isFree && ((isStill && fill.phase !== 'joining') || isSlow || (peer.failure !== undefined && !isIn))) {
+      if (!isIn) peer.failure = undefined
       abandonFill(peer)
       refreshRequired(state)
     } else if (nowMs - fill.sentAtMs >= retryMs) sendAgain(turn, peer, fill)

@@ -360,9 +360,10 @@ function noteAttach(turn: Turn, primary: PrimaryState): void {
  */
 function noteLostPower(turn: Turn, primary: PrimaryState): void {
   const { state } = turn
-  if (!mayLack(state) || state.log.tail === 0) return
+  if (!mayLack(state)) return
   if (answered(primary).some(({ report }) => report!.sameBoot)) return
-  const generations = [state.attach.generation, ...state.windows.map(({ generation }) => generation)]
+  const known = [state.attach.generation, state.config!.config.attach.generation]
+  const generations = [...known, ...state.windows.map(({ generation }) => generation)]
   keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)
 }
 
