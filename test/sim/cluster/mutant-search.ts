@@ -11,6 +11,7 @@ const RUN = 'test/sim/cluster/run-seed.ts'
 export interface Limits {
   from: number
   seeds: number
+  /** Of CPU time. */
   seconds: number
 }
 
@@ -30,8 +31,11 @@ export interface Outcome {
 
 export async function search(bug: PlantedBug, { from, seeds, seconds }: Limits): Promise<Outcome> {
   const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
-  const began = performance.now()
-  const spent = (): number => (performance.now() - began) / 1000
+  const began = process.cpuUsage()
+  const spent = (): number => {
+    const { user, system } = process.cpuUsage(began)
+    return (user + system) / 1e6
+  }
   let ran = 0
   for (let seed = from; seed < from + seeds && (ran === 0 || spent() < seconds); seed++) {
     ran++

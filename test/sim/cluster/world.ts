@@ -553,6 +553,11 @@ function briefEvent(event: CopyEvent): string {
     }
     case 'stored':
       return `; ${event.seq}, durable ${event.durableSeq}`
+    case 'scanned':
+      return event.ok ? `; ${event.versions.length} versions` : '; cannot be read'
+    case 'read-ended':
+    case 'looked-up':
+      return event.ok ? '' : '; cannot be read'
     case 'instance-ended':
       return `; ${event.instance}`
     default:
