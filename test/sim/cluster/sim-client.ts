@@ -33,7 +33,7 @@ export interface ClientWorld {
   record(op: ClientOperation): void
   sendToCopy(client: string, to: string, message: FrontendMessage): void
   readConfig(user: string, ended: (value: VersionedConfig | undefined) => void): void
-  clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string): void
+  clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string, tag: number): void
   failed(who: { name: string }, error: unknown): void
 }
 
@@ -155,8 +155,12 @@ export class SimClient {
   private ask(): void {
     if (this.budget === 0 || this.frontend === undefined) return
     this.budget--
+    this.begin(this.draw())
+  }
+
+  /** Ask for this now; the tag that its answer has, and what it writes. */
+  begin(request: Request): { tag: number; stamps: readonly number[] } {
     const tag = ++this.lastTag
-    const request = this.draw()
     const pending: Pending = { tag, request, start: this.world.position(), operations: new Map(), stamps: [] }
     if (request.type === 'write') {
       const first = Math.floor(request.offsetBytes / BLOCK_BYTES)
@@ -166,6 +170,7 @@ export class SimClient {
     }
     this.pending.set(tag, pending)
     this.step({ type: 'request', connection: 1, tag, operation: request })
+    return pending
   }
 
   private draw(): Request {
@@ -307,7 +312,7 @@ export class SimClient {
       })
     }
     if (result === 'stale-session' || result === 'session-broken') this.ended = result
-    this.world.clientAnswered(this, request.type, result)
+    this.world.clientAnswered(this, request.type, result, tag)
     this.think(this.life)
   }
 

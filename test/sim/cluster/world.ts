@@ -62,7 +62,7 @@ export class World implements NodeWorld, ClientWorld {
   private readonly disksRandom: Random
   private readonly plan: readonly PlannedEvent[]
   private readonly primaries: OnePrimaryPerEpoch
-  private readonly operator: Operator
+  readonly operator: Operator
   private positions = 0
   private incarnations = 0
   /** When a request came to a node first. */
@@ -123,6 +123,13 @@ export class World implements NodeWorld, ClientWorld {
   // ---- the run
 
   run(): void {
+    this.begin()
+    this.runUntil(() => this.clock.nowMs() >= this.swarm.faultsUntilMs)
+    this.finish()
+  }
+
+  /** Everybody starts, the plan is set. */
+  begin(): void {
     const { swarm, clock } = this
     for (const node of this.nodes.values()) if (node.isPowered) node.start()
     const attached = swarm.attachMode === 'single' ? [this.clients.get('c1')!] : [...this.clients.values()]
@@ -131,7 +138,11 @@ export class World implements NodeWorld, ClientWorld {
       clock.after(event.atMs, () => (event.isAction ? this.operator.act(event) : beginFault(this, event)))
     }
     this.renewWatches()
-    this.runUntil(() => clock.nowMs() >= swarm.faultsUntilMs)
+  }
+
+  /** Nothing fails any more; everything has to become whole. */
+  finish(): void {
+    const { swarm, clock } = this
     heal(this)
     for (const node of this.nodes.values())
       if (node.disk.copyId === '' && this.isMember(node)) this.operator.replace(node)
