@@ -43,8 +43,8 @@ export const newCopyPart = (copyId: string): CopyPart => ({
 })
 
 /**
- * What is known when both were found (`b` in the log behind `a`): facts, epochs and places by revision, what was applied by the applied seq,
- * a later filling before everything.
+ * What is known when both were found (`b` in the log behind `a`): facts, epochs and places by revision, what was
+ * applied by the applied seq, a later filling before everything.
  */
 export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor {
   // An index may have the revision of a body of which not everything was in force yet: the body counts, then.

@@ -18,6 +18,7 @@ export interface CopyRunOptions {
   world?: Omit<WorldOptions, 'seed'>
   fills?: boolean
   snapshots?: boolean
+  writeback?: boolean
 }
 
 const SLICE_BLOCKS = 262_144
@@ -31,6 +32,7 @@ class CopyRun {
   private formerLines: Line[] = []
   private applied = 0
   private stored = 0
+  private mayLose = false
   private epoch = 0
   /** Records are given out from this epoch on: an older one may have been cut. */
   private cutEpoch = 1
@@ -51,7 +53,10 @@ class CopyRun {
     const disks = options.world?.disks ?? 1
     const { random } = this
     const sizeBytes = disks > 1 ? 2 * 2 ** 30 : 4 * 2 ** 20
-    this.world = new CopyWorld({ segments: 40, seed: options.seed, ...options.world }, { sizeBytes })
+    this.world = new CopyWorld(
+      { segments: 40, seed: options.seed, ...options.world },
+      { sizeBytes, ...(options.writeback === true ? { durability: 'writeback' as const } : {}) },
+    )
     this.lbas = Array.from({ length: 30 }, () => random.int(1000) + (disks > 1 ? random.int(2) * SLICE_BLOCKS : 0))
   }
 
@@ -78,6 +83,7 @@ class CopyRun {
     else if (dice < 88) this.settle()
     else if (dice < 90) this.world.copy.keepTrimsAbove((this.trimsKept = random.int(this.applied + 1)))
     else if (dice < 94) this.crash()
+    else if (dice < 95 && this.options.writeback === true) this.world.copy.sync()
     else if (this.filling !== undefined) this.fill()
     else if (dice < 96 && this.options.fills === true) this.startFill()
     for (let i = random.int(4); i > 0; i--) if (this.world.world.clock.pending > 0) this.world.world.clock.step()
@@ -250,6 +256,11 @@ class CopyRun {
           { kind: 'subset' as const, seed: random.u32() },
         ])
     this.countCleaned()
+    // A power cut takes what was not made durable, also what was applied.
+    if (this.options.writeback === true && disk !== 'kill') {
+      this.stored = Math.min(this.stored, this.world.durableSeq)
+      this.mayLose = true
+    }
     this.counts.crashes++
     if (isLost) this.counts.lost++
     this.world = this.world.crash(disk, index)
@@ -294,7 +305,7 @@ class CopyRun {
     const told = found.unapplied.map(({ epoch, seq }) => `${epoch}:${seq}`).join(' ')
     if (found.unapplied.length !== found.tail - from) this.fail(`tail ${found.tail}, unapplied ${told} above ${from}`)
     const candidates = [this.line, ...this.formerLines]
-    const least = Math.max(this.applied, 0)
+    const least = this.mayLose ? Math.min(this.applied, this.stored) : this.applied
     for (const line of candidates) {
       if (found.tail > line.tail || found.tail < (line === this.line ? this.stored : least)) continue
       const expected = line.records.slice(from, found.tail)
@@ -308,6 +319,8 @@ class CopyRun {
         this.fail(`epochs ${JSON.stringify(found.epochs)}, not ${JSON.stringify(this.line.epochs)}`)
       // What came back may be cut again; what was not there may still lie in the log, void or to be sent again.
       this.stored = found.tail
+      this.applied = Math.min(this.applied, found.tail)
+      this.mayLose = false
       this.formerLines = candidates
       this.cutEpoch = this.epoch + 1
       return

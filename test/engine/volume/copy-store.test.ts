@@ -183,3 +183,33 @@ t.test('a filled copy has the versions of its source', (t) => {
   }
   t.end()
 })
+
+t.test('a stop in order keeps what waits, and needs no roll-forward', (t) => {
+  let world = new CopyWorld({ seed: 7 })
+  world.open()
+  world.epoch(1, 1)
+  for (let seq = 2; seq <= 6; seq++) world.append(write(1, seq, seq, [100 + seq]))
+  world.settle()
+  world.copy.apply(4, { at: 4 })
+  world.world.await<unknown>((done) => world.world.store!.stop(done))
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  const stored = world.open()
+  t.same([stored.tail, stored.appliedSeq, stored.windows], [6, 4, { at: 4 }])
+  world.copy.apply(6, {})
+  t.same(world.readStamps(2, 5), [102, 103, 104, 105, 106])
+  t.end()
+})
+
+t.test('a disk that fails fails the copy once, and nothing is stored afterwards', (t) => {
+  const world = new CopyWorld({ seed: 8 })
+  world.open()
+  world.epoch(1, 1)
+  world.settle()
+  world.world.disks[0]!.failAt('sync')
+  world.append(write(1, 2, 2, [2]))
+  world.world.clock.runUntil(() => world.failedReason !== '')
+  world.world.clock.runUntilIdle()
+  t.equal(world.storedSeq, 1)
+  t.not(world.failedReason, '')
+  t.end()
+})
