@@ -166,6 +166,8 @@ function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, { since
   if (nowMs - sinceMs < graceMs + evictAfterMs || state.change !== undefined) return false
   const nodes = missing.map(({ node }) => node)
   if (withoutMembers(state.config!.config, nodes, '') !== undefined) return false
+  // After a longer while what the missing ones had counts as lost, and the sessions are told (S6).
+  if (nowMs - sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)) return true
   return !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
 }
 
