@@ -120,10 +120,12 @@ function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport
   const { state, nowMs } = turn
   const fork = forkOf(report, state.log)
   const lostPower = state.options.mode === 'writeback' && !report.sameBoot
+  // What it accepted since it is back is not what it acknowledged, nor stored yet.
+  const storedSeq = Math.min(fork, report.durableSeq)
   peer.fillId = 0
   peer.attach = report.attach
   if (
-    fork < peer.storedSeq ||
+    storedSeq < peer.storedSeq ||
     report.consistency.state !== 'consistent' ||
     lostPower ||
     report.lostSlices.length > 0
@@ -136,8 +138,8 @@ function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport
     return fillInPlace(turn, peer, report)
   }
   peer.failure = undefined
-  peer.storedSeq = peer.sentSeq = fork
-  peer.durableSeq = Math.min(report.durableSeq, fork)
+  peer.sentSeq = fork
+  peer.storedSeq = peer.durableSeq = storedSeq
   peer.owedSinceMs = nowMs
   pump(turn, peer, true)
   if (primary.required.includes(peer.node)) advance(turn)
