@@ -1,12 +1,16 @@
 /**
  * What bounds a search: how many copies, what the client does, how many faults of each kind. Everything else (delays,
- * order, how often something is tried) is unbounded: time only has the places that its comparisons can tell apart.
+ * order, how often something is tried) is unbounded: time only has the places that its comparisons can tell apart. Time
+ * passes freely when nothing is under way; what takes longer than a timeout is a fault of its own.
  */
 import type { CopyOptions } from '../../engine/replication/copy-port.ts'
 
 export interface Bounds {
   copies: number
-  /** Changes of the configuration that lead to a higher epoch do not take place. The first one is 1. */
+  /**
+   * The one that the search begins in and those that may follow it: a change that leads beyond does not take place, and
+   * in the last one nobody asks to join, which could only lead there.
+   */
   epochs: number
   writes: number
   /** Different blocks that are written, in turn. */
@@ -18,6 +22,12 @@ export interface Bounds {
   /** Answers of the cluster store that do not come. */
   unknowns: number
   handOvers: number
+  /** Reads of the cluster store that are answered later, not at once, with a value since they began. */
+  lateReads: number
+  /** Units of time that pass while something is under way: everything may take longer than any timeout. */
+  earlyTimeouts: number
+  /** Units of time in which a copy that has something to do stands still. */
+  pauses: number
   /** Under way from one copy to another; what is sent beyond is lost. */
   linkMessages: number
   minInSync: number
@@ -35,6 +45,9 @@ export const DEFAULT_BOUNDS: Bounds = {
   duplicates: 1,
   unknowns: 0,
   handOvers: 0,
+  lateReads: 0,
+  earlyTimeouts: 1,
+  pauses: 0,
   linkMessages: 2,
   minInSync: 1,
   mode: 'durable',

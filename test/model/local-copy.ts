@@ -45,7 +45,7 @@ export type Happening =
   | { type: 'event'; event: CopyEvent }
   | { type: 'stored'; count: number }
   | { type: 'written' }
-  | { type: 'crash'; kept: number; isPowerLoss: boolean }
+  | { type: 'crash'; kept: number; keepsApplied: boolean; isPowerLoss: boolean }
   | { type: 'start' }
   | { type: 'read'; token: number; value: VersionedConfig }
   | { type: 'landed'; index: number; outcome: 'won' | 'lost' }
@@ -57,6 +57,8 @@ export type Happening =
 export interface Effects {
   sent: Array<{ to: string; message: PeerMessage }>
   replies: FrontendMessage[]
+  /** It read the configuration, and was answered at once. */
+  didRead: boolean
 }
 
 export const versionText = (version: number): string => `v${version}`
@@ -87,20 +89,21 @@ function optionsOf(copy: LocalCopy, bounds: Bounds): CopyOptions {
 }
 
 /** Changes the copy it is given. */
-export function happen(copy: LocalCopy, what: Happening, bounds: Bounds, version: number): Effects {
-  const effects: Effects = { sent: [], replies: [] }
+export function happen(copy: LocalCopy, what: Happening, bounds: Bounds, values: VersionedConfig[], isLate: boolean): Effects {
+  const effects: Effects = { sent: [], replies: [], didRead: false }
+  const world = { values, isLate }
   switch (what.type) {
     case 'event':
-      run(copy, [copyOf(what.event)], version, effects)
+      run(copy, [copyOf(what.event)], world, effects)
       break
     case 'stored':
-      run(copy, complete(copy.store, what.count), version, effects)
+      run(copy, complete(copy.store, what.count), world, effects)
       break
     case 'written':
-      run(copy, write(copy.store), version, effects)
+      run(copy, write(copy.store), world, effects)
       break
     case 'crash':
-      crash(copy.store, what.kept)
+      crash(copy.store, what.kept, what.keepsApplied)
       if (what.isPowerLoss) copy.store.boot++
       copy.memory = undefined
       copy.reads = []
@@ -110,11 +113,11 @@ export function happen(copy: LocalCopy, what: Happening, bounds: Bounds, version
     case 'start':
       copy.life++
       copy.memory = createCopy(optionsOf(copy, bounds))
-      run(copy, [{ type: 'recovered', stored: copyOf(recover(copy.store)) }], version, effects)
+      run(copy, [{ type: 'recovered', stored: copyOf(recover(copy.store)) }], world, effects)
       break
     case 'read':
       copy.reads = []
-      run(copy, [{ type: 'config-read', token: what.token, value: copyOf(what.value), ok: true }], version, effects)
+      run(copy, [{ type: 'config-read', token: what.token, value: copyOf(what.value), ok: true }], world, effects)
       break
     case 'landed':
       copy.swaps[what.index]!.outcome = what.outcome
@@ -124,7 +127,7 @@ export function happen(copy: LocalCopy, what: Happening, bounds: Bounds, version
       swap.isForgotten = true
       const outcome = what.isUnknown ? 'unknown' : swap.outcome!
       const won = outcome === 'won' ? versionText(swap.version + 1) : undefined
-      run(copy, [{ type: 'cas-ended', token: swap.token, outcome, version: won }], version, effects)
+      run(copy, [{ type: 'cas-ended', token: swap.token, outcome, version: won }], world, effects)
       break
     }
     case 'version':
@@ -137,9 +140,16 @@ export function happen(copy: LocalCopy, what: Happening, bounds: Bounds, version
   return effects
 }
 
-function run(copy: LocalCopy, events: CopyEvent[], version: number, effects: Effects): void {
-  const store = new ModelStore(copy.store)
+/** The cluster store's values so far; whether a read of it is answered later, not at once. */
+interface World {
+  values: VersionedConfig[]
+  isLate: boolean
+}
+
+function run(copy: LocalCopy, events: CopyEvent[], { values, isLate }: World, effects: Effects): void {
+  const version = values.length
   const memory = copy.memory!
+  const store = new ModelStore(copy.store, memory.options.mode)
   const port: CopyPort = {
     store,
     send(to, message) {
@@ -156,8 +166,17 @@ function run(copy: LocalCopy, events: CopyEvent[], version: number, effects: Eff
     wakeAt: () => undefined,
     commandEnded: () => undefined,
   }
-  for (const event of events) step(memory, event, NOW_MS, port)
-  while (store.answers.length > 0) step(memory, store.answers.shift()!, NOW_MS, port)
+  const known = copy.reads.length
+  const all = [...events]
+  for (;;) {
+    const event = all.shift() ?? store.answers.shift()
+    if (event !== undefined) step(memory, event, NOW_MS, port)
+    else if (copy.reads.length > known && !isLate) {
+      const { token } = copy.reads.pop()!
+      effects.didRead = true
+      step(memory, { type: 'config-read', token, value: copyOf(values.at(-1)!), ok: true }, NOW_MS, port)
+    } else break
+  }
 }
 
 function settle(copy: LocalCopy): void {

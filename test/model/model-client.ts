@@ -9,10 +9,6 @@ import type { Bounds } from './bounds.ts'
 
 export interface ModelClient {
   answered: boolean[]
-  /** Under which epoch each write was sent first, 0 = not yet. */
-  sentEpochs: number[]
-  /** The epoch of each copy's last `opened`. */
-  opened: Record<string, number>
   /** Under way: from where, and what it must see at least. */
   read: { node: string; lba: number; floor: number } | undefined
   readsDone: number
@@ -25,8 +21,6 @@ const SESSION = { generation: 1, incarnation: 1 }
 
 export const newClient = ({ writes, blocks }: Bounds): ModelClient => ({
   answered: new Array<boolean>(writes).fill(false),
-  sentEpochs: new Array<number>(writes).fill(0),
-  opened: {},
   read: undefined,
   readsDone: 0,
   seen: new Array<number>(blocks).fill(0),
@@ -50,17 +44,14 @@ export const openMessage = (): FrontendMessage => ({ type: 'open', session: SESS
 
 const idOf = (request: number): RequestId => ({ ...SESSION, request, part: 0, parts: 1 })
 
-function requestOf(
-  request: number,
-  operation: FrontendOperation,
-  answeredBelow: number,
-  openedEpoch: number,
-): FrontendMessage {
-  const message = { type: 'request' as const, id: idOf(request), operation, answeredBelow, openedEpoch }
-  return message
-}
+const requestOf = (request: number, operation: FrontendOperation, answeredBelow: number): FrontendMessage => ({
+  type: 'request',
+  id: idOf(request),
+  operation,
+  answeredBelow,
+})
 
-export function writeMessage(client: ModelClient, write: number, bounds: Bounds, openedEpoch: number): FrontendMessage {
+export function writeMessage(write: number, bounds: Bounds): FrontendMessage {
   const operation: FrontendOperation = {
     type: 'write',
     lba: blockOf(write, bounds),
@@ -69,22 +60,18 @@ export function writeMessage(client: ModelClient, write: number, bounds: Bounds,
     fua: false,
     edges: [],
   }
-  // As it was when it was first sent: all that its block waited for, and whatever else is surely answered by then.
-  const answeredBelow = bounds.blocks === 1 ? write + 1 : 1
-  return requestOf(write + 1, operation, answeredBelow, openedEpoch)
+  // As it was when it was first sent: all that its block waited for is answered.
+  return requestOf(write + 1, operation, bounds.blocks === 1 ? write + 1 : 1)
 }
 
-export function readMessage(client: ModelClient, node: string, lba: number): FrontendMessage {
+export function readMessage(client: ModelClient, lba: number): FrontendMessage {
   const request = client.answered.length + 1
   const answeredBelow = client.answered.indexOf(false) + 1 || request
-  const openedEpoch = client.opened[node] ?? 0
-  const operation = { type: 'read' as const, lba, blockCount: 1 }
-  return requestOf(request, operation, answeredBelow, openedEpoch)
+  return requestOf(request, { type: 'read', lba, blockCount: 1 }, answeredBelow)
 }
 
 /** What an answer does to the client; what is wrong with it, if anything is. */
 export function takeReply(client: ModelClient, node: string, reply: FrontendMessage): string | undefined {
-  if (reply.type === 'opened') client.opened = { ...client.opened, [node]: reply.epoch }
   if (reply.type !== 'reply') return undefined
   const { result } = reply
   const { request } = reply.id

@@ -6,6 +6,7 @@
  *   entries   on their way; `written` of them survive the death of the process, all or some may survive a power cut
  *   live      disk and entries together, without what was dropped since
  *
+ * How far the map has come is written down lazily: a crash leaves the latest, or what it was when the process began.
  * Reads and scans see what is there when they are asked for: that they are answered late is covered by late messages.
  * What is dropped is dropped from `live` only: after a crash it is there again unless a later epoch record came behind
  * it (`limbo`: accepted, and void as far as is known).
@@ -33,7 +34,6 @@ type FillStart = Parameters<CopyStore['startFill']>[1]
 
 export type StoreEntry =
   | { type: 'record'; record: ReplicatedRecord; boot: number }
-  | { type: 'applied'; seq: number; windows: unknown }
   | { type: 'facts'; token: number; facts: Partial<CopyFacts> }
   | { type: 'fill-start'; token: number; start: FillStart; boot: number }
   | { type: 'fill'; token: number; versions: readonly BlockVersion[] }
@@ -70,9 +70,11 @@ export function newModelStore(copyId: string): ModelStoreState {
   return { copyId, disk: disk(), live: disk(), entries: [], written: 0, syncWanted: 0, boot: 1 }
 }
 
-/** Entries of this many are kept by a crash. */
-export function crash(state: ModelStoreState, kept: number): void {
+/** So many entries are kept by a crash, and how far the map was, or not. */
+export function crash(state: ModelStoreState, kept: number, keepsApplied: boolean): void {
   for (const entry of state.entries.splice(0, kept)) enter(state.disk, entry)
+  const { appliedSeq, windows } = state.live
+  if (keepsApplied) applyUpTo(state.disk, appliedSeq, windows)
   state.entries = []
   state.written = state.syncWanted = 0
   state.live = structuredClone(state.disk)
@@ -114,8 +116,6 @@ export function write(state: ModelStoreState): StoreEvent[] {
   return [stored(state)]
 }
 
-export const isPending = ({ type }: StoreEntry): boolean => type !== 'applied'
-
 function stored({ live, entries, written }: ModelStoreState): StoreEvent {
   return { type: 'stored', seq: seqBefore(live, entries.slice(written)), durableSeq: seqBefore(live, entries) }
 }
@@ -135,8 +135,11 @@ export class ModelStore implements CopyStore {
   /** What is answered at once, after the step. */
   readonly answers: StoreEvent[] = []
 
-  constructor(state: ModelStoreState) {
+  private readonly mode: 'durable' | 'writeback'
+
+  constructor(state: ModelStoreState, mode: 'durable' | 'writeback') {
     this.state = state
+    this.mode = mode
   }
 
   append(record: ReplicatedRecord): void {
@@ -159,12 +162,9 @@ export class ModelStore implements CopyStore {
   }
 
   apply(seq: number, windows: unknown): void {
-    const { live, entries } = this.state
+    const { live } = this.state
     assert(seq <= live.tail, 'only what is there is applied')
-    if (seq < live.appliedSeq) return
-    // Two in a row leave no more behind than the second.
-    if (entries.at(-1)?.type === 'applied' && this.state.written < entries.length) entries.pop()
-    this.enter({ type: 'applied', seq, windows })
+    applyUpTo(live, seq, structuredClone(windows))
   }
 
   keep(token: number, facts: Partial<CopyFacts>): void {
@@ -173,7 +173,7 @@ export class ModelStore implements CopyStore {
   }
 
   sync(): void {
-    this.state.syncWanted = this.state.entries.length
+    if (this.mode === 'writeback') this.state.syncWanted = this.state.entries.length
   }
 
   read(token: number, lba: number, blockCount: number): void {
@@ -228,8 +228,6 @@ function enter(disk: Disk, entry: StoreEntry): void {
     case 'record':
       disk.boot = entry.boot
       return accept(disk, entry.record)
-    case 'applied':
-      return applyUpTo(disk, entry.seq, entry.windows)
     case 'facts':
       disk.facts = { ...disk.facts, ...entry.facts }
       return

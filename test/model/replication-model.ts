@@ -32,11 +32,10 @@ import {
   writeMessage,
   type ModelClient,
 } from './model-client.ts'
-import { isPending } from './model-store.ts'
 import { sayHappening, sayMessage } from './readable.ts'
 import { StepFailed, type Machine } from './search.ts'
 import { summaryOf, type Summary } from './summary.ts'
-import { renumberLocal, visitMessage, visitTold } from './tokens.ts'
+import { countersOf, renumberLocal, setTold, toldOf, visitMessage, visitTold } from './tokens.ts'
 
 export interface Envelope {
   from: string
@@ -61,12 +60,14 @@ interface Outcome {
   copyId: number
   sent: Array<{ link: number; message: number }>
   replies: ReturnType<typeof happen>['replies']
+  didRead: boolean
   failure: string | undefined
 }
 
-const FAULTS = ['crashes', 'losses', 'duplicates', 'unknowns', 'handOvers'] as const
+const FAULTS = ['crashes', 'losses', 'duplicates', 'unknowns', 'handOvers', 'lateReads', 'earlyTimeouts', 'pauses'] as const
 type Fault = (typeof FAULTS)[number]
-const FAULT_BASE = 16
+const FAULT_BASE = 8
+const NO_TOKENS: number[] = []
 const TIME: Happening = { type: 'time' }
 
 type Visit = (next: Int32Array, say: () => string) => void
@@ -85,17 +86,22 @@ export class ReplicationModel implements Machine {
   private readonly happenings = new Map<string, number>()
   private readonly outcomes = new Map<number, Outcome>()
   private readonly renames = new Map<string, number>()
+  private readonly counters: string[][]
+  private readonly found = new Set<number>()
   private readonly first: Int32Array
   private readonly next: Int32Array
   private visit: Visit = () => undefined
+  private epochMax = Infinity
 
   constructor(bounds: Bounds, from: 'serving' | 'start' = 'serving') {
     this.bounds = bounds
     this.nodes = NODES.slice(0, bounds.copies)
+    this.counters = this.nodes.map(countersOf)
     this.width = bounds.copies * bounds.copies + 3
     this.next = new Int32Array(this.width)
     const start = this.started()
     this.first = from === 'start' ? start : this.serving(start)
+    this.epochMax = this.clusters.get(this.first[bounds.copies]!).at(-1)!.config.epoch + bounds.epochs - 1
   }
 
   initial(): Int32Array {
@@ -134,7 +140,7 @@ export class ReplicationModel implements Machine {
 
   private ofCopy(row: Int32Array, i: number): void {
     const { copy, summary } = this.copies.get(row[i]!)
-    const { copies, epochs, mode } = this.bounds
+    const { copies, mode } = this.bounds
     const clusterId = row[copies]!
     const cluster = this.clusters.get(clusterId)
     const { entries, written, syncWanted } = copy.store
@@ -148,7 +154,7 @@ export class ReplicationModel implements Machine {
       if (mode === 'writeback' && written < entries.length) this.local(row, i, 'written', { type: 'written' })
       const syncs = mode === 'durable' ? entries.length : Math.min(written, syncWanted)
       for (let count = 1; count <= syncs; count++) {
-        if (isPending(entries[count - 1]!)) this.local(row, i, `stored ${count}`, { type: 'stored', count })
+        this.local(row, i, `stored ${count}`, { type: 'stored', count })
       }
       for (const { token, sinceVersion } of copy.reads) {
         for (let version = sinceVersion; version <= cluster.length; version++) {
@@ -157,15 +163,19 @@ export class ReplicationModel implements Machine {
         }
       }
       if (this.has(row, 'crashes')) {
-        const least = mode === 'durable' ? 0 : written
-        for (let kept = 0; kept <= entries.length; kept++) {
-          if (kept >= least) this.local(row, i, `crash ${kept}`, { type: 'crash', kept, isPowerLoss: false }, 'crashes')
-          if (mode === 'writeback') this.local(row, i, `power ${kept}`, { type: 'crash', kept, isPowerLoss: true }, 'crashes')
+        for (const keepsApplied of summary.hasApplied ? [true, false] : [true]) {
+          const least = mode === 'durable' ? 0 : written
+          for (let kept = 0; kept <= entries.length; kept++) {
+            const what = { type: 'crash' as const, kept, keepsApplied }
+            const name = `${kept} ${keepsApplied}`
+            if (kept >= least) this.local(row, i, `crash ${name}`, { ...what, isPowerLoss: false }, 'crashes')
+            if (mode === 'writeback') this.local(row, i, `power ${name}`, { ...what, isPowerLoss: true }, 'crashes')
+          }
         }
       }
     }
     copy.swaps.forEach((swap, index) => {
-      if (swap.outcome === undefined && swap.config.epoch <= epochs) this.lands(row, i, index)
+      if (swap.outcome === undefined && swap.config.epoch <= this.epochMax) this.lands(row, i, index)
       if (swap.isForgotten) return
       if (swap.outcome !== undefined) this.local(row, i, `answered ${index}`, { type: 'answered', index, isUnknown: false })
       if (this.has(row, 'unknowns')) this.local(row, i, `unknown ${index}`, { type: 'answered', index, isUnknown: true }, 'unknowns')
@@ -206,26 +216,21 @@ export class ReplicationModel implements Machine {
         if (!summary.isOpening && summary.role === 'primary') this.asks(row, i, openMessage(), {})
         continue
       }
-      if (client.opened[node] === undefined) continue
       for (let write = 0; write < bounds.writes; write++) {
         if (!maySend(client, write, bounds)) break
-        const openedEpoch = client.opened[node]!
-        if (!client.answered[write]) {
-          const sentEpochs = client.sentEpochs.with(write, client.sentEpochs[write]! || openedEpoch)
-          this.asks(row, i, writeMessage(client, write, bounds, openedEpoch), { sentEpochs })
-        } else if (this.has(row, 'duplicates')) {
-          const late = writeMessage(client, write, bounds, client.sentEpochs[write]!)
-          this.asks(row, i, late, {}, 'duplicates')
+        const isRepeated = client.answered[write]!
+        if (!isRepeated || this.has(row, 'duplicates')) {
+          this.asks(row, i, writeMessage(write, bounds), {}, isRepeated ? 'duplicates' : undefined)
         }
       }
       if (client.read === undefined && client.readsDone < bounds.reads) {
         for (let lba = 0; lba < blocks; lba++) {
           const floor = Math.max(newestAnswered(client, lba, bounds), client.seen[lba]!)
           // A read of what nobody wrote yet may return anything.
-          if (floor > 0) this.asks(row, i, readMessage(client, node, lba), { read: { node, lba, floor } })
+          if (floor > 0) this.asks(row, i, readMessage(client, lba), { read: { node, lba, floor } })
         }
       } else if (client.read !== undefined && (client.read.node !== node || summary.readsPending === 0)) {
-        this.asks(row, i, readMessage(client, node, client.read.lba), { read: { ...client.read, node } })
+        this.asks(row, i, readMessage(client, client.read.lba), { read: { ...client.read, node } })
       }
       if (summary.role === 'primary' && this.has(row, 'handOvers')) {
         for (const to of this.nodes) {
@@ -251,7 +256,10 @@ export class ReplicationModel implements Machine {
   }
 
   private timePasses(row: Int32Array): void {
-    this.begin(row)
+    const isDue = this.nodes.some((_, i) => this.copies.get(row[i]!).summary.isTickDue)
+    const fault = isDue ? 'pauses' : this.isQuiet(row) ? undefined : 'earlyTimeouts'
+    if (fault !== undefined && !this.has(row, fault)) return
+    this.begin(row, fault)
     let isChanged = false
     for (let i = 0; i < this.bounds.copies; i++) {
       if (!this.copies.get(row[i]!).summary.isUp) continue
@@ -260,6 +268,21 @@ export class ReplicationModel implements Machine {
       this.next[i] = copyId
     }
     if (isChanged) this.visit(this.next, () => 'time passes')
+  }
+
+  /** Nothing is under way: only time or the client can go on. */
+  private isQuiet(row: Int32Array): boolean {
+    const { copies } = this.bounds
+    for (let i = 0; i < copies; i++) {
+      const { copy, summary } = this.copies.get(row[i]!)
+      if (copy.reads.length > 0 || copy.swaps.some(({ isForgotten }) => !isForgotten)) return false
+      if (!summary.isUp) continue
+      if (copy.store.entries.length > 0) return false
+      for (let from = 0; from < copies; from++) {
+        if (from !== i && this.links.get(row[this.linkAt(from, i)]!).length > 0) return false
+      }
+    }
+    return true
   }
 
   private lands(row: Int32Array, i: number, index: number): void {
@@ -277,11 +300,11 @@ export class ReplicationModel implements Machine {
     const version = cluster.length + 1
     const values = [...cluster, { config, version: versionText(version) }]
     this.next[copies] = this.clusters.idOf(values, () => values)
-    this.next[i] = this.outcomeOf(this.next[i]!, { type: 'landed', index, outcome: 'won' }, this.nameOf(`landed ${index}`), version).copyId
+    this.next[i] = this.outcomeOf(this.next[i]!, { type: 'landed', index, outcome: 'won' }, this.nameOf(`landed ${index}`), this.next[copies]!).copyId
     for (let j = 0; j < copies; j++) {
       const { swaps } = this.copies.get(this.next[j]!).copy
       const isStale = swaps.some((one) => one.outcome === undefined && one.version < version)
-      if (isStale) this.next[j] = this.outcomeOf(this.next[j]!, { type: 'version', version }, this.nameOf('version'), version).copyId
+      if (isStale) this.next[j] = this.outcomeOf(this.next[j]!, { type: 'version', version }, this.nameOf(`version ${version}`), this.next[copies]!).copyId
     }
     this.visit(this.next, say)
   }
@@ -312,11 +335,23 @@ export class ReplicationModel implements Machine {
   }
 
   private happens(row: Int32Array, i: number, what: Happening, name: number, prefix: () => string = () => ''): void {
+    const { bounds, next } = this
+    const isLateToo = bounds.lateReads > 0 && this.has(next, 'lateReads')
+    const before = isLateToo ? next.slice() : next
+    const { didRead } = this.follow(row, i, what, name, false, prefix)
+    if (!didRead || !isLateToo) return
+    this.begin(before, 'lateReads')
+    this.follow(row, i, what, name, true, prefix)
+  }
+
+  private follow(row: Int32Array, i: number, what: Happening, name: number, isLate: boolean, prefix: () => string): Outcome {
     const { next, nodes } = this
-    const { copies } = this.bounds
-    const version = this.clusters.get(row[copies]!).length
-    const { copyId, sent, replies, failure } = this.outcomeOf(row[i]!, what, name, version)
-    const say = () => `${prefix()}${sayHappening(nodes[i]!, what, sent.map(({ message }) => this.messages.get(message)), replies)}`
+    const outcome = this.outcomeOf(row[i]!, what, name, row[this.bounds.copies]!, isLate)
+    const { copyId, sent, replies, failure } = outcome
+    const say = () => {
+      const messages = sent.map(({ message }) => this.messages.get(message))
+      return prefix() + sayHappening(nodes[i]!, what, messages, replies)
+    }
     if (failure !== undefined) throw new StepFailed(failure, say())
     next[i] = copyId
     for (const { link, message } of sent) this.put(link, message)
@@ -327,10 +362,11 @@ export class ReplicationModel implements Machine {
     }
     this.renumberTold()
     this.visit(next, say)
+    return outcome
   }
 
-  private outcomeOf(copyId: number, what: Happening, name: number, version: number): Outcome {
-    const key = (name * 16 + version) * 2 ** 25 + copyId
+  private outcomeOf(copyId: number, what: Happening, name: number, cluster: number, isLate = false): Outcome {
+    const key = ((name * 256 + cluster) * 2 + Number(isLate)) * 2 ** 22 + copyId
     const known = this.outcomes.get(key)
     if (known !== undefined) {
       this.counts.known++
@@ -340,7 +376,7 @@ export class ReplicationModel implements Machine {
     const copy = copyOf(this.copies.get(copyId).copy)
     let outcome: Outcome
     try {
-      const { sent, replies } = happen(copy, what, this.bounds, version)
+      const { sent, replies, didRead } = happen(copy, what, this.bounds, this.clusters.get(cluster), isLate)
       const from = this.nodes.indexOf(copy.node)
       outcome = {
         copyId: this.copyIdOf(copy),
@@ -351,11 +387,12 @@ export class ReplicationModel implements Machine {
             message: this.messageIdOf({ from: copy.node, to, instance: `${copy.node}${copy.life}`, message }),
           })),
         replies,
+        didRead,
         failure: undefined,
       }
     } catch (error) {
       const failure = (error as Error).stack?.split('\n').slice(0, 4).join(' ') ?? String(error)
-      outcome = { copyId, sent: [], replies: [], failure }
+      outcome = { copyId, sent: [], replies: [], didRead: false, failure }
     }
     this.outcomes.set(key, outcome)
     return outcome
@@ -391,10 +428,16 @@ export class ReplicationModel implements Machine {
   }
 
   private put(link: number, message: number): void {
+    if (this.messages.get(message).message.type === 'join' && this.isLastEpoch()) return
     const there = this.links.get(this.next[link]!)
     // What is under way already is so once; a link that is full loses what comes.
     if (there.includes(message) || there.length >= this.bounds.linkMessages) return
     this.setLink(link, [...there, message])
+  }
+
+  /** Who asks to join in the last epoch prepares what would lead beyond the bound: he is not heard. */
+  private isLastEpoch(): boolean {
+    return this.clusters.get(this.next[this.bounds.copies]!).at(-1)!.config.epoch >= this.epochMax
   }
 
   private take(link: number, message: number): void {
@@ -410,35 +453,34 @@ export class ReplicationModel implements Machine {
 
   private renumberTold(): void {
     for (let i = 0; i < this.bounds.copies; i++) {
-      const { copy } = this.copies.get(this.next[i]!)
-      if (copy.told > 0 || this.isAnyTold(copy.node)) this.renumberOf(copy.node, copy.told)
+      for (const counter of this.counters[i]!) {
+        const { copy, summary } = this.copies.get(this.next[i]!)
+        if (summary.isUp) this.renumberOf(counter, toldOf(copy, counter))
+      }
     }
   }
 
-  private isAnyTold(node: string): boolean {
-    for (let i = 0; i < this.bounds.copies; i++) if (this.copies.get(this.next[i]!).summary.told.has(node)) return true
-    return false
-  }
-
-  private renumberOf(node: string, told: number): void {
+  private renumberOf(counter: string, told: number): void {
     const { copies } = this.bounds
-    const { next } = this
-    const found = new Set<number>()
+    const { next, found } = this
+    found.clear()
     for (let i = 0; i < copies; i++) {
-      for (const token of this.copies.get(next[i]!).summary.told.get(node) ?? []) found.add(token)
+      for (const token of this.copies.get(next[i]!).summary.told.get(counter) ?? NO_TOKENS) found.add(token)
     }
     for (let at = copies + 3; at < this.width; at++) {
-      for (const id of this.links.get(next[at]!)) for (const token of this.messages.get(id).told.get(node) ?? []) found.add(token)
+      for (const id of this.links.get(next[at]!)) {
+        for (const token of this.messages.get(id).told.get(counter) ?? NO_TOKENS) found.add(token)
+      }
     }
-    if (found.size === told && Math.max(0, ...found) === told) return
+    if (found.size === told && (told === 0 || Math.max(...found) === told)) return
     const order = [...found].sort((a, b) => a - b)
-    const key = `${node}:${order.join()}`
+    const key = `${counter}:${order.join()}`
     const rename = (drawnBy: string, token: number): number =>
-      drawnBy === node && token > 0 ? order.indexOf(token) + 1 : token
-    for (let i = 0; i < copies; i++) next[i] = this.renamedCopy(next[i]!, node, key, order.length, rename)
+      drawnBy === counter && token > 0 ? order.indexOf(token) + 1 : token
+    for (let i = 0; i < copies; i++) next[i] = this.renamedCopy(next[i]!, counter, key, order.length, rename)
     for (let at = copies + 3; at < this.width; at++) {
       const messages = this.links.get(next[at]!)
-      if (messages.some((id) => this.messages.get(id).told.has(node))) {
+      if (messages.some((id) => this.messages.get(id).told.has(counter))) {
         this.setLink(at, [...new Set(messages.map((id) => this.renamedMessage(id, rename)))])
       }
     }
@@ -446,19 +488,20 @@ export class ReplicationModel implements Machine {
 
   private renamedCopy(
     id: number,
-    node: string,
+    counter: string,
     key: string,
     told: number,
     rename: (node: string, token: number) => number,
   ): number {
-    const isOwn = this.copies.get(id).copy.node === node
-    if (!isOwn && !this.copies.get(id).summary.told.has(node)) return id
+    const { copy: former, summary } = this.copies.get(id)
+    const isOwn = countersOf(former.node).includes(counter)
+    if (!isOwn && !summary.told.has(counter)) return id
     const renameKey = `${id}/${key}`
     const known = this.renames.get(renameKey)
     if (known !== undefined) return known
-    const copy = copyOf(this.copies.get(id).copy)
+    const copy = copyOf(former)
     visitTold(copy, rename)
-    if (isOwn) copy.told = told
+    setTold(copy, counter, told)
     renumberLocal(copy)
     const renamed = this.copyIdOf(copy)
     this.renames.set(renameKey, renamed)
@@ -512,7 +555,7 @@ export class ReplicationModel implements Machine {
       if (row === undefined) throw new Error('the first copy never leads')
       if (this.isServing(row)) return row
       const options: Int32Array[] = []
-      const isPlain = (said: string): boolean => !/^(lost|duplicate)|crashes|client: (writes|reads)|unknown|hand-over/.test(said)
+      const isPlain = (said: string): boolean => !/^(lost|duplicate)|crashes|[^a]'s swap lands|client: (writes|reads)|unknown|hand-over/.test(said)
       const late: Int32Array[] = []
       this.successors(row, (next, say) => {
         const said = say()
@@ -532,7 +575,7 @@ export class ReplicationModel implements Machine {
     const { copies, messages } = this.partsOf(row)
     const [first, ...others] = copies.map(({ copy, summary }) => ({ ...summary, copy }))
     const { tail } = first!
-    const isQuiet = copies.every(({ copy }) => copy.store.entries.every((entry) => !isPending(entry)))
+    const isQuiet = copies.every(({ copy }) => copy.store.entries.length === 0)
     const knowsAll = [...(first!.copy.memory?.primary?.peers.values() ?? [])].every(
       ({ storedSeq, toldCommitSeq }) => storedSeq === tail && toldCommitSeq === tail,
     )

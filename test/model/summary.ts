@@ -24,6 +24,8 @@ export interface Summary {
   /** The epoch of each seq, as far as the history of epochs says. */
   epochs: number[]
   appliedSeq: number
+  /** Its map went on since the process began. */
+  hasApplied: boolean
   /** The newest write of each block that is in the map. */
   applied: unknown[]
   /** What a block holds after the worst crash, everything accepted applied. */
@@ -59,6 +61,7 @@ export function summaryOf(copy: LocalCopy, blocks: number): Summary {
     tail,
     epochs: Array.from({ length: tail + 1 }, (_, seq) => epochAt(epochs, seq)),
     appliedSeq: live.appliedSeq,
+    hasApplied: live.appliedSeq > disk.appliedSeq,
     applied: lbas.map((lba) => contentOf({ ...live, records: [] }, lba)),
     durable: lbas.map((lba) => contentOf(disk, lba)),
     isDurablyConsistent: disk.facts.consistency.state === 'consistent',

@@ -39,29 +39,53 @@ function visitLocal(copy: LocalCopy, memory: CopyState, rename: Rename): void {
   primary.edges = new Map([...primary.edges].map(([token, edge]) => [rename(token), edge]))
 }
 
+/** Joins are numbered by a counter of their own. */
+const joinsOf = (node: string): string => `${node} joins`
+
+export const countersOf = (node: string): string[] => [node, joinsOf(node)]
+
+/** The highest one of a counter that was told, as its owner knows. */
+export function toldOf({ node, told, memory }: LocalCopy, counter: string): number {
+  if (counter === node) return told
+  return counter === joinsOf(node) ? (memory?.joinNumber ?? 0) : 0
+}
+
+export function setTold(copy: LocalCopy, counter: string, told: number): void {
+  if (counter === copy.node) copy.told = told
+}
+
 /** Of the tokens in a message, those that its sender drew, or may have. */
 export function highestTold(message: PeerMessage): number {
   let highest = 0
-  const note = (token: number): number => {
-    highest = Math.max(highest, token)
+  visitMessage(message, 'sender', 'receiver', (counter, token) => {
+    if (counter === 'sender') highest = Math.max(highest, token)
     return token
-  }
-  visitMessage(message, 'sender', 'receiver', (node, token) => (node === 'sender' ? note(token) : token))
+  })
   return highest
 }
 
 export function visitMessage(message: PeerMessage, from: string, to: string, rename: Told): void {
+  if ('joinNumber' in message && message.joinNumber !== undefined) {
+    message.joinNumber = rename(joinsOf(from), message.joinNumber)
+  }
   switch (message.type) {
     case 'confirm':
       message.token = rename(from, message.token)
       return
+    case 'new-epoch':
     case 'release':
       if (message.token !== undefined) message.token = rename(from, message.token)
       return
     case 'confirmed':
       message.token = rename(to, message.token)
       return
+    case 'promised':
+      if (message.answerTo !== undefined) message.answerTo = rename(to, message.answerTo)
+      return
     case 'fill-start':
+      message.joinOf = rename(joinsOf(to), message.joinOf)
+      message.fill = rename(from, message.fill)
+      return
     case 'fill':
     case 'fill-end':
       message.fill = rename(from, message.fill)
@@ -81,16 +105,29 @@ export function visitMessage(message: PeerMessage, from: string, to: string, ren
 export function visitTold({ node, memory }: LocalCopy, rename: Told): void {
   if (memory === undefined) return
   const { grace, promise, fillTarget, kept, primary } = memory
+  memory.joinNumber = rename(joinsOf(node), memory.joinNumber)
   grace.confirmToken = rename(promise.primary, grace.confirmToken)
   memory.followedFill = rename(promise.primary, memory.followedFill)
+  const { waiting } = grace
+  if (waiting?.probe !== undefined) waiting.probe = rename(waiting.from, waiting.probe)
   if (fillTarget !== undefined) fillTarget.fill = rename(fillTarget.from, fillTarget.fill)
-  for (const purpose of kept.values()) if ('fill' in purpose) purpose.fill = rename(purpose.from, purpose.fill)
+  for (const purpose of kept.values()) {
+    if ('fill' in purpose) purpose.fill = rename(purpose.from, purpose.fill)
+    if (purpose.type === 'promise' && purpose.probe !== undefined && purpose.answerTo !== undefined) {
+      purpose.probe = rename(purpose.answerTo, purpose.probe)
+    }
+  }
   if (primary === undefined) return
   if (primary.round !== undefined) primary.round.token = rename(node, primary.round.token)
   for (const peer of primary.peers.values()) {
     peer.fillId = rename(node, peer.fillId)
+    if (peer.probe !== undefined) peer.probe.token = rename(node, peer.probe.token)
+    if (peer.report?.joinNumber !== undefined) {
+      peer.report.joinNumber = rename(joinsOf(peer.node), peer.report.joinNumber)
+    }
     if (peer.fill === undefined) continue
     peer.fill.id = rename(node, peer.fill.id)
     peer.fill.start.fill = rename(node, peer.fill.start.fill)
+    peer.fill.start.joinOf = rename(joinsOf(peer.node), peer.fill.start.joinOf)
   }
 }
