@@ -137,6 +137,8 @@ export class LocalCopyStore implements CopyStore {
   private baseSeq: number
   /** Calls of `dropAbove` and `startFill`. */
   private drops = 0
+  /** What was in force at the last sync of all disks. */
+  private claimed: CopyDescriptor
   private droppedEpochs: Place[] = []
   private settling = false
   private drainWaiter: (() => void) | undefined
@@ -155,6 +157,7 @@ export class LocalCopyStore implements CopyStore {
     this.o = options
     this.targets = settled.targets
     this.now = settled.descriptor
+    this.claimed = this.now
     this.layout = this.now.slices
     this.placement = placementOf(this.now, this.targets)
     this.revision = this.now.revision
@@ -555,9 +558,36 @@ export class LocalCopyStore implements CopyStore {
 
   /** The descriptor as it is written now. */
   private body(also: { change?: ControlChange } = {}): CopyDescriptor {
-    const { appliedSeq, windows, facts, now, layout: slices } = this
+    const { facts, now, layout: slices } = this
+    const { spec, snapshots, rollbacks, deleted, copy } = this.mayClaim ? this.inForce() : this.claimed
     const epochs = mutable(this.loggedEpochs)
-    return { ...now, epochs, slices, copy: { ...now.copy, facts, appliedSeq, windows, ...also } }
+    return { ...now, spec, snapshots, rollbacks, deleted, epochs, slices, copy: { ...copy, facts, ...also } }
+  }
+
+  /**
+   * Whether a body may say at once what was applied: with write-back on several disks another one may not have it
+   * durably; then a body says what was applied at the last sync of all.
+   */
+  private get mayClaim(): boolean {
+    return this.isDurable || this.targets.length === 1
+  }
+
+  private inForce(): CopyDescriptor {
+    const { appliedSeq, windows, now } = this
+    return { ...now, copy: { ...now.copy, appliedSeq, windows } }
+  }
+
+  private syncAll(done: (ok: boolean) => void): void {
+    const claim = this.inForce()
+    let left = this.targets.length
+    let isWhole = true
+    for (const { stream } of this.targets)
+      stream.log.sync((ok) => {
+        if (!ok) isWhole = false
+        if (--left > 0) return
+        if (isWhole && claim.copy.fills === this.now.copy.fills) this.claimed = claim
+        done(isWhole)
+      })
   }
 
   /** @param ended  when it is durable on every disk, or never will be */
@@ -623,7 +653,12 @@ export class LocalCopyStore implements CopyStore {
     const blocks = 2 + Math.ceil(encodeDescriptor(body).length / BLOCK_BYTES)
     // It may take the last segment, as the cleaner's copies may: what is cleaned next gives one back.
     if (freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks) return false
-    this.writeLocal(body, done, [target])
+    if (this.mayClaim) this.writeLocal(body, done, [target])
+    else
+      this.syncAll((ok) => {
+        if (ok) this.writeLocal(this.body(), done, [target])
+        else done()
+      })
     return true
   }
 
@@ -639,16 +674,11 @@ export class LocalCopyStore implements CopyStore {
 
   sync(): void {
     const seq = this.storedSeq
-    let left = this.targets.length
-    let isWhole = true
-    for (const { stream } of this.targets)
-      stream.log.sync((ok) => {
-        if (!ok) isWhole = false
-        if (--left > 0) return
-        if (!isWhole) return this.fail(this.targets.find((one) => one.stream.failed)?.stream.failedReason ?? '')
-        this.durableSeq = Math.max(this.durableSeq, Math.min(seq, this.storedSeq))
-        this.sayStored()
-      })
+    this.syncAll((ok) => {
+      if (!ok) return this.fail(this.targets.find((one) => one.stream.failed)?.stream.failedReason ?? '')
+      this.durableSeq = Math.max(this.durableSeq, Math.min(seq, this.storedSeq))
+      this.sayStored()
+    })
   }
 
   private get isDurable(): boolean {
@@ -794,6 +824,8 @@ export class LocalCopyStore implements CopyStore {
     })
     const changed: Place[] = []
     for (const accepted of rest) this.applyOne(accepted, changed)
+    // What it says is applied has to be durable on all disks before it is on one.
+    if (!this.mayClaim && !(yield* until<boolean>((resume) => this.syncAll(resume)))) return false
     const { spec, snapshots, rollbacks, deleted } = start.descriptor as ReplicatedDescriptor
     const { copy } = this.now
     const fillBorn: Record<string, number> = {}
@@ -849,6 +881,7 @@ export class LocalCopyStore implements CopyStore {
     }
     if (--this.fillsPending === 0) this.releaseDropped()
     this.install({ ...next, slices: this.layout })
+    this.claimed = this.inForce()
     this.noteApplied()
     for (const { target, waiting } of changed) this.release(target, waiting)
   }

@@ -22,26 +22,31 @@ function runs(t: Test, from: number, count: number, options: Omit<CopyRunOptions
 const tiny = { pagesMax: 2, checkpointBytes: 16 * 1024, pendingMax: 8 }
 
 t.test('accepting, applying, dropping', (t) => {
-  runs(t, 1, 20, { operations: 200 })
+  runs(t, 1, 12, { operations: 200 })
   t.end()
 })
 
 t.test('snapshots and rollbacks, a page cache of two pages and checkpoints all the time', (t) => {
-  runs(t, 101, 15, { operations: 250, snapshots: true, world: tiny })
+  runs(t, 101, 8, { operations: 250, snapshots: true, world: tiny })
   t.end()
 })
 
 t.test('a small disk, the cleaner at work', (t) => {
-  runs(t, 201, 8, { operations: 600, snapshots: true, world: { segments: 20 } })
+  runs(t, 201, 4, { operations: 600, snapshots: true, world: { segments: 20 } })
   t.end()
 })
 
 t.test('filled again and again', (t) => {
-  runs(t, 301, 15, { operations: 250, snapshots: true, fills: true })
+  runs(t, 301, 10, { operations: 250, snapshots: true, fills: true })
   t.end()
 })
 
 t.test('two disks, small, filled', (t) => {
-  runs(t, 401, 8, { operations: 400, snapshots: true, fills: true, world: { disks: 2, segments: 20, ...tiny } })
+  runs(t, 401, 4, { operations: 400, snapshots: true, fills: true, world: { disks: 2, segments: 20, ...tiny } })
+  t.end()
+})
+
+t.test('two disks that write back', (t) => {
+  runs(t, 501, 6, { operations: 250, snapshots: true, fills: true, writeback: true, world: { disks: 2, ...tiny } })
   t.end()
 })
