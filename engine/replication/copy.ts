@@ -40,6 +40,7 @@ import { progressHandOver } from './hand-over.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
+import type { Peer } from './primary-state.ts'
 import { onRefused, onRequest, onStored, pump } from './primary.ts'
 import {
   considerStanding,
@@ -276,18 +277,18 @@ function tickFollower(turn: Turn): void {
   if (state.role === 'starting' && nowMs < settledAtMs) wakeBy(turn, settledAtMs)
 }
 
+const nodesOf = (peers: readonly Peer[]): NodeId[] => peers.map(({ node }) => node)
+
 function tickPrimary(turn: Turn): void {
   const { state, nowMs } = turn
   const primary = state.primary!
   const { retryMs, evictAfterMs, readCheck } = state.options
   advance(turn)
   if (state.primary !== primary) return
-  evict(
-    turn,
-    overduePeers(turn)
-      .map(({ node }) => node)
-      .filter((node) => state.config!.config.inSync.includes(node)),
-  )
+  const overdue = overduePeers(turn).filter(({ node }) => state.config!.config.inSync.includes(node))
+  evict(turn, nodesOf(overdue))
+  // Silence of many may be our own; what one said of itself is its own.
+  evict(turn, nodesOf(overdue.filter(({ failure }) => failure !== undefined)))
   for (const peer of primary.peers.values()) {
     if (readCheck === 'lease' && peer.lease.instance !== undefined && peer.lease.untilMs > nowMs) {
       if (primary.required.includes(peer.node)) wakeBy(turn, peer.lease.untilMs)

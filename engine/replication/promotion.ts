@@ -388,6 +388,11 @@ export function tickReconcile(turn: Turn): void {
       (phase === 'syncing' && !(isFollowing && durableSeq >= epochSeq)),
   )
   tickFills(turn)
+  for (const peer of primary.peers.values()) {
+    if (peer.fill === undefined || !peer.isFollowing || nowMs - peer.sentAtMs < retryMs) continue
+    peer.sentSeq = peer.storedSeq
+    if (phase === 'syncing') pump(turn, peer)
+  }
   // Somebody who did not lose power is worth waiting for: he has what we may lack.
   const isSafe = !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
   const isLost = nowMs - reconciling.sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)

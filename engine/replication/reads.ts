@@ -85,15 +85,20 @@ function ask(turn: Turn, primary: PrimaryState, reads: PendingRead[]): void {
   wakeBy(turn, nowMs + state.options.retryMs)
 }
 
-/** A round that got lost is asked anew, of all: the answers are to be later than the question. */
+/** Questions that got lost are asked again; anew, of all, when the answers would come too late for a lease. */
 export function retryRound(turn: Turn): void {
-  const { state, nowMs } = turn
+  const { state, nowMs, port } = turn
   const { primary } = state
   const round = primary?.round
   if (primary === undefined || round === undefined) return
-  if (nowMs - round.sentAtMs >= state.options.retryMs)
-    ask(turn, primary, [...round.reads, ...primary.waitingReads.splice(0)])
-  else wakeBy(turn, round.sentAtMs + state.options.retryMs)
+  const { retryMs, leaseMs, readCheck } = state.options
+  if (nowMs - round.sentAtMs < retryMs) return wakeBy(turn, round.sentAtMs + retryMs)
+  if (readCheck === 'lease' && nowMs - round.askedAtMs >= leaseMs / 2) {
+    return ask(turn, primary, [...round.reads, ...primary.waitingReads.splice(0)])
+  }
+  round.sentAtMs = nowMs
+  for (const node of round.missing) port.send(node, { type: 'confirm', epoch: primary.epoch, token: round.token })
+  wakeBy(turn, nowMs + retryMs)
 }
 
 export function onConfirmed(turn: Turn, from: NodeId, instance: string, token: number): void {
@@ -105,7 +110,8 @@ export function onConfirmed(turn: Turn, from: NodeId, instance: string, token: n
   if (peer.instance !== instance) return
   grant(peer, instance, round.askedAtMs + state.options.leaseMs)
   if (peer.storedSeq >= peer.sentSeq) peer.owedSinceMs = undefined
-  round.missing = round.missing.filter((node) => node !== from)
+  // Who is not required any more is not waited for.
+  round.missing = round.missing.filter((node) => node !== from && primary.required.includes(node))
   if (round.missing.length > 0) return
   // Whoever joined the set meanwhile was not asked.
   const isWhole = primary.required.every((node) => primary.peers.get(node)!.lease.instance !== undefined)

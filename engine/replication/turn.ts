@@ -15,8 +15,9 @@ export interface Turn {
 }
 
 /** Have a `tick` at this time or before. */
-export function wakeBy({ state, port }: Turn, atMs: number): void {
-  if (atMs >= state.wakeAtMs) return
+export function wakeBy({ state, nowMs, port }: Turn, atMs: number): void {
+  // One that is overdue is asked for again: a tick that got lost must not be the last one.
+  if (atMs >= state.wakeAtMs && state.wakeAtMs > nowMs) return
   state.wakeAtMs = atMs
   port.wakeAt(atMs)
 }
