@@ -12,6 +12,8 @@ import type {
 } from '../../../engine/replication/copy-port.ts'
 import { assertInvariants, createCopy, type CopyState } from '../../../engine/replication/copy-state.ts'
 import { step } from '../../../engine/replication/copy.ts'
+import { createLinks, stepLinks } from '../../../engine/replication/leases.ts'
+import type { Beacon, LinksEvent, LinksPort, LinksState } from '../../../engine/replication/leases.ts'
 import type { FrontendMessage, PeerMessage } from '../../../engine/replication/messages.ts'
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
@@ -39,17 +41,27 @@ export interface NodeWorld extends WitnessPort {
   commandEnded(node: string, token: number, result: CommandResult): void
   /** A process ended, and its machine still runs. */
   processEnded(node: string, instance: string): void
-  beacons(node: SimNode): void
+  /** The other nodes. */
+  othersOf(node: string): string[]
+  beacon(beacon: Beacon): void
   /** An event reached a copy, or a step threw. */
+  readonly hasFailed: boolean
   stepped(node: SimNode, event: CopyEvent): void
   failed(node: SimNode, error: unknown): void
 }
+
+const VOLUME = 'v'
+
+type LinkEvent = { type: 'beat' } | { type: 'of-link'; beacon: Beacon }
 
 /** A life of the process. */
 interface Process {
   instance: string
   copy: CopyState
-  queue: CopyEvent[]
+  /** Beacons of other nodes and its own beat, which reach the copy through the links of the node. */
+  links: LinksState
+  linksWakeAtMs: number
+  queue: Array<CopyEvent | LinkEvent>
   outbox: Array<() => void>
   isTurnDue: boolean
   isOver: boolean
@@ -99,9 +111,12 @@ export class SimNode {
       this.time.reboot()
     }
     const instance = `${this.name}.${++this.starts}`
+    const { beaconMs, leaseMs } = this.world.swarm
     const process: Process = {
       instance,
       copy: createCopy(this.options(instance)),
+      links: createLinks({ node: this.name, instance, beaconMs, leaseMs }),
+      linksWakeAtMs: Infinity,
       queue: [],
       outbox: [],
       isTurnDue: false,
@@ -112,7 +127,7 @@ export class SimNode {
     this.process = process
     this.isPaused = false
     this.disk.open(this.userOf(process), this.boot)
-    this.beaconLoop(process)
+    this.stepLinks(process, { type: 'peers', nodes: this.world.othersOf(this.name) })
   }
 
   /** SIGKILL. What the page cache has survives, and some of what was under way. */
@@ -166,6 +181,13 @@ export class SimNode {
     this.dueTurn(process)
   }
 
+  /** One came in. */
+  beacon(beacon: Beacon): void {
+    if (this.process === undefined) return
+    this.process.queue.push({ type: 'of-link', beacon })
+    this.dueTurn(this.process)
+  }
+
   private end(process: Process): void {
     process.isOver = true
     this.process = undefined
@@ -205,25 +227,80 @@ export class SimNode {
   }
 
   private turn(process: Process): void {
-    const port = this.portOf(process)
     const queue = process.queue
     process.queue = []
     for (const event of queue) {
-      try {
-        step(process.copy, event, this.time.bootMs(), port)
-        assertInvariants(process.copy)
-      } catch (error) {
-        this.world.failed(this, error)
-        return
-      }
-      this.world.stepped(this, event)
-      if (process.isOver) return
+      if (event.type === 'of-link') this.stepLinks(process, { type: 'beacon', beacon: event.beacon })
+      else if (event.type === 'beat') this.beat(process)
+      else this.stepCopy(process, event)
+      if (process.isOver || this.world.hasFailed) return
     }
     this.disk.worked()
     const outbox = process.outbox
     if (outbox.length === 0) return
     process.outbox = []
     for (const send of outbox) send()
+  }
+
+  private stepCopy(process: Process, event: CopyEvent): void {
+    if (this.world.hasFailed) return
+    try {
+      step(process.copy, event, this.time.bootMs(), this.portOf(process))
+      assertInvariants(process.copy)
+    } catch (error) {
+      this.world.failed(this, error)
+      return
+    }
+    this.world.stepped(this, event)
+  }
+
+  private beat(process: Process): void {
+    const { role, log, promise } = process.copy
+    if (role === 'primary') {
+      const committed = {
+        type: 'committed',
+        volumeId: VOLUME,
+        epoch: promise.epoch,
+        commitSeq: log.commitSeq,
+      } as const
+      for (const node of this.world.othersOf(this.name)) this.stepLinks(process, { ...committed, node })
+    }
+    this.stepLinks(process, { type: 'tick', wallMs: this.time.wallMs() })
+  }
+
+  private stepLinks(process: Process, event: LinksEvent): void {
+    stepLinks(process.links, event, this.time.bootMs(), this.linksPortOf(process))
+  }
+
+  private linksPortOf(process: Process): LinksPort {
+    return {
+      send: (beacon) => this.world.beacon(beacon),
+      wakeAt: (atMs) => {
+        if (atMs >= process.linksWakeAtMs) return
+        process.linksWakeAtMs = atMs
+        this.world.clock.after(this.time.delayUntilMs(atMs) * (1 + this.random.float() * 0.05), () => {
+          if (process.isOver || process.linksWakeAtMs !== atMs) return
+          process.linksWakeAtMs = Infinity
+          process.queue.push({ type: 'beat' })
+          this.dueTurn(process)
+        })
+      },
+      beacon: ({ from, instance, atMs, commits }) => {
+        const [, epoch, commitSeq] = commits.find(([volumeId]) => volumeId === VOLUME) ?? []
+        const event = { type: 'beacon' as const, from, instance, atMs, commitSeq }
+        this.stepCopy(process, epoch === undefined ? event : { ...event, epoch })
+      },
+      acknowledged: ({ from, instance, sentAtMs, left }) => {
+        this.stepCopy(process, {
+          type: 'beacon-acknowledged',
+          from,
+          instance,
+          sentAtMs,
+          left: left.includes(VOLUME),
+        })
+      },
+      clockDoubt: () => this.stepCopy(process, { type: 'clock-doubt' }),
+    }
   }
 
   private portOf(process: Process): CopyPort {
@@ -250,6 +327,7 @@ export class SimNode {
         ),
       nonce: () => `${process.instance}.${this.random.u32().toString(36)}`,
       wakeAt: (atMs) => this.wakeAt(process, atMs),
+      left: (node) => this.stepLinks(process, { type: 'left', volumeId: VOLUME, node }),
       commandEnded: (token, result) => world.commandEnded(name, token, result),
     }
   }
@@ -268,15 +346,6 @@ export class SimNode {
     })
   }
 
-  private beaconLoop(process: Process): void {
-    const { beaconMs } = this.world.swarm
-    this.world.clock.after((beaconMs * (0.9 + this.random.float() * 0.2)) / this.time.rate, () => {
-      if (process.isOver) return
-      if (!this.isPaused) this.world.beacons(this)
-      this.beaconLoop(process)
-    })
-  }
-
   private options(instance: string): CopyOptions {
     const { mode, readCheck, leaseMs, graceMs, evictAfterMs, retryMs, candidateStepMs, windowBytesMax } =
       this.world.swarm
@@ -284,7 +353,7 @@ export class SimNode {
     return {
       node: this.name,
       instance,
-      volumeId: 'v',
+      volumeId: VOLUME,
       mode,
       readCheck,
       leaseMs,

@@ -102,7 +102,8 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   // Shorter than this no answer can be in time, and nothing would ever be served.
   const leastMs = 4 * delayMs[1] + 4 * syncMs[1]
   const beaconMs = random.pick([5, 20, 100, 500])
-  const leaseMs = Math.max(leastMs + beaconMs, beaconMs * random.pick([2, 4, 8]))
+  // A beacon is acknowledged by the next one of the other side, and the next of ours may just have gone.
+  const leaseMs = Math.max(leastMs + 2.5 * beaconMs, beaconMs * random.pick([2, 4, 8]))
   const graceMs = leaseMs * (1 + 2 * 0.01) + beaconMs / 4 + random.pick([1, 1, leaseMs])
   const attachMode = random.pick(['single', 'single', 'open'] as const)
   const some = <T>(all: readonly T[]): T[] => all.filter(() => random.chance(0.5))

@@ -6,6 +6,7 @@
 import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { CommandResult, CopyEvent, VersionedConfig } from '../../../engine/replication/copy-port.ts'
 import type { CopyFacts } from '../../../engine/replication/copy-store.ts'
+import type { Beacon } from '../../../engine/replication/leases.ts'
 import type { FrontendMessage, PeerMessage } from '../../../engine/replication/messages.ts'
 import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
 import { SLICE_BLOCKS } from '../../../engine/units.ts'
@@ -76,7 +77,6 @@ export class World implements NodeWorld, ClientWorld {
   private readonly answeredRequests = new Set<string>()
   /** Of each committed record, when it was applied first. */
   private appliedAt: number[] = []
-  private readonly beaconsSent = new WeakMap<CopyEvent, { by: SimNode; instance: string; sentAtMs: number }>()
 
   constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions) {
     this.swarm = swarm
@@ -364,23 +364,16 @@ export class World implements NodeWorld, ClientWorld {
     }
   }
 
-  beacons(node: SimNode): void {
-    const { process } = node
-    if (process === undefined) return
-    const { role, log } = process.copy
-    const commitSeq = role === 'primary' ? log.commitSeq : undefined
-    const { epoch } = process.copy.promise
-    for (const other of this.nodes.values()) {
-      if (other === node) continue
-      const sentAtMs = node.time.bootMs()
-      this.network.send(node.name, other.name, () => {
-        const { instance } = process
-        const atMs = other.time.bootMs()
-        const event: CopyEvent = { type: 'beacon', from: node.name, instance, atMs, commitSeq, epoch }
-        this.beaconsSent.set(event, { by: node, instance, sentAtMs })
-        other.deliver(event)
-      })
-    }
+  get hasFailed(): boolean {
+    return this.violations.length > 0
+  }
+
+  othersOf(node: string): string[] {
+    return [...this.nodes.keys()].filter((other) => other !== node)
+  }
+
+  beacon(beacon: Beacon): void {
+    this.network.send(beacon.from, beacon.to, () => this.nodes.get(beacon.to)?.beacon(beacon))
   }
 
   stepped(node: SimNode, event: CopyEvent): void {
@@ -388,18 +381,9 @@ export class World implements NodeWorld, ClientWorld {
       for (const check of this.afterStep) check()
       this.afterStep = []
     }
-    if (event.type === 'beacon') {
-      const sent = this.beaconsSent.get(event)
-      const instance = node.process?.instance
-      if (sent === undefined || instance === undefined) return
-      this.network.send(node.name, sent.by.name, () => {
-        if (sent.by.process?.instance !== sent.instance) return
-        sent.by.deliver({ type: 'beacon-acknowledged', from: node.name, instance, sentAtMs: sent.sentAtMs })
-      })
-      return
-    }
     const copy = node.process?.copy
-    if (copy === undefined || event.type === 'tick') return
+    if (copy === undefined || event.type === 'tick' || event.type === 'beacon') return
+    if (event.type === 'beacon-acknowledged' && event.left !== true) return
     const { role, promise, log } = copy
     const detail = () => `${role}, commit ${log.commitSeq}${briefEvent(event)}`
     this.trace.note(node.name, event.type, promise.epoch, log.tail, role, detail)

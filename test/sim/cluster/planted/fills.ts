@@ -5,13 +5,13 @@ import { bug } from './planted-bug.ts'
 
 export const FILLS = [
   bug('a copy joins with what it has', 'I6, I7, C5', [
-    ['fill-source.ts', 'if (peer.storedSeq < Math.max(log.commitSeq, (log.epochs.at(-1)?.[1] ?? 0))) continue', ''],
+    ['fill-source.ts', 'if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue', ''],
     ['commit.ts', "if (fill?.phase === 'joining') required.add(node)", ''],
   ]),
   bug('a copy joins without the epoch record of now', 'I7, C5, design 9', [
     [
       'fill-source.ts',
-      'if (peer.storedSeq < Math.max(log.commitSeq, (log.epochs.at(-1)?.[1] ?? 0))) continue',
+      'if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue',
       'if (peer.storedSeq < log.commitSeq) continue',
     ],
   ]),
