@@ -75,7 +75,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a gap above the watermark is jumped',
-    hunt: { run: 'nested', seed: 32 },
+    hunt: { run: 'file', path: 'test/crash/gap-in-tail.test.ts' },
     file: `${LOG}/recovery.ts`,
     replace: 'from.mayBegin === true ? Math.min(firstBatch, watermark + 1) : firstBatch',
     by: 'firstBatch',
@@ -96,7 +96,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'batch numbers are used twice',
-    hunt: { run: 'nested', seed: 1 },
+    hunt: { run: 'nested', seed: 3 },
     file: `${LOG}/rebuild.ts`,
     replace: 'sealedLast + 1, base.watermarkBatch + 1)',
     by: 'sealedLast + 1)',
@@ -171,7 +171,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a stop overtakes a merge',
-    hunt: { run: 'full', seed: 5 },
+    hunt: { run: 'full', seed: 26 },
     file: `${VOLUME}/volume.ts`,
     replace: 'this.locks.whenIdle(() => this.whenCommitted(this.nextSeq - 1, run))',
     by: 'this.whenCommitted(this.nextSeq - 1, run)',
