@@ -6,7 +6,7 @@ import { bug } from './planted-bug.ts'
 export const FILLS = [
   bug('a copy joins with what it has', 'I6, I7, C5', [
     ['fill-source.ts', 'if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue', ''],
-    ['commit.ts', "if (fill?.phase === 'joining') required.add(node)", ''],
+    ['commit.ts', "if (fill?.phase === 'joining') required.add(node)", 'void [node, fill]'],
   ]),
   bug('a copy joins without the epoch record of now', 'I7, C5, design 9', [
     [

@@ -25,7 +25,8 @@ export const LEASES = [
     [
       'reads.ts',
       'for (const node of primary.required) if (primary.peers.get(node)!.lease',
-      'for (const node of state.config!.config.inSync) if (node !== state.options.node && primary.peers.get(node)!.lease',
+      'for (const node of state.config!.config.inSync) if (node !== state.options.node && ' +
+        'primary.peers.get(node)!.lease',
     ],
   ]),
   bug('a member promises to another before its grace ends', 'I8, L2', [
@@ -35,8 +36,10 @@ export const LEASES = [
     ['promotion.ts', 'if (!mayPromiseTo(turn, state.options.node)) {', 'if (nowMs < 0) {'],
     [
       'promotion.ts',
-      'const { state } = turn\n  const primary = state.primary!\n  const reconciling = primary.reconciling!\n  switch',
-      'const { state, nowMs } = turn\n  const primary = state.primary!\n  const reconciling = primary.reconciling!\n  switch',
+      'const { state } = turn\n  const primary = state.primary!\n  const reconciling = ' +
+        'primary.reconciling!\n  switch',
+      'const { state, nowMs } = turn\n  const primary = state.primary!\n  const reconciling = ' +
+        'primary.reconciling!\n  switch',
     ],
   ]),
   bug('grace is forgotten at a restart', 'I8, L7', [
@@ -56,7 +59,8 @@ export const LEASES = [
   bug('a late release frees from a later promise', 'I8, L5, design 7', [
     [
       'grace.ts',
-      'if (from !== promise.primary || message.epoch !== promise.epoch) return\n  if (message.token !== undefined && message.token < grace.confirmToken) return',
+      'if (from !== promise.primary || message.epoch !== promise.epoch) return\n  if (message.token ' +
+        '!== undefined && message.token < grace.confirmToken) return',
       'if (from !== promise.primary) return',
     ],
   ]),

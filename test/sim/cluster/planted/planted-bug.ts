@@ -1,5 +1,6 @@
 /**
- * A bug planted in the replication core: texts that are replaced in its sources while they are loaded (test/sim/mutants).
+ * A bug planted in the replication core: texts that are replaced in its sources while they are loaded, as
+ * test/sim/mutants.ts does it.
  * Each names what it breaks: an invariant (I1...), a rule of the spec (W4, C3, L3...), a finding of the review of the
  * design before it was built (`design 5`), or several.
  */

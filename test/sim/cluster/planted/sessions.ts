@@ -53,7 +53,8 @@ export const SESSIONS = [
     [
       'replica.ts',
       'else keepAttach(turn, session, from)',
-      "else {\n    keepAttach(turn, session, undefined)\n    port.send(from, { type: 'fenced', epoch, session })\n  }",
+      "else {\n    keepAttach(turn, session, undefined)\n    port.send(from, { type: 'fenced', epoch, " +
+        'session })\n  }',
     ],
   ]),
   bug('overlapping requests go out together', 'I9, S5', [
@@ -63,7 +64,8 @@ export const SESSIONS = [
     [
       'frontend-sending.ts',
       'id: { generation, incarnation, request: one.number,',
-      "id: { generation, incarnation, request: one.number + (one.attempts > 0 && one.operation.type !== 'read' ? 500 : 0),",
+      'id: { generation, incarnation, request: one.number + (one.attempts > 0 && one.operation.type ' +
+        "!== 'read' ? 500 : 0),",
     ],
   ]),
   bug('an answer of a lower epoch is taken', 'I9, S5', [

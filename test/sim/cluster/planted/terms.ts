@@ -31,7 +31,8 @@ export const TERMS = [
     [
       'configuration-change.ts',
       "change.phase = 'reading'\n    readConfig(turn, false, true)",
-      'state.change = undefined\n    refreshRequired(state)\n    if (state.primary !== undefined) advance(turn)\n    else follow(turn)',
+      'state.change = undefined\n    refreshRequired(state)\n    if (state.primary !== undefined) ' +
+        'advance(turn)\n    else follow(turn)',
     ],
   ]),
   bug('a compare-and-swap without an answer counts as won', 'I1, C1', [
@@ -57,7 +58,8 @@ export const TERMS = [
     [
       'replica.ts',
       'port.store.keep(token, { promise })',
-      "port.store.keep(token, { promise })\n  state.durablePromise = promise\n  if (answerTo !== undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })",
+      'port.store.keep(token, { promise })\n  state.durablePromise = promise\n  if (answerTo !== ' +
+        "undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })",
     ],
   ]),
   bug('a promise is not written', 'I3', [
@@ -69,7 +71,8 @@ export const TERMS = [
   bug('a promise goes back', 'I3', [
     [
       'replica.ts',
-      "if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')\n  if (mayPromiseTo(turn, from)) {",
+      "if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')\n  if " +
+        '(mayPromiseTo(turn, from)) {',
       'if (mayPromiseTo(turn, from)) {',
     ],
   ]),
@@ -100,7 +103,8 @@ export const TERMS = [
     [
       'promotion.ts',
       'if (best === undefined) return beginEpoch(turn, primary, reconciling)',
-      'if (best === undefined) {\n    cutBack(turn, state.log.commitSeq)\n    return beginEpoch(turn, primary, reconciling)\n  }',
+      'if (best === undefined) {\n    cutBack(turn, state.log.commitSeq)\n    return beginEpoch(turn, ' +
+        'primary, reconciling)\n  }',
     ],
   ]),
   bug('two logs agree on the next epoch record too', 'I5, C4', [
@@ -147,7 +151,8 @@ export const TERMS = [
     [
       'configuration.ts',
       'if (!config.inSync.includes(candidate)) return undefined',
-      'if (!config.inSync.includes(candidate)) return changed(config, { primary: candidate, inSync: [...config.inSync, candidate], epoch: config.epoch + 1, nonce })',
+      'if (!config.inSync.includes(candidate)) return changed(config, { primary: candidate, inSync: ' +
+        '[...config.inSync, candidate], epoch: config.epoch + 1, nonce })',
     ],
   ]),
   bug('a copy that is not consistent stands', 'I12, C3', [
@@ -173,7 +178,8 @@ export const TERMS = [
   bug('an amnesiac member is kept', 'I18, C7', [
     [
       'peer-reports.ts',
-      "fork < peer.storedSeq ||\n    report.consistency.state !== 'consistent' ||\n    lostPower ||\n    report.lostSlices.length > 0",
+      "storedSeq < peer.storedSeq ||\n    report.consistency.state !== 'consistent' ||\n    lostPower " +
+        '||\n    report.lostSlices.length > 0',
       "report.consistency.state !== 'consistent'",
     ],
   ]),

@@ -14,7 +14,8 @@ export const WRITES = [
     [
       'commit.ts',
       'if (change !== undefined) for (const node of change.to.inSync) required.add(node)',
-      'if (change !== undefined) {\n    required.clear()\n    for (const node of change.to.inSync) required.add(node)\n  }',
+      'if (change !== undefined) {\n    required.clear()\n    for (const node of change.to.inSync) ' +
+        'required.add(node)\n  }',
     ],
   ]),
   bug('the commit point goes back with a member', 'I11', [
