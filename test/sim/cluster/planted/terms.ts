@@ -4,19 +4,24 @@
 import { bug } from './planted-bug.ts'
 
 export const TERMS = [
-  bug('a change takes no epoch of its own', 'I1', [
+  bug(
+    'a change takes no epoch of its own',
+    'I1',
     [
-      'configuration.ts',
-      "epoch: config.epoch + 1,\n    nonce,\n    members: withStates(config, nodes, 'catching-up'),",
-      "epoch: config.epoch,\n    nonce,\n    members: withStates(config, nodes, 'catching-up'),",
+      [
+        'configuration.ts',
+        "epoch: config.epoch + 1,\n    nonce,\n    members: withStates(config, nodes, 'catching-up'),",
+        "epoch: config.epoch,\n    nonce,\n    members: withStates(config, nodes, 'catching-up'),",
+      ],
+      [
+        'configuration.ts',
+        "assert(next.epoch > config.epoch || isSame, 'I1",
+        "assert(next.epoch >= config.epoch || isSame, 'I1",
+      ],
+      ['configuration-change.ts', 'to.epoch > from.config.epoch,', 'to.epoch >= from.config.epoch,'],
     ],
-    [
-      'configuration.ts',
-      "assert(next.epoch > config.epoch || isSame, 'I1",
-      "assert(next.epoch >= config.epoch || isSame, 'I1",
-    ],
-    ['configuration-change.ts', 'to.epoch > from.config.epoch,', 'to.epoch >= from.config.epoch,'],
-  ]),
+    { seed: 1 },
+  ),
   bug('a candidate leaves itself out of the set', 'I2', [
     [
       'configuration.ts',
@@ -24,9 +29,12 @@ export const TERMS = [
       'const others = config.inSync.filter((node) => node !== candidate)\n  const drops',
     ],
   ]),
-  bug('the set shrinks below minInSync', 'C2', [
-    ['configuration.ts', 'return size >= config.minInSync && size >= 1', 'return size >= 1'],
-  ]),
+  bug(
+    'the set shrinks below minInSync',
+    'C2',
+    [['configuration.ts', 'return size >= config.minInSync && size >= 1', 'return size >= 1']],
+    { seed: 6 },
+  ),
   bug('a compare-and-swap without an answer counts as lost', 'I6, W4, design 4', [
     [
       'configuration-change.ts',
@@ -35,14 +43,19 @@ export const TERMS = [
         'advance(turn)\n    else follow(turn)',
     ],
   ]),
-  bug('a compare-and-swap without an answer counts as won', 'I1, C1', [
+  bug(
+    'a compare-and-swap without an answer counts as won',
+    'I1, C1',
     [
-      'configuration-change.ts',
-      "if (event.outcome === 'won' && event.version !== undefined) {",
-      "if (event.outcome !== 'lost') {",
+      [
+        'configuration-change.ts',
+        "if (event.outcome === 'won' && event.version !== undefined) {",
+        "if (event.outcome !== 'lost') {",
+      ],
+      ['configuration-change.ts', 'version: event.version })', 'version: event.version! })'],
     ],
-    ['configuration-change.ts', 'version: event.version })', 'version: event.version! })'],
-  ]),
+    { seed: 6 },
+  ),
   bug('the union of both sets is forgotten when the answer is late', 'I6, W4', [
     ['commit.ts', 'if (change !== undefined) for', "if (change?.phase === 'asked') for"],
     [
@@ -50,18 +63,33 @@ export const TERMS = [
       "if (fill?.phase === 'joining') required.add(node)",
       "if (fill?.phase === 'joining' && change === undefined) required.add(node)",
     ],
-  ]),
-  bug('what was read after a lost change is not adopted', 'I6, C6, design 4', [
-    ['configuration-change.ts', 'adopt(turn, value, false)\n    if (state.primary', 'if (state.primary'],
-  ]),
-  bug('a promise is told before it is durable', 'I3', [
     [
-      'replica.ts',
-      'port.store.keep(token, { promise })',
-      'port.store.keep(token, { promise })\n  state.durablePromise = promise\n  if (answerTo !== ' +
-        "undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })",
+      'configuration-change.ts',
+      "change.phase = 'reading'\n    readConfig(turn, false, true)",
+      "change.phase = 'reading'\n    refreshRequired(state)\n    readConfig(turn, false, true)",
     ],
   ]),
+  bug('a won change counts as lost when the value was touched since', 'I6, C6, design 4', [
+    [
+      'configuration-change.ts',
+      'const isOurs = config.nonce === change.to.nonce || sameChoice(config, change.to)',
+      'const isOurs = config.nonce === change.to.nonce && sameChoice(config, change.to)',
+    ],
+    ['configuration-change.ts', 'adopt(turn, value, false)\n    if (state.primary', 'if (state.primary'],
+  ]),
+  bug(
+    'a promise is told before it is durable',
+    'I3',
+    [
+      [
+        'replica.ts',
+        'port.store.keep(token, { promise })',
+        'port.store.keep(token, { promise })\n  state.durablePromise = promise\n  if (answerTo !== ' +
+          "undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })",
+      ],
+    ],
+    { seed: 1 },
+  ),
   bug('a promise is not written', 'I3', [
     ['replica.ts', 'port.store.keep(token, { promise })', 'port.store.keep(token, {})'],
   ]),
@@ -90,9 +118,12 @@ export const TERMS = [
       'if (!isMore && epoch !== state.promise.epoch) {',
     ],
   ]),
-  bug('it serves before the others are in line', 'I7, C4', [
-    ['promotion.ts', 'if (isThere && state.log.durableSeq', 'if (state.log.durableSeq'],
-  ]),
+  bug(
+    'it serves before the others are in line',
+    'I7, C4',
+    [['promotion.ts', 'if (isThere && state.log.durableSeq', 'if (state.log.durableSeq']],
+    { seed: 1 },
+  ),
   bug('its own log is always the chosen one', 'I7, C4', [
     ['promotion.ts', 'if (compareIds(id, bestId) <= 0) continue', 'continue'],
   ]),
@@ -135,13 +166,18 @@ export const TERMS = [
     ],
   ]),
   bug('a cut is kept from the store', 'I5, C4', [['copy-log.ts', 'port.store.dropAbove(seq)', '']]),
-  bug('an epoch is taken up again after a restart', 'I5, C3', [
+  bug(
+    'an epoch is taken up again after a restart',
+    'I5, C3',
     [
-      'promotion.ts',
-      "if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'",
-      'state.promise = { epoch: config.epoch - 1, primary: node }\n  beginReconcile(turn)',
+      [
+        'promotion.ts',
+        "if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'",
+        'state.promise = { epoch: config.epoch - 1, primary: node }\n  beginReconcile(turn)',
+      ],
     ],
-  ]),
+    { seed: 1 },
+  ),
   bug('a copy outside the set stands', 'I12, C3', [
     [
       'configuration-change.ts',

@@ -4,23 +4,34 @@
 import { bug } from './planted-bug.ts'
 
 export const WRITES = [
-  bug('a write is answered before the others stored it', 'I6, W4', [
-    ['commit.ts', 'if (storedSeq < seq) seq = storedSeq', 'if (storedSeq < 0) seq = storedSeq'],
-  ]),
+  bug(
+    'a write is answered before the others stored it',
+    'I6, W4',
+    [['commit.ts', 'if (storedSeq < seq) seq = storedSeq', 'if (storedSeq < 0) seq = storedSeq']],
+    { seed: 1 },
+  ),
   bug('a write is answered without its own disk', 'I6, W4', [
     ['commit.ts', 'let seq = progressOf(state)', 'let seq = log.tail'],
   ]),
-  bug('a write is answered before the eviction has won', 'I6, W4, C1', [
+  bug(
+    'a write is answered before the eviction has won',
+    'I6, W4, C1',
     [
-      'commit.ts',
-      'if (change !== undefined) for (const node of change.to.inSync) required.add(node)',
-      'if (change !== undefined) {\n    required.clear()\n    for (const node of change.to.inSync) ' +
-        'required.add(node)\n  }',
+      [
+        'commit.ts',
+        'if (change !== undefined) for (const node of change.to.inSync) required.add(node)',
+        'if (change !== undefined) {\n    required.clear()\n    for (const node of change.to.inSync) ' +
+          'required.add(node)\n  }',
+      ],
     ],
-  ]),
-  bug('the commit point goes back with a member', 'I11', [
-    ['commit.ts', 'if (seq > log.commitSeq) {', 'if (seq !== log.commitSeq) {'],
-  ]),
+    { seed: 4 },
+  ),
+  bug(
+    'the commit point goes back with a member',
+    'I11',
+    [['commit.ts', 'if (seq > log.commitSeq) {', 'if (seq !== log.commitSeq) {']],
+    { seed: 2 },
+  ),
   bug('a member that lost something still counts', 'I18, C7', [
     [
       'commit.ts',
@@ -53,13 +64,18 @@ export const WRITES = [
       'port.store.apply(log.tail, encodeWindows(state.windows))',
     ],
   ]),
-  bug('what is committed is applied one record late', 'I9, W4', [
+  bug(
+    'what is committed is applied one record late',
+    'I9, W4',
     [
-      'copy-log.ts',
-      'port.store.apply(seq, encodeWindows(state.windows))',
-      'port.store.apply(seq - 1, encodeWindows(state.windows))',
+      [
+        'copy-log.ts',
+        'port.store.apply(seq, encodeWindows(state.windows))',
+        'port.store.apply(seq - 1, encodeWindows(state.windows))',
+      ],
     ],
-  ]),
+    { seed: 1 },
+  ),
   bug('a copy that does not follow applies what it is told', 'I10, W5, design 26', [
     ['replica.ts', 'if (turn.state.isFollowing && seq > log.commitSeq)', 'if (seq > log.commitSeq)'],
     ['grace.ts', 'if (primary !== undefined || !isFollowing || from', 'if (primary !== undefined || from'],
@@ -74,9 +90,12 @@ export const WRITES = [
   bug('requests are ordered while it reconciles or hands over', 'I4, C4, C8', [
     ['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {'],
   ]),
-  bug('flush does not ask the others', 'I13, S6', [
-    ['flush.ts', 'for (const peer of requiredPeers(state.primary!)) seq = Math.min(seq, peer.durableSeq)', ''],
-  ]),
+  bug(
+    'flush does not ask the others',
+    'I13, S6',
+    [['flush.ts', 'for (const peer of requiredPeers(state.primary!)) seq = Math.min(seq, peer.durableSeq)', '']],
+    { seed: 6 },
+  ),
   bug('flush does not wait for its own disk', 'I13, S6', [
     ['flush.ts', 'let seq = state.log.durableSeq', 'let seq = state.log.tail'],
   ]),
