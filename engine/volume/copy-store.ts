@@ -159,7 +159,8 @@ export class LocalCopyStore implements CopyStore {
     this.now = settled.descriptor
     this.claimed = this.now
     this.layout = this.now.slices
-    this.placement = placementOf(this.now, this.targets)
+    // A resize may be accepted and not applied: its slices have places beyond the size in force.
+    this.placement = this.placementFor(this.layout)
     this.revision = this.now.revision
     this.facts = this.now.copy.facts
     this.epochs = this.now.epochs
@@ -977,9 +978,13 @@ export class LocalCopyStore implements CopyStore {
 
   private setLayout(slices: SliceRuns): void {
     this.layout = slices
+    this.placement = this.placementFor(slices)
+  }
+
+  private placementFor(slices: SliceRuns): Uint16Array {
     const slicesMost = slices.flatMap(([, , runs]) => runs.map(([first, count]) => first + count))
     const sizeBytes = Math.max(0, ...slicesMost) * SLICE_BYTES
-    this.placement = placementOf({ ...this.now, slices, spec: { ...this.now.spec, sizeBytes } }, this.targets)
+    return placementOf({ ...this.now, slices, spec: { ...this.now.spec, sizeBytes } }, this.targets)
   }
 
   slicesOn(diskUuid: string): number {
