@@ -15,6 +15,7 @@ export interface Bounds {
   writes: number
   /** Different blocks that are written, in turn. */
   blocks: number
+  /** After all writes are answered. */
   reads: number
   crashes: number
   losses: number
@@ -39,14 +40,14 @@ export const DEFAULT_BOUNDS: Bounds = {
   epochs: 2,
   writes: 2,
   blocks: 1,
-  reads: 1,
+  reads: 0,
   crashes: 1,
   losses: 1,
   duplicates: 1,
   unknowns: 0,
   handOvers: 0,
   lateReads: 0,
-  earlyTimeouts: 1,
+  earlyTimeouts: 0,
   pauses: 0,
   linkMessages: 2,
   minInSync: 1,

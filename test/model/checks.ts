@@ -10,6 +10,8 @@ import type { Summary } from './summary.ts'
 export interface Seen {
   nodes: readonly string[]
   copies: Summary[]
+  /** What each copy said that is under way: under which epoch it promised. */
+  answersEpochs: number[]
   /** The value in the cluster store. */
   config: VolumeConfig
   client: ModelClient
@@ -18,7 +20,18 @@ export interface Seen {
 
 export function violationIn(seen: Seen): string | undefined {
   for (const { problem } of seen.copies) if (problem !== undefined) return problem
-  return answeredIsLost(seen) ?? twoLead(seen) ?? committedDiffers(seen)
+  return promiseIsForgotten(seen) ?? answeredIsLost(seen) ?? twoLead(seen) ?? committedDiffers(seen)
+}
+
+/** I3: what was answered because of a promise is not answered by a copy that could forget it. */
+function promiseIsForgotten({ nodes, copies, answersEpochs }: Seen): string | undefined {
+  for (let i = 0; i < nodes.length; i++) {
+    const { durablePromise } = copies[i]!
+    if (answersEpochs[i]! > durablePromise) {
+      return `I3: ${nodes[i]} answers under epoch ${answersEpochs[i]}, and promised ${durablePromise} on its disk`
+    }
+  }
+  return undefined
 }
 
 /** I6, I7: what is answered is on the disk of every member that may lead, or something newer is. */
@@ -60,7 +73,8 @@ function committedDiffers({ nodes, copies }: Seen): string | undefined {
       const common = Math.min(a.commitSeq, b.commitSeq)
       for (let seq = 1; seq <= common; seq++) {
         const isNamed = a.epochs[seq] !== 0 && b.epochs[seq] !== 0
-        if (isNamed && a.epochs[seq] !== b.epochs[seq]) return `I10: seq ${seq} differs on ${nodes[i]} and ${nodes[j]}`
+        if (isNamed && a.epochs[seq] !== b.epochs[seq])
+          return `I10: seq ${seq} differs on ${nodes[i]} and ${nodes[j]}`
       }
       if (a.appliedSeq !== b.appliedSeq || !a.isConsistent || !b.isConsistent) continue
       for (let lba = 0; lba < a.applied.length; lba++) {

@@ -89,7 +89,13 @@ function optionsOf(copy: LocalCopy, bounds: Bounds): CopyOptions {
 }
 
 /** Changes the copy it is given. */
-export function happen(copy: LocalCopy, what: Happening, bounds: Bounds, values: VersionedConfig[], isLate: boolean): Effects {
+export function happen(
+  copy: LocalCopy,
+  what: Happening,
+  bounds: Bounds,
+  values: VersionedConfig[],
+  isLate: boolean,
+): Effects {
   const effects: Effects = { sent: [], replies: [], didRead: false }
   const world = { values, isLate }
   switch (what.type) {

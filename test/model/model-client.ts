@@ -89,7 +89,8 @@ function takeRead(client: ModelClient, node: string, result: Result): string | u
   if (!result.ok) return result.code === 'session-broken' ? undefined : `a read fails: ${result.code}`
   const version = result.versions[0]
   const stamp = version?.kind === 'write' ? (version.payload!.data as number) : 0
-  if (stamp < read.floor) return `I9: a read returns write ${stamp} of block ${read.lba}, after ${read.floor} was seen`
+  if (stamp < read.floor)
+    return `I9: a read returns write ${stamp} of block ${read.lba}, after ${read.floor} was seen`
   client.read = undefined
   client.readsDone++
   client.seen = client.seen.with(read.lba, stamp)

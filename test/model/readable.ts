@@ -54,10 +54,12 @@ function sayPeer(message: PeerMessage): string {
     if (name === 'records') parts.push(`[${(value as ReplicatedRecord[]).map(sayRecord).join(' ')}]`)
     else if (name === 'epochs') parts.push(`epochs ${JSON.stringify(value)}`)
     else if (typeof value === 'number' || typeof value === 'string') parts.push(`${name} ${value}`)
-    else if (['previous', 'fork', 'promised'].includes(name)) parts.push(`${name} ${Object.values(value as object).join('.')}`)
+    else if (['previous', 'fork', 'promised'].includes(name))
+      parts.push(`${name} ${Object.values(value as object).join('.')}`)
     else if (name === 'consistency') parts.push((value as { state: string }).state)
     else if (name === 'config') parts.push(`set ${(value as { inSync: string[] }).inSync.join('+')}`)
-    else if (name === 'slices' || name === 'wipe' || name === 'slicesDone') parts.push(`${name} ${JSON.stringify(value)}`)
+    else if (name === 'slices' || name === 'wipe' || name === 'slicesDone')
+      parts.push(`${name} ${JSON.stringify(value)}`)
   }
   return parts.join(' ')
 }
@@ -65,7 +67,9 @@ function sayPeer(message: PeerMessage): string {
 function sayFrontend(message: FrontendMessage): string {
   if (message.type === 'request') {
     const { operation, id } = message
-    return operation.type === 'write' ? `writes ${String(operation.payload.data)} in block ${operation.lba}` : `reads (${id.request})`
+    return operation.type === 'write'
+      ? `writes ${String(operation.payload.data)} in block ${operation.lba}`
+      : `reads (${id.request})`
   }
   if (message.type !== 'reply') return message.type
   const { result, id } = message

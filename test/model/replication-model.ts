@@ -17,7 +17,7 @@
 import type { VersionedConfig } from '../../engine/replication/copy-port.ts'
 import type { PeerMessage } from '../../engine/replication/messages.ts'
 import { NODES, type Bounds } from './bounds.ts'
-import { copyOf, textOf } from './canonical.ts'
+import { copyOf } from './canonical.ts'
 import { violationIn } from './checks.ts'
 import { Interned } from './interned.ts'
 import { happen, newLocalCopy, versionText, type Happening, type LocalCopy } from './local-copy.ts'
@@ -47,10 +47,19 @@ export interface Envelope {
 interface CopyPart {
   copy: LocalCopy
   summary: Summary
+  told: Int32Array
+}
+
+interface LinkPart {
+  messages: number[]
+  /** The highest epoch under which something is answered here that needs a durable promise. */
+  answersEpoch: number
+  told: Int32Array
 }
 
 interface MessagePart extends Envelope {
-  told: Map<string, number[]>
+  /** Of each counter: which of its tokens it holds, a bit each. */
+  told: Int32Array
   /** That it arrives. */
   arrival: Happening
 }
@@ -64,10 +73,20 @@ interface Outcome {
   failure: string | undefined
 }
 
-const FAULTS = ['crashes', 'losses', 'duplicates', 'unknowns', 'handOvers', 'lateReads', 'earlyTimeouts', 'pauses'] as const
+const FAULTS = [
+  'crashes',
+  'losses',
+  'duplicates',
+  'unknowns',
+  'handOvers',
+  'lateReads',
+  'earlyTimeouts',
+  'pauses',
+] as const
 type Fault = (typeof FAULTS)[number]
 const FAULT_BASE = 8
-const NO_TOKENS: number[] = []
+const COUNTERS_OF_NODE = 2
+const TOKENS_MAX = 30
 const TIME: Happening = { type: 'time' }
 
 type Visit = (next: Int32Array, say: () => string) => void
@@ -80,14 +99,15 @@ export class ReplicationModel implements Machine {
   readonly counts = { worked: 0, known: 0 }
   readonly copies = new Interned<CopyPart>()
   private readonly messages = new Interned<MessagePart>()
-  private readonly links = new Interned<number[]>()
+  private readonly links = new Interned<LinkPart>()
+  private readonly linksWith = new Map<number, number>()
+  private readonly linksWithout = new Map<number, number>()
   private readonly clusters = new Interned<VersionedConfig[]>()
   private readonly clients = new Interned<ModelClient>()
   private readonly happenings = new Map<string, number>()
   private readonly outcomes = new Map<number, Outcome>()
   private readonly renames = new Map<string, number>()
-  private readonly counters: string[][]
-  private readonly found = new Set<number>()
+  private readonly counters: string[]
   private readonly first: Int32Array
   private readonly next: Int32Array
   private visit: Visit = () => undefined
@@ -96,7 +116,7 @@ export class ReplicationModel implements Machine {
   constructor(bounds: Bounds, from: 'serving' | 'start' = 'serving') {
     this.bounds = bounds
     this.nodes = NODES.slice(0, bounds.copies)
-    this.counters = this.nodes.map(countersOf)
+    this.counters = this.nodes.flatMap(countersOf)
     this.width = bounds.copies * bounds.copies + 3
     this.next = new Int32Array(this.width)
     const start = this.started()
@@ -108,13 +128,20 @@ export class ReplicationModel implements Machine {
     return this.first
   }
 
-  partsOf(row: Int32Array): { copies: CopyPart[]; cluster: VersionedConfig[]; client: ModelClient; messages: Envelope[] } {
+  partsOf(row: Int32Array): {
+    copies: CopyPart[]
+    cluster: VersionedConfig[]
+    client: ModelClient
+    messages: Envelope[]
+  } {
     const { copies } = this.bounds
     return {
       copies: this.nodes.map((_, i) => this.copies.get(row[i]!)),
       cluster: this.clusters.get(row[copies]!),
       client: this.clients.get(row[copies + 1]!),
-      messages: [...row.subarray(copies + 3)].flatMap((link) => this.links.get(link).map((id) => this.messages.get(id))),
+      messages: [...row.subarray(copies + 3)].flatMap((link) =>
+        this.links.get(link).messages.map((id) => this.messages.get(id)),
+      ),
     }
   }
 
@@ -122,7 +149,14 @@ export class ReplicationModel implements Machine {
     const { copies, cluster, client } = this.partsOf(row)
     const summaries = copies.map(({ summary }) => summary)
     const { nodes, bounds } = this
-    return violationIn({ nodes, copies: summaries, config: cluster.at(-1)!.config, client, bounds })
+    const answersEpochs = nodes.map((_, from) => {
+      let epoch = 0
+      for (let to = 0; to < nodes.length; to++) {
+        if (to !== from) epoch = Math.max(epoch, this.links.get(row[this.linkAt(from, to)]!).answersEpoch)
+      }
+      return epoch
+    })
+    return violationIn({ nodes, copies: summaries, answersEpochs, config: cluster.at(-1)!.config, client, bounds })
   }
 
   successors(row: Int32Array, visit: Visit): void {
@@ -149,7 +183,10 @@ export class ReplicationModel implements Machine {
       if (summary.isTickDue) this.local(row, i, 'tick', { type: 'event', event: { type: 'tick' } })
       const isNewer = summary.configVersion !== versionText(cluster.length)
       if (isNewer && !summary.isReading && summary.role !== 'fenced' && copy.memory!.isRecovered) {
-        this.local(row, i, `hint ${clusterId}`, { type: 'event', event: { type: 'config-hint', value: cluster.at(-1)! } })
+        this.local(row, i, `hint ${clusterId}`, {
+          type: 'event',
+          event: { type: 'config-hint', value: cluster.at(-1)! },
+        })
       }
       if (mode === 'writeback' && written < entries.length) this.local(row, i, 'written', { type: 'written' })
       const syncs = mode === 'durable' ? entries.length : Math.min(written, syncWanted)
@@ -177,15 +214,17 @@ export class ReplicationModel implements Machine {
     copy.swaps.forEach((swap, index) => {
       if (swap.outcome === undefined && swap.config.epoch <= this.epochMax) this.lands(row, i, index)
       if (swap.isForgotten) return
-      if (swap.outcome !== undefined) this.local(row, i, `answered ${index}`, { type: 'answered', index, isUnknown: false })
-      if (this.has(row, 'unknowns')) this.local(row, i, `unknown ${index}`, { type: 'answered', index, isUnknown: true }, 'unknowns')
+      if (swap.outcome !== undefined)
+        this.local(row, i, `answered ${index}`, { type: 'answered', index, isUnknown: false })
+      if (this.has(row, 'unknowns'))
+        this.local(row, i, `unknown ${index}`, { type: 'answered', index, isUnknown: true }, 'unknowns')
     })
   }
 
   private ofLink(row: Int32Array, from: number, to: number): void {
     const at = this.linkAt(from, to)
     const { summary } = this.copies.get(row[to]!)
-    for (const id of this.links.get(row[at]!)) {
+    for (const id of this.links.get(row[at]!).messages) {
       const { arrival } = this.messages.get(id)
       if (summary.isUp) {
         this.begin(row)
@@ -213,24 +252,25 @@ export class ReplicationModel implements Machine {
       const { summary } = this.copies.get(row[i]!)
       if (summary.role !== 'primary' && summary.role !== 'handing-over') continue
       if (!summary.hasSession) {
-        if (!summary.isOpening && summary.role === 'primary') this.asks(row, i, openMessage(), {})
+        if (!summary.isOpening && summary.role === 'primary') this.asks(row, i, 'open', openMessage())
         continue
       }
       for (let write = 0; write < bounds.writes; write++) {
         if (!maySend(client, write, bounds)) break
         const isRepeated = client.answered[write]!
         if (!isRepeated || this.has(row, 'duplicates')) {
-          this.asks(row, i, writeMessage(write, bounds), {}, isRepeated ? 'duplicates' : undefined)
+          const fault = isRepeated ? 'duplicates' : undefined
+          this.asks(row, i, `write ${write}`, writeMessage(write, bounds), undefined, fault)
         }
       }
-      if (client.read === undefined && client.readsDone < bounds.reads) {
+      if (client.read === undefined && client.readsDone < bounds.reads && !client.answered.includes(false)) {
         for (let lba = 0; lba < blocks; lba++) {
           const floor = Math.max(newestAnswered(client, lba, bounds), client.seen[lba]!)
-          // A read of what nobody wrote yet may return anything.
-          if (floor > 0) this.asks(row, i, readMessage(client, lba), { read: { node, lba, floor } })
+          this.asks(row, i, this.nameOfRead(client, lba), readMessage(client, lba), { read: { node, lba, floor } })
         }
       } else if (client.read !== undefined && (client.read.node !== node || summary.readsPending === 0)) {
-        this.asks(row, i, readMessage(client, client.read.lba), { read: { ...client.read, node } })
+        const { lba } = client.read
+        this.asks(row, i, this.nameOfRead(client, lba), readMessage(client, lba), { read: { ...client.read, node } })
       }
       if (summary.role === 'primary' && this.has(row, 'handOvers')) {
         for (const to of this.nodes) {
@@ -242,17 +282,22 @@ export class ReplicationModel implements Machine {
     }
   }
 
+  private nameOfRead({ answered }: ModelClient, lba: number): string {
+    return `read ${lba} below ${answered.indexOf(false)}`
+  }
+
   private asks(
     row: Int32Array,
     i: number,
+    name: string,
     message: ReturnType<typeof openMessage>,
-    change: Partial<ModelClient>,
+    change?: Partial<ModelClient>,
     fault?: Fault,
   ): void {
     this.begin(row, fault)
-    this.changeClient((client) => Object.assign(client, change))
+    if (change !== undefined) this.changeClient((client) => Object.assign(client, change))
     const what: Happening = { type: 'event', event: { type: 'frontend', from: FRONTEND, message } }
-    this.happens(row, i, what, this.nameOf(textOf(message)))
+    this.happens(row, i, what, this.nameOf(name))
   }
 
   private timePasses(row: Int32Array): void {
@@ -279,7 +324,7 @@ export class ReplicationModel implements Machine {
       if (!summary.isUp) continue
       if (copy.store.entries.length > 0) return false
       for (let from = 0; from < copies; from++) {
-        if (from !== i && this.links.get(row[this.linkAt(from, i)]!).length > 0) return false
+        if (from !== i && this.links.get(row[this.linkAt(from, i)]!).messages.length > 0) return false
       }
     }
     return true
@@ -291,7 +336,8 @@ export class ReplicationModel implements Machine {
     const swap = this.copies.get(row[i]!).copy.swaps[index]!
     const before = cluster.at(-1)!.config
     const { config } = swap
-    const say = () => `${this.nodes[i]}'s swap lands: epoch ${config.epoch} of ${config.primary}, set ${config.inSync.join('+')}`
+    const say = () =>
+      `${this.nodes[i]}'s swap lands: epoch ${config.epoch} of ${config.primary}, set ${config.inSync.join('+')}`
     if (swap.version !== cluster.length) return
     if (config.epoch <= before.epoch) throw new StepFailed('I1: a value of no higher epoch', say())
     if (!before.inSync.includes(config.primary)) throw new StepFailed('I12: a primary from outside the set', say())
@@ -300,11 +346,22 @@ export class ReplicationModel implements Machine {
     const version = cluster.length + 1
     const values = [...cluster, { config, version: versionText(version) }]
     this.next[copies] = this.clusters.idOf(values, () => values)
-    this.next[i] = this.outcomeOf(this.next[i]!, { type: 'landed', index, outcome: 'won' }, this.nameOf(`landed ${index}`), this.next[copies]!).copyId
+    this.next[i] = this.outcomeOf(
+      this.next[i]!,
+      { type: 'landed', index, outcome: 'won' },
+      this.nameOf(`landed ${index}`),
+      this.next[copies]!,
+    ).copyId
     for (let j = 0; j < copies; j++) {
       const { swaps } = this.copies.get(this.next[j]!).copy
       const isStale = swaps.some((one) => one.outcome === undefined && one.version < version)
-      if (isStale) this.next[j] = this.outcomeOf(this.next[j]!, { type: 'version', version }, this.nameOf(`version ${version}`), this.next[copies]!).copyId
+      if (isStale)
+        this.next[j] = this.outcomeOf(
+          this.next[j]!,
+          { type: 'version', version },
+          this.nameOf(`version ${version}`),
+          this.next[copies]!,
+        ).copyId
     }
     this.visit(this.next, say)
   }
@@ -344,7 +401,14 @@ export class ReplicationModel implements Machine {
     this.follow(row, i, what, name, true, prefix)
   }
 
-  private follow(row: Int32Array, i: number, what: Happening, name: number, isLate: boolean, prefix: () => string): Outcome {
+  private follow(
+    row: Int32Array,
+    i: number,
+    what: Happening,
+    name: number,
+    isLate: boolean,
+    prefix: () => string,
+  ): Outcome {
     const { next, nodes } = this
     const outcome = this.outcomeOf(row[i]!, what, name, row[this.bounds.copies]!, isLate)
     const { copyId, sent, replies, failure } = outcome
@@ -399,20 +463,30 @@ export class ReplicationModel implements Machine {
   }
 
   private copyIdOf(copy: LocalCopy): number {
-    return this.copies.idOf(copy, () => ({ copy, summary: summaryOf(copy, this.bounds.blocks) }))
+    return this.copies.idOf(copy, () => {
+      const told = this.heldTokens((rename) => visitTold(copy, rename))
+      return { copy, summary: summaryOf(copy, this.bounds.blocks), told }
+    })
   }
 
   private messageIdOf(envelope: Envelope): number {
     return this.messages.idOf(envelope, () => {
-      const told = new Map<string, number[]>()
-      visitMessage(envelope.message, envelope.from, envelope.to, (node, token) => {
-        if (token > 0) told.set(node, [...(told.get(node) ?? []), token])
-        return token
-      })
+      const told = this.heldTokens((rename) => visitMessage(envelope.message, envelope.from, envelope.to, rename))
       const { from, instance, message } = envelope
       const arrival: Happening = { type: 'event', event: { type: 'message', from, instance, message } }
       return { ...envelope, told, arrival }
     })
+  }
+
+  private heldTokens(visit: (note: (drawnBy: string, token: number) => number) => void): Int32Array {
+    const held = new Int32Array(this.counters.length)
+    visit((drawnBy, token) => {
+      const counter = this.counters.indexOf(drawnBy)
+      if (token > TOKENS_MAX) throw new Error(`more than ${TOKENS_MAX} tokens of ${drawnBy} are held at once`)
+      if (counter >= 0 && token > 0) held[counter]! |= 1 << (token - 1)
+      return token
+    })
+    return held
   }
 
   private changeClient(change: (client: ModelClient) => void): void {
@@ -429,10 +503,16 @@ export class ReplicationModel implements Machine {
 
   private put(link: number, message: number): void {
     if (this.messages.get(message).message.type === 'join' && this.isLastEpoch()) return
-    const there = this.links.get(this.next[link]!)
-    // What is under way already is so once; a link that is full loses what comes.
-    if (there.includes(message) || there.length >= this.bounds.linkMessages) return
-    this.setLink(link, [...there, message])
+    const before = this.next[link]!
+    const key = before * 2 ** 24 + message
+    let after = this.linksWith.get(key)
+    if (after === undefined) {
+      const { messages } = this.links.get(before)
+      // What is under way already is so once; a link that is full loses what comes.
+      const isKept = !messages.includes(message) && messages.length < this.bounds.linkMessages
+      this.linksWith.set(key, (after = isKept ? this.linkIdOf([...messages, message]) : before))
+    }
+    this.next[link] = after
   }
 
   /** Who asks to join in the last epoch prepares what would lead beyond the bound: he is not heard. */
@@ -441,67 +521,72 @@ export class ReplicationModel implements Machine {
   }
 
   private take(link: number, message: number): void {
-    this.setLink(link, this.links.get(this.next[link]!).filter((one) => one !== message))
+    const key = this.next[link]! * 2 ** 24 + message
+    let after = this.linksWithout.get(key)
+    if (after === undefined) {
+      const { messages } = this.links.get(this.next[link]!)
+      this.linksWithout.set(key, (after = this.linkIdOf(messages.filter((one) => one !== message))))
+    }
+    this.next[link] = after
   }
 
-  private setLink(link: number, messages: number[]): void {
+  private linkIdOf(messages: number[]): number {
     const sorted = messages.sort((a, b) => a - b)
-    this.next[link] = this.links.idOf(sorted, () => sorted)
+    return this.links.idOf(sorted, () => {
+      const told = new Int32Array(this.counters.length)
+      for (const id of sorted) this.messages.get(id).told.forEach((mask, i) => (told[i]! |= mask))
+      const epochs = sorted.map((id) => answersUnder(this.messages.get(id).message))
+      return { messages: sorted, answersEpoch: Math.max(0, ...epochs), told }
+    })
   }
 
   // ---- tokens that are known to more than one
 
   private renumberTold(): void {
-    for (let i = 0; i < this.bounds.copies; i++) {
-      for (const counter of this.counters[i]!) {
-        const { copy, summary } = this.copies.get(this.next[i]!)
-        if (summary.isUp) this.renumberOf(counter, toldOf(copy, counter))
-      }
+    const { copies } = this.bounds
+    for (let counter = 0; counter < this.counters.length; counter++) {
+      const { copy, summary } = this.copies.get(this.next[Math.floor(counter / COUNTERS_OF_NODE)]!)
+      if (!summary.isUp) continue
+      let mask = 0
+      for (let i = 0; i < copies; i++) mask |= this.copies.get(this.next[i]!).told[counter]!
+      for (let at = copies + 3; at < this.width; at++) mask |= this.links.get(this.next[at]!).told[counter]!
+      if (mask !== 2 ** toldOf(copy, this.counters[counter]!) - 1) this.renumberOf(counter, mask)
     }
   }
 
-  private renumberOf(counter: string, told: number): void {
+  private renumberOf(counter: number, mask: number): void {
     const { copies } = this.bounds
-    const { next, found } = this
-    found.clear()
-    for (let i = 0; i < copies; i++) {
-      for (const token of this.copies.get(next[i]!).summary.told.get(counter) ?? NO_TOKENS) found.add(token)
-    }
-    for (let at = copies + 3; at < this.width; at++) {
-      for (const id of this.links.get(next[at]!)) {
-        for (const token of this.messages.get(id).told.get(counter) ?? NO_TOKENS) found.add(token)
-      }
-    }
-    if (found.size === told && (told === 0 || Math.max(...found) === told)) return
-    const order = [...found].sort((a, b) => a - b)
-    const key = `${counter}:${order.join()}`
+    const { next } = this
+    const order: number[] = []
+    for (let token = 1; token <= TOKENS_MAX; token++) if ((mask & (1 << (token - 1))) !== 0) order.push(token)
+    const name = this.counters[counter]!
     const rename = (drawnBy: string, token: number): number =>
-      drawnBy === counter && token > 0 ? order.indexOf(token) + 1 : token
-    for (let i = 0; i < copies; i++) next[i] = this.renamedCopy(next[i]!, counter, key, order.length, rename)
+      drawnBy === name && token > 0 ? order.indexOf(token) + 1 : token
+    for (let i = 0; i < copies; i++) next[i] = this.renamedCopy(next[i]!, counter, mask, order.length, rename)
     for (let at = copies + 3; at < this.width; at++) {
-      const messages = this.links.get(next[at]!)
-      if (messages.some((id) => this.messages.get(id).told.has(counter))) {
-        this.setLink(at, [...new Set(messages.map((id) => this.renamedMessage(id, rename)))])
-      }
+      const { messages, told } = this.links.get(next[at]!)
+      if (told[counter] === 0) continue
+      next[at] = this.linkIdOf([...new Set(messages.map((id) => this.renamedMessage(id, rename)))])
     }
   }
 
   private renamedCopy(
     id: number,
-    counter: string,
-    key: string,
+    counter: number,
+    mask: number,
     told: number,
     rename: (node: string, token: number) => number,
   ): number {
-    const { copy: former, summary } = this.copies.get(id)
-    const isOwn = countersOf(former.node).includes(counter)
-    if (!isOwn && !summary.told.has(counter)) return id
-    const renameKey = `${id}/${key}`
+    const { copy: former, told: held } = this.copies.get(id)
+    const name = this.counters[counter]!
+    const isOwn = countersOf(former.node).includes(name)
+    if (!isOwn && held[counter] === 0) return id
+    const renameKey = `${id}/${counter}/${mask}`
     const known = this.renames.get(renameKey)
     if (known !== undefined) return known
     const copy = copyOf(former)
     visitTold(copy, rename)
-    setTold(copy, counter, told)
+    setTold(copy, name, told)
     renumberLocal(copy)
     const renamed = this.copyIdOf(copy)
     this.renames.set(renameKey, renamed)
@@ -521,7 +606,9 @@ export class ReplicationModel implements Machine {
   private started(): Int32Array {
     const { nodes, bounds } = this
     const { copies } = bounds
-    const members = Object.fromEntries(nodes.map((node) => [node, { copyId: `copy-${node}`, state: 'in-sync' as const }]))
+    const members = Object.fromEntries(
+      nodes.map((node) => [node, { copyId: `copy-${node}`, state: 'in-sync' as const }]),
+    )
     const config = {
       volumeId: 'v',
       epoch: 1,
@@ -541,7 +628,7 @@ export class ReplicationModel implements Machine {
     row[copies] = this.clusters.idOf(values, () => values)
     const client = newClient(bounds)
     row[copies + 1] = this.clients.idOf(client, () => client)
-    const nothing = this.links.idOf([], () => [])
+    const nothing = this.linkIdOf([])
     for (let at = copies + 3; at < this.width; at++) row[at] = nothing
     return row
   }
@@ -555,7 +642,8 @@ export class ReplicationModel implements Machine {
       if (row === undefined) throw new Error('the first copy never leads')
       if (this.isServing(row)) return row
       const options: Int32Array[] = []
-      const isPlain = (said: string): boolean => !/^(lost|duplicate)|crashes|[^a]'s swap lands|client: (writes|reads)|unknown|hand-over/.test(said)
+      const isPlain = (said: string): boolean =>
+        !/^(lost|duplicate)|crashes|[^a]'s swap lands|client: (writes|reads)|unknown|hand-over/.test(said)
       const late: Int32Array[] = []
       this.successors(row, (next, say) => {
         const said = say()
@@ -589,4 +677,10 @@ export class ReplicationModel implements Machine {
       knowsAll
     )
   }
+}
+
+/** I3: these say that the sender promised, and must be true after a crash. */
+function answersUnder(message: PeerMessage): number {
+  const needsPromise = message.type === 'promised' || message.type === 'stored' || message.type === 'confirmed'
+  return needsPromise ? message.epoch : 0
 }

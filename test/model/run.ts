@@ -27,7 +27,9 @@ const result = search(model, {
     if (seconds() - saidAt < 10) return
     saidAt = seconds()
     const parts = `${model.copies.parts.length} different copies, ${model.counts.worked} steps worked out`
-    print(`${saidAt.toFixed(0)} s: ${states} states, ${transitions} transitions, depth ${depth}, ${waiting} wait; ${parts}`)
+    print(
+      `${saidAt.toFixed(0)} s: ${states} states, ${transitions} transitions, depth ${depth}, ${waiting} wait; ${parts}`,
+    )
   },
 })
 const { states, transitions, depth, violation, isComplete, waiting } = result
@@ -37,7 +39,11 @@ if (violation !== undefined) {
 }
 print(
   `${states} states, ${transitions} transitions, depth ${depth}, ${model.counts.worked} different steps, ${seconds().toFixed(1)} s; ` +
-    (isComplete ? 'complete: 0 violations' : violation !== undefined ? 'violated' : `not complete: ${waiting} states wait`),
+    (isComplete
+      ? 'complete: 0 violations'
+      : violation !== undefined
+        ? 'violated'
+        : `not complete: ${waiting} states wait`),
 )
 process.exitCode = violation !== undefined ? 1 : 0
 
@@ -61,9 +67,16 @@ function readOptions() {
       if (value !== undefined) bounds[name] = name === 'mode' ? value : Number(value)
     }
     const from: 'start' | 'serving' = given.from === 'start' ? 'start' : 'serving'
-    return { bounds: bounds as unknown as Bounds, minutes: Number(given.minutes), from, statesMax: Number(given.states) }
+    return {
+      bounds: bounds as unknown as Bounds,
+      minutes: Number(given.minutes),
+      from,
+      statesMax: Number(given.states),
+    }
   } catch (error) {
-    print(`${(error as Error).message}\nusage: npm run model -- [--copies 2] [--epochs 2] [--writes 2] [--minutes 20] ...`)
+    print(
+      `${(error as Error).message}\nusage: npm run model -- [--copies 2] [--epochs 2] [--writes 2] [--minutes 20] ...`,
+    )
     process.exit(2)
   }
 }

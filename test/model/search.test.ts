@@ -21,13 +21,16 @@ const walkers = (count: number, size: number, bad?: string): Machine => ({
 
 t.test('every state once, and how deep', (t) => {
   const { states, transitions, depth, isComplete, violation } = search(walkers(3, 20), { statesMax: 1e6 })
-  t.same({ states, transitions, depth, isComplete, violation }, {
-    states: 8000,
-    transitions: 3 * 19 * 400,
-    depth: 57,
-    isComplete: true,
-    violation: undefined,
-  })
+  t.same(
+    { states, transitions, depth, isComplete, violation },
+    {
+      states: 8000,
+      transitions: 3 * 19 * 400,
+      depth: 57,
+      isComplete: true,
+      violation: undefined,
+    },
+  )
   t.end()
 })
 

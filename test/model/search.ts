@@ -91,7 +91,10 @@ export function search(machine: Machine, limits: SearchLimits): SearchResult {
   const violation =
     wrong === undefined
       ? undefined
-      : { why: wrong.why, trace: [...wayTo(machine, table, wrong.index), ...(wrong.last === undefined ? [] : [wrong.last])] }
+      : {
+          why: wrong.why,
+          trace: [...wayTo(machine, table, wrong.index), ...(wrong.last === undefined ? [] : [wrong.last])],
+        }
   return { ...counts, states, depth, waiting, isComplete, violation }
 }
 

@@ -4,7 +4,6 @@ import { epochAt } from '../../engine/replication/record-id.ts'
 import { NOW_MS } from './bounds.ts'
 import type { LocalCopy } from './local-copy.ts'
 import { contentOf } from './model-store.ts'
-import { visitTold } from './tokens.ts'
 
 export interface Summary {
   role: string
@@ -31,9 +30,8 @@ export interface Summary {
   /** What a block holds after the worst crash, everything accepted applied. */
   durable: unknown[]
   isDurablyConsistent: boolean
+  durablePromise: number
   isConsistent: boolean
-  /** Tokens of each node that it holds. */
-  told: Map<string, number[]>
   problem: string | undefined
 }
 
@@ -65,24 +63,16 @@ export function summaryOf(copy: LocalCopy, blocks: number): Summary {
     applied: lbas.map((lba) => contentOf({ ...live, records: [] }, lba)),
     durable: lbas.map((lba) => contentOf(disk, lba)),
     isDurablyConsistent: disk.facts.consistency.state === 'consistent',
+    durablePromise: disk.facts.promise.epoch,
     isConsistent: live.facts.consistency.state === 'consistent',
-    told: toldBy(copy),
     problem: problemOf(copy),
   }
 }
 
-function toldBy(copy: LocalCopy): Map<string, number[]> {
-  const found = new Map<string, Set<number>>()
-  visitTold(copy, (node, token) => {
-    if (token > 0) found.set(node, (found.get(node) ?? new Set()).add(token))
-    return token
-  })
-  return new Map([...found].map(([node, tokens]) => [node, [...tokens].sort((a, b) => a - b)]))
-}
-
 function problemOf({ memory, node }: LocalCopy): string | undefined {
   if (memory === undefined) return undefined
-  if (memory.role === 'fenced' && memory.fencedBecause !== undefined) return `${node} is fenced: ${memory.fencedBecause}`
+  if (memory.role === 'fenced' && memory.fencedBecause !== undefined)
+    return `${node} is fenced: ${memory.fencedBecause}`
   try {
     assertInvariants(memory)
   } catch (error) {
