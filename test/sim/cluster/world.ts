@@ -273,7 +273,7 @@ export class World implements NodeWorld, ClientWorld {
 
   send(from: string, instance: string, to: string, message: PeerMessage): void {
     const node = this.nodes.get(from)!
-    if (message.type === 'promised') {
+    if (message.type === 'promised' || message.type === 'stored') {
       this.report(this.primaries.promiseUsed(from, message.epoch, node.witness.durablePromise))
     }
     const seq =
