@@ -40,7 +40,7 @@ function threadPoolSize(disks: number): number {
  * collections instead of fourfold (66 and 31 MiB).
  */
 const MALLOC_ARENA_MAX = '2'
-const MEMORY_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=1024']
+const MEMORY_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=512']
 
 /** Descriptors 0-2, the IPC channel, and the folder's lock, which is released when the last of both processes ends. */
 function spawnDaemon(config: NodeConfig, lockFd: number): ChildProcess {

@@ -33,7 +33,7 @@ type GetDone = (ok: boolean, value: Uint8Array | undefined) => void
  * Memtables, values and what a checkpoint collects go through malloc, which keeps what is freed in pieces: 277 MiB
  * resident under random overwrites, 195-220 MiB when free pages are given back after a checkpoint.
  */
-const TRIM_EVERY_MS = 2000
+const TRIM_EVERY_MS = 1000
 let trimmedAtMs = 0
 
 function trimAfterCheckpoint(): void {
