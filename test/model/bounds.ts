@@ -17,6 +17,7 @@ export interface Bounds {
   blocks: number
   /** After all writes are answered. */
   reads: number
+  /** Ends of a process; in mode `durable` what is not synced may be lost, so of its machine too. */
   crashes: number
   losses: number
   duplicates: number

@@ -45,7 +45,7 @@ export type Happening =
   | { type: 'event'; event: CopyEvent }
   | { type: 'stored'; count: number }
   | { type: 'written' }
-  | { type: 'crash'; kept: number; keepsApplied: boolean; isPowerLoss: boolean }
+  | { type: 'crash'; kept: number; keepsApplied: boolean }
   | { type: 'start' }
   | { type: 'read'; token: number; value: VersionedConfig }
   | { type: 'landed'; index: number; outcome: 'won' | 'lost' }
@@ -110,7 +110,6 @@ export function happen(
       break
     case 'crash':
       crash(copy.store, what.kept, what.keepsApplied)
-      if (what.isPowerLoss) copy.store.boot++
       copy.memory = undefined
       copy.reads = []
       copy.told = 0

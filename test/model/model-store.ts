@@ -74,7 +74,9 @@ export function newModelStore(copyId: string): ModelStoreState {
 export function crash(state: ModelStoreState, kept: number, keepsApplied: boolean): void {
   for (const entry of state.entries.splice(0, kept)) enter(state.disk, entry)
   const { appliedSeq, windows } = state.live
-  if (keepsApplied) applyUpTo(state.disk, appliedSeq, windows)
+  // A fill that did not begin leaves nothing of how far it was.
+  const isOfFill = state.entries.some(({ type }) => type === 'fill-start')
+  if (keepsApplied && !isOfFill) applyUpTo(state.disk, appliedSeq, windows)
   state.entries = []
   state.written = state.syncWanted = 0
   state.live = structuredClone(state.disk)
@@ -291,6 +293,14 @@ function startFill(disk: Disk, start: FillStart): void {
   if (windows !== undefined) disk.windows = windows
   disk.tail = target
   disk.appliedSeq = target
+}
+
+/** What the death of the process leaves at least. */
+export function survivingDisk({ disk, entries, written }: ModelStoreState): Disk {
+  if (written === 0) return disk
+  const surviving = structuredClone(disk)
+  for (const entry of entries.slice(0, written)) enter(surviving, structuredClone(entry))
+  return surviving
 }
 
 /** What a block holds when everything that is there is applied. */

@@ -27,7 +27,7 @@ function sayWhat(what: Happening): string {
     case 'written':
       return 'has everything in its page cache'
     case 'crash':
-      return `crashes${what.isPowerLoss ? ' (power)' : ''}, ${what.kept} unsynced entries are kept`
+      return `crashes, ${what.kept} unsynced entries are kept`
     case 'start':
       return 'starts'
     case 'read':

@@ -201,12 +201,8 @@ export class ReplicationModel implements Machine {
       }
       if (this.has(row, 'crashes')) {
         for (const keepsApplied of summary.hasApplied ? [true, false] : [true]) {
-          const least = mode === 'durable' ? 0 : written
-          for (let kept = 0; kept <= entries.length; kept++) {
-            const what = { type: 'crash' as const, kept, keepsApplied }
-            const name = `${kept} ${keepsApplied}`
-            if (kept >= least) this.local(row, i, `crash ${name}`, { ...what, isPowerLoss: false }, 'crashes')
-            if (mode === 'writeback') this.local(row, i, `power ${name}`, { ...what, isPowerLoss: true }, 'crashes')
+          for (let kept = mode === 'durable' ? 0 : written; kept <= entries.length; kept++) {
+            this.local(row, i, `crash ${kept} ${keepsApplied}`, { type: 'crash', kept, keepsApplied }, 'crashes')
           }
         }
       }

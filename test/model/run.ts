@@ -5,7 +5,7 @@
  *   npm run model                              the default bound
  *   npm run model -- --epochs 3 --crashes 2 --losses 0 --minutes 20 ...    another one (see test/model/bounds.ts)
  *   --from start                               from empty disks on, not from a volume that serves
- *   --trace                                    the shortest way also in JSON of the last state
+ *   --states N                                 no more than so many
  */
 import { parseArgs } from 'node:util'
 import { DEFAULT_BOUNDS, sayBounds, type Bounds } from './bounds.ts'

@@ -3,7 +3,7 @@ import { assertInvariants } from '../../engine/replication/copy.ts'
 import { epochAt } from '../../engine/replication/record-id.ts'
 import { NOW_MS } from './bounds.ts'
 import type { LocalCopy } from './local-copy.ts'
-import { contentOf } from './model-store.ts'
+import { contentOf, survivingDisk } from './model-store.ts'
 
 export interface Summary {
   role: string
@@ -27,7 +27,7 @@ export interface Summary {
   hasApplied: boolean
   /** The newest write of each block that is in the map. */
   applied: unknown[]
-  /** What a block holds after the worst crash, everything accepted applied. */
+  /** What a block holds after the worst crash of the process, everything accepted applied. */
   durable: unknown[]
   isDurablyConsistent: boolean
   durablePromise: number
@@ -38,6 +38,7 @@ export interface Summary {
 export function summaryOf(copy: LocalCopy, blocks: number): Summary {
   const { memory, store } = copy
   const { live, disk } = store
+  const surviving = survivingDisk(store)
   const primary = memory?.primary
   const lbas = Array.from({ length: blocks }, (_, lba) => lba)
   const tail = memory?.log.tail ?? live.tail
@@ -61,8 +62,8 @@ export function summaryOf(copy: LocalCopy, blocks: number): Summary {
     appliedSeq: live.appliedSeq,
     hasApplied: live.appliedSeq > disk.appliedSeq,
     applied: lbas.map((lba) => contentOf({ ...live, records: [] }, lba)),
-    durable: lbas.map((lba) => contentOf(disk, lba)),
-    isDurablyConsistent: disk.facts.consistency.state === 'consistent',
+    durable: lbas.map((lba) => contentOf(surviving, lba)),
+    isDurablyConsistent: surviving.facts.consistency.state === 'consistent',
     durablePromise: disk.facts.promise.epoch,
     isConsistent: live.facts.consistency.state === 'consistent',
     problem: problemOf(copy),
