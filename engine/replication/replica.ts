@@ -187,8 +187,9 @@ export function onPromiseKept(
   const { state } = turn
   if (promise.epoch > state.durablePromise.epoch) state.durablePromise = promise
   if (!samePromise(promise, state.promise) || promise.primary === state.options.node) return
-  if (answerTo === undefined) answerStored(turn)
-  else sayPromised(turn, probe)
+  if (answerTo !== undefined) sayPromised(turn, probe)
+  // What came meanwhile could not be answered yet.
+  answerStored(turn)
 }
 
 function sayPromised({ state, port }: Turn, probe: number | undefined): void {

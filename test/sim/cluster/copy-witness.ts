@@ -28,6 +28,8 @@ export class CopyWitness implements CopyStore, MemberLog {
   private fillToken = -1
   private accepted: ReplicatedRecord[] = []
   private readonly keeping = new Map<number, { facts: Partial<CopyFacts>; order: number }>()
+  /** What it had written when its machine lost power: it may have said so, and that may still be on its way. */
+  private written: { seq: number; epochs: Array<readonly [number, number]> } = { seq: 0, epochs: [] }
   private order = 0
   /** Of the call whose consistency is known to be durable: an earlier one may be confirmed later. */
   private consistencyOrder = 0
@@ -40,6 +42,7 @@ export class CopyWitness implements CopyStore, MemberLog {
   /** A new process has opened the store. */
   opened(store: CopyStore, stored: StoredCopy): void {
     this.store = store
+    if (!stored.sameBoot && this.storedSeq > stored.tail) this.written = { seq: this.storedSeq, epochs: this.epochs }
     this.epochs = [...stored.epochs]
     this.accepted = stored.unapplied.slice()
     this.appliedSeq = stored.appliedSeq
@@ -51,6 +54,10 @@ export class CopyWitness implements CopyStore, MemberLog {
 
   has(epoch: number, seq: number): boolean {
     return seq <= this.filledTo || epochAt(this.epochs, seq) === epoch
+  }
+
+  hadWritten(epoch: number, seq: number): boolean {
+    return seq <= this.written.seq && epochAt(this.written.epochs, seq) === epoch
   }
 
   /** The store said so; it may take a while until the copy hears it. */
@@ -118,6 +125,7 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.filledTo = start.target
     this.fillToken = token
     this.storedSeq = this.durableSeq = 0
+    this.written = { seq: 0, epochs: [] }
     this.isConsistent = false
     this.keeping.set(token, { facts: start.facts, order: ++this.order })
     this.store!.startFill(token, start)

@@ -27,12 +27,18 @@ export class Operator {
   private readonly commands = new Map<number, ClientOperation>()
   private tokens = 0
   private names = 0
+  private changesUnderWay = 0
   private readonly snapshots: string[] = []
   private sizeBytes: number
 
   constructor(world: World) {
     this.world = world
     this.sizeBytes = world.swarm.slices * GIB
+  }
+
+  /** It may still take copies out, or put new ones in. */
+  get isBusy(): boolean {
+    return this.changesUnderWay > 0
   }
 
   act(event: PlannedEvent): void {
@@ -63,7 +69,7 @@ export class Operator {
         return this.command({ type: 'hand-over', to: random.pick(config.inSync) })
       case 'evict': {
         const node = random.pick(config.inSync)
-        return this.change(random, (now, nonce) => withoutMembers(now, [node], nonce))
+        return this.change(random, (now, nonce) => this.without(now, node, nonce))
       }
       case 'add-copy':
         return this.addCopy(random)
@@ -167,8 +173,14 @@ export class Operator {
   replace(node: SimNode): void {
     const random = new Random(`replace ${node.name} ${++this.names}`)
     const out = (now: VolumeConfig, nonce: string) =>
-      now.inSync.includes(node.name) ? withoutMembers(now, [node.name], nonce) : undefined
+      now.inSync.includes(node.name) ? this.without(now, node.name, nonce) : undefined
     this.change(random, out, undefined, () => this.place(random, node.name))
+  }
+
+  /** Never the last one that has its copy (I23). */
+  private without(now: VolumeConfig, name: string, nonce: string): VolumeConfig | undefined {
+    const left = now.inSync.filter((other) => other !== name && this.world.hasCopy(now, other))
+    return left.length === 0 ? undefined : withoutMembers(now, [name], nonce)
   }
 
   private place(random: Random, name: string): void {
@@ -195,22 +207,29 @@ export class Operator {
     former?: string,
   ): void {
     const { store, clock } = this.world
+    if (attempt === 0) this.changesUnderWay++
+    const over = (then?: () => void) => {
+      this.changesUnderWay--
+      then?.()
+    }
     const again = (nonce?: string) => {
-      if (attempt >= ATTEMPTS_MAX) return
+      if (attempt >= ATTEMPTS_MAX) return over()
       clock.after(1 + random.float() * 50, () => this.change(random, change, done, otherwise, attempt + 1, nonce))
     }
     store.read('operator', (value) => {
       if (value === undefined) return again(former)
       // An unknown outcome: ours is in force, or something came after it.
       if (former !== undefined && store.history.some(({ config }) => config.nonce === former))
-        return done?.(value.config)
+        return over(() => done?.(value.config))
       const nonce = `operator.${random.u32().toString(36)}`
       const next = change(value.config, nonce)
-      if (next === undefined) return otherwise?.()
+      if (next === undefined) return over(otherwise)
       store.compareAndSwap('operator', value.version, next, ({ outcome }) => {
         if (outcome === 'won') {
-          done?.(next)
-          otherwise?.()
+          over(() => {
+            done?.(next)
+            otherwise?.()
+          })
         } else again(outcome === 'unknown' ? nonce : undefined)
       })
     })

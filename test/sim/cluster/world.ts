@@ -178,6 +178,12 @@ export class World implements NodeWorld, ClientWorld {
     return this.store.current.config.members[name] !== undefined
   }
 
+  /** Whether a member has the copy that it is named with, and takes part. */
+  hasCopy({ members }: VolumeConfig, name: string): boolean {
+    const { disk, role } = this.nodes.get(name)!
+    return disk.copyId === members[name]?.copyId && !role.includes('fenced')
+  }
+
   private get healthy(): SimNode[] {
     const { members } = this.store.current.config
     return [...this.nodes.values()].filter(
@@ -187,6 +193,7 @@ export class World implements NodeWorld, ClientWorld {
 
   private isQuiet(): boolean {
     const { inSync } = this.store.current.config
+    if (this.operator.isBusy) return false
     if ([...this.clients.values()].some((client) => client.session !== undefined && !client.isDone)) return false
     const tail = this.committed.log.length
     return this.healthy.every(({ name, witness, process }) => {
@@ -199,11 +206,14 @@ export class World implements NodeWorld, ClientWorld {
     const healthy = this.healthy.map(({ name }) => name)
     const roles = new Map([...this.nodes].map(([name, { role }]) => [name, role] as const))
     const { config } = this.store.current
-    this.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
+    // Without any copy of the set only an operator's force helps.
+    const isLost = !config.inSync.some((name) => this.hasCopy(config, name))
+    if (!isLost) this.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
     const history = { operations: this.operations, eras: this.committed.eras, bases: this.stamps.bases }
     this.report(checkReadsAfterRemoval(history))
     this.report(checkAnswered(history))
     this.report(checkReadsMatchHistory(history))
+    if (isLost) return
     if (!this.isQuiet()) {
       const behind = this.healthy.map(({ name, witness }) => `${name} ${witness.appliedSeq}`).join(', ')
       this.report([{ checker: 'progress', message: `not all applied ${this.committed.log.length}: ${behind}` }])

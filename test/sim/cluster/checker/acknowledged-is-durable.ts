@@ -2,7 +2,7 @@
  * I6, I7, I13, I14, I18: an answer is a promise.
  *
  * At the moment of the answer: every member of the configuration in force has the record stored (durably, unless the
- * mode is `writeback`), and after a FLUSH everything answered before it durably. In the end: what was answered is in
+ * mode is `writeback`: then one that lost power since it had written it is excused), and after a FLUSH everything answered before it durably. In the end: what was answered is in
  * the log, in every era that did not excuse its loss.
  */
 import type { ClientOperation, History, Violation } from './history.ts'
@@ -14,6 +14,8 @@ export interface MemberLog {
   durableSeq: number
   /** Whether its record of this seq is the one of this epoch. */
   has(epoch: number, seq: number): boolean
+  /** Whether it had that record written, not durable, when its machine lost power last. */
+  hadWritten(epoch: number, seq: number): boolean
 }
 
 const bad = (message: string): Violation => ({ checker: 'acknowledged-is-durable', message })
@@ -28,6 +30,7 @@ export function checkAnswer(
   if (id === undefined) return [bad(`request ${request} is answered, and no copy has applied it`)]
   const violations: Violation[] = []
   for (const member of members) {
+    if (!mustBeDurable && member.hadWritten(id.epoch, id.seq)) continue
     const upTo = mustBeDurable ? member.durableSeq : member.storedSeq
     if (upTo < id.seq || !member.has(id.epoch, id.seq)) {
       const what = `request ${request} (${id.epoch}, ${id.seq}) is answered`

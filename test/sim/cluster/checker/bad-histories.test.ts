@@ -95,11 +95,16 @@ t.test('acknowledged-is-durable', (t) => {
     storedSeq: 9,
     durableSeq,
     has: (of) => of === epoch,
+    hadWritten: () => false,
   })
+  const lostPower: MemberLog = { ...member('n2', 4), storedSeq: 4, hadWritten: (_, seq) => seq <= 5 }
   const id = { epoch: 1, seq: 5 }
   says(t, checkAnswer('a', id, [member('n1', 5), member('n2', 7)], true))
   says(t, checkAnswer('a', id, [member('n1', 5), member('n2', 4)], true), /n2 .* only up to 4/)
   says(t, checkAnswer('a', id, [member('n1', 5), member('n2', 4)], false))
+  says(t, checkAnswer('a', id, [member('n1', 5), lostPower], false))
+  says(t, checkAnswer('a', id, [member('n1', 5), lostPower], true), /n2/)
+  says(t, checkAnswer('a', { epoch: 1, seq: 6 }, [lostPower], false), /n2/)
   says(t, checkAnswer('a', id, [member('n1', 5, 2)], true), /n1/)
   says(t, checkAnswer('a', undefined, [], true), /no copy has applied/)
   says(t, checkFlush('f', 5, [member('n1', 5)]))
