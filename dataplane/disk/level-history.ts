@@ -14,8 +14,8 @@ import type { IndexOperation } from '../../engine/ports.ts'
 const MARK_EVERY_BYTES = 256 * 1024
 /** Reach back over 16 MiB: the log that is written and the one that is made into a table have a write buffer's size. */
 const MARKS_KEPT = 64
-/** Behind every key of the engine. */
-const PREFIX = 0xff
+/** So many bytes 0xff, behind every key of the engine, then the number; number 0 is the head. */
+const PREFIX_BYTES = 16
 
 export class LevelHistory {
   private newest: number
@@ -58,8 +58,8 @@ async function checkedHistory(database: Level<Uint8Array, Uint8Array>): Promise<
     return any === undefined ? new LevelHistory(0) : 'the oldest part of it is missing'
   }
   const newest = viewOf(head[1]).getUint32(0)
-  const numbers = new Set(marks.map(([key]) => viewOf(key).getUint32(1)))
-  if (viewOf(head[0]).getUint32(1) !== 0) return 'its newest part is missing'
+  const numbers = new Set(marks.map(([key]) => viewOf(key).getUint32(PREFIX_BYTES)))
+  if (viewOf(head[0]).getUint32(PREFIX_BYTES) !== 0) return 'its newest part is missing'
   for (let number = Math.max(1, newest - MARKS_KEPT + 1); number <= newest; number++)
     if (!numbers.has(number)) return `what was written ${newest - number} marks ago is missing`
   return new LevelHistory(newest)
@@ -74,8 +74,7 @@ function bytesOf(number: number): Uint8Array {
 }
 
 function keyOf(number: number): Uint8Array {
-  const key = new Uint8Array(5)
-  key[0] = PREFIX
-  viewOf(key).setUint32(1, number)
+  const key = new Uint8Array(PREFIX_BYTES + 4).fill(0xff)
+  viewOf(key).setUint32(PREFIX_BYTES, number)
   return key
 }
