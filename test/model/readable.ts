@@ -2,7 +2,7 @@
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { ReplicatedRecord } from '../../engine/replication/record.ts'
 import type { Happening } from './local-copy.ts'
-import type { Envelope } from './replication-model.ts'
+import type { Envelope } from './parts.ts'
 
 export function sayHappening(
   node: string,
@@ -45,7 +45,7 @@ function sayWhat(what: Happening): string {
 export const sayMessage = ({ from, to, message }: Envelope): string => `${from} to ${to}: ${sayPeer(message)}`
 
 const sayRecord = (record: ReplicatedRecord): string =>
-  `${record.epoch}.${record.seq}${record.kind === 'write' ? `=write ${String(record.payload.data)}` : `=${record.kind}`}`
+  `${record.epoch}.${record.seq}=${record.kind}${record.kind === 'write' ? ` ${String(record.payload.data)}` : ''}`
 
 function sayPeer(message: PeerMessage): string {
   const parts: string[] = [message.type]

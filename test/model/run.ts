@@ -26,7 +26,7 @@ const result = search(model, {
   progress({ states, transitions, depth, waiting }) {
     if (seconds() - saidAt < 10) return
     saidAt = seconds()
-    const parts = `${model.copies.parts.length} different copies, ${model.counts.worked} steps worked out`
+    const parts = `${model.parts.copies.parts.length} different copies, ${model.outcomes.worked} steps worked out`
     print(
       `${saidAt.toFixed(0)} s: ${states} states, ${transitions} transitions, depth ${depth}, ${waiting} wait; ${parts}`,
     )
@@ -37,14 +37,10 @@ if (violation !== undefined) {
   violation.trace.forEach((line, i) => print(`${String(i + 1).padStart(5)}  ${line}`))
   print(`violation: ${violation.why}`)
 }
-print(
-  `${states} states, ${transitions} transitions, depth ${depth}, ${model.counts.worked} different steps, ${seconds().toFixed(1)} s; ` +
-    (isComplete
-      ? 'complete: 0 violations'
-      : violation !== undefined
-        ? 'violated'
-        : `not complete: ${waiting} states wait`),
-)
+const counted = `${states} states, ${transitions} transitions, depth ${depth}`
+const cost = `${model.outcomes.worked} different steps, ${seconds().toFixed(1)} s`
+const end = isComplete ? 'complete: 0 violations' : violation ? 'violated' : `not complete: ${waiting} states wait`
+print(`${counted}, ${cost}; ${end}`)
 process.exitCode = violation !== undefined ? 1 : 0
 
 function readOptions() {

@@ -18,7 +18,6 @@ const OLDEST_UNITS: Record<string, number> = {
   sentAtMs: 1,
   askedAtMs: 1,
   rewoundAtMs: 1,
-  askedMs: 1,
   heardAtMs: 1,
   owedSinceMs: 2,
   progressAtMs: 2,

@@ -5,7 +5,8 @@
  *   local    only the copy itself, its store and its questions to the cluster store know them
  *   told     other copies may know them, or messages under way: these are numbered anew for all at once
  *
- * A copy draws its next token above both.
+ * A copy draws its next token above both. One process of a copy goes on where the former one ended, if somebody still
+ * holds a token of that: that two processes draw the same one is left to tests of its own.
  */
 import type { CopyState } from '../../engine/replication/copy.ts'
 import type { PeerMessage } from '../../engine/replication/messages.ts'
