@@ -84,6 +84,8 @@ export interface GraceState {
   ended: string[]
   /** Beacons extend nothing any more: another primary waits for our promise, or we stand ourselves (L2). */
   hasLeft: boolean
+  /** It left to stand: when that came to nothing, a `confirm` of its primary binds it again. */
+  hasStood: boolean
   /** Asked for by a primary that we are not free to promise to yet. */
   waiting: { from: NodeId; promise: Promised; probe: number | undefined } | undefined
   /** Of the last `confirm` under our promise: an older `release` is void. */
@@ -201,6 +203,7 @@ export function createCopy(options: CopyOptions): CopyState {
       instances: new Map(),
       ended: [],
       hasLeft: false,
+      hasStood: false,
       waiting: undefined,
       confirmToken: 0,
     },

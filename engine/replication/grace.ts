@@ -66,6 +66,14 @@ export function leave({ state, port }: Turn): void {
   port.left(promise.primary)
 }
 
+/** Who stood for nothing is bound again by a round that its primary began; by less it does not know (L3). */
+export function comeBack({ state }: Turn): void {
+  const { grace, change } = state
+  if (!grace.hasStood || change !== undefined || grace.waiting !== undefined) return
+  grace.hasLeft = false
+  grace.hasStood = false
+}
+
 /** The configuration names somebody else: he gets a full grace to show up. */
 export function watch({ state, nowMs }: Turn, { epoch, primary }: VolumeConfig): void {
   const { grace, options } = state
@@ -107,6 +115,7 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
   if (message.token !== undefined && message.token < grace.confirmToken) return
   // For good: it leads again, if at all, under another epoch.
   grace.hasLeft = true
+  grace.hasStood = false
   free(turn, { isBound: true, isWatched: false })
 }
 

@@ -76,6 +76,7 @@ export function stand(turn: Turn): void {
   if (!startChange(turn, 'stand', to)) return
   state.role = 'candidate'
   leave(turn)
+  state.grace.hasStood = state.grace.hasLeft
 }
 
 /** The configuration names us, and we do not lead: after a start, a hand-over, or by the operator. */

@@ -13,7 +13,7 @@ import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
 import { leads, nextToken, progressOf, samePromise } from './copy-state.ts'
 import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
-import { leave, mayPromiseTo, noteAlive } from './grace.ts'
+import { comeBack, leave, mayPromiseTo, noteAlive } from './grace.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
 import { compareIds } from './record-id.ts'
@@ -40,6 +40,7 @@ export function keepPromise(
   }
   state.grace.confirmToken = 0
   state.grace.hasLeft = false
+  state.grace.hasStood = false
   state.promise = promise
   const token = nextToken(state)
   state.kept.set(token, { type: 'promise', promise, answerTo, probe })
@@ -213,6 +214,8 @@ export function onSync(turn: Turn, from: NodeId, instance: string, { epoch, seq 
 /** Whether we are still bound to this primary: then for a grace from now on. */
 export function onConfirm(turn: Turn, from: NodeId, instance: string, { epoch, token }: Message<'confirm'>): void {
   const { state, port } = turn
+  // Before it counts as a sign of life: that extends the grace only of who is bound.
+  if (from === state.promise.primary && epoch === state.promise.epoch) comeBack(turn)
   if (!admits(turn, from, instance, epoch) || !samePromise(state.promise, state.durablePromise)) return
   if (state.grace.hasLeft) return refuse(turn, from, epoch, 'epoch')
   if (token > state.grace.confirmToken) state.grace.confirmToken = token

@@ -407,9 +407,10 @@ export class World implements NodeWorld, ClientWorld {
     const { log } = this.committed
     const known = log.length
     const eraCount = this.committed.eras.length
-    this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, record.epoch)))
+    const isOut = !this.store.current.config.inSync.includes(node)
+    this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, record.epoch), isOut))
     if (this.committed.eras.length > eraCount) this.eraEnded(log.slice(record.seq - 1), record.epoch)
-    else if (record.seq <= known) return
+    else if (record.seq <= known || this.committed.log.length === known) return
     this.appliedAt.length = record.seq - 1
     this.appliedAt.push(at)
     logged.stamps.forEach((stamp, i) => {

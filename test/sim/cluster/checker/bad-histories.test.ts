@@ -177,6 +177,8 @@ t.test('copies-identical', (t) => {
     log.applied('n2', record(1, 'd', 14, { epoch: 9 }), 3, () => true),
   )
   t.equal(log.eras.length, 2)
+  says(t, log.applied('n2', record(1, 'a', 11), 4, never, true))
+  says(t, log.applied('n2', record(1, 'a', 11), 4, never), /was applied there before/)
   t.equal(log.idOf('a'), undefined)
   const head = (stamp: number) => [{ node: 'n1', head: new Map([[0, stamp]]), snapshots: new Map() }]
   says(t, checkContent(head(14), log.log))

@@ -21,9 +21,22 @@ export class CommittedLog {
     return this.ids.get(request)
   }
 
-  /** A copy applies a record. `mayLose`: whether what is committed from this seq on may be lost. */
-  applied(node: string, record: LoggedRecord, at: number, mayLose: (seq: number) => boolean): Violation[] {
+  /**
+   * A copy applies a record. `mayLose`: whether what is committed from this seq on may be lost. `isOut`: nobody reads
+   * it, and it may still be told of an era that has ended.
+   */
+  applied(
+    node: string,
+    record: LoggedRecord,
+    at: number,
+    mayLose: (seq: number) => boolean,
+    isOut = false,
+  ): Violation[] {
     const { seq } = record
+    const era = this.eras.at(-1)!
+    const lost = this.eras.at(-2)?.log[seq - 1]
+    const isLate = isOut && seq > era.cutSeq && record.epoch < (era.log[era.cutSeq]?.epoch ?? 0)
+    if (isLate && lost !== undefined && isSame(lost, record)) return []
     const known = this.log[seq - 1]
     if (known === undefined) {
       if (seq !== this.log.length + 1) {
