@@ -54,6 +54,21 @@ export function beginFault(world: World, event: PlannedEvent): void {
         for (const name of hidden) world.store.unreachableFor.delete(name)
       })
     }
+    // With a client beside it that believes in it, and for so long that the others go on without it.
+    case 'lonely-primary': {
+      const { primary } = world.store.current.config
+      const client = random.pick([...world.clients.keys()])
+      const inside = [primary, client]
+      world.network.partition([inside, world.everybody.filter((name) => !inside.includes(name))])
+      const hidden = random.chance(0.7) ? inside : [primary]
+      for (const name of hidden) world.store.unreachableFor.add(name)
+      world.clock.after(world.swarm.graceMs * (1.5 + random.float() * 3), () => {
+        if (world.isHealed) return
+        world.network.healAll()
+        for (const name of hidden) world.store.unreachableFor.delete(name)
+      })
+      return
+    }
     case 'bad-network':
       world.network.options = world.swarm.badNetwork
       return after(() => (world.network.options = world.swarm.network))

@@ -13,6 +13,7 @@ export const FAULTS = [
   'pause',
   'cut-way',
   'partition',
+  'lonely-primary',
   'bad-network',
   'store-outage',
   'cut-store',
@@ -105,11 +106,15 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   // A beacon is acknowledged by the next one of the other side, and the next of ours may just have gone.
   const leaseMs = Math.max(leastMs + 2.5 * beaconMs, beaconMs * random.pick([2, 4, 8]))
   const graceMs = leaseMs * (1 + 2 * 0.01) + beaconMs / 4 + random.pick([1, 1, leaseMs])
-  const attachMode = random.pick(['single', 'single', 'open'] as const)
+  const attachMode = random.pick(['single', 'open'] as const)
   const some = <T>(all: readonly T[]): T[] => all.filter(() => random.chance(0.5))
   const operations = random.pick([40, 100, 200, 400])
   const quiet = random.chance(0.05)
   const faultsUntilMs = graceMs * random.pick([10, 20, 40]) + operations * 2
+  const inFlightMax = random.pick([1, 2, 8, 16])
+  const clients = random.between(1, 4)
+  // So that requests meet faults to the end, and not only the first ones.
+  const spreadMs = (2 * faultsUntilMs * inFlightMax * (attachMode === 'open' ? clients : 1)) / operations
   const network: NetworkOptions = {
     delayMs,
     lossRate: random.pick([0, 0, 0.001, 0.01]),
@@ -122,7 +127,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
     copies,
     spares: random.pick([0, 0, 1, 2]),
     minInSync: random.chance(0.1) ? copies : random.between(1, Math.max(1, Math.min(2, copies - 1))),
-    clients: random.between(1, 4),
+    clients,
     attachMode,
     slices: random.between(1, 3),
     blocksPerSlice: random.pick([1, 2, 4, 16, 64]),
@@ -169,8 +174,8 @@ export function drawSwarm(seed: number, random: Random): Swarm {
     },
     supervisorReports: random.chance(0.6),
     operations,
-    inFlightMax: random.pick([1, 2, 8, 16]),
-    thinkMs: random.pick([0, 1, 5]),
+    inFlightMax,
+    thinkMs: random.pick([0, 5, spreadMs, spreadMs]),
     blocksMax: random.pick([1, 2, 6]),
     weights: {
       read: random.pick([1, 4, 8]),
