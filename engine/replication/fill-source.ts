@@ -32,7 +32,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
   const { state, nowMs } = turn
   const member = state.config!.config.members[peer.node]!
   if (member.state === 'failed' || state.role === 'handing-over') return
-  if (peer.fill !== undefined && nowMs - peer.fill.progressAtMs < state.options.evictAfterMs) return
+  if (peer.fill !== undefined && nowMs - peer.fill.progressAtMs < fillPatienceMs(state)) return
   if (peer.fill?.phase === 'joining') return
   if (report.commitSeq > state.log.commitSeq && forkOf(report, state.log) >= report.commitSeq) {
     // It knows more of what is committed than a primary that still reconciles.
@@ -270,15 +270,20 @@ function goneMembers(turn: Turn): NodeId[] {
   return required.filter((node) => peers.get(node)!.report === undefined && config.inSync.includes(node))
 }
 
+/** A slow disk has to get through the begin of a filling: it wipes and syncs, and asked again it begins anew. */
+export const fillPatienceMs = ({ options: { evictAfterMs, retryMs } }: CopyState): number =>
+  Math.max(evictAfterMs, 4 * retryMs)
+
 /** Messages that got lost are sent again; a copy that fell silent is not fed any more. */
 export function tickFills(turn: Turn): void {
   const { state, nowMs } = turn
-  const { retryMs, evictAfterMs } = state.options
+  const { retryMs } = state.options
+  const patienceMs = 2 * fillPatienceMs(state)
   for (const peer of state.primary!.peers.values()) {
     const { fill } = peer
     if (fill === undefined) continue
-    const isStill = nowMs - fill.progressAtMs >= 2 * evictAfterMs && fill.scanToken === undefined
-    const isSlow = peer.owedSinceMs !== undefined && nowMs - peer.owedSinceMs >= 2 * evictAfterMs
+    const isStill = nowMs - fill.progressAtMs >= patienceMs && fill.scanToken === undefined
+    const isSlow = peer.owedSinceMs !== undefined && nowMs - peer.owedSinceMs >= patienceMs
     // What failed in the set is why it is filled there.
     const isIn = state.config!.config.inSync.includes(peer.node)
     const isFree = fill.phase !== 'joining' || state.change === undefined

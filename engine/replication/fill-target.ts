@@ -10,6 +10,7 @@ import { follow, readConfig, sayReleased } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { leads, nextToken, slicesOf } from './copy-state.ts'
 import type { CopyState, FillTarget } from './copy-state.ts'
+import { fillPatienceMs } from './fill-source.ts'
 import type { PeerMessage } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
 import { emptyWindow } from './record-window.ts'
@@ -39,7 +40,7 @@ export function greet(turn: Turn): void {
   sayReleased(turn)
   state.greetAtMs = nowMs + options.retryMs
   wakeBy(turn, state.greetAtMs)
-  const isBeingFilled = fillTarget !== undefined && nowMs - fillTarget.heardAtMs < options.evictAfterMs
+  const isBeingFilled = fillTarget !== undefined && nowMs - fillTarget.heardAtMs < fillPatienceMs(state)
   if (isBeingFilled) return
   if (++state.greets % GREETS_PER_READ === 0) readConfig(turn)
   const to = config?.config.primary ?? promise.primary

@@ -2,8 +2,8 @@
  * I6, I7, I13, I14, I18: an answer is a promise.
  *
  * At the moment of the answer: every member of the configuration in force has the record stored (durably, unless the
- * mode is `writeback`: then one that lost power since it had written it is excused), and after a FLUSH everything answered before it durably. In the end: what was answered is in
- * the log, in every era that did not excuse its loss.
+ * mode is `writeback`: then one that lost power since it had written it is excused), and after a FLUSH everything
+ * answered before it durably. In the end: what was answered is in the log, in every era that did not excuse its loss.
  */
 import type { ClientOperation, History, Violation } from './history.ts'
 
