@@ -104,13 +104,18 @@ export const TERMS = [
       'if (mayPromiseTo(turn, from)) {',
     ],
   ]),
-  bug('a record of an older epoch of the same primary is taken', 'I4, W2', [
+  bug(
+    'a record of an older epoch of the same primary is taken',
+    'I4, W2',
     [
-      'replica.ts',
-      'if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {',
-      'if (from !== state.promise.primary) {',
+      [
+        'replica.ts',
+        'if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {',
+        'if (from !== state.promise.primary) {',
+      ],
     ],
-  ]),
+    { harmless: 'ids decide what it may follow, and ' + 'what is answered names the promise of now' },
+  ),
   bug('a record of another primary is taken without a promise', 'I4, W2', [
     [
       'replica.ts',

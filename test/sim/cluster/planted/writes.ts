@@ -80,16 +80,30 @@ export const WRITES = [
     ['replica.ts', 'if (turn.state.isFollowing && seq > log.commitSeq)', 'if (seq > log.commitSeq)'],
     ['grace.ts', 'if (primary !== undefined || !isFollowing || from', 'if (primary !== undefined || from'],
   ]),
-  bug('a commit point told in another epoch counts', 'I10, W5, design 26', [
-    ['grace.ts', 'if (commitSeq !== undefined && epoch === promise.epoch)', 'if (commitSeq !== undefined)'],
-  ]),
+  bug(
+    'a commit point told in another epoch counts',
+    'I10, W5, design 26',
+    [['grace.ts', 'if (commitSeq !== undefined && epoch === promise.epoch)', 'if (commitSeq !== undefined)']],
+    {
+      harmless:
+        'links drop beacons that come out of order, and what a ' +
+        'former term of the same primary committed every later log has (I11)',
+    },
+  ),
   bug('a lost record is never sent again', 'I22, W2', [
     ['copy.ts', 'if (isOwed && nowMs - peer.sentAtMs >= retryMs) {', 'if (isOwed && nowMs < 0) {'],
     ['primary.ts', 'peer.sentSeq = tail.seq\n      return pump(turn, peer)', 'return'],
   ]),
-  bug('requests are ordered while it reconciles or hands over', 'I4, C4, C8', [
-    ['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {'],
-  ]),
+  bug(
+    'requests are ordered while it reconciles or hands over',
+    'I4, C4, C8',
+    [['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {']],
+    {
+      harmless:
+        'a record needs the answer of all required copies under their promise, ' +
+        'and the successor reconciles with one of them; only the hand-over takes longer',
+    },
+  ),
   bug(
     'flush does not ask the others',
     'I13, S6',
