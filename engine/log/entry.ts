@@ -10,6 +10,7 @@
  * (words, at). The words are copied to disk as they are: the machine has to be little-endian (checked at load).
  */
 import { assert } from '../assert.ts'
+import { UNITS_PER_BLOCK } from '../units.ts'
 
 export const ENTRY_WORDS = 6
 export const ENTRY_BYTES = ENTRY_WORDS * 4
@@ -73,4 +74,17 @@ export function compareVersions(a: Uint32Array, aAt: number, b: Uint32Array, bAt
 export function sameEntry(a: Uint32Array, aAt: number, b: Uint32Array, bAt: number): boolean {
   for (let i = 0; i < ENTRY_WORDS; i++) if (a[aAt + i] !== b[bAt + i]) return false
   return true
+}
+
+/** How many entries from `w` on lie one behind the other in one segment, as whole blocks. */
+export function runLength(words: Uint32Array, w: number, most: number): number {
+  const segment = words[w]!
+  let units = words[w + 1]!
+  let run = 1
+  for (; run < most; run++) {
+    const next = w + run * ENTRY_WORDS
+    units += UNITS_PER_BLOCK
+    if (words[next] !== segment || words[next + 1] !== units || kindOf(words, next) !== ENTRY_KIND.data) break
+  }
+  return run
 }

@@ -87,6 +87,47 @@ export interface RecordHeader {
   meta?: Uint8Array
 }
 
+const EMPTY: readonly number[] = []
+
+/** A header with everything that most records have not. */
+export function blankRecord(of: {
+  kind: number
+  volumeId: Uint8Array
+  lba: number
+  blockCount: number
+  epoch: number
+  seq: number
+}): RecordHeader {
+  return {
+    kind: of.kind,
+    flags: 0,
+    blockCount: of.blockCount,
+    volumeId: of.volumeId,
+    lba: of.lba,
+    part: 0,
+    parts: 0,
+    seq: of.seq,
+    epoch: of.epoch,
+    attachGeneration: 0,
+    previousSeq: 0,
+    transform: 0,
+    operation: 0,
+    frontendIncarnation: 0,
+    keyId: 0,
+    requestNumber: 0,
+    sliceGeneration: 0,
+    payloadUnits: 0,
+    fromSegment: 0,
+    fromGeneration: 0,
+    fromUnits: 0,
+    bornBatch: 0,
+    bodyBytes: 0,
+    bodyCrc: 0,
+    crcs: EMPTY,
+    storedUnits: EMPTY,
+  }
+}
+
 export function recordBytes(record: { kind: number; flags: number; blockCount: number }): number {
   if (record.kind === WRITE) {
     const perBlock = (record.flags & RECORD_FLAG.meta) === 0 ? TABLE_ENTRY_BYTES : TABLE_ENTRY_BYTES + META_BYTES

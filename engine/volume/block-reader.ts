@@ -5,8 +5,19 @@
  */
 import { assert } from '../assert.ts'
 import type { Crc32c } from '../ports.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
-import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, hasEntry, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
+import {
+  crcOf,
+  ENTRY_KIND,
+  ENTRY_WORDS,
+  epochOf,
+  hasEntry,
+  kindOf,
+  runLength,
+  segmentOf,
+  seqOf,
+  unitsOf,
+} from '../log/entry.ts'
 import { segmentOffsetBytes } from '../log/geometry.ts'
 import { blockIdentity, recordSeed } from '../log/identity.ts'
 import type { StoreStream } from '../log/store-stream.ts'
@@ -159,17 +170,4 @@ export class BlockReader {
     if (job.at === job.count) job.done(NBD_ERRNO.NONE)
     else this.wait(job)
   }
-}
-
-/** How many entries from `w` on lie one behind the other in one segment, as whole blocks. */
-function runLength(words: Uint32Array, w: number, most: number): number {
-  const segment = words[w]!
-  let units = words[w + 1]!
-  let run = 1
-  for (; run < most; run++) {
-    const next = w + run * ENTRY_WORDS
-    units += UNITS_PER_BLOCK
-    if (words[next] !== segment || words[next + 1] !== units || kindOf(words, next) !== ENTRY_KIND.data) break
-  }
-  return run
 }

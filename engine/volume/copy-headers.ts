@@ -4,7 +4,7 @@
  */
 import { assert } from '../assert.ts'
 import { blockIdentity, recordSeed } from '../log/identity.ts'
-import { OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
+import { blankRecord, OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, ControlChange, Payload, ReplicatedRecord, RequestId } from '../replication/record.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
@@ -16,7 +16,6 @@ export interface Blobs {
 }
 
 export const FULL_UNITS: readonly number[] = Array.from({ length: PAGE_BLOCKS }, () => UNITS_PER_BLOCK)
-const EMPTY: readonly number[] = []
 
 export const blobsOf = (payload: Payload): Blobs => payload.data as Blobs
 
@@ -43,34 +42,14 @@ export function headerOf(
   of: { kind: number; epoch: number; seq: number; lba: number; blockCount: number },
   request: RequestId | undefined,
 ): RecordHeader {
-  return {
-    kind: of.kind,
-    flags: 0,
-    blockCount: of.blockCount,
-    volumeId,
-    lba: of.lba,
-    part: request?.part ?? 0,
-    parts: request?.parts ?? 0,
-    seq: of.seq,
-    epoch: of.epoch,
-    attachGeneration: request?.generation ?? 0,
-    previousSeq: 0,
-    transform: 0,
-    operation: 0,
-    frontendIncarnation: request?.incarnation ?? 0,
-    keyId: 0,
-    requestNumber: request?.request ?? 0,
-    sliceGeneration: 0,
-    payloadUnits: 0,
-    fromSegment: 0,
-    fromGeneration: 0,
-    fromUnits: 0,
-    bornBatch: 0,
-    bodyBytes: 0,
-    bodyCrc: 0,
-    crcs: EMPTY,
-    storedUnits: EMPTY,
-  }
+  const record = blankRecord({ ...of, volumeId })
+  if (request === undefined) return record
+  record.part = request.part
+  record.parts = request.parts
+  record.attachGeneration = request.generation
+  record.frontendIncarnation = request.incarnation
+  record.requestNumber = request.request
+  return record
 }
 
 /** Give a write record its table. */

@@ -2,7 +2,7 @@
  * Reading a copy: blocks of the head with their ids, and all versions of a slice between two seqs. Every block is
  * verified before it is given out; one that fails is read once more, then the whole answer fails.
  */
-import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, runLength, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
 import { segmentOffsetBytes } from '../log/geometry.ts'
 import { blockIdentity, recordSeed } from '../log/identity.ts'
 import { historyRange, pageRange, parseHistoryKey, parsePageKey } from '../log/index-keys.ts'
@@ -12,7 +12,7 @@ import { PAGES_MAX } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, Payload } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { kindName, type Blobs } from './copy-headers.ts'
 
@@ -230,16 +230,4 @@ function verified(
     payloads.push({ bytes: BLOCK_BYTES, data: { bytes: block, crcs: [crc] } satisfies Blobs })
   }
   return payloads
-}
-
-function runLength(words: Uint32Array, w: number, most: number): number {
-  const segment = words[w]!
-  let units = words[w + 1]!
-  let run = 1
-  for (; run < most; run++) {
-    const next = w + run * ENTRY_WORDS
-    units += UNITS_PER_BLOCK
-    if (words[next] !== segment || words[next + 1] !== units || kindOf(words, next) !== ENTRY_KIND.data) break
-  }
-  return run
 }

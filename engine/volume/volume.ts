@@ -17,7 +17,7 @@ import { hexToUuid } from '../log/bytes.ts'
 import { ENTRY_KIND, ENTRY_WORDS, kindOf } from '../log/entry.ts'
 import { blockIdentity, recordSeed, volumeTag } from '../log/identity.ts'
 import type { Append } from '../log/log-stream.ts'
-import { OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
+import { blankRecord, OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { BlockDevice, Done, Extent } from './block-device.ts'
 import { BlockReader, type Target } from './block-reader.ts'
@@ -63,7 +63,6 @@ interface Held {
   sinceMs: number
 }
 
-const EMPTY: readonly number[] = []
 const FULL_UNITS = Array.from({ length: PAGE_BLOCKS }, () => UNITS_PER_BLOCK)
 
 export class Volume implements BlockDevice {
@@ -391,34 +390,7 @@ export class Volume implements BlockDevice {
   }
 
   private recordOf(kind: number, lba: number, blockCount: number): RecordHeader {
-    return {
-      kind,
-      flags: 0,
-      blockCount,
-      volumeId: this.id,
-      lba,
-      part: 0,
-      parts: 0,
-      seq: 0,
-      epoch: this.descriptor.epoch,
-      attachGeneration: 0,
-      previousSeq: 0,
-      transform: 0,
-      operation: 0,
-      frontendIncarnation: 0,
-      keyId: 0,
-      requestNumber: 0,
-      sliceGeneration: 0,
-      payloadUnits: 0,
-      fromSegment: 0,
-      fromGeneration: 0,
-      fromUnits: 0,
-      bornBatch: 0,
-      bodyBytes: 0,
-      bodyCrc: 0,
-      crcs: EMPTY,
-      storedUnits: EMPTY,
-    }
+    return blankRecord({ kind, volumeId: this.id, lba, blockCount, epoch: this.descriptor.epoch, seq: 0 })
   }
 
   /** Give the record its seq and append it (D4, D5). */
