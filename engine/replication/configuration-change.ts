@@ -7,6 +7,7 @@
  * I6: from the moment a change is asked until its outcome is known, the members of both sets are required.
  */
 import { assert } from '../assert.ts'
+import { stand, takeUp } from './candidate.ts'
 import { advance, refreshRequired, requiredPeers } from './commit.ts'
 import { withoutMembers } from './configuration.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
@@ -19,7 +20,7 @@ import { endHandOver } from './hand-over.ts'
 import { sendNewEpoch } from './peer-reports.ts'
 import type { Peer, PrimaryState } from './primary-state.ts'
 import { sendToAll } from './primary.ts'
-import { beginReconcile, stand, takeUp } from './promotion.ts'
+import { beginReconcile } from './promotion.ts'
 import { progressReads } from './reads.ts'
 import { forgetUpTo } from './record-window.ts'
 import { keepPromise, refuse } from './replica.ts'

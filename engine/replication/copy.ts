@@ -6,6 +6,7 @@
  * I14: after the store failed, this process acknowledges nothing more for this copy: it is fenced.
  */
 import { assert, unreachable } from '../assert.ts'
+import { considerStanding } from './candidate.ts'
 import { advance } from './commit.ts'
 import {
   evict,
@@ -37,20 +38,15 @@ import {
   restartGrace,
 } from './grace.ts'
 import { progressHandOver } from './hand-over.ts'
+import { onLog } from './log-choice.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
 import type { Peer } from './primary-state.ts'
 import { onRefused, onRequest, onStored, pump } from './primary.ts'
-import {
-  considerStanding,
-  onLog,
-  onOwnPromiseKept,
-  onReconcileStored,
-  progressReconcile,
-  tickReconcile,
-} from './promotion.ts'
+import { onOwnPromiseKept, progressReconcile, tickReconcile } from './promotion.ts'
 import { dropLeases, onBeaconAcknowledged, onConfirmed, onReadEnded, progressReads, retryRound } from './reads.ts'
+import { onReconcileStored } from './reconcile.ts'
 import {
   onAppend,
   onConfirm,

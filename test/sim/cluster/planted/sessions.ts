@@ -47,7 +47,7 @@ export const SESSIONS = [
     ['sessions.ts', "if (session.generation < attach.generation) return 'stale-session'", ''],
   ]),
   bug('a new primary forgets whom the set refused', 'I24, S2', [
-    ['promotion.ts', 'if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)', ''],
+    ['log-choice.ts', 'if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)', ''],
   ]),
   bug('a fence is answered before it is durable', 'I24, S2', [
     [

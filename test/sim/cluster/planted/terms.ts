@@ -130,14 +130,14 @@ export const TERMS = [
     { seed: 1 },
   ),
   bug('its own log is always the chosen one', 'I7, C4', [
-    ['promotion.ts', 'if (compareIds(id, bestId) <= 0) continue', 'continue'],
+    ['log-choice.ts', 'if (compareIds(id, bestId) <= 0) continue', 'continue'],
   ]),
   bug('the longest log is chosen, not the latest', 'I7, I10, C4', [
     ['record-id.ts', 'a.epoch - b.epoch || a.seq - b.seq', 'a.seq - b.seq || a.epoch - b.epoch'],
   ]),
   bug('the log is cut where the commit point was told, not by ids', 'I7, C4', [
     [
-      'promotion.ts',
+      'log-choice.ts',
       'if (best === undefined) return beginEpoch(turn, primary, reconciling)',
       'if (best === undefined) {\n    cutBack(turn, state.log.commitSeq)\n    return beginEpoch(turn, ' +
         'primary, reconciling)\n  }',
@@ -176,10 +176,11 @@ export const TERMS = [
     'I5, C3',
     [
       [
-        'promotion.ts',
+        'candidate.ts',
         "if (startChange(turn, 'renew', withPrimary(config, node, port.nonce()))) state.role = 'candidate'",
         'state.promise = { epoch: config.epoch - 1, primary: node }\n  beginReconcile(turn)',
       ],
+      ['candidate.ts', 'import { wakeBy }', "import { beginReconcile } from './promotion.ts'\nimport { wakeBy }"],
     ],
     { seed: 1 },
   ),
@@ -200,7 +201,7 @@ export const TERMS = [
     ['configuration-change.ts', "if (consistency.state !== 'consistent') return 'out'", ''],
   ]),
   bug('a copy that lost power takes the place of one that did not', 'I18, C3, design 10', [
-    ['promotion.ts', "options.mode === 'writeback' && !sameBoot", 'options === undefined && !sameBoot'],
+    ['candidate.ts', "options.mode === 'writeback' && !sameBoot", 'options === undefined && !sameBoot'],
   ]),
   bug('it does not wait for a member that kept its power', 'I7, C4, design 11', [
     [
@@ -211,7 +212,7 @@ export const TERMS = [
   ]),
   bug('a session goes on after what it was told is gone', 'I13, S6, design 11', [
     [
-      'promotion.ts',
+      'log-choice.ts',
       'keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)',
       'void generations',
     ],
@@ -243,7 +244,7 @@ export const TERMS = [
   ]),
   bug('a log that cannot be fetched is waited for', 'I22, C4, design 12', [
     [
-      'promotion.ts',
+      'log-choice.ts',
       "startChange(turn, 'pass-on', withSuccessor(state.config!.config, from, port.nonce()))\n    return",
       'return',
     ],

@@ -1,0 +1,128 @@
+/**
+ * Which log goes on (SPEC C4 c, S6): the one with the highest last id among the set. It has every answered write (I7),
+ * because each of them is stored on all members. What of it we lack is fetched; the epoch record behind it makes every
+ * other tail void.
+ *
+ * I10: what we know as committed is in the chosen log.
+ */
+import { assert } from '../assert.ts'
+import { mayLack } from './candidate.ts'
+import { requiredPeers } from './commit.ts'
+import { withoutMembers, withSuccessor } from './configuration.ts'
+import { appendEpoch, startChange } from './configuration-change.ts'
+import type { NodeId } from './configuration.ts'
+import { appendRecord, commitTo, cutBack, tailOf } from './copy-log.ts'
+import type { PeerMessage } from './messages.ts'
+import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
+import { pump } from './primary.ts'
+import { bringInLine } from './reconcile.ts'
+import { compareIds, forkOf, tailId } from './record-id.ts'
+import { keepAttach } from './replica.ts'
+import { BROKEN_INCARNATION, compareSessions } from './sessions.ts'
+import type { Turn } from './turn.ts'
+
+/** How much longer than for others a writeback volume waits for a member that may have what all present lack. */
+export const LOST_GRACES = 4
+
+/**
+ * Everybody answered. Or some did not for long, and minInSync keeps them in the set: what was answered to clients all
+ * others have too, unless they lost power since. Nothing is served before they are in line, or replaced.
+ */
+export function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, { sinceMs }: Reconciling): boolean {
+  const { graceMs, evictAfterMs } = state.options
+  const missing = requiredPeers(primary).filter(({ report }) => report === undefined)
+  if (missing.length === 0) return true
+  if (nowMs - sinceMs < graceMs + evictAfterMs || state.change !== undefined) return false
+  const nodes = missing.map(({ node }) => node)
+  if (withoutMembers(state.config!.config, nodes, '') !== undefined) return false
+  // After a longer while what the missing ones had counts as lost, and the sessions are told (S6).
+  if (nowMs - sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)) return true
+  return !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
+}
+
+const answered = (primary: PrimaryState): Peer[] =>
+  requiredPeers(primary).filter(({ report }) => report !== undefined)
+
+export function choose(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
+  const { state, nowMs, port } = turn
+  // Who is not consistent has no say; it is let go, or filled, before anything is served.
+  let best: Peer | undefined
+  let bestId = tailOf(state)
+  for (const peer of answered(primary)) {
+    if (peer.failure !== undefined) continue
+    const id = tailId(peer.report!)
+    if (compareIds(id, bestId) <= 0) continue
+    best = peer
+    bestId = id
+  }
+  if (best === undefined) return beginEpoch(turn, primary, reconciling)
+  reconciling.phase = 'fetching'
+  reconciling.from = best.node
+  reconciling.fork = forkOf(best.report!, state.log)
+  reconciling.sinceMs = reconciling.sentAtMs = nowMs
+  assert(reconciling.fork >= state.log.commitSeq, 'I10: what we know as committed is in the chosen log')
+  port.send(best.node, { type: 'fetch-log', epoch: primary.epoch, aboveSeq: reconciling.fork })
+}
+
+/** The end of the chosen log. */
+export function onLog(
+  turn: Turn,
+  from: NodeId,
+  instance: string,
+  message: Extract<PeerMessage, { type: 'log' }>,
+): void {
+  const { state, port } = turn
+  const { primary } = state
+  const reconciling = primary?.reconciling
+  if (primary === undefined || reconciling?.phase !== 'fetching') return
+  if (message.epoch !== primary.epoch || from !== reconciling.from) return
+  if (primary.peers.get(from)!.instance !== instance) return
+  const { records } = message
+  const { tail } = primary.peers.get(from)!.report!
+  const { fork } = reconciling
+  if (records.length === 0 || records[0]!.seq !== fork + 1) {
+    // It applied what we lack, so it holds it as blocks and not as records: it shall lead.
+    startChange(turn, 'pass-on', withSuccessor(state.config!.config, from, port.nonce()))
+    return
+  }
+  if (records.at(-1)!.seq < tail) return
+  cutBack(turn, fork)
+  for (const record of records) if (record.seq <= tail) appendRecord(turn, record)
+  beginEpoch(turn, primary, reconciling)
+}
+
+function beginEpoch(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
+  const { state, nowMs, port } = turn
+  for (const { report } of answered(primary)) {
+    if (report!.commitSeq <= state.log.commitSeq || forkOf(report!, state.log) < report!.commitSeq) continue
+    commitTo(turn, report!.commitSeq)
+  }
+  noteAttach(turn, primary)
+  noteLostPower(turn, primary)
+  reconciling.phase = 'syncing'
+  reconciling.sinceMs = nowMs
+  reconciling.epochSeq = appendEpoch(turn, primary)
+  port.store.sync()
+  for (const peer of answered(primary)) bringInLine(turn, primary, peer, peer.report!)
+  for (const peer of primary.peers.values()) if (peer.fill !== undefined && peer.isFollowing) pump(turn, peer)
+}
+
+/** Sessions that the set refused stay refused. */
+function noteAttach(turn: Turn, primary: PrimaryState): void {
+  let highest = turn.state.attach
+  for (const { attach } of requiredPeers(primary)) if (compareSessions(attach, highest) > 0) highest = attach
+  if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)
+}
+
+/**
+ * S6: nobody who kept his power since had a say in the choice, so what was answered and not flushed may be gone. The
+ * sessions of until now are broken for ever, whoever leads.
+ */
+function noteLostPower(turn: Turn, primary: PrimaryState): void {
+  const { state } = turn
+  if (!mayLack(state)) return
+  if (answered(primary).some(({ report }) => report!.sameBoot)) return
+  const known = [state.attach.generation, state.config!.config.attach.generation]
+  const generations = [...known, ...state.windows.map(({ generation }) => generation)]
+  keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)
+}

@@ -1,0 +1,59 @@
+/**
+ * The members get what follows their fork with the chosen log (SPEC C4 d): as records, or, when these are not in
+ * memory any more, by being let go or filled.
+ *
+ * I10: no member's commit point lies beyond its fork with the chosen log.
+ */
+import { assert } from '../assert.ts'
+import { idAt } from './copy-log.ts'
+import { progressFills } from './fill-source.ts'
+import type { CopyReport, PeerMessage } from './messages.ts'
+import type { Peer, PrimaryState } from './primary-state.ts'
+import { pump } from './primary.ts'
+import { progressReconcile } from './promotion.ts'
+import { forkOf } from './record-id.ts'
+import { recordAt, recordsFrom } from './record-window.ts'
+import { wakeBy } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+/** C4 (d): what follows its fork; or it cannot be helped by records, and is evicted. */
+export function bringInLine(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport): void {
+  const { state, nowMs, port } = turn
+  const { log } = state
+  if (peer.fill !== undefined) return
+  const fork = forkOf(report, log)
+  peer.report = report
+  if (peer.failure !== undefined) return wakeBy(turn, nowMs)
+  const records = recordsFrom(log.window, fork + 1, Infinity)
+  if (fork < log.tail && recordAt(log.window, fork + 1) === undefined) {
+    assert(state.options.mode === 'writeback' || report.commitSeq <= fork, 'I10: no member committed beyond its fork')
+    peer.failure = 'it lacks what is not in memory any more'
+    return wakeBy(turn, nowMs)
+  }
+  assert(report.commitSeq <= fork, 'I10: no member committed beyond its fork')
+  const message = { type: 'reconcile' as const, epoch: primary.epoch, fork: idAt(state, fork), records }
+  port.send(peer.node, { ...message, commitSeq: log.commitSeq })
+  peer.sentAtMs = nowMs
+  wakeBy(turn, nowMs + state.options.retryMs)
+}
+
+/** A member stored what we brought it. */
+export function onReconcileStored(
+  turn: Turn,
+  peer: Peer,
+  { seq, durableSeq, fill }: Extract<PeerMessage, { type: 'stored' }>,
+): void {
+  if ((fill ?? 0) !== peer.fillId || seq > turn.state.log.tail) return
+  const { epochSeq } = turn.state.primary!.reconciling!
+  if (peer.fill === undefined && seq < epochSeq) return
+  peer.isFollowing = true
+  peer.owedSinceMs = undefined
+  peer.sentSeq = Math.max(peer.sentSeq, seq)
+  peer.storedSeq = Math.max(peer.storedSeq, seq)
+  peer.durableSeq = Math.max(peer.durableSeq, durableSeq)
+  if (peer.fill !== undefined) {
+    pump(turn, peer)
+    return progressFills(turn)
+  }
+  progressReconcile(turn)
+}
