@@ -5,7 +5,7 @@
  * stream makes it durable.
  */
 import { OPERATION, isReplicated, RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
-import type { RolledRecord } from '../log/recovery.ts'
+import type { RolledRecord } from '../log/log-tail.ts'
 import { fillVersions } from '../log/fill-version.ts'
 import { moveEntry, moveZero } from '../log/relocation.ts'
 import type { StoreStream } from '../log/store-stream.ts'

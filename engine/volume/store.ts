@@ -10,15 +10,9 @@ import { HoldfastError } from '../errors.ts'
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import { Maintenance } from '../log/maintenance.ts'
 import { OPERATION } from '../log/record.ts'
-import {
-  adoptRolled,
-  applyRolled,
-  claimRefused,
-  finishOpen,
-  openStream,
-  type OpenedStream,
-  type RolledRecord,
-} from '../log/recovery.ts'
+import type { RolledRecord } from '../log/log-tail.ts'
+import { claimRefused, finishOpen, openStream, type OpenedStream } from '../log/recovery.ts'
+import { adoptRolled, applyRolled } from '../log/roll-forward.ts'
 import type { StoreStream, StreamContext } from '../log/store-stream.ts'
 import type { VolumeMap } from '../log/volume-map.ts'
 import { runTask, until, type Task } from '../task.ts'

@@ -1,0 +1,91 @@
+/**
+ * The index as it was at its last checkpoint, brought into memory: segments, volumes, tombstones and what waits. Pages
+ * of the map are not read; they come when they are asked for.
+ */
+import { until, type Task } from '../task.ts'
+import type { VolumeDescriptor } from '../volume/descriptor.ts'
+import { decodeSegmentValue, parseJson, type CheckpointMeta, type VolumeIndexValue } from './checkpoint.ts'
+import type { ExtentMap } from './extent-map.ts'
+import { metaKey, numberOfKey, rangeOf } from './index-keys.ts'
+import type { Root } from './root.ts'
+import type { StreamContext } from './store-stream.ts'
+import { decodeWaiting } from './waiting-records.ts'
+
+/** Fill map and segments from the index; undefined when it is missing, foreign, stale or damaged. */
+export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<CheckpointMeta | undefined> {
+  const { index, diskUuid, streamId } = context
+  const bytes = yield* until<Uint8Array | undefined>((resume) =>
+    index.get(metaKey(), (ok, value) => resume(ok ? value : undefined)),
+  )
+  if (bytes === undefined) return undefined
+  const meta = parseJson(bytes) as CheckpointMeta | undefined
+  if (meta === undefined || meta.format !== 1 || meta.diskUuid !== diskUuid || meta.streamId !== streamId)
+    return undefined
+  if (meta.indexUuid !== root.indexUuid) return undefined
+  if (meta.checkpoint !== root.checkpoint && meta.checkpoint !== root.checkpoint + 1) return undefined
+  const entries = (kind: 'segment' | 'generation' | 'volume' | 'tombstone' | 'waiting') =>
+    until<Array<[Uint8Array, Uint8Array]> | undefined>((resume) =>
+      index.range({ ...rangeOf(kind), limit: 1 << 24 }, (ok, found) => resume(ok ? found : undefined)),
+    )
+  const segments = yield* entries('segment')
+  const generations = yield* entries('generation')
+  const volumes = yield* entries('volume')
+  const tombstones = yield* entries('tombstone')
+  const waiting = yield* entries('waiting')
+  if (segments === undefined || generations === undefined || volumes === undefined || tombstones === undefined)
+    return undefined
+  if (waiting === undefined) return undefined
+  for (const [key, value] of segments) {
+    const segment = decodeSegmentValue(value)
+    if (segment === undefined || numberOfKey(key) >= context.segmentCount) return undefined
+    map.segments.adopt(numberOfKey(key), segment)
+  }
+  for (const [key, value] of generations) {
+    const segment = numberOfKey(key)
+    const generation = new DataView(value.buffer, value.byteOffset).getUint32(0, true)
+    if (segment >= context.segmentCount) return undefined
+    context.grants.setGeneration(segment, Math.max(generation, context.grants.generation(segment)))
+    context.grants.setInitialised(segment)
+  }
+  for (const [key, value] of volumes) {
+    const stored = parseJson(value) as (VolumeIndexValue & { descriptor: VolumeDescriptor }) | undefined
+    if (stored === undefined) return undefined
+    const volume = map.addVolume(numberOfKey(key), stored.descriptor)
+    const { appliedSeq, previousSeq, usedUnits, controlSegment, controlBornBatch, emptied, sweepHistory } = stored
+    Object.assign(volume, {
+      appliedSeq,
+      previousSeq,
+      usedUnits,
+      controlSegment,
+      controlBornBatch,
+      emptied,
+      sweepHistory,
+      changed: false,
+    })
+    if (volume.copy !== undefined) {
+      volume.copy.wiping = stored.wiping ?? []
+      volume.copy.hintSeq = stored.hintSeq ?? 0
+    }
+  }
+  for (const [key, value] of tombstones) {
+    const view = new DataView(key.buffer, key.byteOffset)
+    const volume = map.volumes.get(view.getUint32(1))
+    const stored = parseJson(value) as
+      { endPage: number; kind: 2 | 3; segment: number; bornBatch: number } | undefined
+    if (volume === undefined || stored === undefined) return undefined
+    volume.tombstones.push({
+      epoch: view.getUint32(5),
+      seq: view.getUint16(9) * 2 ** 32 + view.getUint32(11),
+      firstPage: view.getUint32(15),
+      ...stored,
+    })
+  }
+  for (const [key, value] of waiting) {
+    const copy = map.volumes.get(numberOfKey(key))?.copy
+    const record = decodeWaiting(value)
+    if (record === undefined) return undefined
+    copy?.waiting.adopt(record, map.segments)
+  }
+  map.segments.takeChanged()
+  return meta
+}
