@@ -221,7 +221,7 @@ class Scenario {
 
   private stampsRead(name: string): readonly number[] {
     const { client, tag } = this.asked.get(name)!
-    const found = this.world.operations.findLast(
+    const found = this.world.judge.operations.findLast(
       (op) => op.client === client && op.kind === 'read' && op.request.endsWith(`#${tag}`),
     )
     return found?.stamps ?? []

@@ -1,0 +1,207 @@
+/**
+ * The judge of a run: it sees what clients and copies say and do, as they do it, and calls the checkers. What it knows
+ * beyond the histories is what the checkers ask of the moment: when a request came, what had been answered before it,
+ * what was flushed, and which sessions have to be broken.
+ */
+import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../engine/replication/configuration.ts'
+import type { FrontendMessage } from '../../../engine/replication/messages.ts'
+import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
+import { checkAnswer, checkFlush } from './checker/acknowledged-is-durable.ts'
+import { CommittedLog } from './checker/copies-identical.ts'
+import { requestKey, type ClientOperation, type LoggedRecord, type Violation } from './checker/history.ts'
+import { OnePrimaryPerEpoch } from './checker/one-primary-per-epoch.ts'
+import { Stamps, type StampCodec } from './stamps.ts'
+import type { World } from './world.ts'
+
+export class Judge {
+  readonly violations: Violation[] = []
+  readonly operations: ClientOperation[] = []
+  readonly committed = new CommittedLog()
+  readonly stamps = new Stamps()
+  readonly primaries: OnePrimaryPerEpoch
+  private readonly world: World
+  private positions = 0
+  /** When a request came to a node first. */
+  private readonly arrivals = new Map<string, number>()
+  /** Of flushes: the highest seq answered when they were sent. */
+  private readonly flushBounds = new Map<string, number>()
+  private readonly flushed = { seq: 0 }
+  private readonly changes = new Set<string>()
+  private readonly fuaRequests = new Set<string>()
+  private answeredSeq = 0
+  private afterStep: Array<() => void> = []
+  private brokenGeneration = 0
+  private readonly answeredRequests = new Set<string>()
+  /** Of each committed record, when it was applied first. */
+  private appliedAt: number[] = []
+
+  constructor(world: World, config: VolumeConfig) {
+    this.world = world
+    this.primaries = new OnePrimaryPerEpoch(config)
+  }
+
+  /** Of what happens now: what happens later has a greater one. */
+  position(): number {
+    return ++this.positions
+  }
+
+  report(violations: readonly Violation[]): void {
+    for (const violation of violations) {
+      this.violations.push(violation)
+      this.world.trace.note('VIOLATION', violation.checker, 0, 0, violation.message)
+    }
+  }
+
+  // ---- of requests and their answers
+
+  invoked(op: ClientOperation): void {
+    this.operations.push(op)
+    if (op.request !== '' && op.kind !== 'read') this.changes.add(op.request)
+  }
+
+  sent(message: FrontendMessage): void {
+    if (message.type !== 'request') return
+    const key = requestKey(message.id)
+    const { operation } = message
+    if (operation.type === 'flush' && !this.flushBounds.has(key)) this.flushBounds.set(key, this.answeredSeq)
+    if ('fua' in operation && operation.fua) this.fuaRequests.add(key)
+  }
+
+  arrived(node: string, message: FrontendMessage): void {
+    if (message.type !== 'request') return
+    const arrival = `${node} ${requestKey(message.id)}`
+    if (!this.arrivals.has(arrival)) this.arrivals.set(arrival, this.position())
+  }
+
+  replying(from: string, message: FrontendMessage): void {
+    const at = this.position()
+    if (message.type === 'opened') this.primaries.opened(message.session.generation, at)
+    if (message.type !== 'reply' || !message.result.ok) return
+    const { id, epoch } = message
+    const key = requestKey(id)
+    const arrivedAt = this.arrivals.get(`${from} ${key}`) ?? at
+    const flushBound = this.flushBounds.get(key)
+    const isRead = flushBound === undefined && !this.changes.has(key)
+    const isOpen = this.world.swarm.attachMode === 'open'
+    const what = {
+      kind: isRead ? ('read' as const) : ('write' as const),
+      generation: id.generation,
+      isOpen,
+      arrivedAt,
+      at,
+    }
+    this.report(this.primaries.served(from, epoch, what))
+    if (id.generation <= this.brokenGeneration) {
+      const message = `${from} answers ${key} of a session that lost answers which were not flushed`
+      this.report([{ checker: 'acknowledged-is-durable', message }])
+    }
+    if (isRead) return
+    const members = this.world.store.current.config.inSync.map((name) => this.world.nodes.get(name)!.witness)
+    if (flushBound !== undefined) {
+      this.report(checkFlush(key, flushBound, members))
+      this.flushed.seq = Math.max(this.flushed.seq, flushBound)
+      return
+    }
+    const isRepeated = this.answeredRequests.has(key)
+    this.answeredRequests.add(key)
+    if (isRepeated && this.world.swarm.mode === 'writeback') return
+    const mustBeDurable = this.world.swarm.mode === 'durable' || this.fuaRequests.has(key)
+    // In its step a copy may answer first and apply then.
+    this.afterStep.push(() => this.report(checkAnswer(key, this.committed.idOf(key), members, mustBeDurable)))
+  }
+
+  /** A reply reaches its client. */
+  answered(message: FrontendMessage): void {
+    if (message.type !== 'reply' || !message.result.ok) return
+    const id = this.committed.idOf(requestKey(message.id))
+    if (id !== undefined) this.answeredSeq = Math.max(this.answeredSeq, id.seq)
+  }
+
+  /** A copy ended its step. */
+  stepped(): void {
+    if (this.afterStep.length === 0) return
+    for (const check of this.afterStep) check()
+    this.afterStep = []
+  }
+
+  // ---- of copies
+
+  applied(node: string, record: ReplicatedRecord): void {
+    const at = this.position()
+    const logged = loggedRecord(record, this.world.codec)
+    const { log } = this.committed
+    const known = log.length
+    const eraCount = this.committed.eras.length
+    const isOut = !this.world.store.current.config.inSync.includes(node)
+    this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, record.epoch), isOut))
+    if (this.committed.eras.length > eraCount) this.eraEnded(log.slice(record.seq - 1), record.epoch)
+    else if (record.seq <= known || this.committed.log.length === known) return
+    this.appliedAt.length = record.seq - 1
+    this.appliedAt.push(at)
+    logged.stamps.forEach((stamp, i) => {
+      const origin = this.stamps.origin(stamp)
+      if (stamp === 0 || origin?.lba === logged.lba + i) return
+      const message = `seq ${record.seq} puts ${stamp} into block ${logged.lba + i}; it was written to ${origin?.lba}`
+      this.report([{ checker: 'copies-identical', message }])
+    })
+  }
+
+  /** A forced promotion may lose anything; the loss of power everywhere what was not flushed. */
+  private mayLose(seq: number, epoch: number): boolean {
+    const { history } = this.world.store
+    const known = this.committed.log[seq - 1]!
+    if (epoch - known.epoch >= FORCED_EPOCH_STEP) return true
+    if (this.world.swarm.mode === 'durable' || seq <= this.flushed.seq) return false
+    const before = history.findLast(({ config }) => config.epoch < epoch)!.config
+    return before.inSync.every((name) => this.world.nodes.get(name)!.lastPowerLoss > this.appliedAt[seq - 1]!)
+  }
+
+  /** S6: who was answered what is gone now must be told. */
+  private eraEnded(lost: readonly LoggedRecord[], epoch: number): void {
+    const cutSeq = lost[0]!.seq - 1
+    this.world.trace.note('world', 'era ended', epoch, cutSeq, lost.length)
+    this.answeredSeq = Math.min(this.answeredSeq, cutSeq)
+    for (const [key, seq] of this.flushBounds) this.flushBounds.set(key, Math.min(seq, cutSeq))
+    if (epoch - lost[0]!.epoch >= FORCED_EPOCH_STEP) return
+    for (const { request } of lost) {
+      if (!this.answeredRequests.has(request)) continue
+      this.brokenGeneration = Math.max(this.brokenGeneration, Number(request.split('.')[0]))
+    }
+  }
+
+  /** A promise is told to somebody. */
+  promiseUsed(node: string, epoch: number): void {
+    this.report(this.primaries.promiseUsed(node, epoch, this.world.nodes.get(node)!.witness.durablePromise))
+  }
+
+  /** A configuration won. */
+  configured(config: VolumeConfig): void {
+    const { nodes, store, swarm } = this.world
+    const before = store.history.at(-2)!.config
+    const joined = config.inSync.filter((name) => !before.inSync.includes(name))
+    const id = this.committed.log[this.answeredSeq - 1]
+    if (joined.length > 0 && id !== undefined && config.epoch - before.epoch < FORCED_EPOCH_STEP) {
+      const members = joined.map((name) => nodes.get(name)!.witness)
+      this.report(checkAnswer('that was last answered', id, members, swarm.mode === 'durable'))
+    }
+    this.report(this.primaries.configured(config, (node) => nodes.get(node)?.witness.isConsistent ?? false))
+  }
+}
+
+function loggedRecord(record: ReplicatedRecord, codec: StampCodec): LoggedRecord {
+  const { epoch, seq, kind } = record
+  const request = record.request === undefined ? '' : requestKey(record.request)
+  if (kind === 'control')
+    return { epoch, seq, kind, lba: 0, blockCount: 0, stamps: [], request, change: record.change }
+  const { lba, blockCount } = record
+  return {
+    epoch,
+    seq,
+    kind,
+    lba,
+    blockCount,
+    stamps: kind === 'write' ? codec.stampsOf(record.payload) : [],
+    request,
+    change: undefined,
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * How a run ends: when everything is whole again, and what is checked then. Without any copy of the set only an
+ * operator's force helps, so nothing of its progress or content is asked.
+ */
+import { checkAnswered } from './checker/acknowledged-is-durable.ts'
+import { checkContent, type CopyContent } from './checker/copies-identical.ts'
+import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothing-comes-back.ts'
+import { checkProgress } from './checker/progress.ts'
+import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
+import type { SimNode } from './sim-node.ts'
+import { visibleAt, type VersionMap } from './version-map.ts'
+import type { World } from './world.ts'
+
+/** The nodes that run with the copy they are named with. */
+const healthyOf = (world: World): SimNode[] => {
+  const { members } = world.store.current.config
+  return [...world.nodes.values()].filter(
+    ({ name, disk, process }) => process !== undefined && members[name]?.copyId === disk.copyId,
+  )
+}
+
+/** Everybody is answered; every copy is in the set and has applied everything. */
+export function isQuiet(world: World): boolean {
+  const { inSync } = world.store.current.config
+  if (world.operator.isBusy) return false
+  if ([...world.clients.values()].some((client) => client.session !== undefined && !client.isDone)) return false
+  const tail = world.judge.committed.log.length
+  return healthyOf(world).every(({ name, witness, process }) => {
+    return process?.copy.isRecovered && inSync.includes(name) && witness.appliedSeq === tail
+  })
+}
+
+export function checkEnd(world: World, healMs: number): void {
+  const { judge } = world
+  const unanswered = [...world.clients.values()].flatMap((client) => client.unanswered)
+  const healthy = healthyOf(world).map(({ name }) => name)
+  const roles = new Map([...world.nodes].map(([name, { role }]) => [name, role] as const))
+  const { config } = world.store.current
+  // Without any copy of the set only an operator's force helps.
+  const isLost = !config.inSync.some((name) => world.hasCopy(config, name))
+  if (!isLost) judge.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
+  const history = { operations: judge.operations, eras: judge.committed.eras, bases: judge.stamps.bases }
+  judge.report(checkReadsAfterRemoval(history))
+  judge.report(checkAnswered(history))
+  judge.report(checkReadsMatchHistory(history))
+  if (isLost) return
+  if (!isQuiet(world)) {
+    const behind = healthyOf(world).map(({ name, witness }) => `${name} ${witness.appliedSeq}`).join(', ')
+    judge.report([{ checker: 'progress', message: `not all applied ${judge.committed.log.length}: ${behind}` }])
+    return
+  }
+  const copies = healthyOf(world).flatMap((node) => contentOf(world, node) ?? [])
+  judge.report(checkCopiesAfterRemoval(copies, judge.committed.log))
+  judge.report(checkContent(copies, judge.committed.log))
+}
+
+function contentOf(world: World, { name, disk }: SimNode): CopyContent | undefined {
+  let isRead = false
+  let held: VersionMap | undefined
+  disk.content((versions) => {
+    isRead = true
+    held = versions
+  })
+  while (!isRead && world.clock.step());
+  const view = held
+  if (view === undefined) {
+    world.judge.report([{ checker: 'copies-identical', message: `${name} cannot be read` }])
+    return undefined
+  }
+  const at = (point: number) => {
+    const blocks = new Map<number, number>()
+    for (const lba of view.blocks.keys()) blocks.set(lba, world.codec.stampOf(visibleAt(view, lba, point)))
+    return blocks
+  }
+  const snapshots = new Map(view.snapshots.map(({ id, seq }) => [id, at(seq)] as const))
+  return { node: name, head: at(Infinity), snapshots }
+}
