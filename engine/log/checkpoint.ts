@@ -156,7 +156,7 @@ export function collectCheckpoint(
     committed() {
       for (const page of pages) page.committing = false
       for (const volume of map.volumes.values()) volume.committingHistory.clear()
-      map.commitEnded()
+      map.loads.commitEnded()
     },
   }
 }

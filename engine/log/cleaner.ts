@@ -22,6 +22,7 @@ import { eachZero, moveEntry, moveZero } from './relocation.ts'
 import { decodeTrailer, type SummaryEntry } from './segment.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
+import { readHistory } from './version-history.ts'
 import type { VolumeMap } from './volume-map.ts'
 
 /** Segments fuller than this are not worth their own rewriting. */
@@ -265,7 +266,7 @@ class CleaningJob {
     if (!copy((i) => head[i]!, this.unappliedFrom)) return true
     if (!volume.hasHistory || !head.includes(false)) return true
     const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-      map.readHistory(volume, record.lba, record.lba + record.blockCount, resume),
+      readHistory(map, volume, record.lba, record.lba + record.blockCount, resume),
     )
     if (history === undefined) return false
     const older = head.map(

@@ -88,3 +88,16 @@ export function runLength(words: Uint32Array, w: number, most: number): number {
   }
   return run
 }
+
+/** The entry of a zero or trim. */
+export function zeroEntry(zero: { kind: EntryKind; epoch: number; seq: number; segment: number }): Uint32Array {
+  const seqHigh = Math.floor(zero.seq / 2 ** 32)
+  return Uint32Array.of(
+    zero.segment + 1,
+    0,
+    zero.seq - seqHigh * 2 ** 32,
+    zero.epoch,
+    0,
+    lastWord(seqHigh, 0, zero.kind, 0),
+  )
+}

@@ -19,6 +19,7 @@ import type { ExtentMap } from './extent-map.ts'
 import { loadPage } from './page-visitor.ts'
 import { RECORD_KIND, type RecordHeader } from './record.ts'
 import type { StoreStream } from './store-stream.ts'
+import { dropHistory, putHistory, readHistory } from './version-history.ts'
 import type { MapPage, VolumeMap } from './volume-map.ts'
 
 /** Insert the blocks of a FILL record. @param to  where its first blob lies. False: the index cannot be read. */
@@ -41,7 +42,7 @@ export function* fillVersions(
       page.pins++
       const from = lba
       const found = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-        map.readHistory(volume, from, stop, resume),
+        readHistory(map, volume, from, stop, resume),
       )
       page.pins--
       if (found === undefined) return false
@@ -96,8 +97,8 @@ function insert(map: ExtentMap, page: MapPage, lba: number, entry: Uint32Array, 
     const is = words === shownHead ? 'head' : shown.has(seqOf(words, 0)) ? 'history' : 'none'
     if (was === 'none' && is !== 'none') count(map, volume, words)
     if (was !== 'none' && is === 'none') map.releaseEntry(volume, words, 0)
-    if (was === 'history' && is !== 'history') map.dropHistory(volume, lba, words)
-    if (was !== 'history' && is === 'history') map.putHistory(volume, lba, words)
+    if (was === 'history' && is !== 'history') dropHistory(volume, lba, words)
+    if (was !== 'history' && is === 'history') putHistory(volume, lba, words)
   }
   if (shownHead === head) return
   if (shownHead !== undefined) copyEntry(shownHead, 0, page.words, at)

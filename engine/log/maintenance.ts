@@ -8,9 +8,11 @@ import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
 import { chooseVictim, cleanSegment } from './cleaner.ts'
 import { seqOf, ENTRY_WORDS } from './entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
+import { dropHeads } from './page-fold.ts'
 import { loadPage, visitPages } from './page-visitor.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
+import { dropHistory, readHistory } from './version-history.ts'
 import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
 
 /**
@@ -213,7 +215,7 @@ export class Maintenance {
       const ok = yield* visitPages(
         { map, index: context.index, volume, firstPage: 0, endPage: PAGES_MAX },
         (page) => {
-          map.dropHeads(page)
+          dropHeads(map, page)
         },
         () => this.relieve(),
       )
@@ -269,7 +271,7 @@ export class Maintenance {
         if (page === undefined) return false
         page.pins++
         const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-          map.readHistory(volume, lba, lba + 1, resume),
+          readHistory(map, volume, lba, lba + 1, resume),
         )
         page.pins--
         if (history === undefined) return false
@@ -283,7 +285,7 @@ export class Maintenance {
         for (const words of versions)
           if (!shown.has(seqOf(words, 0))) {
             map.releaseEntry(volume, words, 0)
-            map.dropHistory(volume, lba, words)
+            dropHistory(volume, lba, words)
           }
       }
       const last = keys.at(-1)

@@ -18,7 +18,7 @@ export function* visitPages(
   between?: () => Task<void>,
 ): Task<boolean> {
   const { map, index, volume, firstPage, endPage } = options
-  yield* until<void>((resume) => map.whenCommitted(() => resume()))
+  yield* until<void>((resume) => map.loads.whenCommitted(() => resume()))
   const inMemory = new Set<number>()
   for (const page of volume.pages.keys()) if (page >= firstPage && page < endPage) inMemory.add(page)
   const base = volume.number * PAGES_MAX

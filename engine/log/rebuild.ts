@@ -225,7 +225,7 @@ export function* rebuildIndex(
   for (const volume of volumes.values()) {
     let failed = false
     const relieve = function* (): Task<void> {
-      if (map.dirtyPages.size * 2 >= map.pagesMax && !(yield* writeOut())) failed = true
+      if (map.dirtyPages.size * 2 >= map.cache.pagesMax && !(yield* writeOut())) failed = true
     }
     const range = { map, index: context.index, volume, firstPage: 0, endPage: 2 ** 26 }
     if (!(yield* visitPages(range, () => {}, relieve))) failed = true

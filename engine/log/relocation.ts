@@ -8,6 +8,7 @@ import { ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnits
 import { loadPage, visitPages } from './page-visitor.ts'
 import type { RecordHeader } from './record.ts'
 import type { StoreStream } from './store-stream.ts'
+import { putHistory, readHistory } from './version-history.ts'
 import type { VolumeMap } from './volume-map.ts'
 
 /** @param to  where the copy of the record's first blob lies. False when the index cannot be read. */
@@ -39,7 +40,7 @@ export function* moveEntry(
   if (inHistory.length === 0 || !volume.hasHistory) return true
   const first = record.lba
   const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-    map.readHistory(volume, first, first + record.blockCount, resume),
+    readHistory(map, volume, first, first + record.blockCount, resume),
   )
   if (history === undefined) return false
   for (const i of inHistory) {
@@ -58,7 +59,7 @@ export function* moveEntry(
     moved[1] = to.units + offsets[i]!
     stream.segments.drop(record.fromSegment, storedUnitsOf(entry, 0))
     stream.segments.add(to.segment, storedUnitsOf(entry, 0))
-    map.putHistory(volume, first + i, moved)
+    putHistory(volume, first + i, moved)
   }
   return true
 }
@@ -82,7 +83,7 @@ export function* moveZero(
     history: (lba, words) => {
       const moved = words.slice()
       moved[0] = segment + 1
-      stream.map.putHistory(volume, lba, moved)
+      putHistory(volume, lba, moved)
     },
   })
 }
@@ -122,7 +123,7 @@ export function* eachZero(
   })
   if (!ok || !volume.hasHistory) return ok
   const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-    map.readHistory(volume, record.lba, end, resume),
+    readHistory(map, volume, record.lba, end, resume),
   )
   if (history === undefined) return false
   for (const [lba, versions] of history) for (const words of versions) if (isThis(words, 0)) visit.history(lba, words)

@@ -224,7 +224,7 @@ export class StoreStream {
   *checkpointTask(options: { clean?: boolean; incarnation?: number }): Task<boolean> {
     const { context, map, segments } = this
     if (this.failed) return false
-    yield* until<void>((resume) => map.whenCollectable(resume))
+    yield* until<void>((resume) => map.loads.whenCollectable(resume))
     if (this.failed) return false
     for (const volume of map.volumes.values()) volume.copy?.waiting.park(this.log, segments)
     const number = this.checkpoint + 1
@@ -337,7 +337,7 @@ export class StoreStream {
     this.failedReason = reason
     this.idleTimer?.cancel()
     this.stopped = true
-    this.context.clock.defer(() => this.map.abandon())
+    this.context.clock.defer(() => this.map.loads.abandon())
     this.onFailed(reason)
   }
 

@@ -6,6 +6,7 @@ import { clearEntry, ENTRY_WORDS } from '../log/entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from '../log/index-keys.ts'
 import { visitPages } from '../log/page-visitor.ts'
 import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from '../log/record.ts'
+import { dropHistory, readHistory } from '../log/version-history.ts'
 import type { MapPage } from '../log/volume-map.ts'
 import type { BlockVersion } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
@@ -96,13 +97,13 @@ function* wipeHistory({ stream, map }: Target, slice: number, relieve: () => Tas
     const last = lbas.at(-1)
     if (first === undefined || last === undefined) return true
     const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-      stream.map.readHistory(map, first, last + 1, resume),
+      readHistory(stream.map, map, first, last + 1, resume),
     )
     if (history === undefined) return false
     for (const [lba, versions] of history)
       for (const words of versions) {
         stream.map.releaseEntry(map, words, 0)
-        stream.map.dropHistory(map, lba, words)
+        dropHistory(map, lba, words)
       }
     yield* relieve()
     from = historyKey(map.number, last + 1, 0, 0)

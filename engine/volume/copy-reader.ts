@@ -8,6 +8,7 @@ import { blockIdentity, recordSeed } from '../log/identity.ts'
 import { historyRange, pageRange, parseHistoryKey, parsePageKey } from '../log/index-keys.ts'
 import { loadPage } from '../log/page-visitor.ts'
 import type { StoreStream } from '../log/store-stream.ts'
+import { readHistory } from '../log/version-history.ts'
 import { PAGES_MAX } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, Payload } from '../replication/record.ts'
@@ -145,7 +146,7 @@ function* pageVersions(
     if (map.hasHistory) {
       page.pins++
       const read = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-        stream.map.readHistory(map, first, first + PAGE_BLOCKS, resume),
+        readHistory(stream.map, map, first, first + PAGE_BLOCKS, resume),
       )
       page.pins--
       if (read === undefined) return undefined
@@ -168,7 +169,7 @@ function* pageVersions(
 /** The first page from `from` on that has a version; undefined when there is none, -1 when the index cannot be read. */
 function* nextPage({ stream, map }: Target, from: number, end: number): Task<number | undefined> {
   const extents = stream.map
-  yield* until<void>((resume) => extents.whenCommitted(() => resume()))
+  yield* until<void>((resume) => extents.loads.whenCommitted(() => resume()))
   let least = end
   const look = (page: number): void => {
     if (page >= from && page < least) least = page

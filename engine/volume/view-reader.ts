@@ -11,6 +11,7 @@ import { segmentOffsetBytes } from '../log/geometry.ts'
 import { blockIdentity, recordSeed, volumeTag } from '../log/identity.ts'
 import { loadPage } from '../log/page-visitor.ts'
 import type { StoreStream } from '../log/store-stream.ts'
+import { readHistory } from '../log/version-history.ts'
 import type { VolumeMap } from '../log/volume-map.ts'
 
 export interface ViewBlock {
@@ -58,7 +59,7 @@ function* entryOf(
   const at = (lba - page.firstLba) * ENTRY_WORDS
   const head = page.words.slice(at, at + ENTRY_WORDS)
   const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-    stream.map.readHistory(map, lba, lba + 1, resume),
+    readHistory(stream.map, map, lba, lba + 1, resume),
   )
   if (history === undefined) return 'failed'
   // A rollback took a version out of the history after the head was looked at.

@@ -29,6 +29,7 @@ import { visitPages } from '../../engine/log/page-visitor.ts'
 import { RECORD_KIND, type RecordHeader } from '../../engine/log/record.ts'
 import { SEGMENT_STATE } from '../../engine/log/segment-table.ts'
 import type { StoreStream } from '../../engine/log/store-stream.ts'
+import { readHistory } from '../../engine/log/version-history.ts'
 import { PAGES_MAX, type VolumeMap } from '../../engine/log/volume-map.ts'
 import { runTask, until } from '../../engine/task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
@@ -74,7 +75,7 @@ export function mapEntries(world: StoreWorld, stream: StoreStream): MappedEntry[
               if (words[0] !== 0) add(volume, page * PAGE_BLOCKS + i, 'head', words)
             })
           const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-            map.readHistory(volume, 0, 2 ** 40, resume),
+            readHistory(map, volume, 0, 2 ** 40, resume),
           )
           if (history === undefined) return false
           for (const [lba, versions] of history) for (const words of versions) add(volume, lba, 'history', words)

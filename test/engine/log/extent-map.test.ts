@@ -113,7 +113,7 @@ t.test('a checkpoint waits for a page that is being loaded with entries it would
   stage.map.load(stage.volume, 0, () => {
     isLoaded = true
   })
-  stage.map.whenCollectable(() => {
+  stage.map.loads.whenCollectable(() => {
     isCollected = true
     t.ok(isLoaded)
   })

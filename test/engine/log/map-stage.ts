@@ -7,6 +7,7 @@ import { ENTRY_KIND, ENTRY_WORDS, kindOf, segmentOf, seqOf } from '../../../engi
 import { ExtentMap } from '../../../engine/log/extent-map.ts'
 import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
 import { SegmentTable } from '../../../engine/log/segment-table.ts'
+import { readHistory } from '../../../engine/log/version-history.ts'
 import type { MapPage, VolumeMap } from '../../../engine/log/volume-map.ts'
 import type { IndexOperation } from '../../../engine/ports.ts'
 import type { VolumeDescriptor } from '../../../engine/volume/descriptor.ts'
@@ -76,7 +77,7 @@ export class MapStage {
 
   history(lba: number): number[] {
     let seqs: number[] | undefined
-    this.map.readHistory(this.volume, lba, lba + 1, (found) => {
+    readHistory(this.map, this.volume, lba, lba + 1, (found) => {
       seqs = (found?.get(lba) ?? []).map((words) => seqOf(words, 0))
     })
     this.clock.runUntilIdle()

@@ -104,15 +104,15 @@ export const PLANTED: Mutant[] = [
   {
     name: 'a rebuild believes the order on disk',
     hunt: { run: 'time-travel', seed: 6 },
-    file: `${LOG}/extent-map.ts`,
-    replace: 'if (this.rebuilding || map.tombstones.length > 0)',
-    by: 'if (!this.rebuilding && map.tombstones.length > 0)',
+    file: `${LOG}/page-fold.ts`,
+    replace: 'if (extents.rebuilding || map.tombstones.length > 0)',
+    by: 'if (!extents.rebuilding && map.tombstones.length > 0)',
   },
   {
     name: 'a checkpoint passes a page that is being loaded',
     hunt: { run: 'calm', seed: 5 },
-    file: `${LOG}/extent-map.ts`,
-    replace: 'if (this.pending.has(pageKeyOf(map.number, page))) return',
+    file: `${LOG}/page-loads.ts`,
+    replace: 'if (this.extents.pending.has(pageKeyOf(map.number, page))) return',
     by: 'if (page < 0) return',
   },
   {
@@ -186,7 +186,7 @@ export const PLANTED: Mutant[] = [
   {
     name: 'a page is shown before it is rewound',
     hunt: { run: 'file', path: 'test/engine/log/extent-map.test.ts' },
-    file: `${LOG}/extent-map.ts`,
+    file: `${LOG}/page-loads.ts`,
     replace: 'page.needsRewind = true\n      map.pages.set(pageNumber, page)',
     by: 'map.pages.set(pageNumber, page)',
   },

@@ -1,0 +1,148 @@
+/**
+ * Folding: a page is made of its values in the index, the entries that waited for it and the tombstones over it, and
+ * everything that is superseded on the way is resolved.
+ */
+import { assert } from '../assert.ts'
+import { PAGE_BLOCKS } from '../units.ts'
+import {
+  clearEntry,
+  compareVersions,
+  copyEntry,
+  ENTRY_KIND,
+  ENTRY_WORDS,
+  epochOf,
+  kindOf,
+  segmentOf,
+  seqOf,
+  storedUnitsOf,
+  zeroEntry,
+} from './entry.ts'
+import type { ExtentMap } from './extent-map.ts'
+import { decodePageValue, parsePageKey } from './index-keys.ts'
+import { putHistory } from './version-history.ts'
+import { MapPage, pageKeyOf, type VolumeMap } from './volume-map.ts'
+
+/** A version of a block that comes on top of what the page has. */
+interface Step {
+  index: number
+  words: Uint32Array
+  at: number
+}
+
+/** Bring index values, pending entries and tombstones together, by (epoch, seq). */
+export function foldPage(
+  extents: ExtentMap,
+  map: VolumeMap,
+  pageNumber: number,
+  entries: Array<[Uint8Array, Uint8Array]>,
+): MapPage | undefined {
+  const page = new MapPage(map, pageNumber, extents.cache.takeWords())
+  const key = pageKeyOf(map.number, pageNumber)
+  const steps: Step[] = []
+  for (const [rawKey, rawValue] of entries) {
+    const value = decodePageValue(rawValue)
+    if (value === undefined) return undefined
+    const { checkpoint } = parsePageKey(rawKey)
+    page.keys.push(checkpoint)
+    if (!value.base) page.deltaEntries += value.indexes.length
+    const direct = value.base || value.resolved
+    for (let i = 0; i < value.indexes.length; i++) {
+      const index = value.indexes[i]!
+      if (direct) copyEntry(value.words, i * ENTRY_WORDS, page.words, index * ENTRY_WORDS)
+      else steps.push({ index, words: value.words, at: i * ENTRY_WORDS })
+    }
+    if (!direct) page.mustFold = true
+  }
+  if (extents.pending.has(key)) {
+    const { indexes, words } = extents.pending.list(key)
+    for (let i = 0; i < indexes.length; i++) steps.push({ index: indexes[i]!, words, at: i * ENTRY_WORDS })
+    extents.pending.forget(key)
+  }
+  for (const tombstone of map.tombstones) {
+    if (pageNumber < tombstone.firstPage || pageNumber >= tombstone.endPage) continue
+    const words = zeroEntry(tombstone)
+    // It stays for long, and its effect on the head was undone: applied at each load, it would be undone each time.
+    if (map.keepsZeroes && !extents.rebuilding && map.views.hidden(Infinity, tombstone.seq)) {
+      const shown = map.views.shownBySnapshots([tombstone.seq]).size > 0
+      for (let index = 0; index < PAGE_BLOCKS && shown; index++) putHistory(map, page.firstLba + index, words)
+      continue
+    }
+    for (let index = 0; index < PAGE_BLOCKS; index++) steps.push({ index, words, at: 0 })
+  }
+  // A stable sort: of two copies of one version, the later batch came later and wins.
+  if (extents.rebuilding || map.tombstones.length > 0)
+    steps.sort((a, b) => compareVersions(a.words, a.at, b.words, b.at))
+  if (extents.rebuilding) resolveAll(extents, page, steps)
+  else for (const step of steps) resolve(extents, page, step)
+  if (map.descriptor.deleted) dropHeads(extents, page)
+  if (page.mustFold || page.dirtyCount > 0) extents.noteDirty(page)
+  return page
+}
+
+function resolve(extents: ExtentMap, page: MapPage, step: Step): void {
+  const at = step.index * ENTRY_WORDS
+  if (page.words[at] !== 0 && compareVersions(page.words, at, step.words, step.at) >= 0) {
+    // A tombstone that is already in the page, or older than what is there.
+    assert(storedUnitsOf(step.words, step.at) === 0, 'a version arrives after all older ones')
+    return
+  }
+  if (kindOf(step.words, step.at) === ENTRY_KIND.data) extents.replace(page, step.index, step.words, step.at)
+  else {
+    for (let i = 0; i < ENTRY_WORDS; i++) extents.scratch[i] = step.words[step.at + i]!
+    extents.zeroBlock(page, step.index, extents.scratch)
+  }
+}
+
+/** Rebuild: choose head and history among all versions of each block, and count what survives. */
+function resolveAll(extents: ExtentMap, page: MapPage, steps: Step[]): void {
+  const { map } = page
+  const versions: Array<Array<{ words: Uint32Array; at: number }>> = []
+  for (const step of steps) {
+    const seq = seqOf(step.words, step.at)
+    if (map.views.isVoid(epochOf(step.words, step.at), seq)) continue
+    const list = (versions[step.index] ??= [])
+    const last = list.at(-1)
+    if (last !== undefined && compareVersions(last.words, last.at, step.words, step.at) === 0)
+      list[list.length - 1] = step
+    else list.push(step)
+  }
+  versions.forEach((list, index) => {
+    if (list === undefined) return
+    const lba = page.firstLba + index
+    const seqs = list.map(({ words, at }) => seqOf(words, at))
+    const head = map.views.headExists ? seqs.findLast((seq) => !map.views.hidden(Infinity, seq)) : undefined
+    const shown = map.views.shownBySnapshots(seqs)
+    list.forEach(({ words, at }, i) => {
+      if (seqs[i] === head) {
+        const onlyZero = kindOf(words, at) !== ENTRY_KIND.data && list.length === 1 && !map.keepsZeroes
+        if (onlyZero) return
+        copyEntry(words, at, page.words, index * ENTRY_WORDS)
+        page.markDirty(index)
+      } else if (shown.has(seqs[i]!)) putHistory(map, lba, words.slice(at, at + ENTRY_WORDS))
+      else return
+      count(extents, map, words, at)
+    })
+  })
+  page.mustFold = true
+}
+
+function count(extents: ExtentMap, map: VolumeMap, words: Uint32Array, at: number): void {
+  const stored = storedUnitsOf(words, at)
+  if (stored > 0) extents.segments.add(segmentOf(words, at), stored)
+  map.usedUnits += stored
+}
+
+/** The volume is deleted: what no snapshot sees goes. */
+export function dropHeads(extents: ExtentMap, page: MapPage): void {
+  for (let index = 0; index < PAGE_BLOCKS; index++) {
+    const at = index * ENTRY_WORDS
+    if (page.words[at] === 0) continue
+    extents.supersede(page.map, page.firstLba + index, page.words, at, Infinity)
+    clearEntry(page.words, at)
+    page.markDirty(index)
+  }
+  if (page.dirtyCount > 0) {
+    page.mustFold = true
+    extents.noteDirty(page)
+  }
+}

@@ -1,0 +1,74 @@
+/** What a rollback does to a page: its head shows older versions again, which may lie in the history. */
+import { clearEntry, copyEntry, ENTRY_WORDS, seqOf } from './entry.ts'
+import { PAGE_BLOCKS } from '../units.ts'
+import type { ExtentMap } from './extent-map.ts'
+import { dropHistory, readHistory } from './version-history.ts'
+import type { MapPage } from './volume-map.ts'
+
+/**
+ * After a rollback: every head entry becomes the newest version the head may show. That may be an older one, none, or
+ * one that an earlier rollback had put into the history; so the history is looked at even where nothing is hidden.
+ */
+export function rewindPage(
+  extents: ExtentMap,
+  page: MapPage,
+  done: (page: MapPage | undefined) => void,
+): void {
+  const { map } = page
+  if (!map.views.hasRollbacks || !map.views.headExists) {
+    page.needsRewind = false
+    return done(page)
+  }
+  const { views } = map
+  page.pins++
+  readHistory(extents, map, page.firstLba, page.firstLba + PAGE_BLOCKS, (history) => {
+    page.pins--
+    if (history === undefined) return done(undefined)
+    // Another rollback came meanwhile.
+    if (map.views !== views) return rewindPage(extents, page, done)
+    let changed = false
+    for (let index = 0; index < PAGE_BLOCKS; index++) {
+      const at = index * ENTRY_WORDS
+      const lba = page.firstLba + index
+      const headSeq = page.words[at] === 0 ? 0 : seqOf(page.words, at)
+      const isHidden = headSeq > 0 && views.hidden(Infinity, headSeq)
+      const shown = history.get(lba)?.findLast((words) => !views.hidden(Infinity, seqOf(words, 0)))
+      if (!isHidden && (shown === undefined || seqOf(shown, 0) < headSeq)) continue
+      // Only a newer one covers it for the views that show both.
+      const newerSeq = isHidden || shown === undefined ? Infinity : seqOf(shown, 0)
+      if (headSeq > 0) extents.supersede(map, lba, page.words, at, newerSeq)
+      clearEntry(page.words, at)
+      if (shown !== undefined) {
+        copyEntry(shown, 0, page.words, at)
+        dropHistory(map, lba, shown)
+      }
+      page.markDirty(index)
+      changed = true
+    }
+    pruneHistory(extents, page, history)
+    page.needsRewind = false
+    if (changed) {
+      extents.rewound++
+      // A delta cannot say "no entry": the page is written as a base.
+      page.mustFold = true
+      extents.noteDirty(page)
+    }
+    done(page)
+  })
+}
+
+/** What was kept because the head might show it again, and is shown by nobody now. */
+function pruneHistory(extents: ExtentMap, page: MapPage, history: Map<number, Uint32Array[]>): void {
+  const { map } = page
+  for (const [lba, versions] of history) {
+    const at = (lba - page.firstLba) * ENTRY_WORDS
+    const headSeq = page.words[at] === 0 ? 0 : seqOf(page.words, at)
+    const seqs = versions.map((words) => seqOf(words, 0)).filter((seq) => seq !== headSeq)
+    const shown = map.views.shownBySnapshots([...seqs, headSeq].sort((a, b) => a - b))
+    for (const words of versions) {
+      if (seqOf(words, 0) === headSeq || shown.has(seqOf(words, 0))) continue
+      extents.releaseEntry(map, words, 0)
+      dropHistory(map, lba, words)
+    }
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * Older versions of blocks, which some snapshot sees: changes wait in memory for the checkpoint that writes them, the
+ * rest is in the index.
+ */
+import { compareVersions, epochOf, seqOf } from './entry.ts'
+import type { ExtentMap } from './extent-map.ts'
+import { decodeEntryValue, historyRange, parseHistoryKey } from './index-keys.ts'
+import type { VolumeMap } from './volume-map.ts'
+
+export function putHistory(map: VolumeMap, lba: number, entry: Uint32Array): void {
+  historyAt(map, lba).set(versionKey(entry), entry)
+}
+
+/** Also when the index still has it. */
+export function dropHistory(map: VolumeMap, lba: number, entry: Uint32Array): void {
+  historyAt(map, lba).set(versionKey(entry), null)
+}
+
+/** All older versions of blocks `first .. end - 1`, by LBA, each list oldest first. */
+export function readHistory(
+  extents: ExtentMap,
+  map: VolumeMap,
+  first: number,
+  end: number,
+  done: (found: Map<number, Uint32Array[]> | undefined) => void,
+): void {
+  const { commits } = extents.loads
+  extents.index.range({ ...historyRange(map.number, first, end), limit: 1 << 24 }, (ok, entries) => {
+    if (!ok) return done(undefined)
+    // A checkpoint ended meanwhile: what it wrote is no longer in memory, and the index may have answered before it.
+    if (extents.loads.commits !== commits) return readHistory(extents, map, first, end, done)
+    const merged = new Map<number, Map<string, Uint32Array | null>>()
+    const at = (lba: number): Map<string, Uint32Array | null> => {
+      let versions = merged.get(lba)
+      if (versions === undefined) merged.set(lba, (versions = new Map()))
+      return versions
+    }
+    for (const [key, value] of entries) {
+      const words = decodeEntryValue(value)
+      if (words === undefined) return done(undefined)
+      at(parseHistoryKey(key).lba).set(versionKey(words), words)
+    }
+    for (const source of [map.committingHistory, map.history])
+      for (const [lba, versions] of source)
+        if (lba >= first && lba < end) for (const [id, words] of versions) at(lba).set(id, words)
+    const found = new Map<number, Uint32Array[]>()
+    for (const [lba, versions] of merged) {
+      const list = [...versions.values()].filter((words) => words !== null)
+      if (list.length > 0)
+        found.set(
+          lba,
+          list.sort((a, b) => compareVersions(a, 0, b, 0)),
+        )
+    }
+    done(found)
+  })
+}
+
+function historyAt(map: VolumeMap, lba: number): Map<string, Uint32Array | null> {
+  let versions = map.history.get(lba)
+  if (versions === undefined) map.history.set(lba, (versions = new Map()))
+  map.changed = true
+  return versions
+}
+
+/** (epoch, seq) of an entry as a map key. */
+const versionKey = (words: Uint32Array): string => `${epochOf(words, 0)}:${seqOf(words, 0)}`
