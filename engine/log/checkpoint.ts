@@ -25,7 +25,7 @@ import { PendingEntries } from './pending-entries.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import { MapPage, PAGES_MAX, type VolumeMap } from './volume-map.ts'
 import { epochOf, seqOf } from './entry.ts'
-import type { LogPosition } from './log-stream.ts'
+import type { LogPosition } from './log-batch.ts'
 
 /** Deltas of a page are folded into a base from this many entries or keys on. */
 const FOLD_ENTRIES = 256

@@ -7,54 +7,18 @@
  * - A batch with a durable record is formed when a sync slot is free, so that what arrives meanwhile shares the next
  *   sync (group commit); at low depth a slot is always free and nothing waits.
  * - An append of a `durable` record is answered when it and everything before it in the log is durable; one that is
- *   not, when it is written. Syncs count in the order they were issued: a later one that ends first proves nothing
- *   alone, because an error is reported to one of them only.
+ *   not, when it is written. Which syncs prove what: `sync-slots.ts`.
  * - A failed write or sync fails the stream for good (I14): nothing after it is acknowledged.
  * Source: group commit and log-structured segments as in LSVD (EuroSys'22); FORMAT.md sections 2 and 3.
  */
 import { assert } from '../assert.ts'
 import type { ClockPort, Crc32c, DiskPort } from '../ports.ts'
 import { BLOCK_BYTES, MIB, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
-import { BATCH_HEADER_BYTES, finishBatchHeader, headerBlocksFor } from './batch.ts'
-import { segmentOffsetBytes } from './geometry.ts'
-import { encodeRecord, recordBytes, type RecordHeader } from './record.ts'
-import { encodeSeal, encodeSegmentHeader, summaryBlocksFor, type SummaryEntry } from './segment.ts'
+import { BatchWriter, takeable } from './batch-writer.ts'
+import type { Append, LogBatch, LogPosition } from './log-batch.ts'
+import { OpenSegment } from './open-segment.ts'
 import type { SegmentTable } from './segment-table.ts'
-
-export interface Append {
-  record: RecordHeader
-  /** Blobs, each padded to a unit; owned by the stream until `done`. */
-  payload: readonly Uint8Array[]
-  payloadUnits: number
-  durable: boolean
-  /** In log order. On success `segment`, `units` and `batch` say where it lies. */
-  done(ok: boolean, append: Append): void
-  segment: number
-  /** Place of the first blob (zero, trim: 0), from the segment's start. */
-  units: number
-  batch: LogBatch | undefined
-}
-
-/** A batch that is not yet forgotten: its records are still to be answered or applied. */
-export interface LogBatch {
-  number: number
-  segment: number
-  generation: number
-  startBlock: number
-  appends: Append[]
-  /** Records whose effect is not yet in the map. The checkpoint's position is the oldest batch that has any. */
-  unapplied: number
-  written: boolean
-  needsSync: boolean
-}
-
-/** Where a roll-forward begins. */
-export interface LogPosition {
-  segment: number
-  generation: number
-  block: number
-  batch: number
-}
+import { SyncSlots } from './sync-slots.ts'
 
 export interface LogStreamOptions {
   disk: DiskPort
@@ -74,18 +38,14 @@ export interface LogStreamOptions {
   syncsMax?: number
 }
 
-const HEADER_BYTES_MAX = 16 * BLOCK_BYTES
-const PAYLOAD_UNITS_MAX = (4 * MIB) / 64
 /** Unsynced bytes from which a sync starts by itself, and from which nothing more is written before one ends. */
 const DIRTY_SOFT_BYTES = 32 * MIB
 const DIRTY_HARD_BYTES = 128 * MIB
-const ZEROES = new Uint8Array(BLOCK_BYTES)
 
 export class LogStream {
   failed = false
-  /** Every batch up to this one is written, respectively durable. */
+  /** Every batch up to this one is written. */
   writtenBatch: number
-  durableBatch: number
   nextBatch: number
   /** Bytes appended since the last checkpoint, for its trigger; and ever. */
   bytesSinceCheckpoint = 0
@@ -94,7 +54,9 @@ export class LogStream {
   lastAppendMs = 0
   readonly segmentBlocks: number
   private readonly o: LogStreamOptions
-  private readonly syncsMax: number
+  private readonly syncs: SyncSlots
+  private readonly open: OpenSegment
+  private readonly writer: BatchWriter
   private queue: Append[] = []
   queuedBlocks = 0
   private queueNeedsSync = false
@@ -103,26 +65,32 @@ export class LogStream {
   private answering = false
   /** Batches that are not answered and applied, oldest first. */
   private batches: LogBatch[] = []
-  private syncs: Array<{ target: number; frames: number; bytes: number; ended: boolean }> = []
-  private dirtyBytes = 0
-  /** Headers and seals: issued, not yet written, and how many of the issued are durable. */
-  private frames = 0
-  private framesUnderWay = 0
-  private framesDurable = 0
-  private waiters: Array<{ batch: number; frames: number; done: (ok: boolean) => void }> = []
-  private segment = -1
-  private generation = 0
-  private block = 0
-  private summary: SummaryEntry[] = []
-  private headers: Array<{ bytes: Uint8Array; view: DataView }> = []
 
   constructor(options: LogStreamOptions) {
     this.o = options
-    this.syncsMax = options.syncsMax ?? 2
     this.segmentBlocks = options.segmentBytes / BLOCK_BYTES
     this.nextBatch = options.nextBatch
     this.writtenBatch = options.nextBatch - 1
-    this.durableBatch = options.nextBatch - 1
+    this.syncs = new SyncSlots({
+      disk: options.disk,
+      syncsMax: options.syncsMax ?? 2,
+      durableBatch: options.nextBatch - 1,
+      onEnded: () => {
+        this.answer()
+        this.pump()
+      },
+      onFailed: () => this.fail('a sync failed'),
+    })
+    this.open = new OpenSegment({
+      ...options,
+      writeFrame: (offset, bytes) => this.writeFrame(offset, bytes),
+    })
+    this.writer = new BatchWriter(options)
+  }
+
+  /** Every batch up to this one is durable. */
+  get durableBatch(): number {
+    return this.syncs.durableBatch
   }
 
   /**
@@ -140,13 +108,11 @@ export class LogStream {
 
   /** Blocks left in the open segment. */
   get openBlocksLeft(): number {
-    return this.segment < 0
-      ? 0
-      : Math.max(0, this.segmentBlocks - this.block - summaryBlocksFor(this.summary.length + 1) - 1)
+    return this.open.blocksLeft
   }
 
   get openSegment(): number {
-    return this.segment
+    return this.open.number
   }
 
   get inFlight(): number {
@@ -174,11 +140,11 @@ export class LogStream {
       return
     }
     const target = this.nextBatch - 1
-    if (this.durableBatch >= target && this.framesDurable >= this.frames) {
+    if (this.syncs.isClean(target)) {
       this.o.clock.defer(() => done(!this.failed))
       return
     }
-    this.waiters.push({ batch: target, frames: this.frames, done })
+    this.syncs.wait(target, done)
     this.schedule()
   }
 
@@ -187,7 +153,8 @@ export class LogStream {
     for (const batch of this.batches)
       if (batch.unapplied > 0)
         return { segment: batch.segment, generation: batch.generation, block: batch.startBlock, batch: batch.number }
-    return { segment: this.segment, generation: this.generation, block: this.block, batch: this.nextBatch }
+    const { number: segment, generation, block } = this.open
+    return { segment, generation, block, batch: this.nextBatch }
   }
 
   /** A record's effect is in the map. */
@@ -203,7 +170,7 @@ export class LogStream {
 
   /** Close the open segment, so that a stopped stream needs no scan. */
   sealOpen(): void {
-    if (this.segment >= 0 && !this.failed) this.seal()
+    if (this.open.number >= 0 && !this.failed) this.open.seal(this.nextBatch - 1)
   }
 
   fail(reason: string): void {
@@ -212,13 +179,12 @@ export class LogStream {
     this.o.onFailed(reason)
     const queue = this.queue
     const batches = this.batches
-    const waiters = this.waiters
+    const waiters = this.syncs.close()
     this.queue = []
-    this.waiters = []
     this.o.clock.defer(() => {
       for (const batch of batches) for (const append of batch.appends.splice(0)) append.done(false, append)
       for (const append of queue) append.done(false, append)
-      for (const waiter of waiters) waiter.done(false)
+      for (const done of waiters) done(false)
     })
   }
 
@@ -234,8 +200,8 @@ export class LogStream {
   /** Form batches while that is allowed, then start syncs. */
   private pump(): void {
     while (this.queue.length > 0 && !this.failed) {
-      if (this.queueNeedsSync && this.syncs.length >= this.syncsMax) break
-      if (this.dirtyBytes > DIRTY_HARD_BYTES && this.syncs.length > 0) break
+      if (this.queueNeedsSync && this.syncs.isFull) break
+      if (this.syncs.dirtyBytes > DIRTY_HARD_BYTES && !this.syncs.isIdle) break
       if (!this.formBatch()) break
     }
     this.startSync()
@@ -244,14 +210,13 @@ export class LogStream {
 
   /** False when no segment is ready. */
   private formBatch(): boolean {
-    if (this.segment < 0 && !this.openNext()) return false
-    let room = this.openBlocksLeft
-    let count = this.takeable(room)
+    const { open } = this
+    if (open.number < 0 && !open.openNext(this.nextBatch)) return false
+    let count = takeable(this.queue, open.blocksLeft)
     if (count === 0) {
-      this.seal()
-      if (!this.openNext()) return false
-      room = this.openBlocksLeft
-      count = this.takeable(room)
+      open.seal(this.nextBatch - 1)
+      if (!open.openNext(this.nextBatch)) return false
+      count = takeable(this.queue, open.blocksLeft)
       assert(count > 0, 'a record fits an empty segment')
     }
     const appends = count === this.queue.length ? this.queue : this.queue.slice(0, count)
@@ -260,88 +225,32 @@ export class LogStream {
     return true
   }
 
-  /** How many queued appends fit into so many blocks. */
-  private takeable(roomBlocks: number): number {
-    let headerBytes = BATCH_HEADER_BYTES
-    let units = 0
-    let count = 0
-    for (const append of this.queue) {
-      headerBytes += recordBytes(append.record)
-      units += append.payloadUnits
-      if (count > 0 && (headerBytes > HEADER_BYTES_MAX || units > PAYLOAD_UNITS_MAX)) break
-      if (headerBlocksFor(headerBytes) + Math.ceil(units / UNITS_PER_BLOCK) > roomBlocks) break
-      count++
-    }
-    return count
-  }
-
   private writeBatch(appends: Append[]): void {
-    let headerBytes = BATCH_HEADER_BYTES
-    let units = 0
-    for (const append of appends) headerBytes += recordBytes(append.record)
-    const headerBlocks = headerBlocksFor(headerBytes)
-    const header = this.takeHeader(headerBlocks)
-    const number = this.nextBatch++
-    const buffers: Uint8Array[] = [header.bytes.subarray(0, headerBlocks * BLOCK_BYTES)]
+    const { open } = this
     const batch: LogBatch = {
-      number,
-      segment: this.segment,
-      generation: this.generation,
-      startBlock: this.block,
+      number: this.nextBatch++,
+      segment: open.number,
+      generation: open.generation,
+      startBlock: open.block,
       appends,
       unapplied: appends.length,
       written: false,
       needsSync: false,
+      totalBlocks: 0,
+      headerBlocks: 0,
+      headerCrc: 0,
+      header: undefined,
     }
-    let at = BATCH_HEADER_BYTES
-    for (const append of appends) {
-      const { record } = append
-      const payloadAt = headerBlocks * UNITS_PER_BLOCK + units
-      if (append.payloadUnits > 0) record.payloadUnits = payloadAt
-      if (record.bornBatch === 0) record.bornBatch = number
-      else this.o.segments.holdsBorn(this.segment, record.bornBatch)
-      at += encodeRecord(header.view, at, record)
-      append.segment = this.segment
-      append.units = append.payloadUnits > 0 ? this.block * UNITS_PER_BLOCK + payloadAt : 0
-      append.batch = batch
-      for (const blob of append.payload) buffers.push(blob)
-      units += append.payloadUnits
-      if (append.durable) batch.needsSync = true
-      this.queuedBlocks -= Math.ceil(append.payloadUnits / UNITS_PER_BLOCK)
-    }
-    const padUnits = (UNITS_PER_BLOCK - (units % UNITS_PER_BLOCK)) % UNITS_PER_BLOCK
-    if (padUnits > 0) buffers.push(ZEROES.subarray(0, padUnits * 64))
-    const totalBlocks = headerBlocks + Math.ceil(units / UNITS_PER_BLOCK)
-    const headerCrc = finishBatchHeader(
-      buffers[0]!,
-      header.view,
-      {
-        headerBytes,
-        totalBlocks,
-        recordCount: appends.length,
-        batch: number,
-        durableBatch: this.durableBatch,
-        segment: this.segment,
-        generation: this.generation,
-        incarnation: this.o.incarnation,
-        streamId: this.o.streamId,
-        startBlock: batch.startBlock,
-        salt: this.o.salt,
-      },
-      this.o.diskTag,
-      this.o.crc32c,
-    )
-    this.summary.push({ startBlock: this.block, headerCrc, batch: number, headerBlocks })
-    this.o.segments.lastBatch[this.segment] = number
+    const buffers = this.writer.layOut(batch, this.durableBatch)
+    for (const append of appends) this.queuedBlocks -= Math.ceil(append.payloadUnits / UNITS_PER_BLOCK)
     this.batches.push(batch)
     this.queueNeedsSync = this.queue.some((a) => a.durable)
-    const bytes = totalBlocks * BLOCK_BYTES
-    const offset = segmentOffsetBytes(this.o.segmentBytes, this.segment) + this.block * BLOCK_BYTES
-    this.block += totalBlocks
+    const { offsetBytes } = open
+    open.fill(batch)
     this.lastAppendMs = this.o.clock.nowMs()
-    this.write(offset, buffers, bytes, () => {
+    this.write(offsetBytes, buffers, batch.totalBlocks * BLOCK_BYTES, () => {
       batch.written = true
-      this.headers.push(header)
+      this.writer.written(batch)
     })
   }
 
@@ -352,13 +261,13 @@ export class LogStream {
   }
 
   private write(offset: number, buffers: readonly Uint8Array[], bytes: number, written: () => void): void {
-    this.dirtyBytes += bytes
+    this.syncs.dirtyBytes += bytes
     this.bytesWritten += bytes
     this.bytesSinceCheckpoint += bytes
     const ended = (): void => {
       written()
       while (
-        this.framesUnderWay === 0 &&
+        this.syncs.framesUnderWay === 0 &&
         this.writtenBatch < this.nextBatch - 1 &&
         this.isWritten(this.writtenBatch + 1)
       )
@@ -375,49 +284,29 @@ export class LogStream {
 
   /** A header or a seal: no batch counts as written while one is under way, so that every sync covers both. */
   private writeFrame(offset: number, bytes: Uint8Array): void {
-    this.frames++
-    this.framesUnderWay++
+    this.syncs.frames++
+    this.syncs.framesUnderWay++
     this.write(offset, [bytes], bytes.length, () => {
-      this.framesUnderWay--
+      this.syncs.framesUnderWay--
     })
   }
 
   /** One sync covers all that is written; another starts only for batches no running one covers. */
   private startSync(): void {
-    if (this.failed || this.syncs.length >= this.syncsMax) return
-    const last = this.syncs.at(-1)
-    const covered = last?.target ?? this.durableBatch
-    const coveredFrames = last?.frames ?? this.framesDurable
-    const frames = this.framesUnderWay === 0 ? this.frames : coveredFrames
-    if (this.writtenBatch <= covered && frames <= coveredFrames) return
-    if (this.dirtyBytes < DIRTY_SOFT_BYTES && !this.wantsSync(covered, coveredFrames)) return
-    const sync = { target: this.writtenBatch, frames, bytes: this.dirtyBytes, ended: false }
-    this.syncs.push(sync)
-    this.o.disk.sync((ok) => {
-      if (!ok) return this.fail('a sync failed')
-      if (this.failed) return
-      sync.ended = true
-      while (this.syncs[0]?.ended === true) {
-        const ended = this.syncs.shift()!
-        this.durableBatch = ended.target
-        this.framesDurable = ended.frames
-        this.dirtyBytes = Math.max(0, this.dirtyBytes - ended.bytes)
-        for (const later of this.syncs) later.bytes = Math.max(0, later.bytes - ended.bytes)
-      }
-      this.answer()
-      this.pump()
-    })
+    const { syncs } = this
+    if (this.failed || syncs.isFull || !syncs.coversMore(this.writtenBatch)) return
+    if (syncs.dirtyBytes < DIRTY_SOFT_BYTES && !this.wantsSync()) return
+    syncs.start(this.writtenBatch)
   }
 
-  private wantsSync(covered: number, coveredFrames: number): boolean {
+  private wantsSync(): boolean {
+    const { coveredBatch } = this.syncs
     for (let i = this.batches.length - 1; i >= 0; i--) {
       const batch = this.batches[i]!
-      if (batch.number <= covered) break
+      if (batch.number <= coveredBatch) break
       if (batch.needsSync && batch.number <= this.writtenBatch) return true
     }
-    for (const { batch, frames } of this.waiters)
-      if (batch <= this.writtenBatch && (batch > covered || frames > coveredFrames)) return true
-    return false
+    return this.syncs.isWaitedFor(this.writtenBatch)
   }
 
   /** In log order: durable records of durable batches, the others of written ones. */
@@ -439,13 +328,7 @@ export class LogStream {
     }
     this.answering = false
     this.forget()
-    if (this.waiters.length === 0) return
-    const isReady = (w: { batch: number; frames: number }): boolean =>
-      w.batch <= this.durableBatch && w.frames <= this.framesDurable
-    const ready = this.waiters.filter(isReady)
-    if (ready.length === 0) return
-    this.waiters = this.waiters.filter((w) => !isReady(w))
-    for (const waiter of ready) waiter.done(true)
+    this.syncs.answerWaiters()
   }
 
   /** Batches are kept until answered, applied and written, because the position needs the oldest that is not. */
@@ -457,60 +340,5 @@ export class LogStream {
       count++
     }
     if (count > 0) this.batches.splice(0, count)
-  }
-
-  private openNext(): boolean {
-    const segment = this.o.takeSegment()
-    if (segment === undefined) return false
-    this.generation = this.o.segments.open(segment, this.nextBatch)
-    this.segment = segment
-    this.block = 1
-    this.summary = []
-    const { crc32c, diskUuid, streamId, incarnation, segmentBytes } = this.o
-    const header = encodeSegmentHeader(
-      {
-        streamId,
-        diskUuid,
-        segment,
-        generation: this.generation,
-        firstBatch: this.nextBatch,
-        incarnation,
-        free: false,
-      },
-      crc32c,
-    )
-    this.writeFrame(segmentOffsetBytes(segmentBytes, segment), header)
-    return true
-  }
-
-  private seal(): void {
-    const { crc32c, diskUuid, streamId, incarnation, segmentBytes, segments } = this.o
-    const { segment, generation } = this
-    const bytes = encodeSeal(
-      {
-        streamId,
-        diskUuid,
-        segment,
-        generation,
-        firstBatch: segments.firstBatch[segment]!,
-        incarnation,
-        endBlock: this.block,
-        flags: 0,
-        entries: this.summary,
-      },
-      crc32c,
-    )
-    const offset = segmentOffsetBytes(segmentBytes, segment) + segmentBytes - bytes.length
-    this.writeFrame(offset, bytes)
-    segments.seal(segment, this.nextBatch - 1)
-    this.segment = -1
-  }
-
-  /** Header regions are reused; most are one or two blocks. */
-  private takeHeader(blocks: number): { bytes: Uint8Array; view: DataView } {
-    const found = this.headers.pop()
-    if (found !== undefined && found.bytes.length >= blocks * BLOCK_BYTES) return found
-    const bytes = new Uint8Array(Math.max(blocks, 2) * BLOCK_BYTES)
-    return { bytes, view: new DataView(bytes.buffer) }
   }
 }

@@ -7,7 +7,8 @@
  * - A segment that a listed record lies in is no victim of the cleaner (`held`).
  * - `release` ends both; the key goes with the next checkpoint.
  */
-import type { LogBatch, LogStream } from './log-stream.ts'
+import type { LogBatch } from './log-batch.ts'
+import type { LogStream } from './log-stream.ts'
 import { decodeRecord, encodeRecord, recordBytes, type RecordHeader } from './record.ts'
 import type { SegmentTable } from './segment-table.ts'
 import { waitingKey } from './index-keys.ts'

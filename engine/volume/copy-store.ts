@@ -13,7 +13,7 @@
  * - Y5 one failed disk fails the copy: nothing is reported as stored or kept afterwards.
  */
 import { assert } from '../assert.ts'
-import type { Append } from '../log/log-stream.ts'
+import type { Append } from '../log/log-batch.ts'
 import { OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { WaitingRecord } from '../log/waiting-records.ts'

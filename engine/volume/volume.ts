@@ -16,7 +16,7 @@ import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, SLICE_BYTES, UNITS_PER_BLOCK } 
 import { hexToUuid } from '../log/bytes.ts'
 import { ENTRY_KIND, ENTRY_WORDS, kindOf } from '../log/entry.ts'
 import { blockIdentity, recordSeed, volumeTag } from '../log/identity.ts'
-import type { Append } from '../log/log-stream.ts'
+import type { Append } from '../log/log-batch.ts'
 import { blankRecord, OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { BlockDevice, Done, Extent } from './block-device.ts'

@@ -39,9 +39,9 @@ export const PLANTED: Mutant[] = [
   {
     name: 'a sync that failed is tried again',
     hunt: { run: 'errors', fault: 'sync', n: 4, seed: 1 },
-    file: `${LOG}/log-stream.ts`,
-    replace: "if (!ok) return this.fail('a sync failed')",
-    by: 'if (!ok) return void (this.syncs.pop(), this.schedule())',
+    file: `${LOG}/sync-slots.ts`,
+    replace: 'if (!ok) return this.o.onFailed()',
+    by: 'if (!ok) return void (this.running.pop(), this.o.onEnded())',
   },
   {
     name: 'an index is written before its log is durable',
@@ -261,9 +261,9 @@ export const PLANTED: Mutant[] = [
   {
     name: 'a later sync that ends first counts',
     hunt: { run: 'file', path: 'test/engine/log/log-stream.test.ts' },
-    file: `${LOG}/log-stream.ts`,
-    replace: 'while (this.syncs[0]?.ended === true)',
-    by: 'while (this.syncs.some((one) => one.ended))',
+    file: `${LOG}/sync-slots.ts`,
+    replace: 'while (this.running[0]?.ended === true)',
+    by: 'while (this.running.some((one) => one.ended))',
   },
   {
     name: 'a batch counts as written before it is',

@@ -4,7 +4,7 @@
  */
 import { uuidToHex } from '../../../engine/log/bytes.ts'
 import { RECORD_FLAG, RECORD_KIND, OPERATION } from '../../../engine/log/record.ts'
-import type { Append } from '../../../engine/log/log-stream.ts'
+import type { Append } from '../../../engine/log/log-batch.ts'
 import { BLOCK_BYTES, MIB, SLICE_BLOCKS } from '../../../engine/units.ts'
 import type { VolumeStatus } from '../../../engine/volume/volume-spec.ts'
 import type { Result } from '../../../engine/volume/store-api.ts'
