@@ -34,8 +34,8 @@ import { blobsOf, headerOf, OPERATION_OF, payloadOf, replicatedOf, setTable } fr
 import { readHead, readIds, scanSlice, type CopyReading } from './copy-reader.ts'
 import { readBody, type SettledCopy } from './copy-recovery.ts'
 import { encodeDescriptor, generationOfSlice } from './descriptor.ts'
-import { placeSlices, slicesOf, type SliceRuns } from './placement.ts'
-import { placementOf, roomFor } from './volume.ts'
+import { roomFor } from './held-requests.ts'
+import { placementOf, placeSlices, slicesOf, type SliceRuns } from './placement.ts'
 
 export interface CopyOptions {
   settled: SettledCopy

@@ -153,3 +153,12 @@ export class Views {
     return intervals
   }
 }
+
+const EPOCHS_KEPT = 64
+
+/** The descriptor under a new epoch that begins with this seq. */
+export const newEpoch = (now: VolumeDescriptor, seq: number): VolumeDescriptor => ({
+  ...now,
+  epoch: now.epoch + 1,
+  epochs: [...now.epochs, [now.epoch + 1, seq] as [number, number]].slice(-EPOCHS_KEPT),
+})

@@ -18,14 +18,15 @@ import type { VolumeMap } from '../log/volume-map.ts'
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { BlockDevice } from './block-device.ts'
+import type { Target } from './block-reader.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import { rollCopyRecord, settleCopies, type SettledCopy } from './copy-recovery.ts'
 import { LocalCopyStore, type OpenCopy } from './copy-store.ts'
-import type { VolumeDescriptor } from './descriptor.ts'
+import { newEpoch, type VolumeDescriptor } from './descriptor.ts'
 import { placeSlices, type PlacementDisk } from './placement.ts'
 import type { Reply, StoreApi } from './store-api.ts'
 import { unpin } from './time-travel.ts'
-import { newEpoch, Volume } from './volume.ts'
+import { Volume } from './volume.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from './volume-spec.ts'
 
 export interface StoreDisk {
@@ -388,7 +389,7 @@ export class Store implements StoreApi {
     }
   }
 
-  private makeVolume(descriptor: VolumeDescriptor, targets: Volume['targets'], nextSeq: number): Volume {
+  private makeVolume(descriptor: VolumeDescriptor, targets: Target[], nextSeq: number): Volume {
     const { crc32c, clock, log } = this.o
     // Slices of a disk that is not served answer EIO.
     const all = [...targets]
@@ -406,7 +407,7 @@ export class Store implements StoreApi {
     })
   }
 
-  private missingTarget(diskUuid: string, descriptor: VolumeDescriptor): Volume['targets'][number] {
+  private missingTarget(diskUuid: string, descriptor: VolumeDescriptor): Target {
     const known = this.refused.find(({ disk }) => disk.context.diskUuid === diskUuid)
     const context = known?.disk.context ?? {
       diskUuid,
@@ -470,7 +471,7 @@ export class Store implements StoreApi {
       deleted: false,
       seq: 0,
     }
-    const targets: Volume['targets'] = []
+    const targets: Target[] = []
     for (const { stream } of this.entries)
       if (stream.volumesById.has(origin.spec.id)) targets.push({ stream, map: stream.addVolume(descriptor) })
     this.record(descriptor, targets, OPERATION.clone, reply)
@@ -478,7 +479,7 @@ export class Store implements StoreApi {
 
   private record(
     descriptor: VolumeDescriptor,
-    targets: Volume['targets'],
+    targets: Target[],
     operation: number,
     reply: Reply<VolumeStatus>,
   ): void {
@@ -780,7 +781,7 @@ const failure = (code: ConstructorParameters<typeof HoldfastError>[0], detail: R
   ({ ok: false, error: new HoldfastError(code, detail) }) as const
 
 /** Stands for a disk that is not served: every request for its slices ends with an error. */
-function missingTarget(context: { diskUuid: string; streamId: number }, reason: string): Volume['targets'][number] {
+function missingTarget(context: { diskUuid: string; streamId: number }, reason: string): Target {
   const fail = (append: Parameters<StoreStream['append']>[0]): void => append.done(false, append)
   const stream = {
     context,

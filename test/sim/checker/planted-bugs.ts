@@ -159,8 +159,8 @@ export const PLANTED: Mutant[] = [
     name: 'a merge reads before older writes are committed',
     hunt: { run: 'calm', seed: 12 },
     file: `${VOLUME}/volume.ts`,
-    replace: 'this.whenCommitted(this.nextSeq - 1, () => {\n',
-    by: 'this.whenCommitted(0, () => {\n',
+    replace: 'this.commits.whenCommitted(this.commits.lastSeq, () => {\n',
+    by: 'this.commits.whenCommitted(0, () => {\n',
   },
   {
     name: 'a write that was held runs beside a merge',
@@ -173,8 +173,8 @@ export const PLANTED: Mutant[] = [
     name: 'a stop overtakes a merge',
     hunt: { run: 'full', seed: 26 },
     file: `${VOLUME}/volume.ts`,
-    replace: 'this.locks.whenIdle(() => this.whenCommitted(this.nextSeq - 1, run))',
-    by: 'this.whenCommitted(this.nextSeq - 1, run)',
+    replace: 'this.locks.whenIdle(() => this.commits.whenCommitted(this.commits.lastSeq, run))',
+    by: 'this.commits.whenCommitted(this.commits.lastSeq, run)',
   },
   {
     name: 'a merge crosses a rollback',
