@@ -5,7 +5,8 @@
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import type { StoredCopy, StoreEvent } from '../replication/copy-store.ts'
 import type { LocalCopyStore, OpenCopy } from './copy-store.ts'
-import { Store, type StoreDisk } from './store.ts'
+import { Store } from './store.ts'
+import type { StoreDisk } from './store-disks.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
 export interface CopyOpening {

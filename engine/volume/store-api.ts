@@ -2,7 +2,7 @@
  * The store of one data worker, as its shell sees it: volumes over the streams this worker owns. Everything is
  * asynchronous by callback and ends in a value; `HoldfastError` is that value when the world refuses.
  */
-import type { HoldfastError } from '../errors.ts'
+import { HoldfastError } from '../errors.ts'
 import type { BlockDevice } from './block-device.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from './volume-spec.ts'
 
@@ -27,3 +27,6 @@ export interface StoreApi {
   /** Finish what was accepted, checkpoint, mark the disks clean. Nothing may be submitted afterwards. */
   stop(reply: Reply<void>): void
 }
+
+export const failure = (code: ConstructorParameters<typeof HoldfastError>[0], detail: Record<string, string | number>) =>
+  ({ ok: false, error: new HoldfastError(code, detail) }) as const

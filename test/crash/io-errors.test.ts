@@ -11,7 +11,7 @@
  */
 import t from 'tap'
 import type { DiskPort } from '../../engine/ports.ts'
-import type { StoreDisk } from '../../engine/volume/store.ts'
+import type { StoreDisk } from '../../engine/volume/store-disks.ts'
 import { fsck } from '../sim/fsck.ts'
 import { StoreWorld } from '../sim/store-world.ts'
 import { freeze, openStore, ScriptedWork, thaw, workVolume, type Frozen } from './scripted-work.ts'

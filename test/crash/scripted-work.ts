@@ -7,7 +7,8 @@
  * Requests of one round never overlap.
  */
 import { crc32c } from '@node-rs/crc32'
-import { Store, type StoreDisk } from '../../engine/volume/store.ts'
+import { Store } from '../../engine/volume/store.ts'
+import type { StoreDisk } from '../../engine/volume/store-disks.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import type { Crc32c } from '../../engine/ports.ts'
 import { SimClock } from '../sim/clock.ts'

@@ -269,9 +269,7 @@ class CopyRun {
 
   private countCleaned(): void {
     const { store } = this.world.world
-    for (const { maintenance } of (
-      store as unknown as { entries: Array<{ maintenance: { segmentsCleaned: number } }> }
-    ).entries)
+    for (const { maintenance } of store?.['parts'].disks.entries ?? [])
       this.counts.cleaned += maintenance.segmentsCleaned
   }
 

@@ -507,7 +507,7 @@ export class StoreRun {
 
   /** Let the cleaner look for a victim, the open segment included, as if writers waited for space. */
   private clean(): void {
-    for (const { stream, maintenance } of this.world.store!['entries']) {
+    for (const { stream, maintenance } of this.world.store!['parts'].disks.entries) {
       stream.log.sealOpen()
       stream.makeCheckpoint(() => {
         maintenance.shortOfSpace = true
