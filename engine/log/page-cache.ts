@@ -1,6 +1,6 @@
 /**
- * Which pages of the map are in memory: a clock over `pagesMax` of them. Pages with changes that the index does not show
- * are passed over (M2 of extent-map.ts), so that there may be more for a while.
+ * Which pages of the map are in memory: a clock over `pagesMax` of them. Pages with changes that the index does not
+ * show are passed over (M2 of extent-map.ts), so that there may be more for a while.
  */
 import { PAGE_BLOCKS } from '../units.ts'
 import { ENTRY_WORDS } from './entry.ts'

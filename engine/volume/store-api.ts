@@ -28,5 +28,7 @@ export interface StoreApi {
   stop(reply: Reply<void>): void
 }
 
-export const failure = (code: ConstructorParameters<typeof HoldfastError>[0], detail: Record<string, string | number>) =>
-  ({ ok: false, error: new HoldfastError(code, detail) }) as const
+export const failure = (
+  code: ConstructorParameters<typeof HoldfastError>[0],
+  detail: Record<string, string | number>,
+) => ({ ok: false, error: new HoldfastError(code, detail) }) as const

@@ -1,5 +1,6 @@
 /**
- * The disks of a store: the streams it serves, the ones it had to refuse, what they hold and what may be placed on them.
+ * The disks of a store: the streams it serves, the ones it had to refuse, what they hold and what may be placed on
+ * them.
  */
 import { claimRefused } from '../log/recovery.ts'
 import { Maintenance } from '../log/maintenance.ts'
