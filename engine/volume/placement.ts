@@ -3,9 +3,7 @@
  * over the disks of the pool in proportion to their capacity, counting what volumes may grow to, so that disks fill
  * evenly.
  */
-import { SLICE_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
-import type { VolumeDescriptor } from './descriptor.ts'
 
 export interface PlacementDisk {
   diskUuid: string
@@ -47,9 +45,9 @@ export const slicesOf = (runs: SliceRuns): number =>
   runs.reduce((sum, [, , list]) => sum + list.reduce((part, [, count]) => part + count, 0), 0)
 
 /** By slice: the index into `targets` of the disk it lies on. */
-export function placementOf(descriptor: VolumeDescriptor, targets: readonly Target[]): Uint16Array {
-  const placement = new Uint16Array(Math.ceil(descriptor.spec.sizeBytes / SLICE_BYTES))
-  for (const [disk, stream, runs] of descriptor.slices) {
+export function placementOf(slices: SliceRuns, sliceCount: number, targets: readonly Target[]): Uint16Array {
+  const placement = new Uint16Array(sliceCount)
+  for (const [disk, stream, runs] of slices) {
     const target = targets.findIndex(({ stream: s }) => s.context.diskUuid === disk && s.context.streamId === stream)
     for (const [first, count] of runs) placement.fill(target, first, first + count)
   }

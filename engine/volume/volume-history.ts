@@ -8,7 +8,7 @@ import { blankRecord, OPERATION, RECORD_KIND, type RecordHeader } from '../log/r
 import type { StoreStream } from '../log/store-stream.ts'
 import { NBD_ERRNO } from '../errors.ts'
 import type { Crc32c } from '../ports.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { CommitQueue, partEnded, type InFlight, type Request } from './commit-queue.ts'
 import { encodeDescriptor, generationOfSlice, newEpoch, type VolumeDescriptor } from './descriptor.ts'
@@ -41,7 +41,7 @@ export class VolumeHistory {
     this.o = options
     this.descriptor = options.descriptor
     this.targets = options.targets
-    this.placement = placementOf(options.descriptor, options.targets)
+    this.placement = this.placementNow()
     this.id = hexToUuid(options.descriptor.spec.id)
     this.tag = volumeTag(options.crc32c, this.id)
     this.commits = new CommitQueue({
@@ -58,6 +58,11 @@ export class VolumeHistory {
   /** Where a slice lies. */
   target(slice: number): Target {
     return this.targets.length === 1 ? this.targets[0]! : this.targets[this.placement[slice]!]!
+  }
+
+  private placementNow(): Uint16Array {
+    const { spec, slices } = this.descriptor
+    return placementOf(slices, Math.ceil(spec.sizeBytes / SLICE_BYTES), this.targets)
   }
 
   /** A record of this volume that has no seq yet. */
@@ -152,7 +157,7 @@ export class VolumeHistory {
     const descriptor = { ...change(this.descriptor, seq), revision: this.descriptor.revision + 1, seq }
     // Requests that come later already belong to it (a new size, a new epoch).
     this.descriptor = descriptor
-    this.placement = placementOf(descriptor, this.targets)
+    this.placement = this.placementNow()
     const body = encodeDescriptor(descriptor)
     const blocks = Math.ceil(body.length / BLOCK_BYTES)
     const padded = new Uint8Array(blocks * BLOCK_BYTES)
@@ -197,6 +202,6 @@ export class VolumeHistory {
     if (target.map.descriptor.revision > this.descriptor.revision) this.descriptor = target.map.descriptor
     for (const { map, stream } of this.targets)
       if (!stream.failed && map.descriptor.revision < this.descriptor.revision) map.setDescriptor(this.descriptor)
-    this.placement = placementOf(this.descriptor, this.targets)
+    this.placement = this.placementNow()
   }
 }

@@ -1,0 +1,158 @@
+/**
+ * Records of a copy on their way to its disks: held while there is no room, then appended; when one is written it waits
+ * beside the map until it is applied. Whatever fails on one disk fails the copy (Y5).
+ */
+import type { Append } from '../log/log-batch.ts'
+import { RECORD_KIND, type RecordHeader } from '../log/record.ts'
+import type { StoreStream } from '../log/store-stream.ts'
+import type { WaitingRecord } from '../log/waiting-records.ts'
+import type { ControlChange, ReplicatedRecord } from '../replication/record.ts'
+import { UNITS_PER_BLOCK } from '../units.ts'
+import type { Target } from './block-reader.ts'
+import { blobsOf, headerOf, OPERATION_OF, setTable } from './copy-headers.ts'
+import type { Accepted } from './copy-queue.ts'
+import type { LocalCopyStore } from './copy-store.ts'
+import { roomFor } from './held-requests.ts'
+
+export interface HeldAppend {
+  accepted: Accepted | undefined
+  targets: readonly Target[]
+  blocks: number
+  run: () => void
+}
+
+/** The stream that has no room for what is held. */
+const shortOf = ({ targets, blocks }: HeldAppend): StoreStream | undefined =>
+  targets.find(({ stream }) => !stream.failed && !roomFor(stream, Math.max(1, blocks), blocks > 0))?.stream
+
+export class CopyAppends {
+  /** While it is above 0 nothing is written: a filling begins, and its record comes first. */
+  barrier = 0
+  private readonly copy: LocalCopyStore
+  private held: HeldAppend[] = []
+  private underWay = 0
+  private drainedWaiters: Array<() => void> = []
+
+  constructor(copy: LocalCopyStore) {
+    this.copy = copy
+  }
+
+  get heldCount(): number {
+    return this.held.length
+  }
+
+  /** Run when nothing is on its way to a disk any more. */
+  drained(run: () => void): void {
+    if (this.underWay === 0) run()
+    else this.drainedWaiters.push(run)
+  }
+
+  /** Run when there is room, and nothing is held before it. */
+  hold(accepted: Accepted | undefined, targets: readonly Target[], blocks: number, run: () => void): void {
+    const held: HeldAppend = { accepted, targets, blocks, run }
+    if (this.held.length === 0 && this.barrier === 0 && shortOf(held) === undefined) return run()
+    this.held.push(held)
+    if (this.barrier === 0) this.copy.o.onWork(shortOf(this.held[0]!))
+  }
+
+  /** Space may have come back. */
+  retryHeld(): void {
+    while (this.barrier === 0 && this.held.length > 0) {
+      const stream = shortOf(this.held[0]!)
+      if (stream !== undefined) return this.copy.o.onWork(stream)
+      this.held.shift()!.run()
+    }
+  }
+
+  forgetDropped(): void {
+    this.held = this.held.filter(({ accepted }) => accepted === undefined || !accepted.dropped)
+  }
+
+  /** What is held goes: records of the log to whoever asks, versions of a former filling are of no use any more. */
+  takeHeld(): HeldAppend[] {
+    return this.held.splice(0).filter(({ accepted }) => accepted !== undefined)
+  }
+
+  writeRecord(accepted: Accepted, target: Target, record: Exclude<ReplicatedRecord, { kind: 'control' }>): void {
+    const { copy } = this
+    const header = headerOf(copy.id, { ...record, kind: RECORD_KIND[record.kind] }, record.request)
+    header.sliceGeneration = copy.layout.generation(record.lba)
+    let payload: Uint8Array[] = []
+    if (record.kind === 'write') {
+      const { bytes, crcs } = blobsOf(record.payload)
+      setTable(header, copy.reading.tag, crcs)
+      payload = [bytes]
+    }
+    const units = record.kind === 'write' ? record.blockCount * UNITS_PER_BLOCK : 0
+    this.appendTo(accepted, target, header, payload, units, copy.isDurable)
+  }
+
+  writeChange(accepted: Accepted, epoch: number, change: ControlChange): void {
+    const { bodies, queue, targets } = this.copy
+    const ended = (): void => {
+      // Everything before it in each log is durable with it.
+      if (accepted.left === 0 && !accepted.dropped && accepted.seq > queue.durableSeq) queue.durableSeq = accepted.seq
+    }
+    if (change.operation === 'epoch') bodies.loggedEpochs = change.epochs
+    const body = bodies.body({ change })
+    bodies.install(bodies.now)
+    const id = { epoch, seq: accepted.seq }
+    bodies.write(OPERATION_OF[change.operation], id, body, targets, (target, header, payload) => {
+      this.appendTo(accepted, target, header, payload, payload[0]!.length / 64, true, ended)
+    })
+  }
+
+  private appendTo(
+    accepted: Accepted,
+    target: Target,
+    record: RecordHeader,
+    payload: Uint8Array[],
+    payloadUnits: number,
+    durable: boolean,
+    ended?: () => void,
+  ): void {
+    const { stream, map } = target
+    const { queue, bodies } = this.copy
+    const waiting: WaitingRecord = { record, segment: 0, generation: 0, units: 0, batch: undefined, listed: false }
+    accepted.places.push({ target, waiting })
+    this.append(target, { record, payload, payloadUnits, durable }, (append) => {
+      waiting.segment = append.segment
+      waiting.generation = stream.segments.generation[append.segment]!
+      waiting.units = append.units
+      waiting.batch = append.batch
+      accepted.left--
+      if (record.kind === RECORD_KIND.control) bodies.written(target, append)
+      map.copy!.waiting.all.add(waiting)
+      if (accepted.dropped) queue.drop(accepted, { target, waiting })
+      ended?.()
+      queue.advance()
+    })
+  }
+
+  /** @param failed  the copy failed; one of both is called */
+  append(
+    { stream }: Target,
+    what: { record: RecordHeader; payload: Uint8Array[]; payloadUnits: number; durable: boolean },
+    written: (append: Append) => void,
+    failed?: () => void,
+  ): void {
+    const { copy } = this
+    this.underWay++
+    stream.append({
+      ...what,
+      segment: 0,
+      units: 0,
+      batch: undefined,
+      done: (ok, append) => {
+        this.underWay--
+        if (!ok) copy.fail(stream.failedReason)
+        if (copy.failedReason === '') written(append)
+        else {
+          if (ok) stream.applied(append.batch!)
+          failed?.()
+        }
+        if (this.underWay === 0) for (const run of this.drainedWaiters.splice(0)) run()
+      },
+    })
+  }
+}

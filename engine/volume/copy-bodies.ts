@@ -1,0 +1,215 @@
+/**
+ * What a copy is, as its control records say it: the descriptor in force, and the bodies that are written of it.
+ *
+ * Invariant Y4: a body that says what was applied is durable before the cleaner gives back a record it covers.
+ */
+import type { Append } from '../log/log-batch.ts'
+import { OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
+import type { CopyFacts } from '../replication/copy-store.ts'
+import { epochAt, type EpochHistory } from '../replication/record-id.ts'
+import type { ControlChange } from '../replication/record.ts'
+import { BLOCK_BYTES } from '../units.ts'
+import type { Target } from './block-reader.ts'
+import { headerOf } from './copy-headers.ts'
+import type { CopyDescriptor } from './copy-part.ts'
+import { release, type Place } from './copy-queue.ts'
+import type { LocalCopyStore } from './copy-store.ts'
+import { encodeDescriptor } from './descriptor.ts'
+
+/** A body is written when so much was applied since the last one: a rebuild keeps no more in memory. */
+const HINT_RECORDS = 4096
+const HINT_BYTES = 32 << 20
+
+export const mutable = (epochs: EpochHistory): CopyDescriptor['epochs'] =>
+  epochs.map(([epoch, firstSeq]) => [epoch, firstSeq])
+
+export class CopyBodies {
+  /** What is in force; each map has the same under the revision of its disk. */
+  now: CopyDescriptor
+  revision: number
+  /** Given to `keep`, durable or not. */
+  facts: CopyFacts
+  /** As of what was handed to the log: bodies name these. */
+  loggedEpochs: EpochHistory
+  /** Fillings whose record is not durable. */
+  fillsPending = 0
+  /** What was in force at the last sync of all disks. */
+  private claimed: CopyDescriptor
+  private hintRecords = 0
+  private hintBytes = 0
+  private readonly copy: LocalCopyStore
+
+  constructor(copy: LocalCopyStore, descriptor: CopyDescriptor) {
+    this.copy = copy
+    this.now = descriptor
+    this.claimed = descriptor
+    this.revision = descriptor.revision
+    this.facts = descriptor.copy.facts
+    this.loggedEpochs = descriptor.epochs
+    for (const target of copy.targets) target.map.copy!.writeHint = (done) => this.writeHint(target, done)
+  }
+
+  install(now: CopyDescriptor): void {
+    // Those of a filling count when its record is durable.
+    const epochs = this.fillsPending > 0 ? now.epochs : mutable(this.loggedEpochs)
+    this.now = { ...now, epochs, epoch: epochs.at(-1)?.[0] ?? 0 }
+    // The revision of what lies on the disk, or the cleaner would take it for old.
+    for (const { map } of this.copy.targets) map.setDescriptor({ ...this.now, revision: map.descriptor.revision })
+  }
+
+  /** The descriptor as it is written now. */
+  body(also: { change?: ControlChange } = {}): CopyDescriptor {
+    const { facts, now } = this
+    const { slices } = this.copy.layout
+    const { spec, snapshots, rollbacks, deleted, copy } = this.mayClaim ? this.inForce() : this.claimed
+    const epochs = mutable(this.loggedEpochs)
+    return { ...now, spec, snapshots, rollbacks, deleted, epochs, slices, copy: { ...copy, facts, ...also } }
+  }
+
+  /**
+   * Whether a body may say at once what was applied: with write-back on several disks another one may not have it
+   * durably; then a body says what was applied at the last sync of all.
+   */
+  get mayClaim(): boolean {
+    return this.copy.isDurable || this.copy.targets.length === 1
+  }
+
+  private inForce(): CopyDescriptor {
+    const { appliedSeq, windows } = this.copy.queue
+    return { ...this.now, copy: { ...this.now.copy, appliedSeq, windows } }
+  }
+
+  /** What is in force is durable on all disks. */
+  claim(): void {
+    this.claimed = this.inForce()
+  }
+
+  syncAll(done: (ok: boolean) => void): void {
+    const { targets } = this.copy
+    const claim = this.inForce()
+    let left = targets.length
+    let isWhole = true
+    for (const { stream } of targets)
+      stream.log.sync((ok) => {
+        if (!ok) isWhole = false
+        if (--left > 0) return
+        if (isWhole && claim.copy.fills === this.now.copy.fills) this.claimed = claim
+        done(isWhole)
+      })
+  }
+
+  /** @param ended  when it is durable on every disk, or never will be */
+  writeLocal(body: CopyDescriptor, ended: (ok: boolean) => void, targets = this.copy.targets): void {
+    const { queue, appends } = this.copy
+    const id = { epoch: epochAt(queue.epochs, queue.tail), seq: queue.tail }
+    const written: Array<{ target: Target; append: Append }> = []
+    let failed = 0
+    this.write(OPERATION.change, id, body, targets, (target, record, payload) => {
+      const payloadUnits = payload[0]!.length / 64
+      appends.append(
+        target,
+        { record, payload, payloadUnits, durable: true },
+        (append) => {
+          this.written(target, append)
+          const { copy } = target.map
+          copy!.hintSeq = Math.max(copy!.hintSeq, body.copy.appliedSeq)
+          written.push({ target, append })
+          // Only then the log may begin behind it: what it says is in force on all disks.
+          if (written.length === targets.length) {
+            ended(true)
+            for (const one of written) one.target.stream.applied(one.append.batch!)
+          }
+        },
+        () => {
+          if (++failed === 1) ended(false)
+        },
+      )
+    })
+    this.hintRecords = 0
+    this.hintBytes = 0
+    this.copy.o.onWork(undefined)
+  }
+
+  /** Make a control record for each disk, all under the next revision. */
+  write(
+    operation: number,
+    id: { epoch: number; seq: number },
+    body: CopyDescriptor,
+    targets: readonly Target[],
+    append: (target: Target, record: RecordHeader, payload: Uint8Array[]) => void,
+  ): void {
+    const revision = ++this.revision
+    const bytes = encodeDescriptor({ ...body, revision, seq: id.seq })
+    const padded = new Uint8Array(Math.ceil(bytes.length / BLOCK_BYTES) * BLOCK_BYTES)
+    padded.set(bytes)
+    const bodyCrc = this.copy.o.crc32c(bytes) >>> 0
+    for (const target of targets) {
+      const header = { kind: RECORD_KIND.control, ...id, lba: revision, blockCount: 0 }
+      const record = headerOf(this.copy.id, header, undefined)
+      Object.assign(record, { operation, bodyBytes: bytes.length, bodyCrc })
+      append(target, record, [padded])
+    }
+  }
+
+  written({ map }: Target, append: Append): void {
+    map.setDescriptor({ ...this.now, revision: append.record.lba })
+    map.controlSegment = append.segment
+    map.controlBornBatch = append.record.bornBatch
+  }
+
+  /** Give the slices of a new size their places. */
+  place(sizeBytes: number): void {
+    const { layout } = this.copy
+    layout.set(layout.placed(layout.slices, sizeBytes, this.newGeneration()))
+    if (this.fillsPending === 0) this.install({ ...this.now, slices: layout.slices })
+  }
+
+  /** Above every generation a slice of this copy ever had: it may come back to a disk that has old records of it. */
+  newGeneration(): number {
+    return this.now.copy.fills + 2
+  }
+
+  keep(facts: Partial<CopyFacts>, kept: () => void): void {
+    this.facts = { ...this.facts, ...facts }
+    const now = this.facts
+    this.writeLocal(this.body(), (ok) => {
+      if (!ok) return
+      this.install({ ...this.now, copy: { ...this.now.copy, facts: now } })
+      kept()
+    })
+  }
+
+  // --- what was applied, said now and then -------------------------------------------------------------------------
+
+  noteUnhinted(bytes: number): void {
+    this.hintRecords++
+    this.hintBytes += bytes
+  }
+
+  /** @param changed  control records that were applied */
+  afterApply(changed: readonly Place[]): void {
+    // They may be cleaned away when a body says what they did.
+    if (changed.length > 0)
+      this.writeLocal(this.body(), () => {
+        for (const place of changed) release(place)
+      })
+    if (this.hintRecords >= HINT_RECORDS || this.hintBytes >= HINT_BYTES)
+      for (const target of this.copy.targets) this.writeHint(target, () => {})
+  }
+
+  /** For the cleaner, and now and then. False when there is no room. */
+  private writeHint(target: Target, done: () => void): boolean {
+    const { log, freeSegments } = target.stream
+    const body = this.body()
+    const blocks = 2 + Math.ceil(encodeDescriptor(body).length / BLOCK_BYTES)
+    // It may take the last segment, as the cleaner's copies may: what is cleaned next gives one back.
+    if (freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks) return false
+    if (this.mayClaim) this.writeLocal(body, done, [target])
+    else
+      this.syncAll((ok) => {
+        if (ok) this.writeLocal(this.body(), done, [target])
+        else done()
+      })
+    return true
+  }
+}

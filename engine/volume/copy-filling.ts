@@ -1,0 +1,202 @@
+/**
+ * A copy that is filled (SPEC.md section 5): it begins with a local record that says so, durable on all disks; what the
+ * copy had above the fork is void, slices of another history are wiped, and then versions come in any order.
+ */
+import { assert } from '../assert.ts'
+import { fillVersions } from '../log/fill-version.ts'
+import type { CopyFacts } from '../replication/copy-store.ts'
+import type { EpochHistory } from '../replication/record-id.ts'
+import type { BlockVersion } from '../replication/record.ts'
+import { runTask, until, type Task } from '../task.ts'
+import { UNITS_PER_BLOCK } from '../units.ts'
+import type { HeldAppend } from './copy-appends.ts'
+import { mutable } from './copy-bodies.ts'
+import { fillRecords, wipeSlices } from './copy-fill.ts'
+import type { CopyDescriptor } from './copy-part.ts'
+import { release, type Accepted, type Place } from './copy-queue.ts'
+import type { LocalCopyStore, ReplicatedDescriptor } from './copy-store.ts'
+
+export interface FillStart {
+  fork: number
+  target: number
+  wipe: number[]
+  descriptor: unknown
+  facts: Partial<CopyFacts>
+  windows?: unknown
+}
+
+export class CopyFilling {
+  /** A filling begins, or slices are wiped: nothing is applied. */
+  isSettling = false
+  private readonly copy: LocalCopyStore
+  private starts: Array<() => Task<boolean>> = []
+  private drainWaiter: (() => void) | undefined
+  /** FILL records that are not in the map yet. */
+  private underWay = 0
+
+  constructor(copy: LocalCopyStore) {
+    this.copy = copy
+  }
+
+  start(token: number, start: FillStart): void {
+    const { appends, bodies, queue } = this.copy
+    const { fork, target } = start
+    queue.drops++
+    queue.forgetAbove(Math.max(fork, queue.baseSeq))
+    const { epochs } = start.descriptor as ReplicatedDescriptor
+    const adopted = epochs.filter(([, firstSeq]) => firstSeq <= target)
+    bodies.fillsPending++
+    // What is left is committed: it is applied before its slices count as whole up to the fork.
+    const rest = queue.restartAt(target, adopted)
+    const restHeld = appends.takeHeld()
+    appends.barrier++
+    this.starts.push(() => this.startTask(token, start, adopted, rest, restHeld))
+    if (this.isSettling) return
+    this.isSettling = true
+    runTask(this.startsTask(), (ok) => {
+      if (!ok) return this.copy.fail('filling cannot begin')
+      this.isSettling = false
+      if (queue.storedSeq > queue.baseSeq) queue.sayStored()
+      queue.runApply()
+    })
+  }
+
+  /** One after the other: the next may be asked for before the slices of the former are wiped. */
+  private *startsTask(): Task<boolean> {
+    for (;;) {
+      const next = this.starts.shift()
+      if (next === undefined) return true
+      if (!(yield* next())) return false
+    }
+  }
+
+  private *startTask(
+    token: number,
+    start: FillStart,
+    adopted: EpochHistory,
+    rest: Accepted[],
+    restHeld: HeldAppend[],
+  ): Task<boolean> {
+    const { appends, bodies, layout, queue, targets } = this.copy
+    for (const held of restHeld) held.run()
+    yield* until<void>((resume) => {
+      const look = (): void => {
+        if (this.underWay > 0 || rest.some((accepted) => accepted.left > 0)) return
+        this.drainWaiter = undefined
+        resume()
+      }
+      this.drainWaiter = look
+      look()
+    })
+    const changed: Place[] = []
+    for (const accepted of rest) queue.applyOne(accepted, changed)
+    // What it says is applied has to be durable on all disks before it is on one.
+    if (!bodies.mayClaim && !(yield* until<boolean>((resume) => bodies.syncAll(resume)))) return false
+    const { spec, snapshots, rollbacks, deleted } = start.descriptor as ReplicatedDescriptor
+    const { copy } = bodies.now
+    const fillBorn: Record<string, number> = {}
+    for (const { stream } of targets) fillBorn[stream.context.diskUuid] = stream.log.nextBatch
+    bodies.facts = { ...bodies.facts, ...start.facts }
+    const kept = bodies.facts
+    const generation = bodies.newGeneration()
+    const next: CopyDescriptor = {
+      ...bodies.now,
+      spec,
+      snapshots,
+      rollbacks,
+      deleted,
+      epochs: mutable(adopted),
+      slices: layout.placed(layout.renewed(new Set(start.wipe), generation), spec.sizeBytes, generation),
+      copy: {
+        ...copy,
+        facts: bodies.facts,
+        appliedSeq: start.target,
+        windows: start.windows ?? queue.windows,
+        fills: copy.fills + 1,
+        fork: start.fork,
+        fillBorn,
+      },
+    }
+    const isKept = yield* until<boolean>((resume) => {
+      bodies.loggedEpochs = adopted
+      bodies.writeLocal(next, (ok) => {
+        // In force in the turn in which it is durable, so that no checkpoint passes it before.
+        if (ok) this.begun(start, { ...next, copy: { ...next.copy, facts: kept } }, changed)
+        resume(ok)
+      })
+      // From here on records go into the log again, behind it.
+      layout.set(next.slices)
+      appends.barrier--
+      appends.retryHeld()
+    })
+    const isWiped = isKept && (yield* this.wipeTask())
+    if (isWiped) this.copy.onEvent({ type: 'kept', token })
+    return isWiped
+  }
+
+  private begun(start: FillStart, next: CopyDescriptor, changed: Place[]): void {
+    const { bodies, layout, queue, targets } = this.copy
+    const { forgottenSeq } = start.descriptor as ReplicatedDescriptor
+    queue.appliedSeq = start.target
+    queue.windows = start.windows ?? queue.windows
+    for (const { map } of targets) {
+      const wiping = map.copy!.wiping
+      for (const slice of start.wipe) if (!wiping.includes(slice)) wiping.push(slice)
+      // What the source forgot nobody can learn from this copy either.
+      map.copy!.forgot(forgottenSeq)
+    }
+    if (--bodies.fillsPending === 0) queue.releaseDropped()
+    bodies.install({ ...next, slices: layout.slices })
+    bodies.claim()
+    queue.noteApplied(queue.appliedSeq, queue.windows)
+    for (const place of changed) release(place)
+  }
+
+  /** Empty slices whose old versions are not this copy's any more; then a checkpoint, so that it is never repeated. */
+  *wipeTask(): Task<boolean> {
+    for (const target of this.copy.targets) {
+      const { stream, map } = target
+      if (!(yield* wipeSlices(target, map.copy!.wiping))) return false
+      map.copy!.wiping = []
+      map.changed = true
+      if (!(yield* until<boolean>((resume) => stream.makeCheckpoint(resume)))) return false
+    }
+    return true
+  }
+
+  fill(token: number, versions: readonly BlockVersion[]): void {
+    const { appends, bodies, layout, targets, id, reading, o } = this.copy
+    let left = 1
+    const ended = (): void => {
+      if (--left === 0) this.copy.onEvent({ type: 'kept', token })
+    }
+    const blocksMost = Math.min(...targets.map(({ stream }) => stream.log.recordBlocksMax))
+    for (const { record, payload } of fillRecords(id, reading.tag, versions, blocksMost)) {
+      const target = layout.target(record.lba)
+      assert(target !== undefined, 'a slice that is filled has a disk')
+      record.sliceGeneration = layout.generation(record.lba)
+      record.bornBatch = bodies.now.copy.fillBorn[target.stream.context.diskUuid] ?? 1
+      left++
+      const payloadUnits = payload.length * UNITS_PER_BLOCK
+      appends.hold(undefined, [target], payload.length, () => {
+        this.underWay++
+        appends.append(target, { record, payload, payloadUnits, durable: true }, (append) => {
+          runTask(fillVersions(target.stream, target.map, record, append), (ok) => {
+            this.underWay--
+            if (!ok) return this.copy.fail('the index cannot be read')
+            target.stream.applied(append.batch!)
+            ended()
+            this.lookDrained()
+          })
+        })
+      })
+    }
+    o.clock.defer(ended)
+    o.onWork(undefined)
+  }
+
+  /** Something that a beginning waits for may have ended. */
+  lookDrained(): void {
+    if (this.drainWaiter !== undefined) this.drainWaiter()
+  }
+}
