@@ -86,7 +86,11 @@ export function deleteVolume(run: StoreRun, volume: ModelledVolume): void {
   )
 }
 
-export function storeRequest<T>(run: StoreRun, start: (reply: (result: Result<T>) => void) => void, done: (value: T) => void): void {
+export function storeRequest<T>(
+  run: StoreRun,
+  start: (reply: (result: Result<T>) => void) => void,
+  done: (value: T) => void,
+): void {
   run.underWay++
   const { world } = run
   start((result) => {
