@@ -222,6 +222,20 @@ const HOST_COMMANDS: Command[] = [
   },
 ]
 
+const STORE_COMMANDS: Command[] = [
+  {
+    words: 'store',
+    summary: 'run the embedded cluster store, in the foreground',
+    positionals: [],
+    options: {
+      dir: { value: 'DIR', summary: 'required; where it keeps everything' },
+      listen: { value: 'HOST:PORT', summary: 'default 127.0.0.1:2379; no authentication: a trusted network only' },
+    },
+    examples: ['holdfast store --dir /var/lib/holdfast-store --listen 127.0.0.1:2379'],
+    load: async () => (await import('./store-run.ts')).runStore,
+  },
+]
+
 function offline(word: 'inspect' | 'verify' | 'salvage', summary: string, example: string): Command {
   return {
     words: word,
@@ -241,5 +255,6 @@ const OFFLINE_COMMANDS: Command[] = [
 ]
 
 export const COMMANDS: Command[] = [
-  ...DEV_COMMANDS, ...NODE_COMMANDS, ...VOLUME_COMMANDS, ...DISK_COMMANDS, ...HOST_COMMANDS, ...OFFLINE_COMMANDS,
+  ...DEV_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS, ...VOLUME_COMMANDS, ...DISK_COMMANDS, ...HOST_COMMANDS,
+  ...OFFLINE_COMMANDS,
 ]

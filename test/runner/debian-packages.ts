@@ -22,6 +22,8 @@ const PACKAGES: DebianPackage[] = [
   { name: 'qemu-utils', provides: ['qemu-img', 'qemu-io', 'qemu-nbd'], uses: 'qemu clients' },
   { name: 'e2fsprogs', provides: ['mkfs.ext4', 'e2fsck'], uses: 'ext4 images' },
   { name: 'nbd-client', provides: ['nbd-client'], uses: 'the client of the nbd project' },
+  { name: 'etcd-server', provides: ['etcd'], uses: 'the cluster store that is not ours' },
+  { name: 'etcd-client', provides: ['etcdctl'], uses: 'a client of etcd that is not ours' },
   { name: 'strace', provides: ['strace'], uses: 'counting of system calls' },
 ]
 
