@@ -110,7 +110,7 @@ async function openDatabase(folder: string): Promise<Database> {
     compression: false,
     cacheSize: 4 * 1024 * 1024,
     writeBufferSize: 1024 * 1024,
-    maxOpenFiles: 74,
+    maxOpenFiles: 34,
     maxFileSize: 1024 * 1024,
   })
   await database.open()

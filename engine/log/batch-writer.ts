@@ -64,6 +64,7 @@ export class BatchWriter {
       append.segment = segment
       append.units = append.payloadUnits > 0 ? startBlock * UNITS_PER_BLOCK + payloadAt : 0
       append.batch = batch
+      if (!append.mapOnly) segments.mixed[segment] = 1
       for (const blob of append.payload) buffers.push(blob)
       units += append.payloadUnits
       if (append.durable) batch.needsSync = true

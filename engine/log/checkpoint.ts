@@ -8,10 +8,11 @@
 import { assert } from '../assert.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import type { IndexOperation } from '../ports.ts'
-import { ENTRY_WORDS, copyEntry } from './entry.ts'
+import { ENTRY_WORDS } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
 import {
   encodeEntryValue,
+  encodePageBlocks,
   encodePageValue,
   generationKey,
   historyKey,
@@ -161,6 +162,8 @@ export function collectCheckpoint(
   }
 }
 
+const collectedIndexes = new Uint8Array(PAGE_BLOCKS)
+
 /** A base when deltas have piled up or cannot tell it, else what changed. */
 function collectPage(
   page: MapPage,
@@ -170,21 +173,18 @@ function collectPage(
 ): void {
   const number = page.map.number
   const fold = page.mustFold || page.deltaEntries + page.dirtyCount >= FOLD_ENTRIES || page.keys.length >= FOLD_KEYS
-  const indexes: number[] = []
+  let count = 0
   for (let i = 0; i < PAGE_BLOCKS; i++)
-    if (fold ? page.words[i * ENTRY_WORDS] !== 0 : page.dirty[i] === 1) indexes.push(i)
-  const words = new Uint32Array(indexes.length * ENTRY_WORDS)
-  indexes.forEach((index, i) => copyEntry(page.words, index * ENTRY_WORDS, words, i * ENTRY_WORDS))
+    if (fold ? page.words[i * ENTRY_WORDS] !== 0 : page.dirty[i] === 1) collectedIndexes[count++] = i
+  const indexes = collectedIndexes.subarray(0, count)
   if (fold) {
     for (const key of page.keys) if (key !== checkpoint) del(pageKey(number, page.page, key))
     page.keys = []
     page.deltaEntries = 0
-  } else page.deltaEntries += indexes.length
-  if (indexes.length > 0) {
-    put(
-      pageKey(number, page.page, checkpoint),
-      encodePageValue({ base: fold, resolved: true, indexes: Uint8Array.from(indexes), words }),
-    )
+  } else page.deltaEntries += count
+  if (count > 0) {
+    const value = encodePageBlocks({ words: page.words, indexes }, { base: fold, resolved: true })
+    put(pageKey(number, page.page, checkpoint), value)
     page.keys.push(checkpoint)
   }
   page.dirty.fill(0)

@@ -28,7 +28,11 @@ import type { VolumeMap } from './volume-map.ts'
 /** Segments fuller than this are not worth their own rewriting. */
 const LIVE_MOST = 0.98
 const READ_BLOCKS = 512
+/** For what is read of a segment: copies point into it until they are written, which is waited for. */
+export const newCleanerBuffer = (): Uint8Array => new Uint8Array(READ_BLOCKS * BLOCK_BYTES)
 const HEADERS_MOST = 256
+/** Headers of a segment without live data that are looked at in one turn. */
+const HEADERS_A_TURN = 32
 /** What could not be read may be there later. */
 const READ_AGAIN_MS = 60_000
 
@@ -70,15 +74,19 @@ function gainOf(liveUnits: number, segmentBlocks: number): number {
  * could not be read, of it or of the index, it stays sealed and is tried again later. False: there was no room for its
  * copies, it stays as it is; one that needs none may give room.
  */
-export function* cleanSegment(stream: StoreStream, segment: number): Task<boolean> {
-  const job = new CleaningJob(stream, segment)
+export function* cleanSegment(stream: StoreStream, segment: number, buffer: Uint8Array): Task<boolean> {
+  const { segments } = stream
+  if (segments.live[segment] === 0 && segments.mixed[segment] === 0) {
+    segments.setState(segment, SEGMENT_STATE.cleaned)
+    return true
+  }
+  const job = new CleaningJob(stream, segment, buffer)
   const { rewound } = stream.map
   const whole = yield* job.run()
   if (stream.failed) return true
   if (job.noRoom) return false
   // A rollback moved entries while they were looked for: it stays sealed, and is looked at once more.
   if (stream.map.rewound !== rewound) return true
-  const { segments } = stream
   if (whole && segments.live[segment] === 0) segments.setState(segment, SEGMENT_STATE.cleaned)
   else if (!whole && !job.damaged) {
     const { log, clock, diskUuid } = stream.context
@@ -114,11 +122,12 @@ class CleaningJob {
   private unappliedFrom = 0
   /** A copy would have had to wait for a free segment. */
   noRoom = false
-  /** Copies point into it until they are written, which is waited for before the next read. */
-  private readonly buffer = new Uint8Array(READ_BLOCKS * BLOCK_BYTES)
 
-  constructor(stream: StoreStream, segment: number) {
+  private readonly buffer: Uint8Array
+
+  constructor(stream: StoreStream, segment: number, buffer: Uint8Array) {
     this.stream = stream
+    this.buffer = buffer
     this.segment = segment
     this.generation = stream.segments.generation[segment]!
   }
@@ -152,8 +161,12 @@ class CleaningJob {
         for (const record of records) if (!(yield* this.record(record, entry, bytes, at))) return false
       }
       // Nothing points into the buffer: what is left of segments full of single zeroes shares its batches.
-      if (headersOnly && i < entries.entries.length && this.gathered.length < HEADERS_MOST) continue
+      if (headersOnly && i < entries.entries.length && this.gathered.length < HEADERS_MOST) {
+        if (i % HEADERS_A_TURN === 0) yield* this.endTurn()
+        continue
+      }
       this.appendGathered()
+      if (this.outstanding === 0) yield* this.endTurn()
       yield* until<void>((resume) => {
         if (this.outstanding === 0) resume()
         else this.waiting = resume
@@ -161,6 +174,11 @@ class CleaningJob {
       if (this.noRoom) return false
     }
     return !this.damaged && !this.unapplied && !this.stream.failed
+  }
+
+  /** What is in memory is read at once: without an end, a turn would be as long as the segment. */
+  private *endTurn(): Task<void> {
+    yield* until<void>((resume) => this.stream.context.clock.defer(() => resume()))
   }
 
   private *summary(): Task<{ entries: SummaryEntry[]; endBlock: number } | undefined> {
@@ -413,6 +431,7 @@ class CleaningJob {
       segment: 0,
       units: 0,
       batch: undefined,
+      mapOnly: record.kind === RECORD_KIND.write,
       done: (ok, append) => {
         const task = ok ? apply(append) : undefined
         if (task === undefined) {

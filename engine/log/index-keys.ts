@@ -3,7 +3,7 @@
  * numeric order and one range read brings everything of a page, a volume or a block's history.
  */
 import { assert } from '../assert.ts'
-import { ENTRY_WORDS } from './entry.ts'
+import { copyEntry, ENTRY_WORDS } from './entry.ts'
 
 const KEY = {
   meta: 0x6d,
@@ -106,6 +106,25 @@ export function encodePageValue(value: PageValue): Uint8Array {
   out[3] = (count >>> 8) & 0xff
   out.set(value.indexes, 4)
   out.set(new Uint8Array(value.words.buffer, value.words.byteOffset, count * ENTRY_WORDS * 4), entriesAt)
+  return out
+}
+
+/** The same for blocks `indexes` of a page in memory, whose entries lie at their places (`PAGE_BLOCKS * 6` words). */
+export function encodePageBlocks(
+  page: { words: Uint32Array; indexes: Uint8Array },
+  flags: { base: boolean; resolved: boolean },
+): Uint8Array {
+  const { words, indexes } = page
+  const count = indexes.length
+  const entriesAt = 4 + Math.ceil(count / 4) * 4
+  const out = new Uint8Array(entriesAt + count * ENTRY_WORDS * 4)
+  out[0] = (flags.base ? FLAG.base : 0) | (flags.resolved ? FLAG.resolved : 0)
+  out[2] = count & 0xff
+  out[3] = count >>> 8
+  out.set(indexes, 4)
+  const entries = new Uint32Array(out.buffer, entriesAt)
+  if (entries.length === words.length) entries.set(words)
+  else for (let i = 0; i < count; i++) copyEntry(words, indexes[i]! * ENTRY_WORDS, entries, i * ENTRY_WORDS)
   return out
 }
 

@@ -13,6 +13,8 @@ export interface Append {
   /** Place of the first blob (zero, trim: 0), from the segment's start. */
   units: number
   batch: LogBatch | undefined
+  /** A write that only the map speaks of: without live blocks the cleaner need not look at it. */
+  mapOnly: boolean
 }
 
 /** A batch that is not yet forgotten: its records are still to be answered or applied. */

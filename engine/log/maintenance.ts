@@ -5,7 +5,7 @@
  */
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
-import { chooseVictim, cleanSegment } from './cleaner.ts'
+import { chooseVictim, cleanSegment, newCleanerBuffer } from './cleaner.ts'
 import { seqOf, ENTRY_WORDS } from './entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
 import { dropHeads } from './page-fold.ts'
@@ -44,6 +44,7 @@ export class Maintenance {
   private mostFreeBlocks = 0
   /** Segments whose copies had no room when it was tried. */
   private readonly skipped = new Set<number>()
+  private cleanerBuffer: Uint8Array | undefined
   private sampledBytes = 0
   private sampledMs = 0
   private bytesPerMs = 0
@@ -158,7 +159,7 @@ export class Maintenance {
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
     const victim = mayClean(cleaned) && this.isWinning() ? chooseVictim(stream, this.skipped) : undefined
     if (victim !== undefined) {
-      if (!(yield* cleanSegment(stream, victim))) {
+      if (!(yield* cleanSegment(stream, victim, (this.cleanerBuffer ??= newCleanerBuffer())))) {
         this.skipped.add(victim)
         return true
       }

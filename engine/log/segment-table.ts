@@ -26,6 +26,11 @@ export class SegmentTable {
   readonly readAgainAtMs = new Map<number, number>()
   /** Records of copies that wait to be applied and are listed in the index: such a segment is not cleaned. */
   readonly held: Uint32Array
+  /**
+   * 0: every record in it is a write that nothing but the map speaks of, so without live blocks it holds nothing. 1: it
+   * may hold zeroes, control records or records of copies; always of segments that an earlier process filled.
+   */
+  readonly mixed: Uint8Array
   /** Changed since the last checkpoint took them. */
   private changed: number[] = []
   private readonly isChanged: Uint8Array
@@ -46,6 +51,7 @@ export class SegmentTable {
     this.oldestBorn = new Float64Array(options.count)
     this.readers = new Uint16Array(options.count)
     this.held = new Uint32Array(options.count)
+    this.mixed = new Uint8Array(options.count)
   }
 
   /** An empty table of the same disk. */
@@ -66,6 +72,7 @@ export class SegmentTable {
       live: 0,
       oldestBorn: firstBatch,
     })
+    this.mixed[segment] = 0
     return generation
   }
 
@@ -88,6 +95,7 @@ export class SegmentTable {
     this.lastBatch[segment] = as.lastBatch
     this.live[segment] = as.live
     this.oldestBorn[segment] = as.oldestBorn
+    this.mixed[segment] = 1
     this.ownedCount++
     this.touch(segment)
   }

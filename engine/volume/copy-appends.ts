@@ -143,6 +143,7 @@ export class CopyAppends {
       segment: 0,
       units: 0,
       batch: undefined,
+      mapOnly: false,
       done: (ok, append) => {
         this.underWay--
         if (!ok) copy.fail(stream.failedReason)

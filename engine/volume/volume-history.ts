@@ -129,6 +129,7 @@ export class VolumeHistory {
       segment: 0,
       units: 0,
       batch: undefined,
+      mapOnly: record.kind === RECORD_KIND.write,
       done: (ok, append) => this.commits.ended(inFlight, ok, append),
     })
     return inFlight

@@ -3,7 +3,7 @@
  * sees, or gives a segment back before its copies are safe.
  */
 import t from 'tap'
-import { chooseVictim, cleanSegment } from '../../../engine/log/cleaner.ts'
+import { chooseVictim, cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
 import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
@@ -58,7 +58,7 @@ class Scene {
   }
 
   clean(segment: number): boolean {
-    return this.world.await<boolean>((done) => runTask(cleanSegment(this.stream, segment), done))
+    return this.world.await<boolean>((done) => runTask(cleanSegment(this.stream, segment, newCleanerBuffer()), done))
   }
 
   checkpoint(): void {
@@ -147,6 +147,29 @@ t.test('a rotten block is not copied, and keeps its segment', (t) => {
   t.end()
 })
 
+t.test('dead writes are not looked at; what lies beside them is', (t) => {
+  for (const isTrimmed of [false, true]) {
+    const scene = new Scene()
+    // The first segments hold the volume's control record, too.
+    scene.fill(0, 90, 1)
+    for (let lba = 90; lba < 120; lba++) {
+      scene.write(lba, lba)
+      if (isTrimmed) scene.world.await<number>((done) => scene.volume.trim(lba * 4096 - 4096, 4096, false, done))
+    }
+    const { segment } = scene.place(104)
+    scene.fill(0, 120, 2)
+    scene.checkpoint()
+    t.equal(scene.stream.segments.live[segment], 0)
+    t.equal(scene.stream.segments.state[segment], SEGMENT_STATE.sealed)
+    t.equal(scene.stream.segments.mixed[segment], isTrimmed ? 1 : 0)
+    scene.world.disks[0]!.damage(segmentOffsetBytes(SEGMENT_BYTES, segment) + SEGMENT_BYTES - 4096, 'zero')
+    scene.clean(segment)
+    const wanted = isTrimmed ? SEGMENT_STATE.unreadable : SEGMENT_STATE.cleaned
+    t.equal(scene.stream.segments.state[segment], wanted)
+  }
+  t.end()
+})
+
 t.test('what only a snapshot sees is moved too, and goes with the snapshot', (t) => {
   for (const index of ['synced', 'lost'] as const) {
     const scene = new Scene()
@@ -180,7 +203,7 @@ t.test('a block that is overwritten while its copy is under way keeps the newer 
   scene.checkpoint()
   const { segment } = scene.place(25)
   let isClean = false
-  runTask(cleanSegment(scene.stream, segment), () => {
+  runTask(cleanSegment(scene.stream, segment, newCleanerBuffer()), () => {
     isClean = true
   })
   let answered = 0

@@ -67,6 +67,7 @@ class Stage {
       segment: 0,
       units: 0,
       batch: undefined,
+      mapOnly: true,
     }
     this.log.append(append)
     return append

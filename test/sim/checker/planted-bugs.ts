@@ -273,6 +273,13 @@ export const PLANTED: Mutant[] = [
     by: 'true',
   },
   {
+    name: 'what lies beside dead writes goes with them',
+    hunt: { run: 'full', seed: 1 },
+    file: `${LOG}/batch-writer.ts`,
+    replace: 'if (!append.mapOnly) segments.mixed[segment] = 1',
+    by: '',
+  },
+  {
     name: 'a zero that the cleaner moved is not written again',
     hunt: { run: 'file', path: 'test/engine/log/checkpoint.test.ts' },
     file: `${LOG}/checkpoint.ts`,
