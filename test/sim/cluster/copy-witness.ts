@@ -10,6 +10,8 @@ import type { MemberLog } from './checker/acknowledged-is-durable.ts'
 export interface WitnessPort {
   applied(node: string, record: ReplicatedRecord): void
   promiseTold(node: string, epoch: number): void
+  promiseKept(node: string, epoch: number): void
+  promiseFound(node: string, epoch: number): void
 }
 
 export class CopyWitness implements CopyStore, MemberLog {
@@ -48,6 +50,7 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.appliedSeq = stored.appliedSeq
     this.storedSeq = this.durableSeq = stored.tail
     this.durablePromise = stored.facts.promise.epoch
+    this.port.promiseFound(this.node, this.durablePromise)
     this.isConsistent = stored.facts.consistency.state === 'consistent'
     this.keeping.clear()
   }
@@ -75,7 +78,10 @@ export class CopyWitness implements CopyStore, MemberLog {
     }
     if (kept === undefined) return
     const { facts, order } = kept
-    if (facts.promise !== undefined) this.durablePromise = Math.max(this.durablePromise, facts.promise.epoch)
+    if (facts.promise !== undefined) {
+      this.durablePromise = Math.max(this.durablePromise, facts.promise.epoch)
+      this.port.promiseKept(this.node, this.durablePromise)
+    }
     if (facts.consistency === undefined || order < this.consistencyOrder) return
     this.isConsistent = facts.consistency.state === 'consistent'
     this.consistencyOrder = order

@@ -4,6 +4,8 @@
  * what was flushed, and which sessions have to be broken.
  */
 import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../engine/replication/configuration.ts'
+import type { CopyState } from '../../../engine/replication/copy-state.ts'
+import { LOST_GRACES } from '../../../engine/replication/log-choice.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
 import { checkAnswer, checkFlush } from './checker/acknowledged-is-durable.ts'
@@ -34,6 +36,10 @@ export class Judge {
   private readonly answeredRequests = new Set<string>()
   /** Of each committed record, when it was applied first. */
   private appliedAt: number[] = []
+  /** Of each epoch, when it won, in ms, and whether its primary has chosen the log. */
+  private readonly terms = new Map<number, { wonAtMs: number; hasChosen: boolean }>()
+  /** S6: what was committed above this seq before that epoch may be gone; of the present era. */
+  private excused: { era: number; aboveSeq: number; epoch: number } | undefined
 
   constructor(world: World, config: VolumeConfig) {
     this.world = world
@@ -118,7 +124,12 @@ export class Judge {
   }
 
   /** A copy ended its step. */
-  stepped(): void {
+  stepped(node: string, copy: CopyState | undefined): void {
+    const term = copy?.primary?.reconciling?.phase === 'syncing' ? this.terms.get(copy.primary.epoch) : undefined
+    if (term?.hasChosen === false) {
+      term.hasChosen = true
+      this.chose(node, copy!, this.world.clock.nowMs() - term.wonAtMs)
+    }
     if (this.afterStep.length === 0) return
     for (const check of this.afterStep) check()
     this.afterStep = []
@@ -146,14 +157,39 @@ export class Judge {
     })
   }
 
-  /** A forced promotion may lose anything; the loss of power everywhere what was not flushed. */
+  /** A forced promotion may lose anything; else only what was excused when a log was chosen without it. */
   private mayLose(seq: number, epoch: number): boolean {
-    const { history } = this.world.store
     const known = this.committed.log[seq - 1]!
     if (epoch - known.epoch >= FORCED_EPOCH_STEP) return true
-    if (this.world.swarm.mode === 'durable' || seq <= this.flushed.seq) return false
-    const before = history.findLast(({ config }) => config.epoch < epoch)!.config
-    return before.inSync.every((name) => this.world.nodes.get(name)!.lastPowerLoss > this.appliedAt[seq - 1]!)
+    const { excused } = this
+    if (excused === undefined || excused.era !== this.committed.eras.length) return false
+    return seq > excused.aboveSeq && known.epoch < excused.epoch && epoch >= excused.epoch
+  }
+
+  /**
+   * S6: what was written and not flushed may be gone when each member of the set before lost power since, or said
+   * nothing for as long as a primary has to wait for it.
+   */
+  private chose(node: string, { primary, options }: CopyState, elapsedMs: number): void {
+    const { nodes, store, swarm } = this.world
+    const { epoch, peers, reconciling } = primary!
+    const { witness } = nodes.get(node)!
+    const { log } = this.committed
+    const isChosen = ({ epoch: of, seq }: LoggedRecord) => seq < reconciling!.epochSeq && witness.has(of, seq)
+    const first = log.find((record) => !isChosen(record))
+    if (first === undefined || swarm.mode === 'durable') {
+      this.excused = undefined
+      return
+    }
+    const era = this.committed.eras.length
+    if (this.excused?.era === era && this.excused.aboveSeq < first.seq) return
+    const before = store.history.findLast(({ config }) => config.epoch < epoch)!.config
+    const waitMs = LOST_GRACES * (options.graceMs + options.evictAfterMs)
+    // Its clock may be fast.
+    const isSilent = (name: string) => elapsedMs >= 0.98 * waitMs && peers.get(name)?.report === undefined
+    const lostPower = (name: string) => nodes.get(name)!.lastPowerLoss > this.appliedAt[first.seq - 1]!
+    const isLost = before.inSync.every((name) => lostPower(name) || (name !== node && isSilent(name)))
+    if (isLost && first.seq > this.flushed.seq) this.excused = { era, aboveSeq: first.seq - 1, epoch }
   }
 
   /** S6: who was answered what is gone now must be told. */
@@ -179,7 +215,11 @@ export class Judge {
     const { nodes, store, swarm } = this.world
     const before = store.history.at(-2)!.config
     const joined = config.inSync.filter((name) => !before.inSync.includes(name))
-    const id = this.committed.log[this.answeredSeq - 1]
+    if (!this.terms.has(config.epoch)) {
+      this.terms.set(config.epoch, { wonAtMs: this.world.clock.nowMs(), hasChosen: false })
+    }
+    const mayBeGone = this.excused?.era === this.committed.eras.length ? this.excused.aboveSeq : Infinity
+    const id = this.committed.log[Math.min(this.answeredSeq, mayBeGone) - 1]
     if (joined.length > 0 && id !== undefined && config.epoch - before.epoch < FORCED_EPOCH_STEP) {
       const members = joined.map((name) => nodes.get(name)!.witness)
       this.report(checkAnswer('that was last answered', id, members, swarm.mode === 'durable'))

@@ -263,8 +263,8 @@ export class World implements NodeWorld, ClientWorld {
   }
 
   stepped(node: SimNode, event: CopyEvent): void {
-    this.judge.stepped()
     const copy = node.process?.copy
+    this.judge.stepped(node.name, copy)
     if (copy === undefined || event.type === 'tick' || event.type === 'beacon') return
     if (event.type === 'beacon-acknowledged' && event.left !== true) return
     const { role, promise, log } = copy
@@ -284,7 +284,15 @@ export class World implements NodeWorld, ClientWorld {
 
   promiseTold(node: string, epoch: number): void {
     this.trace.note(node, 'promise', epoch)
-    this.judge.report(this.judge.primaries.promiseKept(node, epoch))
+    this.judge.report(this.judge.primaries.promiseTold(node, epoch))
+  }
+
+  promiseKept(node: string, epoch: number): void {
+    this.judge.primaries.promiseKept(node, epoch)
+  }
+
+  promiseFound(node: string, epoch: number): void {
+    this.judge.report(this.judge.primaries.promiseFound(node, epoch))
   }
 
   private configured(config: VolumeConfig, by: string): void {

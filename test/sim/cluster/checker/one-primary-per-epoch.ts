@@ -8,7 +8,9 @@ import type { Violation } from './history.ts'
 export class OnePrimaryPerEpoch {
   private readonly byEpoch = new Map<number, VolumeConfig>()
   private last: VolumeConfig
-  private readonly promised = new Map<string, number>()
+  /** By node: what its store last said is kept, and what this process asked it to keep. */
+  private readonly kept = new Map<string, number>()
+  private readonly told = new Map<string, number>()
   /** The highest epoch under which somebody served, and since when. */
   private activeEpoch = 0
   private activeSince = 0
@@ -50,11 +52,24 @@ export class OnePrimaryPerEpoch {
     return found.map(violation)
   }
 
-  /** A node made a promise durable. */
-  promiseKept(node: string, epoch: number): Violation[] {
-    const before = this.promised.get(node) ?? 0
-    this.promised.set(node, Math.max(before, epoch))
+  /** A node has its store keep a promise; nothing may depend on it yet, and a crash may lose it. */
+  promiseTold(node: string, epoch: number): Violation[] {
+    const before = Math.max(this.told.get(node) ?? 0, this.kept.get(node) ?? 0)
+    this.told.set(node, Math.max(before, epoch))
     return epoch < before ? [violation(`the promise of ${node} went from ${before} to ${epoch}`)] : []
+  }
+
+  /** Its store says that it is durable. */
+  promiseKept(node: string, epoch: number): void {
+    this.kept.set(node, Math.max(this.kept.get(node) ?? 0, epoch))
+  }
+
+  /** A process of the node begins, with this promise in its store. */
+  promiseFound(node: string, epoch: number): Violation[] {
+    this.told.delete(node)
+    const before = this.kept.get(node) ?? 0
+    this.promiseKept(node, epoch)
+    return epoch < before ? [violation(`${node} came back with promise ${epoch}, and had kept ${before}`)] : []
   }
 
   /** A node says `promised`, or stores records, under this epoch. `durable` = its durable promise. */
@@ -65,7 +80,8 @@ export class OnePrimaryPerEpoch {
 
   /** A new copy of a node has promised nothing. */
   forget(node: string): void {
-    this.promised.delete(node)
+    this.kept.delete(node)
+    this.told.delete(node)
   }
 
   /** `at`: now; `arrivedAt`: when the request came to that node. */
