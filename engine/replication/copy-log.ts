@@ -11,7 +11,7 @@ import type { RecordId } from './record-id.ts'
 import type { ReplicatedRecord } from './record.ts'
 import { cutWindow, forgetUpTo, pushRecord, recordAt } from './record-window.ts'
 import { encodeWindows, noteApplied } from './session-window.ts'
-import { slicesOf } from './copy-state.ts'
+import { nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import type { Turn } from './turn.ts'
 
@@ -76,7 +76,7 @@ export function commitTo(turn: Turn, seq: number, each?: (record: ReplicatedReco
     const record = recordAt(log.window, at)
     assert(record !== undefined, 'I10: what is not applied is kept')
     if (record.request !== undefined) noteApplied(state.windows, record.request)
-    else if (record.kind === 'control') applyControl(state, record)
+    else if (record.kind === 'control') applyControl(turn, record)
     each?.(record)
   }
   log.appliedSeq = seq
@@ -84,7 +84,8 @@ export function commitTo(turn: Turn, seq: number, each?: (record: ReplicatedReco
   if (state.primary === undefined) forgetUpTo(log.window, seq)
 }
 
-function applyControl(state: CopyState, record: Extract<ReplicatedRecord, { kind: 'control' }>): void {
+function applyControl(turn: Turn, record: Extract<ReplicatedRecord, { kind: 'control' }>): void {
+  const { state } = turn
   const { change, seq } = record
   switch (change.operation) {
     case 'resize':
@@ -96,9 +97,21 @@ function applyControl(state: CopyState, record: Extract<ReplicatedRecord, { kind
       state.rollbacks.push([0, seq])
       return
     case 'epoch':
+      // A log chosen since this process began is what the whole set has (C3).
+      if (record.epoch > state.epochAtStart) becomeWhole(turn)
+      return
     case 'snapshot':
     case 'snapshot-delete':
     case 'delete':
       return
   }
+}
+
+/** Nothing that was acknowledged is missing any more, whatever a boot took away. */
+export function becomeWhole({ state, port }: Turn): void {
+  if (state.isWhole) return
+  state.isWhole = true
+  const token = nextToken(state)
+  state.kept.set(token, { type: 'nothing' })
+  port.store.keep(token, wholeBootOf(state))
 }

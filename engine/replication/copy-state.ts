@@ -10,7 +10,7 @@ import { assert } from '../assert.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS } from '../units.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyOptions, VersionedConfig } from './copy-port.ts'
-import type { Consistency, StoredCopy } from './copy-store.ts'
+import type { Consistency, CopyFacts, StoredCopy } from './copy-store.ts'
 import type { PrimaryState } from './primary-state.ts'
 import type { Session } from './record.ts'
 import { emptyWindow, lastSeqOf, pushRecord } from './record-window.ts'
@@ -111,7 +111,12 @@ export interface CopyState {
   isRecovered: boolean
   fencedBecause: string | undefined
   copyId: string
-  sameBoot: boolean
+  /** Of the machine. */
+  boot: string
+  /** It has all that it acknowledged; in mode `writeback` a boot takes that away until a log is chosen and served. */
+  isWhole: boolean
+  /** The last epoch of its log when the process began: what came later was chosen since. */
+  epochAtStart: number
   lostSlices: number[]
   promise: Promised
   durablePromise: Promised
@@ -162,7 +167,9 @@ export function createCopy(options: CopyOptions): CopyState {
     isRecovered: false,
     fencedBecause: undefined,
     copyId: '',
-    sameBoot: true,
+    boot: '',
+    isWhole: true,
+    epochAtStart: 0,
     lostSlices: [],
     promise: NOBODY,
     durablePromise: NOBODY,
@@ -222,7 +229,11 @@ export function createCopy(options: CopyOptions): CopyState {
 export function takeStored(state: CopyState, stored: StoredCopy): void {
   const { facts, tail, appliedSeq } = stored
   state.copyId = stored.copyId
-  state.sameBoot = stored.sameBoot
+  state.boot = stored.boot
+  state.epochAtStart = stored.epochs.at(-1)?.[0] ?? 0
+  // It is not the boot of the last write that counts: a process may have written since without knowing what is gone.
+  const isFresh = facts.promise.epoch === 0 && tail === 0
+  state.isWhole = state.options.mode === 'durable' || isFresh || facts.wholeBoot === stored.boot
   state.lostSlices = [...stored.lostSlices]
   state.promise = state.durablePromise = facts.promise
   state.attach = state.durableAttach = facts.attach
@@ -256,6 +267,10 @@ export const progressOf = ({ options, log }: CopyState): number =>
   options.mode === 'durable' ? log.durableSeq : log.writtenSeq
 
 export const leads = (role: Role): boolean => role === 'primary' || role === 'reconciling' || role === 'handing-over'
+
+/** Whether it is whole, as a fact that outlives this process. */
+export const wholeBootOf = ({ options, isWhole, boot }: CopyState): Pick<CopyFacts, 'wholeBoot'> =>
+  options.mode === 'writeback' ? { wholeBoot: isWhole ? boot : '' } : {}
 
 export const nextToken = (state: CopyState): number => state.nextToken++
 

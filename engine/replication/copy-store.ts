@@ -14,6 +14,11 @@ export interface CopyFacts {
   promise: { epoch: number; primary: string }
   attach: { generation: number; incarnation: number }
   consistency: Consistency
+  /**
+   * Mode `writeback`: in this boot of its machine, and in no later one, this copy has all that it acknowledged. Unset: in
+   * none, unless it never promised anything.
+   */
+  wholeBoot?: string
 }
 
 export type Consistency =
@@ -32,8 +37,8 @@ export interface StoredCopy {
   appliedSeq: number
   /** Records above `appliedSeq`, in order of seq up to `tail`. */
   unapplied: ReplicatedRecord[]
-  /** The machine did not boot since these were written. */
-  sameBoot: boolean
+  /** Of the machine, now. */
+  boot: string
   forgottenSeq: number
   /** Encoded session windows as of `appliedSeq` (sessions.ts). */
   windows: unknown

@@ -56,6 +56,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     joinOf: report.joinNumber ?? 0,
     attach: state.attach,
     forgottenSeq: forgottenUpTo(state),
+    isWhole: state.isWhole,
   }
   peer.isFollowing = false
   peer.attach = report.attach

@@ -8,7 +8,7 @@
 import { assert } from '../assert.ts'
 import { follow, readConfig, sayReleased } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
-import { leads, nextToken, slicesOf } from './copy-state.ts'
+import { leads, nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
 import type { CopyState, FillTarget } from './copy-state.ts'
 import { fillPatienceMs } from './fill-source.ts'
 import type { PeerMessage } from './messages.ts'
@@ -79,6 +79,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   }
   state.consistency = { state: 'filling', target, slices: [...slices] }
   state.isFollowing = false
+  state.isWhole = message.isWhole
   state.windows = decodeWindows(message.windows)
   state.sizeBytes = message.sizeBytes
   state.sliceCount = slicesOf(state)
@@ -96,7 +97,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)
   const token = nextToken(state)
   state.kept.set(token, { type: 'fill-started', fill, from })
-  const facts = { promise: state.promise, attach, consistency: state.consistency }
+  const facts = { promise: state.promise, attach, consistency: state.consistency, ...wholeBootOf(state) }
   port.store.startFill(token, { fork, target, wipe: [...wipe], descriptor, facts, windows: message.windows })
   follow(turn)
 }
@@ -190,7 +191,7 @@ export function onFillEndKept(turn: Turn, fill: number, from: NodeId): void {
   target.phase = 'ended'
   state.consistency = { state: 'consistent' }
   state.lostSlices = []
-  state.sameBoot = state.isGreeted = true
+  state.isGreeted = true
   if (compareSessions(state.attach, state.durableAttach) > 0) state.durableAttach = state.attach
   sayEnded(turn, target)
   followTold(turn, state.log.toldCommitSeq)

@@ -1,7 +1,7 @@
 /**
  * Which log goes on (SPEC C4 c, S6): the one with the highest last id among the set. It has every answered write (I7),
- * because each of them is stored on all members. What of it we lack is fetched; the epoch record behind it makes every
- * other tail void.
+ * because each of them is stored on all members; in `writeback` those that may lack something have a say only when there
+ * is nobody else. What of it we lack is fetched; the epoch record behind it makes every other tail void.
  *
  * I10: what we know as committed is in the chosen log.
  */
@@ -16,7 +16,7 @@ import type { PeerMessage } from './messages.ts'
 import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
 import { pump } from './primary.ts'
 import { bringInLine } from './reconcile.ts'
-import { compareIds, forkOf, tailId } from './record-id.ts'
+import { compareIds, forkOf, ROOT_ID, tailId } from './record-id.ts'
 import { keepAttach } from './replica.ts'
 import { BROKEN_INCARNATION, compareSessions } from './sessions.ts'
 import type { Turn } from './turn.ts'
@@ -37,8 +37,12 @@ export function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, 
   if (withoutMembers(state.config!.config, nodes, '') !== undefined) return false
   // After a longer while what the missing ones had counts as lost, and the sessions are told (S6).
   if (nowMs - sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)) return true
-  return !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
+  return !mayLack(state) || hasWhole(primary)
 }
+
+/** Somebody answered who has all that he acknowledged. */
+export const hasWhole = (primary: PrimaryState, except?: Peer): boolean =>
+  requiredPeers(primary).some((peer) => peer !== except && peer.failure === undefined && peer.report?.isWhole === true)
 
 const answered = (primary: PrimaryState): Peer[] =>
   requiredPeers(primary).filter(({ report }) => report !== undefined)
@@ -47,20 +51,27 @@ export function choose(turn: Turn, primary: PrimaryState, reconciling: Reconcili
   const { state, nowMs, port } = turn
   // Who is not consistent has no say; it is let go, or filled, before anything is served.
   let best: Peer | undefined
-  let bestId = tailOf(state)
+  const isWholeThere = !mayLack(state) || hasWhole(primary)
+  let bestId = isWholeThere && mayLack(state) ? ROOT_ID : tailOf(state)
   for (const peer of answered(primary)) {
-    if (peer.failure !== undefined) continue
+    if (peer.failure !== undefined || (isWholeThere && !peer.report!.isWhole)) continue
     const id = tailId(peer.report!)
     if (compareIds(id, bestId) <= 0) continue
+    if (forkOf(peer.report!, state.log) < state.log.commitSeq) {
+      // Chosen without us, and never served: we are in the set and did not store it (S6).
+      assert(mayLack(state), 'I10: what we know as committed is in the chosen log')
+      continue
+    }
     best = peer
     bestId = id
   }
-  if (best === undefined) return beginEpoch(turn, primary, reconciling)
+  // What the whole one has may be the beginning of what we have.
+  if (best === undefined || forkOf(best.report!, state.log) === best.report!.tail)
+    return beginEpoch(turn, primary, reconciling)
   reconciling.phase = 'fetching'
   reconciling.from = best.node
   reconciling.fork = forkOf(best.report!, state.log)
   reconciling.sinceMs = reconciling.sentAtMs = nowMs
-  assert(reconciling.fork >= state.log.commitSeq, 'I10: what we know as committed is in the chosen log')
   port.send(best.node, { type: 'fetch-log', epoch: primary.epoch, aboveSeq: reconciling.fork })
 }
 
@@ -121,7 +132,7 @@ function noteAttach(turn: Turn, primary: PrimaryState): void {
 function noteLostPower(turn: Turn, primary: PrimaryState): void {
   const { state } = turn
   if (!mayLack(state)) return
-  if (answered(primary).some(({ report }) => report!.sameBoot)) return
+  if (hasWhole(primary)) return
   const known = [state.attach.generation, state.config!.config.attach.generation]
   const generations = [...known, ...state.windows.map(({ generation }) => generation)]
   keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)

@@ -64,6 +64,8 @@ export type PeerMessage =
       /** Sessions below are refused; trims up to there may have left no trace. */
       attach: Session
       forgottenSeq: number
+      /** Of the source: what it lacks the filled one lacks too. */
+      isWhole: boolean
     }
   | { type: 'fill-started'; epoch: number; fill: number }
   | { type: 'fill'; epoch: number; fill: number; number: number; versions: BlockVersion[]; slicesDone: number[] }
@@ -84,8 +86,8 @@ export interface CopyReport {
   commitSeq: number
   consistency: Consistency
   attach: Session
-  /** False when the machine booted since its last record was accepted. */
-  sameBoot: boolean
+  /** False when something it acknowledged may be gone. */
+  isWhole: boolean
   forgottenSeq: number
   lostSlices: number[]
   /** Another one after each fill that it took: only the answer to what it said since is obeyed. */

@@ -33,7 +33,7 @@ export function reportOf(state: CopyState): CopyReport {
     commitSeq: log.commitSeq,
     consistency: state.consistency,
     attach: state.durableAttach,
-    sameBoot: state.sameBoot,
+    isWhole: state.isWhole,
     forgottenSeq: state.forgottenSeq,
     lostSlices: [...state.lostSlices],
     joinNumber: state.joinNumber,
@@ -119,7 +119,7 @@ function meet({ state }: Turn, primary: PrimaryState, peer: Peer, instance: stri
 function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport): void {
   const { state, nowMs } = turn
   const fork = forkOf(report, state.log)
-  const lostPower = state.options.mode === 'writeback' && !report.sameBoot
+  const lostPower = state.options.mode === 'writeback' && !report.isWhole
   // What it accepted since it is back is not what it acknowledged, nor stored yet.
   const storedSeq = Math.min(fork, report.durableSeq)
   peer.fillId = 0

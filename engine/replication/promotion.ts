@@ -10,11 +10,12 @@
 import { mayLack } from './candidate.ts'
 import { advance, refreshRequired, requiredPeers } from './commit.ts'
 import { evict } from './configuration-change.ts'
+import { becomeWhole } from './copy-log.ts'
 import { samePromise } from './copy-state.ts'
 import type { Promised } from './copy-state.ts'
 import { tickFills } from './fill-source.ts'
 import { leave, mayPromiseTo } from './grace.ts'
-import { choose, isChoiceComplete, LOST_GRACES } from './log-choice.ts'
+import { choose, hasWhole, isChoiceComplete, LOST_GRACES } from './log-choice.ts'
 import type { CopyReport } from './messages.ts'
 import { fillInPlace, sendNewEpoch } from './peer-reports.ts'
 import { newPeer, newPrimary } from './primary-state.ts'
@@ -131,7 +132,6 @@ function serve(turn: Turn, primary: PrimaryState): void {
   const { log, windows } = state
   primary.reconciling = undefined
   state.role = 'primary'
-  state.sameBoot = true
   state.released = undefined
   state.fruitlessTerms = 0
   for (let seq = log.commitSeq + 1; seq <= log.tail; seq++) {
@@ -140,6 +140,7 @@ function serve(turn: Turn, primary: PrimaryState): void {
   }
   for (const peer of primary.peers.values()) peer.report = undefined
   advance(turn)
+  becomeWhole(turn)
   progressOpenings(turn)
   progressReads(turn)
   wakeBy(turn, turn.nowMs + state.options.retryMs)
@@ -182,7 +183,7 @@ export function tickReconcile(turn: Turn): void {
     if (phase === 'syncing') pump(turn, peer)
   }
   // Somebody who did not lose power is worth waiting for: he has what we may lack.
-  const isSafe = !mayLack(state) || requiredPeers(primary).some(({ report }) => report?.sameBoot === true)
+  const isSafe = !mayLack(state) || hasWhole(primary)
   const isLost = nowMs - reconciling.sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)
   const mayLetGo = isLate && (phase === 'syncing' || isSafe || isLost)
   const lost = requiredPeers(primary).filter(

@@ -2,11 +2,16 @@
  * The members get what follows their fork with the chosen log (SPEC C4 d): as records, or, when these are not in
  * memory any more, by being let go or filled.
  *
- * I10: no member's commit point lies beyond its fork with the chosen log.
+ * I10: no member's commit point lies beyond its fork with the chosen log. In `writeback` one may that kept its power and
+ *     was not heard in time (S6): nothing was served without it, so it leads, and nothing is lost.
  */
 import { assert } from '../assert.ts'
+import { mayLack } from './candidate.ts'
+import { withSuccessor } from './configuration.ts'
+import { startChange } from './configuration-change.ts'
 import { idAt } from './copy-log.ts'
 import { progressFills } from './fill-source.ts'
+import { hasWhole } from './log-choice.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { Peer, PrimaryState } from './primary-state.ts'
 import { pump } from './primary.ts'
@@ -24,13 +29,17 @@ export function bringInLine(turn: Turn, primary: PrimaryState, peer: Peer, repor
   const fork = forkOf(report, log)
   peer.report = report
   if (peer.failure !== undefined) return wakeBy(turn, nowMs)
+  const mayMiss = mayLack(state) && !hasWhole(primary, peer)
+  assert(mayMiss || report.commitSeq <= fork, 'I10: no member committed beyond its fork')
+  if (mayMiss && (report.commitSeq > fork || (report.isWhole && report.tail > fork))) {
+    startChange(turn, 'pass-on', withSuccessor(state.config!.config, peer.node, port.nonce()))
+    return
+  }
   const records = recordsFrom(log.window, fork + 1, Infinity)
   if (fork < log.tail && recordAt(log.window, fork + 1) === undefined) {
-    assert(state.options.mode === 'writeback' || report.commitSeq <= fork, 'I10: no member committed beyond its fork')
     peer.failure = 'it lacks what is not in memory any more'
     return wakeBy(turn, nowMs)
   }
-  assert(report.commitSeq <= fork, 'I10: no member committed beyond its fork')
   const message = { type: 'reconcile' as const, epoch: primary.epoch, fork: idAt(state, fork), records }
   port.send(peer.node, { ...message, commitSeq: log.commitSeq })
   peer.sentAtMs = nowMs

@@ -11,7 +11,7 @@ import { assert } from '../assert.ts'
 import { depose, readConfig } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
-import { leads, nextToken, progressOf, samePromise } from './copy-state.ts'
+import { leads, nextToken, progressOf, samePromise, wholeBootOf } from './copy-state.ts'
 import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
 import { comeBack, leave, mayPromiseTo, noteAlive } from './grace.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
@@ -44,7 +44,7 @@ export function keepPromise(
   state.promise = promise
   const token = nextToken(state)
   state.kept.set(token, { type: 'promise', promise, answerTo, probe })
-  port.store.keep(token, { promise })
+  port.store.keep(token, { promise, ...wholeBootOf(state) })
 }
 
 /** Whether the sender is our primary under our epoch; if it may become so, it does. */
@@ -104,8 +104,6 @@ function accept(
       cutBack(turn, record.seq - 1)
     }
     appendRecord(turn, record)
-    // Reconciled since it came back: what it has is what the set has (C3).
-    if (record.kind === 'control' && record.change.operation === 'epoch') state.sameBoot = true
     verified = record.seq
     appended++
   }

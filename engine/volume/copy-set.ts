@@ -1,5 +1,4 @@
 /** The copies of replicated volumes that a store has, opened from what their disks agreed on, or made empty. */
-import type { OpenedStream } from '../log/recovery.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import type { Task } from '../task.ts'
@@ -30,14 +29,12 @@ export class CopySet {
   }
 
   /** Copies are opened from what their disks agreed on; one of which something cannot be read is left out. */
-  *openTask(settled: SettledCopy[], opened: ReadonlyArray<{ opened: OpenedStream }>): Task<void> {
-    const bootId = opened[0]?.opened.stream.context.bootId ?? ''
-    const sameBoot = opened.every((one) => (one.opened.plan.former?.bootId ?? bootId) === bootId)
+  *openTask(settled: SettledCopy[]): Task<void> {
     for (const one of settled) {
       const { id, name } = one.descriptor.spec
       // A disk that could not finish its recovery has nothing to say any more.
       if (one.targets.some(({ stream }) => !this.o.disks.entries.some((entry) => entry.stream === stream))) continue
-      const copy = this.make(one, sameBoot)
+      const copy = this.make(one)
       const stored = yield* copy.openTask()
       if (stored !== undefined) this.byId.set(id, { copy, stored })
       else
@@ -78,7 +75,7 @@ export class CopySet {
       const { stream } = usable.find((one) => one.disk.diskUuid === diskUuid)!.entry
       return { stream, map: stream.addVolume(descriptor) }
     })
-    const copy = this.make({ descriptor, targets, tail: 0, unapplied: [] }, true)
+    const copy = this.make({ descriptor, targets, tail: 0, unapplied: [] })
     copy.create((ok) => {
       if (!ok) return reply(failure('disk-failed', { disk: spec.name, reason: 'the copy could not be recorded' }))
       const one = { copy, stored: copy.stored() }
@@ -87,9 +84,9 @@ export class CopySet {
     })
   }
 
-  private make(settled: SettledCopy, sameBoot: boolean): LocalCopyStore {
+  private make(settled: SettledCopy): LocalCopyStore {
     const { crc32c, clock, disks } = this.o
-    return new LocalCopyStore({ settled, crc32c, clock, sameBoot, onWork: (shortOf) => disks.kick(shortOf) })
+    return new LocalCopyStore({ settled, crc32c, clock, onWork: (shortOf) => disks.kick(shortOf) })
   }
 
   retryHeld(): void {

@@ -36,8 +36,6 @@ export interface CopyOptions {
   settled: SettledCopy
   crc32c: Crc32c
   clock: ClockPort
-  /** The machine did not boot since the disks were last written. */
-  sameBoot: boolean
   /** Something was appended, or waits for space in a stream. */
   onWork(shortOf: StoreStream | undefined): void
 }
@@ -155,7 +153,7 @@ export class LocalCopyStore implements CopyStore {
       tail: this.tail,
       appliedSeq: this.appliedSeq,
       unapplied: [],
-      sameBoot: this.o.sameBoot,
+      boot: this.targets[0]!.stream.context.bootId,
       forgottenSeq: this.forgottenSeq,
       windows: this.queue.windows,
       rollbacks,

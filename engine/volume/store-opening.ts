@@ -68,7 +68,7 @@ export function* openStore(store: StoreParts, storeDisks: StoreDisk[]): Task<voi
       if (!volume.targets.some((t) => t.stream.failed)) epochs.push(volume)
   yield* until<void>((resume) => store.recovered(() => resume()))
   for (const { stream } of disks.entries) stream.supply.start()
-  yield* copies.openTask(settled, opened)
+  yield* copies.openTask(settled)
   // Every opening takes a segment for its epochs: one crash after the other must not use them up.
   disks.kick(undefined)
   for (const volume of epochs) yield* until<boolean>((resume) => volume.control(OPERATION.epoch, newEpoch, resume))

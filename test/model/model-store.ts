@@ -26,16 +26,14 @@ export interface Disk {
   records: ReplicatedRecord[]
   limbo: ReplicatedRecord[]
   blocks: Map<number, BlockVersion>
-  /** Of the machine, when the last record was accepted. */
-  boot: number
 }
 
 type FillStart = Parameters<CopyStore['startFill']>[1]
 
 export type StoreEntry =
-  | { type: 'record'; record: ReplicatedRecord; boot: number }
+  | { type: 'record'; record: ReplicatedRecord }
   | { type: 'facts'; token: number; facts: Partial<CopyFacts> }
-  | { type: 'fill-start'; token: number; start: FillStart; boot: number }
+  | { type: 'fill-start'; token: number; start: FillStart }
   | { type: 'fill'; token: number; versions: readonly BlockVersion[] }
 
 export interface ModelStoreState {
@@ -46,7 +44,6 @@ export interface ModelStoreState {
   written: number
   /** Entries up to here are synced without being asked again. */
   syncWanted: number
-  boot: number
 }
 
 export const SLICE_BLOCKS = 4
@@ -65,9 +62,8 @@ export function newModelStore(copyId: string): ModelStoreState {
     records: [],
     limbo: [],
     blocks: new Map(),
-    boot: 1,
   })
-  return { copyId, disk: disk(), live: disk(), entries: [], written: 0, syncWanted: 0, boot: 1 }
+  return { copyId, disk: disk(), live: disk(), entries: [], written: 0, syncWanted: 0 }
 }
 
 /** So many entries are kept by a crash, and how far the map was, or not. */
@@ -82,7 +78,7 @@ export function crash(state: ModelStoreState, kept: number, keepsApplied: boolea
   state.live = structuredClone(state.disk)
 }
 
-export function recover({ copyId, live, boot }: ModelStoreState): StoredCopy {
+export function recover({ copyId, live }: ModelStoreState): StoredCopy {
   return {
     copyId,
     facts: live.facts,
@@ -90,7 +86,7 @@ export function recover({ copyId, live, boot }: ModelStoreState): StoredCopy {
     tail: live.tail,
     appliedSeq: live.appliedSeq,
     unapplied: live.records,
-    sameBoot: live.boot === boot,
+    boot: 'the only one',
     forgottenSeq: 0,
     windows: live.windows,
     rollbacks: [],
@@ -145,13 +141,13 @@ export class ModelStore implements CopyStore {
   }
 
   append(record: ReplicatedRecord): void {
-    const { live, boot } = this.state
+    const { live } = this.state
     const epochs = epochsOf(record)
     assert(epochs !== undefined || record.seq === live.tail + 1, 'a record follows the last one')
     assert(record.seq <= live.tail + 1, 'a record follows the last one')
     assert(epochs !== undefined || epochAt(live.epochs, record.seq) === record.epoch, 'it is of the last epoch')
     assert(record.seq > live.appliedSeq, 'what is applied is not accepted again')
-    this.enter({ type: 'record', record, boot })
+    this.enter({ type: 'record', record })
   }
 
   dropAbove(seq: number): void {
@@ -199,7 +195,7 @@ export class ModelStore implements CopyStore {
   }
 
   startFill(token: number, start: FillStart): void {
-    this.enter({ type: 'fill-start', token, start, boot: this.state.boot })
+    this.enter({ type: 'fill-start', token, start })
     this.sync()
   }
 
@@ -228,13 +224,11 @@ function epochsOf(record: ReplicatedRecord): EpochHistory | undefined {
 function enter(disk: Disk, entry: StoreEntry): void {
   switch (entry.type) {
     case 'record':
-      disk.boot = entry.boot
       return accept(disk, entry.record)
     case 'facts':
       disk.facts = { ...disk.facts, ...entry.facts }
       return
     case 'fill-start':
-      disk.boot = entry.boot
       return startFill(disk, entry.start)
     case 'fill':
       for (const version of entry.versions) insert(disk, version)

@@ -32,6 +32,7 @@ export class CopyWitness implements CopyStore, MemberLog {
   private readonly keeping = new Map<number, { facts: Partial<CopyFacts>; order: number }>()
   /** What it had written when its machine lost power: it may have said so, and that may still be on its way. */
   private written: { seq: number; epochs: Array<readonly [number, number]> } = { seq: 0, epochs: [] }
+  private boot = ''
   private order = 0
   /** Of the call whose consistency is known to be durable: an earlier one may be confirmed later. */
   private consistencyOrder = 0
@@ -44,7 +45,8 @@ export class CopyWitness implements CopyStore, MemberLog {
   /** A new process has opened the store. */
   opened(store: CopyStore, stored: StoredCopy): void {
     this.store = store
-    if (!stored.sameBoot && this.storedSeq > stored.tail) this.written = { seq: this.storedSeq, epochs: this.epochs }
+    if (stored.boot !== this.boot && this.storedSeq > stored.tail) this.written = { seq: this.storedSeq, epochs: this.epochs }
+    this.boot = stored.boot
     this.epochs = [...stored.epochs]
     this.accepted = stored.unapplied.slice()
     this.appliedSeq = stored.appliedSeq

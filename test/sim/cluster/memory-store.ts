@@ -19,10 +19,10 @@ import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication
 import { emptyVersionMap, insertVersion, settleAll, visibleAt, wipe, type VersionMap } from './version-map.ts'
 
 export type JournalEntry =
-  | { type: 'record'; record: ReplicatedRecord; boot: number }
+  | { type: 'record'; record: ReplicatedRecord }
   | { type: 'applied'; seq: number; windows: unknown }
   | { type: 'facts'; token: number; facts: Partial<CopyFacts> }
-  | ({ type: 'fill-start'; token: number; boot: number } & FillStart)
+  | ({ type: 'fill-start'; token: number } & FillStart)
   | { type: 'fill'; token: number; versions: readonly BlockVersion[] }
   | { type: 'trims'; above: number }
 
@@ -136,8 +136,7 @@ export class MemoryStore implements CopyStore {
   }
 
   recovered(): StoredCopy {
-    const { copyId, view, entries, boot, lostSlices } = this.state
-    const last = entries.findLast((entry) => 'boot' in entry)
+    const { copyId, view, boot, lostSlices } = this.state
     return {
       copyId,
       facts: view.facts,
@@ -145,7 +144,7 @@ export class MemoryStore implements CopyStore {
       tail: view.tail,
       appliedSeq: view.appliedSeq,
       unapplied: view.unapplied.slice(),
-      sameBoot: last === undefined || last.boot === boot,
+      boot: String(boot),
       forgottenSeq: view.forgottenSeq,
       windows: view.windows,
       rollbacks: view.rollbacks.slice(),
@@ -168,7 +167,7 @@ export class MemoryStore implements CopyStore {
     assert(isEpoch ? record.seq <= view.tail + 1 : record.seq === view.tail + 1, 'a record follows the last one')
     assert(isEpoch || epochAt(view.epochs, record.seq) === record.epoch, 'a record is of the last epoch')
     assert(record.seq > view.appliedSeq, 'what is applied is not accepted again')
-    this.enter({ type: 'record', record, boot: this.state.boot })
+    this.enter({ type: 'record', record })
     this.state.entryOfSeq.set(record.seq, this.state.entries.length - 1)
   }
 
@@ -214,7 +213,7 @@ export class MemoryStore implements CopyStore {
   startFill(token: number, start: FillStart): void {
     this.state.drops++
     this.state.entryOfSeq.clear()
-    this.enter({ type: 'fill-start', token, boot: this.state.boot, ...start })
+    this.enter({ type: 'fill-start', token, ...start })
     this.sync()
   }
 

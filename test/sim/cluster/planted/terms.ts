@@ -201,7 +201,7 @@ export const TERMS = [
     ['configuration-change.ts', "if (consistency.state !== 'consistent') return 'out'", ''],
   ]),
   bug('a copy that lost power takes the place of one that did not', 'I18, C3, design 10', [
-    ['candidate.ts', "options.mode === 'writeback' && !sameBoot", 'options === undefined && !sameBoot'],
+    ['candidate.ts', "options.mode === 'writeback' && !isWhole", 'options === undefined && !isWhole'],
   ]),
   bug('it does not wait for a member that kept its power', 'I7, C4, design 11', [
     [
