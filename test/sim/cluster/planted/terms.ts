@@ -83,15 +83,15 @@ export const TERMS = [
     [
       [
         'replica.ts',
-        'port.store.keep(token, { promise })',
-        'port.store.keep(token, { promise })\n  state.durablePromise = promise\n  if (answerTo !== ' +
+        'port.store.keep(token, { promise, ...wholeBootOf(state) })',
+        'port.store.keep(token, { promise, ...wholeBootOf(state) })\n  state.durablePromise = promise\n  if (answerTo !== ' +
           "undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })",
       ],
     ],
     { seed: 1 },
   ),
   bug('a promise is not written', 'I3', [
-    ['replica.ts', 'port.store.keep(token, { promise })', 'port.store.keep(token, {})'],
+    ['replica.ts', 'port.store.keep(token, { promise, ...wholeBootOf(state) })', 'port.store.keep(token, {})'],
   ]),
   bug('stored is said under a promise that is not durable', 'I3, W3', [
     ['replica.ts', 'if (!isFollowing || !samePromise(promise, durablePromise)) return', 'if (!isFollowing) return'],
@@ -138,9 +138,9 @@ export const TERMS = [
   bug('the log is cut where the commit point was told, not by ids', 'I7, C4', [
     [
       'log-choice.ts',
-      'if (best === undefined) return beginEpoch(turn, primary, reconciling)',
+      'if (best === undefined || forkOf(',
       'if (best === undefined) {\n    cutBack(turn, state.log.commitSeq)\n    return beginEpoch(turn, ' +
-        'primary, reconciling)\n  }',
+        'primary, reconciling)\n  }\n  if (forkOf(',
     ],
   ]),
   bug('two logs agree on the next epoch record too', 'I5, C4', [
@@ -202,6 +202,22 @@ export const TERMS = [
   ]),
   bug('a copy that lost power takes the place of one that did not', 'I18, C3, design 10', [
     ['candidate.ts', "options.mode === 'writeback' && !isWhole", 'options === undefined && !isWhole'],
+  ]),
+  bug('the next restart forgets what a boot took away', 'I18, C3, S6', [
+    ['replica.ts', '{ promise, ...wholeBootOf(state) }', '{ promise, wholeBoot: state.boot }'],
+  ]),
+  bug('who may lack something has a say beside who does not', 'I7, C4, S6', [
+    ['log-choice.ts', '(isWholeThere && !peer.report!.isWhole)', 'false'],
+  ]),
+  bug('a copy filled from who lacks something counts as whole', 'I18, C4, S6', [
+    ['fill-target.ts', 'state.isWhole = message.isWhole', 'state.isWhole = true'],
+  ]),
+  bug('a member that was not heard in time is brought in line', 'I10, C4, S6', [
+    [
+      'reconcile.ts',
+      'if (mayMiss && (report.commitSeq > fork || (report.isWhole && report.tail > fork))) {',
+      'if (mayMiss && report.epochs.length < 0) {',
+    ],
   ]),
   bug('it does not wait for a member that kept its power', 'I7, C4, design 11', [
     [
