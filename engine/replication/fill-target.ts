@@ -62,6 +62,8 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     return
   }
   if (message.joinOf !== state.joinNumber) return
+  // We may be primary before we know it, and then must be consistent (I12). Asked again, we know.
+  if (state.change !== undefined) return
   state.joinNumber++
   const { log } = state
   const attach = compareSessions(message.attach, state.attach) > 0 ? message.attach : state.attach
