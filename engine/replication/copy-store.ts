@@ -15,8 +15,8 @@ export interface CopyFacts {
   attach: { generation: number; incarnation: number }
   consistency: Consistency
   /**
-   * Mode `writeback`: in this boot of its machine, and in no later one, this copy has all that it acknowledged. Unset: in
-   * none, unless it never promised anything.
+   * Mode `writeback`: in this boot of its machine, and in no later one, this copy has all that it acknowledged. Unset:
+   * in none, unless it never promised anything.
    */
   wholeBoot?: string
 }

@@ -1,7 +1,7 @@
 /**
  * Which log goes on (SPEC C4 c, S6): the one with the highest last id among the set. It has every answered write (I7),
- * because each of them is stored on all members; in `writeback` those that may lack something have a say only when there
- * is nobody else. What of it we lack is fetched; the epoch record behind it makes every other tail void.
+ * because each of them is stored on all members; in `writeback` those that may lack something have a say only when
+ * there is nobody else. What of it we lack is fetched; the epoch record behind it makes every other tail void.
  *
  * I10: what we know as committed is in the chosen log.
  */

@@ -2,8 +2,8 @@
  * The members get what follows their fork with the chosen log (SPEC C4 d): as records, or, when these are not in
  * memory any more, by being let go or filled.
  *
- * I10: no member's commit point lies beyond its fork with the chosen log. In `writeback` one may that kept its power and
- *     was not heard in time (S6): nothing was served without it, so it leads, and nothing is lost.
+ * I10: no member's commit point lies beyond its fork with the chosen log. In `writeback` that of one may which kept its
+ *     power and was not heard in time (S6): nothing was served without it, so it leads, and nothing is lost.
  */
 import { assert } from '../assert.ts'
 import { mayLack } from './candidate.ts'

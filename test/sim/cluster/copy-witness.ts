@@ -32,6 +32,8 @@ export class CopyWitness implements CopyStore, MemberLog {
   private readonly keeping = new Map<number, { facts: Partial<CopyFacts>; order: number }>()
   /** What it had written when its machine lost power: it may have said so, and that may still be on its way. */
   private written: { seq: number; epochs: Array<readonly [number, number]> } = { seq: 0, epochs: [] }
+  /** What was durable on a disk that was taken out. */
+  private takenSeq = 0
   private boot = ''
   private order = 0
   /** Of the call whose consistency is known to be durable: an earlier one may be confirmed later. */
@@ -45,7 +47,9 @@ export class CopyWitness implements CopyStore, MemberLog {
   /** A new process has opened the store. */
   opened(store: CopyStore, stored: StoredCopy): void {
     this.store = store
-    if (stored.boot !== this.boot && this.storedSeq > stored.tail) this.written = { seq: this.storedSeq, epochs: this.epochs }
+    if (stored.boot !== this.boot && this.storedSeq > stored.tail) {
+      this.written = { seq: this.storedSeq, epochs: this.epochs }
+    }
     this.boot = stored.boot
     this.epochs = [...stored.epochs]
     this.accepted = stored.unapplied.slice()
@@ -63,6 +67,15 @@ export class CopyWitness implements CopyStore, MemberLog {
 
   hadWritten(epoch: number, seq: number): boolean {
     return seq <= this.written.seq && epochAt(this.written.epochs, seq) === epoch
+  }
+
+  hadDurable(seq: number): boolean {
+    return seq <= this.takenSeq
+  }
+
+  /** Its disk is gone; another one comes in its place. */
+  diskTaken(): void {
+    this.takenSeq = Math.max(this.takenSeq, this.durableSeq)
   }
 
   /** The store said so; it may take a while until the copy hears it. */
@@ -104,6 +117,7 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.epochs = this.epochs.filter(([, firstSeq]) => firstSeq <= seq)
     this.storedSeq = Math.min(this.storedSeq, seq)
     this.durableSeq = Math.min(this.durableSeq, seq)
+    this.takenSeq = Math.min(this.takenSeq, seq)
     this.store!.dropAbove(seq)
   }
 
@@ -134,6 +148,7 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.fillToken = token
     this.storedSeq = this.durableSeq = 0
     this.written = { seq: 0, epochs: [] }
+    this.takenSeq = 0
     this.isConsistent = false
     this.keeping.set(token, { facts: start.facts, order: ++this.order })
     this.store!.startFill(token, start)

@@ -69,8 +69,10 @@ export class MemoryDisk implements NodeDisk {
     this.store = store
     this.tasksSeen = 0
     this.clock.after(0.5 + this.random.float() * 5, () => {
-      if (user.isOver || this.state.failed) return
-      user.gate(() => user.opened(store, store.recovered()))
+      if (user.isOver) return
+      user.gate(() => {
+        if (!store.state.failed) user.opened(store, store.recovered())
+      })
     })
   }
 

@@ -19,14 +19,15 @@ const healthyOf = (world: World): SimNode[] => {
   )
 }
 
-/** Everybody is answered; every copy is in the set and has applied everything. */
+/** Everybody is answered; every copy is in the set and has applied everything that was ordered, or will be. */
 export function isQuiet(world: World): boolean {
   const { inSync } = world.store.current.config
   if (world.operator.isBusy) return false
   if ([...world.clients.values()].some((client) => client.session !== undefined && !client.isDone)) return false
   const tail = world.judge.committed.log.length
   return healthyOf(world).every(({ name, witness, process }) => {
-    return process?.copy.isRecovered && inSync.includes(name) && witness.appliedSeq === tail
+    if (process?.copy.isRecovered !== true || process.queue.some(({ type }) => type === 'command')) return false
+    return inSync.includes(name) && witness.appliedSeq === tail && process.copy.log.tail === tail
   })
 }
 

@@ -185,6 +185,7 @@ export class World implements NodeWorld, ClientWorld {
   // ---- of nodes
 
   newDisk(node: SimNode, copyId: string): void {
+    node.witness.diskTaken()
     node.disk = this.diskOf(node.name, copyId)
     this.judge.primaries.forget(node.name)
   }

@@ -3,7 +3,8 @@
  *
  * At the moment of the answer: every member of the configuration in force has the record stored (durably, unless the
  * mode is `writeback`: then one that lost power since it had written it is excused), and after a FLUSH everything
- * answered before it durably. In the end: what was answered is in the log, in every era that did not excuse its loss.
+ * answered before it durably. A member whose disk was taken out since it had it is excused: it may have said so before.
+ * In the end: what was answered is in the log, in every era that did not excuse its loss.
  */
 import type { ClientOperation, History, Violation } from './history.ts'
 
@@ -16,6 +17,8 @@ export interface MemberLog {
   has(epoch: number, seq: number): boolean
   /** Whether it had that record written, not durable, when its machine lost power last. */
   hadWritten(epoch: number, seq: number): boolean
+  /** Whether it had that seq durable on a disk that was taken out since, and nothing was filled in its place. */
+  hadDurable(seq: number): boolean
 }
 
 const bad = (message: string): Violation => ({ checker: 'acknowledged-is-durable', message })
@@ -31,6 +34,7 @@ export function checkAnswer(
   const violations: Violation[] = []
   for (const member of members) {
     if (!mustBeDurable && member.hadWritten(id.epoch, id.seq)) continue
+    if (member.hadDurable(id.seq)) continue
     const upTo = mustBeDurable ? member.durableSeq : member.storedSeq
     if (upTo < id.seq || !member.has(id.epoch, id.seq)) {
       const what = `request ${request} (${id.epoch}, ${id.seq}) is answered`
@@ -43,7 +47,7 @@ export function checkAnswer(
 /** A flush is being answered; `seq` = the highest answered to anybody when it was sent. */
 export function checkFlush(request: string, seq: number, members: readonly MemberLog[]): Violation[] {
   return members
-    .filter((member) => member.durableSeq < seq)
+    .filter((member) => member.durableSeq < seq && !member.hadDurable(seq))
     .map(({ node, durableSeq }) =>
       bad(`flush ${request} covers seq ${seq}, and ${node} has durable only up to ${durableSeq}`),
     )

@@ -96,6 +96,7 @@ t.test('acknowledged-is-durable', (t) => {
     durableSeq,
     has: (of) => of === epoch,
     hadWritten: () => false,
+    hadDurable: () => false,
   })
   const lostPower: MemberLog = { ...member('n2', 4), storedSeq: 4, hadWritten: (_, seq) => seq <= 5 }
   const id = { epoch: 1, seq: 5 }
@@ -109,6 +110,10 @@ t.test('acknowledged-is-durable', (t) => {
   says(t, checkAnswer('a', undefined, [], true), /no copy has applied/)
   says(t, checkFlush('f', 5, [member('n1', 5)]))
   says(t, checkFlush('f', 6, [member('n1', 5)]), /covers seq 6/)
+  const wasTaken: MemberLog = { ...member('n1', 0), hadDurable: (seq) => seq <= 6 }
+  says(t, checkFlush('f', 6, [wasTaken]))
+  says(t, checkFlush('f', 7, [wasTaken]), /covers seq 7/)
+  says(t, checkAnswer('a', { epoch: 1, seq: 7 }, [wasTaken], true), /n1/)
   says(t, checkAnswered(history([], write('a', 1, 2))), /not in the log/)
   says(t, checkAnswered(history([], write('a', 1, Infinity))))
   t.end()

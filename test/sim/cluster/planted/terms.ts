@@ -84,8 +84,9 @@ export const TERMS = [
       [
         'replica.ts',
         'port.store.keep(token, { promise, ...wholeBootOf(state) })',
-        'port.store.keep(token, { promise, ...wholeBootOf(state) })\n  state.durablePromise = promise\n  if (answerTo !== ' +
-          "undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, ...reportOf(state) })",
+        'port.store.keep(token, { promise, ...wholeBootOf(state) })\n  state.durablePromise = promise\n  if (' +
+          "answerTo !== undefined) port.send(answerTo, { type: 'promised', epoch: promise.epoch, " +
+          '...reportOf(state) })',
       ],
     ],
     { seed: 1 },
