@@ -10,20 +10,15 @@
  * A hunt for all ends with the table in docs/proof.md. It begins with the canary, which has to be found at once, and
  * the decoy, which must not be found at all: otherwise nothing is said about the others.
  */
-import { execFileSync, spawn } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
 import { availableParallelism } from 'node:os'
-import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { commit, writeProof } from './proof-page.ts'
 import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
 import { CANARY, DECOY, PLANTED } from './sim/cluster/planted-bugs.ts'
 import type { PlantedBug } from './sim/cluster/planted/planted-bug.ts'
 import { editsOf, misfit } from './sim/mutants.ts'
 
-const root = dirname(import.meta.dirname)
-const proofFile = join(root, 'docs', 'proof.md')
-const BEGIN = '<!-- mutants: written by npm run mutants -->'
-const END = '<!-- end of mutants -->'
 /** A hunt whose seed does not end has found its bug, too; the machine may be busy. */
 const HANG_SECONDS = 600
 
@@ -113,8 +108,7 @@ function writeTable(bugs: readonly PlantedBug[], outcomes: ReadonlyMap<string, O
   const found = bugs.filter(({ name }) => outcomes.get(name)!.finding !== undefined)
   const survivors = bugs.filter((bug) => !found.includes(bug))
   const seeds = found.map(({ name }) => outcomes.get(name)!.seeds).sort((a, b) => a - b)
-  const lines = [
-    BEGIN,
+  writeProof('mutants', [
     `Commit ${commit()}: ${found.length} of ${bugs.length} planted bugs found (${limits.seeds} seeds or ` +
       `${limits.seconds} CPU seconds each); half of them within ${seeds[seeds.length >> 1] ?? 0} seeds.`,
     '',
@@ -128,19 +122,6 @@ function writeTable(bugs: readonly PlantedBug[], outcomes: ReadonlyMap<string, O
       const { seeds } = outcomes.get(name)!
       return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | ${seeds} |`
     }),
-    END,
-  ]
-  const before = readFileSync(proofFile, 'utf8')
-  const [head, rest] = [before.split(BEGIN)[0]!, before.split(END)[1] ?? '\n']
-  const title = before.includes(BEGIN) ? '' : '\n## Bugs planted in the replication core\n\n'
-  writeFileSync(proofFile, `${head}${title}${lines.join('\n')}${rest}`)
+  ])
   print('docs/proof.md has the table')
-}
-
-function commit(): string {
-  try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', cwd: root }).trim()
-  } catch {
-    return 'unknown'
-  }
 }

@@ -2,21 +2,34 @@
  * `npm run sim`: clusters in virtual time, one for each seed, with faults and checkers (test/sim/cluster). A run is a
  * function of its seed and the commit.
  *
- *   npm run sim -- --seeds 1000 [--from 1]     many, and a summary; ends at the first violation, unless --keep-going
+ *   npm run sim -- --seeds 1000 [--from 1]     many, and a summary; ends soon after a violation, unless --keep-going
  *   npm run sim -- --seed 7 [--trace]          one, again; with everything that happened
  *   npm run sim -- --seed 7 --shrink           fewer faults and operations that still show the violation
  *   npm run sim -- --seed 7 --only 3,9 --operations 40     only these faults and actions of the seed's plan
  *   --store real|memory                         the engine's own store (default), or a small one that is fast
- *   --twice                                    every seed twice: the same trace hash, or an error
+ *   --twice                                     every seed twice: the same trace hash, or a violation
+ *   --jobs N, --minutes M                       processes (one a core), and a bound
+ *
+ * Many seeds from 1 on are kept by commit in `.sim/`: what was run is not run again, and a larger number, or the same
+ * after a bound, goes on. Not while files under engine/ or test/sim differ from the commit. From 10,000 seeds on the
+ * summary goes to docs/proof.md.
  */
-import { execFileSync } from 'node:child_process'
+import { dirname, join } from 'node:path'
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
-import { runSeed, shrink, type SeedOptions, type SeedResult } from './sim/cluster/run-seed.ts'
+import { commit, hasChanges, writeProof } from './proof-page.ts'
+import { runLong } from './sim/cluster/long-run.ts'
+import { runSeed, shrink, type SeedOptions } from './sim/cluster/run-seed.ts'
+import { summaryOf, type RunTotals } from './sim/cluster/run-totals.ts'
+
+/** From here on a run is worth a page. */
+const LONG_SEEDS = 10_000
+const PROGRESS_SEEDS = 1000
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const options = readOptions()
 const store = options.store === 'memory' ? 'memory' : 'real'
-process.exitCode = options.seed === undefined ? runMany() : runOne(options.seed)
+process.exitCode = options.seed === undefined ? await runMany() : runOne(options.seed)
 
 function readOptions() {
   const number = { type: 'string' } as const
@@ -30,6 +43,8 @@ function readOptions() {
         only: number,
         store: { ...number, default: 'real' },
         operations: number,
+        jobs: { ...number, default: String(availableParallelism()) },
+        minutes: { ...number, default: 'Infinity' },
         trace: flag,
         shrink: flag,
         twice: flag,
@@ -38,7 +53,8 @@ function readOptions() {
     })
     return values
   } catch (error) {
-    print(`${(error as Error).message}\nusage: npm run sim -- --seeds N [--from M] | --seed N [--trace] [--shrink]`)
+    const usage = 'npm run sim -- --seeds N [--from M] [--jobs N] [--minutes M] | --seed N [--trace] [--shrink]'
+    print(`${(error as Error).message}\nusage: ${usage}`)
     process.exit(2)
   }
 }
@@ -65,65 +81,46 @@ function runOne(text: string): number {
   return result.violations.length > 0 ? 1 : 0
 }
 
-function runMany(): number {
-  const first = Number(options.from)
-  const below = first + Number(options.seeds)
-  const byChecker = new Map<string, number>()
-  const total = { seeds: 0, operations: 0, acknowledged: 0, virtualMs: 0, violations: 0, planned: 0 }
-  const byKind = new Map<string, number>()
-  const cpuBefore = process.cpuUsage()
-  for (let seed = first; seed < below; seed++) {
-    const result = runSeed({ seed, store })
-    total.seeds++
-    total.operations += result.operations
-    total.acknowledged += result.acknowledgedWrites
-    total.virtualMs += result.virtualMs
-    for (const { kind } of result.planned) byKind.set(kind, (byKind.get(kind) ?? 0) + 1)
-    total.planned += result.planned.length
-    if (options.twice && runSeed({ seed, store }).traceHash !== result.traceHash) {
-      print(`seed ${seed} is not the same when it is run again`)
-      return 1
-    }
-    if (result.violations.length === 0) continue
-    total.violations++
-    const { checker } = result.violations[0]!
-    byChecker.set(checker, (byChecker.get(checker) ?? 0) + 1)
-    complain(result)
-    if (!options['keep-going']) break
+async function runMany(): Promise<number> {
+  const from = Number(options.from)
+  const seeds = Number(options.seeds)
+  const isDirty = hasChanges('engine', 'test/sim')
+  const keeps = from === 1 && !isDirty && !options.twice
+  if (isDirty) print('engine/ or test/sim differ from the commit: nothing is kept')
+  let told = 0
+  const totals = await runLong({
+    from,
+    seeds,
+    store,
+    isTwice: options.twice,
+    jobs: Number(options.jobs),
+    minutes: Number(options.minutes),
+    keepsGoing: options['keep-going'],
+    file: keeps ? join(dirname(import.meta.dirname), '.sim', `${commit()}-${store}.json`) : undefined,
+    progress: (sofar) => {
+      if (sofar.seeds - told < PROGRESS_SEEDS) return
+      told = sofar.seeds
+      print(`${sofar.seeds} seeds, ${sofar.violations.length} violations`)
+    },
+  })
+  for (const { seed, checker, message } of totals.violations) {
+    print(`seed ${seed} at commit ${commit()}: ${checker}: ${message}`)
+    print(`  repeat with: npm run sim -- --seed ${seed} --trace${store === 'memory' ? ' --store memory' : ''}`)
   }
-  const { user, system } = process.cpuUsage(cpuBefore)
-  const cpuSeconds = (user + system) / 1e6
-  const kinds = [...byKind].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${count}`)
-  print(`seeds                ${total.seeds} (${first} to ${first + total.seeds - 1})`)
-  print(`client operations    ${total.operations}`)
-  print(`acknowledged writes  ${total.acknowledged}`)
-  print(`faults and actions   ${total.planned}: ${kinds.join(', ')}`)
-  print(`virtual hours        ${(total.virtualMs / 3.6e6).toFixed(2)}`)
-  print(
-    `CPU seconds          ${cpuSeconds.toFixed(1)} (${Math.round(total.operations / cpuSeconds)} operations each)`,
-  )
-  const checkers = [...byChecker].map(([checker, count]) => `${checker} ${count}`)
-  print(`violations           ${[total.violations, ...checkers].join(', ')}`)
-  return total.violations > 0 ? 1 : 0
+  const summary = summaryOf(totals)
+  for (const [name, value] of summary) print(`${name.padEnd(20)} ${value}`)
+  if (keeps && store === 'real' && totals.seeds >= LONG_SEEDS) tell(totals, summary)
+  return totals.violations.length > 0 ? 1 : 0
 }
 
-function complain({ seed, violations }: SeedResult): void {
-  print(`seed ${seed} at commit ${commit()}:`)
-  for (const { checker, message } of violations.slice(0, 5)) print(`  ${checker}: ${message}`)
-  print(`  repeat with: npm run sim -- --seed ${seed} --trace${storeFlag()}`)
-}
-
-function storeFlag(): string {
-  return store === 'memory' ? ' --store memory' : ''
-}
-
-function commit(): string {
-  try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
-      encoding: 'utf8',
-      cwd: import.meta.dirname,
-    }).trim()
-  } catch {
-    return 'unknown'
-  }
+function tell({ violations }: RunTotals, summary: ReturnType<typeof summaryOf>): void {
+  writeProof('sim', [
+    `Commit ${commit()}, \`npm run sim -- --seeds ${options.seeds}\`, seeds from 1 on:`,
+    '',
+    '| | |',
+    '|---|---|',
+    ...summary.map(([name, value]) => `| ${name} | ${value} |`),
+    ...violations.map(({ seed, checker }) => `| violation | seed ${seed}: ${checker} |`),
+  ])
+  print('docs/proof.md has the summary')
 }

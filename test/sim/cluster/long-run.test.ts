@@ -1,0 +1,51 @@
+/**
+ * Risk: a long run that is stopped and goes on counts seeds twice, or leaves some out.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { withSection } from '../../proof-page.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
+import { ROW_SEEDS, runLong, type LongRunOptions } from './long-run.ts'
+import { noTotals, summaryOf } from './run-totals.ts'
+
+const OPTIONS: LongRunOptions = {
+  from: 1,
+  seeds: 2 * ROW_SEEDS,
+  store: 'memory',
+  isTwice: false,
+  jobs: 1,
+  minutes: Infinity,
+  keepsGoing: true,
+  file: undefined,
+}
+
+t.test('in pieces and by several processes it adds up to the same', async (t) => {
+  const folder = temporaryFolder(t)
+  const file = join(folder, 'kept', 'run.json')
+  const whole = await runLong(OPTIONS)
+  t.equal(whole.seeds, OPTIONS.seeds)
+  const none = await runLong({ ...OPTIONS, file, minutes: 0 })
+  t.same([none, existsSync(file)], [noTotals(), false], 'a bound that is over begins nothing')
+  const first = await runLong({ ...OPTIONS, file, seeds: 1 })
+  t.equal(first.seeds, ROW_SEEDS, 'whole rows')
+  const rest = await runLong({ ...OPTIONS, file, jobs: 2 })
+  t.same({ ...rest, cpuSeconds: 0 }, { ...whole, cpuSeconds: 0 }, 'only what was missing is run')
+  const again = await runLong({ ...OPTIONS, file })
+  t.same(again, rest, 'nothing is left')
+})
+
+t.test('a summary, and its place on the page', (t) => {
+  const totals = { ...noTotals(), seeds: 1234, operations: 200, kinds: { crash: 3, pause: 5 } }
+  const summary = new Map(summaryOf(totals))
+  t.equal(summary.get('seeds'), '1,234')
+  t.equal(summary.get('faults and actions'), '8, 4.0 for each 100 operations')
+  t.equal(summary.get('by kind'), 'pause 5, crash 3')
+  const page = 'a\n<!-- sim: written by npm run sim -->\nold\n<!-- end of sim -->\nb\n'
+  t.equal(
+    withSection(page, 'sim', ['new']),
+    'a\n<!-- sim: written by npm run sim -->\nnew\n<!-- end of sim -->\nb\n',
+  )
+  t.throws(() => withSection('nothing', 'sim', []), /no section/)
+  t.end()
+})

@@ -1,0 +1,31 @@
+/**
+ * A process that runs the seeds it is told, a row at a time, and answers with what they add up to. It ends with the
+ * process that started it.
+ */
+import { runSeed } from './run-seed.ts'
+import { addSeed, noTotals, type RunTotals } from './run-totals.ts'
+
+export interface SeedRow {
+  from: number
+  count: number
+  store: 'real' | 'memory'
+  /** Each seed twice, with the same trace or a violation. */
+  isTwice: boolean
+}
+
+process.on('message', ({ from, count, store, isTwice }: SeedRow) => {
+  const totals: RunTotals = noTotals()
+  const before = process.cpuUsage()
+  for (let seed = from; seed < from + count; seed++) {
+    const result = runSeed({ seed, store })
+    const { traceHash } = result
+    if (isTwice && runSeed({ seed, store }).traceHash !== traceHash) {
+      result.violations.unshift({ checker: 'same-trace', message: `seed ${seed} is not the same when it is run again` })
+    }
+    addSeed(totals, result)
+  }
+  const { user, system } = process.cpuUsage(before)
+  totals.cpuSeconds = (user + system) / 1e6
+  process.send!(totals)
+})
+process.on('disconnect', () => process.exit())
