@@ -74,7 +74,7 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
     const process = await startStore(t, kind)
     const clients = Array.from({ length: 6 }, () => process.client({ timeoutMs: 10_000 }))
     const answered = clients.map(() => 0)
-    let killAt = 60
+    let killAt = 50
     let kills = 0
     let restarting: Promise<void> | undefined
     const restart = async () => {
@@ -85,7 +85,7 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
     const work = async (client: (typeof clients)[number], i: number) => {
       let version: Version | undefined
       let known = 0
-      while (kills < 4 || restarting !== undefined) {
+      while (kills < 3 || restarting !== undefined) {
         const cas: CasOutcome = await client.compareAndSwap({ key: `n/${i}`, version, value: bytes(String(known + 1)) })
         if (cas.outcome === 'won') {
           version = cas.version
@@ -98,8 +98,8 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
           t.ok(value === known || value === known + 1, `${value} is there, ${known} was answered`)
           known = value
         }
-        if (restarting === undefined && kills < 4 && answered.reduce((a, b) => a + b) >= killAt) {
-          killAt += 60
+        if (restarting === undefined && kills < 3 && answered.reduce((a, b) => a + b) >= killAt) {
+          killAt += 50
           kills++
           restarting = restart()
         }
