@@ -57,6 +57,9 @@ export function advance(turn: Turn): void {
   }
   // A copy that joins is required before it has everything: then nothing moves until it has.
   if (seq > log.commitSeq) {
+    for (const { failure } of requiredPeers(primary)) {
+      assert(failure === undefined, 'I18: nothing is committed on the word of a member that lost something')
+    }
     commitTo(turn, seq, (record) => settle(turn, primary, record))
     // Who hears nothing more is told by itself what is committed.
     if (primary.required.length > 0) wakeBy(turn, turn.nowMs + state.options.retryMs)

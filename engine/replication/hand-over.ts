@@ -6,10 +6,11 @@
  *     comes late must not undo what was confirmed after it: both carry tokens.
  */
 import { withPrimary, withSuccessor } from './configuration.ts'
-import type { NodeId } from './configuration.ts'
+import type { NodeId, VolumeConfig } from './configuration.ts'
 import { depose, startChange } from './configuration-change.ts'
 import { advance } from './commit.ts'
 import { nextToken } from './copy-state.ts'
+import type { PrimaryState } from './primary-state.ts'
 import { progressReads } from './reads.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -21,13 +22,19 @@ export function beginHandOver(turn: Turn, token: number, to: NodeId): void {
     return port.commandEnded(token, { ok: false, code: 'not-primary', why: 'this copy does not lead' })
   }
   if (to === options.node) return port.commandEnded(token, { ok: true, seq: state.log.commitSeq })
-  if (!config!.config.inSync.includes(to)) {
+  if (!isFit(primary, config!.config, to)) {
     return port.commandEnded(token, { ok: false, code: 'refused', why: `node ${to} holds no copy that is in sync` })
   }
   state.role = 'handing-over'
   primary.handingOver = { to, token, sinceMs: nowMs, isReleased: false, isTold: false }
   wakeBy(turn, nowMs + options.retryMs)
   progressHandOver(turn)
+}
+
+/** I12: a member that lacks something, and may not leave the set, is filled where it is: it cannot lead. */
+function isFit({ peers }: PrimaryState, { inSync }: VolumeConfig, node: NodeId): boolean {
+  const peer = peers.get(node)
+  return inSync.includes(node) && peer !== undefined && peer.failure === undefined && peer.fill === undefined
 }
 
 export function progressHandOver(turn: Turn): void {
@@ -42,7 +49,7 @@ export function progressHandOver(turn: Turn): void {
     return
   }
   const isTooLate = nowMs - handingOver.sinceMs >= 2 * state.options.evictAfterMs
-  if (isTooLate || !config.inSync.includes(handingOver.to)) return endHandOver(turn, false)
+  if (isTooLate || !isFit(primary, config, handingOver.to)) return endHandOver(turn, false)
   if (state.log.commitSeq < state.log.tail) return
   handingOver.isReleased = true
   const token = nextToken(state)

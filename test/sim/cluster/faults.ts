@@ -4,17 +4,20 @@
  */
 import { unreachable } from '../../../engine/assert.ts'
 import { Random } from '../random.ts'
+import type { Scene } from './aims.ts'
 import type { PlannedEvent } from './plan.ts'
 import type { SimNode } from './sim-node.ts'
 import type { FaultKind } from './swarm.ts'
 import type { World } from './world.ts'
 
-export function beginFault(world: World, event: PlannedEvent): void {
+/** `scene`: whom it was aimed at. */
+export function beginFault(world: World, event: PlannedEvent, scene?: Scene): void {
   const random = new Random(event.seed)
-  const { durationMs } = event
+  const { durationMs, aim } = event
   const kind = event.kind as FaultKind
   const nodes = [...world.nodes.values()]
-  const node = chooseNode(world, random)
+  const aimed = scene === undefined ? undefined : aim?.at === 'who' ? scene.who : scene.other
+  const node = world.nodes.get(aimed ?? '') ?? chooseNode(world, random)
   const after = (run: () => void): void => {
     world.clock.after(durationMs, () => {
       if (!world.isHealed) run()
@@ -38,10 +41,15 @@ export function beginFault(world: World, event: PlannedEvent): void {
       node.pause()
       return after(() => node.resume())
     case 'cut-way': {
-      const other = random.pick(world.everybody)
-      const [from, to] = random.chance(0.5) ? [node.name, other] : [other, node.name]
+      const [from, to] = chooseWay(world, random, node, scene)
       world.network.cut(from, to)
       return after(() => world.network.heal(from, to))
+    }
+    case 'slow-way': {
+      const [from, to] = chooseWay(world, random, node, scene)
+      const { leaseMs, graceMs, network } = world.swarm
+      world.network.slowDown(from, to, random.float() * random.pick([10 * network.delayMs[1], leaseMs, 2 * graceMs]))
+      return after(() => world.network.slowDown(from, to, 0))
     }
     case 'partition': {
       const groups: [string[], string[]] = [[], []]
@@ -56,16 +64,30 @@ export function beginFault(world: World, event: PlannedEvent): void {
     }
     // With a client beside it that believes in it, and for so long that the others go on without it.
     case 'lonely-primary': {
-      const { primary } = world.store.current.config
-      const client = random.pick([...world.clients.keys()])
-      const inside = [primary, client]
-      world.network.partition([inside, world.everybody.filter((name) => !inside.includes(name))])
-      const hidden = random.chance(0.7) ? inside : [primary]
-      for (const name of hidden) world.store.unreachableFor.add(name)
+      const hidden = isolatePrimary(world, random)
       world.clock.after(world.swarm.graceMs * (1.5 + random.float() * 3), () => {
         if (world.isHealed) return
         world.network.healAll()
         for (const name of hidden) world.store.unreachableFor.delete(name)
+      })
+      return
+    }
+    // Who took its place dies of it and comes back at once, when all see each other again, but not the store.
+    case 'relapse': {
+      const hidden = isolatePrimary(world, random)
+      world.aims.arm('new-primary', world.swarm.graceMs * 4, (seen) => {
+        if (world.isHealed) return
+        world.network.healAll()
+        const successor = world.nodes.get(seen?.who ?? '')
+        successor?.kill()
+        if (successor !== undefined && random.chance(0.5)) {
+          hidden.push(successor.name)
+          world.store.unreachableFor.add(successor.name)
+        }
+        world.clock.after(durationMs / 10, () => successor?.start())
+        world.clock.after(world.swarm.graceMs * 3 * random.float(), () => {
+          if (!world.isHealed) for (const name of hidden) world.store.unreachableFor.delete(name)
+        })
       })
       return
     }
@@ -99,11 +121,19 @@ export function beginFault(world: World, event: PlannedEvent): void {
       client.detach()
       return after(() => world.attach(client, generation))
     }
+    // Its frontend is started anew while the former one still runs, and does not hear for a while.
+    case 'frontend-ghost': {
+      const client = random.pick([...world.clients.values()])
+      if (client.session !== undefined) world.haunt(client, durationMs)
+      return
+    }
+    // It asks and hears no answer, or is not heard, or both.
     case 'client-cut': {
       const client = random.pick([...world.clients.values()])
+      const ways = random.pick(['to', 'from', 'both'] as const)
       for (const { name } of nodes) {
-        world.network.cut(client.name, name)
-        if (random.chance(0.7)) world.network.cut(name, client.name)
+        if (ways !== 'from') world.network.cut(client.name, name)
+        if (ways !== 'to') world.network.cut(name, client.name)
       }
       return after(() => {
         for (const { name } of nodes) {
@@ -115,6 +145,25 @@ export function beginFault(world: World, event: PlannedEvent): void {
     default:
       return unreachable(kind)
   }
+}
+
+/** Between the two who were seen, or from or to a node. */
+function chooseWay(world: World, random: Random, node: SimNode, scene: Scene | undefined): [string, string] {
+  const other = random.pick(world.everybody)
+  const between: [string, string] =
+    scene !== undefined && scene.other !== '' ? [scene.who, scene.other] : [node.name, other]
+  return random.chance(0.5) ? between : [between[1], between[0]]
+}
+
+/** The primary alone with a client; the store hears neither, or the client only. */
+function isolatePrimary(world: World, random: Random): string[] {
+  const { primary } = world.store.current.config
+  const client = random.pick([...world.clients.keys()])
+  const inside = [primary, client]
+  world.network.partition([inside, world.everybody.filter((name) => !inside.includes(name))])
+  const hidden = random.chance(0.7) ? inside : [primary]
+  for (const name of hidden) world.store.unreachableFor.add(name)
+  return hidden
 }
 
 /** The primary more often than others: that is where most can go wrong. */
@@ -134,7 +183,10 @@ export function heal(world: World): void {
   world.store.options = { ...world.store.options, ...calm }
   world.store.isOut = false
   world.store.unreachableFor.clear()
+  world.aims.clear()
+  const failed = world.swarm.keepsFailed ? dispensable(world) : []
   for (const node of world.nodes.values()) {
+    if (failed.includes(node)) continue
     node.disk.setSpeed(1)
     if (node.disk.hasFailed) {
       node.kill()
@@ -146,4 +198,12 @@ export function heal(world: World): void {
   for (const client of world.clients.values()) {
     if (client.session === undefined && client.lastGeneration > 0) world.attach(client, client.lastGeneration)
   }
+}
+
+/** Nodes whose disk failed and without which the set is large enough: the others have to go on without them. */
+function dispensable(world: World): SimNode[] {
+  const { config } = world.store.current
+  const failed = [...world.nodes.values()].filter(({ disk, process }) => disk.hasFailed && process !== undefined)
+  const left = config.inSync.filter((name) => !failed.some((node) => node.name === name) && world.hasCopy(config, name))
+  return left.length >= Math.max(1, config.minInSync) ? failed : []
 }

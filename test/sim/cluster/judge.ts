@@ -7,7 +7,7 @@ import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../engine/replicatio
 import type { CopyState } from '../../../engine/replication/copy-state.ts'
 import { LOST_GRACES } from '../../../engine/replication/log-choice.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
-import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
+import type { ReplicatedRecord, Session } from '../../../engine/replication/record.ts'
 import { checkAnswer, checkFlush } from './checker/acknowledged-is-durable.ts'
 import { CommittedLog } from './checker/copies-identical.ts'
 import { requestKey, type ClientOperation, type LoggedRecord, type Violation } from './checker/history.ts'
@@ -34,6 +34,8 @@ export class Judge {
   private afterStep: Array<() => void> = []
   private brokenGeneration = 0
   private readonly answeredRequests = new Set<string>()
+  /** Answered by a copy, and lost as it may be: the answer may still be on its way. */
+  readonly lost = new Set<string>()
   /** Of each committed record, when it was applied first. */
   private appliedAt: number[] = []
   /** Of each epoch, when it won, in ms, and whether its primary has chosen the log. */
@@ -81,7 +83,9 @@ export class Judge {
 
   replying(from: string, message: FrontendMessage): void {
     const at = this.position()
-    if (message.type === 'opened') this.primaries.opened(message.session.generation, at)
+    if (message.type === 'opened' && this.world.swarm.attachMode === 'single') {
+      this.report(this.primaries.opened(from, message.epoch, message.session.generation, at))
+    }
     if (message.type !== 'reply' || !message.result.ok) return
     const { id, epoch } = message
     const key = requestKey(id)
@@ -89,14 +93,8 @@ export class Judge {
     const flushBound = this.flushBounds.get(key)
     const isRead = flushBound === undefined && !this.changes.has(key)
     const isOpen = this.world.swarm.attachMode === 'open'
-    const what = {
-      kind: isRead ? ('read' as const) : ('write' as const),
-      generation: id.generation,
-      isOpen,
-      arrivedAt,
-      at,
-    }
-    this.report(this.primaries.served(from, epoch, what))
+    const kind = isRead ? 'read' : 'write'
+    this.report(this.primaries.served(from, epoch, { kind, generation: id.generation, isOpen, arrivedAt }))
     if (id.generation <= this.brokenGeneration) {
       const message = `${from} answers ${key} of a session that lost answers which were not flushed`
       this.report([{ checker: 'acknowledged-is-durable', message }])
@@ -130,6 +128,7 @@ export class Judge {
       term.hasChosen = true
       this.chose(node, copy!, this.world.clock.nowMs() - term.wonAtMs)
     }
+    if (copy?.role === 'primary') this.primaries.active(copy.primary!.epoch, this.positions)
     if (this.afterStep.length === 0) return
     for (const check of this.afterStep) check()
     this.afterStep = []
@@ -143,8 +142,10 @@ export class Judge {
     const { log } = this.committed
     const known = log.length
     const eraCount = this.committed.eras.length
+    const copy = this.world.nodes.get(node)!.process?.copy
     const isOut = !this.world.store.current.config.inSync.includes(node)
-    this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, record.epoch), isOut))
+    const how = { isOut, leads: copy?.primary !== undefined }
+    this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, record.epoch), how))
     if (this.committed.eras.length > eraCount) this.eraEnded(log.slice(record.seq - 1), record.epoch)
     else if (record.seq <= known || this.committed.log.length === known) return
     this.appliedAt.length = record.seq - 1
@@ -198,6 +199,7 @@ export class Judge {
     this.world.trace.note('world', 'era ended', epoch, cutSeq, lost.length)
     this.answeredSeq = Math.min(this.answeredSeq, cutSeq)
     for (const [key, seq] of this.flushBounds) this.flushBounds.set(key, Math.min(seq, cutSeq))
+    for (const { request } of lost) if (this.answeredRequests.has(request)) this.lost.add(request)
     if (epoch - lost[0]!.epoch >= FORCED_EPOCH_STEP) return
     for (const { request } of lost) {
       if (!this.answeredRequests.has(request)) continue
@@ -208,6 +210,10 @@ export class Judge {
   /** A promise is told to somebody. */
   promiseUsed(node: string, epoch: number): void {
     this.report(this.primaries.promiseUsed(node, epoch, this.world.nodes.get(node)!.witness.durablePromise))
+  }
+
+  fenceUsed(node: string, session: Session): void {
+    this.report(this.primaries.fenceUsed(node, session, this.world.nodes.get(node)!.witness.durableAttach))
   }
 
   /** A configuration won. */

@@ -22,6 +22,8 @@ export class Network {
   private readonly clock: SimClock
   private readonly random: Random
   private readonly cuts = new Set<string>()
+  /** Ways on which everything takes so much longer. */
+  private readonly slow = new Map<string, number>()
   private readonly lastArrivalMs = new Map<string, number>()
 
   constructor(clock: SimClock, random: Random, options: NetworkOptions) {
@@ -73,14 +75,21 @@ export class Network {
     }
   }
 
+  /** 0: as fast as the others again. */
+  slowDown(from: string, to: string, byMs: number): void {
+    this.slow.set(`${from}>${to}`, byMs)
+  }
+
   healAll(): void {
     this.cuts.clear()
+    this.slow.clear()
   }
 
   private pass(way: string, deliver: () => void): void {
     const { delayMs, lateRate, inOrder } = this.options
     const [least, most] = delayMs
     let atMs = this.clock.nowMs() + least + this.random.float() * (most - least)
+    if (this.slow.size > 0) atMs += this.slow.get(way) ?? 0
     if (this.random.chance(lateRate)) atMs += this.random.float() * most * 10
     if (inOrder) {
       atMs = Math.max(atMs, this.lastArrivalMs.get(way) ?? 0)

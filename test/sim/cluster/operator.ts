@@ -13,6 +13,7 @@ import {
 import type { CommandResult, OperatorCommand } from '../../../engine/replication/copy-port.ts'
 import { GIB } from '../../../engine/units.ts'
 import { Random } from '../random.ts'
+import type { Scene } from './aims.ts'
 import type { ClientOperation } from './checker/history.ts'
 import type { PlannedEvent } from './plan.ts'
 import type { SimClient } from './sim-client.ts'
@@ -41,7 +42,8 @@ export class Operator {
     return this.changesUnderWay > 0
   }
 
-  act(event: PlannedEvent): void {
+  /** `scene`: what it waited for. */
+  act(event: PlannedEvent, scene?: Scene): void {
     const { world } = this
     const random = new Random(event.seed)
     const kind = event.kind as ActionKind
@@ -66,9 +68,9 @@ export class Operator {
         this.sizeBytes += GIB
         return this.command({ type: 'change', change: { operation: 'resize', sizeBytes: this.sizeBytes } })
       case 'hand-over':
-        return this.command({ type: 'hand-over', to: random.pick(config.inSync) })
+        return this.command({ type: 'hand-over', to: this.seen(scene, config) ?? random.pick(config.inSync) })
       case 'evict': {
-        const node = random.pick(config.inSync)
+        const node = this.seen(scene, config) ?? random.pick(config.inSync)
         return this.change(random, (now, nonce) => this.without(now, node, nonce))
       }
       case 'add-copy':
@@ -96,6 +98,12 @@ export class Operator {
       default:
         return unreachable(kind)
     }
+  }
+
+  /** Of those who were seen one that is in the set and does not lead. */
+  private seen(scene: Scene | undefined, { inSync, primary }: VolumeConfig): string | undefined {
+    if (scene === undefined) return undefined
+    return [scene.who, scene.other].find((name) => name !== primary && inSync.includes(name))
   }
 
   /** Its session broke: it comes back under a new generation. */
@@ -190,6 +198,8 @@ export class Operator {
       return { ...now, members: { ...now.members, [name]: { copyId, state: 'catching-up' } }, nonce }
     }
     this.change(random, change, () => {
+      // Another one was placed there meanwhile.
+      if (this.world.store.current.config.members[name]?.copyId !== copyId) return
       const node = this.world.nodes.get(name)!
       node.losePower(this.world.position())
       this.world.newDisk(node, copyId)

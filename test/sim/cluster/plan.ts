@@ -3,26 +3,34 @@
  * out changes nothing of the others. That is what shrinking does.
  */
 import type { Random } from '../random.ts'
+import { SIGNS, type Aim, type Sign } from './aims.ts'
 import type { ActionKind, FaultKind, Swarm } from './swarm.ts'
 
 export interface PlannedEvent {
   index: number
+  /** It begins now, or waits from now on for what it aims at. */
   atMs: number
   kind: FaultKind | ActionKind
   isAction: boolean
   seed: number
   /** A fault ends after this long. */
   durationMs: number
+  aim: Aim | undefined
 }
 
+/** What an action can aim at: somebody came to lead, or the set changed. */
+const ACTION_SIGNS: readonly Sign[] = ['set-grew', 'set-shrank', 'primary', 'fill', 'fill-start', 'cas', 'reply']
+
 export function drawPlan(swarm: Swarm, random: Random): PlannedEvent[] {
-  const { faults, actions, faultEveryMs, actionEveryMs, faultsUntilMs, graceMs, leaseMs, beaconMs } = swarm
+  const { faults, actions, faultEveryMs, actionEveryMs, faultsUntilMs, durationsMs } = swarm
+  const aims = random.fork('aims')
   const events: PlannedEvent[] = []
   const draw = (kinds: readonly PlannedEvent['kind'][], everyMs: number, isAction: boolean) => {
     if (kinds.length === 0) return
     for (let atMs = random.float() * everyMs; atMs < faultsUntilMs; atMs += random.float() * 2 * everyMs) {
-      const durationMs = random.float() * 2 * random.pick([beaconMs, leaseMs, graceMs, graceMs * 3])
-      events.push({ index: 0, atMs, kind: random.pick(kinds), isAction, seed: random.u32(), durationMs })
+      const durationMs = random.float() * 2 * random.pick(durationsMs)
+      const aim = aims.chance(swarm.aimedShare) ? drawAim(swarm, aims, isAction) : undefined
+      events.push({ index: 0, atMs, kind: random.pick(kinds), isAction, seed: random.u32(), durationMs, aim })
     }
   }
   draw(faults, faultEveryMs, false)
@@ -30,4 +38,10 @@ export function drawPlan(swarm: Swarm, random: Random): PlannedEvent[] {
   events.sort((a, b) => a.atMs - b.atMs)
   events.forEach((event, index) => (event.index = index))
   return events
+}
+
+function drawAim({ network, disk, leaseMs, aimsAt }: Swarm, random: Random, isAction: boolean): Aim {
+  const sign = random.pick(isAction ? ACTION_SIGNS : aimsAt.length > 0 && random.chance(0.7) ? aimsAt : SIGNS)
+  const soonMs = random.pick([0, 0, disk.syncMs[1], network.delayMs[1], network.delayMs[1] * 2, leaseMs])
+  return { sign, afterMs: random.float() * soonMs, at: random.chance(0.5) ? 'who' : 'other' }
 }

@@ -5,17 +5,18 @@
 import { checkAnswered } from './checker/acknowledged-is-durable.ts'
 import { checkContent, type CopyContent } from './checker/copies-identical.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothing-comes-back.ts'
+import { checkSessionsInOrder } from './checker/one-primary-per-epoch.ts'
 import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
 import type { SimNode } from './sim-node.ts'
 import { visibleAt, type VersionMap } from './version-map.ts'
 import type { World } from './world.ts'
 
-/** The nodes that run with the copy they are named with. */
+/** The nodes that run with the copy they are named with, on a disk that works. */
 const healthyOf = (world: World): SimNode[] => {
   const { members } = world.store.current.config
   return [...world.nodes.values()].filter(
-    ({ name, disk, process }) => process !== undefined && members[name]?.copyId === disk.copyId,
+    ({ name, disk, process }) => process !== undefined && members[name]?.copyId === disk.copyId && !disk.hasFailed,
   )
 }
 
@@ -27,7 +28,9 @@ export function isQuiet(world: World): boolean {
   const tail = world.judge.committed.log.length
   return healthyOf(world).every(({ name, witness, process }) => {
     if (process?.copy.isRecovered !== true || process.queue.some(({ type }) => type === 'command')) return false
-    return inSync.includes(name) && witness.appliedSeq === tail && process.copy.log.tail === tail
+    // A member that was filled where it is may still be on its way.
+    const isWhole = witness.isConsistent && witness.appliedSeq === tail
+    return inSync.includes(name) && isWhole && process.copy.log.tail === tail
   })
 }
 
@@ -40,10 +43,12 @@ export function checkEnd(world: World, healMs: number): void {
   // Without any copy of the set only an operator's force helps.
   const isLost = !config.inSync.some((name) => world.hasCopy(config, name))
   if (!isLost) judge.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
-  const history = { operations: judge.operations, eras: judge.committed.eras, bases: judge.stamps.bases }
+  const { operations, lost } = judge
+  const history = { operations, lost, eras: judge.committed.eras, bases: judge.stamps.bases }
   judge.report(checkReadsAfterRemoval(history))
   judge.report(checkAnswered(history))
   judge.report(checkReadsMatchHistory(history))
+  if (world.swarm.attachMode === 'single') judge.report(checkSessionsInOrder(judge.committed.eras))
   if (isLost) return
   if (!isQuiet(world)) {
     const behind = healthyOf(world).map(({ name, witness }) => `${name} ${witness.appliedSeq}`).join(', ')

@@ -55,6 +55,8 @@ export class SimClient {
   budget: number
   /** Of its last session. */
   lastGeneration = 0
+  /** Until then nothing reaches it. */
+  deafUntilMs = 0
   /** Why its session ended, when it did. */
   ended: 'stale-session' | 'session-broken' | undefined
   private pending = new Map<number, Pending>()
@@ -131,7 +133,7 @@ export class SimClient {
   }
 
   message(from: string, message: FrontendMessage): void {
-    if (this.frontend === undefined) return
+    if (this.frontend === undefined || this.world.clock.nowMs() < this.deafUntilMs) return
     // A write whose edges changed is sent again under its number: that is not its end.
     if (message.type === 'reply' && !message.result.ok && message.result.code !== 'edge-changed') {
       for (const { operations } of this.pending.values()) {
@@ -174,13 +176,13 @@ export class SimClient {
   }
 
   private draw(): Request {
-    const { weights, slices, blocksPerSlice, blocksMax, fuaRate } = this.world.swarm
+    const { weights, slices, blocksPerSlice, blocksMax, fuaRate, beyondRate } = this.world.swarm
     const kinds = Object.keys(weights) as Array<keyof typeof weights>
     let left = this.random.float() * kinds.reduce((sum, kind) => sum + weights[kind], 0)
     const kind = kinds.find((one) => (left -= weights[one]) < 0) ?? 'read'
     if (kind === 'flush') return { type: 'flush' }
     // Around the end of the first slice, so that requests go over it, and at the beginning of the others.
-    const slice = this.random.int(slices)
+    const slice = this.random.chance(beyondRate) ? slices : this.random.int(slices)
     const isLast = slices > 1 && slice === 0
     const firstLba = slice * SLICE_BLOCKS + (isLast ? SLICE_BLOCKS - blocksPerSlice : 0)
     const lba = firstLba + this.random.int(blocksPerSlice)

@@ -83,6 +83,8 @@ export class SimNode {
   /** Position in the order of everything, of the last power loss. */
   lastPowerLoss = 0
   process: Process | undefined
+  /** As the world saw it last. */
+  lastRole = ''
   private starts = 0
   private readonly world: NodeWorld
   private readonly random: Random
@@ -239,7 +241,7 @@ export class SimNode {
     const outbox = process.outbox
     if (outbox.length === 0) return
     process.outbox = []
-    for (const send of outbox) send()
+    for (const send of outbox) if (!process.isOver) send()
   }
 
   private stepCopy(process: Process, event: CopyEvent): void {

@@ -3,7 +3,9 @@
  * and uneven, so that most seeds are unlike each other: a fault that only shows when another one is absent is found.
  */
 import type { Random } from '../random.ts'
+import type { Sign } from './aims.ts'
 import type { ClusterStoreOptions } from './cluster-store.ts'
+import { focused } from './focus.ts'
 import type { NetworkOptions } from './network.ts'
 
 export const FAULTS = [
@@ -22,6 +24,9 @@ export const FAULTS = [
   'wall-jump',
   'client-restart',
   'client-cut',
+  'slow-way',
+  'relapse',
+  'frontend-ghost',
 ] as const
 export type FaultKind = (typeof FAULTS)[number]
 
@@ -67,23 +72,41 @@ export interface Swarm {
   store: ClusterStoreOptions
   disk: { writeMs: [number, number]; syncMs: [number, number]; readMs: [number, number]; readFailRate: number }
   supervisorReports: boolean
+  /** How often a supervisor says again, much later, that a process ended. */
+  lateReportRate: number
+  /** Disks that failed stay so when everything else is well again, if the set can do without them. */
+  keepsFailed: boolean
   operations: number
   inFlightMax: number
   thinkMs: number
   blocksMax: number
   weights: { read: number; write: number; trim: number; zero: number; flush: number; narrow: number }
   fuaRate: number
+  /** How often a request lies beyond the end of the volume as it was created. */
+  beyondRate: number
   resendMs: number
   partBlocksMax: number
   /** Faults stop here. */
   faultsUntilMs: number
   faultEveryMs: number
+  /** Half of what a fault lasts on average, one of these. */
+  durationsMs: number[]
+  /** How many of the faults and actions wait for a sign, and for which above all. */
+  aimedShare: number
+  aimsAt: Sign[]
   faults: FaultKind[]
   actionEveryMs: number
   actions: ActionKind[]
 }
 
+/** Every other seed looks closer at one mechanism (focus.ts). */
 export function drawSwarm(seed: number, random: Random): Swarm {
+  const wide = drawWide(seed, random)
+  const focus = random.fork('focus')
+  return focus.chance(0.5) ? focused(wide, focus) : wide
+}
+
+function drawWide(seed: number, random: Random): Swarm {
   const copies = random.pick([1, 2, 2, 3, 3, 3, 3, 4, 5, 6])
   const delayMs: [number, number] = random.pick([
     [0.05, 0.2],
@@ -173,6 +196,8 @@ export function drawSwarm(seed: number, random: Random): Swarm {
       readFailRate: random.pick([0, 0, 0.002]),
     },
     supervisorReports: random.chance(0.6),
+    lateReportRate: random.pick([0, 0.5]),
+    keepsFailed: random.chance(0.5),
     operations,
     inFlightMax,
     thinkMs: random.pick([0, 5, spreadMs, spreadMs]),
@@ -186,11 +211,15 @@ export function drawSwarm(seed: number, random: Random): Swarm {
       narrow: random.pick([0, 0, 1, 3]),
     },
     fuaRate: random.pick([0, 0.1]),
+    beyondRate: random.pick([0, 0, 0.05]),
     resendMs: random.pick([leaseMs, graceMs, graceMs * 3]),
     partBlocksMax: random.pick([1, 2, 256]),
     faultsUntilMs,
     faultEveryMs: quiet ? faultsUntilMs * 2 : Math.max(1, faultsUntilMs / random.pick([4, 10, 20])),
     faults: some(FAULTS),
+    durationsMs: [beaconMs, leaseMs, graceMs, graceMs * 3],
+    aimedShare: random.pick([0, 0.3, 0.8]),
+    aimsAt: [],
     actionEveryMs: faultsUntilMs / random.pick([1, 4, 12]),
     actions: some(ACTIONS).filter((kind) => kind !== 'force-promote' || random.chance(0.2)),
   }

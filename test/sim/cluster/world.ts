@@ -13,6 +13,7 @@ import { SLICE_BLOCKS } from '../../../engine/units.ts'
 import { SimClock } from '../clock.ts'
 import { Random } from '../random.ts'
 import type { ClientOperation, Violation } from './checker/history.ts'
+import { Aims, type Scene } from './aims.ts'
 import { ClusterStore, type CasOutcome } from './cluster-store.ts'
 import { beginFault, heal } from './faults.ts'
 import { Judge } from './judge.ts'
@@ -49,11 +50,15 @@ export class World implements NodeWorld, ClientWorld {
   readonly nodes = new Map<string, SimNode>()
   readonly clients = new Map<string, SimClient>()
   readonly judge: Judge
+  readonly aims: Aims
   readonly counts = { answered: 0, acknowledgedWrites: 0 }
   isHealed = false
   readonly codec: StampCodec
   private readonly storeKind: WorldOptions['store']
   private readonly disksRandom: Random
+  private readonly reportsRandom: Random
+  /** Frontends that were replaced and still run. */
+  private readonly ghosts: SimClient[] = []
   private readonly plan: readonly PlannedEvent[]
   readonly operator: Operator
   private incarnations = 0
@@ -63,9 +68,11 @@ export class World implements NodeWorld, ClientWorld {
     this.plan = plan
     const random = new Random(`world ${swarm.seed}`)
     this.clock = new SimClock(random.fork('clock'))
+    this.aims = new Aims(this.clock)
     this.storeKind = options.store
     this.codec = options.store === 'real' ? BYTES : NUMBERS
     this.disksRandom = random.fork('disks')
+    this.reportsRandom = random.fork('reports')
     this.trace = new Trace(() => this.clock.nowMs(), options.keepsTrace)
     const config = initialConfig(swarm)
     this.network = new Network(this.clock, random.fork('network'), swarm.network)
@@ -87,7 +94,7 @@ export class World implements NodeWorld, ClientWorld {
       const budget = Math.ceil(swarm.operations / swarm.clients)
       const client = new SimClient(name, this, random.fork(name), swarm.clockRates[8 + i] ?? 1, budget)
       this.clients.set(name, client)
-      this.store.watch(name, (value) => client.hint(value))
+      this.store.watch(name, (value) => this.clients.get(name)!.hint(value))
     }
     this.store.onWon = (value, by) => this.configured(value.config, by)
   }
@@ -127,9 +134,23 @@ export class World implements NodeWorld, ClientWorld {
     const attached = swarm.attachMode === 'single' ? [this.clients.get('c1')!] : [...this.clients.values()]
     for (const client of attached) this.attach(client, 1)
     for (const event of this.plan) {
-      clock.after(event.atMs, () => (event.isAction ? this.operator.act(event) : beginFault(this, event)))
+      clock.after(event.atMs, () => this.beginOrWait(event))
     }
     this.renewWatches()
+  }
+
+  private beginOrWait(event: PlannedEvent): void {
+    const { aim, isAction } = event
+    const begin = (scene?: Scene) => {
+      if (this.isHealed) return
+      if (isAction) this.operator.act(event, scene)
+      else beginFault(this, event, scene)
+    }
+    if (aim === undefined) return begin()
+    this.aims.arm(aim.sign, 3 * this.swarm.graceMs, (scene) => {
+      if (aim.afterMs === 0) begin(scene)
+      else this.clock.after(aim.afterMs, () => begin(scene))
+    })
   }
 
   /** Nothing fails any more; everything has to become whole. */
@@ -207,6 +228,7 @@ export class World implements NodeWorld, ClientWorld {
 
   send(from: string, instance: string, to: string, message: PeerMessage): void {
     if (message.type === 'promised' || message.type === 'stored') this.judge.promiseUsed(from, message.epoch)
+    if (message.type === 'fenced') this.judge.fenceUsed(from, message.session)
     const seq =
       'seq' in message ? message.seq : 'tail' in message && typeof message.tail === 'number' ? message.tail : 0
     this.trace.note(
@@ -218,6 +240,7 @@ export class World implements NodeWorld, ClientWorld {
       () => `to ${to}${briefMessage(message)}`,
     )
     this.network.send(from, to, () => this.nodes.get(to)?.deliver({ type: 'message', from, instance, message }))
+    this.aims.saw(message.type, from, to)
   }
 
   reply(from: string, to: string, message: FrontendMessage): void {
@@ -226,7 +249,9 @@ export class World implements NodeWorld, ClientWorld {
     this.network.send(from, to, () => {
       this.judge.answered(message)
       this.clients.get(to)?.message(from, message)
+      for (const ghost of this.ghosts) if (ghost.name === to) ghost.message(from, message)
     })
+    this.aims.saw(message.type, from, to)
   }
 
   readConfig(user: string, ended: (value: VersionedConfig | undefined) => void): void {
@@ -236,6 +261,7 @@ export class World implements NodeWorld, ClientWorld {
   compareAndSwap(node: string, version: string, config: VolumeConfig, ended: (outcome: CasOutcome) => void): void {
     const detail = () => `${version}: primary ${config.primary}, set ${config.inSync.join('+')}`
     this.trace.note(node, 'cas', config.epoch, 0, version, detail)
+    this.aims.saw('cas', node, config.primary)
     this.store.compareAndSwap(node, version, config, (outcome) => {
       this.trace.note(node, `cas ${outcome.outcome}`, config.epoch)
       ended(outcome)
@@ -251,7 +277,10 @@ export class World implements NodeWorld, ClientWorld {
     if (!this.swarm.supervisorReports) return
     for (const other of this.nodes.values()) {
       if (other.name === node) continue
-      this.network.send(node, other.name, () => other.deliver({ type: 'instance-ended', node, instance }))
+      const report = () => other.deliver({ type: 'instance-ended', node, instance })
+      this.network.send(node, other.name, report)
+      if (this.reportsRandom.chance(this.swarm.lateReportRate))
+        this.clock.after(this.reportsRandom.float() * 3 * this.swarm.graceMs, report)
     }
   }
 
@@ -266,6 +295,10 @@ export class World implements NodeWorld, ClientWorld {
   stepped(node: SimNode, event: CopyEvent): void {
     const copy = node.process?.copy
     this.judge.stepped(node.name, copy)
+    if (copy !== undefined && copy.role !== node.lastRole) {
+      node.lastRole = copy.role
+      this.aims.saw(copy.role, node.name, copy.promise.primary)
+    }
     if (copy === undefined || event.type === 'tick' || event.type === 'beacon') return
     if (event.type === 'beacon-acknowledged' && event.left !== true) return
     const { role, promise, log } = copy
@@ -300,6 +333,12 @@ export class World implements NodeWorld, ClientWorld {
     const detail = () => `by ${by}: primary ${config.primary}, set ${config.inSync.join('+')}`
     this.trace.note('store', 'configuration', config.epoch, 0, config.primary, detail)
     this.judge.configured(config)
+    const before = this.store.history.at(-2)!.config
+    const joined = config.inSync.find((name) => !before.inSync.includes(name))
+    const left = before.inSync.find((name) => !config.inSync.includes(name))
+    if (config.primary !== before.primary) this.aims.saw('new-primary', config.primary, before.primary)
+    if (joined !== undefined) this.aims.saw('set-grew', joined, config.primary)
+    if (left !== undefined) this.aims.saw('set-shrank', left, config.primary)
   }
 
   // ---- of clients
@@ -307,6 +346,19 @@ export class World implements NodeWorld, ClientWorld {
   attach(client: SimClient, generation: number): void {
     this.trace.note(client.name, 'attach', 0, 0, generation)
     client.attach({ generation, incarnation: ++this.incarnations })
+  }
+
+  /** A frontend is replaced by another one, and goes on; it hears nothing for so long. */
+  haunt(client: SimClient, deafMs: number): void {
+    const { generation } = client.session!
+    const { name } = client
+    const random = new Random(`ghost of ${name} ${++this.incarnations}`)
+    const successor = new SimClient(name, this, random, client.time.rate, Math.ceil(client.budget / 2))
+    client.budget = Math.min(client.budget, 3)
+    client.deafUntilMs = this.clock.nowMs() + deafMs
+    this.ghosts.push(client)
+    this.clients.set(name, successor)
+    this.attach(successor, generation)
   }
 
   record(op: ClientOperation): void {
@@ -332,6 +384,7 @@ export class World implements NodeWorld, ClientWorld {
     const { generation } = client.session
     if (client.ended === undefined) return
     client.detach()
+    if (this.ghosts.includes(client)) return
     if (client.ended === 'session-broken') this.operator.attachAnew(client, generation)
     else client.lastGeneration = 0
   }

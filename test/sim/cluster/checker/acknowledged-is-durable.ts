@@ -54,7 +54,7 @@ export function checkFlush(request: string, seq: number, members: readonly Membe
 }
 
 /** All that was answered is in the log. */
-export function checkAnswered({ operations, eras }: History): Violation[] {
+export function checkAnswered({ operations, eras, lost }: History): Violation[] {
   const violations: Violation[] = []
   for (let index = 0; index < eras.length; index++) {
     const era = eras[index]!
@@ -62,7 +62,7 @@ export function checkAnswered({ operations, eras }: History): Violation[] {
     const inLog = new Set(era.log.map(({ request }) => request))
     for (const op of operations) {
       if (!isAnswered(op) || op.end < era.from || op.end >= until) continue
-      if (!inLog.has(op.request)) {
+      if (!inLog.has(op.request) && lost?.has(op.request) !== true) {
         violations.push(
           bad(`${op.kind} ${op.request} by ${op.client} of block ${op.lba} was answered and is not in the log`),
         )

@@ -10,7 +10,7 @@ import { checkAnswer, checkAnswered, checkFlush, type MemberLog } from './acknow
 import { CommittedLog, checkContent } from './copies-identical.ts'
 import type { ClientOperation, History, LoggedRecord, Violation } from './history.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './nothing-comes-back.ts'
-import { OnePrimaryPerEpoch } from './one-primary-per-epoch.ts'
+import { checkSessionsInOrder, OnePrimaryPerEpoch } from './one-primary-per-epoch.ts'
 import { checkProgress } from './progress.ts'
 import { checkReadsMatchHistory } from './reads-match-history.ts'
 
@@ -115,6 +115,8 @@ t.test('acknowledged-is-durable', (t) => {
   says(t, checkFlush('f', 7, [wasTaken]), /covers seq 7/)
   says(t, checkAnswer('a', { epoch: 1, seq: 7 }, [wasTaken], true), /n1/)
   says(t, checkAnswered(history([], write('a', 1, 2))), /not in the log/)
+  says(t, checkAnswered({ ...history([], write('a', 1, 2)), lost: new Set(['b']) }), /not in the log/)
+  says(t, checkAnswered({ ...history([], write('a', 1, 2)), lost: new Set(['a']) }))
   says(t, checkAnswered(history([], write('a', 1, Infinity))))
   t.end()
 })
@@ -155,13 +157,14 @@ t.test('one-primary-per-epoch', (t) => {
   )
   const checker = fresh()
   checker.configured(withSuccessor(CONFIG, 'n2', 'y')!, yes)
-  const what = { kind: 'read' as const, generation: 1, isOpen: false, arrivedAt: 5, at: 6 }
+  const what = { kind: 'read' as const, generation: 1, isOpen: false, arrivedAt: 5 }
   says(t, checker.served('n1', 1, what))
   says(t, checker.served('n1', 2, what), /serves under epoch 2 of n2/)
-  says(t, checker.served('n2', 2, { ...what, at: 8 }))
+  says(t, checker.served('n2', 2, what))
+  checker.active(2, 8)
   says(t, checker.served('n1', 1, { ...what, arrivedAt: 7 }))
   says(t, checker.served('n1', 1, { ...what, arrivedAt: 9 }), /while 2 is active/)
-  checker.opened(2, 10)
+  says(t, checker.opened('n2', 2, 2, 10))
   says(t, checker.served('n2', 2, { ...what, arrivedAt: 12 }), /generation 1, and 2 is open/)
   says(t, checker.promiseTold('n3', 4))
   says(t, checker.promiseTold('n3', 3), /from 4 to 3/)
@@ -172,6 +175,20 @@ t.test('one-primary-per-epoch', (t) => {
   checker.promiseKept('n3', 5)
   says(t, checker.promiseFound('n3', 4), /came back with promise 4, and had kept 5/)
   says(t, checker.promiseUsed('n3', 5, 4), /durable promise is 4/)
+  const session = (generation: number, incarnation: number) => ({ generation, incarnation })
+  says(t, checker.fenceUsed('n3', session(1, 9), session(2, 1)))
+  says(t, checker.fenceUsed('n3', session(2, 2), session(2, 1)), /answers fence 2.2, and its durable one is 2.1/)
+  const moved = { ...CONFIG, epoch: 3, attach: { ...CONFIG.attach, generation: 2 } }
+  checker.configured(moved, yes)
+  says(t, checker.opened('n1', 2, 1, 11))
+  says(t, checker.opened('n1', 3, 1, 12), /opens generation 1, and epoch 3 began with 2/)
+  t.end()
+})
+
+t.test('one-primary-per-epoch: sessions in the log', (t) => {
+  const log = [record(1, '1.1.1.0', 11), record(2, '', 0), record(3, '1.2.1.0', 12), record(4, '2.1.1.0', 13)]
+  says(t, checkSessionsInOrder(history(log).eras))
+  says(t, checkSessionsInOrder(history([...log, record(5, '1.2.2.0', 14)]).eras), /seq 5 is of session 1.2, behind/)
   t.end()
 })
 
@@ -188,9 +205,10 @@ t.test('copies-identical', (t) => {
     log.applied('n2', record(1, 'd', 14, { epoch: 9 }), 3, () => true),
   )
   t.equal(log.eras.length, 2)
-  says(t, log.applied('n2', record(1, 'a', 11), 4, never, true))
+  says(t, log.applied('n2', record(1, 'a', 11), 4, never, { isOut: true }))
   says(t, log.applied('n2', record(1, 'a', 11), 4, never), /was applied there before/)
   t.equal(log.idOf('a'), undefined)
+  says(t, new CommittedLog().applied('n3', record(1, 'a', 11), 1, never, { leads: false }), /before its primary/)
   const head = (stamp: number) => [{ node: 'n1', head: new Map([[0, stamp]]), snapshots: new Map() }]
   says(t, checkContent(head(14), log.log))
   says(t, checkContent(head(11), log.log), /block 0 holds 11, the log says 14/)

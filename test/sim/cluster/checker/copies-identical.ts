@@ -1,7 +1,8 @@
 /**
  * I4, I5, I10, I11, I15-I17, I21: there is one log. Every copy applies the same record at the same seq; nothing
- * applied is replaced, but in a new era. In the end, healthy and quiet, all members hold the same blocks and the same
- * snapshots, and these are what the log says.
+ * applied is replaced, but in a new era. Who applies a record first leads: the others wait until it is committed (W5).
+ * In the end, healthy and quiet, all members hold the same blocks and the same snapshots, and these are what the log
+ * says.
  */
 import { replay, type Era, type LoggedRecord, type Violation } from './history.ts'
 
@@ -23,14 +24,14 @@ export class CommittedLog {
 
   /**
    * A copy applies a record. `mayLose`: whether what is committed from this seq on may be lost. `isOut`: nobody reads
-   * it, and it may still be told of an era that has ended.
+   * it, and it may still be told of an era that has ended. `leads`: it decides what is committed.
    */
   applied(
     node: string,
     record: LoggedRecord,
     at: number,
     mayLose: (seq: number) => boolean,
-    isOut = false,
+    { isOut = false, leads = true }: { isOut?: boolean; leads?: boolean } = {},
   ): Violation[] {
     const { seq } = record
     const era = this.eras.at(-1)!
@@ -43,7 +44,7 @@ export class CommittedLog {
         return [bad(`${node} applies seq ${seq}, and nobody has applied seq ${this.log.length + 1}`)]
       }
       this.add(record)
-      return []
+      return leads ? [] : [bad(`${node} applies ${describe(record)} before its primary`)]
     }
     if (isSame(known, record)) return []
     if (record.epoch > known.epoch && mayLose(seq)) {

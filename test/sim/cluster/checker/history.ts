@@ -50,6 +50,8 @@ export interface Era {
 export interface History {
   operations: ClientOperation[]
   eras: Era[]
+  /** Requests whose answer was given before the era that lost them, and may come after. */
+  lost?: ReadonlySet<string>
   /** Of a stamp that a narrow write made: what the rest of its block held. */
   bases?: ReadonlyMap<number, number>
 }

@@ -94,8 +94,13 @@ export const FILLS = [
       '',
     ],
   ]),
-  bug('a delta is made over a rollback', 'I20, F1', [
-    ['fill-source.ts', 'base >= forgottenSeq && base >= (rollbacks.at(-1)?.[1] ?? 0)', 'base >= forgottenSeq'],
+  // Not: a delta over a rollback. Stores keep what snapshots show, and the descriptor says what was rolled back.
+  bug('a filled copy does not learn what was rolled back', 'I16, I20, F2', [
+    [
+      'fill-source.ts',
+      'descriptor: turn.port.store.descriptor(),',
+      'descriptor: { ...(turn.port.store.descriptor() as object), rollbacks: [] },',
+    ],
   ]),
   bug('a filled copy does not know what trims were forgotten', 'I20, F2, design 13', [
     ['fill-target.ts', 'state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)', ''],
@@ -103,11 +108,12 @@ export const FILLS = [
   bug('a slice with nothing in common is not wiped', 'I16, F7', [
     ['fill-source.ts', 'if (base === 0) wipe.push(slice)', ''],
   ]),
-  bug('a copy that is forced away from is taken for one of ours', 'I16, C9', [
+  // Not: a copy that was forced away from is taken for one of ours. Its ids tell, and its commit point.
+  bug('a forced promotion leaves the others in the set', 'I7, I10, C9', [
     [
-      'fill-source.ts',
-      "const plan = planFill(state, report, member.state === 'needs-full')",
-      'const plan = planFill(state, report, false)',
+      'configuration.ts',
+      'primary: node, inSync: [node], epoch',
+      'primary: node, inSync: config.inSync.filter((one) => one !== config.primary), epoch',
     ],
   ]),
   bug('a fill takes its messages in any order, again and again', 'I16, F3, design 15', [
@@ -115,7 +121,7 @@ export const FILLS = [
     [
       'fill-target.ts',
       "if (number !== target.nextNumber || target.phase !== 'filling') return",
-      "if (target.phase !== 'filling') return",
+      '',
     ],
   ]),
   bug('a filled copy takes over epochs that are not committed', 'I5, F2, design 22', [

@@ -3,6 +3,24 @@
  */
 import { bug } from './planted-bug.ts'
 
+/**
+ * None by itself: in every fourth epoch whoever likes stands, and then waits, bound as it is, before it promises to
+ * itself. Two times protect a read, how long a copy is bound and how long its primary counts as there; this takes away
+ * the second one.
+ */
+const EAGER: [file: string, replace: string, by: string] = [
+  'candidate.ts',
+  'const fromMs = Math.max(grace.goneAtMs, grace.boundUntilMs)',
+  'const fromMs = config!.config.epoch % 4 === 0 ? 0 : Math.max(grace.goneAtMs, grace.boundUntilMs)',
+]
+
+/** None by itself: a release ends both times, and whoever is fastest takes over. */
+const RELEASED_ALL: [file: string, replace: string, by: string] = [
+  'grace.ts',
+  'free(turn, { isBound: true, isWatched: false })',
+  'free(turn, { isBound: true, isWatched: true })',
+]
+
 export const LEASES = [
   bug('a read needs no lease', 'I8, L4', [
     ['reads.ts', '.lease.untilMs <= nowMs) return false', '.lease.untilMs === nowMs) return false'],
@@ -31,6 +49,7 @@ export const LEASES = [
   ]),
   bug('a member promises to another before its grace ends', 'I8, L2', [
     ['grace.ts', 'return nowMs >= grace.boundUntilMs\n}', 'return nowMs >= grace.startedAtMs\n}'],
+    EAGER,
   ]),
   bug('a candidate forgets that it is bound itself', 'I8, C3', [
     ['promotion.ts', 'if (!mayPromiseTo(turn, state.options.node)) {', 'if (nowMs < 0) {'],
@@ -41,20 +60,17 @@ export const LEASES = [
       'const { state, nowMs } = turn\n  const primary = state.primary!\n  const reconciling = ' +
         'primary.reconciling!\n  switch',
     ],
+    EAGER,
   ]),
   bug('grace is forgotten at a restart', 'I8, L7', [
     [
       'grace.ts',
-      'grace.boundUntilMs = isFree ? nowMs : nowMs + options.graceMs',
-      'grace.boundUntilMs = isFree ? 0 : nowMs',
+      'grace.boundUntilMs = isFree ? nowMs : nowMs + options.graceMs\n  grace.goneAtMs = nowMs + options.graceMs',
+      'grace.boundUntilMs = isFree ? 0 : nowMs\n  grace.goneAtMs = nowMs',
     ],
   ]),
   bug('beacons extend no grace', 'I8, L2', [
-    [
-      'grace.ts',
-      'if (from === promise.primary && !grace.hasLeft && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs',
-      '',
-    ],
+    ['grace.ts', 'const untilMs = nowMs + options.graceMs', 'const untilMs = grace.startedAtMs + options.graceMs'],
   ]),
   bug('a late release frees from a later promise', 'I8, L5, design 7', [
     [
@@ -63,6 +79,7 @@ export const LEASES = [
         '!== undefined && message.token < grace.confirmToken) return',
       'if (from !== promise.primary) return',
     ],
+    RELEASED_ALL,
   ]),
   bug('the end of a former instance frees from the next one', 'I8, L5, design 19', [
     ['grace.ts', 'if (grace.instances.get(node) !== instance) return\n  free', 'free'],
@@ -75,6 +92,7 @@ export const LEASES = [
       '',
     ],
     ['reads.ts', 'if (state.primary!.handingOver?.isReleased === true) return', ''],
+    RELEASED_ALL,
   ]),
   bug('a dead node binds by its beacons', 'I22, L2, design 6', [
     [

@@ -105,24 +105,15 @@ export const TERMS = [
       'if (mayPromiseTo(turn, from)) {',
     ],
   ]),
-  bug(
-    'a record of an older epoch of the same primary is taken',
-    'I4, W2',
-    [
-      [
-        'replica.ts',
-        'if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {',
-        'if (from !== state.promise.primary) {',
-      ],
-    ],
-    { harmless: 'ids decide what it may follow, and ' + 'what is answered names the promise of now' },
-  ),
-  bug('a record of another primary is taken without a promise', 'I4, W2', [
+  bug('a record of an older epoch of the same primary is taken', 'I4, W2', [
     [
       'replica.ts',
       'if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {',
-      'if (!isMore && epoch !== state.promise.epoch) {',
+      'if (from !== state.promise.primary) {',
     ],
+  ]),
+  bug('who promises to another goes on leading', 'I4, I8, C6', [
+    ['replica.ts', "'epoch')\n    depose(turn, promise)", "'epoch')"],
   ]),
   bug(
     'it serves before the others are in line',
@@ -133,8 +124,9 @@ export const TERMS = [
   bug('its own log is always the chosen one', 'I7, C4', [
     ['log-choice.ts', 'if (compareIds(id, bestId) <= 0) continue', 'continue'],
   ]),
-  bug('the longest log is chosen, not the latest', 'I7, I10, C4', [
-    ['record-id.ts', 'a.epoch - b.epoch || a.seq - b.seq', 'a.seq - b.seq || a.epoch - b.epoch'],
+  // Not: the longest instead of the latest. Every member has all that was committed, so any of their logs would do.
+  bug('the shortest log is chosen', 'I7, I10, C4', [
+    ['log-choice.ts', 'if (compareIds(id, bestId) <= 0) continue', 'if (compareIds(id, bestId) >= 0) continue'],
   ]),
   bug('the log is cut where the commit point was told, not by ids', 'I7, C4', [
     [
@@ -242,8 +234,14 @@ export const TERMS = [
       "report.consistency.state !== 'consistent'",
     ],
   ]),
+  // Alone it is none: what a process stored its next one has, or it is amnesiac, and filled under another number.
   bug('what a former instance stored counts', 'I18, W3', [
-    ['primary.ts', 'if (peer.instance !== instance) return askAnew(turn, peer, instance)\n  if (!peer', 'if (!peer'],
+    [
+      'primary.ts',
+      'if (peer.instance !== instance) return askAnew(turn, peer, instance)\n  if (!peer.isFollowing || ' +
+        '(message.fill ?? 0) !== peer.fillId) return',
+      'if (!peer.isFollowing) return',
+    ],
   ]),
   bug('what was stored in another term counts', 'I6, W3', [
     [
@@ -255,7 +253,8 @@ export const TERMS = [
   bug('the answer of a former instance stands', 'I7, C4, design 20', [
     [
       'peer-reports.ts',
-      'peer.report = undefined\n  peer.isFollowing = false\n  peer.storedSeq = peer.durableSeq = 0',
+      'peer.report = undefined\n  peer.isFollowing = false\n  peer.storedSeq = peer.durableSeq = 0\n  ' +
+        "if (reconciling.phase === 'fetching') reconciling.phase = 'collecting'",
       '',
     ],
   ]),

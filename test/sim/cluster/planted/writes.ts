@@ -40,15 +40,23 @@ export const WRITES = [
     ],
     ['peer-reports.ts', 'peer.storedSeq = Math.min(peer.storedSeq, state.log.commitSeq)', ''],
   ]),
+  // Who sends computes the fork from ids, and who takes compares them: one of both would do.
   bug('a record is taken behind any other of its place', 'I5, W2', [
     [
       'replica.ts',
       'if (previous.seq > log.tail || !isOurs(state, previous)) return refuse',
       'if (previous.seq > log.tail) return refuse',
     ],
+    [
+      'record-id.ts',
+      'export function forkOf(a: LogSummary, b: LogSummary): number {',
+      'export function forkOf(a: LogSummary, b: LogSummary): number {\n  ' +
+        'if (a.tail > 0) return Math.min(a.tail, b.tail)',
+    ],
   ]),
-  bug('a copy follows with a tail of another history', 'I5, W5', [
-    ['replica.ts', "if (log.tail > verified) return refuse(turn, from, epoch, 'gap')", ''],
+  bug('a copy goes on following when another leads', 'I10, W5', [
+    ['replica.ts', 'state.isFollowing = false\n    state.followedFill = 0\n  }\n  state.grace', '}\n  state.grace'],
+    ['replica.ts', 'if (!isSameTerm) {\n      state.isFollowing = false', 'if (!isSameTerm) {'],
   ]),
   bug('records are applied before they are committed', 'I10, W5', [
     [
@@ -80,30 +88,17 @@ export const WRITES = [
     ['replica.ts', 'if (turn.state.isFollowing && seq > log.commitSeq)', 'if (seq > log.commitSeq)'],
     ['grace.ts', 'if (primary !== undefined || !isFollowing || from', 'if (primary !== undefined || from'],
   ]),
-  bug(
-    'a commit point told in another epoch counts',
-    'I10, W5, design 26',
-    [['grace.ts', 'if (commitSeq !== undefined && epoch === promise.epoch)', 'if (commitSeq !== undefined)']],
-    {
-      harmless:
-        'links drop beacons that come out of order, and what a ' +
-        'former term of the same primary committed every later log has (I11)',
-    },
-  ),
+  bug('a commit point told in another epoch counts', 'I10, W5, design 26', [
+    ['grace.ts', 'if (commitSeq !== undefined && epoch === promise.epoch)', 'if (commitSeq !== undefined)'],
+  ]),
   bug('a lost record is never sent again', 'I22, W2', [
     ['copy.ts', 'if (isOwed && nowMs - peer.sentAtMs >= retryMs) {', 'if (isOwed && nowMs < 0) {'],
     ['primary.ts', 'peer.sentSeq = tail.seq\n      return pump(turn, peer)', 'return'],
   ]),
-  bug(
-    'requests are ordered while it reconciles or hands over',
-    'I4, C4, C8',
-    [['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {']],
-    {
-      harmless:
-        'a record needs the answer of all required copies under their promise, ' +
-        'and the successor reconciles with one of them; only the hand-over takes longer',
-    },
-  ),
+  bug('requests are ordered while it reconciles', 'I4, C4', [
+    ['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {'],
+    ['promotion.ts', 'primary.openings = former.openings', 'Object.assign(primary, { sessions: former.sessions })'],
+  ]),
   bug(
     'flush does not ask the others',
     'I13, S6',

@@ -1,0 +1,172 @@
+/**
+ * Seeds that look closely at one mechanism: a swarm drawn wide is bent until what they are about happens often. Drawn
+ * wide, two rare things hardly ever meet; bent too far, nothing else happens any more, so half of the seeds are left as
+ * they are.
+ */
+import type { Random } from '../random.ts'
+import type { Swarm } from './swarm.ts'
+
+const FOCI: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
+  leases,
+  terms,
+  fills,
+  keptSet,
+  power,
+  sessions,
+  narrowWrites,
+]
+
+export function focused(swarm: Swarm, random: Random): Swarm {
+  return { ...swarm, ...random.pick(FOCI)(swarm, random) }
+}
+
+const FAST = { delayMs: [0.1, 1] as [number, number], hintDelayMs: [0.1, 2] as [number, number] }
+
+/** So that requests come until the faults stop, however few there are. */
+const spread = (swarm: Swarm, operations: number, inFlightMax: number, clients: number) => ({
+  operations,
+  inFlightMax,
+  thinkMs: (2 * swarm.faultsUntilMs * inFlightMax * (swarm.attachMode === 'open' ? clients : 1)) / operations,
+})
+
+/** Who reads, and believes that it still may: little room between lease and grace, slow ways, clocks at their bound. */
+function leases(swarm: Swarm, random: Random): Partial<Swarm> {
+  const { leaseMs, beaconMs, faultsUntilMs } = swarm
+  const rate = random.pick([0.9901, 1, 1.0099])
+  return {
+    copies: random.pick([2, 2, 3]),
+    minInSync: 1,
+    spares: random.pick([0, 1]),
+    mode: 'durable',
+    readCheck: random.pick(['lease', 'lease', 'lease', 'confirm'] as const),
+    graceMs: leaseMs * 1.02 + beaconMs / 4 + 1,
+    candidateStepMs: 1,
+    clockRates: swarm.clockRates.map((_, i) => (i === 0 ? rate : 2 - rate)),
+    store: { ...swarm.store, ...FAST, hintLossRate: random.pick([0, 0.9]) },
+    weights: { read: 8, write: 1, trim: 0, zero: 0, flush: 0, narrow: 0 },
+    ...spread(swarm, 400, random.pick([1, 4]), swarm.clients),
+    faults: ['lonely-primary', 'relapse', 'slow-way', 'slow-way', 'pause', 'crash', 'cut-way', 'cut-store'],
+    actions: ['hand-over', 'evict', 'add-copy'],
+    faultEveryMs: faultsUntilMs / random.pick([10, 20]),
+    actionEveryMs: faultsUntilMs / random.pick([4, 12]),
+    aimsAt: ['confirm', 'confirmed', 'cas', 'set-grew', 'new-primary', 'release', 'primary'],
+  }
+}
+
+/** One primary after the other, with logs that end apart and messages of former terms on their way. */
+function terms(swarm: Swarm, random: Random): Partial<Swarm> {
+  const { faultsUntilMs, network } = swarm
+  return {
+    copies: random.pick([2, 3, 3, 4]),
+    minInSync: random.pick([1, 1, 2]),
+    network: { ...network, duplicateRate: 0.1, lateRate: 0.2, lossRate: random.pick([0, 0.02]), inOrder: false },
+    weights: { ...swarm.weights, write: 8, read: 2 },
+    ...spread(swarm, 200, 8, swarm.clients),
+    faults: ['crash', 'pause', 'cut-way', 'partition', 'lonely-primary', 'relapse', 'slow-way', 'power-loss'],
+    actions: random.chance(0.15) ? ['hand-over', 'evict', 'force-promote'] : ['hand-over', 'hand-over', 'evict'],
+    faultEveryMs: faultsUntilMs / 20,
+    actionEveryMs: faultsUntilMs / 12,
+    aimedShare: 0.7,
+    aimsAt: ['new-epoch', 'promised', 'fetch-log', 'log', 'reconcile', 'new-primary', 'primary', 'stored'],
+  }
+}
+
+/** Copies that come, go and come back, while blocks are overwritten, trimmed, snapshotted and rolled back. */
+function fills(swarm: Swarm, random: Random): Partial<Swarm> {
+  const { faultsUntilMs, network } = swarm
+  return {
+    copies: random.pick([2, 3]),
+    minInSync: 1,
+    spares: random.pick([0, 1, 2]),
+    blocksPerSlice: random.pick([4, 16, 64]),
+    fillBytesMax: random.pick([4096, 4096, 16_384]),
+    network: { ...network, duplicateRate: random.pick([0.1, 0.3]), lateRate: 0.2, inOrder: random.chance(0.3) },
+    weights: { read: 1, write: 4, trim: random.pick([1, 4]), zero: 1, flush: 0.2, narrow: 0 },
+    ...spread(swarm, 300, random.pick([4, 16]), swarm.clients),
+    faults: ['crash', 'cut-way', 'slow-way', 'client-cut', 'slow-disk', 'bad-network'],
+    actions: ['evict', 'evict', 'hand-over', 'add-copy', 'replace-disk', 'snapshot', 'snapshot-delete', 'rollback'],
+    faultEveryMs: faultsUntilMs / random.pick([10, 20]),
+    actionEveryMs: faultsUntilMs / random.pick([12, 30]),
+    aimedShare: random.pick([0.3, 0.8]),
+    aimsAt: ['join', 'fill-start', 'fill-started', 'fill', 'filled', 'fill-end', 'fill-ended', 'set-grew'],
+  }
+}
+
+/** Nobody may be let go: who lacks something is filled where it is, and who is dead is waited for or replaced. */
+function keptSet(swarm: Swarm, random: Random): Partial<Swarm> {
+  const copies = random.pick([2, 2, 3])
+  const { faultsUntilMs, graceMs } = swarm
+  return {
+    copies,
+    minInSync: copies,
+    spares: random.pick([1, 2]),
+    mode: random.pick(['durable', 'writeback'] as const),
+    faults: ['crash', 'power-loss', 'power-loss', 'pause', 'cut-way', 'lonely-primary'],
+    actions: ['add-copy', 'add-copy', 'hand-over', 'replace-disk'],
+    faultEveryMs: faultsUntilMs / 8,
+    actionEveryMs: faultsUntilMs / 10,
+    durationsMs: [graceMs, graceMs * 4, graceMs * 8],
+    aimedShare: random.pick([0.3, 0.8]),
+    aimsAt: ['reply', 'fill', 'set-grew', 'fill-end', 'reconcile', 'promised', 'primary'],
+  }
+}
+
+/** Answers that are not flushed, and machines that lose them: for a moment, for long, all at once. */
+function power(swarm: Swarm, random: Random): Partial<Swarm> {
+  const { faultsUntilMs, graceMs, beaconMs, leaseMs } = swarm
+  return {
+    copies: random.pick([2, 3, 3]),
+    minInSync: random.pick([1, 1, 2]),
+    mode: 'writeback',
+    faults: ['power-loss', 'power-loss', 'power-loss-of-all', 'pause', 'cut-way', 'crash', 'client-cut'],
+    actions: ['hand-over', 'evict'],
+    weights: { ...swarm.weights, write: 8, flush: random.pick([0, 0.1]) },
+    ...spread(swarm, 200, 4, swarm.clients),
+    faultEveryMs: faultsUntilMs / random.pick([10, 20]),
+    actionEveryMs: faultsUntilMs / 4,
+    durationsMs: [beaconMs, leaseMs / 4, graceMs, graceMs * 4],
+    aimedShare: random.pick([0.5, 0.8]),
+    aimsAt: ['stored', 'reply', 'promised', 'fetch-log', 'reconcile', 'primary', 'hello', 'new-epoch', 'new-primary'],
+  }
+}
+
+/** One holder after the other, and frontends that do not know that they are not it any more. */
+function sessions(swarm: Swarm, random: Random): Partial<Swarm> {
+  const { faultsUntilMs, network, graceMs, leaseMs } = swarm
+  return {
+    copies: random.pick([2, 2, 3]),
+    minInSync: 1,
+    attachMode: 'single',
+    clients: random.pick([2, 3]),
+    network: { ...network, duplicateRate: 0.1, lateRate: 0.1 },
+    faults: ['frontend-ghost', 'frontend-ghost', 'client-restart', 'client-cut', 'crash', 'cut-way', 'slow-way'],
+    actions: ['move-attach', 'hand-over', 'evict', 'resize'],
+    beyondRate: random.pick([0, 0.2]),
+    ...spread(swarm, 200, 4, 1),
+    resendMs: leaseMs,
+    faultEveryMs: faultsUntilMs / 20,
+    actionEveryMs: faultsUntilMs / 12,
+    durationsMs: [leaseMs, graceMs, graceMs * 3],
+    aimedShare: 0.5,
+    aimsAt: ['opened', 'fence', 'fenced', 'reply', 'fill-ended', 'set-grew', 'primary'],
+  }
+}
+
+/** Edges that are written, and rolled back, by others meanwhile. */
+function narrowWrites(swarm: Swarm, random: Random): Partial<Swarm> {
+  const { faultsUntilMs, disk, network } = swarm
+  return {
+    attachMode: random.pick(['open', 'single'] as const),
+    clients: 3,
+    slices: 1,
+    blocksPerSlice: random.pick([1, 2]),
+    blocksMax: 2,
+    disk: { ...disk, readFailRate: random.pick([0, 0.05]) },
+    network: { ...network, duplicateRate: random.pick([0, 0.2]), lateRate: 0.2 },
+    weights: { read: 1, write: 1, trim: 0, zero: 0.2, flush: 0, narrow: 8 },
+    ...spread(swarm, 400, 8, 3),
+    actions: ['snapshot', 'rollback', 'rollback', 'hand-over'],
+    actionEveryMs: faultsUntilMs / 40,
+    aimedShare: random.pick([0, 0.5]),
+  }
+}
