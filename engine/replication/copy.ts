@@ -43,7 +43,7 @@ import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
 import type { Peer } from './primary-state.ts'
-import { onRefused, onRequest, onStored, pump } from './primary.ts'
+import { askAnew, onRefused, onRequest, onStored, pump } from './primary.ts'
 import { onOwnPromiseKept, progressReconcile, tickReconcile } from './promotion.ts'
 import { dropLeases, onBeaconAcknowledged, onConfirmed, onReadEnded, progressReads, retryRound } from './reads.ts'
 import { onReconcileStored } from './reconcile.ts'
@@ -140,7 +140,8 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
     case 'stored': {
       const peer = state.primary?.peers.get(from)
       if (state.role !== 'reconciling') return onStored(turn, from, instance, message)
-      if (peer === undefined || peer.instance !== instance || message.epoch !== state.primary!.epoch) return
+      if (peer === undefined || message.epoch !== state.primary!.epoch) return
+      if (peer.instance !== instance) return askAnew(turn, peer, instance)
       if (state.primary!.reconciling!.phase === 'syncing') onReconcileStored(turn, peer, message)
       return
     }
