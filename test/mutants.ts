@@ -4,23 +4,31 @@
  *
  *   npm run mutants                              all bugs, 2,000 seeds or 60 CPU seconds each
  *   npm run mutants -- --seeds 10000 --seconds 900     longer
- *   npm run mutants -- --mutant NAME             those whose names hold this; what is found is told, not kept
- *   --from N --jobs N --json                     first seed; hunts at a time; a line of JSON for each
+ *   npm run mutants -- --mutant NAME             those whose names hold this; the table is left alone
+ *   --jobs N --json --afresh                     hunts at a time; a line of JSON for each; forget what is kept
  *
- * A hunt for all ends with the table in docs/proof.md. It begins with the canary, which has to be found at once, and
- * the decoy, which must not be found at all: otherwise nothing is said about the others.
+ * What was found is kept in .sim/mutants.json for the text that was hunted, piece by piece: a hunt that was ended goes
+ * on there, and one with higher limits goes on with the survivors. A hunt for all ends with the table in docs/proof.md.
+ * It begins with the canary, which has to be found at once, and the decoy, which must not be found at all: otherwise
+ * nothing is said about the others.
  */
 import { spawn } from 'node:child_process'
+import { rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { commit, writeProof } from './proof-page.ts'
+import { Outcomes, textOf } from './sim/cluster/mutant-outcomes.ts'
 import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
 import { CANARY, DECOY, PLANTED } from './sim/cluster/planted-bugs.ts'
 import type { PlantedBug } from './sim/cluster/planted/planted-bug.ts'
 import { editsOf, misfit } from './sim/mutants.ts'
 
+const root = dirname(import.meta.dirname)
 /** A hunt whose seed does not end has found its bug, too; the machine may be busy. */
 const HANG_SECONDS = 600
+/** A hunt is kept after each piece of so many CPU seconds, and all have had one before any gets the next. */
+const PIECE_SECONDS = 60
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const { values } = parseArgs({
@@ -31,6 +39,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     jobs: { type: 'string', default: String(availableParallelism()) },
     json: { type: 'boolean', default: false },
+    afresh: { type: 'boolean', default: false },
     only: { type: 'string' },
   },
 })
@@ -53,13 +62,26 @@ async function huntAll(): Promise<number> {
   for (const [name, problem] of misfits) if (problem !== undefined) print(`${name}: ${problem}`)
   if (misfits.some(([, problem]) => problem !== undefined)) return 1
   if (!(await guardsHold())) return 1
-  const outcomes = new Map<string, Outcome>()
-  const left = [...bugs]
+  const file = join(root, '.sim', 'mutants.json')
+  if (values.afresh) rmSync(file, { force: true })
+  const outcomes = new Outcomes(file, textOf(root), commit())
+  const isOver = ({ name }: PlantedBug): boolean => {
+    const known = outcomes.get(name)
+    return known !== undefined && (known.finding !== undefined || isSpent(known))
+  }
+  const waiting = bugs.filter((bug) => !isOver(bug))
+  if (waiting.length < bugs.length) print(`${bugs.length - waiting.length} are known of commit ${outcomes.commit}`)
   const one = async (): Promise<void> => {
-    for (let bug = left.shift(); bug !== undefined; bug = left.shift()) {
-      const outcome = await hunt(bug, limits)
-      outcomes.set(bug.name, outcome)
-      print(values.json ? JSON.stringify(outcome) : lineOf(bug, outcome))
+    for (let bug = waiting.shift(); bug !== undefined; bug = waiting.shift()) {
+      const { seeds, seconds } = outcomes.get(bug.name) ?? { seeds: 0, seconds: 0 }
+      const piece = {
+        from: limits.from + seeds,
+        seeds: limits.seeds - seeds,
+        seconds: Math.min(PIECE_SECONDS, limits.seconds - seconds),
+      }
+      const outcome = outcomes.add(await hunt(bug, piece))
+      if (!isOver(bug)) waiting.push(bug)
+      else print(values.json ? JSON.stringify(outcome) : lineOf(bug, outcome))
     }
   }
   await Promise.all(Array.from({ length: Math.max(1, Number(values.jobs)) }, one))
@@ -68,6 +90,8 @@ async function huntAll(): Promise<number> {
   if (values.mutant === undefined) writeTable(bugs, outcomes)
   return survivors.some(({ harmless }) => harmless === undefined) ? 1 : 0
 }
+
+const isSpent = ({ seeds, seconds }: Outcome): boolean => seeds >= limits.seeds || seconds >= limits.seconds
 
 async function guardsHold(): Promise<boolean> {
   const canary = await hunt(CANARY, { from: 1, seeds: 20, seconds: 60 })
@@ -85,15 +109,15 @@ function hunt({ name }: PlantedBug, { from, seeds, seconds }: Limits): Promise<O
   let err = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text))
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const timer = setTimeout(() => child.kill('SIGKILL'), limitMs)
     child.on('close', (code, signal) => {
       clearTimeout(timer)
       if (code === 0) return resolve(JSON.parse(out) as Outcome)
       const isHung = signal === 'SIGKILL'
-      if (!isHung) print(`${name}: ${err}`)
+      if (!isHung) return reject(new Error(`the hunt for "${name}" ended with ${signal ?? code}: ${err}`))
       const hung = { seed: from, checker: 'a seed does not end', message: `after ${limitMs} ms` }
-      resolve({ name, finding: isHung ? hung : undefined, seeds: 0, seconds: 0 })
+      resolve({ name, finding: hung, seeds: 0, seconds: 0 })
     })
   })
 }
@@ -104,12 +128,12 @@ function lineOf({ name, harmless }: PlantedBug, { finding, seeds, seconds }: Out
   return `found     ${name}: ${finding.checker}, seed ${finding.seed} (${after})`
 }
 
-function writeTable(bugs: readonly PlantedBug[], outcomes: ReadonlyMap<string, Outcome>): void {
+function writeTable(bugs: readonly PlantedBug[], outcomes: Outcomes): void {
   const found = bugs.filter(({ name }) => outcomes.get(name)!.finding !== undefined)
   const survivors = bugs.filter((bug) => !found.includes(bug))
   const seeds = found.map(({ name }) => outcomes.get(name)!.seeds).sort((a, b) => a - b)
   writeProof('mutants', [
-    `Commit ${commit()}: ${found.length} of ${bugs.length} planted bugs found (${limits.seeds} seeds or ` +
+    `Commit ${outcomes.commit}: ${found.length} of ${bugs.length} planted bugs found (${limits.seeds} seeds or ` +
       `${limits.seconds} CPU seconds each); half of them within ${seeds[seeds.length >> 1] ?? 0} seeds.`,
     '',
     '| planted bug | breaks | found by | seeds |',

@@ -120,7 +120,7 @@ function power(swarm: Swarm, random: Random): Partial<Swarm> {
     mode: 'writeback',
     faults: ['power-loss', 'power-loss', 'power-loss-of-all', 'pause', 'cut-way', 'crash', 'client-cut'],
     actions: ['hand-over', 'evict'],
-    weights: { ...swarm.weights, write: 8, flush: random.pick([0, 0.1]) },
+    weights: { ...swarm.weights, write: 8, flush: random.pick([0, 0.1, 1]) },
     ...spread(swarm, 200, 4, swarm.clients),
     faultEveryMs: faultsUntilMs / random.pick([10, 20]),
     actionEveryMs: faultsUntilMs / 4,

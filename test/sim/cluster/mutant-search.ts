@@ -39,17 +39,21 @@ export async function search(bug: PlantedBug, { from, seeds, seconds }: Limits):
   let ran = 0
   for (let seed = from; seed < from + seeds && (ran === 0 || spent() < seconds); seed++) {
     ran++
-    const complaint = complaintOf(mutated.runSeed, seed)
+    const complaint = complaintOf(mutated.runSeed, seed, bug.store)
     // Only what the core as it is passes tells of the bug.
-    if (complaint === undefined || complaintOf(runSeed, seed) !== undefined) continue
+    if (complaint === undefined || complaintOf(runSeed, seed, bug.store) !== undefined) continue
     return { name: bug.name, finding: { seed, ...complaint }, seeds: ran, seconds: spent() }
   }
   return { name: bug.name, finding: undefined, seeds: ran, seconds: spent() }
 }
 
-function complaintOf(run: typeof runSeed, seed: number): Omit<Finding, 'seed'> | undefined {
+function complaintOf(
+  run: typeof runSeed,
+  seed: number,
+  store: PlantedBug['store'],
+): Omit<Finding, 'seed'> | undefined {
   try {
-    const [first] = run({ seed }).violations
+    const [first] = run({ seed, store }).violations
     if (first === undefined) return undefined
     const { checker, message } = first
     return checker === 'assert' ? { checker: `assert ${ruleOf(message)}`.trim(), message } : first

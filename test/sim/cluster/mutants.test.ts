@@ -5,8 +5,12 @@
  *   node test/sim/cluster/mutants.test.ts PIECE ...    only bugs whose names hold one of the pieces, quick or not
  */
 // test-timeout-seconds: 300
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import { editsOf, misfit } from '../mutants.ts'
+import { Outcomes } from './mutant-outcomes.ts'
 import { search } from './mutant-search.ts'
 import { CANARY, DECOY, PLANTED } from './planted-bugs.ts'
 
@@ -38,6 +42,21 @@ t.test('the canary is found at once', async (t) => {
 t.test('the decoy, which is no bug, is not found', async (t) => {
   const { finding } = await search(DECOY, { from: 1, seeds: 10, seconds: SECONDS })
   t.equal(finding, undefined)
+})
+
+t.test('a hunt that was ended goes on, in the same text only', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'mutants-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'kept.json')
+  const piece = { name: 'a', finding: undefined, seeds: 10, seconds: 2 }
+  new Outcomes(file, 'text', 'c1').add(piece)
+  const later = new Outcomes(file, 'text', 'c2')
+  t.equal(later.commit, 'c1')
+  const finding = { seed: 13, checker: 'progress', message: '' }
+  t.same(later.add({ ...piece, finding, seeds: 3, seconds: 1 }), { name: 'a', finding, seeds: 13, seconds: 3 })
+  t.equal(new Outcomes(file, 'text', 'c2').get('a')!.seeds, 13)
+  t.equal(new Outcomes(file, 'other text', 'c2').get('a'), undefined)
+  t.end()
 })
 
 for (const bug of chosen) {

@@ -6,10 +6,11 @@ import { FILLS } from './planted/fills.ts'
 import { LEASES } from './planted/leases.ts'
 import { bug, type PlantedBug } from './planted/planted-bug.ts'
 import { SESSIONS } from './planted/sessions.ts'
+import { STORES } from './planted/stores.ts'
 import { TERMS } from './planted/terms.ts'
 import { WRITES } from './planted/writes.ts'
 
-export const PLANTED: readonly PlantedBug[] = [...WRITES, ...TERMS, ...LEASES, ...FILLS, ...SESSIONS]
+export const PLANTED: readonly PlantedBug[] = [...WRITES, ...TERMS, ...LEASES, ...FILLS, ...SESSIONS, ...STORES]
 
 /** So plain that whoever does not find it at once finds nothing: it guards the hunt itself. */
 export const CANARY = bug('the canary: nothing is sent to the others', 'everything', [

@@ -1,21 +1,21 @@
 /**
  * Bugs of reads, leases and grace (SPEC section 8), and of planned hand-overs (C8).
  */
-import { bug } from './planted-bug.ts'
+import { bug, type Change } from './planted-bug.ts'
 
 /**
  * None by itself: in every fourth epoch whoever likes stands, and then waits, bound as it is, before it promises to
  * itself. Two times protect a read, how long a copy is bound and how long its primary counts as there; this takes away
  * the second one.
  */
-const EAGER: [file: string, replace: string, by: string] = [
+const EAGER: Change = [
   'candidate.ts',
   'const fromMs = Math.max(grace.goneAtMs, grace.boundUntilMs)',
   'const fromMs = config!.config.epoch % 4 === 0 ? 0 : Math.max(grace.goneAtMs, grace.boundUntilMs)',
 ]
 
 /** None by itself: a release ends both times, and whoever is fastest takes over. */
-const RELEASED_ALL: [file: string, replace: string, by: string] = [
+const RELEASED_ALL: Change = [
   'grace.ts',
   'free(turn, { isBound: true, isWatched: false })',
   'free(turn, { isBound: true, isWatched: true })',
