@@ -237,7 +237,12 @@ export function depose(turn: Turn, by: Promised): void {
   for (const window of state.windows) window.ordered.clear()
   const { handingOver } = primary
   const tokens = [...primary.commands.values(), ...primary.changes.map(({ token }) => token)]
-  if (handingOver?.isTold === false) tokens.push(handingOver.token)
+  if (handingOver?.isTold === false) {
+    // Its successor may speak before our own change is answered.
+    const isDone = handingOver.isReleased && by.primary === handingOver.to
+    if (isDone) port.commandEnded(handingOver.token, { ok: true, seq: log.commitSeq })
+    else tokens.push(handingOver.token)
+  }
   for (const token of tokens) {
     port.commandEnded(token, { ok: false, code: 'lost', why: `node ${by.primary} leads epoch ${by.epoch}` })
   }
