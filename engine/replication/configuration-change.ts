@@ -24,6 +24,7 @@ import { beginReconcile } from './promotion.ts'
 import { progressReads } from './reads.ts'
 import { forgetUpTo } from './record-window.ts'
 import { keepPromise, refuse } from './replica.ts'
+import { dropFormerHolders } from './sessions.ts'
 import { redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -114,6 +115,7 @@ function won(turn: Turn, change: ConfigChange, value: VersionedConfig): void {
   switch (change.purpose) {
     case 'evict':
     case 'join':
+      dropFormerHolders(turn)
       return enterEpoch(turn)
     case 'stand':
     case 'renew':
@@ -189,7 +191,10 @@ export function adopt(turn: Turn, value: VersionedConfig, toStand: boolean): voi
   watch(turn, config)
   noteMembers(turn)
   if (state.primary !== undefined) {
-    if (config.primary === node && config.epoch === state.primary.epoch) return refreshRequired(state)
+    if (config.primary === node && config.epoch === state.primary.epoch) {
+      dropFormerHolders(turn)
+      return refreshRequired(state)
+    }
     depose(turn, { epoch: config.epoch, primary: config.primary })
   }
   follow(turn)

@@ -4,6 +4,7 @@
  *
  * I1: one (primary, set) per epoch; every change of either adds to the epoch.
  * I2: the primary is in the set, the set is not empty and lies within the members.
+ * I24: each holder has a generation of its own, never given before; one holder when the mode is `single`.
  */
 import { assert } from '../assert.ts'
 
@@ -20,10 +21,11 @@ export interface Member {
 export type AttachMode = 'single' | 'shared' | 'read-only' | 'open'
 
 export interface Attach {
-  /** +1 with each new holder; sessions of lower ones are refused for ever. */
+  /** The highest that was given: +1 with each new holder. */
   generation: number
   mode: AttachMode
-  holders: NodeId[]
+  /** Each under the generation it was given; sessions of any other are refused for ever. Nobody in mode `open`. */
+  holders: Record<NodeId, number>
 }
 
 export interface VolumeConfig {
@@ -52,6 +54,13 @@ export function assertConfig(config: VolumeConfig): void {
     'I2: the in-sync set lies within the members',
   )
   assert(minInSync >= 1, 'at least one copy is required')
+  const given = Object.values(config.attach.holders)
+  assert(config.attach.mode !== 'single' || given.length <= 1, 'I24: one holder in mode single')
+  assert(new Set(given).size === given.length, 'I24: each holder has a generation of its own')
+  assert(
+    given.every((generation) => generation <= config.attach.generation),
+    'I24: a generation was given',
+  )
 }
 
 /** Whether automatic changes may let these go (SPEC C1, C2). */
@@ -121,13 +130,38 @@ export function withForcedPrimary(config: VolumeConfig, node: NodeId, nonce: str
   return changed(config, { primary: node, inSync: [node], epoch: config.epoch + FORCED_EPOCH_STEP, nonce, members })
 }
 
-/** Another holder takes over, or is added (SPEC S2, S3). The same holder keeps its generation. */
+/** Another holder takes over, or is added (SPEC S2, S3). Who holds it keeps its generation. */
 export function withHolder(config: VolumeConfig, node: NodeId, mode: AttachMode, nonce: string): VolumeConfig {
   const { attach } = config
-  if (attach.mode === mode && attach.holders.includes(node)) return config
+  if (attach.mode === mode && attach.holders[node] !== undefined) return config
   const keeps = mode === attach.mode && mode !== 'single'
-  const holders = keeps ? [...attach.holders, node] : [node]
-  return changed(config, { attach: { generation: attach.generation + 1, mode, holders }, nonce })
+  return withGeneration(config, node, mode, keeps ? attach.holders : {}, nonce)
+}
+
+/** Under a new generation, after its session broke (S6). */
+export function withHolderAnew(config: VolumeConfig, node: NodeId, nonce: string): VolumeConfig {
+  const { mode, holders } = config.attach
+  return withGeneration(config, node, mode, holders, nonce)
+}
+
+/** It holds it no more; the others do as before. */
+export function withoutHolder(config: VolumeConfig, node: NodeId, nonce: string): VolumeConfig {
+  if (config.attach.holders[node] === undefined) return config
+  const holders = { ...config.attach.holders }
+  delete holders[node]
+  return changed(config, { attach: { ...config.attach, holders }, nonce })
+}
+
+function withGeneration(
+  config: VolumeConfig,
+  node: NodeId,
+  mode: AttachMode,
+  others: Record<NodeId, number>,
+  nonce: string,
+): VolumeConfig {
+  const generation = config.attach.generation + 1
+  const holders = mode === 'open' ? {} : { ...others, [node]: generation }
+  return changed(config, { attach: { generation, mode, holders }, nonce })
 }
 
 function withStates(config: VolumeConfig, nodes: readonly NodeId[], state: MemberState): Record<NodeId, Member> {

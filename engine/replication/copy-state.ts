@@ -12,9 +12,10 @@ import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyOptions, VersionedConfig } from './copy-port.ts'
 import type { Consistency, CopyFacts, StoredCopy } from './copy-store.ts'
 import type { PrimaryState } from './primary-state.ts'
-import type { Session } from './record.ts'
 import { emptyWindow, lastSeqOf, pushRecord } from './record-window.ts'
 import type { RecordWindow } from './record-window.ts'
+import { NO_FENCE } from './session-fence.ts'
+import type { SessionFence } from './session-fence.ts'
 import { decodeWindows } from './session-window.ts'
 import type { SessionWindow } from './session-window.ts'
 
@@ -65,8 +66,8 @@ export interface ConfigChange {
 /** What a `kept` of the store means to us. */
 export type KeptPurpose =
   | { type: 'promise'; promise: Promised; answerTo: NodeId | undefined; probe?: number | undefined }
-  | { type: 'fence'; session: Session; answerTo: NodeId | undefined }
-  | { type: 'fill-started'; fill: number; from: NodeId }
+  | { type: 'fence'; fence: SessionFence; answerTo: NodeId | undefined }
+  | { type: 'fill-started'; fill: number; from: NodeId; fence: SessionFence }
   | { type: 'filled'; fill: number; number: number; from: NodeId }
   | { type: 'fill-ended'; fill: number; from: NodeId }
   | { type: 'nothing' }
@@ -121,8 +122,8 @@ export interface CopyState {
   promise: Promised
   durablePromise: Promised
   consistency: Consistency
-  attach: Session
-  durableAttach: Session
+  attach: SessionFence
+  durableAttach: SessionFence
   log: CopyLog
   /** The log up to the tail is a beginning of the log of the primary we promised to, as it told us in this process. */
   isFollowing: boolean
@@ -174,8 +175,8 @@ export function createCopy(options: CopyOptions): CopyState {
     promise: NOBODY,
     durablePromise: NOBODY,
     consistency: { state: 'consistent' },
-    attach: { generation: 0, incarnation: 0 },
-    durableAttach: { generation: 0, incarnation: 0 },
+    attach: NO_FENCE,
+    durableAttach: NO_FENCE,
     log: {
       epochs: [],
       tail: 0,

@@ -8,11 +8,12 @@
  */
 import type { BlockVersion, ReplicatedRecord } from './record.ts'
 import type { EpochHistory } from './record-id.ts'
+import type { SessionFence } from './session-fence.ts'
 
 /** Durable facts of a copy that are no records of the volume. */
 export interface CopyFacts {
   promise: { epoch: number; primary: string }
-  attach: { generation: number; incarnation: number }
+  attach: SessionFence
   consistency: Consistency
   /**
    * Mode `writeback`: in this boot of its machine, and in no later one, this copy has all that it acknowledged. Unset:

@@ -59,7 +59,8 @@ import {
   progressReplica,
   refuse,
 } from './replica.ts'
-import { compareSessions, onFenced, onOpen, progressOpenings } from './sessions.ts'
+import { adopted } from './session-fence.ts'
+import { onFenced, onOpen, progressOpenings } from './sessions.ts'
 import { BEFORE_RECOVERY, kindOf, TRANSITIONS } from './transitions.ts'
 import { redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -141,6 +142,7 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
       const peer = state.primary?.peers.get(from)
       if (state.role !== 'reconciling') return onStored(turn, from, instance, message)
       if (peer === undefined || message.epoch !== state.primary!.epoch) return
+      // What we sent to its former self may have reached it, and it thinks that we know it.
       if (peer.instance !== instance) return askAnew(turn, peer, instance)
       if (state.primary!.reconciling!.phase === 'syncing') onReconcileStored(turn, peer, message)
       return
@@ -236,13 +238,14 @@ function onKept(turn: Turn, token: number): void {
       onPromiseKept(turn, purpose)
       return onOwnPromiseKept(turn, purpose.promise)
     case 'fence': {
-      const { session, answerTo } = purpose
-      if (compareSessions(session, state.durableAttach) > 0) state.durableAttach = session
-      if (answerTo !== undefined) port.send(answerTo, { type: 'fenced', epoch: state.promise.epoch, session })
+      const { fence, answerTo } = purpose
+      state.durableAttach = adopted(state.durableAttach, fence)
+      if (answerTo !== undefined) port.send(answerTo, { type: 'fenced', epoch: state.promise.epoch, fence })
       if (state.role === 'reconciling') return progressReconcile(turn)
       return progressOpenings(turn)
     }
     case 'fill-started':
+      state.durableAttach = adopted(state.durableAttach, purpose.fence)
       return onFillStartKept(turn, purpose.fill, purpose.from)
     case 'filled':
       return onFilledKept(turn, purpose.fill, purpose.number, purpose.from)

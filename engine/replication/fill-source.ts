@@ -22,8 +22,8 @@ import { pump } from './primary.ts'
 import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
 import type { BlockVersion } from './record.ts'
+import { covers } from './session-fence.ts'
 import { encodeWindows } from './session-window.ts'
-import { compareSessions } from './sessions.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -245,9 +245,8 @@ export function progressFills(turn: Turn): void {
       askForSync(turn, fill.joinSeq)
       continue
     }
-    if (compareSessions(peer.attach, state.attach) < 0) {
-      const session = state.attach
-      port.send(peer.node, { type: 'fence', epoch: primary.epoch, session })
+    if (!covers(peer.attach, state.attach)) {
+      port.send(peer.node, { type: 'fence', epoch: primary.epoch, fence: state.attach })
       continue
     }
     const gone = goneMembers(turn)

@@ -15,8 +15,8 @@ import type { PeerMessage } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
 import { emptyWindow } from './record-window.ts'
 import { admits, answerStored, followTold, refuse } from './replica.ts'
+import { adopted } from './session-fence.ts'
 import { decodeWindows } from './session-window.ts'
-import { compareSessions } from './sessions.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -66,7 +66,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   if (state.change !== undefined) return
   state.joinNumber++
   const { log } = state
-  const attach = compareSessions(message.attach, state.attach) > 0 ? message.attach : state.attach
+  const attach = adopted(state.attach, message.attach)
   state.attach = attach
   for (const [token, { type }] of state.kept) if (type === 'filled' || type === 'nothing') state.kept.delete(token)
   state.fillTarget = {
@@ -98,7 +98,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   })
   state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)
   const token = nextToken(state)
-  state.kept.set(token, { type: 'fill-started', fill, from })
+  state.kept.set(token, { type: 'fill-started', fill, from, fence: attach })
   const facts = { promise: state.promise, attach, consistency: state.consistency, ...wholeBootOf(state) }
   port.store.startFill(token, { fork, target, wipe: [...wipe], descriptor, facts, windows: message.windows })
   follow(turn)
@@ -194,7 +194,6 @@ export function onFillEndKept(turn: Turn, fill: number, from: NodeId): void {
   state.consistency = { state: 'consistent' }
   state.lostSlices = []
   state.isGreeted = true
-  if (compareSessions(state.attach, state.durableAttach) > 0) state.durableAttach = state.attach
   sayEnded(turn, target)
   followTold(turn, state.log.toldCommitSeq)
   answerStored(turn)

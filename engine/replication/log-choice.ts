@@ -18,7 +18,7 @@ import { pump } from './primary.ts'
 import { bringInLine } from './reconcile.ts'
 import { compareIds, forkOf, ROOT_ID, tailId } from './record-id.ts'
 import { keepAttach } from './replica.ts'
-import { BROKEN_INCARNATION, compareSessions } from './sessions.ts'
+import { covers, inForce, joined, withBroken } from './session-fence.ts'
 import type { Turn } from './turn.ts'
 
 /** How much longer than for others a writeback volume waits for a member that may have what all present lack. */
@@ -120,9 +120,11 @@ function beginEpoch(turn: Turn, primary: PrimaryState, reconciling: Reconciling)
 
 /** Sessions that the set refused stay refused. */
 function noteAttach(turn: Turn, primary: PrimaryState): void {
-  let highest = turn.state.attach
-  for (const { attach } of requiredPeers(primary)) if (compareSessions(attach, highest) > 0) highest = attach
-  if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)
+  const { state } = turn
+  let fence = state.attach
+  for (const { attach } of requiredPeers(primary)) if (!covers(fence, attach)) fence = joined(fence, attach)
+  fence = inForce(fence, Object.values(state.config!.config.attach.holders))
+  if (!covers(state.attach, fence)) keepAttach(turn, fence, undefined)
 }
 
 /**
@@ -133,7 +135,6 @@ function noteLostPower(turn: Turn, primary: PrimaryState): void {
   const { state } = turn
   if (!mayLack(state)) return
   if (hasWhole(primary)) return
-  const known = [state.attach.generation, state.config!.config.attach.generation]
-  const generations = [...known, ...state.windows.map(({ generation }) => generation)]
-  keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)
+  const generations = [state.config!.config.attach.generation, ...state.windows.map(({ generation }) => generation)]
+  keepAttach(turn, withBroken(state.attach, Math.max(...generations)), undefined)
 }

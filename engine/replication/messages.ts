@@ -6,6 +6,7 @@ import type { Consistency } from './copy-store.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { EpochHistory, RecordId } from './record-id.ts'
 import type { BlockVersion, ReplicatedRecord, RequestId, Session } from './record.ts'
+import type { SessionFence } from './session-fence.ts'
 
 export interface Envelope {
   volumeId: string
@@ -42,8 +43,8 @@ export type PeerMessage =
   | { type: 'release'; epoch: number; token?: number }
   | { type: 'confirm'; epoch: number; token: number }
   | { type: 'confirmed'; epoch: number; token: number }
-  | { type: 'fence'; epoch: number; session: Session }
-  | { type: 'fenced'; epoch: number; session: Session }
+  | { type: 'fence'; epoch: number; fence: SessionFence }
+  | { type: 'fenced'; epoch: number; fence: SessionFence }
   // Filling (section 5).
   | ({ type: 'join' } & CopyReport)
   | {
@@ -62,7 +63,7 @@ export type PeerMessage =
       forInstance: string
       joinOf: number
       /** Sessions below are refused; trims up to there may have left no trace. */
-      attach: Session
+      attach: SessionFence
       forgottenSeq: number
       /** Of the source: what it lacks the filled one lacks too. */
       isWhole: boolean
@@ -85,7 +86,7 @@ export interface CopyReport {
   /** What it knows as committed. */
   commitSeq: number
   consistency: Consistency
-  attach: Session
+  attach: SessionFence
   /** False when something it acknowledged may be gone. */
   isWhole: boolean
   forgottenSeq: number

@@ -4,6 +4,8 @@
  */
 import type { NodeId } from './configuration.ts'
 import type { BlockRun, BlockVersion, RequestId, Session } from './record.ts'
+import { NO_FENCE } from './session-fence.ts'
+import type { SessionFence } from './session-fence.ts'
 import type { CopyReport, FrontendOperation, PeerMessage } from './messages.ts'
 
 /** Another member, seen by the primary. */
@@ -36,7 +38,7 @@ export interface Peer {
   failure: string | undefined
   lease: Lease
   /** Sessions below this are refused there, durably. */
-  attach: Session
+  attach: SessionFence
   fill: FillSource | undefined
 }
 
@@ -193,7 +195,7 @@ export function newPeer(node: NodeId): Peer {
     rewoundAtMs: -Infinity,
     failure: undefined,
     lease: { untilMs: -Infinity, instance: undefined },
-    attach: { generation: 0, incarnation: 0 },
+    attach: NO_FENCE,
     fill: undefined,
   }
 }

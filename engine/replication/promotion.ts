@@ -25,8 +25,9 @@ import { progressReads } from './reads.ts'
 import { bringInLine } from './reconcile.ts'
 import { recordAt } from './record-window.ts'
 import { keepPromise } from './replica.ts'
+import { covers } from './session-fence.ts'
 import { noteOrdered, windowOf } from './session-window.ts'
-import { compareSessions, progressOpenings } from './sessions.ts'
+import { progressOpenings } from './sessions.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -149,13 +150,13 @@ function serve(turn: Turn, primary: PrimaryState): void {
 /** What one member refuses for ever, all refuse before anything is served (S2). */
 function isFenced({ state, port, nowMs }: Turn, primary: PrimaryState): boolean {
   const { attach, durableAttach } = state
-  const missing = requiredPeers(primary).filter((peer) => compareSessions(peer.attach, attach) < 0)
+  const missing = requiredPeers(primary).filter((peer) => !covers(peer.attach, attach))
   for (const peer of missing) {
     if (nowMs - peer.askedAtMs < state.options.retryMs) continue
     peer.askedAtMs = nowMs
-    port.send(peer.node, { type: 'fence', epoch: primary.epoch, session: attach })
+    port.send(peer.node, { type: 'fence', epoch: primary.epoch, fence: attach })
   }
-  return missing.length === 0 && compareSessions(durableAttach, attach) >= 0
+  return missing.length === 0 && covers(durableAttach, attach)
 }
 
 /** Lost messages are sent again; members that do not answer are let go, if the set may shrink (C1). */

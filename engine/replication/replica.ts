@@ -18,9 +18,10 @@ import type { PeerMessage, RefusalReason } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
 import { compareIds } from './record-id.ts'
 import type { RecordId } from './record-id.ts'
-import type { ReplicatedRecord, Session } from './record.ts'
+import type { ReplicatedRecord } from './record.ts'
 import { recordsFrom } from './record-window.ts'
-import { compareSessions } from './sessions.ts'
+import { adopted, covers } from './session-fence.ts'
+import type { SessionFence } from './session-fence.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -222,19 +223,18 @@ export function onConfirm(turn: Turn, from: NodeId, instance: string, { epoch, t
 
 export function onFence(turn: Turn, from: NodeId, instance: string, message: Message<'fence'>): void {
   const { state, port } = turn
-  const { epoch, session } = message
+  const { epoch, fence } = message
   if (!admits(turn, from, instance, epoch)) return
-  if (compareSessions(session, state.durableAttach) <= 0) port.send(from, { type: 'fenced', epoch, session })
-  else keepAttach(turn, session, from)
+  if (covers(state.durableAttach, fence)) port.send(from, { type: 'fenced', epoch, fence })
+  else keepAttach(turn, adopted(state.attach, fence), from)
 }
 
-/** Sessions below are refused for ever. */
-export function keepAttach({ state, port }: Turn, session: Session, answerTo: NodeId | undefined): void {
-  const attach = { generation: session.generation, incarnation: session.incarnation }
-  if (compareSessions(attach, state.attach) > 0) state.attach = attach
+/** Which sessions are refused from now on. */
+export function keepAttach({ state, port }: Turn, fence: SessionFence, answerTo: NodeId | undefined): void {
+  state.attach = fence
   const token = nextToken(state)
-  state.kept.set(token, { type: 'fence', session: attach, answerTo })
-  port.store.keep(token, { attach: state.attach })
+  state.kept.set(token, { type: 'fence', fence, answerTo })
+  port.store.keep(token, { attach: fence })
 }
 
 export function onFetchLog(turn: Turn, from: NodeId, instance: string, message: Message<'fetch-log'>): void {

@@ -2,7 +2,8 @@
  * Who may ask (SPEC S2, S3): attachments, their generations and incarnations. An `open` is answered when every required
  * copy refuses what is older, durably, and everything ordered of the older ones is committed.
  *
- * I24: writers are among the holders; in mode `single` there is one, and its newest session only.
+ * I24: writers are among the holders, each with the newest session of its generation only. A holder that is none any
+ *     more is refused from the moment its primary knows; the next one is served only by a primary that knows.
  */
 import { requiredPeers } from './commit.ts'
 import { readConfig } from './configuration-change.ts'
@@ -12,15 +13,10 @@ import type { Opening, OpenSession, PrimaryState } from './primary-state.ts'
 import type { RequestId, Session } from './record.ts'
 import { progressReconcile } from './promotion.ts'
 import { keepAttach } from './replica.ts'
+import { adopted, covers, inForce, joined, leastIncarnation } from './session-fence.ts'
 import { windowOf } from './session-window.ts'
 import { answer, redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
-
-/** A fence with it breaks all sessions of its generation. */
-export const BROKEN_INCARNATION = Number.MAX_SAFE_INTEGER
-
-export const compareSessions = (a: Session, b: Session): number =>
-  a.generation - b.generation || a.incarnation - b.incarnation
 
 const sameSession = (a: Session, b: Session): boolean =>
   a.incarnation === b.incarnation && a.generation === b.generation
@@ -38,18 +34,14 @@ export function refusalOf(
 ): 'stale-session' | 'session-broken' | 'wait' | undefined {
   const { state } = turn
   const { attach } = state.config!.config
-  const { generation, incarnation } = state.attach
-  if (incarnation === BROKEN_INCARNATION && session.generation <= generation) return 'session-broken'
+  if (session.generation <= state.attach.brokenGeneration) return 'session-broken'
   if (attach.mode === 'open') return undefined
   if (session.generation > attach.generation) {
     readConfig(turn)
     return 'wait'
   }
-  if (!attach.holders.includes(from)) return 'stale-session'
-  // Holders of a shared volume are added one by one, each with a generation of its own; all of them stay.
-  if (attach.mode !== 'single') return undefined
-  if (session.generation < attach.generation) return 'stale-session'
-  return compareSessions(session, state.attach) < 0 ? 'stale-session' : undefined
+  if (attach.holders[from] !== session.generation) return 'stale-session'
+  return session.incarnation < leastIncarnation(state.attach, session.generation) ? 'stale-session' : undefined
 }
 
 export function onOpen(
@@ -70,7 +62,7 @@ export function onOpen(
   if (open !== undefined) return sayOpened(turn, open)
   if (primary.openings.some((one) => sameSession(one, session) && one.node === from)) return
   const { generation, incarnation } = session
-  dropOlder(turn, primary, from, session)
+  dropOlder(turn, session)
   primary.openings.push({
     generation,
     incarnation,
@@ -89,15 +81,34 @@ function refuseSession(turn: Turn, to: NodeId, session: Session, code: 'stale-se
   answer(turn, to, id, { ok: false, code })
 }
 
-/** From now on nothing of an older session is ordered. */
-function dropOlder(turn: Turn, primary: PrimaryState, from: NodeId, session: Session): void {
-  const { mode } = turn.state.config!.config.attach
-  if (mode === 'open') return
-  const isOlder = (one: Session & { node: NodeId }): boolean =>
-    compareSessions(one, session) < 0 && (mode === 'single' || one.node === from)
-  for (const one of primary.sessions) if (isOlder(one)) refuseSession(turn, one.node, one, 'stale-session')
-  primary.sessions = primary.sessions.filter((one) => !isOlder(one))
-  primary.openings = primary.openings.filter((one) => !isOlder(one))
+/** From now on nothing of an older session of the same attachment is ordered. */
+function dropOlder(turn: Turn, { generation, incarnation }: Session): void {
+  if (turn.state.config!.config.attach.mode === 'open') return
+  const isOlder = (one: Session): boolean => one.generation === generation && one.incarnation < incarnation
+  dropSessions(turn, (one) => (isOlder(one) ? 'stale-session' : undefined))
+}
+
+/** Who holds the volume no more gets errors at once, so that its host can let go of it. */
+export function dropFormerHolders(turn: Turn): void {
+  dropSessions(turn, (one) => {
+    const refusal = refusalOf(turn, one.node, one)
+    return refusal === 'wait' ? undefined : refusal
+  })
+}
+
+function dropSessions(
+  turn: Turn,
+  why: (one: Session & { node: NodeId }) => 'stale-session' | 'session-broken' | undefined,
+): void {
+  const { primary } = turn.state
+  if (primary === undefined) return
+  const stays = (one: Session & { node: NodeId }): boolean => {
+    const refusal = why(one)
+    if (refusal !== undefined) refuseSession(turn, one.node, one, refusal)
+    return refusal === undefined
+  }
+  primary.sessions = primary.sessions.filter(stays)
+  primary.openings = primary.openings.filter(stays)
 }
 
 export function progressOpenings(turn: Turn): void {
@@ -123,17 +134,18 @@ export function progressOpenings(turn: Turn): void {
 /** Whether every required copy refuses what is older. Asks those that do not, again after a while. */
 function isFenced(turn: Turn, primary: PrimaryState, opening: Opening): boolean {
   const { state, nowMs, port } = turn
-  if (state.config!.config.attach.mode !== 'single') return true
-  if (compareSessions(opening, state.attach) > 0) keepAttach(turn, opening, undefined)
-  const isOwn = compareSessions(state.durableAttach, opening) >= 0
-  const missing = requiredPeers(primary).filter(({ attach }) => compareSessions(attach, opening) < 0)
+  const { config } = state.config!
+  if (config.attach.mode === 'open') return true
+  const own = { brokenGeneration: 0, incarnations: [[opening.generation, opening.incarnation] as const] }
+  if (!covers(state.attach, own)) {
+    keepAttach(turn, inForce(joined(state.attach, own), Object.values(config.attach.holders)), undefined)
+  }
+  const missing = requiredPeers(primary).filter(({ attach }) => !covers(attach, own))
   if (missing.length > 0 && nowMs - opening.sentAtMs >= state.options.retryMs) {
     opening.sentAtMs = nowMs
-    const { generation, incarnation } = opening
-    const fence: PeerMessage = { type: 'fence', epoch: primary.epoch, session: { generation, incarnation } }
-    for (const { node } of missing) port.send(node, fence)
+    for (const { node } of missing) port.send(node, { type: 'fence', epoch: primary.epoch, fence: state.attach })
   }
-  return isOwn && missing.length === 0
+  return missing.length === 0 && covers(state.durableAttach, own)
 }
 
 function sayOpened({ state, port }: Turn, { node, generation, incarnation }: OpenSession): void {
@@ -146,7 +158,7 @@ export function onFenced(turn: Turn, from: NodeId, message: Extract<PeerMessage,
   const { primary } = turn.state
   const peer = primary?.peers.get(from)
   if (primary === undefined || peer === undefined || message.epoch < primary.sinceEpoch) return
-  if (compareSessions(message.session, peer.attach) > 0) peer.attach = message.session
+  peer.attach = adopted(peer.attach, message.fence)
   if (turn.state.role === 'reconciling') progressReconcile(turn)
   else progressOpenings(turn)
 }

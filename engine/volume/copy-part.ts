@@ -4,6 +4,7 @@
  */
 import type { Consistency, CopyFacts } from '../replication/copy-store.ts'
 import type { ControlChange } from '../replication/record.ts'
+import { NO_FENCE } from '../replication/session-fence.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
 
 export interface CopyPart {
@@ -31,7 +32,7 @@ export const newCopyPart = (copyId: string): CopyPart => ({
   copyId,
   facts: {
     promise: { epoch: 0, primary: '' },
-    attach: { generation: 0, incarnation: 0 },
+    attach: NO_FENCE,
     consistency: CONSISTENT,
   },
   appliedSeq: 0,

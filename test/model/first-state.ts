@@ -19,7 +19,7 @@ export function startedRow(parts: Parts): Int32Array {
     inSync: [...nodes],
     members,
     minInSync: bounds.minInSync,
-    attach: { generation: 1, mode: 'single' as const, holders: [FRONTEND] },
+    attach: { generation: 1, mode: 'single' as const, holders: { [FRONTEND]: 1 } },
     removed: false,
     nonce: '',
   }

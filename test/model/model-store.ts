@@ -52,7 +52,7 @@ export function newModelStore(copyId: string): ModelStoreState {
   const disk = (): Disk => ({
     facts: {
       promise: { epoch: 0, primary: '' },
-      attach: { generation: 0, incarnation: 0 },
+      attach: { brokenGeneration: 0, incarnations: [] },
       consistency: { state: 'consistent' },
     },
     epochs: [],

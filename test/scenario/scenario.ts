@@ -2,8 +2,8 @@
  * A scenario: readable text, one event or expectation on a line, run in virtual time (README.md has the words). Every
  * checker of the simulator watches; at the end everything is healed and has to become whole.
  */
-import { withForcedPrimary, withHolder, withoutMembers } from '../../engine/replication/configuration.ts'
-import type { VolumeConfig } from '../../engine/replication/configuration.ts'
+import { withForcedPrimary, withHolder, withoutHolder, withoutMembers } from '../../engine/replication/configuration.ts'
+import type { AttachMode, VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { OperatorCommand } from '../../engine/replication/copy-port.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import type { Swarm } from '../sim/cluster/swarm.ts'
@@ -76,7 +76,7 @@ function swarmOf(lines: readonly string[][]): Swarm {
     else if (what === 'seed') change.seed = number
     else if (what === 'mode' && (words[0] === 'durable' || words[0] === 'writeback')) change.mode = words[0]
     else if (what === 'reads' && (words[0] === 'lease' || words[0] === 'confirm')) change.readCheck = words[0]
-    else if (what === 'attach' && (words[0] === 'single' || words[0] === 'open')) change.attachMode = words[0]
+    else if (what === 'attach') change.attachMode = words[0] as AttachMode
     else if (what === 'supervisor') change.supervisorReports = true
     else if (what === 'resend') change.resendMs = number
     else if (what === 'window') change.windowRecordsMax = number
@@ -146,6 +146,7 @@ class Scenario {
         return
       case 'restart-client':
       case 'attach':
+      case 'detach':
         return this.client(word, first)
       case 'wait':
         return this.wait(first)
@@ -288,13 +289,18 @@ class Scenario {
     }
   }
 
-  /** `restart-client c1`: a new incarnation; `attach c2`: the attachment moves there, under a new generation. */
+  /**
+   * `restart-client c1`: a new incarnation; `attach c2`: it moves there, or there too, under a new generation, unless
+   * c2 holds it; `detach c2`: c2 does not any more, and is not told by us.
+   */
   private client(word: string, name: string): void {
     const { world } = this
     const client = world.clients.get(name)!
     if (word === 'restart-client') return world.attach(client, client.lastGeneration)
-    this.change((now) => withHolder(now, name, now.attach.mode, 'operator'))
-    world.attach(client, world.store.current.config.attach.generation)
+    if (word === 'detach') return this.change((now) => withoutHolder(now, name, 'operator'))
+    const held = world.store.current.config.attach.holders[name]
+    if (held === undefined) this.change((now) => withHolder(now, name, now.attach.mode, 'operator'))
+    world.attach(client, world.store.current.config.attach.holders[name]!)
   }
 
   private command(command: OperatorCommand, mayFail = false): void {

@@ -92,7 +92,7 @@ export class Copies {
         ]),
       ),
       minInSync: minInSync ?? (nodes > 2 ? 2 : 1),
-      attach: { generation: 1, mode: 'single', holders: [FRONTEND] },
+      attach: { generation: 1, mode: 'single', holders: { [FRONTEND]: 1 } },
       nonce: 'first',
     }
     for (const name of names) {
@@ -104,7 +104,7 @@ export class Copies {
           autoSync: (copy.mode ?? 'durable') === 'durable',
           facts: {
             promise: { epoch: 0, primary: '' },
-            attach: { generation: 0, incarnation: 0 },
+            attach: { brokenGeneration: 0, incarnations: [] },
             consistency: { state: 'consistent' },
           },
         }),

@@ -40,7 +40,7 @@ export const configOf = (epoch: number, primary: string): VolumeConfig => ({
   inSync: [primary],
   members: { [primary]: { copyId: primary, state: 'in-sync' } },
   minInSync: 1,
-  attach: { generation: 3, mode: 'single', holders: ['n1'] },
+  attach: { generation: 3, mode: 'single', holders: { n1: 3 } },
   nonce: `${epoch}`,
 })
 

@@ -12,7 +12,7 @@ const CONFIG: VolumeConfig = {
   inSync: ['n1'],
   members: { n1: { copyId: 'a', state: 'in-sync' } },
   minInSync: 1,
-  attach: { generation: 1, mode: 'open', holders: [] },
+  attach: { generation: 1, mode: 'open', holders: {} },
   nonce: '0',
 }
 

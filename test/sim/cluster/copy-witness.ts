@@ -4,8 +4,8 @@
  */
 import type { CopyFacts, CopyStore, StoredCopy } from '../../../engine/replication/copy-store.ts'
 import { epochAt } from '../../../engine/replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord, Session } from '../../../engine/replication/record.ts'
-import { compareSessions } from '../../../engine/replication/sessions.ts'
+import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
+import { adopted, NO_FENCE, type SessionFence } from '../../../engine/replication/session-fence.ts'
 import type { MemberLog } from './checker/acknowledged-is-durable.ts'
 
 export interface WitnessPort {
@@ -22,7 +22,7 @@ export class CopyWitness implements CopyStore, MemberLog {
   appliedSeq = 0
   /** Of what the store said is kept. */
   durablePromise = 0
-  durableAttach: Session = { generation: 0, incarnation: 0 }
+  durableAttach: SessionFence = NO_FENCE
   isConsistent = true
   private readonly port: WitnessPort
   private store: CopyStore | undefined
@@ -100,8 +100,7 @@ export class CopyWitness implements CopyStore, MemberLog {
       this.durablePromise = Math.max(this.durablePromise, facts.promise.epoch)
       this.port.promiseKept(this.node, this.durablePromise)
     }
-    if (facts.attach !== undefined && compareSessions(facts.attach, this.durableAttach) > 0)
-      this.durableAttach = facts.attach
+    if (facts.attach !== undefined) this.durableAttach = adopted(this.durableAttach, facts.attach)
     if (facts.consistency === undefined || order < this.consistencyOrder) return
     this.isConsistent = facts.consistency.state === 'consistent'
     this.consistencyOrder = order

@@ -7,9 +7,11 @@ import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../engine/replicatio
 import type { CopyState } from '../../../engine/replication/copy-state.ts'
 import { LOST_GRACES } from '../../../engine/replication/log-choice.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
-import type { ReplicatedRecord, Session } from '../../../engine/replication/record.ts'
+import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
+import type { SessionFence } from '../../../engine/replication/session-fence.ts'
 import { checkAnswer, checkFlush } from './checker/acknowledged-is-durable.ts'
 import { CommittedLog } from './checker/copies-identical.ts'
+import { Holders } from './checker/holders.ts'
 import { requestKey, type ClientOperation, type LoggedRecord, type Violation } from './checker/history.ts'
 import { OnePrimaryPerEpoch } from './checker/one-primary-per-epoch.ts'
 import { Stamps, type StampCodec } from './stamps.ts'
@@ -21,6 +23,7 @@ export class Judge {
   readonly committed = new CommittedLog()
   readonly stamps = new Stamps()
   readonly primaries: OnePrimaryPerEpoch
+  private readonly holders: Holders
   private readonly world: World
   private positions = 0
   /** When a request came to a node first. */
@@ -46,6 +49,7 @@ export class Judge {
   constructor(world: World, config: VolumeConfig) {
     this.world = world
     this.primaries = new OnePrimaryPerEpoch(config)
+    this.holders = new Holders(config)
   }
 
   /** Of what happens now: what happens later has a greater one. */
@@ -81,10 +85,10 @@ export class Judge {
     if (!this.arrivals.has(arrival)) this.arrivals.set(arrival, this.position())
   }
 
-  replying(from: string, message: FrontendMessage): void {
+  replying(from: string, to: string, message: FrontendMessage): void {
     const at = this.position()
-    if (message.type === 'opened' && this.world.swarm.attachMode === 'single') {
-      this.report(this.primaries.opened(from, message.epoch, message.session.generation, at))
+    if (message.type === 'opened') {
+      this.report(this.holders.opened(from, message.epoch, to, message.session.generation, at))
     }
     if (message.type !== 'reply' || !message.result.ok) return
     const { id, epoch } = message
@@ -92,9 +96,9 @@ export class Judge {
     const arrivedAt = this.arrivals.get(`${from} ${key}`) ?? at
     const flushBound = this.flushBounds.get(key)
     const isRead = flushBound === undefined && !this.changes.has(key)
-    const isOpen = this.world.swarm.attachMode === 'open'
-    const kind = isRead ? 'read' : 'write'
-    this.report(this.primaries.served(from, epoch, { kind, generation: id.generation, isOpen, arrivedAt }))
+    const kind = isRead ? 'read' : flushBound === undefined ? 'write' : 'flush'
+    this.report(this.primaries.served(from, epoch, { kind, arrivedAt }))
+    this.report(this.holders.served(from, to, { kind, generation: id.generation, arrivedAt }))
     if (id.generation <= this.brokenGeneration) {
       const message = `${from} answers ${key} of a session that lost answers which were not flushed`
       this.report([{ checker: 'acknowledged-is-durable', message }])
@@ -114,6 +118,11 @@ export class Judge {
     this.afterStep.push(() => this.report(checkAnswer(key, this.committed.idOf(key), members, mustBeDurable)))
   }
 
+  /** A frontend that nobody replaced is told that its session is stale. */
+  refused(client: string, generation: number): void {
+    this.report(this.holders.refused(client, generation))
+  }
+
   /** A reply reaches its client. */
   answered(message: FrontendMessage): void {
     if (message.type !== 'reply' || !message.result.ok) return
@@ -128,7 +137,10 @@ export class Judge {
       term.hasChosen = true
       this.chose(node, copy!, this.world.clock.nowMs() - term.wonAtMs)
     }
-    if (copy?.role === 'primary') this.primaries.active(copy.primary!.epoch, this.positions)
+    if (copy?.role === 'primary') {
+      this.primaries.active(copy.primary!.epoch, this.positions)
+      this.holders.active(copy.primary!.epoch, this.positions)
+    }
     if (this.afterStep.length === 0) return
     for (const check of this.afterStep) check()
     this.afterStep = []
@@ -212,8 +224,8 @@ export class Judge {
     this.report(this.primaries.promiseUsed(node, epoch, this.world.nodes.get(node)!.witness.durablePromise))
   }
 
-  fenceUsed(node: string, session: Session): void {
-    this.report(this.primaries.fenceUsed(node, session, this.world.nodes.get(node)!.witness.durableAttach))
+  fenceUsed(node: string, fence: SessionFence): void {
+    this.report(this.primaries.fenceUsed(node, fence, this.world.nodes.get(node)!.witness.durableAttach))
   }
 
   /** A configuration won. */
@@ -230,6 +242,7 @@ export class Judge {
       const members = joined.map((name) => nodes.get(name)!.witness)
       this.report(checkAnswer('that was last answered', id, members, swarm.mode === 'durable'))
     }
+    this.holders.configured(config)
     this.report(this.primaries.configured(config, (node) => nodes.get(node)?.witness.isConsistent ?? false))
   }
 }

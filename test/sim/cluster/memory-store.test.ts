@@ -6,7 +6,7 @@ import { MemoryStore, crashed, newMemoryStore } from './memory-store.ts'
 
 const FACTS: CopyFacts = {
   promise: { epoch: 1, primary: 'n1' },
-  attach: { generation: 1, incarnation: 0 },
+  attach: { brokenGeneration: 0, incarnations: [[1, 1]] },
   consistency: { state: 'consistent' },
 }
 

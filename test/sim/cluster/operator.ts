@@ -7,6 +7,8 @@ import { unreachable } from '../../../engine/assert.ts'
 import {
   withForcedPrimary,
   withHolder,
+  withHolderAnew,
+  withoutHolder,
   withoutMembers,
   type VolumeConfig,
 } from '../../../engine/replication/configuration.ts'
@@ -77,15 +79,8 @@ export class Operator {
         return this.addCopy(random)
       case 'replace-disk':
         return this.replaceDisk(random)
-      case 'move-attach': {
-        if (config.attach.mode !== 'single') return
-        const client = random.pick([...world.clients.values()])
-        const change = (now: VolumeConfig, nonce: string) => {
-          const next = withHolder(now, client.name, 'single', nonce)
-          return next === now ? undefined : next
-        }
-        return this.change(random, change, (now) => world.attach(client, now.attach.generation))
-      }
+      case 'move-attach':
+        return this.moveAttach(random)
       case 'force-promote': {
         if (world.nodes.get(config.primary)?.process !== undefined) return
         const node = random.pick(config.inSync)
@@ -106,17 +101,37 @@ export class Operator {
     return [scene.who, scene.other].find((name) => name !== primary && inSync.includes(name))
   }
 
+  /** Somebody else holds it; or, where several may, somebody too, or no more. */
+  private moveAttach(random: Random): void {
+    const { world } = this
+    const { mode } = world.store.current.config.attach
+    if (mode === 'open') return
+    const client = random.pick([...world.clients.values()])
+    const leaves = mode !== 'single' && random.chance(0.5)
+    const change = (now: VolumeConfig, nonce: string) => {
+      if (leaves && Object.keys(now.attach.holders).length === 1) return undefined
+      const next = leaves ? withoutHolder(now, client.name, nonce) : withHolder(now, client.name, mode, nonce)
+      return next === now ? undefined : next
+    }
+    // Who does not hold it any more is not told by us.
+    this.change(random, change, ({ attach: { holders } }) => {
+      const generation = holders[client.name]
+      if (!leaves && generation !== undefined) world.attach(client, generation)
+    })
+  }
+
   /** Its session broke: it comes back under a new generation. */
   attachAnew(client: SimClient, generation: number): void {
     const random = new Random(`attach ${client.name} ${++this.names}`)
+    const heldUnder = ({ attach }: VolumeConfig): number | undefined =>
+      attach.mode === 'open' ? attach.generation : attach.holders[client.name]
     const change = (now: VolumeConfig, nonce: string): VolumeConfig | undefined => {
-      if (now.attach.generation > generation) return undefined
-      return { ...now, attach: { ...now.attach, generation: now.attach.generation + 1 }, nonce }
+      const held = heldUnder(now)
+      return held === undefined || held > generation ? undefined : withHolderAnew(now, client.name, nonce)
     }
     const attach = () => {
-      const { attach: now } = this.world.store.current.config
-      if (client.session !== undefined) return
-      if (now.mode === 'open' || now.holders.includes(client.name)) this.world.attach(client, now.generation)
+      const held = heldUnder(this.world.store.current.config)
+      if (client.session === undefined && held !== undefined) this.world.attach(client, held)
     }
     this.change(random, change, attach, attach)
   }

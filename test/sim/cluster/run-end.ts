@@ -5,7 +5,7 @@
 import { checkAnswered } from './checker/acknowledged-is-durable.ts'
 import { checkContent, type CopyContent } from './checker/copies-identical.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothing-comes-back.ts'
-import { checkSessionsInOrder } from './checker/one-primary-per-epoch.ts'
+import { checkSessionsInOrder } from './checker/holders.ts'
 import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
 import type { SimNode } from './sim-node.ts'
@@ -48,7 +48,8 @@ export function checkEnd(world: World, healMs: number): void {
   judge.report(checkReadsAfterRemoval(history))
   judge.report(checkAnswered(history))
   judge.report(checkReadsMatchHistory(history))
-  if (world.swarm.attachMode === 'single') judge.report(checkSessionsInOrder(judge.committed.eras))
+  const { attachMode } = world.swarm
+  if (attachMode !== 'open') judge.report(checkSessionsInOrder(judge.committed.eras, attachMode === 'single'))
   if (isLost) return
   if (!isQuiet(world)) {
     const behind = healthyOf(world).map(({ name, witness }) => `${name} ${witness.appliedSeq}`).join(', ')

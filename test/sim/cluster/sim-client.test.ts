@@ -31,7 +31,7 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
   let answered = 0
   const facts = {
     promise: { epoch: 1, primary: 'n1' },
-    attach: { generation: 1, incarnation: 0 },
+    attach: { brokenGeneration: 0, incarnations: [] },
     consistency: { state: 'consistent' as const },
   }
   const store = new MemoryStore(
@@ -94,7 +94,7 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
 
   const clients: SimClient[] = []
   const config = { volumeId: 'v', epoch: 1, primary: 'n1', inSync: ['n1'], members: {}, minInSync: 1, nonce: '' }
-  const attach = { generation: 1, mode: 'open' as const, holders: [] }
+  const attach = { generation: 1, mode: 'open' as const, holders: {} }
   const world: ClientWorld = {
     clock,
     swarm,

@@ -28,7 +28,7 @@ export interface NodeWorld extends WitnessPort {
   readonly swarm: Swarm
   send(from: string, instance: string, to: string, message: PeerMessage): void
   /** A copy decides to answer. */
-  replying(from: string, message: FrontendMessage): void
+  replying(from: string, to: string, message: FrontendMessage): void
   /** The answer leaves. */
   reply(from: string, to: string, message: FrontendMessage): void
   readConfig(node: string, ended: (value: VersionedConfig | undefined) => void): void
@@ -312,7 +312,7 @@ export class SimNode {
       store: witness,
       send: (to, message) => later(() => world.send(name, process.instance, to, message)),
       reply: (to, message) => {
-        world.replying(name, message)
+        world.replying(name, to, message)
         later(() => world.reply(name, to, message))
       },
       readConfig: (token) =>

@@ -2,7 +2,8 @@
  * What one seed is like: how many copies, how large, how busy, which timeouts, which faults and how often. Drawn wide
  * and uneven, so that most seeds are unlike each other: a fault that only shows when another one is absent is found.
  */
-import type { Random } from '../random.ts'
+import type { AttachMode } from '../../../engine/replication/configuration.ts'
+import { Random } from '../random.ts'
 import type { Sign } from './aims.ts'
 import type { ClusterStoreOptions } from './cluster-store.ts'
 import { focused } from './focus.ts'
@@ -50,7 +51,7 @@ export interface Swarm {
   spares: number
   minInSync: number
   clients: number
-  attachMode: 'single' | 'open'
+  attachMode: AttachMode
   slices: number
   /** Blocks in use in each slice: few, so that operations meet. */
   blocksPerSlice: number
@@ -151,7 +152,7 @@ function drawWide(seed: number, random: Random): Swarm {
     spares: random.pick([0, 0, 1, 2]),
     minInSync: random.chance(0.1) ? copies : random.between(1, Math.max(1, Math.min(2, copies - 1))),
     clients,
-    attachMode,
+    attachMode: attachMode === 'single' ? holdersOf(seed) : attachMode,
     slices: random.between(1, 3),
     blocksPerSlice: random.pick([1, 2, 4, 16, 64]),
     mode: random.pick(['durable', 'durable', 'writeback'] as const),
@@ -223,4 +224,9 @@ function drawWide(seed: number, random: Random): Swarm {
     actionEveryMs: faultsUntilMs / random.pick([1, 4, 12]),
     actions: some(ACTIONS).filter((kind) => kind !== 'force-promote' || random.chance(0.2)),
   }
+}
+
+/** Drawn apart: seeds whose volume has one holder are what they were. */
+function holdersOf(seed: number): AttachMode {
+  return new Random(`holders ${seed}`).pick(['single', 'single', 'single', 'single', 'shared', 'shared', 'read-only'])
 }

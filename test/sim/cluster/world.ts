@@ -3,9 +3,10 @@
  * store, faults and an operator, and the checkers that watch all of it. A run is a function of its seed: faults for a
  * while, then none and everything up again, then everything has to become whole, then the copies are compared.
  */
-import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
+import type { Attach, VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { CommandResult, CopyEvent, VersionedConfig } from '../../../engine/replication/copy-port.ts'
 import type { CopyFacts } from '../../../engine/replication/copy-store.ts'
+import { NO_FENCE } from '../../../engine/replication/session-fence.ts'
 import type { Beacon } from '../../../engine/replication/leases.ts'
 import type { FrontendMessage, PeerMessage } from '../../../engine/replication/messages.ts'
 import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
@@ -131,8 +132,11 @@ export class World implements NodeWorld, ClientWorld {
   begin(): void {
     const { swarm, clock } = this
     for (const node of this.nodes.values()) if (node.isPowered) node.start()
-    const attached = swarm.attachMode === 'single' ? [this.clients.get('c1')!] : [...this.clients.values()]
-    for (const client of attached) this.attach(client, 1)
+    const { mode, holders } = initialAttach(swarm)
+    for (const client of this.clients.values()) {
+      const generation = mode === 'open' ? 1 : holders[client.name]
+      if (generation !== undefined) this.attach(client, generation)
+    }
     for (const event of this.plan) {
       clock.after(event.atMs, () => this.beginOrWait(event))
     }
@@ -217,7 +221,7 @@ export class World implements NodeWorld, ClientWorld {
     if (this.storeKind === 'real') return new LogDisk(copyId, clock, random, swarm)
     const facts: CopyFacts = {
       promise: { epoch: 0, primary: '' },
-      attach: { generation: 0, incarnation: 0 },
+      attach: NO_FENCE,
       consistency: { state: 'consistent' },
     }
     const sizeBlocks = swarm.slices * SLICE_BLOCKS
@@ -228,7 +232,7 @@ export class World implements NodeWorld, ClientWorld {
 
   send(from: string, instance: string, to: string, message: PeerMessage): void {
     if (message.type === 'promised' || message.type === 'stored') this.judge.promiseUsed(from, message.epoch)
-    if (message.type === 'fenced') this.judge.fenceUsed(from, message.session)
+    if (message.type === 'fenced') this.judge.fenceUsed(from, message.fence)
     const seq =
       'seq' in message ? message.seq : 'tail' in message && typeof message.tail === 'number' ? message.tail : 0
     this.trace.note(
@@ -308,8 +312,8 @@ export class World implements NodeWorld, ClientWorld {
 
   // ---- of witnesses
 
-  replying(from: string, message: FrontendMessage): void {
-    this.judge.replying(from, message)
+  replying(from: string, to: string, message: FrontendMessage): void {
+    this.judge.replying(from, to, message)
   }
 
   applied(node: string, record: ReplicatedRecord): void {
@@ -385,9 +389,18 @@ export class World implements NodeWorld, ClientWorld {
     if (client.ended === undefined) return
     client.detach()
     if (this.ghosts.includes(client)) return
+    if (client.ended === 'stale-session') this.judge.refused(client.name, generation)
     if (client.ended === 'session-broken') this.operator.attachAnew(client, generation)
     else client.lastGeneration = 0
   }
+}
+
+/** Of a volume that several may hold, everybody does. */
+function initialAttach({ attachMode: mode, clients }: Swarm): Attach {
+  if (mode === 'open') return { generation: 1, mode, holders: {} }
+  const count = mode === 'single' ? 1 : clients
+  const holders = Object.fromEntries(Array.from({ length: count }, (_, i) => [`c${i + 1}`, i + 1]))
+  return { generation: count, mode, holders }
 }
 
 function initialConfig(swarm: Swarm): VolumeConfig {
@@ -401,7 +414,7 @@ function initialConfig(swarm: Swarm): VolumeConfig {
     inSync,
     members,
     minInSync: swarm.minInSync,
-    attach: { generation: 1, mode: swarm.attachMode, holders: ['c1'] },
+    attach: initialAttach(swarm),
     nonce: 'first',
   }
 }

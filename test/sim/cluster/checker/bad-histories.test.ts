@@ -1,7 +1,9 @@
 /** Every checker finds the bad history that was made for it by hand, and lets the good twin pass. */
 import t from 'tap'
 import {
+  withHolder,
   withMember,
+  withoutHolder,
   withPrimary,
   withSuccessor,
   type VolumeConfig,
@@ -10,7 +12,8 @@ import { checkAnswer, checkAnswered, checkFlush, type MemberLog } from './acknow
 import { CommittedLog, checkContent } from './copies-identical.ts'
 import type { ClientOperation, History, LoggedRecord, Violation } from './history.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './nothing-comes-back.ts'
-import { checkSessionsInOrder, OnePrimaryPerEpoch } from './one-primary-per-epoch.ts'
+import { checkSessionsInOrder, Holders } from './holders.ts'
+import { OnePrimaryPerEpoch } from './one-primary-per-epoch.ts'
 import { checkProgress } from './progress.ts'
 import { checkReadsMatchHistory } from './reads-match-history.ts'
 
@@ -132,7 +135,7 @@ const CONFIG: VolumeConfig = {
     n3: { copyId: 'c', state: 'catching-up' },
   },
   minInSync: 1,
-  attach: { generation: 1, mode: 'single', holders: ['c1'] },
+  attach: { generation: 1, mode: 'single', holders: { c1: 1 } },
   nonce: 'x',
 }
 
@@ -157,15 +160,13 @@ t.test('one-primary-per-epoch', (t) => {
   )
   const checker = fresh()
   checker.configured(withSuccessor(CONFIG, 'n2', 'y')!, yes)
-  const what = { kind: 'read' as const, generation: 1, isOpen: false, arrivedAt: 5 }
+  const what = { kind: 'read' as const, arrivedAt: 5 }
   says(t, checker.served('n1', 1, what))
   says(t, checker.served('n1', 2, what), /serves under epoch 2 of n2/)
   says(t, checker.served('n2', 2, what))
   checker.active(2, 8)
   says(t, checker.served('n1', 1, { ...what, arrivedAt: 7 }))
   says(t, checker.served('n1', 1, { ...what, arrivedAt: 9 }), /while 2 is active/)
-  says(t, checker.opened('n2', 2, 2, 10))
-  says(t, checker.served('n2', 2, { ...what, arrivedAt: 12 }), /generation 1, and 2 is open/)
   says(t, checker.promiseTold('n3', 4))
   says(t, checker.promiseTold('n3', 3), /from 4 to 3/)
   checker.promiseKept('n3', 4)
@@ -175,20 +176,50 @@ t.test('one-primary-per-epoch', (t) => {
   checker.promiseKept('n3', 5)
   says(t, checker.promiseFound('n3', 4), /came back with promise 4, and had kept 5/)
   says(t, checker.promiseUsed('n3', 5, 4), /durable promise is 4/)
-  const session = (generation: number, incarnation: number) => ({ generation, incarnation })
-  says(t, checker.fenceUsed('n3', session(1, 9), session(2, 1)))
-  says(t, checker.fenceUsed('n3', session(2, 2), session(2, 1)), /answers fence 2.2, and its durable one is 2.1/)
-  const moved = { ...CONFIG, epoch: 3, attach: { ...CONFIG.attach, generation: 2 } }
-  checker.configured(moved, yes)
-  says(t, checker.opened('n1', 2, 1, 11))
-  says(t, checker.opened('n1', 3, 1, 12), /opens generation 1, and epoch 3 began with 2/)
+  const fence = (...incarnations: Array<[number, number]>) => ({ brokenGeneration: 0, incarnations })
+  says(t, checker.fenceUsed('n3', fence([1, 9]), fence([1, 9], [2, 1])))
+  says(t, checker.fenceUsed('n3', fence([2, 2]), fence([2, 1])), /answers fence/)
   t.end()
 })
 
-t.test('one-primary-per-epoch: sessions in the log', (t) => {
+t.test('holders', (t) => {
+  const shared = { generation: 2, mode: 'shared' as const, holders: { c1: 1, c2: 2 } }
+  const config = { ...CONFIG, attach: shared }
+  const checker = new Holders(config)
+  const what = { kind: 'write' as const, generation: 1, arrivedAt: 5 }
+  says(t, checker.opened('n1', 1, 'c1', 1, 1))
+  says(t, checker.opened('n1', 1, 'c3', 2, 1), /opens generation 2 of c3/)
+  says(t, checker.served('n1', 'c1', what))
+  says(t, checker.served('n1', 'c2', what), /serves generation 1 of c2/)
+  const without = withoutHolder(config, 'c1', 'x')
+  checker.configured(without)
+  says(t, checker.served('n1', 'c1', { ...what, arrivedAt: 8 }))
+  const added = withHolder(without, 'c3', 'shared', 'x')
+  checker.configured(added)
+  says(t, checker.opened('n1', 1, 'c3', 3, 10))
+  says(t, checker.served('n1', 'c2', { ...what, generation: 2, arrivedAt: 11 }))
+  says(t, checker.served('n1', 'c1', { ...what, arrivedAt: 9 }))
+  says(t, checker.served('n1', 'c1', { ...what, arrivedAt: 11 }), /serves generation 1 of c1/)
+  checker.configured({ ...withoutHolder(added, 'c2', 'x'), epoch: 2 })
+  says(t, checker.opened('n2', 2, 'c2', 2, 12), /opens generation 2 of c2/)
+  checker.active(2, 13)
+  says(t, checker.served('n2', 'c2', { ...what, generation: 2, arrivedAt: 14 }), /serves generation 2 of c2/)
+  says(t, checker.refused('c2', 2))
+  says(t, checker.refused('c3', 3), /generation 3 of c3 is refused/)
+  const readers = new Holders({ ...config, attach: { ...shared, mode: 'read-only' } })
+  says(t, readers.served('n1', 'c1', { ...what, kind: 'flush' }))
+  says(t, readers.served('n1', 'c1', what), /write of a read-only volume/)
+  t.end()
+})
+
+t.test('holders: sessions in the log', (t) => {
   const log = [record(1, '1.1.1.0', 11), record(2, '', 0), record(3, '1.2.1.0', 12), record(4, '2.1.1.0', 13)]
-  says(t, checkSessionsInOrder(history(log).eras))
-  says(t, checkSessionsInOrder(history([...log, record(5, '1.2.2.0', 14)]).eras), /seq 5 is of session 1.2, behind/)
+  says(t, checkSessionsInOrder(history(log).eras, true))
+  const back = [...log, record(5, '1.2.2.0', 14)]
+  says(t, checkSessionsInOrder(history(back).eras, true), /seq 5 is of session 1.2, behind one of 2.1/)
+  says(t, checkSessionsInOrder(history(back).eras, false))
+  const older = [...log, record(5, '1.1.2.0', 14)]
+  says(t, checkSessionsInOrder(history(older).eras, false), /seq 5 is of session 1.1, behind one of 1.2/)
   t.end()
 })
 

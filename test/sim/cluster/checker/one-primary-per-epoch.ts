@@ -1,11 +1,10 @@
 /**
- * I1, I2, I3, I8, I12, I24: who may do what, under which epoch. Fed with what happens as it happens; answers with what
+ * I1, I2, I3, I8, I12: who may do what, under which epoch. Fed with what happens as it happens; answers with what
  * is wrong about it. A primary is active from the step in which it begins to serve, whether anybody asks it or not.
  */
 import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../../engine/replication/configuration.ts'
-import type { Session } from '../../../../engine/replication/record.ts'
-import { compareSessions } from '../../../../engine/replication/sessions.ts'
-import type { Era, Violation } from './history.ts'
+import { covers, type SessionFence } from '../../../../engine/replication/session-fence.ts'
+import type { Violation } from './history.ts'
 
 export class OnePrimaryPerEpoch {
   private readonly byEpoch = new Map<number, VolumeConfig>()
@@ -16,8 +15,6 @@ export class OnePrimaryPerEpoch {
   /** The highest epoch under which somebody began to serve, and since when. */
   private activeEpoch = 0
   private activeSince = 0
-  private openGeneration = 0
-  private openSince = 0
 
   constructor(initial: VolumeConfig) {
     this.last = initial
@@ -80,10 +77,10 @@ export class OnePrimaryPerEpoch {
     return [violation(`${node} answers under epoch ${epoch}, and its durable promise is ${durable}`)]
   }
 
-  /** A node says that it refuses sessions below this one. */
-  fenceUsed(node: string, session: Session, durable: Session): Violation[] {
-    if (compareSessions(session, durable) <= 0) return []
-    return [violation(`${node} answers fence ${nameOf(session)}, and its durable one is ${nameOf(durable)}`)]
+  /** A node says that it refuses these sessions. */
+  fenceUsed(node: string, fence: SessionFence, durable: SessionFence): Violation[] {
+    if (covers(durable, fence)) return []
+    return [violation(`${node} answers fence ${JSON.stringify(fence)}, and has durable ${JSON.stringify(durable)}`)]
   }
 
   /** A copy leads, reconciled, under this epoch. */
@@ -103,7 +100,7 @@ export class OnePrimaryPerEpoch {
   served(
     node: string,
     epoch: number,
-    what: { kind: 'read' | 'write'; generation: number; isOpen: boolean; arrivedAt: number },
+    what: { kind: 'read' | 'write' | 'flush'; arrivedAt: number },
   ): Violation[] {
     const found: string[] = []
     const config = this.byEpoch.get(epoch)
@@ -111,42 +108,9 @@ export class OnePrimaryPerEpoch {
     if (what.kind === 'read' && epoch < this.activeEpoch && this.activeSince < what.arrivedAt) {
       found.push(`${node} answers a read under epoch ${epoch} while ${this.activeEpoch} is active`)
     }
-    if (!what.isOpen && what.generation < this.openGeneration && this.openSince < what.arrivedAt) {
-      found.push(`${node} serves generation ${what.generation}, and ${this.openGeneration} is open`)
-    }
     return found.map(violation)
   }
-
-  /** A session of a volume with one holder is told that it is open. */
-  opened(node: string, epoch: number, generation: number, at: number): Violation[] {
-    const { attach } = this.byEpoch.get(epoch) ?? this.last
-    if (generation > this.openGeneration) {
-      this.openGeneration = generation
-      this.openSince = at
-    }
-    if (generation >= attach.generation) return []
-    return [violation(`${node} opens generation ${generation}, and epoch ${epoch} began with ${attach.generation}`)]
-  }
 }
-
-/** In the log of a volume with one holder nothing of a session stands behind something of a later one. */
-export function checkSessionsInOrder(eras: readonly Era[]): Violation[] {
-  const violations: Violation[] = []
-  for (const { log } of eras) {
-    let last: Session = { generation: 0, incarnation: 0 }
-    for (const { seq, request } of log) {
-      if (request === '') continue
-      const [generation, incarnation] = request.split('.').map(Number)
-      const session = { generation: generation!, incarnation: incarnation! }
-      if (compareSessions(session, last) < 0) {
-        violations.push(violation(`seq ${seq} is of session ${nameOf(session)}, behind one of ${nameOf(last)}`))
-      } else last = session
-    }
-  }
-  return violations
-}
-
-const nameOf = ({ generation, incarnation }: Session): string => `${generation}.${incarnation}`
 
 const violation = (message: string): Violation => ({ checker: 'one-primary-per-epoch', message })
 

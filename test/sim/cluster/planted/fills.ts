@@ -140,9 +140,9 @@ export const FILLS = [
   bug('a filled copy does not take over the fence', 'I24, C5, design 17', [
     [
       'fill-target.ts',
-      'const attach = compareSessions(message.attach, state.attach) > 0 ? message.attach : state.attach',
+      'const attach = adopted(state.attach, message.attach)',
       'const { attach } = state',
     ],
-    ['fill-source.ts', 'if (compareSessions(peer.attach, state.attach) < 0) {', 'if (state.attach === undefined) {'],
+    ['fill-source.ts', 'if (!covers(peer.attach, state.attach)) {', 'if (state.attach === undefined) {'],
   ]),
 ]

@@ -28,33 +28,40 @@ export const SESSIONS = [
     ],
   ]),
   bug('a fence is not waited for', 'I24, S2', [
-    ['sessions.ts', 'return isOwn && missing.length === 0', 'return true'],
+    ['sessions.ts', 'return missing.length === 0 && covers(state.durableAttach, own)', 'return true'],
   ]),
   bug('an older holder is served', 'I24, S2', [
-    ['sessions.ts', "if (session.generation < attach.generation) return 'stale-session'", ''],
+    ['sessions.ts', "if (attach.holders[from] !== session.generation) return 'stale-session'", ''],
+    ['sessions.ts', 'primary.sessions = primary.sessions.filter(stays)', ''],
+  ]),
+  bug('who holds it no more is served until he asks anew', 'I24, S2', [
+    ['sessions.ts', "return refusal === 'wait' ? undefined : refusal", 'return undefined'],
+  ]),
+  bug('an older session of a holder is opened', 'I24, S2', [
     [
       'sessions.ts',
-      "return compareSessions(session, state.attach) < 0 ? 'stale-session' : undefined",
+      "return session.incarnation < leastIncarnation(state.attach, session.generation) ? 'stale-session' : undefined",
       'return undefined',
     ],
-    ['sessions.ts', 'primary.sessions = primary.sessions.filter((one) => !isOlder(one))', ''],
+  ]),
+  bug('a late fence takes away what came since', 'I24, S2', [
+    ['session-fence.ts', 'const stays = own.incarnations.filter(', 'const stays = [].filter('],
   ]),
   bug('the former session stays open beside the new one', 'I24, S2', [
-    ['sessions.ts', 'primary.sessions = primary.sessions.filter((one) => !isOlder(one))', ''],
+    ['sessions.ts', 'primary.sessions = primary.sessions.filter(stays)', ''],
   ]),
   bug('anybody may write', 'I24, S3', [
-    ['sessions.ts', "if (!attach.holders.includes(from)) return 'stale-session'", ''],
-    ['sessions.ts', "if (session.generation < attach.generation) return 'stale-session'", ''],
+    ['sessions.ts', "if (attach.holders[from] !== session.generation) return 'stale-session'", ''],
   ]),
   bug('a new primary forgets whom the set refused', 'I24, S2', [
-    ['log-choice.ts', 'if (highest !== turn.state.attach) keepAttach(turn, highest, undefined)', ''],
+    ['log-choice.ts', 'if (!covers(state.attach, fence)) keepAttach(turn, fence, undefined)', ''],
   ]),
   bug('a fence is answered before it is durable', 'I24, S2', [
     [
       'replica.ts',
-      'else keepAttach(turn, session, from)',
-      "else {\n    keepAttach(turn, session, undefined)\n    port.send(from, { type: 'fenced', epoch, " +
-        'session })\n  }',
+      'else keepAttach(turn, adopted(state.attach, fence), from)',
+      "else {\n    keepAttach(turn, adopted(state.attach, fence), undefined)\n    port.send(from, { type: " +
+        "'fenced', epoch, fence })\n  }",
     ],
   ]),
   bug('overlapping requests go out together', 'I9, S5', [

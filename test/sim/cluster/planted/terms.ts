@@ -222,7 +222,7 @@ export const TERMS = [
   bug('a session goes on after what it was told is gone', 'I13, S6, design 11', [
     [
       'log-choice.ts',
-      'keepAttach(turn, { generation: Math.max(...generations), incarnation: BROKEN_INCARNATION }, undefined)',
+      'keepAttach(turn, withBroken(state.attach, Math.max(...generations)), undefined)',
       'void generations',
     ],
   ]),

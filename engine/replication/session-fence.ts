@@ -1,0 +1,64 @@
+/**
+ * Which sessions a copy refuses (SPEC S2): plain data, durable on every copy, told from one to another as a whole.
+ *
+ *   broken sessions   of every generation up to `brokenGeneration` (S6)
+ *   older ones        of each generation in force, below an incarnation
+ *
+ * Generations that no holder has any more are refused by the configuration, whoever leads: it is read, or won, by each
+ * new primary. They need no place here.
+ */
+export interface SessionFence {
+  brokenGeneration: number
+  /**
+   * Ascending; of a generation nothing below this incarnation is served. A primary names every generation that is in
+   * force, with 0 when none of its sessions was opened yet: so what it does not name is over.
+   */
+  incarnations: ReadonlyArray<readonly [generation: number, incarnation: number]>
+}
+
+export const NO_FENCE: SessionFence = { brokenGeneration: 0, incarnations: [] }
+
+export function leastIncarnation(fence: SessionFence, generation: number): number {
+  return fence.incarnations.find(([of]) => of === generation)?.[1] ?? 0
+}
+
+/** Whether `has` refuses everything that `wanted` refuses. */
+export function covers(has: SessionFence, wanted: SessionFence): boolean {
+  if (has.brokenGeneration < wanted.brokenGeneration) return false
+  return wanted.incarnations.every(
+    ([generation, incarnation]) =>
+      generation <= has.brokenGeneration || leastIncarnation(has, generation) >= incarnation,
+  )
+}
+
+/** What either refuses is refused. */
+export function joined(a: SessionFence, b: SessionFence): SessionFence {
+  const brokenGeneration = Math.max(a.brokenGeneration, b.brokenGeneration)
+  const least = new Map<number, number>()
+  for (const [generation, incarnation] of [...a.incarnations, ...b.incarnations]) {
+    if (generation <= brokenGeneration) continue
+    least.set(generation, Math.max(least.get(generation) ?? 0, incarnation))
+  }
+  return { brokenGeneration, incarnations: [...least].sort(([m], [n]) => m - n) }
+}
+
+export const withBroken = (fence: SessionFence, brokenGeneration: number): SessionFence =>
+  joined(fence, { brokenGeneration, incarnations: [] })
+
+/** As a primary tells it, that knows which generations are in force. */
+export function inForce(fence: SessionFence, generations: readonly number[]): SessionFence {
+  const named = [...generations].sort((a, b) => a - b)
+  const incarnations = named.map((generation) => [generation, leastIncarnation(fence, generation)] as const)
+  return joined(NO_FENCE, { ...fence, incarnations })
+}
+
+/**
+ * What a copy has after the primary told it this: all of it, and of its own what is newer (then this one is late). What
+ * the primary does not name is not in force any more.
+ */
+export function adopted(own: SessionFence, told: SessionFence): SessionFence {
+  const last = told.incarnations.at(-1)?.[0] ?? 0
+  const named = new Set(told.incarnations.map(([generation]) => generation))
+  const stays = own.incarnations.filter(([generation]) => generation > last || named.has(generation))
+  return joined(told, { ...own, incarnations: stays })
+}

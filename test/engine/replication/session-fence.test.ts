@@ -1,0 +1,49 @@
+/**
+ * Risk: of several holders one is served that a copy refused before, because fences came out of order.
+ */
+import t from 'tap'
+import {
+  adopted,
+  covers,
+  inForce,
+  joined,
+  leastIncarnation,
+  NO_FENCE,
+  withBroken,
+  type SessionFence,
+} from '../../../engine/replication/session-fence.ts'
+
+const fence = (...incarnations: Array<[number, number]>): SessionFence => ({ brokenGeneration: 0, incarnations })
+
+t.test('what either refuses is refused', (t) => {
+  t.same(joined(fence([1, 5], [3, 1]), fence([1, 4], [2, 2])), fence([1, 5], [2, 2], [3, 1]))
+  t.same(withBroken(fence([1, 5], [3, 1]), 2), { brokenGeneration: 2, incarnations: [[3, 1]] })
+  t.equal(leastIncarnation(fence([2, 7]), 2), 7)
+  t.equal(leastIncarnation(fence([2, 7]), 1), 0)
+  t.end()
+})
+
+t.test('one covers another', (t) => {
+  t.ok(covers(fence([1, 5]), NO_FENCE))
+  t.ok(covers(fence([1, 5]), fence([1, 5], [2, 0])), 'a generation of which nothing was opened asks nothing')
+  t.notOk(covers(fence([1, 4]), fence([1, 5])))
+  t.notOk(covers(fence([1, 5]), fence([2, 1])))
+  t.ok(covers({ brokenGeneration: 2, incarnations: [] }, fence([2, 1])))
+  t.notOk(covers(fence([1, 5]), { brokenGeneration: 1, incarnations: [] }))
+  t.end()
+})
+
+t.test('a late one takes nothing away', (t) => {
+  // Generations 1 to 3 are held; 2 and 3 are opened before 1.
+  const first = inForce(fence([2, 2], [3, 3]), [3, 1, 2])
+  const second = inForce(joined(first, fence([1, 9])), [1, 2, 3])
+  t.same(first, fence([1, 0], [2, 2], [3, 3]))
+  t.same(adopted(second, first), second)
+  t.same(adopted(first, second), second)
+  // 2 is detached, 4 is attached.
+  const third = inForce(joined(second, fence([4, 10])), [1, 3, 4])
+  t.same(third, fence([1, 9], [3, 3], [4, 10]))
+  t.same(adopted(second, third), third, 'what is over is forgotten')
+  t.ok(covers(adopted(third, second), third), 'and what is late does no harm')
+  t.end()
+})
