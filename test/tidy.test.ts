@@ -3,7 +3,7 @@
  * violation is tested in `tidy/rules.test.ts`.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { RULES } from './tidy/all-rules.ts'
@@ -12,7 +12,11 @@ import type { LockEntry } from './tidy/licences.ts'
 import type { Source, Tree } from './tidy/rule.ts'
 
 const root = dirname(import.meta.dirname)
-const tree: Tree = { exists: (path) => existsSync(join(root, path)) }
+const tree: Tree = {
+  exists: (path) => existsSync(join(root, path)),
+  files: (folder) => readdirSync(join(root, folder)).map((name) => `${folder}/${name}`),
+  read: (path) => readFileSync(join(root, path), 'utf8'),
+}
 
 /** What git has, and what it would take: a violation is seen before it is committed. */
 const listed = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '-z'], { cwd: root })

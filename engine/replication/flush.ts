@@ -5,6 +5,7 @@
  *
  * I13: FLUSH answered -> all earlier answered writes durable on the whole set.
  */
+import { assert } from '../assert.ts'
 import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
 import type { FlushWait, PrimaryState } from './primary-state.ts'
@@ -16,6 +17,7 @@ export function onFlush(turn: Turn, from: NodeId, id: RequestId): void {
   const { state } = turn
   const { primary, log, options } = state
   const seq = log.commitSeq
+  assert(options.mode !== 'durable' || log.durableSeq >= seq, 'I13: what was answered is durable')
   if (options.mode === 'durable') return answer(turn, from, id, { ok: true, versions: [] })
   primary!.flushes.push({ seq, from, id })
   askForSync(turn, seq)

@@ -11,7 +11,7 @@ import { depose, startChange } from './configuration-change.ts'
 import { advance } from './commit.ts'
 import { nextToken } from './copy-state.ts'
 import type { PrimaryState } from './primary-state.ts'
-import { progressReads } from './reads.ts'
+import { forgetRound, progressReads } from './reads.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -54,6 +54,7 @@ export function progressHandOver(turn: Turn): void {
   handingOver.isReleased = true
   const token = nextToken(state)
   for (const peer of primary.peers.values()) peer.lease = { untilMs: -Infinity, instance: undefined }
+  forgetRound(primary)
   for (const node of primary.required) port.send(node, { type: 'release', epoch: primary.epoch, token })
   startChange(turn, 'hand-over', withSuccessor(config, handingOver.to, port.nonce()))
 }

@@ -1,5 +1,5 @@
 /**
- * The links of a node (SPEC section 8): one beacon for each pair of nodes, whatever the number of volumes, every
+ * The links of a node (SPEC section 8, L1): one beacon for each pair of nodes, whatever the number of volumes, every
  * `beaconMs`. It never queues behind data.
  *
  *   beacon n ->           the other side owes its grace, from when it arrives (L2)

@@ -104,9 +104,10 @@ export function onLog(
 
 function beginEpoch(turn: Turn, primary: PrimaryState, reconciling: Reconciling): void {
   const { state, nowMs, port } = turn
-  for (const { report } of answered(primary)) {
-    if (report!.commitSeq <= state.log.commitSeq || forkOf(report!, state.log) < report!.commitSeq) continue
-    commitTo(turn, report!.commitSeq)
+  for (const { report, failure } of answered(primary)) {
+    const hasAll = forkOf(report!, state.log) >= report!.commitSeq
+    assert(hasAll || failure !== undefined || mayLack(state), 'I7: the chosen log has what anybody knows as committed')
+    if (hasAll && report!.commitSeq > state.log.commitSeq) commitTo(turn, report!.commitSeq)
   }
   noteAttach(turn, primary)
   noteLostPower(turn, primary)

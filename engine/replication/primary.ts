@@ -8,6 +8,7 @@
  * I19: a request is ordered only if its session's window does not know it.
  * W6: the window is bounded; a record leaves it when every copy it is sent to has stored it.
  */
+import { assert } from '../assert.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import { appendRecord, idAt } from './copy-log.ts'
 import { advance } from './commit.ts'
@@ -102,7 +103,9 @@ function admit(turn: Turn, primary: PrimaryState, request: HeldRequest): void {
 /** I19: only what the window does not know. */
 export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: RequestId, operation: Change): void {
   const { state } = turn
-  noteOrdered(windowOf(state.windows, id), id)
+  const window = windowOf(state.windows, id)
+  assert(fateOf(window, id) === 'new', 'I19: a request is ordered once')
+  noteOrdered(window, id)
   const { answeredBelow } = openSessionOf(primary, id, from)!
   const request = { ...id, answeredBelow }
   const place = { epoch: primary.epoch, seq: state.log.tail + 1, request }

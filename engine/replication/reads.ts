@@ -10,6 +10,7 @@
  * I8: nothing is read under E once a primary of a higher epoch is active.
  * I9: what is read is committed, and everything answered before is applied to the map.
  */
+import { assert } from '../assert.ts'
 import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
@@ -38,6 +39,8 @@ function mayRead({ state, nowMs }: Turn, primary: PrimaryState): boolean {
 }
 
 function serve({ state, port }: Turn, primary: PrimaryState, read: PendingRead): void {
+  assert(primary.handingOver?.isReleased !== true, 'I8: nobody reads under an epoch that binds nobody any more')
+  assert(state.log.appliedSeq === state.log.commitSeq, 'I9: everything answered is applied before it is read')
   const token = nextToken(state)
   primary.reads.set(token, read)
   port.store.read(token, read.lba, read.blockCount)
@@ -71,6 +74,12 @@ export function progressReads(turn: Turn): void {
 function lacksLease({ state, nowMs }: Turn, primary: PrimaryState): boolean {
   const { readCheck } = state.options
   return readCheck === 'lease' && requiredPeers(primary).some(({ lease }) => lease.untilMs <= nowMs)
+}
+
+/** What was asked so far tells nothing any more; the reads wait. */
+export function forgetRound(primary: PrimaryState): void {
+  primary.waitingReads = [...(primary.round?.reads ?? []), ...primary.waitingReads]
+  primary.round = undefined
 }
 
 function ask(turn: Turn, primary: PrimaryState, reads: PendingRead[]): void {

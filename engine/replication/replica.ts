@@ -140,6 +140,7 @@ export function followTold(turn: Turn, commitSeq: number): void {
 /** I3: only under a durable promise. A copy whose log the primary has not seen has nothing to answer. */
 export function answerStored({ state, port }: Turn): void {
   const { promise, durablePromise, isFollowing, log } = state
+  assert(state.role !== 'fenced', 'I14: nothing is acknowledged after the store failed')
   if (!isFollowing || !samePromise(promise, durablePromise)) return
   const stored = { type: 'stored' as const, epoch: promise.epoch, seq: progressOf(state), durableSeq: log.durableSeq }
   port.send(promise.primary, state.followedFill === 0 ? stored : { ...stored, fill: state.followedFill })

@@ -4,6 +4,7 @@
 import { importDirections, noBitwisePositions, pureEngine } from './architecture-rules.ts'
 import { documentPaths } from './document-rules.ts'
 import type { Rule } from './rule.ts'
+import { specNumbers } from './spec-rules.ts'
 import {
   fileNames,
   headers,
@@ -19,6 +20,7 @@ export const RULES: readonly Rule[] = [
   pureEngine,
   noBitwisePositions,
   documentPaths,
+  specNumbers,
   fileNames,
   noDrawers,
   headers,

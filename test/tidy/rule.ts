@@ -11,6 +11,9 @@ export interface Source {
 export interface Tree {
   /** Whether a file or folder with that path, relative to the root, is there. */
   exists(path: string): boolean
+  /** The files right in a folder, by path. */
+  files(folder: string): string[]
+  read(path: string): string
 }
 
 export interface Violation {

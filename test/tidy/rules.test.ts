@@ -7,14 +7,31 @@ import { codeOnly, withoutComments } from './code-text.ts'
 import { isAccepted, unacceptableLicences } from './licences.ts'
 import type { Tree } from './rule.ts'
 
-const tree: Tree = {
-  exists: (path) =>
-    ['engine', 'engine/log', 'engine/errors.ts', 'engine/log/FORMAT.md', 'engine/log/record.ts'].includes(path),
+/** As much of a tree as the rules look at. */
+const FILES = { 'engine/errors.ts': '', 'engine/log/FORMAT.md': '', 'engine/log/record.ts': '' }
+
+function treeOf(files: Record<string, string>): Tree {
+  const paths = Object.keys(files)
+  return {
+    exists: (path) => paths.some((one) => one === path || one.startsWith(`${path}/`)),
+    files: (folder) => paths.filter((one) => one.startsWith(`${folder}/`)),
+    read: (path) => files[path]!,
+  }
 }
 
 interface Plant {
   path: string
   text: string
+  /** What else is in the tree. */
+  files?: Record<string, string>
+}
+
+/** A spec with one invariant and one rule on leases, as it should be, but for what is changed. */
+function spec(change: { text?: string; code?: string; checker?: string }): Plant {
+  const { text = '| I1 | a | a.ts | one |\nL1. b' } = change
+  const { code = `assert(x, 'I1: a') // L1`, checker = '/** I1: a. */' } = change
+  const files = { 'engine/replication/a.ts': code, 'test/sim/cluster/checker/one.ts': checker }
+  return { path: 'engine/replication/SPEC.md', text, files }
 }
 
 /** A word that may not stand in this file itself. */
@@ -91,6 +108,24 @@ const PLANTS: Record<string, { bad: Plant[]; good: Plant[] }> = {
       { path: 'README.md', text: '[a](engine/errors.ts), [b](https://example.org/x.md), [c](#below)' },
     ],
   },
+  'the numbers of the replication spec are kept': {
+    bad: [
+      spec({ code: '/** I1 is kept, L1. */' }),
+      spec({ code: `assert(x, 'I1: a') // L1\nassert(y, 'I2: b')` }),
+      spec({ checker: '/** Nothing. */\n// I1' }),
+      spec({ checker: '/** I1-I2: a. */' }),
+      spec({ text: '| I1 | a | a.ts | one, two |\nL1. b' }),
+      spec({ text: '| I1 | a | a.ts, b.ts | one |\nL1. b' }),
+      spec({ text: '| I1 | a | a.ts | - |\nL1. b' }),
+      spec({ text: '| I1 | a | a.ts | one |\nL1. b\nL2. c' }),
+      spec({ code: `assert(x, 'I1: a') // L1, L7` }),
+    ],
+    good: [
+      spec({}),
+      spec({ text: '| I1 | a | a.ts | one |\n| I2 | b | - | (later) |\nL1. b' }),
+      spec({ text: '| I1 | a | - | one |\nL1. b', checker: '/**\n * a (I1): b\n */\n// I9' }),
+    ],
+  },
   'file names are kebab-case': {
     bad: [{ path: 'engine/extentMap.ts', text: '' }, { path: 'engine/Log/record.ts', text: '' }],
     good: [{ path: 'test/engine/extent-map.test.ts', text: '' }, { path: 'README.md', text: '' }],
@@ -153,15 +188,16 @@ for (const rule of RULES) {
   t.test(rule.name, (t) => {
     const plants = PLANTS[rule.name] ?? { bad: [], good: [] }
     t.not(plants.bad.length, 0, 'a violation is planted for this rule')
-    for (const plant of plants.bad) t.not(rule.check(plant, tree).length, 0, `found: ${plant.path}: ${plant.text}`)
-    for (const plant of plants.good) t.same(rule.check(plant, tree), [], `left alone: ${plant.path}: ${plant.text}`)
+    const check = (plant: Plant) => rule.check(plant, treeOf({ ...FILES, ...plant.files }))
+    for (const plant of plants.bad) t.not(check(plant).length, 0, `found: ${plant.path}: ${plant.text}`)
+    for (const plant of plants.good) t.same(check(plant), [], `left alone: ${plant.path}: ${plant.text}`)
     t.end()
   })
 }
 
 t.test('the line of a violation is told', (t) => {
   const [pure] = RULES.filter(({ name }) => name === 'engine/ is pure')
-  const found = pure?.check({ path: 'engine/a.ts', text: '/**\n * Date\n */\nlet x = Date' }, tree)
+  const found = pure?.check({ path: 'engine/a.ts', text: '/**\n * Date\n */\nlet x = Date' }, treeOf(FILES))
   t.same(found?.map(({ line }) => line), [4])
   t.end()
 })
