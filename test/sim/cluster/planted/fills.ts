@@ -23,6 +23,9 @@ export const FILLS = [
       'former.instance === instance && fill < 0) {',
     ],
   ]),
+  bug('a fill begins below what became known as committed since', 'I15, F1', [
+    ['fill-target.ts', 'if (fork > 0 && fork < state.log.commitSeq) return', ''],
+  ]),
   bug('what was stored in an earlier fill counts', 'I6, W3, design 3', [
     [
       'primary.ts',
