@@ -310,7 +310,11 @@ class CleaningJob {
       const length = record.storedUnits[i]! * UNIT_BYTES
       const crc = (crc32c(bytes.subarray(at, at + length)) ^ blockIdentity(seed, record.lba + i)) >>> 0
       if (crc !== record.crcs[i]) {
-        this.damaged = true
+        const { epoch, seq } = record
+        // A copy's version comes from another one; then the segment is looked at again.
+        if (volume.copy === undefined) this.damaged = true
+        else this.unapplied = true
+        volume.copy?.onDamaged({ lba: record.lba + i, epoch, seq })
         this.stream.context.log.event('error', 'a live block fails its checksum', {
           volume: volume.descriptor.spec.name,
           lba: record.lba + i,

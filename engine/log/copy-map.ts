@@ -2,6 +2,7 @@
  * What the map of a volume has besides when the volume is a copy of a replicated one (FORMAT.md section 7): records
  * that wait, what was applied with them, and the trace that trims have to leave.
  */
+import type { VersionId } from '../replication/record.ts'
 import type { CopyDescriptor, CopyPart } from '../volume/copy-part.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
 import { WaitingRecords } from './waiting-records.ts'
@@ -20,6 +21,8 @@ export class CopyMap {
   hintSeq: number
   /** Make a newer body durable, for the cleaner. False: there is no room for one. */
   writeHint: (done: () => void) => boolean = () => false
+  /** The cleaner found a version that is not what was written. */
+  onDamaged: (id: VersionId) => void = () => {}
   /** What roll-forward found, not yet in force. */
   rolled: CopyDescriptor | undefined
 

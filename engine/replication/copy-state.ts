@@ -12,6 +12,8 @@ import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyOptions, VersionedConfig } from './copy-port.ts'
 import type { Consistency, CopyFacts, StoredCopy } from './copy-store.ts'
 import type { PrimaryState } from './primary-state.ts'
+import type { VersionId } from './record.ts'
+import type { DamagedVersion } from './repair.ts'
 import { emptyWindow, lastSeqOf, pushRecord } from './record-window.ts'
 import type { RecordWindow } from './record-window.ts'
 import { NO_FENCE } from './session-fence.ts'
@@ -68,8 +70,9 @@ export type KeptPurpose =
   | { type: 'promise'; promise: Promised; answerTo: NodeId | undefined; probe?: number | undefined }
   | { type: 'fence'; fence: SessionFence; answerTo: NodeId | undefined }
   | { type: 'fill-started'; fill: number; from: NodeId; fence: SessionFence }
-  | { type: 'filled'; fill: number; number: number; from: NodeId }
+  | { type: 'filled'; fill: number; number: number; from: NodeId; consistency?: Consistency }
   | { type: 'fill-ended'; fill: number; from: NodeId }
+  | { type: 'repaired'; versions: VersionId[] }
   | { type: 'nothing' }
 
 /** How long this copy is bound to a primary, and when it may take its place (SPEC section 8). */
@@ -154,6 +157,9 @@ export interface CopyState {
   joinNumber: number
   /** Whom we led, to be told that we do not any more until they follow another (C6). */
   released: { epoch: number; nodes: NodeId[] } | undefined
+  /** What cannot be read here, and what others asked for (section 10). */
+  damaged: DamagedVersion[]
+  fetches: Map<number, { to: NodeId; wanted: VersionId[] }>
   /** Own terms in a row that ended without serving (C3). */
   fruitlessTerms: number
   wakeAtMs: number
@@ -221,6 +227,8 @@ export function createCopy(options: CopyOptions): CopyState {
     greets: 0,
     joinNumber: 1,
     released: undefined,
+    damaged: [],
+    fetches: new Map(),
     fruitlessTerms: 0,
     wakeAtMs: Infinity,
   }

@@ -6,7 +6,7 @@
  * Order: facts (`keep`) and records are durable in the order in which they were given.
  * What was accepted (`append`) but not applied survives a restart beside the map, and is not cleaned away.
  */
-import type { BlockVersion, ReplicatedRecord } from './record.ts'
+import type { BlockVersion, ReplicatedRecord, VersionId } from './record.ts'
 import type { EpochHistory } from './record-id.ts'
 import type { SessionFence } from './session-fence.ts'
 
@@ -96,6 +96,10 @@ export interface CopyStore {
   ): void
   /** Insert versions by (epoch, seq); older than what is there: only where a snapshot sees them. Later: `kept`. */
   fill(token: number, versions: readonly BlockVersion[]): void
+  /** Exactly these versions, as far as they are applied, seen by some view, and can be read. Later: `versions-read`. */
+  readVersions(token: number, wanted: readonly VersionId[]): void
+  /** Write versions anew that are damaged here, each under its id; those that are gone meanwhile are not. `kept`. */
+  repair(token: number, versions: readonly BlockVersion[]): void
   /** The volume's descriptor as every copy has it (size, snapshots, rollbacks, epochs), as of the applied seq. */
   descriptor(): unknown
   /** Trims and zeroes above this seq keep their trace, for members that come back. */
@@ -107,7 +111,19 @@ export type StoreEvent =
   /** `drops`: calls of `dropAbove` and `startFill` before the report; unset: all of them. */
   | { type: 'stored'; seq: number; durableSeq: number; drops?: number }
   | { type: 'kept'; token: number }
-  | { type: 'read-ended'; token: number; ok: boolean; versions: BlockVersion[] }
+  /** `damaged`: which versions could not be read, when that is why it failed. */
+  | { type: 'read-ended'; token: number; ok: boolean; versions: BlockVersion[]; damaged?: VersionId[] }
   | { type: 'looked-up'; token: number; ok: boolean; seqs: number[] }
-  | { type: 'scanned'; token: number; ok: boolean; versions: BlockVersion[]; cursor: number | undefined }
+  | {
+      type: 'scanned'
+      token: number
+      ok: boolean
+      versions: BlockVersion[]
+      cursor: number | undefined
+      damaged?: VersionId[]
+    }
+  /** `damaged`: they are here, and cannot be read. */
+  | { type: 'versions-read'; token: number; versions: BlockVersion[]; damaged?: VersionId[] }
+  /** Found while nobody read: by the cleaner. */
+  | { type: 'damaged'; versions: VersionId[] }
   | { type: 'store-failed'; reason: string }

@@ -59,6 +59,7 @@ import {
   progressReplica,
   refuse,
 } from './replica.ts'
+import { noteDamage, onFetchVersions, onRepaired, onVersions, onVersionsRead, progressRepairs } from './repair.ts'
 import { adopted } from './session-fence.ts'
 import { onFenced, onOpen, progressOpenings } from './sessions.ts'
 import { BEFORE_RECOVERY, kindOf, TRANSITIONS } from './transitions.ts'
@@ -94,11 +95,15 @@ function handle(turn: Turn, event: CopyEvent): void {
     case 'kept':
       return onKept(turn, event.token)
     case 'read-ended':
-      return onReadEnded(turn, event.token, event.ok, event.versions)
+      return onReadEnded(turn, event)
     case 'looked-up':
       return onLookedUp(turn, event.token, event.ok, event.seqs)
     case 'scanned':
       return onScanned(turn, event)
+    case 'versions-read':
+      return onVersionsRead(turn, event)
+    case 'damaged':
+      return noteDamage(turn, event.versions)
     case 'store-failed':
       state.isRecovered = true
       return fence(turn, event.reason)
@@ -187,6 +192,10 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
       return onFillEnd(turn, from, instance, message)
     case 'fill-ended':
       return onFillEnded(turn, from, instance, message.fill)
+    case 'fetch-versions':
+      return onFetchVersions(turn, from, message)
+    case 'versions':
+      return onVersions(turn, from, message)
     default:
       return unreachable(message)
   }
@@ -248,9 +257,11 @@ function onKept(turn: Turn, token: number): void {
       state.durableAttach = adopted(state.durableAttach, purpose.fence)
       return onFillStartKept(turn, purpose.fill, purpose.from)
     case 'filled':
-      return onFilledKept(turn, purpose.fill, purpose.number, purpose.from)
+      return onFilledKept(turn, purpose)
     case 'fill-ended':
       return onFillEndKept(turn, purpose.fill, purpose.from)
+    case 'repaired':
+      return onRepaired(turn, purpose.versions)
     case 'nothing':
       return
   }
@@ -264,6 +275,7 @@ function onTick(turn: Turn): void {
   progressChange(turn)
   if (state.role === 'starting' || state.role === 'out') tickFollower(turn)
   progressGrace(turn)
+  progressRepairs(turn)
   greet(turn)
   considerStanding(turn)
   if (state.role === 'reconciling') tickReconcile(turn)

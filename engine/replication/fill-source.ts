@@ -12,6 +12,7 @@ import { advance, refreshRequired } from './commit.ts'
 import { overduePeers, startChange } from './configuration-change.ts'
 import { withMember, withoutMembers } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
+import type { CopyEvent } from './copy-port.ts'
 import { commitTo } from './copy-log.ts'
 import { nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
@@ -21,7 +22,7 @@ import type { FillSource, Peer } from './primary-state.ts'
 import { pump } from './primary.ts'
 import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
-import type { BlockVersion } from './record.ts'
+import { noteDamage } from './repair.ts'
 import { covers } from './session-fence.ts'
 import { encodeWindows } from './session-window.ts'
 import { wakeBy } from './turn.ts'
@@ -167,8 +168,10 @@ export function onScanned(
     ok,
     versions,
     cursor,
-  }: { token: number; ok: boolean; versions: BlockVersion[]; cursor: number | undefined },
+    damaged,
+  }: Extract<CopyEvent, { type: 'scanned' }>,
 ): void {
+  if (damaged !== undefined) noteDamage(turn, damaged)
   const { primary } = turn.state
   if (primary === undefined) return
   for (const peer of primary.peers.values()) {

@@ -9,7 +9,7 @@ import { assert } from '../assert.ts'
 import { follow, readConfig, sayReleased } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { leads, nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
-import type { CopyState, FillTarget } from './copy-state.ts'
+import type { CopyState, FillTarget, KeptPurpose } from './copy-state.ts'
 import { fillPatienceMs } from './fill-source.ts'
 import type { PeerMessage } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
@@ -70,7 +70,10 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   const { log } = state
   const attach = adopted(state.attach, message.attach)
   state.attach = attach
-  for (const [token, { type }] of state.kept) if (type === 'filled' || type === 'nothing') state.kept.delete(token)
+  for (const [token, { type }] of state.kept)
+    if (type === 'filled' || type === 'nothing' || type === 'repaired') state.kept.delete(token)
+  // What is still there of it is found again.
+  state.damaged = []
   state.fillTarget = {
     fill,
     from,
@@ -158,16 +161,21 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   port.store.fill(token, versions)
   if (isLast || state.consistency.state !== 'filling') return
   const slices = state.consistency.slices.filter(([slice]) => !slicesDone.includes(slice))
-  state.consistency = { ...state.consistency, slices }
+  const consistency = { ...state.consistency, slices }
   const factToken = nextToken(state)
-  state.kept.set(factToken, { type: 'filled', fill, number, from })
-  port.store.keep(factToken, { consistency: state.consistency })
+  state.kept.set(factToken, { type: 'filled', fill, number, from, consistency })
+  port.store.keep(factToken, { consistency })
 }
 
-export function onFilledKept({ state, port }: Turn, fill: number, number: number, from: NodeId): void {
+export function onFilledKept(
+  { state, port }: Turn,
+  { fill, number, from, consistency }: Extract<KeptPurpose, { type: 'filled' }>,
+): void {
   const target = targetOf(state, fill, from)
   if (target === undefined) return
   target.answered = number
+  // Only now: another filling may begin before, and takes what we say is whole for whole.
+  if (consistency !== undefined) state.consistency = consistency
   port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number })
 }
 

@@ -5,7 +5,7 @@
 import type { Consistency } from './copy-store.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { EpochHistory, RecordId } from './record-id.ts'
-import type { BlockVersion, ReplicatedRecord, RequestId, Session } from './record.ts'
+import type { BlockVersion, ReplicatedRecord, RequestId, Session, VersionId } from './record.ts'
 import type { SessionFence } from './session-fence.ts'
 
 export interface Envelope {
@@ -73,6 +73,10 @@ export type PeerMessage =
   | { type: 'filled'; epoch: number; fill: number; number: number }
   | { type: 'fill-end'; epoch: number; fill: number }
   | { type: 'fill-ended'; epoch: number; fill: number; tail: number }
+  // Damage (section 10); between any two members.
+  | { type: 'fetch-versions'; epoch: number; wanted: VersionId[] }
+  /** `missing`: not here, though everything up to them is applied here. */
+  | { type: 'versions'; epoch: number; versions: BlockVersion[]; missing: VersionId[] }
 
 export type RefusalReason = 'epoch' | 'gap' | 'not-consistent' | 'fenced' | 'not-primary' | 'not-member'
 

@@ -3,7 +3,7 @@
  * answer. All of it is forgotten when it is deposed (SPEC C6); frontends send again what was not answered.
  */
 import type { NodeId } from './configuration.ts'
-import type { BlockRun, BlockVersion, RequestId, Session } from './record.ts'
+import type { BlockRun, BlockVersion, RequestId, Session, VersionId } from './record.ts'
 import { NO_FENCE } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
 import type { CopyReport, FrontendOperation, PeerMessage } from './messages.ts'
@@ -165,6 +165,8 @@ export interface PrimaryState {
   edges: Map<number, EdgeCheck>
   reads: Map<number, PendingRead>
   waitingReads: PendingRead[]
+  /** They met damage, which is being repaired. */
+  damagedReads: Array<{ read: PendingRead; damaged: VersionId[] }>
   round: ConfirmRound | undefined
   flushes: FlushWait[]
   changes: CommandWait[]
@@ -215,6 +217,7 @@ export function newPrimary(epoch: number): PrimaryState {
     edges: new Map(),
     reads: new Map(),
     waitingReads: [],
+    damagedReads: [],
     round: undefined,
     flushes: [],
     changes: [],

@@ -15,9 +15,9 @@ import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { nextToken } from './copy-state.ts'
-import type { BlockVersion } from './record.ts'
 import type { Peer, PendingRead, PrimaryState } from './primary-state.ts'
 import { isInside } from './primary.ts'
+import { awaitRepair } from './repair.ts'
 import { answer, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -46,10 +46,15 @@ function serve({ state, port }: Turn, primary: PrimaryState, read: PendingRead):
   port.store.read(token, read.lba, read.blockCount)
 }
 
-export function onReadEnded(turn: Turn, token: number, ok: boolean, versions: BlockVersion[]): void {
-  const read = turn.state.primary?.reads.get(token)
-  if (read === undefined) return
-  turn.state.primary!.reads.delete(token)
+export function onReadEnded(
+  turn: Turn,
+  { token, ok, versions, damaged }: Extract<CopyEvent, { type: 'read-ended' }>,
+): void {
+  const { primary } = turn.state
+  const read = primary?.reads.get(token)
+  if (primary === undefined || read === undefined) return
+  primary.reads.delete(token)
+  if (damaged !== undefined && damaged.length > 0) return awaitRepair(turn, primary, read, damaged)
   answer(turn, read.from, read.id, ok ? { ok, versions } : { ok, code: 'damaged' })
 }
 

@@ -48,9 +48,13 @@ export interface Payload {
   data: unknown
 }
 
-/** One version of one block, as the map has it: what filling moves. */
-export interface BlockVersion extends RecordId {
+/** Names one version of one block. */
+export interface VersionId extends RecordId {
   lba: number
+}
+
+/** One version of one block, as the map has it: what filling moves. */
+export interface BlockVersion extends VersionId {
   kind: 'write' | 'zero' | 'trim'
   payload: Payload | undefined
 }

@@ -170,6 +170,12 @@ export class CopyBodies {
   }
 
   keep(facts: Partial<CopyFacts>, kept: () => void): void {
+    // What says that a slice is whole is never durable before its versions are.
+    if (facts.consistency !== undefined) this.copy.filling.whenFilled(() => this.keepNow(facts, kept))
+    else this.keepNow(facts, kept)
+  }
+
+  private keepNow(facts: Partial<CopyFacts>, kept: () => void): void {
     this.facts = { ...this.facts, ...facts }
     const now = this.facts
     this.writeLocal(this.body(), (ok) => {

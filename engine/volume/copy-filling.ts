@@ -31,8 +31,12 @@ export class CopyFilling {
   private readonly copy: LocalCopyStore
   private starts: Array<() => Task<boolean>> = []
   private drainWaiter: (() => void) | undefined
-  /** FILL records that are not in the map yet. */
+  /** FILL records that are on their way to a disk, or not in the map yet. */
   private underWay = 0
+  private fills = 0
+  /** Those and what is held of the present filling; and who waits for the end of all. */
+  private outstanding = 0
+  private filledWaiters: Array<() => void> = []
 
   constructor(copy: LocalCopyStore) {
     this.copy = copy
@@ -49,6 +53,9 @@ export class CopyFilling {
     // What is left is committed: it is applied before its slices count as whole up to the fork.
     const rest = queue.restartAt(target, adopted)
     const restHeld = appends.takeHeld()
+    this.outstanding = 0
+    this.filledWaiters = []
+    this.fills++
     appends.barrier++
     this.starts.push(() => this.startTask(token, start, adopted, rest, restHeld))
     if (this.isSettling) return
@@ -177,6 +184,8 @@ export class CopyFilling {
       record.sliceGeneration = layout.generation(record.lba)
       record.bornBatch = bodies.now.copy.fillBorn[target.stream.context.diskUuid] ?? 1
       left++
+      const { fills } = this
+      this.outstanding++
       const payloadUnits = payload.length * UNITS_PER_BLOCK
       appends.hold(undefined, [target], payload.length, () => {
         this.underWay++
@@ -185,6 +194,7 @@ export class CopyFilling {
             this.underWay--
             if (!ok) return this.copy.fail('the index cannot be read')
             target.stream.applied(append.batch!)
+            if (fills === this.fills) this.filled()
             ended()
             this.lookDrained()
           })
@@ -193,6 +203,19 @@ export class CopyFilling {
     }
     o.clock.defer(ended)
     o.onWork(undefined)
+  }
+
+  private filled(): void {
+    if (--this.outstanding === 0) for (const run of this.filledWaiters.splice(0)) run()
+  }
+
+  /**
+   * Run when every version that was given so far is durable and in the map: held ones are not even in a log, and those
+   * of another disk become durable by themselves. Never, when another filling begins before.
+   */
+  whenFilled(run: () => void): void {
+    if (this.outstanding === 0) run()
+    else this.filledWaiters.push(run)
   }
 
   /** Something that a beginning waits for may have ended. */

@@ -11,7 +11,7 @@ import type { StoreStream } from '../log/store-stream.ts'
 import { readHistory } from '../log/version-history.ts'
 import { PAGES_MAX } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
-import type { BlockVersion, Payload } from '../replication/record.ts'
+import type { BlockVersion, Payload, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
@@ -26,8 +26,16 @@ export interface CopyReading {
 
 const PAGES_PER_SLICE = SLICE_BLOCKS / PAGE_BLOCKS
 
-/** The newest applied version of each block; a block never written is a trim of seq 0. */
-export function* readHead(o: CopyReading, lba: number, blockCount: number): Task<BlockVersion[] | undefined> {
+/**
+ * The newest applied version of each block; a block never written is a trim of seq 0.
+ * @param damaged  gets the ids of those that could not be read, when that is why the answer is undefined
+ */
+export function* readHead(
+  o: CopyReading,
+  lba: number,
+  blockCount: number,
+  damaged: VersionId[],
+): Task<BlockVersion[] | undefined> {
   const versions: BlockVersion[] = []
   for (let at = lba; at < lba + blockCount;) {
     const target = o.target(at)
@@ -46,7 +54,7 @@ export function* readHead(o: CopyReading, lba: number, blockCount: number): Task
     const run = runLength(page.words, w, Math.min(lba + blockCount, page.firstLba + PAGE_BLOCKS) - at)
     // A copy: the page may change while the medium is waited for.
     const words = page.words.slice(w, w + run * ENTRY_WORDS)
-    const payloads = yield* fetchRun(o, target.stream, at, words, run)
+    const payloads = yield* fetchRun(o, target.stream, at, words, run, damaged)
     if (payloads === undefined) return undefined
     payloads.forEach((payload, i) =>
       versions.push({
@@ -80,6 +88,7 @@ export function* readIds(o: CopyReading, lbas: readonly number[]): Task<number[]
 export function* scanSlice(
   o: CopyReading,
   range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number },
+  damaged: VersionId[],
 ): Task<{ versions: BlockVersion[]; cursor: number | undefined } | undefined> {
   const { slice, above, upTo, cursor, bytesMax } = range
   const firstLba = slice * SLICE_BLOCKS
@@ -108,7 +117,8 @@ export function* scanSlice(
         break
       }
       const kind = kindOf(words, 0)
-      const payloads = kind === ENTRY_KIND.data ? yield* fetchRun(o, target.stream, lba, words, 1) : [undefined]
+      const isData = kind === ENTRY_KIND.data
+      const payloads = isData ? yield* fetchRun(o, target.stream, lba, words, 1, damaged) : [undefined]
       if (payloads === undefined) {
         failed = true
         break
@@ -197,6 +207,7 @@ export function* fetchRun(
   lba: number,
   words: Uint32Array,
   run: number,
+  damaged: VersionId[] = [],
 ): Task<Payload[] | undefined> {
   const { segments, context } = stream
   const segment = segmentOf(words, 0)
@@ -212,6 +223,10 @@ export function* fetchRun(
     const payloads = ok ? verified(o, lba, words, run, bytes) : undefined
     if (payloads !== undefined) return payloads
   }
+  if (run === 1) damaged.push({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0) })
+  else
+    for (let i = 0; i < run; i++)
+      yield* fetchRun(o, stream, lba + i, words.slice(i * ENTRY_WORDS, (i + 1) * ENTRY_WORDS), 1, damaged)
   return undefined
 }
 

@@ -18,7 +18,7 @@ import type { WaitingRecord } from '../log/waiting-records.ts'
 import type { ClockPort, Crc32c } from '../ports.ts'
 import type { CopyFacts, CopyStore, StoredCopy, StoreEvent } from '../replication/copy-store.ts'
 import type { EpochHistory } from '../replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord } from '../replication/record.ts'
+import type { BlockVersion, ReplicatedRecord, VersionId } from '../replication/record.ts'
 import { runTask, type Task } from '../task.ts'
 import { SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
@@ -31,6 +31,7 @@ import type { CopyDescriptor } from './copy-part.ts'
 import { CopyQueue } from './copy-queue.ts'
 import { readHead, readIds, scanSlice, type CopyReading } from './copy-reader.ts'
 import { readBody, type SettledCopy } from './copy-recovery.ts'
+import { readExact, repairVersions } from './copy-repair.ts'
 
 export interface CopyOptions {
   settled: SettledCopy
@@ -83,6 +84,8 @@ export class LocalCopyStore implements CopyStore {
     this.appends = new CopyAppends(this)
     this.filling = new CopyFilling(this)
     this.bodies = new CopyBodies(this, descriptor)
+    for (const { map } of this.targets)
+      map.copy!.onDamaged = (id) => this.answer({ type: 'damaged', versions: [id] })
   }
 
   /** Finish what a crash interrupted, and read what waits. Undefined when some of it cannot be read. */
@@ -196,8 +199,9 @@ export class LocalCopyStore implements CopyStore {
   }
 
   read(token: number, lba: number, blockCount: number): void {
-    runTask(readHead(this.reading, lba, blockCount), (versions) =>
-      this.answer({ type: 'read-ended', token, ok: versions !== undefined, versions: versions ?? [] }),
+    const damaged: VersionId[] = []
+    runTask(readHead(this.reading, lba, blockCount, damaged), (versions) =>
+      this.answer({ type: 'read-ended', token, ok: versions !== undefined, versions: versions ?? [], damaged }),
     )
   }
 
@@ -208,15 +212,30 @@ export class LocalCopyStore implements CopyStore {
   }
 
   scan(token: number, range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number }): void {
-    runTask(scanSlice(this.reading, range), (found) =>
+    const damaged: VersionId[] = []
+    runTask(scanSlice(this.reading, range, damaged), (found) =>
       this.answer({
         type: 'scanned',
         token,
         ok: found !== undefined,
         versions: found?.versions ?? [],
         cursor: found?.cursor,
+        damaged,
       }),
     )
+  }
+
+  readVersions(token: number, wanted: readonly VersionId[]): void {
+    const damaged: VersionId[] = []
+    runTask(readExact(this.reading, wanted, damaged), (versions) =>
+      this.answer({ type: 'versions-read', token, versions, damaged }),
+    )
+  }
+
+  repair(token: number, versions: readonly BlockVersion[]): void {
+    runTask(repairVersions(this, versions), () => {
+      if (this.failedReason === '') this.answer({ type: 'kept', token })
+    })
   }
 
   startFill(token: number, start: FillStart): void {

@@ -15,7 +15,7 @@ import { assert } from '../../engine/assert.ts'
 import type { CopyFacts, CopyStore, StoreEvent, StoredCopy } from '../../engine/replication/copy-store.ts'
 import { compareIds, epochAt } from '../../engine/replication/record-id.ts'
 import type { EpochHistory } from '../../engine/replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord } from '../../engine/replication/record.ts'
+import type { BlockVersion, ReplicatedRecord, VersionId } from '../../engine/replication/record.ts'
 
 export interface Disk {
   facts: CopyFacts
@@ -202,6 +202,19 @@ export class ModelStore implements CopyStore {
   fill(token: number, versions: readonly BlockVersion[]): void {
     this.enter({ type: 'fill', token, versions })
     this.sync()
+  }
+
+  readVersions(token: number, wanted: readonly VersionId[]): void {
+    const versions = wanted.flatMap(({ lba, epoch, seq }) => {
+      const one = this.state.live.blocks.get(lba)
+      return one !== undefined && one.seq === seq && one.epoch === epoch ? [one] : []
+    })
+    this.answers.push({ type: 'versions-read', token, versions })
+  }
+
+  /** Nothing is damaged here. */
+  repair(token: number): void {
+    this.answers.push({ type: 'kept', token })
   }
 
   descriptor(): unknown {

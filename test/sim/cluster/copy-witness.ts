@@ -4,7 +4,7 @@
  */
 import type { CopyFacts, CopyStore, StoredCopy } from '../../../engine/replication/copy-store.ts'
 import { epochAt } from '../../../engine/replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
+import type { BlockVersion, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
 import { adopted, NO_FENCE, type SessionFence } from '../../../engine/replication/session-fence.ts'
 import type { MemberLog } from './checker/acknowledged-is-durable.ts'
 
@@ -176,6 +176,14 @@ export class CopyWitness implements CopyStore, MemberLog {
 
   fill(token: number, versions: readonly BlockVersion[]): void {
     this.store!.fill(token, versions)
+  }
+
+  readVersions(token: number, wanted: readonly VersionId[]): void {
+    this.store!.readVersions(token, wanted)
+  }
+
+  repair(token: number, versions: readonly BlockVersion[]): void {
+    this.store!.repair(token, versions)
   }
 
   descriptor(): unknown {

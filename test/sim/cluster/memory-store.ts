@@ -15,7 +15,7 @@ import { assert } from '../../../engine/assert.ts'
 import { BLOCK_BYTES } from '../../../engine/units.ts'
 import type { CopyFacts, CopyStore, StoreEvent, StoredCopy } from '../../../engine/replication/copy-store.ts'
 import { epochAt, type EpochHistory } from '../../../engine/replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
+import type { BlockVersion, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
 import { emptyVersionMap, insertVersion, settleAll, visibleAt, wipe, type VersionMap } from './version-map.ts'
 
 export type JournalEntry =
@@ -36,6 +36,7 @@ export type StoreTask = { id: number } & (
   | { type: 'read'; token: number; lba: number; blockCount: number }
   | { type: 'look-up'; token: number; lbas: readonly number[] }
   | ({ type: 'scan'; token: number } & ScanRange)
+  | { type: 'versions'; token: number; wanted: readonly VersionId[] }
 )
 
 /** What the journal adds up to. */
@@ -222,6 +223,15 @@ export class MemoryStore implements CopyStore {
     this.sync()
   }
 
+  readVersions(token: number, wanted: readonly VersionId[]): void {
+    this.addTask({ type: 'versions', token, wanted })
+  }
+
+  /** Its bytes do not rot: what is written anew is what is there. */
+  repair(token: number): void {
+    this.keep(token, {})
+  }
+
   descriptor(): unknown {
     const { sizeBlocks, snapshots, rollbacks, epochs, appliedSeq, forgottenSeq } = this.state.view
     const known = epochs.filter(([, firstSeq]) => firstSeq <= appliedSeq)
@@ -258,6 +268,14 @@ export class MemoryStore implements CopyStore {
       }
       case 'scan':
         return [this.scanned(task!, ok)]
+      case 'versions': {
+        const { token, wanted } = task!
+        const versions = wanted.flatMap(({ lba, epoch, seq }) => {
+          const all = ok ? (state.view.blocks.get(lba) ?? []) : []
+          return all.filter((one) => one.kind === 'write' && one.seq === seq && one.epoch === epoch)
+        })
+        return [{ type: 'versions-read', token, versions }]
+      }
     }
   }
 

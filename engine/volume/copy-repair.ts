@@ -1,0 +1,101 @@
+/**
+ * Versions by their exact id (SPEC.md section 10): read for another copy that lost its own, and written anew here where
+ * the medium lost them. What is written anew is a cleaner's copy from the damaged place (FORMAT.md section 6): the same
+ * id, the same checksum, in force only while the map still shows the damaged place.
+ */
+import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import type { Append } from '../log/log-batch.ts'
+import { loadPage } from '../log/page-visitor.ts'
+import { RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
+import { moveEntry } from '../log/relocation.ts'
+import { readHistory } from '../log/version-history.ts'
+import type { BlockVersion, VersionId } from '../replication/record.ts'
+import { until, type Task } from '../task.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import type { Target } from './block-reader.ts'
+import { blobsOf, headerOf, setTable } from './copy-headers.ts'
+import { fetchRun, type CopyReading } from './copy-reader.ts'
+import type { LocalCopyStore } from './copy-store.ts'
+
+/** Of an older version it is not known when it was born: no trim may be forgotten for it. */
+const BORN_FIRST = 1
+
+interface Found {
+  words: Uint32Array
+  isHead: boolean
+}
+
+/** Those of the versions that the map shows to some view. @param damaged  gets those that are there and unreadable */
+export function* readExact(
+  o: CopyReading,
+  wanted: readonly VersionId[],
+  damaged: VersionId[],
+): Task<BlockVersion[]> {
+  const versions: BlockVersion[] = []
+  for (const id of wanted) {
+    const target = o.target(id.lba)
+    const found = target === undefined ? undefined : yield* findExact(target, id)
+    if (target === undefined || found === undefined) continue
+    const payloads = yield* fetchRun(o, target.stream, id.lba, found.words, 1, damaged)
+    if (payloads !== undefined) versions.push({ ...id, kind: 'write', payload: payloads[0] })
+  }
+  return versions
+}
+
+/** The data entry of exactly this version, in the head or in the history. */
+function* findExact({ stream, map }: Target, { lba, epoch, seq }: VersionId): Task<Found | undefined> {
+  if (stream.failed || map.isDeleted) return undefined
+  const isIt = (words: Uint32Array, at: number): boolean =>
+    kindOf(words, at) === ENTRY_KIND.data && seqOf(words, at) === seq && epochOf(words, at) === epoch
+  const page = yield* loadPage(stream.map, map, Math.floor(lba / PAGE_BLOCKS))
+  if (page === undefined) return undefined
+  const at = (lba - page.firstLba) * ENTRY_WORDS
+  if (isIt(page.words, at)) return { words: page.words.slice(at, at + ENTRY_WORDS), isHead: true }
+  if (!map.hasHistory) return undefined
+  const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+    readHistory(stream.map, map, lba, lba + 1, resume),
+  )
+  const words = history?.get(lba)?.find((one) => isIt(one, 0))
+  return words === undefined ? undefined : { words, isHead: false }
+}
+
+/** Write these versions anew; when the task ends those that count are durable. */
+export function* repairVersions(copy: LocalCopyStore, versions: readonly BlockVersion[]): Task<void> {
+  for (const version of versions) {
+    const target = copy.layout.target(version.lba)
+    const found = target === undefined ? undefined : yield* findExact(target, version)
+    if (target !== undefined && found !== undefined) yield* rewrite(copy, target, version, found)
+  }
+}
+
+function* rewrite(copy: LocalCopyStore, target: Target, version: BlockVersion, { words, isHead }: Found): Task<void> {
+  const { stream, map } = target
+  const { epoch, seq, lba, payload } = version
+  const bytes = blobsOf(payload!).bytes.subarray(0, BLOCK_BYTES)
+  const id = { kind: RECORD_KIND.write, epoch, seq, lba, blockCount: 1 }
+  const record = headerOf(copy.id, id, undefined)
+  setTable(record, copy.reading.tag, [copy.reading.crc32c(bytes) >>> 0])
+  // Whoever sent it: only what was written here once under this id fits.
+  if (record.crcs[0] !== crcOf(words, 0)) return
+  Object.assign(record, {
+    flags: RECORD_FLAG.moved,
+    sliceGeneration: copy.layout.generation(lba),
+    fromSegment: segmentOf(words, 0),
+    fromGeneration: stream.segments.generation[segmentOf(words, 0)]!,
+    fromUnits: unitsOf(words, 0),
+    bornBatch: isHead ? stream.oldestUnapplied() : BORN_FIRST,
+  })
+  const append = yield* until<Append | undefined>((resume) =>
+    copy.appends.hold(undefined, [target], 1, () =>
+      copy.appends.append(
+        target,
+        { record, payload: [bytes], payloadUnits: UNITS_PER_BLOCK, durable: true },
+        resume,
+        () => resume(undefined),
+      ),
+    ),
+  )
+  if (append === undefined) return
+  if (!(yield* moveEntry(stream, map, record, append))) return copy.fail('the index cannot be read')
+  stream.applied(append.batch!)
+}
