@@ -106,7 +106,8 @@ export class DiskImage {
     this.setSector(sectorOffsetBytes, from.sector(sectorOffsetBytes))
   }
 
-  private setSector(sectorOffsetBytes: number, bytes: Uint8Array): boolean {
+  /** False when it changes nothing. */
+  setSector(sectorOffsetBytes: number, bytes: Uint8Array): boolean {
     if (Buffer.compare(this.sector(sectorOffsetBytes), bytes) === 0) return false
     const number = Math.floor(sectorOffsetBytes / BLOCK_BYTES)
     const block = this.block(number).slice()
@@ -116,7 +117,7 @@ export class DiskImage {
     return true
   }
 
-  private sector(sectorOffsetBytes: number): Uint8Array {
+  sector(sectorOffsetBytes: number): Uint8Array {
     const at = sectorOffsetBytes % BLOCK_BYTES
     return this.block(Math.floor(sectorOffsetBytes / BLOCK_BYTES)).subarray(at, at + SECTOR_BYTES)
   }

@@ -67,8 +67,14 @@ export class SimDisk implements DiskPort {
   readonly sizeBytes: number
   readonly counts = { read: 0, write: 0, sync: 0, readBytes: 0, writtenBytes: 0 }
   latencyMs: [number, number]
+  /** How often a read ends in an error that is none the next time. */
+  readErrorChance = 0
   /** Called after each write or sync was started or has ended (also after its `done`). */
   onOperation: ((what: 'write-start' | 'write-end' | 'sync-start' | 'sync-end') => void) | undefined
+  /** A write is about to land elsewhere (undefined: nowhere). */
+  onMisdirected:
+    | ((fromBytes: number, toBytes: number | undefined, blocks: ReadonlyArray<Uint8Array | undefined>) => void)
+    | undefined
   private readonly options: SimDiskOptions
   private readonly clock: SimClock
   private readonly random: Random
@@ -122,7 +128,11 @@ export class SimDisk implements DiskPort {
       completed: false,
     }
     const fault = `misdirect ${this.counts.write}`
-    if (this.faults.has(fault)) write.landsAtBytes = this.faults.get(fault)
+    if (this.faults.has(fault)) {
+      write.landsAtBytes = this.faults.get(fault)
+      this.faults.delete(fault)
+      this.onMisdirected?.(offsetBytes, write.landsAtBytes, blocks)
+    }
     this.unsynced.push(write)
     this.onOperation?.('write-start')
     if (this.stalled === undefined && this.random.chance(this.options.writeNowChance ?? 0.5)) {
@@ -165,7 +175,7 @@ export class SimDisk implements DiskPort {
 
   tryRead(offsetBytes: number, into: Uint8Array): boolean {
     this.checkRange(offsetBytes, into.byteLength)
-    if (this.dead || this.failed || this.stalled !== undefined) return false
+    if (this.dead || this.failed || this.stalled !== undefined || this.readErrorChance > 0) return false
     if (this.random.chance(this.options.tryReadMissChance ?? 0.3)) return false
     this.visible.read(offsetBytes, into)
     return true
@@ -174,7 +184,7 @@ export class SimDisk implements DiskPort {
   read(offsetBytes: number, into: Uint8Array, done: Outcome): void {
     this.checkRange(offsetBytes, into.byteLength)
     if (this.dead) return
-    const refused = this.refuses('read')
+    const refused = this.refuses('read') || (this.readErrorChance > 0 && this.random.chance(this.readErrorChance))
     this.counts.readBytes += into.byteLength
     this.later(() => {
       if (refused || this.failed) return done(false)
@@ -322,6 +332,32 @@ export class SimDisk implements DiskPort {
     return changed
   }
 
+  /** What one sector reads as now. */
+  sector(sectorOffsetBytes: number): Uint8Array {
+    return this.visible.sector(sectorOffsetBytes).slice()
+  }
+
+  /** Have a sector hold these bytes, in the page cache and on the medium. */
+  putSector(sectorOffsetBytes: number, bytes: Uint8Array): void {
+    this.visible.setSector(sectorOffsetBytes, bytes)
+    this.durable.setSector(sectorOffsetBytes, bytes)
+  }
+
+  /** The same with blocks, those only that hold `where` now. */
+  putBlocks(
+    offsetBytes: number,
+    blocks: ReadonlyArray<Uint8Array | undefined>,
+    where?: ReadonlyArray<Uint8Array | undefined>,
+  ): void {
+    blocks.forEach((block, i) => {
+      const at = offsetBytes + i * BLOCK_BYTES
+      const isThere = where === undefined || same(where[i], this.peek(at, BLOCK_BYTES))
+      if (!isThere) return
+      this.visible.apply(at, [block])
+      this.durable.apply(at, [block])
+    })
+  }
+
   /** Offsets of the 512 B sectors in the range that were ever written (others are zeroes). */
   writtenSectors(fromBytes = 0, belowBytes = this.sizeBytes): number[] {
     return this.visible.sectors().filter((offset) => offset >= fromBytes && offset < belowBytes)
@@ -371,6 +407,9 @@ export class SimDisk implements DiskPort {
     return new SimDisk({ ...this.options, latencyMs: this.latencyMs, image, random: this.random.fork('reopened') })
   }
 }
+
+const same = (block: Uint8Array | undefined, bytes: Uint8Array): boolean =>
+  block === undefined ? bytes.every((byte) => byte === 0) : Buffer.compare(block, bytes) === 0
 
 function checkUnchanged(buffers: readonly Uint8Array[], blocks: ReadonlyArray<Uint8Array | undefined>): void {
   const now: Array<Uint8Array | undefined> = []

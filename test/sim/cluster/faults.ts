@@ -111,6 +111,34 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
         node.mendDisk()
         node.start()
       })
+    case 'write-error':
+    case 'sync-error':
+      return failDiskAt(world, node, kind === 'write-error' ? 'write' : 'sync', after)
+    case 'read-errors':
+      node.disk.failReads(random.pick([0.1, 0.5, 1]))
+      return after(() => {
+        node.disk.failReads(0)
+        restartFenced(node)
+      })
+    case 'block-rot': {
+      const { config } = world.store.current
+      for (let blocks = random.pick([1, 1, 4, 16]); blocks > 0; blocks--) {
+        // A copy that cannot read what waits does not open; then it has to be let go.
+        const mark = node.disk.rotBlock(
+          random,
+          (lba, isSettled) =>
+            (isSettled || config.minInSync === 1) && world.atlas.mayDamage(config, node.name, lba),
+        )
+        if (mark !== undefined) world.atlas.note(node.name, mark)
+      }
+      return
+    }
+    case 'disk-rot':
+    case 'misdirected-write':
+      return damageDisk(world, node, kind, random, after)
+    case 'pool-full':
+      node.disk.fillUp(true)
+      return after(() => node.disk.fillUp(false))
     case 'wall-jump':
       node.time.setWall((random.float() - 0.5) * 1e8)
       return node.deliver({ type: 'clock-doubt' })
@@ -166,6 +194,47 @@ function isolatePrimary(world: World, random: Random): string[] {
   return hidden
 }
 
+function failDiskAt(world: World, node: SimNode, what: 'write' | 'sync', after: (run: () => void) => void): void {
+  node.failDisk(world.position(), what)
+  after(() => {
+    if (!node.disk.hasFailed) return
+    node.kill()
+    node.mendDisk()
+    node.start()
+  })
+}
+
+/**
+ * Anything of a disk, structures too: a copy that does not open any more is given up and replaced. Only where another
+ * member has all, and this one may be let go.
+ */
+function damageDisk(
+  world: World,
+  node: SimNode,
+  kind: 'disk-rot' | 'misdirected-write',
+  random: Random,
+  after: (run: () => void) => void,
+): void {
+  const { config } = world.store.current
+  if (config.minInSync > 1 || !world.atlas.mayDamage(config, node.name, 'disk')) return
+  const mark = kind === 'disk-rot' ? node.disk.rotAnything(random) : node.disk.misdirectNext(random)
+  if (mark === undefined) return
+  world.atlas.note(node.name, mark)
+  if (random.chance(0.5)) return
+  // It is found when it is read again.
+  after(() => {
+    node.kill()
+    node.start()
+  })
+}
+
+/** The supervisor starts anew what gave up over something that passed. */
+function restartFenced(node: SimNode): void {
+  if (!node.role.includes('fenced') || node.disk.hasFailed || node.disk.isLost) return
+  node.kill()
+  node.start()
+}
+
 /** The primary more often than others: that is where most can go wrong. */
 function chooseNode(world: World, random: Random): SimNode {
   const primary = world.nodes.get(world.store.current.config.primary)
@@ -188,6 +257,9 @@ export function heal(world: World): void {
   for (const node of world.nodes.values()) {
     if (failed.includes(node)) continue
     node.disk.setSpeed(1)
+    node.disk.failReads(0)
+    node.disk.fillUp(false)
+    restartFenced(node)
     if (node.disk.hasFailed) {
       node.kill()
       node.mendDisk()

@@ -9,14 +9,18 @@ import { diskBytesFor } from '../../../engine/log/geometry.ts'
 import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
 import type { ClockPort, DiskPort, IndexPort } from '../../../engine/ports.ts'
 import type { StoreEvent } from '../../../engine/replication/copy-store.ts'
-import { GIB } from '../../../engine/units.ts'
+import type { VersionId } from '../../../engine/replication/record.ts'
+import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
 import { openCopy } from '../../../engine/volume/copy-opening.ts'
 import type { LocalCopyStore, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
 import type { StoreDisk } from '../../../engine/volume/store-disks.ts'
 import type { SimClock } from '../clock.ts'
-import { SimDisk, type CrashChoice } from '../disk.ts'
+import { SECTOR_BYTES, blocksOf } from '../disk-image.ts'
+import { DAMAGES, SimDisk, type CrashChoice } from '../disk.ts'
 import { SimIndex } from '../index.ts'
 import type { Random } from '../random.ts'
+import type { Mark } from './atlas.ts'
+import { blockPlace } from './block-place.ts'
 import type { NodeDisk, StoreUser } from './node-disk.ts'
 import type { Swarm } from './swarm.ts'
 import { emptyVersionMap, insertVersion, type VersionMap } from './version-map.ts'
@@ -25,10 +29,20 @@ const SEGMENT_BYTES = 128 * 1024
 const SEGMENTS = 96
 /** Of calls that the copy's machine does not make. */
 const OWN_TOKENS = 2 ** 40
+const OTHER_STREAM = 7
+const SCRUBS_MAX = 200
+const MISDIRECTED_BYTES_MAX = 5 << 20
+
+const blocksIn = (bytes: Uint8Array): Array<Uint8Array | undefined> => {
+  const blocks: Array<Uint8Array | undefined> = []
+  blocksOf(bytes, blocks)
+  return blocks
+}
 
 export class LogDisk implements NodeDisk {
   readonly copyId: string
   hasFailed = false
+  isLost = false
   private readonly clock: SimClock
   private readonly random: Random
   private readonly swarm: Swarm
@@ -38,6 +52,13 @@ export class LogDisk implements NodeDisk {
   private copy: LocalCopyStore | undefined
   private asked: ((event: StoreEvent) => void) | undefined
   private factor = 1
+  private readErrorChance = 0
+  /** Since it was opened. */
+  private readsFailed = false
+  private isFull = false
+  private grants = new SharedSegmentGrants(SEGMENTS)
+  /** Something of it was damaged, or reads fail: it need not open. */
+  private mayRefuse = false
 
   constructor(copyId: string, clock: SimClock, random: Random, swarm: Swarm) {
     this.copyId = copyId
@@ -51,6 +72,7 @@ export class LogDisk implements NodeDisk {
 
   open(user: StoreUser, boot: number): void {
     this.user = user
+    this.readsFailed = this.readErrorChance > 0
     const { slices, mode } = this.swarm
     const event = () => {}
     openCopy(
@@ -79,9 +101,14 @@ export class LogDisk implements NodeDisk {
       },
       (outcome) => {
         if (user.isOver) return
-        if (!outcome.ok && this.hasFailed) return user.heard({ type: 'store-failed', reason: outcome.reason })
-        if (!outcome.ok) throw new Error(`the copy does not open: ${outcome.reason}`)
+        if (!outcome.ok) {
+          if (!this.hasFailed && !this.mayRefuse) throw new Error(`the copy does not open: ${outcome.reason}`)
+          // What could not be read may be whole; what was read and does not fit is not.
+          if (!this.hasFailed && !this.readsFailed) this.isLost = true
+          return user.heard({ type: 'store-failed', reason: outcome.reason })
+        }
         this.copy = outcome.copy
+        if (this.isFull) this.fillUp(true)
         user.opened(outcome.copy, outcome.stored)
       },
     )
@@ -91,7 +118,7 @@ export class LogDisk implements NodeDisk {
 
   kill(): void {
     this.end()
-    this.disk = this.disk.kill()
+    this.takeOver(this.disk.kill())
     this.index = this.index.crash({ kind: 'all' })
   }
 
@@ -105,7 +132,7 @@ export class LogDisk implements NodeDisk {
       { kind: 'shredded', unitBytes: 512, seed },
       { kind: 'shredded', unitBytes: 4096, seed },
     ]
-    this.disk = this.disk.crash(lies ? { kind: 'synced' } : this.random.pick(choices))
+    this.takeOver(this.disk.crash(lies ? { kind: 'synced' } : this.random.pick(choices)))
     this.index = this.index.crash({ kind: 'subset', seed })
   }
 
@@ -113,6 +140,76 @@ export class LogDisk implements NodeDisk {
     this.hasFailed = true
     this.disk.failAt('sync')
     this.disk.failAt('write')
+  }
+
+  failNext(what: 'write' | 'sync'): void {
+    this.hasFailed = true
+    this.disk.failAt(what)
+  }
+
+  failReads(chance: number): void {
+    this.readErrorChance = this.disk.readErrorChance = chance
+    if (chance > 0) this.mayRefuse = this.readsFailed = true
+  }
+
+  rotBlock(random: Random, mayDamage: (lba: number, isSettled: boolean) => boolean): Mark | undefined {
+    const place = this.copy === undefined ? undefined : blockPlace(this.copy, random, mayDamage)
+    if (place === undefined) return undefined
+    const { lba, offsetBytes } = place
+    return this.damage(lba, offsetBytes + random.int(BLOCK_BYTES / SECTOR_BYTES) * SECTOR_BYTES, random)
+  }
+
+  rotAnything(random: Random): Mark | undefined {
+    const sectors = this.disk.writtenSectors()
+    return sectors.length === 0 ? undefined : this.damage('disk', random.pick(sectors), random)
+  }
+
+  private damage(what: Mark['what'], sectorOffsetBytes: number, random: Random): Mark | undefined {
+    const before = this.disk.sector(sectorOffsetBytes)
+    if (!this.disk.damage(sectorOffsetBytes, random.pick(DAMAGES))) return undefined
+    const after = this.disk.sector(sectorOffsetBytes)
+    this.mayRefuse = true
+    const isGone = (): boolean => Buffer.compare(this.disk.sector(sectorOffsetBytes), after) !== 0
+    return {
+      what,
+      isGone,
+      undo: () => {
+        if (!isGone()) this.disk.putSector(sectorOffsetBytes, before)
+      },
+    }
+  }
+
+  misdirectNext(random: Random): Mark | undefined {
+    const written = this.disk.writtenSectors().filter((offset) => offset % BLOCK_BYTES === 0)
+    if (written.length === 0) return undefined
+    let undo = (): void => {}
+    this.disk.onMisdirected = (fromBytes, toBytes, blocks) => {
+      this.disk.onMisdirected = undefined
+      const hurt = toBytes === undefined ? undefined : this.disk.peek(toBytes, blocks.length * BLOCK_BYTES)
+      undo = () => {
+        this.disk.putBlocks(fromBytes, blocks)
+        if (toBytes !== undefined) this.disk.putBlocks(toBytes, blocksIn(hurt!), blocks)
+      }
+    }
+    // A write is long: it has to fit behind the place where it lands.
+    const toBytes = random.pick(written)
+    if (random.chance(0.3) || toBytes + MISDIRECTED_BYTES_MAX > this.disk.sizeBytes) this.disk.loseAt(1)
+    else this.disk.misdirectAt(1, toBytes)
+    this.mayRefuse = true
+    return { what: 'disk', isGone: () => false, undo: () => undo() }
+  }
+
+  fillUp(isFull: boolean): void {
+    this.isFull = isFull
+    if (isFull) while (this.grants.grant(OTHER_STREAM) !== undefined);
+    else {
+      for (let segment = 0; segment < SEGMENTS; segment++)
+        if (this.grants.owner(segment) === OTHER_STREAM) this.grants.release(segment)
+      for (const { stream } of this.copy?.targets ?? []) {
+        stream.supply.start()
+        stream.onSpace()
+      }
+    }
   }
 
   mend(): void {
@@ -135,9 +232,15 @@ export class LogDisk implements NodeDisk {
     map.rollbacks = rollbacks.map(([to, at]) => [to, at])
     map.trimsKeptAbove = -1
     let token = OWN_TOKENS
+    let tries = SCRUBS_MAX
     const scan = (slice: number, cursor: number) => {
       this.asked = (event) => {
-        if (event.type !== 'scanned' || !event.ok) return done(undefined)
+        if (event.type !== 'scanned') return done(undefined)
+        if (!event.ok) {
+          const damaged = event.damaged ?? []
+          if (damaged.length === 0 || --tries === 0) return done(undefined)
+          return this.repaired(damaged, () => scan(slice, cursor))
+        }
         for (const version of event.versions) insertVersion(map, version)
         if (event.cursor !== undefined) scan(slice, event.cursor)
         else if (slice + 1 < copy.stored().sliceCount) scan(slice + 1, 0)
@@ -148,12 +251,24 @@ export class LogDisk implements NodeDisk {
     scan(0, 0)
   }
 
+  /** What a scrub would do: tell the copy of what cannot be read, and look again when it had time to be repaired. */
+  private repaired(damaged: VersionId[], again: () => void): void {
+    this.user?.heard({ type: 'damaged', versions: damaged })
+    this.clock.after(this.swarm.retryMs, again)
+  }
+
+  private takeOver(disk: SimDisk): void {
+    this.disk = disk
+    disk.readErrorChance = this.readErrorChance
+  }
+
   private end(): void {
     this.user = undefined
     this.copy = undefined
   }
 
   private context(user: StoreUser, boot: number): StoreDisk {
+    this.grants = new SharedSegmentGrants(SEGMENTS)
     const diskUuid = '1'.padStart(32, '0')
     return {
       path: 'disk',
@@ -164,7 +279,7 @@ export class LogDisk implements NodeDisk {
         index: new CheckedIndex(gatedIndex(this.index, user), crc32c, () => {}),
         crc32c,
         clock: gatedClock(this.clock, user),
-        grants: new SharedSegmentGrants(SEGMENTS),
+        grants: this.grants,
         log: { event: () => {} },
         diskUuid,
         diskTag: hexToUuid(diskUuid).subarray(0, 8),

@@ -6,6 +6,7 @@ import type { CopyStore, StoredCopy, StoreEvent } from '../../../engine/replicat
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { MemoryStore, crashed, type MemoryStoreState } from './memory-store.ts'
+import type { Mark } from './atlas.ts'
 import type { Swarm } from './swarm.ts'
 import type { VersionMap } from './version-map.ts'
 
@@ -30,6 +31,20 @@ export interface NodeDisk {
   losePower(lies: boolean): void
   /** From now on it gives errors; the user hears of it. */
   fail(): void
+  /** The store could not be opened: what it held is given up, and the copy replaced. */
+  readonly isLost: boolean
+  /** The next write, or the next sync, ends in an error; with it the disk has failed. */
+  failNext(what: 'write' | 'sync'): void
+  /** One of so many reads ends in an error; 0: none any more. */
+  failReads(chance: number): void
+  /** Rot a block that the head shows; undefined: there is none that could. */
+  rotBlock(random: Random, mayDamage: (lba: number, isSettled: boolean) => boolean): Mark | undefined
+  /** Rot any sector of what was ever written. */
+  rotAnything(random: Random): Mark | undefined
+  /** The next write lands elsewhere, or nowhere. */
+  misdirectNext(random: Random): Mark | undefined
+  /** Somebody else takes what is free, or gives it back. */
+  fillUp(isFull: boolean): void
   /** Like new, with what it held. */
   mend(): void
   setSpeed(factor: number): void
@@ -109,6 +124,29 @@ export class MemoryDisk implements NodeDisk {
     if (this.store === undefined || this.state.failed) return
     for (const event of this.store.fail('the disk gave an error')) this.user?.heard(event)
   }
+
+  /** It has no bytes that could rot, and no segments. */
+  readonly isLost = false
+
+  failNext(): void {
+    this.fail()
+  }
+
+  failReads(): void {}
+
+  rotBlock(): Mark | undefined {
+    return undefined
+  }
+
+  rotAnything(): Mark | undefined {
+    return undefined
+  }
+
+  misdirectNext(): Mark | undefined {
+    return undefined
+  }
+
+  fillUp(): void {}
 
   mend(): void {
     this.keep(this.state.durable)

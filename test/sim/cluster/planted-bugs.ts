@@ -2,6 +2,7 @@
  * The bugs that the simulator has to find in the replication core. Whoever changes one of these lines plants the bug
  * anew in the new text; `npm run mutants` hunts them all and writes what it found into docs/proof.md.
  */
+import { DISKS } from './planted/disks.ts'
 import { FILLS } from './planted/fills.ts'
 import { LEASES } from './planted/leases.ts'
 import { bug, type PlantedBug } from './planted/planted-bug.ts'
@@ -10,7 +11,15 @@ import { STORES } from './planted/stores.ts'
 import { TERMS } from './planted/terms.ts'
 import { WRITES } from './planted/writes.ts'
 
-export const PLANTED: readonly PlantedBug[] = [...WRITES, ...TERMS, ...LEASES, ...FILLS, ...SESSIONS, ...STORES]
+export const PLANTED: readonly PlantedBug[] = [
+  ...WRITES,
+  ...TERMS,
+  ...LEASES,
+  ...FILLS,
+  ...SESSIONS,
+  ...STORES,
+  ...DISKS,
+]
 
 /** So plain that whoever does not find it at once finds nothing: it guards the hunt itself. */
 export const CANARY = bug('the canary: nothing is sent to the others', 'everything', [

@@ -151,10 +151,11 @@ export class SimNode {
   }
 
   /** The disk gives an error: of what was not synced anything may be gone. */
-  failDisk(at: number): void {
+  failDisk(at: number, next?: 'write' | 'sync'): void {
     if (this.process === undefined || this.disk.hasFailed) return
     this.lastPowerLoss = at
-    this.disk.fail()
+    if (next === undefined) this.disk.fail()
+    else this.disk.failNext(next)
   }
 
   /** After `failDisk`, with the process down. */

@@ -29,7 +29,18 @@ export const FAULTS = [
   'relapse',
   'frontend-ghost',
 ] as const
-export type FaultKind = (typeof FAULTS)[number]
+
+/** Of disks, with the engine's own store; in some seeds. */
+export const DISK_FAULTS = [
+  'write-error',
+  'sync-error',
+  'read-errors',
+  'block-rot',
+  'disk-rot',
+  'misdirected-write',
+  'pool-full',
+] as const
+export type FaultKind = (typeof FAULTS)[number] | (typeof DISK_FAULTS)[number]
 
 export const ACTIONS = [
   'snapshot',
@@ -104,7 +115,14 @@ export interface Swarm {
 export function drawSwarm(seed: number, random: Random): Swarm {
   const wide = drawWide(seed, random)
   const focus = random.fork('focus')
-  return focus.chance(0.5) ? focused(wide, focus) : wide
+  const swarm = focus.chance(0.5) ? focused(wide, focus) : wide
+  return { ...swarm, faults: [...swarm.faults, ...drawDiskFaults(seed)] }
+}
+
+/** Drawn apart: what seeds without any are like does not change. */
+function drawDiskFaults(seed: number): FaultKind[] {
+  const random = new Random(`disk faults ${seed}`)
+  return random.chance(0.4) ? DISK_FAULTS.filter(() => random.chance(0.5)) : []
 }
 
 function drawWide(seed: number, random: Random): Swarm {

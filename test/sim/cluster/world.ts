@@ -15,6 +15,7 @@ import { SimClock } from '../clock.ts'
 import { Random } from '../random.ts'
 import type { ClientOperation, Violation } from './checker/history.ts'
 import { Aims, type Scene } from './aims.ts'
+import { Atlas } from './atlas.ts'
 import { ClusterStore, type CasOutcome } from './cluster-store.ts'
 import { beginFault, heal } from './faults.ts'
 import { Judge } from './judge.ts'
@@ -62,6 +63,7 @@ export class World implements NodeWorld, ClientWorld {
   private readonly ghosts: SimClient[] = []
   private readonly plan: readonly PlannedEvent[]
   readonly operator: Operator
+  readonly atlas = new Atlas((config, node) => this.hasCopy(config, node))
   private incarnations = 0
 
   constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions) {
@@ -141,6 +143,7 @@ export class World implements NodeWorld, ClientWorld {
       clock.after(event.atMs, () => this.beginOrWait(event))
     }
     this.renewWatches()
+    if (this.swarm.faults.some((kind) => kind.endsWith('-rot') || kind === 'misdirected-write')) this.replaceLost()
   }
 
   private beginOrWait(event: PlannedEvent): void {
@@ -168,6 +171,18 @@ export class World implements NodeWorld, ClientWorld {
     const untilMs = clock.nowMs() + healMs
     this.runUntil(() => clock.nowMs() >= untilMs || isQuiet(this))
     if (this.violations.length === 0) checkEnd(this, healMs)
+  }
+
+  /** The control plane: a copy that cannot be opened is given up, and its node gets another one. */
+  private replaceLost(): void {
+    this.clock.after(this.swarm.graceMs, () => {
+      for (const node of this.nodes.values()) {
+        if (!node.disk.isLost) continue
+        this.giveUp(node)
+        this.operator.replace(node)
+      }
+      this.replaceLost()
+    })
   }
 
   /** Shells list again now and then, since hints may be lost. */
@@ -212,7 +227,15 @@ export class World implements NodeWorld, ClientWorld {
   newDisk(node: SimNode, copyId: string): void {
     node.witness.diskTaken()
     node.disk = this.diskOf(node.name, copyId)
+    this.atlas.forget(node.name)
+    this.atlas.check(this.store.current.config)
     this.judge.primaries.forget(node.name)
+  }
+
+  /** What its disk held is not to be had: it gets an empty one. */
+  giveUp(node: SimNode): void {
+    node.losePower(this.position())
+    this.newDisk(node, '')
   }
 
   private diskOf(node: string, copyId: string): NodeDisk {
@@ -343,6 +366,7 @@ export class World implements NodeWorld, ClientWorld {
     if (config.primary !== before.primary) this.aims.saw('new-primary', config.primary, before.primary)
     if (joined !== undefined) this.aims.saw('set-grew', joined, config.primary)
     if (left !== undefined) this.aims.saw('set-shrank', left, config.primary)
+    this.atlas.check(config)
   }
 
   // ---- of clients
@@ -383,6 +407,10 @@ export class World implements NodeWorld, ClientWorld {
   clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string): void {
     this.trace.note(client.name, 'answered', 0, 0, `${kind} ${result}`)
     this.counts.answered++
+    // Of each block some member has the bytes (atlas.ts).
+    if (result === 'damaged' && this.storeKind === 'real') {
+      this.judge.report([{ checker: 'progress', message: `${client.name} is told that a block is damaged` }])
+    }
     if (result === 'ok' && kind !== 'read' && kind !== 'flush') this.counts.acknowledgedWrites++
     if (result === 'ok' || client.session === undefined) return
     const { generation } = client.session
