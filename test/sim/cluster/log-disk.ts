@@ -201,11 +201,13 @@ export class LogDisk implements NodeDisk {
 
   fillUp(isFull: boolean): void {
     this.isFull = isFull
+    // One that is being opened gets its first segments before.
+    if (this.copy === undefined) return
     if (isFull) while (this.grants.grant(OTHER_STREAM) !== undefined);
     else {
       for (let segment = 0; segment < SEGMENTS; segment++)
         if (this.grants.owner(segment) === OTHER_STREAM) this.grants.release(segment)
-      for (const { stream } of this.copy?.targets ?? []) {
+      for (const { stream } of this.copy.targets) {
         stream.supply.start()
         stream.onSpace()
       }
