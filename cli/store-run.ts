@@ -4,6 +4,7 @@
  */
 import path from 'node:path'
 import { openEmbeddedStore } from '../cluster/store/embedded/embedded-store.ts'
+import { checkStoreFolder } from '../cluster/store/embedded/store-folder.ts'
 import { parseListenAddress, serveStore } from '../cluster/store/embedded/store-server.ts'
 import { lockFolder, makeFolder } from '../dataplane/node-folder.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -21,6 +22,7 @@ export async function runStore({ arguments: given, output }: Invocation): Promis
   const listen = parseListenAddress(given.text('listen') ?? LISTEN_DEFAULT)
   const dir = path.resolve(folder)
   makeFolder(dir)
+  checkStoreFolder(dir)
   lockFolder(dir, path.join(dir, 'lock'))
   const asked = stopSignal()
   const store = await openEmbeddedStore(dir)

@@ -6,7 +6,6 @@
 import path from 'node:path'
 import type { ServiceDefinition } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
-import { assert } from '../../engine/assert.ts'
 
 /** Decimal text of a 64-bit integer. */
 export type Integer = string
@@ -175,11 +174,12 @@ export function etcdServices(): Record<EtcdService, ServiceDefinition> {
   return loaded
 }
 
-/** A revision, limit or count as a number. Etcd counts revisions from 1, one a transaction. */
+/**
+ * A revision, limit or count as a number. No store gets as far as 2^53 revisions; what somebody sends beyond that is
+ * taken for the largest number, which is in the future of every store.
+ */
 export function revisionOf(integer: Integer): number {
-  const revision = Number(integer)
-  assert(Number.isSafeInteger(revision), 'a revision stays below 2^53')
-  return revision
+  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number(integer), Number.MAX_SAFE_INTEGER))
 }
 
 /** The end of the range of all keys that begin with `prefix`; one zero byte, no end, when there is none above. */

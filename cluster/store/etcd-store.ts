@@ -90,7 +90,11 @@ class EtcdStore implements ClusterStore {
     const deadlineMs = performance.now() + this.timeoutMs
     const endpoint = await this.endpoints.ready(this.timeoutMs)
     if (endpoint instanceof HoldfastError) return { outcome: 'refused', error: endpoint }
-    const leftMs = Math.max(1, deadlineMs - performance.now())
+    const leftMs = deadlineMs - performance.now()
+    if (leftMs < this.timeoutMs / 10) {
+      // Sent now it would be unknown rather than won.
+      return { outcome: 'refused', error: endpoint.unreachable('it took too long to connect') }
+    }
     const { revision } = this.identity
     const answer = await endpoint.call<TxnRequest, TxnResponse>('Txn', request, leftMs)
     if (!answer.ok) {

@@ -38,6 +38,17 @@ const NO_DAMAGE = /Permission denied|Read-only file system|No space left|Too man
 const damaged = (dir: string, reason: string, cause?: unknown): HoldfastError =>
   new HoldfastError('store-damaged', { dir, reason }, { cause })
 
+/** Before anything is made in it, a lock for example: @throws HoldfastError when it is no place for a store. */
+export function checkStoreFolder(dir: string): void {
+  const names = namesIn(dir)
+  const foreign = names.find((name) => name !== 'level.new')
+  if (readIdentity(dir) !== undefined || foreign === undefined) return
+  throw new HoldfastError('store-foreign', { dir, found: foreign })
+}
+
+const namesIn = (dir: string): string[] =>
+  fs.readdirSync(dir).filter((name) => name !== 'lock' && name !== 'store.json.new')
+
 /** @throws HoldfastError, with the folder as it was */
 export async function openStoreFolder(dir: string): Promise<OpenedStore> {
   try {
@@ -49,14 +60,10 @@ export async function openStoreFolder(dir: string): Promise<OpenedStore> {
 }
 
 async function openOrMake(dir: string): Promise<OpenedStore> {
-  const names = fs.readdirSync(dir).filter((name) => name !== 'lock' && name !== 'store.json.new')
-  const identity = readIdentity(dir)
-  if (identity === undefined) {
-    const foreign = names.find((name) => name !== 'level.new')
-    if (foreign !== undefined) throw new HoldfastError('store-foreign', { dir, found: foreign })
-    await makeStore(dir)
-    return openOrMake(dir)
-  }
+  checkStoreFolder(dir)
+  if (readIdentity(dir) === undefined) await makeStore(dir)
+  const identity = readIdentity(dir)!
+  const names = namesIn(dir)
   const folder = path.join(dir, 'level')
   if (!names.includes('level')) {
     if (!names.includes('level.new')) throw damaged(dir, 'its level folder is gone')
@@ -128,13 +135,24 @@ async function makeStore(dir: string): Promise<void> {
   fs.fsyncSync(fd)
   fs.closeSync(fd)
   fs.renameSync(`${file}.new`, file)
-  syncFolder(dir)
+  // The folder itself may be new, and what it lies in.
+  for (let folder = dir; ; folder = path.dirname(folder)) {
+    syncFolder(folder)
+    if (folder === path.dirname(folder)) return
+  }
 }
 
 const drawId = (): bigint => randomBytes(8).readBigUInt64LE() | 1n
 
 function syncFolder(folder: string): void {
-  const fd = fs.openSync(folder, 'r')
+  let fd: number
+  try {
+    fd = fs.openSync(folder, 'r')
+  } catch (error) {
+    // One above ours that we may not read was there before us.
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') return
+    throw error
+  }
   fs.fsyncSync(fd)
   fs.closeSync(fd)
 }

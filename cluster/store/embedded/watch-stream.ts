@@ -43,6 +43,7 @@ export class WatchStream {
     this.header = header
     call.on('drain', () => {
       this.isFull = false
+      call.resume()
       this.pump()
     })
   }
@@ -80,6 +81,7 @@ export class WatchStream {
     const refused = (cancelReason: string) => this.send(NO_WATCH, { created: true, canceled: true, cancelReason })
     if (start < 0) return refused(compacted().message)
     if (request.prevKv) return refused(unserved('prev_kv').message)
+    if (asked < 0) return refused(unserved('a watch id below 0').message)
     if (this.watches.size >= WATCHES_MAX) return refused(`holdfast store: a stream has at most ${WATCHES_MAX} watches`)
     if (asked !== 0 && this.watches.has(asked)) return refused('mvcc: duplicate watch ID provided on the WatchStream')
     const id = asked === 0 ? this.freeId() : asked
@@ -137,6 +139,8 @@ export class WatchStream {
 
   private send(watchId: string, response: Sent<WatchResponse>, revision = this.store.committedRevision): void {
     this.isFull = !this.call.write({ header: this.header(revision), watchId, ...response })
+    // Who does not read the answers is not asked for more requests.
+    if (this.isFull) this.call.pause()
   }
 }
 

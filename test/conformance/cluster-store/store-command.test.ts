@@ -60,7 +60,8 @@ t.test('what cannot work is one sentence, and changes nothing', async (t) => {
     t.match(outcome, { code, stdout: '', stderr }, words.join(' '))
     t.equal(outcome.stderr.trim().split('\n').length, 1, 'one line')
   }
-  t.same(fs.readdirSync(newer).filter((name) => name !== 'lock'), ['store.json'])
+  t.same(fs.readdirSync(newer), ['store.json'])
+  t.same(fs.readdirSync(dir).sort(), ['empty', 'file', 'newer'])
   t.match(await holdfast(['help', 'store']), { code: 0, stdout: /--listen HOST:PORT.*trusted network/s })
 })
 
@@ -150,12 +151,27 @@ t.test('strangers and oversized requests do no harm', async (t) => {
   const watches = raw.watches(t)
   watches.send({ createRequest: { key: bytes('k'), prevKv: true } })
   t.match(await watches.next(), { created: true, canceled: true, watchId: '-1', cancelReason: /prev_kv is not served/ })
+  watches.send({})
+  watches.send({ cancelRequest: { watchId: '99' } })
+  watches.send({ createRequest: { key: bytes('k'), watchId: '-1' } })
+  t.match(await watches.next(), { created: true, canceled: true, cancelReason: /a watch id below 0/ })
+  const [largest, least] = ['9223372036854775807', '-9223372036854775808']
+  watches.send({ createRequest: { key: bytes('k'), startRevision: largest } })
+  t.match(await watches.next(), { created: true, canceled: false })
+  watches.send({ createRequest: { key: bytes('k'), startRevision: least } })
+  t.match(await watches.next(), { created: true, canceled: true })
+  const future = { code: 11, details: /future revision/ }
+  t.match(await raw.call('KV', 'Range', { key: bytes('k'), revision: largest }), future)
+  t.match(await raw.call('KV', 'Range', { key: bytes('k'), revision: least, limit: least }), { count: '0' })
+  t.match(await raw.call('KV', 'Compact', { revision: largest }), future)
+  t.match(await raw.call('KV', 'Compact', { revision: least }), { code: 11, details: /has been compacted/ })
   const txn = (request: object) => raw.call('KV', 'Txn', request)
   const compare = [{ key: bytes('k'), target: 'MOD', modRevision: '0' }]
   const change = { requestPut: { key: bytes('k'), value: bytes('1') } }
   for (const request of [
     {}, { success: [change] }, { compare }, { compare: [...compare, ...compare], success: [change] },
     { compare, success: [change, change] }, { compare, success: [{ requestRange: { key: bytes('k') } }] },
+    { compare, success: [{}] }, { compare, success: [change], failure: [{}] },
     { compare, success: [{ requestPut: { key: bytes('j') } }] }, { compare, success: [change], failure: [change] },
     { compare: [{ ...compare[0], result: 'GREATER' }], success: [change] },
     { compare: [{ key: bytes('k'), target: 'VALUE', value: bytes('1') }], success: [change] },

@@ -99,9 +99,16 @@ class Run {
   async run(bursts: number): Promise<void> {
     await this.open()
     for (let i = 0; i < bursts; i++) {
+      const before = this.model.revision
       const answers = Array.from({ length: 1 + this.random.int(6) }, () => this.act())
-      const wanted = answers.map(([, expected]) => expected)
-      this.t.same(await Promise.all(answers.map(([answer]) => answer)), wanted)
+      const shown = this.kv.range({ ...RANGE, key: latin1('\0'), rangeEnd: latin1('\0') })
+      this.t.equal(shown.header.revision, String(before), 'D1: nothing is shown that is not durable')
+      const durable = answers.map(([answer, expected]) => answer.then((said) => {
+        const revisions = [said].flat().filter((word) => /^\d+$/.test(String(word))).map(Number)
+        for (const revision of revisions) if (revision > this.store.committedRevision) this.t.fail('D1: told too early')
+        return [said, expected]
+      }))
+      for (const [said, expected] of await Promise.all(durable)) this.t.same(said, expected)
       await this.settled()
       this.check()
       if (this.random.int(12) === 0) await this.reopen()
@@ -211,6 +218,21 @@ class Run {
     let liveBytes = 0
     for (const key of model.newest.keys()) liveBytes += bytesOfRecord(history.latest(key)!)
     t.equal(history.liveBytes, liveBytes)
+    t.equal(history.liveBytes + history.historyBytes, this.neededBytes(), 'nothing else is kept')
+  }
+
+  /** What happened since the compacted revision, and what was there then from before. */
+  private neededBytes(): number {
+    const { model, store: { history } } = this
+    const { compactedRevision } = history
+    let bytes = 0
+    for (let revision = Math.max(2, compactedRevision); revision <= model.revision; revision++) {
+      bytes += bytesOfRecord(history.eventAt(revision)!)
+    }
+    for (const [key, { mod }] of model.states[compactedRevision] ?? []) {
+      if (mod < compactedRevision) bytes += bytesOfRecord(history.at(key, compactedRevision)!)
+    }
+    return bytes
   }
 }
 
