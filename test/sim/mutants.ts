@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { STORE_PLANTED } from '../conformance/cluster-store/planted-bugs.ts'
 import { PLANTED } from './checker/planted-bugs.ts'
 import type { Hunt } from './mutants-hunt.ts'
 
@@ -36,7 +37,7 @@ export interface Mutant extends Edit {
 const root = dirname(dirname(import.meta.dirname))
 const MARK = '?mutant='
 const mutants = new Map<string, Omit<Mutant, 'hunt'>>()
-const ofProcess = PLANTED.find(({ name }) => name === process.env.PLANTED_BUG)
+const ofProcess = [...PLANTED, ...STORE_PLANTED].find(({ name }) => name === process.env.PLANTED_BUG)
 
 /** Import a module of the repository as a mutant has it. */
 export function importMutant<T>(mutant: Omit<Mutant, 'hunt'>, path: string): Promise<T> {
