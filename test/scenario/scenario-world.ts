@@ -17,6 +17,7 @@ export const GRACE_MS = 215
 export function calmSwarm(change: Partial<Swarm>): Swarm {
   return {
     seed: 1,
+    focus: 'wide',
     copies: 3,
     spares: 0,
     minInSync: 1,

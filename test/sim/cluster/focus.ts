@@ -14,10 +14,12 @@ const FOCI: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
   power,
   sessions,
   narrowWrites,
+  forced,
 ]
 
 export function focused(swarm: Swarm, random: Random): Swarm {
-  return { ...swarm, ...random.pick(FOCI)(swarm, random) }
+  const focus = random.pick(FOCI)
+  return { ...swarm, ...focus(swarm, random), focus: focus.name }
 }
 
 const FAST = { delayMs: [0.1, 1] as [number, number], hintDelayMs: [0.1, 2] as [number, number] }
@@ -149,6 +151,24 @@ function sessions(swarm: Swarm, random: Random): Partial<Swarm> {
     durationsMs: [leaseMs, graceMs, graceMs * 3],
     aimedShare: 0.5,
     aimsAt: ['opened', 'fence', 'fenced', 'reply', 'fill-ended', 'set-grew', 'primary'],
+  }
+}
+
+/** Primaries that stay down, and an operator who does not wait for the others. */
+function forced(swarm: Swarm, random: Random): Partial<Swarm> {
+  const { faultsUntilMs, graceMs, leaseMs } = swarm
+  return {
+    copies: random.pick([2, 3, 3]),
+    minInSync: random.pick([1, 2]),
+    weights: { ...swarm.weights, write: 8 },
+    ...spread(swarm, 200, random.pick([4, 16]), swarm.clients),
+    faults: ['crash', 'power-loss', 'pause', 'cut-way', 'slow-way', 'relapse'],
+    actions: ['force-promote', 'force-promote', 'hand-over', 'evict'],
+    faultEveryMs: faultsUntilMs / 12,
+    actionEveryMs: faultsUntilMs / 8,
+    durationsMs: [leaseMs, graceMs * 2],
+    aimedShare: random.pick([0, 0.5]),
+    aimsAt: ['append', 'stored', 'reply', 'set-grew', 'primary'],
   }
 }
 

@@ -81,15 +81,8 @@ export class Operator {
         return this.replaceDisk(random)
       case 'move-attach':
         return this.moveAttach(random)
-      case 'force-promote': {
-        if (world.nodes.get(config.primary)?.process !== undefined) return
-        const node = random.pick(config.inSync)
-        return this.change(random, (now, nonce) =>
-          now.epoch === config.epoch && world.nodes.get(now.primary)?.process === undefined
-            ? withForcedPrimary(now, node, nonce)
-            : undefined,
-        )
-      }
+      case 'force-promote':
+        return this.forceWhenDown(random, ATTEMPTS_MAX)
       default:
         return unreachable(kind)
     }
@@ -118,6 +111,23 @@ export class Operator {
       const generation = holders[client.name]
       if (!leaves && generation !== undefined) world.attach(client, generation)
     })
+  }
+
+  /** Somebody else leads, whatever he lacks. Looks for a while whether the primary is down. */
+  private forceWhenDown(random: Random, looks: number): void {
+    const { world } = this
+    const { config } = world.store.current
+    const isDown = ({ primary }: VolumeConfig) => world.nodes.get(primary)?.process === undefined
+    if (!isDown(config)) {
+      if (looks === 0) return
+      const again = () => !world.isHealed && this.forceWhenDown(random, looks - 1)
+      world.clock.after(world.swarm.graceMs / 8, again)
+      return
+    }
+    const node = random.pick(config.inSync)
+    this.change(random, (now, nonce) =>
+      now.epoch === config.epoch && isDown(now) ? withForcedPrimary(now, node, nonce) : undefined,
+    )
   }
 
   /** Its session broke: it comes back under a new generation. */

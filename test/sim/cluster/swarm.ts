@@ -58,6 +58,8 @@ export type ActionKind = (typeof ACTIONS)[number]
 
 export interface Swarm {
   seed: number
+  /** What it looks closely at; `wide`: at nothing. */
+  focus: string
   copies: number
   spares: number
   minInSync: number
@@ -166,6 +168,7 @@ function drawWide(seed: number, random: Random): Swarm {
   }
   return {
     seed,
+    focus: 'wide',
     copies,
     spares: random.pick([0, 0, 1, 2]),
     minInSync: random.chance(0.1) ? copies : random.between(1, Math.max(1, Math.min(2, copies - 1))),
