@@ -63,12 +63,34 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
       })
     }
     // With a client beside it that believes in it, and for so long that the others go on without it.
+    // Perhaps what the others say to it has been slow for a while, and comes when they have given it up.
     case 'lonely-primary': {
-      const hidden = isolatePrimary(world, random)
-      world.clock.after(world.swarm.graceMs * (1.5 + random.float() * 3), () => {
+      const { leaseMs, graceMs } = world.swarm
+      const { primary } = world.store.current.config
+      const slowMs = random.chance(0.5) ? random.float() * leaseMs : 0
+      if (slowMs > 0) for (const { name } of nodes) world.network.slowDown(name, primary, slowMs)
+      const isolate = () => {
         if (world.isHealed) return
-        world.network.healAll()
-        for (const name of hidden) world.store.unreachableFor.delete(name)
+        const hidden = isolatePrimary(world, random)
+        world.clock.after(graceMs * (1.5 + random.float() * 3), () => {
+          if (world.isHealed) return
+          world.network.healAll()
+          for (const name of hidden) world.store.unreachableFor.delete(name)
+        })
+      }
+      if (slowMs === 0) isolate()
+      else world.clock.after(slowMs + random.float() * leaseMs, isolate)
+      return
+    }
+    // A machine loses its power for a moment while all others stand still for long.
+    case 'silence': {
+      const others = nodes.filter((other) => other !== node)
+      for (const other of others) other.pause()
+      node.losePower(world.position())
+      world.clock.after(durationMs / 10, () => node.start())
+      const { graceMs, evictAfterMs } = world.swarm
+      world.clock.after((graceMs + evictAfterMs) * (1 + 3 * random.float()), () => {
+        if (!world.isHealed) for (const other of others) other.resume()
       })
       return
     }
@@ -177,7 +199,7 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
 
 /** Between the two who were seen, or from or to a node. */
 function chooseWay(world: World, random: Random, node: SimNode, scene: Scene | undefined): [string, string] {
-  const other = random.pick(world.everybody)
+  const other = random.pick(random.chance(0.7) ? [...world.nodes.keys()] : world.everybody)
   const between: [string, string] =
     scene !== undefined && scene.other !== '' ? [scene.who, scene.other] : [node.name, other]
   return random.chance(0.5) ? between : [between[1], between[0]]
@@ -186,7 +208,8 @@ function chooseWay(world: World, random: Random, node: SimNode, scene: Scene | u
 /** The primary alone with a client; the store hears neither, or the client only. */
 function isolatePrimary(world: World, random: Random): string[] {
   const { primary } = world.store.current.config
-  const client = random.pick([...world.clients.keys()])
+  const attached = [...world.clients.values()].filter(({ session }) => session !== undefined)
+  const client = attached.length > 0 ? random.pick(attached).name : 'c1'
   const inside = [primary, client]
   world.network.partition([inside, world.everybody.filter((name) => !inside.includes(name))])
   const hidden = random.chance(0.7) ? inside : [primary]

@@ -24,6 +24,9 @@ export function focused(swarm: Swarm, random: Random): Swarm {
 
 const FAST = { delayMs: [0.1, 1] as [number, number], hintDelayMs: [0.1, 2] as [number, number] }
 
+/** Changes that land late, or after others. */
+const LOSSY = { requestLossRate: 0.3, lateRate: 0.3 }
+
 /** So that requests come until the faults stop, however few there are. */
 const spread = (swarm: Swarm, operations: number, inFlightMax: number, clients: number) => ({
   operations,
@@ -36,22 +39,28 @@ function leases(swarm: Swarm, random: Random): Partial<Swarm> {
   const { leaseMs, beaconMs, faultsUntilMs } = swarm
   const rate = random.pick([0.9901, 1, 1.0099])
   return {
-    copies: random.pick([2, 2, 3]),
+    copies: random.pick([1, 2, 2, 3]),
     minInSync: 1,
-    spares: random.pick([0, 1]),
+    spares: random.pick([0, 1, 2]),
     mode: 'durable',
+    attachMode: random.pick(['single', 'open'] as const),
+    network: { ...swarm.network, duplicateRate: random.pick([0, 0.2]), lateRate: random.pick([0, 0.2]) },
+    supervisorReports: true,
+    lateReportRate: 0.5,
     readCheck: random.pick(['lease', 'lease', 'lease', 'confirm'] as const),
     graceMs: leaseMs * 1.02 + beaconMs / 4 + 1,
     candidateStepMs: 1,
     clockRates: swarm.clockRates.map((_, i) => (i === 0 ? rate : 2 - rate)),
-    store: { ...swarm.store, ...FAST, hintLossRate: random.pick([0, 0.9]) },
-    weights: { read: 8, write: 1, trim: 0, zero: 0, flush: 0, narrow: 0 },
-    ...spread(swarm, 400, random.pick([1, 4]), swarm.clients),
-    faults: ['lonely-primary', 'relapse', 'slow-way', 'slow-way', 'pause', 'crash', 'cut-way', 'cut-store'],
-    actions: ['hand-over', 'evict', 'add-copy'],
+    store: { ...swarm.store, ...FAST, ...random.pick([{}, LOSSY]), hintLossRate: random.pick([0, 0.9]) },
+    // A write waits for the others, and who waits asks nothing more.
+    weights: { read: 20, write: random.pick([0.2, 1]), trim: 0, zero: 0, flush: 0, narrow: 0 },
+    ...spread(swarm, 600, 8, swarm.clients),
+    faults: ['lonely-primary', 'lonely-primary', 'relapse', 'slow-way', 'pause', 'crash', 'cut-way', 'cut-store'],
+    actions: ['hand-over', 'hand-over', 'evict', 'add-copy', 'move-attach'],
+    durationsMs: [beaconMs, leaseMs / 4, leaseMs, swarm.graceMs],
     faultEveryMs: faultsUntilMs / random.pick([10, 20]),
     actionEveryMs: faultsUntilMs / random.pick([4, 12]),
-    aimsAt: ['confirm', 'confirmed', 'cas', 'set-grew', 'new-primary', 'release', 'primary'],
+    aimsAt: ['confirmed', 'cas', 'set-grew', 'set-grew', 'new-primary', 'release', 'primary'],
   }
 }
 
@@ -103,6 +112,7 @@ function keptSet(swarm: Swarm, random: Random): Partial<Swarm> {
     minInSync: copies,
     spares: random.pick([1, 2]),
     mode: random.pick(['durable', 'writeback'] as const),
+    network: { ...swarm.network, lossRate: random.pick([0.01, 0.1]), inOrder: false },
     faults: ['crash', 'power-loss', 'power-loss', 'pause', 'cut-way', 'lonely-primary'],
     actions: ['add-copy', 'add-copy', 'hand-over', 'replace-disk'],
     faultEveryMs: faultsUntilMs / 8,
@@ -120,7 +130,7 @@ function power(swarm: Swarm, random: Random): Partial<Swarm> {
     copies: random.pick([2, 3, 3]),
     minInSync: random.pick([1, 1, 2]),
     mode: 'writeback',
-    faults: ['power-loss', 'power-loss', 'power-loss-of-all', 'pause', 'cut-way', 'crash', 'client-cut'],
+    faults: ['power-loss', 'power-loss', 'power-loss-of-all', 'silence', 'pause', 'cut-way', 'crash', 'client-cut'],
     actions: ['hand-over', 'evict'],
     weights: { ...swarm.weights, write: 8, flush: random.pick([0, 0.1, 1]) },
     ...spread(swarm, 200, 4, swarm.clients),
@@ -140,7 +150,7 @@ function sessions(swarm: Swarm, random: Random): Partial<Swarm> {
     minInSync: 1,
     attachMode: 'single',
     clients: random.pick([2, 3]),
-    network: { ...network, duplicateRate: 0.1, lateRate: 0.1 },
+    network: { ...network, lossRate: random.pick([0, 0.05, 0.2]), duplicateRate: 0.2, lateRate: 0.3, inOrder: false },
     faults: ['frontend-ghost', 'frontend-ghost', 'client-restart', 'client-cut', 'crash', 'cut-way', 'slow-way'],
     actions: ['move-attach', 'hand-over', 'evict', 'resize'],
     beyondRate: random.pick([0, 0.2]),

@@ -9,7 +9,7 @@ import { LOST_GRACES } from '../../../engine/replication/log-choice.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
 import type { SessionFence } from '../../../engine/replication/session-fence.ts'
-import { checkAnswer, checkFlush } from './checker/acknowledged-is-durable.ts'
+import { checkAnswer, checkBegun, checkFlush } from './checker/acknowledged-is-durable.ts'
 import { CommittedLog } from './checker/copies-identical.ts'
 import { Holders } from './checker/holders.ts'
 import { requestKey, type ClientOperation, type LoggedRecord, type Violation } from './checker/history.ts'
@@ -138,12 +138,21 @@ export class Judge {
       this.chose(node, copy!, this.world.clock.nowMs() - term.wonAtMs)
     }
     if (copy?.role === 'primary') {
+      if (this.world.nodes.get(node)!.lastRole === 'reconciling') this.begins(copy)
       this.primaries.active(copy.primary!.epoch, this.positions)
       this.holders.active(copy.primary!.epoch, this.positions)
     }
     if (this.afterStep.length === 0) return
     for (const check of this.afterStep) check()
     this.afterStep = []
+  }
+
+  private begins({ log, primary }: CopyState): void {
+    const { config } = this.world.store.current
+    const { epoch } = primary!
+    if (config.epoch !== epoch) return
+    const members = config.inSync.map((name) => this.world.nodes.get(name)!.witness)
+    this.report(checkBegun(epoch, log.epochs.at(-1)![1], members))
   }
 
   // ---- of copies

@@ -21,7 +21,8 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
   const random = new Random(seed)
   const drawn = drawSwarm(seed, random)
   const weights = { read: 4, write: 4, trim: 1, zero: 1, flush: 0.5, narrow: 4 }
-  const swarm = { ...drawn, weights, operations: 100, slices: 2, blocksPerSlice: 2, resendMs: 40, inFlightMax: 8 }
+  const sizes = { operations: 100, slices: 2, blocksPerSlice: 2, beyondRate: 0 }
+  const swarm = { ...drawn, weights, ...sizes, resendMs: 40, inFlightMax: 8 }
   const options = { delayMs: [0, 20], lossRate: 0.1, duplicateRate: 0.2, lateRate: 0.2, inOrder: false }
   const network = new Network(clock, random.fork(), { ...options, delayMs: [0, 20] })
   const operations: ClientOperation[] = []

@@ -182,7 +182,7 @@ export class SimClient {
     const kind = kinds.find((one) => (left -= weights[one]) < 0) ?? 'read'
     if (kind === 'flush') return { type: 'flush' }
     // Around the end of the first slice, so that requests go over it, and at the beginning of the others.
-    const slice = this.random.chance(beyondRate) ? slices : this.random.int(slices)
+    const slice = this.random.chance(beyondRate) ? slices + this.random.int(3) : this.random.int(slices)
     const isLast = slices > 1 && slice === 0
     const firstLba = slice * SLICE_BLOCKS + (isLast ? SLICE_BLOCKS - blocksPerSlice : 0)
     const lba = firstLba + this.random.int(blocksPerSlice)

@@ -28,6 +28,7 @@ export const FAULTS = [
   'slow-way',
   'relapse',
   'frontend-ghost',
+  'silence',
 ] as const
 
 /** Of disks, with the engine's own store; in some seeds. */

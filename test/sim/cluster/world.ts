@@ -305,9 +305,9 @@ export class World implements NodeWorld, ClientWorld {
     for (const other of this.nodes.values()) {
       if (other.name === node) continue
       const report = () => other.deliver({ type: 'instance-ended', node, instance })
-      this.network.send(node, other.name, report)
-      if (this.reportsRandom.chance(this.swarm.lateReportRate))
-        this.clock.after(this.reportsRandom.float() * 3 * this.swarm.graceMs, report)
+      const isLate = this.reportsRandom.chance(this.swarm.lateReportRate)
+      if (!isLate || this.reportsRandom.chance(0.5)) this.network.send(node, other.name, report)
+      if (isLate) this.clock.after(this.reportsRandom.float() * 3 * this.swarm.graceMs, report)
     }
   }
 

@@ -44,6 +44,13 @@ export function checkAnswer(
   return violations
 }
 
+/** C4 (e): a primary begins to serve; the record that makes every other log void is durable on all of the set. */
+export function checkBegun(epoch: number, seq: number, members: readonly MemberLog[]): Violation[] {
+  return members
+    .filter((member) => (member.durableSeq < seq || !member.has(epoch, seq)) && !member.hadDurable(seq))
+    .map(({ node }) => bad(`epoch ${epoch} is served, and its record (${epoch}, ${seq}) is not durable on ${node}`))
+}
+
 /** A flush is being answered; `seq` = the highest answered to anybody when it was sent. */
 export function checkFlush(request: string, seq: number, members: readonly MemberLog[]): Violation[] {
   return members

@@ -8,7 +8,7 @@ import {
   withSuccessor,
   type VolumeConfig,
 } from '../../../../engine/replication/configuration.ts'
-import { checkAnswer, checkAnswered, checkFlush, type MemberLog } from './acknowledged-is-durable.ts'
+import { checkAnswer, checkAnswered, checkBegun, checkFlush, type MemberLog } from './acknowledged-is-durable.ts'
 import { CommittedLog, checkContent } from './copies-identical.ts'
 import type { ClientOperation, History, LoggedRecord, Violation } from './history.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './nothing-comes-back.ts'
@@ -112,6 +112,9 @@ t.test('acknowledged-is-durable', (t) => {
   says(t, checkAnswer('a', id, [member('n1', 5, 2)], true), /n1/)
   says(t, checkAnswer('a', undefined, [], true), /no copy has applied/)
   says(t, checkFlush('f', 5, [member('n1', 5)]))
+  says(t, checkBegun(1, 5, [member('n1', 5), member('n2', 6)]))
+  says(t, checkBegun(1, 5, [member('n1', 5), member('n2', 4)]), /is not durable on n2/)
+  says(t, checkBegun(1, 5, [member('n1', 5, 2)]), /is not durable on n1/)
   says(t, checkFlush('f', 6, [member('n1', 5)]), /covers seq 6/)
   const wasTaken: MemberLog = { ...member('n1', 0), hadDurable: (seq) => seq <= 6 }
   says(t, checkFlush('f', 6, [wasTaken]))

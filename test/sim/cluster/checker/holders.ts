@@ -32,8 +32,8 @@ export class Holders {
 
   /** A session is told that it is open. */
   opened(node: string, epoch: number, client: string, generation: number, at: number): Violation[] {
-    const from = Math.max(this.knownBefore(at), this.ofEpoch.get(epoch) ?? 0)
-    const isHeld = this.isHeld(client, generation, from)
+    // Who does not know yet that another one leads may say so: nothing comes of it.
+    const isHeld = this.isHeld(client, generation, this.ofEpoch.get(epoch) ?? 0)
     this.knows(
       this.states.findIndex((state) => state.generation >= generation),
       at,

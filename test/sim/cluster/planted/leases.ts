@@ -4,14 +4,15 @@
 import { bug, type Change } from './planted-bug.ts'
 
 /**
- * None by itself: in every fourth epoch whoever likes stands, and then waits, bound as it is, before it promises to
- * itself. Two times protect a read, how long a copy is bound and how long its primary counts as there; this takes away
- * the second one.
+ * None by itself: in every other of the first epochs whoever likes stands, and then waits, bound as it is, before it
+ * promises to itself. Two times protect a read, how long a copy is bound and how long its primary counts as there; this
+ * takes away the second one.
  */
 const EAGER: Change = [
   'candidate.ts',
   'const fromMs = Math.max(grace.goneAtMs, grace.boundUntilMs)',
-  'const fromMs = config!.config.epoch % 4 === 0 ? 0 : Math.max(grace.goneAtMs, grace.boundUntilMs)',
+  'const isEager = config!.config.epoch % 2 === 0 && config!.config.epoch < 40\n  ' +
+    'const fromMs = isEager ? 0 : Math.max(grace.goneAtMs, grace.boundUntilMs)',
 ]
 
 /** None by itself: a release ends both times, and whoever is fastest takes over. */
@@ -65,9 +66,10 @@ export const LEASES = [
   bug('grace is forgotten at a restart', 'I8, L7', [
     [
       'grace.ts',
-      'grace.boundUntilMs = isFree ? nowMs : nowMs + options.graceMs\n  grace.goneAtMs = nowMs + options.graceMs',
-      'grace.boundUntilMs = isFree ? 0 : nowMs\n  grace.goneAtMs = nowMs',
+      'grace.boundUntilMs = isFree ? nowMs : nowMs + options.graceMs',
+      'grace.boundUntilMs = isFree ? 0 : nowMs',
     ],
+    EAGER,
   ]),
   bug('beacons extend no grace', 'I8, L2', [
     ['grace.ts', 'const untilMs = nowMs + options.graceMs', 'const untilMs = grace.startedAtMs + options.graceMs'],
