@@ -15,6 +15,7 @@ const SOURCES = ['cli', 'cluster', 'dataplane', 'engine']
 /** What runs for as long as a node does, and so should not have compiled anything. */
 const RESIDENT = [
   'cli/main.ts', 'cli/node-run.ts', 'dataplane/supervisor.ts', 'dataplane/daemon.ts', 'dataplane/worker.ts',
+  'cli/store-run.ts',
 ]
 
 /** The environment for a Node process of ours. */
