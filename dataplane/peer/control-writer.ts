@@ -1,0 +1,116 @@
+/**
+ * Where codecs lay the control part of a frame: directly in the slab that the socket will be given, behind the room of
+ * its header. Payload is only listed, never copied; pieces that touch each other in memory become one.
+ *
+ *   slab   [ frames that are queued | header | control ... at | free ]
+ */
+import { assert } from '../../engine/assert.ts'
+import { SLAB_BYTES } from '../nbd/slab-pool.ts'
+import type { Slab, SlabPool } from '../nbd/slab-pool.ts'
+import { HEADER_BYTES } from './protocol.ts'
+
+/** A frame without its header. Its slab counts it as a user. */
+export interface LaidFrame {
+  slab: Slab
+  /** Of the header. */
+  at: number
+  controlBytes: number
+  pieces: readonly Uint8Array[]
+  payloadBytes: number
+}
+
+const NO_PIECES: Uint8Array[] = []
+
+export class ControlWriter {
+  /** Of the slab in use. Read anew after `room`. */
+  bytes: Uint8Array
+  view: DataView
+  readonly #pool: SlabPool
+  #slab: Slab
+  #headerAt = 0
+  #at = 0
+  #pieces: Uint8Array[] = NO_PIECES
+  #payloadBytes = 0
+
+  constructor(pool: SlabPool) {
+    this.#pool = pool
+    this.#slab = pool.acquire(SLAB_BYTES)
+    this.bytes = this.#slab.bytes
+    this.view = this.#slab.view
+  }
+
+  get payloadBytes(): number {
+    return this.#payloadBytes
+  }
+
+  get controlBytes(): number {
+    return this.#at - this.#headerAt - HEADER_BYTES
+  }
+
+  /** Where the control part of this frame begins in `bytes`. */
+  get headAt(): number {
+    return this.#headerAt + HEADER_BYTES
+  }
+
+  begin(): void {
+    // Everything that lay here was sent: from the front again, while it is warm.
+    if (this.#slab.users === 1) this.#headerAt = 0
+    this.#at = this.#headerAt
+    this.room(HEADER_BYTES)
+    this.#pieces = NO_PIECES
+    this.#payloadBytes = 0
+  }
+
+  /** `count` bytes more of control part. @returns where they begin in `bytes`; their content is arbitrary */
+  room(count: number): number {
+    if (this.#slab.bytes.length - this.#at < count) this.#move(count)
+    const at = this.#at
+    this.#at += count
+    return at
+  }
+
+  put(bytes: Uint8Array): void {
+    const at = this.room(bytes.length)
+    this.bytes.set(bytes, at)
+  }
+
+  payload(bytes: Uint8Array): void {
+    if (bytes.length === 0) return
+    this.#payloadBytes += bytes.length
+    const pieces = this.#pieces
+    const last = pieces[pieces.length - 1]
+    if (last === undefined) this.#pieces = [bytes]
+    else if (last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset) {
+      pieces[pieces.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.length + bytes.length)
+    } else pieces.push(bytes)
+  }
+
+  /** The frame begun last is complete. */
+  end(): LaidFrame {
+    const slab = this.#slab
+    slab.users++
+    const at = this.#headerAt
+    const frame = {
+      slab, at, controlBytes: this.controlBytes, pieces: this.#pieces, payloadBytes: this.#payloadBytes,
+    }
+    this.#headerAt = this.#at
+    return frame
+  }
+
+  close(): void {
+    this.#pool.release(this.#slab)
+  }
+
+  #move(count: number): void {
+    const begun = this.#at - this.#headerAt
+    assert(begun >= 0, 'a frame is begun before it is laid')
+    const fresh = this.#pool.acquire(Math.max(SLAB_BYTES, 2 * (begun + count)))
+    fresh.bytes.set(this.#slab.bytes.subarray(this.#headerAt, this.#at))
+    this.#pool.release(this.#slab)
+    this.#slab = fresh
+    this.bytes = fresh.bytes
+    this.view = fresh.view
+    this.#headerAt = 0
+    this.#at = begun
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * Messages of the core <-> frames: which type a message has, what of it stands in the header, and which codec lays the
+ * rest. Bytes that are no message come back as a sentence for the log, whatever they are; nothing here throws for what
+ * came from outside.
+ *
+ *   hot, by hand: append log reconcile | stored | fill versions | request reply   all others: msgpack and a shape
+ */
+import { assert } from '../../engine/assert.ts'
+import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
+import type { Beacon } from '../../engine/replication/leases.ts'
+import type { FrameBody } from './block-payload.ts'
+import { decodeValue, encodeValue } from './control-value.ts'
+import type { ControlWriter } from './control-writer.ts'
+import { MESSAGE_SHAPES } from './message-shapes.ts'
+import { COPY_FRAME, FRONTEND_FRAME, LINK_FRAME } from './protocol.ts'
+import { decodeRecords, encodeRecords } from './records-codec.ts'
+import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
+import { decodeStored, encodeStored } from './stored-codec.ts'
+import { decodeFill, decodeFoundVersions, encodeFill, encodeFoundVersions } from './versions-codec.ts'
+
+/** Between two nodes. Sender and receiver of a beacon are those of the connection, so they are not repeated in it. */
+export type LinkMessage =
+  | ({ type: 'beacon' } & Omit<Beacon, 'from' | 'instance' | 'to'>)
+  /** Of a supervisor: this instance of its node's daemon was reaped. */
+  | { type: 'ended'; instance: string }
+  | { type: 'ended-heard'; instance: string }
+
+export type WireMessage = LinkMessage | PeerMessage | FrontendMessage
+/** Those that carry blocks, and the answer to each. */
+export type HandLaid = 'append' | 'log' | 'reconcile' | 'stored' | 'fill' | 'versions' | 'request' | 'reply'
+export type MessageFamily = 'link' | 'copy' | 'frontend'
+
+export const FRAME_TYPE: Record<WireMessage['type'], number> = { ...LINK_FRAME, ...COPY_FRAME, ...FRONTEND_FRAME }
+
+const NAMES = new Map<number, WireMessage['type']>()
+for (const [name, type] of Object.entries(FRAME_TYPE)) NAMES.set(type, name as WireMessage['type'])
+
+export const familyOf = (type: number): MessageFamily =>
+  type < COPY_FRAME.append ? 'link' : type < FRONTEND_FRAME.open ? 'copy' : 'frontend'
+
+export const typeName = (type: number): string => NAMES.get(type) ?? `type ${type}`
+
+/** Lays the control part. @returns for a list of records the first one that did not fit, else undefined */
+export function encodeMessage(out: ControlWriter, message: WireMessage, firstRecord = 0): number | undefined {
+  switch (message.type) {
+    case 'append':
+    case 'log':
+    case 'reconcile': {
+      const next = encodeRecords(out, message, firstRecord)
+      return next < message.records.length ? next : undefined
+    }
+    case 'stored':
+      encodeStored(out, message)
+      return undefined
+    case 'fill':
+      encodeFill(out, message)
+      return undefined
+    case 'versions':
+      encodeFoundVersions(out, message)
+      return undefined
+    case 'request':
+      encodeRequest(out, message)
+      return undefined
+    case 'reply':
+      encodeReply(out, message)
+      return undefined
+    default: {
+      const fields: Record<string, unknown> = { ...message }
+      delete fields.type
+      delete fields.epoch
+      out.put(encodeValue(fields))
+      return undefined
+    }
+  }
+}
+
+/** What the header says of a message's epoch; 0 where it belongs to none. */
+export const epochOf = (message: WireMessage): number => ('epoch' in message ? message.epoch : 0)
+
+/** Messages that name no epoch; a header that does is refused. */
+const WITHOUT_EPOCH: ReadonlySet<number> = new Set([
+  ...Object.values(LINK_FRAME), COPY_FRAME.join, FRONTEND_FRAME.open, FRONTEND_FRAME.request,
+])
+
+/** @returns why the bytes are no message of this type, as words for the log */
+export function decodeMessage(type: number, epoch: number, body: FrameBody): WireMessage | string {
+  if (WITHOUT_EPOCH.has(type) && epoch !== 0) return 'a message that belongs to no epoch names one'
+  switch (type) {
+    case COPY_FRAME.append:
+      return decodeRecords('append', epoch, body)
+    case COPY_FRAME.log:
+      return decodeRecords('log', epoch, body)
+    case COPY_FRAME.reconcile:
+      return decodeRecords('reconcile', epoch, body)
+    case COPY_FRAME.stored:
+      return decodeStored(epoch, body)
+    case COPY_FRAME.fill:
+      return decodeFill(epoch, body)
+    case COPY_FRAME.versions:
+      return decodeFoundVersions(epoch, body)
+    case FRONTEND_FRAME.request:
+      return decodeRequest(body)
+    case FRONTEND_FRAME.reply:
+      return decodeReply(epoch, body)
+    default:
+      return decodePlain(type, epoch, body)
+  }
+}
+
+function decodePlain(type: number, epoch: number, body: FrameBody): WireMessage | string {
+  const name = NAMES.get(type)
+  if (name === undefined) return 'unknown type'
+  const shape = MESSAGE_SHAPES[name as Exclude<WireMessage['type'], HandLaid>]
+  if (body.payloadAt !== body.payloadEnd) return 'payload where there is none'
+  const decoded = decodeValue(body.bytes.subarray(body.at, body.end))
+  if ('refused' in decoded) return decoded.refused
+  if (!shape(decoded.value)) return 'fields that are missing, unknown or out of range'
+  const fields = decoded.value as Record<string, unknown>
+  assert(fields.type === undefined && fields.epoch === undefined, 'shapes know neither type nor epoch')
+  const message: Record<string, unknown> = { type: name, ...fields }
+  if (!WITHOUT_EPOCH.has(type)) message.epoch = epoch
+  if (type === LINK_FRAME.beacon) message.got ??= undefined
+  if (type === FRONTEND_FRAME.redirect) {
+    message.id ??= undefined
+    message.primary ??= undefined
+  }
+  return message as WireMessage
+}

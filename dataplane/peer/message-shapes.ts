@@ -1,0 +1,155 @@
+/**
+ * The shape of every message whose control part is msgpack, `type` and `epoch` taken out (they stand in the header).
+ * What is checked here is form and range; whether a message may change anything is for the core to judge.
+ */
+import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
+import type { CopyReport } from '../../engine/replication/messages.ts'
+import type { RequestId, Session, VersionId } from '../../engine/replication/record.ts'
+import type { SessionFence } from '../../engine/replication/session-fence.ts'
+import { SLICE_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import type { HandLaid, WireMessage } from './message-codec.ts'
+import {
+  anyPlain, ascendingPairs, boolean, count, either, epoch, list, node, nodeOrNone, object, objectOf, oneOf, record, seq,
+  text, tuple, u32, uuid,
+} from './shape.ts'
+import type { Shape } from './shape.ts'
+
+const SLICES_MAX = VOLUME_BYTES_MAX / SLICE_BYTES
+/** The history of epochs keeps the last 64; a descriptor of a long unattended one may have more. */
+const EPOCHS_MAX = 4096
+const NODES_MAX = 64
+const HOLDERS_MAX = 1024
+const VOLUMES_MAX = 65536
+const SESSIONS_MAX = 65536
+const VERSIONS_MAX = 65536
+
+const session = objectOf<Session>({ generation: count, incarnation: count }, {})
+const fence = objectOf<SessionFence>(
+  { brokenGeneration: count, incarnations: list(tuple(count, count), SESSIONS_MAX) },
+  {},
+)
+const epochs = ascendingPairs(epoch, seq, EPOCHS_MAX)
+const promised = objectOf<CopyReport['promised']>({ epoch, primary: nodeOrNone }, {})
+/** [slice, base] */
+const slices = list(tuple(u32, seq), SLICES_MAX)
+const sliceNumbers = list(u32, SLICES_MAX)
+const text64 = text(64)
+
+const config = objectOf<VolumeConfig>(
+  {
+    volumeId: text64,
+    epoch,
+    primary: node,
+    inSync: list(node, NODES_MAX),
+    members: record(
+      node,
+      objectOf<Member>({ copyId: text64, state: oneOf('in-sync', 'catching-up', 'failed', 'needs-full') }, {}),
+      NODES_MAX,
+    ),
+    minInSync: u32,
+    attach: objectOf<Attach>(
+      {
+        generation: count,
+        mode: oneOf('single', 'shared', 'read-only', 'open'),
+        holders: record(node, count, HOLDERS_MAX),
+      },
+      {},
+    ),
+    nonce: text(128),
+  },
+  {},
+)
+
+const report = {
+  copyId: text64,
+  promised,
+  epochs,
+  tail: seq,
+  durableSeq: seq,
+  commitSeq: seq,
+  consistency: either(
+    object({ state: oneOf('consistent') }),
+    object({ state: oneOf('filling'), target: seq, slices }),
+  ),
+  attach: fence,
+  isWhole: boolean,
+  forgottenSeq: seq,
+  lostSlices: sliceNumbers,
+}
+const joinNumber = count
+
+/** As `encodeWindows` writes them: [generation, incarnation, floor, highest, [[number, parts, ...part], ...]]. */
+const windows = list(tuple(count, count, count, count, list(list(count, 65537), 65536)), SESSIONS_MAX)
+
+export const changeShape = either(
+  object({ operation: oneOf('epoch'), epochs }),
+  object({ operation: oneOf('resize'), sizeBytes: count }),
+  object({ operation: oneOf('snapshot', 'snapshot-delete'), id: text64 }),
+  object({ operation: oneOf('rollback'), to: text64 }),
+  object({ operation: oneOf('delete') }),
+)
+
+const requestId = objectOf<RequestId>(
+  { generation: count, incarnation: count, request: count, part: u32, parts: u32 },
+  { answeredBelow: count },
+)
+const versionId = objectOf<VersionId>({ epoch, seq, lba: seq }, {})
+
+/** Of a message, what its control part has. */
+type Rest<T extends WireMessage['type']> = Omit<Extract<WireMessage, { type: T }>, 'type' | 'epoch'>
+const of = <T extends WireMessage['type']>(...args: Parameters<typeof objectOf<Rest<T>>>): Shape => objectOf(...args)
+
+export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandLaid>]: Shape } = {
+  beacon: of<'beacon'>(
+    { number: count, left: list(uuid, VOLUMES_MAX), commits: list(tuple(uuid, epoch, seq), VOLUMES_MAX) },
+    { got: object({ instance: uuid, number: count }) },
+  ),
+  ended: of<'ended'>({ instance: uuid }, {}),
+  'ended-heard': of<'ended-heard'>({ instance: uuid }, {}),
+  refused: of<'refused'>(
+    {
+      promised,
+      tail: object({ epoch, seq }),
+      why: oneOf('epoch', 'gap', 'not-consistent', 'fenced', 'not-primary', 'not-member'),
+    },
+    {},
+  ),
+  sync: of<'sync'>({ seq }, {}),
+  'new-epoch': of<'new-epoch'>({ config }, { since: epoch, token: count }),
+  promised: of<'promised'>(report, { joinNumber, answerTo: count }),
+  'fetch-log': of<'fetch-log'>({ aboveSeq: seq }, {}),
+  hello: of<'hello'>(report, { joinNumber }),
+  release: of<'release'>({}, { token: count }),
+  confirm: of<'confirm'>({ token: count }, {}),
+  confirmed: of<'confirmed'>({ token: count }, {}),
+  fence: of<'fence'>({ fence }, {}),
+  fenced: of<'fenced'>({ fence }, {}),
+  join: of<'join'>(report, { joinNumber }),
+  'fill-start': of<'fill-start'>(
+    {
+      fill: count,
+      fork: seq,
+      target: seq,
+      slices,
+      wipe: sliceNumbers,
+      descriptor: anyPlain,
+      epochs,
+      windows,
+      sizeBytes: count,
+      forInstance: uuid,
+      joinOf: count,
+      attach: fence,
+      forgottenSeq: seq,
+      isWhole: boolean,
+    },
+    {},
+  ),
+  'fill-started': of<'fill-started'>({ fill: count }, {}),
+  filled: of<'filled'>({ fill: count, number: count }, {}),
+  'fill-end': of<'fill-end'>({ fill: count }, {}),
+  'fill-ended': of<'fill-ended'>({ fill: count, tail: seq }, {}),
+  'fetch-versions': of<'fetch-versions'>({ wanted: list(versionId, VERSIONS_MAX) }, {}),
+  open: of<'open'>({ session, mode: oneOf('read', 'write') }, {}),
+  opened: of<'opened'>({ session, sizeBytes: count }, {}),
+  redirect: of<'redirect'>({}, { id: requestId, primary: node }),
+}

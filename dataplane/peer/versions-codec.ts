@@ -1,0 +1,115 @@
+/** Versions of blocks, as filling, repair and the answers to reads carry them: `fill`, `versions` (PROTOCOL.md 5.3). */
+import type { PeerMessage } from '../../engine/replication/messages.ts'
+import type { BlockVersion, VersionId } from '../../engine/replication/record.ts'
+import { CRC_BYTES, putBlocks, takeBlocks } from './block-payload.ts'
+import type { FrameBody } from './block-payload.ts'
+import { getU48Padded, getU53, putU32, putU48Padded, putU53 } from './byte-fields.ts'
+import type { ControlWriter } from './control-writer.ts'
+
+const VERSION_BYTES = 24
+const KIND = { write: 1, zero: 2, trim: 3 } as const
+const KIND_NAMES = [undefined, 'write', 'zero', 'trim'] as const
+
+export function encodeVersions(out: ControlWriter, versions: readonly BlockVersion[]): void {
+  for (const { epoch, seq, lba, kind, payload } of versions) {
+    const at = out.room(VERSION_BYTES)
+    const { view } = out
+    view.setUint8(at, KIND[kind])
+    view.setUint8(at + 1, payload === undefined ? 0 : 1)
+    view.setUint16(at + 2, 0, true)
+    putU32(view, at + 4, epoch)
+    putU48Padded(view, at + 8, seq)
+    putU48Padded(view, at + 16, lba)
+    if (payload !== undefined) putBlocks(out, payload, 1)
+  }
+}
+
+/** Takes exactly `count` versions, and nothing may be left behind them. */
+export function decodeVersions(body: FrameBody, count: number): BlockVersion[] | string {
+  const { bytes, view } = body
+  if (count * VERSION_BYTES > body.end - body.at) return 'more versions than bytes'
+  const versions: BlockVersion[] = []
+  for (let i = 0; i < count; i++) {
+    const { at } = body
+    if (body.end - at < VERSION_BYTES) return 'a version is cut off'
+    body.at += VERSION_BYTES
+    const kind = KIND_NAMES[bytes[at]!]
+    const blocks = bytes[at + 1]!
+    const epoch = view.getUint32(at + 4, true)
+    const seq = getU48Padded(view, at + 8)
+    const lba = getU48Padded(view, at + 16)
+    if (kind === undefined || blocks > 1 || view.getUint16(at + 2, true) !== 0 || seq < 0 || lba < 0)
+      return 'a version has impossible values'
+    const payload = blocks === 1 ? takeBlocks(body, 1) : undefined
+    if (blocks === 1 && payload === undefined) return 'a block is missing or damaged'
+    versions.push({ epoch, seq, lba, kind, payload })
+  }
+  return body.at === body.end && body.payloadAt === body.payloadEnd ? versions : 'something lies behind the versions'
+}
+
+type Fill = Extract<PeerMessage, { type: 'fill' }>
+
+const FILL_BYTES = 24
+
+export function encodeFill(out: ControlWriter, { fill, number, versions, slicesDone }: Fill): void {
+  const at = out.room(FILL_BYTES + slicesDone.length * CRC_BYTES)
+  const { view } = out
+  putU53(view, at, fill)
+  putU53(view, at + 8, number)
+  putU32(view, at + 16, slicesDone.length)
+  putU32(view, at + 20, versions.length)
+  slicesDone.forEach((slice, i) => putU32(view, at + FILL_BYTES + i * CRC_BYTES, slice))
+  encodeVersions(out, versions)
+}
+
+export function decodeFill(epoch: number, body: FrameBody): Fill | string {
+  const { view, at } = body
+  if (body.end - at < FILL_BYTES) return 'the head is cut off'
+  const fill = getU53(view, at)
+  const number = getU53(view, at + 8)
+  const doneCount = view.getUint32(at + 16, true)
+  const versionCount = view.getUint32(at + 20, true)
+  body.at += FILL_BYTES
+  if (fill < 0 || number < 0 || doneCount * CRC_BYTES > body.end - body.at) return 'the head has impossible values'
+  const slicesDone: number[] = []
+  for (let i = 0; i < doneCount; i++) slicesDone.push(view.getUint32(body.at + i * CRC_BYTES, true))
+  body.at += doneCount * CRC_BYTES
+  const versions = decodeVersions(body, versionCount)
+  return typeof versions === 'string' ? versions : { type: 'fill', epoch, fill, number, versions, slicesDone }
+}
+
+type FoundVersions = Extract<PeerMessage, { type: 'versions' }>
+
+const FOUND_BYTES = 8
+const MISSING_BYTES = 20
+
+export function encodeFoundVersions(out: ControlWriter, { versions, missing }: FoundVersions): void {
+  const at = out.room(FOUND_BYTES + missing.length * MISSING_BYTES)
+  const { view } = out
+  putU32(view, at, missing.length)
+  putU32(view, at + 4, versions.length)
+  missing.forEach(({ epoch, seq, lba }, i) => {
+    putU32(view, at + FOUND_BYTES + i * MISSING_BYTES, epoch)
+    putU48Padded(view, at + FOUND_BYTES + i * MISSING_BYTES + 4, seq)
+    putU48Padded(view, at + FOUND_BYTES + i * MISSING_BYTES + 12, lba)
+  })
+  encodeVersions(out, versions)
+}
+
+export function decodeFoundVersions(epoch: number, body: FrameBody): FoundVersions | string {
+  const { view, at } = body
+  if (body.end - at < FOUND_BYTES) return 'the head is cut off'
+  const missingCount = view.getUint32(at, true)
+  const versionCount = view.getUint32(at + 4, true)
+  body.at += FOUND_BYTES
+  if (missingCount * MISSING_BYTES > body.end - body.at) return 'more ids than bytes'
+  const missing: VersionId[] = []
+  for (let i = 0; i < missingCount; i++, body.at += MISSING_BYTES) {
+    const seq = getU48Padded(view, body.at + 4)
+    const lba = getU48Padded(view, body.at + 12)
+    if (seq < 0 || lba < 0) return 'an id has impossible values'
+    missing.push({ epoch: view.getUint32(body.at, true), seq, lba })
+  }
+  const versions = decodeVersions(body, versionCount)
+  return typeof versions === 'string' ? versions : { type: 'versions', epoch, versions, missing }
+}

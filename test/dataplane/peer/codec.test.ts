@@ -1,0 +1,62 @@
+/** Risk: a message means something else at the other end, or depends on how its bytes were cut on their way. */
+import fc from 'fast-check'
+import t from 'tap'
+import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
+import { anyOf, blocks, MESSAGE_TYPES } from './any-message.ts'
+import { bytesOf, laneOf, read, textOf } from './wire.ts'
+
+for (const type of MESSAGE_TYPES) {
+  t.test(`${type} comes out as it went in`, async (t) => {
+    const property = fc.property(fc.array(anyOf(type), { minLength: 1, maxLength: 3 }), (messages) => {
+      const { messages: got, problem } = read(bytesOf(messages), { lane: laneOf(messages[0]!) })
+      if (problem !== undefined) throw new Error(problem)
+      const [came, went] = [got.map(textOf).join(), messages.map(textOf).join()]
+      if (came !== went) throw new Error(`another message: ${came}`)
+    })
+    fc.assert(property, { numRuns: 60, seed: 7 })
+    t.pass('60 runs')
+  })
+
+  t.test(`${type}, its bytes cut at every place`, async (t) => {
+    const messages = fc.sample(anyOf(type), { numRuns: 3, seed: 11 })
+    const bytes = bytesOf(messages)
+    const whole = messages.map(textOf).join()
+    const lane = laneOf(messages[0]!)
+    const oneByOne = read(bytes, { lane, chunk: () => 1 })
+    t.equal(oneByOne.messages.map(textOf).join(), whole, 'byte by byte')
+    // Every cut in the control parts, and around every border of a block.
+    const step = bytes.length > 3000 ? 37 : 1
+    for (let cut = 1; cut < bytes.length; cut += step) {
+      const { messages: got, problem } = read(bytes, { lane, chunk: (at) => (at < cut ? cut - at : bytes.length) })
+      if (problem !== undefined || got.length !== messages.length) t.fail(`cut at ${cut}: ${problem}`)
+    }
+  })
+}
+
+t.test('a list of records larger than a frame comes in pieces and out as one', async (t) => {
+  const records = Array.from({ length: 40 }, (_, i) => ({
+    epoch: 3, seq: 100 + i, request: undefined, kind: 'write' as const, lba: i * 256, blockCount: 256,
+    payload: blocks(256, i),
+  }))
+  const log: WireMessage = { type: 'log', epoch: 3, records }
+  const append: WireMessage = { type: 'append', epoch: 3, previous: { epoch: 2, seq: 99 }, records, commitSeq: 50 }
+  let frames = 0
+  const { messages, problem } = read(bytesOf([log, append]), { lane: 'data', onHeader: () => frames++ })
+  t.equal(problem, undefined)
+  t.equal(messages.length, 2)
+  t.equal(frames, 10, 'five pieces of 8 MiB each')
+  t.same((messages[1] as typeof append & { records: unknown[] }).records.length, 40)
+  t.equal(textOf(messages[0]!), textOf(log))
+})
+
+t.test('blocks that touch each other leave as one piece, and none is copied', async (t) => {
+  const { ControlWriter } = await import('../../../dataplane/peer/control-writer.ts')
+  const { SlabPool } = await import('../../../dataplane/nbd/slab-pool.ts')
+  const out = new ControlWriter(new SlabPool())
+  const bytes = new Uint8Array(4 * 4096)
+  out.begin()
+  for (let i = 0; i < 4; i++) out.payload(bytes.subarray(i * 4096, (i + 1) * 4096))
+  const { pieces } = out.end()
+  t.equal(pieces.length, 1)
+  t.equal(pieces[0]!.buffer, bytes.buffer)
+})
