@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import path from 'node:path'
 import type { SuiteContext, SuiteOutcome } from '../volume/suite.ts'
 
-const PROGRAMS = ['extent-map', 'record-codec', 'nbd-parser', 'disk']
+const PROGRAMS = ['extent-map', 'record-codec', 'nbd-parser', 'peer-codec', 'peer-loopback', 'disk']
 
 export async function measureMicro({ scratch, print }: SuiteContext): Promise<SuiteOutcome> {
   const parts: string[] = []

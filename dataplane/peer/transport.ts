@@ -1,0 +1,315 @@
+/**
+ * The peers of one data worker: who there is, which connections stand, and where a message goes (PROTOCOL.md section
+ * 6). What the core may rely on, and no more: a message given to `send` arrives once, or never; two of one lane that
+ * arrive over one connection do so in order; each names the node and the instance that sent it, and nobody else can
+ * have sent it; nothing arrives from an instance once a newer one of its node is here.
+ *
+ * Beacons and reports of ended instances take the urgent lane, a connection of their own: one connection is one queue,
+ * in the kernel too, and megabytes of data in it would keep a beacon for longer than a lease lasts.
+ */
+import type { ClockPort, LogPort } from '../../engine/ports.ts'
+import type { SlabPool } from '../nbd/slab-pool.ts'
+import { answerArrival } from './arrival.ts'
+import type { Arrival } from './arrival.ts'
+import { Connection } from './connection.ts'
+import type { CloseReason, ConnectionOwner, FrameRefusal, IncomingFrame } from './connection.ts'
+import type { Delivery, PeerIdentity } from './delivery.ts'
+import { familyOf, FRAME_TYPE } from './message-codec.ts'
+import type { WireMessage } from './message-codec.ts'
+import { PeerLane } from './peer-lane.ts'
+import { endpointName } from './peer-socket.ts'
+import type { PeerEndpoint, PeerSocket } from './peer-socket.ts'
+import { askingPreface } from './preface.ts'
+import type { PeerSelf, Preface } from './preface.ts'
+import { LANES, WINDOW_BYTES } from './protocol.ts'
+import type { Answer, Lane } from './protocol.ts'
+import { RefusalLog } from './refusal-log.ts'
+
+export const TRANSPORT_LIMITS = {
+  /** Connect, preface and answer; and for the first frame after it. */
+  handshakeMs: 2000,
+  /** Something is sent at least so often. */
+  keepaliveMs: 500,
+  /** Who says nothing for so long is gone. */
+  silenceMs: 2000,
+  retryMs: 50,
+  retryMaxMs: 2000,
+  /** Of one connection: what waits for its window and its socket. */
+  queuedBytesMax: 64 << 20,
+  refusalsEveryMs: 10_000,
+}
+
+/** What the transport asks before it lets somebody in or takes a body. */
+export interface PeerRules {
+  /** @returns why that node or worker has no business here */
+  mayConnect(peer: PeerIdentity): string | undefined
+  /** The volume known, the sender a member of it. @returns what to do with a frame that is not to be delivered */
+  mayReceive(peer: PeerIdentity, frame: IncomingFrame): FrameRefusal | undefined
+}
+
+export interface TransportOptions {
+  self: PeerSelf
+  clock: ClockPort
+  log: LogPort
+  pool: SlabPool
+  rules: PeerRules
+  /** 0 <= x < 1 */
+  random(): number
+  /** 32 hex digits nobody can guess. */
+  nonce(): string
+  /** Runs in the turn in which the message arrived; `delivery.done()` opens the window again. */
+  onMessage(delivery: Delivery): void
+  onUp?(peer: PeerIdentity, lane: Lane): void
+  onDown?(peer: PeerIdentity, lane: Lane, reason: CloseReason): void
+  /** `send` answered 'full' and would not any more. */
+  onDrained?(peer: PeerIdentity, lane: Lane): void
+  limits?: Partial<typeof TRANSPORT_LIMITS>
+}
+
+export interface PeerAddress {
+  node: string
+  worker: number
+  /** Undefined: it dials. */
+  endpoint?: PeerEndpoint
+}
+
+interface Peer {
+  lanes: Record<Lane, PeerLane>
+  isWanted: boolean
+}
+
+const keyOf = ({ node, worker }: { node: string; worker: number }): string => `${node}/${worker}`
+
+export class PeerTransport implements ConnectionOwner {
+  readonly #o: TransportOptions
+  readonly #limits: typeof TRANSPORT_LIMITS
+  readonly #refusals: RefusalLog
+  readonly #peers = new Map<string, Peer>()
+  /** All that have a socket: live, not proven yet, of supervisors. With the time until which they must be proven. */
+  readonly #connections = new Map<Connection, number>()
+  #tickedMs: number
+  #timer: { cancel(): void } | undefined
+  #isStopping = false
+  #onEmpty: (() => void) | undefined
+
+  constructor(options: TransportOptions) {
+    this.#o = options
+    this.#limits = { ...TRANSPORT_LIMITS, ...options.limits }
+    const { log, clock } = options
+    this.#refusals = new RefusalLog({ log, clock, everyMs: this.#limits.refusalsEveryMs })
+    this.#tickedMs = clock.nowMs()
+    this.#tickLater()
+  }
+
+  get refusals(): RefusalLog {
+    return this.#refusals
+  }
+
+  /** Connections that have a socket, whatever their state. */
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /** Who there is. Who is not named any more is not dialled, and his connections end. */
+  setPeers(addresses: readonly PeerAddress[]): void {
+    const wanted = new Set(addresses.map(keyOf))
+    for (const [key, peer] of this.#peers) {
+      if (wanted.has(key)) continue
+      this.#peers.delete(key)
+      for (const lane of LANES) {
+        peer.lanes[lane].stop()
+        peer.lanes[lane].connection?.close('stopped', 'it is no peer any more')
+      }
+    }
+    for (const address of addresses) {
+      const peer = this.#peer(address)
+      peer.isWanted = true
+      for (const lane of LANES) peer.lanes[lane].reachAt(address.endpoint)
+    }
+  }
+
+  /**
+   * queued: taken; may be lost with the connection. full: not taken, `onDrained` will tell. down: not taken, there is
+   * no connection. A message is laid at once, its payload referred to until it left: nobody may change it.
+   */
+  send(
+    to: { node: string; worker: number },
+    volumeId: string | undefined,
+    message: WireMessage,
+  ): 'queued' | 'full' | 'down' {
+    const lane: Lane = familyOf(FRAME_TYPE[message.type]) === 'link' ? 'urgent' : 'data'
+    return this.#peers.get(keyOf(to))?.lanes[lane].connection?.send(volumeId, message) ?? 'down'
+  }
+
+  /** The instance at the other end, undefined when there is none. */
+  instanceOf(to: { node: string; worker: number }, lane: Lane): string | undefined {
+    return this.#peers.get(keyOf(to))?.lanes[lane].connection?.peer.instance
+  }
+
+  /** A connection that asks for this worker. */
+  accept(arrival: Arrival): void {
+    const { self, nonce, clock } = this.#o
+    const accepted = answerArrival(arrival, { self, nonce: nonce(), judge: (peer) => this.#judge(arrival, peer) })
+    if (typeof accepted === 'string') {
+      const { preface: { node, worker, lane }, address } = arrival
+      const fields = { peer: node, worker, lane, address, reason: accepted }
+      if (accepted !== '') this.#refusals.refused('peer refused', `${node} ${accepted}`, fields)
+      return
+    }
+    const { socket, own } = accepted
+    this.#connect(socket, own, arrival.preface, arrival.address, clock.nowMs() + this.#limits.handshakeMs)
+  }
+
+  #judge({ preface }: Arrival, peer: PeerIdentity): { answer: Answer; why: string } {
+    if (this.#isStopping) return { answer: 'stopping', why: '' }
+    const why = this.#o.rules.mayConnect(peer)
+    if (why !== undefined) return { answer: 'unknown', why }
+    const isDuplicate = peer.role === 'worker' && this.#peer(peer).lanes[preface.lane].refuses(peer.instance)
+    return { answer: isDuplicate ? 'duplicate' : 'accepted', why: '' }
+  }
+
+  #connect(socket: PeerSocket, own: Preface, peer: Preface, address: string, provenByMs: number): Connection {
+    const { clock, pool } = this.#o
+    const version = own.answer === 'accepted' ? own.version : peer.version
+    const { queuedBytesMax } = this.#limits
+    const connection = new Connection({
+      socket: socket.socket, own, peer, address, version, owner: this, pool, clock, queuedBytesMax,
+    })
+    socket.reader = connection
+    this.#connections.set(connection, provenByMs)
+    return connection
+  }
+
+  #peer({ node, worker }: { node: string; worker: number }): Peer {
+    const key = keyOf({ node, worker })
+    let peer = this.#peers.get(key)
+    if (peer === undefined) {
+      const lanes = { urgent: this.#lane('urgent', node, worker), data: this.#lane('data', node, worker) }
+      peer = { lanes, isWanted: false }
+      this.#peers.set(key, peer)
+    }
+    return peer
+  }
+
+  #lane(lane: Lane, node: string, worker: number): PeerLane {
+    const { self, clock, random, nonce } = this.#o
+    return new PeerLane({
+      lane,
+      isLower: self.node === node ? self.worker < worker : self.node < node,
+      clock,
+      random,
+      limits: this.#limits,
+      preface: () => askingPreface(self, { node, worker, lane, nonce: nonce(), windowBytes: WINDOW_BYTES }),
+      connect: (socket, own, answer, endpoint) =>
+        this.#connect(socket, own, answer, endpointName(endpoint), Infinity),
+      adopted: (connection) => this.#cameUp(connection),
+      failed: (why, strange, endpoint) => {
+        if (!strange) return
+        const fields = { peer: node, worker, lane, address: endpointName(endpoint), reason: why }
+        this.#refusals.refused('peer not reached', `${node} ${why}`, fields)
+      },
+    })
+  }
+
+  // --- what connections tell ---------------------------------------------------------------------------------------
+
+  proven(connection: Connection): void {
+    const { peer, lane } = connection
+    if (peer.role === 'supervisor') return
+    if (this.#peer(peer).lanes[lane].adopt(connection)) this.#cameUp(connection)
+    else connection.close('replaced', 'another one stands')
+  }
+
+  /** A node has one daemon: what is still there of another instance is the past. */
+  #cameUp({ peer, lane }: Connection): void {
+    for (const [other] of this.#connections) {
+      const { node, role, instance } = other.peer
+      if (node !== peer.node || role !== 'worker' || instance === peer.instance) continue
+      if (other.isProven) other.close('replaced', 'a newer instance came')
+    }
+    this.#o.onUp?.(peer, lane)
+  }
+
+  admit({ peer }: Connection, frame: IncomingFrame): FrameRefusal | undefined {
+    if (frame.family !== 'link') {
+      if (peer.role === 'worker') return this.#o.rules.mayReceive(peer, frame)
+      return { action: 'close', why: 'a supervisor has nothing to do with volumes' }
+    }
+    if (frame.type === (peer.role === 'worker' ? 'beacon' : 'ended')) return undefined
+    return { action: 'close', why: 'beacons come from workers, reports from supervisors' }
+  }
+
+  deliver(connection: Connection, delivery: Delivery): void {
+    this.#o.onMessage(delivery)
+    const { message } = delivery
+    if (message.type === 'ended') connection.send(undefined, { type: 'ended-heard', instance: message.instance })
+  }
+
+  drained({ peer, lane }: Connection): void {
+    this.#o.onDrained?.(peer, lane)
+  }
+
+  closed(connection: Connection, reason: CloseReason, why: string): void {
+    const { peer, lane } = connection
+    this.#connections.delete(connection)
+    if (reason === 'protocol' || reason === 'refused') {
+      const { node, worker, instance, address } = peer
+      const fields = { peer: node, worker, instance, lane, address, reason: why }
+      this.#refusals.refused('connection ended', `${node} ${address.replace(/:\d+$/, '')} ${why}`, fields)
+    }
+    const known = peer.role === 'worker' ? this.#peers.get(keyOf(peer)) : undefined
+    if (known?.lanes[lane].lost(connection) === true) this.#o.onDown?.(peer, lane, reason)
+    if (known?.isWanted === false && LANES.every((one) => known.lanes[one].connection === undefined))
+      this.#peers.delete(keyOf(peer))
+    if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  // --- time --------------------------------------------------------------------------------------------------------
+
+  #tickLater(): void {
+    this.#timer = this.#o.clock.after(this.#limits.keepaliveMs / 2, () => {
+      this.#tick()
+      this.#tickLater()
+    })
+  }
+
+  #tick(): void {
+    const nowMs = this.#o.clock.nowMs()
+    const { keepaliveMs, silenceMs } = this.#limits
+    // While we stood still ourselves nobody was heard: what came is still to be read.
+    const stoodMs = nowMs - this.#tickedMs - keepaliveMs / 2
+    this.#tickedMs = nowMs
+    for (const [connection, provenByMs] of this.#connections) {
+      if (stoodMs > keepaliveMs) connection.lastReceivedMs = Math.min(nowMs, connection.lastReceivedMs + stoodMs)
+      if (!connection.isProven && nowMs > provenByMs) connection.close('silent', 'it said nothing behind its preface')
+      else connection.tick(nowMs, { keepaliveMs, silenceMs })
+    }
+  }
+
+  /** Send what is queued, say goodbye, end. What is not gone by then is cut off. Nothing is accepted or dialled. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#isStopping = true
+    for (const { lanes } of this.#peers.values()) for (const lane of LANES) lanes[lane].stop()
+    for (const [connection] of this.#connections) {
+      if (connection.isProven) connection.drain()
+      else connection.close('stopped', 'stopping')
+    }
+    if (this.#connections.size > 0) {
+      await new Promise<void>((resolve) => {
+        const deadline = this.#o.clock.after(deadlineMs, resolve)
+        this.#onEmpty = () => {
+          deadline.cancel()
+          resolve()
+        }
+      })
+    }
+    this.close()
+  }
+
+  close(): void {
+    this.#isStopping = true
+    this.#timer?.cancel()
+    for (const { lanes } of this.#peers.values()) for (const lane of LANES) lanes[lane].stop()
+    for (const [connection] of this.#connections) connection.close('stopped', 'stopping')
+  }
+}
