@@ -276,7 +276,7 @@ class Scenario {
     else if (word === 'slow-disk') node.disk.setSpeed(1000)
     else if (word === 'mend-disk') {
       node.kill()
-      node.mendDisk()
+      node.mendDisk(world.position())
       node.start()
     } else if (word === 'empty') {
       node.losePower(world.position())

@@ -130,7 +130,7 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
       return after(() => {
         if (!node.disk.hasFailed) return
         node.kill()
-        node.mendDisk()
+        node.mendDisk(world.position())
         node.start()
       })
     case 'write-error':
@@ -285,7 +285,7 @@ export function heal(world: World): void {
     restartFenced(node)
     if (node.disk.hasFailed) {
       node.kill()
-      node.mendDisk()
+      node.mendDisk(world.position())
     }
     node.resume()
     node.start()

@@ -158,9 +158,10 @@ export class SimNode {
     else this.disk.failNext(next)
   }
 
-  /** After `failDisk`, with the process down. */
-  mendDisk(): void {
+  /** After `failDisk`, with the process down: now what was not synced is gone. */
+  mendDisk(at: number): void {
     this.boot++
+    this.lastPowerLoss = at
     this.disk.mend()
   }
 
