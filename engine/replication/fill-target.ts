@@ -62,8 +62,8 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     return
   }
   if (message.joinOf !== state.joinNumber) return
-  // We may be primary before we know it, and then must be consistent (I12). Asked again, we know.
-  if (state.change !== undefined) return
+  // We are primary, or may be before we know it, and must be consistent then (I12). Asked again, we know.
+  if (state.change !== undefined || leads(state.role)) return
   // F1: since it asked, more may have become known as committed, and what is applied is not given up but by a wipe.
   if (fork > 0 && fork < state.log.commitSeq) return
   state.joinNumber++

@@ -5,7 +5,7 @@
 import type { CopyFacts, CopyStore, StoredCopy } from '../../../engine/replication/copy-store.ts'
 import { epochAt } from '../../../engine/replication/record-id.ts'
 import type { BlockVersion, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
-import { adopted, NO_FENCE, type SessionFence } from '../../../engine/replication/session-fence.ts'
+import { joined, NO_FENCE, type SessionFence } from '../../../engine/replication/session-fence.ts'
 import type { MemberLog } from './checker/acknowledged-is-durable.ts'
 
 export interface WitnessPort {
@@ -100,7 +100,7 @@ export class CopyWitness implements CopyStore, MemberLog {
       this.durablePromise = Math.max(this.durablePromise, facts.promise.epoch)
       this.port.promiseKept(this.node, this.durablePromise)
     }
-    if (facts.attach !== undefined) this.durableAttach = adopted(this.durableAttach, facts.attach)
+    if (facts.attach !== undefined) this.durableAttach = joined(this.durableAttach, facts.attach)
     if (facts.consistency === undefined || order < this.consistencyOrder) return
     this.isConsistent = facts.consistency.state === 'consistent'
     this.consistencyOrder = order

@@ -214,7 +214,9 @@ t.test('filling: wiped, inserted by id, never over something newer', (t) => {
     wipe: [0, 1],
     descriptor: source.descriptor(),
     facts: { consistency: filling },
+    windows: 'of the source',
   })
+  t.equal(target.view.windows, 'of the source')
   t.same([target.view.tail, target.view.appliedSeq, target.view.blocks.size], [5, 5, 0])
   target.append(write(1, 6, 1))
   target.apply(6, 'w')

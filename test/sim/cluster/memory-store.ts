@@ -492,6 +492,7 @@ function startFill(view: View, start: FillStart, sliceBlocks: number): void {
   view.limbo = []
   for (const slice of start.wipe) wipe(view, slice * sliceBlocks, (slice + 1) * sliceBlocks)
   view.facts = { ...view.facts, ...facts }
+  view.windows = start.windows ?? view.windows
   view.sizeBlocks = descriptor.sizeBlocks
   view.snapshots = structuredClone(descriptor.snapshots)
   view.rollbacks = structuredClone(descriptor.rollbacks)
