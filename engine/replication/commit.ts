@@ -11,7 +11,7 @@ import { progressOf } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { progressOpenings } from './sessions.ts'
 import { noteFua, releaseFlushes } from './flush.ts'
-import { progressFills } from './fill-source.ts'
+import { abandonFills, progressFills } from './fill-source.ts'
 import { progressHandOver } from './hand-over.ts'
 import { releaseHeld } from './primary.ts'
 import { newPeer } from './primary-state.ts'
@@ -81,7 +81,7 @@ function settle(turn: Turn, primary: PrimaryState, record: ReplicatedRecord): vo
       break
     }
   } else if (record.kind === 'control') {
-    if (record.change.operation === 'rollback') for (const peer of primary.peers.values()) peer.fill = undefined
+    if (record.change.operation === 'rollback') abandonFills(turn.state)
     const token = primary.commands.get(seq)
     if (token === undefined) return
     primary.commands.delete(seq)

@@ -193,6 +193,13 @@ export function abandonFill(peer: Peer): void {
   peer.owedSinceMs = undefined
 }
 
+/** F5: after a rollback what is filled is not what the volume is. Who has it all has the rollback as a record. */
+export function abandonFills({ primary }: CopyState): void {
+  for (const peer of primary!.peers.values()) {
+    if (peer.fill !== undefined && peer.fill.phase !== 'joining') abandonFill(peer)
+  }
+}
+
 export function onFilled(
   turn: Turn,
   from: NodeId,

@@ -222,7 +222,7 @@ function failDiskAt(world: World, node: SimNode, what: 'write' | 'sync', after: 
   after(() => {
     if (!node.disk.hasFailed) return
     node.kill()
-    node.mendDisk()
+    node.mendDisk(world.position())
     node.start()
   })
 }
