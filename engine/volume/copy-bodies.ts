@@ -27,8 +27,11 @@ export class CopyBodies {
   /** What is in force; each map has the same under the revision of its disk. */
   now: CopyDescriptor
   revision: number
-  /** Given to `keep`, durable or not. */
+  /** Given to `keep` or with a filling, durable or not. */
   facts: CopyFacts
+  /** By fact, when it was given: a filling that waits for its begin takes none back that was given since. */
+  private readonly givenAt = new Map<string, number>()
+  private gifts = 0
   /** As of what was handed to the log: bodies name these. */
   loggedEpochs: EpochHistory
   /** Fillings whose record is not durable. */
@@ -169,14 +172,29 @@ export class CopyBodies {
     return this.now.copy.fills + 2
   }
 
-  keep(facts: Partial<CopyFacts>, kept: () => void): void {
-    // What says that a slice is whole is never durable before its versions are.
-    if (facts.consistency !== undefined) this.copy.filling.whenFilled(() => this.keepNow(facts, kept))
-    else this.keepNow(facts, kept)
+  /** The place of what is given now among all facts that are given. */
+  nextGift(): number {
+    return ++this.gifts
   }
 
-  private keepNow(facts: Partial<CopyFacts>, kept: () => void): void {
-    this.facts = { ...this.facts, ...facts }
+  give(facts: Partial<CopyFacts>, at: number): void {
+    for (const [name, fact] of Object.entries(facts)) {
+      if ((this.givenAt.get(name) ?? 0) > at) continue
+      this.givenAt.set(name, at)
+      this.facts = { ...this.facts, [name]: fact }
+    }
+  }
+
+  keep(facts: Partial<CopyFacts>, kept: () => void): void {
+    const givenAt = this.nextGift()
+    // What says that a slice is whole is never durable before its versions are.
+    const keepNow = (): void => this.keepNow(facts, givenAt, kept)
+    if (facts.consistency !== undefined) this.copy.filling.whenFilled(keepNow)
+    else keepNow()
+  }
+
+  private keepNow(facts: Partial<CopyFacts>, givenAt: number, kept: () => void): void {
+    this.give(facts, givenAt)
     const now = this.facts
     this.writeLocal(this.body(), (ok) => {
       if (!ok) return

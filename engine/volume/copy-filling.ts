@@ -57,7 +57,8 @@ export class CopyFilling {
     this.filledWaiters = []
     this.fills++
     appends.barrier++
-    this.starts.push(() => this.startTask(token, start, adopted, rest, restHeld))
+    const givenAt = bodies.nextGift()
+    this.starts.push(() => this.startTask(token, start, givenAt, adopted, rest, restHeld))
     if (this.isSettling) return
     this.isSettling = true
     runTask(this.startsTask(), (ok) => {
@@ -80,6 +81,7 @@ export class CopyFilling {
   private *startTask(
     token: number,
     start: FillStart,
+    givenAt: number,
     adopted: EpochHistory,
     rest: Accepted[],
     restHeld: HeldAppend[],
@@ -103,7 +105,7 @@ export class CopyFilling {
     const { copy } = bodies.now
     const fillBorn: Record<string, number> = {}
     for (const { stream } of targets) fillBorn[stream.context.diskUuid] = stream.log.nextBatch
-    bodies.facts = { ...bodies.facts, ...start.facts }
+    bodies.give(start.facts, givenAt)
     const kept = bodies.facts
     const generation = bodies.newGeneration()
     const next: CopyDescriptor = {

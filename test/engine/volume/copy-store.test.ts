@@ -213,3 +213,27 @@ t.test('a disk that fails fails the copy once, and nothing is stored afterwards'
   t.not(world.failedReason, '')
   t.end()
 })
+
+t.test('a filling that waits for its begin takes back no fact that was given since', (t) => {
+  const source = new CopyWorld({ seed: 8 })
+  source.open()
+  source.epoch(1, 1)
+  source.settle()
+  source.copy.apply(1, {})
+  let world = new CopyWorld({ seed: 9 })
+  world.open()
+  world.epoch(1, 1)
+  // It is under way, so the filling cannot begin yet.
+  world.append(write(1, 2, 7, [72]))
+  const consistency = { state: 'filling' as const, target: 1, slices: [] as Array<[number, number]> }
+  const facts = { promise: { epoch: 6, primary: 'n1' }, consistency }
+  world.copy.startFill(1, { fork: 1, target: 1, wipe: [], descriptor: source.copy.descriptor(), facts })
+  t.ok(world.keep({ promise: { epoch: 7, primary: 'n2' } }))
+  const attach = { brokenGeneration: 0, incarnations: [] }
+  for (let i = 0; i < 3; i++) t.ok(world.keep({ attach }), 'by now it has begun')
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  const stored = world.open()
+  t.same(stored.facts.promise, { epoch: 7, primary: 'n2' })
+  t.same(stored.facts.consistency, consistency)
+  t.end()
+})

@@ -41,7 +41,7 @@ export const DISKS = [
     [
       [
         'volume/copy-bodies.ts',
-        'if (facts.consistency !== undefined) this.copy.filling.whenFilled(() => this.keepNow(facts, kept))',
+        'if (facts.consistency !== undefined) this.copy.filling.whenFilled(keepNow)',
         'if (false as boolean) void 0',
       ],
     ],
