@@ -316,7 +316,8 @@ function tickPrimary(turn: Turn): void {
   }
   for (const peer of overduePeers(turn)) {
     // It could not be let go: perhaps it can be filled, or has recovered.
-    if (peer.failure !== undefined && peer.fill === undefined) sendNewEpoch(turn, peer)
+    const isDue = nowMs - peer.askedAtMs >= retryMs
+    if (peer.failure !== undefined && peer.fill === undefined && isDue) sendNewEpoch(turn, peer)
     wakeBy(turn, nowMs + retryMs)
   }
   tickFills(turn)

@@ -15,7 +15,7 @@ import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { nextToken } from './copy-state.ts'
-import type { Peer, PendingRead, PrimaryState } from './primary-state.ts'
+import type { ConfirmRound, Peer, PendingRead, PrimaryState } from './primary-state.ts'
 import { isInside } from './primary.ts'
 import { awaitRepair } from './repair.ts'
 import { answer, wakeBy } from './turn.ts'
@@ -106,6 +106,7 @@ export function retryRound(turn: Turn): void {
   const round = primary?.round
   if (primary === undefined || round === undefined) return
   const { retryMs, leaseMs, readCheck } = state.options
+  if (progressRound(turn, primary, round)) return
   if (nowMs - round.sentAtMs < retryMs) return wakeBy(turn, round.sentAtMs + retryMs)
   if (readCheck === 'lease' && nowMs - round.askedAtMs >= leaseMs / 2) {
     return ask(turn, primary, [...round.reads, ...primary.waitingReads.splice(0)])
@@ -124,15 +125,23 @@ export function onConfirmed(turn: Turn, from: NodeId, instance: string, token: n
   if (peer.instance !== instance) return
   grant(peer, instance, round.askedAtMs + state.options.leaseMs)
   if (peer.storedSeq >= peer.sentSeq) peer.owedSinceMs = undefined
-  // Who is not required any more is not waited for.
-  round.missing = round.missing.filter((node) => node !== from && primary.required.includes(node))
-  if (round.missing.length > 0) return
+  round.missing = round.missing.filter((node) => node !== from)
+  progressRound(turn, primary, round)
+}
+
+/** Whether it ended: everybody who is required now has answered. Who is not required any more is not waited for. */
+function progressRound(turn: Turn, primary: PrimaryState, round: ConfirmRound): boolean {
+  round.missing = round.missing.filter((node) => primary.required.includes(node))
+  if (round.missing.length > 0) return false
   // Whoever joined the set meanwhile was not asked.
   const isWhole = primary.required.every((node) => primary.peers.get(node)!.lease.instance !== undefined)
-  if (!isWhole) return ask(turn, primary, round.reads)
-  primary.round = undefined
-  for (const read of round.reads) serve(turn, primary, read)
-  progressReads(turn)
+  if (!isWhole) ask(turn, primary, round.reads)
+  else {
+    primary.round = undefined
+    for (const read of round.reads) serve(turn, primary, read)
+    progressReads(turn)
+  }
+  return true
 }
 
 function grant(peer: Peer, instance: string, untilMs: number): void {
