@@ -59,12 +59,19 @@ export function onRequest(
   const isReadOnly = !session.mayWrite || state.config?.config.attach.mode === 'read-only'
   if (isReadOnly) return answer(turn, from, id, { ok: false, code: 'read-only' })
   if (!isInside(turn, operation)) return answer(turn, from, id, { ok: false, code: 'range' })
+  if (isLost(turn, operation)) return answer(turn, from, id, { ok: false, code: 'damaged' })
   if (isFull(turn) || primary.held.length > primary.heldHead) hold(primary, { from, id, operation })
   else admit(turn, primary, { from, id, operation })
 }
 
 export const isInside = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
   lba >= 0 && blockCount > 0 && lba + blockCount <= state.sizeBytes / BLOCK_BYTES
+
+/** The only copy, and the disk of a slice is gone: the others are served. */
+const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
+  state.lostSlices.some(
+    (slice) => lba < (slice + 1) * state.sliceBlocks && slice * state.sliceBlocks < lba + blockCount,
+  )
 
 function isFull({ state }: Turn): boolean {
   const { window } = state.log

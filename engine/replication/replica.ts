@@ -67,17 +67,25 @@ export function refuse({ state, port }: Turn, to: NodeId, epoch: number, why: Re
   port.send(to, { type: 'refused', epoch, promised: state.promise, tail: tailOf(state), why })
 }
 
+/** What it lost with a disk is not filled again yet: it has no place for records. */
+const lacksSlices = ({ lostSlices, consistency }: CopyState): boolean =>
+  lostSlices.length > 0 && consistency.state === 'consistent'
+
 export function onAppend(turn: Turn, from: NodeId, instance: string, message: Message<'append'>): void {
   const { state } = turn
   if (!admits(turn, from, instance, message.epoch)) return
   if (state.consistency.state === 'filling' && !state.isFollowing) return refuse(turn, from, message.epoch, 'gap')
+  if (lacksSlices(state)) return refuse(turn, from, message.epoch, 'not-consistent')
   accept(turn, from, message, message.previous, false)
 }
 
 /** SPEC C4 (d): the primary chose a log; what of ours is not in it goes. */
 export function onReconcile(turn: Turn, from: NodeId, instance: string, message: Message<'reconcile'>): void {
   if (!admits(turn, from, instance, message.epoch)) return
-  if (turn.state.consistency.state !== 'consistent') return refuse(turn, from, message.epoch, 'not-consistent')
+  const { state } = turn
+  if (state.consistency.state !== 'consistent' || lacksSlices(state)) {
+    return refuse(turn, from, message.epoch, 'not-consistent')
+  }
   accept(turn, from, message, message.fork, true)
 }
 

@@ -15,8 +15,8 @@ export interface CopyOpening {
   log: LogPort
   disks: StoreDisk[]
   spec: VolumeSpec
-  /** Of a copy that is made. */
-  copyId: string
+  /** Of a copy that is made when it is not there; undefined: none is. */
+  copyId: string | undefined
   onEvent(event: StoreEvent): void
 }
 
@@ -38,6 +38,7 @@ export function openCopy(opening: CopyOpening, done: (outcome: CopyOutcome) => v
     const lost = store.streams().find((stream) => stream.volumesById.has(spec.id))
     if (refused !== undefined || lost !== undefined)
       return done({ ok: false, store, reason: refused?.reason ?? 'what the copy accepted cannot be read' })
+    if (copyId === undefined) return done({ ok: false, store, reason: 'the copy is not there' })
     store.createCopy(spec, copyId, (result) => {
       if (result.ok) take(result.value)
       else done({ ok: false, store, reason: result.error.message })

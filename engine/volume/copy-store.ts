@@ -166,6 +166,12 @@ export class LocalCopyStore implements CopyStore {
     }
   }
 
+  /** No slice lies on a disk that is not there, and all are filled. */
+  get isWhole(): boolean {
+    const { facts } = this.bodies.now.copy
+    return this.stored().lostSlices.length === 0 && facts.consistency.state === 'consistent'
+  }
+
   get isDurable(): boolean {
     return this.bodies.now.spec.durability === 'durable'
   }

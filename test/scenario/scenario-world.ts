@@ -23,6 +23,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     minInSync: 1,
     clients: 1,
     attachMode: 'single',
+    disks: 1,
     slices: 1,
     blocksPerSlice: 16,
     mode: 'durable',

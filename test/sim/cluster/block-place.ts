@@ -12,8 +12,8 @@ export function blockPlace(
   copy: LocalCopyStore,
   random: Random,
   isWanted: (lba: number, isSettled: boolean) => boolean,
-): { lba: number; offsetBytes: number } | undefined {
-  const found: Array<{ lba: number; offsetBytes: number }> = []
+): { lba: number; diskUuid: string; offsetBytes: number } | undefined {
+  const found: Array<{ lba: number; diskUuid: string; offsetBytes: number }> = []
   for (const { stream, map } of copy.targets)
     for (const page of map.pages.values())
       for (let i = 0; i < PAGE_BLOCKS; i++) {
@@ -21,7 +21,8 @@ export function blockPlace(
         if (kindOf(page.words, at) !== ENTRY_KIND.data) continue
         if (!isWanted(page.firstLba + i, seqOf(page.words, at) <= map.copy!.hintSeq)) continue
         const base = segmentOffsetBytes(stream.context.segmentBytes, segmentOf(page.words, at))
-        found.push({ lba: page.firstLba + i, offsetBytes: base + unitsOf(page.words, at) * UNIT_BYTES })
+        const { diskUuid } = stream.context
+        found.push({ lba: page.firstLba + i, diskUuid, offsetBytes: base + unitsOf(page.words, at) * UNIT_BYTES })
       }
   return found.length === 0 ? undefined : random.pick(found)
 }

@@ -136,12 +136,21 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
     case 'write-error':
     case 'sync-error':
       return failDiskAt(world, node, kind === 'write-error' ? 'write' : 'sync', after)
-    case 'read-errors':
+    case 'read-errors': {
+      if (!world.atlas.mayDamage(world.store.current.config, node.name, 'disk')) return
       node.disk.failReads(random.pick([0.1, 0.5, 1]))
-      return after(() => {
+      let isOver = false
+      const isGone = (): boolean => isOver
+      const undo = (): void => {
+        isOver = true
         node.disk.failReads(0)
+      }
+      world.atlas.note(node.name, { what: 'disk', isGone, undo })
+      return after(() => {
+        undo()
         restartFenced(node)
       })
+    }
     case 'block-rot': {
       const { config } = world.store.current
       for (let blocks = random.pick([1, 1, 4, 16]); blocks > 0; blocks--) {
@@ -158,6 +167,15 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
     case 'disk-rot':
     case 'misdirected-write':
       return damageDisk(world, node, kind, random, after)
+    case 'disk-gone': {
+      const { config } = world.store.current
+      if (!world.atlas.mayDamage(config, node.name, 'disk')) return
+      const mark = node.disk.loseDisk(random)
+      if (mark === undefined) return
+      world.atlas.note(node.name, mark)
+      node.kill()
+      return after(() => node.start())
+    }
     case 'pool-full':
       node.disk.fillUp(true)
       return after(() => node.disk.fillUp(false))

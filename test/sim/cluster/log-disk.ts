@@ -1,53 +1,37 @@
 /**
- * The disk of a node with the store of the engine on it: the same code and the same format as in production, over a
+ * The disks of a node with the store of the engine on it: the same code and the same format as in production, over a
  * simulated disk and index that lose and tear what a crash may take.
  */
 import { crc32c } from '@node-rs/crc32'
-import { hexToUuid } from '../../../engine/log/bytes.ts'
-import { CheckedIndex } from '../../../engine/log/checked-index.ts'
-import { diskBytesFor } from '../../../engine/log/geometry.ts'
-import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
-import type { ClockPort, DiskPort, IndexPort } from '../../../engine/ports.ts'
 import type { StoreEvent } from '../../../engine/replication/copy-store.ts'
 import type { VersionId } from '../../../engine/replication/record.ts'
 import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
 import { openCopy } from '../../../engine/volume/copy-opening.ts'
 import type { LocalCopyStore, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
-import type { StoreDisk } from '../../../engine/volume/store-disks.ts'
 import type { SimClock } from '../clock.ts'
-import { SECTOR_BYTES, blocksOf } from '../disk-image.ts'
-import { DAMAGES, SimDisk, type CrashChoice } from '../disk.ts'
-import { SimIndex } from '../index.ts'
+import { SECTOR_BYTES } from '../disk-image.ts'
 import type { Random } from '../random.ts'
 import type { Mark } from './atlas.ts'
 import { blockPlace } from './block-place.ts'
 import type { NodeDisk, StoreUser } from './node-disk.ts'
+import { gatedClock, PartDisk } from './part-disk.ts'
 import type { Swarm } from './swarm.ts'
 import { emptyVersionMap, insertVersion, type VersionMap } from './version-map.ts'
 
-const SEGMENT_BYTES = 128 * 1024
-const SEGMENTS = 96
 /** Of calls that the copy's machine does not make. */
 const OWN_TOKENS = 2 ** 40
-const OTHER_STREAM = 7
 const SCRUBS_MAX = 200
-const MISDIRECTED_BYTES_MAX = 5 << 20
-
-const blocksIn = (bytes: Uint8Array): Array<Uint8Array | undefined> => {
-  const blocks: Array<Uint8Array | undefined> = []
-  blocksOf(bytes, blocks)
-  return blocks
-}
 
 export class LogDisk implements NodeDisk {
   readonly copyId: string
   hasFailed = false
   isLost = false
+  wantsRestart = false
+  private wasOpened = false
   private readonly clock: SimClock
   private readonly random: Random
   private readonly swarm: Swarm
-  private disk: SimDisk
-  private index: SimIndex
+  private parts: PartDisk[]
   private user: StoreUser | undefined
   private copy: LocalCopyStore | undefined
   private asked: ((event: StoreEvent) => void) | undefined
@@ -56,7 +40,6 @@ export class LogDisk implements NodeDisk {
   /** Since it was opened. */
   private readsFailed = false
   private isFull = false
-  private grants = new SharedSegmentGrants(SEGMENTS)
   /** Something of it was damaged, or reads fail: it need not open. */
   private mayRefuse = false
 
@@ -65,13 +48,12 @@ export class LogDisk implements NodeDisk {
     this.clock = clock
     this.random = random
     this.swarm = swarm
-    const sizeBytes = diskBytesFor(SEGMENTS, SEGMENT_BYTES)
-    this.disk = new SimDisk({ sizeBytes, clock, random: random.fork('disk'), latencyMs: swarm.disk.writeMs })
-    this.index = new SimIndex({ clock, random: random.fork('index'), latencyMs: swarm.disk.readMs })
+    this.parts = Array.from({ length: swarm.disks }, (_, i) => new PartDisk(i + 1, clock, random.fork('part'), swarm))
   }
 
   open(user: StoreUser, boot: number): void {
     this.user = user
+    this.wantsRestart = false
     this.readsFailed = this.readErrorChance > 0
     const { slices, mode } = this.swarm
     const event = () => {}
@@ -80,7 +62,7 @@ export class LogDisk implements NodeDisk {
         clock: gatedClock(this.clock, user),
         crc32c,
         log: { event },
-        disks: [this.context(user, boot)],
+        disks: this.parts.map((part) => part.context(user, boot)),
         spec: {
           id: 'abcd'.padStart(32, '0'),
           name: 'v',
@@ -93,7 +75,8 @@ export class LogDisk implements NodeDisk {
           pool: 'default',
           diskTags: [],
         },
-        copyId: this.copyId,
+        // Once it was there it is not made again: another one would have forgotten what it promised.
+        copyId: this.wasOpened ? undefined : this.copyId,
         onEvent: (event) => {
           if ('token' in event && event.token >= OWN_TOKENS) this.asked?.(event)
           else if (!user.isOver) user.heard(event)
@@ -108,6 +91,7 @@ export class LogDisk implements NodeDisk {
           return user.heard({ type: 'store-failed', reason: outcome.reason })
         }
         this.copy = outcome.copy
+        this.wasOpened = true
         if (this.isFull) this.fillUp(true)
         user.opened(outcome.copy, outcome.stored)
       },
@@ -118,95 +102,81 @@ export class LogDisk implements NodeDisk {
 
   kill(): void {
     this.end()
-    this.takeOver(this.disk.kill())
-    this.index = this.index.crash({ kind: 'all' })
+    for (const part of this.parts) part.kill()
   }
 
   losePower(lies: boolean): void {
     this.end()
-    const seed = this.random.u32()
-    const choices: CrashChoice[] = [
-      { kind: 'all' },
-      { kind: 'synced' },
-      { kind: 'subset', seed },
-      { kind: 'shredded', unitBytes: 512, seed },
-      { kind: 'shredded', unitBytes: 4096, seed },
-    ]
-    this.takeOver(this.disk.crash(lies ? { kind: 'synced' } : this.random.pick(choices)))
-    this.index = this.index.crash({ kind: 'subset', seed })
+    for (const part of this.parts) part.losePower(lies)
   }
 
   fail(): void {
     this.hasFailed = true
-    this.disk.failAt('sync')
-    this.disk.failAt('write')
+    const { disk } = this.random.pick(this.parts)
+    disk.failAt('sync')
+    disk.failAt('write')
   }
 
   failNext(what: 'write' | 'sync'): void {
     this.hasFailed = true
-    this.disk.failAt(what)
+    this.random.pick(this.parts).disk.failAt(what)
   }
 
   failReads(chance: number): void {
-    this.readErrorChance = this.disk.readErrorChance = chance
+    this.readErrorChance = chance
+    for (const part of this.parts) part.failReads(chance)
     if (chance > 0) this.mayRefuse = this.readsFailed = true
   }
 
   rotBlock(random: Random, mayDamage: (lba: number, isSettled: boolean) => boolean): Mark | undefined {
     const place = this.copy === undefined ? undefined : blockPlace(this.copy, random, mayDamage)
     if (place === undefined) return undefined
-    const { lba, offsetBytes } = place
-    return this.damage(lba, offsetBytes + random.int(BLOCK_BYTES / SECTOR_BYTES) * SECTOR_BYTES, random)
+    const { lba, diskUuid, offsetBytes } = place
+    const part = this.parts.find(({ uuid }) => uuid === diskUuid)!
+    return this.damaged(part.damage(lba, offsetBytes + random.int(BLOCK_BYTES / SECTOR_BYTES) * SECTOR_BYTES, random))
   }
 
   rotAnything(random: Random): Mark | undefined {
-    const sectors = this.disk.writtenSectors()
-    return sectors.length === 0 ? undefined : this.damage('disk', random.pick(sectors), random)
-  }
-
-  private damage(what: Mark['what'], sectorOffsetBytes: number, random: Random): Mark | undefined {
-    const before = this.disk.sector(sectorOffsetBytes)
-    if (!this.disk.damage(sectorOffsetBytes, random.pick(DAMAGES))) return undefined
-    const after = this.disk.sector(sectorOffsetBytes)
-    this.mayRefuse = true
-    const isGone = (): boolean => Buffer.compare(this.disk.sector(sectorOffsetBytes), after) !== 0
-    return {
-      what,
-      isGone,
-      undo: () => {
-        if (!isGone()) this.disk.putSector(sectorOffsetBytes, before)
-      },
-    }
+    const part = random.pick(this.parts)
+    const sectors = part.disk.writtenSectors()
+    return sectors.length === 0 ? undefined : this.damaged(part.damage('disk', random.pick(sectors), random))
   }
 
   misdirectNext(random: Random): Mark | undefined {
-    const written = this.disk.writtenSectors().filter((offset) => offset % BLOCK_BYTES === 0)
-    if (written.length === 0) return undefined
-    let undo = (): void => {}
-    this.disk.onMisdirected = (fromBytes, toBytes, blocks) => {
-      this.disk.onMisdirected = undefined
-      const hurt = toBytes === undefined ? undefined : this.disk.peek(toBytes, blocks.length * BLOCK_BYTES)
-      undo = () => {
-        this.disk.putBlocks(fromBytes, blocks)
-        if (toBytes !== undefined) this.disk.putBlocks(toBytes, blocksIn(hurt!), blocks)
-      }
+    return this.damaged(random.pick(this.parts).misdirectNext(random))
+  }
+
+  private damaged(mark: Mark | undefined): Mark | undefined {
+    if (mark !== undefined) this.mayRefuse = true
+    return mark
+  }
+
+  loseDisk(random: Random): Mark | undefined {
+    // One that holds some of the copy, and not all.
+    const of = (this.copy?.targets ?? []).map(({ stream }) => stream.context.diskUuid)
+    if (of.length < 2) return undefined
+    const gone = random.pick(this.parts.filter(({ uuid }) => of.includes(uuid)))
+    this.parts = this.parts.filter((part) => part !== gone)
+    gone.losePower(false)
+    return {
+      what: 'disk',
+      // Filled again from the others: then it is missed no more.
+      isGone: () => this.copy !== undefined && this.copy.isWhole,
+      undo: () => {
+        if (this.copy?.isWhole === true) return
+        this.parts = [...this.parts, gone]
+        this.wantsRestart = true
+      },
     }
-    // A write is long: it has to fit behind the place where it lands.
-    const toBytes = random.pick(written)
-    if (random.chance(0.3) || toBytes + MISDIRECTED_BYTES_MAX > this.disk.sizeBytes) this.disk.loseAt(1)
-    else this.disk.misdirectAt(1, toBytes)
-    this.mayRefuse = true
-    return { what: 'disk', isGone: () => false, undo: () => undo() }
   }
 
   fillUp(isFull: boolean): void {
     this.isFull = isFull
     // One that is being opened gets its first segments before.
     if (this.copy === undefined) return
-    if (isFull) while (this.grants.grant(OTHER_STREAM) !== undefined);
+    if (isFull) for (const part of this.parts) part.fillUp()
     else {
-      for (let segment = 0; segment < SEGMENTS; segment++)
-        if (this.grants.owner(segment) === OTHER_STREAM) this.grants.release(segment)
+      for (const part of this.parts) part.giveBack()
       for (const { stream } of this.copy.targets) {
         stream.supply.start()
         stream.onSpace()
@@ -223,7 +193,7 @@ export class LogDisk implements NodeDisk {
   setSpeed(factor: number): void {
     this.factor = factor
     const [least, most] = this.swarm.disk.writeMs
-    this.disk.latencyMs = [least * this.factor, most * this.factor]
+    for (const { disk } of this.parts) disk.latencyMs = [least * this.factor, most * this.factor]
   }
 
   content(done: (versions: VersionMap | undefined) => void): void {
@@ -259,71 +229,8 @@ export class LogDisk implements NodeDisk {
     this.clock.after(this.swarm.retryMs, again)
   }
 
-  private takeOver(disk: SimDisk): void {
-    this.disk = disk
-    disk.readErrorChance = this.readErrorChance
-  }
-
   private end(): void {
     this.user = undefined
     this.copy = undefined
-  }
-
-  private context(user: StoreUser, boot: number): StoreDisk {
-    this.grants = new SharedSegmentGrants(SEGMENTS)
-    const diskUuid = '1'.padStart(32, '0')
-    return {
-      path: 'disk',
-      pool: 'default',
-      tags: [],
-      context: {
-        disk: gatedDisk(this.disk, user),
-        index: new CheckedIndex(gatedIndex(this.index, user), crc32c, () => {}),
-        crc32c,
-        clock: gatedClock(this.clock, user),
-        grants: this.grants,
-        log: { event: () => {} },
-        diskUuid,
-        diskTag: hexToUuid(diskUuid).subarray(0, 8),
-        streamId: 0,
-        segmentBytes: SEGMENT_BYTES,
-        segmentCount: SEGMENTS,
-        random: (bytes) => Uint8Array.from({ length: bytes }, () => this.random.int(256)),
-        bootId: boot.toString(16).padStart(32, '0'),
-        pagesMax: 64,
-        checkpointBytes: 256 * 1024,
-        pendingMax: 200,
-        syncsMax: 2,
-        segmentsAhead: 2,
-        holdSegments: 3,
-      },
-    }
-  }
-}
-
-function gatedClock(clock: SimClock, user: StoreUser): ClockPort {
-  return {
-    nowMs: () => clock.nowMs(),
-    after: (delayMs, run) => clock.after(delayMs, () => user.gate(run)),
-    defer: (run) => clock.defer(() => user.gate(run)),
-  }
-}
-
-function gatedDisk(disk: SimDisk, user: StoreUser): DiskPort {
-  return {
-    sizeBytes: disk.sizeBytes,
-    write: (offsetBytes, buffers, done) => disk.write(offsetBytes, buffers, (ok) => user.gate(() => done(ok))),
-    sync: (done) => disk.sync((ok) => user.gate(() => done(ok))),
-    tryRead: (offsetBytes, into) => disk.tryRead(offsetBytes, into),
-    read: (offsetBytes, into, done) => disk.read(offsetBytes, into, (ok) => user.gate(() => done(ok))),
-  }
-}
-
-function gatedIndex(index: SimIndex, user: StoreUser): IndexPort {
-  return {
-    batch: (operations, done) => index.batch(operations, (ok) => user.gate(() => done(ok))),
-    get: (key, done) => index.get(key, (ok, value) => user.gate(() => done(ok, value))),
-    range: (options, done) => index.range(options, (ok, entries) => user.gate(() => done(ok, entries))),
-    clear: (done) => index.clear((ok) => user.gate(() => done(ok))),
   }
 }

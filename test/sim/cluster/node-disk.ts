@@ -43,6 +43,10 @@ export interface NodeDisk {
   rotAnything(random: Random): Mark | undefined
   /** The next write lands elsewhere, or nowhere. */
   misdirectNext(random: Random): Mark | undefined
+  /** One of several disks is gone, with all it held; the process that runs is over. Undefined: there is only one. */
+  loseDisk(random: Random): Mark | undefined
+  /** A disk came back: the process has to open it. */
+  readonly wantsRestart: boolean
   /** Somebody else takes what is free, or gives it back. */
   fillUp(isFull: boolean): void
   /** Like new, with what it held. */
@@ -145,6 +149,12 @@ export class MemoryDisk implements NodeDisk {
   misdirectNext(): Mark | undefined {
     return undefined
   }
+
+  loseDisk(): Mark | undefined {
+    return undefined
+  }
+
+  readonly wantsRestart = false
 
   fillUp(): void {}
 

@@ -40,6 +40,7 @@ export const DISK_FAULTS = [
   'disk-rot',
   'misdirected-write',
   'pool-full',
+  'disk-gone',
 ] as const
 export type FaultKind = (typeof FAULTS)[number] | (typeof DISK_FAULTS)[number]
 
@@ -67,6 +68,8 @@ export interface Swarm {
   clients: number
   attachMode: AttachMode
   slices: number
+  /** Of a node, with the engine's own store. */
+  disks: number
   /** Blocks in use in each slice: few, so that operations meet. */
   blocksPerSlice: number
   mode: 'durable' | 'writeback'
@@ -119,7 +122,8 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   const wide = drawWide(seed, random)
   const focus = random.fork('focus')
   const swarm = focus.chance(0.5) ? focused(wide, focus) : wide
-  return { ...swarm, faults: [...swarm.faults, ...drawDiskFaults(seed)] }
+  const disks = new Random(`disks ${seed}`).pick([1, 1, 2, 3])
+  return { ...swarm, disks, faults: [...swarm.faults, ...drawDiskFaults(seed)] }
 }
 
 /** Drawn apart: what seeds without any are like does not change. */
@@ -176,6 +180,7 @@ function drawWide(seed: number, random: Random): Swarm {
     clients,
     attachMode: attachMode === 'single' ? holdersOf(seed) : attachMode,
     slices: random.between(1, 3),
+    disks: 1,
     blocksPerSlice: random.pick([1, 2, 4, 16, 64]),
     mode: random.pick(['durable', 'durable', 'writeback'] as const),
     readCheck: random.pick(['lease', 'lease', 'confirm'] as const),

@@ -43,6 +43,8 @@ export interface WorldOptions {
 /** Of a phase: something feeds itself. */
 const STEPS_MAX = 5_000_000
 
+const DAMAGING: readonly string[] = ['block-rot', 'disk-rot', 'misdirected-write', 'disk-gone']
+
 export class World implements NodeWorld, ClientWorld {
   readonly swarm: Swarm
   readonly clock: SimClock
@@ -143,7 +145,7 @@ export class World implements NodeWorld, ClientWorld {
       clock.after(event.atMs, () => this.beginOrWait(event))
     }
     this.renewWatches()
-    if (this.swarm.faults.some((kind) => kind.endsWith('-rot') || kind === 'misdirected-write')) this.replaceLost()
+    if (this.swarm.faults.some((kind) => DAMAGING.includes(kind))) this.replaceLost()
   }
 
   private beginOrWait(event: PlannedEvent): void {
@@ -177,6 +179,10 @@ export class World implements NodeWorld, ClientWorld {
   private replaceLost(): void {
     this.clock.after(this.swarm.graceMs, () => {
       for (const node of this.nodes.values()) {
+        if (node.disk.wantsRestart) {
+          node.kill()
+          node.start()
+        }
         if (!node.disk.isLost) continue
         this.giveUp(node)
         this.operator.replace(node)

@@ -58,14 +58,13 @@ export const DISKS = [
     ],
   ),
   storeBug(
-    'a store that cannot be opened is taken for an empty one',
-    'I12, D5',
-    [
-      [
-        'volume/copy-opening.ts',
-        'if (refused !== undefined || lost !== undefined)',
-        'if (refused === undefined && lost !== undefined)',
-      ],
-    ],
+    'rot in the log is taken for a torn tail',
+    'I6, D5',
+    [['log/log-tail.ts', 'if (next <= watermark)', 'if (next < 0)']],
+  ),
+  storeBug(
+    'a copy that lost a disk takes records for it',
+    'I5, D7',
+    [['replication/replica.ts', 'lostSlices.length > 0 && consistency', 'lostSlices.length > 99 && consistency']],
   ),
 ]
