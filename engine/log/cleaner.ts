@@ -34,7 +34,7 @@ const HEADERS_MOST = 256
 /** Headers of a segment without live data that are looked at in one turn. */
 const HEADERS_A_TURN = 32
 /** What could not be read may be there later. */
-const READ_AGAIN_MS = 60_000
+const READ_AGAIN_MS = 5000
 
 /** The segment whose cleaning pays most, or undefined. */
 export function chooseVictim(stream: StoreStream, skipped: ReadonlySet<number> = new Set()): number | undefined {

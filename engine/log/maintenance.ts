@@ -32,6 +32,7 @@ export class Maintenance {
   private readonly stream: StoreStream
   private running = false
   private stopping: (() => void) | undefined
+  private readAgainTimer: { cancel(): void } | undefined
   private stopped = false
   /** Writers wait for space. */
   shortOfSpace = false
@@ -65,6 +66,20 @@ export class Maintenance {
       this.running = false
       stream.isMaintained = false
       if (this.stopping !== undefined) this.stopping()
+      else this.wakeToReadAgain()
+    })
+  }
+
+  /** Segments that could not be read are tried again: whoever waits for their space does nothing that would kick. */
+  private wakeToReadAgain(): void {
+    const { segments, context } = this.stream
+    if (this.readAgainTimer !== undefined || segments.readAgainAtMs.size === 0 || !this.wantsCleaning) return
+    const now = context.clock.nowMs()
+    const atMs = Math.min(...[...segments.readAgainAtMs.values()].filter((one) => one > now))
+    if (atMs === Infinity) return
+    this.readAgainTimer = context.clock.after(atMs - now, () => {
+      this.readAgainTimer = undefined
+      this.kick()
     })
   }
 
@@ -83,6 +98,7 @@ export class Maintenance {
   /** Let the present step end and begin no other. */
   stop(done: () => void): void {
     this.stopped = true
+    this.readAgainTimer?.cancel()
     if (this.running) this.stopping = done
     else done()
   }

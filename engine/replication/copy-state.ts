@@ -159,6 +159,8 @@ export interface CopyState {
   released: { epoch: number; nodes: NodeId[] } | undefined
   /** What cannot be read here, and what others asked for (section 10). */
   damaged: DamagedVersion[]
+  /** Those that were repaired last. */
+  repaired: VersionId[]
   fetches: Map<number, { to: NodeId; wanted: VersionId[] }>
   /** Own terms in a row that ended without serving (C3). */
   fruitlessTerms: number
@@ -228,6 +230,7 @@ export function createCopy(options: CopyOptions): CopyState {
     joinNumber: 1,
     released: undefined,
     damaged: [],
+    repaired: [],
     fetches: new Map(),
     fruitlessTerms: 0,
     wakeAtMs: Infinity,

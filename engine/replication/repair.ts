@@ -29,6 +29,7 @@ export interface DamagedVersion extends VersionId {
 
 /** Of one message; the rest is asked for when these are done. */
 const ASKED_MAX = 16
+const REPAIRED_KEPT = 64
 
 const isSame = (a: VersionId, b: VersionId): boolean => a.lba === b.lba && a.seq === b.seq && a.epoch === b.epoch
 
@@ -37,9 +38,13 @@ const idOf = ({ lba, epoch, seq }: VersionId): VersionId => ({ lba, epoch, seq }
 /** The store found damage. */
 export function noteDamage(turn: Turn, versions: readonly VersionId[]): void {
   const { damaged } = turn.state
-  for (const id of versions)
-    if (!damaged.some((one) => isSame(one, id)))
-      damaged.push({ ...idOf(id), missingAt: [], askedAtMs: -Infinity, isRepairing: false })
+  for (const id of versions) {
+    if (damaged.some((one) => isSame(one, id))) continue
+    // What was just repaired, and is damaged again, is waited for: the medium may not read anything at all.
+    const isAgain = turn.state.repaired.some((one) => isSame(one, id))
+    const askedAtMs = isAgain ? turn.nowMs : -Infinity
+    damaged.push({ ...idOf(id), missingAt: [], askedAtMs, isRepairing: false })
+  }
   progressRepairs(turn)
 }
 
@@ -132,6 +137,7 @@ export function onVersions(
 export function onRepaired(turn: Turn, versions: readonly VersionId[]): void {
   const { state } = turn
   state.damaged = state.damaged.filter((one) => !versions.some((id) => isSame(id, one)))
+  state.repaired = [...state.repaired, ...versions].slice(-REPAIRED_KEPT)
   endReads(turn, versions, true)
   progressRepairs(turn)
 }
