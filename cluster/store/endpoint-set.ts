@@ -9,6 +9,7 @@ import { Client, Metadata, connectivityState, credentials, logVerbosity, setLogV
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
 import { isRefusal, reasonOf } from './etcd-answers.ts'
+import type { CallError } from './etcd-answers.ts'
 import { etcdServices } from './etcd-api.ts'
 import type { RangeRequest, RangeResponse, Sent, WatchRequest, WatchResponse } from './etcd-api.ts'
 import type { StoreIdentity } from './store-identity.ts'
@@ -22,7 +23,10 @@ const RECONNECT_FIRST_MS = 50
 const RECONNECT_MOST_MS = 2000
 const PAUSE_MS = 100
 
-export type Answered<T> = { ok: true; response: T } | { ok: false; error: ServiceError }
+export type Answered<T> = { ok: true; response: T } | { ok: false; error: CallError }
+
+/** A call on a client that was closed a moment ago; the library would throw. */
+const CLOSED: CallError = { code: status.CANCELLED, details: 'it was closed meanwhile' }
 
 /** `http://HOST:PORT`, several with commas between them. */
 export function parseAddresses(text: string): string[] {
@@ -59,6 +63,7 @@ export class Endpoint {
   call<Q, S>(rpc: 'Range' | 'Txn', request: Sent<Q>, timeoutMs: number): Promise<Answered<S>> {
     const { path, requestSerialize, responseDeserialize } = etcdServices().KV[rpc]!
     const { client, calls } = this
+    if (stateOf(client) === connectivityState.SHUTDOWN) return Promise.resolve({ ok: false, error: CLOSED })
     return new Promise((resolve) => {
       const options = { deadline: Date.now() + timeoutMs }
       const done = (error: ServiceError | null, response: unknown) => {

@@ -4,7 +4,12 @@
  * alone does not, since the client's own library uses the same codes for what it could not read (S2).
  */
 import { status } from '@grpc/grpc-js'
-import type { ServiceError } from '@grpc/grpc-js'
+
+/** What is looked at of a failed call. */
+export interface CallError {
+  code: number
+  details: string
+}
 
 const NOT_APPLIED: ReadonlyArray<readonly [code: number, sentence: RegExp]> = [
   [status.INVALID_ARGUMENT, /^etcdserver: (?:key is not provided|request is too large|user name is empty)$/],
@@ -14,21 +19,21 @@ const NOT_APPLIED: ReadonlyArray<readonly [code: number, sentence: RegExp]> = [
   [status.UNIMPLEMENTED, /^holdfast store: .* is not served/],
 ]
 
-export function isCertainlyNotApplied({ code, details }: ServiceError): boolean {
+export function isCertainlyNotApplied({ code, details }: CallError): boolean {
   return NOT_APPLIED.some(([known, sentence]) => known === code && sentence.test(details))
 }
 
 /** The store answered, and said no: asking another member would not help. */
-export function isRefusal(error: ServiceError): boolean {
+export function isRefusal(error: CallError): boolean {
   return isCertainlyNotApplied(error) || isCompacted(error)
 }
 
-export function isCompacted({ code, details }: ServiceError): boolean {
+export function isCompacted({ code, details }: CallError): boolean {
   return code === status.OUT_OF_RANGE && details === 'etcdserver: mvcc: required revision has been compacted'
 }
 
 /** For the reason of `store-unreachable`. */
-export function reasonOf({ code, details }: ServiceError): string {
+export function reasonOf({ code, details }: CallError): string {
   if (code === status.DEADLINE_EXCEEDED) return 'it did not answer in time'
   const refused = /\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOTFOUND)\b/.exec(details)?.[1]
   switch (refused) {

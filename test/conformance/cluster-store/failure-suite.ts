@@ -184,5 +184,16 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
     t.match((await cas).outcome, /unknown|refused/)
     t.match(await store.get('k'), { ok: false, error: { code: 'shutting-down' } })
     t.equal(told.end, undefined, 'a watch that is closed says nothing')
+    process.signal('SIGCONT')
+    for (let turns = 0; turns < 25; turns++) {
+      const closing = process.client()
+      await read(closing, 'k')
+      const calls = [closing.get('k'), closing.list({ prefix: '' })]
+      const change = closing.compareAndSwap({ key: `turn/${turns}`, version: undefined, value: bytes('1') })
+      for (let turn = 0; turn < turns; turn++) await undefined
+      closing.close()
+      for (const answer of await Promise.all(calls)) t.type(answer.ok, 'boolean', 'at whatever moment')
+      t.match((await change).outcome, /unknown|refused|won/)
+    }
   })
 }
