@@ -74,13 +74,20 @@ function terms(swarm: Swarm, random: Random): Partial<Swarm> {
     weights: { ...swarm.weights, write: 8, read: 2 },
     ...spread(swarm, 200, 8, swarm.clients),
     faults: ['crash', 'pause', 'cut-way', 'partition', 'lonely-primary', 'relapse', 'slow-way', 'power-loss'],
-    actions: random.chance(0.15) ? ['hand-over', 'evict', 'force-promote'] : ['hand-over', 'hand-over', 'evict'],
+    actions: ['hand-over', 'hand-over', 'hand-over', 'evict'],
     faultEveryMs: faultsUntilMs / 20,
-    actionEveryMs: faultsUntilMs / 12,
+    actionEveryMs: faultsUntilMs / random.pick([12, 40]),
     aimedShare: 0.7,
     aimsAt: ['new-epoch', 'promised', 'fetch-log', 'log', 'reconcile', 'new-primary', 'primary', 'stored'],
   }
 }
+
+const FILL_ACTIONS: ReadonlyArray<Swarm['actions']> = [
+  ['evict', 'hand-over', 'add-copy', 'replace-disk', 'snapshot', 'snapshot-delete', 'rollback'],
+  ['evict', 'add-copy', 'replace-disk', 'snapshot', 'snapshot'],
+  ['evict', 'evict', 'hand-over', 'hand-over'],
+  ['evict', 'snapshot', 'rollback', 'rollback', 'rollback'],
+]
 
 /** Copies that come, go and come back, while blocks are overwritten, trimmed, snapshotted and rolled back. */
 function fills(swarm: Swarm, random: Random): Partial<Swarm> {
@@ -93,9 +100,11 @@ function fills(swarm: Swarm, random: Random): Partial<Swarm> {
     fillBytesMax: random.pick([4096, 4096, 16_384]),
     network: { ...network, duplicateRate: random.pick([0.1, 0.3]), lateRate: 0.2, inOrder: random.chance(0.3) },
     weights: { read: 1, write: 4, trim: random.pick([1, 4]), zero: 1, flush: 0.2, narrow: 0 },
-    ...spread(swarm, 300, random.pick([4, 16]), swarm.clients),
+    ...spread(swarm, random.pick([300, 600]), random.pick([4, 16]), swarm.clients),
     faults: ['crash', 'cut-way', 'slow-way', 'client-cut', 'slow-disk', 'bad-network'],
-    actions: ['evict', 'evict', 'hand-over', 'add-copy', 'replace-disk', 'snapshot', 'snapshot-delete', 'rollback'],
+    actions: random.pick(FILL_ACTIONS),
+    // Of those who come back some were away for long.
+    durationsMs: [...swarm.durationsMs, swarm.graceMs * 8],
     faultEveryMs: faultsUntilMs / random.pick([10, 20]),
     actionEveryMs: faultsUntilMs / random.pick([12, 30]),
     aimedShare: random.pick([0.3, 0.8]),
@@ -154,6 +163,8 @@ function sessions(swarm: Swarm, random: Random): Partial<Swarm> {
     faults: ['frontend-ghost', 'frontend-ghost', 'client-restart', 'client-cut', 'crash', 'cut-way', 'slow-way'],
     actions: ['move-attach', 'hand-over', 'evict', 'resize'],
     beyondRate: random.pick([0, 0.2]),
+    supervisorReports: true,
+    lateReportRate: 0,
     ...spread(swarm, 200, 4, 1),
     resendMs: leaseMs,
     faultEveryMs: faultsUntilMs / 20,

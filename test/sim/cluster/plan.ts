@@ -19,7 +19,16 @@ export interface PlannedEvent {
 }
 
 /** What an action can aim at: somebody came to lead, or the set changed. */
-const ACTION_SIGNS: readonly Sign[] = ['set-grew', 'set-shrank', 'primary', 'fill', 'fill-start', 'cas', 'handing-over']
+const ACTION_SIGNS: readonly Sign[] = [
+  'set-grew',
+  'set-grew',
+  'set-shrank',
+  'primary',
+  'fill',
+  'fill-start',
+  'cas',
+  'handing-over',
+]
 
 export function drawPlan(swarm: Swarm, random: Random): PlannedEvent[] {
   const { faults, actions, faultEveryMs, actionEveryMs, faultsUntilMs, durationsMs } = swarm

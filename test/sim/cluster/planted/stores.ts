@@ -30,9 +30,12 @@ export const STORES = [
       'release(place)',
     ],
   ]),
-  storeBug('a restart applies what is not committed', 'I10, W5', [
-    ['volume/copy-recovery.ts', '      if (seq > appliedSeq) {', '      if (seq > appliedSeq + 1) {'],
-  ]),
+  storeBug(
+    'a restart applies what is not committed',
+    'I10, W5',
+    [['volume/copy-recovery.ts', '      if (seq > appliedSeq) {', '      if (seq > appliedSeq + 1) {']],
+    { seed: 1 },
+  ),
   storeBug('a record is stored before it is written', 'I6, W3', [
     [
       'volume/copy-queue.ts',

@@ -95,10 +95,14 @@ export const WRITES = [
     ['copy.ts', 'if (isOwed && nowMs - peer.sentAtMs >= retryMs) {', 'if (isOwed && nowMs < 0) {'],
     ['primary.ts', 'peer.sentSeq = tail.seq\n      return pump(turn, peer)', 'return'],
   ]),
-  bug('requests are ordered while it reconciles', 'I4, C4', [
-    ['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {'],
-    ['promotion.ts', 'primary.openings = former.openings', 'Object.assign(primary, { sessions: former.sessions })'],
-  ]),
+  bug(
+    'requests are ordered while it reconciles',
+    'I4, C4',
+    [
+      ['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {'],
+      ['promotion.ts', 'primary.openings = former.openings', 'Object.assign(primary, { sessions: former.sessions })'],
+    ],
+  ),
   bug(
     'flush does not ask the others',
     'I13, S6',
