@@ -154,7 +154,7 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
     }
     case 'refused':
       if (state.primary !== undefined) return onRefused(turn, from, instance, message)
-      if (message.why === 'fenced' || message.why === 'not-member') onLeaderless(turn, from, instance)
+      if (message.why === 'fenced') onLeaderless(turn, from, instance)
       return
     case 'sync':
       return onSync(turn, from, instance, message)

@@ -119,7 +119,7 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
   free(turn, { isBound: true, isWatched: false })
 }
 
-/** The primary's copy says that it is fenced, or cannot lead: nobody needs to wait for it. */
+/** The primary's copy says that it is fenced: nobody needs to wait for it. */
 export function onLeaderless(turn: Turn, from: NodeId, instance: string): void {
   const { grace, promise, primary } = turn.state
   if (primary !== undefined || grace.instances.get(from) !== instance) return

@@ -23,6 +23,9 @@ const RELEASED_ALL: Change = [
 ]
 
 export const LEASES = [
+  bug('who is no member takes its primary for gone', 'I8, L2', [
+    ['copy.ts', "if (message.why === 'fenced') onLeaderless", "if (message.why !== 'gap') onLeaderless"],
+  ]),
   bug('a read needs no lease', 'I8, L4', [
     ['reads.ts', '.lease.untilMs <= nowMs) return false', '.lease.untilMs === nowMs) return false'],
   ]),
