@@ -4,7 +4,7 @@
  * the worker it names. Pure: bytes <-> Preface, and the judgement of the accepting side.
  */
 import { assert } from '../../engine/assert.ts'
-import { getText, hexToUuid, putText, textBytes, uuidToHex, viewOf, UUID_BYTES } from '../../engine/log/bytes.ts'
+import { getText, hexToUuid, putText, uuidToHex, viewOf, UUID_BYTES } from '../../engine/log/bytes.ts'
 import { crc32c } from '../checksum.ts'
 import {
   ANSWER, LANE, PREFACE_BYTES, PREFACE_MAGIC, ROLE, VERSION_GREATEST, VERSION_LEAST,
@@ -47,7 +47,7 @@ const NAMES = {
 }
 
 export const isNodeName = (name: string): boolean =>
-  /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) && textBytes(name) <= NODE_BYTES_MAX
+  name.length <= NODE_BYTES_MAX && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name)
 
 export function encodePreface(preface: Preface): Uint8Array {
   assert(isNodeName(preface.node) && isNodeName(preface.toNode), 'a preface names nodes')

@@ -1,10 +1,12 @@
 /** Risk: a peer that is slow makes the other end keep everything in memory, or is taken for a dead one. */
+import net from 'node:net'
 import t from 'tap'
 import type { Delivery } from '../../../dataplane/peer/delivery.ts'
 import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
 import { WINDOW_BYTES } from '../../../dataplane/peer/protocol.ts'
 import { blocks } from './any-message.ts'
-import { pair, sync, until } from './workers.ts'
+import { RawPeer } from './raw-peer.ts'
+import { pair, sync, until, VOLUME_ID, Worker } from './workers.ts'
 
 const MIB = 1 << 20
 const payload = blocks(256, 3)
@@ -91,6 +93,51 @@ t.test('a message larger than the window passes in pieces', async (t) => {
   }
   t.same(b.got.map(({ message }) => message.type), ['log', 'sync', 'log', 'sync', 'log', 'sync'])
   t.equal((b.got[0]!.message as { records: unknown[] }).records.length, 40)
+})
+
+t.test('a peer that says it is there and reads nothing gets no more than its window', async (t) => {
+  const b = await Worker.start(t, { node: 'n2', limits: { queuedBytesMax: 4 * MIB } })
+  const raw = await RawPeer.meet(b.endpoint)
+  raw.socket.write(raw.frame({}))
+  await until(() => b.ups.length === 1)
+  raw.socket.pause()
+  let sent = 0
+  for (let idle = 0; idle < 20; idle++) {
+    while (b.transport.send({ node: 'n3', worker: 0 }, VOLUME_ID, append(sent + 1)) === 'queued') {
+      sent++
+      idle = 0
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  t.ok(sent * MIB <= WINDOW_BYTES + 5 * MIB, `${sent} MiB were taken`)
+  raw.socket.destroy()
+  await until(() => b.transport.connections === 0)
+})
+
+t.test('what is sent in one turn leaves in one write', async (t) => {
+  const [a, b] = await pair(t)
+  const { write, cork } = net.Socket.prototype
+  let writes = 0
+  let corks = 0
+  net.Socket.prototype.write = function (this: net.Socket, ...args: Parameters<typeof write>) {
+    // What the test itself reports may go through a socket too.
+    if (typeof args[0] !== 'string') writes++
+    return write.apply(this, args)
+  } as typeof write
+  net.Socket.prototype.cork = function (this: net.Socket) {
+    corks++
+    cork.call(this)
+  }
+  t.teardown(() => Object.assign(net.Socket.prototype, { write, cork }))
+  for (let i = 0; i < 100; i++) a.send(b, sync(i))
+  await new Promise(setImmediate)
+  t.equal(writes, 1, 'without blocks they are one piece')
+  await until(() => b.got.length === 100)
+  for (let i = 0; i < 3; i++) a.send(b, append(i + 1))
+  await new Promise(setImmediate)
+  t.same([corks, writes - 1], [1, 6], 'with blocks they are gathered: three heads, three payloads')
+  Object.assign(net.Socket.prototype, { write, cork })
+  await until(() => b.got.length === 103)
 })
 
 t.test('done twice counts once', async (t) => {

@@ -5,7 +5,7 @@
 import net from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { FrameRefusal, IncomingFrame } from '../../../dataplane/peer/connection.ts'
+import type { FrameRefusal, IncomingFrame } from '../../../dataplane/peer/frame-intake.ts'
 import { COPY_FRAME, LANE_FRAME, LINK_FRAME } from '../../../dataplane/peer/protocol.ts'
 import { encodeValue } from '../../../dataplane/peer/control-value.ts'
 import { blocks } from './any-message.ts'
