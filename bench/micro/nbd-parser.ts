@@ -6,7 +6,7 @@
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { ReplyWriter } from '../../dataplane/nbd/reply-writer.ts'
 import { RequestParser, emptyHeader, encodeRequest } from '../../dataplane/nbd/request-parser.ts'
-import { SlabPool } from '../../dataplane/nbd/slab-pool.ts'
+import { SlabPool } from '../../dataplane/slab-pool.ts'
 import { validate } from '../../dataplane/nbd/validate.ts'
 
 const ROUNDS = 7

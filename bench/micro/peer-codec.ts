@@ -5,7 +5,7 @@
  */
 import { Packr } from 'msgpackr'
 import { crc32c } from '../../dataplane/checksum.ts'
-import { SlabPool } from '../../dataplane/nbd/slab-pool.ts'
+import { SlabPool } from '../../dataplane/slab-pool.ts'
 import { FrameParser } from '../../dataplane/peer/frame-parser.ts'
 import { decodeMessage } from '../../dataplane/peer/message-codec.ts'
 import type { WireMessage } from '../../dataplane/peer/message-codec.ts'

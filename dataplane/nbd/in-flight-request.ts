@@ -9,7 +9,7 @@ import { assert } from '../../engine/assert.ts'
 import type { Extent } from '../../engine/volume/block-device.ts'
 import type { ReplyTo } from './reply-writer.ts'
 import type { RequestHeader } from './request-parser.ts'
-import type { Slab } from './slab-pool.ts'
+import type { Slab } from '../slab-pool.ts'
 
 export interface RequestOwner {
   /** Every call of the volume that this request stands for has ended; `errno` is the first that was not 0. */

@@ -21,8 +21,8 @@ import {
   NBD_REPLY_TYPE_OFFSET_DATA, NBD_REPLY_TYPE_OFFSET_HOLE, NBD_SIMPLE_REPLY_MAGIC, NBD_STRUCTURED_REPLY_MAGIC,
   OFFSET_DATA_BYTES, OFFSET_HOLE_BYTES, SIMPLE_REPLY_BYTES, STRUCTURED_REPLY_BYTES,
 } from './protocol.ts'
-import type { Slab, SlabPool } from './slab-pool.ts'
-import { LARGE_SLAB_BYTES, SLAB_BYTES } from './slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
+import { LARGE_SLAB_BYTES, SLAB_BYTES } from '../slab-pool.ts'
 
 /** What a reply repeats of its request. */
 export interface ReplyTo {

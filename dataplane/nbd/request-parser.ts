@@ -20,8 +20,8 @@ import {
   EXTENDED_REQUEST_BYTES, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_WRITE, NBD_EXTENDED_REQUEST_MAGIC, NBD_REQUEST_MAGIC,
   REQUEST_BYTES,
 } from './protocol.ts'
-import type { Slab, SlabPool } from './slab-pool.ts'
-import { LARGE_SLAB_BYTES, SLAB_BYTES } from './slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
+import { LARGE_SLAB_BYTES, SLAB_BYTES } from '../slab-pool.ts'
 
 /** Beyond every volume; stands for all numbers a double does not hold exactly. */
 export const OUT_OF_RANGE = 2 ** 53

@@ -11,7 +11,7 @@
  */
 import type net from 'node:net'
 import type { ClockPort } from '../../engine/ports.ts'
-import type { SlabPool } from '../nbd/slab-pool.ts'
+import type { SlabPool } from '../slab-pool.ts'
 import { VolumeIds } from './byte-fields.ts'
 import type { Delivery, PeerIdentity } from './delivery.ts'
 import { FrameIntake } from './frame-intake.ts'

@@ -5,8 +5,8 @@
  *   slab   [ frames that are queued | header | control ... at | free ]
  */
 import { assert } from '../../engine/assert.ts'
-import { SLAB_BYTES } from '../nbd/slab-pool.ts'
-import type { Slab, SlabPool } from '../nbd/slab-pool.ts'
+import { SLAB_BYTES } from '../slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
 import { HEADER_BYTES } from './protocol.ts'
 
 /** A frame without its header. Its slab counts it as a user. */

@@ -2,7 +2,7 @@
  * A message that arrived, on its way to whoever uses it. Until `done` its bytes count against the window of its sender,
  * who holds back when it is used up: so `done` belongs where the store has taken what the message brought.
  */
-import type { Slab, SlabPool } from '../nbd/slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
 import type { MessageFamily, WireMessage } from './message-codec.ts'
 
 /** Who is at the other end: bound by the preface, the same for every frame of the connection. */

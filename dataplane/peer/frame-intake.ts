@@ -4,7 +4,7 @@
  *
  * Invariant: of a frame that breaks a rule nothing is delivered, and nothing behind it.
  */
-import type { Slab, SlabPool } from '../nbd/slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
 import { VolumeIds } from './byte-fields.ts'
 import { Delivery } from './delivery.ts'
 import type { PeerIdentity } from './delivery.ts'

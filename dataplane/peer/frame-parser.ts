@@ -9,8 +9,8 @@
  * Who does not release it leaves it to the garbage collector, which then frees the slab instead of its reuse.
  */
 import { assert } from '../../engine/assert.ts'
-import { SLAB_BYTES } from '../nbd/slab-pool.ts'
-import type { Slab, SlabPool } from '../nbd/slab-pool.ts'
+import { SLAB_BYTES } from '../slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
 import { crc32c } from '../checksum.ts'
 import type { FrameBody } from './block-payload.ts'
 import { decodeHeader, emptyHeader } from './frame-header.ts'

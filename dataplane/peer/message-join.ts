@@ -2,7 +2,7 @@
  * Messages that came in several frames, put together again. The frames of one follow each other without anything of
  * another message between, so there is at most one under way; it holds at most `JOINED_BYTES_MAX`.
  */
-import type { Slab, SlabPool } from '../nbd/slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
 import type { FrameHeader } from './frame-header.ts'
 import type { WireMessage } from './message-codec.ts'
 import { FLAG_MORE, JOINED_BYTES_MAX } from './protocol.ts'

@@ -11,7 +11,7 @@
  */
 import { assert } from '../../engine/assert.ts'
 import { crc32c } from '../checksum.ts'
-import type { Slab, SlabPool } from '../nbd/slab-pool.ts'
+import type { Slab, SlabPool } from '../slab-pool.ts'
 import { ControlWriter } from './control-writer.ts'
 import type { LaidFrame } from './control-writer.ts'
 import { encodeHeader } from './frame-header.ts'

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { ClockPort } from '../../engine/ports.ts'
-import { SlabPool } from '../nbd/slab-pool.ts'
+import { SlabPool } from '../slab-pool.ts'
 import { Connection } from './connection.ts'
 import { dial } from './dial.ts'
 import { endpointName } from './peer-socket.ts'

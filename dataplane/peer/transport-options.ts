@@ -1,6 +1,6 @@
 /** What a transport is given by its owner: who it is, the world, the rules it asks, where it tells what happens. */
 import type { ClockPort, LogPort } from '../../engine/ports.ts'
-import type { SlabPool } from '../nbd/slab-pool.ts'
+import type { SlabPool } from '../slab-pool.ts'
 import type { CloseReason } from './connection.ts'
 import type { Delivery, PeerIdentity } from './delivery.ts'
 import type { FrameRefusal, IncomingFrame } from './frame-intake.ts'

@@ -8,7 +8,7 @@
 import fc from 'fast-check'
 import { assert } from '../../engine/assert.ts'
 import { crc32c } from '../../dataplane/checksum.ts'
-import { SlabPool } from '../../dataplane/nbd/slab-pool.ts'
+import { SlabPool } from '../../dataplane/slab-pool.ts'
 import { HEADER_CRC_AT } from '../../dataplane/peer/frame-header.ts'
 import { FRAME_BYTES_MAX, HEADER_BYTES } from '../../dataplane/peer/protocol.ts'
 import { anyOf, MESSAGE_TYPES } from '../dataplane/peer/any-message.ts'

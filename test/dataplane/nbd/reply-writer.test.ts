@@ -3,8 +3,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { ReplyWriter } from '../../../dataplane/nbd/reply-writer.ts'
 import type { Piece, ReplyStyle } from '../../../dataplane/nbd/reply-writer.ts'
-import { LARGE_SLAB_BYTES, SlabPool } from '../../../dataplane/nbd/slab-pool.ts'
-import type { Slab } from '../../../dataplane/nbd/slab-pool.ts'
+import { LARGE_SLAB_BYTES, SlabPool } from '../../../dataplane/slab-pool.ts'
+import type { Slab } from '../../../dataplane/slab-pool.ts'
 
 const to = (n: number) => ({ cookieHigh: 0xaabbccdd, cookieLow: n, offsetHigh: 1, offsetLow: 2 })
 const bytesOf = (pieces: Piece[]) => Buffer.concat(pieces.map(({ slab, from, to }) => slab.bytes.subarray(from, to)))

@@ -8,8 +8,8 @@ import {
   OUT_OF_RANGE, RequestParser, decodeRequest, emptyHeader, encodeRequest,
 } from '../../../dataplane/nbd/request-parser.ts'
 import type { Admission, RequestHeader } from '../../../dataplane/nbd/request-parser.ts'
-import { LARGE_SLAB_BYTES, SLAB_BYTES, SlabPool } from '../../../dataplane/nbd/slab-pool.ts'
-import type { Slab } from '../../../dataplane/nbd/slab-pool.ts'
+import { LARGE_SLAB_BYTES, SLAB_BYTES, SlabPool } from '../../../dataplane/slab-pool.ts'
+import type { Slab } from '../../../dataplane/slab-pool.ts'
 
 interface Got {
   header: RequestHeader

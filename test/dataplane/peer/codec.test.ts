@@ -51,7 +51,7 @@ t.test('a list of records larger than a frame comes in pieces and out as one', a
 
 t.test('blocks that touch each other leave as one piece, and none is copied', async (t) => {
   const { ControlWriter } = await import('../../../dataplane/peer/control-writer.ts')
-  const { SlabPool } = await import('../../../dataplane/nbd/slab-pool.ts')
+  const { SlabPool } = await import('../../../dataplane/slab-pool.ts')
   const out = new ControlWriter(new SlabPool())
   const bytes = new Uint8Array(4 * 4096)
   out.begin()

@@ -1,7 +1,7 @@
 /** Somebody who speaks the protocol by hand, as well or as badly as a test wants. */
 import { once } from 'node:events'
 import net from 'node:net'
-import { SlabPool } from '../../../dataplane/nbd/slab-pool.ts'
+import { SlabPool } from '../../../dataplane/slab-pool.ts'
 import { encodeHeader } from '../../../dataplane/peer/frame-header.ts'
 import type { HeaderFields } from '../../../dataplane/peer/frame-header.ts'
 import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'

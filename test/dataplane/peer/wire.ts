@@ -8,7 +8,7 @@ import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
 import { MessageJoin } from '../../../dataplane/peer/message-join.ts'
 import type { Lane } from '../../../dataplane/peer/protocol.ts'
 import { SendQueue } from '../../../dataplane/peer/send-queue.ts'
-import { SlabPool } from '../../../dataplane/nbd/slab-pool.ts'
+import { SlabPool } from '../../../dataplane/slab-pool.ts'
 
 export const VOLUME = Buffer.from('00112233445566778899aabbccddeeff', 'hex')
 export const SEED = 0x1234_5678

@@ -11,7 +11,7 @@ import type { PeerEndpoint } from '../../../dataplane/peer/peer-socket.ts'
 import type { PeerSelf } from '../../../dataplane/peer/preface.ts'
 import { PeerTransport } from '../../../dataplane/peer/transport.ts'
 import type { PeerRules, TRANSPORT_LIMITS } from '../../../dataplane/peer/transport-options.ts'
-import { SlabPool } from '../../../dataplane/nbd/slab-pool.ts'
+import { SlabPool } from '../../../dataplane/slab-pool.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 
 export const CLUSTER = 'c1'.repeat(16)

@@ -8,7 +8,7 @@
  *
  * Invariants: a slab in the pool has no users; `bytes` never changes; the pool keeps at most `idleBytesMax`.
  */
-import { assert } from '../../engine/assert.ts'
+import { assert } from '../engine/assert.ts'
 
 export const SLAB_BYTES = 256 * 1024
 export const LARGE_SLAB_BYTES = 1024 * 1024
