@@ -91,7 +91,9 @@ async function huntAll(): Promise<number> {
   return survivors.some(({ harmless }) => harmless === undefined) ? 1 : 0
 }
 
-const isSpent = ({ seeds, seconds }: Outcome): boolean => seeds >= limits.seeds || seconds >= limits.seconds
+function isSpent({ seeds, seconds }: Outcome): boolean {
+  return seeds >= limits.seeds || seconds >= limits.seconds
+}
 
 async function guardsHold(): Promise<boolean> {
   const canary = await hunt(CANARY, { from: 1, seeds: 20, seconds: 60 })
