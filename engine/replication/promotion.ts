@@ -183,8 +183,9 @@ export function tickReconcile(turn: Turn): void {
     peer.sentSeq = peer.storedSeq
     if (phase === 'syncing') pump(turn, peer)
   }
-  // Somebody who did not lose power is worth waiting for: he has what we may lack.
-  const isSafe = !mayLack(state) || hasWhole(primary)
+  // Somebody who did not lose power is worth waiting for, also for his log: he has what we may lack.
+  const awaited = phase === 'fetching' ? missing[0] : undefined
+  const isSafe = !mayLack(state) || hasWhole(primary, awaited)
   const isLost = nowMs - reconciling.sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)
   const mayLetGo = isLate && (phase === 'syncing' || isSafe || isLost)
   const lost = requiredPeers(primary).filter(

@@ -243,7 +243,10 @@ export class Judge {
     const before = store.history.at(-2)!.config
     const joined = config.inSync.filter((name) => !before.inSync.includes(name))
     if (!this.terms.has(config.epoch)) {
-      this.terms.set(config.epoch, { wonAtMs: this.world.clock.nowMs(), hasChosen: false })
+      // Who goes on without having chosen has waited since it began to.
+      const former = before.primary === config.primary ? this.terms.get(before.epoch) : undefined
+      const wonAtMs = former?.hasChosen === false ? former.wonAtMs : this.world.clock.nowMs()
+      this.terms.set(config.epoch, { wonAtMs, hasChosen: false })
     }
     const mayBeGone = this.excused?.era === this.committed.eras.length ? this.excused.aboveSeq : Infinity
     const id = this.committed.log[Math.min(this.answeredSeq, mayBeGone) - 1]
