@@ -12,6 +12,8 @@ export const TRANSPORT_LIMITS = {
   handshakeMs: 2000,
   /** Something is sent at least so often. */
   keepaliveMs: 500,
+  /** Connections that are not proved yet, of all peers together: each has half a megabyte of buffers. */
+  unprovenMax: 64,
   /** Who says nothing for so long is gone. */
   silenceMs: 2000,
   retryMs: 50,

@@ -11,6 +11,7 @@ import { answerArrival } from './arrival.ts'
 import type { Arrival } from './arrival.ts'
 import { Connection } from './connection.ts'
 import type { CloseReason, ConnectionOwner } from './connection.ts'
+import { ConnectionSet } from './connection-set.ts'
 import type { Delivery, PeerIdentity } from './delivery.ts'
 import type { FrameRefusal, IncomingFrame } from './frame-intake.ts'
 import { familyOf, FRAME_TYPE } from './message-codec.ts'
@@ -45,20 +46,15 @@ export class PeerTransport implements ConnectionOwner {
   readonly #limits: typeof TRANSPORT_LIMITS
   readonly #refusals: RefusalLog
   readonly #peers = new Map<string, Peer>()
-  /** All that have a socket: live, not proven yet, of supervisors. With the time until which they must be proven. */
-  readonly #connections = new Map<Connection, number>()
-  #tickedMs: number
-  #timer: { cancel(): void } | undefined
+  readonly #connections: ConnectionSet
   #isStopping = false
-  #onEmpty: (() => void) | undefined
 
   constructor(options: TransportOptions) {
     this.#o = options
     this.#limits = { ...TRANSPORT_LIMITS, ...options.limits }
     const { log, clock } = options
     this.#refusals = new RefusalLog({ log, clock, everyMs: this.#limits.refusalsEveryMs })
-    this.#tickedMs = clock.nowMs()
-    this.#tickLater()
+    this.#connections = new ConnectionSet(clock, this.#limits)
   }
 
   get refusals(): RefusalLog {
@@ -70,16 +66,19 @@ export class PeerTransport implements ConnectionOwner {
     return this.#connections.size
   }
 
-  /** Who there is. Who is not named any more is not dialled, and his connections end. */
+  /**
+   * Who there is. Who was named and is not any more is not dialled, and his connections end; who came by himself, as
+   * the rules let him, stays.
+   */
   setPeers(addresses: readonly PeerAddress[]): void {
     const wanted = new Set(addresses.map(keyOf))
     for (const [key, peer] of this.#peers) {
-      if (wanted.has(key)) continue
-      this.#peers.delete(key)
+      if (wanted.has(key) || !peer.isWanted) continue
       for (const lane of LANES) {
         peer.lanes[lane].stop()
         peer.lanes[lane].connection?.close('stopped', 'it is no peer any more')
       }
+      this.#peers.delete(key)
     }
     for (const address of addresses) {
       const peer = this.#peer(address)
@@ -122,6 +121,7 @@ export class PeerTransport implements ConnectionOwner {
 
   #judge({ preface }: Arrival, peer: PeerIdentity): { answer: Answer; why: string } {
     if (this.#isStopping) return { answer: 'stopping', why: '' }
+    if (this.#connections.unproven >= this.#limits.unprovenMax) return { answer: 'unknown', why: 'too many at once' }
     const why = this.#o.rules.mayConnect(peer)
     if (why !== undefined) return { answer: 'unknown', why }
     const isDuplicate = peer.role === 'worker' && this.#peer(peer).lanes[preface.lane].refuses(peer.instance)
@@ -136,7 +136,7 @@ export class PeerTransport implements ConnectionOwner {
       socket: socket.socket, own, peer, address, version, owner: this, pool, clock, queuedBytesMax,
     })
     socket.reader = connection
-    this.#connections.set(connection, provenByMs)
+    this.#connections.add(connection, provenByMs)
     return connection
   }
 
@@ -175,19 +175,14 @@ export class PeerTransport implements ConnectionOwner {
 
   proven(connection: Connection): void {
     const { peer, lane } = connection
-    if (peer.role === 'supervisor') return
+    if (peer.role === 'supervisor') return this.#connections.closeOlder(connection)
     if (this.#peer(peer).lanes[lane].adopt(connection)) this.#cameUp(connection)
     else connection.close('replaced', 'another one stands')
   }
 
-  /** A node has one daemon: what is still there of another instance is the past. */
-  #cameUp({ peer, lane }: Connection): void {
-    for (const [other] of this.#connections) {
-      const { node, role, instance } = other.peer
-      if (node !== peer.node || role !== 'worker' || instance === peer.instance) continue
-      if (other.isProven) other.close('replaced', 'a newer instance came')
-    }
-    this.#o.onUp?.(peer, lane)
+  #cameUp(connection: Connection): void {
+    this.#connections.closeOlder(connection)
+    this.#o.onUp?.(connection.peer, connection.lane)
   }
 
   admit({ peer }: Connection, frame: IncomingFrame): FrameRefusal | undefined {
@@ -221,55 +216,19 @@ export class PeerTransport implements ConnectionOwner {
     if (known?.lanes[lane].lost(connection) === true) this.#o.onDown?.(peer, lane, reason)
     if (known?.isWanted === false && LANES.every((one) => known.lanes[one].connection === undefined))
       this.#peers.delete(keyOf(peer))
-    if (this.#connections.size === 0) this.#onEmpty?.()
-  }
-
-  // --- time --------------------------------------------------------------------------------------------------------
-
-  #tickLater(): void {
-    this.#timer = this.#o.clock.after(this.#limits.keepaliveMs / 2, () => {
-      this.#tick()
-      this.#tickLater()
-    })
-  }
-
-  #tick(): void {
-    const nowMs = this.#o.clock.nowMs()
-    const { keepaliveMs, silenceMs } = this.#limits
-    // While we stood still ourselves nobody was heard: what came is still to be read.
-    const stoodMs = nowMs - this.#tickedMs - keepaliveMs / 2
-    this.#tickedMs = nowMs
-    for (const [connection, provenByMs] of this.#connections) {
-      if (stoodMs > keepaliveMs) connection.lastReceivedMs = Math.min(nowMs, connection.lastReceivedMs + stoodMs)
-      if (!connection.isProven && nowMs > provenByMs) connection.close('silent', 'it said nothing behind its preface')
-      else connection.tick(nowMs, { keepaliveMs, silenceMs })
-    }
   }
 
   /** Send what is queued, say goodbye, end. What is not gone by then is cut off. Nothing is accepted or dialled. */
   async drain(deadlineMs: number): Promise<void> {
     this.#isStopping = true
     for (const { lanes } of this.#peers.values()) for (const lane of LANES) lanes[lane].stop()
-    for (const [connection] of this.#connections) {
-      if (connection.isProven) connection.drain()
-      else connection.close('stopped', 'stopping')
-    }
-    if (this.#connections.size > 0) {
-      await new Promise<void>((resolve) => {
-        const deadline = this.#o.clock.after(deadlineMs, resolve)
-        this.#onEmpty = () => {
-          deadline.cancel()
-          resolve()
-        }
-      })
-    }
+    await this.#connections.drain(deadlineMs)
     this.close()
   }
 
   close(): void {
     this.#isStopping = true
-    this.#timer?.cancel()
     for (const { lanes } of this.#peers.values()) for (const lane of LANES) lanes[lane].stop()
-    for (const [connection] of this.#connections) connection.close('stopped', 'stopping')
+    this.#connections.close()
   }
 }

@@ -81,6 +81,29 @@ t.test('who says nothing, before or behind his preface, does not stay', async (t
   t.equal(b.transport.connections, 2)
 })
 
+t.test('however many say a good preface and nothing more, few are kept', async (t) => {
+  const [, b] = await pair(t, { b: { limits: { unprovenMax: 5, handshakeMs: 500 } } })
+  const answers: Array<string | undefined> = []
+  const raws: RawPeer[] = []
+  for (let i = 0; i < 20; i++) {
+    const raw = await RawPeer.meet(b.endpoint, { node: `m${i}` })
+    raws.push(raw)
+    answers.push(raw.answer?.answer)
+  }
+  t.same(answers, [...Array<string>(5).fill('accepted'), ...Array<string>(15).fill('unknown')])
+  t.match(reasons(b), /too many at once/)
+  for (const raw of raws) await raw.ended()
+  t.equal(b.transport.connections, 2)
+  const supervisors = await Promise.all([1, 2, 3].map(async () => {
+    const raw = await RawPeer.meet(b.endpoint, { node: 'm1', role: 'supervisor', lane: 'urgent' })
+    raw.socket.write(raw.frame({}))
+    return raw
+  }))
+  await until(() => supervisors.filter(({ isClosed }) => !isClosed).length === 1)
+  t.equal(b.transport.connections, 3, 'one supervisor a node')
+  for (const raw of supervisors) raw.socket.destroy()
+})
+
 t.test('headers that are sealed well and say what they must not', async (t) => {
   const b = await asked(t)
   let largest = 0

@@ -122,6 +122,17 @@ t.test('who is no peer any more is cut off', async (t) => {
   a.transport.setPeers([])
   await until(() => a.transport.connections === 0 && b.transport.connections === 0)
   t.equal(a.send(b, sync(1)), 'down')
+  t.equal(a.downs.length, 2, 'and the owner is told')
+
+  // Who was never named came by himself, and is asked for by nobody.
+  const c = await Worker.start(t, { node: 'n3' })
+  c.transport.setPeers([a.address])
+  await until(() => a.isUp(c) && c.isUp(a))
+  a.transport.setPeers([])
+  t.equal(a.send(c, sync(1)), 'queued')
+  await until(() => c.got.length === 1)
+  await c.stop()
+  await until(() => a.transport.connections === 0)
 })
 
 t.test('a supervisor reports that its daemon was reaped, and hears that it was heard', async (t) => {
