@@ -38,6 +38,8 @@ export class PartDisk {
   private index: SimIndex
   private grants = new SharedSegmentGrants(SEGMENTS)
   private readErrorChance = 0
+  /** What sectors that were damaged read as since. */
+  private readonly rotten = new Map<number, Uint8Array>()
 
   constructor(number: number, clock: SimClock, random: Random, swarm: Swarm) {
     this.uuid = String(number).padStart(32, '0')
@@ -75,11 +77,15 @@ export class PartDisk {
     disk.readErrorChance = this.readErrorChance
   }
 
-  /** Rot one sector. Undefined: that changes nothing. */
+  /** Rot one sector. Undefined: that changes nothing, or it is rotten already. */
   damage(what: Mark['what'], sectorOffsetBytes: number, random: Random): Mark | undefined {
     const before = this.disk.sector(sectorOffsetBytes)
+    // Undone it would be as rotten as before, and nobody would know.
+    const isRotten = Buffer.compare(before, this.rotten.get(sectorOffsetBytes) ?? Buffer.alloc(0)) === 0
+    if (isRotten) return undefined
     if (!this.disk.damage(sectorOffsetBytes, random.pick(DAMAGES))) return undefined
     const after = this.disk.sector(sectorOffsetBytes)
+    this.rotten.set(sectorOffsetBytes, after)
     const isGone = (): boolean => Buffer.compare(this.disk.sector(sectorOffsetBytes), after) !== 0
     return {
       what,
