@@ -19,7 +19,7 @@ import type { CopyState } from './copy-state.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { FillSource, Peer } from './primary-state.ts'
-import { pump } from './primary.ts'
+import { isFull, pump } from './primary.ts'
 import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
 import { noteDamage } from './repair.ts'
@@ -75,6 +75,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     unanswered: undefined,
     joinSeq: 0,
     sentAtMs: nowMs,
+    beganAtMs: nowMs,
     progressAtMs: nowMs,
   }
   sendAgain(turn, peer, peer.fill)
@@ -280,7 +281,7 @@ function goneMembers(turn: Turn): NodeId[] {
   return required.filter((node) => peers.get(node)!.report === undefined && config.inSync.includes(node))
 }
 
-/** A slow disk has to get through the begin of a filling: it wipes and syncs, and asked again it begins anew. */
+/** How long a filling may stand still. */
 export const fillPatienceMs = ({ options: { evictAfterMs, retryMs } }: CopyState): number =>
   Math.max(evictAfterMs, 4 * retryMs)
 
@@ -297,7 +298,10 @@ export function tickFills(turn: Turn): void {
     // What failed in the set is why it is filled there.
     const isIn = state.config!.config.inSync.includes(peer.node)
     const isFree = fill.phase !== 'joining' || state.change === undefined
-    if (isFree && ((isStill && fill.phase !== 'joining') || isSlow || (peer.failure !== undefined && !isIn))) {
+    // All records since wait in the window for the end of its begin: requests do not.
+    const holdsUp = fill.phase === 'starting' && nowMs - fill.beganAtMs >= patienceMs && isFull(turn)
+    const isOver = (isStill && fill.phase !== 'joining') || isSlow || holdsUp
+    if (isFree && (isOver || (peer.failure !== undefined && !isIn))) {
       if (!isIn) peer.failure = undefined
       abandonFill(peer)
       refreshRequired(state)

@@ -58,7 +58,11 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   // primary found that we lack something, and may not let us go.
   const former = state.fillTarget
   if (former !== undefined && former.from === from && former.instance === instance && fill <= former.fill) {
-    if (fill === former.fill && former.phase !== 'starting') sayStarted(turn, former)
+    if (fill !== former.fill) return
+    former.heardAtMs = turn.nowMs
+    // Its begin is under way, which may take long: a sign of life, or it would be begun anew, for ever.
+    if (former.phase === 'starting') port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number: 0 })
+    else sayStarted(turn, former)
     return
   }
   if (message.joinOf !== state.joinNumber) return

@@ -70,6 +70,7 @@ export type PeerMessage =
     }
   | { type: 'fill-started'; epoch: number; fill: number }
   | { type: 'fill'; epoch: number; fill: number; number: number; versions: BlockVersion[]; slicesDone: number[] }
+  /** `number` 0: the begin is under way. */
   | { type: 'filled'; epoch: number; fill: number; number: number }
   | { type: 'fill-end'; epoch: number; fill: number }
   | { type: 'fill-ended'; epoch: number; fill: number; tail: number }

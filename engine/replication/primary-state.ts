@@ -68,6 +68,7 @@ export interface FillSource {
   /** Committed when it began to be required: to be durable there before it joins. */
   joinSeq: number
   sentAtMs: number
+  beganAtMs: number
   progressAtMs: number
 }
 

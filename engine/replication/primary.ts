@@ -73,7 +73,7 @@ const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount:
     (slice) => lba < (slice + 1) * state.sliceBlocks && slice * state.sliceBlocks < lba + blockCount,
   )
 
-function isFull({ state }: Turn): boolean {
+export function isFull({ state }: Turn): boolean {
   const { window } = state.log
   return countOf(window) >= state.options.windowRecordsMax || window.bytes >= state.options.windowBytesMax
 }

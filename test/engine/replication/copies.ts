@@ -55,6 +55,8 @@ export class Copies {
   /** What happens to the next compare-and-swaps. */
   casFate: Array<'answered' | 'lost-answer' | 'lost-request'> = []
   storeIsOut = false
+  /** Whose disks do nothing for now. */
+  isStalled: (node: Node) => boolean = () => false
   cut = new Set<string>()
   nextBeaconMs = 1000
   readonly beaconMs = 500
@@ -225,7 +227,8 @@ export class Copies {
         if (this.node(answer.to).starts === answer.instance) this.event(answer.to, answer.event)
         continue
       }
-      const busy = [...this.nodes.values()].find(({ isUp, store }) => isUp && store.state.tasks.length > 0)
+      const isBusy = (node: Node) => node.isUp && node.store.state.tasks.length > 0 && !this.isStalled(node)
+      const busy = [...this.nodes.values()].find(isBusy)
       if (busy !== undefined && (this.letters.length === 0 || this.draw() < 0.5)) {
         for (const event of busy.store.finish(busy.store.state.tasks[0]!.id)) this.event(busy.name, event)
         continue

@@ -2,6 +2,7 @@
  * Copies that were away or are new: filled by what they miss or whole, while writes go on, and then required.
  */
 import t from 'tap'
+import type { CopyOptions } from '../../../engine/replication/copy-port.ts'
 import { Copies } from './copies.ts'
 
 function serving(options: ConstructorParameters<typeof Copies>[0] = {}): Copies {
@@ -70,6 +71,38 @@ t.test('a copy that joined can lead, with what it was filled with', (t) => {
   t.ok(copies.open())
   t.equal(copies.read(3), 33)
   t.equal(copies.read(4), 4)
+  t.end()
+})
+
+/** Two that serve, and a third one whose disk takes its time with the begin of its filling. */
+function beginning(copy: Partial<CopyOptions> = {}): Copies {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'], copy })
+  copies.isStalled = ({ state }) => state.fillTarget?.phase === 'starting'
+  copies.run(500)
+  copies.open()
+  return copies
+}
+
+t.test('a begin that takes long is not begun anew', (t) => {
+  const copies = beginning()
+  const { fill } = copies.node('n3').state.fillTarget!
+  copies.run(20_000)
+  t.equal(copies.node('n3').state.fillTarget!.fill, fill)
+  copies.isStalled = () => false
+  copies.run(1000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.end()
+})
+
+t.test('requests do not wait for a begin that takes long', (t) => {
+  const copies = beginning({ windowRecordsMax: 8 })
+  const requests = Array.from({ length: 30 }, (_, i) => copies.write(i, i))
+  copies.run(5000)
+  for (const request of requests) t.match(copies.answerOf(request), { ok: true })
+  copies.isStalled = () => false
+  copies.run(5000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
   t.end()
 })
 
