@@ -85,9 +85,14 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
   const bornLeast = ({ stream }: Target): number => fillBorn[stream.context.diskUuid] ?? 0
   const isForgotten = (target: Target, { seq, bornBatch }: { seq: number; bornBatch: number }): boolean =>
     seq > fork && bornBatch < bornLeast(target)
+  // A disk that came back after the copy had gone on without it has nothing to say: its slices lie elsewhere.
+  const own = targets.filter((target) => isNamed(final, target))
   const changes = new Map<number, CopyDescriptor>()
-  const begun = new Map<number, { epochs: CopyDescriptor['epochs']; disks: Set<Target> }>()
-  for (const target of targets) {
+  // A control record is whole on all disks that its own body names.
+  const isOnAll = (body: CopyDescriptor | undefined, on: (target: Target) => boolean): boolean =>
+    body !== undefined && own.every((target) => !isNamed(body, target) || on(target))
+  const begun = new Map<number, { body: CopyDescriptor; disks: Set<Target> }>()
+  for (const target of own) {
     const { stream, map } = target
     for (const { record, segment, units } of map.copy!.waiting.all) {
       if (record.kind !== RECORD_KIND.control) continue
@@ -95,16 +100,18 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
       if (body === undefined) return undefined
       changes.set(record.lba, body)
       if (record.operation !== OPERATION.epoch || isForgotten(target, record)) continue
-      const one = begun.get(record.epoch) ?? { epochs: body.epochs, disks: new Set<Target>() }
+      const one = begun.get(record.epoch) ?? { body, disks: new Set<Target>() }
       begun.set(record.epoch, one)
       one.disks.add(target)
     }
   }
   // An epoch above what was applied has begun when its record is on every disk; the last one says what is void.
-  const whole = [...begun].filter(([, { disks }]) => disks.size === targets.length).sort(([a], [b]) => b - a)[0]
+  const whole = [...begun]
+    .filter(([, { body, disks }]) => isOnAll(body, (target) => disks.has(target)))
+    .sort(([a], [b]) => b - a)[0]
   const settledEpochs = final.epochs.filter(([, firstSeq]) => firstSeq <= appliedSeq)
   const isNewer = whole !== undefined && whole[0] > (settledEpochs.at(-1)?.[0] ?? 0)
-  final = { ...final, epochs: isNewer ? whole[1].epochs : settledEpochs }
+  final = { ...final, epochs: isNewer ? whole[1].body.epochs : settledEpochs }
   const views = new Views(final)
   const bySeq = new Map<number, SettledCopy['unapplied'][number]>()
   for (const target of targets) {
@@ -117,7 +124,8 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
       const slice = Math.floor(lba / SLICE_BLOCKS)
       const isWiped = kind !== RECORD_KIND.control && sliceGeneration !== generationOfSlice(final, slice)
       const isDone = seq <= map.appliedSeq && (isOfThisFill || bornBatch < bornLeast(target))
-      if (isForgotten(target, one.record) || isWiped || isDone || views.isVoid(epoch, seq)) release(target, one)
+      const isOut = isForgotten(target, one.record) || isWiped || isDone || views.isVoid(epoch, seq)
+      if (isOut || !own.includes(target)) release(target, one)
       else {
         // The same record twice: the later one counts.
         const twin = valid.get(seq)
@@ -140,9 +148,11 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
   const unapplied: SettledCopy['unapplied'] = []
   for (let seq = appliedSeq + 1; ; seq++) {
     const entry = bySeq.get(seq)
-    const isWhole =
-      entry?.places[0]!.waiting.record.kind !== RECORD_KIND.control || entry.places.length === targets.length
-    if (entry === undefined || !isWhole) break
+    if (entry === undefined) break
+    const { places } = entry
+    const { kind, lba } = places[0]!.waiting.record
+    const isOn = (target: Target): boolean => places.some((place) => place.target === target)
+    if (kind === RECORD_KIND.control && !isOnAll(changes.get(lba), isOn)) break
     unapplied.push(entry)
     bySeq.delete(seq)
   }
@@ -163,6 +173,10 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
   }
   return { descriptor, targets, tail, unapplied }
 }
+
+/** Whether the copy lies on this disk, as of that body. */
+const isNamed = ({ slices }: CopyDescriptor, { stream: { context } }: Target): boolean =>
+  slices.some(([disk, stream]) => disk === context.diskUuid && stream === context.streamId)
 
 const foundDescriptor = ({ map }: Target): CopyDescriptor => map.copy!.rolled ?? (map.descriptor as CopyDescriptor)
 

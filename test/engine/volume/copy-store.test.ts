@@ -3,6 +3,7 @@
  * dropped stays away once an epoch record says so, facts are kept, versions are found by a scan.
  */
 import t from 'tap'
+import { GIB } from '../../../engine/units.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { stampOf } from '../../sim/store-world.ts'
 
@@ -235,5 +236,54 @@ t.test('a filling that waits for its begin takes back no fact that was given sin
   const stored = world.open()
   t.same(stored.facts.promise, { epoch: 7, primary: 'n2' })
   t.same(stored.facts.consistency, consistency)
+  t.end()
+})
+
+t.test('a disk that comes back after the copy was filled without it has no say', (t) => {
+  const spec = { sizeBytes: 2 * GIB }
+  const source = new CopyWorld({ seed: 11 }, spec)
+  source.open()
+  source.epoch(1, 1)
+  source.append(write(1, 2, 3, [3]))
+  source.settle()
+  source.copy.apply(2, {})
+  let world = new CopyWorld({ seed: 12, disks: 2 }, spec)
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 3, [3]))
+  world.settle()
+  world.copy.apply(2, {})
+  t.equal(world.copy.targets.length, 2)
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  const away = { disk: world.world.disks.pop()!, index: world.world.indexes.pop()! }
+  const { lostSlices } = world.open()
+  t.not(lostSlices.length, 0)
+  world.startFill({ fork: 2, target: 2, wipe: lostSlices, descriptor: source.copy.descriptor() })
+  world.fill(source.scan({ above: 0, upTo: 2 }))
+  t.ok(world.keep({ consistency: { state: 'consistent' }, promise: { epoch: 2, primary: 'n1' } }))
+  world.epoch(2, 3)
+  world.append(write(2, 4, 5, [5]))
+  world.settle()
+  for (const round of [1, 2]) {
+    world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+    if (round === 1) {
+      world.world.disks.push(away.disk)
+      world.world.indexes.push(away.index)
+    }
+    const stored = world.open()
+    t.equal(stored.tail, 4, 'the epoch record was durable on every disk that the copy had')
+    t.same(stored.epochs, [
+      [1, 1],
+      [2, 3],
+    ])
+    t.same(stored.facts.promise, { epoch: 2, primary: 'n1' })
+    t.same(stored.lostSlices, [])
+    t.same(
+      stored.unapplied.map(({ seq }) => seq),
+      [3, 4],
+    )
+  }
+  world.copy.apply(4, {})
+  t.same(world.readStamps(3, 3), [3, 0, 5])
   t.end()
 })
