@@ -223,11 +223,17 @@ export function* fetchRun(
     const payloads = ok ? verified(o, lba, words, run, bytes) : undefined
     if (payloads !== undefined) return payloads
   }
-  if (run === 1) damaged.push({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0) })
-  else
-    for (let i = 0; i < run; i++)
-      yield* fetchRun(o, stream, lba + i, words.slice(i * ENTRY_WORDS, (i + 1) * ENTRY_WORDS), 1, damaged)
-  return undefined
+  if (run === 1) {
+    damaged.push({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0) })
+    return undefined
+  }
+  // Block by block: which of them are damaged. An error may have passed meanwhile, and then none is.
+  const payloads: Payload[] = []
+  for (let i = 0; i < run; i++) {
+    const one = words.slice(i * ENTRY_WORDS, (i + 1) * ENTRY_WORDS)
+    payloads.push(...((yield* fetchRun(o, stream, lba + i, one, 1, damaged)) ?? []))
+  }
+  return payloads.length === run ? payloads : undefined
 }
 
 function verified(

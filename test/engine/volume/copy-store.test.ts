@@ -239,6 +239,22 @@ t.test('a filling that waits for its begin takes back no fact that was given sin
   t.end()
 })
 
+t.test('an error that has passed when a run is read block by block is no damage', (t) => {
+  const world = new CopyWorld({ seed: 10 })
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 7, [71, 72, 73, 74]))
+  world.settle()
+  world.copy.apply(2, {})
+  const disk = world.world.disks[0]!
+  // Every read asks the medium, and the first two end in an error.
+  disk.readErrorChance = Number.MIN_VALUE
+  disk.failAt('read', 1)
+  disk.failAt('read', 2)
+  t.same(world.readStamps(7, 4), [71, 72, 73, 74])
+  t.end()
+})
+
 t.test('a disk that comes back after the copy was filled without it has no say', (t) => {
   const spec = { sizeBytes: 2 * GIB }
   const source = new CopyWorld({ seed: 11 }, spec)
