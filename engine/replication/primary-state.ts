@@ -97,6 +97,8 @@ export interface HeldRequest {
 export interface PendingRead extends BlockRun {
   from: NodeId
   id: RequestId
+  /** Damaged versions it met that no other member has. */
+  lost?: VersionId[]
 }
 
 /** One question to all whether we are still their primary, for all reads that came before it. */

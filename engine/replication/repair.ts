@@ -2,11 +2,12 @@
  * Damage (SPEC section 10): a version whose bytes the medium lost is asked for under its exact id from every other
  * member, whatever its role, and written anew by the store.
  *
- *   damaged -> asked of all others, again until each has answered -> repaired | nobody has it
+ *   damaged -> asked of all others, again until each has answered -> repaired | nobody has it -> read again
  *
  * I5: the same id is the same bytes everywhere, and the checksum of the damaged entry covers them; so whoever sends
  *     them, in the set or not, cannot send wrong ones.
- * I9: a read that met damage waits; it is answered `damaged` only when no member has the version.
+ * I9: a read that met damage waits; it is answered `damaged` only when no member has the version, and it is still the
+ *     one that is read here.
  */
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
@@ -50,6 +51,8 @@ export function noteDamage(turn: Turn, versions: readonly VersionId[]): void {
 
 /** A read met damage: it is served again when that is repaired. */
 export function awaitRepair(turn: Turn, primary: PrimaryState, read: PendingRead, damaged: readonly VersionId[]): void {
+  const isLost = damaged.some((id) => read.lost?.some((one) => isSame(one, id)) === true)
+  if (isLost) return answer(turn, read.from, read.id, { ok: false, code: 'damaged' })
   primary.damagedReads.push({ read, damaged: damaged.map(idOf) })
   noteDamage(turn, damaged)
 }
@@ -150,7 +153,7 @@ function endReads(turn: Turn, versions: readonly VersionId[], isRepaired: boolea
   const ended = primary.damagedReads.filter(isOf)
   primary.damagedReads = primary.damagedReads.filter((one) => !ended.includes(one))
   for (const { read } of ended) {
-    if (isRepaired) onRead(turn, read)
-    else answer(turn, read.from, read.id, { ok: false, code: 'damaged' })
+    // What nobody has any more was replaced while we asked, or it is lost: the next look tells.
+    onRead(turn, isRepaired ? read : { ...read, lost: [...(read.lost ?? []), ...versions.map(idOf)] })
   }
 }
