@@ -57,7 +57,7 @@ export function* openStore(store: StoreParts, storeDisks: StoreDisk[]): Task<voi
   for (const one of opened) {
     const ok = readable.has(one.opened) && (yield* finishOpen(one.opened))
     if (ok) disks.add(one.disk, one.opened.stream)
-    else disks.refuse(one.disk, one.opened.stream.failedReason || 'its recovery could not be finished')
+    else disks.refuse(one.disk, one.opened.stream.failedReason || whyUnfinished(readable.has(one.opened)))
   }
   const unfinished = volumes.finishCreations()
   const epochs: Volume[] = []
@@ -75,6 +75,10 @@ export function* openStore(store: StoreParts, storeDisks: StoreDisk[]): Task<voi
   yield* volumes.dropOrphanPins()
   disks.kick(undefined)
 }
+
+/** Records are rolled forward over the index; what comes then only writes. */
+const whyUnfinished = (isRolled: boolean): string =>
+  isRolled ? 'its recovery could not be finished' : 'the index cannot be read'
 
 /** The tail of each volume that has a gap; volumes whose first control record lies behind the checkpoint get a map. */
 function tailsOf(opened: Array<{ opened: OpenedStream }>): Map<string, number> {
@@ -165,10 +169,10 @@ function* rollAdded(opened: OpenedStream): Task<string | undefined> {
     const volume = stream.volumesById.get(rolled.volumeId)
     if (volume === undefined) continue
     const roll = volume.copy === undefined ? applyRolled : rollCopyRecord
-    if (!(yield* roll(stream, volume, rolled))) return 'its index cannot be read'
+    if (!(yield* roll(stream, volume, rolled))) return whyUnfinished(false)
   }
   // What a disk brings of copies is served after the next start.
   yield* settleCopies([stream])
   if (yield* finishOpen(opened)) return undefined
-  return stream.failedReason || 'its recovery could not be finished'
+  return stream.failedReason || whyUnfinished(true)
 }

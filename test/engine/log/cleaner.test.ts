@@ -125,6 +125,25 @@ t.test('a segment is free behind the checkpoint that follows its cleaning, and n
   t.end()
 })
 
+t.test('an index that cannot be read when copies are rolled forward is named as what is wrong', (t) => {
+  const scene = new Scene()
+  scene.fill(0, 60, 1)
+  scene.fill(0, 20, 2)
+  scene.checkpoint()
+  t.equal(scene.clean(scene.place(25).segment), true)
+  const world = scene.world.crash({ kind: 'all' }, { kind: 'all' })
+  const reasons: unknown[] = []
+  for (let n = 1; reasons.length === 0 && n < 10; n++) {
+    const again = world.crash({ kind: 'all' }, { kind: 'all' })
+    again.indexes[0]!.failAt('range', n)
+    again.open()
+    for (const { message, fields } of again.events)
+      if (message === 'a disk cannot be served') reasons.push(fields.reason)
+  }
+  t.same(reasons, ['the index cannot be read'])
+  t.end()
+})
+
 t.test('a rotten block is not copied, and keeps its segment', (t) => {
   const scene = new Scene()
   scene.fill(0, 60, 1)
