@@ -210,9 +210,15 @@ export class Operator {
     this.change(random, out, undefined, () => this.place(random, node.name))
   }
 
-  /** Never the last one that has its copy (I23). */
+  /** Never the last one that has its copy, nor in `writeback` the last that has all it acknowledged (C1, I23). */
   private without(now: VolumeConfig, name: string, nonce: string): VolumeConfig | undefined {
-    const left = now.inSync.filter((other) => other !== name && this.world.hasCopy(now, other))
+    const { world } = this
+    const left = now.inSync.filter((other) => other !== name && world.hasCopy(now, other))
+    const copyOf = (node: string) => world.nodes.get(node)!.process?.copy
+    const isKnownWhole = (node: string) => copyOf(node)?.isRecovered === true && copyOf(node)!.isWhole
+    // Who is down may be whole.
+    const mayBeWhole = world.hasCopy(now, name) && copyOf(name)?.isWhole !== false
+    if (world.swarm.mode === 'writeback' && mayBeWhole && !left.some(isKnownWhole)) return undefined
     return left.length === 0 ? undefined : withoutMembers(now, [name], nonce)
   }
 
