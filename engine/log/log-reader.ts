@@ -13,7 +13,7 @@ import {
   peekBatchHeader,
   type BatchHeader,
 } from './batch.ts'
-import { getU48 } from './bytes.ts'
+import { getU48, viewOf } from './bytes.ts'
 import { segmentOffsetBytes } from './geometry.ts'
 import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
 import { RECORD_KIND, type RecordHeader } from './record.ts'
@@ -40,6 +40,14 @@ export interface SegmentFrame {
   trailer: Trailer | undefined
   /** Of the batch in block 1, when its header looks like one of this disk and segment. */
   first: { generation: number; incarnation: number; streamId: number; batch: number } | undefined
+  /** A batch begins where its header has to be: a write that was meant for another place. */
+  hasStray: boolean
+}
+
+/** Of what was read besides: whether the medium failed, and up to which batch a stray one says that all was durable. */
+export interface Findings {
+  failed: boolean
+  durableBatch: number
 }
 
 export class LogReader {
@@ -95,7 +103,8 @@ export class LogReader {
         const used = Math.max(end?.generation ?? 0, first?.generation ?? 0)
         const header = frame?.free === true && used > frame.generation ? undefined : frame
         const trailer = header === undefined || end?.generation === header.generation ? end : undefined
-        found.push({ segment, header, trailer, first })
+        const hasStray = viewOf(heads[j]!).getUint32(0, true) === BATCH_MAGIC
+        found.push({ segment, header, trailer, first, hasStray })
       })
     }
     return found
@@ -146,26 +155,48 @@ export class LogReader {
 
   /**
    * All whole batches of an unsealed segment in the order of their place. Behind a damaged one every block is looked
-   * at, because later batches tell how far the log was durable.
+   * at, because later batches tell how far the log was durable, also one that was written to the wrong place.
    */
   *scan(
     place: { segment: number; generation: number; incarnation: number; salt?: Uint8Array },
-    media: { failed: boolean },
+    findings: Findings,
   ): Task<ReadBatch[]> {
     const found: ReadBatch[] = []
     let block = 1
     while (block < this.segmentBlocks - 1) {
-      const batch = yield* this.batchAt({ ...place, block }, media)
+      const batch = yield* this.batchAt({ ...place, block }, findings)
       if (batch !== undefined) {
         found.push(batch)
         block += batch.header.totalBlocks
         continue
       }
-      const next = yield* this.nextMagic(place.segment, block + 1, media)
+      yield* this.noteStray({ ...place, block }, findings)
+      const next = yield* this.nextMagic(place.segment, block + 1, findings)
       if (next === undefined) break
       block = next
     }
     return found
+  }
+
+  /**
+   * A whole batch header of this incarnation at a place that is not its own is a write that went astray: where it
+   * belongs there is nothing, but what it says of the batches before it is true.
+   */
+  *noteStray(
+    place: { segment: number; incarnation: number; salt?: Uint8Array; block: number },
+    findings: Findings,
+  ): Task<void> {
+    const { segment, block, incarnation, salt } = place
+    const first = salt === undefined ? undefined : yield* this.read(segment, block, 1)
+    if (first === undefined || salt === undefined) return
+    const view = viewOf(first)
+    const own = { segment: view.getUint32(40, true), generation: view.getUint32(44, true) }
+    const header = peekBatchHeader(first, { diskTag: this.o.diskTag, ...own, incarnation, salt })
+    if (header === undefined) return
+    const blocks = Math.min(headerBlocksFor(header.headerBytes), this.segmentBlocks - block)
+    const region = yield* this.read(segment, block, blocks)
+    if (region === undefined || !checkBatchHeader(region, this.o.crc32c)) return
+    findings.durableBatch = Math.max(findings.durableBatch, header.durableBatch)
   }
 
   private *nextMagic(segment: number, from: number, media: { failed: boolean }): Task<number | undefined> {
@@ -179,11 +210,7 @@ export class LogReader {
       }
       const view = new DataView(bytes.buffer)
       for (let i = 0; i < blocks; i++)
-        if (
-          view.getUint32(i * BLOCK_BYTES, true) === BATCH_MAGIC &&
-          view.getUint32(i * BLOCK_BYTES + 40, true) === segment
-        )
-          return at + i
+        if (view.getUint32(i * BLOCK_BYTES, true) === BATCH_MAGIC) return at + i
     }
     return undefined
   }

@@ -49,6 +49,8 @@ export function* acceptTail(
     firstBatch: number
     watermarkBatch: number
     salt: Uint8Array | undefined
+    /** Segments that begin with a batch: it was meant for another place, and says how far the log was durable. */
+    strays?: { segments: number[]; incarnation: number }
     /** No position is known: `firstBatch` is the first that was found. */
     mayBegin?: boolean
   },
@@ -59,9 +61,12 @@ export function* acceptTail(
   const bySegment = new Map<number, ReadBatch[]>()
   let watermark = from.watermarkBatch
   let highest = watermark
-  const media = { failed: false }
+  const media = { failed: false, durableBatch: 0 }
+  const salt = from.salt === undefined ? {} : { salt: from.salt }
+  const { segments: strays, incarnation } = from.strays ?? { segments: [], incarnation: 0 }
+  for (const segment of strays) yield* reader.noteStray({ segment, incarnation, ...salt, block: 0 }, media)
   for (const scan of scans) {
-    const batches = yield* reader.scan({ ...scan, ...(from.salt === undefined ? {} : { salt: from.salt }) }, media)
+    const batches = yield* reader.scan({ ...scan, ...salt }, media)
     bySegment.set(scan.segment, batches)
     for (const batch of batches) {
       const { batch: number, durableBatch } = batch.header
@@ -70,6 +75,8 @@ export function* acceptTail(
       if (number >= firstBatch) found.set(number, batch)
     }
   }
+  watermark = Math.max(watermark, media.durableBatch)
+  highest = Math.max(highest, watermark)
   const batches: ReadBatch[] = []
   const records: RolledRecord[] = []
   // What is missing in front was given back when it was durable, and lost when it was not.
@@ -83,7 +90,14 @@ export function* acceptTail(
         }
       break
     }
-    if (next > watermark && !(yield* reader.isWhole(batch, media))) break
+    if (next > watermark && !(yield* reader.isWhole(batch, media))) {
+      // Torn, unless what lies on it says that it was durable.
+      const { segment, startBlock, header } = batch
+      for (let block = startBlock + 1; block < startBlock + header.totalBlocks; block++)
+        yield* reader.noteStray({ segment, incarnation: header.incarnation, ...salt, block }, media)
+      watermark = Math.max(watermark, media.durableBatch)
+      if (next > watermark) break
+    }
     batches.push(batch)
     for (const record of batch.records) {
       let descriptor: VolumeDescriptor | undefined

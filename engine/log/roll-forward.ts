@@ -24,6 +24,7 @@ export function* rollForward(
   const others: number[] = []
   const scans: Scan[] = []
   const free: Roll['free'] = []
+  const strays: number[] = []
   for (let segment = 0; segment < segments.count; segment++) {
     const state = segments.state[segment]!
     // The open one, and one that was sealed while a batch of it was not applied yet.
@@ -40,6 +41,7 @@ export function* rollForward(
   const frames = yield* reader.frames(others)
   if (frames === undefined) return { reason: 'a segment header cannot be read' }
   for (const frame of frames) {
+    if (frame.hasStray) strays.push(frame.segment)
     const found = frameUse(frame, context.streamId)
     if (found === undefined) {
       free.push(...halfFreed(frame, context.streamId))
@@ -66,6 +68,7 @@ export function* rollForward(
     firstBatch: meta.batch,
     watermarkBatch: root.watermarkBatch,
     salt: saltFromHex(meta.salt),
+    strays: { segments: strays, incarnation: meta.incarnation },
   })
 }
 

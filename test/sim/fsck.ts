@@ -254,7 +254,10 @@ function readRecords(world: StoreWorld, stream: StoreStream, segment: number): F
   const { context, segments } = stream
   const reader = new LogReader(context)
   const batches = world.await<Array<{ records: RecordHeader[]; startBlock: number }>>((done) =>
-    runTask(reader.scan({ segment, generation: segments.generation[segment]! } as never, { failed: false }), done),
+    runTask(
+      reader.scan({ segment, generation: segments.generation[segment]! } as never, { failed: false, durableBatch: 0 }),
+      done,
+    ),
   )
   return batches.flatMap((batch) =>
     batch.records.map((record) => ({ record, units: batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits })),

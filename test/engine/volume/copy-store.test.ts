@@ -3,7 +3,8 @@
  * dropped stays away once an epoch record says so, facts are kept, versions are found by a scan.
  */
 import t from 'tap'
-import { GIB } from '../../../engine/units.ts'
+import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
+import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { stampOf } from '../../sim/store-world.ts'
 
@@ -301,5 +302,27 @@ t.test('a disk that comes back after the copy was filled without it has no say',
   }
   world.copy.apply(4, {})
   t.same(world.readStamps(3, 3), [3, 0, 5])
+  t.end()
+})
+
+t.test('a write that went astray over the log proves that what it lies on was durable', (t) => {
+  const prepare = () => {
+    const world = new CopyWorld({ seed: 13 })
+    world.open()
+    world.epoch(1, 1)
+    t.ok(world.keep({ promise: { epoch: 4, primary: 'n1' } }))
+    const { log, context } = world.copy.targets[0]!.stream
+    return { world, segmentAt: segmentOffsetBytes(context.segmentBytes, log.openSegment) }
+  }
+  const { world: same } = prepare()
+  t.equal(same.crash('kill', { kind: 'all' }).open().facts.promise.epoch, 4)
+  // Two blocks, a header and a body: over the header of the segment, and over both batches in it.
+  for (const block of [0, 1, 2, 3, 4]) {
+    const { world, segmentAt } = prepare()
+    world.world.disks[0]!.misdirectAt(1, segmentAt + block * BLOCK_BYTES)
+    t.ok(world.keep({ promise: { epoch: 5, primary: 'n2' } }))
+    const after = world.crash('kill', { kind: 'all' })
+    t.throws(() => after.open(), { message: /damaged/ }, `over block ${block}`)
+  }
   t.end()
 })
