@@ -10,6 +10,8 @@ export type Damaged = number | 'disk'
 
 export interface Mark {
   what: Damaged
+  /** What was durable may be gone, and nothing tells. */
+  lies?: boolean
   /** It is not there any more: overwritten, cleaned away, repaired. */
   isGone(): boolean
   /** The medium gives back what was written. */
@@ -28,6 +30,11 @@ export class Atlas {
   /** Whether another member of the set keeps this whole. */
   mayDamage(config: VolumeConfig, node: string, what: Damaged): boolean {
     return config.inSync.some((other) => other !== node && this.hasCopy(config, other) && this.isWhole(other, what))
+  }
+
+  /** What was durable on its disk is there, or is known to be damaged. */
+  isHonest(node: string): boolean {
+    return this.of(node).every(({ lies }) => lies !== true)
   }
 
   note(node: string, mark: Mark): void {

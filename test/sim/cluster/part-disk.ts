@@ -89,6 +89,7 @@ export class PartDisk {
     const isGone = (): boolean => Buffer.compare(this.disk.sector(sectorOffsetBytes), after) !== 0
     return {
       what,
+      lies: what === 'disk',
       isGone,
       undo: () => {
         if (!isGone()) this.disk.putSector(sectorOffsetBytes, before)
@@ -113,7 +114,7 @@ export class PartDisk {
     const toBytes = random.pick(written)
     if (random.chance(0.3) || toBytes + MISDIRECTED_BYTES_MAX > this.disk.sizeBytes) this.disk.loseAt(1)
     else this.disk.misdirectAt(1, toBytes)
-    return { what: 'disk', isGone: () => false, undo: () => undo() }
+    return { what: 'disk', lies: true, isGone: () => false, undo: () => undo() }
   }
 
   /** Somebody else takes what is free. */

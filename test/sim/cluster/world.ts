@@ -359,7 +359,7 @@ export class World implements NodeWorld, ClientWorld {
   }
 
   promiseFound(node: string, epoch: number): void {
-    this.judge.report(this.judge.primaries.promiseFound(node, epoch))
+    this.judge.report(this.judge.primaries.promiseFound(node, epoch, this.atlas.isHonest(node)))
   }
 
   private configured(config: VolumeConfig, by: string): void {

@@ -63,12 +63,16 @@ export class OnePrimaryPerEpoch {
     this.kept.set(node, Math.max(this.kept.get(node) ?? 0, epoch))
   }
 
-  /** A process of the node begins, with this promise in its store. */
-  promiseFound(node: string, epoch: number): Violation[] {
+  /**
+   * A process of the node begins, with this promise in its store. Of a disk that lied the last one may be gone, and
+   * nothing on it tells (SPEC section 1): that is no violation, only what comes of it would be.
+   */
+  promiseFound(node: string, epoch: number, isHonest: boolean): Violation[] {
     this.told.delete(node)
     const before = this.kept.get(node) ?? 0
-    this.promiseKept(node, epoch)
-    return epoch < before ? [violation(`${node} came back with promise ${epoch}, and had kept ${before}`)] : []
+    this.kept.set(node, isHonest ? Math.max(before, epoch) : epoch)
+    if (epoch >= before || !isHonest) return []
+    return [violation(`${node} came back with promise ${epoch}, and had kept ${before}`)]
   }
 
   /** A node says `promised`, or stores records, under this epoch. `durable` = its durable promise. */
