@@ -141,7 +141,8 @@ export class Operator {
     }
     const attach = () => {
       const held = heldUnder(this.world.store.current.config)
-      if (client.session === undefined && held !== undefined) this.world.attach(client, held)
+      const { session } = this.world.clients.get(client.name)!
+      if (session === undefined && held !== undefined) this.world.attach(client, held)
     }
     this.change(random, change, attach, attach)
   }

@@ -377,9 +377,10 @@ export class World implements NodeWorld, ClientWorld {
 
   // ---- of clients
 
-  attach(client: SimClient, generation: number): void {
-    this.trace.note(client.name, 'attach', 0, 0, generation)
-    client.attach({ generation, incarnation: ++this.incarnations })
+  attach({ name }: SimClient, generation: number): void {
+    this.trace.note(name, 'attach', 0, 0, generation)
+    // Its frontend may have been replaced since this was asked for: a ghost is not attached anew.
+    this.clients.get(name)!.attach({ generation, incarnation: ++this.incarnations })
   }
 
   /** A frontend is replaced by another one, and goes on; it hears nothing for so long. */
