@@ -178,7 +178,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a merge crosses a rollback',
-    hunt: { run: 'time-travel', seed: 10 },
+    hunt: { run: 'time-travel', seed: 70 },
     file: `${VOLUME}/volume.ts`,
     replace: 'else this.locks.wait(0, Infinity, run)',
     by: 'else run()',
