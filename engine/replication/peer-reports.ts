@@ -103,6 +103,8 @@ function meet({ state }: Turn, primary: PrimaryState, peer: Peer, instance: stri
   if (peer.instance !== undefined) peer.formerInstances.push(peer.instance)
   if (peer.formerInstances.length > FORMER_MAX) peer.formerInstances.shift()
   peer.instance = instance
+  // Answered: a late answer of its former self to the same question does not make that one the present one.
+  peer.probe = undefined
   peer.lease = { untilMs: -Infinity, instance: undefined }
   peer.fill = undefined
   refreshRequired(state)
