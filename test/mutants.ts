@@ -118,8 +118,11 @@ function hunt({ name }: PlantedBug, { from, seeds, seconds }: Limits): Promise<O
       if (code === 0) return resolve(JSON.parse(out) as Outcome)
       // A bug that feeds itself is over its time or, before that, out of memory.
       const isFull = signal === 'SIGABRT' && err.includes('heap out of memory')
-      if (signal !== 'SIGKILL' && !isFull) return reject(new Error(`the hunt for "${name}" ended with ${signal ?? code}: ${err}`))
-      const hung = { seed: from, checker: 'a seed does not end', message: isFull ? 'out of memory' : `after ${limitMs} ms` }
+      if (signal !== 'SIGKILL' && !isFull) {
+        return reject(new Error(`the hunt for "${name}" ended with ${signal ?? code}: ${err}`))
+      }
+      const message = isFull ? 'out of memory' : `after ${limitMs} ms`
+      const hung = { seed: from, checker: 'a seed does not end', message }
       resolve({ name, finding: hung, seeds: 0, seconds: 0 })
     })
   })
