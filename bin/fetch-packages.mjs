@@ -17,20 +17,22 @@ const installedFile = join(modules, '.package-lock.json')
 const node24 = join(modules, 'node', 'bin', 'node')
 const need = process.argv[2] === 'development' ? 'development' : 'production'
 
-/** Packages of the lock file that are needed here and are not installed in that version. */
+/** Packages of the lock file that are needed here: those that are not installed, and those of another version. */
 function outdated() {
   const wanted = JSON.parse(readFileSync(lockFile, 'utf8')).packages
-  if (!existsSync(installedFile)) return ['node_modules']
+  if (!existsSync(installedFile)) return { missing: ['node_modules'], changed: [] }
   const installed = JSON.parse(readFileSync(installedFile, 'utf8')).packages
   const missing = []
+  const changed = []
   for (const [path, entry] of Object.entries(wanted)) {
     if (path === '' || (entry.dev && need === 'production')) continue
     const here = installed[path]
     // An optional package may be absent (another platform, no compiler), but never of another version.
     if (here === undefined ? entry.optional || entry.devOptional : here.version === entry.version) continue
-    missing.push(basename(path))
+    if (here === undefined) missing.push(basename(path))
+    else changed.push(basename(path))
   }
-  return missing
+  return { missing, changed }
 }
 
 function finish() {
@@ -47,15 +49,22 @@ const fail = (sentence) => {
   process.exit(1)
 }
 
-const missing = outdated()
-if (missing.length === 0 && existsSync(node24)) finish()
+const { missing, changed } = outdated()
+const differing = [...missing, ...changed]
+if (differing.length === 0 && existsSync(node24)) finish()
 
+// `npm ci` begins by deleting everything, under the feet of whatever runs from here. Where packages only lack, they are
+// added; a lock file stays as it is with --no-save.
+const adds = missing[0] !== 'node_modules' && changed.length === 0 && missing.length > 0 && existsSync(node24)
+const command = adds ? ['install', '--no-save'] : ['ci']
+const commandText = `\`npm ${command.join(' ')}\``
 const why = missing[0] === 'node_modules'
   ? 'the npm packages are not here yet'
-  : missing.length === 0
+  : differing.length === 0
     ? 'Node 24 is not in node_modules'
-    : `node_modules differs from package-lock.json in ${missing.length} package(s), e.g. ${missing[0]}`
-console.error(`holdfast: ${why}; fetching with \`npm ci\` (about 400 MB on disk, Node 24 among them)`)
+    : `node_modules differs from package-lock.json in ${differing.length} package(s), e.g. ${differing[0]}`
+const amount = adds ? 'what is missing only' : 'about 400 MB on disk, Node 24 among them'
+console.error(`holdfast: ${why}; fetching with ${commandText} (${amount})`)
 
 // The npm that started us, if one did; `npm` on the PATH otherwise.
 const npm = basename(process.env.npm_execpath ?? '') === 'npm-cli.js'
@@ -64,7 +73,7 @@ const npm = basename(process.env.npm_execpath ?? '') === 'npm-cli.js'
 const startedMs = Date.now()
 const seconds = () => Math.round((Date.now() - startedMs) / 1000)
 const flags = ['--no-audit', '--no-fund', '--loglevel=error', ...(need === 'development' ? ['--include=dev'] : [])]
-const child = spawn(npm[0], [...npm.slice(1), 'ci', ...flags], {
+const child = spawn(npm[0], [...npm.slice(1), ...command, ...flags], {
   cwd: root,
   stdio: ['ignore', 'pipe', 'pipe'],
   detached: true,
@@ -110,7 +119,7 @@ child.on('close', (code, signal) => {
   if (stopped) fail('stopped; the next start goes on with the packages')
   if (code !== 0) {
     process.stderr.write(Buffer.concat(output))
-    fail(signal ? `\`npm ci\` was ended by ${signal}; repeat this to go on` : '`npm ci` failed (its words are above)')
+    fail(`${commandText} ${signal ? `was ended by ${signal}; repeat this to go on` : 'failed (its words are above)'}`)
   }
   if (!existsSync(node24) || spawnSync(node24, ['--version']).status !== 0) {
     fail('the packages are here but Node 24 is not: npm did not run install scripts. Allow them for this folder, ' +

@@ -50,6 +50,7 @@ const VOLUME_COMMANDS: Command[] = [
       'io-timeout': { value: 'TIME', summary: 'how long I/O is held before it fails: 30s, 10m (default), 0 = never' },
       pool: { value: 'POOL', summary: 'pool of disks to use (default: default)' },
       'disk-tags': { value: 'TAGS', summary: 'only disks with all these tags, e.g. ssd,nvme' },
+      'attach-mode': { value: 'MODE', summary: 'open (default): any node; single: nobody before `volume attach`' },
       encryption: { summary: 'refused by this version' },
       param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
       ...ENDPOINT,
@@ -65,8 +66,8 @@ const VOLUME_COMMANDS: Command[] = [
     words: 'volume ls',
     summary: 'list volumes',
     positionals: [],
-    options: ENDPOINT,
-    examples: ['holdfast volume ls', 'holdfast volume ls -o json'],
+    options: { trash: { summary: 'cluster: those that were deleted and can be restored' }, ...ENDPOINT },
+    examples: ['holdfast volume ls', 'holdfast volume ls --trash', 'holdfast volume ls -o json'],
     load: async () => (await import('./volume.ts')).listVolumes,
   },
   {
@@ -89,9 +90,83 @@ const VOLUME_COMMANDS: Command[] = [
     words: 'volume delete',
     summary: 'delete volumes and give their space back',
     positionals: [{ name: 'NAME', many: true }],
-    options: { force: { summary: 'end the NBD sessions that use it' }, ...ENDPOINT },
+    options: {
+      force: { summary: 'end the NBD sessions that use it' },
+      purge: { summary: 'at once; in a cluster it stays in the trash for an hour otherwise' },
+      ...ENDPOINT,
+    },
     examples: ['holdfast volume delete scratch', 'holdfast volume delete data-1 data-2 --force'],
     load: async () => (await import('./volume.ts')).deleteVolumes,
+  },
+  {
+    words: 'volume restore',
+    summary: 'cluster: bring a volume back out of the trash, by name or id',
+    positionals: NAME,
+    options: ENDPOINT,
+    examples: ['holdfast volume restore data-1'],
+    load: async () => (await import('./volume-wishes.ts')).restoreVolume,
+  },
+  {
+    words: 'volume purge',
+    summary: 'cluster: erase volumes in the trash now, by name or id',
+    positionals: [{ name: 'NAME', many: true }],
+    options: ENDPOINT,
+    examples: ['holdfast volume purge data-1'],
+    load: async () => (await import('./volume-wishes.ts')).purgeVolumes,
+  },
+  {
+    words: 'volume replicas',
+    summary: 'cluster: keep another number of copies',
+    positionals: [{ name: 'NAME' }, { name: 'N' }],
+    options: ENDPOINT,
+    examples: ['holdfast volume replicas data-1 2'],
+    load: async () => (await import('./volume-wishes.ts')).setReplicas,
+  },
+  {
+    words: 'volume move',
+    summary: 'cluster: move a copy to a node',
+    positionals: NAME,
+    options: {
+      to: { value: 'NODE', summary: 'required; where it goes' },
+      from: { value: 'NODE', summary: 'whose copy goes away for it (default: whoever can be spared)' },
+      ...ENDPOINT,
+    },
+    examples: ['holdfast volume move data-1 --to n4', 'holdfast volume move data-1 --to n4 --from n1'],
+    load: async () => (await import('./volume-wishes.ts')).moveVolume,
+  },
+  {
+    words: 'volume attach',
+    summary: 'cluster: let the clients of one node use a volume, and nobody else',
+    positionals: NAME,
+    options: {
+      to: { value: 'NODE', summary: 'required; it need not have a copy' },
+      mode: { value: 'MODE', summary: 'single (default): this node only; shared: others too; read-only: others too' },
+      force: { summary: 'also when others lose it: what they write from then on fails' },
+      ...ENDPOINT,
+    },
+    examples: ['holdfast volume attach data-1 --to n2', 'holdfast volume attach data-1 --to n3 --mode read-only'],
+    load: async () => (await import('./volume-wishes.ts')).attachVolume,
+  },
+  {
+    words: 'volume detach',
+    summary: 'cluster: end what `volume attach` began; what its clients ask from then on fails',
+    positionals: NAME,
+    options: { from: { value: 'NODE', summary: 'which node (default: the only one that holds it)' }, ...ENDPOINT },
+    examples: ['holdfast volume detach data-1', 'holdfast volume detach data-1 --from n2'],
+    load: async () => (await import('./volume-wishes.ts')).detachVolume,
+  },
+  {
+    words: 'volume promote',
+    summary: 'cluster: let the copy on a node lead, without a pause that clients would notice as an error',
+    positionals: NAME,
+    options: {
+      to: { value: 'NODE', summary: 'required; it has a copy in sync' },
+      force: { summary: 'the last resort, when nothing else leads: with what it has; says first what that costs' },
+      confirm: { value: 'TOKEN', summary: 'with --force: what its refusal asked for' },
+      ...ENDPOINT,
+    },
+    examples: ['holdfast volume promote data-1 --to n2', 'holdfast volume promote data-1 --to n2 --force'],
+    load: async () => (await import('./volume-wishes.ts')).promoteVolume,
   },
 ]
 
@@ -125,6 +200,14 @@ const DISK_COMMANDS: Command[] = [
     examples: ['holdfast disk adopt /dev/sdb'],
     load: async () => (await import('./disk.ts')).adoptDisk,
   },
+  {
+    words: 'disk evict',
+    summary: 'cluster: empty a disk, by its uuid (`holdfast disk ls`)',
+    positionals: [{ name: 'UUID' }],
+    options: { undo: { summary: 'use it again' }, ...ENDPOINT },
+    examples: ['holdfast disk evict 0b9f1c52-7d1e-4a65-9f0c-3f6f6c1d2e3a'],
+    load: async () => (await import('./disk.ts')).evictDisk,
+  },
 ]
 
 const NODE_COMMANDS: Command[] = [
@@ -141,14 +224,22 @@ const NODE_COMMANDS: Command[] = [
         summary: 'a device, or a file (made with size= when it is not there)',
       },
       'listen-tcp': { value: 'HOST:PORT', summary: 'also serve NBD over TCP, without authentication; off by default' },
+      'listen-metrics': {
+        value: 'HOST:PORT',
+        summary: 'new: /metrics, /healthz and /readyz over HTTP; a PORT alone is on loopback; off by default',
+      },
       workers: { value: 'N', summary: 'data threads (default: 1 up to 4 cores, then half the cores)' },
       zone: { value: 'ZONE', summary: 'failure domain, shown by node ls' },
+      store: { value: 'URL[,URL]', summary: 'new: be a node of the cluster of this store; without it, by itself' },
+      'listen-peer': { value: 'HOST:PORT', summary: 'data of other nodes; loopback only (default 127.0.0.1:0)' },
+      'listen-api': { value: 'HOST:PORT', summary: 'control of other nodes; loopback only (default 127.0.0.1:0)' },
       config: { value: 'FILE', summary: 'the same as JSON: {"name", "dir", "disks": [{"path", ..}], ..}; flags win' },
     },
     examples: [
       'holdfast node --name n1 --dir /var/lib/holdfast --disk path=/dev/sdb,tags=ssd',
       'holdfast node --name n1 --dir ./state --disk path=./disk0,size=10Gi --listen-tcp 127.0.0.1:10809',
       'holdfast node --config /etc/holdfast.json',
+      'holdfast node --name n1 --dir ./state --disk path=./disk1,size=4Gi --store http://127.0.0.1:2379',
     ],
     load: async () => (await import('./node-run.ts')).runNode,
   },
@@ -168,7 +259,29 @@ const NODE_COMMANDS: Command[] = [
     examples: ['holdfast node inspect n1 -o json'],
     load: async () => (await import('./node.ts')).inspectNode,
   },
+  nodeWish('cordon', 'cluster: give a node no new copies'),
+  nodeWish('uncordon', 'cluster: let a node have new copies again; ends a drain'),
+  nodeWish('drain', 'cluster: move everything off a node'),
+  {
+    words: 'node rm',
+    summary: 'cluster: a node that is down and gone for good is no node any more; its copies are replaced',
+    positionals: NAME,
+    options: ENDPOINT,
+    examples: ['holdfast node rm n3'],
+    load: async () => (await import('./node.ts')).removeNode,
+  },
 ]
+
+function nodeWish(word: 'cordon' | 'uncordon' | 'drain', summary: string): Command {
+  return {
+    words: `node ${word}`,
+    summary,
+    positionals: NAME,
+    options: ENDPOINT,
+    examples: [`holdfast node ${word} n1`],
+    load: async () => (await import('./node.ts')).wishOfNode(word),
+  }
+}
 
 const DEV_FOLDER: OptionSpec = { value: 'DIR', summary: 'where the state is kept (default: .holdfast)' }
 
@@ -186,21 +299,37 @@ function devControl(word: 'kill' | 'stop' | 'start', summary: string): Command {
 const DEV_COMMANDS: Command[] = [
   {
     words: 'dev',
-    summary: 'try it out: a node with a disk file and a volume `demo`, in the foreground',
+    summary: 'try it out: nodes with disk files and a volume `demo`, in the foreground',
     positionals: [],
     options: {
       dir: DEV_FOLDER,
-      nodes: { value: 'N', summary: 'nodes to start; this version runs 1' },
-      size: { value: 'SIZE', summary: 'size of the disk file of each node (default: 4Gi); for a new folder' },
-      volume: { value: 'NAME:SIZE:REPLICAS', many: true, summary: 'also make this volume unless it is there' },
+      nodes: { value: 'N', summary: 'nodes to start, 1 to 9 (default: 3), all on this host; 1 is by itself' },
+      store: { value: 'URL[,URL]', summary: 'cluster store to use (default with several nodes: one of its own)' },
+      size: { value: 'SIZE', summary: 'disk file of each node of a new folder (default: 2Gi; of one node 4Gi)' },
+      volume: { value: 'NAME:SIZE[:REPLICAS]', many: true, summary: 'also make this volume unless it is there' },
       'no-demo': { summary: 'do not make the volume `demo`' },
     },
-    examples: ['holdfast dev', 'holdfast dev --dir /tmp/hf --volume data:2Gi:0 --no-demo'],
+    examples: [
+      'holdfast dev',
+      'holdfast dev --nodes 1 --size 8Gi',
+      'holdfast dev --dir /tmp/hf --volume data:2Gi:0 --no-demo',
+    ],
     load: async () => (await import('./dev.ts')).runDev,
   },
-  devControl('kill', 'SIGKILL supervisor and daemon of a dev node at once, as a dead host'),
-  devControl('stop', 'stop a dev node cleanly'),
-  devControl('start', 'start a dev node that is down'),
+  devControl('kill', 'SIGKILL all processes of a dev node, or of `store`, at once, as a dead host'),
+  devControl('stop', 'stop a dev node, or `store`, cleanly'),
+  devControl('start', 'start a dev node, or `store`, that is down'),
+]
+
+const DEMO_COMMANDS: Command[] = [
+  {
+    words: 'demo failover',
+    summary: 'on a running dev cluster: kill the node that leads a volume under a checked load; what the client sees',
+    positionals: [],
+    options: { dir: DEV_FOLDER },
+    examples: ['holdfast demo failover', 'holdfast demo failover -o json'],
+    load: async () => (await import('./demo-failover.ts')).demoFailover,
+  },
 ]
 
 const HOST_COMMANDS: Command[] = [
@@ -211,6 +340,14 @@ const HOST_COMMANDS: Command[] = [
     options: { watch: { summary: 'show it again every second until Ctrl-C' }, ...ENDPOINT },
     examples: ['holdfast status', 'holdfast status --watch'],
     load: async () => (await import('./status.ts')).showStatus,
+  },
+  {
+    words: 'explain',
+    summary: 'cluster: where each copy of a volume is, why there, and what it waits for',
+    positionals: [{ name: 'VOLUME' }],
+    options: ENDPOINT,
+    examples: ['holdfast explain data-1'],
+    load: async () => (await import('./volume-wishes.ts')).explainVolume,
   },
   {
     words: 'doctor',
@@ -234,6 +371,24 @@ const STORE_COMMANDS: Command[] = [
     examples: ['holdfast store --dir /var/lib/holdfast-store --listen 127.0.0.1:2379'],
     load: async () => (await import('./store-run.ts')).runStore,
   },
+  {
+    words: 'store rebuild',
+    summary: 'a cluster store is lost for good: make its records anew in an empty one from the disks of nodes',
+    positionals: [],
+    options: {
+      'from-nodes': { summary: 'required: of all nodes that were started again with that store' },
+      store: { value: 'URL[,URL]', summary: 'the empty store (default: where a node of --endpoint waits)' },
+      'dry-run': { summary: 'show what would be made, and what speaks against it; write nothing' },
+      force: { summary: 'the last resort, without what is missing; says first what that may cost' },
+      confirm: { value: 'TOKEN', summary: 'with --force: what its refusal asked for' },
+      ...ENDPOINT,
+    },
+    examples: [
+      'holdfast store rebuild --from-nodes --store http://127.0.0.1:2379 --dry-run',
+      'holdfast store rebuild --from-nodes --store http://127.0.0.1:2379',
+    ],
+    load: async () => (await import('./store-rebuild.ts')).rebuildStore,
+  },
 ]
 
 function offline(word: 'inspect' | 'verify' | 'salvage', summary: string, example: string): Command {
@@ -255,6 +410,6 @@ const OFFLINE_COMMANDS: Command[] = [
 ]
 
 export const COMMANDS: Command[] = [
-  ...DEV_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS, ...VOLUME_COMMANDS, ...DISK_COMMANDS, ...HOST_COMMANDS,
-  ...OFFLINE_COMMANDS,
+  ...DEV_COMMANDS, ...DEMO_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS, ...VOLUME_COMMANDS, ...DISK_COMMANDS,
+  ...HOST_COMMANDS, ...OFFLINE_COMMANDS,
 ]

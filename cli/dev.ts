@@ -1,69 +1,47 @@
 /**
- * `holdfast dev`: a node with one disk file and a volume to try it with, in the foreground. Everything it makes lies in
- * its folder; Ctrl-C stops cleanly and the same folder resumes. It holds the folder's lock, starts the node as
- * `holdfast node` would, makes missing volumes over the control API, and says what to try next.
+ * `holdfast dev`: three nodes with a disk file each and a cluster store, or another number of nodes, and a volume to
+ * try it with, in the foreground. Everything it makes lies in its folder; Ctrl-C stops cleanly and the same folder
+ * resumes. It holds the folder's lock, starts nodes as `holdfast node` would, makes missing volumes over the control
+ * API, and says what to try next.
  */
 import { rmSync, statSync, statfsSync } from 'node:fs'
-import net from 'node:net'
+import type net from 'node:net'
 import path from 'node:path'
-import { formatSize, parseSize } from '../cluster/api/amounts.ts'
-import { connectControlApi } from '../cluster/api/client.ts'
-import type { Volume } from '../cluster/api/definition.ts'
-import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
+import { formatSize } from '../cluster/api/amounts.ts'
 import { warmCompileCache } from '../dataplane/compile-cache.ts'
 import { parseDiskSize } from '../dataplane/node-config.ts'
 import { checkSocketPath, lockFolder, makeFolder, nodePaths } from '../dataplane/node-folder.ts'
+import type { NodePaths } from '../dataplane/node-folder.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { GIB, MIB } from '../engine/units.ts'
-import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './commands.ts'
+import { DevCluster } from './dev-cluster.ts'
 import { DEV_DIR_DEFAULT } from './dev-control.ts'
+import { devShape, isLone, keepShape, parseNodes } from './dev-folder.ts'
+import { tryNext } from './dev-hints.ts'
+import { leftoversGone } from './dev-leftovers.ts'
+import type { LockedFolder } from './dev-leftovers.ts'
 import { DevNode } from './dev-node.ts'
+import { claimPorts, METRICS_FIRST } from './dev-ports.ts'
 import { devSocketPath, serveDevSocket } from './dev-socket.ts'
-import type { DevRequest, DevState } from './dev-socket.ts'
+import { DEV_STORE, DevStore } from './dev-store.ts'
+import { DEMO, makeVolumes, parseWishedVolume } from './dev-volumes.ts'
+import type { WishedVolume } from './dev-volumes.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 import type { Output } from './output.ts'
 
-const DISK_BYTES_DEFAULT = 4 * GIB
-/** Beside the disk file: index, logs, and not filling somebody's root file system to the last byte. */
+/** Of one node by itself, and of each of several. */
+const DISK_BYTES_LONE = 4 * GIB
+const DISK_BYTES_EACH = 2 * GIB
+/** Beside the disk files: indexes, logs, and not filling somebody's root file system to the last byte. */
 const ROOM_BYTES = 256 * MIB
-const TCP_PORT_FIRST = 10809
-const TCP_PORTS_TRIED = 200
 /** Under `npm start` one Ctrl-C arrives twice: from the terminal, and passed on by npm. */
 const SAME_SIGNAL_MS = 500
-
-export interface WishedVolume {
-  name: string
-  sizeBytes: number
-  replicas: string
-}
-
-const DEMO: WishedVolume = { name: 'demo', sizeBytes: GIB, replicas: '0' }
-
-/** `NAME:SIZE:REPLICAS`; REPLICAS counts the copies beside the primary and may be left out. */
-export function parseWishedVolume(text: string): WishedVolume {
-  const [name = '', size = '', replicas = '0', ...more] = text.split(':')
-  if (size === '' || more.length > 0) {
-    throw usageError(`--volume ${text} is not NAME:SIZE:REPLICAS`, 'e.g. --volume data:2Gi:0')
-  }
-  checkVolumeName(name)
-  const sizeBytes = parseSize(size)
-  if (sizeBytes === undefined) throw new HoldfastError('volume-size', { size })
-  checkVolumeSize(sizeBytes)
-  return { name, sizeBytes, replicas }
-}
 
 function wishedVolumes(given: Arguments): WishedVolume[] {
   const wished = given.texts('volume').map(parseWishedVolume)
   return given.flag('no-demo') || wished.some(({ name }) => name === DEMO.name) ? wished : [DEMO, ...wished]
-}
-
-function checkNodes(text: string | undefined): void {
-  if (text === undefined || text === '1') return
-  const instead = 'use --nodes 1'
-  if (!/^\d+$/.test(text) || Number(text) === 0) throw usageError(`--nodes ${text} is no number of nodes`, instead)
-  throw new HoldfastError('not-supported', { what: `a cluster of ${text} nodes in this version`, instead })
 }
 
 function fileBytes(file: string): number | undefined {
@@ -76,59 +54,6 @@ function checkRoom(dir: string, diskBytes: number): void {
   const free = bavail * bsize
   const needed = diskBytes + ROOM_BYTES
   if (free < needed) throw new HoldfastError('no-room', { dir, free, needed })
-}
-
-/** 10809, or the next loopback port nobody listens on. */
-async function freeTcpPort(): Promise<number> {
-  for (let port = TCP_PORT_FIRST; port < TCP_PORT_FIRST + TCP_PORTS_TRIED; port++) {
-    const free = await new Promise<boolean>((resolve) => {
-      const probe = net.createServer()
-      probe.once('error', () => resolve(false))
-      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
-    })
-    if (free) return port
-  }
-  throw new HoldfastError('port-busy', { port: `${TCP_PORT_FIRST} to ${TCP_PORT_FIRST + TCP_PORTS_TRIED - 1}` })
-}
-
-/** Make what is missing; volumes that are there are left as they are. */
-async function makeVolumes(node: DevNode, wished: WishedVolume[], output: Output): Promise<Volume[]> {
-  const client = connectControlApi({ socketPath: node.paths.api, source: 'the dev node' })
-  try {
-    const { volumes } = await client.listVolumes()
-    for (const { name, sizeBytes, replicas } of wished) {
-      if (volumes.some((volume) => volume.name === name)) continue
-      volumes.push(await client.createVolume({ name, sizeBytes, parameters: { replicas } }))
-    }
-    for (const { name, sizeBytes, usedBytes } of volumes) {
-      output.note(`volume ${name}: ${formatSize(sizeBytes)}, ${formatSize(usedBytes)} used`)
-    }
-    return volumes
-  } finally {
-    client.close()
-  }
-}
-
-function tryNext(volumes: Volume[], dir: string): string[] {
-  const first = volumes[0]
-  const uri = first?.nbd[0]
-  const here = dir === path.resolve(DEV_DIR_DEFAULT) ? '' : ` --endpoint ${dir}`
-  return [
-    ...volumes.flatMap(({ name, nbd }) => nbd.map((place) => `  ${name.padEnd(10)} ${place}`)),
-    '',
-    'Try next, in another terminal:',
-    ...(uri === undefined ? [] : [
-      `  nbdinfo '${uri}'`,
-      `  fio --name=try --ioengine=nbd '--uri=${uri}' --rw=randwrite --bs=4k --iodepth=32 --size=256m \\`,
-      '      --verify=crc32c --verify_state_save=0',
-      `  qemu-img convert -n -O raw IMAGE '${uri}'`,
-      `  nbdcopy '${uri}' copy.img`,
-    ]),
-    `  ./holdfast volume create data-1 --size 500Mi${here}`,
-    `  ./holdfast status${here}`,
-    '',
-    'Ctrl-C stops it; the same folder resumes.',
-  ]
 }
 
 /** A pause in the program until a stop is asked for; asked again, `again` hurries it. */
@@ -148,72 +73,95 @@ function stopSignal(again: () => void): Promise<void> {
   })
 }
 
-async function actOn(nodes: DevNode[], { word, node: name }: DevRequest): Promise<DevState> {
-  const node = nodes.find((candidate) => candidate.name === name)
-  if (node === undefined) throw new HoldfastError('node-not-found', { name: JSON.stringify(name) })
-  if (word === 'start') {
-    if (node.state === 'down') await node.start()
-  } else {
-    await (word === 'kill' ? node.kill() : node.stop())
-  }
-  return { node: name, state: node.state }
+interface Disk {
+  path: string
+  /** Undefined: it is to be made. */
+  present: number | undefined
+  sizeBytes: number
 }
 
-async function prepareNode(given: Arguments, dir: string, output: Output): Promise<DevNode> {
-  const name = 'n1'
-  const { folder } = nodePaths(dir, name)
-  const diskPath = path.join(folder, 'disk0')
-  const present = fileBytes(diskPath)
+function disksOf(given: Arguments, dir: string, names: string[]): Disk[] {
   const size = given.text('size')
-  const wantedBytes = size === undefined ? DISK_BYTES_DEFAULT : parseDiskSize(size)
-  if (present === undefined) checkRoom(dir, wantedBytes)
-  output.note(present === undefined
-    ? `node ${name}: making its disk, ${formatSize(wantedBytes)} at ${diskPath}`
-    : `node ${name}: resuming with its disk of ${formatSize(present)} at ${diskPath}`)
-  return new DevNode({
-    name,
-    dir,
-    diskPath,
-    diskSizeBytes: wantedBytes,
-    tcpPort: await freeTcpPort(),
-    onLost: (why) => output.note(`node ${name} is down (${why}); \`holdfast dev start ${name}\` starts it again`),
+  const sizeBytes = size === undefined ? (names.length === 1 ? DISK_BYTES_LONE : DISK_BYTES_EACH) : parseDiskSize(size)
+  const disks = names.map((name) => path.join(nodePaths(dir, name).folder, 'disk0'))
+    .map((file) => ({ path: file, present: fileBytes(file), sizeBytes }))
+  const missing = disks.filter(({ present }) => present === undefined).length
+  if (missing > 0) checkRoom(dir, missing * sizeBytes)
+  return disks
+}
+
+async function prepare(
+  names: string[],
+  { dir, disks, store, output }: { dir: string; disks: Disk[]; store: string | undefined; output: Output },
+): Promise<DevNode[]> {
+  const ports = await claimPorts(names.length)
+  const metricsPorts = await claimPorts(names.length, METRICS_FIRST)
+  return names.map((name, index) => {
+    const { path: diskPath, present, sizeBytes } = disks[index]!
+    output.note(present === undefined
+      ? `node ${name}: making its disk, ${formatSize(sizeBytes)} at ${diskPath}`
+      : `node ${name}: resuming with its disk of ${formatSize(present)} at ${diskPath}`)
+    const onLost = lost(`node ${name}`, output)
+    const [tcpPort, metricsPort] = [ports[index]!, metricsPorts[index]!]
+    return new DevNode({ name, dir, diskPath, diskSizeBytes: sizeBytes, tcpPort, metricsPort, store, onLost })
   })
 }
 
+const lockOf = ({ folder, lock }: NodePaths): LockedFolder => ({ dir: folder, lock })
+
+function lost(what: string, output: Output): (why: string) => void {
+  const name = what.split(' ').at(-1)!
+  return (why) => output.note(`${what} is down (${why}); \`holdfast dev start ${name}\` starts it again`)
+}
+
 export async function runDev({ arguments: given, output }: Invocation): Promise<number> {
-  checkNodes(given.text('nodes'))
-  const wished = wishedVolumes(given)
+  const wish = { nodes: parseNodes(given.text('nodes')), store: given.text('store') }
   const dir = path.resolve(given.text('dir') ?? DEV_DIR_DEFAULT)
+  const shape = devShape(dir, wish)
+  const wished = wishedVolumes(given)
+  const names = Array.from({ length: shape.nodes }, (_, index) => `n${index + 1}`)
   checkSocketPath(nodePaths(dir, 'n1').nbd)
   makeFolder(dir)
   lockFolder(dir, path.join(dir, 'lock'))
+  if (isLone(dir, wish, shape)) {
+    output.note(`${dir} was made with one node and resumes as that; another folder (--dir) gets three`)
+  }
+  await leftoversGone([...names, DEV_STORE].map((name) => nodePaths(dir, name)).map(lockOf), output)
+  const disks = disksOf(given, dir, names)
+  keepShape(dir, shape)
   warmCompileCache()
-  const node = await prepareNode(given, dir, output)
-  const nodes = [node]
-  const asked = stopSignal(() => void node.stop())
-  const started = node.start()
-  const outcome = await Promise.race([started, asked.then(() => 'stop' as const)])
-  if (outcome === false) return EXIT_FAILED
+  const store = shape.store === 'own' ? new DevStore(dir, lost('the cluster store', output)) : undefined
+  if (store !== undefined && !(await store.start())) return EXIT_FAILED
+  const url = typeof shape.store === 'string' ? store?.ready?.url : shape.store.url
+  const cluster = new DevCluster(await prepare(names, { dir, disks, store: url, output }), store)
+  const { nodes } = cluster
+  const asked = stopSignal(() => cluster.hurry()).then(() => 'stop' as const)
   let control: net.Server | undefined
   let code: number = EXIT_OK
   try {
+    let outcome = await Promise.race([cluster.start(), asked])
     if (outcome === true) {
-      output.note(`node ${node.name}: up, pid ${node.ready?.pid}`)
-      const volumes = await makeVolumes(node, wished, output)
-      control = await serveDevSocket(dir, (request) => actOn(nodes, request))
-      output.result({ ready: true, dir, nodes: nodes.map(({ name, ready }) => ({ name, ...ready })), volumes }, () => [
-        '', 'holdfast ready', ...tryNext(volumes, dir),
-      ])
-      await asked
+      for (const node of nodes) output.note(`node ${node.name}: up, pid ${node.ready?.pid}`)
+      control = await serveDevSocket(dir, (request) => cluster.actOn(request))
+      const volumes = await Promise.race([makeVolumes(nodes, wished, output), asked])
+      if (volumes !== 'stop') {
+        const facts = { dir, nodes: nodes.map(({ name, ready }) => ({ name, ...ready })), volumes }
+        const more = url === undefined ? {} : { store: url }
+        output.result({ ready: true, ...facts, ...more }, () => [
+          '', 'holdfast ready', ...tryNext(volumes, dir, nodes),
+        ])
+      }
+      outcome = await asked
     }
-    output.note('stopping')
+    if (outcome === false) code = EXIT_FAILED
+    else output.note('stopping')
   } catch (error) {
     output.error(error)
     code = EXIT_FAILED
   }
   control?.close()
-  await Promise.all(nodes.map((each) => each.stop()))
+  await cluster.stop()
   rmSync(devSocketPath(dir), { force: true })
-  output.note('stopped')
+  if (code === EXIT_OK) output.note('stopped')
   process.exit(code)
 }

@@ -1,4 +1,6 @@
-/** `holdfast disk ls|add|adopt`. Paths are resolved here, where they were typed; the daemon sees absolute ones. */
+/**
+ * `holdfast disk ls|add|adopt|evict`. Paths are resolved here, where they were typed; the daemon sees absolute ones.
+ */
 import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { Disk } from '../cluster/api/definition.ts'
@@ -17,10 +19,11 @@ export function diskRows(disks: Disk[]): string[][] {
     formatSize(disk.capacityBytes),
     formatSize(disk.freeBytes),
     disk.reason === '' ? disk.state : `${disk.state}: ${disk.reason}`,
+    disk.uuid,
   ])
 }
 
-export const DISK_HEADER = ['PATH', 'NODE', 'POOL', 'TAGS', 'CAPACITY', 'FREE', 'STATE']
+export const DISK_HEADER = ['PATH', 'NODE', 'POOL', 'TAGS', 'CAPACITY', 'FREE', 'STATE', 'UUID']
 
 export async function listDisks({ arguments: given, output }: Invocation): Promise<number> {
   const { disks } = await withDaemon(given, (daemon) => daemon.listDisks())
@@ -48,6 +51,15 @@ export async function adoptDisk({ arguments: given, output }: Invocation): Promi
   const disk = await withDaemon(given, (daemon) => daemon.adoptDisk({ path: path.resolve(given.positionals[0]!) }))
   output.result(disk, () => [
     `disk ${disk.path} belongs to ${disk.node} now; \`holdfast volume ls\` shows what it holds`,
+  ])
+  return EXIT_OK
+}
+
+export async function evictDisk({ arguments: given, output }: Invocation): Promise<number> {
+  const isEvicted = !given.flag('undo')
+  const disk = await withDaemon(given, (daemon) => daemon.setDiskEvicted({ uuid: given.positionals[0]!, isEvicted }))
+  output.result(disk, () => [
+    `disk ${disk.path} of ${disk.node} ${isEvicted ? 'is emptied; `holdfast status` shows when' : 'is used again'}`,
   ])
   return EXIT_OK
 }

@@ -3,7 +3,7 @@
  * itself, a node's folder, or a dev folder with nodes in it, of which the first that answers is taken. A failure says
  * what was tried and where the name came from.
  */
-import { readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import type { ControlClient, Endpoint } from '../cluster/api/client.ts'
@@ -11,6 +11,7 @@ import { HoldfastError } from '../engine/errors.ts'
 import type { Arguments } from './arguments.ts'
 
 const API_SOCKET = 'api.sock'
+const WAITING = 'waiting.json'
 
 export interface NamedEndpoint {
   place: string
@@ -70,8 +71,34 @@ function connectFailure(socketPath: string): Promise<string | undefined> {
   })
 }
 
+/** The store at which a node waits whose folder that is, or that has its folder in there; undefined: none does. */
+export function storeWaitedFor(place: string): string | undefined {
+  const folder = path.resolve(place)
+  try {
+    const folders = [folder, ...readdirSync(folder).sort().map((name) => path.join(folder, name))]
+    for (const one of folders.map((name) => path.join(name, WAITING))) {
+      if (!existsSync(one)) continue
+      const { store } = JSON.parse(readFileSync(one, 'utf8')) as { store?: unknown }
+      if (typeof store === 'string') return store
+    }
+  } catch {
+    // It is no folder, or the file is just being made.
+  }
+  return undefined
+}
+
 export async function findEndpoint(flag: string | undefined, environment = process.env): Promise<Endpoint> {
   const named = namedEndpoint(flag, environment)
+  try {
+    return await firstThatAnswers(named)
+  } catch (error) {
+    const { place } = named
+    const store = storeWaitedFor(place)
+    throw store === undefined ? error : new HoldfastError('cluster-waits', { endpoint: path.resolve(place), store })
+  }
+}
+
+async function firstThatAnswers(named: NamedEndpoint): Promise<Endpoint> {
   let failure: HoldfastError | undefined
   for (const socketPath of candidateSockets(named)) {
     const reason = await connectFailure(socketPath)

@@ -10,7 +10,11 @@ export async function runNode({ arguments: given }: Invocation): Promise<number>
     zone: given.text('zone'),
     disk: given.texts('disk'),
     'listen-tcp': given.text('listen-tcp'),
+    'listen-metrics': given.text('listen-metrics'),
     workers: given.text('workers'),
+    store: given.text('store'),
+    'listen-peer': given.text('listen-peer'),
+    'listen-api': given.text('listen-api'),
     config: given.text('config'),
   }))
   // The parent's channel, if there is one, would keep the process alive.

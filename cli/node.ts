@@ -1,4 +1,4 @@
-/** `holdfast node ls|inspect`. */
+/** `holdfast node ls|inspect|cordon|uncordon|drain|rm`. */
 import { formatDuration, formatSize } from '../cluster/api/amounts.ts'
 import type { Node } from '../cluster/api/definition.ts'
 import type { Invocation } from './commands.ts'
@@ -46,5 +46,29 @@ function describe(node: Node): string[] {
 export async function inspectNode({ arguments: given, output }: Invocation): Promise<number> {
   const node = await withDaemon(given, (daemon) => daemon.getNode({ name: given.positionals[0]! }))
   output.result(node, () => describe(node))
+  return EXIT_OK
+}
+
+const WISHES = {
+  cordon: { isCordoned: true, isDraining: false, says: 'gets no new copies; those it has stay' },
+  uncordon: { isCordoned: false, isDraining: false, says: 'may get new copies again' },
+  drain: { isCordoned: true, isDraining: true, says: 'is emptied; `holdfast status` shows what is still there' },
+} as const
+
+export function wishOfNode(word: keyof typeof WISHES): (invocation: Invocation) => Promise<number> {
+  return async ({ arguments: given, output }) => {
+    const { says, ...wish } = WISHES[word]
+    const node = await withDaemon(given, (daemon) => daemon.setNodeWish({ name: given.positionals[0]!, ...wish }))
+    output.result(node, () => [`node ${node.name} ${says}`])
+    return EXIT_OK
+  }
+}
+
+export async function removeNode({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  await withDaemon(given, (daemon) => daemon.removeNode({ name }))
+  output.result({ name, removed: true }, () => [
+    `node ${name} is no node of this cluster any more; the copies it had are replaced, and its name is free`,
+  ])
   return EXIT_OK
 }

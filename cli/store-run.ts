@@ -51,5 +51,7 @@ export async function runStore({ arguments: given, output }: Invocation): Promis
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => resolve())
+    // `holdfast dev` is gone, and nobody else would end it.
+    if (process.channel !== undefined) process.on('disconnect', () => resolve())
   })
 }

@@ -1,6 +1,6 @@
 /** `holdfast volume create|ls|inspect|resize|delete`: words to API calls, and answers to text. */
 import { exactSize, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
-import type { Volume } from '../cluster/api/definition.ts'
+import type { Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
 import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -10,7 +10,9 @@ import type { Invocation } from './commands.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields, table } from './output.ts'
 
-const PARAMETER_OPTIONS = ['replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags']
+const PARAMETER_OPTIONS = [
+  'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'attach-mode',
+]
 
 /** What `--size` says, or the refusal with the limits. */
 export function sizeOf(text: string | undefined): number {
@@ -42,10 +44,18 @@ export function parametersOf(given: Arguments): Record<string, string> {
   return parameters
 }
 
+/** E.g. `single, n2 (generation 3)`. */
+export function describeAttach({ mode, generation, holders }: VolumeAttach): string {
+  if (mode === 'open') return generation === 0 ? 'open' : `open, generation ${generation}`
+  if (holders.length === 0) return 'to no node'
+  return `${mode}, ${holders.map((held) => `${held.node} (generation ${held.generation})`).join(', ')}`
+}
+
 function describe(volume: Volume): string[] {
   const copies = volume.copies.map(({ node, role, state, lagBytes }) =>
     `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
-  const sessions = volume.frontends.map(({ node, session }) => `${node}/${session}`)
+  const sessions = volume.frontends.map(({ node, session, generation }) =>
+    `${node}/${session}${generation === 0 ? '' : ` (generation ${generation})`}`)
   return fields([
     ['name', volume.name],
     ['id', volume.id],
@@ -62,6 +72,7 @@ function describe(volume: Volume): string[] {
     ['encryption', volume.encryption ? 'yes' : 'no'],
     ['epoch, seq', `${volume.epoch}, ${volume.seq} (durable up to ${volume.commitSeq})`],
     ['held', `${volume.heldRequests} request(s)`],
+    ['attached', describeAttach(volume.attach)],
     ['sessions', sessions.length === 0 ? 'none' : sessions.join(', ')],
     ...volume.nbd.map((uri): [string, string] => ['nbd', uri]),
   ])
@@ -81,7 +92,12 @@ export async function createVolume({ arguments: given, output }: Invocation): Pr
 }
 
 export async function listVolumes({ arguments: given, output }: Invocation): Promise<number> {
-  const { volumes } = await withDaemon(given, (daemon) => daemon.listVolumes())
+  const isInTrash = given.flag('trash')
+  const { volumes } = await withDaemon(given, (daemon) => daemon.listVolumes({ isInTrash }))
+  if (isInTrash) {
+    output.result(volumes, () => volumes.length === 0 ? ['the trash is empty'] : trashTable(volumes))
+    return EXIT_OK
+  }
   output.result(volumes, () => volumes.length === 0
     ? ['no volumes; `holdfast volume create NAME --size 10Gi` makes one']
     : table(['NAME', 'SIZE', 'USED', 'REPLICAS', 'DURABILITY', 'HEALTH', 'SESSIONS'], volumes.map((volume) => [
@@ -94,6 +110,15 @@ export async function listVolumes({ arguments: given, output }: Invocation): Pro
       String(volume.frontends.length),
     ])))
   return EXIT_OK
+}
+
+const keptFor = (keptMs: number): string =>
+  keptMs === 0 ? 'being purged' : formatDuration(Math.ceil(keptMs / 60_000) * 60_000)
+
+function trashTable(volumes: Volume[]): string[] {
+  return table(['NAME', 'ID', 'SIZE', 'USED', 'KEPT FOR'], volumes.map(({ name, id, sizeBytes, usedBytes, keptMs }) => [
+    name, id, formatSize(sizeBytes), formatSize(usedBytes), keptFor(keptMs),
+  ]))
 }
 
 export async function inspectVolume({ arguments: given, output }: Invocation): Promise<number> {
@@ -115,14 +140,15 @@ export async function resizeVolume({ arguments: given, output }: Invocation): Pr
 export async function deleteVolumes({ arguments: given, output }: Invocation): Promise<number> {
   const force = given.flag('force')
   const deleted = await withDaemon(given, async (daemon) => {
-    const done: Array<{ name: string; deleted: boolean }> = []
+    const done: Array<{ name: string; deleted: boolean; keptMs: number }> = []
     for (const name of given.positionals) {
-      await daemon.deleteVolume({ name, force })
-      done.push({ name, deleted: true })
+      const { keptMs } = await daemon.deleteVolume({ name, force, purge: given.flag('purge') })
+      done.push({ name, deleted: true, keptMs })
     }
     return done
   })
-  output.result(deleted, () => deleted.map(({ name }) =>
-    `volume ${name} is deleted; its space comes back in the background`))
+  output.result(deleted, () => deleted.map(({ name, keptMs }) => keptMs === 0
+    ? `volume ${name} is deleted; its space comes back in the background`
+    : `volume ${name} is in the trash for ${formatDuration(keptMs)}: \`holdfast volume restore\` brings it back`))
   return EXIT_OK
 }

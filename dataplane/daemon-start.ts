@@ -3,6 +3,7 @@
  * and the reason of an end as the exit code.
  */
 import type { NodeConfig, TcpAddress } from './node-config.ts'
+import type { PeerAddress } from './peer/transport.ts'
 
 export interface StartOrder {
   kind: 'start'
@@ -19,7 +20,19 @@ export interface Ready {
   apiSocket: string
   nbdSocket: string
   tcp: TcpAddress | undefined
+  metrics: TcpAddress | undefined
 }
+
+/** Of a node of a cluster, whenever they change: whom the supervisor tells when it has reaped this daemon. */
+export interface PeersNow {
+  kind: 'peers'
+  clusterId: string
+  /** Of this daemon. */
+  instance: string
+  peers: PeerAddress[]
+}
+
+export type FromDaemon = Ready | PeersNow
 
 /** How a daemon ends. Any other code, or a signal, is a crash and the daemon is started again. */
 export const EXIT = {

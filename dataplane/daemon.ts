@@ -7,28 +7,40 @@
  *
  * Nothing is printed unless the start is refused, and then one sentence. Everything else is in daemon.log.
  */
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { serveControlApi } from '../cluster/api/server.ts'
 import type { ApiServer } from '../cluster/api/server.ts'
+import { nbdUris } from '../cluster/api/volume-view.ts'
+import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
+import { joinCluster } from './cluster-join.ts'
+import type { JoinedCluster } from './cluster-join.ts'
+import { ClusterNode } from './cluster-node.ts'
+import { ControlPlane } from './control-plane.ts'
+import { DEFAULT_TIMING } from './copy/timing.ts'
 import { DaemonLog } from './daemon-log.ts'
+import { describeDisks } from './disk-description.ts'
+import type { DisksDescription } from './disk-description.ts'
 import { prepareDisk, releaseDisk } from './disk-preparation.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
-import type { Ready, StartOrder } from './daemon-start.ts'
+import type { FromDaemon, Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
 import { setParentDeathSignal } from './libc.ts'
+import type { MetricsServer } from '../cluster/metrics/http-server.ts'
+import { NodeMetrics } from './node-metrics.ts'
 import { NbdListener } from './nbd/listener.ts'
 import type { NodeConfig, TcpAddress } from './node-config.ts'
-import { NodeControl } from './node-control.ts'
+import { NodeControl, processFacts } from './node-control.ts'
+import type { NodeFacts } from './node-control.ts'
 import { addedDisks, nodeIdentity, nodePaths, rememberDisk } from './node-folder.ts'
-import type { NodePaths } from './node-folder.ts'
+import type { NodeIdentity, NodePaths } from './node-folder.ts'
 import { version } from './version.ts'
 import { WorkerThread } from './worker-thread.ts'
-import type { DiskOption } from './worker-messages.ts'
+import type { DiskOption, ReplicationStart, SessionReport } from './worker-messages.ts'
 
 /** Of the two seconds a clean stop may take. */
 const DRAIN_MS = 1000
@@ -39,6 +51,16 @@ const SIGKILL = 9
 function allDisks(config: NodeConfig, paths: NodePaths): DiskOption[] {
   const configured = new Set(config.disks.map(({ path }) => path))
   return [...config.disks, ...addedDisks(paths.disks).filter(({ path }) => !configured.has(path))]
+}
+
+/** Sessions name the export they opened. */
+function usedVolumes(sessions: readonly SessionReport[], exports: VolumeExports): UsedBy[] {
+  const used: UsedBy[] = []
+  for (const { volume, session, generation } of sessions) {
+    const volumeId = exports.idOf(volume)
+    if (volumeId !== undefined) used.push({ volumeId, session: String(session), generation })
+  }
+  return used
 }
 
 function unwrap<T>(result: Result<T>): T {
@@ -53,11 +75,19 @@ class Daemon {
   #workers: WorkerThread[] = []
   #listener: NbdListener | undefined
   #api: ApiServer | undefined
+  #cluster: ClusterNode | undefined
+  #control: ControlPlane | undefined
+  readonly #metrics: NodeMetrics
+  /** Of this process: 32 hex digits. */
+  readonly #instance = randomBytes(16).toString('hex')
+  #metricsServer: MetricsServer | undefined
   #stopping = false
 
   constructor(order: StartOrder) {
     this.#order = order
-    this.#paths = nodePaths(order.config.dir, order.config.name)
+    const { name, dir, cluster } = order.config
+    this.#paths = nodePaths(dir, name)
+    this.#metrics = new NodeMetrics({ node: name, version: version(), instance: this.#instance, store: cluster?.store })
     this.#log = new DaemonLog({ file: this.#paths.log, node: order.config.name })
   }
 
@@ -72,7 +102,11 @@ class Daemon {
     const { config, ioFlusher } = this.#order
     const paths = this.#paths
     requireNativeChecksum()
-    const identity = nodeIdentity(paths.identity)
+    await this.#showMetrics(config.listenMetrics)
+    const joined = await this.#join()
+    const identity = joined === undefined ? nodeIdentity(paths.identity) : joined
+    const { clusterId, nodeId } = identity
+    const instance = this.#instance
     const exports = new VolumeExports()
     const listener = new NbdListener({
       exports,
@@ -80,31 +114,48 @@ class Daemon {
       onRefused: (reason) => this.#log.event('info', 'an NBD handshake was refused', { reason }),
     })
     this.#listener = listener
-    const node = { nodeName: config.name, ...identity }
-    const prepare = (disk: DiskOption, adopt: boolean) => unwrap(prepareDisk(disk, node, config.workers, adopt))
+    const node = { nodeName: config.name, clusterId, nodeId }
+    const prepare = (disk: DiskOption, adopt: boolean) =>
+      unwrap(prepareDisk(disk, node, config.workers, adopt, joined?.address))
     const disks = allDisks(config, paths).map((option) => this.#kept(option, prepare(option, false)))
     const barrier = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
+    const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, instance, exports)
+    const replication = joined === undefined ? undefined : this.#replicationStart(joined, instance)
     this.#workers = Array.from({ length: config.workers }, (_, worker) => new WorkerThread({
-      start: { disks, indexDir: paths.index, worker, workers: config.workers, barrier },
+      start: {
+        disks, indexDir: paths.index, worker, workers: config.workers, barrier,
+        ...(replication === undefined ? {} : { replication }),
+      },
       log: this.#log,
       onBug: this.bug,
       onSessionEnded: (session) => listener.sessionEnded(session),
+      ...(clusterNode === undefined ? {} : { onConfigAsk: (ask) => clusterNode.take(ask) }),
     }))
     const reports = await Promise.all(this.#workers.map((worker) => worker.opened()))
+    this.#metrics.opened(this.#workers)
     const tcp = await this.#listen(listener, config.listenTcp)
+    const facts: NodeFacts = {
+      name: config.name,
+      zone: config.zone,
+      folder: paths.folder,
+      clusterId,
+      nodeId,
+      instanceId: instance,
+      version: version(),
+      ioFlusher,
+      socketPath: paths.nbd,
+      tcp,
+      startedMs: performance.now(),
+    }
+    if (clusterNode !== undefined) {
+      const control = await this.#controlPlane(joined!, clusterNode, exports, facts)
+      await clusterNode.start(control.api)
+      control.start()
+      this.#api = await serveControlApi({ socketPath: paths.api, api: control.control, onBug: this.bug })
+      return this.#ready(disks.length, 0, tcp)
+    }
     const control = new NodeControl({
-      facts: {
-        name: config.name,
-        zone: config.zone,
-        folder: paths.folder,
-        ...identity,
-        instanceId: randomUUID(),
-        version: version(),
-        ioFlusher,
-        socketPath: paths.nbd,
-        tcp,
-        startedMs: performance.now(),
-      },
+      facts,
       workers: this.#workers,
       exports,
       disks: { prepare, release: releaseDisk },
@@ -112,16 +163,106 @@ class Daemon {
     })
     for (const [worker, report] of reports.entries()) control.adopt(worker, report.volumes)
     this.#api = await serveControlApi({ socketPath: paths.api, api: control, onBug: this.bug })
+    return this.#ready(disks.length, reports.reduce((sum, { volumes }) => sum + volumes.length, 0), tcp)
+  }
+
+  #ready(disks: number, volumes: number, tcp: TcpAddress | undefined): Ready {
+    const { api, nbd } = this.#paths
+    this.#metrics.serving()
     this.#log.event('info', 'ready', {
       pid: process.pid,
       version: version(),
-      disks: disks.length,
-      volumes: reports.reduce((sum, { volumes }) => sum + volumes.length, 0),
+      disks,
+      volumes,
       startMs: Math.round(performance.now()),
-      ioFlusher,
+      ioFlusher: this.#order.ioFlusher,
       checksum: describeChecksum().sentence,
     })
-    return { kind: 'ready', pid: process.pid, apiSocket: paths.api, nbdSocket: paths.nbd, tcp }
+    const { listenMetrics } = this.#order.config
+    const server = this.#metricsServer
+    const metrics = listenMetrics && server && { host: listenMetrics.host, port: server.port }
+    return { kind: 'ready', pid: process.pid, apiSocket: api, nbdSocket: nbd, tcp, metrics }
+  }
+
+  /** From here on who looks sees what is waited for. The library is loaded where it is used only. */
+  async #showMetrics(at: TcpAddress | undefined): Promise<void> {
+    if (at === undefined) return
+    const { serveMetrics } = await import('../cluster/metrics/http-server.ts')
+    this.#metricsServer = await serveMetrics(at, this.#metrics, this.bug)
+  }
+
+  /** Undefined: the node is by itself. */
+  async #join(): Promise<JoinedCluster | undefined> {
+    const { config } = this.#order
+    const { cluster } = config
+    if (cluster === undefined) return undefined
+    const say = (sentence: string) => void process.stderr.write(`holdfast: ${sentence}\n`)
+    const describe = (identity: NodeIdentity) => this.#describe(identity, cluster.store)
+    const joined = await joinCluster({ config, cluster, paths: this.#paths, log: this.#log, describe, say })
+    this.#metrics.joined()
+    return joined
+  }
+
+  /** Before the disks are anybody's: they are given back. */
+  async #describe(identity: NodeIdentity, store: string): Promise<DisksDescription> {
+    const { config } = this.#order
+    const node = { ...identity, nodeName: config.name }
+    const disks = allDisks(config, this.#paths).map((disk) => unwrap(prepareDisk(disk, node, 1, false, store)))
+    const found = await describeDisks({ disks, indexDir: this.#paths.index, log: this.#log })
+    for (const disk of disks) releaseDisk(disk)
+    return unwrap(found)
+  }
+
+  #clusterNode(joined: JoinedCluster, instance: string, exports: VolumeExports): ClusterNode {
+    const { clusterId } = joined
+    this.#cluster = new ClusterNode({
+      node: this.#order.config.name,
+      joined,
+      instance,
+      version: version(),
+      paths: this.#paths,
+      worker: () => this.#workers[0]!,
+      exports,
+      log: this.#log,
+      onPeers: (peers) => process.send?.({ kind: 'peers', clusterId, instance, peers } satisfies FromDaemon),
+      onRival: (error) => this.refused(error),
+      onStore: (isReachable) => (this.#metrics.isStoreReachable = isReachable),
+      onBug: this.bug,
+    })
+    return this.#cluster
+  }
+
+  async #controlPlane(
+    { store, clusterId, config }: JoinedCluster,
+    local: ClusterNode,
+    exports: VolumeExports,
+    facts: NodeFacts,
+  ): Promise<ControlPlane> {
+    const details = async (): Promise<NodeDetails> => {
+      const { sessions } = await this.#workers[0]!.replicationCall<'sessions'>({ kind: 'sessions' })
+      return { facts: processFacts(facts, this.#workers.length), sessions: usedVolumes(sessions, exports) }
+    }
+    this.#control = await ControlPlane.listen({
+      node: facts.name,
+      instance: facts.instanceId,
+      clusterId,
+      store,
+      local,
+      listen: config.listenApi,
+      details,
+      nbdOf: (volume) => exports.idOf(volume) === undefined ? [] : nbdUris(volume, facts),
+      whenOffered: (volumeId, mostMs) => exports.whenOffered(volumeId, mostMs),
+      log: this.#log,
+      onBug: this.bug,
+    })
+    return this.#control
+  }
+
+  #replicationStart({ clusterId, startNumber }: JoinedCluster, instance: string): ReplicationStart {
+    const node = this.#order.config.name
+    const { evidence } = this.#paths
+    const timing = DEFAULT_TIMING
+    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence }
   }
 
   /** Pool and tags are written on the disk when it is made; a configuration that says otherwise is told so. */
@@ -155,6 +296,7 @@ class Daemon {
       process.exit(EXIT.CLEAN)
     }
     this.#stopping = true
+    this.#metrics.stopping()
     const startedMs = performance.now()
     setTimeout(() => {
       this.#log.event('warn', 'the stop took too long and is cut short', { deadlineMs: STOP_DEADLINE_MS })
@@ -170,6 +312,8 @@ class Daemon {
     this.#listener?.refuseNew()
     const listenerClosed = this.#listener?.close()
     await this.#api?.close(API_GRACE_MS)
+    await this.#control?.stop(API_GRACE_MS)
+    await this.#cluster?.withdrawAll()
     await Promise.all(this.#workers.map(async (worker) => {
       try {
         await worker.call<'stop'>({ kind: 'stop', drainMs: DRAIN_MS })
@@ -178,6 +322,8 @@ class Daemon {
         this.#log.event('error', 'a store did not stop cleanly', { reason: error.message })
       }
     }))
+    this.#cluster?.close()
+    this.#metricsServer?.close()
     await listenerClosed
   }
 }

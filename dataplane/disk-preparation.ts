@@ -51,19 +51,30 @@ const SEGMENT_BYTES_SMALLEST = 4 * 1024 * 1024
 /**
  * @param streams  streams the disk needs at least (one a worker); a disk that has fewer gets more
  * @param adopt  take a disk that belongs to another node
+ * @param store  of a node of a cluster, its store: a disk of another cluster is refused
  */
 export function prepareDisk(
   option: DiskOption,
   identity: NodeIdentity,
   streams: number,
   adopt = false,
+  store?: string,
 ): Result<PreparedDisk> {
   const opened = openOrCreate(option)
   if (!opened.ok) return opened
   const file = opened.value
-  const result = recognise(file, option, identity, streams, adopt)
+  const result = recognise(file, option, identity, { streams, adopt, store })
   if (!result.ok) closeFd(file.fd)
   return result
+}
+
+/** Of a disk that is there; undefined when it has none that can be read. @throws HoldfastError when it is in use */
+export function readSuperblock(path: string): Superblock | undefined {
+  const opened = openDiskFile(path)
+  if (!opened.ok) throw opened.error
+  const found = chooseSuperblock(readCopies(opened.value), crc32c)
+  closeFd(opened.value.fd)
+  return found.ok ? found.value : undefined
 }
 
 /** Give the lock back. */
@@ -96,8 +107,7 @@ function recognise(
   file: DiskFile,
   option: DiskOption,
   identity: NodeIdentity,
-  streams: number,
-  adopt: boolean,
+  { streams, adopt, store }: { streams: number; adopt: boolean; store: string | undefined },
 ): Result<PreparedDisk> {
   if (file.sizeBytes < DISK_BYTES_LEAST) return tooSmall(file.path, file.sizeBytes)
   const found = chooseSuperblock(readCopies(file), crc32c)
@@ -115,6 +125,10 @@ function recognise(
     return format(file, option, identity, streams)
   }
   const superblock = found.value
+  if (store !== undefined && superblock.clusterId !== identity.clusterId) {
+    const [known, mine] = [superblock.clusterId, identity.clusterId]
+    return refused('cluster-other', { what: `disk ${file.path}`, known, store, found: mine })
+  }
   if (superblock.nodeId !== identity.nodeId && !adopt) {
     const detail = { disk: file.path, owner: superblock.nodeName, uuid: superblock.diskUuid, node: identity.nodeName }
     return refused('disk-foreign', detail)

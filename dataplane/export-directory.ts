@@ -1,13 +1,19 @@
 /**
- * What the NBD listener offers, on the main thread: volumes by name with the worker that owns each. Kept in step by the
- * control API before it answers, so a created volume can be opened and a deleted one cannot, from the answer on.
+ * What the NBD listener offers, on the main thread: volumes by name with the worker that serves each. A volume is found
+ * by its id too, which is what a client that comes back names: another volume may have the name by then. Kept in step
+ * by the control plane before it answers, so a created volume can be opened and a deleted one cannot, from then on.
  */
-import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
+import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
+import { describeVolume } from './describe-volume.ts'
 import type { ExportDirectory, ExportInfo } from './nbd/listener.ts'
 import type { Exports } from './node-control.ts'
 
 export class VolumeExports implements ExportDirectory, Exports {
-  readonly #byName = new Map<string, ExportInfo>()
+  readonly #byName = new Map<string, ExportInfo & { id: string }>()
+  readonly #nameOf = new Map<string, string>()
+  /** By id: the attach generation under which it is offered. */
+  readonly #generationOf = new Map<string, number>()
+  readonly #waiting = new Map<string, Array<() => void>>()
 
   list(): ExportInfo[] {
     return [...this.#byName.values()]
@@ -15,22 +21,60 @@ export class VolumeExports implements ExportDirectory, Exports {
 
   /** A client that names none gets the volume if there is only one; with several it has to choose. */
   find(name: string): ExportInfo | undefined {
-    if (name !== '') return this.#byName.get(name)
+    if (name !== '') return this.#byName.get(name) ?? this.#byName.get(this.#nameOf.get(name) ?? '')
     return this.#byName.size === 1 ? this.list()[0] : undefined
   }
 
-  offer({ spec }: VolumeStatus, worker: number): void {
-    this.#byName.set(spec.name, {
-      name: spec.name,
-      sizeBytes: spec.sizeBytes,
-      blockSizeBytes: spec.blockSizeBytes,
-      readOnly: false,
-      description: `Holdfast volume ${spec.name} (${spec.durability})`,
-      worker,
+  offer(
+    { spec }: { spec: VolumeSpec },
+    worker: number,
+    { readOnly, generation } = { readOnly: false, generation: 0 },
+  ): void {
+    const { id, name, sizeBytes, blockSizeBytes } = spec
+    const description = describeVolume(spec)
+    this.#byName.set(name, { id, name, sizeBytes, blockSizeBytes, readOnly, description, worker })
+    this.#nameOf.set(id, name)
+    this.#generationOf.set(id, generation)
+    for (const tell of this.#waiting.get(id) ?? []) tell()
+    this.#waiting.delete(id)
+  }
+
+  /** Which volume an export is, by its name or id. */
+  idOf(name: string): string | undefined {
+    return this.#byName.get(name)?.id ?? (this.#nameOf.has(name) ? name : undefined)
+  }
+
+  /** Whether it can be opened here under that attach generation or a later one: when it can, or after so long. */
+  async whenOffered(id: string, mostMs: number, leastGeneration = 0): Promise<boolean> {
+    const deadlineMs = performance.now() + mostMs
+    const isOffered = () => (this.#generationOf.get(id) ?? -1) >= leastGeneration
+    for (let leftMs = mostMs; !isOffered() && leftMs > 0; leftMs = deadlineMs - performance.now()) {
+      await this.#nextOffer(id, leftMs)
+    }
+    return isOffered()
+  }
+
+  #nextOffer(id: string, mostMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, mostMs)
+      const tell = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#waiting.set(id, [...(this.#waiting.get(id) ?? []), tell])
     })
   }
 
   withdraw(name: string): void {
-    this.#byName.delete(name)
+    const known = this.#byName.get(name)
+    if (known !== undefined) this.withdrawVolume(known.id)
+  }
+
+  /** By its id: another volume that has its name by now stays. */
+  withdrawVolume(id: string): void {
+    const name = this.#nameOf.get(id)
+    this.#nameOf.delete(id)
+    this.#generationOf.delete(id)
+    if (name !== undefined && this.#byName.get(name)?.id === id) this.#byName.delete(name)
   }
 }

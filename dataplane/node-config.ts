@@ -17,6 +17,16 @@ export interface TcpAddress {
   port: number
 }
 
+/** Of a node that is one of several. */
+export interface ClusterConfig {
+  /** Where the cluster store answers: `http://HOST:PORT`, several with commas between them. */
+  store: string
+  /** For data workers of other nodes; they are told this host. Port 0 takes a free one. */
+  listenPeer: TcpAddress
+  /** For the control plane of other nodes. */
+  listenApi: TcpAddress
+}
+
 export interface NodeConfig {
   name: string
   /** The folder of all nodes; this one's is `dir/name`. */
@@ -24,7 +34,11 @@ export interface NodeConfig {
   zone: string
   disks: DiskOption[]
   listenTcp: TcpAddress | undefined
+  /** Where metrics and health are shown, over HTTP; unset: nowhere. */
+  listenMetrics?: TcpAddress
   workers: number
+  /** Unset: the node is by itself. */
+  cluster?: ClusterConfig
 }
 
 /** What `--config FILE` may hold. Each is the flag of the same name. */
@@ -34,7 +48,11 @@ interface ConfigFile {
   zone?: unknown
   disks?: unknown
   'listen-tcp'?: unknown
+  'listen-metrics'?: unknown
   workers?: unknown
+  store?: unknown
+  'listen-peer'?: unknown
+  'listen-api'?: unknown
 }
 
 export interface NodeFlags {
@@ -43,13 +61,23 @@ export interface NodeFlags {
   zone?: string | undefined
   disk?: string[] | undefined
   'listen-tcp'?: string | undefined
+  'listen-metrics'?: string | undefined
   workers?: string | undefined
+  store?: string | undefined
+  'listen-peer'?: string | undefined
+  'listen-api'?: string | undefined
   config?: string | undefined
 }
 
-const CONFIG_KEYS = ['name', 'dir', 'zone', 'disks', 'listen-tcp', 'workers']
+const CONFIG_KEYS = [
+  'name', 'dir', 'zone', 'disks', 'listen-tcp', 'listen-metrics', 'workers', 'store', 'listen-peer', 'listen-api',
+]
 const DISK_KEYS = ['path', 'size', 'pool', 'tags']
 const WORKERS_MAX = 64
+/** Of a node of a cluster, whose copies are all held by one. */
+const CLUSTER_WORKERS = '1'
+const LOOPBACK_ANY_PORT = '127.0.0.1:0'
+const LOOPBACK_HOST = /^(127(\.\d{1,3}){3}|localhost)$/
 
 function usage(problem: string, hint: string): never {
   throw new HoldfastError('usage', { problem, hint })
@@ -93,11 +121,20 @@ export function parseDiskSize(text: string): number {
 }
 
 /** `127.0.0.1:10809`, `[::1]:10809`, `10809` (then on loopback). Port 0 takes a free one. */
-export function parseTcpAddress(text: string): TcpAddress {
+export function parseTcpAddress(text: string, parameter = 'listen-tcp'): TcpAddress {
   const match = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):)?(\d{1,5})$/.exec(text)
   const port = Number(match?.[3])
-  if (match === null || port > 65535) refuse('listen-tcp', text, 'HOST:PORT, e.g. 127.0.0.1:10809')
+  if (match === null || port > 65535) refuse(parameter, text, 'HOST:PORT, e.g. 127.0.0.1:10809')
   return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
+}
+
+/** Where other nodes come in: they are believed without a proof, so nobody from outside of this host may. */
+function parseNodeAddress(text: string, parameter: string): TcpAddress {
+  const address = parseTcpAddress(text, parameter)
+  if (!LOOPBACK_HOST.test(address.host)) {
+    refuse(parameter, text, '127.0.0.1:PORT; nodes talk without TLS in this version, and only on one host')
+  }
+  return address
 }
 
 /** One data worker up to four cores; beyond, half of the cores. */
@@ -156,24 +193,47 @@ function disksOfFile(disks: unknown, file: string): DiskOption[] {
 export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   const file = flags.config ?? ''
   const fromFile = flags.config === undefined ? {} : readConfigFile(flags.config)
-  type TextKey = 'name' | 'dir' | 'zone' | 'listen-tcp' | 'workers'
+  type TextKey = Exclude<keyof ConfigFile, 'disks'>
   const pick = (key: TextKey) => flags[key] ?? textOf(fromFile[key], key, file)
   const name = pick('name') ?? usage('a node needs a name', 'add --name n1')
   if (!isName(name)) throw new HoldfastError('node-name', { name: shown(name) })
   const dir = pick('dir') ?? usage('a node needs a folder for its state', 'add --dir DIR')
   const listenTcp = pick('listen-tcp')
+  const metrics = pick('listen-metrics')
   const disks = [...disksOfFile(fromFile.disks, file), ...(flags.disk ?? []).map((text) => parseDiskOption(text))]
   const paths = new Set<string>()
   for (const disk of disks) {
     if (paths.has(disk.path)) usage(`disk ${disk.path} is given twice`, 'name every disk once')
     paths.add(disk.path)
   }
+  const cluster = clusterConfigOf(pick)
+  const workers = pick('workers') ?? (cluster === undefined ? undefined : CLUSTER_WORKERS)
   return {
     name,
     dir: path.resolve(dir),
     zone: pick('zone') ?? '',
     disks,
     listenTcp: listenTcp === undefined ? undefined : parseTcpAddress(listenTcp),
-    workers: parseWorkers(pick('workers')),
+    workers: parseWorkers(workers),
+    ...(metrics === undefined ? {} : { listenMetrics: parseTcpAddress(metrics, 'listen-metrics') }),
+    ...(cluster === undefined ? {} : { cluster }),
+  }
+}
+
+function clusterConfigOf(
+  pick: (key: 'store' | 'listen-peer' | 'listen-api') => string | undefined,
+): ClusterConfig | undefined {
+  const store = pick('store')
+  if (store === undefined) {
+    for (const key of ['listen-peer', 'listen-api'] as const) {
+      if (pick(key) === undefined) continue
+      usage(`--${key} is for nodes of a cluster`, 'name the cluster store too, e.g. --store http://127.0.0.1:2379')
+    }
+    return undefined
+  }
+  return {
+    store,
+    listenPeer: parseNodeAddress(pick('listen-peer') ?? LOOPBACK_ANY_PORT, 'listen-peer'),
+    listenApi: parseNodeAddress(pick('listen-api') ?? LOOPBACK_ANY_PORT, 'listen-api'),
   }
 }

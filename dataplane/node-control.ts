@@ -6,8 +6,9 @@
  * two volumes of one name cannot come to be on two workers.
  */
 import { randomUUID } from 'node:crypto'
-import type { AddDiskRequest, ControlApi, CreateVolumeRequest, Disk, Frontend, Node, Status, Volume }
-  from '../cluster/api/definition.ts'
+import type {
+  AddDiskRequest, ControlApi, CreateVolumeRequest, Disk, Explanation, Frontend, Node, Status, Volume,
+} from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
 import { statusPage } from '../cluster/api/status-page.ts'
@@ -26,7 +27,7 @@ export interface WorkerHandle {
 /** What NBD clients can ask for; the listener looks names up here. */
 export interface Exports {
   /** Offer a volume, or its new size. */
-  offer(volume: VolumeStatus, worker: number): void
+  offer(volume: { spec: VolumeStatus['spec'] }, worker: number): void
   withdraw(name: string): void
 }
 
@@ -49,6 +50,24 @@ export interface NodeFacts {
   socketPath: string
   tcp: { host: string; port: number } | undefined
   startedMs: number
+}
+
+/** Of the process, as the API shows it. */
+export function processFacts(facts: NodeFacts, workers: number) {
+  const { socketPath, tcp, nodeId, clusterId, version, ioFlusher, folder } = facts
+  return {
+    pid: process.pid,
+    nodeId,
+    clusterId,
+    version,
+    nodeVersion: process.version,
+    uptimeMs: Math.round(performance.now() - facts.startedMs),
+    workers,
+    rssBytes: process.memoryUsage.rss(),
+    ioFlusher,
+    listening: [socketPath, ...(tcp === undefined ? [] : [`${tcp.host}:${tcp.port}`])],
+    folder,
+  }
 }
 
 /** Nodes that could hold a copy: this version has the one. */
@@ -101,7 +120,8 @@ export class NodeControl implements ControlApi {
     }
   }
 
-  async listVolumes(): Promise<{ volumes: Volume[] }> {
+  async listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }> {
+    if (request?.isInTrash === true) return this.#onlyInCluster('a trash')
     const { volumes, sessions } = await this.#report()
     const views = volumes.map((volume) => this.#view(volume, sessions))
     return { volumes: views.sort((a, b) => (a.name < b.name ? -1 : 1)) }
@@ -123,7 +143,7 @@ export class NodeControl implements ControlApi {
   }
 
   /** New sessions end first: those that were posted before are seen by the worker, none can come after. */
-  async deleteVolume({ name, force }: { name: string; force: boolean }): Promise<object> {
+  async deleteVolume({ name, force }: { name: string; force: boolean }): Promise<{ keptMs: number }> {
     const worker = this.#owner(name)
     this.#exports.withdraw(name)
     try {
@@ -133,7 +153,51 @@ export class NodeControl implements ControlApi {
       throw error
     }
     this.#owners.delete(name)
-    return {}
+    return { keptMs: 0 }
+  }
+
+  restoreVolume(): Promise<Volume> {
+    return this.#onlyInCluster('a trash')
+  }
+
+  purgeVolume(): Promise<object> {
+    return this.#onlyInCluster('a trash')
+  }
+
+  setReplicas(): Promise<Volume> {
+    return this.#onlyInCluster('a change of replicas')
+  }
+
+  moveVolume(): Promise<Volume> {
+    return this.#onlyInCluster('moving a volume')
+  }
+
+  forcePromotion(): Promise<Volume> {
+    return this.#onlyInCluster('a forced promotion')
+  }
+
+  explainVolume(): Promise<Explanation> {
+    return this.#onlyInCluster('placement')
+  }
+
+  attachVolume(): Promise<Volume> {
+    return this.#onlyInCluster('attaching to a node')
+  }
+
+  detachVolume(): Promise<Volume> {
+    return this.#onlyInCluster('attaching to a node')
+  }
+
+  setDiskEvicted(): Promise<Disk> {
+    return this.#onlyInCluster('evicting a disk')
+  }
+
+  setNodeWish(): Promise<Node> {
+    return this.#onlyInCluster('cordoning or draining')
+  }
+
+  removeNode(): Promise<object> {
+    return this.#onlyInCluster('removing a node')
   }
 
   async listDisks(): Promise<{ disks: Disk[] }> {
@@ -166,6 +230,11 @@ export class NodeControl implements ControlApi {
   async status(): Promise<Status> {
     const { volumes, disks, sessions } = await this.#report()
     return statusPage(this.#node(disks), volumes.map((volume) => this.#view(volume, sessions)), sessions.length)
+  }
+
+  async #onlyInCluster(what: string): Promise<never> {
+    const instead = 'this node is by itself, and has nowhere else to put anything'
+    throw new HoldfastError('not-supported', { what: `${what} on a node without a cluster`, instead })
   }
 
   #owner(name: string): number {
@@ -254,24 +323,8 @@ export class NodeControl implements ControlApi {
   }
 
   #node(disks: Disk[]): Node {
-    const facts = this.#facts
-    return {
-      name: facts.name,
-      state: 'up',
-      zone: facts.zone,
-      pid: process.pid,
-      disks,
-      id: facts.nodeId,
-      clusterId: facts.clusterId,
-      instanceId: facts.instanceId,
-      version: facts.version,
-      nodeVersion: process.version,
-      uptimeMs: Math.round(performance.now() - facts.startedMs),
-      workers: this.#workers.length,
-      rssBytes: process.memoryUsage.rss(),
-      ioFlusher: facts.ioFlusher,
-      listening: [facts.socketPath, ...(facts.tcp === undefined ? [] : [`${facts.tcp.host}:${facts.tcp.port}`])],
-      folder: facts.folder,
-    }
+    const { name, zone, instanceId } = this.#facts
+    const { nodeId: id, ...facts } = processFacts(this.#facts, this.#workers.length)
+    return { name, state: 'up', zone, disks, id, instanceId, ...facts }
   }
 }

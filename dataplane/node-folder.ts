@@ -9,6 +9,13 @@
  *   daemon.log      JSON lines      daemon.log.1  the one before
  *   index/          rebuildable index of the store
  *
+ * Of a node of a cluster also:
+ *
+ *   store.json      which cluster store it has seen, how far, and in which era (cluster/store/REBUILD.md)
+ *   nodes.json      the other nodes of its cluster
+ *   waiting.json    at which store it waits for its cluster (`waiting-node.ts`)
+ *   evidence/       state of copies that met a bug of ours
+ *
  * Small files are replaced by rename after a sync, so that a crash leaves the old or the new one.
  */
 import { randomBytes } from 'node:crypto'
@@ -32,6 +39,10 @@ export interface NodePaths {
   nbd: string
   log: string
   index: string
+  knownStore: string
+  met: string
+  waiting: string
+  evidence: string
 }
 
 export function nodePaths(dir: string, name: string): NodePaths {
@@ -48,6 +59,10 @@ export function nodePaths(dir: string, name: string): NodePaths {
     nbd: inside('nbd.sock'),
     log: inside('daemon.log'),
     index: inside('index'),
+    knownStore: inside('store.json'),
+    met: inside('nodes.json'),
+    waiting: inside('waiting.json'),
+    evidence: inside('evidence'),
   }
 }
 
@@ -108,7 +123,7 @@ export function replaceFile(file: string, content: string): void {
   closeSync(folder)
 }
 
-function readJson(file: string): unknown {
+export function readJson(file: string): unknown {
   let text: string
   try {
     text = readFileSync(file, 'utf8')
@@ -132,19 +147,43 @@ export interface NodeIdentity {
 const ID = /^[0-9a-f]{32}$/
 const newId = () => randomBytes(16).toString('hex')
 
-/** Who this node is. Made once: the disks carry it, and a node that forgot it would find them foreign. */
-export function nodeIdentity(file: string): NodeIdentity {
+export interface ClusterOfStore {
+  clusterId: string
+  /** Where the store is, for a sentence. */
+  store: string
+}
+
+/** Undefined: it was never started. */
+export function knownIdentity(file: string): NodeIdentity | undefined {
   const known = readJson(file) as Partial<NodeIdentity> | undefined
-  if (known === undefined) {
-    const identity = { clusterId: newId(), nodeId: newId() }
-    replaceFile(file, `${JSON.stringify(identity)}\n`)
-    return identity
-  }
+  if (known === undefined) return undefined
   const { clusterId, nodeId } = known ?? {}
   if (typeof clusterId !== 'string' || typeof nodeId !== 'string' || !ID.test(clusterId) || !ID.test(nodeId)) {
     throw new HoldfastError('folder', { dir: file, reason: 'it does not name a cluster and a node' })
   }
   return { clusterId, nodeId }
+}
+
+export const keepIdentity = (file: string, identity: NodeIdentity): void =>
+  replaceFile(file, `${JSON.stringify(identity)}\n`)
+
+/**
+ * Who this node is. Made once: the disks carry it, and a node that forgot it would find them foreign.
+ * @param cluster  the one it is to be a node of; another one than before is refused
+ */
+export function nodeIdentity(file: string, cluster?: ClusterOfStore): NodeIdentity {
+  const known = knownIdentity(file)
+  if (known === undefined) {
+    const identity = { clusterId: cluster?.clusterId ?? newId(), nodeId: newId() }
+    keepIdentity(file, identity)
+    return identity
+  }
+  const { clusterId } = known
+  if (cluster !== undefined && cluster.clusterId !== clusterId) {
+    const what = `folder ${path.dirname(file)}`
+    throw new HoldfastError('cluster-other', { what, known: clusterId, store: cluster.store, found: cluster.clusterId })
+  }
+  return known
 }
 
 export function addedDisks(file: string): DiskOption[] {

@@ -2,7 +2,7 @@
 const FIRST_MS = 50
 const MOST_MS = 5_000
 /** A daemon that lived this long is no longer part of a crash loop. */
-const SETTLED_MS = 60_000
+export const SETTLED_MS = 60_000
 
 export class RestartBackoff {
   #nextMs = FIRST_MS

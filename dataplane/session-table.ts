@@ -4,27 +4,35 @@
  */
 import type { BlockDevice } from '../engine/volume/block-device.ts'
 import { closeFd } from './libc.ts'
+import type { RequestMeter } from './meters/request-meter.ts'
 import type { NbdSession } from './nbd/listener.ts'
 import { Transmission } from './nbd/transmission.ts'
 import type { SessionTable } from './store-calls.ts'
 import type { SessionReport } from './worker-messages.ts'
 
+/** A device of a replicated volume has the attach generation of its attachment. */
+export type ServedDevice = BlockDevice & { readonly generation?: number }
+
 interface Session {
   volume: string
+  generation: number
   transmission: Transmission
 }
 
 export class NbdSessions implements SessionTable {
   readonly #sessions = new Map<number, Session>()
-  readonly #deviceOf: (volume: string) => BlockDevice | undefined
+  readonly #deviceOf: (volume: string) => ServedDevice | undefined
   readonly #onEnded: (session: number, volume: string, reason: string) => void
+  readonly #meterOf: (volume: string) => RequestMeter | undefined
 
   constructor(options: {
-    deviceOf: (volume: string) => BlockDevice | undefined
+    deviceOf: (volume: string) => ServedDevice | undefined
     onEnded: (session: number, volume: string, reason: string) => void
+    meterOf?: (volume: string) => RequestMeter | undefined
   }) {
     this.#deviceOf = options.deviceOf
     this.#onEnded = options.onEnded
+    this.#meterOf = options.meterOf ?? (() => undefined)
   }
 
   /** Serve a connection whose handshake is done. Its volume may have been deleted on the way here. */
@@ -39,12 +47,13 @@ export class NbdSessions implements SessionTable {
       this.#sessions.delete(id)
       this.#onEnded(id, exportName, reason)
     }
-    const transmission = new Transmission({ fd, negotiated, leftover, device, onClose })
-    this.#sessions.set(id, { volume: exportName, transmission })
+    const meter = this.#meterOf(exportName)
+    const transmission = new Transmission({ fd, negotiated, leftover, device, meter, onClose })
+    this.#sessions.set(id, { volume: exportName, generation: device.generation ?? 0, transmission })
   }
 
   reports(): SessionReport[] {
-    return [...this.#sessions].map(([session, { volume }]) => ({ session, volume }))
+    return [...this.#sessions].map(([session, { volume, generation }]) => ({ session, volume, generation }))
   }
 
   count(volume: string): number {

@@ -1,10 +1,14 @@
 /**
  * Memory that socket reads land in and replies are built in, shared by the connections of one worker.
  *
- * A slab is counted: its users are the parser or writer that fills it and every request or reply whose bytes lie in
- * it. Nobody moves bytes to free a slab; it returns to the pool when its last user is done. The pool is a stack, so
- * that the slab just used, still warm in the processor's cache, is the next one given out. Slabs of other sizes than
- * the two pooled ones (a large payload has one of its own) are left to the garbage collector.
+ * A slab is counted: its users are the parser or writer that fills it and every request, record, frame or reply whose
+ * bytes lie in it. Nobody moves bytes to free a slab; it returns to its pool when its last user is done. The pool is a
+ * stack, so that the slab just used, still warm in the processor's cache, is the next one given out. Slabs of other
+ * sizes than the two pooled ones (a large payload has one of its own) are left to the garbage collector.
+ *
+ * A user that does not know when it is done keeps its count for ever: then the slab is not used again, and goes when
+ * nobody refers to it. So a count may be too high, never too low. What is left to the collector costs: memory outside
+ * of its heap makes it mark all of the heap, every few hundred writes of 4 KiB.
  *
  * Invariants: a slab in the pool has no users; `bytes` never changes; the pool keeps at most `idleBytesMax`.
  */
@@ -17,8 +21,15 @@ export interface Slab {
   readonly bytes: Buffer
   /** Big-endian access to the same bytes. */
   readonly view: DataView
+  /** Where it returns to, whoever releases it. */
+  readonly home: SlabPool
   users: number
 }
+
+const slabs = new WeakMap<ArrayBufferLike, Slab>()
+
+/** The slab that these bytes lie in; undefined for memory of another kind. */
+export const slabOf = (bytes: Uint8Array): Slab | undefined => slabs.get(bytes.buffer)
 
 export class SlabPool {
   readonly #small: Slab[] = []
@@ -39,7 +50,7 @@ export class SlabPool {
     const shelf = bytes <= SLAB_BYTES ? this.#small : bytes <= LARGE_SLAB_BYTES ? this.#large : undefined
     const slab = shelf?.pop()
     if (slab === undefined) {
-      return create(bytes <= SLAB_BYTES ? SLAB_BYTES : bytes <= LARGE_SLAB_BYTES ? LARGE_SLAB_BYTES : bytes)
+      return create(bytes <= SLAB_BYTES ? SLAB_BYTES : bytes <= LARGE_SLAB_BYTES ? LARGE_SLAB_BYTES : bytes, this)
     }
     this.#idleBytes -= slab.bytes.length
     assert(slab.users === 0, 'an idle slab has no users')
@@ -47,8 +58,9 @@ export class SlabPool {
     return slab
   }
 
-  /** One user fewer. */
+  /** One user fewer. A slab of another pool returns there. */
   release(slab: Slab): void {
+    if (slab.home !== this) return slab.home.release(slab)
     assert(slab.users > 0, 'a slab is released once per user')
     slab.users--
     if (slab.users > 0) return
@@ -60,7 +72,10 @@ export class SlabPool {
   }
 }
 
-function create(bytes: number): Slab {
+function create(bytes: number, home: SlabPool): Slab {
   const buffer = Buffer.allocUnsafeSlow(bytes)
-  return { bytes: buffer, view: new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength), users: 1 }
+  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+  const slab = { bytes: buffer, view, home, users: 1 }
+  slabs.set(buffer.buffer, slab)
+  return slab
 }

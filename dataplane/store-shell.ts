@@ -10,11 +10,13 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
+import type { DiskFigures } from '../cluster/metrics/figures.ts'
+import { levelDamage } from '../cluster/store/level-damage.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { CheckedIndex } from '../engine/log/checked-index.ts'
 import { hexToUuid } from '../engine/log/bytes.ts'
 import { SharedSegmentGrants } from '../engine/log/segment-grants.ts'
-import type { LogPort } from '../engine/ports.ts'
+import type { ClockPort, LogPort } from '../engine/ports.ts'
 import { MIB } from '../engine/units.ts'
 import type { BlockDevice } from '../engine/volume/block-device.ts'
 import type { Reply, Result, StoreApi } from '../engine/volume/store-api.ts'
@@ -22,10 +24,11 @@ import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volu
 import { Store } from '../engine/volume/store.ts'
 import type { StoreDisk } from '../engine/volume/store-disks.ts'
 import { crc32c } from './checksum.ts'
-import { clock } from './clock.ts'
-import { damageMark } from './index-damage.ts'
+import { clock as daemonClock } from './clock.ts'
+import { markOf } from './index-damage.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { FileDisk } from './disk/file-disk.ts'
+import { diskFigures } from './meters/disk-figures.ts'
 import { discardIndex, openLevelIndex, type LevelIndex } from './disk/level-index.ts'
 
 export interface StoreShellOptions {
@@ -36,6 +39,8 @@ export interface StoreShellOptions {
   /** One word: how many workers have recovered. */
   barrier: SharedArrayBuffer
   log: LogPort
+  /** The turns of the worker, when it has some; else what is put off waits for the next cycle of the loop. */
+  clock?: ClockPort
 }
 
 /** Memory for pages of extent maps, shared by the streams of a worker. */
@@ -50,7 +55,7 @@ const SEGMENTS_AHEAD = 8
 export class StoreShell implements StoreApi {
   readonly store: Store
   private readonly options: StoreShellOptions
-  private readonly opened: Array<{ disk: FileDisk; index: LevelIndex }>
+  private readonly opened: Array<{ diskUuid: string; disk: FileDisk; index: LevelIndex }>
 
   constructor(store: Store, options: StoreShellOptions, opened: StoreShell['opened']) {
     this.store = store
@@ -84,6 +89,11 @@ export class StoreShell implements StoreApi {
 
   disks(): DiskStatus[] {
     return this.store.disks()
+  }
+
+  diskFigures(statuses = this.disks()): DiskFigures[] {
+    const syncsOf = (uuid: string) => this.opened.find(({ diskUuid }) => diskUuid === uuid)?.disk.syncs.figures()
+    return diskFigures(statuses, this.store.streams(), syncsOf)
   }
 
   /** Take a prepared disk into the running store, with the volumes it holds. */
@@ -129,7 +139,7 @@ export async function openStore(options: StoreShellOptions): Promise<Result<Stor
     if (!contexts.ok) return contexts
     disks.push(...contexts.value)
   }
-  const { log } = options
+  const { log, clock = daemonClock } = options
   const store = await new Promise<Store>((resolve) =>
     Store.open(
       { clock, crc32c, log, newVolumeStream: options.worker, recovered: (go) => void allRecovered(options).then(go) },
@@ -154,7 +164,7 @@ async function streamsOf(
   streams: number,
 ): Promise<Result<StoreDisk[]>> {
   const found: StoreDisk[] = []
-  const { log } = options
+  const { log, clock = daemonClock } = options
   const { diskUuid, segmentBytes, segmentCount, file } = disk
   for (const streamId of streamIdsOf(disk, options)) {
     const fileDisk = FileDisk.open(file)
@@ -162,10 +172,10 @@ async function streamsOf(
     const folder = path.join(options.indexDir, diskUuid, String(streamId))
     const index = await openIndex(folder, log)
     if (!index.ok) return index
-    opened.push({ disk: fileDisk.value, index: index.value })
+    opened.push({ diskUuid, disk: fileDisk.value, index: index.value })
     const damaged = (): void => {
       log.event('error', 'the index is damaged; the daemon starts again and rebuilds it', { disk: diskUuid, folder })
-      fs.writeFileSync(damageMark(folder), '')
+      fs.writeFileSync(markOf(folder, 'damaged'), '')
       setImmediate(() => {
         throw new Error(`the index ${folder} is damaged`)
       })
@@ -203,22 +213,34 @@ async function streamsOf(
 }
 
 async function openIndex(folder: string, log: LogPort): Promise<Result<LevelIndex>> {
-  if (fs.existsSync(damageMark(folder))) {
+  const [damaged, suspected] = [markOf(folder, 'damaged'), markOf(folder, 'suspected')]
+  if (fs.existsSync(damaged)) {
     await discardIndex(folder)
-    fs.rmSync(damageMark(folder))
+    fs.rmSync(damaged)
   }
-  let opening = await openLevelIndex(folder)
+  const rotten = fs.existsSync(suspected) ? rottenTable(folder) : undefined
+  let opening = rotten === undefined ? await openLevelIndex(folder) : ({ kind: 'discard', reason: rotten } as const)
   if (opening.kind === 'discard') {
     log.event('warn', 'the index cannot be opened and is rebuilt', { folder, reason: opening.reason })
     await discardIndex(folder)
     opening = await openLevelIndex(folder)
   }
+  // Only now: a start that was cut short before verifies again.
+  fs.rmSync(suspected, { force: true })
   if (opening.kind === 'open') return { ok: true, value: opening.index }
   const error =
     opening.kind === 'in-use'
       ? opening.error
       : new HoldfastError('disk-open', { disk: folder, reason: `its index cannot be made: ${opening.reason}` })
   return { ok: false, error }
+}
+
+function rottenTable(folder: string): string | undefined {
+  try {
+    return levelDamage(folder)
+  } catch (error) {
+    return (error as Error).message
+  }
 }
 
 async function allRecovered({ barrier, workers }: { barrier: SharedArrayBuffer; workers: number }): Promise<void> {

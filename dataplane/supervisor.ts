@@ -9,6 +9,9 @@
  *   REFUSED_FOR_NOW           the same on the first start, later a crash
  *   anything else, a signal   starts it again after a short wait
  *
+ * In a cluster it tells the peers which instance has ended (`ended-reports.ts`), before it starts another one: they
+ * need not wait until a lease is over.
+ *
  * SIGTERM, SIGINT and SIGHUP stop the daemon cleanly; a second one, or ten seconds, kill it. The daemon dies with its
  * supervisor (PR_SET_PDEATHSIG, set by itself). With an IPC channel (`holdfast dev`) the supervisor also stops when the
  * channel closes. Signals from a terminal reach the supervisor only: the daemon has its own process group.
@@ -17,10 +20,12 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { warmCompileCache, withCompileCache } from './compile-cache.ts'
-import { markAllDamaged } from './index-damage.ts'
+import { IndexSuspicion, markAll } from './index-damage.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
-import type { Ready, StartOrder } from './daemon-start.ts'
+import type { FromDaemon, StartOrder } from './daemon-start.ts'
+import { EndedReports } from './ended-reports.ts'
 import { DaemonLog } from './daemon-log.ts'
 import { setIoFlusher } from './libc.ts'
 import { checkSocketPath, lockFolder, makeFolder, nodePaths } from './node-folder.ts'
@@ -55,6 +60,9 @@ function spawnDaemon(config: NodeConfig, lockFd: number): ChildProcess {
   })
 }
 
+/** A supervisor that ends waits so long for peers to hear that its daemon did. */
+const TELL_AT_STOP_MS = 300
+
 function logEvent(paths: NodePaths, node: string, message: string, fields: Record<string, string | number>): void {
   const log = new DaemonLog({ file: paths.log, node })
   log.event('warn', message, fields)
@@ -67,6 +75,8 @@ class Supervisor {
   readonly #lockFd: number
   readonly #ioFlusher: 'set' | 'refused'
   readonly #backoff = new RestartBackoff()
+  readonly #suspicion = new IndexSuspicion()
+  readonly #endings: EndedReports
   readonly #end: (code: number) => void
   #child: ChildProcess | undefined
   #restart: NodeJS.Timeout | undefined
@@ -79,6 +89,7 @@ class Supervisor {
     this.#lockFd = lockFd
     this.#ioFlusher = setIoFlusher() === 0 ? 'set' : 'refused'
     this.#end = end
+    this.#endings = new EndedReports(config.name)
   }
 
   start(): void {
@@ -89,7 +100,8 @@ class Supervisor {
       process.stderr.write(`holdfast: the daemon cannot be started: ${error.message}\n`)
       this.#end(1)
     })
-    child.on('message', (message: Ready) => {
+    child.on('message', (message: FromDaemon) => {
+      if (message.kind === 'peers') return this.#endings.know(message)
       this.#wasReady = true
       process.send?.(message)
     })
@@ -108,10 +120,20 @@ class Supervisor {
 
   #ended(code: number | null, signal: NodeJS.Signals | null, ranMs: number): void {
     this.#child = undefined
+    const told = this.#endings.reaped()
     rmSync(this.#paths.pid, { force: true })
-    if (this.#stopping || code === EXIT.CLEAN) return this.#end(0)
+    if (this.#stopping || code === EXIT.CLEAN) {
+      void Promise.race([told, sleep(TELL_AT_STOP_MS)]).then(() => this.#end(0))
+      return
+    }
     if (code === EXIT.REFUSED || (code === EXIT.REFUSED_FOR_NOW && !this.#wasReady)) return this.#end(1)
-    if (signal === 'SIGBUS' || signal === 'SIGSEGV') markAllDamaged(this.#paths.index)
+    const suspicion = this.#suspicion.after(signal, ranMs)
+    if (suspicion !== undefined) {
+      markAll(this.#paths.index, suspicion)
+      const message = 'the daemon ended as it does when an index is damaged'
+      const consequence = suspicion === 'damaged' ? 'all are rebuilt from the disks' : 'their tables are verified'
+      logEvent(this.#paths, this.#config.name, message, { signal: signal!, consequence })
+    }
     const delayMs = this.#backoff.delayMs(ranMs)
     logEvent(this.#paths, this.#config.name, 'the daemon died and is started again', {
       reason: signal ?? `exit code ${code}`,

@@ -5,9 +5,16 @@
  */
 import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
+import type { NodeStatus } from '../engine/control/node-status.ts'
+import type { NodeId } from '../engine/replication/configuration.ts'
+import type { ControlChange } from '../engine/replication/record.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
+import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
+import type { CopyTiming } from './copy/timing.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import type { NbdSession } from './nbd/listener.ts'
+import type { Arrival } from './peer/arrival.ts'
+import type { PeerAddress } from './peer/transport.ts'
 
 export interface DiskOption {
   path: string
@@ -25,12 +32,28 @@ export interface WorkerStart {
   workers: number
   /** One word: how many workers have recovered their streams. */
   barrier: SharedArrayBuffer
+  /** Of a node of a cluster: the worker has copies and frontends of replicated volumes, and no others. */
+  replication?: ReplicationStart
+}
+
+export interface ReplicationStart {
+  clusterId: string
+  node: NodeId
+  /** Of this process: 32 hex digits. */
+  instance: string
+  /** Of this start of a daemon, as no other in the cluster has; below 2^24. */
+  startNumber: number
+  timing: CopyTiming
+  readCheck: 'lease' | 'confirm'
+  evidenceDir: string
 }
 
 export interface SessionReport {
   volume: string
   /** The listener's number of it, unique for the life of the daemon. */
   session: number
+  /** Attach generation; 0 on a node by itself. */
+  generation: number
 }
 
 /** Everything the control thread may know of a worker, at one moment. */
@@ -53,6 +76,34 @@ export interface WorkerCalls {
   stop: { request: { drainMs: number }; answer: undefined }
 }
 
+/** What the worker of a node of a cluster is asked besides `stop`; it has no volumes of its own. */
+export interface ReplicationCalls {
+  /** An empty copy, durable. Refused when there is one of that volume. */
+  'make-copy': { request: { spec: VolumeSpec; copyId: string }; answer: undefined }
+  /** With all it holds; durable. */
+  'erase-copy': { request: { volumeId: string; copyId: string }; answer: undefined }
+  /** Durable: the copy keeps what the cluster store says of its volume. */
+  note: { request: { volumeId: string; copyId: string; noted: unknown }; answer: undefined }
+  'hand-over': { request: { volumeId: string; to: NodeId }; answer: undefined }
+  change: { request: { volumeId: string; change: ControlChange }; answer: { seq: number } }
+  offer: { request: VolumeOffer; answer: undefined }
+  withdraw: { request: { volumeId: string }; answer: undefined }
+  status: { request: object; answer: Pick<NodeStatus, 'disks' | 'copies'> }
+  /** By the name of the export: a volume's name or id. */
+  sessions: { request: object; answer: { sessions: SessionReport[] } }
+}
+
+/** A volume that clients of this node may use. */
+export interface VolumeOffer {
+  spec: VolumeSpec
+  /** How long a request is held before it fails; 0 = for ever. */
+  ioTimeoutMs: number
+}
+
+export type ReplicationCallName = keyof ReplicationCalls
+export type ReplicationCallOf<K extends ReplicationCallName> = { kind: K } & ReplicationCalls[K]['request']
+export type AnyReplicationCall = { [K in ReplicationCallName]: ReplicationCallOf<K> }[ReplicationCallName]
+
 export type CallName = keyof WorkerCalls
 export type CallOf<K extends CallName> = { kind: K } & WorkerCalls[K]['request']
 export type AnyCall = { [K in CallName]: CallOf<K> }[CallName]
@@ -67,12 +118,23 @@ export type Answer<T> = { ok: true; value: T } | { ok: false; error: PackedError
 export type ToWorker =
   | { kind: 'call'; id: number; call: AnyCall }
   | { kind: 'session'; session: NbdSession }
+  /** What was counted, for metrics: an answer of `WorkerFigures`. */
+  | { kind: 'figures'; id: number }
+  /** Answered with nothing, by who is alive. */
+  | { kind: 'ping'; id: number }
+  | { kind: 'replication-call'; id: number; call: AnyReplicationCall }
+  | { kind: 'config'; message: ConfigAnswer }
+  /** All other nodes of the cluster. */
+  | { kind: 'peers'; addresses: PeerAddress[] }
+  /** A peer's connection; the descriptor in it is the worker's from now on. */
+  | { kind: 'arrival'; arrival: Arrival }
 
 export type FromWorker =
   | { kind: 'opened'; report: WorkerReport }
   | { kind: 'refused'; error: PackedError }
   | { kind: 'answer'; id: number; answer: Answer<unknown> }
   | { kind: 'session-ended'; session: number }
+  | { kind: 'config'; message: ConfigAsk }
   | {
     kind: 'event'
     level: 'info' | 'warn' | 'error'

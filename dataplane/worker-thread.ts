@@ -4,12 +4,17 @@
  * half-working process is not.
  */
 import { Worker } from 'node:worker_threads'
+import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import { assert, unreachable } from '../engine/assert.ts'
 import type { LogPort } from '../engine/ports.ts'
 import { unpackError } from './worker-messages.ts'
 import type {
-  Answer, AnyCall, CallName, CallOf, FromWorker, ToWorker, WorkerCalls, WorkerReport, WorkerStart,
+  Answer, AnyCall, AnyReplicationCall, CallName, CallOf, FromWorker, ReplicationCallName, ReplicationCallOf,
+  ReplicationCalls, ToWorker, WorkerCalls, WorkerReport, WorkerStart,
 } from './worker-messages.ts'
+import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
+import type { Arrival } from './peer/arrival.ts'
+import type { PeerAddress } from './peer/transport.ts'
 import type { NbdSession } from './nbd/listener.ts'
 import type { WorkerHandle } from './node-control.ts'
 
@@ -18,6 +23,8 @@ export interface WorkerThreadOptions {
   log: LogPort
   onBug: (error: unknown) => void
   onSessionEnded: (session: number) => void
+  /** Of a node of a cluster: the worker asks for the cluster store. */
+  onConfigAsk?: (ask: ConfigAsk) => void
 }
 
 export class WorkerThread implements WorkerHandle {
@@ -26,6 +33,7 @@ export class WorkerThread implements WorkerHandle {
   readonly #waiting = new Map<number, (answer: Answer<unknown>) => void>()
   readonly #opened = Promise.withResolvers<WorkerReport>()
   #nextCall = 0
+  #isEnded = false
 
   constructor(options: WorkerThreadOptions) {
     this.#options = options
@@ -36,7 +44,7 @@ export class WorkerThread implements WorkerHandle {
     this.#thread.on('message', (message: FromWorker) => this.#receive(message))
     this.#thread.on('error', (error) => options.onBug(error))
     this.#thread.on('exit', (code) => {
-      options.onBug(new Error(`data worker ${options.start.worker} ended, code ${code}`))
+      if (!this.#isEnded) options.onBug(new Error(`data worker ${options.start.worker} ended, code ${code}`))
     })
   }
 
@@ -46,19 +54,57 @@ export class WorkerThread implements WorkerHandle {
   }
 
   call<K extends CallName>(call: CallOf<K>): Promise<WorkerCalls[K]['answer']> {
-    const id = this.#nextCall++
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, (answer) => {
-        if (answer.ok) resolve(answer.value as WorkerCalls[K]['answer'])
-        else reject(unpackError(answer.error))
-      })
-      this.#post({ kind: 'call', id, call: call as AnyCall })
-    })
+    return this.#ask((id) => ({ kind: 'call', id, call: call as AnyCall }))
+  }
+
+  /** Of the worker of a node of a cluster. */
+  replicationCall<K extends ReplicationCallName>(call: ReplicationCallOf<K>): Promise<ReplicationCalls[K]['answer']> {
+    return this.#ask((id) => ({ kind: 'replication-call', id, call: call as AnyReplicationCall }))
   }
 
   /** The descriptor in it is the worker's from now on. */
   session(session: NbdSession): void {
     this.#post({ kind: 'session', session })
+  }
+
+  /** The descriptor in it is the worker's from now on. */
+  arrival(arrival: Arrival): void {
+    this.#post({ kind: 'arrival', arrival })
+  }
+
+  /** What it has counted since its start. */
+  figures(): Promise<WorkerFigures> {
+    return this.#ask((id) => ({ kind: 'figures', id }))
+  }
+
+  /** Resolves when it is between two turns. */
+  ping(): Promise<void> {
+    return this.#ask((id) => ({ kind: 'ping', id }))
+  }
+
+  peers(addresses: PeerAddress[]): void {
+    this.#post({ kind: 'peers', addresses })
+  }
+
+  config(message: ConfigAnswer): void {
+    this.#post({ kind: 'config', message })
+  }
+
+  /** After `stop`, for a process that goes on. */
+  async end(): Promise<void> {
+    this.#isEnded = true
+    await this.#thread.terminate()
+  }
+
+  #ask<T>(message: (id: number) => ToWorker): Promise<T> {
+    const id = this.#nextCall++
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, (answer) => {
+        if (answer.ok) resolve(answer.value as T)
+        else reject(unpackError(answer.error))
+      })
+      this.#post(message(id))
+    })
   }
 
   #post(message: ToWorker): void {
@@ -70,6 +116,11 @@ export class WorkerThread implements WorkerHandle {
       case 'opened': return this.#opened.resolve(message.report)
       case 'refused': return this.#opened.reject(unpackError(message.error))
       case 'session-ended': return this.#options.onSessionEnded(message.session)
+      case 'config': {
+        const { onConfigAsk } = this.#options
+        assert(onConfigAsk !== undefined, 'only the worker of a node of a cluster asks for configurations')
+        return onConfigAsk(message.message)
+      }
       case 'event': return this.#options.log.event(message.level, message.message, message.fields)
       case 'answer': {
         const waiting = this.#waiting.get(message.id)

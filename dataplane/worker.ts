@@ -7,8 +7,11 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
-import { unreachable } from '../engine/assert.ts'
+import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import type { LogPort } from '../engine/ports.ts'
+import { clock } from './clock.ts'
+import { VolumeMeters } from './meters/volume-meters.ts'
+import { runReplicatedWorker } from './replicated-worker.ts'
 import { NbdSessions } from './session-table.ts'
 import { StoreCalls } from './store-calls.ts'
 import { openStore } from './store-shell.ts'
@@ -20,19 +23,28 @@ async function run(port: MessagePort, start: WorkerStart): Promise<void> {
   const log: LogPort = { event: (level, message, fields) => post({ kind: 'event', level, message, fields }) }
   // Nothing else keeps the thread alive while it waits for the other workers to recover.
   port.ref()
+  if (start.replication !== undefined) return runReplicatedWorker(port, { ...start, log }, start.replication)
   const opened = await openStore({ ...start, log })
   if (!opened.ok) return post({ kind: 'refused', error: packError(opened.error) })
   const store = opened.value
+  const specOf = (name: string) => store.volume(name)?.spec
+  const meters = new VolumeMeters(clock, ({ id, name }) => specOf(name)?.id === id)
   const sessions = new NbdSessions({
     deviceOf: (volume) => store.device(volume),
     onEnded: (session) => post({ kind: 'session-ended', session }),
+    meterOf: (volume) => meters.of(specOf(volume)!),
   })
   const calls = new StoreCalls(store, sessions)
   port.on('message', (message: ToWorker) => {
     switch (message.kind) {
       case 'call': return calls.run(message.call, (answer) => post({ kind: 'answer', id: message.id, answer }))
       case 'session': return sessions.add(message.session)
-      default: return unreachable(message)
+      case 'ping': return post({ kind: 'answer', id: message.id, answer: { ok: true, value: undefined } })
+      case 'figures': {
+        const value: WorkerFigures = { attachments: meters.figures(), copies: [], disks: store.diskFigures() }
+        return post({ kind: 'answer', id: message.id, answer: { ok: true, value } })
+      }
+      default: throw new Error(`${message.kind} is for the worker of a node of a cluster`)
     }
   })
   post({ kind: 'opened', report: calls.report() })

@@ -1,13 +1,19 @@
 /**
  * `npm run mutants`: plants one bug after the other in the replication core (test/sim/cluster/planted-bugs.ts) and
- * runs the simulator's seeds, from 1 on, until a checker finds it. Each hunt is a process of its own.
+ * runs seeds 1 to 10,000 of the simulator's default swarm until a checker finds it. Each hunt is a process of its own.
  *
- *   npm run mutants                              all bugs, 2,000 seeds or 60 CPU seconds each
- *   npm run mutants -- --seeds 10000 --seconds 900     longer
+ *   npm run mutants                              all bugs, 10,000 seeds or 60 CPU seconds each
+ *   npm run mutants -- --seconds 900             longer
  *   npm run mutants -- --mutant NAME             those whose names hold this; the table is left alone
- *   --jobs N --json --afresh                     hunts at a time; a line of JSON for each; forget what is kept
+ *   --seeds N --jobs N --json --afresh           seeds 1 to N; hunts at a time; a line of JSON for each; forget what is
+ *                                                kept
  *
- * What was found is kept in .sim/mutants.json for the text that was hunted, piece by piece: a hunt that was ended goes
+ * Not in order: the seed that found the bug before comes first (planted/found-seeds.json, where each finding is noted),
+ * then those whose swarm looks at its mechanism (`looksAt` of the bug, judged by what the seed drew, before it runs),
+ * then the others. So a seed of the default swarm found it, within the first 10,000; how many were run to get there is
+ * told beside it.
+ *
+ * What was hunted is kept in .sim/mutants.json for the text that was hunted, piece by piece: a hunt that was ended goes
  * on there, and one with higher limits goes on with the survivors. A hunt for all ends with the table in docs/proof.md.
  * It begins with the canary, which has to be found at once, and the decoy, which must not be found at all: otherwise
  * nothing is said about the others.
@@ -21,6 +27,7 @@ import { commit, writeProof } from './proof-page.ts'
 import { Outcomes, textOf } from './sim/cluster/mutant-outcomes.ts'
 import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
 import { CANARY, DECOY, PLANTED } from './sim/cluster/planted-bugs.ts'
+import { FoundSeeds } from './sim/cluster/planted/found-seeds.ts'
 import type { PlantedBug } from './sim/cluster/planted/planted-bug.ts'
 import { editsOf, misfit } from './sim/mutants.ts'
 
@@ -29,26 +36,34 @@ const root = dirname(import.meta.dirname)
 const HANG_SECONDS = 600
 /** A hunt is kept after each piece of so many CPU seconds, and all have had one before any gets the next. */
 const PIECE_SECONDS = 60
+const GUARD: Limits = { skip: 0, seeds: 20, seconds: 60 }
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const { values } = parseArgs({
   options: {
     mutant: { type: 'string' },
-    seeds: { type: 'string', default: '2000' },
+    seeds: { type: 'string', default: '10000' },
     seconds: { type: 'string', default: '60' },
-    from: { type: 'string', default: '1' },
+    skip: { type: 'string', default: '0' },
     jobs: { type: 'string', default: String(availableParallelism()) },
     json: { type: 'boolean', default: false },
     afresh: { type: 'boolean', default: false },
     only: { type: 'string' },
+    known: { type: 'string' },
   },
 })
-const limits: Limits = { from: Number(values.from), seeds: Number(values.seeds), seconds: Number(values.seconds) }
+const limits: Limits = {
+  skip: Number(values.skip),
+  seeds: Number(values.seeds),
+  seconds: Number(values.seconds),
+  known: values.known === undefined ? undefined : Number(values.known),
+}
 
 if (values.only !== undefined) {
   const bug = [...PLANTED, CANARY, DECOY].find(({ name }) => name === values.only)
   if (bug === undefined) throw new Error(`there is no planted bug "${values.only}"`)
-  print(JSON.stringify(await search(bug, limits)))
+  // The last line is the outcome, or the seed that does not end.
+  print(JSON.stringify(await search(bug, limits, (seed) => print(String(seed)))))
 } else process.exitCode = await huntAll()
 
 async function huntAll(): Promise<number> {
@@ -69,17 +84,20 @@ async function huntAll(): Promise<number> {
     const known = outcomes.get(name)
     return known !== undefined && (known.finding !== undefined || isSpent(known))
   }
+  const found = new FoundSeeds()
   const waiting = bugs.filter((bug) => !isOver(bug))
   if (waiting.length < bugs.length) print(`${bugs.length - waiting.length} are known of commit ${outcomes.commit}`)
   const one = async (): Promise<void> => {
     for (let bug = waiting.shift(); bug !== undefined; bug = waiting.shift()) {
       const { seeds, seconds } = outcomes.get(bug.name) ?? { seeds: 0, seconds: 0 }
       const piece = {
-        from: limits.from + seeds,
-        seeds: limits.seeds - seeds,
+        ...limits,
+        skip: seeds,
         seconds: Math.min(PIECE_SECONDS, limits.seconds - seconds),
+        known: found.get(bug.name)?.seed,
       }
       const outcome = outcomes.add(await hunt(bug, piece))
+      if (outcome.finding !== undefined) found.remember(bug.name, outcome.finding)
       if (!isOver(bug)) waiting.push(bug)
       else print(values.json ? JSON.stringify(outcome) : lineOf(bug, outcome))
     }
@@ -96,15 +114,16 @@ function isSpent({ seeds, seconds }: Outcome): boolean {
 }
 
 async function guardsHold(): Promise<boolean> {
-  const canary = await hunt(CANARY, { from: 1, seeds: 20, seconds: 60 })
-  const decoy = await hunt(DECOY, { from: 1, seeds: 20, seconds: 60 })
+  const canary = await hunt(CANARY, GUARD)
+  const decoy = await hunt(DECOY, GUARD)
   if (canary.finding === undefined) print('the canary was not found: the hunt finds nothing')
   if (decoy.finding !== undefined) print(`the decoy was found by ${decoy.finding.checker}: the hunt finds anything`)
   return canary.finding !== undefined && decoy.finding === undefined
 }
 
-function hunt({ name }: PlantedBug, { from, seeds, seconds }: Limits): Promise<Outcome> {
-  const args = ['--only', name, '--from', from, '--seeds', seeds, '--seconds', seconds].map(String)
+function hunt({ name }: PlantedBug, { skip, seeds, seconds, known }: Limits): Promise<Outcome> {
+  const args = ['--only', name, '--skip', skip, '--seeds', seeds, '--seconds', seconds].map(String)
+  if (known !== undefined) args.push('--known', String(known))
   const child = spawn(process.execPath, [import.meta.filename, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   const limitMs = (10 * seconds + HANG_SECONDS) * 1000
   let out = ''
@@ -115,21 +134,22 @@ function hunt({ name }: PlantedBug, { from, seeds, seconds }: Limits): Promise<O
     const timer = setTimeout(() => child.kill('SIGKILL'), limitMs)
     child.on('close', (code, signal) => {
       clearTimeout(timer)
-      if (code === 0) return resolve(JSON.parse(out) as Outcome)
+      const lines = out.trim().split('\n')
+      if (code === 0) return resolve(JSON.parse(lines.at(-1)!) as Outcome)
       // A bug that feeds itself is over its time or, before that, out of memory.
       const isFull = signal === 'SIGABRT' && err.includes('heap out of memory')
       if (signal !== 'SIGKILL' && !isFull) {
         return reject(new Error(`the hunt for "${name}" ended with ${signal ?? code}: ${err}`))
       }
       const message = isFull ? 'out of memory' : `after ${limitMs} ms`
-      const hung = { seed: from, checker: 'a seed does not end', message }
-      resolve({ name, finding: hung, seeds: 0, seconds: 0 })
+      const finding = { seed: Number(lines.at(-1)), checker: 'a seed does not end', message }
+      resolve({ name, finding, seeds: lines.length, seconds: 0 })
     })
   })
 }
 
 function lineOf({ name, harmless }: PlantedBug, { finding, seeds, seconds }: Outcome): string {
-  const after = `${seeds} seeds, ${seconds.toFixed(0)} s`
+  const after = `${seeds} seeds run, ${seconds.toFixed(0)} s`
   if (finding === undefined) return `SURVIVES  ${name} (${after})${harmless === undefined ? '' : `: ${harmless}`}`
   return `found     ${name}: ${finding.checker}, seed ${finding.seed} (${after})`
 }
@@ -137,20 +157,27 @@ function lineOf({ name, harmless }: PlantedBug, { finding, seeds, seconds }: Out
 function writeTable(bugs: readonly PlantedBug[], outcomes: Outcomes): void {
   const found = bugs.filter(({ name }) => outcomes.get(name)!.finding !== undefined)
   const survivors = bugs.filter((bug) => !found.includes(bug))
-  const seeds = found.map(({ name }) => outcomes.get(name)!.seeds).sort((a, b) => a - b)
+  const seeds = found.map(({ name }) => outcomes.get(name)!.finding!.seed).sort((a, b) => a - b)
+  const secondsAll = bugs.reduce((sum, { name }) => sum + outcomes.get(name)!.seconds, 0)
   writeProof('mutants', [
-    `Commit ${outcomes.commit}: ${found.length} of ${bugs.length} planted bugs found (${limits.seeds} seeds or ` +
-      `${limits.seconds} CPU seconds each); half of them within ${seeds[seeds.length >> 1] ?? 0} seeds.`,
+    `Commit ${outcomes.commit}: **${found.length} of ${bugs.length}** planted bugs found by one of seeds 1 to ` +
+      `${limits.seeds} of the default swarm (or given up after ${limits.seconds} CPU seconds); half of them by seed ` +
+      `${seeds[seeds.length >> 1] ?? 0} or one before it. The hunt took ${Math.ceil(secondsAll / 60)} CPU minutes.`,
     '',
-    '| planted bug | breaks | found by | seeds |',
-    '|---|---|---|---|',
+    'The seeds of a bug are not run in order: first the one that found it before',
+    '(`test/sim/cluster/planted/found-seeds.json`),',
+    'then those that drew what its mechanism needs (`looksAt` of the bug, which sees what a seed drew and not what it',
+    'does), then the others. *Seed* is the one that found it, *run* is how many were run in this hunt.',
+    '',
+    '| planted bug | breaks | found by | seed | run |',
+    '|---|---|---|---|---|',
     ...found.map(({ name, breaks }) => {
       const { finding, seeds } = outcomes.get(name)!
-      return `| ${name} | ${breaks} | ${finding!.checker} | ${seeds} |`
+      return `| ${name} | ${breaks} | ${finding!.checker} | ${finding!.seed} | ${seeds} |`
     }),
     ...survivors.map(({ name, breaks, harmless }) => {
       const { seeds } = outcomes.get(name)!
-      return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | ${seeds} |`
+      return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | - | ${seeds} |`
     }),
   ])
   print('docs/proof.md has the table')

@@ -1,6 +1,6 @@
 /**
- * A whole NBD server over volumes in memory, in one thread: listener and transmissions wired together as the daemon
- * wires them over threads. For tests and benchmarks; runs alone as
+ * A whole NBD server over volumes in memory, or others that tests bring, in one thread: listener and transmissions
+ * wired together as the daemon wires them over threads. For tests and benchmarks; runs alone as
  *   node test/nbd-server.ts SOCKET [SIZE_BYTES]
  * and then exports `disk`, prints `ready`, and ends with its standard input or SIGTERM.
  */
@@ -8,23 +8,30 @@ import { NbdListener } from '../dataplane/nbd/listener.ts'
 import type { ExportInfo, LISTENER_LIMITS } from '../dataplane/nbd/listener.ts'
 import { Transmission } from '../dataplane/nbd/transmission.ts'
 import type { CloseReason, SessionMemory, TRANSMISSION_LIMITS } from '../dataplane/nbd/transmission.ts'
+import type { RequestMeter } from '../dataplane/meters/request-meter.ts'
+import type { BlockDevice } from '../engine/volume/block-device.ts'
 import { MemoryDevice } from './memory-device.ts'
+
+/** One for all sessions, or one made for each. */
+type Served = MemoryDevice | (() => BlockDevice)
 
 export class MemoryServer {
   readonly listener: NbdListener
-  readonly devices = new Map<string, MemoryDevice>()
+  readonly devices = new Map<string, Served>()
   readonly transmissions = new Set<Transmission>()
   readonly closed: CloseReason[] = []
   readonly refused: string[] = []
 
   constructor(options: {
-    devices: Record<string, MemoryDevice>
+    devices: Record<string, Served>
     limits?: Partial<typeof TRANSMISSION_LIMITS>
     listenerLimits?: Partial<typeof LISTENER_LIMITS>
     memory?: SessionMemory
+    /** Of all of them. */
+    meter?: RequestMeter
   }) {
     for (const [name, device] of Object.entries(options.devices)) this.devices.set(name, device)
-    const list = () => [...this.devices].map(([name, device]) => exportInfo(name, device))
+    const list = () => [...this.devices].map(([name, device]) => exportInfo(name, deviceOf(device)))
     this.listener = new NbdListener({
       exports: {
         list,
@@ -37,8 +44,9 @@ export class MemoryServer {
           fd,
           negotiated,
           leftover,
-          device: this.devices.get(exportName)!,
+          device: deviceOf(this.devices.get(exportName)!),
           ...(options.limits === undefined ? {} : { limits: options.limits }),
+          meter: options.meter,
           ...(options.memory === undefined ? {} : { memory: options.memory }),
           onClose: (reason) => {
             this.listener.sessionEnded(id)
@@ -57,12 +65,14 @@ export class MemoryServer {
       transmission.drain(resolve)
       transmission.destroy()
     }))
-    for (const device of this.devices.values()) device.stepAll()
+    for (const device of this.devices.values()) if (device instanceof MemoryDevice) device.stepAll()
     await Promise.all(ended)
   }
 }
 
-function exportInfo(name: string, device: MemoryDevice): ExportInfo {
+const deviceOf = (served: Served): BlockDevice => (typeof served === 'function' ? served() : served)
+
+function exportInfo(name: string, device: BlockDevice): ExportInfo {
   const { sizeBytes, blockSizeBytes, readOnly, description } = device
   return { name, sizeBytes, blockSizeBytes, readOnly, description, worker: 0 }
 }

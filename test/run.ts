@@ -5,7 +5,7 @@
  *   npm test -- PATTERN ...        files whose path holds one of the pieces (`types` is the type check)
  *   npm test -- --list             the files and how long they took last time
  *   npm test -- --install          install missing Debian packages first (CI=true does so too)
- *   npm run check                  without the slow rings: test/e2e, test/crash and so on
+ *   npm run check                  without what is slow: test/e2e, test/sim and so on
  *
  * The last line is always `N passed, N failed` (and `, N skipped` when some were): tests of the files' top level, the
  * type check counting as one. Output of each file is kept in `.tap/output`.
@@ -18,7 +18,7 @@ import { parseArgs } from 'node:util'
 import { installPackages, missingPackages, pathWithSystemFolders } from './runner/debian-packages.ts'
 import { killRunning, runFile } from './runner/run-file.ts'
 import type { FileOutcome } from './runner/run-file.ts'
-import { findTestFiles, inFolder, isSelected, SLOW_FOLDERS } from './runner/test-file.ts'
+import { findTestFiles, isSelected } from './runner/test-file.ts'
 import type { TestFile } from './runner/test-file.ts'
 
 const root = dirname(import.meta.dirname)
@@ -34,7 +34,7 @@ const inSeconds = (seconds?: number): string => `${seconds === undefined ? '?' :
 const options = readOptions()
 const times = readTimes()
 const files = findTestFiles(root).filter(
-  ({ path }) => isSelected(path, options.patterns) && !(options.check && inFolder(path, SLOW_FOLDERS)),
+  ({ path, slow }) => isSelected(path, options.patterns) && !(options.check && slow),
 )
 const withTypes = isSelected(TYPES, options.patterns)
 

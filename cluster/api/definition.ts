@@ -3,11 +3,11 @@
  * case, int64 as number: sizes and seqs stay below 2^53), and the three services loaded from those files.
  * A test compares every interface here with its message, so that neither drifts.
  */
-import path from 'node:path'
 import type { ServiceDefinition } from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
+import type { AttachMode } from '../../engine/replication/configuration.ts'
 import type { DiskState } from '../../engine/volume/volume-spec.ts'
 import type { Durability, OnFull, VolumeHealth } from '../../engine/volume/volume-spec.ts'
+import { loadServices } from './proto.ts'
 
 export interface CreateVolumeRequest {
   name: string
@@ -26,6 +26,15 @@ export interface Frontend {
   node: string
   session: string
   generation: number
+}
+
+/** Who may use a volume. */
+export interface VolumeAttach {
+  mode: AttachMode
+  /** The highest that was given. */
+  generation: number
+  /** Nobody in mode `open`. */
+  holders: Array<{ node: string; generation: number }>
 }
 
 export interface Volume {
@@ -51,6 +60,9 @@ export interface Volume {
   seq: number
   commitSeq: number
   heldRequests: number
+  /** Of one in the trash: for so long it can be restored. */
+  keptMs: number
+  attach: VolumeAttach
 }
 
 export interface AddDiskRequest {
@@ -119,18 +131,73 @@ export interface Status {
   problems: Problem[]
 }
 
+export interface MoveVolumeRequest {
+  name: string
+  what: 'copy' | 'primary'
+  to: string
+  /** Empty: whoever is best. */
+  from: string
+}
+
+export interface ForcePromotionRequest {
+  name: string
+  to: string
+  /** Of the refusal that said what it costs; empty: to be told. */
+  confirm: string
+}
+
+export interface AttachVolumeRequest {
+  name: string
+  node: string
+  /** Empty: single. */
+  mode: string
+  force: boolean
+}
+
+export interface DetachVolumeRequest {
+  name: string
+  /** Empty: the only one that holds it. */
+  node: string
+}
+
+export interface Explanation {
+  health: VolumeHealth
+  healthReason: string
+  next: string
+  copies: Array<{ node: string; condition: string; leaving: string }>
+  others: Array<{ node: string; why: string }>
+}
+
+export interface SetNodeWishRequest {
+  name: string
+  isCordoned: boolean
+  isDraining: boolean
+}
+
 /** What a daemon answers. A refusal is a rejected promise with a HoldfastError; anything else rejected is a bug. */
 export interface ControlApi {
   createVolume(request: CreateVolumeRequest): Promise<Volume>
-  listVolumes(): Promise<{ volumes: Volume[] }>
+  /** `isInTrash`: those that were deleted, instead */
+  listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }>
   getVolume(request: { name: string }): Promise<Volume>
   resizeVolume(request: { name: string; sizeBytes: number }): Promise<Volume>
-  deleteVolume(request: { name: string; force: boolean }): Promise<object>
+  deleteVolume(request: { name: string; force: boolean; purge?: boolean }): Promise<{ keptMs: number }>
+  restoreVolume(request: { name: string }): Promise<Volume>
+  purgeVolume(request: { name: string }): Promise<object>
+  setReplicas(request: { name: string; replicas: number }): Promise<Volume>
+  moveVolume(request: MoveVolumeRequest): Promise<Volume>
+  forcePromotion(request: ForcePromotionRequest): Promise<Volume>
+  explainVolume(request: { name: string }): Promise<Explanation>
+  attachVolume(request: AttachVolumeRequest): Promise<Volume>
+  detachVolume(request: DetachVolumeRequest): Promise<Volume>
   listDisks(): Promise<{ disks: Disk[] }>
   addDisk(request: AddDiskRequest): Promise<Disk>
   adoptDisk(request: { path: string }): Promise<Disk>
+  setDiskEvicted(request: { uuid: string; isEvicted: boolean }): Promise<Disk>
   listNodes(): Promise<{ nodes: Node[] }>
   getNode(request: { name: string }): Promise<Node>
+  setNodeWish(request: SetNodeWishRequest): Promise<Node>
+  removeNode(request: { name: string }): Promise<object>
   status(): Promise<Status>
 }
 
@@ -141,11 +208,22 @@ export const METHODS = {
   getVolume: ['VolumeService', 'Get'],
   resizeVolume: ['VolumeService', 'Resize'],
   deleteVolume: ['VolumeService', 'Delete'],
+  restoreVolume: ['VolumeService', 'Restore'],
+  purgeVolume: ['VolumeService', 'Purge'],
+  setReplicas: ['VolumeService', 'SetReplicas'],
+  moveVolume: ['VolumeService', 'Move'],
+  forcePromotion: ['VolumeService', 'ForcePromotion'],
+  explainVolume: ['VolumeService', 'Explain'],
+  attachVolume: ['VolumeService', 'Attach'],
+  detachVolume: ['VolumeService', 'Detach'],
   listDisks: ['DiskService', 'List'],
   addDisk: ['DiskService', 'Add'],
   adoptDisk: ['DiskService', 'Adopt'],
+  setDiskEvicted: ['DiskService', 'SetEvicted'],
   listNodes: ['NodeService', 'List'],
   getNode: ['NodeService', 'Get'],
+  setNodeWish: ['NodeService', 'SetWish'],
+  removeNode: ['NodeService', 'Remove'],
   status: ['NodeService', 'Status'],
 } as const satisfies Record<keyof ControlApi, readonly [service: string, rpc: string]>
 
@@ -153,25 +231,10 @@ export type Method = keyof typeof METHODS
 
 export const METHOD_NAMES = Object.keys(METHODS) as Method[]
 
-export const PROTO_FOLDER = path.resolve(import.meta.dirname, '../../proto')
-
 let loaded: Record<string, ServiceDefinition> | undefined
 
 /** The services by their short name, read from the .proto files once. */
 export function services(): Record<string, ServiceDefinition> {
-  if (loaded === undefined) {
-    const definition = loadSync(['volume', 'disk', 'node'].map((name) => `holdfast/v1/${name}.proto`), {
-      includeDirs: [PROTO_FOLDER],
-      longs: Number,
-      enums: String,
-      defaults: true,
-      arrays: true,
-      objects: true,
-    })
-    loaded = {}
-    for (const service of new Set(Object.values(METHODS).map(([name]) => name))) {
-      loaded[service] = definition[`holdfast.v1.${service}`] as ServiceDefinition
-    }
-  }
+  loaded ??= loadServices(['volume', 'disk', 'node'], new Set(Object.values(METHODS).map(([name]) => name)))
   return loaded
 }

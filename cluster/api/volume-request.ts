@@ -4,6 +4,9 @@
  * Nothing is ignored silently: what this version cannot do is refused by name.
  */
 import { HoldfastError } from '../../engine/errors.ts'
+import { HOLDING_MODES, RESTING_MODES } from '../../engine/control/attach-wish.ts'
+import type { HoldingMode } from '../../engine/control/attach-wish.ts'
+import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { parseDurationMs } from './amounts.ts'
@@ -19,8 +22,13 @@ const IO_TIMEOUT_MS_MAX = 24 * 60 * 60_000
 export const KNOWN_PARAMETERS =
   ['replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'encryption'] as const
 
-/** Names that are fixed but belong to several copies or to transforms: refused, never ignored. */
-const LATER_PARAMETERS = ['min-in-sync', 'failure-mode', 'compression', 'data-locality', 'read-check', 'allow-degraded']
+/** Beside those, where there are several nodes. */
+const CLUSTER_PARAMETERS = ['min-in-sync', 'allow-degraded', 'attach-mode'] as const
+
+/** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
+const LATER_PARAMETERS = [
+  'min-in-sync', 'failure-mode', 'compression', 'data-locality', 'read-check', 'allow-degraded', 'attach-mode',
+]
 
 function refuse(parameter: string, value: string, allowed: string): never {
   throw new HoldfastError('parameter', { parameter, value: shown(value), allowed })
@@ -41,7 +49,7 @@ export function checkVolumeSize(sizeBytes: number): void {
 }
 
 /** `replicas` counts the copies beside the primary, so it needs one node more. */
-function checkReplicas(text: string | undefined, nodes: number): number {
+export function checkReplicas(text: string | undefined, nodes: number): number {
   if (text === undefined) return Math.min(2, nodes - 1)
   if (!/^[0-9]{1,2}$/.test(text) || Number(text) > REPLICAS_MAX) refuse('replicas', text, `0 to ${REPLICAS_MAX}`)
   const replicas = Number(text)
@@ -80,16 +88,16 @@ function checkEncryption(text: string | undefined): void {
 }
 
 /** Parameters under their plain names; unknown ones are refused with the nearest known one. */
-function plainParameters(parameters: Record<string, string>): Map<string, string> {
+function plainParameters(parameters: Record<string, string>, known: readonly string[]): Map<string, string> {
   const plain = new Map<string, string>()
   for (const [given, value] of Object.entries(parameters)) {
     const name = given.startsWith(PARAMETER_PREFIX) ? given.slice(PARAMETER_PREFIX.length) : given
-    if (LATER_PARAMETERS.includes(name)) {
+    if (LATER_PARAMETERS.includes(name) && !known.includes(name)) {
       throw new HoldfastError('not-supported', { what: `parameter ${name}`, instead: 'leave it out' })
     }
-    if (!(KNOWN_PARAMETERS as readonly string[]).includes(name)) {
-      const meant = nearest(name, KNOWN_PARAMETERS)
-      refuse(shown(given), value, meant === undefined ? KNOWN_PARAMETERS.join(', ') : `did you mean ${meant}?`)
+    if (!known.includes(name)) {
+      const meant = nearest(name, known)
+      refuse(shown(given), value, meant === undefined ? known.join(', ') : `did you mean ${meant}?`)
     }
     if (plain.has(name) && plain.get(name) !== value) refuse(name, value, 'one value, and two were given')
     plain.set(name, value)
@@ -97,11 +105,41 @@ function plainParameters(parameters: Record<string, string>): Map<string, string
   return plain
 }
 
+interface Context {
+  id: string
+  nodes: number
+}
+
 /** @param nodes how many nodes could hold a copy */
-export function volumeSpecOf(request: CreateVolumeRequest, context: { id: string; nodes: number }): VolumeSpec {
+export function volumeSpecOf(request: CreateVolumeRequest, context: Context): VolumeSpec {
+  return specOf(request, plainParameters(request.parameters, KNOWN_PARAMETERS), context)
+}
+
+/** The same for a cluster, with what is wished beside the spec. @param nodes of the cluster */
+export function clusterVolumeOf(request: CreateVolumeRequest, { id, nodes }: Context): VolumeRecord {
+  const parameters = plainParameters(request.parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
+  const allowDegraded = choose('allow-degraded', parameters.get('allow-degraded'), ['false', 'true']) === 'true'
+  const spec = specOf(request, parameters, { id, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
+  const minInSync = checkMinInSync(parameters.get('min-in-sync'), spec.replicas + 1)
+  const attachMode = choose('attach-mode', parameters.get('attach-mode'), RESTING_MODES)
+  return { spec, minInSync, allowDegraded, firstNode: '', attachMode, trash: null }
+}
+
+/** Exclusive unless it is said otherwise. */
+export function checkHoldingMode(text: string): HoldingMode {
+  return choose('mode', text === '' ? undefined : text, HOLDING_MODES)
+}
+
+/** 0: not wished. */
+function checkMinInSync(text: string | undefined, copies: number): number {
+  if (text === undefined) return 0
+  const isOne = /^[0-9]$/.test(text) && Number(text) >= 1 && Number(text) <= copies
+  return isOne ? Number(text) : refuse('min-in-sync', text, `1 to ${copies}, the number of copies`)
+}
+
+function specOf(request: CreateVolumeRequest, parameters: ReadonlyMap<string, string>, context: Context): VolumeSpec {
   checkVolumeName(request.name)
   checkVolumeSize(request.sizeBytes)
-  const parameters = plainParameters(request.parameters)
   checkEncryption(parameters.get('encryption'))
   const blockSize = choose('block-size', parameters.get('block-size'), ['4096', '512'])
   return {

@@ -37,6 +37,8 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     seq: status.seq,
     commitSeq: status.commitSeq,
     heldRequests: status.heldRequests,
+    keptMs: 0,
+    attach: { mode: 'open', generation: 0, holders: [] },
   }
 }
 

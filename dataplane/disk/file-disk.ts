@@ -24,7 +24,9 @@ import { HoldfastError } from '../../engine/errors.ts'
 import type { DiskPort, Outcome } from '../../engine/ports.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
+import { clock } from '../clock.ts'
 import { EINTR, EIO, closeFd, errnoName, pwritev, readCached } from '../libc.ts'
+import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { reopen, type DiskFile } from './disk-file.ts'
 
 export interface FileDiskOptions {
@@ -47,6 +49,8 @@ interface Operation {
 export class FileDisk implements DiskPort {
   readonly path: string
   readonly sizeBytes: number
+  /** Of fdatasync, from the call to its end; failed ones too. */
+  readonly syncs = new LatencyHistogram()
   private readonly operationsMax: number
   private readonly dirtyBytesMax: number
   private readonly inlineBytesMax: number
@@ -130,7 +134,9 @@ export class FileDisk implements DiskPort {
         }
         const fd = this.syncFds.pop()!
         const coveredBytes = this.writtenBytes
+        const beganMs = clock.nowMs()
         fs.fdatasync(fd, (error) => {
+          this.syncs.observe(clock.nowMs() - beganMs)
           this.syncFds.push(fd)
           if (error !== null) this.fail('fdatasync', error.errno ?? -EIO)
           else if (coveredBytes > this.cleanBytes) this.cleanBytes = coveredBytes

@@ -230,7 +230,7 @@ export class LevelIndex implements IndexPort {
       .then(
         (database) => {
           this.database = database
-          this.history = new LevelHistory(0)
+          this.history = LevelHistory.empty()
           done(true)
         },
         () => done(false),

@@ -9,6 +9,7 @@ import { assert } from '../../engine/assert.ts'
 import type { Extent } from '../../engine/volume/block-device.ts'
 import type { ReplyTo } from './reply-writer.ts'
 import type { RequestHeader } from './request-parser.ts'
+import type { MeteredRequest } from '../meters/request-meter.ts'
 import type { Slab } from '../slab-pool.ts'
 
 export interface RequestOwner {
@@ -17,7 +18,7 @@ export interface RequestOwner {
   statusKnown(request: InFlightRequest, errno: number, extents: readonly Extent[]): void
 }
 
-export class InFlightRequest implements ReplyTo {
+export class InFlightRequest implements ReplyTo, MeteredRequest {
   type = 0
   flags = 0
   cookieHigh = 0
@@ -34,6 +35,9 @@ export class InFlightRequest implements ReplyTo {
   replyBytes = 0
   /** The header of a plain read is written when its data is there; a read in parts has its headers already. */
   inParts = false
+  beganMs = 0
+  older: MeteredRequest | undefined
+  newer: MeteredRequest | undefined
   /** For the volume. */
   readonly done: (errno: number) => void
   readonly statusDone: (errno: number, extents: readonly Extent[]) => void

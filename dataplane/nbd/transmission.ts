@@ -10,7 +10,8 @@
  * - Memory is bounded: requests and bytes in flight, replies not taken by the client, and the worker's budget over all
  *   connections. Whatever is reached, the socket is not read until it has eased; nothing is dropped.
  * - DISC, or the client's end of stream: what was submitted is finished and answered, then the connection closes.
- *   A request that did not arrive whole is dropped, and so are requests not submitted yet when the stream ends.
+ *   A request that did not arrive whole is dropped, and so are requests not submitted yet when the stream ends. A
+ *   volume that holds requests for long is told of the end of the stream, so that it ends those that nobody waits for.
  * - A client that cannot be followed (bad magic, a payload above the limit) loses its connection, nothing else.
  * - `onClose` runs once, when the volume holds nothing of this connection any more.
  */
@@ -31,6 +32,7 @@ import { ReplySender } from './reply-sender.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import { RequestParser } from './request-parser.ts'
 import type { Admission, RequestHeader } from './request-parser.ts'
+import type { RequestMeter } from '../meters/request-meter.ts'
 import { SlabPool } from '../slab-pool.ts'
 import { REFUSED, validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
@@ -59,6 +61,7 @@ export class Transmission implements RequestOwner, BudgetMember {
   readonly #memory: SessionMemory
   readonly #session: SessionFacts
   readonly #onClose: (reason: CloseReason) => void
+  readonly #meter: RequestMeter | undefined
   readonly #parser: RequestParser
   readonly #writer: ReplyWriter
   readonly #calls: VolumeCalls
@@ -74,6 +77,9 @@ export class Transmission implements RequestOwner, BudgetMember {
   /** Of the header that was admitted last. */
   #refusal: Refusal | undefined
   #inFlight = 0
+  /** When requests ended whose replies are ready, and whose replies are being written; with a meter only. */
+  #endedMs: number[] = []
+  #leavingMs: number[] = []
   #heldBytes = 0
   /** Part of `#heldBytes` for a payload that is still arriving. */
   #arrivingBytes = 0
@@ -94,6 +100,8 @@ export class Transmission implements RequestOwner, BudgetMember {
     device: BlockDevice
     limits?: Partial<typeof TRANSMISSION_LIMITS>
     memory?: SessionMemory
+    /** Of the volume. */
+    meter?: RequestMeter | undefined
     onClose: (reason: CloseReason) => void
   }) {
     const { negotiated } = options
@@ -101,6 +109,7 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#limits = { ...TRANSMISSION_LIMITS, ...options.limits }
     this.#memory = options.memory ?? workerMemory
     this.#onClose = options.onClose
+    this.#meter = options.meter
     this.#session = {
       chunkedReplies: negotiated.structuredReplies || negotiated.extendedHeaders,
       extendedHeaders: negotiated.extendedHeaders,
@@ -132,7 +141,10 @@ export class Transmission implements RequestOwner, BudgetMember {
     })
     this.#socket.setNoDelay(true)
     this.#sender = new ReplySender(this.#socket, this.#writer, (heldBytes, failed) => this.#sent(heldBytes, failed))
-    this.#socket.on('end', () => this.#end('client-closed'))
+    this.#socket.on('end', () => {
+      this.#end('client-closed')
+      this.#device.disconnected?.()
+    })
     this.#socket.on('error', () => this.#close('socket'))
     this.#socket.on('close', () => this.#close('socket'))
     this.#serve()
@@ -265,6 +277,7 @@ export class Transmission implements RequestOwner, BudgetMember {
       else this.#writer.success(request)
     } else {
       this.#inFlight++
+      this.#meter?.begin(request)
       request.payloadSlab = this.#parser.payloadSlab
       return this.#calls.submit(request, this.#parser.payload)
     }
@@ -278,6 +291,7 @@ export class Transmission implements RequestOwner, BudgetMember {
       return this.#calls.readKnowing(request, errno === 0 ? extents : [])
     }
     this.#inFlight--
+    this.#metered(request, errno)
     if (this.#state !== 'closed') {
       const extended = this.#writer.style === 'extended'
       if (errno !== 0) this.#refuse(request, errno)
@@ -291,16 +305,26 @@ export class Transmission implements RequestOwner, BudgetMember {
 
   #dropRead(request: InFlightRequest): void {
     this.#inFlight--
+    this.#metered(request, 0)
     this.#unhold(request.lengthBytes)
     this.#retire(request)
   }
 
+  /** What nobody waits for any more is no error. */
+  #metered(request: InFlightRequest, errno: number): void {
+    if (this.#meter === undefined) return
+    const isClosed = this.#state === 'closed'
+    const endedMs = this.#meter.end(request, errno !== 0 && !isClosed)
+    if (!isClosed) this.#endedMs.push(endedMs)
+  }
+
   requestEnded(request: InFlightRequest, errno: number): void {
     this.#inFlight--
+    this.#metered(request, errno)
     if (request.type === NBD_CMD_READ) this.#readEnded(request, errno)
     else {
       if (request.payloadSlab !== undefined) {
-        this.#memory.pool.release(request.payloadSlab)
+        if (errno === 0 || this.#device.keepsPayload !== true) this.#memory.pool.release(request.payloadSlab)
         this.#unhold(request.lengthBytes)
       }
       if (this.#state !== 'closed') {
@@ -361,12 +385,17 @@ export class Transmission implements RequestOwner, BudgetMember {
   #flush(): void {
     if (this.#state === 'closed' || !this.#sender.flush()) return
     this.#progressMs = performance.now()
+    const left = this.#leavingMs
+    this.#leavingMs = this.#endedMs
+    left.length = 0
+    this.#endedMs = left
   }
 
   #sent(heldBytes: number, failed: boolean): void {
     this.#unhold(heldBytes)
     if (this.#state === 'closed') return this.#announce()
     if (failed) return this.#close('socket')
+    if (this.#leavingMs.length > 0) this.#meter!.left(this.#leavingMs)
     if (this.#blocked || this.#writer.readyBytes > 0 || this.#state === 'ending' || this.#draining) this.#plan()
   }
 
@@ -388,6 +417,7 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#parser.close()
     this.#writer.close()
     this.#socket.destroy()
+    this.#device.disconnected?.()
     this.#announce()
   }
 

@@ -4,13 +4,16 @@
  * once where its bytes were first seen, and damage in the memory of a node between is found too.
  */
 import { assert } from '../../engine/assert.ts'
-import { BLOCK_BYTES } from '../../engine/units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS } from '../../engine/units.ts'
 import { blobsOf } from '../../engine/volume/copy-headers.ts'
 import type { Payload } from '../../engine/replication/record.ts'
 import { crc32c } from '../checksum.ts'
 import type { ControlWriter } from './control-writer.ts'
 
 export const CRC_BYTES = 4
+
+/** A write lies within one page of the map (FORMAT.md 2.3): the store asserts what is held against a peer here. */
+export const isOnePage = (lba: number, blockCount: number): boolean => (lba % PAGE_BLOCKS) + blockCount <= PAGE_BLOCKS
 
 /** Lists the blocks and lays their checksums: `blockCount` times four bytes. */
 export function putBlocks(out: ControlWriter, payload: Payload, blockCount: number): void {

@@ -1,11 +1,12 @@
 /**
  * Where codecs lay the control part of a frame: directly in the slab that the socket will be given, behind the room of
- * its header. Payload is only listed, never copied; pieces that touch each other in memory become one.
+ * its header. Payload is only listed, never copied; pieces that touch each other in memory become one. A slab that
+ * payload lies in counts the frame as a user, until it left or never will.
  *
  *   slab   [ frames that are queued | header | control ... at | free ]
  */
 import { assert } from '../../engine/assert.ts'
-import { SLAB_BYTES } from '../slab-pool.ts'
+import { SLAB_BYTES, slabOf } from '../slab-pool.ts'
 import type { Slab, SlabPool } from '../slab-pool.ts'
 import { HEADER_BYTES } from './protocol.ts'
 
@@ -17,9 +18,12 @@ export interface LaidFrame {
   controlBytes: number
   pieces: readonly Uint8Array[]
   payloadBytes: number
+  /** Where payload lies; each counts the frame as a user, too. */
+  payloadSlabs: readonly Slab[]
 }
 
 const NO_PIECES: Uint8Array[] = []
+const NO_SLABS: Slab[] = []
 
 export class ControlWriter {
   /** Of the slab in use. Read anew after `room`. */
@@ -31,6 +35,7 @@ export class ControlWriter {
   #at = 0
   #pieces: Uint8Array[] = NO_PIECES
   #payloadBytes = 0
+  #payloadSlabs: Slab[] = NO_SLABS
 
   constructor(pool: SlabPool) {
     this.#pool = pool
@@ -59,6 +64,7 @@ export class ControlWriter {
     this.room(HEADER_BYTES)
     this.#pieces = NO_PIECES
     this.#payloadBytes = 0
+    this.#payloadSlabs = NO_SLABS
   }
 
   /** `count` bytes more of control part. @returns where they begin in `bytes`; their content is arbitrary */
@@ -77,12 +83,21 @@ export class ControlWriter {
   payload(bytes: Uint8Array): void {
     if (bytes.length === 0) return
     this.#payloadBytes += bytes.length
+    this.#use(slabOf(bytes))
     const pieces = this.#pieces
     const last = pieces[pieces.length - 1]
     if (last === undefined) this.#pieces = [bytes]
     else if (last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset) {
       pieces[pieces.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.length + bytes.length)
     } else pieces.push(bytes)
+  }
+
+  #use(slab: Slab | undefined): void {
+    const slabs = this.#payloadSlabs
+    if (slab === undefined || slab === slabs[slabs.length - 1]) return
+    slab.users++
+    if (slabs.length === 0) this.#payloadSlabs = [slab]
+    else slabs.push(slab)
   }
 
   /** The frame begun last is complete. */
@@ -92,6 +107,7 @@ export class ControlWriter {
     const at = this.#headerAt
     const frame = {
       slab, at, controlBytes: this.controlBytes, pieces: this.#pieces, payloadBytes: this.#payloadBytes,
+      payloadSlabs: this.#payloadSlabs,
     }
     this.#headerAt = this.#at
     return frame

@@ -26,7 +26,7 @@ const VERSIONS_MAX = 65536
 const session = objectOf<Session>({ generation: count, incarnation: count }, {})
 const fence = objectOf<SessionFence>(
   { brokenGeneration: count, incarnations: list(tuple(count, count), SESSIONS_MAX) },
-  {},
+  { open: list(tuple(node, count, count), HOLDERS_MAX) },
 )
 const epochs = ascendingPairs(epoch, seq, EPOCHS_MAX)
 const promised = objectOf<CopyReport['promised']>({ epoch, primary: nodeOrNone }, {})
@@ -151,5 +151,6 @@ export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandL
   'fetch-versions': of<'fetch-versions'>({ wanted: list(versionId, VERSIONS_MAX) }, {}),
   open: of<'open'>({ session, mode: oneOf('read', 'write') }, {}),
   opened: of<'opened'>({ session, sizeBytes: count }, {}),
+  held: of<'held'>({ session }, {}),
   redirect: of<'redirect'>({}, { id: requestId, primary: node }),
 }

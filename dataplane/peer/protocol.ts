@@ -72,10 +72,14 @@ export const COPY_FRAME = {
   versions: 39,
 } as const satisfies Record<PeerMessage['type'], number>
 /** Between a frontend and the copies of its volume, on the data lane. */
-export const FRONTEND_FRAME = { open: 48, opened: 49, request: 50, reply: 51, redirect: 52 } as const satisfies Record<
-  FrontendMessage['type'],
-  number
->
+export const FRONTEND_FRAME = {
+  open: 48,
+  opened: 49,
+  request: 50,
+  reply: 51,
+  redirect: 52,
+  held: 53,
+} as const satisfies Record<FrontendMessage['type'], number>
 
 /** Frames that may carry blocks behind their control part. */
 export const WITH_PAYLOAD: ReadonlySet<number> = new Set([

@@ -8,7 +8,7 @@ import type { RecordId } from '../../engine/replication/record-id.ts'
 import type { ControlChange, ReplicatedRecord } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS, U48_MAX } from '../../engine/units.ts'
 import { blobsOf } from '../../engine/volume/copy-headers.ts'
-import { CRC_BYTES, putBlocks, takeBlocks } from './block-payload.ts'
+import { CRC_BYTES, isOnePage, putBlocks, takeBlocks } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, putU32, putU48Padded } from './byte-fields.ts'
 import { decodeValue, encodeValue } from './control-value.ts'
@@ -139,6 +139,7 @@ function decodeRecord(body: FrameBody): ReplicatedRecord | string {
     return { epoch, seq, request, kind, lba, blockCount }
   }
   if (blockCount > BLOCKS_MAX || tailBytes !== blockCount * CRC_BYTES) return 'a record with other blocks than it says'
+  if (!isOnePage(lba, blockCount)) return 'a record lies on two pages'
   const payload = takeBlocks(body, blockCount)
   if (payload === undefined) return 'a block is missing or damaged'
   return { epoch, seq, request, kind, lba, blockCount, payload }

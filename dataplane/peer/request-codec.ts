@@ -2,7 +2,7 @@
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, FrontendOperation, FrontendResult } from '../../engine/replication/messages.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS, U48_MAX } from '../../engine/units.ts'
-import { putBlocks, takeBlocks } from './block-payload.ts'
+import { isOnePage, putBlocks, takeBlocks } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, getU53, putU32, putU48Padded, putU53 } from './byte-fields.ts'
 import type { ControlWriter } from './control-writer.ts'
@@ -90,6 +90,7 @@ function decodeOperation(
     return blockCount <= SLICE_BLOCKS ? { type, lba, blockCount, fua } : 'a request covers too many blocks'
   if (blockCount > BLOCKS_MAX) return 'a request covers too many blocks'
   if (type === 'read') return fua ? 'a read is not forced' : { type, lba, blockCount }
+  if (!isOnePage(lba, blockCount)) return 'a write lies on two pages'
   const payload = takeBlocks(body, blockCount)
   return payload === undefined ? 'a block is missing or damaged' : { type, lba, blockCount, payload, fua, edges }
 }

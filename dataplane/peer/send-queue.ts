@@ -124,7 +124,7 @@ export class SendQueue {
 
   /** Seal the header at its place and add the frame to what is written. */
   #leave(batch: Batch, frame: Waiting): void {
-    const { slab, at, controlBytes, payloadBytes, pieces } = frame
+    const { slab, at, controlBytes, payloadBytes, pieces, payloadSlabs } = frame
     const { bytes, view } = slab
     const end = at + HEADER_BYTES + controlBytes
     const bodyCrc = crc32c(bytes.subarray(at + HEADER_BYTES, end), this.#rules.seed) >>> 0
@@ -136,6 +136,7 @@ export class SendQueue {
     this.reportedBytes = consumedBytes
     batch.bytes += frame.bytes
     batch.slabs.push(slab)
+    for (const payloadSlab of payloadSlabs) batch.slabs.push(payloadSlab)
     const last = batch.pieces[batch.pieces.length - 1]
     if (last !== undefined && last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset + at) {
       batch.pieces[batch.pieces.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.length + end - at)
@@ -150,7 +151,11 @@ export class SendQueue {
 
   /** Nothing more leaves. What was taken is given back by `sent`. */
   close(): void {
-    for (let i = this.#head; i < this.#waiting.length; i++) this.#pool.release(this.#waiting[i]!.slab)
+    for (let i = this.#head; i < this.#waiting.length; i++) {
+      const { slab, payloadSlabs } = this.#waiting[i]!
+      this.#pool.release(slab)
+      for (const payloadSlab of payloadSlabs) this.#pool.release(payloadSlab)
+    }
     this.#waiting.length = this.#head = this.#waitingBytes = 0
     this.#out.close()
   }

@@ -50,15 +50,21 @@ export function decodeVersions(body: FrameBody, count: number): BlockVersion[] |
 type Fill = Extract<PeerMessage, { type: 'fill' }>
 
 const FILL_BYTES = 24
+const APPLIED_BYTES = 8
+/** In the count of slices done. */
+const HAS_APPLIED = 2 ** 31
 
-export function encodeFill(out: ControlWriter, { fill, number, versions, slicesDone }: Fill): void {
-  const at = out.room(FILL_BYTES + slicesDone.length * CRC_BYTES)
+export function encodeFill(out: ControlWriter, { fill, number, versions, slicesDone, appliedSeq }: Fill): void {
+  const hasApplied = appliedSeq !== undefined
+  const slicesAt = FILL_BYTES + (hasApplied ? APPLIED_BYTES : 0)
+  const at = out.room(slicesAt + slicesDone.length * CRC_BYTES)
   const { view } = out
   putU53(view, at, fill)
   putU53(view, at + 8, number)
-  putU32(view, at + 16, slicesDone.length)
+  putU32(view, at + 16, slicesDone.length + (hasApplied ? HAS_APPLIED : 0))
   putU32(view, at + 20, versions.length)
-  slicesDone.forEach((slice, i) => putU32(view, at + FILL_BYTES + i * CRC_BYTES, slice))
+  if (hasApplied) putU53(view, at + FILL_BYTES, appliedSeq)
+  slicesDone.forEach((slice, i) => putU32(view, at + slicesAt + i * CRC_BYTES, slice))
   encodeVersions(out, versions)
 }
 
@@ -67,15 +73,23 @@ export function decodeFill(epoch: number, body: FrameBody): Fill | string {
   if (body.end - at < FILL_BYTES) return 'the head is cut off'
   const fill = getU53(view, at)
   const number = getU53(view, at + 8)
-  const doneCount = view.getUint32(at + 16, true)
+  const counted = view.getUint32(at + 16, true)
+  const hasApplied = counted >= HAS_APPLIED
+  const doneCount = hasApplied ? counted - HAS_APPLIED : counted
   const versionCount = view.getUint32(at + 20, true)
   body.at += FILL_BYTES
-  if (fill < 0 || number < 0 || doneCount * CRC_BYTES > body.end - body.at) return 'the head has impossible values'
+  if (hasApplied && body.end - body.at < APPLIED_BYTES) return 'the head is cut off'
+  const appliedSeq = hasApplied ? getU53(view, body.at) : 0
+  if (hasApplied) body.at += APPLIED_BYTES
+  const isPossible = fill >= 0 && number >= 0 && appliedSeq >= 0
+  if (!isPossible || doneCount * CRC_BYTES > body.end - body.at) return 'the head has impossible values'
   const slicesDone: number[] = []
   for (let i = 0; i < doneCount; i++) slicesDone.push(view.getUint32(body.at + i * CRC_BYTES, true))
   body.at += doneCount * CRC_BYTES
   const versions = decodeVersions(body, versionCount)
-  return typeof versions === 'string' ? versions : { type: 'fill', epoch, fill, number, versions, slicesDone }
+  if (typeof versions === 'string') return versions
+  const message: Fill = { type: 'fill', epoch, fill, number, versions, slicesDone }
+  return hasApplied ? { ...message, appliedSeq } : message
 }
 
 type FoundVersions = Extract<PeerMessage, { type: 'versions' }>

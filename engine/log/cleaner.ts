@@ -9,7 +9,8 @@
  *   age, divided by the cost of reading and rewriting.
  */
 import { until, runTask, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { generationOfSlice } from '../volume/descriptor.ts'
 import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
 import { uuidToHex } from './bytes.ts'
 import { clearEntry, ENTRY_WORDS, epochOf, hasEntry, segmentOf, seqOf, unitsOf } from './entry.ts'
@@ -134,34 +135,59 @@ class CleaningJob {
 
   /** False when a part could not be read, or is damaged. */
   *run(): Task<boolean> {
-    const entries = yield* this.summary()
-    if (entries === undefined) return false
+    const summary = yield* this.summary()
+    if (summary === undefined) return false
+    const { entries, endBlock } = summary
+    const withZeroes: SummaryEntry[] = []
+    const endOf = (i: number): number => entries[i + 1]?.startBlock ?? endBlock
+    const places = entries.map((entry, i) => ({ entry, endBlock: endOf(i) }))
+    if (!(yield* this.pass(places, false, withZeroes))) return false
+    // Only now it is known what older data of this segment lives on: a zero has to outlive that, too.
+    return yield* this.pass(
+      withZeroes.map((entry) => ({ entry, endBlock: entry.startBlock + entry.headerBlocks })),
+      true,
+      [],
+    )
+  }
+
+  /** @param withZeroes  gets the batches that have zeroes or trims, which are left out at first */
+  private *pass(
+    places: Array<{ entry: SummaryEntry; endBlock: number }>,
+    isOfZeroes: boolean,
+    withZeroes: SummaryEntry[],
+  ): Task<boolean> {
     const { reader, segments } = this.stream
-    for (let i = 0; i < entries.entries.length && !this.stream.failed;) {
-      const first = entries.entries[i]!
+    for (let i = 0; i < places.length && !this.stream.failed;) {
+      const first = places[i]!.entry
       this.unappliedFrom = this.stream.oldestUnapplied()
       // Without live data only headers matter: zeroes, trims and control records.
-      const headersOnly = segments.live[this.segment] === 0
+      const headersOnly = isOfZeroes || segments.live[this.segment] === 0
       let end = i + 1
-      const endOf = (at: number): number =>
-        headersOnly
-          ? entries.entries[at]!.startBlock + entries.entries[at]!.headerBlocks
-          : (entries.entries[at + 1]?.startBlock ?? entries.endBlock)
-      if (!headersOnly) while (end < entries.entries.length && endOf(end) - first.startBlock <= READ_BLOCKS) end++
+      const endOf = (at: number): number => {
+        const { entry, endBlock } = places[at]!
+        return headersOnly ? entry.startBlock + entry.headerBlocks : endBlock
+      }
+      if (!headersOnly) while (end < places.length && endOf(end) - first.startBlock <= READ_BLOCKS) end++
       const bytes = yield* reader.read(this.segment, first.startBlock, endOf(end - 1) - first.startBlock, this.buffer)
       if (bytes === undefined) return false
       for (; i < end; i++) {
-        const entry = entries.entries[i]!
+        const { entry } = places[i]!
         const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
         const records = this.records(bytes.subarray(at), entry)
         if (records === undefined) {
           this.damaged = true
           return false
         }
-        for (const record of records) if (!(yield* this.record(record, entry, bytes, at))) return false
+        let hasZeroes = false
+        for (const record of records) {
+          const isZero = record.kind === RECORD_KIND.zero || record.kind === RECORD_KIND.trim
+          if (isZero) hasZeroes = true
+          if (isZero === isOfZeroes && !(yield* this.record(record, entry, bytes, at))) return false
+        }
+        if (hasZeroes) withZeroes.push(entry)
       }
       // Nothing points into the buffer: what is left of segments full of single zeroes shares its batches.
-      if (headersOnly && i < entries.entries.length && this.gathered.length < HEADERS_MOST) {
+      if (headersOnly && i < places.length && this.gathered.length < HEADERS_MOST) {
         if (i % HEADERS_A_TURN === 0) yield* this.endTurn()
         continue
       }
@@ -346,11 +372,14 @@ class CleaningJob {
 
   private *zero(volume: VolumeMap, record: RecordHeader): Task<boolean> {
     const { stream } = this
+    if (isWiped(volume, record)) return true
+    const ofBefore = isOfBefore(volume, record, stream.context.diskUuid)
     const isUnfinished = volume.tombstones.some((t) => t.epoch === record.epoch && t.seq === record.seq)
     let referred = isUnfinished
     const mayGo =
       !volume.keepsZeroes &&
       !isUnfinished &&
+      !ofBefore &&
       record.seq <= (volume.copy?.keepTrimsAbove ?? record.seq) &&
       record.bornBatch < Math.min(this.leastBorn, stream.segments.oldestBornBatch(this.segment))
     const ok = yield* eachZero(stream, volume, record, {
@@ -374,6 +403,8 @@ class CleaningJob {
     if (!ok) return false
     if (!referred) return true
     const moved: RecordHeader = { ...record, flags: record.flags | RECORD_FLAG.moved }
+    // What refers to it may mean the one that came again, so it is born anew, above that one.
+    if (ofBefore) moved.bornBatch = 0
     this.append(moved, [], 0, (append) => moveZero(stream, volume, moved, append.segment))
     return true
   }
@@ -470,3 +501,13 @@ class CleaningJob {
     for (const append of gathered) this.stream.append(append)
   }
 }
+
+/** Of a slice that was wiped since: the same one may have been filled, and may have to stay for longer. */
+const isWiped = ({ descriptor }: VolumeMap, { lba, sliceGeneration }: RecordHeader): boolean =>
+  sliceGeneration !== generationOfSlice(descriptor, Math.floor(lba / SLICE_BLOCKS))
+
+/** Accepted before the last filling, so that one of them may have dropped it before the same one came again. */
+const isOfBefore = ({ descriptor: { copy } }: VolumeMap, { flags, bornBatch }: RecordHeader, disk: string): boolean =>
+  copy !== undefined &&
+  (flags & (RECORD_FLAG.moved | RECORD_FLAG.fill)) === 0 &&
+  bornBatch < (copy.fillBorn[disk] ?? 0)

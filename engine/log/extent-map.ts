@@ -37,7 +37,7 @@ import { PageLoads } from './page-loads.ts'
 import { PendingEntries } from './pending-entries.ts'
 import type { SegmentTable } from './segment-table.ts'
 import { putHistory } from './version-history.ts'
-import { pageKeyOf, VolumeMap, type MapPage } from './volume-map.ts'
+import { pageKeyOf, PAGES_MAX, VolumeMap, type MapPage } from './volume-map.ts'
 
 /** A committed run of blocks of one record, inside one page. */
 export interface Run {
@@ -265,6 +265,35 @@ export class ExtentMap {
     }
     if (page !== undefined) this.noteDirty(page)
     else if (isLong && !this.rebuilding) this.thinPending(map, key)
+  }
+
+  /**
+   * Units that `usedUnits` counts although newer entries beside them took their place: pages are folded when they are
+   * read or cleaned, and nobody has to. To be shown. Cost O(pending entries).
+   */
+  supersededUnits(map: VolumeMap): number {
+    if (this.rebuilding) return 0
+    const { pending, committing } = this
+    let units = 0
+    const ofPage = (key: number): void => {
+      const newerSeq = new Float64Array(PAGE_BLOCKS)
+      for (const entries of [pending, committing]) {
+        if (entries?.has(key) !== true) continue
+        const { indexes, words } = entries.list(key)
+        for (let i = indexes.length - 1; i >= 0; i--) {
+          const index = indexes[i]!
+          const seq = seqOf(words, i * ENTRY_WORDS)
+          const newer = newerSeq[index]!
+          if (seq < newer && !map.views.seenBelow(seq, newer)) units += storedUnitsOf(words, i * ENTRY_WORDS)
+          else newerSeq[index] = seq
+        }
+      }
+    }
+    const first = pageKeyOf(map.number, 0)
+    const isOurs = (key: number): boolean => key >= first && key < first + PAGES_MAX
+    for (const key of pending.pages()) if (isOurs(key)) ofPage(key)
+    for (const key of committing?.pages() ?? []) if (isOurs(key) && !pending.has(key)) ofPage(key)
+    return units
   }
 
   /**

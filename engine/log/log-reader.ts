@@ -84,10 +84,12 @@ export class LogReader {
       if (disk.tryRead(offset, into)) resume(true)
       else readTwice(disk, offset, into, resume)
     }
+    // Each group is decoded before the next one is read into the same buffers.
+    const atOnce = Math.min(16, segments.length)
+    const heads = Array.from({ length: atOnce }, () => new Uint8Array(2 * BLOCK_BYTES))
+    const tails = Array.from({ length: atOnce }, () => new Uint8Array(BLOCK_BYTES))
     for (let i = 0; i < segments.length; i += 16) {
       const group = segments.slice(i, i + 16)
-      const heads = group.map(() => new Uint8Array(2 * BLOCK_BYTES))
-      const tails = group.map(() => new Uint8Array(BLOCK_BYTES))
       const results = yield* untilAll<boolean>(
         group.flatMap((segment, j) => [
           read(segmentOffsetBytes(segmentBytes, segment), heads[j]!),

@@ -10,9 +10,11 @@ import { copyEntry, ENTRY_WORDS } from './entry.ts'
 const STRIDE = ENTRY_WORDS + 2
 /** A page is thinned after so many pushes: seldom enough that walking its chain costs each of them little. */
 const THIN_EVERY = 4096
+/** The array doubles from here: many a stream is opened and written little. */
+const FIRST_SLOTS = 64
 
 export class PendingEntries {
-  private words = new Uint32Array(1024 * STRIDE)
+  private words = new Uint32Array(FIRST_SLOTS * STRIDE)
   /** Newest entry of each page, by page key. */
   private readonly heads = new Map<number, number>()
   /** Slots behind these were never used; of those before, thinned ones wait for another use. */
@@ -89,6 +91,6 @@ export class PendingEntries {
     this.thinned.length = 0
     this.slots = 0
     this.count = 0
-    if (this.words.length > 65536 * STRIDE) this.words = new Uint32Array(1024 * STRIDE)
+    if (this.words.length > 65536 * STRIDE) this.words = new Uint32Array(FIRST_SLOTS * STRIDE)
   }
 }

@@ -10,6 +10,10 @@ import { assert } from '../assert.ts'
 import { PAGE_BLOCKS, SLICE_BLOCKS, U48_MAX, UNITS_PER_BLOCK } from '../units.ts'
 import { getU48, putU48, putU48Padded } from './bytes.ts'
 
+const HIGH_UNIT = 0x1_0000_0000
+/** An incarnation is a whole number that a double holds. */
+const INCARNATION_HIGH_END = 0x20_0000
+
 export const RECORD_KIND = { write: 1, zero: 2, trim: 3, control: 4 } as const
 export const OPERATION = {
   create: 1,
@@ -32,6 +36,8 @@ export const RECORD_FLAG = { moved: 1, meta: 2, fill: 4 } as const
 export const isReplicated = ({ kind, operation }: { kind: number; operation: number }): boolean =>
   kind !== RECORD_KIND.control || (operation !== OPERATION.create && operation !== OPERATION.change)
 
+/** `bornBatch` of what it is not known of: no trim may be forgotten for it. */
+export const BORN_FIRST = 1
 export const RECORD_FIXED_BYTES = 104
 const TABLE_ENTRY_BYTES = 8
 export const META_BYTES = 32
@@ -167,7 +173,9 @@ export function encodeRecord(view: DataView, at: number, record: RecordHeader): 
   putU48(view, at + 48, record.previousSeq)
   view.setUint8(at + 54, record.transform)
   view.setUint8(at + 55, record.operation)
-  view.setUint32(at + 56, record.frontendIncarnation, true)
+  const incarnationHigh = Math.floor(record.frontendIncarnation / HIGH_UNIT)
+  assert(incarnationHigh < INCARNATION_HIGH_END, 'an incarnation is a whole number that a double holds')
+  view.setUint32(at + 56, record.frontendIncarnation - incarnationHigh * HIGH_UNIT, true)
   view.setUint32(at + 60, record.keyId, true)
   putU48(view, at + 64, record.requestNumber)
   view.setUint16(at + 70, 0, true)
@@ -176,7 +184,7 @@ export function encodeRecord(view: DataView, at: number, record: RecordHeader): 
   view.setUint32(at + 80, isMovedWrite ? record.fromSegment : 0, true)
   view.setUint32(at + 84, isMovedWrite ? record.fromGeneration : 0, true)
   view.setUint32(at + 88, isMovedWrite ? record.fromUnits : 0, true)
-  view.setUint32(at + 92, 0, true)
+  view.setUint32(at + 92, incarnationHigh, true)
   putU48Padded(view, at + 96, record.bornBatch)
   if (kind === WRITE) putTable(view, at + RECORD_FIXED_BYTES, record)
   else if (kind === CONTROL) {
@@ -214,6 +222,8 @@ export function decodeRecord(view: DataView, at: number, end: number): RecordHea
   const transform = view.getUint8(at + 54)
   const operation = view.getUint8(at + 55)
   if (!hasSaneShape(kind, flags, blockCount, lba) || transform > TRANSFORM_MOST) return undefined
+  const incarnationHigh = view.getUint32(at + 92, true)
+  if (incarnationHigh >= INCARNATION_HIGH_END) return undefined
   if (kind === CONTROL ? operation < 1 || operation > OPERATION_MOST : operation !== 0) return undefined
   const lengthBytes = view.getUint16(at + 2, true)
   if (lengthBytes !== recordBytes({ kind, flags, blockCount }) || at + lengthBytes > bounded) return undefined
@@ -233,7 +243,7 @@ export function decodeRecord(view: DataView, at: number, end: number): RecordHea
     previousSeq: getU48(view, at + 48),
     transform,
     operation,
-    frontendIncarnation: view.getUint32(at + 56, true),
+    frontendIncarnation: incarnationHigh * HIGH_UNIT + view.getUint32(at + 56, true),
     keyId: view.getUint32(at + 60, true),
     requestNumber: getU48(view, at + 64),
     sliceGeneration: view.getUint32(at + 72, true),

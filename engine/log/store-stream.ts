@@ -94,9 +94,9 @@ export class StoreStream {
   onFailed: (reason: string) => void = () => {}
   /**
    * Make durable what other disks hold of the volumes of this one. A written-back record is applied when it is
-   * written; in an index it must not be without those before it, which may lie elsewhere.
+   * written; in an index it must not be without those before it, which may lie elsewhere. Not `ok`: they are gone.
    */
-  syncPeers: (done: () => void) => void = (done) => done()
+  syncPeers: (done: (ok: boolean) => void) => void = (done) => done(true)
   /** A checkpoint ended, or segments came back: whoever waits for space looks again. */
   onSpace: () => void = () => {}
   private root: Root
@@ -255,7 +255,10 @@ export class StoreStream {
     })
     this.log.bytesSinceCheckpoint = 0
     if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false
-    yield* until<void>((resume) => this.syncPeers(resume))
+    if (!(yield* until<boolean>((resume) => this.syncPeers(resume)))) {
+      this.log.fail('another disk failed, which lost what comes before some of what is here')
+      return false
+    }
     for (const operation of collected.operations)
       this.indexBytes += operation.key.length + (operation.type === 'put' ? operation.value.length : 0)
     if (!(yield* until<boolean>((resume) => context.index.batch(collected.operations, resume)))) {

@@ -111,6 +111,7 @@ export class VolumeMap {
     this.views = new Views(descriptor)
     this.keepsZeroes = keepsZeroes(descriptor)
     this.changed = true
+    if (!descriptor.deleted) this.emptied = false
     // Here and not where it was asked for, so that roll-forward does the same.
     if (former.snapshots.some(({ seq }) => !this.views.snapshotSeqs.includes(seq))) this.sweepHistory = true
     if (former.rollbacks.length !== descriptor.rollbacks.length)

@@ -14,7 +14,7 @@ import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyEvent, VersionedConfig } from './copy-port.ts'
 import { appendRecord } from './copy-log.ts'
 import { leads, nextToken } from './copy-state.ts'
-import type { ConfigChange, Promised, Role } from './copy-state.ts'
+import type { ConfigChange, CopyState, Promised, Role } from './copy-state.ts'
 import { isSettled, watch } from './grace.ts'
 import { endHandOver } from './hand-over.ts'
 import { sendNewEpoch } from './peer-reports.ts'
@@ -28,6 +28,13 @@ import { dropFormerHolders } from './sessions.ts'
 import { redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
+const REMOVED = 'the volume was removed'
+const NO_MEMBER = 'it is no copy of the volume any more'
+
+/** Nothing failed that fenced it: it has no part in the volume (C10). */
+export const isLetGo = ({ fencedBecause }: CopyState): boolean =>
+  fencedBecause === REMOVED || fencedBecause === NO_MEMBER
+
 export function readConfig(turn: Turn, toStand = false, isFresh = false): void {
   const { state, port } = turn
   if (state.role === 'fenced') return
@@ -36,8 +43,15 @@ export function readConfig(turn: Turn, toStand = false, isFresh = false): void {
     return
   }
   const token = nextToken(state)
-  state.reading = { token, againAtMs: Infinity, toStand: toStand || state.reading?.toStand === true }
+  state.reading = { token, againAtMs: Infinity, toStand: toStand || state.reading?.toStand === true, isLate: false }
   port.readConfig(token)
+}
+
+/** Something was told that a read under way may not see, and will not be told again: read once more behind it. */
+export function readNews(turn: Turn): void {
+  const { reading } = turn.state
+  if (reading !== undefined) reading.isLate = true
+  else readConfig(turn)
 }
 
 export function startChange(turn: Turn, purpose: ConfigChange['purpose'], to: VolumeConfig | undefined): boolean {
@@ -74,9 +88,11 @@ export function onConfigRead(turn: Turn, event: Extract<CopyEvent, { type: 'conf
     return wakeBy(turn, reading.againAtMs)
   }
   state.reading = undefined
-  if (event.value === undefined) return fence(turn, 'the volume was removed')
-  if (change === undefined) adopt(turn, event.value, reading.toStand)
+  if (event.value === undefined) {
+    if (!isUnnamed(state) && !reading.isLate) fence(turn, REMOVED)
+  } else if (change === undefined) adopt(turn, event.value, reading.toStand, reading.isLate)
   else if (change.phase === 'reading') resolve(turn, change, event.value)
+  if (reading.isLate) readNews(turn)
 }
 
 function resolve(turn: Turn, change: ConfigChange, value: VersionedConfig): void {
@@ -180,14 +196,20 @@ export function overduePeers({ state, nowMs }: Turn): Peer[] {
   })
 }
 
-/** A value that was read. */
-export function adopt(turn: Turn, value: VersionedConfig, toStand: boolean): void {
+/** Made, and not named by any configuration yet (C10): the one that names it comes as a hint. */
+const isUnnamed = ({ config, promise, log }: CopyState): boolean =>
+  config === undefined && promise.epoch === 0 && log.tail === 0
+
+/** A value that was read. @param isLate  it may be from before we were named */
+export function adopt(turn: Turn, value: VersionedConfig, toStand: boolean, isLate = false): void {
   const { state } = turn
   const { node } = state.options
   const { config } = value
   if (config.epoch < (state.config?.config.epoch ?? 0) || config.volumeId !== state.options.volumeId) return
+  const isMember = config.members[node]?.copyId === state.copyId
+  if (!isMember && (isUnnamed(state) || isLate)) return
   state.config = value
-  if (config.members[node]?.copyId !== state.copyId) return fence(turn, 'it is no copy of the volume any more')
+  if (!isMember) return fence(turn, NO_MEMBER)
   watch(turn, config)
   noteMembers(turn)
   if (state.primary !== undefined) {
@@ -207,7 +229,8 @@ export function follow(turn: Turn): void {
   const { state, nowMs } = turn
   if (state.role === 'fenced' || leads(state.role)) return
   state.role = followerRole(turn)
-  if (state.role === 'starting') wakeBy(turn, Math.max(nowMs + 1, state.grace.startedAtMs + state.options.graceMs))
+  const settledAtMs = state.grace.startedAtMs + state.options.graceMs
+  if (state.role === 'starting' && nowMs < settledAtMs) wakeBy(turn, settledAtMs)
   if (state.role === 'replica') wakeBy(turn, nowMs + state.options.retryMs)
   if (state.greetAtMs === Infinity && (state.role === 'out' || !state.isGreeted)) {
     state.greetAtMs = nowMs

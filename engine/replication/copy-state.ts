@@ -107,6 +107,8 @@ export interface FillTarget {
   nextNumber: number
   answered: number
   heardAtMs: number
+  /** All of their versions were given to the store. */
+  done: { number: number; slices: readonly number[]; wholeSeq: number } | undefined
 }
 
 export interface CopyState {
@@ -144,7 +146,8 @@ export interface CopyState {
   trimsKeptAbove: number | undefined
   config: VersionedConfig | undefined
   change: ConfigChange | undefined
-  reading: { token: number; againAtMs: number; toStand: boolean } | undefined
+  /** `isLate`: it began before something that was told since. */
+  reading: { token: number; againAtMs: number; toStand: boolean; isLate: boolean } | undefined
   nextToken: number
   kept: Map<number, KeptPurpose>
   grace: GraceState
@@ -161,7 +164,7 @@ export interface CopyState {
   damaged: DamagedVersion[]
   /** Those that were repaired last. */
   repaired: VersionId[]
-  fetches: Map<number, { to: NodeId; wanted: VersionId[] }>
+  fetches: Map<number, { to: NodeId; wanted: VersionId[]; appliedSeq: number }>
   /** Own terms in a row that ended without serving (C3). */
   fruitlessTerms: number
   wakeAtMs: number
@@ -278,6 +281,10 @@ export const slicesOf = ({ sizeBytes, sliceBlocks }: CopyState): number =>
 export const progressOf = ({ options, log }: CopyState): number =>
   options.mode === 'durable' ? log.durableSeq : log.writtenSeq
 
+/** What this copy knows as committed, applied or not: also what it is whole only with since it was filled. */
+export const knownCommitSeq = ({ log, consistency }: CopyState): number =>
+  Math.max(log.commitSeq, Math.min(log.tail, consistency.target ?? 0))
+
 export const leads = (role: Role): boolean => role === 'primary' || role === 'reconciling' || role === 'handing-over'
 
 /** Whether it is whole, as a fact that outlives this process. */
@@ -297,9 +304,9 @@ export function assertInvariants(state: CopyState): void {
   assert(lastSeqOf(log.window) === log.tail, 'I5: the window ends at the tail')
   assert(log.window.firstSeq <= log.appliedSeq + 1, 'I10: what is not applied is kept')
   for (let i = 1; i < log.epochs.length; i++) {
-    const [epoch, firstSeq] = log.epochs[i]!
-    const [former, formerSeq] = log.epochs[i - 1]!
-    assert(epoch > former && firstSeq > formerSeq, 'I1: epochs only grow')
+    const begun = log.epochs[i]!
+    const former = log.epochs[i - 1]!
+    assert(begun[0] > former[0] && begun[1] > former[1], 'I1: epochs only grow')
   }
   assert(promise.epoch >= durablePromise.epoch, 'I3: a promise never decreases')
   assert((primary !== undefined) === leads(role), 'only who leads has what a leader needs')

@@ -23,8 +23,12 @@ export interface CopyFacts {
 }
 
 export type Consistency =
-  | { state: 'consistent' }
-  /** Slices still to be filled up to `target`, each from a base. All others are whole up to it. */
+  /** `target`: of its last filling. */
+  | { state: 'consistent'; target?: number }
+  /**
+   * Slices still to be filled, each from a base. All others are whole with the records up to `target`, which are
+   * committed and durable here, and with no fewer: what its source had overwritten by then was not to be had.
+   */
   | { state: 'filling'; target: number; slices: Array<[slice: number, base: number]> }
 
 /** What a copy finds when its store is open. */
@@ -102,6 +106,11 @@ export interface CopyStore {
   repair(token: number, versions: readonly BlockVersion[]): void
   /** The volume's descriptor as every copy has it (size, snapshots, rollbacks, epochs), as of the applied seq. */
   descriptor(): unknown
+  /**
+   * Whether a change would find room in the pool: `wait` = it would be held, `refuse` = it would, and the volume wants
+   * an error instead (`on-full`). Trims need next to none. Unset: there always is room.
+   */
+  roomFor?(change: { type: 'write' | 'zero' | 'trim'; lba: number; blockCount: number }): 'there' | 'wait' | 'refuse'
   /** Trims and zeroes above this seq keep their trace, for members that come back. */
   keepTrimsAbove(seq: number): void
 }

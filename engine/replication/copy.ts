@@ -17,6 +17,7 @@ import {
   overduePeers,
   progressChange,
   readConfig,
+  readNews,
   tellFenced,
 } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
@@ -113,7 +114,7 @@ function handle(turn: Turn, event: CopyEvent): void {
       return onFrontend(turn, event.from, event.message)
     case 'config-hint':
       if (event.value.config.epoch >= (state.config?.config.epoch ?? 0)) {
-        if (event.value.version !== state.config?.version) readConfig(turn)
+        if (event.value.version !== state.config?.version) readNews(turn)
       }
       return
     case 'config-read':
@@ -273,20 +274,13 @@ function onTick(turn: Turn): void {
   state.wakeAtMs = Infinity
   if (state.role === 'fenced') return tellFenced(turn)
   progressChange(turn)
-  if (state.role === 'starting' || state.role === 'out') tickFollower(turn)
+  if (state.role === 'starting' || state.role === 'out') follow(turn)
   progressGrace(turn)
   progressRepairs(turn)
   greet(turn)
   considerStanding(turn)
   if (state.role === 'reconciling') tickReconcile(turn)
   else if (leads(state.role)) tickPrimary(turn)
-}
-
-function tickFollower(turn: Turn): void {
-  const { state, nowMs } = turn
-  follow(turn)
-  const settledAtMs = state.grace.startedAtMs + state.options.graceMs
-  if (state.role === 'starting' && nowMs < settledAtMs) wakeBy(turn, settledAtMs)
 }
 
 const nodesOf = (peers: readonly Peer[]): NodeId[] => peers.map(({ node }) => node)

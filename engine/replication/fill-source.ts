@@ -75,6 +75,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     unanswered: undefined,
     joinSeq: 0,
     sentAtMs: nowMs,
+    resends: 0,
     beganAtMs: nowMs,
     progressAtMs: nowMs,
   }
@@ -183,7 +184,9 @@ export function onScanned(
     if (!ok) return abandonFill(peer)
     fill.number++
     fill.nextCursor = cursor
+    fill.resends = 0
     fill.unanswered = { versions, slicesDone: cursor === undefined ? [fill.slices[0]![0]] : [] }
+    if (cursor === undefined) fill.unanswered.appliedSeq = turn.state.log.appliedSeq
     return sendAgain(turn, peer, fill)
   }
 }
@@ -281,6 +284,9 @@ function goneMembers(turn: Turn): NodeId[] {
   return required.filter((node) => peers.get(node)!.report === undefined && config.inSync.includes(node))
 }
 
+/** So many times as long as a filling may stand still its records may, while it does not. */
+const BUSY_PATIENCES = 10
+
 /** How long a filling may stand still. */
 export const fillPatienceMs = ({ options: { evictAfterMs, retryMs } }: CopyState): number =>
   Math.max(evictAfterMs, 4 * retryMs)
@@ -294,7 +300,10 @@ export function tickFills(turn: Turn): void {
     const { fill } = peer
     if (fill === undefined) continue
     const isStill = nowMs - fill.progressAtMs >= patienceMs && fill.scanToken === undefined
-    const isSlow = peer.owedSinceMs !== undefined && nowMs - peer.owedSinceMs >= patienceMs
+    // Records wait behind what it is filled with: while it says that it lives, and nobody waits for it, they may.
+    const owedMs = peer.owedSinceMs === undefined ? 0 : nowMs - peer.owedSinceMs
+    const isAlive = fill.phase === 'filling' && !isStill && !isFull(turn)
+    const isSlow = owedMs >= (isAlive ? BUSY_PATIENCES : 1) * patienceMs
     // What failed in the set is why it is filled there.
     const isIn = state.config!.config.inSync.includes(peer.node)
     const isFree = fill.phase !== 'joining' || state.change === undefined
@@ -305,7 +314,11 @@ export function tickFills(turn: Turn): void {
       if (!isIn) peer.failure = undefined
       abandonFill(peer)
       refreshRequired(state)
-    } else if (nowMs - fill.sentAtMs >= retryMs) sendAgain(turn, peer, fill)
+    } else if (nowMs - fill.sentAtMs >= Math.min(retryMs * 2 ** fill.resends, patienceMs / 8)) {
+      // What is large and under way only gets later by being sent again.
+      fill.resends++
+      sendAgain(turn, peer, fill)
+    }
     wakeBy(turn, nowMs + retryMs)
   }
   progressFills(turn)

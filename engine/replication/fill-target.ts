@@ -3,12 +3,13 @@
  * blocks up to the target and records above it, and is consistent again when every slice is whole.
  *
  * I12: from `fill-start` until the durable end it is not consistent: it neither stands nor is read.
- * I15, I16: versions are inserted by (epoch, seq), never above the target; what is newer came as records.
+ * I15, I16: versions are inserted by (epoch, seq), never above the target; what is newer came as records. A slice is
+ * whole only with the records up to what its source had applied: of blocks overwritten by then nothing else was sent.
  */
 import { assert } from '../assert.ts'
 import { follow, readConfig, sayReleased } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
-import { leads, nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
+import { knownCommitSeq, leads, nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
 import type { CopyState, FillTarget, KeptPurpose } from './copy-state.ts'
 import { fillPatienceMs } from './fill-source.ts'
 import type { PeerMessage } from './messages.ts'
@@ -60,8 +61,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   if (former !== undefined && former.from === from && former.instance === instance && fill <= former.fill) {
     if (fill !== former.fill) return
     former.heardAtMs = turn.nowMs
-    // Its begin is under way, which may take long: a sign of life, or it would be begun anew, for ever.
-    if (former.phase === 'starting') port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number: 0 })
+    if (former.phase === 'starting') sayAlive(turn, former)
     else sayStarted(turn, former)
     return
   }
@@ -69,9 +69,10 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   // We are primary, or may be before we know it, and must be consistent then (I12). Asked again, we know.
   if (state.change !== undefined || leads(state.role)) return
   // F1: since it asked, more may have become known as committed, and what is applied is not given up but by a wipe.
-  if (fork > 0 && fork < state.log.commitSeq) return
+  if (fork > 0 && fork < knownCommitSeq(state)) return
   state.joinNumber++
   const { log } = state
+  assert(fork === 0 || target >= log.commitSeq, 'I11: only a wipe gives up what is known as committed')
   const attach = adopted(state.attach, message.attach)
   state.attach = attach
   for (const [token, { type }] of state.kept)
@@ -87,6 +88,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     nextNumber: 1,
     answered: 0,
     heardAtMs: turn.nowMs,
+    done: undefined,
   }
   state.consistency = { state: 'filling', target, slices: [...slices] }
   state.isFollowing = false
@@ -131,6 +133,11 @@ function sayStarted({ state, port }: Turn, { fill, from }: FillTarget): void {
   port.send(from, { type: 'fill-started', epoch: state.promise.epoch, fill })
 }
 
+/** What was sent last is under way, which may take long: else it would be begun anew, for ever. */
+function sayAlive({ state, port }: Turn, { fill, from }: FillTarget): void {
+  port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number: 0 })
+}
+
 /** Whether a message belongs to the fill that is under way. */
 function belongs(
   turn: Turn,
@@ -152,11 +159,11 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   const { state, port } = turn
   const target = belongs(turn, from, instance, message)
   if (target === undefined || target.phase === 'starting') return
-  const { fill, number, versions, slicesDone } = message
+  const { fill, number, versions, slicesDone, appliedSeq } = message
   if (number <= target.answered) {
     return port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number })
   }
-  if (number !== target.nextNumber || target.phase !== 'filling') return
+  if (number !== target.nextNumber || target.phase !== 'filling') return sayAlive(turn, target)
   target.nextNumber++
   for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')
   const token = nextToken(state)
@@ -164,11 +171,30 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   state.kept.set(token, isLast ? { type: 'filled', fill, number, from } : { type: 'nothing' })
   port.store.fill(token, versions)
   if (isLast || state.consistency.state !== 'filling') return
-  const slices = state.consistency.slices.filter(([slice]) => !slicesDone.includes(slice))
-  const consistency = { ...state.consistency, slices }
+  target.done = { number, slices: slicesDone, wholeSeq: appliedSeq ?? 0 }
+  finishSlices(turn)
+}
+
+/** Slices that were sent to their end are whole when the records are durable that overwrote what was not sent. */
+export function finishSlices(turn: Turn): void {
+  const { state, port } = turn
+  const { fillTarget, consistency: former } = state
+  const done = fillTarget?.done
+  if (done === undefined || former.state !== 'filling' || !isDurable(turn, done.wholeSeq)) return
+  const { fill, from } = fillTarget!
+  fillTarget!.done = undefined
+  const slices = former.slices.filter(([slice]) => !done.slices.includes(slice))
+  const consistency = { ...former, slices, target: Math.max(former.target, done.wholeSeq) }
   const factToken = nextToken(state)
-  state.kept.set(factToken, { type: 'filled', fill, number, from, consistency })
+  state.kept.set(factToken, { type: 'filled', fill, number: done.number, from, consistency })
   port.store.keep(factToken, { consistency })
+}
+
+/** Whether all records up to this seq are durable. Those that are written become so. */
+function isDurable({ state: { log, options }, port }: Turn, seq: number): boolean {
+  if (log.durableSeq >= seq) return true
+  if (log.writtenSeq >= seq && options.mode === 'writeback') port.store.sync()
+  return false
 }
 
 export function onFilledKept(
@@ -197,7 +223,7 @@ export function onFillEnd(turn: Turn, from: NodeId, instance: string, message: M
   target.phase = 'ending'
   const token = nextToken(state)
   state.kept.set(token, { type: 'fill-ended', fill: target.fill, from })
-  port.store.keep(token, { consistency: { state: 'consistent' } })
+  port.store.keep(token, { consistency: { state: 'consistent', target: consistency.target } })
 }
 
 export function onFillEndKept(turn: Turn, fill: number, from: NodeId): void {
@@ -205,7 +231,7 @@ export function onFillEndKept(turn: Turn, fill: number, from: NodeId): void {
   const target = targetOf(state, fill, from)
   if (target?.phase !== 'ending') return
   target.phase = 'ended'
-  state.consistency = { state: 'consistent' }
+  state.consistency = { state: 'consistent', target: state.consistency.target! }
   state.lostSlices = []
   state.isGreeted = true
   sayEnded(turn, target)

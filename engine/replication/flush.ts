@@ -1,7 +1,8 @@
 /**
  * FLUSH and FUA (SPEC S6). Mode `durable`: what was answered is durable on the whole set, there is nothing to do. Mode
  * `writeback`: a flush is answered when every required copy, the primary included, reports everything answered before
- * it as durable; a FUA write the same for its own seq.
+ * it as durable; a FUA write the same for its own seq. What others answer who took our place a flush has to cover, too:
+ * it waits as a read does until it is certain that there is nobody.
  *
  * I13: FLUSH answered -> all earlier answered writes durable on the whole set.
  */
@@ -10,24 +11,30 @@ import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
 import type { FlushWait, PrimaryState } from './primary-state.ts'
 import type { RequestId } from './record.ts'
+import { whenLed } from './reads.ts'
 import { answer, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 export function onFlush(turn: Turn, from: NodeId, id: RequestId): void {
   const { state } = turn
-  const { primary, log, options } = state
+  const { log, options } = state
   const seq = log.commitSeq
   assert(options.mode !== 'durable' || log.durableSeq >= seq, 'I13: what was answered is durable')
   if (options.mode === 'durable') return answer(turn, from, id, { ok: true, versions: [] })
-  primary!.flushes.push({ seq, from, id })
-  askForSync(turn, seq)
+  whenLed(turn, { from, id, lba: 0, blockCount: 0, flushSeq: seq })
+}
+
+/** Answered when everything up to this seq is durable everywhere. */
+export function awaitSync(turn: Turn, wait: FlushWait): void {
+  turn.state.primary!.flushes.push(wait)
+  askForSync(turn, wait.seq)
   releaseFlushes(turn)
 }
 
 /** A write that took effect is asked for again. With FUA it may still wait for being durable. */
 export function answerAgain(turn: Turn, from: NodeId, id: RequestId, fua: boolean): void {
-  const { primary } = turn.state
-  if (!fua) return answer(turn, from, id, { ok: true, versions: [] })
+  const { primary, log, options } = turn.state
+  if (!fua || options.mode === 'durable') return answer(turn, from, id, { ok: true, versions: [] })
   const isWaiting = primary!.flushes.some(
     (wait) =>
       wait.id.request === id.request &&
@@ -35,7 +42,7 @@ export function answerAgain(turn: Turn, from: NodeId, id: RequestId, fua: boolea
       wait.id.incarnation === id.incarnation &&
       wait.id.generation === id.generation,
   )
-  if (!isWaiting) onFlush(turn, from, id)
+  if (!isWaiting) awaitSync(turn, { seq: log.commitSeq, from, id })
 }
 
 export function waitForFua(primary: PrimaryState, wait: FlushWait): void {

@@ -2,7 +2,8 @@
  * How a frontend finds the primary and opens its session there (SPEC.md S2, S5). A look is a linearizable read of the
  * configuration and an `open` to the primary it names; it is repeated until `opened` comes, ever more slowly. What
  * makes it look: a redirect, silence, a configuration of a higher epoch. Without the cluster store the best hint is
- * followed instead, which is safe: whoever answers `opened` is primary of an epoch, or was.
+ * followed instead, which is safe: whoever answers `opened` is primary of an epoch, or was. A first look that has a
+ * hint follows it at once, so that a client that comes while the store is away does not wait for the read to fail.
  *
  * `highestEpoch` never decreases, and nothing of a lower epoch is believed: so a client never goes back (2.4, S5).
  */
@@ -51,11 +52,21 @@ export function lookSoon({ link, options }: FrontendState, nowMs: number, paceMs
   if (link.lookAtMs === undefined || link.lookAtMs > atMs) link.lookAtMs = atMs
 }
 
-export function look({ link, options }: FrontendState, nowMs: number, port: FrontendPort): void {
+export function look(state: FrontendState, nowMs: number, port: FrontendPort): void {
+  const { link, options } = state
   link.lookedAtMs = nowMs
   link.lookAtMs = nowMs + options.resendMs
   link.isReading = true
   port.readConfig(++link.token)
+  if (link.state === 'closed' && link.openedEpoch === 0 && link.named !== undefined) {
+    openAt(state, link.named.primary, port)
+  }
+}
+
+function openAt({ link, options }: FrontendState, primary: NodeId, port: FrontendPort): void {
+  link.state = 'opening'
+  link.primary = primary
+  port.send(primary, { type: 'open', session: options.session, mode: options.mode })
 }
 
 /** A hint may be old, but an epoch that it names has been. */
@@ -88,10 +99,7 @@ export function configRead(
     return
   }
   link.lookAtMs = nowMs + Math.min(options.resendMs, options.retryMs * 2 ** Math.min(link.attempts++, 10))
-  if (named === undefined) return
-  link.state = 'opening'
-  link.primary = named.primary
-  port.send(named.primary, { type: 'open', session: options.session, mode: options.mode })
+  if (named !== undefined) openAt(state, named.primary, port)
 }
 
 /** Whether the session is open now, so that everything unanswered is to be sent. */

@@ -30,7 +30,7 @@ export interface FrontendPort {
   answer(connection: number, tag: number, answer: ClientAnswer): void
   /** Linearizable. Later: `config-read` with this token; of several only the last one is awaited. */
   readConfig(token: number): void
-  /** Step again with `tick` at about this time; only the earliest counts. */
+  /** Step again with `tick` at about this time. Only the earliest counts, and a tick ends it: then it is asked anew. */
   wakeAt(atMs: number): void
   /** The blocks of a part of a write as they are stored: the client's bytes over the old edges. */
   compose(write: ComposedWrite): Payload

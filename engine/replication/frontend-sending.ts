@@ -16,7 +16,7 @@ import { partsOf } from './request-parts.ts'
 import type { RequestPart } from './request-parts.ts'
 
 /** Of the resend time: how often it doubles at most. */
-const BACKOFF_STEPS_MAX = 3
+export const BACKOFF_STEPS_MAX = 3
 
 /** Forward what is ready, in order, while there is room and somebody to send to. */
 export function admitReady(state: FrontendState, nowMs: number, port: FrontendPort): void {

@@ -82,6 +82,8 @@ export interface FrontendState {
   answeredBelow: number
   /** Arrivals of refused changes that keep their range until `answeredBelow` is above their number. */
   refused: number[]
+  /** The primary said that its pool has no room; for so long that counts. */
+  fullUntilMs: number
   /** When to look whether something is due. */
   resendAtMs: number | undefined
   expireAtMs: number | undefined
@@ -106,6 +108,7 @@ export const createFrontend = (options: FrontendOptions): FrontendState => ({
   unnumbered: 0,
   answeredBelow: 1,
   refused: [],
+  fullUntilMs: -Infinity,
   resendAtMs: undefined,
   expireAtMs: undefined,
   wakeAtMs: undefined,

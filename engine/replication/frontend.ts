@@ -11,8 +11,8 @@
  * I19: what is sent again has the number it had; the primary knows whether it ordered it.
  */
 import { unreachable } from '../assert.ts'
-import { admitReady, leave, sendAgain } from './frontend-sending.ts'
-import { configRead, hinted, look, lookSoon, opened, redirected } from './frontend-link.ts'
+import { admitReady, BACKOFF_STEPS_MAX, leave, sendAgain } from './frontend-sending.ts'
+import { believes, configRead, hinted, look, lookSoon, opened, redirected } from './frontend-link.ts'
 import type { ClientFailure, FrontendEvent, FrontendPort } from './frontend-port.ts'
 import { takeReply } from './frontend-replies.ts'
 import { isChange } from './frontend-state.ts'
@@ -57,6 +57,8 @@ function handle(state: FrontendState, event: FrontendEvent, nowMs: number, port:
       state.sizeBytes = Math.max(state.sizeBytes ?? 0, event.sizeBytes)
       return
     case 'tick':
+      // Whatever the port was asked for: it had an earlier time, perhaps, and forgot the later one over it.
+      state.wakeAtMs = undefined
       return
     default:
       return unreachable(event)
@@ -118,6 +120,8 @@ function receive(
       return redirected(state, from, message, nowMs)
     case 'reply':
       return takeReply(state, from, message, nowMs, port)
+    case 'held':
+      return noteHeld(state, from, message, nowMs)
     case 'open':
     case 'request':
       // A node's question to a copy that lost its way; nobody waits for an answer of ours.
@@ -133,6 +137,18 @@ function abandon(state: FrontendState, request: ClientRequest): void {
   if (request.phase !== 'sent' || !isChange(request.operation)) leave(state, request)
 }
 
+/** It is said again whenever a request is sent again, so it counts until after the longest time between two. */
+function noteHeld(
+  state: FrontendState,
+  from: NodeId,
+  { session, epoch }: Extract<FrontendMessage, { type: 'held' }>,
+  nowMs: number,
+): void {
+  const { session: own, resendMs } = state.options
+  if (session.generation !== own.generation || session.incarnation !== own.incarnation) return
+  if (believes(state.link, from, epoch)) state.fullUntilMs = nowMs + resendMs * (2 ** BACKOFF_STEPS_MAX + 1)
+}
+
 /** In order of arrival, so the first one that has time left ends it. */
 function expire(state: FrontendState, nowMs: number, port: FrontendPort): void {
   const { ioTimeoutMs } = state.options
@@ -143,7 +159,8 @@ function expire(state: FrontendState, nowMs: number, port: FrontendPort): void {
       state.expireAtMs = request.atMs + ioTimeoutMs
       return
     }
-    port.answer(request.connection, request.tag, { ok: false, code: 'timeout' })
+    const code = isChange(request.operation) && nowMs < state.fullUntilMs ? 'no-space' : 'timeout'
+    port.answer(request.connection, request.tag, { ok: false, code })
     abandon(state, request)
   }
 }

@@ -130,7 +130,8 @@ function send({ node: from, instance }: LinksState, to: NodeId, peer: Peer, nowM
   peer.sent.set(number, nowMs)
   if (peer.sent.size > SENT_MAX) peer.sent.delete(number - SENT_MAX)
   for (const [volumeId, named] of peer.left) if (named === undefined) peer.left.set(volumeId, number)
-  const commits = [...peer.commits].map(([volumeId, [epoch, seq]]): Beacon['commits'][0] => [volumeId, epoch, seq])
+  const commits: Beacon['commits'] = []
+  for (const [volumeId, [epoch, seq]] of peer.commits) commits.push([volumeId, epoch, seq])
   peer.commits.clear()
   port.send({ from, instance, to, number, got: peer.got, left: [...peer.left.keys()], commits })
 }
@@ -146,7 +147,11 @@ function receive(state: LinksState, beacon: Beacon, nowMs: number, port: LinksPo
   const isOurs = got !== undefined && got.instance === state.instance
   const sentAtMs = isOurs ? peer.sent.get(got.number) : undefined
   if (isOurs) {
-    for (const at of peer.sent.keys()) if (at <= got.number) peer.sent.delete(at)
+    // In the order of sending.
+    for (const at of peer.sent.keys()) {
+      if (at > got.number) break
+      peer.sent.delete(at)
+    }
     for (const [volumeId, named] of peer.left) {
       if (named !== undefined && named <= got.number) peer.left.delete(volumeId)
     }

@@ -12,6 +12,7 @@ import { withoutMembers, withSuccessor } from './configuration.ts'
 import { appendEpoch, startChange } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, tailOf } from './copy-log.ts'
+import { knownCommitSeq } from './copy-state.ts'
 import type { PeerMessage } from './messages.ts'
 import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
 import { pump } from './primary.ts'
@@ -40,9 +41,11 @@ export function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, 
   return !mayLack(state) || hasWhole(primary)
 }
 
-/** Somebody answered who has all that he acknowledged. */
+/** It answered, and has all that it acknowledged. */
+export const isWhole = ({ failure, report }: Peer): boolean => failure === undefined && report?.isWhole === true
+
 export const hasWhole = (primary: PrimaryState, except?: Peer): boolean =>
-  requiredPeers(primary).some((peer) => peer !== except && peer.failure === undefined && peer.report?.isWhole === true)
+  requiredPeers(primary).some((peer) => peer !== except && isWhole(peer))
 
 const answered = (primary: PrimaryState): Peer[] =>
   requiredPeers(primary).filter(({ report }) => report !== undefined)
@@ -57,7 +60,7 @@ export function choose(turn: Turn, primary: PrimaryState, reconciling: Reconcili
     if (peer.failure !== undefined || (isWholeThere && !peer.report!.isWhole)) continue
     const id = tailId(peer.report!)
     if (compareIds(id, bestId) <= 0) continue
-    if (forkOf(peer.report!, state.log) < state.log.commitSeq) {
+    if (forkOf(peer.report!, state.log) < knownCommitSeq(state)) {
       // Chosen without us, and never served: we are in the set and did not store it (S6).
       assert(mayLack(state), 'I10: what we know as committed is in the chosen log')
       continue
@@ -114,6 +117,8 @@ function beginEpoch(turn: Turn, primary: PrimaryState, reconciling: Reconciling)
   reconciling.phase = 'syncing'
   reconciling.sinceMs = nowMs
   reconciling.epochSeq = appendEpoch(turn, primary)
+  // What they waited for may have been cut: of older sessions nothing is left but what was chosen.
+  for (const opening of primary.openings) opening.waitSeq = reconciling.epochSeq
   port.store.sync()
   for (const peer of answered(primary)) bringInLine(turn, primary, peer, peer.report!)
   for (const peer of primary.peers.values()) if (peer.fill !== undefined && peer.isFollowing) pump(turn, peer)

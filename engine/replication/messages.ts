@@ -69,8 +69,17 @@ export type PeerMessage =
       isWhole: boolean
     }
   | { type: 'fill-started'; epoch: number; fill: number }
-  | { type: 'fill'; epoch: number; fill: number; number: number; versions: BlockVersion[]; slicesDone: number[] }
-  /** `number` 0: the begin is under way. */
+  /** `appliedSeq`: of the source, with slices that are done. What is overwritten up to there it has not sent. */
+  | {
+      type: 'fill'
+      epoch: number
+      fill: number
+      number: number
+      versions: BlockVersion[]
+      slicesDone: number[]
+      appliedSeq?: number
+    }
+  /** `number` 0: the begin, or what was sent last, is under way. */
   | { type: 'filled'; epoch: number; fill: number; number: number }
   | { type: 'fill-end'; epoch: number; fill: number }
   | { type: 'fill-ended'; epoch: number; fill: number; tail: number }
@@ -125,6 +134,8 @@ export type FrontendMessage =
       answeredBelow: number
     }
   | { type: 'reply'; id: RequestId; epoch: number; result: FrontendResult }
+  /** The pool of the primary has no room: what it was asked is in its log, or waits to be, and is not answered yet. */
+  | { type: 'held'; session: Session; epoch: number }
   | { type: 'redirect'; id: RequestId | undefined; epoch: number; primary: NodeId | undefined }
 
 export type FrontendResult =

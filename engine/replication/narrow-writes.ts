@@ -55,7 +55,8 @@ export function onLookedUp(turn: Turn, token: number, ok: boolean, seqs: readonl
   primary.edges.delete(token)
   const { from, id, operation, newest } = check
   if (turn.state.role !== 'primary' || openSessionOf(primary, id, from) === undefined) return
-  if (!ok) return answer(turn, from, id, { ok: false, code: 'damaged' })
+  // The store has failed and is about to say so (D5): it is asked again of who takes our place.
+  if (!ok) return
   // It may have been sent twice, and the first one ordered meanwhile.
   const fate = fateOf(windowOf(windows, id), id)
   if (fate === 'ordered') return

@@ -8,7 +8,7 @@ import { depose, readConfig } from './configuration-change.ts'
 import { withoutMembers } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
 import { advance, refreshRequired, requiredPeers } from './commit.ts'
-import { nextToken } from './copy-state.ts'
+import { knownCommitSeq, nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { considerFill } from './fill-source.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
@@ -30,8 +30,8 @@ export function reportOf(state: CopyState): CopyReport {
     epochs: [...log.epochs],
     tail: log.tail,
     durableSeq: log.durableSeq,
-    commitSeq: log.commitSeq,
-    consistency: state.consistency,
+    commitSeq: knownCommitSeq(state),
+    consistency: state.consistency.state === 'filling' ? state.consistency : { state: 'consistent' },
     attach: state.durableAttach,
     isWhole: state.isWhole,
     forgottenSeq: state.forgottenSeq,
@@ -75,8 +75,10 @@ export function onReport(
   const wasFollowing = peer.isFollowing
   const isNew = peer.instance !== instance
   if (isNew) {
-    // A late message of an instance that ended looks as new as one of an instance that just began.
-    const isAlive = message.type === 'promised' && message.answerTo === peer.probe?.token
+    // A late message of an instance that ended looks as new as one of an instance that just began. Numbers of questions
+    // begin anew with each instance of ours, which has epochs of its own.
+    const isToUs = promised.primary === state.options.node && promised.epoch >= primary.sinceEpoch
+    const isAlive = isToUs && message.type === 'promised' && message.answerTo === peer.probe?.token
     if (!isAlive || peer.probe === undefined) return sendNewEpoch(turn, peer, instance)
     meet(turn, primary, peer, instance)
   }
@@ -113,7 +115,7 @@ function meet({ state }: Turn, primary: PrimaryState, peer: Peer, instance: stri
   // What the former instance said or stored does not hold for this one.
   peer.report = undefined
   peer.isFollowing = false
-  peer.storedSeq = peer.durableSeq = 0
+  peer.fillId = peer.storedSeq = peer.durableSeq = 0
   if (reconciling.phase === 'fetching') reconciling.phase = 'collecting'
 }
 

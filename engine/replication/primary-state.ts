@@ -64,10 +64,12 @@ export interface FillSource {
   scanToken: number | undefined
   /** Of the last `fill`, and what of it is not answered yet. */
   number: number
-  unanswered: { versions: BlockVersion[]; slicesDone: number[] } | undefined
+  unanswered: { versions: BlockVersion[]; slicesDone: number[]; appliedSeq?: number } | undefined
   /** Committed when it began to be required: to be durable there before it joins. */
   joinSeq: number
   sentAtMs: number
+  /** Of what was sent last, without an answer. */
+  resends: number
   beganAtMs: number
   progressAtMs: number
 }
@@ -99,6 +101,8 @@ export interface PendingRead extends BlockRun {
   id: RequestId
   /** Damaged versions it met that no other member has. */
   lost?: VersionId[]
+  /** It is a flush, which reads nothing, of everything up to here. */
+  flushSeq?: number
 }
 
 /** One question to all whether we are still their primary, for all reads that came before it. */

@@ -20,7 +20,7 @@ import { checkEdges, noteNewer } from './narrow-writes.ts'
 import type { HeldRequest, Peer, PrimaryState } from './primary-state.ts'
 import { sendNewEpoch } from './peer-reports.ts'
 import { onRead } from './reads.ts'
-import type { ReplicatedRecord, RequestId } from './record.ts'
+import type { ReplicatedRecord, RequestId, Session } from './record.ts'
 import { countOf, recordsFrom } from './record-window.ts'
 import { fateOf, noteOrdered, windowOf } from './session-window.ts'
 import { openSessionOf, refusalOf } from './sessions.ts'
@@ -60,6 +60,7 @@ export function onRequest(
   if (isReadOnly) return answer(turn, from, id, { ok: false, code: 'read-only' })
   if (!isInside(turn, operation)) return answer(turn, from, id, { ok: false, code: 'range' })
   if (isLost(turn, operation)) return answer(turn, from, id, { ok: false, code: 'damaged' })
+  if (turn.port.store.roomFor?.(operation) === 'wait') sayHeld(turn, from, id)
   if (isFull(turn) || primary.held.length > primary.heldHead) hold(primary, { from, id, operation })
   else admit(turn, primary, { from, id, operation })
 }
@@ -68,7 +69,7 @@ export const isInside = ({ state }: Turn, { lba, blockCount }: { lba: number; bl
   lba >= 0 && blockCount > 0 && lba + blockCount <= state.sizeBytes / BLOCK_BYTES
 
 /** The only copy, and the disk of a slice is gone: the others are served. */
-const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
+export const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
   state.lostSlices.some(
     (slice) => lba < (slice + 1) * state.sliceBlocks && slice * state.sliceBlocks < lba + blockCount,
   )
@@ -76,6 +77,11 @@ const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount:
 export function isFull({ state }: Turn): boolean {
   const { window } = state.log
   return countOf(window) >= state.options.windowRecordsMax || window.bytes >= state.options.windowBytesMax
+}
+
+/** So that a frontend whose request is over before there is room knows why. */
+function sayHeld({ state, port }: Turn, to: NodeId, { generation, incarnation }: Session): void {
+  port.reply(to, { type: 'held', session: { generation, incarnation }, epoch: state.primary!.epoch })
 }
 
 /** What finds no room among the held ones is sent again by its frontend. */
@@ -103,6 +109,8 @@ function admit(turn: Turn, primary: PrimaryState, request: HeldRequest): void {
   const fate = fateOf(windowOf(turn.state.windows, id), id)
   if (fate === 'ordered') return
   if (fate === 'applied') return answerAgain(turn, from, id, operation.fua)
+  // Refused before it is in the log: from there on it waits for room, as everything behind it would.
+  if (turn.port.store.roomFor?.(operation) === 'refuse') return answer(turn, from, id, { ok: false, code: 'no-space' })
   if (operation.type === 'write' && operation.edges.length > 0) checkEdges(turn, primary, { from, id, operation })
   else order(turn, primary, from, id, operation)
 }

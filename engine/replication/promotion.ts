@@ -23,6 +23,7 @@ import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
 import { pump } from './primary.ts'
 import { progressReads } from './reads.ts'
 import { bringInLine } from './reconcile.ts'
+import { forkOf } from './record-id.ts'
 import { recordAt } from './record-window.ts'
 import { keepPromise } from './replica.ts'
 import { covers } from './session-fence.ts'
@@ -112,18 +113,17 @@ export function onReconcileReport(turn: Turn, peer: Peer, report: CopyReport): v
   const { state } = turn
   const primary = state.primary!
   const reconciling = primary.reconciling!
-  if (reconciling.phase === 'syncing') {
-    // It started again meanwhile, or repeats itself.
-    peer.report = report
-    peer.attach = report.attach
+  const { phase } = reconciling
+  if (phase !== 'syncing' && phase !== 'collecting' && phase !== 'fetching') return
+  peer.report = report
+  peer.attach = report.attach
+  if (report.consistency.state !== 'consistent' || report.lostSlices.length > 0) peer.failure = 'not-consistent'
+  if (phase === 'syncing') {
+    // It started again meanwhile, or is heard late, or repeats itself.
     if (peer.failure !== undefined) fillInPlace(turn, peer, report)
     else if (!peer.isFollowing) bringInLine(turn, primary, peer, report)
     return
   }
-  if (reconciling.phase !== 'collecting' && reconciling.phase !== 'fetching') return
-  peer.report = report
-  peer.attach = report.attach
-  if (report.consistency.state !== 'consistent' || report.lostSlices.length > 0) peer.failure = 'not-consistent'
   progressReconcile(turn)
 }
 
@@ -159,6 +159,11 @@ function isFenced({ state, port, nowMs }: Turn, primary: PrimaryState): boolean 
   return missing.length === 0 && covers(durableAttach, attach)
 }
 
+/** A disk of ours lied: what it lost was committed, and is to be had there. */
+function knowsMore({ state }: Turn, { report }: Peer): boolean {
+  return !mayLack(state) && report !== undefined && report.commitSeq > forkOf(report, state.log)
+}
+
 /** Lost messages are sent again; members that do not answer are let go, if the set may shrink (C1). */
 export function tickReconcile(turn: Turn): void {
   const { state, nowMs, port } = turn
@@ -189,7 +194,7 @@ export function tickReconcile(turn: Turn): void {
   const isLost = nowMs - reconciling.sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)
   const mayLetGo = isLate && (phase === 'syncing' || isSafe || isLost)
   const lost = requiredPeers(primary).filter(
-    (peer) => peer.failure !== undefined || (mayLetGo && missing.includes(peer)),
+    (peer) => peer.failure !== undefined || (mayLetGo && missing.includes(peer) && !knowsMore(turn, peer)),
   )
   evict(
     turn,

@@ -15,15 +15,21 @@ import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { nextToken } from './copy-state.ts'
+import { awaitSync } from './flush.ts'
 import type { ConfirmRound, Peer, PendingRead, PrimaryState } from './primary-state.ts'
-import { isInside } from './primary.ts'
+import { isInside, isLost } from './primary.ts'
 import { awaitRepair } from './repair.ts'
 import { answer, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 export function onRead(turn: Turn, read: PendingRead): void {
-  const primary = turn.state.primary!
   if (!isInside(turn, read)) return answer(turn, read.from, read.id, { ok: false, code: 'range' })
+  whenLed(turn, read)
+}
+
+/** Serve it when nobody else can have taken our place before it came. */
+export function whenLed(turn: Turn, read: PendingRead): void {
+  const primary = turn.state.primary!
   if (primary.waitingReads.length === 0 && mayRead(turn, primary)) serve(turn, primary, read)
   else {
     primary.waitingReads.push(read)
@@ -38,8 +44,10 @@ function mayRead({ state, nowMs }: Turn, primary: PrimaryState): boolean {
   return true
 }
 
-function serve({ state, port }: Turn, primary: PrimaryState, read: PendingRead): void {
+function serve(turn: Turn, primary: PrimaryState, read: PendingRead): void {
+  const { state, port } = turn
   assert(primary.handingOver?.isReleased !== true, 'I8: nobody reads under an epoch that binds nobody any more')
+  if (read.flushSeq !== undefined) return awaitSync(turn, { seq: read.flushSeq, from: read.from, id: read.id })
   assert(state.log.appliedSeq === state.log.commitSeq, 'I9: everything answered is applied before it is read')
   const token = nextToken(state)
   primary.reads.set(token, read)
@@ -55,7 +63,9 @@ export function onReadEnded(
   if (primary === undefined || read === undefined) return
   primary.reads.delete(token)
   if (damaged !== undefined && damaged.length > 0) return awaitRepair(turn, primary, read, damaged)
-  answer(turn, read.from, read.id, ok ? { ok, versions } : { ok, code: 'damaged' })
+  if (ok) return answer(turn, read.from, read.id, { ok, versions })
+  // No damage, and no answer: the store has failed and is about to say so (D5). Who takes our place is asked again.
+  if (isLost(turn, read)) answer(turn, read.from, read.id, { ok, code: 'damaged' })
 }
 
 /** After leases, the set or a round may have changed. */

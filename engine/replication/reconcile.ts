@@ -7,11 +7,12 @@
  */
 import { assert } from '../assert.ts'
 import { mayLack } from './candidate.ts'
+import { requiredPeers } from './commit.ts'
 import { withSuccessor } from './configuration.ts'
 import { startChange } from './configuration-change.ts'
 import { idAt } from './copy-log.ts'
 import { progressFills } from './fill-source.ts'
-import { hasWhole } from './log-choice.ts'
+import { isWhole } from './log-choice.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { Peer, PrimaryState } from './primary-state.ts'
 import { pump } from './primary.ts'
@@ -29,7 +30,7 @@ export function bringInLine(turn: Turn, primary: PrimaryState, peer: Peer, repor
   const fork = forkOf(report, log)
   peer.report = report
   if (peer.failure !== undefined) return wakeBy(turn, nowMs)
-  const mayMiss = mayLack(state) && !hasWhole(primary, peer)
+  const mayMiss = mayLack(state) && !isWholeInLine(turn, primary, peer)
   assert(mayMiss || report.commitSeq <= fork, 'I10: no member committed beyond its fork')
   if (mayMiss && (report.commitSeq > fork || (report.isWhole && report.tail > fork))) {
     startChange(turn, 'pass-on', withSuccessor(state.config!.config, peer.node, port.nonce()))
@@ -44,6 +45,13 @@ export function bringInLine(turn: Turn, primary: PrimaryState, peer: Peer, repor
   port.send(peer.node, { ...message, commitSeq: log.commitSeq })
   peer.sentAtMs = nowMs
   wakeBy(turn, nowMs + state.options.retryMs)
+}
+
+/** Another one that is whole has nothing beyond the chosen log: then nothing beyond it was answered. */
+function isWholeInLine({ state: { log } }: Turn, primary: PrimaryState, except: Peer): boolean {
+  return requiredPeers(primary).some(
+    (peer) => peer !== except && isWhole(peer) && peer.report!.tail <= forkOf(peer.report!, log),
+  )
 }
 
 /** A member stored what we brought it. */

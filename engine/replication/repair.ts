@@ -89,7 +89,9 @@ export function onFetchVersions(
   { wanted }: Extract<PeerMessage, { type: 'fetch-versions' }>,
 ): void {
   const token = nextToken(state)
-  state.fetches.set(token, { to: from, wanted })
+  // What is applied while the store looks it need not see; nor what is to be applied and not written yet.
+  const appliedSeq = Math.min(state.log.appliedSeq, state.log.writtenSeq)
+  state.fetches.set(token, { to: from, wanted, appliedSeq })
   port.store.readVersions(token, wanted)
 }
 
@@ -107,7 +109,7 @@ export function onVersionsRead(
   state.fetches.delete(token)
   const found = [...versions, ...damaged]
   const missing = fetch.wanted.filter(
-    (id) => id.seq <= state.log.appliedSeq && !found.some((version) => isSame(version, id)),
+    (id) => id.seq <= fetch.appliedSeq && !found.some((version) => isSame(version, id)),
   )
   if (damaged.length > 0) noteDamage(turn, damaged)
   if (versions.length === 0 && missing.length === 0) return

@@ -8,11 +8,12 @@
  * I5, I10: what is accepted follows what is there; only uncommitted records are ever cut back.
  */
 import { assert } from '../assert.ts'
-import { depose, readConfig } from './configuration-change.ts'
+import { depose, readNews } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
 import { leads, nextToken, progressOf, samePromise, wholeBootOf } from './copy-state.ts'
 import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
+import { finishSlices } from './fill-target.ts'
 import { comeBack, leave, mayPromiseTo, noteAlive } from './grace.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
@@ -54,7 +55,7 @@ export function admits(turn: Turn, from: NodeId, instance: string, epoch: number
   const isMore = epoch > Math.max(state.promise.epoch, state.primary?.epoch ?? 0)
   if (isMore && leads(state.role) && from !== state.options.node) depose(turn, { epoch, primary: from })
   if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {
-    if (isMore) readConfig(turn)
+    if (isMore) readNews(turn)
     refuse(turn, from, epoch, state.role === 'fenced' ? 'fenced' : 'epoch')
     return false
   }
@@ -97,7 +98,8 @@ function accept(
   mayCut: boolean,
 ): void {
   const { state, port } = turn
-  const { log } = state
+  const { log, promise } = state
+  assert(epoch === promise.epoch && from === promise.primary, 'I4: records come under exactly the promised epoch')
   if (previous.seq > log.tail || !isOurs(state, previous)) return refuse(turn, from, epoch, 'gap')
   let verified = previous.seq
   let appended = 0
@@ -158,9 +160,11 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
   const { state } = turn
   const { epoch, config } = message
   const promise = { epoch, primary: from }
-  if (state.config === undefined || config.epoch > state.config.config.epoch) readConfig(turn)
+  if (state.config === undefined || config.epoch > state.config.config.epoch) readNews(turn)
   // A hand-over tells its successor so; what it does about it, it does when it has read it.
   if (config.primary !== from) return
+  // It knows a copy here that was erased: what this one promised and stored would count for that one.
+  if (config.members[state.options.node]?.copyId !== state.copyId) return
   if (state.primary !== undefined) {
     if (epoch <= state.primary.epoch) return refuse(turn, from, epoch, 'epoch')
     depose(turn, promise)
@@ -210,6 +214,7 @@ function sayPromised({ state, port }: Turn, probe: number | undefined): void {
 /** The store has more of what was accepted. */
 export function progressReplica(turn: Turn): void {
   followTold(turn, turn.state.log.toldCommitSeq)
+  finishSlices(turn)
   answerStored(turn)
 }
 

@@ -1,10 +1,10 @@
 /**
  * A client's request in bytes, cut into the parts that are sent to the primary in blocks (SPEC.md S1, S4). A part lies
- * within one slice, because a record lies on one disk, and moves at most `partBlocksMax` blocks of payload. Edge
- * blocks that are covered in part are written whole, with what was read of them; of a trim or zero they become small
- * writes of zeroes.
+ * within one slice, because a record lies on one disk, and moves at most `partBlocksMax` blocks of payload; a write
+ * lies within one page of the map too, because its record does (FORMAT.md 2.3). Edge blocks that are covered in part
+ * are written whole, with what was read of them; of a trim or zero they become small writes of zeroes.
  */
-import { BLOCK_BYTES, SLICE_BLOCKS } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
 import type { BlockVersion, Payload } from './record.ts'
 
 /** What a client asks. `data` is never looked at. */
@@ -47,14 +47,15 @@ export function partsOf(operation: ClientOperation, partBlocksMax: number): Requ
   if (operation.type === 'flush') return [part('flush', 0, 0)]
   const { first, end } = blocksOf(operation)
   if (operation.type === 'read') {
-    return piecesOf(first, end, partBlocksMax).map(([lba, blockCount]) => part('read', lba, blockCount))
+    const pieces = piecesOf(first, end, partBlocksMax, SLICE_BLOCKS)
+    return pieces.map(([lba, blockCount]) => part('read', lba, blockCount))
   }
   if (operation.type === 'write') return writeParts(operation, first, end, partBlocksMax)
   const firstWhole = Math.ceil(operation.offsetBytes / BLOCK_BYTES)
   const endWhole = Math.floor((operation.offsetBytes + operation.lengthBytes) / BLOCK_BYTES)
   const parts: RequestPart[] = []
   if (first < firstWhole) parts.push(...writeParts(operation, first, first + 1, 1))
-  for (const [lba, blockCount] of piecesOf(firstWhole, endWhole, SLICE_BLOCKS)) {
+  for (const [lba, blockCount] of piecesOf(firstWhole, endWhole, SLICE_BLOCKS, SLICE_BLOCKS)) {
     parts.push(part(operation.type, lba, blockCount))
   }
   if (endWhole < end && endWhole >= firstWhole) parts.push(...writeParts(operation, endWhole, end, 1))
@@ -64,7 +65,7 @@ export function partsOf(operation: ClientOperation, partBlocksMax: number): Requ
 function writeParts(operation: RangedOperation, first: number, end: number, blocksMax: number): RequestPart[] {
   const { offsetBytes } = operation
   const endBytes = offsetBytes + operation.lengthBytes
-  return piecesOf(first, end, blocksMax).map(([lba, blockCount]) => {
+  return piecesOf(first, end, blocksMax, PAGE_BLOCKS).map(([lba, blockCount]) => {
     const from = Math.max(offsetBytes, lba * BLOCK_BYTES)
     const to = Math.min(endBytes, (lba + blockCount) * BLOCK_BYTES)
     const one = part('write', lba, blockCount)
@@ -79,12 +80,17 @@ function writeParts(operation: RangedOperation, first: number, end: number, bloc
   })
 }
 
-/** Runs of at most `blocksMax` that cross no slice boundary. */
-function piecesOf(first: number, end: number, blocksMax: number): Array<[lba: number, blockCount: number]> {
+/** Runs of at most `blocksMax`, each within one of the units of `unitBlocks`. */
+function piecesOf(
+  first: number,
+  end: number,
+  blocksMax: number,
+  unitBlocks: number,
+): Array<[lba: number, blockCount: number]> {
   const pieces: Array<[number, number]> = []
   for (let lba = first; lba < end;) {
-    const sliceEnd = (Math.floor(lba / SLICE_BLOCKS) + 1) * SLICE_BLOCKS
-    const blockCount = Math.min(end, sliceEnd, lba + blocksMax) - lba
+    const unitEnd = (Math.floor(lba / unitBlocks) + 1) * unitBlocks
+    const blockCount = Math.min(end, unitEnd, lba + blocksMax) - lba
     pieces.push([lba, blockCount])
     lba += blockCount
   }

@@ -2,11 +2,18 @@
  * Which sessions a copy refuses (SPEC S2): plain data, durable on every copy, told from one to another as a whole.
  *
  *   broken sessions   of every generation up to `brokenGeneration` (S6)
- *   older ones        of each generation in force, below an incarnation
+ *   older ones        of each generation in force, below an incarnation; in mode `open`, where all nodes have one
+ *                     generation, each node's sessions before its newest
  *
  * Generations that no holder has any more are refused by the configuration, whoever leads: it is read, or won, by each
  * new primary. They need no place here.
  */
+import type { NodeId } from './configuration.ts'
+import type { Session } from './record.ts'
+
+/** The newest session of a node in mode `open`. */
+export type OpenEntry = readonly [node: NodeId, generation: number, incarnation: number]
+
 export interface SessionFence {
   brokenGeneration: number
   /**
@@ -14,6 +21,8 @@ export interface SessionFence {
    * force, with 0 when none of its sessions was opened yet: so what it does not name is over.
    */
   incarnations: ReadonlyArray<readonly [generation: number, incarnation: number]>
+  /** By node. Absent: nobody was served in mode `open`. */
+  open?: readonly OpenEntry[]
 }
 
 export const NO_FENCE: SessionFence = { brokenGeneration: 0, incarnations: [] }
@@ -22,9 +31,22 @@ export function leastIncarnation(fence: SessionFence, generation: number): numbe
   return fence.incarnations.find(([of]) => of === generation)?.[1] ?? 0
 }
 
+const isBefore = (a: Session, b: Session): boolean =>
+  a.generation < b.generation || (a.generation === b.generation && a.incarnation < b.incarnation)
+
+const sessionOf = ([, generation, incarnation]: OpenEntry): Session => ({ generation, incarnation })
+
+/** Mode `open`: whether that node was served under a newer session. */
+export function isFormer({ open = [] }: SessionFence, node: NodeId, session: Session): boolean {
+  return open.some((entry) => entry[0] === node && isBefore(session, sessionOf(entry)))
+}
+
 /** Whether `has` refuses everything that `wanted` refuses. */
 export function covers(has: SessionFence, wanted: SessionFence): boolean {
   if (has.brokenGeneration < wanted.brokenGeneration) return false
+  const isThere = (entry: OpenEntry) =>
+    (has.open ?? []).some((one) => one[0] === entry[0] && !isBefore(sessionOf(one), sessionOf(entry)))
+  if (!(wanted.open ?? []).every((entry) => entry[1] <= has.brokenGeneration || isThere(entry))) return false
   return wanted.incarnations.every(
     ([generation, incarnation]) =>
       generation <= has.brokenGeneration || leastIncarnation(has, generation) >= incarnation,
@@ -39,7 +61,19 @@ export function joined(a: SessionFence, b: SessionFence): SessionFence {
     if (generation <= brokenGeneration) continue
     least.set(generation, Math.max(least.get(generation) ?? 0, incarnation))
   }
-  return { brokenGeneration, incarnations: [...least].sort(([m], [n]) => m - n) }
+  const fence: SessionFence = { brokenGeneration, incarnations: [...least].sort(([m], [n]) => m - n) }
+  const open = newestOf([...(a.open ?? []), ...(b.open ?? [])])
+  return open.length === 0 ? fence : { ...fence, open }
+}
+
+/** Of each node, also of generations that broke: a later one says what of them is over. */
+function newestOf(entries: readonly OpenEntry[]): OpenEntry[] {
+  const newest = new Map<NodeId, OpenEntry>()
+  for (const entry of entries) {
+    const known = newest.get(entry[0])
+    if (known === undefined || isBefore(sessionOf(known), sessionOf(entry))) newest.set(entry[0], entry)
+  }
+  return [...newest.values()].sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
 export const withBroken = (fence: SessionFence, brokenGeneration: number): SessionFence =>

@@ -13,7 +13,8 @@ import type { Opening, OpenSession, PrimaryState } from './primary-state.ts'
 import type { RequestId, Session } from './record.ts'
 import { progressReconcile } from './promotion.ts'
 import { keepAttach } from './replica.ts'
-import { adopted, covers, inForce, joined, leastIncarnation } from './session-fence.ts'
+import { adopted, covers, inForce, isFormer, joined, leastIncarnation } from './session-fence.ts'
+import type { SessionFence } from './session-fence.ts'
 import { windowOf } from './session-window.ts'
 import { answer, redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -35,10 +36,13 @@ export function refusalOf(
   const { state } = turn
   const { attach } = state.config!.config
   if (session.generation <= state.attach.brokenGeneration) return 'session-broken'
-  if (attach.mode === 'open') return undefined
   if (session.generation > attach.generation) {
     readConfig(turn)
     return 'wait'
+  }
+  if (attach.mode === 'open') {
+    const isOld = session.generation < attach.generation || isFormer(state.attach, from, session)
+    return isOld ? 'stale-session' : undefined
   }
   if (attach.holders[from] !== session.generation) return 'stale-session'
   return session.incarnation < leastIncarnation(state.attach, session.generation) ? 'stale-session' : undefined
@@ -62,7 +66,7 @@ export function onOpen(
   if (open !== undefined) return sayOpened(turn, open)
   if (primary.openings.some((one) => sameSession(one, session) && one.node === from)) return
   const { generation, incarnation } = session
-  dropOlder(turn, session)
+  dropOlder(turn, session, from)
   primary.openings.push({
     generation,
     incarnation,
@@ -82,9 +86,10 @@ function refuseSession(turn: Turn, to: NodeId, session: Session, code: 'stale-se
 }
 
 /** From now on nothing of an older session of the same attachment is ordered. */
-function dropOlder(turn: Turn, { generation, incarnation }: Session): void {
-  if (turn.state.config!.config.attach.mode === 'open') return
-  const isOlder = (one: Session): boolean => one.generation === generation && one.incarnation < incarnation
+function dropOlder(turn: Turn, { generation, incarnation }: Session, from: NodeId): void {
+  const isOpen = turn.state.config!.config.attach.mode === 'open'
+  const isOlder = (one: Session & { node: NodeId }): boolean =>
+    one.generation === generation && one.incarnation < incarnation && (!isOpen || one.node === from)
   dropSessions(turn, (one) => (isOlder(one) ? 'stale-session' : undefined))
 }
 
@@ -135,8 +140,11 @@ export function progressOpenings(turn: Turn): void {
 function isFenced(turn: Turn, primary: PrimaryState, opening: Opening): boolean {
   const { state, nowMs, port } = turn
   const { config } = state.config!
-  if (config.attach.mode === 'open') return true
-  const own = { brokenGeneration: 0, incarnations: [[opening.generation, opening.incarnation] as const] }
+  const { node, generation, incarnation } = opening
+  const own: SessionFence =
+    config.attach.mode === 'open'
+      ? { brokenGeneration: 0, incarnations: [], open: [[node, generation, incarnation]] }
+      : { brokenGeneration: 0, incarnations: [[generation, incarnation]] }
   if (!covers(state.attach, own)) {
     keepAttach(turn, inForce(joined(state.attach, own), Object.values(config.attach.holders)), undefined)
   }

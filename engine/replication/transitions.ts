@@ -81,6 +81,7 @@ const FRONTEND = {
   'frontend-opened': 'ignored',
   'frontend-reply': 'ignored',
   'frontend-redirect': 'ignored',
+  'frontend-held': 'ignored',
 } as const
 
 /** `stored` is said by the own store and by peers; the table tells them apart. */

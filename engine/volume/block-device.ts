@@ -27,6 +27,12 @@ export interface BlockDevice {
   readonly readOnly: boolean
   /** One line for NBD_INFO_DESCRIPTION. */
   readonly description: string
+  /**
+   * A write that failed may still happen: what was given to it is referred to beyond its `done`, so its memory is never
+   * used again, and goes when nobody refers to it any more. Unset, and after success: it is the caller's again, but for
+   * those who count as users of the memory themselves.
+   */
+  readonly keepsPayload?: boolean
 
   /** Fill `into` (its whole length) from `offsetBytes`. errno EIO: no copy with the right bytes; never wrong bytes. */
   read(offsetBytes: number, into: Uint8Array, done: Done): void
@@ -51,4 +57,6 @@ export interface BlockDevice {
     extentsMax: number,
     done: (errno: number, extents: Extent[]) => void,
   ): void
+  /** The connection that used it is gone: its requests are not waited for, and end as soon as they can. Repeatable. */
+  disconnected?(): void
 }

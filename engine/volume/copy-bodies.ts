@@ -11,7 +11,7 @@ import type { ControlChange } from '../replication/record.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { headerOf } from './copy-headers.ts'
-import type { CopyDescriptor } from './copy-part.ts'
+import { withNoted, type CopyDescriptor } from './copy-part.ts'
 import { release, type Place } from './copy-queue.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { encodeDescriptor } from './descriptor.ts'
@@ -34,6 +34,8 @@ export class CopyBodies {
   private gifts = 0
   /** As of what was handed to the log: bodies name these. */
   loggedEpochs: EpochHistory
+  /** What every body of this copy says of the cluster store. */
+  noted: unknown
   /** Fillings whose record is not durable. */
   fillsPending = 0
   /** What was in force at the last sync of all disks. */
@@ -48,6 +50,7 @@ export class CopyBodies {
     this.claimed = descriptor
     this.revision = descriptor.revision
     this.facts = descriptor.copy.facts
+    this.noted = descriptor.copy.noted
     this.loggedEpochs = descriptor.epochs
     for (const target of copy.targets) target.map.copy!.writeHint = (done) => this.writeHint(target, done)
   }
@@ -55,7 +58,7 @@ export class CopyBodies {
   install(now: CopyDescriptor): void {
     // Those of a filling count when its record is durable.
     const epochs = this.fillsPending > 0 ? now.epochs : mutable(this.loggedEpochs)
-    this.now = { ...now, epochs, epoch: epochs.at(-1)?.[0] ?? 0 }
+    this.now = { ...now, epochs, epoch: epochs.at(-1)?.[0] ?? 0, copy: withNoted(now.copy, this.noted) }
     // The revision of what lies on the disk, or the cleaner would take it for old.
     for (const { map } of this.copy.targets) map.setDescriptor({ ...this.now, revision: map.descriptor.revision })
   }
@@ -66,7 +69,8 @@ export class CopyBodies {
     const { slices } = this.copy.layout
     const { spec, snapshots, rollbacks, deleted, copy } = this.mayClaim ? this.inForce() : this.claimed
     const epochs = mutable(this.loggedEpochs)
-    return { ...now, spec, snapshots, rollbacks, deleted, epochs, slices, copy: { ...copy, facts, ...also } }
+    const part = withNoted({ ...copy, facts, ...also }, this.noted)
+    return { ...now, spec, snapshots, rollbacks, deleted, epochs, slices, copy: part }
   }
 
   /**
@@ -80,6 +84,11 @@ export class CopyBodies {
   private inForce(): CopyDescriptor {
     const { appliedSeq, windows } = this.copy.queue
     return { ...this.now, copy: { ...this.now.copy, appliedSeq, windows } }
+  }
+
+  /** What was applied at the last sync of all disks. */
+  get claimedSeq(): number {
+    return this.claimed.copy.appliedSeq
   }
 
   /** What is in force is durable on all disks. */
@@ -201,6 +210,17 @@ export class CopyBodies {
       this.install({ ...this.now, copy: { ...this.now.copy, facts: now } })
       kept()
     })
+  }
+
+  /**
+   * Keep what the cluster store says of the volume, for whoever has lost that one. It is a note: nothing depends on it
+   * while the store is there, so it may show before it is durable.
+   * @param ended  when it is durable on every disk, or never will be
+   */
+  note(noted: unknown, ended: (ok: boolean) => void): void {
+    this.noted = noted
+    this.install(this.now)
+    this.writeLocal(this.body(), ended)
   }
 
   // --- what was applied, said now and then -------------------------------------------------------------------------

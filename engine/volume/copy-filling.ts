@@ -4,15 +4,17 @@
  */
 import { assert } from '../assert.ts'
 import { fillVersions } from '../log/fill-version.ts'
+import { BORN_FIRST, RECORD_KIND } from '../log/record.ts'
 import type { CopyFacts } from '../replication/copy-store.ts'
 import type { EpochHistory } from '../replication/record-id.ts'
 import type { BlockVersion } from '../replication/record.ts'
 import { runTask, until, type Task } from '../task.ts'
 import { UNITS_PER_BLOCK } from '../units.ts'
+import type { Target } from './block-reader.ts'
 import type { HeldAppend } from './copy-appends.ts'
 import { mutable } from './copy-bodies.ts'
 import { fillRecords, wipeSlices } from './copy-fill.ts'
-import type { CopyDescriptor } from './copy-part.ts'
+import { withNoted, type CopyDescriptor, type CopyPart } from './copy-part.ts'
 import { release, type Accepted, type Place } from './copy-queue.ts'
 import type { LocalCopyStore, ReplicatedDescriptor } from './copy-store.ts'
 
@@ -23,6 +25,13 @@ export interface FillStart {
   descriptor: unknown
   facts: Partial<CopyFacts>
   windows?: unknown
+  /** It is another copy from then on, or none (`LocalCopyStore.renew`). */
+  identity?: CopyIdentity
+}
+
+export interface CopyIdentity {
+  copyId: string
+  isRemoved: boolean
 }
 
 export class CopyFilling {
@@ -42,7 +51,8 @@ export class CopyFilling {
     this.copy = copy
   }
 
-  start(token: number, start: FillStart): void {
+  /** @param kept  when it is durable on all disks, and what is to be wiped is gone */
+  start(start: FillStart, kept: () => void): void {
     const { appends, bodies, queue } = this.copy
     const { fork, target } = start
     queue.drops++
@@ -58,7 +68,7 @@ export class CopyFilling {
     this.fills++
     appends.barrier++
     const givenAt = bodies.nextGift()
-    this.starts.push(() => this.startTask(token, start, givenAt, adopted, rest, restHeld))
+    this.starts.push(() => this.startTask(start, kept, givenAt, adopted, rest, restHeld))
     if (this.isSettling) return
     this.isSettling = true
     runTask(this.startsTask(), (ok) => {
@@ -79,8 +89,8 @@ export class CopyFilling {
   }
 
   private *startTask(
-    token: number,
     start: FillStart,
+    kept: () => void,
     givenAt: number,
     adopted: EpochHistory,
     rest: Accepted[],
@@ -102,12 +112,17 @@ export class CopyFilling {
     // What it says is applied has to be durable on all disks before it is on one.
     if (!bodies.mayClaim && !(yield* until<boolean>((resume) => bodies.syncAll(resume)))) return false
     const { spec, snapshots, rollbacks, deleted } = start.descriptor as ReplicatedDescriptor
-    const { copy } = bodies.now
+    // What was noted of another copy is not of this one.
+    if (start.identity !== undefined && start.identity.copyId !== bodies.now.copy.copyId) bodies.noted = undefined
+    const copy = withNoted(withIdentity(bodies.now.copy, start.identity), bodies.noted)
     const fillBorn: Record<string, number> = {}
     for (const { stream } of targets) fillBorn[stream.context.diskUuid] = stream.log.nextBatch
+    const { facts, firstFillBorn } = bodies.now.copy
+    const isFirst = facts.consistency.state === 'consistent'
     bodies.give(start.facts, givenAt)
-    const kept = bodies.facts
+    const keptFacts = bodies.facts
     const generation = bodies.newGeneration()
+    const renewed = layout.renewed(new Set(start.wipe), generation, spec.sizeBytes)
     const next: CopyDescriptor = {
       ...bodies.now,
       spec,
@@ -115,7 +130,7 @@ export class CopyFilling {
       rollbacks,
       deleted,
       epochs: mutable(adopted),
-      slices: layout.placed(layout.renewed(new Set(start.wipe), generation), spec.sizeBytes, generation),
+      slices: layout.placed(renewed, spec.sizeBytes, generation),
       copy: {
         ...copy,
         facts: bodies.facts,
@@ -124,13 +139,14 @@ export class CopyFilling {
         fills: copy.fills + 1,
         fork: start.fork,
         fillBorn,
+        firstFillBorn: isFirst ? fillBorn : (firstFillBorn ?? {}),
       },
     }
     const isKept = yield* until<boolean>((resume) => {
       bodies.loggedEpochs = adopted
       bodies.writeLocal(next, (ok) => {
         // In force in the turn in which it is durable, so that no checkpoint passes it before.
-        if (ok) this.begun(start, { ...next, copy: { ...next.copy, facts: kept } }, changed)
+        if (ok) this.begun(start, { ...next, copy: { ...next.copy, facts: keptFacts } }, changed)
         resume(ok)
       })
       // From here on records go into the log again, behind it.
@@ -139,7 +155,7 @@ export class CopyFilling {
       appends.retryHeld()
     })
     const isWiped = isKept && (yield* this.wipeTask())
-    if (isWiped) this.copy.onEvent({ type: 'kept', token })
+    if (isWiped) kept()
     return isWiped
   }
 
@@ -174,7 +190,7 @@ export class CopyFilling {
   }
 
   fill(token: number, versions: readonly BlockVersion[]): void {
-    const { appends, bodies, layout, targets, id, reading, o } = this.copy
+    const { appends, layout, targets, id, reading, o } = this.copy
     let left = 1
     const ended = (): void => {
       if (--left === 0) this.copy.onEvent({ type: 'kept', token })
@@ -184,7 +200,7 @@ export class CopyFilling {
       const target = layout.target(record.lba)
       assert(target !== undefined, 'a slice that is filled has a disk')
       record.sliceGeneration = layout.generation(record.lba)
-      record.bornBatch = bodies.now.copy.fillBorn[target.stream.context.diskUuid] ?? 1
+      if (record.kind === RECORD_KIND.write) record.bornBatch = this.dataBorn(target)
       left++
       const { fills } = this
       this.outstanding++
@@ -207,6 +223,15 @@ export class CopyFilling {
     o.onWork(undefined)
   }
 
+  /**
+   * Zeroes and trims that kill what comes now may be older than it is: those that came behind the target, also of
+   * earlier fillings that did not end. They themselves are born in their own batch: older data that a filling brought
+   * may have been moved before they come.
+   */
+  private dataBorn({ stream }: Target): number {
+    return this.copy.bodies.now.copy.firstFillBorn?.[stream.context.diskUuid] ?? BORN_FIRST
+  }
+
   private filled(): void {
     if (--this.outstanding === 0) for (const run of this.filledWaiters.splice(0)) run()
   }
@@ -224,4 +249,10 @@ export class CopyFilling {
   lookDrained(): void {
     if (this.drainWaiter !== undefined) this.drainWaiter()
   }
+}
+
+function withIdentity(copy: CopyPart, identity: CopyIdentity | undefined): CopyPart {
+  if (identity === undefined) return copy
+  const { isRemoved: _, ...rest } = { ...copy, copyId: identity.copyId }
+  return identity.isRemoved ? { ...rest, isRemoved: true } : rest
 }

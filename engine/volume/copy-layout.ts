@@ -38,15 +38,19 @@ export class CopyLayout {
     return slicesOf(this.slices.filter(([disk]) => disk === diskUuid))
   }
 
-  /** Slices to be wiped get this generation; those of a missing disk lie on no disk for the moment. */
-  renewed(wipe: ReadonlySet<number>, newGeneration: number): SliceRuns {
+  /**
+   * Slices to be wiped get this generation; those of a missing disk lie on no disk for the moment, and so do those of a
+   * resize that was accepted and is beyond this size: it comes again, and gives them a place.
+   */
+  renewed(wipe: ReadonlySet<number>, newGeneration: number, sizeBytes: number): SliceRuns {
+    const sliceCount = Math.ceil(sizeBytes / SLICE_BYTES)
     const present = new Set(this.targets.map(({ stream }) => stream.context.diskUuid))
     const next: SliceRuns = []
     for (const [disk, stream, runs] of this.slices) {
       const kept: SliceRuns[number][2] = []
       for (const [first, count, generation] of runs)
         for (let slice = first; slice < first + count; slice++) {
-          if (wipe.has(slice) && !present.has(disk)) continue
+          if ((wipe.has(slice) || slice >= sliceCount) && !present.has(disk)) continue
           const last = kept.at(-1)
           const is = wipe.has(slice) ? newGeneration : generation
           if (last !== undefined && last[0] + last[1] === slice && last[2] === is) last[1]++

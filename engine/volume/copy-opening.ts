@@ -35,7 +35,10 @@ export function openCopy(opening: CopyOpening, done: (outcome: CopyOutcome) => v
     if (found !== undefined) return take(found)
     // A disk that cannot be read may hold it: another one in its place would have forgotten what it promised.
     const refused = store.disks().find(({ state }) => state === 'failed')
-    const lost = store.streams().find((stream) => stream.volumesById.has(spec.id))
+    const lost = store.streams().find(({ volumesById }) => {
+      const map = volumesById.get(spec.id)
+      return map !== undefined && map.descriptor.copy?.isRemoved !== true
+    })
     if (refused !== undefined || lost !== undefined)
       return done({ ok: false, store, reason: refused?.reason ?? 'what the copy accepted cannot be read' })
     if (copyId === undefined) return done({ ok: false, store, reason: 'the copy is not there' })

@@ -9,6 +9,8 @@ import type { VolumeDescriptor } from './descriptor.ts'
 
 export interface CopyPart {
   copyId: string
+  /** It was taken away: nothing of it is left but this word, until the cleaner may drop that too. */
+  isRemoved?: true
   facts: CopyFacts
   /** Everything up to this is in the map; `windows`, size, snapshots and rollbacks are as of it. */
   appliedSeq: number
@@ -19,8 +21,12 @@ export interface CopyPart {
   fork: number
   /** By disk: no record of the last filling lies before this batch. */
   fillBorn: Record<string, number>
+  /** By disk: `fillBorn` of the first filling since the copy was consistent. Absent: from before it was kept. */
+  firstFillBorn?: Record<string, number>
   /** Of a replicated control record: what it does when it is applied. */
   change?: ControlChange
+  /** What the cluster store said of the volume when this node read it last; nothing here looks into it. */
+  noted?: unknown
 }
 
 /** A descriptor of which it is known that it is a copy's. */
@@ -52,16 +58,26 @@ export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor
   const newer = b.revision >= a.revision ? b : a
   const isLater = a.copy.fills === b.copy.fills ? b.copy.appliedSeq > a.copy.appliedSeq : b.copy.fills > a.copy.fills
   const { spec, snapshots, rollbacks, deleted, copy } = isLater ? b : a
-  const { change: _, ...applied } = copy
+  const { change: _, noted: __, ...applied } = copy
   const forgottenSeq = Math.max(a.copy.forgottenSeq, b.copy.forgottenSeq)
+  // Promises only grow, whatever the copy did on some of its disks while it was without others.
+  const { promise } = a.copy.facts.promise.epoch > b.copy.facts.promise.epoch ? a.copy.facts : b.copy.facts
+  const isOne = a.copy.copyId === b.copy.copyId
+  const facts = isOne ? { ...newer.copy.facts, promise } : newer.copy.facts
+  // An index may have the revision of a body that brought the note, and not the note.
+  const noted = newer.copy.noted ?? (isOne ? (newer === a ? b : a).copy.noted : undefined)
   return {
     ...newer,
     spec,
     snapshots,
     rollbacks,
     deleted,
-    copy: { ...applied, facts: newer.copy.facts, forgottenSeq },
+    copy: withNoted({ ...applied, facts, forgottenSeq }, noted),
   }
+}
+
+export function withNoted({ noted: _, ...copy }: CopyPart, noted: unknown): CopyPart {
+  return noted === undefined ? copy : { ...copy, noted }
 }
 
 /** The volume after a replicated change that stands at `seq`. Epochs and places count from when it is accepted. */

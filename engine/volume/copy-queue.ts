@@ -37,7 +37,8 @@ export interface Accepted {
   epochsBefore: EpochHistory | undefined
 }
 
-const APPLIED_MAX = 1024
+/** What is applied leaves the queue soon: garbage that is referred to for long is moved by the collector, and costs. */
+const APPLIED_MIN = 32
 
 export class CopyQueue {
   tail: number
@@ -228,7 +229,7 @@ export class CopyQueue {
     if (this.head === queue.length) {
       queue.length = 0
       this.head = 0
-    } else if (this.head > APPLIED_MAX) {
+    } else if (this.head >= APPLIED_MIN && this.head * 2 >= queue.length) {
       queue.splice(0, this.head)
       this.head = 0
     }

@@ -25,6 +25,9 @@ export interface SettledCopy {
   unapplied: Array<{ seq: number; places: Array<{ target: Target; waiting: WaitingRecord }> }>
 }
 
+/** More than a copy writes on some of its disks only. */
+const AWAY_REVISIONS = 2 ** 20
+
 /** Take one record behind the checkpoint. False when the index cannot be read. */
 export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: RolledRecord): Task<boolean> {
   const { record, batch } = rolled
@@ -55,13 +58,19 @@ export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: 
   return true
 }
 
-/** All copies that lie on these streams. One of which something cannot be read is not among the answers. */
-export function* settleCopies(streams: readonly StoreStream[]): Task<SettledCopy[]> {
+/**
+ * All copies that lie on these streams. One of which something cannot be read is not among the answers; its streams are
+ * `unreadable`, and must not be finished: a checkpoint would pass what was found of it and is not in force.
+ */
+export function* settleCopies(
+  streams: readonly StoreStream[],
+): Task<{ settled: SettledCopy[]; unreadable: Set<StoreStream> }> {
   const byId = new Map<string, Target[]>()
   for (const stream of streams)
     for (const [id, map] of stream.volumesById)
       if (map.copy !== undefined) byId.set(id, [...(byId.get(id) ?? []), { stream, map }])
   const settled: SettledCopy[] = []
+  const unreadable = new Set<StoreStream>()
   for (const targets of byId.values()) {
     // A copy that was being created when the crash came is recorded on some of its disks only.
     const { descriptor } = targets[0]!.map
@@ -73,8 +82,9 @@ export function* settleCopies(streams: readonly StoreStream[]): Task<SettledCopy
         targets.push({ stream, map: stream.addVolume({ ...descriptor, revision: 0 }) })
     const one = yield* settleCopy(targets)
     if (one !== undefined) settled.push(one)
+    else for (const { stream } of targets) unreadable.add(stream)
   }
-  return settled
+  return { settled, unreadable }
 }
 
 /** @param targets  of one copy, those that could be read. Undefined when something of it cannot be read. */
@@ -157,9 +167,14 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
     bySeq.delete(seq)
   }
   const tail = appliedSeq + unapplied.length
-  for (const { places } of bySeq.values()) for (const { target, waiting } of places) release(target, waiting)
+  // A disk that is away may have what is missing: what lies behind waits on, and is there when that disk is back.
+  const isAway = final.slices.some(([disk]) => targets.every(({ stream }) => stream.context.diskUuid !== disk))
+  if (!isAway)
+    for (const { places } of bySeq.values()) for (const { target, waiting } of places) release(target, waiting)
   const epochs = final.epochs.filter(([, firstSeq]) => firstSeq <= tail)
-  const descriptor: CopyDescriptor = { ...final, epochs, epoch: epochs.at(-1)?.[0] ?? 0 }
+  // It may also have revisions that are on no other: what is said from now on is not to be taken for them.
+  const revision = final.revision + (isAway ? AWAY_REVISIONS : 0)
+  const descriptor: CopyDescriptor = { ...final, revision, epochs, epoch: epochs.at(-1)?.[0] ?? 0 }
   for (const { stream, map } of targets) {
     const copy = map.copy!
     for (const slice of changedSlices(map.descriptor, descriptor))

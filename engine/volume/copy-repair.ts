@@ -6,7 +6,7 @@
 import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
 import type { Append } from '../log/log-batch.ts'
 import { loadPage } from '../log/page-visitor.ts'
-import { RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
+import { BORN_FIRST, RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
 import { moveEntry } from '../log/relocation.ts'
 import { readHistory } from '../log/version-history.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
@@ -16,9 +16,6 @@ import type { Target } from './block-reader.ts'
 import { blobsOf, headerOf, setTable } from './copy-headers.ts'
 import { fetchRun, type CopyReading } from './copy-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
-
-/** Of an older version it is not known when it was born: no trim may be forgotten for it. */
-const BORN_FIRST = 1
 
 interface Found {
   words: Uint32Array

@@ -1,10 +1,11 @@
 /** The copies of replicated volumes that a store has, opened from what their disks agreed on, or made empty. */
 import type { StoreStream } from '../log/store-stream.ts'
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
-import type { Task } from '../task.ts'
+import { until, type Task } from '../task.ts'
 import { SLICE_BYTES } from '../units.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import type { SettledCopy } from './copy-recovery.ts'
+import type { Target } from './block-reader.ts'
 import { LocalCopyStore, type OpenCopy } from './copy-store.ts'
 import { placeSlices } from './placement.ts'
 import { failure, type Reply } from './store-api.ts'
@@ -19,9 +20,15 @@ export interface CopySetOptions {
   placementDisks(spec: VolumeSpec): ReturnType<StoreDisks['placementDisks']>
 }
 
+const UNSETTLED = 'one is being made or removed'
+
 export class CopySet {
   /** By volume id, with what each found when it was opened. */
   readonly byId = new Map<string, OpenCopy>()
+  /** On disks and not served: something of it could not be read, or it could not be removed. */
+  private readonly leftOut = new Map<string, LocalCopyStore>()
+  /** Being made, or removed. */
+  private readonly unsettled = new Map<string, LocalCopyStore>()
   private readonly o: CopySetOptions
 
   constructor(options: CopySetOptions) {
@@ -36,28 +43,42 @@ export class CopySet {
       if (one.targets.some(({ stream }) => !this.o.disks.entries.some((entry) => entry.stream === stream))) continue
       const copy = this.make(one)
       const stored = yield* copy.openTask()
-      if (stored !== undefined) this.byId.set(id, { copy, stored })
-      else
-        this.o.log.event('error', 'a copy cannot be served: what it accepted cannot be read', {
-          volume: name,
-          reason: copy.failedReason,
-        })
+      if (one.descriptor.copy.isRemoved === true) continue
+      if (typeof stored !== 'string') this.byId.set(id, { copy, stored })
+      else {
+        this.leftOut.set(id, copy)
+        const what = { volume: name, reason: stored }
+        this.o.log.event('error', 'a copy cannot be served: what it accepted cannot be read', what)
+      }
     }
   }
 
   /**
    * A copy of a replicated volume, empty; durable on all its disks before the answer. One that is there already (a
-   * request that is repeated) is answered as it is.
+   * request that is repeated) is answered as it is. One that was removed is never made again under its `copyId`: it
+   * would have forgotten what it promised.
    */
   create(spec: VolumeSpec, copyId: string, reply: Reply<OpenCopy>): void {
     const existing = this.byId.get(spec.id)
     if (existing !== undefined) return reply({ ok: true, value: existing })
+    const left = this.leftOf(spec.id)
+    const refusal = this.unsettled.has(spec.id)
+      ? UNSETTLED
+      : left.some(({ copy }) => copy.isRemoved !== true)
+        ? 'a copy of it is there and cannot be read'
+        : left.some(({ copy }) => copy.copyId === copyId)
+          ? 'that copy was removed'
+          : undefined
+    if (refusal !== undefined) {
+      return reply(failure('copy-exists', { volume: spec.name, copy: copyId, reason: refusal }))
+    }
     const usable = this.o.placementDisks(spec)
     if (usable.length === 0)
       return reply(failure('pool-not-found', { pool: spec.pool, tags: spec.diskTags.join('+') || '(any)' }))
     const disks = usable.map((one) => one.disk)
     const slices = placeSlices([], disks, { first: 0, count: Math.ceil(spec.sizeBytes / SLICE_BYTES), generation: 1 })
-    const descriptor: CopyDescriptor = {
+    const streams = slices.map(([diskUuid]) => usable.find((one) => one.disk.diskUuid === diskUuid)!.entry.stream)
+    const descriptor: CopyDescriptor = left[0] ?? {
       format: 1,
       revision: 0,
       spec,
@@ -71,17 +92,77 @@ export class CopySet {
       seq: 0,
       copy: newCopyPart(copyId),
     }
-    const targets = slices.map(([diskUuid]) => {
-      const { stream } = usable.find((one) => one.disk.diskUuid === diskUuid)!.entry
-      return { stream, map: stream.addVolume(descriptor) }
-    })
-    const copy = this.make({ descriptor, targets, tail: 0, unapplied: [] })
-    copy.create((ok) => {
+    const targets: Target[] = []
+    for (const { stream } of this.o.disks.entries) {
+      const map = stream.volumesById.get(spec.id)
+      if (map !== undefined) targets.push({ stream, map })
+      else if (streams.includes(stream))
+        targets.push({ stream, map: stream.addVolume({ ...descriptor, revision: 0 }) })
+    }
+    const revision = Math.max(...left.map((one) => one.revision), 0)
+    const copy = this.make({ descriptor: { ...descriptor, revision }, targets, tail: 0, unapplied: [] })
+    const ended = (ok: boolean): void => {
       if (!ok) return reply(failure('disk-failed', { disk: spec.name, reason: 'the copy could not be recorded' }))
       const one = { copy, stored: copy.stored() }
       this.byId.set(spec.id, one)
       reply({ ok: true, value: one })
+    }
+    const done = this.unsettle(copy, ended)
+    if (left.length === 0) copy.create(done)
+    else copy.renew(spec, { copyId, isRemoved: false }, () => done(true))
+  }
+
+  /**
+   * Take a copy away with all it holds, durably on all its disks, also one that cannot be served; one that is not there
+   * is no error.
+   */
+  remove(volumeId: string, reply: Reply<void>): void {
+    const copy = this.byId.get(volumeId)?.copy ?? this.leftOut.get(volumeId)
+    if (copy === undefined) {
+      if (!this.unsettled.has(volumeId)) return reply({ ok: true, value: undefined })
+      return reply(failure('copy-exists', { volume: volumeId, copy: '', reason: UNSETTLED }))
+    }
+    const { copyId } = copy.stored()
+    this.byId.delete(volumeId)
+    this.leftOut.delete(volumeId)
+    const { spec } = copy.descriptor()
+    const done = this.unsettle(copy, (ok) => {
+      if (!ok) {
+        // It is there as before, and whoever asks again is told so again.
+        this.leftOut.set(volumeId, copy)
+        return reply(failure('disk-failed', { disk: spec.name, reason: copy.failedReason }))
+      }
+      // Its space comes back by the cleaner.
+      this.o.disks.kick(undefined)
+      reply({ ok: true, value: undefined })
     })
+    if (copy.failedReason !== '') done(false)
+    else copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
+  }
+
+  /** What a copy is changes: until that has ended nothing else is asked of its volume here. @returns what ends it */
+  private unsettle(copy: LocalCopyStore, ended: (ok: boolean) => void): (ok: boolean) => void {
+    const { volumeId } = copy
+    this.unsettled.set(volumeId, copy)
+    const done = (ok: boolean): void => {
+      if (!this.unsettled.delete(volumeId)) return
+      copy.onEvent = () => {}
+      ended(ok)
+    }
+    copy.onEvent = ({ type }) => {
+      if (type === 'store-failed') done(false)
+    }
+    return done
+  }
+
+  /** What the streams still have of a volume that has no open copy. */
+  private leftOf(volumeId: string): CopyDescriptor[] {
+    const left: CopyDescriptor[] = []
+    for (const { stream } of this.o.disks.entries) {
+      const map = stream.volumesById.get(volumeId)
+      if (map?.copy !== undefined) left.push(map.descriptor as CopyDescriptor)
+    }
+    return left.sort((a, b) => b.copy.fills - a.copy.fills)
   }
 
   private make(settled: SettledCopy): LocalCopyStore {
@@ -95,6 +176,26 @@ export class CopySet {
 
   streamFailed(stream: StoreStream, reason: string): void {
     for (const { copy } of this.byId.values()) copy.streamFailed(stream, reason)
+    for (const copy of [...this.unsettled.values()]) copy.streamFailed(stream, reason)
+  }
+
+  /** Run when nothing of any copy is on its way to a disk. */
+  *drainTask(): Task<void> {
+    for (const copy of [...[...this.byId.values()].map((one) => one.copy), ...this.unsettled.values()])
+      yield* until<void>((resume) => copy.drained(() => resume()))
+  }
+
+  /**
+   * Whether the map of this stream has what a copy applied with write-back and another disk of it failed to keep: an
+   * index must not show it, for what came before it is gone (FORMAT.md section 7).
+   */
+  hasLost(stream: StoreStream): boolean {
+    for (const { copy } of this.byId.values()) {
+      const isOn = copy.targets.some((target) => target.stream === stream)
+      const hasFailed = copy.targets.some((target) => target.stream.failed)
+      if (isOn && hasFailed && !copy.isDurable && copy.appliedSeq > copy.bodies.claimedSeq) return true
+    }
+    return false
   }
 
   /** The other streams of the copies that lie on this one. */

@@ -24,14 +24,15 @@ import { SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { CopyAppends } from './copy-appends.ts'
 import { CopyBodies } from './copy-bodies.ts'
-import { CopyFilling, type FillStart } from './copy-filling.ts'
+import { CopyFilling, type CopyIdentity, type FillStart } from './copy-filling.ts'
 import { payloadOf, replicatedOf } from './copy-headers.ts'
 import { CopyLayout } from './copy-layout.ts'
-import type { CopyDescriptor } from './copy-part.ts'
+import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import { CopyQueue } from './copy-queue.ts'
 import { readHead, readIds, scanSlice, type CopyReading } from './copy-reader.ts'
 import { readBody, type SettledCopy } from './copy-recovery.ts'
 import { readExact, repairVersions } from './copy-repair.ts'
+import { roomFor } from './held-requests.ts'
 
 export interface CopyOptions {
   settled: SettledCopy
@@ -88,11 +89,12 @@ export class LocalCopyStore implements CopyStore {
       map.copy!.onDamaged = (id) => this.answer({ type: 'damaged', versions: [id] })
   }
 
-  /** Finish what a crash interrupted, and read what waits. Undefined when some of it cannot be read. */
-  *openTask(): Task<StoredCopy | undefined> {
+  /** Finish what a crash interrupted, and read what waits. A sentence, why not, when some of it cannot be read. */
+  *openTask(): Task<StoredCopy | string> {
     this.filling.isSettling = true
-    if (!(yield* this.filling.wipeTask())) return undefined
+    const isWiped = yield* this.filling.wipeTask()
     this.filling.isSettling = false
+    if (!isWiped) return this.failedReason || 'slices of a former history cannot be wiped'
     const unapplied: ReplicatedRecord[] = []
     let epochs: EpochHistory = this.queue.epochs.filter(([, firstSeq]) => firstSeq <= this.appliedSeq)
     for (const accepted of this.queue.entries) {
@@ -100,7 +102,7 @@ export class LocalCopyStore implements CopyStore {
       const { record, segment, units } = waiting
       if (record.kind === RECORD_KIND.control) {
         const body = yield* readBody(target.stream, segment, units, record)
-        if (body?.copy.change === undefined) return undefined
+        if (body?.copy.change === undefined) return `the change at seq ${record.seq} cannot be read`
         accepted.change = body.copy.change
         if (accepted.change.operation === 'epoch') {
           accepted.epochsBefore = epochs
@@ -108,7 +110,7 @@ export class LocalCopyStore implements CopyStore {
         }
       }
       const bytes = yield* this.payload(target, waiting)
-      if (bytes === undefined) return undefined
+      if (bytes === undefined) return `the record at seq ${record.seq} cannot be read`
       const payload = record.kind === RECORD_KIND.write ? payloadOf(this.o.crc32c, bytes) : undefined
       unapplied.push(replicatedOf(record, payload, accepted.change))
     }
@@ -245,7 +247,7 @@ export class LocalCopyStore implements CopyStore {
   }
 
   startFill(token: number, start: FillStart): void {
-    this.filling.start(token, start)
+    this.filling.start(start, () => this.onEvent({ type: 'kept', token }))
   }
 
   fill(token: number, versions: readonly BlockVersion[]): void {
@@ -256,10 +258,52 @@ export class LocalCopyStore implements CopyStore {
     for (const { map } of this.targets) map.copy!.keepTrimsAbove = seq
   }
 
+  roomFor({ type, lba, blockCount }: Parameters<NonNullable<CopyStore['roomFor']>>[0]): 'there' | 'wait' | 'refuse' {
+    const stream = this.layout.target(lba)?.stream
+    const isData = type === 'write'
+    const isShort = stream !== undefined && !stream.failed && !roomFor(stream, isData ? blockCount : 1, isData)
+    if (!isShort && this.heldRecords === 0) return 'there'
+    if (!isData || this.bodies.now.spec.onFull !== 'error') return 'wait'
+    this.o.onWork(stream)
+    return 'refuse'
+  }
+
   descriptor(): ReplicatedDescriptor {
     const { spec, snapshots, rollbacks, deleted } = this.bodies.now
     const epochs = this.queue.epochs.filter(([, firstSeq]) => firstSeq <= this.appliedSeq)
     return { spec, epochs, snapshots, rollbacks, deleted, forgottenSeq: this.forgottenSeq }
+  }
+
+  /**
+   * Begin anew, empty, as another copy or as one that is removed: a filling of which nothing comes. What was there is
+   * gone when `done` runs, on all its disks; when one fails it never runs.
+   */
+  renew(spec: CopyDescriptor['spec'], identity: CopyIdentity, done: () => void): void {
+    const wipe = new Set<number>()
+    for (const [, , runs] of this.layout.slices)
+      for (const [first, count] of runs) for (let slice = first; slice < first + count; slice++) wipe.add(slice)
+    const { isRemoved, copyId } = identity
+    const descriptor: ReplicatedDescriptor = {
+      spec,
+      epochs: [],
+      snapshots: [],
+      rollbacks: [],
+      deleted: isRemoved,
+      forgottenSeq: this.forgottenSeq,
+    }
+    const facts: CopyFacts = { ...newCopyPart(copyId).facts, wholeBoot: '' }
+    this.filling.start({ fork: 0, target: 0, wipe: [...wipe], descriptor, facts, windows: [], identity }, done)
+  }
+
+  /** What `note` kept last; undefined: nothing. */
+  get noted(): unknown {
+    return this.bodies.noted
+  }
+
+  /** Keep what the cluster store says of the volume (FORMAT.md section 7). @param ended  as `CopyBodies.note` */
+  note(noted: unknown, ended: (ok: boolean) => void): void {
+    if (this.failedReason !== '') ended(false)
+    else this.bodies.note(noted, ended)
   }
 
   // --- for the store it is part of ---------------------------------------------------------------------------------

@@ -36,13 +36,16 @@ export interface VolumeDescriptor {
   copy?: CopyPart
 }
 
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+
 export const encodeDescriptor = (descriptor: VolumeDescriptor): Uint8Array =>
-  new TextEncoder().encode(JSON.stringify(descriptor))
+  encoder.encode(JSON.stringify(descriptor))
 
 /** Undefined when the bytes are not a descriptor of this format. */
 export function decodeDescriptor(bytes: Uint8Array): VolumeDescriptor | undefined {
   try {
-    const value = JSON.parse(new TextDecoder().decode(bytes)) as VolumeDescriptor
+    const value = JSON.parse(decoder.decode(bytes)) as VolumeDescriptor
     if (value.format !== 1 || typeof value.spec?.id !== 'string' || !Array.isArray(value.epochs)) return undefined
     return value
   } catch {

@@ -32,8 +32,8 @@ export interface StoreEntry {
 export interface StreamUsers {
   /** Space may have come back. */
   retryHeld(): void
-  /** Make durable what other disks hold of the volumes of this one. */
-  syncPeers(stream: StoreStream, done: () => void): void
+  /** Make durable what other disks hold of the volumes of this one. Not `ok`: some of a copy is gone there. */
+  syncPeers(stream: StoreStream, done: (ok: boolean) => void): void
   streamFailed(stream: StoreStream, reason: string): void
 }
 

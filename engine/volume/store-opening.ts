@@ -51,13 +51,16 @@ export function* openStore(store: StoreParts, storeDisks: StoreDisk[]): Task<voi
     }
     if (ok) readable.add(one.opened)
   }
-  const settled = yield* settleCopies(
+  const { settled, unreadable } = yield* settleCopies(
     opened.filter((one) => readable.has(one.opened)).map((one) => one.opened.stream),
   )
   for (const one of opened) {
-    const ok = readable.has(one.opened) && (yield* finishOpen(one.opened))
-    if (ok) disks.add(one.disk, one.opened.stream)
-    else disks.refuse(one.disk, one.opened.stream.failedReason || whyUnfinished(readable.has(one.opened)))
+    const { stream } = one.opened
+    const isRead = readable.has(one.opened)
+    const ok = isRead && !unreadable.has(stream) && (yield* finishOpen(one.opened))
+    if (ok) disks.add(one.disk, stream)
+    else if (unreadable.has(stream)) disks.refuse(one.disk, COPY_UNREADABLE)
+    else disks.refuse(one.disk, stream.failedReason || whyUnfinished(isRead))
   }
   const unfinished = volumes.finishCreations()
   const epochs: Volume[] = []
@@ -75,6 +78,8 @@ export function* openStore(store: StoreParts, storeDisks: StoreDisk[]): Task<voi
   yield* volumes.dropOrphanPins()
   disks.kick(undefined)
 }
+
+const COPY_UNREADABLE = 'what a copy on it accepted cannot be read'
 
 /** Records are rolled forward over the index; what comes then only writes. */
 const whyUnfinished = (isRolled: boolean): string =>
@@ -172,7 +177,8 @@ function* rollAdded(opened: OpenedStream): Task<string | undefined> {
     if (!(yield* roll(stream, volume, rolled))) return whyUnfinished(false)
   }
   // What a disk brings of copies is served after the next start.
-  yield* settleCopies([stream])
+  const { unreadable } = yield* settleCopies([stream])
+  if (unreadable.size > 0) return COPY_UNREADABLE
   if (yield* finishOpen(opened)) return undefined
   return stream.failedReason || whyUnfinished(true)
 }

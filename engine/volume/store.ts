@@ -97,14 +97,14 @@ export class Store implements StoreApi {
     this.parts.copies.retryHeld()
   }
 
-  private syncPeers(stream: StoreStream, done: () => void): void {
+  private syncPeers(stream: StoreStream, done: (ok: boolean) => void): void {
     const { volumes, copies } = this.parts
     const peers = new Set<StoreStream>()
     for (const set of [copies, volumes])
       for (const peer of set.peersOf(stream)) if (peer !== stream && !peer.failed) peers.add(peer)
     let left = peers.size + 1
     const ended = (): void => {
-      if (--left === 0) done()
+      if (--left === 0) done(!copies.hasLost(stream))
     }
     for (const peer of peers) peer.log.sync(ended)
     ended()
@@ -157,6 +157,11 @@ export class Store implements StoreApi {
     this.parts.copies.create(spec, copyId, reply)
   }
 
+  /** Take a copy away with all it holds, durably; one that is not there is no error. */
+  removeCopy(volumeId: string, reply: Reply<void>): void {
+    this.parts.copies.remove(volumeId, reply)
+  }
+
   /** Copies of replicated volumes, by volume id, with what each found when it was opened. */
   copies(): ReadonlyMap<string, OpenCopy> {
     return this.parts.copies.byId
@@ -177,7 +182,7 @@ export class Store implements StoreApi {
   private *stopTask(): Task<void> {
     const { disks, volumes, copies } = this.parts
     yield* volumes.stopTask()
-    for (const { copy } of copies.byId.values()) yield* until<void>((resume) => copy.drained(() => resume()))
+    yield* copies.drainTask()
     for (const { maintenance, stream } of disks.entries) {
       yield* until<void>((resume) => maintenance.stop(() => resume()))
       yield* stream.stopTask()

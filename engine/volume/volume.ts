@@ -311,7 +311,7 @@ export class Volume implements BlockDevice {
   status(): VolumeStatus {
     const failed = this.targets.filter((target) => target.stream.failed)
     let usedUnits = 0
-    for (const { map } of this.targets) usedUnits += map.usedUnits
+    for (const { stream, map } of this.targets) usedUnits += map.usedUnits - stream.map.supersededUnits(map)
     const base = {
       spec: this.descriptor.spec,
       epoch: this.descriptor.epoch,

@@ -1,70 +1,24 @@
 /**
- * `holdfast dev` as a user meets it: ready with a URI that works, kill, stop and start of its node, a folder in use,
- * Ctrl-C, and the same folder resumed. Nothing stays running and nothing is written outside the folder.
+ * `holdfast dev --nodes 1` as a user meets it: ready with a URI that works, kill, stop and start of its node, a folder
+ * in use, Ctrl-C, and the same folder resumed. Nothing stays running and nothing is written outside the folder.
  */
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
+// test-slow: starts real nodes, or a store
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import type { Test } from 'tap'
 import { isAlive, processGone } from '../dataplane/node-process.ts'
 import { RawClient } from '../dataplane/nbd/raw-client.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
-import { MAIN, holdfast } from './run-holdfast.ts'
+import { DevProcess } from './dev-process.ts'
+import { holdfast } from './run-holdfast.ts'
 
-class Dev {
-  readonly #child: ChildProcess
-  readonly #ended: Promise<number | null>
-  #wake: () => void = () => {}
-  stdout = ''
-  stderr = ''
-
-  constructor(t: Test, cwd: string, words: string[] = []) {
-    this.#child = spawn(process.execPath, [MAIN, 'dev', '--size', '512Mi', ...words], { cwd })
-    this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text
-      this.#wake()
-    })
-    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text
-    })
-    this.#ended = once(this.#child, 'close').then(([code]) => {
-      this.#wake()
-      return code as number | null
-    })
-    t.teardown(async () => {
-      this.#child.kill('SIGKILL')
-      await this.#ended
-    })
-  }
-
-  async says(words: RegExp): Promise<boolean> {
-    while (!words.test(this.stdout)) {
-      if (this.#child.exitCode !== null) return false
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
-    return true
-  }
-
-  interrupt(): Promise<number | null> {
-    this.#child.kill('SIGINT')
-    return this.#ended
-  }
-
-  ended(): Promise<number | null> {
-    return this.#ended
-  }
-}
+const SMALL = ['--size', '512Mi', '--nodes', '1']
 
 const pidOf = (dir: string, file: string) => Number(readFileSync(path.join(dir, '.holdfast/n1', file), 'utf8'))
 
 t.test('ready, used, killed, started, stopped, resumed', async (t) => {
   const cwd = temporaryFolder(t)
-  const dev = new Dev(t, cwd, ['--volume', 'data:64Mi:0'])
+  const dev = new DevProcess(t, cwd, [...SMALL, '--volume', 'data:64Mi:0'])
   t.ok(await dev.says(/Ctrl-C stops it/), dev.stderr)
   t.match(dev.stdout, /^holdfast ready$/m)
   const socket = path.join(cwd, '.holdfast/n1/nbd.sock')
@@ -101,8 +55,9 @@ t.test('ready, used, killed, started, stopped, resumed', async (t) => {
   t.same(last.filter(isAlive), [], 'no process is left')
   t.same(readdirSync(path.join(cwd, '.holdfast')), ['lock', 'n1'])
 
-  const resumed = new Dev(t, cwd)
+  const resumed = new DevProcess(t, cwd)
   t.ok(await resumed.says(/Ctrl-C stops it/), resumed.stderr)
+  t.match(resumed.stdout, /was made with one node and resumes as that; another folder \(--dir\) gets three/)
   t.match(resumed.stdout, /resuming with its disk of 512 MiB/)
   t.match(resumed.stdout, /volume data: 64 MiB/)
   t.equal(await resumed.interrupt(), 0)
@@ -110,7 +65,7 @@ t.test('ready, used, killed, started, stopped, resumed', async (t) => {
 
 t.test('kill -9 of dev itself leaves no node behind', async (t) => {
   const cwd = temporaryFolder(t)
-  const dev = new Dev(t, cwd, ['--no-demo', '-o', 'json'])
+  const dev = new DevProcess(t, cwd, [...SMALL, '--no-demo', '-o', 'json'])
   t.ok(await dev.says(/\n}\n$/), dev.stderr)
   const { ready, dir, nodes, volumes } = JSON.parse(dev.stdout) as Record<string, unknown>
   t.match({ ready, dir, nodes, volumes }, {

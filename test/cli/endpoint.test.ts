@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import t from 'tap'
-import { candidateSockets, findEndpoint, namedEndpoint } from '../../cli/endpoint.ts'
+import { candidateSockets, findEndpoint, namedEndpoint, storeWaitedFor } from '../../cli/endpoint.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 const at = (place: string) => ({ place, source: 'from the test' })
@@ -44,6 +44,19 @@ t.test('refused places', async (t) => {
   t.throws(() => candidateSockets(at(none)), { code: 'unreachable', message: /no such folder or socket/ })
   t.throws(() => candidateSockets(at(dir)), { code: 'unreachable', message: /no node of that folder/ })
   t.throws(() => candidateSockets(at(file)), { code: 'unreachable', message: /neither a socket nor a folder/ })
+})
+
+t.test('a node that waits for its cluster is said to, and names the store', async (t) => {
+  const dir = temporaryFolder(t)
+  t.equal(storeWaitedFor(dir), undefined)
+  t.equal(storeWaitedFor(path.join(dir, 'none')), undefined)
+  mkdirSync(path.join(dir, 'n1'))
+  writeFileSync(path.join(dir, 'n1', 'waiting.json'), '{"store":"http://a:1"}')
+  for (const place of [dir, path.join(dir, 'n1')]) {
+    t.equal(storeWaitedFor(place), 'http://a:1')
+    const message = /its nodes wait for their cluster, which is not in the store at http:\/\/a:1; .*store rebuild/
+    await t.rejects(findEndpoint(place), { code: 'cluster-waits', message })
+  }
 })
 
 t.test('the first node that answers is taken; one left by a dead daemon is named when none does', async (t) => {

@@ -10,13 +10,15 @@ export interface Outcome {
   stderr: string
 }
 
+/** Rejects when it has not ended in time, which is for one that hangs: do not start dozens at once. */
 export function holdfast(
   words: string[],
-  { cwd, env }: { cwd?: string; env?: Record<string, string> } = {},
+  { cwd, env, timeoutMs = 30_000 }: { cwd?: string; env?: Record<string, string>; timeoutMs?: number } = {},
 ): Promise<Outcome> {
-  const options = { cwd, env: { PATH: process.env.PATH ?? '', ...env }, timeout: 30_000 }
-  return new Promise((resolve) => {
+  const options = { cwd, env: { PATH: process.env.PATH ?? '', ...env }, timeout: timeoutMs }
+  return new Promise((resolve, reject) => {
     execFile(process.execPath, [MAIN, ...words], options, (error, stdout, stderr) => {
+      if (error?.killed) return reject(new Error(`holdfast ${words.join(' ')} has not ended after ${timeoutMs} ms`))
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr })
     })
   })

@@ -1,5 +1,5 @@
 /** The log: JSON lines with their fields, one predecessor kept, and silence when it cannot be written. */
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { DaemonLog } from '../../dataplane/daemon-log.ts'
@@ -28,6 +28,19 @@ t.test('rotation keeps one', async (t) => {
   t.ok(existsSync(`${file}.1`))
   t.ok(statSync(file).size < 1200 && statSync(`${file}.1`).size < 1200)
   t.match(linesOf(`${file}.1`).at(-1), { message: 'event' }, 'no line is torn')
+})
+
+t.test('a line that was cut off takes no other with it', async (t) => {
+  const file = path.join(t.testdir(), 'daemon.log')
+  for (const message of ['one', 'two']) {
+    const log = new DaemonLog({ file, node: 'n1' })
+    log.event('info', message, {})
+    log.close()
+    appendFileSync(file, '{"time":"20')
+  }
+  const lines = readFileSync(file, 'utf8').split('\n')
+  t.match(lines.map((line) => line.slice(0, 11)), ['{"time":"20', '{"time":"20', '{"time":"20', '{"time":"20'])
+  t.match(JSON.parse(lines[2]!), { message: 'two' })
 })
 
 t.test('a folder that is gone is no reason to fail', async (t) => {

@@ -32,6 +32,23 @@ t.test('workers follow the cores', async (t) => {
   t.same([1, 2, 4, 5, 8, 64, 256].map(defaultWorkers), [1, 1, 1, 2, 4, 32, 64])
 })
 
+t.test('a node of a cluster', async (t) => {
+  const flags = { name: 'n1', dir: '/d', store: 'http://127.0.0.1:2379' }
+  const free = { host: '127.0.0.1', port: 0 }
+  t.match(nodeConfigOf(flags), { workers: 1, cluster: { store: flags.store, listenPeer: free, listenApi: free } })
+  t.match(nodeConfigOf({ ...flags, 'listen-peer': '127.0.0.2:7', 'listen-api': 'localhost:8' }), {
+    cluster: { listenPeer: { host: '127.0.0.2', port: 7 }, listenApi: { host: 'localhost', port: 8 } },
+  })
+  for (const [key, text] of [['listen-peer', '0.0.0.0:7'], ['listen-api', '10.0.0.1:7'], ['listen-api', '[::1]:7']]) {
+    const refused = { code: 'parameter', message: new RegExp(`^${key} = .*without TLS`) }
+    t.throws(() => nodeConfigOf({ ...flags, [key!]: text }), refused)
+  }
+  t.throws(() => nodeConfigOf({ name: 'n1', dir: '/d', 'listen-peer': '7' }), {
+    code: 'usage', message: /--listen-peer is for nodes of a cluster; name the cluster store too/,
+  })
+  t.notOk(Object.hasOwn(nodeConfigOf({ name: 'n1', dir: '/d' }), 'cluster'))
+})
+
 t.test('the file, and flags over it', async (t) => {
   const dir = temporaryFolder(t)
   const file = path.join(dir, 'node.json')

@@ -2,6 +2,7 @@
  * Disks of a real node: added while it runs and there again after a restart, adopted from a node that is gone with what
  * was on them, and everything still served by another number of workers.
  */
+// test-slow: starts real nodes, or a store
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'

@@ -2,6 +2,7 @@
  * Real processes: a node starts, serves, is started again after kill -9 of its daemon, dies with its supervisor, stops
  * clean in under two seconds, and leaves no process, socket or pid file behind.
  */
+// test-slow: starts real nodes, or a store
 import { readFileSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'

@@ -12,8 +12,8 @@ import { holdfast } from '../cli/run-holdfast.ts'
 import type { Outcome } from '../cli/run-holdfast.ts'
 import { missing } from '../conformance/nbd/nbd-process.ts'
 import { NodeProcess } from '../dataplane/node-process.ts'
-import { FLUSH, NbdConnection, READ, WRITE } from '../stamps/nbd-connection.ts'
-import type { Answer } from '../stamps/nbd-connection.ts'
+import { FLUSH, NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
+import type { Answer } from '../../cli/load/nbd-connection.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 const MIB = 2 ** 20

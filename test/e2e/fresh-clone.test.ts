@@ -11,7 +11,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { missing } from '../conformance/nbd/nbd-process.ts'
 import { isAlive } from '../dataplane/node-process.ts'
-import { NbdConnection, READ, WRITE } from '../stamps/nbd-connection.ts'
+import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')

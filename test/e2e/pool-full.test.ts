@@ -6,8 +6,8 @@ import t from 'tap'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { NodeProcess } from '../dataplane/node-process.ts'
-import { NbdConnection, READ, TRIM, WRITE } from '../stamps/nbd-connection.ts'
-import type { Answer } from '../stamps/nbd-connection.ts'
+import { NbdConnection, READ, TRIM, WRITE } from '../../cli/load/nbd-connection.ts'
+import type { Answer } from '../../cli/load/nbd-connection.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 const MIB = 2 ** 20

@@ -8,7 +8,7 @@ import path from 'node:path'
 import t from 'tap'
 import { NodeHost } from '../kill/node-host.ts'
 import { Random } from '../sim/random.ts'
-import { StampedClient } from '../stamped-client.ts'
+import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 const MIB = 2 ** 20

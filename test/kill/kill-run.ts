@@ -7,7 +7,7 @@
  * The choices repeat with the seed; the moments at which processes are hit do not.
  */
 import path from 'node:path'
-import { StampedClient } from '../stamped-client.ts'
+import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { Random } from '../sim/random.ts'
 import { NodeHost } from './node-host.ts'
 

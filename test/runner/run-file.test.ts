@@ -40,7 +40,7 @@ not ok 1 - outer
 })
 
 const run = (path: string, timeoutSeconds = 30): Promise<FileOutcome> =>
-  runFile(root, { path, timeoutSeconds, serial: false })
+  runFile(root, { path, timeoutSeconds, serial: false, slow: false })
 
 /** A killed process may wait for its new parent to notice; it runs no more. */
 function isAlive(pid: number): boolean {

@@ -7,14 +7,15 @@ import { describeTestFile, findTestFiles, isSelected, TIMEOUT_SECONDS_DEFAULT } 
 
 t.test('defaults', (t) => {
   const file = describeTestFile('test/engine/a.test.ts', 'import t from "tap"\n// test-timeout-seconds: 9\n')
-  t.same(file, { path: 'test/engine/a.test.ts', timeoutSeconds: TIMEOUT_SECONDS_DEFAULT, serial: false })
+  t.same(file, { path: 'test/engine/a.test.ts', timeoutSeconds: TIMEOUT_SECONDS_DEFAULT, serial: false, slow: false })
   t.end()
 })
 
 t.test('a header may give another deadline and ask to run alone', (t) => {
   const text = '/** What. */\n// test-timeout-seconds: 300\n// test-serial: measures time\nimport t from "tap"\n'
   t.match(describeTestFile('test/a.test.ts', text), { timeoutSeconds: 300, serial: true })
-  t.match(describeTestFile('test/e2e/a.test.ts', ''), { serial: true })
+  t.match(describeTestFile('test/e2e/a.test.ts', ''), { serial: true, slow: true })
+  t.match(describeTestFile('test/a.test.ts', '// test-slow: starts nodes\nimport t from "tap"\n'), { slow: true })
   t.end()
 })
 

@@ -9,16 +9,23 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
 
 export const TIMEOUT_SECONDS_DEFAULT = 120
-/** Rings that take minutes or need the machine: `npm run check` leaves them out, `npm test` has them. */
-export const SLOW_FOLDERS = ['test/e2e', 'test/crash', 'test/conformance', 'test/scenario', 'test/kill']
+/**
+ * Rings that take minutes or need the machine: `npm run check` leaves them out, as it does a file whose header has
+ * `// test-slow: WHY`; `npm test` has them.
+ */
+const SLOW_FOLDERS = [
+  'test/e2e', 'test/crash', 'test/conformance', 'test/scenario', 'test/sim', 'test/model', 'test/control',
+  'test/kill', 'test/nemesis',
+]
 /** Real processes that fight for ports, disks and both cores: one at a time. */
-export const SERIAL_FOLDERS = ['test/e2e', 'test/kill']
+export const SERIAL_FOLDERS = ['test/e2e', 'test/kill', 'test/nemesis']
 
 export interface TestFile {
   /** Relative to the root, with slashes. */
   path: string
   timeoutSeconds: number
   serial: boolean
+  slow: boolean
 }
 
 export function findTestFiles(root: string): TestFile[] {
@@ -37,10 +44,11 @@ export function describeTestFile(path: string, text: string): TestFile {
     path,
     timeoutSeconds: seconds === undefined ? TIMEOUT_SECONDS_DEFAULT : Number(seconds),
     serial: inFolder(path, SERIAL_FOLDERS) || /^\/\/ test-serial: \S/m.test(header),
+    slow: inFolder(path, SLOW_FOLDERS) || /^\/\/ test-slow: \S/m.test(header),
   }
 }
 
-export const inFolder = (path: string, folders: readonly string[]): boolean =>
+const inFolder = (path: string, folders: readonly string[]): boolean =>
   folders.some((folder) => path.startsWith(`${folder}/`))
 
 /** Every pattern is a piece of the path; a file is selected when one of them matches. No pattern selects all. */

@@ -57,6 +57,13 @@ export class CopyWorld {
     return stored
   }
 
+  /** Another copy that the store made. */
+  use(copy: LocalCopyStore): void {
+    this.copy = copy
+    this.storedSeq = copy.tail
+    copy.onEvent = (event) => this.take(event)
+  }
+
   crash(...how: Parameters<StoreWorld['crash']>): CopyWorld {
     return new CopyWorld(this.world.options, this.spec, this.world.crash(...how))
   }

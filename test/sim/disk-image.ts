@@ -15,8 +15,30 @@ const ZEROES = new Uint8Array(BLOCK_BYTES)
 export function blocksOf(buffer: Uint8Array, into: Array<Uint8Array | undefined>): void {
   for (let at = 0; at < buffer.byteLength; at += BLOCK_BYTES) {
     const block = buffer.subarray(at, at + BLOCK_BYTES)
-    into.push(Buffer.compare(block, ZEROES) === 0 ? undefined : block.slice())
+    into.push(isZeroBlock(block) ? undefined : kept(block))
   }
+}
+
+/** Whether a buffer still is what `blocksOf` made of it. */
+export function holdsBlock(buffer: Uint8Array, at: number, block: Uint8Array | undefined): boolean {
+  return Buffer.compare(buffer.subarray(at, at + BLOCK_BYTES), block ?? ZEROES) === 0
+}
+
+const isZeroBlock = (block: Uint8Array): boolean => block[0] === 0 && Buffer.compare(block, ZEROES) === 0
+
+/** Blocks are cut from larger pieces: thousands of small buffers are what collecting garbage costs most. */
+const PIECE_BYTES = 64 * BLOCK_BYTES
+let piece = new Uint8Array(0)
+let pieceUsed = 0
+
+function kept(block: Uint8Array): Uint8Array {
+  if (pieceUsed === piece.length) {
+    piece = new Uint8Array(PIECE_BYTES)
+    pieceUsed = 0
+  }
+  const copy = piece.subarray(pieceUsed, (pieceUsed += BLOCK_BYTES))
+  copy.set(block)
+  return copy
 }
 
 export class DiskImage {

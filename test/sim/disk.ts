@@ -20,7 +20,7 @@ import { assert } from '../../engine/assert.ts'
 import type { DiskPort, Outcome } from '../../engine/ports.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import type { SimClock } from './clock.ts'
-import { DiskImage, SECTOR_BYTES, blocksOf } from './disk-image.ts'
+import { DiskImage, SECTOR_BYTES, blocksOf, holdsBlock } from './disk-image.ts'
 import { Random } from './random.ts'
 
 export interface SimDiskOptions {
@@ -54,7 +54,7 @@ export type CrashChoice =
 export type Damage = 'flip' | 'zero' | 'ones' | 'stale' | 'neighbour'
 export const DAMAGES: readonly Damage[] = ['flip', 'zero', 'ones', 'stale', 'neighbour']
 
-interface SimWrite {
+export interface SimWrite {
   offsetBytes: number
   lengthBytes: number
   /** One per 4096 B; undefined = zeroes. Where it really goes may differ (`landsAtBytes`). */
@@ -62,6 +62,8 @@ interface SimWrite {
   landsAtBytes: number | undefined
   completed: boolean
 }
+
+const LAST_WRITES = 12
 
 export class SimDisk implements DiskPort {
   readonly sizeBytes: number
@@ -71,13 +73,13 @@ export class SimDisk implements DiskPort {
   readErrorChance = 0
   /** Called after each write or sync was started or has ended (also after its `done`). */
   onOperation: ((what: 'write-start' | 'write-end' | 'sync-start' | 'sync-end') => void) | undefined
-  /** A write is about to land elsewhere (undefined: nowhere). */
-  onMisdirected:
-    | ((fromBytes: number, toBytes: number | undefined, blocks: ReadonlyArray<Uint8Array | undefined>) => void)
-    | undefined
+  /** A write is about to land elsewhere, or nowhere. */
+  onMisdirected: ((write: SimWrite) => void) | undefined
   private readonly options: SimDiskOptions
   private readonly clock: SimClock
   private readonly random: Random
+  /** Completed, of this process and of the last. */
+  readonly lastWrites: SimWrite[] = []
   private visible: DiskImage
   private durable: DiskImage
   /** In the order issued. */
@@ -131,7 +133,7 @@ export class SimDisk implements DiskPort {
     if (this.faults.has(fault)) {
       write.landsAtBytes = this.faults.get(fault)
       this.faults.delete(fault)
-      this.onMisdirected?.(offsetBytes, write.landsAtBytes, blocks)
+      this.onMisdirected?.(write)
     }
     this.unsynced.push(write)
     this.onOperation?.('write-start')
@@ -308,6 +310,12 @@ export class SimDisk implements DiskPort {
     this.faults.set(`misdirect ${this.counts.write + n}`, undefined)
   }
 
+  /** What was to go elsewhere or nowhere, and is not written yet, goes where it should. */
+  misdirectNothing(): void {
+    for (const fault of this.faults.keys()) if (fault.startsWith('misdirect')) this.faults.delete(fault)
+    this.onMisdirected = undefined
+  }
+
   /** From now on nothing ends, until `resume`. */
   stall(): void {
     this.stalled ??= []
@@ -400,6 +408,8 @@ export class SimDisk implements DiskPort {
 
   private land(write: SimWrite): void {
     write.completed = true
+    this.lastWrites.push(write)
+    if (this.lastWrites.length > LAST_WRITES) this.lastWrites.shift()
     this.visible.apply(write.landsAtBytes, write.blocks)
   }
 
@@ -412,12 +422,10 @@ const same = (block: Uint8Array | undefined, bytes: Uint8Array): boolean =>
   block === undefined ? bytes.every((byte) => byte === 0) : Buffer.compare(block, bytes) === 0
 
 function checkUnchanged(buffers: readonly Uint8Array[], blocks: ReadonlyArray<Uint8Array | undefined>): void {
-  const now: Array<Uint8Array | undefined> = []
-  for (const buffer of buffers) blocksOf(buffer, now)
-  for (let i = 0; i < blocks.length; i++) {
-    const before = blocks[i]
-    const after = now[i]
-    const same = before === undefined || after === undefined ? before === after : Buffer.compare(before, after) === 0
-    assert(same, 'a buffer under way was changed by its owner')
+  let i = 0
+  for (const buffer of buffers) {
+    for (let at = 0; at < buffer.byteLength; at += BLOCK_BYTES) {
+      assert(holdsBlock(buffer, at, blocks[i++]), 'a buffer under way was changed by its owner')
+    }
   }
 }

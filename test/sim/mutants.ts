@@ -13,7 +13,8 @@ import { registerHooks } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { STORE_PLANTED } from '../conformance/cluster-store/planted-bugs.ts'
-import { PLANTED } from './checker/planted-bugs.ts'
+import { PLANTED as REPLICATION_PLANTED } from './cluster/planted-bugs.ts'
+import { PLANTED, type STORE_PROMISES } from './checker/planted-bugs.ts'
 import type { Hunt } from './mutants-hunt.ts'
 
 export interface Edit {
@@ -32,12 +33,15 @@ export interface Mutant extends Edit {
   also?: readonly Edit[]
   /** The smallest run that finds it. */
   hunt: Hunt
+  /** Of what a store promises (STORE_PROMISES in checker/planted-bugs.ts), the first that is seen to be broken. */
+  promise?: keyof typeof STORE_PROMISES
 }
 
 const root = dirname(dirname(import.meta.dirname))
 const MARK = '?mutant='
 const mutants = new Map<string, Omit<Mutant, 'hunt'>>()
-const ofProcess = [...PLANTED, ...STORE_PLANTED].find(({ name }) => name === process.env.PLANTED_BUG)
+const ofProcess: Omit<Mutant, 'hunt'> | undefined =
+  [...PLANTED, ...STORE_PLANTED, ...REPLICATION_PLANTED].find(({ name }) => name === process.env.PLANTED_BUG)
 
 /** Import a module of the repository as a mutant has it. */
 export function importMutant<T>(mutant: Omit<Mutant, 'hunt'>, path: string): Promise<T> {

@@ -11,6 +11,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { Level } from 'level'
 import { HoldfastError } from '../../../engine/errors.ts'
+import { levelDamage } from '../level-damage.ts'
 import { FIRST_REVISION, KeyHistory } from './key-history.ts'
 import type { KeyRecord } from './key-history.ts'
 import { HEAD_KEY, RECORD_KEYS, STORE_FORMAT_VERSION, checksumOf } from './store-record.ts'
@@ -70,6 +71,9 @@ async function openOrMake(dir: string): Promise<OpenedStore> {
     fs.renameSync(path.join(dir, 'level.new'), folder)
     syncFolder(dir)
   }
+  // Before LevelDB does: a compaction that meets keys out of order ends the process by an assertion.
+  const rotten = levelDamage(folder)
+  if (rotten !== undefined) throw damaged(dir, `level/${rotten}`)
   const database = await openDatabase(folder, false).catch((error: unknown) => {
     const cause = (error as Error).cause as (Error & { code?: string }) | undefined
     const reason = cause?.message ?? (error as Error).message

@@ -5,13 +5,15 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { METHODS, METHOD_NAMES, PROTO_FOLDER, services } from '../../../cluster/api/definition.ts'
+import { METHODS, METHOD_NAMES, services } from '../../../cluster/api/definition.ts'
+import { PROTO_FOLDER } from '../../../cluster/api/proto.ts'
 import type { Disk, Node, Status, Volume } from '../../../cluster/api/definition.ts'
 
 const VOLUME: Record<keyof Volume, true> = {
   name: true, id: true, sizeBytes: true, replicas: true, durability: true, encryption: true, epoch: true, health: true,
   healthReason: true, minInSync: true, blockSizeBytes: true, copies: true, frontends: true, nbd: true, usedBytes: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,
+  keptMs: true, attach: true,
 }
 const DISK: Record<keyof Disk, true> = {
   path: true, pool: true, capacityBytes: true, freeBytes: true, state: true, reason: true, uuid: true, tags: true,

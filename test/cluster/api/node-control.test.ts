@@ -163,7 +163,8 @@ t.test('a volume in use is deleted by force only, and stays exported when it is 
   const { client, exports, sessions } = await stand(t)
   await client.createVolume(create('used'))
   await client.createVolume(create('other'))
-  sessions.list = [{ session: 7, volume: 'used' }, { session: 8, volume: 'used' }, { session: 9, volume: 'other' }]
+  const using = (session: number, volume: string) => ({ session, volume, generation: 0 })
+  sessions.list = [using(7, 'used'), using(8, 'used'), using(9, 'other')]
   t.same((await client.getVolume({ name: 'used' })).frontends, [
     { node: 'n1', session: '7', generation: 0 }, { node: 'n1', session: '8', generation: 0 },
   ])
@@ -173,7 +174,7 @@ t.test('a volume in use is deleted by force only, and stays exported when it is 
   const busy = await client.status()
   t.match(busy, { sessions: 3, nodes: [{ safeToReboot: false, because: /other, used|used, other/ }] })
   await client.deleteVolume({ name: 'used', force: true })
-  t.same(sessions.list, [{ session: 9, volume: 'other' }])
+  t.same(sessions.list, [using(9, 'other')])
 })
 
 t.test('disks and the node', async (t) => {

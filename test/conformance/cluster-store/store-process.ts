@@ -59,11 +59,11 @@ export class StoreProcess {
   readonly port: number
   readonly address: string
   output = ''
-  private readonly t: Test
+  private readonly t: Pick<Test, 'teardown'>
   private child: ChildProcess | undefined
 
   /** @param port  that of a store whose place this one takes */
-  constructor(t: Test, kind: Kind, port = freePort()) {
+  constructor(t: Pick<Test, 'teardown'>, kind: Kind, port = freePort()) {
     this.t = t
     this.kind = kind
     this.dir = temporaryFolder(t)
@@ -132,7 +132,7 @@ export class StoreProcess {
   }
 }
 
-export async function startStore(t: Test, kind: Kind, port?: number): Promise<StoreProcess> {
+export async function startStore(t: Pick<Test, 'teardown'>, kind: Kind, port?: number): Promise<StoreProcess> {
   const store = new StoreProcess(t, kind, port)
   await store.start()
   return store

@@ -116,7 +116,10 @@ t.test('connections in total and per export are bounded, and places come back', 
   await server.listener.listenUnix(file)
   const first = await RawClient.open(file)
   const second = await RawClient.open(file)
-  await t.rejects(RawClient.open(file), /GO was refused: 2147483650/)
+  const refused = await RawClient.connect(file)
+  await refused.greet()
+  const replies = await refused.option(P.NBD_OPT_GO, encodeInfoRequest(Buffer.from('disk'), []))
+  t.equal(replies.at(-1)?.type, P.NBD_REP_ERR_POLICY)
   const other = await RawClient.open(file, { name: 'other' })
   t.equal(server.listener.connections, 4, 'the refused one may go on asking')
   const fifth = await RawClient.connect(file)
@@ -125,7 +128,7 @@ t.test('connections in total and per export are bounded, and places come back', 
   await first.ended()
   while (server.transmissions.size > 2) await new Promise(setImmediate)
   const third = await RawClient.open(file)
-  for (const client of [second, other, third]) client.close()
+  for (const client of [second, refused, other, third]) client.close()
 })
 
 t.test('nothing is entered while stopping', async (t) => {

@@ -81,7 +81,10 @@ export class RawClient {
       await client.option(NBD_OPT_SET_META_CONTEXT, encodeMetaContextRequest(name, [BASE_ALLOCATION]))
     }
     const replies = await client.option(NBD_OPT_GO, encodeInfoRequest(name, []))
-    if (replies.at(-1)?.type !== NBD_REP_ACK) throw new Error(`GO was refused: ${replies.at(-1)?.type}`)
+    if (replies.at(-1)?.type !== NBD_REP_ACK) {
+      client.close()
+      throw new Error(`GO was refused: ${replies.at(-1)?.type}`)
+    }
     client.style = style
     return client
   }

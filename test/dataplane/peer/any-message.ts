@@ -15,10 +15,14 @@ const count = between(Number.MAX_SAFE_INTEGER)
 const node = fc.constantFrom('n1', 'n2', 'rack-7.host-3', 'a'.repeat(63))
 const uuid = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes).toString('hex'))
 const session = fc.record({ generation: count, incarnation: count })
-const fence = fc.record({
-  brokenGeneration: count,
-  incarnations: fc.array(fc.tuple(count, count), { maxLength: 3 }),
-})
+const fence = fc.record(
+  {
+    brokenGeneration: count,
+    incarnations: fc.array(fc.tuple(count, count), { maxLength: 3 }),
+    open: fc.array(fc.tuple(node, count, count), { maxLength: 3 }),
+  },
+  { requiredKeys: ['brokenGeneration', 'incarnations'] },
+)
 
 const requestId: fc.Arbitrary<RequestId> = fc
   .record(
@@ -41,6 +45,8 @@ const payload = (blockCountMax: number) =>
   fc.tuple(fc.integer({ min: 1, max: blockCountMax }), fc.nat(255)).map(([length, seed]) => blocks(length, seed))
 
 const lba = between(U48_MAX - 300_000)
+/** Of a write of so many blocks, which lies within one page. */
+const onePage = (lba: number, blockCount: number): number => lba - Math.max(0, (lba % 256) + blockCount - 256)
 const change = fc.oneof(
   fc.record({
     operation: fc.constant('epoch' as const),
@@ -59,7 +65,7 @@ const record: fc.Arbitrary<ReplicatedRecord> = fc
     fc.record({ epoch, seq, request: fc.option(requestId, { nil: undefined }) }),
     fc.oneof(
       fc.tuple(lba, payload(3)).map(([lba, payload]) => ({
-        kind: 'write', lba, blockCount: payload.bytes / 4096, payload,
+        kind: 'write', lba: onePage(lba, payload.bytes / 4096), blockCount: payload.bytes / 4096, payload,
       })),
       fc.record({ kind: fc.constantFrom('zero', 'trim'), lba, blockCount: fc.constantFrom(1, 256, 262_144) }),
       fc.record({ kind: fc.constant('control'), change }),
@@ -120,7 +126,8 @@ const operation: fc.Arbitrary<FrontendOperation> = fc.oneof(
   fc
     .tuple(lba, payload(3), fc.boolean(), fc.array(fc.tuple(lba, seq), { maxLength: 2 }))
     .map(([lba, payload, fua, edges]) => ({
-      type: 'write' as const, lba, blockCount: payload.bytes / 4096, payload, fua, edges,
+      type: 'write' as const, lba: onePage(lba, payload.bytes / 4096), blockCount: payload.bytes / 4096, payload, fua,
+      edges,
     })),
   fc.record({
     type: fc.constantFrom('zero' as const, 'trim' as const), lba, blockCount: fc.constantFrom(1, 262_144),
@@ -177,7 +184,9 @@ const ANY = {
     isWhole: fc.boolean(), windows: fc.constantFrom([], [[1, 2, 3, 4, [[4, 2, 0], [9, 1]]]]),
   }, {}),
   'fill-started': partial('fill-started', { epoch, fill: count }, {}),
-  fill: partial('fill', { epoch, fill: count, number: count, versions, slicesDone: report.lostSlices }, {}),
+  fill: partial('fill', { epoch, fill: count, number: count, versions, slicesDone: report.lostSlices }, {
+    appliedSeq: seq,
+  }),
   filled: partial('filled', { epoch, fill: count, number: count }, {}),
   'fill-end': partial('fill-end', { epoch, fill: count }, {}),
   'fill-ended': partial('fill-ended', { epoch, fill: count, tail: seq }, {}),
@@ -187,6 +196,7 @@ const ANY = {
   opened: partial('opened', { session, epoch, sizeBytes: count }, {}),
   request: partial('request', { id: requestId, operation, answeredBelow: count }, {}),
   reply: partial('reply', { id: requestId, epoch, result }, {}),
+  held: partial('held', { session, epoch }, {}),
   redirect: fc.record({
     type: fc.constant('redirect'), id: fc.option(requestId, { nil: undefined }), epoch,
     primary: fc.option(node, { nil: undefined }),

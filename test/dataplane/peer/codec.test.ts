@@ -49,6 +49,21 @@ t.test('a list of records larger than a frame comes in pieces and out as one', a
   t.equal(textOf(messages[0]!), textOf(log))
 })
 
+t.test('a write that lies on two pages of the map is no message', async (t) => {
+  const write = { kind: 'write' as const, lba: 255, blockCount: 2, payload: blocks(2, 1) }
+  const record = { epoch: 3, seq: 100, request: undefined, ...write }
+  const previous = { epoch: 2, seq: 99 }
+  const append: WireMessage = { type: 'append', epoch: 3, previous, records: [record], commitSeq: 5 }
+  const id = { generation: 1, incarnation: 2, request: 3, part: 0, parts: 1 }
+  const operation = { ...write, type: 'write' as const, fua: false, edges: [] }
+  const request: WireMessage = { type: 'request', id, operation, answeredBelow: 1 }
+  for (const message of [append, request]) {
+    const { messages, problem } = read(bytesOf([message]), { lane: 'data' })
+    t.match(problem, /lies on two pages/)
+    t.equal(messages.length, 0)
+  }
+})
+
 t.test('blocks that touch each other leave as one piece, and none is copied', async (t) => {
   const { ControlWriter } = await import('../../../dataplane/peer/control-writer.ts')
   const { SlabPool } = await import('../../../dataplane/slab-pool.ts')

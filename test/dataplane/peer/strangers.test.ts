@@ -201,8 +201,10 @@ t.test('what a member may not do ends the connection before its body is taken, o
 t.test('who sends more than was allowed', async (t) => {
   const b = await asked(t, { onMessage: () => undefined })
   const raw = await RawPeer.meet(b.endpoint)
-  const payload = blocks(1024, 1)
-  const records = [{ epoch: 1, seq: 1, request: undefined, kind: 'write' as const, lba: 0, blockCount: 1024, payload }]
+  const payload = blocks(256, 1)
+  const records = [0, 1, 2, 3].map((page) => ({
+    epoch: 1, seq: 1 + page, request: undefined, kind: 'write' as const, lba: 256 * page, blockCount: 256, payload,
+  }))
   const append = { type: 'append' as const, epoch: 1, previous: { epoch: 1, seq: 0 }, commitSeq: 0, records }
   raw.socket.write(raw.messages(...Array.from({ length: 10 }, () => append)))
   await raw.ended()

@@ -33,6 +33,22 @@ t.test('what a snapshot sees survives later overwrites of a page that was never 
   t.end()
 })
 
+t.test('used is told without what was overwritten unseen, but for what a snapshot sees', (t) => {
+  const stage = new MapStage()
+  const used = () => stage.volume.usedUnits - stage.map.supersededUnits(stage.volume)
+  for (let i = 0; i < 10; i++) for (let lba = 0; lba < 3; lba++) stage.write(lba)
+  t.equal(stage.volume.usedUnits, 30 * 64, 'nobody has looked at the page')
+  t.equal(used(), 3 * 64)
+  stage.snapshot()
+  for (let i = 0; i < 10; i++) stage.write(0)
+  stage.zero(1, 1)
+  t.equal(used(), 4 * 64)
+  stage.load()
+  t.equal(used(), 4 * 64, 'as it is when somebody does')
+  t.equal(stage.volume.usedUnits, 4 * 64)
+  t.end()
+})
+
 t.test('a zero over data that the index never saw leaves an entry: the data is in the log', (t) => {
   for (const overwrites of [0, MANY]) {
     const stage = new MapStage()

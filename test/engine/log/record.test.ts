@@ -49,6 +49,7 @@ const decoded = (bytes: Uint8Array) => decodeRecord(viewOf(bytes), 0, bytes.leng
 
 const EXTREMES: Record<string, Partial<RecordHeader>> = {
   'write of one block': {},
+  'the greatest incarnation': { frontendIncarnation: 2 ** 53 - 1, attachGeneration: 2 ** 32 - 1 },
   'the last block there is': { lba: U48_MAX, seq: U48_MAX, previousSeq: U48_MAX, part: 65535, parts: 65535 },
   'write of 256 blocks': { lba: 2 ** 40, blockCount: 256 },
   'moved write of 256 blocks with meta': { lba: U48_MAX - 255, blockCount: 256, flags: moved | meta, transform: 3 },

@@ -183,6 +183,39 @@ t.test('a newer session ends the older one, also at the next primary', (t) => {
   t.end()
 })
 
+for (const mode of ['single', 'open'] as const) {
+  t.test(`S2, mode ${mode}: former sessions are refused for ever, whoever leads`, (t) => {
+    const copies = new Copies()
+    const holders = mode === 'single' ? copies.config.attach.holders : {}
+    copies.change({ ...copies.config, attach: { generation: 1, mode, holders } })
+    copies.run(500)
+    let first = 0
+    for (let incarnation = 1; incarnation <= 20; incarnation++) {
+      copies.session = { generation: 1, incarnation }
+      copies.replies = []
+      t.ok(copies.open())
+      const request = copies.write(1, incarnation)
+      if (incarnation === 1) first = request
+      copies.settle()
+      t.match(copies.answerOf(request), { ok: true })
+    }
+    copies.run(1000)
+    copies.kill('n1')
+    copies.run(8000)
+    copies.session = { generation: 1, incarnation: 1 }
+    copies.replies = []
+    copies.open()
+    const payload = { bytes: 4096, data: 1 }
+    copies.ask({ type: 'write', lba: 1, blockCount: 1, payload, fua: false, edges: [] }, { number: first })
+    copies.settle()
+    t.match(copies.answerOf(first), { ok: false, code: 'stale-session' })
+    copies.session = { generation: 1, incarnation: 20 }
+    t.ok(copies.open())
+    t.equal(copies.read(1), 20)
+    t.end()
+  })
+}
+
 t.test('a planned hand-over: the target leads, nothing is lost, the set stays', (t) => {
   const copies = serving()
   copies.write(1, 11)

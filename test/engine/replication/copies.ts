@@ -40,6 +40,7 @@ export interface ClusterOptions {
   seed?: number
   lossRate?: number
   repeatRate?: number
+  isUnconfigured?: boolean
 }
 
 const FRONTEND = 'front'
@@ -47,6 +48,9 @@ const FRONTEND = 'front'
 export class Copies {
   nowMs = 1000
   readonly nodes = new Map<string, Node>()
+  /** Whose reads of the configuration saw what was there when they began, and are answered by `letReadsGo` only. */
+  slowReader: string | undefined
+  private readonly slowReads: Array<() => void> = []
   letters: Letter[] = []
   replies: Array<{ from: string; message: FrontendMessage }> = []
   results = new Map<number, CommandResult>()
@@ -55,6 +59,8 @@ export class Copies {
   /** What happens to the next compare-and-swaps. */
   casFate: Array<'answered' | 'lost-answer' | 'lost-request'> = []
   storeIsOut = false
+  /** The store has no value yet. */
+  isUnconfigured = false
   /** Whose disks do nothing for now. */
   isStalled: (node: Node) => boolean = () => false
   cut = new Set<string>()
@@ -75,7 +81,9 @@ export class Copies {
     seed = 1,
     lossRate = 0,
     repeatRate = 0,
+    isUnconfigured = false,
   }: ClusterOptions = {}) {
+    this.isUnconfigured = isUnconfigured
     const names = Array.from({ length: nodes }, (_, i) => `n${i + 1}`)
     const inSync = members ?? names
     this.copyOptions = copy
@@ -171,13 +179,12 @@ export class Copies {
         this.letters.push(structuredClone(letter))
       },
       reply: (to, message) => void this.replies.push(structuredClone({ from: node.name, message })),
-      readConfig: (token) =>
-        later({
-          type: 'config-read',
-          token,
-          ok: !this.storeIsOut,
-          value: this.storeIsOut ? undefined : this.value(),
-        }),
+      readConfig: (token) => {
+        const value = this.storeIsOut || this.isUnconfigured ? undefined : this.value()
+        const end = (): void => later({ type: 'config-read', token, ok: !this.storeIsOut, value })
+        if (this.slowReader === node.name) this.slowReads.push(end)
+        else end()
+      },
       compareAndSwap: (token, version, config) => {
         const fate = this.storeIsOut ? 'lost-request' : (this.casFate.shift() ?? 'answered')
         const isCurrent = version === `v${this.version}`
@@ -197,8 +204,21 @@ export class Copies {
 
   readonly left = new Set<string>()
 
+  /** As an operator or the control plane does; everybody gets the hint. */
+  change(config: VolumeConfig): void {
+    this.config = config
+    this.isUnconfigured = false
+    this.version++
+    for (const { name } of this.nodes.values()) this.event(name, { type: 'config-hint', value: this.value() })
+  }
+
   value() {
     return { config: structuredClone(this.config), version: `v${this.version}` }
+  }
+
+  letReadsGo(): void {
+    this.slowReader = undefined
+    for (const end of this.slowReads.splice(0)) end()
   }
 
   draw(): number {

@@ -94,6 +94,26 @@ t.test('a begin that takes long is not begun anew', (t) => {
   t.end()
 })
 
+t.test('a piece that takes long to store is not begun anew, nor are the records behind it missed', (t) => {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'] })
+  copies.isStalled = ({ state }) => state.fillTarget?.phase === 'filling'
+  copies.run(500)
+  copies.open()
+  for (let i = 0; i < 10; i++) copies.write(i, i)
+  copies.run(500)
+  const { fill, phase } = copies.node('n3').state.fillTarget!
+  t.equal(phase, 'filling')
+  const requests = Array.from({ length: 5 }, (_, i) => copies.write(i, 100 + i))
+  copies.run(8000)
+  for (const request of requests) t.match(copies.answerOf(request), { ok: true })
+  t.equal(copies.node('n3').state.fillTarget!.fill, fill)
+  copies.isStalled = () => false
+  copies.run(1000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
 t.test('requests do not wait for a begin that takes long', (t) => {
   const copies = beginning({ windowRecordsMax: 8 })
   const requests = Array.from({ length: 30 }, (_, i) => copies.write(i, i))

@@ -100,6 +100,25 @@ t.test('flush does not wait for writes that are not answered', (t) => {
   t.end()
 })
 
+t.test('held for too long by a pool without room, as its primary says while it is so: no space', (t) => {
+  const bench = new FrontendBench({ ioTimeoutMs: 5000 }).open()
+  const { session } = bench.state.options
+  bench.block(1, 5, 11)
+  bench.from('a', { type: 'held', session: { ...session, incarnation: 1 }, epoch: 1 })
+  bench.pass(5000)
+  t.same(bench.answers.get(1), { ok: false, code: 'timeout' }, 'of another session it says nothing')
+  bench.block(2, 9, 22)
+  bench.ask(3, { type: 'read', offsetBytes: 0, lengthBytes: 4096 })
+  bench.from('a', { type: 'held', session, epoch: 1 })
+  bench.pass(5000)
+  t.same(bench.answers.get(2), { ok: false, code: 'no-space' })
+  t.same(bench.answers.get(3), { ok: false, code: 'timeout' }, 'a read needs none')
+  bench.block(4, 11, 44)
+  bench.pass(5000)
+  t.same(bench.answers.get(4), { ok: false, code: 'timeout' }, 'it was not said again')
+  t.end()
+})
+
 t.test('held for too long: told, but its range stays locked while a copy may have it', (t) => {
   const bench = new FrontendBench({ ioTimeoutMs: 5000 }).open()
   bench.block(1, 5, 11)

@@ -23,6 +23,23 @@ t.test('holds until the session is open', (t) => {
   t.end()
 })
 
+t.test('who begins with a hint asks its primary at once, and is opened although the store never answers', (t) => {
+  const bench = new FrontendBench()
+  bench.hint(4, 'a')
+  const opens = () => bench.sent.filter(({ message }) => message.type === 'open').map(({ to }) => to)
+  t.same([opens(), bench.reads.length], [['a'], 1], 'and reads as well: the hint may be old')
+  bench.opened(3, 'a')
+  bench.block(1, 0, 1)
+  t.equal(bench.requests().length, 0, 'not under an epoch that is over')
+  bench.opened(4, 'a')
+  t.equal(bench.requests().length, 1)
+  const other = new FrontendBench()
+  other.hint(4, 'a')
+  other.config(5, 'b')
+  t.same(other.sent.map(({ to }) => to), ['a', 'b'], 'what the store says counts more')
+  t.end()
+})
+
 t.test('an open that is lost is repeated, ever more slowly', (t) => {
   const bench = new FrontendBench()
   bench.step({ type: 'tick' })

@@ -2,6 +2,8 @@
  * Members fail, the primary fails, everybody comes back: nothing answered is lost, and one copy leads at a time.
  */
 import t from 'tap'
+import { reportOf } from '../../../engine/replication/peer-reports.ts'
+import { crashed, MemoryStore } from '../../sim/cluster/memory-store.ts'
 import { Copies } from './copies.ts'
 
 function serving(options: ConstructorParameters<typeof Copies>[0] = {}): Copies {
@@ -170,5 +172,51 @@ t.test('a promotion whose outcome is unknown', (t) => {
     t.ok(copies.open(), fate)
     t.equal(copies.read(1), 11)
   }
+  t.end()
+})
+
+t.test('a primary whose disk lied does not let go of who has what it lost', (t) => {
+  const copies = serving({ nodes: 2 })
+  copies.write(1, 11)
+  copies.run(1000)
+  copies.kill('n1')
+  const lied = copies.node('n1')
+  const { state } = lied.store
+  lied.store = new MemoryStore(crashed(state, state.entries.findLastIndex(({ type }) => type === 'record'), state.boot))
+  const deliver = copies.deliver.bind(copies)
+  copies.deliver = (letter) => {
+    if (letter.message.type !== 'log') deliver(letter)
+  }
+  copies.start('n1')
+  copies.run(20_000)
+  t.same([copies.config.primary, copies.config.inSync], ['n1', ['n1', 'n2']], 'it waits for the log of n2')
+  copies.deliver = deliver
+  copies.run(1000)
+  t.ok(copies.open())
+  t.equal(copies.read(1), 11)
+  t.end()
+})
+
+t.test('an answer to a question of a former instance of the primary names nobody alive', (t) => {
+  const copies = serving()
+  const n1 = copies.node('n1')
+  const report = reportOf(copies.node('n3').state)
+  copies.kill('n3')
+  copies.run(4000)
+  copies.kill('n1')
+  copies.start('n1')
+  copies.run(500)
+  copies.start('n3')
+  copies.run(2000)
+  t.ok(copies.config.inSync.includes('n3'))
+  const { epoch } = report.promised
+  // It said hello before it had promised; now it is asked again.
+  copies.deliver({ from: 'n3', instance: 'n3#2', to: 'n1', message: { type: 'hello', epoch, ...report } })
+  const { probe } = n1.state.primary!.peers.get('n3')!
+  const late = { type: 'promised' as const, ...report, epoch, answerTo: probe!.token }
+  copies.deliver({ from: 'n3', instance: 'n3#1', to: 'n1', message: late })
+  copies.run(2000)
+  t.equal(n1.state.primary!.peers.get('n3')!.instance, 'n3#2')
+  t.ok(copies.config.inSync.includes('n3'))
   t.end()
 })

@@ -6,6 +6,7 @@ import {
   adopted,
   covers,
   inForce,
+  isFormer,
   joined,
   leastIncarnation,
   NO_FENCE,
@@ -45,5 +46,21 @@ t.test('a late one takes nothing away', (t) => {
   t.same(third, fence([1, 9], [3, 3], [4, 10]))
   t.same(adopted(second, third), third, 'what is over is forgotten')
   t.ok(covers(adopted(third, second), third), 'and what is late does no harm')
+  t.end()
+})
+
+t.test('mode open: of each node the newest, whatever comes late', (t) => {
+  const open = (...entries: Array<[string, number, number]>): SessionFence => ({ ...NO_FENCE, open: entries })
+  const first = open(['n1', 1, 300], ['n2', 1, 400])
+  const second = joined(first, open(['n1', 1, 600]))
+  t.same(second, open(['n1', 1, 600], ['n2', 1, 400]))
+  t.same([adopted(second, first), adopted(first, second)], [second, second])
+  t.same(inForce(second, []), second, 'nobody holds it, and nothing is forgotten')
+  t.same([covers(second, first), covers(first, second)], [true, false])
+  const session = (generation: number, incarnation: number) => ({ generation, incarnation })
+  t.ok(isFormer(second, 'n1', session(1, 300)))
+  t.notOk(isFormer(second, 'n1', session(1, 600)))
+  t.notOk(isFormer(second, 'n1', session(2, 1)), 'a later generation is newer')
+  t.notOk(isFormer(second, 'n3', session(1, 1)), 'nothing is known of that node')
   t.end()
 })

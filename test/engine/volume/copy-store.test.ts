@@ -4,7 +4,8 @@
  */
 import t from 'tap'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
-import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
+import type { StoredCopy } from '../../../engine/replication/copy-store.ts'
+import { BLOCK_BYTES, GIB, SLICE_BLOCKS } from '../../../engine/units.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { stampOf } from '../../sim/store-world.ts'
 
@@ -216,6 +217,30 @@ t.test('a disk that fails fails the copy once, and nothing is stored afterwards'
   t.end()
 })
 
+t.test('with write-back an index shows nothing that came behind what another disk lost', (t) => {
+  const spec = { sizeBytes: 2 * GIB, durability: 'writeback' as const }
+  for (const isLate of [false, true]) {
+    let world = new CopyWorld({ seed: 13, disks: 2 }, spec)
+    world.open()
+    world.epoch(1, 1)
+    world.settle()
+    world.append(write(1, 2, 3, [3]))
+    world.append(write(1, 3, SLICE_BLOCKS + 3, [4]))
+    world.settle()
+    world.copy.apply(3, {})
+    const first = world.copy.layout.target(3)!.stream
+    const second = world.copy.layout.target(SLICE_BLOCKS + 3)!.stream
+    t.not(first, second)
+    world.world.disks[Number.parseInt(first.context.diskUuid, 16) - 1]!.failAt('sync')
+    if (isLate) world.world.await<boolean>((done) => first.log.sync(done))
+    t.equal(world.world.await<boolean>((done) => second.makeCheckpoint(done)), false)
+    t.ok(second.failed)
+    world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+    t.equal(world.open().tail, 1, 'what is there is a beginning of what was accepted')
+  }
+  t.end()
+})
+
 t.test('a filling that waits for its begin takes back no fact that was given since', (t) => {
   const source = new CopyWorld({ seed: 8 })
   source.open()
@@ -305,6 +330,37 @@ t.test('a disk that comes back after the copy was filled without it has no say',
   t.end()
 })
 
+t.test('a resize that was accepted before a disk was lost places its slices on those that are left', (t) => {
+  const spec = { sizeBytes: 2 * GIB }
+  const source = new CopyWorld({ seed: 14 }, spec)
+  source.open()
+  source.epoch(1, 1)
+  source.settle()
+  source.copy.apply(1, {})
+  let world = new CopyWorld({ seed: 15, disks: 2 }, spec)
+  world.open()
+  world.epoch(1, 1)
+  world.control(1, 2, { operation: 'resize', sizeBytes: 4 * GIB })
+  world.settle()
+  world.copy.apply(1, {})
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  world.world.disks.pop()
+  world.world.indexes.pop()
+  const { lostSlices } = world.open()
+  t.ok(lostSlices.some((slice) => slice >= 2), 'one of the new ones, too')
+  const wipe = lostSlices.filter((slice) => slice < 2)
+  world.startFill({ fork: 1, target: 1, wipe, descriptor: source.copy.descriptor() })
+  t.ok(world.keep({ consistency: { state: 'consistent' } }))
+  world.control(1, 2, { operation: 'resize', sizeBytes: 4 * GIB })
+  const blocks = GIB / BLOCK_BYTES
+  for (const slice of [0, 1, 2, 3]) world.append(write(1, 3 + slice, slice * blocks, [slice + 1]))
+  world.settle()
+  world.copy.apply(6, {})
+  t.same(world.copy.stored().lostSlices, [])
+  for (const slice of [0, 1, 2, 3]) t.same(world.readStamps(slice * blocks, 1), [slice + 1])
+  t.end()
+})
+
 t.test('a write that went astray over the log proves that what it lies on was durable', (t) => {
   const prepare = () => {
     const world = new CopyWorld({ seed: 13 })
@@ -324,5 +380,93 @@ t.test('a write that went astray over the log proves that what it lies on was du
     const after = world.crash('kill', { kind: 'all' })
     t.throws(() => after.open(), { message: /damaged/ }, `over block ${block}`)
   }
+  t.end()
+})
+
+t.test('what a copy keeps while a disk is away is not taken back by what that disk had alone', (t) => {
+  let world = new CopyWorld({ seed: 14, disks: 2 }, { sizeBytes: 2 * GIB })
+  world.open()
+  world.epoch(1, 1)
+  world.settle()
+  t.ok(world.keep({ promise: { epoch: 1, primary: 'n1' } }))
+  // The last disk gets a fact that the first one does not.
+  world.world.disks[0]!.stall()
+  world.copy.keep(1000, { promise: { epoch: 2, primary: 'n1' } })
+  const { log } = world.copy.targets.find(({ stream }) => stream.context.diskUuid.endsWith('2'))!.stream
+  const { durableBatch } = log
+  world.world.clock.runUntil(() => log.durableBatch > durableBatch)
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  const away = { disk: world.world.disks.pop()!, index: world.world.indexes.pop()! }
+  t.not(world.open().lostSlices.length, 0)
+  const attach = { brokenGeneration: 0, incarnations: [[1, 7] as const] }
+  t.ok(world.keep({ promise: { epoch: 3, primary: 'n3' }, attach }))
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  world.world.disks.push(away.disk)
+  world.world.indexes.push(away.index)
+  const { facts, lostSlices } = world.open()
+  t.same(lostSlices, [])
+  t.same([facts.promise, facts.attach], [{ epoch: 3, primary: 'n3' }, attach])
+  t.end()
+})
+
+t.test('reads that fail while a copy is opened take back nothing that it kept', (t) => {
+  let reads = 1
+  for (let n = 1; n <= reads; n++) {
+    let world = new CopyWorld({ seed: 15 })
+    world.open()
+    world.epoch(1, 1)
+    world.append(write(1, 2, 3, [3]))
+    world.settle()
+    world.copy.apply(2, {})
+    // It is accepted, and waits while others are kept behind it.
+    world.control(1, 3, { operation: 'snapshot', id: 's' })
+    world.settle()
+    t.ok(world.keep({ promise: { epoch: 7, primary: 'n2' } }))
+    for (let round = 1; round <= 2; round++) {
+      world = world.crash('kill', { kind: 'all' })
+      // Every read asks the medium. Three in a row end in an error.
+      world.world.disks[0]!.readErrorChance = Number.MIN_VALUE
+      if (round === 1) {
+        for (const more of [0, 1, 2]) world.world.disks[0]!.failAt('read', n + more)
+      }
+      let stored: StoredCopy | undefined
+      try {
+        stored = world.open()
+      } catch {
+        t.equal(round, 1, 'it opens when everything can be read')
+      }
+      if (n === 1 && round === 2) reads = world.world.disks[0]!.counts.read
+      if (stored === undefined) continue
+      t.same([stored.facts.promise.epoch, stored.tail], [7, 3], `read ${n}, opening ${round}`)
+    }
+  }
+  t.end()
+})
+
+t.test('an opening without one of the disks cuts nothing that is there when the disk is back', (t) => {
+  let world = new CopyWorld({ seed: 16, disks: 2 }, { sizeBytes: 2 * GIB })
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 3, [3]))
+  world.append(write(1, 3, SLICE_BLOCKS + 3, [4]))
+  world.append(write(1, 4, 4, [5]))
+  world.append(write(1, 5, SLICE_BLOCKS + 4, [6]))
+  world.settle()
+  world.copy.apply(1, {})
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  const away = { disk: world.world.disks.pop()!, index: world.world.indexes.pop()! }
+  for (let round = 1; round <= 2; round++) {
+    const stored = world.open()
+    t.same([stored.lostSlices.length, stored.tail < 5], [1, true], `opening ${round}`)
+    t.ok(world.keep({ promise: { epoch: 1 + round, primary: 'n1' } }))
+    world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  }
+  world.world.disks.push(away.disk)
+  world.world.indexes.push(away.index)
+  const { tail, facts, lostSlices } = world.open()
+  t.same([tail, facts.promise.epoch, lostSlices], [5, 3, []])
+  world.copy.apply(5, {})
+  t.same(world.readStamps(3, 2), [3, 5])
+  t.same(world.readStamps(SLICE_BLOCKS + 3, 2), [4, 6])
   t.end()
 })

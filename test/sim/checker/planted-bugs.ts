@@ -14,6 +14,25 @@ export const THIN_ALWAYS: Edit = {
   by: 'THIN_EVERY = 1',
 }
 
+/**
+ * What a store promises (FORMAT.md), as fsck.ts and the model see it. L10, that the seq of a block's entry never goes
+ * back, is broken by "a cleaner's copy replaces what is newer", which fsck sees as L2 first.
+ */
+export const STORE_PROMISES = {
+  L1: 'after a crash the state is a prefix of what was accepted, with all that was durable',
+  L2: 'an entry points to a record of its volume, place and version, and its bytes fit',
+  L3: 'no two entries share units, and live units are counted',
+  L4: 'what entries point to is not given back',
+  L5: 'a crash while it opens changes nothing of what it opens to',
+  L6: 'nothing below the watermark is cut off',
+  L7: 'right bytes or an error',
+  L8: 'fsck finds nothing, after anything',
+  L9: 'what an uncommitted change let go of is not used again',
+  L10: 'a block shows the newest version of its view, each version once',
+  L11: 'checkpoint and log together are the map',
+  L12: 'no volume shows what is of another',
+} as const
+
 export const PLANTED: Mutant[] = [
   {
     name: 'acknowledged before it is synced',
@@ -24,6 +43,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a checkpoint passes records that are not applied',
+    promise: 'L11',
     hunt: { run: 'tiny', seed: 1 },
     file: `${LOG}/log-stream.ts`,
     replace: 'if (batch.unapplied > 0)\n        return',
@@ -47,17 +67,20 @@ export const PLANTED: Mutant[] = [
     name: 'an index is written before its log is durable',
     hunt: { run: 'tiny', seed: 9 },
     file: `${LOG}/store-stream.ts`,
-    replace: 'if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false\n    yield* until<void>',
-    by: 'yield* until<void>',
+    replace:
+      'if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false\n' +
+      '    if (!(yield* until<boolean>((resume) => this.syncPeers',
+    by: 'if (!(yield* until<boolean>((resume) => this.syncPeers',
   },
   {
     name: 'segments are given back before the index knows',
+    promise: 'L9',
     hunt: { run: 'time-travel', seed: 4 },
     file: `${LOG}/store-stream.ts`,
-    replace: 'yield* until<void>((resume) => this.syncPeers(resume))',
+    replace: 'if (!(yield* until<boolean>((resume) => this.syncPeers(resume)))) {',
     by:
       'const freed = collected.freed.map((segment) => [segment, segments.generation[segment]!])\n' +
-      'if (!(yield* markFree(context, freed))) return false',
+      'if (!(yield* markFree(context, freed))) {',
   },
   {
     name: 'a segment given back keeps its first batch',
@@ -82,6 +105,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'the watermark counts for nothing',
+    promise: 'L6',
     hunt: { run: 'damage', seed: 3 },
     file: `${LOG}/log-tail.ts`,
     replace: 'if (next <= watermark)',
@@ -96,6 +120,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'batch numbers are used twice',
+    promise: 'L5',
     hunt: { run: 'nested', seed: 3 },
     file: `${LOG}/rebuild.ts`,
     replace: 'sealedLast + 1, base.watermarkBatch + 1)',
@@ -103,6 +128,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a rebuild believes the order on disk',
+    promise: 'L1',
     hunt: { run: 'time-travel', seed: 6 },
     file: `${LOG}/page-fold.ts`,
     replace: 'if (extents.rebuilding || map.tombstones.length > 0)',
@@ -117,6 +143,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: "a cleaner's copy replaces what is newer",
+    promise: 'L2',
     hunt: { run: 'time-travel', seed: 12 },
     file: `${LOG}/extent-map.ts`,
     replace: 'segmentOf(words, at) !== move.fromSegment || words[at + 1] !== move.fromUnits',
@@ -129,6 +156,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a moved block counts at both places',
+    promise: 'L3',
     hunt: { run: 'errors', fault: 'sync', n: 40, seed: 1 },
     file: `${LOG}/extent-map.ts`,
     replace: 'this.segments.drop(move.fromSegment, stored)\n',
@@ -191,6 +219,14 @@ export const PLANTED: Mutant[] = [
     by: 'map.pages.set(pageNumber, page)',
   },
   {
+    name: 'what a head shows again stays in the history',
+    promise: 'L10',
+    hunt: { run: 'time-travel', seed: 37 },
+    file: `${LOG}/page-rewind.ts`,
+    replace: '        dropHistory(map, lba, shown)\n',
+    by: '',
+  },
+  {
     name: 'a rollback that is rolled away still hides',
     hunt: { run: 'file', path: 'test/engine/log/extent-map.test.ts' },
     file: `${VOLUME}/descriptor.ts`,
@@ -223,6 +259,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a block is read and not verified',
+    promise: 'L7',
     hunt: { run: 'damage', seed: 1 },
     file: `${VOLUME}/block-reader.ts`,
     replace: '!== crcOf(words, w)) return i',
@@ -238,6 +275,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'what goes while its page waits keeps its space',
+    promise: 'L8',
     hunt: { run: 'tiny', seed: 1 },
     file: `${LOG}/extent-map.ts`,
     replace: 'this.releaseEntry(map, words, at)\n        return true',
@@ -267,7 +305,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a batch counts as written before it is',
-    hunt: { run: 'plain', seed: 1 },
+    hunt: { run: 'time-travel', seed: 1 },
     file: `${LOG}/log-stream.ts`,
     replace: 'this.isWritten(this.writtenBatch + 1)',
     by: 'true',
@@ -292,6 +330,22 @@ export const PLANTED: Mutant[] = [
     file: `${LOG}/cleaner.ts`,
     replace: 'if (crc !== record.crcs[i]) {',
     by: 'if (crc < 0) {',
+  },
+  {
+    name: 'a segment is given back while entries point to it',
+    promise: 'L4',
+    hunt: { run: 'full', seed: 1 },
+    file: `${LOG}/cleaner.ts`,
+    replace: 'segments.live[segment] === 0 && segments.mixed[segment] === 0',
+    by: 'segments.live[segment] === 0 || segments.mixed[segment] === 0',
+  },
+  {
+    name: 'volumes share the entries that wait for their pages',
+    promise: 'L12',
+    hunt: { run: 'time-travel', seed: 4 },
+    file: `${LOG}/volume-map.ts`,
+    replace: 'volume * PAGES_MAX + page',
+    by: 'Math.min(volume, 1) * PAGES_MAX + page',
   },
   {
     name: 'a segment is given back while it is read',

@@ -1,7 +1,9 @@
 /**
  * The rule of a fault atlas (TigerBeetle's): anything may be damaged as long as some member of the in-sync set keeps
  * everything whole that it has to have. Damage is marked where it is made; when the last whole member leaves the set,
- * what is damaged on one of those left is undone, for then no protocol could have it back.
+ * what is damaged on one of those left is undone, for then no protocol could have it back. What a disk lost that lied,
+ * and its copy came back without, cannot be undone: when the last one that has it leaves, the run is over. In mode
+ * `writeback` a member that lost power keeps nothing whole until it counts as whole again.
  */
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 
@@ -14,13 +16,21 @@ export interface Mark {
   lies?: boolean
   /** It is not there any more: overwritten, cleaned away, repaired. */
   isGone(): boolean
+  /** Its copy came back without what is gone: that is not put back under it. */
+  isKnown?(): void
   /** The medium gives back what was written. */
   undo(): void
 }
 
 export class Atlas {
   private readonly marks = new Map<string, Mark[]>()
-  /** Whether a member has its copy and works. */
+  /** They came back without something, and were not brought in line yet. */
+  private readonly short = new Set<string>()
+  /** Their disks lied where it counts: whatever was undone since, what came of it stays. */
+  private readonly liars = new Set<string>()
+  /** They lost power with what was not synced, and know it. */
+  private readonly powerless = new Set<string>()
+  /** Whether a member has its copy, all of it (it is not being filled), and works. */
   private readonly hasCopy: (config: VolumeConfig, node: string) => boolean
 
   constructor(hasCopy: (config: VolumeConfig, node: string) => boolean) {
@@ -34,7 +44,17 @@ export class Atlas {
 
   /** What was durable on its disk is there, or is known to be damaged. */
   isHonest(node: string): boolean {
-    return this.of(node).every(({ lies }) => lies !== true)
+    return !this.liars.has(node) && !this.short.has(node) && this.of(node).every(({ lies }) => lies !== true)
+  }
+
+  /** It came back without something that its disk had called durable, and is not in line yet. */
+  isShort(node: string): boolean {
+    return this.short.has(node)
+  }
+
+  /** From now on until its disk is another one. */
+  noteLiar(node: string): void {
+    this.liars.add(node)
   }
 
   note(node: string, mark: Mark): void {
@@ -44,18 +64,45 @@ export class Atlas {
   /** Its disk is another one. */
   forget(node: string): void {
     this.marks.delete(node)
+    this.short.delete(node)
+    this.liars.delete(node)
+    this.powerless.delete(node)
   }
 
-  /** The set, or what a member has, is another than before. */
-  check(config: VolumeConfig): void {
-    const members = config.inSync.filter((node) => this.hasCopy(config, node))
+  /** What it had not synced may be gone, as in `writeback`; or it has all that it acknowledged, again. True: news. */
+  lostPower(node: string, isLost: boolean): boolean {
+    if (isLost === this.powerless.has(node)) return false
+    if (isLost) this.powerless.add(node)
+    else this.powerless.delete(node)
+    return true
+  }
+
+  /** A disk of it lied, and it came back without what was lost. */
+  cameBackShort(node: string): void {
+    this.short.add(node)
+    for (const mark of this.of(node)) mark.isKnown?.()
+  }
+
+  /** They have what the others have: a log was chosen and brought to all of them, or they were filled. */
+  broughtInLine(nodes: readonly string[]): void {
+    for (const node of nodes) this.short.delete(node)
+  }
+
+  /** The set, or what a member has, is another than before. False: nobody has everything any more. */
+  check(config: VolumeConfig): boolean {
+    const present = config.inSync.filter((node) => this.hasCopy(config, node))
+    const members = present.filter((node) => !this.short.has(node))
+    if (members.length === 0) return present.length === 0
+    const whole = members.filter((node) => !this.powerless.has(node))
+    // Who lacks something and does not know it is believed; who lost power is not.
+    if (whole.length === 0 && present.some((node) => this.short.has(node) && !this.powerless.has(node))) return false
     const all = new Set(members.flatMap((node) => this.of(node).map(({ what }) => what)))
-    for (const what of all) if (!members.some((node) => this.isWhole(node, what))) this.undo(members[0]!, what)
-  }
-
-  undoAll(node: string): void {
-    for (const { undo } of this.of(node)) undo()
-    this.forget(node)
+    for (const what of all) {
+      if (members.some((node) => this.isWhole(node, what))) continue
+      // What was synced is where it was: of those who lost power nobody knows with whom.
+      for (const node of whole.length > 0 ? [whole[0]!] : members) this.undo(node, what)
+    }
+    return true
   }
 
   private undo(node: string, what: Damaged): void {
@@ -68,6 +115,7 @@ export class Atlas {
   }
 
   private isWhole(node: string, what: Damaged): boolean {
+    if (this.short.has(node) || this.powerless.has(node)) return false
     return !this.of(node).some((mark) => what === 'disk' || mark.what === what || mark.what === 'disk')
   }
 

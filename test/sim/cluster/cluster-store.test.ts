@@ -27,7 +27,7 @@ function fresh(options: Partial<ClusterStoreOptions> = {}, seed = 1) {
     hintLossRate: 0,
     hintDelayMs: [0, 5],
   }
-  return { clock, store: new ClusterStore(clock, new Random(seed), { ...defaults, ...options }, CONFIG) }
+  return { clock, store: new ClusterStore(clock, new Random(seed), { ...defaults, ...options }, CONFIG, 1000) }
 }
 
 const next = (nonce: string): VolumeConfig => ({ ...CONFIG, epoch: 2, nonce })
@@ -93,5 +93,19 @@ t.test('a read sees what ended before; an outage answers nobody', (t) => {
   store.read('n1', (value) => (read = value?.version))
   clock.advance(100)
   t.same([outcome, read, store.current.version], ['unknown', undefined, 'v2'])
+  t.end()
+})
+
+t.test('who missed a hint is told when the watch is renewed; who did not, is not', (t) => {
+  const { clock, store } = fresh()
+  const hints: string[] = []
+  for (const user of ['n2', 'n3']) store.watch(user, ({ version }) => hints.push(`${user} ${version}`))
+  store.unreachableFor.add('n2')
+  store.compareAndSwap('n1', 'v1', next('a'), () => undefined)
+  clock.advance(1500)
+  t.same(hints, ['n3 v2'])
+  store.unreachableFor.delete('n2')
+  clock.advance(1000)
+  t.same(hints, ['n3 v2', 'n2 v2'])
   t.end()
 })

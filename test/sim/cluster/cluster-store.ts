@@ -2,7 +2,9 @@
  * The cluster store as its users have to expect it: one key, replaced by linearizable compare-and-swap on an opaque
  * version; everything else is unsure. A CAS whose answer does not come (`unknown`) was applied, was not, or will be
  * later, after others came between or not. A read sees every CAS that ended before it began. Watches are hints: late,
- * out of order, lost, repeated. While it is out, nothing is applied and nobody is answered but with `unknown`.
+ * out of order, repeated; lost with the watch, which is renewed some time later, and whoever missed something, and
+ * nobody else, is told what is there by then. While it is out, nothing is applied and nobody is answered but with
+ * `unknown`.
  */
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { VersionedConfig } from '../../../engine/replication/copy-port.ts'
@@ -30,18 +32,43 @@ export class ClusterStore {
   readonly history: VersionedConfig[]
   onWon: ((value: VersionedConfig, by: string) => void) | undefined
   /** Users whose way to the store is cut. */
-  readonly unreachableFor = new Set<string>()
-  isOut = false
+  readonly unreachableFor: Set<string>
+  private readonly outage: { isOut: boolean }
   private readonly clock: SimClock
+  private readonly renewMs: number
   private readonly random: Random
   private readonly watchers = new Map<string, (value: VersionedConfig) => void>()
+  /** Who missed something, and was not told anew since. */
+  private readonly missed = new Set<string>()
   private versions = 1
 
-  constructor(clock: SimClock, random: Random, options: ClusterStoreOptions, initial: VolumeConfig) {
+  /**
+   * @param renewMs  until a watch that lost something is renewed
+   * @param beside  another key of the same store: it is out, or out of reach, together with that one
+   */
+  constructor(
+    clock: SimClock,
+    random: Random,
+    options: ClusterStoreOptions,
+    initial: VolumeConfig,
+    renewMs: number,
+    beside?: ClusterStore,
+  ) {
+    this.unreachableFor = beside?.unreachableFor ?? new Set()
+    this.outage = beside?.outage ?? { isOut: false }
     this.clock = clock
+    this.renewMs = renewMs
     this.random = random
     this.options = options
     this.history = [{ config: initial, version: 'v1' }]
+  }
+
+  get isOut(): boolean {
+    return this.outage.isOut
+  }
+
+  set isOut(isOut: boolean) {
+    this.outage.isOut = isOut
   }
 
   get current(): VersionedConfig {
@@ -50,16 +77,6 @@ export class ClusterStore {
 
   watch(user: string, hint: (value: VersionedConfig) => void): void {
     this.watchers.set(user, hint)
-  }
-
-  /** The watch was renewed: everybody who can be reached is told the present value. */
-  hintAll(): void {
-    const value = this.current
-    for (const [user, hint] of this.watchers) {
-      if (this.isOut || this.unreachableFor.has(user)) continue
-      const [least, most] = this.options.hintDelayMs
-      this.clock.after(least + this.random.float() * (most - least), () => hint(value))
-    }
   }
 
   read(user: string, ended: (value: VersionedConfig | undefined) => void): void {
@@ -111,7 +128,10 @@ export class ClusterStore {
     this.history.push(value)
     this.onWon?.(value, by)
     for (const [user, hint] of this.watchers) {
-      if (this.unreachableFor.has(user) || this.random.chance(this.options.hintLossRate)) continue
+      if (this.unreachableFor.has(user) || this.random.chance(this.options.hintLossRate)) {
+        this.miss(user)
+        continue
+      }
       const [least, most] = this.options.hintDelayMs
       this.clock.after(least + this.random.float() * (most - least), () => hint(value))
       // Now and then something old again.
@@ -120,6 +140,17 @@ export class ClusterStore {
         this.clock.after(least + this.random.float() * most * 2, () => hint(old))
       }
     }
+  }
+
+  private miss(user: string): void {
+    if (this.missed.has(user)) return
+    this.missed.add(user)
+    const renew = (): void => {
+      if (this.isOut || this.unreachableFor.has(user)) return void this.clock.after(this.renewMs, renew)
+      this.missed.delete(user)
+      this.watchers.get(user)?.(this.current)
+    }
+    this.clock.after(this.renewMs, renew)
   }
 
   private isLost(user: string, rate: number): boolean {

@@ -5,14 +5,23 @@
 import type { CopyFacts, CopyStore, StoredCopy } from '../../../engine/replication/copy-store.ts'
 import { epochAt } from '../../../engine/replication/record-id.ts'
 import type { BlockVersion, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
-import { joined, NO_FENCE, type SessionFence } from '../../../engine/replication/session-fence.ts'
+import { covers, NO_FENCE, type SessionFence } from '../../../engine/replication/session-fence.ts'
 import type { MemberLog } from './checker/acknowledged-is-durable.ts'
 
 export interface WitnessPort {
+  /** In the order of everything. */
+  position(): number
   applied(node: string, record: ReplicatedRecord): void
   promiseTold(node: string, epoch: number): void
   promiseKept(node: string, epoch: number): void
-  promiseFound(node: string, epoch: number): void
+  /** `isWhole`: on all of its disks. */
+  promiseFound(node: string, epoch: number, isWhole: boolean): void
+  /** It lacks something that was durable, or written in the boot that goes on. True: its disk lied. */
+  cameBackShort(node: string): boolean
+  /** It gives up what it has, to be filled from another copy. */
+  fillStarts(node: string): void
+  /** It was filled from another copy. */
+  filled(node: string): void
 }
 
 export class CopyWitness implements CopyStore, MemberLog {
@@ -24,22 +33,28 @@ export class CopyWitness implements CopyStore, MemberLog {
   durablePromise = 0
   durableAttach: SessionFence = NO_FENCE
   isConsistent = true
+  /** Of trims up to here the source of its last filling may have left no trace: it knows no more itself. */
+  forgottenSeq = 0
   private readonly port: WitnessPort
   private store: CopyStore | undefined
   private epochs: Array<readonly [number, number]> = []
   /** Up to here it was filled from another copy, under whatever epochs. */
   private filledTo = 0
   private fillToken = -1
+  private fillForgotSeq = 0
   private accepted: ReplicatedRecord[] = []
+  /** Of each seq, in the order of everything, when it was stored here last. */
+  private readonly positions: number[] = []
   private readonly keeping = new Map<number, { facts: Partial<CopyFacts>; order: number }>()
-  /** What it had written when its machine lost power: it may have said so, and that may still be on its way. */
+  /** What it had written when its machine lost power or a disk; it may have said so, and that may be on its way yet. */
   private written: { seq: number; epochs: Array<readonly [number, number]> } = { seq: 0, epochs: [] }
-  /** What was durable on a disk that was taken out. */
+  /** What was durable on a disk that was taken out, or that lied, until the copy was filled again. */
   private takenSeq = 0
   private boot = ''
   private order = 0
-  /** Of the call whose consistency is known to be durable: an earlier one may be confirmed later. */
+  /** Of the calls whose consistency, and whose fence, are known to be durable: earlier ones may be confirmed later. */
   private consistencyOrder = 0
+  private attachOrder = 0
 
   constructor(node: string, port: WitnessPort) {
     this.node = node
@@ -49,19 +64,36 @@ export class CopyWitness implements CopyStore, MemberLog {
   /** A new process has opened the store. */
   opened(store: CopyStore, stored: StoredCopy): void {
     this.store = store
-    if (stored.boot !== this.boot && this.storedSeq > stored.tail) {
+    const isRebooted = stored.boot !== this.boot
+    if (isRebooted && this.storedSeq > stored.tail) {
       this.written = { seq: this.storedSeq, epochs: this.epochs }
+    }
+    const { facts } = stored
+    const lacksPromise = facts.promise.epoch < this.durablePromise
+    // In the same boot what was written is there, synced or not.
+    const leastTail = isRebooted ? this.durableSeq : this.storedSeq
+    if (stored.tail < leastTail || lacksPromise || !covers(facts.attach, this.durableAttach)) {
+      const hasLied = this.port.cameBackShort(this.node)
+      if (hasLied) this.wasTaken()
     }
     this.boot = stored.boot
     this.epochs = [...stored.epochs]
     this.accepted = stored.unapplied.slice()
     this.appliedSeq = stored.appliedSeq
+    this.placed(stored.tail)
     this.storedSeq = this.durableSeq = stored.tail
-    this.durablePromise = stored.facts.promise.epoch
-    this.port.promiseFound(this.node, this.durablePromise)
-    this.durableAttach = stored.facts.attach
-    this.isConsistent = stored.facts.consistency.state === 'consistent'
+    this.durablePromise = facts.promise.epoch
+    this.port.promiseFound(this.node, this.durablePromise, stored.lostSlices.length === 0)
+    this.durableAttach = facts.attach
+    this.isConsistent = facts.consistency.state === 'consistent'
     this.keeping.clear()
+    // The next process counts its calls anew.
+    this.fillToken = -1
+  }
+
+  /** The same store, by a machine that begins anew: it counts its calls anew, and nothing is under way. */
+  reopened(stored: StoredCopy): void {
+    this.opened(this.store!, stored)
   }
 
   has(epoch: number, seq: number): boolean {
@@ -76,21 +108,41 @@ export class CopyWitness implements CopyStore, MemberLog {
     return seq <= this.takenSeq
   }
 
-  /** Its disk is gone; another one comes in its place. */
+  /** A disk of it is gone. */
   diskTaken(): void {
+    this.forgottenSeq = 0
+    this.wasTaken()
+  }
+
+  /** What it had, and may have said to be durable, is gone. */
+  private wasTaken(): void {
     this.takenSeq = Math.max(this.takenSeq, this.durableSeq)
+    if (this.storedSeq > this.written.seq) this.written = { seq: this.storedSeq, epochs: this.epochs }
   }
 
   /** The store said so; it may take a while until the copy hears it. */
   stored(seq: number, durableSeq: number): void {
+    this.placed(seq)
     this.storedSeq = seq
     this.durableSeq = durableSeq
+  }
+
+  /** When its record of this seq was stored, or that seq was filled; unset: never. */
+  storedAt(seq: number): number | undefined {
+    return this.positions[seq]
+  }
+
+  private placed(toSeq: number): void {
+    const at = this.port.position()
+    for (let seq = this.storedSeq + 1; seq <= toSeq; seq++) this.positions[seq] = at
   }
 
   kept(token: number): void {
     const kept = this.keeping.get(token)
     this.keeping.delete(token)
     if (token === this.fillToken) {
+      this.forgottenSeq = Math.max(this.forgottenSeq, this.fillForgotSeq)
+      this.placed(this.filledTo)
       this.storedSeq = Math.max(this.storedSeq, this.filledTo)
       this.durableSeq = Math.max(this.durableSeq, this.filledTo)
     }
@@ -100,9 +152,16 @@ export class CopyWitness implements CopyStore, MemberLog {
       this.durablePromise = Math.max(this.durablePromise, facts.promise.epoch)
       this.port.promiseKept(this.node, this.durablePromise)
     }
-    if (facts.attach !== undefined) this.durableAttach = joined(this.durableAttach, facts.attach)
+    if (facts.attach !== undefined && order > this.attachOrder) {
+      this.durableAttach = facts.attach
+      this.attachOrder = order
+    }
     if (facts.consistency === undefined || order < this.consistencyOrder) return
     this.isConsistent = facts.consistency.state === 'consistent'
+    if (this.isConsistent) {
+      this.takenSeq = 0
+      this.port.filled(this.node)
+    }
     this.consistencyOrder = order
   }
 
@@ -145,16 +204,19 @@ export class CopyWitness implements CopyStore, MemberLog {
 
   startFill(token: number, start: Parameters<CopyStore['startFill']>[1]): void {
     this.accepted = []
-    const { epochs } = start.descriptor as { epochs: Array<readonly [number, number]> }
+    const { epochs, forgottenSeq } = start.descriptor as {
+      epochs: Array<readonly [number, number]>
+      forgottenSeq: number
+    }
+    this.fillForgotSeq = forgottenSeq
     this.epochs = [...epochs]
     this.appliedSeq = start.target
     this.filledTo = start.target
     this.fillToken = token
     this.storedSeq = this.durableSeq = 0
-    this.written = { seq: 0, epochs: [] }
-    this.takenSeq = 0
     this.isConsistent = false
     this.keeping.set(token, { facts: start.facts, order: ++this.order })
+    this.port.fillStarts(this.node)
     this.store!.startFill(token, start)
   }
 

@@ -6,6 +6,8 @@ import { unreachable } from '../../../engine/assert.ts'
 import { Random } from '../random.ts'
 import type { Scene } from './aims.ts'
 import type { PlannedEvent } from './plan.ts'
+import { beginPlot } from './plot-faults.ts'
+import { beginScene } from './scene-faults.ts'
 import type { SimNode } from './sim-node.ts'
 import type { FaultKind } from './swarm.ts'
 import type { World } from './world.ts'
@@ -51,6 +53,30 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
       world.network.slowDown(from, to, random.float() * random.pick([10 * network.delayMs[1], leaseMs, 2 * graceMs]))
       return after(() => world.network.slowDown(from, to, 0))
     }
+    // What is sent on it now is held somewhere for long; what is sent later is not.
+    case 'stuck-way': {
+      const [from, to] = random.chance(0.3) ? wayToPrimary(world, random) : chooseWay(world, random, node, scene)
+      const { graceMs, evictAfterMs } = world.swarm
+      world.network.slowDown(from, to, random.float() * random.pick([1, 4]) * (graceMs + evictAfterMs))
+      world.clock.after(durationMs / 4, () => world.network.slowDown(from, to, 0))
+      return
+    }
+    // It is up again at once. What it said was heard; one of the others may not hear it for so long that it is let go.
+    case 'blink': {
+      if (random.chance(0.5)) node.losePower(world.position())
+      else node.kill()
+      world.clock.after(random.float() * random.pick([0.1, world.swarm.beaconMs]), () => {
+        if (!world.isHealed) node.start()
+      })
+      if (random.chance(0.5)) return
+      const { graceMs, evictAfterMs } = world.swarm
+      const deaf = random.pick(nodes).name
+      world.network.cut(node.name, deaf)
+      world.clock.after((graceMs + evictAfterMs) * (0.5 + 2 * random.float()), () => {
+        if (!world.isHealed) world.network.heal(node.name, deaf)
+      })
+      return
+    }
     case 'partition': {
       const groups: [string[], string[]] = [[], []]
       for (const name of world.everybody) groups[random.int(2)]!.push(name)
@@ -82,18 +108,34 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
       else world.clock.after(slowMs + random.float() * leaseMs, isolate)
       return
     }
-    // A machine loses its power for a moment while all others stand still for long.
-    case 'silence': {
+    // A machine loses its power for a moment while all others stand still for long, perhaps longer than one waits.
+    case 'silence':
+    case 'long-silence': {
       const others = nodes.filter((other) => other !== node)
       for (const other of others) other.pause()
       node.losePower(world.position())
       world.clock.after(durationMs / 10, () => node.start())
       const { graceMs, evictAfterMs } = world.swarm
-      world.clock.after((graceMs + evictAfterMs) * (1 + 3 * random.float()), () => {
+      const most = kind === 'silence' ? 3 : 7
+      world.clock.after((graceMs + evictAfterMs) * (1 + most * random.float()), () => {
         if (!world.isHealed) for (const other of others) other.resume()
       })
       return
     }
+    case 'late-end':
+    case 'late-release':
+    case 'forgotten-tail':
+    case 'lost-answers':
+    case 'late-spare':
+      return beginScene(world, kind, random)
+    case 'left-behind':
+    case 'touched':
+    case 'lone-witness':
+    case 'lost-tail':
+    case 'lost-epoch':
+    case 'lost-fence':
+    case 'full-fill':
+      return beginPlot(world, kind, random, node)
     // Who took its place dies of it and comes back at once, when all see each other again, but not the store.
     case 'relapse': {
       const hidden = isolatePrimary(world, random)
@@ -140,14 +182,19 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
       if (!world.atlas.mayDamage(world.store.current.config, node.name, 'disk')) return
       node.disk.failReads(random.pick([0.1, 0.5, 1]))
       let isOver = false
-      const isGone = (): boolean => isOver
-      const undo = (): void => {
+      // An opening meanwhile does without a disk that it cannot read, also when it can be read again.
+      const isGone = (): boolean => isOver && !node.disk.mayLackSlices
+      const end = (): void => {
         isOver = true
         node.disk.failReads(0)
       }
+      const undo = (): void => {
+        end()
+        node.disk.reopen()
+      }
       world.atlas.note(node.name, { what: 'disk', isGone, undo })
       return after(() => {
-        undo()
+        end()
         restartFenced(node)
       })
     }
@@ -157,8 +204,8 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
         // A copy that cannot read what waits does not open; then it has to be let go.
         const mark = node.disk.rotBlock(
           random,
-          (lba, isSettled) =>
-            (isSettled || config.minInSync === 1) && world.atlas.mayDamage(config, node.name, lba),
+          (what, isSettled) =>
+            (isSettled || config.minInSync === 1) && world.atlas.mayDamage(config, node.name, what),
         )
         if (mark !== undefined) world.atlas.note(node.name, mark)
       }
@@ -173,6 +220,7 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
       const mark = node.disk.loseDisk(random)
       if (mark === undefined) return
       world.atlas.note(node.name, mark)
+      node.witness.diskTaken()
       node.kill()
       return after(() => node.start())
     }
@@ -221,6 +269,12 @@ function chooseWay(world: World, random: Random, node: SimNode, scene: Scene | u
   const between: [string, string] =
     scene !== undefined && scene.other !== '' ? [scene.who, scene.other] : [node.name, other]
   return random.chance(0.5) ? between : [between[1], between[0]]
+}
+
+/** Requests, or what the members answer. */
+function wayToPrimary(world: World, random: Random): [string, string] {
+  const { primary } = world.store.current.config
+  return [random.pick(world.everybody.filter((name) => name !== primary)), primary]
 }
 
 /** The primary alone with a client; the store hears neither, or the client only. */

@@ -22,13 +22,15 @@ export function focused(swarm: Swarm, random: Random): Swarm {
   return { ...swarm, ...focus(swarm, random), focus: focus.name }
 }
 
-const FAST = { delayMs: [0.1, 1] as [number, number], hintDelayMs: [0.1, 2] as [number, number] }
+export const FAST = { delayMs: [0.1, 1] as [number, number], hintDelayMs: [0.1, 2] as [number, number] }
 
 /** Changes that land late, or after others. */
-const LOSSY = { requestLossRate: 0.3, lateRate: 0.3 }
+export const LOSSY = { requestLossRate: 0.3, lateRate: 0.3 }
+
+type Spreadable = Pick<Swarm, 'faultsUntilMs' | 'attachMode'>
 
 /** So that requests come until the faults stop, however few there are. */
-const spread = (swarm: Swarm, operations: number, inFlightMax: number, clients: number) => ({
+export const spread = (swarm: Spreadable, operations: number, inFlightMax: number, clients: number) => ({
   operations,
   inFlightMax,
   thinkMs: (2 * swarm.faultsUntilMs * inFlightMax * (swarm.attachMode === 'open' ? clients : 1)) / operations,

@@ -9,11 +9,19 @@ import { LOST_GRACES } from '../../../engine/replication/log-choice.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
 import type { SessionFence } from '../../../engine/replication/session-fence.ts'
-import { checkAnswer, checkBegun, checkFlush } from './checker/acknowledged-is-durable.ts'
+import {
+  checkAfterFailure,
+  checkAnswer,
+  checkBegun,
+  checkCounted,
+  checkFlush,
+} from './checker/acknowledged-is-durable.ts'
 import { CommittedLog } from './checker/copies-identical.ts'
 import { Holders } from './checker/holders.ts'
 import { requestKey, type ClientOperation, type LoggedRecord, type Violation } from './checker/history.ts'
+import { checkForgotten } from './checker/nothing-comes-back.ts'
 import { OnePrimaryPerEpoch } from './checker/one-primary-per-epoch.ts'
+import type { CopyWitness } from './copy-witness.ts'
 import { Stamps, type StampCodec } from './stamps.ts'
 import type { World } from './world.ts'
 
@@ -25,6 +33,8 @@ export class Judge {
   readonly primaries: OnePrimaryPerEpoch
   private readonly holders: Holders
   private readonly world: World
+  /** The volume is being purged: nobody asks any more what it holds. */
+  isOver = false
   private positions = 0
   /** When a request came to a node first. */
   private readonly arrivals = new Map<string, number>()
@@ -39,12 +49,16 @@ export class Judge {
   private readonly answeredRequests = new Set<string>()
   /** Answered by a copy, and lost as it may be: the answer may still be on its way. */
   readonly lost = new Set<string>()
-  /** Of each committed record, when it was applied first. */
-  private appliedAt: number[] = []
   /** Of each epoch, when it won, in ms, and whether its primary has chosen the log. */
   private readonly terms = new Map<number, { wonAtMs: number; hasChosen: boolean }>()
   /** S6: what was committed above this seq before that epoch may be gone; of the present era. */
-  private excused: { era: number; aboveSeq: number; epoch: number } | undefined
+  private excused: Array<{ era: number; aboveSeq: number; epoch: number }> = []
+
+  /**
+   * S6: a log was chosen while a member stood still: what it commits from this seq on of an older epoch is late. Out of
+   * the set that is lost. In the set it leads when it is heard (C4 e), and then it is not: until then it is excused.
+   */
+  private readonly silenced: Array<{ seq: number; epoch: number }> = []
 
   constructor(world: World, config: VolumeConfig) {
     this.world = world
@@ -58,6 +72,7 @@ export class Judge {
   }
 
   report(violations: readonly Violation[]): void {
+    if (this.isOver) violations = violations.filter(({ checker }) => checker === 'assert' || checker === 'progress')
     for (const violation of violations) {
       this.violations.push(violation)
       this.world.trace.note('VIOLATION', violation.checker, 0, 0, violation.message)
@@ -89,6 +104,7 @@ export class Judge {
     const at = this.position()
     if (message.type === 'opened') {
       this.report(this.holders.opened(from, message.epoch, to, message.session.generation, at))
+      this.opened(from, message)
     }
     if (message.type !== 'reply' || !message.result.ok) return
     const { id, epoch } = message
@@ -99,12 +115,13 @@ export class Judge {
     const kind = isRead ? 'read' : flushBound === undefined ? 'write' : 'flush'
     this.report(this.primaries.served(from, epoch, { kind, arrivedAt }))
     this.report(this.holders.served(from, to, { kind, generation: id.generation, arrivedAt }))
+    if (kind === 'write' && this.isOfLostEra(from, key, epoch)) return this.answeredLate(key, id.generation, epoch)
     if (id.generation <= this.brokenGeneration) {
       const message = `${from} answers ${key} of a session that lost answers which were not flushed`
       this.report([{ checker: 'acknowledged-is-durable', message }])
     }
     if (isRead) return
-    const members = this.world.store.current.config.inSync.map((name) => this.world.nodes.get(name)!.witness)
+    const members = this.witnessesOf(this.world.store.current.config)
     if (flushBound !== undefined) {
       this.report(checkFlush(key, flushBound, members))
       this.flushed.seq = Math.max(this.flushed.seq, flushBound)
@@ -116,6 +133,53 @@ export class Judge {
     const mustBeDurable = this.world.swarm.mode === 'durable' || this.fuaRequests.has(key)
     // In its step a copy may answer first and apply then.
     this.afterStep.push(() => this.report(checkAnswer(key, this.committed.idOf(key), members, mustBeDurable)))
+  }
+
+  /** S2: a session is open when all of the set refuse what is older, for ever. */
+  private opened(from: string, { epoch, session }: Extract<FrontendMessage, { type: 'opened' }>): void {
+    const { config } = this.world.store.current
+    // Who does not know yet that another one leads may say so: nothing comes of it.
+    if (config.primary !== from || config.epoch !== epoch || config.attach.mode === 'open') return
+    this.holders.isOpen(session)
+    this.report(this.holders.fenced(this.fencesOf(config.inSync, config), config))
+  }
+
+  /** Of members that have their copies: what was refused went with a disk that was taken out, or that lied. */
+  private fencesOf(names: readonly string[], { members }: VolumeConfig): Map<string, SessionFence> {
+    const { atlas, nodes } = this.world
+    const known = names.filter((name) => !atlas.isShort(name)).map((name) => nodes.get(name)!)
+    const present = known.filter(({ name, disk }) => disk.copyId === members[name]?.copyId)
+    return new Map(present.map(({ name, witness }) => [name, witness.durableAttach]))
+  }
+
+  /** Of the set, but for who came back short and is not met yet: it said what its disk had said. */
+  private witnessesOf({ inSync }: VolumeConfig): CopyWitness[] {
+    const { atlas, nodes } = this.world
+    return inSync.filter((name) => !atlas.isShort(name)).map((name) => nodes.get(name)!.witness)
+  }
+
+  /** S6: a primary that does not know yet answers what was stored everywhere, and is gone since with the power. */
+  private isOfLostEra(node: string, key: string, epoch: number): boolean {
+    const { log, cutSeq } = this.committed.eras.at(-1)!
+    const isOlder = epoch < (log[cutSeq]?.epoch ?? 0)
+    const isLate = isOlder || (this.isOut(node) && this.isSilenced(epoch, Infinity))
+    return this.world.swarm.mode === 'writeback' && isLate && this.committed.idOf(key) === undefined
+  }
+
+  private isOut(node: string): boolean {
+    return !this.world.store.current.config.inSync.includes(node)
+  }
+
+  private isSilenced(epoch: number, seq: number): boolean {
+    return this.silenced.some((since) => epoch < since.epoch && seq >= since.seq)
+  }
+
+  /** Then the session that gets the answer has to be broken. */
+  private answeredLate(key: string, generation: number, epoch: number): void {
+    const { log, cutSeq } = this.committed.eras.at(-1)!
+    this.lost.add(key)
+    if (log[cutSeq]!.epoch - epoch >= FORCED_EPOCH_STEP) return
+    this.brokenGeneration = Math.max(this.brokenGeneration, generation)
   }
 
   /** A frontend that nobody replaced is told that its session is stale. */
@@ -142,35 +206,62 @@ export class Judge {
       this.primaries.active(copy.primary!.epoch, this.positions)
       this.holders.active(copy.primary!.epoch, this.positions)
     }
+    const { openCopy, witness } = this.world.nodes.get(node)!
+    if (openCopy !== undefined && this.world.atlas.isHonest(node)) {
+      this.report(checkForgotten(node, openCopy.forgottenSeq, witness.forgottenSeq))
+    }
     if (this.afterStep.length === 0) return
     for (const check of this.afterStep) check()
     this.afterStep = []
+  }
+
+  /** I6: what a primary counts of a member is stored there, as long as that one runs and follows it. */
+  counted(node: string, copy: CopyState | undefined): void {
+    if (copy?.role !== 'primary') return
+    const { peers, required, epoch, sinceEpoch } = copy.primary!
+    for (const name of required) {
+      const { process, witness } = this.world.nodes.get(name)!
+      const { instance, isFollowing, fillId, storedSeq } = peers.get(name)!
+      if (process === undefined || process.instance !== instance || !isFollowing) continue
+      const { promise, followedFill } = process.copy
+      const isOurs = promise.primary === node && promise.epoch >= sinceEpoch && promise.epoch <= epoch
+      if (!isOurs || followedFill !== fillId) continue
+      const has = copy.options.mode === 'durable' ? witness.durableSeq : witness.storedSeq
+      this.report(checkCounted(node, name, storedSeq, has))
+    }
   }
 
   private begins({ log, primary }: CopyState): void {
     const { config } = this.world.store.current
     const { epoch } = primary!
     if (config.epoch !== epoch) return
-    const members = config.inSync.map((name) => this.world.nodes.get(name)!.witness)
+    const members = this.witnessesOf(config)
+    this.world.atlas.broughtInLine(config.inSync)
     this.report(checkBegun(epoch, log.epochs.at(-1)![1], members))
   }
 
   // ---- of copies
 
   applied(node: string, record: ReplicatedRecord): void {
+    if (this.isOver) return
     const at = this.position()
     const logged = loggedRecord(record, this.world.codec)
     const { log } = this.committed
     const known = log.length
     const eraCount = this.committed.eras.length
     const copy = this.world.nodes.get(node)!.process?.copy
-    const isOut = !this.world.store.current.config.inSync.includes(node)
-    const how = { isOut, leads: copy?.primary !== undefined }
-    this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, record.epoch), how))
-    if (this.committed.eras.length > eraCount) this.eraEnded(log.slice(record.seq - 1), record.epoch)
+    const isOut = this.isOut(node)
+    const leads = copy?.primary !== undefined
+    if (isOut && this.isSilenced(record.epoch, record.seq)) {
+      return this.report(this.committed.late(node, logged, leads))
+    }
+    // Who was forced to lead brings its own log, of whatever epochs.
+    const epoch = leads ? copy!.promise.epoch : record.epoch
+    const how = { isOut, leads, epoch }
+    const isForced = this.committed.isForced(epoch)
+    this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, epoch), how))
+    if (this.committed.eras.length > eraCount) this.eraEnded(log.slice(record.seq - 1), epoch, isForced)
     else if (record.seq <= known || this.committed.log.length === known) return
-    this.appliedAt.length = record.seq - 1
-    this.appliedAt.push(at)
     logged.stamps.forEach((stamp, i) => {
       const origin = this.stamps.origin(stamp)
       if (stamp === 0 || origin?.lba === logged.lba + i) return
@@ -179,18 +270,22 @@ export class Judge {
     })
   }
 
-  /** A forced promotion may lose anything; else only what was excused when a log was chosen without it. */
+  /** But for a forced promotion: only what was excused when a log was chosen without it. */
   private mayLose(seq: number, epoch: number): boolean {
     const known = this.committed.log[seq - 1]!
-    if (epoch - known.epoch >= FORCED_EPOCH_STEP) return true
-    const { excused } = this
-    if (excused === undefined || excused.era !== this.committed.eras.length) return false
-    return seq > excused.aboveSeq && known.epoch < excused.epoch && epoch >= excused.epoch
+    return this.excusedNow().some(
+      (excused) => seq > excused.aboveSeq && known.epoch < excused.epoch && epoch >= excused.epoch,
+    )
+  }
+
+  /** Several may have chosen and not served; of each choice something may be in what is served in the end. */
+  private excusedNow(): Judge['excused'] {
+    return this.excused.filter(({ era }) => era === this.committed.eras.length)
   }
 
   /**
-   * S6: what was written and not flushed may be gone when each member of the set before lost power since, or said
-   * nothing for as long as a primary has to wait for it.
+   * S6: what was written and not flushed may be gone when each member of the set before lost power since it had
+   * stored it, or said nothing for as long as a primary has to wait for it.
    */
   private chose(node: string, { primary, options }: CopyState, elapsedMs: number): void {
     const { nodes, store, swarm } = this.world
@@ -199,29 +294,40 @@ export class Judge {
     const { log } = this.committed
     const isChosen = ({ epoch: of, seq }: LoggedRecord) => seq < reconciling!.epochSeq && witness.has(of, seq)
     const first = log.find((record) => !isChosen(record))
-    if (first === undefined || swarm.mode === 'durable') {
-      this.excused = undefined
-      return
-    }
+    if (first === undefined) this.excused = []
+    if (swarm.mode === 'durable') return
     const era = this.committed.eras.length
-    if (this.excused?.era === era && this.excused.aboveSeq < first.seq) return
     const before = store.history.findLast(({ config }) => config.epoch < epoch)!.config
     const waitMs = LOST_GRACES * (options.graceMs + options.evictAfterMs)
     // Its clock may be fast.
     const isSilent = (name: string) => elapsedMs >= 0.98 * waitMs && peers.get(name)?.report === undefined
-    const lostPower = (name: string) => nodes.get(name)!.lastPowerLoss > this.appliedAt[first.seq - 1]!
-    const isLost = before.inSync.every((name) => lostPower(name) || (name !== node && isSilent(name)))
-    if (isLost && first.seq > this.flushed.seq) this.excused = { era, aboveSeq: first.seq - 1, epoch }
+    // Its power may be lost after it said that it had stored it, and before that was applied anywhere. Who is being
+    // filled has given up what it had.
+    const lostPower = (name: string, seq: number) => {
+      const { lastPowerLoss, witness } = nodes.get(name)!
+      return lastPowerLoss > (witness.storedAt(seq) ?? Infinity) || !witness.isConsistent
+    }
+    const isLost = (seq: number) =>
+      before.inSync.every((name) => lostPower(name, seq) || (name !== node && isSilent(name)))
+    if (first === undefined) {
+      // What was stored everywhere may have been committed by nobody yet.
+      const { epochSeq: seq } = reconciling!
+      if (!isLost(seq)) return
+      this.silenced.push({ seq, epoch })
+      if (seq > this.flushed.seq) this.excused.push({ era, aboveSeq: seq - 1, epoch })
+      return
+    }
+    if (isLost(first.seq) && first.seq > this.flushed.seq) this.excused.push({ era, aboveSeq: first.seq - 1, epoch })
   }
 
   /** S6: who was answered what is gone now must be told. */
-  private eraEnded(lost: readonly LoggedRecord[], epoch: number): void {
+  private eraEnded(lost: readonly LoggedRecord[], epoch: number, isForced: boolean): void {
     const cutSeq = lost[0]!.seq - 1
     this.world.trace.note('world', 'era ended', epoch, cutSeq, lost.length)
     this.answeredSeq = Math.min(this.answeredSeq, cutSeq)
     for (const [key, seq] of this.flushBounds) this.flushBounds.set(key, Math.min(seq, cutSeq))
     for (const { request } of lost) if (this.answeredRequests.has(request)) this.lost.add(request)
-    if (epoch - lost[0]!.epoch >= FORCED_EPOCH_STEP) return
+    if (isForced) return
     for (const { request } of lost) {
       if (!this.answeredRequests.has(request)) continue
       this.brokenGeneration = Math.max(this.brokenGeneration, Number(request.split('.')[0]))
@@ -233,13 +339,17 @@ export class Judge {
     this.report(this.primaries.promiseUsed(node, epoch, this.world.nodes.get(node)!.witness.durablePromise))
   }
 
+  acknowledges(node: string, what: string): void {
+    this.report([checkAfterFailure(node, what)])
+  }
+
   fenceUsed(node: string, fence: SessionFence): void {
     this.report(this.primaries.fenceUsed(node, fence, this.world.nodes.get(node)!.witness.durableAttach))
   }
 
   /** A configuration won. */
-  configured(config: VolumeConfig): void {
-    const { nodes, store, swarm } = this.world
+  configured(config: VolumeConfig, by: string): void {
+    const { atlas, nodes, store, swarm } = this.world
     const before = store.history.at(-2)!.config
     const joined = config.inSync.filter((name) => !before.inSync.includes(name))
     if (!this.terms.has(config.epoch)) {
@@ -248,14 +358,24 @@ export class Judge {
       const wonAtMs = former?.hasChosen === false ? former.wonAtMs : this.world.clock.nowMs()
       this.terms.set(config.epoch, { wonAtMs, hasChosen: false })
     }
-    const mayBeGone = this.excused?.era === this.committed.eras.length ? this.excused.aboveSeq : Infinity
+    const mayBeGone = Math.min(...this.excusedNow().map(({ aboveSeq }) => aboveSeq))
     const id = this.committed.log[Math.min(this.answeredSeq, mayBeGone) - 1]
     if (joined.length > 0 && id !== undefined && config.epoch - before.epoch < FORCED_EPOCH_STEP) {
-      const members = joined.map((name) => nodes.get(name)!.witness)
+      // A change that was asked may win after its disk lied: the primary knows, and counts it for nothing.
+      const members = joined.filter((name) => atlas.isHonest(name)).map((name) => nodes.get(name)!.witness)
       this.report(checkAnswer('that was last answered', id, members, swarm.mode === 'durable'))
     }
     this.holders.configured(config)
-    this.report(this.primaries.configured(config, (node) => nodes.get(node)?.witness.isConsistent ?? false))
+    if (config.epoch - before.epoch >= FORCED_EPOCH_STEP) {
+      this.holders.forced()
+      this.committed.forced(config.epoch)
+    }
+    const honest = joined.filter((name) => atlas.isHonest(name))
+    this.report(this.holders.fenced(this.fencesOf(honest, config), config))
+    const asked = nodes.get(by)?.openCopy
+    const isUnfit = asked !== undefined && (asked.lostSlices.length > 0 || asked.consistency.state === 'filling')
+    const isConsistent = (node: string) => nodes.get(node)?.witness.isConsistent ?? false
+    this.report(this.primaries.configured(config, isConsistent, isUnfit ? by : undefined))
   }
 }
 

@@ -1,20 +1,21 @@
 /**
- * The disks of a node with the store of the engine on it: the same code and the same format as in production, over a
- * simulated disk and index that lose and tear what a crash may take.
+ * A volume's copy in the store of the engine on a node's disks (node-store.ts): the same code and the same format as in
+ * production, over a simulated disk and index that lose and tear what a crash may take.
  */
-import { crc32c } from '@node-rs/crc32'
-import type { StoreEvent } from '../../../engine/replication/copy-store.ts'
+import type { StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
 import type { VersionId } from '../../../engine/replication/record.ts'
 import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
-import { openCopy } from '../../../engine/volume/copy-opening.ts'
-import type { LocalCopyStore, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
+import type { LocalCopyStore, OpenCopy, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
+import type { Store } from '../../../engine/volume/store.ts'
+import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
 import type { SimClock } from '../clock.ts'
 import { SECTOR_BYTES } from '../disk-image.ts'
 import type { Random } from '../random.ts'
-import type { Mark } from './atlas.ts'
+import type { Damaged, Mark } from './atlas.ts'
 import { blockPlace } from './block-place.ts'
 import type { NodeDisk, StoreUser } from './node-disk.ts'
-import { gatedClock, PartDisk } from './part-disk.ts'
+import type { NodeStore } from './node-store.ts'
+import type { PartDisk } from './part-disk.ts'
 import type { Swarm } from './swarm.ts'
 import { emptyVersionMap, insertVersion, type VersionMap } from './version-map.ts'
 
@@ -23,15 +24,15 @@ const OWN_TOKENS = 2 ** 40
 const SCRUBS_MAX = 200
 
 export class LogDisk implements NodeDisk {
-  readonly copyId: string
-  hasFailed = false
+  copyId: string
   isLost = false
   wantsRestart = false
   private wasOpened = false
   private readonly clock: SimClock
   private readonly random: Random
   private readonly swarm: Swarm
-  private parts: PartDisk[]
+  readonly node: NodeStore
+  private readonly spec: VolumeSpec
   private user: StoreUser | undefined
   private copy: LocalCopyStore | undefined
   private asked: ((event: StoreEvent) => void) | undefined
@@ -39,86 +40,181 @@ export class LogDisk implements NodeDisk {
   private readErrorChance = 0
   /** Since it was opened. */
   private readsFailed = false
-  private isFull = false
   /** Something of it was damaged, or reads fail: it need not open. */
   private mayRefuse = false
+  /** Damage was undone since it began to open. */
+  private wasUndone = false
+  private opens = 0
 
-  constructor(copyId: string, clock: SimClock, random: Random, swarm: Swarm) {
+  /** @param copyId  made when it is opened first; empty: none is, until it is ordered */
+  constructor(copyId: string, volume: string, node: NodeStore, clock: SimClock, swarm: Swarm) {
     this.copyId = copyId
+    this.node = node
     this.clock = clock
-    this.random = random
+    this.random = node.random
     this.swarm = swarm
-    this.parts = Array.from({ length: swarm.disks }, (_, i) => new PartDisk(i + 1, clock, random.fork('part'), swarm))
+    this.spec = {
+      id: (volume === 'v' ? 'abcd' : `abcd${volume.charCodeAt(0).toString(16)}`).padStart(32, '0'),
+      name: volume,
+      sizeBytes: swarm.slices * GIB,
+      blockSizeBytes: 4096,
+      replicas: 2,
+      durability: swarm.mode,
+      onFull: 'hold',
+      ioTimeoutMs: 0,
+      pool: 'default',
+      diskTags: [],
+    }
+  }
+
+  private get parts(): PartDisk[] {
+    return this.node.parts
+  }
+
+  get hasFailed(): boolean {
+    return this.node.hasFailed
   }
 
   open(user: StoreUser, boot: number): void {
     this.user = user
-    this.wantsRestart = false
+    this.wantsRestart = this.wasUndone = false
     this.readsFailed = this.readErrorChance > 0
-    const { slices, mode } = this.swarm
-    const event = () => {}
-    openCopy(
-      {
-        clock: gatedClock(this.clock, user),
-        crc32c,
-        log: { event },
-        disks: this.parts.map((part) => part.context(user, boot)),
-        spec: {
-          id: 'abcd'.padStart(32, '0'),
-          name: 'v',
-          sizeBytes: slices * GIB,
-          blockSizeBytes: 4096,
-          replicas: 2,
-          durability: mode,
-          onFull: 'hold',
-          ioTimeoutMs: 0,
-          pool: 'default',
-          diskTags: [],
-        },
-        // Once it was there it is not made again: another one would have forgotten what it promised.
-        copyId: this.wasOpened ? undefined : this.copyId,
-        onEvent: (event) => {
-          if ('token' in event && event.token >= OWN_TOKENS) this.asked?.(event)
-          else if (!user.isOver) user.heard(event)
-        },
-      },
-      (outcome) => {
+    this.node.open(user, boot, (store) =>
+      this.find(store, (found) => {
         if (user.isOver) return
-        if (!outcome.ok) {
-          if (!this.hasFailed && !this.mayRefuse) throw new Error(`the copy does not open: ${outcome.reason}`)
+        if (this.wasUndone) {
+          // It may have read what was damaged then.
+          this.kill()
+          return this.open(user, boot)
+        }
+        if (found === undefined) {
+          this.copyId = ''
+          return user.hasNone()
+        }
+        if (typeof found === 'string') {
+          if (!this.hasFailed && !this.mayRefuse) throw new Error(`the copy does not open: ${found}`)
           // What could not be read may be whole; what was read and does not fit is not.
           if (!this.hasFailed && !this.readsFailed) this.isLost = true
-          return user.heard({ type: 'store-failed', reason: outcome.reason })
+          if (this.readsFailed && this.readErrorChance === 0) this.wantsRestart = true
+          return user.heard({ type: 'store-failed', reason: found })
         }
-        this.copy = outcome.copy
+        this.take(found, user)
         this.wasOpened = true
-        if (this.isFull) this.fillUp(true)
-        user.opened(outcome.copy, outcome.stored)
-      },
+        if (this.node.isFull) this.fillUp(true)
+        user.opened(found.copy, found.stored)
+        this.opens++
+      }),
     )
+  }
+
+  /** The copy that the store has, or made; why there is none that can be opened; undefined: none is wanted. */
+  private find(store: Store, done: (found: OpenCopy | string | undefined) => void): void {
+    const { spec } = this
+    const found = store.copies().get(spec.id)
+    if (found !== undefined) return done(found)
+    // A disk that cannot be read may hold it: another one in its place would have forgotten what it promised.
+    const refused = store.disks().find(({ state }) => state === 'failed')
+    const lost = store.streams().find(({ volumesById }) => {
+      const map = volumesById.get(spec.id)
+      return map !== undefined && map.descriptor.copy?.isRemoved !== true
+    })
+    if (refused !== undefined || lost !== undefined)
+      return done(refused?.reason ?? 'what the copy accepted cannot be read')
+    // Once it was there it is not made again: another one would have forgotten what it promised.
+    const isMade = this.wasOpened || (this.swarm.isErasing && this.copyId === '')
+    if (isMade) return done(this.swarm.isErasing ? undefined : 'the copy is not there')
+    store.createCopy(spec, this.copyId, (result) => done(result.ok ? result.value : result.error.message))
+  }
+
+  private take({ copy, stored }: OpenCopy, user: StoreUser): void {
+    this.copy = copy
+    this.copyId = stored.copyId
+    copy.onEvent = (event) => {
+      if ('token' in event && event.token >= OWN_TOKENS) this.asked?.(event)
+      else if (!user.isOver) user.heard(event)
+    }
+  }
+
+  make(copyId: string): void {
+    const { user } = this
+    const { store } = this.node
+    if (user === undefined || store === undefined || this.copy !== undefined) return
+    this.wasOpened = true
+    store.createCopy(this.spec, copyId, (result) => {
+      if (user.isOver || !result.ok || this.copy !== undefined) return
+      this.take(result.value, user)
+      user.opened(result.value.copy, result.value.stored)
+      this.opens++
+    })
+  }
+
+  erase(): void {
+    const { user } = this
+    const { store } = this.node
+    if (user === undefined || store === undefined) return
+    this.copy = undefined
+    store.removeCopy(this.spec.id, ({ ok }) => {
+      if (user.isOver || !ok) return
+      this.copyId = ''
+      user.hasNone()
+    })
+  }
+
+  settled(done: (stored: StoredCopy) => void): void {
+    const { copy, user } = this
+    copy?.drained(() =>
+      copy.bodies.syncAll((ok) => {
+        if (ok && user?.isOver === false && this.copy === copy && copy.failedReason === '') done(copy.stored())
+      }),
+    )
+  }
+
+  remains(): string | undefined {
+    const { store } = this.node
+    const { id } = this.spec
+    if (store === undefined) return undefined
+    if (store.copies().has(id)) return 'its copy is there'
+    for (const { volumesById, context } of store.streams()) {
+      const map = volumesById.get(id)
+      if (map === undefined) continue
+      if (map.descriptor.copy?.isRemoved !== true) return `disk ${context.diskUuid} has a copy that is not removed`
+      if (map.usedUnits > 0) return `disk ${context.diskUuid} still holds ${map.usedUnits} units of it`
+    }
+    return undefined
+  }
+
+  get mayLackSlices(): boolean {
+    if (this.user === undefined || !this.readsFailed) return false
+    return this.copy === undefined || this.copy.stored().lostSlices.length > 0
+  }
+
+  reopen(): void {
+    if (!this.mayLackSlices) return
+    if (this.copy === undefined) this.wasUndone = true
+    else this.wantsRestart = true
   }
 
   worked(): void {}
 
   kill(): void {
     this.end()
-    for (const part of this.parts) part.kill()
+    this.node.kill()
   }
 
   losePower(lies: boolean): void {
     this.end()
-    for (const part of this.parts) part.losePower(lies)
+    this.node.losePower(lies)
   }
 
   fail(): void {
-    this.hasFailed = true
+    this.node.hasFailed = true
     const { disk } = this.random.pick(this.parts)
     disk.failAt('sync')
     disk.failAt('write')
   }
 
   failNext(what: 'write' | 'sync'): void {
-    this.hasFailed = true
+    this.node.hasFailed = true
     this.random.pick(this.parts).disk.failAt(what)
   }
 
@@ -128,12 +224,15 @@ export class LogDisk implements NodeDisk {
     if (chance > 0) this.mayRefuse = this.readsFailed = true
   }
 
-  rotBlock(random: Random, mayDamage: (lba: number, isSettled: boolean) => boolean): Mark | undefined {
-    const place = this.copy === undefined ? undefined : blockPlace(this.copy, random, mayDamage)
+  rotBlock(random: Random, mayDamage: (what: Damaged, isSettled: boolean) => boolean): Mark | undefined {
+    const isWanted = (lba: number, isSettled: boolean, isTail: boolean): boolean =>
+      mayDamage(isTail ? 'disk' : lba, isSettled)
+    const place = this.copy === undefined ? undefined : blockPlace(this.copy, random, isWanted)
     if (place === undefined) return undefined
-    const { lba, diskUuid, offsetBytes } = place
+    const { lba, isTail, diskUuid, offsetBytes } = place
     const part = this.parts.find(({ uuid }) => uuid === diskUuid)!
-    return this.damaged(part.damage(lba, offsetBytes + random.int(BLOCK_BYTES / SECTOR_BYTES) * SECTOR_BYTES, random))
+    const sector = random.int(BLOCK_BYTES / SECTOR_BYTES)
+    return this.damaged(part.damage(isTail ? 'disk' : lba, offsetBytes + sector * SECTOR_BYTES, random))
   }
 
   rotAnything(random: Random): Mark | undefined {
@@ -142,13 +241,25 @@ export class LogDisk implements NodeDisk {
     return sectors.length === 0 ? undefined : this.damaged(part.damage('disk', random.pick(sectors), random))
   }
 
+  rotTail(random: Random): Mark | undefined {
+    const mark = this.damaged(random.pick(this.parts).rotTail(random))
+    const { opens } = this
+    // An opening writes where a torn end was, and then it is gone for good.
+    return mark && { ...mark, isGone: () => this.opens > opens && mark.isGone() }
+  }
+
   misdirectNext(random: Random): Mark | undefined {
     return this.damaged(random.pick(this.parts).misdirectNext(random))
   }
 
   private damaged(mark: Mark | undefined): Mark | undefined {
-    if (mark !== undefined) this.mayRefuse = true
-    return mark
+    if (mark === undefined) return undefined
+    this.mayRefuse = true
+    const undo = (): void => {
+      mark.undo()
+      this.wasUndone = true
+    }
+    return { ...mark, undo }
   }
 
   loseDisk(random: Random): Mark | undefined {
@@ -156,28 +267,30 @@ export class LogDisk implements NodeDisk {
     const of = (this.copy?.targets ?? []).map(({ stream }) => stream.context.diskUuid)
     if (of.length < 2) return undefined
     const gone = random.pick(this.parts.filter(({ uuid }) => of.includes(uuid)))
-    this.parts = this.parts.filter((part) => part !== gone)
-    gone.losePower(false)
+    this.node.parts = this.parts.filter((part) => part !== gone)
+    // When it comes back it has what was written to it: who lacks some of that knows it by the boot of his machine.
+    gone.kill()
     return {
       what: 'disk',
       // Filled again from the others: then it is missed no more.
       isGone: () => this.copy !== undefined && this.copy.isWhole,
       undo: () => {
         if (this.copy?.isWhole === true) return
-        this.parts = [...this.parts, gone]
+        this.node.parts = [...this.parts, gone]
         this.wantsRestart = true
       },
     }
   }
 
   fillUp(isFull: boolean): void {
-    this.isFull = isFull
+    this.node.isFull = isFull
     // One that is being opened gets its first segments before.
-    if (this.copy === undefined) return
+    const streams = this.swarm.isErasing ? this.node.store?.streams() : this.copy?.targets.map(({ stream }) => stream)
+    if (streams === undefined) return
     if (isFull) for (const part of this.parts) part.fillUp()
     else {
       for (const part of this.parts) part.giveBack()
-      for (const { stream } of this.copy.targets) {
+      for (const stream of streams) {
         stream.supply.start()
         stream.onSpace()
       }
@@ -186,7 +299,7 @@ export class LogDisk implements NodeDisk {
 
   mend(): void {
     if (this.user !== undefined) this.end()
-    this.hasFailed = false
+    this.node.hasFailed = false
     this.losePower(false)
   }
 

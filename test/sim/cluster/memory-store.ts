@@ -90,10 +90,11 @@ export function newMemoryStore(options: NewMemoryStore): MemoryStoreState {
   return opened({ copyId, sliceBlocks, autoSync, initial: { facts, sizeBlocks }, entries: [] }, 1)
 }
 
-/** What is found after a crash that kept this many entries. */
+/** What is found after a crash that kept this many entries. Until it is told anew, it forgets no more trims. */
 export function crashed(state: MemoryStoreState, kept: number, boot: number): MemoryStoreState {
   const { copyId, sliceBlocks, autoSync, initial } = state
-  return opened({ copyId, sliceBlocks, autoSync, initial, entries: state.entries.slice(0, kept) }, boot)
+  const entries: JournalEntry[] = [...state.entries.slice(0, kept), { type: 'trims', above: 0 }]
+  return opened({ copyId, sliceBlocks, autoSync, initial, entries }, boot)
 }
 
 type Durable = Pick<MemoryStoreState, 'copyId' | 'sliceBlocks' | 'autoSync' | 'initial' | 'entries'>
@@ -163,7 +164,8 @@ export class MemoryStore implements CopyStore {
   // ---- CopyStore
 
   append(record: ReplicatedRecord): void {
-    const { view } = this.state
+    const { view, failed } = this.state
+    if (failed) return
     const isEpoch = epochsOf(record) !== undefined
     assert(isEpoch ? record.seq <= view.tail + 1 : record.seq === view.tail + 1, 'a record follows the last one')
     assert(isEpoch || epochAt(view.epochs, record.seq) === record.epoch, 'a record is of the last epoch')

@@ -1,18 +1,26 @@
 /**
  * The hunt for one planted bug: seed after seed of the simulator as the bug has it, in its default swarm, until a
  * checker complains about a seed that the core as it is passes. Whatever a run throws counts as a complaint too.
+ *
+ * Seeds 1 to N are all there is, and the bug counts as found by the one that found it. Their order is what makes a hunt
+ * cheap: the seed that found it before, then those whose swarm looks at its mechanism (`looksAt`, judged before the
+ * seed runs), then the others.
  */
 import { importMutant } from '../mutants.ts'
 import type { PlantedBug } from './planted/planted-bug.ts'
-import { runSeed } from './run-seed.ts'
+import { runSeed, swarmOf } from './run-seed.ts'
 
 const RUN = 'test/sim/cluster/run-seed.ts'
 
 export interface Limits {
-  from: number
+  /** How many of the order were run before. */
+  skip: number
+  /** Seeds 1 to this. */
   seeds: number
   /** Of CPU time. */
   seconds: number
+  /** What found it before. */
+  known?: number | undefined
 }
 
 export interface Finding {
@@ -29,22 +37,42 @@ export interface Outcome {
   seconds: number
 }
 
-export async function search(bug: PlantedBug, { from, seeds, seconds }: Limits): Promise<Outcome> {
+/** `began` is told each seed before it runs. */
+export async function search(bug: PlantedBug, limits: Limits, began?: (seed: number) => void): Promise<Outcome> {
   const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
-  const began = process.cpuUsage()
+  const { name, store } = bug
+  const start = process.cpuUsage()
   const spent = (): number => {
-    const { user, system } = process.cpuUsage(began)
+    const { user, system } = process.cpuUsage(start)
     return (user + system) / 1e6
   }
-  let ran = 0
-  for (let seed = from; seed < from + seeds && (ran === 0 || spent() < seconds); seed++) {
-    ran++
-    const complaint = complaintOf(mutated.runSeed, seed, bug.store)
+  let ran = -limits.skip
+  for (const seed of huntOrder(bug, limits)) {
+    if (ran++ < 0) continue
+    began?.(seed)
+    const complaint = complaintOf(mutated.runSeed, seed, store)
     // Only what the core as it is passes tells of the bug.
-    if (complaint === undefined || complaintOf(runSeed, seed, bug.store) !== undefined) continue
-    return { name: bug.name, finding: { seed, ...complaint }, seeds: ran, seconds: spent() }
+    if (complaint !== undefined && complaintOf(runSeed, seed, store) === undefined) {
+      return { name, finding: { seed, ...complaint }, seeds: ran, seconds: spent() }
+    }
+    if (spent() >= limits.seconds) break
   }
-  return { name: bug.name, finding: undefined, seeds: ran, seconds: spent() }
+  return { name, finding: undefined, seeds: Math.max(0, ran), seconds: spent() }
+}
+
+/** Each of the seeds once. */
+export function* huntOrder(
+  { looksAt }: Pick<PlantedBug, 'looksAt'>,
+  { seeds, known }: Pick<Limits, 'seeds' | 'known'>,
+): Generator<number> {
+  if (known !== undefined) yield known
+  const others: number[] = []
+  for (let seed = 1; seed <= seeds; seed++) {
+    if (seed === known) continue
+    if (looksAt === undefined || looksAt(swarmOf(seed))) yield seed
+    else others.push(seed)
+  }
+  yield* others
 }
 
 function complaintOf(

@@ -38,8 +38,7 @@ export class Network {
       this.clock.after(0, deliver)
       return
     }
-    const way = `${from}>${to}`
-    if (this.cuts.has(way)) {
+    if (this.cuts.size > 0 && this.isCut(from, to)) {
       this.counts.cut++
       return
     }
@@ -47,10 +46,10 @@ export class Network {
       this.counts.lost++
       return
     }
-    this.pass(way, deliver)
+    this.pass(from, to, deliver)
     if (this.random.chance(this.options.duplicateRate)) {
       this.counts.duplicated++
-      this.pass(way, deliver)
+      this.pass(from, to, deliver)
     }
   }
 
@@ -85,13 +84,15 @@ export class Network {
     this.slow.clear()
   }
 
-  private pass(way: string, deliver: () => void): void {
+  private pass(from: string, to: string, deliver: () => void): void {
     const { delayMs, lateRate, inOrder } = this.options
-    const [least, most] = delayMs
+    const least = delayMs[0]
+    const most = delayMs[1]
     let atMs = this.clock.nowMs() + least + this.random.float() * (most - least)
-    if (this.slow.size > 0) atMs += this.slow.get(way) ?? 0
+    if (this.slow.size > 0) atMs += this.slow.get(`${from}>${to}`) ?? 0
     if (this.random.chance(lateRate)) atMs += this.random.float() * most * 10
     if (inOrder) {
+      const way = `${from}>${to}`
       atMs = Math.max(atMs, this.lastArrivalMs.get(way) ?? 0)
       this.lastArrivalMs.set(way, atMs)
     }

@@ -6,7 +6,7 @@ import type { CopyStore, StoredCopy, StoreEvent } from '../../../engine/replicat
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { MemoryStore, crashed, type MemoryStoreState } from './memory-store.ts'
-import type { Mark } from './atlas.ts'
+import type { Damaged, Mark } from './atlas.ts'
 import type { Swarm } from './swarm.ts'
 import type { VersionMap } from './version-map.ts'
 
@@ -16,6 +16,8 @@ export interface StoreUser {
   /** Run now, or when the process no longer stands still, or never when it is over. */
   gate(run: () => void): void
   opened(store: CopyStore, stored: StoredCopy): void
+  /** The store is open and has no copy of the volume, or has erased it. */
+  hasNone(): void
   heard(event: StoreEvent): void
 }
 
@@ -23,6 +25,14 @@ export interface NodeDisk {
   readonly copyId: string
   readonly hasFailed: boolean
   open(user: StoreUser, boot: number): void
+  /** An empty copy, where there is none; the user hears of it as of one that was opened. */
+  make(copyId: string): void
+  /** The copy goes with all it holds, from a store that stays; then the user has none. */
+  erase(): void
+  /** What an opening would find, when all that was written is synced; never when that fails. Nothing is unapplied. */
+  settled(done: (stored: StoredCopy) => void): void
+  /** What is still there of a volume whose copy was erased; undefined: nothing, or it is not known. */
+  remains(): string | undefined
   /** The user has called the store. */
   worked(): void
   /** The user is over; the page cache survives. */
@@ -37,14 +47,20 @@ export interface NodeDisk {
   failNext(what: 'write' | 'sync'): void
   /** One of so many reads ends in an error; 0: none any more. */
   failReads(chance: number): void
-  /** Rot a block that the head shows; undefined: there is none that could. */
-  rotBlock(random: Random, mayDamage: (lba: number, isSettled: boolean) => boolean): Mark | undefined
+  /** Rot a block that the head shows, in the tail of a log: the log; undefined: there is none that could. */
+  rotBlock(random: Random, mayDamage: (what: Damaged, isSettled: boolean) => boolean): Mark | undefined
   /** Rot any sector of what was ever written. */
   rotAnything(random: Random): Mark | undefined
+  /** Rot one of its last writes. */
+  rotTail(random: Random): Mark | undefined
   /** The next write lands elsewhere, or nowhere. */
   misdirectNext(random: Random): Mark | undefined
   /** One of several disks is gone, with all it held; the process that runs is over. Undefined: there is only one. */
   loseDisk(random: Random): Mark | undefined
+  /** It is opened, or was, while its reads failed: a disk that could not be read counts as gone until the next time. */
+  readonly mayLackSlices: boolean
+  /** The process opens all of it anew, if something may be lacking. */
+  reopen(): void
   /** A disk came back: the process has to open it. */
   readonly wantsRestart: boolean
   /** Somebody else takes what is free, or gives it back. */
@@ -146,6 +162,10 @@ export class MemoryDisk implements NodeDisk {
     return undefined
   }
 
+  rotTail(): Mark | undefined {
+    return undefined
+  }
+
   misdirectNext(): Mark | undefined {
     return undefined
   }
@@ -155,6 +175,20 @@ export class MemoryDisk implements NodeDisk {
   }
 
   readonly wantsRestart = false
+  readonly mayLackSlices = false
+
+  /** Copies are ordered where the engine's store has them. */
+  make(): void {}
+
+  erase(): void {}
+
+  settled(): void {}
+
+  remains(): string | undefined {
+    return undefined
+  }
+
+  reopen(): void {}
 
   fillUp(): void {}
 

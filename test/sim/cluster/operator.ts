@@ -21,6 +21,7 @@ import type { PlannedEvent } from './plan.ts'
 import type { SimClient } from './sim-client.ts'
 import type { SimNode } from './sim-node.ts'
 import type { ActionKind } from './swarm.ts'
+import { deleteVolume } from './volume-deletion.ts'
 import type { World } from './world.ts'
 
 const ATTEMPTS_MAX = 20
@@ -47,6 +48,7 @@ export class Operator {
   /** `scene`: what it waited for. */
   act(event: PlannedEvent, scene?: Scene): void {
     const { world } = this
+    if (world.isDeleted) return
     const random = new Random(event.seed)
     const kind = event.kind as ActionKind
     world.trace.note('operator', kind)
@@ -79,6 +81,10 @@ export class Operator {
         return this.addCopy(random)
       case 'replace-disk':
         return this.replaceDisk(random)
+      case 'renew-copy':
+        return this.renewCopy(random)
+      case 'delete':
+        return deleteVolume(world, random.float() * world.swarm.graceMs)
       case 'move-attach':
         return this.moveAttach(random)
       case 'force-promote':
@@ -156,6 +162,25 @@ export class Operator {
     this.world.trace.note('operator', 'command ended', 0, op.seq, op.result)
   }
 
+  /** This one leads, whatever it lacks, in the set or not. */
+  force(random: Random, name: string): void {
+    const { nodes } = this.world
+    const isFit = (now: VolumeConfig): boolean =>
+      nodes.get(now.primary)?.process === undefined &&
+      this.world.hasCopy(now, name) &&
+      nodes.get(name)!.witness.isConsistent
+    this.change(random, (now, nonce) => (isFit(now) ? withForcedPrimary(now, name, nonce) : undefined))
+  }
+
+  handOver(to: string): void {
+    this.command({ type: 'hand-over', to })
+  }
+
+  /** Another value that says the same: whoever changes the former one has lost. */
+  touch(random: Random): void {
+    this.change(random, (now, nonce) => ({ ...now, nonce }))
+  }
+
   private command(command: OperatorCommand): void {
     const { world } = this
     const node = world.nodes.get(world.store.current.config.primary)
@@ -189,21 +214,32 @@ export class Operator {
     this.place(random, node.name)
   }
 
+  /** A replica's copy is erased where it is, and made anew there. */
+  private renewCopy(random: Random): void {
+    const node = this.spareable(random)
+    if (node !== undefined) this.replace(node)
+  }
+
   /** The disk of a replica is gone, and another one is put in. */
   private replaceDisk(random: Random): void {
     const { world } = this
-    const { inSync, minInSync, primary, members } = world.store.current.config
-    const away = Object.keys(members).filter((name) => !inSync.includes(name))
-    const spareable = inSync.length > Math.max(1, minInSync) ? inSync.filter((name) => name !== primary) : []
-    const names = [...away, ...spareable].filter((name) => !world.nodes.get(name)!.role.includes('prim'))
-    if (names.length === 0) return
-    const node = world.nodes.get(random.pick(names))!
+    const node = this.spareable(random)
+    if (node === undefined) return
     node.losePower(world.position())
     world.newDisk(node, '')
     this.replace(node)
   }
 
-  /** A node came back with an empty disk in place of that of a member. */
+  private spareable(random: Random): SimNode | undefined {
+    const { world } = this
+    const { inSync, minInSync, primary, members } = world.store.current.config
+    const away = Object.keys(members).filter((name) => !inSync.includes(name))
+    const spareable = inSync.length > Math.max(1, minInSync) ? inSync.filter((name) => name !== primary) : []
+    const names = [...away, ...spareable].filter((name) => !world.nodes.get(name)!.role.includes('prim'))
+    return names.length === 0 ? undefined : world.nodes.get(random.pick(names))!
+  }
+
+  /** A node gets another copy in place of that of a member, which may be gone with its disk. */
   replace(node: SimNode): void {
     const random = new Random(`replace ${node.name} ${++this.names}`)
     const out = (now: VolumeConfig, nonce: string) =>
@@ -211,19 +247,29 @@ export class Operator {
     this.change(random, out, undefined, () => this.place(random, node.name))
   }
 
-  /** Never the last one that has its copy, nor in `writeback` the last that has all it acknowledged (C1, I23). */
+  /**
+   * Never the last one that has its copy, nor in `writeback` the last that has all it acknowledged, nor while the
+   * primary reconciles (C1, I23). The last is for disks that lie; the machine stands it where they do not.
+   */
   private without(now: VolumeConfig, name: string, nonce: string): VolumeConfig | undefined {
     const { world } = this
-    const left = now.inSync.filter((other) => other !== name && world.hasCopy(now, other))
+    const lacksSlices = (other: string) => (world.nodes.get(other)!.openCopy?.lostSlices.length ?? 0) > 0
+    const left = now.inSync.filter((other) => other !== name && world.hasCopy(now, other) && !lacksSlices(other))
     const copyOf = (node: string) => world.nodes.get(node)!.process?.copy
-    const isKnownWhole = (node: string) => copyOf(node)?.isRecovered === true && copyOf(node)!.isWhole
+    const isKnownWhole = (node: string) => world.nodes.get(node)!.openCopy?.isWhole === true
     // Who is down may be whole.
     const mayBeWhole = world.hasCopy(now, name) && copyOf(name)?.isWhole !== false
+    if (!world.atlas.isHonest(now.primary) && copyOf(now.primary)?.role !== 'primary') return undefined
     if (world.swarm.mode === 'writeback' && mayBeWhole && !left.some(isKnownWhole)) return undefined
     return left.length === 0 ? undefined : withoutMembers(now, [name], nonce)
   }
 
   private place(random: Random, name: string): void {
+    if (this.world.swarm.isErasing) {
+      this.world.orders.renew(name)
+      this.world.nodes.get(name)!.start()
+      return
+    }
     const copyId = `copy-${name}-${++this.names}`
     const change = (now: VolumeConfig, nonce: string): VolumeConfig | undefined => {
       if (now.inSync.includes(name)) return undefined
@@ -240,7 +286,7 @@ export class Operator {
   }
 
   /** Read, change, swap; again while somebody else was faster. `otherwise`: there was nothing to change. */
-  private change(
+  change(
     random: Random,
     change: (now: VolumeConfig, nonce: string) => VolumeConfig | undefined,
     done?: (now: VolumeConfig) => void,

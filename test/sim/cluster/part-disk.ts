@@ -11,7 +11,7 @@ import type { ClockPort, DiskPort, IndexPort } from '../../../engine/ports.ts'
 import { BLOCK_BYTES } from '../../../engine/units.ts'
 import type { StoreDisk } from '../../../engine/volume/store-disks.ts'
 import type { SimClock } from '../clock.ts'
-import { blocksOf } from '../disk-image.ts'
+import { blocksOf, SECTOR_BYTES } from '../disk-image.ts'
 import { DAMAGES, SimDisk, type CrashChoice } from '../disk.ts'
 import { SimIndex } from '../index.ts'
 import type { Random } from '../random.ts'
@@ -20,7 +20,6 @@ import type { StoreUser } from './node-disk.ts'
 import type { Swarm } from './swarm.ts'
 
 const SEGMENT_BYTES = 128 * 1024
-const SEGMENTS = 96
 const OTHER_STREAM = 7
 const MISDIRECTED_BYTES_MAX = 5 << 20
 
@@ -36,7 +35,8 @@ export class PartDisk {
   private readonly clock: SimClock
   private readonly random: Random
   private index: SimIndex
-  private grants = new SharedSegmentGrants(SEGMENTS)
+  private readonly segmentCount: number
+  private grants: SharedSegmentGrants
   private readErrorChance = 0
   /** What sectors that were damaged read as since. */
   private readonly rotten = new Map<number, Uint8Array>()
@@ -45,7 +45,9 @@ export class PartDisk {
     this.uuid = String(number).padStart(32, '0')
     this.clock = clock
     this.random = random
-    const sizeBytes = diskBytesFor(SEGMENTS, SEGMENT_BYTES)
+    this.segmentCount = swarm.segments
+    this.grants = new SharedSegmentGrants(swarm.segments)
+    const sizeBytes = diskBytesFor(swarm.segments, SEGMENT_BYTES)
     this.disk = new SimDisk({ sizeBytes, clock, random: random.fork('disk'), latencyMs: swarm.disk.writeMs })
     this.index = new SimIndex({ clock, random: random.fork('index'), latencyMs: swarm.disk.readMs })
   }
@@ -97,24 +99,39 @@ export class PartDisk {
     }
   }
 
+  /** Rot a sector of one of the last writes, more often the first one: there is the header of a batch. */
+  rotTail(random: Random): Mark | undefined {
+    const { lastWrites } = this.disk
+    if (lastWrites.length === 0) return undefined
+    const { offsetBytes, lengthBytes } = random.pick(lastWrites)
+    const sector = random.chance(0.7) ? 0 : random.int(lengthBytes / SECTOR_BYTES)
+    return this.damage('disk', offsetBytes + sector * SECTOR_BYTES, random)
+  }
+
   /** The next write lands elsewhere, or nowhere. */
   misdirectNext(random: Random): Mark | undefined {
     const written = this.disk.writtenSectors().filter((offset) => offset % BLOCK_BYTES === 0)
     if (written.length === 0) return undefined
-    let undo = (): void => {}
-    this.disk.onMisdirected = (fromBytes, toBytes, blocks) => {
+    let isKnown = false
+    let undo = (): void => this.disk.misdirectNothing()
+    this.disk.onMisdirected = (write) => {
       this.disk.onMisdirected = undefined
-      const hurt = toBytes === undefined ? undefined : this.disk.peek(toBytes, blocks.length * BLOCK_BYTES)
+      const { offsetBytes, landsAtBytes: toBytes, lengthBytes, blocks } = write
+      const before = blocksIn(this.disk.peek(offsetBytes, lengthBytes))
+      const hurt = toBytes === undefined ? undefined : blocksIn(this.disk.peek(toBytes, lengthBytes))
       undo = () => {
-        this.disk.putBlocks(fromBytes, blocks)
-        if (toBytes !== undefined) this.disk.putBlocks(toBytes, blocksIn(hurt!), blocks)
+        // It may be under way yet, or not synced.
+        write.landsAtBytes = offsetBytes
+        // What it hurt first: the one place may overlap the other.
+        if (toBytes !== undefined) this.disk.putBlocks(toBytes, hurt!, blocks)
+        if (!isKnown) this.disk.putBlocks(offsetBytes, blocks, before)
       }
     }
     // A write is long: it has to fit behind the place where it lands.
     const toBytes = random.pick(written)
     if (random.chance(0.3) || toBytes + MISDIRECTED_BYTES_MAX > this.disk.sizeBytes) this.disk.loseAt(1)
     else this.disk.misdirectAt(1, toBytes)
-    return { what: 'disk', lies: true, isGone: () => false, undo: () => undo() }
+    return { what: 'disk', lies: true, isGone: () => false, isKnown: () => (isKnown = true), undo: () => undo() }
   }
 
   /** Somebody else takes what is free. */
@@ -123,13 +140,13 @@ export class PartDisk {
   }
 
   giveBack(): void {
-    for (let segment = 0; segment < SEGMENTS; segment++)
+    for (let segment = 0; segment < this.segmentCount; segment++)
       if (this.grants.owner(segment) === OTHER_STREAM) this.grants.release(segment)
   }
 
   /** For a process that opens it. */
   context(user: StoreUser, boot: number): StoreDisk {
-    this.grants = new SharedSegmentGrants(SEGMENTS)
+    this.grants = new SharedSegmentGrants(this.segmentCount)
     const { uuid: diskUuid } = this
     return {
       path: `disk ${this.uuid}`,
@@ -146,7 +163,7 @@ export class PartDisk {
         diskTag: hexToUuid(diskUuid).subarray(0, 8),
         streamId: 0,
         segmentBytes: SEGMENT_BYTES,
-        segmentCount: SEGMENTS,
+        segmentCount: this.segmentCount,
         random: (bytes) => Uint8Array.from({ length: bytes }, () => this.random.int(256)),
         bootId: boot.toString(16).padStart(32, '0'),
         pagesMax: 64,

@@ -2,12 +2,15 @@
  * The faults and the operator's actions of a seed, drawn before it runs: each with its own seed, so that leaving one
  * out changes nothing of the others. That is what shrinking does.
  */
-import type { Random } from '../random.ts'
+import { Random } from '../random.ts'
 import { SIGNS, type Aim, type Sign } from './aims.ts'
 import type { ActionKind, FaultKind, Swarm } from './swarm.ts'
+import { swarmsOf } from './volume-focus.ts'
 
 export interface PlannedEvent {
   index: number
+  /** Which one it is about; faults are of the first one's. */
+  volume: number
   /** It begins now, or waits from now on for what it aims at. */
   atMs: number
   kind: FaultKind | ActionKind
@@ -30,6 +33,15 @@ const ACTION_SIGNS: readonly Sign[] = [
   'handing-over',
 ]
 
+/** Of all volumes, numbered throughout. */
+export function drawPlans(swarm: Swarm, random: Random): PlannedEvent[] {
+  const plans = swarmsOf(swarm).map((one, volume) => {
+    const own = volume === 0 ? random : new Random(`plan ${one.seed} of volume ${volume}`)
+    return drawPlan(one, own).map((event) => ({ ...event, volume }))
+  })
+  return plans.flat().map((event, index) => ({ ...event, index }))
+}
+
 export function drawPlan(swarm: Swarm, random: Random): PlannedEvent[] {
   const { faults, actions, faultEveryMs, actionEveryMs, faultsUntilMs, durationsMs } = swarm
   const aims = random.fork('aims')
@@ -39,11 +51,16 @@ export function drawPlan(swarm: Swarm, random: Random): PlannedEvent[] {
     for (let atMs = random.float() * everyMs; atMs < faultsUntilMs; atMs += random.float() * 2 * everyMs) {
       const durationMs = random.float() * 2 * random.pick(durationsMs)
       const aim = aims.chance(swarm.aimedShare) ? drawAim(swarm, aims, isAction) : undefined
-      events.push({ index: 0, atMs, kind: random.pick(kinds), isAction, seed: random.u32(), durationMs, aim })
+      const kind = random.pick(kinds)
+      events.push({ index: 0, volume: 0, atMs, kind, isAction, seed: random.u32(), durationMs, aim })
     }
   }
   draw(faults, faultEveryMs, false)
   draw(actions, actionEveryMs, true)
+  if (swarm.deletedAtMs < Infinity) {
+    const own = { kind: 'delete', isAction: true, seed: aims.u32(), durationMs: 0, aim: undefined } as const
+    events.push({ index: 0, volume: 0, atMs: swarm.deletedAtMs, ...own })
+  }
   events.sort((a, b) => a.atMs - b.atMs)
   events.forEach((event, index) => (event.index = index))
   return events

@@ -9,6 +9,7 @@ import { checkSessionsInOrder } from './checker/holders.ts'
 import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
 import type { SimNode } from './sim-node.ts'
+import { checkGone } from './volume-deletion.ts'
 import { visibleAt, type VersionMap } from './version-map.ts'
 import type { World } from './world.ts'
 
@@ -23,14 +24,17 @@ const healthyOf = (world: World): SimNode[] => {
 /** Everybody is answered; every copy is in the set and has applied everything that was ordered, or will be. */
 export function isQuiet(world: World): boolean {
   const { inSync } = world.store.current.config
-  if (world.operator.isBusy) return false
-  if ([...world.clients.values()].some((client) => client.session !== undefined && !client.isDone)) return false
+  if (world.operator.isBusy || world.orders.isBusy) return false
+  if (world.isDeleted) return world.orders.isPurging && checkGone(world, '').length === 0
+  if (world.frontends.some((client) => client.session !== undefined && !client.isDone)) return false
   const tail = world.judge.committed.log.length
   return healthyOf(world).every(({ name, witness, process }) => {
     if (process?.copy.isRecovered !== true || process.queue.some(({ type }) => type === 'command')) return false
     // A member that was filled where it is may still be on its way.
-    const isWhole = witness.isConsistent && witness.appliedSeq === tail
-    return inSync.includes(name) && isWhole && process.copy.log.tail === tail
+    // One that lost a disk stays in the set until it is heard by who leads (D7).
+    const { log, lostSlices } = process.copy
+    const isWhole = witness.isConsistent && lostSlices.length === 0 && witness.appliedSeq === tail
+    return inSync.includes(name) && isWhole && log.tail === tail
   })
 }
 
@@ -42,7 +46,14 @@ export function checkEnd(world: World, healMs: number): void {
   const { config } = world.store.current
   // Without any copy of the set only an operator's force helps.
   const isLost = !config.inSync.some((name) => world.hasCopy(config, name))
-  if (!isLost) judge.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
+  if (!isLost && !world.isDeleted) judge.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
+  if (world.isDeleted && !isQuiet(world)) {
+    const there = [...world.nodes.values()].filter(({ hasNoCopy }) => !hasNoCopy).map(({ name }) => name)
+    const message = `the deleted volume is not gone from ${there.join(', ')} after ${healMs} ms`
+    judge.report([{ checker: 'progress', message }, ...checkGone(world, 'at the end')])
+    return
+  }
+  judge.isOver = false
   const { operations, lost } = judge
   const history = { operations, lost, eras: judge.committed.eras, bases: judge.stamps.bases }
   judge.report(checkReadsAfterRemoval(history))
@@ -50,7 +61,7 @@ export function checkEnd(world: World, healMs: number): void {
   judge.report(checkReadsMatchHistory(history))
   const { attachMode } = world.swarm
   if (attachMode !== 'open') judge.report(checkSessionsInOrder(judge.committed.eras, attachMode === 'single'))
-  if (isLost) return
+  if (isLost || world.isDeleted) return
   if (!isQuiet(world)) {
     const behind = healthyOf(world).map(({ name, witness }) => `${name} ${witness.appliedSeq}`).join(', ')
     judge.report([{ checker: 'progress', message: `not all applied ${judge.committed.log.length}: ${behind}` }])

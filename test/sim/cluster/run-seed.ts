@@ -4,7 +4,7 @@
  */
 import { Random } from '../random.ts'
 import type { Violation } from './checker/history.ts'
-import { drawPlan } from './plan.ts'
+import { drawPlans } from './plan.ts'
 import { drawSwarm, type Swarm } from './swarm.ts'
 import { World } from './world.ts'
 
@@ -31,6 +31,8 @@ export interface SeedResult {
   acknowledgedWrites: number
   virtualMs: number
   events: number
+  /** It ended early: no member of the set had everything any more (atlas.ts). */
+  isBeyond: boolean
 }
 
 export function runSeed({
@@ -41,25 +43,35 @@ export function runSeed({
   disksLie = false,
   store = 'memory',
 }: SeedOptions): SeedResult {
-  const random = new Random(`swarm ${seed}`)
-  const drawn = drawSwarm(seed, random.fork('swarm'))
+  const random = randomOf(seed)
+  const wished = drawSwarm(seed, random.fork('swarm'))
+  // The store in memory has one copy, and none is ordered of it.
+  const drawn = store === 'real' ? wished : { ...wished, volumes: 1, isErasing: false, deletedAtMs: Infinity }
   const swarm = operations === undefined ? drawn : { ...drawn, operations }
-  const plan = drawPlan(drawn, random.fork('plan')).filter(({ index }) => only === undefined || only.includes(index))
+  const plan = drawPlans(drawn, random.fork('plan')).filter(({ index }) => only === undefined || only.includes(index))
   const world = new World(swarm, plan, { keepsTrace, disksLie, store })
   world.run()
   return {
     seed,
     swarm,
-    violations: world.violations,
+    violations: world.worlds.flatMap(({ violations }) => violations),
     traceHash: world.trace.hash,
     trace: world.trace.text(),
     planned: plan.map(({ index, kind }) => ({ index, kind })),
-    operations: world.counts.answered,
-    acknowledgedWrites: world.counts.acknowledgedWrites,
+    operations: world.worlds.reduce((sum, { counts }) => sum + counts.answered, 0),
+    acknowledgedWrites: world.worlds.reduce((sum, { counts }) => sum + counts.acknowledgedWrites, 0),
     virtualMs: world.clock.nowMs(),
     events: world.trace.count,
+    isBeyond: world.worlds.some(({ isBeyond }) => isBeyond),
   }
 }
+
+/** What a seed is like, without running it. */
+export function swarmOf(seed: number): Swarm {
+  return drawSwarm(seed, randomOf(seed).fork('swarm'))
+}
+
+const randomOf = (seed: number): Random => new Random(`swarm ${seed}`)
 
 /** The smallest run found, within so many tries, in which the same checker complains. */
 export function shrink(

@@ -11,6 +11,8 @@ export interface FoundViolation {
 
 export interface RunTotals {
   seeds: number
+  /** Of these ended early, because no member of the set had everything any more (atlas.ts). */
+  beyond: number
   operations: number
   acknowledgedWrites: number
   virtualMs: number
@@ -23,6 +25,7 @@ export interface RunTotals {
 
 export const noTotals = (): RunTotals => ({
   seeds: 0,
+  beyond: 0,
   operations: 0,
   acknowledgedWrites: 0,
   virtualMs: 0,
@@ -34,6 +37,7 @@ export const noTotals = (): RunTotals => ({
 export function addSeed(totals: RunTotals, result: SeedResult): void {
   const { seed, operations, acknowledgedWrites, virtualMs, planned, violations } = result
   totals.seeds++
+  if (result.isBeyond) totals.beyond++
   totals.operations += operations
   totals.acknowledgedWrites += acknowledgedWrites
   totals.virtualMs += virtualMs
@@ -44,6 +48,7 @@ export function addSeed(totals: RunTotals, result: SeedResult): void {
 
 export function addTotals(totals: RunTotals, more: RunTotals): void {
   totals.seeds += more.seeds
+  totals.beyond += more.beyond
   totals.operations += more.operations
   totals.acknowledgedWrites += more.acknowledgedWrites
   totals.virtualMs += more.virtualMs
@@ -54,7 +59,7 @@ export function addTotals(totals: RunTotals, more: RunTotals): void {
 
 /** Name and value of each line of a summary. */
 export function summaryOf(totals: RunTotals): Array<[name: string, value: string]> {
-  const { seeds, operations, acknowledgedWrites, virtualMs, cpuSeconds, kinds, violations } = totals
+  const { seeds, beyond, operations, acknowledgedWrites, virtualMs, cpuSeconds, kinds, violations } = totals
   const sorted = Object.entries(kinds).sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
   const faults = sorted.reduce((sum, [, count]) => sum + count, 0)
   const byChecker = new Map<string, number>()
@@ -64,6 +69,7 @@ export function summaryOf(totals: RunTotals): Array<[name: string, value: string
   const perHundred = operations === 0 ? 0 : (100 * faults) / operations
   return [
     ['seeds', grouped(seeds)],
+    ['ended early', `${grouped(beyond)}, when the last member that had everything left the set`],
     ['client operations', grouped(operations)],
     ['acknowledged writes', grouped(acknowledgedWrites)],
     ['faults and actions', `${grouped(faults)}, ${perHundred.toFixed(1)} for each 100 operations`],

@@ -99,6 +99,7 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
   const world: ClientWorld = {
     clock,
     swarm,
+    isHealed: false,
     stamps,
     codec: NUMBERS,
     position: () => ++position,

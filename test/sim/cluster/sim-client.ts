@@ -23,9 +23,14 @@ import { NodeClock } from './node-clock.ts'
 import type { StampCodec, Stamps } from './stamps.ts'
 import type { Swarm } from './swarm.ts'
 
+/** Of clients with few requests in a long time; the end of a run is bounded. */
+const HEALED_THINK_MS = 1000
+
 export interface ClientWorld {
   readonly clock: SimClock
   readonly swarm: Swarm
+  /** Nothing fails any more: what is left to be asked is asked soon. */
+  readonly isHealed: boolean
   readonly stamps: Stamps
   readonly codec: StampCodec
   /** The next position in the order of everything. */
@@ -149,7 +154,9 @@ export class SimClient {
   }
 
   private think(life: number): void {
-    this.world.clock.after(this.random.float() * this.world.swarm.thinkMs, () => {
+    const { swarm, isHealed } = this.world
+    const thinkMs = isHealed ? Math.min(swarm.thinkMs, HEALED_THINK_MS) : swarm.thinkMs
+    this.world.clock.after(this.random.float() * thinkMs, () => {
       if (life === this.life) this.ask()
     })
   }

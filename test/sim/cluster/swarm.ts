@@ -6,8 +6,12 @@ import type { AttachMode } from '../../../engine/replication/configuration.ts'
 import { Random } from '../random.ts'
 import type { Sign } from './aims.ts'
 import type { ClusterStoreOptions } from './cluster-store.ts'
+import { focusedCloser } from './closer-focus.ts'
 import { focused } from './focus.ts'
 import type { NetworkOptions } from './network.ts'
+import { setPlot } from './plot-focus.ts'
+import { setScene } from './scene-focus.ts'
+import { setVolumes } from './volume-focus.ts'
 
 export const FAULTS = [
   'crash',
@@ -42,7 +46,31 @@ export const DISK_FAULTS = [
   'pool-full',
   'disk-gone',
 ] as const
-export type FaultKind = (typeof FAULTS)[number] | (typeof DISK_FAULTS)[number]
+
+/** Only where a seed looks closer (closer-focus.ts). */
+export const CLOSER_FAULTS = ['stuck-way', 'long-silence', 'blink'] as const
+
+/** Only where a seed sets a scene (scene-focus.ts). */
+export const SCENE_FAULTS = ['late-end', 'late-release', 'forgotten-tail', 'lost-answers', 'late-spare'] as const
+export type SceneFault = (typeof SCENE_FAULTS)[number]
+
+/** Only where a seed has a plot (plot-focus.ts). */
+export const PLOT_FAULTS = [
+  'left-behind',
+  'touched',
+  'lone-witness',
+  'lost-tail',
+  'lost-epoch',
+  'lost-fence',
+  'full-fill',
+] as const
+export type PlotFault = (typeof PLOT_FAULTS)[number]
+export type FaultKind =
+  | (typeof FAULTS)[number]
+  | (typeof DISK_FAULTS)[number]
+  | (typeof CLOSER_FAULTS)[number]
+  | SceneFault
+  | PlotFault
 
 export const ACTIONS = [
   'snapshot',
@@ -56,11 +84,14 @@ export const ACTIONS = [
   'move-attach',
   'force-promote',
 ] as const
-export type ActionKind = (typeof ACTIONS)[number]
+
+/** Only where a seed has volumes side by side (volume-focus.ts). */
+export const VOLUME_ACTIONS = ['renew-copy', 'delete'] as const
+export type ActionKind = (typeof ACTIONS)[number] | (typeof VOLUME_ACTIONS)[number]
 
 export interface Swarm {
   seed: number
-  /** What it looks closely at; `wide`: at nothing. */
+  /** What it looks closely at; `wide`: at nothing, `busy`: at nothing, with many requests. */
   focus: string
   copies: number
   spares: number
@@ -70,6 +101,14 @@ export interface Swarm {
   slices: number
   /** Of a node, with the engine's own store. */
   disks: number
+  /** Of a disk. */
+  segments: number
+  /** On the same nodes, with the engine's own store; each has a swarm of its own. */
+  volumes: number
+  /** Copies are erased and made anew on the same disks, as the control plane orders. */
+  isErasing: boolean
+  /** The volume is; Infinity: it stays. */
+  deletedAtMs: number
   /** Blocks in use in each slice: few, so that operations meet. */
   blocksPerSlice: number
   mode: 'durable' | 'writeback'
@@ -117,13 +156,33 @@ export interface Swarm {
   actions: ActionKind[]
 }
 
-/** Every other seed looks closer at one mechanism (focus.ts). */
+/**
+ * Every other seed looks at one mechanism (focus.ts), one of eight at rare meetings of several (closer-focus.ts); half
+ * of the others are busy. One of twelve sets the scene for a rare meeting instead (scene-focus.ts), one of twelve has a
+ * plot (plot-focus.ts).
+ */
 export function drawSwarm(seed: number, random: Random): Swarm {
   const wide = drawWide(seed, random)
   const focus = random.fork('focus')
-  const swarm = focus.chance(0.5) ? focused(wide, focus) : wide
+  // Drawn apart: what the other seeds are like does not change.
+  const closer = new Random(`closer focus ${seed}`)
+  const isCloser = closer.chance(0.125)
+  const swarm = isCloser
+    ? focusedCloser(wide, closer)
+    : focus.chance(0.5)
+      ? focused(wide, focus)
+      : new Random(`busy ${seed}`).chance(0.5)
+        ? busy(wide)
+        : wide
   const disks = new Random(`disks ${seed}`).pick([1, 1, 2, 3])
-  return { ...swarm, disks, faults: [...swarm.faults, ...drawDiskFaults(seed)] }
+  const scene = setPlot(wide) ?? setScene(wide) ?? swarm
+  return setVolumes({ ...scene, disks, faults: [...scene.faults, ...drawDiskFaults(seed)] })
+}
+
+/** Many requests in the same time: they share batches, fill windows, and wait for each other. */
+function busy(swarm: Swarm): Swarm {
+  const { operations, thinkMs } = swarm
+  return { ...swarm, focus: 'busy', operations: operations * 8, thinkMs: thinkMs / 8 }
 }
 
 /** Drawn apart: what seeds without any are like does not change. */
@@ -181,6 +240,10 @@ function drawWide(seed: number, random: Random): Swarm {
     attachMode: attachMode === 'single' ? holdersOf(seed) : attachMode,
     slices: random.between(1, 3),
     disks: 1,
+    segments: 96,
+    volumes: 1,
+    isErasing: false,
+    deletedAtMs: Infinity,
     blocksPerSlice: random.pick([1, 2, 4, 16, 64]),
     mode: random.pick(['durable', 'durable', 'writeback'] as const),
     readCheck: random.pick(['lease', 'lease', 'confirm'] as const),

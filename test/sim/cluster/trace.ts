@@ -70,3 +70,19 @@ export class Trace {
     return number
   }
 }
+
+/** The same trace, for what happens to another volume: names are said with it. */
+export class VolumeTrace extends Trace {
+  private readonly base: Trace
+  private readonly volume: string
+
+  constructor(base: Trace, volume: string) {
+    super(() => 0, base.keeps)
+    this.base = base
+    this.volume = volume
+  }
+
+  override note(...[who, ...rest]: Parameters<Trace['note']>): void {
+    this.base.note(`${this.volume}:${who}`, ...rest)
+  }
+}

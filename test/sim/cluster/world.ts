@@ -1,7 +1,10 @@
 /**
- * A cluster in virtual time: nodes with copies of one volume, clients behind their frontends, a network, a cluster
+ * A cluster in virtual time: nodes with copies of a volume, clients behind their frontends, a network, a cluster
  * store, faults and an operator, and the checkers that watch all of it. A run is a function of its seed: faults for a
  * while, then none and everything up again, then everything has to become whole, then the copies are compared.
+ *
+ * Several volumes of a cluster are a world each, on the same nodes: the first one has the run and the faults, every one
+ * its clients, its configuration, its operator and its checkers.
  */
 import type { Attach, VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { CommandResult, CopyEvent, VersionedConfig } from '../../../engine/replication/copy-port.ts'
@@ -16,6 +19,7 @@ import { Random } from '../random.ts'
 import type { ClientOperation, Violation } from './checker/history.ts'
 import { Aims, type Scene } from './aims.ts'
 import { Atlas } from './atlas.ts'
+import { CopyOrders } from './copy-orders.ts'
 import { ClusterStore, type CasOutcome } from './cluster-store.ts'
 import { beginFault, heal } from './faults.ts'
 import { Judge } from './judge.ts'
@@ -23,6 +27,7 @@ import { LogDisk } from './log-disk.ts'
 import { newMemoryStore } from './memory-store.ts'
 import { Network } from './network.ts'
 import { MemoryDisk, type NodeDisk } from './node-disk.ts'
+import { NodeStore } from './node-store.ts'
 import { Operator } from './operator.ts'
 import type { PlannedEvent } from './plan.ts'
 import { checkEnd, isQuiet } from './run-end.ts'
@@ -31,7 +36,9 @@ import { SimNode, type NodeWorld } from './sim-node.ts'
 import { BYTES, NUMBERS, type StampCodec, type Stamps } from './stamps.ts'
 import type { Swarm } from './swarm.ts'
 import { briefEvent, briefFrontend, briefMessage } from './trace-text.ts'
-import { Trace } from './trace.ts'
+import { Trace, VolumeTrace } from './trace.ts'
+import { checkGone } from './volume-deletion.ts'
+import { DAMAGING, swarmsOf, VOLUMES } from './volume-focus.ts'
 
 export interface WorldOptions {
   keepsTrace: boolean
@@ -43,7 +50,11 @@ export interface WorldOptions {
 /** Of a phase: something feeds itself. */
 const STEPS_MAX = 5_000_000
 
-const DAMAGING: readonly string[] = ['block-rot', 'disk-rot', 'misdirected-write', 'disk-gone']
+/** What says that something is stored. */
+const ACKNOWLEDGING: readonly string[] = ['stored', 'promised', 'fenced', 'fill-started', 'filled', 'fill-ended']
+
+/** What makes a primary count more of a member as stored. */
+const COUNTED: readonly string[] = ['stored', 'promised', 'fill-started']
 
 export class World implements NodeWorld, ClientWorld {
   readonly swarm: Swarm
@@ -55,8 +66,15 @@ export class World implements NodeWorld, ClientWorld {
   readonly clients = new Map<string, SimClient>()
   readonly judge: Judge
   readonly aims: Aims
+  readonly volumeId: string
+  /** Of all volumes, in the first one; in the others themselves. */
+  readonly worlds: World[] = [this]
+  readonly orders: CopyOrders
+  isDeleted = false
   readonly counts = { answered: 0, acknowledgedWrites: 0 }
   isHealed = false
+  /** No member of the set has everything any more (atlas.ts): what follows is nobody's fault. */
+  isBeyond = false
   readonly codec: StampCodec
   private readonly storeKind: WorldOptions['store']
   private readonly disksRandom: Random
@@ -65,33 +83,46 @@ export class World implements NodeWorld, ClientWorld {
   private readonly ghosts: SimClient[] = []
   private readonly plan: readonly PlannedEvent[]
   readonly operator: Operator
-  readonly atlas = new Atlas((config, node) => this.hasCopy(config, node))
+  readonly atlas = new Atlas((config, name) => this.hasCopy(config, name) && this.nodes.get(name)!.witness.isConsistent)
   private incarnations = 0
+  private readonly first: World
 
-  constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions) {
+  /** @param first  that of the first volume of the cluster */
+  constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions, first?: World) {
     this.swarm = swarm
-    this.plan = plan
-    const random = new Random(`world ${swarm.seed}`)
-    this.clock = new SimClock(random.fork('clock'))
+    this.first = first ?? this
+    const volume = first?.worlds.length ?? 0
+    this.volumeId = VOLUMES[volume]!
+    this.plan = plan.filter((event) => event.volume === volume)
+    const random = new Random(`world ${swarm.seed}${first === undefined ? '' : this.volumeId}`)
+    const clock = new SimClock(random.fork('clock'))
+    this.clock = first?.clock ?? clock
     this.aims = new Aims(this.clock)
     this.storeKind = options.store
     this.codec = options.store === 'real' ? BYTES : NUMBERS
     this.disksRandom = random.fork('disks')
     this.reportsRandom = random.fork('reports')
-    this.trace = new Trace(() => this.clock.nowMs(), options.keepsTrace)
-    const config = initialConfig(swarm)
-    this.network = new Network(this.clock, random.fork('network'), swarm.network)
-    this.store = new ClusterStore(this.clock, random.fork('store'), swarm.store, config)
+    this.trace =
+      first === undefined
+        ? new Trace(() => this.clock.nowMs(), options.keepsTrace)
+        : new VolumeTrace(first.trace, this.volumeId)
+    const config = initialConfig(swarm, this.volumeId, volume)
+    const network = new Network(this.clock, random.fork('network'), swarm.network)
+    this.network = first?.network ?? network
+    const renewMs = 10 * swarm.graceMs
+    this.store = new ClusterStore(this.clock, random.fork('store'), swarm.store, config, renewMs, first?.store)
     this.judge = new Judge(this, config)
     this.operator = new Operator(this)
+    this.orders = new CopyOrders(this, new Random(`orders ${swarm.seed} ${this.volumeId}`))
     for (let i = 0; i < swarm.copies + swarm.spares; i++) {
       const name = `n${i + 1}`
       const member = config.members[name]
       const disk = this.diskOf(name, member?.copyId ?? '')
-      const node = new SimNode(name, this, random.fork(name), swarm.clockRates[i] ?? 1, disk)
+      const lead = first?.nodes.get(name)
+      const node = new SimNode(name, this, random.fork(name), swarm.clockRates[i] ?? 1, disk, lead)
       node.diskLies = options.disksLie
       this.nodes.set(name, node)
-      if (member === undefined) node.losePower(0)
+      if (member === undefined && !swarm.isErasing) node.losePower(0)
       this.store.watch(name, (value) => node.deliver({ type: 'config-hint', value }))
     }
     for (let i = 0; i < swarm.clients; i++) {
@@ -102,10 +133,17 @@ export class World implements NodeWorld, ClientWorld {
       this.store.watch(name, (value) => this.clients.get(name)!.hint(value))
     }
     this.store.onWon = (value, by) => this.configured(value.config, by)
+    if (first !== undefined) return
+    for (const one of swarmsOf(swarm).slice(1)) this.worlds.push(new World(one, plan, options, this))
   }
 
   get everybody(): string[] {
     return [...this.nodes.keys(), ...this.clients.keys()]
+  }
+
+  /** Those that were replaced and still run, too. */
+  get frontends(): SimClient[] {
+    return [...this.clients.values(), ...this.ghosts]
   }
 
   position(): number {
@@ -120,16 +158,18 @@ export class World implements NodeWorld, ClientWorld {
     return this.judge.violations
   }
 
+  /** It, or what happens to another volume of the cluster: then the run is over. */
   get hasFailed(): boolean {
-    return this.violations.length > 0
+    for (const { judge, isBeyond } of this.first.worlds) if (judge.violations.length > 0 || isBeyond) return true
+    return false
   }
 
   // ---- the run
 
   run(): void {
-    this.begin()
+    for (const world of this.worlds) world.begin()
     this.runUntil(() => this.clock.nowMs() >= this.swarm.faultsUntilMs)
-    this.finish()
+    if (!this.worlds.some(({ isBeyond }) => isBeyond)) this.finish()
   }
 
   /** Everybody starts, the plan is set. */
@@ -144,8 +184,8 @@ export class World implements NodeWorld, ClientWorld {
     for (const event of this.plan) {
       clock.after(event.atMs, () => this.beginOrWait(event))
     }
-    this.renewWatches()
     if (this.swarm.faults.some((kind) => DAMAGING.includes(kind))) this.replaceLost()
+    if (this.swarm.isErasing) this.orders.begin()
   }
 
   private beginOrWait(event: PlannedEvent): void {
@@ -164,15 +204,43 @@ export class World implements NodeWorld, ClientWorld {
 
   /** Nothing fails any more; everything has to become whole. */
   finish(): void {
-    const { swarm, clock } = this
+    const { clock } = this
+    for (const world of this.worlds) world.heal()
+    const healMs = Math.max(...this.worlds.map((world) => world.healMs))
+    const untilMs = clock.nowMs() + healMs
+    this.runUntil(() => clock.nowMs() >= untilMs || this.worlds.every(isQuiet))
+    for (const world of this.worlds) {
+      // Time passes while another one's copies are read.
+      this.runUntil(() => clock.nowMs() >= untilMs || isQuiet(world))
+      if (!this.hasFailed) checkEnd(world, healMs)
+    }
+    if (!this.hasFailed && this.worlds.some(({ isDeleted }) => isDeleted)) this.startAnew()
+  }
+
+  private heal(): void {
     heal(this)
+    if (this.isDeleted) return
     for (const node of this.nodes.values())
       if (node.disk.copyId === '' && this.isMember(node)) this.operator.replace(node)
-    const healMs =
-      5000 + 40 * (swarm.graceMs + swarm.resendMs + swarm.evictAfterMs + swarm.retryMs) + swarm.operations * 100
-    const untilMs = clock.nowMs() + healMs
-    this.runUntil(() => clock.nowMs() >= untilMs || isQuiet(this))
-    if (this.violations.length === 0) checkEnd(this, healMs)
+  }
+
+  private get healMs(): number {
+    const { graceMs, resendMs, evictAfterMs, retryMs, operations } = this.swarm
+    return 5000 + 40 * (graceMs + resendMs + evictAfterMs + retryMs) + operations * 100
+  }
+
+  /** What was deleted does not come back with the power. */
+  private startAnew(): void {
+    for (const node of this.nodes.values()) node.losePower(this.position())
+    for (const node of this.nodes.values()) node.start()
+    const deleted = this.worlds.filter(({ isDeleted }) => isDeleted)
+    const untilMs = this.clock.nowMs() + 20_000
+    const isOpen = (world: World): boolean => [...world.nodes.values()].every(({ hasNoCopy }) => hasNoCopy)
+    this.runUntil(() => this.clock.nowMs() >= untilMs || deleted.every(isOpen))
+    for (const world of deleted) {
+      if (!isOpen(world)) world.judge.report([{ checker: 'deleted-is-gone', message: 'a copy came back' }])
+      world.judge.report(checkGone(world, 'after a power loss'))
+    }
   }
 
   /** The control plane: a copy that cannot be opened is given up, and its node gets another one. */
@@ -191,17 +259,9 @@ export class World implements NodeWorld, ClientWorld {
     })
   }
 
-  /** Shells list again now and then, since hints may be lost. */
-  private renewWatches(): void {
-    this.clock.after(10 * this.swarm.graceMs, () => {
-      this.store.hintAll()
-      this.renewWatches()
-    })
-  }
-
   private runUntil(condition: () => boolean): void {
     // The condition is not free.
-    for (let steps = 0; this.violations.length === 0; steps++) {
+    for (let steps = 0; !this.hasFailed; steps++) {
       if (steps % 32 === 0 && condition()) return
       try {
         if (!this.clock.step()) return
@@ -228,13 +288,19 @@ export class World implements NodeWorld, ClientWorld {
     this.judge.report([{ checker: 'assert', message: `${who.name}: ${where}` }])
   }
 
+  private checkAtlas(): void {
+    if (this.isDeleted || this.atlas.check(this.store.current.config)) return
+    this.isBeyond = true
+    this.trace.note('world', 'nobody has everything any more')
+  }
+
   // ---- of nodes
 
   newDisk(node: SimNode, copyId: string): void {
     node.witness.diskTaken()
     node.disk = this.diskOf(node.name, copyId)
     this.atlas.forget(node.name)
-    this.atlas.check(this.store.current.config)
+    this.checkAtlas()
     this.judge.primaries.forget(node.name)
   }
 
@@ -247,7 +313,10 @@ export class World implements NodeWorld, ClientWorld {
   private diskOf(node: string, copyId: string): NodeDisk {
     const { swarm, clock } = this
     const random = this.disksRandom.fork(node)
-    if (this.storeKind === 'real') return new LogDisk(copyId, clock, random, swarm)
+    if (this.storeKind === 'real') {
+      const shared = this.first === this ? undefined : (this.first.nodes.get(node)!.disk as LogDisk).node
+      return new LogDisk(copyId, this.volumeId, shared ?? new NodeStore(clock, random, swarm), clock, swarm)
+    }
     const facts: CopyFacts = {
       promise: { epoch: 0, primary: '' },
       attach: NO_FENCE,
@@ -257,6 +326,11 @@ export class World implements NodeWorld, ClientWorld {
     const autoSync = swarm.mode === 'durable'
     const state = newMemoryStore({ copyId, sizeBlocks, sliceBlocks: SLICE_BLOCKS, autoSync, facts })
     return new MemoryDisk(state, clock, random, swarm.disk)
+  }
+
+  /** I14. What was decided before its store failed is true, and may leave in the same turn. */
+  deciding(from: string, { type }: PeerMessage, knowsFailure: boolean): void {
+    if (knowsFailure && ACKNOWLEDGING.includes(type)) this.judge.acknowledges(from, type)
   }
 
   send(from: string, instance: string, to: string, message: PeerMessage): void {
@@ -310,7 +384,7 @@ export class World implements NodeWorld, ClientWorld {
     if (!this.swarm.supervisorReports) return
     for (const other of this.nodes.values()) {
       if (other.name === node) continue
-      const report = () => other.deliver({ type: 'instance-ended', node, instance })
+      const report = () => other.deliverToAll({ type: 'instance-ended', node, instance })
       const isLate = this.reportsRandom.chance(this.swarm.lateReportRate)
       if (!isLate || this.reportsRandom.chance(0.5)) this.network.send(node, other.name, report)
       if (isLate) this.clock.after(this.reportsRandom.float() * 3 * this.swarm.graceMs, report)
@@ -328,6 +402,9 @@ export class World implements NodeWorld, ClientWorld {
   stepped(node: SimNode, event: CopyEvent): void {
     const copy = node.process?.copy
     this.judge.stepped(node.name, copy)
+    const { openCopy } = node
+    if (openCopy !== undefined && this.atlas.lostPower(node.name, !openCopy.isWhole)) this.checkAtlas()
+    if (event.type === 'message' && COUNTED.includes(event.message.type)) this.judge.counted(node.name, copy)
     if (copy !== undefined && copy.role !== node.lastRole) {
       node.lastRole = copy.role
       this.aims.saw(copy.role, node.name, copy.promise.primary)
@@ -358,26 +435,60 @@ export class World implements NodeWorld, ClientWorld {
     this.judge.primaries.promiseKept(node, epoch)
   }
 
-  promiseFound(node: string, epoch: number): void {
-    this.judge.report(this.judge.primaries.promiseFound(node, epoch, this.atlas.isHonest(node)))
+  /** What it kept when it was open on other disks than now it may have forgotten (D7). */
+  promiseFound(node: string, epoch: number, isWhole: boolean): void {
+    this.judge.report(this.judge.primaries.promiseFound(node, epoch, isWhole && this.atlas.isHonest(node)))
+  }
+
+  /** What a disk lost that did not lie is found elsewhere: by the checkers. */
+  cameBackShort(node: string): boolean {
+    const hasLied = !this.atlas.isHonest(node)
+    if (!hasLied) return false
+    this.atlas.cameBackShort(node)
+    this.nodes.get(node)!.witness.forgottenSeq = 0
+    return true
+  }
+
+  /** What was written and not synced may be gone: in `writeback` it may have been answered. */
+  lostPower(node: string): void {
+    if (this.swarm.mode === 'writeback' && this.atlas.lostPower(node, true)) this.checkAtlas()
+  }
+
+  /** On the same disk: what was there is gone. */
+  copyErased(name: string): void {
+    this.trace.note(name, 'has no copy')
+    const node = this.nodes.get(name)!
+    node.witness.diskTaken()
+    this.atlas.forget(name)
+    this.checkAtlas()
+    this.judge.primaries.forget(name)
+  }
+
+  fillStarts(_node: string): void {
+    this.checkAtlas()
+  }
+
+  filled(node: string): void {
+    this.atlas.broughtInLine([node])
   }
 
   private configured(config: VolumeConfig, by: string): void {
     const detail = () => `by ${by}: primary ${config.primary}, set ${config.inSync.join('+')}`
     this.trace.note('store', 'configuration', config.epoch, 0, config.primary, detail)
-    this.judge.configured(config)
+    this.judge.configured(config, by)
     const before = this.store.history.at(-2)!.config
     const joined = config.inSync.find((name) => !before.inSync.includes(name))
     const left = before.inSync.find((name) => !config.inSync.includes(name))
     if (config.primary !== before.primary) this.aims.saw('new-primary', config.primary, before.primary)
     if (joined !== undefined) this.aims.saw('set-grew', joined, config.primary)
     if (left !== undefined) this.aims.saw('set-shrank', left, config.primary)
-    this.atlas.check(config)
+    this.checkAtlas()
   }
 
   // ---- of clients
 
   attach({ name }: SimClient, generation: number): void {
+    if (this.isDeleted) return
     this.trace.note(name, 'attach', 0, 0, generation)
     // Its frontend may have been replaced since this was asked for: a ghost is not attached anew.
     this.clients.get(name)!.attach({ generation, incarnation: ++this.incarnations })
@@ -438,14 +549,16 @@ function initialAttach({ attachMode: mode, clients }: Swarm): Attach {
   return { generation: count, mode, holders }
 }
 
-function initialConfig(swarm: Swarm): VolumeConfig {
-  const inSync = Array.from({ length: swarm.copies }, (_, i) => `n${i + 1}`)
+/** Each volume of a cluster begins on another node. */
+function initialConfig(swarm: Swarm, volumeId: string, firstNode: number): VolumeConfig {
+  const nodes = swarm.copies + swarm.spares
+  const inSync = Array.from({ length: swarm.copies }, (_, i) => `n${((i + firstNode) % nodes) + 1}`)
   const members: VolumeConfig['members'] = {}
   for (const name of inSync) members[name] = { copyId: `copy-${name}`, state: 'in-sync' }
   return {
-    volumeId: 'v',
+    volumeId,
     epoch: 1,
-    primary: 'n1',
+    primary: inSync[0]!,
     inSync,
     members,
     minInSync: swarm.minInSync,

@@ -9,7 +9,9 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { openEmbeddedStore } from '../../../../cluster/store/embedded/embedded-store.ts'
 import type { EmbeddedStore } from '../../../../cluster/store/embedded/embedded-store.ts'
+import { crc32c } from '../../../../dataplane/checksum.ts'
 import { HoldfastError } from '../../../../engine/errors.ts'
+import { liveTables } from '../../../../engine/level/manifest.ts'
 import { Random } from '../../../sim/random.ts'
 import { temporaryFolder } from '../../../temporary-folder.ts'
 
@@ -160,4 +162,28 @@ t.test('with anything missing or rotten it is refused, or what it was at one mom
   }
   t.comment(JSON.stringify(outcomes))
   t.ok(outcomes.refused > outcomes.whole + outcomes.older, 'most of it is noticed')
+})
+
+t.test('a rotten table is named before LevelDB meets it in a compaction, which would end the process', async (t) => {
+  const { dir, newest } = await largeStore(t, new Random(5))
+  const level = path.join(dir, 'level')
+  const manifest = fs.readFileSync(path.join(level, fs.readFileSync(path.join(level, 'CURRENT'), 'utf8').trim()))
+  const live = [...liveTables(manifest, crc32c)].map((number) => `${String(number).padStart(6, '0')}.ldb`)
+  t.ok(live.length > 0)
+  for (const name of live) {
+    const file = path.join(level, name)
+    const bytes = fs.readFileSync(file)
+    for (let i = 0; i < 16; i++) {
+      const rotten = Buffer.from(bytes)
+      rotten[Math.floor((bytes.length * i) / 16)]! ^= 0x40
+      fs.writeFileSync(file, rotten)
+      t.match(await opened(dir), { code: 'store-damaged', message: `level/${name}: its ` })
+    }
+    fs.writeFileSync(file, bytes)
+  }
+  // Left over from a compaction that a power cut ended: no part of the store, and LevelDB deletes it.
+  const leftOver = path.join(level, '999999.ldb')
+  fs.writeFileSync(leftOver, Buffer.alloc(5000))
+  t.equal(await opened(dir), newest, 'nothing was changed meanwhile, and what is no part of it is not looked at')
+  t.notOk(fs.existsSync(leftOver))
 })

@@ -3,7 +3,8 @@
  *
  * At the moment of the answer: every member of the configuration in force has the record stored (durably, unless the
  * mode is `writeback`: then one that lost power since it had written it is excused), and after a FLUSH everything
- * answered before it durably. A member whose disk was taken out since it had it is excused: it may have said so before.
+ * answered before it durably. A member whose disk was taken out since it had it, or that lied, is excused: it may have
+ * said so before.
  * In the end: what was answered is in the log, in every era that did not excuse its loss.
  */
 import type { ClientOperation, History, Violation } from './history.ts'
@@ -17,7 +18,7 @@ export interface MemberLog {
   has(epoch: number, seq: number): boolean
   /** Whether it had that record written, not durable, when its machine lost power last. */
   hadWritten(epoch: number, seq: number): boolean
-  /** Whether it had that seq durable on a disk that was taken out since, and nothing was filled in its place. */
+  /** Whether it had that seq durable on a disk that is gone since, or lied, and nothing was filled in its place. */
   hadDurable(seq: number): boolean
 }
 
@@ -59,6 +60,14 @@ export function checkFlush(request: string, seq: number, members: readonly Membe
       bad(`flush ${request} covers seq ${seq}, and ${node} has durable only up to ${durableSeq}`),
     )
 }
+
+/** I6: a primary counts this much of a member as stored. */
+export const checkCounted = (node: string, member: string, seq: number, has: number): Violation[] =>
+  seq <= has ? [] : [bad(`${node} counts seq ${seq} of ${member}, which has stored up to ${has}`)]
+
+/** I14: a copy whose store failed, and that knows it, says that something is stored. */
+export const checkAfterFailure = (node: string, what: string): Violation =>
+  bad(`${node} says "${what}" after its store failed`)
 
 /** All that was answered is in the log. */
 export function checkAnswered({ operations, eras, lost }: History): Violation[] {

@@ -73,6 +73,24 @@ t.test('reads-match-history', (t) => {
   says(t, check([two[0]!], write('a', 1, 2), write('b', 3, Infinity), read('r', 4, 5, 12)), /returned 12/)
   says(t, check([two[0]!, record(2, 'a', 11)], write('a', 1, 2)), /in the log twice/)
   says(t, check([record(1, 'b', 12), record(2, 'a', 11)], ...both), /stands at seq 1, below 2/)
+  // The block is trimmed, or rolled back, and before anybody asked for it a read has found it so.
+  const trimmed = [record(1, 'a', 11), record(2, 'b', 0, { kind: 'trim', stamps: [] })]
+  const trim = (start: number) => operation('trim', 'b', start, Infinity)
+  says(t, check(trimmed, write('a', 1, 2), read('r', 3, 4, 0), trim(5)), /r by c1.* returned zeroes/)
+  says(t, check(trimmed, write('a', 1, 2), read('r', 3, 6, 0), trim(5)))
+  const change = (seq: number, control: LoggedRecord['change']) =>
+    record(seq, '', 0, { kind: 'control', stamps: [], change: control })
+  const rolledBack = [
+    change(1, { operation: 'snapshot', id: 's' }),
+    record(2, 'a', 11),
+    change(3, { operation: 'rollback', to: 's' }),
+  ]
+  const rollback = operation('control', '', 5, 6, { client: 'operator', seq: 3 })
+  says(t, check(rolledBack, write('a', 1, 2), read('r', 3, 4, 0), rollback), /r by c1.* returned zeroes/)
+  says(t, check(rolledBack, write('a', 1, 2), read('r', 3, 7, 0), rollback))
+  // A hand-over is answered with the commit point, which is a write's.
+  const handOver = operation('control', '', 5, 6, { client: 'operator', seq: 1 })
+  says(t, check([record(1, 'a', 7)], write('a', 1, Infinity), read('r', 3, 4, 7), handOver))
   const over = (base: number) => checkReadsMatchHistory({ ...history(two, ...both), bases: new Map([[12, base]]) })
   says(t, over(11))
   says(t, over(0), /took 0 for its rest, and the block held 11/)
@@ -152,6 +170,10 @@ t.test('one-primary-per-epoch', (t) => {
     fresh().configured(promoted, (node) => node !== 'n2'),
     /not consistent/,
   )
+  const no = () => false
+  says(t, fresh().configured({ ...promoted, inSync: ['n1', 'n2'] }, no, 'n1'))
+  says(t, fresh().configured({ ...promoted, inSync: ['n1', 'n2'] }, no, 'n2'), /n2 was promoted and is not consistent/)
+  says(t, fresh().configured(withMember(CONFIG, 'n3', [], 'z')!, no, 'n1'), /n3 joined and is not consistent/)
   says(t, fresh().configured({ ...promoted, epoch: 1 }, yes), /epoch 1 is/)
   says(t, fresh().configured({ ...promoted, primary: 'n3', inSync: ['n3'] }, yes), /outside the set/)
   says(t, fresh().configured({ ...promoted, epoch: 0 }, yes), /went back/)
@@ -243,13 +265,34 @@ t.test('copies-identical', (t) => {
   t.equal(log.eras.length, 2)
   says(t, log.applied('n2', record(1, 'a', 11), 4, never, { isOut: true }))
   says(t, log.applied('n2', record(1, 'a', 11), 4, never), /was applied there before/)
+  says(t, log.applied('n2', record(2, 'e', 15), 4, never, { isOut: true }))
   t.equal(log.idOf('a'), undefined)
+  // What ends late is one history, too: that of who led it.
+  says(t, log.applied('n3', record(2, 'e', 15), 4, never, { isOut: true, leads: false }))
+  says(t, log.applied('n3', record(2, 'x', 16), 4, never, { isOut: true, leads: true }), /ended late/)
+  const silent = new CommittedLog()
+  says(t, silent.applied('n1', record(1, 'a', 11), 1, never))
+  says(t, silent.late('n2', record(1, 'a', 11), false))
+  says(t, silent.late('n2', record(2, 'b', 12), true))
+  says(t, silent.late('n3', record(2, 'b', 12), false))
+  says(t, silent.late('n3', record(2, 'b', 13), false), /ended late/)
+  says(t, silent.late('n3', record(3, 'c', 14), false), /before its primary/)
+  // A force may lose what was there before it, and nothing once its own epoch has begun.
+  const forced = new CommittedLog()
+  const under = (epoch: number, more = {}) => ({ ...more, epoch })
+  says(t, forced.applied('n1', record(1, 'a', 11), 1, never))
+  says(t, forced.applied('n1', record(2, 'b', 12), 2, never))
+  forced.forced(100)
+  says(t, forced.applied('n2', record(2, '', 0, { epoch: 100, kind: 'control' }), 3, never, under(100)))
+  t.equal(forced.eras.length, 2)
+  says(t, forced.applied('n3', record(1, '', 0, { epoch: 101, kind: 'control' }), 4, never, under(101)), /before/)
   says(t, new CommittedLog().applied('n3', record(1, 'a', 11), 1, never, { leads: false }), /before its primary/)
   const head = (stamp: number) => [{ node: 'n1', head: new Map([[0, stamp]]), snapshots: new Map() }]
   says(t, checkContent(head(14), log.log))
   says(t, checkContent(head(11), log.log), /block 0 holds 11, the log says 14/)
   const snapped = [...log.log, record(2, '', 0, { kind: 'control', change: { operation: 'snapshot', id: 's' } })]
   says(t, checkContent(head(14), snapped), /has no snapshot s/)
+  says(t, log.applied('n2', record(3, 'f', 15), 4, never, { isOut: true, leads: false }), /before its primary/)
   t.end()
 })
 

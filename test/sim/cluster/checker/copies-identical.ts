@@ -13,6 +13,9 @@ export class CommittedLog {
   readonly eras: Era[] = [{ from: 0, cutSeq: 0, log: [] }]
   /** Of each request in the present era. */
   private readonly ids = new Map<string, { epoch: number; seq: number }>()
+  /** By epoch and seq, what was committed late: it is in no era's log. */
+  private readonly lateOnes = new Map<string, LoggedRecord>()
+  private readonly forcedEpochs: number[] = []
 
   get log(): LoggedRecord[] {
     return this.eras.at(-1)!.log
@@ -22,22 +25,52 @@ export class CommittedLog {
     return this.ids.get(request)
   }
 
+  /** C9: a primary was forced. What was committed before it began may be lost. */
+  forced(epoch: number): void {
+    this.forcedEpochs.push(epoch)
+  }
+
+  /** Whether who leads under this epoch was forced, or came after one who was, and nothing of a forced epoch began. */
+  isForced(epoch: number): boolean {
+    const last = this.log.at(-1)?.epoch ?? 0
+    return this.forcedEpochs.some((forced) => epoch >= forced && last < forced)
+  }
+
+  /** Out of the set a copy commits, or is told of, what is lost: all that do so tell one history. */
+  late(node: string, record: LoggedRecord, leads: boolean): Violation[] {
+    const key = `${record.epoch}.${record.seq}`
+    const known = this.lateOnes.get(key)
+    if (known !== undefined && !isSame(known, record)) {
+      return [bad(`${node} applies ${describe(record)}, and ${describe(known)} ended late there before`)]
+    }
+    if (known !== undefined || this.eras.some(({ log }) => isKnown(log, record))) return []
+    if (!leads) return [bad(`${node} applies ${describe(record)} before its primary`)]
+    this.lateOnes.set(key, record)
+    return []
+  }
+
   /**
    * A copy applies a record. `mayLose`: whether what is committed from this seq on may be lost. `isOut`: nobody reads
-   * it, and it may still be told of an era that has ended. `leads`: it decides what is committed.
+   * it, and it may still be told of an era that has ended, or end it late. `leads`: it decides what is committed, under
+   * this epoch.
    */
   applied(
     node: string,
     record: LoggedRecord,
     at: number,
     mayLose: (seq: number) => boolean,
-    { isOut = false, leads = true }: { isOut?: boolean; leads?: boolean } = {},
+    { isOut = false, leads = true, epoch = record.epoch }: { isOut?: boolean; leads?: boolean; epoch?: number } = {},
   ): Violation[] {
     const { seq } = record
-    const era = this.eras.at(-1)!
-    const lost = this.eras.at(-2)?.log[seq - 1]
-    const isLate = isOut && seq > era.cutSeq && record.epoch < (era.log[era.cutSeq]?.epoch ?? 0)
-    if (isLate && lost !== undefined && isSame(lost, record)) return []
+    // Later eras may have been cut behind it.
+    const since = this.eras.findLastIndex(
+      ({ cutSeq, log }) => seq > cutSeq && record.epoch < (log[cutSeq]?.epoch ?? 0),
+    )
+    if (isOut && since >= 0) {
+      const lost = this.eras.slice(0, since).flatMap(({ log }) => log[seq - 1] ?? [])
+      if (lost.length === 0) return this.late(node, record, leads)
+      if (lost.some((one) => isSame(one, record))) return []
+    }
     const known = this.log[seq - 1]
     if (known === undefined) {
       if (seq !== this.log.length + 1) {
@@ -47,7 +80,7 @@ export class CommittedLog {
       return leads ? [] : [bad(`${node} applies ${describe(record)} before its primary`)]
     }
     if (isSame(known, record)) return []
-    if (record.epoch > known.epoch && mayLose(seq)) {
+    if (epoch > known.epoch && (this.isForced(epoch) || mayLose(seq))) {
       this.eras.push({ from: at, cutSeq: seq - 1, log: this.log.slice(0, seq - 1) })
       this.ids.clear()
       for (const { request, epoch, seq } of this.log) if (request !== '') this.ids.set(request, { epoch, seq })
@@ -101,6 +134,9 @@ function compare(
     if (want !== have) violations.push(bad(`${where}: block ${lba} holds ${have}, the log says ${want}`))
   }
 }
+
+const isKnown = (log: readonly LoggedRecord[], record: LoggedRecord): boolean =>
+  log[record.seq - 1] !== undefined && isSame(log[record.seq - 1]!, record)
 
 function isSame(a: LoggedRecord, b: LoggedRecord): boolean {
   return (

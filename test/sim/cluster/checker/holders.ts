@@ -1,10 +1,11 @@
 /**
  * I24: who is served holds the volume. A primary may learn late who holds it no more; but it knows the configuration
  * of its own epoch, and whoever opens a session knows the configuration that gave it. Nothing that comes in later is
- * answered to a former holder, by anybody.
+ * answered to a former holder, by anybody. In mode `open` everybody holds the present generation (S3).
  */
 import type { Attach, VolumeConfig } from '../../../../engine/replication/configuration.ts'
 import type { Session } from '../../../../engine/replication/record.ts'
+import { covers, type SessionFence } from '../../../../engine/replication/session-fence.ts'
 import type { Era, Violation } from './history.ts'
 
 export class Holders {
@@ -13,6 +14,9 @@ export class Holders {
   private readonly ofEpoch = new Map<number, number>()
   /** Since when somebody acted upon which of them. */
   private readonly known: Array<{ at: number; index: number }> = []
+
+  /** The newest incarnation that was opened, of each generation. */
+  private readonly open = new Map<number, number>()
 
   constructor(initial: VolumeConfig) {
     this.states = [initial.attach]
@@ -23,6 +27,11 @@ export class Holders {
   configured({ attach, epoch }: VolumeConfig): void {
     this.states.push(attach)
     if (!this.ofEpoch.has(epoch)) this.ofEpoch.set(epoch, this.states.length - 1)
+  }
+
+  /** C9: somebody leads who knows nothing of what the others refuse. */
+  forced(): void {
+    this.open.clear()
   }
 
   /** A copy leads, reconciled, under this epoch. */
@@ -39,6 +48,27 @@ export class Holders {
       at,
     )
     return isHeld ? [] : [violation(`${node} opens generation ${generation} of ${client}, who does not hold it`)]
+  }
+
+  /** A session was opened by who leads. */
+  isOpen({ generation, incarnation }: Session): void {
+    this.open.set(generation, Math.max(this.open.get(generation) ?? 0, incarnation))
+  }
+
+  /** Members of the set, or who joins it: each refuses, durably, what is older than a session that was opened. */
+  fenced(fences: ReadonlyMap<string, SessionFence>, { attach }: VolumeConfig): Violation[] {
+    const found: Violation[] = []
+    if (attach.mode === 'open') return found
+    for (const generation of Object.values(attach.holders)) {
+      const incarnation = this.open.get(generation)
+      if (incarnation === undefined) continue
+      for (const [node, fence] of fences) {
+        if (covers(fence, { brokenGeneration: 0, incarnations: [[generation, incarnation]] })) continue
+        const session = `${generation}.${incarnation}`
+        found.push(violation(`${node} does not refuse what is older than session ${session}, which is open`))
+      }
+    }
+    return found
   }
 
   /** `arrivedAt`: when the request came to that node. */
@@ -62,7 +92,9 @@ export class Holders {
   }
 
   private isHeld(client: string, generation: number, from: number): boolean {
-    return this.states.slice(from).some(({ mode, holders }) => mode === 'open' || holders[client] === generation)
+    return this.states
+      .slice(from)
+      .some((state) => (state.mode === 'open' ? state.generation : state.holders[client]) === generation)
   }
 
   private knows(index: number, at: number): void {

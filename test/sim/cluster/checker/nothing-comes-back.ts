@@ -7,6 +7,12 @@ import { endpoints, replay, type Change, type History, type LoggedRecord, type V
 
 const bad = (message: string): Violation => ({ checker: 'nothing-comes-back', message })
 
+/** I20: a copy says of itself that it knows of no more trims than its source did. */
+export const checkForgotten = (node: string, saysSeq: number, forgottenSeq: number): Violation[] =>
+  saysSeq >= forgottenSeq
+    ? []
+    : [bad(`${node} takes trims above ${saysSeq} for known; its source forgot them up to ${forgottenSeq}`)]
+
 export function checkReadsAfterRemoval({ operations, eras }: History): Violation[] {
   const violations: Violation[] = []
   eras.forEach((era, index) => {

@@ -21,8 +21,11 @@ export class OnePrimaryPerEpoch {
     this.byEpoch.set(initial.epoch, initial)
   }
 
-  /** A CAS won. `isConsistent` of the copy of a node. */
-  configured(config: VolumeConfig, isConsistent: (node: string) => boolean): Violation[] {
+  /**
+   * A CAS won. `isConsistent` of the copy of a node. `unfit`: who asked for it, if he may not lead himself: when he was
+   * named, he passes the lead on and does not know to whom; nor may that one lead, and passes it on (C3).
+   */
+  configured(config: VolumeConfig, isConsistent: (node: string) => boolean, unfit?: string): Violation[] {
     const found: string[] = []
     const { epoch, primary, inSync, members } = config
     const before = this.last
@@ -37,7 +40,8 @@ export class OnePrimaryPerEpoch {
     const isForced = epoch >= before.epoch + FORCED_EPOCH_STEP
     if (!isForced && primary !== before.primary) {
       if (!before.inSync.includes(primary)) found.push(`${primary} was promoted from outside the set: ${text}`)
-      if (!isConsistent(primary)) found.push(`${primary} was promoted and is not consistent: ${text}`)
+      if (unfit !== before.primary && !isConsistent(primary))
+        found.push(`${primary} was promoted and is not consistent: ${text}`)
     }
     if (!isForced && epoch > before.epoch && inSync.length < Math.min(before.inSync.length, config.minInSync)) {
       found.push(`the set fell below ${config.minInSync}: ${text}`)
@@ -83,7 +87,12 @@ export class OnePrimaryPerEpoch {
 
   /** A node says that it refuses these sessions. */
   fenceUsed(node: string, fence: SessionFence, durable: SessionFence): Violation[] {
-    if (covers(durable, fence)) return []
+    // Of a generation that is over by the time the answer leaves nothing is kept.
+    const last = durable.incarnations.at(-1)?.[0] ?? 0
+    const isInForce = (generation: number): boolean =>
+      generation > last || durable.incarnations.some(([named]) => named === generation)
+    const incarnations = fence.incarnations.filter(([generation]) => isInForce(generation))
+    if (covers(durable, { ...fence, incarnations })) return []
     return [violation(`${node} answers fence ${JSON.stringify(fence)}, and has durable ${JSON.stringify(durable)}`)]
   }
 

@@ -3,7 +3,8 @@
  * for one client observation that it does not explain:
  *
  * - a read returns what the block held at some point of the log, not before anything that had ended when the read
- *   began: writes answered, and what earlier reads of any client had seen (so nobody goes back either)
+ *   began: writes answered, and what earlier reads of any client had seen (so nobody goes back either); and not
+ *   what was asked for only after the read had ended
  * - a write stands in the log once, behind everything that had ended when it began
  * - a narrow write follows the version it took the rest of its block from
  * - what was refused is not in the log
@@ -64,7 +65,8 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
       }
       const stamp = op.stamps[i] ?? 0
       const changes = view.changes.get(lba) ?? []
-      const position = findFrom(changes, boundOf(lba), stamp)
+      const hasBegun = ({ seq }: Change) => (view.beganAt.get(seq) ?? 0) < op.end
+      const position = findFrom(changes, boundOf(lba), stamp, hasBegun)
       if (position === undefined) {
         const last = [...changes].reverse().find(({ seq }) => seq <= boundOf(lba))
         bad(
@@ -85,8 +87,13 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
   return violations
 }
 
-/** The first point at or after `bound` where the block holds this. */
-function findFrom(changes: readonly Change[], bound: number, stamp: number): number | undefined {
+/** The first point at or after `bound` where the block holds this, before the first change that had not begun. */
+function findFrom(
+  changes: readonly Change[],
+  bound: number,
+  stamp: number,
+  hasBegun: (change: Change) => boolean,
+): number | undefined {
   let held = 0
   for (const change of changes) {
     if (change.seq > bound) {
@@ -96,7 +103,8 @@ function findFrom(changes: readonly Change[], bound: number, stamp: number): num
     held = change.stamp
   }
   if (held === stamp) return bound
-  return changes.find((change) => change.seq > bound && change.stamp === stamp)?.seq
+  const next = changes.find((change) => change.seq > bound && (change.stamp === stamp || !hasBegun(change)))
+  return next?.stamp === stamp && hasBegun(next) ? next.seq : undefined
 }
 
 const name = (op: ClientOperation): string => `${op.kind} ${op.request} by ${op.client}`
@@ -126,5 +134,16 @@ function eraView(era: Era, operations: readonly ClientOperation[], bases: Readon
     if (seq === undefined || op.request === '') continue
     if (REFUSED.includes(op.result)) bad(`${name(op)} was answered ${op.result} and is in the log at seq ${seq}`)
   }
-  return { violations, seqOf, changes }
+  /** By seq, when somebody asked for it; of what the operator was not answered that is not known. */
+  const beganAt = new Map<number, number>()
+  for (const { kind, request, start, result, seq: controlSeq } of operations) {
+    if (kind !== 'control') {
+      const seq = seqOf.get(request)
+      if (seq !== undefined) beganAt.set(seq, start)
+    } else if (result === 'ok' && era.log[controlSeq - 1]?.kind === 'control') {
+      // A hand-over and a flush name the commit point; a later era has other records under these numbers.
+      beganAt.set(controlSeq, Math.min(beganAt.get(controlSeq) ?? Infinity, start))
+    }
+  }
+  return { violations, seqOf, changes, beganAt }
 }

@@ -1,7 +1,7 @@
 /**
  * Bugs of what a copy does when its disk lost something (SPEC section 10), hunted over the engine's own store.
  */
-import { storeBug } from './planted-bug.ts'
+import { focusOn, storeBug } from './planted-bug.ts'
 
 export const DISKS = [
   storeBug(
@@ -14,10 +14,16 @@ export const DISKS = [
     'I22, D4',
     [['replication/reads.ts', 'return awaitRepair(turn, primary, read, damaged)', 'void awaitRepair']],
   ),
+  // Not: it says so of what it cannot read. All others have to before it matters, and one of them has the block whole.
   storeBug(
-    'a member says that it lacks what it cannot read',
+    'a member says that it lacks what it has not applied yet',
     'I22, D2',
-    [['replication/repair.ts', 'const found = [...versions, ...damaged]', 'const found = versions']],
+    [['replication/repair.ts', '(id) => id.seq <= fetch.appliedSeq && !found', '(id) => !found']],
+    {
+      // What was written just now rots and is read.
+      looksAt: ({ faults, blocksPerSlice, copies, weights, focus }) =>
+        faults.includes('block-rot') && blocksPerSlice <= 4 && copies <= 3 && weights.read >= 4 && focus !== 'leases',
+    },
   ),
   storeBug(
     'a repaired version is not in the map',
@@ -29,11 +35,22 @@ export const DISKS = [
         '',
       ],
     ],
+    // Of many blocks some are not written again.
+    { looksAt: ({ faults, blocksPerSlice }) => faults.includes('block-rot') && blocksPerSlice >= 16 },
   ),
   storeBug(
     'damage that the source of a fill met is forgotten',
     'I22, D4',
     [['replication/fill-source.ts', 'if (damaged !== undefined) noteDamage(turn, damaged)', '']],
+    {
+      // Somebody is filled while another one has what rotted, and nobody reads it before.
+      looksAt: ({ faults, blocksPerSlice, copies, spares, weights, actions }) =>
+        faults.includes('block-rot') &&
+        blocksPerSlice >= 16 &&
+        copies + spares >= 3 &&
+        weights.read <= 4 &&
+        (actions.includes('evict') || actions.includes('add-copy') || actions.includes('replace-disk')),
+    },
   ),
   storeBug(
     'a slice is whole on disk before its versions are',
@@ -45,6 +62,7 @@ export const DISKS = [
         'if (false as boolean) void 0',
       ],
     ],
+    { looksAt: focusOn('fullFills') },
   ),
   storeBug(
     'a slice is said to be whole before it is',
@@ -56,11 +74,14 @@ export const DISKS = [
         'state.consistency = consistency\n  port.store.keep(factToken, { consistency })',
       ],
     ],
+    { looksAt: focusOn('fullFills') },
   ),
   storeBug(
     'rot in the log is taken for a torn tail',
     'I6, D5',
     [['log/log-tail.ts', 'if (next <= watermark)', 'if (next < 0)']],
+    // What one disk has forgotten another one may call applied.
+    { looksAt: ({ faults, disks }) => disks > 1 && (faults.includes('lost-tail') || faults.includes('disk-rot')) },
   ),
   storeBug(
     'a copy that lost a disk takes records for it',

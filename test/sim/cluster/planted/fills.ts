@@ -1,20 +1,25 @@
 /**
  * Bugs of filling and joining (SPEC section 5, C5).
  */
-import { bug } from './planted-bug.ts'
+import { bug, focusOn } from './planted-bug.ts'
 
 export const FILLS = [
   bug('a copy joins with what it has', 'I6, I7, C5', [
     ['fill-source.ts', 'if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue', ''],
     ['commit.ts', "if (fill?.phase === 'joining') required.add(node)", 'void [node, fill]'],
   ]),
-  bug('a copy joins without the epoch record of now', 'I7, C5, design 9', [
+  bug(
+    'a copy joins without the epoch record of now',
+    'I7, C5, design 9',
     [
-      'fill-source.ts',
-      'if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue',
-      'if (peer.storedSeq < log.commitSeq) continue',
+      [
+        'fill-source.ts',
+        'if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue',
+        'if (peer.storedSeq < log.commitSeq) continue',
+      ],
     ],
-  ]),
+    { looksAt: focusOn('keptJoins') },
+  ),
   bug('a late fill-start wipes what was answered since', 'I6, F2, design 2', [
     ['fill-target.ts', 'if (message.joinOf !== state.joinNumber) return', ''],
     [
@@ -23,34 +28,48 @@ export const FILLS = [
       'former.instance === instance && fill < 0) {',
     ],
   ]),
-  bug('a fill begins below what became known as committed since', 'I15, F1', [
-    ['fill-target.ts', 'if (fork > 0 && fork < state.log.commitSeq) return', ''],
-  ]),
-  bug('what was stored in an earlier fill counts', 'I6, W3, design 3', [
+  bug(
+    'a fill begins below what became known as committed since',
+    'I15, F1',
+    [['fill-target.ts', 'if (fork > 0 && fork < knownCommitSeq(state)) return', '']],
+    { looksAt: focusOn('rejoins') },
+  ),
+  bug(
+    'what was stored in an earlier fill counts',
+    'I6, W3, design 3',
     [
-      'primary.ts',
-      'if (!peer.isFollowing || (message.fill ?? 0) !== peer.fillId) return',
-      'if (!peer.isFollowing) return',
+      [
+        'primary.ts',
+        'if (!peer.isFollowing || (message.fill ?? 0) !== peer.fillId) return',
+        'if (!peer.isFollowing) return',
+      ],
     ],
-  ]),
+    { looksAt: focusOn('refills') },
+  ),
   bug('it is consistent before the disk says so', 'I12, F4', [
     [
       'fill-target.ts',
-      "port.store.keep(token, { consistency: { state: 'consistent' } })",
-      "port.store.keep(token, { consistency: { state: 'consistent' } })\n  onFillEndKept(turn, target.fill, from)",
+      "port.store.keep(token, { consistency: { state: 'consistent', target: consistency.target } })",
+      "port.store.keep(token, { consistency: { state: 'consistent', target: consistency.target } })\n" +
+        '  onFillEndKept(turn, target.fill, from)',
     ],
   ]),
   bug('blocks above the target are filled', 'I15, F3', [
     ['fill-source.ts', 'upTo: target, cursor', 'upTo: Number.MAX_SAFE_INTEGER, cursor'],
   ]),
-  bug('blocks above the target are filled, and nobody looks', 'I15, F3', [
-    ['fill-source.ts', 'upTo: target, cursor', 'upTo: Number.MAX_SAFE_INTEGER, cursor'],
+  bug(
+    'blocks above the target are filled, and nobody looks',
+    'I15, F3',
     [
-      'fill-target.ts',
-      "for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')",
-      '',
+      ['fill-source.ts', 'upTo: target, cursor', 'upTo: Number.MAX_SAFE_INTEGER, cursor'],
+      [
+        'fill-target.ts',
+        "for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')",
+        '',
+      ],
     ],
-  ]),
+    { looksAt: focusOn('fills') },
+  ),
   bug('a fill ends before its last slice', 'I16, F4', [
     ['fill-source.ts', 'if (fill.unanswered!.slicesDone.length > 0) fill.slices.shift()', 'fill.slices = []'],
   ]),
@@ -59,6 +78,14 @@ export const FILLS = [
       'fill-source.ts',
       'slicesDone: cursor === undefined ? [fill.slices[0]![0]] : []',
       'slicesDone: [fill.slices[0]![0]]',
+    ],
+  ]),
+  bug('a fill brings the newest version of each block only', 'I21, I16, F3', [
+    [
+      'fill-source.ts',
+      'fill.unanswered = { versions, slicesDone',
+      'const last = new Map(versions.map((one) => [one.lba, one]))\n    ' +
+        'fill.unanswered = { versions: [...last.values()], slicesDone',
     ],
   ]),
   bug('a fill leaves out trims and zeroes', 'I17, I20, F3', [
@@ -85,18 +112,27 @@ export const FILLS = [
       'const isAway = inSync.some((node) => members[node] === undefined)',
     ],
   ]),
-  bug('a delta is made below a trim that left no trace', 'I20, F1', [
+  bug(
+    'a delta is made below a trim that left no trace',
+    'I20, F1',
     [
-      'fill-source.ts',
-      'const provable = (base: number): boolean => base >= forgottenSeq && base',
-      'const provable = (base: number): boolean => base',
+      [
+        'fill-source.ts',
+        'const provable = (base: number): boolean => base >= forgottenSeq && base',
+        'const provable = (base: number): boolean => base',
+      ],
+      [
+        'fill-source.ts',
+        "assert(base === 0 || base >= forgottenSeq, 'I20: a base lies above what may be forgotten')",
+        '',
+      ],
     ],
-    [
-      'fill-source.ts',
-      "assert(base === 0 || base >= forgottenSeq, 'I20: a base lies above what may be forgotten')",
-      '',
-    ],
-  ]),
+    {
+      // While all are in the set trims leave no trace, and one of them lost its end and is filled where it is.
+      looksAt: ({ mode, minInSync, copies, weights, faults }) =>
+        mode === 'writeback' && minInSync === copies && weights.trim > 0 && faults.includes('power-loss'),
+    },
+  ),
   // Not: a delta over a rollback. Stores keep what snapshots show, and the descriptor says what was rolled back.
   bug('a filled copy does not learn what was rolled back', 'I16, I20, F2', [
     [
@@ -105,12 +141,18 @@ export const FILLS = [
       'descriptor: { ...(turn.port.store.descriptor() as object), rollbacks: [] },',
     ],
   ]),
-  bug('a filled copy does not know what trims were forgotten', 'I20, F2, design 13', [
-    ['fill-target.ts', 'state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)', ''],
-  ]),
-  bug('a slice with nothing in common is not wiped', 'I16, F7', [
-    ['fill-source.ts', 'if (base === 0) wipe.push(slice)', ''],
-  ]),
+  bug(
+    'a filled copy does not know what trims were forgotten',
+    'I20, F2, design 13',
+    [['fill-target.ts', 'state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)', '']],
+    { looksAt: focusOn('rejoins', 'fills') },
+  ),
+  bug(
+    'a slice with nothing in common is not wiped',
+    'I16, F7',
+    [['fill-source.ts', 'if (base === 0) wipe.push(slice)', '']],
+    { looksAt: focusOn('fills', 'forced') },
+  ),
   // Not: a copy that was forced away from is taken for one of ours. Its ids tell, and its commit point.
   bug('a forced promotion leaves the others in the set', 'I7, I10, C9', [
     [
@@ -119,14 +161,19 @@ export const FILLS = [
       'primary: node, inSync: config.inSync.filter((one) => one !== config.primary), epoch',
     ],
   ]),
-  bug('a fill takes its messages in any order, again and again', 'I16, F3, design 15', [
-    ['fill-target.ts', 'if (number <= target.answered) {', 'if (number < 0) {'],
+  bug(
+    'a fill takes its messages in any order, again and again',
+    'I16, F3, design 15',
     [
-      'fill-target.ts',
-      "if (number !== target.nextNumber || target.phase !== 'filling') return",
-      '',
+      ['fill-target.ts', 'if (number <= target.answered) {', 'if (number < 0) {'],
+      [
+        'fill-target.ts',
+        "if (number !== target.nextNumber || target.phase !== 'filling') return sayAlive(turn, target)",
+        '',
+      ],
     ],
-  ]),
+    { looksAt: focusOn('rejoins', 'fills') },
+  ),
   bug('a filled copy takes over epochs that are not committed', 'I5, F2, design 22', [
     [
       'fill-source.ts',
@@ -134,18 +181,26 @@ export const FILLS = [
       'epochs: [...log.epochs],',
     ],
   ]),
-  bug('a repeated fill-start describes the volume of now', 'I21, F2, design 22', [
-    ['fill-source.ts', '{ ...fill.start, epoch })', '{ ...fill.start, epoch, descriptor: port.store.descriptor() })'],
-  ]),
+  bug(
+    'a repeated fill-start describes the volume of now',
+    'I21, F2, design 22',
+    [['fill-source.ts', '{ ...fill.start, epoch })', '{ ...fill.start, epoch, descriptor: port.store.descriptor() })']],
+    { looksAt: focusOn('fills') },
+  ),
   bug('a filled copy does not take over the windows', 'I19, F2, design 21', [
     ['fill-target.ts', 'state.windows = decodeWindows(message.windows)', 'state.windows = decodeWindows([])'],
   ]),
-  bug('a filled copy does not take over the fence', 'I24, C5, design 17', [
+  bug(
+    'a filled copy does not take over the fence',
+    'I24, C5, design 17',
     [
-      'fill-target.ts',
-      'const attach = adopted(state.attach, message.attach)',
-      'const { attach } = state',
+      [
+        'fill-target.ts',
+        'const attach = adopted(state.attach, message.attach)',
+        'const { attach } = state',
+      ],
+      ['fill-source.ts', 'if (!covers(peer.attach, state.attach)) {', 'if (state.attach === undefined) {'],
     ],
-    ['fill-source.ts', 'if (!covers(peer.attach, state.attach)) {', 'if (state.attach === undefined) {'],
-  ]),
+    { looksAt: focusOn('ghosts', 'sessions') },
+  ),
 ]

@@ -1,7 +1,7 @@
 /**
  * Bugs of reads, leases and grace (SPEC section 8), and of planned hand-overs (C8).
  */
-import { bug, type Change } from './planted-bug.ts'
+import { bug, focusOn, type Change } from './planted-bug.ts'
 
 /**
  * None by itself: in every other of the first epochs whoever likes stands, and then waits, bound as it is, before it
@@ -23,82 +23,134 @@ const RELEASED_ALL: Change = [
 ]
 
 export const LEASES = [
-  bug('who is no member takes its primary for gone', 'I8, L2', [
-    ['copy.ts', "if (message.why === 'fenced') onLeaderless", "if (message.why !== 'gap') onLeaderless"],
-  ]),
-  bug('a read needs no lease', 'I8, L4', [
-    ['reads.ts', '.lease.untilMs <= nowMs) return false', '.lease.untilMs === nowMs) return false'],
-  ]),
-  bug('a read in confirm mode asks nobody', 'I8, L4', [
+  bug(
+    'who is no member takes its primary for gone',
+    'I8, L2',
+    [['copy.ts', "if (message.why === 'fenced') onLeaderless", "if (message.why !== 'gap') onLeaderless"]],
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'a read needs no lease',
+    'I8, L4',
+    [['reads.ts', '.lease.untilMs <= nowMs) return false', '.lease.untilMs === nowMs) return false']],
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'a read in confirm mode asks nobody',
+    'I8, L4',
     [
-      'reads.ts',
-      "if (state.options.readCheck !== 'lease') return false",
-      "if (state.options.readCheck !== 'lease') return true",
+      [
+        'reads.ts',
+        "if (state.options.readCheck !== 'lease') return false",
+        "if (state.options.readCheck !== 'lease') return true",
+      ],
     ],
-  ]),
-  bug('a lease counts from the answer, not from the question', 'I8, L3', [
-    ['reads.ts', 'event.sentAtMs + state.options.leaseMs', 'nowMs + state.options.leaseMs'],
-    ['reads.ts', 'round.askedAtMs + state.options.leaseMs', 'state.options.leaseMs + turn.nowMs'],
-  ]),
-  bug('an answer to an older question counts', 'I8, L3, design 18', [
-    ['reads.ts', '|| round.token !== token) return', ') return'],
-  ]),
-  bug('leases of the known set alone are needed', 'I8, L4, design 8', [
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'a lease counts from the answer, not from the question',
+    'I8, L3',
     [
-      'reads.ts',
-      'for (const node of primary.required) if (primary.peers.get(node)!.lease',
-      'for (const node of state.config!.config.inSync) if (node !== state.options.node && ' +
-        'primary.peers.get(node)!.lease',
+      ['reads.ts', 'event.sentAtMs + state.options.leaseMs', 'nowMs + state.options.leaseMs'],
+      ['reads.ts', 'round.askedAtMs + state.options.leaseMs', 'state.options.leaseMs + turn.nowMs'],
     ],
-  ]),
-  bug('a member promises to another before its grace ends', 'I8, L2', [
-    ['grace.ts', 'return nowMs >= grace.boundUntilMs\n}', 'return nowMs >= grace.startedAtMs\n}'],
-    EAGER,
-  ]),
-  bug('a candidate forgets that it is bound itself', 'I8, C3', [
-    ['promotion.ts', 'if (!mayPromiseTo(turn, state.options.node)) {', 'if (nowMs < 0) {'],
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'an answer to an older question counts',
+    'I8, L3, design 18',
+    [['reads.ts', '|| round.token !== token) return', ') return']],
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'leases of the known set alone are needed',
+    'I8, L4, design 8',
     [
-      'promotion.ts',
-      'const { state } = turn\n  const primary = state.primary!\n  const reconciling = ' +
-        'primary.reconciling!\n  switch',
-      'const { state, nowMs } = turn\n  const primary = state.primary!\n  const reconciling = ' +
-        'primary.reconciling!\n  switch',
+      [
+        'reads.ts',
+        'for (const node of primary.required) if (primary.peers.get(node)!.lease',
+        'for (const node of state.config!.config.inSync) if (node !== state.options.node && ' +
+          'primary.peers.get(node)!.lease',
+      ],
     ],
-    EAGER,
-  ]),
-  bug('grace is forgotten at a restart', 'I8, L7', [
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'a member promises to another before its grace ends',
+    'I8, L2',
     [
-      'grace.ts',
-      'grace.boundUntilMs = isFree ? nowMs : nowMs + options.graceMs',
-      'grace.boundUntilMs = isFree ? 0 : nowMs',
+      ['grace.ts', 'return nowMs >= grace.boundUntilMs\n}', 'return nowMs >= grace.startedAtMs\n}'],
+      EAGER,
     ],
-    EAGER,
-  ]),
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'a candidate forgets that it is bound itself',
+    'I8, C3',
+    [
+      ['promotion.ts', 'if (!mayPromiseTo(turn, state.options.node)) {', 'if (nowMs < 0) {'],
+      [
+        'promotion.ts',
+        'const { state } = turn\n  const primary = state.primary!\n  const reconciling = ' +
+          'primary.reconciling!\n  switch',
+        'const { state, nowMs } = turn\n  const primary = state.primary!\n  const reconciling = ' +
+          'primary.reconciling!\n  switch',
+      ],
+      EAGER,
+    ],
+    { looksAt: focusOn('leases') },
+  ),
+  bug(
+    'grace is forgotten at a restart',
+    'I8, L7',
+    [
+      [
+        'grace.ts',
+        'grace.boundUntilMs = isFree ? nowMs : nowMs + options.graceMs',
+        'grace.boundUntilMs = isFree ? 0 : nowMs',
+      ],
+      EAGER,
+    ],
+    { looksAt: focusOn('leases') },
+  ),
   bug('beacons extend no grace', 'I8, L2', [
     ['grace.ts', 'const untilMs = nowMs + options.graceMs', 'const untilMs = grace.startedAtMs + options.graceMs'],
   ]),
-  bug('a late release frees from a later promise', 'I8, L5, design 7', [
+  bug(
+    'a late release frees from a later promise',
+    'I8, L5, design 7',
     [
-      'grace.ts',
-      'if (from !== promise.primary || message.epoch !== promise.epoch) return\n  if (message.token ' +
-        '!== undefined && message.token < grace.confirmToken) return',
-      'if (from !== promise.primary) return',
+      [
+        'grace.ts',
+        'if (from !== promise.primary || message.epoch !== promise.epoch) return\n  if (message.token ' +
+          '!== undefined && message.token < grace.confirmToken) return',
+        'if (from !== promise.primary) return',
+      ],
+      RELEASED_ALL,
     ],
-    RELEASED_ALL,
-  ]),
-  bug('the end of a former instance frees from the next one', 'I8, L5, design 19', [
-    ['grace.ts', 'if (grace.instances.get(node) !== instance) return\n  free', 'free'],
-  ]),
-  bug('a hand-over that was not won serves on', 'I8, C8, design 7', [
-    ['hand-over.ts', 'if (isReleased) return progressHandOver(turn)', ''],
+    { looksAt: focusOn('formerTimes') },
+  ),
+  bug(
+    'the end of a former instance frees from the next one',
+    'I8, L5, design 19',
+    [['grace.ts', 'if (grace.instances.get(node) !== instance) return\n  free', 'free']],
+    { looksAt: focusOn('formerTimes') },
+  ),
+  bug(
+    'a hand-over that was not won serves on',
+    'I8, C8, design 7',
     [
-      'hand-over.ts',
-      'for (const peer of primary.peers.values()) peer.lease = { untilMs: -Infinity, instance: undefined }',
-      '',
+      ['hand-over.ts', 'if (isReleased) return progressHandOver(turn)', ''],
+      [
+        'hand-over.ts',
+        'for (const peer of primary.peers.values()) peer.lease = { untilMs: -Infinity, instance: undefined }',
+        '',
+      ],
+      ['reads.ts', 'if (state.primary!.handingOver?.isReleased === true) return', ''],
+      RELEASED_ALL,
     ],
-    ['reads.ts', 'if (state.primary!.handingOver?.isReleased === true) return', ''],
-    RELEASED_ALL,
-  ]),
+    { looksAt: focusOn('lostHandOvers', 'sessions') },
+  ),
   bug('a dead node binds by its beacons', 'I22, L2, design 6', [
     [
       'grace.ts',

@@ -5,6 +5,7 @@
  * design before it was built (`design 5`), or several.
  */
 import type { Edit } from '../../mutants.ts'
+import type { Swarm } from '../swarm.ts'
 
 export interface PlantedBug extends Edit {
   name: string
@@ -12,14 +13,23 @@ export interface PlantedBug extends Edit {
   also: readonly Edit[]
   /** On which store the simulator meets it. */
   store: 'memory' | 'real'
-  /** A seed that finds it soon: the short form of the hunt begins there. */
-  seed: number | undefined
+  /**
+   * Which seeds look at its mechanism, judged by what they drew alone: they are hunted first. It says nothing of what a
+   * seed does, and the others are hunted after them.
+   */
+  looksAt: ((swarm: Swarm) => boolean) | undefined
   /** Why no seed can find it: the change changes nothing that the protocol promises. */
   harmless: string | undefined
 }
 
 export type Change = [file: string, replace: string, by: string]
-type More = { seed?: number; harmless?: string }
+type More = { looksAt?: PlantedBug['looksAt']; harmless?: string }
+
+/** Seeds with one of these foci (focus.ts). */
+export const focusOn =
+  (...foci: string[]) =>
+  ({ focus }: Swarm): boolean =>
+    foci.includes(focus)
 
 const plant = (
   folder: string,
@@ -27,10 +37,10 @@ const plant = (
   name: string,
   breaks: string,
   changes: readonly Change[],
-  { seed, harmless }: More,
+  { looksAt, harmless }: More,
 ): PlantedBug => {
   const [first, ...also] = changes.map(([file, replace, by]): Edit => ({ file: `${folder}/${file}`, replace, by }))
-  return { name, breaks, ...first!, also, store, seed, harmless }
+  return { name, breaks, ...first!, also, store, looksAt, harmless }
 }
 
 /** In engine/replication. */

@@ -1,7 +1,7 @@
 /**
  * Bugs of sessions, fences and frontends (SPEC section 6).
  */
-import { bug } from './planted-bug.ts'
+import { bug, focusOn, storeBug } from './planted-bug.ts'
 
 export const SESSIONS = [
   bug('a request that took effect is new', 'I19, S1', [
@@ -14,22 +14,31 @@ export const SESSIONS = [
       "return 'new'",
     ],
   ]),
-  bug('a refused request may come back', 'I19, S1, design 16', [
+  bug(
+    'a refused request may come back',
+    'I19, S1, design 16',
     [
-      'session-window.ts',
-      'Math.max(id.answeredBelow ?? 0, window.highest - REQUEST_SPAN_MAX)',
-      'window.highest - REQUEST_SPAN_MAX',
+      [
+        'session-window.ts',
+        'Math.max(id.answeredBelow ?? 0, window.highest - REQUEST_SPAN_MAX)',
+        'window.highest - REQUEST_SPAN_MAX',
+      ],
+      ['primary.ts', 'if (id.request < session.answeredBelow) return', ''],
+      [
+        'frontend-replies.ts',
+        'if (code !== undefined && isChange(request.operation) && state.answeredBelow <= number) {',
+        'if (isChange === undefined) {',
+      ],
     ],
-    ['primary.ts', 'if (id.request < session.answeredBelow) return', ''],
-    [
-      'frontend-replies.ts',
-      'if (code !== undefined && isChange(request.operation) && state.answeredBelow <= number) {',
-      'if (isChange === undefined) {',
-    ],
-  ]),
-  bug('a fence is not waited for', 'I24, S2', [
-    ['sessions.ts', 'return missing.length === 0 && covers(state.durableAttach, own)', 'return true'],
-  ]),
+    // Frontends send nothing that is refused for good, but after a forced promotion that lost a resize (C9).
+    { looksAt: ({ focus, beyondRate }) => focus === 'outsiders' && beyondRate > 0 },
+  ),
+  bug(
+    'a fence is not waited for',
+    'I24, S2',
+    [['sessions.ts', 'return missing.length === 0 && covers(state.durableAttach, own)', 'return true']],
+    { looksAt: focusOn('ghosts', 'sessions') },
+  ),
   bug('an older holder is served', 'I24, S2', [
     ['sessions.ts', "if (attach.holders[from] !== session.generation) return 'stale-session'", ''],
     ['sessions.ts', 'primary.sessions = primary.sessions.filter(stays)', ''],
@@ -44,20 +53,24 @@ export const SESSIONS = [
       'return undefined',
     ],
   ]),
-  bug('a late fence takes away what came since', 'I24, S2', [
-    ['session-fence.ts', 'const stays = own.incarnations.filter(', 'const stays = [].filter('],
-  ]),
+  bug(
+    'a late fence takes away what came since',
+    'I24, S2',
+    [['session-fence.ts', 'const stays = own.incarnations.filter(', 'const stays = [].filter(']],
+    { looksAt: focusOn('ghosts', 'sessions') },
+  ),
   bug('the former session stays open beside the new one', 'I24, S2', [
     ['sessions.ts', 'primary.sessions = primary.sessions.filter(stays)', ''],
   ]),
   bug('anybody may write', 'I24, S3', [
     ['sessions.ts', "if (attach.holders[from] !== session.generation) return 'stale-session'", ''],
   ]),
-  bug(
+  // No session is open before every member has its fence; a disk that lied may have lost it since.
+  storeBug(
     'a new primary forgets whom the set refused',
     'I24, S2',
-    [['log-choice.ts', 'if (!covers(state.attach, fence)) keepAttach(turn, fence, undefined)', '']],
-    { harmless: 'no session is open before every member has its fence, so each of them has the greatest itself' },
+    [['replication/log-choice.ts', 'if (!covers(state.attach, fence)) keepAttach(turn, fence, undefined)', '']],
+    { looksAt: focusOn('lostFences') },
   ),
   bug('a fence is answered before it is durable', 'I24, S2', [
     [
@@ -84,8 +97,9 @@ export const SESSIONS = [
     [['frontend-replies.ts', 'if (!believes(state.link, from, epoch)) return', '']],
     {
       harmless:
-        'while leases hold, what an older epoch answered is in every later log, and a read that comes late began ' +
-        'early; it protects one client when clocks run wild',
+        'a lease or a round ends before a later primary serves (L4), so a read that comes late is of a moment after ' +
+        'it began; a write that was answered is on all members, so in every later log, or its session is broken ' +
+        '(S6), and the next answer tells; it protects one client when clocks run wild',
     },
   ),
 ]

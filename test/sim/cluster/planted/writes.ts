@@ -1,14 +1,13 @@
 /**
  * Bugs of the write path: order, store, commit, apply, flush, narrow writes (SPEC section 3, S4, S6).
  */
-import { bug } from './planted-bug.ts'
+import { bug, focusOn } from './planted-bug.ts'
 
 export const WRITES = [
   bug(
     'a write is answered before the others stored it',
     'I6, W4',
     [['commit.ts', 'if (storedSeq < seq) seq = storedSeq', 'if (storedSeq < 0) seq = storedSeq']],
-    { seed: 1 },
   ),
   bug('a write is answered without its own disk', 'I6, W4', [
     ['commit.ts', 'let seq = progressOf(state)', 'let seq = log.tail'],
@@ -24,13 +23,11 @@ export const WRITES = [
           'required.add(node)\n  }',
       ],
     ],
-    { seed: 4 },
   ),
   bug(
     'the commit point goes back with a member',
     'I11',
     [['commit.ts', 'if (seq > log.commitSeq) {', 'if (seq !== log.commitSeq) {']],
-    { seed: 2 },
   ),
   bug('a member that lost something still counts', 'I18, C7', [
     [
@@ -52,6 +49,13 @@ export const WRITES = [
       'export function forkOf(a: LogSummary, b: LogSummary): number {',
       'export function forkOf(a: LogSummary, b: LogSummary): number {\n  ' +
         'if (a.tail > 0) return Math.min(a.tail, b.tail)',
+    ],
+  ]),
+  bug('a replica trims the first block only', 'I17, I5', [
+    [
+      'replica.ts',
+      'appendRecord(turn, record)\n    verified',
+      "appendRecord(turn, record.kind === 'trim' ? { ...record, blockCount: 1 } : record)\n    verified",
     ],
   ]),
   bug('a copy goes on following when another leads', 'I10, W5', [
@@ -82,15 +86,17 @@ export const WRITES = [
         'port.store.apply(seq - 1, encodeWindows(state.windows))',
       ],
     ],
-    { seed: 1 },
   ),
   bug('a copy that does not follow applies what it is told', 'I10, W5, design 26', [
     ['replica.ts', 'if (turn.state.isFollowing && seq > log.commitSeq)', 'if (seq > log.commitSeq)'],
     ['grace.ts', 'if (primary !== undefined || !isFollowing || from', 'if (primary !== undefined || from'],
   ]),
-  bug('a commit point told in another epoch counts', 'I10, W5, design 26', [
-    ['grace.ts', 'if (commitSeq !== undefined && epoch === promise.epoch)', 'if (commitSeq !== undefined)'],
-  ]),
+  bug(
+    'a commit point told in another epoch counts',
+    'I10, W5, design 26',
+    [['grace.ts', 'if (commitSeq !== undefined && epoch === promise.epoch)', 'if (commitSeq !== undefined)']],
+    { looksAt: focusOn('forgottenTails') },
+  ),
   bug('a lost record is never sent again', 'I22, W2', [
     ['copy.ts', 'if (isOwed && nowMs - peer.sentAtMs >= retryMs) {', 'if (isOwed && nowMs < 0) {'],
     ['primary.ts', 'peer.sentSeq = tail.seq\n      return pump(turn, peer)', 'return'],
@@ -102,12 +108,13 @@ export const WRITES = [
       ['primary.ts', "if (state.role !== 'primary' || primary === undefined) {", 'if (primary === undefined) {'],
       ['promotion.ts', 'primary.openings = former.openings', 'Object.assign(primary, { sessions: former.sessions })'],
     ],
+    // Only who never stopped leading reconciles with open sessions.
+    { looksAt: focusOn('lostHandOvers') },
   ),
   bug(
     'flush does not ask the others',
     'I13, S6',
     [['flush.ts', 'for (const peer of requiredPeers(state.primary!)) seq = Math.min(seq, peer.durableSeq)', '']],
-    { seed: 6 },
   ),
   bug('flush does not wait for its own disk', 'I13, S6', [
     ['flush.ts', 'let seq = state.log.durableSeq', 'let seq = state.log.tail'],

@@ -1,0 +1,122 @@
+/** `holdfast volume restore|purge|replicas|move|promote|attach|detach` and `explain`: what becomes of a volume. */
+import type { Explanation, ForcePromotionRequest, MoveVolumeRequest, Volume } from '../cluster/api/definition.ts'
+import { usageError } from './arguments.ts'
+import type { Invocation } from './commands.ts'
+import { withDaemon } from './endpoint.ts'
+import { describeAttach } from './volume.ts'
+import { EXIT_OK, fields, table } from './output.ts'
+
+const FOLLOW = '`holdfast explain'
+
+export async function restoreVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const volume = await withDaemon(given, (daemon) => daemon.restoreVolume({ name: given.positionals[0]! }))
+  output.result(volume, () => [`volume ${volume.name} is back as it was`])
+  return EXIT_OK
+}
+
+export async function purgeVolumes({ arguments: given, output }: Invocation): Promise<number> {
+  const purged = await withDaemon(given, async (daemon) => {
+    const done: Array<{ name: string; purged: boolean }> = []
+    for (const name of given.positionals) {
+      await daemon.purgeVolume({ name })
+      done.push({ name, purged: true })
+    }
+    return done
+  })
+  output.result(purged, () => purged.map(({ name }) =>
+    `volume ${name} is erased in the background; there is no way back`))
+  return EXIT_OK
+}
+
+export async function setReplicas({ arguments: given, output }: Invocation): Promise<number> {
+  const [name, text] = given.positionals as [string, string]
+  if (!/^\d{1,2}$/.test(text)) throw usageError(`${text} is no number of replicas`, 'give 0 to 5')
+  const volume = await withDaemon(given, (daemon) => daemon.setReplicas({ name, replicas: Number(text) }))
+  output.result(volume, () => [
+    `volume ${name} is wished with ${volume.replicas} replicas; ${FOLLOW} ${name}\` shows how it gets there`,
+  ])
+  return EXIT_OK
+}
+
+const toOf = (to: string | undefined): string => {
+  if (to === undefined) throw usageError('--to is missing', 'name a node: --to n2')
+  return to
+}
+
+async function move({ arguments: given, output }: Invocation, request: MoveVolumeRequest): Promise<number> {
+  const volume: Volume = await withDaemon(given, (daemon) => daemon.moveVolume(request))
+  const what = request.what === 'primary' ? 'the lead' : 'a copy'
+  output.result(volume, () => [
+    `${what} of volume ${volume.name} goes to ${request.to}; ${FOLLOW} ${volume.name}\` shows how far it is`,
+  ])
+  return EXIT_OK
+}
+
+export function moveVolume(invocation: Invocation): Promise<number> {
+  const { arguments: given } = invocation
+  const from = given.text('from') ?? ''
+  return move(invocation, { name: given.positionals[0]!, what: 'copy', to: toOf(given.text('to')), from })
+}
+
+export function promoteVolume(invocation: Invocation): Promise<number> {
+  const { arguments: given } = invocation
+  const name = given.positionals[0]!
+  const to = toOf(given.text('to'))
+  const confirm = given.text('confirm')
+  if (given.flag('force')) return forcePromotion(invocation, { name, to, confirm: confirm ?? '' })
+  if (confirm !== undefined) throw usageError('--confirm goes with --force', 'leave it out: nothing is lost')
+  return move(invocation, { name, what: 'primary', to, from: '' })
+}
+
+async function forcePromotion(
+  { arguments: given, output }: Invocation, request: ForcePromotionRequest,
+): Promise<number> {
+  const volume = await withDaemon(given, (daemon) => daemon.forcePromotion(request))
+  const { name, to } = request
+  output.result(volume, () => [
+    `volume ${name} is led by ${to} with what it has, and by nobody else; ${FOLLOW} ${name}\` shows how it goes on`,
+  ])
+  return EXIT_OK
+}
+
+export async function attachVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const node = toOf(given.text('to'))
+  const request = { name: given.positionals[0]!, node, mode: given.text('mode') ?? '', force: given.flag('force') }
+  const volume = await withDaemon(given, (daemon) => daemon.attachVolume(request))
+  const { name, attach, nbd } = volume
+  output.result(volume, () => [
+    `volume ${name} is attached: ${describeAttach(attach)}`,
+    ...nbd.map((uri) => `  ${uri}`),
+  ])
+  return EXIT_OK
+}
+
+export async function detachVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const request = { name: given.positionals[0]!, node: given.text('from') ?? '' }
+  const volume = await withDaemon(given, (daemon) => daemon.detachVolume(request))
+  const { name, attach } = volume
+  output.result(volume, () => [`volume ${name} is detached; it is attached now: ${describeAttach(attach)}`])
+  return EXIT_OK
+}
+
+function page(name: string, { health, healthReason, next, copies, others }: Explanation): string[] {
+  return [
+    ...fields([
+      ['volume', name],
+      ['health', healthReason === '' ? health : `${health}: ${healthReason}`],
+      ['next', next === '' ? 'nothing is waited for' : next],
+    ]),
+    '',
+    ...table(['NODE', 'COPY', 'WHY'], [
+      ...copies.map(({ node, condition, leaving }) => [node, 'yes', leaving === '' ? condition : leaving]),
+      ...others.map(({ node, why }) => [node, 'no', why]),
+    ]),
+  ]
+}
+
+export async function explainVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  const explanation = await withDaemon(given, (daemon) => daemon.explainVolume({ name }))
+  output.result(explanation, () => page(name, explanation))
+  return EXIT_OK
+}

@@ -1,0 +1,56 @@
+/** Unary calls of one gRPC endpoint as promises that reject with a HoldfastError, the other side's refusal or ours. */
+import { Client, credentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
+import type { ServiceDefinition, ServiceError } from '@grpc/grpc-js'
+import { HoldfastError } from '../../engine/errors.ts'
+import { refusalFromStatus, transportReason } from './refusal.ts'
+
+/** Failures reach the user as sentences of ours. */
+setLogVerbosity(logVerbosity.NONE)
+
+export interface GrpcEndpoint {
+  /** `unix:PATH` or `HOST:PORT`. */
+  address: string
+  /** As a person knows it. */
+  endpoint: string
+  /** How it was found, for the sentence of a failure. */
+  source: string
+}
+
+export class GrpcClient {
+  private readonly at: GrpcEndpoint
+  private readonly channel: Client
+
+  /** Nothing is connected before the first call. */
+  constructor(at: GrpcEndpoint) {
+    this.at = at
+    this.channel = new Client(at.address, credentials.createInsecure(), {
+      'grpc.enable_http_proxy': 0,
+      'grpc.enable_channelz': 0,
+      'grpc.max_receive_message_length': -1,
+      // What was sent once is not sent again by the library: orders are not.
+      'grpc.enable_retries': 0,
+    })
+  }
+
+  call(service: ServiceDefinition, rpc: string, request: unknown, deadlineMs: number): Promise<unknown> {
+    const { path, requestSerialize, responseDeserialize } = service[rpc]!
+    return new Promise((resolve, reject) => {
+      const deadline = Date.now() + deadlineMs
+      const ended = (error: ServiceError | null, response: unknown) => {
+        if (error === null) resolve(response)
+        else reject(refusalFromStatus(error) ?? this.failure(error))
+      }
+      this.channel.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, { deadline }, ended)
+    })
+  }
+
+  close(): void {
+    this.channel.close()
+  }
+
+  private failure(error: ServiceError): HoldfastError {
+    const { endpoint, source } = this.at
+    if (error.code === status.INTERNAL) return new HoldfastError('internal', { endpoint })
+    return new HoldfastError('unreachable', { endpoint, source, reason: transportReason(error) })
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * What the control plane may ask of its own node. The data plane implements it.
+ */
+import type { NodeStatus } from '../engine/control/node-status.ts'
+import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
+import type { ControlChange } from '../engine/replication/record.ts'
+import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
+
+/** What the control plane may ask of its own node. Rejects with a HoldfastError. */
+export interface LocalNode {
+  /** Everything a node says of itself (engine/control/node-status.ts). */
+  status(): Promise<NodeStatus>
+  /** An empty copy; the id it was given. Refused when there is one of that volume. */
+  makeCopy(spec: VolumeSpec): Promise<{ copyId: string }>
+  /** Erase it; the caller has judged by E3. */
+  eraseCopy(volumeId: string, copyId: string): Promise<void>
+  /** The copy here leads and gives the lead away (C8). */
+  handOver(volumeId: string, to: NodeId): Promise<void>
+  /** A committed change of the volume, by its primary here: resize and the like. */
+  change(volumeId: string, change: ControlChange): Promise<{ seq: number }>
+  /** Offer or change the NBD export of a volume. @param volume.generation  under which this node may use it */
+  offer(volume: { spec: VolumeSpec; mode: AttachMode; generation: number; ioTimeoutMs: number }): Promise<void>
+  /** Whether clients here can use it under that attach generation or a later one, by then. */
+  offered(volumeId: string, generation: number, mostMs: number): Promise<boolean>
+  /** No new clients; those that are there hear for themselves that this node does not hold it any more. */
+  hide(volumeId: string): Promise<void>
+  /** It is gone: its clients are ended. */
+  withdraw(volumeId: string): Promise<void>
+}

@@ -1,0 +1,198 @@
+/**
+ * Every metric there is: its name, type and labels, what it means, and where its values come from. One table serves the
+ * scrape and the test that compares it with docs/metrics.md.
+ *
+ * Latencies are histograms in seconds; the table gives them as they are counted, `registry.ts` as they are exported.
+ */
+import type { AttachmentFigures, CopyFigures, DiskFigures, LatencyFigures } from './figures.ts'
+import type { NodeFigures } from './node-figures.ts'
+
+export type Labels = Record<string, string>
+
+interface MetricFacts {
+  name: string
+  help: string
+  labels: readonly string[]
+}
+
+export type Metric = MetricFacts & (
+  | { type: 'counter' | 'gauge'; values(node: NodeFigures): Array<[labels: Labels, value: number]> }
+  | { type: 'histogram'; latencies(node: NodeFigures): Array<[labels: Labels, latency: LatencyFigures]> }
+)
+
+const VOLUME_LABELS = ['volume', 'volume_id'] as const
+const DISK_LABELS = ['disk', 'path', 'pool'] as const
+
+/** Operations that are counted before the first one came, so that a rate sees it. */
+const USUAL: ReadonlySet<string> = new Set(['read', 'write', 'flush', 'trim'])
+
+const volumeLabels = ({ volume, volumeId }: { volume: string; volumeId: string }): Labels =>
+  ({ volume, volume_id: volumeId })
+
+const diskLabels = ({ uuid, path, pool }: DiskFigures): Labels => ({ disk: uuid, path, pool })
+
+type Operation = AttachmentFigures['operations'][number]
+
+function operations<T>({ attachments }: NodeFigures, value: (one: Operation) => T): Array<[Labels, T]> {
+  return attachments.flatMap((attachment) => attachment.operations
+    .filter(({ operation, requests }) => requests > 0 || USUAL.has(operation))
+    .map((one): [Labels, T] => [{ ...volumeLabels(attachment), operation: one.operation }, value(one)]))
+}
+
+const ofAttachments = (value: (attachment: AttachmentFigures) => number) => ({ attachments }: NodeFigures) =>
+  attachments.map((attachment): [Labels, number] => [volumeLabels(attachment), value(attachment)])
+
+const ofCopies = (value: (copy: CopyFigures) => number) => ({ copies }: NodeFigures) =>
+  copies.map((copy): [Labels, number] => [volumeLabels(copy), value(copy)])
+
+/** Only who leads knows. */
+const ofLeading = (value: (copy: CopyFigures) => number) => ({ copies }: NodeFigures) =>
+  copies.filter(({ isLeading }) => isLeading).map((copy): [Labels, number] => [volumeLabels(copy), value(copy)])
+
+const ofDisks = (value: (disk: DiskFigures) => number) => ({ disks }: NodeFigures) =>
+  disks.map((disk): [Labels, number] => [diskLabels(disk), value(disk)])
+
+function phases({ attachments, copies }: NodeFigures): Array<[Labels, LatencyFigures]> {
+  const here = attachments.flatMap((attachment): Array<[Labels, LatencyFigures]> => {
+    const labels = volumeLabels(attachment)
+    const { admit, reply } = attachment
+    const replied: [Labels, LatencyFigures] = [{ ...labels, phase: 'reply' }, reply]
+    return admit === undefined ? [replied] : [[{ ...labels, phase: 'admit' }, admit], replied]
+  })
+  const led = copies.filter(({ isLeading, commit }) => isLeading || countOf(commit) > 0)
+  const there = led.flatMap((copy) => (['append', 'replicate', 'commit'] as const)
+    .map((phase): [Labels, LatencyFigures] => [{ ...volumeLabels(copy), phase }, copy[phase]]))
+  return [...here, ...there]
+}
+
+const countOf = ({ counts }: LatencyFigures): number => counts.reduce((sum, count) => sum + count, 0)
+
+const seconds = (ms: number): number => ms / 1000
+
+export const METRICS: readonly Metric[] = [
+  {
+    name: 'holdfast_volume_requests_total', type: 'counter', labels: [...VOLUME_LABELS, 'operation'],
+    help: 'Requests of clients of this node that the volume has answered.',
+    values: (node) => operations(node, ({ requests }) => requests),
+  },
+  {
+    name: 'holdfast_volume_request_errors_total', type: 'counter', labels: [...VOLUME_LABELS, 'operation'],
+    help: 'Those that it answered with an error.',
+    values: (node) => operations(node, ({ errors }) => errors),
+  },
+  {
+    name: 'holdfast_volume_request_bytes_total', type: 'counter', labels: [...VOLUME_LABELS, 'operation'],
+    help: 'Bytes that they were about.',
+    values: (node) => operations(node, ({ bytes }) => bytes),
+  },
+  {
+    name: 'holdfast_volume_request_seconds', type: 'histogram', labels: [...VOLUME_LABELS, 'operation'],
+    help: 'From a request being parsed to the answer of the volume.',
+    latencies: (node) => operations(node, ({ latency }) => latency).filter(([, latency]) => countOf(latency) > 0),
+  },
+  {
+    name: 'holdfast_volume_phase_seconds', type: 'histogram', labels: [...VOLUME_LABELS, 'phase'],
+    help: 'Where requests spend their time: admit, append, replicate, commit, reply.',
+    latencies: phases,
+  },
+  {
+    name: 'holdfast_volume_held_seconds_total', type: 'counter', labels: VOLUME_LABELS,
+    help: 'Time in which the oldest unanswered request had waited for more than a second.',
+    values: ofAttachments(({ heldMs }) => seconds(heldMs)),
+  },
+  {
+    name: 'holdfast_volume_unanswered_requests', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Requests that the volume has not answered.',
+    values: ofAttachments(({ unanswered }) => unanswered),
+  },
+  {
+    name: 'holdfast_volume_oldest_request_seconds', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'For how long the oldest unanswered request has waited; 0 without any.',
+    values: ofAttachments(({ oldestMs }) => seconds(oldestMs)),
+  },
+  {
+    name: 'holdfast_volume_copies', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Copies in the configuration of the volume; told by the node that leads it.',
+    values: ofLeading(({ members }) => members),
+  },
+  {
+    name: 'holdfast_volume_in_sync_copies', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Copies without which no write is acknowledged; told by the node that leads it.',
+    values: ofLeading(({ inSync }) => inSync),
+  },
+  {
+    name: 'holdfast_copy_leads', type: 'gauge', labels: VOLUME_LABELS,
+    help: '1 when the copy on this node leads, 0 otherwise.',
+    values: ofCopies(({ isLeading }) => Number(isLeading)),
+  },
+  {
+    name: 'holdfast_copy_epoch', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'The epoch that the copy on this node follows or leads.',
+    values: ofCopies(({ epoch }) => epoch),
+  },
+  {
+    name: 'holdfast_copy_epoch_changes_total', type: 'counter', labels: VOLUME_LABELS,
+    help: 'How often that epoch rose.',
+    values: ofCopies(({ epochChanges }) => epochChanges),
+  },
+  {
+    name: 'holdfast_copy_lag_bytes', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'What the copy on this node lacks of what it knows to be committed, estimated from above.',
+    values: ofCopies(({ lagBytes }) => lagBytes),
+  },
+  {
+    name: 'holdfast_disk_online', type: 'gauge', labels: DISK_LABELS,
+    help: '1 while the disk is served, 0 once it failed.',
+    values: ofDisks(({ isOnline }) => Number(isOnline)),
+  },
+  {
+    name: 'holdfast_disk_capacity_bytes', type: 'gauge', labels: DISK_LABELS,
+    help: 'What volumes may fill.',
+    values: ofDisks(({ capacityBytes }) => capacityBytes),
+  },
+  {
+    name: 'holdfast_disk_free_bytes', type: 'gauge', labels: DISK_LABELS,
+    help: 'What of it holds nothing that is needed.',
+    values: ofDisks(({ freeBytes }) => freeBytes),
+  },
+  {
+    name: 'holdfast_disk_reclaimable_bytes', type: 'gauge', labels: DISK_LABELS,
+    help: 'What the cleaner has yet to make usable of what is free, estimated from below.',
+    values: ofDisks(({ reclaimableBytes }) => reclaimableBytes),
+  },
+  {
+    name: 'holdfast_disk_checksum_errors_total', type: 'counter', labels: DISK_LABELS,
+    help: 'How often a stored block failed its checksum, or could not be read.',
+    values: ofDisks(({ checksumErrors }) => checksumErrors),
+  },
+  {
+    name: 'holdfast_disk_fsync_seconds', type: 'histogram', labels: DISK_LABELS,
+    help: 'How long fdatasync took.',
+    latencies: ({ disks }) => disks.map((disk) => [diskLabels(disk), disk.sync]),
+  },
+  {
+    name: 'holdfast_store_reachable', type: 'gauge', labels: [],
+    help: '1 while the cluster store answers, 0 while it does not; absent on a node by itself.',
+    values: ({ isStoreReachable }) => (isStoreReachable === undefined ? [] : [[{}, Number(isStoreReachable)]]),
+  },
+  {
+    name: 'holdfast_node_info', type: 'gauge', labels: ['node', 'version', 'instance'],
+    help: 'Always 1; which daemon this is.',
+    values: ({ node, version, instance }) => [[{ node, version, instance }, 1]],
+  },
+  {
+    name: 'holdfast_node_start_time_seconds', type: 'gauge', labels: [],
+    help: 'When the daemon started, in seconds since 1970.',
+    values: ({ startedAtMs }) => [[{}, seconds(startedAtMs)]],
+  },
+  {
+    name: 'holdfast_node_resident_memory_bytes', type: 'gauge', labels: [],
+    help: 'Resident memory of the daemon.',
+    values: ({ residentBytes }) => [[{}, residentBytes]],
+  },
+  {
+    name: 'holdfast_node_cpu_seconds_total', type: 'counter', labels: [],
+    help: 'Processor time of the daemon.',
+    values: ({ cpuSeconds }) => [[{}, cpuSeconds]],
+  },
+]

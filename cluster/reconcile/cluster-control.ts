@@ -1,0 +1,296 @@
+/**
+ * The control API of a cluster, at the node that is elected: wishes are written as records, and answered from what the
+ * controller knows. A wish that was stored is carried out by itself, whoever is elected then.
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import { attachedAnew, isInForce } from '../../engine/control/attach-wish.ts'
+import { judgeForcedPromotion } from '../../engine/control/forced-promotion.ts'
+import { whyNodeStays } from '../../engine/control/node-removal.ts'
+import { explain } from '../../engine/control/status-page.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import { withForcedPrimary } from '../../engine/replication/configuration.ts'
+import type {
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DetachVolumeRequest, Disk, Explanation,
+  ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
+} from '../api/definition.ts'
+import { shown } from '../api/names.ts'
+import {
+  REPLICAS_MAX, checkHoldingMode, checkReplicas, checkVolumeSize, clusterVolumeOf,
+} from '../api/volume-request.ts'
+import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
+import type { VolumeRecord } from '../../engine/control/volume-record.ts'
+import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
+import type { Controller, Term } from './controller.ts'
+import type { VolumeWishes } from './volume-wishes.ts'
+
+/** A volume that can be used is answered although copies of it are not seen to be in sync yet, after so long. */
+const HEALTHY_WAIT_MS = 5_000
+/** Who is elected anew shows nothing before all nodes have spoken, or for so long: reports come every second. */
+const INFORMED_WAIT_MS = 2_500
+/** A volume that is not served by then goes on by itself; the caller hears what it waits for. */
+const SERVED_WAIT_MS = 30_000
+
+export interface ClusterControlOptions {
+  controller: Controller
+  wishes: VolumeWishes
+  clusterId: string
+  nowMs(): number
+}
+
+export class ClusterControl implements ControlApi {
+  private readonly options: ClusterControlOptions
+  private readonly wishes: VolumeWishes
+
+  constructor(options: ClusterControlOptions) {
+    this.options = options
+    this.wishes = options.wishes
+  }
+
+  async createVolume(request: CreateVolumeRequest): Promise<Volume> {
+    const id = randomUUID().replaceAll('-', '')
+    const record = clusterVolumeOf(request, { id, nodes: this.nodesCount() })
+    await this.wishes.create(record)
+    return this.served(record)
+  }
+
+  async listVolumes({ isInTrash }: { isInTrash: boolean } = { isInTrash: false }): Promise<{ volumes: Volume[] }> {
+    const term = this.informedTerm()
+    const nowMs = this.options.nowMs()
+    const volumes: Volume[] = []
+    for (const { record } of term.cluster.volumes.values()) {
+      if (record !== undefined && (record.trash !== null) === isInTrash) volumes.push(volumeOf(term, record, nowMs))
+    }
+    return { volumes: volumes.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  }
+
+  async getVolume({ name }: { name: string }): Promise<Volume> {
+    return this.view(await this.wishes.find(name))
+  }
+
+  /** First the volume, then the wish: nobody is offered more than there is. */
+  async resizeVolume({ name, sizeBytes }: { name: string; sizeBytes: number }): Promise<Volume> {
+    checkVolumeSize(sizeBytes)
+    const { spec } = await this.wishes.find(name)
+    if (sizeBytes < spec.sizeBytes) {
+      throw new HoldfastError('volume-shrink', { name, current: spec.sizeBytes, size: sizeBytes })
+    }
+    const term = this.term()
+    const view = term.cluster.volumes.get(spec.id)
+    const primary = view?.config?.primary
+    const reached = primary === undefined ? undefined : this.options.controller.reach(term, primary)
+    if (reached === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
+    const { calls, addressee } = reached
+    await calls.change({ volumeId: spec.id, ...addressee, operation: 'resize', sizeBytes })
+    const record = await this.wishes.update(spec.id, (one) => {
+      return one.spec.sizeBytes >= sizeBytes ? undefined : { ...one, spec: { ...one.spec, sizeBytes } }
+    })
+    return this.view(record)
+  }
+
+  async deleteVolume(
+    { name, force, purge }: { name: string; force: boolean; purge?: boolean },
+  ): Promise<{ keptMs: number }> {
+    const { spec: { id } } = await this.wishes.find(name)
+    const attach = this.term().cluster.volumes.get(id)?.config?.attach
+    const clients = this.clientsOf(id)
+    const sessions = clients.filter((client) => attach === undefined || isInForce(attach, client)).length
+    if (sessions > 0 && !force) throw new HoldfastError('volume-in-use', { name, sessions })
+    const keptMs = purge === true ? 0 : TRASH_KEEP_MS
+    await this.wishes.delete(name, { force, keepMs: keptMs })
+    return { keptMs }
+  }
+
+  async restoreVolume({ name }: { name: string }): Promise<Volume> {
+    return this.view(await this.wishes.restore(name))
+  }
+
+  async purgeVolume({ name }: { name: string }): Promise<object> {
+    await this.wishes.purge(name)
+    return {}
+  }
+
+  async setReplicas({ name, replicas }: { name: string; replicas: number }): Promise<Volume> {
+    const { spec, allowDegraded } = await this.wishes.find(name)
+    checkReplicas(String(replicas), allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount())
+    const record = await this.wishes.update(spec.id, (one) => ({ ...one, spec: { ...one.spec, replicas } }))
+    return this.view(record)
+  }
+
+  async moveVolume({ name, what, to, from }: MoveVolumeRequest): Promise<Volume> {
+    const record = await this.wishes.find(name)
+    for (const node of from === '' ? [to] : [to, from]) this.checkNode(node)
+    await this.wishes.move(record.spec.id, { what: what === 'primary' ? 'primary' : 'copy', to, from })
+    return this.view(record)
+  }
+
+  /**
+   * The copy there leads with what it has, as soon as its node has read that. The token is of the configuration that
+   * the costs were judged by, and so is the compare-and-swap: what was confirmed is what happens.
+   */
+  async forcePromotion({ name, to, confirm }: ForcePromotionRequest): Promise<Volume> {
+    this.checkNode(to)
+    const record = await this.wishes.find(name)
+    const { id } = record.spec
+    const { cluster } = this.term()
+    const view = cluster.volumes.get(id)
+    if (view === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
+    const judged = judgeForcedPromotion(cluster, view, to, this.options.nowMs())
+    if (!judged.isPossible) throw new HoldfastError('promotion-refused', { name, to, reason: judged.why })
+    const { config, configVersion } = view
+    const token = createHash('sha256').update(`${id} ${configVersion} ${to}`).digest('hex').slice(0, 10)
+    if (confirm !== token) {
+      throw new HoldfastError('promotion-unconfirmed', { name, to, costs: judged.costs.join('; '), token })
+    }
+    const nonce = randomUUID()
+    const forced = withForcedPrimary(config!, to, nonce)!
+    const next = judged.endsSessions ? attachedAnew(forced, nonce) : forced
+    const won = await this.wishes.configure(id, configVersion, next)
+    if (!won) throw new HoldfastError('promotion-refused', { name, to, reason: 'its configuration has just changed' })
+    return this.view(record)
+  }
+
+  async attachVolume({ name, node, mode, force }: AttachVolumeRequest): Promise<Volume> {
+    this.checkNode(node)
+    const wish = { node, mode: checkHoldingMode(mode), force }
+    const record = await this.wishes.find(name)
+    const { spec: { id } } = record
+    const config = await this.wishes.attach(record, wish, this.clientsOf(id))
+    await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
+    return { ...this.view(record), attach: attachOf(config.attach) }
+  }
+
+  async detachVolume({ name, node }: DetachVolumeRequest): Promise<Volume> {
+    const { record, config } = await this.wishes.detach(name, node)
+    return { ...this.view(record), attach: attachOf(config.attach) }
+  }
+
+  async explainVolume({ name }: { name: string }): Promise<Explanation> {
+    const { spec: { id } } = await this.wishes.find(name)
+    const { cluster } = this.term()
+    const view = cluster.volumes.get(id)
+    if (view === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
+    return explain(cluster, view, this.options.nowMs())
+  }
+
+  async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {
+    const disk = allDisks(this.term()).find((one) => one.uuid === uuid)
+    if (disk === undefined) throw new HoldfastError('disk-not-found', { disk: shown(uuid) })
+    await this.wishes.disk(uuid, { isEvicted })
+    return disk
+  }
+
+  async setNodeWish({ name, isCordoned, isDraining }: SetNodeWishRequest): Promise<Node> {
+    this.checkNode(name)
+    await this.wishes.node(name, { isCordoned, isDraining })
+    const node = await this.getNode({ name })
+    // The wish may not have come back from the store yet.
+    if (node.state === 'down') return node
+    return { ...node, state: isDraining ? 'draining' : isCordoned ? 'cordoned' : 'up' }
+  }
+
+  /** What it is asked may be older than the answer by a moment: who comes back in it registers anew. */
+  async removeNode({ name }: { name: string }): Promise<object> {
+    this.checkNode(name)
+    const { cluster } = this.informedTerm()
+    const reason = whyNodeStays(cluster, name, this.options.nowMs())
+    if (reason !== undefined) throw new HoldfastError('node-kept', { name, reason })
+    await this.wishes.removeNode(name)
+    return {}
+  }
+
+  async listDisks(): Promise<{ disks: Disk[] }> {
+    return { disks: allDisks(this.term()) }
+  }
+
+  addDisk(_request: AddDiskRequest): Promise<Disk> {
+    return this.noDisk()
+  }
+
+  adoptDisk(_request: { path: string }): Promise<Disk> {
+    return this.noDisk()
+  }
+
+  async listNodes(): Promise<{ nodes: Node[] }> {
+    return { nodes: nodesOf(this.term(), this.options.nowMs()) }
+  }
+
+  async getNode({ name }: { name: string }): Promise<Node> {
+    const node = nodesOf(this.term(), this.options.nowMs()).find((one) => one.name === name)
+    if (node === undefined) throw new HoldfastError('node-not-found', { name: shown(name) })
+    return node
+  }
+
+  async status(): Promise<Status> {
+    return statusOf(this.informedTerm(), this.options.clusterId, this.options.nowMs())
+  }
+
+  private term(): Term {
+    const term = this.options.controller.term()
+    // What was asked is not begun: the caller may ask whoever is elected.
+    if (term === undefined) throw new HoldfastError('no-controller', { reason: 'who was asked is not elected' })
+    return term
+  }
+
+  /** What is not known yet is not told as a failure (H2). */
+  private informedTerm(): Term {
+    const term = this.term()
+    const { nodes, startedAtMs } = term.cluster
+    const isInformed = [...nodes.values()].every(({ record, said }) => record === undefined || said !== undefined)
+    if (isInformed || this.options.nowMs() - startedAtMs > INFORMED_WAIT_MS) return term
+    throw new HoldfastError('no-controller', { reason: 'who was elected has not heard from all nodes yet' })
+  }
+
+  /** A node that is away, or does not hear of it in time, offers the volume later: it is attached all the same. */
+  private async offeredAt(node: string, volumeId: string, generation: number): Promise<void> {
+    const term = this.options.controller.term()
+    const reached = term === undefined ? undefined : this.options.controller.reach(term, node)
+    try {
+      await reached?.calls.awaitOffer({ volumeId, generation })
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+    }
+  }
+
+  /** Through all nodes, as they said last. */
+  private clientsOf(id: string): Array<{ node: string; generation: number }> {
+    return this.term().intake.sessions().filter(({ volumeId }) => volumeId === id)
+  }
+
+  private nodesCount(): number {
+    return [...this.term().cluster.nodes.values()].filter(({ record }) => record !== undefined).length
+  }
+
+  private checkNode(name: string): void {
+    if (this.term().cluster.nodes.get(name)?.record === undefined) {
+      throw new HoldfastError('node-not-found', { name: shown(name) })
+    }
+  }
+
+  private view(record: VolumeRecord): Volume {
+    return volumeOf(this.term(), record, this.options.nowMs())
+  }
+
+  /** When all its copies are there, or it can be used. */
+  private async served(record: VolumeRecord): Promise<Volume> {
+    const { controller, nowMs } = this.options
+    const { id, name } = record.spec
+    const startedMs = nowMs()
+    let view = controller.term()?.cluster.volumes.get(id)
+    const isEnough = () => view?.verdict?.health === 'healthy' || nowMs() - startedMs > HEALTHY_WAIT_MS
+    while (view === undefined || !isServed(view) || !isEnough()) {
+      const term = controller.term()
+      if (term === undefined) throw new HoldfastError('volume-waits', { name, reason: 'another node decides by now' })
+      if (nowMs() - startedMs > SERVED_WAIT_MS) {
+        throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
+      }
+      await controller.passed()
+      view = term.cluster.volumes.get(id)
+    }
+    return this.view(record)
+  }
+
+  private async noDisk(): Promise<never> {
+    const instead = 'name it with `--disk` and start the node again'
+    throw new HoldfastError('not-supported', { what: 'taking a disk into a node of a cluster while it runs', instead })
+  }
+}

@@ -1,0 +1,141 @@
+/** What the API shows of a cluster, as its controller knows it: wishes, configurations and what nodes said, joined. */
+import { copyFacts } from '../../engine/control/copy-facts.ts'
+import type { CopyFact } from '../../engine/control/copy-facts.ts'
+import type { NodeView, VolumeView } from '../../engine/control/cluster.ts'
+import { nodeState } from '../../engine/control/node-state.ts'
+import { statusPage } from '../../engine/control/status-page.ts'
+import { ageNow } from '../../engine/control/trash.ts'
+import { keptForMs, wishedMinInSync } from '../../engine/control/volume-record.ts'
+import type { VolumeRecord } from '../../engine/control/volume-record.ts'
+import type { Attach } from '../../engine/replication/configuration.ts'
+import type { Copy, Disk, Node, Status, Volume, VolumeAttach } from '../api/definition.ts'
+import type { Term } from './controller.ts'
+
+/** @param record  the wish, which may be newer than what the controller has read yet */
+export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volume {
+  const { spec } = record
+  const view = term.cluster.volumes.get(spec.id)
+  const config = view?.config
+  const primary = config === undefined ? undefined : term.cluster.nodes.get(config.primary)?.copies.get(spec.id)
+  const verdict = view?.verdict
+  const reason = [verdict?.healthReason ?? 'it was not looked at yet', verdict?.next ?? '']
+  return {
+    name: spec.name,
+    id: spec.id,
+    sizeBytes: spec.sizeBytes,
+    replicas: spec.replicas,
+    durability: spec.durability,
+    encryption: false,
+    epoch: config?.epoch ?? 0,
+    health: verdict?.health ?? 'suspended',
+    healthReason: reason.filter((text) => text !== '').join('; '),
+    minInSync: config?.minInSync ?? wishedMinInSync(record),
+    blockSizeBytes: spec.blockSizeBytes,
+    copies: config === undefined ? [] : copyFacts(term.cluster, view!, nowMs).map(copyOf),
+    frontends: term.intake.sessions().filter(({ volumeId }) => volumeId === spec.id)
+      .map(({ node, session, generation }) => ({ node, session, generation })),
+    // Each node has its own sockets.
+    nbd: [],
+    usedBytes: view?.usedBytes ?? 0,
+    pool: spec.pool,
+    diskTags: spec.diskTags,
+    onFull: spec.onFull,
+    ioTimeoutMs: spec.ioTimeoutMs,
+    seq: primary?.seq ?? 0,
+    commitSeq: primary?.commitSeq ?? 0,
+    heldRequests: primary?.heldRequests ?? 0,
+    attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
+    keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
+  }
+}
+
+export function attachOf({ mode, generation, holders }: Attach): VolumeAttach {
+  const nodes = Object.keys(holders).sort()
+  return { mode, generation, holders: nodes.map((node) => ({ node, generation: holders[node]! })) }
+}
+
+/** It has what it needs to be read and written. */
+export function isServed({ config, verdict }: VolumeView): boolean {
+  return config !== undefined && verdict !== undefined && ['healthy', 'degraded', 'at-risk'].includes(verdict.health)
+}
+
+/** Why it is not, as a sentence. */
+export function whyNotServed(view: VolumeView | undefined): string {
+  const verdict = view?.verdict
+  if (verdict === undefined) return 'it was not looked at yet'
+  return verdict.next === '' ? verdict.healthReason : verdict.next
+}
+
+function copyOf(fact: CopyFact): Copy {
+  const { node, isPrimary, status } = fact
+  return { node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0 }
+}
+
+function copyState({ presence, isInSync, status }: CopyFact): Copy['state'] {
+  if (presence === 'failed' || presence === 'absent' || presence === 'given-up') return 'failed'
+  if (isInSync) return 'in-sync'
+  return status?.isConsistent === false ? 'rebuilding' : 'catching-up'
+}
+
+export function nodesOf(term: Term, nowMs: number): Node[] {
+  const views = [...term.cluster.nodes.values()].filter(({ record }) => record !== undefined)
+  return views.sort((a, b) => (a.name < b.name ? -1 : 1)).map((view) => nodeOf(term, view, nowMs))
+}
+
+function nodeOf(term: Term, view: NodeView, nowMs: number): Node {
+  const facts = term.intake.details(view.name)?.facts
+  const beat = term.beats.get(view.name)
+  return {
+    name: view.name,
+    state: nodeState(view, term.cluster, nowMs),
+    zone: view.record?.zone ?? '',
+    pid: facts?.pid ?? 0,
+    disks: disksOf(view),
+    id: facts?.nodeId ?? beat?.nodeId ?? '',
+    clusterId: facts?.clusterId ?? beat?.clusterId ?? '',
+    instanceId: view.said?.instance ?? beat?.instance ?? '',
+    version: facts?.version ?? beat?.version ?? '',
+    nodeVersion: facts?.nodeVersion ?? '',
+    uptimeMs: facts?.uptimeMs ?? 0,
+    workers: facts?.workers ?? 0,
+    rssBytes: facts?.rssBytes ?? 0,
+    ioFlusher: facts?.ioFlusher ?? 'refused',
+    listening: facts?.listening ?? [],
+    folder: facts?.folder ?? '',
+  }
+}
+
+function disksOf({ name, said }: NodeView): Disk[] {
+  return (said?.disks ?? []).map((disk) => ({ ...disk, node: name }))
+}
+
+export function allDisks(term: Term): Disk[] {
+  const views = [...term.cluster.nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  return views.flatMap(disksOf)
+}
+
+export function statusOf(term: Term, clusterId: string, nowMs: number): Status {
+  const page = statusPage(term.cluster, nowMs)
+  const disks = allDisks(term)
+  const sum = (pick: (disk: Disk) => number) => disks.reduce((total, disk) => total + pick(disk), 0)
+  const problems = [...page.problems]
+  if (term.storeProblem !== undefined) {
+    const next = 'volumes go on; nothing is made, moved or taken over until it answers'
+    problems.unshift({ what: 'the cluster store', why: term.storeProblem.message, next })
+  }
+  if (disks.length === 0) {
+    problems.push({ what: 'the cluster', why: 'no node has told of a disk', next: 'start nodes with `--disk`' })
+  }
+  return {
+    clusterId,
+    health: page.health,
+    nodes: page.nodes,
+    volumes: page.volumes,
+    volumesHealthy: page.volumesHealthy,
+    capacityBytes: sum(({ capacityBytes }) => capacityBytes),
+    freeBytes: sum(({ freeBytes }) => freeBytes),
+    usedBytes: sum(({ capacityBytes, freeBytes }) => capacityBytes - freeBytes),
+    sessions: term.intake.sessions().length,
+    problems,
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The control plane of one node: it stands for election, reports what it has to whoever is elected, carries out orders,
+ * and decides for the cluster while it is elected itself.
+ *
+ *   election    every second            beat, look, take over
+ *   agent       every second, or asked  status of this node -> controller
+ *   controller  every second, or asked  pass -> compare-and-swaps, orders
+ *
+ * The three do not wait for each other: a data worker or a store that is slow stops its own part only.
+ */
+import { CONTROL_DEFAULTS } from '../../engine/control/control-options.ts'
+import type { ControlOptions } from '../../engine/control/control-options.ts'
+import type { Action } from '../../engine/control/actions.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import type { LocalNode } from '../local-node.ts'
+import type { ClusterStore } from '../store/cluster-store.ts'
+import type { ActionEnd } from './action-runner.ts'
+import { Controller } from './controller.ts'
+import { Election } from './election.ts'
+import type { Leader } from './election.ts'
+import { NodeAgent } from './node-agent.ts'
+import type {
+  AwaitOfferRequest, ChangeOrder, EraseCopyOrder, HandOverOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport,
+  ReportAnswer,
+} from './node-calls.ts'
+import { WorkLoop } from './work-loop.ts'
+
+const EVERY_MS = 1_000
+/** Within the deadline of a call. */
+const OFFER_WAIT_MS = 2_000
+
+export interface ControlNodeOptions {
+  node: string
+  /** Of this daemon. */
+  instance: string
+  /** `HOST:PORT` at which other nodes reach it. */
+  api: string
+  store: ClusterStore
+  local: LocalNode
+  details(): Promise<NodeDetails>
+  /** Calls of another node. */
+  connect(api: string): NodeCalls
+  /** Monotonic. */
+  nowMs(): number
+  control?: Partial<ControlOptions>
+  onAction?(action: Action, end: ActionEnd): void
+  /** It goes on by itself. */
+  onProblem(error: HoldfastError): void
+  onBug(error: unknown): void
+}
+
+export class ControlNode implements NodeCalls {
+  readonly election: Election
+  readonly controller: Controller
+  readonly agent: NodeAgent
+  private readonly options: ControlNodeOptions
+  private loops: { election: WorkLoop; agent: WorkLoop; controller: WorkLoop } | undefined
+
+  constructor(options: ControlNodeOptions) {
+    this.options = options
+    const { node, instance, api, store, local, details, nowMs, control, onAction, onProblem, onBug } = options
+    const silentAfterMs = control?.downAfterMs ?? CONTROL_DEFAULTS.downAfterMs
+    this.election = new Election({ store, self: { node, instance, api }, silentAfterMs, nowMs })
+    this.controller = new Controller({
+      store,
+      ...(control === undefined ? {} : { control }),
+      ...(onAction === undefined ? {} : { onAction }),
+      isElected: () => this.election.isElected(),
+      nowMs,
+      connect: (name, address) => this.callsOf(name, address),
+      wake: () => this.loops?.controller.wake(),
+      onProblem,
+      onBug,
+    })
+    this.agent = new NodeAgent({
+      node,
+      instance,
+      store,
+      local,
+      details,
+      controller: () => this.elected(),
+      nowMs,
+      onChanged: () => this.changed(),
+    })
+  }
+
+  start(): void {
+    const { onBug } = this.options
+    this.loops = {
+      election: new WorkLoop({ work: () => this.electionTurn(), everyMs: EVERY_MS, onBug }),
+      agent: new WorkLoop({ work: () => this.agentTurn(), everyMs: EVERY_MS, onBug }),
+      controller: new WorkLoop({ work: () => this.controller.turn(), everyMs: EVERY_MS, onBug }),
+    }
+  }
+
+  /** Another one is elected at once. */
+  async stop(): Promise<void> {
+    const { loops } = this
+    this.loops = undefined
+    if (loops !== undefined) await Promise.all(Object.values(loops).map((loop) => loop.stop()))
+    await this.controller.close()
+    await this.election.resign()
+  }
+
+  /** Something changed on this node: the controller should hear it soon. */
+  changed(): void {
+    this.loops?.agent.wake()
+  }
+
+  async report(report: NodeReport): Promise<ReportAnswer> {
+    return this.controller.report(report)
+  }
+
+  makeCopy(order: MakeCopyOrder): Promise<{ copyId: string }> {
+    return this.agent.makeCopy(order)
+  }
+
+  eraseCopy(order: EraseCopyOrder): Promise<object> {
+    return this.agent.eraseCopy(order)
+  }
+
+  handOver(order: HandOverOrder): Promise<object> {
+    return this.agent.handOver(order)
+  }
+
+  change(order: ChangeOrder): Promise<{ seq: number }> {
+    return this.agent.change(order)
+  }
+
+  async awaitOffer({ volumeId, generation }: AwaitOfferRequest): Promise<{ isOffered: boolean }> {
+    return { isOffered: await this.options.local.offered(volumeId, generation, OFFER_WAIT_MS) }
+  }
+
+  /** Who is elected, as far as this node knows, and how it is reached. */
+  elected(): { leader: Leader; calls: NodeCalls } | undefined {
+    const leader = this.election.leader()
+    return leader === undefined ? undefined : { leader, calls: this.callsOf(leader.node, leader.api) }
+  }
+
+  async electionTurn(): Promise<void> {
+    const was = this.election.leader()?.instance
+    const error = await this.election.turn()
+    if (error !== undefined) this.options.onProblem(error)
+    if (this.election.leader()?.instance === was) return
+    this.loops?.controller.wake()
+    this.changed()
+  }
+
+  async agentTurn(): Promise<void> {
+    try {
+      await this.agent.turn()
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+      this.options.onProblem(error)
+    }
+  }
+
+  private callsOf(node: string, api: string): NodeCalls {
+    return node === this.options.node ? this : this.options.connect(api)
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * Who is the controller (engine/control/SPEC.md R2): a heartbeat under one key. Who replaced it last may act, until it
+ * could not for `silentAfterMs` or sees another one there. The others look, each on its own monotonic clock, and one
+ * takes over when the value did not change for as long.
+ *
+ *   absent, or unchanged for silentAfterMs as seen here  ->  CAS on the version that was seen  ->  elected
+ *   elected: CAS on our last version every turn          lost: another one is elected          resign: CAS to absent
+ *
+ * Two may believe that they are elected at the same time, so nothing depends on it but who tries.
+ */
+import type { HoldfastError } from '../../engine/errors.ts'
+import type { ClusterStore, Entry, Version } from '../store/cluster-store.ts'
+import { decodeHeartbeat, encodeHeartbeat } from '../store/heartbeats.ts'
+import type { Heartbeat } from '../store/heartbeats.ts'
+import { encodeJson, isText, parseRecord } from '../store/json-value.ts'
+
+export const CONTROLLER_KEY = 'controller'
+
+/** Where the elected one is reached. */
+export interface Candidate {
+  node: string
+  /** `HOST:PORT` of its control API for other nodes. */
+  api: string
+}
+
+export interface Leader extends Candidate {
+  instance: string
+}
+
+interface Seen {
+  version: Version | undefined
+  leader: Leader | undefined
+  /** When it was first seen, as it was asked for. */
+  sinceMs: number
+}
+
+export class Election {
+  private readonly store: ClusterStore
+  private readonly self: Leader
+  private readonly silentAfterMs: number
+  private readonly nowMs: () => number
+  private seen: Seen | undefined
+  private lookedAtMs = -Infinity
+  /** When our last beat that was stored was sent; -Infinity: we are not elected. */
+  private beatAtMs = -Infinity
+  private beats = 0
+  /** Why the store could not be asked the last time; undefined: it answered. */
+  problem: HoldfastError | undefined
+
+  constructor(options: { store: ClusterStore; self: Leader; silentAfterMs: number; nowMs: () => number }) {
+    this.store = options.store
+    this.self = options.self
+    this.silentAfterMs = options.silentAfterMs
+    this.nowMs = options.nowMs
+  }
+
+  isElected(): boolean {
+    return this.nowMs() - this.beatAtMs < this.silentAfterMs
+  }
+
+  /** Who was seen there last; undefined: nobody, or what is there is no heartbeat. */
+  leader(): Leader | undefined {
+    return this.seen?.leader
+  }
+
+  /**
+   * Beat, or look and perhaps take over. To be called well more often than every `silentAfterMs`, not twice at a time.
+   * @returns why the store could not be asked
+   */
+  async turn(): Promise<HoldfastError | undefined> {
+    this.problem = await this.beatOrLook()
+    return this.problem
+  }
+
+  private async beatOrLook(): Promise<HoldfastError | undefined> {
+    if (this.isElected()) return this.beat(this.seen!.version)
+    this.beatAtMs = -Infinity
+    const askedAtMs = this.nowMs()
+    const read = await this.store.get(CONTROLLER_KEY)
+    if (!read.ok) return read.error
+    this.look(read.value, askedAtMs)
+    const { version, leader, sinceMs } = this.seen!
+    // Ours, or that of a former process of this node, which is gone: its folder is locked by us.
+    const isOurs = leader?.node === this.self.node
+    if (version !== undefined && !isOurs && askedAtMs - sinceMs < this.silentAfterMs) return undefined
+    return this.beat(version)
+  }
+
+  /** So that nobody has to wait. */
+  async resign(): Promise<void> {
+    if (!this.isElected()) return
+    this.beatAtMs = -Infinity
+    await this.store.compareAndSwap({ key: CONTROLLER_KEY, version: this.seen!.version, value: undefined })
+  }
+
+  private async beat(version: Version | undefined): Promise<HoldfastError | undefined> {
+    const sentAtMs = this.nowMs()
+    const { instance, node, api } = this.self
+    const body = Buffer.from(encodeJson({ node, api })).toString()
+    const value = encodeHeartbeat({ instance, beat: ++this.beats, body })
+    const cas = await this.store.compareAndSwap({ key: CONTROLLER_KEY, version, value })
+    switch (cas.outcome) {
+      case 'won':
+        this.beatAtMs = sentAtMs
+        this.seen = { version: cas.version, leader: this.self, sinceMs: sentAtMs }
+        return undefined
+      case 'lost':
+        this.look(cas.current, sentAtMs)
+        // A beat of ours that was stored although we were not told: the next turn goes on from it.
+        if (this.seen!.leader?.instance !== instance) this.beatAtMs = -Infinity
+        return undefined
+      default:
+        // We go on for as long as the last one counts; what is there is seen when a beat is lost.
+        return cas.error
+    }
+  }
+
+  /** What was not looked at for too long counts from now: nobody is silent in an outage of the store. */
+  private look(entry: Entry | undefined, askedAtMs: number): void {
+    const wasBlind = askedAtMs - this.lookedAtMs > this.silentAfterMs / 2
+    this.lookedAtMs = askedAtMs
+    if (this.seen !== undefined && this.seen.version === entry?.version && !wasBlind) return
+    const heartbeat = entry === undefined ? undefined : decodeHeartbeat(entry.value)
+    this.seen = { version: entry?.version, leader: leaderOf(heartbeat), sinceMs: askedAtMs }
+  }
+}
+
+function leaderOf(heartbeat: Heartbeat | undefined): Leader | undefined {
+  if (heartbeat === undefined) return undefined
+  const body = parseRecord(Buffer.from(heartbeat.body))
+  if (body === undefined || !isText(body.node) || !isText(body.api)) return undefined
+  return { instance: heartbeat.instance, node: body.node, api: body.api }
+}

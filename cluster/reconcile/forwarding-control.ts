@@ -1,0 +1,167 @@
+/**
+ * The control API at any node of a cluster: what is asked is answered by whoever is elected, here or elsewhere. Only
+ * where a volume is served, and when its export is there, is known by the node that was asked.
+ */
+import { HoldfastError } from '../../engine/errors.ts'
+import type { ControlClient } from '../api/client.ts'
+import type {
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DetachVolumeRequest, Disk, Explanation,
+  ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
+} from '../api/definition.ts'
+import type { Leader } from './election.ts'
+
+/** An election takes so long at most, unless the store is away. */
+const LEADER_WAIT_MS = 15_000
+const LOOK_EVERY_MS = 100
+
+export interface ForwardingControlOptions {
+  node: string
+  /** Answers while this node is elected, and refuses with `no-controller` else. */
+  local: ControlApi
+  leader(): Leader | undefined
+  /** Why the store cannot be asked who is elected; undefined: it answers. */
+  storeProblem(): HoldfastError | undefined
+  connect(api: string): ControlClient
+  /** Where this node serves a volume. */
+  nbdOf(name: string): string[]
+  /** The export of that volume is there. */
+  whenOffered(volumeId: string): Promise<unknown>
+}
+
+export class ForwardingControl implements ControlApi {
+  private readonly options: ForwardingControlOptions
+  private client: { api: string; calls: ControlClient } | undefined
+
+  constructor(options: ForwardingControlOptions) {
+    this.options = options
+  }
+
+  async createVolume(request: CreateVolumeRequest): Promise<Volume> {
+    const volume = await this.ask((elected) => elected.createVolume(request))
+    if (volume.attach.mode === 'open') await this.options.whenOffered(volume.id)
+    return this.here(volume)
+  }
+
+  async listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }> {
+    const { volumes } = await this.ask((elected) => elected.listVolumes(request), true)
+    return { volumes: volumes.map((volume) => this.here(volume)) }
+  }
+
+  async getVolume(request: { name: string }): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.getVolume(request), true))
+  }
+
+  async resizeVolume(request: { name: string; sizeBytes: number }): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.resizeVolume(request)))
+  }
+
+  deleteVolume(request: { name: string; force: boolean; purge?: boolean }): Promise<{ keptMs: number }> {
+    return this.ask((elected) => elected.deleteVolume(request))
+  }
+
+  async restoreVolume(request: { name: string }): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.restoreVolume(request)))
+  }
+
+  purgeVolume(request: { name: string }): Promise<object> {
+    return this.ask((elected) => elected.purgeVolume(request))
+  }
+
+  async setReplicas(request: { name: string; replicas: number }): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.setReplicas(request)))
+  }
+
+  async moveVolume(request: MoveVolumeRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.moveVolume(request)))
+  }
+
+  async forcePromotion(request: ForcePromotionRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.forcePromotion(request)))
+  }
+
+  async attachVolume(request: AttachVolumeRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.attachVolume(request)))
+  }
+
+  async detachVolume(request: DetachVolumeRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.detachVolume(request)))
+  }
+
+  explainVolume(request: { name: string }): Promise<Explanation> {
+    return this.ask((elected) => elected.explainVolume(request), true)
+  }
+
+  setDiskEvicted(request: { uuid: string; isEvicted: boolean }): Promise<Disk> {
+    return this.ask((elected) => elected.setDiskEvicted(request))
+  }
+
+  setNodeWish(request: SetNodeWishRequest): Promise<Node> {
+    return this.ask((elected) => elected.setNodeWish(request))
+  }
+
+  removeNode(request: { name: string }): Promise<object> {
+    return this.ask((elected) => elected.removeNode(request))
+  }
+
+  listDisks(): Promise<{ disks: Disk[] }> {
+    return this.ask((elected) => elected.listDisks(), true)
+  }
+
+  addDisk(request: AddDiskRequest): Promise<Disk> {
+    return this.ask((elected) => elected.addDisk(request))
+  }
+
+  adoptDisk(request: { path: string }): Promise<Disk> {
+    return this.ask((elected) => elected.adoptDisk(request))
+  }
+
+  listNodes(): Promise<{ nodes: Node[] }> {
+    return this.ask((elected) => elected.listNodes(), true)
+  }
+
+  getNode(request: { name: string }): Promise<Node> {
+    return this.ask((elected) => elected.getNode(request), true)
+  }
+
+  status(): Promise<Status> {
+    return this.ask((elected) => elected.status(), true)
+  }
+
+  close(): void {
+    this.client?.calls.close()
+    this.client = undefined
+  }
+
+  private here(volume: Volume): Volume {
+    return { ...volume, nbd: this.options.nbdOf(volume.name) }
+  }
+
+  /** `no-controller` says that nothing was begun, so whoever is elected next is asked. Reading is repeated anyhow. */
+  private async ask<T>(call: (elected: ControlApi) => Promise<T>, isReading = false): Promise<T> {
+    const deadlineMs = performance.now() + LEADER_WAIT_MS
+    for (;;) {
+      try {
+        return await call(this.elected())
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || performance.now() > deadlineMs) throw error
+        if (error.code !== 'no-controller' && !(isReading && error.code === 'unreachable')) throw error
+        // Nobody can be elected until it answers.
+        const storeProblem = this.options.storeProblem()
+        if (storeProblem !== undefined) throw storeProblem
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+    }
+  }
+
+  private elected(): ControlApi {
+    const { node, local, connect } = this.options
+    const leader = this.options.leader()
+    if (leader === undefined) throw new HoldfastError('no-controller', { reason: 'nobody is elected' })
+    if (leader.node === node) return local
+    if (this.client?.api !== leader.api) {
+      this.close()
+      this.client = { api: leader.api, calls: connect(leader.api) }
+    }
+    return this.client!.calls
+  }
+}

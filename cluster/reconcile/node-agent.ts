@@ -1,0 +1,175 @@
+/**
+ * The control plane's hand on one node: reports what the node has to the elected controller, and carries out orders
+ * after judging them by what it reads itself (engine/control/SPEC.md R3, E3).
+ *
+ *   turn: local status -> what changed since the last report that was taken -> controller
+ *                                                                     not taken: whole, with the ticket of the answer
+ *   order: as young as a report of ours? -> record and configuration, read linearizably -> local node -> report soon
+ */
+import { HoldfastError } from '../../engine/errors.ts'
+import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
+import type { LocalNode } from '../local-node.ts'
+import type { ClusterStore } from '../store/cluster-store.ts'
+import { configKey, decodeConfig } from '../store/volume-configs.ts'
+import { decodeVolume, volumeKey } from '../store/volume-records.ts'
+import type { Leader } from './election.ts'
+import { whyNotErased } from './erase-rule.ts'
+import { isSameCopy } from './node-calls.ts'
+import type {
+  ChangeOrder, EraseCopyOrder, HandOverOrder, MakeCopyOrder, NodeCalls, NodeDetails, ReportAnswer,
+} from './node-calls.ts'
+
+/** An order that is older is not done; nor one whose judging took as long. */
+const ORDER_AGE_MS = 10_000
+
+export interface NodeAgentOptions {
+  node: string
+  instance: string
+  store: ClusterStore
+  local: LocalNode
+  details(): Promise<NodeDetails>
+  /** Calls of the controller that is elected, as far as this node knows. */
+  controller(): { leader: Leader; calls: NodeCalls } | undefined
+  nowMs(): number
+  /** Something changed here: the controller should hear it soon. */
+  onChanged(): void
+}
+
+type Refuse = (reason: string) => never
+
+/** What the controller took last. */
+interface Told {
+  leader: string
+  ticket: string
+  copies: Map<string, CopyStatus> | undefined
+}
+
+export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer'> {
+  private readonly options: NodeAgentOptions
+  private told: Told | undefined
+
+  constructor(options: NodeAgentOptions) {
+    this.options = options
+  }
+
+  /** Report, if there is a controller. Not twice at a time. Rejects with the HoldfastError of who was asked. */
+  async turn(): Promise<void> {
+    const found = this.options.controller()
+    if (found === undefined) return
+    const { leader, calls } = found
+    if (this.told?.leader !== leader.instance) this.told = { leader: leader.instance, ticket: '', copies: undefined }
+    // A controller that does not know us yet takes what we say under the ticket of its first answer.
+    if (await this.report(calls, this.told)) return
+    if (this.told.ticket !== '') await this.report(calls, this.told)
+  }
+
+  async makeCopy(order: MakeCopyOrder): Promise<{ copyId: string }> {
+    const { volumeId } = order
+    const { local } = this.options
+    const refuse: Refuse = this.refusing('make a copy of', order)
+    const record = await this.readRecord(volumeId)
+    if (record === undefined) refuse('there is no such volume')
+    if (record.trash?.isPurging === true) refuse('it is being purged')
+    this.checkAge(order, refuse)
+    const made = await local.makeCopy(record.spec)
+    this.options.onChanged()
+    return made
+  }
+
+  async eraseCopy(order: EraseCopyOrder): Promise<object> {
+    const { volumeId, copyId, epoch } = order
+    const { local } = this.options
+    const refuse: Refuse = this.refusing('erase its copy of', order)
+    const { copies } = await local.status()
+    const copy = copies.find((one) => one.volumeId === volumeId && one.copyId === copyId)
+    if (copy === undefined) return {}
+    const [record, config] = await Promise.all([this.readRecord(volumeId), this.readConfig(volumeId)])
+    const whyNot = whyNotErased({ record, config, copy, epoch })
+    if (whyNot !== undefined) refuse(whyNot)
+    this.checkAge(order, refuse)
+    await local.eraseCopy(volumeId, copyId)
+    this.options.onChanged()
+    return {}
+  }
+
+  async handOver(order: HandOverOrder): Promise<object> {
+    this.checkAge(order, this.refusing('hand over', order))
+    await this.options.local.handOver(order.volumeId, order.to)
+    this.options.onChanged()
+    return {}
+  }
+
+  async change(order: ChangeOrder): Promise<{ seq: number }> {
+    this.checkAge(order, this.refusing('change', order))
+    const { volumeId, operation, sizeBytes } = order
+    const changed = await this.options.local.change(volumeId, { operation, sizeBytes })
+    this.options.onChanged()
+    return changed
+  }
+
+  /** @returns whether it was taken */
+  private async report(calls: NodeCalls, told: Told): Promise<boolean> {
+    const { local, details, nowMs } = this.options
+    const stampMs = nowMs()
+    const [status, { facts, sessions }] = await Promise.all([local.status(), details()])
+    const { copies } = told
+    const changes = changesSince(copies, status)
+    let answer: ReportAnswer
+    try {
+      const { ticket } = told
+      answer = await calls.report({ ...changes, isWhole: copies === undefined, ticket, stampMs, facts, sessions })
+    } catch (error) {
+      // Taken or not: begin anew.
+      this.told = undefined
+      throw error
+    }
+    told.ticket = answer.ticket
+    told.copies = answer.isTaken ? new Map(status.copies.map((copy) => [copy.volumeId, copy])) : undefined
+    return answer.isTaken
+  }
+
+  private refusing(order: string, { volumeId: volume }: { volumeId: string }): Refuse {
+    const { node } = this.options
+    return (reason) => {
+      throw new HoldfastError('order-refused', { node, order, volume, reason })
+    }
+  }
+
+  private checkAge({ instance, stampMs }: MakeCopyOrder, refuse: Refuse): void {
+    if (instance !== this.options.instance) refuse('it was meant for a former process of the node')
+    const ageMs = this.options.nowMs() - stampMs
+    if (ageMs > ORDER_AGE_MS) refuse(`the order may be ${Math.round(ageMs / 1000)} s old`)
+  }
+
+  private readRecord(volumeId: string) {
+    return this.read(volumeKey(volumeId), (value) => decodeVolume(volumeId, value))
+  }
+
+  private readConfig(volumeId: string) {
+    return this.read(configKey(volumeId), (value) => decodeConfig(volumeId, value))
+  }
+
+  private async read<T>(key: string, decode: (value: Uint8Array) => T | undefined): Promise<T | undefined> {
+    const read = await this.options.store.get(key)
+    if (!read.ok) throw read.error
+    if (read.value === undefined) return undefined
+    const found = decode(read.value.value)
+    // What cannot be read is not taken for nothing.
+    if (found === undefined) throw new HoldfastError('store-record', { key })
+    return found
+  }
+}
+
+function changesSince(
+  told: ReadonlyMap<string, CopyStatus> | undefined,
+  status: NodeStatus,
+): { status: NodeStatus; gone: string[] } {
+  if (told === undefined) return { status, gone: [] }
+  const gone = new Set(told.keys())
+  const copies = status.copies.filter((copy) => {
+    gone.delete(copy.volumeId)
+    const before = told.get(copy.volumeId)
+    return before === undefined || !isSameCopy(before, copy)
+  })
+  return { status: { ...status, copies }, gone: [...gone] }
+}

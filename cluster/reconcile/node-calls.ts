@@ -1,0 +1,89 @@
+/**
+ * What nodes of a cluster ask of each other (proto/holdfast/v1/cluster.proto): reports to the controller, and its
+ * orders to a node. Each is bounded by the clock of one machine, however long a message was under way:
+ *
+ *   controller -> node   ticket, in the answer to a report; the next report carries it, so it is the younger one
+ *   node -> controller   stamp of the node's own clock, in every report; orders carry the newest one, and are younger
+ */
+import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
+
+/** Who uses a volume through this node. */
+export interface UsedBy {
+  volumeId: string
+  session: string
+  /** Attach generation; 0 of an open attachment. */
+  generation: number
+}
+
+/** Of a node and its process; for people. */
+export interface NodeFacts {
+  pid: number
+  nodeId: string
+  clusterId: string
+  version: string
+  nodeVersion: string
+  uptimeMs: number
+  workers: number
+  rssBytes: number
+  ioFlusher: 'set' | 'refused'
+  listening: string[]
+  folder: string
+}
+
+/** What goes with the status of a node, and decides nothing. */
+export interface NodeDetails {
+  facts: NodeFacts
+  sessions: UsedBy[]
+}
+
+export interface NodeReport extends NodeDetails {
+  /** Copies that are new or changed since the report that the ticket answered; `isWhole`: all there are. */
+  status: NodeStatus
+  isWhole: boolean
+  /** Volumes of which there is no copy any more. */
+  gone: string[]
+  ticket: string
+  /** Monotonic, of the node; handed back in orders. */
+  stampMs: number
+}
+
+export interface ReportAnswer {
+  /** Not taken: report whole, with this ticket. */
+  isTaken: boolean
+  /** Empty: who was asked is not the controller. */
+  ticket: string
+}
+
+interface Order {
+  volumeId: string
+  /** Of the node's process that reported, and its stamp. */
+  instance: string
+  stampMs: number
+}
+
+export type MakeCopyOrder = Order
+export type EraseCopyOrder = Order & { copyId: string; epoch: number }
+export type HandOverOrder = Order & { to: string }
+/** A change of the volume itself, by its primary on that node. */
+export type ChangeOrder = Order & { operation: 'resize'; sizeBytes: number }
+
+/** A question, no order: old or late, it does no harm. */
+export interface AwaitOfferRequest {
+  volumeId: string
+  /** Of attach; this one or a later one. */
+  generation: number
+}
+
+/** Of one node, here or elsewhere. Rejects with a HoldfastError. */
+export interface NodeCalls {
+  report(report: NodeReport): Promise<ReportAnswer>
+  makeCopy(order: MakeCopyOrder): Promise<{ copyId: string }>
+  eraseCopy(order: EraseCopyOrder): Promise<object>
+  handOver(order: HandOverOrder): Promise<object>
+  change(order: ChangeOrder): Promise<{ seq: number }>
+  /** Whether its clients can use the volume under that generation; answered when they can, or after two seconds. */
+  awaitOffer(request: AwaitOfferRequest): Promise<{ isOffered: boolean }>
+}
+
+/** In all that is told, so that what did not change is not told again. */
+export const isSameCopy = (a: CopyStatus, b: CopyStatus): boolean => JSON.stringify(a) === JSON.stringify(b)

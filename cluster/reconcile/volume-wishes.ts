@@ -1,0 +1,276 @@
+/**
+ * What the API writes, of volumes above all (engine/control/SPEC.md section 1): one key at a time, so that each order
+ * of steps leaves something that the next caller, or the trash, sets right.
+ *
+ *   create   name -> record -> is the name still ours?          a name without a live volume is taken over
+ *   delete   record into the trash -> is nobody attached? -> name freed, unless somebody has taken it
+ *   attach   holder -> is the volume still there?               else the holder lets go again
+ *   restore  name (put anew, so that a deletion under way does not free it) -> record -> is the name still ours?
+ */
+import { randomUUID } from 'node:crypto'
+import { attached, detached, isInForce, losers, restingMode } from '../../engine/control/attach-wish.ts'
+import type { HoldingMode } from '../../engine/control/attach-wish.ts'
+import { deleted, purged, restored } from '../../engine/control/volume-record.ts'
+import type { Move, VolumeRecord } from '../../engine/control/volume-record.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import { formatSize } from '../api/amounts.ts'
+import { shown } from '../api/names.ts'
+import { beatKey } from '../membership/beat-body.ts'
+import type { DiskWish, NodeWish } from '../../engine/control/node-status.ts'
+import { decodeDiskWish, diskWishKey, encodeDiskWish } from '../store/disk-wishes.ts'
+import { nodeKey } from '../store/node-records.ts'
+import { decodeNodeWish, encodeNodeWish, nodeWishKey } from '../store/node-wishes.ts'
+import { AGE_KEY, decodeAge } from '../store/cluster-age.ts'
+import { VOLUME_PREFIX, decodeVolume, encodeVolume, volumeKey } from '../store/volume-records.ts'
+import { configKey, decodeConfig, encodeConfig } from '../store/volume-configs.ts'
+import { decodeMove, encodeMove, moveKey } from '../store/volume-moves.ts'
+import { decodeName, encodeName, nameKey } from '../store/volume-names.ts'
+import type { VolumeConfig } from '../../engine/replication/configuration.ts'
+import type { Version } from '../store/cluster-store.ts'
+import type { RecordStore, Stored } from './record-store.ts'
+
+/** Beyond the deadline of one call of the store. */
+const MAKING_MS = 6_000
+const LOOK_EVERY_MS = 50
+
+export interface AttachWish {
+  node: string
+  mode: HoldingMode
+  /** Whoever loses it by that. */
+  force: boolean
+}
+
+/** A connection, by the generation under which it was made. */
+interface Client {
+  node: string
+  generation: number
+}
+
+function attachedError(name: string, { attach }: VolumeConfig, holders: readonly string[]): HoldfastError {
+  return new HoldfastError('volume-attached', { name, holders: holders.join(', '), mode: attach.mode })
+}
+
+export class VolumeWishes {
+  private readonly records: RecordStore
+  private readonly makingMs: number
+
+  /** @param makingMs  a name whose volume is not there after so long is of one that was never made */
+  constructor(records: RecordStore, makingMs = MAKING_MS) {
+    this.records = records
+    this.makingMs = makingMs
+  }
+
+  /** @throws HoldfastError `volume-exists` */
+  async create(record: VolumeRecord): Promise<void> {
+    const { id, name } = record.spec
+    await this.takeName(name, id)
+    const won = await this.records.put(volumeKey(id), undefined, encodeVolume(record))
+    if (won && (await this.idOf(name)) === id) return
+    // Somebody took the name before the record was there to hold it.
+    if (won) await this.update(id, (one) => ({ ...one, trash: { deletedAtAgeMs: 0, keepMs: 0, isPurging: true } }))
+    throw new HoldfastError('volume-exists', { name, existing: 'made at the same time' })
+  }
+
+  /** Undefined: no volume has that name. */
+  async idOf(name: string): Promise<string | undefined> {
+    return (await this.records.read(nameKey(name), decodeName))?.value
+  }
+
+  /** By its name, not in the trash. @throws HoldfastError `volume-not-found` */
+  async find(name: string): Promise<VolumeRecord> {
+    const id = await this.idOf(name)
+    const record = id === undefined ? undefined : (await this.record(id))?.value
+    if (record !== undefined && record.trash === null) return record
+    throw new HoldfastError('volume-not-found', { name: shown(name) })
+  }
+
+  /** Change the wish of a volume that is there. Undefined: as it is. @returns as it is now */
+  async update(id: string, next: (record: VolumeRecord) => VolumeRecord | undefined): Promise<VolumeRecord> {
+    const decode = (value: Uint8Array) => decodeVolume(id, value)
+    return this.records.change(volumeKey(id), decode, encodeVolume, async (record) => {
+      if (record === undefined) throw new HoldfastError('volume-not-found', { name: id })
+      return next(record) ?? record
+    })
+  }
+
+  /** Into the trash. @param keepMs  0: purged as soon as nobody holds it */
+  async delete(name: string, options: { keepMs: number; force: boolean }): Promise<void> {
+    const holder = await this.records.read(nameKey(name), decodeName)
+    const record = await this.find(name)
+    const { id } = record.spec
+    const ageMs = (await this.records.read(AGE_KEY, decodeAge))?.value ?? 0
+    await this.update(id, (one) => deleted(one, ageMs, options.keepMs))
+    const config = (await this.records.read(configKey(id), (value) => decodeConfig(id, value)))?.value
+    const holders = Object.keys(config?.attach.holders ?? {})
+    if (config !== undefined && holders.length > 0) {
+      if (!options.force) {
+        await this.update(id, restored)
+        throw attachedError(name, config, holders)
+      }
+      await this.letGo(record, holders)
+    }
+    if (holder?.value === id) await this.records.put(nameKey(name), holder.version, undefined)
+  }
+
+  /** Out of the trash, by name or id. */
+  async restore(name: string): Promise<VolumeRecord> {
+    const record = await this.inTrash(name)
+    const { id } = record.spec
+    const refusePurged = ({ trash }: VolumeRecord) => {
+      if (trash?.isPurging === true) throw new HoldfastError('volume-purged', { name })
+    }
+    refusePurged(record)
+    await this.takeName(record.spec.name, id)
+    const now = await this.update(id, (one) => {
+      refusePurged(one)
+      return restored(one)
+    })
+    if ((await this.idOf(record.spec.name)) === id) return now
+    await this.update(id, (one) => ({ ...one, trash: record.trash }))
+    throw new HoldfastError('volume-exists', { name: record.spec.name, existing: 'made at the same time' })
+  }
+
+  /** There is no way back. */
+  async purge(name: string): Promise<void> {
+    const { spec: { id } } = await this.inTrash(name)
+    await this.update(id, purged)
+  }
+
+  /** A configuration in place of the one of that version. @returns whether that was still there */
+  configure(id: string, version: string, config: VolumeConfig): Promise<boolean> {
+    return this.records.put(configKey(id), version as Version, encodeConfig(config))
+  }
+
+  /**
+   * That node's clients may use it, and nobody's of an older generation (engine/control/SPEC.md section 13).
+   * @param clients  as far as they are known; those of an open volume lose it
+   * @throws HoldfastError `volume-attached` or `volume-in-use` unless it is forced
+   */
+  async attach(wished: VolumeRecord, wish: AttachWish, clients: readonly Client[]): Promise<VolumeConfig> {
+    const { node, mode, force } = wish
+    const { id, name } = wished.spec
+    const config = await this.reconfigure(id, name, (now) => {
+      const next = attached(now, node, mode, randomUUID())
+      if (next === now || force) return next
+      const losing = losers(now, node, mode)
+      if (losing.length > 0) throw attachedError(name, now, losing)
+      const sessions = clients.filter((client) => isInForce(now.attach, client)).length
+      if (now.attach.mode === 'open' && sessions > 0) throw new HoldfastError('volume-in-use', { name, sessions })
+      return next
+    })
+    const record = (await this.record(id))?.value
+    if (record !== undefined && record.trash === null) return config
+    await this.letGo(wished, [node])
+    throw new HoldfastError('volume-not-found', { name: shown(name) })
+  }
+
+  /**
+   * By name, or by id when it is in the trash. @param node  empty: the only one that holds it
+   * @throws HoldfastError `volume-not-attached`; `volume-attached` when several hold it and none is named
+   */
+  async detach(name: string, node: string): Promise<{ record: VolumeRecord; config: VolumeConfig }> {
+    const record = (await this.idOf(name)) === undefined ? await this.inTrash(name) : await this.find(name)
+    const { spec: { id } } = record
+    const config = await this.reconfigure(id, name, (now) => {
+      const holders = Object.keys(now.attach.holders)
+      if (node === '' && holders.length > 1) {
+        throw new HoldfastError('parameter', { parameter: 'from', value: 'none', allowed: holders.sort().join(', ') })
+      }
+      const leaving = node === '' ? holders : [node]
+      const next = detached(now, leaving, restingMode(record.attachMode), randomUUID())
+      if (next === now) {
+        throw new HoldfastError('volume-not-attached', { name, node: node === '' ? 'any node' : shown(node) })
+      }
+      return next
+    })
+    return { record, config }
+  }
+
+  private letGo({ spec, attachMode }: VolumeRecord, nodes: readonly string[]): Promise<VolumeConfig> {
+    const next = (now: VolumeConfig) => detached(now, nodes, restingMode(attachMode), randomUUID())
+    return this.reconfigure(spec.id, spec.name, next)
+  }
+
+  /** What is agreed becomes what `next` makes of it; the same object: nothing is written. */
+  private async reconfigure(
+    id: string, name: string, next: (now: VolumeConfig) => VolumeConfig,
+  ): Promise<VolumeConfig> {
+    const decode = (value: Uint8Array) => decodeConfig(id, value)
+    const nextOf = (found: VolumeConfig | undefined): VolumeConfig => {
+      if (found === undefined) throw new HoldfastError('volume-waits', { name, reason: 'its copies are being made' })
+      return next(found)
+    }
+    const found = (await this.records.read(configKey(id), decode))?.value
+    if (nextOf(found) === found) return found!
+    return this.records.change(configKey(id), decode, encodeConfig, async (now) => nextOf(now))
+  }
+
+  /** The newest wish counts. */
+  async move(id: string, move: Move): Promise<void> {
+    await this.records.change(moveKey(id), decodeMove, encodeMove, async () => move)
+  }
+
+  async node(name: string, wish: NodeWish): Promise<void> {
+    await this.records.change(nodeWishKey(name), decodeNodeWish, encodeNodeWish, async () => wish)
+  }
+
+  /** First its record: from then on it is no node, whatever becomes of the rest. */
+  async removeNode(name: string): Promise<void> {
+    for (const key of [nodeKey(name), nodeWishKey(name), beatKey(name)]) await this.records.remove(key)
+  }
+
+  async disk(uuid: string, wish: DiskWish): Promise<void> {
+    await this.records.change(diskWishKey(uuid), decodeDiskWish, encodeDiskWish, async () => wish)
+  }
+
+  /** All that were deleted and are not gone yet. */
+  async trash(): Promise<VolumeRecord[]> {
+    const found = await this.records.list(VOLUME_PREFIX, decodeVolume)
+    return found.filter(({ trash }) => trash !== null)
+  }
+
+  private record(id: string): Promise<Stored<VolumeRecord> | undefined> {
+    return this.records.read(volumeKey(id), (value) => decodeVolume(id, value))
+  }
+
+  /** By id or name; of several of one name the one that was deleted last. */
+  private async inTrash(name: string): Promise<VolumeRecord> {
+    const found = (await this.trash()).filter(({ spec }) => spec.id === name || spec.name === name)
+    found.sort((a, b) => b.trash!.deletedAtAgeMs - a.trash!.deletedAtAgeMs)
+    if (found[0] !== undefined) return found[0]
+    if ((await this.idOf(name)) !== undefined) throw new HoldfastError('volume-kept', { name })
+    throw new HoldfastError('volume-not-found', { name: shown(name) })
+  }
+
+  /** Put anew when it is ours. A name may be taken over from a volume that is in the trash, or was never made. */
+  private async takeName(name: string, id: string): Promise<void> {
+    let former: string | undefined
+    await this.records.change(nameKey(name), decodeName, encodeName, async (holder) => {
+      former = holder === id ? undefined : holder
+      if (former !== undefined && (await this.isLive(former, this.makingMs))) throw await this.exists(name, former)
+      return id
+    })
+    if (former === undefined || !(await this.isLive(former, 0))) return
+    // It was slow, and is there after all: both see the other one, so both give way.
+    const giveBack = async (holder: string | undefined) => (holder === id ? former! : holder ?? former!)
+    await this.records.change(nameKey(name), decodeName, encodeName, giveBack)
+    throw await this.exists(name, former)
+  }
+
+  /** @param makingMs  one that is not there may just be made: it is waited for so long */
+  private async isLive(id: string, makingMs: number): Promise<boolean> {
+    const deadlineMs = performance.now() + makingMs
+    let record = await this.record(id)
+    while (record === undefined && performance.now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+      record = await this.record(id)
+    }
+    return record !== undefined && record.value.trash === null
+  }
+
+  private async exists(name: string, id: string): Promise<HoldfastError> {
+    const record = (await this.record(id))?.value
+    const existing = record === undefined ? 'being made' : formatSize(record.spec.sizeBytes)
+    return new HoldfastError('volume-exists', { name, existing })
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Where the configuration of a volume stands in the cluster store (SPEC.md 2.1 of engine/replication), and how: one key
+ * a volume, its value the configuration as JSON. What is read is looked at before anybody believes it, since a restored
+ * backup or a person may have put it there.
+ */
+import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
+
+export const CONFIG_PREFIX = 'configs/'
+
+export const configKey = (volumeId: string): string => `${CONFIG_PREFIX}${volumeId}`
+
+/** Undefined: the key is not one of a configuration. */
+export const volumeOfKey = (key: string): string | undefined =>
+  key.startsWith(CONFIG_PREFIX) ? key.slice(CONFIG_PREFIX.length) : undefined
+
+export const encodeConfig = (config: VolumeConfig): Uint8Array => Buffer.from(JSON.stringify(config))
+
+/** Undefined when it is not the configuration of that volume. */
+export function decodeConfig(volumeId: string, value: Uint8Array): VolumeConfig | undefined {
+  let found: Partial<VolumeConfig>
+  try {
+    found = JSON.parse(Buffer.from(value).toString()) as Partial<VolumeConfig>
+  } catch {
+    return undefined
+  }
+  if (!isRecord(found) || found.volumeId !== volumeId || typeof found.nonce !== 'string') return undefined
+  const { epoch, primary, inSync, members, minInSync, attach, nonce } = found
+  if (!isCount(epoch) || epoch < 1 || !isCount(minInSync) || minInSync < 1) return undefined
+  if (!isRecord(members) || !Object.values(members).every(isMember) || !isAttach(attach)) return undefined
+  if (typeof primary !== 'string' || !Array.isArray(inSync) || !inSync.includes(primary)) return undefined
+  if (new Set(inSync).size !== inSync.length) return undefined
+  if (!inSync.every((node) => typeof node === 'string' && Object.hasOwn(members, node))) return undefined
+  return { volumeId, epoch, primary, inSync, members: members as Record<string, Member>, minInSync, attach, nonce }
+}
+
+const MEMBER_STATES: readonly unknown[] = ['in-sync', 'catching-up', 'failed', 'needs-full'] satisfies Member['state'][]
+const ATTACH_MODES: readonly unknown[] = ['single', 'shared', 'read-only', 'open'] satisfies Attach['mode'][]
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isMember = (value: unknown): value is Member =>
+  isRecord(value) && typeof value.copyId === 'string' && MEMBER_STATES.includes(value.state)
+
+function isAttach(value: unknown): value is Attach {
+  if (!isRecord(value) || !isCount(value.generation) || !ATTACH_MODES.includes(value.mode)) return false
+  if (!isRecord(value.holders)) return false
+  const given = Object.values(value.holders)
+  if (!given.every((one) => isCount(one) && one <= (value.generation as number))) return false
+  return new Set(given).size === given.length && (value.mode !== 'single' || given.length <= 1)
+}

@@ -1,0 +1,17 @@
+/** A copy or the lead of a volume that is to move: `moves/<id>`, one a volume (engine/control/volume-record.ts). */
+import type { Move } from '../../engine/control/volume-record.ts'
+import { encodeJson, isOneOf, isText, parseRecord } from './json-value.ts'
+
+export const MOVE_PREFIX = 'moves/'
+
+export const moveKey = (volumeId: string): string => `${MOVE_PREFIX}${volumeId}`
+
+export const encodeMove = (move: Move): Uint8Array => encodeJson(move)
+
+export function decodeMove(value: Uint8Array): Move | undefined {
+  const found = parseRecord(value)
+  if (found === undefined) return undefined
+  const { what, to, from } = found
+  if (!isOneOf(what, ['copy', 'primary'] as const) || !isText(to) || to === '' || !isText(from)) return undefined
+  return { what, to, from }
+}

@@ -1,0 +1,43 @@
+/** What was wished for a volume, in the cluster store: `volumes/<id>` (engine/control/volume-record.ts). */
+import type { Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
+import type { AttachMode } from '../../engine/replication/configuration.ts'
+import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import { encodeJson, isCount, isFlag, isOneOf, isRecord, isText, isVolumeId, parseRecord } from './json-value.ts'
+
+export const VOLUME_PREFIX = 'volumes/'
+
+export const volumeKey = (id: string): string => `${VOLUME_PREFIX}${id}`
+
+export const encodeVolume = (record: VolumeRecord): Uint8Array => encodeJson(record)
+
+/** Undefined when it is not the record of that volume. */
+export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | undefined {
+  const found = parseRecord(value)
+  if (found === undefined) return undefined
+  const { minInSync, allowDegraded, firstNode, attachMode, trash } = found
+  const spec = decodeSpec(found.spec)
+  if (spec === undefined || spec.id !== id) return undefined
+  if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
+  if (!isOneOf(attachMode, ATTACH_MODES) || (trash !== null && !isTrash(trash))) return undefined
+  return { spec, minInSync, allowDegraded, firstNode, attachMode, trash }
+}
+
+const ATTACH_MODES: readonly AttachMode[] = ['single', 'shared', 'read-only', 'open']
+const DURABILITIES: readonly Durability[] = ['durable', 'writeback']
+const ON_FULL: readonly OnFull[] = ['hold', 'error']
+const BLOCK_SIZES = [4096, 512] as const
+
+/** Undefined when it is none. */
+export function decodeSpec(value: unknown): VolumeSpec | undefined {
+  if (!isRecord(value)) return undefined
+  const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags } = value
+  if (!isVolumeId(id) || !isText(name) || !isText(pool) || !isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
+  if (!isCount(sizeBytes) || sizeBytes === 0 || sizeBytes % MIB !== 0 || sizeBytes > VOLUME_BYTES_MAX) return undefined
+  if (!isOneOf(blockSizeBytes, BLOCK_SIZES) || !isOneOf(durability, DURABILITIES)) return undefined
+  if (!isOneOf(onFull, ON_FULL) || !Array.isArray(diskTags) || !diskTags.every(isText)) return undefined
+  return { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags }
+}
+
+const isTrash = (value: unknown): value is Trash =>
+  isRecord(value) && isCount(value.deletedAtAgeMs) && isCount(value.keepMs) && isFlag(value.isPurging)

@@ -1,0 +1,141 @@
+/**
+ * How a daemon comes into its cluster, before it opens anything: the store is asked which cluster it is, and the node
+ * takes its name there. While the store does not answer it waits and says so, however long that takes: what nobody has
+ * read may have changed. A node whose cluster the store does not know waits until that was rebuilt
+ * (`waiting-node.ts`).
+ */
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ClusterStore, StoreAnswer } from '../cluster/store/cluster-store.ts'
+import { connectEtcdStore } from '../cluster/store/etcd-store.ts'
+import { agreeOnClusterId, readCluster } from '../cluster/membership/cluster-id.ts'
+import { registerNode } from '../cluster/membership/registration.ts'
+import { nextStartNumber } from '../cluster/membership/start-number.ts'
+import { ERRORS, HoldfastError } from '../engine/errors.ts'
+import type { LogPort } from '../engine/ports.ts'
+import type { DisksDescription } from './disk-description.ts'
+import { ownerOfDisks } from './disk-owner.ts'
+import { keepStoreMemory, readMet, readStoreMemory } from './known-store.ts'
+import type { StoreMemory } from './known-store.ts'
+import type { ClusterConfig, NodeConfig } from './node-config.ts'
+import { keepIdentity, knownIdentity, nodeIdentity, replaceFile } from './node-folder.ts'
+import type { NodeIdentity, NodePaths } from './node-folder.ts'
+import { checkEra, waitForRebuild } from './waiting-node.ts'
+
+const RETRY_MS = 500
+
+export interface JoinedCluster {
+  store: ClusterStore
+  /** Where it is, for a sentence. */
+  address: string
+  clusterId: string
+  nodeId: string
+  /** Of this start, as no other in the cluster (cluster/membership/start-number.ts). */
+  startNumber: number
+  /** How often its store was rebuilt. */
+  era: number
+  config: ClusterConfig
+}
+
+export interface JoinOptions {
+  config: NodeConfig
+  cluster: ClusterConfig
+  paths: NodePaths
+  log: LogPort
+  /** What the disks of the node have; nothing is open yet. */
+  describe(identity: NodeIdentity): Promise<DisksDescription>
+  /** A sentence for whoever looks on. */
+  say(sentence: string): void
+}
+
+type Answered = <T>(ask: () => Promise<StoreAnswer<T>>) => Promise<T>
+
+/** @throws HoldfastError when it cannot be a node of that cluster */
+export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> {
+  const { config, cluster, paths, log, say } = options
+  if (config.workers !== 1) {
+    const what = `a node of a cluster with ${config.workers} data workers`
+    throw new HoldfastError('not-supported', { what, instead: 'start it with --workers 1' })
+  }
+  const { name, zone } = config
+  let isWaiting = false
+  const answered: Answered = async (ask) => {
+    for (;;) {
+      const answer = await ask()
+      if (answer.ok) {
+        if (isWaiting) log.event('info', 'the cluster store answers', { store: cluster.store })
+        isWaiting = false
+        return answer.value
+      }
+      if (!ERRORS[answer.error.code].retryable) throw answer.error
+      if (!isWaiting) {
+        isWaiting = true
+        log.event('warn', 'waiting for the cluster store', { reason: answer.error.message })
+        say(`node ${name} waits for its cluster store: ${answer.error.message}`)
+      }
+      await sleep(RETRY_MS)
+    }
+  }
+  rmSync(paths.waiting, { force: true })
+  const memory = readStoreMemory(paths.knownStore)
+  const { store, era } = await knownStore(options, memory, answered)
+  const clusterId = await answered(() => agreeOnClusterId(store, randomBytes(16).toString('hex')))
+  const { nodeId } = nodeIdentity(paths.identity, { clusterId, store: cluster.store })
+  await answered(async () => {
+    const error = await registerNode(store, { name, nodeId, zone })
+    return error === undefined ? { ok: true, value: undefined } : { ok: false, error }
+  })
+  const startNumber = await answered(() => nextStartNumber(store))
+  keepStoreMemory(paths.knownStore, store, { era, startNumber })
+  return { store, address: cluster.store, clusterId, nodeId, startNumber, era, config: cluster }
+}
+
+/**
+ * A client of the store that has our cluster: the one that the node knows, or one that was rebuilt with what it has; at
+ * the first start whichever it is.
+ */
+async function knownStore(
+  options: JoinOptions, memory: StoreMemory, answered: Answered,
+): Promise<{ store: ClusterStore; era: number }> {
+  const { config, cluster: { store: address }, paths, describe } = options
+  const { name, zone } = config
+  const kept = knownIdentity(paths.identity)
+  const known = connectEtcdStore({ addresses: address, known: memory.known })
+  let refusal: HoldfastError | undefined
+  const found = await answered(() => readCluster(known)).catch((error: unknown) => {
+    if (!isStrange(error)) throw error
+    refusal = error
+  })
+  if (refusal === undefined && found !== undefined && (kept?.clusterId !== found.id || memory.era === found.era)) {
+    return { store: known, era: found.era }
+  }
+  known.close()
+  const store = connectEtcdStore({ addresses: address })
+  const cluster = await answered(() => readCluster(store))
+  // Only where no cluster is that could say who it is.
+  const mine = kept ?? (cluster === undefined && refusal === undefined ? ownerOfDisks(config.disks, name) : undefined)
+  const isRebuilt = cluster !== undefined && cluster.id === mine?.clusterId && cluster.era !== memory.era
+  if (refusal !== undefined && (mine === undefined || (cluster !== undefined && !isRebuilt))) throw refusal
+  if (mine === undefined) return { store, era: cluster?.era ?? 0 }
+  const { clusterId, nodeId } = mine
+  const { era, startNumber } = memory
+  if (cluster !== undefined) checkEra(cluster, { address, name, clusterId, era })
+  const { disks, copies } = await describe(mine)
+  // A node that was by itself until now: no cluster is made for it that it would not belong to.
+  if (kept !== undefined && memory.known === undefined && copies.length === 0) {
+    const what = `folder ${paths.folder}`
+    throw new HoldfastError('cluster-other', { what, known: clusterId, store: address, found: 'none yet' })
+  }
+  const node = { name, nodeId, clusterId, zone, startNumber, era, met: readMet(paths.met), disks, copies }
+  replaceFile(paths.waiting, `${JSON.stringify({ store: address })}\n`)
+  const rebuilt = await waitForRebuild({ store, address, node, answered, say: options.say })
+  if (kept === undefined) keepIdentity(paths.identity, mine)
+  keepStoreMemory(paths.knownStore, store, { era: rebuilt.era, startNumber })
+  rmSync(paths.waiting, { force: true })
+  return { store, era: rebuilt.era }
+}
+
+/** Another store, or one that went back: perhaps it takes the place of ours. */
+const isStrange = (error: unknown): error is HoldfastError =>
+  error instanceof HoldfastError && (error.code === 'store-replaced' || error.code === 'store-behind')

@@ -1,0 +1,199 @@
+/**
+ * A node among others, on the main thread of its daemon: what the data worker needs of the cluster (configurations,
+ * addresses of peers, their connections), what the control plane may ask of this node (`LocalNode`), and the volumes
+ * that are offered here.
+ *
+ *   worker  --config asks-->  this  --> cluster store             beats of all nodes --> peers --> worker, supervisor
+ *   peer    --connection-->   this  --descriptor--> worker        volumes, configurations --> offers --> worker
+ */
+import { randomBytes } from 'node:crypto'
+import type { LocalNode } from '../cluster/local-node.ts'
+import { Membership } from '../cluster/membership/membership.ts'
+import type { NodeAddress } from '../cluster/membership/membership.ts'
+import type { NodeStatus } from '../engine/control/node-status.ts'
+import type { HoldfastError } from '../engine/errors.ts'
+import type { LogPort } from '../engine/ports.ts'
+import type { NodeId } from '../engine/replication/configuration.ts'
+import type { ControlChange } from '../engine/replication/record.ts'
+import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
+import { clock } from './clock.ts'
+import type { JoinedCluster } from './cluster-join.ts'
+import { answerConfigs } from './copy/config-messages.ts'
+import type { ConfigAsk } from './copy/config-messages.ts'
+import { StoreConfigs } from './copy/store-configs.ts'
+import type { VolumeExports } from './export-directory.ts'
+import { keepMet, keepStoreMemory } from './known-store.ts'
+import type { NodePaths } from './node-folder.ts'
+import { PeerListener } from './peer/listener.ts'
+import { RefusalLog } from './peer/refusal-log.ts'
+import type { PeerAddress } from './peer/transport.ts'
+import { VolumeNotes } from './volume-notes.ts'
+import type { Seen } from './volume-notes.ts'
+import { VolumeOffers } from './volume-offers.ts'
+import type { WorkerThread } from './worker-thread.ts'
+
+const BEAT_MS = 1000
+const REFUSALS_EVERY_MS = 10_000
+const KNOWN_STORE_EVERY_MS = 60_000
+/** One data worker a node. */
+const WORKER = 0
+
+export interface ClusterNodeOptions {
+  node: NodeId
+  joined: JoinedCluster
+  /** Of this daemon: 32 hex digits. */
+  instance: string
+  version: string
+  paths: NodePaths
+  /** Its `onConfigAsk` is ours. */
+  worker(): WorkerThread
+  exports: VolumeExports
+  log: LogPort
+  /** The peers changed: for the supervisor, which tells them when this daemon ended. */
+  onPeers(peers: PeerAddress[]): void
+  /** The same node runs elsewhere. */
+  onRival(error: HoldfastError): void
+  /** It answers again, or does not. */
+  onStore?(isReachable: boolean): void
+  onBug(error: unknown): void
+}
+
+export class ClusterNode implements LocalNode {
+  readonly #o: ClusterNodeOptions
+  readonly #configs: ReturnType<typeof answerConfigs>
+  readonly #listener: PeerListener
+  #membership: Membership | undefined
+  #offers: VolumeOffers | undefined
+  #notes: VolumeNotes | undefined
+  #keeping: NodeJS.Timeout | undefined
+  /** Other nodes, as the control plane reaches them. */
+  nodes: readonly NodeAddress[] = []
+
+  constructor(options: ClusterNodeOptions) {
+    this.#o = options
+    const { joined, log, worker } = options
+    const configs = new StoreConfigs({ store: joined.store, log })
+    this.#configs = answerConfigs(configs, (answer) => worker().config(answer))
+    this.#listener = new PeerListener({
+      clock,
+      log: new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS }),
+      onArrival: (arrival) => worker().arrival(arrival),
+    })
+  }
+
+  /** Of the worker, from its first moment on. */
+  take(ask: ConfigAsk): void {
+    this.#configs.take(ask)
+  }
+
+  /** The worker has opened its store: meet the others, and offer what there is. @param api  where ours is reached */
+  async start(api: string): Promise<void> {
+    const { node, joined, instance, version, log, onRival, onBug, paths } = this.#o
+    const { store, clusterId, nodeId, config } = joined
+    const { host } = config.listenPeer
+    const peer = `${host}:${await this.#listener.listenTcp(config.listenPeer)}`
+    this.#membership = new Membership({
+      store,
+      name: node,
+      self: { peer, api, nodeId, clusterId, instance, version },
+      beatMs: BEAT_MS,
+      onNodes: (nodes) => this.#meet(nodes),
+      onProblem: (error) => {
+        this.#o.onStore?.(error === undefined)
+        if (error === undefined) log.event('info', 'the cluster store answers again', {})
+        else log.event('warn', 'the cluster store does not answer; volumes go on', { reason: error.message })
+      },
+      onRival,
+    })
+    await this.#membership.start()
+    this.#notes = new VolumeNotes({ node, onBug, note: (...what) => this.#note(...what) })
+    const onSeen = this.#notes.seen.bind(this.#notes)
+    this.#offers = new VolumeOffers({ node, store, local: this, log, onSeen, onBug })
+    this.#keeping = setInterval(() => keepStoreMemory(paths.knownStore, store, joined), KNOWN_STORE_EVERY_MS)
+  }
+
+  /** Nobody new is let in and nothing new is offered. The worker goes on, and the store still answers it. */
+  async withdrawAll(): Promise<void> {
+    this.#offers?.close()
+    this.#notes?.close()
+    // A beat that is under way ends with the store's client: a store that does not answer keeps nobody from stopping.
+    void this.#membership?.stop()
+    await this.#listener.close()
+  }
+
+  /** The worker has stopped. */
+  close(): void {
+    clearInterval(this.#keeping)
+    this.#configs.end()
+    const { joined, paths } = this.#o
+    const { store } = joined
+    keepStoreMemory(paths.knownStore, store, joined)
+    store.close()
+  }
+
+  #meet(nodes: NodeAddress[]): void {
+    this.nodes = nodes
+    keepMet(this.#o.paths.met, nodes.map(({ node }) => node))
+    const peers = nodes.map(({ node, peer }) => ({ node, worker: WORKER, endpoint: endpointOf(peer) }))
+    const others = nodes.map(({ node, peer }) => `${node} ${peer}`).join()
+    this.#o.log.event('info', 'nodes of the cluster', { others })
+    this.#o.worker().peers(peers)
+    this.#o.onPeers(peers)
+  }
+
+  async #note(volumeId: string, copyId: string, noted: Seen): Promise<void> {
+    await this.#o.worker().replicationCall<'note'>({ kind: 'note', volumeId, copyId, noted })
+  }
+
+  // --- LocalNode ---------------------------------------------------------------------------------------------------
+
+  async status(): Promise<NodeStatus> {
+    const { node, instance, worker } = this.#o
+    const status = await worker().replicationCall<'status'>({ kind: 'status' })
+    return { node, instance, isOpen: true, ...status }
+  }
+
+  async makeCopy(spec: VolumeSpec): Promise<{ copyId: string }> {
+    const copyId = randomBytes(16).toString('hex')
+    await this.#o.worker().replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId })
+    return { copyId }
+  }
+
+  async eraseCopy(volumeId: string, copyId: string): Promise<void> {
+    await this.#o.worker().replicationCall<'erase-copy'>({ kind: 'erase-copy', volumeId, copyId })
+  }
+
+  async handOver(volumeId: string, to: NodeId): Promise<void> {
+    await this.#o.worker().replicationCall<'hand-over'>({ kind: 'hand-over', volumeId, to })
+  }
+
+  async change(volumeId: string, change: ControlChange): Promise<{ seq: number }> {
+    return this.#o.worker().replicationCall<'change'>({ kind: 'change', volumeId, change })
+  }
+
+  async offer({ spec, ioTimeoutMs, mode, generation }: Parameters<LocalNode['offer']>[0]): Promise<void> {
+    const { worker, exports } = this.#o
+    await worker().replicationCall<'offer'>({ kind: 'offer', spec, ioTimeoutMs })
+    exports.offer({ spec }, WORKER, { readOnly: mode === 'read-only', generation })
+  }
+
+  offered(volumeId: string, generation: number, mostMs: number): Promise<boolean> {
+    return this.#o.exports.whenOffered(volumeId, mostMs, generation)
+  }
+
+  async hide(volumeId: string): Promise<void> {
+    this.#o.exports.withdrawVolume(volumeId)
+  }
+
+  async withdraw(volumeId: string): Promise<void> {
+    const { worker, exports } = this.#o
+    exports.withdrawVolume(volumeId)
+    await worker().replicationCall<'withdraw'>({ kind: 'withdraw', volumeId })
+  }
+}
+
+/** `HOST:PORT`, as a node tells it with its beats. */
+function endpointOf(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':')
+  return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) }
+}

@@ -1,0 +1,157 @@
+/**
+ * The control plane inside the daemon of a node of a cluster: its server for other nodes, the three loops of
+ * `ControlNode`, and the control API that users of this node ask.
+ *
+ *   other nodes --TCP--> reports, orders, control API of the elected one
+ *   users --unix socket--> control API, passed on to whoever is elected
+ */
+import { connectControlNode } from '../cluster/api/client.ts'
+import type { ControlApi } from '../cluster/api/definition.ts'
+import { serveGrpc } from '../cluster/api/grpc-server.ts'
+import type { ApiServer } from '../cluster/api/grpc-server.ts'
+import { controlServices } from '../cluster/api/server.ts'
+import type { LocalNode } from '../cluster/local-node.ts'
+import { ClusterControl } from '../cluster/reconcile/cluster-control.ts'
+import { ControlNode } from '../cluster/reconcile/control-node.ts'
+import { ForwardingControl } from '../cluster/reconcile/forwarding-control.ts'
+import type { NodeCalls, NodeDetails } from '../cluster/reconcile/node-calls.ts'
+import { NODE_CALLS, NodeConnections, nodeService } from '../cluster/reconcile/node-service.ts'
+import { RecordStore } from '../cluster/reconcile/record-store.ts'
+import { VolumeWishes } from '../cluster/reconcile/volume-wishes.ts'
+import type { ActionEnd } from '../cluster/reconcile/action-runner.ts'
+import type { ClusterStore } from '../cluster/store/cluster-store.ts'
+import type { Action } from '../engine/control/actions.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import type { LogPort } from '../engine/ports.ts'
+import { clock } from './clock.ts'
+
+/** The same problem is told again after so long. */
+const PROBLEM_EVERY_MS = 60_000
+/** After the controller says that a volume is served, it is soon offered here. */
+const OFFERED_WAIT_MS = 10_000
+
+export interface ControlPlaneOptions {
+  node: string
+  instance: string
+  clusterId: string
+  store: ClusterStore
+  local: LocalNode
+  listen: { host: string; port: number }
+  details(): Promise<NodeDetails>
+  nbdOf(volume: string): string[]
+  whenOffered(volumeId: string, mostMs: number): Promise<boolean>
+  log: LogPort
+  onBug(error: unknown): void
+}
+
+export class ControlPlane {
+  /** Where other nodes reach it, as `HOST:PORT`. */
+  readonly api: string
+  /** For users of this node. */
+  readonly control: ControlApi
+  readonly #node: ControlNode
+  readonly #server: ApiServer
+  readonly #connections: NodeConnections
+  readonly #forwarding: ForwardingControl
+
+  private constructor(parts: {
+    api: string
+    node: ControlNode
+    server: ApiServer
+    connections: NodeConnections
+    forwarding: ForwardingControl
+  }) {
+    this.api = parts.api
+    this.control = parts.forwarding
+    this.#forwarding = parts.forwarding
+    this.#node = parts.node
+    this.#server = parts.server
+    this.#connections = parts.connections
+  }
+
+  /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
+  static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
+    const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
+    const connections = new NodeConnections()
+    const problems = new ProblemLog(log)
+    let node: ControlNode | undefined
+    let control: ClusterControl | undefined
+    const calls: Record<string, unknown> = {}
+    for (const call of NODE_CALLS) calls[call] = (request: never) => node![call](request)
+    const services = [nodeService(calls as unknown as NodeCalls), ...controlServices(lateControl(() => control!))]
+    const server = await serveGrpc(listen, services, onBug)
+    const api = `${listen.host}:${server.port}`
+    node = new ControlNode({
+      node: name,
+      instance,
+      api,
+      store,
+      local,
+      details,
+      connect: (address) => connections.to(address),
+      nowMs: () => clock.nowMs(),
+      onAction: (action, end) => logAction(log, action, end),
+      onProblem: (error) => problems.note(error),
+      onBug,
+    })
+    const { controller, election } = node
+    const wishes = new VolumeWishes(new RecordStore(store))
+    control = new ClusterControl({ controller, wishes, clusterId, nowMs: () => clock.nowMs() })
+    const forwarding = new ForwardingControl({
+      node: name,
+      local: control,
+      leader: () => election.leader(),
+      storeProblem: () => election.problem,
+      connect: connectControlNode,
+      nbdOf,
+      whenOffered: (volumeId) => whenOffered(volumeId, OFFERED_WAIT_MS),
+    })
+    return new ControlPlane({ api, node, server, connections, forwarding })
+  }
+
+  start(): void {
+    this.#node.start()
+  }
+
+  /** Another node is elected at once, if this one was, and the store answers within `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, graceMs)))
+    await Promise.race([this.#node.stop(), late])
+    clearTimeout(timer)
+    await this.#server.close(graceMs)
+    this.#forwarding.close()
+    this.#connections.close()
+  }
+}
+
+/** The control API of an object that is there before the first request is. */
+function lateControl(control: () => ControlApi): ControlApi {
+  const handler = { get: (_: object, method: keyof ControlApi) => (request: never) => control()[method](request) }
+  return new Proxy({}, handler) as ControlApi
+}
+
+function logAction(log: LogPort, action: Action, end: ActionEnd): void {
+  if (end.outcome === 'not-sent') return
+  const { type, why } = action
+  const volume = 'volumeId' in action ? action.volumeId : ''
+  const target = 'node' in action ? action.node : ''
+  const reason = 'error' in end ? end.error.message : ''
+  log.event('info', 'the control plane acts', { action: type, volume, target, why, outcome: end.outcome, reason })
+}
+
+class ProblemLog {
+  readonly #log: LogPort
+  readonly #toldAtMs = new Map<string, number>()
+
+  constructor(log: LogPort) {
+    this.#log = log
+  }
+
+  note(error: HoldfastError): void {
+    const nowMs = clock.nowMs()
+    if (nowMs - (this.#toldAtMs.get(error.code) ?? -Infinity) < PROBLEM_EVERY_MS) return
+    this.#toldAtMs.set(error.code, nowMs)
+    this.#log.event('warn', 'the control plane goes on trying', { code: error.code, reason: error.message })
+  }
+}

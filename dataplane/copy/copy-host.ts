@@ -1,0 +1,369 @@
+/**
+ * All copies of a data worker: found on its disks when it starts, or made when the control plane says so; each a
+ * `HostedCopy`, with the links of the worker between them and the peers.
+ *
+ *   transport -> deliver -> inbox of the copy or of the links  | a turn |  -> transport, store, cluster store
+ *
+ * A message that came is given back to the transport when its turn has ended: by then the store has taken what it
+ * brought. Which worker of a node has the copy of a volume is the owner's to know (`workerOf`).
+ */
+import type { HoldfastError } from '../../engine/errors.ts'
+import type { LogPort } from '../../engine/ports.ts'
+import type { NodeId } from '../../engine/replication/configuration.ts'
+import type { CopyEvent, CopyOptions } from '../../engine/replication/copy-port.ts'
+import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
+import type { VolumeDescriptor } from '../../engine/volume/descriptor.ts'
+import type { Reply } from '../../engine/volume/store-api.ts'
+import type { Store } from '../../engine/volume/store.ts'
+import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import type { Delivery, PeerIdentity } from '../peer/delivery.ts'
+import type { FrameRefusal, IncomingFrame } from '../peer/frame-intake.ts'
+import type { LinkMessage, WireMessage } from '../peer/message-codec.ts'
+import type { ConfigPort } from './config-port.ts'
+import { saveEvidence } from './evidence.ts'
+import { HostedCopy } from './hosted-copy.ts'
+import type { CopyOwner } from './hosted-copy.ts'
+import type { CopyTiming } from './timing.ts'
+import type { TurnLoop } from './turn-loop.ts'
+import type { WakeTimer } from './wake-timer.ts'
+import { linkName, WorkerLinks } from './worker-links.ts'
+import type { LinksOwner, WorkerAddress } from './worker-links.ts'
+
+/** Of one copy; what it holds in memory of what others have not stored yet. */
+export interface CopyLimits {
+  windowBytesMax: number
+  windowRecordsMax: number
+  fillBytesMax: number
+}
+
+export const COPY_LIMITS: CopyLimits = {
+  windowBytesMax: 32 << 20,
+  windowRecordsMax: 8192,
+  fillBytesMax: 1 << 20,
+}
+
+export interface CopyHostOptions {
+  self: WorkerAddress & { instance: string }
+  loop: TurnLoop
+  timer: WakeTimer
+  store: Store
+  configs: ConfigPort
+  timing: CopyTiming
+  readCheck: CopyOptions['readCheck']
+  limits?: Partial<CopyLimits>
+  log: LogPort
+  /** Folder for the state of copies that met a bug of ours. */
+  evidenceDir: string
+  workerOf(node: NodeId, volumeId: string): number
+  send(to: WorkerAddress, volumeId: string | undefined, message: WireMessage): void
+  /** A frontend of this worker. */
+  tellFrontend(volumeId: string, from: NodeId, message: FrontendMessage): void
+  nonce(): string
+}
+
+/** Types that bring data or a place in the log: only who is a member has any to bring. */
+const BRINGS: ReadonlySet<string> = new Set([
+  'append', 'reconcile', 'log', 'fill-start', 'fill', 'fill-end', 'versions',
+])
+
+export class CopyHost implements CopyOwner, LinksOwner {
+  readonly loop: TurnLoop
+  readonly timer: WakeTimer
+  readonly configs: ConfigPort
+  readonly #o: CopyHostOptions
+  readonly #limits: CopyLimits
+  readonly #copies = new Map<string, HostedCopy>()
+  readonly #links: WorkerLinks
+  /** Copies that have something to say at the end of this turn. */
+  #speaking: HostedCopy[] = []
+  readonly #keeping = new Set<HostedCopy>()
+  #delivered: Delivery[] = []
+  #arePeersKnown = true
+  /** By volume: for which configuration its copy began anew last, or is about to. */
+  readonly #reopenedFor = new Map<string, string>()
+  readonly #unwatch: () => void
+
+  constructor(options: CopyHostOptions) {
+    this.#o = options
+    const { loop, timer, configs, self, timing } = options
+    this.loop = loop
+    this.timer = timer
+    this.configs = configs
+    this.#limits = { ...COPY_LIMITS, ...options.limits }
+    this.#links = new WorkerLinks(self, timing, this)
+    loop.afterEach(this.#flush)
+    this.#unwatch = configs.watch((value) => {
+      const copy = this.#copies.get(value.config.volumeId)
+      if (copy === undefined) return
+      copy.hintedConfig = value.config
+      copy.inbox.put({ type: 'config-hint', value })
+    })
+  }
+
+  /** Every copy that the disks have. One that cannot be read is there too, and fenced. */
+  recover(): void {
+    const { store } = this.#o
+    for (const [volumeId, open] of store.copies()) this.#host(volumeId, open.copy.isDurable, open)
+    for (const { volumesById } of store.streams())
+      for (const [volumeId, { copy, descriptor }] of volumesById)
+        if (copy !== undefined && !this.#copies.has(volumeId) && !isRemoved(descriptor))
+          this.#host(volumeId, true, { reason: 'what the copy accepted cannot be read' })
+    this.#updatePeers()
+  }
+
+  /** An empty copy of a volume, or the one that is there. Durable when it is answered. */
+  create(spec: VolumeSpec, copyId: string, reply: Reply<HostedCopy>): void {
+    const known = this.#copies.get(spec.id)
+    if (known !== undefined) return reply({ ok: true, value: known })
+    this.#o.store.createCopy(spec, copyId, (created) => {
+      if (!created.ok) return reply(created as { ok: false; error: HoldfastError })
+      const copy = this.#copies.get(spec.id) ?? this.#host(spec.id, created.value.copy.isDurable, created.value)
+      reply({ ok: true, value: copy })
+    })
+  }
+
+  /** Take a copy away with all it holds. It says nothing more from now on; durable when it is answered. */
+  remove(volumeId: string, reply: Reply<void>): void {
+    this.#copies.get(volumeId)?.close()
+    this.#copies.delete(volumeId)
+    this.#reopenedFor.delete(volumeId)
+    this.#arePeersKnown = false
+    this.loop.askForTurn()
+    this.#o.store.removeCopy(volumeId, reply)
+  }
+
+  /**
+   * A copy that was fenced, because it was no member, begins anew over its open store as it does after a start: with a
+   * full grace, knowing what is durable.
+   * @param reply  whether it did; not when its store failed or it is not fenced
+   */
+  reopen(volumeId: string, reply: (isOpen: boolean) => void): void {
+    const copy = this.#copies.get(volumeId)
+    const store = copy?.store
+    if (copy === undefined || store === undefined || copy.state.role !== 'fenced') return reply(false)
+    store.drained(() =>
+      store.bodies.syncAll((ok) => {
+        const stored = ok && this.#copies.get(volumeId) === copy ? copy.stored() : undefined
+        if (stored === undefined) return reply(false)
+        copy.close()
+        this.#host(volumeId, store.isDurable, { copy: store, stored }).hintedConfig = copy.hintedConfig
+        reply(true)
+      }),
+    )
+  }
+
+  copy(volumeId: string): HostedCopy | undefined {
+    return this.#copies.get(volumeId)
+  }
+
+  copies(): IterableIterator<HostedCopy> {
+    return this.#copies.values()
+  }
+
+  #host(volumeId: string, isDurable: boolean, open: ConstructorParameters<typeof HostedCopy>[3]): HostedCopy {
+    const { self, timing, readCheck } = this.#o
+    const { node, worker, instance } = self
+    const { leaseMs, graceMs, evictAfterMs, retryMs, candidateStepMs } = timing
+    const options: CopyOptions = {
+      node, instance, volumeId, readCheck, leaseMs, graceMs, evictAfterMs, retryMs, candidateStepMs, ...this.#limits,
+      mode: isDurable ? 'durable' : 'writeback',
+    }
+    const copy = new HostedCopy(options, worker, this, open)
+    this.#copies.set(volumeId, copy)
+    return copy
+  }
+
+  // --- what comes --------------------------------------------------------------------------------------------------
+
+  /** Of the transport: whether a frame of a volume is taken. */
+  mayReceive({ node }: PeerIdentity, { family, type, volumeId, epoch }: IncomingFrame): FrameRefusal | undefined {
+    const copy = this.#copies.get(volumeId)
+    if (copy === undefined) return { action: 'skip', why: 'no copy of that volume is here' }
+    if (family !== 'copy' || !BRINGS.has(type)) return undefined
+    const config = copy.state.config?.config
+    // What we know may be older than what the sender knows.
+    const isStranger = config !== undefined && epoch <= config.epoch && config.members[node] === undefined
+    return isStranger ? { action: 'skip', why: 'the sender has no copy of that volume' } : undefined
+  }
+
+  /** Give a message back to the transport when this turn, or the next one, has ended. */
+  hold(delivery: Delivery): void {
+    this.#delivered.push(delivery)
+    this.loop.askForTurn()
+  }
+
+  /** A message for a copy, or between workers. */
+  deliver(delivery: Delivery): void {
+    this.hold(delivery)
+    const { from, message, volumeId, family } = delivery
+    const { node, instance, worker } = from
+    if (message.type === 'beacon') this.#links.received({ node, worker }, instance, message)
+    else if (message.type === 'ended') this.#toAll({ type: 'instance-ended', node, instance: message.instance })
+    else if (family === 'frontend') this.#copies.get(volumeId)?.request(node, worker, message as FrontendMessage)
+    else if (family === 'copy') {
+      this.#copies.get(volumeId)?.received(node, worker, instance, message as PeerMessage)
+    }
+  }
+
+  /** A frontend of this worker asks a copy of this worker. */
+  ask(volumeId: string, message: FrontendMessage): void {
+    const { node, worker } = this.#o.self
+    this.#copies.get(volumeId)?.request(node, worker, message)
+  }
+
+  #toAll(event: CopyEvent): void {
+    for (const copy of this.#copies.values()) copy.inbox.put(event)
+  }
+
+  // --- of a copy ---------------------------------------------------------------------------------------------------
+
+  sendToCopy(to: NodeId, volumeId: string, message: PeerMessage): void {
+    this.#o.send({ node: to, worker: this.#o.workerOf(to, volumeId) }, volumeId, message)
+  }
+
+  sendToFrontend(to: WorkerAddress, volumeId: string, message: FrontendMessage): void {
+    this.#o.send(to, volumeId, message)
+  }
+
+  tellFrontend(volumeId: string, message: FrontendMessage): void {
+    this.#o.tellFrontend(volumeId, this.#o.self.node, message)
+  }
+
+  speaks(copy: HostedCopy): void {
+    this.#speaking.push(copy)
+  }
+
+  keepsPayload(copy: HostedCopy): void {
+    this.#keeping.add(copy)
+  }
+
+  left(copy: HostedCopy, node: NodeId): void {
+    this.#links.left(copy.volumeId, this.#workerAt(node, copy))
+  }
+
+  nonce(): string {
+    return this.#o.nonce()
+  }
+
+  configChanged(): void {
+    this.#arePeersKnown = false
+  }
+
+  /**
+   * It may be a member again. Each beacon that it gets asks anew; once for each configuration, since the hint may be
+   * older than what fenced it: then it reads so again, and the next hint tells.
+   */
+  wasLetGo({ volumeId, state, store, hintedConfig }: HostedCopy): void {
+    if (store?.failedReason !== '') return
+    if (hintedConfig?.members[this.#o.self.node]?.copyId !== state.copyId) return
+    const { nonce } = hintedConfig
+    if (this.#reopenedFor.get(volumeId) === nonce) return
+    this.#reopenedFor.set(volumeId, nonce)
+    this.reopen(volumeId, (isOpen) => {
+      if (!isOpen && this.#reopenedFor.get(volumeId) === nonce) this.#reopenedFor.delete(volumeId)
+    })
+  }
+
+  broken({ volumeId, state }: HostedCopy, error: unknown, event: CopyEvent): void {
+    const { log, evidenceDir } = this.#o
+    const evidence = saveEvidence(evidenceDir, { volumeId, error, event, state, nowMs: this.loop.nowMs() })
+    const problem = error instanceof Error ? error.message : String(error)
+    log.event('error', 'a copy met a bug of ours and is fenced', { volumeId, problem, evidence })
+  }
+
+  // --- of the links ------------------------------------------------------------------------------------------------
+
+  sendToWorker(to: WorkerAddress, message: LinkMessage): void {
+    this.#o.send(to, undefined, message)
+  }
+
+  /** Every copy is bound, whatever it knows of who is where: the link acknowledges for all of them. */
+  beacon({ node }: WorkerAddress, { instance, atMs, commits }: Parameters<LinksOwner['beacon']>[1]): void {
+    const told = new Map(commits.map(([volumeId, ...commit]) => [volumeId, commit] as const))
+    for (const copy of this.#copies.values()) {
+      const [epoch, commitSeq] = told.get(copy.volumeId) ?? []
+      const event = { type: 'beacon' as const, from: node, instance, atMs, commitSeq }
+      copy.inbox.put(epoch === undefined ? event : { ...event, epoch })
+    }
+  }
+
+  /** What a worker acknowledges binds the copies it has itself, and no others of its node. */
+  acknowledged({ node, worker }: WorkerAddress, event: Parameters<LinksOwner['acknowledged']>[1]): void {
+    const { instance, sentAtMs, left } = event
+    for (const copy of this.#copies.values()) {
+      if (copy.workerOf(node) !== worker) continue
+      const hasLeft = left.includes(copy.volumeId)
+      copy.inbox.put({ type: 'beacon-acknowledged', from: node, instance, sentAtMs, left: hasLeft })
+    }
+  }
+
+  clockDoubt(): void {
+    this.#o.log.event('warn', 'the clock jumped, or the worker stood still: leases are taken anew', {})
+    for (const copy of this.#copies.values()) copy.doubtClock()
+  }
+
+  /** Of volumes that wrote nothing since, nobody else tells the replicas. */
+  tellCommits(): void {
+    for (const copy of this.#copies.values()) {
+      const { state, toldCommitSeq } = copy
+      if (!copy.isPrimary || state.log.commitSeq === toldCommitSeq) continue
+      copy.toldCommitSeq = state.log.commitSeq
+      for (const node of this.#othersOf(copy)) {
+        this.#links.committed(copy.volumeId, this.#workerAt(node, copy), state.promise.epoch, state.log.commitSeq)
+      }
+    }
+  }
+
+  #othersOf({ state }: HostedCopy): NodeId[] {
+    return Object.keys(state.config?.config.members ?? {}).filter((node) => node !== this.#o.self.node)
+  }
+
+  #workerAt(node: NodeId, copy: HostedCopy): WorkerAddress {
+    return { node, worker: copy.workerOf(node) ?? this.#o.workerOf(node, copy.volumeId) }
+  }
+
+  #updatePeers(): void {
+    this.#arePeersKnown = true
+    const peers = new Map<string, WorkerAddress>()
+    for (const copy of this.#copies.values())
+      for (const node of this.#othersOf(copy)) {
+        const address = this.#workerAt(node, copy)
+        peers.set(linkName(address), address)
+      }
+    this.#links.setPeers([...peers.values()])
+  }
+
+  // --- the end of a turn -------------------------------------------------------------------------------------------
+
+  readonly #flush = (): void => {
+    const speaking = this.#speaking
+    this.#speaking = []
+    for (const copy of speaking) copy.flush()
+    if (this.#keeping.size > 0) {
+      for (const copy of this.#keeping) copy.letPayloadGo()
+      this.#keeping.clear()
+    }
+    if (!this.#arePeersKnown) this.#updatePeers()
+    if (this.#delivered.length === 0) return
+    const delivered = this.#delivered
+    this.#delivered = []
+    for (const delivery of delivered) {
+      if (this.#isTaken(delivery)) delivery.release()
+      else delivery.done()
+    }
+  }
+
+  /** Whether nobody needs the memory of a message now but those who count for themselves (`payload-uses.ts`). */
+  #isTaken({ message, volumeId }: Delivery): boolean {
+    if (message.type === 'append') return true
+    return message.type === 'request' && this.#copies.get(volumeId)?.keepsNoRequest !== false
+  }
+
+  /** No copy is stepped any more. The store is the owner's to stop. */
+  close(): void {
+    this.#unwatch()
+    for (const copy of this.#copies.values()) copy.close()
+  }
+}
+
+const isRemoved = ({ copy }: VolumeDescriptor): boolean => copy?.isRemoved === true

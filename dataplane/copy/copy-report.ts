@@ -1,0 +1,55 @@
+/** What a copy of this worker says of itself to the control plane (engine/control/node-status.ts). */
+import type { CopyStatus } from '../../engine/control/node-status.ts'
+import { isLetGo } from '../../engine/replication/configuration-change.ts'
+import type { CopyState } from '../../engine/replication/copy-state.ts'
+import { BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES } from '../../engine/units.ts'
+import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
+import type { HostedCopy } from './hosted-copy.ts'
+
+export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number): CopyStatus {
+  const { role, primary, promise, log, grace, options, consistency } = state
+  const heardAtMs = grace.boundUntilMs - options.graceMs
+  return {
+    volumeId,
+    copyId: state.copyId,
+    role,
+    epoch: primary?.epoch ?? promise.epoch,
+    isConsistent: consistency.state === 'consistent',
+    isWhole: state.isWhole,
+    isVirgin: state.isRecovered && promise.epoch === 0 && log.tail === 0 && state.config === undefined,
+    seq: log.tail,
+    commitSeq: log.commitSeq,
+    lostSlices: state.lostSlices.length,
+    diskUuids: store?.targets.map(({ stream }) => stream.context.diskUuid) ?? [],
+    usedBytes: usedBytes(store),
+    lagBytes: lagBytes(state),
+    hearsPrimary: role === 'replica' && state.isFollowing && nowMs <= heardAtMs + options.leaseMs,
+    held: whyHeld(state, store, nowMs),
+    isPoolFull: (store?.heldRecords ?? 0) > 0,
+    heldRequests: primary === undefined ? 0 : primary.held.length - primary.heldHead,
+    failure: isLetGo(state) ? '' : state.fencedBecause ?? '',
+  }
+}
+
+function usedBytes(store: LocalCopyStore | undefined): number {
+  let units = 0
+  for (const { stream, map } of store?.targets ?? []) units += map.usedUnits - stream.map.supersededUnits(map)
+  return units * UNIT_BYTES
+}
+
+/** A guess from above: a slice may hold less than it could, and a record more than a block. */
+export function lagBytes({ primary, consistency, log, sizeBytes }: CopyState): number {
+  if (primary !== undefined) return 0
+  if (consistency.state === 'filling') return Math.min(sizeBytes, consistency.slices.length * SLICE_BYTES)
+  return Math.max(0, log.toldCommitSeq - log.appliedSeq) * BLOCK_BYTES
+}
+
+function whyHeld({ primary, options }: CopyState, store: LocalCopyStore | undefined, nowMs: number): string {
+  if ((store?.heldRecords ?? 0) > 0) return 'the pool has no room for what is to be stored'
+  if (primary === undefined) return ''
+  const silent = primary.required.filter((node) => {
+    const since = primary.peers.get(node)?.owedSinceMs
+    return since !== undefined && nowMs - since >= options.evictAfterMs
+  })
+  return silent.length === 0 ? '' : `it waits for the copy on ${silent.join(' and ')}, which may not be let go`
+}

@@ -1,0 +1,307 @@
+/**
+ * One copy of a volume in its worker: the machine (`engine/replication/copy.ts`), its inbox, and the port by which it
+ * asks the world. What it says in a step leaves when the turn ends; what it says to a frontend of this worker is taken
+ * in the same turn.
+ *
+ * A failed assert in a step ends this copy and nothing else: what the step had said is dropped, the evidence is saved,
+ * the machine is told that its store failed, so that the others let it go, and the store takes nothing more. If the
+ * machine cannot even take that, it is not stepped again.
+ */
+import { isLetGo } from '../../engine/replication/configuration-change.ts'
+import type { NodeId, VolumeConfig } from '../../engine/replication/configuration.ts'
+import type {
+  CommandResult, CopyEvent, CopyOptions, CopyPort, OperatorCommand,
+} from '../../engine/replication/copy-port.ts'
+import { createCopy, step } from '../../engine/replication/copy.ts'
+import type { CopyState } from '../../engine/replication/copy.ts'
+import type { StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
+import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
+import type { ReplicatedRecord } from '../../engine/replication/record.ts'
+import { recordAt } from '../../engine/replication/record-window.ts'
+import type { LocalCopyStore, OpenCopy } from '../../engine/volume/copy-store.ts'
+import { CopyMeter } from '../meters/copy-meter.ts'
+import type { ConfigPort } from './config-port.ts'
+import { sendMerged } from './merged-appends.ts'
+import { PayloadUses } from './payload-uses.ts'
+import { Inbox } from './turn-loop.ts'
+import type { TurnLoop } from './turn-loop.ts'
+import type { Sleeper, WakeTimer } from './wake-timer.ts'
+import type { WorkerAddress } from './worker-links.ts'
+
+/** What a copy needs of its worker. */
+export interface CopyOwner {
+  readonly loop: TurnLoop
+  readonly timer: WakeTimer
+  readonly configs: ConfigPort
+  sendToCopy(to: NodeId, volumeId: string, message: PeerMessage): void
+  sendToFrontend(to: WorkerAddress, volumeId: string, message: FrontendMessage): void
+  /** A frontend of this very worker. */
+  tellFrontend(volumeId: string, message: FrontendMessage): void
+  /** It has something to say when the turn ends. */
+  speaks(copy: HostedCopy): void
+  /** Its log refers to memory that it may let go when everybody has spoken. */
+  keepsPayload(copy: HostedCopy): void
+  left(copy: HostedCopy, node: NodeId): void
+  nonce(): string
+  /** Who is a member may have changed. */
+  configChanged(copy: HostedCopy): void
+  /** Its inbox is empty, and it is fenced because it was no member when it looked. */
+  wasLetGo(copy: HostedCopy): void
+  /** A step met a bug. @param event  it was taking */
+  broken(copy: HostedCopy, error: unknown, event: CopyEvent): void
+}
+
+type Saying =
+  | { kind: 'peer'; to: NodeId; message: PeerMessage }
+  | { kind: 'frontend'; to: NodeId; message: FrontendMessage }
+  | { kind: 'ask'; run: () => void }
+
+export class HostedCopy implements Sleeper {
+  readonly volumeId: string
+  readonly state: CopyState
+  readonly inbox: Inbox<CopyEvent>
+  readonly meter = new CopyMeter()
+  wakeAtMs = Infinity
+  /** As the cluster store told it last; it may be old. */
+  hintedConfig: VolumeConfig | undefined
+  /** Commit point as beacons told it last. */
+  toldCommitSeq = 0
+  #seenConfig: CopyState['config']
+  readonly #owner: CopyOwner
+  readonly #self: WorkerAddress
+  readonly #store: LocalCopyStore | undefined
+  readonly #port: CopyPort
+  readonly #commands = new Map<number, (result: CommandResult) => void>()
+  /** From which worker of a node its copy spoke last. */
+  readonly #peerWorkers = new Map<NodeId, number>()
+  /** From which worker of a node its frontend spoke last. */
+  readonly #frontendWorkers = new Map<NodeId, number>()
+  #nextCommand = 1
+  #sayings: Saying[] = []
+  #toLocal: FrontendMessage[] = []
+  readonly #toPeers = new Map<NodeId, PeerMessage[]>()
+  readonly #payloads = new PayloadUses()
+  #isOver = false
+
+  /** @param open  undefined: its store cannot be opened; it is fenced and tells whoever speaks to it */
+  constructor(options: CopyOptions, worker: number, owner: CopyOwner, open: OpenCopy | { reason: string }) {
+    this.volumeId = options.volumeId
+    this.#owner = owner
+    this.#self = { node: options.node, worker }
+    this.state = createCopy(options)
+    this.inbox = new Inbox<CopyEvent>(owner.loop, this.#step, this.#drained)
+    this.#store = 'copy' in open ? open.copy : undefined
+    this.#port = this.#portOver(this.#store ?? unopened)
+    owner.timer.add(this)
+    if ('copy' in open) {
+      open.copy.onEvent = (event) => {
+        this.#noteDamage(event, open.copy)
+        if (!this.#isOver) this.inbox.put(event)
+      }
+      this.inbox.put({ type: 'recovered', stored: open.stored })
+    } else this.inbox.put({ type: 'store-failed', reason: open.reason })
+  }
+
+  get store(): LocalCopyStore | undefined {
+    return this.#store
+  }
+
+  /** What a start would find, when nothing is on its way to a disk; undefined when that cannot be told. */
+  stored(): StoredCopy | undefined {
+    const store = this.#store
+    const { log } = this.state
+    if (store === undefined || store.failedReason !== '' || store.tail !== log.tail) return undefined
+    const unapplied: ReplicatedRecord[] = []
+    for (let seq = store.appliedSeq + 1; seq <= store.tail; seq++) {
+      const record = recordAt(log.window, seq)
+      if (record === undefined) return undefined
+      unapplied.push(record)
+    }
+    return { ...store.stored(), unapplied }
+  }
+
+  /** Nothing that a message brought waits outside of the log. */
+  get keepsNoRequest(): boolean {
+    const { primary } = this.state
+    return primary === undefined || (primary.held.length === 0 && primary.edges.size === 0)
+  }
+
+  get isPrimary(): boolean {
+    return this.state.role === 'primary'
+  }
+
+  wake(): void {
+    this.inbox.put({ type: 'tick' })
+  }
+
+  /** The copy on another node speaks. */
+  received(from: NodeId, worker: number, instance: string, message: PeerMessage): void {
+    this.#peerWorkers.set(from, worker)
+    this.inbox.put({ type: 'message', from, instance, message })
+  }
+
+  /** The worker of that node from which its copy spoke last; undefined: it did not yet. */
+  workerOf(node: NodeId): number | undefined {
+    return this.#peerWorkers.get(node)
+  }
+
+  /** A frontend of a node asks. */
+  request(from: NodeId, worker: number, message: FrontendMessage): void {
+    if (from !== this.#self.node || worker !== this.#self.worker) this.#frontendWorkers.set(from, worker)
+    else this.#frontendWorkers.delete(from)
+    this.inbox.put({ type: 'frontend', from, message })
+  }
+
+  /** An operator's change or hand-over. `ended` once; when the copy is closed before, never. */
+  command(command: OperatorCommand, ended: (result: CommandResult) => void): void {
+    const token = this.#nextCommand++
+    this.#commands.set(token, ended)
+    this.inbox.put({ type: 'command', token, command })
+  }
+
+  /** It is stepped no more; nothing of it is said. Its store stays. */
+  close(): void {
+    this.#isOver = true
+    this.#sayings = []
+    this.#toLocal = []
+    this.#owner.timer.delete(this)
+  }
+
+  // --- a turn ------------------------------------------------------------------------------------------------------
+
+  /** Before what waits in the inbox: the clock is in doubt. */
+  doubtClock(): void {
+    this.#step({ type: 'clock-doubt' })
+  }
+
+  readonly #step = (event: CopyEvent): void => {
+    if (this.#isOver) return
+    const said = this.#sayings.length
+    const saidHere = this.#toLocal.length
+    try {
+      step(this.state, event, this.#owner.loop.nowMs(), this.#port)
+    } catch (error) {
+      this.#sayings.length = said
+      this.#toLocal.length = saidHere
+      this.#break(error, event)
+    }
+  }
+
+  #break(error: unknown, event: CopyEvent): void {
+    const { loop } = this.#owner
+    this.#owner.broken(this, error, event)
+    const reason = `a bug of ours: ${error instanceof Error ? error.message : String(error)}`
+    try {
+      step(this.state, { type: 'store-failed', reason }, loop.nowMs(), this.#port)
+    } catch {
+      this.close()
+    }
+    this.#store?.fail(reason)
+  }
+
+  /** The inbox is empty: frontends of this worker are told in this turn. */
+  readonly #drained = (): void => {
+    this.meter.note(this.state, this.#owner.loop.nowMs())
+    this.#payloads.take(this.state.log)
+    if (this.#payloads.isCounting) this.#owner.keepsPayload(this)
+    if (this.state.config !== this.#seenConfig) {
+      this.#seenConfig = this.state.config
+      this.#owner.configChanged(this)
+    }
+    if (this.state.role === 'fenced' && isLetGo(this.state)) this.#owner.wasLetGo(this)
+    if (this.#toLocal.length === 0) return
+    const messages = this.#toLocal
+    this.#toLocal = []
+    for (const message of messages) this.#owner.tellFrontend(this.volumeId, message)
+  }
+
+  /** The turn ends: what was said leaves. */
+  flush(): void {
+    this.#drained()
+    const sayings = this.#sayings
+    this.#sayings = []
+    for (const saying of sayings) {
+      if (saying.kind === 'ask') saying.run()
+      else if (saying.kind === 'frontend') {
+        const worker = this.#frontendWorkers.get(saying.to) ?? this.#self.worker
+        this.#owner.sendToFrontend({ node: saying.to, worker }, this.volumeId, saying.message)
+      } else {
+        const list = this.#toPeers.get(saying.to)
+        if (list === undefined) this.#toPeers.set(saying.to, [saying.message])
+        else list.push(saying.message)
+      }
+    }
+    for (const [to, messages] of this.#toPeers) {
+      if (messages.length > 0) sendMerged(messages, (message) => this.#owner.sendToCopy(to, this.volumeId, message))
+    }
+  }
+
+  /** All that was said has left. */
+  letPayloadGo(): void {
+    if (this.#store !== undefined) this.#payloads.letGo(this.state.log, this.#store.queue.storedSeq)
+  }
+
+  #noteDamage(event: StoreEvent, { layout }: LocalCopyStore): void {
+    const damaged = event.type === 'damaged' ? event.versions : 'damaged' in event ? event.damaged ?? [] : []
+    for (const { lba } of damaged) {
+      const target = layout.target(lba)
+      if (target !== undefined) this.meter.damaged(target.stream.context.diskUuid)
+    }
+  }
+
+  #say(saying: Saying): void {
+    if (this.#sayings.push(saying) === 1) this.#owner.speaks(this)
+  }
+
+  #portOver(store: CopyPort['store']): CopyPort {
+    const { configs, timer } = this.#owner
+    const { volumeId } = this
+    return {
+      store,
+      send: (to, message) => this.#say({ kind: 'peer', to, message }),
+      reply: (to, message) => {
+        if (to !== this.#self.node || this.#frontendWorkers.has(to)) this.#say({ kind: 'frontend', to, message })
+        else if (this.#toLocal.push(message) === 1) this.#owner.speaks(this)
+      },
+      readConfig: (token) =>
+        this.#ask(() =>
+          configs.read(volumeId, (read) => {
+            const value = read.ok ? read.value : undefined
+            this.#hear({ type: 'config-read', token, ok: read.ok, value })
+          }),
+        ),
+      compareAndSwap: (token, version, config) =>
+        this.#ask(() =>
+          configs.compareAndSwap(volumeId, version, config, (cas) => {
+            const version = cas.outcome === 'won' ? cas.version : undefined
+            // What was refused did not happen; the machine reads anyhow before it believes that.
+            const outcome = cas.outcome === 'refused' ? 'lost' : cas.outcome
+            this.#hear({ type: 'cas-ended', token, outcome, version })
+          }),
+        ),
+      nonce: () => this.#owner.nonce(),
+      wakeAt: (atMs) => timer.wakeAt(this, atMs),
+      left: (node) => this.#owner.left(this, node),
+      commandEnded: (token, result) => {
+        const ended = this.#commands.get(token)
+        this.#commands.delete(token)
+        if (ended !== undefined) this.#ask(() => ended(result))
+      },
+    }
+  }
+
+  #ask(run: () => void): void {
+    this.#say({ kind: 'ask', run })
+  }
+
+  #hear(event: CopyEvent): void {
+    if (!this.#isOver) this.inbox.put(event)
+  }
+}
+
+/** A copy that cannot be opened is fenced before anything else, and a fenced one asks nothing of its store. */
+const unopened = new Proxy({} as CopyPort['store'], {
+  get(_, name) {
+    throw new Error(`the store of a copy that could not be opened was asked: ${String(name)}`)
+  },
+})

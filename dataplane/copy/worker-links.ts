@@ -1,0 +1,108 @@
+/**
+ * The links of a data worker (`engine/replication/leases.ts`, SPEC L1): one beacon for each pair of workers that share
+ * volumes, on the urgent lane. A link is named `node/worker`; the copies know nodes only.
+ *
+ * Each turn begins here: a loop that stood still, or a clock that moved, is told to every copy before anything else is
+ * stepped. What the links say of a node (its beacon, its acknowledgement) is stepped at once too, in the order in which
+ * it came: a grace begins when the beacon is here.
+ */
+import type { NodeId } from '../../engine/replication/configuration.ts'
+import { createLinks, stepLinks } from '../../engine/replication/leases.ts'
+import type { Beacon, LinksEvent, LinksPort, LinksState } from '../../engine/replication/leases.ts'
+import type { LinkMessage } from '../peer/message-codec.ts'
+import type { CopyTiming } from './timing.ts'
+import type { TurnLoop } from './turn-loop.ts'
+import { Inbox } from './turn-loop.ts'
+import type { Sleeper, WakeTimer } from './wake-timer.ts'
+
+export interface WorkerAddress {
+  node: NodeId
+  worker: number
+}
+
+export const linkName = ({ node, worker }: WorkerAddress): string => `${node}/${worker}`
+
+export function addressOf(link: string): WorkerAddress {
+  const slash = link.lastIndexOf('/')
+  return { node: link.slice(0, slash), worker: Number(link.slice(slash + 1)) }
+}
+
+export interface LinksOwner {
+  readonly loop: TurnLoop
+  readonly timer: WakeTimer
+  sendToWorker(to: WorkerAddress, message: LinkMessage): void
+  /** To every copy that has to do with that worker. */
+  beacon(from: WorkerAddress, event: Parameters<LinksPort['beacon']>[0]): void
+  acknowledged(from: WorkerAddress, event: Parameters<LinksPort['acknowledged']>[0]): void
+  clockDoubt(): void
+  /** Commit points that beacons are to tell, just before one leaves. */
+  tellCommits(): void
+}
+
+export type BeaconMessage = Extract<LinkMessage, { type: 'beacon' }>
+
+export class WorkerLinks implements Sleeper {
+  readonly #owner: LinksOwner
+  readonly #state: LinksState
+  readonly #inbox: Inbox<{ from: WorkerAddress; instance: string; message: BeaconMessage }>
+  readonly #port: LinksPort
+  wakeAtMs = Infinity
+
+  constructor(self: WorkerAddress & { instance: string }, timing: CopyTiming, owner: LinksOwner) {
+    const { beaconMs, leaseMs } = timing
+    this.#owner = owner
+    this.#state = createLinks({ node: linkName(self), instance: self.instance, beaconMs, leaseMs })
+    this.#inbox = new Inbox(owner.loop, ({ from, instance, message }) => {
+      const { number, got, left, commits } = message
+      const to = this.#state.node
+      this.#step({ type: 'beacon', beacon: { from: linkName(from), instance, to, number, got, left, commits } })
+    })
+    this.#port = {
+      send: (beacon) => this.#send(beacon),
+      wakeAt: (atMs) => owner.timer.wakeAt(this, atMs),
+      beacon: (event) => owner.beacon(addressOf(event.from), event),
+      acknowledged: (event) => owner.acknowledged(addressOf(event.from), event),
+      clockDoubt: () => owner.clockDoubt(),
+    }
+    owner.timer.add(this)
+    owner.loop.beforeEach(this.#tick)
+  }
+
+  /** Workers that have copies of volumes which have a copy here. */
+  setPeers(peers: readonly WorkerAddress[]): void {
+    const nodes = peers.map(linkName)
+    const { peers: known } = this.#state
+    if (nodes.length === known.size && nodes.every((node) => known.has(node))) return
+    this.#step({ type: 'peers', nodes })
+  }
+
+  received(from: WorkerAddress, instance: string, message: BeaconMessage): void {
+    this.#inbox.put({ from, instance, message })
+  }
+
+  /** The copy of that volume here is bound by beacons of that worker no more. */
+  left(volumeId: string, worker: WorkerAddress): void {
+    this.#step({ type: 'left', volumeId, node: linkName(worker) })
+  }
+
+  committed(volumeId: string, worker: WorkerAddress, epoch: number, commitSeq: number): void {
+    this.#step({ type: 'committed', volumeId, node: linkName(worker), epoch, commitSeq })
+  }
+
+  wake(): void {
+    this.#owner.loop.askForTurn()
+  }
+
+  readonly #tick = (): void => {
+    if (this.#owner.loop.nowMs() >= this.#state.nextBeaconMs) this.#owner.tellCommits()
+    this.#step({ type: 'tick', wallMs: Date.now() })
+  }
+
+  #step(event: LinksEvent): void {
+    stepLinks(this.#state, event, this.#owner.loop.nowMs(), this.#port)
+  }
+
+  #send({ to, number, got, left, commits }: Beacon): void {
+    this.#owner.sendToWorker(addressOf(to), { type: 'beacon', number, got, left, commits })
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Between a client's bytes and blocks as copies have them. A write of whole blocks is not copied: its payload is the
+ * client's own buffer, with the crc32c of each block, computed here once for every copy, disk and connection it goes
+ * through. What is narrower is laid over the old block. What was read is copied once, to where it leaves from.
+ */
+import { assert } from '../../engine/assert.ts'
+import type { ComposedWrite } from '../../engine/replication/frontend-port.ts'
+import type { BlockVersion, Payload } from '../../engine/replication/record.ts'
+import { BLOCK_BYTES } from '../../engine/units.ts'
+import { blobsOf, payloadOf } from '../../engine/volume/copy-headers.ts'
+import { crc32c } from '../checksum.ts'
+
+/** `data` of a write is a Uint8Array that nobody changes from now on. */
+export function composeBlocks(write: ComposedWrite): Payload {
+  const { data, fromBytes, skipBytes, lengthBytes, lba, blockCount, old } = write
+  const given = data as Uint8Array | undefined
+  const source = given?.subarray(fromBytes, fromBytes + lengthBytes)
+  if (source !== undefined && skipBytes === 0 && lengthBytes === blockCount * BLOCK_BYTES) {
+    return payloadOf(crc32c, source)
+  }
+  const bytes = new Uint8Array(blockCount * BLOCK_BYTES)
+  for (const version of old) {
+    const at = (version.lba - lba) * BLOCK_BYTES
+    assert(at >= 0 && at < bytes.length, 'an old block is one of those that are written')
+    if (version.payload !== undefined) bytes.set(blobsOf(version.payload).bytes, at)
+  }
+  if (source === undefined) bytes.fill(0, skipBytes, skipBytes + lengthBytes)
+  else bytes.set(source, skipBytes)
+  return payloadOf(crc32c, bytes)
+}
+
+/** Fill `into`, the bytes of the volume from `offsetBytes` on, with what was read; what has no version is zeroes. */
+export function fillFrom(versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array): void {
+  const end = offsetBytes + into.length
+  const blockCount = Math.ceil(end / BLOCK_BYTES) - Math.floor(offsetBytes / BLOCK_BYTES)
+  let filled = 0
+  for (const { payload } of versions) if (payload !== undefined) filled++
+  if (filled < blockCount) into.fill(0)
+  for (const { lba, payload } of versions) {
+    if (payload === undefined) continue
+    const { bytes } = blobsOf(payload)
+    const at = lba * BLOCK_BYTES
+    const from = Math.max(at, offsetBytes)
+    const to = Math.min(at + BLOCK_BYTES, end)
+    if (from < to) into.set(bytes.subarray(from - at, to - at), from - offsetBytes)
+  }
+}

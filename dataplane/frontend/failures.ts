@@ -1,0 +1,16 @@
+/** What a client of a frontend is told when a request fails, as a row of the error table. */
+import { ERRORS } from '../../engine/errors.ts'
+import type { ErrorCode } from '../../engine/errors.ts'
+import type { ClientFailure } from '../../engine/replication/frontend-port.ts'
+
+export const FAILURE_CODE: Record<ClientFailure, ErrorCode> = {
+  timeout: 'io-timeout',
+  'stale-session': 'session-stale',
+  'session-broken': 'session-broken',
+  range: 'volume-range',
+  'no-space': 'pool-full',
+  'read-only': 'volume-read-only',
+  damaged: 'media-error',
+}
+
+export const errnoOf = (failure: ClientFailure): number => ERRORS[FAILURE_CODE[failure]].errno

@@ -1,0 +1,214 @@
+/**
+ * One attachment of a volume in its worker: the frontend machine (`engine/replication/frontend.ts`), its inbox, and the
+ * requests of its clients until they are answered. Each client connection has a `FrontendDevice` of its own, so that
+ * the machine knows which requests go when a connection does (SPEC S5).
+ *
+ * A primary in the same worker is told without a message on a wire: what is asked of it is in its inbox in the same
+ * turn, and its answer in ours.
+ *
+ * Memory: a client's bytes are referred to, never copied. What a client may have under way is its connection's to
+ * bound; what is on the way to the primary is bounded here, and a write that nobody waits for any more (its connection
+ * closed, its time is over) but a copy may have stays within that bound until the primary has answered.
+ *
+ * An attachment that failed, or ended, answers errors for as long as somebody asks: its clients are not the ones of the
+ * attachment that takes its place, and have to hear that something happened (SPEC S6).
+ */
+import type { NodeId } from '../../engine/replication/configuration.ts'
+import type { VersionedConfig } from '../../engine/replication/copy-port.ts'
+import { createFrontend, stepFrontend } from '../../engine/replication/frontend.ts'
+import type {
+  ClientAnswer, ClientFailure, FrontendEvent, FrontendOptions, FrontendPort,
+} from '../../engine/replication/frontend-port.ts'
+import type { FrontendState } from '../../engine/replication/frontend-state.ts'
+import type { FrontendMessage } from '../../engine/replication/messages.ts'
+import type { ClientOperation } from '../../engine/replication/request-parts.ts'
+import { NBD_ERRNO } from '../../engine/errors.ts'
+import type { Done } from '../../engine/volume/block-device.ts'
+import type { ConfigPort } from '../copy/config-port.ts'
+import { Inbox } from '../copy/turn-loop.ts'
+import type { TurnLoop } from '../copy/turn-loop.ts'
+import type { Sleeper, WakeTimer } from '../copy/wake-timer.ts'
+import { READ_NUMBERS_FROM } from '../../engine/replication/frontend-state.ts'
+import type { RequestId } from '../../engine/replication/record.ts'
+import { LatencyHistogram } from '../meters/latency-histogram.ts'
+import { composeBlocks, fillFrom } from './block-bytes.ts'
+import { errnoOf } from './failures.ts'
+
+export interface FrontendOwner {
+  readonly loop: TurnLoop
+  readonly timer: WakeTimer
+  readonly configs: ConfigPort
+  /** To the copy of the volume on a node, which may be this one. */
+  ask(to: NodeId, volumeId: string, message: FrontendMessage): void
+}
+
+/** What an attachment shows its clients. */
+export interface ExportFacts {
+  volumeId: string
+  /** Until the primary has said more. */
+  sizeBytes: number
+  blockSizeBytes: number
+  description: string
+}
+
+export type SessionFailure = NonNullable<FrontendState['failed']>
+
+/** How an attachment begins, and who hears that its session ended for ever. */
+export interface FrontendBeginning {
+  /** A configuration to begin with; may be old. */
+  known?: VersionedConfig | undefined
+  onFailed?: ((code: SessionFailure) => void) | undefined
+}
+
+interface Pending {
+  connection: number
+  done: Done
+  /** Of a read: where it goes. */
+  into: Uint8Array | undefined
+  offsetBytes: number
+}
+
+export class HostedFrontend implements Sleeper {
+  readonly facts: ExportFacts
+  readonly state: FrontendState
+  readonly inbox: Inbox<FrontendEvent>
+  wakeAtMs = Infinity
+  /** How long requests waited here before they left for the primary: for others, for room, for somebody who leads. */
+  readonly admitted = new LatencyHistogram()
+  readonly #owner: FrontendOwner
+  readonly #port: FrontendPort
+  /** By tag; a free place is undefined. */
+  readonly #pending: Array<Pending | undefined> = []
+  readonly #free: number[] = []
+  #nextConnection = 1
+  /** What every request is answered, once it has ended. */
+  #endedWith: number | undefined
+  /** Of the step under way. */
+  #nowMs = 0
+  /** Highest numbers that left: of changes, and of reads and flushes. */
+  #lastChange = 0
+  #lastRead = READ_NUMBERS_FROM - 1
+
+  constructor(
+    facts: ExportFacts,
+    options: FrontendOptions,
+    owner: FrontendOwner,
+    { known, onFailed }: FrontendBeginning = {},
+  ) {
+    this.facts = facts
+    this.#owner = owner
+    this.state = createFrontend(options)
+    this.inbox = new Inbox<FrontendEvent>(owner.loop, (event) => {
+      if (this.#endedWith !== undefined) return
+      const { failed } = this.state
+      this.#nowMs = owner.loop.nowMs()
+      stepFrontend(this.state, event, this.#nowMs, this.#port)
+      if (failed === undefined && this.state.failed !== undefined) onFailed?.(this.state.failed)
+    })
+    const { volumeId } = facts
+    this.#port = {
+      send: (to, message) => {
+        if (message.type === 'request') this.#noteLeft(message.id)
+        owner.ask(to, volumeId, message)
+      },
+      answer: (connection, tag, answer) => this.#answered(connection, tag, answer),
+      readConfig: (token) =>
+        owner.configs.read(volumeId, (read) => {
+          const value = read.ok ? read.value : undefined
+          if (this.#endedWith === undefined) this.inbox.put({ type: 'config-read', token, ok: read.ok, value })
+        }),
+      wakeAt: (atMs) => owner.timer.wakeAt(this, atMs),
+      compose: composeBlocks,
+    }
+    owner.timer.add(this)
+    this.inbox.put(known === undefined ? { type: 'tick' } : { type: 'config-hint', value: known })
+  }
+
+  get sizeBytes(): number {
+    return this.state.sizeBytes ?? this.facts.sizeBytes
+  }
+
+  /** Of its session. */
+  get generation(): number {
+    return this.state.options.session.generation
+  }
+
+  /** Why nothing is served under this session any more; undefined: nobody said so. */
+  get failed(): SessionFailure | undefined {
+    return this.state.failed
+  }
+
+  /** Requests that are not answered. */
+  get pendingCount(): number {
+    return this.#pending.length - this.#free.length
+  }
+
+  wake(): void {
+    this.inbox.put({ type: 'tick' })
+  }
+
+  connect(): number {
+    return this.#nextConnection++
+  }
+
+  /** @param into  of a read; filled before `done(0)` */
+  request(connection: number, operation: ClientOperation, done: Done, into?: Uint8Array): void {
+    if (this.#endedWith !== undefined) return done(this.#endedWith)
+    const tag = this.#free.pop() ?? this.#pending.push(undefined) - 1
+    const offsetBytes = operation.type === 'flush' ? 0 : operation.offsetBytes
+    this.#pending[tag] = { connection, done, into, offsetBytes }
+    this.inbox.put({ type: 'request', connection, tag, operation })
+  }
+
+  /** Its requests end here; those that a copy may have go on without it. */
+  disconnect(connection: number): void {
+    for (let tag = 0; tag < this.#pending.length; tag++) {
+      if (this.#pending[tag]?.connection === connection) this.#take(tag).done(NBD_ERRNO.ESHUTDOWN)
+    }
+    if (this.#endedWith === undefined) this.inbox.put({ type: 'connection-closed', connection })
+  }
+
+  /**
+   * The attachment ends; what is not answered never will be by a copy. Its clients are told why as long as they ask;
+   * without a reason that this worker goes on without it. What failed before stays the reason.
+   */
+  end(code?: ClientFailure): void {
+    if (this.#endedWith !== undefined) return
+    const reason = this.state.failed ?? code
+    const errno = reason === undefined ? NBD_ERRNO.ESHUTDOWN : errnoOf(reason)
+    this.#endedWith = errno
+    this.#owner.timer.delete(this)
+    for (let tag = 0; tag < this.#pending.length; tag++) {
+      if (this.#pending[tag] !== undefined) this.#take(tag).done(errno)
+    }
+  }
+
+  /** Numbers are given in the order in which requests leave, so one that is not above the last was sent before. */
+  #noteLeft({ request: number, part }: RequestId): void {
+    const isRead = number >= READ_NUMBERS_FROM
+    if (part !== 0 || number <= (isRead ? this.#lastRead : this.#lastChange)) return
+    if (isRead) this.#lastRead = number
+    else this.#lastChange = number
+    const { outgoing, requests } = this.state
+    const first = outgoing.get(number)?.[0]
+    // The edges of a narrow write are read before it leaves.
+    if (first === undefined || first.edgeOf !== undefined) return
+    this.admitted.observe(this.#nowMs - requests.get(first.arrival)!.atMs)
+  }
+
+  #take(tag: number): Pending {
+    const pending = this.#pending[tag]!
+    this.#pending[tag] = undefined
+    this.#free.push(tag)
+    return pending
+  }
+
+  #answered(connection: number, tag: number, answer: ClientAnswer): void {
+    // Its connection may have gone in this turn, and its place be another's.
+    if (this.#pending[tag]?.connection !== connection) return
+    const { done, into, offsetBytes } = this.#take(tag)
+    if (!answer.ok) return done(errnoOf(answer.code))
+    if (into !== undefined) fillFrom(answer.versions, offsetBytes, into)
+    done(NBD_ERRNO.NONE)
+  }
+}

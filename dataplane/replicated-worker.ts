@@ -1,0 +1,214 @@
+/**
+ * The data worker of a node of a cluster: the store under the turns of the worker, its copies, frontends and peers
+ * (`replication-worker.ts`), the clients of the volumes that are offered here, and the calls of the main thread.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { WorkerFigures } from '../cluster/metrics/figures.ts'
+import { unreachable } from '../engine/assert.ts'
+import type { CommandResult, OperatorCommand } from '../engine/replication/copy-port.ts'
+import { failure } from '../engine/volume/store-api.ts'
+import type { Reply, Result } from '../engine/volume/store-api.ts'
+import type { DiskStatus } from '../engine/volume/volume-spec.ts'
+import { clock } from './clock.ts'
+import { MessageConfigs } from './copy/config-messages.ts'
+import { copyStatus } from './copy/copy-report.ts'
+import { TurnLoop } from './copy/turn-loop.ts'
+import { OfferedVolumes } from './frontend/offered-volumes.ts'
+import { copyFigures, damagedReadsOf, withDamagedReads } from './meters/copy-figures.ts'
+import { VolumeMeters } from './meters/volume-meters.ts'
+import { ReplicationWorker } from './replication-worker.ts'
+import { NbdSessions } from './session-table.ts'
+import { openStore } from './store-shell.ts'
+import type { StoreShell, StoreShellOptions } from './store-shell.ts'
+import { packError } from './worker-messages.ts'
+import type {
+  Answer, AnyCall, AnyReplicationCall, FromWorker, ReplicationCallOf, ReplicationStart, ToWorker,
+} from './worker-messages.ts'
+
+/** Clients of a volume that is not offered any more, for what they had already asked. */
+const END_DRAIN_MS = 500
+/** Of the two seconds that a clean stop may take: what is not given away by then is taken over as from a dead node. */
+const HAND_OVER_MS = 700
+/** What waits to leave for peers when the worker stops. */
+const PEER_DRAIN_MS = 200
+/** One data worker a node: that one has the copy. */
+const workerOf = (): number => 0
+
+export interface WorkerPort {
+  postMessage(message: FromWorker): void
+  on(event: 'message', listener: (message: ToWorker) => void): unknown
+}
+
+export async function runReplicatedWorker(
+  port: WorkerPort,
+  options: Omit<StoreShellOptions, 'clock'>,
+  start: ReplicationStart,
+): Promise<void> {
+  const post = (message: FromWorker): void => port.postMessage(message)
+  const loop = new TurnLoop(clock)
+  const opened = await openStore({ ...options, clock: loop })
+  if (!opened.ok) return post({ kind: 'refused', error: packError(opened.error) })
+  const configs = new MessageConfigs((message) => post({ kind: 'config', message }))
+  const worker = new ReplicatedWorker({ ...options, loop, shell: opened.value, configs, post }, start)
+  port.on('message', (message: ToWorker) => {
+    switch (message.kind) {
+      case 'call': return worker.run(message.call, answerTo(post, message.id))
+      case 'replication-call': return worker.runReplication(message.call, answerTo(post, message.id))
+      case 'session': return worker.sessions.add(message.session)
+      case 'ping': return answerTo(post, message.id)({ ok: true, value: undefined })
+      case 'figures': return answerTo(post, message.id)({ ok: true, value: worker.figures() })
+      case 'config': return configs.receive(message.message)
+      case 'peers': return worker.replication.setPeers(message.addresses)
+      case 'arrival': return worker.replication.transport.accept(message.arrival)
+      default: return unreachable(message)
+    }
+  })
+  const { shell, sessions } = worker
+  post({ kind: 'opened', report: { volumes: [], disks: shell.disks(), sessions: sessions.reports() } })
+}
+
+function answerTo(post: (message: FromWorker) => void, id: number): Reply<unknown> {
+  return (result) => {
+    const answer: Answer<unknown> =
+      result.ok ? { ok: true, value: result.value } : { ok: false, error: packError(result.error) }
+    post({ kind: 'answer', id, answer })
+  }
+}
+
+interface Parts extends Omit<StoreShellOptions, 'clock'> {
+  loop: TurnLoop
+  shell: StoreShell
+  configs: MessageConfigs
+  post(message: FromWorker): void
+}
+
+class ReplicatedWorker {
+  readonly shell: StoreShell
+  readonly replication: ReplicationWorker
+  readonly sessions: NbdSessions
+  readonly #offered: OfferedVolumes
+  readonly #meters: VolumeMeters
+  readonly #node: string
+  readonly #loop: TurnLoop
+
+  constructor({ loop, shell, configs, log, post }: Parts, start: ReplicationStart) {
+    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir } = start
+    this.shell = shell
+    this.#node = node
+    this.#loop = loop
+    this.replication = new ReplicationWorker({
+      self: { clusterId, node, instance, worker: workerOf(), role: 'worker' },
+      loop, store: shell.store, configs, timing, readCheck, log, evidenceDir, workerOf,
+    })
+    this.#meters = new VolumeMeters(clock, ({ id, name }) => this.#offered.volume(name)?.id === id)
+    this.sessions = new NbdSessions({
+      deviceOf: (exportName) => this.#offered.device(exportName),
+      onEnded: (session) => post({ kind: 'session-ended', session }),
+      meterOf: (exportName) => this.#meters.of(this.#offered.volume(exportName)!),
+    })
+    this.#offered = new OfferedVolumes({
+      node,
+      configs,
+      frontends: this.replication.frontends,
+      log,
+      startNumber,
+      endSessions: (exportName) => void this.sessions.end(exportName, END_DRAIN_MS),
+    })
+  }
+
+  #disks(): DiskStatus[] {
+    return withDamagedReads(this.shell.disks(), damagedReadsOf(this.replication.copies.copies()))
+  }
+
+  figures(): WorkerFigures {
+    const { frontends, copies } = this.replication
+    return {
+      attachments: this.#meters.figures((volumeId) => frontends.frontend(volumeId)?.admitted.figures()),
+      copies: [...copies.copies()].map(copyFigures),
+      disks: this.shell.diskFigures(this.#disks()),
+    }
+  }
+
+  run(call: AnyCall, reply: Reply<unknown>): void {
+    if (call.kind === 'stop') return void this.#stop(call.drainMs).then(reply)
+    throw new Error(`${call.kind} is for the worker of a node without a cluster`)
+  }
+
+  runReplication(call: AnyReplicationCall, reply: Reply<unknown>): void {
+    switch (call.kind) {
+      case 'make-copy': {
+        const { spec, copyId } = call
+        const { copies } = this.replication
+        if (copies.copy(spec.id) !== undefined) {
+          return reply(failure('copy-exists', { volume: spec.name, copy: copyId, reason: 'one is there' }))
+        }
+        return copies.create(spec, copyId, (made) => reply(made.ok ? { ok: true, value: undefined } : made))
+      }
+      case 'erase-copy': {
+        const { volumeId, copyId } = call
+        const { copies } = this.replication
+        if (copies.copy(volumeId)?.state.copyId !== copyId) {
+          return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
+        }
+        return copies.remove(volumeId, (removed) => reply(removed.ok ? { ok: true, value: undefined } : removed))
+      }
+      case 'note': return this.#note(call, reply)
+      case 'hand-over': return this.#command(call.volumeId, { type: 'hand-over', to: call.to }, (done) =>
+        reply(done.ok ? { ok: true, value: undefined } : done))
+      case 'change': return this.#command(call.volumeId, { type: 'change', change: call.change }, reply)
+      case 'offer': {
+        const { spec, ioTimeoutMs } = call
+        return this.#offered.offer({ spec, ioTimeoutMs }, reply)
+      }
+      case 'status': {
+        const copies = [...this.replication.copies.copies()].map((copy) => copyStatus(copy, this.#loop.nowMs()))
+        return reply({ ok: true, value: { disks: this.#disks(), copies } })
+      }
+      case 'sessions': return reply({ ok: true, value: { sessions: this.sessions.reports() } })
+      case 'withdraw':
+        this.#offered.withdraw(call.volumeId)
+        return reply({ ok: true, value: undefined })
+      default: return unreachable(call)
+    }
+  }
+
+  #note({ volumeId, copyId, noted }: ReplicationCallOf<'note'>, reply: Reply<undefined>): void {
+    const copy = this.replication.copies.copy(volumeId)
+    const refuse = (): void => reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
+    if (copy?.store === undefined || copy.state.copyId !== copyId) return refuse()
+    if (JSON.stringify(copy.store.noted) === JSON.stringify(noted)) return reply({ ok: true, value: undefined })
+    copy.store.note(noted, (ok) => (ok ? reply({ ok: true, value: undefined }) : refuse()))
+    this.#loop.askForTurn()
+  }
+
+  #command(volumeId: string, command: OperatorCommand, reply: Reply<{ seq: number }>): void {
+    const copy = this.replication.copies.copy(volumeId)
+    if (copy === undefined) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
+    copy.command(command, (result: CommandResult) => {
+      if (result.ok) return reply({ ok: true, value: { seq: result.seq } })
+      reply(failure('copy-refused', { node: this.#node, volume: volumeId, reason: result.why }))
+    })
+  }
+
+  /** Whoever leads gives the lead away: nobody has to find out that we are gone. */
+  async #handOverAll(): Promise<void> {
+    const led = [...this.replication.copies.copies()].filter(({ isPrimary }) => isPrimary)
+    const ended = led.map((copy) => new Promise<void>((resolve) => {
+      const to = copy.state.config!.config.inSync.find((node) => node !== this.#node)
+      if (to === undefined) return resolve()
+      copy.command({ type: 'hand-over', to }, () => resolve())
+    }))
+    await Promise.race([Promise.all(ended), sleep(HAND_OVER_MS)])
+  }
+
+  async #stop(drainMs: number): Promise<Result<undefined>> {
+    await this.#handOverAll()
+    await this.sessions.end(undefined, drainMs)
+    this.#offered.close()
+    await this.replication.close(PEER_DRAIN_MS)
+    return new Promise((resolve) => {
+      this.shell.stop((result) => resolve(result.ok ? { ok: true, value: undefined } : result))
+    })
+  }
+}
+

@@ -1,0 +1,120 @@
+/**
+ * The replicated half of a data worker: its turns, its peers, its copies and its frontends, over a store that is open
+ * (ARCHITECTURE.md, "What a turn does"). Everything here runs in one thread; the cluster store is asked through
+ * `ConfigPort`, which may lead to another one.
+ */
+import { randomBytes } from 'node:crypto'
+import type { LogPort } from '../engine/ports.ts'
+import type { NodeId } from '../engine/replication/configuration.ts'
+import type { Store } from '../engine/volume/store.ts'
+import type { FrontendMessage } from '../engine/replication/messages.ts'
+import type { ConfigPort } from './copy/config-port.ts'
+import { CopyHost } from './copy/copy-host.ts'
+import type { CopyHostOptions } from './copy/copy-host.ts'
+import { assertTiming } from './copy/timing.ts'
+import type { CopyTiming } from './copy/timing.ts'
+import type { TurnLoop } from './copy/turn-loop.ts'
+import { WakeTimer } from './copy/wake-timer.ts'
+import { FrontendHost } from './frontend/frontend-host.ts'
+import type { FrontendLimits } from './frontend/frontend-host.ts'
+import type { Delivery, PeerIdentity } from './peer/delivery.ts'
+import type { FrameRefusal, IncomingFrame } from './peer/frame-intake.ts'
+import type { PeerSelf } from './peer/preface.ts'
+import { PeerTransport } from './peer/transport.ts'
+import type { PeerAddress } from './peer/transport.ts'
+import { SlabPool } from './slab-pool.ts'
+
+export interface ReplicationWorkerOptions {
+  self: PeerSelf
+  /** The one that the store has for its clock. */
+  loop: TurnLoop
+  store: Store
+  configs: ConfigPort
+  timing: CopyTiming
+  readCheck: CopyHostOptions['readCheck']
+  log: LogPort
+  evidenceDir: string
+  /** Which worker of a node has the copy of a volume. */
+  workerOf(node: NodeId, volumeId: string): number
+  copyLimits?: CopyHostOptions['limits']
+  frontendLimits?: Partial<FrontendLimits>
+}
+
+const hex = (): string => randomBytes(16).toString('hex')
+
+export class ReplicationWorker {
+  readonly transport: PeerTransport
+  readonly copies: CopyHost
+  readonly frontends: FrontendHost
+  readonly #o: ReplicationWorkerOptions
+  readonly #timer: WakeTimer
+  #nodes: ReadonlySet<NodeId> = new Set()
+
+  constructor(options: ReplicationWorkerOptions) {
+    this.#o = options
+    const { self, loop, store, configs, timing, readCheck, log, evidenceDir, workerOf } = options
+    assertTiming(timing)
+    const timer = new WakeTimer(loop)
+    this.#timer = timer
+    this.transport = new PeerTransport({
+      self,
+      clock: loop,
+      log,
+      pool: new SlabPool(),
+      rules: {
+        mayConnect: ({ node }) => (this.#nodes.has(node) ? undefined : 'is no node of this cluster'),
+        mayReceive: (peer, frame) => this.#mayReceive(peer, frame),
+      },
+      random: Math.random,
+      nonce: hex,
+      onMessage: (delivery) => this.#deliver(delivery),
+    })
+    const send: CopyHostOptions['send'] = (to, volumeId, message) => void this.transport.send(to, volumeId, message)
+    this.copies = new CopyHost({
+      self, loop, timer, store, configs, timing, readCheck, log, evidenceDir, workerOf, send,
+      tellFrontend: (volumeId, from, message) => this.frontends.tell(volumeId, from, message),
+      nonce: hex,
+      ...(options.copyLimits === undefined ? {} : { limits: options.copyLimits }),
+    })
+    this.frontends = new FrontendHost({
+      self, loop, timer, configs,
+      askHere: (volumeId, message) => this.copies.ask(volumeId, message),
+      askPeer: (node, volumeId, message) => send({ node, worker: workerOf(node, volumeId) }, volumeId, message),
+      ...(options.frontendLimits === undefined ? {} : { limits: options.frontendLimits }),
+    })
+    this.copies.recover()
+  }
+
+  /** The other nodes of the cluster, where each listens. Nobody else is let in. */
+  setPeers(addresses: readonly PeerAddress[]): void {
+    this.#nodes = new Set(addresses.map(({ node }) => node))
+    this.transport.setPeers(addresses)
+  }
+
+  #mayReceive(peer: PeerIdentity, frame: IncomingFrame): FrameRefusal | undefined {
+    if (!isAnswer(frame.type)) return this.copies.mayReceive(peer, frame)
+    const isHere = this.frontends.frontend(frame.volumeId) !== undefined
+    return isHere ? undefined : { action: 'skip', why: 'no frontend of that volume is here' }
+  }
+
+  #deliver(delivery: Delivery): void {
+    const { family, message, from, volumeId } = delivery
+    if (family === 'frontend' && isAnswer(message.type)) {
+      this.frontends.tell(volumeId, from.node, message as FrontendMessage)
+      this.copies.hold(delivery)
+    } else this.copies.deliver(delivery)
+  }
+
+  /** Nothing is stepped or said any more; peers see their connections end. The store is the caller's to stop. */
+  async close(drainMs: number): Promise<void> {
+    this.frontends.close()
+    this.copies.close()
+    this.#timer.stop()
+    this.#o.loop.stop()
+    await this.transport.drain(drainMs)
+  }
+}
+
+/** What a copy says to a frontend; the rest of that family goes the other way. */
+const isAnswer = (type: string): boolean => type === 'opened' || type === 'reply' || type === 'redirect'
+

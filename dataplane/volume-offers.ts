@@ -1,0 +1,131 @@
+/**
+ * Every node offers every volume that it may use: what is wished (`volumes/`) and agreed (`configs/`) is watched, and
+ * the node is told what to offer, what to hide (others hold it) and what to withdraw (it is gone). One thing at a time
+ * for each volume, the last wish wins; what was refused because it is too early is tried again.
+ */
+import type { LocalNode } from '../cluster/local-node.ts'
+import type { ClusterStore } from '../cluster/store/cluster-store.ts'
+import { afterPrefix } from '../cluster/store/json-value.ts'
+import { PrefixWatch } from '../cluster/store/prefix-watch.ts'
+import { CONFIG_PREFIX, decodeConfig } from '../cluster/store/volume-configs.ts'
+import { decodeVolume, VOLUME_PREFIX } from '../cluster/store/volume-records.ts'
+import type { VolumeRecord } from '../engine/control/volume-record.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import type { LogPort } from '../engine/ports.ts'
+import type { NodeId, VolumeConfig } from '../engine/replication/configuration.ts'
+
+const RETRY_MS = 500
+/** What a node was told that was told nothing. */
+const NOTHING = JSON.stringify({ what: 'withdraw' })
+
+type Offer = Parameters<LocalNode['offer']>[0]
+type Wish = { what: 'offer'; offer: Offer } | { what: 'hide' | 'withdraw' }
+
+interface Known {
+  record: VolumeRecord | undefined
+  config: VolumeConfig | undefined
+  /** As JSON. */
+  told: string
+  isBusy: boolean
+}
+
+export interface VolumeOffersOptions {
+  node: NodeId
+  store: ClusterStore
+  local: Pick<LocalNode, 'offer' | 'hide' | 'withdraw'>
+  log: LogPort
+  /** What the store says of a volume now. */
+  onSeen(volumeId: string, seen: Pick<Known, 'record' | 'config'>): void
+  onBug(error: unknown): void
+}
+
+export class VolumeOffers {
+  readonly #o: VolumeOffersOptions
+  readonly #volumes = new Map<string, Known>()
+  readonly #watches: PrefixWatch[]
+  readonly #retries = new Set<NodeJS.Timeout>()
+
+  constructor(options: VolumeOffersOptions) {
+    this.#o = options
+    this.#watches = [
+      this.#watch(VOLUME_PREFIX, (id, value) => {
+        this.#at(id).record = value === undefined ? undefined : decodeVolume(id, value)
+      }),
+      this.#watch(CONFIG_PREFIX, (id, value) => {
+        this.#at(id).config = value === undefined ? undefined : decodeConfig(id, value)
+      }),
+    ]
+  }
+
+  close(): void {
+    for (const watch of this.#watches) watch.close()
+    for (const timer of this.#retries) clearTimeout(timer)
+  }
+
+  #watch(prefix: string, take: (id: string, value: Uint8Array | undefined) => void): PrefixWatch {
+    return new PrefixWatch({
+      store: this.#o.store,
+      prefix,
+      onChange: (key, value) => {
+        const id = afterPrefix(key, prefix)
+        if (id === undefined) return
+        take(id, value)
+        const { record, config } = this.#at(id)
+        this.#o.onSeen(id, { record, config })
+        this.#catchUp(id)
+      },
+      onListed: () => undefined,
+      // What is offered stays so; membership says that the store is away.
+      onProblem: () => undefined,
+    })
+  }
+
+  #at(id: string): Known {
+    let known = this.#volumes.get(id)
+    if (known === undefined) {
+      known = { record: undefined, config: undefined, told: NOTHING, isBusy: false }
+      this.#volumes.set(id, known)
+    }
+    return known
+  }
+
+  #wished({ record, config }: Known): Wish {
+    if (record === undefined || record.trash !== null || config === undefined) return { what: 'withdraw' }
+    const { attach } = config
+    const { mode, holders } = attach
+    const generation = mode === 'open' ? attach.generation : holders[this.#o.node]
+    if (generation === undefined) return { what: 'hide' }
+    const { spec } = record
+    return { what: 'offer', offer: { spec, mode, generation, ioTimeoutMs: spec.ioTimeoutMs } }
+  }
+
+  #catchUp(id: string): void {
+    const known = this.#at(id)
+    const wished = this.#wished(known)
+    const wish = JSON.stringify(wished)
+    if (known.isBusy || wish === known.told) return
+    known.isBusy = true
+    void this.#tell(id, wished).then(
+      () => {
+        known.told = wish
+        known.isBusy = false
+        this.#catchUp(id)
+      },
+      (error: unknown) => {
+        if (!(error instanceof HoldfastError)) return this.#o.onBug(error)
+        this.#o.log.event('warn', 'a volume cannot be offered yet', { volume: id, reason: error.message })
+        const timer = setTimeout(() => {
+          this.#retries.delete(timer)
+          known.isBusy = false
+          this.#catchUp(id)
+        }, RETRY_MS)
+        this.#retries.add(timer)
+      },
+    )
+  }
+
+  #tell(id: string, wished: Wish): Promise<void> {
+    const { local } = this.#o
+    return wished.what === 'offer' ? local.offer(wished.offer) : local[wished.what](id)
+  }
+}

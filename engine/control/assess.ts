@@ -1,0 +1,353 @@
+/**
+ * What one volume gets now (SPEC.md sections 6 and 7): the actions that cost no budget, and the copy it lacks, which
+ * does. One compare-and-swap of its configuration at most.
+ */
+import type { NodeId, VolumeConfig } from '../replication/configuration.ts'
+import type { Action } from './actions.ts'
+import { seconds } from './amounts.ts'
+import type { Cluster, NodeView, VolumeView } from './cluster.ts'
+import { copyFacts, isBeingFilled, isComplete, isCounted } from './copy-facts.ts'
+import type { CopyFact } from './copy-facts.ts'
+import { whyNoActivePrimary, whyNotErase, whyNotEvict, whyNotRemove } from './copy-safety.ts'
+import { createStep } from './creation.ts'
+import { healthOf, lonePrimary } from './health.ts'
+import type { Health } from './health.ts'
+import { withEvicted, withMinInSync, withNewMember, withoutMember } from './member-change.ts'
+import { livenessOf } from './node-state.ts'
+import type { Rebuild, RebuildWhy } from './rebuild-table.ts'
+import { zoneOf } from './placement.ts'
+import { beginPurge, purgeStep, strayStep, trashNext } from './trash.ts'
+import { wantedCopies, wishedMinInSync } from './volume-record.ts'
+
+/** B2, the first comes first. */
+export const RANK = { held: 0, 'at-risk': 1, degraded: 2, add: 3, drain: 4, move: 5, trash: 6, rebalance: 7 } as const
+
+/** A copy that has to be filled: it waits for a place in the rebuild table. */
+export interface CopyNeed {
+  volume: VolumeView
+  why: RebuildWhy
+  rank: number
+  count: number
+  /** Of the set, complete. */
+  liveCopies: number
+  /** Where it has to go; empty: wherever is best. */
+  to: NodeId | ''
+  staying: NodeId[]
+  taken: Set<NodeId>
+}
+
+export interface Assessment extends Health {
+  actions: Action[]
+  need: CopyNeed | undefined
+  /** Entries of the rebuild table that are over (B3). */
+  over: Rebuild[]
+  next: string
+  /** Time alone may change it. */
+  isOpen: boolean
+}
+
+/** A volume, taken apart. */
+interface Sight {
+  cluster: Cluster
+  volume: VolumeView
+  config: VolumeConfig
+  nowMs: number
+  nonce: string
+  facts: CopyFact[]
+  wanted: number
+  keepers: CopyFact[]
+  /** Keepers in the set that have everything. */
+  complete: CopyFact[]
+  entries: Rebuild[]
+}
+
+export function assess(cluster: Cluster, volume: VolumeView, nowMs: number, nonce: string): Assessment {
+  const { record, config } = volume
+  const entries = cluster.rebuildsOf.get(volume.id) ?? []
+  const facts = config === undefined ? [] : copyFacts(cluster, volume, nowMs)
+  const health = healthOf(volume, facts)
+  const idle = { ...health, actions: [], need: undefined, over: entries, next: '', isOpen: true }
+  if (record === undefined) return { ...idle, ...strayStep(cluster, volume, facts, nowMs) }
+  if (record.trash?.isPurging === true) return { ...idle, ...purgeStep(cluster, volume, nowMs) }
+  const purge = beginPurge(cluster, volume)
+  if (purge !== undefined) return { ...idle, actions: [purge], next: 'it is purged' }
+  if (config === undefined) {
+    if (record.trash !== null) return { ...idle, next: trashNext(cluster, volume) }
+    return { ...idle, ...createStep(cluster, volume, nowMs, nonce) }
+  }
+  if (isAtRest(volume, facts, health, entries)) return { ...idle, isOpen: false }
+  const keepers = facts.filter((fact) => isKeeper(cluster, fact))
+  const sight: Sight = {
+    cluster,
+    volume,
+    config,
+    nowMs,
+    nonce,
+    facts,
+    wanted: wantedCopies(record),
+    keepers,
+    complete: keepers.filter(isComplete),
+    entries,
+  }
+  return judge(sight, health)
+}
+
+/** As it was wished, and nothing is to be done about it: so it is with nearly all. */
+function isAtRest(volume: VolumeView, facts: readonly CopyFact[], { health }: Health, entries: Rebuild[]): boolean {
+  const { record, config, move, reportedOn } = volume
+  if (health !== 'healthy' || record!.trash !== null || move !== undefined || entries.length > 0) return false
+  if (facts.length !== wantedCopies(record!) || reportedOn.size !== facts.length) return false
+  if (config!.minInSync !== wishedMinInSync(record!)) return false
+  return facts.every((fact) => fact.leaving === '' && isComplete(fact) && (fact.isPrimary || fact.status!.hearsPrimary))
+}
+
+function judge(sight: Sight, health: Health): Assessment {
+  const { volume, entries } = sight
+  const over = entries.filter((entry) => isOver(sight, entry))
+  const need = needOf(sight, health, over)
+  const change = changeOf(sight)
+  const orders = [...copyOrders(sight, over), ...eraseOrders(sight), ...handOver(sight)]
+  const actions = change === undefined ? orders : [change, ...orders]
+  const done = moveDone(sight)
+  if (done !== undefined) actions.push(done)
+  const isTrash = volume.record!.trash !== null
+  return {
+    ...health,
+    actions,
+    need,
+    over,
+    next: isTrash ? trashNext(sight.cluster, volume) : nextOf(sight, actions, need),
+    isOpen: true,
+  }
+}
+
+function isKeeper({ options }: Cluster, { presence, leaving, status, awayMs, isVouched }: CopyFact): boolean {
+  if (leaving !== '') return false
+  if (isVouched) return true
+  if (presence === 'away') return awayMs < options.replaceAfterMs
+  return presence === 'live' || (presence === 'filling' && !status!.isPoolFull)
+}
+
+/** B3. */
+function isOver(sight: Sight, { to, from }: Rebuild): boolean {
+  const { cluster, volume, facts, config, nowMs, complete, wanted } = sight
+  const { options } = cluster
+  const { move } = volume
+  const target = facts.find(({ node }) => node === to)
+  if (target?.isInSync === true) return from === '' || config.members[from] === undefined
+  const node = cluster.nodes.get(to)
+  if (node?.record === undefined || node.wish.isDraining) return true
+  if (target === undefined && (node.wish.isCordoned || isBroken(node, volume))) return true
+  if (nowMs - node.heardAtMs > options.downAfterMs + options.lingerMs) return true
+  if (target !== undefined && ['failed', 'absent', 'given-up'].includes(target.presence)) return true
+  if (target?.status?.isPoolFull === true) return true
+  const isWished = from !== '' || (move?.what === 'copy' && move.to === to)
+  return isSourceGone(sight) || (!isWished && complete.length >= wanted)
+}
+
+/** Nobody can fill a copy now. */
+function isSourceGone({ cluster: { options }, facts }: Sight): boolean {
+  const { presence, awayMs, isVouched } = facts.find(({ isPrimary }) => isPrimary)!
+  return presence === 'away' && !isVouched && awayMs > options.downAfterMs + options.lingerMs
+}
+
+/** V2, V3, V7: what is lacking, less what is on its way. */
+function needOf(sight: Sight, { health }: Health, over: readonly Rebuild[]): CopyNeed | undefined {
+  const { volume, facts, wanted, keepers, entries, config } = sight
+  const record = volume.record!
+  const { move } = volume
+  const coming = entries.filter((entry) => !over.includes(entry) && config.members[entry.to] === undefined)
+  let count = wanted - keepers.length - coming.length
+  const live = facts.filter(isCounted)
+  const isFilling = keepers.some((fact) => fact.presence !== 'away' && !isComplete(fact))
+  const isAtRisk = wanted > 1 && live.length <= 1
+  if (count <= 0 && isAtRisk && keepers.length < wanted + 1 && coming.length === 0 && !isFilling) count = 1
+  const hasTarget = move?.what === 'copy' && config.members[move.to] === undefined
+  if (hasTarget && !coming.some(({ to }) => to === move.to) && count <= 0 && keepers.length <= wanted) count = 1
+  if (count <= 0 || live.length === 0 || isSourceGone(sight)) {
+    volume.lackingSinceMs = undefined
+    return undefined
+  }
+  volume.lackingSinceMs ??= sight.nowMs
+  const isLost = live.length < wanted
+  const why: RebuildWhy = isLost
+    ? facts.length < wanted ? 'add' : 'replace'
+    : hasTarget ? 'move' : 'drain'
+  const isHeld = health === 'suspended' && live.length < config.minInSync
+  const rank = isHeld ? 'held' : isAtRisk ? 'at-risk' : why === 'replace' ? 'degraded' : why
+  return {
+    volume,
+    why,
+    rank: record.trash === null ? RANK[rank] : RANK.trash,
+    count,
+    liveCopies: live.length,
+    to: hasTarget ? move.to : '',
+    staying: [...keepers.map(({ node }) => node), ...coming.map(({ to }) => to)],
+    taken: new Set([...Object.keys(config.members), ...brokenOn(sight), ...entries.map(({ to }) => to)]),
+  }
+}
+
+const isBroken = ({ copies }: NodeView, { id }: VolumeView): boolean => (copies.get(id)?.failure ?? '') !== ''
+
+/** Nodes with a copy that is no member and cannot be one. */
+function brokenOn({ cluster, volume }: Sight): NodeId[] {
+  return [...volume.reportedOn].filter((node) => isBroken(cluster.nodes.get(node)!, volume))
+}
+
+/** The one change of the configuration that is due. */
+function changeOf(sight: Sight): Action | undefined {
+  const { volume } = sight
+  const [config, why] = minInSyncChange(sight) ?? removal(sight) ?? addition(sight) ?? eviction(sight) ?? []
+  if (config === undefined) return undefined
+  return { type: 'change-config', volumeId: volume.id, version: volume.configVersion, config, why: why! }
+}
+
+type Change = [config: VolumeConfig | undefined, why: string]
+
+/** V5. After a raise one more may fail than before it was there. */
+function minInSyncChange({ volume, config, complete, wanted, nonce }: Sight): Change | undefined {
+  const wished = wishedMinInSync(volume.record!)
+  if (config.minInSync > wished) return [withMinInSync(config, wished, nonce), `${wished} is wished as minInSync`]
+  if (config.minInSync === wished || complete.length < Math.min(wanted, wished + 1)) return undefined
+  return [withMinInSync(config, wished, nonce), `${complete.length} copies are in sync`]
+}
+
+/** E2: those that do not come back, and, when all is there, those that are too many. */
+function removal(sight: Sight): Change | undefined {
+  const { cluster, volume, config, facts, complete, wanted, nowMs, nonce } = sight
+  for (const fact of facts) {
+    if (fact.isInSync) continue
+    const isLost = ['failed', 'absent', 'given-up'].includes(fact.presence)
+    if (!isLost && (complete.length < wanted || isTarget(sight, fact))) continue
+    if (whyNotRemove(cluster, volume, facts, fact.node, nowMs) !== undefined) continue
+    return [withoutMember(config, fact.node, nonce), isLost ? `its copy is ${fact.presence}` : 'it is one too many']
+  }
+  return undefined
+}
+
+/** It is filled because somebody else is to go. */
+const isTarget = ({ entries, volume: { move } }: Sight, { node }: CopyFact): boolean =>
+  entries.some(({ to, from }) => to === node && from !== '') || (move?.what === 'copy' && move.to === node)
+
+/** V2: the copy that an entry of the table asked for, or one that was there. */
+function addition({ cluster, volume, config, entries, nonce, nowMs }: Sight): Change | undefined {
+  for (const { to, why } of entries) {
+    if (config.members[to] !== undefined) continue
+    const node = cluster.nodes.get(to)
+    const copy = node?.copies.get(volume.id)
+    if (copy === undefined || copy.failure !== '' || livenessOf(node!, cluster.options, nowMs) !== 'up') continue
+    return [withNewMember(config, to, copy, nonce), `a copy to ${why}`]
+  }
+  return undefined
+}
+
+/** V3, E1: one member of the set that is to go. */
+function eviction(sight: Sight): Change | undefined {
+  const { cluster, volume, config, facts, complete, wanted, nowMs, nonce } = sight
+  if (complete.length < wanted) return undefined
+  const going = facts.filter((fact) => fact.isInSync && !fact.isPrimary && fact.leaving !== '')
+  const tooMany = complete.length > wanted ? mostDispensable(sight) : undefined
+  const fact = going[0] ?? tooMany
+  if (fact === undefined || whyNotEvict(cluster, volume, facts, fact.node, nowMs) !== undefined) return undefined
+  return [withEvicted(config, fact.node, nonce), fact.leaving === '' ? 'it is one too many' : fact.leaving]
+}
+
+/** Of the complete ones: who shares its zone with most, then who is on the fullest node. */
+function mostDispensable({ cluster, volume, complete }: Sight): CopyFact | undefined {
+  const { move } = volume
+  const others = complete.filter((fact) => !fact.isPrimary && move?.to !== fact.node)
+  const unwished = others.filter(({ node }) => node !== volume.record!.firstNode)
+  const candidates = unwished.length > 0 ? unwished : others
+  const zone = ({ node }: CopyFact) => zoneOf(cluster.nodes.get(node)!)
+  const sharing = (fact: CopyFact) => complete.filter((other) => zone(other) === zone(fact)).length
+  const copies = ({ node }: CopyFact) => cluster.nodes.get(node)!.volumes.size
+  let worst: CopyFact | undefined
+  for (const fact of candidates) {
+    const by = worst === undefined ? 1 : sharing(fact) - sharing(worst) || copies(fact) - copies(worst)
+    if (by > 0) worst = fact
+  }
+  return worst
+}
+
+/** V2: nodes of the table that have nothing yet. */
+function copyOrders({ volume, config, entries, cluster, nowMs }: Sight, over: readonly Rebuild[]): Action[] {
+  const actions: Action[] = []
+  for (const entry of entries) {
+    const { to: node, why } = entry
+    const view = cluster.nodes.get(node)
+    if (over.includes(entry) || config.members[node] !== undefined || volume.reportedOn.has(node)) continue
+    if (view === undefined || livenessOf(view, cluster.options, nowMs) !== 'up') continue
+    actions.push({ type: 'make-copy', volumeId: volume.id, node, why: `a copy to ${why}` })
+  }
+  return actions
+}
+
+/** E3: copies that are no members. */
+function eraseOrders({ cluster, volume, config, facts, entries, nowMs }: Sight): Action[] {
+  const actions: Action[] = []
+  for (const name of volume.reportedOn) {
+    const node = cluster.nodes.get(name)!
+    const copy = node.copies.get(volume.id)!
+    if (config.members[name]?.copyId === copy.copyId) continue
+    if (copy.failure === '' && entries.some(({ to }) => to === name)) continue
+    if (livenessOf(node, cluster.options, nowMs) === 'down') continue
+    if (whyNotErase(cluster, volume, facts, copy.copyId, nowMs) !== undefined) continue
+    const { copyId } = copy
+    const { epoch } = config
+    actions.push({ type: 'erase-copy', volumeId: volume.id, node: name, copyId, epoch, why: 'it is no member' })
+  }
+  return actions
+}
+
+/** V4. */
+function handOver({ cluster, volume, facts, keepers, complete, wanted, nowMs }: Sight): Action[] {
+  const { move } = volume
+  const primary = facts.find(({ isPrimary }) => isPrimary)!
+  // A copy that is moved in place of the only one takes the lead first.
+  const isOnly = complete.length > wanted && complete.every((fact) => fact.isPrimary || fact.node === move?.to)
+  const wish = move?.to !== primary.node && (move?.what === 'primary' || isOnly) ? move?.to : undefined
+  if (primary.leaving === '' && wish === undefined) return []
+  if (whyNoActivePrimary(cluster, volume, facts, nowMs) !== undefined) return []
+  const fit = keepers.filter((fact) => !fact.isPrimary && isComplete(fact))
+  const leads = ({ node }: CopyFact) => cluster.nodes.get(node)!.leads
+  const wished = fit.find(({ node }) => node === wish)
+  if (primary.leaving === '' && wished === undefined) return []
+  const [first] = fit
+  const least = fit.reduce((best, fact) => (leads(fact) < leads(best!) ? fact : best), first)
+  const to = wished ?? least
+  if (to === undefined) return []
+  const why = primary.leaving === '' ? 'the lead is moved' : primary.leaving
+  return [{ type: 'hand-over', volumeId: volume.id, node: primary.node, to: to.node, why }]
+}
+
+/** V7. */
+function moveDone({ volume, config, facts, wanted }: Sight): Action | undefined {
+  const { move } = volume
+  if (move === undefined) return undefined
+  const isThere = config.inSync.includes(move.to)
+  const isDone =
+    move.what === 'primary'
+      ? config.primary === move.to
+      : isThere && (move.from === '' || config.members[move.from] === undefined) && facts.length <= wanted
+  if (!isDone) return undefined
+  return { type: 'delete-move', volumeId: volume.id, version: volume.moveVersion, why: 'it is done' }
+}
+
+function nextOf(sight: Sight, actions: readonly Action[], need: CopyNeed | undefined): string {
+  const { facts, complete, wanted, cluster, volume, nowMs } = sight
+  const lone = lonePrimary(facts)
+  if (lone !== undefined) return `bring ${lone} back; if it is gone for good: \`holdfast volume promote --force\``
+  if (need !== undefined) return 'a copy waits for its turn'
+  const filling = facts.filter(isBeingFilled).map(({ node }) => node)
+  if (filling.length > 0 && complete.length < wanted) return `${filling.join(', ')} is being filled`
+  if (actions.length > 0) return actions[0]!.why
+  const away = facts.find((fact) =>
+    !fact.isVouched && (fact.presence === 'away' || (fact.presence === 'filling' && !isBeingFilled(fact))))
+  if (away !== undefined) {
+    const waitMs = cluster.options.replaceAfterMs - away.awayMs
+    return `${away.node} is waited for${waitMs > 0 ? `, for ${seconds(waitMs)} more` : ''}`
+  }
+  const leaving = facts.find((fact) => fact.leaving !== '')
+  if (leaving === undefined) return ''
+  return whyNotEvict(cluster, volume, facts, leaving.node, nowMs) ?? leaving.leaving
+}

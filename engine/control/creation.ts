@@ -1,0 +1,117 @@
+/**
+ * A new volume (SPEC.md V1): nodes are chosen, each makes an empty copy, and one compare-and-swap to absent makes them
+ * a configuration. Never beside a copy that was a member of something.
+ */
+import type { NodeId } from '../replication/configuration.ts'
+import type { Action } from './actions.ts'
+import { setCreating } from './cluster.ts'
+import type { Cluster, VolumeView } from './cluster.ts'
+import { firstConfig } from './member-change.ts'
+import { whyNoNewCopy } from './node-state.ts'
+import { isSettled, leaderAmong, placeCopies } from './placement.ts'
+import { wantedCopies, wishedMinInSync } from './volume-record.ts'
+
+export interface Step {
+  actions: Action[]
+  /** What is waited for; empty: nothing. */
+  next: string
+}
+
+export function createStep(cluster: Cluster, volume: VolumeView, nowMs: number, nonce: string): Step {
+  const record = volume.record!
+  const made = madeCopies(cluster, volume, nowMs)
+  if (made === undefined) {
+    const how = 'the cluster store has lost its configuration; if that is for good: an empty store, and ' +
+      '`holdfast store rebuild --from-nodes`'
+    return { actions: [], next: `a node has a copy of it that was in use: ${how}` }
+  }
+  const broken = brokenCopies(cluster, volume)
+  if (broken.length > 0) return { actions: broken, next: 'copies that failed before they were used are erased' }
+  if (!isSettled(cluster, nowMs)) return { actions: [], next: 'nodes have not told yet what they have' }
+  const wanted = wantedCopies(record)
+  const placement = choose(cluster, volume, made, wanted, nowMs)
+  const chosen = [...volume.creating.keys()]
+  if (chosen.length < wanted && (!record.allowDegraded || chosen.length === 0)) {
+    return { actions: [], next: placement }
+  }
+  const missing = chosen.filter((node) => !made.has(node))
+  if (missing.length > 0) {
+    const actions = missing.map((node): Action => ({
+      type: 'make-copy',
+      volumeId: volume.id,
+      node,
+      why: 'a new volume',
+    }))
+    return { actions, next: `${missing.join(', ')} make a copy` }
+  }
+  const copies = new Map(chosen.map((node) => [node, made.get(node)!]))
+  const config = firstConfig({
+    volumeId: volume.id,
+    primary: leaderAmong(cluster, volume, chosen),
+    copies,
+    minInSync: wishedMinInSync(record),
+    attachMode: record.attachMode,
+    nonce,
+  })
+  const action: Action = { type: 'create-config', volumeId: volume.id, config, why: 'all its copies are made' }
+  return { actions: [action], next: 'its configuration is written' }
+}
+
+/** By node the virgin copies that are there; undefined when one is there that is none. */
+function madeCopies(cluster: Cluster, volume: VolumeView, nowMs: number): Map<NodeId, string> | undefined {
+  const made = new Map<NodeId, string>()
+  for (const name of [...volume.reportedOn].sort()) {
+    const node = cluster.nodes.get(name)!
+    const copy = node.copies.get(volume.id)!
+    if (!copy.isVirgin) return undefined
+    if (copy.failure === '' && whyNoNewCopy(node, cluster, nowMs) === undefined) made.set(name, copy.copyId)
+  }
+  return made
+}
+
+/** E3: of what never was used nothing is lost. */
+function brokenCopies(cluster: Cluster, { id: volumeId, reportedOn }: VolumeView): Action[] {
+  const actions: Action[] = []
+  for (const node of reportedOn) {
+    const { copyId, failure } = cluster.nodes.get(node)!.copies.get(volumeId)!
+    if (failure !== '') actions.push({ type: 'erase-copy', volumeId, node, copyId, epoch: 0, why: 'it failed unused' })
+  }
+  return actions
+}
+
+/** Keep what was chosen and answers, take what is made, and fill up. Says why it is too few. */
+function choose(
+  cluster: Cluster,
+  volume: VolumeView,
+  made: ReadonlyMap<NodeId, string>,
+  wanted: number,
+  nowMs: number,
+): string {
+  const { createWaitMs } = cluster.options
+  const isSlow = ([node, sinceMs]: [NodeId, number]) => !made.has(node) && nowMs - sinceMs > createWaitMs
+  const slow = [...volume.creating].filter(isSlow).map(([node]) => node)
+  const isFit = (node: NodeId) => whyNoNewCopy(cluster.nodes.get(node)!, cluster, nowMs) === undefined
+  const kept = [...volume.creating].filter(([node]) => made.has(node) || (!slow.includes(node) && isFit(node)))
+  const chosen = new Map(kept)
+  for (const node of made.keys()) if (chosen.size < wanted && !chosen.has(node)) chosen.set(node, nowMs)
+  let why = ''
+  if (chosen.size < wanted) {
+    const placement = placeCopies(
+      cluster,
+      {
+        record: volume.record!,
+        usedBytes: 0,
+        count: wanted - chosen.size,
+        staying: [...chosen.keys()],
+        taken: new Set([...chosen.keys(), ...slow]),
+      },
+      nowMs,
+    )
+    for (const node of placement.nodes) chosen.set(node, nowMs)
+    why = placement.why
+  }
+  const { creating } = volume
+  const isChanged = chosen.size !== creating.size || [...chosen.keys()].some((node) => !creating.has(node))
+  if (isChanged) setCreating(cluster, volume, chosen)
+  return why
+}

@@ -1,0 +1,65 @@
+/**
+ * What is known of a node: what was wished (`node-wishes`, `disk-wishes`), what it registered (`nodes`), and what it
+ * says of itself, its disks and its copies. The last is kept in memory by the controller, never stored (SPEC.md 1).
+ */
+import type { NodeId } from '../replication/configuration.ts'
+import type { Role } from '../replication/copy-state.ts'
+import type { DiskStatus } from '../volume/volume-spec.ts'
+
+export interface NodeRecord {
+  name: NodeId
+  /** Empty: none. */
+  zone: string
+}
+
+export interface NodeWish {
+  isCordoned: boolean
+  isDraining: boolean
+}
+
+export interface DiskWish {
+  isEvicted: boolean
+}
+
+export interface CopyStatus {
+  volumeId: string
+  copyId: string
+  role: Role
+  /** Of its promise; of a primary, the one it leads. */
+  epoch: number
+  isConsistent: boolean
+  /** In `writeback`: it has all that it acknowledged. */
+  isWhole: boolean
+  /** Made, empty, and never a member of anything. */
+  isVirgin: boolean
+  /** Slices that went with a disk and are not filled again. */
+  lostSlices: number
+  /** Disks its slices lie on. */
+  diskUuids: string[]
+  /** Bytes of live blocks, as stored. */
+  usedBytes: number
+  /** Highest seq that it has, and that it knows as committed; to be shown. */
+  seq: number
+  commitSeq: number
+  /** What it lacks, of a copy that catches up or is filled. */
+  lagBytes: number
+  /** A replica that has had a beacon of its epoch's primary within its lease. */
+  hearsPrimary: boolean
+  /** Why I/O is held (a primary) or nothing can be stored (others), as a sentence; empty: it is not. */
+  held: string
+  /** The pool has no room for what it should store. */
+  isPoolFull: boolean
+  heldRequests: number
+  /** Why it is fenced; empty: it is not. */
+  failure: string
+}
+
+export interface NodeStatus {
+  node: NodeId
+  /** Of its process. */
+  instance: string
+  /** Its stores are recovered: what is not among `copies` is not there. */
+  isOpen: boolean
+  disks: DiskStatus[]
+  copies: CopyStatus[]
+}

@@ -1,0 +1,70 @@
+/**
+ * What was wished for a volume (key `volumes/<id>`), and its changes in the trash. Written by the API; the control
+ * plane only says that the purge has begun (SPEC.md section 1). What is observed is elsewhere.
+ */
+import type { AttachMode, NodeId } from '../replication/configuration.ts'
+import type { VolumeSpec } from '../volume/volume-spec.ts'
+
+export interface Trash {
+  /** The cluster's age at that time, as it was read (T2). */
+  deletedAtAgeMs: number
+  /** 0: purged as soon as possible. */
+  keepMs: number
+  /** There is no way back. */
+  isPurging: boolean
+}
+
+export interface VolumeRecord {
+  spec: VolumeSpec
+  /** Copies whose acknowledgement is required; 0: 2 of three and more copies, else 1. */
+  minInSync: number
+  /** Made and kept with fewer copies than wished when there are too few nodes. */
+  allowDegraded: boolean
+  /** Takes the first copy and the primary if it can; empty: whoever is best. */
+  firstNode: NodeId | ''
+  attachMode: AttachMode
+  trash: Trash | null
+}
+
+/** A copy is moved to a named node, or the lead is (key `moves/<id>`). */
+export interface Move {
+  what: 'copy' | 'primary'
+  to: NodeId
+  /** Whose copy goes; empty: whoever is best, or nobody. */
+  from: NodeId | ''
+}
+
+export const TRASH_KEEP_MS = 3_600_000
+/** The age that a deletion was stamped with may lag so much: how seldom it is written (T2). */
+export const AGE_STEP_MS = 60_000
+
+export const wantedCopies = ({ spec }: VolumeRecord): number => spec.replicas + 1
+
+/** V5: what is wished; the configuration may still have less. */
+export function wishedMinInSync(record: VolumeRecord): number {
+  const copies = wantedCopies(record)
+  if (record.minInSync > 0) return Math.min(record.minInSync, copies)
+  return copies >= 3 ? 2 : 1
+}
+
+/** T1. Undefined when it is there already. */
+export function deleted(record: VolumeRecord, ageMs: number, keepMs = TRASH_KEEP_MS): VolumeRecord | undefined {
+  if (record.trash !== null) return undefined
+  return { ...record, trash: { deletedAtAgeMs: ageMs, keepMs, isPurging: false } }
+}
+
+/** Undefined when it is not in the trash, or no more to be saved. */
+export function restored(record: VolumeRecord): VolumeRecord | undefined {
+  return record.trash === null || record.trash.isPurging ? undefined : { ...record, trash: null }
+}
+
+/** T3, also at once when the operator asks. Undefined when it is not in the trash, or purged already. */
+export function purged(record: VolumeRecord): VolumeRecord | undefined {
+  if (record.trash === null || record.trash.isPurging) return undefined
+  return { ...record, trash: { ...record.trash, isPurging: true } }
+}
+
+/** T2: how long the trash still keeps it; 0 or less: its time is over. */
+export function keptForMs({ deletedAtAgeMs, keepMs }: Trash, ageMs: number): number {
+  return keepMs === 0 ? 0 : deletedAtAgeMs + keepMs + AGE_STEP_MS - ageMs
+}

@@ -1,0 +1,102 @@
+/** Risk: the client that judges the kill tests does not see a lost, torn, misplaced or stale block. */
+import path from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { MemoryDevice } from '../../memory-device.ts'
+import { MemoryServer } from '../../nbd-server.ts'
+import { StampedClient } from '../../../cli/load/stamped-client.ts'
+import { Random } from '../../sim/random.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
+
+const SIZE_BYTES = 4 * 2 ** 20
+const TOTAL_BLOCKS = SIZE_BYTES / 4096
+
+async function serve(t: Test, socketPath: string, device: MemoryDevice): Promise<MemoryServer> {
+  const server = new MemoryServer({ devices: { disk: device } })
+  await server.listener.listenUnix(socketPath)
+  t.teardown(() => server.close())
+  return server
+}
+
+const makeClient = (socketPath: string, seed: number): StampedClient => {
+  const random = new Random(seed)
+  return new StampedClient({ socketPath, exportName: 'disk', random: () => random.float(), depth: 8 })
+}
+
+t.test('a server that keeps everything, closed under load', async (t) => {
+  const socketPath = path.join(temporaryFolder(t), 's')
+  const device = new MemoryDevice({ sizeBytes: SIZE_BYTES, pace: 'turn' })
+  const client = makeClient(socketPath, 1)
+  for (let round = 0; round < 4; round++) {
+    const server = await serve(t, socketPath, device)
+    client.start()
+    await client.connected()
+    const enough = client.counts.writes + 300
+    while (client.counts.writes < enough) await new Promise((resolve) => setImmediate(resolve))
+    if (round < 3) await server.close()
+  }
+  await client.pause()
+  await client.verify()
+  await client.close()
+  t.same(client.problems, [])
+  t.equal(client.reconnects, 3)
+  t.ok(client.counts.reads > 100 && client.counts.flushes > 10 && client.counts.trims > 10)
+})
+
+const WRONGS: Record<string, { spoil: (device: MemoryDevice) => void; words: RegExp }> = {
+  'a block that was lost': {
+    spoil: (device) => device.trim(5 * 4096, 4096, false, () => {}),
+    words: /block 5: operation 0 was read, possible are \d+\n.*write/,
+  },
+  'a block that lies elsewhere': {
+    spoil: (device) => device.write(6 * 4096, blockOf(device, 9), false, () => {}),
+    words: /block 6: it belongs to block 9/,
+  },
+  'a block of two writes': {
+    spoil: (device) => device.write(7 * 4096 + 512, blockOf(device, 8).subarray(512), false, () => {}),
+    words: /block 7: it is torn at byte 512/,
+  },
+  'a block of somebody else': {
+    spoil: (device) => device.write(3 * 4096, Buffer.alloc(4096, 7), false, () => {}),
+    words: /block 3: no stamp/,
+  },
+}
+
+function blockOf(device: MemoryDevice, lba: number): Buffer {
+  const block = Buffer.alloc(4096)
+  device.read(lba * 4096, block, () => {})
+  return block
+}
+
+for (const [name, { spoil, words }] of Object.entries(WRONGS)) {
+  t.test(`${name} is found`, async (t) => {
+    const socketPath = path.join(temporaryFolder(t), 's')
+    const device = new MemoryDevice({ sizeBytes: SIZE_BYTES })
+    await serve(t, socketPath, device)
+    const client = makeClient(socketPath, 2)
+    await client.fill()
+    await client.verify()
+    t.same(client.problems, [])
+    t.equal(client.counts.verifiedBlocks, TOTAL_BLOCKS)
+    spoil(device)
+    await client.verify()
+    await client.close()
+    t.equal(client.problems.length, 1)
+    t.match(client.problems[0], words)
+  })
+}
+
+t.test('an old block that comes back is found', async (t) => {
+  const socketPath = path.join(temporaryFolder(t), 's')
+  const device = new MemoryDevice({ sizeBytes: SIZE_BYTES })
+  await serve(t, socketPath, device)
+  const client = makeClient(socketPath, 3)
+  await client.connected()
+  await client.write(4, 1, false)
+  const old = blockOf(device, 4)
+  await client.write(4, 1, false)
+  device.write(4 * 4096, old, false, () => {})
+  await client.verify()
+  await client.close()
+  t.match(client.problems, [/block 4: operation 1 was read, possible are 2/])
+})

@@ -1,0 +1,142 @@
+/**
+ * A few nodes as real processes, the embedded cluster store as another one, and volumes whose copies were made before
+ * the nodes are started: what a control plane would have done.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
+import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
+import { CONTROLLER_KEY } from '../../cluster/reconcile/election.ts'
+import { decodeHeartbeat } from '../../cluster/store/heartbeats.ts'
+import { agreeOnClusterId } from '../../cluster/membership/cluster-id.ts'
+import { configKey, decodeConfig, encodeConfig } from '../../cluster/store/volume-configs.ts'
+import { encodeVolume, volumeKey } from '../../cluster/store/volume-records.ts'
+import { clock } from '../../dataplane/clock.ts'
+import { prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
+import { makeFolder, nodeIdentity } from '../../dataplane/node-folder.ts'
+import { openStore } from '../../dataplane/store-shell.ts'
+import type { VolumeConfig } from '../../engine/replication/configuration.ts'
+import { MIB } from '../../engine/units.ts'
+import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import { EMBEDDED, startStore } from '../conformance/cluster-store/store-process.ts'
+import type { StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import { configOf, hex, specOf } from '../dataplane/copy/hosts.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { ClusterNodeProcess } from './cluster-node-process.ts'
+import type { ClusterNodeOptions } from './cluster-node-process.ts'
+
+const DISK_BYTES = 512 * MIB
+
+export interface ClusterOptions {
+  names?: readonly string[]
+  dir?: string
+  diskBytes?: number
+  /** What is special about a node. */
+  setUp?: (name: string, store: string) => Pick<ClusterNodeOptions, 'change' | 'env'>
+  /** One that runs already. */
+  storeProcess?: StoreProcess
+}
+
+export class ClusterOfDaemons {
+  readonly storeProcess: StoreProcess
+  readonly store: ClusterStore
+  readonly dir: string
+  readonly nodes: ClusterNodeProcess[]
+
+  private constructor(storeProcess: StoreProcess, options: Required<Omit<ClusterOptions, 'storeProcess'>>) {
+    const { names, dir, diskBytes, setUp } = options
+    this.storeProcess = storeProcess
+    this.store = storeProcess.client({ root: '/holdfast/' })
+    this.dir = dir
+    const { address: store } = storeProcess
+    const node = { dir, diskBytes, store }
+    this.nodes = names.map((name) => new ClusterNodeProcess(name, { ...node, ...setUp(name, store) }))
+  }
+
+  /** The store runs, the nodes do not yet. Everything ends with the test. */
+  static async make(t: Pick<Test, 'teardown'>, options: ClusterOptions = {}): Promise<ClusterOfDaemons> {
+    const {
+      names = ['n1', 'n2', 'n3'], dir = temporaryFolder(t), diskBytes = DISK_BYTES, setUp = () => ({}),
+      storeProcess = await startStore(t, EMBEDDED),
+    } = options
+    const cluster = new ClusterOfDaemons(storeProcess, { names, dir, diskBytes, setUp })
+    t.teardown(() => Promise.all(cluster.nodes.map((node) => node.killNode())))
+    return cluster
+  }
+
+  node(name: string): ClusterNodeProcess {
+    return this.nodes.find((node) => node.name === name)!
+  }
+
+  async start(): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node.start()))
+  }
+
+  /** A volume with a copy on every node, the first one the primary. No node runs. */
+  async makeVolume(change: Partial<VolumeSpec>): Promise<VolumeSpec> {
+    const spec = specOf({ replicas: this.nodes.length - 1, ...change })
+    const agreed = await agreeOnClusterId(this.store, hex())
+    if (!agreed.ok) throw agreed.error
+    const copies: Record<string, string> = {}
+    for (const node of this.nodes) {
+      copies[node.name] = hex()
+      await makeCopy(node, agreed.value, this.storeProcess.address, spec, copies[node.name]!)
+    }
+    await this.put(configKey(spec.id), encodeConfig(configOf(spec.id, copies)))
+    const record = { minInSync: 0, allowDegraded: false, firstNode: '', attachMode: 'open', trash: null } as const
+    await this.put(volumeKey(spec.id), encodeVolume({ spec, ...record }))
+    return spec
+  }
+
+  async config(volumeId: string): Promise<VolumeConfig> {
+    const found = await this.store.get(configKey(volumeId))
+    if (!found.ok) throw found.error
+    return decodeConfig(volumeId, found.value!.value)!
+  }
+
+  /** The node that decides for the cluster. */
+  async elected(): Promise<string> {
+    const found = await this.store.get(CONTROLLER_KEY)
+    if (!found.ok) throw found.error
+    return (JSON.parse(decodeHeartbeat(found.value!.value)!.body) as { node: string }).node
+  }
+
+  /** Until every copy is in the set again. */
+  async whole(volumeId: string): Promise<VolumeConfig> {
+    for (;;) {
+      const config = await this.config(volumeId)
+      if (config.inSync.length === this.nodes.length) return config
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  private async put(key: string, value: Uint8Array): Promise<void> {
+    const cas = await this.store.compareAndSwap({ key, version: undefined, value })
+    if (cas.outcome !== 'won') throw new Error(`${key} was not put: ${cas.outcome}`)
+  }
+}
+
+/** On the disk of a node that does not run. */
+async function makeCopy(
+  { config, paths }: ClusterNodeProcess,
+  clusterId: string,
+  store: string,
+  spec: VolumeSpec,
+  copyId: string,
+): Promise<void> {
+  makeFolder(paths.folder)
+  const { nodeId } = nodeIdentity(paths.identity, { clusterId, store })
+  const prepared = prepareDisk(config.disks[0]!, { nodeName: config.name, nodeId, clusterId }, 1)
+  if (!prepared.ok) throw prepared.error
+  const opened = await openStore({
+    disks: [prepared.value], indexDir: paths.index, worker: 0, workers: 1, barrier: new SharedArrayBuffer(4), clock,
+    log: { event: () => undefined },
+  })
+  if (!opened.ok) throw opened.error
+  await new Promise<void>((resolve, reject) => {
+    opened.value.store.createCopy(spec, copyId, (made) => (made.ok ? resolve() : reject(made.error)))
+  })
+  await new Promise<void>((resolve) => opened.value.stop(() => resolve()))
+  releaseDisk(prepared.value)
+}
+
+export const randomNumber = (): number => randomBytes(4).readUInt32LE() / 2 ** 32

@@ -1,0 +1,121 @@
+/** Nodes find their cluster, their names and each other through a real store; who runs twice is told so. */
+import t from 'tap'
+import type { Test } from 'tap'
+import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
+import { beatKey } from '../../../cluster/membership/beat-body.ts'
+import { agreeOnClusterId } from '../../../cluster/membership/cluster-id.ts'
+import { CLUSTER_KEY } from '../../../cluster/store/cluster-record.ts'
+import { Membership } from '../../../cluster/membership/membership.ts'
+import type { NodeAddress } from '../../../cluster/membership/membership.ts'
+import { registerNode } from '../../../cluster/membership/registration.ts'
+import { nextStartNumber } from '../../../cluster/membership/start-number.ts'
+import { nodeKey } from '../../../cluster/store/node-records.ts'
+import type { HoldfastError } from '../../../engine/errors.ts'
+import { storeInProcess } from '../store-in-process.ts'
+
+const id = (digit: string): string => digit.repeat(32)
+const put = (store: ClusterStore, key: string, text: string) =>
+  store.compareAndSwap({ key, version: undefined, value: Buffer.from(text) })
+
+t.test('the first one names the cluster, the others hear of it', async (t) => {
+  const { client } = await storeInProcess(t)
+  const wished = ['a', 'b', 'c'].map(id)
+  const agreed = await Promise.all(wished.map((one) => agreeOnClusterId(client(), one)))
+  const ids = new Set(agreed.map((one) => (one.ok ? one.value : one.error.message)))
+  t.equal(ids.size, 1)
+  t.ok(wished.includes([...ids][0]!))
+})
+
+t.test('what is no cluster id is not overwritten', async (t) => {
+  const store = (await storeInProcess(t)).client()
+  await put(store, CLUSTER_KEY, '{"id": 7}')
+  t.match(await agreeOnClusterId(store, id('a')), { ok: false, error: { code: 'store-record' } })
+})
+
+t.test('a name belongs to the node that took it first', async (t) => {
+  const store = (await storeInProcess(t)).client()
+  const node = { name: 'n1', nodeId: id('1'), zone: '' }
+  t.equal(await registerNode(store, node), undefined)
+  t.equal(await registerNode(store, node), undefined, 'it comes back')
+  t.equal(await registerNode(store, { ...node, zone: 'east' }), undefined, 'and may have moved')
+  t.match(await registerNode(store, { ...node, nodeId: id('2') }), { code: 'node-name-taken' })
+  await put(store, nodeKey('n2'), 'nonsense')
+  t.match(await registerNode(store, { ...node, name: 'n2' }), { code: 'store-record' })
+})
+
+t.test('no two starts have one number', async (t) => {
+  const { client } = await storeInProcess(t)
+  const stores = [client(), client(), client()]
+  const numbers = await Promise.all(stores.flatMap((store) => [nextStartNumber(store), nextStartNumber(store)]))
+  t.same(numbers.map((one) => one.ok && one.value).sort(), [1, 2, 3, 4, 5, 6])
+})
+
+class Node {
+  readonly told: NodeAddress[][] = []
+  readonly problems: Array<string | undefined> = []
+  rival: HoldfastError | undefined
+  readonly membership: Membership
+
+  constructor(t: Test, store: ClusterStore, name: string, instance: string, clusterId = id('c')) {
+    const self = { peer: `${name}:1`, api: `${name}:2`, nodeId: id('1'), clusterId, instance, version: '1' }
+    this.membership = new Membership({
+      store, name, self, beatMs: 20,
+      onNodes: (nodes) => this.told.push(nodes),
+      onProblem: (error) => this.problems.push(error?.code),
+      onRival: (error) => (this.rival = error),
+    })
+    t.teardown(() => this.membership.stop())
+  }
+
+  get known(): string {
+    return (this.told.at(-1) ?? []).map(({ node, instance, peer }) => `${node} ${instance} ${peer}`).join(', ')
+  }
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+t.test('nodes learn where the others are, and when one comes back elsewhere', async (t) => {
+  const { client } = await storeInProcess(t)
+  const n1 = new Node(t, client(), 'n1', 'first')
+  await n1.membership.start()
+  t.same(n1.told, [[]], 'nobody is there yet, which is said once')
+  const n2 = new Node(t, client(), 'n2', 'first')
+  await n2.membership.start()
+  t.equal(n2.known, 'n1 first n1:1')
+  await until(() => n1.known === 'n2 first n2:1')
+  await n2.membership.stop()
+  const again = new Node(t, client(), 'n2', 'second')
+  await again.membership.start()
+  await until(() => n1.known === 'n2 second n2:1')
+  t.equal(n1.told.length, 3, 'told when something changed, and not else')
+  await put(client(), beatKey('n3'), 'nonsense')
+  const stranger = new Node(t, client(), 'n4', 'first', id('d'))
+  await stranger.membership.start()
+  t.equal(n1.told.length, 3, 'what is no node of this cluster is none')
+})
+
+t.test('of two daemons of one node one is told to end', async (t) => {
+  const { client } = await storeInProcess(t)
+  const first = new Node(t, client(), 'n1', 'first')
+  await first.membership.start()
+  const second = new Node(t, client(), 'n1', 'second')
+  await second.membership.start()
+  await until(() => first.rival !== undefined || second.rival !== undefined)
+  t.match(first.rival ?? second.rival, { code: 'node-twice', detail: { name: 'n1' } })
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  t.ok(first.rival === undefined || second.rival === undefined, 'and the other one goes on')
+})
+
+t.test('a store that is away is told once, and what is known stays known', async (t) => {
+  const { client } = await storeInProcess(t)
+  const store = client()
+  const node = new Node(t, store, 'n1', 'first')
+  await node.membership.start()
+  store.close()
+  await until(() => node.problems.length > 0)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  t.equal(node.problems.length, 1)
+  t.equal(node.told.length, 1)
+})

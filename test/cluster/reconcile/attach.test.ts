@@ -1,0 +1,135 @@
+/** Who may use a volume: attached to nodes, taken over by force only, let go, and not beside a deletion. */
+import t from 'tap'
+import type { Test } from 'tap'
+import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
+import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
+import { configKey } from '../../../cluster/store/volume-configs.ts'
+import type { HoldfastError } from '../../../engine/errors.ts'
+import { MIB } from '../../../engine/units.ts'
+import { ControlCluster } from './control-cluster.ts'
+
+async function withVolume(t: Test, parameters: Record<string, string> = {}) {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3'])
+  await cluster.until('one is elected', () => cluster.elected()[0]?.control.controller.term() !== undefined)
+  const { volumes } = cluster.elected()[0]!
+  const made = await cluster.answered(volumes.createVolume({ name: 'data', sizeBytes: 64 * MIB, parameters }))
+  const attach = async (node: string, { mode = '', force = false } = {}) =>
+    (await volumes.attachVolume({ name: 'data', node, mode, force })).attach
+  const detach = async (node = '') => (await volumes.detachVolume({ name: 'data', node })).attach
+  const agreed = async () => (await cluster.config(made.id))!.attach
+  return { cluster, volumes, made, attach, detach, agreed }
+}
+
+t.test('single: one node at a time, another one by force only, and a generation for each', async (t) => {
+  const { volumes, made, attach, detach, agreed } = await withVolume(t)
+  t.same(made.attach, { mode: 'open', generation: 1, holders: [] })
+  const held = { mode: 'single', generation: 2, holders: [{ node: 'n1', generation: 2 }] }
+  t.same(await attach('n1'), held)
+  t.same(await attach('n1', { mode: 'single' }), held, 'again: the same generation')
+  const refused = await attach('n2').then(() => undefined, (error: HoldfastError) => error)
+  t.equal(refused?.code, 'volume-attached')
+  t.match(refused?.message, /volume data is attached to n1 in mode single; .*volume detach data.* or add --force/)
+  t.same(await attach('n2', { force: true }), {
+    mode: 'single', generation: 3, holders: [{ node: 'n2', generation: 3 }],
+  })
+  t.same(await agreed(), { mode: 'single', generation: 3, holders: { n2: 3 } })
+  await t.rejects(detach('n1'), { code: 'volume-not-attached', message: /not attached to "n1"/ })
+  t.same(await detach('n2'), { mode: 'open', generation: 4, holders: [] }, 'as it was made')
+  await t.rejects(detach(), { code: 'volume-not-attached' })
+  await t.rejects(attach('n9'), { code: 'node-not-found' })
+  await t.rejects(attach('n1', { mode: 'open' }), { code: 'parameter', message: /single, shared, read-only/ })
+  const unknown = { name: 'none', node: 'n1', mode: '', force: false }
+  await t.rejects(volumes.attachVolume(unknown), { code: 'volume-not-found' })
+})
+
+t.test('shared and read-only: several nodes, each with its own generation', async (t) => {
+  const { cluster, volumes, attach, detach } = await withVolume(t)
+  await attach('n1', { mode: 'shared' })
+  const { holders } = await attach('n2', { mode: 'shared' })
+  t.same(holders, [{ node: 'n1', generation: 2 }, { node: 'n2', generation: 3 }])
+  await t.rejects(attach('n1', { mode: 'read-only' }), { code: 'volume-attached', message: /to n1, n2 in mode shared/ })
+  await t.rejects(detach(), { code: 'parameter', message: /from.*allowed: n1, n2/ }, 'which one is to be said')
+  t.same(await detach('n1'), { mode: 'shared', generation: 3, holders: [{ node: 'n2', generation: 3 }] })
+  t.same(await attach('n3', { mode: 'read-only', force: true }), {
+    mode: 'read-only', generation: 4, holders: [{ node: 'n3', generation: 4 }],
+  })
+  await cluster.round()
+  t.match(await volumes.getVolume({ name: 'data' }), { attach: { mode: 'read-only', holders: [{ node: 'n3' }] } })
+})
+
+t.test('an open volume with clients is taken by force only', async (t) => {
+  const { cluster, volumes, made, attach } = await withVolume(t)
+  cluster.node('n2').fake.sessions = [{ volumeId: made.id, session: '1', generation: 1 }]
+  await cluster.until('it is told', async () => (await volumes.getVolume({ name: 'data' })).frontends.length === 1)
+  await t.rejects(attach('n1'), { code: 'volume-in-use' })
+  t.equal((await attach('n1', { force: true })).generation, 2)
+  // Its connection is still there, and is over: nobody has to ask for it again.
+  await cluster.round()
+  await volumes.detachVolume({ name: 'data', node: '' })
+  t.equal((await attach('n3')).generation, 4)
+})
+
+t.test('attaching is answered when the node offers it, and without its answer when it is away', async (t) => {
+  const { cluster, attach } = await withVolume(t)
+  const asked: unknown[] = []
+  const wrapped = cluster.wrapCalls
+  cluster.wrapCalls = (calls, from, to) => ({
+    ...wrapped(calls, from, to),
+    awaitOffer: async (request) => {
+      asked.push([to, request.generation])
+      return calls.awaitOffer(request)
+    },
+  })
+  // Who decides calls itself directly.
+  const [elected] = cluster.elected()
+  const [one, other] = [...cluster.nodes.keys()].filter((name) => name !== elected!.name) as [string, string]
+  await attach(one)
+  t.same(asked, [[one, 2]])
+  cluster.node(other).fake.isAlive = false
+  t.match(await attach(other, { force: true }), { generation: 3, holders: [{ node: other }] })
+  t.same(asked, [[one, 2], [other, 3]])
+})
+
+t.test('a volume that is made for single use rests with nobody', async (t) => {
+  const { made, attach, detach } = await withVolume(t, { 'attach-mode': 'single' })
+  t.same(made.attach, { mode: 'single', generation: 0, holders: [] })
+  t.equal((await attach('n3')).generation, 1)
+  t.same(await detach(), { mode: 'single', generation: 1, holders: [] })
+  t.equal((await attach('n3')).generation, 2, 'back, and new')
+})
+
+t.test('what is attached is deleted by force only, and then held by nobody', async (t) => {
+  const { cluster, volumes, made, attach, agreed } = await withVolume(t)
+  await attach('n1')
+  await t.rejects(volumes.deleteVolume({ name: 'data', force: false }), { code: 'volume-attached' })
+  t.equal((await volumes.getVolume({ name: 'data' })).id, made.id, 'it is there')
+  await volumes.deleteVolume({ name: 'data', force: true, purge: true })
+  t.same(await agreed(), { mode: 'open', generation: 3, holders: {} })
+  await cluster.until('so it can be purged', async () => (await cluster.config(made.id)) === undefined)
+})
+
+t.test('attaching beside a deletion: one of both gives way', async (t) => {
+  for (const force of [false, true]) {
+    const { cluster, volumes, made, agreed } = await withVolume(t)
+    const deleting = new VolumeWishes(new RecordStore(cluster.store))
+    let isDeleted: boolean | undefined
+    /** The deletion comes between the holder and the look at the record. */
+    class Between extends RecordStore {
+      override async put(...words: Parameters<RecordStore['put']>): Promise<boolean> {
+        const isPut = await super.put(...words)
+        if (words[0] === configKey(made.id) && isDeleted === undefined) {
+          isDeleted = false
+          isDeleted = await deleting.delete('data', { force, keepMs: 60_000 }).then(() => true, () => false)
+        }
+        return isPut
+      }
+    }
+    const wishes = new VolumeWishes(new Between(cluster.store))
+    const attaching = wishes.attach(await wishes.find('data'), { node: 'n1', mode: 'single', force: false }, [])
+    if (force) await t.rejects(attaching, { code: 'volume-not-found' }, 'it is in the trash by then')
+    else await attaching
+    t.equal(isDeleted, force)
+    t.same((await agreed()).holders, force ? {} : { n1: 2 })
+    if (!force) t.equal((await volumes.getVolume({ name: 'data' })).id, made.id)
+  }
+})

@@ -1,0 +1,188 @@
+/** What a user asks of a cluster: volumes are made, grown, deleted and brought back; names are given once. */
+import t from 'tap'
+import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
+import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
+import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
+import { nameKey, encodeName } from '../../../cluster/store/volume-names.ts'
+import type { HoldfastError } from '../../../engine/errors.ts'
+import { MIB } from '../../../engine/units.ts'
+import { ControlCluster } from './control-cluster.ts'
+import type { TestNode } from './control-cluster.ts'
+
+const request = (name: string, parameters: Record<string, string> = {}): CreateVolumeRequest =>
+  ({ name, sizeBytes: 64 * MIB, parameters })
+
+async function electedOf(cluster: ControlCluster): Promise<TestNode> {
+  await cluster.until('one is elected', () => cluster.elected()[0]?.control.controller.term() !== undefined)
+  return cluster.elected()[0]!
+}
+
+t.test('a volume is made when it is answered, grows, and is shown', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3'])
+  const elected = await electedOf(cluster)
+  const { volumes } = elected
+  const [other] = [...cluster.nodes.values()].filter((node) => node !== elected)
+  await t.rejects(other!.volumes.createVolume(request('data')), { code: 'no-controller' }, 'who is not elected refuses')
+
+  const made = await cluster.answered(volumes.createVolume(request('data')))
+  t.match(made, { name: 'data', health: 'healthy', replicas: 2, minInSync: 2, epoch: 1, sizeBytes: 64 * MIB })
+  t.same(made.copies.map(({ state }) => state), ['in-sync', 'in-sync', 'in-sync'])
+  t.equal(made.copies.filter(({ role }) => role === 'primary').length, 1)
+  await t.rejects(volumes.createVolume(request('data')), { code: 'volume-exists' })
+  await t.rejects(volumes.createVolume(request('wide', { replicas: '3' })), { code: 'too-few-nodes' })
+  await t.rejects(volumes.createVolume(request('odd', { 'min-in-sync': '4' })), { code: 'parameter' })
+
+  const grown = await cluster.answered(volumes.resizeVolume({ name: 'data', sizeBytes: 128 * MIB }))
+  t.equal(grown.sizeBytes, 128 * MIB)
+  const primary = made.copies.find(({ role }) => role === 'primary')!.node
+  t.same(cluster.node(primary).fake.changes, [{ operation: 'resize', sizeBytes: 128 * MIB }])
+  await t.rejects(volumes.resizeVolume({ name: 'data', sizeBytes: 64 * MIB }), { code: 'volume-shrink' })
+  await t.rejects(volumes.getVolume({ name: 'none' }), { code: 'volume-not-found' })
+
+  t.match(await volumes.status(), { health: 'healthy', volumes: 1, volumesHealthy: 1, problems: [] })
+  const { nodes } = await volumes.listNodes()
+  const up = ['n1', 'n2', 'n3'].map((name) => [name, 'up', `id-${name}`])
+  t.same(nodes.map(({ name, state, id }) => [name, state, id]), up)
+  t.equal((await volumes.listDisks()).disks.length, 3)
+  await cluster.round()
+  t.same((await volumes.listVolumes()).volumes.map(({ name }) => name), ['data'])
+})
+
+t.test('H2: who is elected anew shows nothing before it has heard from all nodes, for a while', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3'])
+  const elected = await electedOf(cluster)
+  const { volumes } = elected
+  await cluster.answered(volumes.createVolume(request('data')))
+  const term = elected.control.controller.term()!
+  term.cluster.nodes.get('n2')!.said = undefined
+  term.cluster.startedAtMs = Infinity
+  await t.rejects(volumes.status(), { code: 'no-controller' })
+  await t.rejects(volumes.listVolumes(), { code: 'no-controller' })
+  term.cluster.startedAtMs = -10_000
+  t.match(await volumes.status(), { volumes: 1 }, 'a node that is gone is not waited for')
+})
+
+t.test('a name is given once, whoever asks at the same time', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1'])
+  const { volumes } = await electedOf(cluster)
+  const ask = () => volumes.createVolume(request('data')).then(() => 'made', () => 'refused')
+  const asked = Array.from({ length: 5 }, ask)
+  const answers = await cluster.answered(Promise.all(asked))
+  t.same(answers.sort(), ['made', 'refused', 'refused', 'refused', 'refused'])
+  await cluster.put(nameKey('left'), encodeName('f'.repeat(32)))
+  const left = await cluster.answered(volumes.createVolume(request('left')))
+  t.match(left, { name: 'left', health: 'healthy' }, 'a name whose volume was never made is taken over')
+})
+
+t.test('a volume that cannot be placed says why it waits', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1'])
+  const { volumes } = await electedOf(cluster)
+  await t.rejects(cluster.answered(volumes.createVolume(request('data', { pool: 'fast' }))), {
+    code: 'volume-waits', message: /n1.*fast/,
+  })
+  t.match(await volumes.getVolume({ name: 'data' }), { health: 'suspended', copies: [] })
+})
+
+t.test('what is deleted comes back, until it is purged', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2'])
+  const { volumes } = await electedOf(cluster)
+  const wishes = new VolumeWishes(new RecordStore(cluster.store))
+  const first = await cluster.answered(volumes.createVolume(request('data')))
+  await volumes.deleteVolume({ name: 'data', force: false })
+  await t.rejects(volumes.getVolume({ name: 'data' }), { code: 'volume-not-found' })
+  await wishes.restore('data')
+  t.equal((await volumes.getVolume({ name: 'data' })).id, first.id)
+  await t.rejects(wishes.restore('data'), { code: 'volume-kept' })
+
+  await volumes.deleteVolume({ name: 'data', force: false })
+  await cluster.round()
+  t.match(await volumes.listVolumes(), { volumes: [] })
+  const [resting, ...more] = (await volumes.listVolumes({ isInTrash: true })).volumes
+  t.match({ id: resting?.id, more }, { id: first.id, more: [] })
+  t.ok(resting!.keptMs > 3_500_000 && resting!.keptMs <= 3_660_000, `for about an hour: ${resting!.keptMs} ms`)
+  const second = await cluster.answered(volumes.createVolume(request('data')))
+  t.not(second.id, first.id, 'the name was free')
+  await t.rejects(wishes.restore('data'), { code: 'volume-exists' })
+  await wishes.purge(first.id)
+  await t.rejects(wishes.restore(first.id), { code: 'volume-purged' })
+  await cluster.until('its copies are erased', () =>
+    [...cluster.nodes.values()].every(({ fake }) => fake.copies.size === 1 && fake.copies.has(second.id)))
+  await cluster.until('and it is forgotten', async () => (await wishes.trash()).length === 0)
+  await cluster.round()
+  t.match((await volumes.listVolumes()).volumes, [{ id: second.id, health: 'healthy' }])
+})
+
+t.test('copies and leads go where the operator wants them', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3', 'n4'])
+  const { volumes } = await electedOf(cluster)
+  await cluster.answered(volumes.createVolume(request('data', { replicas: '1' })))
+  const nodes = async () => (await volumes.getVolume({ name: 'data' })).copies.map(({ node }) => node)
+  const explained = await volumes.explainVolume({ name: 'data' })
+  t.equal(explained.copies.length, 2)
+  t.same(explained.others.map(({ why }) => why), ['could take a copy', 'could take a copy'])
+
+  t.equal((await volumes.setReplicas({ name: 'data', replicas: 2 })).replicas, 2)
+  await cluster.until('a third copy', async () => {
+    const { health, copies } = await volumes.getVolume({ name: 'data' })
+    return health === 'healthy' && copies.length === 3
+  })
+  await t.rejects(volumes.setReplicas({ name: 'data', replicas: 4 }), { code: 'too-few-nodes' })
+
+  const { copies } = await volumes.getVolume({ name: 'data' })
+  const to = copies.find(({ role }) => role === 'replica')!.node
+  await volumes.moveVolume({ name: 'data', what: 'primary', to, from: '' })
+  await cluster.until('it leads', async () =>
+    (await volumes.getVolume({ name: 'data' })).copies.some(({ node, role }) => node === to && role === 'primary'))
+  await t.rejects(volumes.moveVolume({ name: 'data', what: 'copy', to: 'n9', from: '' }), { code: 'node-not-found' })
+
+  const drained = (await nodes()).find((name) => name !== to)!
+  t.match(await volumes.setNodeWish({ name: drained, isCordoned: false, isDraining: true }), { state: 'draining' })
+  await cluster.until('it is empty', () => cluster.node(drained).fake.copies.size === 0)
+  t.notOk((await nodes()).includes(drained))
+  t.match(await volumes.setNodeWish({ name: drained, isCordoned: false, isDraining: false }), { state: 'up' })
+
+  await cluster.until('its disk is known to be free', async () => (await nodes()).length === 3)
+  const evicted = (await nodes()).find((name) => name !== to)!
+  await volumes.setDiskEvicted({ uuid: `disk-${evicted}`, isEvicted: true })
+  await cluster.until('nothing is on it', () => cluster.node(evicted).fake.copies.size === 0)
+  await t.rejects(volumes.setDiskEvicted({ uuid: 'none', isEvicted: true }), { code: 'disk-not-found' })
+  await volumes.deleteVolume({ name: 'data', force: false, purge: true })
+  await cluster.until('nothing is left', () => [...cluster.nodes.values()].every(({ fake }) => fake.copies.size === 0))
+})
+
+t.test('the last resort: told what it costs first, and only that happens', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3'])
+  await cluster.answered((await electedOf(cluster)).volumes.createVolume(request('data', { replicas: '1' })))
+  const { volumes: [made] } = await (await electedOf(cluster)).volumes.listVolumes()
+  const primary = made!.copies.find(({ role }) => role === 'primary')!.node
+  const to = made!.copies.find(({ role }) => role === 'replica')!.node
+  const ask = async (confirm: string) =>
+    (await electedOf(cluster)).volumes.forcePromotion({ name: 'data', to, confirm })
+  await t.rejects(ask(''), { code: 'promotion-refused', message: /leads it and serves/ })
+
+  // Alone in the set, then dead: nobody takes over by himself.
+  cluster.node(to).fake.isAlive = false
+  await cluster.until('it leads alone', async () => (await cluster.config(made!.id))?.inSync.length === 1)
+  cluster.kill(primary)
+  cluster.node(to).fake.isAlive = true
+  let token = ''
+  const isTold = async () => {
+    if (cluster.elected()[0]?.control.controller.term() === undefined) return false
+    const error = await ask('').then(() => undefined, (refusal: HoldfastError) => refusal)
+    token = error?.code === 'promotion-unconfirmed' ? String(error.detail.token) : ''
+    return token !== ''
+  }
+  await cluster.until('nobody leads, and what is there was told', isTold)
+  t.match(token, /^[0-9a-f]{10}$/)
+  await t.rejects(ask('0123456789'), { code: 'promotion-unconfirmed', message: /not in sync: what was acknowledged/ })
+  const before = (await cluster.config(made!.id))!
+  await ask(token)
+  t.match(await cluster.config(made!.id), {
+    epoch: before.epoch + 2 ** 20, primary: to, inSync: [to], members: { [primary]: { state: 'needs-full' } },
+    attach: { mode: 'open', generation: before.attach.generation + 1 },
+  })
+  await cluster.until('it is served', async () => {
+    const { health } = await (await electedOf(cluster)).volumes.getVolume({ name: 'data' })
+    return ['healthy', 'at-risk'].includes(health)
+  })
+})

@@ -1,0 +1,143 @@
+/**
+ * The data side of a node for tests of the control plane: copies without bytes, which follow the configurations in the
+ * store as real ones do. A copy that is named in its configuration leads or follows; the one that leads lets the dead
+ * go and takes those that were filled into the set; when its own node is dead, another member of the set takes over.
+ */
+import { randomUUID } from 'node:crypto'
+import type { LocalNode } from '../../../cluster/local-node.ts'
+import type { UsedBy } from '../../../cluster/reconcile/node-calls.ts'
+import type { ClusterStore, Version } from '../../../cluster/store/cluster-store.ts'
+import {
+  CONFIG_PREFIX, configKey, decodeConfig, encodeConfig, volumeOfKey,
+} from '../../../cluster/store/volume-configs.ts'
+import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status.ts'
+import { withMember, withPrimary, withSuccessor, withoutMembers } from '../../../engine/replication/configuration.ts'
+import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
+import type { ControlChange } from '../../../engine/replication/record.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
+import { GIB } from '../../../engine/units.ts'
+import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
+import { listAll } from '../../conformance/cluster-store/calls-suite.ts'
+
+export class FakeNode implements LocalNode {
+  readonly name: string
+  readonly instance: string
+  readonly copies = new Map<string, CopyStatus>()
+  readonly changes: ControlChange[] = []
+  readonly erased: string[] = []
+  /** Clients of this node. */
+  sessions: UsedBy[] = []
+  /** No copy here is filled. */
+  isFillHeld = false
+  isAlive = true
+  private readonly store: ClusterStore
+
+  constructor(name: string, instance: string, store: ClusterStore) {
+    this.name = name
+    this.instance = instance
+    this.store = store
+  }
+
+  async status(): Promise<NodeStatus> {
+    const disk = {
+      uuid: `disk-${this.name}`, path: '/d', pool: 'default', tags: [], state: 'online' as const, reason: '',
+      capacityBytes: 100 * GIB, freeBytes: 100 * GIB, reserveBytes: 0, checksumErrors: 0,
+    }
+    const copies = [...this.copies.values()].map((copy) => ({ ...copy }))
+    return { node: this.name, instance: this.instance, isOpen: true, disks: [disk], copies }
+  }
+
+  async makeCopy({ id: volumeId }: VolumeSpec): Promise<{ copyId: string }> {
+    if (this.copies.has(volumeId)) {
+      const detail = { node: this.name, order: 'make a copy of', volume: volumeId, reason: 'there is one' }
+      throw new HoldfastError('order-refused', detail)
+    }
+    const copyId = randomUUID()
+    this.copies.set(volumeId, {
+      volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true, isVirgin: true, lostSlices: 0,
+      diskUuids: [`disk-${this.name}`], usedBytes: 0, seq: 0, commitSeq: 0, lagBytes: 0,
+      hearsPrimary: false, held: '', isPoolFull: false,
+      heldRequests: 0, failure: '',
+    })
+    return { copyId }
+  }
+
+  async eraseCopy(volumeId: string, copyId: string): Promise<void> {
+    if (this.copies.get(volumeId)?.copyId !== copyId) throw new Error('a copy is erased that is not there')
+    this.copies.delete(volumeId)
+    this.erased.push(copyId)
+  }
+
+  async handOver(volumeId: string, to: string): Promise<void> {
+    const found = await this.configOf(volumeId)
+    const next = withSuccessor(found!.config, to, randomUUID())
+    if (found!.config.primary === this.name && next !== undefined) await this.swap(found!.version, next)
+  }
+
+  async change(volumeId: string, change: ControlChange): Promise<{ seq: number }> {
+    if (this.copies.get(volumeId)?.role !== 'primary') throw new Error('only a primary changes its volume')
+    this.changes.push(change)
+    return { seq: this.changes.length }
+  }
+
+  async offer(): Promise<void> {}
+
+  async hide(): Promise<void> {}
+
+  async offered(): Promise<boolean> {
+    return true
+  }
+
+  async withdraw(): Promise<void> {}
+
+  /** Each copy takes a step by its configuration. */
+  async turn(isAlive: (node: string) => boolean): Promise<void> {
+    const { entries } = await listAll(this.store, CONFIG_PREFIX)
+    const configs = new Map(entries.map(({ key, value, version }) => {
+      const volumeId = volumeOfKey(key)!
+      return [volumeId, { config: decodeConfig(volumeId, value)!, version }]
+    }))
+    for (const copy of this.copies.values()) {
+      const found = configs.get(copy.volumeId)
+      if (found !== undefined) await this.follow(copy, found.config, found.version, isAlive)
+    }
+  }
+
+  private async follow(
+    copy: CopyStatus, config: VolumeConfig, version: Version, isAlive: (node: string) => boolean,
+  ): Promise<void> {
+    const { name } = this
+    const { primary, epoch, inSync, members } = config
+    if (members[name]?.copyId !== copy.copyId) {
+      Object.assign(copy, { role: copy.isVirgin ? 'out' : 'fenced' })
+      return
+    }
+    copy.isVirgin = false
+    if (primary === name) {
+      Object.assign(copy, { role: 'primary', epoch })
+      const filled = Object.keys(members).find((node) =>
+        !inSync.includes(node) && members[node]!.state === 'catching-up' && isAlive(node) && !this.isFillHeld)
+      const dead = inSync.filter((node) => !isAlive(node))
+      const next = dead.length > 0
+        ? withoutMembers(config, dead, randomUUID())
+        : filled === undefined ? undefined : withMember(config, filled, [], randomUUID())
+      if (next !== undefined) await this.swap(version, next)
+      return
+    }
+    const hearsPrimary = isAlive(primary)
+    Object.assign(copy, { role: inSync.includes(name) ? 'replica' : 'out', epoch, hearsPrimary })
+    if (hearsPrimary || !inSync.includes(name)) return
+    const next = withPrimary(config, name, randomUUID())
+    if (next !== undefined) await this.swap(version, next)
+  }
+
+  private async configOf(volumeId: string): Promise<{ config: VolumeConfig; version: Version } | undefined> {
+    const read = await this.store.get(configKey(volumeId))
+    if (!read.ok || read.value === undefined) return undefined
+    return { config: decodeConfig(volumeId, read.value.value)!, version: read.value.version }
+  }
+
+  private async swap(version: Version, config: VolumeConfig): Promise<void> {
+    await this.store.compareAndSwap({ key: configKey(config.volumeId), version, value: encodeConfig(config) })
+  }
+}

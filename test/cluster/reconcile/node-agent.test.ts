@@ -1,0 +1,142 @@
+/** A node and its controller: what is reported, how old it may be, and which orders are carried out. */
+import t from 'tap'
+import type { Test } from 'tap'
+import { NodeAgent } from '../../../cluster/reconcile/node-agent.ts'
+import type { NodeCalls, NodeReport } from '../../../cluster/reconcile/node-calls.ts'
+import { StatusIntake } from '../../../cluster/reconcile/status-intake.ts'
+import type { Taken } from '../../../cluster/reconcile/status-intake.ts'
+import { configKey } from '../../../cluster/store/volume-configs.ts'
+import { encodeVolume, volumeKey } from '../../../cluster/store/volume-records.ts'
+import { MIB } from '../../../engine/units.ts'
+import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
+import { swap } from '../../conformance/cluster-store/calls-suite.ts'
+import { storeInProcess } from '../store-in-process.ts'
+import { detailsOf } from './control-cluster.ts'
+import { FakeNode } from './fake-node.ts'
+
+const specOf = (id: string): VolumeSpec => ({
+  id, name: id.slice(0, 4), sizeBytes: MIB, blockSizeBytes: 4096, replicas: 0, durability: 'durable', onFull: 'hold',
+  ioTimeoutMs: 0, pool: 'default', diskTags: [],
+})
+const [A, B] = ['a'.repeat(32), 'b'.repeat(32)]
+const RECORD = { minInSync: 0, allowDegraded: false, firstNode: '', attachMode: 'open', trash: null } as const
+
+async function agentOf(t: Test) {
+  const store = (await storeInProcess(t)).client()
+  const local = new FakeNode('n1', 'process', store)
+  const clocks = { nodeMs: 5_000, controllerMs: 90_000 }
+  let ticket = 0
+  let intake = new StatusIntake(() => `ticket ${++ticket}`)
+  const reports: NodeReport[] = []
+  const taken: Taken[] = []
+  const world = { leader: 'first', isDeaf: false, losesAnswers: false }
+  const calls = {
+    async report(report: NodeReport) {
+      if (world.isDeaf) throw new Error('nobody hears it')
+      reports.push(structuredClone(report))
+      const found = intake.take(report, clocks.controllerMs)
+      if (found.taken !== undefined) taken.push(found.taken)
+      if (world.losesAnswers) throw new Error('the answer was lost')
+      return found.answer
+    },
+  } as NodeCalls
+  const agent = new NodeAgent({
+    node: 'n1',
+    instance: 'process',
+    store,
+    local,
+    details: async () => detailsOf('n1'),
+    controller: () => ({ leader: { node: 'n2', api: '', instance: world.leader }, calls }),
+    nowMs: () => clocks.nodeMs,
+    onChanged: () => undefined,
+  })
+  const another = () => {
+    world.leader = 'second'
+    intake = new StatusIntake(() => `ticket ${++ticket}`)
+  }
+  return { store, local, clocks, reports, taken, world, agent, another, intake: () => intake }
+}
+
+const shown = ({ isWhole, status, gone }: NodeReport) =>
+  ({ isWhole, copies: status.copies.map(({ volumeId }) => volumeId), gone })
+
+t.test('whole at first, then what changed; whole again after a lost answer, and for another controller', async (t) => {
+  const { local, reports, taken, world, agent, another, clocks } = await agentOf(t)
+  await local.makeCopy(specOf(A))
+  await agent.turn()
+  t.same(reports.map(shown), [
+    { isWhole: true, copies: [A], gone: [] },
+    { isWhole: true, copies: [A], gone: [] },
+  ], 'the first one has no ticket, and is not taken')
+  t.equal(taken.length, 1)
+
+  reports.length = 0
+  await local.makeCopy(specOf(B))
+  clocks.controllerMs += 1_000
+  await agent.turn()
+  t.same(reports.map(shown), [{ isWhole: false, copies: [B], gone: [] }])
+  t.same(taken.at(-1)!.status.copies.map(({ volumeId }) => volumeId), [A, B], 'put together')
+  t.equal(taken.at(-1)!.atMs, 90_000, 'as old as the ticket, not as new as the answer')
+
+  reports.length = 0
+  await local.eraseCopy(A, local.copies.get(A)!.copyId)
+  world.losesAnswers = true
+  await t.rejects(agent.turn())
+  world.losesAnswers = false
+  await agent.turn()
+  t.same(reports.map(shown), [
+    { isWhole: false, copies: [], gone: [A] },
+    { isWhole: true, copies: [B], gone: [] },
+    { isWhole: true, copies: [B], gone: [] },
+  ])
+  t.same(taken.at(-1)!.status.copies.map(({ volumeId }) => volumeId), [B])
+
+  reports.length = 0
+  another()
+  await agent.turn()
+  t.same(reports.map(({ isWhole }) => isWhole), [true, true])
+})
+
+t.test('a report that was long under way is not taken', async (t) => {
+  const { local, reports, taken, agent, intake, clocks } = await agentOf(t)
+  await local.makeCopy(specOf(A))
+  await agent.turn()
+  const late = reports.at(-1)!
+  await agent.turn()
+  const before = taken.length
+  clocks.controllerMs += 60_000
+  t.notOk(intake().take(late, clocks.controllerMs).answer.isTaken, 'its ticket was used')
+  t.equal(taken.length, before)
+})
+
+t.test('an order is as young as a report of this process, or refused', async (t) => {
+  const { store, local, agent, clocks } = await agentOf(t)
+  await swap(store, volumeKey(A), undefined, Buffer.from(encodeVolume({ spec: specOf(A), ...RECORD })).toString())
+  const order = { volumeId: A, instance: 'process', stampMs: clocks.nodeMs }
+  clocks.nodeMs += 10_001
+  await t.rejects(agent.makeCopy(order), { code: 'order-refused', message: /may be 10 s old/ })
+  await t.rejects(agent.handOver({ ...order, to: 'n2' }), { code: 'order-refused' })
+  const young = { ...order, stampMs: clocks.nodeMs }
+  await t.rejects(agent.makeCopy({ ...young, instance: 'former' }), { message: /former process/ })
+  await t.rejects(agent.makeCopy({ ...young, volumeId: B }), { code: 'order-refused', message: /no such volume/ })
+  t.match(await agent.makeCopy(young), { copyId: local.copies.get(A)!.copyId })
+})
+
+t.test('a copy is erased only by what the node has read itself', async (t) => {
+  const { store, local, agent, clocks } = await agentOf(t)
+  const { copyId } = await local.makeCopy(specOf(A))
+  const order = { volumeId: A, copyId, epoch: 3, instance: 'process', stampMs: clocks.nodeMs }
+  await t.rejects(agent.eraseCopy(order), { code: 'order-refused', message: /nothing is known/ })
+  const value = Buffer.from(encodeVolume({ spec: specOf(A), ...RECORD })).toString()
+  const version = await swap(store, volumeKey(A), undefined, value)
+  await swap(store, configKey(A), undefined, 'not a configuration')
+  await t.rejects(agent.eraseCopy(order), { code: 'store-record' }, 'what cannot be read is not taken for absent')
+  t.equal(local.copies.size, 1)
+  t.same(await agent.eraseCopy({ ...order, copyId: 'another' }), {}, 'what is not there is erased')
+  const trash = { deletedAtAgeMs: 0, keepMs: 0, isPurging: true }
+  const purging = encodeVolume({ spec: specOf(A), ...RECORD, trash })
+  await swap(store, volumeKey(A), version, Buffer.from(purging).toString())
+  await t.rejects(agent.makeCopy({ ...order, volumeId: A }), { message: /being purged/ })
+  await t.rejects(agent.eraseCopy(order), { code: 'store-record' })
+  t.equal(local.copies.size, 1)
+})

@@ -1,0 +1,75 @@
+/** Work that is never done twice at a time, and once more when it is asked for meanwhile. */
+import t from 'tap'
+import { WorkLoop } from '../../../cluster/reconcile/work-loop.ts'
+
+/** Work that ends when the test says so. */
+class Work {
+  begun = 0
+  atOnce = 0
+  private end: () => void = () => {}
+  private begins: () => void = () => {}
+  private next = new Promise<void>((resolve) => (this.begins = resolve))
+
+  run = async (): Promise<void> => {
+    this.begun++
+    this.atOnce++
+    this.begins()
+    await new Promise<void>((resolve) => (this.end = resolve))
+    this.atOnce--
+  }
+
+  /** Ends what is under way, and waits for what comes next. */
+  async step(): Promise<void> {
+    this.next = new Promise<void>((resolve) => (this.begins = resolve))
+    this.finish()
+    await this.next
+  }
+
+  finish(): void {
+    this.end()
+  }
+}
+
+const onBug = (error: unknown) => t.fail(String(error))
+
+t.test('what is asked for while it is under way is done once more', async (t) => {
+  const work = new Work()
+  const loop = new WorkLoop({ work: work.run, everyMs: 3_600_000, onBug })
+  t.equal(work.begun, 1, 'it begins at once')
+  for (let i = 0; i < 10; i++) loop.wake()
+  t.same([work.begun, work.atOnce], [1, 1])
+  await work.step()
+  t.same([work.begun, work.atOnce], [2, 1], 'ten wishes, one more turn')
+  loop.wake()
+  const stopped = loop.stop()
+  work.finish()
+  await stopped
+  t.same([work.begun, work.atOnce], [2, 0], 'a loop that is stopped begins nothing more')
+})
+
+t.test('it goes on by itself', async (t) => {
+  const work = new Work()
+  const loop = new WorkLoop({ work: work.run, everyMs: 1, onBug })
+  for (let turn = 2; turn <= 4; turn++) {
+    await work.step()
+    t.equal(work.begun, turn)
+  }
+  const stopped = loop.stop()
+  work.finish()
+  await stopped
+})
+
+t.test('a bug is told, and the loop goes on', async (t) => {
+  let turns = 0
+  const bug = new Error('the work has a bug')
+  const told: unknown[] = []
+  await new Promise<void>((resolve) => {
+    const work = async () => {
+      if (++turns === 1) throw bug
+      resolve()
+    }
+    const loop = new WorkLoop({ work, everyMs: 1, onBug: (error) => told.push(error) })
+    t.teardown(() => loop.stop())
+  })
+  t.same(told, [bug])
+})

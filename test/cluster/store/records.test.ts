@@ -1,0 +1,89 @@
+/** Records of the cluster store: what is written is read, and what is none is not believed. */
+import t from 'tap'
+import { decodeAge, encodeAge } from '../../../cluster/store/cluster-age.ts'
+import { decodeDiskWish, encodeDiskWish } from '../../../cluster/store/disk-wishes.ts'
+import { decodeBeatBody, encodeBeatBody } from '../../../cluster/membership/beat-body.ts'
+import { decodeNode, encodeNode } from '../../../cluster/store/node-records.ts'
+import { decodeName, encodeName } from '../../../cluster/store/volume-names.ts'
+import { decodeNodeWish, encodeNodeWish } from '../../../cluster/store/node-wishes.ts'
+import { decodeMove, encodeMove } from '../../../cluster/store/volume-moves.ts'
+import { decodeRebuilds, encodeRebuilds } from '../../../cluster/store/rebuild-records.ts'
+import { decodeVolume, encodeVolume } from '../../../cluster/store/volume-records.ts'
+import type { Move, VolumeRecord } from '../../../engine/control/volume-record.ts'
+import { REBUILDS_MOST } from '../../../engine/control/control-options.ts'
+import type { RebuildTable } from '../../../engine/control/rebuild-table.ts'
+import { VALUE_BYTES_MAX } from '../../../cluster/store/cluster-store.ts'
+import { MIB, VOLUME_BYTES_MAX } from '../../../engine/units.ts'
+
+const ID = 'a'.repeat(32)
+const RECORD: VolumeRecord = {
+  spec: {
+    id: ID, name: 'data-1', sizeBytes: VOLUME_BYTES_MAX, blockSizeBytes: 512, replicas: 2, durability: 'writeback',
+    onFull: 'error', ioTimeoutMs: 0, pool: 'default', diskTags: ['ssd'],
+  },
+  minInSync: 0,
+  allowDegraded: true,
+  firstNode: '',
+  attachMode: 'open',
+  trash: { deletedAtAgeMs: 7, keepMs: 3_600_000, isPurging: false },
+}
+const MOVE: Move = { what: 'copy', to: 'n2', from: '' }
+const REBUILDS: RebuildTable = [{ volumeId: ID, to: 'n3', from: 'n1', why: 'move' }]
+
+const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
+
+t.test('what is written is read', async (t) => {
+  t.same(decodeVolume(ID, encodeVolume(RECORD)), RECORD)
+  t.same(decodeVolume(ID, encodeVolume({ ...RECORD, trash: null })), { ...RECORD, trash: null })
+  t.equal(decodeName(encodeName(ID)), ID)
+  const wish = { isCordoned: true, isDraining: false }
+  t.same(decodeNodeWish(encodeNodeWish(wish)), wish)
+  t.same(decodeDiskWish(encodeDiskWish({ isEvicted: true })), { isEvicted: true })
+  t.same(decodeMove(encodeMove(MOVE)), MOVE)
+  t.same(decodeRebuilds(encodeRebuilds(REBUILDS)), REBUILDS)
+  t.same(decodeRebuilds(encodeRebuilds([])), [])
+  const node = { name: 'n1', nodeId: 'x', zone: '' }
+  t.same(decodeNode('n1', encodeNode(node)), node)
+  const body = { peer: '127.0.0.1:1', api: '127.0.0.1:2', nodeId: 'x', clusterId: 'c', instance: 'i', version: '0.1.0' }
+  t.same(decodeBeatBody(encodeBeatBody(body)), body)
+  t.equal(decodeAge(encodeAge(61_000.7)), 61_000, 'the age is in whole milliseconds, and never ahead')
+})
+
+t.test('the largest table of rebuilds is one value', async (t) => {
+  const node = 'n'.repeat(63)
+  const full: RebuildTable = Array.from({ length: REBUILDS_MOST }, () =>
+    ({ volumeId: ID, to: node, from: node, why: 'rebalance' }))
+  t.ok(encodeRebuilds(full).length <= VALUE_BYTES_MAX)
+})
+
+t.test('anything else is not believed', async (t) => {
+  const { spec } = RECORD
+  const volumes: Array<[string, unknown]> = [
+    ['another volume', { ...RECORD, spec: { ...spec, id: 'b'.repeat(32) } }],
+    ['no spec', { ...RECORD, spec: undefined }],
+    ['a size between', { ...RECORD, spec: { ...spec, sizeBytes: MIB + 1 } }],
+    ['no size', { ...RECORD, spec: { ...spec, sizeBytes: 0 } }],
+    ['an unknown block size', { ...RECORD, spec: { ...spec, blockSizeBytes: 1024 } }],
+    ['tags of numbers', { ...RECORD, spec: { ...spec, diskTags: [3] } }],
+    ['an unknown durability', { ...RECORD, spec: { ...spec, durability: 'memory' } }],
+    ['an unknown mode', { ...RECORD, attachMode: 'any' }],
+    ['no word on trash', { ...RECORD, trash: undefined }],
+    ['trash without a time', { ...RECORD, trash: { keepMs: 0, isPurging: true } }],
+    ['a negative minimum', { ...RECORD, minInSync: -1 }],
+    ['a list', []],
+    ['nothing', null],
+  ]
+  for (const [what, value] of volumes) t.equal(decodeVolume(ID, bytes(value)), undefined, what)
+  const noJson = Buffer.from('{')
+  for (const decode of [decodeName, decodeNodeWish, decodeDiskWish, decodeMove, decodeRebuilds, decodeAge]) {
+    for (const value of [noJson, bytes(null), bytes([]), bytes({}), bytes('x')]) t.equal(decode(value), undefined)
+  }
+  t.equal(decodeName(bytes({ volumeId: '../x' })), undefined)
+  t.equal(decodeNode('n2', bytes({ name: 'n1', nodeId: 'x', zone: '' })), undefined, 'the record of another node')
+  t.equal(decodeBeatBody('{"api":"127.0.0.1:2"}'), undefined)
+  t.equal(decodeNodeWish(bytes({ isCordoned: 1, isDraining: false })), undefined)
+  t.equal(decodeMove(bytes({ ...MOVE, to: '' })), undefined)
+  t.equal(decodeMove(bytes({ ...MOVE, what: 'all' })), undefined)
+  t.equal(decodeRebuilds(bytes({ rebuilds: [...REBUILDS, { ...REBUILDS[0], why: 'whim' }] })), undefined)
+  t.equal(decodeAge(bytes({ ageMs: -1 })), undefined)
+})

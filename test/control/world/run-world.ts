@@ -1,0 +1,150 @@
+/**
+ * One seed of the control plane's simulation, from its number to its verdict: trouble, then peace, and in the end every
+ * volume is as it was wished, and nothing moves any more.
+ */
+import type { NodeWish } from '../../../engine/control/node-status.ts'
+import type { RebuildTable } from '../../../engine/control/rebuild-table.ts'
+import { wishedMinInSync } from '../../../engine/control/volume-record.ts'
+import type { Move, VolumeRecord } from '../../../engine/control/volume-record.ts'
+import { Random } from '../../sim/random.ts'
+import { drawToySwarm } from './swarm.ts'
+import type { ToySwarm } from './swarm.ts'
+import { ToyWorld } from './toy-world.ts'
+import { Trouble } from './trouble.ts'
+
+const PEACE_SECONDS_MOST = 4000
+const QUIET_SECONDS = 75
+
+export interface WorldResult {
+  seed: number
+  swarm: ToySwarm
+  violations: string[]
+  /** Virtual seconds. */
+  seconds: number
+  /** After the trouble, until nothing moved any more. */
+  peaceSeconds: number
+  actions: Record<string, number>
+  /** Of the actions and what was in the store: the same for the same seed. */
+  digest: string
+}
+
+/** @param told  gets a line for each action that concerns the volume */
+export function runWorld(seed: number, told?: { volumeId: string; print: (line: string) => void }): WorldResult {
+  const random = new Random(`control ${seed}`)
+  const swarm = drawToySwarm(seed, random.fork('swarm'))
+  const world = new ToyWorld(swarm, random.fork('world'))
+  world.onAction = (controller, action) => {
+    const text = JSON.stringify(action)
+    if (told === undefined || !text.includes(told.volumeId)) return
+    const verdict = JSON.stringify(controller.cluster.volumes.get(told.volumeId)?.verdict)
+    told.print(`${world.nowMs / 1000} s ${controller.name} ${text} ${verdict}`)
+  }
+  const trouble = new Trouble(world, random.fork('trouble'))
+  const { checks } = world
+  for (let second = 0; second < swarm.troubleSeconds && checks.violations.length === 0; second++) {
+    trouble.step()
+    world.step()
+  }
+  trouble.heal()
+  let quiet = 0
+  let peaceSeconds = 0
+  let before = countActions(world)
+  let unfinished: string[] = []
+  while (peaceSeconds < PEACE_SECONDS_MOST && quiet < QUIET_SECONDS && checks.violations.length === 0) {
+    world.step()
+    peaceSeconds++
+    const now = countActions(world)
+    quiet = now === before ? quiet + 1 : 0
+    before = now
+    if (quiet === QUIET_SECONDS) unfinished = whatIsUnfinished(world)
+    // What only waits for the trash moves on later.
+    if (quiet === QUIET_SECONDS && hasTrash(world)) quiet = 0
+  }
+  if (checks.violations.length === 0) {
+    if (quiet < QUIET_SECONDS) {
+      const what = whatIsUnfinished(world).slice(0, 3).join('; ')
+      checks.violated(`no peace ${PEACE_SECONDS_MOST} s after the trouble: ${what}`)
+    } else for (const what of unfinished) checks.violated(what)
+  }
+  const configs = world.store.keys('configs/').map((key) => JSON.stringify(world.store.get(key)))
+  const actions = Object.fromEntries([...world.actionCounts].sort())
+  return {
+    seed,
+    swarm,
+    violations: checks.violations,
+    seconds: world.nowMs / 1000,
+    peaceSeconds,
+    actions,
+    digest: `${new Random(configs.join()).u32().toString(16)} ${JSON.stringify(actions)}`,
+  }
+}
+
+/** But for the clock. */
+function countActions({ actionCounts }: ToyWorld): number {
+  let count = 0
+  for (const [type, each] of actionCounts) if (type !== 'change-age') count += each
+  return count
+}
+
+const hasTrash = ({ store }: ToyWorld): boolean =>
+  store.keys('volumes/').some((key) => {
+    const { trash, spec } = store.get<VolumeRecord>(key)!
+    const holders = store.get<{ attach: { holders: object } }>(`configs/${spec.id}`)?.attach.holders ?? {}
+    return trash !== null && Object.keys(holders).length === 0
+  })
+
+/** All that is not as it was wished, though it could be. */
+function whatIsUnfinished(world: ToyWorld): string[] {
+  const { store, nodes, volumes, controllers } = world
+  const found: string[] = []
+  const isOpen = (name: string) => !store.get<NodeWish>(`node-wishes/${name}`)!.isDraining
+  for (const volume of volumes.values()) {
+    const record = store.get<VolumeRecord>(`volumes/${volume.id}`)!
+    const { id, config } = volume
+    const { spec } = record
+    const fit = [...nodes.values()].filter(
+      ({ name, disks }) => isOpen(name) && disks.some(({ tags }) => spec.diskTags.every((tag) => tags.includes(tag))),
+    )
+    if (config === undefined) {
+      const isPossible = fit.length > spec.replicas || (record.allowDegraded && fit.length > 0)
+      if (isPossible && record.trash === null) found.push(`${id} is not made`)
+      continue
+    }
+    if (config.inSync.every((node) => volume.copyOf(config, node) === undefined)) continue
+    const fitMembers = Object.keys(config.members).filter((node) => fit.some(({ name }) => name === node)).length
+    const wanted = Math.min(spec.replicas + 1, Math.max(fit.length, fitMembers))
+    const verdict = controllers[0]!.cluster.volumes.get(id)?.verdict
+    const complete = config.inSync.filter((node) => volume.isComplete(volume.copyOf(config, node)))
+    // A set that may not lose the member that is lost for good, and no other node: that is the operator's to decide.
+    const isLost = config.inSync.some((node) => volume.copyOf(config, node) === undefined)
+    const isStuck = isLost && config.inSync.length <= config.minInSync && fit.every(({ name }) => config.members[name])
+    if (isStuck) continue
+    if (complete.length < wanted) {
+      found.push(`${id} has ${complete.length} of ${wanted} copies: ${verdict?.healthReason} (${verdict?.next})`)
+    } else if (wanted === spec.replicas + 1) {
+      const members = Object.keys(config.members)
+      if (verdict?.health !== 'healthy') found.push(`${id} is ${verdict?.health}: ${verdict?.healthReason}`)
+      if (members.length > wanted) found.push(`${id} has too many members: ${members.join(', ')}`)
+      const leaving = members.filter((node) => !isOpen(node))
+      if (leaving.length > 0) found.push(`${id} is still on ${leaving.join(', ')}`)
+      const wished = wishedMinInSync(record)
+      if (config.minInSync !== wished) found.push(`${id}: minInSync is ${config.minInSync}, not ${wished}`)
+    }
+    for (const node of nodes.values()) {
+      const copy = node.copies.get(id)
+      const isMember = copy?.copyId === config.members[node.name]?.copyId
+      if (copy !== undefined && !isMember) found.push(`${id}: an orphan on ${node.name}`)
+    }
+  }
+  for (const key of store.keys('moves/')) {
+    const { what, to } = store.get<Move>(key)!
+    const volume = volumes.get(key.slice('moves/'.length))
+    const members = volume?.config?.members ?? {}
+    // To lead one has to be a member first; and who has a copy everywhere can give none away.
+    const isPossible = what === 'copy' ? [...nodes.keys()].some((name) => !members[name]) : members[to] !== undefined
+    if (volume?.config !== undefined && isPossible) found.push(`${volume.id} was not moved to ${to}`)
+  }
+  const table = store.get<RebuildTable>('rebuilds')!
+  if (table.length > 0) found.push(`rebuilds are left: ${JSON.stringify(table[0])}`)
+  return found
+}

@@ -1,0 +1,104 @@
+/** What the host of copies does besides stepping them: bugs, strangers, copies that come and go. */
+import fs from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { PeerMessage } from '../../../engine/replication/messages.ts'
+import { BLOCK_BYTES } from '../../../engine/units.ts'
+import { readAll } from './copy-content.ts'
+import { configOf, hex, specOf, startHosts, until } from './hosts.ts'
+import type { Host } from './hosts.ts'
+import { MemoryConfigs } from './memory-configs.ts'
+
+const BLOCK = Buffer.alloc(BLOCK_BYTES, 7)
+
+async function twoCopies(t: Test) {
+  const configs = new MemoryConfigs()
+  const hosts = await startHosts(t, ['n1', 'n2'], configs)
+  const spec = specOf({ replicas: 1 })
+  const ids = hosts.map(() => hex())
+  configs.put(configOf(spec.id, Object.fromEntries(hosts.map(({ node }, i) => [node, ids[i]!]))))
+  await Promise.all(hosts.map((host, i) => host.create(spec, ids[i]!)))
+  const [n1, n2] = hosts as [Host, Host]
+  await until(() => n1.role(spec.id) === 'primary')
+  return { configs, hosts, spec, ids, n1, n2 }
+}
+
+t.test('a failed assert in a step fences that copy, and the volume goes on without it', async (t) => {
+  const { configs, spec, n1, n2 } = await twoCopies(t)
+  const device = n2.attach(spec)
+  t.equal(await device.write(0, BLOCK), 0)
+  // What no peer can say: the transport looks at the shape of every message.
+  const message = { type: 'refused', epoch: 99, why: 'epoch' } as unknown as PeerMessage
+  n1.worker.copies.copy(spec.id)!.received('n2', 0, hex(), message)
+  const written = device.write(BLOCK_BYTES, BLOCK)
+  await until(() => n1.role(spec.id) === 'fenced')
+  t.equal(await written, 0, 'the request that met it is answered by the other copy')
+  t.equal(configs.get(spec.id).primary, 'n2')
+  const event = n1.events.find(({ message }) => message.includes('bug of ours'))
+  t.equal(event?.fields.volumeId, spec.id)
+  const text = fs.readFileSync(String(event?.fields.evidence), 'utf8')
+  const evidence = JSON.parse(text) as Record<string, unknown>
+  const state = { options: { node: 'n1' } }
+  t.match(evidence, { volumeId: spec.id, stack: /Error/, event: { type: 'message' }, state })
+  t.match(path.basename(String(event?.fields.evidence)), /^copy-/)
+  t.ok(n1.worker.copies.copy(spec.id)!.store!.failedReason.includes('bug of ours'), 'its store takes nothing more')
+})
+
+t.test('a copy that was removed is gone after a start, and another takes its place', async (t) => {
+  const { configs, hosts, spec, n1, n2 } = await twoCopies(t)
+  const device = n1.attach(spec)
+  t.equal(await device.write(0, BLOCK), 0)
+  configs.change(spec.id, ({ members, ...rest }) => ({
+    ...rest, members: { n1: members.n1! }, inSync: ['n1'], epoch: rest.epoch + 1, nonce: hex(),
+  }))
+  await n2.remove(spec.id)
+  t.equal(n2.role(spec.id), 'none')
+  await until(() => n1.role(spec.id) === 'primary')
+  t.equal(await device.write(BLOCK_BYTES, BLOCK), 0, 'the other one goes on')
+  await n2.stop()
+  await n2.start()
+  n2.meet(hosts)
+  t.equal(n2.role(spec.id), 'none', 'it did not come back')
+  const copyId = hex()
+  configs.change(spec.id, (config) => ({
+    ...config, members: { ...config.members, n2: { copyId, state: 'catching-up' } }, nonce: hex(),
+  }))
+  await n2.create(spec, copyId)
+  await until(() => configs.get(spec.id).inSync.length === 2)
+  t.equal(configs.get(spec.id).members.n2!.state, 'in-sync', 'it was filled')
+})
+
+t.test('a copy that was no member for a while begins anew by itself', async (t) => {
+  const { configs, spec, ids, n1, n2 } = await twoCopies(t)
+  const device = n1.attach(spec)
+  t.equal(await device.write(0, BLOCK), 0)
+  configs.change(spec.id, ({ members, ...rest }) => ({
+    ...rest, members: { n1: members.n1! }, inSync: ['n1'], epoch: rest.epoch + 1, nonce: hex(),
+  }))
+  await until(() => n2.role(spec.id) === 'fenced')
+  await until(() => n1.role(spec.id) === 'primary')
+  t.equal(await device.write(BLOCK_BYTES, BLOCK), 0)
+  const { copies } = n2.worker
+  configs.change(spec.id, (config) => ({
+    ...config, members: { ...config.members, n2: { copyId: ids[1]!, state: 'needs-full' } }, nonce: hex(),
+  }))
+  await until(() => configs.get(spec.id).inSync.length === 2)
+  await until(() => n2.role(spec.id) === 'replica')
+  t.equal(await new Promise((resolve) => copies.reopen(spec.id, resolve)), false, 'one that is well goes on as it is')
+  t.equal(n2.role(spec.id), 'replica')
+  const versions = await readAll(copies.copy(spec.id)!, 2)
+  t.same(versions.map(({ kind }) => kind), ['write', 'write'], 'it has what was written while it was none')
+})
+
+t.test('who has no copy may ask, and brings nothing', async (t) => {
+  const { spec, n1 } = await twoCopies(t)
+  const { copies } = n1.worker
+  const peer = { node: 'n9', instance: hex(), worker: 0, role: 'worker' as const, address: '' }
+  const frame = { family: 'copy' as const, volumeId: spec.id, epoch: 1 }
+  t.match(copies.mayReceive(peer, { ...frame, type: 'append' }), { action: 'skip' })
+  t.equal(copies.mayReceive(peer, { ...frame, type: 'join' }), undefined)
+  t.equal(copies.mayReceive({ ...peer, node: 'n2' }, { ...frame, type: 'append' }), undefined)
+  t.equal(copies.mayReceive(peer, { ...frame, type: 'append', epoch: 9 }), undefined, 'it may know more than we')
+  t.match(copies.mayReceive(peer, { ...frame, type: 'join', volumeId: hex() }), { action: 'skip' })
+})

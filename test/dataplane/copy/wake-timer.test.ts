@@ -1,0 +1,97 @@
+/** One timer for all sleepers: nobody is woken early, or twice, or forgotten. */
+import t from 'tap'
+import { WakeTimer } from '../../../dataplane/copy/wake-timer.ts'
+import type { Sleeper } from '../../../dataplane/copy/wake-timer.ts'
+
+function timers() {
+  let nowMs = 0
+  let pending: Array<{ atMs: number; run: () => void }> = []
+  const clock = {
+    nowMs: () => nowMs,
+    after(delayMs: number, run: () => void) {
+      if (delayMs >= 2 ** 31) throw new Error('a timer counts 31 bits')
+      const one = { atMs: nowMs + delayMs, run }
+      pending.push(one)
+      return { cancel: () => (pending = pending.filter((other) => other !== one)) }
+    },
+    defer: () => undefined,
+  }
+  const advanceTo = (atMs: number): void => {
+    for (;;) {
+      const next = pending.filter((one) => one.atMs <= atMs).sort((a, b) => a.atMs - b.atMs)[0]
+      if (next === undefined) break
+      nowMs = Math.max(nowMs, next.atMs)
+      pending = pending.filter((one) => one !== next)
+      next.run()
+    }
+    nowMs = atMs
+  }
+  /** Time passes, and timers are late. */
+  const jumpTo = (atMs: number): void => {
+    nowMs = atMs
+  }
+  return { timer: new WakeTimer(clock), advanceTo, jumpTo, count: () => pending.length, now: () => nowMs }
+}
+
+t.test('each is woken once, at its earliest time, by one timer', async (t) => {
+  const { timer, advanceTo, count, now } = timers()
+  const woken: Array<[string, number]> = []
+  const sleeper = (name: string): Sleeper => {
+    const one = { wakeAtMs: Infinity, wake: () => woken.push([name, now()]) }
+    timer.add(one)
+    return one
+  }
+  const [a, b, c] = [sleeper('a'), sleeper('b'), sleeper('c')]
+  timer.wakeAt(a, 50)
+  timer.wakeAt(b, 20)
+  timer.wakeAt(a, 80)
+  timer.wakeAt(c, 30)
+  timer.delete(c)
+  t.equal(count(), 1, 'one timer')
+  advanceTo(19)
+  t.same(woken, [])
+  advanceTo(100)
+  t.same(woken, [['b', 20], ['a', 50]])
+  t.equal(count(), 0, 'nobody waits')
+})
+
+t.test('who asks again while he is woken is woken again', async (t) => {
+  const { timer, advanceTo } = timers()
+  let count = 0
+  const one: Sleeper = {
+    wakeAtMs: Infinity,
+    wake: () => {
+      if (++count < 3) timer.wakeAt(one, count * 10)
+    },
+  }
+  timer.add(one)
+  timer.wakeAt(one, 5)
+  advanceTo(100)
+  t.equal(count, 3)
+})
+
+t.test('a time that no timer can count is waited for all the same', async (t) => {
+  const { timer, advanceTo } = timers()
+  let count = 0
+  const one: Sleeper = { wakeAtMs: Infinity, wake: () => count++ }
+  timer.add(one)
+  timer.wakeAt(one, 2 ** 33)
+  advanceTo(2 ** 33 - 1)
+  t.equal(count, 0)
+  advanceTo(2 ** 33)
+  t.equal(count, 1)
+})
+
+t.test('who is awake when he is overdue, and asks for later, is woken at both', async (t) => {
+  const { timer, advanceTo, jumpTo, now } = timers()
+  const woken: number[] = []
+  const one: Sleeper = { wakeAtMs: Infinity, wake: () => woken.push(now()) }
+  timer.add(one)
+  timer.wakeAt(one, 50)
+  jumpTo(60)
+  timer.wakeAt(one, 100)
+  advanceTo(99)
+  t.same(woken, [60], 'as soon as a timer runs')
+  advanceTo(200)
+  t.same(woken, [60, 100], 'and then')
+})

@@ -1,0 +1,121 @@
+/**
+ * Data workers of two nodes as threads, told by messages only, as the daemon does it: a copy each, peers whose
+ * connections arrive at the main thread, configurations asked of it, and a client at the node that does not lead.
+ */
+import { once } from 'node:events'
+import path from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { clock } from '../../dataplane/clock.ts'
+import { answerConfigs } from '../../dataplane/copy/config-messages.ts'
+import { prepareDisk } from '../../dataplane/disk-preparation.ts'
+import { VolumeExports } from '../../dataplane/export-directory.ts'
+import { NbdListener } from '../../dataplane/nbd/listener.ts'
+import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
+import { PeerListener } from '../../dataplane/peer/listener.ts'
+import { RefusalLog } from '../../dataplane/peer/refusal-log.ts'
+import { WorkerThread } from '../../dataplane/worker-thread.ts'
+import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { configOf, hex, specOf, TEST_TIMING } from './copy/hosts.ts'
+import { MemoryConfigs } from './copy/memory-configs.ts'
+import { RawClient } from './nbd/raw-client.ts'
+
+const CLUSTER = hex()
+const log = { event: (): void => undefined }
+
+async function startNode(t: Test, node: string, configs: MemoryConfigs) {
+  const dir = temporaryFolder(t)
+  const option = { path: path.join(dir, 'disk'), sizeBytes: 320 * MIB, pool: 'default', tags: [] }
+  const prepared = prepareDisk(option, { nodeName: node, nodeId: hex(), clusterId: CLUSTER }, 1)
+  if (!prepared.ok) throw prepared.error
+  let isStopped = false
+  const exports = new VolumeExports()
+  const nbd = new NbdListener({ exports, onSession: (session) => worker.session(session) })
+  const worker = new WorkerThread({
+    start: {
+      disks: [prepared.value], indexDir: path.join(dir, 'index'), worker: 0, workers: 1,
+      barrier: new SharedArrayBuffer(4),
+      replication: {
+        clusterId: CLUSTER, node, instance: hex(), startNumber: Number(node.slice(1)), timing: TEST_TIMING,
+        readCheck: 'lease',
+        evidenceDir: path.join(dir, 'evidence'),
+      },
+    },
+    log,
+    onBug: (error) => {
+      if (!isStopped) throw error
+    },
+    onSessionEnded: (session) => nbd.sessionEnded(session),
+    onConfigAsk: (ask) => answers.take(ask),
+  })
+  const answers = answerConfigs(configs, (answer) => worker.config(answer))
+  const listener = new PeerListener({
+    clock, log: new RefusalLog({ log, clock, everyMs: 1000 }), onArrival: (arrival) => worker.arrival(arrival),
+  })
+  const endpoint = { path: path.join(dir, 'peer') }
+  await listener.listenUnix(endpoint.path)
+  const socketPath = path.join(dir, 'nbd')
+  await nbd.listenUnix(socketPath)
+  await worker.opened()
+  t.teardown(async () => {
+    isStopped = true
+    await nbd.close()
+    await worker.call<'stop'>({ kind: 'stop', drainMs: 0 })
+    answers.end()
+    await listener.close()
+    await worker.end()
+  })
+  return { node, worker, endpoint, exports, socketPath }
+}
+
+t.test('workers of two nodes serve a volume at either', async (t) => {
+  const configs = new MemoryConfigs()
+  const nodes = await Promise.all(['n1', 'n2'].map((node) => startNode(t, node, configs)))
+  const [n1, n2] = nodes as [typeof nodes[0], typeof nodes[0]]
+  n1.worker.peers([{ node: 'n2', worker: 0, endpoint: n2.endpoint }])
+  n2.worker.peers([{ node: 'n1', worker: 0, endpoint: n1.endpoint }])
+  const spec = specOf({ name: 'data', sizeBytes: 8 * MIB, replicas: 1 })
+  const offer = { kind: 'offer', spec, ioTimeoutMs: 0 } as const
+  await t.rejects(n2.worker.replicationCall<'offer'>(offer), { code: 'volume-not-ready' }, 'it has no configuration')
+  const ids = nodes.map(() => hex())
+  await Promise.all(nodes.map(({ worker }, i) =>
+    worker.replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId: ids[i]! })))
+  const again = n1.worker.replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId: hex() })
+  await t.rejects(again, { code: 'copy-exists' }, 'one copy a volume')
+  configs.put(configOf(spec.id, { n1: ids[0]!, n2: ids[1]! }))
+  await n2.worker.replicationCall<'offer'>(offer)
+  n2.exports.offer({ spec }, 0)
+
+  const client = await RawClient.open(n2.socketPath, { name: spec.id })
+  const data = Buffer.alloc(BLOCK_BYTES, 7)
+  t.equal((await client.ask({ type: NBD_CMD_WRITE, offset: 0, length: BLOCK_BYTES, data })).errno, 0, 'written, by id')
+  const other = await RawClient.open(n2.socketPath, { name: 'data' })
+  const { errno, data: read } = await other.ask({ type: NBD_CMD_READ, offset: 0, length: BLOCK_BYTES })
+  t.same([errno, read.equals(data)], [0, true], 'and read, by name')
+
+  const resized = 16 * MIB
+  const change = { operation: 'resize', sizeBytes: resized } as const
+  await t.rejects(n2.worker.replicationCall<'change'>({ kind: 'change', volumeId: spec.id, change }),
+    { code: 'copy-refused' }, 'only who leads changes a volume')
+  await n1.worker.replicationCall<'change'>({ kind: 'change', volumeId: spec.id, change })
+  await n2.worker.replicationCall<'offer'>({ ...offer, spec: { ...spec, sizeBytes: resized } })
+  const beyond = await client.ask({ type: NBD_CMD_READ, offset: resized - BLOCK_BYTES, length: BLOCK_BYTES })
+  t.equal(beyond.errno, 0, 'an open session sees the new size')
+
+  await n1.worker.replicationCall<'hand-over'>({ kind: 'hand-over', volumeId: spec.id, to: 'n2' })
+  t.equal(configs.get(spec.id).primary, 'n2')
+  const after = await client.ask({ type: NBD_CMD_WRITE, offset: 0, length: BLOCK_BYTES, data })
+  t.equal(after.errno, 0, 'it goes on there')
+
+  n2.exports.withdraw('data')
+  await n2.worker.replicationCall<'withdraw'>({ kind: 'withdraw', volumeId: spec.id })
+  for (const one of [client, other]) if (!one.closed) await once(one.socket, 'end')
+  t.pass('clients of what is not offered any more are ended')
+  const erase = { kind: 'erase-copy', volumeId: spec.id } as const
+  const stranger = n1.worker.replicationCall<'erase-copy'>({ ...erase, copyId: hex() })
+  await t.rejects(stranger, { code: 'copy-not-found' }, 'only the copy that was meant is erased')
+  await n1.worker.replicationCall<'erase-copy'>({ ...erase, copyId: ids[0]! })
+  client.close()
+  other.close()
+})

@@ -1,0 +1,91 @@
+/** Three nodes as processes whose cluster store, and every index with it, is to be lost. */
+import { rmSync } from 'node:fs'
+import type { Test } from 'tap'
+import { connectControlApi } from '../../cluster/api/client.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
+import type { Volume } from '../../cluster/api/definition.ts'
+import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
+import { configKey, decodeConfig } from '../../cluster/store/volume-configs.ts'
+import type { VolumeConfig } from '../../engine/replication/configuration.ts'
+import { MIB } from '../../engine/units.ts'
+import { holdfast } from '../cli/run-holdfast.ts'
+import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
+import { EMBEDDED, startStore } from '../conformance/cluster-store/store-process.ts'
+
+export const VOLUME_BYTES = 16 * MIB
+
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** Ask until it is so; the file's deadline ends it else. */
+export async function until<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean): Promise<T> {
+  for (;;) {
+    const answer = await ask().catch(() => undefined)
+    if (answer !== undefined && isSo(answer)) return answer
+    await sleep(50)
+  }
+}
+
+export class LostStore {
+  readonly cluster: ClusterOfDaemons
+  store: ClusterStore
+  private readonly t: Pick<Test, 'teardown'>
+
+  constructor(t: Pick<Test, 'teardown'>, cluster: ClusterOfDaemons) {
+    this.t = t
+    this.cluster = cluster
+    this.store = cluster.store
+  }
+
+  static async make(t: Pick<Test, 'teardown'>): Promise<LostStore> {
+    const cluster = await ClusterOfDaemons.make(t)
+    await cluster.start()
+    const lost = new LostStore(t, cluster)
+    const api = lost.api('n1')
+    await until(() => api.listNodes(), ({ nodes }) =>
+      nodes.length === 3 && nodes.every(({ disks }) => disks.length === 1))
+    return lost
+  }
+
+  get address(): string {
+    return this.cluster.storeProcess.address
+  }
+
+  api(name: string): ControlClient {
+    const client = connectControlApi({ socketPath: this.cluster.node(name).paths.api, source: 'the test' })
+    this.t.teardown(() => client.close())
+    return client
+  }
+
+  async create(name: string, parameters: Record<string, string>): Promise<Volume> {
+    return this.api('n1').createVolume({ name, sizeBytes: VOLUME_BYTES, parameters })
+  }
+
+  /** The store and every index are gone; an empty store is in its place. */
+  async lose(): Promise<void> {
+    await this.cluster.storeProcess.kill()
+    for (const { paths } of this.cluster.nodes) rmSync(paths.index, { recursive: true })
+    this.store = (await startStore(this.t, EMBEDDED, this.cluster.storeProcess.port)).client({ root: '/holdfast/' })
+  }
+
+  /** Of the store that is there now. */
+  async config(volumeId: string): Promise<VolumeConfig> {
+    const found = await this.store.get(configKey(volumeId))
+    if (!found.ok) throw found.error
+    return decodeConfig(volumeId, found.value!.value)!
+  }
+
+  /** Started, and waiting for its cluster. `ready` resolves when it serves. */
+  async waits(name: string): Promise<{ ready: Promise<unknown> }> {
+    const node = this.cluster.node(name)
+    const before = node.stderr.length
+    node.spawn()
+    const ready = node.ready()
+    ready.catch(() => undefined)
+    while (!/waits: .*store rebuild --from-nodes/.test(node.stderr.slice(before))) await sleep(20)
+    return { ready }
+  }
+
+  rebuild(...words: string[]) {
+    return holdfast(['store', 'rebuild', '--from-nodes', '--store', this.address, ...words])
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * What the copies of a volume hold when all nodes have stopped, read from the logs on their disks, without their
+ * indexes and without what serves them: every block as its newest record has it, its bytes checked.
+ */
+import { createProgress } from '../../cli/offline/progress.ts'
+import { openDisk } from '../../cli/offline/disk-image.ts'
+import { readCatalog } from '../../cli/offline/volume-catalog.ts'
+import { layersOf } from '../../cli/offline/volume-image.ts'
+import { createOutput } from '../../cli/output.ts'
+import { crc32c } from '../../dataplane/checksum.ts'
+
+/** By block: which version with which bytes; a block that cannot be read says why. Zeroes and holes are not there. */
+export function contentOnDisk(diskPath: string, volumeId: string): Map<number, string> {
+  const image = openDisk(diskPath, createOutput(true))
+  try {
+    const progress = createProgress()
+    const catalog = readCatalog([image], progress)
+    const volume = catalog.volumes.get(volumeId)
+    const content = new Map<number, string>()
+    if (volume === undefined) return content
+    const [layer] = layersOf(catalog, volume, progress).layers
+    layer!.eachLive(() => true, ({ lba, bytes, reason }) => {
+      const { epoch, seq } = layer!.entry(lba)!
+      content.set(lba, `${epoch}.${seq} ${bytes === undefined ? reason : crc32c(bytes) >>> 0}`)
+    }, progress)
+    return content
+  } finally {
+    image.close()
+  }
+}
+
+/** Words about the first few differences. */
+export function differences(one: Map<number, string>, other: Map<number, string>): string[] {
+  const found: string[] = []
+  for (const lba of new Set([...one.keys(), ...other.keys()])) {
+    if (one.get(lba) === other.get(lba)) continue
+    found.push(`block ${lba}: ${one.get(lba) ?? 'nothing'} and ${other.get(lba) ?? 'nothing'}`)
+  }
+  return found
+}

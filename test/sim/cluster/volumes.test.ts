@@ -1,0 +1,61 @@
+/**
+ * Risk: volumes that share nodes, disks and links harm each other, or one that was deleted comes back. Seeds with
+ * several volumes, whose copies are erased and made anew: none may complain now, and bugs planted in how a store erases
+ * a copy have to be found.
+ */
+// test-timeout-seconds: 300
+import t from 'tap'
+import { importMutant, type Edit } from '../mutants.ts'
+import { runSeed, swarmOf } from './run-seed.ts'
+
+t.setTimeout(300_000)
+
+const RUN = 'test/sim/cluster/run-seed.ts'
+const SEEDS = Array.from({ length: 25 }, (_, i) => 10_003 + 5 * i)
+
+const PLANTED: Array<Edit & { name: string }> = [
+  {
+    name: 'an erased copy is opened after a restart',
+    file: 'engine/volume/copy-set.ts',
+    replace: '      if (one.descriptor.copy.isRemoved === true) continue\n',
+    by: '',
+  },
+  {
+    name: 'an erased copy keeps its blocks',
+    file: 'engine/volume/copy-set.ts',
+    replace: 'else copy.renew(spec, { copyId, isRemoved: true }, () => done(true))',
+    by: 'else done(true)',
+  },
+  {
+    name: 'what was erased is not wiped',
+    file: 'engine/volume/copy-filling.ts',
+    replace: 'const isWiped = isKept && (yield* this.wipeTask())',
+    by: 'const isWiped = isKept',
+  },
+]
+
+t.test('which seeds have them, and what those are like', (t) => {
+  const swarms = SEEDS.map(swarmOf)
+  t.same(new Set(swarms.map(({ volumes }) => volumes)), new Set([1, 2, 3]))
+  t.ok(swarms.some(({ deletedAtMs }) => deletedAtMs < Infinity), 'some are deleted')
+  t.ok(swarms.some(({ actions }) => actions.includes('renew-copy')), 'copies are renewed')
+  t.notOk([3, 9_998, 10_004].some((seed) => swarmOf(seed).isErasing), 'the others are what they were')
+  t.end()
+})
+
+t.test('no checker complains, and a run is the same when it is run again', (t) => {
+  SEEDS.forEach((seed, i) => {
+    const { violations, traceHash } = runSeed({ seed, store: 'real' })
+    t.same(violations, [], `seed ${seed}: npm run sim -- --seed ${seed} --trace`)
+    if (i < 4) t.equal(runSeed({ seed, store: 'real' }).traceHash, traceHash, `seed ${seed}`)
+  })
+  t.end()
+})
+
+for (const bug of PLANTED) {
+  t.test(bug.name, async (t) => {
+    const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
+    const found = SEEDS.find((seed) => mutated.runSeed({ seed, store: 'real' }).violations.length > 0)
+    t.ok(found, 'is found')
+  })
+}
