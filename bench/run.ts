@@ -15,12 +15,14 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureMicro } from './micro/all.ts'
 import { measureAmplification } from './volume/amplification.ts'
+import { measureFailover } from './volume/failover.ts'
 import { hasTool } from './volume/fio.ts'
 import { goalsTable } from './volume/goal.ts'
 import { measureIdle } from './volume/idle.ts'
 import { machineFacts, whyMeaningless } from './volume/machine-facts.ts'
 import { measureMemory } from './volume/memory.ts'
 import { measureProfile } from './volume/profile.ts'
+import { measureReplicated } from './volume/replicated.ts'
 import { measureRestart } from './volume/restart.ts'
 import { withSection } from './volume/results-page.ts'
 import { Scratch } from './volume/scratch.ts'
@@ -33,6 +35,8 @@ const SUITES: Record<string, Suite> = {
   volume: measureThroughput,
   memory: measureMemory,
   start: measureRestart,
+  replicated: measureReplicated,
+  failover: measureFailover,
   idle: measureIdle,
   amplification: measureAmplification,
   micro: measureMicro,

@@ -3,7 +3,10 @@ import { spawn } from 'node:child_process'
 import path from 'node:path'
 import type { SuiteContext, SuiteOutcome } from '../volume/suite.ts'
 
-const PROGRAMS = ['extent-map', 'record-codec', 'nbd-parser', 'peer-codec', 'peer-loopback', 'disk']
+const PROGRAMS = [
+  'extent-map', 'record-codec', 'nbd-parser', 'peer-codec', 'peer-loopback', 'disk', 'replicated-writes',
+  'meters',
+]
 
 export async function measureMicro({ scratch, print }: SuiteContext): Promise<SuiteOutcome> {
   const parts: string[] = []

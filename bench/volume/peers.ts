@@ -46,24 +46,7 @@ export async function startServers(scratch: Scratch, sizeBytes: number): Promise
     for (let i = 0; i < Math.ceil(DISK_FACTOR / 2); i++) await prefill(scratch, target, sizeBytes)
     servers.push({ name: durability, target, cpuSeconds: () => node.cpuSeconds(), takes: () => true })
   }
-  const peer = async (name: string, command: string, args: (file: string, socket: string) => string[]) => {
-    if (!hasTool(command)) {
-      absent.push(`${name}: ${command} is not installed`)
-      return
-    }
-    const file = await prefilledFile(scratch, name, sizeBytes)
-    const socket = scratch.path(`${name}.sock`)
-    const child = await scratch.serve(command, args(file, socket), socket)
-    const target = { uri: `nbd+unix:///?socket=${socket}` }
-    // A mode of caching changes nothing for reads.
-    const takes = (one: FioCase): boolean => name !== 'qemu-wt' || isWrite(one)
-    servers.push({ name, target, cpuSeconds: () => cpuSeconds([child.pid!]), takes })
-  }
-  const qemu = (cache: string) => (file: string, socket: string) =>
-    ['--persistent', '--shared=8', '--format=raw', `--cache=${cache}`, `--socket=${socket}`, file]
-  await peer('qemu-wt', 'qemu-nbd', qemu('writethrough'))
-  await peer('qemu-wb', 'qemu-nbd', qemu('writeback'))
-  await peer('nbdkit', 'nbdkit', (file, socket) => ['--foreground', '--unix', socket, 'file', file])
+  await startPeers(scratch, sizeBytes, ['qemu-wt', 'qemu-wb', 'nbdkit'], { servers, absent })
   servers.push({
     name: 'psync',
     target: { file: await prefilledFile(scratch, 'psync', sizeBytes) },
@@ -71,6 +54,37 @@ export async function startServers(scratch: Scratch, sizeBytes: number): Promise
     takes: (one) => one.rw === 'randwrite' && one.queueDepth === 1,
   })
   return { servers, absent }
+}
+
+const qemu = (cache: string) => (file: string, socket: string) =>
+  ['--persistent', '--shared=8', '--format=raw', `--cache=${cache}`, `--socket=${socket}`, file]
+
+const PEERS = {
+  'qemu-wt': { command: 'qemu-nbd', words: qemu('writethrough') },
+  'qemu-wb': { command: 'qemu-nbd', words: qemu('writeback') },
+  nbdkit: {
+    command: 'nbdkit', words: (file: string, socket: string) => ['--foreground', '--unix', socket, 'file', file],
+  },
+}
+
+/** Other servers, each over a file that is full, added to `found`. */
+export async function startPeers(
+  scratch: Scratch, sizeBytes: number, names: ReadonlyArray<keyof typeof PEERS>, { servers, absent }: Servers,
+): Promise<void> {
+  for (const name of names) {
+    const { command, words } = PEERS[name]
+    if (!hasTool(command)) {
+      absent.push(`${name}: ${command} is not installed`)
+      continue
+    }
+    const file = await prefilledFile(scratch, name, sizeBytes)
+    const socket = scratch.path(`${name}.sock`)
+    const child = await scratch.serve(command, words(file, socket), socket)
+    const target = { uri: `nbd+unix:///?socket=${socket}` }
+    // A mode of caching changes nothing for reads.
+    const takes = (one: FioCase): boolean => name !== 'qemu-wt' || isWrite(one)
+    servers.push({ name, target, cpuSeconds: () => cpuSeconds([child.pid!]), takes })
+  }
 }
 
 async function prefilledFile(scratch: Scratch, name: string, sizeBytes: number): Promise<string> {
