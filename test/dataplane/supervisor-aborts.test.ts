@@ -8,6 +8,7 @@ import path from 'node:path'
 import t from 'tap'
 import { NBD_CMD_FLAG_FUA, NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { MIB } from '../../engine/units.ts'
+import { standStill } from '../stand-still.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { RawClient } from './nbd/raw-client.ts'
 import { NodeProcess } from './node-process.ts'
@@ -58,7 +59,7 @@ t.test('an abort with a rotten table: the index is rebuilt before LevelDB meets 
   const [disk] = readdirSync(node.paths.index)
   const index = path.join(node.paths.index, disk!, '0')
   const table = readdirSync(index).find((name) => name.endsWith('.ldb'))!
-  process.kill(first!.pid, 'SIGSTOP')
+  await standStill(first!.pid)
   const bytes = readFileSync(path.join(index, table))
   // The first byte of the first key, behind three lengths of which the last has two bytes.
   bytes[4]! ^= 0x80

@@ -15,6 +15,7 @@ import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { RawClient } from '../dataplane/nbd/raw-client.ts'
+import { standStill } from '../stand-still.ts'
 
 const { NONE, EIO, EPERM } = NBD_ERRNO
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
@@ -85,7 +86,7 @@ t.test('attached, taken over, shared, read-only, open', async (t) => {
   t.match(denied, new RegExp(`^1: .*attached to ${a.name} in mode single`))
 
   // Its node stands still, with a write under way, and is not asked.
-  process.kill(a.pid, 'SIGSTOP')
+  await standStill(a.pid)
   const late = write(first, 2)
   const taken = await say(b, 'volume', 'attach', 'data', '--to', b.name, '--force')
   t.match(taken, new RegExp(`single, ${b.name} \\(generation 3\\)\n +nbd\\+unix:`))
