@@ -12,7 +12,7 @@
  *
  * Many seeds from 1 on are kept by commit in `.sim/`: what was run is not run again, and a larger number, or the same
  * after a bound, goes on. Not while files under engine/ or test/sim differ from the commit. From 10,000 seeds on the
- * summary goes to docs/proof.md.
+ * summary goes to docs/proof.md. Violations are printed when their row of seeds ends, and again below all.
  */
 import { dirname, join } from 'node:path'
 import { availableParallelism } from 'node:os'
@@ -20,7 +20,7 @@ import { parseArgs } from 'node:util'
 import { commit, hasChanges, writeProof } from './proof-page.ts'
 import { runLong } from './sim/cluster/long-run.ts'
 import { runSeed, shrink, type SeedOptions } from './sim/cluster/run-seed.ts'
-import { summaryOf, type RunTotals } from './sim/cluster/run-totals.ts'
+import { summaryOf, type FoundViolation, type RunTotals } from './sim/cluster/run-totals.ts'
 
 /** From here on a run is worth a page. */
 const LONG_SEEDS = 10_000
@@ -97,20 +97,23 @@ async function runMany(): Promise<number> {
     minutes: Number(options.minutes),
     keepsGoing: options['keep-going'],
     file: keeps ? join(dirname(import.meta.dirname), '.sim', `${commit()}-${store}.json`) : undefined,
-    progress: (sofar) => {
+    progress: (found, sofar) => {
+      for (const violation of found) printViolation(violation)
       if (sofar.seeds - told < PROGRESS_SEEDS) return
       told = sofar.seeds
       print(`${sofar.seeds} seeds, ${sofar.violations.length} violations`)
     },
   })
-  for (const { seed, checker, message } of totals.violations) {
-    print(`seed ${seed} at commit ${commit()}: ${checker}: ${message}`)
-    print(`  repeat with: npm run sim -- --seed ${seed} --trace${store === 'memory' ? ' --store memory' : ''}`)
-  }
+  for (const violation of totals.violations) printViolation(violation)
   const summary = summaryOf(totals)
   for (const [name, value] of summary) print(`${name.padEnd(20)} ${value}`)
   if (keeps && store === 'real' && totals.seeds >= LONG_SEEDS) tell(totals, summary)
   return totals.violations.length > 0 ? 1 : 0
+}
+
+function printViolation({ seed, checker, message }: FoundViolation): void {
+  print(`seed ${seed} at commit ${commit()}: ${checker}: ${message}`)
+  print(`  repeat with: npm run sim -- --seed ${seed} --trace${store === 'memory' ? ' --store memory' : ''}`)
 }
 
 function tell({ violations }: RunTotals, summary: ReturnType<typeof summaryOf>): void {

@@ -35,6 +35,15 @@ t.test('in pieces and by several processes it adds up to the same', async (t) =>
   t.same(again, rest, 'nothing is left')
 })
 
+t.test('what a row found is told when the row ends', async (t) => {
+  const told: Array<[found: number, seeds: number]> = []
+  await runLong({ ...OPTIONS, progress: (found, totals) => void told.push([found.length, totals.seeds]) })
+  t.same(told, [
+    [0, ROW_SEEDS],
+    [0, 2 * ROW_SEEDS],
+  ])
+})
+
 t.test('a summary, and its place on the page', (t) => {
   const totals = { ...noTotals(), seeds: 1234, operations: 200, kinds: { crash: 3, pause: 5 } }
   const summary = new Map(summaryOf(totals))

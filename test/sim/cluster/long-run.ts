@@ -5,7 +5,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { addTotals, noTotals, type RunTotals } from './run-totals.ts'
+import { addTotals, noTotals, type FoundViolation, type RunTotals } from './run-totals.ts'
 import type { SeedRow } from './seed-worker.ts'
 
 export const ROW_SEEDS = 10
@@ -22,8 +22,8 @@ export interface LongRunOptions {
   keepsGoing: boolean
   /** Where it is kept: then in whole rows from seed 1 on. */
   file: string | undefined
-  /** After each row. */
-  progress?(totals: RunTotals): void
+  /** After each row: the violations found in it, and all rows so far. */
+  progress?(found: FoundViolation[], totals: RunTotals): void
 }
 
 /** What the file holds. */
@@ -52,7 +52,7 @@ export async function runLong(options: LongRunOptions): Promise<RunTotals> {
     addTotals(run.totals, totals)
     if (totals.seeds === row.count) run.rows.push(row.from)
     if (file !== undefined) write(file, run)
-    options.progress?.(run.totals)
+    options.progress?.(totals.violations, run.totals)
   }
   await Promise.all(Array.from({ length: Math.min(jobs, left.length) }, () => work(next, keep)))
   return run.totals
