@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Stops a process, and looks until each of its threads is stopped (microseconds, or as long as others have the cores). */
+/** Stops a process, and looks until each thread of it is stopped: microseconds, or as long as others have the cores. */
 export async function standStill(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP')
   while (!isStill(pid)) await new Promise((resolve) => setImmediate(resolve))
