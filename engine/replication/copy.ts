@@ -283,6 +283,15 @@ function onTick(turn: Turn): void {
   else if (leads(state.role)) tickPrimary(turn)
 }
 
+/** So many times `retryMs` at most passes before records are sent again. */
+const RESEND_RETRIES_MAX = 8
+
+/** Twice as long each time: who is late with many records only gets later by getting them again. */
+function resendAfterMs({ state, nowMs }: Turn, { owedSinceMs = nowMs }: Peer): number {
+  const { retryMs } = state.options
+  return Math.min(RESEND_RETRIES_MAX * retryMs, Math.max(retryMs, (nowMs - owedSinceMs) / 2))
+}
+
 const nodesOf = (peers: readonly Peer[]): NodeId[] => peers.map(({ node }) => node)
 
 function tickPrimary(turn: Turn): void {
@@ -301,7 +310,7 @@ function tickPrimary(turn: Turn): void {
     }
     if (!peer.isFollowing) continue
     const isOwed = peer.storedSeq < state.log.tail
-    if (isOwed && nowMs - peer.sentAtMs >= retryMs) {
+    if (isOwed && nowMs - peer.sentAtMs >= resendAfterMs(turn, peer)) {
       peer.sentSeq = peer.storedSeq
       pump(turn, peer)
     } else if (peer.toldCommitSeq < state.log.commitSeq && nowMs - peer.sentAtMs >= retryMs) pump(turn, peer, true)

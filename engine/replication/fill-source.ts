@@ -28,13 +28,15 @@ import { encodeWindows } from './session-window.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
-/** A copy wants to join. Once under way, it is begun again only when nothing moved for long. */
+/**
+ * A copy wants to join. While it is filled that says only that it lives and heard nothing of us: what is unanswered is
+ * sent again anyhow, and begun anew it would lose what it has of its slice (F5).
+ */
 export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
   const { state, nowMs } = turn
   const member = state.config!.config.members[peer.node]!
   if (member.state === 'failed' || state.role === 'handing-over') return
-  if (peer.fill !== undefined && nowMs - peer.fill.progressAtMs < fillPatienceMs(state)) return
-  if (peer.fill?.phase === 'joining') return
+  if (peer.fill !== undefined && mayGoOn(turn, peer.fill, report)) return
   if (report.commitSeq > state.log.commitSeq && forkOf(report, state.log) >= report.commitSeq) {
     // It knows more of what is committed than a primary that still reconciles.
     commitTo(turn, report.commitSeq)
@@ -80,6 +82,15 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     progressAtMs: nowMs,
   }
   sendAgain(turn, peer, peer.fill)
+}
+
+function mayGoOn({ state, nowMs }: Turn, fill: FillSource, { joinNumber = 0 }: CopyReport): boolean {
+  // Whoever waits for what we read waits for our disk.
+  if (fill.phase === 'joining' || fill.scanToken !== undefined) return true
+  // Its next join has another number than the one whose begin it took.
+  const isBegun = fill.phase !== 'starting' || joinNumber > fill.start.joinOf
+  const patienceMs = fillPatienceMs(state)
+  return nowMs - fill.progressAtMs < (isBegun ? 2 * BUSY_PATIENCES : 1) * patienceMs
 }
 
 /** F1. */
@@ -284,10 +295,10 @@ function goneMembers(turn: Turn): NodeId[] {
   return required.filter((node) => peers.get(node)!.report === undefined && config.inSync.includes(node))
 }
 
-/** So many times as long as a filling may stand still its records may, while it does not. */
+/** So many times as long as otherwise a copy may be silent, or owe records, that nobody waits for. */
 const BUSY_PATIENCES = 10
 
-/** How long a filling may stand still. */
+/** How long either side waits for a sign of the other before it says so. */
 export const fillPatienceMs = ({ options: { evictAfterMs, retryMs } }: CopyState): number =>
   Math.max(evictAfterMs, 4 * retryMs)
 
@@ -299,11 +310,12 @@ export function tickFills(turn: Turn): void {
   for (const peer of state.primary!.peers.values()) {
     const { fill } = peer
     if (fill === undefined) continue
-    const isStill = nowMs - fill.progressAtMs >= patienceMs && fill.scanToken === undefined
-    // Records wait behind what it is filled with: while it says that it lives, and nobody waits for it, they may.
-    const owedMs = peer.owedSinceMs === undefined ? 0 : nowMs - peer.owedSinceMs
-    const isAlive = fill.phase === 'filling' && !isStill && !isFull(turn)
-    const isSlow = owedMs >= (isAlive ? BUSY_PATIENCES : 1) * patienceMs
+    // What requests wait for may not take its time; else a loop that is late, or a link that is down for a while, costs
+    // nothing but memory, and to begin anew costs all that was filled of a slice.
+    const isUrgent = fill.phase === 'joining' || isFull(turn)
+    const mostMs = (isUrgent ? 1 : BUSY_PATIENCES) * patienceMs
+    const isStill = nowMs - fill.progressAtMs >= mostMs && fill.scanToken === undefined
+    const isSlow = peer.owedSinceMs !== undefined && nowMs - peer.owedSinceMs >= mostMs
     // What failed in the set is why it is filled there.
     const isIn = state.config!.config.inSync.includes(peer.node)
     const isFree = fill.phase !== 'joining' || state.change === undefined
@@ -314,7 +326,7 @@ export function tickFills(turn: Turn): void {
       if (!isIn) peer.failure = undefined
       abandonFill(peer)
       refreshRequired(state)
-    } else if (nowMs - fill.sentAtMs >= Math.min(retryMs * 2 ** fill.resends, patienceMs / 8)) {
+    } else if (nowMs - fill.sentAtMs >= Math.min(retryMs * 2 ** fill.resends, patienceMs / 4)) {
       // What is large and under way only gets later by being sent again.
       fill.resends++
       sendAgain(turn, peer, fill)

@@ -215,7 +215,7 @@ export function onFillEnd(turn: Turn, from: NodeId, instance: string, message: M
   if (target === undefined) return
   if (target.phase === 'ended') return sayEnded(turn, target)
   const { consistency } = state
-  if (target.phase !== 'filling' || target.answered < target.nextNumber - 1) return
+  if (target.phase !== 'filling' || target.answered < target.nextNumber - 1) return sayAlive(turn, target)
   assert(
     consistency.state === 'filling' && consistency.slices.length === 0,
     'I16: a fill ends when every slice is whole',

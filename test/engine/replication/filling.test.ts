@@ -114,6 +114,103 @@ t.test('a piece that takes long to store is not begun anew, nor are the records 
   t.end()
 })
 
+/** A third copy is being filled, with nothing of it stored yet beyond the begin. */
+function filling(copy: Partial<CopyOptions> = {}): { copies: Copies; fill: number } {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'], copy })
+  copies.isStalled = ({ state }) => state.fillTarget?.phase === 'filling'
+  copies.run(500)
+  copies.open()
+  for (let i = 0; i < 20; i++) copies.write(i, i)
+  copies.run(500)
+  const { fill, phase } = copies.node('n3').state.fillTarget!
+  t.equal(phase, 'filling')
+  return { copies, fill }
+}
+
+t.test('a source that reads for long does not begin anew what it fills', (t) => {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'] })
+  const sinceMs = new Map<number, number>()
+  copies.isStalled = ({ name, store }) => {
+    const [task] = store.state.tasks
+    if (name !== 'n1' || task?.type !== 'scan') return false
+    if (!sinceMs.has(task.id)) sinceMs.set(task.id, copies.nowMs)
+    return copies.nowMs - sinceMs.get(task.id)! < 4000
+  }
+  copies.run(500)
+  copies.open()
+  for (let i = 0; i < 20; i++) copies.write(i, i)
+  const { fill } = copies.node('n3').state.fillTarget!
+  copies.run(60_000)
+  t.ok(sinceMs.size >= 4, 'it read some pieces')
+  t.equal(copies.node('n3').state.fillTarget!.fill, fill)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('a filling goes on where it was when a link was down for a while', (t) => {
+  const { copies, fill } = filling()
+  copies.isolate('n3')
+  copies.isStalled = () => false
+  copies.run(8000)
+  for (let i = 0; i < 5; i++) copies.write(i, 100 + i)
+  copies.run(1000)
+  t.equal(copies.node('n3').state.fillTarget!.answered > 0, true, 'it stored a piece that nobody heard of')
+  copies.cut.clear()
+  copies.run(3000)
+  t.equal(copies.node('n3').state.fillTarget!.fill, fill)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('a loop that stood still does not take that for the silence of whom it fills', (t) => {
+  const { copies, fill } = filling({ readCheck: 'confirm' })
+  copies.isStalled = () => false
+  for (const name of ['n1', 'n3']) {
+    copies.nowMs += 4000
+    // Timers run before what waits in the sockets.
+    copies.event(name, { type: 'tick' })
+  }
+  copies.run(3000)
+  t.equal(copies.node('n3').state.fillTarget!.fill, fill)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('who is silent while requests wait for it is not filled on, and anew when it speaks', (t) => {
+  const { copies, fill } = filling({ windowRecordsMax: 8 })
+  copies.isolate('n3')
+  const requests = Array.from({ length: 30 }, (_, i) => copies.write(i, 100 + i))
+  copies.run(6000)
+  for (const request of requests) t.match(copies.answerOf(request), { ok: true })
+  copies.isStalled = () => false
+  copies.cut.clear()
+  copies.run(6000)
+  t.ok(copies.node('n3').state.fillTarget!.fill > fill)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('records that are late are sent less and less often', (t) => {
+  const { copies } = filling()
+  copies.write(0, 100)
+  copies.settle()
+  const { tail } = copies.node('n1').state.log
+  let sent = 0
+  const { event } = copies
+  copies.event = (name, what) => {
+    if (name === 'n3' && what.type === 'message' && what.message.type === 'append')
+      if (what.message.records.some(({ seq }) => seq === tail)) sent++
+    event.call(copies, name, what)
+  }
+  copies.run(4000)
+  t.ok(sent >= 3 && sent <= 8, `it was sent ${sent} times in 4 s`)
+  t.end()
+})
+
 t.test('requests do not wait for a begin that takes long', (t) => {
   const copies = beginning({ windowRecordsMax: 8 })
   const requests = Array.from({ length: 30 }, (_, i) => copies.write(i, i))
