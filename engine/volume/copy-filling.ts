@@ -107,8 +107,6 @@ export class CopyFilling {
       this.drainWaiter = look
       look()
     })
-    const changed: Place[] = []
-    for (const accepted of rest) queue.applyOne(accepted, changed)
     // What it says is applied has to be durable on all disks before it is on one.
     if (!bodies.mayClaim && !(yield* until<boolean>((resume) => bodies.syncAll(resume)))) return false
     const { spec, snapshots, rollbacks, deleted } = start.descriptor as ReplicatedDescriptor
@@ -146,7 +144,7 @@ export class CopyFilling {
       bodies.loggedEpochs = adopted
       bodies.writeLocal(next, (ok) => {
         // In force in the turn in which it is durable, so that no checkpoint passes it before.
-        if (ok) this.begun(start, { ...next, copy: { ...next.copy, facts: keptFacts } }, changed)
+        if (ok) this.begun(start, { ...next, copy: { ...next.copy, facts: keptFacts } }, rest)
         resume(ok)
       })
       // From here on records go into the log again, behind it.
@@ -159,9 +157,12 @@ export class CopyFilling {
     return isWiped
   }
 
-  private begun(start: FillStart, next: CopyDescriptor, changed: Place[]): void {
+  private begun(start: FillStart, next: CopyDescriptor, rest: Accepted[]): void {
     const { bodies, layout, queue, targets } = this.copy
     const { forgottenSeq } = start.descriptor as ReplicatedDescriptor
+    // Not before: a crash until here leaves the copy as it was, and these would be in its map and not in its log.
+    const changed: Place[] = []
+    for (const accepted of rest) queue.applyOne(accepted, changed)
     queue.appliedSeq = start.target
     queue.windows = start.windows ?? queue.windows
     for (const { map } of targets) {
@@ -169,6 +170,8 @@ export class CopyFilling {
       for (const slice of start.wipe) if (!wiping.includes(slice)) wiping.push(slice)
       // What the source forgot nobody can learn from this copy either.
       map.copy!.forgot(forgottenSeq)
+      // No body of this filling names more, whatever former ones did.
+      map.copy!.hintSeq = start.target
     }
     if (--bodies.fillsPending === 0) queue.releaseDropped()
     bodies.install({ ...next, slices: layout.slices })

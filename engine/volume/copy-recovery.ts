@@ -42,8 +42,9 @@ export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: 
       volume.controlBornBatch = record.bornBatch
       volume.changed = true
     }
+    const isLaterFill = body.copy.fills > now().copy.fills
+    copy.hintSeq = isLaterFill ? body.copy.appliedSeq : Math.max(copy.hintSeq, body.copy.appliedSeq)
     copy.rolled = mergedCopy(now(), body)
-    copy.hintSeq = Math.max(copy.hintSeq, body.copy.appliedSeq)
   } else if (isMoved || (record.flags & RECORD_FLAG.fill) !== 0) {
     const slice = Math.floor(record.lba / SLICE_BLOCKS)
     if (record.sliceGeneration !== generationOfSlice(now(), slice)) return true
@@ -179,6 +180,8 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
     const copy = map.copy!
     for (const slice of changedSlices(map.descriptor, descriptor))
       if (!copy.wiping.includes(slice)) copy.wiping.push(slice)
+    // Its newest body is of a former filling: what that one names says nothing of the present one.
+    if (foundDescriptor({ stream, map }).copy.fills < descriptor.copy.fills) copy.hintSeq = 0
     // Not the revision: that is of what lies on this disk.
     map.setDescriptor({ ...descriptor, revision: foundDescriptor({ stream, map }).revision })
     map.appliedSeq = appliedSeq

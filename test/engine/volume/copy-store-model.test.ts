@@ -50,3 +50,13 @@ t.test('two disks that write back', (t) => {
   runs(t, 501, 6, { operations: 250, snapshots: true, fills: true, writeback: true, world: { disks: 2, ...tiny } })
   t.end()
 })
+
+t.test('a crash while a filling begins leaves the copy as it was', (t) => {
+  runs(t, 438, 1, { operations: 300, fills: true, world: { segments: 24, pagesMax: 2, pendingMax: 20 } })
+  t.end()
+})
+
+t.test('filled up to less than it had, a copy says anew what it applied before records are given back', (t) => {
+  runs(t, 540, 1, { operations: 300, snapshots: true, fills: true, world: { segments: 24, pagesMax: 1 } })
+  t.end()
+})
