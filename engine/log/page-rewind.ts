@@ -1,6 +1,6 @@
 /** What a rollback does to a page: its head shows older versions again, which may lie in the history. */
 import { clearEntry, copyEntry, ENTRY_WORDS, seqOf } from './entry.ts'
-import { PAGE_BLOCKS } from '../units.ts'
+import { PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { dropHistory, readHistory } from './version-history.ts'
 import type { MapPage } from './volume-map.ts'
@@ -15,7 +15,9 @@ export function rewindPage(
   done: (page: MapPage | undefined) => void,
 ): void {
   const { map } = page
-  if (!map.views.hasRollbacks || !map.views.headExists) {
+  // What is being wiped shows nothing any more: out of the history it would come back behind the wipe.
+  const isWiped = map.copy?.wiping.includes(Math.floor(page.firstLba / SLICE_BLOCKS)) === true
+  if (isWiped || !map.views.hasRollbacks || !map.views.headExists) {
     page.needsRewind = false
     return done(page)
   }

@@ -60,3 +60,9 @@ t.test('filled up to less than it had, a copy says anew what it applied before r
   runs(t, 540, 1, { operations: 300, snapshots: true, fills: true, world: { segments: 24, pagesMax: 1 } })
   t.end()
 })
+
+t.test('what is wiped does not come back out of the history', (t) => {
+  const world = { segments: 40, pagesMax: 1, pendingMax: 20 }
+  runs(t, 518, 1, { operations: 300, snapshots: true, fills: true, writeback: true, world })
+  t.end()
+})
