@@ -72,7 +72,7 @@ export function* settleCopies(
       if (map.copy !== undefined) byId.set(id, [...(byId.get(id) ?? []), { stream, map }])
   const settled: SettledCopy[] = []
   const unreadable = new Set<StoreStream>()
-  for (const targets of byId.values()) {
+  for (const targets of [...byId.values()].flatMap(apart)) {
     // A copy that was being created when the crash came is recorded on some of its disks only.
     const { descriptor } = targets[0]!.map
     for (const stream of streams)
@@ -86,6 +86,43 @@ export function* settleCopies(
     else for (const { stream } of targets) unreadable.add(stream)
   }
   return { settled, unreadable }
+}
+
+/**
+ * The disks of each copy. A disk was away, its copy was given up, and another one was made on others: when it comes
+ * back there are two, neither of which names a disk of the other. What one of them says is nothing to the other.
+ */
+function apart(targets: Target[]): Target[][] {
+  const copies: Target[][] = []
+  for (const target of targets) {
+    const isWith = (other: Target): boolean => {
+      const [a, b] = [foundDescriptor(target), foundDescriptor(other)]
+      return a.copy.copyId === b.copy.copyId || isNamed(a, other) || isNamed(b, target)
+    }
+    const its = copies.filter((copy) => copy.some(isWith))
+    copies.splice(0, Infinity, ...copies.filter((copy) => !its.includes(copy)), [...its.flat(), target])
+  }
+  return copies
+}
+
+/**
+ * Of two copies of a volume on disks of one node: whether the first one was used after the other. Who was a member last
+ * has the later epoch in its log, for the other one had left the set by then; who was filled under the same one has
+ * more of it.
+ */
+export function isLaterCopy(a: SettledCopy, b: SettledCopy): boolean {
+  const rank = ({ descriptor: { copy, epoch, revision }, tail }: SettledCopy): number[] => [
+    copy.isRemoved === true ? 0 : 1,
+    epoch,
+    copy.facts.consistency.state === 'consistent' ? 1 : 0,
+    tail,
+    copy.facts.promise.epoch,
+    copy.fills,
+    revision,
+  ]
+  const ofB = rank(b)
+  const differences = rank(a).map((value, i) => value - ofB[i]!)
+  return (differences.find((difference) => difference !== 0) ?? 0) > 0
 }
 
 /** @param targets  of one copy, those that could be read. Undefined when something of it cannot be read. */

@@ -4,7 +4,7 @@ import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import { until, type Task } from '../task.ts'
 import { SLICE_BYTES } from '../units.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
-import type { SettledCopy } from './copy-recovery.ts'
+import { isLaterCopy, type SettledCopy } from './copy-recovery.ts'
 import type { Target } from './block-reader.ts'
 import { LocalCopyStore, type OpenCopy } from './copy-store.ts'
 import { placeSlices } from './placement.ts'
@@ -35,7 +35,10 @@ export class CopySet {
     this.o = options
   }
 
-  /** Copies are opened from what their disks agreed on; one of which something cannot be read is left out. */
+  /**
+   * Copies are opened from what their disks agreed on; one of which something cannot be read is left out, and so is one
+   * in whose place another was made while its disk was away. That one shows when the other is not there.
+   */
   *openTask(settled: SettledCopy[]): Task<void> {
     for (const one of settled) {
       const { id, name } = one.descriptor.spec
@@ -44,6 +47,11 @@ export class CopySet {
       const copy = this.make(one)
       const stored = yield* copy.openTask()
       if (one.descriptor.copy.isRemoved === true) continue
+      if (settled.some((other) => other.descriptor.spec.id === id && isLaterCopy(other, one))) {
+        const what = { volume: name, copy: one.descriptor.copy.copyId }
+        this.o.log.event('warn', 'a disk came back with a former copy, which is left as it is', what)
+        continue
+      }
       if (typeof stored !== 'string') this.byId.set(id, { copy, stored })
       else {
         this.leftOut.set(id, copy)
