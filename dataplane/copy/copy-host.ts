@@ -61,6 +61,8 @@ export interface CopyHostOptions {
   nonce(): string
 }
 
+const NOTHING_TOLD: readonly [epoch?: number, commitSeq?: number] = []
+
 /** Types that bring data or a place in the log: only who is a member has any to bring. */
 const BRINGS: ReadonlySet<string> = new Set([
   'append', 'reconcile', 'log', 'fill-start', 'fill', 'fill-end', 'versions',
@@ -281,9 +283,9 @@ export class CopyHost implements CopyOwner, LinksOwner {
   beacon({ node }: WorkerAddress, { instance, atMs, commits }: Parameters<LinksOwner['beacon']>[1]): void {
     const told = new Map(commits.map(([volumeId, ...commit]) => [volumeId, commit] as const))
     for (const copy of this.#copies.values()) {
-      const [epoch, commitSeq] = told.get(copy.volumeId) ?? []
+      const [epoch, commitSeq] = told.get(copy.volumeId) ?? NOTHING_TOLD
       const event = { type: 'beacon' as const, from: node, instance, atMs, commitSeq }
-      copy.inbox.put(epoch === undefined ? event : { ...event, epoch })
+      copy.heard(epoch === undefined ? event : { ...event, epoch })
     }
   }
 
@@ -293,7 +295,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     for (const copy of this.#copies.values()) {
       if (copy.workerOf(node) !== worker) continue
       const hasLeft = left.includes(copy.volumeId)
-      copy.inbox.put({ type: 'beacon-acknowledged', from: node, instance, sentAtMs, left: hasLeft })
+      copy.heard({ type: 'beacon-acknowledged', from: node, instance, sentAtMs, left: hasLeft })
     }
   }
 

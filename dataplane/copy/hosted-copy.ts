@@ -7,6 +7,8 @@
  * the machine is told that its store failed, so that the others let it go, and the store takes nothing more. If the
  * machine cannot even take that, it is not stepped again.
  */
+import { heedsBeacon } from '../../engine/replication/grace.ts'
+import { heedsAcknowledgement } from '../../engine/replication/reads.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import type { NodeId, VolumeConfig } from '../../engine/replication/configuration.ts'
 import type {
@@ -143,6 +145,19 @@ export class HostedCopy implements Sleeper {
   /** The worker of that node from which its copy spoke last; undefined: it did not yet. */
   workerOf(node: NodeId): number | undefined {
     return this.#peerWorkers.get(node)
+  }
+
+  /**
+   * A beacon came, or an acknowledgement of ours. It comes to every copy, several times a second, and means nothing to
+   * most: who would not change, and has nothing before it that might change that, is not stepped. A fenced copy is:
+   * it looks whether it is a member again.
+   */
+  heard(event: Extract<CopyEvent, { type: 'beacon' | 'beacon-acknowledged' }>): void {
+    const { state, inbox } = this
+    const isHeeded =
+      event.type === 'beacon-acknowledged' ? heedsAcknowledgement(state, event.from)
+      : event.commitSeq !== undefined || heedsBeacon(state, event.from, event.instance)
+    if (isHeeded || !inbox.isEmpty || state.role === 'fenced') inbox.put(event)
   }
 
   /** A frontend of a node asks. */

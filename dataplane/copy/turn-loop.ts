@@ -29,6 +29,10 @@ export class Inbox<E> {
     this.#ended = ended
   }
 
+  get isEmpty(): boolean {
+    return this.#events.length === 0
+  }
+
   put(event: E): void {
     if (this.#events.push(event) === 1) this.#loop.ready(this as Inbox<unknown>)
   }

@@ -14,6 +14,7 @@
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { leads } from './copy-state.ts'
+import type { CopyState } from './copy-state.ts'
 import { followTold, keepPromise } from './replica.ts'
 import type { PeerMessage } from './messages.ts'
 import { wakeBy } from './turn.ts'
@@ -91,6 +92,12 @@ export function onBeacon(
   if (primary !== undefined || !isFollowing || from !== promise.primary) return
   // A commit point belongs to the log of one term.
   if (commitSeq !== undefined && epoch === promise.epoch) followTold(turn, commitSeq)
+}
+
+/** Whether a beacon of that instance that tells no commit point changes anything, if it is the next event. */
+export function heedsBeacon({ grace, promise }: CopyState, from: NodeId, instance: string): boolean {
+  const isOurs = from === promise.primary || from === grace.watched.primary
+  return isOurs && grace.instances.get(from) === instance
 }
 
 export function onInstanceEnded(turn: Turn, node: NodeId, instance: string): void {

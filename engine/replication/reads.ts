@@ -15,6 +15,7 @@ import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { nextToken } from './copy-state.ts'
+import type { CopyState } from './copy-state.ts'
 import { awaitSync } from './flush.ts'
 import type { ConfirmRound, Peer, PendingRead, PrimaryState } from './primary-state.ts'
 import { isInside, isLost } from './primary.ts'
@@ -173,6 +174,10 @@ export function onBeaconAcknowledged(turn: Turn, event: Extract<CopyEvent, { typ
   grant(peer, event.instance, event.sentAtMs + state.options.leaseMs)
   if (peer.storedSeq >= peer.sentSeq && peer.fill === undefined) peer.owedSinceMs = undefined
 }
+
+/** Whether an acknowledgement from that node changes anything, if it is the next event. */
+export const heedsAcknowledgement = ({ primary }: CopyState, from: NodeId): boolean =>
+  primary?.peers.has(from) === true
 
 /** L6: our clock may have stood still, or jumped. Nobody failed for that. */
 export function dropLeases(turn: Turn): void {

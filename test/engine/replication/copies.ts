@@ -2,6 +2,9 @@
  * A few copies of one volume on a desk: messages, stores, the cluster store and time move only when a test says so, or
  * as a seed draws it. Small on purpose; the simulator in `test/sim` is the large one.
  */
+import assert from 'node:assert'
+import { heedsBeacon } from '../../../engine/replication/grace.ts'
+import { heedsAcknowledgement } from '../../../engine/replication/reads.ts'
 import { step, createCopy, assertInvariants } from '../../../engine/replication/copy.ts'
 import type { CopyState } from '../../../engine/replication/copy.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
@@ -45,6 +48,11 @@ export interface ClusterOptions {
 
 const FRONTEND = 'front'
 
+function heeds(state: CopyState, event: CopyEvent): boolean {
+  if (event.type === 'beacon') return event.commitSeq !== undefined || heedsBeacon(state, event.from, event.instance)
+  return event.type !== 'beacon-acknowledged' || heedsAcknowledgement(state, event.from)
+}
+
 export class Copies {
   nowMs = 1000
   readonly nodes = new Map<string, Node>()
@@ -72,6 +80,8 @@ export class Copies {
   private nonces = 0
   private random: number
   private readonly copyOptions: Partial<CopyOptions>
+  /** Beacons and acknowledgements of which it was known beforehand that they change nothing; each did not. */
+  unheeded = 0
 
   constructor({
     nodes = 3,
@@ -166,8 +176,13 @@ export class Copies {
   event(name: string, event: CopyEvent): void {
     const node = this.node(name)
     if (!node.isUp) return
+    const isHeeded = heeds(node.state, event)
+    const before = isHeeded ? undefined : structuredClone({ state: node.state, letters: this.letters })
     step(node.state, event, this.nowMs, this.portOf(node))
     assertInvariants(node.state)
+    if (before === undefined) return
+    this.unheeded++
+    assert.deepStrictEqual({ state: node.state, letters: this.letters }, before)
   }
 
   private portOf(node: Node): CopyPort {

@@ -3,6 +3,7 @@
  */
 import t from 'tap'
 import { createLinks, stepLinks } from '../../../engine/replication/leases.ts'
+import { Copies } from './copies.ts'
 import type { Beacon, LinksPort, LinksState } from '../../../engine/replication/leases.ts'
 
 interface Desk {
@@ -52,6 +53,21 @@ t.test('a lease counts from when the beacon was sent, not from its acknowledgeme
   t.same(a.acknowledged, [{ sentAtMs: 1000, left: [] }])
   turn(1500)
   t.equal(a.acknowledged.at(-1)?.sentAtMs, 1500)
+  t.end()
+})
+
+t.test('of beacons and acknowledgements a copy heeds those of whom it follows, or leads', (t) => {
+  const copies = new Copies()
+  copies.run(500)
+  copies.open()
+  copies.unheeded = 0
+  copies.run(copies.beaconMs)
+  // Beacons: two to the primary, one to each replica, from the other one. Acknowledgements: two to each replica.
+  t.equal(copies.unheeded, 2 + 2 + 4)
+  copies.start('n1')
+  copies.run(10_000)
+  copies.write(3, 33)
+  copies.run(1000)
   t.end()
 })
 
