@@ -14,7 +14,8 @@ import { crc32c } from '../checksum.ts'
 export function composeBlocks(write: ComposedWrite): Payload {
   const { data, fromBytes, skipBytes, lengthBytes, lba, blockCount, old } = write
   const given = data as Uint8Array | undefined
-  const source = given?.subarray(fromBytes, fromBytes + lengthBytes)
+  const isAll = fromBytes === 0 && given?.length === lengthBytes
+  const source = isAll ? given : given?.subarray(fromBytes, fromBytes + lengthBytes)
   if (source !== undefined && skipBytes === 0 && lengthBytes === blockCount * BLOCK_BYTES) {
     return payloadOf(crc32c, source)
   }

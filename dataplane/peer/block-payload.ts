@@ -42,7 +42,8 @@ export function takeBlocks(body: FrameBody, blockCount: number): Payload | undef
   const { bytes, view } = body
   const lengthBytes = blockCount * BLOCK_BYTES
   if (body.payloadEnd - body.payloadAt < lengthBytes || body.end - body.at < blockCount * CRC_BYTES) return undefined
-  const crcs = new Array<number>(blockCount)
+  if (blockCount === 1) return takeBlock(body)
+  const crcs = new Uint32Array(blockCount)
   for (let i = 0; i < blockCount; i++) {
     const crc = (crcs[i] = view.getUint32(body.at + i * CRC_BYTES, true))
     const from = body.payloadAt + i * BLOCK_BYTES
@@ -52,4 +53,14 @@ export function takeBlocks(body: FrameBody, blockCount: number): Payload | undef
   body.at += blockCount * CRC_BYTES
   body.payloadAt += lengthBytes
   return { bytes: lengthBytes, data }
+}
+
+function takeBlock(body: FrameBody): Payload | undefined {
+  const { bytes, view } = body
+  const crc = view.getUint32(body.at, true)
+  const block = new Uint8Array(bytes.buffer, bytes.byteOffset + body.payloadAt, BLOCK_BYTES)
+  if (crc32c(block) >>> 0 !== crc) return undefined
+  body.at += CRC_BYTES
+  body.payloadAt += BLOCK_BYTES
+  return { bytes: BLOCK_BYTES, data: { bytes: block, crcs: [crc] } }
 }

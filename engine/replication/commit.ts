@@ -19,7 +19,7 @@ import type { Peer, PrimaryState } from './primary-state.ts'
 import type { NodeId } from './configuration.ts'
 import type { ReplicatedRecord } from './record.ts'
 import { countOf, forgetUpTo } from './record-window.ts'
-import { answer, wakeBy } from './turn.ts'
+import { answer, DONE, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 /** The others whose answer counts, from the configurations that may be current and the copy that is joining. */
@@ -77,7 +77,7 @@ function settle(turn: Turn, primary: PrimaryState, record: ReplicatedRecord): vo
   if (request !== undefined) {
     for (const session of primary.sessions) {
       if (session.incarnation !== request.incarnation || session.generation !== request.generation) continue
-      if (!noteFua(primary, seq)) answer(turn, session.node, request, { ok: true, versions: [] })
+      if (!noteFua(primary, seq)) answer(turn, session.node, request, DONE)
       break
     }
   } else if (record.kind === 'control') {

@@ -12,7 +12,7 @@ import type { NodeId } from './configuration.ts'
 import type { FlushWait, PrimaryState } from './primary-state.ts'
 import type { RequestId } from './record.ts'
 import { whenLed } from './reads.ts'
-import { answer, wakeBy } from './turn.ts'
+import { answer, DONE, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 export function onFlush(turn: Turn, from: NodeId, id: RequestId): void {
@@ -20,7 +20,7 @@ export function onFlush(turn: Turn, from: NodeId, id: RequestId): void {
   const { log, options } = state
   const seq = log.commitSeq
   assert(options.mode !== 'durable' || log.durableSeq >= seq, 'I13: what was answered is durable')
-  if (options.mode === 'durable') return answer(turn, from, id, { ok: true, versions: [] })
+  if (options.mode === 'durable') return answer(turn, from, id, DONE)
   whenLed(turn, { from, id, lba: 0, blockCount: 0, flushSeq: seq })
 }
 
@@ -34,7 +34,7 @@ export function awaitSync(turn: Turn, wait: FlushWait): void {
 /** A write that took effect is asked for again. With FUA it may still wait for being durable. */
 export function answerAgain(turn: Turn, from: NodeId, id: RequestId, fua: boolean): void {
   const { primary, log, options } = turn.state
-  if (!fua || options.mode === 'durable') return answer(turn, from, id, { ok: true, versions: [] })
+  if (!fua || options.mode === 'durable') return answer(turn, from, id, DONE)
   const isWaiting = primary!.flushes.some(
     (wait) =>
       wait.id.request === id.request &&
@@ -92,7 +92,7 @@ export function releaseFlushes(turn: Turn): void {
   const still = primary.flushes.filter((wait) => wait.seq > seq)
   if (still.length < primary.flushes.length) {
     for (const wait of primary.flushes) {
-      if (wait.seq <= seq) answer(turn, wait.from, wait.id, { ok: true, versions: [] })
+      if (wait.seq <= seq) answer(turn, wait.from, wait.id, DONE)
     }
     primary.flushes = still
   }

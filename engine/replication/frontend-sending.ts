@@ -18,6 +18,9 @@ import type { RequestPart } from './request-parts.ts'
 /** Of the resend time: how often it doubles at most. */
 export const BACKOFF_STEPS_MAX = 3
 
+/** Of a write of whole blocks. Nobody changes it. */
+const NO_EDGES: Array<[lba: number, seq: number]> = []
+
 /** Forward what is ready, in order, while there is room and somebody to send to. */
 export function admitReady(state: FrontendState, nowMs: number, port: FrontendPort): void {
   const { ready, options } = state
@@ -43,9 +46,8 @@ function admit(state: FrontendState, request: ClientRequest, nowMs: number, port
   request.missing = request.parts.length
   request.phase = 'reading'
   if (isChange(operation)) state.unnumbered++
-  request.parts.forEach((part, index) => {
-    if (part.edges.length > 0) readEdges(state, request, index, nowMs, port)
-  })
+  const { parts } = request
+  for (let i = 0; i < parts.length; i++) if (parts[i]!.edges.length > 0) readEdges(state, request, i, nowMs, port)
   forwardWhenRead(state, request, nowMs, port)
 }
 
@@ -212,6 +214,7 @@ function operationOf({ operation }: ClientRequest, part: RequestPart, port: Fron
   if (type !== 'write') return { type, lba, blockCount, fua }
   const data = operation.type === 'write' ? operation.data : undefined
   part.payload ??= port.compose({ data, fromBytes, skipBytes, lengthBytes, lba, blockCount, old })
-  const edges = part.edges.map((edge): [number, number] => [edge, old.find((one) => one.lba === edge)?.seq ?? 0])
+  const withSeq = (edge: number): [number, number] => [edge, old.find((one) => one.lba === edge)?.seq ?? 0]
+  const edges = part.edges.length === 0 ? NO_EDGES : part.edges.map(withSeq)
   return { type, lba, blockCount, payload: part.payload, fua, edges }
 }

@@ -122,13 +122,15 @@ export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: Reque
   assert(fateOf(window, id) === 'new', 'I19: a request is ordered once')
   noteOrdered(window, id)
   const { answeredBelow } = openSessionOf(primary, id, from)!
-  const request = { ...id, answeredBelow }
-  const place = { epoch: primary.epoch, seq: state.log.tail + 1, request }
+  const { generation, incarnation, part, parts } = id
+  const request = { generation, incarnation, request: id.request, part, parts, answeredBelow }
+  const { epoch } = primary
+  const seq = state.log.tail + 1
   const { lba, blockCount } = operation
   const record: ReplicatedRecord =
     operation.type === 'write'
-      ? { ...place, kind: 'write', lba, blockCount, payload: operation.payload }
-      : { ...place, kind: operation.type, lba, blockCount }
+      ? { epoch, seq, request, kind: 'write', lba, blockCount, payload: operation.payload }
+      : { epoch, seq, request, kind: operation.type, lba, blockCount }
   if (operation.fua && state.options.mode === 'writeback') waitForFua(primary, { seq: record.seq, from, id })
   if (primary.edges.size > 0) noteNewer(primary, record)
   appendRecord(turn, record)

@@ -44,9 +44,12 @@ export function recordAt(window: RecordWindow, seq: number): ReplicatedRecord | 
 
 /** Consecutive records from this seq on, of at most `bytesMax` (at least one). */
 export function recordsFrom(window: RecordWindow, seq: number, bytesMax: number): ReplicatedRecord[] {
+  const first = recordAt(window, seq)
+  // Most often the one that was just pushed.
+  if (first !== undefined && window.head + (seq - window.firstSeq) === window.records.length - 1) return [first]
   const found: ReplicatedRecord[] = []
   let bytes = 0
-  for (let record = recordAt(window, seq); record !== undefined; record = recordAt(window, record.seq + 1)) {
+  for (let record = first; record !== undefined; record = recordAt(window, record.seq + 1)) {
     bytes += recordBytes(record)
     if (found.length > 0 && bytes > bytesMax) break
     found.push(record)

@@ -64,6 +64,11 @@ export function partsOf(operation: ClientOperation, partBlocksMax: number): Requ
 
 function writeParts(operation: RangedOperation, first: number, end: number, blocksMax: number): RequestPart[] {
   const { offsetBytes } = operation
+  if (offsetBytes === first * BLOCK_BYTES && operation.lengthBytes === BLOCK_BYTES) {
+    const one = part('write', first, 1)
+    one.lengthBytes = BLOCK_BYTES
+    return [one]
+  }
   const endBytes = offsetBytes + operation.lengthBytes
   return piecesOf(first, end, blocksMax, PAGE_BLOCKS).map(([lba, blockCount]) => {
     const from = Math.max(offsetBytes, lba * BLOCK_BYTES)

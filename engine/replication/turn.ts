@@ -22,6 +22,9 @@ export function wakeBy({ state, nowMs, port }: Turn, atMs: number): void {
   port.wakeAt(atMs)
 }
 
+/** A change or a flush has ended well. Nobody changes it. */
+export const DONE: FrontendResult = { ok: true, versions: [] }
+
 export function answer({ state, port }: Turn, to: NodeId, id: RequestId, result: FrontendResult): void {
   const epoch = state.primary?.epoch ?? state.promise.epoch
   port.reply(to, { type: 'reply', id: plainId(id), epoch, result })

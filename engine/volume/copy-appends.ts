@@ -21,9 +21,14 @@ export interface HeldAppend {
   run: () => void
 }
 
+const isShort = ({ stream }: Target, blocks: number): boolean =>
+  !stream.failed && !roomFor(stream, Math.max(1, blocks), blocks > 0)
+
 /** The stream that has no room for what is held. */
 const shortOf = ({ targets, blocks }: HeldAppend): StoreStream | undefined =>
-  targets.find(({ stream }) => !stream.failed && !roomFor(stream, Math.max(1, blocks), blocks > 0))?.stream
+  targets.find((target) => isShort(target, blocks))?.stream
+
+const NO_PAYLOAD: Uint8Array[] = []
 
 export class CopyAppends {
   /** While it is above 0 nothing is written: a filling begins, and its record comes first. */
@@ -45,6 +50,11 @@ export class CopyAppends {
   drained(run: () => void): void {
     if (this.underWay === 0) run()
     else this.drainedWaiters.push(run)
+  }
+
+  /** Whether nothing is held, and there is room. */
+  isFree(target: Target, blocks: number): boolean {
+    return this.held.length === 0 && this.barrier === 0 && !isShort(target, blocks)
   }
 
   /** Run when there is room, and nothing is held before it. */
@@ -75,15 +85,16 @@ export class CopyAppends {
 
   writeRecord(accepted: Accepted, target: Target, record: Exclude<ReplicatedRecord, { kind: 'control' }>): void {
     const { copy } = this
-    const header = headerOf(copy.id, { ...record, kind: RECORD_KIND[record.kind] }, record.request)
-    header.sliceGeneration = copy.layout.generation(record.lba)
-    let payload: Uint8Array[] = []
+    const { epoch, seq, lba, blockCount, request } = record
+    const header = headerOf(copy.id, { kind: RECORD_KIND[record.kind], epoch, seq, lba, blockCount }, request)
+    header.sliceGeneration = copy.layout.generation(lba)
+    let payload = NO_PAYLOAD
     if (record.kind === 'write') {
       const { bytes, crcs } = blobsOf(record.payload)
       setTable(header, copy.reading.tag, crcs)
       payload = [bytes]
     }
-    const units = record.kind === 'write' ? record.blockCount * UNITS_PER_BLOCK : 0
+    const units = record.kind === 'write' ? blockCount * UNITS_PER_BLOCK : 0
     this.appendTo(accepted, target, header, payload, units, copy.isDurable)
   }
 
@@ -114,7 +125,10 @@ export class CopyAppends {
     const { stream, map } = target
     const { queue, bodies } = this.copy
     const waiting: WaitingRecord = { record, segment: 0, generation: 0, units: 0, batch: undefined, listed: false }
-    accepted.places.push({ target, waiting })
+    const place = { target, waiting }
+    // Most lie on one disk: an array that grows from nothing has room for many.
+    if (accepted.places.length === 0) accepted.places = [place]
+    else accepted.places.push(place)
     this.append(target, { record, payload, payloadUnits, durable }, (append) => {
       waiting.segment = append.segment
       waiting.generation = stream.segments.generation[append.segment]!
@@ -123,7 +137,7 @@ export class CopyAppends {
       accepted.left--
       if (record.kind === RECORD_KIND.control) bodies.written(target, append)
       map.copy!.waiting.all.add(waiting)
-      if (accepted.dropped) queue.drop(accepted, { target, waiting })
+      if (accepted.dropped) queue.drop(accepted, place)
       ended?.()
       queue.advance()
     })
@@ -138,8 +152,12 @@ export class CopyAppends {
   ): void {
     const { copy } = this
     this.underWay++
+    const { record, payload, payloadUnits, durable } = what
     stream.append({
-      ...what,
+      record,
+      payload,
+      payloadUnits,
+      durable,
       segment: 0,
       units: 0,
       batch: undefined,

@@ -22,6 +22,8 @@ export const blobsOf = (payload: Payload): Blobs => payload.data as Blobs
 /** Blocks of data as a payload. */
 export function payloadOf(crc32c: Crc32c, bytes: Uint8Array): Payload {
   const count = bytes.length / BLOCK_BYTES
+  // An array of one takes a quarter of the memory.
+  if (count === 1) return { bytes: BLOCK_BYTES, data: { bytes, crcs: [crc32c(bytes) >>> 0] } satisfies Blobs }
   const crcs = new Uint32Array(count)
   for (let i = 0; i < count; i++) crcs[i] = crc32c(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES))
   return { bytes: bytes.length, data: { bytes, crcs } satisfies Blobs }
@@ -42,7 +44,8 @@ export function headerOf(
   of: { kind: number; epoch: number; seq: number; lba: number; blockCount: number },
   request: RequestId | undefined,
 ): RecordHeader {
-  const record = blankRecord({ ...of, volumeId })
+  const { kind, epoch, seq, lba, blockCount } = of
+  const record = blankRecord({ kind, volumeId, lba, blockCount, epoch, seq })
   if (request === undefined) return record
   record.part = request.part
   record.parts = request.parts
@@ -56,9 +59,13 @@ export function headerOf(
 export function setTable(record: RecordHeader, tag: number, rawCrcs: ArrayLike<number>): void {
   assert(rawCrcs.length >= record.blockCount, 'a write comes with a crc for each block')
   const seed = recordSeed(tag, record.epoch, record.seq)
-  const crcs = new Array<number>(record.blockCount)
-  for (let i = 0; i < crcs.length; i++) crcs[i] = (rawCrcs[i]! ^ blockIdentity(seed, record.lba + i)) >>> 0
-  record.crcs = crcs
+  const { lba, blockCount } = record
+  if (blockCount === 1) record.crcs = [(rawCrcs[0]! ^ blockIdentity(seed, lba)) >>> 0]
+  else {
+    const crcs = new Uint32Array(blockCount)
+    for (let i = 0; i < blockCount; i++) crcs[i] = rawCrcs[i]! ^ blockIdentity(seed, lba + i)
+    record.crcs = crcs
+  }
   record.storedUnits = FULL_UNITS
 }
 

@@ -39,6 +39,8 @@ export interface Accepted {
 
 /** What is applied leaves the queue soon: garbage that is referred to for long is moved by the collector, and costs. */
 const APPLIED_MIN = 32
+/** Of what is not handed to a log yet; replaced, never changed. */
+const NO_PLACES: Place[] = []
 
 export class CopyQueue {
   tail: number
@@ -89,7 +91,8 @@ export class CopyQueue {
     assert(record.seq === this.tail + 1, 'Y1: records are accepted without gaps')
     this.tail = record.seq
     const { seq, epoch } = record
-    const accepted: Accepted = { seq, epoch, change, places: [], left: 0, dropped: false, epochsBefore: undefined }
+    const places = NO_PLACES
+    const accepted: Accepted = { seq, epoch, change, places, left: 0, dropped: false, epochsBefore: undefined }
     this.queue.push(accepted)
     if (change?.operation === 'epoch') {
       accepted.epochsBefore = this.epochs
@@ -104,9 +107,9 @@ export class CopyQueue {
       const target = layout.target(record.lba)
       assert(target !== undefined, 'a record lies in a slice this copy has a disk for')
       const blocks = record.kind === 'write' ? record.blockCount : 0
-      appends.hold(accepted, [target], blocks, () => appends.writeRecord(accepted, target, record))
+      if (appends.isFree(target, blocks)) appends.writeRecord(accepted, target, record)
+      else appends.hold(accepted, [target], blocks, () => appends.writeRecord(accepted, target, record))
     }
-    this.copy.o.onWork(undefined)
   }
 
   /** Something was written: what is stored without a gap may have grown. */
