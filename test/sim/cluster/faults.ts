@@ -5,6 +5,7 @@
 import { unreachable } from '../../../engine/assert.ts'
 import { Random } from '../random.ts'
 import type { Scene } from './aims.ts'
+import type { Damaged } from './atlas.ts'
 import type { PlannedEvent } from './plan.ts'
 import { beginPlot } from './plot-faults.ts'
 import { beginScene } from './scene-faults.ts'
@@ -198,19 +199,8 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
         restartFenced(node)
       })
     }
-    case 'block-rot': {
-      const { config } = world.store.current
-      for (let blocks = random.pick([1, 1, 4, 16]); blocks > 0; blocks--) {
-        // A copy that cannot read what waits does not open; then it has to be let go.
-        const mark = node.disk.rotBlock(
-          random,
-          (what, isSettled) =>
-            (isSettled || config.minInSync === 1) && world.atlas.mayDamage(config, node.name, what),
-        )
-        if (mark !== undefined) world.atlas.note(node.name, mark)
-      }
-      return
-    }
+    case 'block-rot':
+      return rotBlocks(world, node, random)
     case 'disk-rot':
     case 'misdirected-write':
       return damageDisk(world, node, kind, random, after)
@@ -297,6 +287,22 @@ function failDiskAt(world: World, node: SimNode, what: 'write' | 'sync', after: 
     node.mendDisk(world.position())
     node.start()
   })
+}
+
+/** Of a copy on the node. Where volumes lie side by side, of any of them, and only what concerns no other one. */
+function rotBlocks(world: World, { name }: SimNode, random: Random): void {
+  const isAlone = !world.swarm.isErasing
+  for (let blocks = random.pick([1, 1, 4, 16]); blocks > 0; blocks--) {
+    const of = isAlone ? world : random.pick(world.worlds)
+    const { config } = of.store.current
+    // A copy that cannot read what waits does not open; then it has to be let go.
+    const mayDamage = (what: Damaged, isSettled: boolean): boolean => {
+      const mayBe = isSettled || (config.minInSync === 1 && isAlone)
+      return mayBe && (what !== 'disk' || isAlone) && of.atlas.mayDamage(config, name, what)
+    }
+    const mark = of.nodes.get(name)!.disk.rotBlock(random, mayDamage)
+    if (mark !== undefined) of.atlas.note(name, mark)
+  }
 }
 
 /**

@@ -232,7 +232,9 @@ export class LogDisk implements NodeDisk {
     const { lba, isTail, diskUuid, offsetBytes } = place
     const part = this.parts.find(({ uuid }) => uuid === diskUuid)!
     const sector = random.int(BLOCK_BYTES / SECTOR_BYTES)
-    return this.damaged(part.damage(isTail ? 'disk' : lba, offsetBytes + sector * SECTOR_BYTES, random))
+    const mark = part.damage(isTail ? 'disk' : lba, offsetBytes + sector * SECTOR_BYTES, random)
+    // Where volumes lie side by side it is settled, and no opening reads it.
+    return this.swarm.isErasing ? mark : this.damaged(mark)
   }
 
   rotAnything(random: Random): Mark | undefined {

@@ -1,8 +1,9 @@
 /**
  * Seeds whose cluster has one to three volumes on the same nodes, disks and links, whose copies are erased and made
  * anew where they are, as the control plane does it, and which may be deleted while all goes on. Drawn apart, for one
- * of five seeds above those in which planted bugs are counted: what the others are like does not change. Damage is left
- * to the others: its atlas knows one volume.
+ * of five seeds above those in which planted bugs are counted: what the others are like does not change. Blocks rot in
+ * any of the volumes, each by its own atlas; damage of what they share (structures, the end of the log, whole disks) is
+ * left to the others.
  */
 import { Random } from '../random.ts'
 import type { ActionKind, FaultKind, Swarm } from './swarm.ts'
@@ -37,7 +38,7 @@ export function setVolumes(swarm: Swarm): Swarm {
     volumes,
     isErasing: true,
     spares: Math.max(swarm.spares, swarm.copies === 1 ? 1 : 0),
-    faults: swarm.faults.filter((kind) => !DAMAGING.includes(kind)),
+    faults: swarm.faults.filter((kind) => kind === 'block-rot' || !DAMAGING.includes(kind)),
     keepsFailed: false,
     actions: [...kept, ...renewals],
     deletedAtMs: deletedAtMs(random, faultsUntilMs),
