@@ -6,10 +6,13 @@ import type { CommandResult, OperatorCommand } from '../../engine/replication/co
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { PeerMessage } from '../../engine/replication/messages.ts'
 import type { ClientOperation } from '../sim/cluster/checker/history.ts'
+import { ClientHost } from '../sim/cluster/client-host.ts'
 import type { CasOutcome } from '../sim/cluster/cluster-store.ts'
+import { NodeHost } from '../sim/cluster/node-host.ts'
 import type { SimClient } from '../sim/cluster/sim-client.ts'
 import type { Swarm } from '../sim/cluster/swarm.ts'
 import { World } from '../sim/cluster/world.ts'
+import type { Random } from '../sim/random.ts'
 
 export const LEASE_MS = 200
 export const GRACE_MS = 215
@@ -101,19 +104,12 @@ export class ScenarioWorld extends World {
   readonly commands = new Map<number, CommandResult>()
   private lastToken = 1_000_000
 
-  override send(from: string, instance: string, to: string, message: PeerMessage): void {
-    const pass = () => super.send(from, instance, to, message)
-    const rule = this.rules.find(
-      (one) =>
-        (one.kind === message.type || one.kind === 'anything') &&
-        (one.from === from || one.from === '*') &&
-        (one.to === to || one.to === '*') &&
-        one.left > 0,
-    )
-    if (rule === undefined) return pass()
-    rule.left--
-    if (rule.what !== 'drop') rule.held.push(pass)
-    if (rule.what === 'repeat') pass()
+  protected override newNodeHost(random: Random): NodeHost {
+    return new ScenarioNodes(this, random)
+  }
+
+  protected override newUsers(): ClientHost {
+    return new ScenarioUsers(this)
   }
 
   /** What was held, or is to be repeated, arrives now. */
@@ -127,35 +123,69 @@ export class ScenarioWorld extends World {
     return count
   }
 
-  override compareAndSwap(
-    node: string,
-    version: string,
-    config: VolumeConfig,
-    ended: (outcome: CasOutcome) => void,
-  ): void {
-    const rule = this.casRules.get(node)
-    if (rule === undefined) return super.compareAndSwap(node, version, config, ended)
-    this.casRules.delete(node)
-    const swap = () => super.compareAndSwap(node, version, config, () => {})
-    if (rule.applies === 'now') swap()
-    else if (rule.applies !== 'never') this.clock.after(rule.applies, swap)
-    this.clock.after(this.swarm.store.timeoutMs, () => ended({ outcome: 'unknown', version: undefined }))
-  }
-
-  override clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string, tag: number = 0): void {
-    this.answers.set(`${client.name} ${tag}`, { kind, result })
-    super.clientAnswered(client, kind, result)
-  }
-
   /** To the copy that leads; the token under which it ends. */
   command(node: string, command: OperatorCommand): number {
     const token = ++this.lastToken
     this.nodes.get(node)!.deliver({ type: 'command', token, command })
     return token
   }
+}
+
+class ScenarioNodes extends NodeHost {
+  private readonly scenario: ScenarioWorld
+
+  constructor(scenario: ScenarioWorld, random: Random) {
+    super(scenario, random)
+    this.scenario = scenario
+  }
+
+  override send(from: string, instance: string, to: string, message: PeerMessage): void {
+    const pass = () => super.send(from, instance, to, message)
+    const rule = this.scenario.rules.find(
+      (one) =>
+        (one.kind === message.type || one.kind === 'anything') &&
+        (one.from === from || one.from === '*') &&
+        (one.to === to || one.to === '*') &&
+        one.left > 0,
+    )
+    if (rule === undefined) return pass()
+    rule.left--
+    if (rule.what !== 'drop') rule.held.push(pass)
+    if (rule.what === 'repeat') pass()
+  }
+
+  override compareAndSwap(
+    node: string,
+    version: string,
+    config: VolumeConfig,
+    ended: (outcome: CasOutcome) => void,
+  ): void {
+    const { casRules } = this.scenario
+    const rule = casRules.get(node)
+    if (rule === undefined) return super.compareAndSwap(node, version, config, ended)
+    casRules.delete(node)
+    const swap = () => super.compareAndSwap(node, version, config, () => {})
+    if (rule.applies === 'now') swap()
+    else if (rule.applies !== 'never') this.clock.after(rule.applies, swap)
+    this.clock.after(this.swarm.store.timeoutMs, () => ended({ outcome: 'unknown', version: undefined }))
+  }
 
   override commandEnded(node: string, token: number, result: CommandResult): void {
-    this.commands.set(token, result)
+    this.scenario.commands.set(token, result)
     super.commandEnded(node, token, result)
+  }
+}
+
+class ScenarioUsers extends ClientHost {
+  private readonly scenario: ScenarioWorld
+
+  constructor(scenario: ScenarioWorld) {
+    super(scenario)
+    this.scenario = scenario
+  }
+
+  override clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string, tag: number = 0): void {
+    this.scenario.answers.set(`${client.name} ${tag}`, { kind, result })
+    super.clientAnswered(client, kind, result)
   }
 }

@@ -6,6 +6,7 @@ import { withForcedPrimary, withHolder, withoutHolder, withoutMembers } from '..
 import type { AttachMode, VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { OperatorCommand } from '../../engine/replication/copy-port.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
+import { begin, finish } from '../sim/cluster/course.ts'
 import type { Swarm } from '../sim/cluster/swarm.ts'
 import { calmSwarm, GRACE_MS, LEASE_MS, ScenarioWorld } from './scenario-world.ts'
 
@@ -46,7 +47,7 @@ export function runScenario(text: string, store: 'real' | 'memory' = 'memory'): 
     lines: lines.length,
   })
   try {
-    world.begin()
+    begin(world)
     for (const { number, words } of lines) {
       at = number
       if (words[0] === 'given') continue
@@ -55,7 +56,7 @@ export function runScenario(text: string, store: 'real' | 'memory' = 'memory'): 
       const [violation] = world.violations
       if (violation !== undefined) return result(`line ${at}: ${violation.checker}: ${violation.message}`)
     }
-    world.finish()
+    finish(world)
   } catch (error) {
     if (!(error instanceof Wrong)) throw error
     return result(`line ${at}: ${error.message}`)
@@ -296,11 +297,11 @@ class Scenario {
   private client(word: string, name: string): void {
     const { world } = this
     const client = world.clients.get(name)!
-    if (word === 'restart-client') return world.attach(client, client.lastGeneration)
+    if (word === 'restart-client') return world.users.attach(client, client.lastGeneration)
     if (word === 'detach') return this.change((now) => withoutHolder(now, name, 'operator'))
     const held = world.store.current.config.attach.holders[name]
     if (held === undefined) this.change((now) => withHolder(now, name, now.attach.mode, 'operator'))
-    world.attach(client, world.store.current.config.attach.holders[name]!)
+    world.users.attach(client, world.store.current.config.attach.holders[name]!)
   }
 
   private command(command: OperatorCommand, mayFail = false): void {

@@ -225,12 +225,12 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
       if (client.session === undefined) return
       const { generation } = client.session
       client.detach()
-      return after(() => world.attach(client, generation))
+      return after(() => world.users.attach(client, generation))
     }
     // Its frontend is started anew while the former one still runs, and does not hear for a while.
     case 'frontend-ghost': {
       const client = random.pick([...world.clients.values()])
-      if (client.session !== undefined) world.haunt(client, durationMs)
+      if (client.session !== undefined) world.users.haunt(client, durationMs)
       return
     }
     // It asks and hears no answer, or is not heard, or both.
@@ -369,7 +369,7 @@ export function heal(world: World): void {
     node.start()
   }
   for (const client of world.clients.values()) {
-    if (client.session === undefined && client.lastGeneration > 0) world.attach(client, client.lastGeneration)
+    if (client.session === undefined && client.lastGeneration > 0) world.users.attach(client, client.lastGeneration)
   }
 }
 

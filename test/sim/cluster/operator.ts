@@ -115,7 +115,7 @@ export class Operator {
     // Who does not hold it any more is not told by us.
     this.change(random, change, ({ attach: { holders } }) => {
       const generation = holders[client.name]
-      if (!leaves && generation !== undefined) world.attach(client, generation)
+      if (!leaves && generation !== undefined) world.users.attach(client, generation)
     })
   }
 
@@ -148,7 +148,7 @@ export class Operator {
     const attach = () => {
       const held = heldUnder(this.world.store.current.config)
       const { session } = this.world.clients.get(client.name)!
-      if (session === undefined && held !== undefined) this.world.attach(client, held)
+      if (session === undefined && held !== undefined) this.world.users.attach(client, held)
     }
     this.change(random, change, attach, attach)
   }
@@ -199,7 +199,7 @@ export class Operator {
       seq: 0,
     }
     this.commands.set(token, op)
-    if (command.type === 'change') world.record(op)
+    if (command.type === 'change') world.users.record(op)
     node.deliver({ type: 'command', token, command })
   }
 

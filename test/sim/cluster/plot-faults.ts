@@ -140,7 +140,7 @@ function loseEpoch(world: World, random: Random): void {
 function loseFence(world: World, random: Random): void {
   const clients = [...world.clients.values()].filter(({ session }) => session !== undefined)
   if (clients.length === 0) return
-  world.haunt(random.pick(clients), patienceMs(world) * random.float())
+  world.users.haunt(random.pick(clients), patienceMs(world) * random.float())
   next(world, 'fence', ({ who, other }) => {
     const node = world.nodes.get(other)!
     if (!lie(world, node, random, 'next')) return

@@ -26,7 +26,7 @@ export function isQuiet(world: World): boolean {
   const { inSync } = world.store.current.config
   if (world.operator.isBusy || world.orders.isBusy) return false
   if (world.isDeleted) return world.orders.isPurging && checkGone(world, '').length === 0
-  if (world.frontends.some((client) => client.session !== undefined && !client.isDone)) return false
+  if (world.users.frontends.some((client) => client.session !== undefined && !client.isDone)) return false
   const tail = world.judge.committed.log.length
   return healthyOf(world).every(({ name, witness, process }) => {
     if (process?.copy.isRecovered !== true || process.queue.some(({ type }) => type === 'command')) return false

@@ -4,6 +4,7 @@
  */
 import { Random } from '../random.ts'
 import type { Violation } from './checker/history.ts'
+import { run } from './course.ts'
 import { drawPlans } from './plan.ts'
 import { drawSwarm, type Swarm } from './swarm.ts'
 import { World } from './world.ts'
@@ -50,7 +51,7 @@ export function runSeed({
   const swarm = operations === undefined ? drawn : { ...drawn, operations }
   const plan = drawPlans(drawn, random.fork('plan')).filter(({ index }) => only === undefined || only.includes(index))
   const world = new World(swarm, plan, { keepsTrace, disksLie, store })
-  world.run()
+  run(world)
   return {
     seed,
     swarm,
@@ -58,8 +59,8 @@ export function runSeed({
     traceHash: world.trace.hash,
     trace: world.trace.text(),
     planned: plan.map(({ index, kind }) => ({ index, kind })),
-    operations: world.worlds.reduce((sum, { counts }) => sum + counts.answered, 0),
-    acknowledgedWrites: world.worlds.reduce((sum, { counts }) => sum + counts.acknowledgedWrites, 0),
+    operations: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.answered, 0),
+    acknowledgedWrites: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.acknowledgedWrites, 0),
     virtualMs: world.clock.nowMs(),
     events: world.trace.count,
     isBeyond: world.worlds.some(({ isBeyond }) => isBeyond),

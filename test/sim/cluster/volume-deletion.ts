@@ -10,7 +10,7 @@ export function deleteVolume(world: World, trashMs: number): void {
   if (world.isDeleted) return
   world.isDeleted = true
   world.aims.clear()
-  for (const client of world.frontends) client.detach()
+  for (const client of world.users.frontends) client.detach()
   world.clock.after(trashMs, () => {
     world.trace.note('operator', 'purge')
     world.judge.isOver = true

@@ -1,0 +1,121 @@
+/**
+ * The course of a run: faults and actions for a while, then none and everything up again, then everything has to become
+ * whole, and what is left is checked (run-end.ts). The first volume of a cluster has it for all of them.
+ */
+import type { Scene } from './aims.ts'
+import { beginFault, heal } from './faults.ts'
+import { initialAttach } from './first-config.ts'
+import type { PlannedEvent } from './plan.ts'
+import { checkEnd, isQuiet } from './run-end.ts'
+import { checkGone } from './volume-deletion.ts'
+import { DAMAGING } from './volume-focus.ts'
+import type { World } from './world.ts'
+
+/** Of a phase: something feeds itself. */
+const STEPS_MAX = 5_000_000
+
+export function run(first: World): void {
+  for (const world of first.worlds) begin(world)
+  runUntil(first, () => first.clock.nowMs() >= first.swarm.faultsUntilMs)
+  if (!first.worlds.some(({ isBeyond }) => isBeyond)) finish(first)
+}
+
+/** Everybody starts, the plan is set. */
+export function begin(world: World): void {
+  const { swarm, clock } = world
+  for (const node of world.nodes.values()) if (node.isPowered) node.start()
+  const { mode, holders } = initialAttach(swarm)
+  for (const client of world.clients.values()) {
+    const generation = mode === 'open' ? 1 : holders[client.name]
+    if (generation !== undefined) world.users.attach(client, generation)
+  }
+  for (const event of world.plan) {
+    clock.after(event.atMs, () => beginOrWait(world, event))
+  }
+  if (world.swarm.faults.some((kind) => DAMAGING.includes(kind))) replaceLost(world)
+  if (world.swarm.isErasing) world.orders.begin()
+}
+
+function beginOrWait(world: World, event: PlannedEvent): void {
+  const { aim, isAction } = event
+  const go = (scene?: Scene) => {
+    if (world.isHealed) return
+    if (isAction) world.operator.act(event, scene)
+    else beginFault(world, event, scene)
+  }
+  if (aim === undefined) return go()
+  world.aims.arm(aim.sign, 3 * world.swarm.graceMs, (scene) => {
+    if (aim.afterMs === 0) go(scene)
+    else world.clock.after(aim.afterMs, () => go(scene))
+  })
+}
+
+/** Nothing fails any more; everything has to become whole. */
+export function finish(first: World): void {
+  const { clock } = first
+  for (const world of first.worlds) healAll(world)
+  const healMs = Math.max(...first.worlds.map(healMsOf))
+  const untilMs = clock.nowMs() + healMs
+  runUntil(first, () => clock.nowMs() >= untilMs || first.worlds.every(isQuiet))
+  for (const world of first.worlds) {
+    // Time passes while another one's copies are read.
+    runUntil(first, () => clock.nowMs() >= untilMs || isQuiet(world))
+    if (!first.hasFailed) checkEnd(world, healMs)
+  }
+  if (!first.hasFailed && first.worlds.some(({ isDeleted }) => isDeleted)) startAnew(first)
+}
+
+function healAll(world: World): void {
+  heal(world)
+  if (world.isDeleted) return
+  for (const node of world.nodes.values())
+    if (node.disk.copyId === '' && world.isMember(node)) world.operator.replace(node)
+}
+
+function healMsOf({ swarm }: World): number {
+  const { graceMs, resendMs, evictAfterMs, retryMs, operations } = swarm
+  return 5000 + 40 * (graceMs + resendMs + evictAfterMs + retryMs) + operations * 100
+}
+
+/** What was deleted does not come back with the power. */
+function startAnew(first: World): void {
+  for (const node of first.nodes.values()) node.losePower(first.position())
+  for (const node of first.nodes.values()) node.start()
+  const deleted = first.worlds.filter(({ isDeleted }) => isDeleted)
+  const untilMs = first.clock.nowMs() + 20_000
+  const isOpen = (world: World): boolean => [...world.nodes.values()].every(({ hasNoCopy }) => hasNoCopy)
+  runUntil(first, () => first.clock.nowMs() >= untilMs || deleted.every(isOpen))
+  for (const world of deleted) {
+    if (!isOpen(world)) world.judge.report([{ checker: 'deleted-is-gone', message: 'a copy came back' }])
+    world.judge.report(checkGone(world, 'after a power loss'))
+  }
+}
+
+/** The control plane: a copy that cannot be opened is given up, and its node gets another one. */
+function replaceLost(world: World): void {
+  world.clock.after(world.swarm.graceMs, () => {
+    for (const node of world.nodes.values()) {
+      if (node.disk.wantsRestart) {
+        node.kill()
+        node.start()
+      }
+      if (!node.disk.isLost) continue
+      world.giveUp(node)
+      world.operator.replace(node)
+    }
+    replaceLost(world)
+  })
+}
+
+function runUntil(first: World, condition: () => boolean): void {
+  // The condition is not free.
+  for (let steps = 0; !first.hasFailed; steps++) {
+    if (steps % 32 === 0 && condition()) return
+    try {
+      if (!first.clock.step()) return
+    } catch (error) {
+      first.failed({ name: 'world' }, error)
+    }
+    if (steps > STEPS_MAX) first.judge.report([{ checker: 'progress', message: `no end after ${steps} events` }])
+  }
+}
