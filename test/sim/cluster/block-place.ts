@@ -1,7 +1,8 @@
 /**
  * Where a block that the head of a copy shows lies on its disk: one that the map has in memory, drawn at random.
  * `isSettled`: a durable body says that it was applied, so that an opening does not read it. `isTail`: it lies in the
- * segment that is being filled, where an opening may take what cannot be read for torn, and what was synced with it.
+ * segment that is being filled, where an opening may take what cannot be read for torn, and what was synced with it;
+ * with `isRootAsked` also in one that was sealed, while the root does not say that all of it was durable.
  */
 import { ENTRY_KIND, ENTRY_WORDS, kindOf, segmentOf, seqOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
@@ -20,6 +21,7 @@ export function blockPlace(
   copy: LocalCopyStore,
   random: Random,
   isWanted: (lba: number, isSettled: boolean, isTail: boolean) => boolean,
+  isRootAsked: boolean,
 ): BlockPlace | undefined {
   const found: BlockPlace[] = []
   for (const { stream, map } of copy.targets)
@@ -29,7 +31,9 @@ export function blockPlace(
         if (kindOf(page.words, at) !== ENTRY_KIND.data) continue
         const lba = page.firstLba + i
         const segment = segmentOf(page.words, at)
-        const isTail = segment === stream.log.openSegment
+        const { watermarkBatch } = stream['root']
+        const isProved = !isRootAsked || stream.segments.lastBatch[segment]! <= watermarkBatch
+        const isTail = segment === stream.log.openSegment || !isProved
         if (!isWanted(lba, seqOf(page.words, at) <= map.copy!.hintSeq, isTail)) continue
         const base = segmentOffsetBytes(stream.context.segmentBytes, segment)
         const { diskUuid } = stream.context

@@ -227,7 +227,7 @@ export class LogDisk implements NodeDisk {
   rotBlock(random: Random, mayDamage: (what: Damaged, isSettled: boolean) => boolean): Mark | undefined {
     const isWanted = (lba: number, isSettled: boolean, isTail: boolean): boolean =>
       mayDamage(isTail ? 'disk' : lba, isSettled)
-    const place = this.copy === undefined ? undefined : blockPlace(this.copy, random, isWanted)
+    const place = this.copy === undefined ? undefined : blockPlace(this.copy, random, isWanted, this.swarm.isErasing)
     if (place === undefined) return undefined
     const { lba, isTail, diskUuid, offsetBytes } = place
     const part = this.parts.find(({ uuid }) => uuid === diskUuid)!
