@@ -51,12 +51,14 @@ export const newCopyPart = (copyId: string): CopyPart => ({
 
 /**
  * What is known when both were found (`b` in the log behind `a`): facts, epochs and places by revision, what was
- * applied by the applied seq, a later filling before everything.
+ * applied by the applied seq, a later filling before everything: a disk that was away when it began may have said more
+ * since, by itself, and says nothing of what there is now.
  */
 export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor {
   // An index may have the revision of a body of which not everything was in force yet: the body counts, then.
-  const newer = b.revision >= a.revision ? b : a
-  const isLater = a.copy.fills === b.copy.fills ? b.copy.appliedSeq > a.copy.appliedSeq : b.copy.fills > a.copy.fills
+  const isOneFill = a.copy.fills === b.copy.fills
+  const newer = (isOneFill ? b.revision >= a.revision : b.copy.fills > a.copy.fills) ? b : a
+  const isLater = isOneFill ? b.copy.appliedSeq > a.copy.appliedSeq : newer === b
   const { spec, snapshots, rollbacks, deleted, copy } = isLater ? b : a
   const { change: _, noted: __, ...applied } = copy
   const forgottenSeq = Math.max(a.copy.forgottenSeq, b.copy.forgottenSeq)

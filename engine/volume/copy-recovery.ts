@@ -211,7 +211,8 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
     for (const { places } of bySeq.values()) for (const { target, waiting } of places) release(target, waiting)
   const epochs = final.epochs.filter(([, firstSeq]) => firstSeq <= tail)
   // It may also have revisions that are on no other: what is said from now on is not to be taken for them.
-  const revision = final.revision + (isAway ? AWAY_REVISIONS : 0)
+  const known = Math.max(...targets.map((target) => foundDescriptor(target).revision))
+  const revision = known + (isAway ? AWAY_REVISIONS : 0)
   const descriptor: CopyDescriptor = { ...final, revision, epochs, epoch: epochs.at(-1)?.[0] ?? 0 }
   for (const { stream, map } of targets) {
     const copy = map.copy!

@@ -3,6 +3,7 @@
  * dropped stays away once an epoch record says so, facts are kept, versions are found by a scan.
  */
 import t from 'tap'
+import { hexToUuid } from '../../../engine/log/bytes.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import type { StoredCopy } from '../../../engine/replication/copy-store.ts'
 import { BLOCK_BYTES, GIB, SLICE_BLOCKS } from '../../../engine/units.ts'
@@ -468,5 +469,64 @@ t.test('an opening without one of the disks cuts nothing that is there when the 
   world.copy.apply(5, {})
   t.same(world.readStamps(3, 2), [3, 5])
   t.same(world.readStamps(SLICE_BLOCKS + 3, 2), [4, 6])
+  t.end()
+})
+
+t.test('disks that take turns: what one says while the other is away ends no filling of the other', (t) => {
+  const spec = { sizeBytes: 2 * GIB }
+  let world = new CopyWorld({ seed: 17, disks: 2 }, spec)
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 3, [3]))
+  world.append(write(1, 3, SLICE_BLOCKS + 3, [4]))
+  world.settle()
+  world.copy.apply(3, {})
+  const source = new CopyWorld({ seed: 18 }, spec)
+  source.open()
+  source.epoch(1, 1)
+  source.append(write(1, 2, 3, [3]))
+  source.append(write(1, 3, SLICE_BLOCKS + 3, [4]))
+  source.append(write(1, 4, 3, [5]))
+  source.settle()
+  source.copy.apply(4, {})
+  const parts = () => [world.world.disks[0]!, world.world.indexes[0]!] as const
+  const present = ([disk, index]: ReturnType<typeof parts>) => {
+    world.world.disks.splice(0, Infinity, disk)
+    world.world.indexes.splice(0, Infinity, index)
+  }
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  const first = parts()
+  // The second disk alone: it is to hold both slices, and is filled with neither.
+  present([world.world.disks[1]!, world.world.indexes[1]!])
+  const uuids = ['1', '2'].map((one) => one.padStart(32, '0'))
+  let uuid = uuids[1]!
+  const contextsOf = (of: CopyWorld) => {
+    const contexts = of.world.contexts.bind(of.world)
+    of.world.contexts = () =>
+      contexts().map((one) => ({
+        ...one,
+        context: { ...one.context, diskUuid: uuid, diskTag: hexToUuid(uuid).subarray(0, 8) },
+      }))
+  }
+  contextsOf(world)
+  const { lostSlices } = world.open()
+  t.equal(lostSlices.length, 1)
+  world.startFill({ fork: 3, target: 4, wipe: lostSlices, descriptor: source.copy.descriptor() })
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  const second = parts()
+  // The first one alone, again and again.
+  present(first)
+  uuid = uuids[0]!
+  for (let round = 0; round < 3; round++) {
+    contextsOf(world)
+    t.equal(world.open().lostSlices.length, 1)
+    t.ok(world.keep({ promise: { epoch: 5 + round, primary: 'n1' } }))
+    world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  }
+  world.world.disks.push(second[0])
+  world.world.indexes.push(second[1])
+  const { facts, lostSlices: left } = world.open()
+  t.equal(facts.consistency.state, 'filling')
+  t.same([facts.promise.epoch, left], [7, []])
   t.end()
 })
