@@ -22,6 +22,7 @@ import { measureIdle } from './volume/idle.ts'
 import { machineFacts, whyMeaningless } from './volume/machine-facts.ts'
 import { measureMemory } from './volume/memory.ts'
 import { measureProfile } from './volume/profile.ts'
+import { measureRebuild } from './volume/rebuild.ts'
 import { measureReplicated } from './volume/replicated.ts'
 import { measureRestart } from './volume/restart.ts'
 import { withSection } from './volume/results-page.ts'
@@ -37,6 +38,7 @@ const SUITES: Record<string, Suite> = {
   start: measureRestart,
   replicated: measureReplicated,
   failover: measureFailover,
+  rebuild: measureRebuild,
   idle: measureIdle,
   amplification: measureAmplification,
   micro: measureMicro,

@@ -56,11 +56,12 @@ export class ReplicationWorker {
     assertTiming(timing)
     const timer = new WakeTimer(loop)
     this.#timer = timer
+    const pool = new SlabPool()
     this.transport = new PeerTransport({
       self,
       clock: loop,
       log,
-      pool: new SlabPool(),
+      pool,
       rules: {
         mayConnect: ({ node }) => (this.#nodes.has(node) ? undefined : 'is no node of this cluster'),
         mayReceive: (peer, frame) => this.#mayReceive(peer, frame),
@@ -71,7 +72,7 @@ export class ReplicationWorker {
     })
     const send: CopyHostOptions['send'] = (to, volumeId, message) => void this.transport.send(to, volumeId, message)
     this.copies = new CopyHost({
-      self, loop, timer, store, configs, timing, readCheck, log, evidenceDir, workerOf, send,
+      self, loop, timer, store, pool, configs, timing, readCheck, log, evidenceDir, workerOf, send,
       tellFrontend: (volumeId, from, message) => this.frontends.tell(volumeId, from, message),
       nonce: hex,
       ...(options.copyLimits === undefined ? {} : { limits: options.copyLimits }),

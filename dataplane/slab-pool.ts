@@ -15,7 +15,8 @@
 import { assert } from '../engine/assert.ts'
 
 export const SLAB_BYTES = 256 * 1024
-export const LARGE_SLAB_BYTES = 1024 * 1024
+/** 1 MiB of payload with what comes before it: a large request, reply, or piece of a filling. */
+export const LARGE_SLAB_BYTES = 1024 * 1024 + 64 * 1024
 
 export interface Slab {
   readonly bytes: Buffer

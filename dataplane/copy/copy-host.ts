@@ -20,6 +20,7 @@ import type { Delivery, PeerIdentity } from '../peer/delivery.ts'
 import type { FrameRefusal, IncomingFrame } from '../peer/frame-intake.ts'
 import type { LinkMessage, WireMessage } from '../peer/message-codec.ts'
 import type { ConfigPort } from './config-port.ts'
+import type { SlabPool } from '../slab-pool.ts'
 import { saveEvidence } from './evidence.ts'
 import { HostedCopy } from './hosted-copy.ts'
 import type { CopyOwner } from './hosted-copy.ts'
@@ -47,6 +48,8 @@ export interface CopyHostOptions {
   loop: TurnLoop
   timer: WakeTimer
   store: Store
+  /** Memory for what is read to fill other copies. */
+  pool: SlabPool
   configs: ConfigPort
   timing: CopyTiming
   readCheck: CopyOptions['readCheck']
@@ -72,6 +75,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
   readonly loop: TurnLoop
   readonly timer: WakeTimer
   readonly configs: ConfigPort
+  readonly pool: SlabPool
   readonly #o: CopyHostOptions
   readonly #limits: CopyLimits
   readonly #copies = new Map<string, HostedCopy>()
@@ -91,6 +95,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     this.loop = loop
     this.timer = timer
     this.configs = configs
+    this.pool = options.pool
     this.#limits = { ...COPY_LIMITS, ...options.limits }
     this.#links = new WorkerLinks(self, timing, this)
     loop.afterEach(this.#flush)
@@ -203,7 +208,9 @@ export class CopyHost implements CopyOwner, LinksOwner {
     else if (message.type === 'ended') this.#toAll({ type: 'instance-ended', node, instance: message.instance })
     else if (family === 'frontend') this.#copies.get(volumeId)?.request(node, worker, message as FrontendMessage)
     else if (family === 'copy') {
-      this.#copies.get(volumeId)?.received(node, worker, instance, message as PeerMessage)
+      const copy = this.#copies.get(volumeId)
+      if (message.type === 'fill') copy?.arrived(message.versions, delivery)
+      copy?.received(node, worker, instance, message as PeerMessage)
     }
   }
 

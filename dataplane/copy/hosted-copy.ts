@@ -18,12 +18,14 @@ import { createCopy, step } from '../../engine/replication/copy.ts'
 import type { CopyState } from '../../engine/replication/copy.ts'
 import type { StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
-import type { ReplicatedRecord } from '../../engine/replication/record.ts'
+import type { BlockVersion, ReplicatedRecord } from '../../engine/replication/record.ts'
 import { recordAt } from '../../engine/replication/record-window.ts'
 import type { LocalCopyStore, OpenCopy } from '../../engine/volume/copy-store.ts'
 import { CopyMeter } from '../meters/copy-meter.ts'
+import type { SlabPool } from '../slab-pool.ts'
 import type { ConfigPort } from './config-port.ts'
 import { sendMerged } from './merged-appends.ts'
+import { FillMemory } from './fill-memory.ts'
 import { PayloadUses } from './payload-uses.ts'
 import { Inbox } from './turn-loop.ts'
 import type { TurnLoop } from './turn-loop.ts'
@@ -35,6 +37,7 @@ export interface CopyOwner {
   readonly loop: TurnLoop
   readonly timer: WakeTimer
   readonly configs: ConfigPort
+  readonly pool: SlabPool
   sendToCopy(to: NodeId, volumeId: string, message: PeerMessage): void
   sendToFrontend(to: WorkerAddress, volumeId: string, message: FrontendMessage): void
   /** A frontend of this very worker. */
@@ -83,6 +86,7 @@ export class HostedCopy implements Sleeper {
   #toLocal: FrontendMessage[] = []
   readonly #toPeers = new Map<NodeId, PeerMessage[]>()
   readonly #payloads = new PayloadUses()
+  readonly #fillMemory: FillMemory | undefined
   #isOver = false
 
   /** @param open  undefined: its store cannot be opened; it is fenced and tells whoever speaks to it */
@@ -93,6 +97,7 @@ export class HostedCopy implements Sleeper {
     this.state = createCopy(options)
     this.inbox = new Inbox<CopyEvent>(owner.loop, this.#step, this.#drained)
     this.#store = 'copy' in open ? open.copy : undefined
+    this.#fillMemory = this.#store && new FillMemory(this.#store, owner.pool)
     this.#port = this.#portOver(this.#store ?? unopened)
     owner.timer.add(this)
     if ('copy' in open) {
@@ -140,6 +145,11 @@ export class HostedCopy implements Sleeper {
   received(from: NodeId, worker: number, instance: string, message: PeerMessage): void {
     this.#peerWorkers.set(from, worker)
     this.inbox.put({ type: 'message', from, instance, message })
+  }
+
+  /** The versions of a `fill` lie in the memory of its delivery. */
+  arrived(versions: readonly BlockVersion[], delivery: { release(): void }): void {
+    this.#fillMemory?.arrived(versions, delivery)
   }
 
   /** The worker of that node from which its copy spoke last; undefined: it did not yet. */
@@ -195,6 +205,7 @@ export class HostedCopy implements Sleeper {
     const saidHere = this.#toLocal.length
     try {
       step(this.state, event, this.#owner.loop.nowMs(), this.#port)
+      if (event.type === 'scanned') this.#fillMemory?.scanned(event.versions)
     } catch (error) {
       this.#sayings.length = said
       this.#toLocal.length = saidHere
@@ -218,7 +229,7 @@ export class HostedCopy implements Sleeper {
   readonly #drained = (): void => {
     this.meter.note(this.state, this.#owner.loop.nowMs())
     this.#payloads.take(this.state.log)
-    if (this.#payloads.isCounting) this.#owner.keepsPayload(this)
+    if (this.#payloads.isCounting || this.#fillMemory?.isKeeping === true) this.#owner.keepsPayload(this)
     if (this.state.config !== this.#seenConfig) {
       this.#seenConfig = this.state.config
       this.#owner.configChanged(this)
@@ -254,6 +265,7 @@ export class HostedCopy implements Sleeper {
   /** All that was said has left. */
   letPayloadGo(): void {
     if (this.#store !== undefined) this.#payloads.letGo(this.state.log, this.#store.queue.storedSeq)
+    this.#fillMemory?.letGo(this.state)
   }
 
   #noteDamage(event: StoreEvent, { layout }: LocalCopyStore): void {

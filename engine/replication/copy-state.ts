@@ -103,9 +103,9 @@ export interface FillTarget {
   instance: string
   phase: 'starting' | 'filling' | 'ending' | 'ended'
   target: number
-  /** Of the next `fill`, and of the last one that is durable. */
+  /** Of the next `fill`, and of those before it that are not durable yet. */
   nextNumber: number
-  answered: number
+  storing: number[]
   heardAtMs: number
   /** All of their versions were given to the store. */
   done: { number: number; slices: readonly number[]; wholeSeq: number } | undefined

@@ -18,7 +18,7 @@ import { nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
-import type { FillSource, Peer } from './primary-state.ts'
+import type { FillPiece, FillSource, Peer } from './primary-state.ts'
 import { isFull, pump } from './primary.ts'
 import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
@@ -27,6 +27,9 @@ import { covers } from './session-fence.ts'
 import { encodeWindows } from './session-window.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
+
+/** So many pieces are on their way to a copy at most: it stores one while the next is read and sent. */
+const PIECES_MAX = 4
 
 /**
  * A copy wants to join. While it is filled that says only that it lives and heard nothing of us: what is unanswered is
@@ -71,10 +74,9 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     target,
     slices: [...plan.slices],
     cursor: 0,
-    nextCursor: undefined,
     scanToken: undefined,
     number: 0,
-    unanswered: undefined,
+    unanswered: [],
     joinSeq: 0,
     sentAtMs: nowMs,
     resends: 0,
@@ -126,13 +128,20 @@ const forgottenUpTo = ({ trimsKeptAbove, forgottenSeq, log }: CopyState): number
 
 function sendAgain({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource): void {
   const { epoch } = state.primary!
-  const { id, number } = fill
+  const { id } = fill
   fill.sentAtMs = nowMs
   if (fill.phase === 'starting') port.send(peer.node, { ...fill.start, epoch })
-  else if (fill.phase === 'filling' && fill.unanswered !== undefined) {
-    port.send(peer.node, { type: 'fill', epoch, fill: id, number, ...fill.unanswered })
+  else if (fill.phase === 'filling') {
+    // Of those behind it the copy takes none before it.
+    const [first] = fill.unanswered
+    if (first !== undefined) sendPiece({ state, nowMs, port }, peer, fill, first)
   } else if (fill.phase === 'ending') port.send(peer.node, { type: 'fill-end', epoch, fill: id })
   wakeBy({ state, nowMs, port }, nowMs + state.options.retryMs)
+}
+
+function sendPiece({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource, piece: FillPiece): void {
+  fill.sentAtMs = nowMs
+  port.send(peer.node, { type: 'fill', epoch: state.primary!.epoch, fill: fill.id, ...piece })
 }
 
 function fillOf(
@@ -161,16 +170,19 @@ export function onFillStarted(turn: Turn, from: NodeId, instance: string, id: nu
   scanNext(turn, peer, fill)
 }
 
+/** While some pieces are on their way the next one is read; what is behind the end of a slice waits for its answer. */
 function scanNext(turn: Turn, peer: Peer, fill: FillSource): void {
   const { state, port } = turn
   const next = fill.slices[0]
   if (next === undefined) {
+    if (fill.unanswered.length > 0) return
     fill.phase = 'ending'
     return sendAgain(turn, peer, fill)
   }
+  const { cursor, target } = fill
+  if (cursor === undefined || fill.scanToken !== undefined || fill.unanswered.length >= PIECES_MAX) return
   const [slice, above] = next
   fill.scanToken = nextToken(state)
-  const { cursor, target } = fill
   port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax: state.options.fillBytesMax })
 }
 
@@ -193,12 +205,14 @@ export function onScanned(
     fill.scanToken = undefined
     // What we cannot read we cannot give; the copy asks again.
     if (!ok) return abandonFill(peer)
-    fill.number++
-    fill.nextCursor = cursor
-    fill.resends = 0
-    fill.unanswered = { versions, slicesDone: cursor === undefined ? [fill.slices[0]![0]] : [] }
-    if (cursor === undefined) fill.unanswered.appliedSeq = turn.state.log.appliedSeq
-    return sendAgain(turn, peer, fill)
+    const slicesDone = cursor === undefined ? [fill.slices[0]![0]] : []
+    const piece: FillPiece = { number: ++fill.number, versions, slicesDone }
+    if (cursor === undefined) piece.appliedSeq = turn.state.log.appliedSeq
+    fill.cursor = cursor
+    fill.unanswered.push(piece)
+    sendPiece(turn, peer, fill, piece)
+    wakeBy(turn, turn.nowMs + turn.state.options.retryMs)
+    return scanNext(turn, peer, fill)
   }
 }
 
@@ -222,11 +236,15 @@ export function onFilled(
   message: Extract<PeerMessage, { type: 'filled' }>,
 ): void {
   const found = fillOf(turn, from, instance, message.fill)
-  if (found === undefined || found.fill.unanswered === undefined || found.fill.number !== message.number) return
+  const piece = found?.fill.unanswered.find(({ number }) => number === message.number)
+  if (found === undefined || piece === undefined) return
   const { peer, fill } = found
-  if (fill.unanswered!.slicesDone.length > 0) fill.slices.shift()
-  fill.cursor = fill.nextCursor ?? 0
-  fill.unanswered = undefined
+  fill.unanswered = fill.unanswered.filter((one) => one !== piece)
+  fill.resends = 0
+  if (piece.slicesDone.length > 0) {
+    fill.slices.shift()
+    fill.cursor = 0
+  }
   scanNext(turn, peer, fill)
 }
 

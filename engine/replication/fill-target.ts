@@ -86,7 +86,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     phase: 'starting',
     target,
     nextNumber: 1,
-    answered: 0,
+    storing: [],
     heardAtMs: turn.nowMs,
     done: undefined,
   }
@@ -160,11 +160,12 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   const target = belongs(turn, from, instance, message)
   if (target === undefined || target.phase === 'starting') return
   const { fill, number, versions, slicesDone, appliedSeq } = message
-  if (number <= target.answered) {
+  if (number < target.nextNumber && !target.storing.includes(number)) {
     return port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number })
   }
   if (number !== target.nextNumber || target.phase !== 'filling') return sayAlive(turn, target)
   target.nextNumber++
+  target.storing.push(number)
   for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')
   const token = nextToken(state)
   const isLast = slicesDone.length === 0
@@ -203,7 +204,7 @@ export function onFilledKept(
 ): void {
   const target = targetOf(state, fill, from)
   if (target === undefined) return
-  target.answered = number
+  target.storing = target.storing.filter((one) => one !== number)
   // Only now: another filling may begin before, and takes what we say is whole for whole.
   if (consistency !== undefined) state.consistency = consistency
   port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number })
@@ -215,7 +216,7 @@ export function onFillEnd(turn: Turn, from: NodeId, instance: string, message: M
   if (target === undefined) return
   if (target.phase === 'ended') return sayEnded(turn, target)
   const { consistency } = state
-  if (target.phase !== 'filling' || target.answered < target.nextNumber - 1) return sayAlive(turn, target)
+  if (target.phase !== 'filling' || target.storing.length > 0) return sayAlive(turn, target)
   assert(
     consistency.state === 'filling' && consistency.slices.length === 0,
     'I16: a fill ends when every slice is whole',

@@ -59,12 +59,12 @@ export interface FillSource {
   target: number
   /** Still to be filled, each from its base. */
   slices: Array<[slice: number, base: number]>
-  cursor: number
-  nextCursor: number | undefined
+  /** Where the first of them is read on; undefined: it was read to its end. */
+  cursor: number | undefined
   scanToken: number | undefined
-  /** Of the last `fill`, and what of it is not answered yet. */
+  /** Of the last `fill`, and those that are not answered yet, in the order of their numbers. */
   number: number
-  unanswered: { versions: BlockVersion[]; slicesDone: number[]; appliedSeq?: number } | undefined
+  unanswered: FillPiece[]
   /** Committed when it began to be required: to be durable there before it joins. */
   joinSeq: number
   sentAtMs: number
@@ -72,6 +72,13 @@ export interface FillSource {
   resends: number
   beganAtMs: number
   progressAtMs: number
+}
+
+export interface FillPiece {
+  number: number
+  versions: BlockVersion[]
+  slicesDone: number[]
+  appliedSeq?: number
 }
 
 /** A frontend's session that was opened at this primary. */

@@ -196,7 +196,9 @@ export class CopyFilling {
     const { appends, layout, targets, id, reading, o } = this.copy
     let left = 1
     const ended = (): void => {
-      if (--left === 0) this.copy.onEvent({ type: 'kept', token })
+      if (--left > 0) return
+      this.copy.onFilled(versions)
+      this.copy.onEvent({ type: 'kept', token })
     }
     const blocksMost = Math.min(...targets.map(({ stream }) => stream.log.recordBlocksMax))
     for (const { record, payload } of fillRecords(id, reading.tag, versions, blocksMost)) {

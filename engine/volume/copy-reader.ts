@@ -13,7 +13,7 @@ import { PAGES_MAX } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, Payload, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { kindName, type Blobs } from './copy-headers.ts'
 
@@ -22,6 +22,8 @@ export interface CopyReading {
   /** volumeTag of the volume's id. */
   tag: number
   target(lba: number): Target | undefined
+  /** Memory for what a scan reads, of whoever knows when it is not needed any more; else it is the collector's. */
+  scanMemory?: (bytes: number) => Uint8Array
 }
 
 const PAGES_PER_SLICE = SLICE_BLOCKS / PAGE_BLOCKS
@@ -94,6 +96,7 @@ export function* scanSlice(
   const firstLba = slice * SLICE_BLOCKS
   const target = o.target(firstLba)
   if (target === undefined || target.stream.failed) return undefined
+  const scanMemory: (size: number) => Uint8Array = o.scanMemory ?? ((size) => new Uint8Array(size))
   const versions: BlockVersion[] = []
   let bytes = 0
   let pageNumber: number | undefined = Math.floor((firstLba + cursor) / PAGE_BLOCKS)
@@ -110,33 +113,69 @@ export function* scanSlice(
     for (const segment of pinned) segments.readers[segment] = segments.readers[segment]! + 1
     let next: number | undefined
     let failed = false
-    for (const { lba, words } of found) {
-      if (lba < firstLba + cursor) continue
+    // One piece of memory for all of a page: one for each block is more work for the collector than all the rest.
+    let memory: Uint8Array = new Uint8Array(0)
+    for (let at = 0; at < found.length;) {
+      const { lba, words } = found[at]!
+      if (lba < firstLba + cursor) {
+        at++
+        continue
+      }
       if (bytes >= bytesMax && versions.at(-1)?.lba !== lba) {
         next = lba - firstLba
         break
       }
       const kind = kindOf(words, 0)
-      const isData = kind === ENTRY_KIND.data
-      const payloads = isData ? yield* fetchRun(o, target.stream, lba, words, 1, damaged) : [undefined]
+      if (kind !== ENTRY_KIND.data) {
+        versions.push({ epoch: epochOf(words, 0), seq: seqOf(words, 0), lba, kind: kindName(kind), payload: undefined })
+        bytes += VERSION_BYTES
+        at++
+        continue
+      }
+      const most = Math.max(1, Math.ceil((bytesMax - bytes) / BLOCK_BYTES))
+      const run = runOf(found, at, most)
+      if (memory.length < run.count * BLOCK_BYTES)
+        memory = scanMemory(Math.max(run.count, Math.min(most, found.length - at)) * BLOCK_BYTES)
+      const into = memory.subarray(0, run.count * BLOCK_BYTES)
+      memory = memory.subarray(into.length)
+      const payloads = yield* fetchRun(o, target.stream, lba, run.words, run.count, damaged, into)
       if (payloads === undefined) {
         failed = true
         break
       }
-      versions.push({
-        epoch: epochOf(words, 0),
-        seq: seqOf(words, 0),
-        lba,
-        kind: kindName(kind),
-        payload: payloads[0],
-      })
-      bytes += kind === ENTRY_KIND.data ? BLOCK_BYTES : VERSION_BYTES
+      for (const [i, payload] of payloads.entries()) {
+        const w = i * ENTRY_WORDS
+        const id = { epoch: epochOf(run.words, w), seq: seqOf(run.words, w) }
+        versions.push({ ...id, lba: lba + i, kind: 'write', payload })
+      }
+      bytes += run.count * BLOCK_BYTES
+      at += run.count
     }
     for (const segment of pinned) segments.readers[segment] = segments.readers[segment]! - 1
     if (failed) return undefined
     if (next !== undefined) return { versions, cursor: next }
     pageNumber++
   }
+}
+
+interface FoundVersion {
+  lba: number
+  words: Uint32Array
+}
+
+/** Versions of blocks that follow each other, and lie one behind the other; one of each block. */
+function runOf(found: readonly FoundVersion[], at: number, most: number): { count: number; words: Uint32Array } {
+  const first = found[at]!
+  const [segment, units] = [segmentOf(first.words, 0), unitsOf(first.words, 0)]
+  let count = 1
+  for (; count < most; count++) {
+    const next = found[at + count]
+    if (next?.lba !== first.lba + count || kindOf(next.words, 0) !== ENTRY_KIND.data) break
+    if (segmentOf(next.words, 0) !== segment || unitsOf(next.words, 0) !== units + count * UNITS_PER_BLOCK) break
+  }
+  const words = new Uint32Array(count * ENTRY_WORDS)
+  for (let i = 0; i < count; i++) words.set(found[at + i]!.words, i * ENTRY_WORDS)
+  return { count, words }
 }
 
 /** What a version without data counts. */
@@ -147,7 +186,7 @@ function* pageVersions(
   { stream, map }: Target,
   pageNumber: number,
   isWanted: (seq: number) => boolean,
-): Task<Array<{ lba: number; words: Uint32Array }> | undefined> {
+): Task<FoundVersion[] | undefined> {
   const first = pageNumber * PAGE_BLOCKS
   for (;;) {
     const page = yield* loadPage(stream.map, map, pageNumber)
@@ -163,7 +202,7 @@ function* pageVersions(
       if (stream.map.page(map, pageNumber) !== page) continue
       history = read
     }
-    const found: Array<{ lba: number; words: Uint32Array }> = []
+    const found: FoundVersion[] = []
     for (let i = 0; i < PAGE_BLOCKS; i++) {
       const lba = first + i
       const older = history.get(lba) ?? []
@@ -200,7 +239,9 @@ function* nextPage({ stream, map }: Target, from: number, end: number): Task<num
   return least === end ? undefined : least
 }
 
-/** Payloads of blocks that lie one behind the other; undefined when they cannot be read or do not fit. */
+/**
+ * Payloads of blocks that lie one behind the other, in `bytes`; undefined when they cannot be read or do not fit.
+ */
 export function* fetchRun(
   o: CopyReading,
   stream: StoreStream,
@@ -208,11 +249,11 @@ export function* fetchRun(
   words: Uint32Array,
   run: number,
   damaged: VersionId[] = [],
+  bytes: Uint8Array = new Uint8Array(run * BLOCK_BYTES),
 ): Task<Payload[] | undefined> {
   const { segments, context } = stream
   const segment = segmentOf(words, 0)
   const offset = segmentOffsetBytes(context.segmentBytes, segment) + unitsOf(words, 0) * UNIT_BYTES
-  const bytes = new Uint8Array(run * BLOCK_BYTES)
   for (let tries = 0; tries < 3; tries++) {
     let ok = tries === 0 && context.disk.tryRead(offset, bytes)
     if (!ok && tries > 0) {

@@ -70,6 +70,8 @@ export class LocalCopyStore implements CopyStore {
   readonly appends: CopyAppends
   readonly filling: CopyFilling
   onEvent: (event: StoreEvent) => void = () => {}
+  /** Of what was given to `fill`, when it is durable: nobody here refers to its bytes any more. */
+  onFilled: (versions: readonly BlockVersion[]) => void = () => {}
   failedReason = ''
 
   constructor(options: CopyOptions) {

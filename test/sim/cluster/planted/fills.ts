@@ -71,28 +71,29 @@ export const FILLS = [
     { looksAt: focusOn('fills') },
   ),
   bug('a fill ends before its last slice', 'I16, F4', [
-    ['fill-source.ts', 'if (fill.unanswered!.slicesDone.length > 0) fill.slices.shift()', 'fill.slices = []'],
+    ['fill-source.ts', '    fill.slices.shift()\n', '    fill.slices = []\n'],
   ]),
   bug('a slice is done with its first message', 'I16, F3', [
     [
       'fill-source.ts',
-      'slicesDone: cursor === undefined ? [fill.slices[0]![0]] : []',
-      'slicesDone: [fill.slices[0]![0]]',
+      'const slicesDone = cursor === undefined ? [fill.slices[0]![0]] : []',
+      'const slicesDone = [fill.slices[0]![0]]',
     ],
   ]),
   bug('a fill brings the newest version of each block only', 'I21, I16, F3', [
     [
       'fill-source.ts',
-      'fill.unanswered = { versions, slicesDone',
+      'const piece: FillPiece = { number: ++fill.number, versions,',
       'const last = new Map(versions.map((one) => [one.lba, one]))\n    ' +
-        'fill.unanswered = { versions: [...last.values()], slicesDone',
+        'const piece: FillPiece = { number: ++fill.number, versions: [...last.values()],',
     ],
   ]),
   bug('a fill leaves out trims and zeroes', 'I17, I20, F3', [
     [
       'fill-source.ts',
-      'fill.unanswered = { versions, slicesDone',
-      "fill.unanswered = { versions: versions.filter(({ kind }) => kind === 'write'), slicesDone",
+      'const piece: FillPiece = { number: ++fill.number, versions,',
+      'const piece: FillPiece = { number: ++fill.number, ' +
+        "versions: versions.filter(({ kind }) => kind === 'write'),",
     ],
   ]),
   bug('a fill begins at the fork whatever the copy knows as committed', 'I16, F1', [
@@ -165,7 +166,7 @@ export const FILLS = [
     'a fill takes its messages in any order, again and again',
     'I16, F3, design 15',
     [
-      ['fill-target.ts', 'if (number <= target.answered) {', 'if (number < 0) {'],
+      ['fill-target.ts', 'if (number < target.nextNumber && !target.storing.includes(number)) {', 'if (number < 0) {'],
       [
         'fill-target.ts',
         "if (number !== target.nextNumber || target.phase !== 'filling') return sayAlive(turn, target)",
