@@ -6,6 +6,7 @@
  *   npm run bench -- --suite all               everything; or one of the names of SUITES
  *   npm run bench -- --rounds 5 --seconds 10   more and longer runs (volume)
  *   npm run bench -- --minutes 2               length of each half of the suite `memory`
+ *   npm run bench -- --runs 20                how often each failover is measured (failover), default 100
  *   npm run bench -- --quick                   short forms, to see that it works; nothing is written
  *   npm run bench -- --dir DIR                 where volumes and files lie while it runs; default the temporary folder
  */
@@ -56,6 +57,7 @@ interface Options {
   rounds: number
   seconds: number
   minutes: number
+  runs: number
   quick: boolean
   dir: string
 }
@@ -67,6 +69,7 @@ function readOptions(): Options {
       rounds: { type: 'string' },
       seconds: { type: 'string' },
       minutes: { type: 'string' },
+      runs: { type: 'string' },
       dir: { type: 'string' },
       quick: { type: 'boolean', default: false },
     },
@@ -76,7 +79,7 @@ function readOptions(): Options {
   if (SUITES[suite] === undefined && suite !== 'all') {
     throw new Error(`there is no suite ${suite}; there are ${Object.keys(SUITES).join(', ')} and all`)
   }
-  const number = (name: 'rounds' | 'seconds' | 'minutes', whole: number, short: number): number => {
+  const number = (name: 'rounds' | 'seconds' | 'minutes' | 'runs', whole: number, short: number): number => {
     const value = Number(values[name] ?? (quick ? short : whole))
     if (!(value > 0)) throw new Error(`--${name} is a number above 0`)
     return value
@@ -89,6 +92,7 @@ function readOptions(): Options {
     rounds: number('rounds', 3, 1),
     seconds: number('seconds', 4, 1),
     minutes: number('minutes', 10, 0.2),
+    runs: number('runs', 100, 2),
     quick,
     dir: path.resolve(values.dir ?? os.tmpdir()),
   }

@@ -8,6 +8,8 @@ export interface SuiteContext {
   rounds: number
   seconds: number
   minutes: number
+  /** Failovers of each kind. */
+  runs: number
   /** A short form, to see that it works; its figures go on no page. */
   quick: boolean
 }

@@ -6,8 +6,9 @@ import { askingPreface, encodePreface } from '../../dataplane/peer/preface.ts'
 import { hex } from '../dataplane/copy/hosts.ts'
 import type { Random } from '../sim/random.ts'
 import type { Fault } from './fault.ts'
-import { NAMES, STORE } from './scene.ts'
+import { NAMES } from './scene.ts'
 import type { Scene } from './scene.ts'
+import { STORE } from './switched-nodes.ts'
 import type { Way } from './switchboard.ts'
 
 /** Half of the cuts are shorter than a grace. */

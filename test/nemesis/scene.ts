@@ -16,14 +16,14 @@ import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
-import { EMBEDDED, freePort, HOST, StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
 import type { Random } from '../sim/random.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { SmallFileSystem } from './small-file-system.ts'
+import { SwitchedNodes } from './switched-nodes.ts'
 import { Switchboard } from './switchboard.ts'
 
 export const NAMES = ['n1', 'n2', 'n3', 'n4'] as const
-export const STORE = 'store'
 /** Everything is back in its place after a fault. */
 const WHOLE_MS = 90_000
 const ASK_MS = 20_000
@@ -33,7 +33,6 @@ const MOVE_AGAIN_MS = 2000
 const LOOKS = MOVE_AGAIN_MS / LOOK_MS
 /** Volumes with a copy on the node whose disk suffers. */
 const COPIES_THERE_LEAST = 2
-const HOOK = path.join(import.meta.dirname, 'through-switchboard.ts')
 const PLANT = path.join(import.meta.dirname, '../sim/mutants.ts')
 /** What a node's folder lies on, where file systems can be mounted: a few of LevelDB's files and the logs. */
 const NODE_FOLDER_BYTES = 96 * MIB
@@ -99,25 +98,13 @@ export class Scene {
     teardown(() => rmSync(folder, { recursive: true, force: true }))
     const switchboard = new Switchboard()
     teardown(() => switchboard.close())
-    const addresses = new Map<string, { peer: number; api: number }>()
-    for (const name of NAMES) addresses.set(name, { peer: freePort(), api: freePort() })
+    const planted = plantedBug === undefined ? {} : { imports: [PLANT], env: { PLANTED_BUG: plantedBug } }
+    const nodes = new SwitchedNodes({ switchboard, names: NAMES, folder, ...planted })
     const storeProcess = new StoreProcess({ teardown } as never, EMBEDDED)
     const storeFiles = SmallFileSystem.mount(path.join(folder, 'store.img'), storeProcess.dir, STORE_FOLDER_BYTES)
     await storeProcess.start()
-    const hook = `--import ${HOOK}${plantedBug === undefined ? '' : ` --import ${PLANT}`}`
-    const setUp = (name: string, store: string) => {
-      const { peer, api } = addresses.get(name)!
-      const at = (port: number) => ({ host: HOST, port })
-      return {
-        change: { cluster: { store, listenPeer: at(peer), listenApi: at(api) } },
-        env: {
-          NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} ${hook}`.trim(),
-          NEMESIS_SWITCHBOARD: path.join(folder, `${name}.sb`),
-          ...(plantedBug === undefined ? {} : { PLANTED_BUG: plantedBug }),
-        },
-      }
-    }
     const t = { teardown } as never
+    const { setUp } = nodes
     const cluster = await ClusterOfDaemons.make(t, { names: NAMES, diskBytes, setUp, storeProcess })
     const mediaNode = random.pick(cluster.nodes)
     const nodeFiles =
@@ -125,12 +112,7 @@ export class Scene {
     const small = { node: nodeFiles, store: storeFiles }
     const scene = new Scene({ cluster, switchboard, folder, mediaNode, small }, undo as [])
     try {
-      switchboard.know(new URL(storeProcess.address).host, STORE, 'store')
-      for (const [name, { peer, api }] of addresses) {
-        switchboard.know(`${HOST}:${peer}`, name, 'peer')
-        switchboard.know(`${HOST}:${api}`, name, 'api')
-        await switchboard.listen(name, path.join(folder, `${name}.sb`))
-      }
+      await nodes.listen(storeProcess.address)
       await within(START_MS, cluster.start(), 'the nodes do not get ready')
       await within(START_MS, scene.#makeVolumes(options), 'the volumes do not get ready')
     } catch (error) {

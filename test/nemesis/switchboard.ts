@@ -36,6 +36,7 @@ export class Switchboard {
   readonly #targets = new Map<string, { end: string; service: Service }>()
   readonly #lanes = new Set<Lane>()
   readonly #overheard = new Map<string, Buffer[]>()
+  readonly #peerBytes = new Map<string, number>()
   readonly #servers: net.Server[] = []
   readonly #sockets = new Set<net.Socket>()
 
@@ -86,6 +87,11 @@ export class Switchboard {
     return this.#overheard.get(end) ?? []
   }
 
+  /** That came through on connections of peers, one way, so far. */
+  peerBytes(from: string, to: string): number {
+    return this.#peerBytes.get(`${from}>${to}`) ?? 0
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy()
     await Promise.all(this.#servers.map((server) => once(server.close(), 'close')))
@@ -113,6 +119,10 @@ export class Switchboard {
     const isPeer = target.service === 'peer'
     const there = new Lane(socket, other, () => this.way(from, target.end), [from, target.end], isPeer)
     const back = new Lane(other, socket, () => this.way(target.end, from), [from, target.end], isPeer)
+    if (isPeer) {
+      this.#count(other, `${target.end}>${from}`)
+      this.#count(socket, `${from}>${target.end}`, first.length)
+    }
     for (const lane of [there, back]) {
       this.#lanes.add(lane)
       socket.on('close', () => this.#lanes.delete(lane))
@@ -122,6 +132,12 @@ export class Switchboard {
     // Nobody listens there, or the process died: the other end hears it, unless the news is cut off too.
     other.on('close', () => back.close())
     socket.on('close', () => there.close())
+  }
+
+  #count(sender: net.Socket, way: string, first = 0): void {
+    const add = (bytes: number): void => void this.#peerBytes.set(way, (this.#peerBytes.get(way) ?? 0) + bytes)
+    add(first)
+    sender.on('data', (bytes: Buffer) => add(bytes.length))
   }
 
   #overhear(socket: net.Socket, end: string, first: Buffer): void {
