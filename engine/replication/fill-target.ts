@@ -94,8 +94,11 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   state.isFollowing = false
   state.isWhole = message.isWhole
   state.windows = decodeWindows(message.windows)
+  const formerCount = state.sliceCount
   state.sizeBytes = message.sizeBytes
   state.sliceCount = slicesOf(state)
+  // Of a history that was given up (C9): the volume may grow there again.
+  const beyond = Array.from({ length: Math.max(0, formerCount - state.sliceCount) }, (_, i) => state.sliceCount + i)
   Object.assign(log, {
     epochs: [...message.epochs],
     tail: target,
@@ -111,7 +114,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   const token = nextToken(state)
   state.kept.set(token, { type: 'fill-started', fill, from, fence: attach })
   const facts = { promise: state.promise, attach, consistency: state.consistency, ...wholeBootOf(state) }
-  port.store.startFill(token, { fork, target, wipe: [...wipe], descriptor, facts, windows: message.windows })
+  port.store.startFill(token, { fork, target, wipe: [...wipe, ...beyond], descriptor, facts, windows: message.windows })
   follow(turn)
 }
 
