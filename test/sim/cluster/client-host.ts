@@ -68,6 +68,14 @@ export class ClientHost implements ClientWorld {
     this.world.clients.get(name)!.attach({ generation, incarnation: ++this.incarnations })
   }
 
+  /** Its frontend ends, and another one begins. */
+  restart(client: SimClient): void {
+    const { session } = client
+    if (session === undefined) return
+    client.detach()
+    this.attach(client, session.generation)
+  }
+
   /** A frontend is replaced by another one, and goes on; it hears nothing for so long. */
   haunt(client: SimClient, deafMs: number): void {
     const { generation } = client.session!

@@ -20,6 +20,8 @@ export interface WitnessPort {
   cameBackShort(node: string): boolean
   /** It gives up what it has, to be filled from another copy. */
   fillStarts(node: string): void
+  /** It is given a version to fill in. `target`: what is above comes as records (F3). */
+  fillsIn(node: string, version: BlockVersion, target: number): void
   /** It was filled from another copy. */
   filled(node: string): void
 }
@@ -42,6 +44,7 @@ export class CopyWitness implements CopyStore, MemberLog {
   private filledTo = 0
   private fillToken = -1
   private fillForgotSeq = 0
+  private fillTarget = 0
   private accepted: ReplicatedRecord[] = []
   /** Of each seq, in the order of everything, when it was stored here last. */
   private readonly positions: number[] = []
@@ -211,7 +214,7 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.fillForgotSeq = forgottenSeq
     this.epochs = [...epochs]
     this.appliedSeq = start.target
-    this.filledTo = start.target
+    this.filledTo = this.fillTarget = start.target
     this.fillToken = token
     this.storedSeq = this.durableSeq = 0
     this.isConsistent = false
@@ -237,6 +240,7 @@ export class CopyWitness implements CopyStore, MemberLog {
   }
 
   fill(token: number, versions: readonly BlockVersion[]): void {
+    for (const version of versions) this.port.fillsIn(this.node, version, this.fillTarget)
     this.store!.fill(token, versions)
   }
 

@@ -10,6 +10,7 @@ import type { PlannedEvent } from './plan.ts'
 import { beginPlot } from './plot-faults.ts'
 import { beginScene } from './scene-faults.ts'
 import type { SimNode } from './sim-node.ts'
+import { beginStale } from './stale-faults.ts'
 import type { FaultKind } from './swarm.ts'
 import type { World } from './world.ts'
 
@@ -137,6 +138,10 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
     case 'lost-fence':
     case 'full-fill':
       return beginPlot(world, kind, random, node)
+    case 'late-fill':
+    case 'outsider':
+    case 'late-loss':
+      return beginStale(world, kind, random)
     // Who took its place dies of it and comes back at once, when all see each other again, but not the store.
     case 'relapse': {
       const hidden = isolatePrimary(world, random)

@@ -6,7 +6,7 @@ import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { CommandResult, CopyEvent, VersionedConfig } from '../../../engine/replication/copy-port.ts'
 import type { Beacon } from '../../../engine/replication/leases.ts'
 import type { FrontendMessage, PeerMessage } from '../../../engine/replication/messages.ts'
-import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
+import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import type { CasOutcome } from './cluster-store.ts'
@@ -195,6 +195,12 @@ export class NodeHost implements NodeWorld {
 
   fillStarts(_node: string): void {
     this.world.checkAtlas()
+  }
+
+  fillsIn(node: string, { lba, seq }: BlockVersion, target: number): void {
+    if (seq <= target) return
+    const message = `${node} is filled with block ${lba} as of seq ${seq}, above the target ${target}`
+    this.world.judge.report([{ checker: 'copies-identical', message }])
   }
 
   filled(node: string): void {

@@ -69,8 +69,7 @@ export class Operator {
         if (this.snapshots.length === 0) return
         return this.command({ type: 'change', change: { operation: 'rollback', to: random.pick(this.snapshots) } })
       case 'resize':
-        this.sizeBytes += GIB
-        return this.command({ type: 'change', change: { operation: 'resize', sizeBytes: this.sizeBytes } })
+        return this.enlarge()
       case 'hand-over':
         return this.command({ type: 'hand-over', to: this.seen(scene, config) ?? random.pick(config.inSync) })
       case 'evict': {
@@ -170,6 +169,11 @@ export class Operator {
       this.world.hasCopy(now, name) &&
       nodes.get(name)!.witness.isConsistent
     this.change(random, (now, nonce) => (isFit(now) ? withForcedPrimary(now, name, nonce) : undefined))
+  }
+
+  enlarge(): void {
+    this.sizeBytes += GIB
+    this.command({ type: 'change', change: { operation: 'resize', sizeBytes: this.sizeBytes } })
   }
 
   handOver(to: string): void {

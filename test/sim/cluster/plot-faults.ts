@@ -27,22 +27,22 @@ export function beginPlot(world: World, kind: PlotFault, random: Random, node: S
   }
 }
 
-const patienceMs = ({ swarm: { graceMs, evictAfterMs } }: World): number => graceMs + evictAfterMs
+export const patienceMs = ({ swarm: { graceMs, evictAfterMs } }: World): number => graceMs + evictAfterMs
 
-const later = (world: World, ms: number, run: () => void): void =>
+export const later = (world: World, ms: number, run: () => void): void =>
   void world.clock.after(ms, () => {
     if (!world.isHealed) run()
   })
 
 /** With the next such sign, if one comes in time. */
-function next(world: World, sign: Sign, run: (seen: Scene) => void): void {
+export function next(world: World, sign: Sign, run: (seen: Scene) => void): void {
   world.aims.arm(sign, 8 * patienceMs(world), (seen) => {
     if (seen !== undefined && !world.isHealed) run(seen)
   })
 }
 
 /** With the next such sign of this node, among the next few. */
-function nextOf(world: World, sign: Sign, name: string, run: (seen: Scene) => void, left = 8): void {
+export function nextOf(world: World, sign: Sign, name: string, run: (seen: Scene) => void, left = 8): void {
   next(world, sign, (seen) => {
     if (seen.who === name) run(seen)
     else if (left > 0) nextOf(world, sign, name, run, left - 1)
@@ -54,7 +54,7 @@ function restart(node: SimNode): void {
   node.start()
 }
 
-function killFor(world: World, node: SimNode | undefined, ms: number): void {
+export function killFor(world: World, node: SimNode | undefined, ms: number): void {
   node?.kill()
   later(world, ms, () => node?.start())
 }

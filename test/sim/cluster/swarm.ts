@@ -11,6 +11,7 @@ import { focused } from './focus.ts'
 import type { NetworkOptions } from './network.ts'
 import { setPlot } from './plot-focus.ts'
 import { setScene } from './scene-focus.ts'
+import { setStale } from './stale-focus.ts'
 import { setVolumes } from './volume-focus.ts'
 
 export const FAULTS = [
@@ -65,12 +66,18 @@ export const PLOT_FAULTS = [
   'full-fill',
 ] as const
 export type PlotFault = (typeof PLOT_FAULTS)[number]
+
+/** Only where a seed is about what is told too late (stale-focus.ts). */
+export const STALE_FAULTS = ['late-fill', 'outsider', 'late-loss'] as const
+export type StaleFault = (typeof STALE_FAULTS)[number]
+
 export type FaultKind =
   | (typeof FAULTS)[number]
   | (typeof DISK_FAULTS)[number]
   | (typeof CLOSER_FAULTS)[number]
   | SceneFault
   | PlotFault
+  | StaleFault
 
 export const ACTIONS = [
   'snapshot',
@@ -159,7 +166,7 @@ export interface Swarm {
 /**
  * Every other seed looks at one mechanism (focus.ts), one of eight at rare meetings of several (closer-focus.ts); half
  * of the others are busy. One of twelve sets the scene for a rare meeting instead (scene-focus.ts), one of twelve has a
- * plot (plot-focus.ts).
+ * plot (plot-focus.ts), one of twenty is about what is told too late (stale-focus.ts).
  */
 export function drawSwarm(seed: number, random: Random): Swarm {
   const wide = drawWide(seed, random)
@@ -175,8 +182,9 @@ export function drawSwarm(seed: number, random: Random): Swarm {
         ? busy(wide)
         : wide
   const disks = new Random(`disks ${seed}`).pick([1, 1, 2, 3])
-  const scene = setPlot(wide) ?? setScene(wide) ?? swarm
-  return setVolumes({ ...scene, disks, faults: [...scene.faults, ...drawDiskFaults(seed)] })
+  const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? swarm
+  const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
+  return setVolumes({ ...scene, disks: Math.max(scene.disks, disks), faults })
 }
 
 /** Many requests in the same time: they share batches, fill windows, and wait for each other. */

@@ -22,6 +22,7 @@ export const DAMAGING: readonly FaultKind[] = [
   'lost-tail',
   'lost-epoch',
   'lost-fence',
+  'late-loss',
 ]
 
 export function setVolumes(swarm: Swarm): Swarm {
@@ -48,7 +49,7 @@ export function setVolumes(swarm: Swarm): Swarm {
 }
 
 /** What is written does not fit twice, so that cleaners move the blocks of all volumes; what is live always fits. */
-function onSmallDisks(swarm: Swarm): Swarm {
+export function onSmallDisks(swarm: Swarm): Swarm {
   return {
     ...swarm,
     segments: 40,

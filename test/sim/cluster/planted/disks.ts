@@ -12,7 +12,15 @@ export const DISKS = [
   storeBug(
     'a client is told of damage that another member could mend',
     'I22, D4',
-    [['replication/reads.ts', 'return awaitRepair(turn, primary, read, damaged)', 'void awaitRepair']],
+    [
+      [
+        'replication/reads.ts',
+        'return awaitRepair(turn, primary, read, damaged)',
+        "return answer(turn, read.from, read.id, { ok: false, code: 'damaged' })",
+      ],
+    ],
+    // What was written just now rots and is read.
+    { looksAt: ({ faults, weights }) => faults.includes('block-rot') && weights.read >= 4 },
   ),
   // Not: it says so of what it cannot read. All others have to before it matters, and one of them has the block whole.
   storeBug(
@@ -87,5 +95,6 @@ export const DISKS = [
     'a copy that lost a disk takes records for it',
     'I5, D7',
     [['replication/replica.ts', 'lostSlices.length > 0 && consistency', 'lostSlices.length > 99 && consistency']],
+    { looksAt: focusOn('staleRecords') },
   ),
 ]

@@ -32,7 +32,7 @@ export const FILLS = [
     'a fill begins below what became known as committed since',
     'I15, F1',
     [['fill-target.ts', 'if (fork > 0 && fork < knownCommitSeq(state)) return', '']],
-    { looksAt: focusOn('rejoins') },
+    { looksAt: focusOn('staleFills', 'rejoins') },
   ),
   bug(
     'what was stored in an earlier fill counts',

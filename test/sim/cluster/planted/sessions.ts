@@ -31,7 +31,7 @@ export const SESSIONS = [
       ],
     ],
     // Frontends send nothing that is refused for good, but after a forced promotion that lost a resize (C9).
-    { looksAt: ({ focus, beyondRate }) => focus === 'outsiders' && beyondRate > 0 },
+    { looksAt: focusOn('staleCommits') },
   ),
   bug(
     'a fence is not waited for',

@@ -79,6 +79,6 @@ export const STORES = [
     'an index shows what came behind what another disk lost',
     'I5, W3',
     [['volume/store.ts', 'done(!copies.hasLost(stream))', 'done(true)']],
-    { looksAt: ({ mode, disks, faults }) => mode === 'writeback' && disks > 1 && faults.includes('sync-error') },
+    { looksAt: focusOn('staleIndexes') },
   ),
 ]

@@ -33,9 +33,19 @@ export const TERMS = [
     'C2',
     [['configuration.ts', 'return size >= config.minInSync && size >= 1', 'return size >= 1']],
   ),
-  bug('news while the configuration is read is forgotten', 'I22, C10', [
-    ['configuration-change.ts', 'if (reading !== undefined) reading.isLate = true', 'if (reading) return'],
-  ]),
+  // Copies are made before they are named only where the engine's store has them.
+  storeBug(
+    'news while the configuration is read is forgotten',
+    'I22, C10',
+    [
+      [
+        'replication/configuration-change.ts',
+        'if (reading !== undefined) reading.isLate = true',
+        'if (reading !== undefined) return',
+      ],
+    ],
+    { looksAt: focusOn('staleReads') },
+  ),
   bug('a compare-and-swap without an answer counts as lost', 'I6, W4, design 4', [
     [
       'configuration-change.ts',
@@ -336,7 +346,7 @@ export const TERMS = [
     'a forced history keeps the commit point it was told',
     'I10, C9, design 25',
     [['replica.ts', 'state.isFollowing = true\n    log.toldCommitSeq = log.commitSeq', 'state.isFollowing = true']],
-    { looksAt: focusOn('outsiders', 'laggards') },
+    { looksAt: focusOn('staleCommits', 'outsiders', 'laggards') },
   ),
   bug('a copy whose disk failed goes on', 'I14', [['copy.ts', 'return fence(turn, event.reason)', 'return']]),
 ]
