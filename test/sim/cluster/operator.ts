@@ -289,7 +289,7 @@ export class Operator {
     })
   }
 
-  /** Read, change, swap; again while somebody else was faster. `otherwise`: there was nothing to change. */
+  /** Read, change, swap; again while somebody else was faster. `otherwise`: it changed nothing, or was given up. */
   change(
     random: Random,
     change: (now: VolumeConfig, nonce: string) => VolumeConfig | undefined,
@@ -305,7 +305,7 @@ export class Operator {
       then?.()
     }
     const again = (nonce?: string) => {
-      if (attempt >= ATTEMPTS_MAX) return over()
+      if (attempt >= ATTEMPTS_MAX) return over(otherwise)
       clock.after(1 + random.float() * 50, () => this.change(random, change, done, otherwise, attempt + 1, nonce))
     }
     store.read('operator', (value) => {
