@@ -6,7 +6,7 @@
  *   users --unix socket--> control API, passed on to whoever is elected
  */
 import { connectControlNode } from '../cluster/api/client.ts'
-import type { ControlApi } from '../cluster/api/definition.ts'
+import type { AddDiskRequest, ControlApi, Disk } from '../cluster/api/definition.ts'
 import { serveGrpc } from '../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../cluster/api/grpc-server.ts'
 import { controlServices } from '../cluster/api/server.ts'
@@ -38,6 +38,7 @@ export interface ControlPlaneOptions {
   local: LocalNode
   listen: { host: string; port: number }
   details(): Promise<NodeDetails>
+  addDisk(request: AddDiskRequest): Promise<Disk>
   nbdOf(volume: string): string[]
   whenOffered(volumeId: string, mostMs: number): Promise<boolean>
   log: LogPort
@@ -72,6 +73,7 @@ export class ControlPlane {
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
   static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
     const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
+    const { addDisk } = options
     const connections = new NodeConnections()
     const problems = new ProblemLog(log)
     let node: ControlNode | undefined
@@ -103,6 +105,7 @@ export class ControlPlane {
       leader: () => election.leader(),
       storeProblem: () => election.problem,
       connect: connectControlNode,
+      addDisk,
       nbdOf,
       whenOffered: (volumeId) => whenOffered(volumeId, OFFERED_WAIT_MS),
     })

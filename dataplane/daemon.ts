@@ -36,6 +36,7 @@ import { NbdListener } from './nbd/listener.ts'
 import type { NodeConfig, TcpAddress } from './node-config.ts'
 import { NodeControl, processFacts } from './node-control.ts'
 import type { NodeFacts } from './node-control.ts'
+import { NodeDisks } from './node-disks.ts'
 import { addedDisks, nodeIdentity, nodePaths, rememberDisk } from './node-folder.ts'
 import type { NodeIdentity, NodePaths } from './node-folder.ts'
 import { version } from './version.ts'
@@ -148,7 +149,14 @@ class Daemon {
       startedMs: performance.now(),
     }
     if (clusterNode !== undefined) {
-      const control = await this.#controlPlane(joined!, clusterNode, exports, facts)
+      const nodeDisks = new NodeDisks({
+        node: config.name,
+        worker: () => this.#workers[0]!,
+        prepare: (disk) => prepare(disk, false),
+        release: releaseDisk,
+        remember: (disk) => rememberDisk(paths.disks, disk),
+      })
+      const control = await this.#controlPlane(joined!, clusterNode, exports, facts, nodeDisks)
       await clusterNode.start(control.api)
       control.start()
       this.#api = await serveControlApi({ socketPath: paths.api, api: control.control, onBug: this.bug })
@@ -237,6 +245,7 @@ class Daemon {
     local: ClusterNode,
     exports: VolumeExports,
     facts: NodeFacts,
+    disks: NodeDisks,
   ): Promise<ControlPlane> {
     const details = async (): Promise<NodeDetails> => {
       const { sessions } = await this.#workers[0]!.replicationCall<'sessions'>({ kind: 'sessions' })
@@ -250,6 +259,7 @@ class Daemon {
       local,
       listen: config.listenApi,
       details,
+      addDisk: (request) => disks.add(request),
       nbdOf: (volume) => exports.idOf(volume) === undefined ? [] : nbdUris(volume, facts),
       whenOffered: (volumeId, mostMs) => exports.whenOffered(volumeId, mostMs),
       log: this.#log,

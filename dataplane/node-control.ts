@@ -12,11 +12,12 @@ import type {
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
 import { statusPage } from '../cluster/api/status-page.ts'
-import { checkPool, checkVolumeSize, parseTags, volumeSpecOf } from '../cluster/api/volume-request.ts'
+import { checkVolumeSize, volumeSpecOf } from '../cluster/api/volume-request.ts'
 import { nbdUris, volumeView } from '../cluster/api/volume-view.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
+import { diskOptionOf } from './node-disks.ts'
 import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls, WorkerReport } from './worker-messages.ts'
 
 /** A worker as the control thread sees it. Rejects with a HoldfastError. */
@@ -205,13 +206,7 @@ export class NodeControl implements ControlApi {
   }
 
   async addDisk(request: AddDiskRequest): Promise<Disk> {
-    const disk = {
-      path: request.path,
-      sizeBytes: request.sizeBytes === 0 ? undefined : request.sizeBytes,
-      pool: checkPool(request.pool),
-      tags: parseTags('tags', request.tags.join(',')),
-    }
-    return this.#takeDisk(disk, false)
+    return this.#takeDisk(diskOptionOf(request), false)
   }
 
   async adoptDisk({ path }: { path: string }): Promise<Disk> {

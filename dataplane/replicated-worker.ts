@@ -164,6 +164,7 @@ class ReplicatedWorker {
         const copies = [...this.replication.copies.copies()].map((copy) => copyStatus(copy, this.#loop.nowMs()))
         return reply({ ok: true, value: { disks: this.#disks(), copies } })
       }
+      case 'add-disk': return this.shell.addDisk(call.disk, [], reply)
       case 'sessions': return reply({ ok: true, value: { sessions: this.sessions.reports() } })
       case 'withdraw':
         this.#offered.withdraw(call.volumeId)

@@ -89,6 +89,8 @@ export interface ReplicationCalls {
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
   status: { request: object; answer: Pick<NodeStatus, 'disks' | 'copies'> }
+  /** What it brings of copies is served after the next start. */
+  'add-disk': { request: { disk: PreparedDisk }; answer: undefined }
   /** By the name of the export: a volume's name or id. */
   sessions: { request: object; answer: { sessions: SessionReport[] } }
 }

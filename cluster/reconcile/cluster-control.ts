@@ -203,11 +203,11 @@ export class ClusterControl implements ControlApi {
   }
 
   addDisk(_request: AddDiskRequest): Promise<Disk> {
-    return this.noDisk()
+    return this.noDisk('taking a disk for another node')
   }
 
   adoptDisk(_request: { path: string }): Promise<Disk> {
-    return this.noDisk()
+    return this.noDisk('adopting a disk of a lost node')
   }
 
   async listNodes(): Promise<{ nodes: Node[] }> {
@@ -289,8 +289,8 @@ export class ClusterControl implements ControlApi {
     return this.view(record)
   }
 
-  private async noDisk(): Promise<never> {
-    const instead = 'name it with `--disk` and start the node again'
-    throw new HoldfastError('not-supported', { what: 'taking a disk into a node of a cluster while it runs', instead })
+  private async noDisk(what: string): Promise<never> {
+    const instead = 'ask the node that has it (`--endpoint`); copies of a lost node are filled elsewhere by themselves'
+    throw new HoldfastError('not-supported', { what: `${what} in a cluster`, instead })
   }
 }

@@ -22,6 +22,8 @@ export interface ForwardingControlOptions {
   /** Why the store cannot be asked who is elected; undefined: it answers. */
   storeProblem(): HoldfastError | undefined
   connect(api: string): ControlClient
+  /** Into this node: nobody else has the disk. */
+  addDisk(request: AddDiskRequest): Promise<Disk>
   /** Where this node serves a volume. */
   nbdOf(name: string): string[]
   /** The export of that volume is there. */
@@ -108,7 +110,7 @@ export class ForwardingControl implements ControlApi {
   }
 
   addDisk(request: AddDiskRequest): Promise<Disk> {
-    return this.ask((elected) => elected.addDisk(request))
+    return this.options.addDisk(request)
   }
 
   adoptDisk(request: { path: string }): Promise<Disk> {

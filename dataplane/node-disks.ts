@@ -1,0 +1,59 @@
+/**
+ * Disks that a node of a cluster takes while it runs. New copies, and slices of volumes that grow, may lie there as
+ * soon as the elected node has heard of it; copies that are there already go on where they are. What a disk that was
+ * ours before brings of copies is served after the next start, when it is opened with all others.
+ */
+import type { AddDiskRequest, Disk } from '../cluster/api/definition.ts'
+import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import type { PreparedDisk } from './disk-preparation.ts'
+import type { DiskOption } from './worker-messages.ts'
+import type { WorkerThread } from './worker-thread.ts'
+
+export interface NodeDisksOptions {
+  node: string
+  worker(): Pick<WorkerThread, 'replicationCall'>
+  /** @throws HoldfastError */
+  prepare(disk: DiskOption): PreparedDisk
+  release(disk: PreparedDisk): void
+  /** To be opened again at the next start. */
+  remember(disk: DiskOption): void
+}
+
+/** @throws HoldfastError when pool or tags cannot be */
+export function diskOptionOf({ path, sizeBytes, pool, tags }: AddDiskRequest): DiskOption {
+  return {
+    path,
+    sizeBytes: sizeBytes === 0 ? undefined : sizeBytes,
+    pool: checkPool(pool),
+    tags: parseTags('tags', tags.join(',')),
+  }
+}
+
+export class NodeDisks {
+  readonly #o: NodeDisksOptions
+
+  constructor(options: NodeDisksOptions) {
+    this.#o = options
+  }
+
+  /** @throws HoldfastError why it is not taken */
+  async add(request: AddDiskRequest): Promise<Disk> {
+    const { node, prepare, release, remember } = this.#o
+    const option = diskOptionOf(request)
+    const prepared = prepare(option)
+    const worker = this.#o.worker()
+    try {
+      await worker.replicationCall<'add-disk'>({ kind: 'add-disk', disk: prepared })
+    } catch (error) {
+      release(prepared)
+      throw error
+    }
+    const { path } = option
+    remember({ ...option, pool: prepared.pool, tags: prepared.tags })
+    const { disks } = await worker.replicationCall<'status'>({ kind: 'status' })
+    const status = disks.find((disk) => disk.path === path)
+    if (status === undefined) throw new HoldfastError('disk-not-found', { disk: path })
+    return { ...status, node }
+  }
+}
