@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import path from 'node:path'
 import { withCompileCache } from '../dataplane/compile-cache.ts'
+import type { Waits } from '../dataplane/daemon-start.ts'
 
 const MAIN = path.join(import.meta.dirname, 'main.ts')
 
@@ -16,6 +17,8 @@ export interface DevChildOptions {
   /** Called when it goes down and nobody asked for it. */
   onLost: (why: string) => void
 }
+
+const isWaits = (message: unknown): message is Waits => (message as Partial<Waits>).kind === 'waits'
 
 /** `Ready` is what it sends when it serves. */
 export abstract class DevChild<Ready> {
@@ -26,6 +29,8 @@ export abstract class DevChild<Ready> {
   #ended: Promise<void> = Promise.resolve()
   #expected = false
   ready: Ready | undefined
+  /** What it said that it waits for, until it serves. */
+  waitsFor: string | undefined
 
   constructor({ name, onLost }: DevChildOptions) {
     this.name = name
@@ -59,8 +64,10 @@ export abstract class DevChild<Ready> {
     })
     this.#child = child
     return new Promise((resolve) => {
-      child.on('message', (ready: Ready) => {
-        this.ready = ready
+      child.on('message', (message: Ready | Waits) => {
+        if (isWaits(message)) return void (this.waitsFor = message.sentence)
+        this.waitsFor = undefined
+        this.ready = message
         resolve(true)
       })
       this.#ended = new Promise((ended) => {
@@ -68,7 +75,7 @@ export abstract class DevChild<Ready> {
           const wasUp = this.ready !== undefined
           this.#child = undefined
           this.#starting = undefined
-          this.ready = undefined
+          this.ready = this.waitsFor = undefined
           ended()
           resolve(false)
           if (wasUp && !this.#expected) this.#onLost(signal ?? `exit code ${code}`)

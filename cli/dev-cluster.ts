@@ -8,6 +8,25 @@ import type { DevNode } from './dev-node.ts'
 import type { DevRequest, DevState } from './dev-socket.ts'
 import type { DevStore } from './dev-store.ts'
 
+const PATIENCE_MS = 2000
+const LOOK_MS = 500
+/** Of whoever said nothing else. */
+const BEGINS = 'it asks its cluster store, if it has one, then opens its disks'
+
+/** A start; when it takes longer than a moment, whoever asked is told why. */
+async function whileItTakes(child: DevNode | DevStore, tell: (sentence: string) => void): Promise<void> {
+  let told = ''
+  const beganMs = performance.now()
+  const looks = setInterval(() => {
+    if (performance.now() - beganMs < PATIENCE_MS) return
+    const sentence = child.waitsFor ?? `${child.name} is starting: ${BEGINS}`
+    if (sentence !== told) tell(sentence)
+    told = sentence
+  }, LOOK_MS)
+  await child.start()
+  clearInterval(looks)
+}
+
 export class DevCluster {
   readonly nodes: DevNode[]
   readonly store: DevStore | undefined
@@ -41,12 +60,13 @@ export class DevCluster {
     for (const node of this.nodes) void node.stop()
   }
 
-  async actOn({ word, node: name }: DevRequest): Promise<DevState> {
+  /** @param tell  gets what a start that takes long waits for, and whatever it waits for next */
+  async actOn({ word, node: name }: DevRequest, tell: (sentence: string) => void): Promise<DevState> {
     const children = this.store === undefined ? this.nodes : [...this.nodes, this.store]
     const child = children.find((candidate) => candidate.name === name)
     if (child === undefined) throw new HoldfastError('node-not-found', { name: JSON.stringify(name) })
     if (word === 'start') {
-      if (child.state === 'down') await child.start()
+      if (child.state === 'down') await whileItTakes(child, tell)
     } else {
       await (word === 'kill' ? child.kill() : child.stop())
     }

@@ -16,7 +16,7 @@ const SENTENCES: Record<DevWord, string> = {
 export function devControl(word: DevWord): Run {
   return async ({ arguments: given, output }) => {
     const node = given.positionals[0]!
-    const state = await askDev(given.text('dir') ?? DEV_DIR_DEFAULT, { word, node })
+    const state = await askDev(given.text('dir') ?? DEV_DIR_DEFAULT, { word, node }, (why) => output.note(why))
     if (word === 'start' && state.state === 'down') {
       throw new HoldfastError('node-down', { name: node, reason: 'it ended while starting' })
     }

@@ -142,7 +142,7 @@ export async function runDev({ arguments: given, output }: Invocation): Promise<
     let outcome = await Promise.race([cluster.start(), asked])
     if (outcome === true) {
       for (const node of nodes) output.note(`node ${node.name}: up, pid ${node.ready?.pid}`)
-      control = await serveDevSocket(dir, (request) => cluster.actOn(request))
+      control = await serveDevSocket(dir, (request, tell) => cluster.actOn(request, tell))
       const volumes = await Promise.race([makeVolumes(nodes, wished, output), asked])
       if (volumes !== 'stop') {
         const facts = { dir, nodes: nodes.map(({ name, ready }) => ({ name, ...ready })), volumes }

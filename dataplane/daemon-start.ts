@@ -32,7 +32,13 @@ export interface PeersNow {
   peers: PeerAddress[]
 }
 
-export type FromDaemon = Ready | PeersNow
+/** Sent before it serves, when it cannot go on for now; the supervisor passes it on as `Ready`. */
+export interface Waits {
+  kind: 'waits'
+  sentence: string
+}
+
+export type FromDaemon = Ready | PeersNow | Waits
 
 /** How a daemon ends. Any other code, or a signal, is a crash and the daemon is started again. */
 export const EXIT = {

@@ -204,7 +204,10 @@ class Daemon {
     const { config } = this.#order
     const { cluster } = config
     if (cluster === undefined) return undefined
-    const say = (sentence: string) => void process.stderr.write(`holdfast: ${sentence}\n`)
+    const say = (sentence: string): void => {
+      process.stderr.write(`holdfast: ${sentence}\n`)
+      process.send?.({ kind: 'waits', sentence } satisfies FromDaemon)
+    }
     const describe = (identity: NodeIdentity) => this.#describe(identity, cluster.store)
     const joined = await joinCluster({ config, cluster, paths: this.#paths, log: this.#log, describe, say })
     this.#metrics.joined()

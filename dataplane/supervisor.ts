@@ -102,7 +102,7 @@ class Supervisor {
     })
     child.on('message', (message: FromDaemon) => {
       if (message.kind === 'peers') return this.#endings.know(message)
-      this.#wasReady = true
+      if (message.kind === 'ready') this.#wasReady = true
       process.send?.(message)
     })
     child.on('exit', (code, signal) => this.#ended(code, signal, performance.now() - startedMs))

@@ -3,6 +3,8 @@
  * in use, Ctrl-C, and the same folder resumed. Nothing stays running and nothing is written outside the folder.
  */
 // test-slow: starts real nodes, or a store
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
@@ -10,7 +12,7 @@ import { isAlive, processGone } from '../dataplane/node-process.ts'
 import { RawClient } from '../dataplane/nbd/raw-client.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { DevProcess } from './dev-process.ts'
-import { holdfast } from './run-holdfast.ts'
+import { holdfast, MAIN } from './run-holdfast.ts'
 
 const SMALL = ['--size', '512Mi', '--nodes', '1']
 
@@ -61,6 +63,24 @@ t.test('ready, used, killed, started, stopped, resumed', async (t) => {
   t.match(resumed.stdout, /resuming with its disk of 512 MiB/)
   t.match(resumed.stdout, /volume data: 64 MiB/)
   t.equal(await resumed.interrupt(), 0)
+})
+
+t.test('a start that waits for the cluster store says so, and ends when that is there', async (t) => {
+  const cwd = temporaryFolder(t)
+  const dev = new DevProcess(t, cwd, ['--size', '512Mi', '--nodes', '2', '--no-demo'])
+  t.ok(await dev.says(/Ctrl-C stops it/), dev.stderr)
+  for (const name of ['n2', 'store']) t.match(await holdfast(['dev', 'kill', name], { cwd }), { code: 0 })
+  const start = spawn(process.execPath, [MAIN, 'dev', 'start', 'n2'], { cwd })
+  t.teardown(() => start.kill('SIGKILL'))
+  const ended = once(start, 'close')
+  let said = ''
+  for (const stream of [start.stdout, start.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => (said += text))
+  while (!/n2 waits for its cluster store/.test(said) && start.exitCode === null) await once(start.stdout, 'data')
+  t.match(await holdfast(['dev', 'start', 'store'], { cwd }), { code: 0 })
+  t.same((await ended)[0], 0, said)
+  t.match(said, /^n2 is starting[^]*node n2 waits for its cluster store: [^]*node n2 is up/)
+  t.equal(await dev.interrupt(), 0)
 })
 
 t.test('kill -9 of dev itself leaves no node behind', async (t) => {

@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import type { Ready } from '../../dataplane/daemon-start.ts'
+import type { Ready, Waits } from '../../dataplane/daemon-start.ts'
 import type { NodeConfig } from '../../dataplane/node-config.ts'
 import { nodePaths } from '../../dataplane/node-folder.ts'
 import type { NodePaths } from '../../dataplane/node-folder.ts'
@@ -75,7 +75,8 @@ export class ClusterNodeProcess {
     })
     this.#child = child
     child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
-    child.on('message', (ready: Ready) => {
+    child.on('message', (ready: Ready | Waits) => {
+      if (ready.kind === 'waits') return
       this.#pid = ready.pid
       for (const tell of this.#ready.splice(0)) tell(ready)
     })

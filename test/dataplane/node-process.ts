@@ -10,7 +10,7 @@ import path from 'node:path'
 import type { Test } from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Ready } from '../../dataplane/daemon-start.ts'
+import type { Ready, Waits } from '../../dataplane/daemon-start.ts'
 import { nodePaths } from '../../dataplane/node-folder.ts'
 import type { NodePaths } from '../../dataplane/node-folder.ts'
 
@@ -42,7 +42,8 @@ export class NodeProcess {
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
     })
-    this.#child.on('message', (ready: Ready) => {
+    this.#child.on('message', (ready: Ready | Waits) => {
+      if (ready.kind === 'waits') return
       this.#readies.push(ready)
       this.#wake()
     })
