@@ -3,6 +3,7 @@
  * exception in the thread is a bug of ours and goes to `onBug`, which ends the process: the store is crash-safe, a
  * half-working process is not.
  */
+import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import { assert, unreachable } from '../engine/assert.ts'
@@ -17,6 +18,12 @@ import type { Arrival } from './peer/arrival.ts'
 import type { PeerAddress } from './peer/transport.ts'
 import type { NbdSession } from './nbd/listener.ts'
 import type { WorkerHandle } from './node-control.ts'
+
+/**
+ * Of the two halves of a worker's young generation, each. It takes most of what a daemon allocates, and what is on its
+ * way when a half is full is copied. Twice that is the memory it costs; the main thread has half of it.
+ */
+const YOUNG_HALF_MIB = 8
 
 export interface WorkerThreadOptions {
   start: WorkerStart
@@ -37,6 +44,8 @@ export class WorkerThread implements WorkerHandle {
 
   constructor(options: WorkerThreadOptions) {
     this.#options = options
+    // Read when an isolate is made: this one and no other, the main thread has what the supervisor said.
+    setFlagsFromString(`--max-semi-space-size=${YOUNG_HALF_MIB}`)
     this.#thread = new Worker(new URL('./worker.ts', import.meta.url), {
       workerData: options.start,
       name: `data-${options.start.worker}`,
