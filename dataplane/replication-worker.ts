@@ -73,6 +73,7 @@ export class ReplicationWorker {
     const send: CopyHostOptions['send'] = (to, volumeId, message) => void this.transport.send(to, volumeId, message)
     this.copies = new CopyHost({
       self, loop, timer, store, pool, configs, timing, readCheck, log, evidenceDir, workerOf, send,
+      beaconsSent: () => this.transport.awake(),
       tellFrontend: (volumeId, from, message) => this.frontends.tell(volumeId, from, message),
       nonce: hex,
       ...(options.copyLimits === undefined ? {} : { limits: options.copyLimits }),

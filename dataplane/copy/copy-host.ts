@@ -59,6 +59,8 @@ export interface CopyHostOptions {
   evidenceDir: string
   workerOf(node: NodeId, volumeId: string): number
   send(to: WorkerAddress, volumeId: string | undefined, message: WireMessage): void
+  /** Beacons leave in this turn. */
+  beaconsSent(): void
   /** A frontend of this worker. */
   tellFrontend(volumeId: string, from: NodeId, message: FrontendMessage): void
   nonce(): string
@@ -284,6 +286,10 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   sendToWorker(to: WorkerAddress, message: LinkMessage): void {
     this.#o.send(to, undefined, message)
+  }
+
+  beaconsSent(): void {
+    this.#o.beaconsSent()
   }
 
   /** Every copy is bound, whatever it knows of who is where: the link acknowledges for all of them. */

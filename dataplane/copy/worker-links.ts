@@ -35,6 +35,8 @@ export interface LinksOwner {
   beacon(from: WorkerAddress, event: Parameters<LinksPort['beacon']>[0]): void
   acknowledged(from: WorkerAddress, event: Parameters<LinksPort['acknowledged']>[0]): void
   clockDoubt(): void
+  /** One to each worker. */
+  beaconsSent(): void
   /** Commit points that beacons are to tell, just before one leaves. */
   tellCommits(): void
 }
@@ -94,8 +96,10 @@ export class WorkerLinks implements Sleeper {
   }
 
   readonly #tick = (): void => {
-    if (this.#owner.loop.nowMs() >= this.#state.nextBeaconMs) this.#owner.tellCommits()
+    const isDue = this.#owner.loop.nowMs() >= this.#state.nextBeaconMs
+    if (isDue) this.#owner.tellCommits()
     this.#step({ type: 'tick', wallMs: Date.now() })
+    if (isDue) this.#owner.beaconsSent()
   }
 
   #step(event: LinksEvent): void {

@@ -16,6 +16,7 @@ export class ConnectionSet {
   /** With the time until which each must be proved. */
   readonly #provenByMs = new Map<Connection, number>()
   #tickedMs: number
+  #awokeMs = -Infinity
   #timer: { cancel(): void } | undefined
   #onEmpty: (() => void) | undefined
 
@@ -23,7 +24,7 @@ export class ConnectionSet {
     this.#clock = clock
     this.#limits = limits
     this.#tickedMs = clock.nowMs()
-    this.#tickLater()
+    this.#tickLater(limits.keepaliveMs / 2)
   }
 
   get size(): number {
@@ -60,23 +61,38 @@ export class ConnectionSet {
     }
   }
 
-  #tickLater(): void {
-    this.#timer = this.#clock.after(this.#limits.keepaliveMs / 2, () => {
-      this.#tick()
-      this.#tickLater()
+  /**
+   * The owner is awake, and says something on other connections: what these have to say soon is said now, so that
+   * neither we nor the peers are woken for it. Who calls this often needs no timer of ours.
+   */
+  awake(): void {
+    const { keepaliveMs } = this.#limits
+    const nowMs = this.#clock.nowMs()
+    if (nowMs - this.#awokeMs < keepaliveMs / 2) return
+    this.#awokeMs = nowMs
+    this.#timer?.cancel()
+    this.#tick(keepaliveMs / 2)
+    this.#tickLater(keepaliveMs)
+  }
+
+  #tickLater(delayMs: number): void {
+    this.#timer = this.#clock.after(delayMs, () => {
+      this.#tick(this.#limits.keepaliveMs)
+      this.#tickLater(this.#limits.keepaliveMs / 2)
     })
   }
 
-  #tick(): void {
+  /** @param saysAfterMs  whoever has said nothing for so long does */
+  #tick(saysAfterMs: number): void {
     const nowMs = this.#clock.nowMs()
-    const { keepaliveMs } = this.#limits
+    const { keepaliveMs, silenceMs } = this.#limits
     // While we stood still ourselves nobody was heard: what came is still to be read.
     const stoodMs = nowMs - this.#tickedMs - keepaliveMs / 2
     this.#tickedMs = nowMs
     for (const [connection, provenByMs] of this.#provenByMs) {
       if (stoodMs > keepaliveMs) connection.lastReceivedMs = Math.min(nowMs, connection.lastReceivedMs + stoodMs)
       if (!connection.isProven && nowMs > provenByMs) connection.close('silent', 'it said nothing behind its preface')
-      else connection.tick(nowMs, this.#limits)
+      else connection.tick(nowMs, { keepaliveMs: saysAfterMs, silenceMs })
     }
   }
 

@@ -61,6 +61,11 @@ export class PeerTransport implements ConnectionOwner {
     return this.#refusals
   }
 
+  /** The worker is awake, and says something to its peers (`ConnectionSet.awake`). */
+  awake(): void {
+    this.#connections.awake()
+  }
+
   /** Connections that have a socket, whatever their state. */
   get connections(): number {
     return this.#connections.size
