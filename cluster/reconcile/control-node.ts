@@ -2,7 +2,7 @@
  * The control plane of one node: it stands for election, reports what it has to whoever is elected, carries out orders,
  * and decides for the cluster while it is elected itself.
  *
- *   election    every second            beat, look, take over
+ *   election    every second or two     beat, look, take over
  *   agent       every second, or asked  status of this node -> controller
  *   controller  every second, or asked  pass -> compare-and-swaps, orders
  *
@@ -26,6 +26,9 @@ import type {
 import { WorkLoop } from './work-loop.ts'
 
 const EVERY_MS = 1_000
+/** Five looks before anybody is silent, but not more often than the others work. */
+const electionEveryMs = (silentAfterMs: number): number =>
+  Math.max(EVERY_MS, Math.min(2 * EVERY_MS, silentAfterMs / 5))
 /** Within the deadline of a call. */
 const OFFER_WAIT_MS = 2_000
 
@@ -86,8 +89,9 @@ export class ControlNode implements NodeCalls {
 
   start(): void {
     const { onBug } = this.options
+    const everyMs = electionEveryMs(this.election.silentAfterMs)
     this.loops = {
-      election: new WorkLoop({ work: () => this.electionTurn(), everyMs: EVERY_MS, onBug }),
+      election: new WorkLoop({ work: () => this.electionTurn(), everyMs, onBug }),
       agent: new WorkLoop({ work: () => this.agentTurn(), everyMs: EVERY_MS, onBug }),
       controller: new WorkLoop({ work: () => this.controller.turn(), everyMs: EVERY_MS, onBug }),
     }

@@ -37,7 +37,7 @@ interface Seen {
 export class Election {
   private readonly store: ClusterStore
   private readonly self: Leader
-  private readonly silentAfterMs: number
+  readonly silentAfterMs: number
   private readonly nowMs: () => number
   private seen: Seen | undefined
   private lookedAtMs = -Infinity
