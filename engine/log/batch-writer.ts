@@ -3,7 +3,7 @@ import type { Crc32c } from '../ports.ts'
 import { BLOCK_BYTES, MIB, UNITS_PER_BLOCK } from '../units.ts'
 import { BATCH_HEADER_BYTES, finishBatchHeader, headerBlocksFor } from './batch.ts'
 import type { Append, HeaderBuffer, LogBatch } from './log-batch.ts'
-import { encodeRecord, recordBytes } from './record.ts'
+import { encodeRecord, RECORD_FLAG, recordBytes } from './record.ts'
 import type { SegmentTable } from './segment-table.ts'
 
 export interface BatchWriterOptions {
@@ -32,6 +32,19 @@ export function takeable(queue: readonly Append[], roomBlocks: number): number {
     count++
   }
   return count
+}
+
+/** Blocks that a batch of the cleaner's copies alone would take. */
+export function movedBlocks(appends: readonly Append[]): number {
+  let headerBytes = 0
+  let units = 0
+  for (const { record, payloadUnits } of appends) {
+    if ((record.flags & RECORD_FLAG.moved) === 0) continue
+    headerBytes += recordBytes(record)
+    units += payloadUnits
+  }
+  if (headerBytes === 0) return 0
+  return headerBlocksFor(BATCH_HEADER_BYTES + headerBytes) + Math.ceil(units / UNITS_PER_BLOCK)
 }
 
 export class BatchWriter {

@@ -14,7 +14,7 @@
 import { assert } from '../assert.ts'
 import type { ClockPort, Crc32c, DiskPort } from '../ports.ts'
 import { BLOCK_BYTES, MIB, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
-import { BatchWriter, takeable } from './batch-writer.ts'
+import { BatchWriter, movedBlocks, takeable } from './batch-writer.ts'
 import type { Append, LogBatch, LogPosition } from './log-batch.ts'
 import { OpenSegment } from './open-segment.ts'
 import type { SegmentTable } from './segment-table.ts'
@@ -50,6 +50,8 @@ export class LogStream {
   /** Bytes appended since the last checkpoint, for its trigger; and ever. */
   bytesSinceCheckpoint = 0
   bytesWritten = 0
+  /** Blocks appended ever, but for what the cleaner's copies alone take. */
+  freshBlocks = 0
   /** When the last batch was formed. */
   lastAppendMs = 0
   readonly segmentBlocks: number
@@ -244,6 +246,7 @@ export class LogStream {
     const buffers = this.writer.layOut(batch, this.durableBatch)
     for (const append of appends) this.queuedBlocks -= Math.ceil(append.payloadUnits / UNITS_PER_BLOCK)
     this.batches.push(batch)
+    this.freshBlocks += batch.totalBlocks - movedBlocks(appends)
     this.queueNeedsSync = this.queue.some((a) => a.durable)
     const { offsetBytes } = open
     open.fill(batch)

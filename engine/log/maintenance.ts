@@ -42,6 +42,7 @@ export class Maintenance {
   private cleanedSinceGain = 0
   private liveUnitsThen = -1
   private recordsThen = -1
+  private freshBlocksThen = 0
   private mostFreeBlocks = 0
   /** Segments whose copies had no room when it was tried. */
   private readonly skipped = new Set<number>()
@@ -204,7 +205,8 @@ export class Maintenance {
   /**
    * Whether cleaning has won something lately. Copies are not cut to fit, so a round over all segments may leave just
    * as many as before; then it ends until data dies or comes. An overwrite keeps the sum of what is live, so records
-   * are counted apart.
+   * are counted apart. Control records show in neither: each makes the former one of its volume dead, and takes the
+   * space that was won meanwhile. When they fill a segment, what they fill may be worth as much.
    */
   private isWinning(): boolean {
     const { stream } = this
@@ -213,9 +215,11 @@ export class Maintenance {
     const freeBlocks =
       (stream.freeSegments + this.countState(SEGMENT_STATE.cleaned)) * usable + log.openBlocksLeft
     const liveUnits = segments.liveUnits()
-    if (liveUnits !== this.liveUnitsThen || stream.recordsApplied !== this.recordsThen) {
+    const isOther = liveUnits !== this.liveUnitsThen || stream.recordsApplied !== this.recordsThen
+    if (isOther || log.freshBlocks - this.freshBlocksThen >= usable) {
       this.liveUnitsThen = liveUnits
       this.recordsThen = stream.recordsApplied
+      this.freshBlocksThen = log.freshBlocks
       this.mostFreeBlocks = freeBlocks
       this.cleanedSinceGain = 0
     } else if (freeBlocks > this.mostFreeBlocks) {
