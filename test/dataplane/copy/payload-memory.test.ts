@@ -4,7 +4,6 @@
  */
 import path from 'node:path'
 import t from 'tap'
-import type { Test } from 'tap'
 import { PayloadUses } from '../../../dataplane/copy/payload-uses.ts'
 import { FrontendDevice } from '../../../dataplane/frontend/frontend-device.ts'
 import * as P from '../../../dataplane/nbd/protocol.ts'
@@ -20,23 +19,10 @@ import { RawClient } from '../nbd/raw-client.ts'
 import { contentOf } from './copy-content.ts'
 import { MemoryConfigs } from './memory-configs.ts'
 import { configOf, hex, specOf, startHosts, until } from './hosts.ts'
+import { poisonIdleSlabs } from './poisoned-slabs.ts'
 
 const SIZE_BYTES = 4 * MIB
 const BLOCKS = SIZE_BYTES / BLOCK_BYTES
-
-/** Slabs without users are overwritten. @returns how many were */
-function poisonIdleSlabs(t: Test): () => number {
-  const { release } = SlabPool.prototype
-  let count = 0
-  SlabPool.prototype.release = function (slab: Slab) {
-    release.call(this, slab)
-    if (slab.home !== this || slab.users > 0) return
-    slab.bytes.fill(0xdb)
-    count++
-  }
-  t.teardown(() => (SlabPool.prototype.release = release))
-  return () => count
-}
 
 for (const durability of ['durable', 'writeback'] as const) {
   t.test(`every copy has what was written through any node, ${durability}`, async (t) => {
