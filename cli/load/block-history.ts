@@ -95,9 +95,10 @@ export class BlockHistory {
   /**
    * The server died: nothing that was sent before `sentBefore` (now, unless given) can happen later than `at`. Where
    * others may still have what it passed on, that is known only when somebody answers for the block again.
+   * @param isLossy  what no flush covered may be gone: not when others had it too
    */
-  crashed(at: number, sentBefore = at): void {
-    if (!this.#writeback) {
+  crashed(at: number, sentBefore = at, isLossy = this.#writeback): void {
+    if (!isLossy) {
       for (const value of this.#values) {
         if (value.first === Infinity && value.last < sentBefore) value.cap = Math.min(value.cap, at)
       }

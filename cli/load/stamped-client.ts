@@ -5,7 +5,9 @@
  * must still be there. Loss shows as soon as a block is read, at the latest in `verify`.
  *
  * It takes a close of all its connections for the death of the server; a close nobody caused is the caller's to notice
- * (`reconnects`).
+ * (`reconnects`). Of a cluster, that takes nothing that was acknowledged, flushed or not: others have it. What does is
+ * a session that breaks (`writeback`, every whole copy lost its power): errors, until the client connects anew. It
+ * does, and whether there was a reason for so many (`breaks`) is the caller's to judge, too.
  */
 import { BlockHistory } from './block-history.ts'
 import type { Value } from './block-history.ts'
@@ -38,6 +40,7 @@ export interface StampedClientOptions {
 /** A pause between answers, while some are owed, that counts as held. */
 const HELD_MS = 250
 
+const EIO = 5
 const VERIFY_BLOCKS = 256
 const HOT_BLOCKS = 96
 const RETRY_MS = 10
@@ -55,6 +58,7 @@ interface Event {
 export class StampedClient {
   readonly counts = {
     writes: 0, acknowledgedWrites: 0, reads: 0, trims: 0, flushes: 0, unknown: 0, errors: 0, verifiedBlocks: 0,
+    breaks: 0,
   }
   readonly problems: string[] = []
   /** How often it had connections and lost them all; how often it got them. */
@@ -78,8 +82,11 @@ export class StampedClient {
   #inFlight = 0
   /** Of the last answer, or of the first request behind a rest. */
   #answeredMs = 0
-  /** Cluster: when it died last, for blocks for which nobody has answered since. */
-  readonly #unsettled = new Map<number, number>()
+  /** Cluster: when it died last, or its session broke, for blocks for which nobody has answered since. */
+  readonly #unsettled = new Map<number, { at: number; isLossy: boolean }>()
+  /** Those that were opened last, also while they close; and those whose session broke. */
+  #session: readonly NbdConnection[] = []
+  #broken: readonly NbdConnection[] = []
   #running = false
   #closing = false
   #lanes: Promise<void>[] = []
@@ -247,10 +254,10 @@ export class StampedClient {
   /** A request of the block was answered: what was asked before the last death has happened by now, or never will. */
   #settled(lba: number, sentAt: number, at: number): BlockHistory | undefined {
     const history = this.#blocks.get(lba)
-    const diedAt = this.#unsettled.get(lba)
-    if (diedAt === undefined || sentAt < diedAt) return history
+    const death = this.#unsettled.get(lba)
+    if (death === undefined || sentAt < death.at) return history
     this.#unsettled.delete(lba)
-    history!.crashed(at, diedAt)
+    history!.crashed(at, death.at, death.isLossy)
     return history
   }
 
@@ -288,11 +295,20 @@ export class StampedClient {
     }
     if (answer.errno === 0) return true
     this.counts.errors++
-    this.#note(`${words}: error ${answer.errno}`, lba, blocks, sentAt, this.#clock)
-    if (!this.#options.allowErrno.includes(answer.errno)) {
+    if (answer.errno === EIO && this.#options.isCluster && this.#options.writeback) this.#break()
+    else if (!this.#options.allowErrno.includes(answer.errno)) {
       this.#problem(`${words} of ${blocks} blocks at ${lba} was answered with error ${answer.errno}`)
     }
+    this.#note(`${words}: error ${answer.errno}`, lba, blocks, sentAt, this.#clock)
     return false
+  }
+
+  /** What was acknowledged and not flushed may be gone; whoever connects from now on is served. */
+  #break(): void {
+    if (this.#broken === this.#session) return
+    this.#broken = this.#session
+    this.counts.breaks++
+    for (const connection of this.#session) void connection.disconnect()
   }
 
   async #lane(): Promise<void> {
@@ -324,6 +340,7 @@ export class StampedClient {
     }
     this.sizeBytes = opened[0]!.sizeBytes
     this.#connections = opened
+    this.#session = opened
     this.sessions++
     void this.#watch(opened)
   }
@@ -342,8 +359,10 @@ export class StampedClient {
     // What is unanswered is told so in microtasks of the same closes.
     await new Promise((resolve) => setImmediate(resolve))
     const at = ++this.#clock
+    const isBroken = this.#broken === connections
     for (const [lba, history] of this.#blocks) {
-      if (this.#options.isCluster) this.#unsettled.set(lba, at)
+      const isLossy = isBroken || this.#unsettled.get(lba)?.isLossy === true
+      if (this.#options.isCluster) this.#unsettled.set(lba, { at, isLossy })
       else history.crashed(at)
     }
     this.#note('the server died', 0, Infinity, at, at)

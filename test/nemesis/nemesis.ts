@@ -212,6 +212,13 @@ async function atTheEnd(scene: Scene, report: NemesisReport, tell: (line: string
   // What is damaged there is noticed, and repaired, when it is read there.
   for (const volume of scene.volumes) if (await scene.leadBy(volume, scene.mediaNode)) await volume.client.verify()
   await scene.whole()
+  for (const volume of scene.volumes) {
+    // Each break took a generation, and nothing else does where nobody attaches.
+    const { breaks } = volume.client.counts
+    const taken = (await scene.config(volume)).attach.generation - volume.generation
+    if (breaks > taken) note(report, `${volume.name}: ${breaks} times errors, ${taken} sessions that broke`)
+    else if (breaks > 0) tell(`${volume.name}: its session broke ${breaks} times`)
+  }
   const members = await Promise.all(scene.volumes.map(async (volume) => ({
     volume, nodes: Object.keys((await scene.config(volume)).members),
   })))

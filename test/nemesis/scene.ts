@@ -39,9 +39,9 @@ const NODE_FOLDER_BYTES = 96 * MIB
 const STORE_FOLDER_BYTES = 32 * MIB
 
 const VOLUMES = [
-  { name: 'alpha', replicas: 2, at: 'n4' },
-  { name: 'beta', replicas: 1, at: 'n2' },
-  { name: 'gamma', replicas: 2, at: 'n1' },
+  { name: 'alpha', replicas: 2, durability: 'durable', at: 'n4' },
+  { name: 'beta', replicas: 1, durability: 'durable', at: 'n2' },
+  { name: 'gamma', replicas: 2, durability: 'writeback', at: 'n1' },
 ] as const
 
 /** Few requests in flight wait for syncs and not for processors. */
@@ -66,6 +66,8 @@ export interface SceneVolume {
   copies: number
   client: StampedClient
   at: string
+  /** Of the attachment, when the clients began. */
+  generation: number
 }
 
 export class Scene {
@@ -123,20 +125,22 @@ export class Scene {
   }
 
   async #makeVolumes({ random, volumeBytes = 24 * MIB, load = 'light' }: SceneOptions): Promise<void> {
-    for (const { name, replicas, at } of VOLUMES) {
-      const parameters = { replicas: String(replicas) }
+    for (const { name, replicas, durability, at } of VOLUMES) {
+      const parameters = { replicas: String(replicas), durability }
       const { id } = await this.ask((control) => control.createVolume({ name, sizeBytes: volumeBytes, parameters }))
       // Numbers of its own: how fast it is must not change which faults are chosen.
       const own = random.fork(`client of ${name}`)
       const client = new StampedClient({
         socketPath: this.cluster.node(at).paths.nbd, exportName: name, isCluster: true,
+        writeback: durability === 'writeback',
         ...(load === 'heavy' ? HEAVY[name] : LIGHT),
         random: () => own.float(),
       })
-      this.volumes.push({ name, id, copies: replicas + 1, client, at })
+      this.volumes.push({ name, id, copies: replicas + 1, client, at, generation: 0 })
       await client.connected()
     }
     await this.whole()
+    for (const volume of this.volumes) volume.generation = (await this.config(volume)).attach.generation
   }
 
   /**

@@ -64,6 +64,17 @@ t.test('a crash takes nothing that was acknowledged', async (t) => {
   t.equal(block.read(2, 60, 61), undefined)
 })
 
+t.test('writeback: a crash that others survive takes nothing', async (t) => {
+  const block = writeback()
+  block.answered(block.sent(1, 10), 20, false)
+  block.answered(block.sent(2, 30), 40, false)
+  block.crashed(50, 50, false)
+  t.match(block.read(1, 60, 61), /was read/)
+  t.equal(block.read(2, 60, 61), undefined)
+  block.crashed(70)
+  t.equal(block.read(1, 80, 81), undefined, 'one that they do not survive may')
+})
+
 t.test('writeback: a crash takes what no flush covered', async (t) => {
   for (const survivor of [1, 2, 3]) {
     const block = writeback()

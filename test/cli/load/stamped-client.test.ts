@@ -43,6 +43,35 @@ t.test('a server that keeps everything, closed under load', async (t) => {
   t.ok(client.counts.reads > 100 && client.counts.flushes > 10 && client.counts.trims > 10)
 })
 
+t.test('a session of a cluster breaks: what no flush covered may be gone, and does not come later', async (t) => {
+  const socketPath = path.join(temporaryFolder(t), 's')
+  const device = new MemoryDevice({ sizeBytes: SIZE_BYTES })
+  await serve(t, socketPath, device)
+  const random = new Random(3)
+  const client = new StampedClient({
+    socketPath, exportName: 'disk', random: () => random.float(), depth: 8, writeback: true, isCluster: true,
+  })
+  await client.connected()
+  await client.write(0, 2, false)
+  t.ok(await client.flush())
+  const flushed = [blockOf(device, 0), blockOf(device, 1)]
+  await client.write(0, 2, false)
+  const later = blockOf(device, 1)
+  device.faults.push({ kind: 'read', offsetBytes: 0, lengthBytes: 4096, errno: 5 })
+  t.notOk(await client.read(0, 1))
+  device.faults.pop()
+  while (client.sessions < 2) await new Promise((resolve) => setImmediate(resolve))
+  device.write(0, flushed[0]!, false, () => {})
+  await client.verify()
+  t.same(client.problems, [])
+  t.equal(client.counts.breaks, 1)
+  t.same(blockOf(device, 1), later)
+  device.write(4096, flushed[1]!, false, () => {})
+  await client.verify()
+  await client.close()
+  t.match(client.problems, [/block 1: operation 1 was read, possible are 2/], 'what was read since stays')
+})
+
 const WRONGS: Record<string, { spoil: (device: MemoryDevice) => void; words: RegExp }> = {
   'a block that was lost': {
     spoil: (device) => device.trim(5 * 4096, 4096, false, () => {}),
