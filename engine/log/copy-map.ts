@@ -3,7 +3,7 @@
  * that wait, what was applied with them, and the trace that trims have to leave.
  */
 import type { VersionId } from '../replication/record.ts'
-import type { CopyDescriptor, CopyPart } from '../volume/copy-part.ts'
+import { laterBatches, type CopyDescriptor, type CopyPart } from '../volume/copy-part.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
 import { WaitingRecords } from './waiting-records.ts'
 
@@ -23,6 +23,10 @@ export class CopyMap {
   writeHint: (done: () => void) => boolean = () => false
   /** The cleaner found a version that is not what was written. */
   onDamaged: (id: VersionId) => void = () => {}
+  /** The last batch here with a record that is applied. */
+  appliedBatch = 0
+  /** Of each disk of the copy: up to here it is durable when a checkpoint that is collected now is. */
+  batches: () => Record<string, number> = () => ({})
   /** What roll-forward found, not yet in force. */
   rolled: CopyDescriptor | undefined
 
@@ -35,7 +39,8 @@ export class CopyMap {
   /** The descriptor as a checkpoint stores it. */
   stored(descriptor: VolumeDescriptor, appliedSeq: number): VolumeDescriptor {
     const { windows, forgottenSeq } = this
-    return { ...descriptor, copy: { ...descriptor.copy!, appliedSeq, windows, forgottenSeq } }
+    const durable = laterBatches(descriptor.copy!.durable, this.batches())
+    return { ...descriptor, copy: { ...descriptor.copy!, appliedSeq, windows, forgottenSeq, durable } }
   }
 
   forgot(seq: number): void {

@@ -260,6 +260,7 @@ export function* rebuildIndex(
       nextVolume,
       // Numbers at or below the watermark are used up, also those of batches that were cut.
       nextBatch: Math.max(tail.nextBatch, sealedLast + 1, base.watermarkBatch + 1),
+      foundBatch: root === undefined ? Infinity : Math.max(tail.watermarkBatch, root.watermarkBatch),
       rebuilt: sealed.length + current.length > 0,
     }),
   }

@@ -75,6 +75,7 @@ export function* openStream(context: StreamContext): Task<OpenOutcome> {
       clean,
       nextVolume: meta.nextVolume,
       nextBatch: Math.max(rolled.nextBatch, meta.batch),
+      foundBatch: Math.max(rolled.watermarkBatch, meta.batch - 1),
       rebuilt: false,
     }),
   }
@@ -100,6 +101,7 @@ export function makeOpened(
     clean: boolean
     nextVolume: number
     nextBatch: number
+    foundBatch: number
     rebuilt: boolean
   },
 ): OpenedStream {
@@ -113,6 +115,7 @@ export function makeOpened(
     checkpoint: from.root.checkpoint,
     nextVolume: from.nextVolume,
     nextBatch: from.nextBatch,
+    foundBatch: from.foundBatch,
     salt,
   })
   const { watermarkBatch, seals, free, records } = from.rolled

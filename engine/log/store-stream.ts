@@ -63,6 +63,8 @@ export interface StreamState {
   checkpoint: number
   nextVolume: number
   nextBatch: number
+  /** Up to here its opening found every batch, or knows that it was durable; Infinity: there was no root to tell. */
+  foundBatch: number
   salt: Uint8Array
 }
 
@@ -102,6 +104,8 @@ export class StoreStream {
   private root: Root
   private checkpoint: number
   private readonly salt: Uint8Array
+  /** As its opening found it. */
+  readonly foundBatch: number
   private unresolved = new Map<number, Uint8Array>()
   /** The cleaner, or other work in the background, runs. */
   isMaintained = false
@@ -121,6 +125,7 @@ export class StoreStream {
     this.root = state.root
     this.checkpoint = state.checkpoint
     this.nextVolume = state.nextVolume
+    this.foundBatch = state.foundBatch
     this.salt = state.salt
     const { disk, crc32c, clock, grants, diskUuid, diskTag, streamId, segmentBytes, segmentCount } = context
     this.reserveSegments = reserveSegmentsOf(segmentCount)

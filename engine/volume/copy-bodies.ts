@@ -11,7 +11,7 @@ import type { ControlChange } from '../replication/record.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { headerOf } from './copy-headers.ts'
-import { withNoted, type CopyDescriptor } from './copy-part.ts'
+import { laterBatches, withNoted, type CopyDescriptor } from './copy-part.ts'
 import { release, type Place } from './copy-queue.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { encodeDescriptor } from './descriptor.ts'
@@ -52,7 +52,12 @@ export class CopyBodies {
     this.facts = descriptor.copy.facts
     this.noted = descriptor.copy.noted
     this.loggedEpochs = descriptor.epochs
-    for (const target of copy.targets) target.map.copy!.writeHint = (done) => this.writeHint(target, done)
+    for (const target of copy.targets) {
+      target.map.copy!.writeHint = (done) => this.writeHint(target, done)
+      // A checkpoint is made when what was applied is durable on all disks, or not at all.
+      target.map.copy!.batches = () =>
+        this.batches(({ stream, map }) => Math.max(stream.log.durableBatch, map.copy!.appliedBatch))
+    }
   }
 
   install(now: CopyDescriptor): void {
@@ -69,8 +74,17 @@ export class CopyBodies {
     const { slices } = this.copy.layout
     const { spec, snapshots, rollbacks, deleted, copy } = this.mayClaim ? this.inForce() : this.claimed
     const epochs = mutable(this.loggedEpochs)
-    const part = withNoted({ ...copy, facts, ...also }, this.noted)
+    const part = withNoted({ ...copy, facts, durable: this.durableBatches(), ...also }, this.noted)
     return { ...now, spec, snapshots, rollbacks, deleted, epochs, slices, copy: part }
+  }
+
+  private batches(of: (target: Target) => number): Record<string, number> {
+    return Object.fromEntries(this.copy.targets.map((target) => [target.stream.context.diskUuid, of(target)]))
+  }
+
+  /** Of each disk: up to here it is durable. */
+  durableBatches(): Record<string, number> {
+    return laterBatches(this.now.copy.durable, this.batches(({ stream }) => stream.log.durableBatch))
   }
 
   /**

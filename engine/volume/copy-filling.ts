@@ -135,6 +135,7 @@ export class CopyFilling {
         appliedSeq: start.target,
         windows: start.windows ?? queue.windows,
         fills: copy.fills + 1,
+        durable: bodies.durableBatches(),
         fork: start.fork,
         fillBorn,
         firstFillBorn: isFirst ? fillBorn : (firstFillBorn ?? {}),

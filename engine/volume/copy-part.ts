@@ -23,6 +23,11 @@ export interface CopyPart {
   fillBorn: Record<string, number>
   /** By disk: `fillBorn` of the first filling since the copy was consistent. Absent: from before it was kept. */
   firstFillBorn?: Record<string, number>
+  /**
+   * By disk: up to this batch it was durable when this was said. What is applied may lie there, and the other disks are
+   * its only witnesses. Absent: from before it was kept.
+   */
+  durable?: Record<string, number>
   /** Of a replicated control record: what it does when it is applied. */
   change?: ControlChange
   /** What the cluster store said of the volume when this node read it last; nothing here looks into it. */
@@ -62,6 +67,7 @@ export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor
   const { spec, snapshots, rollbacks, deleted, copy } = isLater ? b : a
   const { change: _, noted: __, ...applied } = copy
   const forgottenSeq = Math.max(a.copy.forgottenSeq, b.copy.forgottenSeq)
+  const durable = laterBatches(a.copy.durable, b.copy.durable)
   // Promises only grow, whatever the copy did on some of its disks while it was without others.
   const { promise } = a.copy.facts.promise.epoch > b.copy.facts.promise.epoch ? a.copy.facts : b.copy.facts
   const isOne = a.copy.copyId === b.copy.copyId
@@ -74,8 +80,15 @@ export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor
     snapshots,
     rollbacks,
     deleted,
-    copy: withNoted({ ...applied, facts, forgottenSeq }, noted),
+    copy: withNoted({ ...applied, facts, forgottenSeq, durable }, noted),
   }
+}
+
+/** Both are true. */
+export function laterBatches(a: Record<string, number> = {}, b: Record<string, number> = {}): Record<string, number> {
+  const later = { ...a }
+  for (const [disk, batch] of Object.entries(b)) later[disk] = Math.max(later[disk] ?? 0, batch)
+  return later
 }
 
 export function withNoted({ noted: _, ...copy }: CopyPart, noted: unknown): CopyPart {

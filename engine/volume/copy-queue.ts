@@ -258,6 +258,8 @@ export class CopyQueue {
     if (change === undefined) {
       const { target, waiting } = places[0]!
       target.stream.apply(target.map, waiting.record, waiting.segment, waiting.units)
+      const copyMap = target.map.copy!
+      copyMap.appliedBatch = Math.max(copyMap.appliedBatch, waiting.record.bornBatch)
       target.stream.recordsApplied++
       release(places[0]!)
       bodies.noteUnhinted(waiting.record.kind === RECORD_KIND.write ? waiting.record.blockCount * BLOCK_BYTES : 0)

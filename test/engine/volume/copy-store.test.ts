@@ -530,3 +530,25 @@ t.test('disks that take turns: what one says while the other is away ends no fil
   t.same([facts.promise.epoch, left], [7, []])
   t.end()
 })
+
+t.test('a disk that lost what another one knows was durable there is not taken for one whose end is torn', (t) => {
+  let world = new CopyWorld({ seed: 19, disks: 2 }, { sizeBytes: 2 * GIB })
+  world.open()
+  world.epoch(1, 1)
+  world.settle()
+  world.copy.apply(1, {})
+  const before = { disk: world.world.disks[0]!, index: world.world.indexes[0]! }
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  world.open()
+  world.append(write(1, 2, 3, [3]))
+  world.append(write(1, 3, SLICE_BLOCKS + 3, [4]))
+  world.settle()
+  world.copy.apply(3, {})
+  t.ok(world.keep({ promise: { epoch: 1, primary: 'n1' } }))
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  // It says that all is well, and has nothing of what came since.
+  world.world.disks[0] = before.disk.crash({ kind: 'synced' })
+  world.world.indexes[0] = before.index.crash({ kind: 'synced' })
+  t.throws(() => world.open(), /what a copy on it accepted cannot be read/)
+  t.end()
+})
