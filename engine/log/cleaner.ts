@@ -6,7 +6,8 @@
  * - A copy is applied only where the map still shows the old place. It carries the oldest batch that was not applied
  *   when it was found live, so that no zero which may have killed it since is forgotten before it.
  * - The victim is chosen by cost and benefit (Rosenblum and Ousterhout, LFS 1991, section 3.6): free space won times
- *   age, divided by the cost of reading and rewriting.
+ *   age, divided by the cost of reading and rewriting. Of those without live data the oldest is first: some have trims
+ *   or control records that stay, which are the newest when they were copied, and so are not taken again before others.
  */
 import { until, runTask, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
@@ -53,7 +54,8 @@ export function chooseVictim(stream: StoreStream, skipped: ReadonlySet<number> =
     if (full > LIVE_MOST || gainOf(segments.live[segment]!, log.segmentBlocks) < 1) continue
     const age = log.nextBatch - segments.lastBatch[segment]!
     const score = full === 0 ? Infinity : ((1 - full) * age) / (1 + full)
-    if (score > bestScore) {
+    const isOlder = score === bestScore && segments.lastBatch[segment]! < segments.lastBatch[best!]!
+    if (score > bestScore || isOlder) {
       best = segment
       bestScore = score
     }
