@@ -234,11 +234,17 @@ export class Operator {
     this.replace(node)
   }
 
+  /**
+   * A member whose copy may go. One that was taken away and is still in the set does not count among those that stay:
+   * with fewer than `minInSync` of them nobody serves, and only an operator's force would help.
+   */
   private spareable(random: Random): SimNode | undefined {
     const { world } = this
-    const { inSync, minInSync, primary, members } = world.store.current.config
+    const { config } = world.store.current
+    const { inSync, minInSync, primary, members } = config
     const away = Object.keys(members).filter((name) => !inSync.includes(name))
-    const spareable = inSync.length > Math.max(1, minInSync) ? inSync.filter((name) => name !== primary) : []
+    const there = inSync.filter((name) => world.hasCopy(config, name))
+    const spareable = there.length > Math.max(1, minInSync) ? there.filter((name) => name !== primary) : []
     const names = [...away, ...spareable].filter((name) => !world.nodes.get(name)!.role.includes('prim'))
     return names.length === 0 ? undefined : world.nodes.get(random.pick(names))!
   }

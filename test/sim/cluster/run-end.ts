@@ -1,6 +1,6 @@
 /**
- * How a run ends: when everything is whole again, and what is checked then. Without any copy of the set only an
- * operator's force helps, so nothing of its progress or content is asked.
+ * How a run ends: when everything is whole again, and what is checked then. With fewer copies of the set than have to
+ * be in it only an operator's force helps, so nothing of its progress is asked, and without any nothing of its content.
  */
 import { checkAnswered } from './checker/acknowledged-is-durable.ts'
 import { checkContent, type CopyContent } from './checker/copies-identical.ts'
@@ -44,12 +44,14 @@ export function checkEnd(world: World, healMs: number): void {
   const healthy = healthyOf(world).map(({ name }) => name)
   const roles = new Map([...world.nodes].map(([name, { role }]) => [name, role] as const))
   const { config } = world.store.current
-  // Without any copy of the set only an operator's force helps.
-  const isLost = !config.inSync.some((name) => world.hasCopy(config, name))
-  if (!isLost && !world.isDeleted) judge.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
+  // The set never shrinks below `minInSync` (C2): with fewer of its copies than that only an operator's force helps.
+  const there = config.inSync.filter((name) => world.hasCopy(config, name)).length
+  const isLost = there === 0
+  const isStuck = there < Math.max(1, config.minInSync)
+  if (!isStuck && !world.isDeleted) judge.report(checkProgress({ healMs, unanswered, config, healthy, roles }))
   if (world.isDeleted && !isQuiet(world)) {
-    const there = [...world.nodes.values()].filter(({ hasNoCopy }) => !hasNoCopy).map(({ name }) => name)
-    const message = `the deleted volume is not gone from ${there.join(', ')} after ${healMs} ms`
+    const left = [...world.nodes.values()].filter(({ hasNoCopy }) => !hasNoCopy).map(({ name }) => name)
+    const message = `the deleted volume is not gone from ${left.join(', ')} after ${healMs} ms`
     judge.report([{ checker: 'progress', message }, ...checkGone(world, 'at the end')])
     return
   }
@@ -63,6 +65,7 @@ export function checkEnd(world: World, healMs: number): void {
   if (attachMode !== 'open') judge.report(checkSessionsInOrder(judge.committed.eras, attachMode === 'single'))
   if (isLost || world.isDeleted) return
   if (!isQuiet(world)) {
+    if (isStuck) return
     const behind = healthyOf(world).map(({ name, witness }) => `${name} ${witness.appliedSeq}`).join(', ')
     judge.report([{ checker: 'progress', message: `not all applied ${judge.committed.log.length}: ${behind}` }])
     return

@@ -6,6 +6,7 @@ import t from 'tap'
 import { runSeed } from './run-seed.ts'
 
 // A few CPU seconds; a busy machine takes longer.
+// test-timeout-seconds: 180
 t.setTimeout(180_000)
 
 const ONCE_BAD = [
