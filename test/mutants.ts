@@ -24,6 +24,7 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { commit, writeProof } from './proof-page.ts'
+import { coverageLines, coverageOf } from './sim/cluster/mutant-coverage.ts'
 import { Outcomes, textOf } from './sim/cluster/mutant-outcomes.ts'
 import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
 import { CANARY, DECOY, PLANTED } from './sim/cluster/planted-bugs.ts'
@@ -179,6 +180,11 @@ function writeTable(bugs: readonly PlantedBug[], outcomes: Outcomes): void {
       const { seeds } = outcomes.get(name)!
       return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | - | ${seeds} |`
     }),
+    '',
+    'Of each invariant of replication the bug with the lowest seed that its own checker or assert finds, and of each',
+    'promise of a store the bug that breaks it first (`test/sim/mutants.test.ts`):',
+    '',
+    ...coverageLines(coverageOf(bugs, (name) => outcomes.get(name)!.finding)),
   ])
   print('docs/proof.md has the table')
 }

@@ -2,6 +2,7 @@
  * Copies that were away or are new: filled by what they miss or whole, while writes go on, and then required.
  */
 import t from 'tap'
+import { withForcedPrimary } from '../../../engine/replication/configuration.ts'
 import type { CopyOptions } from '../../../engine/replication/copy-port.ts'
 import { Copies } from './copies.ts'
 
@@ -71,6 +72,32 @@ t.test('a copy that joined can lead, with what it was filled with', (t) => {
   t.ok(copies.open())
   t.equal(copies.read(3), 33)
   t.equal(copies.read(4), 4)
+  t.end()
+})
+
+t.test('what was written beyond the end of a forced history is not back when the volume grows', (t) => {
+  const copies = serving()
+  copies.write(3, 3)
+  copies.settle()
+  copies.kill('n3')
+  copies.run(3000)
+  const resize = (slices: number): void => {
+    const change = { operation: 'resize', sizeBytes: slices * 16 * 4096 } as const
+    copies.command(copies.config.primary, { type: 'change', change })
+    copies.run(500)
+  }
+  resize(5)
+  copies.write(64, 640)
+  copies.run(500)
+  t.equal(copies.node('n2').store.view.blocks.get(64)?.at(-1)?.payload?.data, 640)
+  copies.kill('n1')
+  copies.start('n3')
+  copies.change(withForcedPrimary(copies.config, 'n3', 'by force')!)
+  copies.run(20_000)
+  t.match(copies.config, { primary: 'n3', inSync: ['n3', 'n2'] })
+  resize(5)
+  t.equal(copies.node('n3').state.sliceCount, 5)
+  t.equal(copies.node('n2').store.view.blocks.get(64)?.at(-1)?.payload?.data, undefined)
   t.end()
 })
 

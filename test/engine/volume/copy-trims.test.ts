@@ -130,6 +130,22 @@ t.test('a trim outlives older data that a later filling of the same slice brings
   t.end()
 })
 
+t.test('a trim that came behind the target outlives older data that the same filling brings', (t) => {
+  const source = opened(9)
+  take(source, [write(1, 2, 10, [2]), snapshot(3), ...others(4, 20)])
+  const world = opened(10)
+  take(world, [])
+  world.startFill({ fork: 1, target: 23, wipe: [], descriptor: source.copy.descriptor() })
+  take(world, [trim(24, 10, 1), ...others(25, 30)])
+  world.fill(source.scan({ above: 0, upTo: 23 }))
+  take(world, others(55, 30))
+  t.ok(world.keep(consistent))
+  world.copy.keepTrimsAbove(1000)
+  for (let round = 0; round < 4; round++) cleanAll(world)
+  t.same(versionsOf(world, 10), ['write 2', 'trim 24'])
+  t.end()
+})
+
 t.test('a trim that was dropped does not stand for the same one that came again', (t) => {
   for (const isNear of [true, false])
     for (const isFilledLater of [false, true]) {

@@ -348,6 +348,42 @@ export const PLANTED: Mutant[] = [
     by: 'Math.min(volume, 1) * PAGES_MAX + page',
   },
   {
+    name: 'a trim of a wiped history stands for the same one that is filled',
+    hunt: { run: 'file', path: 'test/engine/volume/copy-trims.test.ts' },
+    file: `${LOG}/cleaner.ts`,
+    replace: 'if (isWiped(volume, record)) return true',
+    by: '',
+  },
+  {
+    name: 'a trim that was dropped stands for the same one that came again',
+    hunt: { run: 'file', path: 'test/engine/volume/copy-trims.test.ts' },
+    file: `${LOG}/cleaner.ts`,
+    replace: '      !ofBefore &&\n',
+    by: '',
+  },
+  {
+    name: 'a trim that is filled is forgotten before what it kills',
+    hunt: { run: 'file', path: 'test/engine/volume/copy-trims.test.ts' },
+    file: `${VOLUME}/copy-filling.ts`,
+    replace: 'if (record.kind === RECORD_KIND.write) record.bornBatch',
+    by: 'record.bornBatch',
+  },
+  {
+    name: 'what a filling brings is younger than the trims that came behind its target',
+    hunt: { run: 'file', path: 'test/engine/volume/copy-trims.test.ts' },
+    file: `${VOLUME}/copy-filling.ts`,
+    replace: 'if (record.kind === RECORD_KIND.write) record.bornBatch = this.dataBorn(target)',
+    by: 'void this.dataBorn(target)',
+  },
+  // Of replication, and no seed of the swarm finds it: when all is quick again the filling ends.
+  {
+    name: 'a filling that is busy is begun anew',
+    hunt: { run: 'file', path: 'test/engine/replication/filling.test.ts' },
+    file: 'engine/replication/fill-source.ts',
+    replace: '(isBegun ? 2 * BUSY_PATIENCES : 1) * patienceMs',
+    by: '(isBegun ? 1 : 1) * patienceMs',
+  },
+  {
     name: 'a segment is given back while it is read',
     hunt: { run: 'file', path: 'test/engine/log/checkpoint.test.ts' },
     file: `${LOG}/checkpoint.ts`,

@@ -5,16 +5,16 @@
  *   node test/sim/cluster/mutants.test.ts PIECE ...    only bugs whose names hold one of the pieces, quick or not
  */
 // test-timeout-seconds: 300
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { editsOf, misfit } from '../mutants.ts'
+import { coverageLines, coverageOf } from './mutant-coverage.ts'
 import { Outcomes } from './mutant-outcomes.ts'
 import { huntOrder, search } from './mutant-search.ts'
 import { CANARY, DECOY, PLANTED } from './planted-bugs.ts'
 import { FoundSeeds } from './planted/found-seeds.ts'
-import type { PlantedBug } from './planted/planted-bug.ts'
 import { swarmOf } from './run-seed.ts'
 
 t.setTimeout(300_000)
@@ -93,17 +93,12 @@ t.test('what is found is remembered', (t) => {
 })
 
 t.test('each invariant has a bug that its own checker or assert finds first', (t) => {
-  const spec = readFileSync(join(import.meta.dirname, '../../../engine/replication/SPEC.md'), 'utf8')
-  const rows = [...spec.matchAll(/^\| (I\d+) \|[^\n]*\| ([^|\n]+) \|$/gm)]
-  t.equal(rows.length, 24)
-  for (const [, number = '', checkers = ''] of rows) {
-    // Of the control plane.
-    if (checkers.startsWith('(')) continue
-    const own = [...checkers.split(', '), `assert ${number}`]
-    const isOwn = ({ name, breaks }: PlantedBug): boolean =>
-      breaks.split(', ').includes(number) && own.includes(found.get(name)?.checker ?? '')
-    t.ok(PLANTED.some(isOwn), `${number}: none is found by ${own.join(' or ')}`)
+  const coverage = coverageOf(PLANTED, (name) => found.get(name))
+  t.equal(coverage.length, 24)
+  for (const { number, own, first } of coverage) {
+    if (own.length > 0) t.ok(first, `${number}: none is found by ${own.join(' or ')}`)
   }
+  t.match(coverageLines(coverage).join('\n'), /I1 [^]*L12 /)
   t.end()
 })
 

@@ -1,7 +1,7 @@
 /**
  * Bugs of filling and joining (SPEC section 5, C5).
  */
-import { bug, focusOn } from './planted-bug.ts'
+import { bug, focusOn, storeBug } from './planted-bug.ts'
 
 export const FILLS = [
   bug('a copy joins with what it has', 'I6, I7, C5', [
@@ -80,6 +80,12 @@ export const FILLS = [
       'const slicesDone = [fill.slices[0]![0]]',
     ],
   ]),
+  bug(
+    'a slice is whole without the records that overwrote it',
+    'I16, F3',
+    [['fill-target.ts', 'wholeSeq: appliedSeq ?? 0', 'wholeSeq: 0 * (appliedSeq ?? 0)']],
+    { looksAt: focusOn('fillCrashes', 'fills', 'rejoins') },
+  ),
   bug('a fill brings the newest version of each block only', 'I21, I16, F3', [
     [
       'fill-source.ts',
@@ -153,6 +159,12 @@ export const FILLS = [
     'I16, F7',
     [['fill-source.ts', 'if (base === 0) wipe.push(slice)', '']],
     { looksAt: focusOn('fills', 'forced') },
+  ),
+  storeBug(
+    'what lies beyond the end of the volume is not wiped',
+    'I17, F7, C9',
+    [['replication/fill-target.ts', 'wipe: [...wipe, ...beyond]', 'wipe: [...wipe]']],
+    { looksAt: focusOn('staleCommits') },
   ),
   // Not: a copy that was forced away from is taken for one of ours. Its ids tell, and its commit point.
   bug('a forced promotion leaves the others in the set', 'I7, I10, C9', [

@@ -114,6 +114,18 @@ export const TERMS = [
       'if (mayPromiseTo(turn, from)) {',
     ],
   ]),
+  storeBug(
+    'a new copy promises to who counts on the erased one',
+    'I6, I7, C4',
+    [
+      [
+        'replication/replica.ts',
+        'if (config.members[state.options.node]?.copyId !== state.copyId) return',
+        'if (config.members[state.options.node] === undefined) return',
+      ],
+    ],
+    { looksAt: focusOn('staleReads') },
+  ),
   bug(
     'a record of an older epoch of the same primary is taken',
     'I4, W2',
