@@ -11,6 +11,7 @@ import { BLOCK_BYTES, SLICE_BLOCKS } from '../units.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyOptions, VersionedConfig } from './copy-port.ts'
 import type { Consistency, CopyFacts, StoredCopy } from './copy-store.ts'
+import type { PeerMessage } from './messages.ts'
 import type { PrimaryState } from './primary-state.ts'
 import type { VersionId } from './record.ts'
 import type { DamagedVersion } from './repair.ts'
@@ -106,6 +107,8 @@ export interface FillTarget {
   /** Of the next `fill`, and of those before it that are not durable yet. */
   nextNumber: number
   storing: number[]
+  /** Came before their turn, by number: at most as many as are under way. */
+  early: Map<number, Extract<PeerMessage, { type: 'fill' }>>
   heardAtMs: number
   /** All of their versions were given to the store. */
   done: { number: number; slices: readonly number[]; wholeSeq: number } | undefined

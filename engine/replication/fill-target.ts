@@ -23,6 +23,9 @@ import type { Turn } from './turn.ts'
 
 type Message<T extends PeerMessage['type']> = Extract<PeerMessage, { type: T }>
 
+/** A piece that comes so many before its turn is not kept: a source has fewer under way. */
+const EARLY_MAX = 4
+
 /** Greetings after which the configuration is read again: we may be asking the wrong one. */
 const GREETS_PER_READ = 8
 
@@ -87,6 +90,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     target,
     nextNumber: 1,
     storing: [],
+    early: new Map(),
     heardAtMs: turn.nowMs,
     done: undefined,
   }
@@ -166,6 +170,7 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   if (number < target.nextNumber && !target.storing.includes(number)) {
     return port.send(from, { type: 'filled', epoch: state.promise.epoch, fill, number })
   }
+  if (number > target.nextNumber && number < target.nextNumber + EARLY_MAX) target.early.set(number, message)
   if (number !== target.nextNumber || target.phase !== 'filling') return sayAlive(turn, target)
   target.nextNumber++
   target.storing.push(number)
@@ -174,9 +179,15 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   const isLast = slicesDone.length === 0
   state.kept.set(token, isLast ? { type: 'filled', fill, number, from } : { type: 'nothing' })
   port.store.fill(token, versions)
-  if (isLast || state.consistency.state !== 'filling') return
-  target.done = { number, slices: slicesDone, wholeSeq: appliedSeq ?? 0 }
-  finishSlices(turn)
+  if (!isLast && state.consistency.state === 'filling') {
+    target.done = { number, slices: slicesDone, wholeSeq: appliedSeq ?? 0 }
+    finishSlices(turn)
+  }
+  const next = target.early.get(target.nextNumber)
+  if (next === undefined) return
+  target.early.delete(next.number)
+  // Of an earlier epoch it is sent again.
+  if (next.epoch === state.promise.epoch) onFill(turn, from, instance, next)
 }
 
 /** Slices that were sent to their end are whole when the records are durable that overwrote what was not sent. */
