@@ -135,10 +135,6 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
     seq > fork && bornBatch < bornLeast(target)
   // A disk that came back after the copy had gone on without it has nothing to say: its slices lie elsewhere.
   const own = targets.filter((target) => isNamed(final, target))
-  // It was durable there, by the word of another disk, and some of it may be what was applied: the disk lied.
-  const lacksEnd = ({ stream: { context, foundBatch } }: Target): boolean =>
-    (final.copy.durable?.[context.diskUuid] ?? 0) > foundBatch
-  if (own.some(lacksEnd)) return undefined
   const changes = new Map<number, CopyDescriptor>()
   // A control record is whole on all disks that its own body names.
   const isOnAll = (body: CopyDescriptor | undefined, on: (target: Target) => boolean): boolean =>

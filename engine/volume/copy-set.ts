@@ -193,12 +193,19 @@ export class CopySet {
       yield* until<void>((resume) => copy.drained(() => resume()))
   }
 
+  /** Also those that are not served (any more): their maps are in the checkpoints of their streams. */
+  private *all(): Generator<LocalCopyStore> {
+    for (const { copy } of this.byId.values()) yield copy
+    yield* this.leftOut.values()
+    yield* this.unsettled.values()
+  }
+
   /**
    * Whether the map of this stream has what a copy applied with write-back and another disk of it failed to keep: an
    * index must not show it, for what came before it is gone (FORMAT.md section 7).
    */
   hasLost(stream: StoreStream): boolean {
-    for (const { copy } of this.byId.values()) {
+    for (const copy of this.all()) {
       const isOn = copy.targets.some((target) => target.stream === stream)
       const hasFailed = copy.targets.some((target) => target.stream.failed)
       if (isOn && hasFailed && !copy.isDurable && copy.appliedSeq > copy.bodies.claimedSeq) return true
@@ -208,7 +215,7 @@ export class CopySet {
 
   /** The other streams of the copies that lie on this one. */
   *peersOf(stream: StoreStream): Generator<StoreStream> {
-    for (const { copy } of this.byId.values())
+    for (const copy of this.all())
       if (copy.targets.some((target) => target.stream === stream))
         for (const target of copy.targets) yield target.stream
   }

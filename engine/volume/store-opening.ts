@@ -12,6 +12,7 @@ import { until, type Task } from '../task.ts'
 import { rollCopyRecord, settleCopies } from './copy-recovery.ts'
 import type { CopySet } from './copy-set.ts'
 import { newEpoch, type VolumeDescriptor } from './descriptor.ts'
+import { lackOf, witnessed } from './disk-witness.ts'
 import type { StoreDisk, StoreDisks } from './store-disks.ts'
 import type { Volume } from './volume.ts'
 import type { VolumeSet } from './volume-set.ts'
@@ -26,11 +27,18 @@ export interface StoreParts {
 
 export function* openStore(store: StoreParts, storeDisks: StoreDisk[]): Task<void> {
   const { disks, volumes, copies } = store
-  const opened: Array<{ disk: StoreDisk; opened: OpenedStream }> = []
+  const found: Array<{ disk: StoreDisk; opened: OpenedStream }> = []
   for (const disk of storeDisks) {
     const outcome = yield* openStream(disk.context)
-    if (outcome.ok) opened.push({ disk, opened: outcome.opened })
+    if (outcome.ok) found.push({ disk, opened: outcome.opened })
     else yield* disks.refuseStream(disk, outcome.reason)
+  }
+  const opened: typeof found = []
+  const durable = witnessed(found.map((one) => one.opened))
+  for (const one of found) {
+    const lack = lackOf(one.opened.stream, durable)
+    if (lack === undefined) opened.push(one)
+    else yield* disks.refuseStream(one.disk, lack)
   }
   for (const one of opened) adoptRolled(one.opened)
   const cut = tailsOf(opened)
@@ -149,6 +157,13 @@ export function* addDisk(
     if (!outcome.ok) {
       yield* disks.refuseStream(disk, outcome.reason)
       problem ??= outcome.reason
+      continue
+    }
+    const served = disks.entries.map(({ stream }) => stream)
+    const lack = lackOf(outcome.opened.stream, witnessed([outcome.opened], served))
+    if (lack !== undefined) {
+      yield* disks.refuseStream(disk, lack)
+      problem ??= lack
       continue
     }
     problem ??= yield* rollAdded(outcome.opened)
