@@ -89,15 +89,16 @@ export function* settleCopies(
 }
 
 /**
- * The disks of each copy. A disk was away, its copy was given up, and another one was made on others: when it comes
- * back there are two, neither of which names a disk of the other. What one of them says is nothing to the other.
+ * The disks of each copy. A disk was away, its copy was given up, and another one was made on others, or it was filled
+ * on others, and then they were away and it was filled on that disk: when all are back there are two, neither of which
+ * names a disk of the other. What one of them says is nothing to the other.
  */
 function apart(targets: Target[]): Target[][] {
   const copies: Target[][] = []
   for (const target of targets) {
     const isWith = (other: Target): boolean => {
       const [a, b] = [foundDescriptor(target), foundDescriptor(other)]
-      return a.copy.copyId === b.copy.copyId || isNamed(a, other) || isNamed(b, target)
+      return isNamed(a, other) || isNamed(b, target)
     }
     const its = copies.filter((copy) => copy.some(isWith))
     copies.splice(0, Infinity, ...copies.filter((copy) => !its.includes(copy)), [...its.flat(), target])

@@ -472,7 +472,8 @@ t.test('an opening without one of the disks cuts nothing that is there when the 
   t.end()
 })
 
-t.test('disks that take turns: what one says while the other is away ends no filling of the other', (t) => {
+for (const isFilledToo of [false, true])
+  t.test(`disks that take turns, filled ${isFilledToo ? 'each' : 'once'}: neither ends what the other began`, (t) => {
   const spec = { sizeBytes: 2 * GIB }
   let world = new CopyWorld({ seed: 17, disks: 2 }, spec)
   world.open()
@@ -521,12 +522,18 @@ t.test('disks that take turns: what one says while the other is away ends no fil
     contextsOf(world)
     t.equal(world.open().lostSlices.length, 1)
     t.ok(world.keep({ promise: { epoch: 5 + round, primary: 'n1' } }))
+    if (isFilledToo && round === 2) {
+      const wipe = world.copy.stored().lostSlices
+      world.startFill({ fork: 3, target: 3, wipe, descriptor: { ...source.copy.descriptor(), epochs: [[1, 1]] } })
+      t.ok(world.keep({ consistency: { state: 'consistent' } }))
+    }
     world = world.crash({ kind: 'synced' }, { kind: 'synced' })
   }
   world.world.disks.push(second[0])
   world.world.indexes.push(second[1])
-  const { facts, lostSlices: left } = world.open()
-  t.equal(facts.consistency.state, 'filling')
+  const { facts, lostSlices: left, tail } = world.open()
+  // Never what one of them says of itself with what the other has.
+  t.same([facts.consistency.state, tail], isFilledToo ? ['consistent', 3] : ['filling', 4])
   t.same([facts.promise.epoch, left], [7, []])
   t.end()
 })
