@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { ReplyWriter } from '../../../dataplane/nbd/reply-writer.ts'
 import type { Piece, ReplyStyle } from '../../../dataplane/nbd/reply-writer.ts'
-import { LARGE_SLAB_BYTES, SlabPool } from '../../../dataplane/slab-pool.ts'
+import { LARGE_SLAB_BYTES, SLAB_BYTES, SlabPool } from '../../../dataplane/slab-pool.ts'
 import type { Slab } from '../../../dataplane/slab-pool.ts'
 
 const to = (n: number) => ({ cookieHigh: 0xaabbccdd, cookieLow: n, offsetHigh: 1, offsetLow: 2 })
@@ -110,7 +110,8 @@ t.test('random orders of endings: each reply is sent once, whole, and no slab is
 t.test('the pool is bounded and forgets odd sizes', async (t) => {
   const pool = new SlabPool({ idleBytesMax: 2 * LARGE_SLAB_BYTES })
   const slabs = [1, LARGE_SLAB_BYTES, LARGE_SLAB_BYTES, 10 * LARGE_SLAB_BYTES].map((bytes) => pool.acquire(bytes))
-  t.same(slabs.map((slab) => slab.bytes.length), [256 * 1024, 2 ** 20, 2 ** 20, 10 * 2 ** 20])
+  const sizes = [SLAB_BYTES, LARGE_SLAB_BYTES, LARGE_SLAB_BYTES, 10 * LARGE_SLAB_BYTES]
+  t.same(slabs.map((slab) => slab.bytes.length), sizes)
   for (const slab of slabs.reverse()) pool.release(slab)
   t.equal(pool.idleBytes, 2 * LARGE_SLAB_BYTES)
   t.throws(() => pool.release(slabs[0]!), 'released once more than used')
