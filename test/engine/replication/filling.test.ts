@@ -191,6 +191,61 @@ t.test('a filling goes on where it was when a link was down for a while', (t) =>
   t.end()
 })
 
+/** A third copy is filled with pieces of one block, 64 in 4 slices; `link` is what becomes of them on their way. */
+function piecewise(link: (number: number, arrive: () => void) => void): { copies: Copies; retryMs: number } {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'], copy: { fillBytesMax: 4096 } })
+  copies.isolate('n3')
+  copies.run(500)
+  copies.open()
+  for (let i = 0; i < 64; i++) copies.write(i, i)
+  copies.run(500)
+  const { deliver } = copies
+  copies.deliver = (letter) => {
+    const arrive = () => deliver.call(copies, letter)
+    if (letter.message.type === 'fill') link(letter.message.number, arrive)
+    else arrive()
+  }
+  copies.cut.clear()
+  return { copies, retryMs: copies.node('n1').state.options.retryMs }
+}
+
+t.test('each piece of a filling that is lost costs a retry, and what came behind it none', (t) => {
+  for (const lost of [[3], [5, 6, 7, 8], [16], [1, 20, 22, 40]]) {
+    const gone = new Set(lost)
+    let sent = 0
+    const { copies, retryMs } = piecewise((number, arrive) => {
+      sent++
+      if (!gone.delete(number)) arrive()
+    })
+    // Without losses three: it asks, and is told of its set.
+    copies.run((3 + lost.length) * retryMs)
+    t.same(copies.config.inSync, ['n1', 'n2', 'n3'], `it is filled, lost ${lost}`)
+    t.equal(gone.size, 0)
+    t.equal(sent, 64 + lost.length, 'no other piece was sent twice')
+    t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  }
+  t.end()
+})
+
+t.test('pieces that overtake each other cost nothing, and no slice is finished before all of them came', (t) => {
+  const held = new Map<number, () => void>()
+  let sent = 0
+  const { copies, retryMs } = piecewise((number, arrive) => {
+    sent++
+    // The last one of a slice comes before the one that was sent before it.
+    if (number % 2 === 1) return void held.set(number, arrive)
+    const { consistency } = copies.node('n3').state
+    arrive()
+    t.same(copies.node('n3').state.consistency, consistency)
+    held.get(number - 1)!()
+  })
+  copies.run(3 * retryMs)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.equal(sent, 64)
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
 t.test('a loop that stood still does not take that for the silence of whom it fills', (t) => {
   const { copies, fill } = filling({ readCheck: 'confirm' })
   copies.isStalled = () => false
