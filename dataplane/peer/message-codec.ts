@@ -79,7 +79,7 @@ export const epochOf = (message: WireMessage): number => ('epoch' in message ? m
 
 /** Messages that name no epoch; a header that does is refused. */
 const WITHOUT_EPOCH: ReadonlySet<number> = new Set([
-  ...Object.values(LINK_FRAME), COPY_FRAME.join, FRONTEND_FRAME.open, FRONTEND_FRAME.request,
+  ...Object.values(LINK_FRAME), COPY_FRAME.join, FRONTEND_FRAME.open,
 ])
 
 /** @returns why the bytes are no message of this type, as words for the log */
@@ -99,7 +99,7 @@ export function decodeMessage(type: number, epoch: number, body: FrameBody): Wir
     case COPY_FRAME.versions:
       return decodeFoundVersions(epoch, body)
     case FRONTEND_FRAME.request:
-      return decodeRequest(body)
+      return decodeRequest(epoch, body)
     case FRONTEND_FRAME.reply:
       return decodeReply(epoch, body)
     default:

@@ -45,7 +45,7 @@ export function encodeRequest(out: ControlWriter, { id, operation, answeredBelow
   if (operation.type === 'write') putBlocks(out, operation.payload, operation.blockCount)
 }
 
-export function decodeRequest(body: FrameBody): Request | string {
+export function decodeRequest(epoch: number, body: FrameBody): Request | string {
   const { bytes, view, at } = body
   if (body.end - at < REQUEST_BYTES) return 'a request is cut off'
   const flags = bytes[at + 49]!
@@ -70,7 +70,7 @@ export function decodeRequest(body: FrameBody): Request | string {
   const operation = decodeOperation(body, { type, lba, blockCount, fua: (flags & FUA) !== 0, edges })
   if (typeof operation === 'string') return operation
   if (body.at !== body.end || body.payloadAt !== body.payloadEnd) return 'something lies behind the request'
-  return { type: 'request', id, operation, answeredBelow }
+  return { type: 'request', id, epoch, operation, answeredBelow }
 }
 
 function decodeOperation(

@@ -186,6 +186,7 @@ function transmit(state: FrontendState, one: Outgoing, nowMs: number, port: Fron
   port.send(link.primary!, {
     type: 'request',
     id: { generation, incarnation, request: one.number, part: one.part, parts: one.parts },
+    epoch: link.openedEpoch,
     operation: one.operation,
     answeredBelow: state.answeredBelow,
   })

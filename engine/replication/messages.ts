@@ -129,6 +129,8 @@ export type FrontendMessage =
   | {
       type: 'request'
       id: RequestId
+      /** In which the sender's session was opened: a primary of a later term has nothing to do with it. */
+      epoch: number
       operation: FrontendOperation
       /** Lower numbers are answered: never to be ordered. */
       answeredBelow: number

@@ -6,12 +6,10 @@
  */
 import type { NodeId } from './configuration.ts'
 import { nextToken } from './copy-state.ts'
-import { answerAgain } from './flush.ts'
-import { order } from './primary.ts'
+import { isKnown, order } from './primary.ts'
 import type { EdgeCheck, PrimaryState } from './primary-state.ts'
 import type { ReplicatedRecord, RequestId } from './record.ts'
 import { recordAt } from './record-window.ts'
-import { fateOf, windowOf } from './session-window.ts'
 import { openSessionOf } from './sessions.ts'
 import { answer } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -49,18 +47,17 @@ function noteRecord({ operation, newest }: EdgeCheck, record: ReplicatedRecord):
 }
 
 export function onLookedUp(turn: Turn, token: number, ok: boolean, seqs: readonly number[]): void {
-  const { primary, windows } = turn.state
+  const { primary } = turn.state
   const check = primary?.edges.get(token)
   if (primary === undefined || check === undefined) return
   primary.edges.delete(token)
   const { from, id, operation, newest } = check
-  if (turn.state.role !== 'primary' || openSessionOf(primary, id, from) === undefined) return
+  const session = openSessionOf(primary, id, from)
+  if (turn.state.role !== 'primary' || session === undefined) return
   // The store has failed and is about to say so (D5): it is asked again of who takes our place.
   if (!ok) return
-  // It may have been sent twice, and the first one ordered meanwhile.
-  const fate = fateOf(windowOf(windows, id), id)
-  if (fate === 'ordered') return
-  if (fate === 'applied') return answerAgain(turn, from, id, operation.fua)
+  // It may have been sent twice, and the first one ordered or refused meanwhile.
+  if (isKnown(turn, session, id, operation.fua)) return
   const isChanged = operation.edges.some(([, seq], i) => Math.max(seqs[i] ?? 0, newest[i]!) !== seq)
   if (isChanged) answer(turn, from, id, { ok: false, code: 'edge-changed' })
   else order(turn, primary, from, id, operation)

@@ -6,7 +6,7 @@ import type { NodeId } from './configuration.ts'
 import type { BlockRun, BlockVersion, RequestId, Session, VersionId } from './record.ts'
 import { NO_FENCE } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
-import type { CopyReport, FrontendOperation, PeerMessage } from './messages.ts'
+import type { CopyReport, FrontendOperation, FrontendResult, PeerMessage } from './messages.ts'
 
 /** Another member, seen by the primary. */
 export interface Peer {
@@ -81,11 +81,19 @@ export interface FillPiece {
   appliedSeq?: number
 }
 
+/** Why a change is refused for good. One with other edges is another one. */
+export type RefusalCode = Exclude<
+  Extract<FrontendResult, { ok: false }>['code'],
+  'edge-changed' | 'stale-session' | 'session-broken'
+>
+
 /** A frontend's session that was opened at this primary. */
 export interface OpenSession extends Session {
   node: NodeId
   mayWrite: boolean
   answeredBelow: number
+  /** Changes refused for good, and why: number -> part -> code. Only those that may not be answered yet. */
+  refused: Map<number, Map<number, RefusalCode>>
 }
 
 /** A frontend that wants to be served (SPEC S2). */

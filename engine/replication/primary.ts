@@ -2,10 +2,11 @@
  * The primary's write path (SPEC section 3; D4 and D5): admit, order, append locally, send, count what comes back.
  *
  * request -> (held while the window is full) -> (edges compared) -> (E, next seq) -> own store + every required copy
+ *        \-> refused for good: its frontend may know it, so a copy of it that comes late is refused as well (S1)
  *
  * I18: what an instance of a peer says counts only after that instance told us what it has: a copy that lost memory
  *      is not taken for the one it was.
- * I19: a request is ordered only if its session's window does not know it.
+ * I19: a request is ordered only if its session's window does not know it, and it was not refused in this term.
  * W6: the window is bounded; a record leaves it when every copy it is sent to has stored it.
  */
 import { assert } from '../assert.ts'
@@ -17,7 +18,7 @@ import type { NodeId } from './configuration.ts'
 import { answerAgain, onFlush, waitForFua } from './flush.ts'
 import type { FrontendMessage, FrontendOperation, PeerMessage } from './messages.ts'
 import { checkEdges, noteNewer } from './narrow-writes.ts'
-import type { HeldRequest, Peer, PrimaryState } from './primary-state.ts'
+import type { HeldRequest, OpenSession, Peer, PrimaryState, RefusalCode } from './primary-state.ts'
 import { sendNewEpoch } from './peer-reports.ts'
 import { onRead } from './reads.ts'
 import type { ReplicatedRecord, RequestId, Session } from './record.ts'
@@ -36,7 +37,7 @@ type Change = Exclude<FrontendOperation, { type: 'read' | 'flush' }>
 export function onRequest(
   turn: Turn,
   from: NodeId,
-  { id, operation, answeredBelow }: Extract<FrontendMessage, { type: 'request' }>,
+  { id, epoch, operation, answeredBelow }: Extract<FrontendMessage, { type: 'request' }>,
 ): void {
   const { state } = turn
   const { primary } = state
@@ -45,24 +46,52 @@ export function onRequest(
     return
   }
   const session = openSessionOf(primary, id, from)
-  if (session === undefined) {
+  // Of a former term we do not know what was refused. Who has not heard of this one opens his session here again.
+  if (session === undefined || epoch < primary.sinceEpoch) {
     const refusal = refusalOf(turn, from, id)
     if (refusal === undefined || refusal === 'wait') redirect(turn, from, id)
     else answer(turn, from, id, { ok: false, code: refusal })
     return
   }
-  if (answeredBelow > session.answeredBelow) session.answeredBelow = answeredBelow
+  if (answeredBelow > session.answeredBelow) noteAnswered(session, answeredBelow)
   if (operation.type === 'read')
     return onRead(turn, { from, id, lba: operation.lba, blockCount: operation.blockCount })
   if (operation.type === 'flush') return onFlush(turn, from, id)
   if (id.request < session.answeredBelow) return
   const isReadOnly = !session.mayWrite || state.config?.config.attach.mode === 'read-only'
-  if (isReadOnly) return answer(turn, from, id, { ok: false, code: 'read-only' })
-  if (!isInside(turn, operation)) return answer(turn, from, id, { ok: false, code: 'range' })
-  if (isLost(turn, operation)) return answer(turn, from, id, { ok: false, code: 'damaged' })
+  if (isReadOnly) return refuse(turn, session, id, 'read-only')
+  if (!isInside(turn, operation)) return refuse(turn, session, id, 'range')
+  if (isLost(turn, operation)) return refuse(turn, session, id, 'damaged')
   if (turn.port.store.roomFor?.(operation) === 'wait') sayHeld(turn, from, id)
   if (isFull(turn) || primary.held.length > primary.heldHead) hold(primary, { from, id, operation })
-  else admit(turn, primary, { from, id, operation })
+  else admit(turn, primary, session, { from, id, operation })
+}
+
+function noteAnswered(session: OpenSession, below: number): void {
+  session.answeredBelow = below
+  if (session.refused.size === 0) return
+  for (const number of session.refused.keys()) if (number < below) session.refused.delete(number)
+}
+
+function refuse(turn: Turn, session: OpenSession, id: RequestId, code: RefusalCode): void {
+  const parts = session.refused.get(id.request)
+  if (parts === undefined) session.refused.set(id.request, new Map([[id.part, code]]))
+  else parts.set(id.part, code)
+  answer(turn, session.node, id, { ok: false, code })
+}
+
+/** Whether a change is over, or on its way: then all is done about it here. Asked again after what it waited for. */
+export function isKnown(turn: Turn, session: OpenSession, id: RequestId, fua: boolean): boolean {
+  const isAnswered = id.request < session.answeredBelow
+  if (isAnswered) return true
+  const code = session.refused.get(id.request)?.get(id.part)
+  if (code !== undefined) {
+    answer(turn, session.node, id, { ok: false, code })
+    return true
+  }
+  const fate = fateOf(windowOf(turn.state.windows, id), id)
+  if (fate === 'applied') answerAgain(turn, session.node, id, fua)
+  return fate !== 'new'
 }
 
 export const isInside = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
@@ -95,7 +124,8 @@ export function releaseHeld(turn: Turn): void {
   if (primary === undefined || turn.state.role !== 'primary') return
   while (primary.heldHead < primary.held.length && !isFull(turn)) {
     const request = primary.held[primary.heldHead++]!
-    if (openSessionOf(primary, request.id, request.from) !== undefined) admit(turn, primary, request)
+    const session = openSessionOf(primary, request.id, request.from)
+    if (session !== undefined) admit(turn, primary, session, request)
   }
   if (primary.heldHead === primary.held.length && primary.heldHead > 0) {
     primary.held = []
@@ -103,14 +133,12 @@ export function releaseHeld(turn: Turn): void {
   }
 }
 
-function admit(turn: Turn, primary: PrimaryState, request: HeldRequest): void {
+function admit(turn: Turn, primary: PrimaryState, session: OpenSession, request: HeldRequest): void {
   const { from, id } = request
   const operation = request.operation as Change
-  const fate = fateOf(windowOf(turn.state.windows, id), id)
-  if (fate === 'ordered') return
-  if (fate === 'applied') return answerAgain(turn, from, id, operation.fua)
+  if (isKnown(turn, session, id, operation.fua)) return
   // Refused before it is in the log: from there on it waits for room, as everything behind it would.
-  if (turn.port.store.roomFor?.(operation) === 'refuse') return answer(turn, from, id, { ok: false, code: 'no-space' })
+  if (turn.port.store.roomFor?.(operation) === 'refuse') return refuse(turn, session, id, 'no-space')
   if (operation.type === 'write' && operation.edges.length > 0) checkEdges(turn, primary, { from, id, operation })
   else order(turn, primary, from, id, operation)
 }

@@ -129,7 +129,8 @@ export function progressOpenings(turn: Turn): void {
       continue
     }
     const { node, generation, incarnation } = opening
-    const session = { node, generation, incarnation, mayWrite: opening.mode === 'write', answeredBelow: 0 }
+    const mayWrite = opening.mode === 'write'
+    const session = { node, generation, incarnation, mayWrite, answeredBelow: 0, refused: new Map() }
     primary.sessions.push(session)
     windowOf(state.windows, session)
     sayOpened(turn, session)

@@ -17,6 +17,8 @@ export interface ModelClient {
 }
 
 export const FRONTEND = 'client'
+/** As if the frontend had sent it to each primary that it meets: what a primary of a later term drops tests nothing. */
+const EVERY_TERM = 2 ** 32 - 1
 const SESSION = { generation: 1, incarnation: 1 }
 
 export const newClient = ({ writes, blocks }: Bounds): ModelClient => ({
@@ -47,6 +49,7 @@ const idOf = (request: number): RequestId => ({ ...SESSION, request, part: 0, pa
 const requestOf = (request: number, operation: FrontendOperation, answeredBelow: number): FrontendMessage => ({
   type: 'request',
   id: idOf(request),
+  epoch: EVERY_TERM,
   operation,
   answeredBelow,
 })

@@ -194,7 +194,7 @@ const ANY = {
   versions: partial('versions', { epoch, versions, missing: fc.array(versionId, { maxLength: 4 }) }, {}),
   open: partial('open', { session, mode: fc.constantFrom('read', 'write') }, {}),
   opened: partial('opened', { session, epoch, sizeBytes: count }, {}),
-  request: partial('request', { id: requestId, operation, answeredBelow: count }, {}),
+  request: partial('request', { id: requestId, epoch, operation, answeredBelow: count }, {}),
   reply: partial('reply', { id: requestId, epoch, result }, {}),
   held: partial('held', { session, epoch }, {}),
   redirect: fc.record({

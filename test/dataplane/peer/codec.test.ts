@@ -56,7 +56,7 @@ t.test('a write that lies on two pages of the map is no message', async (t) => {
   const append: WireMessage = { type: 'append', epoch: 3, previous, records: [record], commitSeq: 5 }
   const id = { generation: 1, incarnation: 2, request: 3, part: 0, parts: 1 }
   const operation = { ...write, type: 'write' as const, fua: false, edges: [] }
-  const request: WireMessage = { type: 'request', id, operation, answeredBelow: 1 }
+  const request: WireMessage = { type: 'request', id, epoch: 6, operation, answeredBelow: 1 }
   for (const message of [append, request]) {
     const { messages, problem } = read(bytesOf([message]), { lane: 'data' })
     t.match(problem, /lies on two pages/)

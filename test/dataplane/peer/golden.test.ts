@@ -82,7 +82,7 @@ const MESSAGES: { [T in WireMessage['type']]: Required<Omit<Extract<WireMessage,
   open: { type: 'open', session, mode: 'write' },
   opened: { type: 'opened', session, epoch: 6, sizeBytes: 2 ** 30 },
   request: {
-    type: 'request', id: request, answeredBelow: 12,
+    type: 'request', id: request, epoch: 6, answeredBelow: 12,
     operation: { type: 'write', lba: 2 ** 33, blockCount: 1, payload: blocks(1, 2), fua: true, edges: [[2 ** 33, 9]] },
   },
   reply: { type: 'reply', id: request, epoch: 6, result: { ok: true, versions } },

@@ -29,6 +29,81 @@ t.test('a request that is sent again after a promotion is answered and not appli
   t.end()
 })
 
+const beyond = (copies: Copies): Parameters<Copies['ask']>[0] => {
+  const lba = copies.node('n1').state.sizeBytes / 4096
+  return { type: 'write', lba, blockCount: 1, payload: { bytes: 4096, data: 11 }, fua: false, edges: [] }
+}
+
+function grow(copies: Copies, at: string): void {
+  const sizeBytes = copies.node(at).state.sizeBytes + (1 << 20)
+  const token = copies.command(at, { type: 'change', change: { operation: 'resize', sizeBytes } })
+  copies.settle()
+  t.match(copies.results.get(token), { ok: true })
+}
+
+t.test('S1: what was refused stays so: a copy of it that comes when it is possible is refused as well', (t) => {
+  const copies = serving()
+  const late = beyond(copies)
+  const one = copies.ask(late)
+  copies.settle()
+  t.same(copies.answerOf(one), { ok: false, code: 'range' })
+  grow(copies, 'n1')
+  const { tail } = copies.node('n1').state.log
+  copies.replies = []
+  copies.ask(late, { number: one })
+  copies.settle()
+  t.equal(copies.node('n1').state.log.tail, tail, 'it is not ordered')
+  t.same(copies.answerOf(one), { ok: false, code: 'range' })
+  const two = copies.ask(late)
+  copies.settle()
+  t.match(copies.answerOf(two), { ok: true }, 'another one is served')
+  t.end()
+})
+
+t.test('S1: a copy of what was refused in a former term comes to its primary when that leads again', (t) => {
+  const copies = serving()
+  const late = beyond(copies)
+  const { epoch } = copies.config
+  const one = copies.ask(late)
+  copies.settle()
+  t.same(copies.answerOf(one), { ok: false, code: 'range' })
+  copies.command('n1', { type: 'hand-over', to: 'n3' })
+  copies.run(1000)
+  t.equal(copies.config.primary, 'n3')
+  copies.open()
+  grow(copies, 'n3')
+  copies.command('n3', { type: 'hand-over', to: 'n1' })
+  copies.run(1000)
+  t.equal(copies.config.primary, 'n1')
+  t.ok(copies.open())
+  const { tail } = copies.node('n1').state.log
+  copies.replies = []
+  copies.ask(late, { number: one, epoch })
+  copies.settle()
+  t.equal(copies.node('n1').state.log.tail, tail, 'it is not ordered')
+  t.match(copies.replies, [{ message: { type: 'redirect' } }], 'who waits for it opens his session here again')
+  copies.ask(late, { number: one })
+  copies.settle()
+  t.match(copies.answerOf(one), { ok: true }, 'who sends it now was not answered then')
+  t.end()
+})
+
+t.test('S1: refused for want of room while a copy of it waits for its edges', (t) => {
+  const copies = serving()
+  const { store } = copies.node('n1')
+  const payload = { bytes: 4096, data: 11 }
+  const edges: Array<[number, number]> = [[1, 0]]
+  const narrow = { type: 'write' as const, lba: 1, blockCount: 1, payload, fua: false, edges }
+  const { tail } = copies.node('n1').state.log
+  const one = copies.ask(narrow)
+  Object.assign(store, { roomFor: () => 'refuse' })
+  copies.ask(narrow, { number: one })
+  t.same(copies.answerOf(one), { ok: false, code: 'no-space' })
+  copies.settle()
+  t.equal(copies.node('n1').state.log.tail, tail, 'it is not ordered')
+  t.end()
+})
+
 t.test('a narrow write whose edge changed is refused, also while the change is on its way', (t) => {
   const copies = serving()
   copies.write(1, 11)

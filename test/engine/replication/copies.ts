@@ -338,11 +338,14 @@ export class Copies {
   }
 
   /** Returns the request's number. */
-  ask(operation: FrontendOperation, { at = this.config.primary, number = 0 } = {}): number {
+  ask(
+    operation: FrontendOperation,
+    { at = this.config.primary, number = 0, epoch = this.config.epoch } = {},
+  ): number {
     const isChange = operation.type !== 'read' && operation.type !== 'flush'
     const request = number > 0 ? number : isChange ? ++this.requests : ++this.reads
     const id = { ...this.session, request, part: 0, parts: 1 }
-    const message: FrontendMessage = { type: 'request', id, operation, answeredBelow: 0 }
+    const message: FrontendMessage = { type: 'request', id, epoch, operation, answeredBelow: 0 }
     this.event(at, { type: 'frontend', from: FRONTEND, message })
     return request
   }

@@ -24,6 +24,9 @@ export const SESSIONS = [
         'window.highest - REQUEST_SPAN_MAX',
       ],
       ['primary.ts', 'if (id.request < session.answeredBelow) return', ''],
+      ['primary.ts', 'const isAnswered = id.request < session.answeredBelow', 'const isAnswered = false'],
+      ['primary.ts', 'const code = session.refused.get(id.request)?.get(id.part)', 'const code = undefined'],
+      ['primary.ts', 'if (session === undefined || epoch < primary.sinceEpoch) {', 'if (session === undefined) {'],
       [
         'frontend-replies.ts',
         'if (code !== undefined && isChange(request.operation) && state.answeredBelow <= number) {',
@@ -31,6 +34,18 @@ export const SESSIONS = [
       ],
     ],
     // Frontends send nothing that is refused for good, but after a forced promotion that lost a resize (C9).
+    { looksAt: focusOn('staleCommits') },
+  ),
+  storeBug(
+    'a refusal is forgotten',
+    'I19, S1',
+    [
+      [
+        'replication/primary.ts',
+        'const code = session.refused.get(id.request)?.get(id.part)',
+        'const code = undefined',
+      ],
+    ],
     { looksAt: focusOn('staleCommits') },
   ),
   bug(
