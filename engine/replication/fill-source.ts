@@ -254,6 +254,9 @@ export function onFillEnded(turn: Turn, from: NodeId, instance: string, id: numb
   if (found?.fill.phase !== 'ending') return
   found.fill.phase = 'joining'
   found.fill.joinSeq = turn.state.log.commitSeq
+  // L3: one that ended while it was away is no sign that it is gone again.
+  const { peer } = found
+  if (peer.lease.untilMs <= turn.nowMs) peer.lease = { untilMs: -Infinity, instance: undefined }
   refreshRequired(turn.state)
   if (turn.state.role === 'primary') advance(turn)
   else progressFills(turn)

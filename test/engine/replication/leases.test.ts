@@ -126,3 +126,20 @@ t.test('commit points of idle volumes travel with the next beacon, once', (t) =>
   t.same(b.beacons, [[['v', 3, 17]], []])
   t.end()
 })
+
+t.test('a member that was let go when its lease ended is not let go for that once more when it is back', (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const copies = new Copies({ seed })
+    copies.run(500)
+    t.ok(copies.open())
+    copies.isolate('n3')
+    copies.run(8000)
+    t.notOk(copies.config.inSync.includes('n3'))
+    const { epoch } = copies.config
+    copies.cut.clear()
+    copies.run(8000)
+    t.ok(copies.config.inSync.includes('n3'))
+    t.equal(copies.config.epoch, epoch + 1, `seed ${seed}: it joined once`)
+  }
+  t.end()
+})
