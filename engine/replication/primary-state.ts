@@ -31,6 +31,8 @@ export interface Peer {
   sentAtMs: number
   /** When it was last asked what it has. */
   askedAtMs: number
+  /** Messages that it is sent in one go at most: one after a gap, then twice as many whenever it has stored more. */
+  burst: number
   /** Its tail when we last sent again because of a refusal, and when. */
   rewoundSeq: number
   rewoundAtMs: number
@@ -215,6 +217,7 @@ export function newPeer(node: NodeId): Peer {
     owedSinceMs: undefined,
     sentAtMs: -Infinity,
     askedAtMs: -Infinity,
+    burst: Infinity,
     rewoundSeq: -1,
     rewoundAtMs: -Infinity,
     failure: undefined,

@@ -173,9 +173,9 @@ export function sendToAll(turn: Turn): void {
 export function pump(turn: Turn, peer: Peer, evenEmpty = false): void {
   const { state, nowMs, port } = turn
   const { log, options, primary } = state
-  let isFirst = evenEmpty
-  while (isFirst || (peer.sentSeq < log.tail && peer.sentSeq - peer.storedSeq < AHEAD_RECORDS_MAX)) {
-    isFirst = false
+  for (let sent = 0; sent < peer.burst; sent++) {
+    const isMore = peer.sentSeq < log.tail && peer.sentSeq - peer.storedSeq < AHEAD_RECORDS_MAX
+    if (!isMore && (sent > 0 || !evenEmpty)) break
     const records = recordsFrom(log.window, peer.sentSeq + 1, options.fillBytesMax)
     if (records.length === 0 && peer.sentSeq < log.tail) {
       peer.failure = 'it lacks what is not in memory any more'
@@ -210,6 +210,7 @@ export function onStored(
   if (durableSeq > peer.durableSeq) peer.durableSeq = durableSeq
   if (seq > peer.storedSeq) {
     peer.storedSeq = seq
+    peer.burst = peer.burst < AHEAD_RECORDS_MAX ? peer.burst * 2 : Infinity
     if (peer.sentSeq < seq) peer.sentSeq = seq
     peer.owedSinceMs = seq < peer.sentSeq ? nowMs : undefined
     pump(turn, peer)
@@ -244,11 +245,14 @@ export function onRefused(
       if (state.role === 'reconciling') return askAnew(turn, peer, instance)
       const isOurs = tail.seq <= log.tail && idAt(state, tail.seq).epoch === tail.epoch
       if (!peer.isFollowing || tail.seq >= peer.sentSeq || !isOurs) return
-      // Reordered messages are refused one by one; once is enough for each place.
-      const isAgain = peer.rewoundSeq === tail.seq && turn.nowMs - peer.rewoundAtMs < state.options.retryMs / 4
+      // What overtook another message is refused one by one, and so is what we send again when refusals overtake each
+      // other. Once is enough for each place, never back to a former one, and no more than one message: else what
+      // is sent again is refused in its turn, a hundred times as often.
+      const isAgain = tail.seq <= peer.rewoundSeq && turn.nowMs - peer.rewoundAtMs < state.options.retryMs / 4
       if (isAgain || tail.seq < peer.storedSeq) return
       peer.rewoundSeq = tail.seq
       peer.rewoundAtMs = turn.nowMs
+      peer.burst = 1
       peer.sentSeq = tail.seq
       return pump(turn, peer)
     }

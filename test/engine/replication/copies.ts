@@ -60,6 +60,8 @@ export class Copies {
   slowReader: string | undefined
   private readonly slowReads: Array<() => void> = []
   letters: Letter[] = []
+  /** How many were ever sent. */
+  sent = 0
   replies: Array<{ from: string; message: FrontendMessage }> = []
   results = new Map<number, CommandResult>()
   config: VolumeConfig
@@ -192,6 +194,7 @@ export class Copies {
       send: (to, message) => {
         const letter = { from: node.name, instance: `${node.name}#${node.starts}`, to, message }
         this.letters.push(structuredClone(letter))
+        this.sent++
       },
       reply: (to, message) => void this.replies.push(structuredClone({ from: node.name, message })),
       readConfig: (token) => {
