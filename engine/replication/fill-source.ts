@@ -175,7 +175,7 @@ function scanNext(turn: Turn, peer: Peer, fill: FillSource): void {
   const { state, port } = turn
   const next = fill.slices[0]
   if (next === undefined) {
-    if (fill.unanswered.length > 0) return
+    if (fill.unanswered.length > 0 || !mayEnd(state, peer)) return
     fill.phase = 'ending'
     return sendAgain(turn, peer, fill)
   }
@@ -184,6 +184,15 @@ function scanNext(turn: Turn, peer: Peer, fill: FillSource): void {
   const [slice, above] = next
   fill.scanToken = nextToken(state)
   port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax: state.options.fillBytesMax })
+}
+
+/**
+ * F4: a member that is filled where it is may stand as soon as it is consistent. What is answered and above the target
+ * it has only behind our epoch record.
+ */
+function mayEnd({ config, primary, log }: CopyState, { node, storedSeq }: Peer): boolean {
+  const [epoch, epochSeq] = log.epochs.at(-1) ?? [0, 0]
+  return !config!.config.inSync.includes(node) || (epoch === primary!.epoch && storedSeq >= epochSeq)
 }
 
 export function onScanned(
@@ -275,10 +284,11 @@ export function progressFills(turn: Turn): void {
       refreshRequired(state)
       continue
     }
+    if (fill.phase === 'filling' && fill.slices.length === 0) scanNext(turn, peer, fill)
     if (fill.phase !== 'joining' || state.change !== undefined) continue
     if (config!.config.inSync.includes(peer.node)) {
       // A member that lacked something and could not be let go was filled where it is.
-      if (peer.storedSeq < (log.epochs.at(-1)?.[1] ?? 0)) continue
+      if (!mayEnd(state, peer)) continue
       peer.fill = undefined
       peer.failure = undefined
       if (state.role === 'reconciling') progressReconcile(turn)
