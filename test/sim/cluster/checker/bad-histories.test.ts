@@ -107,6 +107,11 @@ t.test('reads-match-history: a new era excuses what it cut, and nothing else', (
   says(t, checkReadsMatchHistory({ operations: [...operations, read('r', 6, 7, 11)], eras }))
   says(t, checkReadsMatchHistory({ operations: [...operations, read('r', 6, 7, 0)], eras }), /returned zeroes/)
   says(t, checkAnswered({ operations, eras }))
+  // Refused by who was made the primary without it, it may be; before that, or when it was not cut, it may not.
+  const refused = (request: string, end: number) => [write(request, 1, end, { result: 'range' })]
+  says(t, checkReadsMatchHistory({ operations: refused('b', 6), eras }))
+  says(t, checkReadsMatchHistory({ operations: refused('b', 4), eras }), /answered range and is in the log at seq 2/)
+  says(t, checkReadsMatchHistory({ operations: refused('a', 6), eras }), /answered range and is in the log at seq 1/)
   t.end()
 })
 

@@ -22,7 +22,7 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
   let allBound = 0
   const seen = new Map<ClientOperation, Map<number, number>>()
   let eraIndex = 0
-  let view = eraView(eras[0]!, operations, bases)
+  let view = eraView(eras, 0, operations, bases)
   violations.push(...view.violations)
 
   for (const { at, op, isEnd } of endpoints(operations)) {
@@ -30,7 +30,7 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
       const era = eras[++eraIndex]!
       bounds = new Map([...bounds].map(([lba, seq]) => [lba, Math.min(seq, era.cutSeq)]))
       allBound = Math.min(allBound, era.cutSeq)
-      view = eraView(era, operations, bases)
+      view = eraView(eras, eraIndex, operations, bases)
       violations.push(...view.violations)
     }
     const spansEras = eras.some(({ from }) => from > op.start && from <= op.end && from > 0)
@@ -109,7 +109,14 @@ function findFrom(
 
 const name = (op: ClientOperation): string => `${op.kind} ${op.request} by ${op.client}`
 
-function eraView(era: Era, operations: readonly ClientOperation[], bases: ReadonlyMap<number, number>) {
+function eraView(
+  eras: readonly Era[],
+  index: number,
+  operations: readonly ClientOperation[],
+  bases: ReadonlyMap<number, number>,
+) {
+  const era = eras[index]!
+  const later = eras.slice(index + 1)
   const violations: Violation[] = []
   const bad = (message: string) => void violations.push({ checker: 'reads-match-history', message })
   const seqOf = new Map<string, number>()
@@ -132,7 +139,10 @@ function eraView(era: Era, operations: readonly ClientOperation[], bases: Readon
   for (const op of operations) {
     const seq = seqOf.get(op.request)
     if (seq === undefined || op.request === '') continue
-    if (REFUSED.includes(op.result)) bad(`${name(op)} was answered ${op.result} and is in the log at seq ${seq}`)
+    // Sent again to who was forced to lead without that record, it may be refused there.
+    const isGone = later.some(({ from, cutSeq }) => from <= op.end && cutSeq < seq)
+    if (!REFUSED.includes(op.result) || isGone) continue
+    bad(`${name(op)} was answered ${op.result} and is in the log at seq ${seq}`)
   }
   /** By seq, when somebody asked for it; of what the operator was not answered that is not known. */
   const beganAt = new Map<number, number>()
