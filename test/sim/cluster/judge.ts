@@ -116,7 +116,8 @@ export class Judge {
     this.report(this.primaries.served(from, epoch, { kind, arrivedAt }))
     this.report(this.holders.served(from, to, { kind, generation: id.generation, arrivedAt }))
     if (kind === 'write' && this.isOfLostEra(from, key, epoch)) return this.answeredLate(key, id.generation, epoch)
-    if (id.generation <= this.brokenGeneration) {
+    // A write that the chosen log has may still be told as stored by who was silent while it was chosen.
+    if (id.generation <= this.brokenGeneration && !(kind === 'write' && this.isSilent(from, epoch))) {
       const message = `${from} answers ${key} of a session that lost answers which were not flushed`
       this.report([{ checker: 'acknowledged-is-durable', message }])
     }
@@ -162,8 +163,13 @@ export class Judge {
   private isOfLostEra(node: string, key: string, epoch: number): boolean {
     const { log, cutSeq } = this.committed.eras.at(-1)!
     const isOlder = epoch < (log[cutSeq]?.epoch ?? 0)
-    const isLate = isOlder || (this.isOut(node) && this.isSilenced(epoch, Infinity))
+    const isLate = isOlder || this.isSilent(node, epoch)
     return this.world.swarm.mode === 'writeback' && isLate && this.committed.idOf(key) === undefined
+  }
+
+  /** It led in that epoch, and the others went on without what it has. */
+  private isSilent(node: string, epoch: number): boolean {
+    return this.isOut(node) && this.isSilenced(epoch, Infinity)
   }
 
   private isOut(node: string): boolean {
