@@ -363,3 +363,29 @@ t.test('the primary of a set of minInSync dies: the other one takes a replacemen
   t.equal(copies.read(9), 9)
   t.end()
 })
+
+t.test('F4: a member that is filled where it is stands only with all that was answered', (t) => {
+  const copies = serving({ nodes: 2, minInSync: 2, copy: { mode: 'writeback' } })
+  for (let i = 0; i < 10; i++) copies.write(i, i)
+  copies.settle()
+  copies.kill('n2', { isPowerCut: true })
+  copies.kill('n1')
+  // What lies above the target of its filling is lost on its way for a while.
+  const deliver = copies.deliver.bind(copies)
+  let isLost = true
+  copies.deliver = (letter) => {
+    if (!isLost || letter.to !== 'n2' || letter.message.type !== 'append') deliver(letter)
+  }
+  copies.start('n1')
+  copies.start('n2')
+  copies.run(8000)
+  const { state } = copies.node('n2')
+  t.equal(copies.node('n1').state.role, 'reconciling')
+  t.equal(state.consistency.state, 'filling', 'so it may not stand')
+  isLost = false
+  copies.run(8000)
+  t.equal(copies.node('n1').state.role, 'primary')
+  t.equal(state.consistency.state, 'consistent')
+  t.equal(state.log.epochs.at(-1)![0], copies.config.epoch)
+  t.end()
+})
