@@ -281,3 +281,26 @@ t.test('a segment that cannot be read now is tried again, and not at once', (t) 
   }
   t.end()
 })
+
+t.test('a deletion is kept while older data of its volume is on the disk', (t) => {
+  const scene = new Scene()
+  scene.fill(0, 90, 1)
+  const { world } = scene
+  const { volumes } = scene.stream.map
+  const gone = [...volumes.values()][0]!
+  world.await((done) => world.store!.deleteVolume('v', done))
+  world.clock.runUntilIdle()
+  world.await((done) => world.store!.createVolume(world.spec('w', 2 << 20), done))
+  const other = world.store!.volumeObject('w')!
+  const { segments } = scene.stream
+  const told = gone.controlSegment
+  for (let lba = 0; segments.state[told] !== SEGMENT_STATE.sealed; lba++)
+    world.await<number>((done) => other.write(lba * 4096, stamped(lba), false, done))
+  t.ok(gone.emptied, 'nothing of it is shown any more')
+  t.ok(scene.clean(told), 'its control record is moved before its data goes')
+  scene.checkpoint()
+  const rebuilt = world.crash('kill', 'lost')
+  rebuilt.open()
+  t.notOk(rebuilt.store!.volumeObject('v') !== undefined, 'a rebuild finds that it was deleted')
+  t.end()
+})

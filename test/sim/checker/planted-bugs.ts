@@ -171,7 +171,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a deletion is forgotten while older data is on the disk',
-    hunt: { run: 'calm', seed: 30 },
+    hunt: { run: 'file', path: 'test/engine/log/cleaner.test.ts' },
     file: `${LOG}/cleaner.ts`,
     replace: 'snapshots.length === 0 &&\n      record.bornBatch < Math.min(',
     by: 'snapshots.length === 0 && 0 < Math.min(',
