@@ -29,13 +29,19 @@ export function refusalFromStatus(error: ServiceError): HoldfastError | undefine
   return new HoldfastError(code as ErrorCode, detail)
 }
 
+const NOTHING_LISTENS = 'nothing listens there any more'
+
+/** No connection was made, so nothing of the call was sent, and nothing can have been begun. */
+export const wasNotSent = ({ code, detail }: HoldfastError): boolean =>
+  code === 'unreachable' && detail['reason'] === NOTHING_LISTENS
+
 /** What the transport said, for the reason of `unreachable`. */
 export function transportReason(error: ServiceError): string {
   if (error.code === status.DEADLINE_EXCEEDED) return 'it accepts connections but does not answer in time'
   const refused = /\b(ECONNREFUSED|ENOENT|EACCES|EPERM|ECONNRESET|ETIMEDOUT)\b/.exec(error.details)?.[1]
   switch (refused) {
     case 'ENOENT': return 'there is no such socket'
-    case 'ECONNREFUSED': return 'nothing listens there any more'
+    case 'ECONNREFUSED': return NOTHING_LISTENS
     case 'EACCES': case 'EPERM': return 'this user may not open it'
     case undefined: return error.details === '' ? `gRPC status ${error.code}` : error.details
     default: return refused

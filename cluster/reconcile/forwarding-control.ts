@@ -8,6 +8,7 @@ import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DetachVolumeRequest, Disk, Explanation,
   ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
 } from '../api/definition.ts'
+import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
 
 /** An election takes so long at most, unless the store is away. */
@@ -138,7 +139,10 @@ export class ForwardingControl implements ControlApi {
     return { ...volume, nbd: this.options.nbdOf(volume.name) }
   }
 
-  /** `no-controller` says that nothing was begun, so whoever is elected next is asked. Reading is repeated anyhow. */
+  /**
+   * `no-controller` says that nothing was begun, and so does a port that nobody listens on (the elected daemon started
+   * again, on another one): whoever is elected next, or found there, is asked. Reading is repeated anyhow.
+   */
   private async ask<T>(call: (elected: ControlApi) => Promise<T>, isReading = false): Promise<T> {
     const deadlineMs = performance.now() + LEADER_WAIT_MS
     for (;;) {
@@ -146,7 +150,8 @@ export class ForwardingControl implements ControlApi {
         return await call(this.elected())
       } catch (error) {
         if (!(error instanceof HoldfastError) || performance.now() > deadlineMs) throw error
-        if (error.code !== 'no-controller' && !(isReading && error.code === 'unreachable')) throw error
+        const isBegun = error.code !== 'no-controller' && !wasNotSent(error)
+        if (isBegun && !(isReading && error.code === 'unreachable')) throw error
         // Nobody can be elected until it answers.
         const storeProblem = this.options.storeProblem()
         if (storeProblem !== undefined) throw storeProblem
