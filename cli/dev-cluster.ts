@@ -23,8 +23,11 @@ async function whileItTakes(child: DevNode | DevStore, tell: (sentence: string) 
     if (sentence !== told) tell(sentence)
     told = sentence
   }, LOOK_MS)
-  await child.start()
-  clearInterval(looks)
+  try {
+    await child.start()
+  } finally {
+    clearInterval(looks)
+  }
 }
 
 export class DevCluster {

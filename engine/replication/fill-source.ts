@@ -132,7 +132,7 @@ function sendAgain({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource): 
   fill.sentAtMs = nowMs
   if (fill.phase === 'starting') port.send(peer.node, { ...fill.start, epoch })
   else if (fill.phase === 'filling') {
-    // Of those behind it the copy takes none before it.
+    // The copy keeps those behind it until their turn: most often it lacks this one only.
     const [first] = fill.unanswered
     if (first !== undefined) sendPiece({ state, nowMs, port }, peer, fill, first)
   } else if (fill.phase === 'ending') port.send(peer.node, { type: 'fill-end', epoch, fill: id })

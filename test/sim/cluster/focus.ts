@@ -3,10 +3,13 @@
  * wide, two rare things hardly ever meet; bent too far, nothing else happens any more, so half of the seeds are left as
  * they are.
  */
-import type { Random } from '../random.ts'
+import { Random } from '../random.ts'
 import type { Swarm } from './swarm.ts'
 
-const FOCI: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
+/** What of a swarm is bent; its name is the focus that the seed has. */
+export type Focus = (swarm: Swarm, random: Random) => Partial<Swarm>
+
+const FOCI: readonly Focus[] = [
   leases,
   terms,
   fills,
@@ -19,6 +22,14 @@ const FOCI: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
 
 export function focused(swarm: Swarm, random: Random): Swarm {
   const focus = random.pick(FOCI)
+  return { ...swarm, ...focus(swarm, random), focus: focus.name }
+}
+
+/** One of these for a share of the seeds, by a draw of its own: what the other seeds are like does not change. */
+export function drawnApart(swarm: Swarm, draw: string, share: number, foci: readonly Focus[]): Swarm | undefined {
+  const random = new Random(`${draw} ${swarm.seed}`)
+  if (!random.chance(share)) return undefined
+  const focus = random.pick(foci)
   return { ...swarm, ...focus(swarm, random), focus: focus.name }
 }
 

@@ -3,12 +3,13 @@
  * follows what is told by faults of several steps (plot-faults.ts); here is how busy, how quick and how lossy it is
  * around them. Drawn apart, for one of twelve seeds: what the others are like does not change.
  */
-import { Random } from '../random.ts'
+import type { Random } from '../random.ts'
 import { impatient } from './closer-focus.ts'
-import { spread } from './focus.ts'
+import { drawnApart, spread } from './focus.ts'
+import type { Focus } from './focus.ts'
 import type { Swarm } from './swarm.ts'
 
-const PLOTS: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
+const PLOTS: readonly Focus[] = [
   outsiders,
   lostHandOvers,
   loneWitnesses,
@@ -17,12 +18,7 @@ const PLOTS: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
   fullFills,
 ]
 
-export function setPlot(swarm: Swarm): Swarm | undefined {
-  const random = new Random(`a story ${swarm.seed}`)
-  if (!random.chance(1 / 12)) return undefined
-  const plot = random.pick(PLOTS)
-  return { ...swarm, ...plot(swarm, random), focus: plot.name }
-}
+export const setPlot = (swarm: Swarm): Swarm | undefined => drawnApart(swarm, 'a story', 1 / 12, PLOTS)
 
 /** Who is out of the set, or about to join it and behind, is forced to lead, and is handed on at once. */
 function outsiders(swarm: Swarm, random: Random): Partial<Swarm> {

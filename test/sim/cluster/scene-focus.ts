@@ -2,12 +2,13 @@
  * Seeds that set the scene for one meeting that neither chance nor a sign brings about often enough: each is built
  * around what has to fall together. Apart from the other foci, so that their seeds stay as they are.
  */
-import { Random } from '../random.ts'
+import type { Random } from '../random.ts'
 import { impatient } from './closer-focus.ts'
-import { spread } from './focus.ts'
+import { drawnApart, spread } from './focus.ts'
+import type { Focus } from './focus.ts'
 import type { Swarm } from './swarm.ts'
 
-const SCENES: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
+const SCENES: readonly Focus[] = [
   formerTimes,
   forgottenTails,
   resends,
@@ -18,12 +19,7 @@ const SCENES: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = 
 ]
 
 /** For one of twelve seeds. */
-export function setScene(swarm: Swarm): Swarm | undefined {
-  const random = new Random(`scene ${swarm.seed}`)
-  if (!random.chance(1 / 12)) return undefined
-  const scene = random.pick(SCENES)
-  return { ...swarm, ...scene(swarm, random), focus: scene.name }
-}
+export const setScene = (swarm: Swarm): Swarm | undefined => drawnApart(swarm, 'scene', 1 / 12, SCENES)
 
 /** Ends and releases of a former time reach who is bound by now, while clients read from the leader. */
 function formerTimes(swarm: Swarm, random: Random): Partial<Swarm> {

@@ -4,13 +4,14 @@
  * The faults (stale-faults.ts) hold it up; here is how busy and how quick it is around them. Drawn apart, for one of
  * twenty seeds: what the others are like does not change.
  */
-import { Random } from '../random.ts'
+import type { Random } from '../random.ts'
 import { impatient } from './closer-focus.ts'
-import { spread } from './focus.ts'
+import { drawnApart, spread } from './focus.ts'
+import type { Focus } from './focus.ts'
 import type { Swarm } from './swarm.ts'
 import { onSmallDisks } from './volume-focus.ts'
 
-const FOCI: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
+const FOCI: readonly Focus[] = [
   staleFills,
   staleCommits,
   staleReads,
@@ -18,12 +19,7 @@ const FOCI: ReadonlyArray<(swarm: Swarm, random: Random) => Partial<Swarm>> = [
   staleIndexes,
 ]
 
-export function setStale(swarm: Swarm): Swarm | undefined {
-  const random = new Random(`too late ${swarm.seed}`)
-  if (!random.chance(1 / 20)) return undefined
-  const focus = random.pick(FOCI)
-  return { ...swarm, ...focus(swarm, random), focus: focus.name }
-}
+export const setStale = (swarm: Swarm): Swarm | undefined => drawnApart(swarm, 'too late', 1 / 20, FOCI)
 
 /** Who is let go learns that more is committed, and then how it is to be filled. */
 function staleFills(swarm: Swarm, random: Random): Partial<Swarm> {
