@@ -5,7 +5,7 @@
  */
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
-import { chooseVictim, cleanSegment, newCleanerBuffer } from './cleaner.ts'
+import { cleanSegment, newCleanerBuffer } from './cleaner.ts'
 import { seqOf, ENTRY_WORDS } from './entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
 import { dropHeads } from './page-fold.ts'
@@ -14,6 +14,7 @@ import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
 import { dropHistory, readHistory } from './version-history.ts'
 import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
+import { chooseVictim } from './victim.ts'
 
 /**
  * Cleaning starts when fewer segments are free than those at which writes are held, and this share of all, or what the

@@ -3,12 +3,13 @@
  * sees, or gives a segment back before its copies are safe.
  */
 import t from 'tap'
-import { chooseVictim, cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
+import { cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
 import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
 import { SEGMENT_STATE, SegmentTable } from '../../../engine/log/segment-table.ts'
 import type { StoreStream } from '../../../engine/log/store-stream.ts'
+import { chooseVictim } from '../../../engine/log/victim.ts'
 import { runTask } from '../../../engine/task.ts'
 import { createSnapshot, deleteSnapshot } from '../../../engine/volume/time-travel.ts'
 import { fsck } from '../../sim/fsck.ts'
