@@ -99,17 +99,22 @@ export async function detachVolume({ arguments: given, output }: Invocation): Pr
   return EXIT_OK
 }
 
-function page(name: string, { health, healthReason, next, copies, others }: Explanation): string[] {
+function page(name: string, explanation: Explanation): string[] {
+  const { health, healthReason, next, wished, placed, copies, others } = explanation
   return [
     ...fields([
       ['volume', name],
       ['health', healthReason === '' ? health : `${health}: ${healthReason}`],
+      ['copies', `${placed} of ${wished} that are wished have a place`],
       ['next', next === '' ? 'nothing is waited for' : next],
     ]),
     '',
     ...table(['NODE', 'COPY', 'WHY'], [
-      ...copies.map(({ node, condition, leaving }) => [node, 'yes', leaving === '' ? condition : leaving]),
-      ...others.map(({ node, why }) => [node, 'no', why]),
+      ...copies.flatMap(({ node, role, condition, leaving, reasons }) => {
+        const words = [condition, ...(leaving === '' ? [] : [`it leaves: ${leaving}`]), ...reasons]
+        return words.map((word, index) => (index === 0 ? [node, role, word] : ['', '', word]))
+      }),
+      ...others.map(({ node, why }) => [node, 'none', why]),
     ]),
   ]
 }

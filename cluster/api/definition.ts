@@ -164,7 +164,10 @@ export interface Explanation {
   health: VolumeHealth
   healthReason: string
   next: string
-  copies: Array<{ node: string; condition: string; leaving: string }>
+  /** Copies, and how many have a place that they keep. */
+  wished: number
+  placed: number
+  copies: Array<{ node: string; role: Copy['role']; condition: string; leaving: string; reasons: string[] }>
   others: Array<{ node: string; why: string }>
 }
 

@@ -6,7 +6,6 @@ import { createHash, randomUUID } from 'node:crypto'
 import { attachedAnew, isInForce } from '../../engine/control/attach-wish.ts'
 import { judgeForcedPromotion } from '../../engine/control/forced-promotion.ts'
 import { whyNodeStays } from '../../engine/control/node-removal.ts'
-import { explain } from '../../engine/control/status-page.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
 import type {
@@ -21,6 +20,7 @@ import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import type { Controller, Term } from './controller.ts'
+import { explanationOf } from './explanation.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
 
 /** A volume that can be used is answered although copies of it are not seen to be in sync yet, after so long. */
@@ -169,7 +169,7 @@ export class ClusterControl implements ControlApi {
     const { cluster } = this.term()
     const view = cluster.volumes.get(id)
     if (view === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
-    return explain(cluster, view, this.options.nowMs())
+    return explanationOf(cluster, view, this.options.nowMs())
   }
 
   async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {

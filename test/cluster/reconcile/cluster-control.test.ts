@@ -119,7 +119,10 @@ t.test('copies and leads go where the operator wants them', async (t) => {
   const nodes = async () => (await volumes.getVolume({ name: 'data' })).copies.map(({ node }) => node)
   const explained = await volumes.explainVolume({ name: 'data' })
   t.equal(explained.copies.length, 2)
-  t.same(explained.others.map(({ why }) => why), ['could take a copy', 'could take a copy'])
+  const spare = 'could take a copy; all that are wished have a place'
+  t.same(explained.others.map(({ why }) => why), [spare, spare])
+  t.match(explained, { wished: 2, placed: 2 })
+  for (const { reasons } of explained.copies) t.match(reasons[0], /^the best of 3 nodes for it, then n/)
 
   t.equal((await volumes.setReplicas({ name: 'data', replicas: 2 })).replicas, 2)
   await cluster.until('a third copy', async () => {
