@@ -240,10 +240,13 @@ export class Judge {
   private begins({ log, primary }: CopyState): void {
     const { config } = this.world.store.current
     const { epoch } = primary!
+    // Only now: who has chosen a log and does not serve has settled nothing, and who was silent may choose late.
+    this.excused = this.excused.filter((excused) => excused.epoch > epoch)
     if (config.epoch !== epoch) return
+    const seq = log.epochs.at(-1)![1]
     const members = this.witnessesOf(config)
     this.world.atlas.broughtInLine(config.inSync)
-    this.report(checkBegun(epoch, log.epochs.at(-1)![1], members))
+    this.report(checkBegun(epoch, seq, members))
   }
 
   // ---- of copies
@@ -300,7 +303,6 @@ export class Judge {
     const { log } = this.committed
     const isChosen = ({ epoch: of, seq }: LoggedRecord) => seq < reconciling!.epochSeq && witness.has(of, seq)
     const first = log.find((record) => !isChosen(record))
-    if (first === undefined) this.excused = []
     if (swarm.mode === 'durable') return
     const era = this.committed.eras.length
     const before = store.history.findLast(({ config }) => config.epoch < epoch)!.config
