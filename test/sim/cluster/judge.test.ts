@@ -188,3 +188,17 @@ t.test('when a log that lacks nothing is served, nothing of it may be lost later
   t.match(scene.violations.join(), /was applied there before/)
   t.end()
 })
+
+t.test('who stored the epoch record, and came back without it before that was heard, stays short (seed 10537)', (t) => {
+  const { scene } = newScene()
+  scene.atlas.cameBackShort('n1')
+  const epoch = scene.leads('n2')
+  scene.choosesAlone('n2', epoch)
+  scene.begins('n2', epoch, 'n1')
+  t.ok(scene.atlas.isShort('n1'))
+  const next = scene.leads('n2')
+  scene.choosesAlone('n2', next)
+  scene.begins('n2', next)
+  t.notOk(scene.atlas.isShort('n1'), 'now it has what the others have')
+  t.end()
+})

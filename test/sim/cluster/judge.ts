@@ -245,7 +245,9 @@ export class Judge {
     if (config.epoch !== epoch) return
     const seq = log.epochs.at(-1)![1]
     const members = this.witnessesOf(config)
-    this.world.atlas.broughtInLine(config.inSync)
+    // Who stored it and came back without it since is as short as before.
+    const { atlas, nodes } = this.world
+    atlas.broughtInLine(config.inSync.filter((name) => nodes.get(name)!.witness.has(epoch, seq)))
     this.report(checkBegun(epoch, seq, members))
   }
 
