@@ -5,6 +5,7 @@
 import t from 'tap'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
+import { SLICE_BLOCKS } from '../../../engine/units.ts'
 import { SimClock } from '../clock.ts'
 import { Random } from '../random.ts'
 import { requestKey, type ClientOperation, type LoggedRecord } from './checker/history.ts'
@@ -16,7 +17,10 @@ import { NUMBERS, Stamps } from './stamps.ts'
 import { drawSwarm } from './swarm.ts'
 import { visibleAt } from './version-map.ts'
 
-function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
+type Bug = 'forgets-requests' | 'ignores-edges' | 'orders-what-it-refuses'
+
+/** `endLba`: where the volume ends, whatever size the primary told before. */
+function run(seed: number, bug?: Bug, endLba = Infinity) {
   const clock = new SimClock()
   const random = new Random(seed)
   const drawn = drawSwarm(seed, random)
@@ -71,11 +75,15 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
       result: { ok: true, versions },
     })
     if (operation.type === 'flush') return ok([])
+    const isBeyond = operation.lba + operation.blockCount > endLba
+    const refused: FrontendMessage = { type: 'reply', id, epoch: 1, result: { ok: false, code: 'range' } }
+    if (isBeyond && (operation.type === 'read' || bug !== 'orders-what-it-refuses')) return refused
     const lbas = Array.from({ length: operation.blockCount }, (_, i) => operation.lba + i)
     const held = (lba: number) => visibleAt(store.view, lba, Infinity)
     if (operation.type === 'read') return ok(lbas.map(held).filter((version) => version !== undefined))
     const key = requestKey(id)
-    if (done.has(key) && bug !== 'forgets-requests') return ok([])
+    const reply = isBeyond ? refused : ok([])
+    if (done.has(key) && bug !== 'forgets-requests') return reply
     if (operation.type === 'write' && bug !== 'ignores-edges') {
       const hasChanged = operation.edges.some(([lba, seq]) => (held(lba)?.seq ?? 0) !== seq)
       if (hasChanged) return { type: 'reply', id, epoch: 1, result: { ok: false, code: 'edge-changed' } }
@@ -90,7 +98,7 @@ function run(seed: number, bug?: 'forgets-requests' | 'ignores-edges') {
     store.apply(seq, undefined)
     const written = kind === 'write' ? NUMBERS.stampsOf(operation.payload) : []
     log.push({ epoch: 1, seq, kind, lba, blockCount, stamps: written, request: key, change: undefined })
-    return ok([])
+    return reply
   }
 
   const clients: SimClient[] = []
@@ -131,12 +139,23 @@ t.test('the history of a primary that is never wrong has no fault', (t) => {
   t.end()
 })
 
+t.test('of a request that goes beyond the end the parts before it may take effect (seed 13754)', (t) => {
+  for (let seed = 0; seed < 8; seed++) {
+    const { isDone, violations } = run(seed, undefined, SLICE_BLOCKS)
+    t.same([isDone, violations], [true, []], `seed ${seed}`)
+  }
+  t.end()
+})
+
 for (const [bug, pattern] of [
   ['forgets-requests', /in the log twice/],
   ['ignores-edges', /narrow write of block/],
+  ['orders-what-it-refuses', /was answered range and is in the log/],
 ] as const) {
-  t.test(`a primary that ${bug.replace('-', ' ')} is found out`, (t) => {
-    const found = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((seed) => run(seed, bug).violations.map(({ message }) => message))
+  t.test(`a primary that ${bug.replaceAll('-', ' ')} is found out`, (t) => {
+    const endLba = bug === 'orders-what-it-refuses' ? SLICE_BLOCKS : Infinity
+    const runs = [0, 1, 2, 3, 4, 5, 6, 7].map((seed) => run(seed, bug, endLba))
+    const found = runs.flatMap(({ violations }) => violations.map(({ message }) => message))
     t.match(found.join('\n'), pattern)
     t.end()
   })

@@ -48,6 +48,8 @@ interface Pending {
   start: number
   /** What stands in the history for it: itself for reads and flushes, one a part that was sent for changes. */
   operations: Map<string, ClientOperation>
+  /** Of its parts: how the primary answered them. One that was refused says nothing of the others. */
+  outcomes: Map<string, string>
   stamps: number[]
 }
 
@@ -139,14 +141,24 @@ export class SimClient {
 
   message(from: string, message: FrontendMessage): void {
     if (this.frontend === undefined || this.world.clock.nowMs() < this.deafUntilMs) return
-    // A write whose edges changed is sent again under its number: that is not its end.
-    if (message.type === 'reply' && !message.result.ok && message.result.code !== 'edge-changed') {
-      for (const { operations } of this.pending.values()) {
-        const op = operations.get(requestKey(message.id))
-        if (op !== undefined) op.result = message.result.code
-      }
-    }
+    if (message.type === 'reply') this.replied(from, message)
+    else this.step({ type: 'message', from, message })
+  }
+
+  /** Its frontend may take this for the answer to a part, and with that of the last one it answers the client. */
+  private replied(from: string, message: Extract<FrontendMessage, { type: 'reply' }>): void {
+    const { id, result } = message
+    const key = requestKey(id)
+    const { outgoing } = this.frontend!
+    const isWaiting = (): boolean => outgoing.get(id.request)?.[id.part] !== undefined
+    const pending = [...this.pending.values()].find(({ operations }) => operations.has(key))
+    const isAwaited = pending !== undefined && isWaiting()
+    if (isAwaited) pending.outcomes.set(key, result.ok ? 'ok' : result.code)
     this.step({ type: 'message', from, message })
+    if (!isAwaited) return
+    // It is not believed, or the part is sent again under its number, with other edges.
+    if (isWaiting()) pending.outcomes.delete(key)
+    else if (!result.ok) pending.operations.get(key)!.result = result.code
   }
 
   hint(value: VersionedConfig): void {
@@ -170,7 +182,8 @@ export class SimClient {
   /** Ask for this now; the tag that its answer has, and what it writes. */
   begin(request: Request): { tag: number; stamps: readonly number[] } {
     const tag = ++this.lastTag
-    const pending: Pending = { tag, request, start: this.world.position(), operations: new Map(), stamps: [] }
+    const start = this.world.position()
+    const pending: Pending = { tag, request, start, operations: new Map(), outcomes: new Map(), stamps: [] }
     if (request.type === 'write') {
       const first = Math.floor(request.offsetBytes / BLOCK_BYTES)
       const blocks = Math.ceil((request.offsetBytes + request.lengthBytes) / BLOCK_BYTES) - first
@@ -298,9 +311,10 @@ export class SimClient {
     const end = this.world.position()
     const result = answer.ok ? 'ok' : answer.code
     const { request, start } = pending
-    for (const op of pending.operations.values()) {
+    const hasEnded = result === 'stale-session' || result === 'session-broken'
+    for (const [key, op] of pending.operations) {
       op.end = end
-      op.result = result
+      op.result = (hasEnded ? undefined : pending.outcomes.get(key)) ?? result
     }
     if (request.type === 'read' && answer.ok) {
       const lba = request.offsetBytes / BLOCK_BYTES
@@ -320,7 +334,7 @@ export class SimClient {
         seq: 0,
       })
     }
-    if (result === 'stale-session' || result === 'session-broken') this.ended = result
+    if (hasEnded) this.ended = result
     this.world.clientAnswered(this, request.type, result, tag)
     this.think(this.life)
   }
