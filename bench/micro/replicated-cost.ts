@@ -17,6 +17,7 @@ import type { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { MIB } from '../../engine/units.ts'
 import { caseWords, prefill, runFio } from '../volume/fio.ts'
 import type { FioCase } from '../volume/fio.ts'
+import { readOnce } from '../volume/nbd-probe.ts'
 import { busyMs, selfTimes } from '../volume/profile.ts'
 import type { CpuProfile } from '../volume/profile.ts'
 import { cpuSeconds, cpuSecondsOf } from '../volume/process-figures.ts'
@@ -82,9 +83,16 @@ async function start(tree: string, name: string): Promise<Subject> {
   const subject = { name, cluster, primaries, profiles }
   subjects.push(subject)
   for (const durability of Object.keys(primaries)) {
+    await offered(subject, durability)
     for (let i = 0; i < (values.profile ? 1 : 3); i++) await prefill(scratch, target(subject, durability), SIZE_BYTES)
   }
   return subject
+}
+
+/** A node that has just started offers a volume when it has heard of it. */
+async function offered({ cluster, primaries }: Subject, durability: string): Promise<void> {
+  const { nbd } = cluster.node(primaries[durability]!).paths
+  while ((await readOnce(nbd, durability, { offsetBytes: 0, lengthBytes: 4096 })) === undefined) await pause(50)
 }
 
 function target({ cluster, primaries }: Subject, durability: string): { uri: string } {

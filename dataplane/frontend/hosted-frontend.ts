@@ -28,6 +28,7 @@ import type { ConfigPort } from '../copy/config-port.ts'
 import { Inbox } from '../copy/turn-loop.ts'
 import type { TurnLoop } from '../copy/turn-loop.ts'
 import type { Sleeper, WakeTimer } from '../copy/wake-timer.ts'
+import { numberedAt } from '../../engine/replication/numbered.ts'
 import { READ_NUMBERS_FROM } from '../../engine/replication/frontend-state.ts'
 import type { RequestId } from '../../engine/replication/record.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
@@ -190,10 +191,10 @@ export class HostedFrontend implements Sleeper {
     if (isRead) this.#lastRead = number
     else this.#lastChange = number
     const { outgoing, requests } = this.state
-    const first = outgoing.get(number)?.[0]
+    const first = numberedAt(outgoing, number)?.[0]
     // The edges of a narrow write are read before it leaves.
     if (first === undefined || first.edgeOf !== undefined) return
-    this.admitted.observe(this.#nowMs - requests.get(first.arrival)!.atMs)
+    this.admitted.observe(this.#nowMs - numberedAt(requests, first.arrival)!.atMs)
   }
 
   #take(tag: number): Pending {

@@ -195,13 +195,14 @@ export function* rebuildIndex(
         // What was accepted before filling began was forgotten then.
         const isForgotten = batch.header.batch < (volume.descriptor.copy!.fillBorn[diskUuid] ?? 0)
         if (!isForgotten && isReplicated(record))
-          volume.copy.waiting.all.add({
+          volume.copy.waiting.add({
             record,
             segment: batch.segment,
             generation: segments.generation[batch.segment]!,
             units: batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits,
             batch: undefined,
             listed: false,
+            at: -1,
           })
         continue
       }

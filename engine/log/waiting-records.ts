@@ -23,15 +23,39 @@ export interface WaitingRecord {
   batch: LogBatch | undefined
   /** It has a key in the index, or gets one with the checkpoint under way. */
   listed: boolean
+  /** Of the list: where in it. */
+  at: number
 }
 
 const PLACE_BYTES = 16
 
 export class WaitingRecords {
-  readonly all = new Set<WaitingRecord>()
+  /** An array, in which the last one takes the place of one that goes: the reason is that of `numbered.ts`. */
+  private readonly waiting: WaitingRecord[] = []
   /** Of the checkpoint that is being collected. */
   private parked: WaitingRecord[] = []
   private gone: Uint8Array[] = []
+
+  /** In no order. */
+  get all(): readonly WaitingRecord[] {
+    return this.waiting
+  }
+
+  has(record: WaitingRecord): boolean {
+    return this.waiting[record.at] === record
+  }
+
+  add(record: WaitingRecord): void {
+    if (!this.has(record)) record.at = this.waiting.push(record) - 1
+  }
+
+  private delete(record: WaitingRecord): void {
+    if (!this.has(record)) return
+    const last = this.waiting.pop()!
+    if (last === record) return
+    last.at = record.at
+    this.waiting[record.at] = last
+  }
 
   /** Take what a checkpoint has to list. Before its position is asked for. */
   park(log: LogStream, segments: SegmentTable): void {
@@ -49,12 +73,12 @@ export class WaitingRecords {
   /** The index has it already. */
   adopt(waiting: WaitingRecord, segments: SegmentTable): void {
     segments.hold(waiting.segment)
-    this.all.add(waiting)
+    this.add(waiting)
   }
 
   /** It is in the map now, or void. @param log  undefined while recovery is under way */
   release(waiting: WaitingRecord, log: LogStream | undefined, segments: SegmentTable, volume: number): void {
-    this.all.delete(waiting)
+    this.delete(waiting)
     if (waiting.listed) {
       segments.unhold(waiting.segment)
       this.gone.push(waitingKey(volume, waiting.record.seq, waiting.record.epoch))
@@ -66,7 +90,7 @@ export class WaitingRecords {
     for (const key of this.gone.splice(0)) del(key)
     for (const waiting of this.parked.splice(0))
       // Released in the turn in which it was parked: never listed.
-      if (this.all.has(waiting))
+      if (this.has(waiting))
         put(waitingKey(volume, waiting.record.seq, waiting.record.epoch), encodeWaiting(waiting))
   }
 
@@ -101,5 +125,6 @@ export function decodeWaiting(bytes: Uint8Array): WaitingRecord | undefined {
     units: view.getUint32(8, true),
     batch: undefined,
     listed: true,
+    at: -1,
   }
 }

@@ -17,6 +17,7 @@ import { leads, nextToken } from './copy-state.ts'
 import type { ConfigChange, CopyState, Promised, Role } from './copy-state.ts'
 import { isSettled, watch } from './grace.ts'
 import { endHandOver } from './hand-over.ts'
+import { noNumbered } from './numbered.ts'
 import { sendNewEpoch } from './peer-reports.ts'
 import type { Peer, PrimaryState } from './primary-state.ts'
 import { sendToAll } from './primary.ts'
@@ -262,7 +263,7 @@ export function depose(turn: Turn, by: Promised): void {
   state.isGreeted = false
   state.role = 'starting'
   forgetUpTo(log.window, log.appliedSeq)
-  for (const window of state.windows) window.ordered.clear()
+  for (const window of state.windows) window.ordered = noNumbered()
   const { handingOver } = primary
   const tokens = [...primary.commands.values(), ...primary.changes.map(({ token }) => token)]
   if (handingOver?.isTold === false) {

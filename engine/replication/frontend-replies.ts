@@ -10,6 +10,7 @@ import { fail, forwardWhenRead, leave, readEdges, resendAt, sendMerged, take, ta
 import { isChange } from './frontend-state.ts'
 import type { ClientRequest, FrontendState, Outgoing } from './frontend-state.ts'
 import type { FrontendMessage, FrontendResult } from './messages.ts'
+import { noNumbered, numberedAt } from './numbered.ts'
 import { emptyOrder } from './range-order.ts'
 import type { BlockVersion } from './record.ts'
 
@@ -28,7 +29,7 @@ export function takeReply(
   if (!result.ok && (result.code === 'stale-session' || result.code === 'session-broken')) {
     return end(state, result.code, port)
   }
-  const one = state.outgoing.get(id.request)?.[id.part]
+  const one = numberedAt(state.outgoing, id.request)?.[id.part]
   if (one === undefined) return
   if (one.edgeOf !== undefined) return takeEdge(state, one, result, nowMs, port)
   if (result.ok) return settle(state, one, result.versions, undefined, port)
@@ -40,15 +41,15 @@ export function takeReply(
 function end(state: FrontendState, code: 'stale-session' | 'session-broken', port: FrontendPort): void {
   const { requests } = state
   state.failed = code
-  state.requests = new Map()
+  state.requests = noNumbered()
   state.order = emptyOrder()
   state.ready = []
   state.refused = []
-  state.outgoing = new Map()
+  state.outgoing = noNumbered()
   state.inFlightParts = 0
   state.inFlightBytes = 0
   state.unnumbered = 0
-  for (const { isWanted, connection, tag } of requests.values()) {
+  for (const { isWanted, connection, tag } of requests.values) {
     if (isWanted) port.answer(connection, tag, { ok: false, code })
   }
 }
@@ -58,7 +59,7 @@ function end(state: FrontendState, code: 'stale-session' | 'session-broken', por
  * not be committed for long, and until then it is not read.
  */
 function changeEdges(state: FrontendState, one: Outgoing, nowMs: number, port: FrontendPort): void {
-  const request = state.requests.get(one.arrival)!
+  const request = numberedAt(state.requests, one.arrival)!
   const part = request.parts[one.part]!
   if (one.state !== 'sent' || part.edges.length === 0) return
   one.state = 'edges'
@@ -78,14 +79,14 @@ function takeEdge(
   nowMs: number,
   port: FrontendPort,
 ): void {
-  const request = state.requests.get(edge.arrival)!
+  const request = numberedAt(state.requests, edge.arrival)!
   const part = request.parts[edge.edgeOf!]!
   assert(edge.operation.type === 'read', 'an edge is read')
   const { lba } = edge.operation
   if (!result.ok && result.code === 'edge-changed') return
   take(state, edge.number)
   request.edgeReads = request.edgeReads.filter((number) => number !== edge.number)
-  const sent = request.phase === 'sent' ? state.outgoing.get(request.number)?.[edge.edgeOf!] : undefined
+  const sent = request.phase === 'sent' ? numberedAt(state.outgoing, request.number)?.[edge.edgeOf!] : undefined
   if (!result.ok) {
     if (sent === undefined) fail(state, request, result.code as ClientFailure, port)
     else settle(state, sent, [], result.code as ClientFailure, port)
@@ -106,9 +107,9 @@ function settle(
   failure: ClientFailure | undefined,
   port: FrontendPort,
 ): void {
-  const request = state.requests.get(one.arrival)!
+  const request = numberedAt(state.requests, one.arrival)!
   if (request.edgeReads.length > 0) dropEdgeReads(state, request, one.part)
-  takePart(state, state.outgoing.get(one.number)!, one.part)
+  takePart(state, numberedAt(state.outgoing, one.number)!, one.part)
   request.versions[one.part] = versions
   request.failure ??= failure
   if (--request.missing > 0) return
@@ -134,7 +135,7 @@ function releaseRefused(state: FrontendState): void {
   const { refused } = state
   state.refused = []
   for (const arrival of refused) {
-    const request = state.requests.get(arrival)!
+    const request = numberedAt(state.requests, arrival)!
     if (request.number < state.answeredBelow) leave(state, request)
     else state.refused.push(arrival)
   }
@@ -143,7 +144,7 @@ function releaseRefused(state: FrontendState): void {
 /** A part that was refused turns out to be done: its edges are of no interest any more. */
 function dropEdgeReads(state: FrontendState, request: ClientRequest, part: number): void {
   request.edgeReads = request.edgeReads.filter((number) => {
-    const isOfPart = state.outgoing.get(number)![0]!.edgeOf === part
+    const isOfPart = numberedAt(state.outgoing, number)![0]!.edgeOf === part
     if (isOfPart) take(state, number)
     return !isOfPart
   })

@@ -11,6 +11,7 @@ import type { ClientFailure, FrontendPort } from './frontend-port.ts'
 import { isChange, REQUEST_SPAN_MAX } from './frontend-state.ts'
 import type { ClientRequest, FrontendState, Outgoing } from './frontend-state.ts'
 import type { FrontendOperation } from './messages.ts'
+import { enterNumbered, leaveNumbered, numberedAt } from './numbered.ts'
 import { leaveRange } from './range-order.ts'
 import { partsOf } from './request-parts.ts'
 import type { RequestPart } from './request-parts.ts'
@@ -25,7 +26,7 @@ const NO_EDGES: Array<[lba: number, seq: number]> = []
 export function admitReady(state: FrontendState, nowMs: number, port: FrontendPort): void {
   const { ready, options } = state
   while (ready.length > 0 && state.link.state === 'open') {
-    const request = state.requests.get(ready[0]!)
+    const request = numberedAt(state.requests, ready[0]!)
     if (request !== undefined) {
       if (state.inFlightParts >= options.inFlightPartsMax || state.inFlightBytes >= options.inFlightBytesMax) return
       const span = state.nextNumber + state.unnumbered - state.answeredBelow
@@ -102,7 +103,7 @@ export function forwardWhenRead(
 
 /** A part whose edges changed goes out once more, under the number it has. */
 export function sendMerged(state: FrontendState, one: Outgoing, nowMs: number, port: FrontendPort): void {
-  const request = state.requests.get(one.arrival)!
+  const request = numberedAt(state.requests, one.arrival)!
   one.operation = operationOf(request, request.parts[one.part]!, port)
   one.state = 'sent'
   one.attempts = 0
@@ -120,7 +121,7 @@ export function sendAgain(
 ): boolean {
   let isSilent = false
   state.resendAtMs = undefined
-  for (const sent of state.outgoing.values()) {
+  for (const sent of state.outgoing.values) {
     for (const one of sent) {
       if (one === undefined) continue
       const isOverdue = one.dueAtMs !== undefined && one.dueAtMs <= nowMs
@@ -130,7 +131,7 @@ export function sendAgain(
         transmit(state, one, nowMs, port)
       } else if (one.state === 'edges' && isOverdue) {
         one.dueAtMs = undefined
-        readEdges(state, state.requests.get(one.arrival)!, one.part, nowMs, port)
+        readEdges(state, numberedAt(state.requests, one.arrival)!, one.part, nowMs, port)
       } else if (one.dueAtMs !== undefined) resendAt(state, one.dueAtMs)
     }
   }
@@ -142,18 +143,21 @@ export function leave(state: FrontendState, request: ClientRequest): void {
   for (const number of request.edgeReads) take(state, number)
   if (request.phase === 'sent') take(state, request.number)
   if (request.phase === 'reading' && isChange(request.operation)) state.unnumbered--
-  state.requests.delete(request.arrival)
+  leaveNumbered(state.requests, request.arrival)
   if (request.operation.type === 'flush') return
   leaveRange(state.order, request.arrival, (arrival) => state.ready.push(arrival))
 }
 
 /** Forget all parts of a number. */
 export function take(state: FrontendState, number: number): void {
-  const sent = state.outgoing.get(number)
+  const sent = numberedAt(state.outgoing, number)
   if (sent === undefined) return
   for (let part = 0; part < sent.length; part++) takePart(state, sent, part)
-  state.outgoing.delete(number)
-  while (state.answeredBelow < state.nextNumber && !state.outgoing.has(state.answeredBelow)) state.answeredBelow++
+  leaveNumbered(state.outgoing, number)
+  const { outgoing, nextNumber } = state
+  while (state.answeredBelow < nextNumber && numberedAt(outgoing, state.answeredBelow) === undefined) {
+    state.answeredBelow++
+  }
 }
 
 export function takePart(state: FrontendState, sent: Array<Outgoing | undefined>, part: number): void {
@@ -169,7 +173,7 @@ export function resendAt(state: FrontendState, atMs: number): void {
 }
 
 function put(state: FrontendState, sent: Outgoing[], nowMs: number, port: FrontendPort): void {
-  state.outgoing.set(sent[0]!.number, sent)
+  enterNumbered(state.outgoing, sent[0]!.number, sent)
   for (const one of sent) {
     state.inFlightParts++
     state.inFlightBytes += one.bytes

@@ -11,6 +11,8 @@ import { closedLink } from './frontend-link.ts'
 import type { FrontendLink } from './frontend-link.ts'
 import type { ClientFailure, FrontendOptions } from './frontend-port.ts'
 import type { FrontendOperation } from './messages.ts'
+import { countNumbered, noNumbered, numberedAt } from './numbered.ts'
+import type { Numbered } from './numbered.ts'
 import { emptyOrder, rangeOf } from './range-order.ts'
 import type { RangeOrder } from './range-order.ts'
 import type { BlockVersion } from './record.ts'
@@ -64,13 +66,13 @@ export interface FrontendState {
   sizeBytes: number | undefined
   /** Nothing is served any more. */
   failed: 'stale-session' | 'session-broken' | undefined
-  /** By arrival, in order of arrival. */
-  requests: Map<number, ClientRequest>
+  /** By arrival. */
+  requests: Numbered<ClientRequest>
   order: RangeOrder
   /** Requests that nothing in front holds back, until there is room for them. */
   ready: number[]
   /** What is under way, by number; an answered part is undefined. */
-  outgoing: Map<number, Array<Outgoing | undefined>>
+  outgoing: Numbered<Array<Outgoing | undefined>>
   inFlightParts: number
   inFlightBytes: number
   nextArrival: number
@@ -96,10 +98,10 @@ export const createFrontend = (options: FrontendOptions): FrontendState => ({
   link: closedLink(),
   sizeBytes: undefined,
   failed: undefined,
-  requests: new Map(),
+  requests: noNumbered(),
   order: emptyOrder(),
   ready: [],
-  outgoing: new Map(),
+  outgoing: noNumbered(),
   inFlightParts: 0,
   inFlightBytes: 0,
   nextArrival: 1,
@@ -121,18 +123,18 @@ export const isChange = (operation: ClientOperation): boolean =>
 export function assertFrontend(state: FrontendState): void {
   let parts = 0
   let bytes = 0
-  for (const [number, sent] of state.outgoing) {
+  for (const [i, number] of state.outgoing.numbers.entries()) {
     assert(number >= state.answeredBelow, 'what was answered is not under way')
     assert(number - state.answeredBelow < REQUEST_SPAN_MAX || number >= READ_NUMBERS_FROM, 'numbers lie close')
-    for (const one of sent) {
+    for (const one of state.outgoing.values[i]!) {
       if (one === undefined) continue
       parts++
       bytes += one.bytes
-      assert(state.requests.has(one.arrival), 'what is under way belongs to a request')
+      assert(numberedAt(state.requests, one.arrival) !== undefined, 'what is under way belongs to a request')
     }
   }
   assert(parts === state.inFlightParts && bytes === state.inFlightBytes, 'the window counts what is under way')
-  const out = [...state.requests.values()].filter(({ phase }) => phase !== 'waiting')
+  const out = state.requests.values.filter(({ phase }) => phase !== 'waiting')
   for (const a of out) {
     const range = rangeOf(state.order, a.arrival)
     for (const b of out) {
@@ -142,5 +144,5 @@ export function assertFrontend(state: FrontendState): void {
       assert(!overlap || !(range.writes || other.writes), 'S5: overlapping requests go out one after the other')
     }
   }
-  assert(state.failed === undefined || state.requests.size === 0, 'a session that ended holds nothing')
+  assert(state.failed === undefined || countNumbered(state.requests) === 0, 'a session that ended holds nothing')
 }

@@ -19,6 +19,7 @@ import { isChange } from './frontend-state.ts'
 import type { ClientRequest, FrontendState } from './frontend-state.ts'
 import type { FrontendMessage } from './messages.ts'
 import type { NodeId } from './configuration.ts'
+import { enterNumbered } from './numbered.ts'
 import { enterRange } from './range-order.ts'
 import { blocksOf } from './request-parts.ts'
 
@@ -41,7 +42,7 @@ function handle(state: FrontendState, event: FrontendEvent, nowMs: number, port:
     case 'request':
       return arrive(state, event, nowMs, port)
     case 'connection-closed':
-      for (const request of state.requests.values()) {
+      for (const request of [...state.requests.values]) {
         if (request.connection === event.connection) abandon(state, request)
       }
       return
@@ -74,7 +75,7 @@ function arrive(
   const refusal = refusalOf(state, isChange(operation))
   if (refusal !== undefined) return port.answer(connection, tag, { ok: false, code: refusal })
   const arrival = state.nextArrival++
-  state.requests.set(arrival, {
+  enterNumbered(state.requests, arrival, {
     arrival,
     connection,
     tag,
@@ -153,7 +154,7 @@ function noteHeld(
 function expire(state: FrontendState, nowMs: number, port: FrontendPort): void {
   const { ioTimeoutMs } = state.options
   state.expireAtMs = undefined
-  for (const request of state.requests.values()) {
+  for (const request of [...state.requests.values]) {
     if (!request.isWanted) continue
     if (request.atMs + ioTimeoutMs > nowMs) {
       state.expireAtMs = request.atMs + ioTimeoutMs

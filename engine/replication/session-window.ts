@@ -7,6 +7,8 @@
  * Numbers begin at 1 and lie close (`REQUEST_SPAN_MAX`), so `done` stays small. I19.
  */
 import { REQUEST_SPAN_MAX } from './frontend-state.ts'
+import { countNumbered, enterNumbered, leaveNumbered, noNumbered, numberedAt } from './numbered.ts'
+import type { Numbered } from './numbered.ts'
 import type { RequestId, Session } from './record.ts'
 
 export interface SessionWindow extends Session {
@@ -14,7 +16,7 @@ export interface SessionWindow extends Session {
   highest: number
   /** Number -> how many parts it has, then those that were applied. */
   done: Map<number, number[]>
-  ordered: Map<number, number[]>
+  ordered: Numbered<number[]>
 }
 
 /** `[generation, incarnation, floor, highest, [number, count, ...parts][]]` of each session. */
@@ -37,7 +39,7 @@ export function decodeWindows(encoded: unknown): SessionWindow[] {
     floor,
     highest,
     done: new Map(beyond.map(([number, ...parts]) => [number!, parts])),
-    ordered: new Map(),
+    ordered: noNumbered(),
   }))
 }
 
@@ -58,7 +60,7 @@ export function windowOf(windows: SessionWindow[], { generation, incarnation }: 
     floor: 1,
     highest: 0,
     done: new Map(),
-    ordered: new Map(),
+    ordered: noNumbered(),
   }
   windows.push(window)
   return window
@@ -67,19 +69,19 @@ export function windowOf(windows: SessionWindow[], { generation, incarnation }: 
 /** Whether a request is new, is in the log, or took effect. */
 export function fateOf(window: SessionWindow, { request, part }: RequestId): 'new' | 'ordered' | 'applied' {
   if (request < window.floor || window.done.get(request)?.includes(part, 1) === true) return 'applied'
-  return window.ordered.get(request)?.includes(part) === true ? 'ordered' : 'new'
+  return numberedAt(window.ordered, request)?.includes(part) === true ? 'ordered' : 'new'
 }
 
 export function noteOrdered(window: SessionWindow, { request, part }: RequestId): void {
-  const parts = window.ordered.get(request)
-  if (parts === undefined) window.ordered.set(request, [part])
+  const parts = numberedAt(window.ordered, request)
+  if (parts === undefined) enterNumbered(window.ordered, request, [part])
   else parts.push(part)
 }
 
 export function noteApplied(windows: SessionWindow[], id: RequestId): void {
   const window = windowOf(windows, id)
   const { request, part, parts } = id
-  if (window.ordered.size > 0) forgetOrdered(window, request, part)
+  if (countNumbered(window.ordered) > 0) forgetOrdered(window, request, part)
   if (request > window.highest) window.highest = request
   if (request === window.floor && parts === 1) window.floor++
   else if (request >= window.floor) {
@@ -107,9 +109,9 @@ export function raiseFloor(window: SessionWindow, floor: number): void {
 }
 
 function forgetOrdered(window: SessionWindow, request: number, part: number): void {
-  const parts = window.ordered.get(request)
+  const parts = numberedAt(window.ordered, request)
   if (parts === undefined) return
   const at = parts.indexOf(part)
   if (at >= 0) parts.splice(at, 1)
-  if (parts.length === 0) window.ordered.delete(request)
+  if (parts.length === 0) leaveNumbered(window.ordered, request)
 }

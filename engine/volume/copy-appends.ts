@@ -124,7 +124,9 @@ export class CopyAppends {
   ): void {
     const { stream, map } = target
     const { queue, bodies } = this.copy
-    const waiting: WaitingRecord = { record, segment: 0, generation: 0, units: 0, batch: undefined, listed: false }
+    const waiting: WaitingRecord = {
+      record, segment: 0, generation: 0, units: 0, batch: undefined, listed: false, at: -1,
+    }
     const place = { target, waiting }
     // Most lie on one disk: an array that grows from nothing has room for many.
     if (accepted.places.length === 0) accepted.places = [place]
@@ -136,7 +138,7 @@ export class CopyAppends {
       waiting.batch = append.batch
       accepted.left--
       if (record.kind === RECORD_KIND.control) bodies.written(target, append)
-      map.copy!.waiting.all.add(waiting)
+      map.copy!.waiting.add(waiting)
       if (accepted.dropped) queue.drop(accepted, place)
       ended?.()
       queue.advance()

@@ -165,7 +165,7 @@ export class CopyQueue {
       epochs ??= accepted.epochsBefore
       if (accepted.epochsBefore !== undefined && accepted.places.length > 0) logged ??= accepted.epochsBefore
       for (const place of accepted.places)
-        if (place.target.map.copy!.waiting.all.has(place.waiting)) this.drop(accepted, place)
+        if (place.target.map.copy!.waiting.has(place.waiting)) this.drop(accepted, place)
     }
     appends.forgetDropped()
     this.tail = seq

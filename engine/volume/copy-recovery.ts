@@ -55,7 +55,7 @@ export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: 
   }
   if (isMoved || !isReplicated(record)) return true
   const generation = stream.segments.generation[batch.segment]!
-  copy.waiting.all.add({ record, segment: batch.segment, generation, units, batch: undefined, listed: false })
+  copy.waiting.add({ record, segment: batch.segment, generation, units, batch: undefined, listed: false, at: -1 })
   return true
 }
 

@@ -12,6 +12,7 @@
 import t from 'tap'
 import type { ClientAnswer } from '../../../engine/replication/frontend-port.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
+import { countNumbered, numberedAt } from '../../../engine/replication/numbered.ts'
 import type { BlockVersion, RequestId } from '../../../engine/replication/record.ts'
 import type { ClientOperation } from '../../../engine/replication/request-parts.ts'
 import { CELL_BYTES, cellsOf, FrontendBench } from './frontend-bench.ts'
@@ -91,8 +92,8 @@ class Run {
       this.network.push(one)
       if (one.message.type !== 'request') continue
       const { request } = one.message.id
-      const arrival = this.bench.state.outgoing.get(request)?.find((part) => part !== undefined)?.arrival
-      const tag = arrival === undefined ? undefined : this.bench.state.requests.get(arrival)?.tag
+      const arrival = numberedAt(this.bench.state.outgoing, request)?.find((part) => part !== undefined)?.arrival
+      const tag = arrival === undefined ? undefined : numberedAt(this.bench.state.requests, arrival)?.tag
       if (tag === undefined) continue
       if ((this.tagOf.get(request) ?? tag) !== tag) throw new Error(`number ${request} is of two requests`)
       this.tagOf.set(request, tag)
@@ -245,11 +246,11 @@ class Run {
       for (let messages = this.network.length; messages > 0; messages--) this.deliver(0, false)
       while (this.primary.pending.length > 0) this.primary.commit(this.send)
       const { state } = this.bench
-      if (this.network.length === 0 && state.requests.size === 0) break
+      if (this.network.length === 0 && countNumbered(state.requests) === 0) break
       this.bench.pass(100)
     }
     const { state } = this.bench
-    if (this.waiting.size > 0 || state.requests.size > 0) throw new Error(`${[...this.waiting]} never ended`)
+    if (this.waiting.size > 0 || countNumbered(state.requests) > 0) throw new Error(`${[...this.waiting]} never ended`)
     if (
       state.inFlightParts +
         state.inFlightBytes +

@@ -12,6 +12,7 @@ import type {
 } from '../../../engine/replication/frontend-port.ts'
 import { assertFrontend, type FrontendState } from '../../../engine/replication/frontend-state.ts'
 import type { VersionedConfig } from '../../../engine/replication/copy-port.ts'
+import { numberedAt } from '../../../engine/replication/numbered.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import type { Payload, RequestId, Session } from '../../../engine/replication/record.ts'
 import type { ClientOperation as Request } from '../../../engine/replication/request-parts.ts'
@@ -150,7 +151,7 @@ export class SimClient {
     const { id, result } = message
     const key = requestKey(id)
     const { outgoing } = this.frontend!
-    const isWaiting = (): boolean => outgoing.get(id.request)?.[id.part] !== undefined
+    const isWaiting = (): boolean => numberedAt(outgoing, id.request)?.[id.part] !== undefined
     const pending = [...this.pending.values()].find(({ operations }) => operations.has(key))
     const isAwaited = pending !== undefined && isWaiting()
     if (isAwaited) pending.outcomes.set(key, result.ok ? 'ok' : result.code)
@@ -292,8 +293,9 @@ export class SimClient {
   }
 
   private pendingOf(id: RequestId, operation: { lba: number; blockCount: number }): Pending | undefined {
-    const sent = this.frontend?.outgoing.get(id.request)?.find((one) => one !== undefined)
-    const request = sent === undefined ? undefined : this.frontend?.requests.get(sent.arrival)
+    const { outgoing, requests } = this.frontend!
+    const sent = numberedAt(outgoing, id.request)?.find((one) => one !== undefined)
+    const request = sent && numberedAt(requests, sent.arrival)
     if (request !== undefined) return this.pending.get(request.tag)
     // Numbered in this very step: overlapping changes go out one after the other, so the range tells.
     const first = operation.lba * BLOCK_BYTES

@@ -10,7 +10,7 @@ export const SESSIONS = [
   bug('a request that is in the log is new', 'I19, S1', [
     [
       'session-window.ts',
-      "return window.ordered.get(request)?.includes(part) === true ? 'ordered' : 'new'",
+      "return numberedAt(window.ordered, request)?.includes(part) === true ? 'ordered' : 'new'",
       "return 'new'",
     ],
   ]),
