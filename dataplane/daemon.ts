@@ -15,6 +15,7 @@ import { nbdUris } from '../cluster/api/volume-view.ts'
 import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
+import type { DiskStatus } from '../engine/volume/volume-spec.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
 import { joinCluster } from './cluster-join.ts'
 import type { JoinedCluster } from './cluster-join.ts'
@@ -30,6 +31,8 @@ import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { FromDaemon, Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
 import { setParentDeathSignal } from './libc.ts'
+import { noteSeen, openDisks } from './lost-disks.ts'
+import type { OpenedDisks } from './lost-disks.ts'
 import type { MetricsServer } from '../cluster/metrics/http-server.ts'
 import { NodeMetrics } from './node-metrics.ts'
 import { NbdListener } from './nbd/listener.ts'
@@ -116,12 +119,13 @@ class Daemon {
     })
     this.#listener = listener
     const node = { nodeName: config.name, clusterId, nodeId }
-    const prepare = (disk: DiskOption, adopt: boolean) =>
-      unwrap(prepareDisk(disk, node, config.workers, adopt, joined?.address))
-    const disks = allDisks(config, paths).map((option) => this.#kept(option, prepare(option, false)))
+    const opening = (disk: DiskOption, adopt: boolean) =>
+      prepareDisk(disk, node, config.workers, adopt, joined?.address)
+    const prepare = (disk: DiskOption, adopt: boolean) => unwrap(opening(disk, adopt))
+    const { disks, lost } = await this.#openDisks((disk) => opening(disk, false), joined !== undefined)
     const barrier = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
     const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, instance, exports)
-    const replication = joined === undefined ? undefined : this.#replicationStart(joined, instance)
+    const replication = joined === undefined ? undefined : this.#replicationStart(joined, instance, lost)
     this.#workers = Array.from({ length: config.workers }, (_, worker) => new WorkerThread({
       start: {
         disks, indexDir: paths.index, worker, workers: config.workers, barrier,
@@ -154,7 +158,10 @@ class Daemon {
         worker: () => this.#workers[0]!,
         prepare: (disk) => prepare(disk, false),
         release: releaseDisk,
-        remember: (disk) => rememberDisk(paths.disks, disk),
+        remember: (disk, prepared) => {
+          rememberDisk(paths.disks, disk)
+          noteSeen(paths.seenDisks, prepared)
+        },
       })
       const control = await this.#controlPlane(joined!, clusterNode, exports, facts, nodeDisks)
       await clusterNode.start(control.api)
@@ -271,11 +278,25 @@ class Daemon {
     return this.#control
   }
 
-  #replicationStart({ clusterId, startNumber }: JoinedCluster, instance: string): ReplicationStart {
+  #replicationStart(
+    { clusterId, startNumber }: JoinedCluster, instance: string, lostDisks: DiskStatus[],
+  ): ReplicationStart {
     const node = this.#order.config.name
     const { evidence } = this.#paths
     const timing = DEFAULT_TIMING
-    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence }
+    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, lostDisks }
+  }
+
+  /** A node by itself needs all of them: nobody else has what is on one that is gone. */
+  async #openDisks(prepare: (disk: DiskOption) => Result<PreparedDisk>, isOfCluster: boolean): Promise<OpenedDisks> {
+    const { config } = this.#order
+    const kept = (option: DiskOption): Result<PreparedDisk> => {
+      const prepared = prepare(option)
+      return prepared.ok ? { ok: true, value: this.#kept(option, prepared.value) } : prepared
+    }
+    const options = allDisks(config, this.#paths)
+    if (!isOfCluster) return { disks: options.map((option) => unwrap(kept(option))), lost: [] }
+    return openDisks({ options, seen: this.#paths.seenDisks, prepare: kept, log: this.#log })
   }
 
   /** Pool and tags are written on the disk when it is made; a configuration that says otherwise is told so. */

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { HoldfastError } from '../engine/errors.ts'
+import type { Detail, ErrorCode } from '../engine/errors.ts'
 import {
   DISK_BYTES_LEAST,
   SEGMENT_BYTES_DEFAULT,
@@ -20,7 +21,7 @@ import { chooseSuperblock, encodeSuperblock, type Superblock } from '../engine/l
 import { BLOCK_BYTES } from '../engine/units.ts'
 import type { Result } from '../engine/volume/store-api.ts'
 import { crc32c } from './checksum.ts'
-import { createDiskFile, openDiskFile, type DiskFile } from './disk/disk-file.ts'
+import { createDiskFile, openDiskFile, openFailure, type DiskFile } from './disk/disk-file.ts'
 import { closeFd } from './libc.ts'
 import type { DiskOption } from './worker-messages.ts'
 
@@ -63,9 +64,23 @@ export function prepareDisk(
   const opened = openOrCreate(option)
   if (!opened.ok) return opened
   const file = opened.value
-  const result = recognise(file, option, identity, { streams, adopt, store })
+  const result = recognised(file, option, identity, { streams, adopt, store })
   if (!result.ok) closeFd(file.fd)
   return result
+}
+
+/** Its superblock may be there and not be read: a disk that answers EIO is refused like one that cannot be opened. */
+function recognised(
+  file: DiskFile,
+  option: DiskOption,
+  identity: NodeIdentity,
+  how: { streams: number; adopt: boolean; store: string | undefined },
+): Result<PreparedDisk> {
+  try {
+    return recognise(file, option, identity, how)
+  } catch (error) {
+    return openFailure(file.path, error)
+  }
 }
 
 /** Of a disk that is there; undefined when it has none that can be read. @throws HoldfastError when it is in use */
@@ -86,7 +101,7 @@ function openOrCreate(option: DiskOption): Result<DiskFile> {
   if (fs.existsSync(option.path)) return openDiskFile(option.path)
   if (option.sizeBytes === undefined) {
     const reason = `${option.path} does not exist and no size is given`
-    return refused('disk-open', { disk: option.path, reason })
+    return refused('disk-open', { disk: option.path, reason }, { cause: { code: 'ENOENT' } })
   }
   if (option.sizeBytes < DISK_BYTES_LEAST) return tooSmall(option.path, option.sizeBytes)
   const folder = path.dirname(option.path)
@@ -215,8 +230,8 @@ function segmentBytesFor(diskBytes: number): number {
 
 const superblockEnd = (s: Superblock): number => 2 * 1024 * 1024 + s.segmentCount * s.segmentBytes
 
-function refused(code: ConstructorParameters<typeof HoldfastError>[0], detail: Record<string, string | number>) {
-  return { ok: false, error: new HoldfastError(code, detail) } as const
+function refused(code: ErrorCode, detail: Detail, options?: { cause: { code: string } }) {
+  return { ok: false, error: new HoldfastError(code, detail, options) } as const
 }
 
 const tooSmall = (disk: string, size: number) => refused('disk-too-small', { disk, size, least: DISK_BYTES_LEAST })

@@ -17,7 +17,7 @@ export interface NodeDisksOptions {
   prepare(disk: DiskOption): PreparedDisk
   release(disk: PreparedDisk): void
   /** To be opened again at the next start. */
-  remember(disk: DiskOption): void
+  remember(disk: DiskOption, prepared: PreparedDisk): void
 }
 
 /** @throws HoldfastError when pool or tags cannot be */
@@ -50,7 +50,7 @@ export class NodeDisks {
       throw error
     }
     const { path } = option
-    remember({ ...option, pool: prepared.pool, tags: prepared.tags })
+    remember({ ...option, pool: prepared.pool, tags: prepared.tags }, prepared)
     const { disks } = await worker.replicationCall<'status'>({ kind: 'status' })
     const status = disks.find((disk) => disk.path === path)
     if (status === undefined) throw new HoldfastError('disk-not-found', { disk: path })

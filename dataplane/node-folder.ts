@@ -14,6 +14,7 @@
  *   store.json      which cluster store it has seen, how far, and in which era (cluster/store/REBUILD.md)
  *   nodes.json      the other nodes of its cluster
  *   waiting.json    at which store it waits for its cluster (`waiting-node.ts`)
+ *   seen-disks.json  disks it had at its last start, so that it goes on without one that is gone (`lost-disks.ts`)
  *   evidence/       state of copies that met a bug of ours
  *
  * Small files are replaced by rename after a sync, so that a crash leaves the old or the new one.
@@ -35,6 +36,7 @@ export interface NodePaths {
   pid: string
   identity: string
   disks: string
+  seenDisks: string
   api: string
   nbd: string
   log: string
@@ -55,6 +57,7 @@ export function nodePaths(dir: string, name: string): NodePaths {
     pid: inside('pid'),
     identity: inside('node.json'),
     disks: inside('disks.json'),
+    seenDisks: inside('seen-disks.json'),
     api: inside('api.sock'),
     nbd: inside('nbd.sock'),
     log: inside('daemon.log'),

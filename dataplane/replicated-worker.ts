@@ -89,12 +89,14 @@ class ReplicatedWorker {
   readonly #offered: OfferedVolumes
   readonly #meters: VolumeMeters
   readonly #node: string
+  readonly #lost: readonly DiskStatus[]
   readonly #loop: TurnLoop
 
   constructor({ loop, shell, configs, log, post }: Parts, start: ReplicationStart) {
-    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir } = start
+    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, lostDisks } = start
     this.shell = shell
     this.#node = node
+    this.#lost = lostDisks
     this.#loop = loop
     this.replication = new ReplicationWorker({
       self: { clusterId, node, instance, worker: workerOf(), role: 'worker' },
@@ -117,7 +119,8 @@ class ReplicatedWorker {
   }
 
   #disks(): DiskStatus[] {
-    return withDamagedReads(this.shell.disks(), damagedReadsOf(this.replication.copies.copies()))
+    const disks = [...this.shell.disks(), ...this.#lost]
+    return withDamagedReads(disks, damagedReadsOf(this.replication.copies.copies()))
   }
 
   figures(): WorkerFigures {

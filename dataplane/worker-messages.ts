@@ -46,6 +46,8 @@ export interface ReplicationStart {
   timing: CopyTiming
   readCheck: 'lease' | 'confirm'
   evidenceDir: string
+  /** Disks that the node goes on without, as they are shown. */
+  lostDisks: DiskStatus[]
 }
 
 export interface SessionReport {

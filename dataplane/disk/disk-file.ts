@@ -41,12 +41,12 @@ export function openDiskFile(diskPath: string): Result<DiskFile> {
     const bytes = kind === 'device' ? blockDeviceBytes(fd) : fs.fstatSync(fd).size
     if (bytes < 0) {
       fs.closeSync(fd)
-      return refused(diskPath, message(bytes))
+      return refused(diskPath, message(bytes), errnoName(-bytes))
     }
     return { ok: true, value: { path: diskPath, fd, sizeBytes: bytes - (bytes % BLOCK_BYTES), kind } }
   } catch (error) {
     if (fd !== undefined) fs.closeSync(fd)
-    return fromThrown(diskPath, error)
+    return openFailure(diskPath, error)
   }
 }
 
@@ -75,7 +75,7 @@ export function createDiskFile(diskPath: string, sizeBytes: number): Result<Disk
     return { ok: true, value: { path: diskPath, fd, sizeBytes, kind: 'file' } }
   } catch (error) {
     if (fd !== undefined) fs.closeSync(fd)
-    return fromThrown(diskPath, error)
+    return openFailure(diskPath, error)
   }
 }
 
@@ -126,13 +126,15 @@ function message(negativeErrno: number): string {
   return `${errnoName(-negativeErrno)}, ${getSystemErrorMessage(negativeErrno)}`
 }
 
-function refused(diskPath: string, reason: string): Result<never> {
-  return { ok: false, error: new HoldfastError('disk-open', { disk: diskPath, reason }) }
+function refused(diskPath: string, reason: string, code?: string): Result<never> {
+  const cause = code === undefined ? {} : { cause: { code } }
+  return { ok: false, error: new HoldfastError('disk-open', { disk: diskPath, reason }, cause) }
 }
 
-function fromThrown(diskPath: string, error: unknown): Result<never> {
+/** Of what a call on it threw; what is no system error is thrown on. The code of the system error is the cause. */
+export function openFailure(diskPath: string, error: unknown): Result<never> {
   const { errno, code } = error as NodeJS.ErrnoException
   if (typeof errno !== 'number' || code === undefined) throw error
-  if (code === 'EBUSY') return refused(diskPath, 'the device is in use (mounted, or held by another driver)')
-  return refused(diskPath, message(errno))
+  if (code === 'EBUSY') return refused(diskPath, 'the device is in use (mounted, or held by another driver)', code)
+  return refused(diskPath, message(errno), code)
 }

@@ -40,6 +40,7 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
         clusterId: CLUSTER, node, instance: hex(), startNumber: Number(node.slice(1)), timing: TEST_TIMING,
         readCheck: 'lease',
         evidenceDir: path.join(dir, 'evidence'),
+        lostDisks: [],
       },
     },
     log,
