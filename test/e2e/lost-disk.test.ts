@@ -1,7 +1,7 @@
 /**
  * Risk: a disk that is gone keeps a node from starting, and with it the copies on its other disks. A node with two
- * disks starts without the one: what lies on the other is served, what is lost is made anew there, clients notice nothing,
- * `status` and `disk ls` say which disk it is, and a new one in its place is taken.
+ * disks starts without the one: what lies on the other is served, what is lost is made anew there, clients notice
+ * nothing, `status` and `disk ls` say which disk it is, and a new one in its place is taken.
  */
 // test-timeout-seconds: 240
 import { rmSync } from 'node:fs'
