@@ -216,7 +216,10 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.appliedSeq = start.target
     this.filledTo = this.fillTarget = start.target
     this.fillToken = token
-    this.storedSeq = this.durableSeq = 0
+    // Up to the fork it keeps what it has, whenever it crashes: applied in the turn in which the begin is durable.
+    const keptSeq = start.wipe.length === 0 ? start.fork : 0
+    this.storedSeq = Math.min(this.storedSeq, keptSeq)
+    this.durableSeq = Math.min(this.durableSeq, keptSeq)
     this.isConsistent = false
     this.keeping.set(token, { facts: start.facts, order: ++this.order })
     this.port.fillStarts(this.node)
