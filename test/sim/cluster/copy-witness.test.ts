@@ -7,7 +7,8 @@ import type { CopyStore } from '../../../engine/replication/copy-store.ts'
 import { CopyWitness } from './copy-witness.ts'
 
 function witnessOf(storedSeq: number, durableSeq: number): CopyWitness {
-  const port = new Proxy({}, { get: () => () => 0 }) as ConstructorParameters<typeof CopyWitness>[1]
+  let position = 0
+  const port = new Proxy({}, { get: () => () => ++position }) as ConstructorParameters<typeof CopyWitness>[1]
   const witness = new CopyWitness('n1', port)
   const store = new Proxy({}, { get: () => () => undefined }) as CopyStore
   const facts = {
@@ -41,5 +42,14 @@ t.test('wiped, it has nothing until the begin is durable', (t) => {
     witness.startFill(7, begin)
     t.same([witness.storedSeq, witness.durableSeq], [0, 0])
   }
+  t.end()
+})
+
+t.test('all that it is filled up to counts as stored then, not before it lost its power', (t) => {
+  const witness = witnessOf(25, 18)
+  const before = witness.storedAt(20)!
+  witness.startFill(7, beginOf(21, []))
+  witness.kept(7)
+  for (const seq of [1, 20, 21, 22, 30]) t.ok(witness.storedAt(seq)! > before, `seq ${seq}`)
   t.end()
 })

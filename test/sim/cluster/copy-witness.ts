@@ -145,8 +145,11 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.keeping.delete(token)
     if (token === this.fillToken) {
       this.forgottenSeq = Math.max(this.forgottenSeq, this.fillForgotSeq)
+      const { storedSeq } = this
+      // What it had before, too, is as its source has it only now.
+      this.storedSeq = 0
       this.placed(this.filledTo)
-      this.storedSeq = Math.max(this.storedSeq, this.filledTo)
+      this.storedSeq = Math.max(storedSeq, this.filledTo)
       this.durableSeq = Math.max(this.durableSeq, this.filledTo)
     }
     if (kept === undefined) return
