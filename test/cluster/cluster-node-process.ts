@@ -10,7 +10,7 @@ import { nodePaths } from '../../dataplane/node-folder.ts'
 import type { NodePaths } from '../../dataplane/node-folder.ts'
 import { processGone } from '../dataplane/node-process.ts'
 
-const MAIN = path.join(import.meta.dirname, 'node-main.ts')
+export const NODE_MAIN = path.join(import.meta.dirname, 'node-main.ts')
 const LOOPBACK = { host: '127.0.0.1', port: 0 }
 
 export interface LogLine {
@@ -28,6 +28,19 @@ export interface ClusterNodeOptions {
   env?: Record<string, string> | undefined
 }
 
+export function configOfNode(name: string, { dir, diskBytes, store, change }: ClusterNodeOptions): NodeConfig {
+  return {
+    name,
+    dir,
+    zone: '',
+    disks: [{ path: path.join(dir, `${name}.disk`), sizeBytes: diskBytes, pool: 'default', tags: [] }],
+    listenTcp: undefined,
+    workers: 1,
+    cluster: { store, listenPeer: LOOPBACK, listenApi: LOOPBACK },
+    ...change,
+  }
+}
+
 export class ClusterNodeProcess {
   readonly name: string
   readonly paths: NodePaths
@@ -42,20 +55,10 @@ export class ClusterNodeProcess {
   #pid = 0
 
   constructor(name: string, options: ClusterNodeOptions) {
-    const { dir, diskBytes, store, change, env } = options
     this.name = name
-    this.#env = { ...process.env, ...env }
-    this.paths = nodePaths(dir, name)
-    this.config = {
-      name,
-      dir,
-      zone: '',
-      disks: [{ path: path.join(dir, `${name}.disk`), sizeBytes: diskBytes, pool: 'default', tags: [] }],
-      listenTcp: undefined,
-      workers: 1,
-      cluster: { store, listenPeer: LOOPBACK, listenApi: LOOPBACK },
-      ...change,
-    }
+    this.#env = { ...process.env, ...options.env }
+    this.paths = nodePaths(options.dir, name)
+    this.config = configOfNode(name, options)
   }
 
   get isUp(): boolean {
@@ -70,7 +73,7 @@ export class ClusterNodeProcess {
   /** The supervisor, and with it a daemon. */
   spawn(): void {
     const [command, ...words] = [...this.under, process.execPath]
-    const child = fork(MAIN, {
+    const child = fork(NODE_MAIN, {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: this.#env, execPath: command!, execArgv: words,
     })
     this.#child = child

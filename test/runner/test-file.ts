@@ -15,10 +15,10 @@ export const TIMEOUT_SECONDS_DEFAULT = 120
  */
 const SLOW_FOLDERS = [
   'test/e2e', 'test/crash', 'test/conformance', 'test/scenario', 'test/sim', 'test/model', 'test/control',
-  'test/kill', 'test/nemesis',
+  'test/kill', 'test/nemesis', 'test/power',
 ]
 /** Real processes that fight for ports, disks and both cores: one at a time. */
-export const SERIAL_FOLDERS = ['test/e2e', 'test/kill', 'test/nemesis']
+export const SERIAL_FOLDERS = ['test/e2e', 'test/kill', 'test/nemesis', 'test/power']
 
 export interface TestFile {
   /** Relative to the root, with slashes. */

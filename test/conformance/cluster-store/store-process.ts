@@ -23,25 +23,25 @@ export const freePort = (): number => nextPort++
 
 interface Kind {
   name: string
-  /** What is run on a folder and a port. */
-  command(dir: string, port: number): string[]
+  /** What is run on a folder and an address. */
+  command(dir: string, port: number, host?: string): string[]
   /** On stdout or stderr when it serves. */
   ready: RegExp
 }
 
 export const EMBEDDED: Kind = {
   name: 'embedded',
-  command: (dir, port) => [process.execPath, MAIN, 'store', '--dir', dir, '--listen', `${HOST}:${port}`],
+  command: (dir, port, host = HOST) => [process.execPath, MAIN, 'store', '--dir', dir, '--listen', `${host}:${port}`],
   ready: /^holdfast store ready http:/m,
 }
 
 export const ETCD: Kind = {
   name: 'etcd',
-  command: (dir, port) => {
-    const peer = `http://${HOST}:${port + 10_000}`
+  command: (dir, port, host = HOST) => {
+    const peer = `http://${host}:${port + 10_000}`
     return [
-      'etcd', '--name=t', `--data-dir=${dir}/data`, `--listen-client-urls=http://${HOST}:${port}`,
-      `--advertise-client-urls=http://${HOST}:${port}`, `--listen-peer-urls=${peer}`,
+      'etcd', '--name=t', `--data-dir=${dir}/data`, `--listen-client-urls=http://${host}:${port}`,
+      `--advertise-client-urls=http://${host}:${port}`, `--listen-peer-urls=${peer}`,
       `--initial-advertise-peer-urls=${peer}`, `--initial-cluster=t=${peer}`,
       '--heartbeat-interval=10', '--election-timeout=50', '--grpc-keepalive-min-time=50ms', '--log-outputs=stderr',
     ]
@@ -57,24 +57,29 @@ export class StoreProcess {
   readonly kind: Kind
   readonly dir: string
   readonly port: number
+  readonly host: string
   readonly address: string
   output = ''
   private readonly t: Pick<Test, 'teardown'>
   private child: ChildProcess | undefined
 
-  /** @param port  that of a store whose place this one takes */
-  constructor(t: Pick<Test, 'teardown'>, kind: Kind, port = freePort()) {
+  /**
+   * @param port  that of a store whose place this one takes
+   * @param host  when others than processes of this machine ask
+   */
+  constructor(t: Pick<Test, 'teardown'>, kind: Kind, port = freePort(), host = HOST) {
     this.t = t
     this.kind = kind
     this.dir = temporaryFolder(t)
     this.port = port
-    this.address = `http://${HOST}:${port}`
+    this.host = host
+    this.address = `http://${host}:${port}`
     t.teardown(() => this.kill())
   }
 
   /** Resolves when it serves; rejects with its last words when it ends instead. */
   async start(): Promise<void> {
-    const [command, ...words] = this.kind.command(this.dir, this.port)
+    const [command, ...words] = this.kind.command(this.dir, this.port, this.host)
     const child = spawn(command!, words, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.child = child
     this.output = ''

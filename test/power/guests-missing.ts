@@ -1,0 +1,14 @@
+/** Whether guests can run here. */
+import { spawnSync } from 'node:child_process'
+import { LINUX } from './guest.ts'
+import { networkMissing } from './own-network.ts'
+import { registersMissing } from './wide-registers.ts'
+
+const canRun = (...[command, ...words]: [string, ...string[]]): boolean => spawnSync(command, words).status === 0
+
+/** Why not, or undefined. */
+export function guestsMissing(): string | undefined {
+  if (!canRun(LINUX, '--version')) return 'user-mode-linux is not installed (Debian package user-mode-linux)'
+  if (!canRun('debugfs', '-V')) return 'debugfs is not installed (Debian package e2fsprogs)'
+  return networkMissing() ?? registersMissing()
+}

@@ -1,0 +1,268 @@
+/**
+ * A cluster some of whose nodes are guests that can lose their power, the others and the embedded store processes of
+ * this side; volumes with a copy on every node that has a disk, and a stamped client each, which writes through a node
+ * that stays up and knows what every block may hold.
+ */
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { StampedClient } from '../../cli/load/stamped-client.ts'
+import { connectControlApi } from '../../cluster/api/client.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
+import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
+import { configKey, decodeConfig } from '../../cluster/store/volume-configs.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import type { VolumeConfig } from '../../engine/replication/configuration.ts'
+import { MIB } from '../../engine/units.ts'
+import { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
+import type { ClusterNodeOptions } from '../cluster/cluster-node-process.ts'
+import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import { contentOnDisk, differences } from '../nemesis/copies-at-rest.ts'
+import type { Random } from '../sim/random.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { compileForGuests, Guest } from './guest.ts'
+import type { GuestOrder } from './guest-words.ts'
+import { enterOwnNetwork, HUB, plugFor } from './own-network.ts'
+import { PLANT } from './planted-bugs.ts'
+import { compileWideRegisters } from './wide-registers.ts'
+
+const STORE_PORT = 2379
+const PEER_PORT = 7000
+const API_PORT = 8000
+const DISK_BYTES = 384 * MIB
+const VOLUME_BYTES = 24 * MIB
+/** Many times what it takes when nothing else runs. */
+const WAIT_MS = 90_000
+const LOOK_MS = 50
+/** A wish that was not done by then is told anew. */
+const AGAIN_MS = 5000
+const BUG = /a bug|met a bug/
+/** Few requests in flight: a guest has one processor, and a slow one. */
+const LOAD = { depth: 4, requestBlocksMax: 64 }
+
+export type Durability = 'durable' | 'writeback'
+
+export interface PowerClusterOptions {
+  guests: readonly string[]
+  /** Processes of this side; the clients are at the first of them. */
+  hosts: readonly string[]
+  /** Hosts have no disk, so that every copy is a guest's. */
+  onlyGuestsStore: boolean
+  volumes: readonly Durability[]
+  random: Random
+  /** In the nodes of guests (planted-bugs.ts). */
+  plantedBug?: string
+}
+
+export interface PowerVolume {
+  name: string
+  id: string
+  durability: Durability
+  client: StampedClient
+}
+
+export class PowerCluster {
+  readonly guests: Guest[]
+  readonly hosts: ClusterNodeProcess[]
+  readonly volumes: PowerVolume[] = []
+  readonly #folder: string
+  readonly #store: ClusterStore
+  readonly #o: PowerClusterOptions
+  readonly #t: Test
+
+  private constructor(t: Test, options: PowerClusterOptions, folder: string, storeProcess: StoreProcess) {
+    const { guests, hosts, onlyGuestsStore, plantedBug } = options
+    this.#o = options
+    this.#t = t
+    this.#folder = folder
+    this.#store = storeProcess.client({ root: '/holdfast/' })
+    const { address: store } = storeProcess
+    const cluster = (host: string, number: number): Pick<ClusterNodeOptions, 'store' | 'change'> => {
+      const [listenPeer, listenApi] = [PEER_PORT, API_PORT].map((port) => ({ host, port: port + number }))
+      return { store, change: { cluster: { store, listenPeer: listenPeer!, listenApi: listenApi! } } }
+    }
+    this.hosts = hosts.map((name, i) => {
+      const { change, ...rest } = cluster(HUB, i)
+      const disks = onlyGuestsStore ? { disks: [] } : {}
+      return new ClusterNodeProcess(name, { dir: folder, diskBytes: DISK_BYTES, change: { ...change, ...disks }, ...rest })
+    })
+    const preload = compileWideRegisters(folder)
+    const env = plantedBug === undefined ? {} : { NODE_OPTIONS: `--import ${PLANT}`, PLANTED_BUG: plantedBug }
+    this.guests = guests.map((name, i) => {
+      const plug = plugFor(i + 1)
+      return new Guest({ name, folder, plug, preload, node: { ...cluster(plug.address, 0), diskBytes: DISK_BYTES, env } })
+    })
+    t.teardown(() => this.#close())
+  }
+
+  /** The nodes serve, the volumes are whole, the clients write. Everything ends with the test. */
+  static async make(t: Test, options: PowerClusterOptions): Promise<PowerCluster> {
+    const folder = temporaryFolder(t)
+    enterOwnNetwork()
+    compileForGuests()
+    const storeProcess = new StoreProcess(t, EMBEDDED, STORE_PORT, HUB)
+    await storeProcess.start()
+    const cluster = new PowerCluster(t, options, folder, storeProcess)
+    await Promise.all([...cluster.hosts.map((node) => node.start()), cluster.boot('never')])
+    cluster.#tell('all nodes serve')
+    for (const durability of options.volumes) await cluster.#makeVolume(durability)
+    await cluster.whole()
+    for (const { client } of cluster.volumes) client.start()
+    await cluster.progress(100)
+    cluster.#tell('the clients write')
+    return cluster
+  }
+
+  /** All that are off. @returns what became of the unsynced file of each */
+  async boot(writesBack: GuestOrder['writesBack']): Promise<string[]> {
+    const found = await Promise.all(this.guests.filter(({ isUp }) => !isUp).map((guest) => guest.boot(writesBack)))
+    this.#tell(`with power again, pages are written back: ${writesBack}`)
+    return found
+  }
+
+  /** Of all guests at once. */
+  async cutPower(): Promise<void> {
+    this.#tell('the power is cut')
+    await Promise.all(this.guests.map((guest) => guest.cutPower()))
+  }
+
+  /** For whoever wonders where the time went. */
+  #tell(what: string): void {
+    this.#t.comment(`${(performance.now() / 1000).toFixed(1)} s: ${what}`)
+  }
+
+  get #replicas(): number {
+    return this.guests.length + (this.#o.onlyGuestsStore ? 0 : this.hosts.length) - 1
+  }
+
+  async #makeVolume(durability: Durability): Promise<void> {
+    const parameters = { replicas: String(this.#replicas), durability }
+    // A node that has just started takes nothing yet.
+    const { id } = await this.#asked((control) =>
+      control.createVolume({ name: durability, sizeBytes: VOLUME_BYTES, parameters }))
+    const own = this.#o.random.fork(`client of ${durability}`)
+    const client = new StampedClient({
+      socketPath: this.hosts[0]!.paths.nbd, exportName: durability, isCluster: true,
+      writeback: durability === 'writeback', ...LOAD, random: () => own.float(),
+    })
+    this.volumes.push({ name: durability, id, durability, client })
+    await client.connected()
+  }
+
+  /** Until it is not refused. */
+  async #asked<T>(run: (control: ControlClient) => Promise<T>): Promise<T> {
+    for (const untilMs = performance.now() + WAIT_MS; ; await sleep(LOOK_MS)) {
+      const control = connectControlApi({ socketPath: this.hosts[0]!.paths.api, source: 'of the test' })
+      try {
+        return await run(control)
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || performance.now() > untilMs) throw error
+      } finally {
+        control.close()
+      }
+    }
+  }
+
+  async config({ id }: PowerVolume): Promise<VolumeConfig> {
+    const found = await this.#store.get(configKey(id))
+    if (!found.ok) throw found.error
+    return decodeConfig(id, found.value!.value)!
+  }
+
+  /** The copy on a guest orders the writes of all volumes. */
+  async leadBy({ name: to }: Guest): Promise<void> {
+    for (const volume of this.volumes) {
+      const isSo = async (): Promise<boolean> => (await this.config(volume)).primary === to
+      for (const untilMs = performance.now() + WAIT_MS; !(await isSo());) {
+        if (performance.now() > untilMs) throw new Error(`${volume.name} is not handed over to ${to}`)
+        await this.#asked((control) => control.moveVolume({ name: volume.name, what: 'primary', to, from: '' }))
+        for (const againMs = performance.now() + AGAIN_MS; performance.now() < againMs && !(await isSo());) await sleep(LOOK_MS)
+      }
+    }
+  }
+
+  /** A client read what it must not: nothing is waited for any more. */
+  get isWrong(): boolean {
+    return this.volumes.some(({ client }) => client.problems.length > 0)
+  }
+
+  /** Every copy is in its set. */
+  async whole(): Promise<void> {
+    for (const volume of this.volumes) {
+      for (const untilMs = performance.now() + WAIT_MS; !this.isWrong; await sleep(LOOK_MS)) {
+        const config = await this.config(volume)
+        if (config.inSync.length === this.#replicas + 1) break
+        if (performance.now() > untilMs) throw new Error(`${volume.name} is not whole: ${JSON.stringify(config)}`)
+      }
+    }
+    this.#tell('every copy is in its set')
+  }
+
+  /** Each client gets so many more answers to writes. */
+  async progress(count: number): Promise<void> {
+    const enough = this.volumes.map(({ client }) => client.counts.acknowledgedWrites + count)
+    for (const [i, { client, name }] of this.volumes.entries()) {
+      for (const untilMs = performance.now() + WAIT_MS; client.counts.acknowledgedWrites < enough[i]!; await sleep(LOOK_MS)) {
+        if (this.isWrong) return
+        if (performance.now() > untilMs) throw new Error(`${name} is not served again`)
+      }
+    }
+  }
+
+  /** Every block is read, while nobody writes. */
+  async verify(): Promise<void> {
+    await Promise.all(this.volumes.map(({ client }) => client.pause()))
+    if (!this.isWrong) await Promise.all(this.volumes.map(({ client }) => client.verify()))
+  }
+
+  /** Everything is stopped in order, and the copies are compared as they lie on the disks. @returns what is wrong */
+  async end(): Promise<string[]> {
+    await this.verify()
+    if (!this.isWrong) await this.whole()
+    const wrong = this.problems()
+    if (wrong.length > 0) return wrong
+    this.#tell('everything is read')
+    const codes = await Promise.all([...this.hosts, ...this.guests].map(async (node) => [node.name, await node.stop()]))
+    for (const [name, code] of codes) if (Number(code) !== 0) wrong.push(`${name} did not stop cleanly: ${code}`)
+    this.#tell('all nodes have stopped')
+    const disks = this.#disks()
+    for (const { name, id } of this.volumes) {
+      const contents = disks.map((disk) => contentOnDisk(disk, id))
+      for (const content of contents) {
+        const found = differences(contents[0]!, content)
+        if (found.length > 0) wrong.push(`${name} differs in ${found.length} blocks: ${found.slice(0, 5).join('; ')}`)
+      }
+      if (contents[0]!.size === 0) wrong.push(`${name} is not on the first disk`)
+    }
+    for (const node of this.hosts) wrong.push(...node.errors().filter((line) => BUG.test(line)))
+    for (const { name } of this.guests) {
+      const log = readFileSync(path.join(this.#folder, `${name}.log`), 'utf8')
+      wrong.push(...log.split('\n').filter((line) => BUG.test(line)))
+    }
+    return wrong
+  }
+
+  problems(): string[] {
+    return this.volumes.flatMap(({ client }) => client.problems)
+  }
+
+  /** Of nodes that have stopped. */
+  #disks(): string[] {
+    const disks = this.#o.onlyGuestsStore ? [] : this.hosts.map(({ config }) => config.disks[0]!.path)
+    for (const guest of this.guests) {
+      const disk = path.join(this.#folder, `${guest.name}.copied`)
+      guest.copyOut(guest.diskFile, disk)
+      guest.copyOut(guest.logFile, path.join(this.#folder, `${guest.name}.log`))
+      disks.push(disk)
+    }
+    return disks
+  }
+
+  async #close(): Promise<void> {
+    // Who waits for an answer waits until the node is gone.
+    const closed = this.volumes.map(({ client }) => client.close())
+    await Promise.all([...this.guests.map((guest) => guest.cutPower()), ...this.hosts.map((node) => node.killNode())])
+    await Promise.all(closed)
+  }
+}
