@@ -7,22 +7,16 @@ import type { Test } from 'tap'
 import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
 import { CONTROLLER_KEY } from '../../cluster/reconcile/election.ts'
 import { decodeHeartbeat } from '../../cluster/store/heartbeats.ts'
-import { agreeOnClusterId } from '../../cluster/membership/cluster-id.ts'
-import { configKey, decodeConfig, encodeConfig } from '../../cluster/store/volume-configs.ts'
-import { encodeVolume, volumeKey } from '../../cluster/store/volume-records.ts'
-import { clock } from '../../dataplane/clock.ts'
-import { prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
-import { makeFolder, nodeIdentity } from '../../dataplane/node-folder.ts'
-import { openStore } from '../../dataplane/store-shell.ts'
+import { configKey, decodeConfig } from '../../cluster/store/volume-configs.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { EMBEDDED, startStore } from '../conformance/cluster-store/store-process.ts'
 import type { StoreProcess } from '../conformance/cluster-store/store-process.ts'
-import { configOf, hex, specOf } from '../dataplane/copy/hosts.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { ClusterNodeProcess } from './cluster-node-process.ts'
 import type { ClusterNodeOptions } from './cluster-node-process.ts'
+import { makeVolume } from './volume-before-start.ts'
 
 const DISK_BYTES = 512 * MIB
 
@@ -73,18 +67,8 @@ export class ClusterOfDaemons {
 
   /** A volume with a copy on every node, the first one the primary. No node runs. */
   async makeVolume(change: Partial<VolumeSpec>): Promise<VolumeSpec> {
-    const spec = specOf({ replicas: this.nodes.length - 1, ...change })
-    const agreed = await agreeOnClusterId(this.store, hex())
-    if (!agreed.ok) throw agreed.error
-    const copies: Record<string, string> = {}
-    for (const node of this.nodes) {
-      copies[node.name] = hex()
-      await makeCopy(node, agreed.value, this.storeProcess.address, spec, copies[node.name]!)
-    }
-    await this.put(configKey(spec.id), encodeConfig(configOf(spec.id, copies)))
-    const record = { minInSync: 0, allowDegraded: false, firstNode: '', attachMode: 'open', trash: null } as const
-    await this.put(volumeKey(spec.id), encodeVolume({ spec, ...record }))
-    return spec
+    const { store, storeProcess: { address } } = this
+    return makeVolume(this.nodes, { store, address }, change)
   }
 
   async config(volumeId: string): Promise<VolumeConfig> {
@@ -108,35 +92,6 @@ export class ClusterOfDaemons {
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
-
-  private async put(key: string, value: Uint8Array): Promise<void> {
-    const cas = await this.store.compareAndSwap({ key, version: undefined, value })
-    if (cas.outcome !== 'won') throw new Error(`${key} was not put: ${cas.outcome}`)
-  }
-}
-
-/** On the disk of a node that does not run. */
-async function makeCopy(
-  { config, paths }: ClusterNodeProcess,
-  clusterId: string,
-  store: string,
-  spec: VolumeSpec,
-  copyId: string,
-): Promise<void> {
-  makeFolder(paths.folder)
-  const { nodeId } = nodeIdentity(paths.identity, { clusterId, store })
-  const prepared = prepareDisk(config.disks[0]!, { nodeName: config.name, nodeId, clusterId }, 1)
-  if (!prepared.ok) throw prepared.error
-  const opened = await openStore({
-    disks: [prepared.value], indexDir: paths.index, worker: 0, workers: 1, barrier: new SharedArrayBuffer(4), clock,
-    log: { event: () => undefined },
-  })
-  if (!opened.ok) throw opened.error
-  await new Promise<void>((resolve, reject) => {
-    opened.value.store.createCopy(spec, copyId, (made) => (made.ok ? resolve() : reject(made.error)))
-  })
-  await new Promise<void>((resolve) => opened.value.stop(() => resolve()))
-  releaseDisk(prepared.value)
 }
 
 export const randomNumber = (): number => randomBytes(4).readUInt32LE() / 2 ** 32

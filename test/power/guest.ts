@@ -12,8 +12,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { assert } from '../../engine/assert.ts'
 import { MIB } from '../../engine/units.ts'
 import { withCompileCache } from '../../dataplane/compile-cache.ts'
+import type { NodeConfig } from '../../dataplane/node-config.ts'
 import { nodePaths } from '../../dataplane/node-folder.ts'
 import { configOfNode, NODE_MAIN } from '../cluster/cluster-node-process.ts'
+import type { StoppedNode } from '../cluster/volume-before-start.ts'
 import type { ClusterNodeOptions } from '../cluster/cluster-node-process.ts'
 import { ENDED, GUEST, READY, STOP, STOPPED } from './guest-words.ts'
 import type { GuestOrder } from './guest-words.ts'
@@ -42,6 +44,11 @@ const BOOT_MS = 60_000
 const STOP_MS = 30_000
 const CONSOLE_END = 3000
 
+function run(command: string, ...words: string[]): void {
+  const { status, stderr } = spawnSync(command, words, { encoding: 'utf8' })
+  assert(status === 0, `${command} ${words.join(' ')}: ${stderr}`)
+}
+
 export interface GuestOptions {
   name: string
   /** Where its files are, on the host, and where its disk is mounted, inside. */
@@ -59,6 +66,7 @@ export class Guest {
   readonly #o: GuestOptions
   readonly #dir: string
   readonly #image: string
+  readonly #config: NodeConfig
   #child: ChildProcess | undefined
   #ended: Promise<unknown> = Promise.resolve()
   #booted = 0
@@ -70,12 +78,12 @@ export class Guest {
     this.#o = options
     this.#dir = path.join(folder, name)
     this.#image = path.join(folder, `${name}.img`)
+    this.#config = configOfNode(name, { ...node, dir: this.#dir })
     mkdirSync(this.#dir)
     const fd = openSync(this.#image, 'w')
     ftruncateSync(fd, node.diskBytes + BESIDE_BYTES)
     closeSync(fd)
-    const made = spawnSync('mkfs.ext4', ['-q', '-m', '0', this.#image], { encoding: 'utf8' })
-    assert(made.status === 0, `an ext4 is made for ${name}: ${made.stderr}`)
+    run('mkfs.ext4', '-q', '-m', '0', this.#image)
   }
 
   get isUp(): boolean {
@@ -115,19 +123,15 @@ export class Guest {
     return code
   }
 
-  /** A file of its disk is copied to the host. It is off, and was stopped in order: a journal is not looked at. */
-  copyOut(file: string, to: string): void {
+  /** Its disk is the host's meanwhile: the node's files are where the node has them. It is off. */
+  async opened(work: (node: StoppedNode) => Promise<void> | void): Promise<void> {
     assert(!this.isUp, `${this.name} is off`)
-    spawnSync('debugfs', ['-R', `dump /${file} ${to}`, this.#image])
-  }
-
-  /** Inside, of its node. */
-  get logFile(): string {
-    return path.relative(this.#dir, nodePaths(this.#dir, this.name).log)
-  }
-
-  get diskFile(): string {
-    return `${this.name}.disk`
+    run('mount', '-o', 'loop', this.#image, this.#dir)
+    try {
+      await work({ config: this.#config, paths: nodePaths(this.#dir, this.name) })
+    } finally {
+      run('umount', this.#dir)
+    }
   }
 
   /** What a line of the guest says behind these words, since it was booted. @throws when it ends without saying so */
@@ -145,7 +149,7 @@ export class Guest {
 
   #words(writesBack: GuestOrder['writesBack']): string[] {
     const { name, node, plug: { address, gateway, device }, folder } = this.#o
-    const config = configOfNode(name, { ...node, dir: this.#dir })
+    const config = this.#config
     const order: GuestOrder = { config, nodeMain: NODE_MAIN, environment: node.env ?? {}, address, gateway, writesBack }
     const [orderFile, init] = [path.join(folder, `${name}.json`), path.join(folder, `${name}.init`)]
     writeFileSync(orderFile, JSON.stringify(order))

@@ -9,6 +9,7 @@ const canRun = (...[command, ...words]: [string, ...string[]]): boolean => spawn
 /** Why not, or undefined. */
 export function guestsMissing(): string | undefined {
   if (!canRun(LINUX, '--version')) return 'user-mode-linux is not installed (Debian package user-mode-linux)'
-  if (!canRun('debugfs', '-V')) return 'debugfs is not installed (Debian package e2fsprogs)'
+  if (!canRun('mkfs.ext4', '-V')) return 'mkfs.ext4 is not installed (Debian package e2fsprogs)'
+  if (!canRun('losetup', '--find')) return 'there is no loop device for the disks of guests'
   return networkMissing() ?? registersMissing()
 }

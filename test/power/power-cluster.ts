@@ -4,7 +4,6 @@
  * that stays up and knows what every block may hold.
  */
 import { readFileSync } from 'node:fs'
-import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
@@ -18,6 +17,8 @@ import { MIB } from '../../engine/units.ts'
 import { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import type { ClusterNodeOptions } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import { makeVolume } from '../cluster/volume-before-start.ts'
+import type { StoppedNode } from '../cluster/volume-before-start.ts'
 import { contentOnDisk, differences } from '../nemesis/copies-at-rest.ts'
 import type { Random } from '../sim/random.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
@@ -30,7 +31,7 @@ import { compileWideRegisters } from './wide-registers.ts'
 const STORE_PORT = 2379
 const PEER_PORT = 7000
 const API_PORT = 8000
-const DISK_BYTES = 384 * MIB
+const DISK_BYTES = 320 * MIB
 const VOLUME_BYTES = 24 * MIB
 /** Many times what it takes when nothing else runs. */
 const WAIT_MS = 90_000
@@ -60,13 +61,14 @@ export interface PowerVolume {
   id: string
   durability: Durability
   client: StampedClient
+  /** Of the attachment, when the client began. */
+  generation: number
 }
 
 export class PowerCluster {
   readonly guests: Guest[]
   readonly hosts: ClusterNodeProcess[]
   readonly volumes: PowerVolume[] = []
-  readonly #folder: string
   readonly #store: ClusterStore
   readonly #o: PowerClusterOptions
   readonly #t: Test
@@ -75,7 +77,6 @@ export class PowerCluster {
     const { guests, hosts, onlyGuestsStore, plantedBug } = options
     this.#o = options
     this.#t = t
-    this.#folder = folder
     this.#store = storeProcess.client({ root: '/holdfast/' })
     const { address: store } = storeProcess
     const cluster = (host: string, number: number): Pick<ClusterNodeOptions, 'store' | 'change'> => {
@@ -104,10 +105,12 @@ export class PowerCluster {
     const storeProcess = new StoreProcess(t, EMBEDDED, STORE_PORT, HUB)
     await storeProcess.start()
     const cluster = new PowerCluster(t, options, folder, storeProcess)
+    await cluster.#makeVolumes(storeProcess.address)
+    cluster.#tell('disks and volumes are made')
     await Promise.all([...cluster.hosts.map((node) => node.start()), cluster.boot('never')])
-    cluster.#tell('all nodes serve')
-    for (const durability of options.volumes) await cluster.#makeVolume(durability)
+    await Promise.all(cluster.volumes.map(({ client }) => client.connected()))
     await cluster.whole()
+    for (const volume of cluster.volumes) volume.generation = (await cluster.config(volume)).attach.generation
     for (const { client } of cluster.volumes) client.start()
     await cluster.progress(100)
     cluster.#tell('the clients write')
@@ -136,18 +139,31 @@ export class PowerCluster {
     return this.guests.length + (this.#o.onlyGuestsStore ? 0 : this.hosts.length) - 1
   }
 
-  async #makeVolume(durability: Durability): Promise<void> {
-    const parameters = { replicas: String(this.#replicas), durability }
-    // A node that has just started takes nothing yet.
-    const { id } = await this.#asked((control) =>
-      control.createVolume({ name: durability, sizeBytes: VOLUME_BYTES, parameters }))
+  /** With a copy on every node that has a disk; those of guests are mounted here for that. */
+  async #makeVolumes(address: string): Promise<void> {
+    const nodes: StoppedNode[] = this.#o.onlyGuestsStore ? [] : [...this.hosts]
+    const make = async ([guest, ...others]: Guest[]): Promise<void> => {
+      if (guest !== undefined) {
+        return guest.opened((node) => {
+          nodes.push(node)
+          return make(others)
+        })
+      }
+      for (const durability of this.#o.volumes) {
+        const at = { store: this.#store, address }
+        const { id } = await makeVolume(nodes, at, { name: durability, sizeBytes: VOLUME_BYTES, durability })
+        this.volumes.push({ name: durability, id, durability, client: this.#client(durability), generation: 0 })
+      }
+    }
+    await make(this.guests)
+  }
+
+  #client(durability: Durability): StampedClient {
     const own = this.#o.random.fork(`client of ${durability}`)
-    const client = new StampedClient({
+    return new StampedClient({
       socketPath: this.hosts[0]!.paths.nbd, exportName: durability, isCluster: true,
       writeback: durability === 'writeback', ...LOAD, random: () => own.float(),
     })
-    this.volumes.push({ name: durability, id, durability, client })
-    await client.connected()
   }
 
   /** Until it is not refused. */
@@ -226,20 +242,16 @@ export class PowerCluster {
     const codes = await Promise.all([...this.hosts, ...this.guests].map(async (node) => [node.name, await node.stop()]))
     for (const [name, code] of codes) if (Number(code) !== 0) wrong.push(`${name} did not stop cleanly: ${code}`)
     this.#tell('all nodes have stopped')
-    const disks = this.#disks()
+    const copies = await this.#copies()
     for (const { name, id } of this.volumes) {
-      const contents = disks.map((disk) => contentOnDisk(disk, id))
+      const contents = copies.map(({ contents }) => contents.get(id)!)
       for (const content of contents) {
         const found = differences(contents[0]!, content)
         if (found.length > 0) wrong.push(`${name} differs in ${found.length} blocks: ${found.slice(0, 5).join('; ')}`)
       }
       if (contents[0]!.size === 0) wrong.push(`${name} is not on the first disk`)
     }
-    for (const node of this.hosts) wrong.push(...node.errors().filter((line) => BUG.test(line)))
-    for (const { name } of this.guests) {
-      const log = readFileSync(path.join(this.#folder, `${name}.log`), 'utf8')
-      wrong.push(...log.split('\n').filter((line) => BUG.test(line)))
-    }
+    for (const { log } of copies) wrong.push(...log.split('\n').filter((line) => BUG.test(line)))
     return wrong
   }
 
@@ -247,16 +259,16 @@ export class PowerCluster {
     return this.volumes.flatMap(({ client }) => client.problems)
   }
 
-  /** Of nodes that have stopped. */
-  #disks(): string[] {
-    const disks = this.#o.onlyGuestsStore ? [] : this.hosts.map(({ config }) => config.disks[0]!.path)
-    for (const guest of this.guests) {
-      const disk = path.join(this.#folder, `${guest.name}.copied`)
-      guest.copyOut(guest.diskFile, disk)
-      guest.copyOut(guest.logFile, path.join(this.#folder, `${guest.name}.log`))
-      disks.push(disk)
+  /** What lies on the disks of nodes that have stopped, and what they said. */
+  async #copies(): Promise<Array<{ contents: Map<string, Map<number, string>>; log: string }>> {
+    const copies: Array<{ contents: Map<string, Map<number, string>>; log: string }> = []
+    const look = ({ config, paths }: StoppedNode): void => {
+      const contents = new Map(this.volumes.map(({ id }) => [id, contentOnDisk(config.disks[0]!.path, id)]))
+      copies.push({ contents, log: readFileSync(paths.log, 'utf8') })
     }
-    return disks
+    if (!this.#o.onlyGuestsStore) for (const node of this.hosts) look(node)
+    for (const guest of this.guests) await guest.opened(look)
+    return copies
   }
 
   async #close(): Promise<void> {
