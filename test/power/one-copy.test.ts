@@ -37,6 +37,7 @@ t.test(`one copy of three loses power ${CUTS} times`, { skip }, async (t) => {
   }
   t.same(await cluster.end(), [], 'nothing is lost, and all copies are the same')
   for (const { name, client: { counts, held } } of cluster.volumes) {
-    t.equal(counts.errors, 0, `${name}: ${counts.acknowledgedWrites} writes, held ${Math.round(held.longestMs)} ms at most`)
+    const words = `${counts.acknowledgedWrites} writes, held ${Math.round(held.longestMs)} ms at most`
+    t.equal(counts.errors, 0, `${name}: ${words}`)
   }
 })

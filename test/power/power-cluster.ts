@@ -3,7 +3,6 @@
  * this side; volumes with a copy on every node that has a disk, and a stamped client each, which writes through a node
  * that stays up and knows what every block may hold.
  */
-import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
@@ -11,17 +10,17 @@ import { connectControlApi } from '../../cluster/api/client.ts'
 import type { ControlClient } from '../../cluster/api/client.ts'
 import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
 import { configKey, decodeConfig } from '../../cluster/store/volume-configs.ts'
+import type { NodeConfig } from '../../dataplane/node-config.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
-import type { ClusterNodeOptions } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
 import { makeVolume } from '../cluster/volume-before-start.ts'
 import type { StoppedNode } from '../cluster/volume-before-start.ts'
-import { contentOnDisk, differences } from '../nemesis/copies-at-rest.ts'
 import type { Random } from '../sim/random.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
+import { DisksAtRest } from './disks-at-rest.ts'
 import { compileForGuests, Guest } from './guest.ts'
 import type { GuestOrder } from './guest-words.ts'
 import { enterOwnNetwork, HUB, plugFor } from './own-network.ts'
@@ -38,7 +37,6 @@ const WAIT_MS = 90_000
 const LOOK_MS = 50
 /** A wish that was not done by then is told anew. */
 const AGAIN_MS = 5000
-const BUG = /a bug|met a bug/
 /** Few requests in flight: a guest has one processor, and a slow one. */
 const LOAD = { depth: 4, requestBlocksMax: 64 }
 
@@ -79,20 +77,19 @@ export class PowerCluster {
     this.#t = t
     this.#store = storeProcess.client({ root: '/holdfast/' })
     const { address: store } = storeProcess
-    const cluster = (host: string, number: number): Pick<ClusterNodeOptions, 'store' | 'change'> => {
-      const [listenPeer, listenApi] = [PEER_PORT, API_PORT].map((port) => ({ host, port: port + number }))
-      return { store, change: { cluster: { store, listenPeer: listenPeer!, listenApi: listenApi! } } }
-    }
+    const at = (host: string, number = 0): Pick<NodeConfig, 'cluster'> => ({
+      cluster: { store, listenPeer: { host, port: PEER_PORT + number }, listenApi: { host, port: API_PORT + number } },
+    })
+    const same = { store, diskBytes: DISK_BYTES }
     this.hosts = hosts.map((name, i) => {
-      const { change, ...rest } = cluster(HUB, i)
-      const disks = onlyGuestsStore ? { disks: [] } : {}
-      return new ClusterNodeProcess(name, { dir: folder, diskBytes: DISK_BYTES, change: { ...change, ...disks }, ...rest })
+      const change = { ...at(HUB, i), ...(onlyGuestsStore ? { disks: [] } : {}) }
+      return new ClusterNodeProcess(name, { ...same, dir: folder, change })
     })
     const preload = compileWideRegisters(folder)
     const env = plantedBug === undefined ? {} : { NODE_OPTIONS: `--import ${PLANT}`, PLANTED_BUG: plantedBug }
     this.guests = guests.map((name, i) => {
       const plug = plugFor(i + 1)
-      return new Guest({ name, folder, plug, preload, node: { ...cluster(plug.address, 0), diskBytes: DISK_BYTES, env } })
+      return new Guest({ name, folder, plug, preload, node: { ...same, change: at(plug.address), env } })
     })
     t.teardown(() => this.#close())
   }
@@ -166,17 +163,15 @@ export class PowerCluster {
     })
   }
 
-  /** Until it is not refused. */
-  async #asked<T>(run: (control: ControlClient) => Promise<T>): Promise<T> {
-    for (const untilMs = performance.now() + WAIT_MS; ; await sleep(LOOK_MS)) {
-      const control = connectControlApi({ socketPath: this.hosts[0]!.paths.api, source: 'of the test' })
-      try {
-        return await run(control)
-      } catch (error) {
-        if (!(error instanceof HoldfastError) || performance.now() > untilMs) throw error
-      } finally {
-        control.close()
-      }
+  /** A refusal passes: whoever asks does it again. */
+  async #ask(run: (control: ControlClient) => Promise<unknown>): Promise<void> {
+    const control = connectControlApi({ socketPath: this.hosts[0]!.paths.api, source: 'of the test' })
+    try {
+      await run(control)
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+    } finally {
+      control.close()
     }
   }
 
@@ -189,12 +184,15 @@ export class PowerCluster {
   /** The copy on a guest orders the writes of all volumes. */
   async leadBy({ name: to }: Guest): Promise<void> {
     for (const volume of this.volumes) {
-      const isSo = async (): Promise<boolean> => (await this.config(volume)).primary === to
-      for (const untilMs = performance.now() + WAIT_MS; !(await isSo());) {
-        if (performance.now() > untilMs) throw new Error(`${volume.name} is not handed over to ${to}`)
-        await this.#asked((control) => control.moveVolume({ name: volume.name, what: 'primary', to, from: '' }))
-        for (const againMs = performance.now() + AGAIN_MS; performance.now() < againMs && !(await isSo());) await sleep(LOOK_MS)
-      }
+      let askedMs = -Infinity
+      await this.#until(`${volume.name} is not handed over to ${to}`, async () => {
+        if ((await this.config(volume)).primary === to) return true
+        if (performance.now() > askedMs + AGAIN_MS) {
+          askedMs = performance.now()
+          await this.#ask((control) => control.moveVolume({ name: volume.name, what: 'primary', to, from: '' }))
+        }
+        return false
+      })
     }
   }
 
@@ -206,11 +204,9 @@ export class PowerCluster {
   /** Every copy is in its set. */
   async whole(): Promise<void> {
     for (const volume of this.volumes) {
-      for (const untilMs = performance.now() + WAIT_MS; !this.isWrong; await sleep(LOOK_MS)) {
-        const config = await this.config(volume)
-        if (config.inSync.length === this.#replicas + 1) break
-        if (performance.now() > untilMs) throw new Error(`${volume.name} is not whole: ${JSON.stringify(config)}`)
-      }
+      const copies = this.#replicas + 1
+      const isWhole = async (): Promise<boolean> => (await this.config(volume)).inSync.length === copies
+      await this.#until(`${volume.name} is not whole`, isWhole)
     }
     this.#tell('every copy is in its set')
   }
@@ -218,11 +214,17 @@ export class PowerCluster {
   /** Each client gets so many more answers to writes. */
   async progress(count: number): Promise<void> {
     const enough = this.volumes.map(({ client }) => client.counts.acknowledgedWrites + count)
-    for (const [i, { client, name }] of this.volumes.entries()) {
-      for (const untilMs = performance.now() + WAIT_MS; client.counts.acknowledgedWrites < enough[i]!; await sleep(LOOK_MS)) {
-        if (this.isWrong) return
-        if (performance.now() > untilMs) throw new Error(`${name} is not served again`)
-      }
+    for (const [i, { client: { counts }, name }] of this.volumes.entries()) {
+      await this.#until(`${name} is not served again`, () => counts.acknowledgedWrites >= enough[i]!)
+    }
+  }
+
+  /** Or a client was wrong. @throws when it takes too long */
+  async #until(otherwise: string, isSo: () => Promise<boolean> | boolean): Promise<void> {
+    for (const untilMs = performance.now() + WAIT_MS; !this.isWrong && !(await isSo()); await sleep(LOOK_MS)) {
+      if (performance.now() < untilMs) continue
+      const configs = await Promise.all(this.volumes.map((volume) => this.config(volume)))
+      throw new Error(`${otherwise}: ${JSON.stringify(configs)}`)
     }
   }
 
@@ -242,33 +244,14 @@ export class PowerCluster {
     const codes = await Promise.all([...this.hosts, ...this.guests].map(async (node) => [node.name, await node.stop()]))
     for (const [name, code] of codes) if (Number(code) !== 0) wrong.push(`${name} did not stop cleanly: ${code}`)
     this.#tell('all nodes have stopped')
-    const copies = await this.#copies()
-    for (const { name, id } of this.volumes) {
-      const contents = copies.map(({ contents }) => contents.get(id)!)
-      for (const content of contents) {
-        const found = differences(contents[0]!, content)
-        if (found.length > 0) wrong.push(`${name} differs in ${found.length} blocks: ${found.slice(0, 5).join('; ')}`)
-      }
-      if (contents[0]!.size === 0) wrong.push(`${name} is not on the first disk`)
-    }
-    for (const { log } of copies) wrong.push(...log.split('\n').filter((line) => BUG.test(line)))
-    return wrong
+    const disks = new DisksAtRest(this.volumes)
+    if (!this.#o.onlyGuestsStore) this.hosts.forEach(disks.look)
+    for (const guest of this.guests) await guest.opened(disks.look)
+    return [...wrong, ...disks.wrong]
   }
 
   problems(): string[] {
     return this.volumes.flatMap(({ client }) => client.problems)
-  }
-
-  /** What lies on the disks of nodes that have stopped, and what they said. */
-  async #copies(): Promise<Array<{ contents: Map<string, Map<number, string>>; log: string }>> {
-    const copies: Array<{ contents: Map<string, Map<number, string>>; log: string }> = []
-    const look = ({ config, paths }: StoppedNode): void => {
-      const contents = new Map(this.volumes.map(({ id }) => [id, contentOnDisk(config.disks[0]!.path, id)]))
-      copies.push({ contents, log: readFileSync(paths.log, 'utf8') })
-    }
-    if (!this.#o.onlyGuestsStore) for (const node of this.hosts) look(node)
-    for (const guest of this.guests) await guest.opened(look)
-    return copies
   }
 
   async #close(): Promise<void> {

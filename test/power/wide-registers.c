@@ -7,8 +7,6 @@
  * A process that has not run since its registers were read, and gets the same ones, is left alone: half of all calls,
  * and the dear ones, since the kernel makes and drops a page table entry for each.
  */
-#include <string.h>
-
 #define PTRACE_CALL 101L
 #define PEEK_FIRST 1
 #define PEEK_LAST 3
@@ -29,7 +27,11 @@ typedef struct {
   unsigned long bytes;
 } Area;
 
+/* Of the C library, whose headers may not be there. */
 long syscall(long number, ...);
+void *memcpy(void *to, const void *from, unsigned long bytes);
+int memcmp(const void *one, const void *other, unsigned long bytes);
+void *memset(void *to, int value, unsigned long bytes);
 
 /* What processes hold that have not run since. */
 static struct {
