@@ -1,4 +1,4 @@
-/** Whether guests can run here. */
+/** Whether guests can run here, and are asked for: each is a machine to boot, for every cut. */
 import { spawnSync } from 'node:child_process'
 import { LINUX } from './guest.ts'
 import { networkMissing } from './own-network.ts'
@@ -8,6 +8,7 @@ const canRun = (...[command, ...words]: [string, ...string[]]): boolean => spawn
 
 /** Why not, or undefined. */
 export function guestsMissing(): string | undefined {
+  if (process.env.POWER_CUTS === undefined) return '`npm run power` cuts the power of whole machines'
   if (!canRun(LINUX, '--version')) return 'user-mode-linux is not installed (Debian package user-mode-linux)'
   if (!canRun('mkfs.ext4', '-V')) return 'mkfs.ext4 is not installed (Debian package e2fsprogs)'
   if (!canRun('losetup', '--find')) return 'there is no loop device for the disks of guests'

@@ -5,7 +5,6 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { areRegistersWide } from '../power/wide-registers.ts'
 
 interface DebianPackage {
   name: string
@@ -26,9 +25,6 @@ const PACKAGES: DebianPackage[] = [
   { name: 'etcd-server', provides: ['etcd'], uses: 'the cluster store that is not ours' },
   { name: 'etcd-client', provides: ['etcdctl'], uses: 'a client of etcd that is not ours' },
   { name: 'strace', provides: ['strace'], uses: 'counting of system calls' },
-  { name: 'user-mode-linux', provides: ['linux.uml'], uses: 'nodes that lose their power' },
-  { name: 'iproute2', provides: ['ip'], uses: 'the network of guests' },
-  { name: 'gcc', provides: areRegistersWide() ? ['gcc'] : [], uses: 'guests on a processor with AMX' },
 ]
 
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
