@@ -145,7 +145,7 @@ export class CopyAppends {
     })
   }
 
-  /** @param failed  the copy failed; one of both is called */
+  /** @param failed  the copy failed, nothing is written of it any more; one of both is called */
   append(
     { stream }: Target,
     what: { record: RecordHeader; payload: Uint8Array[]; payloadUnits: number; durable: boolean },
@@ -153,6 +153,7 @@ export class CopyAppends {
     failed?: () => void,
   ): void {
     const { copy } = this
+    if (copy.failedReason !== '') return failed?.()
     this.underWay++
     const { record, payload, payloadUnits, durable } = what
     stream.append({

@@ -147,6 +147,8 @@ export class CopyBodies {
           }
         },
         () => {
+          // It will never be in force, and the logs of the other disks go on without it.
+          for (const one of written.splice(0)) one.target.stream.applied(one.append.batch!)
           if (++failed === 1) ended(false)
         },
       )

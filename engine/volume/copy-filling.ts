@@ -185,9 +185,15 @@ export class CopyFilling {
   *wipeTask(): Task<boolean> {
     for (const target of this.copy.targets) {
       const { stream, map } = target
-      if (!(yield* wipeSlices(target, map.copy!.wiping))) return false
-      map.copy!.wiping = []
-      map.changed = true
+      if (this.copy.failedReason !== '') return false
+      const changed = this.copy.changes()
+      const isWiped = yield* wipeSlices(target, map.copy!.wiping)
+      if (isWiped) {
+        map.copy!.wiping = []
+        map.changed = true
+      }
+      changed()
+      if (!isWiped) return false
       if (!(yield* until<boolean>((resume) => stream.makeCheckpoint(resume)))) return false
     }
     return true
@@ -214,7 +220,9 @@ export class CopyFilling {
       appends.hold(undefined, [target], payload.length, () => {
         this.underWay++
         appends.append(target, { record, payload, payloadUnits, durable: true }, (append) => {
+          const changed = this.copy.changes()
           runTask(fillVersions(target.stream, target.map, record, append), (ok) => {
+            changed()
             this.underWay--
             if (!ok) return this.copy.fail('the index cannot be read')
             target.stream.applied(append.batch!)

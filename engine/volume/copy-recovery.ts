@@ -26,7 +26,7 @@ export interface SettledCopy {
 }
 
 /** More than a copy writes on some of its disks only. */
-const AWAY_REVISIONS = 2 ** 20
+export const AWAY_REVISIONS = 2 ** 20
 
 /** Take one record behind the checkpoint. False when the index cannot be read. */
 export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: RolledRecord): Task<boolean> {

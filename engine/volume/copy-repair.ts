@@ -93,6 +93,11 @@ function* rewrite(copy: LocalCopyStore, target: Target, version: BlockVersion, {
     ),
   )
   if (append === undefined) return
-  if (!(yield* moveEntry(stream, map, record, append))) return copy.fail('the index cannot be read')
+  const changed = copy.changes()
+  try {
+    if (!(yield* moveEntry(stream, map, record, append))) return copy.fail('the index cannot be read')
+  } finally {
+    changed()
+  }
   stream.applied(append.batch!)
 }

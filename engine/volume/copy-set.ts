@@ -29,6 +29,8 @@ export class CopySet {
   private readonly leftOut = new Map<string, LocalCopyStore>()
   /** Being made, or removed. */
   private readonly unsettled = new Map<string, LocalCopyStore>()
+  /** Copies that failed, each with what is left of it, until that is durably nothing. */
+  private readonly failed = new Map<LocalCopyStore, LocalCopyStore>()
   private readonly o: CopySetOptions
 
   constructor(options: CopySetOptions) {
@@ -64,7 +66,8 @@ export class CopySet {
   /**
    * A copy of a replicated volume, empty; durable on all its disks before the answer. One that is there already (a
    * request that is repeated) is answered as it is. One that was removed is never made again under its `copyId`: it
-   * would have forgotten what it promised.
+   * would have forgotten what it promised. A disk that failed has no say: what it had is a former copy, should it come
+   * back.
    */
   create(spec: VolumeSpec, copyId: string, reply: Reply<OpenCopy>): void {
     const existing = this.byId.get(spec.id)
@@ -74,7 +77,7 @@ export class CopySet {
       ? UNSETTLED
       : left.some(({ copy }) => copy.isRemoved !== true)
         ? 'a copy of it is there and cannot be read'
-        : left.some(({ copy }) => copy.copyId === copyId)
+        : this.wasHere(spec.id, copyId)
           ? 'that copy was removed'
           : undefined
     if (refusal !== undefined) {
@@ -103,6 +106,7 @@ export class CopySet {
     const targets: Target[] = []
     for (const { stream } of this.o.disks.entries) {
       const map = stream.volumesById.get(spec.id)
+      if (stream.failed) continue
       if (map !== undefined) targets.push({ stream, map })
       else if (streams.includes(stream))
         targets.push({ stream, map: stream.addVolume({ ...descriptor, revision: 0 }) })
@@ -121,8 +125,8 @@ export class CopySet {
   }
 
   /**
-   * Take a copy away with all it holds, durably on all its disks, also one that cannot be served; one that is not there
-   * is no error.
+   * Take a copy away with all it holds, durably on all its disks that did not fail, also one that cannot be served; one
+   * that is not there is no error. What a disk that failed had of it is that of a former copy, should it come back.
    */
   remove(volumeId: string, reply: Reply<void>): void {
     const copy = this.byId.get(volumeId)?.copy ?? this.leftOut.get(volumeId)
@@ -130,9 +134,24 @@ export class CopySet {
       if (!this.unsettled.has(volumeId)) return reply({ ok: true, value: undefined })
       return reply(failure('copy-exists', { volume: volumeId, copy: '', reason: UNSETTLED }))
     }
-    const { copyId } = copy.stored()
     this.byId.delete(volumeId)
     this.leftOut.delete(volumeId)
+    if (copy.failedReason === '') return this.takeAway(copy, reply)
+    this.unsettled.set(volumeId, copy)
+    copy.onEvent = () => {}
+    copy.quiet(() => {
+      this.unsettled.delete(volumeId)
+      const settled = copy.rest()
+      if (settled.targets.length === 0) return reply({ ok: true, value: undefined })
+      const rest = this.make(settled)
+      this.failed.set(copy, rest)
+      this.takeAway(rest, reply)
+    })
+  }
+
+  private takeAway(copy: LocalCopyStore, reply: Reply<void>): void {
+    const { volumeId } = copy
+    const { copyId } = copy.bodies.now.copy
     const { spec } = copy.descriptor()
     const done = this.unsettle(copy, (ok) => {
       if (!ok) {
@@ -144,8 +163,7 @@ export class CopySet {
       this.o.disks.kick(undefined)
       reply({ ok: true, value: undefined })
     })
-    if (copy.failedReason !== '') done(false)
-    else copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
+    copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
   }
 
   /** What a copy is changes: until that has ended nothing else is asked of its volume here. @returns what ends it */
@@ -163,14 +181,19 @@ export class CopySet {
     return done
   }
 
-  /** What the streams still have of a volume that has no open copy. */
+  /** What the streams still have of a volume that has no open copy, but for those that failed. */
   private leftOf(volumeId: string): CopyDescriptor[] {
     const left: CopyDescriptor[] = []
     for (const { stream } of this.o.disks.entries) {
-      const map = stream.volumesById.get(volumeId)
+      const map = stream.failed ? undefined : stream.volumesById.get(volumeId)
       if (map?.copy !== undefined) left.push(map.descriptor as CopyDescriptor)
     }
     return left.sort((a, b) => b.copy.fills - a.copy.fills)
+  }
+
+  private wasHere(volumeId: string, copyId: string): boolean {
+    return this.o.disks.entries.some(({ stream: { volumesById } }) =>
+      volumesById.get(volumeId)?.descriptor.copy?.copyId === copyId)
   }
 
   private make(settled: SettledCopy): LocalCopyStore {
@@ -198,6 +221,10 @@ export class CopySet {
     for (const { copy } of this.byId.values()) yield copy
     yield* this.leftOut.values()
     yield* this.unsettled.values()
+    for (const [copy, rest] of this.failed) {
+      if (rest.bodies.now.copy.isRemoved === true) this.failed.delete(copy)
+      else yield copy
+    }
   }
 
   /**

@@ -28,9 +28,9 @@ import { CopyFilling, type CopyIdentity, type FillStart } from './copy-filling.t
 import { payloadOf, replicatedOf } from './copy-headers.ts'
 import { CopyLayout } from './copy-layout.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
-import { CopyQueue } from './copy-queue.ts'
+import { CopyQueue, release } from './copy-queue.ts'
 import { readHead, readIds, scanSlice, type CopyReading } from './copy-reader.ts'
-import { readBody, type SettledCopy } from './copy-recovery.ts'
+import { AWAY_REVISIONS, readBody, type SettledCopy } from './copy-recovery.ts'
 import { readExact, repairVersions } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
 
@@ -73,6 +73,8 @@ export class LocalCopyStore implements CopyStore {
   /** Of what was given to `fill`, when it is durable: nobody here refers to its bytes any more. */
   onFilled: (versions: readonly BlockVersion[]) => void = () => {}
   failedReason = ''
+  private mapChanges = 0
+  private quietWaiter: (() => void) | undefined
 
   constructor(options: CopyOptions) {
     const { settled, crc32c } = options
@@ -142,6 +144,40 @@ export class LocalCopyStore implements CopyStore {
   /** Run when nothing is on its way to a disk any more. */
   drained(run: () => void): void {
     this.appends.drained(run)
+  }
+
+  /** A map of the copy is changed over several turns. @returns what ends that */
+  changes(): () => void {
+    this.mapChanges++
+    return () => {
+      if (--this.mapChanges === 0) this.quietWaiter?.()
+    }
+  }
+
+  /** Of a copy that failed: run when nothing of it is on its way to a disk or into a map any more. */
+  quiet(run: () => void): void {
+    assert(this.failedReason !== '', 'a copy that goes on is never quiet')
+    this.quietWaiter = () => {
+      if (this.mapChanges > 0) return
+      this.quietWaiter = undefined
+      run()
+    }
+    this.drained(() => this.quietWaiter?.())
+  }
+
+  /**
+   * Of a copy that failed, and is quiet: what is left of it on the disks that did not, as a start without the others
+   * would find it, but for what was not applied: that is void from now on.
+   */
+  rest(): SettledCopy {
+    const targets = this.targets.filter(({ stream }) => !stream.failed)
+    for (const target of targets) {
+      for (const waiting of [...target.map.copy!.waiting.all]) release({ target, waiting })
+    }
+    const { now, revision } = this.bodies
+    const { appliedSeq, windows } = this.queue
+    const descriptor = { ...now, revision: revision + AWAY_REVISIONS, copy: { ...now.copy, appliedSeq, windows } }
+    return { descriptor, targets, tail: appliedSeq, unapplied: [] }
   }
 
   /** What the copy is now, without its unapplied records. */

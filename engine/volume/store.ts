@@ -28,6 +28,12 @@ export interface StoreOptions {
 }
 
 const SHARED_LOOK_MS = 1000
+/**
+ * A checkpoint that may not be made (`CopySet.hasLost`) waits for so long for the copy to be taken away, which the
+ * control plane orders when another one is in its place.
+ */
+const LOST_WAIT_MS = 30_000
+const LOST_LOOK_MS = 50
 
 export class Store implements StoreApi {
   private readonly o: StoreOptions
@@ -103,8 +109,16 @@ export class Store implements StoreApi {
     for (const set of [copies, volumes])
       for (const peer of set.peersOf(stream)) if (peer !== stream && !peer.failed) peers.add(peer)
     let left = peers.size + 1
+    const { clock } = this.o
+    const endMs = clock.nowMs() + LOST_WAIT_MS
+    const look = (): void => {
+      const isPressed = stream.freeSegments <= stream.context.holdSegments
+      const isOver = this.stopping || stream.failed || isPressed || clock.nowMs() >= endMs
+      if (!isOver && copies.hasLost(stream)) clock.after(LOST_LOOK_MS, look)
+      else done(!copies.hasLost(stream))
+    }
     const ended = (): void => {
-      if (--left === 0) done(!copies.hasLost(stream))
+      if (--left === 0) look()
     }
     for (const peer of peers) peer.log.sync(ended)
     ended()

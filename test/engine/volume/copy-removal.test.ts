@@ -65,11 +65,16 @@ t.test('one that cannot be served is removed as well, and another takes its plac
   t.end()
 })
 
-t.test('one whose disk fails while it is removed is there until it is', (t) => {
+t.test('one whose only disk fails is gone with it, and comes back with it at the most', (t) => {
   const world = filled(16)
   world.world.disks[0]!.failAt('sync', 1)
   const ask = () => world.world.await<Result<void>>((done) => world.world.store!.removeCopy(volumeIdOf(world), done))
-  for (let times = 0; times < 2; times++) t.match(ask(), { ok: false, error: { code: 'disk-failed' } })
+  t.match(ask(), { ok: false, error: { code: 'disk-failed' } }, 'it was not known yet that it had failed')
+  t.match(ask(), { ok: true })
+  t.equal(world.world.store!.copies().size, 0)
+  t.match(create(world, 'c2'), { ok: false, error: { code: 'pool-not-found' } })
+  const stored = world.crash({ kind: 'synced' }, { kind: 'synced' }).open()
+  t.match(stored, { copyId: 'c1', tail: 20, facts: { promise: { epoch: 1, primary: 'n1' } } })
   t.end()
 })
 
