@@ -39,7 +39,8 @@ function stage(durability: (typeof DURABILITIES)[number], seed = 41): Stage {
   return { world, lost: streamAt(LOST_LBA), kept: streamAt(KEPT_LBA) }
 }
 
-const diskOf = ({ world }: CopyWorld, { context }: StoreStream) => world.disks[Number.parseInt(context.diskUuid, 16) - 1]!
+const diskOf = ({ world }: CopyWorld, { context }: StoreStream) =>
+  world.disks[Number.parseInt(context.diskUuid, 16) - 1]!
 
 /** Its next sync fails, while something of the copy is on its way to both disks. */
 function fail({ world, lost }: Stage): void {
