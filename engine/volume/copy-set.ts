@@ -163,7 +163,8 @@ export class CopySet {
       this.o.disks.kick(undefined)
       reply({ ok: true, value: undefined })
     })
-    copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
+    if (copy.failedReason !== '') done(false)
+    else copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
   }
 
   /** What a copy is changes: until that has ended nothing else is asked of its volume here. @returns what ends it */
