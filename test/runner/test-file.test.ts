@@ -24,6 +24,8 @@ t.test('patterns are pieces of the path', (t) => {
   t.ok(isSelected('test/engine/log/a.test.ts', ['nbd', 'engine/log']))
   t.ok(isSelected('test/engine/log/a.test.ts', ['./test/engine/log/a.test.ts']))
   t.notOk(isSelected('test/engine/log/a.test.ts', ['nbd']))
+  t.notOk(isSelected('test/power/a.test.ts', []), 'it has a command of its own')
+  t.ok(isSelected('test/power/a.test.ts', ['test/power']))
   t.end()
 })
 

@@ -19,6 +19,8 @@ const SLOW_FOLDERS = [
 ]
 /** Real processes that fight for ports, disks and both cores: one at a time. */
 export const SERIAL_FOLDERS = ['test/e2e', 'test/kill', 'test/nemesis', 'test/power']
+/** Run by a command of their own, and by who names them. */
+const NAMED_FOLDERS = ['test/power']
 
 export interface TestFile {
   /** Relative to the root, with slashes. */
@@ -51,6 +53,11 @@ export function describeTestFile(path: string, text: string): TestFile {
 const inFolder = (path: string, folders: readonly string[]): boolean =>
   folders.some((folder) => path.startsWith(`${folder}/`))
 
-/** Every pattern is a piece of the path; a file is selected when one of them matches. No pattern selects all. */
+/**
+ * Every pattern is a piece of the path; a file is selected when one of them matches. No pattern selects all but those
+ * that have a command of their own.
+ */
 export const isSelected = (path: string, patterns: readonly string[]): boolean =>
-  patterns.length === 0 || patterns.some((pattern) => path.includes(pattern.replace(/^\.\//, '')))
+  patterns.length === 0
+    ? !inFolder(path, NAMED_FOLDERS)
+    : patterns.some((pattern) => path.includes(pattern.replace(/^\.\//, '')))
