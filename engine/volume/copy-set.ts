@@ -29,8 +29,8 @@ export class CopySet {
   private readonly leftOut = new Map<string, LocalCopyStore>()
   /** Being made, or removed. */
   private readonly unsettled = new Map<string, LocalCopyStore>()
-  /** Copies that failed, each with what is left of it, until that is durably nothing. */
-  private readonly failed = new Map<LocalCopyStore, LocalCopyStore>()
+  /** Copies that failed and are being taken away, until that is done. */
+  private readonly failed = new Set<LocalCopyStore>()
   private readonly o: CopySetOptions
 
   constructor(options: CopySetOptions) {
@@ -142,10 +142,9 @@ export class CopySet {
     copy.quiet(() => {
       this.unsettled.delete(volumeId)
       const settled = copy.rest()
-      if (settled.targets.length === 0) return reply({ ok: true, value: undefined })
-      const rest = this.make(settled)
-      this.failed.set(copy, rest)
-      this.takeAway(rest, reply)
+      this.failed.add(copy)
+      if (settled.targets.length === 0) return this.taken(volumeId, reply)
+      this.takeAway(this.make(settled), reply)
     })
   }
 
@@ -159,12 +158,17 @@ export class CopySet {
         this.leftOut.set(volumeId, copy)
         return reply(failure('disk-failed', { disk: spec.name, reason: copy.failedReason }))
       }
-      // Its space comes back by the cleaner.
-      this.o.disks.kick(undefined)
-      reply({ ok: true, value: undefined })
+      this.taken(volumeId, reply)
     })
-    if (copy.failedReason !== '') done(false)
-    else copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
+    copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
+  }
+
+  /** Nothing is left of the copy, however many of its disks failed meanwhile. */
+  private taken(volumeId: string, reply: Reply<void>): void {
+    for (const copy of this.failed) if (copy.volumeId === volumeId) this.failed.delete(copy)
+    // Its space comes back by the cleaner.
+    this.o.disks.kick(undefined)
+    reply({ ok: true, value: undefined })
   }
 
   /** What a copy is changes: until that has ended nothing else is asked of its volume here. @returns what ends it */
@@ -222,10 +226,7 @@ export class CopySet {
     for (const { copy } of this.byId.values()) yield copy
     yield* this.leftOut.values()
     yield* this.unsettled.values()
-    for (const [copy, rest] of this.failed) {
-      if (rest.bodies.now.copy.isRemoved === true) this.failed.delete(copy)
-      else yield copy
-    }
+    yield* this.failed
   }
 
   /**
@@ -234,7 +235,9 @@ export class CopySet {
    */
   hasLost(stream: StoreStream): boolean {
     for (const copy of this.all()) {
-      const isOn = copy.targets.some((target) => target.stream === stream)
+      // Taken away, it is that from the turn on in which the word is durable on all disks that are left.
+      const isOn = copy.targets.some((target) =>
+        target.stream === stream && (target.map.descriptor as CopyDescriptor).copy.isRemoved !== true)
       const hasFailed = copy.targets.some((target) => target.stream.failed)
       if (isOn && hasFailed && !copy.isDurable && copy.appliedSeq > copy.bodies.claimedSeq) return true
     }

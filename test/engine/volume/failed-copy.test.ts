@@ -23,11 +23,11 @@ interface Stage {
   kept: StoreStream
 }
 
-const spec = (durability: (typeof DURABILITIES)[number]) => ({ sizeBytes: 2 * GIB, durability })
+const spec = (durability: (typeof DURABILITIES)[number], disks = 2) => ({ sizeBytes: disks * GIB, durability })
 
 /** Both slices hold something durable, and more that is not: of the kept disk applied, and said to be. */
-function stage(durability: (typeof DURABILITIES)[number], seed = 41): Stage {
-  const world = new CopyWorld({ seed, disks: 2 }, spec(durability))
+function stage(durability: (typeof DURABILITIES)[number], seed = 41, disks = 2): Stage {
+  const world = new CopyWorld({ seed, disks }, spec(durability, disks))
   world.open()
   world.epoch(1, 1)
   for (let seq = 2; seq <= 5; seq++) world.append(write(1, seq, seq % 2 === 0 ? LOST_LBA : KEPT_LBA, [seq]))
@@ -150,6 +150,23 @@ t.test('a checkpoint of the other disk waits until it is gone, and that disk doe
   clock.runUntil(() => ended !== undefined)
   t.equal(ended, true)
   t.equal(statusOf(on, kept).state, 'online')
+  t.end()
+})
+
+t.test('nor does the third disk, when another one fails while the rest is taken away', (t) => {
+  const on = stage('writeback', 41, 3)
+  const { world } = on
+  fail(on)
+  const third = world.copy.targets.map(({ stream }) => stream).find((one) => one !== on.lost && one !== on.kept)!
+  diskOf(world, on.kept).failAt('sync', 1)
+  t.match(remove(on), { ok: false, error: { code: 'disk-failed' } })
+  t.ok(on.kept.failed)
+  t.ok(remove(on).ok, 'asked again, what is left on the third one goes')
+  const { clock } = world.world
+  const fromMs = clock.nowMs()
+  t.ok(world.world.await<boolean>((done) => third.makeCheckpoint(done)))
+  t.ok(clock.nowMs() < fromMs + 5_000, 'nothing is waited for')
+  t.equal(statusOf(on, third).state, 'online')
   t.end()
 })
 

@@ -23,8 +23,8 @@ const PLANTED: Array<Edit & { name: string }> = [
   {
     name: 'an erased copy keeps its blocks',
     file: 'engine/volume/copy-set.ts',
-    replace: 'else copy.renew(spec, { copyId, isRemoved: true }, () => done(true))',
-    by: 'else done(true)',
+    replace: '    copy.renew(spec, { copyId, isRemoved: true }, () => done(true))',
+    by: '    done(true)',
   },
   {
     name: 'what was erased is not wiped',
