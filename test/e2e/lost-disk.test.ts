@@ -31,8 +31,8 @@ t.test('a node starts without one of its disks', async (t) => {
   await api('n2').addDisk({ path: second, sizeBytes: SIZE, pool: 'default', tags: [] })
   const disks = async () => (await viaN1.listDisks()).disks
   while ((await disks()).length < 3) await sleep(50)
-  const uuidOf = async (file: string) => (await disks()).find((disk) => disk.path === file)!.uuid
-  const lostUuid = await uuidOf(second)
+  const known = async () => (await disks()).find((disk) => disk.path === second)!
+  const { uuid: lostUuid } = await known()
 
   const names = ['a', 'b', 'c', 'd']
   for (const name of names) await viaN1.createVolume({ name, sizeBytes: 16 * MIB, parameters: { replicas: '1' } })
@@ -60,7 +60,6 @@ t.test('a node starts without one of its disks', async (t) => {
   rmSync(second)
   await n2.start()
   // What the others know of it is what it reported last: of its former start, for a moment.
-  const known = async () => (await disks()).find((disk) => disk.path === second)!
   while ((await known()).state !== 'failed') await sleep(50)
   await allHealthy()
   for (const name of names) t.notMatch(await explained(name), second, `${name} lies on the other disk`)
