@@ -2,6 +2,7 @@
 import { agreeOnClusterId } from '../../cluster/membership/cluster-id.ts'
 import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
 import { configKey, encodeConfig } from '../../cluster/store/volume-configs.ts'
+import { encodeName, nameKey } from '../../cluster/store/volume-names.ts'
 import { encodeVolume, volumeKey } from '../../cluster/store/volume-records.ts'
 import { clock } from '../../dataplane/clock.ts'
 import { prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
@@ -38,6 +39,7 @@ export async function makeVolume(
   }
   await put(at.store, configKey(spec.id), encodeConfig(configOf(spec.id, copies)))
   const record = { minInSync: 0, allowDegraded: false, firstNode: '', attachMode: 'open', trash: null } as const
+  await put(at.store, nameKey(spec.name), encodeName(spec.id))
   await put(at.store, volumeKey(spec.id), encodeVolume({ spec, ...record }))
   return spec
 }

@@ -170,6 +170,7 @@ export class PowerCluster {
       await run(control)
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error
+      this.#tell(`refused: ${error.message}`)
     } finally {
       control.close()
     }
