@@ -127,6 +127,7 @@ export const ERRORS = {
   'promotion-refused': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {name} is not led by {to} by force: {reason}', '`holdfast explain {name}` shows what each copy has and waits for'),
   'order-refused': row(EIO, G.FAILED_PRECONDITION, true, 'node {node} did not {order} volume {volume}: {reason}', 'nothing was changed; what is needed is planned anew by itself'),
   'volume-waits': row(EIO, G.UNAVAILABLE, true, 'volume {name} is made, and not served yet: {reason}', '`holdfast volume inspect {name}` shows how it goes on; it does by itself'),
+  'volume-unplaced': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'volume {name} of {size} in {copies} would have no place, and is not made: {reason}', '{instead}'),
   'volume-kept': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {name} is not in the trash', '`holdfast volume delete {name}` puts it there'),
   'volume-purged': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {name} is being purged; there is no way back', 'restore a backup of it'),
   'demo-ended': row(EIO, G.UNAVAILABLE, false, 'the demo ended before its end: {reason}', '`holdfast status` says how the cluster is'),

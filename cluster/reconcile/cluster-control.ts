@@ -5,9 +5,13 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { attachedAnew, isInForce } from '../../engine/control/attach-wish.ts'
 import { judgeForcedPromotion } from '../../engine/control/forced-promotion.ts'
+import type { Cluster } from '../../engine/control/cluster.ts'
+import { whyNeverCreated } from '../../engine/control/creation-refusal.ts'
+import type { CreationRefusal } from '../../engine/control/creation-refusal.ts'
 import { whyNodeStays } from '../../engine/control/node-removal.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
+import { formatSize } from '../api/amounts.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DetachVolumeRequest, Disk, Explanation,
   ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
@@ -37,6 +41,16 @@ export interface ClusterControlOptions {
   nowMs(): number
 }
 
+/** All nodes, in answer to what they were asked since then. */
+const haveSpoken = ({ nodes }: Cluster, sinceMs: number): boolean =>
+  [...nodes.values()].every(({ record, said }) => record === undefined || (said !== undefined && said.atMs >= sinceMs))
+
+function unplaced({ spec: { name, sizeBytes, replicas } }: VolumeRecord, refusal: CreationRefusal): HoldfastError {
+  const copies = replicas === 0 ? 'one copy' : `${replicas + 1} copies`
+  const detail = { name, size: formatSize(sizeBytes), copies, reason: refusal.why, instead: refusal.next }
+  return new HoldfastError('volume-unplaced', detail)
+}
+
 export class ClusterControl implements ControlApi {
   private readonly options: ClusterControlOptions
   private readonly wishes: VolumeWishes
@@ -49,6 +63,7 @@ export class ClusterControl implements ControlApi {
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
     const id = randomUUID().replaceAll('-', '')
     const record = clusterVolumeOf(request, { id, nodes: this.nodesCount() })
+    await this.placeable(record)
     await this.wishes.create(record)
     return this.served(record)
   }
@@ -234,9 +249,9 @@ export class ClusterControl implements ControlApi {
   /** What is not known yet is not told as a failure (H2). */
   private informedTerm(): Term {
     const term = this.term()
-    const { nodes, startedAtMs } = term.cluster
-    const isInformed = [...nodes.values()].every(({ record, said }) => record === undefined || said !== undefined)
-    if (isInformed || this.options.nowMs() - startedAtMs > INFORMED_WAIT_MS) return term
+    const { cluster } = term
+    const isInformed = haveSpoken(cluster, -Infinity)
+    if (isInformed || this.options.nowMs() - cluster.startedAtMs > INFORMED_WAIT_MS) return term
     throw new HoldfastError('no-controller', { reason: 'who was elected has not heard from all nodes yet' })
   }
 
@@ -268,6 +283,23 @@ export class ClusterControl implements ControlApi {
 
   private view(record: VolumeRecord): Volume {
     return volumeOf(this.term(), record, this.options.nowMs())
+  }
+
+  /** @throws HoldfastError `volume-unplaced` */
+  private async placeable(wished: VolumeRecord): Promise<void> {
+    const { controller, nowMs } = this.options
+    const askedMs = nowMs()
+    for (;;) {
+      const { cluster } = this.term()
+      const refusal = whyNeverCreated(cluster, wished)
+      // What a node has just got is heard before a volume is refused for the lack of it.
+      const [sinceMs, fromMs] = refusal === undefined ? [-Infinity, cluster.startedAtMs] : [askedMs, askedMs]
+      if (haveSpoken(cluster, sinceMs) || nowMs() - fromMs > INFORMED_WAIT_MS) {
+        if (refusal === undefined) return
+        throw unplaced(wished, refusal)
+      }
+      await controller.passed()
+    }
   }
 
   /** When all its copies are there, or it can be used. */

@@ -7,6 +7,7 @@ import { bytes, percent } from './amounts.ts'
 import type { Cluster, NodeView, VolumeView } from './cluster.ts'
 import { fullness, roomBytes, spaceFor } from './disk-class.ts'
 import { whyNoNewCopy } from './node-state.ts'
+import type { VolumeSpec } from '../volume/volume-spec.ts'
 import type { VolumeRecord } from './volume-record.ts'
 
 /** R6: every node has spoken, or had the time to: earlier, it would be chosen among those who happened to be first. */
@@ -107,8 +108,16 @@ export function whyNotOn(
   usedBytes: number,
   nowMs: number,
 ): string | undefined {
-  const state = whyNoNewCopy(node, cluster, nowMs)
-  if (state !== undefined) return state
+  return whyNoNewCopy(node, cluster, nowMs) ?? whyNoRoomOn(cluster, node, spec, usedBytes)
+}
+
+/** The part of P1 that is about disks, as the node told of them last. */
+export function whyNoRoomOn(
+  cluster: Cluster,
+  node: NodeView,
+  spec: VolumeSpec,
+  usedBytes: number,
+): string | undefined {
   const space = spaceFor(node.classes, spec)
   const { overCommit, lowSpaceShare } = cluster.options
   if (space === undefined) {
@@ -127,7 +136,12 @@ export function whyNotOn(
   return undefined
 }
 
-function whyTooFew({ nodes }: Cluster, found: number, count: number, excluded: ReadonlyMap<NodeId, string>): string {
+export function whyTooFew(
+  { nodes }: Cluster,
+  found: number,
+  count: number,
+  excluded: ReadonlyMap<NodeId, string>,
+): string {
   const lacking = `${count - found} more ${count - found === 1 ? 'node is' : 'nodes are'} needed`
   const reasons = [...excluded].sort(([a], [b]) => (a < b ? -1 : 1)).map(([node, why]) => `${node} ${why}`)
   if (reasons.length === 0) return `${lacking}, and there is no other`

@@ -69,21 +69,31 @@ export function strayStep(cluster: Cluster, volume: VolumeView, facts: readonly 
   return { actions: [{ type: 'delete-config', volumeId, version, why }], next: why }
 }
 
-/** T4: what copies of volumes in the trash use of a pool. */
-export function trashBytes(cluster: Cluster, pool: string): { volumes: number; usedBytes: number } {
+interface TrashOfPool {
+  volumes: number
+  /** What all their copies use, and what they were promised. */
+  usedBytes: number
+  sizeBytes: number
+}
+
+/** T4: what copies of volumes in the trash take of a pool. */
+export function trashOf(cluster: Cluster, pool: string): TrashOfPool {
   let volumes = 0
   let usedBytes = 0
+  let sizeBytes = 0
   for (const { record, config, usedBytes: each } of cluster.volumes.values()) {
     if (record === undefined || record.trash === null || record.spec.pool !== pool) continue
     volumes++
-    usedBytes += each * Object.keys(config?.members ?? {}).length
+    const copies = Object.keys(config?.members ?? {}).length
+    usedBytes += each * copies
+    sizeBytes += record.spec.sizeBytes * copies
   }
-  return { volumes, usedBytes }
+  return { volumes, usedBytes, sizeBytes }
 }
 
 /** For the message that a pool is full; empty when the trash has nothing of it. */
 export function trashHint(cluster: Cluster, pool: string): string {
-  const { volumes, usedBytes } = trashBytes(cluster, pool)
+  const { volumes, usedBytes } = trashOf(cluster, pool)
   if (volumes === 0) return ''
   return `the trash holds ${bytes(usedBytes)} of it in ${volumes} volume(s): \`holdfast volume purge\` frees them now`
 }

@@ -5,7 +5,8 @@ import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
 import { nameKey, encodeName } from '../../../cluster/store/volume-names.ts'
 import type { HoldfastError } from '../../../engine/errors.ts'
-import { MIB } from '../../../engine/units.ts'
+import { GIB, MIB } from '../../../engine/units.ts'
+import { listAll } from '../../conformance/cluster-store/calls-suite.ts'
 import { ControlCluster } from './control-cluster.ts'
 import type { TestNode } from './control-cluster.ts'
 
@@ -74,13 +75,53 @@ t.test('a name is given once, whoever asks at the same time', async (t) => {
   t.match(left, { name: 'left', health: 'healthy' }, 'a name whose volume was never made is taken over')
 })
 
-t.test('a volume that cannot be placed says why it waits', async (t) => {
-  const cluster = await ControlCluster.start(t, ['n1'])
-  const { volumes } = await electedOf(cluster)
-  await t.rejects(cluster.answered(volumes.createVolume(request('data', { pool: 'fast' }))), {
-    code: 'volume-waits', message: /n1.*fast/,
+t.test('P5: a volume that no node can hold is refused before anything of it is written', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3'])
+  const elected = await electedOf(cluster)
+  const { volumes } = elected
+  const refused = (change: Partial<CreateVolumeRequest>, message: RegExp): Promise<unknown> =>
+    t.rejects(cluster.answered(volumes.createVolume({ ...request('data'), ...change })), {
+      code: 'volume-unplaced', message,
+    })
+  await refused({ parameters: { pool: 'fast' } }, /pool fast; there is default \(n1, n2, n3\); name a pool/)
+  await refused({ parameters: { 'disk-tags': 'ssd' } }, /pool default with tags ssd; there is default \(n1, n2, n3\)/)
+  const large = { sizeBytes: 10 * 1024 * GIB }
+  await refused(large, /3 more nodes are needed: n1 has promised 0 KiB .* 200 % of 100.0 GiB;.* at most 200.0 GiB/)
+  await refused({ ...large, parameters: { 'allow-degraded': 'true' } }, /1 more node is needed: n1 has promised/)
+  cluster.node('n3').fake.freeBytes = GIB
+  const isHeard = async () => (await volumes.listDisks()).disks.some(({ freeBytes }) => freeBytes === GIB)
+  await cluster.until('that is heard', isHeard)
+  await refused({}, /1 more node is needed: n3 would have 1.0 GiB free, less than 10 % of 100.0 GiB; ask for/)
+  await t.rejects(volumes.getVolume({ name: 'data' }), { code: 'volume-not-found' })
+  const written = ['volumes/', 'names/'].map(async (prefix) => (await listAll(cluster.store, prefix)).entries.length)
+  t.same(await Promise.all(written), [0, 0], 'the store has nothing of it')
+
+  const degraded = { parameters: { 'allow-degraded': 'true', replicas: '2' } }
+  const made = await cluster.answered(volumes.createVolume({ ...request('data'), ...degraded }))
+  t.same(made.copies.length, 2, 'fewer copies, where that is allowed')
+  await cluster.answered(volumes.deleteVolume({ name: 'data', force: false }))
+  const huge = { sizeBytes: 300 * GIB }
+  await refused(huge, /trash holds 0 KiB of 128 MiB in 1 volume\(s\), which count until `holdfast volume purge`/)
+
+  cluster.node('n3').fake.freeBytes = 100 * GIB
+  const many = await cluster.answered(volumes.createVolume(request('data')))
+  t.equal(many.copies.length, 3, 'what a node has got by now is heard before anything is refused')
+})
+
+t.test('P5: a node that is down counts by what it had: a volume waits for it', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3'])
+  const { volumes, name } = await electedOf(cluster)
+  await cluster.round()
+  const down = ['n1', 'n2', 'n3'].find((one) => one !== name)!
+  await cluster.until('all have spoken', async () => (await volumes.listDisks()).disks.length === 3)
+  cluster.kill(down)
+  await cluster.until('it is down', async () => (await volumes.getNode({ name: down })).state === 'down')
+  await t.rejects(cluster.answered(volumes.createVolume(request('data'))), {
+    code: 'volume-waits', message: new RegExp(`${down} is down`),
   })
   t.match(await volumes.getVolume({ name: 'data' }), { health: 'suspended', copies: [] })
+  const refused = volumes.createVolume({ ...request('more'), sizeBytes: 300 * GIB })
+  await t.rejects(cluster.answered(refused), { code: 'volume-unplaced', message: /3 more nodes/ })
 })
 
 t.test('what is deleted comes back, until it is purged', async (t) => {

@@ -30,6 +30,7 @@ export class FakeNode implements LocalNode {
   /** No copy here is filled. */
   isFillHeld = false
   isAlive = true
+  freeBytes = 100 * GIB
   private readonly store: ClusterStore
 
   constructor(name: string, instance: string, store: ClusterStore) {
@@ -41,7 +42,7 @@ export class FakeNode implements LocalNode {
   async status(): Promise<NodeStatus> {
     const disk = {
       uuid: `disk-${this.name}`, path: '/d', pool: 'default', tags: [], state: 'online' as const, reason: '',
-      capacityBytes: 100 * GIB, freeBytes: 100 * GIB, reserveBytes: 0, checksumErrors: 0,
+      capacityBytes: 100 * GIB, freeBytes: this.freeBytes, reserveBytes: 0, checksumErrors: 0,
     }
     const copies = [...this.copies.values()].map((copy) => ({ ...copy }))
     return { node: this.name, instance: this.instance, isOpen: true, disks: [disk], copies }
