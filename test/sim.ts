@@ -11,16 +11,18 @@
  *   --jobs N, --minutes M                       processes (one a core), and a bound
  *
  * Many seeds from 1 on are kept by commit in `.sim/`: what was run is not run again, and a larger number, or the same
- * after a bound, goes on. Not while files under engine/ or test/sim differ from the commit. From 10,000 seeds on the
- * summary goes to docs/proof.md. Violations are printed when their row of seeds ends, and again below all.
+ * after a bound, goes on. Not while files under engine/ or test/sim differ from the commit, or with a planted bug. From
+ * 10,000 seeds on the summary goes to docs/proof.md. Violations are printed when their row of seeds ends, each with
+ * the lines of its trace that lead to it; several, or those of a run before, again below all.
  */
 import { dirname, join } from 'node:path'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { commit, hasChanges, writeProof } from './proof-page.ts'
-import { runLong } from './sim/cluster/long-run.ts'
+import { ENDED_PROCESS, runLong } from './sim/cluster/long-run.ts'
 import { runSeed, shrink, type SeedOptions } from './sim/cluster/run-seed.ts'
 import { summaryOf, type FoundViolation, type RunTotals } from './sim/cluster/run-totals.ts'
+import { replayOf, traceLines, violationLines } from './sim/cluster/violation-report.ts'
 
 /** From here on a run is worth a page. */
 const LONG_SEEDS = 10_000
@@ -74,9 +76,9 @@ function runOne(text: string): number {
   print(`seed ${text}: ${operations} operations, ${virtual}, ${events} events, ${traceHash}`)
   if (options.shrink && result.violations.length > 0) {
     const { only, operations } = shrink(seed.seed, store)
-    print(
-      `smaller: npm run sim -- --seed ${seed.seed} --only ${only.join() || '-'} --operations ${operations} --trace`,
-    )
+    const planned = `${only.length} of ${result.planned.length} faults and actions`
+    print(`smaller, ${planned}, ${operations} of ${result.swarm.operations} operations:`)
+    print(`  ${replayOf({ seed: seed.seed, store, only, operations })}`)
   }
   return result.violations.length > 0 ? 1 : 0
 }
@@ -84,10 +86,10 @@ function runOne(text: string): number {
 async function runMany(): Promise<number> {
   const from = Number(options.from)
   const seeds = Number(options.seeds)
-  const isDirty = hasChanges('engine', 'test/sim')
+  const isDirty = hasChanges('engine', 'test/sim') || process.env.PLANTED_BUG !== undefined
   const keeps = from === 1 && !isDirty && !options.twice
   if (isDirty) print('engine/ or test/sim differ from the commit: nothing is kept')
-  let told = 0
+  const told = { seeds: 0, violations: 0 }
   const totals = await runLong({
     from,
     seeds,
@@ -98,22 +100,30 @@ async function runMany(): Promise<number> {
     keepsGoing: options['keep-going'],
     file: keeps ? join(dirname(import.meta.dirname), '.sim', `${commit()}-${store}.json`) : undefined,
     progress: (found, sofar) => {
-      for (const violation of found) printViolation(violation)
-      if (sofar.seeds - told < PROGRESS_SEEDS) return
-      told = sofar.seeds
+      for (const violation of found) printWithTrace(violation)
+      told.violations += found.length
+      if (sofar.seeds - told.seeds < PROGRESS_SEEDS) return
+      told.seeds = sofar.seeds
       print(`${sofar.seeds} seeds, ${sofar.violations.length} violations`)
     },
   })
-  for (const violation of totals.violations) printViolation(violation)
+  if (totals.violations.length > 1 || told.violations === 0) for (const one of totals.violations) printViolation(one)
   const summary = summaryOf(totals)
   for (const [name, value] of summary) print(`${name.padEnd(20)} ${value}`)
   if (keeps && store === 'real' && totals.seeds >= LONG_SEEDS) tell(totals, summary)
   return totals.violations.length > 0 ? 1 : 0
 }
 
-function printViolation({ seed, checker, message }: FoundViolation): void {
-  print(`seed ${seed} at commit ${commit()}: ${checker}: ${message}`)
-  print(`  repeat with: npm run sim -- --seed ${seed} --trace${store === 'memory' ? ' --store memory' : ''}`)
+function printViolation(violation: FoundViolation): void {
+  for (const line of violationLines(violation, commit(), store)) print(line)
+}
+
+/** The seed is run once more for it. One that ended its process would end this one, too. */
+function printWithTrace(violation: FoundViolation): void {
+  printViolation(violation)
+  const { seed, checker } = violation
+  if (checker === ENDED_PROCESS) return
+  for (const line of traceLines(seed, runSeed({ seed, store, keepsTrace: true }).trace)) print(line)
 }
 
 function tell({ violations }: RunTotals, summary: ReturnType<typeof summaryOf>): void {

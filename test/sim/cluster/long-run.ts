@@ -9,6 +9,8 @@ import { addTotals, noTotals, type FoundViolation, type RunTotals } from './run-
 import type { SeedRow } from './seed-worker.ts'
 
 export const ROW_SEEDS = 10
+/** Who complains when a process ended instead of answering. */
+export const ENDED_PROCESS = 'process'
 
 export interface LongRunOptions {
   from: number
@@ -78,7 +80,7 @@ function answerOf(worker: ChildProcess, row: SeedRow): Promise<RunTotals> {
   return new Promise((resolve) => {
     const ended = (code: number | null, signal: string | null): void => {
       const message = `the process that ran seeds ${row.from} to ${row.from + row.count - 1} ended (${signal ?? code})`
-      resolve({ ...noTotals(), violations: [{ seed: row.from, checker: 'process', message }] })
+      resolve({ ...noTotals(), violations: [{ seed: row.from, checker: ENDED_PROCESS, message }] })
     }
     worker.once('exit', ended)
     worker.once('message', (totals) => {

@@ -5,12 +5,15 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
+import { commit } from '../../proof-page.ts'
 import { importMutant, type Edit } from '../mutants.ts'
 import { runSeed, swarmOf } from './run-seed.ts'
+import { replayOf } from './violation-report.ts'
 
 t.setTimeout(300_000)
 
 const RUN = 'test/sim/cluster/run-seed.ts'
+const AT = commit()
 const SEEDS = Array.from({ length: 25 }, (_, i) => 10_003 + 5 * i)
 
 const PLANTED: Array<Edit & { name: string }> = [
@@ -46,7 +49,7 @@ t.test('which seeds have them, and what those are like', (t) => {
 t.test('no checker complains, and a run is the same when it is run again', (t) => {
   SEEDS.forEach((seed, i) => {
     const { violations, traceHash } = runSeed({ seed, store: 'real' })
-    t.same(violations, [], `seed ${seed}: npm run sim -- --seed ${seed} --trace`)
+    t.same(violations, [], `seed ${seed} at commit ${AT}: ${replayOf({ seed, store: 'real' })}`)
     if (i < 4) t.equal(runSeed({ seed, store: 'real' }).traceHash, traceHash, `seed ${seed}`)
   })
   t.end()
