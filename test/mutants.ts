@@ -1,6 +1,8 @@
 /**
  * `npm run mutants`: plants one bug after the other in the replication core (test/sim/cluster/planted-bugs.ts) and
- * runs seeds 1 to 10,000 of the simulator's default swarm until a checker finds it. Each hunt is a process of its own.
+ * runs seeds 1 to 10,000 of the simulator's default swarm until a checker finds it: bugs of the protocol with the small
+ * store in memory (`--store memory`), those of what keeps a copy with the engine's own. Each hunt is a process of its
+ * own.
  *
  *   npm run mutants                              all bugs, 10,000 seeds or 60 CPU seconds each
  *   npm run mutants -- --seconds 900             longer
@@ -8,10 +10,10 @@
  *   --seeds N --jobs N --json --afresh           seeds 1 to N; hunts at a time; a line of JSON for each; forget what is
  *                                                kept
  *
- * Not in order: the seed that found the bug before comes first (planted/found-seeds.json, where each finding is noted),
- * then those whose swarm looks at its mechanism (`looksAt` of the bug, judged by what the seed drew, before it runs),
- * then the others. So a seed of the default swarm found it, within the first 10,000; how many were run to get there is
- * told beside it.
+ * Not in order: the seed that found the bug before comes first (planted/found-seeds.json, where each finding is noted;
+ * one above N does not), then those whose swarm looks at its mechanism (`looksAt` of the bug, judged by what the seed
+ * drew, before it runs), then the others. So a seed of the default swarm found it, within the first 10,000; how many
+ * were run to get there is told beside it.
  *
  * What was hunted is kept in .sim/mutants.json for the text that was hunted, piece by piece: a hunt that was ended goes
  * on there, and one with higher limits goes on with the survivors. A hunt for all ends with the table in docs/proof.md.
@@ -24,9 +26,9 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { commit, writeProof } from './proof-page.ts'
-import { coverageLines, coverageOf } from './sim/cluster/mutant-coverage.ts'
 import { Outcomes, textOf } from './sim/cluster/mutant-outcomes.ts'
 import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
+import { findingWithin, storesLine, tableLines } from './sim/cluster/mutant-table.ts'
 import { CANARY, DECOY, PLANTED } from './sim/cluster/planted-bugs.ts'
 import { FoundSeeds } from './sim/cluster/planted/found-seeds.ts'
 import type { PlantedBug } from './sim/cluster/planted/planted-bug.ts'
@@ -83,7 +85,7 @@ async function huntAll(): Promise<number> {
   const outcomes = new Outcomes(file, textOf(root), commit())
   const isOver = ({ name }: PlantedBug): boolean => {
     const known = outcomes.get(name)
-    return known !== undefined && (known.finding !== undefined || isSpent(known))
+    return known !== undefined && (findingWithin(known, limits.seeds) !== undefined || isSpent(known))
   }
   const found = new FoundSeeds()
   const waiting = bugs.filter((bug) => !isOver(bug))
@@ -104,8 +106,9 @@ async function huntAll(): Promise<number> {
     }
   }
   await Promise.all(Array.from({ length: Math.max(1, Number(values.jobs)) }, one))
-  const survivors = bugs.filter(({ name }) => outcomes.get(name)!.finding === undefined)
-  print(`${bugs.length - survivors.length} of ${bugs.length} found`)
+  const survivors = bugs.filter(({ name }) => findingWithin(outcomes.get(name), limits.seeds) === undefined)
+  print(`${bugs.length - survivors.length} of ${bugs.length} found by seeds 1 to ${limits.seeds}`)
+  print(storesLine(bugs))
   if (values.mutant === undefined) writeTable(bugs, outcomes)
   return survivors.some(({ harmless }) => harmless === undefined) ? 1 : 0
 }
@@ -149,42 +152,16 @@ function hunt({ name }: PlantedBug, { skip, seeds, seconds, known }: Limits): Pr
   })
 }
 
-function lineOf({ name, harmless }: PlantedBug, { finding, seeds, seconds }: Outcome): string {
+function lineOf({ name, harmless }: PlantedBug, outcome: Outcome): string {
+  const { seeds, seconds } = outcome
+  const finding = findingWithin(outcome, limits.seeds)
   const after = `${seeds} seeds run, ${seconds.toFixed(0)} s`
   if (finding === undefined) return `SURVIVES  ${name} (${after})${harmless === undefined ? '' : `: ${harmless}`}`
   return `found     ${name}: ${finding.checker}, seed ${finding.seed} (${after})`
 }
 
 function writeTable(bugs: readonly PlantedBug[], outcomes: Outcomes): void {
-  const found = bugs.filter(({ name }) => outcomes.get(name)!.finding !== undefined)
-  const survivors = bugs.filter((bug) => !found.includes(bug))
-  const seeds = found.map(({ name }) => outcomes.get(name)!.finding!.seed).sort((a, b) => a - b)
-  const secondsAll = bugs.reduce((sum, { name }) => sum + outcomes.get(name)!.seconds, 0)
-  writeProof('mutants', [
-    `Commit ${outcomes.commit}: **${found.length} of ${bugs.length}** planted bugs found by one of seeds 1 to ` +
-      `${limits.seeds} of the default swarm (or given up after ${limits.seconds} CPU seconds); half of them by seed ` +
-      `${seeds[seeds.length >> 1] ?? 0} or one before it. The hunt took ${Math.ceil(secondsAll / 60)} CPU minutes.`,
-    '',
-    'The seeds of a bug are not run in order: first the one that found it before',
-    '(`test/sim/cluster/planted/found-seeds.json`),',
-    'then those that drew what its mechanism needs (`looksAt` of the bug, which sees what a seed drew and not what it',
-    'does), then the others. *Seed* is the one that found it, *run* is how many were run in this hunt.',
-    '',
-    '| planted bug | breaks | found by | seed | run |',
-    '|---|---|---|---|---|',
-    ...found.map(({ name, breaks }) => {
-      const { finding, seeds } = outcomes.get(name)!
-      return `| ${name} | ${breaks} | ${finding!.checker} | ${finding!.seed} | ${seeds} |`
-    }),
-    ...survivors.map(({ name, breaks, harmless }) => {
-      const { seeds } = outcomes.get(name)!
-      return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | - | ${seeds} |`
-    }),
-    '',
-    'Of each invariant of replication the bug with the lowest seed that its own checker or assert finds, and of each',
-    'promise of a store the bug that breaks it first (`test/sim/mutants.test.ts`):',
-    '',
-    ...coverageLines(coverageOf(bugs, (name) => outcomes.get(name)!.finding)),
-  ])
+  const { commit } = outcomes
+  writeProof('mutants', tableLines({ bugs, outcomeOf: (name) => outcomes.get(name)!, commit, limits }))
   print('docs/proof.md has the table')
 }

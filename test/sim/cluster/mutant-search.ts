@@ -19,7 +19,7 @@ export interface Limits {
   seeds: number
   /** Of CPU time. */
   seconds: number
-  /** What found it before. */
+  /** What found it before; one above `seeds` is none of them. */
   known?: number | undefined
 }
 
@@ -65,7 +65,7 @@ export function* huntOrder(
   { looksAt }: Pick<PlantedBug, 'looksAt'>,
   { seeds, known }: Pick<Limits, 'seeds' | 'known'>,
 ): Generator<number> {
-  if (known !== undefined) yield known
+  if (known !== undefined && known <= seeds) yield known
   const others: number[] = []
   for (let seed = 1; seed <= seeds; seed++) {
     if (seed === known) continue

@@ -12,7 +12,8 @@ import t from 'tap'
 import { editsOf, misfit } from '../mutants.ts'
 import { coverageLines, coverageOf } from './mutant-coverage.ts'
 import { Outcomes } from './mutant-outcomes.ts'
-import { huntOrder, search } from './mutant-search.ts'
+import { huntOrder, search, type Outcome } from './mutant-search.ts'
+import { findingWithin, storesLine, tableLines } from './mutant-table.ts'
 import { CANARY, DECOY, PLANTED } from './planted-bugs.ts'
 import { FoundSeeds } from './planted/found-seeds.ts'
 import { swarmOf } from './run-seed.ts'
@@ -75,6 +76,24 @@ t.test('a hunt runs each seed once: the known one, those that look at the bug, t
   t.same(order.slice(1, 1 + first.length), first)
   t.same(order.toSorted((a, b) => a - b), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   t.same([...huntOrder({ looksAt: undefined }, { seeds: 3 })], [1, 2, 3])
+  t.same([...huntOrder({ looksAt: undefined }, { seeds: 3, known: 4 })], [1, 2, 3], 'a known one above them is none')
+  t.end()
+})
+
+t.test('the table says what the seeds that were asked for found, and with which store', (t) => {
+  const [one, other] = PLANTED.filter(({ harmless }) => harmless === undefined)
+  const outcomeOf = (name: string): Outcome => {
+    const finding = { seed: name === one!.name ? 10_000 : 10_001, checker: 'progress', message: '' }
+    return { name, finding, seeds: 3, seconds: 60 }
+  }
+  const limits = { seeds: 10_000, seconds: 45 }
+  const text = tableLines({ bugs: [one!, other!], outcomeOf, commit: 'abc', limits }).join('\n')
+  t.match(text, /^Commit abc: \*\*1 of 2\*\* planted bugs found by one of seeds 1 to 10000 /)
+  t.ok(text.includes(`| ${one!.name} | ${one!.breaks} | progress | 10000 | 3 |`))
+  t.ok(text.includes(`| ${other!.name} | ${other!.breaks} | **survives**: not found yet | - | 3 |`))
+  t.equal(findingWithin(outcomeOf(other!.name), 10_001)?.seed, 10_001)
+  t.equal(findingWithin(undefined, 10_000), undefined)
+  t.match(storesLine([{ store: 'memory' }, { store: 'real' }, { store: 'memory' }]), /^2 of the 3 .* memory.*, 1 in /)
   t.end()
 })
 
@@ -104,7 +123,8 @@ t.test('each invariant has a bug that its own checker or assert finds first', (t
 
 for (const bug of chosen) {
   t.test(bug.name, async (t) => {
-    const limits = { skip: 0, seeds: MORE_SEEDS, seconds: SECONDS, known: found.get(bug.name)?.seed }
+    const known = found.get(bug.name)?.seed
+    const limits = { skip: 0, seeds: Math.max(MORE_SEEDS, known ?? 0), seconds: SECONDS, known }
     const { finding, seeds } = await search(bug, limits)
     t.ok(finding, `not found by ${seeds} seeds`)
     if (finding !== undefined) t.comment(`${finding.checker}, seed ${finding.seed}`)

@@ -1,0 +1,64 @@
+/**
+ * The table of planted bugs in docs/proof.md: which of the seeds that were asked for found each, and of each invariant
+ * the bug that shows that it is looked at. What another hunt found beyond those seeds counts for nothing.
+ */
+import { coverageLines, coverageOf } from './mutant-coverage.ts'
+import type { Finding, Outcome } from './mutant-search.ts'
+import type { PlantedBug } from './planted/planted-bug.ts'
+
+/** What was found by seeds 1 to `seeds`. */
+export function findingWithin(outcome: Outcome | undefined, seeds: number): Finding | undefined {
+  const finding = outcome?.finding
+  return finding !== undefined && finding.seed <= seeds ? finding : undefined
+}
+
+export interface Hunted {
+  bugs: readonly PlantedBug[]
+  outcomeOf(name: string): Outcome
+  commit: string
+  /** Of one bug. */
+  limits: { seeds: number; seconds: number }
+}
+
+export function tableLines({ bugs, outcomeOf, commit, limits }: Hunted): string[] {
+  const findingOf = (name: string): Finding | undefined => findingWithin(outcomeOf(name), limits.seeds)
+  const found = bugs.filter(({ name }) => findingOf(name) !== undefined)
+  const survivors = bugs.filter((bug) => !found.includes(bug))
+  const seeds = found.map(({ name }) => findingOf(name)!.seed).sort((a, b) => a - b)
+  const minutes = Math.ceil(bugs.reduce((sum, { name }) => sum + outcomeOf(name).seconds, 0) / 60)
+  return [
+    `Commit ${commit}: **${found.length} of ${bugs.length}** planted bugs found by one of seeds 1 to ` +
+      `${limits.seeds} of the default swarm (or given up after ${limits.seconds} CPU seconds); half of them by seed ` +
+      `${seeds[seeds.length >> 1] ?? 0} or one before it. The hunt took ${minutes} CPU minutes.`,
+    '',
+    storesLine(bugs),
+    'The seeds of a bug are not run in order: first the one that found it before',
+    `(\`test/sim/cluster/planted/found-seeds.json\`), if it is one of 1 to ${limits.seeds},`,
+    'then those that drew what its mechanism needs (`looksAt` of the bug, which sees what a seed drew and not what it',
+    'does), then the others. *Seed* is the one that found it, *run* is how many were run in this hunt.',
+    '',
+    '| planted bug | breaks | found by | seed | run |',
+    '|---|---|---|---|---|',
+    ...found.map(({ name, breaks }) => {
+      const { checker, seed } = findingOf(name)!
+      return `| ${name} | ${breaks} | ${checker} | ${seed} | ${outcomeOf(name).seeds} |`
+    }),
+    ...survivors.map(({ name, breaks, harmless }) => {
+      return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | - | ${outcomeOf(name).seeds} |`
+    }),
+    '',
+    'Of each invariant of replication the bug with the lowest seed that its own checker or assert finds, and of each',
+    'promise of a store the bug that breaks it first (`test/sim/mutants.test.ts`):',
+    '',
+    ...coverageLines(coverageOf(bugs, findingOf)),
+  ]
+}
+
+/** On which store bugs are hunted: the protocol is the same over both, and the small one runs many more seeds. */
+export function storesLine(bugs: ReadonlyArray<Pick<PlantedBug, 'store'>>): string {
+  const inMemory = bugs.filter(({ store }) => store === 'memory').length
+  return (
+    `${inMemory} of the ${bugs.length} are planted in the protocol and hunted with a small store in memory ` +
+    `(\`--store memory\`), ${bugs.length - inMemory} in what keeps a copy and hunted with the engine's own store.`
+  )
+}
