@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterStore, StoreAnswer } from '../cluster/store/cluster-store.ts'
 import { connectEtcdStore } from '../cluster/store/etcd-store.ts'
 import { agreeOnClusterId, readCluster } from '../cluster/membership/cluster-id.ts'
-import { registerNode } from '../cluster/membership/registration.ts'
+import { readRegistration, registerNode } from '../cluster/membership/registration.ts'
 import { nextStartNumber } from '../cluster/membership/start-number.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
@@ -19,7 +19,7 @@ import { ownerOfDisks } from './disk-owner.ts'
 import { keepStoreMemory, readMet, readStoreMemory } from './known-store.ts'
 import type { StoreMemory } from './known-store.ts'
 import type { ClusterConfig, NodeConfig } from './node-config.ts'
-import { keepIdentity, knownIdentity, nodeIdentity, replaceFile } from './node-folder.ts'
+import { identityIn, keepIdentity, knownIdentity, replaceFile } from './node-folder.ts'
 import type { NodeIdentity, NodePaths } from './node-folder.ts'
 import { checkEra, waitForRebuild } from './waiting-node.ts'
 
@@ -43,6 +43,8 @@ export interface JoinOptions {
   cluster: ClusterConfig
   paths: NodePaths
   log: LogPort
+  /** Whether its disks may be that node's; nothing is made or written. @throws HoldfastError why not */
+  check(identity: NodeIdentity): void
   /** What the disks of the node have; nothing is open yet. */
   describe(identity: NodeIdentity): Promise<DisksDescription>
   /** A sentence for whoever looks on. */
@@ -53,7 +55,7 @@ type Answered = <T>(ask: () => Promise<StoreAnswer<T>>) => Promise<T>
 
 /** @throws HoldfastError when it cannot be a node of that cluster */
 export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> {
-  const { config, cluster, paths, log, say } = options
+  const { config, cluster, paths, log, say, check } = options
   if (config.workers !== 1) {
     const what = `a node of a cluster with ${config.workers} data workers`
     throw new HoldfastError('not-supported', { what, instead: 'start it with --workers 1' })
@@ -80,8 +82,14 @@ export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> 
   rmSync(paths.waiting, { force: true })
   const memory = readStoreMemory(paths.knownStore)
   const { store, era } = await knownStore(options, memory, answered)
-  const clusterId = await answered(() => agreeOnClusterId(store, randomBytes(16).toString('hex')))
-  const { nodeId } = nodeIdentity(paths.identity, { clusterId, store: cluster.store })
+  const wished = (await answered(() => readCluster(store)))?.id ?? randomBytes(16).toString('hex')
+  const identity = identityIn(paths.identity, { clusterId: wished, store: cluster.store })
+  const { nodeId } = identity
+  const former = await answered(() => readRegistration(store, { name, nodeId }))
+  // Who is refused leaves nothing behind: no name in the cluster, and no cluster in the folder.
+  if (former.node === undefined) check(identity)
+  const clusterId = await answered(() => agreeOnClusterId(store, wished))
+  if (knownIdentity(paths.identity) === undefined) keepIdentity(paths.identity, { clusterId, nodeId })
   await answered(async () => {
     const error = await registerNode(store, { name, nodeId, zone })
     return error === undefined ? { ok: true, value: undefined } : { ok: false, error }
@@ -114,7 +122,8 @@ async function knownStore(
   const store = connectEtcdStore({ addresses: address })
   const cluster = await answered(() => readCluster(store))
   // Only where no cluster is that could say who it is.
-  const mine = kept ?? (cluster === undefined && refusal === undefined ? ownerOfDisks(config.disks, name) : undefined)
+  const isNew = cluster === undefined && refusal === undefined
+  const mine = kept ?? (isNew ? ownerOfDisks(config.disks, name, address) : undefined)
   const isRebuilt = cluster !== undefined && cluster.id === mine?.clusterId && cluster.era !== memory.era
   if (refusal !== undefined && (mine === undefined || (cluster !== undefined && !isRebuilt))) throw refusal
   if (mine === undefined) return { store, era: cluster?.era ?? 0 }

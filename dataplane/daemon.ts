@@ -25,13 +25,13 @@ import { DEFAULT_TIMING } from './copy/timing.ts'
 import { DaemonLog } from './daemon-log.ts'
 import { describeDisks } from './disk-description.ts'
 import type { DisksDescription } from './disk-description.ts'
-import { prepareDisk, releaseDisk } from './disk-preparation.ts'
+import { checkDisk, prepareDisk, releaseDisk } from './disk-preparation.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { FromDaemon, Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
 import { setParentDeathSignal } from './libc.ts'
-import { noteSeen, openDisks } from './lost-disks.ts'
+import { checkDisks, noteSeen, openDisks } from './lost-disks.ts'
 import type { OpenedDisks } from './lost-disks.ts'
 import type { MetricsServer } from '../cluster/metrics/http-server.ts'
 import { NodeMetrics } from './node-metrics.ts'
@@ -216,9 +216,17 @@ class Daemon {
       process.send?.({ kind: 'waits', sentence } satisfies FromDaemon)
     }
     const describe = (identity: NodeIdentity) => this.#describe(identity, cluster.store)
-    const joined = await joinCluster({ config, cluster, paths: this.#paths, log: this.#log, describe, say })
+    const check = (identity: NodeIdentity) => this.#check(identity, cluster.store)
+    const joined = await joinCluster({ config, cluster, paths: this.#paths, log: this.#log, check, describe, say })
     this.#metrics.joined()
     return joined
+  }
+
+  #check(identity: NodeIdentity, store: string): void {
+    const { config } = this.#order
+    const options = allDisks(config, this.#paths)
+    const node = { ...identity, nodeName: config.name }
+    checkDisks({ options, seen: this.#paths.seenDisks, check: (disk) => checkDisk(disk, node, store) })
   }
 
   /** Before the disks are anybody's: they are given back. */

@@ -11,17 +11,18 @@ import type { DiskOption } from './worker-messages.ts'
 
 /**
  * Undefined: no disk has been anybody's.
- * @throws HoldfastError `disk-foreign` when one belongs to a node of another name, or they belong to several
+ * @param store  where the cluster store is that is empty, for a sentence
+ * @throws HoldfastError `disk-lost-cluster` when one belongs to a node of another name, or they belong to several
  */
-export function ownerOfDisks(disks: readonly DiskOption[], name: string): NodeIdentity | undefined {
+export function ownerOfDisks(disks: readonly DiskOption[], name: string, store: string): NodeIdentity | undefined {
   let owner: Superblock | undefined
   for (const { path } of disks) {
     const found = fs.existsSync(path) ? readSuperblock(path) : undefined
     if (found === undefined) continue
     const isOther = owner !== undefined && (owner.nodeId !== found.nodeId || owner.clusterId !== found.clusterId)
     if (isOther || found.nodeName !== name) {
-      const { nodeName, diskUuid } = found
-      throw new HoldfastError('disk-foreign', { disk: path, owner: nodeName, uuid: diskUuid, node: name })
+      const { nodeName: owner, clusterId: cluster } = found
+      throw new HoldfastError('disk-lost-cluster', { disk: path, owner, cluster, node: name, store })
     }
     owner = found
   }

@@ -69,6 +69,21 @@ export function prepareDisk(
   return result
 }
 
+/** Whether it would be taken by that node. Nothing is made or written, and the disk is given back. */
+export function checkDisk(option: DiskOption, identity: NodeIdentity, store: string): Result<unknown> {
+  if (!fs.existsSync(option.path)) return checkNewFile(option)
+  const opened = openDiskFile(option.path)
+  if (!opened.ok) return opened
+  const file = opened.value
+  try {
+    return judge(file, identity, { adopt: false, store })
+  } catch (error) {
+    return openFailure(file.path, error)
+  } finally {
+    closeFd(file.fd)
+  }
+}
+
 /** Its superblock may be there and not be read: a disk that answers EIO is refused like one that cannot be opened. */
 function recognised(
   file: DiskFile,
@@ -99,31 +114,57 @@ export function releaseDisk(disk: PreparedDisk): void {
 
 function openOrCreate(option: DiskOption): Result<DiskFile> {
   if (fs.existsSync(option.path)) return openDiskFile(option.path)
-  if (option.sizeBytes === undefined) {
-    const reason = `${option.path} does not exist and no size is given`
-    return refused('disk-open', { disk: option.path, reason }, { cause: { code: 'ENOENT' } })
-  }
-  if (option.sizeBytes < DISK_BYTES_LEAST) return tooSmall(option.path, option.sizeBytes)
-  const folder = path.dirname(option.path)
+  const checked = checkNewFile(option)
+  if (!checked.ok) return checked
   try {
-    fs.mkdirSync(folder, { recursive: true })
-    const { bavail, bsize } = fs.statfsSync(folder)
-    if (bavail * bsize < option.sizeBytes) {
-      const reason = `${folder} has ${bavail * bsize} bytes free, the disk file needs ${option.sizeBytes}`
-      return refused('disk-open', { disk: option.path, reason })
-    }
+    fs.mkdirSync(path.dirname(option.path), { recursive: true })
   } catch (error) {
     return refused('disk-open', { disk: option.path, reason: error instanceof Error ? error.message : String(error) })
   }
-  return createDiskFile(option.path, option.sizeBytes - (option.sizeBytes % BLOCK_BYTES))
+  return createDiskFile(option.path, checked.value)
+}
+
+/** The size of a file that is not there yet, and that its file system has room for. */
+function checkNewFile({ path: disk, sizeBytes }: DiskOption): Result<number> {
+  if (sizeBytes === undefined) {
+    const reason = `${disk} does not exist and no size is given`
+    return refused('disk-open', { disk, reason }, { cause: { code: 'ENOENT' } })
+  }
+  if (sizeBytes < DISK_BYTES_LEAST) return tooSmall(disk, sizeBytes)
+  let folder = path.dirname(disk)
+  while (!fs.existsSync(folder)) folder = path.dirname(folder)
+  const { bavail, bsize } = fs.statfsSync(folder)
+  if (bavail * bsize >= sizeBytes) return { ok: true, value: sizeBytes - (sizeBytes % BLOCK_BYTES) }
+  const reason = `${folder} has ${bavail * bsize} bytes free, the disk file needs ${sizeBytes}`
+  return refused('disk-open', { disk, reason })
 }
 
 function recognise(
   file: DiskFile,
   option: DiskOption,
   identity: NodeIdentity,
-  { streams, adopt, store }: { streams: number; adopt: boolean; store: string | undefined },
+  { streams, ...how }: { streams: number; adopt: boolean; store: string | undefined },
 ): Result<PreparedDisk> {
+  const found = judge(file, identity, how)
+  if (!found.ok) return found
+  const superblock = found.value
+  if (superblock === 'blank') return format(file, option, identity, streams)
+  const now: Superblock = {
+    ...superblock,
+    ...identity,
+    streamCount: Math.max(superblock.streamCount, Math.min(streams, STREAMS_MAX)),
+    generation: superblock.generation + 1,
+  }
+  if (now.nodeId !== superblock.nodeId || now.streamCount !== superblock.streamCount) writeSuperblock(file, now)
+  return prepared(file, now)
+}
+
+/** What it has, or why it is not for that node. */
+function judge(
+  file: DiskFile,
+  identity: NodeIdentity,
+  { adopt, store }: { adopt: boolean; store: string | undefined },
+): Result<Superblock | 'blank'> {
   if (file.sizeBytes < DISK_BYTES_LEAST) return tooSmall(file.path, file.sizeBytes)
   const found = chooseSuperblock(readCopies(file), crc32c)
   if (!found.ok) {
@@ -137,7 +178,7 @@ function recognise(
     if (found.reason === 'foreign' || !isBlank(file)) {
       return refused('disk-not-empty', { disk: file.path, found: 'data without a Holdfast superblock' })
     }
-    return format(file, option, identity, streams)
+    return { ok: true, value: 'blank' }
   }
   const superblock = found.value
   if (store !== undefined && superblock.clusterId !== identity.clusterId) {
@@ -146,20 +187,13 @@ function recognise(
   }
   if (superblock.nodeId !== identity.nodeId && !adopt) {
     const detail = { disk: file.path, owner: superblock.nodeName, uuid: superblock.diskUuid, node: identity.nodeName }
-    return refused('disk-foreign', detail)
+    return refused(store === undefined ? 'disk-foreign' : 'disk-of-node', detail)
   }
   if (file.sizeBytes < superblockEnd(superblock)) {
     const reason = `it has ${file.sizeBytes} bytes, its segments end at ${superblockEnd(superblock)}`
     return refused('format-damaged', { what: 'disk', disk: file.path, reason })
   }
-  const now: Superblock = {
-    ...superblock,
-    ...identity,
-    streamCount: Math.max(superblock.streamCount, Math.min(streams, STREAMS_MAX)),
-    generation: superblock.generation + 1,
-  }
-  if (now.nodeId !== superblock.nodeId || now.streamCount !== superblock.streamCount) writeSuperblock(file, now)
-  return prepared(file, now)
+  return { ok: true, value: superblock }
 }
 
 function format(file: DiskFile, option: DiskOption, identity: NodeIdentity, streams: number): Result<PreparedDisk> {

@@ -63,6 +63,17 @@ export async function openDisks(asked: DisksToOpen): Promise<OpenedDisks> {
   }
 }
 
+/** Whether the start would be refused, from what can be known before a disk is anybody's. @throws HoldfastError why */
+export function checkDisks(
+  { options, seen, check }: Pick<DisksToOpen, 'options' | 'seen'> & { check(option: DiskOption): Result<unknown> },
+): void {
+  const known = new Set(seenDisks(seen).map(({ path }) => path))
+  for (const option of options) {
+    const checked = check(option)
+    if (!checked.ok && !(known.has(option.path) && isLoss(checked))) throw checked.error
+  }
+}
+
 async function openAll(
   { options, seen, prepare, log, waitMs = WAIT_MS }: DisksToOpen, { disks, lost }: OpenedDisks,
 ): Promise<void> {
@@ -106,7 +117,7 @@ function keepSeen(file: string, disks: readonly SeenDisk[]): void {
   if (text !== `${JSON.stringify(seenDisks(file), undefined, 2)}\n`) replaceFile(file, text)
 }
 
-function isLoss(opened: Result<PreparedDisk>): opened is { ok: false; error: HoldfastError } {
+function isLoss(opened: Result<unknown>): opened is { ok: false; error: HoldfastError } {
   if (opened.ok) return false
   const { code } = opened.error
   const cause = opened.error.cause as { code?: string } | undefined

@@ -170,19 +170,21 @@ export function knownIdentity(file: string): NodeIdentity | undefined {
 export const keepIdentity = (file: string, identity: NodeIdentity): void =>
   replaceFile(file, `${JSON.stringify(identity)}\n`)
 
-/**
- * Who this node is. Made once: the disks carry it, and a node that forgot it would find them foreign.
- * @param cluster  the one it is to be a node of; another one than before is refused
- */
-export function nodeIdentity(file: string, cluster?: ClusterOfStore): NodeIdentity {
+/** Who this node is. Made once: the disks carry it, and a node that forgot it would find them foreign. */
+export function nodeIdentity(file: string): NodeIdentity {
   const known = knownIdentity(file)
-  if (known === undefined) {
-    const identity = { clusterId: cluster?.clusterId ?? newId(), nodeId: newId() }
-    keepIdentity(file, identity)
-    return identity
-  }
+  if (known !== undefined) return known
+  const identity = { clusterId: newId(), nodeId: newId() }
+  keepIdentity(file, identity)
+  return identity
+}
+
+/** Of a node of that cluster, who it is or, until that is kept, may be. Another cluster than before is refused. */
+export function identityIn(file: string, cluster: ClusterOfStore): NodeIdentity {
+  const known = knownIdentity(file)
+  if (known === undefined) return { clusterId: cluster.clusterId, nodeId: newId() }
   const { clusterId } = known
-  if (cluster !== undefined && cluster.clusterId !== clusterId) {
+  if (cluster.clusterId !== clusterId) {
     const what = `folder ${path.dirname(file)}`
     throw new HoldfastError('cluster-other', { what, known: clusterId, store: cluster.store, found: cluster.clusterId })
   }

@@ -80,6 +80,8 @@ export const ERRORS = {
   'disk-too-small': row(EIO, G.INVALID_ARGUMENT, false, 'disk {disk} has {size} bytes, the least is {least}', 'give a larger size (`size=4Gi`) or a larger device'),
   'disk-open': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} cannot be opened: {reason}', 'check the path and its permissions'),
   'disk-foreign': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} belongs to node {owner} (disk {uuid}), not to node {node}', 'if that node is gone for good: `holdfast disk adopt {disk}`'),
+  'disk-of-node': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} belongs to node {owner} of this cluster (disk {uuid}), not to node {node}', 'start {owner} with it, or give an empty disk: if {owner} is gone for good, its copies are filled elsewhere by themselves'),
+  'disk-lost-cluster': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} belongs to node {owner} of cluster {cluster}, not to node {node}, and the cluster store at {store} is empty', 'name the store of its cluster with `--store`, or give {node} an empty disk; if that store is lost for good: start {owner} with this disk, then `holdfast store rebuild --from-nodes`'),
   'disk-not-empty': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} holds something that is not ours ({found})', 'empty it yourself (for a device: `wipefs -a {disk}`), or name another path'),
   'disk-not-found': row(EINVAL, G.NOT_FOUND, false, 'there is no disk {disk}', '`holdfast disk ls` shows the disks'),
   'format-newer': row(EIO, G.FAILED_PRECONDITION, false, '{what} of {disk} has format version {version}, this Holdfast knows {known}; nothing was touched', 'start it with the newer Holdfast that wrote it'),

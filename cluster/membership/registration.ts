@@ -3,24 +3,41 @@
  * first, known by the id in its folder; another one is refused until an operator has removed the first.
  */
 import { HoldfastError } from '../../engine/errors.ts'
-import type { ClusterStore } from '../store/cluster-store.ts'
+import type { ClusterStore, StoreAnswer, Version } from '../store/cluster-store.ts'
 import { decodeNode, encodeNode, nodeKey } from '../store/node-records.ts'
 import type { RegisteredNode } from '../store/node-records.ts'
 import { unreadable } from './unreadable.ts'
 
-/** @returns undefined when it is registered; `node-name-taken`, or what the store said */
-export async function registerNode(store: ClusterStore, node: RegisteredNode): Promise<HoldfastError | undefined> {
-  const { name, nodeId, zone } = node
+type Self = Pick<RegisteredNode, 'name' | 'nodeId'>
+
+interface Registered {
+  /** Undefined: the name is nobody's. */
+  node: RegisteredNode | undefined
+  version: Version | undefined
+}
+
+/** @returns `node-name-taken`, or what the store said */
+export async function readRegistration(store: ClusterStore, { name, nodeId }: Self): Promise<StoreAnswer<Registered>> {
   const key = nodeKey(name)
   const found = await store.get(key)
-  if (!found.ok) return found.error
-  const known = found.value === undefined ? undefined : decodeNode(name, found.value.value)
-  if (found.value !== undefined && known === undefined) return unreadable(key)
-  if (known !== undefined && known.nodeId !== nodeId) {
-    return new HoldfastError('node-name-taken', { name, owner: known.nodeId, id: nodeId })
+  if (!found.ok) return found
+  if (found.value === undefined) return { ok: true, value: { node: undefined, version: undefined } }
+  const node = decodeNode(name, found.value.value)
+  if (node === undefined) return { ok: false, error: unreadable(key) }
+  if (node.nodeId !== nodeId) {
+    return { ok: false, error: new HoldfastError('node-name-taken', { name, owner: node.nodeId, id: nodeId }) }
   }
-  if (known?.zone === zone) return undefined
-  const cas = await store.compareAndSwap({ key, version: found.value?.version, value: encodeNode(node) })
+  return { ok: true, value: { node, version: found.value.version } }
+}
+
+/** @returns undefined when it is registered; `node-name-taken`, or what the store said */
+export async function registerNode(store: ClusterStore, node: RegisteredNode): Promise<HoldfastError | undefined> {
+  const { name, zone } = node
+  const key = nodeKey(name)
+  const found = await readRegistration(store, node)
+  if (!found.ok) return found.error
+  if (found.value.node?.zone === zone) return undefined
+  const cas = await store.compareAndSwap({ key, version: found.value.version, value: encodeNode(node) })
   if (cas.outcome === 'won') return undefined
   return cas.outcome === 'lost' ? new HoldfastError('store-contended', { what: `node ${name}` }) : cas.error
 }

@@ -7,7 +7,7 @@ import { encodeVolume, volumeKey } from '../../cluster/store/volume-records.ts'
 import { clock } from '../../dataplane/clock.ts'
 import { prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
 import type { NodeConfig } from '../../dataplane/node-config.ts'
-import { makeFolder, nodeIdentity } from '../../dataplane/node-folder.ts'
+import { identityIn, keepIdentity, makeFolder } from '../../dataplane/node-folder.ts'
 import type { NodePaths } from '../../dataplane/node-folder.ts'
 import { openStore } from '../../dataplane/store-shell.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
@@ -57,7 +57,8 @@ async function makeCopy(
   copyId: string,
 ): Promise<void> {
   makeFolder(paths.folder)
-  const { nodeId } = nodeIdentity(paths.identity, { clusterId, store })
+  const { nodeId } = identityIn(paths.identity, { clusterId, store })
+  keepIdentity(paths.identity, { clusterId, nodeId })
   const prepared = prepareDisk(config.disks[0]!, { nodeName: config.name, nodeId, clusterId }, 1)
   if (!prepared.ok) throw prepared.error
   const opened = await openStore({

@@ -16,16 +16,17 @@ t.test('whose disks they are', (t) => {
     if (!made.ok) throw made.error
     return made.value
   }
-  t.equal(ownerOfDisks([disk('none')], 'n1'), undefined, 'a disk that is to be made')
+  const owner = (disks: Parameters<typeof ownerOfDisks>[0], name: string) => ownerOfDisks(disks, name, 'http://s:1')
+  t.equal(owner([disk('none')], 'n1'), undefined, 'a disk that is to be made')
   const inUse = make('a', 'n1', id('1'))
-  t.throws(() => ownerOfDisks([disk('a')], 'n1'), { code: 'disk-busy' })
+  t.throws(() => owner([disk('a')], 'n1'), { code: 'disk-busy' })
   releaseDisk(inUse)
   for (const [name, node, owner] of [['b', 'n1', id('1')], ['c', 'n2', id('2')], ['d', 'n1', id('3')]] as const) {
     releaseDisk(make(name, node, owner))
   }
-  t.same(ownerOfDisks([disk('none'), disk('a'), disk('b')], 'n1'), { clusterId: id('c'), nodeId: id('1') })
-  t.throws(() => ownerOfDisks([disk('a'), disk('c')], 'n1'), { code: 'disk-foreign', message: /belongs to node n2/ })
-  t.throws(() => ownerOfDisks([disk('a')], 'n9'), { code: 'disk-foreign' }, 'under another name it is nobody')
-  t.throws(() => ownerOfDisks([disk('a'), disk('d')], 'n1'), { code: 'disk-foreign' }, 'two nodes had that name')
+  t.same(owner([disk('none'), disk('a'), disk('b')], 'n1'), { clusterId: id('c'), nodeId: id('1') })
+  t.throws(() => owner([disk('a'), disk('c')], 'n1'), { code: 'disk-lost-cluster', message: /belongs to node n2/ })
+  t.throws(() => owner([disk('a')], 'n9'), { code: 'disk-lost-cluster' }, 'under another name it is nobody')
+  t.throws(() => owner([disk('a'), disk('d')], 'n1'), { code: 'disk-lost-cluster' }, 'two nodes had that name')
   t.end()
 })

@@ -1,10 +1,14 @@
 /** A node that cannot come into its cluster says why, in one sentence with what to do; one that can wait does. */
 // test-timeout-seconds: 120
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import t from 'tap'
 import { agreeOnClusterId } from '../../cluster/membership/cluster-id.ts'
+import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
+import { listAll } from '../conformance/cluster-store/calls-suite.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 const DISK_BYTES = 320 * MIB
@@ -49,6 +53,49 @@ t.test('who is refused', async (t) => {
   t.match(said, new RegExp(`disk ${disk.path} belongs to cluster ${id}, the cluster store at .* to ${id}`))
   t.match(said, /; name the store of its cluster/)
   for (const node of [twin, namesake, many, moved, brought]) t.notMatch(node.stderr, /\n {4}at /, 'no stack trace')
+})
+
+t.test('who is refused for a disk leaves nothing behind', async (t) => {
+  const cluster = await ClusterOfDaemons.make(t, { names: ['n1'] })
+  await cluster.start()
+  const n1 = cluster.node('n1')
+  const store = cluster.storeProcess.address
+  const left = async (of: ClusterStore) => (await listAll(of, '')).entries.map(({ key }) => key).sort()
+  const nodesLeft = async () => (await left(cluster.store)).filter((key) => key.startsWith('nodes/'))
+  const dir = temporaryFolder(t)
+  const tried = (diskPath: string, sizeBytes: number, at = store) => new ClusterNodeProcess('n5', {
+    dir, diskBytes: DISK_BYTES, store: at,
+    change: { disks: [{ path: diskPath, sizeBytes, pool: 'default', tags: [] }] },
+  })
+  const mine = path.join(dir, 'mine')
+  t.match(await refusal(tried(mine, 4 * MIB)), /disk \S+mine has 4194304 bytes, the least is/)
+  t.same(await nodesLeft(), ['nodes/n1'], 'a disk that is too small')
+  t.notOk(existsSync(mine))
+
+  t.equal(await n1.stop(), 0)
+  const { path: theirs } = n1.config.disks[0]!
+  const ofNode = /belongs to node n1 of this cluster .*; start n1 with it, or give an empty disk/
+  const said = await refusal(tried(theirs, DISK_BYTES))
+  t.match(said, ofNode)
+  t.notMatch(said, /adopt/, 'a cluster refuses that')
+  t.same(await nodesLeft(), ['nodes/n1'], 'a disk of another node')
+
+  const other = await ClusterOfDaemons.make(t, { names: [] })
+  const elsewhere = other.storeProcess.address
+  const atEmpty = await refusal(tried(theirs, DISK_BYTES, elsewhere))
+  t.match(atEmpty, /belongs to node n1 of cluster [0-9a-f]{32}, not to node n5, and the cluster store at \S+ is empty/)
+  t.match(atEmpty, /; name the store of its cluster with `--store`, or give n5 an empty disk; .* rebuild --from-nodes/)
+  t.notMatch(atEmpty, /adopt/)
+  t.same(await left(other.store), [], 'an empty store stays empty')
+  await agreeOnClusterId(other.store, 'd'.repeat(32))
+  t.match(await refusal(tried(theirs, DISK_BYTES, elsewhere)), /belongs to cluster [0-9a-f]{32}, the cluster store at/)
+  t.same(await left(other.store), ['cluster'], 'a disk of another cluster')
+
+  const n5 = tried(mine, DISK_BYTES)
+  t.teardown(() => n5.killNode())
+  await n5.start()
+  t.same(await nodesLeft(), ['nodes/n1', 'nodes/n5'], 'its folder is bound to none of those clusters')
+  t.equal(await n5.stop(), 0)
 })
 
 t.test('a node whose store is down waits for it, and says so', async (t) => {
