@@ -27,10 +27,10 @@ interface Plant {
 }
 
 /** A spec with one invariant and one rule on leases, as it should be, but for what is changed. */
-function spec(change: { text?: string; code?: string; checker?: string }): Plant {
+function spec(change: { text?: string; code?: string; checker?: string; files?: Record<string, string> }): Plant {
   const { text = '| I1 | a | a.ts | one |\nL1. b' } = change
   const { code = `assert(x, 'I1: a') // L1`, checker = '/** I1: a. */' } = change
-  const files = { 'engine/replication/a.ts': code, 'test/sim/cluster/checker/one.ts': checker }
+  const files = { 'engine/replication/a.ts': code, 'test/sim/cluster/checker/one.ts': checker, ...change.files }
   return { path: 'engine/replication/SPEC.md', text, files }
 }
 
@@ -119,11 +119,22 @@ const PLANTS: Record<string, { bad: Plant[]; good: Plant[] }> = {
       spec({ text: '| I1 | a | a.ts | - |\nL1. b' }),
       spec({ text: '| I1 | a | a.ts | one |\nL1. b\nL2. c' }),
       spec({ code: `assert(x, 'I1: a') // L1, L7` }),
+      spec({ files: { 'engine/replication/b.ts': `assert(x, 'I1: a')` } }),
+      spec({ files: { 'engine/control/b.ts': `assert(x, 'I1: a')` } }),
+      spec({ text: '| I1 | a | - (why) | one |\nL1. b' }),
+      spec({ text: '| I1 | a | - | one |\nL1. b', code: '// L1' }),
+      spec({ text: '| I1 | a | a.ts | (test/a.test.ts) |\nL1. b', checker: '/** */' }),
+      spec({ text: '| I1 | a | a.ts | (test/a.ts) |\nL1. b', checker: '/** */', files: { 'test/a.ts': '/** I11 */' } }),
+      spec({ text: '| I1 | a | a.ts, control/b.ts | one |\nL1. b', files: { 'engine/control/b.ts': '// I1: a' } }),
     ],
     good: [
       spec({}),
-      spec({ text: '| I1 | a | a.ts | one |\n| I2 | b | - | (later) |\nL1. b' }),
-      spec({ text: '| I1 | a | - | one |\nL1. b', checker: '/**\n * a (I1): b\n */\n// I9' }),
+      spec({ text: '| I1 | a | - (why) | one |\nL1. b', code: '// L1', checker: '/**\n * a (I1): b\n */\n// I9' }),
+      spec({ text: '| I1 | a | a.ts | (test/a.ts) |\nL1. b', checker: '/** */', files: { 'test/a.ts': '/** I1 */' } }),
+      spec({
+        text: '| I1 | a | a.ts, control/b.ts | one |\nL1. b',
+        files: { 'engine/control/b.ts': `assert(x, 'I1: a')` },
+      }),
     ],
   },
   'file names are kebab-case': {

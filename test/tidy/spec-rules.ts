@@ -1,8 +1,8 @@
 /**
  * The table of invariants in engine/replication/SPEC.md tells the truth, in both directions: each number is in the
  * message of an assert of every file that is named for it, and in the head of every checker that is named for it; and
- * no assert and no checker has a number that is not in the table, or is not named there. The rules on leases (L1...)
- * are each named where they are kept, and none is named that does not exist.
+ * no assert under engine/ and no checker has a number whose row does not name it. A row without an assert says why, and
+ * has a checker. The rules on leases (L1...) are each named where they are kept, and none is named that does not exist.
  */
 import { lineOf } from './rule.ts'
 import type { Rule, Tree, Violation } from './rule.ts'
@@ -14,8 +14,14 @@ const CHECKERS = 'test/sim/cluster/checker'
 interface Row {
   number: string
   line: number
+  /** Paths. */
   asserted: string[]
+  /** Why there is none. */
+  unasserted: string | undefined
+  /** Names of the simulator's. */
   checkers: string[]
+  /** Paths of others. */
+  others: string[]
 }
 
 export const specNumbers: Rule = {
@@ -23,42 +29,77 @@ export const specNumbers: Rule = {
   check({ path, text }, tree) {
     if (path !== SPEC) return []
     const rows = rowsOf(text)
-    return [...asserts(rows, tree), ...checked(rows, tree), ...leases(text, tree)]
+    return [...asserts(rows, tree), ...checked(rows, tree), ...judged(rows, tree), ...leases(text, tree)]
   },
 }
 
-/** `| I1 | what | file.ts, other.ts | checker, other |`; `-` and what stands in brackets name nothing. */
+/**
+ * `| I1 | what | file.ts, control/other.ts | checker, other |`; `- (why)` instead of files, `(test/a.ts)` instead of
+ * the simulator's checkers. A file is one of replication, or its path under engine/.
+ */
 function rowsOf(text: string): Row[] {
+  const pathOf = (name: string): string => (name.includes('/') ? `engine/${name}` : `${CODE}/${name}`)
   return [...text.matchAll(/^\| (I\d+) \|[^\n]*\| ([^|\n]+) \| ([^|\n]+) \|$/gm)].map((match) => {
-    const names = (cell: string): string[] => (/^[-(]/.test(cell) ? [] : cell.split(', '))
     const [, number = '', asserted = '', checkers = ''] = match
-    return { number, line: lineOf(text, match.index), asserted: names(asserted), checkers: names(checkers) }
+    const hasAsserts = !asserted.startsWith('-')
+    const isOther = checkers.startsWith('(')
+    const named = checkers === '-' ? [] : checkers.replace(/^\(|\)$/g, '').split(', ')
+    return {
+      number,
+      line: lineOf(text, match.index),
+      asserted: hasAsserts ? asserted.split(', ').map(pathOf) : [],
+      unasserted: hasAsserts ? undefined : /^- \((.+)\)$/.exec(asserted)?.[1] ?? '',
+      checkers: isOther ? [] : named,
+      others: isOther ? named : [],
+    }
   })
 }
 
 function asserts(rows: readonly Row[], tree: Tree): Violation[] {
   const found: Violation[] = []
-  const files = tree.files(CODE).filter((path) => path.endsWith('.ts'))
-  const byFile = new Map(files.map((path) => [path, assertedIn(tree.read(path))] as const))
+  const byFile = new Map(codeFiles('engine', tree).map((path) => [path, assertedIn(tree.read(path))] as const))
   for (const { number, line, asserted } of rows) {
-    for (const name of asserted) {
-      if (byFile.get(`${CODE}/${name}`)?.has(number) !== true) {
-        found.push({ line, problem: `${number} is not in an assert of ${name}` })
+    for (const path of asserted) {
+      if (byFile.get(path)?.has(number) !== true) {
+        found.push({ line, problem: `${number} is not in an assert of ${path}` })
       }
     }
   }
   for (const [path, numbers] of byFile) {
     for (const number of numbers) {
-      if (!rows.some((row) => row.number === number)) {
-        found.push({ line: 1, problem: `${path} asserts ${number}, which is not in the table` })
-      }
+      const row = rows.find((one) => one.number === number)
+      if (row?.asserted.includes(path) === true) continue
+      const where = row === undefined ? 'which is not in the table' : 'and its row does not name the file'
+      found.push({ line: row?.line ?? 1, problem: `${path} asserts ${number}, ${where}` })
     }
   }
   return found
 }
 
+function codeFiles(folder: string, tree: Tree): string[] {
+  return tree.files(folder).flatMap((path) => {
+    if (path.endsWith('.ts')) return [path]
+    return /\.[^/]*$/.test(path) ? [] : codeFiles(path, tree)
+  })
+}
+
 /** `assert(..., 'I5: ...')`. */
-const assertedIn = (text: string): Set<string> => new Set([...text.matchAll(/'(I\d+): /g)].map(([, number]) => number!))
+const assertedIn = (text: string): Set<string> =>
+  new Set([...text.matchAll(/['"`](I\d+): /g)].map(([, number]) => number!))
+
+/** What no assert keeps is judged by somebody, and the others that are named look at it. */
+function judged(rows: readonly Row[], tree: Tree): Violation[] {
+  const found: Violation[] = []
+  for (const { number, line, unasserted, checkers, others } of rows) {
+    if (unasserted === '') found.push({ line, problem: `${number} has no assert, and no reason why` })
+    if (checkers.length + others.length === 0) found.push({ line, problem: `${number}: nobody looks at it` })
+    for (const path of others) {
+      const isThere = tree.exists(path) && new RegExp(`\\b${number}\\b`).test(tree.read(path))
+      if (!isThere) found.push({ line, problem: `${number} is not in ${path}` })
+    }
+  }
+  return found
+}
 
 function checked(rows: readonly Row[], tree: Tree): Violation[] {
   const found: Violation[] = []
