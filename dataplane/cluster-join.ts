@@ -10,8 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterStore, StoreAnswer } from '../cluster/store/cluster-store.ts'
 import { connectEtcdStore } from '../cluster/store/etcd-store.ts'
 import { agreeOnClusterId, readCluster } from '../cluster/membership/cluster-id.ts'
-import { readRegistration, registerNode } from '../cluster/membership/registration.ts'
+import { readRegistration, registerNode, zonesOfOthers } from '../cluster/membership/registration.ts'
 import { nextStartNumber } from '../cluster/membership/start-number.ts'
+import { someOf } from '../engine/control/amounts.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import type { DisksDescription } from './disk-description.ts'
@@ -24,6 +25,7 @@ import type { NodeIdentity, NodePaths } from './node-folder.ts'
 import { checkEra, waitForRebuild } from './waiting-node.ts'
 
 const RETRY_MS = 500
+const ZONES_SHOWN = 5
 
 export interface JoinedCluster {
   store: ClusterStore
@@ -47,7 +49,9 @@ export interface JoinOptions {
   check(identity: NodeIdentity): void
   /** What the disks of the node have; nothing is open yet. */
   describe(identity: NodeIdentity): Promise<DisksDescription>
-  /** A sentence for whoever looks on. */
+  /** A sentence for whoever looks on, who may do something about it. */
+  note(sentence: string): void
+  /** The same, of what is waited for. */
   say(sentence: string): void
 }
 
@@ -94,9 +98,23 @@ export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> 
     const error = await registerNode(store, { name, nodeId, zone })
     return error === undefined ? { ok: true, value: undefined } : { ok: false, error }
   })
+  if (zone !== '' && former.node?.zone !== zone) {
+    noteNewZone(options, await answered(() => zonesOfOthers(store, name)))
+  }
   const startNumber = await answered(() => nextStartNumber(store))
   keepStoreMemory(paths.knownStore, store, { era, startNumber })
   return { store, address: cluster.store, clusterId, nodeId, startNumber, era, config: cluster }
+}
+
+/** A zone nobody else is in may be what is meant, or a slip: said once, when the node comes into it. */
+function noteNewZone({ config: { name, zone }, log, note }: JoinOptions, others: ReadonlyMap<string, string>): void {
+  const zones = [...new Set(others.values())]
+  if (others.size === 0 || zones.includes(zone)) return
+  const named = zones.filter((other) => other !== '').sort()
+  const known = named.length === 0 ? 'have no zone' : `are in ${someOf(named, ZONES_SHOWN)}`
+  const sentence = `node ${name} is the first node in zone ${zone}; the other nodes ${known}`
+  log.event('warn', 'the first node in its zone', { zone, others: named.join(', ') })
+  note(`${sentence}; if that is a slip, start it again with the \`--zone\` that is meant`)
 }
 
 /**

@@ -211,13 +211,18 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   return {
     name,
     dir: path.resolve(dir),
-    zone: pick('zone') ?? '',
+    zone: checkZone(pick('zone') ?? ''),
     disks,
     listenTcp: listenTcp === undefined ? undefined : parseTcpAddress(listenTcp),
     workers: parseWorkers(workers),
     ...(metrics === undefined ? {} : { listenMetrics: parseTcpAddress(metrics, 'listen-metrics') }),
     ...(cluster === undefined ? {} : { cluster }),
   }
+}
+
+/** Empty: none. Two spellings of one zone would be two, and so a typing error is refused where it can be seen. */
+function checkZone(text: string): string {
+  return text === '' || isName(text) ? text : refuse('zone', text, '1 to 63 characters of a-z, 0-9 and -, e.g. rack-7')
 }
 
 function clusterConfigOf(

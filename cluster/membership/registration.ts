@@ -3,8 +3,8 @@
  * first, known by the id in its folder; another one is refused until an operator has removed the first.
  */
 import { HoldfastError } from '../../engine/errors.ts'
-import type { ClusterStore, StoreAnswer, Version } from '../store/cluster-store.ts'
-import { decodeNode, encodeNode, nodeKey } from '../store/node-records.ts'
+import type { ClusterStore, Cursor, StoreAnswer, Version } from '../store/cluster-store.ts'
+import { NODE_PREFIX, decodeNode, encodeNode, nodeKey } from '../store/node-records.ts'
 import type { RegisteredNode } from '../store/node-records.ts'
 import { unreadable } from './unreadable.ts'
 
@@ -28,6 +28,23 @@ export async function readRegistration(store: ClusterStore, { name, nodeId }: Se
     return { ok: false, error: new HoldfastError('node-name-taken', { name, owner: node.nodeId, id: nodeId }) }
   }
   return { ok: true, value: { node, version: found.value.version } }
+}
+
+/** By name the zone of every other node; empty: it has none. */
+export async function zonesOfOthers(store: ClusterStore, self: string): Promise<StoreAnswer<Map<string, string>>> {
+  const zones = new Map<string, string>()
+  let after: Cursor | undefined
+  do {
+    const page = await store.list({ prefix: NODE_PREFIX, after })
+    if (!page.ok) return page
+    for (const { key, value } of page.value.entries) {
+      const name = key.slice(NODE_PREFIX.length)
+      const node = decodeNode(name, value)
+      if (node !== undefined && name !== self) zones.set(name, node.zone)
+    }
+    after = page.value.next
+  } while (after !== undefined)
+  return { ok: true, value: zones }
 }
 
 /** @returns undefined when it is registered; `node-name-taken`, or what the store said */

@@ -49,6 +49,15 @@ t.test('a node of a cluster', async (t) => {
   t.notOk(Object.hasOwn(nodeConfigOf({ name: 'n1', dir: '/d' }), 'cluster'))
 })
 
+t.test('zones are names', async (t) => {
+  const flags = { name: 'n1', dir: '/d' }
+  t.equal(nodeConfigOf({ ...flags, zone: 'rack-7' }).zone, 'rack-7')
+  t.equal(nodeConfigOf({ ...flags, zone: '' }).zone, '', 'none')
+  for (const zone of ['what ever/ZONE!!', 'A', 'a b', 'a'.repeat(64)]) {
+    t.throws(() => nodeConfigOf({ ...flags, zone }), { code: 'parameter', message: /^zone = .*allowed: 1 to 63/ }, zone)
+  }
+})
+
 t.test('the file, and flags over it', async (t) => {
   const dir = temporaryFolder(t)
   const file = path.join(dir, 'node.json')

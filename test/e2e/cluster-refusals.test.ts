@@ -98,6 +98,22 @@ t.test('who is refused for a disk leaves nothing behind', async (t) => {
   t.equal(await n5.stop(), 0)
 })
 
+t.test('who is the first in its zone says so, once', async (t) => {
+  const zones: Record<string, string> = { n1: 'a', n2: 'a', n3: 'a-slip' }
+  const setUp = (name: string) => ({ change: { zone: zones[name]! } })
+  const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2', 'n3'], setUp, diskBytes: DISK_BYTES })
+  for (const node of cluster.nodes) await node.start()
+  t.same(cluster.nodes.slice(0, 2).map(({ stderr }) => stderr), ['', ''], 'the first node of all, and one beside it')
+  const n3 = cluster.node('n3')
+  t.match(n3.stderr, /^holdfast: node n3 is the first node in zone a-slip; the other nodes are in a; if that is/)
+  t.ok(n3.log().some(({ level, message }) => level === 'warn' && message === 'the first node in its zone'))
+  t.equal(await n3.stop(), 0)
+  n3.stderr = ''
+  await n3.start()
+  t.equal(n3.stderr, '', 'not again')
+  for (const node of cluster.nodes) t.equal(await node.stop(), 0)
+})
+
 t.test('a node whose store is down waits for it, and says so', async (t) => {
   const cluster = await ClusterOfDaemons.make(t, { names: ['n1'] })
   await cluster.storeProcess.stop()
