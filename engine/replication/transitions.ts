@@ -1,6 +1,7 @@
 /**
- * What each role does with each event: one cell for every pair, so that a new event does not compile until somebody
- * has decided (SPEC 2.3). `step` consults it before anything else.
+ * What each role does with each event: one cell for every pair, so that a new event, or a new role, does not compile
+ * until somebody has decided. The same table stands in SPEC.md 2.4 and a tidy rule holds the two together. `step`
+ * consults it before anything else.
  *
  *   handled     the function of the event runs
  *   ignored     it is of no use to this role now; whoever sent it sends it again, or somebody else
@@ -15,151 +16,100 @@ type WorldEvent = Exclude<CopyEvent['type'], 'message' | 'frontend'>
 export type EventKind = WorldEvent | PeerMessage['type'] | `frontend-${FrontendMessage['type']}`
 export type Decision = 'handled' | 'ignored' | 'refused' | 'impossible'
 
-/** What reaches every role that is recovered in the same way. */
-const WORLD = {
-  recovered: 'impossible',
-  stored: 'handled',
-  kept: 'handled',
-  'read-ended': 'handled',
-  'looked-up': 'handled',
-  scanned: 'handled',
-  'versions-read': 'handled',
-  damaged: 'handled',
-  'store-failed': 'handled',
-  'config-hint': 'handled',
-  'config-read': 'handled',
-  'cas-ended': 'handled',
-  beacon: 'handled',
-  'beacon-acknowledged': 'handled',
-  'instance-ended': 'handled',
-  'clock-doubt': 'handled',
-  command: 'handled',
-  tick: 'handled',
-} as const satisfies Record<WorldEvent, Decision>
-
-/** From a primary to the copies. They look at its epoch themselves: a leader may learn that it is deposed. */
-const FROM_PRIMARY = {
-  append: 'handled',
-  sync: 'handled',
-  'new-epoch': 'handled',
-  'fetch-log': 'handled',
-  reconcile: 'handled',
-  release: 'handled',
-  confirm: 'handled',
-  fence: 'handled',
-  'fill-start': 'handled',
-  fill: 'handled',
-  'fill-end': 'handled',
-} as const satisfies Partial<Record<PeerMessage['type'], Decision>>
-
-const TO_PRIMARY = [
-  'stored',
-  'promised',
-  'log',
-  'confirmed',
-  'fenced',
-  'fill-started',
-  'filled',
-  'fill-ended',
-] as const
-type ToPrimary = Exclude<(typeof TO_PRIMARY)[number], 'stored'> | 'stored-by-peer'
-
-const toPrimary = <D extends Decision>(decision: D): Record<ToPrimary, D> => ({
-  'stored-by-peer': decision,
-  promised: decision,
-  log: decision,
-  confirmed: decision,
-  fenced: decision,
-  'fill-started': decision,
-  filled: decision,
-  'fill-ended': decision,
-})
-
-const FRONTEND = {
-  'frontend-open': 'handled',
-  'frontend-request': 'handled',
-  'frontend-opened': 'ignored',
-  'frontend-reply': 'ignored',
-  'frontend-redirect': 'ignored',
-  'frontend-held': 'ignored',
-} as const
-
 /** `stored` is said by the own store and by peers; the table tells them apart. */
 export type TableKind = EventKind | 'stored-by-peer'
+
+/** Before the store is open nobody is answered: there is nothing to say yet. Then by what the role has in common. */
+type Cells = readonly [beforeRecovery: Decision, follows: Decision, leads: Decision, fenced: Decision]
+
+const TABLE: Record<TableKind, Cells> = {
+  // Of the own store.
+  recovered: ['handled', 'impossible', 'impossible', 'impossible'],
+  stored: ['ignored', 'handled', 'handled', 'ignored'],
+  kept: ['ignored', 'handled', 'handled', 'ignored'],
+  'read-ended': ['ignored', 'handled', 'handled', 'ignored'],
+  'looked-up': ['ignored', 'handled', 'handled', 'ignored'],
+  scanned: ['ignored', 'handled', 'handled', 'ignored'],
+  'versions-read': ['ignored', 'handled', 'handled', 'ignored'],
+  damaged: ['ignored', 'handled', 'handled', 'ignored'],
+  'store-failed': ['handled', 'handled', 'handled', 'ignored'],
+  // Of the cluster store.
+  'config-hint': ['ignored', 'handled', 'handled', 'ignored'],
+  'config-read': ['ignored', 'handled', 'handled', 'ignored'],
+  'cas-ended': ['ignored', 'handled', 'handled', 'ignored'],
+  // Of links, clocks, supervisors and operators.
+  beacon: ['ignored', 'handled', 'handled', 'ignored'],
+  'beacon-acknowledged': ['ignored', 'handled', 'handled', 'ignored'],
+  'instance-ended': ['ignored', 'handled', 'handled', 'ignored'],
+  'clock-doubt': ['ignored', 'handled', 'handled', 'ignored'],
+  command: ['handled', 'handled', 'handled', 'refused'],
+  tick: ['ignored', 'handled', 'handled', 'handled'],
+  // From a primary to the copies. They look at its epoch themselves: a leader may learn that it is deposed.
+  append: ['ignored', 'handled', 'handled', 'refused'],
+  sync: ['ignored', 'handled', 'handled', 'refused'],
+  'new-epoch': ['ignored', 'handled', 'handled', 'refused'],
+  'fetch-log': ['ignored', 'handled', 'handled', 'refused'],
+  reconcile: ['ignored', 'handled', 'handled', 'refused'],
+  release: ['ignored', 'handled', 'handled', 'ignored'],
+  confirm: ['ignored', 'handled', 'handled', 'refused'],
+  fence: ['ignored', 'handled', 'handled', 'refused'],
+  'fill-start': ['ignored', 'handled', 'handled', 'refused'],
+  fill: ['ignored', 'handled', 'handled', 'refused'],
+  'fill-end': ['ignored', 'handled', 'handled', 'refused'],
+  // To a primary.
+  'stored-by-peer': ['ignored', 'ignored', 'handled', 'ignored'],
+  promised: ['ignored', 'ignored', 'handled', 'ignored'],
+  log: ['ignored', 'ignored', 'handled', 'ignored'],
+  confirmed: ['ignored', 'ignored', 'handled', 'ignored'],
+  fenced: ['ignored', 'ignored', 'handled', 'ignored'],
+  'fill-started': ['ignored', 'ignored', 'handled', 'ignored'],
+  filled: ['ignored', 'ignored', 'handled', 'ignored'],
+  'fill-ended': ['ignored', 'ignored', 'handled', 'ignored'],
+  hello: ['ignored', 'refused', 'handled', 'refused'],
+  join: ['ignored', 'refused', 'handled', 'refused'],
+  // Between any two.
+  refused: ['ignored', 'handled', 'handled', 'ignored'],
+  'fetch-versions': ['ignored', 'handled', 'handled', 'refused'],
+  versions: ['ignored', 'handled', 'handled', 'ignored'],
+  // Of frontends; what copies say to them comes to none.
+  'frontend-open': ['ignored', 'handled', 'handled', 'refused'],
+  'frontend-request': ['ignored', 'handled', 'handled', 'refused'],
+  'frontend-opened': ['ignored', 'ignored', 'ignored', 'ignored'],
+  'frontend-reply': ['ignored', 'ignored', 'ignored', 'ignored'],
+  'frontend-redirect': ['ignored', 'ignored', 'ignored', 'ignored'],
+  'frontend-held': ['ignored', 'ignored', 'ignored', 'ignored'],
+}
+
+const COLUMNS: Record<Role, 1 | 2 | 3> = {
+  starting: 1,
+  out: 1,
+  replica: 1,
+  candidate: 1,
+  reconciling: 2,
+  primary: 2,
+  'handing-over': 2,
+  fenced: 3,
+}
+
 type Row = Record<TableKind, Decision>
 
-const FOLLOWER: Row = {
-  ...WORLD,
-  ...FROM_PRIMARY,
-  ...toPrimary('ignored'),
-  ...FRONTEND,
-  'fetch-versions': 'handled',
-  versions: 'handled',
-  refused: 'handled',
-  hello: 'refused',
-  join: 'refused',
-}
+const KINDS = Object.keys(TABLE) as TableKind[]
+const rowOf = (column: 0 | 1 | 2 | 3): Row =>
+  Object.fromEntries(KINDS.map((kind) => [kind, TABLE[kind][column]])) as Row
+const ROWS = [rowOf(0), rowOf(1), rowOf(2), rowOf(3)] as const
 
-const LEADER: Row = { ...FOLLOWER, ...toPrimary('handled'), hello: 'handled', join: 'handled' }
-
-const FENCED: Row = {
-  ...WORLD,
-  stored: 'ignored',
-  kept: 'ignored',
-  'read-ended': 'ignored',
-  'looked-up': 'ignored',
-  scanned: 'ignored',
-  'versions-read': 'ignored',
-  damaged: 'ignored',
-  'store-failed': 'ignored',
-  'config-hint': 'ignored',
-  'config-read': 'ignored',
-  'cas-ended': 'ignored',
-  beacon: 'ignored',
-  'beacon-acknowledged': 'ignored',
-  'instance-ended': 'ignored',
-  'clock-doubt': 'ignored',
-  command: 'refused',
-  append: 'refused',
-  sync: 'refused',
-  'new-epoch': 'refused',
-  'fetch-log': 'refused',
-  reconcile: 'refused',
-  release: 'ignored',
-  confirm: 'refused',
-  fence: 'refused',
-  'fill-start': 'refused',
-  fill: 'refused',
-  'fill-end': 'refused',
-  'fetch-versions': 'refused',
-  versions: 'ignored',
-  ...toPrimary('ignored'),
-  refused: 'ignored',
-  hello: 'refused',
-  join: 'refused',
-  ...FRONTEND,
-  'frontend-open': 'refused',
-  'frontend-request': 'refused',
-}
+export const BEFORE_RECOVERY: Row = ROWS[0]
 
 export const TRANSITIONS: Record<Role, Row> = {
-  starting: FOLLOWER,
-  out: FOLLOWER,
-  replica: FOLLOWER,
-  candidate: FOLLOWER,
-  reconciling: { ...LEADER, command: 'handled' },
-  primary: LEADER,
-  'handing-over': LEADER,
-  fenced: FENCED,
+  starting: ROWS[COLUMNS.starting],
+  out: ROWS[COLUMNS.out],
+  replica: ROWS[COLUMNS.replica],
+  candidate: ROWS[COLUMNS.candidate],
+  reconciling: ROWS[COLUMNS.reconciling],
+  primary: ROWS[COLUMNS.primary],
+  'handing-over': ROWS[COLUMNS['handing-over']],
+  fenced: ROWS[COLUMNS.fenced],
 }
-
-/** Before the store is open nobody is answered: there is nothing to say yet. */
-export const BEFORE_RECOVERY: Row = {
-  ...Object.fromEntries(Object.keys(FOLLOWER).map((kind) => [kind, 'ignored'])),
-  recovered: 'handled',
-  'store-failed': 'handled',
-  command: 'handled',
-} as Row
 
 export function kindOf(event: CopyEvent): TableKind {
   if (event.type === 'frontend') return `frontend-${event.message.type}`

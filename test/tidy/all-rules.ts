@@ -14,6 +14,7 @@ import {
   noSilentSkips,
   noUnfinishedWork,
 } from './text-rules.ts'
+import { specTransitions } from './transition-rules.ts'
 
 export const RULES: readonly Rule[] = [
   importDirections,
@@ -21,6 +22,7 @@ export const RULES: readonly Rule[] = [
   noBitwisePositions,
   documentPaths,
   specNumbers,
+  specTransitions,
   fileNames,
   noDrawers,
   headers,

@@ -1,11 +1,14 @@
 /**
  * Each tidy rule finds what it forbids, and leaves alone what only looks like it.
  */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { RULES } from './all-rules.ts'
 import { codeOnly, withoutComments } from './code-text.ts'
 import { isAccepted, unacceptableLicences } from './licences.ts'
 import type { Tree } from './rule.ts'
+import { copyProblems, frontendProblems, type Decisions } from './transition-rules.ts'
 
 /** As much of a tree as the rules look at. */
 const FILES = { 'engine/errors.ts': '', 'engine/log/FORMAT.md': '', 'engine/log/record.ts': '' }
@@ -18,6 +21,9 @@ function treeOf(files: Record<string, string>): Tree {
     read: (path) => files[path]!,
   }
 }
+
+/** So much of a planted text is told. */
+const PLANT_CHARS_MAX = 400
 
 interface Plant {
   path: string
@@ -32,6 +38,13 @@ function spec(change: { text?: string; code?: string; checker?: string; files?: 
   const { code = `assert(x, 'I1: a') // L1`, checker = '/** I1: a. */' } = change
   const files = { 'engine/replication/a.ts': code, 'test/sim/cluster/checker/one.ts': checker, ...change.files }
   return { path: 'engine/replication/SPEC.md', text, files }
+}
+
+/** The spec and the frontend as they are, but for what is changed. */
+function events(change: (spec: string) => string, changeCode = (code: string): string => code): Plant {
+  const [path, frontend] = ['engine/replication/SPEC.md', 'engine/replication/frontend.ts']
+  const read = (name: string): string => readFileSync(join(import.meta.dirname, '../..', name), 'utf8')
+  return { path, text: change(read(path)), files: { [frontend]: changeCode(read(frontend)) } }
 }
 
 /** A word that may not stand in this file itself. */
@@ -137,6 +150,22 @@ const PLANTS: Record<string, { bad: Plant[]; good: Plant[] }> = {
       }),
     ],
   },
+  'the tables of events in the replication spec are those of the code': {
+    bad: [
+      events((text) => text.replace('| event | who', '| happening | who')),
+      events((text) => text.replace(/^\| tick \| node.*\n/m, '')),
+      events((text) => text.replace(/^(\| tick \| node.*\n)/m, '$1$1')),
+      events((text) => text.replace(/^\| tick \| node/m, '| tock | node')),
+      events((text) => text.replace(/^(\| append .*) refused \|$/m, '$1 ignored |')),
+      events((text) => text.replace(/^(\| stored-by-peer .*) ignored \| handled \|/m, '$1 handled | handled |')),
+      events((text) => text.replace('| starting, out, ', '| starting, ')),
+      events((text) => text.replace('| starting, out, ', '| starting, away, out, ')),
+      events((text) => text.replace(/^\| resized .*\n/m, '')),
+      events((text) => text.replace(/^\| resized /m, '| shrunk ')),
+      events((text) => text, (code) => code.replace("case 'tick':", "case 'tick':\n    case 'tock':")),
+    ],
+    good: [events((text) => text)],
+  },
   'file names are kebab-case': {
     bad: [{ path: 'engine/extentMap.ts', text: '' }, { path: 'engine/Log/record.ts', text: '' }],
     good: [{ path: 'test/engine/extent-map.test.ts', text: '' }, { path: 'README.md', text: '' }],
@@ -200,11 +229,27 @@ for (const rule of RULES) {
     const plants = PLANTS[rule.name] ?? { bad: [], good: [] }
     t.not(plants.bad.length, 0, 'a violation is planted for this rule')
     const check = (plant: Plant) => rule.check(plant, treeOf({ ...FILES, ...plant.files }))
-    for (const plant of plants.bad) t.not(check(plant).length, 0, `found: ${plant.path}: ${plant.text}`)
-    for (const plant of plants.good) t.same(check(plant), [], `left alone: ${plant.path}: ${plant.text}`)
+    const told = ({ path, text }: Plant): string => `${path}: ${text.slice(0, PLANT_CHARS_MAX)}`
+    for (const plant of plants.bad) t.not(check(plant).length, 0, `found: ${told(plant)}`)
+    for (const plant of plants.good) t.same(check(plant), [], `left alone: ${told(plant)}`)
     t.end()
   })
 }
+
+t.test('a table of events is told from what the code decides', (t) => {
+  const head = '| event | who says what | before it is recovered | a, b |\n|---|---|---|---|\n'
+  const text = `${head}| x | - | ignored | handled |\n| y | - | ignored | refused |\n`
+  const both = { x: 'handled', y: 'refused' }
+  const ofCode: Decisions = { 'before it is recovered': { x: 'ignored', y: 'ignored' }, a: both, b: both }
+  t.same(copyProblems(text, ofCode), [])
+  const found = copyProblems(text, { ...ofCode, b: { ...both, y: 'ignored' } })
+  t.same(found, [{ line: 4, problem: 'y is refused here, and ignored in the code (b)' }])
+  t.match(copyProblems(text, { ...ofCode, c: both }), [{ problem: 'c is in 0 columns' }])
+  const more = { 'before it is recovered': { x: 'ignored', y: 'ignored', z: 'ignored' } }
+  t.match(copyProblems(text, { ...ofCode, ...more }), [{ problem: 'z has 0 rows' }])
+  t.match(frontendProblems('nothing', ''), [{ line: 1 }])
+  t.end()
+})
 
 t.test('the line of a violation is told', (t) => {
   const [pure] = RULES.filter(({ name }) => name === 'engine/ is pure')
