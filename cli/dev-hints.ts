@@ -9,7 +9,8 @@ const fio = (uri: string): string[] => [
   '      --verify=crc32c --verify_state_save=0',
 ]
 
-export function tryNext(volumes: Volume[], dir: string, nodes: readonly DevNode[]): string[] {
+/** @param limits  what so few nodes cannot promise */
+export function tryNext(volumes: Volume[], dir: string, nodes: readonly DevNode[], limits: string[]): string[] {
   const isDefault = dir === path.resolve(DEV_DIR_DEFAULT)
   const here = isDefault ? '' : ` --endpoint ${dir}`
   const there = isDefault ? '' : ` --dir ${dir}`
@@ -17,6 +18,7 @@ export function tryNext(volumes: Volume[], dir: string, nodes: readonly DevNode[
   return [
     ...volumes.flatMap(({ name, nbd }) => nbd.map((place) => `  ${name.padEnd(10)} ${place}`)),
     ...metricsOf(nodes),
+    ...limits.map((limit) => `  ${limit}`),
     '',
     'Try next, in another terminal:',
     ...(volume === undefined ? [] : nodes.length === 1 ? clientsOf(volume) : failoverOf(volume, here, there)),

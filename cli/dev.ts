@@ -8,6 +8,7 @@ import { rmSync, statSync, statfsSync } from 'node:fs'
 import type net from 'node:net'
 import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
+import { limitsOf } from '../cluster/api/cluster-limits.ts'
 import { warmCompileCache } from '../dataplane/compile-cache.ts'
 import { parseDiskSize } from '../dataplane/node-config.ts'
 import { checkSocketPath, lockFolder, makeFolder, nodePaths } from '../dataplane/node-folder.ts'
@@ -146,9 +147,10 @@ export async function runDev({ arguments: given, output }: Invocation): Promise<
       const volumes = await Promise.race([makeVolumes(nodes, wished, output), asked])
       if (volumes !== 'stop') {
         const facts = { dir, nodes: nodes.map(({ name, ready }) => ({ name, ...ready })), volumes }
+        const limits = limitsOf(nodes.map(({ name }) => ({ name, address: '127.0.0.1' })), url ?? '')
         const more = url === undefined ? {} : { store: url }
         output.result({ ready: true, ...facts, ...more }, () => [
-          '', 'holdfast ready', ...tryNext(volumes, dir, nodes),
+          '', 'holdfast ready', ...tryNext(volumes, dir, nodes, limits),
         ])
       }
       outcome = await asked

@@ -21,6 +21,7 @@ function page(status: Status): string[] {
       `${what}: ${why}`,
       `  next: ${next}`,
     ])),
+    ...status.limits.flatMap((limit) => ['', `it cannot promise more: ${limit}`]),
     '',
     ...status.nodes.map(({ name, state, safeToReboot, because }) =>
       `node ${name}: ${state}; safe to reboot: ${safeToReboot ? 'yes' : 'no'}, because ${because}`),

@@ -87,9 +87,13 @@ export async function createVolume({ arguments: given, output }: Invocation): Pr
   output.result(volume, () => [
     `volume ${name} is ready: ${formatSize(sizeBytes)}, ${replicas} replicas, ${durability}`,
     ...volume.nbd.map((uri) => `  ${uri}`),
+    ...(volume.copies.length === 1 ? [onlyCopy(volume)] : []),
   ])
   return EXIT_OK
 }
+
+const onlyCopy = ({ copies: [copy] }: Volume): string =>
+  `its only copy is on ${copy!.node}: it is not served while that node is down, and lost with its disks`
 
 export async function listVolumes({ arguments: given, output }: Invocation): Promise<number> {
   const isInTrash = given.flag('trash')

@@ -35,6 +35,7 @@ export interface ControlPlaneOptions {
   instance: string
   clusterId: string
   store: ClusterStore
+  storeAddress: string
   local: LocalNode
   listen: { host: string; port: number }
   details(): Promise<NodeDetails>
@@ -73,7 +74,7 @@ export class ControlPlane {
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
   static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
     const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
-    const { addDisk } = options
+    const { addDisk, storeAddress } = options
     const connections = new NodeConnections()
     const problems = new ProblemLog(log)
     let node: ControlNode | undefined
@@ -98,7 +99,7 @@ export class ControlPlane {
     })
     const { controller, election } = node
     const wishes = new VolumeWishes(new RecordStore(store))
-    control = new ClusterControl({ controller, wishes, clusterId, nowMs: () => clock.nowMs() })
+    control = new ClusterControl({ controller, wishes, clusterId, storeAddress, nowMs: () => clock.nowMs() })
     const forwarding = new ForwardingControl({
       node: name,
       local: control,

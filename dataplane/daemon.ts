@@ -261,7 +261,7 @@ class Daemon {
   }
 
   async #controlPlane(
-    { store, clusterId, config }: JoinedCluster,
+    { store, address, clusterId, config }: JoinedCluster,
     local: ClusterNode,
     exports: VolumeExports,
     facts: NodeFacts,
@@ -276,6 +276,7 @@ class Daemon {
       instance: facts.instanceId,
       clusterId,
       store,
+      storeAddress: address,
       local,
       listen: config.listenApi,
       details,

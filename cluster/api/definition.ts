@@ -129,6 +129,8 @@ export interface Status {
   usedBytes: number
   sessions: number
   problems: Problem[]
+  /** What a cluster of so few nodes, or with its store where it is, cannot promise. */
+  limits: string[]
 }
 
 export interface MoveVolumeRequest {

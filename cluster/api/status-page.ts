@@ -2,6 +2,7 @@
  * The one page an operator reads first: the worst health, what is wrong, why, what happens next, and whether each node
  * may be rebooted now. A pure function of what was observed.
  */
+import { LONE_NODE } from './cluster-limits.ts'
 import type { Disk, Node, Problem, Status, StatusNode, Volume } from './definition.ts'
 
 const HEALTH_ORDER: readonly Volume['health'][] = ['healthy', 'degraded', 'at-risk', 'suspended', 'faulted']
@@ -76,5 +77,6 @@ export function statusPage(node: Node, volumes: Volume[], sessions: number): Sta
     usedBytes: volumes.reduce((total, { usedBytes }) => total + usedBytes, 0),
     sessions,
     problems,
+    limits: [LONE_NODE],
   }
 }

@@ -38,6 +38,8 @@ export interface ClusterControlOptions {
   controller: Controller
   wishes: VolumeWishes
   clusterId: string
+  /** Where the cluster store is: addresses with commas between them. */
+  storeAddress: string
   nowMs(): number
 }
 
@@ -236,7 +238,8 @@ export class ClusterControl implements ControlApi {
   }
 
   async status(): Promise<Status> {
-    return statusOf(this.informedTerm(), this.options.clusterId, this.options.nowMs())
+    const { clusterId, storeAddress: store, nowMs } = this.options
+    return statusOf(this.informedTerm(), { clusterId, store }, nowMs())
   }
 
   private term(): Term {

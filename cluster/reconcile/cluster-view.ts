@@ -8,6 +8,7 @@ import { ageNow } from '../../engine/control/trash.ts'
 import { keptForMs, wishedMinInSync } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { Attach } from '../../engine/replication/configuration.ts'
+import { limitsOf } from '../api/cluster-limits.ts'
 import type { Copy, Disk, Node, Status, Volume, VolumeAttach } from '../api/definition.ts'
 import type { Term } from './controller.ts'
 
@@ -114,7 +115,10 @@ export function allDisks(term: Term): Disk[] {
   return views.flatMap(disksOf)
 }
 
-export function statusOf(term: Term, clusterId: string, nowMs: number): Status {
+/** @param store  where the cluster store is, as this node was told */
+export function statusOf(
+  term: Term, { clusterId, store }: { clusterId: string; store: string }, nowMs: number,
+): Status {
   const page = statusPage(term.cluster, nowMs)
   const disks = allDisks(term)
   const sum = (pick: (disk: Disk) => number) => disks.reduce((total, disk) => total + pick(disk), 0)
@@ -137,5 +141,6 @@ export function statusOf(term: Term, clusterId: string, nowMs: number): Status {
     usedBytes: sum(({ capacityBytes, freeBytes }) => capacityBytes - freeBytes),
     sessions: term.intake.sessions().length,
     problems,
+    limits: limitsOf(page.nodes.map(({ name }) => ({ name, address: term.beats.get(name)?.api ?? '' })), store),
   }
 }

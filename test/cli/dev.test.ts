@@ -38,6 +38,11 @@ t.test('ready, used, killed, started, stopped, resumed', async (t) => {
   })
   t.match((await holdfast(['volume', 'ls'], { cwd })).stdout, /^data +64 MiB/m)
   t.match((await holdfast(['status'], { cwd })).stdout, /^healthy: 2 of 2 volumes healthy/)
+  const limit = 'one node: while it is down nothing is served, and what is on its disks is nowhere else'
+  t.match(dev.stdout, `\n  ${limit}\n`)
+  t.match((await holdfast(['status'], { cwd })).stdout, `\nit cannot promise more: ${limit}\n`)
+  const hint = /its only copy is on n1: it is not served while that node is down, and lost with its disks/
+  t.match((await holdfast(['volume', 'create', 'more', '--size', '16Mi'], { cwd })).stdout, hint)
   t.match((await holdfast(['node', 'ls'], { cwd })).stdout, /^n1 +up /m)
   t.match((await holdfast(['dev'], { cwd })).stderr, /\.holdfast is in use by process \d+; stop that process/)
 

@@ -26,7 +26,7 @@ const NODE: Record<keyof Node, true> = {
 }
 const STATUS: Record<keyof Status, true> = {
   clusterId: true, health: true, nodes: true, volumes: true, volumesHealthy: true, capacityBytes: true, freeBytes: true,
-  usedBytes: true, sessions: true, problems: true,
+  usedBytes: true, sessions: true, problems: true, limits: true,
 }
 
 function fieldsOf(method: keyof typeof METHODS): string[] {

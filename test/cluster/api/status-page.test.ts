@@ -1,5 +1,6 @@
 /** The status page: the worst health wins, every problem has a reason and a next step, and when a reboot is safe. */
 import t from 'tap'
+import { LONE_NODE } from '../../../cluster/api/cluster-limits.ts'
 import type { Disk, Node, Volume } from '../../../cluster/api/definition.ts'
 import { statusPage } from '../../../cluster/api/status-page.ts'
 
@@ -15,7 +16,7 @@ const volume = (name: string, changes: Partial<Volume> = {}) => ({
 t.test('nothing wrong', async (t) => {
   t.same(statusPage(node([disk()]), [volume('a'), volume('b')], 0), {
     clusterId: 'c', health: 'healthy', volumes: 2, volumesHealthy: 2, capacityBytes: 1000, freeBytes: 500,
-    usedBytes: 14, sessions: 0, problems: [], nodes: [{
+    usedBytes: 14, sessions: 0, problems: [], limits: [LONE_NODE], nodes: [{
       name: 'n1', state: 'up', safeToReboot: true, because: 'no volume on it is in use; they are away until it is back',
     }],
   })

@@ -106,7 +106,8 @@ export class ControlCluster {
     const state = { isRunning: true, stalledAtMs: undefined, waitsForActions: true }
     const nowMs = () => this.nowMs
     const wishes = new VolumeWishes(new RecordStore(store), MAKING_MS)
-    const volumes = new ClusterControl({ controller: control.controller, wishes, clusterId: 'c', nowMs })
+    const of = { clusterId: 'c', storeAddress: 'http://w:1' }
+    const volumes = new ClusterControl({ controller: control.controller, wishes, ...of, nowMs })
     const node = { name, api: `api-${name}`, fake, control, volumes, beats, ...state }
     this.nodes.set(name, node)
     return node
