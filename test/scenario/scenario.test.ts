@@ -25,6 +25,13 @@ for (const name of chosen.sort()) {
   })
 }
 
+t.test('the page on what is proved counts them', (t) => {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/proof.md'), 'utf8')
+  const counts = [...page.matchAll(/(\d+) scenarios,|`test\/scenario` has (\d+) cases/g)]
+  t.same(counts.map(([, row, text]) => Number(row ?? text)), [files.length, files.length])
+  t.end()
+})
+
 t.test('what is not so is found', (t) => {
   const failure = (text: string) => runScenario(text).failure
   t.match(failure('write c1 0 as a\nread c1 0 is zeroes'), /line 2: block 0 is a, not zeroes/)

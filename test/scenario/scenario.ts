@@ -109,6 +109,7 @@ class Scenario {
         return this.demandOk(name)
       }
       case 'begin':
+        if (first === 'hand-over') return void this.order({ type: 'hand-over', to: second })
         return void this.ask(first, rest.slice(1))
       case 'read':
         return this.read(rest)
@@ -131,6 +132,9 @@ class Scenario {
         return
       case 'cas':
         return this.nextCas(rest)
+      case 'old-hint':
+        for (const name of rest) this.oldHint(name)
+        return
       case 'store':
         return this.clusterStore(rest)
       case 'crash':
@@ -304,10 +308,23 @@ class Scenario {
     world.users.attach(client, world.store.current.config.attach.holders[name]!)
   }
 
+  /** The watch goes back: what the cluster store held first comes to a node or client now. */
+  private oldHint(name: string): void {
+    const { nodes, clients, store } = this.world
+    const [value] = store.history
+    const node = nodes.get(name)
+    if (node !== undefined) node.deliver({ type: 'config-hint', value: value! })
+    else clients.get(name)!.hint(value!)
+  }
+
+  /** Of the copy that is named primary now. */
+  private order(command: OperatorCommand): number {
+    return this.world.command(this.world.store.current.config.primary, command)
+  }
+
   private command(command: OperatorCommand, mayFail = false): void {
     const { world } = this
-    const { primary } = world.store.current.config
-    const token = world.command(primary, command)
+    const token = this.order(command)
     this.until(() => world.commands.has(token), 'the command ends')
     const result = world.commands.get(token)!
     if (!result.ok && !mayFail) throw new Wrong(`the command ended with ${result.code}: ${result.why}`)
