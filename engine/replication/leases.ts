@@ -1,14 +1,15 @@
 /**
- * The links of a node (SPEC section 8, L1): one beacon for each pair of nodes, whatever the number of volumes, every
- * `beaconMs`. It never queues behind data.
+ * The links of a data worker (SPEC section 8, L1): one beacon for each pair of workers that share volumes, whatever the
+ * number of volumes, every `beaconMs`. It never queues behind data. What is called a node here is one end of a link: a
+ * worker of a node, which the shell names `node/worker`.
  *
  *   beacon n ->           the other side owes its grace, from when it arrives (L2)
  *   <- beacon m, got n    we hold its leases, from when beacon n was sent (L3)
  *
- * I8: a copy that is bound to a node no more says so here (`left`); every beacon to that node names it until one came
+ * I8: a copy that is bound to another end no more says so here (`left`); every beacon to there names it until one came
  *     back that had got such a one. What is acknowledged and left extends no lease. Beacons of an instance that ended
  *     are still beacons: the copies decide what an instance is good for.
- * L6: leases are dropped when this node's clocks moved apart, or its loop stood still.
+ * L6: leases are dropped when this machine's clocks moved apart, or the worker's loop stood still.
  *
  * Pure, like the copies: `stepLinks(state, event, nowMs, port)`. Times are milliseconds of CLOCK_BOOTTIME.
  */
@@ -50,7 +51,7 @@ export interface LinksState {
 }
 
 export type LinksEvent =
-  /** Nodes that hold copies of volumes which have a copy here. */
+  /** Who has copies of volumes which have a copy here. */
   | { type: 'peers'; nodes: NodeId[] }
   | { type: 'beacon'; beacon: Beacon }
   | { type: 'left'; volumeId: string; node: NodeId }
@@ -61,7 +62,7 @@ export type LinksEvent =
 export interface LinksPort {
   send(beacon: Beacon): void
   wakeAt(atMs: number): void
-  /** To every copy here that has to do with that node. */
+  /** To every copy here that has to do with that end. */
   beacon(event: { from: NodeId; instance: string; atMs: number; commits: Beacon['commits'] }): void
   /** To the same, but with `left` to the volumes named. */
   acknowledged(event: { from: NodeId; instance: string; sentAtMs: number; left: readonly string[] }): void
