@@ -16,12 +16,20 @@ const NEXT: Record<Exclude<Volume['health'], 'healthy'>, string> = {
   faulted: 'its lost parts answer EIO; the rest is served',
 }
 
+const ROOM_NEXT = 'delete or trim data, or add a disk with `holdfast disk add`'
+
+function nextOf({ health, healthReason }: Volume): string {
+  if (health === 'healthy') return ''
+  return health === 'suspended' && healthReason.includes('pool-full') ? `${ROOM_NEXT}; ${NEXT.suspended}` : NEXT[health]
+}
+
 function volumeProblems(volumes: Volume[]): Problem[] {
   const problems: Problem[] = []
-  for (const { name, health, healthReason, heldRequests } of volumes) {
+  for (const volume of volumes) {
+    const { name, health, healthReason, heldRequests } = volume
     if (health === 'healthy') continue
     const held = heldRequests === 0 ? '' : `, ${heldRequests} request(s) held`
-    problems.push({ what: `volume ${name}`, why: `${health}: ${healthReason}${held}`, next: NEXT[health] })
+    problems.push({ what: `volume ${name}`, why: `${health}: ${healthReason}${held}`, next: nextOf(volume) })
   }
   return problems
 }
@@ -40,8 +48,7 @@ function diskProblems(disks: Disk[]): Problem[] {
     }
     if (disk.state === 'online' && disk.freeBytes < disk.capacityBytes * POOL_LOW_FRACTION) {
       const percent = Math.floor((disk.freeBytes * 100) / Math.max(1, disk.capacityBytes))
-      const next = 'delete or trim data, or add a disk with `holdfast disk add`'
-      problems.push({ what, why: `${percent} % of pool ${disk.pool} is free on it`, next })
+      problems.push({ what, why: `${percent} % of pool ${disk.pool} is free on it`, next: ROOM_NEXT })
     }
   }
   return problems

@@ -7,7 +7,7 @@ import { statusPage } from '../../engine/control/status-page.ts'
 import { ageNow } from '../../engine/control/trash.ts'
 import { keptForMs, wishedMinInSync } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
-import type { Attach } from '../../engine/replication/configuration.ts'
+import type { Attach, VolumeConfig } from '../../engine/replication/configuration.ts'
 import { limitsOf } from '../api/cluster-limits.ts'
 import type { Copy, Disk, Node, Status, Volume, VolumeAttach } from '../api/definition.ts'
 import type { Term } from './controller.ts'
@@ -44,10 +44,16 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     ioTimeoutMs: spec.ioTimeoutMs,
     seq: primary?.seq ?? 0,
     commitSeq: primary?.commitSeq ?? 0,
-    heldRequests: primary?.heldRequests ?? 0,
+    heldRequests: heldRequests(term, config),
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }
+}
+
+/** A write waits for the copy of the set that holds most. */
+function heldRequests({ cluster }: Term, config: VolumeConfig | undefined): number {
+  const held = config?.inSync.map((node) => cluster.nodes.get(node)?.copies.get(config.volumeId)?.heldRequests ?? 0)
+  return Math.max(0, ...held ?? [])
 }
 
 export function attachOf({ mode, generation, holders }: Attach): VolumeAttach {

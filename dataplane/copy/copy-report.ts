@@ -26,7 +26,8 @@ export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number
     hearsPrimary: role === 'replica' && state.isFollowing && nowMs <= heardAtMs + options.leaseMs,
     held: whyHeld(state, store, nowMs),
     isPoolFull: (store?.heldRecords ?? 0) > 0,
-    heldRequests: primary === undefined ? 0 : primary.held.length - primary.heldHead,
+    // Those that were not let in, and those of which the record has no room.
+    heldRequests: (primary === undefined ? 0 : primary.held.length - primary.heldHead) + (store?.heldRecords ?? 0),
     failure: isLetGo(state) ? '' : state.fencedBecause ?? '',
   }
 }

@@ -17,7 +17,7 @@ import { isSettled, placeCopies } from './placement.ts'
 import { rebalancing } from './rebalance.ts'
 import { assertTable, isSame } from './rebuild-table.ts'
 import type { Rebuild, RebuildTable } from './rebuild-table.ts'
-import { ageNow } from './trash.ts'
+import { ageNow, roomNext } from './trash.ts'
 import { AGE_STEP_MS } from './volume-record.ts'
 
 /** Placements that found nothing are dear in a large cluster: so many a pass, and each again after `retryMs`. */
@@ -62,6 +62,7 @@ export function planPass(planner: Planner, nowMs: number, nonce: string): Action
   }
   // What assessing noted, such as the nodes of a new volume, is looked at in the next pass as well.
   const table = nextTable(planner, needs, over, nowMs)
+  for (const id of looked) tellRoom(cluster, cluster.volumes.get(id), table)
   if (table !== undefined) {
     const version = cluster.rebuildsVersion
     actions.push({ type: 'change-rebuilds', version, rebuilds: table, why: 'rebuilds began or ended' })
@@ -71,6 +72,13 @@ export function planPass(planner: Planner, nowMs: number, nonce: string): Action
     actions.push({ type: 'change-age', version: cluster.ageVersion, ageMs, why: 'time passed' })
   }
   return actions
+}
+
+/** A copy that waits for room is told so, unless one is about to be made elsewhere. */
+function tellRoom(cluster: Cluster, volume: VolumeView | undefined, table: RebuildTable | undefined): void {
+  if (volume?.verdict === undefined || table?.some(({ volumeId }) => volumeId === volume.id) === true) return
+  const next = roomNext(cluster, volume)
+  if (next !== '') volume.verdict.next = next
 }
 
 /** What time alone does to a node concerns its volumes. */

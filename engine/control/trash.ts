@@ -91,6 +91,21 @@ export function trashOf(cluster: Cluster, pool: string): TrashOfPool {
   return { volumes, usedBytes, sizeBytes }
 }
 
+/**
+ * T4: what gives room to a volume of which a copy waits for it. Empty: none does, or it is being copied elsewhere.
+ * What placement says of it, another node, is not what helps: a pool that is full is emptied where it is.
+ */
+export function roomNext(cluster: Cluster, { id, record, config }: VolumeView): string {
+  if (record === undefined || record.trash !== null || (cluster.rebuildsOf.get(id)?.length ?? 0) > 0) return ''
+  const isFull = (node: NodeId) => cluster.nodes.get(node)?.copies.get(id)?.isPoolFull === true
+  const full = Object.keys(config?.members ?? {}).filter(isFull).sort()
+  if (full.length === 0) return ''
+  const { pool } = record.spec
+  const hint = trashHint(cluster, pool)
+  const there = `${full.join(', ')} ${full.length === 1 ? 'has' : 'have'} no room in pool ${pool}`
+  return `${there}: delete or trim data, or add a disk there (\`holdfast disk add\`)${hint === '' ? '' : `; ${hint}`}`
+}
+
 /** For the message that a pool is full; empty when the trash has nothing of it. */
 export function trashHint(cluster: Cluster, pool: string): string {
   const { volumes, usedBytes } = trashOf(cluster, pool)

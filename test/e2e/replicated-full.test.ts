@@ -12,6 +12,8 @@ import type { Answer } from '../../cli/load/nbd-connection.ts'
 
 const ENOSPC = 28
 const IO_TIMEOUT = '3s'
+/** A write of 1 MiB is so many records. */
+const PARTS = 8
 
 const errnoOf = (answer: Answer): number | string => (answer === 'closed' ? answer : answer.errno)
 
@@ -29,8 +31,13 @@ t.test('on-full: error refuses at once; a write that is held longer than io-time
   }
   const refusing = await open('refusing', 600, { 'on-full': 'error' })
   const brief = await open('brief', 64, { 'io-timeout': IO_TIMEOUT })
+  const waiting = await open('waiting', 64, {})
+  const resting = await open('resting', 64, {})
   const write = (connection: NbdConnection, mib: number): Promise<Answer> =>
     connection.ask({ type: WRITE, offset: mib * MIB, data: Buffer.alloc(MIB, 1 + mib) })
+  for (let mib = 0; mib < 8; mib++) t.equal(errnoOf(await write(resting, mib)), 0)
+  await resting.disconnect()
+  await api.deleteVolume({ name: 'resting', force: true })
   let filled = 0
   let answer = await write(refusing, filled)
   while (errnoOf(answer) === 0) answer = await write(refusing, ++filled)
@@ -50,10 +57,27 @@ t.test('on-full: error refuses at once; a write that is held longer than io-time
   t.equal(errnoOf(answer), ENOSPC, 'not EIO')
   t.ok(performance.now() - askedMs >= 3000, 'held until its time is over')
 
+  const held: Promise<Answer>[] = []
+  let counted = 0
+  while (counted < 2) {
+    held.push(write(waiting, held.length % 64))
+    for (let looks = 0; looks < 20 && counted < 2; looks++) {
+      const { health, heldRequests } = await api.getVolume({ name: 'waiting' })
+      counted = health === 'suspended' ? heldRequests : 0
+    }
+  }
+  t.ok(counted <= held.length * PARTS, `${counted} parts are told to be held, of ${held.length} requests`)
+  const { problems } = await api.status()
+  const room = /^n1(, n2)? ha(s|ve) no room in pool default: delete or trim .* \(`holdfast disk add`\)/
+  const { next } = problems.find(({ what }) => what === 'volume waiting')!
+  t.match(next, room)
+  t.match(next, /; the trash holds \d+ MiB of it in 1 volume\(s\): `holdfast volume purge` frees them now$/)
+
   t.equal(errnoOf(await refusing.ask({ type: TRIM, offset: 0, length: filled * MIB })), 0)
   do answer = await write(refusing, 0)
   while (errnoOf(answer) === ENOSPC)
   t.equal(errnoOf(answer), 0, 'it is written again when there is room')
+  t.same((await Promise.all(held)).map(errnoOf), held.map(() => 0), 'what was held went on')
   t.same(cluster.nodes.flatMap((node) => node.errors()), [])
   for (const node of cluster.nodes) t.equal(await node.stop(), 0, `${node.name} stops cleanly`)
 })

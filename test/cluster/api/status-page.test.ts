@@ -41,6 +41,7 @@ t.test('what is wrong, why, and what happens next', async (t) => {
     'disk /y: 9 % of pool default is free on it', 'disk /z: 2 stored block(s) failed their checksum',
   ])
   t.notOk(page.problems.some(({ next }) => next === ''))
+  t.match(page.problems[0]?.next, /^delete or trim data, or add a disk with `holdfast disk add`; its I\/O is/)
 })
 
 t.test('safe to reboot', async (t) => {

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Action } from '../../../engine/control/actions.ts'
 import { setAge, setConfig, setNode, setVolume } from '../../../engine/control/cluster.ts'
 import { newPlanner, planPass } from '../../../engine/control/plan.ts'
+import { statusPage } from '../../../engine/control/status-page.ts'
 import { ageNow, trashHint } from '../../../engine/control/trash.ts'
 import { deleted, keptForMs, purged, restored } from '../../../engine/control/volume-record.ts'
 import { GIB } from '../../../engine/units.ts'
@@ -77,6 +78,33 @@ t.test('T5: a configuration that came late goes, one with a copy stays', (t) => 
   t.same(planPass(planner, NOW, '').filter(({ type }) => type === 'delete-config'), [])
   small.copy('n2', 'v', undefined)
   t.match(planPass(planner, NOW, '').filter(({ type }) => type === 'delete-config'), [{ version: 'c.v' }])
+  t.end()
+})
+
+t.test('T4: a volume that waits for room is told what gives room, not that a node is lacking', (t) => {
+  const small = new SmallCluster({ n1: {}, n2: {}, n3: {} })
+  const { cluster } = small
+  small.volume('v', ['n1', 'n2'])
+  small.volume('old', ['n1', 'n2'])
+  small.copy('n1', 'old', { usedBytes: 3 * GIB })
+  const planner = newPlanner(cluster)
+  const next = () => {
+    planPass(planner, NOW, '')
+    return cluster.volumes.get('v')!.verdict
+  }
+  setNode(cluster, 'n3', undefined)
+  small.copy('n1', 'v', { held: 'the pool has no room for what is to be stored', isPoolFull: true, heldRequests: 3 })
+  small.copy('n2', 'v', { failure: 'EIO' })
+  const room = 'n1 has no room in pool default: delete or trim data, or add a disk there (`holdfast disk add`)'
+  t.match(next(), { health: 'suspended', next: room })
+  setVolume(cluster, 'old', deleted(cluster.volumes.get('old')!.record!, 0), 'r2')
+  small.copy('n1', 'v', { usedBytes: GIB })
+  const hint = 'the trash holds 6.0 GiB of it in 1 volume(s): `holdfast volume purge` frees them now'
+  t.match(next(), { next: `${room}; ${hint}` })
+  const { problems } = statusPage(cluster, NOW)
+  t.match(problems.find(({ what }) => what === 'volume v'), { next: `${room}; ${hint}` })
+  small.copy('n1', 'v', { held: '', isPoolFull: false, heldRequests: 0 })
+  t.notMatch(next()?.next, /no room/)
   t.end()
 })
 
