@@ -150,7 +150,7 @@ function noteHeld(
   if (believes(state.link, from, epoch)) state.fullUntilMs = nowMs + resendMs * (2 ** BACKOFF_STEPS_MAX + 1)
 }
 
-/** In order of arrival, so the first one that has time left ends it. */
+/** In order of arrival, so the first one that has time left ends it. Silence of the primary shows here, too. */
 function expire(state: FrontendState, nowMs: number, port: FrontendPort): void {
   const { ioTimeoutMs } = state.options
   state.expireAtMs = undefined
@@ -160,6 +160,7 @@ function expire(state: FrontendState, nowMs: number, port: FrontendPort): void {
       state.expireAtMs = request.atMs + ioTimeoutMs
       return
     }
+    if (request.phase !== 'waiting') lookSoon(state, nowMs, state.options.resendMs)
     const code = isChange(request.operation) && nowMs < state.fullUntilMs ? 'no-space' : 'timeout'
     port.answer(request.connection, request.tag, { ok: false, code })
     abandon(state, request)

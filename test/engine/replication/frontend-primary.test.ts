@@ -40,6 +40,24 @@ t.test('who begins with a hint asks its primary at once, and is opened although 
   t.end()
 })
 
+t.test('reads that fail before they would be sent again show, too, that the primary is silent', (t) => {
+  const bench = new FrontendBench({ ioTimeoutMs: 300 }).open()
+  const before = bench.reads.length
+  bench.read(1, 0)
+  bench.pass(300)
+  t.same(bench.answers.get(1), { ok: false, code: 'timeout' })
+  bench.read(2, 0)
+  bench.pass(1000)
+  t.equal(bench.reads.length, before + 1, 'looked for, as often as otherwise')
+  bench.config(2, 'b')
+  bench.opened(2, 'b')
+  bench.read(3, 0)
+  const read = bench.requests().at(-1)!
+  bench.reply(read, { ok: true, versions: [] }, 2, 'b')
+  t.same(bench.answers.get(3), { ok: true, versions: [] })
+  t.end()
+})
+
 t.test('an open that is lost is repeated, ever more slowly', (t) => {
   const bench = new FrontendBench()
   bench.step({ type: 'tick' })
