@@ -25,6 +25,8 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     spares: 0,
     minInSync: 1,
     clients: 1,
+    sockets: 1,
+    ioTimeoutMs: 0,
     attachMode: 'single',
     disks: 1,
     segments: 96,

@@ -8,6 +8,7 @@ import type { OperatorCommand } from '../../engine/replication/copy-port.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import { begin, finish } from '../sim/cluster/course.ts'
 import type { Swarm } from '../sim/cluster/swarm.ts'
+import { Random } from '../sim/random.ts'
 import { calmSwarm, GRACE_MS, LEASE_MS, ScenarioWorld } from './scenario-world.ts'
 
 export interface ScenarioResult {
@@ -24,6 +25,9 @@ interface Asked {
 
 /** How long `expect` waits for what it expects. */
 const PATIENCE_MS = 40 * GRACE_MS
+
+/** So long at most a connection that is lost has no successor. */
+const SOCKET_DOWN_MS = 20
 
 /** A scenario says something that cannot be, or is not so. */
 class Wrong extends Error {}
@@ -80,6 +84,8 @@ function swarmOf(lines: readonly string[][]): Swarm {
     else if (what === 'attach') change.attachMode = words[0] as AttachMode
     else if (what === 'supervisor') change.supervisorReports = true
     else if (what === 'resend') change.resendMs = number
+    else if (what === 'sockets') change.sockets = number
+    else if (what === 'io-timeout') change.ioTimeoutMs = number
     else if (what === 'window') change.windowRecordsMax = number
     else throw new Error(`given what? ${what}`)
   }
@@ -90,6 +96,7 @@ class Scenario {
   private readonly world: ScenarioWorld
   private readonly asked = new Map<string, Asked>()
   private anonymous = 0
+  private readonly random = new Random('scenario')
 
   constructor(world: ScenarioWorld) {
     this.world = world
@@ -150,6 +157,7 @@ class Scenario {
         for (const name of rest) this.node(word, name)
         return
       case 'restart-client':
+      case 'lose-socket':
       case 'attach':
       case 'detach':
         return this.client(word, first)
@@ -296,12 +304,13 @@ class Scenario {
 
   /**
    * `restart-client c1`: a new incarnation; `attach c2`: it moves there, or there too, under a new generation, unless
-   * c2 holds it; `detach c2`: c2 does not any more, and is not told by us.
+   * c2 holds it; `detach c2`: c2 does not any more, and is not told by us; `lose-socket c1`: one of its connections.
    */
   private client(word: string, name: string): void {
     const { world } = this
     const client = world.clients.get(name)!
     if (word === 'restart-client') return world.users.attach(client, client.lastGeneration)
+    if (word === 'lose-socket') return client.loseSocket(this.random, SOCKET_DOWN_MS)
     if (word === 'detach') return this.change((now) => withoutHolder(now, name, 'operator'))
     const held = world.store.current.config.attach.holders[name]
     if (held === undefined) this.change((now) => withHolder(now, name, now.attach.mode, 'operator'))

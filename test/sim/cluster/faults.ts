@@ -6,6 +6,7 @@ import { unreachable } from '../../../engine/assert.ts'
 import { Random } from '../random.ts'
 import type { Scene } from './aims.ts'
 import type { Damaged } from './atlas.ts'
+import { beginHostFault } from './host-faults.ts'
 import type { PlannedEvent } from './plan.ts'
 import { beginPlot } from './plot-faults.ts'
 import { beginScene } from './scene-faults.ts'
@@ -142,6 +143,9 @@ export function beginFault(world: World, event: PlannedEvent, scene?: Scene): vo
     case 'outsider':
     case 'late-loss':
       return beginStale(world, kind, random)
+    case 'socket-lost':
+    case 'kill-of-all':
+      return beginHostFault(world, kind, random, durationMs)
     // Who took its place dies of it and comes back at once, when all see each other again, but not the store.
     case 'relapse': {
       const hidden = isolatePrimary(world, random)

@@ -8,6 +8,7 @@ import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication
 import { SLICE_BLOCKS } from '../../../engine/units.ts'
 import { SimClock } from '../clock.ts'
 import { Random } from '../random.ts'
+import { checkAnswered } from './checker/acknowledged-is-durable.ts'
 import { requestKey, type ClientOperation, type LoggedRecord } from './checker/history.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
 import { MemoryStore, newMemoryStore } from './memory-store.ts'
@@ -17,23 +18,33 @@ import { NUMBERS, Stamps } from './stamps.ts'
 import { drawSwarm } from './swarm.ts'
 import { visibleAt } from './version-map.ts'
 
+interface Course {
+  bug?: Bug
+  endLba?: number
+  socketMs?: number
+  ioTimeoutMs?: number
+}
+
 type Bug = 'forgets-requests' | 'ignores-edges' | 'orders-what-it-refuses'
 
-/** `endLba`: where the volume ends, whatever size the primary told before. */
-function run(seed: number, bug?: Bug, endLba = Infinity) {
+/**
+ * `endLba`: where the volume ends, whatever size the primary told before. `socketMs`: so often a connection of a client
+ * is lost.
+ */
+function run(seed: number, { bug, endLba = Infinity, socketMs = 0, ioTimeoutMs = 0 }: Course = {}) {
   const clock = new SimClock()
   const random = new Random(seed)
   const drawn = drawSwarm(seed, random)
   const weights = { read: 4, write: 4, trim: 1, zero: 1, flush: 0.5, narrow: 4 }
   const sizes = { operations: 100, slices: 2, blocksPerSlice: 2, beyondRate: 0 }
-  const swarm = { ...drawn, weights, ...sizes, resendMs: 40, inFlightMax: 8 }
+  const swarm = { ...drawn, weights, ...sizes, resendMs: 40, inFlightMax: 8, sockets: 2, ioTimeoutMs }
   const options = { delayMs: [0, 20], lossRate: 0.1, duplicateRate: 0.2, lateRate: 0.2, inOrder: false }
   const network = new Network(clock, random.fork(), { ...options, delayMs: [0, 20] })
   const operations: ClientOperation[] = []
   const log: LoggedRecord[] = []
   const stamps = new Stamps()
   let position = 0
-  let answered = 0
+  const answers = new Map<string, number>()
   const facts = {
     promise: { epoch: 1, primary: 'n1' },
     attach: { brokenGeneration: 0, incarnations: [] },
@@ -119,16 +130,24 @@ function run(seed: number, bug?: Bug, endLba = Infinity) {
         if (reply !== undefined) network.send(to, client, () => one.message(to, reply))
       }),
     readConfig: (_user, ended) => void clock.after(1, () => ended({ config: { ...config, attach }, version: 'v1' })),
-    clientAnswered: (_client, _kind, result) => void (answered += result === 'ok' ? 1 : 0),
+    clientAnswered: (_client, _kind, result) => void answers.set(result, (answers.get(result) ?? 0) + 1),
     failed: (_who, error) => {
       throw error
     },
   }
   for (const name of ['c1', 'c2']) clients.push(new SimClient(name, world, random.fork(name), 1, 100))
   clients.forEach((client, i) => client.attach({ generation: 1, incarnation: i + 1 }))
+  const sockets = new Random(`sockets ${seed}`)
+  const loseSocket = (): void => {
+    sockets.pick(clients).loseSocket(sockets, 100)
+    if (clock.nowMs() < 20_000) clock.after(socketMs * 2 * sockets.float(), loseSocket)
+  }
+  if (socketMs > 0) loseSocket()
   clock.advance(60_000)
   const history = { operations, eras: [{ from: 0, cutSeq: 0, log }], bases: stamps.bases }
-  return { answered, isDone: clients.every((client) => client.isDone), violations: checkReadsMatchHistory(history) }
+  const violations = [...checkReadsMatchHistory(history), ...checkAnswered(history)]
+  const isDone = clients.every((client) => client.isDone)
+  return { answered: answers.get('ok'), failed: answers.get('timeout') ?? 0, isDone, violations }
 }
 
 t.test('the history of a primary that is never wrong has no fault', (t) => {
@@ -139,9 +158,28 @@ t.test('the history of a primary that is never wrong has no fault', (t) => {
   t.end()
 })
 
+t.test('connections are lost: each operation is answered once, by the last request that was sent for it', (t) => {
+  for (let seed = 0; seed < 8; seed++) {
+    const { answered, isDone, violations } = run(seed, { socketMs: 20 })
+    t.same([answered, isDone, violations], [200, true, []], `seed ${seed}`)
+  }
+  t.end()
+})
+
+t.test('requests fail that are held for too long, and may have happened', (t) => {
+  let failures = 0
+  for (let seed = 0; seed < 8; seed++) {
+    const { answered, failed, isDone, violations } = run(seed, { socketMs: 20, ioTimeoutMs: 60 })
+    t.same([answered! + failed, isDone, violations], [200, true, []], `seed ${seed}`)
+    failures += failed
+  }
+  t.ok(failures > 8, `${failures} failed`)
+  t.end()
+})
+
 t.test('of a request that goes beyond the end the parts before it may take effect (seed 13754)', (t) => {
   for (let seed = 0; seed < 8; seed++) {
-    const { isDone, violations } = run(seed, undefined, SLICE_BLOCKS)
+    const { isDone, violations } = run(seed, { endLba: SLICE_BLOCKS })
     t.same([isDone, violations], [true, []], `seed ${seed}`)
   }
   t.end()
@@ -154,7 +192,7 @@ for (const [bug, pattern] of [
 ] as const) {
   t.test(`a primary that ${bug.replaceAll('-', ' ')} is found out`, (t) => {
     const endLba = bug === 'orders-what-it-refuses' ? SLICE_BLOCKS : Infinity
-    const runs = [0, 1, 2, 3, 4, 5, 6, 7].map((seed) => run(seed, bug, endLba))
+    const runs = [0, 1, 2, 3, 4, 5, 6, 7].map((seed) => run(seed, { bug, endLba }))
     const found = runs.flatMap(({ violations }) => violations.map(({ message }) => message))
     t.match(found.join('\n'), pattern)
     t.end()

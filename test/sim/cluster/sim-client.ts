@@ -2,6 +2,9 @@
  * A client: a user of the volume with a few requests at a time, behind the frontend of its node, which is the engine's
  * own. It writes down what it asked and what it was answered, part by part, for the checkers. A client that restarts
  * forgets its requests (they may happen or not) and opens a new session.
+ *
+ * When one of its connections is lost, what went out on it is sent again on another one: for the frontend that is
+ * another request, for the client the same operation, and only the answer to the last one reaches it.
  */
 import { createFrontend, stepFrontend } from '../../../engine/replication/frontend.ts'
 import type {
@@ -18,14 +21,18 @@ import type { Payload, RequestId, Session } from '../../../engine/replication/re
 import type { ClientOperation as Request } from '../../../engine/replication/request-parts.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS } from '../../../engine/units.ts'
 import type { SimClock } from '../clock.ts'
-import type { Random } from '../random.ts'
+import { Random } from '../random.ts'
 import { requestKey, type ClientOperation } from './checker/history.ts'
+import { ClientSockets } from './client-sockets.ts'
 import { NodeClock } from './node-clock.ts'
 import type { StampCodec, Stamps } from './stamps.ts'
 import type { Swarm } from './swarm.ts'
 
 /** Of clients with few requests in a long time; the end of a run is bounded. */
 const HEALED_THINK_MS = 1000
+
+/** What a request fails with that was held for too long; it may still happen. */
+const HELD = ['timeout', 'no-space']
 
 export interface ClientWorld {
   readonly clock: SimClock
@@ -45,12 +52,20 @@ export interface ClientWorld {
 
 interface Pending {
   tag: number
+  /** The one that the frontend knows it by since it was sent last; 0: nobody waits for it any more. */
+  sentAs: number
+  /** Undefined: it waits for the next one. */
+  connection: number | undefined
   request: Request
   start: number
   /** What stands in the history for it: itself for reads and flushes, one a part that was sent for changes. */
   operations: Map<string, ClientOperation>
   /** Of its parts: how the primary answered them. One that was refused says nothing of the others. */
   outcomes: Map<string, string>
+  /** Of its parts: those that went out on a connection that was lost. */
+  former: Set<string>
+  /** How it ended, and when. */
+  ended: { end: number; result: string } | undefined
   stamps: number[]
 }
 
@@ -68,6 +83,11 @@ export class SimClient {
   /** Why its session ended, when it did. */
   ended: 'stale-session' | 'session-broken' | undefined
   private pending = new Map<number, Pending>()
+  /** What was sent, by the tag it was sent under; what was sent again under all of them. */
+  private sends = new Map<number, Pending>()
+  /** Since all is well: it was held for too long, and nothing was answered since. */
+  private overdue: ClientOperation | undefined
+  private readonly sockets: ClientSockets
   private lastTag = 0
   private life = 0
   private wakeAtMs = Infinity
@@ -81,28 +101,18 @@ export class SimClient {
     this.random = random
     this.time = new NodeClock(world.clock, rate)
     this.budget = budget
+    this.sockets = new ClientSockets(new Random(`sockets of ${name} ${world.swarm.seed}`))
   }
 
   get unanswered(): ClientOperation[] {
-    const { name: client } = this
-    return [...this.pending.values()].map(({ request, start, operations }) => {
-      const sent = [...operations.values()][0]
-      const kind = request.type
-      return (
-        sent ?? {
-          client,
-          request: 'unsent',
-          kind,
-          lba: 0,
-          blockCount: 0,
-          stamps: [],
-          start,
-          end: Infinity,
-          result: 'none',
-          seq: 0,
-        }
-      )
-    })
+    const waiting = [...this.pending.values()].map((pending) => this.operationOf(pending))
+    return this.overdue === undefined ? waiting : [...waiting, this.overdue]
+  }
+
+  private operationOf({ request: { type: kind }, start, operations }: Pending): ClientOperation {
+    const [sent] = operations.values()
+    const unsent = { request: 'unsent', lba: 0, blockCount: 0, stamps: [], end: Infinity, result: 'none', seq: 0 }
+    return sent ?? { client: this.name, kind, start, ...unsent }
   }
 
   get isDone(): boolean {
@@ -112,15 +122,16 @@ export class SimClient {
   /** Open a session and begin. */
   attach(session: Session): void {
     this.detach()
-    const { resendMs, partBlocksMax } = this.world.swarm
+    const { resendMs, partBlocksMax, ioTimeoutMs, sockets } = this.world.swarm
     this.session = session
     this.lastGeneration = session.generation
     this.ended = undefined
     this.wakeAtMs = Infinity
+    this.sockets.begin(sockets)
     this.frontend = createFrontend({
       session,
       mode: 'write',
-      ioTimeoutMs: 0,
+      ioTimeoutMs,
       resendMs,
       retryMs: Math.min(resendMs, this.world.swarm.retryMs),
       partBytesMax: partBlocksMax * BLOCK_BYTES,
@@ -136,6 +147,8 @@ export class SimClient {
   detach(): void {
     this.life++
     this.pending = new Map()
+    this.sends = new Map()
+    this.overdue = undefined
     this.frontend = undefined
     this.session = undefined
   }
@@ -144,6 +157,40 @@ export class SimClient {
     if (this.frontend === undefined || this.world.clock.nowMs() < this.deafUntilMs) return
     if (message.type === 'reply') this.replied(from, message)
     else this.step({ type: 'message', from, message })
+  }
+
+  /**
+   * What went out on it is sent again, in any order, on those that are left, or when it is replaced. The frontend
+   * hears that it is closed before that, or later.
+   */
+  loseSocket(random: Random, downMs: number): void {
+    const lost = this.frontend === undefined ? undefined : this.sockets.lose(random)
+    if (lost === undefined) return
+    const { life } = this
+    const later = (ms: number, run: () => void): void => {
+      this.world.clock.after(ms, () => {
+        if (life === this.life) run()
+      })
+    }
+    const close = () => this.step({ type: 'connection-closed', connection: lost })
+    if (random.chance(0.5)) close()
+    else later(downMs * random.float(), close)
+    later(downMs * random.float(), () => {
+      this.sockets.add()
+      this.sendWaiting(random)
+    })
+    for (const pending of this.pending.values()) {
+      if (pending.connection !== lost) continue
+      pending.connection = undefined
+      for (const key of pending.operations.keys()) pending.former.add(key)
+    }
+    this.sendWaiting(random)
+  }
+
+  private sendWaiting(random: Random): void {
+    const { life } = this
+    const waiting = [...this.pending.values()].filter(({ connection }) => connection === undefined)
+    for (const pending of random.shuffle(waiting)) if (life === this.life) this.submit(pending)
   }
 
   /** Its frontend may take this for the answer to a part, and with that of the last one it answers the client. */
@@ -184,7 +231,18 @@ export class SimClient {
   begin(request: Request): { tag: number; stamps: readonly number[] } {
     const tag = ++this.lastTag
     const start = this.world.position()
-    const pending: Pending = { tag, request, start, operations: new Map(), outcomes: new Map(), stamps: [] }
+    const pending: Pending = {
+      tag,
+      sentAs: 0,
+      connection: undefined,
+      request,
+      start,
+      operations: new Map(),
+      outcomes: new Map(),
+      former: new Set(),
+      ended: undefined,
+      stamps: [],
+    }
     if (request.type === 'write') {
       const first = Math.floor(request.offsetBytes / BLOCK_BYTES)
       const blocks = Math.ceil((request.offsetBytes + request.lengthBytes) / BLOCK_BYTES) - first
@@ -192,8 +250,18 @@ export class SimClient {
       request.data = pending
     }
     this.pending.set(tag, pending)
-    this.step({ type: 'request', connection: 1, tag, operation: request })
+    this.submit(pending)
     return pending
+  }
+
+  private submit(pending: Pending): void {
+    const connection = this.sockets.any()
+    if (connection === undefined) return
+    const tag = pending.sentAs === 0 ? pending.tag : ++this.lastTag
+    pending.sentAs = tag
+    pending.connection = connection
+    this.sends.set(tag, pending)
+    this.step({ type: 'request', connection, tag, operation: pending.request })
   }
 
   private draw(): Request {
@@ -274,10 +342,12 @@ export class SimClient {
   private sent({ id, operation }: Extract<FrontendMessage, { type: 'request' }>): void {
     if (operation.type === 'read' || operation.type === 'flush') return
     const key = requestKey(id)
-    const pending = this.pendingOf(id, operation)
+    const tag = this.tagOf(id)
+    const pending = tag === undefined ? this.pendingIn(operation) : this.sends.get(tag)
     if (pending === undefined || pending.operations.has(key)) return
     const op: ClientOperation = {
       client: this.name,
+      session: this.session!.incarnation,
       request: key,
       kind: operation.type,
       lba: operation.lba,
@@ -289,15 +359,20 @@ export class SimClient {
       seq: 0,
     }
     pending.operations.set(key, op)
+    if (tag !== undefined && (tag !== pending.sentAs || pending.connection === undefined)) pending.former.add(key)
+    // It goes out behind its own end.
+    if (pending.ended !== undefined) Object.assign(op, pending.ended)
     this.world.record(op)
   }
 
-  private pendingOf(id: RequestId, operation: { lba: number; blockCount: number }): Pending | undefined {
+  private tagOf(id: RequestId): number | undefined {
     const { outgoing, requests } = this.frontend!
     const sent = numberedAt(outgoing, id.request)?.find((one) => one !== undefined)
-    const request = sent && numberedAt(requests, sent.arrival)
-    if (request !== undefined) return this.pending.get(request.tag)
-    // Numbered in this very step: overlapping changes go out one after the other, so the range tells.
+    return sent && numberedAt(requests, sent.arrival)?.tag
+  }
+
+  /** Numbered in this very step: overlapping changes go out one after the other, so the range tells. */
+  private pendingIn(operation: { lba: number; blockCount: number }): Pending | undefined {
     const first = operation.lba * BLOCK_BYTES
     const end = (operation.lba + operation.blockCount) * BLOCK_BYTES
     return [...this.pending.values()].find(({ request }) => {
@@ -307,16 +382,22 @@ export class SimClient {
   }
 
   private answered(tag: number, answer: ClientAnswer): void {
-    const pending = this.pending.get(tag)
-    if (pending === undefined) return
-    this.pending.delete(tag)
+    const pending = this.sends.get(tag)
+    // Of a connection that was lost nothing is heard.
+    if (pending === undefined || pending.sentAs !== tag || pending.connection === undefined) return
+    pending.sentAs = 0
+    this.pending.delete(pending.tag)
+    if (tag === pending.tag) this.sends.delete(tag)
     const end = this.world.position()
     const result = answer.ok ? 'ok' : answer.code
     const { request, start } = pending
     const hasEnded = result === 'stale-session' || result === 'session-broken'
+    const former = result === 'ok' ? 'again' : result
+    pending.ended = { end, result: former }
     for (const [key, op] of pending.operations) {
       op.end = end
-      op.result = (hasEnded ? undefined : pending.outcomes.get(key)) ?? result
+      const unheard = pending.former.has(key) ? former : result
+      op.result = (hasEnded ? undefined : pending.outcomes.get(key)) ?? unheard
     }
     if (request.type === 'read' && answer.ok) {
       const lba = request.offsetBytes / BLOCK_BYTES
@@ -325,7 +406,8 @@ export class SimClient {
       for (const version of answer.versions) stamps[version.lba - lba] = this.world.codec.stampOf(version)
       this.world.record({
         client: this.name,
-        request: `${this.session!.incarnation}#${tag}`,
+        session: this.session!.incarnation,
+        request: `${this.session!.incarnation}#${pending.tag}`,
         kind: 'read',
         lba,
         blockCount,
@@ -337,8 +419,12 @@ export class SimClient {
       })
     }
     if (hasEnded) this.ended = result
-    this.world.clientAnswered(this, request.type, result, tag)
-    this.think(this.life)
+    const isOverdue = this.world.isHealed && this.world.swarm.ioTimeoutMs > 0 && HELD.includes(result)
+    if (isOverdue) this.budget++
+    this.overdue = isOverdue ? { ...this.operationOf(pending), end, result } : undefined
+    this.world.clientAnswered(this, request.type, result, pending.tag)
+    // What is asked anew goes one by one, for in a long row each might be held for too long.
+    if (!isOverdue || this.pending.size === 0) this.think(this.life)
   }
 
   private compose({ data, skipBytes, lengthBytes, lba, blockCount, old }: ComposedWrite): Payload {

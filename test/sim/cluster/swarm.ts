@@ -8,6 +8,7 @@ import type { Sign } from './aims.ts'
 import type { ClusterStoreOptions } from './cluster-store.ts'
 import { focusedCloser } from './closer-focus.ts'
 import { focused } from './focus.ts'
+import { setHost, setHostFaults } from './host-focus.ts'
 import type { NetworkOptions } from './network.ts'
 import { setPlot } from './plot-focus.ts'
 import { setScene } from './scene-focus.ts'
@@ -71,6 +72,10 @@ export type PlotFault = (typeof PLOT_FAULTS)[number]
 export const STALE_FAULTS = ['late-fill', 'outsider', 'late-loss'] as const
 export type StaleFault = (typeof STALE_FAULTS)[number]
 
+/** Where a seed is about the hosts of a volume, and in some of those above 10,000 (host-focus.ts). */
+export const HOST_FAULTS = ['socket-lost', 'kill-of-all'] as const
+export type HostFault = (typeof HOST_FAULTS)[number]
+
 export type FaultKind =
   | (typeof FAULTS)[number]
   | (typeof DISK_FAULTS)[number]
@@ -78,6 +83,7 @@ export type FaultKind =
   | SceneFault
   | PlotFault
   | StaleFault
+  | HostFault
 
 export const ACTIONS = [
   'snapshot',
@@ -104,6 +110,10 @@ export interface Swarm {
   spares: number
   minInSync: number
   clients: number
+  /** Of a client, to its frontend. */
+  sockets: number
+  /** So long a request is held before it fails; 0: for ever. */
+  ioTimeoutMs: number
   attachMode: AttachMode
   slices: number
   /** Of a node, with the engine's own store. */
@@ -166,7 +176,8 @@ export interface Swarm {
 /**
  * Every other seed looks at one mechanism (focus.ts), one of eight at rare meetings of several (closer-focus.ts); half
  * of the others are busy. One of twelve sets the scene for a rare meeting instead (scene-focus.ts), one of twelve has a
- * plot (plot-focus.ts), one of twenty is about what is told too late (stale-focus.ts).
+ * plot (plot-focus.ts), one of twenty is about what is told too late (stale-focus.ts), and one of the twenty left about
+ * the hosts (host-focus.ts).
  */
 export function drawSwarm(seed: number, random: Random): Swarm {
   const wide = drawWide(seed, random)
@@ -182,9 +193,9 @@ export function drawSwarm(seed: number, random: Random): Swarm {
         ? busy(wide)
         : wide
   const disks = new Random(`disks ${seed}`).pick([1, 1, 2, 3])
-  const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? swarm
+  const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? swarm
   const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
-  return setVolumes({ ...scene, disks: Math.max(scene.disks, disks), faults })
+  return setVolumes(setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults }))
 }
 
 /** Many requests in the same time: they share batches, fill windows, and wait for each other. */
@@ -245,6 +256,8 @@ function drawWide(seed: number, random: Random): Swarm {
     spares: random.pick([0, 0, 1, 2]),
     minInSync: random.chance(0.1) ? copies : random.between(1, Math.max(1, Math.min(2, copies - 1))),
     clients,
+    sockets: 1,
+    ioTimeoutMs: 0,
     attachMode: attachMode === 'single' ? holdersOf(seed) : attachMode,
     slices: random.between(1, 3),
     disks: 1,

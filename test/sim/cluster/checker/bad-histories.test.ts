@@ -98,6 +98,31 @@ t.test('reads-match-history', (t) => {
   t.end()
 })
 
+t.test('reads-match-history: sent again on another connection, and held for too long', (t) => {
+  const check = (log: LoggedRecord[], ...operations: ClientOperation[]) =>
+    checkReadsMatchHistory(history(log, ...operations))
+  const first = write('a', 1, 4, { result: 'again' })
+  const again = write('b', 1, 4)
+  const over = write('c', 5, 6)
+  // Once or twice, before what came after the answer; what was answered by another one needs not be there.
+  says(t, check([record(1, 'a', 11), record(2, 'b', 11), record(3, 'c', 12)], first, again, over))
+  says(t, check([record(1, 'b', 11), record(2, 'c', 12)], first, again, over))
+  says(t, checkAnswered(history([record(1, 'b', 11), record(2, 'c', 12)], first, again, over)))
+  const late = [record(1, 'b', 11), record(2, 'c', 12), record(3, 'a', 11)]
+  says(t, check(late, first, again, over), /c by c1 .*stands at seq 2, below 3/)
+  // An error in time says nothing to others; whose session it is goes on behind it.
+  const failed = write('a', 1, 2, { result: 'timeout', session: 1 })
+  const next = (session: number) => write('b', 3, 4, { session })
+  says(t, check([record(1, 'a', 11), record(2, 'b', 12)], failed, next(1)))
+  says(t, check([record(1, 'b', 12)], failed, next(1)))
+  says(t, check([record(1, 'b', 12), record(2, 'a', 11)], failed, next(2)))
+  says(t, check([record(1, 'b', 12), record(2, 'a', 11)], failed, next(1)), /b by c1 .*stands at seq 1, below 2/)
+  const seen = (session: number) => ({ ...read('r', 3, 4, 0), session })
+  says(t, check([record(1, 'a', 11)], failed, seen(2)))
+  says(t, check([record(1, 'a', 11)], failed, seen(1)), /returned zeroes/)
+  t.end()
+})
+
 t.test('reads-match-history: a new era excuses what it cut, and nothing else', (t) => {
   const operations = [write('a', 1, 2), write('b', 3, 4)]
   const eras = [

@@ -22,6 +22,8 @@ export interface LoggedRecord {
 
 export interface ClientOperation {
   client: string
+  /** The incarnation of its session; not of the operator's. */
+  session?: number
   request: string
   kind: 'write' | 'zero' | 'trim' | 'read' | 'flush' | 'control'
   lba: number
@@ -32,7 +34,10 @@ export interface ClientOperation {
   start: number
   /** Infinity while it is not answered. */
   end: number
-  /** `ok`, an error code, or `none` while it is not answered. */
+  /**
+   * `ok`, an error code, or `none` while it is not answered. `again`: nobody heard of this request, and the operation
+   * was answered by way of another one; so it may be in the log or not, but nowhere behind its end.
+   */
   result: string
   /** Of a control operation that ended well. */
   seq: number

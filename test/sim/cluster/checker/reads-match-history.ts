@@ -6,11 +6,15 @@
  *   began: writes answered, and what earlier reads of any client had seen (so nobody goes back either); and not
  *   what was asked for only after the read had ended
  * - a write stands in the log once, behind everything that had ended when it began
+ * - nor does what failed, and may have happened, come behind what the same session began after it had failed
  * - a narrow write follows the version it took the rest of its block from
  * - what was refused is not in the log
  */
 import { endpoints, replay, type Change, type ClientOperation, type Era, type History } from './history.ts'
 import type { Violation } from './history.ts'
+
+/** Nothing of it may come any more. */
+const ANSWERED = ['ok', 'again']
 
 const REFUSED = ['edge-changed', 'range', 'read-only']
 
@@ -20,6 +24,8 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
   /** Per block: no later operation may stand, or see, below this. */
   let bounds = new Map<number, number>()
   let allBound = 0
+  /** Per session: so far its own operations that failed go, and may not come any more. */
+  const failed = new Map<number, Map<number, number>>()
   const seen = new Map<ClientOperation, Map<number, number>>()
   let eraIndex = 0
   let view = eraView(eras, 0, operations, bases)
@@ -30,6 +36,7 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
       const era = eras[++eraIndex]!
       bounds = new Map([...bounds].map(([lba, seq]) => [lba, Math.min(seq, era.cutSeq)]))
       allBound = Math.min(allBound, era.cutSeq)
+      for (const own of failed.values()) for (const [lba, seq] of own) own.set(lba, Math.min(seq, era.cutSeq))
       view = eraView(eras, eraIndex, operations, bases)
       violations.push(...view.violations)
     }
@@ -38,15 +45,16 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
       if (isEnd && op.result === 'ok' && !spansEras) allBound = Math.max(allBound, op.seq)
       continue
     }
-    const boundOf = (lba: number) => Math.max(bounds.get(lba) ?? 0, allBound)
-    const raise = (lba: number, seq: number) => void bounds.set(lba, Math.max(bounds.get(lba) ?? 0, seq))
+    const own = ownBounds(failed, op)
+    const boundOf = (lba: number) => Math.max(bounds.get(lba) ?? 0, own.get(lba) ?? 0, allBound)
+    const raise = (lba: number, seq: number, of = bounds) => void of.set(lba, Math.max(of.get(lba) ?? 0, seq))
     const isWrite = op.kind === 'write' || op.kind === 'zero' || op.kind === 'trim'
     if (isWrite) {
       const seq = view.seqOf.get(op.request)
       if (seq === undefined) continue
       for (let lba = op.lba; lba < op.lba + op.blockCount; lba++) {
         if (isEnd) {
-          if (op.result === 'ok') raise(lba, seq)
+          raise(lba, seq, ANSWERED.includes(op.result) ? bounds : own)
         } else if (!spansEras && seq <= boundOf(lba)) {
           bad(
             `${name(op)} of block ${lba} stands at seq ${seq}, below ${boundOf(lba)} which had ended before it began`,
@@ -85,6 +93,12 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
     }
   }
   return violations
+}
+
+function ownBounds(failed: Map<number, Map<number, number>>, { session }: ClientOperation): Map<number, number> {
+  const own = failed.get(session ?? 0) ?? new Map<number, number>()
+  if (session !== undefined) failed.set(session, own)
+  return own
 }
 
 /** The first point at or after `bound` where the block holds this, before the first change that had not begun. */

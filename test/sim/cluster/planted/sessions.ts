@@ -98,6 +98,30 @@ export const SESSIONS = [
   bug('overlapping requests go out together', 'I9, S5', [
     ['range-order.ts', 'return blockers === 0\n}', 'return true\n}'],
   ]),
+  bug(
+    'a socket that closed lets go of what was sent',
+    'I9, S5',
+    [
+      [
+        'frontend.ts',
+        'if (request.connection === event.connection) abandon(state, request)',
+        'if (request.connection === event.connection && request.isWanted) leave(state, request)',
+      ],
+    ],
+    { looksAt: ({ faults }) => faults.includes('socket-lost') },
+  ),
+  bug(
+    'a request that failed in time lets go of its range',
+    'I9, S5',
+    [
+      [
+        'frontend.ts',
+        "port.answer(request.connection, request.tag, { ok: false, code })\n    abandon(state, request)",
+        "port.answer(request.connection, request.tag, { ok: false, code })\n    leave(state, request)",
+      ],
+    ],
+    { looksAt: ({ ioTimeoutMs }) => ioTimeoutMs > 0 },
+  ),
   bug('a request that is sent again has a new number', 'I19, S5', [
     [
       'frontend-sending.ts',
