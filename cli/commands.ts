@@ -93,9 +93,14 @@ const VOLUME_COMMANDS: Command[] = [
     options: {
       force: { summary: 'end the NBD sessions that use it' },
       purge: { summary: 'at once; in a cluster it stays in the trash for an hour otherwise' },
+      keep: { value: 'DURATION', summary: 'new: for how long the trash of a cluster keeps it, 0 to 720h (default 1h)' },
       ...ENDPOINT,
     },
-    examples: ['holdfast volume delete scratch', 'holdfast volume delete data-1 data-2 --force'],
+    examples: [
+      'holdfast volume delete scratch',
+      'holdfast volume delete data-1 data-2 --force',
+      'holdfast volume delete data-1 --keep 24h',
+    ],
     load: async () => (await import('./volume.ts')).deleteVolumes,
   },
   {

@@ -142,11 +142,11 @@ export async function resizeVolume({ arguments: given, output }: Invocation): Pr
 }
 
 export async function deleteVolumes({ arguments: given, output }: Invocation): Promise<number> {
-  const force = given.flag('force')
+  const [force, purge, keep] = [given.flag('force'), given.flag('purge'), given.text('keep') ?? '']
   const deleted = await withDaemon(given, async (daemon) => {
     const done: Array<{ name: string; deleted: boolean; keptMs: number }> = []
     for (const name of given.positionals) {
-      const { keptMs } = await daemon.deleteVolume({ name, force, purge: given.flag('purge') })
+      const { keptMs } = await daemon.deleteVolume({ name, force, purge, keep })
       done.push({ name, deleted: true, keptMs })
     }
     return done

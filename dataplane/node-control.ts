@@ -7,12 +7,13 @@
  */
 import { randomUUID } from 'node:crypto'
 import type {
-  AddDiskRequest, ControlApi, CreateVolumeRequest, Disk, Explanation, Frontend, Node, Status, Volume,
+  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node, Status,
+  Volume,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
 import { statusPage } from '../cluster/api/status-page.ts'
-import { checkVolumeSize, volumeSpecOf } from '../cluster/api/volume-request.ts'
+import { checkKept, checkVolumeSize, volumeSpecOf } from '../cluster/api/volume-request.ts'
 import { nbdUris, volumeView } from '../cluster/api/volume-view.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
@@ -144,7 +145,9 @@ export class NodeControl implements ControlApi {
   }
 
   /** New sessions end first: those that were posted before are seen by the worker, none can come after. */
-  async deleteVolume({ name, force }: { name: string; force: boolean }): Promise<{ keptMs: number }> {
+  /** At once: there is no trash, and whoever asks for one is told so. */
+  async deleteVolume({ name, force, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {
+    if (keep !== undefined && keep !== '' && checkKept(keep, false) > 0) return this.#onlyInCluster('a trash')
     const worker = this.#owner(name)
     this.#exports.withdraw(name)
     try {

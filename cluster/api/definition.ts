@@ -133,6 +133,15 @@ export interface Status {
   limits: string[]
 }
 
+export interface DeleteVolumeRequest {
+  name: string
+  force: boolean
+  /** Not kept in the trash. */
+  purge?: boolean
+  /** How long the trash keeps it, as a duration; empty: as long as usual. */
+  keep?: string
+}
+
 export interface MoveVolumeRequest {
   name: string
   what: 'copy' | 'primary'
@@ -186,7 +195,7 @@ export interface ControlApi {
   listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }>
   getVolume(request: { name: string }): Promise<Volume>
   resizeVolume(request: { name: string; sizeBytes: number }): Promise<Volume>
-  deleteVolume(request: { name: string; force: boolean; purge?: boolean }): Promise<{ keptMs: number }>
+  deleteVolume(request: DeleteVolumeRequest): Promise<{ keptMs: number }>
   restoreVolume(request: { name: string }): Promise<Volume>
   purgeVolume(request: { name: string }): Promise<object>
   setReplicas(request: { name: string; replicas: number }): Promise<Volume>

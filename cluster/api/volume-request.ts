@@ -6,6 +6,7 @@
 import { HoldfastError } from '../../engine/errors.ts'
 import { HOLDING_MODES, RESTING_MODES } from '../../engine/control/attach-wish.ts'
 import type { HoldingMode } from '../../engine/control/attach-wish.ts'
+import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
@@ -16,6 +17,8 @@ import { isName, nearest, shown } from './names.ts'
 const PARAMETER_PREFIX = 'holdfast.io/'
 export const REPLICAS_MAX = 5
 const IO_TIMEOUT_MS_DEFAULT = 10 * 60_000
+/** 30 days: what rests takes room, and is no backup. */
+const TRASH_KEEP_MS_MAX = 30 * 24 * 60 * 60_000
 /** A day; longer means for ever, which is 0. */
 const IO_TIMEOUT_MS_MAX = 24 * 60 * 60_000
 
@@ -57,6 +60,15 @@ export function checkReplicas(text: string | undefined, nodes: number): number {
     throw new HoldfastError('too-few-nodes', { replicas, needed: replicas + 1, nodes, most: nodes - 1 })
   }
   return replicas
+}
+
+/** For how long the trash keeps what is deleted, in ms. @param isPurged  not at all, without more words */
+export function checkKept(text: string | undefined, isPurged: boolean): number {
+  if (text === undefined || text === '') return isPurged ? 0 : TRASH_KEEP_MS
+  const ms = parseDurationMs(text)
+  if (ms === undefined || ms > TRASH_KEEP_MS_MAX) refuse('keep', text, '0 (not at all) or 1ms to 720h, e.g. 24h')
+  if (isPurged && ms > 0) refuse('keep', text, '0 with --purge, which keeps nothing')
+  return ms
 }
 
 function checkIoTimeout(text: string | undefined): number {

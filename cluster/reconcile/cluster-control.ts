@@ -13,14 +13,13 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
 import { formatSize } from '../api/amounts.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DetachVolumeRequest, Disk, Explanation,
-  ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, DetachVolumeRequest,
+  Disk, Explanation, ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import {
-  REPLICAS_MAX, checkHoldingMode, checkReplicas, checkVolumeSize, clusterVolumeOf,
+  REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, clusterVolumeOf,
 } from '../api/volume-request.ts'
-import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import type { Controller, Term } from './controller.ts'
@@ -104,15 +103,13 @@ export class ClusterControl implements ControlApi {
     return this.view(record)
   }
 
-  async deleteVolume(
-    { name, force, purge }: { name: string; force: boolean; purge?: boolean },
-  ): Promise<{ keptMs: number }> {
+  async deleteVolume({ name, force, purge, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {
+    const keptMs = checkKept(keep, purge === true)
     const { spec: { id } } = await this.wishes.find(name)
     const attach = this.term().cluster.volumes.get(id)?.config?.attach
     const clients = this.clientsOf(id)
     const sessions = clients.filter((client) => attach === undefined || isInForce(attach, client)).length
     if (sessions > 0 && !force) throw new HoldfastError('volume-in-use', { name, sessions })
-    const keptMs = purge === true ? 0 : TRASH_KEEP_MS
     await this.wishes.delete(name, { force, keepMs: keptMs })
     return { keptMs }
   }

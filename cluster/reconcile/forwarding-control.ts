@@ -5,8 +5,8 @@
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ControlClient } from '../api/client.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DetachVolumeRequest, Disk, Explanation,
-  ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, DetachVolumeRequest,
+  Disk, Explanation, ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -58,7 +58,7 @@ export class ForwardingControl implements ControlApi {
     return this.here(await this.ask((elected) => elected.resizeVolume(request)))
   }
 
-  deleteVolume(request: { name: string; force: boolean; purge?: boolean }): Promise<{ keptMs: number }> {
+  deleteVolume(request: DeleteVolumeRequest): Promise<{ keptMs: number }> {
     return this.ask((elected) => elected.deleteVolume(request))
   }
 

@@ -153,6 +153,27 @@ t.test('what is deleted comes back, until it is purged', async (t) => {
   t.match((await volumes.listVolumes()).volumes, [{ id: second.id, health: 'healthy' }])
 })
 
+t.test('T1: the trash keeps a volume for as long as was asked', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2'])
+  const { volumes } = await electedOf(cluster)
+  const make = (name: string) => cluster.answered(volumes.createVolume(request(name)))
+  const remove = (name: string, keep: string, purge = false) =>
+    volumes.deleteVolume({ name, force: false, purge, keep })
+  for (const name of ['day', 'none', 'usual', 'late']) await make(name)
+  for (const [keep, purge] of [['1', false], ['721h', false], ['-1h', false], ['x', false], ['1h', true]] as const) {
+    await t.rejects(remove('day', keep, purge), { code: 'parameter', message: /^keep = / }, keep)
+  }
+  t.match(await volumes.getVolume({ name: 'day' }), { health: 'healthy' }, 'a slip deletes nothing')
+  t.same(await remove('day', '24h'), { keptMs: 86_400_000 })
+  t.same(await remove('none', '0'), { keptMs: 0 })
+  t.same(await remove('usual', ''), { keptMs: 3_600_000 })
+  t.same(await remove('late', '0', true), { keptMs: 0 })
+  const isEmptied = async () => (await volumes.listVolumes({ isInTrash: true })).volumes.length === 2
+  await cluster.until('what is not kept is gone', isEmptied)
+  const { volumes: kept } = await volumes.listVolumes({ isInTrash: true })
+  t.same(kept.map(({ name, keptMs }) => [name, Math.floor(keptMs / 3_600_000)]), [['day', 24], ['usual', 1]])
+})
+
 t.test('copies and leads go where the operator wants them', async (t) => {
   const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3', 'n4'])
   const { volumes } = await electedOf(cluster)
