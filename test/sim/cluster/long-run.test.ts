@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { withSection } from '../../proof-page.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
-import { ROW_SEEDS, runLong, type LongRunOptions } from './long-run.ts'
+import { ENDED_PROCESS, ROW_SEEDS, runLong, type LongRunOptions } from './long-run.ts'
 import { noTotals, summaryOf } from './run-totals.ts'
 
 const OPTIONS: LongRunOptions = {
@@ -42,6 +42,19 @@ t.test('what a row found is told when the row ends', async (t) => {
     [0, ROW_SEEDS],
     [0, 2 * ROW_SEEDS],
   ])
+})
+
+t.test('a seed that ends its process is told by its number', async (t) => {
+  const ends = `const say = process.send.bind(process)
+    process.send = (message) => {
+      say(message)
+      if (message.began === 13) process.exit(7)
+    }`
+  process.env.NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(ends)}`
+  t.teardown(() => delete process.env.NODE_OPTIONS)
+  const { seeds, violations } = await runLong(OPTIONS)
+  t.match(violations, [{ seed: 13, checker: ENDED_PROCESS, message: /seed 3 of its row, ended \(7\)/ }])
+  t.equal(seeds, ROW_SEEDS, 'the row of before')
 })
 
 t.test('a summary, and its place on the page', (t) => {

@@ -6,7 +6,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { addTotals, noTotals, type FoundViolation, type RunTotals } from './run-totals.ts'
-import type { SeedRow } from './seed-worker.ts'
+import type { SeedRow, WorkerMessage } from './seed-worker.ts'
 
 export const ROW_SEEDS = 10
 /** Who complains when a process ended instead of answering. */
@@ -78,15 +78,24 @@ async function work(next: () => SeedRow | undefined, keep: (row: SeedRow, totals
 /** A process that ends instead of answering has found something, too. */
 function answerOf(worker: ChildProcess, row: SeedRow): Promise<RunTotals> {
   return new Promise((resolve) => {
+    let seed = row.from
     const ended = (code: number | null, signal: string | null): void => {
-      const message = `the process that ran seeds ${row.from} to ${row.from + row.count - 1} ended (${signal ?? code})`
-      resolve({ ...noTotals(), violations: [{ seed: row.from, checker: ENDED_PROCESS, message }] })
+      const tell = (): void => {
+        const message = `the process that ran it, seed ${seed - row.from + 1} of its row, ended (${signal ?? code})`
+        resolve({ ...noTotals(), violations: [{ seed, checker: ENDED_PROCESS, message }] })
+      }
+      // What it said last may still be on its way.
+      if (worker.connected) worker.once('disconnect', tell)
+      else tell()
+    }
+    const told = (message: WorkerMessage): void => {
+      if ('began' in message) return void (seed = message.began)
+      worker.off('exit', ended)
+      worker.off('message', told)
+      resolve(message.totals)
     }
     worker.once('exit', ended)
-    worker.once('message', (totals) => {
-      worker.off('exit', ended)
-      resolve(totals as RunTotals)
-    })
+    worker.on('message', told)
     worker.send(row)
   })
 }

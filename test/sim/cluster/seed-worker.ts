@@ -1,6 +1,6 @@
 /**
- * A process that runs the seeds it is told, a row at a time, and answers with what they add up to. It ends with the
- * process that started it.
+ * A process that runs the seeds it is told, a row at a time, says each before it begins, and answers with what they add
+ * up to. It ends with the process that started it.
  */
 import { runSeed } from './run-seed.ts'
 import { addSeed, noTotals, type RunTotals } from './run-totals.ts'
@@ -13,10 +13,15 @@ export interface SeedRow {
   isTwice: boolean
 }
 
+export type WorkerMessage = { began: number } | { totals: RunTotals }
+
+const say = (message: WorkerMessage): void => void process.send!(message)
+
 process.on('message', ({ from, count, store, isTwice }: SeedRow) => {
   const totals: RunTotals = noTotals()
   const before = process.cpuUsage()
   for (let seed = from; seed < from + count; seed++) {
+    say({ began: seed })
     const result = runSeed({ seed, store })
     const { traceHash } = result
     if (isTwice && runSeed({ seed, store }).traceHash !== traceHash) {
@@ -26,6 +31,6 @@ process.on('message', ({ from, count, store, isTwice }: SeedRow) => {
   }
   const { user, system } = process.cpuUsage(before)
   totals.cpuSeconds = (user + system) / 1e6
-  process.send!(totals)
+  say({ totals })
 })
 process.on('disconnect', () => process.exit())
