@@ -192,7 +192,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     const config = copy.state.config?.config
     // What we know may be older than what the sender knows.
     const isStranger = config !== undefined && epoch <= config.epoch && config.members[node] === undefined
-    return isStranger ? { action: 'skip', why: 'the sender has no copy of that volume' } : undefined
+    return isStranger ? { action: 'skip', why: 'the sender has no copy of that volume', isTold: true } : undefined
   }
 
   /** Give a message back to the transport when this turn, or the next one, has ended. */

@@ -26,8 +26,8 @@ export interface IncomingFrame {
   epoch: number
 }
 
-/** close: end the connection. skip: read over this one. */
-export type FrameRefusal = { action: 'close' | 'skip'; why: string }
+/** close: end the connection. skip: read over this one; told in the log where it does not come by itself. */
+export type FrameRefusal = { action: 'close'; why: string } | { action: 'skip'; why: string; isTold?: boolean }
 
 export interface IntakeOwner {
   /** A header was sealed for this connection: whoever sent it is there. @returns whether it goes on */

@@ -192,11 +192,22 @@ export class PeerTransport implements ConnectionOwner {
 
   admit({ peer }: Connection, frame: IncomingFrame): FrameRefusal | undefined {
     if (frame.family !== 'link') {
-      if (peer.role === 'worker') return this.#o.rules.mayReceive(peer, frame)
+      if (peer.role === 'worker') return this.#judged(peer, frame)
       return { action: 'close', why: 'a supervisor has nothing to do with volumes' }
     }
     if (frame.type === (peer.role === 'worker' ? 'beacon' : 'ended')) return undefined
     return { action: 'close', why: 'beacons come from workers, reports from supervisors' }
+  }
+
+  #judged(peer: PeerIdentity, frame: IncomingFrame): FrameRefusal | undefined {
+    const refusal = this.#o.rules.mayReceive(peer, frame)
+    if (refusal?.action === 'skip' && refusal.isTold === true) {
+      const { node, worker, instance, address } = peer
+      const { type, volumeId, epoch } = frame
+      const fields = { peer: node, worker, instance, address, type, volumeId, epoch, reason: refusal.why }
+      this.#refusals.refused('a frame was read over', `${node} ${refusal.why}`, fields)
+    }
+    return refusal
   }
 
   deliver(connection: Connection, delivery: Delivery): void {

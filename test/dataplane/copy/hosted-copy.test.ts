@@ -91,6 +91,34 @@ t.test('a copy that was no member for a while begins anew by itself', async (t) 
   t.same(versions.map(({ kind }) => kind), ['write', 'write'], 'it has what was written while it was none')
 })
 
+t.test('what a node without a copy brings is read over, told once, and ends no connection', async (t) => {
+  const configs = new MemoryConfigs()
+  const [n1, n2, n3] = await startHosts(t, ['n1', 'n2', 'n3'], configs)
+  const spec = specOf()
+  const ids = [hex(), hex()]
+  configs.put(configOf(spec.id, { n1: ids[0]!, n2: ids[1]! }))
+  await Promise.all([n1!, n2!].map((host, index) => host.create(spec, ids[index]!)))
+  await until(() => n1!.role(spec.id) === 'primary' && n2!.role(spec.id) === 'replica')
+  const device = n3!.attach(spec)
+  t.equal(await device.write(0, BLOCK), 0, 'a node without a copy may use it')
+  const copy = n2!.worker.copies.copy(spec.id)!
+  const { epoch } = copy.state.promise
+  const { tail } = copy.state.log
+  const control = { operation: 'resize' as const, sizeBytes: 128 << 20 }
+  const record = { epoch, seq: tail + 1, request: undefined, kind: 'control' as const, change: control }
+  const append = { type: 'append' as const, epoch, previous: { epoch, seq: tail }, records: [record], commitSeq: tail }
+  for (let sent = 0; sent < 3; sent++) n3!.worker.transport.send({ node: 'n2', worker: 0 }, spec.id, append)
+  const told = () => n2!.events.filter(({ message }) => message === 'a frame was read over')
+  await until(() => told().length > 0)
+  const reason = /has no copy of that volume/
+  t.match(told()[0], { level: 'warn', fields: { peer: 'n3', type: 'append', volumeId: spec.id, epoch, reason } })
+  t.equal(await device.write(BLOCK_BYTES, BLOCK), 0, 'who sent it goes on through the same connections')
+  t.equal(told().length, 1, 'once for all three')
+  t.equal(copy.state.sizeBytes, spec.sizeBytes, 'nothing of it was stored')
+  const events = [n1!, n2!, n3!].flatMap((host) => host.events.map(({ message }) => message))
+  t.notOk(events.includes('connection ended'))
+})
+
 t.test('who has no copy may ask, and brings nothing', async (t) => {
   const { spec, n1 } = await twoCopies(t)
   const { copies } = n1.worker
