@@ -9,7 +9,7 @@ import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { otherBootMissing, underOtherBoot } from '../cluster/other-boot.ts'
 import type { Random } from '../sim/random.ts'
 import type { Fault } from './fault.ts'
-import type { Scene } from './scene.ts'
+import type { Scene, SceneVolume } from './scene.ts'
 import { MOUNT_MISSING } from './small-file-system.ts'
 import { inject, straceMissing } from './system-call-faults.ts'
 
@@ -23,6 +23,8 @@ const ERROR_MS = 2000
 const READ_SHARE = 0.5
 const SLOW_MS = 5000
 const FULL_MS = 4000
+const HUNG_MS = 10_000
+const PROGRESS = 20
 /** Half of them are back before they are let go. */
 const DOWN_MS = 5000
 /** The start of a disk holds superblocks and roots; it is damaged like the rest. */
@@ -115,6 +117,53 @@ async function refused(node: ClusterNodeProcess): Promise<string> {
   return node.stderr.trim()
 }
 
+/**
+ * What is asked of the disk of a replica, or of a primary, is answered after ten seconds. Clients wait less; but a
+ * primary whose syncs hang keeps its lead, since its loop goes on, and they wait as long as the disk does.
+ */
+function hungDisk(what: string, calls: string, leads: boolean): Fault {
+  return {
+    row: 19, name: `${what} of a ${leads ? 'primary' : 'replica'} hang`, kind: 'media', missing: straceMissing,
+    async run(scene, random) {
+      const { mediaNode: node, folder } = scene
+      const { name, pid } = node
+      const there: SceneVolume[] = []
+      for (const volume of scene.volumes) {
+        const { members } = await scene.config(volume)
+        if (volume.durability === 'durable' && members[name] !== undefined) there.push(volume)
+      }
+      if (there.length === 0) return undefined
+      const volume = random.pick(there)
+      const other = (await scene.config(volume)).inSync.find((one) => one !== name)!
+      await scene.leadBy(volume, leads ? node : scene.cluster.node(other))
+      const delay = { calls, what: `delay_enter=${HUNG_MS * 1000}`, forMs: HUNG_MS + SLOW_MS }
+      const injected = inject({ pid, file: diskOf(node), ...delay, folder })
+      const hung = Promise.race([injected.then(() => true), sleep(HUNG_MS, true)])
+      const left = gone(scene, volume, name, leads)
+      const isHeld = await Promise.race([left.then(() => false), hung])
+      if (!isHeld) await scene.progress(PROGRESS)
+      const count = await injected
+      if (count === 0) return undefined
+      if (leads && calls === SYNCS) {
+        await scene.progress(PROGRESS)
+        return `${count} of ${name}, ${isHeld ? `and ${volume.name} waited` : `and ${volume.name} did not wait`}`
+      }
+      if (isHeld) throw new Error(`${volume.name} waits for the disk of ${name}`)
+      return `${count} of ${name}, a copy of ${volume.name} that was let go after ${Math.round(await left)} ms`
+    },
+  }
+}
+
+/** A copy is in no set any more, or does not lead. @returns after how long */
+async function gone(scene: Scene, volume: SceneVolume, name: string, leads: boolean): Promise<number> {
+  const beganMs = performance.now()
+  for (;;) {
+    const { primary, inSync } = await scene.config(volume)
+    if (leads ? primary !== name : !inSync.includes(name)) return performance.now() - beganMs
+    await sleep(50)
+  }
+}
+
 export const MEDIA_FAULTS: readonly Fault[] = [
   {
     row: 4, name: 'a node loses power', kind: 'media',
@@ -179,6 +228,10 @@ export const MEDIA_FAULTS: readonly Fault[] = [
       return count === 0 ? undefined : `${count} syncs of ${name}, ${delayMs} ms each`
     },
   },
+  hungDisk('syncs', SYNCS, false),
+  hungDisk('syncs', SYNCS, true),
+  hungDisk('writes', WRITES, false),
+  hungDisk('writes', WRITES, true),
   {
     row: 21, name: 'a node is put back to an older state', kind: 'media',
     async run(scene) {

@@ -5,7 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import type { Random } from '../sim/random.ts'
 import type { Fault } from './fault.ts'
+import { give } from './orders.ts'
 import type { Scene, SceneVolume } from './scene.ts'
+import { orderFile } from './switched-nodes.ts'
 
 /** A dead host stays down for so long. */
 const DOWN_MS = 5000
@@ -14,6 +16,8 @@ const PAUSE_MS = 5000
 /** A copy that was let go begins to be filled. */
 const FILL_MS = 20_000
 const WATCH_MS = 20
+const DAY_MS = 86_400_000
+const BLOCKED_MS = 5000
 
 /** kill -9 of the daemon, which its supervisor sees, or of both, which nobody sees; and back. */
 export async function killAndBack(node: ClusterNodeProcess, random: Random): Promise<string> {
@@ -46,6 +50,24 @@ async function seenFilling(scene: Scene, volume: SceneVolume, node: string): Pro
     if (!inSync.includes(node)) return true
   }
   return false
+}
+
+/** The process lives, its other threads go on, and its kernel answers for it. */
+function blockedLoop(thread: 'main' | 'worker'): Fault {
+  return {
+    row: 25, name: `the event loop of a ${thread === 'main' ? 'daemon' : 'data worker'} stands still`, kind: 'process',
+    async run(scene, random) {
+      const volume = anyVolume(scene, random)
+      const leads = random.chance(0.7)
+      const node = leads ? await scene.primaryOf(volume) : await scene.replicaOf(volume, random)
+      const { pid } = node
+      await give({ what: 'block', thread, forMs: BLOCKED_MS }, orderFile(scene.folder, node.name), pid)
+      await scene.progress(20)
+      if (node.pid !== pid) throw new Error(`the daemon of ${node.name} ended`)
+      const now = (await scene.primaryOf(volume)).name
+      return `${node.name}, ${leads ? `which led ${volume.name}; ${now} leads now` : `a replica of ${volume.name}`}`
+    },
+  }
 }
 
 export const PROCESS_FAULTS: readonly Fault[] = [
@@ -100,6 +122,23 @@ export const PROCESS_FAULTS: readonly Fault[] = [
       return `${node.name} by ${offsetS} s`
     },
   },
+  {
+    row: 20, name: 'a wall clock jumps', kind: 'process',
+    async run(scene, random) {
+      const volume = anyVolume(scene, random)
+      const node = random.chance(0.5) ? await scene.primaryOf(volume) : random.pick(scene.nodes)
+      const file = orderFile(scene.folder, node.name)
+      const offsetMs = random.pick([-DAY_MS, DAY_MS])
+      const forMs = random.int(PAUSE_MS)
+      await give({ what: 'wall', thread: 'all', offsetMs }, file, node.pid)
+      await sleep(forMs)
+      await scene.progress(20)
+      await give({ what: 'wall', thread: 'all', offsetMs: 0 }, file, node.pid)
+      return `${node.name} by ${offsetMs / 1000} s, for ${forMs} ms`
+    },
+  },
+  blockedLoop('worker'),
+  blockedLoop('main'),
   {
     row: 25, name: 'a daemon has no descriptors left', kind: 'process',
     missing: () => (spawnSync('prlimit', ['--version']).status === 0 ? undefined : 'there is no prlimit'),

@@ -63,6 +63,7 @@ export interface SceneOptions {
 export interface SceneVolume {
   name: string
   id: string
+  durability: 'durable' | 'writeback'
   copies: number
   client: StampedClient
   at: string
@@ -136,7 +137,7 @@ export class Scene {
         ...(load === 'heavy' ? HEAVY[name] : LIGHT),
         random: () => own.float(),
       })
-      this.volumes.push({ name, id, copies: replicas + 1, client, at, generation: 0 })
+      this.volumes.push({ name, id, durability, copies: replicas + 1, client, at, generation: 0 })
       await client.connected()
     }
     await this.whole()

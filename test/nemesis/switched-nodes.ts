@@ -5,11 +5,15 @@
 import path from 'node:path'
 import type { ClusterNodeOptions } from '../cluster/cluster-node-process.ts'
 import { freePort, HOST } from '../conformance/cluster-store/store-process.ts'
+import { ORDER_VARIABLE } from './orders.ts'
 import type { Switchboard } from './switchboard.ts'
 
 /** The end of the cluster store. */
 export const STORE = 'store'
-const HOOK = path.join(import.meta.dirname, 'through-switchboard.ts')
+const HOOKS = ['through-switchboard.ts', 'obeys-orders.ts'].map((name) => path.join(import.meta.dirname, name))
+
+/** What its processes are told to suffer. */
+export const orderFile = (folder: string, name: string): string => path.join(folder, `${name}.order`)
 
 export interface SwitchedNodesOptions {
   switchboard: Switchboard
@@ -35,12 +39,13 @@ export class SwitchedNodes {
     const { imports = [], env } = this.#o
     const { peer, api } = this.#ports.get(name)!
     const at = (port: number) => ({ host: HOST, port })
-    const hooks = [HOOK, ...imports].map((module) => `--import ${module}`).join(' ')
+    const hooks = [...HOOKS, ...imports].map((module) => `--import ${module}`).join(' ')
     return {
       change: { cluster: { store, listenPeer: at(peer), listenApi: at(api) } },
       env: {
         NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} ${hooks}`.trim(),
         NEMESIS_SWITCHBOARD: this.#socketOf(name),
+        [ORDER_VARIABLE]: orderFile(this.#o.folder, name),
         ...env,
       },
     }
