@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { Status } from '../cluster/api/definition.ts'
+import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Invocation } from './commands.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
@@ -31,10 +32,20 @@ function page(status: Status): string[] {
 export async function showStatus({ arguments: given, output }: Invocation): Promise<number> {
   const watch = given.flag('watch')
   const clear = watch && !output.json && process.stdout.isTTY === true
+  let isShown = false
   do {
-    const status = await withDaemon(given, (daemon) => daemon.status())
-    output.result(status, () => clear ? [`${CLEAR_SCREEN}${page(status).join('\n')}`] : page(status))
+    try {
+      const status = await withDaemon(given, (daemon) => daemon.status())
+      output.result(status, () => clear ? [`${CLEAR_SCREEN}${page(status).join('\n')}`] : page(status))
+      isShown = true
+    } catch (error) {
+      if (!isShown || !mayPass(error)) throw error
+      output.error(error)
+    }
     if (watch) await sleep(WATCH_MS)
   } while (watch)
   return EXIT_OK
 }
+
+/** A daemon that starts again, or an election: whoever watches wants to see how it goes on. */
+const mayPass = (error: unknown): boolean => error instanceof HoldfastError && ERRORS[error.code].retryable

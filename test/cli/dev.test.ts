@@ -5,7 +5,7 @@
 // test-slow: starts real nodes, or a store
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, readdirSync } from 'node:fs'
+import { readFileSync, readdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { isAlive, processGone } from '../dataplane/node-process.ts'
@@ -86,6 +86,24 @@ t.test('a start that waits for the cluster store says so, and ends when that is 
   t.same((await ended)[0], 0, said)
   t.match(said, /^n2 is starting[^]*node n2 waits for its cluster store: [^]*node n2 is up/)
   t.equal(await dev.interrupt(), 0)
+})
+
+t.test('a start that waits for a cluster that its store does not know says so', async (t) => {
+  const cwd = temporaryFolder(t)
+  const dev = new DevProcess(t, cwd, ['--size', '512Mi', '--nodes', '2', '--no-demo'])
+  t.ok(await dev.says(/Ctrl-C stops it/), dev.stderr)
+  for (const name of ['n2', 'store']) t.match(await holdfast(['dev', 'kill', name], { cwd }), { code: 0 })
+  rmSync(path.join(cwd, '.holdfast/store'), { recursive: true })
+  t.match(await holdfast(['dev', 'start', 'store'], { cwd }), { code: 0 })
+  const start = spawn(process.execPath, [MAIN, 'dev', 'start', 'n2'], { cwd })
+  t.teardown(() => start.kill('SIGKILL'))
+  const ended = once(start, 'close')
+  let said = ''
+  start.stdout.setEncoding('utf8').on('data', (text: string) => (said += text))
+  while (!/n2 waits: /.test(said) && start.exitCode === null) await once(start.stdout, 'data')
+  t.match(said, /node n2 waits: the cluster store at \S+ is empty, .* `holdfast store rebuild --from-nodes /)
+  t.equal(await dev.interrupt(), 0)
+  t.same((await ended)[0], 1, 'it does not come up any more')
 })
 
 t.test('kill -9 of dev itself leaves no node behind', async (t) => {
