@@ -34,7 +34,7 @@ import { RequestParser } from './request-parser.ts'
 import type { Admission, RequestHeader } from './request-parser.ts'
 import type { RequestMeter } from '../meters/request-meter.ts'
 import { SlabPool } from '../slab-pool.ts'
-import { REFUSED, validate, volumeRefusal } from './validate.ts'
+import { validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
 import { VolumeCalls } from './volume-calls.ts'
 
@@ -163,7 +163,10 @@ export class Transmission implements RequestOwner, BudgetMember {
     return this.#parser.owedBytes > 0 || this.#sender.busy ? this.#progressMs : undefined
   }
 
-  /** Answer what was submitted, refuse what comes now (ESHUTDOWN), close; `done` runs after that. */
+  /**
+   * Answer what was submitted, leave what comes now unanswered, close; `done` runs after that. A client that connects
+   * again sends it again; told ESHUTDOWN a kernel's client would make EIO of it for whoever uses the device.
+   */
   drain(done: () => void): void {
     if (this.#announced) return done()
     this.#drained.push(done)
@@ -245,9 +248,11 @@ export class Transmission implements RequestOwner, BudgetMember {
       budget.stopWaiting(this)
       return 'wait'
     }
-    this.#refusal = this.#draining && header.type !== NBD_CMD_DISC
-      ? REFUSED.shutdown
-      : validate(header, this.#device, this.#session)
+    if (this.#draining && header.type !== NBD_CMD_DISC) {
+      budget.stopWaiting(this)
+      return 'wait'
+    }
+    this.#refusal = validate(header, this.#device, this.#session)
     if (this.#refusal !== undefined) return 'skip'
     const bytes = payloadBytes > 0 || header.type === NBD_CMD_READ ? header.lengthBytes : 0
     if (bytes > 0) {

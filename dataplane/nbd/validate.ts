@@ -47,7 +47,6 @@ export const REFUSED = {
   flushRange: refusal(EINVAL, 'a flush has no offset and no length'),
   noContext: refusal(EINVAL, 'no metadata context was selected'),
   zeroLength: refusal(EINVAL, 'block status of nothing'),
-  shutdown: refusal(NBD_ERRNO.ESHUTDOWN, 'the server is stopping'),
 } as const
 
 /** Flags that go with a command; FUA goes with all once it was advertised. */
@@ -113,5 +112,5 @@ const VOLUME_REFUSALS: ReadonlyMap<number, Refusal> = new Map([
   [ENOSPC, refusal(ENOSPC, 'the pool is full')],
   [NBD_ERRNO.EOVERFLOW, refusal(NBD_ERRNO.EOVERFLOW, 'value too large')],
   [NBD_ERRNO.ENOTSUP, refusal(NBD_ERRNO.ENOTSUP, 'not supported by the volume')],
-  [NBD_ERRNO.ESHUTDOWN, REFUSED.shutdown],
+  [NBD_ERRNO.ESHUTDOWN, refusal(NBD_ERRNO.ESHUTDOWN, 'the volume is served here no more')],
 ])

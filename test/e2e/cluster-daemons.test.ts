@@ -120,3 +120,28 @@ t.test('a primary that is stopped gives its lead away before it ends', async (t)
   t.same(client.problems, [])
   t.equal(client.reconnects, 0)
 })
+
+t.test('a node is stopped and started under its own client', async (t) => {
+  const cluster = await ClusterOfDaemons.make(t)
+  const { id } = await cluster.makeVolume({ name: 'data', sizeBytes: 16 * MIB })
+  await cluster.start()
+  await cluster.whole(id)
+  const client = new StampedClient({
+    socketPath: cluster.node('n1').paths.nbd, exportName: 'data', random: randomNumber, depth: 16, isCluster: true,
+  })
+  t.teardown(() => client.close())
+  await client.connected()
+  client.start()
+  for (const round of [1, 2]) {
+    await more(client, 100)
+    t.equal(await cluster.node('n1').stop(), 0)
+    await cluster.node('n1').start()
+    await more(client, 100)
+    t.equal(client.reconnects, round, 'it connected anew')
+    await cluster.whole(id)
+  }
+  await client.pause()
+  await client.verify()
+  t.same(client.problems, [], 'what the stop left unanswered was asked again, and nothing was refused')
+  t.equal(client.counts.errors, 0)
+})
