@@ -118,6 +118,7 @@ export class ClientHost implements ClientWorld {
     client.detach()
     if (this.ghosts.includes(client)) return
     if (client.ended === 'stale-session') this.world.judge.refused(client.name, generation)
+    if (client.ended === 'session-broken') this.world.judge.broken(client.name, generation)
     if (client.ended === 'session-broken') this.world.operator.attachAnew(client, generation)
     else client.lastGeneration = 0
   }

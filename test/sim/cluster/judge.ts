@@ -23,6 +23,7 @@ import { checkForgotten } from './checker/nothing-comes-back.ts'
 import { OnePrimaryPerEpoch } from './checker/one-primary-per-epoch.ts'
 import type { CopyWitness } from './copy-witness.ts'
 import { Stamps, type StampCodec } from './stamps.ts'
+import { DAMAGING } from './volume-focus.ts'
 import type { World } from './world.ts'
 
 export class Judge {
@@ -46,6 +47,8 @@ export class Judge {
   private answeredSeq = 0
   private afterStep: Array<() => void> = []
   private brokenGeneration = 0
+  /** S6: a log was chosen after the time in which a member is waited for. */
+  private wasSilentForLong = false
   private readonly answeredRequests = new Set<string>()
   /** Answered by a copy, and lost as it may be: the answer may still be on its way. */
   readonly lost = new Set<string>()
@@ -193,6 +196,16 @@ export class Judge {
     this.report(this.holders.refused(client, generation))
   }
 
+  /** S6: a session is broken where something may be gone; nobody who was only started anew has lost anything. */
+  broken(client: string, generation: number): void {
+    const { nodes, swarm } = this.world
+    const isDamaged = swarm.faults.some((kind) => DAMAGING.includes(kind))
+    const mayBeGone = isDamaged || [...nodes.values()].some(({ lastPowerLoss }) => lastPowerLoss > 0)
+    if (mayBeGone || this.wasSilentForLong) return
+    const message = `generation ${generation} of ${client} is broken, and no member lost its power or was away for long`
+    this.report([{ checker: 'progress', message }])
+  }
+
   /** A reply reaches its client. */
   answered(message: FrontendMessage): void {
     if (message.type !== 'reply' || !message.result.ok) return
@@ -310,6 +323,7 @@ export class Judge {
     const before = store.history.findLast(({ config }) => config.epoch < epoch)!.config
     const waitMs = LOST_GRACES * (options.graceMs + options.evictAfterMs)
     // Its clock may be fast.
+    if (elapsedMs >= 0.98 * waitMs) this.wasSilentForLong = true
     const isSilent = (name: string) => elapsedMs >= 0.98 * waitMs && peers.get(name)?.report === undefined
     // Its power may be lost after it said that it had stored it, and before that was applied anywhere. Who is being
     // filled has given up what it had.

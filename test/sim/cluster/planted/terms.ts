@@ -278,6 +278,12 @@ export const TERMS = [
     { looksAt: focusOn('power') },
   ),
   bug(
+    'whoever was started anew counts as one that lost its power',
+    'I22, S6',
+    [['copy-state.ts', 'isFresh || facts.wholeBoot === stored.boot', 'isFresh']],
+    { looksAt: ({ faults, mode }) => faults.includes('kill-of-all') && mode === 'writeback' },
+  ),
+  bug(
     'a session goes on after what it was told is gone',
     'I13, S6, design 11',
     [
