@@ -295,7 +295,8 @@ export class ClusterControl implements ControlApi {
       // What a node has just got is heard before a volume is refused for the lack of it.
       const [sinceMs, fromMs] = refusal === undefined ? [-Infinity, cluster.startedAtMs] : [askedMs, askedMs]
       if (haveSpoken(cluster, sinceMs) || nowMs() - fromMs > INFORMED_WAIT_MS) {
-        if (refusal === undefined) return
+        // Of a name that is in use nothing else is said: who asks again for what is there is told that it is.
+        if (refusal === undefined || (await this.wishes.isUsed(wished.spec.name))) return
         throw unplaced(wished, refusal)
       }
       await controller.passed()

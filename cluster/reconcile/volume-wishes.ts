@@ -76,6 +76,12 @@ export class VolumeWishes {
     return (await this.records.read(nameKey(name), decodeName))?.value
   }
 
+  /** By a volume that is not in the trash. */
+  async isUsed(name: string): Promise<boolean> {
+    const id = await this.idOf(name)
+    return id !== undefined && (await this.isLive(id, 0))
+  }
+
   /** By its name, not in the trash. @throws HoldfastError `volume-not-found` */
   async find(name: string): Promise<VolumeRecord> {
     const id = await this.idOf(name)

@@ -99,6 +99,8 @@ t.test('P5: a volume that no node can hold is refused before anything of it is w
   const degraded = { parameters: { 'allow-degraded': 'true', replicas: '2' } }
   const made = await cluster.answered(volumes.createVolume({ ...request('data'), ...degraded }))
   t.same(made.copies.length, 2, 'fewer copies, where that is allowed')
+  const again = cluster.answered(volumes.createVolume({ ...request('data'), ...large }))
+  await t.rejects(again, { code: 'volume-exists' }, 'who asks again for what is there is told so')
   await cluster.answered(volumes.deleteVolume({ name: 'data', force: false }))
   const huge = { sizeBytes: 300 * GIB }
   await refused(huge, /trash holds 0 KiB of 128 MiB in 1 volume\(s\), which count until `holdfast volume purge`/)
