@@ -3,16 +3,24 @@
  * who is called silent: never somebody whose beats could not be seen.
  */
 import t from 'tap'
+import type { Test } from 'tap'
 import type { Entry, Version } from '../../../cluster/store/cluster-store.ts'
 import {
   HeartbeatObserver, HeartbeatSender, decodeHeartbeat, encodeHeartbeat,
 } from '../../../cluster/store/heartbeats.ts'
 import { listAll, read, swap } from '../../conformance/cluster-store/calls-suite.ts'
-import { EMBEDDED, startStore } from '../../conformance/cluster-store/store-process.ts'
+import { EMBEDDED, ETCD, etcdMissing, startStore } from '../../conformance/cluster-store/store-process.ts'
+import type { Kind } from '../../conformance/cluster-store/store-process.ts'
 import { TcpProxy } from '../../conformance/cluster-store/tcp-proxy.ts'
 
-t.test('a sender beats, through lost answers and removed keys, and hears of a rival', async (t) => {
-  const process = await startStore(t, EMBEDDED)
+for (const kind of [EMBEDDED, ETCD]) {
+  const skip = kind === ETCD && etcdMissing()
+  const name = `a sender beats, through lost answers and removed keys, and hears of a rival: ${kind.name}`
+  t.test(name, { skip }, (t) => senderBeats(t, kind))
+}
+
+async function senderBeats(t: Test, kind: Kind): Promise<void> {
+  const process = await startStore(t, kind)
   const proxy = await TcpProxy.start(t, process.port)
   const [store, direct] = [process.client({ addresses: proxy.address, timeoutMs: 2000 }), process.client()]
   const sender = new HeartbeatSender(store, 'nodes/n1', 'first')
@@ -39,7 +47,7 @@ t.test('a sender beats, through lost answers and removed keys, and hears of a ri
   await swap(direct, 'nodes/n1', (await read(direct, 'nodes/n1'))!.version, 'not a heartbeat')
   t.same(await rival.beat('', false), { ok: true }, 'what is no heartbeat is nobody')
   t.equal((await listAll(direct, 'nodes/')).entries.length, 1)
-})
+}
 
 t.test('what is not a heartbeat is none', async (t) => {
   const heartbeat = { instance: 'i', beat: 3, body: '{}' }
