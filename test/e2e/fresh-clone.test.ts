@@ -1,7 +1,7 @@
 /**
  * Risk: what works in this folder does not work where a stranger cloned it: `npm start` in a fresh clone prints
- * `holdfast ready` and a URI, Ctrl-C leaves nothing running, the same folder resumes with its data, and nothing is
- * written outside the clone. The packages are linked, not fetched.
+ * `holdfast ready` and a URI of each of three nodes, Ctrl-C leaves nothing running, the same folder resumes with its
+ * data, and nothing is written outside the clone. The packages are linked, not fetched.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,6 +14,7 @@ import { isAlive } from '../dataplane/node-process.ts'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
+const NODES = ['n1', 'n2', 'n3']
 const ROOT = path.resolve(import.meta.dirname, '../..')
 
 class Started {
@@ -65,24 +66,28 @@ t.test('npm start in a fresh clone', { skip: missing('git', 'npm') || isClone },
     const started = new Started(t, clone, home)
     t.ok(await started.ready(), started.output)
     t.match(started.output, /^holdfast ready$/m, round)
-    const socket = path.join(clone, '.holdfast/n1/nbd.sock')
-    t.match(started.output, `nbd+unix:///demo?socket=${socket}`)
-    const connection = (await NbdConnection.open(socket, 'demo', true))!
-    t.equal(connection.sizeBytes, 2 ** 30)
-    if (round === 'first') {
-      t.match(await connection.ask({ type: WRITE, offset: 12_345, data }), { errno: 0 })
-    } else {
+    const sockets = NODES.map((node) => path.join(clone, '.holdfast', node, 'nbd.sock'))
+    for (const socket of sockets) t.match(started.output, `nbd+unix:///demo?socket=${socket}`)
+    const connect = async (socket: string) => (await NbdConnection.open(socket, 'demo', true))!
+    const connections = await Promise.all(sockets.map(connect))
+    t.same(connections.map(({ sizeBytes }) => sizeBytes), NODES.map(() => 2 ** 30), 'every node serves it')
+    // What one took, all have, also after the next start.
+    if (round === 'first') t.match(await connections[0]!.ask({ type: WRITE, offset: 12_345, data }), { errno: 0 })
+    for (const [i, connection] of connections.entries()) {
       const read = await connection.ask({ type: READ, offset: 12_345, length: data.length })
-      t.ok(read !== 'closed' && read.data.equals(data), 'the data is still there')
+      t.ok(read !== 'closed' && read.data.equals(data), `the data is there, through ${NODES[i]}`)
     }
-    const pids = ['pid', 'supervisor.pid'].map((name) =>
-      Number(fs.readFileSync(path.join(clone, '.holdfast/n1', name), 'utf8')))
-    t.same(pids.map(isAlive), [true, true])
+    const pids = NODES.flatMap((node) => ['pid', 'supervisor.pid'].map((name) =>
+      Number(fs.readFileSync(path.join(clone, '.holdfast', node, name), 'utf8'))))
+    t.equal(new Set(pids).size, 2 * NODES.length)
+    t.ok(pids.every(isAlive), 'a supervisor and a daemon for each')
     await started.interrupt()
-    await connection.closed
-    t.same(pids.map(isAlive), [false, false], 'no process is left')
-    const left = fs.readdirSync(path.join(clone, '.holdfast/n1')).filter((name) => /\.sock$|pid$/.test(name))
-    t.same(left, [], 'no socket is left')
+    await Promise.all(connections.map(({ closed }) => closed))
+    t.notOk(pids.some(isAlive), 'no process is left')
+    for (const node of NODES) {
+      const left = fs.readdirSync(path.join(clone, '.holdfast', node)).filter((name) => /\.sock$|pid$/.test(name))
+      t.same(left, [], `no socket of ${node} is left`)
+    }
     const changed = execFileSync('git', ['status', '--short'], { cwd: clone, encoding: 'utf8' })
     t.same(changed.split('\n').filter((line) => line !== '' && !line.includes('node_modules')), [])
   }
