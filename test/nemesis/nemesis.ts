@@ -14,9 +14,10 @@ import { PROCESS_FAULTS } from './process-faults.ts'
 import { Scene } from './scene.ts'
 import type { SceneOptions, SceneVolume } from './scene.ts'
 import { STORE_FAULTS } from './store-faults.ts'
+import { SYNC_KILLS } from './sync-kills.ts'
 
 export const FAULTS: readonly Fault[] =
-  [...PROCESS_FAULTS, ...PATH_FAULTS, ...STORE_FAULTS, ...MEDIA_FAULTS, ...PLAN_FAULTS]
+  [...PROCESS_FAULTS, ...SYNC_KILLS, ...PATH_FAULTS, ...STORE_FAULTS, ...MEDIA_FAULTS, ...PLAN_FAULTS]
 
 /** A second fault beside the first: of another kind, so that they do not undo each other. */
 const TWO_AT_ONCE = 0.25
