@@ -23,6 +23,7 @@ const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long
 const callPreadv2 = lib.func('int64_t preadv2(int fd, uint64_t vector, int count, int64_t offset, int flags)')
 const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count, int64_t offset)')
 const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
+const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int timeoutMs)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
 
 const F_DUPFD_CLOEXEC = 1030
@@ -32,6 +33,9 @@ const BLKGETSIZE64 = 0x80081272
 const PR_SET_PDEATHSIG = 1
 const PR_SET_IO_FLUSHER = 57
 const RWF_NOWAIT = 8
+const POLLERR = 0x8
+const POLLHUP = 0x10
+const POLLRDHUP = 0x2000
 const CLOCK_BOOTTIME = 7
 
 export const { EINTR, EAGAIN, EOPNOTSUPP, EIO, ENOSPC } = os.constants.errno
@@ -107,6 +111,21 @@ const timespecWords = new Uint32Array(timespec.buffer)
 export function bootTimeMs(): number {
   callClockGettime(CLOCK_BOOTTIME, timespecAddress)
   return (timespecWords[1]! * 0x1_0000_0000 + timespecWords[0]!) * 1000 + timespecWords[2]! / 1e6
+}
+
+const pollEntry = new Int16Array(4)
+const pollEntryWords = new Int32Array(pollEntry.buffer)
+const pollEntryAddress = Number(koffi.address(pollEntry.buffer))
+
+/**
+ * Whether the other end of a socket is gone, also while bytes that it sent are still to be read. 0.4 us.
+ * @param onHalfClosed  whether one that sends no more counts as gone: all that TCP tells of one that was closed
+ */
+export function hasHungUp(fd: number, onHalfClosed: boolean): boolean {
+  pollEntryWords[0] = fd
+  pollEntry[2] = onHalfClosed ? POLLRDHUP : 0
+  pollEntry[3] = 0
+  return callPoll(pollEntryAddress, 1, 0) > 0 && (pollEntry[3]! & (POLLERR | POLLHUP | POLLRDHUP)) !== 0
 }
 
 /** `struct iovec[IOVEC_MAX]`, 16 bytes each: address, length. In 32-bit words, since 64-bit ones would be bigints. */

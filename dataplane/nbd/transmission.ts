@@ -12,6 +12,8 @@
  * - DISC, or the client's end of stream: what was submitted is finished and answered, then the connection closes.
  *   A request that did not arrive whole is dropped, and so are requests not submitted yet when the stream ends. A
  *   volume that holds requests for long is told of the end of the stream, so that it ends those that nobody waits for.
+ * - What had to wait, here or in the socket, is dropped when the client is gone meanwhile: a kernel's client has sent
+ *   it again on another socket by then, and what it wrote there since must not be written over.
  * - A client that cannot be followed (bad magic, a payload above the limit) loses its connection, nothing else.
  * - `onClose` runs once, when the volume holds nothing of this connection any more.
  */
@@ -37,6 +39,7 @@ import { SlabPool } from '../slab-pool.ts'
 import { validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
 import { VolumeCalls } from './volume-calls.ts'
+import { hasHungUp } from '../libc.ts'
 
 export const TRANSMISSION_LIMITS = {
   inFlightRequestsMax: 1024,
@@ -66,6 +69,7 @@ export class Transmission implements RequestOwner, BudgetMember {
   readonly #writer: ReplyWriter
   readonly #calls: VolumeCalls
   readonly #socket: net.Socket
+  readonly #fd: number
   readonly #sender: ReplySender
   readonly #free: InFlightRequest[] = []
   /** open: requests are taken. ending: no more are; close when idle. closed: the socket is gone. */
@@ -88,6 +92,9 @@ export class Transmission implements RequestOwner, BudgetMember {
   #blocked = false
   /** The socket is not being read. */
   #paused = false
+  /** It was not, and what it held then may not have been read yet. */
+  #isLate = false
+  #spaceBytes = 0
   #turnPlanned = false
   #progressMs = performance.now()
   #stallTimer: NodeJS.Timeout | undefined
@@ -131,11 +138,12 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#memory.budget.join(this)
     const taken = this.#parser.append(options.leftover)
     assert(taken === options.leftover.length, 'a fresh parser takes everything')
+    this.#fd = options.fd
     this.#socket = new net.Socket({
       fd: options.fd,
       allowHalfOpen: true,
       onread: {
-        buffer: () => this.#parser.space(),
+        buffer: () => this.#space(),
         callback: (count) => this.#received(count),
       },
     })
@@ -188,6 +196,12 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#plan()
   }
 
+  #space(): Uint8Array {
+    const space = this.#parser.space()
+    this.#spaceBytes = space.length
+    return space
+  }
+
   /** @returns false to stop reading */
   #received(count: number): boolean {
     this.#progressMs = performance.now()
@@ -198,6 +212,7 @@ export class Transmission implements RequestOwner, BudgetMember {
     }
     this.#serve()
     this.#paused = !this.#mayRead
+    this.#isLate = this.#paused || (this.#isLate && count === this.#spaceBytes)
     return !this.#paused
   }
 
@@ -205,8 +220,13 @@ export class Transmission implements RequestOwner, BudgetMember {
     return this.#state === 'open' && !this.#blocked
   }
 
+  /** A client of a unix socket may send no more and still wait for answers; of one over TCP that cannot be told. */
+  get #isGone(): boolean {
+    return this.#state === 'open' && hasHungUp(this.#fd, this.#socket.remoteAddress !== undefined)
+  }
+
   #pause(): void {
-    this.#paused = true
+    this.#paused = this.#isLate = true
     this.#socket.pause()
   }
 
@@ -225,6 +245,10 @@ export class Transmission implements RequestOwner, BudgetMember {
 
   #pump(): void {
     if (this.#pumping) return
+    if ((this.#blocked || this.#isLate) && this.#isGone) {
+      this.#device.disconnected?.()
+      return this.#end('client-closed')
+    }
     this.#pumping = true
     this.#blocked = false
     while (this.#state === 'open') {

@@ -256,6 +256,47 @@ t.test('a client that vanishes leaves nothing behind while the volume is still b
   t.equal(server.listener.connections, 0)
 })
 
+t.test('what waited for a client that is gone is not written over what it wrote on another socket', async (t) => {
+  for (const lengthBytes of [4096, 1024 * 1024]) {
+    const { open, device, server } = await serve(t, { pace: 'held', limits: { inFlightRequestsMax: 1 } })
+    const first = await open()
+    // The first one is with the volume, the second one waits: here, or in good part still in the socket.
+    first.send({ type: P.NBD_CMD_WRITE, offset: 8 * MIB, data: pattern(4096, 1) })
+    first.send({ type: P.NBD_CMD_WRITE, data: pattern(lengthBytes, 2) })
+    while (device.heldCalls < 1) await new Promise(setImmediate)
+    const closed = new Promise((resolve) => first.socket.once('close', resolve))
+    first.close()
+    await closed
+    const second = await open()
+    for (const seed of [2, 3]) {
+      second.send({ type: P.NBD_CMD_WRITE, data: pattern(lengthBytes, seed) })
+      while (device.heldCalls < 2) await new Promise(setImmediate)
+      device.step(1)
+      t.equal((await second.reply()).errno, 0)
+    }
+    device.stepAll()
+    while (server.transmissions.size > 1) await new Promise(setImmediate)
+    t.same(server.closed, ['socket'], 'nobody takes the answer to the first one')
+    t.same(device.log.map((call) => call.offsetBytes), [8 * MIB, 0, 0], 'nothing comes late')
+    device.pace = 'sync'
+    const { data } = await second.ask({ type: P.NBD_CMD_READ, length: lengthBytes })
+    t.ok(data.equals(pattern(lengthBytes, 3)))
+  }
+})
+
+t.test('who sends no more and waits for answers is answered, whatever had to wait', async (t) => {
+  const { open, device, server } = await serve(t, { pace: 'turn', limits: { inFlightRequestsMax: 1 } })
+  const client = await open()
+  const writes = Array.from({ length: 20 }, (_, i) =>
+    client.encode({ type: P.NBD_CMD_WRITE, cookie: i, offset: i * MIB, data: pattern(65536, i) }))
+  client.socket.end(Buffer.concat(writes))
+  for (let i = 0; i < 20; i++) t.match(await client.reply(), { cookie: i, errno: 0 })
+  await client.ended()
+  while (server.transmissions.size > 0) await new Promise(setImmediate)
+  t.same(server.closed, ['client-closed'])
+  t.equal(device.log.length, 20)
+})
+
 t.test('drain answers what was accepted, and closes with what comes later unanswered', async (t) => {
   const { open, device, server } = await serve(t, { pace: 'held' })
   const client = await open('structured')
