@@ -8,7 +8,7 @@ import { NAMES } from './scene.ts'
 const DRAIN_MS = 4000
 
 /** @returns undefined when it was refused */
-async function allowed<T>(work: Promise<T>): Promise<T | undefined> {
+export async function allowed<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work
   } catch (error) {

@@ -297,10 +297,10 @@ export class Scene {
     }
   }
 
-  /** Of any node that answers. Refusals of the cluster are thrown, after all nodes were asked. */
-  async ask<T>(run: (control: ControlClient) => Promise<T>): Promise<T> {
+  /** Of any of these nodes that answers. Refusals of the cluster are thrown, after all of them were asked. */
+  async ask<T>(run: (control: ControlClient) => Promise<T>, nodes = this.nodes): Promise<T> {
     let failure: unknown
-    for (const { paths } of this.nodes) {
+    for (const { paths } of nodes) {
       const control = connectControlApi({ socketPath: paths.api, source: 'of the nemesis' }, ASK_MS)
       try {
         return await run(control)

@@ -1,18 +1,58 @@
-/** Faults of the cluster store (row 22): it dies, stands still, is slow, full, or an old backup of itself. */
+/**
+ * Faults of the cluster store (row 22): it dies, stands still, is slow, full, an old backup of itself, or has forgotten
+ * what a node missed.
+ */
 import { cpSync, readdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { NbdConnection } from '../../cli/load/nbd-connection.ts'
+import { MIB } from '../../engine/units.ts'
+import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
+import { RawEtcd, bytes } from '../conformance/cluster-store/raw-etcd.ts'
 import type { Fault } from './fault.ts'
+import { allowed } from './plan-faults.ts'
+import { NAMES } from './scene.ts'
 import { MOUNT_MISSING } from './small-file-system.ts'
+import { STORE } from './switched-nodes.ts'
 import { inject, straceMissing } from './system-call-faults.ts'
 
 const AWAY_MS = 6000
 const SLOW_MS = 5000
+const SERVED_MS = 60_000
+const LOOK_MS = 50
 
 /** What lies in a folder, without the folder: it may be a mount point. */
 function replaceContent(from: string, to: string): void {
   for (const name of readdirSync(to)) rmSync(path.join(to, name), { recursive: true })
   cpSync(from, to, { recursive: true })
+}
+
+interface Headed {
+  header: { revision: string }
+}
+
+/** All history. @returns up to where */
+async function compact(address: string): Promise<string> {
+  const ends: Array<() => unknown> = []
+  try {
+    const raw = new RawEtcd({ teardown: (end: () => unknown) => ends.push(end) } as never, address)
+    const { header: { revision } } = (await raw.call('KV', 'Range', { key: bytes('/') })) as Headed
+    const said = (await raw.call('KV', 'Compact', { revision, physical: true })) as { code?: number }
+    if (said.code !== undefined) throw new Error(`not compacted: ${JSON.stringify(said)}`)
+    return revision
+  } finally {
+    for (const end of ends) end()
+  }
+}
+
+/** Its clients can use a volume that it was told of late. */
+async function served({ name, paths }: ClusterNodeProcess, volume: string): Promise<void> {
+  for (const untilMs = performance.now() + SERVED_MS; performance.now() < untilMs; await sleep(LOOK_MS)) {
+    const connection = await NbdConnection.open(paths.nbd, volume, true)
+    await connection?.disconnect()
+    if (connection !== undefined) return
+  }
+  throw new Error(`${name} does not know ${volume} after ${SERVED_MS / 1000} s`)
 }
 
 export const STORE_FAULTS: readonly Fault[] = [
@@ -43,6 +83,28 @@ export const STORE_FAULTS: readonly Fault[] = [
       const what = `delay_enter=${delayMs * 1000}`
       const count = await inject({ pid, calls: 'fdatasync,fsync', what, forMs: SLOW_MS, folder })
       return count === 0 ? undefined : `${count} syncs, ${delayMs} ms each`
+    },
+  },
+  {
+    row: 22, name: 'what a node missed is compacted away', kind: 'path',
+    async run(scene, random) {
+      const { switchboard, cluster: { storeProcess } } = scene
+      const name = random.pick(NAMES)
+      const ways = [[name, STORE], [STORE, name]] as const
+      for (const [from, to] of ways) switchboard.set(from, to, { cut: true })
+      // What was on its way does not come late: it asks again, from where it was.
+      switchboard.reset(name, STORE)
+      const others = scene.nodes.filter((node) => node.name !== name)
+      const volume = `missed-${random.u32().toString(16)}`
+      const request = { name: volume, sizeBytes: MIB, parameters: { replicas: '0' } }
+      const made = allowed(scene.ask((control) => control.createVolume(request), others))
+      await Promise.race([made, sleep(random.int(AWAY_MS))])
+      const revision = await compact(storeProcess.address)
+      for (const [from, to] of ways) switchboard.set(from, to, { cut: false })
+      if ((await made) === undefined) return `up to ${revision}, and nothing was made`
+      await served(scene.cluster.node(name), volume)
+      await allowed(scene.ask((control) => control.deleteVolume({ name: volume, force: true, purge: true })))
+      return `up to ${revision}, ${name} serves what was made meanwhile`
     },
   },
   {
