@@ -136,6 +136,8 @@ export class NodeHost implements NodeWorld {
     if (copy !== undefined && copy.role !== node.lastRole) {
       node.lastRole = copy.role
       this.world.aims.saw(copy.role, node.name, copy.promise.primary)
+      // It takes no part any more, and perhaps nobody is left who could say so in the configuration.
+      if (copy.role === 'fenced') this.world.checkAtlas()
     }
     if (copy === undefined || event.type === 'tick' || event.type === 'beacon') return
     if (event.type === 'beacon-acknowledged' && event.left !== true) return

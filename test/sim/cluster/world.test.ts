@@ -3,7 +3,9 @@
  * copies whose disks lie are found out (the canary).
  */
 import t from 'tap'
-import { runSeed } from './run-seed.ts'
+import { begin } from './course.ts'
+import { runSeed, swarmOf } from './run-seed.ts'
+import { World } from './world.ts'
 
 t.test('a seed run twice has the same trace, another seed another one', (t) => {
   for (const store of ['real', 'memory'] as const) {
@@ -37,5 +39,25 @@ t.test('disks that lose what they synced are found out', (t) => {
     for (const { checker } of runSeed({ seed, disksLie: true }).violations) found.add(checker)
   }
   t.ok(found.size > 0, [...found].join())
+  t.end()
+})
+
+t.test('what a member lost is undone when the last one that has it fails, also when nobody writes that down', (t) => {
+  const drawn = swarmOf(3)
+  const alone = { volumes: 1, isErasing: false, deletedAtMs: Infinity, copies: 2, spares: 0, minInSync: 1 }
+  const world = new World({ ...drawn, ...alone }, [], { keepsTrace: false, disksLie: false, store: 'memory' })
+  begin(world)
+  const primary = world.nodes.get('n1')!
+  while (primary.role !== 'primary') world.clock.step()
+  let isUndone = false
+  world.atlas.note('n2', { what: 'disk', isGone: () => false, undo: () => void (isUndone = true) })
+  world.checkAtlas()
+  t.notOk(isUndone, 'the other one has it')
+  world.store.isOut = true
+  primary.failDisk(world.position())
+  while (!primary.role.includes('fenced') && world.clock.nowMs() < 60_000) world.clock.step()
+  t.equal(primary.role, 'fenced')
+  t.ok(isUndone)
+  t.same(world.violations, [])
   t.end()
 })
