@@ -273,7 +273,7 @@ export function onFillEnded(turn: Turn, from: NodeId, instance: string, id: numb
 
 /** C5: into the set, when it has all that the others have. */
 export function progressFills(turn: Turn): void {
-  const { state, port } = turn
+  const { state, nowMs, port } = turn
   const { primary, config, log } = state
   if (primary === undefined) return
   for (const peer of primary.peers.values()) {
@@ -302,6 +302,8 @@ export function progressFills(turn: Turn): void {
       continue
     }
     if (!covers(peer.attach, state.attach)) {
+      if (nowMs - peer.askedAtMs < state.options.retryMs) continue
+      peer.askedAtMs = nowMs
       port.send(peer.node, { type: 'fence', epoch: primary.epoch, fence: state.attach })
       continue
     }

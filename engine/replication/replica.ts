@@ -239,8 +239,16 @@ export function onFence(turn: Turn, from: NodeId, instance: string, message: Mes
   const { state, port } = turn
   const { epoch, fence } = message
   if (!admits(turn, from, instance, epoch)) return
+  const underWay = keptFence(state, fence)
   if (covers(state.durableAttach, fence)) port.send(from, { type: 'fenced', epoch, fence })
+  else if (underWay !== undefined) underWay.answerTo = from
   else keepAttach(turn, adopted(state.attach, fence), from)
+}
+
+/** What is on its way to the disk already and says as much: a slow disk is not given it once more for each question. */
+function keptFence({ kept }: CopyState, fence: SessionFence): Extract<KeptPurpose, { type: 'fence' }> | undefined {
+  for (const purpose of kept.values()) if (purpose.type === 'fence' && covers(purpose.fence, fence)) return purpose
+  return undefined
 }
 
 /** Which sessions are refused from now on. */

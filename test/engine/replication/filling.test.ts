@@ -121,6 +121,44 @@ t.test('a begin that takes long is not begun anew', (t) => {
   t.end()
 })
 
+t.test('a joining copy whose disk takes its time with a fence is given it once, and asked now and then', (t) => {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'] })
+  copies.isStalled = ({ state }) => state.fillTarget?.phase === 'filling'
+  copies.run(500)
+  t.equal(copies.node('n3').state.fillTarget?.phase, 'filling')
+  // Opened when its filling has begun: the begin did not bring the fence.
+  copies.open()
+  for (let i = 0; i < 5; i++) copies.write(i, i)
+  copies.run(500)
+  const { store } = copies.node('n3')
+  let kept = 0
+  const keep = store.keep.bind(store)
+  store.keep = (token, facts) => {
+    if (facts.attach !== undefined) kept++
+    keep(token, facts)
+  }
+  copies.isStalled = ({ state }) => [...state.kept.values()].some(({ type }) => type === 'fence')
+  let asked = 0
+  const { deliver } = copies
+  copies.deliver = (letter) => {
+    if (letter.to === 'n3' && letter.message.type === 'fence') asked++
+    deliver.call(copies, letter)
+  }
+  copies.run(100)
+  t.equal(copies.node('n3').state.fillTarget?.phase, 'ended')
+  for (let i = 0; i < 100; i++) {
+    copies.write(i % 10, i)
+    copies.run(5)
+  }
+  t.ok(asked > 1 && asked < 10, `asked ${asked} times`)
+  t.equal(kept, 1)
+  t.same(copies.config.inSync, ['n1', 'n2'])
+  copies.isStalled = () => false
+  copies.run(1000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.end()
+})
+
 t.test('a piece that takes long to store is not begun anew, nor are the records behind it missed', (t) => {
   const copies = new Copies({ nodes: 3, members: ['n1', 'n2'] })
   copies.isStalled = ({ state }) => state.fillTarget?.phase === 'filling'
