@@ -213,6 +213,8 @@ export function onStored(
     peer.burst = peer.burst < AHEAD_RECORDS_MAX ? peer.burst * 2 : Infinity
     if (peer.sentSeq < seq) peer.sentSeq = seq
     peer.owedSinceMs = seq < peer.sentSeq ? nowMs : undefined
+    // F3: pieces are answered, and a filling ends, behind records: each one is a step.
+    if (peer.fill !== undefined) peer.fill.progressAtMs = nowMs
     pump(turn, peer)
   }
   advance(turn)

@@ -66,6 +66,7 @@ export function onReconcileStored(
   peer.isFollowing = true
   peer.owedSinceMs = undefined
   peer.sentSeq = Math.max(peer.sentSeq, seq)
+  if (seq > peer.storedSeq && peer.fill !== undefined) peer.fill.progressAtMs = turn.nowMs
   peer.storedSeq = Math.max(peer.storedSeq, seq)
   peer.durableSeq = Math.max(peer.durableSeq, durableSeq)
   if (peer.fill !== undefined) {

@@ -427,3 +427,34 @@ t.test('F4: a member that is filled where it is stands only with all that was an
   t.equal(state.log.epochs.at(-1)![0], copies.config.epoch)
   t.end()
 })
+
+t.test('a member that is filled where it is and stores what came since slowly is not begun anew', (t) => {
+  const copies = serving({ nodes: 2, minInSync: 2, copy: { mode: 'writeback', windowRecordsMax: 8 } })
+  for (let i = 0; i < 10; i++) copies.write(i, i)
+  copies.settle()
+  copies.isolate('n2')
+  for (let i = 0; i < 10; i++) copies.write(i, 100 + i)
+  copies.settle()
+  copies.kill('n2', { isPowerCut: true })
+  copies.kill('n1')
+  copies.cut.clear()
+  // A slow link: a record each 400 ms, so that requests wait for longer than one that is silent would be waited for.
+  const deliver = copies.deliver.bind(copies)
+  let nextMs = 0
+  const fills = new Set<number>()
+  copies.deliver = (letter) => {
+    const { to, message } = letter
+    if (message.type === 'fill-start') fills.add(message.fill)
+    if (to !== 'n2' || message.type !== 'append' || message.records.length === 0) return deliver(letter)
+    if (message.records[0]!.seq !== copies.node('n2').state.log.tail + 1 || copies.nowMs < nextMs) return
+    nextMs = copies.nowMs + 400
+    deliver({ ...letter, message: { ...message, records: message.records.slice(0, 1) } })
+  }
+  copies.start('n1')
+  copies.start('n2')
+  copies.run(20_000)
+  t.equal(copies.node('n1').state.role, 'primary')
+  t.equal(copies.node('n2').state.consistency.state, 'consistent')
+  t.equal(fills.size, 1)
+  t.end()
+})

@@ -17,6 +17,8 @@ export class ClientHost implements ClientWorld {
   /** Frontends that were replaced and still run. */
   readonly ghosts: SimClient[] = []
   readonly counts = { answered: 0, acknowledgedWrites: 0 }
+  /** When a request was answered as it should be, last. */
+  servedAtMs = 0
   private incarnations = 0
   private readonly world: World
 
@@ -107,6 +109,7 @@ export class ClientHost implements ClientWorld {
   clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string): void {
     this.world.trace.note(client.name, 'answered', 0, 0, `${kind} ${result}`)
     this.counts.answered++
+    if (result === 'ok') this.servedAtMs = this.world.clock.nowMs()
     // Of each block some member has the bytes (atlas.ts).
     if (result === 'damaged' && this.world.storeKind === 'real') {
       this.world.judge.report([{ checker: 'progress', message: `${client.name} is told that a block is damaged` }])

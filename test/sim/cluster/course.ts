@@ -55,11 +55,14 @@ export function finish(first: World): void {
   const { clock } = first
   for (const world of first.worlds) healAll(world)
   const healMs = Math.max(...first.worlds.map(healMsOf))
-  const untilMs = clock.nowMs() + healMs
-  runUntil(first, () => clock.nowMs() >= untilMs || first.worlds.every(isQuiet))
+  const healedAtMs = clock.nowMs()
+  // Where requests may fail in time each is asked again, perhaps many times: some have to be served all the while.
+  const isLate = ({ swarm, users }: World): boolean =>
+    clock.nowMs() >= healMs + Math.max(healedAtMs, swarm.ioTimeoutMs > 0 ? users.servedAtMs : 0)
+  runUntil(first, () => first.worlds.every((world) => isLate(world) || isQuiet(world)))
   for (const world of first.worlds) {
     // Time passes while another one's copies are read.
-    runUntil(first, () => clock.nowMs() >= untilMs || isQuiet(world))
+    runUntil(first, () => isLate(world) || isQuiet(world))
     if (!first.hasFailed) checkEnd(world, healMs)
   }
   if (!first.hasFailed && first.worlds.some(({ isDeleted }) => isDeleted)) startAnew(first)

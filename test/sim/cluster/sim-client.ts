@@ -15,7 +15,7 @@ import type {
 } from '../../../engine/replication/frontend-port.ts'
 import { assertFrontend, type FrontendState } from '../../../engine/replication/frontend-state.ts'
 import type { VersionedConfig } from '../../../engine/replication/copy-port.ts'
-import { numberedAt } from '../../../engine/replication/numbered.ts'
+import { countNumbered, numberedAt } from '../../../engine/replication/numbered.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import type { Payload, RequestId, Session } from '../../../engine/replication/record.ts'
 import type { ClientOperation as Request } from '../../../engine/replication/request-parts.ts'
@@ -115,8 +115,10 @@ export class SimClient {
     return sent ?? { client: this.name, kind, start, ...unsent }
   }
 
+  /** Nothing is waited for, and nothing of it is on its way: what failed in time, or lost its socket, still is. */
   get isDone(): boolean {
-    return this.budget === 0 && this.pending.size === 0
+    const isUnderWay = this.frontend !== undefined && countNumbered(this.frontend.requests) > 0
+    return this.budget === 0 && this.pending.size === 0 && !isUnderWay
   }
 
   /** Open a session and begin. */
