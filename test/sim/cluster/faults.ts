@@ -352,7 +352,7 @@ function chooseNode(world: World, random: Random): SimNode {
   return random.pick([...world.nodes.values()])
 }
 
-/** Faults have stopped; everything runs again. */
+/** Faults have stopped; everything runs again, and of disks that failed perhaps some have failed for good. */
 export function heal(world: World): void {
   world.isHealed = true
   world.trace.note('world', 'heal')
@@ -365,12 +365,11 @@ export function heal(world: World): void {
   world.aims.clear()
   const failed = world.swarm.keepsFailed ? dispensable(world) : []
   for (const node of world.nodes.values()) {
-    if (failed.includes(node)) continue
     node.disk.setSpeed(1)
     node.disk.failReads(0)
     node.disk.fillUp(false)
     restartFenced(node)
-    if (node.disk.hasFailed) {
+    if (node.disk.hasFailed && !failed.includes(node)) {
       node.kill()
       node.mendDisk(world.position())
     }
