@@ -20,6 +20,7 @@ import { clock } from './clock.ts'
 import type { JoinedCluster } from './cluster-join.ts'
 import { answerConfigs } from './copy/config-messages.ts'
 import type { ConfigAsk } from './copy/config-messages.ts'
+import { KnownStatus } from './copy/status-changes.ts'
 import { StoreConfigs } from './copy/store-configs.ts'
 import type { VolumeExports } from './export-directory.ts'
 import { keepMet, keepStoreMemory } from './known-store.ts'
@@ -66,6 +67,7 @@ export class ClusterNode implements LocalNode {
   #offers: VolumeOffers | undefined
   #notes: VolumeNotes | undefined
   #keeping: NodeJS.Timeout | undefined
+  readonly #status = new KnownStatus()
   /** Other nodes, as the control plane reaches them. */
   nodes: readonly NodeAddress[] = []
 
@@ -149,8 +151,9 @@ export class ClusterNode implements LocalNode {
 
   async status(): Promise<NodeStatus> {
     const { node, instance, worker } = this.#o
-    const status = await worker().replicationCall<'status'>({ kind: 'status' })
-    return { node, instance, isOpen: true, ...status }
+    const known = this.#status
+    const changes = await worker().replicationCall<'status'>({ kind: 'status', since: known.since })
+    return { node, instance, isOpen: true, ...known.take(changes) }
   }
 
   async makeCopy(spec: VolumeSpec): Promise<{ copyId: string }> {

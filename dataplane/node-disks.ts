@@ -51,7 +51,7 @@ export class NodeDisks {
     }
     const { path } = option
     remember({ ...option, pool: prepared.pool, tags: prepared.tags }, prepared)
-    const { disks } = await worker.replicationCall<'status'>({ kind: 'status' })
+    const { disks } = await worker.replicationCall<'status'>({ kind: 'status', since: 0 })
     const status = disks.find((disk) => disk.path === path)
     if (status === undefined) throw new HoldfastError('disk-not-found', { disk: path })
     return { ...status, node }

@@ -12,6 +12,7 @@ import type { DiskStatus } from '../engine/volume/volume-spec.ts'
 import { clock } from './clock.ts'
 import { MessageConfigs } from './copy/config-messages.ts'
 import { copyStatus } from './copy/copy-report.ts'
+import { StatusTeller } from './copy/status-changes.ts'
 import { TurnLoop } from './copy/turn-loop.ts'
 import { OfferedVolumes } from './frontend/offered-volumes.ts'
 import { copyFigures, damagedReadsOf, withDamagedReads } from './meters/copy-figures.ts'
@@ -88,6 +89,7 @@ class ReplicatedWorker {
   readonly sessions: NbdSessions
   readonly #offered: OfferedVolumes
   readonly #meters: VolumeMeters
+  readonly #status = new StatusTeller()
   readonly #node: string
   readonly #lost: readonly DiskStatus[]
   readonly #loop: TurnLoop
@@ -165,7 +167,7 @@ class ReplicatedWorker {
       }
       case 'status': {
         const copies = [...this.replication.copies.copies()].map((copy) => copyStatus(copy, this.#loop.nowMs()))
-        return reply({ ok: true, value: { disks: this.#disks(), copies } })
+        return reply({ ok: true, value: this.#status.tell(call.since, { disks: this.#disks(), copies }) })
       }
       case 'add-disk': return this.shell.addDisk(call.disk, [], reply)
       case 'sessions': return reply({ ok: true, value: { sessions: this.sessions.reports() } })

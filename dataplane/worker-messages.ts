@@ -5,11 +5,11 @@
  */
 import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
-import type { NodeStatus } from '../engine/control/node-status.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
 import type { ControlChange } from '../engine/replication/record.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
+import type { StatusChanges } from './copy/status-changes.ts'
 import type { CopyTiming } from './copy/timing.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import type { NbdSession } from './nbd/listener.ts'
@@ -90,7 +90,8 @@ export interface ReplicationCalls {
   change: { request: { volumeId: string; change: ControlChange }; answer: { seq: number } }
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
-  status: { request: object; answer: Pick<NodeStatus, 'disks' | 'copies'> }
+  /** @see StatusTeller */
+  status: { request: { since: number }; answer: StatusChanges }
   /** What it brings of copies is served after the next start. */
   'add-disk': { request: { disk: PreparedDisk }; answer: undefined }
   /** By the name of the export: a volume's name or id. */

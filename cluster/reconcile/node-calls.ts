@@ -86,4 +86,11 @@ export interface NodeCalls {
 }
 
 /** In all that is told, so that what did not change is not told again. */
-export const isSameCopy = (a: CopyStatus, b: CopyStatus): boolean => JSON.stringify(a) === JSON.stringify(b)
+export function isSameCopy(a: CopyStatus, b: CopyStatus): boolean {
+  if (a === b) return true
+  for (const name in a) {
+    const key = name as keyof CopyStatus
+    if (key !== 'diskUuids' && a[key] !== b[key]) return false
+  }
+  return a.diskUuids.length === b.diskUuids.length && a.diskUuids.every((uuid, i) => uuid === b.diskUuids[i])
+}
