@@ -42,6 +42,7 @@ import { progressHandOver } from './hand-over.ts'
 import { onLog } from './log-choice.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
+import { noteOwnProgress, passOnIfStill } from './own-disk.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
 import type { Peer } from './primary-state.ts'
 import { askAnew, onRefused, onRequest, onStored, pump } from './primary.ts'
@@ -233,6 +234,7 @@ function onRecovered(turn: Turn, { stored }: Extract<CopyEvent, { type: 'recover
 function onOwnStored(turn: Turn, event: Extract<CopyEvent, { type: 'stored' }>): void {
   const { state } = turn
   if (!noteStored(state, event)) return
+  noteOwnProgress(turn)
   if (state.role === 'reconciling') progressReconcile(turn)
   else if (state.primary !== undefined) advance(turn)
   else progressReplica(turn)
@@ -304,6 +306,7 @@ function tickPrimary(turn: Turn): void {
   evict(turn, nodesOf(overdue))
   // Silence of many may be our own; what one said of itself is its own.
   evict(turn, nodesOf(overdue.filter(({ failure }) => failure !== undefined)))
+  passOnIfStill(turn)
   for (const peer of primary.peers.values()) {
     if (readCheck === 'lease' && peer.lease.instance !== undefined && peer.lease.untilMs > nowMs) {
       if (primary.required.includes(peer.node)) wakeBy(turn, peer.lease.untilMs)

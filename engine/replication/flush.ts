@@ -9,6 +9,7 @@
 import { assert } from '../assert.ts'
 import { requiredPeers } from './commit.ts'
 import type { NodeId } from './configuration.ts'
+import { noteOwing } from './own-disk.ts'
 import type { FlushWait, PrimaryState } from './primary-state.ts'
 import type { RequestId } from './record.ts'
 import { whenLed } from './reads.ts'
@@ -65,6 +66,7 @@ export function askForSync(turn: Turn, seq: number): void {
   const { primary, log, options } = state
   primary!.syncAskedSeq = Math.max(primary!.syncAskedSeq, seq)
   if (log.durableSeq < seq) port.store.sync()
+  noteOwing(turn)
   for (const peer of requiredPeers(primary!)) {
     if (peer.durableSeq < seq && peer.isFollowing) {
       port.send(peer.node, { type: 'sync', epoch: primary!.epoch, seq })

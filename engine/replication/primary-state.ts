@@ -197,6 +197,8 @@ export interface PrimaryState {
   commands: Map<number, number>
   /** Everything up to here was asked to be synced everywhere. */
   syncAskedSeq: number
+  /** Since when our own store owes something, without any progress. */
+  owedSinceMs: number | undefined
   /** FUA writes under way in mode `writeback`, by seq. */
   fua: Map<number, FlushWait>
 }
@@ -247,6 +249,7 @@ export function newPrimary(epoch: number): PrimaryState {
     flushes: [],
     changes: [],
     commands: new Map(),
+    owedSinceMs: undefined,
     syncAskedSeq: 0,
     fua: new Map(),
   }

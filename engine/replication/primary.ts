@@ -18,6 +18,7 @@ import type { NodeId } from './configuration.ts'
 import { answerAgain, onFlush, waitForFua } from './flush.ts'
 import type { FrontendMessage, FrontendOperation, PeerMessage } from './messages.ts'
 import { checkEdges, noteNewer } from './narrow-writes.ts'
+import { noteOwing } from './own-disk.ts'
 import type { HeldRequest, OpenSession, Peer, PrimaryState, RefusalCode } from './primary-state.ts'
 import { sendNewEpoch } from './peer-reports.ts'
 import { onRead } from './reads.ts'
@@ -167,6 +168,7 @@ export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: Reque
 
 /** Send what each peer lacks, as far as it is not too far behind. */
 export function sendToAll(turn: Turn): void {
+  noteOwing(turn)
   for (const peer of turn.state.primary!.peers.values()) if (peer.isFollowing) pump(turn, peer)
 }
 

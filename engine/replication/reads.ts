@@ -183,6 +183,7 @@ export const heedsAcknowledgement = ({ primary }: CopyState, from: NodeId): bool
 export function dropLeases(turn: Turn): void {
   const { primary } = turn.state
   if (primary === undefined) return
+  if (primary.owedSinceMs !== undefined) primary.owedSinceMs = turn.nowMs
   for (const peer of primary.peers.values()) {
     peer.lease = { untilMs: -Infinity, instance: undefined }
     if (peer.owedSinceMs !== undefined) peer.owedSinceMs = turn.nowMs
