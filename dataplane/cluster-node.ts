@@ -8,8 +8,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { LocalNode } from '../cluster/local-node.ts'
+import { BeatList } from '../cluster/membership/beat-list.ts'
 import { Membership } from '../cluster/membership/membership.ts'
 import type { NodeAddress } from '../cluster/membership/membership.ts'
+import { Pulse } from '../cluster/pulse.ts'
 import type { NodeStatus } from '../engine/control/node-status.ts'
 import type { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
@@ -33,7 +35,7 @@ import type { Seen } from './volume-notes.ts'
 import { VolumeOffers } from './volume-offers.ts'
 import type { WorkerThread } from './worker-thread.ts'
 
-const BEAT_MS = 1000
+const PULSE_MS = 1000
 const REFUSALS_EVERY_MS = 10_000
 const KNOWN_STORE_EVERY_MS = 60_000
 /** One data worker a node. */
@@ -68,12 +70,15 @@ export class ClusterNode implements LocalNode {
   #notes: VolumeNotes | undefined
   #keeping: NodeJS.Timeout | undefined
   readonly #status = new KnownStatus()
+  readonly pulse = new Pulse(PULSE_MS, clock)
+  readonly beats: BeatList
   /** Other nodes, as the control plane reaches them. */
   nodes: readonly NodeAddress[] = []
 
   constructor(options: ClusterNodeOptions) {
     this.#o = options
     const { joined, log, worker } = options
+    this.beats = new BeatList(joined.store, () => clock.nowMs())
     const configs = new StoreConfigs({ store: joined.store, log })
     this.#configs = answerConfigs(configs, (answer) => worker().config(answer))
     this.#listener = new PeerListener({
@@ -98,7 +103,8 @@ export class ClusterNode implements LocalNode {
       store,
       name: node,
       self: { peer, api, nodeId, clusterId, instance, version },
-      beatMs: BEAT_MS,
+      pulse: this.pulse,
+      beats: this.beats,
       onNodes: (nodes) => this.#meet(nodes),
       onProblem: (error) => {
         this.#o.onStore?.(error === undefined)

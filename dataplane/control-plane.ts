@@ -11,6 +11,8 @@ import { serveGrpc } from '../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../cluster/api/grpc-server.ts'
 import { controlServices } from '../cluster/api/server.ts'
 import type { LocalNode } from '../cluster/local-node.ts'
+import type { BeatList } from '../cluster/membership/beat-list.ts'
+import type { Pulse } from '../cluster/pulse.ts'
 import { ClusterControl } from '../cluster/reconcile/cluster-control.ts'
 import { ControlNode } from '../cluster/reconcile/control-node.ts'
 import { ForwardingControl } from '../cluster/reconcile/forwarding-control.ts'
@@ -36,6 +38,8 @@ export interface ControlPlaneOptions {
   clusterId: string
   store: ClusterStore
   storeAddress: string
+  pulse: Pulse
+  beats: BeatList
   local: LocalNode
   listen: { host: string; port: number }
   details(): Promise<NodeDetails>
@@ -74,7 +78,7 @@ export class ControlPlane {
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
   static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
     const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
-    const { addDisk, storeAddress } = options
+    const { addDisk, storeAddress, pulse, beats } = options
     const connections = new NodeConnections()
     const problems = new ProblemLog(log)
     let node: ControlNode | undefined
@@ -89,6 +93,8 @@ export class ControlPlane {
       instance,
       api,
       store,
+      pulse,
+      beats,
       local,
       details,
       connect: (address) => connections.to(address),

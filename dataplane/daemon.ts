@@ -277,6 +277,8 @@ class Daemon {
       clusterId,
       store,
       storeAddress: address,
+      pulse: local.pulse,
+      beats: local.beats,
       local,
       listen: config.listenApi,
       details,

@@ -2,17 +2,19 @@
  * One node among the others: it beats under its name (`beats/<name>`), and learns from the beats of all where each of
  * them is reached. Who is silent stays known: whether he is dead is judged elsewhere, and he may come back.
  *
- *   every `beatMs`    beat -> list of all beats -> addresses, told when they changed
+ *   at each pulse    beat, and list of all beats -> addresses, told when they changed
  *
  * The store may be away for as long as it likes: what is known stays known. Another process that beats under our name
  * is a copy of our folder: one of the two is told to end, as a rule who started first.
  */
 import { HoldfastError } from '../../engine/errors.ts'
-import type { ClusterStore, Cursor, Entry } from '../store/cluster-store.ts'
+import type { Pulse } from '../pulse.ts'
+import type { ClusterStore, Entry } from '../store/cluster-store.ts'
 import { decodeHeartbeat, HeartbeatSender } from '../store/heartbeats.ts'
 import { afterPrefix } from '../store/json-value.ts'
 import { BEAT_PREFIX, beatKey, decodeBeatBody, encodeBeatBody } from './beat-body.ts'
 import type { BeatBody } from './beat-body.ts'
+import type { BeatList } from './beat-list.ts'
 
 export interface NodeAddress {
   node: string
@@ -26,7 +28,8 @@ export interface MembershipOptions {
   store: ClusterStore
   name: string
   self: BeatBody
-  beatMs: number
+  pulse: Pulse
+  beats: BeatList
   /** All other nodes of the cluster. */
   onNodes(nodes: NodeAddress[]): void
   /** The store did not answer, or answers again (undefined); told once each. */
@@ -42,7 +45,7 @@ export class Membership {
   #isOver = false
   #hasProblem = false
   #told = ''
-  #timer: NodeJS.Timeout | undefined
+  #cancel: () => void = () => undefined
   #turn: Promise<void> = Promise.resolve()
 
   constructor(options: MembershipOptions) {
@@ -59,19 +62,21 @@ export class Membership {
   /** Its heart stops; the others notice that by its silence. */
   async stop(): Promise<void> {
     this.#isOver = true
-    clearTimeout(this.#timer)
+    this.#cancel()
     await this.#turn
   }
 
   #next(): Promise<void> {
     this.#turn = this.#beat().then(() => {
-      if (!this.#isOver) this.#timer = setTimeout(() => void this.#next(), this.#o.beatMs)
+      if (!this.#isOver) this.#cancel = this.#o.pulse.next(() => void this.#next())
     })
     return this.#turn
   }
 
   async #beat(): Promise<void> {
-    const { self, name, onRival } = this.#o
+    const { self, name, beats, onRival } = this.#o
+    // Of two that come at the same time one must see the other; later both leave in one write.
+    const listing = this.#isFirst ? undefined : beats.read()
     const beat = await this.#sender.beat(encodeBeatBody(self), this.#isFirst)
     if (this.#isOver) return
     if (beat.ok) this.#isFirst = false
@@ -79,23 +84,11 @@ export class Membership {
       this.#isOver = true
       return onRival(new HoldfastError('node-twice', { name, rival: beat.rival.instance }))
     } else return this.#problem(beat.error)
-    const entries = await this.#list()
+    const { answer } = await (listing ?? beats.read(0))
     if (this.#isOver) return
-    if (entries instanceof HoldfastError) return this.#problem(entries)
+    if (!answer.ok) return this.#problem(answer.error)
     this.#problem(undefined)
-    this.#tell(entries)
-  }
-
-  async #list(): Promise<Entry[] | HoldfastError> {
-    const entries: Entry[] = []
-    let after: Cursor | undefined
-    do {
-      const page = await this.#o.store.list({ prefix: BEAT_PREFIX, after })
-      if (!page.ok) return page.error
-      entries.push(...page.value.entries)
-      after = page.value.next
-    } while (after !== undefined)
-    return entries
+    this.#tell(answer.entries)
   }
 
   #tell(entries: readonly Entry[]): void {

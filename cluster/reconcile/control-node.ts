@@ -6,13 +6,16 @@
  *   agent       every second, or asked  status of this node -> controller
  *   controller  every second, or asked  pass -> compare-and-swaps, orders
  *
- * The three do not wait for each other: a data worker or a store that is slow stops its own part only.
+ * The three do not wait for each other: a data worker or a store that is slow stops its own part only. What they do
+ * by the second begins in the same tick (`pulse.ts`).
  */
 import { CONTROL_DEFAULTS } from '../../engine/control/control-options.ts'
 import type { ControlOptions } from '../../engine/control/control-options.ts'
 import type { Action } from '../../engine/control/actions.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { LocalNode } from '../local-node.ts'
+import type { BeatList } from '../membership/beat-list.ts'
+import type { Pulse } from '../pulse.ts'
 import type { ClusterStore } from '../store/cluster-store.ts'
 import type { ActionEnd } from './action-runner.ts'
 import { Controller } from './controller.ts'
@@ -25,10 +28,9 @@ import type {
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
 
-const EVERY_MS = 1_000
 /** Five looks before anybody is silent, but not more often than the others work. */
-const electionEveryMs = (silentAfterMs: number): number =>
-  Math.max(EVERY_MS, Math.min(2 * EVERY_MS, silentAfterMs / 5))
+const electionEveryMs = (silentAfterMs: number, everyMs: number): number =>
+  Math.max(everyMs, Math.min(2 * everyMs, silentAfterMs / 5))
 /** Within the deadline of a call. */
 const OFFER_WAIT_MS = 2_000
 
@@ -39,6 +41,8 @@ export interface ControlNodeOptions {
   /** `HOST:PORT` at which other nodes reach it. */
   api: string
   store: ClusterStore
+  pulse: Pulse
+  beats: BeatList
   local: LocalNode
   details(): Promise<NodeDetails>
   /** Calls of another node. */
@@ -61,11 +65,12 @@ export class ControlNode implements NodeCalls {
 
   constructor(options: ControlNodeOptions) {
     this.options = options
-    const { node, instance, api, store, local, details, nowMs, control, onAction, onProblem, onBug } = options
+    const { node, instance, api, store, beats, local, details, nowMs, control, onAction, onProblem, onBug } = options
     const silentAfterMs = control?.downAfterMs ?? CONTROL_DEFAULTS.downAfterMs
     this.election = new Election({ store, self: { node, instance, api }, silentAfterMs, nowMs })
     this.controller = new Controller({
       store,
+      beats,
       ...(control === undefined ? {} : { control }),
       ...(onAction === undefined ? {} : { onAction }),
       isElected: () => this.election.isElected(),
@@ -88,12 +93,12 @@ export class ControlNode implements NodeCalls {
   }
 
   start(): void {
-    const { onBug } = this.options
-    const everyMs = electionEveryMs(this.election.silentAfterMs)
+    const { pulse, onBug } = this.options
+    const everyMs = electionEveryMs(this.election.silentAfterMs, pulse.everyMs)
     this.loops = {
-      election: new WorkLoop({ work: () => this.electionTurn(), everyMs, onBug }),
-      agent: new WorkLoop({ work: () => this.agentTurn(), everyMs: EVERY_MS, onBug }),
-      controller: new WorkLoop({ work: () => this.controller.turn(), everyMs: EVERY_MS, onBug }),
+      election: new WorkLoop({ work: () => this.electionTurn(), pulse, everyMs, onBug }),
+      agent: new WorkLoop({ work: () => this.agentTurn(), pulse, onBug }),
+      controller: new WorkLoop({ work: () => this.controller.turn(), pulse, onBug }),
     }
   }
 

@@ -16,8 +16,9 @@ import type { Planner } from '../../engine/control/plan.ts'
 import type { HoldfastError } from '../../engine/errors.ts'
 import { BEAT_PREFIX, decodeBeatBody } from '../membership/beat-body.ts'
 import type { BeatBody } from '../membership/beat-body.ts'
+import type { BeatList } from '../membership/beat-list.ts'
 import { AGE_KEY } from '../store/cluster-age.ts'
-import type { ClusterStore, Cursor, Entry } from '../store/cluster-store.ts'
+import type { ClusterStore } from '../store/cluster-store.ts'
 import { HeartbeatObserver, decodeHeartbeat } from '../store/heartbeats.ts'
 import { REBUILDS_KEY } from '../store/rebuild-records.ts'
 import { configKey } from '../store/volume-configs.ts'
@@ -29,11 +30,12 @@ import { ClusterCache } from './cluster-cache.ts'
 import type { NodeCalls, NodeReport, ReportAnswer } from './node-calls.ts'
 import { StatusIntake } from './status-intake.ts'
 
-/** How often heartbeats are looked at. */
-const LOOK_EVERY_MS = 1_000
+/** Heartbeats are looked at in every turn that comes by itself, and not in all that somebody asks for. */
+const LOOK_EVERY_MS = 900
 
 export interface ControllerOptions {
   store: ClusterStore
+  beats: BeatList
   control?: Partial<ControlOptions>
   isElected(): boolean
   nowMs(): number
@@ -58,6 +60,8 @@ export interface Term {
   /** What each node tells with its heartbeat. */
   beats: Map<string, BeatBody>
   lookedAtMs: number
+  /** Somebody who is not among them reported. */
+  missesBeats: boolean
   /** Why the store did not say at the last look who beats; undefined: it did. */
   storeProblem: HoldfastError | undefined
   /** Passes that were done. */
@@ -98,7 +102,7 @@ export class Controller {
     const { answer, taken } = current.intake.take(report, options.nowMs())
     // Orders go where its heartbeat says.
     if (!current.beats.has(report.status.node)) {
-      current.lookedAtMs = -Infinity
+      current.missesBeats = true
       options.wake()
     }
     if (taken !== undefined) {
@@ -155,6 +159,7 @@ export class Controller {
       observer: new HeartbeatObserver(cluster.options.suspectAfterMs),
       beats,
       lookedAtMs: -Infinity,
+      missesBeats: true,
       storeProblem: undefined,
       passes: 0,
     }
@@ -172,21 +177,18 @@ export class Controller {
   }
 
   private async lookAtBeats(term: Term): Promise<void> {
-    const { nowMs, onProblem } = this.options
-    const askedAtMs = nowMs()
-    if (askedAtMs - term.lookedAtMs < LOOK_EVERY_MS) return
-    term.lookedAtMs = askedAtMs
-    const entries: Entry[] = []
-    let after: Cursor | undefined
-    do {
-      const page = await this.options.store.list({ prefix: BEAT_PREFIX, after })
-      if (!page.ok) {
-        term.storeProblem = page.error
-        return onProblem(page.error)
-      }
-      entries.push(...page.value.entries)
-      after = page.value.next
-    } while (after !== undefined)
+    const { beats, nowMs, onProblem } = this.options
+    const { missesBeats } = term
+    const lookedAtMs = nowMs()
+    if (!missesBeats && lookedAtMs - term.lookedAtMs < LOOK_EVERY_MS) return
+    term.lookedAtMs = lookedAtMs
+    term.missesBeats = false
+    const { askedAtMs, answer } = await (missesBeats ? beats.read(0) : beats.read())
+    if (!answer.ok) {
+      term.storeProblem = answer.error
+      return onProblem(answer.error)
+    }
+    const { entries } = answer
     term.storeProblem = undefined
     term.observer.look(entries, askedAtMs)
     term.beats.clear()

@@ -2,48 +2,66 @@
  * Work that is done every so often and as soon as somebody asks for it, never twice at a time. What is asked for while
  * it is under way is done once more afterwards; a short pause between gathers what comes together.
  */
+import type { Pulse } from '../pulse.ts'
+
 const GAP_MS = 10
+
+export interface WorkLoopOptions {
+  work: () => Promise<void>
+  /** It begins at its beats, but for the first time and when somebody asks. */
+  pulse: Pulse
+  /** Not more than that from the end of one to the next; undefined: as the pulse. */
+  everyMs?: number
+  onBug: (error: unknown) => void
+}
 
 export class WorkLoop {
   private readonly work: () => Promise<void>
   private readonly everyMs: number
   private readonly onBug: (error: unknown) => void
-  private timer: NodeJS.Timeout | undefined
+  private readonly pulse: Pulse
+  private cancel: () => void = () => undefined
   private running: Promise<void> | undefined
   private isAsked = false
   private isStopped = false
 
   /** Begins with the first work at once. `work` rejects for bugs only. */
-  constructor(options: { work: () => Promise<void>; everyMs: number; onBug: (error: unknown) => void }) {
-    this.work = options.work
-    this.everyMs = options.everyMs
-    this.onBug = options.onBug
+  constructor(options: WorkLoopOptions) {
+    const { work, pulse, everyMs = pulse.everyMs, onBug } = options
+    this.work = work
+    this.pulse = pulse
+    this.everyMs = everyMs
+    this.onBug = onBug
     this.begin()
   }
 
   wake(): void {
     if (this.isAsked || this.isStopped) return
     this.isAsked = true
-    if (this.running === undefined) this.schedule(GAP_MS)
+    if (this.running === undefined) this.schedule()
   }
 
   /** No more of it; what is under way is waited for. */
   async stop(): Promise<void> {
     this.isStopped = true
-    clearTimeout(this.timer)
+    this.cancel()
     await this.running
   }
 
-  private schedule(afterMs: number): void {
-    clearTimeout(this.timer)
-    this.timer = setTimeout(() => this.begin(), afterMs)
+  private schedule(): void {
+    this.cancel()
+    const begin = (): void => this.begin()
+    if (this.isAsked) {
+      const timer = setTimeout(begin, GAP_MS)
+      this.cancel = () => clearTimeout(timer)
+    } else this.cancel = this.pulse.next(begin, this.everyMs)
   }
 
   private begin(): void {
     this.isAsked = false
     this.running = this.work().catch(this.onBug).then(() => {
       this.running = undefined
-      if (!this.isStopped) this.schedule(this.isAsked ? GAP_MS : this.everyMs)
+      if (!this.isStopped) this.schedule()
     })
   }
 }

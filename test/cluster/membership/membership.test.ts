@@ -3,13 +3,16 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
 import { beatKey } from '../../../cluster/membership/beat-body.ts'
+import { BeatList } from '../../../cluster/membership/beat-list.ts'
 import { agreeOnClusterId } from '../../../cluster/membership/cluster-id.ts'
 import { CLUSTER_KEY } from '../../../cluster/store/cluster-record.ts'
 import { Membership } from '../../../cluster/membership/membership.ts'
 import type { NodeAddress } from '../../../cluster/membership/membership.ts'
+import { Pulse } from '../../../cluster/pulse.ts'
 import { registerNode } from '../../../cluster/membership/registration.ts'
 import { nextStartNumber } from '../../../cluster/membership/start-number.ts'
 import { nodeKey } from '../../../cluster/store/node-records.ts'
+import { clock } from '../../../dataplane/clock.ts'
 import type { HoldfastError } from '../../../engine/errors.ts'
 import { storeInProcess } from '../store-in-process.ts'
 
@@ -59,7 +62,7 @@ class Node {
   constructor(t: Test, store: ClusterStore, name: string, instance: string, clusterId = id('c')) {
     const self = { peer: `${name}:1`, api: `${name}:2`, nodeId: id('1'), clusterId, instance, version: '1' }
     this.membership = new Membership({
-      store, name, self, beatMs: 20,
+      store, name, self, pulse: new Pulse(20, clock), beats: new BeatList(store, () => clock.nowMs()),
       onNodes: (nodes) => this.told.push(nodes),
       onProblem: (error) => this.problems.push(error?.code),
       onRival: (error) => (this.rival = error),

@@ -12,6 +12,8 @@ import type { NodeCalls, NodeDetails } from '../../../cluster/reconcile/node-cal
 import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
 import { beatKey, encodeBeatBody } from '../../../cluster/membership/beat-body.ts'
+import { BeatList } from '../../../cluster/membership/beat-list.ts'
+import { Pulse } from '../../../cluster/pulse.ts'
 import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
 import { HeartbeatSender } from '../../../cluster/store/heartbeats.ts'
 import { encodeNode, nodeKey } from '../../../cluster/store/node-records.ts'
@@ -20,6 +22,7 @@ import { encodeVolume, volumeKey } from '../../../cluster/store/volume-records.t
 import type { Action } from '../../../engine/control/actions.ts'
 import type { ControlOptions } from '../../../engine/control/control-options.ts'
 import type { VolumeRecord } from '../../../engine/control/volume-record.ts'
+import { clock } from '../../../dataplane/clock.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import { MIB } from '../../../engine/units.ts'
@@ -87,15 +90,18 @@ export class ControlCluster {
     const store = this.wrapStore(this.server.client(), name)
     const instance = randomUUID()
     const fake = new FakeNode(name, instance, this.store)
+    const nodeMs = () => this.nodes.get(name)?.stalledAtMs ?? this.nowMs
     const control: ControlNode = new ControlNode({
       node: name,
       instance,
       api: `api-${name}`,
       store,
+      pulse: new Pulse(1_000, clock),
+      beats: new BeatList(store, nodeMs),
       local: fake,
       details: async () => ({ ...detailsOf(name), sessions: fake.sessions }),
       connect: (api) => this.callsTo(name, api.slice('api-'.length)),
-      nowMs: () => this.nodes.get(name)?.stalledAtMs ?? this.nowMs,
+      nowMs: nodeMs,
       control: CONTROL,
       onAction: (action, end) => this.log.push({ by: name, action, end }),
       onProblem: () => undefined,

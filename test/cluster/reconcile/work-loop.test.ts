@@ -1,5 +1,7 @@
 /** Work that is never done twice at a time, and once more when it is asked for meanwhile. */
 import t from 'tap'
+import { Pulse } from '../../../cluster/pulse.ts'
+import { clock } from '../../../dataplane/clock.ts'
 import { WorkLoop } from '../../../cluster/reconcile/work-loop.ts'
 
 /** Work that ends when the test says so. */
@@ -34,7 +36,7 @@ const onBug = (error: unknown) => t.fail(String(error))
 
 t.test('what is asked for while it is under way is done once more', async (t) => {
   const work = new Work()
-  const loop = new WorkLoop({ work: work.run, everyMs: 3_600_000, onBug })
+  const loop = new WorkLoop({ work: work.run, pulse: new Pulse(3_600_000, clock), onBug })
   t.equal(work.begun, 1, 'it begins at once')
   for (let i = 0; i < 10; i++) loop.wake()
   t.same([work.begun, work.atOnce], [1, 1])
@@ -49,7 +51,7 @@ t.test('what is asked for while it is under way is done once more', async (t) =>
 
 t.test('it goes on by itself', async (t) => {
   const work = new Work()
-  const loop = new WorkLoop({ work: work.run, everyMs: 1, onBug })
+  const loop = new WorkLoop({ work: work.run, pulse: new Pulse(1, clock), onBug })
   for (let turn = 2; turn <= 4; turn++) {
     await work.step()
     t.equal(work.begun, turn)
@@ -68,7 +70,7 @@ t.test('a bug is told, and the loop goes on', async (t) => {
       if (++turns === 1) throw bug
       resolve()
     }
-    const loop = new WorkLoop({ work, everyMs: 1, onBug: (error) => told.push(error) })
+    const loop = new WorkLoop({ work, pulse: new Pulse(1, clock), onBug: (error) => told.push(error) })
     t.teardown(() => loop.stop())
   })
   t.same(told, [bug])
