@@ -31,6 +31,8 @@ export interface SegmentSupplyOptions {
   /** Bytes the log has written ever. */
   logBytes(): number
   onReady(): void
+  /** The disk has none for the log. */
+  onShort(): void
   onFailed(reason: string): void
 }
 
@@ -57,6 +59,7 @@ export class SegmentSupply {
     const segment = this.ready.shift() ?? this.o.grants.grant(this.o.streamId) ?? this.takePaused()?.segment
     // It is filled from here on, so that its extents are initialised when it is used again.
     if (segment !== undefined) this.o.grants.setInitialised(segment)
+    else this.o.onShort()
     this.fill()
     return segment
   }

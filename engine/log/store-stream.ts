@@ -101,6 +101,8 @@ export class StoreStream {
   syncPeers: (done: (ok: boolean) => void) => void = (done) => done(true)
   /** A checkpoint ended, or segments came back: whoever waits for space looks again. */
   onSpace: () => void = () => {}
+  /** The log stands still for want of a segment. Nothing else may happen then that would let the cleaner look. */
+  onShort: () => void = () => {}
   private root: Root
   private checkpoint: number
   private readonly salt: Uint8Array
@@ -143,6 +145,7 @@ export class StoreStream {
         this.log.resume()
         this.onSpace()
       },
+      onShort: () => clock.defer(() => this.onShort()),
       onFailed: (reason) => this.log.fail(reason),
     })
     this.log = new LogStream({

@@ -64,6 +64,7 @@ export class StoreDisks {
       this.users.retryHeld()
       maintenance.kick()
     }
+    stream.onShort = () => maintenance.kick()
     stream.map.onPressure = () => maintenance.kick()
     stream.syncPeers = (done) => this.users.syncPeers(stream, done)
     stream.onFailed = (reason) => {

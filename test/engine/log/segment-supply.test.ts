@@ -5,6 +5,8 @@ import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
 import type { ClockPort, DiskPort } from '../../../engine/ports.ts'
 
 const SEGMENT_BYTES = 64 * 1024
+/** Streams that were told that the disk has none left. */
+const shortOf: number[] = []
 
 function supplyOf(grants: SharedSegmentGrants, streamId: number): SegmentSupply {
   const disk = {
@@ -22,6 +24,7 @@ function supplyOf(grants: SharedSegmentGrants, streamId: number): SegmentSupply 
     keepFree: 3,
     logBytes: () => 0,
     onReady: () => {},
+    onShort: () => void shortOf.push(streamId),
     onFailed: (reason) => t.fail(reason),
   })
 }
@@ -36,11 +39,14 @@ t.test('what is prepared ahead leaves every stream something to take', async (t)
   t.type(other.take(), 'number')
 })
 
-t.test('the last ones are still handed out', async (t) => {
+t.test('the last ones are still handed out, and who gets none is told', async (t) => {
   const grants = new SharedSegmentGrants(3)
   const supply = supplyOf(grants, 0)
+  t.type(supply.take(), 'undefined')
+  t.same(shortOf, [], 'it has not begun')
   supply.start()
   t.equal(grants.freeCount(), 3, 'none is prepared')
   t.same([supply.take(), supply.take(), supply.take(), supply.take()].map((one) => typeof one),
     ['number', 'number', 'number', 'undefined'])
+  t.same(shortOf, [0])
 })

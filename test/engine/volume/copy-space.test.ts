@@ -27,3 +27,21 @@ t.test('a log to which only facts are written is cleaned for as long as they com
   t.match(world.readStamps(2, 3), [102, 103, 104])
   t.end()
 })
+
+t.test('facts that are given all at once are all kept, though the pool has room for a third of them only', (t) => {
+  const world = new CopyWorld({ seed: 32, segments: SEGMENTS, segmentBytes: 128 * 1024 })
+  world.open()
+  world.epoch(1, 1)
+  world.settle()
+  const first = 1000
+  const last = first + 14 * SEGMENTS * 3
+  const kept = new Set<number>()
+  world.copy.onEvent = (event) => {
+    if (event.type === 'kept') kept.add(event.token)
+  }
+  for (let epoch = first; epoch <= last; epoch++) world.copy.keep(epoch, { promise: { epoch, primary: 'n1' } })
+  world.world.clock.runUntil(() => kept.has(last) || world.copy.failedReason !== '')
+  t.equal(kept.size, last - first + 1)
+  t.same(world.copy.stored().facts.promise, { epoch: last, primary: 'n1' })
+  t.end()
+})
