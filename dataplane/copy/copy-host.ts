@@ -66,8 +66,6 @@ export interface CopyHostOptions {
   nonce(): string
 }
 
-const NOTHING_TOLD: readonly [epoch?: number, commitSeq?: number] = []
-
 /** Types that bring data or a place in the log: only who is a member has any to bring. */
 const BRINGS: ReadonlySet<string> = new Set([
   'append', 'reconcile', 'log', 'fill-start', 'fill', 'fill-end', 'versions',
@@ -294,21 +292,25 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   /** Every copy is bound, whatever it knows of who is where: the link acknowledges for all of them. */
   beacon({ node }: WorkerAddress, { instance, atMs, commits }: Parameters<LinksOwner['beacon']>[1]): void {
+    const event = { type: 'beacon' as const, from: node, instance, atMs, commitSeq: undefined }
+    if (commits.length === 0) {
+      for (const copy of this.#copies.values()) copy.heard(event)
+      return
+    }
     const told = new Map(commits.map(([volumeId, ...commit]) => [volumeId, commit] as const))
     for (const copy of this.#copies.values()) {
-      const [epoch, commitSeq] = told.get(copy.volumeId) ?? NOTHING_TOLD
-      const event = { type: 'beacon' as const, from: node, instance, atMs, commitSeq }
-      copy.heard(epoch === undefined ? event : { ...event, epoch })
+      const commit = told.get(copy.volumeId)
+      copy.heard(commit === undefined ? event : { ...event, epoch: commit[0], commitSeq: commit[1] })
     }
   }
 
   /** What a worker acknowledges binds the copies it has itself, and no others of its node. */
-  acknowledged({ node, worker }: WorkerAddress, event: Parameters<LinksOwner['acknowledged']>[1]): void {
-    const { instance, sentAtMs, left } = event
+  acknowledged({ node, worker }: WorkerAddress, acknowledged: Parameters<LinksOwner['acknowledged']>[1]): void {
+    const { instance, sentAtMs, left } = acknowledged
+    const event = { type: 'beacon-acknowledged' as const, from: node, instance, sentAtMs, left: false }
     for (const copy of this.#copies.values()) {
       if (copy.workerOf(node) !== worker) continue
-      const hasLeft = left.includes(copy.volumeId)
-      copy.heard({ type: 'beacon-acknowledged', from: node, instance, sentAtMs, left: hasLeft })
+      copy.heard(left.includes(copy.volumeId) ? { ...event, left: true } : event)
     }
   }
 

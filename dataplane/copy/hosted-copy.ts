@@ -29,6 +29,7 @@ import { FillMemory } from './fill-memory.ts'
 import { PayloadUses } from './payload-uses.ts'
 import { Inbox } from './turn-loop.ts'
 import type { TurnLoop } from './turn-loop.ts'
+import { NOWHERE } from './wake-timer.ts'
 import type { Sleeper, WakeTimer } from './wake-timer.ts'
 import type { WorkerAddress } from './worker-links.ts'
 
@@ -66,7 +67,7 @@ export class HostedCopy implements Sleeper {
   readonly state: CopyState
   readonly inbox: Inbox<CopyEvent>
   readonly meter = new CopyMeter()
-  wakeAtMs = Infinity
+  place = NOWHERE
   /** As the cluster store told it last; it may be old. */
   hintedConfig: VolumeConfig | undefined
   /** Commit point as beacons told it last. */
@@ -160,14 +161,17 @@ export class HostedCopy implements Sleeper {
   /**
    * A beacon came, or an acknowledgement of ours. It comes to every copy, several times a second, and means nothing to
    * most: who would not change, and has nothing before it that might change that, is not stepped. A fenced copy is:
-   * it looks whether it is a member again.
+   * it looks whether it is a member again. One that brings nothing else moves a lease or a grace, and makes nobody
+   * speak: who has nothing before it is stepped here, without what follows an inbox.
    */
   heard(event: Extract<CopyEvent, { type: 'beacon' | 'beacon-acknowledged' }>): void {
     const { state, inbox } = this
+    const isAcknowledgement = event.type === 'beacon-acknowledged'
     const isHeeded =
-      event.type === 'beacon-acknowledged' ? heedsAcknowledgement(state, event.from)
-      : event.commitSeq !== undefined || heedsBeacon(state, event.from, event.instance)
-    if (isHeeded || !inbox.isEmpty || state.role === 'fenced') inbox.put(event)
+      isAcknowledgement ? heedsAcknowledgement(state, event.from) : heedsBeacon(state, event.from, event.instance)
+    const isPlain = isAcknowledgement ? event.left !== true : event.commitSeq === undefined
+    if (!isPlain || !inbox.isEmpty || state.role === 'fenced') inbox.put(event)
+    else if (isHeeded) this.#step(event)
   }
 
   /** A frontend of a node asks. */

@@ -13,6 +13,7 @@ import type { LinkMessage } from '../peer/message-codec.ts'
 import type { CopyTiming } from './timing.ts'
 import type { TurnLoop } from './turn-loop.ts'
 import { Inbox } from './turn-loop.ts'
+import { NOWHERE } from './wake-timer.ts'
 import type { Sleeper, WakeTimer } from './wake-timer.ts'
 
 export interface WorkerAddress {
@@ -48,7 +49,7 @@ export class WorkerLinks implements Sleeper {
   readonly #state: LinksState
   readonly #inbox: Inbox<{ from: WorkerAddress; instance: string; message: BeaconMessage }>
   readonly #port: LinksPort
-  wakeAtMs = Infinity
+  place = NOWHERE
 
   constructor(self: WorkerAddress & { instance: string }, timing: CopyTiming, owner: LinksOwner) {
     const { beaconMs, leaseMs } = timing

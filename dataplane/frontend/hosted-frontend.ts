@@ -27,6 +27,7 @@ import type { Done } from '../../engine/volume/block-device.ts'
 import type { ConfigPort } from '../copy/config-port.ts'
 import { Inbox } from '../copy/turn-loop.ts'
 import type { TurnLoop } from '../copy/turn-loop.ts'
+import { NOWHERE } from '../copy/wake-timer.ts'
 import type { Sleeper, WakeTimer } from '../copy/wake-timer.ts'
 import { numberedAt } from '../../engine/replication/numbered.ts'
 import { READ_NUMBERS_FROM } from '../../engine/replication/frontend-state.ts'
@@ -73,7 +74,7 @@ export class HostedFrontend implements Sleeper {
   readonly facts: ExportFacts
   readonly state: FrontendState
   readonly inbox: Inbox<FrontendEvent>
-  wakeAtMs = Infinity
+  place = NOWHERE
   /** How long requests waited here before they left for the primary: for others, for room, for somebody who leads. */
   readonly admitted = new LatencyHistogram()
   readonly #owner: FrontendOwner

@@ -1,6 +1,6 @@
 /** One timer for all sleepers: nobody is woken early, or twice, or forgotten. */
 import t from 'tap'
-import { WakeTimer } from '../../../dataplane/copy/wake-timer.ts'
+import { NOWHERE, WakeTimer } from '../../../dataplane/copy/wake-timer.ts'
 import type { Sleeper } from '../../../dataplane/copy/wake-timer.ts'
 
 function timers() {
@@ -37,7 +37,7 @@ t.test('each is woken once, at its earliest time, by one timer', async (t) => {
   const { timer, advanceTo, count, now } = timers()
   const woken: Array<[string, number]> = []
   const sleeper = (name: string): Sleeper => {
-    const one = { wakeAtMs: Infinity, wake: () => woken.push([name, now()]) }
+    const one = { place: NOWHERE, wake: () => woken.push([name, now()]) }
     timer.add(one)
     return one
   }
@@ -59,7 +59,7 @@ t.test('who asks again while he is woken is woken again', async (t) => {
   const { timer, advanceTo } = timers()
   let count = 0
   const one: Sleeper = {
-    wakeAtMs: Infinity,
+    place: NOWHERE,
     wake: () => {
       if (++count < 3) timer.wakeAt(one, count * 10)
     },
@@ -73,7 +73,7 @@ t.test('who asks again while he is woken is woken again', async (t) => {
 t.test('a time that no timer can count is waited for all the same', async (t) => {
   const { timer, advanceTo } = timers()
   let count = 0
-  const one: Sleeper = { wakeAtMs: Infinity, wake: () => count++ }
+  const one: Sleeper = { place: NOWHERE, wake: () => count++ }
   timer.add(one)
   timer.wakeAt(one, 2 ** 33)
   advanceTo(2 ** 33 - 1)
@@ -85,7 +85,7 @@ t.test('a time that no timer can count is waited for all the same', async (t) =>
 t.test('who is awake when he is overdue, and asks for later, is woken at both', async (t) => {
   const { timer, advanceTo, jumpTo, now } = timers()
   const woken: number[] = []
-  const one: Sleeper = { wakeAtMs: Infinity, wake: () => woken.push(now()) }
+  const one: Sleeper = { place: NOWHERE, wake: () => woken.push(now()) }
   timer.add(one)
   timer.wakeAt(one, 50)
   jumpTo(60)
@@ -94,4 +94,28 @@ t.test('who is awake when he is overdue, and asks for later, is woken at both', 
   t.same(woken, [60], 'as soon as a timer runs')
   advanceTo(200)
   t.same(woken, [60, 100], 'and then')
+})
+
+t.test('many come and go, and each is woken when it asked for', async (t) => {
+  const { timer, advanceTo, now } = timers()
+  const woken = new Map<number, number>()
+  const sleepers = Array.from({ length: 300 }, (_, i): Sleeper => ({ place: NOWHERE, wake: () => woken.set(i, now()) }))
+  const askedMs = (i: number): number => 10 + ((i * 7919) % 1000)
+  sleepers.forEach((sleeper, i) => {
+    timer.add(sleeper)
+    timer.add(sleeper)
+    timer.wakeAt(sleeper, askedMs(i))
+    if (i >= 100 && i % 3 === 0) timer.delete(sleepers[i - 100]!)
+  })
+  const isGone = (i: number): boolean => i < 200 && (i + 100) % 3 === 0
+  for (const [i, sleeper] of sleepers.entries()) {
+    if (!isGone(i)) continue
+    timer.delete(sleeper)
+    timer.wakeAt(sleeper, 1)
+  }
+  advanceTo(5)
+  t.equal(woken.size, 0, 'who is gone is not woken')
+  advanceTo(2_000)
+  const expected = sleepers.flatMap((_, i) => (isGone(i) ? [] : [[i, askedMs(i)] as const]))
+  t.same([...woken].sort(([a], [b]) => a - b), expected)
 })
