@@ -5,8 +5,12 @@
  *   owes since (ordered, or asked to sync)  ->  evictAfterMs without any progress  ->  a fit member has what we owe  ->
  *   CAS primary = that member, same set, E+1  ->  won: deposed, the others released from their grace
  *
+ * The same for one that was chosen and cannot begin, since its promise or its epoch record does not get durable. It waits
+ * longer, and twice as long after each term for nothing: where all disks are slow somebody has to be waited for.
+ *
  * I6: the set stays, so nothing is required less than before. What only our disk may have is read there, or waited for.
  */
+import { requiredPeers } from './commit.ts'
 import { mayShrinkTo, withSuccessor } from './configuration.ts'
 import { startChange } from './configuration-change.ts'
 import { progressOf } from './copy-state.ts'
@@ -15,6 +19,8 @@ import type { Peer } from './primary-state.ts'
 import { recordAt } from './record-window.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
+
+const TERMS_MAX = 64
 
 const isOwing = (state: CopyState): boolean =>
   progressOf(state) < state.log.tail || state.log.durableSeq < state.primary!.syncAskedSeq
@@ -44,6 +50,23 @@ export function passOnIfStill(turn: Turn): void {
   const isOfUse = mayShrinkTo(config, config.inSync.length - 1) && !waitsForRoom(turn)
   if (role !== 'primary' || successor === undefined || !isOfUse) return wakeBy(turn, nowMs + options.retryMs)
   startChange(turn, 'pass-on', withSuccessor(config, successor.node, port.nonce()))
+}
+
+/** Of one that reconciles. */
+export function passOnIfUnable(turn: Turn): void {
+  const { state, nowMs, port } = turn
+  const { log, fruitlessTerms } = state
+  const { node, evictAfterMs, graceMs, retryMs } = state.options
+  const primary = state.primary!
+  const { phase, sinceMs, epochSeq } = primary.reconciling!
+  const isLast = log.durableSeq < epochSeq && requiredPeers(primary).every(({ durableSeq }) => durableSeq >= epochSeq)
+  if (phase !== 'promising' && (phase !== 'syncing' || !isLast)) return
+  const dueMs = sinceMs + (evictAfterMs + graceMs) * Math.min(TERMS_MAX, 2 ** fruitlessTerms)
+  if (nowMs < dueMs) return wakeBy(turn, dueMs)
+  const { config } = state.config!
+  const others = config.inSync.filter((one) => one !== node).sort()
+  if (!mayShrinkTo(config, others.length)) return wakeBy(turn, nowMs + retryMs)
+  startChange(turn, 'pass-on', withSuccessor(config, others[config.epoch % others.length]!, port.nonce()))
 }
 
 /** A member that may lead and has the most of what we owe, if its disk does any better than ours. */

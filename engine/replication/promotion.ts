@@ -17,6 +17,7 @@ import { tickFills } from './fill-source.ts'
 import { leave, mayPromiseTo } from './grace.ts'
 import { choose, hasWhole, isChoiceComplete, LOST_GRACES } from './log-choice.ts'
 import type { CopyReport } from './messages.ts'
+import { passOnIfUnable } from './own-disk.ts'
 import { fillInPlace, sendNewEpoch } from './peer-reports.ts'
 import { newPeer, newPrimary } from './primary-state.ts'
 import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
@@ -71,6 +72,8 @@ export function progressReconcile(turn: Turn): void {
         return wakeBy(turn, state.grace.boundUntilMs)
       }
       reconciling.phase = 'promising'
+      reconciling.sinceMs = turn.nowMs
+      wakeBy(turn, turn.nowMs + state.options.retryMs)
       state.isFollowing = false
       return keepPromise(turn, { epoch: primary.epoch, primary: state.options.node }, undefined)
     }
@@ -171,6 +174,7 @@ export function tickReconcile(turn: Turn): void {
   const reconciling = primary.reconciling!
   const { retryMs, graceMs, evictAfterMs } = state.options
   progressReconcile(turn)
+  if (state.role === 'reconciling') passOnIfUnable(turn)
   if (state.role !== 'reconciling' || reconciling.phase === 'grace' || reconciling.phase === 'promising') return
   wakeBy(turn, nowMs + retryMs)
   const patienceMs = evictAfterMs + (reconciling.phase === 'collecting' ? graceMs : 0)

@@ -184,6 +184,7 @@ export function dropLeases(turn: Turn): void {
   const { primary } = turn.state
   if (primary === undefined) return
   if (primary.owedSinceMs !== undefined) primary.owedSinceMs = turn.nowMs
+  if (primary.reconciling?.phase === 'promising') primary.reconciling.sinceMs = turn.nowMs
   for (const peer of primary.peers.values()) {
     peer.lease = { untilMs: -Infinity, instance: undefined }
     if (peer.owedSinceMs !== undefined) peer.owedSinceMs = turn.nowMs

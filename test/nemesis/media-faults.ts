@@ -118,8 +118,8 @@ async function refused(node: ClusterNodeProcess): Promise<string> {
 }
 
 /**
- * What is asked of the disk of a replica, or of a primary, is answered after ten seconds. Clients wait less; but a
- * primary whose syncs hang keeps its lead, since its loop goes on, and they wait as long as the disk does.
+ * What is asked of the disk of a replica, or of a primary, is answered after ten seconds. Clients wait less: a replica
+ * is let go, and a primary gives its lead away, by itself while its loop goes on.
  */
 function hungDisk(what: string, calls: string, leads: boolean): Fault {
   return {
@@ -136,6 +136,7 @@ function hungDisk(what: string, calls: string, leads: boolean): Fault {
       const volume = random.pick(there)
       const other = (await scene.config(volume)).inSync.find((one) => one !== name)!
       await scene.leadBy(volume, leads ? node : scene.cluster.node(other))
+      const before = await scene.config(volume)
       const delay = { calls, what: `delay_enter=${HUNG_MS * 1000}`, forMs: HUNG_MS + SLOW_MS }
       const injected = inject({ pid, file: diskOf(node), ...delay, folder })
       const hung = Promise.race([injected.then(() => true), sleep(HUNG_MS, true)])
@@ -144,12 +145,8 @@ function hungDisk(what: string, calls: string, leads: boolean): Fault {
       if (!isHeld) await scene.progress(PROGRESS)
       const count = await injected
       if (count === 0) return undefined
-      if (leads && calls === SYNCS) {
-        await scene.progress(PROGRESS)
-        return `${count} of ${name}, ${isHeld ? `and ${volume.name} waited` : `and ${volume.name} did not wait`}`
-      }
-      if (isHeld) throw new Error(`${volume.name} waits for the disk of ${name}`)
-      return `${count} of ${name}, a copy of ${volume.name} that was let go after ${Math.round(await left)} ms`
+      if (isHeld) throw new Error(`${volume.name} waits for the disk of ${name}: ${JSON.stringify([before, await scene.config(volume)])}`)
+      return `${count} of ${name}, a copy of ${volume.name} that ${leads ? 'gave its lead away' : 'was let go'} after ${Math.round(await left)} ms`
     },
   }
 }

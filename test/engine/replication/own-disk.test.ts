@@ -72,3 +72,33 @@ t.test('a disk that is slow and goes on keeps the lead', (t) => {
   t.equal(copies.config.primary, 'n1')
   t.end()
 })
+
+t.test('one that was chosen and cannot promise gives its lead away', (t) => {
+  const copies = serving()
+  copies.isStalled = ({ name }) => name === 'n2'
+  copies.kill('n1')
+  const fromMs = copies.nowMs
+  const isServed = (): boolean => copies.config.primary === 'n3' && copies.node('n3').state.role === 'primary'
+  while (!isServed() && copies.nowMs - fromMs < 30_000) copies.run(100)
+  t.ok(copies.nowMs - fromMs < 12_000, `served again after ${copies.nowMs - fromMs} ms`)
+  t.ok(copies.open())
+  t.equal(copies.read(3), 3)
+  t.end()
+})
+
+t.test('where all disks are slow somebody is waited for', (t) => {
+  const copies = serving()
+  let isOn = false
+  copies.isStalled = () => !isOn
+  copies.kill('n1')
+  // Each operation takes up to 5 s, longer than one that was chosen is waited for at first.
+  for (let i = 0; i < 30; i++) {
+    copies.run(5000)
+    isOn = true
+    copies.settle()
+    isOn = false
+  }
+  t.ok(['n2', 'n3'].includes(copies.config.primary))
+  t.equal(copies.node(copies.config.primary).state.role, 'primary')
+  t.end()
+})
