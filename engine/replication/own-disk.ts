@@ -5,8 +5,8 @@
  *   owes since (ordered, or asked to sync)  ->  evictAfterMs without any progress  ->  a fit member has what we owe  ->
  *   CAS primary = that member, same set, E+1  ->  won: deposed, the others released from their grace
  *
- * The same for one that was chosen and cannot begin, since its promise or its epoch record does not get durable. It waits
- * longer, and twice as long after each term for nothing: where all disks are slow somebody has to be waited for.
+ * The same for one that was chosen and cannot begin, since its promise or its epoch record does not get durable. It
+ * waits longer, and twice as long after each term for nothing: where all disks are slow one has to be waited for.
  *
  * I6: the set stays, so nothing is required less than before. What only our disk may have is read there, or waited for.
  */
