@@ -60,10 +60,6 @@ type Answered = <T>(ask: () => Promise<StoreAnswer<T>>) => Promise<T>
 /** @throws HoldfastError when it cannot be a node of that cluster */
 export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> {
   const { config, cluster, paths, log, say, check } = options
-  if (config.workers !== 1) {
-    const what = `a node of a cluster with ${config.workers} data workers`
-    throw new HoldfastError('not-supported', { what, instead: 'start it with --workers 1' })
-  }
   const { name, zone } = config
   let isWaiting = false
   const answered: Answered = async (ask) => {

@@ -3,8 +3,10 @@
  * addresses of peers, their connections), what the control plane may ask of this node (`LocalNode`), and the volumes
  * that are offered here.
  *
- *   worker  --config asks-->  this  --> cluster store             beats of all nodes --> peers --> worker, supervisor
+ *   worker  --config asks-->  this  --> cluster store             beats of all nodes --> peers --> workers, supervisor
  *   peer    --connection-->   this  --descriptor--> worker        volumes, configurations --> offers --> worker
+ *
+ * What is asked of a volume goes to the worker that has it (`copy-homes.ts`), what is told of nodes to all of them.
  */
 import { randomBytes } from 'node:crypto'
 import type { LocalNode } from '../cluster/local-node.ts'
@@ -24,7 +26,10 @@ import { answerConfigs } from './copy/config-messages.ts'
 import type { ConfigAsk } from './copy/config-messages.ts'
 import { KnownStatus } from './copy/status-changes.ts'
 import { StoreConfigs } from './copy/store-configs.ts'
+import { homeOf } from './copy-homes.ts'
+import type { CopyHomes } from './copy-homes.ts'
 import type { VolumeExports } from './export-directory.ts'
+import { joinDisks } from './joined-disks.ts'
 import { keepMet, keepStoreMemory } from './known-store.ts'
 import type { NodePaths } from './node-folder.ts'
 import { PeerListener } from './peer/listener.ts'
@@ -38,8 +43,6 @@ import type { WorkerThread } from './worker-thread.ts'
 const PULSE_MS = 1000
 const REFUSALS_EVERY_MS = 10_000
 const KNOWN_STORE_EVERY_MS = 60_000
-/** One data worker a node. */
-const WORKER = 0
 
 export interface ClusterNodeOptions {
   node: NodeId
@@ -48,8 +51,11 @@ export interface ClusterNodeOptions {
   instance: string
   version: string
   paths: NodePaths
-  /** Its `onConfigAsk` is ours. */
-  worker(): WorkerThread
+  /** Data workers; the `onConfigAsk` of each is ours. */
+  workers: number
+  worker(number: number): WorkerThread
+  /** Of the copies that were here when it started. */
+  homes: CopyHomes
   exports: VolumeExports
   log: LogPort
   /** The peers changed: for the supervisor, which tells them when this daemon ended. */
@@ -63,13 +69,14 @@ export interface ClusterNodeOptions {
 
 export class ClusterNode implements LocalNode {
   readonly #o: ClusterNodeOptions
-  readonly #configs: ReturnType<typeof answerConfigs>
+  /** By worker. */
+  readonly #configs: Array<ReturnType<typeof answerConfigs>>
   readonly #listener: PeerListener
   #membership: Membership | undefined
   #offers: VolumeOffers | undefined
   #notes: VolumeNotes | undefined
   #keeping: NodeJS.Timeout | undefined
-  readonly #status = new KnownStatus()
+  readonly #status: KnownStatus[]
   readonly pulse = new Pulse(PULSE_MS, clock)
   readonly beats: BeatList
   /** Other nodes, as the control plane reaches them. */
@@ -77,32 +84,41 @@ export class ClusterNode implements LocalNode {
 
   constructor(options: ClusterNodeOptions) {
     this.#o = options
-    const { joined, log, worker } = options
+    const { joined, log, worker, workers } = options
     this.beats = new BeatList(joined.store, () => clock.nowMs())
     const configs = new StoreConfigs({ store: joined.store, log })
-    this.#configs = answerConfigs(configs, (answer) => worker().config(answer))
+    this.#configs = Array.from({ length: workers }, (_, number) =>
+      answerConfigs(configs, (answer) => worker(number).config(answer)))
+    this.#status = this.#configs.map(() => new KnownStatus())
     this.#listener = new PeerListener({
       clock,
       log: new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS }),
-      onArrival: (arrival) => worker().arrival(arrival),
+      onArrival: (arrival) => {
+        const { toWorker } = arrival.preface
+        // One that asks for a worker that is not there is told so by any.
+        worker(toWorker < workers ? toWorker : 0).arrival(arrival)
+      },
     })
   }
 
-  /** Of the worker, from its first moment on. */
-  take(ask: ConfigAsk): void {
-    this.#configs.take(ask)
+  /** Of a worker, from its first moment on. */
+  take(worker: number, ask: ConfigAsk): void {
+    this.#configs[worker]!.take(ask)
   }
 
-  /** The worker has opened its store: meet the others, and offer what there is. @param api  where ours is reached */
+  /**
+   * The workers have opened their stores: meet the others, and offer what there is.
+   * @param api  where ours is reached
+   */
   async start(api: string): Promise<void> {
-    const { node, joined, instance, version, log, onRival, onBug, paths } = this.#o
+    const { node, joined, instance, version, workers, log, onRival, onBug, paths } = this.#o
     const { store, clusterId, nodeId, config } = joined
     const { host } = config.listenPeer
     const peer = `${host}:${await this.#listener.listenTcp(config.listenPeer)}`
     this.#membership = new Membership({
       store,
       name: node,
-      self: { peer, api, nodeId, clusterId, instance, version },
+      self: { peer, api, nodeId, clusterId, instance, version, ...(workers === 1 ? {} : { workers }) },
       pulse: this.pulse,
       beats: this.beats,
       onNodes: (nodes) => this.#meet(nodes),
@@ -120,7 +136,7 @@ export class ClusterNode implements LocalNode {
     this.#keeping = setInterval(() => keepStoreMemory(paths.knownStore, store, joined), KNOWN_STORE_EVERY_MS)
   }
 
-  /** Nobody new is let in and nothing new is offered. The worker goes on, and the store still answers it. */
+  /** Nobody new is let in and nothing new is offered. The workers go on, and the store still answers them. */
   async withdrawAll(): Promise<void> {
     this.#offers?.close()
     this.#notes?.close()
@@ -129,10 +145,10 @@ export class ClusterNode implements LocalNode {
     await this.#listener.close()
   }
 
-  /** The worker has stopped. */
+  /** The workers have stopped. */
   close(): void {
     clearInterval(this.#keeping)
-    this.#configs.end()
+    for (const configs of this.#configs) configs.end()
     const { joined, paths } = this.#o
     const { store } = joined
     keepStoreMemory(paths.knownStore, store, joined)
@@ -142,48 +158,63 @@ export class ClusterNode implements LocalNode {
   #meet(nodes: NodeAddress[]): void {
     this.nodes = nodes
     keepMet(this.#o.paths.met, nodes.map(({ node }) => node))
-    const peers = nodes.map(({ node, peer }) => ({ node, worker: WORKER, endpoint: endpointOf(peer) }))
+    const peers = nodes.flatMap(({ node, peer, workers }) =>
+      Array.from({ length: workers }, (_, worker) => ({ node, worker, endpoint: endpointOf(peer) })))
     const others = nodes.map(({ node, peer }) => `${node} ${peer}`).join()
     this.#o.log.event('info', 'nodes of the cluster', { others })
-    this.#o.worker().peers(peers)
+    for (const worker of this.#workers()) worker.peers(peers)
     this.#o.onPeers(peers)
   }
 
+  #workers(): WorkerThread[] {
+    return Array.from({ length: this.#o.workers }, (_, number) => this.#o.worker(number))
+  }
+
+  #home(volumeId: string): number {
+    return homeOf(volumeId, this.#o.homes, this.#o.workers)
+  }
+
+  #workerOf(volumeId: string): WorkerThread {
+    return this.#o.worker(this.#home(volumeId))
+  }
+
   async #note(volumeId: string, copyId: string, noted: Seen): Promise<void> {
-    await this.#o.worker().replicationCall<'note'>({ kind: 'note', volumeId, copyId, noted })
+    await this.#workerOf(volumeId).replicationCall<'note'>({ kind: 'note', volumeId, copyId, noted })
   }
 
   // --- LocalNode ---------------------------------------------------------------------------------------------------
 
   async status(): Promise<NodeStatus> {
-    const { node, instance, worker } = this.#o
-    const known = this.#status
-    const changes = await worker().replicationCall<'status'>({ kind: 'status', since: known.since })
-    return { node, instance, isOpen: true, ...known.take(changes) }
+    const { node, instance } = this.#o
+    const told = await Promise.all(this.#workers().map(async (worker, number) => {
+      const known = this.#status[number]!
+      return known.take(await worker.replicationCall<'status'>({ kind: 'status', since: known.since }))
+    }))
+    const disks = joinDisks(told.flatMap(({ disks }) => disks))
+    return { node, instance, isOpen: true, disks, copies: told.flatMap(({ copies }) => copies) }
   }
 
   async makeCopy(spec: VolumeSpec): Promise<{ copyId: string }> {
     const copyId = randomBytes(16).toString('hex')
-    await this.#o.worker().replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId })
+    await this.#workerOf(spec.id).replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId })
     return { copyId }
   }
 
   async eraseCopy(volumeId: string, copyId: string): Promise<void> {
-    await this.#o.worker().replicationCall<'erase-copy'>({ kind: 'erase-copy', volumeId, copyId })
+    await this.#workerOf(volumeId).replicationCall<'erase-copy'>({ kind: 'erase-copy', volumeId, copyId })
   }
 
   async handOver(volumeId: string, to: NodeId): Promise<void> {
-    await this.#o.worker().replicationCall<'hand-over'>({ kind: 'hand-over', volumeId, to })
+    await this.#workerOf(volumeId).replicationCall<'hand-over'>({ kind: 'hand-over', volumeId, to })
   }
 
   async change(volumeId: string, change: ControlChange): Promise<{ seq: number }> {
-    return this.#o.worker().replicationCall<'change'>({ kind: 'change', volumeId, change })
+    return this.#workerOf(volumeId).replicationCall<'change'>({ kind: 'change', volumeId, change })
   }
 
   async offer({ spec, ioTimeoutMs, mode, generation }: Parameters<LocalNode['offer']>[0]): Promise<void> {
-    const { worker, exports } = this.#o
-    await worker().replicationCall<'offer'>({ kind: 'offer', spec, ioTimeoutMs })
-    exports.offer({ spec }, WORKER, { readOnly: mode === 'read-only', generation })
+    await this.#workerOf(spec.id).replicationCall<'offer'>({ kind: 'offer', spec, ioTimeoutMs })
+    this.#o.exports.offer({ spec }, this.#home(spec.id), { readOnly: mode === 'read-only', generation })
   }
 
   offered(volumeId: string, generation: number, mostMs: number): Promise<boolean> {
@@ -195,9 +226,8 @@ export class ClusterNode implements LocalNode {
   }
 
   async withdraw(volumeId: string): Promise<void> {
-    const { worker, exports } = this.#o
-    exports.withdrawVolume(volumeId)
-    await worker().replicationCall<'withdraw'>({ kind: 'withdraw', volumeId })
+    this.#o.exports.withdrawVolume(volumeId)
+    await this.#workerOf(volumeId).replicationCall<'withdraw'>({ kind: 'withdraw', volumeId })
   }
 }
 

@@ -15,12 +15,13 @@ import { nbdUris } from '../cluster/api/volume-view.ts'
 import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
-import type { DiskStatus } from '../engine/volume/volume-spec.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
 import { joinCluster } from './cluster-join.ts'
 import type { JoinedCluster } from './cluster-join.ts'
 import { ClusterNode } from './cluster-node.ts'
 import { ControlPlane } from './control-plane.ts'
+import { findHomes } from './copy-homes.ts'
+import type { CopyHomes } from './copy-homes.ts'
 import { DEFAULT_TIMING } from './copy/timing.ts'
 import { DaemonLog } from './daemon-log.ts'
 import { describeDisks } from './disk-description.ts'
@@ -123,18 +124,22 @@ class Daemon {
       prepareDisk(disk, node, config.workers, adopt, joined?.address)
     const prepare = (disk: DiskOption, adopt: boolean) => unwrap(opening(disk, adopt))
     const { disks, lost } = await this.#openDisks((disk) => opening(disk, false), joined !== undefined)
+    const { workers } = config
+    const homes = joined === undefined ? new Map<string, number>()
+      : await findHomes({ disks, indexDir: paths.index, workers, log: this.#log })
     const barrier = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
-    const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, instance, exports)
-    const replication = joined === undefined ? undefined : this.#replicationStart(joined, instance, lost)
-    this.#workers = Array.from({ length: config.workers }, (_, worker) => new WorkerThread({
+    const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, instance, exports, homes)
+    const replication = joined === undefined ? undefined : this.#replicationStart(joined, instance, homes)
+    this.#workers = Array.from({ length: workers }, (_, worker) => new WorkerThread({
       start: {
-        disks, indexDir: paths.index, worker, workers: config.workers, barrier,
-        ...(replication === undefined ? {} : { replication }),
+        disks, indexDir: paths.index, worker, workers, barrier,
+        // One of them shows what no worker has.
+        ...(replication === undefined ? {} : { replication: { ...replication, lostDisks: worker === 0 ? lost : [] } }),
       },
       log: this.#log,
       onBug: this.bug,
       onSessionEnded: (session) => listener.sessionEnded(session),
-      ...(clusterNode === undefined ? {} : { onConfigAsk: (ask) => clusterNode.take(ask) }),
+      ...(clusterNode === undefined ? {} : { onConfigAsk: (ask) => clusterNode.take(worker, ask) }),
     }))
     const reports = await Promise.all(this.#workers.map((worker) => worker.opened()))
     this.#metrics.opened(this.#workers)
@@ -155,7 +160,7 @@ class Daemon {
     if (clusterNode !== undefined) {
       const nodeDisks = new NodeDisks({
         node: config.name,
-        worker: () => this.#workers[0]!,
+        workers: () => this.#workers,
         prepare: (disk) => prepare(disk, false),
         release: releaseDisk,
         remember: (disk, prepared) => {
@@ -241,15 +246,18 @@ class Daemon {
     return unwrap(found)
   }
 
-  #clusterNode(joined: JoinedCluster, instance: string, exports: VolumeExports): ClusterNode {
+  #clusterNode(joined: JoinedCluster, instance: string, exports: VolumeExports, homes: CopyHomes): ClusterNode {
     const { clusterId } = joined
+    const { name, workers } = this.#order.config
     this.#cluster = new ClusterNode({
-      node: this.#order.config.name,
+      node: name,
       joined,
       instance,
       version: version(),
       paths: this.#paths,
-      worker: () => this.#workers[0]!,
+      workers,
+      worker: (number) => this.#workers[number]!,
+      homes,
       exports,
       log: this.#log,
       onPeers: (peers) => process.send?.({ kind: 'peers', clusterId, instance, peers } satisfies FromDaemon),
@@ -268,7 +276,8 @@ class Daemon {
     disks: NodeDisks,
   ): Promise<ControlPlane> {
     const details = async (): Promise<NodeDetails> => {
-      const { sessions } = await this.#workers[0]!.replicationCall<'sessions'>({ kind: 'sessions' })
+      const asked = this.#workers.map((worker) => worker.replicationCall<'sessions'>({ kind: 'sessions' }))
+      const sessions = (await Promise.all(asked)).flatMap((told) => told.sessions)
       return { facts: processFacts(facts, this.#workers.length), sessions: usedVolumes(sessions, exports) }
     }
     this.#control = await ControlPlane.listen({
@@ -292,12 +301,12 @@ class Daemon {
   }
 
   #replicationStart(
-    { clusterId, startNumber }: JoinedCluster, instance: string, lostDisks: DiskStatus[],
-  ): ReplicationStart {
+    { clusterId, startNumber }: JoinedCluster, instance: string, homes: CopyHomes,
+  ): Omit<ReplicationStart, 'lostDisks'> {
     const node = this.#order.config.name
     const { evidence } = this.#paths
     const timing = DEFAULT_TIMING
-    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, lostDisks }
+    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, homes }
   }
 
   /** A node by itself needs all of them: nobody else has what is on one that is gone. */

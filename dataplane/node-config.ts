@@ -9,6 +9,7 @@ import path from 'node:path'
 import { parseSize } from '../cluster/api/amounts.ts'
 import { isName, nearest, shown } from '../cluster/api/names.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
+import { CLUSTER_WORKERS_MAX } from '../cluster/membership/beat-body.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { DiskOption } from './worker-messages.ts'
 
@@ -74,7 +75,7 @@ const CONFIG_KEYS = [
 ]
 const DISK_KEYS = ['path', 'size', 'pool', 'tags']
 const WORKERS_MAX = 64
-/** Of a node of a cluster, whose copies are all held by one. */
+/** Of a node of a cluster, unless it is told. */
 const CLUSTER_WORKERS = '1'
 const LOOPBACK_ANY_PORT = '127.0.0.1:0'
 const LOOPBACK_HOST = /^(127(\.\d{1,3}){3}|localhost)$/
@@ -142,10 +143,10 @@ export function defaultWorkers(cores = os.availableParallelism()): number {
   return cores <= 4 ? 1 : Math.min(WORKERS_MAX, Math.floor(cores / 2))
 }
 
-function parseWorkers(text: string | undefined): number {
+function parseWorkers(text: string | undefined, most: number): number {
   if (text === undefined) return defaultWorkers()
   const workers = Number(text)
-  if (!/^\d{1,2}$/.test(text) || workers < 1 || workers > WORKERS_MAX) refuse('workers', text, `1 to ${WORKERS_MAX}`)
+  if (!/^\d{1,2}$/.test(text) || workers < 1 || workers > most) refuse('workers', text, `1 to ${most}`)
   return workers
 }
 
@@ -214,7 +215,7 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
     zone: checkZone(pick('zone') ?? ''),
     disks,
     listenTcp: listenTcp === undefined ? undefined : parseTcpAddress(listenTcp),
-    workers: parseWorkers(workers),
+    workers: parseWorkers(workers, cluster === undefined ? WORKERS_MAX : CLUSTER_WORKERS_MAX),
     ...(metrics === undefined ? {} : { listenMetrics: parseTcpAddress(metrics, 'listen-metrics') }),
     ...(cluster === undefined ? {} : { cluster }),
   }

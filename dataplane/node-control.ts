@@ -18,8 +18,9 @@ import { nbdUris, volumeView } from '../cluster/api/volume-view.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
+import { joinDisks } from './joined-disks.ts'
 import { diskOptionOf } from './node-disks.ts'
-import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls, WorkerReport } from './worker-messages.ts'
+import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls } from './worker-messages.ts'
 
 /** A worker as the control thread sees it. Rejects with a HoldfastError. */
 export interface WorkerHandle {
@@ -287,30 +288,13 @@ export class NodeControl implements ControlApi {
     return disk
   }
 
-  /** Workers share disks: what each holds there and the checksum errors it met are added up. */
   async #report(): Promise<{ volumes: VolumeStatus[]; disks: Disk[]; sessions: SessionReport[] }> {
     const reports = await Promise.all(this.#workers.map((worker) => worker.call<'report'>({ kind: 'report' })))
     return {
       volumes: reports.flatMap(({ volumes }) => volumes),
       sessions: reports.flatMap(({ sessions }) => sessions),
-      disks: this.#joinDisks(reports),
+      disks: joinDisks(reports.flatMap(({ disks }) => disks)).map((disk) => ({ ...disk, node: this.#facts.name })),
     }
-  }
-
-  #joinDisks(reports: WorkerReport[]): Disk[] {
-    const disks = new Map<string, Disk>()
-    for (const status of reports.flatMap(({ disks }) => disks)) {
-      const known = disks.get(status.path)
-      if (known === undefined) {
-        disks.set(status.path, { ...status, node: this.#facts.name })
-        continue
-      }
-      known.checksumErrors += status.checksumErrors
-      // Each worker counts what its own volumes hold.
-      known.freeBytes = Math.max(0, known.freeBytes - (status.capacityBytes - status.freeBytes))
-      if (status.state === 'failed') Object.assign(known, { state: status.state, reason: status.reason })
-    }
-    return [...disks.values()]
   }
 
   #view(status: VolumeStatus, sessions: SessionReport[]): Volume {

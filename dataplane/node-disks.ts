@@ -7,12 +7,13 @@ import type { AddDiskRequest, Disk } from '../cluster/api/definition.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
+import { joinDisks } from './joined-disks.ts'
 import type { DiskOption } from './worker-messages.ts'
 import type { WorkerThread } from './worker-thread.ts'
 
 export interface NodeDisksOptions {
   node: string
-  worker(): Pick<WorkerThread, 'replicationCall'>
+  workers(): ReadonlyArray<Pick<WorkerThread, 'replicationCall'>>
   /** @throws HoldfastError */
   prepare(disk: DiskOption): PreparedDisk
   release(disk: PreparedDisk): void
@@ -42,16 +43,17 @@ export class NodeDisks {
     const { node, prepare, release, remember } = this.#o
     const option = diskOptionOf(request)
     const prepared = prepare(option)
-    const worker = this.#o.worker()
-    try {
-      await worker.replicationCall<'add-disk'>({ kind: 'add-disk', disk: prepared })
-    } catch (error) {
+    const workers = this.#o.workers()
+    const added = workers.map((worker) => worker.replicationCall<'add-disk'>({ kind: 'add-disk', disk: prepared }))
+    const refused = (await Promise.allSettled(added)).find((one) => one.status === 'rejected')
+    if (refused !== undefined) {
       release(prepared)
-      throw error
+      throw refused.reason
     }
     const { path } = option
     remember({ ...option, pool: prepared.pool, tags: prepared.tags }, prepared)
-    const { disks } = await worker.replicationCall<'status'>({ kind: 'status', since: 0 })
+    const asked = workers.map((worker) => worker.replicationCall<'status'>({ kind: 'status', since: 0 }))
+    const disks = joinDisks((await Promise.all(asked)).flatMap((told) => told.disks))
     const status = disks.find((disk) => disk.path === path)
     if (status === undefined) throw new HoldfastError('disk-not-found', { disk: path })
     return { ...status, node }

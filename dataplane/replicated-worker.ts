@@ -1,5 +1,5 @@
 /**
- * The data worker of a node of a cluster: the store under the turns of the worker, its copies, frontends and peers
+ * A data worker of a node of a cluster: the store under the turns of the worker, its copies, frontends and peers
  * (`replication-worker.ts`), the clients of the volumes that are offered here, and the calls of the main thread.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,6 +10,7 @@ import { failure } from '../engine/volume/store-api.ts'
 import type { Reply, Result } from '../engine/volume/store-api.ts'
 import type { DiskStatus } from '../engine/volume/volume-spec.ts'
 import { clock } from './clock.ts'
+import { homeOf } from './copy-homes.ts'
 import { MessageConfigs } from './copy/config-messages.ts'
 import { copyStatus } from './copy/copy-report.ts'
 import { StatusTeller } from './copy/status-changes.ts'
@@ -32,8 +33,6 @@ const END_DRAIN_MS = 500
 const HAND_OVER_MS = 700
 /** What waits to leave for peers when the worker stops. */
 const PEER_DRAIN_MS = 200
-/** One data worker a node: that one has the copy. */
-const workerOf = (): number => 0
 
 export interface WorkerPort {
   postMessage(message: FromWorker): void
@@ -94,15 +93,16 @@ class ReplicatedWorker {
   readonly #lost: readonly DiskStatus[]
   readonly #loop: TurnLoop
 
-  constructor({ loop, shell, configs, log, post }: Parts, start: ReplicationStart) {
-    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, lostDisks } = start
+  constructor({ loop, shell, worker, workers, configs, log, post }: Parts, start: ReplicationStart) {
+    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, lostDisks, homes } = start
     this.shell = shell
     this.#node = node
     this.#lost = lostDisks
     this.#loop = loop
     this.replication = new ReplicationWorker({
-      self: { clusterId, node, instance, worker: workerOf(), role: 'worker' },
-      loop, store: shell.store, configs, timing, readCheck, log, evidenceDir, workerOf,
+      self: { clusterId, node, instance, worker, role: 'worker' },
+      loop, store: shell.store, configs, timing, readCheck, log, evidenceDir,
+      isElsewhere: (volumeId) => homeOf(volumeId, homes, workers) !== worker,
     })
     this.#meters = new VolumeMeters(clock, ({ id, name }) => this.#offered.volume(name)?.id === id)
     this.sessions = new NbdSessions({

@@ -11,6 +11,7 @@ import type { FrontendMessage } from '../engine/replication/messages.ts'
 import type { ConfigPort } from './copy/config-port.ts'
 import { CopyHost } from './copy/copy-host.ts'
 import type { CopyHostOptions } from './copy/copy-host.ts'
+import { CopyPlaces } from './copy/copy-places.ts'
 import { assertTiming } from './copy/timing.ts'
 import type { CopyTiming } from './copy/timing.ts'
 import type { TurnLoop } from './copy/turn-loop.ts'
@@ -34,8 +35,7 @@ export interface ReplicationWorkerOptions {
   readCheck: CopyHostOptions['readCheck']
   log: LogPort
   evidenceDir: string
-  /** Which worker of a node has the copy of a volume. */
-  workerOf(node: NodeId, volumeId: string): number
+  isElsewhere?: CopyHostOptions['isElsewhere']
   copyLimits?: CopyHostOptions['limits']
   frontendLimits?: Partial<FrontendLimits>
 }
@@ -48,15 +48,17 @@ export class ReplicationWorker {
   readonly frontends: FrontendHost
   readonly #o: ReplicationWorkerOptions
   readonly #timer: WakeTimer
+  readonly #places = new CopyPlaces()
   #nodes: ReadonlySet<NodeId> = new Set()
 
   constructor(options: ReplicationWorkerOptions) {
     this.#o = options
-    const { self, loop, store, configs, timing, readCheck, log, evidenceDir, workerOf } = options
+    const { self, loop, store, configs, timing, readCheck, log, evidenceDir, isElsewhere } = options
     assertTiming(timing)
     const timer = new WakeTimer(loop)
     this.#timer = timer
     const pool = new SlabPool()
+    const places = this.#places
     this.transport = new PeerTransport({
       self,
       clock: loop,
@@ -69,27 +71,32 @@ export class ReplicationWorker {
       random: Math.random,
       nonce: hex,
       onMessage: (delivery) => this.#deliver(delivery),
+      onUp: ({ node, instance }) => places.connected(node, instance),
     })
     const send: CopyHostOptions['send'] = (to, volumeId, message) => void this.transport.send(to, volumeId, message)
     this.copies = new CopyHost({
-      self, loop, timer, store, pool, configs, timing, readCheck, log, evidenceDir, workerOf, send,
+      self, loop, timer, store, pool, configs, timing, readCheck, log, evidenceDir, places, send,
       beaconsSent: () => this.transport.awake(),
       tellFrontend: (volumeId, from, message) => this.frontends.tell(volumeId, from, message),
       nonce: hex,
+      ...(isElsewhere === undefined ? {} : { isElsewhere }),
       ...(options.copyLimits === undefined ? {} : { limits: options.copyLimits }),
     })
     this.frontends = new FrontendHost({
       self, loop, timer, configs,
       askHere: (volumeId, message) => this.copies.ask(volumeId, message),
-      askPeer: (node, volumeId, message) => send({ node, worker: workerOf(node, volumeId) }, volumeId, message),
+      askPeer: (node, volumeId, message) => {
+        for (const worker of places.workersOf(node, volumeId)) send({ node, worker }, volumeId, message)
+      },
       ...(options.frontendLimits === undefined ? {} : { limits: options.frontendLimits }),
     })
     this.copies.recover()
   }
 
-  /** The other nodes of the cluster, where each listens. Nobody else is let in. */
+  /** All workers of the other nodes of the cluster, where each node listens. Nobody else is let in. */
   setPeers(addresses: readonly PeerAddress[]): void {
     this.#nodes = new Set(addresses.map(({ node }) => node))
+    this.#places.setPeers(addresses)
     this.transport.setPeers(addresses)
   }
 
@@ -102,6 +109,7 @@ export class ReplicationWorker {
   #deliver(delivery: Delivery): void {
     const { family, message, from, volumeId } = delivery
     if (family === 'frontend' && isAnswer(message.type)) {
+      this.#places.heard(volumeId, from)
       this.frontends.tell(volumeId, from.node, message as FrontendMessage)
       this.copies.hold(delivery)
     } else this.copies.deliver(delivery)

@@ -8,6 +8,7 @@ import { HoldfastError } from '../engine/errors.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
 import type { ControlChange } from '../engine/replication/record.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
+import type { CopyHomes } from './copy-homes.ts'
 import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
 import type { StatusChanges } from './copy/status-changes.ts'
 import type { CopyTiming } from './copy/timing.ts'
@@ -46,8 +47,10 @@ export interface ReplicationStart {
   timing: CopyTiming
   readCheck: 'lease' | 'confirm'
   evidenceDir: string
-  /** Disks that the node goes on without, as they are shown. */
+  /** Disks that the node goes on without, as this worker shows them. */
   lostDisks: DiskStatus[]
+  /** Where the copies of this node are: what another worker has is not this one's. */
+  homes: CopyHomes
 }
 
 export interface SessionReport {
@@ -78,7 +81,7 @@ export interface WorkerCalls {
   stop: { request: { drainMs: number }; answer: undefined }
 }
 
-/** What the worker of a node of a cluster is asked besides `stop`; it has no volumes of its own. */
+/** What a worker of a node of a cluster is asked besides `stop`; it has no volumes of its own. */
 export interface ReplicationCalls {
   /** An empty copy, durable. Refused when there is one of that volume. */
   'make-copy': { request: { spec: VolumeSpec; copyId: string }; answer: undefined }
@@ -92,7 +95,7 @@ export interface ReplicationCalls {
   withdraw: { request: { volumeId: string }; answer: undefined }
   /** @see StatusTeller */
   status: { request: { since: number }; answer: StatusChanges }
-  /** What it brings of copies is served after the next start. */
+  /** All workers at once: each waits for the others. What it brings of copies is served after the next start. */
   'add-disk': { request: { disk: PreparedDisk }; answer: undefined }
   /** By the name of the export: a volume's name or id. */
   sessions: { request: object; answer: { sessions: SessionReport[] } }

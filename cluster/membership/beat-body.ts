@@ -16,7 +16,12 @@ export interface BeatBody {
   instance: string
   /** Of Holdfast. */
   version: string
+  /** Data workers, when there are several. */
+  workers?: number
 }
+
+/** More threads than this have nothing to do: peers keep a connection for each pair of them. */
+export const CLUSTER_WORKERS_MAX = 16
 
 export const encodeBeatBody = (body: BeatBody): string => Buffer.from(encodeJson(body)).toString()
 
@@ -24,8 +29,11 @@ export const encodeBeatBody = (body: BeatBody): string => Buffer.from(encodeJson
 export function decodeBeatBody(text: string): BeatBody | undefined {
   const found = parseRecord(Buffer.from(text))
   if (found === undefined) return undefined
-  const { peer, api, nodeId, clusterId, instance, version } = found
+  const { peer, api, nodeId, clusterId, instance, version, workers } = found
   if (!isText(peer) || !isText(api) || !isText(nodeId)) return undefined
   if (!isText(clusterId) || !isText(instance) || !isText(version)) return undefined
-  return { peer, api, nodeId, clusterId, instance, version }
+  const body = { peer, api, nodeId, clusterId, instance, version }
+  if (workers === undefined) return body
+  const isCount = typeof workers === 'number' && Number.isInteger(workers) && workers >= 1
+  return isCount && workers <= CLUSTER_WORKERS_MAX ? { ...body, workers } : undefined
 }

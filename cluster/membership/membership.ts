@@ -22,6 +22,8 @@ export interface NodeAddress {
   instance: string
   peer: string
   api: string
+  /** Data workers. */
+  workers: number
 }
 
 export interface MembershipOptions {
@@ -99,7 +101,7 @@ export class Membership {
       const heartbeat = decodeHeartbeat(value)
       const body = heartbeat === undefined ? undefined : decodeBeatBody(heartbeat.body)
       if (node === undefined || node === name || body?.clusterId !== self.clusterId) continue
-      nodes.push({ node, instance: body.instance, peer: body.peer, api: body.api })
+      nodes.push({ node, instance: body.instance, peer: body.peer, api: body.api, workers: body.workers ?? 1 })
     }
     const now = JSON.stringify(nodes)
     if (now === this.#told) return

@@ -5,7 +5,7 @@
  *   transport -> deliver -> inbox of the copy or of the links  | a turn |  -> transport, store, cluster store
  *
  * A message that came is given back to the transport when its turn has ended: by then the store has taken what it
- * brought. Which worker of a node has the copy of a volume is the owner's to know (`workerOf`).
+ * brought. Which worker of another node has the copy of a volume is learned (`copy-places.ts`).
  */
 import type { HoldfastError } from '../../engine/errors.ts'
 import type { LogPort } from '../../engine/ports.ts'
@@ -21,6 +21,7 @@ import type { FrameRefusal, IncomingFrame } from '../peer/frame-intake.ts'
 import type { LinkMessage, WireMessage } from '../peer/message-codec.ts'
 import type { ConfigPort } from './config-port.ts'
 import type { SlabPool } from '../slab-pool.ts'
+import type { CopyPlaces } from './copy-places.ts'
 import { saveEvidence } from './evidence.ts'
 import { HostedCopy } from './hosted-copy.ts'
 import type { CopyOwner } from './hosted-copy.ts'
@@ -57,7 +58,9 @@ export interface CopyHostOptions {
   log: LogPort
   /** Folder for the state of copies that met a bug of ours. */
   evidenceDir: string
-  workerOf(node: NodeId, volumeId: string): number
+  places: CopyPlaces
+  /** Whether another worker of this node has the copy of a volume: what is found here is a former one. */
+  isElsewhere?(volumeId: string): boolean
   send(to: WorkerAddress, volumeId: string | undefined, message: WireMessage): void
   /** Beacons leave in this turn. */
   beaconsSent(): void
@@ -99,6 +102,10 @@ export class CopyHost implements CopyOwner, LinksOwner {
     this.#limits = { ...COPY_LIMITS, ...options.limits }
     this.#links = new WorkerLinks(self, timing, this)
     loop.afterEach(this.#flush)
+    options.places.onChanged = () => {
+      this.#arePeersKnown = false
+      loop.askForTurn()
+    }
     this.#unwatch = configs.watch((value) => {
       const copy = this.#copies.get(value.config.volumeId)
       if (copy === undefined) return
@@ -109,11 +116,12 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   /** Every copy that the disks have. One that cannot be read is there too, and fenced. */
   recover(): void {
-    const { store } = this.#o
-    for (const [volumeId, open] of store.copies()) this.#host(volumeId, open.copy.isDurable, open)
+    const { store, isElsewhere = () => false } = this.#o
+    for (const [volumeId, open] of store.copies())
+      if (!isElsewhere(volumeId)) this.#host(volumeId, open.copy.isDurable, open)
     for (const { volumesById } of store.streams())
       for (const [volumeId, { copy, descriptor }] of volumesById)
-        if (copy !== undefined && !this.#copies.has(volumeId) && !isRemoved(descriptor))
+        if (copy !== undefined && !this.#copies.has(volumeId) && !isRemoved(descriptor) && !isElsewhere(volumeId))
           this.#host(volumeId, true, { reason: 'what the copy accepted cannot be read' })
     this.#updatePeers()
   }
@@ -134,6 +142,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     this.#copies.get(volumeId)?.close()
     this.#copies.delete(volumeId)
     this.#reopenedFor.delete(volumeId)
+    this.#o.places.forget(volumeId)
     this.#arePeersKnown = false
     this.loop.askForTurn()
     this.#o.store.removeCopy(volumeId, reply)
@@ -177,6 +186,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     }
     const copy = new HostedCopy(options, worker, this, open)
     this.#copies.set(volumeId, copy)
+    this.#o.places.forget(volumeId)
     return copy
   }
 
@@ -209,8 +219,9 @@ export class CopyHost implements CopyOwner, LinksOwner {
     else if (family === 'frontend') this.#copies.get(volumeId)?.request(node, worker, message as FrontendMessage)
     else if (family === 'copy') {
       const copy = this.#copies.get(volumeId)
+      this.#o.places.heard(volumeId, from)
       if (message.type === 'fill') copy?.arrived(message.versions, delivery)
-      copy?.received(node, worker, instance, message as PeerMessage)
+      copy?.received(node, instance, message as PeerMessage)
     }
   }
 
@@ -227,7 +238,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
   // --- of a copy ---------------------------------------------------------------------------------------------------
 
   sendToCopy(to: NodeId, volumeId: string, message: PeerMessage): void {
-    this.#o.send({ node: to, worker: this.#o.workerOf(to, volumeId) }, volumeId, message)
+    for (const worker of this.#o.places.workersOf(to, volumeId)) this.#o.send({ node: to, worker }, volumeId, message)
   }
 
   sendToFrontend(to: WorkerAddress, volumeId: string, message: FrontendMessage): void {
@@ -246,8 +257,10 @@ export class CopyHost implements CopyOwner, LinksOwner {
     this.#keeping.add(copy)
   }
 
-  left(copy: HostedCopy, node: NodeId): void {
-    this.#links.left(copy.volumeId, this.#workerAt(node, copy))
+  /** Whichever worker of that node has its copy: to say it to one that has not costs nothing, not to say it would. */
+  left({ volumeId }: HostedCopy, node: NodeId): void {
+    if (!this.#arePeersKnown) this.#updatePeers()
+    for (const worker of this.#o.places.everyWorkerOf(node, volumeId)) this.#links.left(volumeId, { node, worker })
   }
 
   nonce(): string {
@@ -290,16 +303,19 @@ export class CopyHost implements CopyOwner, LinksOwner {
     this.#o.beaconsSent()
   }
 
-  /** Every copy is bound, whatever it knows of who is where: the link acknowledges for all of them. */
-  beacon({ node }: WorkerAddress, { instance, atMs, commits }: Parameters<LinksOwner['beacon']>[1]): void {
+  /**
+   * Every copy is bound unless it knows that another worker has the copy there: the link acknowledges for all of them,
+   * which counts for copies of the beacon's own worker, and that one may go on while another stands still.
+   */
+  beacon({ node, worker }: WorkerAddress, { instance, atMs, commits }: Parameters<LinksOwner['beacon']>[1]): void {
+    const { places } = this.#o
+    const from = { node, worker, instance }
     const event = { type: 'beacon' as const, from: node, instance, atMs, commitSeq: undefined }
-    if (commits.length === 0) {
-      for (const copy of this.#copies.values()) copy.heard(event)
-      return
-    }
-    const told = new Map(commits.map(([volumeId, ...commit]) => [volumeId, commit] as const))
+    const told = commits.length === 0 ? undefined
+      : new Map(commits.map(([volumeId, ...commit]) => [volumeId, commit] as const))
     for (const copy of this.#copies.values()) {
-      const commit = told.get(copy.volumeId)
+      if (places.isElsewhere(copy.volumeId, from)) continue
+      const commit = told?.get(copy.volumeId)
       copy.heard(commit === undefined ? event : { ...event, epoch: commit[0], commitSeq: commit[1] })
     }
   }
@@ -309,7 +325,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     const { instance, sentAtMs, left } = acknowledged
     const event = { type: 'beacon-acknowledged' as const, from: node, instance, sentAtMs, left: false }
     for (const copy of this.#copies.values()) {
-      if (copy.workerOf(node) !== worker) continue
+      if (!this.#o.places.isAt(copy.volumeId, { node, worker })) continue
       copy.heard(left.includes(copy.volumeId) ? { ...event, left: true } : event)
     }
   }
@@ -325,28 +341,24 @@ export class CopyHost implements CopyOwner, LinksOwner {
       const { state, toldCommitSeq } = copy
       if (!copy.isPrimary || state.log.commitSeq === toldCommitSeq) continue
       copy.toldCommitSeq = state.log.commitSeq
-      for (const node of this.#othersOf(copy)) {
-        this.#links.committed(copy.volumeId, this.#workerAt(node, copy), state.promise.epoch, state.log.commitSeq)
+      for (const address of this.#othersOf(copy)) {
+        this.#links.committed(copy.volumeId, address, state.promise.epoch, state.log.commitSeq)
       }
     }
   }
 
-  #othersOf({ state }: HostedCopy): NodeId[] {
-    return Object.keys(state.config?.config.members ?? {}).filter((node) => node !== this.#o.self.node)
-  }
-
-  #workerAt(node: NodeId, copy: HostedCopy): WorkerAddress {
-    return { node, worker: copy.workerOf(node) ?? this.#o.workerOf(node, copy.volumeId) }
+  /** Where the other copies of its volume are, or may be. */
+  #othersOf({ volumeId, state }: HostedCopy): WorkerAddress[] {
+    const { self, places } = this.#o
+    const others = Object.keys(state.config?.config.members ?? {}).filter((node) => node !== self.node)
+    return others.flatMap((node) => places.workersOf(node, volumeId).map((worker) => ({ node, worker })))
   }
 
   #updatePeers(): void {
     this.#arePeersKnown = true
     const peers = new Map<string, WorkerAddress>()
     for (const copy of this.#copies.values())
-      for (const node of this.#othersOf(copy)) {
-        const address = this.#workerAt(node, copy)
-        peers.set(linkName(address), address)
-      }
+      for (const address of this.#othersOf(copy)) peers.set(linkName(address), address)
     this.#links.setPeers([...peers.values()])
   }
 

@@ -78,8 +78,6 @@ export class HostedCopy implements Sleeper {
   readonly #store: LocalCopyStore | undefined
   readonly #port: CopyPort
   readonly #commands = new Map<number, (result: CommandResult) => void>()
-  /** From which worker of a node its copy spoke last. */
-  readonly #peerWorkers = new Map<NodeId, number>()
   /** From which worker of a node its frontend spoke last. */
   readonly #frontendWorkers = new Map<NodeId, number>()
   #nextCommand = 1
@@ -143,19 +141,13 @@ export class HostedCopy implements Sleeper {
   }
 
   /** The copy on another node speaks. */
-  received(from: NodeId, worker: number, instance: string, message: PeerMessage): void {
-    this.#peerWorkers.set(from, worker)
+  received(from: NodeId, instance: string, message: PeerMessage): void {
     this.inbox.put({ type: 'message', from, instance, message })
   }
 
   /** The versions of a `fill` lie in the memory of its delivery. */
   arrived(versions: readonly BlockVersion[], delivery: { release(): void }): void {
     this.#fillMemory?.arrived(versions, delivery)
-  }
-
-  /** The worker of that node from which its copy spoke last; undefined: it did not yet. */
-  workerOf(node: NodeId): number | undefined {
-    return this.#peerWorkers.get(node)
   }
 
   /**

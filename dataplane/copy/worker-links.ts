@@ -5,6 +5,9 @@
  * Each turn begins here: a loop that stood still, or a clock that moved, is told to every copy before anything else is
  * stepped. What the links say of a node (its beacon, its acknowledgement) is stepped at once too, in the order in which
  * it came: a grace begins when the beacon is here.
+ *
+ * A link that is made anew goes on counting its beacons: the other end may have had it all the time, and takes none
+ * whose number it had before.
  */
 import type { NodeId } from '../../engine/replication/configuration.ts'
 import { createLinks, stepLinks } from '../../engine/replication/leases.ts'
@@ -50,15 +53,18 @@ export class WorkerLinks implements Sleeper {
   readonly #inbox: Inbox<{ from: WorkerAddress; instance: string; message: BeaconMessage }>
   readonly #port: LinksPort
   place = NOWHERE
+  /** Of each link that there ever was: the number of its last beacon, and the one before its first. */
+  readonly #counted = new Map<string, { last: number; before: number }>()
 
   constructor(self: WorkerAddress & { instance: string }, timing: CopyTiming, owner: LinksOwner) {
     const { beaconMs, leaseMs } = timing
     this.#owner = owner
     this.#state = createLinks({ node: linkName(self), instance: self.instance, beaconMs, leaseMs })
     this.#inbox = new Inbox(owner.loop, ({ from, instance, message }) => {
-      const { number, got, left, commits } = message
-      const to = this.#state.node
-      this.#step({ type: 'beacon', beacon: { from: linkName(from), instance, to, number, got, left, commits } })
+      const { number, left, commits } = message
+      const [link, to] = [linkName(from), this.#state.node]
+      const got = this.#ofThisLink(link, message.got)
+      this.#step({ type: 'beacon', beacon: { from: link, instance, to, number, got, left, commits } })
     })
     this.#port = {
       send: (beacon) => this.#send(beacon),
@@ -76,7 +82,17 @@ export class WorkerLinks implements Sleeper {
     const nodes = peers.map(linkName)
     const { peers: known } = this.#state
     if (nodes.length === known.size && nodes.every((node) => known.has(node))) return
+    for (const node of nodes) {
+      const counted = this.#counted.get(node)
+      if (counted !== undefined && !known.has(node)) counted.before = counted.last
+    }
     this.#step({ type: 'peers', nodes })
+  }
+
+  #ofThisLink(link: string, got: Beacon['got']): Beacon['got'] {
+    const before = this.#counted.get(link)?.before ?? 0
+    if (got === undefined || got.instance !== this.#state.instance || before === 0) return got
+    return got.number > before ? { instance: got.instance, number: got.number - before } : undefined
   }
 
   received(from: WorkerAddress, instance: string, message: BeaconMessage): void {
@@ -108,6 +124,9 @@ export class WorkerLinks implements Sleeper {
   }
 
   #send({ to, number, got, left, commits }: Beacon): void {
-    this.#owner.sendToWorker(addressOf(to), { type: 'beacon', number, got, left, commits })
+    let counted = this.#counted.get(to)
+    if (counted === undefined) this.#counted.set(to, (counted = { last: 0, before: 0 }))
+    counted.last = counted.before + number
+    this.#owner.sendToWorker(addressOf(to), { type: 'beacon', number: counted.last, got, left, commits })
   }
 }

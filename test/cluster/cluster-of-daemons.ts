@@ -24,6 +24,8 @@ export interface ClusterOptions {
   names?: readonly string[]
   dir?: string
   diskBytes?: number
+  /** Data workers of each node. */
+  workers?: number
   /** What is special about a node. */
   setUp?: (name: string, store: string) => Pick<ClusterNodeOptions, 'change' | 'env'>
   /** One that runs already. */
@@ -37,22 +39,25 @@ export class ClusterOfDaemons {
   readonly nodes: ClusterNodeProcess[]
 
   private constructor(storeProcess: StoreProcess, options: Required<Omit<ClusterOptions, 'storeProcess'>>) {
-    const { names, dir, diskBytes, setUp } = options
+    const { names, dir, diskBytes, workers, setUp } = options
     this.storeProcess = storeProcess
     this.store = storeProcess.client({ root: '/holdfast/' })
     this.dir = dir
     const { address: store } = storeProcess
     const node = { dir, diskBytes, store }
-    this.nodes = names.map((name) => new ClusterNodeProcess(name, { ...node, ...setUp(name, store) }))
+    this.nodes = names.map((name) => {
+      const special = setUp(name, store)
+      return new ClusterNodeProcess(name, { ...node, ...special, change: { workers, ...special.change } })
+    })
   }
 
   /** The store runs, the nodes do not yet. Everything ends with the test. */
   static async make(t: Pick<Test, 'teardown'>, options: ClusterOptions = {}): Promise<ClusterOfDaemons> {
     const {
-      names = ['n1', 'n2', 'n3'], dir = temporaryFolder(t), diskBytes = DISK_BYTES, setUp = () => ({}),
-      storeProcess = await startStore(t, EMBEDDED),
+      names = ['n1', 'n2', 'n3'], dir = temporaryFolder(t), diskBytes = DISK_BYTES, workers = 1,
+      setUp = () => ({}), storeProcess = await startStore(t, EMBEDDED),
     } = options
-    const cluster = new ClusterOfDaemons(storeProcess, { names, dir, diskBytes, setUp })
+    const cluster = new ClusterOfDaemons(storeProcess, { names, dir, diskBytes, workers, setUp })
     t.teardown(() => Promise.all(cluster.nodes.map((node) => node.killNode())))
     return cluster
   }

@@ -5,6 +5,7 @@ import { configKey, encodeConfig } from '../../cluster/store/volume-configs.ts'
 import { encodeName, nameKey } from '../../cluster/store/volume-names.ts'
 import { encodeVolume, volumeKey } from '../../cluster/store/volume-records.ts'
 import { clock } from '../../dataplane/clock.ts'
+import { homeOf } from '../../dataplane/copy-homes.ts'
 import { prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
 import type { NodeConfig } from '../../dataplane/node-config.ts'
 import { identityIn, keepIdentity, makeFolder } from '../../dataplane/node-folder.ts'
@@ -59,16 +60,21 @@ async function makeCopy(
   makeFolder(paths.folder)
   const { nodeId } = identityIn(paths.identity, { clusterId, store })
   keepIdentity(paths.identity, { clusterId, nodeId })
-  const prepared = prepareDisk(config.disks[0]!, { nodeName: config.name, nodeId, clusterId }, 1)
+  const { workers } = config
+  const prepared = prepareDisk(config.disks[0]!, { nodeName: config.name, nodeId, clusterId }, workers)
   if (!prepared.ok) throw prepared.error
-  const opened = await openStore({
-    disks: [prepared.value], indexDir: paths.index, worker: 0, workers: 1, barrier: new SharedArrayBuffer(4), clock,
-    log: { event: () => undefined },
-  })
-  if (!opened.ok) throw opened.error
+  const barrier = new SharedArrayBuffer(4)
+  const log = { event: () => undefined }
+  const stores = await Promise.all(Array.from({ length: workers }, async (_, worker) => {
+    const disks = [prepared.value]
+    const opened = await openStore({ disks, indexDir: paths.index, worker, workers, barrier, clock, log })
+    if (!opened.ok) throw opened.error
+    return opened.value
+  }))
+  const { store: home } = stores[homeOf(spec.id, new Map(), workers)]!
   await new Promise<void>((resolve, reject) => {
-    opened.value.store.createCopy(spec, copyId, (made) => (made.ok ? resolve() : reject(made.error)))
+    home.createCopy(spec, copyId, (made) => (made.ok ? resolve() : reject(made.error)))
   })
-  await new Promise<void>((resolve) => opened.value.stop(() => resolve()))
+  for (const shell of stores) await new Promise<void>((resolve) => shell.stop(() => resolve()))
   releaseDisk(prepared.value)
 }

@@ -43,6 +43,8 @@ t.test('a node of a cluster', async (t) => {
     const refused = { code: 'parameter', message: new RegExp(`^${key} = .*without TLS`) }
     t.throws(() => nodeConfigOf({ ...flags, [key!]: text }), refused)
   }
+  t.equal(nodeConfigOf({ ...flags, workers: '16' }).workers, 16)
+  t.throws(() => nodeConfigOf({ ...flags, workers: '17' }), { code: 'parameter', message: /1 to 16/ })
   t.throws(() => nodeConfigOf({ name: 'n1', dir: '/d', 'listen-peer': '7' }), {
     code: 'usage', message: /--listen-peer is for nodes of a cluster; name the cluster store too/,
   })

@@ -41,6 +41,7 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
         readCheck: 'lease',
         evidenceDir: path.join(dir, 'evidence'),
         lostDisks: [],
+        homes: new Map(),
       },
     },
     log,

@@ -14,8 +14,8 @@ import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-t.test('a disk is added, used, and there after the next start', async (t) => {
-  const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2'] })
+for (const workers of [1, 2]) t.test(`a disk is added, used, there after a start: ${workers} workers`, async (t) => {
+  const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2'], workers })
   await cluster.start()
   const apis: ControlClient[] = []
   t.teardown(() => apis.forEach((api) => api.close()))

@@ -33,11 +33,6 @@ t.test('who is refused', async (t) => {
   const namesake = new ClusterNodeProcess('n1', { dir: temporaryFolder(t), diskBytes: DISK_BYTES, store })
   t.match(await refusal(namesake), /node name n1 belongs to another node .*; give this node another name/)
 
-  const many = new ClusterNodeProcess('n2', {
-    dir: temporaryFolder(t), diskBytes: DISK_BYTES, store, change: { workers: 2 },
-  })
-  t.match(await refusal(many), /2 data workers is not supported; start it with --workers 1/)
-
   t.equal(await n1.stop(), 0)
   const other = await ClusterOfDaemons.make(t, { names: ['n1', 'n2'] })
   const elsewhere = other.storeProcess.address
@@ -52,7 +47,7 @@ t.test('who is refused', async (t) => {
   const id = '[0-9a-f]{32}'
   t.match(said, new RegExp(`disk ${disk.path} belongs to cluster ${id}, the cluster store at .* to ${id}`))
   t.match(said, /; name the store of its cluster/)
-  for (const node of [twin, namesake, many, moved, brought]) t.notMatch(node.stderr, /\n {4}at /, 'no stack trace')
+  for (const node of [twin, namesake, moved, brought]) t.notMatch(node.stderr, /\n {4}at /, 'no stack trace')
 })
 
 t.test('who is refused for a disk leaves nothing behind', async (t) => {

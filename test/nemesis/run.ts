@@ -6,6 +6,7 @@
  *   --seed S        the choices of a former run
  *   --only A,B      faults of these rows, or whose names hold these words
  *   --faults N      so many at most
+ *   --workers N     data workers of each node, 1
  *   --list          the faults there are
  */
 import { availableParallelism } from 'node:os'
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1e6)) },
     only: { type: 'string' },
     faults: { type: 'string', default: 'Infinity' },
+    workers: { type: 'string', default: '1' },
     list: { type: 'boolean', default: false },
   },
 })
@@ -39,7 +41,7 @@ if (values.list) {
   tell(`seed ${values.seed}`)
   const report = await runNemesis({
     seed: Number(values.seed), seconds: minutes * 60, load: 'heavy', tell, only: values.only?.split(','),
-    faultsMax: Number(values.faults), isStopped: () => isStopped,
+    faultsMax: Number(values.faults), workers: Number(values.workers), isStopped: () => isStopped,
   })
   const summary = summaryOf(report)
   if (values.only === undefined) {
@@ -52,7 +54,8 @@ if (values.list) {
     process.exitCode = 1
   }
   if (minutes >= LONG_MINUTES && values.only === undefined) {
-    const what = `Commit ${commit()}, \`npm run nemesis -- --minutes ${minutes} --seed ${report.seed}\``
+    const workers = values.workers === '1' ? '' : ` --workers ${values.workers}`
+    const what = `Commit ${commit()}, \`npm run nemesis -- --minutes ${minutes} --seed ${report.seed}${workers}\``
     writeProof('nemesis', [`${what}, on ${availableParallelism()} cores:`, '', ...summary])
   }
 }

@@ -58,6 +58,8 @@ export interface SceneOptions {
   diskBytes?: number
   volumeBytes?: number
   load?: 'light' | 'heavy'
+  /** Data workers of each node. */
+  workers?: number
 }
 
 export interface SceneVolume {
@@ -94,7 +96,7 @@ export class Scene {
 
   /** The nodes serve, the volumes are whole, the clients wait. `close` in any case. */
   static async make(options: SceneOptions): Promise<Scene> {
-    const { random, plantedBug, diskBytes = 384 * MIB } = options
+    const { random, plantedBug, diskBytes = 384 * MIB, workers = 1 } = options
     const undo: Array<() => unknown> = []
     const teardown = (run: () => unknown): unknown => undo.push(run)
     const folder = mkdtempSync(path.join(os.tmpdir(), 'hfn-'))
@@ -108,7 +110,7 @@ export class Scene {
     await storeProcess.start()
     const t = { teardown } as never
     const { setUp } = nodes
-    const cluster = await ClusterOfDaemons.make(t, { names: NAMES, diskBytes, setUp, storeProcess })
+    const cluster = await ClusterOfDaemons.make(t, { names: NAMES, diskBytes, workers, setUp, storeProcess })
     const mediaNode = random.pick(cluster.nodes)
     const nodeFiles =
       SmallFileSystem.mount(path.join(folder, 'node.img'), mediaNode.paths.folder, NODE_FOLDER_BYTES)

@@ -46,6 +46,8 @@ t.test('what is written is read', async (t) => {
   t.same(decodeNode('n1', encodeNode(node)), node)
   const body = { peer: '127.0.0.1:1', api: '127.0.0.1:2', nodeId: 'x', clusterId: 'c', instance: 'i', version: '0.1.0' }
   t.same(decodeBeatBody(encodeBeatBody(body)), body)
+  t.same(decodeBeatBody(encodeBeatBody({ ...body, workers: 2 })), { ...body, workers: 2 })
+  for (const workers of [0, 17, 1.5, '2']) t.equal(decodeBeatBody(JSON.stringify({ ...body, workers })), undefined)
   t.equal(decodeAge(encodeAge(61_000.7)), 61_000, 'the age is in whole milliseconds, and never ahead')
 })
 

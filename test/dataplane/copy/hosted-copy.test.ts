@@ -30,7 +30,7 @@ t.test('a failed assert in a step fences that copy, and the volume goes on witho
   t.equal(await device.write(0, BLOCK), 0)
   // What no peer can say: the transport looks at the shape of every message.
   const message = { type: 'refused', epoch: 99, why: 'epoch' } as unknown as PeerMessage
-  n1.worker.copies.copy(spec.id)!.received('n2', 0, hex(), message)
+  n1.worker.copies.copy(spec.id)!.received('n2', hex(), message)
   const written = device.write(BLOCK_BYTES, BLOCK)
   await until(() => n1.role(spec.id) === 'fenced')
   t.equal(await written, 0, 'the request that met it is answered by the other copy')

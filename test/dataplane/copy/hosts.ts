@@ -127,7 +127,6 @@ export class Host {
       readCheck: 'lease',
       log,
       evidenceDir: path.join(dir, 'evidence'),
-      workerOf: () => 0,
       frontendLimits: { resendMs: timing.evictAfterMs, retryMs: 20 },
       ...(copyLimits === undefined ? {} : { copyLimits }),
     })
