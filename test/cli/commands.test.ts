@@ -73,7 +73,7 @@ t.test('slips end in one sentence', async (t) => {
     ['node --name n1 --dir d --listen-peer 7', 2, /is for nodes of a cluster; name the cluster store too/],
     ['node --name n1 --dir d --store http://a:1 --listen-api 0.0.0.0:7', 2, /listen-api = .* without TLS/],
     ['node --name n1 --dir d --store a', 1, /"a" is no address of a cluster store; give http:\/\/HOST:PORT/],
-    ['node --name n1 --dir e --store http://a:1 --workers 2', 1, /2 data workers is not supported/],
+    ['node --name n1 --dir e --store http://a:1 --workers 17', 2, /1 to 16/],
   ]
   const judge = async ([words, expected, message]: (typeof table)[number]): Promise<void> => {
     const { code, stdout, stderr } = await holdfast(words.split(' '), { cwd: dir })
