@@ -70,14 +70,18 @@ export function passOnIfUnable(turn: Turn): void {
 }
 
 /** A member that may lead and has the most of what we owe, if its disk does any better than ours. */
-function successorOf({ primary, config, log, options }: CopyState): Peer | undefined {
+function successorOf(state: CopyState): Peer | undefined {
+  const { primary, config, log, options } = state
+  const own = progressOf(state)
+  // Like with like: where records are owed, that another one has synced more of those before says nothing of its disk.
+  const isAhead = ({ storedSeq, durableSeq }: Peer): boolean =>
+    own < log.tail ? storedSeq > own : durableSeq > log.durableSeq
   let best: Peer | undefined
   for (const node of config!.config.inSync) {
     const peer = primary!.peers.get(node)
     if (node === options.node || peer === undefined || !peer.isFollowing) continue
     if (peer.failure !== undefined || peer.fill !== undefined) continue
-    const isAhead = peer.storedSeq > log.writtenSeq || peer.durableSeq > log.durableSeq
-    if (isAhead && (best === undefined || peer.storedSeq > best.storedSeq)) best = peer
+    if (isAhead(peer) && (best === undefined || peer.storedSeq > best.storedSeq)) best = peer
   }
   return best
 }

@@ -80,35 +80,24 @@ const TABLE: Record<TableKind, Cells> = {
   'frontend-held': ['ignored', 'ignored', 'ignored', 'ignored'],
 }
 
-const COLUMNS: Record<Role, 1 | 2 | 3> = {
-  starting: 1,
-  out: 1,
-  replica: 1,
-  candidate: 1,
-  reconciling: 2,
-  primary: 2,
-  'handing-over': 2,
-  fenced: 3,
-}
-
 type Row = Record<TableKind, Decision>
 
-const KINDS = Object.keys(TABLE) as TableKind[]
 const rowOf = (column: 0 | 1 | 2 | 3): Row =>
-  Object.fromEntries(KINDS.map((kind) => [kind, TABLE[kind][column]])) as Row
-const ROWS = [rowOf(0), rowOf(1), rowOf(2), rowOf(3)] as const
+  Object.fromEntries(Object.entries(TABLE).map(([kind, cells]) => [kind, cells[column]])) as Row
 
-export const BEFORE_RECOVERY: Row = ROWS[0]
+export const BEFORE_RECOVERY = rowOf(0)
+const FOLLOWS = rowOf(1)
+const LEADS = rowOf(2)
 
 export const TRANSITIONS: Record<Role, Row> = {
-  starting: ROWS[COLUMNS.starting],
-  out: ROWS[COLUMNS.out],
-  replica: ROWS[COLUMNS.replica],
-  candidate: ROWS[COLUMNS.candidate],
-  reconciling: ROWS[COLUMNS.reconciling],
-  primary: ROWS[COLUMNS.primary],
-  'handing-over': ROWS[COLUMNS['handing-over']],
-  fenced: ROWS[COLUMNS.fenced],
+  starting: FOLLOWS,
+  out: FOLLOWS,
+  replica: FOLLOWS,
+  candidate: FOLLOWS,
+  reconciling: LEADS,
+  primary: LEADS,
+  'handing-over': LEADS,
+  fenced: rowOf(3),
 }
 
 export function kindOf(event: CopyEvent): TableKind {
