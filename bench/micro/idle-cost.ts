@@ -14,6 +14,7 @@ import { connectControlApi } from '../../cluster/api/client.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { GIB, MIB } from '../../engine/units.ts'
 import type { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
+import { clusterOfTree } from '../volume/cluster-of-tree.ts'
 import { pause, Scratch } from '../volume/scratch.ts'
 
 /** What follows the creation (watermarks, initialised segments) ends in it. */
@@ -37,19 +38,9 @@ const ends: Array<() => unknown> = []
 let nextPort = 25_990
 
 async function start(tree: string, name: string): Promise<ClusterOfDaemons> {
-  const { ClusterOfDaemons } = (await import(path.resolve(tree, 'test/cluster/cluster-of-daemons.ts'))) as
-    typeof import('../../test/cluster/cluster-of-daemons.ts')
-  const { EMBEDDED, StoreProcess } = (await import(
-    path.resolve(tree, 'test/conformance/cluster-store/store-process.ts')
-  )) as typeof import('../../test/conformance/cluster-store/store-process.ts')
-  const dir = scratch.path(name)
-  fs.mkdirSync(dir)
   const env = Object.fromEntries(values.env.map((pair) => pair.split(/=(.*)/s) as [string, string]))
-  const t = { teardown: (end: () => unknown) => void ends.push(end) }
-  const storeProcess = new StoreProcess(t, EMBEDDED, nextPort++)
-  await storeProcess.start()
-  scratch.watchOver(storeProcess.pid)
-  const cluster = await ClusterOfDaemons.make(t, { dir, diskBytes: GIB, setUp: () => ({ env }), storeProcess })
+  const own = { tree, name, port: nextPort++, scratch, ends }
+  const cluster = await clusterOfTree({ ...own, diskBytes: GIB, setUp: () => ({ env }) })
   await cluster.start()
   const { nodes } = cluster
   for (const { pid } of nodes) scratch.watchOver(pid)

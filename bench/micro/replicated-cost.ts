@@ -15,6 +15,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import type { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { MIB } from '../../engine/units.ts'
+import { clusterOfTree } from '../volume/cluster-of-tree.ts'
 import { caseWords, prefill, runFio } from '../volume/fio.ts'
 import type { FioCase } from '../volume/fio.ts'
 import { readOnce } from '../volume/nbd-probe.ts'
@@ -53,13 +54,6 @@ let nextPort = 25_790
 const ends: Array<() => unknown> = []
 
 async function start(tree: string, name: string): Promise<Subject> {
-  const { ClusterOfDaemons } = (await import(path.resolve(tree, 'test/cluster/cluster-of-daemons.ts'))) as
-    typeof import('../../test/cluster/cluster-of-daemons.ts')
-  const { EMBEDDED, StoreProcess } = (await import(
-    path.resolve(tree, 'test/conformance/cluster-store/store-process.ts')
-  )) as typeof import('../../test/conformance/cluster-store/store-process.ts')
-  const dir = scratch.path(name)
-  fs.mkdirSync(dir)
   const profiles = scratch.path(`${name}-profiles`)
   const env = Object.fromEntries(values.env.map((pair) => pair.split(/=(.*)/s) as [string, string]))
   const setUp = (node: string): { env: Record<string, string> } => ({
@@ -68,11 +62,8 @@ async function start(tree: string, name: string): Promise<Subject> {
       ...(values.profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${path.join(profiles, node)}` } : {}),
     },
   })
-  const t = { teardown: (end: () => unknown) => void ends.push(end) }
-  const storeProcess = new StoreProcess(t, EMBEDDED, nextPort++)
-  await storeProcess.start()
-  scratch.watchOver(storeProcess.pid)
-  const cluster = await ClusterOfDaemons.make(t, { dir, diskBytes: 6 * SIZE_BYTES, setUp, storeProcess })
+  const own = { tree, name, port: nextPort++, scratch, ends }
+  const cluster = await clusterOfTree({ ...own, diskBytes: 6 * SIZE_BYTES, setUp })
   const primaries: Record<string, string> = {}
   for (const durability of ['durable', 'writeback'] as const) {
     const spec = await cluster.makeVolume({ name: durability, durability, sizeBytes: SIZE_BYTES })

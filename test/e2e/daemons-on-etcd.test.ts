@@ -9,6 +9,7 @@
 // test-timeout-seconds: 1200
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import type { Test } from 'tap'
 import { MIB } from '../../engine/units.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
@@ -35,14 +36,8 @@ async function during(client: StampedClient, forMs: number): Promise<void> {
   for (const endMs = performance.now() + forMs; performance.now() < endMs;) await more(client, STEP_WRITES)
 }
 
-/** As when its database is full: nothing is taken any more until it is told that there is room. */
-async function fullAlarm(etcd: StoreProcess, action: 'ACTIVATE' | 'DEACTIVATE'): Promise<void> {
-  const body = JSON.stringify({ action, memberID: '1', alarm: 'NOSPACE' })
-  const said = await fetch(`${etcd.address}/v3/maintenance/alarm`, { method: 'POST', body })
-  if (!said.ok) throw new Error(`etcd answers ${said.status}: ${await said.text()}`)
-}
-
-t.test('etcd is full, and a replica dies meanwhile', { skip: etcdMissing() }, async (t) => {
+/** A volume in three copies that a client of n2 writes to, on an etcd. */
+async function underLoad(t: Test) {
   const etcd = await startStore(t, ETCD)
   const cluster = await ClusterOfDaemons.make(t, { storeProcess: etcd })
   const { id } = await cluster.makeVolume({ name: 'data', sizeBytes: 16 * MIB })
@@ -55,6 +50,18 @@ t.test('etcd is full, and a replica dies meanwhile', { skip: etcdMissing() }, as
   await client.connected()
   client.start()
   await more(client, 200)
+  return { etcd, cluster, id, primary, client }
+}
+
+/** As when its database is full: nothing is taken any more until it is told that there is room. */
+async function fullAlarm(etcd: StoreProcess, action: 'ACTIVATE' | 'DEACTIVATE'): Promise<void> {
+  const body = JSON.stringify({ action, memberID: '1', alarm: 'NOSPACE' })
+  const said = await fetch(`${etcd.address}/v3/maintenance/alarm`, { method: 'POST', body })
+  if (!said.ok) throw new Error(`etcd answers ${said.status}: ${await said.text()}`)
+}
+
+t.test('etcd is full, and a replica dies meanwhile', { skip: etcdMissing() }, async (t) => {
+  const { etcd, cluster, id, primary, client } = await underLoad(t)
   await fullAlarm(etcd, 'ACTIVATE')
   await during(client, FULL_MS)
   const heldMs = Math.round(client.held.longestMs)
@@ -79,18 +86,7 @@ t.test('etcd is full, and a replica dies meanwhile', { skip: etcdMissing() }, as
 })
 
 t.test(`etcd is away for ${OUTAGE_MS / 1000} s under load, then a primary dies`, { skip: etcdMissing() }, async (t) => {
-  const etcd = await startStore(t, ETCD)
-  const cluster = await ClusterOfDaemons.make(t, { storeProcess: etcd })
-  const { id } = await cluster.makeVolume({ name: 'data', sizeBytes: 16 * MIB })
-  await cluster.start()
-  await cluster.whole(id)
-  const client = new StampedClient({
-    socketPath: cluster.node('n2').paths.nbd, exportName: 'data', random: randomNumber, depth: DEPTH, isCluster: true,
-  })
-  t.teardown(() => client.close())
-  await client.connected()
-  client.start()
-  await more(client, 200)
+  const { etcd, cluster, id, client } = await underLoad(t)
 
   const before = { ...client.counts }
   etcd.signal('SIGSTOP')

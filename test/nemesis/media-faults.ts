@@ -145,8 +145,10 @@ function hungDisk(what: string, calls: string, leads: boolean): Fault {
       if (!isHeld) await scene.progress(PROGRESS)
       const count = await injected
       if (count === 0) return undefined
-      const how = `${JSON.stringify(before)}, then ${JSON.stringify(await scene.config(volume))}`
-      if (isHeld) throw new Error(`${volume.name} waits for the disk of ${name}: ${how}`)
+      if (isHeld) {
+        const sets = `${JSON.stringify(before)}, then ${JSON.stringify(await scene.config(volume))}`
+        throw new Error(`${volume.name} waits for the disk of ${name}: ${sets}`)
+      }
       const did = leads ? 'gave its lead away' : 'was let go'
       return `${count} of ${name}, a copy of ${volume.name} that ${did} after ${Math.round(await left)} ms`
     },
