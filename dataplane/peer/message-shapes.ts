@@ -4,7 +4,9 @@
  */
 import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { CopyReport } from '../../engine/replication/messages.ts'
-import type { RequestId, Session, VersionId } from '../../engine/replication/record.ts'
+import type {
+  NewSnapshot, RequestId, Session, SnapshotTitle, VersionId,
+} from '../../engine/replication/record.ts'
 import type { SessionFence } from '../../engine/replication/session-fence.ts'
 import { SLICE_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { HandLaid, WireMessage } from './message-codec.ts'
@@ -22,6 +24,7 @@ const HOLDERS_MAX = 1024
 const VOLUMES_MAX = 65536
 const SESSIONS_MAX = 65536
 const VERSIONS_MAX = 65536
+const LABELS_MAX = 64
 
 const session = objectOf<Session>({ generation: count, incarnation: count }, {})
 const fence = objectOf<SessionFence>(
@@ -81,11 +84,17 @@ const joinNumber = count
 /** As `encodeWindows` writes them: [generation, incarnation, floor, highest, [[number, parts, ...part], ...]]. */
 const windows = list(tuple(count, count, count, count, list(list(count, 65537), 65536)), SESSIONS_MAX)
 
+const title = objectOf<SnapshotTitle>(
+  { name: text64, createdAtMs: count, labels: record(text64, text64, LABELS_MAX) },
+  {},
+)
+
 export const changeShape = either(
   object({ operation: oneOf('epoch'), epochs }),
   object({ operation: oneOf('resize'), sizeBytes: count }),
-  object({ operation: oneOf('snapshot', 'snapshot-delete'), id: text64 }),
-  object({ operation: oneOf('rollback'), to: text64 }),
+  object({ operation: oneOf('snapshot'), id: text64 }, { title }),
+  object({ operation: oneOf('snapshot-delete'), id: text64 }),
+  object({ operation: oneOf('rollback'), to: text64 }, { kept: objectOf<NewSnapshot>({ id: text64 }, { title }) }),
   object({ operation: oneOf('delete') }),
 )
 

@@ -1,16 +1,20 @@
 /**
- * What an operator asks of the volume (SPEC 2.2): changes take their place among the writes as control records, the
- * same on every copy (I21), and end when they are committed; a hand-over changes the configuration.
+ * What an operator asks of the volume (SPEC 2.2, W7, S7): changes take their place among the writes as control records,
+ * the same on every copy (I21), and end when they are committed; a hand-over changes the configuration.
  */
 import { sendToAll } from './primary.ts'
 import { advance } from './commit.ts'
+import { readConfig } from './configuration-change.ts'
 import { appendRecord } from './copy-log.ts'
-import type { CopyEvent } from './copy-port.ts'
+import type { ChangeCommand, CommandResult, CopyEvent } from './copy-port.ts'
 import { beginHandOver } from './hand-over.ts'
 import { noteNewer } from './narrow-writes.ts'
-import type { ControlChange, ReplicatedRecord } from './record.ts'
+import type { PrimaryState } from './primary-state.ts'
+import type { ReplicatedRecord } from './record.ts'
 import type { CopyState } from './copy-state.ts'
 import type { Turn } from './turn.ts'
+
+type Refusal = Extract<CommandResult, { ok: false }>
 
 export function onCommand(turn: Turn, { token, command }: Extract<CopyEvent, { type: 'command' }>): void {
   const { state, port } = turn
@@ -19,12 +23,13 @@ export function onCommand(turn: Turn, { token, command }: Extract<CopyEvent, { t
   if (primary === undefined || state.role !== 'primary') {
     return port.commandEnded(token, { ok: false, code: 'not-primary', why: 'this copy does not lead' })
   }
-  const why = whyNot(state, command.change)
-  if (why !== undefined) return port.commandEnded(token, { ok: false, code: 'refused', why })
+  const refusal = refusalOf(turn, primary, command)
+  if (refusal !== undefined) return port.commandEnded(token, refusal)
   const seq = state.log.tail + 1
   const { change } = command
   const record: ReplicatedRecord = { epoch: primary.epoch, seq, request: undefined, kind: 'control', change }
   primary.commands.set(seq, token)
+  primary.changed = { epoch: primary.epoch, seq }
   if (primary.edges.size > 0) noteNewer(primary, record)
   appendRecord(turn, record)
   sendToAll(turn)
@@ -32,16 +37,40 @@ export function onCommand(turn: Turn, { token, command }: Extract<CopyEvent, { t
 }
 
 /** Names of snapshots are checked where they are known, before the command comes here. */
-function whyNot(state: CopyState, change: ControlChange): string | undefined {
+function refusalOf(turn: Turn, primary: PrimaryState, command: ChangeCommand): Refusal | undefined {
+  const { change, expected, unusedSince } = command
+  const { changed } = primary
+  if (expected !== undefined && (expected.epoch !== changed.epoch || expected.seq !== changed.seq)) {
+    return { ok: false, code: 'superseded', why: 'another change of the volume came first' }
+  }
   switch (change.operation) {
     case 'epoch':
-      return 'an epoch begins with a configuration'
-    case 'resize':
-      return change.sizeBytes < state.sizeBytes ? `it has ${state.sizeBytes} bytes and does not shrink` : undefined
+      return { ok: false, code: 'refused', why: 'an epoch begins with a configuration' }
+    case 'resize': {
+      const { sizeBytes } = turn.state
+      if (change.sizeBytes >= sizeBytes) return undefined
+      return { ok: false, code: 'refused', why: `it has ${sizeBytes} bytes and does not shrink` }
+    }
+    case 'rollback':
+      return unusedSince === undefined ? undefined : useRefusal(turn, turn.state, unusedSince)
     case 'snapshot':
     case 'snapshot-delete':
-    case 'rollback':
     case 'delete':
       return undefined
   }
+}
+
+/** S7. Who is refused a second time on what was read meanwhile is refused rightly. */
+function useRefusal(turn: Turn, { attach: fence, config }: CopyState, since: number): Refusal | undefined {
+  const { attach } = config!.config
+  if (attach.generation < since) {
+    readConfig(turn)
+    return { ok: false, code: 'superseded', why: `attach generation ${since} is not known here yet` }
+  }
+  const isOpen = attach.mode === 'open'
+  const users = isOpen ? (fence.open ?? []).filter(([, generation]) => generation >= since).map(([node]) => node)
+    : Object.keys(attach.holders)
+  if (users.length === 0) return undefined
+  readConfig(turn)
+  return { ok: false, code: 'in-use', why: `node ${users.sort().join(' and ')} uses it` }
 }

@@ -8,6 +8,7 @@
 import type { VolumeConfig, NodeId } from './configuration.ts'
 import type { CopyStore, StoredCopy, StoreEvent } from './copy-store.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
+import type { RecordId } from './record-id.ts'
 import type { ControlChange } from './record.ts'
 
 /** A value of the cluster store with its opaque version. */
@@ -39,10 +40,21 @@ export interface CopyPort {
   commandEnded(token: number, result: CommandResult): void
 }
 
+/** `superseded`: it was judged on what is not so any more, or is not known here yet. `lost`: it may still happen. */
 export type CommandResult =
-  { ok: true; seq: number } | { ok: false; code: 'not-primary' | 'refused' | 'lost'; why: string }
+  | { ok: true; seq: number }
+  | { ok: false; code: 'not-primary' | 'refused' | 'lost' | 'superseded' | 'in-use'; why: string }
 
-export type OperatorCommand = { type: 'change'; change: ControlChange } | { type: 'hand-over'; to: NodeId }
+export interface ChangeCommand {
+  type: 'change'
+  change: ControlChange
+  /** Only while this is the last change that was ordered (SPEC W7). */
+  expected?: RecordId
+  /** Of a rollback: only when nobody has used the volume under this attach generation or a later one (SPEC S7). */
+  unusedSince?: number
+}
+
+export type OperatorCommand = ChangeCommand | { type: 'hand-over'; to: NodeId }
 
 export type CopyEvent =
   | { type: 'recovered'; stored: StoredCopy }

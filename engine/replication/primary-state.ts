@@ -3,6 +3,7 @@
  * answer. All of it is forgotten when it is deposed (SPEC C6); frontends send again what was not answered.
  */
 import type { NodeId } from './configuration.ts'
+import type { RecordId } from './record-id.ts'
 import type { BlockRun, BlockVersion, RequestId, Session, VersionId } from './record.ts'
 import { NO_FENCE } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
@@ -195,6 +196,8 @@ export interface PrimaryState {
   flushes: FlushWait[]
   changes: CommandWait[]
   commands: Map<number, number>
+  /** Of the last change of the volume that was ordered, or of the epoch record with which this term began (W7). */
+  changed: RecordId
   /** Everything up to here was asked to be synced everywhere. */
   syncAskedSeq: number
   /** Since when our own store owes something, without any progress. */
@@ -249,6 +252,7 @@ export function newPrimary(epoch: number): PrimaryState {
     flushes: [],
     changes: [],
     commands: new Map(),
+    changed: { epoch, seq: 0 },
     owedSinceMs: undefined,
     syncAskedSeq: 0,
     fua: new Map(),

@@ -134,6 +134,7 @@ export function onReconcileReport(turn: Turn, peer: Peer, report: CopyReport): v
 function serve(turn: Turn, primary: PrimaryState): void {
   const { state } = turn
   const { log, windows } = state
+  primary.changed = { epoch: primary.epoch, seq: primary.reconciling!.epochSeq }
   primary.reconciling = undefined
   state.role = 'primary'
   state.released = undefined

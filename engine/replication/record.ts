@@ -18,13 +18,27 @@ export interface RequestId extends Session {
   answeredBelow?: number
 }
 
+/** What users know of a snapshot besides; no copy decides anything by it. */
+export interface SnapshotTitle {
+  name: string
+  /** Wall clock of whoever asked for it. */
+  createdAtMs: number
+  labels: Record<string, string>
+}
+
+export interface NewSnapshot {
+  id: string
+  title?: SnapshotTitle
+}
+
 /** What a control record does to the volume; the same on every copy. */
 export type ControlChange =
   | { operation: 'epoch'; epochs: EpochHistory }
   | { operation: 'resize'; sizeBytes: number }
-  | { operation: 'snapshot'; id: string }
+  | ({ operation: 'snapshot' } & NewSnapshot)
   | { operation: 'snapshot-delete'; id: string }
-  | { operation: 'rollback'; to: string }
+  /** `kept`: a snapshot of the record before this one, of what is rolled away. */
+  | { operation: 'rollback'; to: string; kept?: NewSnapshot }
   | { operation: 'delete' }
 
 export interface BlockRun {

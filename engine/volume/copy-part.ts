@@ -3,9 +3,9 @@
  * brought together: facts by revision, what was applied by the applied seq, a later filling before everything.
  */
 import type { Consistency, CopyFacts } from '../replication/copy-store.ts'
-import type { ControlChange } from '../replication/record.ts'
+import type { ControlChange, NewSnapshot } from '../replication/record.ts'
 import { NO_FENCE } from '../replication/session-fence.ts'
-import type { VolumeDescriptor } from './descriptor.ts'
+import type { Snapshot, VolumeDescriptor } from './descriptor.ts'
 
 export interface CopyPart {
   copyId: string
@@ -98,14 +98,23 @@ export function withNoted({ noted: _, ...copy }: CopyPart, noted: unknown): Copy
 /** The volume after a replicated change that stands at `seq`. Epochs and places count from when it is accepted. */
 export function withChange(now: CopyDescriptor, change: ControlChange, seq: number): CopyDescriptor {
   if (change.operation === 'resize') return { ...now, spec: { ...now.spec, sizeBytes: change.sizeBytes } }
-  if (change.operation === 'snapshot')
-    return { ...now, snapshots: [...now.snapshots, { id: change.id, seq, pinnedBy: null }] }
+  if (change.operation === 'snapshot') return { ...now, snapshots: [...now.snapshots, snapshotOf(now, change, seq)] }
   if (change.operation === 'snapshot-delete')
     return { ...now, snapshots: now.snapshots.filter(({ id }) => id !== change.id) }
   if (change.operation === 'delete') return { ...now, deleted: true, snapshots: [] }
   if (change.operation === 'rollback') {
     const to = now.snapshots.find(({ id }) => id === change.to)
-    return to === undefined ? now : { ...now, rollbacks: [...now.rollbacks, [to.seq, seq]] }
+    if (to === undefined) return now
+    const kept = change.kept === undefined ? [] : [snapshotOf(now, change.kept, seq - 1)]
+    return { ...now, snapshots: [...now.snapshots, ...kept], rollbacks: [...now.rollbacks, [to.seq, seq]] }
   }
   return now
 }
+
+const snapshotOf = ({ spec }: CopyDescriptor, { id, title }: NewSnapshot, seq: number): Snapshot => ({
+  id,
+  seq,
+  pinnedBy: null,
+  sizeBytes: spec.sizeBytes,
+  ...(title === undefined ? {} : { title }),
+})

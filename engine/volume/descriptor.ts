@@ -5,6 +5,7 @@
  * greatest seq <= its own that no rollback hides. An entry no view sees is dead.
  */
 import { epochAt } from '../replication/record-id.ts'
+import type { SnapshotTitle } from '../replication/record.ts'
 import type { CopyPart } from './copy-part.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
@@ -13,6 +14,9 @@ export interface Snapshot {
   seq: number
   /** Id of the clone that reads through this snapshot; such a one is not listed and not deleted by users. */
   pinnedBy: string | null
+  /** Of the volume then. Absent: from before it was kept. */
+  sizeBytes?: number
+  title?: SnapshotTitle
 }
 
 export interface VolumeDescriptor {

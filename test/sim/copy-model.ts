@@ -34,7 +34,11 @@ export class ModelState {
     }
     if (change!.operation === 'snapshot') this.snapshots.set(change!.id, { seq, blocks: new Map(this.head) })
     if (change!.operation === 'snapshot-delete') this.snapshots.delete(change!.id)
-    if (change!.operation === 'rollback') this.head = new Map(this.snapshots.get(change!.to)!.blocks)
+    if (change!.operation === 'rollback') {
+      const { to, kept } = change!
+      if (kept !== undefined) this.snapshots.set(kept.id, { seq: seq - 1, blocks: new Map(this.head) })
+      this.head = new Map(this.snapshots.get(to)!.blocks)
+    }
   }
 
   /** What some view shows, by block and seq. */

@@ -18,6 +18,8 @@ export interface CopyRunOptions {
   world?: Omit<WorldOptions, 'seed'>
   fills?: boolean
   snapshots?: boolean
+  /** Each rollback keeps what it rolls away as a snapshot. */
+  keeps?: boolean
   writeback?: boolean
 }
 
@@ -121,7 +123,8 @@ class CopyRun {
         return line.push({ ...base, change: { operation: 'snapshot', id: `s${this.snapshotNumber++}` } })
       const id = random.pick(ids)
       if (random.chance(0.7)) return line.push({ ...base, change: { operation: 'snapshot-delete', id } })
-      return line.push({ ...base, change: { operation: 'rollback', to: id } })
+      const kept = this.options.keeps === true ? { kept: { id: `s${this.snapshotNumber++}` } } : {}
+      return line.push({ ...base, change: { operation: 'rollback', to: id, ...kept } })
     }
     if (dice < 22) {
       const kind = random.pick(['zero', 'trim'] as const)
@@ -424,8 +427,13 @@ class CopyRun {
   }
 }
 
-const snapshotSeq = (line: Line, id: string): number =>
-  line.records.find(({ change }) => change?.operation === 'snapshot' && change.id === id)!.seq
+function snapshotSeq({ records }: Line, id: string): number {
+  for (const { change, seq } of records) {
+    if (change?.operation === 'snapshot' && change.id === id) return seq
+    if (change?.operation === 'rollback' && change.kept?.id === id) return seq - 1
+  }
+  throw new Error(`no record makes snapshot ${id}`)
+}
 
 const stampOfVersion = (version: BlockVersion): number => {
   if (version.payload === undefined) return 0

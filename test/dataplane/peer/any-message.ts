@@ -47,16 +47,21 @@ const payload = (blockCountMax: number) =>
 const lba = between(U48_MAX - 300_000)
 /** Of a write of so many blocks, which lies within one page. */
 const onePage = (lba: number, blockCount: number): number => lba - Math.max(0, (lba % 256) + blockCount - 256)
+const text = fc.string({ maxLength: 60 })
+const labels = fc.dictionary(text.filter((key) => key !== '__proto__'), text, { maxKeys: 8 })
+const title = fc.record({ name: text, createdAtMs: count, labels })
+const newSnapshot = fc.record({ id: text, title })
 const change = fc.oneof(
   fc.record({
     operation: fc.constant('epoch' as const),
     epochs: fc.constant<Array<[number, number]>>([[1, 1], [7, 90], [2 ** 32 - 1, U48_MAX]]),
   }),
   fc.record({ operation: fc.constant('resize' as const), sizeBytes: count }),
-  fc.record({
-    operation: fc.constantFrom('snapshot' as const, 'snapshot-delete' as const), id: fc.string({ maxLength: 60 }),
-  }),
-  fc.record({ operation: fc.constant('rollback' as const), to: fc.string({ maxLength: 60 }) }),
+  fc.record({ operation: fc.constant('snapshot' as const), id: text }),
+  newSnapshot.map((snapshot) => ({ operation: 'snapshot' as const, ...snapshot })),
+  fc.record({ operation: fc.constant('snapshot-delete' as const), id: text }),
+  fc.record({ operation: fc.constant('rollback' as const), to: text }),
+  fc.record({ operation: fc.constant('rollback' as const), to: text, kept: newSnapshot }),
   fc.record({ operation: fc.constant('delete' as const) }),
 )
 

@@ -31,6 +31,12 @@ t.test('snapshots and rollbacks, a page cache of two pages and checkpoints all t
   t.end()
 })
 
+t.test('rollbacks that keep what they roll away, which is rolled back to', (t) => {
+  runs(t, 121, 6, { operations: 250, snapshots: true, keeps: true, world: tiny })
+  runs(t, 131, 4, { operations: 250, snapshots: true, keeps: true, fills: true })
+  t.end()
+})
+
 t.test('a small disk, the cleaner at work', (t) => {
   runs(t, 201, 4, { operations: 600, snapshots: true, world: { segments: 20 } })
   t.end()

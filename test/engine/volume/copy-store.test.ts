@@ -108,7 +108,7 @@ t.test('snapshots, rollbacks and sizes change when they are applied', (t) => {
     world.control(1, 5, { operation: 'resize', sizeBytes: 3 << 20 })
     world.settle()
     world.copy.apply(4, {})
-    t.same(world.copy.descriptor().snapshots, [{ id: 's', seq: 3, pinnedBy: null }])
+    t.same(world.copy.descriptor().snapshots, [{ id: 's', seq: 3, pinnedBy: null, sizeBytes: 1 << 20 }])
     t.equal(world.copy.descriptor().spec.sizeBytes, 1 << 20)
     t.same(
       world.scan({ above: 0, upTo: 10 }).map(({ seq, lba, stamp }) => [seq, lba, stamp]),
@@ -123,7 +123,7 @@ t.test('snapshots, rollbacks and sizes change when they are applied', (t) => {
     t.equal(stored.tail, 5)
     world.copy.apply(5, {})
     t.equal(world.copy.descriptor().spec.sizeBytes, 3 << 20)
-    t.same(world.copy.descriptor().snapshots, [{ id: 's', seq: 3, pinnedBy: null }])
+    t.same(world.copy.descriptor().snapshots, [{ id: 's', seq: 3, pinnedBy: null, sizeBytes: 1 << 20 }])
     world.control(1, 6, { operation: 'rollback', to: 's' })
     world.settle()
     world.copy.apply(6, {})
@@ -133,6 +133,45 @@ t.test('snapshots, rollbacks and sizes change when they are applied', (t) => {
     world.copy.apply(6, {})
     t.same(world.readStamps(5, 1), [52])
     t.same(world.copy.descriptor().rollbacks, [[3, 6]])
+  }
+  t.end()
+})
+
+t.test('a rollback keeps what it rolls away, with its title, and can be rolled back', (t) => {
+  for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+    let world = new CopyWorld({ seed: 7 })
+    world.open()
+    world.epoch(1, 1)
+    const title = { name: 'kept', createdAtMs: 12, labels: { app: 'db' } }
+    world.append(write(1, 2, 5, [52]))
+    world.control(1, 3, { operation: 'snapshot', id: 's' })
+    world.append(write(1, 4, 5, [54]))
+    world.append(write(1, 5, 5, [55, 56]))
+    world.control(1, 6, { operation: 'rollback', to: 's', kept: { id: 'k', title } })
+    world.append(write(1, 7, 6, [67]))
+    world.settle()
+    world.copy.apply(7, {})
+    const kept = { id: 'k', seq: 5, pinnedBy: null, sizeBytes: 1 << 20, title }
+    t.same(world.copy.descriptor().snapshots[1], kept)
+    t.same(world.readStamps(5, 2), [52, 67])
+    world = world.crash('kill', index)
+    world.open()
+    world.copy.apply(7, {})
+    t.same(world.copy.descriptor().snapshots[1], kept, 'the same after a crash')
+    const scanned = world.scan({ above: 0, upTo: 10 }).map(({ seq, lba, stamp }) => `${seq} ${lba} ${stamp}`)
+    t.same(scanned.sort(), ['2 5 52', '5 5 55', '5 6 56', '7 6 67'], 'what only the write before the last had is gone')
+    world.control(1, 8, { operation: 'rollback', to: 'k', kept: { id: 'l' } })
+    world.settle()
+    world.copy.apply(8, {})
+    t.same(world.readStamps(5, 2), [55, 56])
+    world.control(1, 9, { operation: 'rollback', to: 'l' })
+    world.settle()
+    world.copy.apply(9, {})
+    t.same(world.readStamps(5, 2), [52, 67])
+    world.control(1, 10, { operation: 'rollback', to: 'none', kept: { id: 'm' } })
+    world.settle()
+    world.copy.apply(10, {})
+    t.same(world.copy.descriptor().snapshots.map(({ id }) => id), ['s', 'k', 'l'], 'a rollback to nothing is none')
   }
   t.end()
 })

@@ -472,6 +472,7 @@ function put(view: View, record: ReplicatedRecord): void {
     case 'rollback': {
       const to = view.snapshots.find(({ id }) => id === change.to)
       if (to === undefined) return
+      if (change.kept !== undefined) view.snapshots.push({ id: change.kept.id, seq: seq - 1 })
       view.rollbacks.push([to.seq, seq])
       return settleAll(view)
     }

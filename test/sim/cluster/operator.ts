@@ -67,7 +67,7 @@ export class Operator {
         })
       case 'rollback':
         if (this.snapshots.length === 0) return
-        return this.command({ type: 'change', change: { operation: 'rollback', to: random.pick(this.snapshots) } })
+        return this.rollBack(random)
       case 'resize':
         return this.enlarge()
       case 'hand-over':
@@ -183,6 +183,15 @@ export class Operator {
   /** Another value that says the same: whoever changes the former one has lost. */
   touch(random: Random): void {
     this.change(random, (now, nonce) => ({ ...now, nonce }))
+  }
+
+  /** Half of them keep what they roll away, and that may be rolled back to. */
+  private rollBack(random: Random): void {
+    const to = random.pick(this.snapshots)
+    if (random.chance(0.5)) return this.command({ type: 'change', change: { operation: 'rollback', to } })
+    const id = `s${++this.names}`
+    this.snapshots.push(id)
+    this.command({ type: 'change', change: { operation: 'rollback', to, kept: { id } } })
   }
 
   private command(command: OperatorCommand): void {

@@ -108,6 +108,7 @@ export function replay(log: readonly LoggedRecord[]): { changes: Map<number, Cha
     if (change?.operation === 'rollback') {
       const to = state.snapshots.get(change.to)
       if (to === undefined) continue
+      if (change.kept !== undefined) state.snapshots.set(change.kept.id, new Map(state.blocks))
       for (const [lba, now] of [...state.blocks]) {
         const then = to.get(lba)
         if (then?.seq !== now.seq) set(lba, { seq, stamp: then?.stamp ?? 0, kind: 'rollback' })
