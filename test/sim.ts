@@ -11,9 +11,11 @@
  *   --jobs N, --minutes M                       processes (one a core), and a bound
  *
  * Many seeds from 1 on are kept by commit in `.sim/`: what was run is not run again, and a larger number, or the same
- * after a bound, goes on. Not while files under engine/ or test/sim differ from the commit, or with a planted bug. From
- * 10,000 seeds on the summary goes to docs/proof.md. Violations are printed when their row of seeds ends, each with
- * the lines of its trace that lead to it; several, or those of a run before, again below all.
+ * after a bound or a signal, goes on. Not while files under engine/ or test/sim differ from the commit, or with a
+ * planted bug. A signal, or a reader that is gone (`| head`), lets the rows that run end, within seconds, and the
+ * summary is of all that ended; the same signal again ends it at once. From 10,000 seeds on the summary goes to
+ * docs/proof.md. Violations are printed when their row of seeds ends, each with the lines of its trace that lead to it;
+ * several, or those of a run before, again below all.
  */
 import { dirname, join } from 'node:path'
 import { availableParallelism } from 'node:os'
@@ -27,11 +29,21 @@ import { replayOf, traceLines, violationLines } from './sim/cluster/violation-re
 /** From here on a run is worth a page. */
 const LONG_SEEDS = 10_000
 const PROGRESS_SEEDS = 1000
+/** What a shell calls the end of a process by them. */
+const SIGNAL_STATUS = { SIGHUP: 129, SIGINT: 130, SIGPIPE: 141, SIGTERM: 143 }
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const options = readOptions()
 const store = options.store === 'memory' ? 'memory' : 'real'
-process.exitCode = options.seed === undefined ? await runMany() : runOne(options.seed)
+const stop = new AbortController()
+// Whoever read our words is gone: what runs is still kept, nothing more is begun.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exitCode ||= SIGNAL_STATUS.SIGPIPE
+  stop.abort()
+})
+const status = options.seed === undefined ? await runMany() : runOne(options.seed)
+process.exitCode ||= status
 
 function readOptions() {
   const number = { type: 'string' } as const
@@ -89,6 +101,13 @@ async function runMany(): Promise<number> {
   const isDirty = hasChanges('engine', 'test/sim') || process.env.PLANTED_BUG !== undefined
   const keeps = from === 1 && !isDirty && !options.twice
   if (isDirty) print('engine/ or test/sim differ from the commit: nothing is kept')
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (process.exitCode === SIGNAL_STATUS[signal]) process.exit()
+      process.exitCode = SIGNAL_STATUS[signal]
+      stop.abort()
+    })
+  }
   const told = { seeds: 0, violations: 0 }
   const totals = await runLong({
     from,
@@ -98,6 +117,7 @@ async function runMany(): Promise<number> {
     jobs: Number(options.jobs),
     minutes: Number(options.minutes),
     keepsGoing: options['keep-going'],
+    stop: stop.signal,
     file: keeps ? join(dirname(import.meta.dirname), '.sim', `${commit()}-${store}.json`) : undefined,
     progress: (found, sofar) => {
       for (const violation of found) printWithTrace(violation)

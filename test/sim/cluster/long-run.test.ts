@@ -20,28 +20,31 @@ const OPTIONS: LongRunOptions = {
   file: undefined,
 }
 
-t.test('in pieces and by several processes it adds up to the same', async (t) => {
-  const folder = temporaryFolder(t)
-  const file = join(folder, 'kept', 'run.json')
-  const whole = await runLong(OPTIONS)
-  t.equal(whole.seeds, OPTIONS.seeds)
-  const none = await runLong({ ...OPTIONS, file, minutes: 0 })
-  t.same([none, existsSync(file)], [noTotals(), false], 'a bound that is over begins nothing')
-  const first = await runLong({ ...OPTIONS, file, seeds: 1 })
-  t.equal(first.seeds, ROW_SEEDS, 'whole rows')
-  const rest = await runLong({ ...OPTIONS, file, jobs: 2 })
-  t.same({ ...rest, cpuSeconds: 0 }, { ...whole, cpuSeconds: 0 }, 'only what was missing is run')
-  const again = await runLong({ ...OPTIONS, file })
-  t.same(again, rest, 'nothing is left')
-})
+const told: Array<[found: number, seeds: number]> = []
+const whole = await runLong({ ...OPTIONS, progress: (found, totals) => void told.push([found.length, totals.seeds]) })
 
 t.test('what a row found is told when the row ends', async (t) => {
-  const told: Array<[found: number, seeds: number]> = []
-  await runLong({ ...OPTIONS, progress: (found, totals) => void told.push([found.length, totals.seeds]) })
   t.same(told, [
     [0, ROW_SEEDS],
     [0, 2 * ROW_SEEDS],
   ])
+})
+
+t.test('in pieces, of which one was stopped, and by several processes it adds up to the same', async (t) => {
+  const folder = temporaryFolder(t)
+  const file = join(folder, 'kept', 'run.json')
+  t.equal(whole.seeds, OPTIONS.seeds)
+  const none = await runLong({ ...OPTIONS, file, minutes: 0 })
+  t.same([none, existsSync(file)], [noTotals(), false], 'a bound that is over begins nothing')
+  const stop = new AbortController()
+  const stopped = { ...OPTIONS, file, stop: stop.signal, progress: () => stop.abort() }
+  const first = await runLong(stopped)
+  t.equal(first.seeds, ROW_SEEDS, 'what runs is ended and kept')
+  t.same(await runLong(stopped), first, 'and nothing is begun')
+  const rest = await runLong({ ...OPTIONS, file, jobs: 2, seeds: ROW_SEEDS + 1 })
+  t.same({ ...rest, cpuSeconds: 0 }, { ...whole, cpuSeconds: 0 }, 'only what was missing is run, in whole rows')
+  const again = await runLong({ ...OPTIONS, file })
+  t.same(again, rest, 'nothing is left')
 })
 
 t.test('a seed that ends its process is told by its number', async (t) => {

@@ -22,6 +22,8 @@ export interface LongRunOptions {
   minutes: number
   /** Goes on after a violation. */
   keepsGoing: boolean
+  /** Aborted, no row is begun; those that run are ended, which takes seconds. */
+  stop?: AbortSignal
   /** Where it is kept: then in whole rows from seed 1 on. */
   file: string | undefined
   /** After each row: the violations found in it, and all rows so far. */
@@ -48,7 +50,7 @@ export async function runLong(options: LongRunOptions): Promise<RunTotals> {
   const endsAtMs = performance.now() + minutes * 60_000
   const next = (): SeedRow | undefined => {
     const isStopped = run.totals.violations.length > 0 && !options.keepsGoing
-    return isStopped || performance.now() >= endsAtMs ? undefined : left.shift()
+    return isStopped || options.stop?.aborted || performance.now() >= endsAtMs ? undefined : left.shift()
   }
   const keep = (row: SeedRow, totals: RunTotals): void => {
     addTotals(run.totals, totals)
@@ -63,6 +65,8 @@ export async function runLong(options: LongRunOptions): Promise<RunTotals> {
 /** One process, until no row is left. */
 async function work(next: () => SeedRow | undefined, keep: (row: SeedRow, totals: RunTotals) => void): Promise<void> {
   let worker: ChildProcess | undefined
+  const kill = (): void => void worker?.kill('SIGKILL')
+  process.once('exit', kill)
   try {
     for (let row = next(); row !== undefined; row = next()) {
       worker ??= fork(join(import.meta.dirname, 'seed-worker.ts'))
@@ -71,6 +75,7 @@ async function work(next: () => SeedRow | undefined, keep: (row: SeedRow, totals
       keep(row, totals)
     }
   } finally {
+    process.off('exit', kill)
     worker?.disconnect()
   }
 }
@@ -96,7 +101,8 @@ function answerOf(worker: ChildProcess, row: SeedRow): Promise<RunTotals> {
     }
     worker.once('exit', ended)
     worker.on('message', told)
-    worker.send(row)
+    // One that ended meanwhile says so by its end.
+    worker.send(row, () => {})
   })
 }
 

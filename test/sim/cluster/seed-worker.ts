@@ -1,6 +1,7 @@
 /**
  * A process that runs the seeds it is told, a row at a time, says each before it begins, and answers with what they add
- * up to. It ends with the process that started it.
+ * up to. It ends with the process that started it, and only with that one: a terminal sends its signals to both, and
+ * the row has to be told.
  */
 import { runSeed } from './run-seed.ts'
 import { addSeed, noTotals, type RunTotals } from './run-totals.ts'
@@ -15,7 +16,12 @@ export interface SeedRow {
 
 export type WorkerMessage = { began: number } | { totals: RunTotals }
 
-const say = (message: WorkerMessage): void => void process.send!(message)
+/** Nobody is left to tell when it fails; the row ends first, since a seed does not wait. */
+const say = (message: WorkerMessage): void => {
+  process.send!(message, undefined, undefined, (error) => {
+    if (error !== null) process.exit()
+  })
+}
 
 process.on('message', ({ from, count, store, isTwice }: SeedRow) => {
   const totals: RunTotals = noTotals()
@@ -34,3 +40,4 @@ process.on('message', ({ from, count, store, isTwice }: SeedRow) => {
   say({ totals })
 })
 process.on('disconnect', () => process.exit())
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
