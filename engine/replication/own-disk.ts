@@ -40,14 +40,19 @@ export function noteOwnProgress({ state, nowMs }: Turn): void {
 export function passOnIfStill(turn: Turn): void {
   const { state, nowMs, port } = turn
   const { role, options } = state
-  const { owedSinceMs } = state.primary!
-  if (owedSinceMs === undefined) return
-  const dueMs = owedSinceMs + options.evictAfterMs
+  const primary = state.primary!
+  if (primary.owedSinceMs === undefined) return
+  if (waitsForRoom(turn)) {
+    // Says nothing of the disk, which has all its time from when there is room (D6).
+    primary.owedSinceMs = nowMs
+    return wakeBy(turn, nowMs + options.retryMs)
+  }
+  const dueMs = primary.owedSinceMs + options.evictAfterMs
   if (nowMs < dueMs) return wakeBy(turn, dueMs)
   const { config } = state.config!
   const successor = successorOf(state)
-  // Where it may not be let go it is waited for anyhow, whoever leads; and so is room in a full pool (D6).
-  const isOfUse = mayShrinkTo(config, config.inSync.length - 1) && !waitsForRoom(turn)
+  // Where it may not be let go it is waited for anyhow, whoever leads.
+  const isOfUse = mayShrinkTo(config, config.inSync.length - 1)
   if (role !== 'primary' || successor === undefined || !isOfUse) return wakeBy(turn, nowMs + options.retryMs)
   startChange(turn, 'pass-on', withSuccessor(config, successor.node, port.nonce()))
 }

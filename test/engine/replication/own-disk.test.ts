@@ -73,6 +73,27 @@ t.test('a disk that is slow and goes on keeps the lead', (t) => {
   t.end()
 })
 
+t.test('while room in its pool is waited for no time passes for a disk', (t) => {
+  const copies = serving()
+  let room: 'wait' | 'there' = 'wait'
+  Object.assign(copies.node('n1').store, { roomFor: () => room })
+  copies.isStalled = ({ name }) => name === 'n1'
+  const request = copies.write(5, 55)
+  copies.run(5000)
+  t.equal(copies.config.primary, 'n1', 'it is waited for')
+  room = 'there'
+  copies.run(800)
+  t.equal(copies.config.primary, 'n1', 'the disk is at work')
+  copies.isStalled = () => false
+  copies.run(500)
+  t.match(copies.answerOf(request), { ok: true })
+  copies.isStalled = ({ name }) => name === 'n1'
+  copies.write(6, 66)
+  copies.run(1500)
+  t.not(copies.config.primary, 'n1', 'and hangs')
+  t.end()
+})
+
 t.test('one that was chosen and cannot promise gives its lead away', (t) => {
   const copies = serving()
   copies.isStalled = ({ name }) => name === 'n2'
