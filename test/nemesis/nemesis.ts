@@ -7,6 +7,7 @@ import { Random } from '../sim/random.ts'
 import { contentOnDisk, differences } from './copies-at-rest.ts'
 import { ROW_LEAST } from './fault.ts'
 import type { Fault, Row } from './fault.ts'
+import { FULL_POOL } from './full-pool.ts'
 import { MEDIA_FAULTS } from './media-faults.ts'
 import { PATH_FAULTS } from './path-faults.ts'
 import { PLAN_FAULTS } from './plan-faults.ts'
@@ -17,7 +18,7 @@ import { STORE_FAULTS } from './store-faults.ts'
 import { SYNC_KILLS } from './sync-kills.ts'
 
 export const FAULTS: readonly Fault[] =
-  [...PROCESS_FAULTS, ...SYNC_KILLS, ...PATH_FAULTS, ...STORE_FAULTS, ...MEDIA_FAULTS, ...PLAN_FAULTS]
+  [...PROCESS_FAULTS, ...SYNC_KILLS, ...PATH_FAULTS, ...STORE_FAULTS, ...MEDIA_FAULTS, FULL_POOL, ...PLAN_FAULTS]
 
 /** A second fault beside the first: of another kind, so that they do not undo each other. */
 const TWO_AT_ONCE = 0.25

@@ -180,7 +180,7 @@ export class Scene {
   }
 
   /** A node that just came back takes nothing new for a while: asked again until it does. */
-  async moveHere(volume: SceneVolume, to: string): Promise<void> {
+  async moveHere(volume: Pick<SceneVolume, 'name' | 'id'>, to: string): Promise<void> {
     for (const untilMs = performance.now() + WHOLE_MS; ; await sleep(LOOK_MS)) {
       const { members, inSync } = await this.config(volume)
       if (inSync.includes(to)) return
@@ -236,7 +236,7 @@ export class Scene {
   }
 
   /** The store may be away for the other fault: it is asked until it answers. */
-  async config(volume: SceneVolume): Promise<VolumeConfig> {
+  async config(volume: Pick<SceneVolume, 'id'>): Promise<VolumeConfig> {
     for (const untilMs = performance.now() + WHOLE_MS; ; await sleep(LOOK_MS)) {
       try {
         return await this.cluster.config(volume.id)
