@@ -1,5 +1,5 @@
 /**
- * The records of the cluster store as the planner knows them: one watch of all keys feeds engine/control's Cluster,
+ * The records of the cluster store as the planner knows them: one watch of them all feeds engine/control's Cluster,
  * each change in the order in which it happened. What cannot be read is left as it was known, and its volume alone:
  * nothing is decided from a value that is not understood.
  */
@@ -20,6 +20,11 @@ import { CONFIG_PREFIX, decodeConfig } from '../store/volume-configs.ts'
 import { MOVE_PREFIX, decodeMove } from '../store/volume-moves.ts'
 import { VOLUME_PREFIX, decodeVolume } from '../store/volume-records.ts'
 
+/**
+ * The keys of all records lie behind those of the heartbeats, which would be told several times a second and concern
+ * nobody here.
+ */
+export const BEHIND_BEATS = 'beats0'
 /** Engine/control's word for a key that is absent. */
 const ABSENT = ''
 
@@ -46,6 +51,7 @@ export class ClusterCache {
     this.watch = new PrefixWatch({
       store: options.store,
       prefix: '',
+      from: BEHIND_BEATS,
       onChange: (key, value, version) => this.take(key, value, version),
       onListed: () => {
         this.isListed = true

@@ -23,6 +23,12 @@ export interface Entry {
   version: Version
 }
 
+/** Keys that begin with `prefix`, from `from` on in their order; undefined: all of them. */
+export interface KeyRange {
+  prefix: string
+  from?: string | undefined
+}
+
 export type StoreAnswer<T> = { ok: true; value: T } | { ok: false; error: HoldfastError }
 
 export interface Page {
@@ -82,15 +88,15 @@ export interface ClusterStore {
   /** Linearizable. */
   get(key: string): Promise<StoreAnswer<Entry | undefined>>
   /**
-   * One page of the keys that begin with `prefix`, linearizable. All pages are of one moment; when the store keeps
+   * One page of a range of keys, linearizable. All pages are of one moment; when the store keeps
    * that one no more, the answer is the error `store-history`: begin again.
    * @param limit  entries, 1 to PAGE_ENTRIES_MAX (the default)
    */
-  list(options: { prefix: string; limit?: number; after?: Cursor | undefined }): Promise<StoreAnswer<Page>>
+  list(options: KeyRange & { limit?: number; after?: Cursor | undefined }): Promise<StoreAnswer<Page>>
   /** Sent at most once. Refused with `store-value-size` when the value has more than VALUE_BYTES_MAX. */
   compareAndSwap(change: CompareAndSwap): Promise<CasOutcome>
-  /** Changes of keys that begin with `prefix`, behind `after`. Connects, waits and resumes by itself until it ends. */
-  watch(options: { prefix: string; after: Position }, listener: (event: WatchEvent) => void): Watch
+  /** Changes of a range of keys, behind `after`. Connects, waits and resumes by itself until it ends. */
+  watch(options: KeyRange & { after: Position }, listener: (event: WatchEvent) => void): Watch
   /** Undefined until something was read. */
   known(): KnownStore | undefined
   /** Ends the watches, and the calls that are under way. Nothing of it keeps the process alive afterwards. */

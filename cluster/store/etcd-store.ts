@@ -9,8 +9,8 @@ import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { KEY_PATTERN, PAGE_ENTRIES_MAX, VALUE_BYTES_MAX } from './cluster-store.ts'
 import type {
-  CasOutcome, ClusterStore, CompareAndSwap, Cursor, Entry, KnownStore, Page, Position, StoreAnswer, Version, Watch,
-  WatchEvent,
+  CasOutcome, ClusterStore, CompareAndSwap, Cursor, Entry, KeyRange, KnownStore, Page, Position, StoreAnswer, Version,
+  Watch, WatchEvent,
 } from './cluster-store.ts'
 import { EndpointSet, parseAddresses, pause } from './endpoint-set.ts'
 import { isCertainlyNotApplied, isCompacted, isRefusal, reasonOf } from './etcd-answers.ts'
@@ -65,11 +65,11 @@ class EtcdStore implements ClusterStore {
     return { ok: true, value: found === undefined ? undefined : this.entryOf(found) }
   }
 
-  async list(options: { prefix: string; limit?: number; after?: Cursor | undefined }): Promise<StoreAnswer<Page>> {
-    const { prefix, limit = PAGE_ENTRIES_MAX, after } = options
+  async list(options: KeyRange & { limit?: number; after?: Cursor | undefined }): Promise<StoreAnswer<Page>> {
+    const { limit = PAGE_ENTRIES_MAX, after } = options
     assert(limit >= 1 && limit <= PAGE_ENTRIES_MAX, 'a page has at least one entry, and not too many')
     const [revision, lastKey] = after === undefined ? [undefined, undefined] : splitCursor(after)
-    const { from, end } = this.rangeOf(prefix)
+    const { from, end } = this.rangeOf(options)
     const key = lastKey === undefined ? from : Buffer.from(`${this.root}${lastKey}\0`)
     const answer = await this.read({ key, rangeEnd: end, limit: String(limit), revision: revision ?? '0' })
     if (!answer.ok) return answer
@@ -115,10 +115,10 @@ class EtcdStore implements ClusterStore {
     return { outcome: 'lost', current: found === undefined ? undefined : this.entryOf(found) }
   }
 
-  watch(options: { prefix: string; after: Position }, listener: (event: WatchEvent) => void): Watch {
+  watch(options: KeyRange & { after: Position }, listener: (event: WatchEvent) => void): Watch {
     assert(!this.isClosed, 'a closed store is not watched')
     const watch = new EtcdWatch({
-      ...this.rangeOf(options.prefix),
+      ...this.rangeOf(options),
       endpoints: this.endpoints,
       identity: this.identity,
       timeoutMs: this.timeoutMs,
@@ -188,9 +188,11 @@ class EtcdStore implements ClusterStore {
     return Buffer.from(bytes).toString().slice(this.root.length)
   }
 
-  private rangeOf(prefix: string): { from: Uint8Array; end: Uint8Array } {
-    const from = Buffer.from(this.root + prefix)
-    return { from: from.length === 0 ? Uint8Array.of(0) : from, end: endOfPrefix(from) }
+  private rangeOf({ prefix, from = prefix }: KeyRange): { from: Uint8Array; end: Uint8Array } {
+    assert(from.startsWith(prefix), 'a range begins within its prefix')
+    const first = Buffer.from(this.root + from)
+    const end = endOfPrefix(Buffer.from(this.root + prefix))
+    return { from: first.length === 0 ? Uint8Array.of(0) : first, end }
   }
 
   private entryOf({ key, value, modRevision }: KeyValue): Entry {

@@ -16,6 +16,8 @@ import type { ClusterStore, Cursor, Entry, Position, StoreAnswer, Version, Watch
 export interface PrefixWatchOptions {
   store: ClusterStore
   prefix: string
+  /** Keys before it are not told. */
+  from?: string
   /** Undefined: the key is not there any more. */
   onChange(key: string, value: Uint8Array | undefined, version: Version | undefined): void
   /** All of one moment were told; again after an interruption. */
@@ -64,11 +66,11 @@ export class PrefixWatch {
 
   /** Every page of one moment. */
   private async list(): Promise<StoreAnswer<{ entries: Entry[]; position: Position }>> {
-    const { store, prefix } = this.options
+    const { store, prefix, from } = this.options
     const entries: Entry[] = []
     let after: Cursor | undefined
     for (;;) {
-      const page = await store.list({ prefix, after })
+      const page = await store.list({ prefix, from, after })
       if (!page.ok) return page
       entries.push(...page.value.entries)
       after = page.value.next
@@ -78,8 +80,8 @@ export class PrefixWatch {
   }
 
   private follow(after: Position): void {
-    const { store, prefix } = this.options
-    this.watch = store.watch({ prefix, after }, (event) => {
+    const { store, prefix, from } = this.options
+    this.watch = store.watch({ prefix, from, after }, (event) => {
       if (this.isClosed) return
       if (event.type === 'gone') return void this.begin()
       if (event.type === 'failed') return this.again(event.error)

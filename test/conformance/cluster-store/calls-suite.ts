@@ -102,6 +102,26 @@ export async function callsSuite(t: Test, kind: Kind): Promise<void> {
     t.same(rest.map(({ key }) => key), wanted.slice(10), 'what changes meanwhile does not show')
   })
 
+  await t.test('of a prefix all keys from one on, listed and watched', async (t) => {
+    for (const key of ['r/a', 'r/b', 'r/b/c', 'r/c', 's']) await swap(store, key, undefined, key)
+    const page = await store.list({ prefix: 'r/', from: 'r/b', limit: 2 })
+    if (!page.ok) throw page.error
+    t.same(page.value.entries.map(({ key }) => key), ['r/b', 'r/b/c'])
+    const rest = await store.list({ prefix: 'r/', from: 'r/b', after: page.value.next })
+    t.match(rest, { ok: true, value: { entries: [{ key: 'r/c' }], next: undefined } })
+    const keys: string[] = []
+    const ended = Promise.withResolvers<void>()
+    const watch = store.watch({ prefix: 'r/', from: 'r/b', after: page.value.position }, (event) => {
+      if (event.type !== 'changed') return ended.reject(new Error(event.type))
+      keys.push(...event.changes.map(({ key }) => key))
+      if (keys.includes('r/z')) ended.resolve()
+    })
+    for (const key of ['q', 'r/aa', 'r/bb', 's/a', 'r/z']) await swap(store, key, undefined, key)
+    await ended.promise
+    watch.close()
+    t.same(keys, ['r/bb', 'r/z'])
+  })
+
   await t.test('pages of the largest values', async (t) => {
     const value = new Uint8Array(VALUE_BYTES_MAX).fill(7)
     const keys = Array.from({ length: 140 }, (_, i) => `big/${1000 + i}`)
