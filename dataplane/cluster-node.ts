@@ -38,6 +38,7 @@ import type { PeerAddress } from './peer/transport.ts'
 import { VolumeNotes } from './volume-notes.ts'
 import type { Seen } from './volume-notes.ts'
 import { VolumeOffers } from './volume-offers.ts'
+import type { SessionReport } from './worker-messages.ts'
 import type { WorkerThread } from './worker-thread.ts'
 
 const PULSE_MS = 1000
@@ -77,6 +78,8 @@ export class ClusterNode implements LocalNode {
   #notes: VolumeNotes | undefined
   #keeping: NodeJS.Timeout | undefined
   readonly #status: KnownStatus[]
+  /** By worker. */
+  readonly #sessions: SessionReport[][] = []
   readonly pulse = new Pulse(PULSE_MS, clock)
   readonly beats: BeatList
   /** Other nodes, as the control plane reaches them. */
@@ -188,10 +191,17 @@ export class ClusterNode implements LocalNode {
     const { node, instance } = this.#o
     const told = await Promise.all(this.#workers().map(async (worker, number) => {
       const known = this.#status[number]!
-      return known.take(await worker.replicationCall<'status'>({ kind: 'status', since: known.since }))
+      const changes = await worker.replicationCall<'status'>({ kind: 'status', since: known.since })
+      this.#sessions[number] = changes.sessions
+      return known.take(changes)
     }))
     const disks = joinDisks(told.flatMap(({ disks }) => disks))
     return { node, instance, isOpen: true, disks, copies: told.flatMap(({ copies }) => copies) }
+  }
+
+  /** Of its clients, as the last status told. */
+  sessions(): SessionReport[] {
+    return this.#sessions.flat()
   }
 
   async makeCopy(spec: VolumeSpec): Promise<{ copyId: string }> {

@@ -42,7 +42,7 @@ export interface ControlPlaneOptions {
   beats: BeatList
   local: LocalNode
   listen: { host: string; port: number }
-  details(): Promise<NodeDetails>
+  details(): NodeDetails
   addDisk(request: AddDiskRequest): Promise<Disk>
   nbdOf(volume: string): string[]
   whenOffered(volumeId: string, mostMs: number): Promise<boolean>

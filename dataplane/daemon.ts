@@ -275,11 +275,10 @@ class Daemon {
     facts: NodeFacts,
     disks: NodeDisks,
   ): Promise<ControlPlane> {
-    const details = async (): Promise<NodeDetails> => {
-      const asked = this.#workers.map((worker) => worker.replicationCall<'sessions'>({ kind: 'sessions' }))
-      const sessions = (await Promise.all(asked)).flatMap((told) => told.sessions)
-      return { facts: processFacts(facts, this.#workers.length), sessions: usedVolumes(sessions, exports) }
-    }
+    const details = (): NodeDetails => ({
+      facts: processFacts(facts, this.#workers.length),
+      sessions: usedVolumes(local.sessions(), exports),
+    })
     this.#control = await ControlPlane.listen({
       node: facts.name,
       instance: facts.instanceId,

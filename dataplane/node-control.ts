@@ -55,6 +55,16 @@ export interface NodeFacts {
   startedMs: number
 }
 
+/** Every report of a node of a cluster has it, one a second, and the kernel takes its time to tell. */
+const RSS_EVERY_MS = 10_000
+let rss = { atMs: -Infinity, bytes: 0 }
+
+function rssBytes(): number {
+  const nowMs = performance.now()
+  if (nowMs - rss.atMs >= RSS_EVERY_MS) rss = { atMs: nowMs, bytes: process.memoryUsage.rss() }
+  return rss.bytes
+}
+
 /** Of the process, as the API shows it. */
 export function processFacts(facts: NodeFacts, workers: number) {
   const { socketPath, tcp, nodeId, clusterId, version, ioFlusher, folder } = facts
@@ -66,7 +76,7 @@ export function processFacts(facts: NodeFacts, workers: number) {
     nodeVersion: process.version,
     uptimeMs: Math.round(performance.now() - facts.startedMs),
     workers,
-    rssBytes: process.memoryUsage.rss(),
+    rssBytes: rssBytes(),
     ioFlusher,
     listening: [socketPath, ...(tcp === undefined ? [] : [`${tcp.host}:${tcp.port}`])],
     folder,

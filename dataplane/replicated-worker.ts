@@ -167,10 +167,10 @@ class ReplicatedWorker {
       }
       case 'status': {
         const copies = [...this.replication.copies.copies()].map((copy) => copyStatus(copy, this.#loop.nowMs()))
-        return reply({ ok: true, value: this.#status.tell(call.since, { disks: this.#disks(), copies }) })
+        const changes = this.#status.tell(call.since, { disks: this.#disks(), copies })
+        return reply({ ok: true, value: { ...changes, sessions: this.sessions.reports() } })
       }
       case 'add-disk': return this.shell.addDisk(call.disk, [], reply)
-      case 'sessions': return reply({ ok: true, value: { sessions: this.sessions.reports() } })
       case 'withdraw':
         this.#offered.withdraw(call.volumeId)
         return reply({ ok: true, value: undefined })

@@ -93,12 +93,10 @@ export interface ReplicationCalls {
   change: { request: { volumeId: string; change: ControlChange }; answer: { seq: number } }
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
-  /** @see StatusTeller */
-  status: { request: { since: number }; answer: StatusChanges }
+  /** Sessions by the name of the export, a volume's name or id. @see StatusTeller */
+  status: { request: { since: number }; answer: StatusChanges & { sessions: SessionReport[] } }
   /** All workers at once: each waits for the others. What it brings of copies is served after the next start. */
   'add-disk': { request: { disk: PreparedDisk }; answer: undefined }
-  /** By the name of the export: a volume's name or id. */
-  sessions: { request: object; answer: { sessions: SessionReport[] } }
 }
 
 /** A volume that clients of this node may use. */

@@ -44,7 +44,8 @@ export interface ControlNodeOptions {
   pulse: Pulse
   beats: BeatList
   local: LocalNode
-  details(): Promise<NodeDetails>
+  /** As the last status brought them. */
+  details(): NodeDetails
   /** Calls of another node. */
   connect(api: string): NodeCalls
   /** Monotonic. */

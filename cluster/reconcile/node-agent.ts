@@ -27,7 +27,8 @@ export interface NodeAgentOptions {
   instance: string
   store: ClusterStore
   local: LocalNode
-  details(): Promise<NodeDetails>
+  /** As the last status brought them. */
+  details(): NodeDetails
   /** Calls of the controller that is elected, as far as this node knows. */
   controller(): { leader: Leader; calls: NodeCalls } | undefined
   nowMs(): number
@@ -111,7 +112,8 @@ export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer'> {
   private async report(calls: NodeCalls, told: Told): Promise<boolean> {
     const { local, details, nowMs } = this.options
     const stampMs = nowMs()
-    const [status, { facts, sessions }] = await Promise.all([local.status(), details()])
+    const status = await local.status()
+    const { facts, sessions } = details()
     const { copies } = told
     const changes = changesSince(copies, status)
     let answer: ReportAnswer
@@ -124,7 +126,7 @@ export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer'> {
       throw error
     }
     told.ticket = answer.ticket
-    told.copies = answer.isTaken ? new Map(status.copies.map((copy) => [copy.volumeId, copy])) : undefined
+    told.copies = answer.isTaken ? withChanges(copies, changes) : undefined
     return answer.isTaken
   }
 
@@ -160,16 +162,30 @@ export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer'> {
   }
 }
 
-function changesSince(
-  told: ReadonlyMap<string, CopyStatus> | undefined,
-  status: NodeStatus,
-): { status: NodeStatus; gone: string[] } {
+interface Changes {
+  status: NodeStatus
+  gone: string[]
+}
+
+function changesSince(told: ReadonlyMap<string, CopyStatus> | undefined, status: NodeStatus): Changes {
   if (told === undefined) return { status, gone: [] }
-  const gone = new Set(told.keys())
+  let known = 0
   const copies = status.copies.filter((copy) => {
-    gone.delete(copy.volumeId)
     const before = told.get(copy.volumeId)
+    if (before !== undefined) known++
     return before === undefined || !isSameCopy(before, copy)
   })
-  return { status: { ...status, copies }, gone: [...gone] }
+  return { status: { ...status, copies }, gone: known === told.size ? [] : goneOf(told, status) }
+}
+
+function goneOf(told: ReadonlyMap<string, CopyStatus>, { copies }: NodeStatus): string[] {
+  const there = new Set(copies.map(({ volumeId }) => volumeId))
+  return [...told.keys()].filter((volumeId) => !there.has(volumeId))
+}
+
+function withChanges(told: Map<string, CopyStatus> | undefined, { status, gone }: Changes): Map<string, CopyStatus> {
+  const now = told ?? new Map<string, CopyStatus>()
+  for (const volumeId of gone) now.delete(volumeId)
+  for (const copy of status.copies) now.set(copy.volumeId, copy)
+  return now
 }

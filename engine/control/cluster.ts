@@ -136,7 +136,8 @@ export function heard(cluster: Cluster, name: NodeId, nowMs: number): void {
 }
 
 /**
- * All that a node says of itself. Of its copies those that changed are looked at again.
+ * All that a node says of itself. Of its copies those that changed are looked at again; what is the very object that it
+ * was before did not.
  * @param askedAtMs  when the question was sent that it answers: what was long on its way is as old as that
  */
 export function setNodeStatus(cluster: Cluster, status: NodeStatus, askedAtMs: number): void {
@@ -147,16 +148,18 @@ export function setNodeStatus(cluster: Cluster, status: NodeStatus, askedAtMs: n
   node.said = { instance, isOpen, disks, atMs: askedAtMs }
   if (former?.isOpen !== isOpen || former.instance !== instance) markNode(cluster, node.name)
   if (former === undefined || !areSameDisks(former.disks, disks)) countNode(cluster, node)
-  const gone = new Set(node.copies.keys())
   for (const copy of status.copies) {
-    gone.delete(copy.volumeId)
     const before = node.copies.get(copy.volumeId)
+    if (before === copy) continue
     node.copies.set(copy.volumeId, copy)
     if (before === undefined) volumeOf(cluster, copy.volumeId).reportedOn.add(node.name)
     if (before === undefined || !isSameCopy(before, copy)) cluster.changed.add(copy.volumeId)
     if (before === undefined || before.usedBytes !== copy.usedBytes) noteUsed(cluster, node.name, copy)
   }
-  for (const volumeId of gone) {
+  if (node.copies.size === status.copies.length) return
+  const there = new Set(status.copies.map(({ volumeId }) => volumeId))
+  for (const volumeId of node.copies.keys()) {
+    if (there.has(volumeId)) continue
     node.copies.delete(volumeId)
     cluster.volumes.get(volumeId)?.reportedOn.delete(node.name)
     cluster.changed.add(volumeId)

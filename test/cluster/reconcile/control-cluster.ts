@@ -99,7 +99,7 @@ export class ControlCluster {
       pulse: new Pulse(1_000, clock),
       beats: new BeatList(store, nodeMs),
       local: fake,
-      details: async () => ({ ...detailsOf(name), sessions: fake.sessions }),
+      details: () => ({ ...detailsOf(name), sessions: fake.sessions }),
       connect: (api) => this.callsTo(name, api.slice('api-'.length)),
       nowMs: nodeMs,
       control: CONTROL,

@@ -45,7 +45,7 @@ async function agentOf(t: Test) {
     instance: 'process',
     store,
     local,
-    details: async () => detailsOf('n1'),
+    details: () => detailsOf('n1'),
     controller: () => ({ leader: { node: 'n2', api: '', instance: world.leader }, calls }),
     nowMs: () => clocks.nodeMs,
     onChanged: () => undefined,
@@ -90,6 +90,20 @@ t.test('whole at first, then what changed; whole again after a lost answer, and 
     { isWhole: true, copies: [B], gone: [] },
   ])
   t.same(taken.at(-1)!.status.copies.map(({ volumeId }) => volumeId), [B])
+
+  reports.length = 0
+  await local.makeCopy(specOf(A))
+  await local.eraseCopy(B, local.copies.get(B)!.copyId)
+  await agent.turn()
+  await agent.turn()
+  t.same(reports.map(shown), [
+    { isWhole: false, copies: [A], gone: [B] },
+    { isWhole: false, copies: [], gone: [] },
+  ], 'one came while another one went')
+  t.same(taken.at(-1)!.status.copies.map(({ volumeId }) => volumeId), [A])
+  const first = taken.at(-1)!.status.copies[0]
+  await agent.turn()
+  t.equal(taken.at(-1)!.status.copies[0], first, 'what did not change is the same object')
 
   reports.length = 0
   another()
