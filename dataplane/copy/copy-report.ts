@@ -26,10 +26,16 @@ export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number
     hearsPrimary: role === 'replica' && state.isFollowing && nowMs <= heardAtMs + options.leaseMs,
     held: whyHeld(state, store, nowMs),
     isPoolFull: (store?.heldRecords ?? 0) > 0,
-    // Those that were not let in, and those of which the record has no room.
-    heldRequests: (primary === undefined ? 0 : primary.held.length - primary.heldHead) + (store?.heldRecords ?? 0),
+    heldRequests: heldRequests(primary, store),
     failure: isLetGo(state) ? '' : state.fencedBecause ?? '',
   }
+}
+
+/** Requests of clients of which a part was not let in, or its record has no room. */
+export function heldRequests(primary: CopyState['primary'], store: LocalCopyStore | undefined): number {
+  const held = store?.heldRequests() ?? []
+  for (const { id } of primary?.held.slice(primary.heldHead) ?? []) held.push(id)
+  return new Set(held.map(({ generation, incarnation, request }) => `${generation}.${incarnation}.${request}`)).size
 }
 
 function usedBytes(store: LocalCopyStore | undefined): number {

@@ -6,7 +6,7 @@ import type { Append } from '../log/log-batch.ts'
 import { RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { WaitingRecord } from '../log/waiting-records.ts'
-import type { ControlChange, ReplicatedRecord } from '../replication/record.ts'
+import type { ControlChange, ReplicatedRecord, RequestId } from '../replication/record.ts'
 import { UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { blobsOf, headerOf, OPERATION_OF, setTable } from './copy-headers.ts'
@@ -16,6 +16,8 @@ import { roomFor } from './held-requests.ts'
 
 export interface HeldAppend {
   accepted: Accepted | undefined
+  /** Of a client, of which this is a part. */
+  request: RequestId | undefined
   targets: readonly Target[]
   blocks: number
   run: () => void
@@ -46,6 +48,11 @@ export class CopyAppends {
     return this.held.length
   }
 
+  /** Of clients, once for each part that is held. */
+  heldRequests(): RequestId[] {
+    return this.held.flatMap(({ request }) => request ?? [])
+  }
+
   /** Run when nothing is on its way to a disk any more. */
   drained(run: () => void): void {
     if (this.underWay === 0) run()
@@ -58,9 +65,8 @@ export class CopyAppends {
   }
 
   /** Run when there is room, and nothing is held before it. */
-  hold(accepted: Accepted | undefined, targets: readonly Target[], blocks: number, run: () => void): void {
-    const held: HeldAppend = { accepted, targets, blocks, run }
-    if (this.held.length === 0 && this.barrier === 0 && shortOf(held) === undefined) return run()
+  hold(held: HeldAppend): void {
+    if (this.held.length === 0 && this.barrier === 0 && shortOf(held) === undefined) return held.run()
     this.held.push(held)
     if (this.barrier === 0) this.copy.o.onWork(shortOf(this.held[0]!))
   }

@@ -217,7 +217,7 @@ export class CopyFilling {
       const { fills } = this
       this.outstanding++
       const payloadUnits = payload.length * UNITS_PER_BLOCK
-      appends.hold(undefined, [target], payload.length, () => {
+      const run = (): void => {
         this.underWay++
         appends.append(target, { record, payload, payloadUnits, durable: true }, (append) => {
           const changed = this.copy.changes()
@@ -231,7 +231,8 @@ export class CopyFilling {
             this.lookDrained()
           })
         })
-      })
+      }
+      appends.hold({ accepted: undefined, request: undefined, targets: [target], blocks: payload.length, run })
     }
     o.clock.defer(ended)
     o.onWork(undefined)

@@ -101,14 +101,18 @@ export class CopyQueue {
     if (change?.operation === 'resize') bodies.place(change.sizeBytes)
     if (record.kind === 'control') {
       accepted.left = targets.length
-      appends.hold(accepted, targets, 0, () => appends.writeChange(accepted, record.epoch, record.change))
+      const run = (): void => appends.writeChange(accepted, record.epoch, record.change)
+      appends.hold({ accepted, request: undefined, targets, blocks: 0, run })
     } else {
       accepted.left = 1
       const target = layout.target(record.lba)
       assert(target !== undefined, 'a record lies in a slice this copy has a disk for')
       const blocks = record.kind === 'write' ? record.blockCount : 0
       if (appends.isFree(target, blocks)) appends.writeRecord(accepted, target, record)
-      else appends.hold(accepted, [target], blocks, () => appends.writeRecord(accepted, target, record))
+      else {
+        const run = (): void => appends.writeRecord(accepted, target, record)
+        appends.hold({ accepted, request: record.request, targets: [target], blocks, run })
+      }
     }
   }
 

@@ -82,16 +82,11 @@ function* rewrite(copy: LocalCopyStore, target: Target, version: BlockVersion, {
     fromUnits: unitsOf(words, 0),
     bornBatch: isHead ? stream.oldestUnapplied() : BORN_FIRST,
   })
-  const append = yield* until<Append | undefined>((resume) =>
-    copy.appends.hold(undefined, [target], 1, () =>
-      copy.appends.append(
-        target,
-        { record, payload: [bytes], payloadUnits: UNITS_PER_BLOCK, durable: true },
-        resume,
-        () => resume(undefined),
-      ),
-    ),
-  )
+  const what = { record, payload: [bytes], payloadUnits: UNITS_PER_BLOCK, durable: true }
+  const append = yield* until<Append | undefined>((resume) => {
+    const run = (): void => copy.appends.append(target, what, resume, () => resume(undefined))
+    copy.appends.hold({ accepted: undefined, request: undefined, targets: [target], blocks: 1, run })
+  })
   if (append === undefined) return
   const changed = copy.changes()
   try {

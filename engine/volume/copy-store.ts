@@ -18,7 +18,7 @@ import type { WaitingRecord } from '../log/waiting-records.ts'
 import type { ClockPort, Crc32c } from '../ports.ts'
 import type { CopyFacts, CopyStore, StoredCopy, StoreEvent } from '../replication/copy-store.ts'
 import type { EpochHistory } from '../replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord, VersionId } from '../replication/record.ts'
+import type { BlockVersion, ReplicatedRecord, RequestId, VersionId } from '../replication/record.ts'
 import { runTask, type Task } from '../task.ts'
 import { SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
@@ -348,6 +348,11 @@ export class LocalCopyStore implements CopyStore {
 
   get heldRecords(): number {
     return this.appends.heldCount
+  }
+
+  /** Of clients, once for each of their records that wait for room. */
+  heldRequests(): RequestId[] {
+    return this.appends.heldRequests()
   }
 
   /** Space may have come back. */
