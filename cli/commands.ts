@@ -235,6 +235,7 @@ const NODE_COMMANDS: Command[] = [
       },
       workers: { value: 'N', summary: 'data threads (default: 1 up to 4 cores, then half the cores)' },
       zone: { value: 'ZONE', summary: 'failure domain: copies go to different ones first' },
+      'new-zone': { summary: 'new: the zone may be one that no other node of the cluster is in' },
       store: { value: 'URL[,URL]', summary: 'new: be a node of the cluster of this store; without it, by itself' },
       'listen-peer': { value: 'HOST:PORT', summary: 'data of other nodes; loopback only (default 127.0.0.1:0)' },
       'listen-api': { value: 'HOST:PORT', summary: 'control of other nodes; loopback only (default 127.0.0.1:0)' },

@@ -8,6 +8,7 @@ export async function runNode({ arguments: given }: Invocation): Promise<number>
     name: given.text('name'),
     dir: given.text('dir'),
     zone: given.text('zone'),
+    'new-zone': given.flag('new-zone'),
     disk: given.texts('disk'),
     'listen-tcp': given.text('listen-tcp'),
     'listen-metrics': given.text('listen-metrics'),

@@ -49,9 +49,7 @@ export interface JoinOptions {
   check(identity: NodeIdentity): void
   /** What the disks of the node have; nothing is open yet. */
   describe(identity: NodeIdentity): Promise<DisksDescription>
-  /** A sentence for whoever looks on, who may do something about it. */
-  note(sentence: string): void
-  /** The same, of what is waited for. */
+  /** A sentence for whoever looks on, of what is waited for. */
   say(sentence: string): void
 }
 
@@ -88,29 +86,27 @@ export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> 
   const former = await answered(() => readRegistration(store, { name, nodeId }))
   // Who is refused leaves nothing behind: no name in the cluster, and no cluster in the folder.
   if (former.node === undefined) check(identity)
+  if (zone !== '' && former.node?.zone !== zone) checkZone(options, await answered(() => zonesOfOthers(store, name)))
   const clusterId = await answered(() => agreeOnClusterId(store, wished))
   if (knownIdentity(paths.identity) === undefined) keepIdentity(paths.identity, { clusterId, nodeId })
   await answered(async () => {
     const error = await registerNode(store, { name, nodeId, zone })
     return error === undefined ? { ok: true, value: undefined } : { ok: false, error }
   })
-  if (zone !== '' && former.node?.zone !== zone) {
-    noteNewZone(options, await answered(() => zonesOfOthers(store, name)))
-  }
   const startNumber = await answered(() => nextStartNumber(store))
   keepStoreMemory(paths.knownStore, store, { era, startNumber })
   return { store, address: cluster.store, clusterId, nodeId, startNumber, era, config: cluster }
 }
 
-/** A zone nobody else is in may be what is meant, or a slip: said once, when the node comes into it. */
-function noteNewZone({ config: { name, zone }, log, note }: JoinOptions, others: ReadonlyMap<string, string>): void {
+/** A zone that nobody else is in may be a slip, after which copies would be apart on paper only: it has to be said. */
+function checkZone({ config, log }: JoinOptions, others: ReadonlyMap<string, string>): void {
+  const { name, zone } = config
   const zones = [...new Set(others.values())]
   if (others.size === 0 || zones.includes(zone)) return
   const named = zones.filter((other) => other !== '').sort()
   const known = named.length === 0 ? 'have no zone' : `are in ${someOf(named, ZONES_SHOWN)}`
-  const sentence = `node ${name} is the first node in zone ${zone}; the other nodes ${known}`
-  log.event('warn', 'the first node in its zone', { zone, others: named.join(', ') })
-  note(`${sentence}; if that is a slip, start it again with the \`--zone\` that is meant`)
+  if (config.isFirstInZone !== true) throw new HoldfastError('zone-unknown', { name, zone, known })
+  log.event('info', 'the first node in its zone', { zone, others: named.join(', ') })
 }
 
 /**

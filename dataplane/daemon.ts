@@ -216,14 +216,13 @@ class Daemon {
     const { config } = this.#order
     const { cluster } = config
     if (cluster === undefined) return undefined
-    const note = (sentence: string): void => void process.stderr.write(`holdfast: ${sentence}\n`)
     const say = (sentence: string): void => {
-      note(sentence)
+      process.stderr.write(`holdfast: ${sentence}\n`)
       process.send?.({ kind: 'waits', sentence } satisfies FromDaemon)
     }
     const describe = (identity: NodeIdentity) => this.#describe(identity, cluster.store)
     const check = (identity: NodeIdentity) => this.#check(identity, cluster.store)
-    const words = { log: this.#log, note, say }
+    const words = { log: this.#log, say }
     const joined = await joinCluster({ config, cluster, paths: this.#paths, check, describe, ...words })
     this.#metrics.joined()
     return joined

@@ -33,6 +33,8 @@ export interface NodeConfig {
   /** The folder of all nodes; this one's is `dir/name`. */
   dir: string
   zone: string
+  /** Its zone may be one that no other node of the cluster is in. */
+  isFirstInZone?: true
   disks: DiskOption[]
   listenTcp: TcpAddress | undefined
   /** Where metrics and health are shown, over HTTP; unset: nowhere. */
@@ -47,6 +49,7 @@ interface ConfigFile {
   name?: unknown
   dir?: unknown
   zone?: unknown
+  'new-zone'?: unknown
   disks?: unknown
   'listen-tcp'?: unknown
   'listen-metrics'?: unknown
@@ -60,6 +63,7 @@ export interface NodeFlags {
   name?: string | undefined
   dir?: string | undefined
   zone?: string | undefined
+  'new-zone'?: boolean
   disk?: string[] | undefined
   'listen-tcp'?: string | undefined
   'listen-metrics'?: string | undefined
@@ -71,7 +75,8 @@ export interface NodeFlags {
 }
 
 const CONFIG_KEYS = [
-  'name', 'dir', 'zone', 'disks', 'listen-tcp', 'listen-metrics', 'workers', 'store', 'listen-peer', 'listen-api',
+  'name', 'dir', 'zone', 'new-zone', 'disks', 'listen-tcp', 'listen-metrics', 'workers', 'store', 'listen-peer',
+  'listen-api',
 ]
 const DISK_KEYS = ['path', 'size', 'pool', 'tags']
 const WORKERS_MAX = 64
@@ -175,6 +180,11 @@ function textOf(value: unknown, key: string, file: string): string | undefined {
   return usage(`${key} in ${file} is no text`, `give it as the flag --${key} takes it`)
 }
 
+function isSet(value: unknown, key: string, file: string): boolean {
+  if (value === undefined || typeof value === 'boolean') return value === true
+  return usage(`${key} in ${file} is neither true nor false`, `e.g. "${key}": true`)
+}
+
 /** Paths in the file are relative to the file. */
 function disksOfFile(disks: unknown, file: string): DiskOption[] {
   if (disks === undefined) return []
@@ -194,7 +204,7 @@ function disksOfFile(disks: unknown, file: string): DiskOption[] {
 export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   const file = flags.config ?? ''
   const fromFile = flags.config === undefined ? {} : readConfigFile(flags.config)
-  type TextKey = Exclude<keyof ConfigFile, 'disks'>
+  type TextKey = Exclude<keyof ConfigFile, 'disks' | 'new-zone'>
   const pick = (key: TextKey) => flags[key] ?? textOf(fromFile[key], key, file)
   const name = pick('name') ?? usage('a node needs a name', 'add --name n1')
   if (!isName(name)) throw new HoldfastError('node-name', { name: shown(name) })
@@ -208,11 +218,18 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
     paths.add(disk.path)
   }
   const cluster = clusterConfigOf(pick)
+  const zone = checkZone(pick('zone') ?? '')
+  const isFirstInZone = flags['new-zone'] === true || isSet(fromFile['new-zone'], 'new-zone', file)
+  if (isFirstInZone && (zone === '' || cluster === undefined)) {
+    const hint = 'add --zone ZONE and --store URL, or leave it out'
+    usage('--new-zone is for a node of a cluster that names its zone', hint)
+  }
   const workers = pick('workers') ?? (cluster === undefined ? undefined : CLUSTER_WORKERS)
   return {
     name,
     dir: path.resolve(dir),
-    zone: checkZone(pick('zone') ?? ''),
+    zone,
+    ...(isFirstInZone ? { isFirstInZone } : {}),
     disks,
     listenTcp: listenTcp === undefined ? undefined : parseTcpAddress(listenTcp),
     workers: parseWorkers(workers, cluster === undefined ? WORKERS_MAX : CLUSTER_WORKERS_MAX),

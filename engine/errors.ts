@@ -103,6 +103,7 @@ export const ERRORS = {
   'node-name-taken': row(EINVAL, G.ALREADY_EXISTS, false, 'node name {name} belongs to another node of this cluster (id {owner}, this one is {id})', 'give this node another name (`--name`); if that one is gone for good: `holdfast node rm {name}`'),
   'node-twice': row(EINVAL, G.FAILED_PRECONDITION, false, 'node {name} runs somewhere else too (instance {rival}), with a copy of this folder', 'stop one of the two, and never start from a copied folder'),
   'cluster-other': row(EINVAL, G.FAILED_PRECONDITION, false, '{what} belongs to cluster {known}, the cluster store at {store} to {found}', 'name the store of its cluster with `--store`, or give an empty folder and empty disks'),
+  'zone-unknown': row(EINVAL, G.FAILED_PRECONDITION, false, 'no other node is in zone {zone}: they {known}', 'start node {name} with the `--zone` that is meant, or add `--new-zone` if it is to be the first one there'),
   'node-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'node name {name} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `n1`'),
   'folder': row(EIO, G.FAILED_PRECONDITION, false, 'folder {dir} cannot be used: {reason}', 'give another folder with --dir'),
   'no-room': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'file system of {dir} has {free} bytes free, {needed} are needed', 'free some space, or ask for less (`--size 2Gi`)'),

@@ -58,6 +58,13 @@ t.test('zones are names', async (t) => {
   for (const zone of ['what ever/ZONE!!', 'A', 'a b', 'a'.repeat(64)]) {
     t.throws(() => nodeConfigOf({ ...flags, zone }), { code: 'parameter', message: /^zone = .*allowed: 1 to 63/ }, zone)
   }
+  const store = 'http://127.0.0.1:2379'
+  t.notOk(Object.hasOwn(nodeConfigOf({ ...flags, zone: 'a', store, 'new-zone': false }), 'isFirstInZone'))
+  t.equal(nodeConfigOf({ ...flags, zone: 'a', store, 'new-zone': true }).isFirstInZone, true)
+  for (const other of [{ zone: 'a' }, { store }]) {
+    const refused = { code: 'usage', message: /^--new-zone is for a node of a cluster that names its zone; add/ }
+    t.throws(() => nodeConfigOf({ ...flags, ...other, 'new-zone': true }), refused)
+  }
 })
 
 t.test('the file, and flags over it', async (t) => {
@@ -77,6 +84,7 @@ t.test('the file, and flags over it', async (t) => {
     ['{', /cannot be read/], ['[]', /no JSON object/], [{ nam: 'x' }, /did you mean name\?/],
     [{ name: 'a', dir, disks: {} }, /no list/], [{ name: 'a', dir, disks: [1] }, /no object/],
     [{ name: 'a', dir, disks: [{ path: 'x', sizes: 1 }] }, /unknown key/], [{ name: {}, dir }, /no text/],
+    [{ name: 'a', dir, 'new-zone': 'b' }, /neither true nor false/],
   ] as const) {
     write(content)
     t.throws(() => nodeConfigOf({ config: file }), { code: 'usage', message })

@@ -93,19 +93,26 @@ t.test('who is refused for a disk leaves nothing behind', async (t) => {
   t.equal(await n5.stop(), 0)
 })
 
-t.test('who is the first in its zone says so, once', async (t) => {
+t.test('who would be the first in its zone is refused, unless that is meant', async (t) => {
   const zones: Record<string, string> = { n1: 'a', n2: 'a', n3: 'a-slip' }
   const setUp = (name: string) => ({ change: { zone: zones[name]! } })
   const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2', 'n3'], setUp, diskBytes: DISK_BYTES })
-  for (const node of cluster.nodes) await node.start()
-  t.same(cluster.nodes.slice(0, 2).map(({ stderr }) => stderr), ['', ''], 'the first node of all, and one beside it')
   const n3 = cluster.node('n3')
-  t.match(n3.stderr, /^holdfast: node n3 is the first node in zone a-slip; the other nodes are in a; if that is/)
-  t.ok(n3.log().some(({ level, message }) => level === 'warn' && message === 'the first node in its zone'))
-  t.equal(await n3.stop(), 0)
-  n3.stderr = ''
+  for (const node of cluster.nodes.slice(0, 2)) await node.start()
+  const left = async () => (await listAll(cluster.store, 'nodes/')).entries.map(({ key }) => key)
+  const said = await refusal(n3)
+  t.match(said, /^holdfast: no other node is in zone a-slip: they are in a; start node n3 with the `--zone` that is/)
+  t.match(said, /, or add `--new-zone` if /)
+  t.same(await left(), ['nodes/n1', 'nodes/n2'], 'it is no node')
+  t.notOk(existsSync(n3.config.disks[0]!.path), 'and has no disk')
+
+  n3.config.isFirstInZone = true
   await n3.start()
-  t.equal(n3.stderr, '', 'not again')
+  t.same([await left(), n3.stderr], [['nodes/n1', 'nodes/n2', 'nodes/n3'], said])
+  t.equal(await n3.stop(), 0)
+  delete n3.config.isFirstInZone
+  await n3.start()
+  t.equal(n3.stderr, said, 'from then on it is in its zone')
   for (const node of cluster.nodes) t.equal(await node.stop(), 0)
 })
 
