@@ -1,6 +1,6 @@
 /**
- * The heartbeats of all nodes, as this node lists them: membership does every second, and so does the controller of
- * the node that is elected. Who asks while a list is under way, or just after one, gets that one.
+ * The heartbeats of all nodes, as this node lists them: membership does every other second, and the controller of
+ * the node that is elected every second. Who asks while a list is under way, or just after one, gets that one.
  */
 import type { HoldfastError } from '../../engine/errors.ts'
 import type { ClusterStore, Cursor, Entry } from '../store/cluster-store.ts'

@@ -2,7 +2,8 @@
  * One node among the others: it beats under its name (`beats/<name>`), and learns from the beats of all where each of
  * them is reached. Who is silent stays known: whether he is dead is judged elsewhere, and he may come back.
  *
- *   at each pulse    beat, and list of all beats -> addresses, told when they changed
+ *   at each pulse        beat
+ *   at every second one  with it, list of all beats -> addresses, told when they changed
  *
  * The store may be away for as long as it likes: what is known stays known. Another process that beats under our name
  * is a copy of our folder: one of the two is told to end, as a rule who started first.
@@ -15,6 +16,9 @@ import { afterPrefix } from '../store/json-value.ts'
 import { BEAT_PREFIX, beatKey, decodeBeatBody, encodeBeatBody } from './beat-body.ts'
 import type { BeatBody } from './beat-body.ts'
 import type { BeatList } from './beat-list.ts'
+
+/** Addresses change when a node joins or its daemon starts again: it knows the others, and speaks to them first. */
+const BEATS_PER_LIST = 2
 
 export interface NodeAddress {
   node: string
@@ -44,6 +48,7 @@ export class Membership {
   readonly #o: MembershipOptions
   readonly #sender: HeartbeatSender
   #isFirst = true
+  #beatsSinceList = 0
   #isOver = false
   #hasProblem = false
   #told = ''
@@ -77,8 +82,9 @@ export class Membership {
 
   async #beat(): Promise<void> {
     const { self, name, beats, onRival } = this.#o
+    const isListing = this.#isFirst || ++this.#beatsSinceList >= BEATS_PER_LIST
     // Of two that come at the same time one must see the other; later both leave in one write.
-    const listing = this.#isFirst ? undefined : beats.read()
+    const listing = this.#isFirst || !isListing ? undefined : beats.read()
     const beat = await this.#sender.beat(encodeBeatBody(self), this.#isFirst)
     if (this.#isOver) return
     if (beat.ok) this.#isFirst = false
@@ -86,6 +92,8 @@ export class Membership {
       this.#isOver = true
       return onRival(new HoldfastError('node-twice', { name, rival: beat.rival.instance }))
     } else return this.#problem(beat.error)
+    if (!isListing) return
+    this.#beatsSinceList = 0
     const { answer } = await (listing ?? beats.read(0))
     if (this.#isOver) return
     if (!answer.ok) return this.#problem(answer.error)

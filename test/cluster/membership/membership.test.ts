@@ -59,10 +59,10 @@ class Node {
   rival: HoldfastError | undefined
   readonly membership: Membership
 
-  constructor(t: Test, store: ClusterStore, name: string, instance: string, clusterId = id('c')) {
+  constructor(t: Test, store: ClusterStore, name: string, instance: string, clusterId = id('c'), pulseMs = 20) {
     const self = { peer: `${name}:1`, api: `${name}:2`, nodeId: id('1'), clusterId, instance, version: '1' }
     this.membership = new Membership({
-      store, name, self, pulse: new Pulse(20, clock), beats: new BeatList(store, () => clock.nowMs()),
+      store, name, self, pulse: new Pulse(pulseMs, clock), beats: new BeatList(store, () => clock.nowMs()),
       onNodes: (nodes) => this.told.push(nodes),
       onProblem: (error) => this.problems.push(error?.code),
       onRival: (error) => (this.rival = error),
@@ -121,4 +121,31 @@ t.test('a store that is away is told once, and what is known stays known', async
   await new Promise((resolve) => setTimeout(resolve, 100))
   t.equal(node.problems.length, 1)
   t.equal(node.told.length, 1)
+})
+
+t.test('all beats are listed with every second beat of ours', async (t) => {
+  const { client } = await storeInProcess(t)
+  const store = client()
+  const calls: string[] = []
+  const counted: ClusterStore = {
+    get: (key) => store.get(key),
+    list: (options) => {
+      calls.push('list')
+      return store.list(options)
+    },
+    compareAndSwap: (change) => {
+      calls.push('beat')
+      return store.compareAndSwap(change)
+    },
+    watch: (options, listener) => store.watch(options, listener),
+    known: () => store.known(),
+    close: () => store.close(),
+  }
+  // Lists that are asked for sooner one after the other are shared.
+  const node = new Node(t, counted, 'n1', 'i1', id('c'), 150)
+  await node.membership.start()
+  t.same(calls, ['beat', 'list'], 'whoever came before is seen at once')
+  calls.length = 0
+  await until(() => calls.length >= 9)
+  t.same(calls.slice(0, 9), ['beat', 'list', 'beat', 'beat', 'list', 'beat', 'beat', 'list', 'beat'])
 })
