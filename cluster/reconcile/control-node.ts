@@ -2,7 +2,7 @@
  * The control plane of one node: it stands for election, reports what it has to whoever is elected, carries out orders,
  * and decides for the cluster while it is elected itself.
  *
- *   election    every second or two     beat, look, take over
+ *   election    every second or two     beat, or look unless the elected one answers; take over
  *   agent       every second, or asked  status of this node -> controller
  *   controller  every second, or asked  pass -> compare-and-swaps, orders
  *
@@ -157,12 +157,17 @@ export class ControlNode implements NodeCalls {
   }
 
   async agentTurn(): Promise<void> {
-    try {
-      await this.agent.turn()
-    } catch (error) {
+    const { election, options } = this
+    const leader = election.leader()
+    const atMs = options.nowMs()
+    const isTaken = await this.agent.turn().catch((error: unknown) => {
       if (!(error instanceof HoldfastError)) throw error
-      this.options.onProblem(error)
-    }
+      options.onProblem(error)
+      return false
+    })
+    if (leader === undefined) return
+    if (isTaken) election.hears(leader.instance, atMs)
+    else if (!election.hearsNobody()) this.loops?.election.wake()
   }
 
   private callsOf(node: string, api: string): NodeCalls {

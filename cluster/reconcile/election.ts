@@ -3,6 +3,7 @@
  * could not for `silentAfterMs` or sees another one there. The others look, each on its own monotonic clock, and one
  * takes over when the value did not change for as long.
  *
+ *   heard: it took a report of ours just now, as the one that is elected  ->  it is not looked for
  *   absent, or unchanged for silentAfterMs as seen here  ->  CAS on the version that was seen  ->  elected
  *   elected: CAS on our last version every turn          lost: another one is elected          resign: CAS to absent
  *
@@ -27,6 +28,9 @@ export interface Leader extends Candidate {
   instance: string
 }
 
+/** Reports go once a second. */
+const HEARD_MS = 1500
+
 interface Seen {
   version: Version | undefined
   leader: Leader | undefined
@@ -41,6 +45,8 @@ export class Election {
   private readonly nowMs: () => number
   private seen: Seen | undefined
   private lookedAtMs = -Infinity
+  /** Who took a report of ours last, and when that was sent. */
+  private heard: { instance: string; atMs: number } | undefined
   /** When our last beat that was stored was sent; -Infinity: we are not elected. */
   private beatAtMs = -Infinity
   private beats = 0
@@ -68,8 +74,27 @@ export class Election {
    * @returns why the store could not be asked
    */
   async turn(): Promise<HoldfastError | undefined> {
+    // It was elected when it answered, and nobody takes its place before it knows that it is not.
+    if (!this.isElected() && this.hearsLeader()) return undefined
     this.problem = await this.beatOrLook()
     return this.problem
+  }
+
+  /** The leader took, as the one that is elected, what was sent to it then. */
+  hears(instance: string, atMs: number): void {
+    if (instance !== this.self.instance) this.heard = { instance, atMs }
+  }
+
+  /** The leader did not take what was sent to it. @returns whether it had to be looked for before, too */
+  hearsNobody(): boolean {
+    const wasHeard = this.hearsLeader()
+    this.heard = undefined
+    return !wasHeard
+  }
+
+  private hearsLeader(): boolean {
+    const { heard, seen } = this
+    return heard !== undefined && heard.instance === seen?.leader?.instance && this.nowMs() - heard.atMs < HEARD_MS
   }
 
   private async beatOrLook(): Promise<HoldfastError | undefined> {

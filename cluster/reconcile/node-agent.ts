@@ -53,15 +53,18 @@ export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer'> {
     this.options = options
   }
 
-  /** Report, if there is a controller. Not twice at a time. Rejects with the HoldfastError of who was asked. */
-  async turn(): Promise<void> {
+  /**
+   * Report, if there is a controller. Not twice at a time. Rejects with the HoldfastError of who was asked.
+   * @returns whether a controller took it
+   */
+  async turn(): Promise<boolean> {
     const found = this.options.controller()
-    if (found === undefined) return
+    if (found === undefined) return false
     const { leader, calls } = found
     if (this.told?.leader !== leader.instance) this.told = { leader: leader.instance, ticket: '', copies: undefined }
     // A controller that does not know us yet takes what we say under the ticket of its first answer.
-    if (await this.report(calls, this.told)) return
-    if (this.told.ticket !== '') await this.report(calls, this.told)
+    if (await this.report(calls, this.told)) return true
+    return this.told.ticket !== '' && this.report(calls, this.told)
   }
 
   async makeCopy(order: MakeCopyOrder): Promise<{ copyId: string }> {

@@ -230,13 +230,14 @@ export class ControlCluster {
   }
 
   private callsTo(from: string, to: string): NodeCalls {
-    const reach = (): ControlNode => {
+    const reach = (mayStall = true): ControlNode => {
       const node = this.nodes.get(to)
-      if (node?.fake.isAlive === true) return node.control
+      if (node?.fake.isAlive === true && (mayStall || node.stalledAtMs === undefined)) return node.control
       throw new HoldfastError('unreachable', { endpoint: `api-${to}`, source: 'heartbeat', reason: 'ECONNREFUSED' })
     }
     const calls: NodeCalls = {
-      report: async (report) => reach().report(structuredClone(report)),
+      // Who stands still does not answer.
+      report: async (report) => reach(false).report(structuredClone(report)),
       makeCopy: async (order) => reach().makeCopy(order),
       eraseCopy: async (order) => reach().eraseCopy(order),
       handOver: async (order) => reach().handOver(order),

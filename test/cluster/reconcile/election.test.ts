@@ -12,11 +12,16 @@ const AWAY = new HoldfastError('store-unreachable', { endpoints: 'here', reason:
 class Candidate {
   nowMs = 0
   isCutOff = false
+  /** At the store. */
+  looks = 0
   readonly election: Election
 
   constructor(node: string, store: ClusterStore, instance = `i-${node}`) {
     const cut: ClusterStore = {
-      get: async (key) => this.isCutOff ? { ok: false, error: AWAY } : store.get(key),
+      get: async (key) => {
+        this.looks++
+        return this.isCutOff ? { ok: false, error: AWAY } : store.get(key)
+      },
       list: (options) => store.list(options),
       compareAndSwap: async (change) =>
         this.isCutOff ? { outcome: 'refused', error: AWAY } : store.compareAndSwap(change),
@@ -55,6 +60,34 @@ t.test('one is elected, and another one when it is silent or resigns', async (t)
   t.notOk(b.election.isElected())
   t.equal(await read(store, CONTROLLER_KEY), undefined)
   t.ok(await a.after(1000), 'nobody waits for one that resigned')
+})
+
+t.test('who hears the elected one does not look for it, and looks when it does not answer', async (t) => {
+  const store = (await storeInProcess(t)).client()
+  const [a, b] = [new Candidate('a', store), new Candidate('b', store)]
+  t.ok(await a.after(0))
+  t.notOk(await b.after(0))
+  const looks = b.looks
+  for (let second = 1; second <= 15; second++) {
+    b.election.hears('i-a', b.nowMs)
+    t.notOk(await b.after(1000))
+  }
+  t.equal(b.looks, looks)
+  t.notOk(b.election.hearsNobody(), 'until then it was heard')
+  t.ok(b.election.hearsNobody())
+  for (let second = 0; second < 10; second++) t.notOk(await b.after(1000), 'silence counts from the first look')
+  t.ok(await b.after(1000))
+  t.equal(b.looks, looks + 11)
+
+  a.election.hears('i-a', a.nowMs)
+  t.notOk(await a.after(20_000))
+  t.equal(a.looks, 2, 'nobody is heard by itself')
+  a.election.hears('i-c', a.nowMs)
+  await a.after(1000)
+  t.equal(a.looks, 3, 'it was another one that was seen there')
+  a.election.hears('i-b', a.nowMs)
+  await a.after(1500)
+  t.equal(a.looks, 4, 'that was a while ago')
 })
 
 t.test('an outage of the store makes nobody silent, and ends what was believed', async (t) => {
