@@ -1,14 +1,15 @@
 /**
  * One timer for everybody of a worker who wants to be woken: it is set for the earliest, so a hundred idle volumes cost
  * one timer. Looking for who is due is linear in the sleepers, and happens once a wake; their times lie side by side,
- * because an idle worker finds its memory in no cache when it wakes.
+ * because an idle worker finds its memory in no cache when it wakes. For the same reason who is awake anyhow may have
+ * others woken early: most of them wait for what will have moved by then.
  */
 import type { ClockPort } from '../../engine/ports.ts'
 
 export interface Sleeper {
   /** Where the timer has it; NOWHERE before it is added, and after it was deleted. Of the timer. */
   place: number
-  /** It is due; perhaps a little late, never early. */
+  /** It is due, perhaps a little late; or it is woken early, and asks again for the time for which it still waits. */
   wake(): void
 }
 
@@ -74,6 +75,22 @@ export class WakeTimer {
     if (atMs < this.#setForMs) this.#set(atMs)
   }
 
+  /** For who has one reason to wake: at that time, and no more when it asked for before. */
+  moveTo(sleeper: Sleeper, atMs: number): void {
+    const { place } = sleeper
+    if (place === NOWHERE) return
+    const beforeMs = this.#wakeAtMs[place]!
+    if (atMs === beforeMs) return
+    this.#wakeAtMs[place] = atMs
+    if (atMs < this.#setForMs) this.#set(atMs)
+    else if (beforeMs === this.#setForMs) this.#set(this.#earliestMs())
+  }
+
+  /** Everybody who wants to be woken up to that time. */
+  wakeEarly(untilMs: number): void {
+    if (this.#setForMs <= untilMs) this.#wake(untilMs)
+  }
+
   stop(): void {
     this.#isStopped = true
     this.#timer?.cancel()
@@ -88,20 +105,26 @@ export class WakeTimer {
     this.#timer = this.#clock.after(Math.min(delayMs, TIMER_MS_MAX), this.#fired)
   }
 
-  readonly #fired = (): void => {
-    const nowMs = this.#clock.nowMs()
-    let nextMs = Infinity
+  readonly #fired = (): void => this.#wake(this.#clock.nowMs())
+
+  #earliestMs(): number {
+    let earliestMs = Infinity
+    for (let place = 0; place < this.#sleepers.length; place++) {
+      earliestMs = Math.min(earliestMs, this.#wakeAtMs[place]!)
+    }
+    return earliestMs
+  }
+
+  #wake(untilMs: number): void {
     const due: Sleeper[] = []
     for (let place = 0; place < this.#sleepers.length; place++) {
-      if (this.#wakeAtMs[place]! <= nowMs) {
-        const sleeper = this.#sleepers[place]!
-        this.#wakeAtMs[place] = this.#then.get(sleeper) ?? Infinity
-        this.#then.delete(sleeper)
-        due.push(sleeper)
-      }
-      nextMs = Math.min(nextMs, this.#wakeAtMs[place]!)
+      if (this.#wakeAtMs[place]! > untilMs) continue
+      const sleeper = this.#sleepers[place]!
+      this.#wakeAtMs[place] = this.#then.get(sleeper) ?? Infinity
+      this.#then.delete(sleeper)
+      due.push(sleeper)
     }
-    this.#set(nextMs)
+    this.#set(this.#earliestMs())
     for (const sleeper of due) sleeper.wake()
   }
 }

@@ -6,6 +6,10 @@
  * stepped. What the links say of a node (its beacon, its acknowledgement) is stepped at once too, in the order in which
  * it came: a grace begins when the beacon is here.
  *
+ * A turn may bring beacons shortly before ours are due: then ours leave at its end, when every copy has taken what came
+ * (SPEC L1). Whoever of this worker wants to be woken before the next beacons is woken in the turn of these: a copy
+ * that waits for the end of a lease or a grace, which beacons move, so that it wakes nobody for nothing.
+ *
  * A link that is made anew goes on counting its beacons: the other end may have had it all the time, and takes none
  * whose number it had before.
  */
@@ -23,6 +27,11 @@ export interface WorkerAddress {
   node: NodeId
   worker: number
 }
+
+/** Of the interval: beacons that come so soon before ours have ours leave too. */
+const JOIN_SHARE = 1 / 2
+/** Of the interval: how late the next beacons may be. */
+const LATE_SHARE = 1 / 4
 
 export const linkName = ({ node, worker }: WorkerAddress): string => `${node}/${worker}`
 
@@ -55,26 +64,39 @@ export class WorkerLinks implements Sleeper {
   place = NOWHERE
   /** Of each link that there ever was: the number of its last beacon, and the one before its first. */
   readonly #counted = new Map<string, { last: number; before: number }>()
+  /** To the beacons behind the next ones. */
+  readonly #aheadMs: number
 
   constructor(self: WorkerAddress & { instance: string }, timing: CopyTiming, owner: LinksOwner) {
     const { beaconMs, leaseMs } = timing
     this.#owner = owner
-    this.#state = createLinks({ node: linkName(self), instance: self.instance, beaconMs, leaseMs })
+    const joinMs = beaconMs * JOIN_SHARE
+    this.#aheadMs = beaconMs * (1 + LATE_SHARE)
+    this.#state = createLinks({ node: linkName(self), instance: self.instance, beaconMs, leaseMs, joinMs })
+    const took = (): void => {
+      if (this.#isDue) this.#wakeOthers()
+    }
     this.#inbox = new Inbox(owner.loop, ({ from, instance, message }) => {
       const { number, left, commits } = message
       const [link, to] = [linkName(from), this.#state.node]
       const got = this.#ofThisLink(link, message.got)
       this.#step({ type: 'beacon', beacon: { from: link, instance, to, number, got, left, commits } })
-    })
+    }, took)
     this.#port = {
       send: (beacon) => this.#send(beacon),
-      wakeAt: (atMs) => owner.timer.wakeAt(this, atMs),
+      wakeAt: (atMs) => owner.timer.moveTo(this, atMs),
       beacon: (event) => owner.beacon(addressOf(event.from), event),
       acknowledged: (event) => owner.acknowledged(addressOf(event.from), event),
       clockDoubt: () => owner.clockDoubt(),
     }
     owner.timer.add(this)
-    owner.loop.beforeEach(this.#tick)
+    owner.loop.beforeEach(() => {
+      if (this.#isDue) this.#wakeOthers()
+      this.#tick()
+    })
+    owner.loop.afterEach(() => {
+      if (this.#isDue) this.#tick()
+    })
   }
 
   /** Workers that have copies of volumes which have a copy here. */
@@ -112,8 +134,17 @@ export class WorkerLinks implements Sleeper {
     this.#owner.loop.askForTurn()
   }
 
-  readonly #tick = (): void => {
-    const isDue = this.#owner.loop.nowMs() >= this.#state.nextBeaconMs
+  get #isDue(): boolean {
+    return this.#owner.loop.nowMs() >= this.#state.nextBeaconMs
+  }
+
+  /** Before the tick, which says when we are woken next. */
+  #wakeOthers(): void {
+    this.#owner.timer.wakeEarly(this.#owner.loop.nowMs() + this.#aheadMs)
+  }
+
+  #tick(): void {
+    const isDue = this.#isDue
     if (isDue) this.#owner.tellCommits()
     this.#step({ type: 'tick', wallMs: Date.now() })
     if (isDue) this.#owner.beaconsSent()

@@ -6,6 +6,9 @@
  *   beacon n ->           the other side owes its grace, from when it arrives (L2)
  *   <- beacon m, got n    we hold its leases, from when beacon n was sent (L3)
  *
+ * Who hears a beacon shortly before its own are due sends them then: ends of links beat together, and an idle worker
+ * wakes once for all of them, not once for each.
+ *
  * I8: a copy that is bound to another end no more says so here (`left`); every beacon to there names it until one came
  *     back that had got such a one. What is acknowledged and left extends no lease. Beacons of an instance that ended
  *     are still beacons: the copies decide what an instance is good for.
@@ -13,6 +16,7 @@
  *
  * Pure, like the copies: `stepLinks(state, event, nowMs, port)`. Times are milliseconds of CLOCK_BOOTTIME.
  */
+import { assert } from '../assert.ts'
 import type { NodeId } from './configuration.ts'
 
 export interface Beacon {
@@ -44,6 +48,8 @@ export interface LinksState {
   instance: string
   beaconMs: number
   leaseMs: number
+  /** A beacon that comes so soon before ours is due has ours leave with it (L1); 0: none does. */
+  joinMs: number
   peers: Map<NodeId, Peer>
   nextBeaconMs: number
   /** Last sample of both clocks. */
@@ -73,7 +79,11 @@ export interface LinksPort {
 /** More than these have no use: a lease is shorter. */
 const SENT_MAX = 64
 
-export function createLinks(options: Pick<LinksState, 'node' | 'instance' | 'beaconMs' | 'leaseMs'>): LinksState {
+export function createLinks(
+  options: Pick<LinksState, 'node' | 'instance' | 'beaconMs' | 'leaseMs' | 'joinMs'>,
+): LinksState {
+  // Else two ends would answer each other for ever.
+  assert(options.joinMs <= options.beaconMs / 2, 'beacons leave at most twice as often for those that come')
   return { ...options, peers: new Map(), nextBeaconMs: -Infinity, clocks: undefined }
 }
 
@@ -161,4 +171,13 @@ function receive(state: LinksState, beacon: Beacon, nowMs: number, port: LinksPo
   if (sentAtMs !== undefined || left.length > 0) {
     port.acknowledged({ from, instance, sentAtMs: sentAtMs ?? -Infinity, left })
   }
+  joinIn(state, nowMs, port)
+}
+
+/** Not within this step: who leaves because of what came has to be named (`left`). */
+function joinIn(state: LinksState, nowMs: number, port: LinksPort): void {
+  const earlyMs = state.nextBeaconMs - nowMs
+  if (earlyMs <= 0 || earlyMs > state.joinMs) return
+  state.nextBeaconMs = nowMs
+  port.wakeAt(nowMs)
 }

@@ -38,6 +38,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     mode: 'durable',
     readCheck: 'lease',
     beaconMs: 20,
+    beatsTogether: true,
     leaseMs: LEASE_MS,
     graceMs: GRACE_MS,
     evictAfterMs: 100,

@@ -1,4 +1,4 @@
-/** One timer for all sleepers: nobody is woken early, or twice, or forgotten. */
+/** One timer for all sleepers: nobody is woken twice, or forgotten, or early but for who is awake anyhow. */
 import t from 'tap'
 import { NOWHERE, WakeTimer } from '../../../dataplane/copy/wake-timer.ts'
 import type { Sleeper } from '../../../dataplane/copy/wake-timer.ts'
@@ -94,6 +94,58 @@ t.test('who is awake when he is overdue, and asks for later, is woken at both', 
   t.same(woken, [60], 'as soon as a timer runs')
   advanceTo(200)
   t.same(woken, [60, 100], 'and then')
+})
+
+t.test('who has one reason to wake is woken at the last time it gave, sooner or later', async (t) => {
+  const { timer, advanceTo, count, now } = timers()
+  const woken: Array<[string, number]> = []
+  const sleeper = (name: string): Sleeper => ({ place: NOWHERE, wake: () => woken.push([name, now()]) })
+  const [a, b] = [sleeper('a'), sleeper('b')]
+  timer.add(a)
+  timer.add(b)
+  timer.moveTo(a, 10)
+  timer.wakeAt(b, 30)
+  timer.moveTo(a, 50)
+  t.equal(count(), 1)
+  advanceTo(29)
+  t.same(woken, [], 'not at the former time')
+  timer.moveTo(a, 40)
+  advanceTo(100)
+  t.same(woken, [['b', 30], ['a', 40]])
+  timer.delete(a)
+  timer.moveTo(a, 110)
+  advanceTo(200)
+  t.equal(woken.length, 2)
+})
+
+t.test('who would be woken soon is woken with others, and no timer runs for it any more', async (t) => {
+  const { timer, advanceTo, now } = timers()
+  const woken: Array<[string, number]> = []
+  /** Waits for the end of what is moved meanwhile. */
+  const sleeper = (name: string, againMs: number): Sleeper => {
+    const one: Sleeper = {
+      place: NOWHERE,
+      wake: () => {
+        woken.push([name, now()])
+        if (againMs > now()) timer.wakeAt(one, againMs)
+      },
+    }
+    timer.add(one)
+    return one
+  }
+  const [a, b, c] = [sleeper('a', 500), sleeper('b', 0), sleeper('c', 0)]
+  timer.wakeAt(a, 120)
+  timer.wakeAt(b, 150)
+  timer.wakeAt(c, 151)
+  advanceTo(100)
+  timer.wakeEarly(150)
+  t.same(woken, [['a', 100], ['b', 100]])
+  timer.wakeEarly(150)
+  t.equal(woken.length, 2)
+  advanceTo(150)
+  t.equal(woken.length, 2)
+  advanceTo(600)
+  t.same(woken.slice(2), [['c', 151], ['a', 500]], 'when they asked for')
 })
 
 t.test('many come and go, and each is woken when it asked for', async (t) => {

@@ -12,19 +12,21 @@ interface Desk {
   acknowledged: Array<{ sentAtMs: number; left: readonly string[] }>
   beacons: Beacon['commits'][]
   doubts: number
+  wakeAtMs: number
   port: LinksPort
 }
 
 function desk(node: string): Desk {
   const one: Desk = {
-    state: createLinks({ node, instance: `${node}#1`, beaconMs: 500, leaseMs: 2000 }),
+    state: createLinks({ node, instance: `${node}#1`, beaconMs: 500, leaseMs: 2000, joinMs: 250 }),
     sent: [],
     acknowledged: [],
     beacons: [],
     doubts: 0,
+    wakeAtMs: Infinity,
     port: {
       send: (beacon) => void one.sent.push(beacon),
-      wakeAt: () => {},
+      wakeAt: (atMs) => void (one.wakeAtMs = atMs),
       beacon: ({ commits }) => void one.beacons.push(commits),
       acknowledged: ({ sentAtMs, left }) => void one.acknowledged.push({ sentAtMs, left }),
       clockDoubt: () => void one.doubts++,
@@ -53,6 +55,28 @@ t.test('a lease counts from when the beacon was sent, not from its acknowledgeme
   t.same(a.acknowledged, [{ sentAtMs: 1000, left: [] }])
   turn(1500)
   t.equal(a.acknowledged.at(-1)?.sentAtMs, 1500)
+  t.end()
+})
+
+t.test('who hears a beacon shortly before its own are due sends them with it, and not before that step', (t) => {
+  const { a, b, turn } = pair()
+  turn(1000)
+  stepLinks(a.state, { type: 'tick', wallMs: 1500 }, 1500, a.port)
+  const [first] = a.sent.splice(0)
+  const soonMs = b.state.nextBeaconMs
+  stepLinks(b.state, { type: 'beacon', beacon: first! }, soonMs - 251, b.port)
+  t.equal(b.state.nextBeaconMs, soonMs, 'ours are not due soon')
+  stepLinks(a.state, { type: 'tick', wallMs: 2000 }, 2000, a.port)
+  const [second] = a.sent.splice(0)
+  b.wakeAtMs = Infinity
+  stepLinks(b.state, { type: 'beacon', beacon: second! }, soonMs - 250, b.port)
+  t.same(b.sent, [], 'who leaves because of it is still to be named')
+  t.equal(b.wakeAtMs, soonMs - 250)
+  stepLinks(b.state, { type: 'left', volumeId: 'v', node: 'a' }, soonMs - 250, b.port)
+  stepLinks(b.state, { type: 'tick', wallMs: soonMs - 250 }, soonMs - 250, b.port)
+  t.match(b.sent, [{ got: { number: second!.number }, left: ['v'] }])
+  t.equal(b.state.nextBeaconMs, soonMs + 250, 'the next ones an interval later')
+  t.equal(b.doubts, 0)
   t.end()
 })
 

@@ -150,11 +150,12 @@ export class SimNode {
   }
 
   private begin(instance: string): void {
-    const { beaconMs, leaseMs } = this.world.swarm
+    const { beaconMs, leaseMs, beatsTogether } = this.world.swarm
+    const joinMs = beatsTogether ? beaconMs / 2 : 0
     const process: Process = {
       instance,
       copy: createCopy(this.options(instance)),
-      links: createLinks({ node: this.name, instance, beaconMs, leaseMs }),
+      links: createLinks({ node: this.name, instance, beaconMs, leaseMs, joinMs }),
       linksWakeAtMs: Infinity,
       port: undefined,
       linksPort: undefined,

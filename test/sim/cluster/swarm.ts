@@ -131,6 +131,8 @@ export interface Swarm {
   mode: 'durable' | 'writeback'
   readCheck: 'lease' | 'confirm'
   beaconMs: number
+  /** A beacon that comes shortly before a node's own has them leave with it. */
+  beatsTogether: boolean
   leaseMs: number
   graceMs: number
   evictAfterMs: number
@@ -269,6 +271,7 @@ function drawWide(seed: number, random: Random): Swarm {
     mode: random.pick(['durable', 'durable', 'writeback'] as const),
     readCheck: random.pick(['lease', 'lease', 'confirm'] as const),
     beaconMs,
+    beatsTogether: new Random(`beats ${seed}`).chance(0.75),
     leaseMs,
     graceMs,
     evictAfterMs: Math.max(2 * leastMs, random.pick([beaconMs, leaseMs, graceMs * 2])),
