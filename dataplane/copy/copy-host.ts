@@ -314,9 +314,10 @@ export class CopyHost implements CopyOwner, LinksOwner {
     const told = commits.length === 0 ? undefined
       : new Map(commits.map(([volumeId, ...commit]) => [volumeId, commit] as const))
     for (const copy of this.#copies.values()) {
-      if (places.isElsewhere(copy.volumeId, from)) continue
       const commit = told?.get(copy.volumeId)
-      copy.heard(commit === undefined ? event : { ...event, epoch: commit[0], commitSeq: commit[1] })
+      const whole = commit === undefined ? event : { ...event, epoch: commit[0], commitSeq: commit[1] }
+      const how = copy.heeds(whole)
+      if (how !== 'not' && !places.isElsewhere(copy.volumeId, from)) copy.heard(whole, how)
     }
   }
 
@@ -325,8 +326,9 @@ export class CopyHost implements CopyOwner, LinksOwner {
     const { instance, sentAtMs, left } = acknowledged
     const event = { type: 'beacon-acknowledged' as const, from: node, instance, sentAtMs, left: false }
     for (const copy of this.#copies.values()) {
-      if (!this.#o.places.isAt(copy.volumeId, { node, worker })) continue
-      copy.heard(left.includes(copy.volumeId) ? { ...event, left: true } : event)
+      const whole = left.includes(copy.volumeId) ? { ...event, left: true } : event
+      const how = copy.heeds(whole)
+      if (how !== 'not' && this.#o.places.isAt(copy.volumeId, { node, worker })) copy.heard(whole, how)
     }
   }
 

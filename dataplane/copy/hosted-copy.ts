@@ -57,6 +57,9 @@ export interface CopyOwner {
   broken(copy: HostedCopy, error: unknown, event: CopyEvent): void
 }
 
+/** What the links of its worker tell every copy. */
+export type LinkEvent = Extract<CopyEvent, { type: 'beacon' | 'beacon-acknowledged' }>
+
 type Saying =
   | { kind: 'peer'; to: NodeId; message: PeerMessage }
   | { kind: 'frontend'; to: NodeId; message: FrontendMessage }
@@ -154,16 +157,22 @@ export class HostedCopy implements Sleeper {
    * A beacon came, or an acknowledgement of ours. It comes to every copy, several times a second, and means nothing to
    * most: who would not change, and has nothing before it that might change that, is not stepped. A fenced copy is:
    * it looks whether it is a member again. One that brings nothing else moves a lease or a grace, and makes nobody
-   * speak: who has nothing before it is stepped here, without what follows an inbox.
+   * speak: who has nothing before it is stepped at once, without what follows an inbox.
    */
-  heard(event: Extract<CopyEvent, { type: 'beacon' | 'beacon-acknowledged' }>): void {
+  heeds(event: LinkEvent): 'not' | 'at-once' | 'in-turn' {
     const { state, inbox } = this
     const isAcknowledgement = event.type === 'beacon-acknowledged'
     const isHeeded =
       isAcknowledgement ? heedsAcknowledgement(state, event.from) : heedsBeacon(state, event.from, event.instance)
     const isPlain = isAcknowledgement ? event.left !== true : event.commitSeq === undefined
-    if (!isPlain || !inbox.isEmpty || state.role === 'fenced') inbox.put(event)
-    else if (isHeeded) this.#step(event)
+    if (!isPlain || !inbox.isEmpty || state.role === 'fenced') return 'in-turn'
+    return isHeeded ? 'at-once' : 'not'
+  }
+
+  /** @param how  as it heeds it */
+  heard(event: LinkEvent, how: 'at-once' | 'in-turn'): void {
+    if (how === 'at-once') this.#step(event)
+    else this.inbox.put(event)
   }
 
   /** A frontend of a node asks. */
