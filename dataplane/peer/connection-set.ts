@@ -24,7 +24,7 @@ export class ConnectionSet {
     this.#clock = clock
     this.#limits = limits
     this.#tickedMs = clock.nowMs()
-    this.#tickLater(limits.keepaliveMs / 2)
+    this.#tickLater()
   }
 
   get size(): number {
@@ -62,37 +62,38 @@ export class ConnectionSet {
   }
 
   /**
-   * The owner is awake, and says something on other connections: what these have to say soon is said now, so that
-   * neither we nor the peers are woken for it. Who calls this often needs no timer of ours.
+   * The owner is awake, and says something on other connections: what these have to say before it is awake again, in
+   * less than half of `keepaliveMs`, is said now, so that neither we nor the peers are woken for it. Who calls this
+   * often needs no timer of ours.
    */
   awake(): void {
     const { keepaliveMs } = this.#limits
     const nowMs = this.#clock.nowMs()
-    if (nowMs - this.#awokeMs < keepaliveMs / 2) return
+    if (nowMs - this.#awokeMs < keepaliveMs / 4) return
     this.#awokeMs = nowMs
     this.#timer?.cancel()
-    this.#tick(keepaliveMs / 2)
-    this.#tickLater(keepaliveMs)
+    this.#tick()
+    this.#tickLater()
   }
 
-  #tickLater(delayMs: number): void {
-    this.#timer = this.#clock.after(delayMs, () => {
-      this.#tick(this.#limits.keepaliveMs)
-      this.#tickLater(this.#limits.keepaliveMs / 2)
+  #tickLater(): void {
+    this.#timer = this.#clock.after(this.#limits.keepaliveMs / 2, () => {
+      this.#tick()
+      this.#tickLater()
     })
   }
 
-  /** @param saysAfterMs  whoever has said nothing for so long does */
-  #tick(saysAfterMs: number): void {
+  /** Twice in `keepaliveMs` or more often: whoever has said nothing for half of it does. */
+  #tick(): void {
     const nowMs = this.#clock.nowMs()
     const { keepaliveMs, silenceMs } = this.#limits
     // While we stood still ourselves nobody was heard: what came is still to be read.
     const stoodMs = nowMs - this.#tickedMs - keepaliveMs / 2
     this.#tickedMs = nowMs
     for (const [connection, provenByMs] of this.#provenByMs) {
-      if (stoodMs > keepaliveMs) connection.lastReceivedMs = Math.min(nowMs, connection.lastReceivedMs + stoodMs)
+      if (stoodMs > keepaliveMs / 4) connection.lastReceivedMs = Math.min(nowMs, connection.lastReceivedMs + stoodMs)
       if (!connection.isProven && nowMs > provenByMs) connection.close('silent', 'it said nothing behind its preface')
-      else connection.tick(nowMs, { keepaliveMs: saysAfterMs, silenceMs })
+      else connection.tick(nowMs, { keepaliveMs: keepaliveMs / 2, silenceMs })
     }
   }
 

@@ -11,7 +11,7 @@ export const TRANSPORT_LIMITS = {
   /** Connect, preface and answer; and for the first frame after it. */
   handshakeMs: 2000,
   /** Something is sent at least so often. */
-  keepaliveMs: 500,
+  keepaliveMs: 1000,
   /** Connections that are not proved yet, of all peers together: each has half a megabyte of buffers. */
   unprovenMax: 64,
   /** Who says nothing for so long is gone. */

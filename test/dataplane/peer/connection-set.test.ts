@@ -4,7 +4,7 @@ import { ConnectionSet } from '../../../dataplane/peer/connection-set.ts'
 import type { Connection } from '../../../dataplane/peer/connection.ts'
 import type { ClockPort } from '../../../engine/ports.ts'
 
-const LIMITS = { keepaliveMs: 500, silenceMs: 2000 }
+const LIMITS = { keepaliveMs: 1000, silenceMs: 2000 }
 
 /** Runs what is due, in order. */
 class HandClock implements ClockPort {
@@ -76,7 +76,7 @@ t.test('without anybody who is awake, by a timer', (t) => {
   t.end()
 })
 
-t.test('who is awake every 400 ms wakes nobody else, and says so then', (t) => {
+t.test('who is awake every 400 ms wakes nobody else, and says so every other time', (t) => {
   const { clock, set, quiet } = setUp()
   for (let i = 0; i < 5; i++) {
     clock.pass(400)
@@ -84,8 +84,8 @@ t.test('who is awake every 400 ms wakes nobody else, and says so then', (t) => {
     set.awake()
     set.awake()
   }
-  t.same(quiet.saidAtMs, [1000, 1400, 1800, 2200, 2600, 3000])
-  t.equal(clock.wakes, 1, 'the timer that ran before anybody was awake')
+  t.same(quiet.saidAtMs, [1000, 1800, 2600])
+  t.equal(clock.wakes, 0)
   t.end()
 })
 
@@ -94,8 +94,8 @@ t.test('who is not awake any more is stood in for by the timer', (t) => {
   clock.pass(400)
   set.awake()
   clock.pass(1300)
-  t.same(quiet.saidAtMs, [1000, 1400, 1900, 2400])
+  t.same(quiet.saidAtMs, [1000, 1900, 2400])
   clock.pass(1000)
-  t.ok(quiet.closedAtMs! - 3000 <= 250, 'and whoever is silent is noticed as soon')
+  t.ok(quiet.closedAtMs! - 3000 <= 500, 'and whoever is silent is noticed as soon')
   t.end()
 })
