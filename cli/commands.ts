@@ -5,6 +5,7 @@
  */
 import type { Arguments, OptionSpec, PositionalSpec } from './arguments.ts'
 import type { Output } from './output.ts'
+import { snapshotCommands } from './snapshot-commands.ts'
 
 export interface Invocation {
   arguments: Arguments
@@ -416,6 +417,6 @@ const OFFLINE_COMMANDS: Command[] = [
 ]
 
 export const COMMANDS: Command[] = [
-  ...DEV_COMMANDS, ...DEMO_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS, ...VOLUME_COMMANDS, ...DISK_COMMANDS,
-  ...HOST_COMMANDS, ...OFFLINE_COMMANDS,
+  ...DEV_COMMANDS, ...DEMO_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS, ...VOLUME_COMMANDS,
+  ...snapshotCommands(ENDPOINT), ...DISK_COMMANDS, ...HOST_COMMANDS, ...OFFLINE_COMMANDS,
 ]

@@ -71,6 +71,7 @@ function describe(volume: Volume): string[] {
     ['pool', volume.diskTags.length === 0 ? volume.pool : `${volume.pool} (tags ${volume.diskTags.join(', ')})`],
     ['encryption', volume.encryption ? 'yes' : 'no'],
     ['epoch, seq', `${volume.epoch}, ${volume.seq} (durable up to ${volume.commitSeq})`],
+    ['snapshots', String(volume.snapshots)],
     ['held', `${volume.heldRequests} request(s)`],
     ['attached', describeAttach(volume.attach)],
     ['sessions', sessions.length === 0 ? 'none' : sessions.join(', ')],

@@ -2,8 +2,9 @@
  * What the control plane may ask of its own node. The data plane implements it.
  */
 import type { NodeStatus } from '../engine/control/node-status.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
-import type { ControlChange } from '../engine/replication/record.ts'
+import type { ChangeCommand } from '../engine/replication/copy-port.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 
 /** What the control plane may ask of its own node. Rejects with a HoldfastError. */
@@ -16,8 +17,10 @@ export interface LocalNode {
   eraseCopy(volumeId: string, copyId: string): Promise<void>
   /** The copy here leads and gives the lead away (C8). */
   handOver(volumeId: string, to: NodeId): Promise<void>
-  /** A committed change of the volume, by its primary here: resize and the like. */
-  change(volumeId: string, change: ControlChange): Promise<{ seq: number }>
+  /** A change of the volume by its primary here; answered when it is durable on the whole set. */
+  change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }>
+  /** By the primary here, as of its last change; it may be deposed and not know it. */
+  snapshots(query: SnapshotQuery): Promise<SnapshotAnswer>
   /** Offer or change the NBD export of a volume. @param volume.generation  under which this node may use it */
   offer(volume: { spec: VolumeSpec; mode: AttachMode; generation: number; ioTimeoutMs: number }): Promise<void>
   /** Whether clients here can use it under that attach generation or a later one, by then. */

@@ -15,10 +15,11 @@ import { Membership } from '../cluster/membership/membership.ts'
 import type { NodeAddress } from '../cluster/membership/membership.ts'
 import { Pulse } from '../cluster/pulse.ts'
 import type { NodeStatus } from '../engine/control/node-status.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
-import type { ControlChange } from '../engine/replication/record.ts'
+import type { ChangeCommand } from '../engine/replication/copy-port.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 import { clock } from './clock.ts'
 import type { JoinedCluster } from './cluster-join.ts'
@@ -218,8 +219,12 @@ export class ClusterNode implements LocalNode {
     await this.#workerOf(volumeId).replicationCall<'hand-over'>({ kind: 'hand-over', volumeId, to })
   }
 
-  async change(volumeId: string, change: ControlChange): Promise<{ seq: number }> {
-    return this.#workerOf(volumeId).replicationCall<'change'>({ kind: 'change', volumeId, change })
+  async change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }> {
+    return this.#workerOf(volumeId).replicationCall<'change'>({ kind: 'change', volumeId, ...command })
+  }
+
+  async snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {
+    return this.#workerOf(query.volumeId).replicationCall<'snapshots'>({ kind: 'snapshots', query })
   }
 
   async offer({ spec, ioTimeoutMs, mode, generation }: Parameters<LocalNode['offer']>[0]): Promise<void> {

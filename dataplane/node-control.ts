@@ -7,8 +7,8 @@
  */
 import { randomUUID } from 'node:crypto'
 import type {
-  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node, Status,
-  Volume,
+  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node, Snapshot,
+  Status, Volume,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -203,6 +203,22 @@ export class NodeControl implements ControlApi {
     return this.#onlyInCluster('attaching to a node')
   }
 
+  createSnapshot(): Promise<Snapshot> {
+    return this.#noSnapshots()
+  }
+
+  listSnapshots(): Promise<{ snapshots: Snapshot[]; next: string }> {
+    return this.#noSnapshots()
+  }
+
+  getSnapshot(): Promise<Snapshot> {
+    return this.#noSnapshots()
+  }
+
+  deleteSnapshot(): Promise<object> {
+    return this.#noSnapshots()
+  }
+
   setDiskEvicted(): Promise<Disk> {
     return this.#onlyInCluster('evicting a disk')
   }
@@ -244,6 +260,11 @@ export class NodeControl implements ControlApi {
   async #onlyInCluster(what: string): Promise<never> {
     const instead = 'this node is by itself, and has nowhere else to put anything'
     throw new HoldfastError('not-supported', { what: `${what} on a node without a cluster`, instead })
+  }
+
+  async #noSnapshots(): Promise<never> {
+    const instead = 'snapshots are for volumes of a cluster in this version: a node with `--store` is in one'
+    throw new HoldfastError('not-supported', { what: 'a snapshot on a node without a cluster', instead })
   }
 
   #owner(name: string): number {

@@ -5,6 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import { unreachable } from '../engine/assert.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
+import type { ErrorCode } from '../engine/errors.ts'
 import type { CommandResult, OperatorCommand } from '../engine/replication/copy-port.ts'
 import { failure } from '../engine/volume/store-api.ts'
 import type { Reply, Result } from '../engine/volume/store-api.ts'
@@ -13,6 +15,7 @@ import { clock } from './clock.ts'
 import { homeOf } from './copy-homes.ts'
 import { MessageConfigs } from './copy/config-messages.ts'
 import { copyStatus } from './copy/copy-report.ts'
+import { snapshotAnswer } from './copy/snapshot-report.ts'
 import { StatusTeller } from './copy/status-changes.ts'
 import { TurnLoop } from './copy/turn-loop.ts'
 import { OfferedVolumes } from './frontend/offered-volumes.ts'
@@ -33,6 +36,12 @@ const END_DRAIN_MS = 500
 const HAND_OVER_MS = 700
 /** What waits to leave for peers when the worker stops. */
 const PEER_DRAIN_MS = 200
+
+/** `lost` of a hand-over: another node leads, and not for that. */
+const REFUSED_WITH = {
+  'not-primary': 'copy-refused', refused: 'copy-refused', lost: 'copy-refused', superseded: 'change-superseded',
+  'in-use': 'rollback-in-use',
+} as const satisfies Record<Extract<CommandResult, { ok: false }>['code'], ErrorCode>
 
 export interface WorkerPort {
   postMessage(message: FromWorker): void
@@ -160,7 +169,11 @@ class ReplicatedWorker {
       case 'note': return this.#note(call, reply)
       case 'hand-over': return this.#command(call.volumeId, { type: 'hand-over', to: call.to }, (done) =>
         reply(done.ok ? { ok: true, value: undefined } : done))
-      case 'change': return this.#command(call.volumeId, { type: 'change', change: call.change }, reply)
+      case 'change': {
+        const { kind: type, volumeId, ...command } = call
+        return this.#command(volumeId, { type, ...command }, reply)
+      }
+      case 'snapshots': return reply(this.#snapshots(call.query))
       case 'offer': {
         const { spec, ioTimeoutMs } = call
         return this.#offered.offer({ spec, ioTimeoutMs }, reply)
@@ -187,12 +200,20 @@ class ReplicatedWorker {
     this.#loop.askForTurn()
   }
 
+  #snapshots(query: SnapshotQuery): Result<SnapshotAnswer> {
+    return snapshotAnswer(this.#node, this.replication.copies.copy(query.volumeId), query)
+  }
+
   #command(volumeId: string, command: OperatorCommand, reply: Reply<{ seq: number }>): void {
     const copy = this.replication.copies.copy(volumeId)
     if (copy === undefined) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
     copy.command(command, (result: CommandResult) => {
       if (result.ok) return reply({ ok: true, value: { seq: result.seq } })
-      reply(failure('copy-refused', { node: this.#node, volume: volumeId, reason: result.why }))
+      const { code, why: reason } = result
+      if (code === 'lost' && command.type === 'change') {
+        return reply(failure('change-outcome', { what: `a ${command.change.operation}`, volume: volumeId, reason }))
+      }
+      reply(failure(REFUSED_WITH[code], { node: this.#node, volume: volumeId, reason }))
     })
   }
 

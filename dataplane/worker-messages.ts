@@ -3,10 +3,11 @@
  * thread never touches the store: it asks by call, gets exactly one answer per call, and hands over accepted sockets.
  * Messages of one port arrive in order, which is what makes `delete` see every session posted before it.
  */
+import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
-import type { ControlChange } from '../engine/replication/record.ts'
+import type { ChangeCommand } from '../engine/replication/copy-port.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { CopyHomes } from './copy-homes.ts'
 import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
@@ -90,7 +91,9 @@ export interface ReplicationCalls {
   /** Durable: the copy keeps what the cluster store says of its volume. */
   note: { request: { volumeId: string; copyId: string; noted: unknown }; answer: undefined }
   'hand-over': { request: { volumeId: string; to: NodeId }; answer: undefined }
-  change: { request: { volumeId: string; change: ControlChange }; answer: { seq: number } }
+  change: { request: { volumeId: string } & Omit<ChangeCommand, 'type'>; answer: { seq: number } }
+  /** As of the last change that the primary here ordered; refused by who does not lead, or before that is applied. */
+  snapshots: { request: { query: SnapshotQuery }; answer: SnapshotAnswer }
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
   /** Sessions by the name of the export, a volume's name or id. @see StatusTeller */

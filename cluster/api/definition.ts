@@ -1,6 +1,6 @@
 /**
  * The control API in TypeScript: the messages of proto/holdfast/v1 as they travel through @grpc/proto-loader (camel
- * case, int64 as number: sizes and seqs stay below 2^53), and the three services loaded from those files.
+ * case, int64 as number: sizes and seqs stay below 2^53), and the four services loaded from those files.
  * A test compares every interface here with its message, so that neither drifts.
  */
 import type { ServiceDefinition } from '@grpc/grpc-js'
@@ -63,6 +63,8 @@ export interface Volume {
   /** Of one in the trash: for so long it can be restored. */
   keptMs: number
   attach: VolumeAttach
+  /** How many there are, as the primary said last. */
+  snapshots: number
 }
 
 export interface AddDiskRequest {
@@ -188,6 +190,44 @@ export interface SetNodeWishRequest {
   isDraining: boolean
 }
 
+/** Of a volume of a cluster. */
+export interface Snapshot {
+  /** Name of the volume. */
+  volume: string
+  name: string
+  id: string
+  /** Where it stands in the volume's history. */
+  seq: number
+  /** Of the volume then; 0: not known. */
+  sizeBytes: number
+  /** Since 1970, by the clock of the node that decided; 0: not known. */
+  createdAtMs: number
+  labels: Record<string, string>
+}
+
+export interface CreateSnapshotRequest {
+  volume: string
+  name: string
+  labels: Record<string, string>
+  /** The same in all tries of one request; empty: drawn by the node that is asked. */
+  id: string
+}
+
+export interface ListSnapshotsRequest {
+  volume: string
+  /** 0: as many as fit a page. */
+  limit: number
+  /** `next` of the page before; empty: from the first on. */
+  after: string
+}
+
+export interface DeleteSnapshotRequest {
+  volume: string
+  name: string
+  /** Of the one that is meant; empty: whichever has that name, and there has to be one. */
+  id: string
+}
+
 /** What a daemon answers. A refusal is a rejected promise with a HoldfastError; anything else rejected is a bug. */
 export interface ControlApi {
   createVolume(request: CreateVolumeRequest): Promise<Volume>
@@ -204,6 +244,10 @@ export interface ControlApi {
   explainVolume(request: { name: string }): Promise<Explanation>
   attachVolume(request: AttachVolumeRequest): Promise<Volume>
   detachVolume(request: DetachVolumeRequest): Promise<Volume>
+  createSnapshot(request: CreateSnapshotRequest): Promise<Snapshot>
+  listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }>
+  getSnapshot(request: { volume: string; name: string }): Promise<Snapshot>
+  deleteSnapshot(request: DeleteSnapshotRequest): Promise<object>
   listDisks(): Promise<{ disks: Disk[] }>
   addDisk(request: AddDiskRequest): Promise<Disk>
   adoptDisk(request: { path: string }): Promise<Disk>
@@ -230,6 +274,10 @@ export const METHODS = {
   explainVolume: ['VolumeService', 'Explain'],
   attachVolume: ['VolumeService', 'Attach'],
   detachVolume: ['VolumeService', 'Detach'],
+  createSnapshot: ['SnapshotService', 'Create'],
+  listSnapshots: ['SnapshotService', 'List'],
+  getSnapshot: ['SnapshotService', 'Get'],
+  deleteSnapshot: ['SnapshotService', 'Delete'],
   listDisks: ['DiskService', 'List'],
   addDisk: ['DiskService', 'Add'],
   adoptDisk: ['DiskService', 'Adopt'],
@@ -249,6 +297,6 @@ let loaded: Record<string, ServiceDefinition> | undefined
 
 /** The services by their short name, read from the .proto files once. */
 export function services(): Record<string, ServiceDefinition> {
-  loaded ??= loadServices(['volume', 'disk', 'node'], new Set(Object.values(METHODS).map(([name]) => name)))
+  loaded ??= loadServices(['volume', 'snapshot', 'disk', 'node'], new Set(Object.values(METHODS).map(([name]) => name)))
   return loaded
 }

@@ -39,6 +39,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     heldRequests: status.heldRequests,
     keptMs: 0,
     attach: { mode: 'open', generation: 0, holders: [] },
+    snapshots: 0,
   }
 }
 

@@ -13,17 +13,20 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
 import { formatSize } from '../api/amounts.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, DetachVolumeRequest,
-  Disk, Explanation, ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
+  DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
+  MoveVolumeRequest, Node, SetNodeWishRequest, Snapshot, Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import {
   REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, clusterVolumeOf,
 } from '../api/volume-request.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
+import { orderedChange } from './change-order.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
+import { SnapshotControl } from './snapshot-control.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
 
 /** A volume that can be used is answered although copies of it are not seen to be in sync yet, after so long. */
@@ -55,10 +58,12 @@ function unplaced({ spec: { name, sizeBytes, replicas } }: VolumeRecord, refusal
 export class ClusterControl implements ControlApi {
   private readonly options: ClusterControlOptions
   private readonly wishes: VolumeWishes
+  private readonly snapshots: SnapshotControl
 
   constructor(options: ClusterControlOptions) {
     this.options = options
     this.wishes = options.wishes
+    this.snapshots = new SnapshotControl(options)
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
@@ -96,7 +101,8 @@ export class ClusterControl implements ControlApi {
     const reached = primary === undefined ? undefined : this.options.controller.reach(term, primary)
     if (reached === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
     const { calls, addressee } = reached
-    await calls.change({ volumeId: spec.id, ...addressee, operation: 'resize', sizeBytes })
+    const change = orderedChange({ change: { operation: 'resize', sizeBytes } })
+    await calls.change({ volumeId: spec.id, ...addressee, ...change })
     const record = await this.wishes.update(spec.id, (one) => {
       return one.spec.sizeBytes >= sizeBytes ? undefined : { ...one, spec: { ...one.spec, sizeBytes } }
     })
@@ -184,6 +190,22 @@ export class ClusterControl implements ControlApi {
     const view = cluster.volumes.get(id)
     if (view === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
     return explanationOf(cluster, view, this.options.nowMs())
+  }
+
+  createSnapshot(request: CreateSnapshotRequest): Promise<Snapshot> {
+    return this.snapshots.create(request)
+  }
+
+  listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }> {
+    return this.snapshots.list(request)
+  }
+
+  getSnapshot(request: { volume: string; name: string }): Promise<Snapshot> {
+    return this.snapshots.get(request)
+  }
+
+  deleteSnapshot(request: DeleteSnapshotRequest): Promise<object> {
+    return this.snapshots.delete(request)
   }
 
   async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {

@@ -45,6 +45,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     seq: primary?.seq ?? 0,
     commitSeq: primary?.commitSeq ?? 0,
     heldRequests: heldRequests(term, config),
+    snapshots: primary?.snapshots ?? 0,
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }

@@ -12,6 +12,7 @@
 import { CONTROL_DEFAULTS } from '../../engine/control/control-options.ts'
 import type { ControlOptions } from '../../engine/control/control-options.ts'
 import type { Action } from '../../engine/control/actions.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { LocalNode } from '../local-node.ts'
 import type { BeatList } from '../membership/beat-list.ts'
@@ -135,6 +136,10 @@ export class ControlNode implements NodeCalls {
 
   change(order: ChangeOrder): Promise<{ seq: number }> {
     return this.agent.change(order)
+  }
+
+  snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {
+    return this.agent.snapshots(query)
   }
 
   async awaitOffer({ volumeId, generation }: AwaitOfferRequest): Promise<{ isOffered: boolean }> {

@@ -2,11 +2,13 @@
  * The control API at any node of a cluster: what is asked is answered by whoever is elected, here or elsewhere. Only
  * where a volume is served, and when its export is there, is known by the node that was asked.
  */
+import { randomUUID } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ControlClient } from '../api/client.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, DetachVolumeRequest,
-  Disk, Explanation, ForcePromotionRequest, MoveVolumeRequest, Node, SetNodeWishRequest, Status, Volume,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
+  DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
+  MoveVolumeRequest, Node, SetNodeWishRequest, Snapshot, Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -14,6 +16,12 @@ import type { Leader } from './election.ts'
 /** An election takes so long at most, unless the store is away. */
 const LEADER_WAIT_MS = 15_000
 const LOOK_EVERY_MS = 100
+/** No further try is begun then; one takes 20 s at most, and who asks waits for a minute. */
+const SETTLED_WAIT_MS = 20_000
+/** Refusals that are made of what the volume has. */
+const JUDGED: ReadonlySet<string> = new Set(['snapshot-exists', 'snapshot-not-found', 'snapshot-limit'])
+
+const drawnId = (): string => randomUUID().replaceAll('-', '')
 
 export interface ForwardingControlOptions {
   node: string
@@ -94,6 +102,28 @@ export class ForwardingControl implements ControlApi {
     return this.ask((elected) => elected.explainVolume(request), true)
   }
 
+  createSnapshot(request: CreateSnapshotRequest): Promise<Snapshot> {
+    const { volume, name } = request
+    const id = request.id === '' ? drawnId() : request.id
+    return this.settled({ what: `snapshot ${name}`, volume }, (elected) => elected.createSnapshot({ ...request, id }))
+  }
+
+  listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }> {
+    return this.ask((elected) => elected.listSnapshots(request), true)
+  }
+
+  getSnapshot(request: { volume: string; name: string }): Promise<Snapshot> {
+    return this.ask((elected) => elected.getSnapshot(request), true)
+  }
+
+  /** Which one is meant is known before the first try: in the second one the name may be another one's. */
+  async deleteSnapshot(request: DeleteSnapshotRequest): Promise<object> {
+    const { volume, name } = request
+    const id = request.id === '' ? (await this.getSnapshot({ volume, name })).id : request.id
+    const what = `the deletion of snapshot ${name}`
+    return this.settled({ what, volume }, (elected) => elected.deleteSnapshot({ ...request, id }))
+  }
+
   setDiskEvicted(request: { uuid: string; isEvicted: boolean }): Promise<Disk> {
     return this.ask((elected) => elected.setDiskEvicted(request))
   }
@@ -155,6 +185,32 @@ export class ForwardingControl implements ControlApi {
         // Nobody can be elected until it answers.
         const storeProblem = this.options.storeProblem()
         if (storeProblem !== undefined) throw storeProblem
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+    }
+  }
+
+  /**
+   * What may be asked again whatever became of it, since it names what it is about by id (SNAPSHOTS.md T3, T4).
+   * @throws HoldfastError `change-outcome`, when it is not known in the end
+   */
+  private async settled<T>(
+    about: { what: string; volume: string }, call: (elected: ControlApi) => Promise<T>,
+  ): Promise<T> {
+    const deadlineMs = performance.now() + SETTLED_WAIT_MS
+    let mayBeDone = false
+    for (;;) {
+      try {
+        return await this.ask(call)
+      } catch (error) {
+        if (!(error instanceof HoldfastError)) throw error
+        if (error.code === 'change-outcome' || (error.code === 'unreachable' && !wasNotSent(error))) mayBeDone = true
+        // What such a refusal says was judged on what is there: nothing of an earlier try can follow.
+        else if (!mayBeDone || JUDGED.has(error.code)) throw error
+        if (performance.now() > deadlineMs) {
+          if (error.code === 'change-outcome') throw error
+          throw new HoldfastError('change-outcome', { ...about, reason: error.message })
+        }
       }
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
     }

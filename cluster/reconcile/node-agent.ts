@@ -8,10 +8,12 @@
  */
 import { HoldfastError } from '../../engine/errors.ts'
 import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
 import type { LocalNode } from '../local-node.ts'
 import type { ClusterStore } from '../store/cluster-store.ts'
 import { configKey, decodeConfig } from '../store/volume-configs.ts'
 import { decodeVolume, volumeKey } from '../store/volume-records.ts'
+import { commandOf } from './change-order.ts'
 import type { Leader } from './election.ts'
 import { whyNotErased } from './erase-rule.ts'
 import { isSameCopy } from './node-calls.ts'
@@ -104,11 +106,24 @@ export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer'> {
   }
 
   async change(order: ChangeOrder): Promise<{ seq: number }> {
-    this.checkAge(order, this.refusing('change', order))
-    const { volumeId, operation, sizeBytes } = order
-    const changed = await this.options.local.change(volumeId, { operation, sizeBytes })
+    const refuse: Refuse = this.refusing('change', order)
+    const command = commandOf(order)
+    if (command === undefined) refuse(`it does not know how to ${order.operation}`)
+    this.checkAge(order, refuse)
+    const changed = await this.options.local.change(order.volumeId, command)
     this.options.onChanged()
     return changed
+  }
+
+  /** Who leads under the epoch that the store names after it answered, led when it did (SNAPSHOTS.md T2). */
+  async snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {
+    const { node, local } = this.options
+    const answer = await local.snapshots(query)
+    const config = await this.readConfig(query.volumeId)
+    if (config?.primary !== node || config.epoch !== answer.epoch) {
+      this.refusing('tell the snapshots of', query)('it does not lead it, or not under the epoch it knows')
+    }
+    return answer
   }
 
   /** @returns whether it was taken */

@@ -6,6 +6,8 @@
  *   node -> controller   stamp of the node's own clock, in every report; orders carry the newest one, and are younger
  */
 import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
+import type { OrderedChange } from './change-order.ts'
 
 /** Who uses a volume through this node. */
 export interface UsedBy {
@@ -65,7 +67,7 @@ export type MakeCopyOrder = Order
 export type EraseCopyOrder = Order & { copyId: string; epoch: number }
 export type HandOverOrder = Order & { to: string }
 /** A change of the volume itself, by its primary on that node. */
-export type ChangeOrder = Order & { operation: 'resize'; sizeBytes: number }
+export type ChangeOrder = Order & OrderedChange
 
 /** A question, no order: old or late, it does no harm. */
 export interface AwaitOfferRequest {
@@ -81,6 +83,8 @@ export interface NodeCalls {
   eraseCopy(order: EraseCopyOrder): Promise<object>
   handOver(order: HandOverOrder): Promise<object>
   change(order: ChangeOrder): Promise<{ seq: number }>
+  /** A question to the primary there; answered only while it is certain that it leads (SNAPSHOTS.md T2). */
+  snapshots(query: SnapshotQuery): Promise<SnapshotAnswer>
   /** Whether its clients can use the volume under that generation; answered when they can, or after two seconds. */
   awaitOffer(request: AwaitOfferRequest): Promise<{ isOffered: boolean }>
 }

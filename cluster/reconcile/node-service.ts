@@ -15,6 +15,7 @@ const RPCS = {
   eraseCopy: 'EraseCopy',
   handOver: 'HandOver',
   change: 'Change',
+  snapshots: 'Snapshots',
   awaitOffer: 'AwaitOffer',
 } as const satisfies Record<keyof NodeCalls, string>
 

@@ -1,5 +1,6 @@
 /** What a copy of this worker says of itself to the control plane (engine/control/node-status.ts). */
 import type { CopyStatus } from '../../engine/control/node-status.ts'
+import { shownCount } from '../../engine/control/volume-snapshots.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
 import { BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES } from '../../engine/units.ts'
@@ -22,6 +23,7 @@ export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number
     lostSlices: state.lostSlices.length,
     diskUuids: store?.targets.map(({ stream }) => stream.context.diskUuid) ?? [],
     usedBytes: usedBytes(store),
+    snapshots: store === undefined ? 0 : shownCount(store.descriptor().snapshots),
     lagBytes: lagBytes(state),
     hearsPrimary: role === 'replica' && state.isFollowing && nowMs <= heardAtMs + options.leaseMs,
     held: whyHeld(state, store, nowMs),

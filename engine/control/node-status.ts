@@ -38,6 +38,8 @@ export interface CopyStatus {
   diskUuids: string[]
   /** Bytes of live blocks, as stored. */
   usedBytes: number
+  /** How many there are, as far as it has applied. */
+  snapshots: number
   /** Highest seq that it has, and that it knows as committed; to be shown. */
   seq: number
   commitSeq: number

@@ -15,6 +15,8 @@ import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { PeerListener } from '../../dataplane/peer/listener.ts'
 import { RefusalLog } from '../../dataplane/peer/refusal-log.ts'
 import { WorkerThread } from '../../dataplane/worker-thread.ts'
+import type { RecordId } from '../../engine/replication/record-id.ts'
+import type { ControlChange } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { configOf, hex, specOf, TEST_TIMING } from './copy/hosts.ts'
@@ -71,6 +73,31 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
   return { node, worker, endpoint, exports, socketPath }
 }
 
+/** Made, told and deleted by who leads, each order once. */
+async function snapshots(t: Test, primary: WorkerThread, replica: WorkerThread, volumeId: string): Promise<void> {
+  const query = { volumeId, ids: [], names: [], after: { seq: 0, id: '' }, limit: 10 }
+  const tell = (worker: WorkerThread) => worker.replicationCall<'snapshots'>({ kind: 'snapshots', query })
+  await t.rejects(tell(replica), { code: 'copy-refused' })
+  const none = await tell(primary)
+  t.match(none, { count: 0, snapshots: [], sizeBytes: 16 * MIB })
+  const title = { name: 'daily', createdAtMs: 5, labels: { app: 'db' } }
+  const order = (change: ControlChange, expected: RecordId) =>
+    primary.replicationCall<'change'>({ kind: 'change', volumeId, change, expected })
+  const snapshot = { operation: 'snapshot', id: hex(), title } as const
+  const { seq } = await order(snapshot, none.changed)
+  await t.rejects(order(snapshot, none.changed), { code: 'change-superseded' })
+  const one = await tell(primary)
+  t.same(one.snapshots, [{ id: snapshot.id, seq, sizeBytes: 16 * MIB, ...title }])
+  t.same(one.changed, { epoch: one.epoch, seq })
+  const rollback = { operation: 'rollback', to: snapshot.id } as const
+  const late = primary.replicationCall<'change'>({ kind: 'change', volumeId, change: rollback, unusedSince: 99 })
+  await t.rejects(late, { code: 'change-superseded' }, 'of an attach generation that was never given')
+  const used = primary.replicationCall<'change'>({ kind: 'change', volumeId, change: rollback, unusedSince: 0 })
+  await t.rejects(used, { code: 'rollback-in-use' })
+  await order({ operation: 'snapshot-delete', id: snapshot.id }, one.changed)
+  t.match(await tell(primary), { count: 0, snapshots: [] })
+}
+
 t.test('workers of two nodes serve a volume at either', async (t) => {
   const configs = new MemoryConfigs()
   const nodes = await Promise.all(['n1', 'n2'].map((node) => startNode(t, node, configs)))
@@ -105,6 +132,7 @@ t.test('workers of two nodes serve a volume at either', async (t) => {
   const beyond = await client.ask({ type: NBD_CMD_READ, offset: resized - BLOCK_BYTES, length: BLOCK_BYTES })
   t.equal(beyond.errno, 0, 'an open session sees the new size')
 
+  await snapshots(t, n1.worker, n2.worker, spec.id)
   await n1.worker.replicationCall<'hand-over'>({ kind: 'hand-over', volumeId: spec.id, to: 'n2' })
   t.equal(configs.get(spec.id).primary, 'n2')
   const after = await client.ask({ type: NBD_CMD_WRITE, offset: 0, length: BLOCK_BYTES, data })

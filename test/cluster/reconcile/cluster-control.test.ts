@@ -36,7 +36,7 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
   const grown = await cluster.answered(volumes.resizeVolume({ name: 'data', sizeBytes: 128 * MIB }))
   t.equal(grown.sizeBytes, 128 * MIB)
   const primary = made.copies.find(({ role }) => role === 'primary')!.node
-  t.same(cluster.node(primary).fake.changes, [{ operation: 'resize', sizeBytes: 128 * MIB }])
+  t.same(cluster.node(primary).fake.volume(made.id).changes, [{ operation: 'resize', sizeBytes: 128 * MIB }])
   await t.rejects(volumes.resizeVolume({ name: 'data', sizeBytes: 64 * MIB }), { code: 'volume-shrink' })
   await t.rejects(volumes.getVolume({ name: 'none' }), { code: 'volume-not-found' })
 

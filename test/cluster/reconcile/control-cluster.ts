@@ -29,6 +29,7 @@ import { MIB } from '../../../engine/units.ts'
 import { storeInProcess } from '../store-in-process.ts'
 import type { StoreInProcess } from '../store-in-process.ts'
 import { FakeNode } from './fake-node.ts'
+import type { FakeVolume } from './fake-volume.ts'
 
 const ROUND_MS = 500
 /** Far beyond what anything here needs. */
@@ -66,6 +67,8 @@ export class ControlCluster {
   wrapStore: (store: ClusterStore, node: string) => ClusterStore = (store) => store
   wrapCalls: (calls: NodeCalls, from: string, to: string) => NodeCalls = (calls) => calls
   readonly store: ClusterStore
+  /** What copies agree on, by id. */
+  readonly volumes = new Map<string, FakeVolume>()
   private readonly t: Test
   private readonly server: StoreInProcess
 
@@ -89,7 +92,7 @@ export class ControlCluster {
     }
     const store = this.wrapStore(this.server.client(), name)
     const instance = randomUUID()
-    const fake = new FakeNode(name, instance, this.store)
+    const fake = new FakeNode(name, instance, this.store, this.volumes)
     const nodeMs = () => this.nodes.get(name)?.stalledAtMs ?? this.nowMs
     const control: ControlNode = new ControlNode({
       node: name,
@@ -242,6 +245,7 @@ export class ControlCluster {
       eraseCopy: async (order) => reach().eraseCopy(order),
       handOver: async (order) => reach().handOver(order),
       change: async (order) => reach().change(order),
+      snapshots: async (query) => reach().snapshots(query),
       awaitOffer: async (request) => reach().awaitOffer(request),
     }
     return this.wrapCalls(calls, from, to)

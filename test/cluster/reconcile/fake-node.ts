@@ -11,19 +11,22 @@ import {
   CONFIG_PREFIX, configKey, decodeConfig, encodeConfig, volumeOfKey,
 } from '../../../cluster/store/volume-configs.ts'
 import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { withMember, withPrimary, withSuccessor, withoutMembers } from '../../../engine/replication/configuration.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
-import type { ControlChange } from '../../../engine/replication/record.ts'
+import type { ChangeCommand } from '../../../engine/replication/copy-port.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { GIB } from '../../../engine/units.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
 import { listAll } from '../../conformance/cluster-store/calls-suite.ts'
+import { FakeVolume } from './fake-volume.ts'
 
 export class FakeNode implements LocalNode {
   readonly name: string
   readonly instance: string
   readonly copies = new Map<string, CopyStatus>()
-  readonly changes: ControlChange[] = []
+  /** Of the cluster, by id. */
+  readonly volumes: Map<string, FakeVolume>
   readonly erased: string[] = []
   /** Clients of this node. */
   sessions: UsedBy[] = []
@@ -33,8 +36,9 @@ export class FakeNode implements LocalNode {
   freeBytes = 100 * GIB
   private readonly store: ClusterStore
 
-  constructor(name: string, instance: string, store: ClusterStore) {
+  constructor(name: string, instance: string, store: ClusterStore, volumes = new Map<string, FakeVolume>()) {
     this.name = name
+    this.volumes = volumes
     this.instance = instance
     this.store = store
   }
@@ -56,7 +60,7 @@ export class FakeNode implements LocalNode {
     const copyId = randomUUID()
     this.copies.set(volumeId, {
       volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true, isVirgin: true, lostSlices: 0,
-      diskUuids: [`disk-${this.name}`], usedBytes: 0, seq: 0, commitSeq: 0, lagBytes: 0,
+      diskUuids: [`disk-${this.name}`], usedBytes: 0, snapshots: 0, seq: 0, commitSeq: 0, lagBytes: 0,
       hearsPrimary: false, held: '', isPoolFull: false,
       heldRequests: 0, failure: '',
     })
@@ -75,10 +79,30 @@ export class FakeNode implements LocalNode {
     if (found!.config.primary === this.name && next !== undefined) await this.swap(found!.version, next)
   }
 
-  async change(volumeId: string, change: ControlChange): Promise<{ seq: number }> {
-    if (this.copies.get(volumeId)?.role !== 'primary') throw new Error('only a primary changes its volume')
-    this.changes.push(change)
-    return { seq: this.changes.length }
+  async change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }> {
+    this.checkLeads(volumeId)
+    const { config } = (await this.configOf(volumeId))!
+    return this.volume(volumeId).order(this.name, command, config)
+  }
+
+  async snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {
+    const { volumeId } = query
+    return this.volume(volumeId).tell(query, this.checkLeads(volumeId))
+  }
+
+  volume(volumeId: string): FakeVolume {
+    const known = this.volumes.get(volumeId)
+    if (known !== undefined) return known
+    const made = new FakeVolume()
+    this.volumes.set(volumeId, made)
+    return made
+  }
+
+  /** @returns under which epoch */
+  private checkLeads(volumeId: string): number {
+    const copy = this.copies.get(volumeId)
+    if (copy?.role === 'primary') return copy.epoch
+    throw new HoldfastError('copy-refused', { node: this.name, volume: volumeId, reason: 'it does not lead' })
   }
 
   async offer(): Promise<void> {}
@@ -115,6 +139,7 @@ export class FakeNode implements LocalNode {
     }
     copy.isVirgin = false
     if (primary === name) {
+      if (copy.role !== 'primary') this.volume(copy.volumeId).newTerm(epoch)
       Object.assign(copy, { role: 'primary', epoch })
       const filled = Object.keys(members).find((node) =>
         !inSync.includes(node) && members[node]!.state === 'catching-up' && isAlive(node) && !this.isFillHeld)

@@ -36,3 +36,51 @@ t.test('what may have been begun is not asked for again', async (t) => {
   await t.rejects(one.purgeVolume({ name: 'v' }), { code: 'unreachable' })
   t.same(asked, ['former'])
 })
+
+/** Each try of who is elected ends so; what was asked of it. */
+function tries(...ends: Array<'done' | HoldfastError>) {
+  const asked: Array<{ method: string; id: string }> = []
+  const answer = (method: string) => async ({ id = '' }: { id?: string }) => {
+    asked.push({ method, id })
+    const end = method === 'get' ? 'done' : ends.shift() ?? 'done'
+    if (end !== 'done') throw end
+    return { id: 'f'.repeat(32) }
+  }
+  const local = {
+    createSnapshot: answer('create'), deleteSnapshot: answer('delete'), getSnapshot: answer('get'),
+  }
+  const options = {
+    node: 'n1', local, leader: () => ({ node: 'n1', api: '', instance: '' }), storeProblem: () => undefined,
+  } as unknown as ConstructorParameters<typeof ForwardingControl>[0]
+  return { control: new ForwardingControl(options), asked }
+}
+
+const snapshot = { volume: 'v', name: 's', labels: {}, id: '' }
+const lost = new HoldfastError('unreachable', { endpoint: 'e', source: 's', reason: 'ECONNRESET' })
+const unknown = new HoldfastError('change-outcome', { what: 'snapshot s', volume: 'v', reason: 'so' })
+
+t.test('T3: a snapshot is asked for again under the id it had, until it is known what became of it', async (t) => {
+  const { control: one, asked } = tries(lost, unknown, 'done')
+  await one.createSnapshot(snapshot)
+  t.equal(asked.length, 3)
+  t.match(asked[0]!.id, /^[0-9a-f]{32}$/)
+  t.equal(new Set(asked.map(({ id }) => id)).size, 1)
+  const given = tries('done')
+  await given.control.createSnapshot({ ...snapshot, id: 'a'.repeat(32) })
+  t.equal(given.asked[0]!.id, 'a'.repeat(32))
+})
+
+t.test('T4: a refusal behind a lost answer is told only if it was made of what the volume has', async (t) => {
+  const exists = new HoldfastError('snapshot-exists', { volume: 'v', snapshot: 's' })
+  await t.rejects(tries(lost, exists).control.createSnapshot(snapshot), { code: 'snapshot-exists' })
+  await t.rejects(tries(exists).control.createSnapshot(snapshot), { code: 'snapshot-exists' })
+  const gone = new HoldfastError('volume-not-found', { name: 'v' })
+  await t.rejects(tries(gone).control.createSnapshot(snapshot), { code: 'volume-not-found' }, 'nothing was begun')
+})
+
+t.test('T3: which snapshot is deleted is known before the first try', async (t) => {
+  const { control: one, asked } = tries(lost, 'done')
+  await one.deleteSnapshot({ volume: 'v', name: 's', id: '' })
+  const id = 'f'.repeat(32)
+  t.same(asked, [{ method: 'get', id: '' }, { method: 'delete', id }, { method: 'delete', id }])
+})

@@ -5,8 +5,10 @@ import { NodeAgent } from '../../../cluster/reconcile/node-agent.ts'
 import type { NodeCalls, NodeReport } from '../../../cluster/reconcile/node-calls.ts'
 import { StatusIntake } from '../../../cluster/reconcile/status-intake.ts'
 import type { Taken } from '../../../cluster/reconcile/status-intake.ts'
-import { configKey } from '../../../cluster/store/volume-configs.ts'
+import type { Version } from '../../../cluster/store/cluster-store.ts'
+import { configKey, encodeConfig } from '../../../cluster/store/volume-configs.ts'
 import { encodeVolume, volumeKey } from '../../../cluster/store/volume-records.ts'
+import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import { MIB } from '../../../engine/units.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
 import { swap } from '../../conformance/cluster-store/calls-suite.ts'
@@ -153,4 +155,28 @@ t.test('a copy is erased only by what the node has read itself', async (t) => {
   await t.rejects(agent.makeCopy({ ...order, volumeId: A }), { message: /being purged/ })
   await t.rejects(agent.eraseCopy(order), { code: 'store-record' })
   t.equal(local.copies.size, 1)
+})
+
+t.test('T2: who told of snapshots is believed only if it still led when the store was asked', async (t) => {
+  const { store, local, agent } = await agentOf(t)
+  const { copyId } = await local.makeCopy(specOf(A))
+  const query = { volumeId: A, ids: [], names: [], after: { seq: 0, id: '' }, limit: 10 }
+  await t.rejects(agent.snapshots(query), { code: 'copy-refused' }, 'a copy that does not lead')
+  const config: VolumeConfig = {
+    volumeId: A, epoch: 3, primary: 'n1', inSync: ['n1'], members: { n1: { copyId, state: 'in-sync' } }, minInSync: 1,
+    attach: { generation: 0, mode: 'open', holders: {} }, nonce: 'x',
+  }
+  const put = async (value: VolumeConfig, version: Version | undefined) =>
+    swap(store, configKey(A), version, Buffer.from(encodeConfig(value)).toString())
+  let version = await put(config, undefined)
+  await local.turn(() => true)
+  local.volume(A).snapshots.push({ id: 'i', seq: 2, pinnedBy: null })
+  t.match(await agent.snapshots(query), { epoch: 3, snapshots: [{ id: 'i', name: 'i' }] })
+  version = await put({ ...config, epoch: 4 }, version)
+  await t.rejects(agent.snapshots(query), { code: 'order-refused', message: /under the epoch/ }, 'it does not know yet')
+  await local.turn(() => true)
+  t.match(await agent.snapshots(query), { epoch: 4 })
+  const elsewhere = { n1: config.members['n1']!, n2: { copyId: 'c', state: 'in-sync' as const } }
+  await put({ ...config, epoch: 5, primary: 'n2', inSync: ['n2'], members: elsewhere }, version)
+  await t.rejects(agent.snapshots(query), { code: 'order-refused' }, 'deposed, and it does not know it')
 })

@@ -1,10 +1,14 @@
 /** What nodes say to each other comes over the wire as it was, refusals too; who is not there is unreachable. */
 import t from 'tap'
 import { serveGrpc } from '../../../cluster/api/grpc-server.ts'
+import { commandOf, orderedChange } from '../../../cluster/reconcile/change-order.ts'
+import type { OrderedChange } from '../../../cluster/reconcile/change-order.ts'
 import type { NodeCalls, NodeReport } from '../../../cluster/reconcile/node-calls.ts'
 import { NodeConnections, nodeService } from '../../../cluster/reconcile/node-service.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
-import { VOLUME_BYTES_MAX } from '../../../engine/units.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
+import type { ChangeCommand } from '../../../engine/replication/copy-port.ts'
+import { U48_MAX, VOLUME_BYTES_MAX } from '../../../engine/units.ts'
 import { detailsOf } from './control-cluster.ts'
 
 const ID = 'a'.repeat(32)
@@ -22,6 +26,7 @@ const REPORT: NodeReport = {
     copies: [{
       volumeId: ID, copyId: 'c', role: 'handing-over', epoch: 2 ** 32, isConsistent: true, isWhole: false,
       isVirgin: true, lostSlices: 4, diskUuids: ['u'], usedBytes: 5, seq: 2 ** 48, commitSeq: 6, lagBytes: 7,
+      snapshots: 9,
       hearsPrimary: true, held: 'so', isPoolFull: true, heldRequests: 8, failure: 'no',
     }],
   },
@@ -32,6 +37,29 @@ const REPORT: NodeReport = {
   facts: { ...detailsOf('n1').facts, uptimeMs: 9, listening: ['a', 'b'] },
   sessions: [{ volumeId: ID, session: '1', generation: 2 }],
 }
+
+const title = { name: 'daily', createdAtMs: 2 ** 45, labels: { app: 'db', tier: '' } }
+const EXPECTED = { epoch: 3, seq: 4 }
+const COMMANDS: Array<Omit<ChangeCommand, 'type'>> = [
+  { change: { operation: 'resize', sizeBytes: VOLUME_BYTES_MAX } },
+  { change: { operation: 'snapshot', id: ID, title }, expected: { epoch: 2 ** 32 - 1, seq: U48_MAX } },
+  { change: { operation: 'snapshot', id: ID } },
+  { change: { operation: 'snapshot-delete', id: ID }, expected: { epoch: 1, seq: 0 } },
+  { change: { operation: 'rollback', to: ID }, unusedSince: 0 },
+  { change: { operation: 'rollback', to: ID, kept: { id: 'k', title } }, expected: EXPECTED, unusedSince: 9 },
+]
+const CHANGES = COMMANDS.map(orderedChange)
+const QUERY: SnapshotQuery = { volumeId: ID, ids: [ID], names: ['a', 'b'], after: { seq: U48_MAX, id: ID }, limit: 7 }
+const ANSWER: SnapshotAnswer = {
+  epoch: 2 ** 32 - 1, changed: { epoch: 8, seq: U48_MAX }, sizeBytes: VOLUME_BYTES_MAX, count: 9, bytes: 10,
+  snapshots: [{ id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title }],
+}
+
+t.test('an order is the command that it was made of', async (t) => {
+  for (const command of COMMANDS) t.same(commandOf(orderedChange(command)), command)
+  const newer = { ...orderedChange(COMMANDS[0]!), operation: 'shrink' } as unknown as OrderedChange
+  t.equal(commandOf(newer), undefined, 'what it does not know is none')
+})
 
 t.test('what is said comes as it was', async (t) => {
   const heard: unknown[] = []
@@ -46,6 +74,7 @@ t.test('what is said comes as it was', async (t) => {
     eraseCopy: hear({}),
     handOver: () => Promise.reject(refusal),
     change: hear({ seq: 3 }),
+    snapshots: hear(ANSWER),
     awaitOffer: hear({ isOffered: true }),
   }
   const server = await serveGrpc({ host: '127.0.0.1', port: 0 }, [nodeService(calls)], (error) => t.fail(String(error)))
@@ -55,10 +84,11 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.report(REPORT), { isTaken: true, ticket: 'next' })
   t.same(await node.makeCopy(ORDER), { copyId: 'c' })
   t.same(await node.eraseCopy({ ...ORDER, copyId: 'c', epoch: 7 }), {})
-  t.same(await node.change({ ...ORDER, operation: 'resize', sizeBytes: VOLUME_BYTES_MAX }), { seq: 3 })
+  for (const order of CHANGES) t.same(await node.change({ ...ORDER, ...order }), { seq: 3 })
+  t.same(await node.snapshots(QUERY), ANSWER)
   t.same(await node.awaitOffer({ volumeId: ID, generation: 5 }), { isOffered: true })
   t.same(heard, [
-    REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, { ...ORDER, operation: 'resize', sizeBytes: VOLUME_BYTES_MAX },
+    REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })), QUERY,
     { volumeId: ID, generation: 5 },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })

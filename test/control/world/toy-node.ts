@@ -89,7 +89,8 @@ export class ToyNode {
       const { volumeId, copyId, isConsistent, isWhole, isVirgin, diskUuids, usedBytes, fillLeft, failure } = copy
       const { role, epoch, hearsPrimary, held } = roleOf(copy)
       return {
-        volumeId, copyId, role, epoch, isConsistent, isWhole, isVirgin, lostSlices: 0, diskUuids, usedBytes,
+        volumeId, copyId, role, epoch, isConsistent, isWhole, isVirgin, lostSlices: 0, diskUuids,
+        usedBytes, snapshots: 0,
         seq: copy.has, commitSeq: copy.has,
         lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, heldRequests: 0, failure,
       }

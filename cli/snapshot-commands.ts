@@ -1,0 +1,33 @@
+/** The commands of snapshots, as `commands.ts` has all others. */
+import type { OptionSpec } from './arguments.ts'
+import type { Command } from './commands.ts'
+
+export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[] => [
+  {
+    words: 'snapshot create',
+    summary: 'cluster: keep what a volume shows now, under a name',
+    positionals: [{ name: 'VOLUME' }, { name: 'NAME' }],
+    options: { label: { value: 'K=V', many: true, summary: 'shown with it; up to 8' }, ...endpoint },
+    examples: [
+      'holdfast snapshot create data-1 before-upgrade',
+      'holdfast snapshot create data-1 daily-1 --label kind=daily --label app=db',
+    ],
+    load: async () => (await import('./snapshot.ts')).createSnapshot,
+  },
+  {
+    words: 'snapshot ls',
+    summary: 'cluster: list the snapshots of a volume, oldest first',
+    positionals: [{ name: 'VOLUME' }],
+    options: endpoint,
+    examples: ['holdfast snapshot ls data-1', 'holdfast snapshot ls data-1 -o json'],
+    load: async () => (await import('./snapshot.ts')).listSnapshots,
+  },
+  {
+    words: 'snapshot delete',
+    summary: 'cluster: delete snapshots of a volume, and give back what only they held',
+    positionals: [{ name: 'VOLUME' }, { name: 'NAME', many: true }],
+    options: endpoint,
+    examples: ['holdfast snapshot delete data-1 before-upgrade'],
+    load: async () => (await import('./snapshot.ts')).deleteSnapshots,
+  },
+]

@@ -1,0 +1,79 @@
+/** `holdfast snapshot create|ls|delete`: words to API calls, and answers to text. */
+import { formatSize } from '../cluster/api/amounts.ts'
+import type { ControlClient } from '../cluster/api/client.ts'
+import type { Snapshot } from '../cluster/api/definition.ts'
+import { checkLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
+import { usageError } from './arguments.ts'
+import type { Invocation } from './commands.ts'
+import { withDaemon } from './endpoint.ts'
+import { EXIT_OK, table } from './output.ts'
+
+/** `--label K=V`, any number of them. */
+export function labelsOf(texts: readonly string[]): Record<string, string> {
+  const labels = new Map<string, string>()
+  for (const text of texts) {
+    const equals = text.indexOf('=')
+    if (equals <= 0) throw usageError(`--label ${text} is not K=V`, 'e.g. --label app=db')
+    const key = text.slice(0, equals)
+    if (labels.has(key)) throw usageError(`label ${key} is given twice`, 'give it once')
+    labels.set(key, text.slice(equals + 1))
+  }
+  const given = Object.fromEntries(labels)
+  checkLabels(given)
+  return given
+}
+
+/** E.g. `2026-11-30 05:45:47`, UTC. */
+export const timeOf = ({ createdAtMs }: Snapshot): string =>
+  createdAtMs === 0 ? 'not known' : new Date(createdAtMs).toISOString().slice(0, 19).replace('T', ' ')
+
+const labelsText = ({ labels }: Snapshot): string =>
+  Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(',')
+
+/** All of them, page by page. */
+export async function allSnapshots(daemon: ControlClient, volume: string): Promise<Snapshot[]> {
+  const found: Snapshot[] = []
+  let after = ''
+  do {
+    const page = await daemon.listSnapshots({ volume, limit: 0, after })
+    found.push(...page.snapshots)
+    after = page.next
+  } while (after !== '')
+  return found
+}
+
+export async function createSnapshot({ arguments: given, output }: Invocation): Promise<number> {
+  const [volume, name] = given.positionals as [string, string]
+  checkSnapshotName(name)
+  const request = { volume, name, labels: labelsOf(given.texts('label')), id: '' }
+  const made = await withDaemon(given, (daemon) => daemon.createSnapshot(request))
+  output.result(made, () => [`snapshot ${name} of volume ${volume} is made, at seq ${made.seq}`])
+  return EXIT_OK
+}
+
+export async function listSnapshots({ arguments: given, output }: Invocation): Promise<number> {
+  const volume = given.positionals[0]!
+  const snapshots = await withDaemon(given, (daemon) => allSnapshots(daemon, volume))
+  output.result(snapshots, () => snapshots.length === 0
+    ? [`no snapshots of volume ${volume}; \`holdfast snapshot create ${volume} NAME\` makes one`]
+    : table(['NAME', 'MADE (UTC)', 'SIZE', 'SEQ', 'LABELS'], snapshots.map((one) => [
+      one.name, timeOf(one), one.sizeBytes === 0 ? 'not known' : formatSize(one.sizeBytes), String(one.seq),
+      labelsText(one),
+    ])))
+  return EXIT_OK
+}
+
+export async function deleteSnapshots({ arguments: given, output }: Invocation): Promise<number> {
+  const [volume, ...names] = given.positionals as [string, ...string[]]
+  const deleted = await withDaemon(given, async (daemon) => {
+    const done: Array<{ volume: string; name: string; deleted: boolean }> = []
+    for (const name of names) {
+      await daemon.deleteSnapshot({ volume, name, id: '' })
+      done.push({ volume, name, deleted: true })
+    }
+    return done
+  })
+  output.result(deleted, () => deleted.map(({ name }) =>
+    `snapshot ${name} of volume ${volume} is deleted; what only it held comes back in the background`))
+  return EXIT_OK
+}

@@ -1,0 +1,70 @@
+/**
+ * A change of a volume on its way to its primary's node: what the elected controller orders, as one flat message, and
+ * the command that the node makes of it (SNAPSHOTS.md T1, T6).
+ */
+import { unreachable } from '../../engine/assert.ts'
+import type { ChangeCommand } from '../../engine/replication/copy-port.ts'
+import type { RecordId } from '../../engine/replication/record-id.ts'
+import type { SnapshotTitle } from '../../engine/replication/record.ts'
+
+const OPERATIONS = ['resize', 'snapshot', 'snapshot-delete', 'rollback'] as const
+
+/** What of an order the operation does not need is empty, 0 or null. */
+export interface OrderedChange {
+  operation: (typeof OPERATIONS)[number]
+  /** resize. */
+  sizeBytes: number
+  /** Which snapshot is made or deleted, or what a rollback keeps. */
+  snapshotId: string
+  title: SnapshotTitle | null
+  /** rollback: id of a snapshot. */
+  toId: string
+  /** Null: whatever was changed before. */
+  expected: RecordId | null
+  /** rollback: an attach generation. No rollback is ordered without one. */
+  unusedSince: number
+}
+
+const NOTHING = { sizeBytes: 0, snapshotId: '', title: null, toId: '', unusedSince: 0 }
+
+/** Of what the control plane orders; epochs and deletions are not ordered. */
+export function orderedChange({ change, expected, unusedSince = 0 }: Omit<ChangeCommand, 'type'>): OrderedChange {
+  const base = { ...NOTHING, expected: expected ?? null }
+  switch (change.operation) {
+    case 'resize':
+      return { ...base, operation: change.operation, sizeBytes: change.sizeBytes }
+    case 'snapshot':
+      return { ...base, operation: change.operation, snapshotId: change.id, title: change.title ?? null }
+    case 'snapshot-delete':
+      return { ...base, operation: change.operation, snapshotId: change.id }
+    case 'rollback': {
+      const { to: toId, kept } = change
+      const keeps = { snapshotId: kept?.id ?? '', title: kept?.title ?? null }
+      return { ...base, operation: change.operation, toId, ...keeps, unusedSince }
+    }
+    default:
+      throw new Error(`${change.operation} is no order`)
+  }
+}
+
+/** Undefined: of an operation that this node does not know. */
+export function commandOf(ordered: OrderedChange): Omit<ChangeCommand, 'type'> | undefined {
+  const { operation, sizeBytes, snapshotId: id, title, toId: to, expected, unusedSince } = ordered
+  if (!OPERATIONS.includes(operation)) return undefined
+  const condition = expected === null ? {} : { expected }
+  const snapshot = title === null ? { id } : { id, title }
+  switch (operation) {
+    case 'resize':
+      return { change: { operation, sizeBytes }, ...condition }
+    case 'snapshot':
+      return { change: { operation, ...snapshot }, ...condition }
+    case 'snapshot-delete':
+      return { change: { operation, id }, ...condition }
+    case 'rollback': {
+      const kept = id === '' ? {} : { kept: snapshot }
+      return { change: { operation, to, ...kept }, ...condition, unusedSince }
+    }
+    default:
+      return unreachable(operation)
+  }
+}

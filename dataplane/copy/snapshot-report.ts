@@ -1,0 +1,27 @@
+/** What the primary of this worker says of its volume's snapshots (cluster/reconcile/SNAPSHOTS.md T2). */
+import { selected, shownSnapshots } from '../../engine/control/volume-snapshots.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
+import { failure } from '../../engine/volume/store-api.ts'
+import type { Result } from '../../engine/volume/store-api.ts'
+import type { HostedCopy } from './hosted-copy.ts'
+
+/** @param copy  of the volume that is asked for; undefined: none is here */
+export function snapshotAnswer(
+  node: string, copy: HostedCopy | undefined, query: SnapshotQuery,
+): Result<SnapshotAnswer> {
+  const { volumeId: volume } = query
+  const refuse = (reason: string) => failure('copy-refused', { node, volume, reason })
+  if (copy?.store === undefined) return failure('copy-not-found', { node, volume })
+  const { primary } = copy.state
+  if (!copy.isPrimary || primary === undefined) return refuse('it does not lead')
+  const { epoch, changed } = primary
+  if (copy.store.appliedSeq < changed.seq) return refuse('its last change is not stored everywhere yet')
+  const { snapshots, spec } = copy.store.descriptor()
+  const shown = shownSnapshots(snapshots)
+  const bytes = JSON.stringify(snapshots).length
+  const { sizeBytes } = spec
+  return {
+    ok: true,
+    value: { epoch, changed, sizeBytes, count: shown.length, bytes, snapshots: selected(shown, query) },
+  }
+}

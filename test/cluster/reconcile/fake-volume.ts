@@ -1,0 +1,67 @@
+/** What the copies of a volume agree on, for data sides without bytes: its changes, as its primaries order them. */
+import { selected, shownSnapshots } from '../../../engine/control/volume-snapshots.ts'
+import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
+import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
+import type { ChangeCommand } from '../../../engine/replication/copy-port.ts'
+import type { RecordId } from '../../../engine/replication/record-id.ts'
+import type { ControlChange, NewSnapshot } from '../../../engine/replication/record.ts'
+import { MIB } from '../../../engine/units.ts'
+import type { Snapshot } from '../../../engine/volume/descriptor.ts'
+
+export class FakeVolume {
+  changed: RecordId = { epoch: 0, seq: 0 }
+  sizeBytes = 64 * MIB
+  snapshots: Snapshot[] = []
+  /** Snapshot ids, in the order of the rollbacks to them. */
+  readonly rolledBackTo: string[] = []
+  readonly changes: ControlChange[] = []
+  private seq = 0
+
+  /** A primary begins to serve. */
+  newTerm(epoch: number): void {
+    this.changed = { epoch, seq: ++this.seq }
+  }
+
+  /** @param config  as this primary knows it @throws HoldfastError when a primary would refuse */
+  order(node: string, command: Omit<ChangeCommand, 'type'>, { epoch, attach }: VolumeConfig): { seq: number } {
+    const { change, expected, unusedSince } = command
+    const detail = { node, volume: 'v' }
+    if (expected !== undefined && (expected.epoch !== this.changed.epoch || expected.seq !== this.changed.seq)) {
+      throw new HoldfastError('change-superseded', { ...detail, reason: 'another change came first' })
+    }
+    if (unusedSince !== undefined && attach.generation < unusedSince) {
+      throw new HoldfastError('change-superseded', { ...detail, reason: 'that generation is not known' })
+    }
+    if (unusedSince !== undefined && Object.keys(attach.holders).length > 0) {
+      throw new HoldfastError('rollback-in-use', { ...detail, reason: 'it is held' })
+    }
+    const seq = ++this.seq
+    this.changed = { epoch, seq }
+    this.changes.push(change)
+    this.apply(change, seq)
+    return { seq }
+  }
+
+  tell(query: SnapshotQuery, epoch: number): SnapshotAnswer {
+    const { changed, sizeBytes, snapshots } = this
+    const shown = shownSnapshots(snapshots)
+    const bytes = JSON.stringify(snapshots).length
+    return { epoch, changed, sizeBytes, count: shown.length, bytes, snapshots: selected(shown, query) }
+  }
+
+  private apply(change: ControlChange, seq: number): void {
+    if (change.operation === 'resize') this.sizeBytes = change.sizeBytes
+    if (change.operation === 'snapshot') this.make(change, seq)
+    if (change.operation === 'snapshot-delete') this.snapshots = this.snapshots.filter(({ id }) => id !== change.id)
+    if (change.operation === 'rollback') {
+      if (change.kept !== undefined) this.make(change.kept, seq - 1)
+      this.rolledBackTo.push(change.to)
+    }
+  }
+
+  private make({ id, title }: NewSnapshot, seq: number): void {
+    const { sizeBytes } = this
+    this.snapshots.push({ id, seq, pinnedBy: null, sizeBytes, ...(title === undefined ? {} : { title }) })
+  }
+}
