@@ -1,4 +1,5 @@
 /** Three nodes as processes whose cluster store, and every index with it, is to be lost. */
+import { createHash } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import type { Test } from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
@@ -6,13 +7,18 @@ import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
 import { configKey, decodeConfig } from '../../cluster/store/volume-configs.ts'
+import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
+import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { EMBEDDED, startStore } from '../conformance/cluster-store/store-process.ts'
+import { RawClient } from '../dataplane/nbd/raw-client.ts'
 
 export const VOLUME_BYTES = 16 * MIB
+const PIECE_BYTES = MIB
+const WRITE_BYTES = 64 << 10
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -36,8 +42,9 @@ export class LostStore {
     this.store = cluster.store
   }
 
-  static async make(t: Pick<Test, 'teardown'>): Promise<LostStore> {
-    const cluster = await ClusterOfDaemons.make(t)
+  /** @param workers  data workers of each node */
+  static async make(t: Pick<Test, 'teardown'>, workers = 1): Promise<LostStore> {
+    const cluster = await ClusterOfDaemons.make(t, { workers })
     await cluster.start()
     const lost = new LostStore(t, cluster)
     const api = lost.api('n1')
@@ -88,4 +95,31 @@ export class LostStore {
   rebuild(...words: string[]) {
     return holdfast(['store', 'rebuild', '--from-nodes', '--store', this.address, ...words])
   }
+}
+
+/** A node offers a volume as soon as it has heard of it. */
+const open = (node: ClusterNodeProcess, name: string): Promise<RawClient> =>
+  until(() => RawClient.open(node.paths.nbd, { name }), () => true)
+
+export async function write(node: ClusterNodeProcess, name: string, values: number[]): Promise<void> {
+  const client = await open(node, name)
+  for (const [at, value] of values.entries()) {
+    const data = new Uint8Array(WRITE_BYTES).fill(value)
+    const { errno } = await client.ask({ type: NBD_CMD_WRITE, offset: (at * 3 % 16) * MIB + at * WRITE_BYTES, data })
+    if (errno !== 0) throw new Error(`a write to ${name} ended with ${errno}`)
+  }
+  client.socket.destroy()
+}
+
+/** Of every byte of a volume, through that node. */
+export async function digest(node: ClusterNodeProcess, name: string): Promise<string> {
+  const client = await open(node, name)
+  const hash = createHash('sha256')
+  for (let offset = 0; offset < VOLUME_BYTES; offset += PIECE_BYTES) {
+    const { errno, data } = await client.ask({ type: NBD_CMD_READ, offset, length: PIECE_BYTES })
+    if (errno !== 0) throw new Error(`a read of ${name} ended with ${errno}`)
+    hash.update(data)
+  }
+  client.socket.destroy()
+  return hash.digest('hex')
 }

@@ -3,46 +3,12 @@
  * place, the nodes wait at it, and the command brings every volume back as it was, or says why that is not safe.
  */
 // test-timeout-seconds: 300
-import { createHash } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import t from 'tap'
 import { CLUSTER_KEY } from '../../cluster/store/cluster-record.ts'
-import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
-import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
-import { RawClient } from '../dataplane/nbd/raw-client.ts'
-import { LostStore, until, VOLUME_BYTES } from './lost-store.ts'
-
-const PIECE_BYTES = MIB
-const WRITE_BYTES = 64 << 10
-
-/** A node offers a volume as soon as it has heard of it. */
-const open = (node: ClusterNodeProcess, name: string): Promise<RawClient> =>
-  until(() => RawClient.open(node.paths.nbd, { name }), () => true)
-
-async function write(node: ClusterNodeProcess, name: string, values: number[]): Promise<void> {
-  const client = await open(node, name)
-  for (const [at, value] of values.entries()) {
-    const data = new Uint8Array(WRITE_BYTES).fill(value)
-    const { errno } = await client.ask({ type: NBD_CMD_WRITE, offset: (at * 3 % 16) * MIB + at * WRITE_BYTES, data })
-    if (errno !== 0) throw new Error(`a write to ${name} ended with ${errno}`)
-  }
-  client.socket.destroy()
-}
-
-/** Of every byte of a volume. */
-async function digest(node: ClusterNodeProcess, name: string): Promise<string> {
-  const client = await open(node, name)
-  const hash = createHash('sha256')
-  for (let offset = 0; offset < VOLUME_BYTES; offset += PIECE_BYTES) {
-    const { errno, data } = await client.ask({ type: NBD_CMD_READ, offset, length: PIECE_BYTES })
-    if (errno !== 0) throw new Error(`a read of ${name} ended with ${errno}`)
-    hash.update(data)
-  }
-  client.socket.destroy()
-  return hash.digest('hex')
-}
+import { digest, LostStore, until, write } from './lost-store.ts'
 
 t.test('every volume comes back identical', async (t) => {
   const lost = await LostStore.make(t)
