@@ -30,4 +30,20 @@ export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[
     examples: ['holdfast snapshot delete data-1 before-upgrade'],
     load: async () => (await import('./snapshot.ts')).deleteSnapshots,
   },
+  {
+    words: 'volume rollback',
+    summary: 'cluster: let a volume show a snapshot again, and keep what it shows now as another one',
+    positionals: [{ name: 'VOLUME' }],
+    options: {
+      to: { value: 'SNAPSHOT', summary: 'required; a snapshot of that volume' },
+      'keep-as': { value: 'NAME', summary: 'of the snapshot that keeps what it shows now (default: by the time)' },
+      force: { summary: 'also while it is used: what its users read or write from then on fails' },
+      ...endpoint,
+    },
+    examples: [
+      'holdfast volume rollback data-1 --to before-upgrade',
+      'holdfast volume rollback data-1 --to before-upgrade --keep-as failed-upgrade --force',
+    ],
+    load: async () => (await import('./snapshot.ts')).rollBackVolume,
+  },
 ]

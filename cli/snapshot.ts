@@ -1,4 +1,4 @@
-/** `holdfast snapshot create|ls|delete`: words to API calls, and answers to text. */
+/** `holdfast snapshot create|ls|delete` and `volume rollback`: words to API calls, and answers to text. */
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
@@ -75,5 +75,19 @@ export async function deleteSnapshots({ arguments: given, output }: Invocation):
   })
   output.result(deleted, () => deleted.map(({ name }) =>
     `snapshot ${name} of volume ${volume} is deleted; what only it held comes back in the background`))
+  return EXIT_OK
+}
+
+export async function rollBackVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const volume = given.positionals[0]!
+  const to = given.text('to')
+  if (to === undefined) throw usageError('--to is missing', 'name a snapshot: --to before-upgrade')
+  const keepAs = given.text('keep-as') ?? ''
+  if (keepAs !== '') checkSnapshotName(keepAs)
+  const request = { volume, to, keepAs, force: given.flag('force'), id: '' }
+  const kept = await withDaemon(given, (daemon) => daemon.rollBackVolume(request))
+  output.result(kept, () => [
+    `volume ${volume} shows snapshot ${to} again; what it showed before is kept as snapshot ${kept.name}`,
+  ])
   return EXIT_OK
 }

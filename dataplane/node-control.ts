@@ -219,6 +219,10 @@ export class NodeControl implements ControlApi {
     return this.#noSnapshots()
   }
 
+  rollBackVolume(): Promise<Snapshot> {
+    return this.#noSnapshots()
+  }
+
   setDiskEvicted(): Promise<Disk> {
     return this.#onlyInCluster('evicting a disk')
   }

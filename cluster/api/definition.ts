@@ -228,6 +228,18 @@ export interface DeleteSnapshotRequest {
   id: string
 }
 
+export interface RollBackRequest {
+  volume: string
+  /** Name of a snapshot of it. */
+  to: string
+  /** Of the snapshot that keeps what is rolled away; empty: named after the time. */
+  keepAs: string
+  /** Also while it is attached or connected: what its users ask from then on fails. */
+  force: boolean
+  /** Of the snapshot that keeps what is rolled away; as in `CreateSnapshotRequest`. */
+  id: string
+}
+
 /** What a daemon answers. A refusal is a rejected promise with a HoldfastError; anything else rejected is a bug. */
 export interface ControlApi {
   createVolume(request: CreateVolumeRequest): Promise<Volume>
@@ -248,6 +260,8 @@ export interface ControlApi {
   listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }>
   getSnapshot(request: { volume: string; name: string }): Promise<Snapshot>
   deleteSnapshot(request: DeleteSnapshotRequest): Promise<object>
+  /** The snapshot that keeps what was rolled away. */
+  rollBackVolume(request: RollBackRequest): Promise<Snapshot>
   listDisks(): Promise<{ disks: Disk[] }>
   addDisk(request: AddDiskRequest): Promise<Disk>
   adoptDisk(request: { path: string }): Promise<Disk>
@@ -278,6 +292,7 @@ export const METHODS = {
   listSnapshots: ['SnapshotService', 'List'],
   getSnapshot: ['SnapshotService', 'Get'],
   deleteSnapshot: ['SnapshotService', 'Delete'],
+  rollBackVolume: ['SnapshotService', 'RollBack'],
   listDisks: ['DiskService', 'List'],
   addDisk: ['DiskService', 'Add'],
   adoptDisk: ['DiskService', 'Adopt'],

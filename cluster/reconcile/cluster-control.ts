@@ -15,7 +15,7 @@ import { formatSize } from '../api/amounts.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, SetNodeWishRequest, Snapshot, Status, Volume,
+  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, Snapshot, Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import {
@@ -206,6 +206,10 @@ export class ClusterControl implements ControlApi {
 
   deleteSnapshot(request: DeleteSnapshotRequest): Promise<object> {
     return this.snapshots.delete(request)
+  }
+
+  rollBackVolume(request: RollBackRequest): Promise<Snapshot> {
+    return this.snapshots.rollBack(request, (volumeId) => this.clientsOf(volumeId))
   }
 
   async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {

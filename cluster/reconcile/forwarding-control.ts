@@ -8,7 +8,7 @@ import type { ControlClient } from '../api/client.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, SetNodeWishRequest, Snapshot, Status, Volume,
+  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, Snapshot, Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -122,6 +122,13 @@ export class ForwardingControl implements ControlApi {
     const id = request.id === '' ? (await this.getSnapshot({ volume, name })).id : request.id
     const what = `the deletion of snapshot ${name}`
     return this.settled({ what, volume }, (elected) => elected.deleteSnapshot({ ...request, id }))
+  }
+
+  rollBackVolume(request: RollBackRequest): Promise<Snapshot> {
+    const { volume, to } = request
+    const id = request.id === '' ? drawnId() : request.id
+    const what = `the rollback to snapshot ${to}`
+    return this.settled({ what, volume }, (elected) => elected.rollBackVolume({ ...request, id }))
   }
 
   setDiskEvicted(request: { uuid: string; isEvicted: boolean }): Promise<Disk> {

@@ -38,7 +38,13 @@ export interface Asked {
 export type Judged<T> =
   | { done: T }
   | { refused: HoldfastError }
-  | { order: ControlChange; unusedSince?: number; made(seq: number): T }
+  | {
+      order: ControlChange
+      unusedSince?: number
+      made(seq: number): T
+      /** The order was not carried out, and will not be. @returns whether that is the end */
+      onRefusal?(error: HoldfastError): boolean
+    }
 
 type Tried<T> = { ok: true; value: T } | { ok: false; error: HoldfastError }
 
@@ -67,6 +73,7 @@ export async function settle<T>(
   for (;;) {
     const looked = await tried(() => look(options, asked))
     let failed = looked.ok ? undefined : looked.error
+    let isFinal = failed instanceof Final
     if (looked.ok) {
       const { answer, primary } = looked.value
       const { changed } = answer
@@ -82,8 +89,12 @@ export async function settle<T>(
       if (ordered.ok) return made(ordered.value.seq)
       failed = ordered.error
       if (!REFUSALS.has(failed.code)) open = changed
+      else {
+        isFinal = judged.onRefusal?.(failed) === true
+        failed = told(failed, volume)
+      }
     }
-    if (failed instanceof Final || nowMs() > deadlineMs || controller.term() === undefined) {
+    if (isFinal || nowMs() > deadlineMs || controller.term() === undefined) {
       throw open === undefined ? failed! : outcome(failed!)
     }
     await controller.passed()
@@ -147,6 +158,11 @@ async function tried<T>(call: () => Promise<T>): Promise<Tried<T>> {
     throw error
   }
 }
+
+/** A node's refusal in the words of users, by the name of the volume. */
+const told = (error: HoldfastError, name: string): HoldfastError =>
+  error.code === 'rollback-in-use' ? new HoldfastError(error.code, { ...error.detail, volume: name })
+    : new HoldfastError('volume-unled', { name, reason: reasonOf(error) })
 
 const reasonOf = ({ detail, message }: HoldfastError): string =>
   typeof detail['reason'] === 'string' ? detail['reason'] : message

@@ -1,16 +1,17 @@
 /** What users ask of a volume's snapshots, at the elected controller (SNAPSHOTS.md). */
 import type { VolumeSnapshot } from '../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../engine/errors.ts'
+import type { Attach } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import type {
-  CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, Snapshot,
+  CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken } from
   '../api/snapshot-request.ts'
 import { lookAt, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'
-import type { VolumeWishes } from './volume-wishes.ts'
+import type { Client, VolumeWishes } from './volume-wishes.ts'
 
 /** Of the descriptions of all snapshots of a volume: a filling tells them in one message. */
 const DESCRIPTIONS_BYTES_MAX = 2 * MIB
@@ -41,10 +42,7 @@ export class SnapshotControl {
       if (own !== undefined) return { done: view(volume, own) }
       if (snapshots.length > 0) return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: name }) }
       const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title })
-      // A little more than it takes.
-      if (bytes + JSON.stringify(made(2 ** 48)).length > DESCRIPTIONS_BYTES_MAX) {
-        return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
-      }
+      if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       return { order: { operation: 'snapshot', id, title }, made }
     })
   }
@@ -78,6 +76,47 @@ export class SnapshotControl {
     })
   }
 
+  /** @param clientsOf  of a volume, as far as they are known */
+  async rollBack(
+    { volume, to, keepAs, force, id }: RollBackRequest, clientsOf: (volumeId: string) => Client[],
+  ): Promise<Snapshot> {
+    if (keepAs !== '') checkSnapshotName(keepAs)
+    checkSnapshotId(id)
+    const createdAtMs = Date.now()
+    const title = { name: keepAs === '' ? nameOfTime(createdAtMs) : keepAs, createdAtMs, labels: {} }
+    const which = () => ({ ids: [id], names: [to, title.name] })
+    const asked = await this.asked(volume, `the rollback to snapshot ${to}`, which)
+    const { record } = asked
+    /** What keeps former users out; the primary may need a moment to hear of it, so it stays as long as it does. */
+    let fence: Attach | undefined
+    return settle<Snapshot>(this.options, asked, async ({ snapshots, sizeBytes, count, bytes }) => {
+      const kept = snapshots.find((one) => one.id === id)
+      if (kept !== undefined) return { done: view(volume, kept) }
+      const target = snapshots.find(({ name }) => name === to)
+      if (target === undefined) return { refused: missing(volume, to) }
+      if (snapshots.some(({ name }) => name === title.name)) {
+        return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: title.name }) }
+      }
+      const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title })
+      if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
+      try {
+        fence ??= (await this.options.wishes.endUse(record, force, clientsOf(record.spec.id))).attach
+      } catch (error) {
+        if (error instanceof HoldfastError) return { refused: error }
+        throw error
+      }
+      const { generation, mode } = fence
+      const onRefusal = ({ code }: HoldfastError): boolean => {
+        if (code !== 'rollback-in-use') return false
+        fence = undefined
+        // Who came in between is not ended without --force. A holder who is gone may not be gone for the primary yet.
+        return mode === 'open' && !force
+      }
+      const order = { operation: 'rollback' as const, to: target.id, kept: { id, title } }
+      return { order, unusedSince: generation, made, onRefusal }
+    })
+  }
+
   /** @throws HoldfastError `volume-not-found` */
   private async asked(
     volume: string, what: string, which: () => { ids: string[]; names: string[] }, page = NOWHERE,
@@ -86,6 +125,14 @@ export class SnapshotControl {
     return { record, what, query: () => ({ ...which(), ...page }) }
   }
 }
+
+/** What is shown of one is a little more than what is kept of it. */
+const hasRoom = (bytes: number, added: Snapshot): boolean =>
+  bytes + JSON.stringify(added).length <= DESCRIPTIONS_BYTES_MAX
+
+/** E.g. `before-rollback-20261130-054547-123`, UTC. */
+const nameOfTime = (ms: number): string =>
+  `before-rollback-${new Date(ms).toISOString().replace(/[-:Z]/g, '').replace(/[T.]/g, '-')}`
 
 const missing = (volume: string, name: string): HoldfastError =>
   new HoldfastError('snapshot-not-found', { volume, snapshot: shown(name) })

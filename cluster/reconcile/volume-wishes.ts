@@ -4,11 +4,12 @@
  *
  *   create   name -> record -> is the name still ours?          a name without a live volume is taken over
  *   delete   record into the trash -> is nobody attached? -> name freed, unless somebody has taken it
+ *   end use  nobody's any more, or a generation that nobody has: for a rollback, which is ordered behind it
  *   attach   holder -> is the volume still there?               else the holder lets go again
  *   restore  name (put anew, so that a deletion under way does not free it) -> record -> is the name still ours?
  */
 import { randomUUID } from 'node:crypto'
-import { attached, detached, isInForce, losers, restingMode } from '../../engine/control/attach-wish.ts'
+import { attached, attachedAnew, detached, isInForce, losers, restingMode } from '../../engine/control/attach-wish.ts'
 import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { deleted, purged, restored } from '../../engine/control/volume-record.ts'
 import type { Move, VolumeRecord } from '../../engine/control/volume-record.ts'
@@ -41,7 +42,7 @@ export interface AttachWish {
 }
 
 /** A connection, by the generation under which it was made. */
-interface Client {
+export interface Client {
   node: string
   generation: number
 }
@@ -190,6 +191,24 @@ export class VolumeWishes {
       return next
     })
     return { record, config }
+  }
+
+  /**
+   * Whoever used it until now does not any more (SNAPSHOTS.md T6): a new generation in mode `open`, no holders in the
+   * others. @param clients  as far as they are known
+   * @throws HoldfastError `volume-attached` or `volume-in-use` unless it is forced
+   */
+  async endUse(
+    { spec: { id, name }, attachMode }: VolumeRecord, force: boolean, clients: readonly Client[],
+  ): Promise<VolumeConfig> {
+    return this.reconfigure(id, name, (now) => {
+      const holders = Object.keys(now.attach.holders).sort()
+      if (holders.length > 0 && !force) throw attachedError(name, now, holders)
+      const sessions = clients.filter((client) => isInForce(now.attach, client)).length
+      if (sessions > 0 && !force) throw new HoldfastError('volume-in-use', { name, sessions })
+      if (now.attach.mode === 'open') return attachedAnew(now, randomUUID())
+      return detached(now, holders, restingMode(attachMode), randomUUID())
+    })
   }
 
   private letGo({ spec, attachMode }: VolumeRecord, nodes: readonly string[]): Promise<VolumeConfig> {

@@ -16,6 +16,8 @@ export class FakeVolume {
   /** Snapshot ids, in the order of the rollbacks to them. */
   readonly rolledBackTo: string[] = []
   readonly changes: ControlChange[] = []
+  /** In mode `open`: generation of the newest session that was opened. */
+  newestSession = -1
   private seq = 0
 
   /** A primary begins to serve. */
@@ -35,6 +37,9 @@ export class FakeVolume {
     }
     if (unusedSince !== undefined && Object.keys(attach.holders).length > 0) {
       throw new HoldfastError('rollback-in-use', { ...detail, reason: 'it is held' })
+    }
+    if (unusedSince !== undefined && this.newestSession >= unusedSince) {
+      throw new HoldfastError('rollback-in-use', { ...detail, reason: 'node n2 uses it' })
     }
     const seq = ++this.seq
     this.changed = { epoch, seq }

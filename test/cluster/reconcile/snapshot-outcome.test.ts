@@ -72,6 +72,6 @@ t.test('T4: an order that was refused in words is not called unknown', async (t)
   const { fake } = primary
   const refusal = new HoldfastError('copy-refused', { node: 'n', volume: 'v', reason: 'it is full' })
   fake.change = () => Promise.reject(refusal)
-  await t.rejects(create(request('one', 1)), { code: 'copy-refused' })
+  await t.rejects(create(request('one', 1)), { code: 'volume-unled', message: /v-aaaa .* it is full; nothing/ })
   t.equal(volume.changes.length, 0)
 })
