@@ -53,7 +53,7 @@ function outsiders(swarm: Swarm, random: Random): Partial<Swarm> {
 }
 
 /** A hand-over is not won, for the value was touched meanwhile, while frontends ask again and again. */
-function lostHandOvers(swarm: Swarm, random: Random): Partial<Swarm> {
+export function lostHandOvers(swarm: Swarm, random: Random): Partial<Swarm> {
   const quick = impatient(swarm)
   const { graceMs, evictAfterMs } = quick
   const { leaseMs, beaconMs, network } = swarm
@@ -108,7 +108,7 @@ function loneWitnesses(swarm: Swarm, random: Random): Partial<Swarm> {
 }
 
 /** The ends of logs are lost by disks that lie, and whoever lost them is back at once. */
-function rottenTails(swarm: Swarm, random: Random): Partial<Swarm> {
+export function rottenTails(swarm: Swarm, random: Random): Partial<Swarm> {
   const quick = impatient(swarm)
   const { graceMs, evictAfterMs } = quick
   const { leaseMs, beaconMs } = swarm

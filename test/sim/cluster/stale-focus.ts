@@ -51,7 +51,7 @@ function staleFills(swarm: Swarm, random: Random): Partial<Swarm> {
 }
 
 /** Who is out of the set, and knows how far the others are, is forced to lead; what they were told is refused. */
-function staleCommits(swarm: Swarm, random: Random): Partial<Swarm> {
+export function staleCommits(swarm: Swarm, random: Random): Partial<Swarm> {
   const quick = impatient(swarm)
   const { graceMs, evictAfterMs } = quick
   const { leaseMs, beaconMs, attachMode } = swarm
@@ -81,7 +81,7 @@ function staleCommits(swarm: Swarm, random: Random): Partial<Swarm> {
 }
 
 /** Copies are erased and made anew, and the cluster store is slow: what it says is from before they were named. */
-function staleReads(swarm: Swarm, random: Random): Partial<Swarm> {
+export function staleReads(swarm: Swarm, random: Random): Partial<Swarm> {
   const quick = impatient(swarm)
   const { graceMs, evictAfterMs } = quick
   const { leaseMs, beaconMs, attachMode, store } = swarm
@@ -144,7 +144,7 @@ function staleRecords(swarm: Swarm, random: Random): Partial<Swarm> {
 }
 
 /** Disks fail with what was answered and not synced, while the others of the machine save what came behind it. */
-function staleIndexes(swarm: Swarm, random: Random): Partial<Swarm> {
+export function staleIndexes(swarm: Swarm, random: Random): Partial<Swarm> {
   const quick = impatient(swarm)
   const { graceMs, evictAfterMs } = quick
   const { attachMode } = swarm

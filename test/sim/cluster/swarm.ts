@@ -11,6 +11,7 @@ import { focused } from './focus.ts'
 import { setHost, setHostFaults } from './host-focus.ts'
 import type { NetworkOptions } from './network.ts'
 import { setPlot } from './plot-focus.ts'
+import { setRare } from './rare-focus.ts'
 import { setScene } from './scene-focus.ts'
 import { setStale } from './stale-focus.ts'
 import { setVolumes } from './volume-focus.ts'
@@ -178,8 +179,8 @@ export interface Swarm {
 /**
  * Every other seed looks at one mechanism (focus.ts), one of eight at rare meetings of several (closer-focus.ts); half
  * of the others are busy. One of twelve sets the scene for a rare meeting instead (scene-focus.ts), one of twelve has a
- * plot (plot-focus.ts), one of twenty is about what is told too late (stale-focus.ts), and one of the twenty left about
- * the hosts (host-focus.ts).
+ * plot (plot-focus.ts), one of twenty is about what is told too late (stale-focus.ts), one of the twenty left about the
+ * hosts (host-focus.ts), and one of five of those that are left looks at what is rare even there (rare-focus.ts).
  */
 export function drawSwarm(seed: number, random: Random): Swarm {
   const wide = drawWide(seed, random)
@@ -195,7 +196,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
         ? busy(wide)
         : wide
   const disks = new Random(`disks ${seed}`).pick([1, 1, 2, 3])
-  const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? swarm
+  const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? setRare(wide) ?? swarm
   const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
   return setVolumes(setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults }))
 }
