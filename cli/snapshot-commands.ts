@@ -31,6 +31,25 @@ export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[
     load: async () => (await import('./snapshot.ts')).deleteSnapshots,
   },
   {
+    words: 'snapshot prune',
+    summary: 'cluster: delete the snapshots of a volume that a rule does not keep',
+    positionals: [{ name: 'VOLUME' }],
+    options: {
+      'keep-last': { value: 'N', summary: 'the newest N' },
+      'keep-hourly': { value: 'N', summary: 'the newest of each of the last N hours that have any' },
+      'keep-daily': { value: 'N', summary: 'the same of days (UTC)' },
+      'keep-weekly': { value: 'N', summary: 'the same of weeks, which begin on Mondays' },
+      label: { value: 'K=V', many: true, summary: 'only snapshots with these labels; all others stay' },
+      'dry-run': { summary: 'say which would go, and delete nothing' },
+      ...endpoint,
+    },
+    examples: [
+      'holdfast snapshot prune data-1 --keep-last 10 --keep-daily 7',
+      'holdfast snapshot prune data-1 --keep-daily 14 --keep-weekly 8 --label kind=daily --dry-run',
+    ],
+    load: async () => (await import('./snapshot-prune.ts')).pruneSnapshots,
+  },
+  {
     words: 'volume rollback',
     summary: 'cluster: let a volume show a snapshot again, and keep what it shows now as another one',
     positionals: [{ name: 'VOLUME' }],

@@ -68,7 +68,7 @@ export const ERRORS = {
   'snapshot-not-found': row(EINVAL, G.NOT_FOUND, false, 'volume {volume} has no snapshot {snapshot}', '`holdfast snapshot ls {volume}` shows what there is'),
   'snapshot-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} has a snapshot {snapshot} already', 'choose another name'),
   'snapshot-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'snapshot name {snapshot} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `before-upgrade`'),
-  'snapshot-limit': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'volume {volume} has {count} snapshots, and their descriptions have no room for another one', 'delete some: `holdfast snapshot ls {volume}`, `holdfast snapshot delete {volume} NAME`'),
+  'snapshot-limit': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'volume {volume} has {count} snapshots, and their descriptions have no room for another one', 'delete some: `holdfast snapshot prune {volume} --keep-last N`, or `holdfast snapshot delete {volume} NAME`'),
   'volume-unled': row(EIO, G.UNAVAILABLE, true, 'volume {name} has no primary that would do it: {reason}; nothing was changed', '`holdfast explain {name}` shows what it waits for; try again when it is served'),
   'change-outcome': row(EIO, G.UNAVAILABLE, true, 'whether {what} of volume {volume} was done is not known: {reason}', '`holdfast snapshot ls {volume}` shows what there is; repeat it if need be'),
   'rollback-in-use': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {volume} is not rolled back: {reason}', 'end its use first, or add --force: what its users write from then on fails'),

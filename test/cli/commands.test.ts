@@ -56,6 +56,7 @@ t.test('slips end in one sentence', async (t) => {
     ['snapshot create data now --label x', 2, /--label x is not K=V/],
     ['snapshot create data now --label a=b~c', 2, /label a = "b~c" is not allowed; allowed: a value of at most 63/],
     ['snapshot delete data', 2, /NAME is missing/],
+    ['snapshot prune data --keep-last 0', 2, /nothing would be kept; say what is/],
     ['volume rollback data', 2, /--to is missing; name a snapshot/],
     ['volume ls -o yaml', 2, /output format yaml is unknown; use text or json/],
     ['volume ls', 1, /no daemon answers at .*\.holdfast \(the default.*\): there is no such folder or socket/],

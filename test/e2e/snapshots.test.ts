@@ -63,6 +63,11 @@ t.test('by commands: made, listed, counted, deleted, refused', async (t) => {
   t.ok(json[0]!.seq < json[1]!.seq)
   await until(() => api('n3').getVolume({ name: 'data' }), ({ snapshots }) => snapshots === 2)
   t.match(await say('volume', 'inspect', 'data'), /snapshots +2\n/)
+  const would = await say('snapshot', 'prune', 'data', '--keep-last', '1', '--dry-run')
+  t.match(would, /^1 snapshot\(s\) of volume data would be deleted: one\n1 would be kept\n$/)
+  const pruned = JSON.parse(await say('snapshot', 'prune', 'data', '--keep-daily', '1', '-o', 'json')) as object
+  t.same(pruned, { volume: 'data', isDryRun: false, deleted: ['one'], kept: ['two'] })
+  await api('n1').createSnapshot({ volume: 'data', name: 'one', labels: {}, id: '' })
   const deleted = await say('snapshot', 'delete', 'data', 'one', 'two')
   t.match(deleted, /snapshot one .* is deleted;[^]*snapshot two .* is deleted;/)
   const gone = await say('snapshot', 'delete', 'data', 'one')

@@ -1,0 +1,49 @@
+/** `holdfast snapshot prune`: deletes what a rule does not keep, each by its id, so that no other one goes with it. */
+import type { Snapshot } from '../cluster/api/definition.ts'
+import { retained } from '../engine/control/retention.ts'
+import type { RetentionRule } from '../engine/control/retention.ts'
+import { usageError } from './arguments.ts'
+import type { Arguments } from './arguments.ts'
+import type { Invocation } from './commands.ts'
+import { withDaemon } from './endpoint.ts'
+import { EXIT_OK } from './output.ts'
+import { allSnapshots, labelsOf } from './snapshot.ts'
+
+function countOf(given: Arguments, option: string): number {
+  const text = given.text(option)
+  if (text === undefined) return 0
+  if (!/^\d{1,6}$/.test(text)) throw usageError(`--${option} ${text} is no number`, 'e.g. --keep-last 10')
+  return Number(text)
+}
+
+function ruleOf(given: Arguments): RetentionRule {
+  const rule = {
+    last: countOf(given, 'keep-last'), hourly: countOf(given, 'keep-hourly'),
+    daily: countOf(given, 'keep-daily'), weekly: countOf(given, 'keep-weekly'),
+  }
+  if (Object.values(rule).some((count) => count > 0)) return rule
+  throw usageError('nothing would be kept', 'say what is: e.g. --keep-last 10 --keep-daily 7')
+}
+
+export async function pruneSnapshots({ arguments: given, output }: Invocation): Promise<number> {
+  const volume = given.positionals[0]!
+  const rule = ruleOf(given)
+  const labels = Object.entries(labelsOf(given.texts('label')))
+  const isDryRun = given.flag('dry-run')
+  const isMeant = (one: Snapshot) => labels.every(([key, value]) => one.labels[key] === value)
+  const { kept, deleted } = await withDaemon(given, async (daemon) => {
+    const meant = (await allSnapshots(daemon, volume)).filter(isMeant)
+    const ids = retained(meant, rule)
+    const going = meant.filter(({ id }) => !ids.has(id))
+    for (const { name, id } of isDryRun ? [] : going) await daemon.deleteSnapshot({ volume, name, id })
+    return { kept: meant.filter(({ id }) => ids.has(id)), deleted: going }
+  })
+  const names = (of: Snapshot[]) => of.map(({ name }) => name)
+  const result = { volume, isDryRun, deleted: names(deleted), kept: names(kept) }
+  const listed = deleted.length === 0 ? '' : `: ${result.deleted.join(', ')}`
+  output.result(result, () => [
+    `${deleted.length} snapshot(s) of volume ${volume} ${isDryRun ? 'would be' : 'are'} deleted${listed}`,
+    `${kept.length} ${isDryRun ? 'would be' : 'are'} kept`,
+  ])
+  return EXIT_OK
+}
