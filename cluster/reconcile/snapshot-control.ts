@@ -13,8 +13,11 @@ import { lookAt, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
 
-/** Of the descriptions of all snapshots of a volume: a filling tells them in one message. */
-const DESCRIPTIONS_BYTES_MAX = 2 * MIB
+/**
+ * Of the descriptions of all snapshots of a volume. Every control record has them, facts of a copy on a full disk
+ * included, so they are small against the smallest segment (4 MiB); and a filling tells them in one message.
+ */
+const DESCRIPTIONS_BYTES_MAX = MIB / 2
 
 const NOWHERE = { after: { seq: 0, id: '' }, limit: 0 }
 
