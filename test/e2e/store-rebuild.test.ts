@@ -26,6 +26,8 @@ t.test('every volume comes back identical', async (t) => {
     digests.set(name, await digest(n2, name))
     epochs.set(name, (await lost.config(id)).epoch)
   }
+  const snapshot = { volume: 'two', name: 'kept', labels: { app: 'db' }, id: '' }
+  const kept = await lost.api('n1').createSnapshot(snapshot)
   await lost.api('n1').deleteVolume({ name: 'gone', force: true })
   await lost.api('n1').setReplicas({ name: 'two', replicas: 2 })
   await until(() => lost.api('n1').getVolume({ name: 'two' }), ({ copies, health }) =>
@@ -63,6 +65,10 @@ t.test('every volume comes back identical', async (t) => {
     await write(n2, name, [251, 252, 253])
     t.not(await digest(n2, name), digests.get(name), `${name}: writes go on`)
   }
+  const { snapshots } = await lost.api('n2').listSnapshots({ volume: 'two', limit: 0, after: '' })
+  t.same(snapshots, [kept], 'snapshots come back, with name, time and labels')
+  await lost.api('n2').rollBackVolume({ volume: 'two', to: 'kept', keepAs: '', force: true, id: '' })
+  t.equal(await digest(n2, 'two'), digests.get('two'), 'and can be gone back to')
   await t.rejects(view('gone'), { code: 'volume-not-found' }, 'what was deleted stays in the trash')
   await lost.api('n2').restoreVolume({ name: 'gone' })
   await until(() => view('gone'), ({ health }) => health === 'healthy')
