@@ -38,7 +38,9 @@ function run(seed: number, { bug, endLba = Infinity, socketMs = 0, ioTimeoutMs =
   const drawn = drawSwarm(seed, random)
   const weights = { read: 4, write: 4, trim: 1, zero: 1, flush: 0.5, narrow: 4 }
   const sizes = { operations: 100, slices: 2, blocksPerSlice: 2, beyondRate: 0 }
-  const swarm = { ...drawn, weights, ...sizes, resendMs: 40, inFlightMax: 8, sockets: 2, ioTimeoutMs }
+  // All of them within the minute that is run, however slow the seed's clients are.
+  const thinkMs = Math.min(drawn.thinkMs, 1000)
+  const swarm = { ...drawn, thinkMs, weights, ...sizes, resendMs: 40, inFlightMax: 8, sockets: 2, ioTimeoutMs }
   const options = { delayMs: [0, 20], lossRate: 0.1, duplicateRate: 0.2, lateRate: 0.2, inOrder: false }
   const network = new Network(clock, random.fork(), { ...options, delayMs: [0, 20] })
   const operations: ClientOperation[] = []
