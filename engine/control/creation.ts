@@ -21,9 +21,10 @@ export function createStep(cluster: Cluster, volume: VolumeView, nowMs: number, 
   const record = volume.record!
   const made = madeCopies(cluster, volume, nowMs)
   if (made === undefined) {
-    const how = 'the cluster store has lost its configuration; if that is for good: an empty store, and ' +
+    // Also for a moment after it was made: a copy that serves may be heard of before the configuration is.
+    const how = 'if that stays so the cluster store has lost it: an empty store, and ' +
       '`holdfast store rebuild --from-nodes`'
-    return { actions: [], next: `a node has a copy of it that was in use: ${how}` }
+    return { actions: [], next: `a node has a copy of it that was in use, and no configuration is known; ${how}` }
   }
   const broken = brokenCopies(cluster, volume)
   if (broken.length > 0) return { actions: broken, next: 'copies that failed before they were used are erased' }

@@ -65,7 +65,7 @@ t.test('V1: made everywhere, then one configuration', (t) => {
   small.cluster.volumes.get('v')!.asked.clear()
   t.same(pass(planner, NOW + 3000), [], 'never beside a copy that was used')
   const { next } = small.cluster.volumes.get('v')!.verdict!
-  t.match(next, /in use: the cluster store has lost its conf.*`holdfast store rebuild/)
+  t.match(next, /in use, and no configuration is known; if that stays so .*`holdfast store rebuild/)
   t.end()
 })
 
