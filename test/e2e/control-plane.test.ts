@@ -15,17 +15,7 @@ import { MIB } from '../../engine/units.ts'
 import { ClusterOfDaemons, randomNumber } from '../cluster/cluster-of-daemons.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-
-/** Ask until it is so; the file's deadline ends it else. */
-async function until<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (isSo(answer)) return answer
-    await sleep(50)
-  }
-}
+import { until } from './until.ts'
 
 t.test('a volume from its making to its end', async (t) => {
   const cluster = await ClusterOfDaemons.make(t)

@@ -6,23 +6,14 @@
 import t from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { RollBackRequest, Snapshot, Volume } from '../../cluster/api/definition.ts'
+import type { RollBackRequest, Snapshot } from '../../cluster/api/definition.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { HoldfastError, NBD_ERRNO } from '../../engine/errors.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { RawClient } from '../dataplane/nbd/raw-client.ts'
-
-async function until<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (isSo(answer)) return answer
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-}
-
-const primaryOf = ({ copies }: Volume): string => copies.find(({ role }) => role === 'primary')!.node
+import { primaryOf, until } from './until.ts'
 
 const write = async (client: RawClient, block: number, fill: number): Promise<number> => {
   const data = Buffer.alloc(BLOCK_BYTES, fill)

@@ -7,23 +7,12 @@ import t from 'tap'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Snapshot, Volume } from '../../cluster/api/definition.ts'
+import type { Snapshot } from '../../cluster/api/definition.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons, randomNumber } from '../cluster/cluster-of-daemons.ts'
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-
-async function until<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (isSo(answer)) return answer
-    await sleep(50)
-  }
-}
-
-const primaryOf = ({ copies }: Volume): string => copies.find(({ role }) => role === 'primary')!.node
+import { primaryOf, until } from './until.ts'
 
 const listed = async (api: ControlClient): Promise<Snapshot[]> =>
   (await api.listSnapshots({ volume: 'data', limit: 0, after: '' })).snapshots

@@ -11,17 +11,9 @@ import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
+import { until } from './until.ts'
 
 const BLOCK = 4096
-
-/** Ask until it is so; the file's deadline ends it else. */
-async function until<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (isSo(answer)) return answer
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-}
 
 t.test('one of two nodes is lost, then the other', async (t) => {
   const hosts: Record<string, string> = { n1: '127.0.0.2', n2: '127.0.0.3' }

@@ -11,6 +11,7 @@ import { Inbox, TurnLoop } from '../../../dataplane/copy/turn-loop.ts'
 import { NOWHERE, WakeTimer } from '../../../dataplane/copy/wake-timer.ts'
 import { WorkerLinks } from '../../../dataplane/copy/worker-links.ts'
 import type { BeaconMessage, LinksOwner, WorkerAddress } from '../../../dataplane/copy/worker-links.ts'
+import { SimClock } from '../../sim/clock.ts'
 
 class End {
   readonly loop: TurnLoop
@@ -78,31 +79,12 @@ t.test('a link that is made anew at one end is heard at the other, and acknowled
 
 /** Both ends in one time, which passes when it is told to. */
 function twoEnds() {
-  let nowMs = 0
-  let pending: Array<{ atMs: number; run: () => void }> = []
-  const time: ClockPort = {
-    nowMs: () => nowMs,
-    after(delayMs, run) {
-      const one = { atMs: nowMs + delayMs, run }
-      pending.push(one)
-      return { cancel: () => void (pending = pending.filter((other) => other !== one)) }
-    },
-    defer: (run) => void pending.push({ atMs: nowMs, run }),
-  }
-  const advanceTo = (atMs: number): void => {
-    for (;;) {
-      const next = pending.filter((one) => one.atMs <= atMs).sort((a, b) => a.atMs - b.atMs)[0]
-      if (next === undefined) break
-      nowMs = Math.max(nowMs, next.atMs)
-      pending = pending.filter((one) => one !== next)
-      next.run()
-    }
-    nowMs = atMs
-  }
+  const time = new SimClock()
+  const advanceTo = (atMs: number): void => time.advance(atMs - time.nowMs())
   const [a, b] = [new End('n1', time), new End('n2', time)]
   a.other = b
   b.other = a
-  return { a, b, advanceTo, now: () => nowMs }
+  return { a, b, advanceTo, now: () => time.nowMs() }
 }
 
 t.test('ends that began apart beat together, and wake once for it', async (t) => {
