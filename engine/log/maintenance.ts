@@ -4,7 +4,7 @@
  * overwritten unseen. It runs only while there is something to do: an idle stream costs nothing.
  */
 import { runTask, until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
 import { cleanSegment, newCleanerBuffer } from './cleaner.ts'
 import { seqOf, ENTRY_WORDS } from './entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
@@ -25,9 +25,11 @@ const LOW_WATER_SHARE = 0.01
 const LOW_WATER_MS = 150
 const LOW_WATER_SEGMENTS_MAX = 8
 const RATE_SAMPLE_MS = 50
-/** Segments cleaned for one checkpoint; more than the two that always fit only while there is room. */
+/** Segments that are read and copied for one checkpoint, which gives them back. */
 const CLEANED_LEAST = 2
 const CLEANED_MOST = 8
+/** With those that have nothing to copy: they cost the checkpoint a frame each. */
+const GIVEN_BACK_MOST = 64
 
 export class Maintenance {
   private readonly stream: StoreStream
@@ -41,6 +43,8 @@ export class Maintenance {
   /** Everything was folded at this batch and nothing could be won: it is not tried again before another one. */
   private futileAt = -1
   private cleanedSinceGain = 0
+  /** Units that were live in the segments cleaned since the last checkpoint that was made for them. */
+  private copiedUnits = 0
   private liveUnitsThen = -1
   private recordsThen = -1
   private freshBlocksThen = 0
@@ -170,20 +174,20 @@ export class Maintenance {
   /** Clean a segment, and give cleaned ones back. False when nothing can be won. */
   private *clean(): Task<boolean> {
     const { stream } = this
-    const { segmentCount, holdSegments } = stream.context
-    const most = Math.min(CLEANED_MOST, Math.max(CLEANED_LEAST, Math.floor(segmentCount / 16)))
-    const mayClean = (already: number): boolean =>
-      already < CLEANED_LEAST || (already < most && stream.freeSegments > holdSegments)
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
-    const victim = mayClean(cleaned) && this.isWinning() ? chooseVictim(stream, this.skipped) : undefined
+    if (cleaned === 0) this.copiedUnits = 0
+    const found = this.isWinning() ? chooseVictim(stream, this.skipped) : undefined
+    const victim = found !== undefined && this.mayClean(found, cleaned) ? found : undefined
     if (victim !== undefined) {
+      const liveUnits = stream.segments.live[victim]!
       if (!(yield* cleanSegment(stream, victim, (this.cleanerBuffer ??= newCleanerBuffer())))) {
         this.skipped.add(victim)
         return true
       }
       this.segmentsCleaned++
       this.cleanedSinceGain++
-      if (stream.freeSegments > holdSegments && mayClean(this.countState(SEGMENT_STATE.cleaned))) return true
+      this.copiedUnits += liveUnits
+      return true
     }
     if (victim === undefined && cleaned === 0) {
       // Sealed segments behind the position become candidates with a checkpoint; versions nobody folded may be dead.
@@ -201,6 +205,23 @@ export class Maintenance {
     }
     this.skipped.clear()
     return yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+  }
+
+  /**
+   * Whether `victim` is cleaned before the `cleaned` ones are given back. One without anything live needs no room and
+   * is not read: after a large deletion what became free is given back in few checkpoints, and whoever waits for room
+   * waits for few. While there is no room but what is kept for the cleaner, the copies of all others fit in one
+   * segment.
+   */
+  private mayClean(victim: number, cleaned: number): boolean {
+    const { stream } = this
+    const { segmentCount, holdSegments } = stream.context
+    const liveUnits = stream.segments.live[victim]!
+    if (cleaned === 0) return true
+    if (liveUnits === 0 && stream.segments.mixed[victim] === 0) return cleaned < GIVEN_BACK_MOST
+    if (cleaned >= Math.min(CLEANED_MOST, Math.max(CLEANED_LEAST, Math.floor(segmentCount / 16)))) return false
+    const usableUnits = (stream.log.segmentBlocks - 3) * UNITS_PER_BLOCK
+    return stream.freeSegments > holdSegments || this.copiedUnits + liveUnits <= usableUnits
   }
 
   /**

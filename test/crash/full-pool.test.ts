@@ -115,6 +115,30 @@ t.test('writes are held, reads go on, a trim lets them through', (t) => {
   t.end()
 })
 
+t.test('what a deletion frees is given back in few checkpoints, so that who is held is held once', (t) => {
+  const pool = new Pool(t)
+  pool.fill()
+  pool.create({}, 'w')
+  const [stream] = pool.world.store!.streams()
+  let checkpoints = 0
+  const makeCheckpoint = stream!.makeCheckpoint.bind(stream)
+  stream!.makeCheckpoint = (done) => {
+    checkpoints++
+    makeCheckpoint(done)
+  }
+  let answer: number | undefined
+  pool.world.store!.device('w')!.write(0, stamped(1), false, (errno) => (answer = errno))
+  pool.world.clock.runUntilIdle()
+  t.equal(answer, undefined, 'a write of another volume is held, too')
+  const freeBefore = stream!.freeSegments
+  pool.world.await((done) => pool.world.store!.deleteVolume('v', done))
+  pool.world.clock.runUntil(() => answer !== undefined)
+  t.equal(answer, 0)
+  t.ok(stream!.freeSegments - freeBefore >= SEGMENTS / 2, `free: ${freeBefore}, then ${stream!.freeSegments}`)
+  t.ok(checkpoints <= 4, `after ${checkpoints} checkpoints`)
+  t.end()
+})
+
 t.test('a hundred cycles of full and empty', (t) => {
   const pool = new Pool(t)
   let first = 0
