@@ -52,6 +52,9 @@ const VOLUME_COMMANDS: Command[] = [
       pool: { value: 'POOL', summary: 'pool of disks to use (default: default)' },
       'disk-tags': { value: 'TAGS', summary: 'only disks with all these tags, e.g. ssd,nvme' },
       'attach-mode': { value: 'MODE', summary: 'open (default): any node; single: nobody before `volume attach`' },
+      'qos-iops': { value: 'N', summary: 'requests a second that its clients may ask, 10 or more (default: no limit)' },
+      'qos-bandwidth': { value: 'SIZE', summary: 'bytes a second that they may read and write, 1Mi or more' },
+      'qos-burst': { value: 'TIME', summary: 'how long what they did not use is kept: 100ms to 60m (default 1s)' },
       encryption: { summary: 'refused by this version' },
       param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
       ...ENDPOINT,
@@ -59,6 +62,7 @@ const VOLUME_COMMANDS: Command[] = [
     examples: [
       'holdfast volume create data-1 --size 10Gi',
       'holdfast volume create scratch --size 500Mi --durability writeback --on-full error',
+      'holdfast volume create batch --size 10Gi --qos-iops 500 --qos-bandwidth 50Mi',
       'holdfast volume create db --size 1Ti --param holdfast.io/pool=fast -o json',
     ],
     load: async () => (await import('./volume.ts')).createVolume,
@@ -86,6 +90,22 @@ const VOLUME_COMMANDS: Command[] = [
     options: { size: { value: 'SIZE', summary: 'required; above the present one' }, ...ENDPOINT },
     examples: ['holdfast volume resize demo --size 2Gi'],
     load: async () => (await import('./volume.ts')).resizeVolume,
+  },
+  {
+    words: 'volume qos',
+    summary: 'limit what the clients of a volume may ask, also of one in use',
+    positionals: NAME,
+    options: {
+      iops: { value: 'N', summary: 'requests a second, 10 or more; none: no limit' },
+      bandwidth: { value: 'SIZE', summary: 'bytes read and written a second, 1Mi or more; none: no limit' },
+      burst: { value: 'TIME', summary: 'how long what they did not use is kept: 100ms to 60m' },
+      ...ENDPOINT,
+    },
+    examples: [
+      'holdfast volume qos demo --iops 500 --bandwidth 50Mi --burst 10s',
+      'holdfast volume qos demo --iops none --bandwidth none',
+    ],
+    load: async () => (await import('./volume.ts')).limitVolume,
   },
   {
     words: 'volume delete',

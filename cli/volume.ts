@@ -1,4 +1,4 @@
-/** `holdfast volume create|ls|inspect|resize|delete`: words to API calls, and answers to text. */
+/** `holdfast volume create|ls|inspect|resize|qos|delete`: words to API calls, and answers to text. */
 import { exactSize, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
 import type { Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -12,6 +12,7 @@ import { EXIT_OK, fields, table } from './output.ts'
 
 const PARAMETER_OPTIONS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'attach-mode',
+  'qos-iops', 'qos-bandwidth', 'qos-burst',
 ]
 
 /** What `--size` says, or the refusal with the limits. */
@@ -51,6 +52,16 @@ export function describeAttach({ mode, generation, holders }: VolumeAttach): str
   return `${mode}, ${holders.map((held) => `${held.node} (generation ${held.generation})`).join(', ')}`
 }
 
+/** E.g. `500 requests/s, 50 MiB/s, burst 10s`. */
+function describeQos({ iops, bandwidthBytes, burstMs }: Volume['qos']): string {
+  if (burstMs === 0) return 'none'
+  const limits = [
+    ...(iops === 0 ? [] : [`${iops} requests/s`]),
+    ...(bandwidthBytes === 0 ? [] : [`${formatSize(bandwidthBytes)}/s`]),
+  ]
+  return `${limits.join(', ')}, burst ${formatDuration(burstMs)}`
+}
+
 function describe(volume: Volume): string[] {
   const copies = volume.copies.map(({ node, role, state, lagBytes }) =>
     `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
@@ -68,6 +79,7 @@ function describe(volume: Volume): string[] {
     ['block size', String(volume.blockSizeBytes)],
     ['on full', volume.onFull],
     ['io timeout', volume.ioTimeoutMs === 0 ? 'none' : formatDuration(volume.ioTimeoutMs)],
+    ['limits', describeQos(volume.qos)],
     ['pool', volume.diskTags.length === 0 ? volume.pool : `${volume.pool} (tags ${volume.diskTags.join(', ')})`],
     ['encryption', volume.encryption ? 'yes' : 'no'],
     ['epoch, seq', `${volume.epoch}, ${volume.seq} (durable up to ${volume.commitSeq})`],
@@ -139,6 +151,15 @@ export async function resizeVolume({ arguments: given, output }: Invocation): Pr
     `volume ${volume.name} has ${formatSize(volume.sizeBytes)} (${exactSize(volume.sizeBytes)}) now`,
     ...(volume.frontends.length === 0 ? [] : ['its NBD clients see the new size when they connect again']),
   ])
+  return EXIT_OK
+}
+
+export async function limitVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const [iops, bandwidth, burst] = ['iops', 'bandwidth', 'burst'].map((option) => given.text(option) ?? '')
+  if (`${iops}${bandwidth}${burst}` === '') throw usageError('no limit is named', 'e.g. --iops 500 --bandwidth 50Mi')
+  const request = { name: given.positionals[0]!, iops: iops!, bandwidth: bandwidth!, burst: burst! }
+  const volume = await withDaemon(given, (daemon) => daemon.setQos(request))
+  output.result(volume, () => [`limits of volume ${volume.name}: ${describeQos(volume.qos)}`])
   return EXIT_OK
 }
 

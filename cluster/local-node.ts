@@ -5,7 +5,19 @@ import type { NodeStatus } from '../engine/control/node-status.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand } from '../engine/replication/copy-port.ts'
+import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
+
+/** A volume that clients of this node may use. */
+export interface OfferedVolume {
+  spec: VolumeSpec
+  mode: AttachMode
+  /** Under which this node may use it. */
+  generation: number
+  ioTimeoutMs: number
+  /** This node's part of what is wished; undefined: no limits. */
+  qos: QosLimits | undefined
+}
 
 /** What the control plane may ask of its own node. Rejects with a HoldfastError. */
 export interface LocalNode {
@@ -21,8 +33,8 @@ export interface LocalNode {
   change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }>
   /** By the primary here, as of its last change; it may be deposed and not know it. */
   snapshots(query: SnapshotQuery): Promise<SnapshotAnswer>
-  /** Offer or change the NBD export of a volume. @param volume.generation  under which this node may use it */
-  offer(volume: { spec: VolumeSpec; mode: AttachMode; generation: number; ioTimeoutMs: number }): Promise<void>
+  /** Offer or change the NBD export of a volume. */
+  offer(volume: OfferedVolume): Promise<void>
   /** Whether clients here can use it under that attach generation or a later one, by then. */
   offered(volumeId: string, generation: number, mostMs: number): Promise<boolean>
   /** No new clients; those that are there hear for themselves that this node does not hold it any more. */

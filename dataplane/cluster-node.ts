@@ -9,7 +9,7 @@
  * What is asked of a volume goes to the worker that has it (`copy-homes.ts`), what is told of nodes to all of them.
  */
 import { randomBytes } from 'node:crypto'
-import type { LocalNode } from '../cluster/local-node.ts'
+import type { LocalNode, OfferedVolume } from '../cluster/local-node.ts'
 import { BeatList } from '../cluster/membership/beat-list.ts'
 import { Membership } from '../cluster/membership/membership.ts'
 import type { NodeAddress } from '../cluster/membership/membership.ts'
@@ -227,8 +227,8 @@ export class ClusterNode implements LocalNode {
     return this.#workerOf(query.volumeId).replicationCall<'snapshots'>({ kind: 'snapshots', query })
   }
 
-  async offer({ spec, ioTimeoutMs, mode, generation }: Parameters<LocalNode['offer']>[0]): Promise<void> {
-    await this.#workerOf(spec.id).replicationCall<'offer'>({ kind: 'offer', spec, ioTimeoutMs })
+  async offer({ spec, ioTimeoutMs, qos, mode, generation }: OfferedVolume): Promise<void> {
+    await this.#workerOf(spec.id).replicationCall<'offer'>({ kind: 'offer', spec, ioTimeoutMs, qos })
     this.#o.exports.offer({ spec }, this.#home(spec.id), { readOnly: mode === 'read-only', generation })
   }
 

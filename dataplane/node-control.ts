@@ -7,11 +7,12 @@
  */
 import { randomUUID } from 'node:crypto'
 import type {
-  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node, Snapshot,
-  Status, Volume,
+  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node,
+  SetQosRequest, Snapshot, Status, Volume,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
+import { checkQos } from '../cluster/api/qos-request.ts'
 import { statusPage } from '../cluster/api/status-page.ts'
 import { checkKept, checkVolumeSize, volumeSpecOf } from '../cluster/api/volume-request.ts'
 import { nbdUris, volumeView } from '../cluster/api/volume-view.ts'
@@ -152,6 +153,14 @@ export class NodeControl implements ControlApi {
     checkVolumeSize(sizeBytes)
     const status = await this.#workers[worker]!.call<'resize'>({ kind: 'resize', name, sizeBytes })
     this.#exports.offer(status, worker)
+    return this.getVolume({ name })
+  }
+
+  async setQos({ name, ...given }: SetQosRequest): Promise<Volume> {
+    const worker = this.#owner(name)
+    const { qos: now } = await this.getVolume({ name })
+    const qos = checkQos(given, now.burstMs === 0 ? undefined : now)
+    await this.#workers[worker]!.call<'set-qos'>({ kind: 'set-qos', name, qos })
     return this.getVolume({ name })
   }
 

@@ -24,6 +24,7 @@ import { VolumeMeters } from './meters/volume-meters.ts'
 import { ReplicationWorker } from './replication-worker.ts'
 import { NbdSessions } from './session-table.ts'
 import { openStore } from './store-shell.ts'
+import { VolumeGates } from './volume-gates.ts'
 import type { StoreShell, StoreShellOptions } from './store-shell.ts'
 import { packError } from './worker-messages.ts'
 import type {
@@ -97,6 +98,7 @@ class ReplicatedWorker {
   readonly sessions: NbdSessions
   readonly #offered: OfferedVolumes
   readonly #meters: VolumeMeters
+  readonly #gates = new VolumeGates(clock)
   readonly #status = new StatusTeller()
   readonly #node: string
   readonly #lost: readonly DiskStatus[]
@@ -118,6 +120,7 @@ class ReplicatedWorker {
       deviceOf: (exportName) => this.#offered.device(exportName),
       onEnded: (session) => post({ kind: 'session-ended', session }),
       meterOf: (exportName) => this.#meters.of(this.#offered.volume(exportName)!),
+      gateOf: (exportName) => this.#gates.of(this.#offered.volume(exportName)!.id),
     })
     this.#offered = new OfferedVolumes({
       node,
@@ -137,7 +140,10 @@ class ReplicatedWorker {
   figures(): WorkerFigures {
     const { frontends, copies } = this.replication
     return {
-      attachments: this.#meters.figures((volumeId) => frontends.frontend(volumeId)?.admitted.figures()),
+      attachments: this.#meters.figures((volumeId) => ({
+        admit: frontends.frontend(volumeId)?.admitted.figures(),
+        qosWaitedMs: this.#gates.waitedMs(volumeId),
+      })),
       copies: [...copies.copies()].map(copyFigures),
       disks: this.shell.diskFigures(this.#disks()),
     }
@@ -175,8 +181,9 @@ class ReplicatedWorker {
       }
       case 'snapshots': return reply(this.#snapshots(call.query))
       case 'offer': {
-        const { spec, ioTimeoutMs } = call
-        return this.#offered.offer({ spec, ioTimeoutMs }, reply)
+        const { spec, ioTimeoutMs, qos } = call
+        this.#gates.change(spec.id, qos)
+        return this.#offered.offer({ spec, ioTimeoutMs, qos }, reply)
       }
       case 'status': {
         const copies = [...this.replication.copies.copies()].map((copy) => copyStatus(copy, this.#loop.nowMs()))
@@ -186,6 +193,7 @@ class ReplicatedWorker {
       case 'add-disk': return this.shell.addDisk(call.disk, [], reply)
       case 'withdraw':
         this.#offered.withdraw(call.volumeId)
+        this.#gates.forget(call.volumeId)
         return reply({ ok: true, value: undefined })
       default: return unreachable(call)
     }

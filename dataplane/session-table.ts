@@ -3,6 +3,7 @@
  * ended exactly once, when the volume holds nothing of it any more.
  */
 import type { BlockDevice } from '../engine/volume/block-device.ts'
+import type { QosGate } from '../engine/volume/qos-gate.ts'
 import { closeFd } from './libc.ts'
 import type { RequestMeter } from './meters/request-meter.ts'
 import type { NbdSession } from './nbd/listener.ts'
@@ -24,15 +25,18 @@ export class NbdSessions implements SessionTable {
   readonly #deviceOf: (volume: string) => ServedDevice | undefined
   readonly #onEnded: (session: number, volume: string, reason: string) => void
   readonly #meterOf: (volume: string) => RequestMeter | undefined
+  readonly #gateOf: (volume: string) => QosGate | undefined
 
   constructor(options: {
     deviceOf: (volume: string) => ServedDevice | undefined
     onEnded: (session: number, volume: string, reason: string) => void
     meterOf?: (volume: string) => RequestMeter | undefined
+    gateOf?: (volume: string) => QosGate | undefined
   }) {
     this.#deviceOf = options.deviceOf
     this.#onEnded = options.onEnded
     this.#meterOf = options.meterOf ?? (() => undefined)
+    this.#gateOf = options.gateOf ?? (() => undefined)
   }
 
   /** Serve a connection whose handshake is done. Its volume may have been deleted on the way here. */
@@ -48,7 +52,8 @@ export class NbdSessions implements SessionTable {
       this.#onEnded(id, exportName, reason)
     }
     const meter = this.#meterOf(exportName)
-    const transmission = new Transmission({ fd, negotiated, leftover, device, meter, onClose })
+    const gate = this.#gateOf(exportName)
+    const transmission = new Transmission({ fd, negotiated, leftover, device, meter, gate, onClose })
     this.#sessions.set(id, { volume: exportName, generation: device.generation ?? 0, transmission })
   }
 

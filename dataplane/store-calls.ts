@@ -4,8 +4,11 @@
  */
 import { unreachable } from '../engine/assert.ts'
 import { HoldfastError } from '../engine/errors.ts'
+import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { Reply, Result, StoreApi } from '../engine/volume/store-api.ts'
+import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
+import type { VolumeGates } from './volume-gates.ts'
 import { packError } from './worker-messages.ts'
 import type { Answer, AnyCall, SessionReport, WorkerReport } from './worker-messages.ts'
 
@@ -30,10 +33,12 @@ export interface SessionTable {
 export class StoreCalls {
   readonly #store: WorkerStore
   readonly #sessions: SessionTable
+  readonly #gates: Pick<VolumeGates, 'change' | 'forget'>
 
-  constructor(store: WorkerStore, sessions: SessionTable) {
+  constructor(store: WorkerStore, sessions: SessionTable, gates: Pick<VolumeGates, 'change' | 'forget'>) {
     this.#store = store
     this.#sessions = sessions
+    this.#gates = gates
   }
 
   report(): WorkerReport {
@@ -47,6 +52,7 @@ export class StoreCalls {
     switch (call.kind) {
       case 'create': return this.#store.createVolume(call.spec, reply)
       case 'resize': return this.#store.resizeVolume(call.name, call.sizeBytes, reply)
+      case 'set-qos': return this.#setQos(call.name, call.qos, reply)
       case 'delete': return this.#delete(call.name, call.force, reply)
       case 'report': return reply({ ok: true, value: this.report() })
       case 'add-disk': return this.#store.addDisk(call.disk, call.otherNames, reply)
@@ -55,16 +61,25 @@ export class StoreCalls {
     }
   }
 
+  #setQos(name: string, qos: QosLimits | undefined, reply: Reply<VolumeStatus>): void {
+    this.#store.setQos(name, qos, (result) => {
+      if (result.ok) this.#gates.change(result.value.spec.id, qos)
+      reply(result)
+    })
+  }
+
   #delete(name: string, force: boolean, reply: Reply<undefined>): void {
-    if (this.#store.volume(name) === undefined) {
-      return reply({ ok: false, error: new HoldfastError('volume-not-found', { name }) })
-    }
+    const volume = this.#store.volume(name)
+    if (volume === undefined) return reply({ ok: false, error: new HoldfastError('volume-not-found', { name }) })
     const sessions = this.#sessions.count(name)
     if (sessions > 0 && !force) {
       return reply({ ok: false, error: new HoldfastError('volume-in-use', { name, sessions }) })
     }
     void this.#sessions.end(name, FORCED_END_DRAIN_MS).then(() => {
-      this.#store.deleteVolume(name, (result) => reply(result.ok ? { ok: true, value: undefined } : result))
+      this.#store.deleteVolume(name, (result) => {
+        if (result.ok) this.#gates.forget(volume.spec.id)
+        reply(result.ok ? { ok: true, value: undefined } : result)
+      })
     })
   }
 

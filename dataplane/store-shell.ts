@@ -19,6 +19,7 @@ import { SharedSegmentGrants } from '../engine/log/segment-grants.ts'
 import type { ClockPort, LogPort } from '../engine/ports.ts'
 import { MIB } from '../engine/units.ts'
 import type { BlockDevice } from '../engine/volume/block-device.ts'
+import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { Reply, Result, StoreApi } from '../engine/volume/store-api.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import { Store } from '../engine/volume/store.ts'
@@ -69,6 +70,10 @@ export class StoreShell implements StoreApi {
 
   resizeVolume(name: string, sizeBytes: number, reply: Reply<VolumeStatus>): void {
     this.store.resizeVolume(name, sizeBytes, reply)
+  }
+
+  setQos(name: string, qos: QosLimits | undefined, reply: Reply<VolumeStatus>): void {
+    this.store.setQos(name, qos, reply)
   }
 
   deleteVolume(name: string, reply: Reply<void>): void {

@@ -2,8 +2,11 @@
  * Every node offers every volume that it may use: what is wished (`volumes/`) and agreed (`configs/`) is watched, and
  * the node is told what to offer, what to hide (others hold it) and what to withdraw (it is gone). One thing at a time
  * for each volume, the last wish wins; what was refused because it is too early is tried again.
+ *
+ * The limits of a volume (engine/volume/qos-limits.ts) are kept where clients come in, so nodes that hold it together
+ * have equal parts of them. Who uses a volume in mode `open` nobody knows: there each node has all of it.
  */
-import type { LocalNode } from '../cluster/local-node.ts'
+import type { LocalNode, OfferedVolume } from '../cluster/local-node.ts'
 import type { ClusterStore } from '../cluster/store/cluster-store.ts'
 import { afterPrefix } from '../cluster/store/json-value.ts'
 import { PrefixWatch } from '../cluster/store/prefix-watch.ts'
@@ -13,13 +16,13 @@ import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import type { NodeId, VolumeConfig } from '../engine/replication/configuration.ts'
+import { shareOf } from '../engine/volume/qos-limits.ts'
 
 const RETRY_MS = 500
 /** What a node was told that was told nothing. */
 const NOTHING = JSON.stringify({ what: 'withdraw' })
 
-type Offer = Parameters<LocalNode['offer']>[0]
-type Wish = { what: 'offer'; offer: Offer } | { what: 'hide' | 'withdraw' }
+type Wish = { what: 'offer'; offer: OfferedVolume } | { what: 'hide' | 'withdraw' }
 
 interface Known {
   record: VolumeRecord | undefined
@@ -96,7 +99,9 @@ export class VolumeOffers {
     const generation = mode === 'open' ? attach.generation : holders[this.#o.node]
     if (generation === undefined) return { what: 'hide' }
     const { spec } = record
-    return { what: 'offer', offer: { spec, mode, generation, ioTimeoutMs: spec.ioTimeoutMs } }
+    const users = mode === 'open' ? 1 : Object.keys(holders).length
+    const qos = spec.qos === undefined ? undefined : shareOf(spec.qos, users)
+    return { what: 'offer', offer: { spec, mode, generation, ioTimeoutMs: spec.ioTimeoutMs, qos } }
   }
 
   #catchUp(id: string): void {

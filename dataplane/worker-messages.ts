@@ -8,6 +8,7 @@ import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand } from '../engine/replication/copy-port.ts'
+import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { CopyHomes } from './copy-homes.ts'
 import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
@@ -73,6 +74,8 @@ export interface WorkerReport {
 export interface WorkerCalls {
   create: { request: { spec: VolumeSpec }; answer: VolumeStatus }
   resize: { request: { name: string; sizeBytes: number }; answer: VolumeStatus }
+  /** What clients may ask of it from now on, also those that wait. */
+  'set-qos': { request: { name: string; qos: QosLimits | undefined }; answer: VolumeStatus }
   /** With `force`, sessions are ended first; without, they are a reason to refuse. */
   delete: { request: { name: string; force: boolean }; answer: undefined }
   report: { request: object; answer: WorkerReport }
@@ -107,6 +110,8 @@ export interface VolumeOffer {
   spec: VolumeSpec
   /** How long a request is held before it fails; 0 = for ever. */
   ioTimeoutMs: number
+  /** What its clients here may ask of it: this node's part of what is wished. Undefined: as much as they like. */
+  qos?: QosLimits | undefined
 }
 
 export type ReplicationCallName = keyof ReplicationCalls

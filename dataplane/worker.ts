@@ -15,6 +15,7 @@ import { runReplicatedWorker } from './replicated-worker.ts'
 import { NbdSessions } from './session-table.ts'
 import { StoreCalls } from './store-calls.ts'
 import { openStore } from './store-shell.ts'
+import { VolumeGates } from './volume-gates.ts'
 import { packError } from './worker-messages.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts'
 
@@ -29,19 +30,22 @@ async function run(port: MessagePort, start: WorkerStart): Promise<void> {
   const store = opened.value
   const specOf = (name: string) => store.volume(name)?.spec
   const meters = new VolumeMeters(clock, ({ id, name }) => specOf(name)?.id === id)
+  const gates = new VolumeGates(clock)
   const sessions = new NbdSessions({
     deviceOf: (volume) => store.device(volume),
     onEnded: (session) => post({ kind: 'session-ended', session }),
     meterOf: (volume) => meters.of(specOf(volume)!),
+    gateOf: (volume) => gates.of(specOf(volume)!.id, specOf(volume)!.qos),
   })
-  const calls = new StoreCalls(store, sessions)
+  const calls = new StoreCalls(store, sessions, gates)
   port.on('message', (message: ToWorker) => {
     switch (message.kind) {
       case 'call': return calls.run(message.call, (answer) => post({ kind: 'answer', id: message.id, answer }))
       case 'session': return sessions.add(message.session)
       case 'ping': return post({ kind: 'answer', id: message.id, answer: { ok: true, value: undefined } })
       case 'figures': {
-        const value: WorkerFigures = { attachments: meters.figures(), copies: [], disks: store.diskFigures() }
+        const attachments = meters.figures((volumeId) => ({ qosWaitedMs: gates.waitedMs(volumeId) }))
+        const value: WorkerFigures = { attachments, copies: [], disks: store.diskFigures() }
         return post({ kind: 'answer', id: message.id, answer: { ok: true, value } })
       }
       default: throw new Error(`${message.kind} is for the worker of a node of a cluster`)

@@ -3,6 +3,7 @@
  * the contract of `StoreApi`: one answer per call in a later turn, the same device for every caller.
  */
 import { HoldfastError } from '../engine/errors.ts'
+import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { Reply } from '../engine/volume/store-api.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { PreparedDisk } from '../dataplane/disk-preparation.ts'
@@ -49,6 +50,15 @@ export class MemoryStore implements WorkerStore {
         return reply({ ok: false, error: new HoldfastError('volume-shrink', { name, current, size: sizeBytes }) })
       }
       status.spec.sizeBytes = device.sizeBytes = sizeBytes
+      reply({ ok: true, value: status })
+    })
+  }
+
+  setQos(name: string, qos: QosLimits | undefined, reply: Reply<VolumeStatus>): void {
+    this.#later(() => {
+      const { status } = this.#volumes.get(name)!
+      const { qos: _former, ...spec } = status.spec
+      status.spec = qos === undefined ? spec : { ...spec, qos }
       reply({ ok: true, value: status })
     })
   }

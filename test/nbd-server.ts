@@ -10,6 +10,7 @@ import { Transmission } from '../dataplane/nbd/transmission.ts'
 import type { CloseReason, SessionMemory, TRANSMISSION_LIMITS } from '../dataplane/nbd/transmission.ts'
 import type { RequestMeter } from '../dataplane/meters/request-meter.ts'
 import type { BlockDevice } from '../engine/volume/block-device.ts'
+import type { QosGate } from '../engine/volume/qos-gate.ts'
 import { MemoryDevice } from './memory-device.ts'
 
 /** One for all sessions, or one made for each. */
@@ -29,6 +30,7 @@ export class MemoryServer {
     memory?: SessionMemory
     /** Of all of them. */
     meter?: RequestMeter
+    gateOf?: (exportName: string) => QosGate | undefined
   }) {
     for (const [name, device] of Object.entries(options.devices)) this.devices.set(name, device)
     const list = () => [...this.devices].map(([name, device]) => exportInfo(name, deviceOf(device)))
@@ -47,6 +49,7 @@ export class MemoryServer {
           device: deviceOf(this.devices.get(exportName)!),
           ...(options.limits === undefined ? {} : { limits: options.limits }),
           meter: options.meter,
+          gate: options.gateOf?.(exportName),
           ...(options.memory === undefined ? {} : { memory: options.memory }),
           onClose: (reason) => {
             this.listener.sessionEnded(id)

@@ -7,6 +7,7 @@ import type { ServiceDefinition } from '@grpc/grpc-js'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import type { DiskState } from '../../engine/volume/volume-spec.ts'
 import type { Durability, OnFull, VolumeHealth } from '../../engine/volume/volume-spec.ts'
+import type { QosLimits } from '../../engine/volume/qos-limits.ts'
 import { loadServices } from './proto.ts'
 
 export interface CreateVolumeRequest {
@@ -65,6 +66,8 @@ export interface Volume {
   attach: VolumeAttach
   /** How many there are, as the primary said last. */
   snapshots: number
+  /** All 0: no limits. */
+  qos: QosLimits
 }
 
 export interface AddDiskRequest {
@@ -150,6 +153,14 @@ export interface MoveVolumeRequest {
   to: string
   /** Empty: whoever is best. */
   from: string
+}
+
+/** Of what is empty, what is there stays; `none`: no limit. */
+export interface SetQosRequest {
+  name: string
+  iops: string
+  bandwidth: string
+  burst: string
 }
 
 export interface ForcePromotionRequest {
@@ -251,6 +262,7 @@ export interface ControlApi {
   restoreVolume(request: { name: string }): Promise<Volume>
   purgeVolume(request: { name: string }): Promise<object>
   setReplicas(request: { name: string; replicas: number }): Promise<Volume>
+  setQos(request: SetQosRequest): Promise<Volume>
   moveVolume(request: MoveVolumeRequest): Promise<Volume>
   forcePromotion(request: ForcePromotionRequest): Promise<Volume>
   explainVolume(request: { name: string }): Promise<Explanation>
@@ -283,6 +295,7 @@ export const METHODS = {
   restoreVolume: ['VolumeService', 'Restore'],
   purgeVolume: ['VolumeService', 'Purge'],
   setReplicas: ['VolumeService', 'SetReplicas'],
+  setQos: ['VolumeService', 'SetQos'],
   moveVolume: ['VolumeService', 'Move'],
   forcePromotion: ['VolumeService', 'ForcePromotion'],
   explainVolume: ['VolumeService', 'Explain'],

@@ -13,6 +13,7 @@ import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-
 import { parseDurationMs } from './amounts.ts'
 import type { CreateVolumeRequest } from './definition.ts'
 import { isName, nearest, shown } from './names.ts'
+import { checkQos } from './qos-request.ts'
 
 const PARAMETER_PREFIX = 'holdfast.io/'
 export const REPLICAS_MAX = 5
@@ -22,8 +23,10 @@ const TRASH_KEEP_MS_MAX = 30 * 24 * 60 * 60_000
 /** A day; longer means for ever, which is 0. */
 const IO_TIMEOUT_MS_MAX = 24 * 60 * 60_000
 
-export const KNOWN_PARAMETERS =
-  ['replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'encryption'] as const
+export const KNOWN_PARAMETERS = [
+  'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'encryption',
+  'qos-iops', 'qos-bandwidth', 'qos-burst',
+] as const
 
 /** Beside those, where there are several nodes. */
 const CLUSTER_PARAMETERS = ['min-in-sync', 'allow-degraded', 'attach-mode'] as const
@@ -154,6 +157,9 @@ function specOf(request: CreateVolumeRequest, parameters: ReadonlyMap<string, st
   checkVolumeSize(request.sizeBytes)
   checkEncryption(parameters.get('encryption'))
   const blockSize = choose('block-size', parameters.get('block-size'), ['4096', '512'])
+  const qos = checkQos({
+    iops: parameters.get('qos-iops'), bandwidth: parameters.get('qos-bandwidth'), burst: parameters.get('qos-burst'),
+  })
   return {
     id: context.id,
     name: request.name,
@@ -165,5 +171,6 @@ function specOf(request: CreateVolumeRequest, parameters: ReadonlyMap<string, st
     ioTimeoutMs: checkIoTimeout(parameters.get('io-timeout')),
     pool: checkPool(parameters.get('pool')),
     diskTags: parseTags('disk-tags', parameters.get('disk-tags') ?? ''),
+    ...(qos === undefined ? {} : { qos }),
   }
 }

@@ -1,4 +1,5 @@
 /** What the API shows of a volume: the wish and the observation joined, under the field names scripts rely on. */
+import { NO_LIMITS } from '../../engine/volume/qos-limits.ts'
 import type { VolumeStatus } from '../../engine/volume/volume-spec.ts'
 import type { Frontend, Volume } from './definition.ts'
 
@@ -40,6 +41,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     keptMs: 0,
     attach: { mode: 'open', generation: 0, holders: [] },
     snapshots: 0,
+    qos: spec.qos ?? NO_LIMITS,
   }
 }
 

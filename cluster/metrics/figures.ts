@@ -34,6 +34,8 @@ export interface AttachmentFigures {
   /** From the volume's answer to the moment at which the kernel has taken the reply. */
   reply: LatencyFigures
   heldMs: number
+  /** In which requests waited for a limit of the volume, by which. */
+  qosWaitedMs: { iops: number; bandwidth: number }
   unanswered: number
   /** How long the oldest unanswered request has waited; 0 without any. */
   oldestMs: number

@@ -101,6 +101,13 @@ export const METRICS: readonly Metric[] = [
     values: ofAttachments(({ heldMs }) => seconds(heldMs)),
   },
   {
+    name: 'holdfast_volume_qos_wait_seconds_total', type: 'counter', labels: [...VOLUME_LABELS, 'limit'],
+    help: 'Time in which requests of clients of this node waited for a limit of the volume.',
+    values: ({ attachments }) => attachments.flatMap((attachment) => (['iops', 'bandwidth'] as const)
+      .map((limit): [Labels, number] =>
+        [{ ...volumeLabels(attachment), limit }, seconds(attachment.qosWaitedMs[limit])])),
+  },
+  {
     name: 'holdfast_volume_unanswered_requests', type: 'gauge', labels: VOLUME_LABELS,
     help: 'Requests that the volume has not answered.',
     values: ofAttachments(({ unanswered }) => unanswered),

@@ -15,9 +15,10 @@ import { formatSize } from '../api/amounts.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, Snapshot, Status, Volume,
+  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, Snapshot, Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
+import { checkQos } from '../api/qos-request.ts'
 import {
   REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, clusterVolumeOf,
 } from '../api/volume-request.ts'
@@ -133,6 +134,17 @@ export class ClusterControl implements ControlApi {
     const { spec, allowDegraded } = await this.wishes.find(name)
     checkReplicas(String(replicas), allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount())
     const record = await this.wishes.update(spec.id, (one) => ({ ...one, spec: { ...one.spec, replicas } }))
+    return this.view(record)
+  }
+
+  /** Nodes hear of it as of every wish, and keep to it where their clients come in. */
+  async setQos({ name, ...given }: SetQosRequest): Promise<Volume> {
+    const { spec: { id } } = await this.wishes.find(name)
+    const record = await this.wishes.update(id, (one) => {
+      const { qos: former, ...spec } = one.spec
+      const qos = checkQos(given, former)
+      return { ...one, spec: qos === undefined ? spec : { ...spec, qos } }
+    })
     return this.view(record)
   }
 

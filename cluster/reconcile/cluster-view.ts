@@ -8,6 +8,7 @@ import { ageNow } from '../../engine/control/trash.ts'
 import { keptForMs, wishedMinInSync } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { Attach, VolumeConfig } from '../../engine/replication/configuration.ts'
+import { NO_LIMITS } from '../../engine/volume/qos-limits.ts'
 import { limitsOf } from '../api/cluster-limits.ts'
 import type { Copy, Disk, Node, Status, Volume, VolumeAttach } from '../api/definition.ts'
 import type { Term } from './controller.ts'
@@ -46,6 +47,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     commitSeq: primary?.commitSeq ?? 0,
     heldRequests: heldRequests(term, config),
     snapshots: primary?.snapshots ?? 0,
+    qos: spec.qos ?? NO_LIMITS,
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }

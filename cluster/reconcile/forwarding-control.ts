@@ -8,7 +8,7 @@ import type { ControlClient } from '../api/client.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, Snapshot, Status, Volume,
+  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, Snapshot, Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -80,6 +80,10 @@ export class ForwardingControl implements ControlApi {
 
   async setReplicas(request: { name: string; replicas: number }): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.setReplicas(request)))
+  }
+
+  async setQos(request: SetQosRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.setQos(request)))
   }
 
   async moveVolume(request: MoveVolumeRequest): Promise<Volume> {

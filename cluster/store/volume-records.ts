@@ -2,6 +2,7 @@
 import type { Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import type { QosLimits } from '../../engine/volume/qos-limits.ts'
 import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { encodeJson, isCount, isFlag, isOneOf, isRecord, isText, isVolumeId, parseRecord } from './json-value.ts'
 
@@ -31,12 +32,22 @@ const BLOCK_SIZES = [4096, 512] as const
 /** Undefined when it is none. */
 export function decodeSpec(value: unknown): VolumeSpec | undefined {
   if (!isRecord(value)) return undefined
-  const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags } = value
+  const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags, qos } = value
   if (!isVolumeId(id) || !isText(name) || !isText(pool) || !isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
   if (!isCount(sizeBytes) || sizeBytes === 0 || sizeBytes % MIB !== 0 || sizeBytes > VOLUME_BYTES_MAX) return undefined
   if (!isOneOf(blockSizeBytes, BLOCK_SIZES) || !isOneOf(durability, DURABILITIES)) return undefined
   if (!isOneOf(onFull, ON_FULL) || !Array.isArray(diskTags) || !diskTags.every(isText)) return undefined
-  return { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags }
+  const spec = { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags }
+  if (qos === undefined) return spec
+  const limits = decodeQos(qos)
+  return limits === undefined ? undefined : { ...spec, qos: limits }
+}
+
+function decodeQos(value: unknown): QosLimits | undefined {
+  if (!isRecord(value)) return undefined
+  const { iops, bandwidthBytes, burstMs } = value
+  if (!isCount(iops) || !isCount(bandwidthBytes) || !isCount(burstMs) || burstMs === 0) return undefined
+  return { iops, bandwidthBytes, burstMs }
 }
 
 const isTrash = (value: unknown): value is Trash =>

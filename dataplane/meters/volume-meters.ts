@@ -1,10 +1,13 @@
 /** The meters of the volumes that clients of a worker use: each lives as long as its volume is there. */
-import type { AttachmentFigures, LatencyFigures } from '../../cluster/metrics/figures.ts'
+import type { AttachmentFigures } from '../../cluster/metrics/figures.ts'
 import type { ClockPort } from '../../engine/ports.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { RequestMeter } from './request-meter.ts'
 
 type Named = Pick<VolumeSpec, 'id' | 'name'>
+
+/** `admit` of a replicated volume. */
+type FiguresBesides = Pick<AttachmentFigures, 'qosWaitedMs'> & Partial<Pick<AttachmentFigures, 'admit'>>
 
 export class VolumeMeters {
   readonly #clock: ClockPort
@@ -26,11 +29,11 @@ export class VolumeMeters {
     return meter
   }
 
-  /** @param admitOf  of a replicated volume */
-  figures(admitOf: (volumeId: string) => LatencyFigures | undefined = () => undefined): AttachmentFigures[] {
+  /** @param besides  what others count of a volume */
+  figures(besides: (volumeId: string) => FiguresBesides): AttachmentFigures[] {
     this.#forgetGone()
     return [...this.#byId].map(([volumeId, { name, meter }]) => ({
-      volumeId, volume: name, ...meter.figures(), admit: admitOf(volumeId),
+      volumeId, volume: name, ...meter.figures(), admit: undefined, ...besides(volumeId),
     }))
   }
 

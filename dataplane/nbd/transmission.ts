@@ -8,7 +8,8 @@
  * - One write to the socket at a time. Replies that end inside a data event leave at its end; those that end later
  *   are gathered until the end of the turn (setImmediate), so a group commit of many writes is one system call.
  * - Memory is bounded: requests and bytes in flight, replies not taken by the client, and the worker's budget over all
- *   connections. Whatever is reached, the socket is not read until it has eased; nothing is dropped.
+ *   connections. Whatever is reached, also a limit of the volume (qos-gate.ts), the socket is not read until it has
+ *   eased; nothing is dropped.
  * - DISC, or the client's end of stream: what was submitted is finished and answered, then the connection closes.
  *   A request that did not arrive whole is dropped, and so are requests not submitted yet when the stream ends. A
  *   volume that holds requests for long is told of the end of the stream, so that it ends those that nobody waits for.
@@ -20,6 +21,7 @@
 import net from 'node:net'
 import { assert } from '../../engine/assert.ts'
 import type { BlockDevice, Extent } from '../../engine/volume/block-device.ts'
+import type { GateMember, QosGate } from '../../engine/volume/qos-gate.ts'
 import { encodeBlockStatus } from './block-status.ts'
 import { InFlightRequest } from './in-flight-request.ts'
 import type { RequestOwner } from './in-flight-request.ts'
@@ -58,13 +60,14 @@ export type CloseReason = 'disconnected' | 'client-closed' | 'protocol' | 'socke
 
 const workerMemory: SessionMemory = { pool: new SlabPool(), budget: new MemoryBudget() }
 
-export class Transmission implements RequestOwner, BudgetMember {
+export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #device: BlockDevice
   readonly #limits: typeof TRANSMISSION_LIMITS
   readonly #memory: SessionMemory
   readonly #session: SessionFacts
   readonly #onClose: (reason: CloseReason) => void
   readonly #meter: RequestMeter | undefined
+  readonly #gate: QosGate | undefined
   readonly #parser: RequestParser
   readonly #writer: ReplyWriter
   readonly #calls: VolumeCalls
@@ -90,6 +93,8 @@ export class Transmission implements RequestOwner, BudgetMember {
   #pumping = false
   /** The parser waits for something to ease. */
   #blocked = false
+  /** That is the volume's limits. */
+  #isAtGate = false
   /** The socket is not being read. */
   #paused = false
   /** It was not, and what it held then may not have been read yet. */
@@ -109,6 +114,8 @@ export class Transmission implements RequestOwner, BudgetMember {
     memory?: SessionMemory
     /** Of the volume. */
     meter?: RequestMeter | undefined
+    /** The volume's limits, shared by all its connections here. */
+    gate?: QosGate | undefined
     onClose: (reason: CloseReason) => void
   }) {
     const { negotiated } = options
@@ -117,6 +124,7 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#memory = options.memory ?? workerMemory
     this.#onClose = options.onClose
     this.#meter = options.meter
+    this.#gate = options.gate
     this.#session = {
       chunkedReplies: negotiated.structuredReplies || negotiated.extendedHeaders,
       extendedHeaders: negotiated.extendedHeaders,
@@ -196,6 +204,10 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#plan()
   }
 
+  gateOpened(): void {
+    this.#plan()
+  }
+
   #space(): Uint8Array {
     const space = this.#parser.space()
     this.#spaceBytes = space.length
@@ -247,10 +259,11 @@ export class Transmission implements RequestOwner, BudgetMember {
     if (this.#pumping) return
     if ((this.#blocked || this.#isLate) && this.#isGone) {
       this.#device.disconnected?.()
+      this.#gate?.leave(this)
       return this.#end('client-closed')
     }
     this.#pumping = true
-    this.#blocked = false
+    this.#blocked = this.#isAtGate = false
     while (this.#state === 'open') {
       const progress = this.#parser.next()
       if (progress === 'request') {
@@ -262,6 +275,7 @@ export class Transmission implements RequestOwner, BudgetMember {
       break
     }
     this.#pumping = false
+    if (!this.#isAtGate) this.#gate?.leave(this)
   }
 
   #admit(header: RequestHeader, payloadBytes: number): Admission {
@@ -279,11 +293,18 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#refusal = validate(header, this.#device, this.#session)
     if (this.#refusal !== undefined) return 'skip'
     const bytes = payloadBytes > 0 || header.type === NBD_CMD_READ ? header.lengthBytes : 0
+    if (bytes > 0 && this.#heldBytes > 0 && this.#heldBytes + bytes > this.#limits.inFlightBytesMax) {
+      budget.stopWaiting(this)
+      return 'wait'
+    }
+    const gate = header.type === NBD_CMD_DISC ? undefined : this.#gate
+    // Only what may pass takes memory, and only what gets it counts as passed.
+    this.#isAtGate = gate?.mayPass(this, bytes) === false
+    if (this.#isAtGate) {
+      budget.stopWaiting(this)
+      return 'wait'
+    }
     if (bytes > 0) {
-      if (this.#heldBytes > 0 && this.#heldBytes + bytes > this.#limits.inFlightBytesMax) {
-        budget.stopWaiting(this)
-        return 'wait'
-      }
       if (!budget.reserve(bytes, this)) {
         this.#watchStalls()
         return 'wait'
@@ -291,6 +312,7 @@ export class Transmission implements RequestOwner, BudgetMember {
       this.#heldBytes += bytes
       if (payloadBytes > 0) this.#arrivingBytes = bytes
     }
+    gate?.take(this, bytes)
     return 'take'
   }
 
@@ -441,6 +463,7 @@ export class Transmission implements RequestOwner, BudgetMember {
     this.#reason = reason
     clearTimeout(this.#stallTimer)
     this.#memory.budget.leave(this)
+    this.#gate?.leave(this)
     this.#unhold(this.#arrivingBytes + this.#sender.readyHeldBytes)
     this.#arrivingBytes = this.#sender.readyHeldBytes = 0
     this.#parser.close()

@@ -4,6 +4,7 @@
  */
 import { HoldfastError } from '../errors.ts'
 import type { BlockDevice } from './block-device.ts'
+import type { QosLimits } from './qos-limits.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from './volume-spec.ts'
 
 export type Result<T> = { ok: true; value: T } | { ok: false; error: HoldfastError }
@@ -17,6 +18,8 @@ export interface StoreApi {
   createVolume(spec: VolumeSpec, reply: Reply<VolumeStatus>): void
   /** Grow at once; open sessions are served up to the new size. Shrinking is refused (`volume-shrink`). */
   resizeVolume(name: string, sizeBytes: number, reply: Reply<VolumeStatus>): void
+  /** What clients may ask of it from now on; undefined: as much as they like. Durable before the reply. */
+  setQos(name: string, qos: QosLimits | undefined, reply: Reply<VolumeStatus>): void
   /** Forget the volume and give its space back in the background. */
   deleteVolume(name: string, reply: Reply<void>): void
   volumes(): VolumeStatus[]

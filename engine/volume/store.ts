@@ -10,6 +10,7 @@ import type { BlockDevice } from './block-device.ts'
 import { CopySet } from './copy-set.ts'
 import type { OpenCopy } from './copy-store.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
+import type { QosLimits } from './qos-limits.ts'
 import { failure, type Reply, type StoreApi } from './store-api.ts'
 import { StoreDisks, type StoreDisk } from './store-disks.ts'
 import { addDisk, openStore, type StoreParts } from './store-opening.ts'
@@ -136,6 +137,10 @@ export class Store implements StoreApi {
 
   resizeVolume(name: string, sizeBytes: number, reply: Reply<VolumeStatus>): void {
     this.parts.volumes.resize(name, sizeBytes, reply)
+  }
+
+  setQos(name: string, qos: QosLimits | undefined, reply: Reply<VolumeStatus>): void {
+    this.parts.volumes.setQos(name, qos, reply)
   }
 
   deleteVolume(name: string, reply: Reply<void>): void {

@@ -11,6 +11,7 @@ import { SLICE_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
 import { placeSlices } from './placement.ts'
+import type { QosLimits } from './qos-limits.ts'
 import { failure, type Reply } from './store-api.ts'
 import type { StoreDisks } from './store-disks.ts'
 import { unpin } from './time-travel.ts'
@@ -268,6 +269,24 @@ export class VolumeSet {
           ok
             ? { ok: true, value: volume.status() }
             : failure('disk-failed', { disk: name, reason: 'the new size could not be recorded' }),
+        ),
+    )
+  }
+
+  setQos(name: string, qos: QosLimits | undefined, reply: Reply<VolumeStatus>): void {
+    const volume = this.byName.get(name)
+    if (volume === undefined) return reply(failure('volume-not-found', { name }))
+    volume.control(
+      OPERATION.change,
+      (now) => {
+        const { qos: _former, ...spec } = now.spec
+        return { ...now, spec: qos === undefined ? spec : { ...spec, qos } }
+      },
+      (ok) =>
+        reply(
+          ok
+            ? { ok: true, value: volume.status() }
+            : failure('disk-failed', { disk: name, reason: 'its limits could not be recorded' }),
         ),
     )
   }

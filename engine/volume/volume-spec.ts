@@ -3,6 +3,8 @@
  * wish. The spec is what a volume's control record carries on every disk of the copy; `engine/log/FORMAT.md` names
  * its fields.
  */
+import type { QosLimits } from './qos-limits.ts'
+
 export type Durability = 'durable' | 'writeback'
 export type OnFull = 'hold' | 'error'
 
@@ -20,6 +22,8 @@ export interface VolumeSpec {
   pool: string
   /** Every tag must be on the disk. */
   diskTags: string[]
+  /** Absent: clients may ask as much as they like. */
+  qos?: QosLimits
 }
 
 export type VolumeHealth = 'healthy' | 'degraded' | 'at-risk' | 'suspended' | 'faulted'

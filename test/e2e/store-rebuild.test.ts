@@ -30,6 +30,7 @@ t.test('every volume comes back identical', async (t) => {
   const kept = await lost.api('n1').createSnapshot(snapshot)
   await lost.api('n1').deleteVolume({ name: 'gone', force: true })
   await lost.api('n1').setReplicas({ name: 'two', replicas: 2 })
+  const { qos } = await lost.api('n1').setQos({ name: 'two', iops: '500000', bandwidth: '1Ti', burst: '10s' })
   await until(() => lost.api('n1').getVolume({ name: 'two' }), ({ copies, health }) =>
     copies.length === 3 && health === 'healthy')
   const held = await lost.api('n1').attachVolume({ name: 'three', node: 'n2', mode: '', force: true })
@@ -66,6 +67,7 @@ t.test('every volume comes back identical', async (t) => {
     t.not(await digest(n2, name), digests.get(name), `${name}: writes go on`)
   }
   const { snapshots } = await lost.api('n2').listSnapshots({ volume: 'two', limit: 0, after: '' })
+  t.same((await view('two')).qos, qos, 'limits come back')
   t.same(snapshots, [kept], 'snapshots come back, with name, time and labels')
   await lost.api('n2').rollBackVolume({ volume: 'two', to: 'kept', keepAs: '', force: true, id: '' })
   t.equal(await digest(n2, 'two'), digests.get('two'), 'and can be gone back to')

@@ -17,11 +17,13 @@ import { NodeControl } from '../../../dataplane/node-control.ts'
 import type { WorkerHandle } from '../../../dataplane/node-control.ts'
 import { StoreCalls } from '../../../dataplane/store-calls.ts'
 import type { SessionTable } from '../../../dataplane/store-calls.ts'
+import { VolumeGates } from '../../../dataplane/volume-gates.ts'
 import { unpackError } from '../../../dataplane/worker-messages.ts'
 import type { AnyCall, DiskOption, SessionReport } from '../../../dataplane/worker-messages.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { GIB, MIB } from '../../../engine/units.ts'
 import { MemoryStore } from '../../memory-store.ts'
+import { SimClock } from '../../sim/clock.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 
 class FakeSessions implements SessionTable {
@@ -39,6 +41,7 @@ interface Stand {
   exports: VolumeExports
   stores: MemoryStore[]
   sessions: FakeSessions
+  gates: VolumeGates
   bugs: unknown[]
   remembered: DiskOption[]
 }
@@ -55,9 +58,10 @@ async function stand(t: Test, workers = 1): Promise<Stand> {
   const socketPath = path.join(temporaryFolder(t), 'api.sock')
   const exports = new VolumeExports()
   const sessions = new FakeSessions()
+  const gates = new VolumeGates(new SimClock())
   const stores = Array.from({ length: workers }, () => new MemoryStore())
   const handles = stores.map((store) => {
-    const calls = new StoreCalls(store, sessions)
+    const calls = new StoreCalls(store, sessions, gates)
     const call = (request: AnyCall) => new Promise((resolve, reject) => {
       calls.run(request, (answer) => answer.ok ? resolve(answer.value) : reject(unpackError(answer.error)))
     })
@@ -82,7 +86,7 @@ async function stand(t: Test, workers = 1): Promise<Stand> {
     client.close()
     await server.close(100)
   })
-  return { client, socketPath, exports, stores, sessions, bugs, remembered }
+  return { client, socketPath, exports, stores, sessions, gates, bugs, remembered }
 }
 
 function create(name: string, sizeBytes = GIB, parameters: Record<string, string> = {}): CreateVolumeRequest {
@@ -120,6 +124,30 @@ t.test('a volume from creation to deletion', async (t) => {
   await client.deleteVolume({ name: 'data-1', force: false, keep: '0' })
   t.equal(exports.find('data-1'), undefined)
   t.same(await client.listVolumes(), { volumes: [] })
+})
+
+t.test('limits: at the creation, changed in parts, lifted; clients that wait hear of each change', async (t) => {
+  const { client, gates } = await stand(t)
+  const none = { iops: 0, bandwidthBytes: 0, burstMs: 0 }
+  const made = await client.createVolume(create('data', GIB, { 'qos-iops': '10', 'qos-burst': '100ms' }))
+  t.same(made.qos, { iops: 10, bandwidthBytes: 0, burstMs: 100 })
+  t.same((await client.createVolume(create('free'))).qos, none)
+  const waiting = { gateOpened: () => void told++ }
+  let told = 0
+  const gate = gates.of(made.id, made.qos)
+  t.ok(gate.mayPass(waiting, 0))
+  gate.take(waiting, 0)
+  t.notOk(gate.mayPass(waiting, 0), 'the burst is one request')
+  const set = (change: object) => client.setQos({ name: 'data', iops: '', bandwidth: '', burst: '', ...change })
+  t.same((await set({ bandwidth: '100Mi' })).qos, { iops: 10, bandwidthBytes: 100 * MIB, burstMs: 100 })
+  t.same((await set({ burst: '5s' })).qos, { iops: 10, bandwidthBytes: 100 * MIB, burstMs: 5000 })
+  t.equal(told, 0)
+  t.same((await set({ iops: 'none' })).qos, { iops: 0, bandwidthBytes: 100 * MIB, burstMs: 5000 })
+  t.equal(told, 1, 'what it waited for is gone')
+  t.same((await set({ bandwidth: 'none' })).qos, none)
+  t.same((await client.getVolume({ name: 'data' })).qos, none)
+  await refused(t, set({ burst: '5s' }), 'parameter')
+  await refused(t, client.setQos({ name: 'nope', iops: '100', bandwidth: '', burst: '' }), 'volume-not-found')
 })
 
 t.test('refusals arrive as they were made', async (t) => {

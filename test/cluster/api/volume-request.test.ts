@@ -40,6 +40,17 @@ t.test('every parameter is taken, with or without its prefix', async (t) => {
   })
 })
 
+t.test('limits', async (t) => {
+  const qos = (parameters: Record<string, string>) => volumeSpecOf(request({ parameters }), { id: ID, nodes: 1 }).qos
+  t.same(qos({ 'qos-iops': '500' }), { iops: 500, bandwidthBytes: 0, burstMs: 1000 })
+  const both = { 'holdfast.io/qos-iops': '10', 'qos-bandwidth': '1Mi', 'qos-burst': '60m' }
+  t.same(qos(both), { iops: 10, bandwidthBytes: MIB, burstMs: 3_600_000 })
+  t.equal(qos({ 'qos-iops': 'none', 'qos-bandwidth': 'none' }), undefined)
+  for (const burst of ['99ms', '61m', '1']) {
+    t.match(refusal({ parameters: { 'qos-iops': '10', 'qos-burst': burst } })?.message, /100ms to 60m/, burst)
+  }
+})
+
 t.test('sizes', async (t) => {
   for (const sizeBytes of [MIB, VOLUME_BYTES_MAX, 3 * MIB]) t.equal(refusal({ sizeBytes }), undefined, `${sizeBytes}`)
   const over = VOLUME_BYTES_MAX + MIB
@@ -73,6 +84,13 @@ t.test('refused parameters', async (t) => {
     ['durabilty', 'durable', 'parameter', /did you mean durability/],
     ['constructor', 'x', 'parameter', /replicas, durability/],
     ['other.io/replicas', '1', 'parameter', /allowed/],
+    ['qos-iops', '9', 'parameter', /none, or 10 to 10000000 requests/],
+    ['qos-iops', '1e3', 'parameter', /requests a second/],
+    ['qos-iops', '10000001', 'parameter', /requests a second/],
+    ['qos-bandwidth', '1023Ki', 'parameter', /1Mi to 1Ti bytes a second/],
+    ['qos-bandwidth', '1.1Ti', 'parameter', /1Mi to 1Ti bytes a second/],
+    ['qos-bandwidth', 'fast', 'parameter', /e\.g\. 100Mi/],
+    ['qos-burst', '10s', 'parameter', /with a limit only/],
   ]
   for (const [name, value, code, words] of table) {
     const refused = refusal({ parameters: { [name]: value } })

@@ -38,6 +38,14 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
   const primary = made.copies.find(({ role }) => role === 'primary')!.node
   t.same(cluster.node(primary).fake.volume(made.id).changes, [{ operation: 'resize', sizeBytes: 128 * MIB }])
   await t.rejects(volumes.resizeVolume({ name: 'data', sizeBytes: 64 * MIB }), { code: 'volume-shrink' })
+  const limit = { name: 'data', iops: '500', bandwidth: '', burst: '' }
+  t.same((await volumes.setQos(limit)).qos, { iops: 500, bandwidthBytes: 0, burstMs: 1000 })
+  const more = await volumes.setQos({ name: 'data', iops: '', bandwidth: '2Mi', burst: '10s' })
+  t.same(more.qos, { iops: 500, bandwidthBytes: 2 * MIB, burstMs: 10_000 })
+  t.match(more, { sizeBytes: 128 * MIB }, 'nothing else is changed')
+  await t.rejects(volumes.setQos({ ...limit, iops: '3' }), { code: 'parameter' })
+  const lifted = await volumes.setQos({ name: 'data', iops: 'none', bandwidth: 'none', burst: '' })
+  t.same(lifted.qos, { iops: 0, bandwidthBytes: 0, burstMs: 0 })
   await t.rejects(volumes.getVolume({ name: 'none' }), { code: 'volume-not-found' })
 
   t.match(await volumes.status(), { health: 'healthy', volumes: 1, volumesHealthy: 1, problems: [] })

@@ -35,6 +35,9 @@ const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
 t.test('what is written is read', async (t) => {
   t.same(decodeVolume(ID, encodeVolume(RECORD)), RECORD)
   t.same(decodeVolume(ID, encodeVolume({ ...RECORD, trash: null })), { ...RECORD, trash: null })
+  const qos = { iops: 500, bandwidthBytes: 2 ** 40, burstMs: 1000 }
+  const limited = { ...RECORD, spec: { ...RECORD.spec, qos } }
+  t.same(decodeVolume(ID, encodeVolume(limited)), limited)
   t.equal(decodeName(encodeName(ID)), ID)
   const wish = { isCordoned: true, isDraining: false }
   t.same(decodeNodeWish(encodeNodeWish(wish)), wish)
@@ -67,6 +70,9 @@ t.test('anything else is not believed', async (t) => {
     ['no size', { ...RECORD, spec: { ...spec, sizeBytes: 0 } }],
     ['an unknown block size', { ...RECORD, spec: { ...spec, blockSizeBytes: 1024 } }],
     ['tags of numbers', { ...RECORD, spec: { ...spec, diskTags: [3] } }],
+    ['limits that are none', { ...RECORD, spec: { ...spec, qos: 500 } }],
+    ['limits without a burst', { ...RECORD, spec: { ...spec, qos: { iops: 500, bandwidthBytes: 0, burstMs: 0 } } }],
+    ['half a request a second', { ...RECORD, spec: { ...spec, qos: { iops: 0.5, bandwidthBytes: 0, burstMs: 9 } } }],
     ['an unknown durability', { ...RECORD, spec: { ...spec, durability: 'memory' } }],
     ['an unknown mode', { ...RECORD, attachMode: 'any' }],
     ['no word on trash', { ...RECORD, trash: undefined }],
