@@ -55,6 +55,9 @@ const VOLUME_COMMANDS: Command[] = [
       'qos-iops': { value: 'N', summary: 'requests a second that its clients may ask, 10 or more (default: no limit)' },
       'qos-bandwidth': { value: 'SIZE', summary: 'bytes a second that they may read and write, 1Mi or more' },
       'qos-burst': { value: 'TIME', summary: 'how long what they did not use is kept: 100ms to 60m (default 1s)' },
+      'snapshot-schedule': {
+        value: 'SCHEDULE', summary: 'cluster: snapshots by themselves, e.g. "every 1h keep-last 24 keep-daily 7"',
+      },
       encryption: { summary: 'refused by this version' },
       param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
       ...ENDPOINT,

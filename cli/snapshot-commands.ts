@@ -50,6 +50,17 @@ export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[
     load: async () => (await import('./snapshot-prune.ts')).pruneSnapshots,
   },
   {
+    words: 'snapshot schedule',
+    summary: 'cluster: let a volume get snapshots by themselves, and keep some of those; none: no more',
+    positionals: [{ name: 'VOLUME' }, { name: 'SCHEDULE', many: true }],
+    options: endpoint,
+    examples: [
+      'holdfast snapshot schedule data-1 every 1h keep-last 24 keep-daily 7',
+      'holdfast snapshot schedule data-1 none',
+    ],
+    load: async () => (await import('./snapshot.ts')).scheduleSnapshots,
+  },
+  {
     words: 'volume rollback',
     summary: 'cluster: let a volume show a snapshot again, and keep what it shows now as another one',
     positionals: [{ name: 'VOLUME' }],

@@ -1,8 +1,9 @@
-/** `holdfast snapshot create|ls|delete` and `volume rollback`: words to API calls, and answers to text. */
+/** `holdfast snapshot create|ls|delete|schedule` and `volume rollback`: words to API calls, and answers to text. */
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
-import { checkLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
+import { checkSchedule } from '../cluster/api/schedule-request.ts'
+import { checkLabels, checkNewLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './commands.ts'
 import { withDaemon } from './endpoint.ts'
@@ -45,7 +46,9 @@ export async function allSnapshots(daemon: ControlClient, volume: string): Promi
 export async function createSnapshot({ arguments: given, output }: Invocation): Promise<number> {
   const [volume, name] = given.positionals as [string, string]
   checkSnapshotName(name)
-  const request = { volume, name, labels: labelsOf(given.texts('label')), id: '' }
+  const labels = labelsOf(given.texts('label'))
+  checkNewLabels(labels)
+  const request = { volume, name, labels, id: '' }
   const made = await withDaemon(given, (daemon) => daemon.createSnapshot(request))
   output.result(made, () => [`snapshot ${name} of volume ${volume} is made, at seq ${made.seq}`])
   return EXIT_OK
@@ -75,6 +78,17 @@ export async function deleteSnapshots({ arguments: given, output }: Invocation):
   })
   output.result(deleted, () => deleted.map(({ name }) =>
     `snapshot ${name} of volume ${volume} is deleted; what only it held comes back in the background`))
+  return EXIT_OK
+}
+
+export async function scheduleSnapshots({ arguments: given, output }: Invocation): Promise<number> {
+  const [volume, ...words] = given.positionals as [string, ...string[]]
+  const schedule = words.join(' ')
+  checkSchedule(schedule)
+  const changed = await withDaemon(given, (daemon) => daemon.setSnapshotSchedule({ volume, schedule }))
+  output.result(changed, () => [changed.snapshotSchedule === ''
+    ? `volume ${volume} gets no snapshots by itself any more; those that it has stay`
+    : `volume ${volume} gets snapshots by itself: ${changed.snapshotSchedule}`])
   return EXIT_OK
 }
 

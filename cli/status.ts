@@ -1,6 +1,6 @@
 /** `holdfast status [--watch]`: the page of cluster/api/status-page.ts as text. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { formatSize } from '../cluster/api/amounts.ts'
+import { formatAge, formatSize } from '../cluster/api/amounts.ts'
 import type { Status } from '../cluster/api/definition.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Invocation } from './commands.ts'
@@ -13,10 +13,13 @@ const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 function page(status: Status): string[] {
   const { volumes, volumesHealthy } = status
   const [free, capacity, used] = [status.freeBytes, status.capacityBytes, status.usedBytes].map(formatSize)
+  const { snapshots, newestSnapshotAtMs } = status
+  const newest = newestSnapshotAtMs === 0 ? '' : `, the newest made ${formatAge(Date.now() - newestSnapshotAtMs)} ago`
   const counted = volumes === 0 ? 'no volumes' : `${volumesHealthy} of ${volumes} volumes healthy`
   return [
     `${status.health}: ${counted}, ${status.sessions} NBD session(s)`,
     `space: ${free} free of ${capacity}, volumes use ${used}`,
+    ...(snapshots === 0 ? [] : [`snapshots: ${snapshots}${newest}`]),
     '',
     ...(status.problems.length === 0 ? ['nothing is wrong'] : status.problems.flatMap(({ what, why, next }) => [
       `${what}: ${why}`,

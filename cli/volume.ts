@@ -1,5 +1,5 @@
 /** `holdfast volume create|ls|inspect|resize|qos|delete`: words to API calls, and answers to text. */
-import { exactSize, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
+import { exactSize, formatAge, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
 import type { Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
 import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
@@ -12,7 +12,7 @@ import { EXIT_OK, fields, table } from './output.ts'
 
 const PARAMETER_OPTIONS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'attach-mode',
-  'qos-iops', 'qos-bandwidth', 'qos-burst',
+  'qos-iops', 'qos-bandwidth', 'qos-burst', 'snapshot-schedule',
 ]
 
 /** What `--size` says, or the refusal with the limits. */
@@ -62,6 +62,13 @@ function describeQos({ iops, bandwidthBytes, burstMs }: Volume['qos']): string {
   return `${limits.join(', ')}, burst ${formatDuration(burstMs)}`
 }
 
+/** E.g. `24, the newest is scheduled-20261130-140000, made 12m ago`. */
+function describeSnapshots({ snapshots, newestSnapshot, newestSnapshotAtMs }: Volume): string {
+  if (newestSnapshot === '') return String(snapshots)
+  const age = newestSnapshotAtMs === 0 ? '' : `, made ${formatAge(Date.now() - newestSnapshotAtMs)} ago`
+  return `${snapshots}, the newest is ${newestSnapshot}${age}`
+}
+
 function describe(volume: Volume): string[] {
   const copies = volume.copies.map(({ node, role, state, lagBytes }) =>
     `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
@@ -83,7 +90,8 @@ function describe(volume: Volume): string[] {
     ['pool', volume.diskTags.length === 0 ? volume.pool : `${volume.pool} (tags ${volume.diskTags.join(', ')})`],
     ['encryption', volume.encryption ? 'yes' : 'no'],
     ['epoch, seq', `${volume.epoch}, ${volume.seq} (durable up to ${volume.commitSeq})`],
-    ['snapshots', String(volume.snapshots)],
+    ['snapshots', describeSnapshots(volume)],
+    ['schedule', volume.snapshotSchedule === '' ? 'none' : volume.snapshotSchedule],
     ['held', `${volume.heldRequests} request(s)`],
     ['attached', describeAttach(volume.attach)],
     ['sessions', sessions.length === 0 ? 'none' : sessions.join(', ')],

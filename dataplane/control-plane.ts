@@ -1,6 +1,6 @@
 /**
  * The control plane inside the daemon of a node of a cluster: its server for other nodes, the three loops of
- * `ControlNode`, and the control API that users of this node ask.
+ * `ControlNode`, that of scheduled snapshots, and the control API that users of this node ask.
  *
  *   other nodes --TCP--> reports, orders, control API of the elected one
  *   users --unix socket--> control API, passed on to whoever is elected
@@ -19,6 +19,7 @@ import { ForwardingControl } from '../cluster/reconcile/forwarding-control.ts'
 import type { NodeCalls, NodeDetails } from '../cluster/reconcile/node-calls.ts'
 import { NODE_CALLS, NodeConnections, nodeService } from '../cluster/reconcile/node-service.ts'
 import { RecordStore } from '../cluster/reconcile/record-store.ts'
+import { WorkLoop } from '../cluster/reconcile/work-loop.ts'
 import { VolumeWishes } from '../cluster/reconcile/volume-wishes.ts'
 import type { ActionEnd } from '../cluster/reconcile/action-runner.ts'
 import type { ClusterStore } from '../cluster/store/cluster-store.ts'
@@ -59,6 +60,8 @@ export class ControlPlane {
   readonly #server: ApiServer
   readonly #connections: NodeConnections
   readonly #forwarding: ForwardingControl
+  readonly #startSchedules: () => WorkLoop
+  #schedules: WorkLoop | undefined
 
   private constructor(parts: {
     api: string
@@ -66,6 +69,7 @@ export class ControlPlane {
     server: ApiServer
     connections: NodeConnections
     forwarding: ForwardingControl
+    startSchedules: () => WorkLoop
   }) {
     this.api = parts.api
     this.control = parts.forwarding
@@ -73,6 +77,7 @@ export class ControlPlane {
     this.#node = parts.node
     this.#server = parts.server
     this.#connections = parts.connections
+    this.#startSchedules = parts.startSchedules
   }
 
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
@@ -105,7 +110,9 @@ export class ControlPlane {
     })
     const { controller, election } = node
     const wishes = new VolumeWishes(new RecordStore(store))
-    control = new ClusterControl({ controller, wishes, clusterId, storeAddress, nowMs: () => clock.nowMs() })
+    control = new ClusterControl({
+      controller, wishes, clusterId, storeAddress, onBug, nowMs: () => clock.nowMs(), wallMs: () => Date.now(),
+    })
     const forwarding = new ForwardingControl({
       node: name,
       local: control,
@@ -116,15 +123,19 @@ export class ControlPlane {
       nbdOf,
       whenOffered: (volumeId) => whenOffered(volumeId, OFFERED_WAIT_MS),
     })
-    return new ControlPlane({ api, node, server, connections, forwarding })
+    const { schedules } = control
+    const startSchedules = () => new WorkLoop({ work: async () => schedules.turn(), pulse, onBug })
+    return new ControlPlane({ api, node, server, connections, forwarding, startSchedules })
   }
 
   start(): void {
     this.#node.start()
+    this.#schedules = this.#startSchedules()
   }
 
   /** Another node is elected at once, if this one was, and the store answers within `graceMs`. */
   async stop(graceMs: number): Promise<void> {
+    await this.#schedules?.stop()
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, graceMs)))
     await Promise.race([this.#node.stop(), late])

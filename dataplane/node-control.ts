@@ -232,6 +232,10 @@ export class NodeControl implements ControlApi {
     return this.#noSnapshots()
   }
 
+  setSnapshotSchedule(): Promise<Volume> {
+    return this.#noSnapshots()
+  }
+
   setDiskEvicted(): Promise<Disk> {
     return this.#onlyInCluster('evicting a disk')
   }

@@ -56,6 +56,14 @@ export function exactSize(bytes: number): string {
   return String(bytes)
 }
 
+/** How long ago, roughly: `45s`, `12m`, `5h`, `3d`. */
+export function formatAge(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000))
+  if (seconds < 120) return `${seconds}s`
+  if (seconds < 2 * 3600) return `${Math.floor(seconds / 60)}m`
+  return seconds < 2 * 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`
+}
+
 export function formatDuration(ms: number): string {
   const units = Object.entries(DURATION_UNITS_MS).reverse()
   for (const [suffix, unit] of units) if (ms > 0 && BigInt(ms) % unit === 0n) return `${BigInt(ms) / unit}${suffix}`

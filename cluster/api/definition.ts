@@ -64,8 +64,12 @@ export interface Volume {
   /** Of one in the trash: for so long it can be restored. */
   keptMs: number
   attach: VolumeAttach
-  /** How many there are, as the primary said last. */
+  /** How many there are, as the primary said last; the newest one, and when it was made (empty and 0: not known). */
   snapshots: number
+  newestSnapshot: string
+  newestSnapshotAtMs: number
+  /** As it is typed; empty: none. */
+  snapshotSchedule: string
   /** All 0: no limits. */
   qos: QosLimits
 }
@@ -132,6 +136,9 @@ export interface Status {
   capacityBytes: number
   freeBytes: number
   usedBytes: number
+  /** Of all volumes, and when the newest of them was made; 0: not known. */
+  snapshots: number
+  newestSnapshotAtMs: number
   sessions: number
   problems: Problem[]
   /** What a cluster of so few nodes, or with its store where it is, cannot promise. */
@@ -251,6 +258,12 @@ export interface RollBackRequest {
   id: string
 }
 
+export interface SetSnapshotScheduleRequest {
+  volume: string
+  /** E.g. `every 1h keep-last 24`; `none`: no snapshots by themselves. */
+  schedule: string
+}
+
 /** What a daemon answers. A refusal is a rejected promise with a HoldfastError; anything else rejected is a bug. */
 export interface ControlApi {
   createVolume(request: CreateVolumeRequest): Promise<Volume>
@@ -274,6 +287,7 @@ export interface ControlApi {
   deleteSnapshot(request: DeleteSnapshotRequest): Promise<object>
   /** The snapshot that keeps what was rolled away. */
   rollBackVolume(request: RollBackRequest): Promise<Snapshot>
+  setSnapshotSchedule(request: SetSnapshotScheduleRequest): Promise<Volume>
   listDisks(): Promise<{ disks: Disk[] }>
   addDisk(request: AddDiskRequest): Promise<Disk>
   adoptDisk(request: { path: string }): Promise<Disk>
@@ -306,6 +320,7 @@ export const METHODS = {
   getSnapshot: ['SnapshotService', 'Get'],
   deleteSnapshot: ['SnapshotService', 'Delete'],
   rollBackVolume: ['SnapshotService', 'RollBack'],
+  setSnapshotSchedule: ['SnapshotService', 'SetSchedule'],
   listDisks: ['DiskService', 'List'],
   addDisk: ['DiskService', 'Add'],
   adoptDisk: ['DiskService', 'Adopt'],

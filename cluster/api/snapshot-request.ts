@@ -6,6 +6,8 @@ export const SNAPSHOT_PAGE_MAX = 1000
 const LABELS_MAX = 8
 const LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/
 const LABEL_VALUE = /^[A-Za-z0-9._/-]{0,63}$/
+/** Retention goes by one of them. */
+const OWN_LABELS = 'holdfast.io/'
 const ID = /^[0-9a-f]{32}$/
 
 export function checkSnapshotName(name: string): void {
@@ -23,6 +25,14 @@ export function checkLabels(labels: Record<string, string>): void {
   for (const [key, value] of entries) {
     if (!LABEL_KEY.test(key)) refuse('label', key, 'a key of 1 to 63 letters, digits and ._/-, a letter or digit first')
     if (!LABEL_VALUE.test(value)) refuse(`label ${key}`, value, 'a value of at most 63 letters, digits and ._/-')
+  }
+}
+
+/** Of those that a user gives to a new one. */
+export function checkNewLabels(labels: Record<string, string>): void {
+  checkLabels(labels)
+  for (const key of Object.keys(labels)) {
+    if (key.startsWith(OWN_LABELS)) refuse('label', key, `other keys: ${OWN_LABELS} is for those that Holdfast gives`)
   }
 }
 

@@ -82,6 +82,8 @@ export function statusPage(node: Node, volumes: Volume[], sessions: number): Sta
     capacityBytes: sum(({ capacityBytes }) => capacityBytes),
     freeBytes: sum(({ freeBytes }) => freeBytes),
     usedBytes: volumes.reduce((total, { usedBytes }) => total + usedBytes, 0),
+    snapshots: 0,
+    newestSnapshotAtMs: 0,
     sessions,
     problems,
     limits: [LONE_NODE],

@@ -14,6 +14,7 @@ import { parseDurationMs } from './amounts.ts'
 import type { CreateVolumeRequest } from './definition.ts'
 import { isName, nearest, shown } from './names.ts'
 import { checkQos } from './qos-request.ts'
+import { checkSchedule } from './schedule-request.ts'
 
 const PARAMETER_PREFIX = 'holdfast.io/'
 export const REPLICAS_MAX = 5
@@ -29,11 +30,12 @@ export const KNOWN_PARAMETERS = [
 ] as const
 
 /** Beside those, where there are several nodes. */
-const CLUSTER_PARAMETERS = ['min-in-sync', 'allow-degraded', 'attach-mode'] as const
+const CLUSTER_PARAMETERS = ['min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule'] as const
 
 /** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
 const LATER_PARAMETERS = [
   'min-in-sync', 'failure-mode', 'compression', 'data-locality', 'read-check', 'allow-degraded', 'attach-mode',
+  'snapshot-schedule',
 ]
 
 function refuse(parameter: string, value: string, allowed: string): never {
@@ -137,7 +139,9 @@ export function clusterVolumeOf(request: CreateVolumeRequest, { id, nodes }: Con
   const spec = specOf(request, parameters, { id, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
   const minInSync = checkMinInSync(parameters.get('min-in-sync'), spec.replicas + 1)
   const attachMode = choose('attach-mode', parameters.get('attach-mode'), RESTING_MODES)
-  return { spec, minInSync, allowDegraded, firstNode: '', attachMode, trash: null }
+  const snapshotSchedule = checkSchedule(parameters.get('snapshot-schedule') ?? '')
+  const schedule = snapshotSchedule === undefined ? {} : { snapshotSchedule }
+  return { spec, minInSync, allowDegraded, firstNode: '', attachMode, ...schedule, trash: null }
 }
 
 /** Exclusive unless it is said otherwise. */

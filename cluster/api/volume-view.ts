@@ -41,6 +41,9 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     keptMs: 0,
     attach: { mode: 'open', generation: 0, holders: [] },
     snapshots: 0,
+    newestSnapshot: '',
+    newestSnapshotAtMs: 0,
+    snapshotSchedule: '',
     qos: spec.qos ?? NO_LIMITS,
   }
 }

@@ -15,10 +15,12 @@ import { formatSize } from '../api/amounts.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, Snapshot, Status, Volume,
+  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
+import { checkSchedule } from '../api/schedule-request.ts'
 import {
   REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, clusterVolumeOf,
 } from '../api/volume-request.ts'
@@ -27,6 +29,7 @@ import { orderedChange } from './change-order.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
+import { ScheduleRunner } from './schedule-runner.ts'
 import { SnapshotControl } from './snapshot-control.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
 
@@ -43,7 +46,13 @@ export interface ClusterControlOptions {
   clusterId: string
   /** Where the cluster store is: addresses with commas between them. */
   storeAddress: string
+  /** Monotonic. */
   nowMs(): number
+  /** Since 1970. */
+  wallMs(): number
+  /** Of a schedule. */
+  retryMs?: number
+  onBug(error: unknown): void
 }
 
 /** All nodes, in answer to what they were asked since then. */
@@ -60,11 +69,14 @@ export class ClusterControl implements ControlApi {
   private readonly options: ClusterControlOptions
   private readonly wishes: VolumeWishes
   private readonly snapshots: SnapshotControl
+  /** To be given a turn every second or so. */
+  readonly schedules: ScheduleRunner
 
   constructor(options: ClusterControlOptions) {
     this.options = options
     this.wishes = options.wishes
     this.snapshots = new SnapshotControl(options)
+    this.schedules = new ScheduleRunner({ ...options, snapshots: this.snapshots })
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
@@ -224,6 +236,15 @@ export class ClusterControl implements ControlApi {
     return this.snapshots.rollBack(request, (volumeId) => this.clientsOf(volumeId))
   }
 
+  /** Carried out from now on by whoever is elected. */
+  async setSnapshotSchedule({ volume, schedule: text }: SetSnapshotScheduleRequest): Promise<Volume> {
+    const schedule = checkSchedule(text)
+    const { spec: { id } } = await this.wishes.find(volume)
+    const record = await this.wishes.update(id, ({ snapshotSchedule: _former, ...rest }) =>
+      schedule === undefined ? rest : { ...rest, snapshotSchedule: schedule })
+    return this.view(record)
+  }
+
   async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {
     const disk = allDisks(this.term()).find((one) => one.uuid === uuid)
     if (disk === undefined) throw new HoldfastError('disk-not-found', { disk: shown(uuid) })
@@ -274,7 +295,8 @@ export class ClusterControl implements ControlApi {
 
   async status(): Promise<Status> {
     const { clusterId, storeAddress: store, nowMs } = this.options
-    return statusOf(this.informedTerm(), { clusterId, store }, nowMs())
+    const page = statusOf(this.informedTerm(), { clusterId, store }, nowMs())
+    return { ...page, problems: [...page.problems, ...this.schedules.problems()] }
   }
 
   private term(): Term {

@@ -2,6 +2,7 @@
 import { copyFacts } from '../../engine/control/copy-facts.ts'
 import type { CopyFact } from '../../engine/control/copy-facts.ts'
 import type { NodeView, VolumeView } from '../../engine/control/cluster.ts'
+import type { CopyStatus } from '../../engine/control/node-status.ts'
 import { nodeState } from '../../engine/control/node-state.ts'
 import { statusPage } from '../../engine/control/status-page.ts'
 import { ageNow } from '../../engine/control/trash.ts'
@@ -10,6 +11,7 @@ import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { Attach, VolumeConfig } from '../../engine/replication/configuration.ts'
 import { NO_LIMITS } from '../../engine/volume/qos-limits.ts'
 import { limitsOf } from '../api/cluster-limits.ts'
+import { scheduleText } from '../api/schedule-request.ts'
 import type { Copy, Disk, Node, Status, Volume, VolumeAttach } from '../api/definition.ts'
 import type { Term } from './controller.ts'
 
@@ -18,7 +20,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
   const { spec } = record
   const view = term.cluster.volumes.get(spec.id)
   const config = view?.config
-  const primary = config === undefined ? undefined : term.cluster.nodes.get(config.primary)?.copies.get(spec.id)
+  const primary = view === undefined ? undefined : primaryCopy(term, view)
   const verdict = view?.verdict
   const reason = [verdict?.healthReason ?? 'it was not looked at yet', verdict?.next ?? '']
   return {
@@ -47,11 +49,18 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     commitSeq: primary?.commitSeq ?? 0,
     heldRequests: heldRequests(term, config),
     snapshots: primary?.snapshots ?? 0,
+    newestSnapshot: primary?.newestSnapshot ?? '',
+    newestSnapshotAtMs: primary?.newestSnapshotAtMs ?? 0,
+    snapshotSchedule: scheduleText(record.snapshotSchedule),
     qos: spec.qos ?? NO_LIMITS,
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }
 }
+
+/** What its node said last of the copy that leads, or is to. */
+export const primaryCopy = ({ cluster }: Term, { id, config }: VolumeView): CopyStatus | undefined =>
+  config === undefined ? undefined : cluster.nodes.get(config.primary)?.copies.get(id)
 
 /** A write waits for the copy of the set that holds most. */
 function heldRequests({ cluster }: Term, config: VolumeConfig | undefined): number {
@@ -124,6 +133,16 @@ export function allDisks(term: Term): Disk[] {
   return views.flatMap(disksOf)
 }
 
+function snapshotsOf(term: Term): Pick<Status, 'snapshots' | 'newestSnapshotAtMs'> {
+  let [snapshots, newestSnapshotAtMs] = [0, 0]
+  for (const volume of term.cluster.volumes.values()) {
+    const copy = primaryCopy(term, volume)
+    snapshots += copy?.snapshots ?? 0
+    newestSnapshotAtMs = Math.max(newestSnapshotAtMs, copy?.newestSnapshotAtMs ?? 0)
+  }
+  return { snapshots, newestSnapshotAtMs }
+}
+
 /** @param store  where the cluster store is, as this node was told */
 export function statusOf(
   term: Term, { clusterId, store }: { clusterId: string; store: string }, nowMs: number,
@@ -148,6 +167,7 @@ export function statusOf(
     capacityBytes: sum(({ capacityBytes }) => capacityBytes),
     freeBytes: sum(({ freeBytes }) => freeBytes),
     usedBytes: sum(({ capacityBytes, freeBytes }) => capacityBytes - freeBytes),
+    ...snapshotsOf(term),
     sessions: term.intake.sessions().length,
     problems,
     limits: limitsOf(page.nodes.map(({ name }) => ({ name, address: term.beats.get(name)?.api ?? '' })), store),

@@ -8,7 +8,8 @@ import type { ControlClient } from '../api/client.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, Snapshot, Status, Volume,
+  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -133,6 +134,10 @@ export class ForwardingControl implements ControlApi {
     const id = request.id === '' ? drawnId() : request.id
     const what = `the rollback to snapshot ${to}`
     return this.settled({ what, volume }, (elected) => elected.rollBackVolume({ ...request, id }))
+  }
+
+  async setSnapshotSchedule(request: SetSnapshotScheduleRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.setSnapshotSchedule(request)))
   }
 
   setDiskEvicted(request: { uuid: string; isEvicted: boolean }): Promise<Disk> {

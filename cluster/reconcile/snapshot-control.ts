@@ -1,14 +1,17 @@
 /** What users ask of a volume's snapshots, at the elected controller (SNAPSHOTS.md). */
+import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { VolumeSnapshot } from '../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { Attach } from '../../engine/replication/configuration.ts'
+import type { SnapshotTitle } from '../../engine/replication/record.ts'
 import { MIB } from '../../engine/units.ts'
 import type {
   CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
-import { checkLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken } from
-  '../api/snapshot-request.ts'
+import {
+  SNAPSHOT_PAGE_MAX, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken,
+} from '../api/snapshot-request.ts'
 import { lookAt, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
@@ -36,10 +39,16 @@ export class SnapshotControl {
 
   async create({ volume, name, labels, id }: CreateSnapshotRequest): Promise<Snapshot> {
     checkSnapshotName(name)
-    checkLabels(labels)
+    checkNewLabels(labels)
     checkSnapshotId(id)
-    const title = { name, createdAtMs: Date.now(), labels }
-    const asked = await this.asked(volume, `snapshot ${name}`, () => ({ ids: [id], names: [name] }))
+    return this.make(await this.options.wishes.find(volume), id, { name, createdAtMs: Date.now(), labels })
+  }
+
+  /** @param id  drawn for this request */
+  make(record: VolumeRecord, id: string, title: SnapshotTitle): Promise<Snapshot> {
+    const { name } = title
+    const volume = record.spec.name
+    const asked = askedOf(record, `snapshot ${name}`, () => ({ ids: [id], names: [name] }))
     return settle(this.options, asked, ({ snapshots, sizeBytes, count, bytes }) => {
       const own = snapshots.find((one) => one.id === id)
       if (own !== undefined) return { done: view(volume, own) }
@@ -52,16 +61,26 @@ export class SnapshotControl {
 
   async list({ volume, limit, after }: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }> {
     const most = checkPage(limit)
-    const page = { after: checkPageToken(after), limit: most + 1 }
-    const asked = await this.asked(volume, 'a list', () => ({ ids: [], names: [] }), page)
-    const { snapshots } = await lookAt(this.options, asked)
+    const from = checkPageToken(after)
+    const snapshots = await this.page(await this.options.wishes.find(volume), from, most + 1)
     const shownNow = snapshots.slice(0, most)
     const next = snapshots.length > most ? pageToken(shownNow.at(-1)!) : ''
     return { snapshots: shownNow.map((one) => view(volume, one)), next }
   }
 
+  /** All of them. */
+  async all(record: VolumeRecord): Promise<VolumeSnapshot[]> {
+    const found: VolumeSnapshot[] = []
+    for (let after = NOWHERE.after; ;) {
+      const page = await this.page(record, after, SNAPSHOT_PAGE_MAX)
+      found.push(...page)
+      if (page.length < SNAPSHOT_PAGE_MAX) return found
+      after = page.at(-1)!
+    }
+  }
+
   async get({ volume, name }: { volume: string; name: string }): Promise<Snapshot> {
-    const asked = await this.asked(volume, 'a list', () => ({ ids: [], names: [name] }))
+    const asked = askedOf(await this.options.wishes.find(volume), 'a list', () => ({ ids: [], names: [name] }))
     const [found] = (await lookAt(this.options, asked)).snapshots
     if (found === undefined) throw missing(volume, name)
     return view(volume, found)
@@ -69,9 +88,15 @@ export class SnapshotControl {
 
   async delete({ volume, name, id: given }: DeleteSnapshotRequest): Promise<object> {
     if (given !== '') checkSnapshotId(given)
+    return this.remove(await this.options.wishes.find(volume), name, given)
+  }
+
+  /** @param given  id of the one that is meant; empty: whichever has that name, and there has to be one */
+  remove(record: VolumeRecord, name: string, given: string): Promise<object> {
     let id = given
+    const volume = record.spec.name
     const which = () => (id === '' ? { ids: [], names: [name] } : { ids: [id], names: [] })
-    const asked = await this.asked(volume, `the deletion of snapshot ${name}`, which)
+    const asked = askedOf(record, `the deletion of snapshot ${name}`, which)
     return settle<object>(this.options, asked, ({ snapshots: [found] }) => {
       if (found === undefined) return id === '' ? { refused: missing(volume, name) } : { done: {} }
       id = found.id
@@ -88,8 +113,8 @@ export class SnapshotControl {
     const createdAtMs = Date.now()
     const title = { name: keepAs === '' ? nameOfTime(createdAtMs) : keepAs, createdAtMs, labels: {} }
     const which = () => ({ ids: [id], names: [to, title.name] })
-    const asked = await this.asked(volume, `the rollback to snapshot ${to}`, which)
-    const { record } = asked
+    const record = await this.options.wishes.find(volume)
+    const asked = askedOf(record, `the rollback to snapshot ${to}`, which)
     /** What keeps former users out; the primary may need a moment to hear of it, so it stays as long as it does. */
     let fence: Attach | undefined
     return settle<Snapshot>(this.options, asked, async ({ snapshots, sizeBytes, count, bytes }) => {
@@ -120,14 +145,17 @@ export class SnapshotControl {
     })
   }
 
-  /** @throws HoldfastError `volume-not-found` */
-  private async asked(
-    volume: string, what: string, which: () => { ids: string[]; names: string[] }, page = NOWHERE,
-  ): Promise<Asked> {
-    const record = await this.options.wishes.find(volume)
-    return { record, what, query: () => ({ ...which(), ...page }) }
+  /** In order of seq. */
+  private async page(record: VolumeRecord, after: { seq: number; id: string }, limit: number) {
+    const { seq, id } = after
+    const asked = askedOf(record, 'a list', () => ({ ids: [], names: [] }), { after: { seq, id }, limit })
+    return (await lookAt(this.options, asked)).snapshots
   }
 }
+
+const askedOf = (
+  record: VolumeRecord, what: string, which: () => { ids: string[]; names: string[] }, page = NOWHERE,
+): Asked => ({ record, what, query: () => ({ ...which(), ...page }) })
 
 /** What is shown of one is a little more than what is kept of it. */
 const hasRoom = (bytes: number, added: Snapshot): boolean =>

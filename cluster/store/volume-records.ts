@@ -1,4 +1,5 @@
 /** What was wished for a volume, in the cluster store: `volumes/<id>` (engine/control/volume-record.ts). */
+import type { SnapshotSchedule } from '../../engine/control/snapshot-schedule.ts'
 import type { Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
@@ -16,12 +17,23 @@ export const encodeVolume = (record: VolumeRecord): Uint8Array => encodeJson(rec
 export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | undefined {
   const found = parseRecord(value)
   if (found === undefined) return undefined
-  const { minInSync, allowDegraded, firstNode, attachMode, trash } = found
+  const { minInSync, allowDegraded, firstNode, attachMode, snapshotSchedule, trash } = found
   const spec = decodeSpec(found.spec)
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
   if (!isOneOf(attachMode, ATTACH_MODES) || (trash !== null && !isTrash(trash))) return undefined
-  return { spec, minInSync, allowDegraded, firstNode, attachMode, trash }
+  const record = { spec, minInSync, allowDegraded, firstNode, attachMode, trash }
+  if (snapshotSchedule === undefined) return record
+  const schedule = decodeSchedule(snapshotSchedule)
+  return schedule === undefined ? undefined : { ...record, snapshotSchedule: schedule }
+}
+
+function decodeSchedule(value: unknown): SnapshotSchedule | undefined {
+  if (!isRecord(value) || !isRecord(value.keep)) return undefined
+  const { everyMs, keep: { last, hourly, daily, weekly } } = value
+  if (!isCount(everyMs) || everyMs === 0) return undefined
+  if (!isCount(last) || !isCount(hourly) || !isCount(daily) || !isCount(weekly)) return undefined
+  return { everyMs, keep: { last, hourly, daily, weekly } }
 }
 
 const ATTACH_MODES: readonly AttachMode[] = ['single', 'shared', 'read-only', 'open']

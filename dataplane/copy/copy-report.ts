@@ -1,14 +1,18 @@
 /** What a copy of this worker says of itself to the control plane (engine/control/node-status.ts). */
 import type { CopyStatus } from '../../engine/control/node-status.ts'
-import { shownCount } from '../../engine/control/volume-snapshots.ts'
+import { summaryOf } from '../../engine/control/volume-snapshots.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
 import { BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES } from '../../engine/units.ts'
+import type { Snapshot } from '../../engine/volume/descriptor.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { HostedCopy } from './hosted-copy.ts'
 
+const NO_SNAPSHOTS: readonly Snapshot[] = []
+
 export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number): CopyStatus {
   const { role, primary, promise, log, grace, options, consistency } = state
+  const snapshots = summaryOf(store?.descriptor().snapshots ?? NO_SNAPSHOTS)
   const heardAtMs = grace.boundUntilMs - options.graceMs
   return {
     volumeId,
@@ -23,7 +27,10 @@ export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number
     lostSlices: state.lostSlices.length,
     diskUuids: store?.targets.map(({ stream }) => stream.context.diskUuid) ?? [],
     usedBytes: usedBytes(store),
-    snapshots: store === undefined ? 0 : shownCount(store.descriptor().snapshots),
+    snapshots: snapshots.count,
+    newestSnapshot: snapshots.newest,
+    newestSnapshotAtMs: snapshots.newestAtMs,
+    newestScheduledAtMs: snapshots.newestScheduledAtMs,
     lagBytes: lagBytes(state),
     hearsPrimary: role === 'replica' && state.isFollowing && nowMs <= heardAtMs + options.leaseMs,
     held: whyHeld(state, store, nowMs),

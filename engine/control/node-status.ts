@@ -38,8 +38,11 @@ export interface CopyStatus {
   diskUuids: string[]
   /** Bytes of live blocks, as stored. */
   usedBytes: number
-  /** How many there are, as far as it has applied. */
+  /** How many there are, as far as it has applied; the newest one, and the last time of which a schedule made one. */
   snapshots: number
+  newestSnapshot: string
+  newestSnapshotAtMs: number
+  newestScheduledAtMs: number
   /** Highest seq that it has, and that it knows as committed; to be shown. */
   seq: number
   commitSeq: number

@@ -4,6 +4,7 @@
  */
 import type { AttachMode, NodeId } from '../replication/configuration.ts'
 import type { VolumeSpec } from '../volume/volume-spec.ts'
+import type { SnapshotSchedule } from './snapshot-schedule.ts'
 
 export interface Trash {
   /** The cluster's age at that time, as it was read (T2). */
@@ -23,6 +24,8 @@ export interface VolumeRecord {
   /** Takes the first copy and the primary if it can; empty: whoever is best. */
   firstNode: NodeId | ''
   attachMode: AttachMode
+  /** Absent: snapshots are made by hand. */
+  snapshotSchedule?: SnapshotSchedule
   trash: Trash | null
 }
 

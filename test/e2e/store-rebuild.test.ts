@@ -30,6 +30,9 @@ t.test('every volume comes back identical', async (t) => {
   const kept = await lost.api('n1').createSnapshot(snapshot)
   await lost.api('n1').deleteVolume({ name: 'gone', force: true })
   await lost.api('n1').setReplicas({ name: 'two', replicas: 2 })
+  const plan = { volume: 'two', schedule: 'every 24h keep-last 3' }
+  await lost.api('n1').setSnapshotSchedule(plan)
+  await until(() => lost.api('n1').getVolume({ name: 'two' }), ({ snapshots }) => snapshots === 2)
   const { qos } = await lost.api('n1').setQos({ name: 'two', iops: '500000', bandwidth: '1Ti', burst: '10s' })
   await until(() => lost.api('n1').getVolume({ name: 'two' }), ({ copies, health }) =>
     copies.length === 3 && health === 'healthy')
@@ -67,8 +70,8 @@ t.test('every volume comes back identical', async (t) => {
     t.not(await digest(n2, name), digests.get(name), `${name}: writes go on`)
   }
   const { snapshots } = await lost.api('n2').listSnapshots({ volume: 'two', limit: 0, after: '' })
-  t.same((await view('two')).qos, qos, 'limits come back')
-  t.same(snapshots, [kept], 'snapshots come back, with name, time and labels')
+  t.match(await view('two'), { qos, snapshotSchedule: plan.schedule }, 'limits and a schedule come back')
+  t.same(snapshots[0], kept, 'snapshots come back, with name, time and labels')
   await lost.api('n2').rollBackVolume({ volume: 'two', to: 'kept', keepAs: '', force: true, id: '' })
   t.equal(await digest(n2, 'two'), digests.get('two'), 'and can be gone back to')
   await t.rejects(view('gone'), { code: 'volume-not-found' }, 'what was deleted stays in the trash')

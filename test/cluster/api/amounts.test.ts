@@ -1,6 +1,8 @@
 /** Sizes and durations: exact, both suffix families, and nothing that is almost a number. */
 import t from 'tap'
-import { exactSize, formatDuration, formatSize, parseDurationMs, parseSize } from '../../../cluster/api/amounts.ts'
+import {
+  exactSize, formatAge, formatDuration, formatSize, parseDurationMs, parseSize,
+} from '../../../cluster/api/amounts.ts'
 
 t.test('sizes', async (t) => {
   const table: Array<[text: string, bytes: number | undefined]> = [
@@ -23,6 +25,11 @@ t.test('durations', async (t) => {
     ['30', undefined], ['', undefined], ['-1s', undefined], ['1d', undefined], ['1.2345s', undefined], ['s', undefined],
   ]
   for (const [text, ms] of table) t.equal(parseDurationMs(text), ms, JSON.stringify(text))
+})
+
+t.test('shown ages', async (t) => {
+  const ages = [-5, 0, 119_999, 120_000, 7_199_999, 7_200_000, 172_799_999, 172_800_000, 1e10].map(formatAge)
+  t.same(ages, ['0s', '0s', '119s', '2m', '119m', '2h', '47h', '2d', '115d'])
 })
 
 t.test('shown sizes', async (t) => {

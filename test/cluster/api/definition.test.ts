@@ -13,7 +13,8 @@ const VOLUME: Record<keyof Volume, true> = {
   name: true, id: true, sizeBytes: true, replicas: true, durability: true, encryption: true, epoch: true, health: true,
   healthReason: true, minInSync: true, blockSizeBytes: true, copies: true, frontends: true, nbd: true, usedBytes: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,
-  keptMs: true, attach: true, snapshots: true, qos: true,
+  keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
+  snapshotSchedule: true,
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
   volume: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true,
@@ -29,7 +30,7 @@ const NODE: Record<keyof Node, true> = {
 }
 const STATUS: Record<keyof Status, true> = {
   clusterId: true, health: true, nodes: true, volumes: true, volumesHealthy: true, capacityBytes: true, freeBytes: true,
-  usedBytes: true, sessions: true, problems: true, limits: true,
+  usedBytes: true, sessions: true, problems: true, limits: true, snapshots: true, newestSnapshotAtMs: true,
 }
 
 function fieldsOf(method: keyof typeof METHODS): string[] {

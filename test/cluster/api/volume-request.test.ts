@@ -1,7 +1,7 @@
 /** Wished volumes: every limit of name, size and parameter, by table, with the code and the allowed values in words. */
 import t from 'tap'
 import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
-import { volumeSpecOf } from '../../../cluster/api/volume-request.ts'
+import { clusterVolumeOf, volumeSpecOf } from '../../../cluster/api/volume-request.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { GIB, MIB, VOLUME_BYTES_MAX } from '../../../engine/units.ts'
 
@@ -51,6 +51,14 @@ t.test('limits', async (t) => {
   }
 })
 
+t.test('a schedule of snapshots, of volumes of a cluster', async (t) => {
+  const wished = (text: string) =>
+    clusterVolumeOf(request({ parameters: { 'snapshot-schedule': text } }), { id: ID, nodes: 3 }).snapshotSchedule
+  t.same(wished('every 2h keep-daily 7'), { everyMs: 7_200_000, keep: { last: 0, hourly: 0, daily: 7, weekly: 0 } })
+  t.equal(wished('none'), undefined)
+  t.throws(() => wished('every 2h'), { code: 'parameter' })
+})
+
 t.test('sizes', async (t) => {
   for (const sizeBytes of [MIB, VOLUME_BYTES_MAX, 3 * MIB]) t.equal(refusal({ sizeBytes }), undefined, `${sizeBytes}`)
   const over = VOLUME_BYTES_MAX + MIB
@@ -81,6 +89,7 @@ t.test('refused parameters', async (t) => {
     ['encryption', 'yes', 'parameter', /true, false/],
     ['compression', 'lz4', 'not-supported', /compression/],
     ['holdfast.io/min-in-sync', '2', 'not-supported', /min-in-sync/],
+    ['snapshot-schedule', 'every 1h keep-last 2', 'not-supported', /snapshot-schedule/],
     ['durabilty', 'durable', 'parameter', /did you mean durability/],
     ['constructor', 'x', 'parameter', /replicas, durability/],
     ['other.io/replicas', '1', 'parameter', /allowed/],

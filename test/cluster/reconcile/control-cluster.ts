@@ -60,6 +60,8 @@ export interface TestNode {
 
 export class ControlCluster {
   nowMs = 1_000
+  /** Since 1970; each round adds to it. */
+  wallMs = Date.UTC(2026, 10, 30, 14, 0, 10)
   readonly nodes = new Map<string, TestNode>()
   /** What was done, as `type node: outcome`. */
   readonly log: Array<{ by: string; action: Action; end: ActionEnd }> = []
@@ -93,6 +95,7 @@ export class ControlCluster {
     const store = this.wrapStore(this.server.client(), name)
     const instance = randomUUID()
     const fake = new FakeNode(name, instance, this.store, this.volumes)
+    const onBug = (error: unknown) => void this.t.fail(String(error instanceof Error ? error.stack : error))
     const nodeMs = () => this.nodes.get(name)?.stalledAtMs ?? this.nowMs
     const control: ControlNode = new ControlNode({
       node: name,
@@ -108,7 +111,7 @@ export class ControlCluster {
       control: CONTROL,
       onAction: (action, end) => this.log.push({ by: name, action, end }),
       onProblem: () => undefined,
-      onBug: (error) => this.t.fail(String(error instanceof Error ? error.stack : error)),
+      onBug,
     })
     this.t.teardown(() => control.controller.close())
     const beats = new HeartbeatSender(store, beatKey(name), instance)
@@ -116,7 +119,9 @@ export class ControlCluster {
     const nowMs = () => this.nowMs
     const wishes = new VolumeWishes(new RecordStore(store), MAKING_MS)
     const of = { clusterId: 'c', storeAddress: 'http://w:1' }
-    const volumes = new ClusterControl({ controller: control.controller, wishes, ...of, nowMs })
+    const wallMs = () => this.wallMs
+    const { controller } = control
+    const volumes = new ClusterControl({ controller, wishes, ...of, nowMs, wallMs, retryMs: ROUND_MS, onBug })
     const node = { name, api: `api-${name}`, fake, control, volumes, beats, ...state }
     this.nodes.set(name, node)
     return node
@@ -159,10 +164,12 @@ export class ControlCluster {
 
   async round(): Promise<void> {
     this.nowMs += ROUND_MS
+    this.wallMs += ROUND_MS
     await Promise.all([...this.nodes.values()].map((node) => this.nodeRound(node)))
   }
 
-  private async nodeRound({ name, api, beats, control, fake, isRunning, waitsForActions }: TestNode): Promise<void> {
+  private async nodeRound(node: TestNode): Promise<void> {
+    const { name, api, beats, control, volumes, fake, isRunning, waitsForActions } = node
     if (fake.isAlive) await fake.turn(this.isAlive)
     if (!isRunning) return
     const { instance } = fake
@@ -172,6 +179,7 @@ export class ControlCluster {
     await control.agentTurn()
     await control.controller.turn()
     if (waitsForActions) await control.controller.settled()
+    volumes.schedules.turn()
   }
 
   /** Rounds until it is so. */

@@ -11,6 +11,7 @@ import {
   CONFIG_PREFIX, configKey, decodeConfig, encodeConfig, volumeOfKey,
 } from '../../../cluster/store/volume-configs.ts'
 import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status.ts'
+import { summaryOf } from '../../../engine/control/volume-snapshots.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { withMember, withPrimary, withSuccessor, withoutMembers } from '../../../engine/replication/configuration.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
@@ -48,7 +49,11 @@ export class FakeNode implements LocalNode {
       uuid: `disk-${this.name}`, path: '/d', pool: 'default', tags: [], state: 'online' as const, reason: '',
       capacityBytes: 100 * GIB, freeBytes: this.freeBytes, reserveBytes: 0, checksumErrors: 0,
     }
-    const copies = [...this.copies.values()].map((copy) => ({ ...copy }))
+    const copies = [...this.copies.values()].map((copy) => {
+      const { count, newest, newestAtMs, newestScheduledAtMs } = summaryOf(this.volume(copy.volumeId).snapshots)
+      const told = { snapshots: count, newestSnapshot: newest, newestSnapshotAtMs: newestAtMs, newestScheduledAtMs }
+      return { ...copy, ...told }
+    })
     return { node: this.name, instance: this.instance, isOpen: true, disks: [disk], copies }
   }
 
@@ -60,9 +65,9 @@ export class FakeNode implements LocalNode {
     const copyId = randomUUID()
     this.copies.set(volumeId, {
       volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true, isVirgin: true, lostSlices: 0,
-      diskUuids: [`disk-${this.name}`], usedBytes: 0, snapshots: 0, seq: 0, commitSeq: 0, lagBytes: 0,
-      hearsPrimary: false, held: '', isPoolFull: false,
-      heldRequests: 0, failure: '',
+      diskUuids: [`disk-${this.name}`], usedBytes: 0, seq: 0, commitSeq: 0, lagBytes: 0,
+      snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
+      hearsPrimary: false, held: '', isPoolFull: false, heldRequests: 0, failure: '',
     })
     return { copyId }
   }

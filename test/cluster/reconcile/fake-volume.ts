@@ -67,6 +67,7 @@ export class FakeVolume {
 
   private make({ id, title }: NewSnapshot, seq: number): void {
     const { sizeBytes } = this
-    this.snapshots.push({ id, seq, pinnedBy: null, sizeBytes, ...(title === undefined ? {} : { title }) })
+    const made = { id, seq, pinnedBy: null, sizeBytes, ...(title === undefined ? {} : { title }) }
+    this.snapshots = [...this.snapshots, made]
   }
 }

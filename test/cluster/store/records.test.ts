@@ -27,6 +27,7 @@ const RECORD: VolumeRecord = {
   attachMode: 'open',
   trash: { deletedAtAgeMs: 7, keepMs: 3_600_000, isPurging: false },
 }
+const KEEP = { last: 1, hourly: 0, daily: 2, weekly: 0 }
 const MOVE: Move = { what: 'copy', to: 'n2', from: '' }
 const REBUILDS: RebuildTable = [{ volumeId: ID, to: 'n3', from: 'n1', why: 'move' }]
 
@@ -38,6 +39,8 @@ t.test('what is written is read', async (t) => {
   const qos = { iops: 500, bandwidthBytes: 2 ** 40, burstMs: 1000 }
   const limited = { ...RECORD, spec: { ...RECORD.spec, qos } }
   t.same(decodeVolume(ID, encodeVolume(limited)), limited)
+  const planned = { ...RECORD, snapshotSchedule: { everyMs: 60_000, keep: KEEP } }
+  t.same(decodeVolume(ID, encodeVolume(planned)), planned)
   t.equal(decodeName(encodeName(ID)), ID)
   const wish = { isCordoned: true, isDraining: false }
   t.same(decodeNodeWish(encodeNodeWish(wish)), wish)
@@ -74,6 +77,9 @@ t.test('anything else is not believed', async (t) => {
     ['limits without a burst', { ...RECORD, spec: { ...spec, qos: { iops: 500, bandwidthBytes: 0, burstMs: 0 } } }],
     ['half a request a second', { ...RECORD, spec: { ...spec, qos: { iops: 0.5, bandwidthBytes: 0, burstMs: 9 } } }],
     ['an unknown durability', { ...RECORD, spec: { ...spec, durability: 'memory' } }],
+    ['a schedule of words', { ...RECORD, snapshotSchedule: 'every 1h' }],
+    ['a schedule without rules', { ...RECORD, snapshotSchedule: { everyMs: 60_000 } }],
+    ['a schedule without end', { ...RECORD, snapshotSchedule: { everyMs: 0, keep: KEEP } }],
     ['an unknown mode', { ...RECORD, attachMode: 'any' }],
     ['no word on trash', { ...RECORD, trash: undefined }],
     ['trash without a time', { ...RECORD, trash: { keepMs: 0, isPurging: true } }],
