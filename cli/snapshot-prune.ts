@@ -1,7 +1,9 @@
 /** `holdfast snapshot prune`: deletes what a rule does not keep, each by its id, so that no other one goes with it. */
+import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
 import { retained } from '../engine/control/retention.ts'
 import type { RetentionRule } from '../engine/control/retention.ts'
+import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './commands.ts'
@@ -25,25 +27,39 @@ function ruleOf(given: Arguments): RetentionRule {
   throw usageError('nothing would be kept', 'say what is: e.g. --keep-last 10 --keep-daily 7')
 }
 
+/** False: somebody reads it; the next time it may go. */
+async function isDeleted(daemon: ControlClient, { volume, name, id }: Snapshot): Promise<boolean> {
+  try {
+    await daemon.deleteSnapshot({ volume, name, id })
+    return true
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'snapshot-in-use') return false
+    throw error
+  }
+}
+
 export async function pruneSnapshots({ arguments: given, output }: Invocation): Promise<number> {
   const volume = given.positionals[0]!
   const rule = ruleOf(given)
   const labels = Object.entries(labelsOf(given.texts('label')))
   const isDryRun = given.flag('dry-run')
   const isMeant = (one: Snapshot) => labels.every(([key, value]) => one.labels[key] === value)
-  const { kept, deleted } = await withDaemon(given, async (daemon) => {
+  const { kept, deleted, inUse } = await withDaemon(given, async (daemon) => {
     const meant = (await allSnapshots(daemon, volume)).filter(isMeant)
     const ids = retained(meant, rule)
     const going = meant.filter(({ id }) => !ids.has(id))
-    for (const { name, id } of isDryRun ? [] : going) await daemon.deleteSnapshot({ volume, name, id })
-    return { kept: meant.filter(({ id }) => ids.has(id)), deleted: going }
+    const inUse: Snapshot[] = []
+    for (const one of isDryRun ? [] : going) if (!(await isDeleted(daemon, one))) inUse.push(one)
+    const deleted = going.filter((one) => !inUse.includes(one))
+    return { kept: meant.filter(({ id }) => ids.has(id)), deleted, inUse }
   })
   const names = (of: Snapshot[]) => of.map(({ name }) => name)
-  const result = { volume, isDryRun, deleted: names(deleted), kept: names(kept) }
+  const result = { volume, isDryRun, deleted: names(deleted), kept: names(kept), inUse: names(inUse) }
   const listed = deleted.length === 0 ? '' : `: ${result.deleted.join(', ')}`
   output.result(result, () => [
     `${deleted.length} snapshot(s) of volume ${volume} ${isDryRun ? 'would be' : 'are'} deleted${listed}`,
     `${kept.length} ${isDryRun ? 'would be' : 'are'} kept`,
+    ...(inUse.length === 0 ? [] : [`${inUse.length} are in use and stay: ${result.inUse.join(', ')}`]),
   ])
   return EXIT_OK
 }

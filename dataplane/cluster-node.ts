@@ -15,6 +15,7 @@ import { Membership } from '../cluster/membership/membership.ts'
 import type { NodeAddress } from '../cluster/membership/membership.ts'
 import { Pulse } from '../cluster/pulse.ts'
 import type { NodeStatus } from '../engine/control/node-status.ts'
+import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
@@ -39,7 +40,8 @@ import type { PeerAddress } from './peer/transport.ts'
 import { VolumeNotes } from './volume-notes.ts'
 import type { Seen } from './volume-notes.ts'
 import { VolumeOffers } from './volume-offers.ts'
-import type { SessionReport } from './worker-messages.ts'
+import { SnapshotExports } from './snapshot-exports.ts'
+import type { OpenReader, ReplicationCalls, SessionReport, SnapshotWish } from './worker-messages.ts'
 import type { WorkerThread } from './worker-thread.ts'
 
 const PULSE_MS = 1000
@@ -94,6 +96,13 @@ export class ClusterNode implements LocalNode {
     this.#configs = Array.from({ length: workers }, (_, number) =>
       answerConfigs(configs, (answer) => worker(number).config(answer)))
     this.#status = this.#configs.map(() => new KnownStatus())
+    options.exports.snapshots = new SnapshotExports({
+      volume: (nameOrId) => this.#offers?.volume(nameOrId),
+      homeOf: (volumeId) => this.#home(volumeId),
+      open: (wish, waitMs) => this.openSnapshot(wish, waitMs),
+      close: (volumeId, reader) => void this.closeSnapshot(volumeId, reader).catch(options.onBug),
+      onBug: options.onBug,
+    })
     this.#listener = new PeerListener({
       clock,
       log: new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS }),
@@ -184,6 +193,25 @@ export class ClusterNode implements LocalNode {
 
   async #note(volumeId: string, copyId: string, noted: Seen): Promise<void> {
     await this.#workerOf(volumeId).replicationCall<'note'>({ kind: 'note', volumeId, copyId, noted })
+  }
+
+  // --- snapshots that are read here ---------------------------------------------------------------------------------
+
+  /** By name, else by id, as far as it is known here. */
+  volume(nameOrId: string): VolumeRecord | undefined {
+    return this.#offers?.volume(nameOrId)
+  }
+
+  openSnapshot(wish: SnapshotWish, waitMs: number): Promise<OpenReader | null> {
+    return this.#workerOf(wish.spec.id).replicationCall<'open-snapshot'>({ kind: 'open-snapshot', wish, waitMs })
+  }
+
+  mapSnapshot(volumeId: string, range: ReplicationCalls['map-snapshot']['request']) {
+    return this.#workerOf(volumeId).replicationCall<'map-snapshot'>({ kind: 'map-snapshot', ...range })
+  }
+
+  async closeSnapshot(volumeId: string, reader: number): Promise<void> {
+    await this.#workerOf(volumeId).replicationCall<'close-snapshot'>({ kind: 'close-snapshot', reader })
   }
 
   // --- LocalNode ---------------------------------------------------------------------------------------------------

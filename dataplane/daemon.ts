@@ -43,6 +43,7 @@ import type { NodeFacts } from './node-control.ts'
 import { NodeDisks } from './node-disks.ts'
 import { addedDisks, nodeIdentity, nodePaths, rememberDisk } from './node-folder.ts'
 import type { NodeIdentity, NodePaths } from './node-folder.ts'
+import { snapshotName } from './snapshot-exports.ts'
 import { version } from './version.ts'
 import { WorkerThread } from './worker-thread.ts'
 import type { DiskOption, ReplicationStart, SessionReport } from './worker-messages.ts'
@@ -62,8 +63,9 @@ function allDisks(config: NodeConfig, paths: NodePaths): DiskOption[] {
 function usedVolumes(sessions: readonly SessionReport[], exports: VolumeExports): UsedBy[] {
   const used: UsedBy[] = []
   for (const { volume, session, generation } of sessions) {
-    const volumeId = exports.idOf(volume)
-    if (volumeId !== undefined) used.push({ volumeId, session: String(session), generation })
+    const volumeId = exports.idOf(volume) ?? exports.snapshots?.idOf(volume)
+    const snapshot = snapshotName(volume)?.snapshot ?? ''
+    if (volumeId !== undefined) used.push({ volumeId, session: String(session), generation, snapshot })
   }
   return used
 }

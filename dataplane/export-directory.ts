@@ -5,10 +5,13 @@
  */
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 import { describeVolume } from './describe-volume.ts'
-import type { ExportDirectory, ExportInfo } from './nbd/listener.ts'
+import type { ExportDirectory, ExportInfo, Looked } from './nbd/listener.ts'
 import type { Exports } from './node-control.ts'
+import type { SnapshotExports } from './snapshot-exports.ts'
 
 export class VolumeExports implements ExportDirectory, Exports {
+  /** Of a node of a cluster. */
+  snapshots: SnapshotExports | undefined
   readonly #byName = new Map<string, ExportInfo & { id: string }>()
   readonly #nameOf = new Map<string, string>()
   /** By id: the attach generation under which it is offered. */
@@ -23,6 +26,18 @@ export class VolumeExports implements ExportDirectory, Exports {
   find(name: string): ExportInfo | undefined {
     if (name !== '') return this.#byName.get(name) ?? this.#byName.get(this.#nameOf.get(name) ?? '')
     return this.#byName.size === 1 ? this.list()[0] : undefined
+  }
+
+  look(name: string): Promise<Looked> | undefined {
+    return this.snapshots?.look(name)
+  }
+
+  drop(found: ExportInfo): void {
+    this.snapshots?.drop(found)
+  }
+
+  entered(found: ExportInfo): void {
+    this.snapshots?.entered(found)
   }
 
   offer(

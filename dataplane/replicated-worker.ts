@@ -8,6 +8,7 @@ import { unreachable } from '../engine/assert.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { ErrorCode } from '../engine/errors.ts'
 import type { CommandResult, OperatorCommand } from '../engine/replication/copy-port.ts'
+import { SNAPSHOT_USE_MS } from '../engine/replication/snapshot-uses.ts'
 import { failure } from '../engine/volume/store-api.ts'
 import type { Reply, Result } from '../engine/volume/store-api.ts'
 import type { DiskStatus } from '../engine/volume/volume-spec.ts'
@@ -18,7 +19,9 @@ import { copyStatus } from './copy/copy-report.ts'
 import { snapshotAnswer } from './copy/snapshot-report.ts'
 import { StatusTeller } from './copy/status-changes.ts'
 import { TurnLoop } from './copy/turn-loop.ts'
+import { describeVolume } from './describe-volume.ts'
 import { OfferedVolumes } from './frontend/offered-volumes.ts'
+import { SnapshotDevice } from './frontend/snapshot-device.ts'
 import { copyFigures, damagedReadsOf, withDamagedReads } from './meters/copy-figures.ts'
 import { VolumeMeters } from './meters/volume-meters.ts'
 import { ReplicationWorker } from './replication-worker.ts'
@@ -28,7 +31,7 @@ import { VolumeGates } from './volume-gates.ts'
 import type { StoreShell, StoreShellOptions } from './store-shell.ts'
 import { packError } from './worker-messages.ts'
 import type {
-  Answer, AnyCall, AnyReplicationCall, FromWorker, ReplicationCallOf, ReplicationStart, ToWorker,
+  Answer, AnyCall, AnyReplicationCall, FromWorker, OpenReader, ReplicationCallOf, ReplicationStart, ToWorker,
 } from './worker-messages.ts'
 
 /** Clients of a volume that is not offered any more, for what they had already asked. */
@@ -43,6 +46,12 @@ const REFUSED_WITH = {
   'not-primary': 'copy-refused', refused: 'copy-refused', lost: 'copy-refused', superseded: 'change-superseded',
   'in-use': 'rollback-in-use',
 } as const satisfies Record<Extract<CommandResult, { ok: false }>['code'], ErrorCode>
+
+/** Of a snapshot that was opened, for the reason of `snapshot-unread`. */
+const WHY_UNREAD = {
+  'snapshot-gone': 'it was deleted meanwhile', timeout: 'nobody who leads the volume answered in time',
+  range: 'it ends before that', damaged: 'no copy can read it', ended: 'the volume is served here no more',
+} as const
 
 export interface WorkerPort {
   postMessage(message: FromWorker): void
@@ -112,12 +121,14 @@ class ReplicatedWorker {
     this.#loop = loop
     this.replication = new ReplicationWorker({
       self: { clusterId, node, instance, worker, role: 'worker' },
+      startNumber,
       loop, store: shell.store, configs, timing, readCheck, log, evidenceDir,
       isElsewhere: (volumeId) => homeOf(volumeId, homes, workers) !== worker,
     })
     this.#meters = new VolumeMeters(clock, ({ id, name }) => this.#offered.volume(name)?.id === id)
     this.sessions = new NbdSessions({
-      deviceOf: (exportName) => this.#offered.device(exportName),
+      deviceOf: (exportName, reader) =>
+        reader === undefined ? this.#offered.device(exportName) : this.#snapshotDevice(reader),
       onEnded: (session) => post({ kind: 'session-ended', session }),
       meterOf: (exportName) => this.#meters.of(this.#offered.volume(exportName)!),
       gateOf: (exportName) => this.#gates.of(this.#offered.volume(exportName)!.id),
@@ -180,6 +191,11 @@ class ReplicatedWorker {
         return this.#command(volumeId, { type, ...command }, reply)
       }
       case 'snapshots': return reply(this.#snapshots(call.query))
+      case 'open-snapshot': return this.#openSnapshot(call, reply)
+      case 'map-snapshot': return this.#mapSnapshot(call, reply)
+      case 'close-snapshot':
+        this.replication.readers.close(call.reader)
+        return reply({ ok: true, value: undefined })
       case 'offer': {
         const { spec, ioTimeoutMs, qos } = call
         this.#gates.change(spec.id, qos)
@@ -194,6 +210,7 @@ class ReplicatedWorker {
       case 'withdraw':
         this.#offered.withdraw(call.volumeId)
         this.#gates.forget(call.volumeId)
+        this.replication.readers.endVolume(call.volumeId)
         return reply({ ok: true, value: undefined })
       default: return unreachable(call)
     }
@@ -212,12 +229,57 @@ class ReplicatedWorker {
     return snapshotAnswer(this.#node, this.replication.copies.copy(query.volumeId), query)
   }
 
+  #snapshotDevice(reader: number): SnapshotDevice | undefined {
+    const { readers } = this.replication
+    const found = readers.reader(reader)
+    return found === undefined ? undefined : new SnapshotDevice(found, () => readers.close(reader))
+  }
+
+  #openSnapshot({ wish, waitMs }: ReplicationCallOf<'open-snapshot'>, reply: Reply<OpenReader | null>): void {
+    const { spec, wanted, ioTimeoutMs } = wish
+    const { id: volumeId, name, blockSizeBytes } = spec
+    const { readers } = this.replication
+    const description = `snapshot ${wanted} of ${describeVolume(spec)}`
+    let isAnswered = false
+    const answerOnce: typeof reply = (result) => {
+      if (isAnswered) return
+      isAnswered = true
+      late.cancel()
+      reply(result)
+    }
+    const number = readers.open({ volumeId, blockSizeBytes, description }, { wanted, ioTimeoutMs }, (snapshot) =>
+      answerOnce({ ok: true, value: snapshot === undefined ? null : { reader: number, snapshot } }))
+    const late = this.#loop.after(waitMs, () => {
+      if (isAnswered) return
+      readers.close(number)
+      const reason = `nobody who leads it has answered for ${waitMs / 1000} s`
+      answerOnce(failure('volume-unled', { name, reason }))
+    })
+  }
+
+  #mapSnapshot(
+    { reader, lba, blockCount, since }: ReplicationCallOf<'map-snapshot'>,
+    reply: Reply<{ runs: number[]; endLba: number }>,
+  ): void {
+    const found = this.replication.readers.reader(reader)
+    const refuse = (reason: string): void => reply(failure('snapshot-unread', { reason }))
+    if (found === undefined) return refuse('it is not open here any more')
+    found.ask({ type: 'map', lba, blockCount, ...(since === null ? {} : { since }) }, (answer) => {
+      if (!answer.ok) return refuse(WHY_UNREAD[answer.code])
+      if (answer.type === 'map') reply({ ok: true, value: { runs: answer.runs, endLba: answer.endLba } })
+    })
+  }
+
   #command(volumeId: string, command: OperatorCommand, reply: Reply<{ seq: number }>): void {
     const copy = this.replication.copies.copy(volumeId)
     if (copy === undefined) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
     copy.command(command, (result: CommandResult) => {
       if (result.ok) return reply({ ok: true, value: { seq: result.seq } })
       const { code, why: reason } = result
+      if (code === 'in-use' && command.type === 'change' && command.change.operation === 'snapshot-delete') {
+        const seconds = SNAPSHOT_USE_MS / 1000
+        return reply(failure('snapshot-in-use', { volume: volumeId, snapshot: command.change.id, reason, seconds }))
+      }
       if (code === 'lost' && command.type === 'change') {
         return reply(failure('change-outcome', { what: `a ${command.change.operation}`, volume: volumeId, reason }))
       }

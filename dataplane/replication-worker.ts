@@ -18,6 +18,7 @@ import type { TurnLoop } from './copy/turn-loop.ts'
 import { WakeTimer } from './copy/wake-timer.ts'
 import { FrontendHost } from './frontend/frontend-host.ts'
 import type { FrontendLimits } from './frontend/frontend-host.ts'
+import { SnapshotReaders } from './frontend/snapshot-readers.ts'
 import type { Delivery, PeerIdentity } from './peer/delivery.ts'
 import type { FrameRefusal, IncomingFrame } from './peer/frame-intake.ts'
 import type { PeerSelf } from './peer/preface.ts'
@@ -38,6 +39,8 @@ export interface ReplicationWorkerOptions {
   isElsewhere?: CopyHostOptions['isElsewhere']
   copyLimits?: CopyHostOptions['limits']
   frontendLimits?: Partial<FrontendLimits>
+  /** Of this start of the daemon, as no other in the cluster has; below 2^24. */
+  startNumber: number
 }
 
 const hex = (): string => randomBytes(16).toString('hex')
@@ -46,6 +49,7 @@ export class ReplicationWorker {
   readonly transport: PeerTransport
   readonly copies: CopyHost
   readonly frontends: FrontendHost
+  readonly readers: SnapshotReaders
   readonly #o: ReplicationWorkerOptions
   readonly #timer: WakeTimer
   readonly #places = new CopyPlaces()
@@ -77,7 +81,7 @@ export class ReplicationWorker {
     this.copies = new CopyHost({
       self, loop, timer, store, pool, configs, timing, readCheck, log, evidenceDir, places, send,
       beaconsSent: () => this.transport.awake(),
-      tellFrontend: (volumeId, from, message) => this.frontends.tell(volumeId, from, message),
+      tellFrontend: (volumeId, from, message) => this.#tell(volumeId, from, message),
       nonce: hex,
       ...(isElsewhere === undefined ? {} : { isElsewhere }),
       ...(options.copyLimits === undefined ? {} : { limits: options.copyLimits }),
@@ -90,6 +94,7 @@ export class ReplicationWorker {
       },
       ...(options.frontendLimits === undefined ? {} : { limits: options.frontendLimits }),
     })
+    this.readers = new SnapshotReaders(this.frontends, options.startNumber)
     this.copies.recover()
   }
 
@@ -102,21 +107,27 @@ export class ReplicationWorker {
 
   #mayReceive(peer: PeerIdentity, frame: IncomingFrame): FrameRefusal | undefined {
     if (!isAnswer(frame.type)) return this.copies.mayReceive(peer, frame)
-    const isHere = this.frontends.frontend(frame.volumeId) !== undefined
-    return isHere ? undefined : { action: 'skip', why: 'no frontend of that volume is here' }
+    const isHere = this.frontends.frontend(frame.volumeId) !== undefined || this.readers.has(frame.volumeId)
+    return isHere ? undefined : { action: 'skip', why: 'no frontend or reader of that volume is here' }
   }
 
   #deliver(delivery: Delivery): void {
     const { family, message, from, volumeId } = delivery
     if (family === 'frontend' && isAnswer(message.type)) {
       this.#places.heard(volumeId, from)
-      this.frontends.tell(volumeId, from.node, message as FrontendMessage)
+      this.#tell(volumeId, from.node, message as FrontendMessage)
       this.copies.hold(delivery)
     } else this.copies.deliver(delivery)
   }
 
+  #tell(volumeId: string, from: NodeId, message: FrontendMessage): void {
+    this.frontends.tell(volumeId, from, message)
+    this.readers.tell(volumeId, from, message)
+  }
+
   /** Nothing is stepped or said any more; peers see their connections end. The store is the caller's to stop. */
   async close(drainMs: number): Promise<void> {
+    this.readers.shutDown()
     this.frontends.close()
     this.copies.close()
     this.#timer.stop()
@@ -126,5 +137,9 @@ export class ReplicationWorker {
 }
 
 /** What a copy says to a frontend; the rest of that family goes the other way. */
-const isAnswer = (type: string): boolean => type === 'opened' || type === 'reply' || type === 'redirect'
+const isAnswer = (type: string): boolean => ANSWERS.has(type)
+
+const ANSWERS: ReadonlySet<string> = new Set<FrontendMessage['type']>([
+  'opened', 'reply', 'redirect', 'held', 'snapshot-opened', 'snapshot-blocks', 'snapshot-map', 'snapshot-refused',
+])
 

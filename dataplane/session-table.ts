@@ -22,13 +22,14 @@ interface Session {
 
 export class NbdSessions implements SessionTable {
   readonly #sessions = new Map<number, Session>()
-  readonly #deviceOf: (volume: string) => ServedDevice | undefined
+  readonly #deviceOf: (exportName: string, reader: number | undefined) => ServedDevice | undefined
   readonly #onEnded: (session: number, volume: string, reason: string) => void
   readonly #meterOf: (volume: string) => RequestMeter | undefined
   readonly #gateOf: (volume: string) => QosGate | undefined
 
   constructor(options: {
-    deviceOf: (volume: string) => ServedDevice | undefined
+    /** `reader`: of the snapshot that the export is. */
+    deviceOf: (exportName: string, reader: number | undefined) => ServedDevice | undefined
     onEnded: (session: number, volume: string, reason: string) => void
     meterOf?: (volume: string) => RequestMeter | undefined
     gateOf?: (volume: string) => QosGate | undefined
@@ -40,8 +41,8 @@ export class NbdSessions implements SessionTable {
   }
 
   /** Serve a connection whose handshake is done. Its volume may have been deleted on the way here. */
-  add({ id, fd, exportName, negotiated, leftover }: NbdSession): void {
-    const device = this.#deviceOf(exportName)
+  add({ id, fd, exportName, reader, negotiated, leftover }: NbdSession): void {
+    const device = this.#deviceOf(exportName, reader)
     if (device === undefined) {
       closeFd(fd)
       this.#onEnded(id, exportName, 'volume-gone')
@@ -51,8 +52,10 @@ export class NbdSessions implements SessionTable {
       this.#sessions.delete(id)
       this.#onEnded(id, exportName, reason)
     }
-    const meter = this.#meterOf(exportName)
-    const gate = this.#gateOf(exportName)
+    // A snapshot's requests are not the volume's.
+    const isVolume = reader === undefined
+    const meter = isVolume ? this.#meterOf(exportName) : undefined
+    const gate = isVolume ? this.#gateOf(exportName) : undefined
     const transmission = new Transmission({ fd, negotiated, leftover, device, meter, gate, onClose })
     this.#sessions.set(id, { volume: exportName, generation: device.generation ?? 0, transmission })
   }

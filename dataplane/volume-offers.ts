@@ -60,6 +60,17 @@ export class VolumeOffers {
     ]
   }
 
+  /** By name, else by id; one that is not in the trash, as far as it is known here. */
+  volume(nameOrId: string): VolumeRecord | undefined {
+    let found: VolumeRecord | undefined
+    for (const { record } of this.#volumes.values()) {
+      if (record === undefined || record.trash !== null) continue
+      if (record.spec.name === nameOrId) return record
+      if (record.spec.id === nameOrId) found = record
+    }
+    return found
+  }
+
   close(): void {
     for (const watch of this.#watches) watch.close()
     for (const timer of this.#retries) clearTimeout(timer)

@@ -8,6 +8,7 @@ import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand } from '../engine/replication/copy-port.ts'
+import type { OpenedSnapshot, SnapshotPlace } from '../engine/replication/messages.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { CopyHomes } from './copy-homes.ts'
@@ -97,12 +98,37 @@ export interface ReplicationCalls {
   change: { request: { volumeId: string } & Omit<ChangeCommand, 'type'>; answer: { seq: number } }
   /** As of the last change that the primary here ordered; refused by who does not lead, or before that is applied. */
   snapshots: { request: { query: SnapshotQuery }; answer: SnapshotAnswer }
+  /**
+   * For one client, who holds it until `close-snapshot`, or until his session ends. Null: there is no such snapshot.
+   * Refused when nobody who leads the volume answers within `waitMs`.
+   */
+  'open-snapshot': { request: { wish: SnapshotWish; waitMs: number }; answer: OpenReader | null }
+  /** Of a reader that is open: where its snapshot holds something, as far as one answer goes. */
+  'map-snapshot': {
+    request: { reader: number; lba: number; blockCount: number; since: SnapshotPlace | null }
+    answer: { runs: number[]; endLba: number }
+  }
+  'close-snapshot': { request: { reader: number }; answer: undefined }
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
   /** Sessions by the name of the export, a volume's name or id. @see StatusTeller */
   status: { request: { since: number }; answer: StatusChanges & { sessions: SessionReport[] } }
   /** All workers at once: each waits for the others. What it brings of copies is served after the next start. */
   'add-disk': { request: { disk: PreparedDisk }; answer: undefined }
+}
+
+/** A snapshot that somebody wants to read here. */
+export interface SnapshotWish {
+  spec: VolumeSpec
+  /** Its name, else its id. */
+  wanted: string
+  /** How long what is asked of it is held before it fails; 0 = for ever. */
+  ioTimeoutMs: number
+}
+
+export interface OpenReader {
+  reader: number
+  snapshot: OpenedSnapshot
 }
 
 /** A volume that clients of this node may use. */

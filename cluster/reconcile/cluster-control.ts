@@ -127,7 +127,8 @@ export class ClusterControl implements ControlApi {
     const { spec: { id } } = await this.wishes.find(name)
     const attach = this.term().cluster.volumes.get(id)?.config?.attach
     const clients = this.clientsOf(id)
-    const sessions = clients.filter((client) => attach === undefined || isInForce(attach, client)).length
+    const inForce = clients.filter((client) => attach === undefined || isInForce(attach, client)).length
+    const sessions = inForce + this.readersOf(id)
     if (sessions > 0 && !force) throw new HoldfastError('volume-in-use', { name, sessions })
     await this.wishes.delete(name, { force, keepMs: keptMs })
     return { keptMs }
@@ -328,7 +329,12 @@ export class ClusterControl implements ControlApi {
 
   /** Through all nodes, as they said last. */
   private clientsOf(id: string): Array<{ node: string; generation: number }> {
-    return this.term().intake.sessions().filter(({ volumeId }) => volumeId === id)
+    return this.term().intake.sessions().filter(({ volumeId, snapshot }) => volumeId === id && snapshot === '')
+  }
+
+  /** Clients that read some snapshot of it: they have no part in who may use the volume. */
+  private readersOf(id: string): number {
+    return this.term().intake.sessions().filter(({ volumeId, snapshot }) => volumeId === id && snapshot !== '').length
   }
 
   private nodesCount(): number {

@@ -36,7 +36,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     minInSync: config?.minInSync ?? wishedMinInSync(record),
     blockSizeBytes: spec.blockSizeBytes,
     copies: config === undefined ? [] : copyFacts(term.cluster, view!, nowMs).map(copyOf),
-    frontends: term.intake.sessions().filter(({ volumeId }) => volumeId === spec.id)
+    frontends: term.intake.sessions().filter(({ volumeId, snapshot }) => volumeId === spec.id && snapshot === '')
       .map(({ node, session, generation }) => ({ node, session, generation })),
     // Each node has its own sockets.
     nbd: [],

@@ -15,6 +15,8 @@ export interface UsedBy {
   session: string
   /** Attach generation; 0 of an open attachment. */
   generation: number
+  /** Which one is read; empty: the volume itself is used. */
+  snapshot: string
 }
 
 /** Of a node and its process; for people. */

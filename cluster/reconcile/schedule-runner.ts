@@ -159,12 +159,16 @@ export class ScheduleRunner {
     }
   }
 
-  /** T13. */
+  /** T13. One that is read stays, and goes behind a later one. */
   private async prune(record: VolumeRecord, { keep }: SnapshotSchedule): Promise<void> {
     const { snapshots } = this.options
     const scheduled = (await snapshots.all(record)).filter(({ labels }) => scheduledAtMs(labels) !== undefined)
     const kept = retained(scheduled, keep)
-    for (const { id, name } of scheduled) if (!kept.has(id)) await snapshots.remove(record, name, id)
+    for (const { id, name } of scheduled) {
+      if (kept.has(id)) continue
+      const failed = await tried(async () => void (await snapshots.remove(record, name, id)))
+      if (failed !== undefined && failed.code !== 'snapshot-in-use') throw failed
+    }
   }
 }
 

@@ -50,8 +50,11 @@ type Tried<T> = { ok: true; value: T } | { ok: false; error: HoldfastError }
 
 /** Answers by which a node says that this order was not carried out, and will not be. */
 const REFUSALS: ReadonlySet<string> = new Set([
-  'change-superseded', 'copy-not-found', 'copy-refused', 'order-refused', 'rollback-in-use',
+  'change-superseded', 'copy-not-found', 'copy-refused', 'order-refused', 'rollback-in-use', 'snapshot-in-use',
 ])
+
+/** Those that say already what users have to know. */
+const TOLD: ReadonlySet<string> = new Set(['rollback-in-use', 'snapshot-in-use'])
 
 /** What nobody can mend by trying again. */
 class Final extends HoldfastError {}
@@ -161,7 +164,7 @@ async function tried<T>(call: () => Promise<T>): Promise<Tried<T>> {
 
 /** A node's refusal in the words of users, by the name of the volume. */
 const told = (error: HoldfastError, name: string): HoldfastError =>
-  error.code === 'rollback-in-use' ? new HoldfastError(error.code, { ...error.detail, volume: name })
+  TOLD.has(error.code) ? new HoldfastError(error.code, { ...error.detail, volume: name })
     : new HoldfastError('volume-unled', { name, reason: reasonOf(error) })
 
 const reasonOf = ({ detail, message }: HoldfastError): string =>

@@ -100,7 +100,12 @@ export class SnapshotControl {
     return settle<object>(this.options, asked, ({ snapshots: [found] }) => {
       if (found === undefined) return id === '' ? { refused: missing(volume, name) } : { done: {} }
       id = found.id
-      return { order: { operation: 'snapshot-delete', id }, made: () => ({}) }
+      const onRefusal = (error: HoldfastError): boolean => {
+        if (error.code !== 'snapshot-in-use') return false
+        error.detail['snapshot'] = shown(found.name)
+        return true
+      }
+      return { order: { operation: 'snapshot-delete', id }, made: () => ({}), onRefusal }
     })
   }
 

@@ -4,12 +4,16 @@
  *
  *   flags --client flags--> options --EXPORT_NAME, GO--> transmission        (bytes behind it are the leftover)
  *                           options --any other-->       options             (a reply per option; unknown: UNSUP)
+ *                           options --a name to look for--> looking --`looked`--> the same option goes on
  *     any --broken or refused--> closed                  options --ABORT--> closed
  *
  *   after            | ask for structured | ask for extended | SET_META_CONTEXT       | EXPORT_NAME
  *   nothing          | ACK                | ACK              | INVALID                | transmission
  *   structured       | ACK                | ACK              | ACK, contexts replaced | transmission
  *   extended headers | EXT_HEADER_REQD    | ACK              | ACK, contexts replaced | closed (the text forbids it)
+ *
+ * An export that the directory does not know at once (a snapshot, of which only its volume's primary knows) is looked
+ * for by the surroundings, once a connection; bytes that come meanwhile wait.
  *
  * Contexts count only if the export entered is the one they were set for. There is no TLS here: STARTTLS is answered
  * UNSUP and changes nothing, so no byte from before an upgrade can be taken for one after it.
@@ -40,12 +44,22 @@ export interface ExportInfo {
   description: string
   /** The data worker that owns the volume. */
   worker: number
+  /** Of a snapshot: opened for this connection. */
+  reader?: number
 }
+
+/** What became of looking for an export; a sentence: it may be there, and cannot be used now. */
+export type Looked = ExportInfo | undefined | { refused: string }
 
 export interface ExportDirectory {
   list(): ExportInfo[]
   /** The empty name asks for the default export. */
   find(name: string): ExportInfo | undefined
+  /** Undefined: no name that it could find so. What it finds is the connection's, to be given back by `drop`. */
+  look?(name: string): Promise<Looked> | undefined
+  drop?(found: ExportInfo): void
+  /** It is the session's from now on. */
+  entered?(found: ExportInfo): void
 }
 
 /** What the surroundings say when an export is about to be entered. */
@@ -56,6 +70,9 @@ export const OPTION_DATA_BYTES_MAX = 8 * 1024
 export const OPTION_SKIP_BYTES_MAX = 64 * 1024
 /** `qemu-nbd --list` asks two per export on one connection. */
 export const OPTIONS_MAX = 4096
+/** Exports that one connection looks for, and bytes of it that wait meanwhile. */
+const LOOKED_MAX = 16
+const PENDING_BYTES_MAX = 64 * 1024
 
 export type HandshakeEvent =
   | { type: 'transmission'; export: ExportInfo; negotiated: Negotiated; leftover: Buffer }
@@ -65,9 +82,11 @@ export interface HandshakeStep {
   send: Buffer[]
   /** The handshake is over; nothing may be fed any more. */
   event: HandshakeEvent | undefined
+  /** An export to be looked for: nothing goes on before `looked`. */
+  look: string | undefined
 }
 
-type State = 'flags' | 'option' | 'data' | 'skip' | 'over'
+type State = 'flags' | 'option' | 'data' | 'skip' | 'looking' | 'over'
 
 export class Handshake {
   readonly #exports: ExportDirectory
@@ -83,10 +102,20 @@ export class Handshake {
   #extended = false
   #noZeroes = false
   #contexts: { exportName: string; ids: number[] } = { exportName: '', ids: [] }
+  /** By name, as the client says it. */
+  readonly #looked = new Map<string, Looked>()
+  readonly #mayLook: (name: string) => boolean
+  #look: { name: string; data: Buffer } | undefined
 
-  constructor(exports: ExportDirectory, mayEnter: (name: string) => Entry = () => 'enter') {
+  /** @param mayLook  whether it could find an export of that name by looking */
+  constructor(
+    exports: ExportDirectory,
+    mayEnter: (name: string) => Entry = () => 'enter',
+    mayLook: (name: string) => boolean = () => false,
+  ) {
     this.#exports = exports
     this.#mayEnter = mayEnter
+    this.#mayLook = mayLook
   }
 
   /** The server speaks first. */
@@ -101,11 +130,39 @@ export class Handshake {
   }
 
   feed(bytes: Uint8Array): HandshakeStep {
-    assert(this.#state !== 'over', 'nothing is fed after the end of a handshake')
+    assert(this.#state !== 'over' && this.#state !== 'looking', 'nothing is fed after the end, or while it looks')
     this.#pending = this.#pending.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#pending, bytes])
+    return this.#goOn()
+  }
+
+  get isLooking(): boolean {
+    return this.#state === 'looking'
+  }
+
+  /** While it looks: bytes of the client wait, as many as a handshake may have. @returns whether they are kept */
+  keep(bytes: Uint8Array): boolean {
+    assert(this.#state === 'looking', 'bytes wait only while something is looked for')
+    if (this.#pending.length + bytes.length > PENDING_BYTES_MAX) return false
+    this.#pending = Buffer.concat([this.#pending, bytes])
+    return true
+  }
+
+  /** The end of looking for the export that the last step named. */
+  looked(found: Looked): HandshakeStep {
+    assert(this.#state === 'looking' && this.#look !== undefined, 'what is looked for was asked for')
+    const { name, data } = this.#look
+    this.#look = undefined
+    this.#looked.set(name, found)
     this.#send = []
+    this.#state = 'option'
+    this.#optionWith(data)
+    return this.#goOn([...this.#send])
+  }
+
+  #goOn(said: Buffer[] = []): HandshakeStep {
+    this.#send = said
     while (this.#event === undefined && this.#advance()) { /* one message at a time */ }
-    return { send: this.#send, event: this.#event }
+    return { send: this.#send, event: this.#event, look: this.#look?.name }
   }
 
   /** @returns false when more bytes are needed */
@@ -115,6 +172,7 @@ export class Handshake {
       case 'option': return this.#optionHeader()
       case 'data': return this.#optionData()
       case 'skip': return this.#skip()
+      case 'looking':
       case 'over': return false
     }
   }
@@ -167,6 +225,29 @@ export class Handshake {
     const data = this.#take(this.#skipBytes)
     if (data === undefined) return false
     this.#state = 'option'
+    const name = this.#nameIn(data)
+    const isUnknown = name !== undefined && !this.#looked.has(name) && this.#exports.find(name) === undefined
+    if (isUnknown && this.#mayLook(name)) {
+      if (this.#looked.size === LOOKED_MAX) return this.#close('too many exports')
+      this.#state = 'looking'
+      this.#look = { name, data: Buffer.from(data) }
+      return false
+    }
+    return this.#optionWith(data)
+  }
+
+  /** Which export an option is about; undefined: none, or the option is wrong anyhow. */
+  #nameIn(data: Buffer): string | undefined {
+    const name =
+      this.#option === NBD_OPT_EXPORT_NAME ? data
+        : this.#option === NBD_OPT_INFO || this.#option === NBD_OPT_GO ? decodeInfoRequest(data)?.name
+          : this.#option === NBD_OPT_LIST_META_CONTEXT || this.#option === NBD_OPT_SET_META_CONTEXT
+            ? decodeMetaContextRequest(data)?.name
+            : undefined
+    return name === undefined || name.length > NAME_BYTES_MAX ? undefined : name.toString()
+  }
+
+  #optionWith(data: Buffer): boolean {
     switch (this.#option) {
       case NBD_OPT_EXPORT_NAME: return this.#exportName(data)
       case NBD_OPT_ABORT:
@@ -189,8 +270,9 @@ export class Handshake {
   #exportName(data: Buffer): boolean {
     // This option has no error reply: whatever is wrong with it ends the session.
     if (this.#extended) return this.#close('EXPORT_NAME after extended headers')
-    const found = data.length <= NAME_BYTES_MAX ? this.#exports.find(data.toString()) : undefined
+    const found = data.length <= NAME_BYTES_MAX ? this.#exportOf(data.toString()) : undefined
     if (found === undefined) return this.#close('no such export')
+    if ('refused' in found) return this.#close(found.refused)
     const entry = this.#mayEnter(found.name)
     if (entry !== 'enter') return this.#close(entry)
     const parts = [encodeExport(found.sizeBytes, this.#flags(found))]
@@ -263,9 +345,15 @@ export class Handshake {
       this.#refuse(NBD_REP_ERR_TOO_BIG, `names are limited to ${NAME_BYTES_MAX} bytes`)
       return undefined
     }
-    const found = this.#exports.find(name.toString())
+    const found = this.#exportOf(name.toString())
     if (found === undefined) this.#refuse(NBD_REP_ERR_UNKNOWN, 'no such export')
-    return found
+    else if ('refused' in found) this.#refuse(NBD_REP_ERR_POLICY, found.refused)
+    else return found
+    return undefined
+  }
+
+  #exportOf(name: string): Looked {
+    return this.#looked.has(name) ? this.#looked.get(name) : this.#exports.find(name)
   }
 
   #flags({ readOnly }: ExportInfo): number {

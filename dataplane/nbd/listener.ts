@@ -16,11 +16,13 @@ import net from 'node:net'
 import { HoldfastError } from '../../engine/errors.ts'
 import { dup } from '../libc.ts'
 import { Handshake } from './handshake.ts'
-import type { Entry, ExportDirectory, ExportInfo, HandshakeEvent } from './handshake.ts'
+import type {
+  Entry, ExportDirectory, ExportInfo, HandshakeEvent, HandshakeStep, Looked,
+} from './handshake.ts'
 import type { Negotiated } from './protocol.ts'
 import { prepareSocketPath } from './unix-socket-path.ts'
 
-export type { ExportDirectory, ExportInfo } from './handshake.ts'
+export type { ExportDirectory, ExportInfo, Looked } from './handshake.ts'
 
 export const LISTENER_LIMITS = {
   handshakeMs: 10_000,
@@ -35,6 +37,8 @@ export interface NbdSession {
   /** Owned by the receiver. */
   fd: number
   exportName: string
+  /** Of a snapshot: opened for this session. */
+  reader?: number
   worker: number
   negotiated: Negotiated
   /** What arrived behind the handshake. */
@@ -141,7 +145,23 @@ export class NbdListener {
       return
     }
     this.#handshakes.add(socket)
-    const handshake = new Handshake(this.#exports, (name) => this.#mayEnter(name))
+    const exports = this.#exports
+    const looks = new Map<string, Promise<Looked>>()
+    const mayLook = (name: string): boolean => {
+      const look = exports.look?.(name)
+      if (look !== undefined) looks.set(name, look)
+      return look !== undefined
+    }
+    const handshake = new Handshake(exports, (name) => this.#mayEnter(name), mayLook)
+    /** What was found by looking is given back, but for what the session entered. */
+    const dropFound = (entered?: ExportInfo): void => {
+      for (const look of looks.values()) {
+        void look.then((found) => {
+          if (found !== undefined && !('refused' in found) && found !== entered) exports.drop?.(found)
+        })
+      }
+    }
+    let isEntered = false
     const deadline = setTimeout(() => {
       this.#onRefused('handshake took too long')
       socket.destroy()
@@ -149,18 +169,31 @@ export class NbdListener {
     socket.on('close', () => {
       clearTimeout(deadline)
       this.#handshakes.delete(socket)
+      if (!isEntered) dropFound()
     })
     socket.on('end', () => socket.destroy())
     socket.write(handshake.greeting())
-    const onData = (bytes: Buffer) => {
-      const { send, event } = handshake.feed(bytes)
+    const onStep = ({ send, event, look }: HandshakeStep): void => {
       if (event === undefined) {
         if (send.length > 0) socket.write(Buffer.concat(send))
         if (socket.writableLength > this.#limits.unreadReplyBytesMax) socket.destroy()
+        if (look === undefined) return
+        void looks.get(look)!.then((found) => {
+          if (!socket.destroyed) onStep(handshake.looked(found))
+        })
         return
       }
       socket.off('data', onData)
-      this.#finish(socket, Buffer.concat(send), event)
+      if (event.type === 'closed') return this.#finish(socket, Buffer.concat(send), event)
+      this.#finish(socket, Buffer.concat(send), event, () => {
+        isEntered = true
+        exports.entered?.(event.export)
+        dropFound(event.export)
+      })
+    }
+    const onData = (bytes: Buffer): void => {
+      if (!handshake.isLooking) onStep(handshake.feed(bytes))
+      else if (!handshake.keep(bytes)) socket.destroy()
     }
     socket.on('data', onData)
   }
@@ -170,7 +203,8 @@ export class NbdListener {
     return (this.#perExport.get(name) ?? 0) < this.#limits.connectionsPerExportMax ? 'enter' : 'too-many'
   }
 
-  #finish(socket: net.Socket, lastReply: Buffer, event: HandshakeEvent): void {
+  /** @param entered  the session has what it opened */
+  #finish(socket: net.Socket, lastReply: Buffer, event: HandshakeEvent, entered: () => void = () => {}): void {
     const handle = (socket as unknown as { _handle: SocketHandle | null })._handle
     if (handle === null) return
     handle.reading = false
@@ -197,9 +231,11 @@ export class NbdListener {
         return
       }
       claimed = false
+      entered()
       socket.destroy()
-      const { export: { name, worker }, negotiated, leftover } = event
-      this.#onSession({ id: session, fd, exportName: name, worker, negotiated, leftover })
+      const { export: { name, worker, reader }, negotiated, leftover } = event
+      const of = reader === undefined ? {} : { reader }
+      this.#onSession({ id: session, fd, exportName: name, ...of, worker, negotiated, leftover })
     })
   }
 

@@ -47,7 +47,7 @@ export class VolumeCalls {
     switch (request.type) {
       case NBD_CMD_READ: {
         const sparse = lengthBytes >= SPARSE_READ_BYTES_MIN && this.#chunkedReplies && (flags & NBD_CMD_FLAG_DF) === 0
-        if (!sparse) return this.#read(request)
+        if (!sparse || device.knowsZeroesOnlyByAsking === true) return this.#read(request)
         return device.blockStatus(offsetBytes, lengthBytes, SPARSE_READ_EXTENTS_MAX, request.statusDone)
       }
       case NBD_CMD_WRITE: return device.write(offsetBytes, payload, fua, request.done)

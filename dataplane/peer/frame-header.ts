@@ -7,7 +7,7 @@ import { getU48, putU48 } from '../../engine/log/bytes.ts'
 import { crc32c } from '../checksum.ts'
 import {
   CONTROL_BYTES_MAX, COPY_FRAME, FLAG_MORE, FRAME_MAGIC, FRONTEND_FRAME, HEADER_BYTES, LANE_FRAME,
-  LINK_FRAME, PAYLOAD_BYTES_MAX, WITH_MORE, WITH_PAYLOAD,
+  LINK_FRAME, PAYLOAD_BYTES_MAX, sinceVersion, WITH_MORE, WITH_PAYLOAD,
 } from './protocol.ts'
 import type { Lane } from './protocol.ts'
 
@@ -99,7 +99,7 @@ export function decodeHeader(
   if (view.getUint32(at + 36, true) !== rules.number % NUMBER_UNIT) return 'a frame is missing or repeated'
   const type = (into.type = bytes[at + 5]!)
   const lane = KNOWN_LANE.get(type)
-  if (lane === undefined) return 'unknown type'
+  if (lane === undefined || sinceVersion(type) > rules.version) return 'unknown type'
   if (lane !== 'both' && lane !== rules.lane) return 'a type of the other lane'
   const flags = (into.flags = view.getUint16(at + 6, true))
   if (flags !== 0 && (flags !== FLAG_MORE || !WITH_MORE.has(type))) return 'unknown flags'

@@ -3,7 +3,8 @@
  * rest. Bytes that are no message come back as a sentence for the log, whatever they are; nothing here throws for what
  * came from outside.
  *
- *   hot, by hand: append log reconcile | stored | fill versions | request reply   all others: msgpack and a shape
+ *   hot, by hand: append log reconcile | stored | fill versions | request reply | snapshot-blocks
+ *   all others: msgpack and a shape
  */
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
@@ -16,7 +17,9 @@ import { COPY_FRAME, FRONTEND_FRAME, LINK_FRAME } from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
 import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
 import { decodeStored, encodeStored } from './stored-codec.ts'
-import { decodeFill, decodeFoundVersions, encodeFill, encodeFoundVersions } from './versions-codec.ts'
+import {
+  decodeFill, decodeFoundVersions, decodeSnapshotBlocks, encodeFill, encodeFoundVersions, encodeSnapshotBlocks,
+} from './versions-codec.ts'
 
 /** Between two nodes. Sender and receiver of a beacon are those of the connection, so they are not repeated in it. */
 export type LinkMessage =
@@ -27,7 +30,8 @@ export type LinkMessage =
 
 export type WireMessage = LinkMessage | PeerMessage | FrontendMessage
 /** Those that carry blocks, and the answer to each. */
-export type HandLaid = 'append' | 'log' | 'reconcile' | 'stored' | 'fill' | 'versions' | 'request' | 'reply'
+export type HandLaid =
+  'append' | 'log' | 'reconcile' | 'stored' | 'fill' | 'versions' | 'request' | 'reply' | 'snapshot-blocks'
 export type MessageFamily = 'link' | 'copy' | 'frontend'
 
 export const FRAME_TYPE: Record<WireMessage['type'], number> = { ...LINK_FRAME, ...COPY_FRAME, ...FRONTEND_FRAME }
@@ -64,6 +68,9 @@ export function encodeMessage(out: ControlWriter, message: WireMessage, firstRec
     case 'reply':
       encodeReply(out, message)
       return undefined
+    case 'snapshot-blocks':
+      encodeSnapshotBlocks(out, message)
+      return undefined
     default: {
       const fields: Record<string, unknown> = { ...message }
       delete fields.type
@@ -79,7 +86,8 @@ export const epochOf = (message: WireMessage): number => ('epoch' in message ? m
 
 /** Messages that name no epoch; a header that does is refused. */
 const WITHOUT_EPOCH: ReadonlySet<number> = new Set([
-  ...Object.values(LINK_FRAME), COPY_FRAME.join, FRONTEND_FRAME.open,
+  ...Object.values(LINK_FRAME), COPY_FRAME.join, FRONTEND_FRAME.open, FRONTEND_FRAME['snapshot-open'],
+  FRONTEND_FRAME['snapshot-close'], FRONTEND_FRAME['snapshot-ask'],
 ])
 
 /** @returns why the bytes are no message of this type, as words for the log */
@@ -102,6 +110,8 @@ export function decodeMessage(type: number, epoch: number, body: FrameBody): Wir
       return decodeRequest(epoch, body)
     case FRONTEND_FRAME.reply:
       return decodeReply(epoch, body)
+    case FRONTEND_FRAME['snapshot-blocks']:
+      return decodeSnapshotBlocks(epoch, body)
     default:
       return decodePlain(type, epoch, body)
   }

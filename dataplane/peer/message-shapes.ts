@@ -3,16 +3,17 @@
  * What is checked here is form and range; whether a message may change anything is for the core to judge.
  */
 import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
-import type { CopyReport } from '../../engine/replication/messages.ts'
+import type { CopyReport, OpenedSnapshot, SnapshotPlace } from '../../engine/replication/messages.ts'
 import type {
   NewSnapshot, RequestId, Session, SnapshotTitle, VersionId,
 } from '../../engine/replication/record.ts'
 import type { SessionFence } from '../../engine/replication/session-fence.ts'
-import { SLICE_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import { BLOCK_BYTES, SLICE_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { HandLaid, WireMessage } from './message-codec.ts'
+import { PAYLOAD_BYTES_MAX } from './protocol.ts'
 import {
-  anyPlain, ascendingPairs, boolean, count, either, epoch, list, node, nodeOrNone, object, objectOf, oneOf, record, seq,
-  text, tuple, u32, uuid,
+  anyPlain, ascendingPairs, boolean, count, either, epoch, integer, list, node, nodeOrNone, object, objectOf, oneOf,
+  record, seq, text, tuple, u32, uuid,
 } from './shape.ts'
 import type { Shape } from './shape.ts'
 
@@ -25,6 +26,9 @@ const VOLUMES_MAX = 65536
 const SESSIONS_MAX = 65536
 const VERSIONS_MAX = 65536
 const LABELS_MAX = 64
+const SNAPSHOT_READ_BLOCKS_MAX = PAYLOAD_BYTES_MAX / BLOCK_BYTES
+/** Three for each run, of an answer that may be some runs longer than it should. */
+const RUN_NUMBERS_MAX = 3 * 65536
 
 const session = objectOf<Session>({ generation: count, incarnation: count }, {})
 const fence = objectOf<SessionFence>(
@@ -104,6 +108,14 @@ const requestId = objectOf<RequestId>(
 )
 const versionId = objectOf<VersionId>({ epoch, seq, lba: seq }, {})
 
+const place = objectOf<SnapshotPlace>({ id: text64, epoch, seq }, {})
+const openedSnapshot = objectOf<OpenedSnapshot>({ id: text64, epoch, seq, name: text64, sizeBytes: count }, {})
+const blockRange = { lba: seq, blockCount: integer(1, VOLUME_BYTES_MAX / BLOCK_BYTES) }
+const snapshotOperation = either(
+  object({ type: oneOf('read'), lba: seq, blockCount: integer(1, SNAPSHOT_READ_BLOCKS_MAX) }),
+  object({ type: oneOf('map'), ...blockRange }, { since: place }),
+)
+
 /** Of a message, what its control part has. */
 type Rest<T extends WireMessage['type']> = Omit<Extract<WireMessage, { type: T }>, 'type' | 'epoch'>
 const of = <T extends WireMessage['type']>(...args: Parameters<typeof objectOf<Rest<T>>>): Shape => objectOf(...args)
@@ -161,5 +173,20 @@ export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandL
   open: of<'open'>({ session, mode: oneOf('read', 'write') }, {}),
   opened: of<'opened'>({ session, sizeBytes: count }, {}),
   held: of<'held'>({ session }, {}),
+  'snapshot-open': of<'snapshot-open'>({ reader: count, wanted: text64 }, {}),
+  'snapshot-opened': of<'snapshot-opened'>({ reader: count }, { snapshot: openedSnapshot }),
+  'snapshot-close': of<'snapshot-close'>({ reader: count }, {}),
+  'snapshot-ask': of<'snapshot-ask'>(
+    { reader: count, number: count, snapshot: place, operation: snapshotOperation },
+    {},
+  ),
+  'snapshot-map': of<'snapshot-map'>(
+    { reader: count, number: count, runs: list(count, RUN_NUMBERS_MAX), endLba: seq },
+    {},
+  ),
+  'snapshot-refused': of<'snapshot-refused'>(
+    { reader: count, number: count, code: oneOf('gone', 'range', 'damaged') },
+    {},
+  ),
   redirect: of<'redirect'>({}, { id: requestId, primary: node }),
 }

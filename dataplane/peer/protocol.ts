@@ -1,6 +1,6 @@
 /**
  * Constants of the protocol between data workers. PROTOCOL.md draws the bytes; a test holds both against each other
- * by frames that were recorded when version 1 was made.
+ * by frames that were recorded when each version was made.
  */
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
@@ -10,7 +10,7 @@ export const PREFACE_MAGIC = Uint8Array.of(0x48, 0x46, 0x50, 0x52, 0x0d, 0x0a, 0
 export const PREFACE_BYTES = 224
 
 export const VERSION_LEAST = 1
-export const VERSION_GREATEST = 1
+export const VERSION_GREATEST = 2
 
 export const ROLE = { worker: 1, supervisor: 2 } as const
 export type Role = keyof typeof ROLE
@@ -79,7 +79,17 @@ export const FRONTEND_FRAME = {
   reply: 51,
   redirect: 52,
   held: 53,
+  'snapshot-open': 54,
+  'snapshot-opened': 55,
+  'snapshot-close': 56,
+  'snapshot-ask': 57,
+  'snapshot-blocks': 58,
+  'snapshot-map': 59,
+  'snapshot-refused': 60,
 } as const satisfies Record<FrontendMessage['type'], number>
+
+/** Since which version a type is there: it is neither sent nor taken on a connection of an older one. */
+export const sinceVersion = (type: number): number => (type >= FRONTEND_FRAME['snapshot-open'] ? 2 : 1)
 
 /** Frames that may carry blocks behind their control part. */
 export const WITH_PAYLOAD: ReadonlySet<number> = new Set([
@@ -90,6 +100,7 @@ export const WITH_PAYLOAD: ReadonlySet<number> = new Set([
   COPY_FRAME.versions,
   FRONTEND_FRAME.request,
   FRONTEND_FRAME.reply,
+  FRONTEND_FRAME['snapshot-blocks'],
 ])
 /** Frames whose message may be cut into several. */
 export const WITH_MORE: ReadonlySet<number> = new Set([COPY_FRAME.append, COPY_FRAME.log, COPY_FRAME.reconcile])

@@ -8,7 +8,7 @@ import { isNodeName } from './preface.ts'
 
 export type Shape = (value: unknown) => boolean
 
-const integer =
+export const integer =
   (least: number, most: number): Shape =>
   (value) =>
     Number.isInteger(value) && (value as number) >= least && (value as number) <= most

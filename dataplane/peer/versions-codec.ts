@@ -1,5 +1,8 @@
-/** Versions of blocks, as filling, repair and the answers to reads carry them: `fill`, `versions` (PROTOCOL.md 5.3). */
-import type { PeerMessage } from '../../engine/replication/messages.ts'
+/**
+ * Versions of blocks, as filling, repair and the answers to reads carry them: `fill`, `versions`, `snapshot-blocks`
+ * (PROTOCOL.md 5.3, 5.6).
+ */
+import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, VersionId } from '../../engine/replication/record.ts'
 import { CRC_BYTES, putBlocks, takeBlocks } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
@@ -126,4 +129,30 @@ export function decodeFoundVersions(epoch: number, body: FrameBody): FoundVersio
   }
   const versions = decodeVersions(body, versionCount)
   return typeof versions === 'string' ? versions : { type: 'versions', epoch, versions, missing }
+}
+
+type SnapshotBlocks = Extract<FrontendMessage, { type: 'snapshot-blocks' }>
+
+const SNAPSHOT_BYTES = 24
+
+export function encodeSnapshotBlocks(out: ControlWriter, { reader, number, versions }: SnapshotBlocks): void {
+  const at = out.room(SNAPSHOT_BYTES)
+  const { view } = out
+  putU53(view, at, reader)
+  putU53(view, at + 8, number)
+  putU32(view, at + 16, versions.length)
+  putU32(view, at + 20, 0)
+  encodeVersions(out, versions)
+}
+
+export function decodeSnapshotBlocks(epoch: number, body: FrameBody): SnapshotBlocks | string {
+  const { view, at } = body
+  if (body.end - at < SNAPSHOT_BYTES) return 'the head is cut off'
+  const reader = getU53(view, at)
+  const number = getU53(view, at + 8)
+  const count = view.getUint32(at + 16, true)
+  body.at += SNAPSHOT_BYTES
+  if (reader < 0 || number < 0 || view.getUint32(at + 20, true) !== 0) return 'the head has impossible values'
+  const versions = decodeVersions(body, count)
+  return typeof versions === 'string' ? versions : { type: 'snapshot-blocks', reader, number, epoch, versions }
 }

@@ -12,6 +12,7 @@ import { noteNewer } from './narrow-writes.ts'
 import type { PrimaryState } from './primary-state.ts'
 import type { ReplicatedRecord } from './record.ts'
 import type { CopyState } from './copy-state.ts'
+import { snapshotRefusal } from './snapshot-uses.ts'
 import type { Turn } from './turn.ts'
 
 type Refusal = Extract<CommandResult, { ok: false }>
@@ -53,8 +54,9 @@ function refusalOf(turn: Turn, primary: PrimaryState, command: ChangeCommand): R
     }
     case 'rollback':
       return unusedSince === undefined ? undefined : useRefusal(turn, turn.state, unusedSince)
-    case 'snapshot':
     case 'snapshot-delete':
+      return snapshotRefusal(turn, primary, change.id)
+    case 'snapshot':
     case 'delete':
       return undefined
   }

@@ -6,6 +6,7 @@
  * Order: facts (`keep`) and records are durable in the order in which they were given.
  * What was accepted (`append`) but not applied survives a restart beside the map, and is not cleaned away.
  */
+import type { OpenedSnapshot, SnapshotPlace } from './messages.ts'
 import type { BlockVersion, ReplicatedRecord, VersionId } from './record.ts'
 import type { EpochHistory } from './record-id.ts'
 import type { SessionFence } from './session-fence.ts'
@@ -74,6 +75,16 @@ export interface CopyStore {
   sync(): void
   /** Read committed blocks of the head. Later: `read-ended`. */
   read(token: number, lba: number, blockCount: number): void
+  /** By name, else by id, as of the applied seq. */
+  snapshot(wanted: string): OpenedSnapshot | undefined
+  /** Read blocks as a snapshot shows them. Later: `read-ended`, `isGone` when it was not there all the time. */
+  readSnapshot(token: number, snapshot: SnapshotPlace, lba: number, blockCount: number): void
+  /** What a snapshot holds, or holds other than `since`, as far as one answer goes. Later: `mapped`. */
+  mapSnapshot(
+    token: number,
+    snapshot: SnapshotPlace,
+    range: { lba: number; blockCount: number; since: SnapshotPlace | undefined },
+  ): void
   /** The id of the newest applied version of these blocks, 0 = none. Later: `looked-up`. */
   lookUp(token: number, lbas: readonly number[]): void
   /**
@@ -121,7 +132,16 @@ export type StoreEvent =
   | { type: 'stored'; seq: number; durableSeq: number; drops?: number }
   | { type: 'kept'; token: number }
   /** `damaged`: which versions could not be read, when that is why it failed. */
-  | { type: 'read-ended'; token: number; ok: boolean; versions: BlockVersion[]; damaged?: VersionId[] }
+  | {
+      type: 'read-ended'
+      token: number
+      ok: boolean
+      versions: BlockVersion[]
+      damaged?: VersionId[]
+      isGone?: boolean
+    }
+  /** Runs as in `snapshot-map` of messages.ts. */
+  | { type: 'mapped'; token: number; ok: boolean; runs: number[]; endLba: number; isGone?: boolean }
   | { type: 'looked-up'; token: number; ok: boolean; seqs: number[] }
   | {
       type: 'scanned'

@@ -64,6 +64,8 @@ import {
 import { noteDamage, onFetchVersions, onRepaired, onVersions, onVersionsRead, progressRepairs } from './repair.ts'
 import { adopted } from './session-fence.ts'
 import { onFenced, onOpen, progressOpenings } from './sessions.ts'
+import { onMapped, onSnapshotAsk } from './snapshot-reads.ts'
+import { doubtUses, onSnapshotClose, onSnapshotOpen } from './snapshot-uses.ts'
 import { BEFORE_RECOVERY, kindOf, TRANSITIONS } from './transitions.ts'
 import { redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -98,6 +100,8 @@ function handle(turn: Turn, event: CopyEvent): void {
       return onKept(turn, event.token)
     case 'read-ended':
       return onReadEnded(turn, event)
+    case 'mapped':
+      return onMapped(turn, event)
     case 'looked-up':
       return onLookedUp(turn, event.token, event.ok, event.seqs)
     case 'scanned':
@@ -130,6 +134,7 @@ function handle(turn: Turn, event: CopyEvent): void {
       return onInstanceEnded(turn, event.node, event.instance)
     case 'clock-doubt':
       restartGrace(turn)
+      doubtUses(turn)
       return dropLeases(turn)
     case 'command':
       return onCommand(turn, event)
@@ -206,6 +211,9 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
 function onFrontend(turn: Turn, from: NodeId, message: FrontendMessage): void {
   if (message.type === 'open') onOpen(turn, from, message)
   else if (message.type === 'request') onRequest(turn, from, message)
+  else if (message.type === 'snapshot-open') onSnapshotOpen(turn, from, message)
+  else if (message.type === 'snapshot-ask') onSnapshotAsk(turn, from, message)
+  else if (message.type === 'snapshot-close') onSnapshotClose(turn, from, message)
 }
 
 function refuseEvent(turn: Turn, event: CopyEvent): void {

@@ -11,8 +11,17 @@ import { assert } from '../assert.ts'
 import type { NodeId } from './configuration.ts'
 import type { VersionedConfig } from './copy-port.ts'
 import type { FrontendPort } from './frontend-port.ts'
-import type { FrontendState } from './frontend-state.ts'
 import type { FrontendMessage } from './messages.ts'
+
+/** Who looks: a frontend for its session, a reader for its snapshot. */
+export interface Looking {
+  link: FrontendLink
+  options: { resendMs: number; retryMs: number }
+  /** What a primary is told first; it answers when it serves us. */
+  opening: FrontendMessage
+}
+
+export type LinkPort = Pick<FrontendPort, 'send' | 'readConfig'>
 
 export interface FrontendLink {
   /** `closed`: there is nobody to send to. */
@@ -20,7 +29,7 @@ export interface FrontendLink {
   primary: NodeId | undefined
   /** Highest epoch of which we have seen or opened anything. */
   highestEpoch: number
-  /** Highest epoch in which `primary` answered our session. */
+  /** Highest epoch in which `primary` answered that it serves us. */
   openedEpoch: number
   /** The most recent primary that somebody named; what the store says takes its place, whatever its epoch. */
   named: { epoch: number; primary: NodeId } | undefined
@@ -47,12 +56,12 @@ export const closedLink = (): FrontendLink => ({
 })
 
 /** Look for the primary now, or as soon as `paceMs` have passed since the last look. */
-export function lookSoon({ link, options }: FrontendState, nowMs: number, paceMs = options.retryMs): void {
+export function lookSoon({ link, options }: Looking, nowMs: number, paceMs = options.retryMs): void {
   const atMs = link.lookedAtMs === undefined ? nowMs : Math.max(nowMs, link.lookedAtMs + paceMs)
   if (link.lookAtMs === undefined || link.lookAtMs > atMs) link.lookAtMs = atMs
 }
 
-export function look(state: FrontendState, nowMs: number, port: FrontendPort): void {
+export function look(state: Looking, nowMs: number, port: LinkPort): void {
   const { link, options } = state
   link.lookedAtMs = nowMs
   link.lookAtMs = nowMs + options.resendMs
@@ -63,14 +72,14 @@ export function look(state: FrontendState, nowMs: number, port: FrontendPort): v
   }
 }
 
-function openAt({ link, options }: FrontendState, primary: NodeId, port: FrontendPort): void {
+function openAt({ link, opening }: Looking, primary: NodeId, port: LinkPort): void {
   link.state = 'opening'
   link.primary = primary
-  port.send(primary, { type: 'open', session: options.session, mode: options.mode })
+  port.send(primary, opening)
 }
 
 /** A hint may be old, but an epoch that it names has been. */
-export function hinted(state: FrontendState, { config }: VersionedConfig, nowMs: number): void {
+export function hinted(state: Looking, { config }: VersionedConfig, nowMs: number): void {
   if (config.epoch <= state.link.highestEpoch) return
   state.link.highestEpoch = config.epoch
   nameOf(state.link, config.epoch, config.primary)
@@ -79,10 +88,10 @@ export function hinted(state: FrontendState, { config }: VersionedConfig, nowMs:
 
 /** `value` is undefined when the store did not answer (or has no such volume). */
 export function configRead(
-  state: FrontendState,
+  state: Looking,
   { token, value }: { token: number; value: VersionedConfig | undefined },
   nowMs: number,
-  port: FrontendPort,
+  port: LinkPort,
 ): void {
   const { link, options } = state
   if (token !== link.token || !link.isReading) return
@@ -102,14 +111,8 @@ export function configRead(
   if (named !== undefined) openAt(state, named.primary, port)
 }
 
-/** Whether the session is open now, so that everything unanswered is to be sent. */
-export function opened(
-  { link, options }: FrontendState,
-  from: NodeId,
-  { epoch, session }: Extract<FrontendMessage, { type: 'opened' }>,
-): boolean {
-  const { generation, incarnation } = options.session
-  if (session.generation !== generation || session.incarnation !== incarnation) return false
+/** Whether we are served now, so that everything unanswered is to be sent. The answer is ours. */
+export function opened({ link }: Looking, from: NodeId, epoch: number): boolean {
   if (link.state !== 'opening' || from !== link.primary || epoch < link.highestEpoch) return false
   link.state = 'open'
   link.highestEpoch = epoch
@@ -121,7 +124,7 @@ export function opened(
 }
 
 export function redirected(
-  state: FrontendState,
+  state: Looking,
   from: NodeId,
   { epoch, primary }: Extract<FrontendMessage, { type: 'redirect' }>,
   nowMs: number,

@@ -10,7 +10,7 @@ import { assert } from '../assert.ts'
 import { closedLink } from './frontend-link.ts'
 import type { FrontendLink } from './frontend-link.ts'
 import type { ClientFailure, FrontendOptions } from './frontend-port.ts'
-import type { FrontendOperation } from './messages.ts'
+import type { FrontendMessage, FrontendOperation } from './messages.ts'
 import { countNumbered, noNumbered, numberedAt } from './numbered.ts'
 import type { Numbered } from './numbered.ts'
 import { emptyOrder, rangeOf } from './range-order.ts'
@@ -62,6 +62,7 @@ export interface Outgoing {
 export interface FrontendState {
   options: FrontendOptions
   link: FrontendLink
+  opening: FrontendMessage
   /** Of the volume, once known. */
   sizeBytes: number | undefined
   /** Nothing is served any more. */
@@ -96,6 +97,7 @@ export interface FrontendState {
 export const createFrontend = (options: FrontendOptions): FrontendState => ({
   options,
   link: closedLink(),
+  opening: { type: 'open', session: options.session, mode: options.mode },
   sizeBytes: undefined,
   failed: undefined,
   requests: noNumbered(),

@@ -112,11 +112,15 @@ function receive(
   port: FrontendPort,
 ): void {
   switch (message.type) {
-    case 'opened':
-      if (!opened(state, from, message)) return
+    case 'opened': {
+      const { session } = state.options
+      const isOurs =
+        session.generation === message.session.generation && session.incarnation === message.session.incarnation
+      if (!isOurs || !opened(state, from, message.epoch)) return
       state.sizeBytes = Math.max(state.sizeBytes ?? 0, message.sizeBytes)
       sendAgain(state, nowMs, port, 'everything')
       return
+    }
     case 'redirect':
       return redirected(state, from, message, nowMs)
     case 'reply':
@@ -125,7 +129,16 @@ function receive(
       return noteHeld(state, from, message, nowMs)
     case 'open':
     case 'request':
+    case 'snapshot-open':
+    case 'snapshot-ask':
+    case 'snapshot-close':
       // A node's question to a copy that lost its way; nobody waits for an answer of ours.
+      return
+    case 'snapshot-opened':
+    case 'snapshot-blocks':
+    case 'snapshot-map':
+    case 'snapshot-refused':
+      // For readers of this node.
       return
     default:
       return unreachable(message)

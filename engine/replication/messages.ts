@@ -123,6 +123,30 @@ export type FrontendOperation =
   | { type: 'read'; lba: number; blockCount: number }
   | { type: 'flush' }
 
+/** Which snapshot is meant: an id, and the record at which it stands. */
+export interface SnapshotPlace extends RecordId {
+  id: string
+}
+
+/** What its reader is told of a snapshot. */
+export interface OpenedSnapshot extends SnapshotPlace {
+  name: string
+  /** Of the volume then. */
+  sizeBytes: number
+}
+
+/** What a reader asks of its snapshot. */
+export type SnapshotOperation =
+  | { type: 'read'; lba: number; blockCount: number }
+  /** Where it holds something; with `since`: where it shows another version than that snapshot. */
+  | { type: 'map'; lba: number; blockCount: number; since?: SnapshotPlace }
+
+/** Of a run of blocks in a map: what the snapshot shows there. */
+export const SNAPSHOT_RUN_KIND = { data: 1, zero: 2, hole: 3 } as const
+
+/** `gone`: there is no such snapshot (any more). */
+export type SnapshotFailure = 'gone' | 'range' | 'damaged'
+
 export type FrontendMessage =
   | { type: 'open'; session: Session; mode: 'read' | 'write' }
   | { type: 'opened'; session: Session; epoch: number; sizeBytes: number }
@@ -139,6 +163,17 @@ export type FrontendMessage =
   /** The pool of the primary has no room: what it was asked is in its log, or waits to be, and is not answered yet. */
   | { type: 'held'; session: Session; epoch: number }
   | { type: 'redirect'; id: RequestId | undefined; epoch: number; primary: NodeId | undefined }
+  // Of a reader, which has one snapshot and no session (section 11).
+  /** Repeated: the snapshot is in use. `wanted`: a name, else an id. */
+  | { type: 'snapshot-open'; reader: number; wanted: string }
+  /** Without a snapshot: there is none. */
+  | { type: 'snapshot-opened'; reader: number; epoch: number; snapshot?: OpenedSnapshot }
+  | { type: 'snapshot-close'; reader: number }
+  | { type: 'snapshot-ask'; reader: number; number: number; snapshot: SnapshotPlace; operation: SnapshotOperation }
+  | { type: 'snapshot-blocks'; reader: number; number: number; epoch: number; versions: BlockVersion[] }
+  /** `runs`: three numbers each, first block, how many, SNAPSHOT_RUN_KIND. All before `endLba` is told. */
+  | { type: 'snapshot-map'; reader: number; number: number; epoch: number; runs: number[]; endLba: number }
+  | { type: 'snapshot-refused'; reader: number; number: number; epoch: number; code: SnapshotFailure }
 
 export type FrontendResult =
   | { ok: true; versions: BlockVersion[] }

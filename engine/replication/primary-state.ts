@@ -7,7 +7,9 @@ import type { RecordId } from './record-id.ts'
 import type { BlockRun, BlockVersion, RequestId, Session, VersionId } from './record.ts'
 import { NO_FENCE } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
-import type { CopyReport, FrontendOperation, FrontendResult, PeerMessage } from './messages.ts'
+import type {
+  CopyReport, FrontendOperation, FrontendResult, PeerMessage, SnapshotPlace,
+} from './messages.ts'
 
 /** Another member, seen by the primary. */
 export interface Peer {
@@ -114,13 +116,30 @@ export interface HeldRequest {
   operation: FrontendOperation
 }
 
+/** Of a snapshot: by whom, and under which number it is answered (SPEC section 11). */
+export interface SnapshotAsked {
+  reader: number
+  number: number
+  snapshot: SnapshotPlace
+}
+
+/** A snapshot in use, as its reader said last. */
+export interface SnapshotUse {
+  node: NodeId
+  reader: number
+  snapshotId: string
+  untilMs: number
+}
+
 export interface PendingRead extends BlockRun {
   from: NodeId
-  id: RequestId
+  id: RequestId | SnapshotAsked
   /** Damaged versions it met that no other member has. */
   lost?: VersionId[]
   /** It is a flush, which reads nothing, of everything up to here. */
   flushSeq?: number
+  /** Of a snapshot: only where it holds something, or something else than this one shows. */
+  map?: { since: SnapshotPlace | undefined }
 }
 
 /** One question to all whether we are still their primary, for all reads that came before it. */
@@ -204,6 +223,15 @@ export interface PrimaryState {
   owedSinceMs: number | undefined
   /** FUA writes under way in mode `writeback`, by seq. */
   fua: Map<number, FlushWait>
+  /** Of snapshots. Before `usesKnownAtMs` there may be others that are in use (N4). */
+  uses: SnapshotUse[]
+  usesKnownAtMs: number
+  /** Of snapshots from here on all uses were heard. */
+  usesSinceSeq: number
+  /** Reads of snapshots that are not answered, by who asked; the store is asked for a few of them at a time. */
+  snapshotReads: Map<string, PendingRead>
+  snapshotsWaiting: PendingRead[]
+  snapshotsRunning: number
 }
 
 export function newPeer(node: NodeId): Peer {
@@ -256,5 +284,11 @@ export function newPrimary(epoch: number): PrimaryState {
     owedSinceMs: undefined,
     syncAskedSeq: 0,
     fua: new Map(),
+    uses: [],
+    usesKnownAtMs: Infinity,
+    usesSinceSeq: Infinity,
+    snapshotReads: new Map(),
+    snapshotsWaiting: [],
+    snapshotsRunning: 0,
   }
 }

@@ -30,6 +30,7 @@ import { keepPromise } from './replica.ts'
 import { covers } from './session-fence.ts'
 import { noteOrdered, windowOf } from './session-window.ts'
 import { progressOpenings } from './sessions.ts'
+import { beginUses } from './snapshot-uses.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -48,6 +49,7 @@ export function beginReconcile(turn: Turn): void {
   }
   if (former !== undefined) {
     primary.openings = former.openings
+    primary.uses = former.uses
     for (const { node, instance, formerInstances } of former.peers.values()) {
       primary.peers.set(node, { ...newPeer(node), instance, formerInstances })
     }
@@ -135,6 +137,7 @@ function serve(turn: Turn, primary: PrimaryState): void {
   const { state } = turn
   const { log, windows } = state
   primary.changed = { epoch: primary.epoch, seq: primary.reconciling!.epochSeq }
+  beginUses(turn, primary, primary.reconciling!.epochSeq)
   primary.reconciling = undefined
   state.role = 'primary'
   state.released = undefined

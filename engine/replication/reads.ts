@@ -18,14 +18,33 @@ import { nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { awaitSync } from './flush.ts'
 import type { ConfirmRound, Peer, PendingRead, PrimaryState } from './primary-state.ts'
+import type { RequestId } from './record.ts'
 import { isInside, isLost } from './primary.ts'
 import { awaitRepair } from './repair.ts'
+import { isOfSnapshot, onSnapshotRead, readSnapshot, refuse } from './snapshot-reads.ts'
 import { answer, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 export function onRead(turn: Turn, read: PendingRead): void {
-  if (!isInside(turn, read)) return answer(turn, read.from, read.id, { ok: false, code: 'range' })
+  if (!isInside(turn, read)) return answer(turn, read.from, idOf(read), { ok: false, code: 'range' })
   whenLed(turn, read)
+}
+
+/** A read that met damage, once more. */
+export function readAgain(turn: Turn, read: PendingRead): void {
+  if (isOfSnapshot(read)) readSnapshot(turn, turn.state.primary!, read)
+  else onRead(turn, read)
+}
+
+/** It is lost for good. */
+export function sayDamaged(turn: Turn, read: PendingRead): void {
+  if (isOfSnapshot(read)) refuse(turn, read, 'damaged')
+  else answer(turn, read.from, idOf(read), { ok: false, code: 'damaged' })
+}
+
+function idOf({ id }: PendingRead): RequestId {
+  assert(!('reader' in id), 'reads of snapshots are answered to their readers')
+  return id
 }
 
 /** Serve it when nobody else can have taken our place before it came. */
@@ -48,25 +67,24 @@ function mayRead({ state, nowMs }: Turn, primary: PrimaryState): boolean {
 function serve(turn: Turn, primary: PrimaryState, read: PendingRead): void {
   const { state, port } = turn
   assert(primary.handingOver?.isReleased !== true, 'I8: nobody reads under an epoch that binds nobody any more')
-  if (read.flushSeq !== undefined) return awaitSync(turn, { seq: read.flushSeq, from: read.from, id: read.id })
+  if (read.flushSeq !== undefined) return awaitSync(turn, { seq: read.flushSeq, from: read.from, id: idOf(read) })
   assert(state.log.appliedSeq === state.log.commitSeq, 'I9: everything answered is applied before it is read')
   const token = nextToken(state)
   primary.reads.set(token, read)
   port.store.read(token, read.lba, read.blockCount)
 }
 
-export function onReadEnded(
-  turn: Turn,
-  { token, ok, versions, damaged }: Extract<CopyEvent, { type: 'read-ended' }>,
-): void {
+export function onReadEnded(turn: Turn, event: Extract<CopyEvent, { type: 'read-ended' }>): void {
+  const { token, ok, versions, damaged } = event
   const { primary } = turn.state
   const read = primary?.reads.get(token)
   if (primary === undefined || read === undefined) return
   primary.reads.delete(token)
+  if (isOfSnapshot(read)) return onSnapshotRead(turn, primary, read, event)
   if (damaged !== undefined && damaged.length > 0) return awaitRepair(turn, primary, read, damaged)
-  if (ok) return answer(turn, read.from, read.id, { ok, versions })
+  if (ok) return answer(turn, read.from, idOf(read), { ok, versions })
   // No damage, and no answer: the store has failed and is about to say so (D5). Who takes our place is asked again.
-  if (isLost(turn, read)) answer(turn, read.from, read.id, { ok, code: 'damaged' })
+  if (isLost(turn, read)) sayDamaged(turn, read)
 }
 
 /** After leases, the set or a round may have changed. */

@@ -15,9 +15,9 @@ import { nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import type { PeerMessage } from './messages.ts'
 import type { PendingRead, PrimaryState } from './primary-state.ts'
-import { onRead } from './reads.ts'
+import { readAgain, sayDamaged } from './reads.ts'
 import type { VersionId } from './record.ts'
-import { answer, wakeBy } from './turn.ts'
+import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 /** A version that cannot be read here. */
@@ -52,7 +52,7 @@ export function noteDamage(turn: Turn, versions: readonly VersionId[]): void {
 /** A read met damage: it is served again when that is repaired. */
 export function awaitRepair(turn: Turn, primary: PrimaryState, read: PendingRead, damaged: readonly VersionId[]): void {
   const isLost = damaged.some((id) => read.lost?.some((one) => isSame(one, id)) === true)
-  if (isLost) return answer(turn, read.from, read.id, { ok: false, code: 'damaged' })
+  if (isLost) return sayDamaged(turn, read)
   primary.damagedReads.push({ read, damaged: damaged.map(idOf) })
   noteDamage(turn, damaged)
 }
@@ -156,6 +156,6 @@ function endReads(turn: Turn, versions: readonly VersionId[], isRepaired: boolea
   primary.damagedReads = primary.damagedReads.filter((one) => !ended.includes(one))
   for (const { read } of ended) {
     // What nobody has any more was replaced while we asked, or it is lost: the next look tells.
-    onRead(turn, isRepaired ? read : { ...read, lost: [...(read.lost ?? []), ...versions.map(idOf)] })
+    readAgain(turn, isRepaired ? read : { ...read, lost: [...(read.lost ?? []), ...versions.map(idOf)] })
   }
 }

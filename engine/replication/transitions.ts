@@ -28,6 +28,7 @@ const TABLE: Record<TableKind, Cells> = {
   stored: ['ignored', 'handled', 'handled', 'ignored'],
   kept: ['ignored', 'handled', 'handled', 'ignored'],
   'read-ended': ['ignored', 'handled', 'handled', 'ignored'],
+  mapped: ['ignored', 'handled', 'handled', 'ignored'],
   'looked-up': ['ignored', 'handled', 'handled', 'ignored'],
   scanned: ['ignored', 'handled', 'handled', 'ignored'],
   'versions-read': ['ignored', 'handled', 'handled', 'ignored'],
@@ -74,10 +75,17 @@ const TABLE: Record<TableKind, Cells> = {
   // Of frontends; what copies say to them comes to none.
   'frontend-open': ['ignored', 'handled', 'handled', 'refused'],
   'frontend-request': ['ignored', 'handled', 'handled', 'refused'],
+  'frontend-snapshot-open': ['ignored', 'handled', 'handled', 'refused'],
+  'frontend-snapshot-ask': ['ignored', 'handled', 'handled', 'refused'],
+  'frontend-snapshot-close': ['ignored', 'ignored', 'handled', 'ignored'],
   'frontend-opened': ['ignored', 'ignored', 'ignored', 'ignored'],
   'frontend-reply': ['ignored', 'ignored', 'ignored', 'ignored'],
   'frontend-redirect': ['ignored', 'ignored', 'ignored', 'ignored'],
   'frontend-held': ['ignored', 'ignored', 'ignored', 'ignored'],
+  'frontend-snapshot-opened': ['ignored', 'ignored', 'ignored', 'ignored'],
+  'frontend-snapshot-blocks': ['ignored', 'ignored', 'ignored', 'ignored'],
+  'frontend-snapshot-map': ['ignored', 'ignored', 'ignored', 'ignored'],
+  'frontend-snapshot-refused': ['ignored', 'ignored', 'ignored', 'ignored'],
 }
 
 type Row = Record<TableKind, Decision>

@@ -33,6 +33,8 @@ export interface BlockDevice {
    * those who count as users of the memory themselves.
    */
   readonly keepsPayload?: boolean
+  /** What is allocated costs as much as a read to know: a read does not ask for it first. Unset: it is at hand. */
+  readonly knowsZeroesOnlyByAsking?: boolean
 
   /** Fill `into` (its whole length) from `offsetBytes`. errno EIO: no copy with the right bytes; never wrong bytes. */
   read(offsetBytes: number, into: Uint8Array, done: Done): void

@@ -17,7 +17,8 @@ import type { StoreStream } from '../log/store-stream.ts'
 import type { WaitingRecord } from '../log/waiting-records.ts'
 import type { ClockPort, Crc32c } from '../ports.ts'
 import type { CopyFacts, CopyStore, StoredCopy, StoreEvent } from '../replication/copy-store.ts'
-import type { EpochHistory } from '../replication/record-id.ts'
+import type { OpenedSnapshot, SnapshotPlace } from '../replication/messages.ts'
+import { epochAt, type EpochHistory } from '../replication/record-id.ts'
 import type { BlockVersion, ReplicatedRecord, RequestId, VersionId } from '../replication/record.ts'
 import { runTask, type Task } from '../task.ts'
 import { SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
@@ -33,6 +34,11 @@ import { readHead, readIds, scanSlice, type CopyReading } from './copy-reader.ts
 import { AWAY_REVISIONS, readBody, type SettledCopy } from './copy-recovery.ts'
 import { readExact, repairVersions } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
+import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
+import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
+
+/** Runs of one answer to `mapSnapshot`, about. */
+const SNAPSHOT_RUNS_MAX = 16_384
 
 export interface CopyOptions {
   settled: SettledCopy
@@ -249,6 +255,42 @@ export class LocalCopyStore implements CopyStore {
     runTask(readHead(this.reading, lba, blockCount, damaged), (versions) =>
       this.answer({ type: 'read-ended', token, ok: versions !== undefined, versions: versions ?? [], damaged }),
     )
+  }
+
+  snapshot(wanted: string): OpenedSnapshot | undefined {
+    return findSnapshot(this.bodies.now, this.queue.epochs, wanted)
+  }
+
+  readSnapshot(token: number, snapshot: SnapshotPlace, lba: number, blockCount: number): void {
+    const damaged: VersionId[] = []
+    const read = (versions: Shown<BlockVersion[]>): void => {
+      const isGone = versions === 'gone'
+      const found = versions === 'gone' ? undefined : versions
+      this.answer({ type: 'read-ended', token, ok: found !== undefined, versions: found ?? [], damaged, isGone })
+    }
+    if (!this.has(snapshot)) return read('gone')
+    runTask(readSnapshotBlocks(this.reading, snapshot.seq, { lba, blockCount }, damaged), read)
+  }
+
+  mapSnapshot(
+    token: number,
+    snapshot: SnapshotPlace,
+    { lba, blockCount, since }: { lba: number; blockCount: number; since: SnapshotPlace | undefined },
+  ): void {
+    const map = (found: Shown<SnapshotMap>): void => {
+      const isGone = found === 'gone'
+      const { runs, endLba } = found === 'gone' || found === undefined ? { runs: [], endLba: lba } : found
+      this.answer({ type: 'mapped', token, ok: found !== undefined && !isGone, runs, endLba, isGone })
+    }
+    if (!this.has(snapshot) || (since !== undefined && !this.has(since))) return map('gone')
+    const range = { lba, blockCount, sinceSeq: since?.seq, runsMax: SNAPSHOT_RUNS_MAX }
+    runTask(mapSnapshot(this.reading, snapshot.seq, range), map)
+  }
+
+  /** Whether exactly that snapshot is there, as of the applied seq. */
+  private has({ id, epoch, seq }: SnapshotPlace): boolean {
+    const isThere = this.bodies.now.snapshots.some((one) => one.id === id && one.seq === seq)
+    return isThere && epochAt(this.queue.epochs, seq) === epoch
   }
 
   lookUp(token: number, lbas: readonly number[]): void {

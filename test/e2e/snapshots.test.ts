@@ -55,7 +55,7 @@ t.test('by commands: made, listed, counted, deleted, refused', async (t) => {
   const would = await say('snapshot', 'prune', 'data', '--keep-last', '1', '--dry-run')
   t.match(would, /^1 snapshot\(s\) of volume data would be deleted: one\n1 would be kept\n$/)
   const pruned = JSON.parse(await say('snapshot', 'prune', 'data', '--keep-daily', '1', '-o', 'json')) as object
-  t.same(pruned, { volume: 'data', isDryRun: false, deleted: ['one'], kept: ['two'] })
+  t.same(pruned, { volume: 'data', isDryRun: false, deleted: ['one'], kept: ['two'], inUse: [] })
   await api('n1').createSnapshot({ volume: 'data', name: 'one', labels: {}, id: '' })
   const deleted = await say('snapshot', 'delete', 'data', 'one', 'two')
   t.match(deleted, /snapshot one .* is deleted;[^]*snapshot two .* is deleted;/)

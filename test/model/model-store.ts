@@ -183,6 +183,19 @@ export class ModelStore implements CopyStore {
     this.answers.push({ type: 'read-ended', token, ok: true, versions })
   }
 
+  /** Nobody reads snapshots here: they ask of no other copy, and change nothing. */
+  snapshot(): undefined {
+    return undefined
+  }
+
+  readSnapshot(): void {
+    assert(false, 'a snapshot that nobody opened is not read')
+  }
+
+  mapSnapshot(): void {
+    assert(false, 'a snapshot that nobody opened is not read')
+  }
+
   lookUp(token: number, lbas: readonly number[]): void {
     const seqs = lbas.map((lba) => this.state.live.blocks.get(lba)?.seq ?? 0)
     this.answers.push({ type: 'looked-up', token, ok: true, seqs })

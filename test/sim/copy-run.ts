@@ -10,7 +10,8 @@ import { Line, replicated, type ModelRecord, type ModelState, type ModelVersion 
 import { CopyWorld } from './copy-world.ts'
 import { Random } from './random.ts'
 import { stamped, type WorldOptions } from './store-world.ts'
-import type { StoredCopy } from '../../engine/replication/copy-store.ts'
+import type { StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
+import { SNAPSHOT_RUN_KIND } from '../../engine/replication/messages.ts'
 
 export interface CopyRunOptions {
   seed: number
@@ -20,10 +21,22 @@ export interface CopyRunOptions {
   snapshots?: boolean
   /** Each rollback keeps what it rolls away as a snapshot. */
   keeps?: boolean
+  /** Snapshots are read while everything goes on. */
+  reads?: boolean
   writeback?: boolean
 }
 
 const SLICE_BLOCKS = 262_144
+
+/** What was asked of a snapshot, and what it showed then: it shows that for ever, or it is gone. */
+interface AskedSnapshot {
+  token: number
+  ids: string[]
+  lba: number
+  blockCount: number
+  blocks: Map<number, ModelVersion>
+  sinceBlocks: Map<number, ModelVersion> | undefined
+}
 
 class CopyRun {
   private readonly random: Random
@@ -47,7 +60,8 @@ class CopyRun {
   private filling: { target: number; versions: BlockVersion[]; line: Line; applied: number } | undefined
   private cache: { line: Line; seq: number; state: ModelState } | undefined
   private readonly lbas: number[]
-  readonly counts = { crashes: 0, lost: 0, fills: 0, drops: 0, cleaned: 0 }
+  private asked: AskedSnapshot[] = []
+  readonly counts = { crashes: 0, lost: 0, fills: 0, drops: 0, cleaned: 0, snapshotReads: 0, snapshotMaps: 0, gone: 0 }
 
   constructor(options: CopyRunOptions) {
     this.options = options
@@ -88,8 +102,10 @@ class CopyRun {
     else if (dice < 95 && this.options.writeback === true) this.world.copy.sync()
     else if (this.filling !== undefined) this.fill()
     else if (dice < 96 && this.options.fills === true) this.startFill()
+    if (this.options.reads === true && random.chance(0.3)) this.askSnapshot()
     for (let i = random.int(4); i > 0; i--) if (this.world.world.clock.pending > 0) this.world.world.clock.step()
     this.note()
+    this.checkSnapshots()
   }
 
   /** What was reported so far. */
@@ -239,10 +255,96 @@ class CopyRun {
     return before.findLast((record) => lba >= record.lba && lba < record.lba + record.blockCount)?.kind === 'write'
   }
 
+  // --- snapshots that are read while everything goes on
+
+  private askSnapshot(): void {
+    if (this.filling !== undefined || this.startingFill !== undefined) return
+    const { random } = this
+    const { copy } = this.world
+    const { snapshots } = this.state()
+    if (snapshots.size === 0) return
+    const id = random.pick([...snapshots.keys()])
+    const sinceId = random.chance(0.6) ? random.pick([...snapshots.keys()]) : undefined
+    const opened = copy.snapshot(id)
+    const since = sinceId === undefined ? undefined : copy.snapshot(sinceId)
+    if (opened === undefined) return this.fail(`snapshot ${id} is not there`)
+    const lba = random.pick(this.lbas)
+    const blockCount = 1 + random.int(random.chance(0.5) ? 6 : 600)
+    const { blocks } = snapshots.get(id)!
+    const sinceBlocks = sinceId === undefined ? undefined : snapshots.get(sinceId)!.blocks
+    const ids = sinceId === undefined ? [id] : [id, sinceId]
+    const token = this.world.begin((token) => {
+      if (random.chance(0.5)) copy.readSnapshot(token, opened, lba, blockCount)
+      else copy.mapSnapshot(token, opened, { lba, blockCount, since })
+    })
+    this.asked.push({ token, ids, lba, blockCount, blocks, sinceBlocks })
+  }
+
+  private checkSnapshots(): void {
+    this.asked = this.asked.filter((asked) => {
+      const event = this.world.answerTo(asked.token)
+      if (event === undefined) return true
+      this.checkSnapshot(asked, event)
+      return false
+    })
+  }
+
+  private checkSnapshot({ ids, lba, blockCount, blocks, sinceBlocks }: AskedSnapshot, event: StoreEvent): void {
+    if (event.type !== 'read-ended' && event.type !== 'mapped') return this.fail(`a snapshot is answered ${event.type}`)
+    if (event.isGone === true) {
+      const isThere = ids.every((id) => this.world.copy.snapshot(id) !== undefined)
+      if (isThere) this.fail(`snapshot ${ids.join()} is called gone`)
+      this.counts.gone++
+      return
+    }
+    if (!event.ok) return this.fail('a snapshot cannot be read')
+    if (event.type === 'mapped') return this.checkMap(event, { lba, blockCount, blocks, sinceBlocks })
+    this.counts.snapshotReads++
+    event.versions.forEach((version, i) => {
+      const expected = blocks.get(lba + i)
+      const stamp = stampOfVersion(version)
+      const isRight = version.lba === lba + i && stamp === (expected?.stamp ?? 0)
+      if (!isRight) this.fail(`snapshot ${ids[0]}, block ${lba + i} is ${stamp}, not ${JSON.stringify(expected)}`)
+    })
+    if (event.versions.length !== blockCount) this.fail(`a snapshot read has ${event.versions.length} blocks`)
+  }
+
+  private checkMap(
+    { runs, endLba }: Extract<StoreEvent, { type: 'mapped' }>,
+    { lba, blockCount, blocks, sinceBlocks }: Omit<AskedSnapshot, 'token' | 'ids'>,
+  ): void {
+    this.counts.snapshotMaps++
+    const told = new Map<number, number>()
+    for (let i = 0; i < runs.length; i += 3) {
+      for (let k = 0; k < runs[i + 1]!; k++) told.set(runs[i]! + k, runs[i + 2]!)
+    }
+    if (endLba <= lba || endLba > lba + blockCount) this.fail(`a map of ${lba} + ${blockCount} ends at ${endLba}`)
+    for (let at = lba; at < endLba; at++) {
+      const shown = blocks.get(at)
+      const since = sinceBlocks?.get(at)
+      const kind = told.get(at)
+      const isData = shown?.kind === 'write'
+      const isWanted =
+        sinceBlocks === undefined ? isData : shown?.seq !== since?.seq && (isData || since?.kind === 'write')
+      // Zeroes over nothing leave nothing.
+      const isAllowed = sinceBlocks === undefined && shown?.kind === 'zero'
+      const { data, zero, hole } = SNAPSHOT_RUN_KIND
+      const isOfZeroes = kind === hole || (kind === zero && shown?.kind === 'zero')
+      const isRightKind = kind === undefined || (isData ? kind === data : isOfZeroes)
+      if (isWanted !== (kind !== undefined) && !(isAllowed && kind === zero)) {
+        this.fail(`a map says ${kind} of block ${at}: ${JSON.stringify(shown)}, before ${JSON.stringify(since)}`)
+      }
+      if (!isRightKind) this.fail(`a map says ${kind} of block ${at}: ${JSON.stringify(shown)}`)
+    }
+    if ([...told.keys()].some((at) => at < lba || at >= endLba)) this.fail('a map tells of what was not asked for')
+  }
+
   // --- crashes
 
   private crash(): void {
     const { random } = this
+    this.checkSnapshots()
+    this.asked = []
     this.note()
     const disk = random.pick([
       'kill' as const,
@@ -378,6 +480,7 @@ class CopyRun {
       for (let i = random.int(60); i > 0; i--) if (this.world.world.clock.pending > 0) this.world.world.clock.step()
       return this.crashStarting()
     }
+    this.asked = []
     this.world.startFill(start)
     this.fillBegun()
     this.startingFill = undefined
@@ -386,6 +489,7 @@ class CopyRun {
 
   private crashStarting(): void {
     const { random } = this
+    this.asked = []
     this.counts.crashes++
     const stored = this.stored
     this.world = this.world.crash(

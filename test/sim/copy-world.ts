@@ -111,6 +111,18 @@ export class CopyWorld {
     return this.read(lba, blockCount).map(stampOfVersion)
   }
 
+  /** Begins something of which the end is asked for with `answerTo`. */
+  begin(ask: (token: number) => void): number {
+    ask(this.token)
+    return this.token++
+  }
+
+  answerTo(token: number): StoreEvent | undefined {
+    const event = this.events.find((one) => 'token' in one && one.token === token)
+    this.events = this.events.filter((one) => one !== event)
+    return event
+  }
+
   lookUp(lbas: number[]): number[] {
     const event = this.answered((token) => this.copy.lookUp(token, lbas))
     if (event.type !== 'looked-up' || !event.ok) throw new Error('cannot be looked up')

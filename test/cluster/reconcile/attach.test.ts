@@ -59,7 +59,7 @@ t.test('shared and read-only: several nodes, each with its own generation', asyn
 
 t.test('an open volume with clients is taken by force only', async (t) => {
   const { cluster, volumes, made, attach } = await withVolume(t)
-  cluster.node('n2').fake.sessions = [{ volumeId: made.id, session: '1', generation: 1 }]
+  cluster.node('n2').fake.sessions = [{ volumeId: made.id, session: '1', generation: 1, snapshot: '' }]
   await cluster.until('it is told', async () => (await volumes.getVolume({ name: 'data' })).frontends.length === 1)
   await t.rejects(attach('n1'), { code: 'volume-in-use' })
   t.equal((await attach('n1', { force: true })).generation, 2)

@@ -35,7 +35,7 @@ const REPORT: NodeReport = {
   ticket: 't',
   stampMs: 123_456.75,
   facts: { ...detailsOf('n1').facts, uptimeMs: 9, listening: ['a', 'b'] },
-  sessions: [{ volumeId: ID, session: '1', generation: 2 }],
+  sessions: [{ volumeId: ID, session: '1', generation: 2, snapshot: 'daily' }],
 }
 
 const title = { name: 'daily', createdAtMs: 2 ** 45, labels: { app: 'db', tier: '' } }

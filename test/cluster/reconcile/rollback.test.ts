@@ -48,7 +48,7 @@ t.test('what is refused changes nothing', async (t) => {
   await refused('parameter', { id: 'x' })
   const { generation } = before!.attach
   const { fake } = world.primary
-  fake.sessions = [{ volumeId: ID, session: '1', generation }]
+  fake.sessions = [{ volumeId: ID, session: '1', generation, snapshot: '' }]
   const clients = async () => (await elected.volumes.getVolume({ name: 'v-aaaa' })).frontends.length
   await cluster.until('the client is heard of', async () => (await clients()) === 1)
   await refused('volume-in-use')

@@ -27,6 +27,8 @@ import { temporaryFolder } from '../../temporary-folder.ts'
 export const CLUSTER = 'c1'.repeat(16)
 /** Of a session: in mode `open` nothing else tells those of two nodes apart. */
 let nextIncarnation = 1
+/** Of workers: no two have the same. */
+let starts = 0
 const DISK_BYTES = 320 * MIB
 
 /** Short, so that a failover takes a fraction of a second; a stall of the test machine must fit into them. */
@@ -120,6 +122,7 @@ export class Host {
     this.shell = opened.value
     this.worker = new ReplicationWorker({
       self: { clusterId: CLUSTER, node, instance: this.instance, worker: 0, role: 'worker' },
+      startNumber: ++starts,
       loop: this.loop,
       store: this.shell.store,
       configs,

@@ -152,6 +152,9 @@ const result = fc.oneof(
 
 type Any = Record<WireMessage['type'], fc.Arbitrary<unknown>>
 
+const place = fc.record({ id: uuid, epoch, seq })
+const openedSnapshot = fc.record({ id: uuid, epoch, seq, name: fc.string({ maxLength: 63 }), sizeBytes: count })
+
 /** Every type there is: a new one does not compile until it is here. */
 const ANY = {
   beacon: fc.record({
@@ -202,6 +205,26 @@ const ANY = {
   request: partial('request', { id: requestId, epoch, operation, answeredBelow: count }, {}),
   reply: partial('reply', { id: requestId, epoch, result }, {}),
   held: partial('held', { session, epoch }, {}),
+  'snapshot-open': partial('snapshot-open', { reader: count, wanted: fc.string({ maxLength: 64 }) }, {}),
+  'snapshot-opened': partial('snapshot-opened', { reader: count, epoch }, { snapshot: openedSnapshot }),
+  'snapshot-close': partial('snapshot-close', { reader: count }, {}),
+  'snapshot-ask': partial('snapshot-ask', {
+    reader: count, number: count, snapshot: place,
+    operation: fc.oneof(
+      fc.record({ type: fc.constant('read'), lba: seq, blockCount: fc.integer({ min: 1, max: 2048 }) }),
+      fc.record(
+        { type: fc.constant('map'), lba: seq, blockCount: fc.integer({ min: 1, max: 2 ** 34 }), since: place },
+        { requiredKeys: ['type', 'lba', 'blockCount'] },
+      ),
+    ),
+  }, {}),
+  'snapshot-blocks': partial('snapshot-blocks', { reader: count, number: count, epoch, versions }, {}),
+  'snapshot-map': partial('snapshot-map', {
+    reader: count, number: count, epoch, runs: fc.array(seq, { maxLength: 9 }), endLba: seq,
+  }, {}),
+  'snapshot-refused': partial('snapshot-refused', {
+    reader: count, number: count, epoch, code: fc.constantFrom('gone', 'range', 'damaged'),
+  }, {}),
   redirect: fc.record({
     type: fc.constant('redirect'), id: fc.option(requestId, { nil: undefined }), epoch,
     primary: fc.option(node, { nil: undefined }),

@@ -8,7 +8,7 @@ import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
 import type { PeerEndpoint } from '../../../dataplane/peer/peer-socket.ts'
 import { askingPreface, decodePreface, directionSeed, encodePreface } from '../../../dataplane/peer/preface.ts'
 import type { Preface } from '../../../dataplane/peer/preface.ts'
-import { HEADER_BYTES, LANE_FRAME } from '../../../dataplane/peer/protocol.ts'
+import { HEADER_BYTES, LANE_FRAME, VERSION_GREATEST } from '../../../dataplane/peer/protocol.ts'
 import { crc32c } from '../../../dataplane/checksum.ts'
 import { bytesOf } from './wire.ts'
 import { CLUSTER, hex, until } from './workers.ts'
@@ -18,6 +18,7 @@ export class RawPeer {
   answer: Preface | undefined
   isClosed = false
   seed = 0
+  version = VERSION_GREATEST
   number = 0
   #got = Buffer.alloc(0) as Buffer
 
@@ -40,6 +41,7 @@ export class RawPeer {
     const answer = peer.isClosed && peer.#got.length < 224 ? undefined : decodePreface(peer.#got.subarray(0, 224))
     if (typeof answer !== 'object') return peer
     peer.answer = answer
+    peer.version = answer.version
     peer.seed = directionSeed(asked, answer)
     return peer
   }
@@ -54,13 +56,13 @@ export class RawPeer {
       epoch: 0, number: this.number++, consumedBytes: 0, bodyCrc, ...fields,
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-    encodeHeader(bytes, view, 0, whole, { version: 1, seed: this.seed })
+    encodeHeader(bytes, view, 0, whole, { version: this.version, seed: this.seed })
     return bytes
   }
 
   /** The first frames of this connection. */
   messages(...messages: WireMessage[]): Buffer {
-    return bytesOf(messages, { seed: this.seed, pool: new SlabPool() })
+    return bytesOf(messages, { seed: this.seed, pool: new SlabPool(), version: this.version })
   }
 
   async ended(): Promise<void> {

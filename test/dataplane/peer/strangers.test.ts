@@ -6,7 +6,7 @@ import net from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { FrameRefusal, IncomingFrame } from '../../../dataplane/peer/frame-intake.ts'
-import { COPY_FRAME, LANE_FRAME, LINK_FRAME } from '../../../dataplane/peer/protocol.ts'
+import { COPY_FRAME, LANE_FRAME, LINK_FRAME, VERSION_GREATEST } from '../../../dataplane/peer/protocol.ts'
 import { encodeValue } from '../../../dataplane/peer/control-value.ts'
 import { blocks } from './any-message.ts'
 import { RawPeer } from './raw-peer.ts'
@@ -47,7 +47,7 @@ t.test('prefaces that are refused, with the reason for both logs', async (t) => 
     [{ toNode: 'n4' }, 'not-me', /asks for another node/],
     [{ toWorker: 3 }, 'not-me', /asks for another node/],
     [{ toInstance: hex() }, 'not-me', /asks for another node/],
-    [{ versionLeast: 2, versionGreatest: 9 }, 'version', /no version that we do/],
+    [{ versionLeast: 200, versionGreatest: 209 }, 'version', /no version that we do/],
     [{ node: 'n9' }, 'unknown', /n9 is no member/],
     [{ windowBytes: 1000 }, 'unknown', /window is smaller/],
     [{ role: 'supervisor' as const }, 'unknown', /supervisor has no data/],
@@ -61,7 +61,7 @@ t.test('prefaces that are refused, with the reason for both logs', async (t) => 
   const last = b.events.at(-1)!
   t.match(last.fields, { peer: 'n3', address: /127.0.0.1:\d+/, reason: /./ })
   const newer = await RawPeer.meet(b.endpoint, { versionGreatest: 200 })
-  t.equal(newer.answer?.version, 1, 'a newer one that still speaks ours is served')
+  t.equal(newer.answer?.version, VERSION_GREATEST, 'a newer one that still speaks ours is served')
   newer.socket.destroy()
   const answered = await RawPeer.meet(b.endpoint, { answer: 'accepted' })
   await answered.ended()

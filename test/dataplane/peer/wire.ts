@@ -6,6 +6,7 @@ import type { FrameHeader } from '../../../dataplane/peer/frame-header.ts'
 import { decodeMessage, familyOf, FRAME_TYPE } from '../../../dataplane/peer/message-codec.ts'
 import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
 import { MessageJoin } from '../../../dataplane/peer/message-join.ts'
+import { VERSION_GREATEST } from '../../../dataplane/peer/protocol.ts'
 import type { Lane } from '../../../dataplane/peer/protocol.ts'
 import { SendQueue } from '../../../dataplane/peer/send-queue.ts'
 import { SlabPool } from '../../../dataplane/slab-pool.ts'
@@ -17,9 +18,12 @@ export const laneOf = (message: WireMessage): Lane =>
   familyOf(FRAME_TYPE[message.type]) === 'link' ? 'urgent' : 'data'
 
 /** As the socket would be given them, in one piece. */
-export function bytesOf(messages: readonly WireMessage[], options: { seed?: number; pool?: SlabPool } = {}): Buffer {
+export function bytesOf(
+  messages: readonly WireMessage[],
+  options: { seed?: number; pool?: SlabPool; version?: number } = {},
+): Buffer {
   const pool = options.pool ?? new SlabPool()
-  const rules = { version: 1, seed: options.seed ?? SEED }
+  const rules = { version: options.version ?? VERSION_GREATEST, seed: options.seed ?? SEED }
   const queue = new SendQueue({ pool, rules, windowBytes: Number.MAX_SAFE_INTEGER })
   for (const message of messages) queue.push(laneOf(message) === 'urgent' ? undefined : VOLUME, message)
   const parts: Uint8Array[] = []
@@ -47,6 +51,7 @@ export function read(
     seed?: number
     pool?: SlabPool
     onHeader?: (header: FrameHeader) => void
+    version?: number
   },
 ): Reading {
   const pool = options.pool ?? new SlabPool()
@@ -55,7 +60,7 @@ export function read(
   let problem: string | undefined
   const parser = new FrameParser({
     pool,
-    rules: { version: 1, seed: options.seed ?? SEED, lane: options.lane },
+    rules: { version: options.version ?? VERSION_GREATEST, seed: options.seed ?? SEED, lane: options.lane },
     admit: (header) => {
       options.onHeader?.(header)
       return undefined

@@ -37,6 +37,14 @@ t.test('rollbacks that keep what they roll away, which is rolled back to', (t) =
   t.end()
 })
 
+t.test('snapshots are read and compared while they are made, deleted and gone back to', (t) => {
+  runs(t, 601, 6, { operations: 300, snapshots: true, reads: true, world: tiny })
+  runs(t, 611, 4, { operations: 300, snapshots: true, keeps: true, reads: true, world: { segments: 24 } })
+  const world = { disks: 2, segments: 20, ...tiny }
+  runs(t, 621, 4, { operations: 300, snapshots: true, reads: true, fills: true, world })
+  t.end()
+})
+
 t.test('a small disk, the cleaner at work', (t) => {
   runs(t, 201, 4, { operations: 600, snapshots: true, world: { segments: 20 } })
   t.end()

@@ -3,6 +3,7 @@
  * and lets the checkers know. It outlives the process, as the disk does. It never answers for the store.
  */
 import type { CopyFacts, CopyStore, StoredCopy } from '../../../engine/replication/copy-store.ts'
+import type { OpenedSnapshot } from '../../../engine/replication/messages.ts'
 import { epochAt } from '../../../engine/replication/record-id.ts'
 import type { BlockVersion, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
 import { covers, NO_FENCE, type SessionFence } from '../../../engine/replication/session-fence.ts'
@@ -235,6 +236,18 @@ export class CopyWitness implements CopyStore, MemberLog {
 
   read(token: number, lba: number, blockCount: number): void {
     this.store!.read(token, lba, blockCount)
+  }
+
+  snapshot(wanted: string): OpenedSnapshot | undefined {
+    return this.store!.snapshot(wanted)
+  }
+
+  readSnapshot(...read: Parameters<CopyStore['readSnapshot']>): void {
+    this.store!.readSnapshot(...read)
+  }
+
+  mapSnapshot(...map: Parameters<CopyStore['mapSnapshot']>): void {
+    this.store!.mapSnapshot(...map)
   }
 
   lookUp(token: number, lbas: readonly number[]): void {

@@ -14,6 +14,8 @@
 import { assert } from '../../../engine/assert.ts'
 import { BLOCK_BYTES } from '../../../engine/units.ts'
 import type { CopyFacts, CopyStore, StoreEvent, StoredCopy } from '../../../engine/replication/copy-store.ts'
+import { SNAPSHOT_RUN_KIND } from '../../../engine/replication/messages.ts'
+import type { OpenedSnapshot, SnapshotPlace } from '../../../engine/replication/messages.ts'
 import { epochAt, type EpochHistory } from '../../../engine/replication/record-id.ts'
 import type { BlockVersion, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
 import { emptyVersionMap, insertVersion, settleAll, visibleAt, wipe, type VersionMap } from './version-map.ts'
@@ -29,11 +31,14 @@ export type JournalEntry =
 type FillStart = Parameters<CopyStore['startFill']>[1]
 type Descriptor = Pick<View, 'sizeBlocks' | 'snapshots' | 'rollbacks' | 'epochs' | 'forgottenSeq'>
 type ScanRange = Parameters<CopyStore['scan']>[1]
+type MapRange = Parameters<CopyStore['mapSnapshot']>[2]
 
 export type StoreTask = { id: number } & (
   | { type: 'write'; upTo: number }
   | { type: 'sync'; upTo: number }
   | { type: 'read'; token: number; lba: number; blockCount: number }
+  | { type: 'read-snapshot'; token: number; snapshot: SnapshotPlace; lba: number; blockCount: number }
+  | ({ type: 'map-snapshot'; token: number; snapshot: SnapshotPlace } & MapRange)
   | { type: 'look-up'; token: number; lbas: readonly number[] }
   | ({ type: 'scan'; token: number } & ScanRange)
   | { type: 'versions'; token: number; wanted: readonly VersionId[] }
@@ -205,6 +210,22 @@ export class MemoryStore implements CopyStore {
     this.addTask({ type: 'read', token, lba, blockCount })
   }
 
+  snapshot(wanted: string): OpenedSnapshot | undefined {
+    const { snapshots, epochs, sizeBlocks } = this.state.view
+    const found = snapshots.find(({ id }) => id === wanted)
+    if (found === undefined) return undefined
+    const { id, seq } = found
+    return { id, epoch: epochAt(epochs, seq), seq, name: id, sizeBytes: sizeBlocks * BLOCK_BYTES }
+  }
+
+  readSnapshot(token: number, snapshot: SnapshotPlace, lba: number, blockCount: number): void {
+    this.addTask({ type: 'read-snapshot', token, snapshot, lba, blockCount })
+  }
+
+  mapSnapshot(token: number, snapshot: SnapshotPlace, range: MapRange): void {
+    this.addTask({ type: 'map-snapshot', token, snapshot, ...range })
+  }
+
   lookUp(token: number, lbas: readonly number[]): void {
     this.addTask({ type: 'look-up', token, lbas })
   }
@@ -262,6 +283,18 @@ export class MemoryStore implements CopyStore {
       case 'read': {
         const { token, lba, blockCount } = task!
         return [{ type: 'read-ended', token, ok, versions: ok ? this.readBlocks(lba, blockCount) : [] }]
+      }
+      case 'read-snapshot': {
+        const { token, snapshot, lba, blockCount } = task!
+        const isGone = !this.has(snapshot)
+        const versions = ok && !isGone ? this.readBlocks(lba, blockCount, snapshot.seq) : []
+        return [{ type: 'read-ended', token, ok: ok && !isGone, versions, isGone }]
+      }
+      case 'map-snapshot': {
+        const { token, snapshot, since, lba, blockCount } = task!
+        const isGone = !this.has(snapshot) || (since !== undefined && !this.has(since))
+        const runs = ok && !isGone ? this.runsOf(snapshot.seq, since?.seq, lba, lba + blockCount) : []
+        return [{ type: 'mapped', token, ok: ok && !isGone, runs, endLba: lba + blockCount, isGone }]
       }
       case 'look-up': {
         const { token, lbas } = task!
@@ -350,10 +383,27 @@ export class MemoryStore implements CopyStore {
     }
   }
 
-  private readBlocks(lba: number, blockCount: number): BlockVersion[] {
+  private has({ id, epoch, seq }: SnapshotPlace): boolean {
+    const found = this.snapshot(id)
+    return found !== undefined && found.epoch === epoch && found.seq === seq
+  }
+
+  private runsOf(seq: number, sinceSeq: number | undefined, first: number, end: number): number[] {
+    const runs: number[] = []
+    for (let lba = first; lba < end; lba++) {
+      const shown = visibleAt(this.state.view, lba, seq)
+      const since = sinceSeq === undefined ? undefined : visibleAt(this.state.view, lba, sinceSeq)
+      const isZero = shown?.kind !== 'write'
+      if (shown?.seq === since?.seq || (isZero && since?.kind !== 'write')) continue
+      runs.push(lba, 1, isZero ? SNAPSHOT_RUN_KIND.hole : SNAPSHOT_RUN_KIND.data)
+    }
+    return runs
+  }
+
+  private readBlocks(lba: number, blockCount: number, point = Infinity): BlockVersion[] {
     const versions: BlockVersion[] = []
     for (let at = lba; at < lba + blockCount; at++) {
-      const version = visibleAt(this.state.view, at, Infinity)
+      const version = visibleAt(this.state.view, at, point)
       if (version !== undefined) versions.push(version)
     }
     return versions

@@ -60,7 +60,11 @@ export function briefFrontend(message: FrontendMessage): string {
       return ` ${requestKey(message.id)} ${message.result.ok ? 'ok' : message.result.code}`
     case 'redirect':
       return ` primary ${message.primary ?? 'unknown'}`
-    default:
+    case 'open':
+    case 'opened':
+    case 'held':
       return ` ${message.session.generation}.${message.session.incarnation}`
+    default:
+      return ` of reader ${message.reader}`
   }
 }
