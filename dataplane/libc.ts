@@ -147,6 +147,13 @@ function setVector(index: number, bytes: Uint8Array, skipBytes: number): void {
   vector[index * 4 + 2] = bytes.byteLength - skipBytes
 }
 
+/** Memory of which the first byte's address is a multiple of `alignment` (a power of two), as direct I/O wants it. */
+export function alignedMemory(bytes: number, alignment: number): Uint8Array {
+  const store = new ArrayBuffer(bytes + alignment)
+  const beyond = Number(koffi.address(store)) % alignment
+  return new Uint8Array(store, beyond === 0 ? 0 : alignment - beyond, bytes)
+}
+
 /** Read from the page cache only: bytes read (perhaps fewer than asked), -EAGAIN when the medium would be needed. */
 export function readCached(fd: number, offsetBytes: number, into: Uint8Array): number {
   setVector(0, into, 0)

@@ -21,6 +21,11 @@ export interface DiskPort {
   /** Fill `into` from memory if that needs no waiting for the medium: true when filled. */
   tryRead(offsetBytes: number, into: Uint8Array): boolean
   read(offsetBytes: number, into: Uint8Array, done: Outcome): void
+  /**
+   * Read `lengthBytes` as the medium has them, past what memory holds of them, and leave nothing of them in memory. The
+   * bytes are the port's again when `done` returns; undefined: the medium gave an error.
+   */
+  readMedium(offsetBytes: number, lengthBytes: number, done: (bytes: Uint8Array | undefined) => void): void
 }
 
 /** One operation of an index batch. Keys and values are opaque bytes; keys order as unsigned bytes. */

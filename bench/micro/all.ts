@@ -5,7 +5,7 @@ import type { SuiteContext, SuiteOutcome } from '../volume/suite.ts'
 
 const PROGRAMS = [
   'extent-map', 'record-codec', 'nbd-parser', 'peer-codec', 'peer-loopback', 'disk', 'replicated-writes',
-  'meters',
+  'meters', 'scrub',
 ]
 
 export async function measureMicro({ scratch, print }: SuiteContext): Promise<SuiteOutcome> {

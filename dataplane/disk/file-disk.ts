@@ -5,7 +5,7 @@
  *   write    on this thread (`pwritev`, 3 us + copying) while little is dirty, since the kernel makes a writer wait
  *            when much is; else in the thread pool, as is a single write too long to copy here
  *   sync     fdatasync in the thread pool
- *   tryRead  preadv2(RWF_NOWAIT), 0.6 us; `read` in the thread pool
+ *   tryRead  preadv2(RWF_NOWAIT), 0.6 us; `read` in the thread pool, and `readMedium`, one at a time
  *
  * At most `operationsMax` calls of a disk are in the pool, so that one hung disk does not stop the others; when reads
  * and writes both wait, the class with fewer in the pool goes next.
@@ -28,6 +28,7 @@ import { clock } from '../clock.ts'
 import { EINTR, EIO, closeFd, errnoName, pwritev, readCached } from '../libc.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { reopen, type DiskFile } from './disk-file.ts'
+import { MEDIUM_READ_BYTES_MAX, MediumReader } from './medium-reader.ts'
 
 export interface FileDiskOptions {
   /** Calls of this disk in the thread pool at a time. */
@@ -58,6 +59,10 @@ export class FileDisk implements DiskPort {
   private readonly fd: number
   /** Descriptors that no sync uses at present. */
   private readonly syncFds: number[]
+  private readonly medium: MediumReader
+  /** Reads of the medium behind the one that runs. */
+  private readonly waitingMedium: Array<() => void> = []
+  private mediumRunning = false
   private readonly waitingReads: Operation[] = []
   private readonly waitingWrites: Operation[] = []
   private readsRunning = 0
@@ -91,6 +96,7 @@ export class FileDisk implements DiskPort {
     this.onFailed = options.onFailed ?? (() => {})
     this.fd = fds.pop()!
     this.syncFds = fds
+    this.medium = new MediumReader(file)
   }
 
   /** Why the disk failed, undefined while it has not. */
@@ -157,18 +163,43 @@ export class FileDisk implements DiskPort {
     this.submit({ read: true, start: (ended) => this.readInPool(offsetBytes, into, 0, ended, done) })
   }
 
+  readMedium(offsetBytes: number, lengthBytes: number, done: (bytes: Uint8Array | undefined) => void): void {
+    this.checkRange(offsetBytes, lengthBytes)
+    assert(lengthBytes <= MEDIUM_READ_BYTES_MAX, 'a read of the medium fits its memory')
+    const start = (ended: () => void): void => {
+      const end = (bytes: Uint8Array | undefined): void => {
+        // The next read would write over the bytes.
+        done(this.reason === undefined ? bytes : undefined)
+        this.mediumRunning = false
+        const next = this.waitingMedium.shift()
+        next?.()
+        ended()
+      }
+      if (this.reason !== undefined) setImmediate(end, undefined)
+      else this.medium.read(offsetBytes, lengthBytes, end)
+    }
+    const submit = (): void => {
+      this.mediumRunning = true
+      this.submit({ read: true, start })
+    }
+    if (this.mediumRunning) this.waitingMedium.push(submit)
+    else submit()
+  }
+
   /** Close the descriptors once every call has ended. Nothing may be called afterwards. The lock is the caller's. */
   close(done: () => void): void {
     this.checkOpen()
     this.closing = () => {
       for (const fd of [this.fd, ...this.syncFds]) closeFd(fd)
+      this.medium.close()
       done()
     }
     if (this.idle) setImmediate(this.closing)
   }
 
   private get idle(): boolean {
-    return this.readsRunning + this.writesRunning + this.waitingReads.length + this.waitingWrites.length === 0
+    const waiting = this.waitingReads.length + this.waitingWrites.length + this.waitingMedium.length
+    return this.readsRunning + this.writesRunning + waiting === 0 && !this.mediumRunning
   }
 
   private checkOpen(): void {

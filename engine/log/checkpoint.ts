@@ -18,6 +18,7 @@ import {
   historyKey,
   metaKey,
   pageKey,
+  scrubKey,
   segmentKey,
   tombstoneKey,
   volumeKey,
@@ -127,7 +128,10 @@ export function collectCheckpoint(
     }
   }
   for (const t of options.tombstonesGone) del(tombstoneKey(t.volume, t.epoch, t.seq, t.firstPage))
-  for (const number of options.volumesGone) del(volumeKey(number))
+  for (const number of options.volumesGone) {
+    del(volumeKey(number))
+    del(scrubKey(number))
+  }
 
   const freed: number[] = []
   const { segments } = map

@@ -14,6 +14,7 @@ const KEY = {
   history: 0x68,
   tombstone: 0x74,
   waiting: 0x75,
+  scrub: 0x63,
 }
 
 function key(prefix: number, ...fields: Array<[value: number, bytes: 4 | 6]>): Uint8Array {
@@ -47,6 +48,9 @@ export const tombstoneKey = (volume: number, epoch: number, seq: number, firstPa
 
 export const waitingKey = (volume: number, seq: number, epoch: number): Uint8Array =>
   key(KEY.waiting, [volume, 4], [seq, 6], [epoch, 4])
+
+/** Of no checkpoint: written when it changes (volume/scrub-note.ts). */
+export const scrubKey = (volume: number): Uint8Array => key(KEY.scrub, [volume, 4])
 
 /** All keys of one kind. */
 export const rangeOf = (kind: keyof typeof KEY): { from: Uint8Array; below: Uint8Array } => ({

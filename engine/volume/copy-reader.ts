@@ -102,9 +102,10 @@ export function* scanSlice(
   let pageNumber: number | undefined = Math.floor((firstLba + cursor) / PAGE_BLOCKS)
   const endPage = (slice + 1) * PAGES_PER_SLICE
   for (;;) {
-    pageNumber = yield* nextPage(target, pageNumber, endPage)
+    const pages: number[] | undefined = yield* pagesFrom(target, pageNumber, endPage, 1)
+    if (pages === undefined) return undefined
+    pageNumber = pages[0]
     if (pageNumber === undefined) return { versions, cursor: undefined }
-    if (pageNumber < 0) return undefined
     const found = yield* pageVersions(target, pageNumber, (seq) => seq > above && seq <= upTo)
     if (found === undefined) return undefined
     const { segments } = target.stream
@@ -158,7 +159,8 @@ export function* scanSlice(
   }
 }
 
-interface FoundVersion {
+/** A version with its entry of the map. */
+export interface FoundVersion {
   lba: number
   words: Uint32Array
 }
@@ -181,8 +183,11 @@ function runOf(found: readonly FoundVersion[], at: number, most: number): { coun
 /** What a version without data counts. */
 const VERSION_BYTES = 64
 
-/** Head and history of a page in order of block and seq. */
-function* pageVersions(
+/**
+ * Head and history of a page in order of block and seq, as the map has them when this returns; undefined when the index
+ * cannot be read.
+ */
+export function* pageVersions(
   { stream, map }: Target,
   pageNumber: number,
   isWanted: (seq: number) => boolean,
@@ -215,28 +220,47 @@ function* pageVersions(
   }
 }
 
-/** The first page from `from` on that has a version; undefined when there is none, -1 when the index cannot be read. */
-function* nextPage({ stream, map }: Target, from: number, end: number): Task<number | undefined> {
+/**
+ * The first `most` pages in `from .. end - 1` that have a version, in order; undefined when the index cannot be read.
+ * Cost: a look at each page in memory, and a read of the index for `most` pages.
+ */
+export function* pagesFrom(
+  { stream, map }: Target,
+  from: number,
+  end: number,
+  most: number,
+): Task<number[] | undefined> {
   const extents = stream.map
   yield* until<void>((resume) => extents.loads.whenCommitted(() => resume()))
-  let least = end
+  const found = new Set<number>()
+  /** Of the index everything up to here was seen. */
+  let below = end
   const look = (page: number): void => {
-    if (page >= from && page < least) least = page
+    if (page >= from && page < below) found.add(page)
   }
   for (const page of map.pages.keys()) look(page)
   const base = map.number * PAGES_MAX
   for (const key of extents.pending.pages()) look(key - base)
   for (const lba of map.history.keys()) look(Math.floor(lba / PAGE_BLOCKS))
-  const first = (range: { from: Uint8Array; below: Uint8Array }) =>
-    until<Uint8Array | undefined | null>((resume) =>
-      stream.context.index.range({ ...range, limit: 1 }, (ok, entries) => resume(ok ? entries[0]?.[0] : null)),
+  const keysOf = (range: { from: Uint8Array; below: Uint8Array }, limit: number) =>
+    until<Uint8Array[] | undefined>((resume) =>
+      stream.context.index.range({ ...range, limit }, (ok, entries) =>
+        resume(ok ? entries.map(([key]) => key) : undefined),
+      ),
     )
-  const pageKey = yield* first(pageRange(map.number, from, end))
-  const history = yield* first(historyRange(map.number, from * PAGE_BLOCKS, end * PAGE_BLOCKS))
-  if (pageKey === null || history === null) return -1
-  if (pageKey !== undefined) look(parsePageKey(pageKey).page)
-  if (history !== undefined) look(Math.floor(parseHistoryKey(history).lba / PAGE_BLOCKS))
-  return least === end ? undefined : least
+  const heads = yield* keysOf(pageRange(map.number, from, end), most)
+  if (heads === undefined) return undefined
+  for (const key of heads) look(parsePageKey(key).page)
+  if (heads.length === most) below = parsePageKey(heads.at(-1)!).page + 1
+  for (let at = from; at < below;) {
+    const older = yield* keysOf(historyRange(map.number, at * PAGE_BLOCKS, below * PAGE_BLOCKS), 1)
+    if (older === undefined) return undefined
+    if (older.length === 0) break
+    at = Math.floor(parseHistoryKey(older[0]!).lba / PAGE_BLOCKS)
+    look(at++)
+    if (most === 1) break
+  }
+  return [...found].filter((page) => page < below).sort((a, b) => a - b).slice(0, most)
 }
 
 /**

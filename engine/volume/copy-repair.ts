@@ -40,7 +40,7 @@ export function* readExact(
 }
 
 /** The data entry of exactly this version, in the head or in the history. */
-function* findExact({ stream, map }: Target, { lba, epoch, seq }: VersionId): Task<Found | undefined> {
+export function* findExact({ stream, map }: Target, { lba, epoch, seq }: VersionId): Task<Found | undefined> {
   if (stream.failed || map.isDeleted) return undefined
   const isIt = (words: Uint32Array, at: number): boolean =>
     kindOf(words, at) === ENTRY_KIND.data && seqOf(words, at) === seq && epochOf(words, at) === epoch

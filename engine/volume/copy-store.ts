@@ -386,6 +386,11 @@ export class LocalCopyStore implements CopyStore {
     else this.bodies.note(noted, ended)
   }
 
+  /** Versions that nobody reads were found damaged: the machine is told, which has them repaired (SPEC.md D1). */
+  tellDamage(versions: readonly VersionId[]): void {
+    this.answer({ type: 'damaged', versions: [...versions] })
+  }
+
   // --- for the store it is part of ---------------------------------------------------------------------------------
 
   get heldRecords(): number {

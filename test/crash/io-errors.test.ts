@@ -46,6 +46,7 @@ function watched(disk: StoreDisk, i: number, door: Door): StoreDisk {
     sizeBytes: port.sizeBytes,
     tryRead: (offset, into) => port.tryRead(offset, into),
     read: (offset, into, done) => port.read(offset, into, done),
+    readMedium: (offset, length, done) => port.readMedium(offset, length, done),
     write: (offset, buffers, done) => {
       if (door.told) door.writesAfter++
       return port.write(offset, buffers, tell(done))
@@ -73,6 +74,7 @@ function withBadPlace(disk: StoreDisk, i: number, n: number): StoreDisk {
       const isBad = bad !== undefined && offset < bad[1] && end > bad[0]
       port.read(offset, into, (ok) => done(ok && !isBad))
     },
+    readMedium: (offset, length, done) => port.readMedium(offset, length, done),
     write: (offset, buffers, done) => port.write(offset, buffers, done),
     sync: (done) => port.sync(done),
   }

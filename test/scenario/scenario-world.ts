@@ -33,6 +33,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     volumes: 1,
     isErasing: false,
     deletedAtMs: Infinity,
+    scrubEveryMs: Infinity,
     slices: 1,
     blocksPerSlice: 16,
     mode: 'durable',

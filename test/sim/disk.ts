@@ -195,6 +195,11 @@ export class SimDisk implements DiskPort {
     })
   }
 
+  readMedium(offsetBytes: number, lengthBytes: number, done: (bytes: Uint8Array | undefined) => void): void {
+    const bytes = new Uint8Array(lengthBytes)
+    this.read(offsetBytes, bytes, (ok) => done(ok ? bytes : undefined))
+  }
+
   // ---- crashes
 
   /** Number of writes that are issued and not covered by an ended sync. */

@@ -35,6 +35,16 @@ export class DiskCalls {
     return this.call((done) => this.under.disk.read(offsetBytes, into, done))
   }
 
+  async readMedium(offsetBytes: number, into: Uint8Array): Promise<boolean> {
+    return this.call((done) =>
+      this.under.disk.readMedium(offsetBytes, into.length, (bytes) => {
+        // The bytes are the port's again when this returns.
+        if (bytes !== undefined) into.set(bytes)
+        done(bytes?.length === into.length)
+      }),
+    )
+  }
+
   private call(start: (done: (ok: boolean) => void) => boolean | void): Promise<boolean> {
     const promise = new Promise<boolean>((resolve, reject) => {
       let returned = false
@@ -85,6 +95,9 @@ export function diskSuite(t: Test, name: string, make: (sizeBytes: number) => Pr
     t.equal(await calls.sync(), true)
     const again = new Uint8Array(wanted.length)
     if (disk.tryRead(5 * BLOCK, again)) t.equal(Buffer.compare(again, wanted), 0, 'tryRead')
+    again.fill(9)
+    t.equal(await calls.readMedium(5 * BLOCK, again), true)
+    t.equal(Buffer.compare(again, wanted), 0, 'readMedium')
     const around = new Uint8Array(BLOCK).fill(9)
     for (const offset of [4 * BLOCK, 11 * BLOCK]) {
       t.equal(await calls.read(offset, around), true)
@@ -126,9 +139,12 @@ export function diskSuite(t: Test, name: string, make: (sizeBytes: number) => Pr
     t.ok(outcomes.every((ok) => ok))
     const into = new Uint8Array(4 << 20)
     const part = (i: number) => into.subarray(i * 65536, (i + 1) * 65536)
-    const reads = await Promise.all(regions.map((i) => calls.read(i * 65536, part(i))))
-    t.ok(reads.every((ok) => ok))
-    t.equal(Buffer.compare(into, slab), 0)
+    for (const how of ['read', 'readMedium'] as const) {
+      into.fill(0)
+      const reads = await Promise.all(regions.map((i) => calls[how](i * 65536, part(i))))
+      t.ok(reads.every((ok) => ok))
+      t.equal(Buffer.compare(into, slab), 0, how)
+    }
   })
 
   onDisk('random calls against an array', 1 << 20, async (t, calls, disk) => {
@@ -166,6 +182,8 @@ export function diskSuite(t: Test, name: string, make: (sizeBytes: number) => Pr
     t.throws(() => disk.read(1 << 20, block, none))
     t.throws(() => disk.read(0, new Uint8Array(100), none))
     t.throws(() => disk.tryRead(2048, block))
+    t.throws(() => disk.readMedium(1 << 20, BLOCK, none))
+    t.throws(() => disk.readMedium(512, BLOCK, none))
     t.throws(() => disk.tryRead(0.5, block))
   })
 }
@@ -187,6 +205,7 @@ export async function outcomesAround(under: DiskUnderTest): Promise<string[]> {
   said.push(`write ${await calls.write(0, ...buffers)}`)
   said.push(`sync ${await calls.sync()}`)
   said.push(`read ${await calls.read(0, new Uint8Array(BLOCK))}`)
+  said.push(`readMedium ${await calls.readMedium(0, new Uint8Array(BLOCK))}`)
   said.push(`tryRead ${under.disk.tryRead(0, new Uint8Array(BLOCK))}`)
   return said
 }

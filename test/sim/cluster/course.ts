@@ -7,6 +7,7 @@ import { beginFault, heal } from './faults.ts'
 import { initialAttach } from './first-config.ts'
 import type { PlannedEvent } from './plan.ts'
 import { checkEnd, isQuiet } from './run-end.ts'
+import { beginScrubs } from './scrub-focus.ts'
 import { checkGone } from './volume-deletion.ts'
 import { DAMAGING } from './volume-focus.ts'
 import type { World } from './world.ts'
@@ -34,6 +35,7 @@ export function begin(world: World): void {
   }
   if (world.swarm.faults.some((kind) => DAMAGING.includes(kind))) replaceLost(world)
   if (world.swarm.isErasing) world.orders.begin()
+  beginScrubs(world)
 }
 
 function beginOrWait(world: World, event: PlannedEvent): void {

@@ -3,8 +3,9 @@
  * production, over a simulated disk and index that lose and tear what a crash may take.
  */
 import type { StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
-import type { VersionId } from '../../../engine/replication/record.ts'
+import { runTask, type Task } from '../../../engine/task.ts'
 import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
+import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
 import type { LocalCopyStore, OpenCopy, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
 import type { Store } from '../../../engine/volume/store.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
@@ -13,15 +14,15 @@ import { SECTOR_BYTES } from '../disk-image.ts'
 import type { Random } from '../random.ts'
 import type { Damaged, Mark } from './atlas.ts'
 import { blockPlace } from './block-place.ts'
-import type { NodeDisk, StoreUser } from './node-disk.ts'
+import type { NodeDisk, ScrubFound, StoreUser } from './node-disk.ts'
 import type { NodeStore } from './node-store.ts'
 import type { PartDisk } from './part-disk.ts'
+import { storedVersions, type StoredVersion } from './stored-versions.ts'
 import type { Swarm } from './swarm.ts'
 import { emptyVersionMap, insertVersion, type VersionMap } from './version-map.ts'
 
 /** Of calls that the copy's machine does not make. */
 const OWN_TOKENS = 2 ** 40
-const SCRUBS_MAX = 200
 
 export class LogDisk implements NodeDisk {
   copyId: string
@@ -45,6 +46,8 @@ export class LogDisk implements NodeDisk {
   /** Damage was undone since it began to open. */
   private wasUndone = false
   private opens = 0
+  /** A scrub of it is under way. */
+  private scrubbed: LocalCopyStore | undefined
 
   /** @param copyId  made when it is opened first; empty: none is, until it is ordered */
   constructor(copyId: string, volume: string, node: NodeStore, clock: SimClock, swarm: Swarm) {
@@ -319,15 +322,9 @@ export class LogDisk implements NodeDisk {
     map.rollbacks = rollbacks.map(([to, at]) => [to, at])
     map.trimsKeptAbove = -1
     let token = OWN_TOKENS
-    let tries = SCRUBS_MAX
     const scan = (slice: number, cursor: number) => {
       this.asked = (event) => {
-        if (event.type !== 'scanned') return done(undefined)
-        if (!event.ok) {
-          const damaged = event.damaged ?? []
-          if (damaged.length === 0 || --tries === 0) return done(undefined)
-          return this.repaired(damaged, () => scan(slice, cursor))
-        }
+        if (event.type !== 'scanned' || !event.ok) return done(undefined)
         for (const version of event.versions) insertVersion(map, version)
         if (event.cursor !== undefined) scan(slice, event.cursor)
         else if (slice + 1 < copy.stored().sliceCount) scan(slice + 1, 0)
@@ -338,10 +335,45 @@ export class LogDisk implements NodeDisk {
     scan(0, 0)
   }
 
-  /** What a scrub would do: tell the copy of what cannot be read, and look again when it had time to be repaired. */
-  private repaired(damaged: VersionId[], again: () => void): void {
-    this.user?.heard({ type: 'damaged', versions: damaged })
-    this.clock.after(this.swarm.retryMs, again)
+  stored(done: (versions: StoredVersion[] | undefined) => void): void {
+    if (this.copy === undefined) done([])
+    else storedVersions(this.copy, done)
+  }
+
+  rotVersion(random: Random, { lba, diskUuid, offsetBytes }: StoredVersion, sectors: 'one' | 'all'): Mark | undefined {
+    const part = this.parts.find(({ uuid }) => uuid === diskUuid)!
+    const all = Array.from({ length: BLOCK_BYTES / SECTOR_BYTES }, (_, i) => offsetBytes + i * SECTOR_BYTES)
+    const marks = (sectors === 'all' ? all : [random.pick(all)]).flatMap((at) => part.damage(lba, at, random) ?? [])
+    if (marks.length === 0) return undefined
+    return {
+      what: lba,
+      isGone: () => marks.every((mark) => mark.isGone()),
+      undo: () => {
+        for (const mark of marks) mark.undo()
+      },
+    }
+  }
+
+  scrub(from: 'resume' | 'anew', done: (found: ScrubFound | undefined) => void): void {
+    const { copy } = this
+    if (copy === undefined || this.scrubbed === copy) return done(undefined)
+    this.scrubbed = copy
+    let problems = 0
+    const scrub = new CopyScrub(copy, {
+      wallMs: () => this.clock.nowMs(),
+      pace: (_bytes, go) => go(this.copy === copy),
+      onProblem: () => problems++,
+    })
+    function* both(): Task<boolean> {
+      yield* scrub.openTask()
+      if (!(yield* scrub.passTask('deep', () => from))) return false
+      return yield* scrub.passTask('light', () => 'anew')
+    }
+    runTask(both(), (isWhole) => {
+      this.scrubbed = undefined
+      const { counts, unrepaired } = scrub.summary('deep')
+      done(isWhole ? { damaged: counts.damaged, unrepaired, problems } : undefined)
+    })
   }
 
   private end(): void {

@@ -7,6 +7,7 @@ import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { MemoryStore, crashed, type MemoryStoreState } from './memory-store.ts'
 import type { Damaged, Mark } from './atlas.ts'
+import type { StoredVersion } from './stored-versions.ts'
 import type { Swarm } from './swarm.ts'
 import type { VersionMap } from './version-map.ts'
 
@@ -19,6 +20,12 @@ export interface StoreUser {
   /** The store is open and has no copy of the volume, or has erased it. */
   hasNone(): void
   heard(event: StoreEvent): void
+}
+
+export interface ScrubFound {
+  damaged: number
+  unrepaired: number
+  problems: number
 }
 
 export interface NodeDisk {
@@ -68,6 +75,15 @@ export interface NodeDisk {
   /** Like new, with what it held. */
   mend(): void
   setSpeed(factor: number): void
+  /** What some view shows of the copy and where it lies, when the user is up; undefined: that cannot be read. */
+  stored(done: (versions: StoredVersion[] | undefined) => void): void
+  /** Rot a sector of such a version, or all of them. Undefined: that changes nothing. */
+  rotVersion(random: Random, version: StoredVersion, sectors: 'one' | 'all'): Mark | undefined
+  /**
+   * A deep scrub of the copy that is open, from where the last one was left or anew, and a light one; what both found.
+   * Undefined: they could not come to their end, or one is under way.
+   */
+  scrub(from: 'resume' | 'anew', done: (found: ScrubFound | undefined) => void): void
   /** Everything it holds, when the user is up and nothing is under way; undefined: some of it cannot be read. */
   content(done: (versions: VersionMap | undefined) => void): void
 }
@@ -198,6 +214,18 @@ export class MemoryDisk implements NodeDisk {
 
   setSpeed(factor: number): void {
     this.factor = factor
+  }
+
+  stored(done: (versions: StoredVersion[]) => void): void {
+    done([])
+  }
+
+  rotVersion(): Mark | undefined {
+    return undefined
+  }
+
+  scrub(_from: 'resume' | 'anew', done: (found: ScrubFound) => void): void {
+    done({ damaged: 0, unrepaired: 0, problems: 0 })
   }
 
   content(done: (versions: VersionMap) => void): void {

@@ -192,6 +192,8 @@ function gatedDisk(disk: SimDisk, user: StoreUser): DiskPort {
     sync: (done) => disk.sync((ok) => user.gate(() => done(ok))),
     tryRead: (offsetBytes, into) => disk.tryRead(offsetBytes, into),
     read: (offsetBytes, into, done) => disk.read(offsetBytes, into, (ok) => user.gate(() => done(ok))),
+    readMedium: (offsetBytes, lengthBytes, done) =>
+      disk.readMedium(offsetBytes, lengthBytes, (bytes) => user.gate(() => done(bytes))),
   }
 }
 

@@ -8,6 +8,7 @@ import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothi
 import { checkSessionsInOrder } from './checker/holders.ts'
 import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
+import { damageMany, scrubAll } from './last-scrub.ts'
 import type { SimNode } from './sim-node.ts'
 import { checkGone } from './volume-deletion.ts'
 import { visibleAt, type VersionMap } from './version-map.ts'
@@ -70,6 +71,8 @@ export function checkEnd(world: World, healMs: number): void {
     judge.report([{ checker: 'progress', message: `not all applied ${judge.committed.log.length}: ${behind}` }])
     return
   }
+  world.damagedAtEnd = damageMany(world, healthyOf(world))
+  scrubAll(world, healthyOf(world))
   const copies = healthyOf(world).flatMap((node) => contentOf(world, node) ?? [])
   judge.report(checkCopiesAfterRemoval(copies, judge.committed.log))
   judge.report(checkContent(copies, judge.committed.log))

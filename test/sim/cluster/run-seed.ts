@@ -34,6 +34,8 @@ export interface SeedResult {
   events: number
   /** It ended early: no member of the set had everything any more (atlas.ts). */
   isBeyond: boolean
+  /** Blocks that were damaged at its end and had to be repaired (last-scrub.ts). */
+  damagedAtEnd: number
 }
 
 export function runSeed({
@@ -64,6 +66,7 @@ export function runSeed({
     virtualMs: world.clock.nowMs(),
     events: world.trace.count,
     isBeyond: world.worlds.some(({ isBeyond }) => isBeyond),
+    damagedAtEnd: world.worlds.reduce((sum, { damagedAtEnd }) => sum + damagedAtEnd, 0),
   }
 }
 

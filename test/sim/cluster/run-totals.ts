@@ -13,6 +13,9 @@ export interface RunTotals {
   seeds: number
   /** Of these ended early, because no member of the set had everything any more (atlas.ts). */
   beyond: number
+  /** Seeds at whose end blocks were damaged, and how many blocks. */
+  patterns: number
+  damagedAtEnd: number
   operations: number
   acknowledgedWrites: number
   virtualMs: number
@@ -26,6 +29,8 @@ export interface RunTotals {
 export const noTotals = (): RunTotals => ({
   seeds: 0,
   beyond: 0,
+  patterns: 0,
+  damagedAtEnd: 0,
   operations: 0,
   acknowledgedWrites: 0,
   virtualMs: 0,
@@ -38,6 +43,8 @@ export function addSeed(totals: RunTotals, result: SeedResult): void {
   const { seed, operations, acknowledgedWrites, virtualMs, planned, violations } = result
   totals.seeds++
   if (result.isBeyond) totals.beyond++
+  if (result.damagedAtEnd > 0) totals.patterns++
+  totals.damagedAtEnd += result.damagedAtEnd
   totals.operations += operations
   totals.acknowledgedWrites += acknowledgedWrites
   totals.virtualMs += virtualMs
@@ -49,6 +56,8 @@ export function addSeed(totals: RunTotals, result: SeedResult): void {
 export function addTotals(totals: RunTotals, more: RunTotals): void {
   totals.seeds += more.seeds
   totals.beyond += more.beyond
+  totals.patterns += more.patterns
+  totals.damagedAtEnd += more.damagedAtEnd
   totals.operations += more.operations
   totals.acknowledgedWrites += more.acknowledgedWrites
   totals.virtualMs += more.virtualMs
@@ -59,7 +68,7 @@ export function addTotals(totals: RunTotals, more: RunTotals): void {
 
 /** Name and value of each line of a summary. */
 export function summaryOf(totals: RunTotals): Array<[name: string, value: string]> {
-  const { seeds, beyond, operations, acknowledgedWrites, virtualMs, cpuSeconds, kinds, violations } = totals
+  const { seeds, beyond, patterns, damagedAtEnd, operations, acknowledgedWrites, virtualMs, cpuSeconds, kinds, violations } = totals
   const sorted = Object.entries(kinds).sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
   const faults = sorted.reduce((sum, [, count]) => sum + count, 0)
   const byChecker = new Map<string, number>()
@@ -74,6 +83,7 @@ export function summaryOf(totals: RunTotals): Array<[name: string, value: string
     ['acknowledged writes', grouped(acknowledgedWrites)],
     ['faults and actions', `${grouped(faults)}, ${perHundred.toFixed(1)} for each 100 operations`],
     ['by kind', sorted.map(([kind, count]) => `${kind} ${grouped(count)}`).join(', ')],
+    ['damaged at the end', `${grouped(damagedAtEnd)} blocks in ${grouped(patterns)} patterns, for a scrub of all copies`],
     ['simulated hours', (virtualMs / 3.6e6).toFixed(2)],
     ['CPU seconds', `${cpuSeconds.toFixed(1)} (${perSecond} operations each)`],
     ['violations', [String(violations.length), ...checkers].join(', ')],

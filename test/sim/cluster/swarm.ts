@@ -13,6 +13,7 @@ import type { NetworkOptions } from './network.ts'
 import { setPlot } from './plot-focus.ts'
 import { setRare } from './rare-focus.ts'
 import { setScene } from './scene-focus.ts'
+import { setScrubs } from './scrub-focus.ts'
 import { setStale } from './stale-focus.ts'
 import { setVolumes } from './volume-focus.ts'
 
@@ -174,6 +175,8 @@ export interface Swarm {
   faults: FaultKind[]
   actionEveryMs: number
   actions: ActionKind[]
+  /** Between one scrub of some copy and the next, on average; Infinity: none before the end. */
+  scrubEveryMs: number
 }
 
 /**
@@ -198,7 +201,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   const disks = new Random(`disks ${seed}`).pick([1, 1, 2, 3])
   const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? setRare(wide) ?? swarm
   const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
-  return setVolumes(setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults }))
+  return setScrubs(setVolumes(setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults })))
 }
 
 /** Many requests in the same time: they share batches, fill windows, and wait for each other. */
@@ -338,6 +341,7 @@ function drawWide(seed: number, random: Random): Swarm {
     aimsAt: [],
     actionEveryMs: faultsUntilMs / random.pick([1, 4, 12]),
     actions: some(ACTIONS).filter((kind) => kind !== 'force-promote' || random.chance(0.2)),
+    scrubEveryMs: Infinity,
   }
 }
 

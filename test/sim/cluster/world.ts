@@ -61,6 +61,8 @@ export class World {
   isHealed = false
   /** No member of the set has everything any more (atlas.ts): what follows is nobody's fault. */
   isBeyond = false
+  /** Blocks that were damaged at the end, for the last scrub. */
+  damagedAtEnd = 0
   readonly codec: StampCodec
   readonly storeKind: WorldOptions['store']
   private readonly disksRandom: Random

@@ -97,4 +97,48 @@ export const DISKS = [
     [['replication/replica.ts', 'lostSlices.length > 0 && consistency', 'lostSlices.length > 99 && consistency']],
     { looksAt: focusOn('staleRecords') },
   ),
+  storeBug(
+    'what a scrub finds is told to nobody',
+    'D1, I17',
+    [['volume/copy-scrub.ts', 'this.copy.tellDamage(waiting)', '']],
+  ),
+  storeBug(
+    'a scrub looks at the head alone',
+    'D1, I21',
+    [
+      [
+        'volume/scrub-walk.ts',
+        'for (const one of versions) if (kindOf(one.words, 0) === ENTRY_KIND.data) found.push(one)',
+        'for (const [i, one] of versions.entries())\n' +
+          '      if (kindOf(one.words, 0) === ENTRY_KIND.data && versions[i + 1]?.lba !== one.lba) found.push(one)',
+      ],
+    ],
+    // What snapshots show is overwritten, of many blocks.
+    {
+      looksAt: ({ actions, blocksPerSlice, copies }) =>
+        actions.includes('snapshot') && blocksPerSlice <= 16 && copies > 1,
+    },
+  ),
+  storeBug(
+    'a scrub verifies the first block of what it reads',
+    'D1, I17',
+    [['volume/scrub-walk.ts', 'versions.filter((one) => !isWhole', 'versions.slice(0, 1).filter((one) => !isWhole']],
+    { looksAt: ({ blocksPerSlice, copies }) => blocksPerSlice >= 4 && copies > 1 },
+  ),
+  storeBug(
+    'a scrub takes what it cannot read for whole',
+    'D1, I17',
+    [['volume/scrub-walk.ts', "if (bad.length === 0) return 'whole'", "return 'whole'"]],
+  ),
+  storeBug(
+    'who does not lead repairs nothing',
+    'D2, I17',
+    [
+      [
+        'replication/repair.ts',
+        '  if (state.damaged.length === 0 || state.config === undefined) return\n',
+        '  if (state.damaged.length === 0 || state.config === undefined || state.primary === undefined) return\n',
+      ],
+    ],
+  ),
 ]

@@ -1,0 +1,177 @@
+/**
+ * A scrub of one copy (engine/replication/SCRUB.md): its disks one after the other, each from where the last one was
+ * left to its end.
+ *
+ *   window -> damaged? -> told to the machine of the copy, as if a read had met it -> repaired | waited for no longer
+ *          -> noted, now and then -> next window
+ *
+ * - Q1 a scrub changes nothing: what it finds is repaired the one way there is (SPEC.md D2 to D4), and what is not
+ *   repaired is counted, and found again by the next one.
+ * - Q2 a block counts as repaired when it was read from the medium again, or no view shows it any more.
+ */
+import { until, type Task } from '../task.ts'
+import type { VersionId } from '../replication/record.ts'
+import type { Target } from './block-reader.ts'
+import type { LocalCopyStore } from './copy-store.ts'
+import {
+  noCounts, readScrubNote, writeScrubNote, type ScrubCounts, type ScrubKind, type ScrubNote, type ScrubTrack,
+} from './scrub-note.ts'
+import { lookAgain, walkDeep, walkLight, type Pace, type Walked } from './scrub-walk.ts'
+
+/** What a scrub needs of whoever runs it. */
+export interface ScrubPort {
+  /** Wall clock, milliseconds since 1970; for people and schedules. */
+  wallMs(): number
+  /** Run `go(true)` when so many bytes may be read, or the next page be looked at; `go(false)`: the scrub ends here. */
+  pace(bytes: number, go: (goesOn: boolean) => void): void
+  /** Map and segments of the copy do not agree. */
+  onProblem(problem: string): void
+}
+
+/** Of all disks of a copy. */
+export interface ScrubSummary {
+  /** Since when all of it was looked at, wall clock; 0: not all of it was. */
+  endedAtMs: number
+  /** One is under way, or was when the process ended. */
+  isRunning: boolean
+  /** Of the last that ended on each disk, or of the one under way where that found more. */
+  counts: ScrubCounts
+  /** Damaged blocks that could not be repaired so far (1,024 of a disk at the most). */
+  unrepaired: number
+}
+
+/** Whether a disk is looked at, going on with what was begun or not. */
+export type ScrubTodo = 'resume' | 'anew' | 'nothing'
+
+/** Damaged blocks that are waited for at a time. */
+const TOLD_MOST = 64
+/** For how long; a member may be away that has them. */
+const REPAIR_WAIT_MS = 10_000
+const LOOK_FIRST_MS = 20
+const LOOK_MOST_MS = 1000
+/** Of a disk, those not repaired that are noted. */
+const LEFT_MOST = 1024
+const NOTE_EVERY_MS = 10_000
+
+export class CopyScrub {
+  readonly copy: LocalCopyStore
+  private readonly port: ScrubPort
+  private readonly notes = new Map<Target, ScrubNote>()
+  private notedAtMs = -Infinity
+
+  constructor(copy: LocalCopyStore, port: ScrubPort) {
+    this.copy = copy
+    this.port = port
+  }
+
+  /** Read what former ones noted. Once, before anything else. */
+  *openTask(): Task<void> {
+    const { copyId } = this.copy.bodies.now.copy
+    for (const target of this.copy.targets) this.notes.set(target, yield* readScrubNote(target, copyId))
+  }
+
+  tracks(kind: ScrubKind): ScrubTrack[] {
+    return [...this.notes.values()].map((note) => note[kind])
+  }
+
+  summary(kind: ScrubKind): ScrubSummary {
+    const tracks = this.tracks(kind)
+    const counts = noCounts()
+    for (const { last, running } of tracks)
+      for (const name of Object.keys(counts) as Array<keyof ScrubCounts>)
+        counts[name] += Math.max(last[name], running?.[name] ?? 0)
+    return {
+      endedAtMs: tracks.length === 0 ? 0 : Math.min(...tracks.map(({ endedAtMs }) => endedAtMs)),
+      isRunning: tracks.some(({ running }) => running !== undefined),
+      counts,
+      unrepaired: [...this.notes.values()].reduce((sum, { left }) => sum + left.length, 0),
+    }
+  }
+
+  /**
+   * Look at every disk of which `todo` says so. False: it was ended before, by the port or because it could not go on;
+   * what was done is noted.
+   */
+  *passTask(kind: ScrubKind, todo: (track: ScrubTrack) => ScrubTodo): Task<boolean> {
+    for (const [target, note] of this.notes) {
+      const what = todo(note[kind])
+      if (what === 'nothing') continue
+      if (what === 'anew') delete note[kind].running
+      const ended = yield* this.disk(kind, target, note)
+      yield* writeScrubNote(target, note)
+      if (!ended) return false
+    }
+    return true
+  }
+
+  private *disk(kind: ScrubKind, target: Target, note: ScrubNote): Task<boolean> {
+    const track = note[kind]
+    const { port, copy } = this
+    if (kind === 'deep' && track.running === undefined) note.left = []
+    const running = (track.running ??= { ...noCounts(), beganAtMs: port.wallMs(), nextPage: 0 })
+    for (let page: number | undefined = running.nextPage; page !== undefined;) {
+      const walked: Walked | undefined =
+        kind === 'deep'
+          ? yield* walkDeep(copy.reading, target, page, this.paceTask)
+          : yield* walkLight(target, page, this.paceTask)
+      if (walked === undefined) return false
+      running.blocks += walked.blocks
+      running.damaged += walked.damaged.length
+      running.problems += walked.problems.length
+      for (const problem of walked.problems) port.onProblem(problem)
+      const left = yield* this.repaired(target, walked.damaged)
+      note.left = [...note.left, ...left].slice(0, LEFT_MOST)
+      page = walked.nextPage
+      if (page === undefined) break
+      running.nextPage = page
+      yield* this.noteNowAndThen(target, note)
+    }
+    // Who has them may be there now, or have been asked by a process that is gone.
+    note.left = yield* this.repaired(target, note.left)
+    const { beganAtMs: _began, nextPage: _next, ...last } = running
+    track.last = last
+    track.endedAtMs = port.wallMs()
+    delete track.running
+    return true
+  }
+
+  /** Have them repaired. @returns those that were not in time */
+  private *repaired(target: Target, damaged: readonly VersionId[]): Task<VersionId[]> {
+    const left: VersionId[] = []
+    const { clock } = this.copy.o
+    for (let at = 0; at < damaged.length; at += TOLD_MOST) {
+      let waiting = damaged.slice(at, at + TOLD_MOST)
+      this.copy.tellDamage(waiting)
+      const untilMs = clock.nowMs() + REPAIR_WAIT_MS
+      for (let delayMs = LOOK_FIRST_MS; ; delayMs = Math.min(2 * delayMs, LOOK_MOST_MS)) {
+        yield* until<void>((resume) => void clock.after(delayMs, () => resume()))
+        waiting = yield* this.still(target, waiting)
+        if (waiting.length === 0 || clock.nowMs() >= untilMs || this.copy.failedReason !== '') break
+      }
+      left.push(...waiting)
+    }
+    return left
+  }
+
+  private *still(target: Target, damaged: readonly VersionId[]): Task<VersionId[]> {
+    const left: VersionId[] = []
+    for (const id of damaged) if ((yield* lookAgain(this.copy.reading, target, id)) === 'damaged') left.push(id)
+    return left
+  }
+
+  private *noteNowAndThen(target: Target, note: ScrubNote): Task<void> {
+    const nowMs = this.copy.o.clock.nowMs()
+    if (nowMs - this.notedAtMs < NOTE_EVERY_MS) return
+    this.notedAtMs = nowMs
+    yield* writeScrubNote(target, note)
+  }
+
+  private readonly paceTask: Pace = (bytes) => this.paced(bytes)
+
+  private *paced(bytes: number): Task<boolean> {
+    // Q3: what is not there yet is no damage.
+    const isFilled = this.copy.bodies.now.copy.facts.consistency.state === 'consistent'
+    if (this.copy.failedReason !== '' || !isFilled) return false
+    return yield* until<boolean>((resume) => this.port.pace(bytes, resume))
+  }
+}

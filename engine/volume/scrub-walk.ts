@@ -1,0 +1,213 @@
+/**
+ * What a scrub looks at, a window of the map at a time (engine/replication/SCRUB.md): of one copy on one disk, in the
+ * order of its blocks, so that where it is says all about how far it came.
+ *
+ *   deep    every version that some view shows, read from the medium and held against its checksum, by place in the
+ *           log: neighbours there are read at once, whatever they are in the volume
+ *   light   the same entries against the table of segments; no data is read
+ *
+ * A clone's blocks that it shares with its origin are not in its map: they are the origin's, and looked at there.
+ */
+import { crcOf, ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from '../log/entry.ts'
+import { segmentOffsetBytes } from '../log/geometry.ts'
+import { blockIdentity, recordSeed } from '../log/identity.ts'
+import { SEGMENT_STATE } from '../log/segment-table.ts'
+import { PAGES_MAX } from '../log/volume-map.ts'
+import type { VersionId } from '../replication/record.ts'
+import { until, type Task } from '../task.ts'
+import { BLOCK_BYTES, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import type { Target } from './block-reader.ts'
+import { pagesFrom, pageVersions, type CopyReading, type FoundVersion } from './copy-reader.ts'
+import { findExact } from './copy-repair.ts'
+
+/** More would be sorted, and kept, at a time; fewer would be read in smaller pieces. */
+const WINDOW_PAGES = 16
+/** The longest read, and what is verified in one turn. */
+const READ_BLOCKS = 128
+/** What lies between two blocks that are wanted is read along when it is no more than this. */
+const GAP_BLOCKS = 16
+const READS_OF_ONE = 2
+
+export interface Walked {
+  /** Undefined: there is nothing behind it. */
+  nextPage: number | undefined
+  /** Blocks that were looked at. */
+  blocks: number
+  /** Of the medium. */
+  readBytes: number
+  /** They could not be read twice, or do not fit their checksum. */
+  damaged: VersionId[]
+  /** Where map and segments do not agree, as sentences. */
+  problems: string[]
+}
+
+/** Whether so many bytes may be read now; it may take its time. False: the scrub ends here. */
+export type Pace = (bytes: number) => Task<boolean>
+
+/**
+ * Look at a window of pages from `fromPage` on. Undefined: it cannot go on (the index cannot be read, the disk failed,
+ * the copy is gone), or was told not to.
+ */
+export function* walkDeep(o: CopyReading, target: Target, fromPage: number, pace: Pace): Task<Walked | undefined> {
+  const window = yield* windowFrom(target, fromPage)
+  if (window === undefined) return undefined
+  const found: FoundVersion[] = []
+  for (const page of window.pages) {
+    const versions = yield* pageVersions(target, page, () => true)
+    if (versions === undefined) return undefined
+    for (const one of versions) if (kindOf(one.words, 0) === ENTRY_KIND.data) found.push(one)
+  }
+  found.sort(byPlace)
+  const damaged: VersionId[] = []
+  let readBytes = 0
+  for (let at = 0; at < found.length;) {
+    const run = nearBy(found, at)
+    const lengthBytes = run.blocks * BLOCK_BYTES
+    if (!(yield* pace(lengthBytes))) return undefined
+    const bad = yield* verify(o, target, run)
+    if (bad === undefined) return undefined
+    for (const version of bad) {
+      const id = idOf(version)
+      if ((yield* lookAgain(o, target, id)) === 'damaged') damaged.push(id)
+    }
+    readBytes += lengthBytes
+    at += run.versions.length
+  }
+  return { nextPage: window.nextPage, blocks: found.length, readBytes, damaged, problems: [] }
+}
+
+/** The same for its entries alone. */
+export function* walkLight(target: Target, fromPage: number, pace: Pace): Task<Walked | undefined> {
+  const window = yield* windowFrom(target, fromPage)
+  if (window === undefined) return undefined
+  const problems: string[] = []
+  let blocks = 0
+  for (const page of window.pages) {
+    if (!(yield* pace(0))) return undefined
+    const versions = yield* pageVersions(target, page, () => true)
+    if (versions === undefined) return undefined
+    blocks += versions.length
+    if (problemsOf(target, versions).length === 0) continue
+    // What is so is so at the second look.
+    const again = yield* pageVersions(target, page, () => true)
+    if (again === undefined) return undefined
+    problems.push(...problemsOf(target, again))
+  }
+  return { nextPage: window.nextPage, blocks, readBytes: 0, damaged: [], problems }
+}
+
+/**
+ * Whether a version that was found damaged is so now: whole when it can be read (it was repaired, or moved), gone when
+ * no view shows it any more.
+ */
+export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<'whole' | 'damaged' | 'gone'> {
+  for (let reads = 0; reads < READS_OF_ONE; reads++) {
+    const found = yield* findExact(target, id)
+    if (found === undefined) return 'gone'
+    const one: FoundVersion[] = [{ lba: id.lba, words: found.words }]
+    const bad = yield* verify(o, target, nearBy(one, 0))
+    if (bad === undefined) return 'gone'
+    if (bad.length === 0) return 'whole'
+  }
+  return 'damaged'
+}
+
+const idOf = ({ lba, words }: FoundVersion): VersionId => ({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0) })
+
+function* windowFrom(
+  target: Target,
+  fromPage: number,
+): Task<{ pages: number[]; nextPage: number | undefined } | undefined> {
+  if (isOver(target)) return undefined
+  const pages = yield* pagesFrom(target, fromPage, PAGES_MAX, WINDOW_PAGES)
+  if (pages === undefined) return undefined
+  const last = pages.at(-1)
+  return { pages, nextPage: last === undefined ? undefined : last + 1 }
+}
+
+const isOver = ({ stream, map }: Target): boolean => stream.failed || map.isDeleted
+
+const byPlace = (a: FoundVersion, b: FoundVersion): number =>
+  segmentOf(a.words, 0) - segmentOf(b.words, 0) || unitsOf(a.words, 0) - unitsOf(b.words, 0)
+
+interface Run {
+  versions: FoundVersion[]
+  segment: number
+  /** In blocks from the segment's start. */
+  firstBlock: number
+  blocks: number
+}
+
+/** Versions from `at` on, in order of place, that one read brings. */
+function nearBy(found: readonly FoundVersion[], at: number): Run {
+  const first = found[at]!
+  const segment = segmentOf(first.words, 0)
+  const firstBlock = Math.floor(unitsOf(first.words, 0) / UNITS_PER_BLOCK)
+  let endBlock = endBlockOf(first)
+  let end = at + 1
+  for (; end < found.length; end++) {
+    const next = found[end]!
+    if (segmentOf(next.words, 0) !== segment) break
+    if (Math.floor(unitsOf(next.words, 0) / UNITS_PER_BLOCK) > endBlock + GAP_BLOCKS) break
+    if (endBlockOf(next) - firstBlock > READ_BLOCKS) break
+    endBlock = Math.max(endBlock, endBlockOf(next))
+  }
+  return { versions: found.slice(at, end), segment, firstBlock, blocks: endBlock - firstBlock }
+}
+
+const endBlockOf = ({ words }: FoundVersion): number =>
+  Math.ceil((unitsOf(words, 0) + storedUnitsOf(words, 0)) / UNITS_PER_BLOCK)
+
+/**
+ * Read a run from the medium; those that do not fit, all of them when it cannot be read. The map may show them
+ * elsewhere by then. Undefined: the disk failed, or the copy is gone.
+ */
+function* verify(o: CopyReading, target: Target, run: Run): Task<FoundVersion[] | undefined> {
+  if (isOver(target)) return undefined
+  const { segments, context } = target.stream
+  const { segment, firstBlock, blocks, versions } = run
+  const offset = segmentOffsetBytes(context.segmentBytes, segment) + firstBlock * BLOCK_BYTES
+  segments.readers[segment] = segments.readers[segment]! + 1
+  const bad = yield* until<FoundVersion[]>((resume) =>
+    context.disk.readMedium(offset, blocks * BLOCK_BYTES, (bytes) =>
+      resume(bytes === undefined ? versions : versions.filter((one) => !isWhole(o, one, firstBlock, bytes))),
+    ),
+  )
+  segments.readers[segment] = segments.readers[segment]! - 1
+  return isOver(target) ? undefined : bad
+}
+
+function isWhole(o: CopyReading, { lba, words }: FoundVersion, firstBlock: number, bytes: Uint8Array): boolean {
+  const from = unitsOf(words, 0) * UNIT_BYTES - firstBlock * BLOCK_BYTES
+  const crc = o.crc32c(bytes.subarray(from, from + storedUnitsOf(words, 0) * UNIT_BYTES))
+  const identity = blockIdentity(recordSeed(o.tag, epochOf(words, 0), seqOf(words, 0)), lba)
+  return (crc ^ identity) >>> 0 === crcOf(words, 0)
+}
+
+/** Of the versions of a page, at this moment. */
+function problemsOf({ stream, map }: Target, versions: readonly FoundVersion[]): string[] {
+  const { segments, log } = stream
+  const problems: string[] = []
+  const units = new Map<number, number>()
+  for (const { lba, words } of versions) {
+    const segment = segmentOf(words, 0)
+    const of = `block ${lba} of seq ${seqOf(words, 0)}`
+    const state = segments.state[segment]
+    if (state === undefined || state === SEGMENT_STATE.none || state === SEGMENT_STATE.givenBack) {
+      problems.push(`${of} is said to lie in segment ${segment}, which holds nothing`)
+      continue
+    }
+    if (kindOf(words, 0) !== ENTRY_KIND.data) continue
+    const stored = storedUnitsOf(words, 0)
+    if (stored === 0 || unitsOf(words, 0) + stored > log.segmentBlocks * UNITS_PER_BLOCK)
+      problems.push(`${of} is said to lie beyond the end of segment ${segment}`)
+    units.set(segment, (units.get(segment) ?? 0) + stored)
+  }
+  for (const [segment, live] of units)
+    if (segments.live[segment]! < live)
+      problems.push(
+        `segment ${segment} is said to hold ${segments.live[segment]} units, and ${map.descriptor.spec.name} has ` +
+          `${live} of one page there`,
+      )
+  return problems
+}

@@ -1,0 +1,68 @@
+/**
+ * The end of a run: many blocks of many copies are damaged, of each as many as the atlas allows, so that one member of
+ * the set has it whole. Then every copy is scrubbed. Nothing may be left that cannot be read, nor counted as such.
+ */
+import { Random } from '../random.ts'
+import type { ScrubFound } from './node-disk.ts'
+import type { SimNode } from './sim-node.ts'
+import type { StoredVersion } from './stored-versions.ts'
+import type { World } from './world.ts'
+
+/** Versions of a run that are damaged at the most: each is repaired. */
+const DAMAGED_MOST = 200
+const TRIES_MOST = 20
+const TRY_AGAIN_MS = 2000
+
+/** @returns how many versions were damaged */
+export function damageMany(world: World, nodes: readonly SimNode[]): number {
+  const random = new Random(`last scrub ${world.swarm.seed} ${world.volumeId}`)
+  const share = random.pick([0, 0.05, 0.3, 1])
+  const sectors = random.pick(['one', 'all'] as const)
+  let damaged = 0
+  const { config } = world.store.current
+  for (const node of random.shuffle([...nodes])) {
+    const versions = waitFor<StoredVersion[] | undefined>(world, (done) => node.disk.stored(done))
+    for (const version of random.shuffle(versions ?? [])) {
+      if (damaged >= DAMAGED_MOST || !random.chance(share)) continue
+      if (!world.atlas.mayDamage(config, node.name, version.lba)) continue
+      const mark = node.disk.rotVersion(random, version, sectors)
+      if (mark === undefined) continue
+      world.atlas.note(node.name, mark)
+      damaged++
+    }
+  }
+  return damaged
+}
+
+export function scrubAll(world: World, nodes: readonly SimNode[]): void {
+  const ended = new Map<SimNode, ScrubFound | undefined>()
+  for (const node of nodes) scrub(world, node, TRIES_MOST, (found) => void ended.set(node, found))
+  while (ended.size < nodes.length && world.clock.step());
+  for (const node of nodes) {
+    const problem = problemOf(ended.get(node))
+    if (problem === undefined) continue
+    world.judge.report([{ checker: 'scrub-repairs', message: `the scrub of ${node.name} ${problem}` }])
+  }
+}
+
+/** One that the schedule began may be under way. */
+function scrub(world: World, node: SimNode, tries: number, done: (found: ScrubFound | undefined) => void): void {
+  node.disk.scrub('anew', (found) => {
+    if (found !== undefined || tries === 0) done(found)
+    else world.clock.after(TRY_AGAIN_MS, () => scrub(world, node, tries - 1, done))
+  })
+}
+
+function problemOf(found: ScrubFound | undefined): string | undefined {
+  if (found === undefined) return 'does not come to an end'
+  const { damaged, unrepaired, problems } = found
+  if (unrepaired > 0) return `leaves ${unrepaired} of ${damaged} damaged blocks`
+  return problems > 0 ? `finds ${problems} disagreements of map and segments` : undefined
+}
+
+function waitFor<T>(world: World, start: (done: (value: T) => void) => void): T | undefined {
+  let answer: { value: T } | undefined
+  start((value) => (answer = { value }))
+  while (answer === undefined && world.clock.step());
+  return (answer as { value: T } | undefined)?.value
+}
