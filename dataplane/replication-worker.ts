@@ -12,6 +12,8 @@ import type { ConfigPort } from './copy/config-port.ts'
 import { CopyHost } from './copy/copy-host.ts'
 import type { CopyHostOptions } from './copy/copy-host.ts'
 import { CopyPlaces } from './copy/copy-places.ts'
+import { SCRUB_DEFAULTS, Scrubber } from './copy/scrubber.ts'
+import type { ScrubOptions } from './copy/scrubber.ts'
 import { assertTiming } from './copy/timing.ts'
 import type { CopyTiming } from './copy/timing.ts'
 import type { TurnLoop } from './copy/turn-loop.ts'
@@ -37,6 +39,8 @@ export interface ReplicationWorkerOptions {
   log: LogPort
   evidenceDir: string
   isElsewhere?: CopyHostOptions['isElsewhere']
+  /** Unset: as usual. */
+  scrub?: ScrubOptions
   copyLimits?: CopyHostOptions['limits']
   frontendLimits?: Partial<FrontendLimits>
   /** Of this start of the daemon, as no other in the cluster has; below 2^24. */
@@ -50,6 +54,7 @@ export class ReplicationWorker {
   readonly copies: CopyHost
   readonly frontends: FrontendHost
   readonly readers: SnapshotReaders
+  readonly scrubber: Scrubber
   readonly #o: ReplicationWorkerOptions
   readonly #timer: WakeTimer
   readonly #places = new CopyPlaces()
@@ -96,6 +101,14 @@ export class ReplicationWorker {
     })
     this.readers = new SnapshotReaders(this.frontends, options.startNumber)
     this.copies.recover()
+    this.scrubber = new Scrubber({
+      ...(options.scrub ?? SCRUB_DEFAULTS),
+      clock: loop,
+      wallMs: () => Date.now(),
+      copies: () => this.copies.copies(),
+      activity: () => this.copies.activity,
+      log,
+    })
   }
 
   /** All workers of the other nodes of the cluster, where each node listens. Nobody else is let in. */
@@ -128,11 +141,14 @@ export class ReplicationWorker {
   /** Nothing is stepped or said any more; peers see their connections end. The store is the caller's to stop. */
   async close(drainMs: number): Promise<void> {
     this.readers.shutDown()
+    const scrubsEnded = new Promise<void>((resolve) => this.scrubber.stop(resolve))
     this.frontends.close()
     this.copies.close()
     this.#timer.stop()
     this.#o.loop.stop()
     await this.transport.drain(drainMs)
+    // The store is closed next, and a read under way may not find it so.
+    await scrubsEnded
   }
 }
 

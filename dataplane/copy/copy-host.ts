@@ -86,6 +86,8 @@ export class CopyHost implements CopyOwner, LinksOwner {
   /** Copies that have something to say at the end of this turn. */
   #speaking: HostedCopy[] = []
   readonly #keeping = new Set<HostedCopy>()
+  /** Messages of clients and of other copies so far: what goes before work that nobody waits for. */
+  activity = 0
   #delivered: Delivery[] = []
   #arePeersKnown = true
   /** By volume: for which configuration its copy began anew last, or is about to. */
@@ -212,6 +214,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
   /** A message for a copy, or between workers. */
   deliver(delivery: Delivery): void {
     this.hold(delivery)
+    if (delivery.family !== 'link') this.activity++
     const { from, message, volumeId, family } = delivery
     const { node, instance, worker } = from
     if (message.type === 'beacon') this.#links.received({ node, worker }, instance, message)
@@ -227,6 +230,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   /** A frontend of this worker asks a copy of this worker. */
   ask(volumeId: string, message: FrontendMessage): void {
+    this.activity++
     const { node, worker } = this.#o.self
     this.#copies.get(volumeId)?.request(node, worker, message)
   }

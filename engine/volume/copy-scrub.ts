@@ -48,7 +48,7 @@ const TOLD_MOST = 64
 /** For how long; a member may be away that has them. */
 const REPAIR_WAIT_MS = 10_000
 const LOOK_FIRST_MS = 20
-const LOOK_MOST_MS = 1000
+const LOOK_MOST_MS = 250
 /** Of a disk, those not repaired that are noted. */
 const LEFT_MOST = 1024
 const NOTE_EVERY_MS = 10_000
@@ -58,6 +58,7 @@ export class CopyScrub {
   private readonly port: ScrubPort
   private readonly notes = new Map<Target, ScrubNote>()
   private notedAtMs = -Infinity
+  private isEnding = false
 
   constructor(copy: LocalCopyStore, port: ScrubPort) {
     this.copy = copy
@@ -68,6 +69,20 @@ export class CopyScrub {
   *openTask(): Task<void> {
     const { copyId } = this.copy.bodies.now.copy
     for (const target of this.copy.targets) this.notes.set(target, yield* readScrubNote(target, copyId))
+  }
+
+  /** A pass that is under way comes to its end soon, and is noted. */
+  end(): void {
+    this.isEnding = true
+  }
+
+  /** Q3: what is not there yet is no damage. */
+  get isConsistent(): boolean {
+    return this.copy.bodies.now.copy.facts.consistency.state === 'consistent'
+  }
+
+  private get isOver(): boolean {
+    return this.isEnding || this.copy.failedReason !== ''
   }
 
   tracks(kind: ScrubKind): ScrubTrack[] {
@@ -146,7 +161,7 @@ export class CopyScrub {
       for (let delayMs = LOOK_FIRST_MS; ; delayMs = Math.min(2 * delayMs, LOOK_MOST_MS)) {
         yield* until<void>((resume) => void clock.after(delayMs, () => resume()))
         waiting = yield* this.still(target, waiting)
-        if (waiting.length === 0 || clock.nowMs() >= untilMs || this.copy.failedReason !== '') break
+        if (waiting.length === 0 || clock.nowMs() >= untilMs || this.isOver) break
       }
       left.push(...waiting)
     }
@@ -155,7 +170,10 @@ export class CopyScrub {
 
   private *still(target: Target, damaged: readonly VersionId[]): Task<VersionId[]> {
     const left: VersionId[] = []
-    for (const id of damaged) if ((yield* lookAgain(this.copy.reading, target, id)) === 'damaged') left.push(id)
+    for (const id of damaged) {
+      const isLeft = this.isOver || (yield* lookAgain(this.copy.reading, target, id)) === 'damaged'
+      if (isLeft) left.push(id)
+    }
     return left
   }
 
@@ -169,9 +187,7 @@ export class CopyScrub {
   private readonly paceTask: Pace = (bytes) => this.paced(bytes)
 
   private *paced(bytes: number): Task<boolean> {
-    // Q3: what is not there yet is no damage.
-    const isFilled = this.copy.bodies.now.copy.facts.consistency.state === 'consistent'
-    if (this.copy.failedReason !== '' || !isFilled) return false
+    if (this.isOver || !this.isConsistent) return false
     return yield* until<boolean>((resume) => this.port.pace(bytes, resume))
   }
 }

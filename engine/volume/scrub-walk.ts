@@ -23,7 +23,7 @@ import { findExact } from './copy-repair.ts'
 /** More would be sorted, and kept, at a time; fewer would be read in smaller pieces. */
 const WINDOW_PAGES = 16
 /** The longest read, and what is verified in one turn. */
-const READ_BLOCKS = 128
+const READ_BLOCKS = 256
 /** What lies between two blocks that are wanted is read along when it is no more than this. */
 const GAP_BLOCKS = 16
 const READS_OF_ONE = 2

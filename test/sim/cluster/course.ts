@@ -62,12 +62,13 @@ export function finish(first: World): void {
   const isLate = ({ swarm, users }: World): boolean =>
     clock.nowMs() >= healMs + Math.max(healedAtMs, swarm.ioTimeoutMs > 0 ? users.servedAtMs : 0)
   runUntil(first, () => first.worlds.every((world) => isLate(world) || isQuiet(world)))
+  const isAnyDeleted = first.worlds.some(({ isDeleted }) => isDeleted)
   for (const world of first.worlds) {
     // Time passes while another one's copies are read.
     runUntil(first, () => isLate(world) || isQuiet(world))
-    if (!first.hasFailed) checkEnd(world, healMs)
+    if (!first.hasFailed) checkEnd(world, healMs, isAnyDeleted)
   }
-  if (!first.hasFailed && first.worlds.some(({ isDeleted }) => isDeleted)) startAnew(first)
+  if (!first.hasFailed && isAnyDeleted) startAnew(first)
 }
 
 function healAll(world: World): void {

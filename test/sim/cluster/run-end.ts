@@ -39,7 +39,8 @@ export function isQuiet(world: World): boolean {
   })
 }
 
-export function checkEnd(world: World, healMs: number): void {
+/** @param goesOn  after this everybody loses power, and opens what is on the disks */
+export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
   const { judge } = world
   const unanswered = [...world.clients.values()].flatMap((client) => client.unanswered)
   const healthy = healthyOf(world).map(({ name }) => name)
@@ -71,7 +72,8 @@ export function checkEnd(world: World, healMs: number): void {
     judge.report([{ checker: 'progress', message: `not all applied ${judge.committed.log.length}: ${behind}` }])
     return
   }
-  world.damagedAtEnd = damageMany(world, healthyOf(world))
+  // An opening reads what waits, and would refuse where that was damaged just now.
+  if (!goesOn) world.damagedAtEnd = damageMany(world, healthyOf(world))
   scrubAll(world, healthyOf(world))
   const copies = healthyOf(world).flatMap((node) => contentOf(world, node) ?? [])
   judge.report(checkCopiesAfterRemoval(copies, judge.committed.log))

@@ -1,0 +1,256 @@
+/**
+ * When the copies of a worker are scrubbed, and how fast (engine/replication/SCRUB.md): one at a time, each in its turn
+ * by age, those that a user asked for first.
+ *
+ *   look, once a minute: which copies are there -> what they noted -> whose time has come -> pass -> look again
+ *
+ * Foreground first: while clients or other copies ask anything of this worker, a scrub reads so many bytes a second and
+ * no more; when nobody did for a second it reads as fast as it can.
+ */
+import type { ClockPort, LogPort } from '../../engine/ports.ts'
+import { runTask } from '../../engine/task.ts'
+import { MIB } from '../../engine/units.ts'
+import { CopyScrub, type ScrubSummary, type ScrubTodo } from '../../engine/volume/copy-scrub.ts'
+import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
+import type { ScrubKind, ScrubTrack } from '../../engine/volume/scrub-note.ts'
+
+export interface ScrubOptions {
+  /** From one to the next; Infinity: only when they are asked for. */
+  lightEveryMs: number
+  deepEveryMs: number
+  /** While there is something else to do. */
+  busyBytesPerSecond: number
+}
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+
+export const SCRUB_DEFAULTS: ScrubOptions = {
+  lightEveryMs: DAY_MS,
+  deepEveryMs: 7 * DAY_MS,
+  busyBytesPerSecond: 32 * MIB,
+}
+
+const LOOK_EVERY_MS = 60_000
+/** After the last request, the worker counts as busy for so long. */
+const BUSY_MS = 1000
+/** What a page of the map counts, of which no data is read. */
+const PAGE_BYTES = 16 * 1024
+/** A copy that never was scrubbed is within this, or within its interval. */
+const FIRST_MS = HOUR_MS
+/** So much of an interval earlier than its end, by volume: those that were made together do not stay together. */
+const SPREAD = 0.1
+/** By so many intervals a scrub is overdue. */
+const OVERDUE_INTERVALS = 2
+
+export interface ScrubbedCopy {
+  volumeId: string
+  store: LocalCopyStore | undefined
+}
+
+export interface ScrubberOptions extends ScrubOptions {
+  clock: ClockPort
+  /** Milliseconds since 1970. */
+  wallMs(): number
+  copies(): Iterable<ScrubbedCopy>
+  /** A number that is another one when clients or peers asked something since. */
+  activity(): number
+  log: LogPort
+}
+
+/** Of a copy, for who looks from outside. */
+export interface ScrubReport {
+  light: ScrubSummary
+  deep: ScrubSummary
+  isOverdue: boolean
+}
+
+interface Known {
+  volumeId: string
+  scrub: CopyScrub
+  /** Its notes are read. */
+  isOpen: boolean
+  seenAtMs: number
+  /** By kind: when a user asked for one that is still to come. */
+  asked: Map<ScrubKind, number>
+}
+
+export class Scrubber {
+  readonly #o: ScrubberOptions
+  readonly #known = new Map<LocalCopyStore, Known>()
+  #running: Known | undefined
+  #timer: { cancel(): void } | undefined
+  #isStopped = false
+  #onEnded: (() => void) | undefined
+  /** A grant that waits for its time. */
+  #waiting: { timer: { cancel(): void }; go: (goesOn: boolean) => void } | undefined
+  #activity = 0
+  #busyUntilMs = 0
+  #nextGrantMs = 0
+
+  constructor(options: ScrubberOptions) {
+    this.#o = options
+    this.#timer = options.clock.after(0, () => this.#look())
+  }
+
+  /** Scrub a copy now, or as soon as those that run have ended. False: it is not here, or cannot be served. */
+  ask(volumeId: string, kind: ScrubKind): boolean {
+    this.#meet()
+    const known = [...this.#known.values()].find((one) => one.volumeId === volumeId)
+    if (known === undefined || known.scrub.copy.failedReason !== '') return false
+    known.asked.set(kind, this.#o.wallMs())
+    this.#lookSoon()
+    return true
+  }
+
+  /** Undefined until its notes are read. */
+  report(store: LocalCopyStore | undefined): ScrubReport | undefined {
+    const known = store === undefined ? undefined : this.#known.get(store)
+    if (known?.isOpen !== true) return undefined
+    const { scrub } = known
+    return { light: scrub.summary('light'), deep: scrub.summary('deep'), isOverdue: this.#isOverdue(known) }
+  }
+
+  /** No read begins any more; `done` when none is under way. */
+  stop(done: () => void): void {
+    this.#isStopped = true
+    this.#timer?.cancel()
+    for (const { scrub } of this.#known.values()) scrub.end()
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    waiting?.timer.cancel()
+    if (this.#running === undefined) return done()
+    this.#onEnded = done
+    waiting?.go(false)
+  }
+
+  // --- whose turn it is --------------------------------------------------------------------------------------------
+
+  #lookSoon(): void {
+    if (this.#isStopped) return
+    this.#timer?.cancel()
+    this.#timer = this.#o.clock.after(0, () => this.#look())
+  }
+
+  #look(): void {
+    if (this.#isStopped) return
+    this.#timer = this.#o.clock.after(LOOK_EVERY_MS, () => this.#look())
+    this.#meet()
+    if (this.#running !== undefined) return
+    const next = this.#next()
+    if (next !== undefined) this.#begin(next.known, next.kind)
+  }
+
+  /** Copies come and go. */
+  #meet(): void {
+    const there = new Set<LocalCopyStore>()
+    for (const { volumeId, store } of this.#o.copies()) {
+      if (store === undefined) continue
+      there.add(store)
+      if (this.#known.has(store)) continue
+      const scrub = new CopyScrub(store, {
+        wallMs: this.#o.wallMs,
+        pace: (bytes, go) => this.#pace(bytes, go),
+        onProblem: (problem) =>
+          this.#o.log.event('error', 'the map of a copy and its segments do not agree', { volumeId, problem }),
+      })
+      const known: Known = { volumeId, scrub, isOpen: false, seenAtMs: this.#o.wallMs(), asked: new Map() }
+      this.#known.set(store, known)
+      runTask(scrub.openTask(), () => {
+        known.isOpen = true
+        if (known.asked.size > 0) this.#lookSoon()
+      })
+    }
+    for (const [store, { scrub }] of this.#known) {
+      if (there.has(store)) continue
+      scrub.end()
+      this.#known.delete(store)
+    }
+  }
+
+  #next(): { known: Known; kind: ScrubKind } | undefined {
+    const nowMs = this.#o.wallMs()
+    let best: { known: Known; kind: ScrubKind; atMs: number } | undefined
+    for (const known of this.#known.values()) {
+      if (!known.isOpen || known.scrub.copy.failedReason !== '' || !known.scrub.isConsistent) continue
+      for (const kind of ['deep', 'light'] as const) {
+        const atMs = known.asked.has(kind) ? -Infinity : this.#dueAtMs(known, kind)
+        if (atMs <= nowMs && (best === undefined || atMs < best.atMs)) best = { known, kind, atMs }
+      }
+    }
+    return best
+  }
+
+  #dueAtMs(known: Known, kind: ScrubKind): number {
+    const everyMs = this.#everyMs(kind)
+    if (everyMs === Infinity) return Infinity
+    return Math.min(...known.scrub.tracks(kind).map((track) => this.#trackDueAtMs(known, kind, track)))
+  }
+
+  #trackDueAtMs({ volumeId, scrub, seenAtMs }: Known, kind: ScrubKind, { running, endedAtMs }: ScrubTrack): number {
+    const everyMs = this.#everyMs(kind)
+    const share = shareOf(`${volumeId} ${scrub.copy.bodies.now.copy.copyId} ${kind}`)
+    // One that was left goes on soon; what ended in the future counts for nothing.
+    if (running !== undefined) return seenAtMs + share * Math.min(LOOK_EVERY_MS, everyMs)
+    if (endedAtMs === 0 || endedAtMs > this.#o.wallMs()) return seenAtMs + share * Math.min(FIRST_MS, everyMs)
+    return endedAtMs + everyMs * (1 - SPREAD * share)
+  }
+
+  #everyMs(kind: ScrubKind): number {
+    return kind === 'deep' ? this.#o.deepEveryMs : this.#o.lightEveryMs
+  }
+
+  #isOverdue({ scrub, seenAtMs }: Known): boolean {
+    const { endedAtMs } = scrub.summary('deep')
+    return this.#o.wallMs() - Math.max(endedAtMs, seenAtMs) > OVERDUE_INTERVALS * this.#o.deepEveryMs
+  }
+
+  #begin(known: Known, kind: ScrubKind): void {
+    const { scrub, volumeId, asked } = known
+    const askedAtMs = asked.get(kind)
+    asked.delete(kind)
+    this.#running = known
+    const nowMs = this.#o.wallMs()
+    const todo = (track: ScrubTrack): ScrubTodo => {
+      if (askedAtMs !== undefined) return 'anew'
+      if (track.running !== undefined) return 'resume'
+      return this.#trackDueAtMs(known, kind, track) <= nowMs ? 'anew' : 'nothing'
+    }
+    runTask(scrub.passTask(kind, todo), (isWhole) => {
+      this.#running = undefined
+      const { counts, unrepaired } = scrub.summary(kind)
+      if (isWhole && (counts.damaged > 0 || counts.problems > 0))
+        this.#o.log.event('warn', `a ${kind} scrub found damage`, { volumeId, ...counts, unrepaired })
+      if (this.#isStopped) return this.#onEnded?.()
+      // One that could not go on is tried again at the next look.
+      if (isWhole) this.#lookSoon()
+    })
+  }
+
+  // --- how fast ----------------------------------------------------------------------------------------------------
+
+  #pace(bytes: number, go: (goesOn: boolean) => void): void {
+    const { clock, activity, busyBytesPerSecond } = this.#o
+    const nowMs = clock.nowMs()
+    const count = activity()
+    if (count !== this.#activity) this.#busyUntilMs = nowMs + BUSY_MS
+    this.#activity = count
+    const isBusy = nowMs < this.#busyUntilMs
+    const atMs = isBusy ? Math.max(nowMs, this.#nextGrantMs) : nowMs
+    this.#nextGrantMs = atMs + ((bytes === 0 ? PAGE_BYTES : bytes) / busyBytesPerSecond) * 1000
+    // A timer of nothing is one of a millisecond.
+    if (atMs <= nowMs) return clock.defer(() => go(!this.#isStopped))
+    const timer = clock.after(atMs - nowMs, () => {
+      this.#waiting = undefined
+      go(!this.#isStopped)
+    })
+    this.#waiting = { timer, go }
+  }
+}
+
+/** From 0 to 1, the same for the same words. */
+function shareOf(words: string): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < words.length; i++) hash = Math.imul(hash ^ words.charCodeAt(i), 0x01000193) >>> 0
+  return hash / 2 ** 32
+}

@@ -1,0 +1,137 @@
+/**
+ * When copies are scrubbed and how fast, in virtual time over the simulated disk: each in its turn by age, one at a
+ * time, those that were asked for first; slowly while there is something else to do.
+ */
+import t from 'tap'
+import { Scrubber, SCRUB_DEFAULTS, type ScrubbedCopy, type ScrubberOptions } from '../../../dataplane/copy/scrubber.ts'
+import { PAGE_BLOCKS } from '../../../engine/units.ts'
+import { CopyWorld, write } from '../../sim/copy-world.ts'
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+const BLOCKS = 40
+
+interface Stage {
+  world: CopyWorld
+  scrubber: Scrubber
+  wallMs(): number
+  asked: { activity: number }
+  events: string[]
+}
+
+function stage(seed: number, more: Partial<ScrubberOptions> = {}): Stage {
+  const world = new CopyWorld({ seed, segments: 48 }, { sizeBytes: 64 << 20 })
+  world.open()
+  world.epoch(1, 1)
+  for (let i = 0; i < BLOCKS; i++) world.append(write(1, 2 + i, i * PAGE_BLOCKS, [2 + i]))
+  world.settle()
+  world.copy.apply(1 + BLOCKS, {})
+  return { world, ...scrubberOf(world, more) }
+}
+
+function scrubberOf(world: CopyWorld, more: Partial<ScrubberOptions> = {}): Omit<Stage, 'world'> {
+  const { clock } = world.world
+  const wallMs = (): number => 1_000 * DAY_MS + clock.nowMs()
+  const asked = { activity: 0 }
+  const events: string[] = []
+  const copies = (): ScrubbedCopy[] => [{ volumeId: world.copy.volumeId, store: world.copy }]
+  const scrubber = new Scrubber({
+    ...SCRUB_DEFAULTS, clock, wallMs, copies, activity: () => asked.activity,
+    log: { event: (_level, message) => void events.push(message) }, ...more,
+  })
+  return { scrubber, wallMs, asked, events }
+}
+
+/** So far into the future. */
+function pass(world: CopyWorld, ms: number): void {
+  let isOver = false
+  world.world.clock.after(ms, () => (isOver = true))
+  world.world.clock.runUntil(() => isOver)
+}
+
+const deepEnd = ({ scrubber, world }: Stage): number => scrubber.report(world.copy)!.deep.endedAtMs
+const lightEnd = ({ scrubber, world }: Stage): number => scrubber.report(world.copy)!.light.endedAtMs
+
+t.test('the first within an hour, then light daily and deep weekly, and a restart changes nothing of that', (t) => {
+  const one = stage(1)
+  pass(one.world, 100)
+  t.match(one.scrubber.report(one.world.copy), { deep: { endedAtMs: 0 }, light: { endedAtMs: 0 }, isOverdue: false })
+  const beganMs = one.wallMs()
+  pass(one.world, HOUR_MS + 120_000)
+  const [deepMs, lightMs] = [deepEnd(one), lightEnd(one)]
+  for (const endedMs of [deepMs, lightMs]) t.ok(endedMs > beganMs && endedMs <= beganMs + HOUR_MS + 120_000)
+  t.match(one.scrubber.report(one.world.copy)!.deep.counts, { blocks: BLOCKS, damaged: 0 })
+  pass(one.world, DAY_MS)
+  t.equal(deepEnd(one), deepMs)
+  const againMs = lightEnd(one) - lightMs
+  t.ok(againMs > 0.88 * DAY_MS && againMs < 1.01 * DAY_MS, `${againMs / HOUR_MS} hours`)
+  let isStopped = false
+  one.scrubber.stop(() => (isStopped = true))
+  t.ok(isStopped, 'nothing was under way')
+  const two = { ...one, ...scrubberOf(one.world) }
+  pass(one.world, 2 * HOUR_MS)
+  t.equal(deepEnd(two), deepMs, 'noted by the former process')
+  pass(one.world, 6 * DAY_MS)
+  const weekMs = deepEnd(two) - deepMs
+  t.ok(weekMs > 0.88 * 7 * DAY_MS && weekMs < 7.01 * DAY_MS, `${weekMs / DAY_MS} days`)
+  two.scrubber.stop(() => {})
+  t.end()
+})
+
+t.test('what is asked for is done at once and anew, also where none is due', (t) => {
+  const one = stage(2, { lightEveryMs: Infinity, deepEveryMs: Infinity })
+  pass(one.world, 100 * DAY_MS)
+  t.match([deepEnd(one), lightEnd(one)], [0, 0])
+  t.notOk(one.scrubber.report(one.world.copy)!.isOverdue)
+  t.notOk(one.scrubber.ask('another', 'deep'))
+  t.ok(one.scrubber.ask(one.world.copy.volumeId, 'deep'))
+  pass(one.world, 10_000)
+  const firstMs = deepEnd(one)
+  t.ok(firstMs > one.wallMs() - 10_000)
+  t.equal(lightEnd(one), 0)
+  one.scrubber.ask(one.world.copy.volumeId, 'deep')
+  one.scrubber.ask(one.world.copy.volumeId, 'light')
+  pass(one.world, 10_000)
+  t.ok(deepEnd(one) > firstMs && lightEnd(one) > firstMs)
+  one.scrubber.stop(() => {})
+  t.end()
+})
+
+t.test('slowly while others ask, and what is under way ends with the process', (t) => {
+  // One block a second: each lies in a page of its own.
+  const one = stage(3, { deepEveryMs: Infinity, lightEveryMs: Infinity, busyBytesPerSecond: BLOCKS * 4096 })
+  const { world, scrubber, asked } = one
+  const timeOf = (isBusy: boolean): number => {
+    const beganMs = one.wallMs()
+    const before = deepEnd(one)
+    scrubber.ask(world.copy.volumeId, 'deep')
+    let isOver = false
+    const look = (): void => {
+      if (isBusy) asked.activity++
+      if (deepEnd(one) > before) isOver = true
+      else world.world.clock.after(20, look)
+    }
+    look()
+    world.world.clock.runUntil(() => isOver)
+    return deepEnd(one) - beganMs
+  }
+  pass(world, 5_000)
+  const idleMs = timeOf(false)
+  const busyMs = timeOf(true)
+  t.ok(idleMs < 500, `idle ${idleMs} ms`)
+  t.ok(busyMs > 500, `busy ${busyMs} ms`)
+  asked.activity++
+  scrubber.ask(world.copy.volumeId, 'deep')
+  pass(world, 30)
+  t.ok(scrubber.report(world.copy)!.deep.isRunning)
+  let isStopped = false
+  scrubber.stop(() => (isStopped = true))
+  world.world.clock.runUntil(() => isStopped)
+  t.ok(scrubber.report(world.copy)!.deep.isRunning, 'it goes on at the next start')
+  const next = { ...one, ...scrubberOf(world) }
+  pass(world, 130_000)
+  t.ok(deepEnd(next) > 0)
+  t.notOk(next.scrubber.report(world.copy)!.deep.isRunning)
+  next.scrubber.stop(() => {})
+  t.end()
+})
