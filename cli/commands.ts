@@ -185,6 +185,17 @@ const VOLUME_COMMANDS: Command[] = [
     load: async () => (await import('./volume-wishes.ts')).detachVolume,
   },
   {
+    words: 'volume scrub',
+    summary: 'cluster: look at every copy now; what is damaged is repaired from the others',
+    positionals: NAME,
+    options: {
+      deep: { summary: 'read and verify every block (default: compare the map with the segments)' },
+      ...ENDPOINT,
+    },
+    examples: ['holdfast volume scrub data-1', 'holdfast volume scrub data-1 --deep'],
+    load: async () => (await import('./volume-wishes.ts')).scrubVolume,
+  },
+  {
     words: 'volume promote',
     summary: 'cluster: let the copy on a node lead, without a pause that clients would notice as an error',
     positionals: NAME,
@@ -257,6 +268,13 @@ const NODE_COMMANDS: Command[] = [
         value: 'HOST:PORT',
         summary: 'new: /metrics, /healthz and /readyz over HTTP; a PORT alone is on loopback; off by default',
       },
+      'scrub-light': {
+        value: 'DURATION', summary: 'new: how often maps of copies are looked at; `off`: never (default 24h)',
+      },
+      'scrub-deep': {
+        value: 'DURATION', summary: 'new: how often every block is read and verified; `off`: never (default 168h)',
+      },
+      'scrub-rate': { value: 'SIZE', summary: 'new: bytes a second of a scrub while there is I/O (default 32Mi)' },
       workers: { value: 'N', summary: 'data threads (default: 1 up to 4 cores, then half the cores)' },
       zone: { value: 'ZONE', summary: 'failure domain: copies go to different ones first' },
       'new-zone': { summary: 'new: the zone may be one that no other node of the cluster is in' },

@@ -1,4 +1,4 @@
-/** `holdfast volume restore|purge|replicas|move|promote|attach|detach` and `explain`: what becomes of a volume. */
+/** `holdfast volume restore|purge|replicas|move|promote|attach|detach|scrub`, `explain`: what becomes of a volume. */
 import type { Explanation, ForcePromotionRequest, MoveVolumeRequest, Volume } from '../cluster/api/definition.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './commands.ts'
@@ -96,6 +96,20 @@ export async function detachVolume({ arguments: given, output }: Invocation): Pr
   const volume = await withDaemon(given, (daemon) => daemon.detachVolume(request))
   const { name, attach } = volume
   output.result(volume, () => [`volume ${name} is detached; it is attached now: ${describeAttach(attach)}`])
+  return EXIT_OK
+}
+
+export async function scrubVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const request = { name: given.positionals[0]!, isDeep: given.flag('deep') }
+  const answer = await withDaemon(given, (daemon) => daemon.scrubVolume(request))
+  const { nodes, refused } = answer
+  const what = request.isDeep ? 'every block of' : 'the map of'
+  output.result(answer, () => [
+    nodes.length === 0
+      ? `no copy of volume ${request.name} is looked at`
+      : `${what} volume ${request.name} is looked at on ${nodes.join(', ')}: see \`holdfast volume inspect\``,
+    ...refused.map(({ node, why }) => `not on ${node}: ${why}`),
+  ])
   return EXIT_OK
 }
 

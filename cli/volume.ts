@@ -69,6 +69,20 @@ function describeSnapshots({ snapshots, newestSnapshot, newestSnapshotAtMs }: Vo
   return `${snapshots}, the newest is ${newestSnapshot}${age}`
 }
 
+/** E.g. `n1 3d ago, 2 damaged block(s) repaired`. */
+function describeScrubs(copy: Volume['copies'][number]): string {
+  const { node, scrubbedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems } = copy
+  const repaired = damagedBlocks - unrepairedBlocks
+  const words = [
+    ...(scrubbedAtMs === 0 ? [] : [`${formatAge(Date.now() - scrubbedAtMs)} ago`]),
+    ...(isScrubbing ? ['now'] : scrubbedAtMs === 0 ? ['never'] : []),
+    ...(repaired > 0 ? [`${repaired} damaged block(s) repaired`] : []),
+    ...(unrepairedBlocks > 0 ? [`${unrepairedBlocks} not repaired`] : []),
+    ...(mapProblems > 0 ? [`map wrong in ${mapProblems} place(s)`] : []),
+  ]
+  return `${node} ${words.join(', ')}`
+}
+
 function describe(volume: Volume): string[] {
   const copies = volume.copies.map(({ node, role, state, lagBytes }) =>
     `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
@@ -82,6 +96,7 @@ function describe(volume: Volume): string[] {
     ['health', volume.healthReason === '' ? volume.health : `${volume.health}: ${volume.healthReason}`],
     ['replicas', `${volume.replicas} (in sync at least ${volume.minInSync})`],
     ['copies', copies.join(', ')],
+    ['scrubbed', volume.copies.map(describeScrubs).join('; ')],
     ['durability', volume.durability],
     ['block size', String(volume.blockSizeBytes)],
     ['on full', volume.onFull],

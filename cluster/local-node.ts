@@ -37,6 +37,8 @@ export interface LocalNode {
   offer(volume: OfferedVolume): Promise<void>
   /** Whether clients here can use it under that attach generation or a later one, by then. */
   offered(volumeId: string, generation: number, mostMs: number): Promise<boolean>
+  /** Scrub the copy here, every block or its map alone; answered when that is begun, or waits its turn. */
+  scrub(volumeId: string, isDeep: boolean): Promise<void>
   /** No new clients; those that are there hear for themselves that this node does not hold it any more. */
   hide(volumeId: string): Promise<void>
   /** It is gone: its clients are ended. */

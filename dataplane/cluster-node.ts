@@ -260,6 +260,10 @@ export class ClusterNode implements LocalNode {
     this.#o.exports.offer({ spec }, this.#home(spec.id), { readOnly: mode === 'read-only', generation })
   }
 
+  async scrub(volumeId: string, isDeep: boolean): Promise<void> {
+    await this.#workerOf(volumeId).replicationCall<'scrub'>({ kind: 'scrub', volumeId, isDeep })
+  }
+
   offered(volumeId: string, generation: number, mostMs: number): Promise<boolean> {
     return this.#o.exports.whenOffered(volumeId, mostMs, generation)
   }

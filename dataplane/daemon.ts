@@ -22,6 +22,7 @@ import { ClusterNode } from './cluster-node.ts'
 import { ControlPlane } from './control-plane.ts'
 import { findHomes } from './copy-homes.ts'
 import type { CopyHomes } from './copy-homes.ts'
+import { SCRUB_DEFAULTS } from './copy/scrub-options.ts'
 import { DEFAULT_TIMING } from './copy/timing.ts'
 import { DaemonLog } from './daemon-log.ts'
 import { describeDisks } from './disk-description.ts'
@@ -303,10 +304,10 @@ class Daemon {
   #replicationStart(
     { clusterId, startNumber }: JoinedCluster, instance: string, homes: CopyHomes,
   ): Omit<ReplicationStart, 'lostDisks'> {
-    const node = this.#order.config.name
+    const { name: node, scrub = SCRUB_DEFAULTS } = this.#order.config
     const { evidence } = this.#paths
     const timing = DEFAULT_TIMING
-    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, homes }
+    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, scrub, homes }
   }
 
   /** A node by itself needs all of them: nobody else has what is on one that is gone. */

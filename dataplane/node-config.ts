@@ -6,11 +6,14 @@
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { parseSize } from '../cluster/api/amounts.ts'
+import { parseDurationMs, parseSize } from '../cluster/api/amounts.ts'
 import { isName, nearest, shown } from '../cluster/api/names.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
 import { CLUSTER_WORKERS_MAX } from '../cluster/membership/beat-body.ts'
 import { HoldfastError } from '../engine/errors.ts'
+import { MIB } from '../engine/units.ts'
+import { SCRUB_DEFAULTS } from './copy/scrub-options.ts'
+import type { ScrubOptions } from './copy/scrub-options.ts'
 import type { DiskOption } from './worker-messages.ts'
 
 export interface TcpAddress {
@@ -40,6 +43,8 @@ export interface NodeConfig {
   /** Where metrics and health are shown, over HTTP; unset: nowhere. */
   listenMetrics?: TcpAddress
   workers: number
+  /** Of its copies, when it is one of several; unset: as usual. */
+  scrub?: ScrubOptions
   /** Unset: the node is by itself. */
   cluster?: ClusterConfig
 }
@@ -54,6 +59,9 @@ interface ConfigFile {
   'listen-tcp'?: unknown
   'listen-metrics'?: unknown
   workers?: unknown
+  'scrub-light'?: unknown
+  'scrub-deep'?: unknown
+  'scrub-rate'?: unknown
   store?: unknown
   'listen-peer'?: unknown
   'listen-api'?: unknown
@@ -68,6 +76,9 @@ export interface NodeFlags {
   'listen-tcp'?: string | undefined
   'listen-metrics'?: string | undefined
   workers?: string | undefined
+  'scrub-light'?: string | undefined
+  'scrub-deep'?: string | undefined
+  'scrub-rate'?: string | undefined
   store?: string | undefined
   'listen-peer'?: string | undefined
   'listen-api'?: string | undefined
@@ -76,10 +87,11 @@ export interface NodeFlags {
 
 const CONFIG_KEYS = [
   'name', 'dir', 'zone', 'new-zone', 'disks', 'listen-tcp', 'listen-metrics', 'workers', 'store', 'listen-peer',
-  'listen-api',
+  'listen-api', 'scrub-light', 'scrub-deep', 'scrub-rate',
 ]
 const DISK_KEYS = ['path', 'size', 'pool', 'tags']
 const WORKERS_MAX = 64
+const SCRUB_EVERY_LEAST_MS = 60_000
 /** Of a node of a cluster, unless it is told. */
 const CLUSTER_WORKERS = '1'
 const LOOPBACK_ANY_PORT = '127.0.0.1:0'
@@ -224,6 +236,9 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
     const hint = 'add --zone ZONE and --store URL, or leave it out'
     usage('--new-zone is for a node of a cluster that names its zone', hint)
   }
+  const scrub = scrubOptionsOf(pick)
+  if (scrub !== undefined && cluster === undefined)
+    usage('--scrub-* is for nodes of a cluster', 'a single node has no other copy: `holdfast verify` reads its disks')
   const workers = pick('workers') ?? (cluster === undefined ? undefined : CLUSTER_WORKERS)
   return {
     name,
@@ -234,7 +249,28 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
     listenTcp: listenTcp === undefined ? undefined : parseTcpAddress(listenTcp),
     workers: parseWorkers(workers, cluster === undefined ? WORKERS_MAX : CLUSTER_WORKERS_MAX),
     ...(metrics === undefined ? {} : { listenMetrics: parseTcpAddress(metrics, 'listen-metrics') }),
+    ...(scrub === undefined ? {} : { scrub }),
     ...(cluster === undefined ? {} : { cluster }),
+  }
+}
+
+/** Undefined: none of it is given. */
+function scrubOptionsOf(
+  pick: (key: 'scrub-light' | 'scrub-deep' | 'scrub-rate') => string | undefined,
+): ScrubOptions | undefined {
+  const [light, deep, rate] = [pick('scrub-light'), pick('scrub-deep'), pick('scrub-rate')]
+  if (light === undefined && deep === undefined && rate === undefined) return undefined
+  const every = (key: 'scrub-light' | 'scrub-deep', text: string | undefined, usual: number): number => {
+    if (text === undefined) return usual
+    const ms = text === 'off' ? 0 : parseDurationMs(text) ?? -1
+    return text === 'off' || ms >= SCRUB_EVERY_LEAST_MS ? ms : refuse(key, text, '1m or more, e.g. 24h, or off')
+  }
+  const bytes = rate === undefined ? SCRUB_DEFAULTS.busyBytesPerSecond : parseSize(rate) ?? 0
+  if (bytes < MIB) refuse('scrub-rate', rate!, '1Mi or more, e.g. 32Mi')
+  return {
+    lightEveryMs: every('scrub-light', light, SCRUB_DEFAULTS.lightEveryMs),
+    deepEveryMs: every('scrub-deep', deep, SCRUB_DEFAULTS.deepEveryMs),
+    busyBytesPerSecond: bytes,
   }
 }
 

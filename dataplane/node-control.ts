@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto'
 import type {
   AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node,
-  SetQosRequest, Snapshot, Status, Volume,
+  ScrubVolumeResponse, SetQosRequest, Snapshot, Status, Volume,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -198,6 +198,10 @@ export class NodeControl implements ControlApi {
 
   forcePromotion(): Promise<Volume> {
     return this.#onlyInCluster('a forced promotion')
+  }
+
+  scrubVolume(): Promise<ScrubVolumeResponse> {
+    return this.#onlyInCluster('scrubbing a volume')
   }
 
   explainVolume(): Promise<Explanation> {

@@ -114,7 +114,7 @@ class ReplicatedWorker {
   readonly #loop: TurnLoop
 
   constructor({ loop, shell, worker, workers, configs, log, post }: Parts, start: ReplicationStart) {
-    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, lostDisks, homes } = start
+    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, scrub, lostDisks, homes } = start
     this.shell = shell
     this.#node = node
     this.#lost = lostDisks
@@ -122,7 +122,7 @@ class ReplicatedWorker {
     this.replication = new ReplicationWorker({
       self: { clusterId, node, instance, worker, role: 'worker' },
       startNumber,
-      loop, store: shell.store, configs, timing, readCheck, log, evidenceDir,
+      loop, store: shell.store, configs, timing, readCheck, log, evidenceDir, scrub,
       isElsewhere: (volumeId) => homeOf(volumeId, homes, workers) !== worker,
     })
     this.#meters = new VolumeMeters(clock, ({ id, name }) => this.#offered.volume(name)?.id === id)
@@ -149,13 +149,13 @@ class ReplicatedWorker {
   }
 
   figures(): WorkerFigures {
-    const { frontends, copies } = this.replication
+    const { frontends, copies, scrubber } = this.replication
     return {
       attachments: this.#meters.figures((volumeId) => ({
         admit: frontends.frontend(volumeId)?.admitted.figures(),
         qosWaitedMs: this.#gates.waitedMs(volumeId),
       })),
-      copies: [...copies.copies()].map(copyFigures),
+      copies: [...copies.copies()].map((copy) => copyFigures(copy, scrubber.report(copy.store))),
       disks: this.shell.diskFigures(this.#disks()),
     }
   }
@@ -196,13 +196,21 @@ class ReplicatedWorker {
       case 'close-snapshot':
         this.replication.readers.close(call.reader)
         return reply({ ok: true, value: undefined })
+      case 'scrub': {
+        const { volumeId, isDeep } = call
+        const isAsked = this.replication.scrubber.ask(volumeId, isDeep ? 'deep' : 'light')
+        if (!isAsked) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
+        return reply({ ok: true, value: undefined })
+      }
       case 'offer': {
         const { spec, ioTimeoutMs, qos } = call
         this.#gates.change(spec.id, qos)
         return this.#offered.offer({ spec, ioTimeoutMs, qos }, reply)
       }
       case 'status': {
-        const copies = [...this.replication.copies.copies()].map((copy) => copyStatus(copy, this.#loop.nowMs()))
+        const { copies: hosted, scrubber } = this.replication
+        const copies = [...hosted.copies()].map((copy) =>
+          copyStatus(copy, scrubber.report(copy.store), this.#loop.nowMs()))
         const changes = this.#status.tell(call.since, { disks: this.#disks(), copies })
         return reply({ ok: true, value: { ...changes, sessions: this.sessions.reports() } })
       }

@@ -14,6 +14,7 @@ import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volu
 import type { CopyHomes } from './copy-homes.ts'
 import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
 import type { StatusChanges } from './copy/status-changes.ts'
+import type { ScrubOptions } from './copy/scrub-options.ts'
 import type { CopyTiming } from './copy/timing.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import type { NbdSession } from './nbd/listener.ts'
@@ -50,6 +51,7 @@ export interface ReplicationStart {
   timing: CopyTiming
   readCheck: 'lease' | 'confirm'
   evidenceDir: string
+  scrub: ScrubOptions
   /** Disks that the node goes on without, as this worker shows them. */
   lostDisks: DiskStatus[]
   /** Where the copies of this node are: what another worker has is not this one's. */
@@ -109,6 +111,7 @@ export interface ReplicationCalls {
     answer: { runs: number[]; endLba: number }
   }
   'close-snapshot': { request: { reader: number }; answer: undefined }
+  scrub: { request: { volumeId: string; isDeep: boolean }; answer: undefined }
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
   /** Sessions by the name of the export, a volume's name or id. @see StatusTeller */

@@ -94,8 +94,8 @@ async function scrub(kind: 'light' | 'deep', name: string): Promise<void> {
   const rate = kind === 'deep' ? `${(liveMib / seconds).toFixed(0)} MiB/s of live blocks, ` : ''
   console.log(
     `${name}: ${rate}${counts.blocks} blocks, ${(readBytes / MIB).toFixed(0)} MiB read in ${seconds.toFixed(2)} s, ` +
-      `${((user + system) / 1e6).toFixed(2)} s of processor time (${(((user + system) / counts.blocks)).toFixed(2)} us ` +
-      `a block), ${counts.damaged} damaged`,
+      `${((user + system) / 1e6).toFixed(2)} s of processor time ` +
+      `(${((user + system) / counts.blocks).toFixed(2)} us a block), ${counts.damaged} damaged`,
   )
 }
 

@@ -21,6 +21,23 @@ export interface Copy {
   role: 'primary' | 'replica'
   state: 'in-sync' | 'catching-up' | 'rebuilding' | 'failed'
   lagBytes: number
+  /** By the clock of its node, milliseconds since 1970; 0: never. */
+  scrubbedAtMs: number
+  checkedAtMs: number
+  isScrubbing: boolean
+  damagedBlocks: number
+  unrepairedBlocks: number
+  mapProblems: number
+}
+
+export interface ScrubVolumeRequest {
+  name: string
+  isDeep: boolean
+}
+
+export interface ScrubVolumeResponse {
+  nodes: string[]
+  refused: Array<{ node: string; why: string }>
 }
 
 export interface Frontend {
@@ -281,6 +298,7 @@ export interface ControlApi {
   explainVolume(request: { name: string }): Promise<Explanation>
   attachVolume(request: AttachVolumeRequest): Promise<Volume>
   detachVolume(request: DetachVolumeRequest): Promise<Volume>
+  scrubVolume(request: ScrubVolumeRequest): Promise<ScrubVolumeResponse>
   createSnapshot(request: CreateSnapshotRequest): Promise<Snapshot>
   listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }>
   getSnapshot(request: { volume: string; name: string }): Promise<Snapshot>
@@ -315,6 +333,7 @@ export const METHODS = {
   explainVolume: ['VolumeService', 'Explain'],
   attachVolume: ['VolumeService', 'Attach'],
   detachVolume: ['VolumeService', 'Detach'],
+  scrubVolume: ['VolumeService', 'Scrub'],
   createSnapshot: ['SnapshotService', 'Create'],
   listSnapshots: ['SnapshotService', 'List'],
   getSnapshot: ['SnapshotService', 'Get'],

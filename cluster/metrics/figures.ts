@@ -3,6 +3,7 @@
  * start of the daemon (or of the attachment, copy or disk it belongs to, when that is younger). The metric table turns
  * them into what Prometheus reads; nothing here knows of either.
  */
+import type { ScrubStatus } from '../../engine/control/node-status.ts'
 
 /** Upper bounds of the buckets of every latency, in milliseconds; above the last one there is one more bucket. */
 export const LATENCY_BOUNDS_MS: readonly number[] = [
@@ -54,6 +55,7 @@ export interface CopyFigures {
   members: number
   inSync: number
   lagBytes: number
+  scrubs: ScrubStatus
   append: LatencyFigures
   replicate: LatencyFigures
   commit: LatencyFigures

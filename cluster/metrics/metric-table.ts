@@ -148,6 +148,29 @@ export const METRICS: readonly Metric[] = [
     values: ofCopies(({ lagBytes }) => lagBytes),
   },
   {
+    name: 'holdfast_copy_scrub_timestamp_seconds', type: 'gauge', labels: [...VOLUME_LABELS, 'kind'],
+    help: 'When the copy on this node was scrubbed last, deep (every block) or light, since 1970; 0: never.',
+    values: ({ copies }) => copies.flatMap((copy): Array<[Labels, number]> => [
+      [{ ...volumeLabels(copy), kind: 'deep' }, seconds(copy.scrubs.scrubbedAtMs)],
+      [{ ...volumeLabels(copy), kind: 'light' }, seconds(copy.scrubs.checkedAtMs)],
+    ]),
+  },
+  {
+    name: 'holdfast_copy_scrub_damaged_blocks', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Blocks of the copy on this node that its last deep scrub found damaged; most are repaired by then.',
+    values: ofCopies(({ scrubs }) => scrubs.damagedBlocks),
+  },
+  {
+    name: 'holdfast_copy_scrub_unrepaired_blocks', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Those that no other copy could mend so far.',
+    values: ofCopies(({ scrubs }) => scrubs.unrepairedBlocks),
+  },
+  {
+    name: 'holdfast_copy_scrub_map_problems', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Where the last light scrub found that map and segments of the copy do not agree: a bug.',
+    values: ofCopies(({ scrubs }) => scrubs.mapProblems),
+  },
+  {
     name: 'holdfast_disk_online', type: 'gauge', labels: DISK_LABELS,
     help: '1 while the disk is served, 0 once it failed.',
     values: ofDisks(({ isOnline }) => Number(isOnline)),

@@ -15,7 +15,8 @@ import { formatSize } from '../api/amounts.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest,
+  SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
   Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
@@ -30,6 +31,7 @@ import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
+import { scrubCopies } from './scrub-control.ts'
 import { SnapshotControl } from './snapshot-control.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
 
@@ -207,6 +209,15 @@ export class ClusterControl implements ControlApi {
   async detachVolume({ name, node }: DetachVolumeRequest): Promise<Volume> {
     const { record, config } = await this.wishes.detach(name, node)
     return { ...this.view(record), attach: attachOf(config.attach) }
+  }
+
+  async scrubVolume({ name, isDeep }: ScrubVolumeRequest): Promise<ScrubVolumeResponse> {
+    const { spec: { id } } = await this.wishes.find(name)
+    const term = this.term()
+    const view = term.cluster.volumes.get(id)
+    const members = Object.keys(view?.config?.members ?? {}).sort()
+    if (members.length === 0) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
+    return scrubCopies(members, { volumeId: id, isDeep }, (node) => this.options.controller.reach(term, node))
   }
 
   async explainVolume({ name }: { name: string }): Promise<Explanation> {

@@ -2,6 +2,7 @@
 import { copyFacts } from '../../engine/control/copy-facts.ts'
 import type { CopyFact } from '../../engine/control/copy-facts.ts'
 import type { NodeView, VolumeView } from '../../engine/control/cluster.ts'
+import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
 import type { CopyStatus } from '../../engine/control/node-status.ts'
 import { nodeState } from '../../engine/control/node-state.ts'
 import { statusPage } from '../../engine/control/status-page.ts'
@@ -87,7 +88,12 @@ export function whyNotServed(view: VolumeView | undefined): string {
 
 function copyOf(fact: CopyFact): Copy {
   const { node, isPrimary, status } = fact
-  return { node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0 }
+  const { scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems } =
+    status ?? NEVER_SCRUBBED
+  return {
+    node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
+    scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems,
+  }
 }
 
 function copyState({ presence, isInSync, status }: CopyFact): Copy['state'] {

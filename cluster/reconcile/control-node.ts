@@ -25,7 +25,7 @@ import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
   AwaitOfferRequest, ChangeOrder, EraseCopyOrder, HandOverOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport,
-  ReportAnswer,
+  ReportAnswer, ScrubOrder,
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
 
@@ -144,6 +144,11 @@ export class ControlNode implements NodeCalls {
 
   async awaitOffer({ volumeId, generation }: AwaitOfferRequest): Promise<{ isOffered: boolean }> {
     return { isOffered: await this.options.local.offered(volumeId, generation, OFFER_WAIT_MS) }
+  }
+
+  async scrub({ volumeId, isDeep }: ScrubOrder): Promise<object> {
+    await this.options.local.scrub(volumeId, isDeep)
+    return {}
   }
 
   /** Who is elected, as far as this node knows, and how it is reached. */

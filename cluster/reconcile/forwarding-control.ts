@@ -8,7 +8,8 @@ import type { ControlClient } from '../api/client.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
   DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest,
+  SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
   Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
@@ -101,6 +102,10 @@ export class ForwardingControl implements ControlApi {
 
   async detachVolume(request: DetachVolumeRequest): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.detachVolume(request)))
+  }
+
+  scrubVolume(request: ScrubVolumeRequest): Promise<ScrubVolumeResponse> {
+    return this.ask((elected) => elected.scrubVolume(request))
   }
 
   explainVolume(request: { name: string }): Promise<Explanation> {

@@ -47,7 +47,7 @@ interface Told {
   copies: Map<string, CopyStatus> | undefined
 }
 
-export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer'> {
+export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer' | 'scrub'> {
   private readonly options: NodeAgentOptions
   private told: Told | undefined
 

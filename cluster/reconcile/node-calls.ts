@@ -71,6 +71,12 @@ export type HandOverOrder = Order & { to: string }
 /** A change of the volume itself, by its primary on that node. */
 export type ChangeOrder = Order & OrderedChange
 
+/** Neither changes anything: old or late, it does no harm. */
+export interface ScrubOrder {
+  volumeId: string
+  isDeep: boolean
+}
+
 /** A question, no order: old or late, it does no harm. */
 export interface AwaitOfferRequest {
   volumeId: string
@@ -89,6 +95,8 @@ export interface NodeCalls {
   snapshots(query: SnapshotQuery): Promise<SnapshotAnswer>
   /** Whether its clients can use the volume under that generation; answered when they can, or after two seconds. */
   awaitOffer(request: AwaitOfferRequest): Promise<{ isOffered: boolean }>
+  /** Its copy is scrubbed now, or as soon as those that run have ended. */
+  scrub(order: ScrubOrder): Promise<object>
 }
 
 /** In all that is told, so that what did not change is not told again. */

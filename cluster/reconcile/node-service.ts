@@ -17,6 +17,7 @@ const RPCS = {
   change: 'Change',
   snapshots: 'Snapshots',
   awaitOffer: 'AwaitOffer',
+  scrub: 'Scrub',
 } as const satisfies Record<keyof NodeCalls, string>
 
 export const NODE_CALLS = Object.keys(RPCS) as Array<keyof NodeCalls>

@@ -1,5 +1,6 @@
 /** What a copy of this worker says of itself to the control plane (engine/control/node-status.ts). */
-import type { CopyStatus } from '../../engine/control/node-status.ts'
+import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
+import type { CopyStatus, ScrubStatus } from '../../engine/control/node-status.ts'
 import { summaryOf } from '../../engine/control/volume-snapshots.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
@@ -7,10 +8,16 @@ import { BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES } from '../../engine/units.ts'
 import type { Snapshot } from '../../engine/volume/descriptor.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { HostedCopy } from './hosted-copy.ts'
+import type { ScrubReport } from './scrubber.ts'
 
 const NO_SNAPSHOTS: readonly Snapshot[] = []
 
-export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number): CopyStatus {
+/** @param scrubs  undefined: not known yet, or it cannot be scrubbed */
+export function copyStatus(
+  { volumeId, state, store }: HostedCopy,
+  scrubs: ScrubReport | undefined,
+  nowMs: number,
+): CopyStatus {
   const { role, primary, promise, log, grace, options, consistency } = state
   const snapshots = summaryOf(store?.descriptor().snapshots ?? NO_SNAPSHOTS)
   const heardAtMs = grace.boundUntilMs - options.graceMs
@@ -37,8 +44,19 @@ export function copyStatus({ volumeId, state, store }: HostedCopy, nowMs: number
     isPoolFull: (store?.heldRecords ?? 0) > 0,
     heldRequests: heldRequests(primary, store),
     failure: isLetGo(state) ? '' : state.fencedBecause ?? '',
+    ...(scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs)),
   }
 }
+
+export const scrubStatus = ({ light, deep, isOverdue }: ScrubReport): ScrubStatus => ({
+  scrubbedAtMs: deep.endedAtMs,
+  checkedAtMs: light.endedAtMs,
+  isScrubbing: deep.isRunning || light.isRunning,
+  isScrubOverdue: isOverdue,
+  damagedBlocks: deep.counts.damaged,
+  unrepairedBlocks: deep.unrepaired,
+  mapProblems: light.counts.problems,
+})
 
 /** Requests of clients of which a part was not let in, or its record has no room. */
 export function heldRequests(primary: CopyState['primary'], store: LocalCopyStore | undefined): number {

@@ -9,28 +9,12 @@
  */
 import type { ClockPort, LogPort } from '../../engine/ports.ts'
 import { runTask } from '../../engine/task.ts'
-import { MIB } from '../../engine/units.ts'
 import { CopyScrub, type ScrubSummary, type ScrubTodo } from '../../engine/volume/copy-scrub.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { ScrubKind, ScrubTrack } from '../../engine/volume/scrub-note.ts'
-
-export interface ScrubOptions {
-  /** From one to the next; Infinity: only when they are asked for. */
-  lightEveryMs: number
-  deepEveryMs: number
-  /** While there is something else to do. */
-  busyBytesPerSecond: number
-}
+import type { ScrubOptions } from './scrub-options.ts'
 
 const HOUR_MS = 3_600_000
-const DAY_MS = 24 * HOUR_MS
-
-export const SCRUB_DEFAULTS: ScrubOptions = {
-  lightEveryMs: DAY_MS,
-  deepEveryMs: 7 * DAY_MS,
-  busyBytesPerSecond: 32 * MIB,
-}
-
 const LOOK_EVERY_MS = 60_000
 /** After the last request, the worker counts as busy for so long. */
 const BUSY_MS = 1000
@@ -197,12 +181,13 @@ export class Scrubber {
   }
 
   #everyMs(kind: ScrubKind): number {
-    return kind === 'deep' ? this.#o.deepEveryMs : this.#o.lightEveryMs
+    const everyMs = kind === 'deep' ? this.#o.deepEveryMs : this.#o.lightEveryMs
+    return everyMs === 0 ? Infinity : everyMs
   }
 
   #isOverdue({ scrub, seenAtMs }: Known): boolean {
     const { endedAtMs } = scrub.summary('deep')
-    return this.#o.wallMs() - Math.max(endedAtMs, seenAtMs) > OVERDUE_INTERVALS * this.#o.deepEveryMs
+    return this.#o.wallMs() - Math.max(endedAtMs, seenAtMs) > OVERDUE_INTERVALS * this.#everyMs('deep')
   }
 
   #begin(known: Known, kind: ScrubKind): void {

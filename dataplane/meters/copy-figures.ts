@@ -1,10 +1,16 @@
 /** What a copy of this worker tells metrics. */
 import type { CopyFigures } from '../../cluster/metrics/figures.ts'
+import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
 import type { DiskStatus } from '../../engine/volume/volume-spec.ts'
-import { lagBytes } from '../copy/copy-report.ts'
+import { lagBytes, scrubStatus } from '../copy/copy-report.ts'
 import type { HostedCopy } from '../copy/hosted-copy.ts'
+import type { ScrubReport } from '../copy/scrubber.ts'
 
-export function copyFigures({ volumeId, state, store, meter }: HostedCopy): CopyFigures {
+/** @param scrubs  undefined: not known yet, or it cannot be scrubbed */
+export function copyFigures(
+  { volumeId, state, store, meter }: HostedCopy,
+  scrubs: ScrubReport | undefined,
+): CopyFigures {
   const { role, primary, promise, config } = state
   return {
     volumeId,
@@ -16,6 +22,7 @@ export function copyFigures({ volumeId, state, store, meter }: HostedCopy): Copy
     members: Object.keys(config?.config.members ?? {}).length,
     inSync: config?.config.inSync.length ?? 0,
     lagBytes: lagBytes(state),
+    scrubs: scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs),
     append: meter.append.figures(),
     replicate: meter.replicate.figures(),
     commit: meter.commit.figures(),

@@ -21,7 +21,27 @@ export interface DiskWish {
   isEvicted: boolean
 }
 
-export interface CopyStatus {
+/** Of the scrubs of a copy; times are wall clock of its node, milliseconds since 1970, 0: never. */
+export interface ScrubStatus {
+  /** When the last deep one ended on all its disks, and the last light one. */
+  scrubbedAtMs: number
+  checkedAtMs: number
+  isScrubbing: boolean
+  /** No deep one ended for twice as long as from one to the next. */
+  isScrubOverdue: boolean
+  /** Blocks that the last deep one found damaged, and those found since that could not be repaired so far. */
+  damagedBlocks: number
+  unrepairedBlocks: number
+  /** Where the last light one found that map and segments do not agree. */
+  mapProblems: number
+}
+
+export const NEVER_SCRUBBED: ScrubStatus = {
+  scrubbedAtMs: 0, checkedAtMs: 0, isScrubbing: false, isScrubOverdue: false, damagedBlocks: 0, unrepairedBlocks: 0,
+  mapProblems: 0,
+}
+
+export interface CopyStatus extends ScrubStatus {
   volumeId: string
   copyId: string
   role: Role

@@ -14,6 +14,7 @@ import type { NodeState } from './node-state.ts'
 import { placeCopies } from './placement.ts'
 import { nameOf, safeToReboot } from './reboot.ts'
 import type { Reboot } from './reboot.ts'
+import { scrubProblems } from './scrub-problems.ts'
 import { trashHint } from './trash.ts'
 
 export interface Problem {
@@ -44,6 +45,7 @@ export function statusPage(cluster: Cluster, nowMs: number): StatusPage {
   const worstFirst = [...HEALTH_ORDER].reverse()
   const problems: Problem[] = []
   for (const health of worstFirst) problems.push(...volumeProblems(health, byHealth.get(health)!))
+  problems.push(...scrubProblems(cluster))
   for (const node of nodes) problems.push(...nodeProblems(cluster, node, nowMs), ...diskProblems(cluster, node))
   return {
     health: worstFirst.find((health) => byHealth.get(health)!.length > 0) ?? 'healthy',

@@ -5,6 +5,7 @@
 import { once } from 'node:events'
 import path from 'node:path'
 import t from 'tap'
+import { SCRUB_DEFAULTS } from '../../dataplane/copy/scrub-options.ts'
 import type { Test } from 'tap'
 import { clock } from '../../dataplane/clock.ts'
 import { answerConfigs } from '../../dataplane/copy/config-messages.ts'
@@ -40,7 +41,7 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
       barrier: new SharedArrayBuffer(4),
       replication: {
         clusterId: CLUSTER, node, instance: hex(), startNumber: Number(node.slice(1)), timing: TEST_TIMING,
-        readCheck: 'lease',
+        readCheck: 'lease', scrub: SCRUB_DEFAULTS,
         evidenceDir: path.join(dir, 'evidence'),
         lostDisks: [],
         homes: new Map(),

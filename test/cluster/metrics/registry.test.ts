@@ -1,5 +1,6 @@
 /** Figures as a page: buckets are cumulative and in seconds, labels are escaped, no sample comes twice. */
 import t from 'tap'
+import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
 import { LATENCY_BOUNDS_MS } from '../../../cluster/metrics/figures.ts'
 import type { CopyFigures, LatencyFigures } from '../../../cluster/metrics/figures.ts'
 import type { NodeFigures } from '../../../cluster/metrics/node-figures.ts'
@@ -11,7 +12,7 @@ const latency = (counts: Record<number, number> = {}, sumMs = 0): LatencyFigures
 
 const copy = (change: Partial<CopyFigures>): CopyFigures => ({
   volumeId: 'a', volume: 'data', role: 'replica', isLeading: false, epoch: 3, epochChanges: 1, members: 3, inSync: 2,
-  lagBytes: 0, append: latency(), replicate: latency(), commit: latency(), ...change,
+  lagBytes: 0, scrubs: NEVER_SCRUBBED, append: latency(), replicate: latency(), commit: latency(), ...change,
 })
 
 const node: NodeFigures = {

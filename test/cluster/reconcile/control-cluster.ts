@@ -255,6 +255,7 @@ export class ControlCluster {
       change: async (order) => reach().change(order),
       snapshots: async (query) => reach().snapshots(query),
       awaitOffer: async (request) => reach().awaitOffer(request),
+      scrub: async (order) => reach().scrub(order),
     }
     return this.wrapCalls(calls, from, to)
   }

@@ -10,6 +10,7 @@ import type { ClusterStore, Version } from '../../../cluster/store/cluster-store
 import {
   CONFIG_PREFIX, configKey, decodeConfig, encodeConfig, volumeOfKey,
 } from '../../../cluster/store/volume-configs.ts'
+import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
 import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status.ts'
 import { summaryOf } from '../../../engine/control/volume-snapshots.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
@@ -67,7 +68,7 @@ export class FakeNode implements LocalNode {
       volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true, isVirgin: true, lostSlices: 0,
       diskUuids: [`disk-${this.name}`], usedBytes: 0, seq: 0, commitSeq: 0, lagBytes: 0,
       snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
-      hearsPrimary: false, held: '', isPoolFull: false, heldRequests: 0, failure: '',
+      hearsPrimary: false, held: '', isPoolFull: false, heldRequests: 0, failure: '', ...NEVER_SCRUBBED,
     })
     return { copyId }
   }
@@ -108,6 +109,12 @@ export class FakeNode implements LocalNode {
     const copy = this.copies.get(volumeId)
     if (copy?.role === 'primary') return copy.epoch
     throw new HoldfastError('copy-refused', { node: this.name, volume: volumeId, reason: 'it does not lead' })
+  }
+
+  async scrub(volumeId: string, isDeep: boolean): Promise<void> {
+    const copy = this.copies.get(volumeId)
+    if (copy === undefined) throw new HoldfastError('copy-not-found', { node: this.name, volume: volumeId })
+    Object.assign(copy, isDeep ? { scrubbedAtMs: 1 } : { checkedAtMs: 1 })
   }
 
   async offer(): Promise<void> {}

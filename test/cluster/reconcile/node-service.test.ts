@@ -28,6 +28,8 @@ const REPORT: NodeReport = {
       isVirgin: true, lostSlices: 4, diskUuids: ['u'], usedBytes: 5, seq: 2 ** 48, commitSeq: 6, lagBytes: 7,
       snapshots: 9, newestSnapshot: 'n'.repeat(63), newestSnapshotAtMs: 2 ** 42, newestScheduledAtMs: 2 ** 41,
       hearsPrimary: true, held: 'so', isPoolFull: true, heldRequests: 8, failure: 'no',
+      scrubbedAtMs: 2 ** 41, checkedAtMs: 2 ** 42, isScrubbing: true, isScrubOverdue: true, damagedBlocks: 10,
+      unrepairedBlocks: 11, mapProblems: 12,
     }],
   },
   isWhole: true,
@@ -76,6 +78,7 @@ t.test('what is said comes as it was', async (t) => {
     change: hear({ seq: 3 }),
     snapshots: hear(ANSWER),
     awaitOffer: hear({ isOffered: true }),
+    scrub: hear({}),
   }
   const server = await serveGrpc({ host: '127.0.0.1', port: 0 }, [nodeService(calls)], (error) => t.fail(String(error)))
   const connections = new NodeConnections()
@@ -87,9 +90,10 @@ t.test('what is said comes as it was', async (t) => {
   for (const order of CHANGES) t.same(await node.change({ ...ORDER, ...order }), { seq: 3 })
   t.same(await node.snapshots(QUERY), ANSWER)
   t.same(await node.awaitOffer({ volumeId: ID, generation: 5 }), { isOffered: true })
+  t.same(await node.scrub({ volumeId: ID, isDeep: true }), {})
   t.same(heard, [
     REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })), QUERY,
-    { volumeId: ID, generation: 5 },
+    { volumeId: ID, generation: 5 }, { volumeId: ID, isDeep: true },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })
   await server.close(100)

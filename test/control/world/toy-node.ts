@@ -3,6 +3,7 @@
  * have. It says what it has, makes empty copies, and erases by the node's part of E3.
  */
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
+import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
 import type { CopyStatus, DiskWish, NodeStatus } from '../../../engine/control/node-status.ts'
 import type { VolumeRecord } from '../../../engine/control/volume-record.ts'
 import type { DiskStatus } from '../../../engine/volume/volume-spec.ts'
@@ -93,6 +94,7 @@ export class ToyNode {
         usedBytes, snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
         seq: copy.has, commitSeq: copy.has,
         lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, heldRequests: 0, failure,
+        ...NEVER_SCRUBBED,
       }
     })
     const disks = this.disks.map((disk): DiskStatus => {

@@ -3,7 +3,8 @@
  * time, those that were asked for first; slowly while there is something else to do.
  */
 import t from 'tap'
-import { Scrubber, SCRUB_DEFAULTS, type ScrubbedCopy, type ScrubberOptions } from '../../../dataplane/copy/scrubber.ts'
+import { SCRUB_DEFAULTS } from '../../../dataplane/copy/scrub-options.ts'
+import { Scrubber, type ScrubbedCopy, type ScrubberOptions } from '../../../dataplane/copy/scrubber.ts'
 import { PAGE_BLOCKS } from '../../../engine/units.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 
@@ -79,7 +80,7 @@ t.test('the first within an hour, then light daily and deep weekly, and a restar
 })
 
 t.test('what is asked for is done at once and anew, also where none is due', (t) => {
-  const one = stage(2, { lightEveryMs: Infinity, deepEveryMs: Infinity })
+  const one = stage(2, { lightEveryMs: 0, deepEveryMs: 0 })
   pass(one.world, 100 * DAY_MS)
   t.match([deepEnd(one), lightEnd(one)], [0, 0])
   t.notOk(one.scrubber.report(one.world.copy)!.isOverdue)
@@ -99,7 +100,7 @@ t.test('what is asked for is done at once and anew, also where none is due', (t)
 
 t.test('slowly while others ask, and what is under way ends with the process', (t) => {
   // One block a second: each lies in a page of its own.
-  const one = stage(3, { deepEveryMs: Infinity, lightEveryMs: Infinity, busyBytesPerSecond: BLOCKS * 4096 })
+  const one = stage(3, { deepEveryMs: 0, lightEveryMs: 0, busyBytesPerSecond: BLOCKS * 4096 })
   const { world, scrubber, asked } = one
   const timeOf = (isBusy: boolean): number => {
     const beganMs = one.wallMs()

@@ -29,7 +29,7 @@ interface Ran {
 }
 
 /** @param most  windows' reads before it is told to end */
-function run(world: CopyWorld, kind: ScrubKind, todo: (track: ScrubTrack) => ScrubTodo, most = Infinity): Ran {
+function run(world: CopyWorld, kind: ScrubKind, how: (track: ScrubTrack) => ScrubTodo, most = Infinity): Ran {
   let reads = 0
   const ran: Ran = { ended: false, scrub: undefined!, readBytes: 0, problems: [] }
   const scrub = new CopyScrub(world.copy, {
@@ -43,7 +43,7 @@ function run(world: CopyWorld, kind: ScrubKind, todo: (track: ScrubTrack) => Scr
   ran.scrub = scrub
   let isOver = false
   runTask(scrub.openTask(), () =>
-    runTask(scrub.passTask(kind, todo), (ended) => {
+    runTask(scrub.passTask(kind, how), (ended) => {
       ran.ended = ended
       isOver = true
     }),

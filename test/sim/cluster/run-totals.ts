@@ -68,7 +68,8 @@ export function addTotals(totals: RunTotals, more: RunTotals): void {
 
 /** Name and value of each line of a summary. */
 export function summaryOf(totals: RunTotals): Array<[name: string, value: string]> {
-  const { seeds, beyond, patterns, damagedAtEnd, operations, acknowledgedWrites, virtualMs, cpuSeconds, kinds, violations } = totals
+  const { seeds, beyond, patterns, damagedAtEnd, operations, acknowledgedWrites, virtualMs, cpuSeconds } = totals
+  const { kinds, violations } = totals
   const sorted = Object.entries(kinds).sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
   const faults = sorted.reduce((sum, [, count]) => sum + count, 0)
   const byChecker = new Map<string, number>()
@@ -83,7 +84,7 @@ export function summaryOf(totals: RunTotals): Array<[name: string, value: string
     ['acknowledged writes', grouped(acknowledgedWrites)],
     ['faults and actions', `${grouped(faults)}, ${perHundred.toFixed(1)} for each 100 operations`],
     ['by kind', sorted.map(([kind, count]) => `${kind} ${grouped(count)}`).join(', ')],
-    ['damaged at the end', `${grouped(damagedAtEnd)} blocks in ${grouped(patterns)} patterns, for a scrub of all copies`],
+    ['damaged at the end', `${grouped(damagedAtEnd)} blocks in ${grouped(patterns)} patterns, then all are scrubbed`],
     ['simulated hours', (virtualMs / 3.6e6).toFixed(2)],
     ['CPU seconds', `${cpuSeconds.toFixed(1)} (${perSecond} operations each)`],
     ['violations', [String(violations.length), ...checkers].join(', ')],

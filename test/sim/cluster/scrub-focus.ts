@@ -1,7 +1,7 @@
 /**
- * Seeds whose copies are scrubbed all the while, with what rots under clients, faults and fillings. Drawn apart, for one
- * of seven seeds above those in which planted bugs are counted: what the others are like does not change. In the end of
- * every run all copies are scrubbed (last-scrub.ts).
+ * Seeds whose copies are scrubbed all the while, with what rots under clients, faults and fillings. Drawn apart, for
+ * one of seven seeds above those in which planted bugs are counted: what the others are like does not change. In the
+ * end of every run all copies are scrubbed (last-scrub.ts).
  */
 import { Random } from '../random.ts'
 import type { Swarm } from './swarm.ts'

@@ -1,6 +1,6 @@
 /**
- * Where the versions of a copy that some view shows lie on its disks, head and history: what a scrub has to look at, and
- * what is damaged to see whether it does.
+ * Where the versions of a copy that some view shows lie on its disks, head and history: what a scrub has to look at,
+ * and what is damaged to see whether it does.
  */
 import { ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'

@@ -1,0 +1,33 @@
+/** What scrubs of copies found that nobody mended, or that none came to its end, as the status page says it. */
+import { someOf } from './amounts.ts'
+import type { Cluster } from './cluster.ts'
+import { nameOf } from './reboot.ts'
+import type { Problem } from './status-page.ts'
+
+export function scrubProblems(cluster: Cluster): Problem[] {
+  const problems: Problem[] = []
+  const overdue: string[] = []
+  for (const volume of [...cluster.volumes.values()].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))) {
+    for (const node of Object.keys(volume.config?.members ?? {}).sort()) {
+      const copy = cluster.nodes.get(node)?.copies.get(volume.id)
+      if (copy === undefined) continue
+      const what = `the copy of volume ${nameOf(volume)} on node ${node}`
+      if (copy.unrepairedBlocks > 0) {
+        const why = `${copy.unrepairedBlocks} damaged block(s) could not be repaired`
+        const next = 'a copy that has them may be away, and is asked again; what nobody has is mended by writing it'
+        problems.push({ what, why, next })
+      }
+      if (copy.mapProblems > 0) {
+        const why = `its map and its segments do not agree in ${copy.mapProblems} place(s)`
+        const next = `\`holdfast volume move\` its copy away from ${node} and keep the log of the daemon: it is a bug`
+        problems.push({ what, why, next })
+      }
+      if (copy.isScrubOverdue) overdue.push(`${nameOf(volume)} on ${node}`)
+    }
+  }
+  if (overdue.length > 0) {
+    const next = 'they come in their turn, faster with a higher `--scrub-rate`; `holdfast volume scrub NAME --deep` now'
+    problems.push({ what: someOf(overdue), why: 'not scrubbed for twice as long as is set', next })
+  }
+  return problems
+}
