@@ -8,6 +8,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
@@ -155,16 +156,31 @@ async function sharesOf(deep: NbdConnection[], shallow: NbdConnection, asked: nu
   return between.sort((a, b) => a - b)
 }
 
-t.test('without limits: 2048 writes on their way starve nobody who has one', async (t) => {
-  const node = new NodeProcess(t, temporaryFolder(t))
-  await node.ready()
-  const api = node.client(t)
-  for (const name of ['deep', 'shallow']) await api.createVolume({ name, sizeBytes: 16 * MIB, parameters: {} })
-  const deep = await Promise.all([1, 2, 3, 4].map(() => opened(node.paths.nbd, 'deep')))
-  const shallow = await opened(node.paths.nbd, 'shallow')
+async function starvesNobody(t: Test, socketPath: string, api: ControlClient): Promise<void> {
+  await until(() => api.listNodes(), ({ nodes }) => nodes.length === 1 && nodes[0]!.disks.length === 1)
+  for (const name of ['deep', 'shallow']) {
+    await api.createVolume({ name, sizeBytes: 16 * MIB, parameters: { replicas: '0' } })
+  }
+  const deep = await Promise.all([1, 2, 3, 4].map(() => opened(socketPath, 'deep')))
+  const shallow = await opened(socketPath, 'shallow')
   const between = await sharesOf(deep, shallow, 100)
   await shallow.disconnect()
   const [median, most] = [between[50]!, between.at(-1)!]
   t.comment(`behind one request of the other: ${median} of the deep one (median), ${most} at most`)
   t.ok(most <= 4 * 2048, 'it waits for what was in front of it, and not for what came later')
+}
+
+t.test('without limits: 2048 writes on their way starve nobody who has one', async (t) => {
+  const node = new NodeProcess(t, temporaryFolder(t))
+  await node.ready()
+  await starvesNobody(t, node.paths.nbd, node.client(t))
+})
+
+t.test('the same on a node of a cluster', async (t) => {
+  const cluster = await ClusterOfDaemons.make(t, { names: ['n1'] })
+  await cluster.start()
+  const { nbd, api: socketPath } = cluster.node('n1').paths
+  const api = connectControlApi({ socketPath, source: 'the test' })
+  t.teardown(() => api.close())
+  await starvesNobody(t, nbd, api)
 })
