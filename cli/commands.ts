@@ -37,6 +37,25 @@ const ENDPOINT: Record<string, OptionSpec> = {
 }
 const NAME: PositionalSpec[] = [{ name: 'NAME' }]
 
+/** Of a volume that is made. */
+const MAKING: Record<string, OptionSpec> = {
+  replicas: { value: 'N', summary: 'copies beside the primary, 0 to 5, at most nodes - 1 (default: 2 if it can)' },
+  durability: { value: 'MODE', summary: 'durable (default): answered = on stable storage; writeback: on flush' },
+  'block-size': { value: 'BYTES', summary: '4096 (default) or 512' },
+  'on-full': { value: 'WHAT', summary: 'hold (default): writes wait for space; error: ENOSPC at once' },
+  'io-timeout': { value: 'TIME', summary: 'how long I/O is held before it fails: 30s, 10m (default), 0 = never' },
+  pool: { value: 'POOL', summary: 'pool of disks to use (default: default)' },
+  'disk-tags': { value: 'TAGS', summary: 'only disks with all these tags, e.g. ssd,nvme' },
+  'qos-iops': { value: 'N', summary: 'requests a second that its clients may ask, 10 or more (default: no limit)' },
+  'qos-bandwidth': { value: 'SIZE', summary: 'bytes a second that they may read and write, 1Mi or more' },
+  'qos-burst': { value: 'TIME', summary: 'how long what they did not use is kept: 100ms to 60m (default 1s)' },
+  'snapshot-schedule': {
+    value: 'SCHEDULE', summary: 'cluster: snapshots by themselves, e.g. "every 1h keep-last 24 keep-daily 7"',
+  },
+  encryption: { summary: 'refused by this version' },
+  param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
+}
+
 const VOLUME_COMMANDS: Command[] = [
   {
     words: 'volume create',
@@ -44,22 +63,8 @@ const VOLUME_COMMANDS: Command[] = [
     positionals: NAME,
     options: {
       size: { value: 'SIZE', summary: 'required; a multiple of 1 MiB, e.g. 10Gi' },
-      replicas: { value: 'N', summary: 'copies beside the primary, 0 to 5, at most nodes - 1 (default: 2 if it can)' },
-      durability: { value: 'MODE', summary: 'durable (default): answered = on stable storage; writeback: on flush' },
-      'block-size': { value: 'BYTES', summary: '4096 (default) or 512' },
-      'on-full': { value: 'WHAT', summary: 'hold (default): writes wait for space; error: ENOSPC at once' },
-      'io-timeout': { value: 'TIME', summary: 'how long I/O is held before it fails: 30s, 10m (default), 0 = never' },
-      pool: { value: 'POOL', summary: 'pool of disks to use (default: default)' },
-      'disk-tags': { value: 'TAGS', summary: 'only disks with all these tags, e.g. ssd,nvme' },
       'attach-mode': { value: 'MODE', summary: 'open (default): any node; single: nobody before `volume attach`' },
-      'qos-iops': { value: 'N', summary: 'requests a second that its clients may ask, 10 or more (default: no limit)' },
-      'qos-bandwidth': { value: 'SIZE', summary: 'bytes a second that they may read and write, 1Mi or more' },
-      'qos-burst': { value: 'TIME', summary: 'how long what they did not use is kept: 100ms to 60m (default 1s)' },
-      'snapshot-schedule': {
-        value: 'SCHEDULE', summary: 'cluster: snapshots by themselves, e.g. "every 1h keep-last 24 keep-daily 7"',
-      },
-      encryption: { summary: 'refused by this version' },
-      param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
+      ...MAKING,
       ...ENDPOINT,
     },
     examples: [
@@ -69,6 +74,22 @@ const VOLUME_COMMANDS: Command[] = [
       'holdfast volume create db --size 1Ti --param holdfast.io/pool=fast -o json',
     ],
     load: async () => (await import('./volume.ts')).createVolume,
+  },
+  {
+    words: 'volume import',
+    summary: 'make a volume of an image in a file, raw or qcow2',
+    positionals: [{ name: 'FILE' }, { name: 'NAME' }],
+    options: {
+      size: { value: 'SIZE', summary: 'at least what the image has (default: just that)' },
+      format: { value: 'FORMAT', summary: 'raw or qcow2 (default: as it looks); qcow2 by qemu-img' },
+      ...MAKING,
+      ...ENDPOINT,
+    },
+    examples: [
+      'holdfast volume import data-1.raw data-2',
+      'holdfast volume import debian-12.qcow2 root-1 --size 20Gi --replicas 2',
+    ],
+    load: async () => (await import('./volume-import.ts')).importVolume,
   },
   {
     words: 'volume ls',

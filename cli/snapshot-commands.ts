@@ -76,4 +76,18 @@ export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[
     ],
     load: async () => (await import('./snapshot.ts')).rollBackVolume,
   },
+  {
+    words: 'volume export',
+    summary: 'cluster: write what a volume shows now, or showed at a snapshot, into a file, while it is in use',
+    positionals: [{ name: 'VOLUME[@SNAPSHOT]' }, { name: 'FILE' }],
+    options: {
+      format: { value: 'FORMAT', summary: 'raw (default), with holes; or qcow2, by qemu-img' },
+      ...endpoint,
+    },
+    examples: [
+      'holdfast volume export data-1 data-1.raw',
+      'holdfast volume export data-1@before-upgrade data-1.qcow2 --format qcow2',
+    ],
+    load: async () => (await import('./volume-export.ts')).exportVolume,
+  },
 ]

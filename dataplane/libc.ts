@@ -24,6 +24,7 @@ const callPreadv2 = lib.func('int64_t preadv2(int fd, uint64_t vector, int count
 const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count, int64_t offset)')
 const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
 const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int timeoutMs)')
+const callLseek = lib.func('int64_t lseek(int fd, int64_t offset, int whence)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
 
 const F_DUPFD_CLOEXEC = 1030
@@ -37,6 +38,8 @@ const POLLERR = 0x8
 const POLLHUP = 0x10
 const POLLRDHUP = 0x2000
 const CLOCK_BOOTTIME = 7
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
 
 export const { EINTR, EAGAIN, EOPNOTSUPP, EIO, ENOSPC } = os.constants.errno
 /** Buffers that one `pwritev` takes (UIO_MAXIOV). */
@@ -75,6 +78,14 @@ export function preallocate(fd: number, lengthBytes: number): number {
     const result = outcome(callFallocate(fd, 0, 0, lengthBytes))
     if (result !== -EINTR) return result
   }
+}
+
+/**
+ * Where the next data of a file begins at or behind a place, or the next hole. -ENXIO: there is none before the end. A
+ * file system that does not know holes calls everything data.
+ */
+export function seekTo(fd: number, offsetBytes: number, what: 'data' | 'hole'): number {
+  return outcome(callLseek(fd, offsetBytes, what === 'data' ? SEEK_DATA : SEEK_HOLE))
 }
 
 const word = new BigUint64Array(1)

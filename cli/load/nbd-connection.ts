@@ -10,6 +10,7 @@ const DISCONNECT = 2
 export const FLUSH = 3
 export const TRIM = 4
 export const WRITE_ZEROES = 6
+export const BLOCK_STATUS = 7
 export const FUA = 1
 /** Export unknown: a daemon that is about to end because its index is damaged may not know its volumes. */
 const UNKNOWN = 2 ** 31 + 6
@@ -24,7 +25,10 @@ export interface Request {
   data?: Buffer
 }
 
-/** `errno` 0 and what was read, an error of the server's, or 'closed': what became of it is unknown. */
+/**
+ * `errno` 0 and what was read (of a block status its descriptors: u32 length, u32 flags each), an error of the
+ * server's, or 'closed': what became of it is unknown.
+ */
 export type Answer = { errno: number; data: Buffer } | 'closed'
 
 interface Pending {
@@ -68,11 +72,16 @@ export class NbdConnection {
     })
   }
 
-  /** @returns undefined when nobody listens or the connection ends before it is ready */
-  static async open(path: string, name: string, structured: boolean): Promise<NbdConnection | undefined> {
+  /**
+   * @param status  what is allocated is asked for, too; then replies are structured
+   * @returns undefined when nobody listens or the connection ends before it is ready
+   */
+  static async open(
+    path: string, name: string, structured: boolean, status = false,
+  ): Promise<NbdConnection | undefined> {
     const connection = new NbdConnection(net.connect({ path }))
     try {
-      await connection.#handshake(Buffer.from(name), structured)
+      await connection.#handshake(Buffer.from(name), structured || status, status)
     } catch (error) {
       connection.#socket.destroy()
       if ((error as Error).message === 'closed') return undefined
@@ -114,11 +123,23 @@ export class NbdConnection {
     await this.closed
   }
 
-  async #handshake(name: Buffer, structured: boolean): Promise<void> {
+  async #handshake(name: Buffer, structured: boolean, status: boolean): Promise<void> {
     const greeting = await this.#take(18)
     if (greeting.toString('latin1', 0, 16) !== 'NBDMAGICIHAVEOPT') throw new Error('this is no NBD server')
     this.#socket.write(Buffer.from([0, 0, 0, greeting.readUInt16BE(16) & 3]))
     if (structured && (await this.#option(8, NOTHING)) !== 1) throw new Error('structured replies were refused')
+    if (status) {
+      const query = Buffer.from('base:allocation')
+      const data = Buffer.alloc(12 + name.length + query.length)
+      data.writeUInt32BE(name.length, 0)
+      name.copy(data, 4)
+      data.writeUInt32BE(1, 4 + name.length)
+      data.writeUInt32BE(query.length, 8 + name.length)
+      query.copy(data, 12 + name.length)
+      const reply = await this.#option(10, data)
+      if (reply === SHUTDOWN || reply === UNKNOWN) throw new Error('closed')
+      if (reply !== 1) throw new Error('block status was refused')
+    }
     const info = Buffer.alloc(4 + name.length + 2)
     info.writeUInt32BE(name.length, 0)
     name.copy(info, 4)
@@ -189,7 +210,10 @@ export class NbdConnection {
     const body = await this.#take(length)
     if (type === 1) this.#fill(pending, body.readBigUInt64BE(0), body.subarray(8), length - 8)
     else if (type === 2) this.#fill(pending, body.readBigUInt64BE(0), undefined, body.readUInt32BE(8))
-    else if (type > 2 ** 15) pending.errno = body.readUInt32BE(0)
+    else if (type === 5 && pending.type === BLOCK_STATUS) {
+      pending.data = Buffer.from(body.subarray(4))
+      pending.filled = pending.data.length
+    } else if (type > 2 ** 15) pending.errno = body.readUInt32BE(0)
     else if (type !== 0) throw new Error(`a chunk of unknown type ${type}`)
     if ((flags & 1) !== 0) this.#finish(cookie, pending, pending.errno)
   }

@@ -1,0 +1,130 @@
+/**
+ * `holdfast volume import`: an image in a file becomes a new volume. When it does not come to its end, the volume is
+ * deleted again: there is none that is half an image.
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { formatSize } from '../cluster/api/amounts.ts'
+import type { ControlClient } from '../cluster/api/client.ts'
+import { connectControlApi } from '../cluster/api/client.ts'
+import type { Volume } from '../cluster/api/definition.ts'
+import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import { MIB } from '../engine/units.ts'
+import { usageError } from './arguments.ts'
+import type { Invocation } from './commands.ts'
+import { findEndpoint } from './endpoint.ts'
+import { openExport, writeFrom } from './image-file.ts'
+import { Interruption } from './interruption.ts'
+import { createProgress } from './offline/progress.ts'
+import { EXIT_OK } from './output.ts'
+import { qemuImg } from './qemu-img.ts'
+import { formatOf, nbdSocketOf, nbdUri } from './volume-export.ts'
+import type { ImageFormat } from './volume-export.ts'
+import { parametersOf, sizeOf } from './volume.ts'
+
+const QCOW2_MAGIC = 'QFI\xfb'
+
+interface Image {
+  path: string
+  format: ImageFormat
+  sizeBytes: number
+}
+
+export async function importVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const [file, name] = given.positionals as [string, string]
+  checkVolumeName(name)
+  const what = `the import of ${file}`
+  const image = await imageOf(path.resolve(file), formatOf(given.text('format')), what)
+  const leastBytes = Math.max(MIB, Math.ceil(image.sizeBytes / MIB) * MIB)
+  const wished = given.text('size')
+  const sizeBytes = wished === undefined ? leastBytes : sizeOf(wished)
+  if (sizeBytes < leastBytes) {
+    const least = formatSize(leastBytes)
+    throw usageError(`--size ${wished} is less than the image has, ${least}`, 'leave it out, or give more')
+  }
+  checkVolumeSize(sizeBytes)
+  const endpoint = await findEndpoint(given.text('endpoint'))
+  const daemon = connectControlApi(endpoint)
+  const interruption = new Interruption(what)
+  try {
+    const volume = await daemon.createVolume({ name, sizeBytes, parameters: parametersOf(given) })
+    try {
+      const at = { socketPath: nbdSocketOf(endpoint.socketPath), what }
+      const dataBytes = await filled(volume, image, at, interruption)
+      const result = { ...volume, file: image.path, format: image.format, dataBytes }
+      output.result(result, () => [
+        `volume ${name} has ${image.path}: ${formatSize(sizeBytes)}, of which ${formatSize(dataBytes)} are data`,
+        ...volume.nbd.map((uri) => `  ${uri}`),
+      ])
+      return EXIT_OK
+    } catch (error) {
+      await takeBack(daemon, volume)
+      throw error
+    }
+  } finally {
+    interruption.end()
+    daemon.close()
+  }
+}
+
+/** Its name is ours since it was made. */
+async function takeBack(daemon: ControlClient, { name }: Volume): Promise<void> {
+  await daemon.deleteVolume({ name, force: true, purge: true, keep: '' })
+}
+
+async function filled(
+  { id, sizeBytes }: Volume, image: Image, at: { socketPath: string; what: string }, interruption: Interruption,
+): Promise<number> {
+  const { socketPath, what } = at
+  const progress = createProgress()
+  const say = (share: number): void => progress.say(`${what}: ${Math.floor(share * 100)} % of ${formatSize(sizeBytes)}`)
+  try {
+    if (image.format === 'qcow2') {
+      const { signal } = interruption
+      // The volume is new: what is zeroes in the image need not be written.
+      const words = ['convert', '-p', '-n', '--target-is-zero', '-f', 'qcow2', '-O', 'raw', image.path]
+      await qemuImg([...words, nbdUri(socketPath, id)], { onProgress: say, signal, what })
+      interruption.check()
+      return image.sizeBytes
+    }
+    const connection = await openExport(socketPath, id, what)
+    const fd = fs.openSync(image.path, 'r')
+    try {
+      return await writeFrom(connection, fd, image.path, what, {
+        progress: (doneBytes) => say(doneBytes / image.sizeBytes),
+        check: () => interruption.check(),
+      })
+    } finally {
+      fs.closeSync(fd)
+      await connection.disconnect()
+    }
+  } finally {
+    progress.end()
+  }
+}
+
+async function imageOf(file: string, format: ImageFormat | undefined, what: string): Promise<Image> {
+  let head: Buffer
+  let sizeBytes: number
+  try {
+    const fd = fs.openSync(file, 'r')
+    try {
+      const stats = fs.fstatSync(fd)
+      if (!stats.isFile()) throw new HoldfastError('image-read', { path: file, reason: 'it is no regular file' })
+      sizeBytes = stats.size
+      head = Buffer.alloc(4)
+      fs.readSync(fd, head, 0, 4, 0)
+    } finally {
+      fs.closeSync(fd)
+    }
+  } catch (error) {
+    if (error instanceof HoldfastError) throw error
+    throw new HoldfastError('image-read', { path: file, reason: (error as NodeJS.ErrnoException).code ?? 'EIO' })
+  }
+  const is = format ?? (head.toString('latin1') === QCOW2_MAGIC ? 'qcow2' : 'raw')
+  if (is === 'raw') return { path: file, format: is, sizeBytes }
+  const told = await qemuImg(['info', '--output=json', '-f', 'qcow2', file], { what })
+  const virtual = (JSON.parse(told) as { 'virtual-size': number })['virtual-size']
+  return { path: file, format: is, sizeBytes: virtual }
+}
