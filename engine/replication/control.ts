@@ -1,6 +1,6 @@
 /**
- * What an operator asks of the volume (SPEC 2.2, W7, S7): changes take their place among the writes as control records,
- * the same on every copy (I21), and end when they are committed; a hand-over changes the configuration.
+ * What an operator asks of the volume (SPEC 2.2, W7, W8, S7): changes take their place among the writes as control
+ * records, the same on every copy (I21), and end when they are committed; a hand-over changes the configuration.
  */
 import { sendToAll } from './primary.ts'
 import { advance } from './commit.ts'
@@ -8,6 +8,7 @@ import { readConfig } from './configuration-change.ts'
 import { appendRecord } from './copy-log.ts'
 import type { ChangeCommand, CommandResult, CopyEvent } from './copy-port.ts'
 import { beginHandOver } from './hand-over.ts'
+import { endHold, holdRefusal, isAsExpected, onHold } from './hold.ts'
 import { noteNewer } from './narrow-writes.ts'
 import type { PrimaryState } from './primary-state.ts'
 import type { ReplicatedRecord } from './record.ts'
@@ -24,6 +25,7 @@ export function onCommand(turn: Turn, { token, command }: Extract<CopyEvent, { t
   if (primary === undefined || state.role !== 'primary') {
     return port.commandEnded(token, { ok: false, code: 'not-primary', why: 'this copy does not lead' })
   }
+  if (command.type === 'hold' || command.type === 'release') return onHold(turn, primary, { token, command })
   const refusal = refusalOf(turn, primary, command)
   if (refusal !== undefined) return port.commandEnded(token, refusal)
   const seq = state.log.tail + 1
@@ -34,16 +36,19 @@ export function onCommand(turn: Turn, { token, command }: Extract<CopyEvent, { t
   if (primary.edges.size > 0) noteNewer(primary, record)
   appendRecord(turn, record)
   sendToAll(turn)
+  // I25: what waited is ordered behind it.
+  if (command.hold !== undefined) endHold(turn, primary)
   advance(turn)
 }
 
 /** Names of snapshots are checked where they are known, before the command comes here. */
 function refusalOf(turn: Turn, primary: PrimaryState, command: ChangeCommand): Refusal | undefined {
-  const { change, expected, unusedSince } = command
-  const { changed } = primary
-  if (expected !== undefined && (expected.epoch !== changed.epoch || expected.seq !== changed.seq)) {
+  const { change, expected, unusedSince, hold } = command
+  if (!isAsExpected(primary, expected)) {
     return { ok: false, code: 'superseded', why: 'another change of the volume came first' }
   }
+  const why = hold === undefined ? undefined : holdRefusal(turn, primary, hold)
+  if (why !== undefined) return { ok: false, code: 'refused', why }
   switch (change.operation) {
     case 'epoch':
       return { ok: false, code: 'refused', why: 'an epoch begins with a configuration' }

@@ -52,9 +52,24 @@ export interface ChangeCommand {
   expected?: RecordId
   /** Of a rollback: only when nobody has used the volume under this attach generation or a later one (SPEC S7). */
   unusedSince?: number
+  /** Only in that hold, which is over with it (SPEC W8). */
+  hold?: string
 }
 
-export type OperatorCommand = ChangeCommand | { type: 'hand-over'; to: NodeId }
+/** Order nothing of clients for so long at most, if this is still the last change that was ordered (SPEC W8). */
+export interface HoldCommand {
+  type: 'hold'
+  /** Given to one hold of one volume. */
+  hold: string
+  holdMs: number
+  expected?: RecordId
+}
+
+export type OperatorCommand =
+  | ChangeCommand
+  | HoldCommand
+  | { type: 'release'; hold: string }
+  | { type: 'hand-over'; to: NodeId }
 
 export type CopyEvent =
   | { type: 'recovered'; stored: StoredCopy }

@@ -39,6 +39,7 @@ import {
   restartGrace,
 } from './grace.ts'
 import { progressHandOver } from './hand-over.ts'
+import { tickHold } from './hold.ts'
 import { onLog } from './log-choice.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
@@ -334,6 +335,7 @@ function tickPrimary(turn: Turn): void {
     if (peer.failure !== undefined && peer.fill === undefined && isDue) sendNewEpoch(turn, peer)
     wakeBy(turn, nowMs + retryMs)
   }
+  tickHold(turn)
   tickFills(turn)
   if (primary.openings.length > 0) {
     progressOpenings(turn)

@@ -6,7 +6,8 @@
  */
 import type { NodeId } from './configuration.ts'
 import { nextToken } from './copy-state.ts'
-import { isKnown, order } from './primary.ts'
+import { isHeld } from './hold.ts'
+import { hold, isKnown, order } from './primary.ts'
 import type { EdgeCheck, PrimaryState } from './primary-state.ts'
 import type { ReplicatedRecord, RequestId } from './record.ts'
 import { recordAt } from './record-window.ts'
@@ -58,6 +59,8 @@ export function onLookedUp(turn: Turn, token: number, ok: boolean, seqs: readonl
   if (!ok) return
   // It may have been sent twice, and the first one ordered or refused meanwhile.
   if (isKnown(turn, session, id, operation.fua)) return
+  // Compared anew behind the hold.
+  if (isHeld(turn, primary)) return hold(primary, { from, id, operation })
   const isChanged = operation.edges.some(([, seq], i) => Math.max(seqs[i] ?? 0, newest[i]!) !== seq)
   if (isChanged) answer(turn, from, id, { ok: false, code: 'edge-changed' })
   else order(turn, primary, from, id, operation)

@@ -3,6 +3,7 @@
  * answer. All of it is forgotten when it is deposed (SPEC C6); frontends send again what was not answered.
  */
 import type { NodeId } from './configuration.ts'
+import type { Hold } from './hold.ts'
 import type { RecordId } from './record-id.ts'
 import type { BlockRun, BlockVersion, RequestId, Session, VersionId } from './record.ts'
 import { NO_FENCE } from './session-fence.ts'
@@ -206,6 +207,8 @@ export interface PrimaryState {
   /** Requests that wait for room, in order of arrival. */
   held: HeldRequest[]
   heldHead: number
+  /** The last one, also when it is over. */
+  hold: Hold | undefined
   edges: Map<number, EdgeCheck>
   reads: Map<number, PendingRead>
   waitingReads: PendingRead[]
@@ -272,6 +275,7 @@ export function newPrimary(epoch: number): PrimaryState {
     openings: [],
     held: [],
     heldHead: 0,
+    hold: undefined,
     edges: new Map(),
     reads: new Map(),
     waitingReads: [],

@@ -1,12 +1,13 @@
 /**
  * The primary's write path (SPEC section 3; D4 and D5): admit, order, append locally, send, count what comes back.
  *
- * request -> (held while the window is full) -> (edges compared) -> (E, next seq) -> own store + every required copy
+ * request -> (held: window full, or W8) -> (edges compared) -> (E, next seq) -> own store + every required copy
  *        \-> refused for good: its frontend may know it, so a copy of it that comes late is refused as well (S1)
  *
  * I18: what an instance of a peer says counts only after that instance told us what it has: a copy that lost memory
  *      is not taken for the one it was.
  * I19: a request is ordered only if its session's window does not know it, and it was not refused in this term.
+ * I25: nothing is ordered while a hold is in force.
  * W6: the window is bounded; a record leaves it when every copy it is sent to has stored it.
  */
 import { assert } from '../assert.ts'
@@ -16,6 +17,7 @@ import { advance } from './commit.ts'
 import { depose } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { answerAgain, onFlush, waitForFua } from './flush.ts'
+import { isHeld } from './hold.ts'
 import type { FrontendMessage, FrontendOperation, PeerMessage } from './messages.ts'
 import { checkEdges, noteNewer } from './narrow-writes.ts'
 import { noteOwing } from './own-disk.ts'
@@ -64,7 +66,8 @@ export function onRequest(
   if (!isInside(turn, operation)) return refuse(turn, session, id, 'range')
   if (isLost(turn, operation)) return refuse(turn, session, id, 'damaged')
   if (turn.port.store.roomFor?.(operation) === 'wait') sayHeld(turn, from, id)
-  if (isFull(turn) || primary.held.length > primary.heldHead) hold(primary, { from, id, operation })
+  const mustWait = isFull(turn) || isHeld(turn, primary)
+  if (mustWait || primary.held.length > primary.heldHead) hold(primary, { from, id, operation })
   else admit(turn, primary, session, { from, id, operation })
 }
 
@@ -115,15 +118,15 @@ function sayHeld({ state, port }: Turn, to: NodeId, { generation, incarnation }:
 }
 
 /** What finds no room among the held ones is sent again by its frontend. */
-function hold(primary: PrimaryState, request: HeldRequest): void {
+export function hold(primary: PrimaryState, request: HeldRequest): void {
   if (primary.held.length - primary.heldHead < HELD_MAX) primary.held.push(request)
 }
 
-/** Requests that waited for room, in order, as far as there is room now. */
+/** Requests that waited, in order, as far as there is room now and no hold. */
 export function releaseHeld(turn: Turn): void {
   const { primary } = turn.state
   if (primary === undefined || turn.state.role !== 'primary') return
-  while (primary.heldHead < primary.held.length && !isFull(turn)) {
+  while (primary.heldHead < primary.held.length && !isFull(turn) && !isHeld(turn, primary)) {
     const request = primary.held[primary.heldHead++]!
     const session = openSessionOf(primary, request.id, request.from)
     if (session !== undefined) admit(turn, primary, session, request)
@@ -149,6 +152,7 @@ export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: Reque
   const { state } = turn
   const window = windowOf(state.windows, id)
   assert(fateOf(window, id) === 'new', 'I19: a request is ordered once')
+  assert(!isHeld(turn, primary), 'I25: nothing of a client is ordered in a hold')
   noteOrdered(window, id)
   const { answeredBelow } = openSessionOf(primary, id, from)!
   const { generation, incarnation, part, parts } = id

@@ -5,11 +5,12 @@
 import type { Scene } from './aims.ts'
 import { beginFault, heal } from './faults.ts'
 import { initialAttach } from './first-config.ts'
+import { GroupTaker } from './group-taker.ts'
 import type { PlannedEvent } from './plan.ts'
 import { checkEnd, isQuiet } from './run-end.ts'
 import { beginScrubs } from './scrub-focus.ts'
 import { checkGone } from './volume-deletion.ts'
-import { DAMAGING } from './volume-focus.ts'
+import { DAMAGING, hasGroups } from './volume-focus.ts'
 import type { World } from './world.ts'
 
 /** Of a phase: something feeds itself. */
@@ -17,6 +18,10 @@ const STEPS_MAX = 5_000_000
 
 export function run(first: World): void {
   for (const world of first.worlds) begin(world)
+  if (hasGroups(first.swarm)) {
+    first.groups = new GroupTaker(first)
+    first.groups.begin()
+  }
   runUntil(first, () => first.clock.nowMs() >= first.swarm.faultsUntilMs)
   if (!first.worlds.some(({ isBeyond }) => isBeyond)) finish(first)
 }

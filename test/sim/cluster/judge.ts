@@ -36,7 +36,8 @@ export class Judge {
   private readonly world: World
   /** The volume is being purged: nobody asks any more what it holds. */
   isOver = false
-  private positions = 0
+  /** One order for all volumes of a cluster. */
+  private readonly order: { last: number }
   /** When a request came to a node first. */
   private readonly arrivals = new Map<string, number>()
   /** Of flushes: the highest seq answered when they were sent. */
@@ -63,7 +64,9 @@ export class Judge {
    */
   private readonly silenced: Array<{ seq: number; epoch: number }> = []
 
-  constructor(world: World, config: VolumeConfig) {
+  /** @param first  of the first volume of the cluster */
+  constructor(world: World, config: VolumeConfig, first?: Judge) {
+    this.order = first?.order ?? { last: 0 }
     this.world = world
     this.primaries = new OnePrimaryPerEpoch(config)
     this.holders = new Holders(config)
@@ -71,7 +74,7 @@ export class Judge {
 
   /** Of what happens now: what happens later has a greater one. */
   position(): number {
-    return ++this.positions
+    return ++this.order.last
   }
 
   report(violations: readonly Violation[]): void {
@@ -222,8 +225,8 @@ export class Judge {
     }
     if (copy?.role === 'primary') {
       if (this.world.nodes.get(node)!.lastRole === 'reconciling') this.begins(copy)
-      this.primaries.active(copy.primary!.epoch, this.positions)
-      this.holders.active(copy.primary!.epoch, this.positions)
+      this.primaries.active(copy.primary!.epoch, this.order.last)
+      this.holders.active(copy.primary!.epoch, this.order.last)
     }
     const { openCopy, witness } = this.world.nodes.get(node)!
     if (openCopy !== undefined && this.world.atlas.isHonest(node)) {

@@ -29,6 +29,7 @@ const ATTEMPTS_MAX = 20
 export class Operator {
   private readonly world: World
   private readonly commands = new Map<number, ClientOperation>()
+  private readonly waiting = new Map<number, (result: CommandResult) => void>()
   private tokens = 0
   private names = 0
   private changesUnderWay = 0
@@ -153,6 +154,8 @@ export class Operator {
   }
 
   ended(token: number, result: CommandResult): void {
+    this.waiting.get(token)?.(result)
+    this.waiting.delete(token)
     const op = this.commands.get(token)
     if (op === undefined || op.end !== Infinity) return
     op.end = this.world.position()
@@ -194,7 +197,8 @@ export class Operator {
     this.command({ type: 'change', change: { operation: 'rollback', to, kept: { id } } })
   }
 
-  private command(command: OperatorCommand): void {
+  /** To whoever the configuration names. @param ended  told how it ended, unless its process does before */
+  command(command: OperatorCommand, ended?: (result: CommandResult) => void): void {
     const { world } = this
     const node = world.nodes.get(world.store.current.config.primary)
     if (node?.process === undefined) return
@@ -212,6 +216,7 @@ export class Operator {
       seq: 0,
     }
     this.commands.set(token, op)
+    if (ended !== undefined) this.waiting.set(token, ended)
     if (command.type === 'change') world.users.record(op)
     node.deliver({ type: 'command', token, command })
   }

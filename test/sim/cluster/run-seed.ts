@@ -30,6 +30,8 @@ export interface SeedResult {
   planned: Array<{ index: number; kind: string }>
   operations: number
   acknowledgedWrites: number
+  /** Group snapshots of all volumes. */
+  groups: number
   virtualMs: number
   events: number
   /** It ended early: no member of the set had everything any more (atlas.ts). */
@@ -63,6 +65,7 @@ export function runSeed({
     planned: plan.map(({ index, kind }) => ({ index, kind })),
     operations: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.answered, 0),
     acknowledgedWrites: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.acknowledgedWrites, 0),
+    groups: world.groups?.taken ?? 0,
     virtualMs: world.clock.nowMs(),
     events: world.trace.count,
     isBeyond: world.worlds.some(({ isBeyond }) => isBeyond),

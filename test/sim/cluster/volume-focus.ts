@@ -65,6 +65,9 @@ export function onSmallDisks(swarm: Swarm): Swarm {
   }
 }
 
+/** Snapshots are taken of all of them at one instant; in half of those that have several. */
+export const hasGroups = ({ seed, volumes }: Swarm): boolean => volumes > 1 && seed % 2 === 0
+
 const deletedAtMs = (random: Random, faultsUntilMs: number): number =>
   random.chance(0.4) ? faultsUntilMs * (0.2 + 0.8 * random.float()) : Infinity
 

@@ -20,6 +20,7 @@ import { CopyOrders } from './copy-orders.ts'
 import { ClientHost } from './client-host.ts'
 import { ClusterStore } from './cluster-store.ts'
 import { initialConfig } from './first-config.ts'
+import type { GroupTaker } from './group-taker.ts'
 import { Judge } from './judge.ts'
 import { LogDisk } from './log-disk.ts'
 import { newMemoryStore } from './memory-store.ts'
@@ -69,6 +70,8 @@ export class World {
   readonly plan: readonly PlannedEvent[]
   readonly users: ClientHost = this.newUsers()
   readonly operator: Operator
+  /** In the first one, where seeds have it. */
+  groups: GroupTaker | undefined
   readonly atlas = new Atlas((config, name) => this.hasCopy(config, name) && this.nodes.get(name)!.witness.isConsistent)
   private readonly first: World
 
@@ -96,7 +99,7 @@ export class World {
     this.network = first?.network ?? network
     const renewMs = 10 * swarm.graceMs
     this.store = new ClusterStore(this.clock, random.fork('store'), swarm.store, config, renewMs, first?.store)
-    this.judge = new Judge(this, config)
+    this.judge = new Judge(this, config, first?.judge)
     this.operator = new Operator(this)
     this.orders = new CopyOrders(this, new Random(`orders ${swarm.seed} ${this.volumeId}`))
     for (let i = 0; i < swarm.copies + swarm.spares; i++) {
