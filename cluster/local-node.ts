@@ -4,7 +4,7 @@
 import type { NodeStatus } from '../engine/control/node-status.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
-import type { ChangeCommand } from '../engine/replication/copy-port.ts'
+import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 
@@ -31,6 +31,9 @@ export interface LocalNode {
   handOver(volumeId: string, to: NodeId): Promise<void>
   /** A change of the volume by its primary here; answered when it is durable on the whole set. */
   change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }>
+  /** No write of a client is ordered by the primary here for so long at most. @returns its tail */
+  hold(volumeId: string, command: Omit<HoldCommand, 'type'>): Promise<{ seq: number }>
+  release(volumeId: string, hold: string): Promise<void>
   /** By the primary here, as of its last change; it may be deposed and not know it. */
   snapshots(query: SnapshotQuery): Promise<SnapshotAnswer>
   /** Offer or change the NBD export of a volume. */

@@ -20,7 +20,7 @@ import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-sna
 import type { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
-import type { ChangeCommand } from '../engine/replication/copy-port.ts'
+import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 import { clock } from './clock.ts'
 import type { JoinedCluster } from './cluster-join.ts'
@@ -249,6 +249,14 @@ export class ClusterNode implements LocalNode {
 
   async change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }> {
     return this.#workerOf(volumeId).replicationCall<'change'>({ kind: 'change', volumeId, ...command })
+  }
+
+  async hold(volumeId: string, command: Omit<HoldCommand, 'type'>): Promise<{ seq: number }> {
+    return this.#workerOf(volumeId).replicationCall<'hold'>({ kind: 'hold', volumeId, ...command })
+  }
+
+  async release(volumeId: string, hold: string): Promise<void> {
+    await this.#workerOf(volumeId).replicationCall<'release'>({ kind: 'release', volumeId, hold })
   }
 
   async snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {

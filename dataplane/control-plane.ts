@@ -24,6 +24,7 @@ import { VolumeWishes } from '../cluster/reconcile/volume-wishes.ts'
 import type { ActionEnd } from '../cluster/reconcile/action-runner.ts'
 import type { ClusterStore } from '../cluster/store/cluster-store.ts'
 import type { Action } from '../engine/control/actions.ts'
+import type { GroupRecord } from '../engine/control/snapshot-group.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import { clock } from './clock.ts'
@@ -60,8 +61,8 @@ export class ControlPlane {
   readonly #server: ApiServer
   readonly #connections: NodeConnections
   readonly #forwarding: ForwardingControl
-  readonly #startSchedules: () => WorkLoop
-  #schedules: WorkLoop | undefined
+  readonly #startTurns: () => WorkLoop
+  #turns: WorkLoop | undefined
 
   private constructor(parts: {
     api: string
@@ -69,7 +70,7 @@ export class ControlPlane {
     server: ApiServer
     connections: NodeConnections
     forwarding: ForwardingControl
-    startSchedules: () => WorkLoop
+    startTurns: () => WorkLoop
   }) {
     this.api = parts.api
     this.control = parts.forwarding
@@ -77,7 +78,7 @@ export class ControlPlane {
     this.#node = parts.node
     this.#server = parts.server
     this.#connections = parts.connections
-    this.#startSchedules = parts.startSchedules
+    this.#startTurns = parts.startTurns
   }
 
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
@@ -109,9 +110,11 @@ export class ControlPlane {
       onBug,
     })
     const { controller, election } = node
-    const wishes = new VolumeWishes(new RecordStore(store))
+    const records = new RecordStore(store)
+    const wishes = new VolumeWishes(records)
     control = new ClusterControl({
-      controller, wishes, clusterId, storeAddress, onBug, nowMs: () => clock.nowMs(), wallMs: () => Date.now(),
+      controller, wishes, records, clusterId, storeAddress, onBug, nowMs: () => clock.nowMs(),
+      wallMs: () => Date.now(), onGroup: (group, heldMs) => logGroup(log, group, heldMs),
     })
     const forwarding = new ForwardingControl({
       node: name,
@@ -123,19 +126,19 @@ export class ControlPlane {
       nbdOf,
       whenOffered: (volumeId) => whenOffered(volumeId, OFFERED_WAIT_MS),
     })
-    const { schedules } = control
-    const startSchedules = () => new WorkLoop({ work: async () => schedules.turn(), pulse, onBug })
-    return new ControlPlane({ api, node, server, connections, forwarding, startSchedules })
+    const elected = control
+    const startTurns = () => new WorkLoop({ work: async () => elected.turn(), pulse, onBug })
+    return new ControlPlane({ api, node, server, connections, forwarding, startTurns })
   }
 
   start(): void {
     this.#node.start()
-    this.#schedules = this.#startSchedules()
+    this.#turns = this.#startTurns()
   }
 
   /** Another node is elected at once, if this one was, and the store answers within `graceMs`. */
   async stop(graceMs: number): Promise<void> {
-    await this.#schedules?.stop()
+    await this.#turns?.stop()
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, graceMs)))
     await Promise.race([this.#node.stop(), late])
@@ -159,6 +162,10 @@ function logAction(log: LogPort, action: Action, end: ActionEnd): void {
   const target = 'node' in action ? action.node : ''
   const reason = 'error' in end ? end.error.message : ''
   log.event('info', 'the control plane acts', { action: type, volume, target, why, outcome: end.outcome, reason })
+}
+
+function logGroup(log: LogPort, { name, members }: GroupRecord, heldMs: number): void {
+  log.event('info', 'a group snapshot is taken', { group: name, volumes: members.length, heldMs: Math.ceil(heldMs) })
 }
 
 class ProblemLog {

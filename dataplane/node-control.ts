@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto'
 import type {
   AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node,
-  ScrubVolumeResponse, SetQosRequest, Snapshot, Status, Volume,
+  ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Volume,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -237,6 +237,22 @@ export class NodeControl implements ControlApi {
   }
 
   setSnapshotSchedule(): Promise<Volume> {
+    return this.#noSnapshots()
+  }
+
+  createGroup(): Promise<SnapshotGroup> {
+    return this.#noSnapshots()
+  }
+
+  listGroups(): Promise<{ groups: SnapshotGroup[]; next: string }> {
+    return this.#noSnapshots()
+  }
+
+  getGroup(): Promise<SnapshotGroup> {
+    return this.#noSnapshots()
+  }
+
+  deleteGroup(): Promise<object> {
     return this.#noSnapshots()
   }
 

@@ -190,6 +190,12 @@ class ReplicatedWorker {
         const { kind: type, volumeId, ...command } = call
         return this.#command(volumeId, { type, ...command }, reply)
       }
+      case 'hold': {
+        const { kind: type, volumeId, ...command } = call
+        return this.#command(volumeId, { type, ...command }, reply)
+      }
+      case 'release': return this.#command(call.volumeId, { type: 'release', hold: call.hold }, (done) =>
+        reply(done.ok ? { ok: true, value: undefined } : done))
       case 'snapshots': return reply(this.#snapshots(call.query))
       case 'open-snapshot': return this.#openSnapshot(call, reply)
       case 'map-snapshot': return this.#mapSnapshot(call, reply)

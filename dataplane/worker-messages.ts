@@ -7,7 +7,7 @@ import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-sna
 import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
-import type { ChangeCommand } from '../engine/replication/copy-port.ts'
+import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { OpenedSnapshot, SnapshotPlace } from '../engine/replication/messages.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
@@ -98,6 +98,8 @@ export interface ReplicationCalls {
   note: { request: { volumeId: string; copyId: string; noted: unknown }; answer: undefined }
   'hand-over': { request: { volumeId: string; to: NodeId }; answer: undefined }
   change: { request: { volumeId: string } & Omit<ChangeCommand, 'type'>; answer: { seq: number } }
+  hold: { request: { volumeId: string } & Omit<HoldCommand, 'type'>; answer: { seq: number } }
+  release: { request: { volumeId: string; hold: string }; answer: undefined }
   /** As of the last change that the primary here ordered; refused by who does not lead, or before that is applied. */
   snapshots: { request: { query: SnapshotQuery }; answer: SnapshotAnswer }
   /**

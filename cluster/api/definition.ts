@@ -1,9 +1,10 @@
 /**
  * The control API in TypeScript: the messages of proto/holdfast/v1 as they travel through @grpc/proto-loader (camel
- * case, int64 as number: sizes and seqs stay below 2^53), and the four services loaded from those files.
+ * case, int64 as number: sizes and seqs stay below 2^53), and the five services loaded from those files.
  * A test compares every interface here with its message, so that neither drifts.
  */
 import type { ServiceDefinition } from '@grpc/grpc-js'
+import type { GroupState } from '../../engine/control/snapshot-group.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import type { DiskState } from '../../engine/volume/volume-spec.ts'
 import type { Durability, OnFull, VolumeHealth } from '../../engine/volume/volume-spec.ts'
@@ -238,6 +239,8 @@ export interface Snapshot {
   /** Since 1970, by the clock of the node that decided; 0: not known. */
   createdAtMs: number
   labels: Record<string, string>
+  /** Name of the group snapshot that it was taken for; empty: none. */
+  group: string
 }
 
 export interface CreateSnapshotRequest {
@@ -281,6 +284,50 @@ export interface SetSnapshotScheduleRequest {
   schedule: string
 }
 
+/** One instant of several volumes. */
+export interface SnapshotGroup {
+  name: string
+  /** Of the request. */
+  id: string
+  /** Only one that is made exists. */
+  state: GroupState
+  createdAtMs: number
+  labels: Record<string, string>
+  /** Of the snapshot of each member; its name is the group's. */
+  snapshotId: string
+  members: GroupMember[]
+}
+
+export interface GroupMember {
+  /** Its name now; empty: there is no such volume any more. */
+  volume: string
+  volumeId: string
+  /** Of its snapshot; 0: it is not made. */
+  seq: number
+  sizeBytes: number
+}
+
+export interface CreateGroupRequest {
+  name: string
+  volumes: string[]
+  labels: Record<string, string>
+  /** As in `CreateSnapshotRequest`. */
+  id: string
+}
+
+export interface ListGroupsRequest {
+  /** 0: as many as fit a page. */
+  limit: number
+  /** `next` of the page before; empty: from the first on. */
+  after: string
+}
+
+export interface DeleteGroupRequest {
+  name: string
+  /** As in `DeleteSnapshotRequest`. */
+  id: string
+}
+
 /** What a daemon answers. A refusal is a rejected promise with a HoldfastError; anything else rejected is a bug. */
 export interface ControlApi {
   createVolume(request: CreateVolumeRequest): Promise<Volume>
@@ -306,6 +353,10 @@ export interface ControlApi {
   /** The snapshot that keeps what was rolled away. */
   rollBackVolume(request: RollBackRequest): Promise<Snapshot>
   setSnapshotSchedule(request: SetSnapshotScheduleRequest): Promise<Volume>
+  createGroup(request: CreateGroupRequest): Promise<SnapshotGroup>
+  listGroups(request: ListGroupsRequest): Promise<{ groups: SnapshotGroup[]; next: string }>
+  getGroup(request: { name: string }): Promise<SnapshotGroup>
+  deleteGroup(request: DeleteGroupRequest): Promise<object>
   listDisks(): Promise<{ disks: Disk[] }>
   addDisk(request: AddDiskRequest): Promise<Disk>
   adoptDisk(request: { path: string }): Promise<Disk>
@@ -340,6 +391,10 @@ export const METHODS = {
   deleteSnapshot: ['SnapshotService', 'Delete'],
   rollBackVolume: ['SnapshotService', 'RollBack'],
   setSnapshotSchedule: ['SnapshotService', 'SetSchedule'],
+  createGroup: ['GroupService', 'Create'],
+  listGroups: ['GroupService', 'List'],
+  getGroup: ['GroupService', 'Get'],
+  deleteGroup: ['GroupService', 'Delete'],
   listDisks: ['DiskService', 'List'],
   addDisk: ['DiskService', 'Add'],
   adoptDisk: ['DiskService', 'Adopt'],
@@ -359,6 +414,7 @@ let loaded: Record<string, ServiceDefinition> | undefined
 
 /** The services by their short name, read from the .proto files once. */
 export function services(): Record<string, ServiceDefinition> {
-  loaded ??= loadServices(['volume', 'snapshot', 'disk', 'node'], new Set(Object.values(METHODS).map(([name]) => name)))
+  const names = new Set(Object.values(METHODS).map(([name]) => name))
+  loaded ??= loadServices(['volume', 'snapshot', 'group', 'disk', 'node'], names)
   return loaded
 }

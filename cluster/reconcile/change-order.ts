@@ -23,23 +23,26 @@ export interface OrderedChange {
   expected: RecordId | null
   /** rollback: an attach generation. No rollback is ordered without one. */
   unusedSince: number
+  /** Empty: in no hold. */
+  hold: string
 }
 
-const NOTHING = { sizeBytes: 0, snapshotId: '', title: null, toId: '', unusedSince: 0 }
+const NOTHING = { sizeBytes: 0, snapshotId: '', title: null, toId: '', unusedSince: 0, hold: '' }
 
 /** Of what the control plane orders; epochs and deletions are not ordered. */
-export function orderedChange({ change, expected, unusedSince = 0 }: Omit<ChangeCommand, 'type'>): OrderedChange {
+export function orderedChange(command: Omit<ChangeCommand, 'type'>): OrderedChange {
+  const { change, expected, unusedSince = 0, hold = '' } = command
   const base = { ...NOTHING, expected: expected ?? null }
   switch (change.operation) {
     case 'resize':
       return { ...base, operation: change.operation, sizeBytes: change.sizeBytes }
     case 'snapshot':
-      return { ...base, operation: change.operation, snapshotId: change.id, title: change.title ?? null }
+      return { ...base, operation: change.operation, snapshotId: change.id, title: toldTitle(change.title), hold }
     case 'snapshot-delete':
       return { ...base, operation: change.operation, snapshotId: change.id }
     case 'rollback': {
       const { to: toId, kept } = change
-      const keeps = { snapshotId: kept?.id ?? '', title: kept?.title ?? null }
+      const keeps = { snapshotId: kept?.id ?? '', title: toldTitle(kept?.title) }
       return { ...base, operation: change.operation, toId, ...keeps, unusedSince }
     }
     default:
@@ -49,15 +52,15 @@ export function orderedChange({ change, expected, unusedSince = 0 }: Omit<Change
 
 /** Undefined: of an operation that this node does not know. */
 export function commandOf(ordered: OrderedChange): Omit<ChangeCommand, 'type'> | undefined {
-  const { operation, sizeBytes, snapshotId: id, title, toId: to, expected, unusedSince } = ordered
+  const { operation, sizeBytes, snapshotId: id, title, toId: to, expected, unusedSince, hold } = ordered
   if (!OPERATIONS.includes(operation)) return undefined
   const condition = expected === null ? {} : { expected }
-  const snapshot = title === null ? { id } : { id, title }
+  const snapshot = title === null ? { id } : { id, title: titleOf(title) }
   switch (operation) {
     case 'resize':
       return { change: { operation, sizeBytes }, ...condition }
     case 'snapshot':
-      return { change: { operation, ...snapshot }, ...condition }
+      return { change: { operation, ...snapshot }, ...condition, ...(hold === '' ? {} : { hold }) }
     case 'snapshot-delete':
       return { change: { operation, id }, ...condition }
     case 'rollback': {
@@ -68,3 +71,9 @@ export function commandOf(ordered: OrderedChange): Omit<ChangeCommand, 'type'> |
       return unreachable(operation)
   }
 }
+
+const toldTitle = (title?: SnapshotTitle): SnapshotTitle | null =>
+  title === undefined ? null : { group: '', ...title }
+
+/** Without what the message has for nothing. */
+const titleOf = ({ group = '', ...title }: SnapshotTitle): SnapshotTitle => (group === '' ? title : { ...title, group })

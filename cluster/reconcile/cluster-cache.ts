@@ -7,6 +7,7 @@ import {
   setAge, setConfig, setDiskWish, setMove, setNode, setNodeWish, setRebuilds, setVolume,
 } from '../../engine/control/cluster.ts'
 import type { Cluster } from '../../engine/control/cluster.ts'
+import type { GroupRecord } from '../../engine/control/snapshot-group.ts'
 import type { HoldfastError } from '../../engine/errors.ts'
 import { AGE_KEY, decodeAge } from '../store/cluster-age.ts'
 import type { ClusterStore, Version } from '../store/cluster-store.ts'
@@ -15,6 +16,7 @@ import { afterPrefix } from '../store/json-value.ts'
 import { NODE_PREFIX, decodeNode } from '../store/node-records.ts'
 import { NODE_WISH_PREFIX, NO_NODE_WISH, decodeNodeWish } from '../store/node-wishes.ts'
 import { PrefixWatch } from '../store/prefix-watch.ts'
+import { GROUP_PREFIX, decodeGroup } from '../store/snapshot-groups.ts'
 import { REBUILDS_KEY, decodeRebuilds } from '../store/rebuild-records.ts'
 import { CONFIG_PREFIX, decodeConfig } from '../store/volume-configs.ts'
 import { MOVE_PREFIX, decodeMove } from '../store/volume-moves.ts'
@@ -40,6 +42,8 @@ export interface ClusterCacheOptions {
 export class ClusterCache {
   /** Keys whose values were not understood. */
   readonly unreadable = new Set<string>()
+  /** By name; what is left of some is to be cleared away. */
+  readonly groups = new Map<string, GroupRecord>()
   private readonly cluster: Cluster
   private readonly options: ClusterCacheOptions
   private readonly watch: PrefixWatch
@@ -106,6 +110,13 @@ export class ClusterCache {
     const disk = afterPrefix(key, DISK_WISH_PREFIX)
     if (disk !== undefined) {
       return taker(decodeDiskWish, { isEvicted: false }, (wish) => setDiskWish(cluster, disk, wish))
+    }
+    const group = afterPrefix(key, GROUP_PREFIX)
+    if (group !== undefined) {
+      return taker((value) => decodeGroup(group, value), undefined, (record) => {
+        if (record === undefined) this.groups.delete(group)
+        else this.groups.set(group, record)
+      })
     }
     if (key === REBUILDS_KEY) {
       return taker(decodeRebuilds, [], (rebuilds, version) => setRebuilds(cluster, rebuilds, version))

@@ -3,6 +3,7 @@
  * controller knows. A wish that was stored is carried out by itself, whoever is elected then.
  */
 import { createHash, randomUUID } from 'node:crypto'
+import type { GroupRecord } from '../../engine/control/snapshot-group.ts'
 import { attachedAnew, isInForce } from '../../engine/control/attach-wish.ts'
 import { judgeForcedPromotion } from '../../engine/control/forced-promotion.ts'
 import type { Cluster } from '../../engine/control/cluster.ts'
@@ -13,11 +14,11 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
 import { formatSize } from '../api/amounts.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
-  DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest,
-  SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
-  Status, Volume,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
+  DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
+  ForcePromotionRequest, ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RollBackRequest,
+  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  SnapshotGroup, Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
@@ -30,6 +31,8 @@ import { orderedChange } from './change-order.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
+import { GroupControl } from './group-control.ts'
+import type { RecordStore } from './record-store.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
 import { scrubCopies } from './scrub-control.ts'
 import { SnapshotControl } from './snapshot-control.ts'
@@ -45,6 +48,9 @@ const SERVED_WAIT_MS = 30_000
 export interface ClusterControlOptions {
   controller: Controller
   wishes: VolumeWishes
+  records: RecordStore
+  /** A group snapshot was taken; writes of none of its volumes waited for longer. */
+  onGroup?(group: GroupRecord, heldMs: number): void
   clusterId: string
   /** Where the cluster store is: addresses with commas between them. */
   storeAddress: string
@@ -70,15 +76,22 @@ function unplaced({ spec: { name, sizeBytes, replicas } }: VolumeRecord, refusal
 export class ClusterControl implements ControlApi {
   private readonly options: ClusterControlOptions
   private readonly wishes: VolumeWishes
+  readonly groups: GroupControl
   private readonly snapshots: SnapshotControl
-  /** To be given a turn every second or so. */
   readonly schedules: ScheduleRunner
 
   constructor(options: ClusterControlOptions) {
     this.options = options
     this.wishes = options.wishes
-    this.snapshots = new SnapshotControl(options)
+    this.groups = new GroupControl(options)
+    this.snapshots = new SnapshotControl({ ...options, isMember: (...which) => this.groups.isMember(...which) })
     this.schedules = new ScheduleRunner({ ...options, snapshots: this.snapshots })
+  }
+
+  /** Every second or so: begins what is to be done without being asked for, and waits for nothing. */
+  turn(): void {
+    this.schedules.turn()
+    this.groups.remains.turn()
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
@@ -255,6 +268,22 @@ export class ClusterControl implements ControlApi {
     const record = await this.wishes.update(id, ({ snapshotSchedule: _former, ...rest }) =>
       schedule === undefined ? rest : { ...rest, snapshotSchedule: schedule })
     return this.view(record)
+  }
+
+  createGroup(request: CreateGroupRequest): Promise<SnapshotGroup> {
+    return this.groups.create(request)
+  }
+
+  listGroups(request: ListGroupsRequest): Promise<{ groups: SnapshotGroup[]; next: string }> {
+    return this.groups.list(request)
+  }
+
+  getGroup(request: { name: string }): Promise<SnapshotGroup> {
+    return this.groups.get(request)
+  }
+
+  deleteGroup(request: DeleteGroupRequest): Promise<object> {
+    return this.groups.delete(request)
   }
 
   async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {

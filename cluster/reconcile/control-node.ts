@@ -24,8 +24,8 @@ import { Election } from './election.ts'
 import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
-  AwaitOfferRequest, ChangeOrder, EraseCopyOrder, HandOverOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport,
-  ReportAnswer, ScrubOrder,
+  AwaitOfferRequest, ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails,
+  NodeReport, ReleaseOrder, ReportAnswer, ScrubOrder,
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
 
@@ -136,6 +136,14 @@ export class ControlNode implements NodeCalls {
 
   change(order: ChangeOrder): Promise<{ seq: number }> {
     return this.agent.change(order)
+  }
+
+  hold(order: HoldOrder): Promise<{ seq: number }> {
+    return this.agent.hold(order)
+  }
+
+  release(order: ReleaseOrder): Promise<object> {
+    return this.agent.release(order)
   }
 
   snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {

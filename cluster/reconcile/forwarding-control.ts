@@ -6,11 +6,11 @@ import { randomUUID } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ControlClient } from '../api/client.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest,
-  DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest,
-  SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
-  Status, Volume,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
+  DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
+  ForcePromotionRequest, ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RollBackRequest,
+  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  SnapshotGroup, Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -21,7 +21,10 @@ const LOOK_EVERY_MS = 100
 /** No further try is begun then; one takes 20 s at most, and who asks waits for a minute. */
 const SETTLED_WAIT_MS = 20_000
 /** Refusals that are made of what the volume has. */
-const JUDGED: ReadonlySet<string> = new Set(['snapshot-exists', 'snapshot-not-found', 'snapshot-limit'])
+const JUDGED: ReadonlySet<string> = new Set([
+  'group-exists', 'group-not-found', 'group-not-made', 'snapshot-exists', 'snapshot-in-group', 'snapshot-limit',
+  'snapshot-not-found',
+])
 
 const drawnId = (): string => randomUUID().replaceAll('-', '')
 
@@ -143,6 +146,29 @@ export class ForwardingControl implements ControlApi {
 
   async setSnapshotSchedule(request: SetSnapshotScheduleRequest): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.setSnapshotSchedule(request)))
+  }
+
+  createGroup(request: CreateGroupRequest): Promise<SnapshotGroup> {
+    const { name, volumes } = request
+    const id = request.id === '' ? drawnId() : request.id
+    const about = { what: `group snapshot ${name}`, volume: volumes.join(', ') }
+    return this.settled(about, (elected) => elected.createGroup({ ...request, id }))
+  }
+
+  listGroups(request: ListGroupsRequest): Promise<{ groups: SnapshotGroup[]; next: string }> {
+    return this.ask((elected) => elected.listGroups(request), true)
+  }
+
+  getGroup(request: { name: string }): Promise<SnapshotGroup> {
+    return this.ask((elected) => elected.getGroup(request), true)
+  }
+
+  /** As of a snapshot. */
+  async deleteGroup(request: DeleteGroupRequest): Promise<object> {
+    const { name } = request
+    const id = request.id === '' ? (await this.getGroup({ name })).id : request.id
+    const about = { what: `the deletion of group snapshot ${name}`, volume: 'its members' }
+    return this.settled(about, (elected) => elected.deleteGroup({ name, id }))
   }
 
   setDiskEvicted(request: { uuid: string; isEvicted: boolean }): Promise<Disk> {

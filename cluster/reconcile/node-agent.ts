@@ -18,7 +18,8 @@ import type { Leader } from './election.ts'
 import { whyNotErased } from './erase-rule.ts'
 import { isSameCopy } from './node-calls.ts'
 import type {
-  ChangeOrder, EraseCopyOrder, HandOverOrder, MakeCopyOrder, NodeCalls, NodeDetails, ReportAnswer,
+  ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails, ReleaseOrder,
+  ReportAnswer,
 } from './node-calls.ts'
 
 /** An order that is older is not done; nor one whose judging took as long. */
@@ -113,6 +114,18 @@ export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer' | 'scr
     const changed = await this.options.local.change(order.volumeId, command)
     this.options.onChanged()
     return changed
+  }
+
+  async hold(order: HoldOrder): Promise<{ seq: number }> {
+    this.checkAge(order, this.refusing('hold', order))
+    const { volumeId, hold, holdMs, expected } = order
+    return this.options.local.hold(volumeId, { hold, holdMs, expected })
+  }
+
+  async release(order: ReleaseOrder): Promise<object> {
+    this.checkAge(order, this.refusing('release', order))
+    await this.options.local.release(order.volumeId, order.hold)
+    return {}
   }
 
   /** Who leads under the epoch that the store names after it answered, led when it did (SNAPSHOTS.md T2). */

@@ -7,6 +7,7 @@
  */
 import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
+import type { RecordId } from '../../engine/replication/record-id.ts'
 import type { OrderedChange } from './change-order.ts'
 
 /** Who uses a volume through this node. */
@@ -70,6 +71,9 @@ export type EraseCopyOrder = Order & { copyId: string; epoch: number }
 export type HandOverOrder = Order & { to: string }
 /** A change of the volume itself, by its primary on that node. */
 export type ChangeOrder = Order & OrderedChange
+/** Its primary there orders no writes for a moment (GROUPS.md). */
+export type HoldOrder = Order & { hold: string; holdMs: number; expected: RecordId }
+export type ReleaseOrder = Order & { hold: string }
 
 /** Neither changes anything: old or late, it does no harm. */
 export interface ScrubOrder {
@@ -91,6 +95,8 @@ export interface NodeCalls {
   eraseCopy(order: EraseCopyOrder): Promise<object>
   handOver(order: HandOverOrder): Promise<object>
   change(order: ChangeOrder): Promise<{ seq: number }>
+  hold(order: HoldOrder): Promise<{ seq: number }>
+  release(order: ReleaseOrder): Promise<object>
   /** A question to the primary there; answered only while it is certain that it leads (SNAPSHOTS.md T2). */
   snapshots(query: SnapshotQuery): Promise<SnapshotAnswer>
   /** Whether its clients can use the volume under that generation; answered when they can, or after two seconds. */

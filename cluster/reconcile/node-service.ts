@@ -15,6 +15,8 @@ const RPCS = {
   eraseCopy: 'EraseCopy',
   handOver: 'HandOver',
   change: 'Change',
+  hold: 'Hold',
+  release: 'Release',
   snapshots: 'Snapshots',
   awaitOffer: 'AwaitOffer',
   scrub: 'Scrub',

@@ -46,12 +46,19 @@ export type Judged<T> =
       onRefusal?(error: HoldfastError): boolean
     }
 
+interface Looked {
+  answer: SnapshotAnswer
+  primary: ReachedNode
+}
+
 type Tried<T> = { ok: true; value: T } | { ok: false; error: HoldfastError }
 
 /** Answers by which a node says that this order was not carried out, and will not be. */
 const REFUSALS: ReadonlySet<string> = new Set([
   'change-superseded', 'copy-not-found', 'copy-refused', 'order-refused', 'rollback-in-use', 'snapshot-in-use',
 ])
+
+export const isRefusal = ({ code }: HoldfastError): boolean => REFUSALS.has(code)
 
 /** Those that say already what users have to know. */
 const TOLD: ReadonlySet<string> = new Set(['rollback-in-use', 'snapshot-in-use'])
@@ -91,7 +98,7 @@ export async function settle<T>(
       const ordered = await tried(() => within(calls.change(order)))
       if (ordered.ok) return made(ordered.value.seq)
       failed = ordered.error
-      if (!REFUSALS.has(failed.code)) open = changed
+      if (!isRefusal(failed)) open = changed
       else {
         isFinal = judged.onRefusal?.(failed) === true
         failed = told(failed, volume)
@@ -106,20 +113,26 @@ export async function settle<T>(
 
 /** What the primary has now. @throws HoldfastError `volume-unled`, in the end */
 export async function lookAt(options: SettlingOptions, asked: Asked): Promise<SnapshotAnswer> {
+  return (await lookWhenLed(options, asked)).answer
+}
+
+/** The same, and who said it. */
+export async function lookWhenLed(options: SettlingOptions, asked: Asked): Promise<Looked> {
   const { controller, nowMs } = options
   const deadlineMs = nowMs() + SETTLE_MS
   for (;;) {
     const looked = await tried(() => look(options, asked))
-    if (looked.ok) return looked.value.answer
+    if (looked.ok) return looked.value
     const { error } = looked
     if (error instanceof Final || nowMs() > deadlineMs || controller.term() === undefined) throw error
     await controller.passed()
   }
 }
 
-async function look(
+/** Once. @throws HoldfastError `volume-unled`, or when who is asked is not elected */
+export async function look(
   { controller }: SettlingOptions, { record, query }: Asked,
-): Promise<{ answer: SnapshotAnswer; primary: ReachedNode }> {
+): Promise<Looked> {
   const term = controller.term()
   if (term === undefined) throw new Final('no-controller', { reason: 'who was asked is not elected' })
   const { id: volumeId, name } = record.spec
@@ -138,13 +151,13 @@ async function look(
   }
 }
 
-/** Who does not answer may have done it. */
-async function within<T>(call: Promise<T>): Promise<T> {
+/** Who does not answer may have done it. @throws HoldfastError of the call, or `unreachable` */
+export async function within<T>(call: Promise<T>, callMs = CALL_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
-    const reason = `no answer in ${CALL_MS / 1000} s`
+    const reason = `no answer in ${callMs / 1000} s`
     const error = new HoldfastError('unreachable', { endpoint: 'its node', source: 'its heartbeat', reason })
-    timer = setTimeout(() => reject(error), CALL_MS)
+    timer = setTimeout(() => reject(error), callMs)
   })
   try {
     return await Promise.race([call, late])
@@ -167,5 +180,5 @@ const told = (error: HoldfastError, name: string): HoldfastError =>
   TOLD.has(error.code) ? new HoldfastError(error.code, { ...error.detail, volume: name })
     : new HoldfastError('volume-unled', { name, reason: reasonOf(error) })
 
-const reasonOf = ({ detail, message }: HoldfastError): string =>
+export const reasonOf = ({ detail, message }: HoldfastError): string =>
   typeof detail['reason'] === 'string' ? detail['reason'] : message

@@ -1,6 +1,6 @@
 /** What users ask of a volume's snapshots, at the elected controller (SNAPSHOTS.md). */
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
-import type { VolumeSnapshot } from '../../engine/control/volume-snapshots.ts'
+import type { SnapshotAnswer, VolumeSnapshot } from '../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { Attach } from '../../engine/replication/configuration.ts'
 import type { SnapshotTitle } from '../../engine/replication/record.ts'
@@ -26,6 +26,8 @@ const NOWHERE = { after: { seq: 0, id: '' }, limit: 0 }
 
 interface SnapshotControlOptions extends SettlingOptions {
   wishes: VolumeWishes
+  /** Whether the snapshot of that id belongs to a group snapshot of that name. */
+  isMember(group: string, snapshotId: string): Promise<boolean>
 }
 
 const view = (volume: string, snapshot: VolumeSnapshot): Snapshot => ({ volume, ...snapshot })
@@ -53,7 +55,7 @@ export class SnapshotControl {
       const own = snapshots.find((one) => one.id === id)
       if (own !== undefined) return { done: view(volume, own) }
       if (snapshots.length > 0) return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: name }) }
-      const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title })
+      const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title, group: '' })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       return { order: { operation: 'snapshot', id, title }, made }
     })
@@ -97,8 +99,12 @@ export class SnapshotControl {
     const volume = record.spec.name
     const which = () => (id === '' ? { ids: [], names: [name] } : { ids: [id], names: [] })
     const asked = askedOf(record, `the deletion of snapshot ${name}`, which)
-    return settle<object>(this.options, asked, ({ snapshots: [found] }) => {
+    return settle<object>(this.options, asked, async ({ snapshots: [found] }) => {
       if (found === undefined) return id === '' ? { refused: missing(volume, name) } : { done: {} }
+      const { group } = found
+      if (group !== '' && (await this.options.isMember(group, found.id))) {
+        return { refused: new HoldfastError('snapshot-in-group', { volume, snapshot: found.name, group }) }
+      }
       id = found.id
       const onRefusal = (error: HoldfastError): boolean => {
         if (error.code !== 'snapshot-in-use') return false
@@ -130,7 +136,7 @@ export class SnapshotControl {
       if (snapshots.some(({ name }) => name === title.name)) {
         return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: title.name }) }
       }
-      const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title })
+      const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title, group: '' })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       try {
         fence ??= (await this.options.wishes.endUse(record, force, clientsOf(record.spec.id))).attach
@@ -161,6 +167,12 @@ export class SnapshotControl {
 const askedOf = (
   record: VolumeRecord, what: string, which: () => { ids: string[]; names: string[] }, page = NOWHERE,
 ): Asked => ({ record, what, query: () => ({ ...which(), ...page }) })
+
+/** The same of one that is taken for a group. */
+export function hasRoomFor({ bytes, sizeBytes }: SnapshotAnswer, title: Omit<SnapshotTitle, 'group'>): boolean {
+  const id = '0'.repeat(32)
+  return hasRoom(bytes, view(id, { ...title, id, group: title.name, seq: 2 ** 48, sizeBytes }))
+}
 
 /** What is shown of one is a little more than what is kept of it. */
 const hasRoom = (bytes: number, added: Snapshot): boolean =>

@@ -91,6 +91,11 @@ export class VolumeWishes {
     throw new HoldfastError('volume-not-found', { name: shown(name) })
   }
 
+  /** Also in the trash. */
+  async recordOf(id: string): Promise<VolumeRecord | undefined> {
+    return (await this.record(id))?.value
+  }
+
   /** Change the wish of a volume that is there. Undefined: as it is. @returns as it is now */
   async update(id: string, next: (record: VolumeRecord) => VolumeRecord | undefined): Promise<VolumeRecord> {
     const decode = (value: Uint8Array) => decodeVolume(id, value)

@@ -90,7 +90,7 @@ const windows = list(tuple(count, count, count, count, list(list(count, 65537), 
 
 const title = objectOf<SnapshotTitle>(
   { name: text64, createdAtMs: count, labels: record(text64, text64, LABELS_MAX) },
-  {},
+  { group: text64 },
 )
 
 export const changeShape = either(

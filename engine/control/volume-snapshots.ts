@@ -16,6 +16,8 @@ export interface VolumeSnapshot {
   /** Wall clock; 0: not known. */
   createdAtMs: number
   labels: Record<string, string>
+  /** Name of the group snapshot that it was taken for; empty: none. */
+  group: string
 }
 
 /** Those with one of these ids or names; when there are none: a page in order of seq. */
@@ -46,8 +48,8 @@ const isShown = ({ pinnedBy }: Snapshot): boolean => pinnedBy === null
 /** Those that users see; one without a title is called by its id. */
 export const shownSnapshots = (snapshots: readonly Snapshot[]): VolumeSnapshot[] =>
   snapshots.filter(isShown).map(({ id, seq, sizeBytes = 0, title }) => {
-    const { name = id, createdAtMs = 0, labels = {} } = title ?? {}
-    return { id, name, seq, sizeBytes, createdAtMs, labels }
+    const { name = id, createdAtMs = 0, labels = {}, group = '' } = title ?? {}
+    return { id, name, seq, sizeBytes, createdAtMs, labels, group }
   })
 
 export function selected(shown: readonly VolumeSnapshot[], query: SnapshotQuery): VolumeSnapshot[] {

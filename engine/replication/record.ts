@@ -24,6 +24,8 @@ export interface SnapshotTitle {
   /** Wall clock of whoever asked for it. */
   createdAtMs: number
   labels: Record<string, string>
+  /** Name of the group snapshot that it was taken for. */
+  group?: string
 }
 
 export interface NewSnapshot {

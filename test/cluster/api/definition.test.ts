@@ -7,7 +7,7 @@ import path from 'node:path'
 import t from 'tap'
 import { METHODS, METHOD_NAMES, services } from '../../../cluster/api/definition.ts'
 import { PROTO_FOLDER } from '../../../cluster/api/proto.ts'
-import type { Disk, Node, Snapshot, Status, Volume } from '../../../cluster/api/definition.ts'
+import type { Disk, Node, Snapshot, SnapshotGroup, Status, Volume } from '../../../cluster/api/definition.ts'
 
 const VOLUME: Record<keyof Volume, true> = {
   name: true, id: true, sizeBytes: true, replicas: true, durability: true, encryption: true, epoch: true, health: true,
@@ -17,7 +17,10 @@ const VOLUME: Record<keyof Volume, true> = {
   snapshotSchedule: true,
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
-  volume: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true,
+  volume: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true, group: true,
+}
+const GROUP: Record<keyof SnapshotGroup, true> = {
+  name: true, id: true, state: true, createdAtMs: true, labels: true, snapshotId: true, members: true,
 }
 const DISK: Record<keyof Disk, true> = {
   path: true, pool: true, capacityBytes: true, freeBytes: true, state: true, reason: true, uuid: true, tags: true,
@@ -42,6 +45,7 @@ function fieldsOf(method: keyof typeof METHODS): string[] {
 t.test('messages have the fields of their interfaces', async (t) => {
   t.same(fieldsOf('getVolume'), Object.keys(VOLUME).sort())
   t.same(fieldsOf('getSnapshot'), Object.keys(SNAPSHOT).sort())
+  t.same(fieldsOf('getGroup'), Object.keys(GROUP).sort())
   t.same(fieldsOf('addDisk'), Object.keys(DISK).sort())
   t.same(fieldsOf('getNode'), Object.keys(NODE).sort())
   t.same(fieldsOf('status'), Object.keys(STATUS).sort())

@@ -117,11 +117,12 @@ export class ControlCluster {
     const beats = new HeartbeatSender(store, beatKey(name), instance)
     const state = { isRunning: true, stalledAtMs: undefined, waitsForActions: true }
     const nowMs = () => this.nowMs
-    const wishes = new VolumeWishes(new RecordStore(store), MAKING_MS)
+    const records = new RecordStore(store)
+    const wishes = new VolumeWishes(records, MAKING_MS)
     const of = { clusterId: 'c', storeAddress: 'http://w:1' }
     const wallMs = () => this.wallMs
     const { controller } = control
-    const volumes = new ClusterControl({ controller, wishes, ...of, nowMs, wallMs, retryMs: ROUND_MS, onBug })
+    const volumes = new ClusterControl({ controller, wishes, records, ...of, nowMs, wallMs, retryMs: ROUND_MS, onBug })
     const node = { name, api: `api-${name}`, fake, control, volumes, beats, ...state }
     this.nodes.set(name, node)
     return node
@@ -179,7 +180,7 @@ export class ControlCluster {
     await control.agentTurn()
     await control.controller.turn()
     if (waitsForActions) await control.controller.settled()
-    volumes.schedules.turn()
+    volumes.turn()
   }
 
   /** Rounds until it is so. */
@@ -253,6 +254,8 @@ export class ControlCluster {
       eraseCopy: async (order) => reach().eraseCopy(order),
       handOver: async (order) => reach().handOver(order),
       change: async (order) => reach().change(order),
+      hold: async (order) => reach().hold(order),
+      release: async (order) => reach().release(order),
       snapshots: async (query) => reach().snapshots(query),
       awaitOffer: async (request) => reach().awaitOffer(request),
       scrub: async (order) => reach().scrub(order),

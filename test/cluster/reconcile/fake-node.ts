@@ -16,7 +16,7 @@ import { summaryOf } from '../../../engine/control/volume-snapshots.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { withMember, withPrimary, withSuccessor, withoutMembers } from '../../../engine/replication/configuration.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
-import type { ChangeCommand } from '../../../engine/replication/copy-port.ts'
+import type { ChangeCommand, HoldCommand } from '../../../engine/replication/copy-port.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { GIB } from '../../../engine/units.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
@@ -89,6 +89,16 @@ export class FakeNode implements LocalNode {
     this.checkLeads(volumeId)
     const { config } = (await this.configOf(volumeId))!
     return this.volume(volumeId).order(this.name, command, config)
+  }
+
+  async hold(volumeId: string, command: Omit<HoldCommand, 'type'>): Promise<{ seq: number }> {
+    this.checkLeads(volumeId)
+    return this.volume(volumeId).beginHold(this.name, command)
+  }
+
+  async release(volumeId: string, hold: string): Promise<void> {
+    this.checkLeads(volumeId)
+    this.volume(volumeId).release(hold)
   }
 
   async snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {

@@ -3,7 +3,7 @@ import { selected, shownSnapshots } from '../../../engine/control/volume-snapsho
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
-import type { ChangeCommand } from '../../../engine/replication/copy-port.ts'
+import type { ChangeCommand, HoldCommand } from '../../../engine/replication/copy-port.ts'
 import type { RecordId } from '../../../engine/replication/record-id.ts'
 import type { ControlChange, NewSnapshot } from '../../../engine/replication/record.ts'
 import { MIB } from '../../../engine/units.ts'
@@ -18,20 +18,42 @@ export class FakeVolume {
   readonly changes: ControlChange[] = []
   /** In mode `open`: generation of the newest session that was opened. */
   newestSession = -1
+  /** In which no write is ordered; it does not end by its time here. */
+  hold: string | undefined
+  lastHold = ''
   private seq = 0
 
   /** A primary begins to serve. */
   newTerm(epoch: number): void {
     this.changed = { epoch, seq: ++this.seq }
+    this.hold = undefined
+    this.lastHold = ''
+  }
+
+  beginHold(node: string, { hold, expected }: Omit<HoldCommand, 'type'>): { seq: number } {
+    const detail = { node, volume: 'v' }
+    this.check(expected, detail)
+    if (this.hold !== undefined || this.lastHold === hold) {
+      throw new HoldfastError('copy-refused', { ...detail, reason: 'it is held' })
+    }
+    this.hold = hold
+    this.lastHold = hold
+    return { seq: this.seq }
+  }
+
+  release(hold: string): void {
+    if (this.hold === hold) this.hold = undefined
   }
 
   /** @param config  as this primary knows it @throws HoldfastError when a primary would refuse */
   order(node: string, command: Omit<ChangeCommand, 'type'>, { epoch, attach }: VolumeConfig): { seq: number } {
-    const { change, expected, unusedSince } = command
+    const { change, expected, unusedSince, hold } = command
     const detail = { node, volume: 'v' }
-    if (expected !== undefined && (expected.epoch !== this.changed.epoch || expected.seq !== this.changed.seq)) {
-      throw new HoldfastError('change-superseded', { ...detail, reason: 'another change came first' })
+    this.check(expected, detail)
+    if (hold !== undefined && hold !== this.hold) {
+      throw new HoldfastError('copy-refused', { ...detail, reason: 'the hold is over' })
     }
+    if (hold !== undefined) this.hold = undefined
     if (unusedSince !== undefined && attach.generation < unusedSince) {
       throw new HoldfastError('change-superseded', { ...detail, reason: 'that generation is not known' })
     }
@@ -53,6 +75,12 @@ export class FakeVolume {
     const shown = shownSnapshots(snapshots)
     const bytes = JSON.stringify(snapshots).length
     return { epoch, changed, sizeBytes, count: shown.length, bytes, snapshots: selected(shown, query) }
+  }
+
+  private check(expected: RecordId | undefined, detail: { node: string; volume: string }): void {
+    if (expected === undefined) return
+    if (expected.epoch === this.changed.epoch && expected.seq === this.changed.seq) return
+    throw new HoldfastError('change-superseded', { ...detail, reason: 'another change came first' })
   }
 
   private apply(change: ControlChange, seq: number): void {

@@ -46,15 +46,17 @@ const COMMANDS: Array<Omit<ChangeCommand, 'type'>> = [
   { change: { operation: 'resize', sizeBytes: VOLUME_BYTES_MAX } },
   { change: { operation: 'snapshot', id: ID, title }, expected: { epoch: 2 ** 32 - 1, seq: U48_MAX } },
   { change: { operation: 'snapshot', id: ID } },
+  { change: { operation: 'snapshot', id: ID, title: { ...title, group: 'g' } }, expected: EXPECTED, hold: 'h' },
   { change: { operation: 'snapshot-delete', id: ID }, expected: { epoch: 1, seq: 0 } },
   { change: { operation: 'rollback', to: ID }, unusedSince: 0 },
   { change: { operation: 'rollback', to: ID, kept: { id: 'k', title } }, expected: EXPECTED, unusedSince: 9 },
 ]
+const HOLD = { hold: 'h', holdMs: 2_000, expected: EXPECTED }
 const CHANGES = COMMANDS.map(orderedChange)
 const QUERY: SnapshotQuery = { volumeId: ID, ids: [ID], names: ['a', 'b'], after: { seq: U48_MAX, id: ID }, limit: 7 }
 const ANSWER: SnapshotAnswer = {
   epoch: 2 ** 32 - 1, changed: { epoch: 8, seq: U48_MAX }, sizeBytes: VOLUME_BYTES_MAX, count: 9, bytes: 10,
-  snapshots: [{ id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title }],
+  snapshots: [{ id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title, group: 'g' }],
 }
 
 t.test('an order is the command that it was made of', async (t) => {
@@ -76,6 +78,8 @@ t.test('what is said comes as it was', async (t) => {
     eraseCopy: hear({}),
     handOver: () => Promise.reject(refusal),
     change: hear({ seq: 3 }),
+    hold: hear({ seq: 4 }),
+    release: hear({}),
     snapshots: hear(ANSWER),
     awaitOffer: hear({ isOffered: true }),
     scrub: hear({}),
@@ -88,12 +92,15 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.makeCopy(ORDER), { copyId: 'c' })
   t.same(await node.eraseCopy({ ...ORDER, copyId: 'c', epoch: 7 }), {})
   for (const order of CHANGES) t.same(await node.change({ ...ORDER, ...order }), { seq: 3 })
+  t.same(await node.hold({ ...ORDER, ...HOLD }), { seq: 4 })
+  t.same(await node.release({ ...ORDER, hold: 'h' }), {})
   t.same(await node.snapshots(QUERY), ANSWER)
   t.same(await node.awaitOffer({ volumeId: ID, generation: 5 }), { isOffered: true })
   t.same(await node.scrub({ volumeId: ID, isDeep: true }), {})
   t.same(heard, [
-    REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })), QUERY,
-    { volumeId: ID, generation: 5 }, { volumeId: ID, isDeep: true },
+    REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })),
+    { ...ORDER, ...HOLD }, { ...ORDER, hold: 'h' }, QUERY, { volumeId: ID, generation: 5 },
+    { volumeId: ID, isDeep: true },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })
   await server.close(100)

@@ -35,9 +35,7 @@ const PLANTED: Array<Edit & { name: string; also: Edit[] }> = [
   },
   {
     name: 'a hold that comes again begins again',
-    ...core(
-      'hold.ts', "if (primary.hold?.token === command.hold) return refuse('refused', 'it was held for this already')", '',
-    ),
+    ...core('hold.ts', '  if (primary.hold?.token === command.hold) return refuse(', '  void ('),
     also: [],
   },
   {

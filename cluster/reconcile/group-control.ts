@@ -1,0 +1,208 @@
+/**
+ * Group snapshots as users ask for them, at the elected controller (GROUPS.md):
+ *
+ *   create   read all -> record `taking` -> HOLD all, TAKE all -> `made`, the group exists
+ *                                        \-> `undoing` -> nothing is left of it -> record removed; anew, or refused
+ *   delete   `made` -> `undoing` -> nothing is left of it -> record removed
+ */
+import { randomInt, randomUUID } from 'node:crypto'
+import type { GroupRecord, MemberRecord } from '../../engine/control/snapshot-group.ts'
+import { made } from '../../engine/control/snapshot-group.ts'
+import type { VolumeRecord } from '../../engine/control/volume-record.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import type { CreateGroupRequest, DeleteGroupRequest, ListGroupsRequest, SnapshotGroup } from '../api/definition.ts'
+import { checkGroupPage, checkGroupVolumes } from '../api/group-request.ts'
+import { shown } from '../api/names.ts'
+import { checkLabels, checkSnapshotId, checkSnapshotName } from '../api/snapshot-request.ts'
+import { GROUP_PREFIX, decodeGroup, encodeGroup, groupKey } from '../store/snapshot-groups.ts'
+import type { ReachedNode } from './action-runner.ts'
+import { takeAtOnce } from './group-attempt.ts'
+import { GroupRemains } from './group-remains.ts'
+import type { RecordStore, Stored } from './record-store.ts'
+import { lookWhenLed, reasonOf } from './settled-change.ts'
+import type { SettlingOptions } from './settled-change.ts'
+import { hasRoomFor } from './snapshot-control.ts'
+import type { VolumeWishes } from './volume-wishes.ts'
+
+/** Then the outcome is not known, or it was refused again and again. */
+const GROUP_MS = 20_000
+const ATTEMPTS_MAX = 4
+/** Passes before another attempt. */
+const PAUSES_MAX = 3
+
+export interface GroupControlOptions extends SettlingOptions {
+  wishes: VolumeWishes
+  records: RecordStore
+  onBug(error: unknown): void
+  /** A group was taken; writes of no member waited for longer. */
+  onGroup?(group: GroupRecord, heldMs: number): void
+}
+
+interface Judged {
+  name: string
+  record: VolumeRecord
+  member: MemberRecord
+  sizeBytes: number
+  primary: ReachedNode
+}
+
+export class GroupControl {
+  readonly remains: GroupRemains
+  private readonly options: GroupControlOptions
+
+  constructor(options: GroupControlOptions) {
+    this.options = options
+    this.remains = new GroupRemains(options)
+  }
+
+  async create(request: CreateGroupRequest): Promise<SnapshotGroup> {
+    const { name, volumes, labels, id } = request
+    checkSnapshotName(name)
+    checkGroupVolumes(volumes)
+    checkLabels(labels)
+    checkSnapshotId(id)
+    const { controller, nowMs } = this.options
+    const deadlineMs = nowMs() + GROUP_MS
+    let refusal: HoldfastError | undefined
+    for (let attempts = 0; ; ) {
+      const stored = await this.read(name)
+      const isOwn = stored?.value.id === id
+      if (isOwn && stored!.value.state === 'made') return this.view(stored!.value)
+      const isLate = nowMs() > deadlineMs || controller.term() === undefined
+      if (stored !== undefined && !isOwn && stored.value.state !== 'undoing') throw exists(stored.value)
+      if (refusal !== undefined && (isLate || attempts >= ATTEMPTS_MAX)) throw refusal
+      if (stored === undefined) {
+        // Two that want the same volumes do not go on meeting.
+        for (let pauses = attempts++ === 0 ? 0 : randomInt(PAUSES_MAX); pauses > 0; pauses--) await controller.passed()
+        refusal = await this.attempt(request)
+        if (refusal !== undefined) this.remains.begin(name)
+      } else if (isLate) throw isOwn ? this.unknown(request, 'it is being decided') : exists(stored.value)
+      else await controller.passed()
+    }
+  }
+
+  async get({ name }: { name: string }): Promise<SnapshotGroup> {
+    const stored = await this.read(name)
+    if (stored === undefined) throw missing(name)
+    return this.view(stored.value)
+  }
+
+  async list({ limit, after }: ListGroupsRequest): Promise<{ groups: SnapshotGroup[]; next: string }> {
+    const most = checkGroupPage(limit)
+    const found = await this.options.records.list(GROUP_PREFIX, decodeGroup)
+    const behind = found.filter(({ name }) => name > after).sort((a, b) => (a.name < b.name ? -1 : 1))
+    const groups = behind.slice(0, most).map((group) => this.view(group))
+    return { groups, next: behind.length > most ? groups.at(-1)!.name : '' }
+  }
+
+  async delete({ name, id }: DeleteGroupRequest): Promise<object> {
+    if (id !== '') checkSnapshotId(id)
+    const deadlineMs = this.options.nowMs() + GROUP_MS
+    let isFound = false
+    for (;;) {
+      const stored = await this.read(name)
+      if (stored === undefined || (id !== '' && stored.value.id !== id)) {
+        if (isFound || id !== '') return {}
+        throw missing(name)
+      }
+      isFound = true
+      if (stored.value.state === 'made') {
+        const undoing = encodeGroup({ ...stored.value, state: 'undoing' })
+        await this.options.records.put(groupKey(name), stored.version, undoing)
+        continue
+      }
+      const left = stored.value.state === 'undoing' ? await this.remains.settle(name) : undefined
+      if (this.options.nowMs() > deadlineMs || this.options.controller.term() === undefined) {
+        const { volume = 'its members', reason = 'it is being decided' } = left ?? {}
+        throw new HoldfastError('group-undoing', { group: name, volume, reason })
+      }
+      if (left !== undefined || stored.value.state === 'taking') await this.options.controller.passed()
+    }
+  }
+
+  /** Whether a snapshot of that id belongs to the group that its title names. */
+  async isMember(group: string, snapshotId: string): Promise<boolean> {
+    return (await this.read(group))?.value.snapshotId === snapshotId
+  }
+
+  /** @returns why it was not made; undefined: it was, or somebody else's is there @throws what changed nothing */
+  private async attempt(request: CreateGroupRequest): Promise<HoldfastError | undefined> {
+    const { name, labels, id } = request
+    const judged = await Promise.all(request.volumes.map((volume) => this.judge(volume, request)))
+    const snapshotId = randomUUID().replaceAll('-', '')
+    const createdAtMs = Date.now()
+    const members = judged.map(({ member }) => member)
+    const group: GroupRecord = { name, id, state: 'taking', snapshotId, labels, createdAtMs, members }
+    const title = { name, createdAtMs, labels, group: name }
+    return this.remains.whileTaking(snapshotId, async () => {
+      try {
+        if (!(await this.options.records.put(groupKey(name), undefined, encodeGroup(group)))) return undefined
+        return await this.take(group, title, judged)
+      } catch (error) {
+        if (error instanceof HoldfastError) throw this.unknown(request, reasonOf(error))
+        throw error
+      }
+    })
+  }
+
+  private async take(
+    group: GroupRecord, title: { name: string; createdAtMs: number; labels: Record<string, string>; group: string },
+    judged: readonly Judged[],
+  ): Promise<HoldfastError | undefined> {
+    const { records, nowMs, onGroup } = this.options
+    const { name, snapshotId } = group
+    const member = ({ name: volume, member: record, primary }: Judged) => ({ record, volume, primary })
+    const end = await takeAtOnce({ snapshotId, title, members: judged.map(member) }, nowMs)
+    const stored = await this.read(name)
+    // Somebody else decided: who asks reads what came of it.
+    if (stored?.value.snapshotId !== snapshotId || stored.value.state !== 'taking') return undefined
+    if (end.outcome === 'taken') {
+      const taken = end.seqs.map((seq, i) => ({ seq, sizeBytes: judged[i]!.sizeBytes }))
+      const isMade = await records.put(groupKey(name), stored.version, encodeGroup(made(group, taken)))
+      if (isMade) onGroup?.(group, end.heldMs)
+      return undefined
+    }
+    if (end.outcome === 'refused') {
+      await records.put(groupKey(name), stored.version, encodeGroup({ ...group, state: 'undoing' }))
+    }
+    const { volume, error } = end
+    return new HoldfastError('group-not-made', { group: name, volume, reason: reasonOf(error) })
+  }
+
+  /** @throws HoldfastError when a snapshot of that name cannot be made of it */
+  private async judge(volume: string, { name: snapshot, labels }: CreateGroupRequest): Promise<Judged> {
+    const { wishes } = this.options
+    const record = await wishes.find(volume)
+    const { id: volumeId } = record.spec
+    const query = () => ({ ids: [], names: [snapshot], after: { seq: 0, id: '' }, limit: 0 })
+    const { answer, primary } = await lookWhenLed(this.options, { record, what: `group snapshot ${snapshot}`, query })
+    const { changed: expected, sizeBytes, count, snapshots } = answer
+    if (snapshots.length > 0) throw new HoldfastError('snapshot-exists', { volume, snapshot })
+    const title = { name: snapshot, labels, createdAtMs: Date.now() }
+    if (!hasRoomFor(answer, title)) throw new HoldfastError('snapshot-limit', { volume, count })
+    return { name: volume, record, member: { volumeId, expected, seq: 0, sizeBytes: 0 }, sizeBytes, primary }
+  }
+
+  private read(name: string): Promise<Stored<GroupRecord> | undefined> {
+    return this.options.records.read(groupKey(name), (value) => decodeGroup(name, value))
+  }
+
+  private unknown({ name, volumes }: CreateGroupRequest, reason: string): HoldfastError {
+    return new HoldfastError('change-outcome', { what: `group snapshot ${name}`, volume: volumes.join(', '), reason })
+  }
+
+  private view({ members, ...group }: GroupRecord): SnapshotGroup {
+    const volumes = this.options.controller.term()?.cluster.volumes
+    const shownMembers = members.map(({ volumeId, seq, sizeBytes }) => {
+      return { volume: volumes?.get(volumeId)?.record?.spec.name ?? '', volumeId, seq, sizeBytes }
+    })
+    return { ...group, members: shownMembers }
+  }
+}
+
+const missing = (group: string): HoldfastError => new HoldfastError('group-not-found', { group: shown(group) })
+
+const exists = ({ name: group, state }: GroupRecord): HoldfastError => {
+  const words = { made: 'it was made before', taking: 'it is being made', undoing: 'it is being deleted' }
+  return new HoldfastError('group-exists', { group, reason: words[state] })
+}
