@@ -90,4 +90,15 @@ export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[
     ],
     load: async () => (await import('./volume-export.ts')).exportVolume,
   },
+  {
+    words: 'snapshot diff',
+    summary: 'cluster: where a volume changed from one snapshot to another; with one: where that holds something',
+    positionals: [{ name: 'VOLUME' }, { name: 'SNAPSHOT' }, { name: 'SNAPSHOT', optional: true }],
+    options: endpoint,
+    examples: [
+      'holdfast snapshot diff data-1 monday tuesday',
+      'holdfast snapshot diff data-1 monday -o json | jq -s "map(.lengthBytes) | add"',
+    ],
+    load: async () => (await import('./snapshot-diff.ts')).showDifference,
+  },
 ]

@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { serveControlApi } from '../cluster/api/server.ts'
+import type { DiffSnapshots } from '../cluster/api/snapshot-diff.ts'
 import type { ApiServer } from '../cluster/api/server.ts'
 import { nbdUris } from '../cluster/api/volume-view.ts'
 import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
@@ -44,6 +45,7 @@ import type { NodeFacts } from './node-control.ts'
 import { NodeDisks } from './node-disks.ts'
 import { addedDisks, nodeIdentity, nodePaths, rememberDisk } from './node-folder.ts'
 import type { NodeIdentity, NodePaths } from './node-folder.ts'
+import { diffSnapshots } from './snapshot-diff.ts'
 import { snapshotName } from './snapshot-exports.ts'
 import { version } from './version.ts'
 import { WorkerThread } from './worker-thread.ts'
@@ -174,7 +176,8 @@ class Daemon {
       const control = await this.#controlPlane(joined!, clusterNode, exports, facts, nodeDisks)
       await clusterNode.start(control.api)
       control.start()
-      this.#api = await serveControlApi({ socketPath: paths.api, api: control.control, onBug: this.bug })
+      const diff: DiffSnapshots = (request) => diffSnapshots(clusterNode, request)
+      this.#api = await serveControlApi({ socketPath: paths.api, api: control.control, diff, onBug: this.bug })
       return this.#ready(disks.length, 0, tcp)
     }
     const control = new NodeControl({

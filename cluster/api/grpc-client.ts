@@ -1,4 +1,4 @@
-/** Unary calls of one gRPC endpoint as promises that reject with a HoldfastError, the other side's refusal or ours. */
+/** Calls of one gRPC endpoint: what they answer, or a HoldfastError, the other side's refusal or ours. */
 import { Client, credentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ServiceDefinition, ServiceError } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
@@ -42,6 +42,19 @@ export class GrpcClient {
       }
       this.channel.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, { deadline }, ended)
     })
+  }
+
+  /** Answers one after the other, as fast as they are taken. Ends the call when nobody takes them any more. */
+  async *stream(service: ServiceDefinition, rpc: string, request: unknown): AsyncGenerator<unknown> {
+    const { path, requestSerialize, responseDeserialize } = service[rpc]!
+    const call = this.channel.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request)
+    try {
+      for await (const answer of call) yield answer
+    } catch (error) {
+      throw refusalFromStatus(error as ServiceError) ?? this.failure(error as ServiceError)
+    } finally {
+      call.cancel()
+    }
   }
 
   close(): void {

@@ -5,7 +5,9 @@
  */
 import { chmodSync, rmSync } from 'node:fs'
 import { Server, ServerCredentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
-import type { ServiceDefinition, ServiceError, UntypedServiceImplementation, handleUnaryCall } from '@grpc/grpc-js'
+import type {
+  ServiceDefinition, ServiceError, UntypedServiceImplementation, handleServerStreamingCall, handleUnaryCall,
+} from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
 import { refusalToStatus } from './refusal.ts'
 
@@ -25,6 +27,8 @@ export interface ServedService {
   definition: ServiceDefinition
   /** By the name of the RPC. */
   calls: Record<string, (request: never) => Promise<unknown>>
+  /** The same of those that answer many times; it is ended when nobody listens any more. */
+  streams?: Record<string, (request: never) => AsyncIterable<unknown>>
 }
 
 /** @param at  a socket that is there was left by a dead process (the caller holds the folder's lock) */
@@ -38,9 +42,10 @@ export async function serveGrpc(
     'grpc.max_send_message_length': -1,
     'grpc.enable_channelz': 0,
   })
-  for (const { definition, calls } of services) {
+  for (const { definition, calls, streams = {} } of services) {
     const implementation: UntypedServiceImplementation = {}
     for (const [rpc, run] of Object.entries(calls)) implementation[rpc] = unary(run, onBug)
+    for (const [rpc, run] of Object.entries(streams)) implementation[rpc] = streaming(run, onBug)
     server.addService(definition, implementation)
   }
   const socketPath = 'socketPath' in at ? at.socketPath : undefined
@@ -78,10 +83,39 @@ function unary(
     run(call.request as never).then(
       (response) => answer(null, response),
       (error: unknown) => {
-        if (error instanceof HoldfastError) return answer(refusalToStatus(error))
-        answer({ code: status.INTERNAL, details: 'the daemon hit a bug of its own; daemon.log has it' } as ServiceError)
-        onBug(error)
+        answer(failure(error))
+        if (!(error instanceof HoldfastError)) onBug(error)
       },
     )
+  }
+}
+
+const failure = (error: unknown): Partial<ServiceError> =>
+  error instanceof HoldfastError ? refusalToStatus(error)
+    : { code: status.INTERNAL, details: 'the daemon hit a bug of its own; daemon.log has it' }
+
+function streaming(
+  run: (request: never) => AsyncIterable<unknown>,
+  onBug: (error: unknown) => void,
+): handleServerStreamingCall<unknown, unknown> {
+  return (call) => {
+    const drained = (): Promise<void> => new Promise((resolve) => {
+      const done = (): void => {
+        call.off('drain', done).off('cancelled', done)
+        resolve()
+      }
+      call.on('drain', done).on('cancelled', done)
+    })
+    const answer = async (): Promise<void> => {
+      for await (const one of run(call.request as never)) {
+        if (!call.cancelled && !call.write(one)) await drained()
+        if (call.cancelled) return
+      }
+      call.end()
+    }
+    answer().catch((error: unknown) => {
+      call.emit('error', failure(error))
+      if (!(error instanceof HoldfastError)) onBug(error)
+    })
   }
 }

@@ -1,8 +1,11 @@
 /** The control API (definition.ts) as a service of a gRPC server, and alone on a unix socket. */
+import { HoldfastError } from '../../engine/errors.ts'
 import { METHODS, METHOD_NAMES, services } from './definition.ts'
 import type { ControlApi } from './definition.ts'
 import { serveGrpc } from './grpc-server.ts'
 import type { ApiServer, ServedService } from './grpc-server.ts'
+import { snapshotReadService } from './snapshot-diff.ts'
+import type { DiffSnapshots } from './snapshot-diff.ts'
 
 export type { ApiServer } from './grpc-server.ts'
 
@@ -21,8 +24,15 @@ export function controlServices(api: ControlApi): ServedService[] {
 export function serveControlApi(options: {
   socketPath: string
   api: ControlApi
+  /** Of a node of a cluster. */
+  diff?: DiffSnapshots
   onBug: (error: unknown) => void
 }): Promise<ApiServer> {
-  const { socketPath, api, onBug } = options
-  return serveGrpc({ socketPath }, controlServices(api), onBug)
+  const { socketPath, api, diff = noSnapshots, onBug } = options
+  return serveGrpc({ socketPath }, [...controlServices(api), snapshotReadService(diff)], onBug)
+}
+
+async function* noSnapshots(): AsyncGenerator<never> {
+  const instead = 'snapshots are for volumes of a cluster in this version: a node with `--store` is in one'
+  throw new HoldfastError('not-supported', { what: 'a snapshot on a node without a cluster', instead })
 }

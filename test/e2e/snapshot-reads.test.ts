@@ -93,6 +93,56 @@ t.test('other people\'s clients read it through every node, while the volume is 
   }
 })
 
+t.test('what changed from one to another is told in ranges, through any node', async (t) => {
+  await snapshot('before')
+  const client = await RawClient.open(nbd('n1'), { name: 'data' })
+  const written = [5, 6, 7, 700, 3000, 16_383]
+  for (const block of written) {
+    const of = { offset: block * 4096, data: Buffer.alloc(4096, 9) }
+    t.equal((await client.ask({ type: NBD_CMD_WRITE, ...of })).errno, 0)
+  }
+  t.equal((await client.ask({ type: NBD_CMD_TRIM, offset: 9 * MIB, length: 8192 })).errno, 0)
+  client.close()
+  await snapshot('after')
+  const diff = (node: string, ...names: string[]) =>
+    holdfast(['snapshot', 'diff', 'data', ...names, '-o', 'json', '--endpoint', cluster.node(node).paths.api])
+  const linesOf = (stdout: string) => stdout.trim().split('\n').map((line) => JSON.parse(line) as object)
+  const changed = (kind: string) => [
+    { offsetBytes: 5 * 4096, lengthBytes: 3 * 4096, kind }, { offsetBytes: 700 * 4096, lengthBytes: 4096, kind },
+  ]
+  for (const node of ['n1', 'n2', 'n3']) {
+    const { code, stdout, stderr } = await diff(node, 'before', 'after')
+    t.same([code, stderr], [0, ''])
+    t.match(linesOf(stdout), [
+      ...changed('data'),
+      { offsetBytes: 9 * MIB, lengthBytes: 8192, kind: 'hole' },
+      { offsetBytes: 3000 * 4096, lengthBytes: 4096, kind: 'data' },
+      { offsetBytes: 16_383 * 4096, lengthBytes: 4096, kind: 'data' },
+    ], node)
+  }
+  t.match(linesOf((await diff('n2', 'after', 'before')).stdout)[0], { offsetBytes: 5 * 4096, kind: 'hole' }, 'back')
+  t.same(await diff('n3', 'before', 'before'), { code: 0, stdout: '', stderr: '' }, 'nothing')
+  const held = linesOf((await diff('n1', 'one')).stdout)
+  t.match(held[0], { offsetBytes: 3 * MIB, lengthBytes: MIB, kind: 'data' }, 'what one holds')
+  t.equal(held.length, 21)
+  const endpoint = cluster.node('n1').paths.api
+  const text = await holdfast(['snapshot', 'diff', 'data', 'before', 'after', '--endpoint', endpoint])
+  const told = { stdout: /^20480 12288 data\n2867200 4096 data\n/, stderr: /difference is 32 KiB in 5 range/ }
+  t.match(text, { code: 0, ...told })
+  t.match(await diff('n1', 'before', 'none'), { code: 1, stderr: /volume data has no snapshot .*none/ })
+  for (const name of ['before', 'after']) await until(() => deletion(name), (said) => said === 'deleted')
+})
+
+const deletion = async (name: string): Promise<string> => {
+  try {
+    await api('n2').deleteSnapshot({ volume: 'data', name, id: '' })
+    return 'deleted'
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error
+    return error.code
+  }
+}
+
 t.test('nothing is written', async (t) => {
   await snapshot('still')
   const client = await RawClient.open(nbd('n3'), { name: 'data@still', style: 'structured', contexts: true })
@@ -154,15 +204,7 @@ t.test('one that is gone says so, and another one of its name is another one', a
   await t.rejects(api('n2').deleteSnapshot({ volume: 'data', name: 'short', id: '' }), { code: 'snapshot-in-use' })
   t.equal((await api('n2').getSnapshot({ volume: 'data', name: 'short' })).name, 'short', 'nothing was changed')
   client.close()
-  await until(async () => {
-    try {
-      await api('n2').deleteSnapshot({ volume: 'data', name: 'short', id: '' })
-      return 'deleted'
-    } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error
-      return error.code
-    }
-  }, (said) => said !== 'snapshot-in-use')
+  t.equal(await until(() => deletion('short'), (said) => said !== 'snapshot-in-use'), 'deleted')
   await t.rejects(RawClient.open(nbd('n1'), { name: 'data@short' }))
   t.same(cluster.nodes.flatMap((node) => node.errors()), [])
 })
