@@ -17,7 +17,9 @@ import {
   superblockOffsetBytes,
 } from '../engine/log/geometry.ts'
 import { SharedSegmentGrants } from '../engine/log/segment-grants.ts'
-import { chooseSuperblock, encodeSuperblock, type Superblock } from '../engine/log/superblock.ts'
+import {
+  chooseSuperblock, encodeSuperblock, FEATURES_INCOMPATIBLE_KNOWN, type Superblock,
+} from '../engine/log/superblock.ts'
 import { BLOCK_BYTES } from '../engine/units.ts'
 import type { Result } from '../engine/volume/store-api.ts'
 import { crc32c } from './checksum.ts'
@@ -153,9 +155,12 @@ function recognise(
     ...superblock,
     ...identity,
     streamCount: Math.max(superblock.streamCount, Math.min(streams, STREAMS_MAX)),
+    featuresIncompatible: superblock.featuresIncompatible | FEATURES_INCOMPATIBLE_KNOWN,
     generation: superblock.generation + 1,
   }
-  if (now.nodeId !== superblock.nodeId || now.streamCount !== superblock.streamCount) writeSuperblock(file, now)
+  const isOther = (key: 'nodeId' | 'streamCount' | 'featuresIncompatible'): boolean => now[key] !== superblock[key]
+  // Before anything is written that a version which does not know it would misread.
+  if (isOther('nodeId') || isOther('streamCount') || isOther('featuresIncompatible')) writeSuperblock(file, now)
   return prepared(file, now)
 }
 
@@ -201,7 +206,7 @@ function format(file: DiskFile, option: DiskOption, identity: NodeIdentity, stre
   const superblock: Superblock = {
     featuresCompatible: 0,
     featuresReadOnly: 0,
-    featuresIncompatible: 0,
+    featuresIncompatible: FEATURES_INCOMPATIBLE_KNOWN,
     clusterId: identity.clusterId,
     nodeId: identity.nodeId,
     nodeName: identity.nodeName,

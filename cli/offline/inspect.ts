@@ -7,13 +7,14 @@ import { formatSize } from '../../cluster/api/amounts.ts'
 import { uuidToHex } from '../../engine/log/bytes.ts'
 import { readBatch, readBody, readFrame, readRoot } from '../../engine/log/disk-reader.ts'
 import type { ReadBatch } from '../../engine/log/disk-reader.ts'
-import { OPERATION, RECORD_FLAG, RECORD_KIND } from '../../engine/log/record.ts'
+import { hasDescriptor, OPERATION, RECORD_FLAG, RECORD_KIND } from '../../engine/log/record.ts'
 import type { RecordHeader } from '../../engine/log/record.ts'
 import { ROOT_FLAG } from '../../engine/log/root.ts'
 import { scanLog } from '../../engine/log/scan.ts'
 import { TRAILER_FLAG } from '../../engine/log/segment.ts'
 import type { SegmentHeader, Trailer } from '../../engine/log/segment.ts'
 import { decodeDescriptor } from '../../engine/volume/descriptor.ts'
+import { decodeLeaf } from '../../engine/volume/snapshot-leaves.ts'
 import { parseArguments, usageError } from '../arguments.ts'
 import type { Arguments } from '../arguments.ts'
 import { EXIT_OK, fields, table } from '../output.ts'
@@ -204,7 +205,8 @@ function describeRecord(disk: DiskImage, segment: number, batch: ReadBatch, reco
   return {
     kind: nameIn(RECORD_KIND, record.kind), volumeId: uuidToHex(record.volumeId), lba, blockCount, epoch, seq,
     previousSeq, part, parts, sliceGeneration, bornBatch, payloadUnits, moved, operation, notes,
-    descriptor: body === undefined ? null : decodeDescriptor(body) ?? null,
+    descriptor: body === undefined || !hasDescriptor(record) ? null : decodeDescriptor(body) ?? null,
+    snapshotLeaf: body === undefined || hasDescriptor(record) ? null : decodeLeaf(body) ?? null,
   }
 }
 

@@ -7,13 +7,14 @@ import { assert } from '../../engine/assert.ts'
 import { uuidToHex } from '../../engine/log/bytes.ts'
 import { readBatch, readBody } from '../../engine/log/disk-reader.ts'
 import type { ReadBatch } from '../../engine/log/disk-reader.ts'
-import { RECORD_KIND } from '../../engine/log/record.ts'
+import { hasDescriptor, RECORD_KIND } from '../../engine/log/record.ts'
 import type { RecordHeader } from '../../engine/log/record.ts'
 import { scanLog } from '../../engine/log/scan.ts'
 import type { Damage, LogScan, ScannedSegment } from '../../engine/log/scan.ts'
 import { BLOCK_BYTES, MIB, PAGE_BLOCKS } from '../../engine/units.ts'
 import { decodeDescriptor } from '../../engine/volume/descriptor.ts'
 import type { VolumeDescriptor } from '../../engine/volume/descriptor.ts'
+import { decodeLeaf } from '../../engine/volume/snapshot-leaves.ts'
 import { usageError } from '../arguments.ts'
 import type { DiskImage } from './disk-image.ts'
 import type { Progress } from './progress.ts'
@@ -34,10 +35,18 @@ export interface FoundVolume {
   descriptor: VolumeDescriptor | undefined
   /** Where the descriptor was first read, to tell whether a later one may be lost. */
   descriptorAt: { disk: SourceDisk; streamId: number; batch: number } | undefined
+  /** Records of snapshot leaves (FORMAT.md section 7), by their revision; each was found whole. */
+  leaves: Map<number, FoundControl>
   /** Of the records, for a volume without a descriptor. */
   endBlock: number
   /** Every segment that holds records of it. */
   segments: SourceSegment[]
+}
+
+interface FoundControl {
+  source: SourceSegment
+  batch: ReadBatch
+  record: RecordHeader
 }
 
 export interface Catalog {
@@ -61,6 +70,7 @@ export function readCatalog(images: readonly DiskImage[], progress: Progress): C
       addSegment(catalog, { disk, segment })
     }
   }
+  for (const volume of catalog.volumes.values()) completeList(catalog, volume)
   progress.end()
   return catalog
 }
@@ -83,7 +93,7 @@ function addSegment(catalog: Catalog, source: SourceSegment): void {
       const id = uuidToHex(record.volumeId)
       let volume = catalog.volumes.get(id)
       if (volume === undefined) {
-        volume = { id, descriptor: undefined, descriptorAt: undefined, endBlock: 0, segments: [] }
+        volume = { id, descriptor: undefined, descriptorAt: undefined, leaves: new Map(), endBlock: 0, segments: [] }
         catalog.volumes.set(id, volume)
       }
       if (volume.segments.at(-1) !== source) volume.segments.push(source)
@@ -93,26 +103,50 @@ function addSegment(catalog: Catalog, source: SourceSegment): void {
   }
 }
 
-function addDescriptor(
-  catalog: Catalog,
-  volume: FoundVolume,
-  found: { source: SourceSegment; batch: ReadBatch; record: RecordHeader },
-): void {
+const bodyOf = ({ source: { disk, segment }, batch, record }: FoundControl): Uint8Array | undefined =>
+  readBody(disk.image, segment.segment, batch, record)
+
+function addDescriptor(catalog: Catalog, volume: FoundVolume, found: FoundControl): void {
   const { disk, segment } = found.source
-  const { image } = disk
-  const body = readBody(image, segment.segment, found.batch, found.record)
-  const descriptor = body === undefined ? undefined : decodeDescriptor(body)
-  if (descriptor === undefined || descriptor.spec.id !== volume.id) {
+  const body = bodyOf(found)
+  const damaged = (what: string): void => {
     catalog.damages.push({
       disk, streamId: segment.streamId, segment: segment.segment, batch: found.batch.header.batch,
       block: found.batch.startBlock, loss: false,
-      reason: `a descriptor of volume ${nameOf(volume)} (revision ${found.record.lba}) is damaged`,
+      reason: `${what} of volume ${nameOf(volume)} (revision ${found.record.lba}) is damaged`,
     })
+  }
+  if (!hasDescriptor(found.record)) {
+    if (body === undefined || decodeLeaf(body) === undefined) damaged('a part of the list of snapshots')
+    else volume.leaves.set(found.record.lba, found)
+    return
+  }
+  const descriptor = body === undefined ? undefined : decodeDescriptor(body)
+  if (descriptor === undefined || descriptor.spec.id !== volume.id) {
+    damaged('a descriptor')
     return
   }
   if (volume.descriptor !== undefined && descriptor.revision <= volume.descriptor.revision) return
   volume.descriptor = descriptor
   volume.descriptorAt = { disk, streamId: segment.streamId, batch: found.batch.header.batch }
+}
+
+/** The descriptor that counts gets its whole list of snapshots; what is lost of it is said. */
+function completeList({ damages }: Catalog, volume: FoundVolume): void {
+  const { descriptor: stored, descriptorAt: at } = volume
+  if (stored?.leaves === undefined || at === undefined) return
+  const { leaves: names, ...descriptor } = stored
+  const lists = names.map(([revision, crc]) => {
+    const found = volume.leaves.get(revision)
+    const body = found?.record.bodyCrc === crc ? bodyOf(found) : undefined
+    return body === undefined ? undefined : decodeLeaf(body)
+  })
+  volume.descriptor = { ...descriptor, snapshots: [...lists.flatMap((list) => list ?? []), ...stored.snapshots] }
+  const lost = lists.filter((list) => list === undefined).length
+  if (lost === 0) return
+  const reason = `${lost} of ${lists.length} parts of the list of snapshots of volume ${nameOf(volume)} are lost`
+  const { disk, streamId, batch } = at
+  damages.push({ disk, streamId, segment: undefined, batch, block: undefined, loss: false, reason })
 }
 
 export const nameOf = (volume: FoundVolume): string => volume.descriptor?.spec.name ?? volume.id

@@ -17,10 +17,10 @@ import type { Asked, SettlingOptions } from './settled-change.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
 
 /**
- * Of the descriptions of all snapshots of a volume. Every control record has them, facts of a copy on a full disk
- * included, so they are small against the smallest segment (4 MiB); and a filling tells them in one message.
+ * Of the descriptions of all snapshots of a volume. A filling tells them in one message, whose control part has 4 MiB at
+ * most, and begins with a record of them all: half of the smallest segment.
  */
-const DESCRIPTIONS_BYTES_MAX = MIB / 2
+const DESCRIPTIONS_BYTES_MAX = 2 * MIB
 
 const NOWHERE = { after: { seq: 0, id: '' }, limit: 0 }
 

@@ -1,25 +1,21 @@
 /** What a copy of this worker says of itself to the control plane (engine/control/node-status.ts). */
 import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
 import type { CopyStatus, ScrubStatus } from '../../engine/control/node-status.ts'
-import { summaryOf } from '../../engine/control/volume-snapshots.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
 import { BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES } from '../../engine/units.ts'
-import type { Snapshot } from '../../engine/volume/descriptor.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { HostedCopy } from './hosted-copy.ts'
 import type { ScrubReport } from './scrubber.ts'
 
-const NO_SNAPSHOTS: readonly Snapshot[] = []
-
 /** @param scrubs  undefined: not known yet, or it cannot be scrubbed */
 export function copyStatus(
-  { volumeId, state, store }: HostedCopy,
+  { volumeId, state, store, snapshots: index }: HostedCopy,
   scrubs: ScrubReport | undefined,
   nowMs: number,
 ): CopyStatus {
   const { role, primary, promise, log, grace, options, consistency } = state
-  const snapshots = summaryOf(store?.descriptor().snapshots ?? NO_SNAPSHOTS)
+  const snapshots = index.summary
   const heardAtMs = grace.boundUntilMs - options.graceMs
   return {
     volumeId,

@@ -10,6 +10,7 @@
 import { heedsBeacon } from '../../engine/replication/grace.ts'
 import { heedsAcknowledgement } from '../../engine/replication/reads.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
+import { SnapshotIndex } from '../../engine/control/snapshot-index.ts'
 import type { NodeId, VolumeConfig } from '../../engine/replication/configuration.ts'
 import type {
   CommandResult, CopyEvent, CopyOptions, CopyPort, OperatorCommand,
@@ -90,6 +91,7 @@ export class HostedCopy implements Sleeper {
   readonly #payloads = new PayloadUses()
   readonly #fillMemory: FillMemory | undefined
   #isOver = false
+  readonly #snapshots = new SnapshotIndex()
 
   /** @param open  undefined: its store cannot be opened; it is fenced and tells whoever speaks to it */
   constructor(options: CopyOptions, worker: number, owner: CopyOwner, open: OpenCopy | { reason: string }) {
@@ -113,6 +115,11 @@ export class HostedCopy implements Sleeper {
 
   get store(): LocalCopyStore | undefined {
     return this.#store
+  }
+
+  /** Those of the volume that are applied here. */
+  get snapshots(): SnapshotIndex {
+    return this.#snapshots.follow(this.#store?.descriptor().snapshots ?? [])
   }
 
   /** What a start would find, when nothing is on its way to a disk; undefined when that cannot be told. */

@@ -1,5 +1,4 @@
 /** What the primary of this worker says of its volume's snapshots (cluster/reconcile/SNAPSHOTS.md T2). */
-import { selected, shownSnapshots } from '../../engine/control/volume-snapshots.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
 import { failure } from '../../engine/volume/store-api.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
@@ -16,12 +15,6 @@ export function snapshotAnswer(
   if (!copy.isPrimary || primary === undefined) return refuse('it does not lead')
   const { epoch, changed } = primary
   if (copy.store.appliedSeq < changed.seq) return refuse('its last change is not stored everywhere yet')
-  const { snapshots, spec } = copy.store.descriptor()
-  const shown = shownSnapshots(snapshots)
-  const bytes = JSON.stringify(snapshots).length
-  const { sizeBytes } = spec
-  return {
-    ok: true,
-    value: { epoch, changed, sizeBytes, count: shown.length, bytes, snapshots: selected(shown, query) },
-  }
+  const { sizeBytes } = copy.store.descriptor().spec
+  return { ok: true, value: { epoch, changed, sizeBytes, ...copy.snapshots.answer(query) } }
 }

@@ -3,8 +3,6 @@
  * about them.
  */
 import type { RecordId } from '../replication/record-id.ts'
-import type { Snapshot } from '../volume/descriptor.ts'
-import { scheduledAtMs } from './snapshot-schedule.ts'
 
 export interface VolumeSnapshot {
   id: string
@@ -43,21 +41,6 @@ export interface SnapshotAnswer {
   snapshots: VolumeSnapshot[]
 }
 
-const isShown = ({ pinnedBy }: Snapshot): boolean => pinnedBy === null
-
-/** Those that users see; one without a title is called by its id. */
-export const shownSnapshots = (snapshots: readonly Snapshot[]): VolumeSnapshot[] =>
-  snapshots.filter(isShown).map(({ id, seq, sizeBytes = 0, title }) => {
-    const { name = id, createdAtMs = 0, labels = {}, group = '' } = title ?? {}
-    return { id, name, seq, sizeBytes, createdAtMs, labels, group }
-  })
-
-export function selected(shown: readonly VolumeSnapshot[], query: SnapshotQuery): VolumeSnapshot[] {
-  const { ids, names, after, limit } = query
-  if (ids.length + names.length > 0) return shown.filter(({ id, name }) => ids.includes(id) || names.includes(name))
-  return shown.filter((one) => inOrder(one, after) > 0).sort(inOrder).slice(0, limit)
-}
-
 /** What is told of a volume's snapshots without a question. */
 export interface SnapshotSummary {
   count: number
@@ -66,29 +49,4 @@ export interface SnapshotSummary {
   newestAtMs: number
   /** The last time of which a schedule made one; 0: none. */
   newestScheduledAtMs: number
-}
-
-/** Lists are replaced, never changed, and most are asked for every second. */
-const summaries = new WeakMap<readonly Snapshot[], SnapshotSummary>()
-
-export function summaryOf(snapshots: readonly Snapshot[]): SnapshotSummary {
-  const known = summaries.get(snapshots)
-  if (known !== undefined) return known
-  const shown = shownSnapshots(snapshots)
-  const last = shown.toSorted(inOrder).at(-1)
-  const summary = {
-    count: shown.length,
-    newest: last?.name ?? '',
-    newestAtMs: last?.createdAtMs ?? 0,
-    newestScheduledAtMs: Math.max(0, ...shown.map(({ labels }) => scheduledAtMs(labels) ?? 0)),
-  }
-  summaries.set(snapshots, summary)
-  return summary
-}
-
-type Place = Pick<VolumeSnapshot, 'seq' | 'id'>
-
-function inOrder(a: Place, b: Place): number {
-  if (a.seq !== b.seq) return a.seq - b.seq
-  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0
 }

@@ -114,6 +114,7 @@ export function collectCheckpoint(
   for (const volume of map.volumes.values()) {
     collectHistory(volume, put, del)
     volume.copy?.waiting.collect(volume.number, put, del)
+    volume.copy?.leaves.collect(volume.number, put, del)
     if (volume.changed) put(volumeKey(volume.number), json(volumeValue(volume)))
     volume.changed = false
     // While an index is rebuilt they are passing: every page takes them before the end.

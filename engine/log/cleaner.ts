@@ -9,6 +9,7 @@
 import { until, runTask, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import { generationOfSlice } from '../volume/descriptor.ts'
+import type { LeafName } from '../volume/snapshot-leaves.ts'
 import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
 import { uuidToHex } from './bytes.ts'
 import { clearEntry, ENTRY_WORDS, epochOf, hasEntry, segmentOf, seqOf, unitsOf } from './entry.ts'
@@ -16,7 +17,7 @@ import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
 import type { CopyMap } from './copy-map.ts'
 import type { Append } from './log-batch.ts'
 import { loadPage } from './page-visitor.ts'
-import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
+import { hasDescriptor, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import { eachZero, moveEntry, moveZero } from './relocation.ts'
 import { decodeTrailer, type SummaryEntry } from './segment.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
@@ -374,6 +375,7 @@ class CleaningJob {
 
   private *control(volume: VolumeMap, record: RecordHeader, entry: SummaryEntry): Task<boolean> {
     const { stream } = this
+    if (!hasDescriptor(record)) return yield* this.leaf(volume, record, entry)
     if (record.lba !== volume.descriptor.revision || volume.controlSegment !== this.segment) return true
     const { deleted, snapshots } = volume.descriptor
     if (
@@ -385,6 +387,32 @@ class CleaningJob {
       stream.removeVolume(volume)
       return true
     }
+    return yield* this.copyBody(record, record.bornBatch, entry, ({ segment }) => {
+      if (volume.descriptor.revision !== record.lba) return
+      volume.controlSegment = segment
+      volume.changed = true
+    })
+  }
+
+  /** Nothing but a body that names another one ends a leaf, so it says nothing of what is older, and is born anew. */
+  private *leaf(volume: VolumeMap, record: RecordHeader, entry: SummaryEntry): Task<boolean> {
+    const name: LeafName = [record.lba, record.bodyCrc]
+    const leaves = volume.copy?.leaves
+    if (leaves === undefined || !leaves.isAt(name, this.segment)) return true
+    return yield* this.copyBody(record, 0, entry, ({ segment }) => {
+      volume.changed = true
+      leaves.move(name, this.segment, segment)
+    })
+  }
+
+  /** Verify and re-append a control record. False when it cannot be read, or is damaged. */
+  private *copyBody(
+    record: RecordHeader,
+    bornBatch: number,
+    entry: SummaryEntry,
+    written: (append: Append) => void,
+  ): Task<boolean> {
+    const { stream } = this
     const blocks = Math.ceil(record.bodyBytes / BLOCK_BYTES)
     const body = yield* stream.reader.read(
       this.segment,
@@ -396,12 +424,9 @@ class CleaningJob {
       this.damaged = true
       return false
     }
-    const moved: RecordHeader = { ...record, flags: record.flags | RECORD_FLAG.moved }
+    const moved: RecordHeader = { ...record, flags: record.flags | RECORD_FLAG.moved, bornBatch }
     this.append(moved, [body], blocks * UNITS_PER_BLOCK, (append) => {
-      if (volume.descriptor.revision === record.lba) {
-        volume.controlSegment = append.segment
-        volume.changed = true
-      }
+      written(append)
       return undefined
     })
     return true

@@ -5,10 +5,12 @@
 import type { VersionId } from '../replication/record.ts'
 import { laterBatches, type CopyDescriptor, type CopyPart } from '../volume/copy-part.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
+import { LeafTable } from './leaf-table.ts'
 import { WaitingRecords } from './waiting-records.ts'
 
 export class CopyMap {
   readonly waiting = new WaitingRecords()
+  leaves = new LeafTable()
   /** Encoded session windows as of the applied seq. */
   windows: unknown
   /** Highest seq of a zero or trim whose trace is gone. */
@@ -40,7 +42,8 @@ export class CopyMap {
   stored(descriptor: VolumeDescriptor, appliedSeq: number): VolumeDescriptor {
     const { windows, forgottenSeq } = this
     const durable = laterBatches(descriptor.copy!.durable, this.batches())
-    return { ...descriptor, copy: { ...descriptor.copy!, appliedSeq, windows, forgottenSeq, durable } }
+    const copy = { ...descriptor.copy!, appliedSeq, windows, forgottenSeq, durable }
+    return this.leaves.stored({ ...descriptor, copy })
   }
 
   forgot(seq: number): void {

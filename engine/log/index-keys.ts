@@ -15,6 +15,7 @@ const KEY = {
   tombstone: 0x74,
   waiting: 0x75,
   scrub: 0x63,
+  leaf: 0x6c,
 }
 
 function key(prefix: number, ...fields: Array<[value: number, bytes: 4 | 6]>): Uint8Array {
@@ -51,6 +52,11 @@ export const waitingKey = (volume: number, seq: number, epoch: number): Uint8Arr
 
 /** Of no checkpoint: written when it changes (volume/scrub-note.ts). */
 export const scrubKey = (volume: number): Uint8Array => key(KEY.scrub, [volume, 4])
+export const leafKey = (volume: number, revision: number): Uint8Array => key(KEY.leaf, [volume, 4], [revision, 6])
+export const parseLeafKey = (k: Uint8Array): { volume: number; revision: number } => {
+  const view = viewOfKey(k)
+  return { volume: view.getUint32(1), revision: u48(view, 5) }
+}
 
 /** All keys of one kind. */
 export const rangeOf = (kind: keyof typeof KEY): { from: Uint8Array; below: Uint8Array } => ({

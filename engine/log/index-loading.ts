@@ -6,7 +6,9 @@ import { until, type Task } from '../task.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
 import { decodeSegmentValue, parseJson, type CheckpointMeta, type VolumeIndexValue } from './checkpoint.ts'
 import type { ExtentMap } from './extent-map.ts'
-import { metaKey, numberOfKey, rangeOf } from './index-keys.ts'
+import { withList } from '../volume/snapshot-leaves.ts'
+import { metaKey, numberOfKey, parseLeafKey, rangeOf } from './index-keys.ts'
+import { LeafTable, type LeafIndexValue } from './leaf-table.ts'
 import type { Root } from './root.ts'
 import type { StreamContext } from './store-stream.ts'
 import { decodeWaiting } from './waiting-records.ts'
@@ -23,7 +25,7 @@ export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): 
     return undefined
   if (meta.indexUuid !== root.indexUuid) return undefined
   if (meta.checkpoint !== root.checkpoint && meta.checkpoint !== root.checkpoint + 1) return undefined
-  const entries = (kind: 'segment' | 'generation' | 'volume' | 'tombstone' | 'waiting') =>
+  const entries = (kind: 'segment' | 'generation' | 'volume' | 'tombstone' | 'waiting' | 'leaf') =>
     until<Array<[Uint8Array, Uint8Array]> | undefined>((resume) =>
       index.range({ ...rangeOf(kind), limit: 1 << 24 }, (ok, found) => resume(ok ? found : undefined)),
     )
@@ -34,7 +36,8 @@ export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): 
   const waiting = yield* entries('waiting')
   if (segments === undefined || generations === undefined || volumes === undefined || tombstones === undefined)
     return undefined
-  if (waiting === undefined) return undefined
+  const leaves = leavesOf(yield* entries('leaf'))
+  if (waiting === undefined || leaves === undefined) return undefined
   for (const [key, value] of segments) {
     const segment = decodeSegmentValue(value)
     if (segment === undefined || numberOfKey(key) >= context.segmentCount) return undefined
@@ -50,7 +53,12 @@ export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): 
   for (const [key, value] of volumes) {
     const stored = parseJson(value) as (VolumeIndexValue & { descriptor: VolumeDescriptor }) | undefined
     if (stored === undefined) return undefined
-    const volume = map.addVolume(numberOfKey(key), stored.descriptor)
+    const own = leaves.get(numberOfKey(key)) ?? new LeafTable()
+    const whole = withList(stored.descriptor, (name) => own.find(name))
+    if (whole === undefined) return undefined
+    const volume = map.addVolume(numberOfKey(key), whole.descriptor)
+    own.setCut(whole.leaves)
+    if (volume.copy !== undefined) volume.copy.leaves = own
     const { appliedSeq, previousSeq, usedUnits, controlSegment, controlBornBatch, emptied, sweepHistory } = stored
     Object.assign(volume, {
       appliedSeq,
@@ -88,4 +96,20 @@ export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): 
   }
   map.segments.takeChanged()
   return meta
+}
+
+/** By volume; undefined when one is damaged. */
+function leavesOf(entries: Array<[Uint8Array, Uint8Array]> | undefined): Map<number, LeafTable> | undefined {
+  if (entries === undefined) return undefined
+  const found = new Map<number, LeafTable>()
+  for (const [key, value] of entries) {
+    const stored = parseJson(value) as LeafIndexValue | undefined
+    if (stored === undefined) return undefined
+    const { volume, revision } = parseLeafKey(key)
+    const { segment, crc, snapshots } = stored
+    const own = found.get(volume) ?? new LeafTable()
+    found.set(volume, own)
+    own.adopt({ revision, crc, snapshots }, segment)
+  }
+  return found
 }

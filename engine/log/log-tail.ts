@@ -6,7 +6,8 @@ import type { Task } from '../task.ts'
 import { decodeDescriptor, type VolumeDescriptor } from '../volume/descriptor.ts'
 import { uuidToHex } from './bytes.ts'
 import type { LogReader, ReadBatch, SegmentFrame } from './log-reader.ts'
-import { RECORD_KIND, type RecordHeader } from './record.ts'
+import { decodeLeaf, type SnapshotLeaf } from '../volume/snapshot-leaves.ts'
+import { hasDescriptor, RECORD_KIND, type RecordHeader } from './record.ts'
 import type { StreamContext } from './store-stream.ts'
 
 /** A record behind the checkpoint. */
@@ -14,7 +15,9 @@ export interface RolledRecord {
   record: RecordHeader
   volumeId: string
   batch: ReadBatch
+  /** As it is stored: its list of snapshots may begin in leaves. */
   descriptor: VolumeDescriptor | undefined
+  leaf: SnapshotLeaf | undefined
 }
 
 /** What the log holds behind a position, and what has to be done with its unsealed segments. */
@@ -100,13 +103,13 @@ export function* acceptTail(
     }
     batches.push(batch)
     for (const record of batch.records) {
-      let descriptor: VolumeDescriptor | undefined
-      if (record.kind === RECORD_KIND.control) {
-        const body = yield* reader.body(batch, record)
-        descriptor = body === undefined ? undefined : decodeDescriptor(body)
-        if (descriptor === undefined) return { reason: `a control record in batch ${next} is damaged` }
-      }
-      records.push({ record, volumeId: uuidToHex(record.volumeId), batch, descriptor })
+      const isControl = record.kind === RECORD_KIND.control
+      const body = isControl ? yield* reader.body(batch, record) : undefined
+      const descriptor = body !== undefined && hasDescriptor(record) ? decodeDescriptor(body) : undefined
+      const leaf = body !== undefined && !hasDescriptor(record) ? leafOf(record, body) : undefined
+      if (isControl && descriptor === undefined && leaf === undefined)
+        return { reason: `a control record in batch ${next} is damaged` }
+      records.push({ record, volumeId: uuidToHex(record.volumeId), batch, descriptor, leaf })
     }
   }
   // What cannot be read now may be whole and acknowledged: only what was read can be found torn.
@@ -118,6 +121,12 @@ export function* acceptTail(
     else seals.push({ frame: scan, batches: kept })
   }
   return { batches, records, watermarkBatch: Math.max(watermark, next - 1), nextBatch: highest + 1, seals, free }
+}
+
+/** Undefined when the body is not one of a leaf. */
+export function leafOf({ lba, bodyCrc }: RecordHeader, body: Uint8Array): SnapshotLeaf | undefined {
+  const snapshots = decodeLeaf(body)
+  return snapshots === undefined ? undefined : { revision: lba, crc: bodyCrc, snapshots }
 }
 
 /** What a frame proves about a segment of this stream; undefined: free, never used, or another stream's. */

@@ -295,7 +295,7 @@ export class Maintenance {
   /** A snapshot went: drop the older versions that no other view sees. */
   private *sweepHistory(volume: VolumeMap): Task<boolean> {
     const { map, context } = this.stream
-    const { views } = volume
+    const { losses } = volume
     // What is only in memory first becomes keys, so that one walk over the index sees everything.
     if (!(yield* until<boolean>((resume) => this.stream.makeCheckpoint(resume)))) return false
     let { from } = historyRange(volume.number, 0, 0)
@@ -307,7 +307,7 @@ export class Maintenance {
         ),
       )
       if (keys === undefined) return false
-      if (volume.views !== views) return true
+      if (volume.losses !== losses) return true
       const lbas = [...new Set(keys.map((key) => parseHistoryKey(key).lba))]
       for (const lba of lbas) {
         const page = yield* loadPage(map, volume, Math.floor(lba / PAGE_BLOCKS))
@@ -318,8 +318,9 @@ export class Maintenance {
         )
         page.pins--
         if (history === undefined) return false
-        // Another snapshot went, or a rollback came: this page may have to be rewound first.
-        if (volume.views !== views) return true
+        // Another snapshot went, or a rollback came: this page may have to be rewound first. What came sees no less.
+        if (volume.losses !== losses) return true
+        const { views } = volume
         const versions = history.get(lba) ?? []
         const at = (lba - page.firstLba) * ENTRY_WORDS
         const seqs = versions.map((words) => seqOf(words, 0))

@@ -11,15 +11,17 @@ import { until, type Task } from '../task.ts'
 import { SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
 import { generationOfSlice, type VolumeDescriptor, decodeDescriptor } from '../volume/descriptor.ts'
 import { mergedCopy, type CopyDescriptor } from '../volume/copy-part.ts'
+import { withList } from '../volume/snapshot-leaves.ts'
 import { uuidToHex } from './bytes.ts'
 import { collectCheckpoint } from './checkpoint.ts'
 import { applyRecord, type StreamContext } from './store-stream.ts'
 import type { ExtentMap } from './extent-map.ts'
 import type { LogReader, ReadBatch } from './log-reader.ts'
-import { acceptTail, frameUse, halfFreed, type Scan } from './log-tail.ts'
+import { LeafTable } from './leaf-table.ts'
+import { acceptTail, frameUse, halfFreed, leafOf, type Scan } from './log-tail.ts'
 import { makeOpened, type OpenOutcome } from './recovery.ts'
 import { visitPages } from './page-visitor.ts'
-import { isReplicated, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
+import { hasDescriptor, isReplicated, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import type { Root } from './root.ts'
 import type { SummaryEntry, Trailer } from './segment.ts'
 import { SEGMENT_STATE, type SegmentTable } from './segment-table.ts'
@@ -125,6 +127,15 @@ export function* rebuildIndex(
 
   // Pass 1: who exists. The greatest revision of each volume counts, wherever it lies.
   const control = new Map<string, { descriptor: VolumeDescriptor; segment: number; bornBatch: number }>()
+  /** By volume and revision: the record that came last, of several copies of one. */
+  const leafRecords = new Map<string, Map<number, { batch: ReadBatch; record: RecordHeader }>>()
+  const noteLeaf = (batch: ReadBatch, record: RecordHeader): void => {
+    const id = uuidToHex(record.volumeId)
+    const own = leafRecords.get(id) ?? new Map<number, { batch: ReadBatch; record: RecordHeader }>()
+    leafRecords.set(id, own)
+    const { header, segment, startBlock } = batch
+    own.set(record.lba, { batch: { header, segment, startBlock, records: [] }, record })
+  }
   const note = (descriptor: VolumeDescriptor, segment: number, bornBatch: number): void => {
     const known = control.get(descriptor.spec.id)
     if (known?.descriptor.copy !== undefined && descriptor.copy !== undefined) {
@@ -143,6 +154,10 @@ export function* rebuildIndex(
     for (const record of batch.records) {
       segments.holdsBorn(batch.segment, record.bornBatch)
       if (record.kind !== RECORD_KIND.control) continue
+      if (!hasDescriptor(record)) {
+        noteLeaf(batch, record)
+        continue
+      }
       const body = yield* reader.body(batch, record)
       const descriptor = body === undefined ? undefined : decodeDescriptor(body)
       if (descriptor === undefined) return `a control record in segment ${batch.segment} is damaged`
@@ -151,14 +166,21 @@ export function* rebuildIndex(
     return undefined
   })
   if (problem !== undefined) return { ok: false, reason: problem }
-  for (const { descriptor, record, batch } of tail.records)
+  for (const { descriptor, leaf, record, batch } of tail.records)
     if (descriptor !== undefined) note(descriptor, batch.segment, record.bornBatch)
+    else if (leaf !== undefined) noteLeaf(batch, record)
   const volumes = new Map<string, VolumeMap>()
   let nextVolume = 1
-  for (const [id, { descriptor, segment, bornBatch }] of control) {
+  for (const [id, { descriptor: stored, segment, bornBatch }] of control) {
+    const leaves = yield* readLeaves(reader, stored, leafRecords.get(id))
+    const whole = withList(stored, (name) => leaves.find(name))
+    if (whole === undefined) return { ok: false, reason: `snapshots of volume ${stored.spec.name} cannot be read` }
+    const { descriptor } = whole
     const volume = map.addVolume(nextVolume++, descriptor)
     Object.assign(volume, { controlSegment: segment, controlBornBatch: bornBatch })
     if (volume.copy !== undefined) {
+      leaves.setCut(whole.leaves)
+      volume.copy.leaves = leaves
       volume.appliedSeq = descriptor.copy!.appliedSeq
       volume.copy.forgot(volume.appliedSeq)
     }
@@ -295,6 +317,23 @@ function* splitTail(
     kept.pop()
   }
   return { sealed: kept, tail }
+}
+
+/** The leaves that a descriptor names, as far as they are there. */
+function* readLeaves(
+  reader: LogReader,
+  { leaves: names = [] }: VolumeDescriptor,
+  records: ReadonlyMap<number, { batch: ReadBatch; record: RecordHeader }> = new Map(),
+): Task<LeafTable> {
+  const found = new LeafTable()
+  for (const [revision, crc] of names) {
+    const here = records.get(revision)
+    if (here === undefined || here.record.bodyCrc !== crc) continue
+    const body = yield* reader.body(here.batch, here.record)
+    const leaf = body === undefined ? undefined : leafOf(here.record, body)
+    if (leaf !== undefined) found.place(leaf, here.batch.segment)
+  }
+  return found
 }
 
 const lostSeal = (segment: number): OpenOutcome => ({

@@ -25,6 +25,7 @@ export const OPERATION = {
   delete: 7,
   epoch: 8,
   change: 9,
+  snapshotLeaf: 10,
 } as const
 /**
  * `moved`: a cleaner's copy of an older record. `meta`: the table carries 32 B of meta a block. `fill`: a version that
@@ -32,9 +33,15 @@ export const OPERATION = {
  */
 export const RECORD_FLAG = { moved: 1, meta: 2, fill: 4 } as const
 
+const LOCAL: ReadonlySet<number> = new Set([OPERATION.create, OPERATION.change, OPERATION.snapshotLeaf])
+
 /** Whether a record of a copy has a seq of the volume's history of its own (FORMAT.md section 7). */
 export const isReplicated = ({ kind, operation }: { kind: number; operation: number }): boolean =>
-  kind !== RECORD_KIND.control || (operation !== OPERATION.create && operation !== OPERATION.change)
+  kind !== RECORD_KIND.control || !LOCAL.has(operation)
+
+/** Whether a record's body is a descriptor. */
+export const hasDescriptor = ({ kind, operation }: { kind: number; operation: number }): boolean =>
+  kind === RECORD_KIND.control && operation !== OPERATION.snapshotLeaf
 
 /** `bornBatch` of what it is not known of: no trim may be forgotten for it. */
 export const BORN_FIRST = 1
@@ -49,7 +56,7 @@ export const RECORD_BYTES_MAX = RECORD_FIXED_BYTES + WRITE_BLOCKS_MAX * (TABLE_E
 const { write: WRITE, control: CONTROL } = RECORD_KIND
 const FLAGS_KNOWN = RECORD_FLAG.moved | RECORD_FLAG.meta | RECORD_FLAG.fill
 const TRANSFORM_MOST = 3
-const OPERATION_MOST = OPERATION.change
+const OPERATION_MOST = OPERATION.snapshotLeaf
 
 assert(RECORD_BYTES_MAX % 8 === 0 && RECORD_BYTES_MAX < 2 ** 16, 'the longest record fits its u16')
 

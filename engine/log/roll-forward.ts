@@ -2,6 +2,7 @@
  * Roll-forward: what the log holds behind the index's checkpoint is found (reads only), and, once the store has decided
  * which of it counts, brought into the map.
  */
+import { assert } from '../assert.ts'
 import type { Task } from '../task.ts'
 import { BLOCK_BYTES, UNIT_BYTES } from '../units.ts'
 import type { CheckpointMeta } from './checkpoint.ts'
@@ -107,8 +108,9 @@ export function* applyRolled(stream: StoreStream, volume: VolumeMap, rolled: Rol
   const units = batch.startBlock * (BLOCK_BYTES / UNIT_BYTES) + record.payloadUnits
   const moved = (record.flags & RECORD_FLAG.moved) !== 0
   if (record.kind === RECORD_KIND.control) {
-    if (rolled.descriptor!.revision > volume.descriptor.revision) volume.setDescriptor(rolled.descriptor!)
-    if (rolled.descriptor!.revision >= volume.descriptor.revision) {
+    assert(rolled.descriptor !== undefined, 'only copies have leaves')
+    if (rolled.descriptor.revision > volume.descriptor.revision) volume.setDescriptor(rolled.descriptor)
+    if (rolled.descriptor.revision >= volume.descriptor.revision) {
       volume.controlSegment = batch.segment
       volume.controlBornBatch = record.bornBatch
       volume.changed = true

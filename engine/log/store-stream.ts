@@ -53,6 +53,8 @@ export interface StreamContext {
   pendingMax: number
   syncsMax: number
   segmentsAhead: number
+  /** Snapshots in one leaf at most (FORMAT.md section 7); absent: as many as always. */
+  leafSnapshots?: number
 }
 
 export interface StreamState {

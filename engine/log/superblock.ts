@@ -12,8 +12,13 @@ import { getText, getU48, hexToUuid, isZero, putText, putU48Padded, uuidToHex, v
 import { isSegmentSize, STREAMS_MAX } from './geometry.ts'
 
 export const FORMAT_VERSION = 1
-/** Bits this version understands; none are defined yet. */
-export const FEATURES_INCOMPATIBLE_KNOWN = 0
+/** Incompatible features: a version that does not know one would read something else than what is there. */
+export const FEATURES_INCOMPATIBLE = {
+  /** Lists of snapshots may begin in leaves (FORMAT.md section 7). */
+  snapshotLeaves: 2,
+} as const
+/** Bits this version understands. */
+export const FEATURES_INCOMPATIBLE_KNOWN = FEATURES_INCOMPATIBLE.snapshotLeaves
 export const FEATURES_READ_ONLY_KNOWN = 0
 export const NODE_NAME_BYTES = 256
 export const POOL_BYTES = 64

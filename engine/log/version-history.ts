@@ -41,8 +41,8 @@ export function readHistory(
       at(parseHistoryKey(key).lba).set(versionKey(words), words)
     }
     for (const source of [map.committingHistory, map.history])
-      for (const [lba, versions] of source)
-        if (lba >= first && lba < end) for (const [id, words] of versions) at(lba).set(id, words)
+      for (const [lba, versions] of within(source, first, end))
+        for (const [id, words] of versions) at(lba).set(id, words)
     const found = new Map<number, Uint32Array[]>()
     for (const [lba, versions] of merged) {
       const list = [...versions.values()].filter((words) => words !== null)
@@ -54,6 +54,18 @@ export function readHistory(
     }
     done(found)
   })
+}
+
+/** Those of blocks `first .. end - 1`; most questions are about a block or a page, and the changes of many wait. */
+function* within<T>(source: Map<number, T>, first: number, end: number): Generator<[lba: number, T]> {
+  if (end - first > source.size) {
+    for (const [lba, one] of source) if (lba >= first && lba < end) yield [lba, one]
+    return
+  }
+  for (let lba = first; lba < end; lba++) {
+    const one = source.get(lba)
+    if (one !== undefined) yield [lba, one]
+  }
 }
 
 function historyAt(map: VolumeMap, lba: number): Map<string, Uint32Array | null> {

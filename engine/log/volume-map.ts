@@ -2,7 +2,8 @@
  * The map state of one volume in one stream: which pages are in memory, which range tombstones and older versions wait.
  * Owned by `extent-map.ts`, which keeps its rules.
  */
-import { Views, type VolumeDescriptor } from '../volume/descriptor.ts'
+import type { VolumeDescriptor } from '../volume/descriptor.ts'
+import { Views } from '../volume/views.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import { CopyMap } from './copy-map.ts'
 import { ENTRY_WORDS, type EntryKind } from './entry.ts'
@@ -84,6 +85,8 @@ export class VolumeMap {
   emptied = false
   /** Older versions may have become dead: the history has to be swept. */
   sweepHistory = false
+  /** How often views went, or a rollback came: what was swept before may have more to lose. */
+  losses = 0
   /** Of a copy of a replicated volume. */
   readonly copy: CopyMap | undefined
   /** A zero or trim leaves an entry where there was none: below a hole something older may show, or come. */
@@ -108,14 +111,17 @@ export class VolumeMap {
   setDescriptor(descriptor: VolumeDescriptor): void {
     const former = this.descriptor
     this.descriptor = descriptor
-    this.views = new Views(descriptor)
+    const views = this.views.after(descriptor)
+    const hasLost = views.lost(this.views)
+    this.views = views
     this.keepsZeroes = keepsZeroes(descriptor)
     this.changed = true
     if (!descriptor.deleted) this.emptied = false
     // Here and not where it was asked for, so that roll-forward does the same.
-    if (former.snapshots.some(({ seq }) => !this.views.snapshotSeqs.includes(seq))) this.sweepHistory = true
-    if (former.rollbacks.length !== descriptor.rollbacks.length)
-      for (const page of this.pages.values()) page.needsRewind = true
+    if (hasLost) this.sweepHistory = true
+    const isRolledBack = former.rollbacks.length !== descriptor.rollbacks.length
+    if (isRolledBack) for (const page of this.pages.values()) page.needsRewind = true
+    if (hasLost || isRolledBack) this.losses++
   }
 
   /** Whether older versions may exist: some view wants them, or they wait for their sweep. */

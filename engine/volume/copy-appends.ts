@@ -114,7 +114,7 @@ export class CopyAppends {
     const body = bodies.body({ change })
     bodies.install(bodies.now)
     const id = { epoch, seq: accepted.seq }
-    bodies.write(OPERATION_OF[change.operation], id, body, targets, (target, header, payload) => {
+    bodies.write(OPERATION_OF[change.operation], id, bodies.list.stored(body), targets, (target, header, payload) => {
       this.appendTo(accepted, target, header, payload, payload[0]!.length / 64, true, ended)
     })
   }

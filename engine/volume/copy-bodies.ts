@@ -11,10 +11,13 @@ import type { ControlChange } from '../replication/record.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { headerOf } from './copy-headers.ts'
+import { CopyList } from './copy-list.ts'
 import { laterBatches, withNoted, type CopyDescriptor } from './copy-part.ts'
 import { release, type Place } from './copy-queue.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { encodeDescriptor } from './descriptor.ts'
+
+type AppendTo = (target: Target, record: RecordHeader, payload: Uint8Array[]) => void
 
 /** A body is written when so much was applied since the last one: a rebuild keeps no more in memory. */
 const HINT_RECORDS = 4096
@@ -38,6 +41,7 @@ export class CopyBodies {
   noted: unknown
   /** Fillings whose record is not durable. */
   fillsPending = 0
+  readonly list: CopyList
   /** What was in force at the last sync of all disks. */
   private claimed: CopyDescriptor
   private hintRecords = 0
@@ -52,6 +56,7 @@ export class CopyBodies {
     this.facts = descriptor.copy.facts
     this.noted = descriptor.copy.noted
     this.loggedEpochs = descriptor.epochs
+    this.list = new CopyList(copy, this)
     for (const target of copy.targets) {
       target.map.copy!.writeHint = (done) => this.writeHint(target, done)
       // A checkpoint is made when what was applied is durable on all disks, or not at all.
@@ -126,8 +131,25 @@ export class CopyBodies {
 
   /** @param ended  when it is durable on every disk, or never will be */
   writeLocal(body: CopyDescriptor, ended: (ok: boolean) => void, targets = this.copy.targets): void {
-    const { queue, appends } = this.copy
-    const id = { epoch: epochAt(queue.epochs, queue.tail), seq: queue.tail }
+    // A leaf lies on every disk.
+    if (targets === this.copy.targets) this.list.cut(body.snapshots)
+    this.writeStored(this.list.stored(body), ended, targets)
+    if (targets === this.copy.targets) this.list.forgetOthers()
+  }
+
+  /** The same of the body with which a filling begins. Until `list.begin` others name the leaves of before. */
+  writeFilling(body: CopyDescriptor, ended: (ok: boolean) => void): void {
+    this.writeStored(this.list.cutFilled(body), ended, this.copy.targets)
+  }
+
+  private get localId(): { epoch: number; seq: number } {
+    const { queue } = this.copy
+    return { epoch: epochAt(queue.epochs, queue.tail), seq: queue.tail }
+  }
+
+  private writeStored(body: CopyDescriptor, ended: (ok: boolean) => void, targets: readonly Target[]): void {
+    const { appends } = this.copy
+    const id = this.localId
     const written: Array<{ target: Target; append: Append }> = []
     let failed = 0
     this.write(OPERATION.change, id, body, targets, (target, record, payload) => {
@@ -158,25 +180,40 @@ export class CopyBodies {
     this.copy.o.onWork(undefined)
   }
 
-  /** Make a control record for each disk, all under the next revision. */
+  /**
+   * Make a control record for each disk, all under the next revision.
+   * @param body  as it is stored
+   */
   write(
     operation: number,
     id: { epoch: number; seq: number },
     body: CopyDescriptor,
     targets: readonly Target[],
-    append: (target: Target, record: RecordHeader, payload: Uint8Array[]) => void,
+    append: AppendTo,
   ): void {
+    const bytes = encodeDescriptor({ ...body, revision: this.revision + 1, seq: id.seq })
+    this.writeBytes(operation, bytes, targets, append, id)
+  }
+
+  /** @param id  absent: of a local record */
+  writeBytes(
+    operation: number,
+    bytes: Uint8Array,
+    targets: readonly Target[],
+    append: AppendTo,
+    id = this.localId,
+  ): { revision: number; crc: number } {
     const revision = ++this.revision
-    const bytes = encodeDescriptor({ ...body, revision, seq: id.seq })
     const padded = new Uint8Array(Math.ceil(bytes.length / BLOCK_BYTES) * BLOCK_BYTES)
     padded.set(bytes)
-    const bodyCrc = this.copy.o.crc32c(bytes) >>> 0
+    const crc = this.copy.o.crc32c(bytes) >>> 0
     for (const target of targets) {
       const header = { kind: RECORD_KIND.control, ...id, lba: revision, blockCount: 0 }
       const record = headerOf(this.copy.id, header, undefined)
-      Object.assign(record, { operation, bodyBytes: bytes.length, bodyCrc })
+      Object.assign(record, { operation, bodyBytes: bytes.length, bodyCrc: crc })
       append(target, record, [padded])
     }
+    return { revision, crc }
   }
 
   written({ map }: Target, append: Append): void {
@@ -261,7 +298,7 @@ export class CopyBodies {
   private writeHint(target: Target, done: () => void): boolean {
     const { log, freeSegments } = target.stream
     const body = this.body()
-    const blocks = 2 + Math.ceil(encodeDescriptor(body).length / BLOCK_BYTES)
+    const blocks = 2 + Math.ceil(encodeDescriptor(this.list.stored(body)).length / BLOCK_BYTES)
     // It may take the last segment, as the cleaner's copies may: what is cleaned next gives one back.
     if (freeSegments === 0 && log.openBlocksLeft < log.queuedBlocks + blocks) return false
     if (this.mayClaim) this.writeLocal(body, done, [target])

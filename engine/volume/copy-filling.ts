@@ -143,11 +143,14 @@ export class CopyFilling {
     }
     const isKept = yield* until<boolean>((resume) => {
       bodies.loggedEpochs = adopted
-      bodies.writeLocal(next, (ok) => {
+      bodies.writeFilling(next, (ok) => {
         // In force in the turn in which it is durable, so that no checkpoint passes it before.
         if (ok) this.begun(start, { ...next, copy: { ...next.copy, facts: keptFacts } }, rest)
+        // A body of before that was written meanwhile is the newest one, and the cleaner keeps no other.
+        if (ok && bodies.revision !== revision) bodies.writeLocal(bodies.body(), () => {})
         resume(ok)
       })
+      const { revision } = bodies
       // From here on records go into the log again, behind it.
       layout.set(next.slices)
       appends.barrier--
@@ -175,6 +178,7 @@ export class CopyFilling {
       map.copy!.hintSeq = start.target
     }
     if (--bodies.fillsPending === 0) queue.releaseDropped()
+    bodies.list.begin()
     bodies.install({ ...next, slices: layout.slices })
     bodies.claim()
     queue.noteApplied(queue.appliedSeq, queue.windows)

@@ -6,6 +6,7 @@ import type { Consistency, CopyFacts } from '../replication/copy-store.ts'
 import type { ControlChange, NewSnapshot } from '../replication/record.ts'
 import { NO_FENCE } from '../replication/session-fence.ts'
 import type { Snapshot, VolumeDescriptor } from './descriptor.ts'
+import { withListOf } from './snapshot-leaves.ts'
 
 export interface CopyPart {
   copyId: string
@@ -64,7 +65,10 @@ export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor
   const isOneFill = a.copy.fills === b.copy.fills
   const newer = (isOneFill ? b.revision >= a.revision : b.copy.fills > a.copy.fills) ? b : a
   const isLater = isOneFill ? b.copy.appliedSeq > a.copy.appliedSeq : newer === b
-  const { spec, snapshots, rollbacks, deleted, copy } = isLater ? b : a
+  const { spec, rollbacks, deleted, copy } = isLater ? b : a
+  // The same list may be cut into other leaves since, and only those of the later body are surely there.
+  const isAsLate = isOneFill && b.copy.appliedSeq === a.copy.appliedSeq
+  const list = isAsLate ? newer : isLater ? b : a
   const { change: _, noted: __, ...applied } = copy
   const forgottenSeq = Math.max(a.copy.forgottenSeq, b.copy.forgottenSeq)
   const durable = laterBatches(a.copy.durable, b.copy.durable)
@@ -74,14 +78,14 @@ export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor
   const facts = isOne ? { ...newer.copy.facts, promise } : newer.copy.facts
   // An index may have the revision of a body that brought the note, and not the note.
   const noted = newer.copy.noted ?? (isOne ? (newer === a ? b : a).copy.noted : undefined)
-  return {
+  const merged = {
     ...newer,
     spec,
-    snapshots,
     rollbacks,
     deleted,
     copy: withNoted({ ...applied, facts, forgottenSeq, durable }, noted),
   }
+  return withListOf(merged, list)
 }
 
 /** Both are true. */

@@ -15,7 +15,9 @@ import type { Task } from '../task.ts'
 import { SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { mergedCopy, withChange, type CopyDescriptor } from './copy-part.ts'
-import { decodeDescriptor, generationOfSlice, Views, type VolumeDescriptor } from './descriptor.ts'
+import { decodeDescriptor, generationOfSlice, type VolumeDescriptor } from './descriptor.ts'
+import { withList, type SnapshotLeaf } from './snapshot-leaves.ts'
+import { Views } from './views.ts'
 
 /** A settled copy: its log above the applied seq, in order; control records have an entry for each disk. */
 export interface SettledCopy {
@@ -35,6 +37,11 @@ export function* rollCopyRecord(stream: StoreStream, volume: VolumeMap, rolled: 
   const now = (): CopyDescriptor => copy.rolled ?? (volume.descriptor as CopyDescriptor)
   const units = batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits
   const isMoved = (record.flags & RECORD_FLAG.moved) !== 0
+  if (rolled.leaf !== undefined) {
+    copy.leaves.place(rolled.leaf, batch.segment)
+    volume.changed = true
+    return true
+  }
   if (record.kind === RECORD_KIND.control) {
     const body = rolled.descriptor as CopyDescriptor
     if (body.revision >= now().revision) {
@@ -130,6 +137,9 @@ export function isLaterCopy(a: SettledCopy, b: SettledCopy): boolean {
 function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
   let final = foundDescriptor(targets[0]!)
   for (const target of targets) final = mergedCopy(final, foundDescriptor(target))
+  const listed = listOf(final, targets)
+  if (listed === undefined) return undefined
+  final = listed.descriptor
   const { appliedSeq, fills, fillBorn, fork } = final.copy
   const bornLeast = ({ stream }: Target): number => fillBorn[stream.context.diskUuid] ?? 0
   const isForgotten = (target: Target, { seq, bornBatch }: { seq: number; bornBatch: number }): boolean =>
@@ -224,11 +234,32 @@ function* settleCopy(targets: Target[]): Task<SettledCopy | undefined> {
     // Not the revision: that is of what lies on this disk.
     map.setDescriptor({ ...descriptor, revision: foundDescriptor({ stream, map }).revision })
     map.appliedSeq = appliedSeq
+    copy.leaves.setCut(listed.leaves)
     copy.windows = descriptor.copy.windows
     copy.forgot(descriptor.copy.forgottenSeq)
     copy.rolled = undefined
   }
   return { descriptor, targets, tail, unapplied }
+}
+
+/** What was found with its whole list. Undefined when a leaf of it is on no disk. */
+function listOf(
+  found: CopyDescriptor,
+  targets: Target[],
+): { descriptor: CopyDescriptor; leaves: readonly SnapshotLeaf[] } | undefined {
+  if (found.leaves === undefined) {
+    // An index has it whole, and knows how it was cut.
+    const indexed = targets.find(({ map }) => map.descriptor.snapshots === found.snapshots)
+    return { descriptor: found, leaves: indexed?.map.copy!.leaves.leaves ?? [] }
+  }
+  // All disks that have a leaf have the same one; it may have been on its way to some.
+  return withList(found, (name) => {
+    for (const { map } of targets) {
+      const leaf = map.copy!.leaves.find(name)
+      if (leaf !== undefined) return leaf
+    }
+    return undefined
+  })
 }
 
 /** Whether the copy lies on this disk, as of that body. */

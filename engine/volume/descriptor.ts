@@ -1,12 +1,7 @@
-/**
- * The volume descriptor: what a volume's control record says of it (FORMAT.md section 4), and what its views see.
- *
- * A view is the head (seq = infinity, absent once deleted) or a snapshot. It sees at each block the entry with the
- * greatest seq <= its own that no rollback hides. An entry no view sees is dead.
- */
-import { epochAt } from '../replication/record-id.ts'
+/** The volume descriptor: what a volume's control record says of it (FORMAT.md section 4). */
 import type { SnapshotTitle } from '../replication/record.ts'
 import type { CopyPart } from './copy-part.ts'
+import type { LeafName } from './snapshot-leaves.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
 export interface Snapshot {
@@ -30,6 +25,8 @@ export interface VolumeDescriptor {
   /** Which slices lie where: [disk uuid, stream, [[first slice, count, slice generation], ...]]. */
   slices: Array<[diskUuid: string, stream: number, runs: Array<[first: number, count: number, generation: number]>]>
   snapshots: Snapshot[]
+  /** Of a copy's, as it is stored: in these leaves its list begins (FORMAT.md section 7). Never of one in force. */
+  leaves?: LeafName[]
   /** [toSeq, atSeq]: entries with toSeq < seq <= atSeq are hidden from views >= atSeq. */
   rollbacks: Array<[toSeq: number, atSeq: number]>
   origin: null | [volumeId: string, seq: number]
@@ -68,97 +65,6 @@ export const generationOfSlice = (descriptor: Pick<VolumeDescriptor, 'slices'>, 
   for (const [, , runs] of descriptor.slices)
     for (const [first, count, generation] of runs) if (slice >= first && slice < first + count) return generation
   return 0
-}
-
-/**
- * Visibility of versions, made from a descriptor whenever it changes. The lineage of a view: `V(v) = (at, v] + V(to)`
- * for the rollback (to, at] with the greatest at <= v, `(0, v]` without one; so a rollback that was rolled away
- * itself counts for nothing.
- */
-export class Views {
-  readonly snapshotSeqs: number[]
-  readonly headExists: boolean
-  readonly hasRollbacks: boolean
-  private readonly rollbacks: Array<[number, number]>
-  private readonly epochs: Array<[number, number]>
-  private readonly isCopy: boolean
-  private readonly lineages = new Map<number, Array<[above: number, upTo: number]>>()
-
-  constructor(descriptor: VolumeDescriptor) {
-    this.snapshotSeqs = descriptor.snapshots.map((s) => s.seq).sort((a, b) => a - b)
-    this.rollbacks = descriptor.rollbacks
-    this.hasRollbacks = descriptor.rollbacks.length > 0
-    this.headExists = !descriptor.deleted
-    this.epochs = descriptor.epochs
-    this.isCopy = descriptor.copy !== undefined
-  }
-
-  /** Whether a view of this seq is kept from seeing an entry by a rollback (or by being older). */
-  hidden(viewSeq: number, entrySeq: number): boolean {
-    if (!this.hasRollbacks) return entrySeq > viewSeq
-    for (const [above, upTo] of this.lineage(viewSeq)) if (entrySeq > above && entrySeq <= upTo) return false
-    return true
-  }
-
-  /** Whether older versions may be worth keeping at all. */
-  get keepsOlder(): boolean {
-    return this.snapshotSeqs.length > 0 || this.hasRollbacks
-  }
-
-  /**
-   * Whether some view still shows an entry although a newer one lies above it (infinity: none): a snapshot that is
-   * older than the newer one, or any view from which a rollback hides the newer one, the head included.
-   */
-  seenBelow(entrySeq: number, newerSeq: number): boolean {
-    const seqs = this.snapshotSeqs
-    if (this.hasRollbacks) {
-      const sees = (view: number): boolean => !this.hidden(view, entrySeq) && this.hidden(view, newerSeq)
-      return (this.headExists && sees(Infinity)) || seqs.some(sees)
-    }
-    if (seqs.length === 0) return false
-    let low = 0
-    let high = seqs.length
-    while (low < high) {
-      const mid = (low + high) >>> 1
-      if (seqs[mid]! < entrySeq) low = mid + 1
-      else high = mid
-    }
-    return low < seqs.length && seqs[low]! < newerSeq
-  }
-
-  /** Which of a block's versions (seqs, ascending) the snapshots show: of each the greatest that is not hidden. */
-  shownBySnapshots(seqs: readonly number[]): Set<number> {
-    const shown = new Set<number>()
-    for (const view of this.snapshotSeqs) {
-      const seq = seqs.findLast((one) => one <= view && !this.hidden(view, one))
-      if (seq !== undefined) shown.add(seq)
-    }
-    return shown
-  }
-
-  /** Whether a later epoch began at or below this seq: such a record was cut and counts for nothing. */
-  isVoid(epoch: number, seq: number): boolean {
-    for (const [laterEpoch, firstSeq] of this.epochs) if (laterEpoch > epoch && seq >= firstSeq) return true
-    // A copy may also have had records of an epoch that its volume's history does not name.
-    const named = this.isCopy ? epochAt(this.epochs, seq) : 0
-    return named !== 0 && named !== epoch
-  }
-
-  private lineage(viewSeq: number): Array<[number, number]> {
-    let intervals = this.lineages.get(viewSeq)
-    if (intervals !== undefined) return intervals
-    intervals = []
-    for (let at = viewSeq; ;) {
-      let best: [number, number] | undefined
-      for (const rollback of this.rollbacks)
-        if (rollback[1] <= at && (best === undefined || rollback[1] > best[1])) best = rollback
-      intervals.push([best === undefined ? 0 : best[1], at])
-      if (best === undefined) break
-      at = best[0]
-    }
-    this.lineages.set(viewSeq, intervals)
-    return intervals
-  }
 }
 
 const EPOCHS_KEPT = 64

@@ -93,6 +93,9 @@ const COPY_UNREADABLE = 'what a copy on it accepted cannot be read'
 const whyUnfinished = (isRolled: boolean): string =>
   isRolled ? 'its recovery could not be finished' : 'the index cannot be read'
 
+/** What is in force has its list by itself; that of a copy is whole when it is settled. */
+const withoutNames = ({ leaves: _, ...descriptor }: VolumeDescriptor): VolumeDescriptor => descriptor
+
 /** The tail of each volume that has a gap; volumes whose first control record lies behind the checkpoint get a map. */
 function tailsOf(opened: Array<{ opened: OpenedStream }>): Map<string, number> {
   interface Known {
@@ -116,7 +119,7 @@ function tailsOf(opened: Array<{ opened: OpenedStream }>): Map<string, number> {
   } of opened) {
     for (const record of rolled) {
       if (record.descriptor !== undefined && !stream.volumesById.has(record.volumeId))
-        stream.addVolume(record.descriptor)
+        stream.addVolume(withoutNames(record.descriptor))
       if (stream.volumesById.get(record.volumeId)?.copy !== undefined) continue
       if (record.descriptor !== undefined) note(at(record.volumeId), record.descriptor)
       if ((record.record.flags & 1) === 0) at(record.volumeId).found.push(record.record.seq)
@@ -185,7 +188,7 @@ function* rollAdded(opened: OpenedStream): Task<string | undefined> {
   adoptRolled(opened)
   for (const rolled of opened.rolled as RolledRecord[]) {
     if (rolled.descriptor !== undefined && !stream.volumesById.has(rolled.volumeId))
-      stream.addVolume(rolled.descriptor)
+      stream.addVolume(withoutNames(rolled.descriptor))
     const volume = stream.volumesById.get(rolled.volumeId)
     if (volume === undefined) continue
     const roll = volume.copy === undefined ? applyRolled : rollCopyRecord

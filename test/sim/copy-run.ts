@@ -19,6 +19,8 @@ export interface CopyRunOptions {
   world?: Omit<WorldOptions, 'seed'>
   fills?: boolean
   snapshots?: boolean
+  /** So many at a time, and more of their changes; absent: two. */
+  snapshotsMost?: number
   /** Each rollback keeps what it rolls away as a snapshot. */
   keeps?: boolean
   /** Snapshots are read while everything goes on. */
@@ -61,7 +63,9 @@ class CopyRun {
   private cache: { line: Line; seq: number; state: ModelState } | undefined
   private readonly lbas: number[]
   private asked: AskedSnapshot[] = []
-  readonly counts = { crashes: 0, lost: 0, fills: 0, drops: 0, cleaned: 0, snapshotReads: 0, snapshotMaps: 0, gone: 0 }
+  readonly counts = {
+    crashes: 0, lost: 0, fills: 0, drops: 0, cleaned: 0, leaves: 0, snapshotReads: 0, snapshotMaps: 0, gone: 0,
+  }
 
   constructor(options: CopyRunOptions) {
     this.options = options
@@ -113,6 +117,7 @@ class CopyRun {
     this.stored = Math.min(this.world.storedSeq, this.line.tail)
     this.world.storedSeq = this.stored
     if (this.world.failedReason !== '') throw new Error(this.world.failedReason)
+    this.checkLeaves()
     // Behind a stored epoch record nothing that was cut comes back.
     const last = this.line.epochs.at(-1)
     if (last !== undefined && last[0] >= this.cutEpoch && last[1] <= this.stored) this.formerLines = []
@@ -131,11 +136,13 @@ class CopyRun {
     const lba = random.pick(this.lbas)
     const { epoch } = line
     const dice = random.int(100)
-    if (this.options.snapshots === true && dice < 6) {
+    const { snapshots, snapshotsMost } = this.options
+    if (snapshots === true && dice < (snapshotsMost === undefined ? 6 : 20)) {
       const state = line.stateAt(line.tail)
       const ids = [...state.snapshots.keys()]
       const base = { epoch, kind: 'control' as const, lba: 0, stamps: [], blockCount: 0 }
-      if (ids.length < 2)
+      const isFew = snapshotsMost !== undefined && ids.length < snapshotsMost
+      if (ids.length < 2 || (isFew && random.chance(0.7)))
         return line.push({ ...base, change: { operation: 'snapshot', id: `s${this.snapshotNumber++}` } })
       const id = random.pick(ids)
       if (random.chance(0.7)) return line.push({ ...base, change: { operation: 'snapshot-delete', id } })
@@ -211,6 +218,7 @@ class CopyRun {
   private checkHead(): void {
     if (this.filling !== undefined) return
     const state = this.state()
+    this.checkList(state)
     for (const lba of this.lbas) {
       const count = Math.min(6, 256 - (lba % 256))
       this.world.read(lba, count).forEach((version, i) => {
@@ -222,6 +230,24 @@ class CopyRun {
           this.fail(`block ${lba + i} is of ${version.epoch}:${version.seq}, not ${JSON.stringify(expected)}`)
       })
     }
+  }
+
+  /** What the next body names lies on every disk, unless it is on its way. */
+  private checkLeaves(): void {
+    const { appends, targets } = this.world.copy
+    if (appends['underWay'] > 0) return
+    for (const { map } of targets) {
+      const { leaves } = map.copy!
+      if (leaves.leaves.length < leaves['cut'].length) this.fail('a leaf that is named is not there')
+    }
+  }
+
+  private checkList({ snapshots }: ModelState): void {
+    const { copy } = this.world
+    if (copy.appliedSeq !== this.applied) return
+    const found = copy.descriptor().snapshots.map(({ id, seq }) => `${id}@${seq}`).sort()
+    const expected = [...snapshots].map(([id, { seq }]) => `${id}@${seq}`).sort()
+    if (found.join(' ') !== expected.join(' ')) this.fail(`it has ${found.join(' ')}, not ${expected.join(' ')}`)
   }
 
   private checkScan(): void {
@@ -376,6 +402,7 @@ class CopyRun {
     const { store } = this.world.world
     for (const { maintenance } of store?.['parts'].disks.entries ?? [])
       this.counts.cleaned += maintenance.segmentsCleaned
+    for (const { map } of this.world.copy.targets) this.counts.leaves += map.copy!.leaves.leaves.length
   }
 
   private open(): void {
@@ -477,14 +504,26 @@ class CopyRun {
         ...start,
         facts: { consistency: { state: 'filling', target, slices } },
       })
-      for (let i = random.int(60); i > 0; i--) if (this.world.world.clock.pending > 0) this.world.world.clock.step()
+      const saysMore = this.options.snapshotsMost !== undefined
+      for (let i = random.int(60); i > 0; i--) {
+        if (saysMore && random.chance(0.1)) this.stepAndPromise(1)
+        else if (this.world.world.clock.pending > 0) this.world.world.clock.step()
+      }
       return this.crashStarting()
     }
     this.asked = []
-    this.world.startFill(start)
+    const isSaid = this.options.snapshotsMost !== undefined && random.chance(0.3)
+    this.world.startFill(start, isSaid ? () => this.stepAndPromise(random.int(20)) : undefined)
     this.fillBegun()
     this.startingFill = undefined
     this.world.storedSeq = target
+  }
+
+  /** What is said while a filling begins is said of the copy as it was. */
+  private stepAndPromise(steps: number): void {
+    const { clock } = this.world.world
+    for (let i = steps; i > 0; i--) if (clock.pending > 0) clock.step()
+    this.world.copy.keep(0, { promise: { epoch: ++this.promiseGiven, primary: 'n1' } })
   }
 
   private crashStarting(): void {

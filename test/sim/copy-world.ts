@@ -95,10 +95,14 @@ export class CopyWorld {
     this.answered((token) => this.copy.fill(token, versions))
   }
 
-  startFill(start: Omit<Parameters<LocalCopyStore['startFill']>[1], 'facts'>): void {
+  /** @param also  what is said while it begins */
+  startFill(start: Omit<Parameters<LocalCopyStore['startFill']>[1], 'facts'>, also = (): void => {}): void {
     const slices = start.wipe.map((slice): [number, number] => [slice, 0])
     const facts: Partial<CopyFacts> = { consistency: { state: 'filling', target: start.target, slices } }
-    this.answered((token) => this.copy.startFill(token, { ...start, facts }))
+    this.answered((token) => {
+      this.copy.startFill(token, { ...start, facts })
+      also()
+    })
   }
 
   read(lba: number, blockCount: number): BlockVersion[] {

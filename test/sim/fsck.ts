@@ -26,7 +26,7 @@ import { segmentOffsetBytes } from '../../engine/log/geometry.ts'
 import { blockIdentity, recordSeed, volumeTag } from '../../engine/log/identity.ts'
 import { LogReader } from '../../engine/log/log-reader.ts'
 import { visitPages } from '../../engine/log/page-visitor.ts'
-import { RECORD_KIND, type RecordHeader } from '../../engine/log/record.ts'
+import { OPERATION, RECORD_KIND, type RecordHeader } from '../../engine/log/record.ts'
 import { SEGMENT_STATE } from '../../engine/log/segment-table.ts'
 import type { StoreStream } from '../../engine/log/store-stream.ts'
 import { readHistory } from '../../engine/log/version-history.ts'
@@ -213,6 +213,20 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
         `${name}: the control record ${volume.descriptor.revision} of volume ` +
           `${volume.descriptor.spec.id.slice(-6)} is not in segment ${controlSegment}`,
       )
+    for (const [revision, { leaf, segment }] of volume.copy?.leaves.places ?? []) {
+      const isThere = recordsOf(segment).some(
+        ({ record }) =>
+          record.operation === OPERATION.snapshotLeaf &&
+          uuidToHex(record.volumeId) === volume.descriptor.spec.id &&
+          record.lba === revision &&
+          record.bodyCrc === leaf.crc,
+      )
+      if (!isThere)
+        problems.push(
+          `${name}: the snapshot leaf ${revision} of volume ${volume.descriptor.spec.id.slice(-6)} is not in ` +
+            `segment ${segment}`,
+        )
+    }
   }
   if (mapped !== stream.volumesById.size) problems.push(`${name}: ${mapped} maps, ${stream.volumesById.size} ids`)
   for (const [key, versions] of versionsOf) checkOrder(stream, name, key, versions, problems)

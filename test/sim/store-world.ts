@@ -11,6 +11,7 @@ import type { StreamContext } from '../../engine/log/store-stream.ts'
 import { CheckedIndex } from '../../engine/log/checked-index.ts'
 import { hexToUuid } from '../../engine/log/bytes.ts'
 import { Store } from '../../engine/volume/store.ts'
+import { LEAF_SNAPSHOTS_MAX } from '../../engine/volume/snapshot-leaves.ts'
 import type { StoreDisk } from '../../engine/volume/store-disks.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { SimClock } from './clock.ts'
@@ -27,6 +28,7 @@ export interface WorldOptions {
   checkpointBytes?: number
   pendingMax?: number
   syncsMax?: number
+  leafSnapshots?: number
 }
 
 export class StoreWorld {
@@ -51,6 +53,7 @@ export class StoreWorld {
       checkpointBytes: 256 * 1024,
       pendingMax: 200,
       syncsMax: 2,
+      leafSnapshots: LEAF_SNAPSHOTS_MAX,
       ...options,
     }
     this.random = from?.random ?? new Random(options.seed)
@@ -72,7 +75,7 @@ export class StoreWorld {
   }
 
   contexts(): StoreDisk[] {
-    const { segmentBytes, segments, pagesMax, checkpointBytes, pendingMax, syncsMax } = this.options
+    const { segmentBytes, segments, pagesMax, checkpointBytes, pendingMax, syncsMax, leafSnapshots } = this.options
     const log: LogPort = { event: (level, message, fields) => void this.events.push({ level, message, fields }) }
     const random = this.random.fork(`ids${this.generation++}`)
     return this.disks.map((disk, i): StoreDisk => {
@@ -95,6 +98,7 @@ export class StoreWorld {
         checkpointBytes,
         pendingMax,
         syncsMax,
+        leafSnapshots,
         segmentsAhead: 2,
         holdSegments: 3,
       }

@@ -12,7 +12,7 @@ import {
 } from '../../../cluster/store/volume-configs.ts'
 import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
 import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status.ts'
-import { summaryOf } from '../../../engine/control/volume-snapshots.ts'
+import { SnapshotIndex } from '../../../engine/control/snapshot-index.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { withMember, withPrimary, withSuccessor, withoutMembers } from '../../../engine/replication/configuration.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
@@ -51,7 +51,8 @@ export class FakeNode implements LocalNode {
       capacityBytes: 100 * GIB, freeBytes: this.freeBytes, reserveBytes: 0, checksumErrors: 0,
     }
     const copies = [...this.copies.values()].map((copy) => {
-      const { count, newest, newestAtMs, newestScheduledAtMs } = summaryOf(this.volume(copy.volumeId).snapshots)
+      const { snapshots } = this.volume(copy.volumeId)
+      const { count, newest, newestAtMs, newestScheduledAtMs } = new SnapshotIndex().follow(snapshots).summary
       const told = { snapshots: count, newestSnapshot: newest, newestSnapshotAtMs: newestAtMs, newestScheduledAtMs }
       return { ...copy, ...told }
     })

@@ -1,5 +1,5 @@
 /** What the copies of a volume agree on, for data sides without bytes: its changes, as its primaries order them. */
-import { selected, shownSnapshots } from '../../../engine/control/volume-snapshots.ts'
+import { SnapshotIndex } from '../../../engine/control/snapshot-index.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
@@ -72,9 +72,7 @@ export class FakeVolume {
 
   tell(query: SnapshotQuery, epoch: number): SnapshotAnswer {
     const { changed, sizeBytes, snapshots } = this
-    const shown = shownSnapshots(snapshots)
-    const bytes = JSON.stringify(snapshots).length
-    return { epoch, changed, sizeBytes, count: shown.length, bytes, snapshots: selected(shown, query) }
+    return { epoch, changed, sizeBytes, ...new SnapshotIndex().follow(snapshots).answer(query) }
   }
 
   private check(expected: RecordId | undefined, detail: { node: string; volume: string }): void {

@@ -229,7 +229,7 @@ export const PLANTED: Mutant[] = [
   {
     name: 'a rollback that is rolled away still hides',
     hunt: { run: 'file', path: 'test/engine/log/extent-map.test.ts' },
-    file: `${VOLUME}/descriptor.ts`,
+    file: `${VOLUME}/views.ts`,
     replace: 'for (const [above, upTo] of this.lineage(viewSeq)) if',
     by:
       'if (entrySeq > viewSeq) return true\n' +
@@ -338,6 +338,27 @@ export const PLANTED: Mutant[] = [
     file: `${LOG}/cleaner.ts`,
     replace: 'segments.live[segment] === 0 && segments.mixed[segment] === 0',
     by: 'segments.live[segment] === 0 || segments.mixed[segment] === 0',
+  },
+  {
+    name: 'the cleaner carries no snapshot leaves on',
+    hunt: { run: 'file', path: 'test/engine/volume/copy-leaves.test.ts' },
+    file: `${LOG}/cleaner.ts`,
+    replace: 'if (leaves === undefined || !leaves.isAt(name, this.segment)) return true',
+    by: 'if (leaves === undefined || name[0] > 0) return true',
+  },
+  {
+    name: 'an index names snapshot leaves and has none',
+    hunt: { run: 'file', path: 'test/engine/volume/copy-leaves.test.ts' },
+    file: `${LOG}/checkpoint.ts`,
+    replace: '    volume.copy?.leaves.collect(volume.number, put, del)\n',
+    by: '',
+  },
+  {
+    name: 'what is said while a filling begins takes the leaves of its list away',
+    hunt: { run: 'file', path: 'test/engine/volume/copy-leaves.test.ts' },
+    file: `${VOLUME}/copy-list.ts`,
+    replace: '[...this.leaves, ...this.filled].map(',
+    by: '[...this.leaves].map(',
   },
   {
     name: 'volumes share the entries that wait for their pages',

@@ -1,0 +1,189 @@
+/**
+ * What the views of a volume see (FORMAT.md section 4): the head (seq = infinity, absent once deleted) and its
+ * snapshots. A view sees at each block the entry with the greatest seq <= its own that no rollback hides. An entry no
+ * view sees is dead.
+ *
+ * There may be ten thousand snapshots and more, so no question walks over them: between two rollbacks they see the
+ * same but for what came since, so each question is answered once for such an *era* and by a binary search in it.
+ */
+import { epochAt } from '../replication/record-id.ts'
+import type { VolumeDescriptor } from './descriptor.ts'
+
+/** The views with `at <= seq < end`: they see what came behind `at` up to themselves, and before it the `base`. */
+interface Era {
+  at: number
+  end: number
+  base: Array<[above: number, upTo: number]>
+}
+
+/**
+ * Visibility of versions, made from a descriptor whenever it changes. The lineage of a view: `V(v) = (at, v] + V(to)`
+ * for the rollback (to, at] with the greatest at <= v, `(0, v]` without one; so a rollback that was rolled away
+ * itself counts for nothing.
+ */
+export class Views {
+  /** Ascending. */
+  readonly snapshotSeqs: readonly number[]
+  readonly headExists: boolean
+  readonly hasRollbacks: boolean
+  private readonly snapshots: VolumeDescriptor['snapshots']
+  private readonly rollbacks: Array<[number, number]>
+  private readonly epochs: Array<[number, number]>
+  private readonly isCopy: boolean
+  private readonly lineages = new Map<number, Array<[above: number, upTo: number]>>()
+  private knownEras: Era[] | undefined
+
+  /** @param former  what its list of snapshots has in common with that one is not looked at again */
+  constructor(descriptor: VolumeDescriptor, former?: Views) {
+    this.snapshots = descriptor.snapshots
+    this.snapshotSeqs = seqsOf(this.snapshots, former)
+    this.rollbacks = descriptor.rollbacks
+    this.hasRollbacks = descriptor.rollbacks.length > 0
+    this.headExists = !descriptor.deleted
+    this.epochs = descriptor.epochs
+    this.isCopy = descriptor.copy !== undefined
+  }
+
+  /** Those of a descriptor: these, when it changes nothing of what is seen. */
+  after(descriptor: VolumeDescriptor): Views {
+    const { snapshots, rollbacks, deleted, epochs, copy } = descriptor
+    const isSame =
+      snapshots === this.snapshots &&
+      deleted !== this.headExists &&
+      (copy !== undefined) === this.isCopy &&
+      samePairs(rollbacks, this.rollbacks) &&
+      samePairs(epochs, this.epochs)
+    return isSame ? this : new Views(descriptor, this)
+  }
+
+  /** Whether the list begins with all snapshots of these views. */
+  begins(list: VolumeDescriptor['snapshots']): boolean {
+    const { snapshots } = this
+    if (list === snapshots) return true
+    return list.length >= snapshots.length && snapshots.every((one, i) => one === list[i])
+  }
+
+  /** Whether a snapshot of `former` is gone. Cost O(snapshots) when one came or went, else O(1). */
+  lost(former: Views): boolean {
+    const { snapshotSeqs: seqs } = this
+    if (former.snapshotSeqs === seqs) return false
+    let at = 0
+    for (const seq of former.snapshotSeqs) {
+      while (at < seqs.length && seqs[at]! < seq) at++
+      if (seqs[at] !== seq) return true
+    }
+    return false
+  }
+
+  /** Whether a view of this seq is kept from seeing an entry by a rollback (or by being older). */
+  hidden(viewSeq: number, entrySeq: number): boolean {
+    if (!this.hasRollbacks) return entrySeq > viewSeq
+    for (const [above, upTo] of this.lineage(viewSeq)) if (entrySeq > above && entrySeq <= upTo) return false
+    return true
+  }
+
+  /** Whether older versions may be worth keeping at all. */
+  get keepsOlder(): boolean {
+    return this.snapshotSeqs.length > 0 || this.hasRollbacks
+  }
+
+  /**
+   * Whether some view still shows an entry although a newer one lies above it (infinity: none): a snapshot that is
+   * older than the newer one, or any view from which a rollback hides the newer one, the head included. Cost
+   * O(log snapshots) for each rollback, and once more.
+   */
+  seenBelow(entrySeq: number, newerSeq: number): boolean {
+    if (!this.hasRollbacks) return this.hasSnapshotIn(entrySeq, newerSeq)
+    if (this.headExists && !this.hidden(Infinity, entrySeq) && this.hidden(Infinity, newerSeq)) return true
+    return this.eras().some((era) => {
+      const below = Math.min(era.end, seenFrom(era, newerSeq))
+      return this.hasSnapshotIn(seenFrom(era, entrySeq), below)
+    })
+  }
+
+  /** Which of a block's versions (seqs, ascending) the snapshots show: of each the greatest that is not hidden. */
+  shownBySnapshots(seqs: readonly number[]): Set<number> {
+    const shown = new Set<number>()
+    for (const era of this.eras()) {
+      let below = era.end
+      for (let i = seqs.length - 1; i >= 0 && below > era.at; i--) {
+        const from = seenFrom(era, seqs[i]!)
+        if (from >= below) continue
+        if (this.hasSnapshotIn(from, below)) shown.add(seqs[i]!)
+        below = from
+      }
+    }
+    return shown
+  }
+
+  /** Whether a later epoch began at or below this seq: such a record was cut and counts for nothing. */
+  isVoid(epoch: number, seq: number): boolean {
+    for (const [laterEpoch, firstSeq] of this.epochs) if (laterEpoch > epoch && seq >= firstSeq) return true
+    // A copy may also have had records of an epoch that its volume's history does not name.
+    const named = this.isCopy ? epochAt(this.epochs, seq) : 0
+    return named !== 0 && named !== epoch
+  }
+
+  /** Whether a snapshot stands at `from` or behind it, and before `below`. */
+  private hasSnapshotIn(from: number, below: number): boolean {
+    const seqs = this.snapshotSeqs
+    let low = 0
+    let high = seqs.length
+    while (low < high) {
+      const mid = (low + high) >>> 1
+      if (seqs[mid]! < from) low = mid + 1
+      else high = mid
+    }
+    return low < seqs.length && seqs[low]! < below
+  }
+
+  private eras(): Era[] {
+    if (this.knownEras !== undefined) return this.knownEras
+    const eras: Era[] = [{ at: 0, end: Infinity, base: [] }]
+    for (const [to, at] of this.rollbacks.toSorted((a, b) => a[1] - b[1])) {
+      eras.at(-1)!.end = at
+      eras.push({ at, end: Infinity, base: this.lineage(to) })
+    }
+    return (this.knownEras = eras)
+  }
+
+  private lineage(viewSeq: number): Array<[number, number]> {
+    let intervals = this.lineages.get(viewSeq)
+    if (intervals !== undefined) return intervals
+    intervals = []
+    for (let at = viewSeq; ;) {
+      let best: [number, number] | undefined
+      for (const rollback of this.rollbacks)
+        if (rollback[1] <= at && (best === undefined || rollback[1] > best[1])) best = rollback
+      intervals.push([best === undefined ? 0 : best[1], at])
+      if (best === undefined) break
+      at = best[0]
+    }
+    this.lineages.set(viewSeq, intervals)
+    return intervals
+  }
+}
+
+/** The first view of the era that sees an entry, where no newer one lies above; infinity: none does. */
+function seenFrom({ at, base }: Era, seq: number): number {
+  if (seq > at) return seq
+  for (const [above, upTo] of base) if (seq > above && seq <= upTo) return at
+  return Infinity
+}
+
+/** Most often one came at the end of the list that was there before. */
+function seqsOf(
+  snapshots: VolumeDescriptor['snapshots'],
+  former: Views | undefined,
+): readonly number[] {
+  if (former !== undefined && former.begins(snapshots)) {
+    const known = former.snapshotSeqs
+    const added = snapshots.slice(known.length).map(({ seq }) => seq)
+    if (added.length === 0) return known
+    if (added.every((seq, i) => seq >= (added[i - 1] ?? known.at(-1) ?? 0))) return [...known, ...added]
+  }
+  return snapshots.map(({ seq }) => seq).sort((a, b) => a - b)
+}
+
+const samePairs = (a: ReadonlyArray<[number, number]>, b: ReadonlyArray<[number, number]>): boolean =>
+  a === b || (a.length === b.length && a.every(([x, y], i) => x === b[i]![0] && y === b[i]![1]))

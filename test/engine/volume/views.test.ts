@@ -1,0 +1,81 @@
+/** What views see is the same as when each is asked by itself, by the rule of FORMAT.md section 4 to the letter. */
+import t from 'tap'
+import type { Snapshot, VolumeDescriptor } from '../../../engine/volume/descriptor.ts'
+import { Views } from '../../../engine/volume/views.ts'
+import { Random } from '../../sim/random.ts'
+
+const snapshot = (seq: number): Snapshot => ({ id: `s${seq}`, seq, pinnedBy: null })
+
+const descriptor = (of: { snapshots: Snapshot[]; rollbacks?: Array<[number, number]>; deleted?: boolean }) =>
+  ({ snapshots: of.snapshots, rollbacks: of.rollbacks ?? [], deleted: of.deleted ?? false, epochs: [[1, 1]] }) as
+    unknown as VolumeDescriptor
+
+/** V(v), as it is defined. */
+function sees(rollbacks: ReadonlyArray<[number, number]>, view: number, entry: number): boolean {
+  const before = rollbacks.filter(([, at]) => at <= view).sort((a, b) => b[1] - a[1])[0]
+  if (before === undefined) return entry > 0 && entry <= view
+  return (entry > before[1] && entry <= view) || sees(rollbacks, before[0], entry)
+}
+
+t.test('each answer is that of all views, asked one by one', (t) => {
+  for (let seed = 1; seed <= 400; seed++) {
+    const random = new Random(`views ${seed}`)
+    const rollbacks: Array<[number, number]> = []
+    const snapshots: Snapshot[] = []
+    let seq = 1
+    for (let i = 0; i < 12; i++) {
+      seq += 1 + random.int(4)
+      const to = snapshots[random.int(Math.max(1, snapshots.length))]
+      if (to === undefined || random.chance(0.65)) snapshots.push(snapshot(seq))
+      else {
+        if (random.chance(0.5)) snapshots.push({ ...snapshot(seq - 1), id: `kept${seq}` })
+        rollbacks.push([to.seq, seq])
+      }
+      if (random.chance(0.15)) snapshots.splice(random.int(snapshots.length), 1)
+    }
+    const deleted = random.chance(0.2)
+    const views = new Views(descriptor({ snapshots, rollbacks, deleted }))
+    const all = [...snapshots.map((one) => one.seq), ...(deleted ? [] : [Infinity])]
+    const versions = Array.from({ length: 6 }, () => 1 + random.int(seq + 2)).sort((a, b) => a - b)
+    for (const older of versions)
+      for (const newer of [...versions, Infinity]) {
+        const isSeen = all.some(
+          (view) =>
+            (view !== Infinity || rollbacks.length > 0) &&
+            sees(rollbacks, view, older) && !sees(rollbacks, view, newer),
+        )
+        t.equal(views.seenBelow(older, newer), isSeen, `seed ${seed}: ${older} below ${newer}`)
+      }
+    const distinct = [...new Set(versions)]
+    const shown = snapshots.flatMap((view) => distinct.findLast((one) => sees(rollbacks, view.seq, one)) ?? [])
+    t.same([...views.shownBySnapshots(distinct)].sort(), [...new Set(shown)].sort(), `seed ${seed}: shown`)
+  }
+  t.end()
+})
+
+t.test('what changes nothing that is seen leaves the views as they are', (t) => {
+  const snapshots = [snapshot(3), snapshot(7)]
+  const views = new Views(descriptor({ snapshots, rollbacks: [[3, 5]] }))
+  t.equal(views.after(descriptor({ snapshots, rollbacks: [[3, 5]] })), views)
+  t.not(views.after(descriptor({ snapshots, rollbacks: [[3, 6]] })), views)
+  t.not(views.after(descriptor({ snapshots, rollbacks: [[3, 5]], deleted: true })), views)
+  t.end()
+})
+
+t.test('a list that grew, shrank or is another one', (t) => {
+  const list = [snapshot(3), snapshot(7), snapshot(9)]
+  const views = new Views(descriptor({ snapshots: list }))
+  const seqsAfter = (snapshots: Snapshot[]): readonly number[] => views.after(descriptor({ snapshots })).snapshotSeqs
+  const isLost = (snapshots: Snapshot[]): boolean => views.after(descriptor({ snapshots })).lost(views)
+  t.same(seqsAfter([...list, snapshot(12)]), [3, 7, 9, 12])
+  t.notOk(isLost([...list, snapshot(12)]))
+  t.same(seqsAfter([...list, snapshot(5)]), [3, 5, 7, 9], 'a pin stands where its clone was made from')
+  t.notOk(isLost([...list, snapshot(5)]))
+  t.same(seqsAfter([list[0]!, list[2]!]), [3, 9])
+  t.ok(isLost([list[0]!, list[2]!]))
+  t.same(seqsAfter([list[0]!, list[2]!, snapshot(12)]), [3, 9, 12])
+  t.ok(isLost([list[0]!, list[2]!, snapshot(12)]), 'as many as before, and one is gone')
+  t.notOk(isLost([snapshot(3), snapshot(7), snapshot(9)]), 'the same ones, told anew')
+  t.ok(isLost([]))
+  t.end()
+})
