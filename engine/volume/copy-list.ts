@@ -3,6 +3,7 @@
  * section 7). A body that goes to all disks brings the leaves that it is the first to name, in the log before it.
  */
 import { OPERATION } from '../log/record.ts'
+import { UNIT_BYTES } from '../units.ts'
 import type { CopyDescriptor } from './copy-part.ts'
 import type { CopyBodies } from './copy-bodies.ts'
 import type { LocalCopyStore } from './copy-store.ts'
@@ -73,13 +74,14 @@ export class CopyList {
   private write(snapshots: readonly Snapshot[]): SnapshotLeaf {
     const { appends, targets } = this.copy
     const bytes = encodeLeaf(snapshots)
-    const { revision, crc } = this.bodies.writeBytes(OPERATION.snapshotLeaf, bytes, targets, (target, record, payload) =>
-      appends.append(target, { record, payload, payloadUnits: payload[0]!.length / 64, durable: true }, (append) => {
+    const name = this.bodies.writeBytes(OPERATION.snapshotLeaf, bytes, targets, (target, record, payload) => {
+      const payloadUnits = payload[0]!.length / UNIT_BYTES
+      appends.append(target, { record, payload, payloadUnits, durable: true }, (append) => {
         target.map.copy!.leaves.place(leaf, append.segment)
         target.stream.applied(append.batch!)
-      }),
-    )
-    const leaf: SnapshotLeaf = { revision, crc, snapshots }
+      })
+    })
+    const leaf: SnapshotLeaf = { ...name, snapshots }
     return leaf
   }
 }

@@ -17,7 +17,8 @@ import type { SummaryEntry } from '../../engine/log/segment.ts'
 import { encodeSuperblock } from '../../engine/log/superblock.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import { encodeDescriptor } from '../../engine/volume/descriptor.ts'
-import type { VolumeDescriptor } from '../../engine/volume/descriptor.ts'
+import type { Snapshot, VolumeDescriptor } from '../../engine/volume/descriptor.ts'
+import { encodeLeaf, type LeafName } from '../../engine/volume/snapshot-leaves.ts'
 
 export const SEGMENT_BYTES = 65536
 export const NODE_ID = '10'.repeat(16)
@@ -80,14 +81,24 @@ export function zeroItem(volume: string, at: { lba: number; blocks: number; seq:
 }
 
 export function controlItem(descriptor: VolumeDescriptor): Item {
-  const body = encodeDescriptor(descriptor)
+  const { spec, revision, seq } = descriptor
+  return bodyItem(spec.id, { lba: revision, seq, operation: OPERATION.change }, encodeDescriptor(descriptor))
+}
+
+/** A part of a list of snapshots, and how a descriptor names it. */
+export function leafItem(
+  volume: string, at: { revision: number; seq: number }, snapshots: Snapshot[],
+): { item: Item; name: LeafName } {
+  const { revision, seq } = at
+  const item = bodyItem(volume, { lba: revision, seq, operation: OPERATION.snapshotLeaf }, encodeLeaf(snapshots))
+  return { item, name: [revision, item.record.bodyCrc] }
+}
+
+function bodyItem(volume: string, change: Partial<RecordHeader>, body: Uint8Array): Item {
   const payload = new Uint8Array(Math.ceil(body.length / BLOCK_BYTES) * BLOCK_BYTES)
   payload.set(body)
-  const record = recordOf(RECORD_KIND.control, descriptor.spec.id, {
-    blockCount: 0, lba: descriptor.revision, seq: descriptor.seq, operation: OPERATION.change, bodyBytes: body.length,
-    bodyCrc: crc32c(body),
-  })
-  return { record, payload }
+  const about = { blockCount: 0, bodyBytes: body.length, bodyCrc: crc32c(body) }
+  return { record: recordOf(RECORD_KIND.control, volume, { ...about, ...change }), payload }
 }
 
 export interface PlacedBatch {

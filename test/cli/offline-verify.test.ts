@@ -5,7 +5,7 @@ import t from 'tap'
 import { openDiskFile } from '../../dataplane/disk/disk-file.ts'
 import { superblockOffsetBytes } from '../../engine/log/geometry.ts'
 import { MIB } from '../../engine/units.ts'
-import { controlItem, descriptorOf, OfflineDisk, SEGMENT_BYTES, writeItem, zeroItem } from './offline-disk.ts'
+import { controlItem, descriptorOf, leafItem, OfflineDisk, SEGMENT_BYTES, writeItem, zeroItem } from './offline-disk.ts'
 import { offline, salvage, stampsOf } from './offline-run.ts'
 
 const VOLUME = 'aa'.repeat(16)
@@ -49,6 +49,34 @@ t.test('a whole disk is clean, its dead blocks are not looked at', async (t) => 
     { name: 'data', view: 'head', liveBlocks: 5, damagedBlocks: 0 },
     { name: 'data', view: 'snapshot s1', liveBlocks: 1, damagedBlocks: 0 },
   ] })
+})
+
+t.test('a list of snapshots in leaves is read whole; what is lost of it is said', async (t) => {
+  const make = () => {
+    const disk = new OfflineDisk({ diskUuid: DISK })
+    const named = { name: 'data', slices: [[DISK, 0, [[0, 1, 1]]] as [string, number, [number, number, number][]]] }
+    disk.open(0)
+    disk.append([controlItem(descriptorOf(VOLUME, named)), writeItem(VOLUME, { lba: 0, seq: 2 }, [1])])
+    const first = leafItem(VOLUME, { revision: 2, seq: 3 }, [{ id: 's3', seq: 3, pinnedBy: null }])
+    const second = leafItem(VOLUME, { revision: 3, seq: 4 }, [{ id: 's4', seq: 4, pinnedBy: null }])
+    const placed = disk.append([first.item])
+    disk.append([second.item])
+    const snapshots = [{ id: 's5', seq: 5, pinnedBy: null }]
+    const leaves = [first.name, second.name]
+    disk.append([controlItem(descriptorOf(VOLUME, { ...named, revision: 4, seq: 5, snapshots, leaves }))])
+    disk.root({ watermarkBatch: 4 })
+    return { disk, placed }
+  }
+  const viewsOf = (value: Report): string[] => value.volumes.map(({ view }) => view)
+  const whole = await verify(t.testdir(), make().disk)
+  t.equal(whole.code, 0)
+  t.same(viewsOf(whole.value), ['head', 'snapshot s3', 'snapshot s4', 'snapshot s5'])
+  const { disk, placed } = make()
+  disk.rot(placed.payloadBytesAt)
+  const lost = await verify(t.testdir(), disk)
+  t.equal(lost.code, 1)
+  t.same(viewsOf(lost.value), ['head', 'snapshot s4', 'snapshot s5'], 'the others are there')
+  t.match(lost.value.disks[0]!.damages.join(), '1 of 2 parts of the list of snapshots of volume data are lost')
 })
 
 t.test('rot of a block is counted for the views that see it', async (t) => {

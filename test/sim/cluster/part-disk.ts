@@ -171,6 +171,8 @@ export class PartDisk {
         pendingMax: 200,
         syncsMax: 2,
         segmentsAhead: 2,
+        // So that a change of a list makes several.
+        leafSnapshots: 2,
         holdSegments: 3,
       },
     }
