@@ -28,6 +28,7 @@ import { measureReplicated } from './volume/replicated.ts'
 import { measureRestart } from './volume/restart.ts'
 import { withSection } from './volume/results-page.ts'
 import { Scratch } from './volume/scratch.ts'
+import { measureSnapshots } from './volume/snapshots.ts'
 import type { SuiteContext, SuiteOutcome } from './volume/suite.ts'
 import { measureThroughput } from './volume/throughput.ts'
 
@@ -41,6 +42,7 @@ const SUITES: Record<string, Suite> = {
   failover: measureFailover,
   rebuild: measureRebuild,
   idle: measureIdle,
+  snapshots: measureSnapshots,
   amplification: measureAmplification,
   micro: measureMicro,
   profile: measureProfile,
