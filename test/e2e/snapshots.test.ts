@@ -51,7 +51,7 @@ t.test('by commands: made, listed, counted, deleted, refused', async (t) => {
   ])
   t.ok(json[0]!.seq < json[1]!.seq)
   await until(() => api('n3').getVolume({ name: 'data' }), ({ snapshots }) => snapshots === 2)
-  t.match(await say('volume', 'inspect', 'data'), /snapshots +2\n/)
+  t.match(await say('volume', 'inspect', 'data'), /snapshots +2, the newest is two, /)
   const would = await say('snapshot', 'prune', 'data', '--keep-last', '1', '--dry-run')
   t.match(would, /^1 snapshot\(s\) of volume data would be deleted: one\n1 would be kept\n$/)
   const pruned = JSON.parse(await say('snapshot', 'prune', 'data', '--keep-daily', '1', '-o', 'json')) as object
