@@ -5,7 +5,7 @@
  *   write    on this thread (`pwritev`, 3 us + copying) while little is dirty, since the kernel makes a writer wait
  *            when much is; else in the thread pool, as is a single write too long to copy here
  *   sync     fdatasync in the thread pool
- *   tryRead  preadv2(RWF_NOWAIT), 0.6 us; `read` in the thread pool, and `readMedium`, one at a time
+ *   tryRead  preadv2(RWF_NOWAIT), 0.6 us; `read` in the thread pool, and `readMedium`, two at a time
  *
  * At most `operationsMax` calls of a disk are in the pool, so that one hung disk does not stop the others; when reads
  * and writes both wait, the class with fewer in the pool goes next.
@@ -28,7 +28,7 @@ import { clock } from '../clock.ts'
 import { EINTR, EIO, closeFd, errnoName, pwritev, readCached } from '../libc.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { reopen, type DiskFile } from './disk-file.ts'
-import { MEDIUM_READ_BYTES_MAX, MediumReader } from './medium-reader.ts'
+import { MEDIUM_READ_BYTES_MAX, MEDIUM_READS_MAX, MediumReader } from './medium-reader.ts'
 
 export interface FileDiskOptions {
   /** Calls of this disk in the thread pool at a time. */
@@ -60,9 +60,9 @@ export class FileDisk implements DiskPort {
   /** Descriptors that no sync uses at present. */
   private readonly syncFds: number[]
   private readonly medium: MediumReader
-  /** Reads of the medium behind the one that runs. */
+  /** Reads of the medium behind those that run. */
   private readonly waitingMedium: Array<() => void> = []
-  private mediumRunning = false
+  private mediumRunning = 0
   private readonly waitingReads: Operation[] = []
   private readonly waitingWrites: Operation[] = []
   private readsRunning = 0
@@ -170,19 +170,18 @@ export class FileDisk implements DiskPort {
       const end = (bytes: Uint8Array | undefined): void => {
         // The next read would write over the bytes.
         done(this.reason === undefined ? bytes : undefined)
-        this.mediumRunning = false
-        const next = this.waitingMedium.shift()
-        next?.()
+        this.mediumRunning--
+        this.waitingMedium.shift()?.()
         ended()
       }
       if (this.reason !== undefined) setImmediate(end, undefined)
       else this.medium.read(offsetBytes, lengthBytes, end)
     }
     const submit = (): void => {
-      this.mediumRunning = true
+      this.mediumRunning++
       this.submit({ read: true, start })
     }
-    if (this.mediumRunning) this.waitingMedium.push(submit)
+    if (this.mediumRunning >= MEDIUM_READS_MAX) this.waitingMedium.push(submit)
     else submit()
   }
 
@@ -199,7 +198,7 @@ export class FileDisk implements DiskPort {
 
   private get idle(): boolean {
     const waiting = this.waitingReads.length + this.waitingWrites.length + this.waitingMedium.length
-    return this.readsRunning + this.writesRunning + waiting === 0 && !this.mediumRunning
+    return this.readsRunning + this.writesRunning + waiting + this.mediumRunning === 0
   }
 
   private checkOpen(): void {

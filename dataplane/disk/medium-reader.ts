@@ -2,7 +2,7 @@
  * Reads a disk past the page cache (O_DIRECT), for whoever wants to know what is on the medium: through the cache a
  * block that was read since it was written is good for as long as it stays there. It also leaves the cache to others.
  *
- * One read at a time, into memory that is used again and lies on a page boundary, as O_DIRECT wants it. Where a file
+ * Two reads at a time, into memory that is used again and lies on a page boundary, as O_DIRECT wants it. Where a file
  * system has no such reads (tmpfs, which has no medium) they go through the cache. What is written and still dirty the
  * kernel writes out before it reads it.
  */
@@ -13,6 +13,8 @@ import type { DiskFile } from './disk-file.ts'
 
 /** The longest read. */
 export const MEDIUM_READ_BYTES_MAX = MIB
+/** At a time: what was read is looked at while more is read, and others get to the disk in between. */
+export const MEDIUM_READS_MAX = 2
 
 const { O_RDONLY, O_DIRECT } = fs.constants
 
@@ -20,22 +22,29 @@ export class MediumReader {
   private readonly file: DiskFile
   private fd: number | undefined
   private isDirect = true
-  private memory: Uint8Array | undefined
+  /** Not used by a read at present. */
+  private readonly memory: Uint8Array[] = []
 
   constructor(file: DiskFile) {
     this.file = file
   }
 
-  /** @param done  runs in a later turn; the bytes are this reader's again when it returns */
+  /**
+   * Not more than `MEDIUM_READS_MAX` at a time.
+   * @param done  runs in a later turn; the bytes are this reader's again when it returns
+   */
   read(offsetBytes: number, lengthBytes: number, done: (bytes: Uint8Array | undefined) => void): void {
     try {
       this.fd ??= this.open()
     } catch {
       return void setImmediate(done, undefined)
     }
-    this.memory ??= alignedMemory(MEDIUM_READ_BYTES_MAX, BLOCK_BYTES)
-    const bytes = this.memory.subarray(0, lengthBytes)
-    this.readInto(this.fd, bytes, offsetBytes, 0, (ok) => done(ok ? bytes : undefined))
+    const memory = this.memory.pop() ?? alignedMemory(MEDIUM_READ_BYTES_MAX, BLOCK_BYTES)
+    const bytes = memory.subarray(0, lengthBytes)
+    this.readInto(this.fd, bytes, offsetBytes, 0, (ok) => {
+      done(ok ? bytes : undefined)
+      this.memory.push(memory)
+    })
   }
 
   close(): void {

@@ -21,12 +21,14 @@ import { pagesFrom, pageVersions, type CopyReading, type FoundVersion } from './
 import { findExact } from './copy-repair.ts'
 
 /** More would be sorted, and kept, at a time; fewer would be read in smaller pieces. */
-const WINDOW_PAGES = 16
+const WINDOW_PAGES = 32
 /** The longest read, and what is verified in one turn. */
 const READ_BLOCKS = 256
 /** What lies between two blocks that are wanted is read along when it is no more than this. */
 const GAP_BLOCKS = 16
 const READS_OF_ONE = 2
+/** One is verified while the next is read. */
+const READS_UNDER_WAY = 2
 
 export interface Walked {
   /** Undefined: there is nothing behind it. */
@@ -58,22 +60,49 @@ export function* walkDeep(o: CopyReading, target: Target, fromPage: number, pace
     for (const one of versions) if (kindOf(one.words, 0) === ENTRY_KIND.data) found.push(one)
   }
   found.sort(byPlace)
+  const read = yield* readAll(o, target, found, pace)
+  if (read === undefined) return undefined
   const damaged: VersionId[] = []
-  let readBytes = 0
-  for (let at = 0; at < found.length;) {
-    const run = nearBy(found, at)
-    const lengthBytes = run.blocks * BLOCK_BYTES
-    if (!(yield* pace(lengthBytes))) return undefined
-    const bad = yield* verify(o, target, run)
-    if (bad === undefined) return undefined
-    for (const version of bad) {
-      const id = idOf(version)
-      if ((yield* lookAgain(o, target, id)) === 'damaged') damaged.push(id)
-    }
-    readBytes += lengthBytes
-    at += run.versions.length
+  for (const version of read.bad) {
+    const id = idOf(version)
+    if ((yield* lookAgain(o, target, id)) === 'damaged') damaged.push(id)
   }
-  return { nextPage: window.nextPage, blocks: found.length, readBytes, damaged, problems: [] }
+  if (isOver(target)) return undefined
+  return { nextPage: window.nextPage, blocks: found.length, readBytes: read.bytes, damaged, problems: [] }
+}
+
+/** Those that do not fit at the first look. @param found  in order of place */
+function* readAll(
+  o: CopyReading,
+  target: Target,
+  found: readonly FoundVersion[],
+  pace: Pace,
+): Task<{ bad: FoundVersion[]; bytes: number } | undefined> {
+  const all = { bad: [] as FoundVersion[], bytes: 0 }
+  let underWay = 0
+  let onEnded: (() => void) | undefined
+  const fewerThan = function* (most: number): Task<void> {
+    while (underWay >= most) yield* until<void>((resume) => (onEnded = resume))
+  }
+  let goesOn = true
+  for (let at = 0; at < found.length && goesOn;) {
+    const run = nearBy(found, at)
+    goesOn = (yield* pace(run.blocks * BLOCK_BYTES)) && !isOver(target)
+    if (!goesOn) break
+    underWay++
+    readRun(o, target, run, (bad) => {
+      underWay--
+      all.bad.push(...bad)
+      const resume = onEnded
+      onEnded = undefined
+      resume?.()
+    })
+    all.bytes += run.blocks * BLOCK_BYTES
+    at += run.versions.length
+    yield* fewerThan(READS_UNDER_WAY)
+  }
+  yield* fewerThan(1)
+  return goesOn && !isOver(target) ? all : undefined
 }
 
 /** The same for its entries alone. */
@@ -105,8 +134,8 @@ export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<
     const found = yield* findExact(target, id)
     if (found === undefined) return 'gone'
     const one: FoundVersion[] = [{ lba: id.lba, words: found.words }]
-    const bad = yield* verify(o, target, nearBy(one, 0))
-    if (bad === undefined) return 'gone'
+    const bad = yield* until<FoundVersion[]>((resume) => readRun(o, target, nearBy(one, 0), resume))
+    if (isOver(target)) return 'gone'
     if (bad.length === 0) return 'whole'
   }
   return 'damaged'
@@ -159,22 +188,18 @@ const endBlockOf = ({ words }: FoundVersion): number =>
   Math.ceil((unitsOf(words, 0) + storedUnitsOf(words, 0)) / UNITS_PER_BLOCK)
 
 /**
- * Read a run from the medium; those that do not fit, all of them when it cannot be read. The map may show them
- * elsewhere by then. Undefined: the disk failed, or the copy is gone.
+ * Read a run from the medium; `done` gets those that do not fit, all of them when it cannot be read. The map may show
+ * them elsewhere by then.
  */
-function* verify(o: CopyReading, target: Target, run: Run): Task<FoundVersion[] | undefined> {
-  if (isOver(target)) return undefined
-  const { segments, context } = target.stream
+function readRun(o: CopyReading, { stream }: Target, run: Run, done: (bad: FoundVersion[]) => void): void {
+  const { segments, context } = stream
   const { segment, firstBlock, blocks, versions } = run
   const offset = segmentOffsetBytes(context.segmentBytes, segment) + firstBlock * BLOCK_BYTES
   segments.readers[segment] = segments.readers[segment]! + 1
-  const bad = yield* until<FoundVersion[]>((resume) =>
-    context.disk.readMedium(offset, blocks * BLOCK_BYTES, (bytes) =>
-      resume(bytes === undefined ? versions : versions.filter((one) => !isWhole(o, one, firstBlock, bytes))),
-    ),
-  )
-  segments.readers[segment] = segments.readers[segment]! - 1
-  return isOver(target) ? undefined : bad
+  context.disk.readMedium(offset, blocks * BLOCK_BYTES, (bytes) => {
+    segments.readers[segment] = segments.readers[segment]! - 1
+    done(bytes === undefined ? versions : versions.filter((one) => !isWhole(o, one, firstBlock, bytes)))
+  })
 }
 
 function isWhole(o: CopyReading, { lba, words }: FoundVersion, firstBlock: number, bytes: Uint8Array): boolean {

@@ -24,19 +24,19 @@ const resume = (): ScrubTodo => 'resume'
 interface Ran {
   ended: boolean
   scrub: CopyScrub
+  reads: number
   readBytes: number
   problems: string[]
 }
 
-/** @param most  windows' reads before it is told to end */
+/** @param most  reads before it is told to end */
 function run(world: CopyWorld, kind: ScrubKind, how: (track: ScrubTrack) => ScrubTodo, most = Infinity): Ran {
-  let reads = 0
-  const ran: Ran = { ended: false, scrub: undefined!, readBytes: 0, problems: [] }
+  const ran: Ran = { ended: false, scrub: undefined!, reads: 0, readBytes: 0, problems: [] }
   const scrub = new CopyScrub(world.copy, {
     wallMs: () => 1_000_000 + world.world.clock.nowMs(),
     pace: (bytes, go) => {
       ran.readBytes += bytes
-      go(++reads <= most)
+      go(++ran.reads <= most)
     },
     onProblem: (problem) => ran.problems.push(problem),
   })
@@ -171,7 +171,7 @@ t.test('a scrub goes on where it was left, also by a process that died', (t) => 
   const lbas = Array.from({ length: 60 }, (_, i) => i * PAGE_BLOCKS)
   writeAll(world, 2, lbas)
   const whole = run(world, 'deep', anew)
-  const cut = run(world, 'deep', anew, 1)
+  const cut = run(world, 'deep', anew, whole.reads - 1)
   t.notOk(cut.ended)
   t.ok(cut.scrub.summary('deep').isRunning)
   t.equal(cut.scrub.summary('deep').endedAtMs, whole.scrub.summary('deep').endedAtMs, 'the last one still counts')
