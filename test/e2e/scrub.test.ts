@@ -1,0 +1,126 @@
+/**
+ * Risk: what rots at rest is found when it is too late. Three nodes as processes and a volume with three copies under
+ * load; blocks are damaged on their disks, twenty random patterns, of each block one copy is left whole. Every read is
+ * right, scrubs repair all, `volume inspect` and `status` say what happened, and all disks hold the same.
+ */
+// test-timeout-seconds: 300
+import { closeSync, openSync, writeSync } from 'node:fs'
+import t from 'tap'
+import { connectControlApi } from '../../cluster/api/client.ts'
+import { createProgress } from '../../cli/offline/progress.ts'
+import { openDisk } from '../../cli/offline/disk-image.ts'
+import { readCatalog } from '../../cli/offline/volume-catalog.ts'
+import { layersOf } from '../../cli/offline/volume-image.ts'
+import { StampedClient } from '../../cli/load/stamped-client.ts'
+import { createOutput } from '../../cli/output.ts'
+import { segmentOffsetBytes } from '../../engine/log/geometry.ts'
+import { BLOCK_BYTES, MIB, UNIT_BYTES } from '../../engine/units.ts'
+import { holdfast } from '../cli/run-holdfast.ts'
+import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
+import { contentOnDisk, differences } from '../nemesis/copies-at-rest.ts'
+import { Random } from '../sim/random.ts'
+import { until } from './until.ts'
+
+t.setTimeout(290_000)
+
+const PATTERNS = 20
+const SECTOR_BYTES = 512
+/** Of a client, between two patterns. */
+const WRITES = 200
+
+/** Where each block of the head lies on that disk. */
+function placesOnDisk(diskPath: string, volumeId: string): Map<number, number> {
+  const image = openDisk(diskPath, createOutput(true))
+  try {
+    const progress = createProgress()
+    const catalog = readCatalog([image], progress)
+    const [layer] = layersOf(catalog, catalog.volumes.get(volumeId)!, progress).layers
+    const places = new Map<number, number>()
+    for (const lba of layer!.dataBlocks()) {
+      const { source, units } = layer!.entry(lba)!
+      places.set(lba, segmentOffsetBytes(image.segmentBytes, source.segment.segment) + units * UNIT_BYTES)
+    }
+    return places
+  } finally {
+    image.close()
+  }
+}
+
+t.test('damaged blocks are repaired by scrubs, so long as one copy of each is good', async (t) => {
+  const random = new Random(`scrubs ${process.env.SCRUB_SEED ?? 1}`)
+  const cluster = await ClusterOfDaemons.make(t, { diskBytes: 320 * MIB })
+  const { id } = await cluster.makeVolume({ name: 'data', sizeBytes: 8 * MIB })
+  await cluster.start()
+  const { api: endpoint, nbd: socketPath } = cluster.node('n1').paths
+  const api = connectControlApi({ socketPath: endpoint, source: 'the test' })
+  t.teardown(() => api.close())
+  const inspect = () => api.getVolume({ name: 'data' })
+  const run = (...words: string[]) => holdfast([...words, '--endpoint', endpoint])
+  await until(inspect, ({ health }) => health === 'healthy')
+  const client = new StampedClient({ socketPath, exportName: 'data', random: () => random.float(), depth: 8 })
+  t.teardown(() => client.close())
+  await client.connected()
+  const disks = cluster.nodes.map(({ config }) => config.disks[0]!.path)
+
+  /** @returns how many blocks, by disk */
+  const damage = (share: number): number[] => {
+    const places = disks.map((path) => placesOnDisk(path, id))
+    const fds = disks.map((path) => openSync(path, 'r+'))
+    const counts = disks.map(() => 0)
+    for (const lba of places[0]!.keys()) {
+      const whole = random.int(disks.length)
+      for (const [i, fd] of fds.entries()) {
+        const at = places[i]!.get(lba)
+        if (i === whole || at === undefined || !random.chance(share)) continue
+        const sector = random.int(BLOCK_BYTES / SECTOR_BYTES) * SECTOR_BYTES
+        writeSync(fd, random.bytes(Buffer.alloc(SECTOR_BYTES)), 0, SECTOR_BYTES, at + sector)
+        counts[i]!++
+      }
+    }
+    for (const fd of fds) closeSync(fd)
+    return counts
+  }
+  /** Which blocks do not fit their checksum, or are not the same on all disks. */
+  const wrongOnDisks = (): string[] => {
+    const [one, ...others] = disks.map((path) => contentOnDisk(path, id))
+    const damaged = [...one!].filter(([, words]) => /checksum|unreadable/.test(words)).map(([lba]) => `block ${lba}`)
+    return [...damaged, ...others.flatMap((other) => differences(one!, other))]
+  }
+  const write = async (): Promise<void> => {
+    const before = client.counts.acknowledgedWrites
+    client.start()
+    await until(async () => client.counts.acknowledgedWrites - before, (count) => count >= WRITES)
+    await client.pause()
+  }
+
+  let damaged = 0
+  let found = 0
+  for (let pattern = 1; pattern <= PATTERNS; pattern++) {
+    await write()
+    const counts = damage(random.pick([0.02, 0.2, 1]))
+    damaged += counts.reduce((sum, count) => sum + count, 0)
+    // What is read meanwhile is right and repaired; what clients go on writing is no damage.
+    if (pattern % 4 === 0) await client.verify()
+    const sinceMs = Date.now()
+    const { nodes, refused } = await api.scrubVolume({ name: 'data', isDeep: true })
+    t.same([nodes, refused], [['n1', 'n2', 'n3'], []])
+    if (pattern % 4 === 1) await write()
+    const { copies } = await until(inspect, ({ copies }) =>
+      copies.every(({ scrubbedAtMs, isScrubbing }) => scrubbedAtMs >= sinceMs && !isScrubbing))
+    t.same(copies.map(({ unrepairedBlocks }) => unrepairedBlocks), [0, 0, 0], `pattern ${pattern}: ${counts.join()}`)
+    found += copies.reduce((sum, { damagedBlocks }) => sum + damagedBlocks, 0)
+    t.same(wrongOnDisks(), [], `pattern ${pattern}`)
+  }
+  await client.verify()
+  t.same(client.problems, [], `${client.counts.verifiedBlocks} blocks verified`)
+  t.equal(client.counts.errors + client.reconnects, 0)
+  t.ok(found > damaged / 2, `${damaged} blocks damaged, ${found} of them found by scrubs`)
+
+  t.match((await run('volume', 'scrub', 'data')).stdout, /^the map of volume data is looked at on n1, n2, n3: see/)
+  t.match((await run('volume', 'inspect', 'data')).stdout, /^scrubbed +n1 \d+s ago.*; n2 .*; n3 /m)
+  t.match((await run('status')).stdout, /stored block\(s\) failed their checksum/)
+  t.match((await run('volume', 'scrub', 'nothing')).stderr, /nothing/)
+  await client.close()
+  t.same(await Promise.all(cluster.nodes.map((node) => node.stop())), [0, 0, 0], 'all stop cleanly')
+  t.same(wrongOnDisks(), [])
+})
