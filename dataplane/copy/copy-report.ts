@@ -24,7 +24,8 @@ export function copyStatus(
     epoch: primary?.epoch ?? promise.epoch,
     isConsistent: consistency.state === 'consistent',
     isWhole: state.isWhole,
-    isVirgin: state.isRecovered && promise.epoch === 0 && log.tail === 0 && state.config === undefined,
+    isVirgin:
+      state.isRecovered && promise.epoch === 0 && log.tail === state.baseSeq && state.config === undefined,
     seq: log.tail,
     commitSeq: log.commitSeq,
     lostSlices: state.lostSlices.length,

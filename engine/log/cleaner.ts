@@ -377,11 +377,11 @@ class CleaningJob {
     const { stream } = this
     if (!hasDescriptor(record)) return yield* this.leaf(volume, record, entry)
     if (record.lba !== volume.descriptor.revision || volume.controlSegment !== this.segment) return true
-    const { deleted, snapshots } = volume.descriptor
+    const { deleted } = volume.descriptor
     if (
       deleted &&
       volume.emptied &&
-      snapshots.length === 0 &&
+      volume.views.snapshotSeqs.length === 0 &&
       record.bornBatch < Math.min(this.leastBorn, stream.segments.oldestBornBatch(this.segment))
     ) {
       stream.removeVolume(volume)

@@ -14,11 +14,13 @@ import { isSegmentSize, STREAMS_MAX } from './geometry.ts'
 export const FORMAT_VERSION = 1
 /** Incompatible features: a version that does not know one would read something else than what is there. */
 export const FEATURES_INCOMPATIBLE = {
+  /** Copies of clones may share blocks (FORMAT.md section 8). */
+  sharedBlocks: 1,
   /** Lists of snapshots may begin in leaves (FORMAT.md section 7). */
   snapshotLeaves: 2,
 } as const
 /** Bits this version understands. */
-export const FEATURES_INCOMPATIBLE_KNOWN = FEATURES_INCOMPATIBLE.snapshotLeaves
+export const FEATURES_INCOMPATIBLE_KNOWN = FEATURES_INCOMPATIBLE.sharedBlocks | FEATURES_INCOMPATIBLE.snapshotLeaves
 export const FEATURES_READ_ONLY_KNOWN = 0
 export const NODE_NAME_BYTES = 256
 export const POOL_BYTES = 64

@@ -198,8 +198,8 @@ export function overduePeers({ state, nowMs }: Turn): Peer[] {
 }
 
 /** Made, and not named by any configuration yet (C10): the one that names it comes as a hint. */
-const isUnnamed = ({ config, promise, log }: CopyState): boolean =>
-  config === undefined && promise.epoch === 0 && log.tail === 0
+const isUnnamed = ({ config, promise, log, baseSeq }: CopyState): boolean =>
+  config === undefined && promise.epoch === 0 && log.tail === baseSeq
 
 /** A value that was read. @param isLate  it may be from before we were named */
 export function adopt(turn: Turn, value: VersionedConfig, toStand: boolean, isLate = false): void {

@@ -120,6 +120,8 @@ export interface CopyState {
   isRecovered: boolean
   fencedBecause: string | undefined
   copyId: string
+  /** Where its own history begins: behind the end of its origin's, when it is a clone's (SPEC 2.2). */
+  baseSeq: number
   /** Of the machine. */
   boot: string
   /** It has all that it acknowledged; in mode `writeback` a boot takes that away until a log is chosen and served. */
@@ -182,6 +184,7 @@ export function createCopy(options: CopyOptions): CopyState {
     isRecovered: false,
     fencedBecause: undefined,
     copyId: '',
+    baseSeq: 0,
     boot: '',
     isWhole: true,
     epochAtStart: 0,
@@ -247,10 +250,11 @@ export function createCopy(options: CopyOptions): CopyState {
 export function takeStored(state: CopyState, stored: StoredCopy): void {
   const { facts, tail, appliedSeq } = stored
   state.copyId = stored.copyId
+  state.baseSeq = stored.baseSeq ?? 0
   state.boot = stored.boot
   state.epochAtStart = stored.epochs.at(-1)?.[0] ?? 0
   // It is not the boot of the last write that counts: a process may have written since without knowing what is gone.
-  const isFresh = facts.promise.epoch === 0 && tail === 0
+  const isFresh = facts.promise.epoch === 0 && tail === state.baseSeq
   state.isWhole = state.options.mode === 'durable' || isFresh || facts.wholeBoot === stored.boot
   state.lostSlices = [...stored.lostSlices]
   state.promise = state.durablePromise = facts.promise

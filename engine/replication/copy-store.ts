@@ -39,6 +39,8 @@ export interface StoredCopy {
   epochs: EpochHistory
   /** Last record without a gap, all of it durable by now. */
   tail: number
+  /** Of a clone's copy that was made from one of its origin: what it begins behind. Unset: 0. */
+  baseSeq?: number
   /** Everything up to this is in the map. */
   appliedSeq: number
   /** Records above `appliedSeq`, in order of seq up to `tail`. */

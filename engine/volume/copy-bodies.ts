@@ -3,6 +3,7 @@
  *
  * Invariant Y4: a body that says what was applied is durable before the cleaner gives back a record it covers.
  */
+import { assert } from '../assert.ts'
 import type { Append } from '../log/log-batch.ts'
 import { OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { CopyFacts } from '../replication/copy-store.ts'
@@ -12,10 +13,10 @@ import { BLOCK_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { headerOf } from './copy-headers.ts'
 import { CopyList } from './copy-list.ts'
-import { laterBatches, withNoted, type CopyDescriptor } from './copy-part.ts'
+import { laterBatches, withLocal, type CopyDescriptor, type CopyPart, type Pin } from './copy-part.ts'
 import { release, type Place } from './copy-queue.ts'
 import type { LocalCopyStore } from './copy-store.ts'
-import { encodeDescriptor } from './descriptor.ts'
+import { encodeDescriptor, withoutSlices, type Origin } from './descriptor.ts'
 
 type AppendTo = (target: Target, record: RecordHeader, payload: Uint8Array[]) => void
 
@@ -39,6 +40,10 @@ export class CopyBodies {
   loggedEpochs: EpochHistory
   /** What every body of this copy says of the cluster store. */
   noted: unknown
+  /** Clones beside it that read it, in force and in every body from now on. */
+  pins: readonly Pin[]
+  /** What bodies say of the origin; in force (`now`) is what a durable one said. */
+  origin: Origin | null
   /** Fillings whose record is not durable. */
   fillsPending = 0
   readonly list: CopyList
@@ -55,6 +60,8 @@ export class CopyBodies {
     this.revision = descriptor.revision
     this.facts = descriptor.copy.facts
     this.noted = descriptor.copy.noted
+    this.pins = descriptor.copy.pins ?? []
+    this.origin = descriptor.origin
     this.loggedEpochs = descriptor.epochs
     this.list = new CopyList(copy, this)
     for (const target of copy.targets) {
@@ -68,19 +75,24 @@ export class CopyBodies {
   install(now: CopyDescriptor): void {
     // Those of a filling count when its record is durable.
     const epochs = this.fillsPending > 0 ? now.epochs : mutable(this.loggedEpochs)
-    this.now = { ...now, epochs, epoch: epochs.at(-1)?.[0] ?? 0, copy: withNoted(now.copy, this.noted) }
+    this.now = { ...now, epochs, epoch: epochs.at(-1)?.[0] ?? 0, copy: this.local(now.copy) }
     // The revision of what lies on the disk, or the cleaner would take it for old.
     for (const { map } of this.copy.targets) map.setDescriptor({ ...this.now, revision: map.descriptor.revision })
   }
 
+  /** With what is said on this node alone. */
+  local(copy: CopyPart): CopyPart {
+    return withLocal(copy, this)
+  }
+
   /** The descriptor as it is written now. */
   body(also: { change?: ControlChange } = {}): CopyDescriptor {
-    const { facts, now } = this
+    const { facts, now, origin } = this
     const { slices } = this.copy.layout
     const { spec, snapshots, rollbacks, deleted, copy } = this.mayClaim ? this.inForce() : this.claimed
     const epochs = mutable(this.loggedEpochs)
-    const part = withNoted({ ...copy, facts, durable: this.durableBatches(), ...also }, this.noted)
-    return { ...now, spec, snapshots, rollbacks, deleted, epochs, slices, copy: part }
+    const part = this.local({ ...copy, facts, durable: this.durableBatches(), ...also })
+    return { ...now, spec, snapshots, rollbacks, deleted, epochs, slices, origin, copy: part }
   }
 
   private batches(of: (target: Target) => number): Record<string, number> {
@@ -276,6 +288,44 @@ export class CopyBodies {
     this.writeLocal(this.body(), ended)
   }
 
+  // --- clones beside it (FORMAT.md section 8) ----------------------------------------------------------------------
+
+  /**
+   * Keep what the copy shows at a seq that it has applied, for a clone beside it.
+   * @param ended  when that is durable on every disk, with everything up to the seq as applied; or never will be
+   */
+  pin(pin: Pin, ended: (ok: boolean) => void): void {
+    // From this turn on: what the snapshot of that seq keeps is still there.
+    this.pins = [...this.pins.filter(([id]) => id !== pin[0]), pin]
+    this.install(this.now)
+    const write = (): void => {
+      assert(this.mayClaim || this.claimedSeq >= pin[1], 'a pin is of what is durable on all disks')
+      this.writeLocal(this.body(), ended)
+    }
+    if (this.mayClaim) return write()
+    this.syncAll((ok) => {
+      if (ok) write()
+      else ended(false)
+    })
+  }
+
+  /** The clone shares nothing any more, durably: what only it saw may go. */
+  unpin(cloneId: string): void {
+    this.pins = this.pins.filter(([id]) => id !== cloneId)
+    this.install(this.now)
+    this.writeLocal(this.body(), () => {})
+  }
+
+  /** Everything these slices show is their own, durably. @param ended  when they are not shared, durably */
+  unshare(slices: ReadonlySet<number>, ended: (ok: boolean) => void): void {
+    this.origin = originWithout(this.origin, slices)
+    this.writeLocal(this.body(), (ok) => {
+      // Not before: a trim may be forgotten as soon as nothing shows through where it was.
+      if (ok) this.install({ ...this.now, origin: originWithout(this.now.origin, slices) })
+      ended(ok)
+    })
+  }
+
   // --- what was applied, said now and then -------------------------------------------------------------------------
 
   noteUnhinted(bytes: number): void {
@@ -309,4 +359,11 @@ export class CopyBodies {
       })
     return true
   }
+}
+
+/** An origin of which nothing is shared is none. */
+export function originWithout(origin: Origin | null, slices: ReadonlySet<number>): Origin | null {
+  if (origin === null) return null
+  const shared = withoutSlices(origin[2] ?? [], slices)
+  return shared.length === 0 ? null : [origin[0], origin[1], shared]
 }

@@ -12,9 +12,9 @@ import { runTask, until, type Task } from '../task.ts'
 import { UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import type { HeldAppend } from './copy-appends.ts'
-import { mutable } from './copy-bodies.ts'
+import { mutable, originWithout } from './copy-bodies.ts'
 import { fillRecords, wipeSlices } from './copy-fill.ts'
-import { withNoted, type CopyDescriptor, type CopyPart } from './copy-part.ts'
+import type { CopyDescriptor, CopyPart } from './copy-part.ts'
 import { release, type Accepted, type Place } from './copy-queue.ts'
 import type { LocalCopyStore, ReplicatedDescriptor } from './copy-store.ts'
 
@@ -46,6 +46,8 @@ export class CopyFilling {
   /** Those and what is held of the present filling; and who waits for the end of all. */
   private outstanding = 0
   private filledWaiters: Array<() => void> = []
+  /** Run when a filling begins: what is inserted now may never be. */
+  private beginWaiters: Array<() => void> = []
 
   constructor(copy: LocalCopyStore) {
     this.copy = copy
@@ -65,6 +67,7 @@ export class CopyFilling {
     const restHeld = appends.takeHeld()
     this.outstanding = 0
     this.filledWaiters = []
+    for (const run of this.beginWaiters.splice(0)) run()
     this.fills++
     appends.barrier++
     const givenAt = bodies.nextGift()
@@ -98,6 +101,7 @@ export class CopyFilling {
   ): Task<boolean> {
     const { appends, bodies, layout, queue, targets } = this.copy
     for (const held of restHeld) held.run()
+    if (start.wipe.length > 0 && bodies.pins.length > 0) yield* this.copy.o.freeSlices(this.copy, start.wipe)
     yield* until<void>((resume) => {
       const look = (): void => {
         if (this.underWay > 0 || rest.some((accepted) => accepted.left > 0)) return
@@ -112,7 +116,7 @@ export class CopyFilling {
     const { spec, snapshots, rollbacks, deleted } = start.descriptor as ReplicatedDescriptor
     // What was noted of another copy is not of this one.
     if (start.identity !== undefined && start.identity.copyId !== bodies.now.copy.copyId) bodies.noted = undefined
-    const copy = withNoted(withIdentity(bodies.now.copy, start.identity), bodies.noted)
+    const copy = bodies.local(withIdentity(bodies.now.copy, start.identity))
     const fillBorn: Record<string, number> = {}
     for (const { stream } of targets) fillBorn[stream.context.diskUuid] = stream.log.nextBatch
     const { facts, firstFillBorn } = bodies.now.copy
@@ -120,6 +124,9 @@ export class CopyFilling {
     bodies.give(start.facts, givenAt)
     const keptFacts = bodies.facts
     const generation = bodies.newGeneration()
+    const hadOrigin = bodies.now.origin !== null
+    // What comes has what was shared in it.
+    bodies.origin = originWithout(bodies.origin, new Set(start.wipe))
     const renewed = layout.renewed(new Set(start.wipe), generation, spec.sizeBytes)
     const next: CopyDescriptor = {
       ...bodies.now,
@@ -129,6 +136,7 @@ export class CopyFilling {
       deleted,
       epochs: mutable(adopted),
       slices: layout.placed(renewed, spec.sizeBytes, generation),
+      origin: bodies.origin,
       copy: {
         ...copy,
         facts: bodies.facts,
@@ -156,6 +164,7 @@ export class CopyFilling {
       appends.barrier--
       appends.retryHeld()
     })
+    if (isKept && hadOrigin) this.copy.o.onUnshared(this.copy)
     const isWiped = isKept && (yield* this.wipeTask())
     if (isWiped) kept()
     return isWiped
@@ -204,12 +213,18 @@ export class CopyFilling {
   }
 
   fill(token: number, versions: readonly BlockVersion[]): void {
+    this.insert(versions, () => {
+      this.copy.onFilled(versions)
+      this.copy.onEvent({ type: 'kept', token })
+    })
+  }
+
+  /** @param inserted  when all of them are durable and in the map; never, when a filling begins before */
+  insert(versions: readonly BlockVersion[], inserted: () => void): void {
     const { appends, layout, targets, id, reading, o } = this.copy
     let left = 1
     const ended = (): void => {
-      if (--left > 0) return
-      this.copy.onFilled(versions)
-      this.copy.onEvent({ type: 'kept', token })
+      if (--left === 0) inserted()
     }
     const blocksMost = Math.min(...targets.map(({ stream }) => stream.log.recordBlocksMax))
     for (const { record, payload } of fillRecords(id, reading.tag, versions, blocksMost)) {
@@ -264,6 +279,14 @@ export class CopyFilling {
     else this.filledWaiters.push(run)
   }
 
+  /** Run once, when a filling begins. @returns what takes that back */
+  whenBegun(run: () => void): () => void {
+    this.beginWaiters.push(run)
+    return () => {
+      this.beginWaiters = this.beginWaiters.filter((one) => one !== run)
+    }
+  }
+
   /** Something that a beginning waits for may have ended. */
   lookDrained(): void {
     if (this.drainWaiter !== undefined) this.drainWaiter()
@@ -272,6 +295,6 @@ export class CopyFilling {
 
 function withIdentity(copy: CopyPart, identity: CopyIdentity | undefined): CopyPart {
   if (identity === undefined) return copy
-  const { isRemoved: _, ...rest } = { ...copy, copyId: identity.copyId }
+  const { isRemoved: _, baseSeq: __, ...rest } = { ...copy, copyId: identity.copyId }
   return identity.isRemoved ? { ...rest, isRemoved: true } : rest
 }

@@ -33,7 +33,13 @@ export interface CopyPart {
   change?: ControlChange
   /** What the cluster store said of the volume when this node read it last; nothing here looks into it. */
   noted?: unknown
+  /** Clones beside it that read what it showed at a seq. */
+  pins?: Pin[]
+  /** Of a clone's copy that was made from one of its origin: where its own history begins. */
+  baseSeq?: number
 }
+
+export type Pin = readonly [cloneId: string, seq: number]
 
 /** A descriptor of which it is known that it is a copy's. */
 export type CopyDescriptor = VolumeDescriptor & { copy: CopyPart }
@@ -69,7 +75,7 @@ export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor
   // The same list may be cut into other leaves since, and only those of the later body are surely there.
   const isAsLate = isOneFill && b.copy.appliedSeq === a.copy.appliedSeq
   const list = isAsLate ? newer : isLater ? b : a
-  const { change: _, noted: __, ...applied } = copy
+  const { change: _, noted: __, pins: ___, ...applied } = copy
   const forgottenSeq = Math.max(a.copy.forgottenSeq, b.copy.forgottenSeq)
   const durable = laterBatches(a.copy.durable, b.copy.durable)
   // Promises only grow, whatever the copy did on some of its disks while it was without others.
@@ -83,7 +89,7 @@ export function mergedCopy(a: CopyDescriptor, b: CopyDescriptor): CopyDescriptor
     spec,
     rollbacks,
     deleted,
-    copy: withNoted({ ...applied, facts, forgottenSeq, durable }, noted),
+    copy: withLocal({ ...applied, facts, forgottenSeq, durable }, { noted, pins: newer.copy.pins ?? [] }),
   }
   return withListOf(merged, list)
 }
@@ -95,8 +101,12 @@ export function laterBatches(a: Record<string, number> = {}, b: Record<string, n
   return later
 }
 
-export function withNoted({ noted: _, ...copy }: CopyPart, noted: unknown): CopyPart {
-  return noted === undefined ? copy : { ...copy, noted }
+/** What is said of the copy on this node alone, in place of what was. */
+export function withLocal(
+  { noted: _, pins: __, ...copy }: CopyPart,
+  { noted, pins }: { noted: unknown; pins: readonly Pin[] },
+): CopyPart {
+  return { ...copy, ...(noted === undefined ? {} : { noted }), ...(pins.length === 0 ? {} : { pins: [...pins] }) }
 }
 
 /** The volume after a replicated change that stands at `seq`. Epochs and places count from when it is accepted. */

@@ -1,20 +1,22 @@
 /**
- * Reading a copy: blocks of the head with their ids, and all versions of a slice between two seqs. Every block is
- * verified before it is given out; one that fails is read once more, then the whole answer fails.
+ * Reading a copy: blocks of the head with their ids, its own or those that it shares. Every block is verified before it
+ * is given out; one that fails is read once more, then the whole answer fails.
  */
 import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, runLength, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import { hexToUuid } from '../log/bytes.ts'
 import { segmentOffsetBytes } from '../log/geometry.ts'
-import { blockIdentity, recordSeed } from '../log/identity.ts'
 import { historyRange, pageRange, parseHistoryKey, parsePageKey } from '../log/index-keys.ts'
+import { blockIdentity, recordSeed, volumeTag } from '../log/identity.ts'
 import { loadPage } from '../log/page-visitor.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import { readHistory } from '../log/version-history.ts'
-import { PAGES_MAX } from '../log/volume-map.ts'
+import { PAGES_MAX, type VolumeMap } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, Payload, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
+import { baseBlocks } from './copy-base.ts'
 import { kindName, type Blobs } from './copy-headers.ts'
 
 export interface CopyReading {
@@ -25,8 +27,6 @@ export interface CopyReading {
   /** Memory for what a scan reads, of whoever knows when it is not needed any more; else it is the collector's. */
   scanMemory?: (bytes: number) => Uint8Array
 }
-
-const PAGES_PER_SLICE = SLICE_BLOCKS / PAGE_BLOCKS
 
 /**
  * The newest applied version of each block; a block never written is a trim of seq 0.
@@ -46,14 +46,22 @@ export function* readHead(
     if (page === undefined) return undefined
     const w = (at - page.firstLba) * ENTRY_WORDS
     const kind = kindOf(page.words, w)
+    const most = Math.min(lba + blockCount, page.firstLba + PAGE_BLOCKS) - at
+    if (kind === ENTRY_KIND.none && target.map.isClone) {
+      const holes = holesFrom(page.words, w, most)
+      const below = yield* readBase(o, target, at, holes, damaged)
+      const found = below === 'own' ? yield* readOwnHoles(target, at, holes) : below
+      if (found === undefined) return undefined
+      versions.push(...found)
+      at += found.length
+      continue
+    }
     if (kind !== ENTRY_KIND.data) {
-      const isHole = kind === ENTRY_KIND.none
-      const id = isHole ? { epoch: 0, seq: 0 } : { epoch: epochOf(page.words, w), seq: seqOf(page.words, w) }
-      versions.push({ ...id, lba: at, kind: isHole ? 'trim' : kindName(kind), payload: undefined })
+      versions.push(blankVersion(page.words, w, at))
       at++
       continue
     }
-    const run = runLength(page.words, w, Math.min(lba + blockCount, page.firstLba + PAGE_BLOCKS) - at)
+    const run = runLength(page.words, w, most)
     // A copy: the page may change while the medium is waited for.
     const words = page.words.slice(w, w + run * ENTRY_WORDS)
     const payloads = yield* fetchRun(o, target.stream, at, words, run, damaged)
@@ -72,6 +80,72 @@ export function* readHead(
   return versions
 }
 
+export function holesFrom(words: Uint32Array, w: number, most: number): number {
+  let count = 1
+  while (count < most && kindOf(words, w + count * ENTRY_WORDS) === ENTRY_KIND.none) count++
+  return count
+}
+
+/** A zero or trim, or the hole of a block that was never written. */
+export function blankVersion(words: Uint32Array, w: number, lba: number): BlockVersion {
+  const kind = kindOf(words, w)
+  if (kind === ENTRY_KIND.none) return { epoch: 0, seq: 0, lba, kind: 'trim', payload: undefined }
+  return { epoch: epochOf(words, w), seq: seqOf(words, w), lba, kind: kindName(kind), payload: undefined }
+}
+
+/** What a clone's holes show, of one page; `own`: it shares nothing there (any more). */
+export function* readBase(
+  o: CopyReading,
+  target: Target,
+  lba: number,
+  count: number,
+  damaged: VersionId[],
+): Task<BlockVersion[] | 'own' | undefined> {
+  const base = yield* baseBlocks(target, lba, count)
+  if (base === undefined || base === 'own') return base
+  try {
+    const { words, owners } = base
+    const versions: BlockVersion[] = []
+    for (let i = 0; i < count;) {
+      const w = i * ENTRY_WORDS
+      const owner = owners[i]
+      if (owner === undefined || kindOf(words, w) !== ENTRY_KIND.data) {
+        versions.push(blankVersion(words, w, lba + i))
+        i++
+        continue
+      }
+      let most = 1
+      while (i + most < count && owners[i + most] === owner) most++
+      const run = runLength(words, w, most)
+      const ofRun = words.subarray(w, w + run * ENTRY_WORDS)
+      const payloads = yield* fetchRun(readingOf(o, owner), target.stream, lba + i, ofRun, run, damaged)
+      if (payloads === undefined) return undefined
+      payloads.forEach((payload, j) => {
+        const id = { epoch: epochOf(ofRun, j * ENTRY_WORDS), seq: seqOf(ofRun, j * ENTRY_WORDS) }
+        versions.push({ ...id, lba: lba + i + j, kind: 'write', payload })
+      })
+      i += run
+    }
+    return versions
+  } finally {
+    base.release()
+  }
+}
+
+/** Holes of a slice that is not shared; none, when the first is no hole by now and has to be looked at again. */
+function* readOwnHoles({ stream, map }: Target, lba: number, count: number): Task<BlockVersion[] | undefined> {
+  const page = yield* loadPage(stream.map, map, Math.floor(lba / PAGE_BLOCKS))
+  if (page === undefined) return undefined
+  const w = (lba - page.firstLba) * ENTRY_WORDS
+  if (kindOf(page.words, w) !== ENTRY_KIND.none) return []
+  const holes = holesFrom(page.words, w, count)
+  return Array.from({ length: holes }, (_, i) => blankVersion(page.words, w + i * ENTRY_WORDS, lba + i))
+}
+
+/** For blocks of another volume's map: the checksums of the one that owns them. */
+export const readingOf = (o: CopyReading, owner: VolumeMap): CopyReading =>
+  ({ ...o, tag: volumeTag(o.crc32c, hexToUuid(owner.descriptor.spec.id)) })
+
 /** Seq of the newest applied version of each block, 0 for none. */
 export function* readIds(o: CopyReading, lbas: readonly number[]): Task<number[] | undefined> {
   const seqs: number[] = []
@@ -81,111 +155,38 @@ export function* readIds(o: CopyReading, lbas: readonly number[]): Task<number[]
     const page = yield* loadPage(target.stream.map, target.map, Math.floor(lba / PAGE_BLOCKS))
     if (page === undefined) return undefined
     const w = (lba - page.firstLba) * ENTRY_WORDS
-    seqs.push(page.words[w] === 0 ? 0 : seqOf(page.words, w))
+    const below = page.words[w] === 0 && target.map.isClone ? yield* baseSeq(target, lba) : 'own'
+    if (below === undefined) return undefined
+    if (below !== 'own') {
+      seqs.push(below)
+      continue
+    }
+    // It may have become one with blocks of its own meanwhile.
+    const own = yield* loadPage(target.stream.map, target.map, page.page)
+    if (own === undefined) return undefined
+    seqs.push(own.words[w] === 0 ? 0 : seqOf(own.words, w))
   }
   return seqs
 }
 
-/** Versions with `above < seq <= upTo` from block `cursor` of the slice on, whole blocks at a time. */
-export function* scanSlice(
-  o: CopyReading,
-  range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number },
-  damaged: VersionId[],
-): Task<{ versions: BlockVersion[]; cursor: number | undefined } | undefined> {
-  const { slice, above, upTo, cursor, bytesMax } = range
-  const firstLba = slice * SLICE_BLOCKS
-  const target = o.target(firstLba)
-  if (target === undefined || target.stream.failed) return undefined
-  const scanMemory: (size: number) => Uint8Array = o.scanMemory ?? ((size) => new Uint8Array(size))
-  const versions: BlockVersion[] = []
-  let bytes = 0
-  let pageNumber: number | undefined = Math.floor((firstLba + cursor) / PAGE_BLOCKS)
-  const endPage = (slice + 1) * PAGES_PER_SLICE
-  for (;;) {
-    const pages: number[] | undefined = yield* pagesFrom(target, pageNumber, endPage, 1)
-    if (pages === undefined) return undefined
-    pageNumber = pages[0]
-    if (pageNumber === undefined) return { versions, cursor: undefined }
-    const found = yield* pageVersions(target, pageNumber, (seq) => seq > above && seq <= upTo)
-    if (found === undefined) return undefined
-    const { segments } = target.stream
-    // What was found stays readable although the cleaner may move it meanwhile.
-    const pinned = found.map((one) => segmentOf(one.words, 0))
-    for (const segment of pinned) segments.readers[segment] = segments.readers[segment]! + 1
-    let next: number | undefined
-    let failed = false
-    // One piece of memory for all of a page: one for each block is more work for the collector than all the rest.
-    let memory: Uint8Array = new Uint8Array(0)
-    for (let at = 0; at < found.length;) {
-      const { lba, words } = found[at]!
-      if (lba < firstLba + cursor) {
-        at++
-        continue
-      }
-      if (bytes >= bytesMax && versions.at(-1)?.lba !== lba) {
-        next = lba - firstLba
-        break
-      }
-      const kind = kindOf(words, 0)
-      if (kind !== ENTRY_KIND.data) {
-        versions.push({ epoch: epochOf(words, 0), seq: seqOf(words, 0), lba, kind: kindName(kind), payload: undefined })
-        bytes += VERSION_BYTES
-        at++
-        continue
-      }
-      const most = Math.max(1, Math.ceil((bytesMax - bytes) / BLOCK_BYTES))
-      const run = runOf(found, at, most)
-      if (memory.length < run.count * BLOCK_BYTES)
-        memory = scanMemory(Math.max(run.count, Math.min(most, found.length - at)) * BLOCK_BYTES)
-      const into = memory.subarray(0, run.count * BLOCK_BYTES)
-      memory = memory.subarray(into.length)
-      const payloads = yield* fetchRun(o, target.stream, lba, run.words, run.count, damaged, into)
-      if (payloads === undefined) {
-        failed = true
-        break
-      }
-      for (const [i, payload] of payloads.entries()) {
-        const w = i * ENTRY_WORDS
-        const id = { epoch: epochOf(run.words, w), seq: seqOf(run.words, w) }
-        versions.push({ ...id, lba: lba + i, kind: 'write', payload })
-      }
-      bytes += run.count * BLOCK_BYTES
-      at += run.count
-    }
-    for (const segment of pinned) segments.readers[segment] = segments.readers[segment]! - 1
-    if (failed) return undefined
-    if (next !== undefined) return { versions, cursor: next }
-    pageNumber++
-  }
+function* baseSeq(target: Target, lba: number): Task<number | 'own' | undefined> {
+  const base = yield* baseBlocks(target, lba, 1)
+  if (base === undefined || base === 'own') return base
+  base.release()
+  return base.owners[0] === undefined ? 0 : seqOf(base.words, 0)
 }
 
 /** A version with its entry of the map. */
 export interface FoundVersion {
   lba: number
   words: Uint32Array
+  /** Of what a clone shares: whose map it is in. Unset: its own. */
+  owner?: VolumeMap
 }
-
-/** Versions of blocks that follow each other, and lie one behind the other; one of each block. */
-function runOf(found: readonly FoundVersion[], at: number, most: number): { count: number; words: Uint32Array } {
-  const first = found[at]!
-  const [segment, units] = [segmentOf(first.words, 0), unitsOf(first.words, 0)]
-  let count = 1
-  for (; count < most; count++) {
-    const next = found[at + count]
-    if (next?.lba !== first.lba + count || kindOf(next.words, 0) !== ENTRY_KIND.data) break
-    if (segmentOf(next.words, 0) !== segment || unitsOf(next.words, 0) !== units + count * UNITS_PER_BLOCK) break
-  }
-  const words = new Uint32Array(count * ENTRY_WORDS)
-  for (let i = 0; i < count; i++) words.set(found[at + i]!.words, i * ENTRY_WORDS)
-  return { count, words }
-}
-
-/** What a version without data counts. */
-const VERSION_BYTES = 64
 
 /**
- * Head and history of a page in order of block and seq, as the map has them when this returns; undefined when the index
- * cannot be read.
+ * Head and history of a page in order of block and seq, what is shared left out, as the map has them when this returns;
+ * undefined when the index cannot be read.
  */
 export function* pageVersions(
   { stream, map }: Target,
@@ -221,7 +222,8 @@ export function* pageVersions(
 }
 
 /**
- * The first `most` pages in `from .. end - 1` that have a version, in order; undefined when the index cannot be read.
+ * The first `most` pages in `from .. end - 1` that have a version of the map's own, in order; undefined when the index
+ * cannot be read.
  * Cost: a look at each page in memory, and a read of the index for `most` pages.
  */
 export function* pagesFrom(

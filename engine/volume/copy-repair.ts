@@ -1,25 +1,32 @@
 /**
  * Versions by their exact id (SPEC.md section 10): read for another copy that lost its own, and written anew here where
  * the medium lost them. What is written anew is a cleaner's copy from the damaged place (FORMAT.md section 6): the same
- * id, the same checksum, in force only while the map still shows the damaged place.
+ * id, the same checksum, in force only while the map still shows the damaged place. What a clone shares is repaired in
+ * the map that owns it, so for all that share it.
  */
+import { hexToUuid } from '../log/bytes.ts'
 import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
 import type { Append } from '../log/log-batch.ts'
 import { loadPage } from '../log/page-visitor.ts'
 import { BORN_FIRST, RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
 import { moveEntry } from '../log/relocation.ts'
 import { readHistory } from '../log/version-history.ts'
+import type { VolumeMap } from '../log/volume-map.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
+import { baseBlocks } from './copy-base.ts'
 import { blobsOf, headerOf, setTable } from './copy-headers.ts'
-import { fetchRun, type CopyReading } from './copy-reader.ts'
+import { fetchRun, readingOf, type CopyReading } from './copy-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
+import { generationOfSlice } from './descriptor.ts'
 
 interface Found {
   words: Uint32Array
   isHead: boolean
+  /** Of the map it is in. */
+  map: VolumeMap
 }
 
 /** Those of the versions that the map shows to some view. @param damaged  gets those that are there and unreadable */
@@ -33,27 +40,41 @@ export function* readExact(
     const target = o.target(id.lba)
     const found = target === undefined ? undefined : yield* findExact(target, id)
     if (target === undefined || found === undefined) continue
-    const payloads = yield* fetchRun(o, target.stream, id.lba, found.words, 1, damaged)
+    const reading = found.map === target.map ? o : readingOf(o, found.map)
+    const payloads = yield* fetchRun(reading, target.stream, id.lba, found.words, 1, damaged)
     if (payloads !== undefined) versions.push({ ...id, kind: 'write', payload: payloads[0] })
   }
   return versions
 }
 
-/** The data entry of exactly this version, in the head or in the history. */
-export function* findExact({ stream, map }: Target, { lba, epoch, seq }: VersionId): Task<Found | undefined> {
+/** The data entry of exactly this version, in the head, in the history, or in an origin's map. */
+export function* findExact(target: Target, id: VersionId): Task<Found | undefined> {
+  const { stream, map } = target
   if (stream.failed || map.isDeleted) return undefined
+  const own = yield* findIn({ stream, map }, id)
+  if (own !== undefined || !map.isClone) return own
+  const base = yield* baseBlocks(target, id.lba, 1)
+  if (base === undefined || base === 'own') return undefined
+  base.release()
+  const owner = base.owners[0]
+  const isIt = seqOf(base.words, 0) === id.seq && epochOf(base.words, 0) === id.epoch
+  // Whether it is that map's head matters: it may have been overwritten since.
+  return owner === undefined || !isIt ? undefined : yield* findIn({ stream, map: owner }, id)
+}
+
+function* findIn({ stream, map }: Target, { lba, epoch, seq }: VersionId): Task<Found | undefined> {
   const isIt = (words: Uint32Array, at: number): boolean =>
     kindOf(words, at) === ENTRY_KIND.data && seqOf(words, at) === seq && epochOf(words, at) === epoch
   const page = yield* loadPage(stream.map, map, Math.floor(lba / PAGE_BLOCKS))
   if (page === undefined) return undefined
   const at = (lba - page.firstLba) * ENTRY_WORDS
-  if (isIt(page.words, at)) return { words: page.words.slice(at, at + ENTRY_WORDS), isHead: true }
+  if (isIt(page.words, at)) return { words: page.words.slice(at, at + ENTRY_WORDS), isHead: true, map }
   if (!map.hasHistory) return undefined
   const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
     readHistory(stream.map, map, lba, lba + 1, resume),
   )
   const words = history?.get(lba)?.find((one) => isIt(one, 0))
-  return words === undefined ? undefined : { words, isHead: false }
+  return words === undefined ? undefined : { words, isHead: false, map }
 }
 
 /** Write these versions anew; when the task ends those that count are durable. */
@@ -65,18 +86,22 @@ export function* repairVersions(copy: LocalCopyStore, versions: readonly BlockVe
   }
 }
 
-function* rewrite(copy: LocalCopyStore, target: Target, version: BlockVersion, { words, isHead }: Found): Task<void> {
-  const { stream, map } = target
+function* rewrite(
+  copy: LocalCopyStore, target: Target, version: BlockVersion, { words, isHead, map }: Found,
+): Task<void> {
+  const { stream } = target
+  const { descriptor } = map
   const { epoch, seq, lba, payload } = version
   const bytes = blobsOf(payload!).bytes.subarray(0, BLOCK_BYTES)
   const id = { kind: RECORD_KIND.write, epoch, seq, lba, blockCount: 1 }
-  const record = headerOf(copy.id, id, undefined)
-  setTable(record, copy.reading.tag, [copy.reading.crc32c(bytes) >>> 0])
+  const record = headerOf(hexToUuid(descriptor.spec.id), id, undefined)
+  const { crc32c, tag } = map === target.map ? copy.reading : readingOf(copy.reading, map)
+  setTable(record, tag, [crc32c(bytes) >>> 0])
   // Whoever sent it: only what was written here once under this id fits.
   if (record.crcs[0] !== crcOf(words, 0)) return
   Object.assign(record, {
     flags: RECORD_FLAG.moved,
-    sliceGeneration: copy.layout.generation(lba),
+    sliceGeneration: generationOfSlice(descriptor, Math.floor(lba / SLICE_BLOCKS)),
     fromSegment: segmentOf(words, 0),
     fromGeneration: stream.segments.generation[segmentOf(words, 0)]!,
     fromUnits: unitsOf(words, 0),

@@ -6,6 +6,7 @@ import { SLICE_BYTES } from '../units.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import { isLaterCopy, type SettledCopy } from './copy-recovery.ts'
 import type { Target } from './block-reader.ts'
+import { cloneOf, CopySharing, whyNotShared, withLost, type CloneSource } from './copy-sharing.ts'
 import { LocalCopyStore, type OpenCopy } from './copy-store.ts'
 import { placeSlices } from './placement.ts'
 import { failure, type Reply } from './store-api.ts'
@@ -31,10 +32,17 @@ export class CopySet {
   private readonly unsettled = new Map<string, LocalCopyStore>()
   /** Copies that failed and are being taken away, until that is done. */
   private readonly failed = new Set<LocalCopyStore>()
+  private readonly sharing: CopySharing
   private readonly o: CopySetOptions
 
   constructor(options: CopySetOptions) {
     this.o = options
+    this.sharing = new CopySharing({
+      copies: () => this.all(),
+      isOpen: (copy) => ![...this.leftOut.values(), ...this.failed].includes(copy) && copy.failedReason === '',
+      isIncomplete: (copy) => options.disks.refused.length > 0 || copy.stored().lostSlices.length > 0,
+      eraseRemains: (copy) => this.takeAway(copy, () => {}),
+    })
   }
 
   /**
@@ -42,13 +50,22 @@ export class CopySet {
    * in whose place another was made while its disk was away. That one shows when the other is not there.
    */
   *openTask(settled: SettledCopy[]): Task<void> {
+    const isThere = new Map(settled.map((one) => [one, withLost(one)]))
     for (const one of settled) {
       const { id, name } = one.descriptor.spec
       // A disk that could not finish its recovery has nothing to say any more.
       if (one.targets.some(({ stream }) => !this.o.disks.entries.some((entry) => entry.stream === stream))) continue
-      const copy = this.make(one)
+      const { settled: found, lost } = isThere.get(one)!
+      if (lost.length > 0) {
+        const what = { volume: name, slices: lost.join(' ') }
+        this.o.log.event('warn', 'what a clone shared is not there as it was: these slices are lost here', what)
+      }
+      const copy = this.make(found)
       const stored = yield* copy.openTask()
-      if (one.descriptor.copy.isRemoved === true) continue
+      if (one.descriptor.copy.isRemoved === true) {
+        if (copy.bodies.pins.length > 0) this.sharing.remains.add(copy)
+        continue
+      }
       if (settled.some((other) => other.descriptor.spec.id === id && isLaterCopy(other, one))) {
         const what = { volume: name, copy: one.descriptor.copy.copyId }
         this.o.log.event('warn', 'a disk came back with a former copy, which is left as it is', what)
@@ -61,6 +78,7 @@ export class CopySet {
         this.o.log.event('error', 'a copy cannot be served: what it accepted cannot be read', what)
       }
     }
+    this.sharing.look()
   }
 
   /**
@@ -73,8 +91,12 @@ export class CopySet {
     const existing = this.byId.get(spec.id)
     if (existing !== undefined) return reply({ ok: true, value: existing })
     const left = this.leftOf(spec.id)
-    const refusal = this.unsettled.has(spec.id)
+    const remains = [...this.sharing.remains].filter(({ volumeId }) => volumeId === spec.id)
+    for (const one of remains) this.sharing.free(one)
+    const refusal = this.unsettled.has(spec.id) || this.sharing.isMaking(spec.id)
       ? UNSETTLED
+      : remains.length > 0
+        ? 'clones here get the blocks first that they read in what is left of a former one'
       : left.some(({ copy }) => copy.isRemoved !== true)
         ? 'a copy of it is there and cannot be read'
         : this.wasHere(spec.id, copyId)
@@ -125,6 +147,45 @@ export class CopySet {
   }
 
   /**
+   * A copy of a clone, from the copy of its origin beside it, in O(1); durable on all its disks before the answer. One
+   * that is there already is answered as it is. The caller has checked that it is no smaller than the snapshot.
+   */
+  clone(spec: VolumeSpec, copyId: string, source: CloneSource, reply: Reply<OpenCopy>): void {
+    const existing = this.byId.get(spec.id)
+    if (existing !== undefined) return reply({ ok: true, value: existing })
+    const isBusy = this.unsettled.has(spec.id) || this.sharing.isMaking(spec.id)
+    if (isBusy || this.leftOf(spec.id).length > 0) {
+      const reason = isBusy ? UNSETTLED : 'one was here before'
+      return reply(failure('copy-exists', { volume: spec.name, copy: copyId, reason }))
+    }
+    const origin = this.byId.get(source.volumeId)?.copy
+    const whyNot = whyNotShared(origin, source)
+    if (origin === undefined || whyNot !== undefined)
+      return reply(failure('clone-source', { volume: spec.name, copy: copyId, reason: whyNot ?? '' }))
+    // As of this turn: the snapshot may go while the pin is on its way.
+    const descriptor = cloneOf(origin, spec, copyId, source)
+    this.sharing.pin(origin, spec.id, source.seq, (isPinned, made) => {
+      const ended = (copy: LocalCopyStore | undefined): void => {
+        const one = copy === undefined ? undefined : { copy, stored: copy.stored() }
+        if (one !== undefined) this.byId.set(spec.id, one)
+        made()
+        if (one !== undefined) return reply({ ok: true, value: one })
+        reply(failure('disk-failed', { disk: spec.name, reason: 'the copy could not be recorded' }))
+      }
+      if (!isPinned) return ended(undefined)
+      const targets = origin.targets.map(({ stream }): Target => {
+        const map = stream.addVolume(descriptor)
+        map.appliedSeq = source.seq
+        return { stream, map }
+      })
+      const copy = this.make({ descriptor, targets, tail: source.seq, unapplied: [] })
+      // What it has beyond the end of its origin.
+      copy.bodies.place(spec.sizeBytes)
+      copy.create(this.unsettle(copy, (ok) => ended(ok ? copy : undefined)))
+    })
+  }
+
+  /**
    * Take a copy away with all it holds, durably on all its disks that did not fail, also one that cannot be served; one
    * that is not there is no error. What a disk that failed had of it is that of a former copy, should it come back.
    */
@@ -152,12 +213,14 @@ export class CopySet {
     const { volumeId } = copy
     const { copyId } = copy.bodies.now.copy
     const { spec } = copy.descriptor()
+    const isRead = copy.bodies.pins.length > 0
     const done = this.unsettle(copy, (ok) => {
       if (!ok) {
         // It is there as before, and whoever asks again is told so again.
         this.leftOut.set(volumeId, copy)
         return reply(failure('disk-failed', { disk: spec.name, reason: copy.failedReason }))
       }
+      if (isRead) this.sharing.remains.add(copy)
       this.taken(volumeId, reply)
     })
     copy.renew(spec, { copyId, isRemoved: true }, () => done(true))
@@ -166,6 +229,7 @@ export class CopySet {
   /** Nothing is left of the copy, however many of its disks failed meanwhile. */
   private taken(volumeId: string, reply: Reply<void>): void {
     for (const copy of this.failed) if (copy.volumeId === volumeId) this.failed.delete(copy)
+    this.sharing.look()
     // Its space comes back by the cleaner.
     this.o.disks.kick(undefined)
     reply({ ok: true, value: undefined })
@@ -203,21 +267,30 @@ export class CopySet {
 
   private make(settled: SettledCopy): LocalCopyStore {
     const { crc32c, clock, disks } = this.o
-    return new LocalCopyStore({ settled, crc32c, clock, onWork: (shortOf) => disks.kick(shortOf) })
+    return new LocalCopyStore({
+      settled,
+      crc32c,
+      clock,
+      onWork: (shortOf) => disks.kick(shortOf),
+      freeSlices: (copy, slices) => this.sharing.freeSlices(copy, slices),
+      onUnshared: () => this.sharing.look(),
+    })
   }
 
   retryHeld(): void {
     for (const { copy } of this.byId.values()) if (copy.heldRecords > 0) copy.retryHeld()
+    for (const copy of this.sharing.remains) if (copy.heldRecords > 0) copy.retryHeld()
   }
 
   streamFailed(stream: StoreStream, reason: string): void {
     for (const { copy } of this.byId.values()) copy.streamFailed(stream, reason)
-    for (const copy of [...this.unsettled.values()]) copy.streamFailed(stream, reason)
+    for (const copy of [...this.unsettled.values(), ...this.sharing.remains]) copy.streamFailed(stream, reason)
   }
 
   /** Run when nothing of any copy is on its way to a disk. */
   *drainTask(): Task<void> {
-    for (const copy of [...[...this.byId.values()].map((one) => one.copy), ...this.unsettled.values()])
+    const served = [...this.byId.values()].map((one) => one.copy)
+    for (const copy of [...served, ...this.unsettled.values(), ...this.sharing.remains])
       yield* until<void>((resume) => copy.drained(() => resume()))
   }
 
@@ -227,6 +300,7 @@ export class CopySet {
     yield* this.leftOut.values()
     yield* this.unsettled.values()
     yield* this.failed
+    yield* this.sharing.remains
   }
 
   /**

@@ -30,10 +30,12 @@ import { payloadOf, replicatedOf } from './copy-headers.ts'
 import { CopyLayout } from './copy-layout.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import { CopyQueue, release } from './copy-queue.ts'
-import { readHead, readIds, scanSlice, type CopyReading } from './copy-reader.ts'
+import { readHead, readIds, type CopyReading } from './copy-reader.ts'
 import { AWAY_REVISIONS, readBody, type SettledCopy } from './copy-recovery.ts'
 import { readExact, repairVersions } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
+import { CopyHydration } from './copy-hydration.ts'
+import { scanSlice } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
 import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
 
@@ -46,6 +48,10 @@ export interface CopyOptions {
   clock: ClockPort
   /** Something was appended, or waits for space in a stream. */
   onWork(shortOf: StoreStream | undefined): void
+  /** Of a copy that has pins: the clones beside it that share one of these slices get blocks of their own first. */
+  freeSlices(copy: LocalCopyStore, slices: readonly number[]): Task<void>
+  /** Some of what the copy shared is durably its own, or gone. */
+  onUnshared(copy: LocalCopyStore): void
 }
 
 /** What every copy of the volume has in common. */
@@ -75,6 +81,7 @@ export class LocalCopyStore implements CopyStore {
   readonly queue: CopyQueue
   readonly appends: CopyAppends
   readonly filling: CopyFilling
+  readonly hydration: CopyHydration
   onEvent: (event: StoreEvent) => void = () => {}
   /** Of what was given to `fill`, when it is durable: nobody here refers to its bytes any more. */
   onFilled: (versions: readonly BlockVersion[]) => void = () => {}
@@ -95,8 +102,9 @@ export class LocalCopyStore implements CopyStore {
     this.appends = new CopyAppends(this)
     this.filling = new CopyFilling(this)
     this.bodies = new CopyBodies(this, descriptor)
+    this.hydration = new CopyHydration(this)
     for (const { map } of this.targets)
-      map.copy!.onDamaged = (id) => this.answer({ type: 'damaged', versions: [id] })
+      map.copy!.onDamaged = (id) => this.tellDamage([id])
   }
 
   /** Finish what a crash interrupted, and read what waits. A sentence, why not, when some of it cannot be read. */
@@ -197,6 +205,7 @@ export class LocalCopyStore implements CopyStore {
           for (let slice = first; slice < first + count; slice++) lostSlices.push(slice)
     return {
       copyId: copy.copyId,
+      ...(copy.baseSeq === undefined ? {} : { baseSeq: copy.baseSeq }),
       facts: copy.facts,
       epochs: this.queue.epochs,
       tail: this.tail,
@@ -359,20 +368,20 @@ export class LocalCopyStore implements CopyStore {
    * gone when `done` runs, on all its disks; when one fails it never runs.
    */
   renew(spec: CopyDescriptor['spec'], identity: CopyIdentity, done: () => void): void {
-    const wipe = new Set<number>()
-    for (const [, , runs] of this.layout.slices)
-      for (const [first, count] of runs) for (let slice = first; slice < first + count; slice++) wipe.add(slice)
     const { isRemoved, copyId } = identity
-    const descriptor: ReplicatedDescriptor = {
-      spec,
-      epochs: [],
-      snapshots: [],
-      rollbacks: [],
-      deleted: isRemoved,
-      forgottenSeq: this.forgottenSeq,
-    }
     const facts: CopyFacts = { ...newCopyPart(copyId).facts, wholeBoot: '' }
-    this.filling.start({ fork: 0, target: 0, wipe: [...wipe], descriptor, facts, windows: [], identity }, done)
+    const rest = { spec, snapshots: [], deleted: isRemoved, forgottenSeq: this.forgottenSeq }
+    const { pins, now } = this.bodies
+    if (isRemoved && pins.length > 0) {
+      // What clones beside it read stays, as it is and where it is.
+      const target = this.appliedSeq
+      const descriptor: ReplicatedDescriptor = { ...rest, epochs: this.queue.epochs, rollbacks: now.rollbacks }
+      this.filling.start({ fork: target, target, wipe: [], descriptor, facts, windows: [], identity }, done)
+      return
+    }
+    const descriptor: ReplicatedDescriptor = { ...rest, epochs: [], rollbacks: [] }
+    const wipe = slicesIn(this.layout.slices)
+    this.filling.start({ fork: 0, target: 0, wipe, descriptor, facts, windows: [], identity }, done)
   }
 
   /** What `note` kept last; undefined: nothing. */
@@ -436,4 +445,12 @@ export class LocalCopyStore implements CopyStore {
     assert(map.copy !== undefined, 'only copies wait')
     return isWhole ? bytes : undefined
   }
+}
+
+/** Every slice that has a place, also on a disk that is not there. */
+export function slicesIn(slices: CopyDescriptor['slices']): number[] {
+  const all = new Set<number>()
+  for (const [, , runs] of slices)
+    for (const [first, count] of runs) for (let slice = first; slice < first + count; slice++) all.add(slice)
+  return [...all]
 }

@@ -14,6 +14,25 @@ export interface Snapshot {
   title?: SnapshotTitle
 }
 
+/** Slices whose holes are looked up in the origin's map, and the generation that each has there. */
+export type SharedRuns = Array<[first: number, count: number, generation: number]>
+
+/** The same runs without some slices. */
+export function withoutSlices(runs: SharedRuns, slices: ReadonlySet<number>): SharedRuns {
+  const left: SharedRuns = []
+  for (const [first, count, generation] of runs)
+    for (let slice = first; slice < first + count; slice++) {
+      if (slices.has(slice)) continue
+      const last = left.at(-1)
+      if (last !== undefined && last[0] + last[1] === slice && last[2] === generation) last[1]++
+      else left.push([slice, 1, generation])
+    }
+  return left
+}
+
+/** What a clone shows below its own blocks. Of a copy only `shared` slices read through; else all do (FORMAT.md 8). */
+export type Origin = [volumeId: string, seq: number, shared?: SharedRuns]
+
 export interface VolumeDescriptor {
   format: 1
   /** +1 with each descriptor of this copy; the greatest counts. */
@@ -29,7 +48,7 @@ export interface VolumeDescriptor {
   leaves?: LeafName[]
   /** [toSeq, atSeq]: entries with toSeq < seq <= atSeq are hidden from views >= atSeq. */
   rollbacks: Array<[toSeq: number, atSeq: number]>
-  origin: null | [volumeId: string, seq: number]
+  origin: null | Origin
   deleted: boolean
   /** Of the control record itself. */
   seq: number
@@ -66,6 +85,10 @@ export const generationOfSlice = (descriptor: Pick<VolumeDescriptor, 'slices'>, 
     for (const [first, count, generation] of runs) if (slice >= first && slice < first + count) return generation
   return 0
 }
+
+/** Generation of a slice in some runs, 0 when it is in none. */
+export const generationIn = (runs: SharedRuns, slice: number): number =>
+  runs.find(([first, count]) => slice >= first && slice < first + count)?.[2] ?? 0
 
 const EPOCHS_KEPT = 64
 

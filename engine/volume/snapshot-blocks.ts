@@ -19,7 +19,8 @@ import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { kindName } from './copy-headers.ts'
-import { fetchRun, type CopyReading } from './copy-reader.ts'
+import { isSharedAt } from './copy-base.ts'
+import { fetchRun, holesFrom, readBase, type CopyReading } from './copy-reader.ts'
 import type { CopyDescriptor } from './copy-part.ts'
 
 /** `gone`: the snapshot is not there any more. Undefined: it cannot be read; what is damaged is told apart. */
@@ -56,9 +57,11 @@ export function* readSnapshotBlocks(
     const end = Math.min(lba + blockCount, (Math.floor(at / PAGE_BLOCKS) + 1) * PAGE_BLOCKS)
     const words = yield* shownEntries(target, seq, at, end)
     if (words === undefined || words === 'gone') return words
-    const isWhole = yield* fetchShown(o, target, { lba: at, words }, versions, damaged)
-    if (!isWhole) return undefined
-    at = end
+    const isShared = isSharedAt(target.map, at)
+    const read = yield* fetchShown(o, target, { lba: at, words, isShared }, versions, damaged)
+    if (read === undefined) return undefined
+    // It got blocks of its own meanwhile: they are looked for anew.
+    at += read
   }
   return versions
 }
@@ -128,14 +131,19 @@ function chosen(
   return words
 }
 
-/** The segments stay where they are until everything is read: the cleaner would give them away. */
+/**
+ * The segments stay where they are until everything is read: the cleaner would give them away.
+ * @param isShared  what shows nothing of its own shows what a clone began as
+ * @returns of how many blocks the versions were read
+ */
 function* fetchShown(
   o: CopyReading,
-  { stream }: Target,
-  { lba, words }: { lba: number; words: Uint32Array },
+  target: Target,
+  { lba, words, isShared }: { lba: number; words: Uint32Array; isShared: boolean },
   versions: BlockVersion[],
   damaged: VersionId[],
-): Task<boolean> {
+): Task<number | undefined> {
+  const { stream } = target
   const { readers } = stream.segments
   const count = words.length / ENTRY_WORDS
   // Each once: they are counted in 16 bits, and many read at a time.
@@ -145,9 +153,20 @@ function* fetchShown(
   }
   for (const segment of pinned) readers[segment] = readers[segment]! + 1
   let isWhole = true
-  for (let i = 0; i < count;) {
+  let i = 0
+  while (i < count) {
     const w = i * ENTRY_WORDS
     const kind = kindOf(words, w)
+    if (kind === ENTRY_KIND.none && isShared) {
+      const below: BlockVersion[] | 'own' | undefined =
+        yield* readBase(o, target, lba + i, holesFrom(words, w, count - i), damaged)
+      if (below === 'own') break
+      isWhole = below !== undefined
+      if (below === undefined) break
+      versions.push(...below)
+      i += below.length
+      continue
+    }
     if (kind !== ENTRY_KIND.data) {
       const id = kind === ENTRY_KIND.none ? { epoch: 0, seq: 0 } : { epoch: epochOf(words, w), seq: seqOf(words, w) }
       const name = kind === ENTRY_KIND.none ? ('trim' as const) : kindName(kind)
@@ -169,5 +188,5 @@ function* fetchShown(
     i += run
   }
   for (const segment of pinned) readers[segment] = readers[segment]! - 1
-  return isWhole
+  return isWhole ? i : undefined
 }

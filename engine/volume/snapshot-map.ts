@@ -14,6 +14,9 @@
  * in memory is taken in the turn in which the later of both has come, and both count only when no checkpoint ended
  * between: it takes entries out of memory, and the index may have answered before it had them.
  *
+ * What a clone shares with its origin is not looked up: where it has nothing of its own in a slice that it shares, both
+ * snapshots show the same, and one by itself is told as data.
+ *
  * N1 (snapshot-blocks.ts): whether both snapshots are there is looked at in that same turn.
  * Cost O(entries of the map in the range), no reads of data; at most `PIECES_MAX` pieces an answer.
  */
@@ -28,6 +31,7 @@ import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import type { CopyReading } from './copy-reader.ts'
+import { isSharedAt } from './copy-base.ts'
 import { isShown, type Shown } from './snapshot-blocks.ts'
 
 type Entries = Array<[key: Uint8Array, value: Uint8Array]>
@@ -156,10 +160,13 @@ class Newest {
   readonly kinds = new Uint8Array(PAGE_BLOCKS)
   readonly seq: number
   private readonly map: VolumeMap
+  /** Nothing of its own is no hole: something else may show through. */
+  private readonly isShared: boolean
 
-  constructor(map: VolumeMap, seq: number) {
+  constructor(map: VolumeMap, seq: number, isShared: boolean) {
     this.map = map
     this.seq = seq
+    this.isShared = isShared
   }
 
   clear(): void {
@@ -178,11 +185,12 @@ class Newest {
 
   isHole(index: number): boolean {
     const kind = this.kinds[index] as EntryKind
-    return kind === ENTRY_KIND.none || kind === ENTRY_KIND.trim
+    return (kind === ENTRY_KIND.none && !this.isShared) || kind === ENTRY_KIND.trim
   }
 
   isZero(index: number): boolean {
-    return this.kinds[index] !== ENTRY_KIND.data
+    const kind = this.kinds[index] as EntryKind
+    return kind !== ENTRY_KIND.data && !(kind === ENTRY_KIND.none && this.isShared)
   }
 }
 
@@ -202,8 +210,9 @@ function tellPiece(
   found: SnapshotMap,
   runsMax: number,
 ): Shown<true> {
-  const shown = new Newest(map, seq)
-  const since = sinceSeq === undefined ? undefined : new Newest(map, sinceSeq)
+  const isShared = isSharedAt(map, piece.first)
+  const shown = new Newest(map, seq, isShared)
+  const since = sinceSeq === undefined ? undefined : new Newest(map, sinceSeq, isShared)
   const offer = (index: number, words: Uint32Array, at: number): void => {
     shown.offer(index, words, at)
     since?.offer(index, words, at)
@@ -215,7 +224,9 @@ function tellPiece(
     const memory = map.pages.get(page)
     const key = pageKeyOf(map.number, page)
     const versions = older.get(page)
-    if (from === at && memory === undefined && versions === undefined && !extents.pending.has(key)) continue
+    const hasNone = from === at && memory === undefined && versions === undefined && !extents.pending.has(key)
+    const isCut = map.tombstones.some((one) => page >= one.firstPage && page < one.endPage)
+    if (hasNone && !(isShared && (since === undefined || isCut))) continue
     shown.clear()
     since?.clear()
     if (memory !== undefined) offerWords(offer, memory.words)

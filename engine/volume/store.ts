@@ -8,6 +8,7 @@ import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import { runTask, until, type Task } from '../task.ts'
 import type { BlockDevice } from './block-device.ts'
 import { CopySet } from './copy-set.ts'
+import type { CloneSource } from './copy-sharing.ts'
 import type { OpenCopy } from './copy-store.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
 import type { QosLimits } from './qos-limits.ts'
@@ -174,6 +175,11 @@ export class Store implements StoreApi {
    */
   createCopy(spec: VolumeSpec, copyId: string, reply: Reply<OpenCopy>): void {
     this.parts.copies.create(spec, copyId, reply)
+  }
+
+  /** A copy of a clone of a replicated volume, from the copy of its origin that is here (`CopySet.clone`). */
+  cloneCopy(spec: VolumeSpec, copyId: string, source: CloneSource, reply: Reply<OpenCopy>): void {
+    this.parts.copies.clone(spec, copyId, source, reply)
   }
 
   /** Take a copy away with all it holds, durably; one that is not there is no error. */

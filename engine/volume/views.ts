@@ -7,6 +7,7 @@
  * same but for what came since, so each question is answered once for such an *era* and by a binary search in it.
  */
 import { epochAt } from '../replication/record-id.ts'
+import type { Pin } from './copy-part.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
 
 /** The views with `at <= seq < end`: they see what came behind `at` up to themselves, and before it the `base`. */
@@ -22,11 +23,14 @@ interface Era {
  * itself counts for nothing.
  */
 export class Views {
-  /** Ascending. */
+  /** Ascending; of snapshots, and of what clones beside the copy read (FORMAT.md section 8). */
   readonly snapshotSeqs: readonly number[]
   readonly headExists: boolean
   readonly hasRollbacks: boolean
   private readonly snapshots: VolumeDescriptor['snapshots']
+  /** Of the snapshots alone. */
+  readonly listSeqs: readonly number[]
+  private readonly pins: readonly Pin[]
   private readonly rollbacks: Array<[number, number]>
   private readonly epochs: Array<[number, number]>
   private readonly isCopy: boolean
@@ -36,7 +40,10 @@ export class Views {
   /** @param former  what its list of snapshots has in common with that one is not looked at again */
   constructor(descriptor: VolumeDescriptor, former?: Views) {
     this.snapshots = descriptor.snapshots
-    this.snapshotSeqs = seqsOf(this.snapshots, former)
+    this.listSeqs = seqsOf(this.snapshots, former)
+    this.pins = descriptor.copy?.pins ?? NO_PINS
+    const isKnown = former !== undefined && former.listSeqs === this.listSeqs && samePairs(former.pins, this.pins)
+    this.snapshotSeqs = isKnown ? former.snapshotSeqs : withPins(this.listSeqs, this.pins)
     this.rollbacks = descriptor.rollbacks
     this.hasRollbacks = descriptor.rollbacks.length > 0
     this.headExists = !descriptor.deleted
@@ -51,6 +58,7 @@ export class Views {
       snapshots === this.snapshots &&
       deleted !== this.headExists &&
       (copy !== undefined) === this.isCopy &&
+      samePairs(copy?.pins ?? NO_PINS, this.pins) &&
       samePairs(rollbacks, this.rollbacks) &&
       samePairs(epochs, this.epochs)
     return isSame ? this : new Views(descriptor, this)
@@ -98,6 +106,15 @@ export class Views {
     return this.eras().some((era) => {
       const below = Math.min(era.end, seenFrom(era, newerSeq))
       return this.hasSnapshotIn(seenFrom(era, entrySeq), below)
+    })
+  }
+
+  /** Whether some view shows none of these versions of a block, but what lies below them. */
+  showsBelow(seqs: readonly number[]): boolean {
+    if (this.headExists && seqs.every((seq) => this.hidden(Infinity, seq))) return true
+    return this.eras().some((era) => {
+      const seen = Math.min(...seqs.map((seq) => seenFrom(era, seq)))
+      return this.hasSnapshotIn(era.at, Math.min(era.end, seen))
     })
   }
 
@@ -177,7 +194,7 @@ function seqsOf(
   former: Views | undefined,
 ): readonly number[] {
   if (former !== undefined && former.begins(snapshots)) {
-    const known = former.snapshotSeqs
+    const known = former.listSeqs
     const added = snapshots.slice(known.length).map(({ seq }) => seq)
     if (added.length === 0) return known
     if (added.every((seq, i) => seq >= (added[i - 1] ?? known.at(-1) ?? 0))) return [...known, ...added]
@@ -185,5 +202,12 @@ function seqsOf(
   return snapshots.map(({ seq }) => seq).sort((a, b) => a - b)
 }
 
-const samePairs = (a: ReadonlyArray<[number, number]>, b: ReadonlyArray<[number, number]>): boolean =>
+const NO_PINS: readonly Pin[] = []
+
+const withPins = (seqs: readonly number[], pins: readonly Pin[]): readonly number[] =>
+  pins.length === 0 ? seqs : [...seqs, ...pins.map(([, seq]) => seq)].sort((a, b) => a - b)
+
+type Pairs = ReadonlyArray<readonly [number | string, number]>
+
+const samePairs = (a: Pairs, b: Pairs): boolean =>
   a === b || (a.length === b.length && a.every(([x, y], i) => x === b[i]![0] && y === b[i]![1]))

@@ -133,6 +133,10 @@ export class CopyWorld {
     return event.seqs
   }
 
+  repair(versions: BlockVersion[]): void {
+    this.answered((token) => this.copy.repair(token, versions))
+  }
+
   /** The whole of slice 0, in pieces. */
   scan({ above, upTo, bytesMax = 20_000 }: { above: number; upTo: number; bytesMax?: number }): StampedVersion[] {
     const found: StampedVersion[] = []

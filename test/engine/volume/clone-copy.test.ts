@@ -1,0 +1,246 @@
+/**
+ * Copies that share blocks in one store, case by case: what a clone is refused for, what it costs, what it shows beyond
+ * the end of its origin, how damage in a shared block is repaired, and what becomes of it when a disk is away.
+ */
+import { crc32c } from '@node-rs/crc32'
+import t from 'tap'
+import { CopyWorld, write } from '../../sim/copy-world.ts'
+import { stamped } from '../../sim/store-world.ts'
+import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
+import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
+import { GIB, MIB, SLICE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
+import type { BlockVersion } from '../../../engine/replication/record.ts'
+import { payloadOf } from '../../../engine/volume/copy-headers.ts'
+import type { CloneSource } from '../../../engine/volume/copy-sharing.ts'
+import type { OpenCopy } from '../../../engine/volume/copy-store.ts'
+import type { Result } from '../../../engine/volume/store-api.ts'
+
+const TINY = { segments: 40 }
+
+/** A volume with a snapshot at seq 12, everything up to it applied. */
+function origin(options: ConstructorParameters<typeof CopyWorld>[0], sizeBytes = 4 * MIB): CopyWorld {
+  const world = new CopyWorld(options, { sizeBytes })
+  world.open()
+  world.epoch(1, 1)
+  for (let seq = 2; seq <= 11; seq++) world.append(write(1, seq, seq, [100 + seq]))
+  world.control(1, 12, { operation: 'snapshot', id: 's' })
+  world.settle()
+  world.copy.apply(12, {})
+  return world
+}
+
+const sourceOf = (world: CopyWorld, change: Partial<CloneSource> = {}): CloneSource =>
+  ({ volumeId: world.copy.volumeId, snapshotId: 's', seq: 12, ...change })
+
+function ask(world: CopyWorld, name: string, source: CloneSource, sizeBytes = 4 * MIB): Result<OpenCopy> {
+  const spec = world.world.spec(name, sizeBytes)
+  return world.world.await((done) => world.world.store!.cloneCopy(spec, `${name}-copy`, source, done))
+}
+
+function cloned(world: CopyWorld, name: string, source = sourceOf(world), sizeBytes = 4 * MIB): CopyWorld {
+  const made = ask(world, name, source, sizeBytes)
+  if (!made.ok) throw made.error
+  return played(world, made.value)
+}
+
+/** Another copy of the same store, played like the first one. */
+function played({ world }: CopyWorld, { copy }: OpenCopy): CopyWorld {
+  const other = new CopyWorld(world.options, {}, world)
+  other.use(copy)
+  return other
+}
+
+const versionOf = (seq: number, lba: number, stamp: number): BlockVersion =>
+  ({ epoch: 1, seq, lba, kind: 'write', payload: payloadOf(crc32c as never, stamped(stamp)) })
+
+/** Of a block of its head, on the disk. */
+function damage(world: CopyWorld, lba: number): void {
+  t.ok(world.readStamps(lba, 1)[0]! > 0, 'its page is in memory')
+  const { stream, map } = world.copy.targets[0]!
+  const words = map.pages.get(0)!.words.slice(lba * ENTRY_WORDS, (lba + 1) * ENTRY_WORDS)
+  const segmentAt = segmentOffsetBytes(stream.context.segmentBytes, segmentOf(words, 0))
+  t.ok(world.world.disks[0]!.damage(segmentAt + unitsOf(words, 0) * UNIT_BYTES, 'ones'))
+}
+
+t.test('it begins as the snapshot, and goes its own way', (t) => {
+  const first = origin({ seed: 1, ...TINY })
+  const clone = cloned(first, 'clone')
+  t.match(clone.copy.stored(), { tail: 12, appliedSeq: 12, baseSeq: 12, epochs: [[1, 1]], windows: undefined })
+  first.append(write(1, 13, 2, [500]))
+  first.settle()
+  first.copy.apply(13, {})
+  clone.epoch(2, 13)
+  clone.append(write(2, 14, 3, [600]))
+  clone.control(2, 15, { operation: 'snapshot', id: 'own' })
+  clone.append({ kind: 'trim', epoch: 2, seq: 16, request: undefined, lba: 4, blockCount: 1 })
+  clone.settle()
+  clone.copy.apply(16, {})
+  t.same(first.readStamps(1, 5), [0, 500, 103, 104, 105])
+  t.same(clone.readStamps(1, 5), [0, 102, 600, 0, 105])
+  t.same(clone.lookUp([2, 3, 4, 5]), [2, 14, 16, 5], 'under the ids they were written with')
+  const scanned = clone.scan({ above: 0, upTo: 16 }).filter(({ lba }) => lba < 6)
+  t.same(scanned.map(({ lba, epoch, seq, stamp }) => [lba, epoch, seq, stamp]), [
+    [2, 1, 2, 102], [3, 2, 14, 600], [4, 1, 4, 104], [4, 2, 16, 0], [5, 1, 5, 105],
+  ], 'its own snapshot sees block 4 as it was')
+  t.end()
+})
+
+t.test('asked for twice it is made once; what does not qualify makes none', (t) => {
+  const first = origin({ seed: 2, ...TINY })
+  const isRefused = { ok: false, error: { code: 'clone-source' } }
+  t.match(ask(first, 'a', sourceOf(first, { volumeId: 'ff'.repeat(16) })), isRefused)
+  t.match(ask(first, 'a', sourceOf(first, { snapshotId: 'other' })), isRefused)
+  first.control(1, 13, { operation: 'snapshot', id: 'later' })
+  first.settle()
+  const later = { snapshotId: 'later', seq: 13 }
+  t.match(ask(first, 'a', sourceOf(first, later)), { ok: false, error: { message: /does not have all of it yet/ } })
+  first.copy.apply(13, {})
+  const made = ask(first, 'a', sourceOf(first, later))
+  const again = ask(first, 'a', sourceOf(first, later))
+  t.ok(made.ok && again.ok && made.value.copy === again.value.copy)
+  t.same(first.copy.bodies.pins.length, 1)
+  t.end()
+})
+
+t.test('what it costs does not depend on what is mapped', (t) => {
+  const costs = [10, 400].map((writes) => {
+    const world = new CopyWorld({ seed: 3, segments: 80 }, { sizeBytes: 4 * MIB })
+    world.open()
+    world.epoch(1, 1)
+    for (let seq = 2; seq < 2 + writes; seq++) {
+      world.append(write(1, seq, seq, [seq]))
+      if (seq % 20 === 0) world.settle()
+    }
+    world.control(1, 2 + writes, { operation: 'snapshot', id: 's' })
+    world.settle()
+    world.copy.apply(2 + writes, undefined)
+    const [stream] = world.world.store!.streams()
+    const before = { log: stream!.log.bytesWritten, pages: stream!.map.pagesInMemory }
+    cloned(world, 'clone', sourceOf(world, { seq: 2 + writes }))
+    return [stream!.log.bytesWritten - before.log, stream!.map.pagesInMemory - before.pages]
+  })
+  t.same(costs[0], costs[1])
+  t.ok(costs[0]![0]! <= 32 * 1024, `${costs[0]![0]} bytes of log`)
+  t.end()
+})
+
+t.test('larger than its origin it ends in zeroes, whatever the origin gets there later', (t) => {
+  const first = origin({ seed: 4, disks: 2, ...TINY })
+  const clone = cloned(first, 'clone', sourceOf(first), 2 * GIB + MIB)
+  first.control(1, 13, { operation: 'resize', sizeBytes: 8 * MIB })
+  first.append(write(1, 14, 1500, [900]))
+  first.settle()
+  first.copy.apply(14, {})
+  t.equal(first.readStamps(1500, 1)[0], 900)
+  t.equal(clone.readStamps(1500, 1)[0], 0)
+  clone.epoch(2, 13)
+  clone.append(write(2, 14, 2 * SLICE_BLOCKS + 7, [700]))
+  clone.settle()
+  clone.copy.apply(14, {})
+  t.same(clone.readStamps(2 * SLICE_BLOCKS + 7, 2), [700, 0])
+  t.end()
+})
+
+t.test('eight origins lie below one another, and no ninth', (t) => {
+  const first = origin({ seed: 5, ...TINY })
+  let last = first
+  let seq = 12
+  for (let depth = 1; depth <= 7; depth++) {
+    last = cloned(last, `c${depth}`, sourceOf(last, { seq }))
+    last.epoch(depth + 1, ++seq)
+    last.append(write(depth + 1, ++seq, 20 + depth, [depth]))
+    last.control(depth + 1, ++seq, { operation: 'snapshot', id: 's' })
+    last.settle()
+    last.copy.apply(seq, {})
+  }
+  t.same(last.readStamps(11, 1), [111], 'from the first')
+  t.same(last.readStamps(21, 7), [1, 2, 3, 4, 5, 6, 7])
+  t.match(ask(last, 'c8', sourceOf(last, { seq })), { ok: false, error: { message: /hydrate one of them/ } })
+  last.copy.hydration.want([0])
+  last.world.clock.runUntil(() => last.copy.bodies.now.origin === null)
+  t.same(last.readStamps(11, 1), [111])
+  t.ok(ask(last, 'c8', sourceOf(last, { seq })).ok, 'hydrated, it has none below it')
+  t.end()
+})
+
+t.test('damage in a shared block is repaired under its id, for the origin as well', (t) => {
+  const first = origin({ seed: 6, ...TINY })
+  const clone = cloned(first, 'clone')
+  damage(first, 5)
+  t.throws(() => clone.readStamps(5, 1), /cannot be read/)
+  t.throws(() => first.readStamps(5, 1), /cannot be read/)
+  clone.repair([versionOf(5, 5, 105)])
+  t.same(clone.readStamps(5, 1), [105])
+  t.same(first.readStamps(5, 1), [105])
+  clone.copy.hydration.want([0])
+  clone.world.clock.runUntil(() => clone.copy.bodies.now.origin === null)
+  t.same(clone.readStamps(4, 3), [104, 105, 106])
+  t.end()
+})
+
+t.test('hydration waits for what is damaged', (t) => {
+  const first = origin({ seed: 7, ...TINY })
+  const clone = cloned(first, 'clone')
+  damage(first, 5)
+  const told: unknown[] = []
+  const { onEvent } = clone.copy
+  clone.copy.onEvent = (event) => {
+    if (event.type === 'damaged') told.push(...event.versions)
+    onEvent(event)
+  }
+  clone.copy.hydration.want([0])
+  clone.world.clock.runUntil(() => told.length > 1)
+  t.same(told[0], { lba: 5, epoch: 1, seq: 5 }, 'the machine is told, again and again')
+  t.not(clone.copy.bodies.now.origin, null)
+  clone.repair([versionOf(5, 5, 105)])
+  clone.world.clock.runUntil(() => clone.copy.bodies.now.origin === null)
+  t.same(clone.readStamps(4, 3), [104, 105, 106])
+  t.end()
+})
+
+t.test('what its origin gave up on a disk that was away is lost to the clone, and never zeroes', (t) => {
+  for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+    let first = new CopyWorld({ seed: 8, disks: 2, ...TINY }, { sizeBytes: 2 * GIB })
+    first.open()
+    first.epoch(1, 1)
+    first.append(write(1, 2, 5, [102]))
+    first.append(write(1, 3, SLICE_BLOCKS + 5, [103]))
+    first.control(1, 4, { operation: 'snapshot', id: 's' })
+    first.settle()
+    first.copy.apply(4, {})
+    const clone = cloned(first, 'clone', sourceOf(first, { seq: 4 }), 2 * GIB)
+    clone.epoch(2, 5)
+    clone.settle()
+    clone.copy.apply(5, {})
+    const away = first.copy.layout.target(SLICE_BLOCKS + 5)!.stream.context.diskUuid
+    const descriptor = { ...first.copy.descriptor(), epochs: [[1, 1]] }
+    first = first.crash({ kind: 'synced' }, index)
+    const contexts = first.world.contexts.bind(first.world)
+    first.world.contexts = () => contexts().filter(({ context }) => context.diskUuid !== away)
+    t.same(first.open().lostSlices, [1], 'the disk is away')
+    const besides = played(first, first.world.store!.copies().get(clone.copy.volumeId)!)
+    t.same(besides.copy.stored().lostSlices, [1])
+    t.same(besides.readStamps(5, 1), [102])
+    first.startFill({ fork: 4, target: 4, wipe: [1], descriptor })
+    first.fill([versionOf(3, SLICE_BLOCKS + 5, 103)])
+    t.ok(first.keep({ consistency: { state: 'consistent' } }))
+    first = first.crash({ kind: 'synced' }, index)
+    t.same(first.open().lostSlices, [], 'the disk is back, and not needed')
+    t.same(first.readStamps(SLICE_BLOCKS + 5, 1), [103])
+    const back = played(first, first.world.store!.copies().get(clone.copy.volumeId)!)
+    t.same(back.copy.stored().lostSlices, [1], 'what the clone shared there is not')
+    t.same(back.readStamps(5, 1), [102])
+    t.throws(() => back.readStamps(SLICE_BLOCKS + 5, 1), /cannot be read/)
+    // It is filled as after the loss of a disk, and shares nothing of that slice any more.
+    back.startFill({ fork: 5, target: 5, wipe: [1], descriptor: { ...back.copy.descriptor() } })
+    back.fill([versionOf(3, SLICE_BLOCKS + 5, 103)])
+    t.ok(back.keep({ consistency: { state: 'consistent' } }))
+    t.same(back.readStamps(SLICE_BLOCKS + 5, 1), [103])
+    first = first.crash({ kind: 'synced' }, index)
+    first.open()
+    const whole = played(first, first.world.store!.copies().get(clone.copy.volumeId)!)
+    t.same(whole.copy.stored().lostSlices, [])
+    t.same([...whole.readStamps(5, 1), ...whole.readStamps(SLICE_BLOCKS + 5, 1)], [102, 103])
+  }
+  t.end()
+})
