@@ -10,7 +10,7 @@ import { shown } from './names.ts'
 
 const EVERY_MS_LEAST = 60_000
 const EVERY_MS_MOST = 366 * 24 * 3_600_000
-/** A volume has room for about 3,000 descriptions of snapshots, those of hands among them. */
+/** A volume has room for about 12,000 descriptions of snapshots, those of hands among them. */
 const KEPT_MOST = 1000
 const RULES: ReadonlyArray<'last' | Period> = ['last', 'hourly', 'daily', 'weekly']
 

@@ -20,7 +20,7 @@ import type { Client, VolumeWishes } from './volume-wishes.ts'
  * Of the descriptions of all snapshots of a volume. A filling tells them in one message, whose control part has 4 MiB
  * at most, and begins with records of them all: half of the smallest segment.
  */
-const DESCRIPTIONS_BYTES_MAX = 2 * MIB
+export const DESCRIPTIONS_BYTES_MAX = 2 * MIB
 
 const NOWHERE = { after: { seq: 0, id: '' }, limit: 0 }
 

@@ -3,6 +3,7 @@
  * that touches nothing that hands made, and failures that are told.
  */
 import t from 'tap'
+import { DESCRIPTIONS_BYTES_MAX } from '../../../cluster/reconcile/snapshot-control.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { answerLost, fate, ID, named, orderLost, request, servedVolume } from './snapshot-world.ts'
 import type { SnapshotWorld } from './snapshot-world.ts'
@@ -140,7 +141,7 @@ t.test('no room for another description: what is too old goes first', async (t) 
   const labels = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`k${i}`.padEnd(60, 'x'), 'y'.repeat(63)]))
   const title = { name: 'large', createdAtMs: 1, labels }
   const one = JSON.stringify(title).length
-  const many = Array.from({ length: Math.ceil((512 * 1024) / one) }, (_, i) =>
+  const many = Array.from({ length: Math.ceil(DESCRIPTIONS_BYTES_MAX / one) }, (_, i) =>
     ({ id: `${i}`.padStart(32, '0'), seq: 1, pinnedBy: null, sizeBytes: 1, title: { ...title, name: `large-${i}` } }))
   volume.snapshots = [...volume.snapshots, ...many]
   await set(world, 'every 1m keep-last 1')
