@@ -43,7 +43,8 @@ export async function pruneSnapshots({ arguments: given, output }: Invocation): 
   const rule = ruleOf(given)
   const labels = Object.entries(labelsOf(given.texts('label')))
   const isDryRun = given.flag('dry-run')
-  const isMeant = (one: Snapshot) => labels.every(([key, value]) => one.labels[key] === value)
+  // Those of a group go with it alone.
+  const isMeant = (one: Snapshot) => one.group === '' && labels.every(([key, value]) => one.labels[key] === value)
   const { kept, deleted, inUse } = await withDaemon(given, async (daemon) => {
     const meant = (await allSnapshots(daemon, volume)).filter(isMeant)
     const ids = retained(meant, rule)

@@ -8,6 +8,7 @@ import { usageError } from './arguments.ts'
 import type { Invocation } from './commands.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, table } from './output.ts'
+import { createGroup, deleteGroups, listGroups } from './snapshot-group.ts'
 
 /** `--label K=V`, any number of them. */
 export function labelsOf(texts: readonly string[]): Record<string, string> {
@@ -25,10 +26,10 @@ export function labelsOf(texts: readonly string[]): Record<string, string> {
 }
 
 /** E.g. `2026-11-30 05:45:47`, UTC. */
-export const timeOf = ({ createdAtMs }: Snapshot): string =>
+export const timeOf = ({ createdAtMs }: Pick<Snapshot, 'createdAtMs'>): string =>
   createdAtMs === 0 ? 'not known' : new Date(createdAtMs).toISOString().slice(0, 19).replace('T', ' ')
 
-const labelsText = ({ labels }: Snapshot): string =>
+export const labelsText = ({ labels }: Pick<Snapshot, 'labels'>): string =>
   Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(',')
 
 /** All of them, page by page. */
@@ -43,8 +44,11 @@ export async function allSnapshots(daemon: ControlClient, volume: string): Promi
   return found
 }
 
-export async function createSnapshot({ arguments: given, output }: Invocation): Promise<number> {
-  const [volume, name] = given.positionals as [string, string]
+export async function createSnapshot(invocation: Invocation): Promise<number> {
+  const { arguments: given, output } = invocation
+  if (given.text('group') !== undefined) return createGroup(invocation)
+  const [volume, name] = given.positionals as [string, string | undefined]
+  if (name === undefined) throw usageError('NAME is missing', `e.g. holdfast snapshot create ${volume} before-upgrade`)
   checkSnapshotName(name)
   const labels = labelsOf(given.texts('label'))
   checkNewLabels(labels)
@@ -54,20 +58,33 @@ export async function createSnapshot({ arguments: given, output }: Invocation): 
   return EXIT_OK
 }
 
-export async function listSnapshots({ arguments: given, output }: Invocation): Promise<number> {
-  const volume = given.positionals[0]!
+export async function listSnapshots(invocation: Invocation): Promise<number> {
+  const { arguments: given, output } = invocation
+  const volume = given.positionals[0]
+  if (given.flag('groups')) {
+    if (volume !== undefined) throw usageError('--groups are of no one volume', 'leave VOLUME or --groups out')
+    return listGroups(invocation)
+  }
+  if (volume === undefined) throw usageError('VOLUME is missing', 'name one, or list group snapshots: --groups')
   const snapshots = await withDaemon(given, (daemon) => allSnapshots(daemon, volume))
   output.result(snapshots, () => snapshots.length === 0
     ? [`no snapshots of volume ${volume}; \`holdfast snapshot create ${volume} NAME\` makes one`]
-    : table(['NAME', 'MADE (UTC)', 'SIZE', 'SEQ', 'LABELS'], snapshots.map((one) => [
+    : table(['NAME', 'MADE (UTC)', 'SIZE', 'SEQ', 'GROUP', 'LABELS'], snapshots.map((one) => [
       one.name, timeOf(one), one.sizeBytes === 0 ? 'not known' : formatSize(one.sizeBytes), String(one.seq),
-      labelsText(one),
+      one.group === '' ? '-' : one.group, labelsText(one),
     ])))
   return EXIT_OK
 }
 
-export async function deleteSnapshots({ arguments: given, output }: Invocation): Promise<number> {
-  const [volume, ...names] = given.positionals as [string, ...string[]]
+export async function deleteSnapshots(invocation: Invocation): Promise<number> {
+  const { arguments: given, output } = invocation
+  const [volume, ...names] = given.positionals
+  if (given.texts('group').length > 0) {
+    if (volume !== undefined) throw usageError('--group names all that goes', 'leave VOLUME and NAME, or --group, out')
+    return deleteGroups(invocation)
+  }
+  if (volume === undefined) throw usageError('VOLUME is missing', 'name one, or a group snapshot: --group NAME')
+  if (names.length === 0) throw usageError('NAME is missing', `\`holdfast snapshot ls ${volume}\` shows what there is`)
   const deleted = await withDaemon(given, async (daemon) => {
     const done: Array<{ volume: string; name: string; deleted: boolean }> = []
     for (const name of names) {

@@ -240,7 +240,7 @@ class ReplicatedWorker {
   }
 
   #snapshots(query: SnapshotQuery): Result<SnapshotAnswer> {
-    return snapshotAnswer(this.#node, this.replication.copies.copy(query.volumeId), query)
+    return snapshotAnswer(this.#node, this.replication.copies.copy(query.volumeId), query, this.#loop.nowMs())
   }
 
   #snapshotDevice(reader: number): SnapshotDevice | undefined {

@@ -22,8 +22,7 @@ const LOOK_EVERY_MS = 100
 const SETTLED_WAIT_MS = 20_000
 /** Refusals that are made of what the volume has. */
 const JUDGED: ReadonlySet<string> = new Set([
-  'group-exists', 'group-not-found', 'group-not-made', 'snapshot-exists', 'snapshot-in-group', 'snapshot-limit',
-  'snapshot-not-found',
+  'group-exists', 'group-not-found', 'snapshot-exists', 'snapshot-in-group', 'snapshot-limit', 'snapshot-not-found',
 ])
 
 const drawnId = (): string => randomUUID().replaceAll('-', '')

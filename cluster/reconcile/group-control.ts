@@ -13,7 +13,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import type { CreateGroupRequest, DeleteGroupRequest, ListGroupsRequest, SnapshotGroup } from '../api/definition.ts'
 import { checkGroupPage, checkGroupVolumes } from '../api/group-request.ts'
 import { shown } from '../api/names.ts'
-import { checkLabels, checkSnapshotId, checkSnapshotName } from '../api/snapshot-request.ts'
+import { checkNewLabels, checkSnapshotId, checkSnapshotName } from '../api/snapshot-request.ts'
 import { GROUP_PREFIX, decodeGroup, encodeGroup, groupKey } from '../store/snapshot-groups.ts'
 import type { ReachedNode } from './action-runner.ts'
 import { takeAtOnce } from './group-attempt.ts'
@@ -59,7 +59,7 @@ export class GroupControl {
     const { name, volumes, labels, id } = request
     checkSnapshotName(name)
     checkGroupVolumes(volumes)
-    checkLabels(labels)
+    checkNewLabels(labels)
     checkSnapshotId(id)
     const { controller, nowMs } = this.options
     const deadlineMs = nowMs() + GROUP_MS
@@ -107,6 +107,7 @@ export class GroupControl {
       }
       isFound = true
       if (stored.value.state === 'made') {
+        await this.remains.checkUnused(stored.value)
         const undoing = encodeGroup({ ...stored.value, state: 'undoing' })
         await this.options.records.put(groupKey(name), stored.version, undoing)
         continue
@@ -154,16 +155,17 @@ export class GroupControl {
     const member = ({ name: volume, member: record, primary }: Judged) => ({ record, volume, primary })
     const end = await takeAtOnce({ snapshotId, title, members: judged.map(member) }, nowMs)
     const stored = await this.read(name)
-    // Somebody else decided: who asks reads what came of it.
-    if (stored?.value.snapshotId !== snapshotId || stored.value.state !== 'taking') return undefined
+    if (stored?.value.snapshotId !== snapshotId || stored.value.state !== 'taking') return decidedElsewhere()
     if (end.outcome === 'taken') {
       const taken = end.seqs.map((seq, i) => ({ seq, sizeBytes: judged[i]!.sizeBytes }))
       const isMade = await records.put(groupKey(name), stored.version, encodeGroup(made(group, taken)))
-      if (isMade) onGroup?.(group, end.heldMs)
+      if (!isMade) return decidedElsewhere()
+      onGroup?.(group, end.heldMs)
       return undefined
     }
     if (end.outcome === 'refused') {
-      await records.put(groupKey(name), stored.version, encodeGroup({ ...group, state: 'undoing' }))
+      const isUndone = await records.put(groupKey(name), stored.version, encodeGroup({ ...group, state: 'undoing' }))
+      if (!isUndone) return decidedElsewhere()
     }
     const { volume, error } = end
     return new HoldfastError('group-not-made', { group: name, volume, reason: reasonOf(error) })
@@ -205,4 +207,12 @@ const missing = (group: string): HoldfastError => new HoldfastError('group-not-f
 const exists = ({ name: group, state }: GroupRecord): HoldfastError => {
   const words = { made: 'it was made before', taking: 'it is being made', undoing: 'it is being deleted' }
   return new HoldfastError('group-exists', { group, reason: words[state] })
+}
+
+/**
+ * There is another controller, or there was: whoever is elected is asked what came of it. We try nothing anew, so that
+ * nothing of ours follows what that one says.
+ */
+const decidedElsewhere = (): never => {
+  throw new HoldfastError('no-controller', { reason: 'another node decides by now' })
 }

@@ -6,6 +6,7 @@
 import { partOf, made } from '../../engine/control/snapshot-group.ts'
 import type { GroupRecord, MemberPart, MemberRecord } from '../../engine/control/snapshot-group.ts'
 import { HoldfastError } from '../../engine/errors.ts'
+import { SNAPSHOT_USE_MS } from '../../engine/replication/snapshot-uses.ts'
 import { decodeGroup, encodeGroup, groupKey } from '../store/snapshot-groups.ts'
 import type { RecordStore, Stored } from './record-store.ts'
 import { look, reasonOf, settle } from './settled-change.ts'
@@ -67,6 +68,21 @@ export class GroupRemains {
     const settled = this.finish(name).finally(() => this.settling.delete(name))
     this.settling.set(name, settled)
     return settled
+  }
+
+  /**
+   * Refused before anything is changed. Who begins to read behind this keeps his own part until he ends.
+   * @throws HoldfastError `snapshot-in-use`
+   */
+  async checkUnused(group: GroupRecord): Promise<void> {
+    await Promise.all(group.members.map(async (member) => {
+      const asked = await this.asked(group, member)
+      const answer = asked === undefined ? undefined : (await tried(() => look(this.options, asked)))?.answer
+      if (answer === undefined || answer.inUse === '') return
+      const seconds = SNAPSHOT_USE_MS / 1000
+      const of = { volume: asked!.record.spec.name, snapshot: group.name }
+      throw new HoldfastError('snapshot-in-use', { ...of, reason: answer.inUse, seconds })
+    }))
   }
 
   private async finish(name: string): Promise<Left | undefined> {
@@ -141,5 +157,15 @@ export class GroupRemains {
 
   private read(name: string): Promise<Stored<GroupRecord> | undefined> {
     return this.options.records.read(groupKey(name), (value) => decodeGroup(name, value))
+  }
+}
+
+/** Undefined: it cannot be asked now. */
+async function tried<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof HoldfastError) return undefined
+    throw error
   }
 }

@@ -1,12 +1,13 @@
 /** What the primary of this worker says of its volume's snapshots (cluster/reconcile/SNAPSHOTS.md T2). */
 import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
+import { whoReads } from '../../engine/replication/snapshot-uses.ts'
 import { failure } from '../../engine/volume/store-api.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
 import type { HostedCopy } from './hosted-copy.ts'
 
 /** @param copy  of the volume that is asked for; undefined: none is here */
 export function snapshotAnswer(
-  node: string, copy: HostedCopy | undefined, query: SnapshotQuery,
+  node: string, copy: HostedCopy | undefined, query: SnapshotQuery, nowMs: number,
 ): Result<SnapshotAnswer> {
   const { volumeId: volume } = query
   const refuse = (reason: string) => failure('copy-refused', { node, volume, reason })
@@ -16,5 +17,6 @@ export function snapshotAnswer(
   const { epoch, changed } = primary
   if (copy.store.appliedSeq < changed.seq) return refuse('its last change is not stored everywhere yet')
   const { sizeBytes } = copy.store.descriptor().spec
-  return { ok: true, value: { epoch, changed, sizeBytes, ...copy.snapshots.answer(query) } }
+  const inUse = whoReads(primary, query.ids[0] ?? '', nowMs)
+  return { ok: true, value: { epoch, changed, sizeBytes, ...copy.snapshots.answer(query), inUse } }
 }

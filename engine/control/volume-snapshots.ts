@@ -39,6 +39,8 @@ export interface SnapshotAnswer {
   count: number
   bytes: number
   snapshots: VolumeSnapshot[]
+  /** Who reads the first of those that were asked for by id, as a part of a sentence; empty: nobody. */
+  inUse: string
 }
 
 /** What is told of a volume's snapshots without a question. */

@@ -62,17 +62,22 @@ export function doubtUses({ nowMs, state: { primary } }: Turn): void {
   primary.usesSinceSeq = Infinity
 }
 
+/** As a part of a sentence; empty: nobody, as far as is known. */
+export function whoReads({ uses }: PrimaryState, snapshotId: string, nowMs: number): string {
+  const own = uses.filter((use) => use.snapshotId === snapshotId && use.untilMs > nowMs)
+  if (own.length === 0) return ''
+  const which = [...new Set(own.map(({ node }) => node))].sort().join(' and ')
+  return `node ${which} reads it for ${own.length} client(s)`
+}
+
 /** Why a snapshot is not deleted now; undefined: nobody uses it. */
 export function snapshotRefusal(
   { nowMs, port }: Turn,
   primary: PrimaryState,
   snapshotId: string,
 ): Extract<CommandResult, { ok: false }> | undefined {
-  const uses = primary.uses.filter((use) => use.snapshotId === snapshotId && use.untilMs > nowMs)
-  if (uses.length > 0) {
-    const which = [...new Set(uses.map(({ node }) => node))].sort().join(' and ')
-    return { ok: false, code: 'in-use', why: `node ${which} reads it for ${uses.length} client(s)` }
-  }
+  const why = whoReads(primary, snapshotId, nowMs)
+  if (why !== '') return { ok: false, code: 'in-use', why }
   const isOfTerm = (port.store.snapshot(snapshotId)?.seq ?? 0) >= primary.usesSinceSeq
   if (isOfTerm || nowMs >= primary.usesKnownAtMs) return undefined
   return { ok: false, code: 'superseded', why: 'who reads it is not known yet to a primary that has just begun' }

@@ -21,6 +21,8 @@ export class FakeVolume {
   /** In which no write is ordered; it does not end by its time here. */
   hold: string | undefined
   lastHold = ''
+  /** Who reads any of its snapshots. */
+  inUse = ''
   private seq = 0
 
   /** A primary begins to serve. */
@@ -72,7 +74,8 @@ export class FakeVolume {
 
   tell(query: SnapshotQuery, epoch: number): SnapshotAnswer {
     const { changed, sizeBytes, snapshots } = this
-    return { epoch, changed, sizeBytes, ...new SnapshotIndex().follow(snapshots).answer(query) }
+    const { inUse } = this
+    return { epoch, changed, sizeBytes, ...new SnapshotIndex().follow(snapshots).answer(query), inUse }
   }
 
   private check(expected: RecordId | undefined, detail: { node: string; volume: string }): void {

@@ -117,6 +117,22 @@ t.test('another change of a volume between reading and holding is another attemp
   await atRest(t)
 })
 
+t.test('a group of which a snapshot is read is not deleted, and nothing of it is', async (t) => {
+  const { cluster, elected, create, volumes, snapshots, records, atRest } = await groupWorld(t)
+  const api = elected().volumes
+  await create(groupRequest('one', 1))
+  volumes.b.inUse = 'node n3 reads it for 1 client(s)'
+  await t.rejects(cluster.answered(api.deleteGroup({ name: 'one', id: '' })), {
+    code: 'snapshot-in-use', message: /snapshot one of volume v-bbbb is in use and is not deleted: node n3 reads/,
+  })
+  t.match(await records(), [{ state: 'made' }])
+  t.same(snapshots(), [['one'], ['one']])
+  volumes.b.inUse = ''
+  await cluster.answered(api.deleteGroup({ name: 'one', id: '' }))
+  t.same(snapshots(), [[], []])
+  await atRest(t)
+})
+
 t.test('deletion: a volume that is away keeps it pending, and one that is deleted does not', async (t) => {
   const { cluster, elected, create, snapshots, leads, records, atRest } = await groupWorld(t)
   const api = elected().volumes
