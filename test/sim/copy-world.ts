@@ -87,6 +87,13 @@ export class CopyWorld {
     this.world.clock.runUntil(() => this.storedSeq === this.copy.tail || this.failedReason !== '')
   }
 
+  /** Until nothing of the copy is on its way to a disk. */
+  drained(): void {
+    let isDrained = false
+    this.copy.drained(() => (isDrained = true))
+    this.world.clock.runUntil(() => isDrained)
+  }
+
   keep(facts: Partial<CopyFacts>): boolean {
     return this.answered((token) => this.copy.keep(token, facts)).type === 'kept'
   }

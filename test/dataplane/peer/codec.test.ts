@@ -1,6 +1,7 @@
 /** Risk: a message means something else at the other end, or depends on how its bytes were cut on their way. */
 import fc from 'fast-check'
 import t from 'tap'
+import { DESCRIPTIONS_BYTES_MAX } from '../../../cluster/reconcile/snapshot-control.ts'
 import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
 import { anyOf, blocks, MESSAGE_TYPES } from './any-message.ts'
 import { bytesOf, laneOf, read, textOf } from './wire.ts'
@@ -32,6 +33,23 @@ for (const type of MESSAGE_TYPES) {
     }
   })
 }
+
+t.test('a filling tells as many snapshots as a volume may have', async (t) => {
+  const snapshots: unknown[] = []
+  for (let bytes = 0, seq = 1; bytes < DESCRIPTIONS_BYTES_MAX; seq++) {
+    // Many short values take most room here for what they are as JSON.
+    const labels = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [String.fromCharCode(97 + i), '']))
+    const title = { name: `s${seq}`, createdAtMs: 1_800_000_000_000, labels: seq % 2 === 0 ? labels : {} }
+    const id = String(seq).padStart(32, '0')
+    snapshots.push({ id, seq: 2 ** 47 + seq, pinnedBy: null, sizeBytes: 2 ** 46, title })
+    bytes += JSON.stringify(snapshots.at(-1)).length + 1
+  }
+  const [message] = fc.sample(anyOf('fill-start'), { numRuns: 1, seed: 3 }) as [WireMessage]
+  const full = { ...message, descriptor: { snapshots, rollbacks: [] } } as WireMessage
+  const { messages: got, problem } = read(bytesOf([full]), { lane: laneOf(full) })
+  t.equal(problem, undefined)
+  t.equal(got.map(textOf).join(), textOf(full))
+})
 
 t.test('a list of records larger than a frame comes in pieces and out as one', async (t) => {
   const records = Array.from({ length: 40 }, (_, i) => ({
