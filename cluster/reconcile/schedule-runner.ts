@@ -22,6 +22,8 @@ import type { SnapshotControl } from './snapshot-control.ts'
 const RUNNING_MOST = 4
 /** What was refused may need somebody to do something. */
 const RETRY_DEFAULT_MS = 30_000
+/** One by one; of more than those their number. */
+const VOLUMES_NAMED = 8
 /** Who was elected a moment ago has not heard of most snapshots yet. */
 const INFORMED_MS = 5_000
 
@@ -42,9 +44,18 @@ interface Job {
   doneMs: number
   /** One was made since old ones were deleted. */
   isPruneDue: boolean
+  triedAtMs: number
   retryAtMs: number
   /** Why it is not as it should be; undefined: it is. */
   problem: string | undefined
+}
+
+interface Due {
+  job: Job
+  record: VolumeRecord
+  schedule: SnapshotSchedule
+  /** Undefined: only old ones are to be deleted. */
+  timeMs: number | undefined
 }
 
 export class ScheduleRunner {
@@ -66,25 +77,31 @@ export class ScheduleRunner {
       this.jobs = new Map()
     }
     if (term === undefined) return
+    const due: Due[] = []
     for (const [volumeId, volume] of term.cluster.volumes) {
       const { record } = volume
       const schedule = record?.trash === null ? record.snapshotSchedule : undefined
       if (schedule === undefined) this.jobs.delete(volumeId)
-      else if (this.running.size < RUNNING_MOST) this.look(term, volume, record!, schedule)
+      else due.push(...this.look(term, volume, record!, schedule))
     }
     for (const volumeId of this.jobs.keys()) if (!term.cluster.volumes.has(volumeId)) this.jobs.delete(volumeId)
+    // Those that cannot be done are tried again and again, and hold up nobody else by it.
+    due.sort((a, b) => a.job.triedAtMs - b.job.triedAtMs)
+    for (const one of due.slice(0, RUNNING_MOST - this.running.size)) this.begin(one)
   }
 
   /** Of `holdfast status`. */
   problems(): Problem[] {
-    const problems: Problem[] = []
-    for (const [volumeId, { problem }] of this.jobs) {
-      if (problem === undefined) continue
+    const told = [...this.jobs].filter(([, { problem }]) => problem !== undefined).map(([volumeId, { problem }]) => {
       const name = this.term?.cluster.volumes.get(volumeId)?.record?.spec.name ?? volumeId
       const next = `it is tried again by itself; \`holdfast snapshot ls ${name}\` shows what there is`
-      problems.push({ what: `scheduled snapshots of volume ${name}`, why: problem, next })
-    }
-    return problems
+      return { what: `scheduled snapshots of volume ${name}`, why: problem!, next }
+    })
+    const rest = told.length - VOLUMES_NAMED
+    if (rest <= 0) return told
+    const what = `scheduled snapshots of ${rest} more volume(s)`
+    const more = { what, why: 'those of the last times are not made', next: 'they are tried again by themselves' }
+    return [...told.slice(0, VOLUMES_NAMED), more]
   }
 
   /** Something is under way. */
@@ -92,24 +109,31 @@ export class ScheduleRunner {
     return this.running.size > 0
   }
 
-  private look(term: Term, volume: VolumeView, record: VolumeRecord, schedule: SnapshotSchedule): void {
-    const { nowMs, wallMs, onBug } = this.options
+  /** @returns what is to be done now, or nothing */
+  private look(term: Term, volume: VolumeView, record: VolumeRecord, schedule: SnapshotSchedule): Due[] {
+    const { nowMs, wallMs } = this.options
     const job = this.jobOf(volume.id)
-    if (job.isRunning || nowMs() < job.retryAtMs) return
+    if (job.isRunning || nowMs() < job.retryAtMs) return []
     const primary = primaryCopy(term, volume)
     const timeMs = missingTime(schedule, [job.doneMs, primary?.newestScheduledAtMs ?? 0], wallMs())
     if (timeMs === undefined && !job.isPruneDue) {
       job.problem = undefined
-      return
+      return []
     }
     if (primary?.role !== 'primary') {
-      if (nowMs() - term.cluster.startedAtMs < INFORMED_MS) return
+      if (nowMs() - term.cluster.startedAtMs < INFORMED_MS) return []
       const unled = new HoldfastError('volume-unled', { name: record.spec.name, reason: whyNotServed(volume) })
       job.problem = whyNot(unled, timeMs)
-      return
+      return []
     }
+    return [{ job, record, schedule, timeMs }]
+  }
+
+  private begin(due: Due): void {
+    const { job } = due
     job.isRunning = true
-    const run = this.run(job, record, schedule, timeMs).catch(onBug)
+    job.triedAtMs = this.options.nowMs()
+    const run = this.run(due).catch(this.options.onBug)
     const ended: Promise<void> = run.then(() => {
       job.isRunning = false
       this.running.delete(ended)
@@ -120,15 +144,13 @@ export class ScheduleRunner {
   private jobOf(volumeId: string): Job {
     const known = this.jobs.get(volumeId)
     if (known !== undefined) return known
-    const made = { isRunning: false, doneMs: 0, isPruneDue: false, retryAtMs: -Infinity, problem: undefined }
+    const never = { triedAtMs: -Infinity, retryAtMs: -Infinity }
+    const made = { isRunning: false, doneMs: 0, isPruneDue: false, ...never, problem: undefined }
     this.jobs.set(volumeId, made)
     return made
   }
 
-  /** @param timeMs  undefined: only old ones are to be deleted */
-  private async run(
-    job: Job, record: VolumeRecord, schedule: SnapshotSchedule, timeMs: number | undefined,
-  ): Promise<void> {
+  private async run({ job, record, schedule, timeMs }: Due): Promise<void> {
     let failed = timeMs === undefined ? undefined : await tried(() => this.make(record, timeMs))
     if (failed === undefined && timeMs !== undefined) {
       job.doneMs = timeMs

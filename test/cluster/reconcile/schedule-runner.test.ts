@@ -3,6 +3,7 @@
  * that touches nothing that hands made, and failures that are told.
  */
 import t from 'tap'
+import { ScheduleRunner } from '../../../cluster/reconcile/schedule-runner.ts'
 import { DESCRIPTIONS_BYTES_MAX } from '../../../cluster/reconcile/snapshot-control.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { answerLost, fate, ID, named, orderLost, request, servedVolume } from './snapshot-world.ts'
@@ -185,6 +186,45 @@ t.test('in the trash a volume gets none, and one when it is back', async (t) => 
   await cluster.answered(elected.volumes.restoreVolume({ name: 'v-aaaa' }))
   await pass(world, 0)
   t.equal(names(world).length, 2)
+})
+
+t.test('volumes of which none can be made hold up nobody else, and are told in few lines', async (t) => {
+  const volumes = new Map<string, object>()
+  const stuck = new Set<string>()
+  for (let i = 0; i < 40; i++) {
+    const id = `v${i}`
+    if (i < 30) stuck.add(id)
+    const snapshotSchedule = { everyMs: MINUTE_MS, keep: { last: 1, hourly: 0, daily: 0, weekly: 0 } }
+    const record = { spec: { id, name: id }, trash: null, snapshotSchedule }
+    volumes.set(id, { id, config: { primary: 'n1' }, record })
+  }
+  const copies = new Map([...volumes.keys()].map((id) => [id, { role: 'primary', newestScheduledAtMs: 0 }]))
+  const cluster = { volumes, nodes: new Map([['n1', { copies }]]), startedAtMs: 0 }
+  const term = { cluster }
+  let nowMs = 10_000
+  const made: string[] = []
+  const snapshots = {
+    make: async ({ spec }: { spec: { name: string } }) => {
+      await new Promise(setImmediate)
+      if (stuck.has(spec.name)) throw new HoldfastError('volume-unled', { name: spec.name, reason: 'planted' })
+      made.push(spec.name)
+    },
+    all: async () => [],
+  }
+  const runner = new ScheduleRunner({
+    controller: { term: () => term }, snapshots, nowMs: () => nowMs, wallMs: () => 5 * MINUTE_MS,
+    onBug: (error: unknown) => t.fail(String(error)),
+  } as unknown as ConstructorParameters<typeof ScheduleRunner>[0])
+  for (let turn = 0; turn < 12; turn++) {
+    runner.turn()
+    while (runner.isBusy) await new Promise(setImmediate)
+    nowMs += 5000
+  }
+  t.equal(new Set(made).size, 10)
+  t.equal(made.length, 10, 'once each')
+  const problems = runner.problems()
+  t.equal(problems.length, 9)
+  t.match(problems.at(-1), { what: 'scheduled snapshots of 22 more volume(s)' })
 })
 
 t.test('labels of a schedule are no user\'s', async (t) => {
