@@ -1,5 +1,6 @@
 /** Records of the cluster store: what is written is read, and what is none is not believed. */
 import t from 'tap'
+import { GROUP_VOLUMES_MAX } from '../../../cluster/api/group-request.ts'
 import { decodeAge, encodeAge } from '../../../cluster/store/cluster-age.ts'
 import { decodeDiskWish, encodeDiskWish } from '../../../cluster/store/disk-wishes.ts'
 import { decodeBeatBody, encodeBeatBody } from '../../../cluster/membership/beat-body.ts'
@@ -7,8 +8,10 @@ import { decodeNode, encodeNode } from '../../../cluster/store/node-records.ts'
 import { decodeName, encodeName } from '../../../cluster/store/volume-names.ts'
 import { decodeNodeWish, encodeNodeWish } from '../../../cluster/store/node-wishes.ts'
 import { decodeMove, encodeMove } from '../../../cluster/store/volume-moves.ts'
+import { decodeGroup, encodeGroup } from '../../../cluster/store/snapshot-groups.ts'
 import { decodeRebuilds, encodeRebuilds } from '../../../cluster/store/rebuild-records.ts'
 import { decodeVolume, encodeVolume } from '../../../cluster/store/volume-records.ts'
+import type { GroupRecord } from '../../../engine/control/snapshot-group.ts'
 import type { Move, VolumeRecord } from '../../../engine/control/volume-record.ts'
 import { REBUILDS_MOST } from '../../../engine/control/control-options.ts'
 import type { RebuildTable } from '../../../engine/control/rebuild-table.ts'
@@ -29,6 +32,11 @@ const RECORD: VolumeRecord = {
 }
 const KEEP = { last: 1, hourly: 0, daily: 2, weekly: 0 }
 const MOVE: Move = { what: 'copy', to: 'n2', from: '' }
+const MEMBER = { volumeId: ID, expected: { epoch: 2 ** 32 - 1, seq: 2 ** 48 - 1 }, seq: 0, sizeBytes: VOLUME_BYTES_MAX }
+const GROUP: GroupRecord = {
+  name: 'g', id: ID, state: 'taking', snapshotId: 'b'.repeat(32), labels: { app: 'db' }, createdAtMs: 2 ** 45,
+  members: [MEMBER],
+}
 const REBUILDS: RebuildTable = [{ volumeId: ID, to: 'n3', from: 'n1', why: 'move' }]
 
 const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
@@ -46,6 +54,7 @@ t.test('what is written is read', async (t) => {
   t.same(decodeNodeWish(encodeNodeWish(wish)), wish)
   t.same(decodeDiskWish(encodeDiskWish({ isEvicted: true })), { isEvicted: true })
   t.same(decodeMove(encodeMove(MOVE)), MOVE)
+  t.same(decodeGroup('g', encodeGroup(GROUP)), GROUP)
   t.same(decodeRebuilds(encodeRebuilds(REBUILDS)), REBUILDS)
   t.same(decodeRebuilds(encodeRebuilds([])), [])
   const node = { name: 'n1', nodeId: 'x', zone: '' }
@@ -62,6 +71,30 @@ t.test('the largest table of rebuilds is one value', async (t) => {
   const full: RebuildTable = Array.from({ length: REBUILDS_MOST }, () =>
     ({ volumeId: ID, to: node, from: node, why: 'rebalance' }))
   t.ok(encodeRebuilds(full).length <= VALUE_BYTES_MAX)
+})
+
+t.test('the largest group is one value', async (t) => {
+  const text = 'x'.repeat(63)
+  const labels = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`${i}`.padEnd(63, 'x'), text]))
+  const members = Array.from({ length: GROUP_VOLUMES_MAX }, () => ({ ...MEMBER, seq: 2 ** 48 - 1 }))
+  t.ok(encodeGroup({ ...GROUP, name: text, labels, members }).length <= VALUE_BYTES_MAX)
+})
+
+t.test('a group is not believed', async (t) => {
+  const groups: Array<[string, unknown]> = [
+    ['of another name', { ...GROUP, name: 'h' }],
+    ['in an unknown state', { ...GROUP, state: 'held' }],
+    ['without an id', { ...GROUP, id: '' }],
+    ['without a snapshot', { ...GROUP, snapshotId: 's' }],
+    ['of nobody', { ...GROUP, members: [] }],
+    ['of a name', { ...GROUP, members: [{ ...MEMBER, volumeId: 'data-1' }] }],
+    ['judged on nothing', { ...GROUP, members: [{ ...MEMBER, expected: null }] }],
+    ['with half a seq', { ...GROUP, members: [{ ...MEMBER, seq: 0.5 }] }],
+    ['with labels of numbers', { ...GROUP, labels: { app: 1 } }],
+    ['that is a list', []],
+  ]
+  for (const [what, value] of groups) t.equal(decodeGroup('g', bytes(value)), undefined, what)
+  t.equal(decodeGroup('g', Buffer.from('{')), undefined)
 })
 
 t.test('anything else is not believed', async (t) => {
