@@ -259,7 +259,6 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     if (this.#pumping) return
     if ((this.#blocked || this.#isLate) && this.#isGone) {
       this.#device.disconnected?.()
-      this.#gate?.leave(this)
       return this.#end('client-closed')
     }
     this.#pumping = true
