@@ -37,6 +37,7 @@ import type { NodePaths } from './node-folder.ts'
 import { PeerListener } from './peer/listener.ts'
 import { RefusalLog } from './peer/refusal-log.ts'
 import type { PeerAddress } from './peer/transport.ts'
+import type { SuspectDisks } from './suspect-disks.ts'
 import { VolumeNotes } from './volume-notes.ts'
 import type { Seen } from './volume-notes.ts'
 import { VolumeOffers } from './volume-offers.ts'
@@ -61,6 +62,7 @@ export interface ClusterNodeOptions {
   /** Of the copies that were here when it started. */
   homes: CopyHomes
   exports: VolumeExports
+  suspects: SuspectDisks
   log: LogPort
   /** The peers changed: for the supervisor, which tells them when this daemon ended. */
   onPeers(peers: PeerAddress[]): void
@@ -225,6 +227,7 @@ export class ClusterNode implements LocalNode {
       return known.take(changes)
     }))
     const disks = joinDisks(told.flatMap(({ disks }) => disks))
+    this.#o.suspects.seen(disks)
     return { node, instance, isOpen: true, disks, copies: told.flatMap(({ copies }) => copies) }
   }
 

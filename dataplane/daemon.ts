@@ -47,6 +47,7 @@ import { addedDisks, nodeIdentity, nodePaths, rememberDisk } from './node-folder
 import type { NodeIdentity, NodePaths } from './node-folder.ts'
 import { diffSnapshots } from './snapshot-diff.ts'
 import { snapshotName } from './snapshot-exports.ts'
+import { SuspectDisks, suspectDisks } from './suspect-disks.ts'
 import { version } from './version.ts'
 import { WorkerThread } from './worker-thread.ts'
 import type { DiskOption, ReplicationStart, SessionReport } from './worker-messages.ts'
@@ -264,6 +265,7 @@ class Daemon {
       worker: (number) => this.#workers[number]!,
       homes,
       exports,
+      suspects: new SuspectDisks(this.#paths.suspectDisks, this.#log),
       log: this.#log,
       onPeers: (peers) => process.send?.({ kind: 'peers', clusterId, instance, peers } satisfies FromDaemon),
       onRival: (error) => this.refused(error),
@@ -310,7 +312,11 @@ class Daemon {
     const { name: node, scrub = SCRUB_DEFAULTS } = this.#order.config
     const { evidence } = this.#paths
     const timing = DEFAULT_TIMING
-    return { clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, scrub, homes }
+    const suspects = suspectDisks(this.#paths.suspectDisks)
+    return {
+      clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, scrub, homes,
+      suspectDisks: suspects.map(({ uuid, reason }) => ({ uuid, reason })),
+    }
   }
 
   /** A node by itself needs all of them: nobody else has what is on one that is gone. */

@@ -26,7 +26,7 @@ export async function describeDisks(
   if (!opened.ok) return opened
   const shell = opened.value
   const value: DisksDescription = {
-    disks: shell.disks().map(({ path, state, reason }) => ({ path, failure: state === 'online' ? '' : reason })),
+    disks: shell.disks().map(({ path, state, reason }) => ({ path, failure: state === 'failed' ? reason : '' })),
     copies: copiesOf(shell.store),
   }
   await new Promise<void>((resolve) => shell.stop(() => resolve()))

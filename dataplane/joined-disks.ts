@@ -13,7 +13,8 @@ export function joinDisks(statuses: Iterable<DiskStatus>): DiskStatus[] {
     known.checksumErrors += status.checksumErrors
     // Each worker counts what its own volumes hold.
     known.freeBytes = Math.max(0, known.freeBytes - (status.capacityBytes - status.freeBytes))
-    if (status.state === 'failed') Object.assign(known, { state: status.state, reason: status.reason })
+    const isWorse = status.state === 'failed' || (status.state === 'suspect' && known.state === 'online')
+    if (isWorse) Object.assign(known, { state: status.state, reason: status.reason })
   }
   return [...disks.values()]
 }

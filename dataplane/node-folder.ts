@@ -15,6 +15,7 @@
  *   nodes.json      the other nodes of its cluster
  *   waiting.json    at which store it waits for its cluster (`waiting-node.ts`)
  *   seen-disks.json  disks it had at its last start, so that it goes on without one that is gone (`lost-disks.ts`)
+ *   suspect-disks.json  disks of it that are not trusted any more (`suspect-disks.ts`)
  *   evidence/       state of copies that met a bug of ours
  *
  * Small files are replaced by rename after a sync, so that a crash leaves the old or the new one.
@@ -37,6 +38,7 @@ export interface NodePaths {
   identity: string
   disks: string
   seenDisks: string
+  suspectDisks: string
   api: string
   nbd: string
   log: string
@@ -58,6 +60,7 @@ export function nodePaths(dir: string, name: string): NodePaths {
     identity: inside('node.json'),
     disks: inside('disks.json'),
     seenDisks: inside('seen-disks.json'),
+    suspectDisks: inside('suspect-disks.json'),
     api: inside('api.sock'),
     nbd: inside('nbd.sock'),
     log: inside('daemon.log'),

@@ -118,6 +118,7 @@ class ReplicatedWorker {
     this.shell = shell
     this.#node = node
     this.#lost = lostDisks
+    for (const { uuid, reason } of start.suspectDisks) shell.store.suspectDisk(uuid, reason)
     this.#loop = loop
     this.replication = new ReplicationWorker({
       self: { clusterId, node, instance, worker, role: 'worker' },

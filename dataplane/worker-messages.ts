@@ -54,6 +54,8 @@ export interface ReplicationStart {
   scrub: ScrubOptions
   /** Disks that the node goes on without, as this worker shows them. */
   lostDisks: DiskStatus[]
+  /** Disks that are not trusted any more, and why. */
+  suspectDisks: Array<{ uuid: string; reason: string }>
   /** Where the copies of this node are: what another worker has is not this one's. */
   homes: CopyHomes
 }

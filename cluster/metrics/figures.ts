@@ -66,6 +66,7 @@ export interface DiskFigures {
   path: string
   pool: string
   isOnline: boolean
+  isSuspect: boolean
   capacityBytes: number
   freeBytes: number
   reclaimableBytes: number
@@ -97,6 +98,7 @@ export function joinFigures(workers: readonly WorkerFigures[]): WorkerFigures {
 /** Each worker subtracts from the capacity what its own volumes hold. */
 function addDisk(known: DiskFigures, disk: DiskFigures): void {
   known.isOnline &&= disk.isOnline
+  known.isSuspect ||= disk.isSuspect
   known.freeBytes = Math.max(0, known.freeBytes - (disk.capacityBytes - disk.freeBytes))
   known.reclaimableBytes += disk.reclaimableBytes
   known.checksumErrors += disk.checksumErrors

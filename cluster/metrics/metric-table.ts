@@ -176,6 +176,11 @@ export const METRICS: readonly Metric[] = [
     values: ofDisks(({ isOnline }) => Number(isOnline)),
   },
   {
+    name: 'holdfast_disk_suspect', type: 'gauge', labels: DISK_LABELS,
+    help: '1 once so many blocks of the disk were damaged that it is emptied, 0 otherwise.',
+    values: ofDisks(({ isSuspect }) => Number(isSuspect)),
+  },
+  {
     name: 'holdfast_disk_capacity_bytes', type: 'gauge', labels: DISK_LABELS,
     help: 'What volumes may fill.',
     values: ofDisks(({ capacityBytes }) => capacityBytes),

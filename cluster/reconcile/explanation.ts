@@ -140,6 +140,7 @@ function diskWords({ nodes, evictedDisks }: Cluster, { node, status }: CopyFact)
   const words = [`it lies on ${someOf(disks.map(({ path }) => path))} (${classes})`]
   for (const { uuid, path, state, reason } of disks) {
     if (state === 'failed') words.push(`disk ${path} failed: ${reason}; replace it`)
+    else if (state === 'suspect') words.push(`disk ${path} is suspect: ${reason}; replace it`)
     else if (evictedDisks.has(uuid)) words.push(`disk ${path} is being evicted`)
   }
   return words

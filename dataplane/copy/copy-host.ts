@@ -11,6 +11,7 @@ import type { HoldfastError } from '../../engine/errors.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import type { NodeId } from '../../engine/replication/configuration.ts'
 import type { CopyEvent, CopyOptions } from '../../engine/replication/copy-port.ts'
+import type { VersionId } from '../../engine/replication/record.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { VolumeDescriptor } from '../../engine/volume/descriptor.ts'
 import type { Reply } from '../../engine/volume/store-api.ts'
@@ -23,6 +24,7 @@ import type { ConfigPort } from './config-port.ts'
 import type { SlabPool } from '../slab-pool.ts'
 import type { CopyPlaces } from './copy-places.ts'
 import { saveEvidence } from './evidence.ts'
+import { DiskErrors } from './disk-errors.ts'
 import { HostedCopy } from './hosted-copy.ts'
 import type { CopyOwner } from './hosted-copy.ts'
 import type { CopyTiming } from './timing.ts'
@@ -93,9 +95,11 @@ export class CopyHost implements CopyOwner, LinksOwner {
   /** By volume: for which configuration its copy began anew last, or is about to. */
   readonly #reopenedFor = new Map<string, string>()
   readonly #unwatch: () => void
+  readonly #diskErrors: DiskErrors
 
   constructor(options: CopyHostOptions) {
     this.#o = options
+    this.#diskErrors = new DiskErrors((diskUuid, reason) => options.store.suspectDisk(diskUuid, reason))
     const { loop, timer, configs, self, timing } = options
     this.loop = loop
     this.timer = timer
@@ -288,6 +292,10 @@ export class CopyHost implements CopyOwner, LinksOwner {
     this.reopen(volumeId, (isOpen) => {
       if (!isOpen && this.#reopenedFor.get(volumeId) === nonce) this.#reopenedFor.delete(volumeId)
     })
+  }
+
+  damaged(diskUuid: string, volumeId: string, id: VersionId): void {
+    this.#diskErrors.damaged(diskUuid, volumeId, id)
   }
 
   broken({ volumeId, state }: HostedCopy, error: unknown, event: CopyEvent): void {

@@ -19,7 +19,7 @@ import { createCopy, step } from '../../engine/replication/copy.ts'
 import type { CopyState } from '../../engine/replication/copy.ts'
 import type { StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
-import type { BlockVersion, ReplicatedRecord } from '../../engine/replication/record.ts'
+import type { BlockVersion, ReplicatedRecord, VersionId } from '../../engine/replication/record.ts'
 import { recordAt } from '../../engine/replication/record-window.ts'
 import type { LocalCopyStore, OpenCopy } from '../../engine/volume/copy-store.ts'
 import { CopyMeter } from '../meters/copy-meter.ts'
@@ -54,6 +54,8 @@ export interface CopyOwner {
   configChanged(copy: HostedCopy): void
   /** Its inbox is empty, and it is fenced because it was no member when it looked. */
   wasLetGo(copy: HostedCopy): void
+  /** A version of a copy could not be read as it was written. */
+  damaged(diskUuid: string, volumeId: string, id: VersionId): void
   /** A step met a bug. @param event  it was taking */
   broken(copy: HostedCopy, error: unknown, event: CopyEvent): void
 }
@@ -282,9 +284,12 @@ export class HostedCopy implements Sleeper {
 
   #noteDamage(event: StoreEvent, { layout }: LocalCopyStore): void {
     const damaged = event.type === 'damaged' ? event.versions : 'damaged' in event ? event.damaged ?? [] : []
-    for (const { lba } of damaged) {
-      const target = layout.target(lba)
-      if (target !== undefined) this.meter.damaged(target.stream.context.diskUuid)
+    for (const id of damaged) {
+      const target = layout.target(id.lba)
+      if (target === undefined) continue
+      const { diskUuid } = target.stream.context
+      this.meter.damaged(diskUuid)
+      this.#owner.damaged(diskUuid, this.volumeId, id)
     }
   }
 

@@ -14,7 +14,8 @@ export function diskFigures(
 ): DiskFigures[] {
   return statuses.map(({ uuid, path, pool, state, capacityBytes, freeBytes, checksumErrors }) => ({
     uuid, path, pool, capacityBytes, freeBytes, checksumErrors,
-    isOnline: state === 'online',
+    isOnline: state !== 'failed',
+    isSuspect: state === 'suspect',
     reclaimableBytes: streams.filter(({ context }) => context.diskUuid === uuid)
       .reduce((bytes, stream) => bytes + reclaimableBytes(stream), 0),
     sync: syncsOf(uuid) ?? new LatencyHistogram().figures(),

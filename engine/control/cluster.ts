@@ -148,6 +148,7 @@ export function setNodeStatus(cluster: Cluster, status: NodeStatus, askedAtMs: n
   node.said = { instance, isOpen, disks, atMs: askedAtMs }
   if (former?.isOpen !== isOpen || former.instance !== instance) markNode(cluster, node.name)
   if (former === undefined || !areSameDisks(former.disks, disks)) countNode(cluster, node)
+  if (former !== undefined && suspectsOf(former.disks) !== suspectsOf(disks)) markNode(cluster, node.name)
   for (const copy of status.copies) {
     const before = node.copies.get(copy.volumeId)
     if (before === copy) continue
@@ -331,6 +332,9 @@ function noteUsed(cluster: Cluster, node: NodeId, copy: CopyStatus): void {
   // That it uses more is no reason to look at it.
   if (!wasChanged) changed.delete(volume.id)
 }
+
+const suspectsOf = (disks: NodeStatus['disks']): string =>
+  disks.filter(({ state }) => state === 'suspect').map(({ uuid }) => uuid).join()
 
 const areSameDisks = (a: NodeStatus['disks'], b: NodeStatus['disks']): boolean =>
   a.length === b.length &&

@@ -132,10 +132,14 @@ function leavingOf(cluster: Cluster, volume: VolumeView, node: NodeView, status:
   if (node.record === undefined) return `${node.name} is no node of this cluster any more`
   if (node.wish.isDraining) return `node ${node.name} is being drained`
   if (status?.diskUuids.some((uuid) => cluster.evictedDisks.has(uuid)) === true) return 'a disk of it is being evicted'
+  if (liesOnSuspect(node, status)) return 'a disk of it is suspect'
   if (move?.what === 'copy' && move.from === node.name) return `it is moved to ${move.to}`
   const entry = cluster.rebuildsOf.get(volume.id)?.find(({ from }) => from === node.name)
   return entry === undefined ? '' : `it is moved to ${entry.to}`
 }
+
+const liesOnSuspect = ({ said }: NodeView, status: CopyStatus | undefined): boolean =>
+  said?.disks.some(({ uuid, state }) => state === 'suspect' && status?.diskUuids.includes(uuid) === true) === true
 
 /** A member of the set that is there, with all of its copy. */
 export const isComplete = ({ presence, status }: CopyFact): boolean =>

@@ -145,10 +145,10 @@ function diskProblems(cluster: Cluster, node: NodeView): Problem[] {
     const what = `disk ${path} of node ${node.name}`
     if (state === 'failed') {
       problems.push({ what, why: `failed: ${reason}`, next: 'its copies are placed elsewhere; replace it' })
-    } else if (cluster.evictedDisks.has(uuid)) {
+    } else if (cluster.evictedDisks.has(uuid) || state === 'suspect') {
       const copies = [...node.copies.values()].filter(({ diskUuids }) => diskUuids.includes(uuid)).length
       const next = copies === 0 ? 'nothing is on it any more, it may be taken out' : `${copies} copies are still on it`
-      problems.push({ what, why: 'it is being evicted', next })
+      problems.push({ what, why: state === 'suspect' ? `suspect: ${reason}` : 'it is being evicted', next })
     }
     if (checksumErrors > 0) {
       const why = `${checksumErrors} stored block(s) failed their checksum`

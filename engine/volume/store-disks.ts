@@ -41,6 +41,8 @@ export class StoreDisks {
   readonly entries: StoreEntry[] = []
   /** Disks whose stream could not be opened: their slices answer EIO. */
   readonly refused: Array<{ disk: StoreDisk; reason: string }> = []
+  /** By uuid, why: nothing new is placed on them. */
+  readonly suspects = new Map<string, string>()
   private readonly clock: ClockPort
   private readonly log: LogPort
   private readonly newVolumeStream: number
@@ -126,6 +128,8 @@ export class StoreDisks {
         checksumErrors: 0,
       }
       status.freeBytes = Math.max(0, status.freeBytes - liveBytes)
+      const suspected = this.suspects.get(disk.context.diskUuid)
+      if (suspected !== undefined) Object.assign(status, { state: 'suspect', reason: suspected })
       if (stream.failed) Object.assign(status, { state: 'failed', reason: stream.failedReason })
       byUuid.set(disk.context.diskUuid, status)
     }
@@ -158,6 +162,7 @@ export class StoreDisks {
         ({ disk, stream }) =>
           disk.pool === spec.pool &&
           !stream.failed &&
+          !this.suspects.has(disk.context.diskUuid) &&
           disk.context.streamId === this.newVolumeStream &&
           spec.diskTags.every((tag) => disk.tags.includes(tag)),
       )

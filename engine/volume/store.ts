@@ -192,6 +192,11 @@ export class Store implements StoreApi {
     return this.parts.copies.byId
   }
 
+  /** Place nothing new on a disk; what is there is served. It is shown as `suspect`, with the reason. */
+  suspectDisk(diskUuid: string, reason: string): void {
+    this.parts.disks.suspects.set(diskUuid, reason)
+  }
+
   /** Streams, for tests, tools and metrics. */
   streams(): readonly StoreStream[] {
     return this.parts.disks.entries.map((entry) => entry.stream)

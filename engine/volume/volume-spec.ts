@@ -43,7 +43,8 @@ export interface VolumeStatus {
   heldRequests: number
 }
 
-export type DiskState = 'online' | 'failed'
+/** `suspect`: served, and to be emptied. */
+export type DiskState = 'online' | 'suspect' | 'failed'
 
 export interface DiskStatus {
   uuid: string
@@ -51,7 +52,7 @@ export interface DiskStatus {
   pool: string
   tags: string[]
   state: DiskState
-  /** Empty while online. */
+  /** Why it is not `online`. */
   reason: string
   /** What volumes may fill: segments less the reserve. */
   capacityBytes: number

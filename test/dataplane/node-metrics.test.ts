@@ -5,7 +5,8 @@ import { NodeMetrics } from '../../dataplane/node-metrics.ts'
 
 const NOTHING: WorkerFigures = { attachments: [], copies: [], disks: [] }
 const disk = (change: Partial<DiskFigures>): DiskFigures => ({
-  uuid: 'u', path: '/d', pool: 'default', isOnline: true, capacityBytes: 100, freeBytes: 60, reclaimableBytes: 3,
+  uuid: 'u', path: '/d', pool: 'default', isOnline: true, isSuspect: false, capacityBytes: 100, freeBytes: 60,
+  reclaimableBytes: 3,
   checksumErrors: 1, sync: { counts: [1, 2], sumMs: 5 }, ...change,
 })
 const worker = (figures: WorkerFigures) => ({ figures: async () => figures, ping: async () => undefined })

@@ -120,7 +120,51 @@ t.test('damaged blocks are repaired by scrubs, so long as one copy of each is go
   t.match((await run('volume', 'inspect', 'data')).stdout, /^scrubbed +n1 \d+s ago.*; n2 .*; n3 /m)
   t.match((await run('status')).stdout, /stored block\(s\) failed their checksum/)
   t.match((await run('volume', 'scrub', 'nothing')).stderr, /nothing/)
+  // More of each than a disk may lose; there is nowhere else, and so the copies stay.
+  t.match((await run('disk', 'ls')).stdout.match(/suspect/g), ['suspect', 'suspect', 'suspect'])
   await client.close()
   t.same(await Promise.all(cluster.nodes.map((node) => node.stop())), [0, 0, 0], 'all stop cleanly')
   t.same(wrongOnDisks(), [])
+})
+
+t.test('a disk of which many blocks were damaged is suspect, and its copy goes elsewhere', async (t) => {
+  const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2', 'n3', 'n4'], diskBytes: 320 * MIB })
+  await cluster.start()
+  const { api: endpoint, nbd: socketPath } = cluster.node('n1').paths
+  const api = connectControlApi({ socketPath: endpoint, source: 'the test' })
+  t.teardown(() => api.close())
+  const inspect = () => api.getVolume({ name: 'data' })
+  await until(() => api.listDisks(), ({ disks }) => disks.length === 4)
+  await api.createVolume({ name: 'data', sizeBytes: 8 * MIB, parameters: { replicas: '2' } })
+  const made = await until(inspect, ({ health, copies }) => health === 'healthy' && copies.length === 3)
+  const client = new StampedClient({ socketPath, exportName: 'data', random: Math.random, depth: 8 })
+  t.teardown(() => client.close())
+  await client.connected()
+  await client.fill()
+  const bad = made.copies.find(({ role }) => role === 'replica')!.node
+  const { path } = cluster.node(bad).config.disks[0]!
+  const places = [...placesOnDisk(path, made.id).values()]
+  t.ok(places.length > 1000, `${places.length} blocks`)
+  const fd = openSync(path, 'r+')
+  for (const at of places.slice(0, 300)) writeSync(fd, Buffer.alloc(SECTOR_BYTES, 0xa5), 0, SECTOR_BYTES, at)
+  closeSync(fd)
+  client.start()
+  await api.scrubVolume({ name: 'data', isDeep: true })
+  const suspect = await until(() => api.listDisks(), ({ disks }) => disks.some(({ state }) => state === 'suspect'))
+  t.match(suspect.disks.filter(({ state }) => state === 'suspect'), [{ node: bad, reason: /128 blocks of it/ }])
+  await until(inspect, ({ copies }) =>
+    copies.length === 3 && copies.every(({ node, state }) => node !== bad && state === 'in-sync'))
+  const isEmpty = ({ next }: { next: string }): boolean => /may be taken out/.test(next)
+  const page = await until(() => api.status(), ({ problems }) => problems.some(isEmpty))
+  t.match(page.problems.find(isEmpty), {
+    what: `disk ${path} of node ${bad}`, why: /^suspect: 128 blocks/,
+  })
+  await client.pause()
+  await client.verify()
+  t.same(client.problems, [], `${client.counts.verifiedBlocks} blocks verified`)
+  t.equal(client.counts.errors + client.reconnects, 0)
+  await cluster.node(bad).killNode()
+  await cluster.node(bad).start()
+  const after = await until(() => api.listDisks(), ({ disks }) => disks.some((disk) => disk.node === bad))
+  t.match(after.disks.find(({ node }) => node === bad), { state: 'suspect', reason: /128 blocks of it/ })
 })

@@ -19,7 +19,8 @@ const node: NodeFigures = {
   node: 'n1', version: '1', instance: 'i', startedAtMs: 2000, residentBytes: 5, cpuSeconds: 1.5,
   isStoreReachable: undefined, attachments: [], copies: [],
   disks: [{
-    uuid: 'u', path: '/a "quoted"\\path', pool: 'default', isOnline: true, capacityBytes: 9, freeBytes: 8,
+    uuid: 'u', path: '/a "quoted"\\path', pool: 'default', isOnline: true, isSuspect: false, capacityBytes: 9,
+    freeBytes: 8,
     reclaimableBytes: 7, checksumErrors: 6, sync: latency({ 0: 2, 2: 1, [LATENCY_BOUNDS_MS.length]: 4 }, 250_000),
   }],
 }
