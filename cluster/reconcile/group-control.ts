@@ -46,6 +46,15 @@ interface Judged {
   primary: ReachedNode
 }
 
+/** Neither: somebody else's group is there, or another one of ours. */
+interface AttemptEnd {
+  made?: GroupRecord
+  /** It was not made, or what became of it is decided elsewhere: the record says. */
+  refusal?: HoldfastError
+}
+
+const NOTHING: AttemptEnd = {}
+
 export class GroupControl {
   readonly remains: GroupRemains
   private readonly options: GroupControlOptions
@@ -63,21 +72,26 @@ export class GroupControl {
     checkSnapshotId(id)
     const { controller, nowMs } = this.options
     const deadlineMs = nowMs() + GROUP_MS
+    const isLate = () => nowMs() > deadlineMs || controller.term() === undefined
     let refusal: HoldfastError | undefined
     for (let attempts = 0; ; ) {
-      const stored = await this.read(name)
-      const isOwn = stored?.value.id === id
-      if (isOwn && stored!.value.state === 'made') return this.view(stored!.value)
-      const isLate = nowMs() > deadlineMs || controller.term() === undefined
-      if (stored !== undefined && !isOwn && stored.value.state !== 'undoing') throw exists(stored.value)
-      if (refusal !== undefined && (isLate || attempts >= ATTEMPTS_MAX)) throw refusal
-      if (stored === undefined) {
+      const group = (await this.readAgain(request, attempts))?.value
+      if (group === undefined) {
+        // All of ours is undone, and nothing of it is left.
+        if (refusal !== undefined && (isLate() || attempts >= ATTEMPTS_MAX)) throw refusal
         // Two that want the same volumes do not go on meeting.
         for (let pauses = attempts++ === 0 ? 0 : randomInt(PAUSES_MAX); pauses > 0; pauses--) await controller.passed()
-        refusal = await this.attempt(request)
-        if (refusal !== undefined) this.remains.begin(name)
-      } else if (isLate) throw isOwn ? this.unknown(request, 'it is being decided') : exists(stored.value)
-      else await controller.passed()
+        const end = await this.attempt(request)
+        if (end.made !== undefined) return this.view(end.made)
+        refusal = end.refusal
+        continue
+      }
+      if (group.id === id && group.state === 'made') return this.view(group)
+      if (group.id !== id && group.state !== 'undoing') throw exists(group)
+      if (group.id === id && group.state === 'undoing' && refusal !== undefined) {
+        if (isLate() || attempts >= ATTEMPTS_MAX) throw refusal
+      } else if (isLate()) throw group.id === id ? this.unknown(request, 'it is being decided') : exists(group)
+      await controller.passed()
     }
   }
 
@@ -126,49 +140,43 @@ export class GroupControl {
     return (await this.read(group))?.value.snapshotId === snapshotId
   }
 
-  /** @returns why it was not made; undefined: it was, or somebody else's is there @throws what changed nothing */
-  private async attempt(request: CreateGroupRequest): Promise<HoldfastError | undefined> {
+  /** @throws HoldfastError that nothing was changed, or `change-outcome` */
+  private async attempt(request: CreateGroupRequest): Promise<AttemptEnd> {
     const { name, labels, id } = request
     const judged = await Promise.all(request.volumes.map((volume) => this.judge(volume, request)))
     const snapshotId = randomUUID().replaceAll('-', '')
     const createdAtMs = Date.now()
     const members = judged.map(({ member }) => member)
     const group: GroupRecord = { name, id, state: 'taking', snapshotId, labels, createdAtMs, members }
-    const title = { name, createdAtMs, labels, group: name }
-    return this.remains.whileTaking(snapshotId, async () => {
-      try {
-        if (!(await this.options.records.put(groupKey(name), undefined, encodeGroup(group)))) return undefined
-        return await this.take(group, title, judged)
-      } catch (error) {
-        if (error instanceof HoldfastError) throw this.unknown(request, reasonOf(error))
-        throw error
-      }
-    })
+    const end = await this.remains.whileTaking(snapshotId, () => this.certain(request, async () => {
+      const isOurs = await this.options.records.put(groupKey(name), undefined, encodeGroup(group))
+      return isOurs ? this.take(group, judged) : NOTHING
+    }))
+    if (end.refusal !== undefined) this.remains.begin(name)
+    return end
   }
 
-  private async take(
-    group: GroupRecord, title: { name: string; createdAtMs: number; labels: Record<string, string>; group: string },
-    judged: readonly Judged[],
-  ): Promise<HoldfastError | undefined> {
+  private async take(group: GroupRecord, judged: readonly Judged[]): Promise<AttemptEnd> {
     const { records, nowMs, onGroup } = this.options
-    const { name, snapshotId } = group
-    const member = ({ name: volume, member: record, primary }: Judged) => ({ record, volume, primary })
-    const end = await takeAtOnce({ snapshotId, title, members: judged.map(member) }, nowMs)
+    const { name, snapshotId, createdAtMs, labels } = group
+    const title = { name, createdAtMs, labels, group: name }
+    const members = judged.map(({ name: volume, member: record, primary }) => ({ record, volume, primary }))
+    const end = await takeAtOnce({ snapshotId, title, members }, nowMs)
     const stored = await this.read(name)
     if (stored?.value.snapshotId !== snapshotId || stored.value.state !== 'taking') return decidedElsewhere()
+    const becomes = async (next: GroupRecord): Promise<GroupRecord> => {
+      return (await records.put(groupKey(name), stored.version, encodeGroup(next))) ? next : decidedElsewhere()
+    }
     if (end.outcome === 'taken') {
       const taken = end.seqs.map((seq, i) => ({ seq, sizeBytes: judged[i]!.sizeBytes }))
-      const isMade = await records.put(groupKey(name), stored.version, encodeGroup(made(group, taken)))
-      if (!isMade) return decidedElsewhere()
-      onGroup?.(group, end.heldMs)
-      return undefined
+      const all = await becomes(made(group, taken))
+      onGroup?.(all, end.heldMs)
+      return { made: all }
     }
-    if (end.outcome === 'refused') {
-      const isUndone = await records.put(groupKey(name), stored.version, encodeGroup({ ...group, state: 'undoing' }))
-      if (!isUndone) return decidedElsewhere()
-    }
+    // What is not known is decided by what the volumes show.
+    if (end.outcome === 'refused') await becomes({ ...group, state: 'undoing' })
     const { volume, error } = end
-    return new HoldfastError('group-not-made', { group: name, volume, reason: reasonOf(error) })
+    return { refusal: new HoldfastError('group-not-made', { group: name, volume, reason: reasonOf(error) }) }
   }
 
   /** @throws HoldfastError when a snapshot of that name cannot be made of it */
@@ -183,6 +191,21 @@ export class GroupControl {
     const title = { name: snapshot, labels, createdAtMs: Date.now() }
     if (!hasRoomFor(answer, title)) throw new HoldfastError('snapshot-limit', { volume, count })
     return { name: volume, record, member: { volumeId, expected, seq: 0, sizeBytes: 0 }, sizeBytes, primary }
+  }
+
+  /** Something of the request may be under way when this fails. @throws HoldfastError `change-outcome` */
+  private async certain<T>(request: CreateGroupRequest, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof HoldfastError) throw this.unknown(request, reasonOf(error))
+      throw error
+    }
+  }
+
+  private readAgain(request: CreateGroupRequest, attempts: number): Promise<Stored<GroupRecord> | undefined> {
+    const read = () => this.read(request.name)
+    return attempts === 0 ? read() : this.certain(request, read)
   }
 
   private read(name: string): Promise<Stored<GroupRecord> | undefined> {

@@ -87,7 +87,7 @@ t.test('a volume that does not take: what was taken is deleted; the next attempt
   const { create, volumes, snapshots, meets, atRest } = await groupWorld(t)
   let refusals = 1
   meets(async ({ call, volumeId, go }) => {
-    if (call !== 'change' || volumeId !== B || refusals-- <= 0) return go()
+    if (call !== 'take' || volumeId !== B || refusals-- <= 0) return go()
     while (volumes.a.snapshots.length === 0) await setImmediate()
     throw new HoldfastError('copy-refused', { node: 'n', volume: B, reason: 'the hold is over' })
   })

@@ -4,6 +4,7 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
+import { HoldfastError } from '../../../engine/errors.ts'
 import { A, B, groupRequest, groupWorld, never } from './group-world.ts'
 import type { Event, GroupWorld } from './group-world.ts'
 import type { GroupRecord } from '../../../engine/control/snapshot-group.ts'
@@ -119,7 +120,7 @@ t.test('attack 7: a TAKE whose answer is lost was one, and is not taken twice', 
   const { create, meets, volumes, atRest } = await groupWorld(t)
   meets(async ({ call, go }) => {
     const answer = await go()
-    if (call === 'change') throw lost()
+    if (call === 'take') throw lost()
     return answer
   })
   t.match(await create(groupRequest('one', 1)), { state: 'made', members: [{ volumeId: A }, { volumeId: B }] })
@@ -127,11 +128,35 @@ t.test('attack 7: a TAKE whose answer is lost was one, and is not taken twice', 
   await atRest(t)
 })
 
+t.test('attack 7: what is not known of the last attempt is not called refused', async (t) => {
+  const { cluster, create, meets, leads, records, snapshots, atRest } = await groupWorld(t)
+  const fakes = Object.values(leads).map((name) => cluster.node(name).fake)
+  const tell = fakes.map((fake) => fake.snapshots.bind(fake))
+  let isDeaf = false
+  fakes.forEach((fake, i) => (fake.snapshots = (query) => (isDeaf ? Promise.reject(lost()) : tell[i]!(query))))
+  let takes = 0
+  meets(async ({ call, go }) => {
+    if (call !== 'take') return go()
+    if (++takes <= 6) throw new HoldfastError('copy-refused', { node: 'n', volume: 'v', reason: 'its hold is over' })
+    await go()
+    isDeaf = true
+    throw lost()
+  })
+  const message = /whether group snapshot one of volume v-aaaa, v-bbbb was done is not known/
+  await t.rejects(create(groupRequest('one', 1)), { code: 'change-outcome', message })
+  t.equal(takes, 8, 'the fourth attempt')
+  t.match(await records(), [{ state: 'taking' }])
+  isDeaf = false
+  await atRest(t)
+  t.match(await records(), [{ state: 'made' }])
+  t.same(snapshots(), [['one'], ['one']])
+})
+
 t.test('attack 1: a TAKE that is delayed beyond the undoing is refused', async (t) => {
   const { create, meets, snapshots, atRest } = await groupWorld(t)
   const late: Array<() => Promise<unknown>> = []
   meets(async ({ call, volumeId, go }) => {
-    if (call !== 'change' || volumeId !== B || late.length > 0) return go()
+    if (call !== 'take' || volumeId !== B || late.length > 0) return go()
     late.push(go)
     throw lost()
   })

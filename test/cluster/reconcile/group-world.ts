@@ -4,7 +4,6 @@
  */
 import type { Test } from 'tap'
 import type { CreateGroupRequest, SnapshotGroup } from '../../../cluster/api/definition.ts'
-import type { NodeCalls } from '../../../cluster/reconcile/node-calls.ts'
 import { GROUP_PREFIX, decodeGroup } from '../../../cluster/store/snapshot-groups.ts'
 import { encodeName, nameKey } from '../../../cluster/store/volume-names.ts'
 import type { GroupRecord } from '../../../engine/control/snapshot-group.ts'
@@ -19,9 +18,14 @@ export const B = 'b'.repeat(32)
 export const groupRequest = (name: string, digit: number, more: Partial<CreateGroupRequest> = {}): CreateGroupRequest =>
   ({ name, volumes: ['v-aaaa', 'v-bbbb'], labels: {}, id: drawn(digit), ...more })
 
-type Calls = Pick<NodeCalls, 'hold' | 'change'>
 /** What an order meets: it goes on by `go`. */
-export type Event = (step: { call: keyof Calls; volumeId: string; go(): Promise<Ordered> }) => Promise<Ordered>
+export type Event = (step: Step) => Promise<Ordered>
+
+interface Step {
+  call: 'hold' | 'take' | 'undo'
+  volumeId: string
+  go(): Promise<Ordered>
+}
 type Ordered = { seq: number }
 
 export interface GroupWorld {
@@ -65,7 +69,10 @@ export async function groupWorld(t: Test): Promise<GroupWorld> {
       cluster.wrapCalls = (calls) => ({
         ...calls,
         hold: (order) => event({ call: 'hold', volumeId: order.volumeId, go: () => calls.hold(order) }),
-        change: (order) => event({ call: 'change', volumeId: order.volumeId, go: () => calls.change(order) }),
+        change: (order) => {
+          const call = order.operation === 'snapshot' ? 'take' : 'undo'
+          return event({ call, volumeId: order.volumeId, go: () => calls.change(order) })
+        },
       })
     },
     create: (request) => cluster.answered(elected().volumes.createGroup(request)),
