@@ -18,11 +18,11 @@ import type { CopyMap } from './copy-map.ts'
 import type { Append } from './log-batch.ts'
 import { loadPage } from './page-visitor.ts'
 import { hasDescriptor, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
-import { eachZero, moveEntry, moveZero } from './relocation.ts'
+import { eachZero, findOlder, moveEntry, moveZero } from './relocation.ts'
 import { decodeTrailer, type SummaryEntry } from './segment.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
-import { readHistory } from './version-history.ts'
+import { changedVersion, type VersionOfBlock } from './version-history.ts'
 import type { VolumeMap } from './volume-map.ts'
 
 const READ_BLOCKS = 512
@@ -85,6 +85,9 @@ class CleaningJob {
   private leastBorn = Infinity
   /** No record in a batch below this one is still to be applied. */
   private unappliedFrom = 0
+  /** Of each block of what was read: its entry as an older version; null: it is none. Undefined: not looked for. */
+  private readonly found = new Map<RecordHeader, Array<Uint32Array | null | undefined>>()
+  private foundAtCommit = 0
   /** A copy would have had to wait for a free segment. */
   noRoom = false
 
@@ -134,6 +137,7 @@ class CleaningJob {
       if (!headersOnly) while (end < places.length && endOf(end) - first.startBlock <= READ_BLOCKS) end++
       const bytes = yield* reader.read(this.segment, first.startBlock, endOf(end - 1) - first.startBlock, this.buffer)
       if (bytes === undefined) return false
+      const read: Array<{ entry: SummaryEntry; at: number; records: RecordHeader[] }> = []
       for (; i < end; i++) {
         const { entry } = places[i]!
         const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
@@ -142,6 +146,10 @@ class CleaningJob {
           this.damaged = true
           return false
         }
+        read.push({ entry, at, records })
+      }
+      if (!headersOnly && !(yield* this.lookUp(read))) return false
+      for (const { entry, at, records } of read) {
         let hasZeroes = false
         for (const record of records) {
           const isZero = record.kind === RECORD_KIND.zero || record.kind === RECORD_KIND.trim
@@ -273,15 +281,64 @@ class CleaningJob {
     const head = Array.from({ length: record.blockCount }, (_, i) => isHere(page.words, at(i), i))
     if (!copy((i) => head[i]!, this.unappliedFrom)) return true
     if (!volume.hasHistory || !head.includes(false)) return true
-    const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-      readHistory(map, volume, record.lba, record.lba + record.blockCount, resume),
-    )
-    if (history === undefined) return false
-    const older = head.map(
-      (isHead, i) => !isHead && (history.get(record.lba + i)?.some((words) => isHere(words, 0, i)) ?? false),
-    )
-    copy((i) => older[i]!, record.bornBatch)
+    const others = [...head.keys()].filter((i) => !head[i]!)
+    const older = yield* this.older(volume, record, others)
+    if (older === undefined) return false
+    const isOlder = head.map(() => false)
+    for (const [n, i] of others.entries()) isOlder[i] = older[n] !== undefined && isHere(older[n], 0, i)
+    copy((i) => isOlder[i]!, record.bornBatch)
     return true
+  }
+
+  /**
+   * Look for what was overwritten among the older versions, for all that was read together: one by one each record
+   * would wait for the index. False when that cannot be read.
+   */
+  private *lookUp(read: ReadonlyArray<{ records: RecordHeader[] }>): Task<boolean> {
+    const { map, volumesById } = this.stream
+    this.found.clear()
+    this.foundAtCommit = map.loads.commits
+    const ofVolumes = new Map<VolumeMap, Array<{ record: RecordHeader; i: number }>>()
+    for (const { records } of read)
+      for (const record of records) {
+        if (record.kind !== RECORD_KIND.write) continue
+        const volume = volumesById.get(uuidToHex(record.volumeId))
+        if (volume === undefined || !volume.hasHistory) continue
+        const page = yield* loadPage(map, volume, Math.floor(record.lba / PAGE_BLOCKS))
+        if (page === undefined) return false
+        const blocks = ofVolumes.get(volume) ?? []
+        ofVolumes.set(volume, blocks)
+        this.found.set(record, new Array<Uint32Array | null | undefined>(record.blockCount).fill(undefined))
+        for (let i = 0; i < record.blockCount; i++) {
+          const at = (record.lba + i - page.firstLba) * ENTRY_WORDS
+          if (!hasEntry(page.words, at) || seqOf(page.words, at) !== record.seq) blocks.push({ record, i })
+        }
+      }
+    for (const [volume, blocks] of ofVolumes) {
+      const entries = yield* findOlder(map, volume, blocks.map(({ record, i }) => versionOf(record, i)))
+      if (entries === undefined) return false
+      for (const [n, { record, i }] of blocks.entries()) this.found.get(record)![i] = entries[n] ?? null
+    }
+    return true
+  }
+
+  /**
+   * Of these blocks of a record that was read the entries, where they are older versions now. What was found holds but
+   * for what changed in memory, until a checkpoint ends. Undefined when the index cannot be read.
+   */
+  private *older(
+    volume: VolumeMap,
+    record: RecordHeader,
+    blocks: readonly number[],
+  ): Task<Array<Uint32Array | undefined> | undefined> {
+    const { map } = this.stream
+    const found = this.foundAtCommit === map.loads.commits ? this.found.get(record) : undefined
+    if (found === undefined || blocks.some((i) => found[i] === undefined))
+      return yield* findOlder(map, volume, blocks.map((i) => versionOf(record, i)))
+    return blocks.map((i) => {
+      const changed = changedVersion(volume, versionOf(record, i))
+      return (changed === undefined ? found[i] : changed) ?? undefined
+    })
   }
 
   /** Verify and re-append blocks `first .. end - 1` of a record. False when one is damaged. */
@@ -329,7 +386,9 @@ class CleaningJob {
     }
     if (record.meta !== undefined) moved.meta = record.meta.slice(run.first * 32, run.end * 32)
     this.append(moved, [bytes.subarray(from, at)], (at - from) / UNIT_BYTES, (append) =>
-      moveEntry(this.stream, volume, moved, { segment: append.segment, units: append.units }),
+      moveEntry(this.stream, volume, moved, { segment: append.segment, units: append.units }, (versions) =>
+        this.older(volume, record, versions.map(({ lba }) => lba - record.lba)),
+      ),
     )
     return true
   }
@@ -499,3 +558,5 @@ const isOfBefore = ({ descriptor: { copy } }: VolumeMap, { flags, bornBatch }: R
   copy !== undefined &&
   (flags & (RECORD_FLAG.moved | RECORD_FLAG.fill)) === 0 &&
   bornBatch < (copy.fillBorn[disk] ?? 0)
+
+const versionOf = ({ lba, epoch, seq }: RecordHeader, i: number): VersionOfBlock => ({ lba: lba + i, epoch, seq })

@@ -18,6 +18,8 @@ const KEY = {
   leaf: 0x6c,
 }
 
+const HISTORY_KEY_BYTES = 21
+
 function key(prefix: number, ...fields: Array<[value: number, bytes: 4 | 6]>): Uint8Array {
   let length = 1
   for (const [, bytes] of fields) length += bytes
@@ -42,8 +44,21 @@ export const generationKey = (segment: number): Uint8Array => key(KEY.generation
 export const volumeKey = (volume: number): Uint8Array => key(KEY.volume, [volume, 4])
 export const pageKey = (volume: number, page: number, checkpoint: number): Uint8Array =>
   key(KEY.page, [volume, 4], [page, 4], [checkpoint, 6])
-export const historyKey = (volume: number, lba: number, epoch: number, seq: number): Uint8Array =>
-  key(KEY.history, [volume, 4], [lba, 6], [epoch, 4], [seq, 6])
+/** The cleaner makes one for each block that it moves, so it is made by hand. */
+export function historyKey(volume: number, lba: number, epoch: number, seq: number): Uint8Array {
+  const out = new Uint8Array(HISTORY_KEY_BYTES)
+  const view = new DataView(out.buffer)
+  const lbaHigh = Math.floor(lba / 2 ** 32)
+  const seqHigh = Math.floor(seq / 2 ** 32)
+  out[0] = KEY.history
+  view.setUint32(1, volume)
+  view.setUint16(5, lbaHigh)
+  view.setUint32(7, lba - lbaHigh * 2 ** 32)
+  view.setUint32(11, epoch)
+  view.setUint16(15, seqHigh)
+  view.setUint32(17, seq - seqHigh * 2 ** 32)
+  return out
+}
 export const tombstoneKey = (volume: number, epoch: number, seq: number, firstPage: number): Uint8Array =>
   key(KEY.tombstone, [volume, 4], [epoch, 4], [seq, 6], [firstPage, 4])
 

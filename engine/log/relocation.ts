@@ -5,18 +5,26 @@
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import { ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from './entry.ts'
+import type { ExtentMap } from './extent-map.ts'
 import { loadPage, visitPages } from './page-visitor.ts'
 import type { RecordHeader } from './record.ts'
 import type { StoreStream } from './store-stream.ts'
-import { putHistory, readHistory } from './version-history.ts'
+import { findVersions, putHistory, readHistory, type VersionOfBlock } from './version-history.ts'
 import type { VolumeMap } from './volume-map.ts'
 
-/** @param to  where the copy of the record's first blob lies. False when the index cannot be read. */
+/** Of each of these versions the entry, if it is an older one now; undefined: the index cannot be read. */
+export type FindOlder = (wanted: readonly VersionOfBlock[]) => Task<Array<Uint32Array | undefined> | undefined>
+
+/**
+ * @param to  where the copy of the record's first blob lies
+ * @param find  for who has looked already. False when the index cannot be read.
+ */
 export function* moveEntry(
   stream: StoreStream,
   volume: VolumeMap,
   record: RecordHeader,
   to: { segment: number; units: number },
+  find: FindOlder = (wanted) => findOlder(stream.map, volume, wanted),
 ): Task<boolean> {
   const { map } = stream
   const page = yield* loadPage(map, volume, Math.floor(record.lba / PAGE_BLOCKS))
@@ -38,22 +46,14 @@ export function* moveEntry(
     offset += record.storedUnits[i]!
   }
   if (inHistory.length === 0 || !volume.hasHistory) return true
-  const first = record.lba
-  const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-    readHistory(map, volume, first, first + record.blockCount, resume),
-  )
-  if (history === undefined) return false
-  for (const i of inHistory) {
-    const entry = history
-      .get(first + i)
-      ?.find(
-        (words) =>
-          epochOf(words, 0) === record.epoch &&
-          seqOf(words, 0) === record.seq &&
-          segmentOf(words, 0) === record.fromSegment &&
-          unitsOf(words, 0) === record.fromUnits + offsets[i]!,
-      )
-    if (entry === undefined) continue
+  const { lba: first, epoch, seq } = record
+  const wanted = inHistory.map((i) => ({ lba: first + i, epoch, seq }))
+  const older = yield* find(wanted)
+  if (older === undefined) return false
+  for (const [at, i] of inHistory.entries()) {
+    const entry = older[at]
+    const isThere = entry !== undefined && segmentOf(entry, 0) === record.fromSegment
+    if (!isThere || unitsOf(entry, 0) !== record.fromUnits + offsets[i]!) continue
     const moved = entry.slice()
     moved[0] = to.segment + 1
     moved[1] = to.units + offsets[i]!
@@ -63,6 +63,13 @@ export function* moveEntry(
   }
   return true
 }
+
+export const findOlder = (
+  map: ExtentMap,
+  volume: VolumeMap,
+  wanted: readonly VersionOfBlock[],
+): ReturnType<FindOlder> =>
+  until<Array<Uint32Array | undefined> | undefined>((resume) => findVersions(map, volume, wanted, resume))
 
 /** Point tombstones, page entries and history entries of a zero or trim to its copy in `segment`. */
 export function* moveZero(

@@ -4,7 +4,7 @@
  */
 import { compareVersions, epochOf, seqOf } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
-import { decodeEntryValue, historyRange, parseHistoryKey } from './index-keys.ts'
+import { decodeEntryValue, historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
 import type { VolumeMap } from './volume-map.ts'
 
 export function putHistory(map: VolumeMap, lba: number, entry: Uint32Array): void {
@@ -54,6 +54,61 @@ export function readHistory(
     }
     done(found)
   })
+}
+
+/** Of a block. */
+export interface VersionOfBlock {
+  lba: number
+  epoch: number
+  seq: number
+}
+
+/**
+ * Whether exactly these are older versions, and their entries; `undefined` in place of one that is none. Those that are
+ * not in memory are asked for at once, so that the index looks for all of them together.
+ */
+export function findVersions(
+  extents: ExtentMap,
+  map: VolumeMap,
+  wanted: readonly VersionOfBlock[],
+  done: (found: Array<Uint32Array | undefined> | undefined) => void,
+): void {
+  const { commits } = extents.loads
+  const found: Array<Uint32Array | undefined> = wanted.map(() => undefined)
+  let left = 1
+  let isRead = true
+  const ended = (): void => {
+    if (--left > 0) return
+    if (!isRead) return done(undefined)
+    // As `readHistory`.
+    if (extents.loads.commits !== commits) return findVersions(extents, map, wanted, done)
+    done(
+      wanted.map((one, i) => {
+        const changed = changedVersion(map, one)
+        return (changed === undefined ? found[i] : changed) ?? undefined
+      }),
+    )
+  }
+  wanted.forEach((one, i) => {
+    if (changedVersion(map, one) !== undefined) return
+    left++
+    extents.index.get(historyKey(map.number, one.lba, one.epoch, one.seq), (ok, value) => {
+      found[i] = ok && value !== undefined ? decodeEntryValue(value) : undefined
+      if (!ok || (value !== undefined && found[i] === undefined)) isRead = false
+      ended()
+    })
+  })
+  ended()
+}
+
+/** What became of an older version since the last checkpoint that is durable; null: it is none. Undefined: nothing. */
+export function changedVersion(map: VolumeMap, { lba, epoch, seq }: VersionOfBlock): Uint32Array | null | undefined {
+  const versions = map.history.get(lba)
+  const committing = map.committingHistory.get(lba)
+  if (versions === undefined && committing === undefined) return undefined
+  const id = `${epoch}:${seq}`
+  const changed = versions?.get(id)
+  return changed === undefined ? committing?.get(id) : changed
 }
 
 /** Those of blocks `first .. end - 1`; most questions are about a block or a page, and the changes of many wait. */
