@@ -337,7 +337,7 @@ export class ClusterControl implements ControlApi {
   async status(): Promise<Status> {
     const { clusterId, storeAddress: store, nowMs } = this.options
     const page = statusOf(this.informedTerm(), { clusterId, store }, nowMs())
-    return { ...page, problems: [...page.problems, ...this.schedules.problems()] }
+    return { ...page, problems: [...page.problems, ...this.schedules.problems(), ...this.groups.remains.problems()] }
   }
 
   private term(): Term {

@@ -7,6 +7,7 @@ import { partOf, made } from '../../engine/control/snapshot-group.ts'
 import type { GroupRecord, MemberPart, MemberRecord } from '../../engine/control/snapshot-group.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { SNAPSHOT_USE_MS } from '../../engine/replication/snapshot-uses.ts'
+import type { Problem } from '../api/definition.ts'
 import { decodeGroup, encodeGroup, groupKey } from '../store/snapshot-groups.ts'
 import type { RecordStore, Stored } from './record-store.ts'
 import { look, reasonOf, settle } from './settled-change.ts'
@@ -30,9 +31,22 @@ export class GroupRemains {
   /** Attempts of this process, by their snapshot id: not ours to finish. */
   private readonly taking = new Set<string>()
   private readonly settling = new Map<string, Promise<Left | undefined>>()
+  /** Of those that could not be settled. */
+  private readonly left = new Map<string, Left>()
 
   constructor(options: RemainsOptions) {
     this.options = options
+  }
+
+  /** Of `holdfast status`. */
+  problems(): Problem[] {
+    const groups = this.options.controller.term()?.cache.groups
+    const isThere = (name: string) => (groups?.get(name)?.state ?? 'made') !== 'made'
+    return [...this.left].filter(([name]) => isThere(name)).map(([name, { volume, reason }]) => ({
+      what: `group snapshot ${name} is not made, or deleted, and something of it is left`,
+      why: `volume ${volume}: ${reason}`,
+      next: 'it goes by itself as soon as that volume is served and nobody reads it',
+    }))
   }
 
   async whileTaking<T>(snapshotId: string, work: () => Promise<T>): Promise<T> {
@@ -66,6 +80,7 @@ export class GroupRemains {
     const known = this.settling.get(name)
     if (known !== undefined) return known
     const settled = this.finish(name).finally(() => this.settling.delete(name))
+    settled.then((left) => (left === undefined ? this.left.delete(name) : this.left.set(name, left)), () => undefined)
     this.settling.set(name, settled)
     return settled
   }

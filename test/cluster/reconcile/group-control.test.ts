@@ -147,8 +147,13 @@ t.test('deletion: a volume that is away keeps it pending, and one that is delete
   t.match(await records(), [{ name: 'one', state: 'undoing' }, { name: 'two', state: 'made' }])
   t.match(await api.getGroup({ name: 'one' }), { state: 'undoing' })
   await t.rejects(create(groupRequest('one', 3)), { code: 'group-exists', message: /it is being deleted/ })
+  const { problems } = await api.status()
+  t.match(problems.filter(({ what }) => what.startsWith('group')), [
+    { what: /^group snapshot one /, why: /^volume v-bbbb: / },
+  ])
   isDeaf = false
   await cluster.until('it goes by itself', async () => (await records()).length === 1)
+  t.notOk((await api.status()).problems.some(({ what }) => what.startsWith('group')))
   t.same(snapshots(), [['two'], ['two']])
 
   const key = volumeKey(B)
