@@ -76,6 +76,22 @@ const VOLUME_COMMANDS: Command[] = [
     load: async () => (await import('./volume.ts')).createVolume,
   },
   {
+    words: 'volume clone',
+    summary: 'cluster: make a volume that begins as a snapshot of another one, or as it is now',
+    positionals: [{ name: 'VOLUME[@SNAPSHOT]' }, { name: 'NAME' }],
+    options: {
+      size: { value: 'SIZE', summary: 'at least what that has (default: just that)' },
+      'attach-mode': { value: 'MODE', summary: 'open (default): any node; single: nobody before `volume attach`' },
+      ...MAKING,
+      ...ENDPOINT,
+    },
+    examples: [
+      'holdfast volume clone data@before-upgrade trial',
+      'holdfast volume clone data data-copy --size 20Gi --replicas 1',
+    ],
+    load: async () => (await import('./volume.ts')).cloneVolume,
+  },
+  {
     words: 'volume import',
     summary: 'make a volume of an image in a file, raw or qcow2',
     positionals: [{ name: 'FILE' }, { name: 'NAME' }],

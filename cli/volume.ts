@@ -128,6 +128,21 @@ export async function createVolume({ arguments: given, output }: Invocation): Pr
   return EXIT_OK
 }
 
+export async function cloneVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const [source, name] = given.positionals as [string, string]
+  checkVolumeName(name)
+  const size = given.text('size')
+  const parameters = { ...parametersOf(given), 'clone-of': source }
+  const request = { name, sizeBytes: size === undefined ? 0 : sizeOf(size), parameters }
+  const volume = await withDaemon(given, (daemon) => daemon.createVolume(request))
+  output.result(volume, () => [
+    `volume ${name} is ready: ${formatSize(volume.sizeBytes)}, ${volume.replicas} replicas, a clone of ${source}`,
+    ...volume.nbd.map((uri) => `  ${uri}`),
+    ...(volume.copies.length === 1 ? [onlyCopy(volume)] : []),
+  ])
+  return EXIT_OK
+}
+
 const onlyCopy = ({ copies: [copy] }: Volume): string =>
   `its only copy is on ${copy!.node}: it is not served while that node is down, and lost with its disks`
 

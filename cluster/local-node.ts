@@ -5,6 +5,7 @@ import type { NodeStatus } from '../engine/control/node-status.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
+import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 
@@ -23,8 +24,11 @@ export interface OfferedVolume {
 export interface LocalNode {
   /** Everything a node says of itself (engine/control/node-status.ts). */
   status(): Promise<NodeStatus>
-  /** An empty copy; the id it was given. Refused when there is one of that volume. */
-  makeCopy(spec: VolumeSpec): Promise<{ copyId: string }>
+  /**
+   * A copy; the id it was given. Refused when there is one of that volume.
+   * @param source  it begins with that, from the copy that is here, or is refused; undefined: it is empty
+   */
+  makeCopy(spec: VolumeSpec, source: CloneSource | undefined): Promise<{ copyId: string }>
   /** Erase it; the caller has judged by E3. */
   eraseCopy(volumeId: string, copyId: string): Promise<void>
   /** The copy here leads and gives the lead away (C8). */

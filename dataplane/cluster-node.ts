@@ -17,10 +17,11 @@ import { Pulse } from '../cluster/pulse.ts'
 import type { NodeStatus } from '../engine/control/node-status.ts'
 import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
-import type { HoldfastError } from '../engine/errors.ts'
+import { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
+import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 import { clock } from './clock.ts'
 import type { JoinedCluster } from './cluster-join.ts'
@@ -236,9 +237,15 @@ export class ClusterNode implements LocalNode {
     return this.#sessions.flat()
   }
 
-  async makeCopy(spec: VolumeSpec): Promise<{ copyId: string }> {
+  async makeCopy(spec: VolumeSpec, source: CloneSource | undefined): Promise<{ copyId: string }> {
     const copyId = randomBytes(16).toString('hex')
-    await this.#workerOf(spec.id).replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId })
+    const worker = this.#workerOf(spec.id)
+    // Ids of clones begin as those of their origins do; a copy that was found elsewhere when the daemon started stays.
+    if (source !== undefined && this.#workerOf(source.volumeId) !== worker) {
+      const reason = 'the copy of its origin is at another data worker of this node'
+      throw new HoldfastError('clone-source', { volume: spec.name, copy: copyId, reason })
+    }
+    await worker.replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId, source })
     return { copyId }
   }
 

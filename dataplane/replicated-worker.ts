@@ -169,12 +169,12 @@ class ReplicatedWorker {
   runReplication(call: AnyReplicationCall, reply: Reply<unknown>): void {
     switch (call.kind) {
       case 'make-copy': {
-        const { spec, copyId } = call
+        const { spec, copyId, source } = call
         const { copies } = this.replication
         if (copies.copy(spec.id) !== undefined) {
           return reply(failure('copy-exists', { volume: spec.name, copy: copyId, reason: 'one is there' }))
         }
-        return copies.create(spec, copyId, (made) => reply(made.ok ? { ok: true, value: undefined } : made))
+        return copies.create(spec, copyId, source, (made) => reply(made.ok ? { ok: true, value: undefined } : made))
       }
       case 'erase-copy': {
         const { volumeId, copyId } = call

@@ -9,6 +9,7 @@ import { HoldfastError } from '../engine/errors.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { OpenedSnapshot, SnapshotPlace } from '../engine/replication/messages.ts'
+import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { CopyHomes } from './copy-homes.ts'
@@ -92,8 +93,11 @@ export interface WorkerCalls {
 
 /** What a worker of a node of a cluster is asked besides `stop`; it has no volumes of its own. */
 export interface ReplicationCalls {
-  /** An empty copy, durable. Refused when there is one of that volume. */
-  'make-copy': { request: { spec: VolumeSpec; copyId: string }; answer: undefined }
+  /** A copy that begins as a copy here shows `source`, else an empty one; durable. Refused when there is one. */
+  'make-copy': {
+    request: { spec: VolumeSpec; copyId: string; source: CloneSource | undefined }
+    answer: undefined
+  }
   /** With all it holds; durable. */
   'erase-copy': { request: { volumeId: string; copyId: string }; answer: undefined }
   /** Durable: the copy keeps what the cluster store says of its volume. */

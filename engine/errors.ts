@@ -87,6 +87,7 @@ export const ERRORS = {
   'too-few-nodes': row(EINVAL, G.FAILED_PRECONDITION, false, 'replicas {replicas} needs {needed} nodes, and this cluster has {nodes}', 'ask for fewer replicas (`--replicas {most}`), or add nodes'),
   'copy-exists': row(EIO, G.FAILED_PRECONDITION, true, 'copy {copy} of volume {volume} is not made here: {reason}', 'a new copy has a name of its own; what is being made or removed takes a moment'),
   'clone-source': row(EIO, G.FAILED_PRECONDITION, true, 'copy {copy} of volume {volume} is not made here from its origin: {reason}', 'the control plane asks again, here or elsewhere; `holdfast explain {volume}` shows what it waits for'),
+  'clone-smaller': row(EINVAL, G.INVALID_ARGUMENT, false, 'volume {name} cannot be a clone of {source} with {size}: it has at least {least}', 'ask for that much or more, or leave --size out'),
   'pool-not-found': row(EINVAL, G.NOT_FOUND, false, 'no disk of this node is in pool {pool} with tags {tags}', '`holdfast disk ls` shows pools and tags'),
   'pool-full': row(ENOSPC, G.RESOURCE_EXHAUSTED, true, 'pool {pool} is full: {free} of {capacity} bytes are free and the reserve is {reserve}', 'delete or trim data, or add a disk with `holdfast disk add`; held writes go on by themselves'),
   'disk-failed': row(EIO, G.DATA_LOSS, false, 'disk {disk} failed: {reason}', 'replace it; its slices answer EIO, other disks go on'),

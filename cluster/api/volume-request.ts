@@ -30,12 +30,12 @@ export const KNOWN_PARAMETERS = [
 ] as const
 
 /** Beside those, where there are several nodes. */
-const CLUSTER_PARAMETERS = ['min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule'] as const
+const CLUSTER_PARAMETERS = ['min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of'] as const
 
 /** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
 const LATER_PARAMETERS = [
   'min-in-sync', 'failure-mode', 'compression', 'data-locality', 'read-check', 'allow-degraded', 'attach-mode',
-  'snapshot-schedule',
+  'snapshot-schedule', 'clone-of',
 ]
 
 function refuse(parameter: string, value: string, allowed: string): never {
@@ -142,6 +142,39 @@ export function clusterVolumeOf(request: CreateVolumeRequest, { id, nodes }: Con
   const snapshotSchedule = checkSchedule(parameters.get('snapshot-schedule') ?? '')
   const schedule = snapshotSchedule === undefined ? {} : { snapshotSchedule }
   return { spec, minInSync, allowDegraded, firstNode: '', attachMode, ...schedule, trash: null }
+}
+
+/** What a new volume is to be a clone of. */
+export interface CloneWish {
+  volume: string
+  /** Empty: as the volume is now. */
+  snapshot: string
+}
+
+/** Undefined: it is to be empty. */
+export function cloneWishOf({ parameters }: CreateVolumeRequest): CloneWish | undefined {
+  const text = plainParameters(parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS]).get('clone-of')
+  if (text === undefined) return undefined
+  const [volume = '', snapshot = '', ...rest] = text.split('@')
+  const isWhole = isName(volume) && rest.length === 0 && (text === volume || isName(snapshot))
+  return isWhole ? { volume, snapshot } : refuse('clone-of', text, 'VOLUME or VOLUME@SNAPSHOT')
+}
+
+/** A record as `clusterVolumeOf` makes it, where what is not said is as it is for the origin. */
+export function clonedVolumeOf(request: CreateVolumeRequest, context: Context, origin: VolumeSpec): VolumeRecord {
+  const given = plainParameters(request.parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
+  const own: Record<string, string> = {
+    replicas: String(Math.min(origin.replicas, context.nodes - 1)), durability: origin.durability,
+    'block-size': String(origin.blockSizeBytes), pool: origin.pool, 'disk-tags': origin.diskTags.join('+'),
+  }
+  // It lies on the disks of its origin, and shows the blocks that were written there.
+  for (const name of ['block-size', 'pool', 'disk-tags']) {
+    const text = given.get(name)
+    const isSame = name === 'disk-tags' ? parseTags(name, text ?? '').join('+') === own[name] : text === own[name]
+    const only = own[name] === '' ? 'none' : own[name]
+    if (text !== undefined && !isSame) refuse(name, text, `${only}, as what it is cloned from`)
+  }
+  return clusterVolumeOf({ ...request, parameters: { ...own, ...Object.fromEntries(given) } }, context)
 }
 
 /** Exclusive unless it is said otherwise. */

@@ -24,11 +24,12 @@ import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
 import { checkSchedule } from '../api/schedule-request.ts'
 import {
-  REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, clusterVolumeOf,
+  REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, cloneWishOf, clusterVolumeOf,
 } from '../api/volume-request.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { orderedChange } from './change-order.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
+import { CloneControl } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
 import { GroupControl } from './group-control.ts'
@@ -78,6 +79,7 @@ export class ClusterControl implements ControlApi {
   private readonly wishes: VolumeWishes
   readonly groups: GroupControl
   private readonly snapshots: SnapshotControl
+  private readonly clones: CloneControl
   readonly schedules: ScheduleRunner
 
   constructor(options: ClusterControlOptions) {
@@ -85,6 +87,7 @@ export class ClusterControl implements ControlApi {
     this.wishes = options.wishes
     this.groups = new GroupControl(options)
     this.snapshots = new SnapshotControl({ ...options, isMember: (...which) => this.groups.isMember(...which) })
+    this.clones = new CloneControl({ ...options, snapshots: this.snapshots })
     this.schedules = new ScheduleRunner({ ...options, snapshots: this.snapshots })
   }
 
@@ -95,8 +98,14 @@ export class ClusterControl implements ControlApi {
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
+    const wish = cloneWishOf(request)
+    const make = (record: VolumeRecord) => this.make(record)
+    if (wish !== undefined) return this.clones.create(request, wish, this.nodesCount(), make)
     const id = randomUUID().replaceAll('-', '')
-    const record = clusterVolumeOf(request, { id, nodes: this.nodesCount() })
+    return make(clusterVolumeOf(request, { id, nodes: this.nodesCount() }))
+  }
+
+  private async make(record: VolumeRecord): Promise<Volume> {
     await this.placeable(record)
     await this.wishes.create(record)
     return this.served(record)

@@ -77,8 +77,10 @@ export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer' | 'scr
     const record = await this.readRecord(volumeId)
     if (record === undefined) refuse('there is no such volume')
     if (record.trash?.isPurging === true) refuse('it is being purged')
+    // The first copies of a clone begin with what it is a clone of; what is added later is filled (CLONES.md K2).
+    const isFirst = record.origin !== undefined && (await this.readConfig(volumeId)) === undefined
     this.checkAge(order, refuse)
-    const made = await local.makeCopy(record.spec)
+    const made = await local.makeCopy(record.spec, isFirst ? record.origin : undefined)
     this.options.onChanged()
     return made
   }

@@ -88,6 +88,14 @@ export class SnapshotControl {
     return view(volume, found)
   }
 
+  /** What a clone may begin as, by its name, and the epoch under which that was read. */
+  async source(record: VolumeRecord, name: string): Promise<{ snapshot: VolumeSnapshot; epoch: number }> {
+    const asked = askedOf(record, 'a list', () => ({ ids: [], names: [name] }))
+    const { snapshots: [snapshot], epoch } = await lookAt(this.options, asked)
+    if (snapshot === undefined) throw missing(record.spec.name, name)
+    return { snapshot, epoch }
+  }
+
   async delete({ volume, name, id: given }: DeleteSnapshotRequest): Promise<object> {
     if (given !== '') checkSnapshotId(given)
     return this.remove(await this.options.wishes.find(volume), name, given)

@@ -1,6 +1,6 @@
 /** What was wished for a volume, in the cluster store: `volumes/<id>` (engine/control/volume-record.ts). */
 import type { SnapshotSchedule } from '../../engine/control/snapshot-schedule.ts'
-import type { Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
+import type { CloneOrigin, Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { QosLimits } from '../../engine/volume/qos-limits.ts'
@@ -22,10 +22,20 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
   if (!isOneOf(attachMode, ATTACH_MODES) || (trash !== null && !isTrash(trash))) return undefined
-  const record = { spec, minInSync, allowDegraded, firstNode, attachMode, trash }
+  const origin = found.origin === undefined ? undefined : decodeOrigin(found.origin)
+  if (found.origin !== undefined && origin === undefined) return undefined
+  const begins = origin === undefined ? {} : { origin }
+  const record = { spec, ...begins, minInSync, allowDegraded, firstNode, attachMode, trash }
   if (snapshotSchedule === undefined) return record
   const schedule = decodeSchedule(snapshotSchedule)
   return schedule === undefined ? undefined : { ...record, snapshotSchedule: schedule }
+}
+
+function decodeOrigin(value: unknown): CloneOrigin | undefined {
+  if (!isRecord(value)) return undefined
+  const { volumeId, snapshotId, seq, epoch } = value
+  if (!isVolumeId(volumeId) || !isText(snapshotId) || !isCount(seq) || !isCount(epoch)) return undefined
+  return { volumeId, snapshotId, seq, epoch }
 }
 
 function decodeSchedule(value: unknown): SnapshotSchedule | undefined {

@@ -13,6 +13,8 @@ import type { NodeId } from '../../engine/replication/configuration.ts'
 import type { CopyEvent, CopyOptions } from '../../engine/replication/copy-port.ts'
 import type { VersionId } from '../../engine/replication/record.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
+import type { CloneSource } from '../../engine/volume/copy-sharing.ts'
+import type { OpenCopy } from '../../engine/volume/copy-store.ts'
 import type { VolumeDescriptor } from '../../engine/volume/descriptor.ts'
 import type { Reply } from '../../engine/volume/store-api.ts'
 import type { Store } from '../../engine/volume/store.ts'
@@ -132,15 +134,21 @@ export class CopyHost implements CopyOwner, LinksOwner {
     this.#updatePeers()
   }
 
-  /** An empty copy of a volume, or the one that is there. Durable when it is answered. */
-  create(spec: VolumeSpec, copyId: string, reply: Reply<HostedCopy>): void {
+  /**
+   * A copy of a volume, or the one that is there. Durable when it is answered.
+   * @param source  what it begins with, of a copy here; undefined: it is empty
+   */
+  create(spec: VolumeSpec, copyId: string, source: CloneSource | undefined, reply: Reply<HostedCopy>): void {
     const known = this.#copies.get(spec.id)
     if (known !== undefined) return reply({ ok: true, value: known })
-    this.#o.store.createCopy(spec, copyId, (created) => {
+    const { store } = this.#o
+    const made: Reply<OpenCopy> = (created) => {
       if (!created.ok) return reply(created as { ok: false; error: HoldfastError })
       const copy = this.#copies.get(spec.id) ?? this.#host(spec.id, created.value.copy.isDurable, created.value)
       reply({ ok: true, value: copy })
-    })
+    }
+    if (source === undefined) store.createCopy(spec, copyId, made)
+    else store.cloneCopy(spec, copyId, source, made)
   }
 
   /** Take a copy away with all it holds. It says nothing more from now on; durable when it is answered. */

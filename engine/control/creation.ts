@@ -1,6 +1,8 @@
 /**
- * A new volume (SPEC.md V1): nodes are chosen, each makes an empty copy, and one compare-and-swap to absent makes them
- * a configuration. Never beside a copy that was a member of something.
+ * A new volume (SPEC.md V1): nodes are chosen, each makes a copy, and one compare-and-swap to absent makes them a
+ * configuration. Never beside a copy that was a member of something. Copies are empty; those of a clone begin with what
+ * a copy of its origin beside them has, so they are made where such a copy is in sync, and as many as there are are
+ * enough (cluster/reconcile/CLONES.md K2).
  */
 import type { NodeId } from '../replication/configuration.ts'
 import type { Action } from './actions.ts'
@@ -32,7 +34,8 @@ export function createStep(cluster: Cluster, volume: VolumeView, nowMs: number, 
   const wanted = wantedCopies(record)
   const placement = choose(cluster, volume, made, wanted, nowMs)
   const chosen = [...volume.creating.keys()]
-  if (chosen.length < wanted && (!record.allowDegraded || chosen.length === 0)) {
+  const mayBeFewer = record.allowDegraded || record.origin !== undefined
+  if (chosen.length < wanted && (!mayBeFewer || chosen.length === 0)) {
     return { actions: [], next: placement }
   }
   const missing = chosen.filter((node) => !made.has(node))
@@ -41,7 +44,7 @@ export function createStep(cluster: Cluster, volume: VolumeView, nowMs: number, 
       type: 'make-copy',
       volumeId: volume.id,
       node,
-      why: 'a new volume',
+      why: record.origin === undefined ? 'a new volume' : 'a clone',
     }))
     return { actions, next: `${missing.join(', ')} make a copy` }
   }
@@ -53,6 +56,7 @@ export function createStep(cluster: Cluster, volume: VolumeView, nowMs: number, 
     minInSync: wishedMinInSync(record),
     attachMode: record.attachMode,
     nonce,
+    epoch: (record.origin?.epoch ?? 0) + 1,
   })
   const action: Action = { type: 'create-config', volumeId: volume.id, config, why: 'all its copies are made' }
   return { actions: [action], next: 'its configuration is written' }
@@ -65,6 +69,8 @@ function madeCopies(cluster: Cluster, volume: VolumeView, nowMs: number): Map<No
     const node = cluster.nodes.get(name)!
     const copy = node.copies.get(volume.id)!
     if (!copy.isVirgin) return undefined
+    // One that was made empty, although it should begin with something, is none of the first set.
+    if (copy.seq !== (volume.record?.origin?.seq ?? 0)) continue
     if (copy.failure === '' && whyNoNewCopy(node, cluster, nowMs) === undefined) made.set(name, copy.copyId)
   }
   return made
@@ -96,6 +102,7 @@ function choose(
   const chosen = new Map(kept)
   for (const node of made.keys()) if (chosen.size < wanted && !chosen.has(node)) chosen.set(node, nowMs)
   let why = ''
+  const only = originNodes(cluster, volume)
   if (chosen.size < wanted) {
     const placement = placeCopies(
       cluster,
@@ -105,6 +112,7 @@ function choose(
         count: wanted - chosen.size,
         staying: [...chosen.keys()],
         taken: new Set([...chosen.keys(), ...slow]),
+        ...(only === undefined ? {} : { only }),
       },
       nowMs,
     )
@@ -115,4 +123,10 @@ function choose(
   const isChanged = chosen.size !== creating.size || [...chosen.keys()].some((node) => !creating.has(node))
   if (isChanged) setCreating(cluster, volume, chosen)
   return why
+}
+
+/** Nodes with a copy of what a clone begins as; undefined: it begins empty, anywhere. */
+function originNodes(cluster: Cluster, { record }: VolumeView): ReadonlySet<NodeId> | undefined {
+  if (record?.origin === undefined) return undefined
+  return new Set(cluster.volumes.get(record.origin.volumeId)?.config?.inSync)
 }

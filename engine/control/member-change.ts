@@ -15,13 +15,15 @@ export function firstConfig(options: {
   minInSync: number
   attachMode: AttachMode
   nonce: string
+  /** Above every epoch in what its copies begin with. */
+  epoch: number
 }): VolumeConfig {
-  const { volumeId, primary, copies, minInSync, attachMode, nonce } = options
+  const { volumeId, primary, copies, minInSync, attachMode, nonce, epoch } = options
   const members: VolumeConfig['members'] = {}
   for (const [node, copyId] of copies) members[node] = { copyId, state: 'in-sync' }
   const config: VolumeConfig = {
     volumeId,
-    epoch: 1,
+    epoch,
     primary,
     inSync: [...copies.keys()],
     members,

@@ -26,6 +26,8 @@ export interface PlacementRequest {
   staying: readonly NodeId[]
   /** Nodes that have a copy, or may have one. */
   taken: ReadonlySet<NodeId>
+  /** Unset: any node. */
+  only?: ReadonlySet<NodeId>
   /** Chosen only when nobody else of the same zone rank is there; never instead of another zone. */
   isBusy?: (node: NodeId) => boolean
 }
@@ -54,8 +56,7 @@ export function placeCopies(cluster: Cluster, request: PlacementRequest, nowMs: 
   const { overCommit } = cluster.options
   const more = { sizeBytes: record.spec.sizeBytes, usedBytes: request.usedBytes }
   for (const node of cluster.nodes.values()) {
-    const isTaken = request.taken.has(node.name)
-    const why = isTaken ? 'has a copy of it' : whyNotOn(cluster, node, record, request.usedBytes, nowMs)
+    const why = whyNotAsked(request, node.name) ?? whyNotOn(cluster, node, record, request.usedBytes, nowMs)
     if (why !== undefined) {
       excluded.set(node.name, why)
       continue
@@ -70,6 +71,11 @@ export function placeCopies(cluster: Cluster, request: PlacementRequest, nowMs: 
   }
   const nodes = choose(cluster, candidates, staying, count)
   return { nodes, excluded, why: nodes.length === count ? '' : whyTooFew(cluster, nodes.length, count, excluded) }
+}
+
+function whyNotAsked({ taken, only }: PlacementRequest, node: NodeId): string | undefined {
+  if (taken.has(node)) return 'has a copy of it'
+  return only?.has(node) === false ? 'has no copy in sync of the volume that it is a clone of' : undefined
 }
 
 /** P2, P3: one after the other, each into the zones that have the fewest. */

@@ -15,8 +15,19 @@ export interface Trash {
   isPurging: boolean
 }
 
+/** What a clone begins as: a snapshot of another volume (cluster/reconcile/CLONES.md K1). */
+export interface CloneOrigin {
+  volumeId: string
+  snapshotId: string
+  seq: number
+  /** Under which the origin was led when that was read. */
+  epoch: number
+}
+
 export interface VolumeRecord {
   spec: VolumeSpec
+  /** It never changes. Absent: it begins empty. */
+  origin?: CloneOrigin
   /** Copies whose acknowledgement is required; 0: 2 of three and more copies, else 1. */
   minInSync: number
   /** Made and kept with fewer copies than wished when there are too few nodes. */

@@ -110,8 +110,9 @@ t.test('workers of two nodes serve a volume at either', async (t) => {
   await t.rejects(n2.worker.replicationCall<'offer'>(offer), { code: 'volume-not-ready' }, 'it has no configuration')
   const ids = nodes.map(() => hex())
   await Promise.all(nodes.map(({ worker }, i) =>
-    worker.replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId: ids[i]! })))
-  const again = n1.worker.replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId: hex() })
+    worker.replicationCall<'make-copy'>({ kind: 'make-copy', spec, copyId: ids[i]!, source: undefined })))
+  const another = { kind: 'make-copy', spec, copyId: hex(), source: undefined } as const
+  const again = n1.worker.replicationCall<'make-copy'>(another)
   await t.rejects(again, { code: 'copy-exists' }, 'one copy a volume')
   configs.put(configOf(spec.id, { n1: ids[0]!, n2: ids[1]! }))
   await n2.worker.replicationCall<'offer'>(offer)

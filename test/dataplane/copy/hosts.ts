@@ -150,7 +150,7 @@ export class Host {
 
   create(spec: VolumeSpec, copyId: string): Promise<HostedCopy> {
     return new Promise((resolve, reject) => {
-      this.worker.copies.create(spec, copyId, (created) => {
+      this.worker.copies.create(spec, copyId, undefined, (created) => {
         if (created.ok) resolve(created.value)
         else reject(created.error)
       })

@@ -47,6 +47,24 @@ t.test('R5: what could not be sent is planned again at once, what was sent is no
   t.end()
 })
 
+t.test('V1: first copies of a clone are made where its origin is in sync, and the rest is filled', (t) => {
+  const small = five()
+  small.volume('v', ['n2', 'n4', 'n5'], { inSync: ['n2', 'n4'] })
+  const origin = { volumeId: 'v', snapshotId: 's', seq: 70, epoch: 6 }
+  small.record('c', { origin }, { replicas: 2 })
+  const planner = newPlanner(small.cluster)
+  const ofClone = (actions: Action[]) => actions.filter((action) => 'volumeId' in action && action.volumeId === 'c')
+  const made = ofClone(pass(planner))
+  t.same(made.map((action) => ('node' in action ? action.node : action.type)), ['n2', 'n4'])
+  small.copy('n2', 'c', { role: 'out', isVirgin: true, epoch: 0, seq: 70 })
+  small.copy('n4', 'c', { role: 'out', isVirgin: true, epoch: 0, seq: 0 })
+  t.same(ofClone(pass(planner, NOW + 100)), [], 'an empty one is none of the first set')
+  small.copy('n4', 'c', { role: 'out', isVirgin: true, epoch: 0, seq: 70 })
+  const [create] = ofClone(pass(planner, NOW + 2000))
+  t.match(create, { type: 'create-config', config: { epoch: 7, inSync: ['n2', 'n4'], minInSync: 2 } })
+  t.end()
+})
+
 t.test('V1: made everywhere, then one configuration', (t) => {
   const small = five()
   small.record('v')

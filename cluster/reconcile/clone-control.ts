@@ -1,0 +1,65 @@
+/**
+ * A clone, from the wish to its record (CLONES.md section 4), at the elected controller. What follows is the creation
+ * of any volume, but for where its first copies are made (engine/control/creation.ts).
+ */
+import { randomBytes } from 'node:crypto'
+import type { VolumeRecord } from '../../engine/control/volume-record.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import type { CreateVolumeRequest, Volume } from '../api/definition.ts'
+import { checkVolumeName, clonedVolumeOf, type CloneWish } from '../api/volume-request.ts'
+import { formatSize } from '../api/amounts.ts'
+import type { SnapshotControl } from './snapshot-control.ts'
+import type { VolumeWishes } from './volume-wishes.ts'
+
+export interface CloneControlOptions {
+  wishes: VolumeWishes
+  snapshots: SnapshotControl
+  wallMs(): number
+}
+
+export class CloneControl {
+  private readonly options: CloneControlOptions
+
+  constructor(options: CloneControlOptions) {
+    this.options = options
+  }
+
+  /**
+   * @param nodes  how many could hold a copy
+   * @param make  of a record: write it, and wait for the volume
+   */
+  async create(
+    request: CreateVolumeRequest, wish: CloneWish, nodes: number, make: (record: VolumeRecord) => Promise<Volume>,
+  ): Promise<Volume> {
+    const { wishes, snapshots, wallMs } = this.options
+    const { name } = request
+    checkVolumeName(name)
+    if (await wishes.isUsed(name)) throw new HoldfastError('volume-exists', { name, existing: 'in use' })
+    const origin = await wishes.find(wish.volume)
+    const hex = randomBytes(16).toString('hex')
+    // Of a volume: of a snapshot that is made for it, and deleted when the clone does not need it any more.
+    const own = wish.snapshot === '' ? `clone-${hex.slice(0, 8)}` : undefined
+    const labels = { 'made-for': 'clone' }
+    if (own !== undefined) await snapshots.make(origin, hex, { name: own, createdAtMs: wallMs(), labels })
+    const { snapshot, epoch } = await snapshots.source(origin, own ?? wish.snapshot)
+    const leastBytes = snapshot.sizeBytes === 0 ? origin.spec.sizeBytes : snapshot.sizeBytes
+    const sizeBytes = request.sizeBytes === 0 ? leastBytes : request.sizeBytes
+    if (sizeBytes < leastBytes) {
+      const source = own === undefined ? `${wish.volume}@${wish.snapshot}` : wish.volume
+      const sizes = { least: formatSize(leastBytes), size: formatSize(sizeBytes) }
+      throw new HoldfastError('clone-smaller', { name, source, ...sizes })
+    }
+    // At home where its origin is, on every node (dataplane/copy-homes.ts).
+    const id = origin.spec.id.slice(0, 8) + hex.slice(8)
+    const record = clonedVolumeOf({ ...request, sizeBytes }, { id, nodes }, origin.spec)
+    const { id: snapshotId, seq } = snapshot
+    const made = await make({ ...record, origin: { volumeId: origin.spec.id, snapshotId, seq, epoch } })
+    // Its copies keep what it needs. What cannot be deleted now is listed, and anybody may.
+    if (own !== undefined) await snapshots.remove(origin, own, hex).catch(onlyExpected)
+    return made
+  }
+}
+
+function onlyExpected(error: unknown): void {
+  if (!(error instanceof HoldfastError)) throw error
+}
