@@ -27,11 +27,18 @@ export class GroupTaker {
   private attempts = 0
   /** Of the way of an order or an answer, in that of a message between copies. */
   private spread = 1
+  /** Orders and answers on their way. */
+  private underWay = 0
 
   constructor(first: World) {
     this.first = first
     this.random = new Random(`groups ${first.swarm.seed}`)
     this.everyMs = first.swarm.faultsUntilMs / ATTEMPTS
+  }
+
+  /** Something may still be ordered. */
+  get isBusy(): boolean {
+    return this.underWay > 0
   }
 
   begin(): void {
@@ -89,7 +96,11 @@ export class GroupTaker {
 
   private later(then: () => void, factor = this.spread): void {
     const [least, most] = this.first.swarm.network.delayMs
-    this.first.clock.after(least + this.random.float() * (most - least) * factor, then)
+    this.underWay++
+    this.first.clock.after(least + this.random.float() * (most - least) * factor, () => {
+      this.underWay--
+      then()
+    })
   }
 
   private release(held: readonly Held[], hold: string): void {

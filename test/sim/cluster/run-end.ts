@@ -25,7 +25,7 @@ const healthyOf = (world: World): SimNode[] => {
 /** Everybody is answered; every copy is in the set and has applied everything that was ordered, or will be. */
 export function isQuiet(world: World): boolean {
   const { inSync } = world.store.current.config
-  if (world.operator.isBusy || world.orders.isBusy) return false
+  if (world.operator.isBusy || world.orders.isBusy || world.first.groups?.isBusy === true) return false
   if (world.isDeleted) return world.orders.isPurging && checkGone(world, '').length === 0
   if (world.users.frontends.some((client) => client.session !== undefined && !client.isDone)) return false
   const tail = world.judge.committed.log.length

@@ -73,7 +73,7 @@ export class World {
   /** In the first one, where seeds have it. */
   groups: GroupTaker | undefined
   readonly atlas = new Atlas((config, name) => this.hasCopy(config, name) && this.nodes.get(name)!.witness.isConsistent)
-  private readonly first: World
+  readonly first: World
 
   /** @param first  that of the first volume of the cluster */
   constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions, first?: World) {
