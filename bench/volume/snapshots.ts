@@ -2,12 +2,13 @@
  * Suite `snapshots`: one node of a cluster with two volumes of one copy. Between any two snapshots of the first one 100
  * blocks at random places are overwritten, and as many of the other; then both are read and written, in turn. Measured
  * is the time of each creation as a user of the API sees it, what the daemon's memory grew by, and how both volumes
- * compare.
+ * compare. Then a pass of the cleaner over such a disk, and over one without snapshots (`cleaner-pass.ts`).
  */
 import { connectControlApi, type ControlClient } from '../../cluster/api/client.ts'
 import { NbdConnection, WRITE } from '../../cli/load/nbd-connection.ts'
 import { GIB, MIB } from '../../engine/units.ts'
 import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
+import { measurePass } from './cleaner-pass.ts'
 import { caseWords, runFio, type FioCase } from './fio.ts'
 import type { Goal } from './goal.ts'
 import { memoryOf } from './process-figures.ts'
@@ -26,6 +27,10 @@ const DISK_BYTES_PER_SNAPSHOT = 1.5 * MIB
 const CREATE_MOST_MS = 20
 const GROWTH_MOST_BYTES = 200 * MIB
 const RATIO_LEAST = 0.9
+const PASS_MOST = 2
+/** With so many snapshots a pass takes seconds, and what one costs does not depend on it. */
+const PASS_SNAPSHOTS = 2_000
+const QUICK_PASS_SNAPSHOTS = 100
 
 const CASES: readonly FioCase[] = [
   { name: '4k randwrite QD32', rw: 'randwrite', blockBytes: 4096, queueDepth: 32 },
@@ -58,7 +63,8 @@ export async function measureSnapshots(context: SuiteContext): Promise<SuiteOutc
     const { tookMs, mostBytes } = await takeAll({ api, many, plain, count, pid: node.pid, print })
     for (const { connection } of [many, plain]) await connection.disconnect()
     const compared = await compare(context, node.paths.nbd)
-    return { goals: goalsOf(count, tookMs, mostBytes - before, compared), text: textOf(count, tookMs) }
+    const goals = goalsOf(count, tookMs, mostBytes - before, compared)
+    return { goals: [...goals, await comparePasses(context)], text: textOf(count, tookMs) }
   } finally {
     for (const end of ends.reverse()) await end()
   }
@@ -135,6 +141,27 @@ async function compare(
       print(`${one.name}: ${many.at(-1)!.toFixed(0)} with snapshots, ${plain.at(-1)!.toFixed(0)} without`)
     }
   return found.map(({ one, many, plain }) => ({ one, values: ratios(many, plain) }))
+}
+
+async function comparePasses({ scratch, print, quick, rounds }: SuiteContext): Promise<Goal> {
+  const count = quick ? QUICK_PASS_SNAPSHOTS : PASS_SNAPSHOTS
+  const took: Record<'many' | 'plain', number[]> = { many: [], plain: [] }
+  for (let round = 0; round < (quick ? 1 : rounds); round++) {
+    for (const name of round % 2 === 0 ? (['many', 'plain'] as const) : (['plain', 'many'] as const)) {
+      const options = { rounds: count, writes: WRITES_BETWEEN, withSnapshots: name === 'many' }
+      took[name].push(await measurePass({ dir: scratch.path(`pass-${name}`), ...options }))
+      scratch.drop(`pass-${name}`)
+    }
+    const [many, plain] = [took.many.at(-1)!, took.plain.at(-1)!]
+    print(`cleaner: ${many.toFixed(1)} us a live block with snapshots, ${plain.toFixed(1)} us without`)
+  }
+  const { median, least, most } = spread(ratios(took.many, took.plain))
+  return {
+    name: `a pass of the cleaner, for each live block, with ${count} snapshots : without`,
+    wanted: `<= ${PASS_MOST}x`,
+    measured: `${median.toFixed(2)}x (${least.toFixed(2)} to ${most.toFixed(2)})`,
+    met: median <= PASS_MOST,
+  }
 }
 
 function goalsOf(
