@@ -20,8 +20,8 @@ const PLANTED: Array<Edit & { name: string }> = [
   {
     name: 'an erased copy is opened after a restart',
     file: 'engine/volume/copy-set.ts',
-    replace: '      if (one.descriptor.copy.isRemoved === true) continue\n',
-    by: '',
+    replace: '      if (one.descriptor.copy.isRemoved === true) {',
+    by: '      if (one.descriptor.copy.revision < 0) {',
   },
   {
     name: 'an erased copy keeps its blocks',
