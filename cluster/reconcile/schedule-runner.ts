@@ -1,5 +1,5 @@
 /**
- * Snapshots that volumes are wished to get by themselves, made at the elected controller (SNAPSHOTS.md section 7). What
+ * Snapshots that volumes are wished to get by themselves, made at the elected controller (SNAPSHOTS.md section 6). What
  * nodes report says of most volumes that nothing is missing; what is missing is ordered as a user would, and judged on
  * what the primary has. Nothing is written down: the next controller sees what there is.
  *

@@ -1,5 +1,5 @@
 /**
- * Snapshots that are made by themselves (cluster/reconcile/SNAPSHOTS.md section 7): at which times, and whether one is
+ * Snapshots that are made by themselves (cluster/reconcile/SNAPSHOTS.md section 6): at which times, and whether one is
  * missing now. Times are whole multiples of the period since 1970, UTC, so everybody who decides has the same ones.
  */
 import type { RetentionRule } from './retention.ts'

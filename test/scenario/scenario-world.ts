@@ -34,6 +34,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     isErasing: false,
     deletedAtMs: Infinity,
     scrubEveryMs: Infinity,
+    readers: 0,
     slices: 1,
     blocksPerSlice: 16,
     mode: 'durable',

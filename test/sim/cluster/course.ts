@@ -41,6 +41,7 @@ export function begin(world: World): void {
   if (world.swarm.faults.some((kind) => DAMAGING.includes(kind))) replaceLost(world)
   if (world.swarm.isErasing) world.orders.begin()
   beginScrubs(world)
+  world.readers.begin()
 }
 
 function beginOrWait(world: World, event: PlannedEvent): void {

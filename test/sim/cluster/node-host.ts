@@ -85,9 +85,11 @@ export class NodeHost implements NodeWorld {
   reply(from: string, to: string, message: FrontendMessage): void {
     const epoch = 'epoch' in message ? message.epoch : 0
     this.world.trace.note(from, message.type, epoch, 0, to, () => `to ${to}${briefFrontend(message)}`)
+    this.world.readers.told(to, message)
     this.world.network.send(from, to, () => {
       this.world.judge.answered(message)
       this.world.clients.get(to)?.message(from, message)
+      this.world.readers.message(to, from, message)
       for (const ghost of this.world.users.ghosts) if (ghost.name === to) ghost.message(from, message)
     })
     this.world.aims.saw(message.type, from, to)
@@ -154,6 +156,7 @@ export class NodeHost implements NodeWorld {
 
   applied(node: string, record: ReplicatedRecord): void {
     this.world.judge.applied(node, record)
+    this.world.readers.applied(record)
   }
 
   promiseTold(node: string, epoch: number): void {

@@ -33,7 +33,8 @@ export class Operator {
   private tokens = 0
   private names = 0
   private changesUnderWay = 0
-  private readonly snapshots: string[] = []
+  /** Ids of those that were asked for. */
+  readonly snapshots: string[] = []
   private sizeBytes: number
 
   constructor(world: World) {
@@ -218,6 +219,9 @@ export class Operator {
     this.commands.set(token, op)
     if (ended !== undefined) this.waiting.set(token, ended)
     if (command.type === 'change') world.users.record(op)
+    if (command.type === 'change' && command.change.operation === 'snapshot-delete') {
+      world.readers.deletionOrdered(command.change.id)
+    }
     node.deliver({ type: 'command', token, command })
   }
 

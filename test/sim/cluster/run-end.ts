@@ -28,6 +28,7 @@ export function isQuiet(world: World): boolean {
   if (world.operator.isBusy || world.orders.isBusy || world.first.groups?.isBusy === true) return false
   if (world.isDeleted) return world.orders.isPurging && checkGone(world, '').length === 0
   if (world.users.frontends.some((client) => client.session !== undefined && !client.isDone)) return false
+  if (!world.readers.isDone) return false
   const tail = world.judge.committed.log.length
   return healthyOf(world).every(({ name, witness, process }) => {
     if (process?.copy.isRecovered !== true || process.queue.some(({ type }) => type === 'command')) return false
@@ -57,6 +58,7 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
     judge.report([{ checker: 'progress', message }, ...checkGone(world, 'at the end')])
     return
   }
+  if (!isStuck && !world.isDeleted) world.readers.checkDone(healMs)
   judge.isOver = false
   const { operations, lost } = judge
   const history = { operations, lost, eras: judge.committed.eras, bases: judge.stamps.bases }

@@ -32,6 +32,8 @@ export interface SeedResult {
   acknowledgedWrites: number
   /** Group snapshots of all volumes. */
   groups: number
+  /** Reads and maps of snapshots that were answered. */
+  snapshotReads: number
   virtualMs: number
   events: number
   /** It ended early: no member of the set had everything any more (atlas.ts). */
@@ -66,6 +68,7 @@ export function runSeed({
     operations: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.answered, 0),
     acknowledgedWrites: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.acknowledgedWrites, 0),
     groups: world.groups?.taken ?? 0,
+    snapshotReads: world.worlds.reduce((sum, { readers: { counts } }) => sum + counts.read + counts.mapped, 0),
     virtualMs: world.clock.nowMs(),
     events: world.trace.count,
     isBeyond: world.worlds.some(({ isBeyond }) => isBeyond),

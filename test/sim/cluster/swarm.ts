@@ -15,6 +15,7 @@ import { setRare } from './rare-focus.ts'
 import { setScene } from './scene-focus.ts'
 import { setScrubs } from './scrub-focus.ts'
 import { setStale } from './stale-focus.ts'
+import { setSnapshotReaders } from './snapshot-users.ts'
 import { setVolumes } from './volume-focus.ts'
 
 export const FAULTS = [
@@ -177,6 +178,8 @@ export interface Swarm {
   actions: ActionKind[]
   /** Between one scrub of some copy and the next, on average; Infinity: none before the end. */
   scrubEveryMs: number
+  /** Of snapshots, beside the clients. */
+  readers: number
 }
 
 /**
@@ -201,7 +204,8 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   const disks = new Random(`disks ${seed}`).pick([1, 1, 2, 3])
   const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? setRare(wide) ?? swarm
   const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
-  return setScrubs(setVolumes(setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults })))
+  const hosted = setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults })
+  return setScrubs(setVolumes(setSnapshotReaders(hosted)))
 }
 
 /** Many requests in the same time: they share batches, fill windows, and wait for each other. */
@@ -342,6 +346,7 @@ function drawWide(seed: number, random: Random): Swarm {
     actionEveryMs: faultsUntilMs / random.pick([1, 4, 12]),
     actions: some(ACTIONS).filter((kind) => kind !== 'force-promote' || random.chance(0.2)),
     scrubEveryMs: Infinity,
+    readers: 0,
   }
 }
 

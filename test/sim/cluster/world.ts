@@ -32,6 +32,7 @@ import { Operator } from './operator.ts'
 import type { PlannedEvent } from './plan.ts'
 import { SimClient } from './sim-client.ts'
 import { SimNode } from './sim-node.ts'
+import { SnapshotUsers } from './snapshot-users.ts'
 import { BYTES, NUMBERS, type StampCodec, type Stamps } from './stamps.ts'
 import type { Swarm } from './swarm.ts'
 import { Trace, VolumeTrace } from './trace.ts'
@@ -70,6 +71,7 @@ export class World {
   readonly plan: readonly PlannedEvent[]
   readonly users: ClientHost = this.newUsers()
   readonly operator: Operator
+  readonly readers: SnapshotUsers
   /** In the first one, where seeds have it. */
   groups: GroupTaker | undefined
   readonly atlas = new Atlas((config, name) => this.hasCopy(config, name) && this.nodes.get(name)!.witness.isConsistent)
@@ -101,6 +103,7 @@ export class World {
     this.store = new ClusterStore(this.clock, random.fork('store'), swarm.store, config, renewMs, first?.store)
     this.judge = new Judge(this, config, first?.judge)
     this.operator = new Operator(this)
+    this.readers = new SnapshotUsers(this, first?.readers.numbers ?? { last: 0 })
     this.orders = new CopyOrders(this, new Random(`orders ${swarm.seed} ${this.volumeId}`))
     for (let i = 0; i < swarm.copies + swarm.spares; i++) {
       const name = `n${i + 1}`
@@ -135,7 +138,7 @@ export class World {
   }
 
   get everybody(): string[] {
-    return [...this.nodes.keys(), ...this.clients.keys()]
+    return [...this.nodes.keys(), ...this.clients.keys(), ...this.readers.names]
   }
 
   position(): number {
@@ -216,6 +219,7 @@ export class World {
     const detail = () => `by ${by}: primary ${config.primary}, set ${config.inSync.join('+')}`
     this.trace.note('store', 'configuration', config.epoch, 0, config.primary, detail)
     this.judge.configured(config, by)
+    this.readers.termBegins(config.epoch)
     const before = this.store.history.at(-2)!.config
     const joined = config.inSync.find((name) => !before.inSync.includes(name))
     const left = before.inSync.find((name) => !config.inSync.includes(name))
