@@ -233,6 +233,14 @@ const VOLUME_COMMANDS: Command[] = [
     load: async () => (await import('./volume-wishes.ts')).scrubVolume,
   },
   {
+    words: 'volume hydrate',
+    summary: 'cluster: give a clone blocks of its own for all that it shares with its origin',
+    positionals: NAME,
+    options: ENDPOINT,
+    examples: ['holdfast volume hydrate trial'],
+    load: async () => (await import('./volume-wishes.ts')).hydrateVolume,
+  },
+  {
     words: 'volume promote',
     summary: 'cluster: let the copy on a node lead, without a pause that clients would notice as an error',
     positionals: NAME,

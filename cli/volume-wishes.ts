@@ -113,6 +113,21 @@ export async function scrubVolume({ arguments: given, output }: Invocation): Pro
   return EXIT_OK
 }
 
+export async function hydrateVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  const answer = await withDaemon(given, (daemon) => daemon.hydrateVolume({ name }))
+  const told = answer.copies.filter(({ why }) => why === '')
+  const left = told.filter(({ sharedSlices }) => sharedSlices > 0)
+  output.result(answer, () => [
+    left.length === 0
+      ? `no copy of volume ${name} that was asked shares a block`
+      : `copies of volume ${name} get blocks of their own in the background; ask again for what is left`,
+    ...left.map(({ node, sharedSlices }) => `  on ${node}: ${sharedSlices} slice(s) of 1 GiB`),
+    ...answer.copies.filter(({ why }) => why !== '').map(({ node, why }) => `not on ${node}: ${why}`),
+  ])
+  return EXIT_OK
+}
+
 function page(name: string, explanation: Explanation): string[] {
   const { health, healthReason, next, wished, placed, copies, others } = explanation
   return [

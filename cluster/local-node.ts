@@ -46,6 +46,8 @@ export interface LocalNode {
   offered(volumeId: string, generation: number, mostMs: number): Promise<boolean>
   /** Scrub the copy here, every block or its map alone; answered when that is begun, or waits its turn. */
   scrub(volumeId: string, isDeep: boolean): Promise<void>
+  /** The copy here gets blocks of its own for what it shares, in the background. @returns of how many slices */
+  hydrate(volumeId: string): Promise<number>
   /** No new clients; those that are there hear for themselves that this node does not hold it any more. */
   hide(volumeId: string): Promise<void>
   /** It is gone: its clients are ended. */

@@ -278,6 +278,10 @@ export class ClusterNode implements LocalNode {
     this.#o.exports.offer({ spec }, this.#home(spec.id), { readOnly: mode === 'read-only', generation })
   }
 
+  hydrate(volumeId: string): Promise<number> {
+    return this.#workerOf(volumeId).replicationCall<'hydrate'>({ kind: 'hydrate', volumeId })
+  }
+
   async scrub(volumeId: string, isDeep: boolean): Promise<void> {
     await this.#workerOf(volumeId).replicationCall<'scrub'>({ kind: 'scrub', volumeId, isDeep })
   }

@@ -7,7 +7,8 @@
  */
 import { randomUUID } from 'node:crypto'
 import type {
-  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend, Node,
+  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
+  HydrateVolumeResponse, Node,
   ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Volume,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
@@ -198,6 +199,10 @@ export class NodeControl implements ControlApi {
 
   forcePromotion(): Promise<Volume> {
     return this.#onlyInCluster('a forced promotion')
+  }
+
+  hydrateVolume(): Promise<HydrateVolumeResponse> {
+    return this.#onlyInCluster('a clone')
   }
 
   scrubVolume(): Promise<ScrubVolumeResponse> {

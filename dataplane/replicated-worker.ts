@@ -209,6 +209,12 @@ class ReplicatedWorker {
         if (!isAsked) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
         return reply({ ok: true, value: undefined })
       }
+      case 'hydrate': {
+        const { volumeId } = call
+        const store = this.replication.copies.copy(volumeId)?.store
+        if (store === undefined) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
+        return reply({ ok: true, value: store.hydrate() })
+      }
       case 'offer': {
         const { spec, ioTimeoutMs, qos } = call
         this.#gates.change(spec.id, qos)

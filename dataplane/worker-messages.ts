@@ -120,6 +120,8 @@ export interface ReplicationCalls {
   }
   'close-snapshot': { request: { reader: number }; answer: undefined }
   scrub: { request: { volumeId: string; isDeep: boolean }; answer: undefined }
+  /** Answers with how many slices the copy shares. */
+  hydrate: { request: { volumeId: string }; answer: number }
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
   /** Sessions by the name of the export, a volume's name or id. @see StatusTeller */

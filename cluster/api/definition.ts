@@ -36,6 +36,20 @@ export interface ScrubVolumeRequest {
   isDeep: boolean
 }
 
+export interface HydrateVolumeRequest {
+  name: string
+}
+
+export interface HydratedCopy {
+  node: string
+  sharedSlices: number
+  why: string
+}
+
+export interface HydrateVolumeResponse {
+  copies: HydratedCopy[]
+}
+
 export interface ScrubVolumeResponse {
   nodes: string[]
   refused: Array<{ node: string; why: string }>
@@ -346,6 +360,7 @@ export interface ControlApi {
   attachVolume(request: AttachVolumeRequest): Promise<Volume>
   detachVolume(request: DetachVolumeRequest): Promise<Volume>
   scrubVolume(request: ScrubVolumeRequest): Promise<ScrubVolumeResponse>
+  hydrateVolume(request: HydrateVolumeRequest): Promise<HydrateVolumeResponse>
   createSnapshot(request: CreateSnapshotRequest): Promise<Snapshot>
   listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }>
   getSnapshot(request: { volume: string; name: string }): Promise<Snapshot>
@@ -385,6 +400,7 @@ export const METHODS = {
   attachVolume: ['VolumeService', 'Attach'],
   detachVolume: ['VolumeService', 'Detach'],
   scrubVolume: ['VolumeService', 'Scrub'],
+  hydrateVolume: ['VolumeService', 'Hydrate'],
   createSnapshot: ['SnapshotService', 'Create'],
   listSnapshots: ['SnapshotService', 'List'],
   getSnapshot: ['SnapshotService', 'Get'],

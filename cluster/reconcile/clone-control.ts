@@ -5,9 +5,10 @@
 import { randomBytes } from 'node:crypto'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import type { CreateVolumeRequest, Volume } from '../api/definition.ts'
+import type { CreateVolumeRequest, HydratedCopy, HydrateVolumeResponse, Volume } from '../api/definition.ts'
 import { checkVolumeName, clonedVolumeOf, type CloneWish } from '../api/volume-request.ts'
 import { formatSize } from '../api/amounts.ts'
+import type { ReachedNode } from './action-runner.ts'
 import type { SnapshotControl } from './snapshot-control.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
 
@@ -62,4 +63,24 @@ export class CloneControl {
 
 function onlyExpected(error: unknown): void {
   if (!(error instanceof HoldfastError)) throw error
+}
+
+/**
+ * All copies of a volume that can be reached get blocks of their own for what they share.
+ * @param reach  a member; undefined: it did not speak lately
+ */
+export async function hydrateCopies(
+  members: readonly string[], volumeId: string, reach: (node: string) => ReachedNode | undefined,
+): Promise<HydrateVolumeResponse> {
+  const copies = members.map(async (node): Promise<HydratedCopy> => {
+    const reached = reach(node)
+    if (reached === undefined) return { node, sharedSlices: 0, why: 'it does not answer' }
+    try {
+      return { node, ...(await reached.calls.hydrate({ volumeId })), why: '' }
+    } catch (error) {
+      if (error instanceof HoldfastError) return { node, sharedSlices: 0, why: error.message }
+      throw error
+    }
+  })
+  return { copies: await Promise.all(copies) }
 }

@@ -16,9 +16,9 @@ import { formatSize } from '../api/amounts.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
   DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
-  ForcePromotionRequest, ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RollBackRequest,
-  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
-  SnapshotGroup, Status, Volume,
+  ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
+  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest,
+  SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
@@ -29,7 +29,7 @@ import {
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { orderedChange } from './change-order.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
-import { CloneControl } from './clone-control.ts'
+import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
 import { GroupControl } from './group-control.ts'
@@ -240,6 +240,15 @@ export class ClusterControl implements ControlApi {
     const members = Object.keys(view?.config?.members ?? {}).sort()
     if (members.length === 0) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
     return scrubCopies(members, { volumeId: id, isDeep }, (node) => this.options.controller.reach(term, node))
+  }
+
+  async hydrateVolume({ name }: HydrateVolumeRequest): Promise<HydrateVolumeResponse> {
+    const { spec: { id } } = await this.wishes.find(name)
+    const term = this.term()
+    const view = term.cluster.volumes.get(id)
+    const members = Object.keys(view?.config?.members ?? {}).sort()
+    if (members.length === 0) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
+    return hydrateCopies(members, id, (node) => this.options.controller.reach(term, node))
   }
 
   async explainVolume({ name }: { name: string }): Promise<Explanation> {

@@ -25,7 +25,7 @@ import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
   AwaitOfferRequest, ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails,
-  NodeReport, ReleaseOrder, ReportAnswer, ScrubOrder,
+  NodeReport, ReleaseOrder, ReportAnswer, ScrubOrder, HydrateOrder,
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
 
@@ -157,6 +157,10 @@ export class ControlNode implements NodeCalls {
   async scrub({ volumeId, isDeep }: ScrubOrder): Promise<object> {
     await this.options.local.scrub(volumeId, isDeep)
     return {}
+  }
+
+  async hydrate({ volumeId }: HydrateOrder): Promise<{ sharedSlices: number }> {
+    return { sharedSlices: await this.options.local.hydrate(volumeId) }
   }
 
   /** Who is elected, as far as this node knows, and how it is reached. */

@@ -8,9 +8,9 @@ import type { ControlClient } from '../api/client.ts'
 import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
   DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
-  ForcePromotionRequest, ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RollBackRequest,
-  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
-  SnapshotGroup, Status, Volume,
+  ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
+  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest,
+  SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -104,6 +104,10 @@ export class ForwardingControl implements ControlApi {
 
   async detachVolume(request: DetachVolumeRequest): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.detachVolume(request)))
+  }
+
+  hydrateVolume(request: HydrateVolumeRequest): Promise<HydrateVolumeResponse> {
+    return this.ask((elected) => elected.hydrateVolume(request))
   }
 
   scrubVolume(request: ScrubVolumeRequest): Promise<ScrubVolumeResponse> {

@@ -76,6 +76,10 @@ export type HoldOrder = Order & { hold: string; holdMs: number; expected: Record
 export type ReleaseOrder = Order & { hold: string }
 
 /** Neither changes anything: old or late, it does no harm. */
+export interface HydrateOrder {
+  volumeId: string
+}
+
 export interface ScrubOrder {
   volumeId: string
   isDeep: boolean
@@ -103,6 +107,8 @@ export interface NodeCalls {
   awaitOffer(request: AwaitOfferRequest): Promise<{ isOffered: boolean }>
   /** Its copy is scrubbed now, or as soon as those that run have ended. */
   scrub(order: ScrubOrder): Promise<object>
+  /** Its copy gets blocks of its own for what it shares, from now on. @returns how many slices those are */
+  hydrate(order: HydrateOrder): Promise<{ sharedSlices: number }>
 }
 
 /** In all that is told, so that what did not change is not told again. */

@@ -20,6 +20,7 @@ const RPCS = {
   snapshots: 'Snapshots',
   awaitOffer: 'AwaitOffer',
   scrub: 'Scrub',
+  hydrate: 'Hydrate',
 } as const satisfies Record<keyof NodeCalls, string>
 
 export const NODE_CALLS = Object.keys(RPCS) as Array<keyof NodeCalls>

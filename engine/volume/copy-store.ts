@@ -34,7 +34,7 @@ import { readHead, readIds, type CopyReading } from './copy-reader.ts'
 import { AWAY_REVISIONS, readBody, type SettledCopy } from './copy-recovery.ts'
 import { readExact, repairVersions } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
-import { CopyHydration } from './copy-hydration.ts'
+import { CopyHydration, isShared } from './copy-hydration.ts'
 import { scanSlice } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
 import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
@@ -382,6 +382,13 @@ export class LocalCopyStore implements CopyStore {
     const descriptor: ReplicatedDescriptor = { ...rest, epochs: [], rollbacks: [] }
     const wipe = slicesIn(this.layout.slices)
     this.filling.start({ fork: 0, target: 0, wipe, descriptor, facts, windows: [], identity }, done)
+  }
+
+  /** Get blocks of its own for what it shares, in the background. @returns how many slices it shares now */
+  hydrate(): number {
+    const shared = slicesIn(this.layout.slices).filter((slice) => isShared(this.bodies.now.origin, slice))
+    this.hydration.want(shared)
+    return shared.length
   }
 
   /** What `note` kept last; undefined: nothing. */

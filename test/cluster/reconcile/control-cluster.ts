@@ -259,6 +259,7 @@ export class ControlCluster {
       snapshots: async (query) => reach().snapshots(query),
       awaitOffer: async (request) => reach().awaitOffer(request),
       scrub: async (order) => reach().scrub(order),
+      hydrate: async (order) => reach().hydrate(order),
     }
     return this.wrapCalls(calls, from, to)
   }

@@ -122,6 +122,10 @@ export class FakeNode implements LocalNode {
     throw new HoldfastError('copy-refused', { node: this.name, volume: volumeId, reason: 'it does not lead' })
   }
 
+  async hydrate(): Promise<number> {
+    return 0
+  }
+
   async scrub(volumeId: string, isDeep: boolean): Promise<void> {
     const copy = this.copies.get(volumeId)
     if (copy === undefined) throw new HoldfastError('copy-not-found', { node: this.name, volume: volumeId })

@@ -83,6 +83,7 @@ t.test('what is said comes as it was', async (t) => {
     snapshots: hear(ANSWER),
     awaitOffer: hear({ isOffered: true }),
     scrub: hear({}),
+    hydrate: hear({ sharedSlices: 2 }),
   }
   const server = await serveGrpc({ host: '127.0.0.1', port: 0 }, [nodeService(calls)], (error) => t.fail(String(error)))
   const connections = new NodeConnections()
@@ -97,10 +98,11 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.snapshots(QUERY), ANSWER)
   t.same(await node.awaitOffer({ volumeId: ID, generation: 5 }), { isOffered: true })
   t.same(await node.scrub({ volumeId: ID, isDeep: true }), {})
+  t.same(await node.hydrate({ volumeId: ID }), { sharedSlices: 2 })
   t.same(heard, [
     REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })),
     { ...ORDER, ...HOLD }, { ...ORDER, hold: 'h' }, QUERY, { volumeId: ID, generation: 5 },
-    { volumeId: ID, isDeep: true },
+    { volumeId: ID, isDeep: true }, { volumeId: ID },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })
   await server.close(100)
