@@ -173,8 +173,8 @@ export const PLANTED: Mutant[] = [
     name: 'a deletion is forgotten while older data is on the disk',
     hunt: { run: 'file', path: 'test/engine/log/cleaner.test.ts' },
     file: `${LOG}/cleaner.ts`,
-    replace: 'snapshots.length === 0 &&\n      record.bornBatch < Math.min(',
-    by: 'snapshots.length === 0 && 0 < Math.min(',
+    replace: 'snapshotSeqs.length === 0 &&\n      record.bornBatch < Math.min(',
+    by: 'snapshotSeqs.length === 0 && 0 < Math.min(',
   },
   {
     name: 'a merge does not lock its blocks',
