@@ -18,6 +18,9 @@ import { withoutSlices, type SharedRuns } from './descriptor.ts'
 import { placementOf } from './placement.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
+/** Each is in every control record of the copy that is read, and looked through when one of them is read. */
+const PINS_MOST = 1024
+
 /** What a clone begins as. */
 export interface CloneSource {
   volumeId: string
@@ -118,6 +121,7 @@ export function whyNotShared(origin: LocalCopyStore | undefined, { snapshotId, s
   if (!origin.isWhole || filling.isSettling || bodies.fillsPending > 0) return 'the copy of its origin is not whole'
   if (origin.appliedSeq < seq) return 'the copy of its origin does not have all of it yet'
   if (!bodies.now.snapshots.some((one) => one.id === snapshotId && one.seq === seq)) return 'its snapshot is not there'
+  if (bodies.pins.length >= PINS_MOST) return `${PINS_MOST} clones share with the copy of its origin: hydrate some`
   const { stream, map } = origin.targets[0]!
   let depth = 1
   for (let { origin: below } = map.descriptor; below !== null; depth++)

@@ -244,3 +244,13 @@ t.test('what its origin gave up on a disk that was away is lost to the clone, an
   }
   t.end()
 })
+
+t.test('so many clones share with one copy, and no more', (t) => {
+  const first = origin({ seed: 9, segments: 80 })
+  first.copy.bodies.pins = Array.from({ length: 1023 }, (_, i) => [i.toString(16).padStart(32, '0'), 12] as const)
+  t.ok(ask(first, 'a', sourceOf(first)).ok)
+  t.equal(first.copy.bodies.pins.length, 1, 'those of nobody went meanwhile')
+  first.copy.bodies.pins = Array.from({ length: 1024 }, (_, i) => [i.toString(16).padStart(32, '0'), 12] as const)
+  t.match(ask(first, 'b', sourceOf(first)), { ok: false, error: { message: /1024 clones share .*: hydrate some/ } })
+  t.end()
+})
