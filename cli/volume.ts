@@ -71,7 +71,7 @@ function describeSnapshots({ snapshots, newestSnapshot, newestSnapshotAtMs }: Vo
 
 /** E.g. `n1 3d ago, 2 damaged block(s) repaired`. */
 function describeScrubs(copy: Volume['copies'][number]): string {
-  const { node, scrubbedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems } = copy
+  const { node, scrubbedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems, differences } = copy
   const repaired = damagedBlocks - unrepairedBlocks
   const words = [
     ...(scrubbedAtMs === 0 ? [] : [`${formatAge(Date.now() - scrubbedAtMs)} ago`]),
@@ -79,6 +79,7 @@ function describeScrubs(copy: Volume['copies'][number]): string {
     ...(repaired > 0 ? [`${repaired} damaged block(s) repaired`] : []),
     ...(unrepairedBlocks > 0 ? [`${unrepairedBlocks} not repaired`] : []),
     ...(mapProblems > 0 ? [`map wrong in ${mapProblems} place(s)`] : []),
+    ...(differences > 0 ? [`differs from others in ${differences} version(s)`] : []),
   ]
   return `${node} ${words.join(', ')}`
 }

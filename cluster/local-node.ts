@@ -7,6 +7,7 @@ import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
+import type { DigestAnswer, DigestQuery } from './reconcile/node-calls.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 
 /** A volume that clients of this node may use. */
@@ -48,6 +49,8 @@ export interface LocalNode {
   scrub(volumeId: string, isDeep: boolean): Promise<void>
   /** The copy here gets blocks of its own for what it shares, in the background. @returns of how many slices */
   hydrate(volumeId: string): Promise<number>
+  /** What the copy here shows of a slice, in digests or version by version. */
+  digest(query: DigestQuery): Promise<DigestAnswer>
   /** No new clients; those that are there hear for themselves that this node does not hold it any more. */
   hide(volumeId: string): Promise<void>
   /** It is gone: its clients are ended. */

@@ -14,7 +14,11 @@ import { BeatList } from '../cluster/membership/beat-list.ts'
 import { Membership } from '../cluster/membership/membership.ts'
 import type { NodeAddress } from '../cluster/membership/membership.ts'
 import { Pulse } from '../cluster/pulse.ts'
-import type { NodeStatus } from '../engine/control/node-status.ts'
+import { CopyComparison } from '../cluster/reconcile/copy-comparison.ts'
+import type { DigestCalls } from '../cluster/reconcile/copy-comparison.ts'
+import type { DigestAnswer, DigestQuery } from '../cluster/reconcile/node-calls.ts'
+import { NodeConnections } from '../cluster/reconcile/node-service.ts'
+import type { CopyStatus, NodeStatus } from '../engine/control/node-status.ts'
 import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -49,6 +53,7 @@ import type { WorkerThread } from './worker-thread.ts'
 const PULSE_MS = 1000
 const REFUSALS_EVERY_MS = 10_000
 const KNOWN_STORE_EVERY_MS = 60_000
+const NOTHING_TOLD: DigestAnswer = { isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [] }
 
 export interface ClusterNodeOptions {
   node: NodeId
@@ -84,6 +89,10 @@ export class ClusterNode implements LocalNode {
   #notes: VolumeNotes | undefined
   #keeping: NodeJS.Timeout | undefined
   readonly #status: KnownStatus[]
+  /** To nodes with copies that are compared with ours. */
+  readonly #connections = new NodeConnections()
+  readonly #comparison: CopyComparison
+  readonly #withComparison = new WeakMap<CopyStatus, CopyStatus>()
   /** By worker. */
   readonly #sessions: SessionReport[][] = []
   readonly pulse = new Pulse(PULSE_MS, clock)
@@ -94,6 +103,9 @@ export class ClusterNode implements LocalNode {
   constructor(options: ClusterNodeOptions) {
     this.#o = options
     const { joined, log, worker, workers } = options
+    this.#comparison = new CopyComparison({
+      node: options.node, store: joined.store, log, callsOf: (node) => this.#digestsOf(node),
+    })
     this.beats = new BeatList(joined.store, () => clock.nowMs())
     const configs = new StoreConfigs({ store: joined.store, log })
     this.#configs = Array.from({ length: workers }, (_, number) =>
@@ -154,6 +166,8 @@ export class ClusterNode implements LocalNode {
 
   /** Nobody new is let in and nothing new is offered. The workers go on, and the store still answers them. */
   async withdrawAll(): Promise<void> {
+    this.#comparison.close()
+    this.#connections.close()
     this.#offers?.close()
     this.#notes?.close()
     // A beat that is under way ends with the store's client: a store that does not answer keeps nobody from stopping.
@@ -229,7 +243,37 @@ export class ClusterNode implements LocalNode {
     }))
     const disks = joinDisks(told.flatMap(({ disks }) => disks))
     this.#o.suspects.seen(disks)
-    return { node, instance, isOpen: true, disks, copies: told.flatMap(({ copies }) => copies) }
+    const copies = told.flatMap((one) => one.copies).map((copy) => this.#compared(copy))
+    return { node, instance, isOpen: true, disks, copies }
+  }
+
+  /** With what its comparison with others found; the same object as long as neither changed. */
+  #compared(copy: CopyStatus): CopyStatus {
+    if (copy.role !== 'primary') return copy
+    this.#comparison.scrubbed(copy.volumeId, copy.scrubbedAtMs)
+    const { atMs: comparedAtMs, differences } = this.#comparison.of(copy.volumeId)
+    if (comparedAtMs === 0) return copy
+    const known = this.#withComparison.get(copy)
+    if (known?.comparedAtMs === comparedAtMs) return known
+    const compared = { ...copy, comparedAtMs, differences }
+    this.#withComparison.set(copy, compared)
+    return compared
+  }
+
+  #digestsOf(node: NodeId): DigestCalls | undefined {
+    const api = this.nodes.find((one) => one.node === node)?.api
+    const calls = node === this.#o.node ? this : api === undefined ? undefined : this.#connections.to(api)
+    if (calls === undefined) return undefined
+    return {
+      digest: async (volumeId, slice) => {
+        const answer = await calls.digest({ volumeId, slice, page: -1 })
+        return answer.isTold ? answer : undefined
+      },
+      shown: async (volumeId, slice, page) => {
+        const answer = await calls.digest({ volumeId, slice, page })
+        return answer.isTold ? answer.versions : undefined
+      },
+    }
   }
 
   /** Of its clients, as the last status told. */
@@ -284,6 +328,16 @@ export class ClusterNode implements LocalNode {
 
   async scrub(volumeId: string, isDeep: boolean): Promise<void> {
     await this.#workerOf(volumeId).replicationCall<'scrub'>({ kind: 'scrub', volumeId, isDeep })
+  }
+
+  async digest({ volumeId, slice, page }: DigestQuery): Promise<DigestAnswer> {
+    const worker = this.#workerOf(volumeId)
+    if (page >= 0) {
+      const shown = await worker.replicationCall<'shown'>({ kind: 'shown', volumeId, slice, page })
+      return { ...NOTHING_TOLD, isTold: shown !== null, versions: shown ?? [] }
+    }
+    const digest = await worker.replicationCall<'digest'>({ kind: 'digest', volumeId, slice })
+    return { ...NOTHING_TOLD, isTold: digest !== null, ...digest }
   }
 
   offered(volumeId: string, generation: number, mostMs: number): Promise<boolean> {

@@ -9,6 +9,9 @@ import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-sna
 import type { ErrorCode } from '../engine/errors.ts'
 import type { CommandResult, OperatorCommand } from '../engine/replication/copy-port.ts'
 import { SNAPSHOT_USE_MS } from '../engine/replication/snapshot-uses.ts'
+import { runTask, type Task } from '../engine/task.ts'
+import { digestSlice, shownOfPage } from '../engine/volume/copy-digest.ts'
+import type { LocalCopyStore } from '../engine/volume/copy-store.ts'
 import { failure } from '../engine/volume/store-api.ts'
 import type { Reply, Result } from '../engine/volume/store-api.ts'
 import type { DiskStatus } from '../engine/volume/volume-spec.ts'
@@ -215,6 +218,8 @@ class ReplicatedWorker {
         if (store === undefined) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
         return reply({ ok: true, value: store.hydrate() })
       }
+      case 'digest': return this.#look(call.volumeId, (copy) => digestSlice(copy, call.slice), reply)
+      case 'shown': return this.#look(call.volumeId, (copy) => shownOfPage(copy, call.slice, call.page), reply)
       case 'offer': {
         const { spec, ioTimeoutMs, qos } = call
         this.#gates.change(spec.id, qos)
@@ -235,6 +240,12 @@ class ReplicatedWorker {
         return reply({ ok: true, value: undefined })
       default: return unreachable(call)
     }
+  }
+
+  #look<T>(volumeId: string, task: (copy: LocalCopyStore) => Task<T | undefined>, reply: Reply<unknown>): void {
+    const store = this.replication.copies.copy(volumeId)?.store
+    if (store === undefined) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
+    runTask(task(store), (found) => reply({ ok: true, value: found ?? null }))
   }
 
   #note({ volumeId, copyId, noted }: ReplicationCallOf<'note'>, reply: Reply<undefined>): void {

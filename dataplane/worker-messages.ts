@@ -11,6 +11,7 @@ import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port
 import type { OpenedSnapshot, SnapshotPlace } from '../engine/replication/messages.ts'
 import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
+import type { ShownVersion, SliceDigest } from '../engine/volume/digest-comparison.ts'
 import type { DiskStatus, VolumeSpec, VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { CopyHomes } from './copy-homes.ts'
 import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
@@ -122,6 +123,9 @@ export interface ReplicationCalls {
   scrub: { request: { volumeId: string; isDeep: boolean }; answer: undefined }
   /** Answers with how many slices the copy shares. */
   hydrate: { request: { volumeId: string }; answer: number }
+  /** Null: the slice is not here, not whole, or could not be looked at. */
+  digest: { request: { volumeId: string; slice: number }; answer: SliceDigest | null }
+  shown: { request: { volumeId: string; slice: number; page: number }; answer: ShownVersion[] | null }
   offer: { request: VolumeOffer; answer: undefined }
   withdraw: { request: { volumeId: string }; answer: undefined }
   /** Sessions by the name of the export, a volume's name or id. @see StatusTeller */

@@ -29,6 +29,9 @@ export interface Copy {
   damagedBlocks: number
   unrepairedBlocks: number
   mapProblems: number
+  /** Of the primary. */
+  comparedAtMs: number
+  differences: number
 }
 
 export interface ScrubVolumeRequest {

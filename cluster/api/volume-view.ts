@@ -33,6 +33,8 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
       damagedBlocks: 0,
       unrepairedBlocks: 0,
       mapProblems: 0,
+      comparedAtMs: 0,
+      differences: 0,
     }],
     frontends: seen.frontends,
     nbd: seen.nbd,

@@ -88,11 +88,11 @@ export function whyNotServed(view: VolumeView | undefined): string {
 
 function copyOf(fact: CopyFact): Copy {
   const { node, isPrimary, status } = fact
-  const { scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems } =
-    status ?? NEVER_SCRUBBED
+  const { scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems, comparedAtMs,
+    differences } = status ?? NEVER_SCRUBBED
   return {
     node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
-    scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems,
+    scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems, comparedAtMs, differences,
   }
 }
 

@@ -24,8 +24,8 @@ import { Election } from './election.ts'
 import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
-  AwaitOfferRequest, ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails,
-  NodeReport, ReleaseOrder, ReportAnswer, ScrubOrder, HydrateOrder,
+  AwaitOfferRequest, ChangeOrder, DigestAnswer, DigestQuery, EraseCopyOrder, HandOverOrder, HoldOrder, HydrateOrder,
+  MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, ReleaseOrder, ReportAnswer, ScrubOrder,
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
 
@@ -161,6 +161,10 @@ export class ControlNode implements NodeCalls {
 
   async hydrate({ volumeId }: HydrateOrder): Promise<{ sharedSlices: number }> {
     return { sharedSlices: await this.options.local.hydrate(volumeId) }
+  }
+
+  digest(query: DigestQuery): Promise<DigestAnswer> {
+    return this.options.local.digest(query)
   }
 
   /** Who is elected, as far as this node knows, and how it is reached. */

@@ -48,7 +48,7 @@ interface Told {
   copies: Map<string, CopyStatus> | undefined
 }
 
-export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer' | 'scrub' | 'hydrate'> {
+export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer' | 'scrub' | 'hydrate' | 'digest'> {
   private readonly options: NodeAgentOptions
   private told: Told | undefined
 

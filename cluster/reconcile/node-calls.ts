@@ -8,6 +8,7 @@
 import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
 import type { RecordId } from '../../engine/replication/record-id.ts'
+import type { ShownVersion, SliceDigest } from '../../engine/volume/digest-comparison.ts'
 import type { OrderedChange } from './change-order.ts'
 
 /** Who uses a volume through this node. */
@@ -85,6 +86,19 @@ export interface ScrubOrder {
   isDeep: boolean
 }
 
+export interface DigestQuery {
+  volumeId: string
+  slice: number
+  /** Of the slice, whose versions are asked for; -1: digests of all its pages. */
+  page: number
+}
+
+export interface DigestAnswer extends SliceDigest {
+  /** False: the slice is not there, not whole, or could not be looked at. */
+  isTold: boolean
+  versions: ShownVersion[]
+}
+
 /** A question, no order: old or late, it does no harm. */
 export interface AwaitOfferRequest {
   volumeId: string
@@ -109,6 +123,8 @@ export interface NodeCalls {
   scrub(order: ScrubOrder): Promise<object>
   /** Its copy gets blocks of its own for what it shares, from now on. @returns how many slices those are */
   hydrate(order: HydrateOrder): Promise<{ sharedSlices: number }>
+  /** What its copy shows of a slice. */
+  digest(query: DigestQuery): Promise<DigestAnswer>
 }
 
 /** In all that is told, so that what did not change is not told again. */

@@ -21,6 +21,7 @@ const RPCS = {
   awaitOffer: 'AwaitOffer',
   scrub: 'Scrub',
   hydrate: 'Hydrate',
+  digest: 'Digest',
 } as const satisfies Record<keyof NodeCalls, string>
 
 export const NODE_CALLS = Object.keys(RPCS) as Array<keyof NodeCalls>

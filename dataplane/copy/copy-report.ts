@@ -53,6 +53,9 @@ export const scrubStatus = ({ light, deep, isOverdue }: ScrubReport): ScrubStatu
   damagedBlocks: deep.counts.damaged,
   unrepairedBlocks: deep.unrepaired,
   mapProblems: light.counts.problems,
+  // The main thread compares.
+  comparedAtMs: 0,
+  differences: 0,
 })
 
 /** Requests of clients of which a part was not let in, or its record has no room. */

@@ -34,11 +34,14 @@ export interface ScrubStatus {
   unrepairedBlocks: number
   /** Where the last light one found that map and segments do not agree. */
   mapProblems: number
+  /** Of a copy that leads: when all copies of the set were compared last, and what one shows and another does not. */
+  comparedAtMs: number
+  differences: number
 }
 
 export const NEVER_SCRUBBED: ScrubStatus = {
   scrubbedAtMs: 0, checkedAtMs: 0, isScrubbing: false, isScrubOverdue: false, damagedBlocks: 0, unrepairedBlocks: 0,
-  mapProblems: 0,
+  mapProblems: 0, comparedAtMs: 0, differences: 0,
 }
 
 export interface CopyStatus extends ScrubStatus {

@@ -22,6 +22,11 @@ export function scrubProblems(cluster: Cluster): Problem[] {
         const next = `\`holdfast volume move\` its copy away from ${node} and keep the log of the daemon: it is a bug`
         problems.push({ what, why, next })
       }
+      if (copy.differences > 0) {
+        const why = `its copies differ in ${copy.differences} version(s), by the comparison of node ${node}`
+        const next = `daemon.log of ${node} names them; nothing is changed: keep all copies, and report it`
+        problems.push({ what: `volume ${nameOf(volume)}`, why, next })
+      }
       if (copy.isScrubOverdue) overdue.push(`${nameOf(volume)} on ${node}`)
     }
   }

@@ -111,6 +111,9 @@ t.test('damaged blocks are repaired by scrubs, so long as one copy of each is go
     found += copies.reduce((sum, { damagedBlocks }) => sum + damagedBlocks, 0)
     t.same(wrongOnDisks(), [], `pattern ${pattern}`)
   }
+  // The node of the primary compares all copies when its own was scrubbed.
+  const { copies } = await until(inspect, (volume) => volume.copies.some(({ comparedAtMs }) => comparedAtMs > 0))
+  t.match(copies.filter(({ comparedAtMs }) => comparedAtMs > 0), [{ role: 'primary', differences: 0 }])
   await client.verify()
   t.same(client.problems, [], `${client.counts.verifiedBlocks} blocks verified`)
   t.equal(client.counts.errors + client.reconnects, 0)

@@ -260,6 +260,7 @@ export class ControlCluster {
       awaitOffer: async (request) => reach().awaitOffer(request),
       scrub: async (order) => reach().scrub(order),
       hydrate: async (order) => reach().hydrate(order),
+      digest: async (query) => reach().digest(query),
     }
     return this.wrapCalls(calls, from, to)
   }

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { LocalNode } from '../../../cluster/local-node.ts'
-import type { UsedBy } from '../../../cluster/reconcile/node-calls.ts'
+import type { DigestAnswer, UsedBy } from '../../../cluster/reconcile/node-calls.ts'
 import type { ClusterStore, Version } from '../../../cluster/store/cluster-store.ts'
 import {
   CONFIG_PREFIX, configKey, decodeConfig, encodeConfig, volumeOfKey,
@@ -130,6 +130,10 @@ export class FakeNode implements LocalNode {
     const copy = this.copies.get(volumeId)
     if (copy === undefined) throw new HoldfastError('copy-not-found', { node: this.name, volume: volumeId })
     Object.assign(copy, isDeep ? { scrubbedAtMs: 1 } : { checkedAtMs: 1 })
+  }
+
+  async digest(): Promise<DigestAnswer> {
+    return { isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [] }
   }
 
   async offer(): Promise<void> {}

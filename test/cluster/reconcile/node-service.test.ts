@@ -3,7 +3,7 @@ import t from 'tap'
 import { serveGrpc } from '../../../cluster/api/grpc-server.ts'
 import { commandOf, orderedChange } from '../../../cluster/reconcile/change-order.ts'
 import type { OrderedChange } from '../../../cluster/reconcile/change-order.ts'
-import type { NodeCalls, NodeReport } from '../../../cluster/reconcile/node-calls.ts'
+import type { DigestAnswer, NodeCalls, NodeReport } from '../../../cluster/reconcile/node-calls.ts'
 import { NodeConnections, nodeService } from '../../../cluster/reconcile/node-service.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
@@ -29,7 +29,7 @@ const REPORT: NodeReport = {
       snapshots: 9, newestSnapshot: 'n'.repeat(63), newestSnapshotAtMs: 2 ** 42, newestScheduledAtMs: 2 ** 41,
       hearsPrimary: true, held: 'so', isPoolFull: true, heldRequests: 8, failure: 'no',
       scrubbedAtMs: 2 ** 41, checkedAtMs: 2 ** 42, isScrubbing: true, isScrubOverdue: true, damagedBlocks: 10,
-      unrepairedBlocks: 11, mapProblems: 12,
+      unrepairedBlocks: 11, mapProblems: 12, comparedAtMs: 2 ** 43, differences: 13,
     }],
   },
   isWhole: true,
@@ -59,6 +59,12 @@ const ANSWER: SnapshotAnswer = {
   snapshots: [{ id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title, group: 'g' }], inUse: 'n2',
 }
 
+const DIGEST: DigestAnswer = {
+  isTold: true, appliedSeq: U48_MAX, endSeq: U48_MAX, views: 2 ** 32 - 1,
+  pages: [{ page: 1023, digest: 2 ** 32 - 1, newestSeq: 7 }],
+  versions: [{ lba: U48_MAX, epoch: 2 ** 32 - 1, seq: U48_MAX, crc: 2 ** 32 - 1 }],
+}
+
 t.test('an order is the command that it was made of', async (t) => {
   for (const command of COMMANDS) t.same(commandOf(orderedChange(command)), command)
   const newer = { ...orderedChange(COMMANDS[0]!), operation: 'shrink' } as unknown as OrderedChange
@@ -84,6 +90,7 @@ t.test('what is said comes as it was', async (t) => {
     awaitOffer: hear({ isOffered: true }),
     scrub: hear({}),
     hydrate: hear({ sharedSlices: 2 }),
+    digest: hear(DIGEST),
   }
   const server = await serveGrpc({ host: '127.0.0.1', port: 0 }, [nodeService(calls)], (error) => t.fail(String(error)))
   const connections = new NodeConnections()
@@ -99,10 +106,12 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.awaitOffer({ volumeId: ID, generation: 5 }), { isOffered: true })
   t.same(await node.scrub({ volumeId: ID, isDeep: true }), {})
   t.same(await node.hydrate({ volumeId: ID }), { sharedSlices: 2 })
+  t.same(await node.digest({ volumeId: ID, slice: 3, page: -1 }), DIGEST)
   t.same(heard, [
     REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })),
     { ...ORDER, ...HOLD }, { ...ORDER, hold: 'h' }, QUERY, { volumeId: ID, generation: 5 },
     { volumeId: ID, isDeep: true }, { volumeId: ID },
+    { volumeId: ID, slice: 3, page: -1 },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })
   await server.close(100)

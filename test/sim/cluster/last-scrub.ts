@@ -2,6 +2,7 @@
  * The end of a run: many blocks of many copies are damaged, of each as many as the atlas allows, so that one member of
  * the set has it whole. Then every copy is scrubbed. Nothing may be left that cannot be read, nor counted as such.
  */
+import { compareDigests, type SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import { Random } from '../random.ts'
 import type { ScrubFound } from './node-disk.ts'
 import type { SimNode } from './sim-node.ts'
@@ -18,6 +19,8 @@ export function damageMany(world: World, nodes: readonly SimNode[]): number {
   const random = new Random(`last scrub ${world.swarm.seed} ${world.volumeId}`)
   const share = random.pick([0, 0.05, 0.3, 1])
   const sectors = random.pick(['one', 'all'] as const)
+  // Nothing was written since everything is well, and repairs are.
+  for (const node of nodes) node.disk.landWrites()
   let damaged = 0
   const { config } = world.store.current
   for (const node of random.shuffle([...nodes])) {
@@ -43,6 +46,34 @@ export function scrubAll(world: World, nodes: readonly SimNode[]): void {
     if (problem === undefined) continue
     world.judge.report([{ checker: 'scrub-repairs', message: `the scrub of ${node.name} ${problem}` }])
   }
+}
+
+/** All copies show the same, by the digests that they compare (SCRUB.md section 4). */
+export function compareAll(world: World, nodes: readonly SimNode[]): void {
+  const digests = new Map(nodes.map((node) => [node.name, digestsOf(world, node)] as const))
+  const [first, ...others] = nodes.map(({ name }) => name)
+  if (first === undefined) return
+  const one = digests.get(first)
+  for (const name of others) {
+    const other = digests.get(name)
+    const isSame = (digest: SliceDigest, slice: number): boolean => {
+      const there = other?.[slice]
+      return there !== undefined && compareDigests(digest, there)?.differing.size === 0
+    }
+    if (one?.every(isSame) === true && one.length === other?.length) continue
+    const message = `${first} and ${name} do not have the same digests`
+    world.judge.report([{ checker: 'scrub-repairs', message }])
+  }
+}
+
+/** One that was let go while it was scrubbed, because it was slow, is filled first. */
+function digestsOf(world: World, { disk }: SimNode): SliceDigest[] | undefined {
+  for (let tries = 0; tries < TRIES_MOST; tries++) {
+    const digests = waitFor<SliceDigest[] | undefined>(world, (done) => disk.digests(done))
+    if (digests !== undefined) return digests
+    waitFor<void>(world, (done) => world.clock.after(TRY_AGAIN_MS, () => done()))
+  }
+  return undefined
 }
 
 /** One that the schedule began may be under way. */

@@ -5,6 +5,8 @@
 import type { StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
 import { runTask, type Task } from '../../../engine/task.ts'
 import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
+import { digestSlice } from '../../../engine/volume/copy-digest.ts'
+import type { SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
 import type { LocalCopyStore, OpenCopy, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
 import type { Store } from '../../../engine/volume/store.ts'
@@ -335,6 +337,10 @@ export class LogDisk implements NodeDisk {
     scan(0, 0)
   }
 
+  landWrites(): void {
+    for (const { disk } of this.parts) disk.misdirectNothing()
+  }
+
   stored(done: (versions: StoredVersion[] | undefined) => void): void {
     if (this.copy === undefined) done([])
     else storedVersions(this.copy, done)
@@ -352,6 +358,21 @@ export class LogDisk implements NodeDisk {
         for (const mark of marks) mark.undo()
       },
     }
+  }
+
+  digests(done: (digests: SliceDigest[] | undefined) => void): void {
+    const { copy } = this
+    if (copy === undefined) return done(undefined)
+    function* all(): Task<SliceDigest[] | undefined> {
+      const digests: SliceDigest[] = []
+      for (let slice = 0; slice < copy!.stored().sliceCount; slice++) {
+        const digest = yield* digestSlice(copy!, slice)
+        if (digest === undefined) return undefined
+        digests.push(digest)
+      }
+      return digests
+    }
+    runTask(all(), done)
   }
 
   scrub(from: 'resume' | 'anew', done: (found: ScrubFound | undefined) => void): void {

@@ -3,6 +3,7 @@
  * may take. Here the one in memory; `log-disk.ts` has the store of the engine.
  */
 import type { CopyStore, StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
+import type { SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { MemoryStore, crashed, type MemoryStoreState } from './memory-store.ts'
@@ -75,6 +76,8 @@ export interface NodeDisk {
   /** Like new, with what it held. */
   mend(): void
   setSpeed(factor: number): void
+  /** Every write lands where it should from now on, also one that was to go elsewhere. */
+  landWrites(): void
   /** What some view shows of the copy and where it lies, when the user is up; undefined: that cannot be read. */
   stored(done: (versions: StoredVersion[] | undefined) => void): void
   /** Rot a sector of such a version, or all of them. Undefined: that changes nothing. */
@@ -84,6 +87,8 @@ export interface NodeDisk {
    * Undefined: they could not come to their end, or one is under way.
    */
   scrub(from: 'resume' | 'anew', done: (found: ScrubFound | undefined) => void): void
+  /** Of each slice what the copy shows, in digests; undefined: of some it cannot say. */
+  digests(done: (digests: SliceDigest[] | undefined) => void): void
   /** Everything it holds, when the user is up and nothing is under way; undefined: some of it cannot be read. */
   content(done: (versions: VersionMap | undefined) => void): void
 }
@@ -216,6 +221,8 @@ export class MemoryDisk implements NodeDisk {
     this.factor = factor
   }
 
+  landWrites(): void {}
+
   stored(done: (versions: StoredVersion[]) => void): void {
     done([])
   }
@@ -226,6 +233,10 @@ export class MemoryDisk implements NodeDisk {
 
   scrub(_from: 'resume' | 'anew', done: (found: ScrubFound) => void): void {
     done({ damaged: 0, unrepaired: 0, problems: 0 })
+  }
+
+  digests(done: (digests: SliceDigest[]) => void): void {
+    done([])
   }
 
   content(done: (versions: VersionMap) => void): void {

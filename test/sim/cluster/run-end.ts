@@ -8,7 +8,7 @@ import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothi
 import { checkSessionsInOrder } from './checker/holders.ts'
 import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
-import { damageMany, scrubAll } from './last-scrub.ts'
+import { compareAll, damageMany, scrubAll } from './last-scrub.ts'
 import type { SimNode } from './sim-node.ts'
 import { checkGone } from './volume-deletion.ts'
 import { visibleAt, type VersionMap } from './version-map.ts'
@@ -77,6 +77,7 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
   // An opening reads what waits, and would refuse where that was damaged just now.
   if (!goesOn) world.damagedAtEnd = damageMany(world, healthyOf(world))
   scrubAll(world, healthyOf(world))
+  compareAll(world, healthyOf(world))
   const copies = healthyOf(world).flatMap((node) => contentOf(world, node) ?? [])
   judge.report(checkCopiesAfterRemoval(copies, judge.committed.log))
   judge.report(checkContent(copies, judge.committed.log))

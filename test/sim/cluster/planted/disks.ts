@@ -141,4 +141,16 @@ export const DISKS = [
       ],
     ],
   ),
+  storeBug(
+    'what a trim left behind counts in a digest',
+    'M5',
+    [
+      [
+        'volume/copy-digest.ts',
+        'if (kindOf(words, 0) !== ENTRY_KIND.data || (seq !== headSeq',
+        'if ((seq !== headSeq',
+      ],
+    ],
+    { looksAt: ({ weights, copies }) => weights.trim >= 3 && copies > 1 },
+  ),
 ]
