@@ -53,7 +53,9 @@ import type { WorkerThread } from './worker-thread.ts'
 const PULSE_MS = 1000
 const REFUSALS_EVERY_MS = 10_000
 const KNOWN_STORE_EVERY_MS = 60_000
-const NOTHING_TOLD: DigestAnswer = { isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [] }
+const NOTHING_TOLD: DigestAnswer = {
+  isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [], isShared: false,
+}
 
 export interface ClusterNodeOptions {
   node: NodeId

@@ -9,6 +9,7 @@ import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, seqOf } from '../log/e
 import type { Crc32c } from '../ports.ts'
 import type { Task } from '../task.ts'
 import { PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
+import { isShared as isSharedSlice } from './copy-hydration.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { pagesFrom, pageVersions } from './copy-reader.ts'
 import type { PageDigest, SliceDigest, ShownVersion } from './digest-comparison.ts'
@@ -26,6 +27,9 @@ export function* digestSlice(copy: LocalCopyStore, slice: number): Task<SliceDig
   const views = viewsOf(target, crc32c)
   const first = slice * PAGES_PER_SLICE
   const pages: PageDigest[] = []
+  // Copies of one clone may share, or not, without being different.
+  const isShared = isSharedSlice(copy.bodies.now.origin, slice)
+  if (isShared) return { appliedSeq, endSeq: appliedSeq, views, pages, isShared }
   for (let from = first; from < first + PAGES_PER_SLICE;) {
     const found: number[] | undefined = yield* pagesFrom(target, from, first + PAGES_PER_SLICE, PAGES_A_READ)
     if (found === undefined) return undefined
@@ -40,7 +44,7 @@ export function* digestSlice(copy: LocalCopyStore, slice: number): Task<SliceDig
   }
   // A snapshot that came or went meanwhile shows in some of the pages.
   if (!isWhole(copy) || viewsOf(target, crc32c) !== views) return undefined
-  return { appliedSeq, endSeq: copy.appliedSeq, views, pages }
+  return { appliedSeq, endSeq: copy.appliedSeq, views, pages, isShared }
 }
 
 /** The versions themselves of one page, `page` counted in the slice; what differs is told by them. */

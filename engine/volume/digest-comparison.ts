@@ -23,6 +23,8 @@ export interface SliceDigest {
   views: number
   /** Those that show something. */
   pages: PageDigest[]
+  /** Of a clone: some of it is read from the copy of its origin, and not told here. */
+  isShared: boolean
 }
 
 /** A version that the head or a snapshot shows. */
@@ -44,6 +46,7 @@ export interface Look {
 
 /** Undefined: they had not the same snapshots, so nothing can be said. */
 export function compareDigests(one: SliceDigest, other: SliceDigest): Look | undefined {
+  if (one.isShared || other.isShared) return { differing: new Map(), reachedSeq: 0 }
   if (one.views !== other.views) return undefined
   const bothSeq = Math.min(one.appliedSeq, other.appliedSeq)
   const differing: Differing = new Map()

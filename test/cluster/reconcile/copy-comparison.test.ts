@@ -11,7 +11,9 @@ import type { ShownVersion, SliceDigest } from '../../../engine/volume/digest-co
 import { recordOf } from '../../engine/control/small-cluster.ts'
 
 const ID = '5'.repeat(32)
-const DIGEST: SliceDigest = { appliedSeq: 9, endSeq: 9, views: 1, pages: [{ page: 4, digest: 77, newestSeq: 5 }] }
+const DIGEST: SliceDigest = {
+  appliedSeq: 9, endSeq: 9, views: 1, pages: [{ page: 4, digest: 77, newestSeq: 5 }], isShared: false,
+}
 const OTHER: SliceDigest = { ...DIGEST, pages: [{ page: 4, digest: 78, newestSeq: 5 }] }
 const version = (seq: number): ShownVersion => ({ lba: 1030, epoch: 1, seq, crc: 3 })
 
@@ -72,6 +74,11 @@ t.test('a difference that stays is named, and counted', async (t) => {
     'n1 shows block 1030 of epoch 1, seq 5, and n3 does not',
     'n3 shows block 1030 of epoch 1, seq 4, and n1 does not',
   ])
+})
+
+t.test('what is shared with an origin is not compared', async (t) => {
+  const shared = { digests: [{ ...OTHER, views: 3, isShared: true }] }
+  t.match(await stage({ n1: SAME, n2: shared, n3: SAME }).comparison.compare(ID), { differences: 0 })
 })
 
 t.test('one that is gone at the second look, or cannot be looked at, is none', async (t) => {

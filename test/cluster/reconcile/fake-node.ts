@@ -133,7 +133,7 @@ export class FakeNode implements LocalNode {
   }
 
   async digest(): Promise<DigestAnswer> {
-    return { isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [] }
+    return { isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [], isShared: false }
   }
 
   async offer(): Promise<void> {}

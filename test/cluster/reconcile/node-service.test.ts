@@ -60,7 +60,7 @@ const ANSWER: SnapshotAnswer = {
 }
 
 const DIGEST: DigestAnswer = {
-  isTold: true, appliedSeq: U48_MAX, endSeq: U48_MAX, views: 2 ** 32 - 1,
+  isTold: true, isShared: true, appliedSeq: U48_MAX, endSeq: U48_MAX, views: 2 ** 32 - 1,
   pages: [{ page: 1023, digest: 2 ** 32 - 1, newestSeq: 7 }],
   versions: [{ lba: U48_MAX, epoch: 2 ** 32 - 1, seq: U48_MAX, crc: 2 ** 32 - 1 }],
 }
