@@ -11,14 +11,18 @@ export type Outcome = (ok: boolean) => void
 export interface DiskPort {
   readonly sizeBytes: number
   /**
-   * Write `buffers` one behind the other at `offsetBytes` (all multiples of 4096). A completed write is NOT durable.
+   * Write `buffers`, each a multiple of 64, one behind the other at `offsetBytes`; this and the length of all are
+   * multiples of 4096. A completed write is NOT durable.
    * Returns true when it completed before returning (then `done` is never called), false when `done` will tell.
    * Writes may complete in any order.
    */
   write(offsetBytes: number, buffers: readonly Uint8Array[], done: Outcome): boolean
   /** Make durable every write that had completed when this was called. Several may be under way at once. */
   sync(done: Outcome): void
-  /** Fill `into` from memory if that needs no waiting for the medium: true when filled. */
+  /**
+   * Fill `into` from memory if that needs no waiting for the medium: true when filled. Of both, place and length are
+   * multiples of 64.
+   */
   tryRead(offsetBytes: number, into: Uint8Array): boolean
   read(offsetBytes: number, into: Uint8Array, done: Outcome): void
   /**

@@ -120,7 +120,7 @@ function salvage(
 const CAUSES = {
   checksum: 'does not fit its checksum',
   unreadable: 'cannot be read',
-  transform: 'has a transform that is not known here',
+  transform: 'has a transform that is not known here, or is no compressed block',
 }
 
 /** Why a block that is known could not be had. */

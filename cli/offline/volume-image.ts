@@ -17,7 +17,8 @@ import { hexToUuid } from '../../engine/log/bytes.ts'
 import { eachBlob } from '../../engine/log/disk-reader.ts'
 import { RECORD_FLAG, RECORD_KIND } from '../../engine/log/record.ts'
 import type { RecordHeader } from '../../engine/log/record.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNITS_PER_BLOCK } from '../../engine/units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
+import { restoredBlob } from '../../engine/volume/restored-blocks.ts'
 import { generationOfSlice } from '../../engine/volume/descriptor.ts'
 import { Views } from '../../engine/volume/views.ts'
 import { batchesOf, sizeOf } from './volume-catalog.ts'
@@ -143,9 +144,9 @@ export class Layer {
           if (record.kind !== RECORD_KIND.write || !isOf(this.volume, record)) continue
           const isHere = (lba: number, units: number): boolean => this.isAt(lba, i, units) && isWanted(lba)
           eachBlob(image, source.segment.segment, batch, record, isHere, ({ lba, units, bytes, reason }) => {
-            const isPlain = record.transform === 0 && bytes?.length === BLOCK_BYTES
-            if (bytes === undefined || isPlain) visit({ lba, source, units, bytes, reason })
-            else visit({ lba, source, units, bytes: undefined, reason: 'transform' })
+            const block = bytes && restoredBlob(bytes, record.transform, bytes.length / UNIT_BYTES)
+            const isKnown = bytes === undefined || block !== undefined
+            visit({ lba, source, units, bytes: block, reason: isKnown ? reason : 'transform' })
           })
         }
       }

@@ -54,15 +54,17 @@ const BLOCK_SIZES = [4096, 512] as const
 /** Undefined when it is none. */
 export function decodeSpec(value: unknown): VolumeSpec | undefined {
   if (!isRecord(value)) return undefined
-  const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags, qos } = value
+  const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags } = value
+  const { compression, qos } = value
   if (!isVolumeId(id) || !isText(name) || !isText(pool) || !isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
   if (!isCount(sizeBytes) || sizeBytes === 0 || sizeBytes % MIB !== 0 || sizeBytes > VOLUME_BYTES_MAX) return undefined
   if (!isOneOf(blockSizeBytes, BLOCK_SIZES) || !isOneOf(durability, DURABILITIES)) return undefined
   if (!isOneOf(onFull, ON_FULL) || !Array.isArray(diskTags) || !diskTags.every(isText)) return undefined
   const spec = { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags }
-  if (qos === undefined) return spec
-  const limits = decodeQos(qos)
-  return limits === undefined ? undefined : { ...spec, qos: limits }
+  if (compression !== undefined && compression !== 'lz4') return undefined
+  const limits = qos === undefined ? undefined : decodeQos(qos)
+  if (qos !== undefined && limits === undefined) return undefined
+  return { ...spec, ...(compression && { compression }), ...(limits && { qos: limits }) }
 }
 
 function decodeQos(value: unknown): QosLimits | undefined {

@@ -22,7 +22,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { DiskPort, Outcome } from '../../engine/ports.ts'
-import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
+import { BLOCK_BYTES, MIB, UNIT_BYTES } from '../../engine/units.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
 import { clock } from '../clock.ts'
 import { EINTR, EIO, closeFd, errnoName, pwritev, readCached } from '../libc.ts'
@@ -107,7 +107,7 @@ export class FileDisk implements DiskPort {
   write(offsetBytes: number, buffers: readonly Uint8Array[], done: Outcome): boolean {
     let lengthBytes = 0
     for (const buffer of buffers) {
-      assert(buffer.byteLength % BLOCK_BYTES === 0, 'a buffer is a whole number of blocks')
+      assert(buffer.byteLength % UNIT_BYTES === 0, 'a buffer is a whole number of units')
       lengthBytes += buffer.byteLength
     }
     this.checkRange(offsetBytes, lengthBytes)
@@ -154,12 +154,12 @@ export class FileDisk implements DiskPort {
   }
 
   tryRead(offsetBytes: number, into: Uint8Array): boolean {
-    this.checkRange(offsetBytes, into.byteLength)
+    this.checkRange(offsetBytes, into.byteLength, UNIT_BYTES)
     return this.reason === undefined && readCached(this.fd, offsetBytes, into) === into.byteLength
   }
 
   read(offsetBytes: number, into: Uint8Array, done: Outcome): void {
-    this.checkRange(offsetBytes, into.byteLength)
+    this.checkRange(offsetBytes, into.byteLength, UNIT_BYTES)
     this.submit({ read: true, start: (ended) => this.readInPool(offsetBytes, into, 0, ended, done) })
   }
 
@@ -205,10 +205,10 @@ export class FileDisk implements DiskPort {
     assert(this.closing === undefined, 'the disk was not closed')
   }
 
-  private checkRange(offsetBytes: number, lengthBytes: number): void {
+  private checkRange(offsetBytes: number, lengthBytes: number, wholeBytes = BLOCK_BYTES): void {
     this.checkOpen()
-    assert(Number.isSafeInteger(offsetBytes / BLOCK_BYTES), 'an offset is a whole number of blocks')
-    assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, 'a length is a whole number of blocks')
+    assert(Number.isSafeInteger(offsetBytes / wholeBytes), 'an offset is a whole number of blocks, or units')
+    assert(lengthBytes > 0 && lengthBytes % wholeBytes === 0, 'a length is a whole number of blocks, or units')
     assert(offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes, 'the range lies on the disk')
   }
 

@@ -2,22 +2,29 @@
  * Between a client's bytes and blocks as copies have them. A write of whole blocks is not copied: its payload is the
  * client's own buffer, with the crc32c of each block, computed here once for every copy, disk and connection it goes
  * through. What is narrower is laid over the old block. What was read is copied once, to where it leaves from.
+ *
+ * What a volume's blocks are compressed with is done behind all that and undone before it: answers are restored when
+ * they arrive, so the blocks that edges are laid over, and those a client reads, are what was written.
  */
 import { assert } from '../../engine/assert.ts'
 import type { ComposedWrite } from '../../engine/replication/frontend-port.ts'
+import type { FrontendMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, Payload } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
-import { blobsOf, payloadOf } from '../../engine/volume/copy-headers.ts'
-import { crc32c } from '../checksum.ts'
+import { blobsOf } from '../../engine/volume/copy-headers.ts'
+import { restored } from '../../engine/volume/restored-blocks.ts'
 
-/** `data` of a write is a Uint8Array that nobody changes from now on. */
-export function composeBlocks(write: ComposedWrite): Payload {
+/**
+ * `data` of a write is a Uint8Array that nobody changes from now on.
+ * @param payloadOf  of whole blocks
+ */
+export function composeBlocks(write: ComposedWrite, payloadOf: (bytes: Uint8Array) => Payload): Payload {
   const { data, fromBytes, skipBytes, lengthBytes, lba, blockCount, old } = write
   const given = data as Uint8Array | undefined
   const isAll = fromBytes === 0 && given?.length === lengthBytes
   const source = isAll ? given : given?.subarray(fromBytes, fromBytes + lengthBytes)
   if (source !== undefined && skipBytes === 0 && lengthBytes === blockCount * BLOCK_BYTES) {
-    return payloadOf(crc32c, source)
+    return payloadOf(source)
   }
   const bytes = new Uint8Array(blockCount * BLOCK_BYTES)
   for (const version of old) {
@@ -27,7 +34,24 @@ export function composeBlocks(write: ComposedWrite): Payload {
   }
   if (source === undefined) bytes.fill(0, skipBytes, skipBytes + lengthBytes)
   else bytes.set(source, skipBytes)
-  return payloadOf(crc32c, bytes)
+  return payloadOf(bytes)
+}
+
+/** The same answer with blocks as they were written; one that cannot be restored is damage. */
+export function restoredAnswer(message: FrontendMessage): FrontendMessage {
+  if (message.type === 'reply' && message.result.ok) {
+    const { versions } = message.result
+    const blocks = restored(versions)
+    if (blocks === versions) return message
+    if (blocks === undefined) return { ...message, result: { ok: false, code: 'damaged' } }
+    return { ...message, result: { ok: true, versions: blocks } }
+  }
+  if (message.type !== 'snapshot-blocks') return message
+  const { type: _, versions, ...answer } = message
+  const blocks = restored(versions)
+  if (blocks === versions) return message
+  if (blocks === undefined) return { type: 'snapshot-refused', ...answer, code: 'damaged' }
+  return { type: 'snapshot-blocks', ...answer, versions: blocks }
 }
 
 /** Fill `into`, the bytes of the volume from `offsetBytes` on, with what was read; what has no version is zeroes. */

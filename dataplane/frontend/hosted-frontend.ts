@@ -31,9 +31,11 @@ import { NOWHERE } from '../copy/wake-timer.ts'
 import type { Sleeper, WakeTimer } from '../copy/wake-timer.ts'
 import { numberedAt } from '../../engine/replication/numbered.ts'
 import { READ_NUMBERS_FROM } from '../../engine/replication/frontend-state.ts'
-import type { RequestId } from '../../engine/replication/record.ts'
+import type { Payload, RequestId } from '../../engine/replication/record.ts'
+import type { Compression } from '../../engine/volume/volume-spec.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
-import { composeBlocks, fillFrom } from './block-bytes.ts'
+import { BlockCompression } from './block-compression.ts'
+import { composeBlocks, fillFrom, restoredAnswer } from './block-bytes.ts'
 import { errnoOf } from './failures.ts'
 
 export interface FrontendOwner {
@@ -51,6 +53,8 @@ export interface ExportFacts {
   sizeBytes: number
   blockSizeBytes: number
   description: string
+  /** Of writes, to begin with; absent: none. */
+  compression?: Compression
 }
 
 export type SessionFailure = NonNullable<FrontendState['failed']>
@@ -77,6 +81,7 @@ export class HostedFrontend implements Sleeper {
   place = NOWHERE
   /** How long requests waited here before they left for the primary: for others, for room, for somebody who leads. */
   readonly admitted = new LatencyHistogram()
+  readonly compression: BlockCompression
   readonly #owner: FrontendOwner
   readonly #port: FrontendPort
   /** By tag; a free place is undefined. */
@@ -99,15 +104,19 @@ export class HostedFrontend implements Sleeper {
   ) {
     this.facts = facts
     this.#owner = owner
+    this.compression = new BlockCompression(facts.compression ?? 'none')
     this.state = createFrontend(options)
     this.inbox = new Inbox<FrontendEvent>(owner.loop, (event) => {
       if (this.#endedWith !== undefined) return
       const { failed } = this.state
       this.#nowMs = owner.loop.nowMs()
-      stepFrontend(this.state, event, this.#nowMs, this.#port)
+      const isAnswer = event.type === 'message'
+      const plain = isAnswer ? { ...event, message: restoredAnswer(event.message) } : event
+      stepFrontend(this.state, plain, this.#nowMs, this.#port)
       if (failed === undefined && this.state.failed !== undefined) onFailed?.(this.state.failed)
     })
     const { volumeId } = facts
+    const payloadOf = (bytes: Uint8Array): Payload => this.compression.payloadOf(bytes)
     this.#port = {
       send: (to, message) => {
         if (message.type === 'request') this.#noteLeft(message.id)
@@ -120,7 +129,7 @@ export class HostedFrontend implements Sleeper {
           if (this.#endedWith === undefined) this.inbox.put({ type: 'config-read', token, ok: read.ok, value })
         }),
       wakeAt: (atMs) => owner.timer.wakeAt(this, atMs),
-      compose: composeBlocks,
+      compose: (write) => composeBlocks(write, payloadOf),
     }
     owner.timer.add(this)
     this.inbox.put(known === undefined ? { type: 'tick' } : { type: 'config-hint', value: known })

@@ -125,6 +125,7 @@ export class OfferedVolumes {
       sizeBytes: spec.sizeBytes,
       blockSizeBytes: spec.blockSizeBytes,
       description: describeVolume(spec),
+      compression: spec.compression ?? 'none',
       session: { generation, incarnation: this.#o.startNumber * ATTACHMENTS_MAX + former },
       mode: mode === 'read-only' ? 'read' : 'write',
       ioTimeoutMs,
@@ -161,8 +162,10 @@ export class OfferedVolumes {
       this.#byName.set(offer.spec.name, offer.spec.id)
     }
     if (former.ioTimeoutMs !== offer.ioTimeoutMs) return this.#detach(known)
-    const { id, sizeBytes } = offer.spec
-    if (former.spec.sizeBytes < sizeBytes) this.#o.frontends.frontend(id)?.inbox.put({ type: 'resized', sizeBytes })
+    const { id, sizeBytes, compression } = offer.spec
+    const frontend = this.#o.frontends.frontend(id)
+    if (frontend !== undefined) frontend.compression.mode = compression ?? 'none'
+    if (former.spec.sizeBytes < sizeBytes) frontend?.inbox.put({ type: 'resized', sizeBytes })
   }
 
   #configured(value: VersionedConfig): void {

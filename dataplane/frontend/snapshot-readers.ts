@@ -18,6 +18,7 @@ import { Inbox } from '../copy/turn-loop.ts'
 import { NOWHERE } from '../copy/wake-timer.ts'
 import type { Sleeper } from '../copy/wake-timer.ts'
 import type { FrontendOwner } from './hosted-frontend.ts'
+import { restoredAnswer } from './block-bytes.ts'
 
 export const READER_LIMITS = { resendMs: 1000, retryMs: 50, partBlocksMax: 256, inFlightBlocksMax: 1024 }
 
@@ -71,7 +72,10 @@ export class HostedReader implements Sleeper {
       answer: (tag, answer) => this.#take(tag)?.(answer),
     }
     this.inbox = new Inbox<ReaderEvent>(owner.loop, (event) => {
-      if (!this.#isEnded) stepSnapshotReader(this.state, event, owner.loop.nowMs(), this.#port)
+      if (this.#isEnded) return
+      const isAnswer = event.type === 'message'
+      const plain = isAnswer ? { ...event, message: restoredAnswer(event.message) } : event
+      stepSnapshotReader(this.state, plain, owner.loop.nowMs(), this.#port)
     })
     owner.timer.add(this)
     this.inbox.put({ type: 'tick' })

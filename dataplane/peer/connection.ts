@@ -16,11 +16,11 @@ import { VolumeIds } from './byte-fields.ts'
 import type { Delivery, PeerIdentity } from './delivery.ts'
 import { FrameIntake } from './frame-intake.ts'
 import type { FrameRefusal, IncomingFrame, IntakeOwner } from './frame-intake.ts'
-import { FRAME_TYPE } from './message-codec.ts'
+import { versionFor } from './message-codec.ts'
 import type { WireMessage } from './message-codec.ts'
 import { directionSeed } from './preface.ts'
 import type { Preface } from './preface.ts'
-import { LANE_FRAME, sinceVersion, WINDOW_BYTES } from './protocol.ts'
+import { LANE_FRAME, WINDOW_BYTES } from './protocol.ts'
 import type { Lane } from './protocol.ts'
 import { SendQueue } from './send-queue.ts'
 import type { Batch } from './send-queue.ts'
@@ -102,7 +102,7 @@ export class Connection implements IntakeOwner {
 
   /** full: not taken; `drained` will tell. down: this connection has ended, or its version has no such message. */
   send(volumeId: string | undefined, message: WireMessage): 'queued' | 'full' | 'down' {
-    if (this.#state !== 'open' || sinceVersion(FRAME_TYPE[message.type]) > this.#o.version) return 'down'
+    if (this.#state !== 'open' || versionFor(message) > this.#o.version) return 'down'
     if (this.queuedBytes >= this.#o.queuedBytesMax) {
       this.#wasFull = true
       return 'full'

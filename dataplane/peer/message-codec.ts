@@ -9,11 +9,13 @@
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { Beacon } from '../../engine/replication/leases.ts'
+import type { BlockVersion } from '../../engine/replication/record.ts'
+import { transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { decodeValue, encodeValue } from './control-value.ts'
 import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
-import { COPY_FRAME, FRONTEND_FRAME, LINK_FRAME } from './protocol.ts'
+import { COPY_FRAME, FRONTEND_FRAME, LINK_FRAME, sinceVersion, TRANSFORMS_SINCE } from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
 import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
 import { decodeStored, encodeStored } from './stored-codec.ts'
@@ -43,6 +45,31 @@ export const familyOf = (type: number): MessageFamily =>
   type < COPY_FRAME.append ? 'link' : type < FRONTEND_FRAME.open ? 'copy' : 'frontend'
 
 export const typeName = (type: number): string => NAMES.get(type) ?? `type ${type}`
+
+/** The least version of the protocol that has such a message, with what is in it. */
+export const versionFor = (message: WireMessage): number =>
+  Math.max(sinceVersion(FRAME_TYPE[message.type]), hasTransforms(message) ? TRANSFORMS_SINCE : 1)
+
+function hasTransforms(message: WireMessage): boolean {
+  switch (message.type) {
+    case 'append':
+    case 'log':
+    case 'reconcile':
+      return message.records.some((record) => record.kind === 'write' && transformOf(record.payload) !== 0)
+    case 'request':
+      return message.operation.type === 'write' && transformOf(message.operation.payload) !== 0
+    case 'reply':
+      return message.result.ok && message.result.versions.some(isTransformed)
+    case 'fill':
+    case 'versions':
+    case 'snapshot-blocks':
+      return message.versions.some(isTransformed)
+    default:
+      return false
+  }
+}
+
+const isTransformed = ({ payload }: BlockVersion): boolean => payload !== undefined && transformOf(payload) !== 0
 
 /** Lays the control part. @returns for a list of records the first one that did not fit, else undefined */
 export function encodeMessage(out: ControlWriter, message: WireMessage, firstRecord = 0): number | undefined {

@@ -8,7 +8,7 @@ import type { RecordId } from '../../engine/replication/record-id.ts'
 import type { ControlChange, ReplicatedRecord } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS, U48_MAX } from '../../engine/units.ts'
 import { blobsOf } from '../../engine/volume/copy-headers.ts'
-import { CRC_BYTES, isOnePage, putBlocks, takeBlocks } from './block-payload.ts'
+import { isOnePage, putBlocks, tableBytes, takeBlocks, transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, putU32, putU48Padded } from './byte-fields.ts'
 import { decodeValue, encodeValue } from './control-value.ts'
@@ -27,6 +27,8 @@ const HAS_REQUEST = 1
 const HAS_ANSWERED_BELOW = 2
 /** What a record takes at most beside its checksums: a change names epochs or an id. */
 const CHANGE_BYTES_MAX = 64 * 1024
+/** Any: its table is the longest. */
+const TRANSFORMED = 1
 const BLOCKS_MAX = PAYLOAD_BYTES_MAX / BLOCK_BYTES
 
 /** Lays records from `first` on, as many as one frame takes. @returns the first one that is left */
@@ -44,7 +46,7 @@ export function encodeRecords(out: ControlWriter, message: RecordsMessage, first
     const record = records[next]!
     const bytes = record.kind === 'write' ? blobsOf(record.payload).bytes.length : 0
     assert(bytes <= PAYLOAD_BYTES_MAX, 'a write fits a frame')
-    const tailBytes = (bytes / BLOCK_BYTES) * CRC_BYTES + CHANGE_BYTES_MAX
+    const tailBytes = (record.kind === 'write' ? tableBytes(TRANSFORMED, record.blockCount) : 0) + CHANGE_BYTES_MAX
     const isFull = payloadBytes + bytes > PAYLOAD_BYTES_MAX
       || out.controlBytes + RECORD_BYTES + tailBytes > CONTROL_BYTES_MAX
     if (next > first && isFull) break
@@ -64,7 +66,8 @@ function encodeRecord(out: ControlWriter, record: ReplicatedRecord): void {
   view.setUint8(at, KIND[record.kind])
   const flags = request === undefined ? 0 : HAS_REQUEST + (request.answeredBelow === undefined ? 0 : HAS_ANSWERED_BELOW)
   view.setUint8(at + 1, flags)
-  view.setUint16(at + 2, 0, true)
+  const transform = record.kind === 'write' ? transformOf(record.payload) : 0
+  view.setUint16(at + 2, transform, true)
   putU32(view, at + 4, record.epoch)
   putU48Padded(view, at + 8, record.seq)
   if (request === undefined) out.bytes.fill(0, at + 32, at + RECORD_BYTES)
@@ -80,7 +83,7 @@ function encodeRecord(out: ControlWriter, record: ReplicatedRecord): void {
   }
   putU48Padded(view, at + 16, record.lba)
   putU32(view, at + 24, record.blockCount)
-  putU32(view, at + 28, record.kind === 'write' ? record.blockCount * CRC_BYTES : 0)
+  putU32(view, at + 28, record.kind === 'write' ? tableBytes(transform, record.blockCount) : 0)
   if (record.kind === 'write') putBlocks(out, record.payload, record.blockCount)
 }
 
@@ -119,7 +122,8 @@ function decodeRecord(body: FrameBody): ReplicatedRecord | string {
   const blockCount = view.getUint32(at + 24, true)
   const tailBytes = view.getUint32(at + 28, true)
   if (kind === undefined || flags > 3 || flags === HAS_ANSWERED_BELOW) return 'a record of unknown kind'
-  if (view.getUint16(at + 2, true) !== 0 || seq < 0 || lba < 0) return 'a record has impossible values'
+  const transform = view.getUint16(at + 2, true)
+  if ((transform !== 0 && kind !== 'write') || seq < 0 || lba < 0) return 'a record has impossible values'
   const hasRequest = flags !== 0
   const request = hasRequest ? getRequestId(view, at + 32, flags > HAS_REQUEST) : undefined
   if (hasRequest ? request === undefined : !isZeroBetween(bytes, at + 32, at + RECORD_BYTES))
@@ -138,9 +142,10 @@ function decodeRecord(body: FrameBody): ReplicatedRecord | string {
     if (tailBytes !== 0 || blockCount > SLICE_BLOCKS) return 'a record covers too many blocks'
     return { epoch, seq, request, kind, lba, blockCount }
   }
-  if (blockCount > BLOCKS_MAX || tailBytes !== blockCount * CRC_BYTES) return 'a record with other blocks than it says'
+  if (blockCount > BLOCKS_MAX || tailBytes !== tableBytes(transform, blockCount))
+    return 'a record with other blocks than it says'
   if (!isOnePage(lba, blockCount)) return 'a record lies on two pages'
-  const payload = takeBlocks(body, blockCount)
+  const payload = takeBlocks(body, blockCount, transform)
   if (payload === undefined) return 'a block is missing or damaged'
   return { epoch, seq, request, kind, lba, blockCount, payload }
 }

@@ -2,7 +2,7 @@
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, FrontendOperation, FrontendResult } from '../../engine/replication/messages.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS, U48_MAX } from '../../engine/units.ts'
-import { isOnePage, putBlocks, takeBlocks } from './block-payload.ts'
+import { isOnePage, putBlocks, takeBlocks, transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, getU53, putU32, putU48Padded, putU53 } from './byte-fields.ts'
 import type { ControlWriter } from './control-writer.ts'
@@ -37,7 +37,7 @@ export function encodeRequest(out: ControlWriter, { id, operation, answeredBelow
   view.setUint16(at + 50, edges.length, true)
   putU48Padded(view, at + 52, range.lba)
   putU32(view, at + 60, range.blockCount)
-  view.setUint32(at + 64, 0, true)
+  view.setUint32(at + 64, operation.type === 'write' ? transformOf(operation.payload) : 0, true)
   edges.forEach(([lba, seq], i) => {
     putU48Padded(view, at + REQUEST_BYTES + i * EDGE_BYTES, lba)
     putU48Padded(view, at + REQUEST_BYTES + i * EDGE_BYTES + 8, seq)
@@ -58,7 +58,8 @@ export function decodeRequest(epoch: number, body: FrameBody): Request | string 
   body.at += REQUEST_BYTES
   if (id === undefined || answeredBelow < 0 || type === undefined || lba < 0 || flags > FUA + HAS_ANSWERED_BELOW)
     return 'a request has impossible values'
-  if (view.getUint32(at + 64, true) !== 0 || edgeCount > (type === 'write' ? EDGES_MAX : 0))
+  const transform = view.getUint32(at + 64, true)
+  if ((transform !== 0 && type !== 'write') || edgeCount > (type === 'write' ? EDGES_MAX : 0))
     return 'a request has impossible values'
   if (body.end - body.at < edgeCount * EDGE_BYTES) return 'a request is cut off'
   const edges: Array<[number, number]> = []
@@ -67,7 +68,7 @@ export function decodeRequest(epoch: number, body: FrameBody): Request | string 
     if (edge[0] < 0 || edge[1] < 0) return 'a request has impossible values'
     edges.push(edge)
   }
-  const operation = decodeOperation(body, { type, lba, blockCount, fua: (flags & FUA) !== 0, edges })
+  const operation = decodeOperation(body, { type, lba, blockCount, fua: (flags & FUA) !== 0, edges, transform })
   if (typeof operation === 'string') return operation
   if (body.at !== body.end || body.payloadAt !== body.payloadEnd) return 'something lies behind the request'
   return { type: 'request', id, epoch, operation, answeredBelow }
@@ -81,9 +82,10 @@ function decodeOperation(
     blockCount: number
     fua: boolean
     edges: Array<[number, number]>
+    transform: number
   },
 ): FrontendOperation | string {
-  const { type, lba, blockCount, fua, edges } = of
+  const { type, lba, blockCount, fua, edges, transform } = of
   if (type === 'flush') return lba === 0 && blockCount === 0 && !fua ? { type } : 'a flush has no range'
   if (blockCount === 0 || lba + blockCount - 1 > U48_MAX) return 'a request covers no blocks'
   if (type === 'zero' || type === 'trim')
@@ -91,7 +93,7 @@ function decodeOperation(
   if (blockCount > BLOCKS_MAX) return 'a request covers too many blocks'
   if (type === 'read') return fua ? 'a read is not forced' : { type, lba, blockCount }
   if (!isOnePage(lba, blockCount)) return 'a write lies on two pages'
-  const payload = takeBlocks(body, blockCount)
+  const payload = takeBlocks(body, blockCount, transform)
   return payload === undefined ? 'a block is missing or damaged' : { type, lba, blockCount, payload, fua, edges }
 }
 

@@ -4,7 +4,7 @@
  */
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, VersionId } from '../../engine/replication/record.ts'
-import { CRC_BYTES, putBlocks, takeBlocks } from './block-payload.ts'
+import { CRC_BYTES, putBlocks, takeBlocks, transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, getU53, putU32, putU48Padded, putU53 } from './byte-fields.ts'
 import type { ControlWriter } from './control-writer.ts'
@@ -19,7 +19,7 @@ export function encodeVersions(out: ControlWriter, versions: readonly BlockVersi
     const { view } = out
     view.setUint8(at, KIND[kind])
     view.setUint8(at + 1, payload === undefined ? 0 : 1)
-    view.setUint16(at + 2, 0, true)
+    view.setUint16(at + 2, payload === undefined ? 0 : transformOf(payload), true)
     putU32(view, at + 4, epoch)
     putU48Padded(view, at + 8, seq)
     putU48Padded(view, at + 16, lba)
@@ -41,9 +41,10 @@ export function decodeVersions(body: FrameBody, count: number): BlockVersion[] |
     const epoch = view.getUint32(at + 4, true)
     const seq = getU48Padded(view, at + 8)
     const lba = getU48Padded(view, at + 16)
-    if (kind === undefined || blocks > 1 || view.getUint16(at + 2, true) !== 0 || seq < 0 || lba < 0)
+    const transform = view.getUint16(at + 2, true)
+    if (kind === undefined || blocks > 1 || (transform !== 0 && blocks === 0) || seq < 0 || lba < 0)
       return 'a version has impossible values'
-    const payload = blocks === 1 ? takeBlocks(body, 1) : undefined
+    const payload = blocks === 1 ? takeBlocks(body, 1, transform) : undefined
     if (blocks === 1 && payload === undefined) return 'a block is missing or damaged'
     versions.push({ epoch, seq, lba, kind, payload })
   }

@@ -473,11 +473,8 @@ class CleaningJob {
   ): Task<boolean> {
     const { stream } = this
     const blocks = Math.ceil(record.bodyBytes / BLOCK_BYTES)
-    const body = yield* stream.reader.read(
-      this.segment,
-      entry.startBlock + record.payloadUnits / UNITS_PER_BLOCK,
-      blocks,
-    )
+    const units = entry.startBlock * UNITS_PER_BLOCK + record.payloadUnits
+    const body = yield* stream.reader.readUnits(this.segment, units, blocks * UNITS_PER_BLOCK)
     if (body === undefined) return false
     if (stream.context.crc32c(body.subarray(0, record.bodyBytes)) >>> 0 !== record.bodyCrc) {
       this.damaged = true

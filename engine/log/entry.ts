@@ -10,7 +10,6 @@
  * (words, at). The words are copied to disk as they are: the machine has to be little-endian (checked at load).
  */
 import { assert } from '../assert.ts'
-import { UNITS_PER_BLOCK } from '../units.ts'
 
 export const ENTRY_WORDS = 6
 export const ENTRY_BYTES = ENTRY_WORDS * 4
@@ -29,6 +28,8 @@ export const epochOf = (words: Uint32Array, at: number): number => words[at + 3]
 export const crcOf = (words: Uint32Array, at: number): number => words[at + 4]!
 export const seqOf = (words: Uint32Array, at: number): number => words[at + 2]! + (words[at + 5]! & 0xffff) * 2 ** 32
 export const storedUnitsOf = (words: Uint32Array, at: number): number => (words[at + 5]! >>> 16) & 0x7f
+/** Of the record; FORMAT.md 2.3 says what it means for a blob of so many units. */
+export const transformOf = (words: Uint32Array, at: number): number => (words[at + 5]! >>> 25) & 0x3f
 export const kindOf = (words: Uint32Array, at: number): EntryKind =>
   words[at] === 0 ? ENTRY_KIND.none : (((words[at + 5]! >>> 23) & 3) as EntryKind)
 
@@ -76,17 +77,24 @@ export function sameEntry(a: Uint32Array, aAt: number, b: Uint32Array, bAt: numb
   return true
 }
 
-/** How many entries from `w` on lie one behind the other in one segment, as whole blocks. */
+/** How many blobs from that of the entry at `w` on lie one behind the other in one segment. */
 export function runLength(words: Uint32Array, w: number, most: number): number {
   const segment = words[w]!
   let units = words[w + 1]!
   let run = 1
   for (; run < most; run++) {
     const next = w + run * ENTRY_WORDS
-    units += UNITS_PER_BLOCK
+    units += storedUnitsOf(words, next - ENTRY_WORDS)
     if (words[next] !== segment || words[next + 1] !== units || kindOf(words, next) !== ENTRY_KIND.data) break
   }
   return run
+}
+
+/** Units of the first `count` entries of `words`. */
+export function unitsOfRun(words: Uint32Array, count: number): number {
+  let units = 0
+  for (let i = 0; i < count; i++) units += storedUnitsOf(words, i * ENTRY_WORDS)
+  return units
 }
 
 /** The entry of a zero or trim. */

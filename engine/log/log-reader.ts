@@ -76,6 +76,15 @@ export class LogReader {
     return (yield* until<boolean>((resume) => readTwice(disk, offset, bytes, resume))) ? bytes : undefined
   }
 
+  /** What lies at a unit of a segment, undefined when the medium fails twice. Blobs begin at any unit. */
+  *readUnits(segment: number, units: number, lengthUnits: number): Task<Uint8Array | undefined> {
+    const { disk, segmentBytes } = this.o
+    const bytes = new Uint8Array(lengthUnits * UNIT_BYTES)
+    const offset = segmentOffsetBytes(segmentBytes, segment) + units * UNIT_BYTES
+    if (disk.tryRead(offset, bytes)) return bytes
+    return (yield* until<boolean>((resume) => readTwice(disk, offset, bytes, resume))) ? bytes : undefined
+  }
+
   /** Frames of many segments, several reads at a time. */
   *frames(segments: number[]): Task<SegmentFrame[] | undefined> {
     const { disk, crc32c, diskUuid, segmentBytes } = this.o

@@ -18,9 +18,12 @@ export const FEATURES_INCOMPATIBLE = {
   sharedBlocks: 1,
   /** Lists of snapshots may begin in leaves (FORMAT.md section 7). */
   snapshotLeaves: 2,
+  /** Blobs may be shorter than a block (2.3). */
+  transforms: 4,
 } as const
 /** Bits this version understands. */
-export const FEATURES_INCOMPATIBLE_KNOWN = FEATURES_INCOMPATIBLE.sharedBlocks | FEATURES_INCOMPATIBLE.snapshotLeaves
+export const FEATURES_INCOMPATIBLE_KNOWN =
+  FEATURES_INCOMPATIBLE.sharedBlocks | FEATURES_INCOMPATIBLE.snapshotLeaves | FEATURES_INCOMPATIBLE.transforms
 export const FEATURES_READ_ONLY_KNOWN = 0
 export const NODE_NAME_BYTES = 256
 export const POOL_BYTES = 64

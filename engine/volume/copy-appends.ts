@@ -7,7 +7,7 @@ import { RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { WaitingRecord } from '../log/waiting-records.ts'
 import type { ControlChange, ReplicatedRecord, RequestId } from '../replication/record.ts'
-import { UNITS_PER_BLOCK } from '../units.ts'
+import { UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { blobsOf, headerOf, OPERATION_OF, setTable } from './copy-headers.ts'
 import type { Accepted } from './copy-queue.ts'
@@ -96,11 +96,11 @@ export class CopyAppends {
     header.sliceGeneration = copy.layout.generation(lba)
     let payload = NO_PAYLOAD
     if (record.kind === 'write') {
-      const { bytes, crcs } = blobsOf(record.payload)
-      setTable(header, copy.reading.tag, crcs)
-      payload = [bytes]
+      const blobs = blobsOf(record.payload)
+      setTable(header, copy.reading.tag, blobs)
+      payload = [blobs.bytes]
     }
-    const units = record.kind === 'write' ? blockCount * UNITS_PER_BLOCK : 0
+    const units = record.kind === 'write' ? payload[0]!.length / UNIT_BYTES : 0
     this.appendTo(accepted, target, header, payload, units, copy.isDurable)
   }
 

@@ -10,7 +10,7 @@ import { dropHistory, readHistory } from '../log/version-history.ts'
 import type { MapPage } from '../log/volume-map.ts'
 import type { BlockVersion } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
+import { PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { blobsOf, headerOf, kindNumber, setTable } from './copy-headers.ts'
 
@@ -34,12 +34,16 @@ export function* fillRecords(
     const payload: Uint8Array[] = []
     if (record.kind === RECORD_KIND.write) {
       const crcs: number[] = []
+      const units: number[] = []
+      let transform = 0
       for (let i = 0; i < count; i++) {
-        const blobs = blobsOf(versions[first + i]!.payload!)
-        payload.push(blobs.bytes.subarray(0, BLOCK_BYTES))
-        crcs.push(blobs.crcs[0]!)
+        const { bytes, crcs: blobCrcs, stored } = blobsOf(versions[first + i]!.payload!)
+        payload.push(bytes)
+        crcs.push(blobCrcs[0]!)
+        units.push(bytes.length / UNIT_BYTES)
+        transform |= stored?.transform ?? 0
       }
-      setTable(record, tag, crcs)
+      setTable(record, tag, { crcs, stored: transform === 0 ? undefined : { transform, units } })
     }
     yield { record, payload }
     first += count

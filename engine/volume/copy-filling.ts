@@ -4,12 +4,11 @@
  */
 import { assert } from '../assert.ts'
 import { fillVersions } from '../log/fill-version.ts'
-import { BORN_FIRST, RECORD_KIND } from '../log/record.ts'
+import { BORN_FIRST, RECORD_KIND, recordPayloadUnits } from '../log/record.ts'
 import type { CopyFacts } from '../replication/copy-store.ts'
 import type { EpochHistory } from '../replication/record-id.ts'
 import type { BlockVersion } from '../replication/record.ts'
 import { runTask, until, type Task } from '../task.ts'
-import { UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import type { HeldAppend } from './copy-appends.ts'
 import { mutable, originWithout } from './copy-bodies.ts'
@@ -235,7 +234,7 @@ export class CopyFilling {
       left++
       const { fills } = this
       this.outstanding++
-      const payloadUnits = payload.length * UNITS_PER_BLOCK
+      const payloadUnits = recordPayloadUnits(record)
       const run = (): void => {
         this.underWay++
         appends.append(target, { record, payload, payloadUnits, durable: true }, (append) => {

@@ -7,13 +7,27 @@ import { blockIdentity, recordSeed } from '../log/identity.ts'
 import { blankRecord, OPERATION, RECORD_KIND, type RecordHeader } from '../log/record.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, ControlChange, Payload, ReplicatedRecord, RequestId } from '../replication/record.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import { TRANSFORM } from '../transform/transform.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 
-/** What a payload carries here: whole blocks one behind the other, and the crc32c of each. */
+/** What a payload carries here: blobs one behind the other, one a block, and the crc32c of each. */
 export interface Blobs {
   bytes: Uint8Array
   crcs: ArrayLike<number>
+  /** Undefined: all are whole blocks as they are. */
+  stored?: StoredForm | undefined
 }
+
+/** How blobs are stored (FORMAT.md 2.3). No copy looks into what it stores; frontends undo it. */
+export interface StoredForm {
+  transform: number
+  /** Of each blob, 1 to 64. */
+  units: ArrayLike<number>
+}
+
+/** Of one blob. Of 64 units it is a block as it is, whatever else of its record was compressed. */
+export const storedForm = (transform: number, units: number): StoredForm | undefined =>
+  units === UNITS_PER_BLOCK && (transform & ~TRANSFORM.lz4) === 0 ? undefined : { transform, units: [units] }
 
 export const FULL_UNITS: readonly number[] = Array.from({ length: PAGE_BLOCKS }, () => UNITS_PER_BLOCK)
 
@@ -27,6 +41,20 @@ export function payloadOf(crc32c: Crc32c, bytes: Uint8Array): Payload {
   const crcs = new Uint32Array(count)
   for (let i = 0; i < count; i++) crcs[i] = crc32c(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES))
   return { bytes: bytes.length, data: { bytes, crcs } satisfies Blobs }
+}
+
+/** Blobs as a write record has them. @param bytes  all of them, and nothing else */
+export function payloadOfRecord(crc32c: Crc32c, record: RecordHeader, bytes: Uint8Array): Payload {
+  const { blockCount, transform, storedUnits } = record
+  if (bytes.length === blockCount * BLOCK_BYTES && transform === 0) return payloadOf(crc32c, bytes)
+  const crcs = new Uint32Array(blockCount)
+  for (let i = 0, at = 0; i < blockCount; i++) {
+    const end = at + storedUnits[i]! * UNIT_BYTES
+    crcs[i] = crc32c(bytes.subarray(at, end))
+    at = end
+  }
+  const stored = { transform, units: storedUnits }
+  return { bytes: bytes.length, data: { bytes, crcs, stored } satisfies Blobs }
 }
 
 export const OPERATION_OF: Record<ControlChange['operation'], number> = {
@@ -56,7 +84,11 @@ export function headerOf(
 }
 
 /** Give a write record its table. */
-export function setTable(record: RecordHeader, tag: number, rawCrcs: ArrayLike<number>): void {
+export function setTable(
+  record: RecordHeader,
+  tag: number,
+  { crcs: rawCrcs, stored }: Pick<Blobs, 'crcs' | 'stored'>,
+): void {
   assert(rawCrcs.length >= record.blockCount, 'a write comes with a crc for each block')
   const seed = recordSeed(tag, record.epoch, record.seq)
   const { lba, blockCount } = record
@@ -66,7 +98,8 @@ export function setTable(record: RecordHeader, tag: number, rawCrcs: ArrayLike<n
     for (let i = 0; i < blockCount; i++) crcs[i] = rawCrcs[i]! ^ blockIdentity(seed, lba + i)
     record.crcs = crcs
   }
-  record.storedUnits = FULL_UNITS
+  record.transform = stored?.transform ?? 0
+  record.storedUnits = stored === undefined ? FULL_UNITS : Uint8Array.from(stored.units)
 }
 
 export const requestOf = (record: RecordHeader): RequestId | undefined =>

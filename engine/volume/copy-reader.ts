@@ -2,7 +2,10 @@
  * Reading a copy: blocks of the head with their ids, its own or those that it shares. Every block is verified before it
  * is given out; one that fails is read once more, then the whole answer fails.
  */
-import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, runLength, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import {
+  crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, runLength, segmentOf, seqOf, storedUnitsOf, transformOf, unitsOf,
+  unitsOfRun,
+} from '../log/entry.ts'
 import { hexToUuid } from '../log/bytes.ts'
 import { segmentOffsetBytes } from '../log/geometry.ts'
 import { historyRange, pageRange, parseHistoryKey, parsePageKey } from '../log/index-keys.ts'
@@ -14,10 +17,10 @@ import { PAGES_MAX, type VolumeMap } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, Payload, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES } from '../units.ts'
+import { PAGE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { baseBlocks } from './copy-base.ts'
-import { kindName, type Blobs } from './copy-headers.ts'
+import { kindName, storedForm, type Blobs } from './copy-headers.ts'
 
 export interface CopyReading {
   crc32c: Crc32c
@@ -266,7 +269,8 @@ export function* pagesFrom(
 }
 
 /**
- * Payloads of blocks that lie one behind the other, in `bytes`; undefined when they cannot be read or do not fit.
+ * Payloads of blocks whose blobs lie one behind the other, in `bytes`; undefined when they cannot be read, or do not
+ * fit.
  */
 export function* fetchRun(
   o: CopyReading,
@@ -275,7 +279,7 @@ export function* fetchRun(
   words: Uint32Array,
   run: number,
   damaged: VersionId[] = [],
-  bytes: Uint8Array = new Uint8Array(run * BLOCK_BYTES),
+  bytes: Uint8Array = new Uint8Array(unitsOfRun(words, run) * UNIT_BYTES),
 ): Task<Payload[] | undefined> {
   const { segments, context } = stream
   const segment = segmentOf(words, 0)
@@ -311,12 +315,15 @@ function verified(
   bytes: Uint8Array,
 ): Payload[] | undefined {
   const payloads: Payload[] = []
-  for (let i = 0, w = 0; i < run; i++, w += ENTRY_WORDS) {
-    const block = bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES)
-    const crc = o.crc32c(block) >>> 0
+  for (let i = 0, w = 0, from = 0; i < run; i++, w += ENTRY_WORDS) {
+    const units = storedUnitsOf(words, w)
+    const blob = bytes.subarray(from, (from += units * UNIT_BYTES))
+    const crc = o.crc32c(blob) >>> 0
     const identity = blockIdentity(recordSeed(o.tag, epochOf(words, w), seqOf(words, w)), lba + i)
     if ((crc ^ identity) >>> 0 !== crcOf(words, w)) return undefined
-    payloads.push({ bytes: BLOCK_BYTES, data: { bytes: block, crcs: [crc] } satisfies Blobs })
+    const stored = storedForm(transformOf(words, w), units)
+    const blobs: Blobs = stored === undefined ? { bytes: blob, crcs: [crc] } : { bytes: blob, crcs: [crc], stored }
+    payloads.push({ bytes: blob.length, data: blobs })
   }
   return payloads
 }

@@ -289,8 +289,7 @@ export function* readBody(
   units: number,
   record: { bodyBytes: number; bodyCrc: number },
 ): Task<CopyDescriptor | undefined> {
-  const blocks = Math.ceil(record.bodyBytes / UNIT_BYTES / UNITS_PER_BLOCK)
-  const bytes = yield* stream.reader.read(segment, Math.floor(units / UNITS_PER_BLOCK), blocks)
+  const bytes = yield* stream.reader.readUnits(segment, units, Math.ceil(record.bodyBytes / UNIT_BYTES))
   const body = bytes?.subarray(0, record.bodyBytes)
   if (body === undefined || stream.context.crc32c(body) >>> 0 !== record.bodyCrc) return undefined
   const descriptor = decodeDescriptor(body)

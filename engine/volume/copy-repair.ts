@@ -5,7 +5,9 @@
  * the map that owns it, so for all that share it.
  */
 import { hexToUuid } from '../log/bytes.ts'
-import { crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import {
+  crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, transformOf, unitsOf,
+} from '../log/entry.ts'
 import type { Append } from '../log/log-batch.ts'
 import { loadPage } from '../log/page-visitor.ts'
 import { BORN_FIRST, RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
@@ -14,7 +16,7 @@ import { readHistory } from '../log/version-history.ts'
 import type { VolumeMap } from '../log/volume-map.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import { PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { baseBlocks } from './copy-base.ts'
 import { blobsOf, headerOf, setTable } from './copy-headers.ts'
@@ -92,13 +94,14 @@ function* rewrite(
   const { stream } = target
   const { descriptor } = map
   const { epoch, seq, lba, payload } = version
-  const bytes = blobsOf(payload!).bytes.subarray(0, BLOCK_BYTES)
+  const { bytes, stored } = blobsOf(payload!)
   const id = { kind: RECORD_KIND.write, epoch, seq, lba, blockCount: 1 }
   const record = headerOf(hexToUuid(descriptor.spec.id), id, undefined)
   const { crc32c, tag } = map === target.map ? copy.reading : readingOf(copy.reading, map)
-  setTable(record, tag, [crc32c(bytes) >>> 0])
+  setTable(record, tag, { crcs: [crc32c(bytes) >>> 0], stored })
   // Whoever sent it: only what was written here once under this id fits.
-  if (record.crcs[0] !== crcOf(words, 0)) return
+  if (record.crcs[0] !== crcOf(words, 0) || bytes.length !== storedUnitsOf(words, 0) * UNIT_BYTES) return
+  record.transform = transformOf(words, 0)
   Object.assign(record, {
     flags: RECORD_FLAG.moved,
     sliceGeneration: generationOfSlice(descriptor, Math.floor(lba / SLICE_BLOCKS)),
@@ -107,7 +110,7 @@ function* rewrite(
     fromUnits: unitsOf(words, 0),
     bornBatch: isHead ? stream.oldestUnapplied() : BORN_FIRST,
   })
-  const what = { record, payload: [bytes], payloadUnits: UNITS_PER_BLOCK, durable: true }
+  const what = { record, payload: [bytes], payloadUnits: bytes.length / UNIT_BYTES, durable: true }
   const append = yield* until<Append | undefined>((resume) => {
     const run = (): void => copy.appends.append(target, what, resume, () => resume(undefined))
     copy.appends.hold({ accepted: undefined, request: undefined, targets: [target], blocks: 1, run })

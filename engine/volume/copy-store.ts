@@ -12,7 +12,7 @@
 import { assert } from '../assert.ts'
 import { hexToUuid } from '../log/bytes.ts'
 import { volumeTag } from '../log/identity.ts'
-import { RECORD_KIND } from '../log/record.ts'
+import { RECORD_KIND, recordPayloadUnits } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { WaitingRecord } from '../log/waiting-records.ts'
 import type { ClockPort, Crc32c } from '../ports.ts'
@@ -21,12 +21,12 @@ import type { OpenedSnapshot, SnapshotPlace } from '../replication/messages.ts'
 import { epochAt, type EpochHistory } from '../replication/record-id.ts'
 import type { BlockVersion, ReplicatedRecord, RequestId, VersionId } from '../replication/record.ts'
 import { runTask, type Task } from '../task.ts'
-import { SLICE_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { SLICE_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { CopyAppends } from './copy-appends.ts'
 import { CopyBodies } from './copy-bodies.ts'
 import { CopyFilling, type CopyIdentity, type FillStart } from './copy-filling.ts'
-import { payloadOf, replicatedOf } from './copy-headers.ts'
+import { payloadOfRecord, replicatedOf } from './copy-headers.ts'
 import { CopyLayout } from './copy-layout.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import { CopyQueue, release } from './copy-queue.ts'
@@ -129,7 +129,7 @@ export class LocalCopyStore implements CopyStore {
       }
       const bytes = yield* this.payload(target, waiting)
       if (bytes === undefined) return `the record at seq ${record.seq} cannot be read`
-      const payload = record.kind === RECORD_KIND.write ? payloadOf(this.o.crc32c, bytes) : undefined
+      const payload = record.kind === RECORD_KIND.write ? payloadOfRecord(this.o.crc32c, record, bytes) : undefined
       unapplied.push(replicatedOf(record, payload, accepted.change))
     }
     // Disks that disagreed are brought to one body.
@@ -447,7 +447,7 @@ export class LocalCopyStore implements CopyStore {
     const { record, segment, units } = waiting
     if (record.kind !== RECORD_KIND.write) return new Uint8Array(0)
     const { reader } = stream
-    const bytes = yield* reader.read(segment, units / UNITS_PER_BLOCK, record.blockCount)
+    const bytes = yield* reader.readUnits(segment, units, recordPayloadUnits(record))
     const isWhole = bytes !== undefined && reader.recordIsWhole({ ...record, payloadUnits: 0 }, bytes)
     assert(map.copy !== undefined, 'only copies wait')
     return isWhole ? bytes : undefined

@@ -2,10 +2,12 @@
  * All versions of a slice between two seqs, page by page: of the head, of the history, and of what a clone shares with
  * its origin. For whoever fills another copy, and for a clone that gets blocks of its own.
  */
-import { ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../log/entry.ts'
+import {
+  ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf, unitsOfRun,
+} from '../log/entry.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
 import type { Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { baseBlocks, levelsBelow, type BaseBlocks } from './copy-base.ts'
 import { kindName } from './copy-headers.ts'
@@ -60,7 +62,7 @@ export function* scanSlice(
       const run = runOf(found, at, most)
       if (memory.length < run.count * BLOCK_BYTES)
         memory = scanMemory(Math.max(run.count, Math.min(most, found.length - at)) * BLOCK_BYTES)
-      const into = memory.subarray(0, run.count * BLOCK_BYTES)
+      const into = memory.subarray(0, unitsOfRun(run.words, run.count) * UNIT_BYTES)
       memory = memory.subarray(into.length)
       const reading = owner === undefined ? o : readingOf(o, owner)
       const payloads = yield* fetchRun(reading, target.stream, lba, run.words, run.count, damaged, into)
@@ -73,7 +75,7 @@ export function* scanSlice(
         const id = { epoch: epochOf(run.words, w), seq: seqOf(run.words, w) }
         versions.push({ ...id, lba: lba + i, kind: 'write', payload })
       }
-      bytes += run.count * BLOCK_BYTES
+      bytes += into.length
       at += run.count
     }
     page.release()
@@ -92,13 +94,15 @@ export interface PageVersions {
 /** Versions of blocks that follow each other, and lie one behind the other; one of each block, all of one map. */
 export function runOf(found: readonly FoundVersion[], at: number, most: number): { count: number; words: Uint32Array } {
   const first = found[at]!
-  const [segment, units] = [segmentOf(first.words, 0), unitsOf(first.words, 0)]
+  const segment = segmentOf(first.words, 0)
+  let units = unitsOf(first.words, 0)
   let count = 1
   for (; count < most; count++) {
     const next = found[at + count]
     if (next?.lba !== first.lba + count || kindOf(next.words, 0) !== ENTRY_KIND.data) break
     if (next.owner !== first.owner) break
-    if (segmentOf(next.words, 0) !== segment || unitsOf(next.words, 0) !== units + count * UNITS_PER_BLOCK) break
+    units += storedUnitsOf(found[at + count - 1]!.words, 0)
+    if (segmentOf(next.words, 0) !== segment || unitsOf(next.words, 0) !== units) break
   }
   const words = new Uint32Array(count * ENTRY_WORDS)
   for (let i = 0; i < count; i++) words.set(found[at + i]!.words, i * ENTRY_WORDS)

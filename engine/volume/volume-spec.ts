@@ -7,6 +7,7 @@ import type { QosLimits } from './qos-limits.ts'
 
 export type Durability = 'durable' | 'writeback'
 export type OnFull = 'hold' | 'error'
+export type Compression = 'none' | 'lz4'
 
 export interface VolumeSpec {
   /** 32 lower-case hex digits. */
@@ -22,6 +23,8 @@ export interface VolumeSpec {
   pool: string
   /** Every tag must be on the disk. */
   diskTags: string[]
+  /** Of what is written from now on; absent: none. */
+  compression?: 'lz4'
   /** Absent: clients may ask as much as they like. */
   qos?: QosLimits
 }

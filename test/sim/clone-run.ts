@@ -5,17 +5,16 @@
  *
  * What is looked at right behind a crash is what the store opened with: nobody tells a copy to apply anything before.
  */
-import { crc32c } from '@node-rs/crc32'
 import type { StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
 import { SNAPSHOT_RUN_KIND, type SnapshotPlace } from '../../engine/replication/messages.ts'
 import { epochAt } from '../../engine/replication/record-id.ts'
 import type { BlockVersion, ControlChange } from '../../engine/replication/record.ts'
-import { payloadOf, type Blobs } from '../../engine/volume/copy-headers.ts'
 import type { LocalCopyStore, OpenCopy } from '../../engine/volume/copy-store.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
 import { ModelState, replicated, type ModelRecord, type ModelVersion } from './copy-model.ts'
 import { Random } from './random.ts'
 import { stamped, stampOf, StoreWorld, type WorldOptions } from './store-world.ts'
+import { blocksOf, mixedPayload } from './stored-forms.ts'
 
 export interface CloneRunOptions {
   seed: number
@@ -283,7 +282,7 @@ class CloneRun {
     const isSent = ({ kind, lba, seq }: (typeof known)[number]) => kind === 'write' || isOver(lba, seq)
     const sent = this.random.chance(0.5) ? known : known.filter(isSent)
     const versions = sent.map(({ lba, epoch, seq, kind, stamp }): BlockVersion => {
-      const payload = kind === 'write' ? payloadOf(crc32c as never, stamped(stamp)) : undefined
+      const payload = kind === 'write' ? mixedPayload(stamped(stamp), [stamp]) : undefined
       return { lba, epoch, seq, kind, payload }
     })
     this.random.shuffle(versions)
@@ -368,11 +367,12 @@ class CloneRun {
   /** Of volumes that nobody reads through: what some view shows, and nothing besides. */
   private checkSpace(): void {
     for (const life of this.lives.values()) {
-      const shown = [...life.state().versions().values()].filter(({ kind }) => kind === 'write').length
+      const written = [...life.state().versions().values()].filter(({ kind }) => kind === 'write')
+      const shown = written.reduce((sum, { stamp }) => sum + mixedPayload(stamped(stamp), [stamp]).bytes, 0)
       const used = () => life.copy.targets.reduce(
-        (sum, { stream, map }) => sum + map.usedUnits - stream.map.supersededUnits(map), 0) / 64
+        (sum, { stream, map }) => sum + map.usedUnits - stream.map.supersededUnits(map), 0) * 64
       for (let i = 0; i < 4000 && used() !== shown; i++) this.step()
-      if (used() !== shown) this.fail(`${life.name} uses ${used()} blocks, and shows ${shown}`)
+      if (used() !== shown) this.fail(`${life.name} uses ${used()} bytes, and shows ${shown}`)
     }
   }
 
@@ -582,7 +582,7 @@ function depthOf({ targets }: LocalCopyStore): number {
 }
 
 const stampOfVersion = ({ payload }: BlockVersion): number =>
-  payload === undefined ? 0 : stampOf((payload.data as Blobs).bytes)
+  payload === undefined ? 0 : stampOf(blocksOf(payload)[0]!)
 
 /** A sentence when the run failed. */
 export function runClones(options: CloneRunOptions): { failure: string | undefined; counts: CloneRun['counts'] } {

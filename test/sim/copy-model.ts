@@ -3,7 +3,7 @@
  * of maps, nothing of the engine's ways.
  */
 import type { ControlChange, ReplicatedRecord } from '../../engine/replication/record.ts'
-import { write } from './copy-world.ts'
+import { mixedWrite } from './copy-world.ts'
 
 export interface ModelRecord {
   epoch: number
@@ -103,7 +103,7 @@ export class Line {
 
 export function replicated(record: ModelRecord): ReplicatedRecord {
   const { epoch, seq, kind, lba, stamps, blockCount, change } = record
-  if (kind === 'write') return write(epoch, seq, lba, stamps)
+  if (kind === 'write') return mixedWrite(epoch, seq, lba, stamps)
   const base = { epoch, seq, request: undefined }
   return kind === 'control' ? { ...base, kind, change: change! } : { ...base, kind, lba, blockCount }
 }

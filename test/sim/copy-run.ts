@@ -3,13 +3,12 @@
  * stored is lost, nothing that is not applied is shown, dropped records stay away behind an epoch record, a scan finds
  * what views show, and a filled copy shows what its source did.
  */
-import { crc32c } from '@node-rs/crc32'
-import { payloadOf } from '../../engine/volume/copy-headers.ts'
 import type { BlockVersion } from '../../engine/replication/record.ts'
 import { Line, replicated, type ModelRecord, type ModelState, type ModelVersion } from './copy-model.ts'
 import { CopyWorld } from './copy-world.ts'
 import { Random } from './random.ts'
 import { stamped, type WorldOptions } from './store-world.ts'
+import { blocksOf, mixedPayload } from './stored-forms.ts'
 import type { StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
 import { SNAPSHOT_RUN_KIND } from '../../engine/replication/messages.ts'
 
@@ -483,7 +482,7 @@ class CopyRun {
     const versions = [...state.versions().values()]
       .filter(({ seq }) => seq > base)
       .map(({ lba, epoch, seq, kind, stamp }): BlockVersion => {
-        const payload = kind === 'write' ? payloadOf(crc32c as never, stamped(stamp)) : undefined
+        const payload = kind === 'write' ? mixedPayload(stamped(stamp), [stamp]) : undefined
         return { lba, epoch, seq, kind, payload }
       })
     random.shuffle(versions)
@@ -580,8 +579,7 @@ function snapshotSeq({ records }: Line, id: string): number {
 
 const stampOfVersion = (version: BlockVersion): number => {
   if (version.payload === undefined) return 0
-  const { bytes } = version.payload.data as { bytes: Uint8Array }
-  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+  return wordOf(blocksOf(version.payload)[0]!)
 }
 
 /** A record without its bytes. */
@@ -592,8 +590,7 @@ const plain = (record: ReturnType<typeof replicated>): unknown => {
     kind !== 'write'
       ? []
       : Array.from({ length: blockCount }, (_, i) => {
-          const { bytes } = record.payload.data as { bytes: Uint8Array }
-          return new DataView(bytes.buffer, bytes.byteOffset + i * 4096).getUint32(0, true)
+          return wordOf(blocksOf(record.payload)[i]!)
         })
   return [epoch, seq, kind, lba, blockCount, stamps]
 }
@@ -609,3 +606,5 @@ export function runCopy(options: CopyRunOptions): { failure: string | undefined;
     return { failure: `seed ${options.seed}: ${stack ?? String(error)}`, counts: run.counts }
   }
 }
+
+const wordOf = (block: Uint8Array): number => new DataView(block.buffer, block.byteOffset).getUint32(0, true)

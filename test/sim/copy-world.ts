@@ -4,12 +4,13 @@
  */
 import { crc32c } from '@node-rs/crc32'
 import { openCopy } from '../../engine/volume/copy-opening.ts'
-import { payloadOf, type Blobs } from '../../engine/volume/copy-headers.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { CopyFacts, StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
-import type { BlockVersion, ControlChange, ReplicatedRecord } from '../../engine/replication/record.ts'
+import type { BlockVersion, ControlChange, Payload, ReplicatedRecord } from '../../engine/replication/record.ts'
+import { payloadOf } from '../../engine/volume/copy-headers.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { stamped, stampOf, StoreWorld, type WorldOptions } from './store-world.ts'
+import { blocksOf, mixedPayload } from './stored-forms.ts'
 
 export type StampedVersion = BlockVersion & { stamp: number }
 
@@ -181,19 +182,25 @@ export class CopyWorld {
 }
 
 const stampOfVersion = ({ payload }: BlockVersion): number =>
-  payload === undefined ? 0 : stampOf((payload.data as Blobs).bytes)
+  payload === undefined ? 0 : stampOf(blocksOf(payload)[0]!)
 
-/** A write of stamped blocks. */
-export function write(epoch: number, seq: number, lba: number, stamps: number[]): ReplicatedRecord {
+/** A write of stamped blocks, none of them compressed. */
+export const write = (epoch: number, seq: number, lba: number, stamps: number[]): ReplicatedRecord =>
+  writeOf(epoch, seq, lba, stamps, (bytes) => payloadOf(crc32c as never, bytes))
+
+/** The same, some of them compressed. */
+export const mixedWrite = (epoch: number, seq: number, lba: number, stamps: number[]): ReplicatedRecord =>
+  writeOf(epoch, seq, lba, stamps, (bytes) => mixedPayload(bytes, stamps))
+
+function writeOf(
+  epoch: number,
+  seq: number,
+  lba: number,
+  stamps: number[],
+  payload: (bytes: Uint8Array) => Payload,
+): ReplicatedRecord {
   const bytes = new Uint8Array(stamps.length * 4096)
   stamps.forEach((stamp, i) => bytes.set(stamped(stamp), i * 4096))
-  return {
-    kind: 'write',
-    epoch,
-    seq,
-    request: undefined,
-    lba,
-    blockCount: stamps.length,
-    payload: payloadOf(crc32c as never, bytes),
-  }
+  const blockCount = stamps.length
+  return { kind: 'write', epoch, seq, request: undefined, lba, blockCount, payload: payload(bytes) }
 }

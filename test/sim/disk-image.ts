@@ -81,7 +81,12 @@ export class DiskImage {
   }
 
   read(offsetBytes: number, into: Uint8Array): void {
-    for (let at = 0; at < into.byteLength; at += BLOCK_BYTES) into.set(this.block((offsetBytes + at) / BLOCK_BYTES), at)
+    for (let at = 0; at < into.byteLength;) {
+      const from = (offsetBytes + at) % BLOCK_BYTES
+      const part = this.block((offsetBytes + at - from) / BLOCK_BYTES).subarray(from, from + into.byteLength - at)
+      into.set(part, at)
+      at += part.length
+    }
   }
 
   /** Offsets of all sectors of blocks that are not zeroes, in order. */

@@ -18,7 +18,7 @@
  */
 import { assert } from '../../engine/assert.ts'
 import type { DiskPort, Outcome } from '../../engine/ports.ts'
-import { BLOCK_BYTES } from '../../engine/units.ts'
+import { BLOCK_BYTES, UNIT_BYTES } from '../../engine/units.ts'
 import type { SimClock } from './clock.ts'
 import { DiskImage, SECTOR_BYTES, blocksOf, holdsBlock } from './disk-image.ts'
 import { Random } from './random.ts'
@@ -104,13 +104,14 @@ export class SimDisk implements DiskPort {
   // ---- DiskPort
 
   write(offsetBytes: number, buffers: readonly Uint8Array[], done: Outcome): boolean {
-    const blocks: Array<Uint8Array | undefined> = []
+    let lengthBytes = 0
     for (const buffer of buffers) {
-      assert(buffer.byteLength % BLOCK_BYTES === 0, 'a buffer is a whole number of blocks')
-      blocksOf(buffer, blocks)
+      assert(buffer.byteLength % UNIT_BYTES === 0, 'a buffer is a whole number of units')
+      lengthBytes += buffer.byteLength
     }
-    const lengthBytes = blocks.length * BLOCK_BYTES
     this.checkRange(offsetBytes, lengthBytes)
+    const blocks: Array<Uint8Array | undefined> = []
+    for (const part of inBlocks(buffers)) blocksOf(part, blocks)
     if (this.dead) return false
     if (this.refuses('write')) {
       this.later(() => done(false))
@@ -176,7 +177,7 @@ export class SimDisk implements DiskPort {
   }
 
   tryRead(offsetBytes: number, into: Uint8Array): boolean {
-    this.checkRange(offsetBytes, into.byteLength)
+    this.checkRange(offsetBytes, into.byteLength, UNIT_BYTES)
     if (this.dead || this.failed || this.stalled !== undefined || this.readErrorChance > 0) return false
     if (this.random.chance(this.options.tryReadMissChance ?? 0.3)) return false
     this.visible.read(offsetBytes, into)
@@ -184,7 +185,7 @@ export class SimDisk implements DiskPort {
   }
 
   read(offsetBytes: number, into: Uint8Array, done: Outcome): void {
-    this.checkRange(offsetBytes, into.byteLength)
+    this.checkRange(offsetBytes, into.byteLength, UNIT_BYTES)
     if (this.dead) return
     const refused = this.refuses('read') || (this.readErrorChance > 0 && this.random.chance(this.readErrorChance))
     this.counts.readBytes += into.byteLength
@@ -196,6 +197,7 @@ export class SimDisk implements DiskPort {
   }
 
   readMedium(offsetBytes: number, lengthBytes: number, done: (bytes: Uint8Array | undefined) => void): void {
+    this.checkRange(offsetBytes, lengthBytes)
     const bytes = new Uint8Array(lengthBytes)
     this.read(offsetBytes, bytes, (ok) => done(ok ? bytes : undefined))
   }
@@ -385,9 +387,9 @@ export class SimDisk implements DiskPort {
 
   // ---- inside
 
-  private checkRange(offsetBytes: number, lengthBytes: number): void {
-    assert(Number.isSafeInteger(offsetBytes / BLOCK_BYTES), 'an offset is a whole number of blocks')
-    assert(lengthBytes > 0 && lengthBytes % BLOCK_BYTES === 0, 'a length is a whole number of blocks')
+  private checkRange(offsetBytes: number, lengthBytes: number, wholeBytes = BLOCK_BYTES): void {
+    assert(Number.isSafeInteger(offsetBytes / wholeBytes), 'an offset is a whole number of blocks, or units')
+    assert(lengthBytes > 0 && lengthBytes % wholeBytes === 0, 'a length is a whole number of blocks, or units')
     assert(offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes, 'the range lies on the disk')
   }
 
@@ -426,9 +428,14 @@ export class SimDisk implements DiskPort {
 const same = (block: Uint8Array | undefined, bytes: Uint8Array): boolean =>
   block === undefined ? bytes.every((byte) => byte === 0) : Buffer.compare(block, bytes) === 0
 
+/** The same bytes in pieces of whole blocks: where buffers are shorter, in one. */
+function inBlocks(buffers: readonly Uint8Array[]): readonly Uint8Array[] {
+  return buffers.every((buffer) => buffer.byteLength % BLOCK_BYTES === 0) ? buffers : [Buffer.concat(buffers)]
+}
+
 function checkUnchanged(buffers: readonly Uint8Array[], blocks: ReadonlyArray<Uint8Array | undefined>): void {
   let i = 0
-  for (const buffer of buffers) {
+  for (const buffer of inBlocks(buffers)) {
     for (let at = 0; at < buffer.byteLength; at += BLOCK_BYTES) {
       assert(holdsBlock(buffer, at, blocks[i++]), 'a buffer under way was changed by its owner')
     }

@@ -1,10 +1,13 @@
 /** Bytes of clients and blocks of copies, both ways, against plain arrays. */
 import t from 'tap'
+import type { ComposedWrite } from '../../../engine/replication/frontend-port.ts'
 import type { BlockVersion, Payload } from '../../../engine/replication/record.ts'
 import { BLOCK_BYTES } from '../../../engine/units.ts'
 import { blobsOf, payloadOf } from '../../../engine/volume/copy-headers.ts'
 import { crc32c } from '../../../dataplane/checksum.ts'
 import { composeBlocks, fillFrom } from '../../../dataplane/frontend/block-bytes.ts'
+
+const composed = (write: ComposedWrite): Payload => composeBlocks(write, (bytes) => payloadOf(crc32c, bytes))
 
 const bytesOf = (payload: Payload): Uint8Array => blobsOf(payload).bytes
 
@@ -15,7 +18,7 @@ const version = (lba: number, byte: number | undefined): BlockVersion => ({
 
 t.test('whole blocks are not copied, and come with their checksums', async (t) => {
   const data = new Uint8Array(4 * BLOCK_BYTES).fill(7)
-  const payload = composeBlocks({
+  const payload = composed({
     data, fromBytes: BLOCK_BYTES, skipBytes: 0, lengthBytes: 2 * BLOCK_BYTES, lba: 1, blockCount: 2, old: [],
   })
   t.equal(bytesOf(payload).buffer, data.buffer)
@@ -25,7 +28,7 @@ t.test('whole blocks are not copied, and come with their checksums', async (t) =
 
 t.test('what is narrower is laid over the old edges', async (t) => {
   const data = new Uint8Array(BLOCK_BYTES).fill(9)
-  const payload = composeBlocks({
+  const payload = composed({
     data, fromBytes: 0, skipBytes: 512, lengthBytes: BLOCK_BYTES, lba: 10, blockCount: 2, old: [version(11, 3)],
   })
   const expected = new Uint8Array(2 * BLOCK_BYTES).fill(3, BLOCK_BYTES)
@@ -34,7 +37,7 @@ t.test('what is narrower is laid over the old edges', async (t) => {
 })
 
 t.test('the edge of a trim becomes zeroes over the old block', async (t) => {
-  const payload = composeBlocks({
+  const payload = composed({
     data: undefined, fromBytes: 0, skipBytes: 100, lengthBytes: 50, lba: 5, blockCount: 1, old: [version(5, 4)],
   })
   const expected = new Uint8Array(BLOCK_BYTES).fill(4)

@@ -41,8 +41,23 @@ export function blocks(blockCount: number, seed: number): Payload {
   return payloadOf(crc32c, bytes)
 }
 
-const payload = (blockCountMax: number) =>
-  fc.tuple(fc.integer({ min: 1, max: blockCountMax }), fc.nat(255)).map(([length, seed]) => blocks(length, seed))
+/** Blobs of so many units each. */
+export function blobs(units: readonly number[], seed: number): Payload {
+  const bytes = new Uint8Array(units.reduce((sum, one) => sum + one, 0) * 64)
+  for (let at = 0; at < bytes.length; at += 61) bytes[at] = (seed + at) & 255
+  let at = 0
+  const crcs = Uint32Array.from(units, (one) => crc32c(bytes.subarray(at, (at += one * 64))))
+  return { bytes: bytes.length, data: { bytes, crcs, stored: { transform: 1, units: Uint8Array.from(units) } } }
+}
+
+/** With the number of its blocks. */
+const payload = (blockCountMax: number): fc.Arbitrary<[Payload, number]> =>
+  fc.oneof(
+    fc.tuple(fc.integer({ min: 1, max: blockCountMax }), fc.nat(255)).map(
+      ([length, seed]): [Payload, number] => [blocks(length, seed), length]),
+    fc.tuple(fc.array(fc.integer({ min: 1, max: 64 }), { minLength: 1, maxLength: blockCountMax }), fc.nat(255)).map(
+      ([units, seed]): [Payload, number] => [blobs(units, seed), units.length]),
+  )
 
 const lba = between(U48_MAX - 300_000)
 /** Of a write of so many blocks, which lies within one page. */
@@ -69,8 +84,8 @@ const record: fc.Arbitrary<ReplicatedRecord> = fc
   .tuple(
     fc.record({ epoch, seq, request: fc.option(requestId, { nil: undefined }) }),
     fc.oneof(
-      fc.tuple(lba, payload(3)).map(([lba, payload]) => ({
-        kind: 'write', lba: onePage(lba, payload.bytes / 4096), blockCount: payload.bytes / 4096, payload,
+      fc.tuple(lba, payload(3)).map(([lba, [payload, blockCount]]) => ({
+        kind: 'write', lba: onePage(lba, blockCount), blockCount, payload,
       })),
       fc.record({ kind: fc.constantFrom('zero', 'trim'), lba, blockCount: fc.constantFrom(1, 256, 262_144) }),
       fc.record({ kind: fc.constant('control'), change }),
@@ -80,7 +95,7 @@ const record: fc.Arbitrary<ReplicatedRecord> = fc
 
 const version: fc.Arbitrary<BlockVersion> = fc
   .tuple(epoch, seq, lba, fc.constantFrom('write' as const, 'zero' as const, 'trim' as const), payload(1))
-  .map(([epoch, seq, lba, kind, one]) => ({ epoch, seq, lba, kind, payload: kind === 'write' ? one : undefined }))
+  .map(([epoch, seq, lba, kind, [one]]) => ({ epoch, seq, lba, kind, payload: kind === 'write' ? one : undefined }))
 
 const versions = fc.array(version, { maxLength: 4 })
 const records = fc.array(record, { maxLength: 4 })
@@ -130,9 +145,8 @@ const partial = (type: string, required: Fields, optional: Fields) =>
 const operation: fc.Arbitrary<FrontendOperation> = fc.oneof(
   fc
     .tuple(lba, payload(3), fc.boolean(), fc.array(fc.tuple(lba, seq), { maxLength: 2 }))
-    .map(([lba, payload, fua, edges]) => ({
-      type: 'write' as const, lba: onePage(lba, payload.bytes / 4096), blockCount: payload.bytes / 4096, payload, fua,
-      edges,
+    .map(([lba, [payload, blockCount], fua, edges]) => ({
+      type: 'write' as const, lba: onePage(lba, blockCount), blockCount, payload, fua, edges,
     })),
   fc.record({
     type: fc.constantFrom('zero' as const, 'trim' as const), lba, blockCount: fc.constantFrom(1, 262_144),

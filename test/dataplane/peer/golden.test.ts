@@ -1,18 +1,18 @@
 /**
  * Risk: a version changes without anybody having wished it, and two nodes of different builds do not understand each
- * other. The frames in `golden-v1.json` and `golden-v2.json` were recorded when that version was made and are never
- * recorded again: another layout is another version. What a frame may have had since stands beside them.
+ * other. The frames in `golden-v1.json` and so on were recorded when that version was made and are never recorded
+ * again: another layout is another version. What a frame may have had since stands beside them.
  */
 import fs from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { crc32c } from '../../../dataplane/checksum.ts'
 import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
-import { FRAME_TYPE } from '../../../dataplane/peer/message-codec.ts'
+import { FRAME_TYPE, versionFor } from '../../../dataplane/peer/message-codec.ts'
 import { decodePreface, encodePreface } from '../../../dataplane/peer/preface.ts'
 import type { Preface } from '../../../dataplane/peer/preface.ts'
-import { sinceVersion } from '../../../dataplane/peer/protocol.ts'
-import { blocks, MESSAGE_TYPES } from './any-message.ts'
+import { sinceVersion, WITH_PAYLOAD } from '../../../dataplane/peer/protocol.ts'
+import { blobs, blocks, MESSAGE_TYPES } from './any-message.ts'
 import { bytesOf, laneOf, read, textOf } from './wire.ts'
 
 const id = 'd0'.repeat(16)
@@ -124,6 +124,7 @@ const recordedOf = (version: number): Record<string, string> =>
 
 const recorded = recordedOf(1)
 const recordedLater = recordedOf(2)
+const recordedBlobs = recordedOf(3)
 
 t.test('every type has its recorded frame', async (t) => {
   const all = [...Object.keys(recorded), ...Object.keys(recordedLater)]
@@ -148,5 +149,33 @@ for (const [name, message] of [...frames, ...later]) {
     if (version === 1) return
     const { problem } = read(bytesOf([message], { version: 1 }), { lane: laneOf(message), version: 1 })
     t.equal(problem, 'unknown type', 'version 1 has none of that type')
+  })
+}
+
+/** With blobs that are shorter than a block. */
+const shorter = { ...version, payload: blobs([3], 9) }
+const WITH_BLOBS: WireMessage[] = [
+  ...(['append', 'log', 'reconcile'] as const).map((type) => ({
+    ...MESSAGES[type], records: [{ ...records[0]!, payload: blobs([64, 1], 1) }, records[1]!],
+  }) as WireMessage),
+  { ...MESSAGES.fill, versions: [shorter, ...versions] },
+  { ...MESSAGES.versions, versions: [shorter, ...versions] },
+  { ...MESSAGES.request, operation: { ...MESSAGES.request.operation, payload: blobs([7], 2) } } as WireMessage,
+  { ...MESSAGES.reply, result: { ok: true, versions: [shorter, ...versions] } },
+  { ...MESSAGES['snapshot-blocks'], versions: [shorter, ...versions] },
+]
+
+t.test('every type with blocks has its recorded frame with blobs', async (t) => {
+  t.same(Object.keys(recordedBlobs).sort(), WITH_BLOBS.map(({ type }) => type).sort())
+  const withBlocks = MESSAGE_TYPES.filter((type) => WITH_PAYLOAD.has(FRAME_TYPE[type]))
+  t.same(withBlocks.sort(), Object.keys(recordedBlobs).sort())
+})
+
+for (const message of WITH_BLOBS) {
+  t.test(`${message.type} with blobs`, async (t) => {
+    t.equal(versionFor(message), 3, 'an older version has none')
+    t.equal(golden(message, 3), recordedBlobs[message.type], 'is written as it was')
+    const { messages } = read(bytesOf([message], { version: 3 }), { lane: laneOf(message), version: 3 })
+    t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
   })
 }

@@ -106,7 +106,9 @@ export function textOf(message: WireMessage): string {
     if (key === 'payload' && value !== undefined) {
       const { bytes, data } = value as Payload
       const blobs = data as Blobs
-      return { bytes, crcs: Array.from(blobs.crcs), data: Buffer.from(blobs.bytes).toString('base64') }
+      const { crcs, stored } = blobs
+      const form = stored && { transform: stored.transform, units: Array.from(stored.units) }
+      return { bytes, crcs: Array.from(crcs), data: Buffer.from(blobs.bytes).toString('base64'), ...form }
     }
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
     return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))

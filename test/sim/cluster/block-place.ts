@@ -4,7 +4,7 @@
  * segment that is being filled, where an opening may take what cannot be read for torn, and what was synced with it;
  * with `isRootAsked` also in one that was sealed, while the root does not say that all of it was durable.
  */
-import { ENTRY_KIND, ENTRY_WORDS, kindOf, segmentOf, seqOf, unitsOf } from '../../../engine/log/entry.ts'
+import { ENTRY_KIND, ENTRY_WORDS, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { PAGE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
 import type { LocalCopyStore } from '../../../engine/volume/copy-store.ts'
@@ -15,6 +15,7 @@ interface BlockPlace {
   isTail: boolean
   diskUuid: string
   offsetBytes: number
+  lengthBytes: number
 }
 
 export function blockPlace(
@@ -37,7 +38,9 @@ export function blockPlace(
         if (!isWanted(lba, seqOf(page.words, at) <= map.copy!.hintSeq, isTail)) continue
         const base = segmentOffsetBytes(stream.context.segmentBytes, segment)
         const { diskUuid } = stream.context
-        found.push({ lba, isTail, diskUuid, offsetBytes: base + unitsOf(page.words, at) * UNIT_BYTES })
+        const offsetBytes = base + unitsOf(page.words, at) * UNIT_BYTES
+        const lengthBytes = storedUnitsOf(page.words, at) * UNIT_BYTES
+        found.push({ lba, isTail, diskUuid, offsetBytes, lengthBytes })
       }
   return found.length === 0 ? undefined : random.pick(found)
 }

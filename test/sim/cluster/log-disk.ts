@@ -4,7 +4,7 @@
  */
 import type { StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
 import { runTask, type Task } from '../../../engine/task.ts'
-import { BLOCK_BYTES, GIB } from '../../../engine/units.ts'
+import { GIB } from '../../../engine/units.ts'
 import { digestSlice } from '../../../engine/volume/copy-digest.ts'
 import type { SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
@@ -234,9 +234,9 @@ export class LogDisk implements NodeDisk {
       mayDamage(isTail ? 'disk' : lba, isSettled)
     const place = this.copy === undefined ? undefined : blockPlace(this.copy, random, isWanted, this.swarm.isErasing)
     if (place === undefined) return undefined
-    const { lba, isTail, diskUuid, offsetBytes } = place
+    const { lba, isTail, diskUuid, offsetBytes, lengthBytes } = place
     const part = this.parts.find(({ uuid }) => uuid === diskUuid)!
-    const sector = random.int(BLOCK_BYTES / SECTOR_BYTES)
+    const sector = random.int(lengthBytes / SECTOR_BYTES)
     const mark = part.damage(isTail ? 'disk' : lba, offsetBytes + sector * SECTOR_BYTES, random)
     // Where volumes lie side by side it is settled, and no opening reads it.
     return this.swarm.isErasing ? mark : this.damaged(mark)
@@ -346,9 +346,10 @@ export class LogDisk implements NodeDisk {
     else storedVersions(this.copy, done)
   }
 
-  rotVersion(random: Random, { lba, diskUuid, offsetBytes }: StoredVersion, sectors: 'one' | 'all'): Mark | undefined {
+  rotVersion(random: Random, version: StoredVersion, sectors: 'one' | 'all'): Mark | undefined {
+    const { lba, diskUuid, offsetBytes, lengthBytes } = version
     const part = this.parts.find(({ uuid }) => uuid === diskUuid)!
-    const all = Array.from({ length: BLOCK_BYTES / SECTOR_BYTES }, (_, i) => offsetBytes + i * SECTOR_BYTES)
+    const all = Array.from({ length: lengthBytes / SECTOR_BYTES }, (_, i) => offsetBytes + i * SECTOR_BYTES)
     const marks = (sectors === 'all' ? all : [random.pick(all)]).flatMap((at) => part.damage(lba, at, random) ?? [])
     if (marks.length === 0) return undefined
     return {

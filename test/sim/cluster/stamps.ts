@@ -2,10 +2,9 @@
  * What clients write: every block of every write holds a number of its own, from which the checkers know who wrote it.
  * A narrow write makes a new number that remembers what the rest of its block held.
  */
-import { crc32c } from '@node-rs/crc32'
 import type { BlockVersion, Payload } from '../../../engine/replication/record.ts'
 import { BLOCK_BYTES } from '../../../engine/units.ts'
-import { payloadOf as blobsPayloadOf, type Blobs } from '../../../engine/volume/copy-headers.ts'
+import { blocksOf, mixedPayload } from '../stored-forms.ts'
 
 export class Stamps {
   /** Of a narrow write's number: what the rest of the block held. */
@@ -42,19 +41,18 @@ export const NUMBERS: StampCodec = {
   stampOf: (version) => (version?.kind === 'write' ? (version.payload!.data as number) : 0),
 }
 
-/** For the store of the engine: blocks whose every word is the number, -1 when they differ. */
+/** Rot comes by sectors, and what it may damage is counted by blocks: a sector is of one blob. */
+const UNITS_PER_SECTOR = 8
+
+/** For the store of the engine: blocks whose every word is the number, -1 when they differ; some are compressed. */
 export const BYTES: StampCodec = {
   payloadOf(stamps) {
     const bytes = new Uint8Array(stamps.length * BLOCK_BYTES)
     stamps.forEach((stamp, i) => new Uint32Array(bytes.buffer, i * BLOCK_BYTES, 1024).fill(stamp))
-    return blobsPayloadOf(crc32c, bytes)
+    return mixedPayload(bytes, stamps, UNITS_PER_SECTOR)
   },
-  stampsOf(payload) {
-    const { bytes } = payload.data as Blobs
-    const count = bytes.length / BLOCK_BYTES
-    return Array.from({ length: count }, (_, i) => wordOf(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES)))
-  },
-  stampOf: (version) => (version?.kind === 'write' ? wordOf((version.payload!.data as Blobs).bytes) : 0),
+  stampsOf: (payload) => blocksOf(payload).map(wordOf),
+  stampOf: (version) => (version?.kind === 'write' ? wordOf(blocksOf(version.payload!)[0]!) : 0),
 }
 
 function wordOf(block: Uint8Array): number {

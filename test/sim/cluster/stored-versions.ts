@@ -2,7 +2,7 @@
  * Where the versions of a copy that some view shows lie on its disks, head and history: what a scrub has to look at,
  * and what is damaged to see whether it does.
  */
-import { ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../../../engine/log/entry.ts'
+import { ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { PAGES_MAX } from '../../../engine/log/volume-map.ts'
 import { runTask, type Task } from '../../../engine/task.ts'
@@ -16,6 +16,7 @@ export interface StoredVersion {
   seq: number
   diskUuid: string
   offsetBytes: number
+  lengthBytes: number
 }
 
 /** @param done  gets undefined when the index cannot be read */
@@ -42,7 +43,8 @@ function* storedTask(copy: LocalCopyStore): Task<StoredVersion[] | undefined> {
             if (version !== head && !shown.has(seqOf(words, 0))) continue
             const { segmentBytes, diskUuid } = stream.context
             const offsetBytes = segmentOffsetBytes(segmentBytes, segmentOf(words, 0)) + unitsOf(words, 0) * UNIT_BYTES
-            all.push({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0), diskUuid, offsetBytes })
+            const lengthBytes = storedUnitsOf(words, 0) * UNIT_BYTES
+            all.push({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0), diskUuid, offsetBytes, lengthBytes })
           }
         }
       }
