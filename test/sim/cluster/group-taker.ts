@@ -5,6 +5,7 @@
  */
 import type { CommandResult, OperatorCommand } from '../../../engine/replication/copy-port.ts'
 import type { RecordId } from '../../../engine/replication/record-id.ts'
+import { SNAPSHOT_USE_MS } from '../../../engine/replication/snapshot-uses.ts'
 import { Random } from '../random.ts'
 import { checkGroup } from './checker/group-order.ts'
 import type { World } from './world.ts'
@@ -12,6 +13,8 @@ import type { World } from './world.ts'
 /** Of a run. */
 const ATTEMPTS = 40
 const REPEATED = 0.25
+/** Of one snapshot, at the most. */
+const DELETIONS = 8
 
 interface Held {
   world: World
@@ -106,8 +109,15 @@ export class GroupTaker {
   private release(held: readonly Held[], hold: string): void {
     for (const { world } of held) {
       this.send(world, { type: 'release', hold })
-      this.send(world, { type: 'change', change: { operation: 'snapshot-delete', id: hold } })
+      this.drop(world, hold)
     }
+  }
+
+  /** Who has just begun to lead deletes none of before; nothing of a group is to fill the disks. */
+  private drop(world: World, id: string, tries = DELETIONS): void {
+    this.send(world, { type: 'change', change: { operation: 'snapshot-delete', id } }, ({ ok }) => {
+      if (!ok && tries > 1) this.first.clock.after(SNAPSHOT_USE_MS / 4, () => this.drop(world, id, tries - 1))
+    })
   }
 
   private check(id: string, held: readonly Held[], seqs: ReadonlyArray<number | undefined>): void {
