@@ -16,6 +16,7 @@
  */
 export interface Value {
   readonly op: number
+  readonly sentAt: number
   first: number
   last: number
   cap: number
@@ -26,6 +27,15 @@ export interface Value {
   hidden: boolean
   /** Of those that may have survived the last crash; exactly one did. */
   survivor: boolean
+}
+
+/** A value as it was known at some moment. `from`: where it comes if it happened at all. */
+export interface PastValue {
+  op: number
+  sentAt: number
+  from: number
+  first: number
+  last: number
 }
 
 const FRESH = { first: Infinity, cap: Infinity, answeredAt: Infinity, stable: false, hidden: false, survivor: false }
@@ -39,7 +49,7 @@ export class BlockHistory {
 
   constructor(writeback: boolean) {
     this.#writeback = writeback
-    this.#values = [{ ...FRESH, op: 0, first: 0, last: 0, answeredAt: 0, stable: true }]
+    this.#values = [{ ...FRESH, op: 0, sentAt: 0, first: 0, last: 0, answeredAt: 0, stable: true }]
   }
 
   /** Some value is lost by a crash unless a flush comes first. */
@@ -48,7 +58,7 @@ export class BlockHistory {
   }
 
   sent(op: number, at: number): Value {
-    const value = { ...FRESH, op, last: at }
+    const value = { ...FRESH, op, sentAt: at, last: at }
     this.#values.push(value)
     return value
   }
@@ -108,9 +118,18 @@ export class BlockHistory {
     const later = this.#values.filter(({ last }) => last >= sentBefore)
     const ops = [...new Set(this.#values.filter(({ last }) => last < sentBefore).map(({ op }) => op))]
     const survivors = ops.length === 1
-      ? [{ ...FRESH, op: ops[0]!, first: at, last: 0, answeredAt: at, stable: true }]
-      : ops.map((op) => ({ ...FRESH, op, last: 0, cap: at, survivor: true }))
+      ? [{ ...FRESH, op: ops[0]!, sentAt: 0, first: at, last: 0, answeredAt: at, stable: true }]
+      : ops.map((op) => ({ ...FRESH, op, sentAt: 0, last: 0, cap: at, survivor: true }))
     this.#values = [...survivors, ...later]
+  }
+
+  /** What may have been there since the oldest read in flight was sent; what comes later changes none of these. */
+  copies(): PastValue[] {
+    const shown = this.#values.filter(({ hidden }) => !hidden)
+    return shown.map((value) => {
+      const { op, sentAt, first, last } = value
+      return { op, sentAt, from: placeOf(value), first, last }
+    })
   }
 
   possible(): string {

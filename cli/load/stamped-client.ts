@@ -10,11 +10,11 @@
  * does, and whether there was a reason for so many (`breaks`) is the caller's to judge, too.
  */
 import { BlockHistory } from './block-history.ts'
-import type { Value } from './block-history.ts'
+import type { PastValue, Value } from './block-history.ts'
 import { FLUSH, FUA, NbdConnection, READ, TRIM, WRITE, WRITE_ZEROES } from './nbd-connection.ts'
 import type { Answer } from './nbd-connection.ts'
 import { BLOCK_BYTES, fillStamps, readStamp } from './stamp.ts'
-import type { Writer } from './stamp.ts'
+import type { Found, Writer } from './stamp.ts'
 
 export interface StampedClientOptions {
   socketPath: string
@@ -35,6 +35,13 @@ export interface StampedClientOptions {
    * request of the same block is answered.
    */
   isCluster?: boolean
+  /** Shared by clients of several volumes whose instants are compared; its own unless given. */
+  clock?: LogicalClock
+}
+
+/** Counts what is sent and answered. */
+export interface LogicalClock {
+  now: number
 }
 
 /** A pause between answers, while some are owed, that counts as held. */
@@ -77,7 +84,7 @@ export class StampedClient {
   readonly #journal: Event[] = []
   #connections: NbdConnection[] = []
   #connecting: Promise<void> | undefined
-  #clock = 0
+  readonly #clock: LogicalClock
   #op = 0
   #inFlight = 0
   /** Of the last answer, or of the first request behind a rest. */
@@ -93,8 +100,10 @@ export class StampedClient {
 
   constructor(options: StampedClientOptions) {
     this.#options = {
-      writeback: false, connections: 2, depth: 32, requestBlocksMax: 64, allowErrno: [], isCluster: false, ...options,
+      writeback: false, connections: 2, depth: 32, requestBlocksMax: 64, allowErrno: [], isCluster: false,
+      clock: { now: 0 }, ...options,
     }
+    this.#clock = this.#options.clock
     const pick = (): number => Math.floor(options.random() * 2 ** 32)
     this.#writer = { id: pick(), random: pick() }
   }
@@ -182,12 +191,12 @@ export class StampedClient {
   async read(lba: number, blocks: number): Promise<boolean> {
     if (!this.#alive) return false
     this.counts.reads++
-    const sentAt = ++this.#clock
+    const sentAt = ++this.#clock.now
     const ask = { type: READ, offset: lba * BLOCK_BYTES, length: blocks * BLOCK_BYTES }
     this.#reading.add(sentAt)
     const answer = await this.#ask((connection) => connection.ask(ask))
     this.#reading.delete(sentAt)
-    const at = ++this.#clock
+    const at = ++this.#clock.now
     if (!this.#succeeded(answer, 'read', lba, blocks, sentAt)) return false
     this.#note('read', lba, blocks, sentAt, at)
     for (let index = 0; index < blocks; index++) {
@@ -202,7 +211,7 @@ export class StampedClient {
   async flush(): Promise<boolean> {
     if (!this.#alive) return false
     this.counts.flushes++
-    const sentAt = ++this.#clock
+    const sentAt = ++this.#clock.now
     const answer = await this.#ask((connection) => connection.ask({ type: FLUSH }))
     if (!this.#succeeded(answer, 'flush', 0, 0, sentAt)) return false
     for (const lba of this.#volatile) {
@@ -211,6 +220,33 @@ export class StampedClient {
       if (!history.volatile) this.#volatile.delete(lba)
     }
     return true
+  }
+
+  /** A snapshot is about to be ordered: what it may show is kept until `endInstant`. @returns the moment */
+  beginInstant(): number {
+    const at = ++this.#clock.now
+    this.#reading.add(at)
+    return at
+  }
+
+  /**
+   * The snapshot is there, or it is not.
+   * @param begunAt  of `beginInstant`
+   * @returns what each block may have held at an instant between then and now; those that are missing, zeroes. Of a
+   *   client whose session broke (`counts.breaks`) it says nothing
+   */
+  endInstant(begunAt: number): Map<number, PastValue[]> {
+    this.#reading.delete(begunAt)
+    return new Map([...this.#blocks].map(([lba, history]) => [lba, history.copies()]))
+  }
+
+  /** Which operation of this client wrote each of these blocks. @param lba  of the first */
+  stampsOf(data: Buffer, lba: number): Found[] {
+    const found: Found[] = []
+    for (let at = 0; at < data.length; at += BLOCK_BYTES) {
+      found.push(readStamp(data.subarray(at, at + BLOCK_BYTES), this.#writer, lba + at / BLOCK_BYTES))
+    }
+    return found
   }
 
   get #oldestRead(): number {
@@ -227,7 +263,7 @@ export class StampedClient {
     words: string, op: number, lba: number, blocks: number, fua: boolean,
     send: (connection: NbdConnection) => Promise<Answer>,
   ): Promise<boolean> {
-    const sentAt = ++this.#clock
+    const sentAt = ++this.#clock.now
     const values: Value[] = []
     for (let at = lba; at < lba + blocks; at++) {
       let history = this.#blocks.get(at)
@@ -239,7 +275,7 @@ export class StampedClient {
       if (this.#options.writeback) this.#volatile.add(at)
     }
     const answer = await this.#ask(send)
-    const at = ++this.#clock
+    const at = ++this.#clock.now
     if (!this.#succeeded(answer, words, lba, blocks, sentAt)) return false
     if (op > 0) this.counts.acknowledgedWrites++
     this.#note(fua ? `${words} with FUA` : words, lba, blocks, sentAt, at)
@@ -299,7 +335,7 @@ export class StampedClient {
     else if (!this.#options.allowErrno.includes(answer.errno)) {
       this.#problem(`${words} of ${blocks} blocks at ${lba} was answered with error ${answer.errno}`)
     }
-    this.#note(`${words}: error ${answer.errno}`, lba, blocks, sentAt, this.#clock)
+    this.#note(`${words}: error ${answer.errno}`, lba, blocks, sentAt, this.#clock.now)
     return false
   }
 
@@ -358,7 +394,7 @@ export class StampedClient {
     if (this.#closing) return
     // What is unanswered is told so in microtasks of the same closes.
     await new Promise((resolve) => setImmediate(resolve))
-    const at = ++this.#clock
+    const at = ++this.#clock.now
     const isBroken = this.#broken === connections
     for (const [lba, history] of this.#blocks) {
       const isLossy = isBroken || this.#unsettled.get(lba)?.isLossy === true

@@ -9,8 +9,11 @@ import { layersOf } from '../../cli/offline/volume-image.ts'
 import { createOutput } from '../../cli/output.ts'
 import { crc32c } from '../../dataplane/checksum.ts'
 
-/** By block: which version with which bytes; a block that cannot be read says why. Zeroes and holes are not there. */
-export function contentOnDisk(diskPath: string, volumeId: string): Map<number, string> {
+/**
+ * By block: which version with which bytes; a block that cannot be read says why. Zeroes and holes are not there.
+ * @param viewSeq  of a snapshot, which is seen then; the volume as it is unless given
+ */
+export function contentOnDisk(diskPath: string, volumeId: string, viewSeq?: number): Map<number, string> {
   const image = openDisk(diskPath, createOutput(true))
   try {
     const progress = createProgress()
@@ -18,7 +21,7 @@ export function contentOnDisk(diskPath: string, volumeId: string): Map<number, s
     const volume = catalog.volumes.get(volumeId)
     const content = new Map<number, string>()
     if (volume === undefined) return content
-    const [layer] = layersOf(catalog, volume, progress).layers
+    const [layer] = layersOf(catalog, volume, progress, viewSeq).layers
     layer!.eachLive(() => true, ({ lba, bytes, reason }) => {
       const { epoch, seq } = layer!.entry(lba)!
       content.set(lba, `${epoch}.${seq} ${bytes === undefined ? reason : crc32c(bytes) >>> 0}`)

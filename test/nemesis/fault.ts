@@ -2,8 +2,8 @@
 import type { Random } from '../sim/random.ts'
 import type { Scene } from './scene.ts'
 
-/** A row of the fault matrix (docs/proof.md names them), or what an operator does. */
-export type Row = number | 'plan'
+/** A row of the fault matrix (docs/proof.md names them), what an operator does, or snapshots and clones. */
+export type Row = number | 'plan' | 'snapshots'
 
 /** A long run does each row so often. */
 export const ROW_LEAST = 5

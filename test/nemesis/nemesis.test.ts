@@ -10,7 +10,8 @@ import { runNemesis } from './nemesis.ts'
 
 /** Without what needs strace or a mount, and without what a run of a minute would seldom come to. */
 const ROWS = [
-  '1', '2', '3', '5', '6', '7', '8', '9', '10', '11', '12', '22', '27', '28', '30', 'plan', 'index', 'wiped',
+  '1', '2', '3', '5', '6', '7', '8', '9', '10', '11', '12', '22', '27', '28', '30', 'plan', 'snapshots', 'index',
+  'wiped',
 ]
 const SEED = Number(process.env.NEMESIS_SEED ?? Math.floor(Math.random() * 1e6))
 const SECONDS = Number(process.env.NEMESIS_SECONDS ?? 30)

@@ -13,12 +13,15 @@ import { PATH_FAULTS } from './path-faults.ts'
 import { PLAN_FAULTS } from './plan-faults.ts'
 import { PROCESS_FAULTS } from './process-faults.ts'
 import { Scene } from './scene.ts'
+import { SNAPSHOT_PLANS } from './snapshot-plans.ts'
 import type { SceneOptions, SceneVolume } from './scene.ts'
 import { STORE_FAULTS } from './store-faults.ts'
 import { SYNC_KILLS } from './sync-kills.ts'
 
-export const FAULTS: readonly Fault[] =
-  [...PROCESS_FAULTS, ...SYNC_KILLS, ...PATH_FAULTS, ...STORE_FAULTS, ...MEDIA_FAULTS, FULL_POOL, ...PLAN_FAULTS]
+export const FAULTS: readonly Fault[] = [
+  ...PROCESS_FAULTS, ...SYNC_KILLS, ...PATH_FAULTS, ...STORE_FAULTS, ...MEDIA_FAULTS, FULL_POOL, ...PLAN_FAULTS,
+  ...SNAPSHOT_PLANS,
+]
 
 /** A second fault beside the first: of another kind, so that they do not undo each other. */
 const TWO_AT_ONCE = 0.25
@@ -81,7 +84,7 @@ export async function runNemesis(options: NemesisOptions): Promise<NemesisReport
     const endMs = startedMs + seconds * 1000
     try {
       await new Run(scene, random, report, possible, options).until(endMs)
-      await atTheEnd(scene, report, tell)
+      await atTheEnd(scene, random, report, tell)
     } catch (error) {
       // The signal reached the nodes too, as one of a terminal does: what they did then is nobody's fault.
       if (options.isStopped?.() === true) tell('stopped by a signal: nothing is said about the end')
@@ -114,8 +117,10 @@ function note({ violations }: NemesisReport, words: string): void {
 
 const inSeconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
 
+const ROW = /^(\d+|plan|snapshots)$/
+
 const isSelected = ({ row, name }: Fault, only: readonly string[] | undefined): boolean =>
-  only === undefined || only.some((word) => word === String(row) || (!/^(\d+|plan)$/.test(word) && name.includes(word)))
+  only === undefined || only.some((word) => word === String(row) || (!ROW.test(word) && name.includes(word)))
 
 /** An assert that failed, or an exception, on a node: never right, whatever was done to it. */
 function bugsOf(node: Scene['nodes'][number]): string[] {
@@ -206,13 +211,17 @@ function leastBy<T>(ones: readonly T[], number: (one: T) => number): T[] {
 }
 
 /** Everything is read, by primaries on the node that suffered too; then the disks are held against each other. */
-async function atTheEnd(scene: Scene, report: NemesisReport, tell: (line: string) => void): Promise<void> {
+async function atTheEnd(
+  scene: Scene, random: Random, report: NemesisReport, tell: (line: string) => void,
+): Promise<void> {
   if (scene.isWrong) return
   await scene.whole()
   await Promise.all(scene.volumes.map(({ client }) => client.pause()))
   await Promise.all(scene.volumes.map(({ client }) => client.verify()))
+  await scene.snapshots.judgeAll(random)
   // What is damaged there is noticed, and repaired, when it is read there.
   for (const volume of scene.volumes) if (await scene.leadBy(volume, scene.mediaNode)) await volume.client.verify()
+  await scene.snapshots.judgeAll(random)
   await scene.whole()
   for (const volume of scene.volumes) {
     // Each break took a generation, and nothing else does where nobody attaches.
@@ -234,12 +243,15 @@ async function atTheEnd(scene: Scene, report: NemesisReport, tell: (line: string
 function compare(
   scene: Scene, report: NemesisReport, { name, id }: SceneVolume, nodes: string[], tell: (line: string) => void,
 ): void {
-  const contents = nodes.map((node) => contentOnDisk(scene.cluster.node(node).config.disks[0]!.path, id))
-  for (const [i, content] of contents.entries()) {
-    const found = differences(contents[0]!, content)
-    if (found.length === 0) continue
-    const some = found.slice(0, 5).join('; ')
-    note(report, `${name} on ${nodes[0]} and ${nodes[i]} differs in ${found.length} blocks: ${some}`)
+  const views = [{ view: name, viewSeq: undefined as number | undefined }, ...scene.snapshots.viewsOf(name)]
+  for (const { view, viewSeq } of views) {
+    const contents = nodes.map((node) => contentOnDisk(scene.cluster.node(node).config.disks[0]!.path, id, viewSeq))
+    for (const [i, content] of contents.entries()) {
+      const found = differences(contents[0]!, content)
+      if (found.length === 0) continue
+      const some = found.slice(0, 5).join('; ')
+      note(report, `${view} on ${nodes[0]} and ${nodes[i]} differs in ${found.length} blocks: ${some}`)
+    }
+    tell(`${view}: ${contents[0]!.size} blocks, on ${nodes.join(', ')}`)
   }
-  tell(`${name}: ${contents[0]!.size} blocks, on ${nodes.join(', ')}`)
 }

@@ -19,6 +19,7 @@ import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
 import type { Random } from '../sim/random.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
+import { KeptSnapshots } from './kept-snapshots.ts'
 import { SmallFileSystem } from './small-file-system.ts'
 import { SwitchedNodes } from './switched-nodes.ts'
 import { Switchboard } from './switchboard.ts'
@@ -80,6 +81,7 @@ export class Scene {
   /** Whose disk and folder faults are done to. */
   readonly mediaNode: ClusterNodeProcess
   readonly volumes: SceneVolume[] = []
+  readonly snapshots = new KeptSnapshots(this)
   /** Where a full file system can be had: the folder of the media node, the one of the store. */
   readonly small: { node: SmallFileSystem | undefined; store: SmallFileSystem | undefined }
   readonly #undo: Array<() => unknown>
@@ -128,6 +130,7 @@ export class Scene {
   }
 
   async #makeVolumes({ random, volumeBytes = 24 * MIB, load = 'light' }: SceneOptions): Promise<void> {
+    const clock = { now: 0 }
     for (const { name, replicas, durability, at } of VOLUMES) {
       const parameters = { replicas: String(replicas), durability }
       const { id } = await this.ask((control) => control.createVolume({ name, sizeBytes: volumeBytes, parameters }))
@@ -138,6 +141,7 @@ export class Scene {
         writeback: durability === 'writeback',
         ...(load === 'heavy' ? HEAVY[name] : LIGHT),
         random: () => own.float(),
+        clock,
       })
       this.volumes.push({ name, id, durability, copies: replicas + 1, client, at, generation: 0 })
       await client.connected()

@@ -1,5 +1,6 @@
 /** What a run says of itself, as a table of docs/proof.md, and what a long one was asked for and did not reach. */
 import { ROW_LEAST } from './fault.ts'
+import type { Row } from './fault.ts'
 import type { NemesisReport } from './nemesis.ts'
 
 /** A run of so many minutes is held against the numbers below. */
@@ -14,7 +15,8 @@ const withCommas = (count: number): string => count.toLocaleString('en-US')
 export function summaryOf(report: NemesisReport): string[] {
   const { faults, missing, writes, reads, cpuMs, heldMs, longestHeldMs, violations, seconds } = report
   const count = faultsOf(report)
-  const rows = [...faults].sort(([a], [b]) => Number(a) - Number(b) || (a === 'plan' ? 1 : -1))
+  const place = (row: Row): number => (typeof row === 'number' ? row : Infinity)
+  const rows = [...faults].sort(([a], [b]) => (place(a) === place(b) ? (a < b ? -1 : 1) : place(a) - place(b)))
   const perRow = rows.map(([row, times]) => `${row} (${times})`).join(', ')
   const perSecond = `${withCommas(Math.round(writes / seconds))} a second`
   const perWrite = `${Math.round((cpuMs * 1000) / Math.max(1, writes))} us of CPU each`
