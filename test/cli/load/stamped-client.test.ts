@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { MemoryDevice } from '../../memory-device.ts'
 import { MemoryServer } from '../../nbd-server.ts'
+import { contradictions } from '../../../cli/load/instant.ts'
 import { StampedClient } from '../../../cli/load/stamped-client.ts'
 import { Random } from '../../sim/random.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
@@ -70,6 +71,45 @@ t.test('a session of a cluster breaks: what no flush covered may be gone, and do
   await client.verify()
   await client.close()
   t.match(client.problems, [/block 1: operation 1 was read, possible are 2/], 'what was read since stays')
+})
+
+const imageOf = (device: MemoryDevice): Buffer =>
+  Buffer.concat(Array.from({ length: TOTAL_BLOCKS }, (_, lba) => blockOf(device, lba)))
+
+t.test('a snapshot under load: true ones pass; an old, a late, a torn one are caught', async (t) => {
+  const socketPath = path.join(temporaryFolder(t), 's')
+  const device = new MemoryDevice({ sizeBytes: SIZE_BYTES })
+  await serve(t, socketPath, device)
+  const client = makeClient(socketPath, 5)
+  client.start()
+  await client.connected()
+  const answered = async (count: number): Promise<void> => {
+    const enough = client.counts.acknowledgedWrites + count
+    while (client.counts.acknowledgedWrites < enough) await new Promise((resolve) => setImmediate(resolve))
+  }
+  await answered(300)
+  const old = imageOf(device)
+  await answered(100)
+  const since = client.beginInstant()
+  await answered(50)
+  const early = imageOf(device)
+  await answered(200)
+  const taken = imageOf(device)
+  const possible = client.endInstant(since)
+  await answered(100)
+  const late = imageOf(device)
+  await client.pause()
+  await client.close()
+  t.same(client.problems, [])
+  const judged = (image: Buffer): string[] =>
+    contradictions(since, [{ name: 'disk', possible, found: client.stampsOf(image, 0) }])
+  t.same(judged(early), [])
+  t.same(judged(taken), [])
+  t.match(judged(old)[0], /is shown, possible are|was there before the snapshot was ordered/)
+  t.match(judged(late)[0], /is shown, possible are/)
+  const half = SIZE_BYTES / 2
+  const torn = Buffer.concat([early.subarray(0, half), taken.subarray(half)])
+  t.match(judged(torn)[0], /is shown, but \d+ over it was there before operation \d+ of disk was sent/)
 })
 
 const WRONGS: Record<string, { spoil: (device: MemoryDevice) => void; words: RegExp }> = {
