@@ -1,5 +1,5 @@
 /**
- * Which planted bug shows that an invariant of the replication spec (I1 to I24) is looked at: one that breaks it and is
+ * Which planted bug shows that an invariant of the replication spec (I1 to I25) is looked at: one that breaks it and is
  * found by its own checker or its own assert, before anybody else complains. Of the promises of a store (L1 to L12) the
  * bugs themselves say it (checker/planted-bugs.ts).
  */
@@ -10,6 +10,9 @@ import type { FoundBy } from './planted/found-seeds.ts'
 import type { PlantedBug } from './planted/planted-bug.ts'
 
 const SPEC = join(dirname(dirname(dirname(import.meta.dirname))), 'engine/replication/SPEC.md')
+
+/** Only seeds with several volumes meet their bugs, and those are above the counted ones: a test hunts them. */
+export const HUNTED_APART: Readonly<Record<string, string>> = { I25: 'test/sim/cluster/groups.test.ts' }
 
 export interface Coverage {
   number: string
@@ -38,6 +41,8 @@ export function coverageOf(
 /** The lines of a table for docs/proof.md. */
 export function coverageLines(coverage: readonly Coverage[]): string[] {
   const ofInvariant = ({ number, own, first }: Coverage): string => {
+    const apart = HUNTED_APART[number]
+    if (apart !== undefined) return `| ${number} | those of \`${apart}\` | ${own.join(' or ')} |`
     if (own.length === 0) return `| ${number} | the control plane's (\`engine/control/SPEC.md\`) | - |`
     return `| ${number} | ${first?.name ?? '**none**'} | ${first === undefined ? '-' : first.by.checker} |`
   }
