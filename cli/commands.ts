@@ -52,6 +52,7 @@ const MAKING: Record<string, OptionSpec> = {
   'snapshot-schedule': {
     value: 'SCHEDULE', summary: 'cluster: snapshots by themselves, e.g. "every 1h keep-last 24 keep-daily 7"',
   },
+  compression: { value: 'HOW', summary: 'cluster: none (default) or lz4, where it saves an eighth or more' },
   encryption: { summary: 'refused by this version' },
   param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
 }
@@ -146,6 +147,14 @@ const VOLUME_COMMANDS: Command[] = [
       'holdfast volume qos demo --iops none --bandwidth none',
     ],
     load: async () => (await import('./volume.ts')).limitVolume,
+  },
+  {
+    words: 'volume compression',
+    summary: 'compress what is written to a volume from now on, also to one in use',
+    positionals: [...NAME, { name: 'lz4|none' }],
+    options: ENDPOINT,
+    examples: ['holdfast volume compression demo lz4'],
+    load: async () => (await import('./volume.ts')).compressVolume,
   },
   {
     words: 'volume delete',

@@ -1,4 +1,4 @@
-/** `holdfast volume create|ls|inspect|resize|qos|delete`: words to API calls, and answers to text. */
+/** `holdfast volume create|ls|inspect|resize|qos|compression|delete`: words to API calls, and answers to text. */
 import { exactSize, formatAge, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
 import type { Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -12,7 +12,7 @@ import { EXIT_OK, fields, table } from './output.ts'
 
 const PARAMETER_OPTIONS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'attach-mode',
-  'qos-iops', 'qos-bandwidth', 'qos-burst', 'snapshot-schedule',
+  'qos-iops', 'qos-bandwidth', 'qos-burst', 'snapshot-schedule', 'compression',
 ]
 
 /** What `--size` says, or the refusal with the limits. */
@@ -103,6 +103,7 @@ function describe(volume: Volume): string[] {
     ['on full', volume.onFull],
     ['io timeout', volume.ioTimeoutMs === 0 ? 'none' : formatDuration(volume.ioTimeoutMs)],
     ['limits', describeQos(volume.qos)],
+    ['compression', volume.compression],
     ['pool', volume.diskTags.length === 0 ? volume.pool : `${volume.pool} (tags ${volume.diskTags.join(', ')})`],
     ['encryption', volume.encryption ? 'yes' : 'no'],
     ['epoch, seq', `${volume.epoch}, ${volume.seq} (durable up to ${volume.commitSeq})`],
@@ -199,6 +200,15 @@ export async function limitVolume({ arguments: given, output }: Invocation): Pro
   const request = { name: given.positionals[0]!, iops: iops!, bandwidth: bandwidth!, burst: burst! }
   const volume = await withDaemon(given, (daemon) => daemon.setQos(request))
   output.result(volume, () => [`limits of volume ${volume.name}: ${describeQos(volume.qos)}`])
+  return EXIT_OK
+}
+
+export async function compressVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const [name, compression] = given.positionals
+  const volume = await withDaemon(given, (daemon) => daemon.setCompression({ name: name!, compression: compression! }))
+  output.result(volume, () => [
+    `compression of volume ${volume.name}: ${volume.compression}, of what is written from now on`,
+  ])
   return EXIT_OK
 }
 

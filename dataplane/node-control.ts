@@ -193,6 +193,10 @@ export class NodeControl implements ControlApi {
     return this.#onlyInCluster('a change of replicas')
   }
 
+  setCompression(): Promise<Volume> {
+    return this.#onlyInCluster('compression')
+  }
+
   moveVolume(): Promise<Volume> {
     return this.#onlyInCluster('moving a volume')
   }

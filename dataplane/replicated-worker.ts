@@ -157,6 +157,7 @@ class ReplicatedWorker {
     return {
       attachments: this.#meters.figures((volumeId) => ({
         admit: frontends.frontend(volumeId)?.admitted.figures(),
+        compression: frontends.frontend(volumeId)?.compression.figures(),
         qosWaitedMs: this.#gates.waitedMs(volumeId),
       })),
       copies: [...copies.copies()].map((copy) => copyFigures(copy, scrubber.report(copy.store))),

@@ -7,7 +7,7 @@ import type { ServiceDefinition } from '@grpc/grpc-js'
 import type { GroupState } from '../../engine/control/snapshot-group.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import type { DiskState } from '../../engine/volume/volume-spec.ts'
-import type { Durability, OnFull, VolumeHealth } from '../../engine/volume/volume-spec.ts'
+import type { Compression, Durability, OnFull, VolumeHealth } from '../../engine/volume/volume-spec.ts'
 import type { QosLimits } from '../../engine/volume/qos-limits.ts'
 import { loadServices } from './proto.ts'
 
@@ -107,6 +107,8 @@ export interface Volume {
   snapshotSchedule: string
   /** All 0: no limits. */
   qos: QosLimits
+  /** Of what is written from now on. */
+  compression: Compression
 }
 
 export interface AddDiskRequest {
@@ -357,6 +359,7 @@ export interface ControlApi {
   purgeVolume(request: { name: string }): Promise<object>
   setReplicas(request: { name: string; replicas: number }): Promise<Volume>
   setQos(request: SetQosRequest): Promise<Volume>
+  setCompression(request: { name: string; compression: string }): Promise<Volume>
   moveVolume(request: MoveVolumeRequest): Promise<Volume>
   forcePromotion(request: ForcePromotionRequest): Promise<Volume>
   explainVolume(request: { name: string }): Promise<Explanation>
@@ -397,6 +400,7 @@ export const METHODS = {
   purgeVolume: ['VolumeService', 'Purge'],
   setReplicas: ['VolumeService', 'SetReplicas'],
   setQos: ['VolumeService', 'SetQos'],
+  setCompression: ['VolumeService', 'SetCompression'],
   moveVolume: ['VolumeService', 'Move'],
   forcePromotion: ['VolumeService', 'ForcePromotion'],
   explainVolume: ['VolumeService', 'Explain'],

@@ -9,7 +9,7 @@ import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
-import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import type { Compression, Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { parseDurationMs } from './amounts.ts'
 import type { CreateVolumeRequest } from './definition.ts'
 import { isName, nearest, shown } from './names.ts'
@@ -30,7 +30,9 @@ export const KNOWN_PARAMETERS = [
 ] as const
 
 /** Beside those, where there are several nodes. */
-const CLUSTER_PARAMETERS = ['min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of'] as const
+const CLUSTER_PARAMETERS = [
+  'min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of', 'compression',
+] as const
 
 /** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
 const LATER_PARAMETERS = [
@@ -136,7 +138,8 @@ export function volumeSpecOf(request: CreateVolumeRequest, context: Context): Vo
 export function clusterVolumeOf(request: CreateVolumeRequest, { id, nodes }: Context): VolumeRecord {
   const parameters = plainParameters(request.parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
   const allowDegraded = choose('allow-degraded', parameters.get('allow-degraded'), ['false', 'true']) === 'true'
-  const spec = specOf(request, parameters, { id, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
+  const plain = specOf(request, parameters, { id, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
+  const spec = withCompression(plain, parameters.get('compression') ?? 'none')
   const minInSync = checkMinInSync(parameters.get('min-in-sync'), spec.replicas + 1)
   const attachMode = choose('attach-mode', parameters.get('attach-mode'), RESTING_MODES)
   const snapshotSchedule = checkSchedule(parameters.get('snapshot-schedule') ?? '')
@@ -166,6 +169,7 @@ export function clonedVolumeOf(request: CreateVolumeRequest, context: Context, o
   const own: Record<string, string> = {
     replicas: String(Math.min(origin.replicas, context.nodes - 1)), durability: origin.durability,
     'block-size': String(origin.blockSizeBytes), pool: origin.pool, 'disk-tags': origin.diskTags.join('+'),
+    compression: origin.compression ?? 'none',
   }
   // It lies on the disks of its origin, and shows the blocks that were written there.
   for (const name of ['block-size', 'pool', 'disk-tags']) {
@@ -175,6 +179,12 @@ export function clonedVolumeOf(request: CreateVolumeRequest, context: Context, o
     if (text !== undefined && !isSame) refuse(name, text, `${only}, as what it is cloned from`)
   }
   return clusterVolumeOf({ ...request, parameters: { ...own, ...Object.fromEntries(given) } }, context)
+}
+
+/** @throws HoldfastError `parameter` when it is neither `none` nor `lz4` */
+export function withCompression(spec: VolumeSpec, text: string): VolumeSpec {
+  const { compression: _, ...plain } = spec
+  return choose<Compression>('compression', text, ['none', 'lz4']) === 'lz4' ? { ...plain, compression: 'lz4' } : plain
 }
 
 /** Exclusive unless it is said otherwise. */

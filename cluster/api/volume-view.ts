@@ -53,6 +53,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     newestSnapshotAtMs: 0,
     snapshotSchedule: '',
     qos: spec.qos ?? NO_LIMITS,
+    compression: spec.compression ?? 'none',
   }
 }
 

@@ -37,6 +37,8 @@ export interface AttachmentFigures {
   heldMs: number
   /** In which requests waited for a limit of the volume, by which. */
   qosWaitedMs: { iops: number; bandwidth: number }
+  /** Bytes of blocks that left for the primary, before and after compression; of a volume that is replicated. */
+  compression: { writtenBytes: number; storedBytes: number } | undefined
   unanswered: number
   /** How long the oldest unanswered request has waited; 0 without any. */
   oldestMs: number

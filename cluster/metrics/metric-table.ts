@@ -108,6 +108,19 @@ export const METRICS: readonly Metric[] = [
         [{ ...volumeLabels(attachment), limit }, seconds(attachment.qosWaitedMs[limit])])),
   },
   {
+    name: 'holdfast_volume_compression_bytes_total', type: 'counter', labels: [...VOLUME_LABELS, 'form'],
+    help: 'Bytes of blocks that clients of this node wrote, as they were written and as they are stored.',
+    values: ({ attachments }) => attachments.flatMap((attachment): Array<[Labels, number]> => {
+      const { compression } = attachment
+      if (compression === undefined) return []
+      const labels = volumeLabels(attachment)
+      return [
+        [{ ...labels, form: 'written' }, compression.writtenBytes],
+        [{ ...labels, form: 'stored' }, compression.storedBytes],
+      ]
+    }),
+  },
+  {
     name: 'holdfast_volume_unanswered_requests', type: 'gauge', labels: VOLUME_LABELS,
     help: 'Requests that the volume has not answered.',
     values: ofAttachments(({ unanswered }) => unanswered),

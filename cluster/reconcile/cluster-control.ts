@@ -25,6 +25,7 @@ import { checkQos } from '../api/qos-request.ts'
 import { checkSchedule } from '../api/schedule-request.ts'
 import {
   REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, cloneWishOf, clusterVolumeOf,
+  withCompression,
 } from '../api/volume-request.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { orderedChange } from './change-order.ts'
@@ -182,6 +183,13 @@ export class ClusterControl implements ControlApi {
       const qos = checkQos(given, former)
       return { ...one, spec: qos === undefined ? spec : { ...spec, qos } }
     })
+    return this.view(record)
+  }
+
+  /** Frontends hear of it as of every wish, and compress what they write from then on. */
+  async setCompression({ name, compression }: { name: string; compression: string }): Promise<Volume> {
+    const { spec: { id } } = await this.wishes.find(name)
+    const record = await this.wishes.update(id, (one) => ({ ...one, spec: withCompression(one.spec, compression) }))
     return this.view(record)
   }
 

@@ -54,6 +54,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     newestSnapshotAtMs: primary?.newestSnapshotAtMs ?? 0,
     snapshotSchedule: scheduleText(record.snapshotSchedule),
     qos: spec.qos ?? NO_LIMITS,
+    compression: spec.compression ?? 'none',
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }

@@ -86,6 +86,10 @@ export class ForwardingControl implements ControlApi {
     return this.here(await this.ask((elected) => elected.setReplicas(request)))
   }
 
+  async setCompression(request: { name: string; compression: string }): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.setCompression(request)))
+  }
+
   async setQos(request: SetQosRequest): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.setQos(request)))
   }

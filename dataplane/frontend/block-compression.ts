@@ -38,6 +38,11 @@ export class BlockCompression {
     this.mode = mode
   }
 
+  figures(): { writtenBytes: number; storedBytes: number } {
+    const { writtenBytes, storedBytes } = this
+    return { writtenBytes, storedBytes }
+  }
+
   /** @param bytes  whole blocks that nobody changes from now on; kept, when none of them is compressed */
   payloadOf(bytes: Uint8Array): Payload {
     this.writtenBytes += bytes.length

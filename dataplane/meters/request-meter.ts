@@ -85,7 +85,7 @@ export class RequestMeter {
     for (const atMs of endedMs) this.reply.observe(nowMs - atMs)
   }
 
-  figures(): Omit<AttachmentFigures, 'volumeId' | 'volume' | 'admit' | 'qosWaitedMs'> {
+  figures(): Omit<AttachmentFigures, 'volumeId' | 'volume' | 'admit' | 'qosWaitedMs' | 'compression'> {
     const nowMs = this.#clock.nowMs()
     this.#addHeld(nowMs)
     return {

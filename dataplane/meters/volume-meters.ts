@@ -6,8 +6,8 @@ import { RequestMeter } from './request-meter.ts'
 
 type Named = Pick<VolumeSpec, 'id' | 'name'>
 
-/** `admit` of a replicated volume. */
-type FiguresBesides = Pick<AttachmentFigures, 'qosWaitedMs'> & Partial<Pick<AttachmentFigures, 'admit'>>
+/** `admit` and `compression` of a replicated volume. */
+type FiguresBesides = Pick<AttachmentFigures, 'qosWaitedMs'> & Partial<Pick<AttachmentFigures, 'admit' | 'compression'>>
 
 export class VolumeMeters {
   readonly #clock: ClockPort
@@ -33,7 +33,7 @@ export class VolumeMeters {
   figures(besides: (volumeId: string) => FiguresBesides): AttachmentFigures[] {
     this.#forgetGone()
     return [...this.#byId].map(([volumeId, { name, meter }]) => ({
-      volumeId, volume: name, ...meter.figures(), admit: undefined, ...besides(volumeId),
+      volumeId, volume: name, ...meter.figures(), admit: undefined, compression: undefined, ...besides(volumeId),
     }))
   }
 

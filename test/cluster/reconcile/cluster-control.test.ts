@@ -46,6 +46,10 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
   await t.rejects(volumes.setQos({ ...limit, iops: '3' }), { code: 'parameter' })
   const lifted = await volumes.setQos({ name: 'data', iops: 'none', bandwidth: 'none', burst: '' })
   t.same(lifted.qos, { iops: 0, bandwidthBytes: 0, burstMs: 0 })
+  const packed = await volumes.setCompression({ name: 'data', compression: 'lz4' })
+  t.match(packed, { compression: 'lz4', sizeBytes: 128 * MIB }, 'nothing else is changed')
+  await t.rejects(volumes.setCompression({ name: 'data', compression: 'zip' }), { code: 'parameter' })
+  t.equal((await volumes.setCompression({ name: 'data', compression: 'none' })).compression, 'none')
   await t.rejects(volumes.getVolume({ name: 'none' }), { code: 'volume-not-found' })
 
   t.match(await volumes.status(), { health: 'healthy', volumes: 1, volumesHealthy: 1, problems: [] })

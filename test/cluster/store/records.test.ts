@@ -47,6 +47,8 @@ t.test('what is written is read', async (t) => {
   const qos = { iops: 500, bandwidthBytes: 2 ** 40, burstMs: 1000 }
   const limited = { ...RECORD, spec: { ...RECORD.spec, qos } }
   t.same(decodeVolume(ID, encodeVolume(limited)), limited)
+  const packed = { ...RECORD, spec: { ...limited.spec, compression: 'lz4' as const } }
+  t.same(decodeVolume(ID, encodeVolume(packed)), packed)
   const planned = { ...RECORD, snapshotSchedule: { everyMs: 60_000, keep: KEEP } }
   t.same(decodeVolume(ID, encodeVolume(planned)), planned)
   t.equal(decodeName(encodeName(ID)), ID)
@@ -106,6 +108,7 @@ t.test('anything else is not believed', async (t) => {
     ['no size', { ...RECORD, spec: { ...spec, sizeBytes: 0 } }],
     ['an unknown block size', { ...RECORD, spec: { ...spec, blockSizeBytes: 1024 } }],
     ['tags of numbers', { ...RECORD, spec: { ...spec, diskTags: [3] } }],
+    ['a compression that is none', { ...RECORD, spec: { ...spec, compression: 'none' } }],
     ['limits that are none', { ...RECORD, spec: { ...spec, qos: 500 } }],
     ['limits without a burst', { ...RECORD, spec: { ...spec, qos: { iops: 500, bandwidthBytes: 0, burstMs: 0 } } }],
     ['half a request a second', { ...RECORD, spec: { ...spec, qos: { iops: 0.5, bandwidthBytes: 0, burstMs: 9 } } }],
