@@ -51,7 +51,7 @@ export const PLANTED: readonly PlantedBug[] = [
   bug('an evicted copy may join again', 'E1', ['member-change.ts', "state: 'failed' } }", "state: 'catching-up' } }"]),
   bug('a volume is made with the copies that happen to be there', 'V1', [
     'creation.ts',
-    'if (chosen.length < wanted && (!record.allowDegraded || chosen.length === 0)) {',
+    'if (chosen.length < wanted && (!mayBeFewer || chosen.length === 0)) {',
     'if (chosen.length === 0) {',
   ], 3),
   bug('the budget is not looked at', 'B1', [
