@@ -28,13 +28,8 @@ import { encodeWindows } from './session-window.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
-/**
- * So many pieces are on their way to a copy at most: it stores one while the next is read and sent. While clients wait
- * for records of theirs it is one, of a quarter of the size: that much is in front of a record at most, and a filling
- * goes on however busy they are.
- */
+/** So many pieces are on their way to a copy at most: it stores one while the next is read and sent. */
 const PIECES_MAX = 4
-const BUSY_SHARE = 4
 
 /**
  * A copy wants to join. While it is filled that says only that it lives and heard nothing of us: what is unanswered is
@@ -185,14 +180,10 @@ function scanNext(turn: Turn, peer: Peer, fill: FillSource): void {
     return sendAgain(turn, peer, fill)
   }
   const { cursor, target } = fill
-  const isBusy = state.log.tail > state.log.commitSeq
-  const piecesMax = isBusy ? 1 : PIECES_MAX
-  if (cursor === undefined || fill.scanToken !== undefined || fill.unanswered.length >= piecesMax) return
+  if (cursor === undefined || fill.scanToken !== undefined || fill.unanswered.length >= PIECES_MAX) return
   const [slice, above] = next
   fill.scanToken = nextToken(state)
-  const { fillBytesMax } = state.options
-  const bytesMax = isBusy ? fillBytesMax / BUSY_SHARE : fillBytesMax
-  port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax })
+  port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax: state.options.fillBytesMax })
 }
 
 /**

@@ -284,40 +284,6 @@ t.test('pieces that overtake each other cost nothing, and no slice is finished b
   t.end()
 })
 
-t.test('while clients wait for records one small piece is on its way, else some large ones', (t) => {
-  for (const isBusy of [true, false]) {
-    const copies = new Copies({ nodes: 3, members: ['n1', 'n2'] })
-    copies.isolate('n3')
-    copies.run(500)
-    copies.open()
-    for (let i = 0; i < 64; i++) copies.write(i, i)
-    copies.run(500)
-    const held: Array<() => void> = []
-    let [pieces, blocks] = [0, 0]
-    const { deliver } = copies
-    copies.deliver = (letter) => {
-      const { message, from } = letter
-      // Without this answer nothing is committed.
-      const arrive = () => deliver.call(copies, letter)
-      if (isBusy && from === 'n2' && message.type === 'stored') return void held.push(arrive)
-      if (message.type === 'fill') blocks = Math.max(blocks, message.versions.length)
-      const { primary } = copies.node('n1').state
-      pieces = Math.max(pieces, primary?.peers.get('n3')?.fill?.unanswered.length ?? 0)
-      arrive()
-    }
-    copies.write(0, 100)
-    copies.cut.clear()
-    copies.run(1000)
-    t.same([pieces, blocks], isBusy ? [1, 1] : [4, 4], isBusy ? 'busy' : 'calm')
-    for (const arrive of held) arrive()
-    copies.deliver = deliver
-    copies.run(3000)
-    t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
-    t.same(contents(copies, 'n3'), contents(copies, 'n1'))
-  }
-  t.end()
-})
-
 t.test('a loop that stood still does not take that for the silence of whom it fills', (t) => {
   const { copies, fill } = filling({ readCheck: 'confirm' })
   copies.isStalled = () => false
