@@ -75,7 +75,7 @@ export const PLANTED: Mutant[] = [
   {
     name: 'segments are given back before the index knows',
     promise: 'L9',
-    hunt: { run: 'time-travel', seed: 4 },
+    hunt: { run: 'time-travel', seed: 1 },
     file: `${LOG}/store-stream.ts`,
     replace: 'if (!(yield* until<boolean>((resume) => this.syncPeers(resume)))) {',
     by:
