@@ -17,13 +17,14 @@ interface DebianPackage {
 const PACKAGES: DebianPackage[] = [
   { name: 'fio', provides: ['fio'], uses: 'load and verification over NBD' },
   { name: 'nbdkit', provides: ['nbdkit'], uses: 'comparison with another NBD server' },
-  { name: 'libnbd-bin', provides: ['nbdinfo', 'nbdcopy', 'nbdsh'], uses: 'libnbd clients' },
+  { name: 'libnbd-bin', provides: ['nbdinfo', 'nbdcopy', 'nbdsh', 'nbdfuse'], uses: 'libnbd clients' },
   { name: 'python3-libnbd', provides: ['/usr/lib/python3/dist-packages/nbd.py'], uses: 'scripted libnbd clients' },
   { name: 'qemu-utils', provides: ['qemu-img', 'qemu-io', 'qemu-nbd'], uses: 'qemu clients' },
   { name: 'e2fsprogs', provides: ['mkfs.ext4', 'e2fsck'], uses: 'ext4 images' },
   { name: 'nbd-client', provides: ['nbd-client'], uses: 'the client of the nbd project' },
   { name: 'etcd-server', provides: ['etcd'], uses: 'the cluster store that is not ours' },
   { name: 'etcd-client', provides: ['etcdctl'], uses: 'a client of etcd that is not ours' },
+  { name: 'postgresql', provides: ['pg_createcluster'], uses: 'a database on volumes' },
   { name: 'strace', provides: ['strace'], uses: 'counting of system calls' },
 ]
 
