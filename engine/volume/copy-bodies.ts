@@ -318,11 +318,19 @@ export class CopyBodies {
 
   /** Everything these slices show is their own, durably. @param ended  when they are not shared, durably */
   unshare(slices: ReadonlySet<number>, ended: (ok: boolean) => void): void {
-    this.origin = originWithout(this.origin, slices)
-    this.writeLocal(this.body(), (ok) => {
-      // Not before: a trim may be forgotten as soon as nothing shows through where it was.
-      if (ok) this.install({ ...this.now, origin: originWithout(this.now.origin, slices) })
-      ended(ok)
+    const write = (): void => {
+      this.origin = originWithout(this.origin, slices)
+      this.writeLocal(this.body(), (ok) => {
+        // Not before: a trim may be forgotten as soon as nothing shows through where it was.
+        if (ok) this.install({ ...this.now, origin: originWithout(this.now.origin, slices) })
+        ended(ok)
+      })
+    }
+    // It names as applied what was when what is shared was looked at: what was over a block then has to stay over it.
+    if (this.mayClaim) return write()
+    this.syncAll((ok) => {
+      if (ok) write()
+      else ended(false)
     })
   }
 
