@@ -34,6 +34,8 @@ class Life {
   readonly baseSeq: number
   private readonly base: ReadonlyMap<number, ModelVersion>
   epochs: Array<[number, number]>
+  /** An epoch is one primary's, and begins at one seq: one that a crash took back is never given again. */
+  greatestEpoch: number
   records: ModelRecord[] = []
   applied: number
   copy!: LocalCopyStore
@@ -54,6 +56,7 @@ class Life {
     this.baseSeq = of.seq
     this.base = of.base
     this.epochs = of.epochs
+    this.greatestEpoch = this.epoch
     this.applied = of.seq
   }
 
@@ -173,7 +176,8 @@ class CloneRun {
   }
 
   private newEpoch(life: Life): void {
-    const epoch = life.epoch + 1 + this.random.int(2)
+    const epoch = life.greatestEpoch + 1 + this.random.int(2)
+    life.greatestEpoch = epoch
     life.epochs = [...life.epochs, [epoch, life.tail + 1]]
     const change: ControlChange = { operation: 'epoch', epochs: life.epochs }
     this.give(life, life.push({ epoch, kind: 'control', lba: 0, stamps: [], blockCount: 0, change }))
