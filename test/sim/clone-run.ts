@@ -344,6 +344,7 @@ class CloneRun {
     // Now and then the clones first: then their origins have nothing but their own.
     const isClone = (id: string): number => (this.lives.get(id)!.baseSeq > 0 ? 0 : 1)
     if (this.random.chance(0.5)) ids.sort((a, b) => isClone(a) - isClone(b))
+    if (this.random.chance(0.5)) this.deleteSnapshots()
     for (const id of ids) {
       this.lookAtAll()
       if ([...this.lives.values()].every(({ baseSeq }) => baseSeq === 0)) this.checkSpace()
@@ -366,6 +367,16 @@ class CloneRun {
       }
       if (!again.ok) throw again.error
     }
+  }
+
+  /** What they saw is seen by clones alone from then on, or by nobody. */
+  private deleteSnapshots(): void {
+    for (const life of this.lives.values()) {
+      const control = { epoch: life.epoch, kind: 'control' as const, lba: 0, stamps: [], blockCount: 0 }
+      for (const id of life.state(life.tail).snapshots.keys())
+        this.give(life, life.push({ ...control, change: { operation: 'snapshot-delete', id } }))
+    }
+    this.settleAll()
   }
 
   /** Of volumes that nobody reads through: what some view shows, and nothing besides. */
