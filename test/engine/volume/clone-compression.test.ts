@@ -76,8 +76,8 @@ const formed = (stamp: number): [number, number] =>
 const others = (epoch: number, firstSeq: number): ReplicatedRecord[] =>
   Array.from({ length: 40 }, (_, i) => write(epoch, firstSeq + i, 500 + i, [firstSeq + i]))
 
-/** Everything that is sealed is moved once. */
-function cleanAll({ copy, world }: CopyWorld): void {
+/** Everything that is sealed is moved once. @param isKept  its last checkpoint knows where */
+function cleanAll({ copy, world }: CopyWorld, isKept = true): void {
   const { stream } = copy.targets[0]!
   const checkpoint = (): void => void world.await<boolean>((done) => stream.makeCheckpoint(done))
   checkpoint()
@@ -86,6 +86,7 @@ function cleanAll({ copy, world }: CopyWorld): void {
   for (let segment = 0; segment < segments.count; segment++)
     if (segments.state[segment] === SEGMENT_STATE.sealed && segments.lastBatch[segment]! < batch)
       world.await<boolean>((done) => runTask(cleanSegment(stream, segment, newCleanerBuffer()), done))
+  if (!isKept) return
   checkpoint()
   world.clock.runUntilIdle()
 }
@@ -102,9 +103,13 @@ function hydrate(clone: CopyWorld): void {
   clone.world.clock.runUntil(() => clone.copy.bodies.now.origin === null)
 }
 
-/** Behind a cut that loses the index: both copies of the store. */
-function again(first: CopyWorld, cloneId: string): [CopyWorld, CopyWorld] {
-  const opened = first.crash({ kind: 'synced' }, 'lost')
+/** Behind a cut: both copies of the store. */
+function again(
+  first: CopyWorld,
+  cloneId: string,
+  index: Parameters<CopyWorld['crash']>[1] = 'lost',
+): [CopyWorld, CopyWorld] {
+  const opened = first.crash({ kind: 'synced' }, index)
   opened.open()
   const clone = played(opened, opened.world.store!.copies().get(cloneId)!)
   opened.copy.apply(opened.copy.tail, {})
@@ -153,13 +158,17 @@ t.test('overwritten, trimmed, moved and hydrated in all forms, through cuts', (t
   sees('moved by the cleaner')
   ;[first, clone] = again(first, volumeId)
   sees('behind a cut')
+  take(clone, others(2, 51))
+  cleanAll(clone, false)
+  ;[first, clone] = again(first, volumeId, { kind: 'synced' })
+  sees('moved behind the last checkpoint, then cut')
   hydrate(clone)
   sees('hydrated')
   take(first, [write(1, 44, 1, Array.from({ length: 10 }, (_, i) => 600 + i))])
   const own = formsOf(clone, 1, 10)
   t.same(own, expected, 'its own, whatever becomes of the origin')
   const hydratedAt = segmentOfBlock(clone, 10)
-  take(clone, others(2, 51))
+  take(clone, others(2, 91))
   cleanAll(clone)
   t.not(segmentOfBlock(clone, 10), hydratedAt, 'it was moved')
   t.same(formsOf(clone, 1, 10), expected, 'hydrated and moved')
