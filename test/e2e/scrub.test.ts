@@ -93,6 +93,17 @@ t.test('damaged blocks are repaired by scrubs, so long as one copy of each is go
     await client.pause()
   }
 
+  /** @param meanwhile  is done while it goes on */
+  const scrub = async (meanwhile?: () => Promise<void>) => {
+    const sinceMs = Date.now()
+    const { nodes, refused } = await api.scrubVolume({ name: 'data', isDeep: true })
+    t.same([nodes, refused], [['n1', 'n2', 'n3'], []])
+    await meanwhile?.()
+    const { copies } = await until(inspect, ({ copies }) =>
+      copies.every(({ scrubbedAtMs, isScrubbing }) => scrubbedAtMs >= sinceMs && !isScrubbing))
+    return copies
+  }
+
   let damaged = 0
   let found = 0
   for (let pattern = 1; pattern <= PATTERNS; pattern++) {
@@ -101,14 +112,14 @@ t.test('damaged blocks are repaired by scrubs, so long as one copy of each is go
     damaged += counts.reduce((sum, count) => sum + count, 0)
     // What is read meanwhile is right and repaired; what clients go on writing is no damage.
     if (pattern % 4 === 0) await client.verify()
-    const sinceMs = Date.now()
-    const { nodes, refused } = await api.scrubVolume({ name: 'data', isDeep: true })
-    t.same([nodes, refused], [['n1', 'n2', 'n3'], []])
-    if (pattern % 4 === 1) await write()
-    const { copies } = await until(inspect, ({ copies }) =>
-      copies.every(({ scrubbedAtMs, isScrubbing }) => scrubbedAtMs >= sinceMs && !isScrubbing))
-    t.same(copies.map(({ unrepairedBlocks }) => unrepairedBlocks), [0, 0, 0], `pattern ${pattern}: ${counts.join()}`)
-    found += copies.reduce((sum, { damagedBlocks }) => sum + damagedBlocks, 0)
+    // A replica hears of the last commit with the next beacon: what it shows only then is looked at by the next scrub.
+    for (let scrubs = 1; ; scrubs++) {
+      const copies = await scrub(scrubs === 1 && pattern % 4 === 1 ? write : undefined)
+      t.same(copies.map(({ unrepairedBlocks }) => unrepairedBlocks), [0, 0, 0], `pattern ${pattern}: ${counts.join()}`)
+      const foundNow = copies.reduce((sum, { damagedBlocks }) => sum + damagedBlocks, 0)
+      found += foundNow
+      if (foundNow === 0) break
+    }
     if (pattern % 5 === 0) t.same(wrongOnDisks(), [], `pattern ${pattern}`)
   }
   // The node of the primary compares all copies when its own was scrubbed.
