@@ -34,8 +34,9 @@ t.test('a cluster whose nodes have two data workers comes back, one of them with
 
   for (const [name, { epoch, digest: former }] of before) {
     const view = () => lost.api('n2').getVolume({ name })
-    const { epoch: now, copies } = await until(view, ({ health }) => health === 'healthy')
-    t.equal(copies.length, Number(WISHED[name]!.replicas) + 1, `${name}: its copies`)
+    // One that is late on a busy machine is replaced, and taken out again when it is back.
+    const wished = Number(WISHED[name]!.replicas) + 1
+    const { epoch: now } = await until(view, ({ health, copies }) => health === 'healthy' && copies.length === wished)
     t.ok(now > epoch, `${name}: a higher epoch`)
     t.equal(await digest(n2, name), former, `${name} is as it was`)
     t.equal(await digest(cluster.node('n3'), name), former, `${name}, through the node with one worker`)
