@@ -85,8 +85,10 @@ function healAll(world: World): void {
 }
 
 function healMsOf({ swarm }: World): number {
-  const { graceMs, resendMs, evictAfterMs, retryMs, operations } = swarm
-  return 5000 + 40 * (graceMs + resendMs + evictAfterMs + retryMs) + operations * 100
+  const { graceMs, resendMs, evictAfterMs, retryMs, operations, clients, thinkMs } = swarm
+  // A client that thinks for long has as much to do as the others.
+  const workMs = Math.max(operations * 100, (operations / clients) * thinkMs)
+  return 5000 + 40 * (graceMs + resendMs + evictAfterMs + retryMs) + workMs
 }
 
 /** What was deleted does not come back with the power. */
