@@ -162,10 +162,11 @@ t.test('a disk of which many blocks were damaged is suspect, and its copy goes e
   const fd = openSync(path, 'r+')
   for (const at of places.slice(0, 300)) writeSync(fd, Buffer.alloc(SECTOR_BYTES, 0xa5), 0, SECTOR_BYTES, at)
   closeSync(fd)
-  client.start()
   await api.scrubVolume({ name: 'data', isDeep: true })
   const suspect = await until(() => api.listDisks(), ({ disks }) => disks.some(({ state }) => state === 'suspect'))
   t.match(suspect.disks.filter(({ state }) => state === 'suspect'), [{ node: bad, reason: /128 blocks of it/ }])
+  // Before, it would overwrite what the scrub is to find.
+  client.start()
   await until(inspect, ({ copies }) =>
     copies.length === 3 && copies.every(({ node, state }) => node !== bad && state === 'in-sync'))
   const isEmpty = ({ next }: { next: string }): boolean => /may be taken out/.test(next)
