@@ -54,6 +54,13 @@ export function restoredAnswer(message: FrontendMessage): FrontendMessage {
   return { type: 'snapshot-blocks', ...answer, versions: blocks }
 }
 
+/** The same event, unless it brings blocks that were compressed. */
+export function asWritten<Event extends { type: string; message?: FrontendMessage }>(event: Event): Event {
+  if (event.message === undefined) return event
+  const message = restoredAnswer(event.message)
+  return message === event.message ? event : { ...event, message }
+}
+
 /** Fill `into`, the bytes of the volume from `offsetBytes` on, with what was read; what has no version is zeroes. */
 export function fillFrom(versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array): void {
   const end = offsetBytes + into.length

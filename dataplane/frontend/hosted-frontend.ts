@@ -35,7 +35,7 @@ import type { Payload, RequestId } from '../../engine/replication/record.ts'
 import type { Compression } from '../../engine/volume/volume-spec.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { BlockCompression } from './block-compression.ts'
-import { composeBlocks, fillFrom, restoredAnswer } from './block-bytes.ts'
+import { asWritten, composeBlocks, fillFrom } from './block-bytes.ts'
 import { errnoOf } from './failures.ts'
 
 export interface FrontendOwner {
@@ -110,9 +110,7 @@ export class HostedFrontend implements Sleeper {
       if (this.#endedWith !== undefined) return
       const { failed } = this.state
       this.#nowMs = owner.loop.nowMs()
-      const isAnswer = event.type === 'message'
-      const plain = isAnswer ? { ...event, message: restoredAnswer(event.message) } : event
-      stepFrontend(this.state, plain, this.#nowMs, this.#port)
+      stepFrontend(this.state, asWritten(event), this.#nowMs, this.#port)
       if (failed === undefined && this.state.failed !== undefined) onFailed?.(this.state.failed)
     })
     const { volumeId } = facts

@@ -18,7 +18,7 @@ import { Inbox } from '../copy/turn-loop.ts'
 import { NOWHERE } from '../copy/wake-timer.ts'
 import type { Sleeper } from '../copy/wake-timer.ts'
 import type { FrontendOwner } from './hosted-frontend.ts'
-import { restoredAnswer } from './block-bytes.ts'
+import { asWritten } from './block-bytes.ts'
 
 export const READER_LIMITS = { resendMs: 1000, retryMs: 50, partBlocksMax: 256, inFlightBlocksMax: 1024 }
 
@@ -73,9 +73,7 @@ export class HostedReader implements Sleeper {
     }
     this.inbox = new Inbox<ReaderEvent>(owner.loop, (event) => {
       if (this.#isEnded) return
-      const isAnswer = event.type === 'message'
-      const plain = isAnswer ? { ...event, message: restoredAnswer(event.message) } : event
-      stepSnapshotReader(this.state, plain, owner.loop.nowMs(), this.#port)
+      stepSnapshotReader(this.state, asWritten(event), owner.loop.nowMs(), this.#port)
     })
     owner.timer.add(this)
     this.inbox.put({ type: 'tick' })

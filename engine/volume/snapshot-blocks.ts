@@ -67,16 +67,7 @@ export function* readSnapshotBlocks(
 }
 
 /** Whether some snapshot of this seq is there: all that stand at one seq show the same. */
-export function isShown({ views: { snapshotSeqs } }: VolumeMap, seq: number): boolean {
-  let low = 0
-  let high = snapshotSeqs.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (snapshotSeqs[middle]! < seq) low = middle + 1
-    else high = middle
-  }
-  return snapshotSeqs[low] === seq
-}
+export const isShown = ({ views }: VolumeMap, seq: number): boolean => views.hasSnapshotIn(seq, seq + 1)
 
 /** The entries that a snapshot shows of blocks `first .. end - 1` of one page, one behind the other. */
 function* shownEntries(

@@ -142,7 +142,7 @@ export class Views {
   }
 
   /** Whether a snapshot stands at `from` or behind it, and before `below`. */
-  private hasSnapshotIn(from: number, below: number): boolean {
+  hasSnapshotIn(from: number, below: number): boolean {
     const seqs = this.snapshotSeqs
     let low = 0
     let high = seqs.length

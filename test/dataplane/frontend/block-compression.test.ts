@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { crc32c } from '../../../dataplane/checksum.ts'
 import { BlockCompression } from '../../../dataplane/frontend/block-compression.ts'
-import { restoredAnswer } from '../../../dataplane/frontend/block-bytes.ts'
+import { asWritten, restoredAnswer } from '../../../dataplane/frontend/block-bytes.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import type { BlockVersion, Payload } from '../../../engine/replication/record.ts'
 import { BLOCK_BYTES, UNIT_BYTES, UNITS_PER_BLOCK } from '../../../engine/units.ts'
@@ -95,4 +95,12 @@ t.test('a blob with the right checksum that is no block is damage, and never oth
     const blocks: FrontendMessage = { type: 'snapshot-blocks', ...asked, versions: result.versions }
     t.same(restoredAnswer(blocks), { type: 'snapshot-refused', ...asked, code: 'damaged' })
   }
+})
+
+t.test('an answer of blocks as they are is handed on as it came', async (t) => {
+  const id = { generation: 1, incarnation: 1, request: 1, part: 0, parts: 1 }
+  const versions: BlockVersion[] = [{ epoch: 1, seq: 1, lba: 0, kind: 'zero', payload: undefined }]
+  const message: FrontendMessage = { type: 'reply', id, epoch: 1, result: { ok: true, versions } }
+  const event = { type: 'message', from: 'n1', message }
+  t.equal(asWritten(event), event)
 })
