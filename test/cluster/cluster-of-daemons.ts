@@ -4,6 +4,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
+import { connectControlApi } from '../../cluster/api/client.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
 import type { ClusterStore } from '../../cluster/store/cluster-store.ts'
 import { CONTROLLER_KEY } from '../../cluster/reconcile/election.ts'
 import { decodeHeartbeat } from '../../cluster/store/heartbeats.ts'
@@ -37,8 +39,12 @@ export class ClusterOfDaemons {
   readonly store: ClusterStore
   readonly dir: string
   readonly nodes: ClusterNodeProcess[]
+  private readonly t: Pick<Test, 'teardown'>
 
-  private constructor(storeProcess: StoreProcess, options: Required<Omit<ClusterOptions, 'storeProcess'>>) {
+  private constructor(
+    t: Pick<Test, 'teardown'>, storeProcess: StoreProcess, options: Required<Omit<ClusterOptions, 'storeProcess'>>,
+  ) {
+    this.t = t
     const { names, dir, diskBytes, workers, setUp } = options
     this.storeProcess = storeProcess
     this.store = storeProcess.client({ root: '/holdfast/' })
@@ -57,13 +63,20 @@ export class ClusterOfDaemons {
       names = ['n1', 'n2', 'n3'], dir = temporaryFolder(t), diskBytes = DISK_BYTES, workers = 1,
       setUp = () => ({}), storeProcess = await startStore(t, EMBEDDED),
     } = options
-    const cluster = new ClusterOfDaemons(storeProcess, { names, dir, diskBytes, workers, setUp })
+    const cluster = new ClusterOfDaemons(t, storeProcess, { names, dir, diskBytes, workers, setUp })
     t.teardown(() => Promise.all(cluster.nodes.map((node) => node.killNode())))
     return cluster
   }
 
   node(name: string): ClusterNodeProcess {
     return this.nodes.find((node) => node.name === name)!
+  }
+
+  /** A connection of its own to the control API of a node; it ends with the test. */
+  api(name: string): ControlClient {
+    const client = connectControlApi({ socketPath: this.node(name).paths.api, source: 'the test' })
+    this.t.teardown(() => client.close())
+    return client
   }
 
   async start(): Promise<void> {

@@ -5,8 +5,6 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
@@ -19,11 +17,7 @@ const BLOCK = 4096
 const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2', 'n3'] })
 await cluster.start()
 
-const api = (name: string): ControlClient => {
-  const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-  t.teardown(() => client.close())
-  return client
-}
+const api = (name: string) => cluster.api(name)
 const nbd = (name: string): string => cluster.node(name).paths.nbd
 const healthy = (name: string, node = 'n1'): Promise<Volume> =>
   until(() => api(node).getVolume({ name }), ({ health }) => health === 'healthy')

@@ -6,8 +6,6 @@
 // test-timeout-seconds: 120
 import path from 'node:path'
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
@@ -17,13 +15,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 for (const workers of [1, 2]) t.test(`a disk is added, used, there after a start: ${workers} workers`, async (t) => {
   const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2'], workers })
   await cluster.start()
-  const apis: ControlClient[] = []
-  t.teardown(() => apis.forEach((api) => api.close()))
-  const api = (name: string): ControlClient => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    apis.push(client)
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   const second = path.join(cluster.dir, 'second')
   const wish = { path: second, sizeBytes: 320 * MIB, pool: 'default', tags: ['fast'] }
   t.match(await api('n2').addDisk(wish), { path: second, node: 'n2', state: 'online', tags: ['fast'] })

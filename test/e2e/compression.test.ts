@@ -6,7 +6,6 @@
 // test-timeout-seconds: 240
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
 import { NbdConnection, READ, TRIM, WRITE } from '../../cli/load/nbd-connection.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
@@ -18,11 +17,7 @@ const PIECE = 64 * 1024
 
 const cluster = await ClusterOfDaemons.make(t)
 await cluster.start()
-const api = (name: string) => {
-  const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-  t.teardown(() => client.close())
-  return client
-}
+const api = (name: string) => cluster.api(name)
 const say = async (...words: string[]): Promise<string> => {
   const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node('n1').paths.api])
   return code === 0 ? stdout : `${code}: ${stderr}`

@@ -5,8 +5,6 @@
  */
 // test-timeout-seconds: 180
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { CONTROLLER_KEY } from '../../cluster/reconcile/election.ts'
 import { decodeHeartbeat } from '../../cluster/store/heartbeats.ts'
@@ -20,11 +18,7 @@ import { until } from './until.ts'
 t.test('a volume from its making to its end', async (t) => {
   const cluster = await ClusterOfDaemons.make(t)
   await cluster.start()
-  const api = (name: string): ControlClient => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    t.teardown(() => client.close())
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   const viaN2 = api('n2')
   await until(() => viaN2.listNodes(), ({ nodes }) =>
     nodes.length === 3 && nodes.every(({ disks }) => disks.length === 1))

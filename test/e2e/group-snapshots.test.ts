@@ -6,8 +6,6 @@
 // test-timeout-seconds: 300
 import t from 'tap'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import type { SnapshotGroup } from '../../cluster/api/definition.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
@@ -28,11 +26,7 @@ const specs: VolumeSpec[] = []
 for (const name of VOLUMES) specs.push(await cluster.makeVolume({ name, sizeBytes: 16 * MIB }))
 await cluster.start()
 
-const api = (name: string): ControlClient => {
-  const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-  t.teardown(() => client.close())
-  return client
-}
+const api = (name: string) => cluster.api(name)
 const say = async (...words: string[]): Promise<string> => {
   const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node('n2').paths.api])
   return code === 0 ? stdout : `${code}: ${stderr}`

@@ -7,7 +7,6 @@
 import { rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
 import type { Disk, Volume } from '../../cluster/api/definition.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { MIB } from '../../engine/units.ts'
@@ -21,11 +20,7 @@ t.test('a node starts without one of its disks', async (t) => {
   const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2'], diskBytes: SIZE })
   await cluster.start()
   const n2 = cluster.node('n2')
-  const api = (name: string) => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    t.teardown(() => client.close())
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   const viaN1 = api('n1')
   const second = path.join(cluster.dir, 'second')
   await api('n2').addDisk({ path: second, sizeBytes: SIZE, pool: 'default', tags: [] })

@@ -4,8 +4,6 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import type { RollBackRequest, Snapshot } from '../../cluster/api/definition.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { HoldfastError, NBD_ERRNO } from '../../engine/errors.ts'
@@ -24,11 +22,7 @@ t.test('back, and forth again', async (t) => {
   const cluster = await ClusterOfDaemons.make(t)
   const { id } = await cluster.makeVolume({ name: 'data', sizeBytes: 16 * MIB })
   await cluster.start()
-  const api = (name: string): ControlClient => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    t.teardown(() => client.close())
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   const made = await until(() => api('n2').getVolume({ name: 'data' }), ({ health }) => health === 'healthy')
   const primary = primaryOf(made)
   const user = primary === 'n2' ? 'n3' : 'n2'

@@ -8,8 +8,6 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import {
   NBD_CMD_BLOCK_STATUS, NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_WRITE, NBD_CMD_WRITE_ZEROES,
 } from '../../dataplane/nbd/protocol.ts'
@@ -28,11 +26,7 @@ const cluster = await ClusterOfDaemons.make(t)
 const volume = await cluster.makeVolume({ name: 'data', sizeBytes: SIZE })
 await cluster.start()
 
-const api = (name: string): ControlClient => {
-  const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-  t.teardown(() => client.close())
-  return client
-}
+const api = (name: string) => cluster.api(name)
 const nbd = (name: string): string => cluster.node(name).paths.nbd
 await until(() => api('n1').getVolume({ name: 'data' }), ({ health }) => health === 'healthy')
 

@@ -4,7 +4,6 @@
  */
 // test-timeout-seconds: 240
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
 import type { Snapshot, Volume } from '../../cluster/api/definition.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
@@ -15,11 +14,7 @@ const SCHEDULED = /^scheduled-\d{8}-\d{4}00$/
 t.test('one at once, the next at its time, whoever is killed', async (t) => {
   const cluster = await ClusterOfDaemons.make(t)
   await cluster.start()
-  const api = (name: string) => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    t.teardown(() => client.close())
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   await until(() => api('n1').listNodes(), ({ nodes }) => nodes.every(({ disks }) => disks.length === 1))
   const say = async (node: string, ...words: string[]) => {
     const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node(node).paths.api])

@@ -5,7 +5,6 @@
 // test-timeout-seconds: 300
 import t from 'tap'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
-import { connectControlApi } from '../../cluster/api/client.ts'
 import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Snapshot } from '../../cluster/api/definition.ts'
 import { HoldfastError } from '../../engine/errors.ts'
@@ -23,11 +22,7 @@ async function served() {
   const cluster = await ClusterOfDaemons.make(t)
   const volume = await cluster.makeVolume({ name: 'data', sizeBytes: 16 * MIB })
   await cluster.start()
-  const api = (name: string): ControlClient => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    t.teardown(() => client.close())
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   await until(() => api('n1').getVolume({ name: 'data' }), ({ health }) => health === 'healthy')
   return { cluster, api, volume }
 }

@@ -4,8 +4,6 @@
  */
 // test-timeout-seconds: 180
 import t from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
 import { MIB } from '../../engine/units.ts'
@@ -23,11 +21,7 @@ t.test('one of two nodes is lost, then the other', async (t) => {
   }
   const cluster = await ClusterOfDaemons.make(t, { names: ['n1', 'n2'], setUp })
   await cluster.start()
-  const api = (name: string): ControlClient => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    t.teardown(() => client.close())
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   await until(() => api('n1').listNodes(), ({ nodes }) =>
     nodes.length === 2 && nodes.every(({ disks }) => disks.length === 1))
   const made = await api('n1').createVolume({ name: 'data', sizeBytes: 16 * MIB, parameters: {} })

@@ -107,11 +107,7 @@ t.test('a cluster: through a failover, and shared by the nodes that hold the vol
   const cluster = await ClusterOfDaemons.make(t)
   const { id } = await cluster.makeVolume({ name: 'data', sizeBytes: 16 * MIB })
   await cluster.start()
-  const api = (name: string) => {
-    const client = connectControlApi({ socketPath: cluster.node(name).paths.api, source: 'the test' })
-    t.teardown(() => client.close())
-    return client
-  }
+  const api = (name: string) => cluster.api(name)
   const volume = await until(() => api('n1').getVolume({ name: 'data' }), ({ health }) => health === 'healthy')
   const primary = primaryOf(volume)
   const [user, other] = ['n1', 'n2', 'n3'].filter((name) => name !== primary) as [string, string]

@@ -13,6 +13,7 @@ import type { TRANSMISSION_LIMITS } from '../../../dataplane/nbd/transmission.ts
 import { MemoryDevice } from '../../memory-device.ts'
 import { MemoryServer } from '../../nbd-server.ts'
 import { RawClient } from './raw-client.ts'
+import { settled } from './settled.ts'
 
 const MIB = 1024 * 1024
 
@@ -40,17 +41,6 @@ async function serve(t: Test, options: {
     return client
   }
   return { device, server, memory, open }
-}
-
-/** Until nothing more happens by itself: the count is the same after many turns. */
-async function settled(count: () => number): Promise<number> {
-  for (let last = -1, turns = 0; turns < 50; turns++) {
-    const now = count()
-    if (now !== last) turns = 0
-    last = now
-    await new Promise(setImmediate)
-  }
-  return count()
 }
 
 t.test('a client that does not take its data is not read any further', async (t) => {

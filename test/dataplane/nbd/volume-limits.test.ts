@@ -12,6 +12,7 @@ import { MemoryServer } from '../../nbd-server.ts'
 import { SimClock } from '../../sim/clock.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 import { RawClient } from './raw-client.ts'
+import { settled } from './settled.ts'
 
 const MIB = 1 << 20
 const WRITE_BYTES = 64 * 1024
@@ -42,17 +43,6 @@ async function serve(t: Test, limits = ONE_IN_100_MS) {
     return client
   }
   return { slow, server, memory, clock, gate, open, served: () => settled(() => slow.log.length) }
-}
-
-/** Until nothing more happens by itself. */
-async function settled(count: () => number): Promise<number> {
-  for (let last = -1, turns = 0; turns < 50; turns++) {
-    const now = count()
-    if (now !== last) turns = 0
-    last = now
-    await new Promise(setImmediate)
-  }
-  return count()
 }
 
 const write = (cookie: number) =>

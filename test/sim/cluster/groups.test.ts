@@ -6,9 +6,10 @@
 // test-timeout-seconds: 300
 import t from 'tap'
 import { commit } from '../../proof-page.ts'
-import { importMutant, misfit, type Edit } from '../mutants.ts'
+import { importMutant, misfit } from '../mutants.ts'
 import { checkGroup } from './checker/group-order.ts'
 import type { ClientOperation, LoggedRecord } from './checker/history.ts'
+import { ORDERED_IN_HOLD } from './planted/holds.ts'
 import { runSeed, swarmOf } from './run-seed.ts'
 import { replayOf } from './violation-report.ts'
 import { hasGroups } from './volume-focus.ts'
@@ -23,24 +24,6 @@ const RUN = 'test/sim/cluster/run-seed.ts'
 const AT = commit()
 /** Quick ones. Of one in ten seeds, those with several volumes have groups. */
 const SEEDS = [10_028, 10_058, 10_098, 10_138]
-
-const I25 = "  assert(!isHeld(turn, primary), 'I25: nothing of a client is ordered in a hold')\n"
-const core = (file: string, replace: string, by: string): Edit => ({ file: `engine/replication/${file}`, replace, by })
-const noAssert = core('primary.ts', I25, '')
-
-/** Without the assert that sees it at once: the checker has to find it in what clients saw. */
-const PLANTED: Array<Edit & { name: string; also: Edit[] }> = [
-  {
-    name: 'a request that comes in a hold is ordered',
-    ...core('primary.ts', 'isFull(turn) || isHeld(turn, primary)\n', 'isFull(turn)\n'),
-    also: [noAssert],
-  },
-  {
-    name: 'a request that waited is ordered in a hold',
-    ...core('primary.ts', '&& !isFull(turn) && !isHeld(turn, primary)) {', '&& !isFull(turn)) {'),
-    also: [noAssert],
-  },
-]
 
 t.test('which seeds have them', (t) => {
   for (const seed of SEEDS) t.ok(hasGroups(swarmOf(seed)), `seed ${seed}`)
@@ -60,7 +43,7 @@ t.test('no checker complains, and groups are taken under load', (t) => {
   t.end()
 })
 
-for (const bug of PLANTED) {
+for (const bug of ORDERED_IN_HOLD) {
   t.test(bug.name, async (t) => {
     for (const edit of [bug, ...bug.also]) t.equal(misfit(edit), undefined)
     const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
