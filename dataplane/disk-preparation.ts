@@ -47,7 +47,6 @@ export interface PreparedDisk {
   barrier: SharedArrayBuffer
 }
 
-const KNOWN_FORMAT = 1
 const SEGMENTS_WISHED = 200
 const SEGMENT_BYTES_SMALLEST = 4 * 1024 * 1024
 
@@ -174,8 +173,8 @@ function judge(
   const found = chooseSuperblock(readCopies(file), crc32c)
   if (!found.ok) {
     if (found.reason === 'newer') {
-      const detail = { what: 'superblock', disk: file.path, version: found.version ?? 'unknown', known: KNOWN_FORMAT }
-      return refused('format-newer', detail)
+      const { version, known } = found
+      return refused('format-newer', { what: 'superblock', disk: file.path, version, known })
     }
     if (found.reason === 'damaged') {
       return refused('format-damaged', { what: 'superblock', disk: file.path, reason: 'no copy of it is whole' })

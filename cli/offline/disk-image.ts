@@ -13,7 +13,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { SUPERBLOCK_COPIES, STREAMS_MAX, segmentCountFor, superblockOffsetBytes } from '../../engine/log/geometry.ts'
 import { findGeometry } from '../../engine/log/disk-reader.ts'
 import type { LogDisk, ReadAt } from '../../engine/log/disk-reader.ts'
-import { chooseSuperblock, decodeSuperblock, FORMAT_VERSION } from '../../engine/log/superblock.ts'
+import { chooseSuperblock, decodeSuperblock } from '../../engine/log/superblock.ts'
 import type { Superblock, SuperblockResult } from '../../engine/log/superblock.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import { usageError } from '../arguments.ts'
@@ -80,8 +80,8 @@ function geometryOf(
     return { superblock: chosen.value, diskUuid, segmentBytes, segmentCount, streamCount }
   }
   if (chosen.reason === 'newer') {
-    const { version } = chosen
-    throw new HoldfastError('format-newer', { what: 'the superblock', disk: path, version, known: FORMAT_VERSION })
+    const { version, known } = chosen
+    throw new HoldfastError('format-newer', { what: 'the superblock', disk: path, version, known })
   }
   const found = findGeometry(read, sizeBytes, crc32c)
   if (found === undefined) {

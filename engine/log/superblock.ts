@@ -49,6 +49,14 @@ export interface Superblock {
   tags: string[]
 }
 
+/** In words, for `format-newer`: versions, or versions and the features that a disk needs beside them. */
+export interface NewerFormat {
+  ok: false
+  reason: 'newer'
+  version: string
+  known: string
+}
+
 /**
  * `blank`: zeroes only. `foreign`: something without our magic. `damaged`: ours, the checksum does not fit or the
  * fields make no sense. `newer`: whole, of a version or with an incompatible feature that this code does not know.
@@ -56,7 +64,7 @@ export interface Superblock {
 export type SuperblockResult =
   | { ok: true; value: Superblock }
   | { ok: false; reason: 'blank' | 'foreign' | 'damaged' }
-  | { ok: false; reason: 'newer'; version: number }
+  | NewerFormat
 
 export function encodeSuperblock(superblock: Superblock, crc32c: Crc32c): Uint8Array {
   assert(isPlausible(superblock), 'a superblock that is written makes sense')
@@ -90,7 +98,7 @@ export function decodeSuperblock(bytes: Uint8Array, crc32c: Crc32c): SuperblockR
   if (!isSealed(bytes, crc32c)) return { ok: false, reason: 'damaged' }
   const view = viewOf(bytes)
   const version = view.getUint32(8, true)
-  if (version !== FORMAT_VERSION) return { ok: false, reason: 'newer', version }
+  if (version !== FORMAT_VERSION) return newer(String(version), String(FORMAT_VERSION))
   const tags = getText(bytes, 480, TAGS_BYTES)
   const value: Superblock = {
     featuresCompatible: view.getUint32(12, true),
@@ -108,9 +116,18 @@ export function decodeSuperblock(bytes: Uint8Array, crc32c: Crc32c): SuperblockR
     pool: getText(bytes, 416, POOL_BYTES),
     tags: tags === '' ? [] : tags.split('+'),
   }
-  if ((value.featuresIncompatible & ~FEATURES_INCOMPATIBLE_KNOWN) !== 0) return { ok: false, reason: 'newer', version }
+  const { featuresIncompatible: features } = value
+  if ((features & ~FEATURES_INCOMPATIBLE_KNOWN) !== 0) {
+    return newer(withFeatures(version, features), withFeatures(version, FEATURES_INCOMPATIBLE_KNOWN))
+  }
   return isPlausible(value) ? { ok: true, value } : { ok: false, reason: 'damaged' }
 }
+
+const newer = (version: string, known: string): NewerFormat => ({ ok: false, reason: 'newer', version, known })
+
+/** E.g. `1 with features 0, 2`: numbers of bits (FORMAT.md section 1). */
+const withFeatures = (version: number, features: number): string =>
+  `${version} with features ${[...Array(32).keys()].filter((bit) => (features & (1 << bit)) !== 0).join(', ')}`
 
 /**
  * What the copies together say. One newer copy refuses the disk, whatever the others say: a newer Holdfast was at
