@@ -83,7 +83,8 @@ export function* baseBlocks(
     if (levels.length === 0) return 'own'
     const words = new Uint32Array(count * ENTRY_WORDS)
     const owners = new Array<VolumeMap | undefined>(count).fill(undefined)
-    const kept: number[] = []
+    // Once a segment, however many blocks of it: its readers are counted in 16 bits.
+    const kept = new Set<number>()
     const release = (): void => {
       for (const segment of kept) stream.segments.readers[segment] = stream.segments.readers[segment]! - 1
     }
@@ -100,8 +101,9 @@ export function* baseBlocks(
         owners[i] = level.map
         if (kindOf(shown, w) !== ENTRY_KIND.data) continue
         const segment = segmentOf(shown, w)
+        if (kept.has(segment)) continue
         stream.segments.readers[segment] = stream.segments.readers[segment]! + 1
-        kept.push(segment)
+        kept.add(segment)
       }
     }
     if (isRead && isSame(levels, levelsBelow(stream, map, slice))) return { firstLba: from, words, owners, release }
