@@ -16,6 +16,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureMicro } from './micro/all.ts'
 import { measureAmplification } from './volume/amplification.ts'
+import { measureCompression } from './volume/compression.ts'
 import { measureFailover } from './volume/failover.ts'
 import { hasTool } from './volume/fio.ts'
 import { goalsTable } from './volume/goal.ts'
@@ -28,6 +29,7 @@ import { measureReplicated } from './volume/replicated.ts'
 import { measureRestart } from './volume/restart.ts'
 import { withSection } from './volume/results-page.ts'
 import { Scratch } from './volume/scratch.ts'
+import { measureScrub } from './volume/scrub.ts'
 import { measureSnapshots } from './volume/snapshots.ts'
 import type { SuiteContext, SuiteOutcome } from './volume/suite.ts'
 import { measureThroughput } from './volume/throughput.ts'
@@ -43,6 +45,8 @@ const SUITES: Record<string, Suite> = {
   rebuild: measureRebuild,
   idle: measureIdle,
   snapshots: measureSnapshots,
+  compression: measureCompression,
+  scrub: measureScrub,
   amplification: measureAmplification,
   micro: measureMicro,
   profile: measureProfile,
