@@ -16,7 +16,7 @@ import { VolumeIds } from './byte-fields.ts'
 import type { Delivery, PeerIdentity } from './delivery.ts'
 import { FrameIntake } from './frame-intake.ts'
 import type { FrameRefusal, IncomingFrame, IntakeOwner } from './frame-intake.ts'
-import { versionFor } from './message-codec.ts'
+import { forVersion } from './message-codec.ts'
 import type { WireMessage } from './message-codec.ts'
 import { directionSeed } from './preface.ts'
 import type { Preface } from './preface.ts'
@@ -102,12 +102,13 @@ export class Connection implements IntakeOwner {
 
   /** full: not taken; `drained` will tell. down: this connection has ended, or its version has no such message. */
   send(volumeId: string | undefined, message: WireMessage): 'queued' | 'full' | 'down' {
-    if (this.#state !== 'open' || versionFor(message) > this.#o.version) return 'down'
+    const said = this.#state === 'open' ? forVersion(message, this.#o.version) : undefined
+    if (said === undefined) return 'down'
     if (this.queuedBytes >= this.#o.queuedBytesMax) {
       this.#wasFull = true
       return 'full'
     }
-    this.#queue.push(volumeId === undefined ? undefined : this.#ids.bytesOf(volumeId), message)
+    this.#queue.push(volumeId === undefined ? undefined : this.#ids.bytesOf(volumeId), said)
     this.#flushSoon()
     return 'queued'
   }

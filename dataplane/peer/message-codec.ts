@@ -15,7 +15,9 @@ import type { FrameBody } from './block-payload.ts'
 import { decodeValue, encodeValue } from './control-value.ts'
 import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
-import { COPY_FRAME, FRONTEND_FRAME, LINK_FRAME, sinceVersion, TRANSFORMS_SINCE } from './protocol.ts'
+import {
+  COPY_FRAME, DAMAGED_SINCE, FRONTEND_FRAME, LINK_FRAME, sinceVersion, TRANSFORMS_SINCE,
+} from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
 import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
 import { decodeStored, encodeStored } from './stored-codec.ts'
@@ -48,7 +50,29 @@ export const typeName = (type: number): string => NAMES.get(type) ?? `type ${typ
 
 /** The least version of the protocol that has such a message, with what is in it. */
 export const versionFor = (message: WireMessage): number =>
-  Math.max(sinceVersion(FRAME_TYPE[message.type]), hasTransforms(message) ? TRANSFORMS_SINCE : 1)
+  Math.max(
+    sinceVersion(FRAME_TYPE[message.type]),
+    hasTransforms(message) ? TRANSFORMS_SINCE : 1,
+    isNumbered(message) ? DAMAGED_SINCE : 1,
+  )
+
+/** The message as a connection of this version has it: less is said to a node of before. Undefined: it has none. */
+export function forVersion(message: WireMessage, version: number): WireMessage | undefined {
+  const said = version < DAMAGED_SINCE && isNumbered(message) ? unnumbered(message) : message
+  return said === undefined || versionFor(said) > version ? undefined : said
+}
+
+type Numbered = Extract<PeerMessage, { type: 'fetch-versions' | 'versions' }>
+
+const isNumbered = (message: WireMessage): message is Numbered =>
+  (message.type === 'fetch-versions' || message.type === 'versions') && message.asked !== undefined
+
+/** An answer that has nothing else to say is none. */
+function unnumbered(message: Numbered): Numbered | undefined {
+  if (message.type === 'fetch-versions') return { type: 'fetch-versions', epoch: message.epoch, wanted: message.wanted }
+  const { epoch, versions, missing } = message
+  return versions.length + missing.length === 0 ? undefined : { type: 'versions', epoch, versions, missing }
+}
 
 function hasTransforms(message: WireMessage): boolean {
   switch (message.type) {

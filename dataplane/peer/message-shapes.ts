@@ -169,7 +169,7 @@ export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandL
   filled: of<'filled'>({ fill: count, number: count }, {}),
   'fill-end': of<'fill-end'>({ fill: count }, {}),
   'fill-ended': of<'fill-ended'>({ fill: count, tail: seq }, {}),
-  'fetch-versions': of<'fetch-versions'>({ wanted: list(versionId, VERSIONS_MAX) }, {}),
+  'fetch-versions': of<'fetch-versions'>({ wanted: list(versionId, VERSIONS_MAX) }, { asked: count }),
   open: of<'open'>({ session, mode: oneOf('read', 'write') }, {}),
   opened: of<'opened'>({ session, sizeBytes: count }, {}),
   held: of<'held'>({ session }, {}),

@@ -10,7 +10,7 @@ export const PREFACE_MAGIC = Uint8Array.of(0x48, 0x46, 0x50, 0x52, 0x0d, 0x0a, 0
 export const PREFACE_BYTES = 224
 
 export const VERSION_LEAST = 1
-export const VERSION_GREATEST = 3
+export const VERSION_GREATEST = 4
 
 export const ROLE = { worker: 1, supervisor: 2 } as const
 export type Role = keyof typeof ROLE
@@ -93,6 +93,9 @@ export const sinceVersion = (type: number): number => (type >= FRONTEND_FRAME['s
 
 /** Since which version blobs need not be whole blocks: a message with others is not sent on an older connection. */
 export const TRANSFORMS_SINCE = 3
+
+/** Since which version questions for versions are numbered, and an answer says what is damaged there too. */
+export const DAMAGED_SINCE = 4
 
 /** Frames that may carry blocks behind their control part. */
 export const WITH_PAYLOAD: ReadonlySet<number> = new Set([

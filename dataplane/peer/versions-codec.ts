@@ -2,6 +2,7 @@
  * Versions of blocks, as filling, repair and the answers to reads carry them: `fill`, `versions`, `snapshot-blocks`
  * (PROTOCOL.md 5.3, 5.6).
  */
+import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, VersionId } from '../../engine/replication/record.ts'
 import { CRC_BYTES, putBlocks, takeBlocks, transformOf } from './block-payload.ts'
@@ -99,17 +100,32 @@ export function decodeFill(epoch: number, body: FrameBody): Fill | string {
 type FoundVersions = Extract<PeerMessage, { type: 'versions' }>
 
 const FOUND_BYTES = 8
-const MISSING_BYTES = 20
+const ID_BYTES = 20
+/** The number of the question, and how many ids of damaged ones follow those that are missing. */
+const ASKED_BYTES = 12
+/** In the count of missing ones. */
+const HAS_ASKED = 2 ** 31
 
-export function encodeFoundVersions(out: ControlWriter, { versions, missing }: FoundVersions): void {
-  const at = out.room(FOUND_BYTES + missing.length * MISSING_BYTES)
+export function encodeFoundVersions(
+  out: ControlWriter,
+  { versions, missing, damaged = [], asked }: FoundVersions,
+): void {
+  const hasAsked = asked !== undefined
+  assert(hasAsked || damaged.length === 0, 'what is damaged is said to who numbers its questions')
+  const idsAt = FOUND_BYTES + (hasAsked ? ASKED_BYTES : 0)
+  const ids = [...missing, ...damaged]
+  const at = out.room(idsAt + ids.length * ID_BYTES)
   const { view } = out
-  putU32(view, at, missing.length)
+  putU32(view, at, missing.length + (hasAsked ? HAS_ASKED : 0))
   putU32(view, at + 4, versions.length)
-  missing.forEach(({ epoch, seq, lba }, i) => {
-    putU32(view, at + FOUND_BYTES + i * MISSING_BYTES, epoch)
-    putU48Padded(view, at + FOUND_BYTES + i * MISSING_BYTES + 4, seq)
-    putU48Padded(view, at + FOUND_BYTES + i * MISSING_BYTES + 12, lba)
+  if (hasAsked) {
+    putU53(view, at + FOUND_BYTES, asked)
+    putU32(view, at + FOUND_BYTES + 8, damaged.length)
+  }
+  ids.forEach(({ epoch, seq, lba }, i) => {
+    putU32(view, at + idsAt + i * ID_BYTES, epoch)
+    putU48Padded(view, at + idsAt + i * ID_BYTES + 4, seq)
+    putU48Padded(view, at + idsAt + i * ID_BYTES + 12, lba)
   })
   encodeVersions(out, versions)
 }
@@ -117,19 +133,37 @@ export function encodeFoundVersions(out: ControlWriter, { versions, missing }: F
 export function decodeFoundVersions(epoch: number, body: FrameBody): FoundVersions | string {
   const { view, at } = body
   if (body.end - at < FOUND_BYTES) return 'the head is cut off'
-  const missingCount = view.getUint32(at, true)
+  const counted = view.getUint32(at, true)
+  const hasAsked = counted >= HAS_ASKED
+  const missingCount = hasAsked ? counted - HAS_ASKED : counted
   const versionCount = view.getUint32(at + 4, true)
   body.at += FOUND_BYTES
-  if (missingCount * MISSING_BYTES > body.end - body.at) return 'more ids than bytes'
-  const missing: VersionId[] = []
-  for (let i = 0; i < missingCount; i++, body.at += MISSING_BYTES) {
+  if (hasAsked && body.end - body.at < ASKED_BYTES) return 'the head is cut off'
+  const asked = hasAsked ? getU53(view, body.at) : 0
+  const damagedCount = hasAsked ? view.getUint32(body.at + 8, true) : 0
+  if (hasAsked) body.at += ASKED_BYTES
+  if (asked < 0) return 'the head has impossible values'
+  const ids = takeIds(body, missingCount + damagedCount)
+  if (typeof ids === 'string') return ids
+  const versions = decodeVersions(body, versionCount)
+  if (typeof versions === 'string') return versions
+  const message: FoundVersions = { type: 'versions', epoch, versions, missing: ids.slice(0, missingCount) }
+  if (damagedCount > 0) message.damaged = ids.slice(missingCount)
+  if (hasAsked) message.asked = asked
+  return message
+}
+
+function takeIds(body: FrameBody, count: number): VersionId[] | string {
+  const { view } = body
+  if (count * ID_BYTES > body.end - body.at) return 'more ids than bytes'
+  const ids: VersionId[] = []
+  for (let i = 0; i < count; i++, body.at += ID_BYTES) {
     const seq = getU48Padded(view, body.at + 4)
     const lba = getU48Padded(view, body.at + 12)
     if (seq < 0 || lba < 0) return 'an id has impossible values'
-    missing.push({ epoch: view.getUint32(body.at, true), seq, lba })
+    ids.push({ epoch: view.getUint32(body.at, true), seq, lba })
   }
-  const versions = decodeVersions(body, versionCount)
-  return typeof versions === 'string' ? versions : { type: 'versions', epoch, versions, missing }
+  return ids
 }
 
 type SnapshotBlocks = Extract<FrontendMessage, { type: 'snapshot-blocks' }>

@@ -169,7 +169,7 @@ export interface CopyState {
   damaged: DamagedVersion[]
   /** Those that were repaired last. */
   repaired: VersionId[]
-  fetches: Map<number, { to: NodeId; wanted: VersionId[]; appliedSeq: number }>
+  fetches: Map<number, { to: NodeId; wanted: VersionId[]; appliedSeq: number; asked: number | undefined }>
   /** Own terms in a row that ended without serving (C3). */
   fruitlessTerms: number
   wakeAtMs: number

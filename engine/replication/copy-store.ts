@@ -117,6 +117,11 @@ export interface CopyStore {
   readVersions(token: number, wanted: readonly VersionId[]): void
   /** Write versions anew that are damaged here, each under its id; those that are gone meanwhile are not. `kept`. */
   repair(token: number, versions: readonly BlockVersion[]): void
+  /**
+   * Of what is damaged here: no other member has these either, as each said just now (SPEC D4). To be counted and
+   * shown; asked again it may be otherwise.
+   */
+  lost?(versions: readonly VersionId[]): void
   /** The volume's descriptor as every copy has it (size, snapshots, rollbacks, epochs), as of the applied seq. */
   descriptor(): unknown
   /**
@@ -153,8 +158,14 @@ export type StoreEvent =
       cursor: number | undefined
       damaged?: VersionId[]
     }
-  /** `damaged`: they are here, and cannot be read. */
-  | { type: 'versions-read'; token: number; versions: BlockVersion[]; damaged?: VersionId[] }
+  /** `damaged`: they are here, and cannot be read. `unknown`: whether they are here cannot be told. */
+  | {
+      type: 'versions-read'
+      token: number
+      versions: BlockVersion[]
+      damaged?: VersionId[]
+      unknown?: VersionId[]
+    }
   /** Found while nobody read: by the cleaner. */
   | { type: 'damaged'; versions: VersionId[] }
   | { type: 'store-failed'; reason: string }

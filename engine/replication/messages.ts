@@ -84,9 +84,20 @@ export type PeerMessage =
   | { type: 'fill-end'; epoch: number; fill: number }
   | { type: 'fill-ended'; epoch: number; fill: number; tail: number }
   // Damage (section 10); between any two members.
-  | { type: 'fetch-versions'; epoch: number; wanted: VersionId[] }
-  /** `missing`: not here, though everything up to them is applied here. */
-  | { type: 'versions'; epoch: number; versions: BlockVersion[]; missing: VersionId[] }
+  /** `asked`: comes back with the answer; unset by a node of before. */
+  | { type: 'fetch-versions'; epoch: number; wanted: VersionId[]; asked?: number }
+  /**
+   * `missing`: not here, though everything up to them is applied here. `damaged`: here, and not to be read just now;
+   * only with `asked`.
+   */
+  | {
+      type: 'versions'
+      epoch: number
+      versions: BlockVersion[]
+      missing: VersionId[]
+      damaged?: VersionId[]
+      asked?: number
+    }
 
 export type RefusalReason = 'epoch' | 'gap' | 'not-consistent' | 'fenced' | 'not-primary' | 'not-member'
 

@@ -2,12 +2,12 @@
  * Damage (SPEC section 10): a version whose bytes the medium lost is asked for under its exact id from every other
  * member, whatever its role, and written anew by the store.
  *
- *   damaged -> asked of all others, again until each has answered -> repaired | nobody has it -> read again
+ *   damaged -> asked of all others, again until each has answered -> repaired | lost: nobody has it -> read again
  *
  * I5: the same id is the same bytes everywhere, and the checksum of the damaged entry covers them; so whoever sends
  *     them, in the set or not, cannot send wrong ones.
- * I9: a read that met damage waits; it is answered `damaged` only when no member has the version, and it is still the
- *     one that is read here.
+ * I9: a read that met damage waits; it is answered `damaged` only when every other member has said that it lacks the
+ *     version or cannot read it either, asked since this damage was noted, and it is still the one that is read here.
  */
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
@@ -24,8 +24,14 @@ import type { Turn } from './turn.ts'
 export interface DamagedVersion extends VersionId {
   /** Members that do not have it. */
   missingAt: NodeId[]
+  /** Members that have it, and could not read it when they were asked last. */
+  damagedAt: NodeId[]
   askedAtMs: number
+  /** Number of the first question about it since it was noted; answers to older ones do not count. */
+  firstAsked: number | undefined
   isRepairing: boolean
+  /** All have answered, and nobody has it. Kept for a while, so that those who asked each other come to an end. */
+  isLost: boolean
 }
 
 /** Of one message; the rest is asked for when these are done. */
@@ -36,17 +42,25 @@ const isSame = (a: VersionId, b: VersionId): boolean => a.lba === b.lba && a.seq
 
 const idOf = ({ lba, epoch, seq }: VersionId): VersionId => ({ lba, epoch, seq })
 
-/** The store found damage. */
+const notedAt = (id: VersionId, askedAtMs: number): DamagedVersion => ({
+  ...idOf(id), missingAt: [], damagedAt: [], askedAtMs, firstAsked: undefined, isRepairing: false, isLost: false,
+})
+
+/** The store found damage: a read, a scan, the cleaner or a scrub did. What was lost is asked for anew. */
 export function noteDamage(turn: Turn, versions: readonly VersionId[]): void {
-  const { damaged } = turn.state
+  const { state } = turn
   for (const id of versions) {
-    if (damaged.some((one) => isSame(one, id))) continue
-    // What was just repaired, and is damaged again, is waited for: the medium may not read anything at all.
-    const isAgain = turn.state.repaired.some((one) => isSame(one, id))
-    const askedAtMs = isAgain ? turn.nowMs : -Infinity
-    damaged.push({ ...idOf(id), missingAt: [], askedAtMs, isRepairing: false })
+    const known = state.damaged.find((one) => isSame(one, id))
+    if (known?.isLost === true) Object.assign(known, notedAt(id, -Infinity))
+    else if (known === undefined) note(turn, id)
   }
   progressRepairs(turn)
+}
+
+/** What was just repaired, and is damaged again, is waited for: the medium may not read anything at all. */
+function note({ state, nowMs }: Turn, id: VersionId): void {
+  const isAgain = state.repaired.some((one) => isSame(one, id))
+  state.damaged.push(notedAt(id, isAgain ? nowMs : -Infinity))
 }
 
 /** A read met damage: it is served again when that is repaired. */
@@ -64,70 +78,103 @@ const othersOf = ({ config, options }: CopyState): NodeId[] =>
 export function progressRepairs(turn: Turn): void {
   const { state, nowMs, port } = turn
   if (state.damaged.length === 0 || state.config === undefined) return
+  forgetLost(turn)
   const others = othersOf(state)
-  const lost = state.damaged.filter(
-    ({ isRepairing, missingAt }) => !isRepairing && others.every((node) => missingAt.includes(node)),
-  )
+  const lost = state.damaged.filter((one) => isAsked(one) && others.every((node) => hasNoneAt(one, node)))
   if (lost.length > 0) {
-    state.damaged = state.damaged.filter((one) => !lost.includes(one))
+    for (const one of lost) one.isLost = true
+    port.store.lost?.(lost.map(idOf))
     endReads(turn, lost, false)
   }
   const due = state.damaged
-    .filter(({ isRepairing, askedAtMs }) => !isRepairing && nowMs - askedAtMs >= state.options.retryMs)
+    .filter((one) => isAsked(one) && nowMs - one.askedAtMs >= state.options.retryMs)
     .slice(0, ASKED_MAX)
+  if (due.length > 0) ask(turn, others, due)
+  if (state.damaged.some(({ isRepairing }) => !isRepairing)) wakeBy(turn, nowMs + state.options.retryMs)
+}
+
+const isAsked = ({ isRepairing, isLost }: DamagedVersion): boolean => !isRepairing && !isLost
+
+const hasNoneAt = ({ missingAt, damagedAt }: DamagedVersion, node: NodeId): boolean =>
+  missingAt.includes(node) || damagedAt.includes(node)
+
+/** Who has it damaged is asked again too: it may have been repaired by one that answers this one later. */
+function ask({ state, nowMs, port }: Turn, others: readonly NodeId[], due: readonly DamagedVersion[]): void {
+  const asked = nextToken(state)
   for (const node of others) {
     const wanted = due.filter(({ missingAt }) => !missingAt.includes(node)).map(idOf)
-    if (wanted.length > 0) port.send(node, { type: 'fetch-versions', epoch: state.promise.epoch, wanted })
+    if (wanted.length > 0) port.send(node, { type: 'fetch-versions', epoch: state.promise.epoch, wanted, asked })
   }
-  for (const one of due) one.askedAtMs = nowMs
-  if (state.damaged.some(({ isRepairing }) => !isRepairing)) wakeBy(turn, nowMs + state.options.retryMs)
+  for (const one of due) {
+    one.askedAtMs = nowMs
+    one.firstAsked ??= asked
+  }
+}
+
+/** Not while others ask for it: what we say to them would have us ask them again. */
+function forgetLost({ state, nowMs }: Turn): void {
+  const wanted = [...state.fetches.values()].flatMap((fetch) => fetch.wanted)
+  state.damaged = state.damaged.filter(
+    (one) =>
+      !one.isLost || nowMs - one.askedAtMs < state.options.retryMs || wanted.some((id) => isSame(id, one)),
+  )
 }
 
 export function onFetchVersions(
   { state, port }: Turn,
   from: NodeId,
-  { wanted }: Extract<PeerMessage, { type: 'fetch-versions' }>,
+  { wanted, asked }: Extract<PeerMessage, { type: 'fetch-versions' }>,
 ): void {
   const token = nextToken(state)
   // What is applied while the store looks it need not see; nor what is to be applied and not written yet.
   const appliedSeq = Math.min(state.log.appliedSeq, state.log.writtenSeq)
-  state.fetches.set(token, { to: from, wanted, appliedSeq })
+  state.fetches.set(token, { to: from, wanted, appliedSeq, asked })
   port.store.readVersions(token, wanted)
 }
 
-/**
- * The store has looked. What is not applied here yet may still come, what is damaged may be repaired: of that nothing
- * is said.
- */
+/** The store has looked. What is not applied here yet may still come: of that nothing is said. */
 export function onVersionsRead(
   turn: Turn,
-  { token, versions, damaged = [] }: Extract<CopyEvent, { type: 'versions-read' }>,
+  { token, versions, damaged = [], unknown = [] }: Extract<CopyEvent, { type: 'versions-read' }>,
 ): void {
   const { state, port } = turn
   const fetch = state.fetches.get(token)
   if (fetch === undefined) return
-  state.fetches.delete(token)
-  const found = [...versions, ...damaged]
+  const found = [...versions, ...damaged, ...unknown]
   const missing = fetch.wanted.filter(
     (id) => id.seq <= fetch.appliedSeq && !found.some((version) => isSame(version, id)),
   )
-  if (damaged.length > 0) noteDamage(turn, damaged)
-  if (versions.length === 0 && missing.length === 0) return
-  port.send(fetch.to, { type: 'versions', epoch: state.promise.epoch, versions: [...versions], missing })
+  for (const id of damaged) if (!state.damaged.some((one) => isSame(one, id))) note(turn, id)
+  if (damaged.length > 0) progressRepairs(turn)
+  state.fetches.delete(token)
+  const answer: Extract<PeerMessage, { type: 'versions' }> = {
+    type: 'versions', epoch: state.promise.epoch, versions: [...versions], missing,
+  }
+  if (fetch.asked !== undefined) {
+    answer.asked = fetch.asked
+    if (damaged.length > 0) answer.damaged = damaged.map(idOf)
+  }
+  if (versions.length + missing.length + (answer.damaged?.length ?? 0) > 0) port.send(fetch.to, answer)
 }
 
 export function onVersions(
   turn: Turn,
   from: NodeId,
-  { versions, missing }: Extract<PeerMessage, { type: 'versions' }>,
+  { versions, missing, damaged = [], asked }: Extract<PeerMessage, { type: 'versions' }>,
 ): void {
   const { state, port } = turn
-  for (const one of state.damaged)
+  for (const one of state.damaged) {
+    // What was so before it was noted may not be so any more. Who is of before has no numbers, and says so at any time.
+    const isLate = asked !== undefined && (one.firstAsked === undefined || asked < one.firstAsked)
+    if (isLate) continue
     if (missing.some((id) => isSame(id, one)) && !one.missingAt.includes(from)) one.missingAt.push(from)
+    if (damaged.some((id) => isSame(id, one)) && !one.damagedAt.includes(from)) one.damagedAt.push(from)
+  }
   const usable = versions.filter((version) => {
     const one = state.damaged.find((id) => isSame(id, version))
     if (one === undefined || one.isRepairing) return false
     one.isRepairing = true
+    one.isLost = false
     return true
   })
   if (usable.length > 0) {

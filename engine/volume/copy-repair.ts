@@ -31,22 +31,33 @@ interface Found {
   map: VolumeMap
 }
 
-/** Those of the versions that the map shows to some view. @param damaged  gets those that are there and unreadable */
-export function* readExact(
-  o: CopyReading,
-  wanted: readonly VersionId[],
-  damaged: VersionId[],
-): Task<BlockVersion[]> {
-  const versions: BlockVersion[] = []
+/** Of versions that were asked for by their ids. What is in none of these is not there. */
+export interface ExactVersions {
+  versions: BlockVersion[]
+  /** They are there, and cannot be read. */
+  damaged: VersionId[]
+  /** Whether they are there cannot be told: the map cannot be read. */
+  unknown: VersionId[]
+}
+
+/** Those of the versions that the map shows to some view. */
+export function* readExact(o: CopyReading, wanted: readonly VersionId[]): Task<ExactVersions> {
+  const exact: ExactVersions = { versions: [], damaged: [], unknown: [] }
+  const { versions, damaged, unknown } = exact
   for (const id of wanted) {
     const target = o.target(id.lba)
-    const found = target === undefined ? undefined : yield* findExact(target, id)
-    if (target === undefined || found === undefined) continue
+    // On a disk that is not there, or not any more: what it had is filled anew.
+    if (target === undefined || target.map.isDeleted) continue
+    const { stream, map } = target
+    const page = stream.failed ? undefined : yield* loadPage(stream.map, map, Math.floor(id.lba / PAGE_BLOCKS))
+    const found = page === undefined ? undefined : yield* findExact(target, id)
+    if (page === undefined || stream.failed) unknown.push(id)
+    if (found === undefined) continue
     const reading = found.map === target.map ? o : readingOf(o, found.map)
     const payloads = yield* fetchRun(reading, target.stream, id.lba, found.words, 1, damaged)
     if (payloads !== undefined) versions.push({ ...id, kind: 'write', payload: payloads[0] })
   }
-  return versions
+  return exact
 }
 
 /** The data entry of exactly this version, in the head, in the history, or in an origin's map. */

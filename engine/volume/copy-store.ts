@@ -85,6 +85,9 @@ export class LocalCopyStore implements CopyStore {
   onEvent: (event: StoreEvent) => void = () => {}
   /** Of what was given to `fill`, when it is durable: nobody here refers to its bytes any more. */
   onFilled: (versions: readonly BlockVersion[]) => void = () => {}
+  /** Of versions that no member has, and of those that were written anew, or are gone. */
+  onLost: (versions: readonly VersionId[]) => void = () => {}
+  onRepaired: (versions: readonly VersionId[]) => void = () => {}
   failedReason = ''
   private mapChanges = 0
   private quietWaiter: (() => void) | undefined
@@ -323,16 +326,19 @@ export class LocalCopyStore implements CopyStore {
   }
 
   readVersions(token: number, wanted: readonly VersionId[]): void {
-    const damaged: VersionId[] = []
-    runTask(readExact(this.reading, wanted, damaged), (versions) =>
-      this.answer({ type: 'versions-read', token, versions, damaged }),
-    )
+    runTask(readExact(this.reading, wanted), (exact) => this.answer({ type: 'versions-read', token, ...exact }))
   }
 
   repair(token: number, versions: readonly BlockVersion[]): void {
     runTask(repairVersions(this, versions), () => {
-      if (this.failedReason === '') this.answer({ type: 'kept', token })
+      if (this.failedReason !== '') return
+      this.onRepaired(versions)
+      this.answer({ type: 'kept', token })
     })
+  }
+
+  lost(versions: readonly VersionId[]): void {
+    this.onLost(versions)
   }
 
   startFill(token: number, start: FillStart): void {

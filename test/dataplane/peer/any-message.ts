@@ -212,8 +212,15 @@ const ANY = {
   filled: partial('filled', { epoch, fill: count, number: count }, {}),
   'fill-end': partial('fill-end', { epoch, fill: count }, {}),
   'fill-ended': partial('fill-ended', { epoch, fill: count, tail: seq }, {}),
-  'fetch-versions': partial('fetch-versions', { epoch, wanted: fc.array(versionId, { maxLength: 4 }) }, {}),
-  versions: partial('versions', { epoch, versions, missing: fc.array(versionId, { maxLength: 4 }) }, {}),
+  'fetch-versions': partial('fetch-versions', { epoch, wanted: fc.array(versionId, { maxLength: 4 }) }, {
+    asked: count,
+  }),
+  versions: fc.oneof(
+    partial('versions', { epoch, versions, missing: fc.array(versionId, { maxLength: 4 }) }, {}),
+    partial('versions', { epoch, versions, missing: fc.array(versionId, { maxLength: 4 }), asked: count }, {
+      damaged: fc.array(versionId, { minLength: 1, maxLength: 4 }),
+    }),
+  ),
   open: partial('open', { session, mode: fc.constantFrom('read', 'write') }, {}),
   opened: partial('opened', { session, epoch, sizeBytes: count }, {}),
   request: partial('request', { id: requestId, epoch, operation, answeredBelow: count }, {}),

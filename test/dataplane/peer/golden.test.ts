@@ -8,7 +8,7 @@ import path from 'node:path'
 import t from 'tap'
 import { crc32c } from '../../../dataplane/checksum.ts'
 import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
-import { FRAME_TYPE, versionFor } from '../../../dataplane/peer/message-codec.ts'
+import { FRAME_TYPE, forVersion, versionFor } from '../../../dataplane/peer/message-codec.ts'
 import { decodePreface, encodePreface } from '../../../dataplane/peer/preface.ts'
 import type { Preface } from '../../../dataplane/peer/preface.ts'
 import { sinceVersion, WITH_PAYLOAD } from '../../../dataplane/peer/protocol.ts'
@@ -47,7 +47,7 @@ const config = {
 }
 
 /** What frames have had since, and may be without. */
-type Later = 'appliedSeq'
+type Later = 'appliedSeq' | 'asked' | 'damaged'
 
 /** All fields of each, so that one which is added does not compile until it is here, and is missed if it gets lost. */
 const MESSAGES: { [T in WireMessage['type']]: Required<Omit<Extract<WireMessage, { type: T }>, Later>> } = {
@@ -125,6 +125,7 @@ const recordedOf = (version: number): Record<string, string> =>
 const recorded = recordedOf(1)
 const recordedLater = recordedOf(2)
 const recordedBlobs = recordedOf(3)
+const recordedDamage = recordedOf(4)
 
 t.test('every type has its recorded frame', async (t) => {
   const all = [...Object.keys(recorded), ...Object.keys(recordedLater)]
@@ -179,3 +180,30 @@ for (const message of WITH_BLOBS) {
     t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
   })
 }
+
+/** Questions with a number, and answers that say what is damaged. */
+const ASKED = 2 ** 40 + 5
+const DAMAGED = [{ epoch: 5, seq: 2 ** 40 + 1, lba: 2 ** 33 + 1 }]
+const WITH_DAMAGE: WireMessage[] = [
+  { ...MESSAGES['fetch-versions'], asked: ASKED } as WireMessage,
+  { ...MESSAGES.versions, asked: ASKED, damaged: DAMAGED } as WireMessage,
+]
+
+for (const message of WITH_DAMAGE) {
+  t.test(`${message.type} with a number`, async (t) => {
+    t.equal(versionFor(message), 4, 'an older version has none')
+    t.equal(golden(message, 4), recordedDamage[message.type], 'is written as it was')
+    const { messages } = read(bytesOf([message], { version: 4 }), { lane: laneOf(message), version: 4 })
+    t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
+    t.same(forVersion(message, 4), message)
+    t.same(forVersion(message, 3), MESSAGES[message.type], 'a node of before is told the rest')
+  })
+}
+
+t.test('what has nothing else to say, or has blobs besides, is not said to a node of before', async (t) => {
+  const versions = MESSAGES.versions as Extract<WireMessage, { type: 'versions' }>
+  t.equal(forVersion({ ...versions, versions: [], missing: [], asked: ASKED, damaged: DAMAGED }, 3), undefined)
+  const withBlobs: WireMessage = { ...versions, versions: [shorter], asked: ASKED }
+  t.equal(forVersion(withBlobs, 2), undefined)
+  t.equal(forVersion(withBlobs, 3)?.type, 'versions')
+})

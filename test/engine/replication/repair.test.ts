@@ -1,10 +1,10 @@
 /**
  * A read that met damage: served from what another member has, or from what took its place meanwhile; `damaged` only
- * when nobody has it and it is still what the volume shows.
+ * when every other member said that it lacks it or has it damaged too, and it is still what the volume shows.
  */
 import t from 'tap'
 import type { VersionId } from '../../../engine/replication/record.ts'
-import { Copies } from './copies.ts'
+import { Copies, type ClusterOptions, type Letter } from './copies.ts'
 
 function serving(): Copies {
   const copies = new Copies()
@@ -82,5 +82,152 @@ t.test('who applies a version while its store looks for it does not say that it 
   const [token] = [...n2.state.fetches.keys()]
   copies.event('n2', { type: 'versions-read', token: token!, versions: [] })
   t.notOk(copies.letters.some(({ message }) => message.type === 'versions'))
+  t.end()
+})
+
+/** A block that all copies have applied; what each of their stores finds of it is for the test to say. */
+function written(options: ClusterOptions = {}): { copies: Copies; id: VersionId } {
+  const copies = new Copies(options)
+  copies.run(500)
+  copies.open()
+  copies.write(3, 33)
+  copies.run(1000)
+  const { tail, epochs } = copies.node('n1').state.log
+  copies.isStalled = () => true
+  return { copies, id: { lba: 3, epoch: epochs.at(-1)![0], seq: tail } }
+}
+
+/** The stores of these copies look for what they were asked for, until nobody asks any more. */
+function look(copies: Copies, finds: Record<string, 'damaged' | 'missing'>): void {
+  copies.settle()
+  for (const [name, what] of Object.entries(finds)) {
+    for (const [token, { wanted }] of copies.node(name).state.fetches)
+      copies.event(name, { type: 'versions-read', token, versions: [], damaged: what === 'damaged' ? wanted : [] })
+  }
+  if (copies.letters.length > 0) look(copies, finds)
+}
+
+const EVERYWHERE = { n1: 'damaged', n2: 'damaged', n3: 'damaged' } as const
+
+/** A read of the block that cannot be read here; its number. */
+function readDamaged(copies: Copies, id: VersionId): number {
+  const read = copies.ask({ type: 'read', lba: id.lba, blockCount: 1 })
+  damage(copies, id)
+  return read
+}
+
+t.test('everybody has it damaged: the read fails at once, and the next one asks anew', (t) => {
+  const { copies, id } = written()
+  const { nowMs } = copies
+  for (const round of [1, 2]) {
+    const read = readDamaged(copies, id)
+    look(copies, { n2: 'damaged' })
+    t.equal(copies.answerOf(read), undefined, `round ${round}: n3 may have it`)
+    look(copies, EVERYWHERE)
+    t.equal(copies.answerOf(read), undefined, 'it is read once more')
+    damage(copies, id)
+    t.match(copies.answerOf(read), { ok: false, code: 'damaged' })
+  }
+  t.equal(copies.nowMs, nowMs)
+  const read = readDamaged(copies, id)
+  copies.isStalled = () => false
+  copies.settle()
+  t.match(copies.answerOf(read), { ok: true, versions: [{ payload: { data: 33 } }] }, 'now one can read it')
+  t.end()
+})
+
+t.test('damaged with one and missing with the other is lost as well', (t) => {
+  const { copies, id } = written()
+  const read = readDamaged(copies, id)
+  look(copies, { n1: 'damaged', n2: 'missing', n3: 'damaged' })
+  damage(copies, id)
+  t.match(copies.answerOf(read), { ok: false, code: 'damaged' })
+  t.end()
+})
+
+t.test('while one that may have it is away the read waits, also when the set goes on without it', (t) => {
+  const { copies, id } = written({ nodes: 4 })
+  copies.isolate('n4')
+  const read = readDamaged(copies, id)
+  copies.isStalled = () => false
+  for (const name of Object.keys(EVERYWHERE)) copies.node(name).store.readVersions = () => {}
+  for (let i = 0; i < 100; i++) {
+    copies.run(100)
+    look(copies, EVERYWHERE)
+  }
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.equal(copies.answerOf(read), undefined)
+  copies.cut.clear()
+  copies.run(3000)
+  t.match(copies.answerOf(read), { ok: true, versions: [{ payload: { data: 33 } }] })
+  t.end()
+})
+
+t.test('answers to a question of before say nothing of now', (t) => {
+  const { copies, id } = written()
+  const late: Letter[] = []
+  const first = readDamaged(copies, id)
+  look(copies, { n2: 'damaged', n1: 'damaged' })
+  for (const from of ['n2', 'n3']) {
+    const { instance } = copies.node(from).state.options
+    const message = { type: 'versions', epoch: 1, versions: [], missing: [], damaged: [id], asked: 1 } as const
+    late.push({ from, instance, to: 'n1', message: { ...message, versions: [], missing: [], damaged: [id] } })
+  }
+  for (const letter of late) copies.deliver(letter)
+  t.notOk(copies.node('n1').state.damaged.some(({ isLost }) => isLost))
+  look(copies, EVERYWHERE)
+  damage(copies, id)
+  t.match(copies.answerOf(first), { ok: false, code: 'damaged' })
+  t.end()
+})
+
+t.test('members without it do not ask each other for ever', (t) => {
+  const { copies, id } = written()
+  let asked = 0
+  const deliver = copies.deliver.bind(copies)
+  copies.deliver = (letter) => {
+    if (letter.message.type === 'fetch-versions') asked++
+    deliver(letter)
+  }
+  const read = readDamaged(copies, id)
+  for (let i = 0; i < 50; i++) {
+    look(copies, EVERYWHERE)
+    if (i === 0) damage(copies, id)
+    copies.run(100)
+  }
+  t.match(copies.answerOf(read), { ok: false, code: 'damaged' })
+  t.ok(asked <= 6, `${asked} questions`)
+  t.same(['n1', 'n2', 'n3'].map((name) => copies.node(name).state.damaged.length), [0, 0, 0])
+  t.end()
+})
+
+t.test('who does not number its questions is told nothing of what is damaged', (t) => {
+  const { copies, id } = written()
+  const { instance } = copies.node('n1').state.options
+  copies.deliver({ from: 'n1', instance, to: 'n2', message: { type: 'fetch-versions', epoch: 1, wanted: [id] } })
+  const [token] = [...copies.node('n2').state.fetches.keys()]
+  copies.event('n2', { type: 'versions-read', token: token!, versions: [], damaged: [id] })
+  t.notOk(copies.letters.some(({ message }) => message.type === 'versions'))
+  t.ok(copies.letters.some(({ message }) => message.type === 'fetch-versions'), 'it asks for itself')
+  t.end()
+})
+
+t.test('of what the store cannot look for nothing is said', (t) => {
+  const { copies, id } = written()
+  readDamaged(copies, id)
+  copies.settle()
+  const [token] = [...copies.node('n2').state.fetches.keys()]
+  copies.event('n2', { type: 'versions-read', token: token!, versions: [], unknown: [id] })
+  t.notOk(copies.letters.some(({ message }) => message.type === 'versions'))
+  t.end()
+})
+
+t.test('the store is told what is lost', (t) => {
+  const { copies, id } = written()
+  const told: VersionId[] = []
+  Object.assign(copies.node('n1').store, { lost: (versions: readonly VersionId[]) => void told.push(...versions) })
+  readDamaged(copies, id)
+  look(copies, EVERYWHERE)
+  t.same(told, [id])
   t.end()
 })
