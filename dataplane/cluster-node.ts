@@ -262,6 +262,11 @@ export class ClusterNode implements LocalNode {
     return compared
   }
 
+  /** Versions in which the copies of a volume differ, by the last comparison that was made here. */
+  differencesOf(volumeId: string): number {
+    return this.#comparison.of(volumeId).differences
+  }
+
   #digestsOf(node: NodeId): DigestCalls | undefined {
     const api = this.nodes.find((one) => one.node === node)?.api
     const calls = node === this.#o.node ? this : api === undefined ? undefined : this.#connections.to(api)

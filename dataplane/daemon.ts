@@ -272,7 +272,9 @@ class Daemon {
       onStore: (isReachable) => (this.#metrics.isStoreReachable = isReachable),
       onBug: this.bug,
     })
-    return this.#cluster
+    const cluster = this.#cluster
+    this.#metrics.differencesOf = (volumeId) => cluster.differencesOf(volumeId)
+    return cluster
   }
 
   async #controlPlane(

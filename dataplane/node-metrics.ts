@@ -7,7 +7,7 @@
  * Neither turns over what passes by itself: held I/O, a store that is away, a copy that is missing are metrics.
  */
 import { joinFigures } from '../cluster/metrics/figures.ts'
-import type { WorkerFigures } from '../cluster/metrics/figures.ts'
+import type { CopyFigures, WorkerFigures } from '../cluster/metrics/figures.ts'
 import type { Check, MetricsSource } from '../cluster/metrics/http-server.ts'
 import type { NodeFigures } from '../cluster/metrics/node-figures.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -39,6 +39,8 @@ export class NodeMetrics implements MetricsSource {
   #isStopping = false
   /** The cluster store answers, as far as is known. */
   isStoreReachable = false
+  /** Of a volume whose copy here leads: versions in which its copies differ, by the last comparison. */
+  differencesOf: (volumeId: string) => number = () => 0
 
   constructor(options: NodeMetricsOptions) {
     this.#o = options
@@ -65,14 +67,21 @@ export class NodeMetrics implements MetricsSource {
   async figures(): Promise<NodeFigures> {
     const { node, version, instance, store } = this.#o
     const { user, system } = process.cpuUsage()
+    const counted = await this.#counted()
     return {
-      ...(await this.#counted()),
+      ...counted,
+      copies: counted.copies.map((copy) => this.#compared(copy)),
       node, version, instance,
       startedAtMs: this.#startedAtMs,
       residentBytes: process.memoryUsage.rss(),
       cpuSeconds: (user + system) / 1e6,
       isStoreReachable: store === undefined ? undefined : this.isStoreReachable,
     }
+  }
+
+  #compared(copy: CopyFigures): CopyFigures {
+    const differences = copy.isLeading ? this.differencesOf(copy.volumeId) : 0
+    return differences === 0 ? copy : { ...copy, scrubs: { ...copy.scrubs, differences } }
   }
 
   async live(): Promise<Check[]> {

@@ -28,6 +28,7 @@ export interface Copy {
   isScrubbing: boolean
   damagedBlocks: number
   unrepairedBlocks: number
+  lostBlocks: number
   mapProblems: number
   /** Of the primary. */
   comparedAtMs: number

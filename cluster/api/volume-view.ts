@@ -32,6 +32,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
       isScrubbing: false,
       damagedBlocks: 0,
       unrepairedBlocks: 0,
+      lostBlocks: 0,
       mapProblems: 0,
       comparedAtMs: 0,
       differences: 0,

@@ -179,6 +179,16 @@ export const METRICS: readonly Metric[] = [
     values: ofCopies(({ scrubs }) => scrubs.unrepairedBlocks),
   },
   {
+    name: 'holdfast_copy_lost_blocks', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Blocks that no copy has any more, as each of them said: reads fail until they are written anew.',
+    values: ofCopies(({ scrubs }) => scrubs.lostBlocks),
+  },
+  {
+    name: 'holdfast_copy_differing_versions', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Of a copy that leads: versions that one copy of the set shows and another does not, by the last comparison.',
+    values: ofCopies(({ scrubs }) => scrubs.differences),
+  },
+  {
     name: 'holdfast_copy_scrub_map_problems', type: 'gauge', labels: VOLUME_LABELS,
     help: 'Where the last light scrub found that map and segments of the copy do not agree: a bug.',
     values: ofCopies(({ scrubs }) => scrubs.mapProblems),

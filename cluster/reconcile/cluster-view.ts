@@ -89,11 +89,12 @@ export function whyNotServed(view: VolumeView | undefined): string {
 
 function copyOf(fact: CopyFact): Copy {
   const { node, isPrimary, status } = fact
-  const { scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems, comparedAtMs,
-    differences } = status ?? NEVER_SCRUBBED
+  const { scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
+    comparedAtMs, differences } = status ?? NEVER_SCRUBBED
   return {
     node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
-    scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, mapProblems, comparedAtMs, differences,
+    scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems, comparedAtMs,
+    differences,
   }
 }
 

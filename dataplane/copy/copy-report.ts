@@ -52,6 +52,7 @@ export const scrubStatus = ({ light, deep, isOverdue }: ScrubReport): ScrubStatu
   isScrubOverdue: isOverdue,
   damagedBlocks: deep.counts.damaged,
   unrepairedBlocks: deep.unrepaired,
+  lostBlocks: deep.lost,
   mapProblems: light.counts.problems,
   // The main thread compares.
   comparedAtMs: 0,

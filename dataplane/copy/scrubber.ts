@@ -18,6 +18,8 @@ const HOUR_MS = 3_600_000
 const LOOK_EVERY_MS = 60_000
 /** After the last request, the worker counts as busy for so long. */
 const BUSY_MS = 1000
+/** Of one read while it is busy: a longer one would keep the disk from what others wait for. */
+const BUSY_READ_BLOCKS = 32
 /** What a page of the map counts, of which no data is read. */
 const PAGE_BYTES = 16 * 1024
 /** A copy that never was scrubbed is within this, or within its interval. */
@@ -122,7 +124,19 @@ export class Scrubber {
     this.#meet()
     if (this.#running !== undefined) return
     const next = this.#next()
-    if (next !== undefined) this.#begin(next.known, next.kind)
+    if (next !== undefined) return this.#begin(next.known, next.kind)
+    const healing = [...this.#known.values()].find(
+      ({ isOpen, scrub }) => isOpen && scrub.copy.failedReason === '' && scrub.lost.mayHaveHealed,
+    )
+    if (healing !== undefined) this.#heal(healing)
+  }
+
+  /** What was lost, or not repaired, may have been written over. */
+  #heal(known: Known): void {
+    this.#running = known
+    runTask(known.scrub.lost.healTask(), () => {
+      this.#ended([...this.#known.values()].some(({ asked }) => asked.size > 0))
+    })
   }
 
   /** Copies come and go. */
@@ -135,6 +149,7 @@ export class Scrubber {
       const scrub = new CopyScrub(store, {
         wallMs: this.#o.wallMs,
         pace: (bytes, go) => this.#pace(bytes, go),
+        blocksMost: () => (this.#isBusy() ? BUSY_READ_BLOCKS : Infinity),
         onProblem: (problem) =>
           this.#o.log.event('error', 'the map of a copy and its segments do not agree', { volumeId, problem }),
       })
@@ -202,26 +217,35 @@ export class Scrubber {
       return this.#trackDueAtMs(known, kind, track) <= nowMs ? 'anew' : 'nothing'
     }
     runTask(scrub.passTask(kind, todo), (isWhole) => {
-      this.#running = undefined
-      const { counts, unrepaired } = scrub.summary(kind)
+      const { counts, unrepaired, lost } = scrub.summary(kind)
       if (isWhole && (counts.damaged > 0 || counts.problems > 0))
-        this.#o.log.event('warn', `a ${kind} scrub found damage`, { volumeId, ...counts, unrepaired })
-      if (this.#isStopped) return this.#onEnded?.()
-      // One that could not go on is tried again at the next look.
-      if (isWhole) this.#lookSoon()
+        this.#o.log.event('warn', `a ${kind} scrub found damage`, { volumeId, ...counts, unrepaired, lost })
+      this.#ended(isWhole)
     })
+  }
+
+  #ended(isWhole: boolean): void {
+    this.#running = undefined
+    if (this.#isStopped) return this.#onEnded?.()
+    // One that could not go on is tried again at the next look.
+    if (isWhole) this.#lookSoon()
   }
 
   // --- how fast ----------------------------------------------------------------------------------------------------
 
-  #pace(bytes: number, go: (goesOn: boolean) => void): void {
-    const { clock, activity, busyBytesPerSecond } = this.#o
+  #isBusy(): boolean {
+    const { clock, activity } = this.#o
     const nowMs = clock.nowMs()
     const count = activity()
     if (count !== this.#activity) this.#busyUntilMs = nowMs + BUSY_MS
     this.#activity = count
-    const isBusy = nowMs < this.#busyUntilMs
-    const atMs = isBusy ? Math.max(nowMs, this.#nextGrantMs) : nowMs
+    return nowMs < this.#busyUntilMs
+  }
+
+  #pace(bytes: number, go: (goesOn: boolean) => void): void {
+    const { clock, busyBytesPerSecond } = this.#o
+    const nowMs = clock.nowMs()
+    const atMs = this.#isBusy() ? Math.max(nowMs, this.#nextGrantMs) : nowMs
     this.#nextGrantMs = atMs + ((bytes === 0 ? PAGE_BYTES : bytes) / busyBytesPerSecond) * 1000
     // A timer of nothing is one of a millisecond.
     if (atMs <= nowMs) return clock.defer(() => go(!this.#isStopped))

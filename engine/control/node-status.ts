@@ -32,6 +32,8 @@ export interface ScrubStatus {
   /** Blocks that the last deep one found damaged, and those found since that could not be repaired so far. */
   damagedBlocks: number
   unrepairedBlocks: number
+  /** Blocks that no member has any more, as each of them said: a read of one fails. */
+  lostBlocks: number
   /** Where the last light one found that map and segments do not agree. */
   mapProblems: number
   /** Of a copy that leads: when all copies of the set were compared last, and what one shows and another does not. */
@@ -41,7 +43,7 @@ export interface ScrubStatus {
 
 export const NEVER_SCRUBBED: ScrubStatus = {
   scrubbedAtMs: 0, checkedAtMs: 0, isScrubbing: false, isScrubOverdue: false, damagedBlocks: 0, unrepairedBlocks: 0,
-  mapProblems: 0, comparedAtMs: 0, differences: 0,
+  lostBlocks: 0, mapProblems: 0, comparedAtMs: 0, differences: 0,
 }
 
 export interface CopyStatus extends ScrubStatus {

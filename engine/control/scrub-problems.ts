@@ -1,6 +1,6 @@
 /** What scrubs of copies found that nobody mended, or that none came to its end, as the status page says it. */
 import { someOf } from './amounts.ts'
-import type { Cluster } from './cluster.ts'
+import type { Cluster, VolumeView } from './cluster.ts'
 import { nameOf } from './reboot.ts'
 import type { Problem } from './status-page.ts'
 
@@ -8,11 +8,20 @@ export function scrubProblems(cluster: Cluster): Problem[] {
   const problems: Problem[] = []
   const overdue: string[] = []
   for (const volume of [...cluster.volumes.values()].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))) {
+    const lost = lostBlocksOf(cluster, volume)
+    if (lost > 0) {
+      const why = `${lost} block(s) are lost: no copy can read them, and reads of them fail`
+      const next =
+        'write them anew from a backup, `holdfast volume rollback` to a snapshot, or delete the files that had them; ' +
+        '`holdfast salvage` reads the rest and names what is damaged'
+      problems.push({ what: `volume ${nameOf(volume)}`, why, next })
+    }
     for (const node of Object.keys(volume.config?.members ?? {}).sort()) {
       const copy = cluster.nodes.get(node)?.copies.get(volume.id)
       if (copy === undefined) continue
       const what = `the copy of volume ${nameOf(volume)} on node ${node}`
-      if (copy.unrepairedBlocks > 0) {
+      // What is lost was said.
+      if (copy.unrepairedBlocks > lost) {
         const why = `${copy.unrepairedBlocks} damaged block(s) could not be repaired`
         const next = 'a copy that has them may be away, and is asked again; what nobody has is mended by writing it'
         problems.push({ what, why, next })
@@ -35,4 +44,10 @@ export function scrubProblems(cluster: Cluster): Problem[] {
     problems.push({ what: someOf(overdue), why: 'not scrubbed for twice as long as is set', next })
   }
   return problems
+}
+
+/** As the copies that are up said: each knows what it was asked for. */
+function lostBlocksOf(cluster: Cluster, { id, config }: VolumeView): number {
+  const members = Object.keys(config?.members ?? {})
+  return Math.max(0, ...members.map((node) => cluster.nodes.get(node)?.copies.get(id)?.lostBlocks ?? 0))
 }

@@ -13,10 +13,11 @@ import { until, type Task } from '../task.ts'
 import type { VersionId } from '../replication/record.ts'
 import type { Target } from './block-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
+import { LostBlocks } from './lost-blocks.ts'
 import {
   noCounts, readScrubNote, writeScrubNote, type ScrubCounts, type ScrubKind, type ScrubNote, type ScrubTrack,
 } from './scrub-note.ts'
-import { lookAgain, walkDeep, walkLight, type Pace, type Walked } from './scrub-walk.ts'
+import { lookAgain, READ_BLOCKS, walkDeep, walkLight, type Pace, type Walked } from './scrub-walk.ts'
 
 /** What a scrub needs of whoever runs it. */
 export interface ScrubPort {
@@ -24,6 +25,8 @@ export interface ScrubPort {
   wallMs(): number
   /** Run `go(true)` when so many bytes may be read, or the next page be looked at; `go(false)`: the scrub ends here. */
   pace(bytes: number, go: (goesOn: boolean) => void): void
+  /** Blocks that one read may have at the most now; unset: as many as one has. */
+  blocksMost?(): number
   /** Map and segments of the copy do not agree. */
   onProblem(problem: string): void
 }
@@ -38,6 +41,8 @@ export interface ScrubSummary {
   counts: ScrubCounts
   /** Damaged blocks that could not be repaired so far (1,024 of a disk at the most). */
   unrepaired: number
+  /** Blocks that no member has any more, as each of them said (1,024 of a disk at the most). */
+  lost: number
 }
 
 /** Whether a disk is looked at, going on with what was begun or not. */
@@ -52,9 +57,13 @@ const LOOK_MOST_MS = 250
 /** Of a disk, those not repaired that are noted. */
 const LEFT_MOST = 1024
 const NOTE_EVERY_MS = 10_000
+/** What is stored when a deep scrub begins is applied by then, unless the volume is held. */
+const APPLY_WAIT_MS = 10_000
+const APPLY_LOOK_MS = 100
 
 export class CopyScrub {
   readonly copy: LocalCopyStore
+  readonly lost: LostBlocks
   private readonly port: ScrubPort
   private readonly notes = new Map<Target, ScrubNote>()
   private notedAtMs = -Infinity
@@ -63,6 +72,7 @@ export class CopyScrub {
   constructor(copy: LocalCopyStore, port: ScrubPort) {
     this.copy = copy
     this.port = port
+    this.lost = new LostBlocks(copy, this.notes)
   }
 
   /** Read what former ones noted. Once, before anything else. */
@@ -100,6 +110,7 @@ export class CopyScrub {
       isRunning: tracks.some(({ running }) => running !== undefined),
       counts,
       unrepaired: [...this.notes.values()].reduce((sum, { left }) => sum + left.length, 0),
+      lost: this.lost.count,
     }
   }
 
@@ -108,6 +119,7 @@ export class CopyScrub {
    * what was done is noted.
    */
   *passTask(kind: ScrubKind, todo: (track: ScrubTrack) => ScrubTodo): Task<boolean> {
+    if (kind === 'deep') yield* this.whenApplied()
     for (const [target, note] of this.notes) {
       const what = todo(note[kind])
       if (what === 'nothing') continue
@@ -117,6 +129,18 @@ export class CopyScrub {
       if (!ended) return false
     }
     return true
+  }
+
+  /**
+   * Q4: a pass sees what is applied. A replica hears of commits with beacons, so what is stored now is applied soon; of
+   * a volume that is held it may never be, and no pass waits for that.
+   */
+  private *whenApplied(): Task<void> {
+    const { clock } = this.copy.o
+    const { storedSeq } = this.copy.queue
+    const untilMs = clock.nowMs() + APPLY_WAIT_MS
+    while (this.copy.appliedSeq < storedSeq && clock.nowMs() < untilMs && !this.isOver)
+      yield* until<void>((resume) => void clock.after(APPLY_LOOK_MS, () => resume()))
   }
 
   private *disk(kind: ScrubKind, target: Target, note: ScrubNote): Task<boolean> {
@@ -143,6 +167,7 @@ export class CopyScrub {
     }
     // Who has them may be there now, or have been asked by a process that is gone.
     note.left = yield* this.repaired(target, note.left)
+    if (kind === 'deep' && note.left.length < LEFT_MOST) this.lost.foundOnly(note)
     const { beganAtMs: _began, nextPage: _next, ...last } = running
     track.last = last
     track.endedAtMs = port.wallMs()
@@ -184,7 +209,10 @@ export class CopyScrub {
     yield* writeScrubNote(target, note)
   }
 
-  private readonly paceTask: Pace = (bytes) => this.paced(bytes)
+  private readonly paceTask: Pace = {
+    wait: (bytes) => this.paced(bytes),
+    blocksMost: () => this.port.blocksMost?.() ?? READ_BLOCKS,
+  }
 
   private *paced(bytes: number): Task<boolean> {
     if (this.isOver || !this.isConsistent) return false

@@ -37,6 +37,8 @@ export interface ScrubNote {
   deep: ScrubTrack
   /** Found by the last deep one or the one under way, and damaged still when they were looked at last. */
   left: VersionId[]
+  /** Of which every member said, when it was asked last, that it lacks it or cannot read it either (SPEC.md D4). */
+  lost: VersionId[]
 }
 
 export const noCounts = (): ScrubCounts => ({ blocks: 0, damaged: 0, problems: 0 })
@@ -49,8 +51,9 @@ export function* readScrubNote({ stream, map }: Target, copyId: string): Task<Sc
     stream.context.index.get(scrubKey(map.number), (ok, value) => resume(ok ? value : undefined)),
   )
   const found = bytes === undefined ? undefined : (parseJson(bytes) as ScrubNote | undefined)
-  if (found?.format === 1 && found.copyId === copyId) return found
-  return { format: 1, copyId, light: newTrack(), deep: newTrack(), left: [] }
+  // A version of before knew nothing of lost ones.
+  if (found?.format === 1 && found.copyId === copyId) return { ...found, lost: found.lost ?? [] }
+  return { format: 1, copyId, light: newTrack(), deep: newTrack(), left: [], lost: [] }
 }
 
 /** Ends when it is durable, or cannot be. */

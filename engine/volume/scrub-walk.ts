@@ -23,7 +23,7 @@ import { findExact } from './copy-repair.ts'
 /** More would be sorted, and kept, at a time; fewer would be read in smaller pieces. */
 const WINDOW_PAGES = 32
 /** The longest read, and what is verified in one turn. */
-const READ_BLOCKS = 256
+export const READ_BLOCKS = 256
 /** What lies between two blocks that are wanted is read along when it is no more than this. */
 const GAP_BLOCKS = 16
 const READS_OF_ONE = 2
@@ -43,8 +43,13 @@ export interface Walked {
   problems: string[]
 }
 
-/** Whether so many bytes may be read now; it may take its time. False: the scrub ends here. */
-export type Pace = (bytes: number) => Task<boolean>
+/** How fast it goes. */
+export interface Pace {
+  /** Whether so many bytes may be read now; it may take its time. False: the scrub ends here. */
+  wait(bytes: number): Task<boolean>
+  /** Of one read now. */
+  blocksMost(): number
+}
 
 /**
  * Look at a window of pages from `fromPage` on. Undefined: it cannot go on (the index cannot be read, the disk failed,
@@ -58,6 +63,7 @@ export function* walkDeep(o: CopyReading, target: Target, fromPage: number, pace
     const versions = yield* pageVersions(target, page, () => true)
     if (versions === undefined) return undefined
     for (const one of versions) if (kindOf(one.words, 0) === ENTRY_KIND.data) found.push(one)
+    yield* endTurn(target)
   }
   found.sort(byPlace)
   const read = yield* readAll(o, target, found, pace)
@@ -86,8 +92,8 @@ function* readAll(
   }
   let goesOn = true
   for (let at = 0; at < found.length && goesOn;) {
-    const run = nearBy(found, at)
-    goesOn = (yield* pace(run.blocks * BLOCK_BYTES)) && !isOver(target)
+    const run = nearBy(found, at, Math.min(READ_BLOCKS, pace.blocksMost()))
+    goesOn = (yield* pace.wait(run.blocks * BLOCK_BYTES)) && !isOver(target)
     if (!goesOn) break
     underWay++
     readRun(o, target, run, (bad) => {
@@ -112,7 +118,7 @@ export function* walkLight(target: Target, fromPage: number, pace: Pace): Task<W
   const problems: string[] = []
   let blocks = 0
   for (const page of window.pages) {
-    if (!(yield* pace(0))) return undefined
+    if (!(yield* pace.wait(0))) return undefined
     const versions = yield* pageVersions(target, page, () => true)
     if (versions === undefined) return undefined
     blocks += versions.length
@@ -134,7 +140,7 @@ export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<
     const found = yield* findExact(target, id)
     if (found === undefined) return 'gone'
     const one: FoundVersion[] = [{ lba: id.lba, words: found.words }]
-    const bad = yield* until<FoundVersion[]>((resume) => readRun(o, target, nearBy(one, 0), resume))
+    const bad = yield* until<FoundVersion[]>((resume) => readRun(o, target, nearBy(one, 0, 1), resume))
     if (isOver(target)) return 'gone'
     if (bad.length === 0) return 'whole'
   }
@@ -167,8 +173,13 @@ interface Run {
   blocks: number
 }
 
-/** Versions from `at` on, in order of place, that one read brings. */
-function nearBy(found: readonly FoundVersion[], at: number): Run {
+/** What is in memory is found at once: without an end, a turn would be as long as the window. */
+function* endTurn({ stream }: Target): Task<void> {
+  yield* until<void>((resume) => stream.context.clock.defer(() => resume()))
+}
+
+/** Versions from `at` on, in order of place, that one read of so many blocks brings. */
+function nearBy(found: readonly FoundVersion[], at: number, most: number): Run {
   const first = found[at]!
   const segment = segmentOf(first.words, 0)
   const firstBlock = Math.floor(unitsOf(first.words, 0) / UNITS_PER_BLOCK)
@@ -178,7 +189,7 @@ function nearBy(found: readonly FoundVersion[], at: number): Run {
     const next = found[end]!
     if (segmentOf(next.words, 0) !== segment) break
     if (Math.floor(unitsOf(next.words, 0) / UNITS_PER_BLOCK) > endBlock + GAP_BLOCKS) break
-    if (endBlockOf(next) - firstBlock > READ_BLOCKS) break
+    if (endBlockOf(next) - firstBlock > most) break
     endBlock = Math.max(endBlock, endBlockOf(next))
   }
   return { versions: found.slice(at, end), segment, firstBlock, blocks: endBlock - firstBlock }

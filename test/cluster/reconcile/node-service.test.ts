@@ -29,7 +29,7 @@ const REPORT: NodeReport = {
       snapshots: 9, newestSnapshot: 'n'.repeat(63), newestSnapshotAtMs: 2 ** 42, newestScheduledAtMs: 2 ** 41,
       hearsPrimary: true, held: 'so', isPoolFull: true, heldRequests: 8, failure: 'no',
       scrubbedAtMs: 2 ** 41, checkedAtMs: 2 ** 42, isScrubbing: true, isScrubOverdue: true, damagedBlocks: 10,
-      unrepairedBlocks: 11, mapProblems: 12, comparedAtMs: 2 ** 43, differences: 13,
+      unrepairedBlocks: 11, mapProblems: 12, comparedAtMs: 2 ** 43, differences: 13, lostBlocks: 14,
     }],
   },
   isWhole: true,

@@ -41,13 +41,16 @@ t.test('what scrubs found is told, and which copies wait for one', (t) => {
   const small = new SmallCluster({ n1: {}, n2: {}, n3: {} })
   small.volume('v', ['n1', 'n2'])
   small.volume('w', ['n2', 'n3'])
-  small.copy('n1', 'v', { damagedBlocks: 9, unrepairedBlocks: 2, isScrubOverdue: true })
+  small.copy('n1', 'v', { damagedBlocks: 9, unrepairedBlocks: 2, lostBlocks: 1, isScrubOverdue: true })
   small.copy('n2', 'w', { mapProblems: 3 })
-  small.copy('n3', 'w', { isScrubOverdue: true })
+  small.copy('n3', 'w', { unrepairedBlocks: 4, lostBlocks: 4, differences: 5, isScrubOverdue: true })
   planPass(newPlanner(small.cluster), NOW, '')
   t.same(statusPage(small.cluster, NOW).problems.map(({ what, why }) => `${what}: ${why}`), [
+    'volume v: 1 block(s) are lost: no copy can read them, and reads of them fail',
     'the copy of volume v on node n1: 2 damaged block(s) could not be repaired',
+    'volume w: 4 block(s) are lost: no copy can read them, and reads of them fail',
     'the copy of volume w on node n2: its map and its segments do not agree in 3 place(s)',
+    'volume w: its copies differ in 5 version(s), by the comparison of node n3',
     'v on n1, w on n3: not scrubbed for twice as long as is set',
   ])
   t.end()

@@ -192,7 +192,7 @@ t.test('a scrub goes on where it was left, also by a process that died', (t) => 
   world.copy.apply(61, {})
   const none = run(world, 'deep', () => 'nothing')
   t.same(none.scrub.summary('deep'), {
-    endedAtMs: 0, isRunning: false, counts: { blocks: 0, damaged: 0, problems: 0 }, unrepaired: 0,
+    endedAtMs: 0, isRunning: false, counts: { blocks: 0, damaged: 0, problems: 0 }, unrepaired: 0, lost: 0,
   })
   t.end()
 })
@@ -276,5 +276,61 @@ t.test('a copy on two disks is scrubbed on both, and says when all of it was', (
   t.ok(rest.ended)
   t.match(rest.scrub.summary('deep'), { counts: { blocks: 4, damaged: 2 }, unrepaired: 0 })
   t.equal(told.length, 2)
+  t.end()
+})
+
+t.test('what no member has is counted, until it is written over, repaired, or found whole', (t) => {
+  const world = opened(12)
+  writeAll(world, 2, [0, 1, 2, 300])
+  const idOf = (lba: number, seq: number): VersionId => ({ lba, epoch: 1, seq })
+  const lost = [idOf(0, 2), idOf(1, 3), idOf(300, 5)]
+  for (const id of lost) rot(world, id)
+  const { scrub } = run(world, 'light', anew)
+  t.notOk(scrub.lost.mayHaveHealed)
+  world.copy.lost([...lost, ...lost, idOf(2, 4)])
+  t.match(scrub.summary('deep'), { lost: 4 })
+  const heal = (): void => {
+    let isOver = false
+    runTask(scrub.lost.healTask(), () => (isOver = true))
+    world.world.clock.runUntil(() => isOver)
+  }
+  t.ok(scrub.lost.mayHaveHealed, 'it is to be noted')
+  heal()
+  t.notOk(scrub.lost.mayHaveHealed)
+  t.match(run(world, 'light', resume).scrub.summary('deep'), { lost: 4 }, 'noted')
+  const again = run(world, 'light', resume).scrub
+  writeAll(world, 6, [1])
+  t.ok(again.lost.mayHaveHealed)
+  let isOver = false
+  runTask(again.lost.healTask(), () => (isOver = true))
+  world.world.clock.runUntil(() => isOver)
+  t.match(again.summary('deep'), { lost: 3 }, 'one is written over')
+  repairing(world, () => undefined)
+  const { onRepaired } = world.copy
+  let isRepaired = false
+  world.copy.onRepaired = (ids) => {
+    onRepaired(ids)
+    isRepaired = true
+  }
+  world.copy.repair(20_000, [{ ...idOf(300, 5), kind: 'write', payload: payloadOf(crc32c as never, stamped(5)) }])
+  world.world.clock.runUntil(() => isRepaired)
+  t.match(again.summary('deep'), { lost: 2 }, 'one is repaired')
+  t.match(run(world, 'deep', anew).scrub.summary('deep'), { lost: 1, unrepaired: 1 }, 'one is whole')
+  t.end()
+})
+
+t.test('a deep scrub waits for what is stored when it begins, and not for ever', (t) => {
+  const world = opened(13)
+  writeAll(world, 2, [0])
+  world.append(write(1, 3, 1, [3]))
+  world.settle()
+  const { clock } = world.world
+  const beganMs = clock.nowMs()
+  clock.after(600, () => world.copy.apply(3, {}))
+  t.match(run(world, 'deep', anew).scrub.summary('deep'), { counts: { blocks: 2 } })
+  t.ok(clock.nowMs() - beganMs < 2000)
+  world.append(write(1, 4, 2, [4]))
+  world.settle()
+  t.match(run(world, 'deep', anew).scrub.summary('deep'), { counts: { blocks: 2 } }, 'the volume is held')
   t.end()
 })
