@@ -107,7 +107,7 @@ export class ReplicationWorker {
       clock: loop,
       wallMs: () => Date.now(),
       copies: () => this.copies.copies(),
-      activity: () => this.copies.activity,
+      foreground: store.foreground,
       log,
     })
   }

@@ -90,8 +90,6 @@ export class CopyHost implements CopyOwner, LinksOwner {
   /** Copies that have something to say at the end of this turn. */
   #speaking: HostedCopy[] = []
   readonly #keeping = new Set<HostedCopy>()
-  /** Messages of clients and of other copies so far: what goes before work that nobody waits for. */
-  activity = 0
   #delivered: Delivery[] = []
   #arePeersKnown = true
   /** By volume: for which configuration its copy began anew last, or is about to. */
@@ -226,7 +224,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
   /** A message for a copy, or between workers. */
   deliver(delivery: Delivery): void {
     this.hold(delivery)
-    if (delivery.family !== 'link') this.activity++
+    if (delivery.family !== 'link') this.#o.store.foreground.asked()
     const { from, message, volumeId, family } = delivery
     const { node, instance, worker } = from
     if (message.type === 'beacon') this.#links.received({ node, worker }, instance, message)
@@ -242,7 +240,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   /** A frontend of this worker asks a copy of this worker. */
   ask(volumeId: string, message: FrontendMessage): void {
-    this.activity++
+    this.#o.store.foreground.asked()
     const { node, worker } = this.#o.self
     this.#copies.get(volumeId)?.request(node, worker, message)
   }

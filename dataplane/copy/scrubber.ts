@@ -11,13 +11,12 @@ import type { ClockPort, LogPort } from '../../engine/ports.ts'
 import { runTask } from '../../engine/task.ts'
 import { CopyScrub, type ScrubSummary, type ScrubTodo } from '../../engine/volume/copy-scrub.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
+import type { Foreground } from '../../engine/volume/foreground.ts'
 import type { ScrubKind, ScrubTrack } from '../../engine/volume/scrub-note.ts'
 import type { ScrubOptions } from './scrub-options.ts'
 
 const HOUR_MS = 3_600_000
 const LOOK_EVERY_MS = 60_000
-/** After the last request, the worker counts as busy for so long. */
-const BUSY_MS = 1000
 /** Of one read while it is busy: a longer one would keep the disk from what others wait for. */
 const BUSY_READ_BLOCKS = 32
 /** What a page of the map counts, of which no data is read. */
@@ -39,8 +38,7 @@ export interface ScrubberOptions extends ScrubOptions {
   /** Milliseconds since 1970. */
   wallMs(): number
   copies(): Iterable<ScrubbedCopy>
-  /** A number that is another one when clients or peers asked something since. */
-  activity(): number
+  foreground: Foreground
   log: LogPort
 }
 
@@ -70,8 +68,6 @@ export class Scrubber {
   #onEnded: (() => void) | undefined
   /** A grant that waits for its time. */
   #waiting: { timer: { cancel(): void }; go: (goesOn: boolean) => void } | undefined
-  #activity = 0
-  #busyUntilMs = 0
   #nextGrantMs = 0
 
   constructor(options: ScrubberOptions) {
@@ -149,7 +145,7 @@ export class Scrubber {
       const scrub = new CopyScrub(store, {
         wallMs: this.#o.wallMs,
         pace: (bytes, go) => this.#pace(bytes, go),
-        blocksMost: () => (this.#isBusy() ? BUSY_READ_BLOCKS : Infinity),
+        blocksMost: () => (this.#o.foreground.isBusy() ? BUSY_READ_BLOCKS : Infinity),
         onProblem: (problem) =>
           this.#o.log.event('error', 'the map of a copy and its segments do not agree', { volumeId, problem }),
       })
@@ -233,19 +229,10 @@ export class Scrubber {
 
   // --- how fast ----------------------------------------------------------------------------------------------------
 
-  #isBusy(): boolean {
-    const { clock, activity } = this.#o
-    const nowMs = clock.nowMs()
-    const count = activity()
-    if (count !== this.#activity) this.#busyUntilMs = nowMs + BUSY_MS
-    this.#activity = count
-    return nowMs < this.#busyUntilMs
-  }
-
   #pace(bytes: number, go: (goesOn: boolean) => void): void {
-    const { clock, busyBytesPerSecond } = this.#o
+    const { clock, foreground, busyBytesPerSecond } = this.#o
     const nowMs = clock.nowMs()
-    const atMs = this.#isBusy() ? Math.max(nowMs, this.#nextGrantMs) : nowMs
+    const atMs = foreground.isBusy() ? Math.max(nowMs, this.#nextGrantMs) : nowMs
     this.#nextGrantMs = atMs + ((bytes === 0 ? PAGE_BYTES : bytes) / busyBytesPerSecond) * 1000
     // A timer of nothing is one of a millisecond.
     if (atMs <= nowMs) return clock.defer(() => go(!this.#isStopped))

@@ -5,6 +5,8 @@
  *
  * Writes, trims and snapshots go on meanwhile, for versions take their place by id. A filling that begins ends what is
  * under way: it may wipe what was looked at. What cannot be read, or found no room, is tried again.
+ *
+ * Clients go first (hydration-pace.ts), unless a filling or a copy to be made waits for it.
  */
 import { ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, seqOf } from '../log/entry.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
@@ -24,18 +26,23 @@ export const isShared = (origin: Origin | null, slice: number): boolean =>
 
 export class CopyHydration {
   private readonly copy: LocalCopyStore
-  private readonly wanted = new Set<number>()
+  /** Slices, and whether somebody waits for it. */
+  private readonly wanted = new Map<number, boolean>()
   private isRunning = false
 
   constructor(copy: LocalCopyStore) {
     this.copy = copy
   }
 
-  /** Begin with those of the slices that are shared; `onUnshared` of the copy tells of each when it is done. */
-  want(slices: readonly number[]): void {
-    const { bodies, layout } = this.copy
+  /**
+   * Begin with those of the slices that are shared; `onUnshared` of the copy tells of each when it is done.
+   * @param isUrgent  a volume lacks a copy for as long as it takes
+   */
+  want(slices: readonly number[], isUrgent = false): void {
+    const { wanted, copy: { bodies, layout } } = this
     for (const slice of slices)
-      if (isShared(bodies.origin, slice) && layout.target(slice * SLICE_BLOCKS) !== undefined) this.wanted.add(slice)
+      if (isShared(bodies.origin, slice) && layout.target(slice * SLICE_BLOCKS) !== undefined)
+        wanted.set(slice, isUrgent || wanted.get(slice) === true)
     if (this.isRunning || this.wanted.size === 0) return
     this.isRunning = true
     runTask(this.task(), () => {
@@ -57,36 +64,60 @@ export class CopyHydration {
   }
 
   private next(): number | undefined {
-    for (const slice of this.wanted) {
-      if (isShared(this.copy.bodies.origin, slice)) return slice
-      this.wanted.delete(slice)
+    let next: number | undefined
+    for (const [slice, isUrgent] of this.wanted) {
+      if (!isShared(this.copy.bodies.origin, slice)) this.wanted.delete(slice)
+      else if (isUrgent) return slice
+      else next ??= slice
     }
-    return undefined
+    return next
   }
 
-  /** False when something could not be read, or a filling began. */
+  /** False when something could not be read, or a filling began: what was looked at may be wiped. */
   private *slice(slice: number): Task<boolean> {
-    const target = this.copy.layout.target(slice * SLICE_BLOCKS)
-    if (target === undefined) return false
+    const { filling, layout } = this.copy
+    const target = layout.target(slice * SLICE_BLOCKS)
+    if (target === undefined || filling.isSettling) return false
+    let isOver = false
+    const forget = filling.whenBegun(() => (isOver = true))
+    const isWhole = yield* this.pages(target, slice, () => isOver)
+    forget()
+    return isWhole
+  }
+
+  private *pages(target: Target, slice: number, isOver: () => boolean): Task<boolean> {
     const end = (slice + 1) * PAGES_PER_SLICE
     for (let from = slice * PAGES_PER_SLICE; ;) {
       const page = yield* nextPage(target, from, end)
-      if (page === undefined) return true
-      if (page < 0 || !(yield* this.page(target, page))) return false
+      if (page === undefined) return !isOver()
+      if (page < 0) return false
+      const found = yield* versionsOfPage(target, page, () => true)
+      if (found === undefined) return false
+      const shared = found.found.filter(({ owner }) => owner !== undefined)
+      const isWhole = yield* this.chunks(target, slice, shared, isOver)
+      found.release()
+      if (!isWhole) return false
       from = page + 1
     }
   }
 
-  private *page(target: Target, page: number): Task<boolean> {
-    const found = yield* versionsOfPage(target, page, () => true)
-    if (found === undefined) return false
-    const damaged: VersionId[] = []
-    const shared = found.found.filter(({ owner }) => owner !== undefined)
-    const versions = yield* this.read(target, shared, damaged)
-    found.release()
-    if (damaged.length > 0) this.copy.tellDamage(damaged)
-    if (versions === undefined) return false
-    return versions.length === 0 || (yield* this.insert(versions))
+  private *chunks(
+    target: Target, slice: number, shared: readonly FoundVersion[], isOver: () => boolean,
+  ): Task<boolean> {
+    const { clock, pace } = this.copy.o
+    for (let at = 0; at < shared.length;) {
+      const most = this.wanted.get(slice) === true ? Infinity : yield* pace.turn()
+      if (isOver()) return false
+      const beganMs = clock.nowMs()
+      const chunk = shared.slice(at, at + most)
+      at += chunk.length
+      const damaged: VersionId[] = []
+      const versions = yield* this.read(target, chunk, damaged)
+      if (damaged.length > 0) this.copy.tellDamage(damaged)
+      if (versions === undefined || isOver() || !(yield* this.insert(versions))) return false
+      pace.took(clock.nowMs() - beganMs)
+    }
+    return true
   }
 
   private *read(

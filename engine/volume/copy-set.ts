@@ -8,6 +8,8 @@ import { isLaterCopy, type SettledCopy } from './copy-recovery.ts'
 import type { Target } from './block-reader.ts'
 import { cloneOf, CopySharing, whyNotShared, withLost, type CloneSource } from './copy-sharing.ts'
 import { LocalCopyStore, type OpenCopy } from './copy-store.ts'
+import type { Foreground } from './foreground.ts'
+import { HydrationPace } from './hydration-pace.ts'
 import { placeSlices } from './placement.ts'
 import { failure, type Reply } from './store-api.ts'
 import type { StoreDisks } from './store-disks.ts'
@@ -18,6 +20,7 @@ export interface CopySetOptions {
   crc32c: Crc32c
   log: LogPort
   disks: StoreDisks
+  foreground: Foreground
   placementDisks(spec: VolumeSpec): ReturnType<StoreDisks['placementDisks']>
 }
 
@@ -33,10 +36,12 @@ export class CopySet {
   /** Copies that failed and are being taken away, until that is done. */
   private readonly failed = new Set<LocalCopyStore>()
   private readonly sharing: CopySharing
+  private readonly pace: HydrationPace
   private readonly o: CopySetOptions
 
   constructor(options: CopySetOptions) {
     this.o = options
+    this.pace = new HydrationPace(options.clock, options.foreground)
     this.sharing = new CopySharing({
       copies: () => this.all(),
       isOpen: (copy) => ![...this.leftOut.values(), ...this.failed].includes(copy) && copy.failedReason === '',
@@ -271,6 +276,7 @@ export class CopySet {
       settled,
       crc32c,
       clock,
+      pace: this.pace,
       onWork: (shortOf) => disks.kick(shortOf),
       freeSlices: (copy, slices) => this.sharing.freeSlices(copy, slices),
       onUnshared: () => this.sharing.look(),

@@ -78,7 +78,7 @@ export class CopySharing {
       const readers = [...this.readersOf(origin)].filter(({ bodies, layout }) =>
         slices.some((slice) => isShared(bodies.now.origin, slice) && layout.target(slice * SLICE_BLOCKS) !== undefined))
       if (readers.length === 0 && ![...this.making.values()].includes(origin)) return
-      for (const reader of readers) if (this.o.isOpen(reader)) reader.hydration.want(slices)
+      for (const reader of readers) if (this.o.isOpen(reader)) reader.hydration.want(slices, true)
       yield* until<void>((resume) => void this.waiters.push(resume))
     }
   }

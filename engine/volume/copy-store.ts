@@ -35,6 +35,7 @@ import { AWAY_REVISIONS, readBody, type SettledCopy } from './copy-recovery.ts'
 import { readExact, repairVersions } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
 import { CopyHydration, isShared } from './copy-hydration.ts'
+import type { HydrationPace } from './hydration-pace.ts'
 import { scanSlice } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
 import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
@@ -46,6 +47,8 @@ export interface CopyOptions {
   settled: SettledCopy
   crc32c: Crc32c
   clock: ClockPort
+  /** Of all copies of the store. */
+  pace: HydrationPace
   /** Something was appended, or waits for space in a stream. */
   onWork(shortOf: StoreStream | undefined): void
   /** Of a copy that has pins: the clones beside it that share one of these slices get blocks of their own first. */

@@ -11,6 +11,7 @@ import { CopySet } from './copy-set.ts'
 import type { CloneSource } from './copy-sharing.ts'
 import type { OpenCopy } from './copy-store.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
+import { Foreground } from './foreground.ts'
 import type { QosLimits } from './qos-limits.ts'
 import { failure, type Reply, type StoreApi } from './store-api.ts'
 import { StoreDisks, type StoreDisk } from './store-disks.ts'
@@ -38,6 +39,8 @@ const LOST_WAIT_MS = 30_000
 const LOST_LOOK_MS = 50
 
 export class Store implements StoreApi {
+  /** Told of all that is asked of the worker; what works in the background yields to it. */
+  readonly foreground: Foreground
   private readonly o: StoreOptions
   private readonly parts: StoreParts
   private stopping = false
@@ -45,6 +48,7 @@ export class Store implements StoreApi {
 
   private constructor(options: StoreOptions) {
     this.o = options
+    this.foreground = new Foreground(options.clock)
     const disks = new StoreDisks(options, {
       retryHeld: () => this.retryHeld(),
       syncPeers: (stream, done) => this.syncPeers(stream, done),
@@ -61,7 +65,7 @@ export class Store implements StoreApi {
       })
     const { clock, crc32c, log, recovered } = options
     const volumes = new VolumeSet({ clock, crc32c, log, disks, placementDisks })
-    const copies = new CopySet({ clock, crc32c, log, disks, placementDisks })
+    const copies = new CopySet({ clock, crc32c, log, disks, foreground: this.foreground, placementDisks })
     this.parts = { disks, volumes, copies, recovered }
   }
 

@@ -130,6 +130,8 @@ class CloneRun {
     const { random } = this
     if (this.lives.size === 0) return this.make()
     const life = random.pick([...this.lives.values()])
+    // Half of the worlds are busy: there hydration takes turns (engine/volume/hydration-pace.ts).
+    if (this.options.seed % 2 === 1) this.world.store!.foreground.asked()
     const dice = random.int(100)
     if (dice < 45) this.append(life)
     else if (dice < 58) this.apply(life)

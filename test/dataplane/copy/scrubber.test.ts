@@ -6,6 +6,7 @@ import t from 'tap'
 import { SCRUB_DEFAULTS } from '../../../dataplane/copy/scrub-options.ts'
 import { Scrubber, type ScrubbedCopy, type ScrubberOptions } from '../../../dataplane/copy/scrubber.ts'
 import { PAGE_BLOCKS } from '../../../engine/units.ts'
+import { Foreground } from '../../../engine/volume/foreground.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 
 const HOUR_MS = 3_600_000
@@ -16,7 +17,7 @@ interface Stage {
   world: CopyWorld
   scrubber: Scrubber
   wallMs(): number
-  asked: { activity: number }
+  foreground: Foreground
   events: string[]
 }
 
@@ -33,14 +34,14 @@ function stage(seed: number, more: Partial<ScrubberOptions> = {}): Stage {
 function scrubberOf(world: CopyWorld, more: Partial<ScrubberOptions> = {}): Omit<Stage, 'world'> {
   const { clock } = world.world
   const wallMs = (): number => 1_000 * DAY_MS + clock.nowMs()
-  const asked = { activity: 0 }
+  const foreground = new Foreground(clock)
   const events: string[] = []
   const copies = (): ScrubbedCopy[] => [{ volumeId: world.copy.volumeId, store: world.copy }]
   const scrubber = new Scrubber({
-    ...SCRUB_DEFAULTS, clock, wallMs, copies, activity: () => asked.activity,
+    ...SCRUB_DEFAULTS, clock, wallMs, copies, foreground,
     log: { event: (_level, message) => void events.push(message) }, ...more,
   })
-  return { scrubber, wallMs, asked, events }
+  return { scrubber, wallMs, foreground, events }
 }
 
 /** So far into the future. */
@@ -101,14 +102,14 @@ t.test('what is asked for is done at once and anew, also where none is due', (t)
 t.test('slowly while others ask, and what is under way ends with the process', (t) => {
   // One block a second: each lies in a page of its own.
   const one = stage(3, { deepEveryMs: 0, lightEveryMs: 0, busyBytesPerSecond: BLOCKS * 4096 })
-  const { world, scrubber, asked } = one
+  const { world, scrubber, foreground } = one
   const timeOf = (isBusy: boolean): number => {
     const beganMs = one.wallMs()
     const before = deepEnd(one)
     scrubber.ask(world.copy.volumeId, 'deep')
     let isOver = false
     const look = (): void => {
-      if (isBusy) asked.activity++
+      if (isBusy) foreground.asked()
       if (deepEnd(one) > before) isOver = true
       else world.world.clock.after(20, look)
     }
@@ -121,7 +122,7 @@ t.test('slowly while others ask, and what is under way ends with the process', (
   const busyMs = timeOf(true)
   t.ok(idleMs < 500, `idle ${idleMs} ms`)
   t.ok(busyMs > 500, `busy ${busyMs} ms`)
-  asked.activity++
+  foreground.asked()
   scrubber.ask(world.copy.volumeId, 'deep')
   pass(world, 30)
   t.ok(scrubber.report(world.copy)!.deep.isRunning)
