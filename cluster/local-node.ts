@@ -45,6 +45,11 @@ export interface LocalNode {
   offer(volume: OfferedVolume): Promise<void>
   /** Whether clients here can use it under that attach generation or a later one, by then. */
   offered(volumeId: string, generation: number, mostMs: number): Promise<boolean>
+  /**
+   * Attach generations of the clients here that use it now, one for each connection. Of one that has left, what it had
+   * asked is waited for, `mostMs` at most.
+   */
+  clients(volumeId: string, mostMs: number): Promise<number[]>
   /** Scrub the copy here, every block or its map alone; answered when that is begun, or waits its turn. */
   scrub(volumeId: string, isDeep: boolean): Promise<void>
   /** The copy here gets blocks of its own for what it shares, in the background. @returns of how many slices */

@@ -329,6 +329,10 @@ export class ClusterNode implements LocalNode {
     this.#o.exports.offer({ spec }, this.#home(spec.id), { readOnly: mode === 'read-only', generation })
   }
 
+  clients(volumeId: string, mostMs: number): Promise<number[]> {
+    return this.#workerOf(volumeId).replicationCall<'clients'>({ kind: 'clients', volumeId, mostMs })
+  }
+
   hydrate(volumeId: string): Promise<number> {
     return this.#workerOf(volumeId).replicationCall<'hydrate'>({ kind: 'hydrate', volumeId })
   }

@@ -207,6 +207,10 @@ class ReplicatedWorker {
       case 'close-snapshot':
         this.replication.readers.close(call.reader)
         return reply({ ok: true, value: undefined })
+      case 'clients': {
+        const isOf = (exportName: string): boolean => this.#offered.volume(exportName)?.id === call.volumeId
+        return this.sessions.clients(isOf, call.mostMs, (generations) => reply({ ok: true, value: generations }))
+      }
       case 'scrub': {
         const { volumeId, isDeep } = call
         const isAsked = this.replication.scrubber.ask(volumeId, isDeep ? 'deep' : 'light')

@@ -22,6 +22,8 @@ interface Session {
 
 export class NbdSessions implements SessionTable {
   readonly #sessions = new Map<number, Session>()
+  /** Run when a session has ended. */
+  readonly #looking = new Set<() => void>()
   readonly #deviceOf: (exportName: string, reader: number | undefined) => ServedDevice | undefined
   readonly #onEnded: (session: number, volume: string, reason: string) => void
   readonly #meterOf: (volume: string) => RequestMeter | undefined
@@ -51,6 +53,7 @@ export class NbdSessions implements SessionTable {
     const onClose = (reason: string) => {
       this.#sessions.delete(id)
       this.#onEnded(id, exportName, reason)
+      for (const look of this.#looking) look()
     }
     // A snapshot's requests are not the volume's.
     const isVolume = reader === undefined
@@ -68,6 +71,24 @@ export class NbdSessions implements SessionTable {
     let count = 0
     for (const session of this.#sessions.values()) if (session.volume === volume) count++
     return count
+  }
+
+  /**
+   * Attach generations of the connections to some exports that are in use now. While all that are left are of clients
+   * that have gone, who wait for nothing any more, their end is waited for.
+   * @param mostMs  then those count too
+   */
+  clients(isOf: (exportName: string) => boolean, mostMs: number, told: (generations: number[]) => void): void {
+    const look = (isLate = false): void => {
+      const sessions = [...this.#sessions.values()].filter(({ volume }) => isOf(volume))
+      if (!isLate && sessions.length > 0 && sessions.every(({ transmission }) => transmission.isLeft)) return
+      this.#looking.delete(look)
+      clearTimeout(late)
+      told(sessions.map(({ generation }) => generation))
+    }
+    const late = setTimeout(look, mostMs, true)
+    this.#looking.add(look)
+    look()
   }
 
   /**

@@ -120,6 +120,8 @@ export interface ReplicationCalls {
     answer: { runs: number[]; endLba: number }
   }
   'close-snapshot': { request: { reader: number }; answer: undefined }
+  /** @see NbdSessions.clients */
+  clients: { request: { volumeId: string; mostMs: number }; answer: number[] }
   scrub: { request: { volumeId: string; isDeep: boolean }; answer: undefined }
   /** Answers with how many slices the copy shares. */
   hydrate: { request: { volumeId: string }; answer: number }

@@ -38,7 +38,8 @@ import type { RecordStore } from './record-store.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
 import { scrubCopies } from './scrub-control.ts'
 import { SnapshotControl } from './snapshot-control.ts'
-import type { VolumeWishes } from './volume-wishes.ts'
+import { presentClients } from './volume-clients.ts'
+import type { Client, VolumeWishes } from './volume-wishes.ts'
 
 /** A volume that can be used is answered although copies of it are not seen to be in sync yet, after so long. */
 const HEALTHY_WAIT_MS = 5_000
@@ -151,7 +152,7 @@ export class ClusterControl implements ControlApi {
     const keptMs = checkKept(keep, purge === true)
     const { spec: { id } } = await this.wishes.find(name)
     const attach = this.term().cluster.volumes.get(id)?.config?.attach
-    const clients = this.clientsOf(id)
+    const clients = await this.clientsOf(id)
     const inForce = clients.filter((client) => attach === undefined || isInForce(attach, client)).length
     const sessions = inForce + this.readersOf(id)
     if (sessions > 0 && !force) throw new HoldfastError('volume-in-use', { name, sessions })
@@ -231,7 +232,7 @@ export class ClusterControl implements ControlApi {
     const wish = { node, mode: checkHoldingMode(mode), force }
     const record = await this.wishes.find(name)
     const { spec: { id } } = record
-    const config = await this.wishes.attach(record, wish, this.clientsOf(id))
+    const config = await this.wishes.attach(record, wish, await this.clientsOf(id))
     await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
     return { ...this.view(record), attach: attachOf(config.attach) }
   }
@@ -393,9 +394,8 @@ export class ClusterControl implements ControlApi {
     }
   }
 
-  /** Through all nodes, as they said last. */
-  private clientsOf(id: string): Array<{ node: string; generation: number }> {
-    return this.term().intake.sessions().filter(({ volumeId, snapshot }) => volumeId === id && snapshot === '')
+  private clientsOf(id: string): Promise<Client[]> {
+    return presentClients(this.options.controller, this.term(), id)
   }
 
   /** Clients that read some snapshot of it: they have no part in who may use the volume. */

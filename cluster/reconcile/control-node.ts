@@ -24,8 +24,9 @@ import { Election } from './election.ts'
 import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
-  AwaitOfferRequest, ChangeOrder, DigestAnswer, DigestQuery, EraseCopyOrder, HandOverOrder, HoldOrder, HydrateOrder,
-  MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, ReleaseOrder, ReportAnswer, ScrubOrder,
+  AwaitOfferRequest, ChangeOrder, ClientsAnswer, ClientsQuery, DigestAnswer, DigestQuery, EraseCopyOrder,
+  HandOverOrder, HoldOrder, HydrateOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, ReleaseOrder,
+  ReportAnswer, ScrubOrder,
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
 
@@ -34,6 +35,8 @@ const electionEveryMs = (silentAfterMs: number, everyMs: number): number =>
   Math.max(everyMs, Math.min(2 * everyMs, silentAfterMs / 5))
 /** Within the deadline of a call. */
 const OFFER_WAIT_MS = 2_000
+/** What a client had asked when it left takes no longer, or counts as one that is there. */
+const LEAVING_MS = 1_000
 
 export interface ControlNodeOptions {
   node: string
@@ -152,6 +155,10 @@ export class ControlNode implements NodeCalls {
 
   async awaitOffer({ volumeId, generation }: AwaitOfferRequest): Promise<{ isOffered: boolean }> {
     return { isOffered: await this.options.local.offered(volumeId, generation, OFFER_WAIT_MS) }
+  }
+
+  async clients({ volumeId }: ClientsQuery): Promise<ClientsAnswer> {
+    return { generations: await this.options.local.clients(volumeId, LEAVING_MS) }
   }
 
   async scrub({ volumeId, isDeep }: ScrubOrder): Promise<object> {

@@ -48,7 +48,9 @@ interface Told {
   copies: Map<string, CopyStatus> | undefined
 }
 
-export class NodeAgent implements Omit<NodeCalls, 'report' | 'awaitOffer' | 'scrub' | 'hydrate' | 'digest'> {
+type Elsewhere = 'report' | 'awaitOffer' | 'clients' | 'scrub' | 'hydrate' | 'digest'
+
+export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
   private readonly options: NodeAgentOptions
   private told: Told | undefined
 

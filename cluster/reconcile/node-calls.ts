@@ -106,6 +106,15 @@ export interface AwaitOfferRequest {
   generation: number
 }
 
+export interface ClientsQuery {
+  volumeId: string
+}
+
+export interface ClientsAnswer {
+  /** Of attach, one for each connection. */
+  generations: number[]
+}
+
 /** Of one node, here or elsewhere. Rejects with a HoldfastError. */
 export interface NodeCalls {
   report(report: NodeReport): Promise<ReportAnswer>
@@ -119,6 +128,8 @@ export interface NodeCalls {
   snapshots(query: SnapshotQuery): Promise<SnapshotAnswer>
   /** Whether its clients can use the volume under that generation; answered when they can, or after two seconds. */
   awaitOffer(request: AwaitOfferRequest): Promise<{ isOffered: boolean }>
+  /** Who uses the volume through it now; one that has left and is not done is waited for, a second at most. */
+  clients(query: ClientsQuery): Promise<ClientsAnswer>
   /** Its copy is scrubbed now, or as soon as those that run have ended. */
   scrub(order: ScrubOrder): Promise<object>
   /** Its copy gets blocks of its own for what it shares, from now on. @returns how many slices those are */

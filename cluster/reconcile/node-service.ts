@@ -19,6 +19,7 @@ const RPCS = {
   release: 'Release',
   snapshots: 'Snapshots',
   awaitOffer: 'AwaitOffer',
+  clients: 'Clients',
   scrub: 'Scrub',
   hydrate: 'Hydrate',
   digest: 'Digest',

@@ -123,9 +123,9 @@ export class SnapshotControl {
     })
   }
 
-  /** @param clientsOf  of a volume, as far as they are known */
+  /** @param clientsOf  of a volume, who is there now, as far as that is known */
   async rollBack(
-    { volume, to, keepAs, force, id }: RollBackRequest, clientsOf: (volumeId: string) => Client[],
+    { volume, to, keepAs, force, id }: RollBackRequest, clientsOf: (volumeId: string) => Promise<Client[]>,
   ): Promise<Snapshot> {
     if (keepAs !== '') checkSnapshotName(keepAs)
     checkSnapshotId(id)
@@ -147,20 +147,18 @@ export class SnapshotControl {
       const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title, group: '' })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       try {
-        fence ??= (await this.options.wishes.endUse(record, force, clientsOf(record.spec.id))).attach
+        fence ??= (await this.options.wishes.endUse(record, force, await clientsOf(record.spec.id))).attach
       } catch (error) {
         if (error instanceof HoldfastError) return { refused: error }
         throw error
       }
-      const { generation, mode } = fence
       const onRefusal = ({ code }: HoldfastError): boolean => {
-        if (code !== 'rollback-in-use') return false
-        fence = undefined
-        // Who came in between is not ended without --force. A holder who is gone may not be gone for the primary yet.
-        return mode === 'open' && !force
+        // Who came in between is looked for like anybody before: he may have left, or has to.
+        if (code === 'rollback-in-use') fence = undefined
+        return false
       }
       const order = { operation: 'rollback' as const, to: target.id, kept: { id, title } }
-      return { order, unusedSince: generation, made, onRefusal }
+      return { order, unusedSince: fence.generation, made, onRefusal }
     })
   }
 

@@ -237,6 +237,11 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     return this.#state === 'open' && hasHungUp(this.#fd, this.#socket.remoteAddress !== undefined)
   }
 
+  /** Its client is gone: what is left of it is what it had asked. */
+  get isLeft(): boolean {
+    return this.#state !== 'open' || this.#isGone
+  }
+
   #pause(): void {
     this.#paused = this.#isLate = true
     this.#socket.pause()

@@ -93,6 +93,29 @@ t.test('a request that is held for ever does not hold up the end', async (t) => 
   t.equal(sessions.count('a'), 0)
 })
 
+t.test('who uses a volume now: one that has left is waited for, one that is there is told at once', async (t) => {
+  const { devices, sessions, ended, open } = await stand(t, ['a', 'b'])
+  const clients = (mostMs: number): Promise<number[]> =>
+    new Promise((resolve) => sessions.clients((name) => name === 'a', mostMs, resolve))
+  t.same(await clients(100_000), [], 'nobody')
+  const other = await open('b')
+  const [leaver, stayer] = [await open('a'), await open('a')]
+  const device = devices.get('a')!
+  device.pace = 'held'
+  leaver.send({ type: NBD_CMD_WRITE, length: 4096, data: Buffer.alloc(4096, 7) })
+  while (device.heldCalls === 0) await new Promise((resolve) => setImmediate(resolve))
+  leaver.close()
+  t.same(await clients(100_000), [0, 0], 'one stays')
+  stayer.close()
+  const waited = clients(100_000)
+  while (ended.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  t.equal(sessions.count('a'), 1)
+  t.same(await clients(1), [0], 'what it had asked is not done')
+  device.stepAll()
+  t.same(await waited, [], 'all are gone')
+  other.close()
+})
+
 t.test('a volume deleted while its client was shaking hands', async (t) => {
   const { devices, listener, ended, open } = await stand(t, ['a'])
   devices.delete('a')

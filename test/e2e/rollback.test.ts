@@ -32,12 +32,11 @@ t.test('back, and forth again', async (t) => {
     t.teardown(() => client.close())
     return client
   }
-  /** The first byte of the first two blocks, through that node; nobody is connected afterwards. */
+  /** The first byte of the first two blocks, through that node; and the client leaves. */
   const bytes = async (node: string): Promise<number[]> => {
     const client = await connect(node)
     const { errno, data } = await client.ask({ type: NBD_CMD_READ, offset: 0, length: 2 * BLOCK_BYTES })
     client.close()
-    await until(view, ({ frontends }) => frontends.every((one) => one.node !== node))
     return errno === 0 ? [data[0]!, data[BLOCK_BYTES]!] : [-errno]
   }
   const rollBack = (change: Partial<RollBackRequest>): Promise<Snapshot> =>
@@ -80,7 +79,6 @@ t.test('back, and forth again', async (t) => {
   const second = await connect(user)
   t.equal(await write(second, 0, 3), 0)
   second.close()
-  await until(view, ({ frontends }) => frontends.length === 0)
   t.match(await rollBack({ to: 'before', keepAs: 'after' }), { name: 'after' })
   t.same(await bytes(user), [2, 2], 'what was rolled away')
 

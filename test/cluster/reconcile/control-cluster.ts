@@ -258,6 +258,7 @@ export class ControlCluster {
       release: async (order) => reach().release(order),
       snapshots: async (query) => reach().snapshots(query),
       awaitOffer: async (request) => reach().awaitOffer(request),
+      clients: async (query) => reach().clients(query),
       scrub: async (order) => reach().scrub(order),
       hydrate: async (order) => reach().hydrate(order),
       digest: async (query) => reach().digest(query),

@@ -122,6 +122,11 @@ export class FakeNode implements LocalNode {
     throw new HoldfastError('copy-refused', { node: this.name, volume: volumeId, reason: 'it does not lead' })
   }
 
+  async clients(of: string): Promise<number[]> {
+    const used = this.sessions.filter(({ volumeId, snapshot }) => volumeId === of && snapshot === '')
+    return used.map(({ generation }) => generation)
+  }
+
   async hydrate(): Promise<number> {
     return 0
   }

@@ -88,6 +88,7 @@ t.test('what is said comes as it was', async (t) => {
     release: hear({}),
     snapshots: hear(ANSWER),
     awaitOffer: hear({ isOffered: true }),
+    clients: hear({ generations: [7, 7] }),
     scrub: hear({}),
     hydrate: hear({ sharedSlices: 2 }),
     digest: hear(DIGEST),
@@ -104,13 +105,14 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.release({ ...ORDER, hold: 'h' }), {})
   t.same(await node.snapshots(QUERY), ANSWER)
   t.same(await node.awaitOffer({ volumeId: ID, generation: 5 }), { isOffered: true })
+  t.same(await node.clients({ volumeId: ID }), { generations: [7, 7] })
   t.same(await node.scrub({ volumeId: ID, isDeep: true }), {})
   t.same(await node.hydrate({ volumeId: ID }), { sharedSlices: 2 })
   t.same(await node.digest({ volumeId: ID, slice: 3, page: -1 }), DIGEST)
   t.same(heard, [
     REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })),
     { ...ORDER, ...HOLD }, { ...ORDER, hold: 'h' }, QUERY, { volumeId: ID, generation: 5 },
-    { volumeId: ID, isDeep: true }, { volumeId: ID },
+    { volumeId: ID }, { volumeId: ID, isDeep: true }, { volumeId: ID },
     { volumeId: ID, slice: 3, page: -1 },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })

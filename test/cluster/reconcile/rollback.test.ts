@@ -79,6 +79,36 @@ t.test('a primary that has not heard of the fence is waited for, not fenced agai
   t.equal((await cluster.config(ID))!.attach.generation, before + 1)
 })
 
+t.test('who has left is not waited for, and who cannot be asked counts as it was told', async (t) => {
+  const world = await servedVolume(t)
+  const { cluster, elected, volume, create } = world
+  await create(request('one', 1))
+  const clients = async () => (await elected.volumes.getVolume({ name: 'v-aaaa' })).frontends.length
+  const { fake } = cluster.node('n3')
+  const comesAndGoes = async (): Promise<void> => {
+    const { generation } = (await cluster.config(ID))!.attach
+    fake.sessions = [{ volumeId: ID, session: '1', generation, snapshot: '' }]
+    await cluster.until('the client is heard of', async () => (await clients()) === 1)
+    fake.sessions = []
+    t.equal(await clients(), 1, 'the last report has it')
+  }
+  await comesAndGoes()
+  const asked = elected.volumes.rollBackVolume({ volume: 'v-aaaa', to: 'one', keepAs: '', force: false, id: drawn(2) })
+  await cluster.answered(asked)
+  t.same(volume.rolledBackTo, [drawn(1)])
+  await cluster.until('the client is gone', async () => (await clients()) === 0)
+  const wrapCalls = cluster.wrapCalls
+  cluster.wrapCalls = (calls, from, to) => {
+    const wrapped = wrapCalls(calls, from, to)
+    const isOld = async (): Promise<never> => {
+      throw new HoldfastError('not-supported', { what: 'this', instead: 'a newer version' })
+    }
+    return to === 'n3' ? { ...wrapped, clients: isOld } : wrapped
+  }
+  await comesAndGoes()
+  await t.rejects(rollBack(world, 3), { code: 'volume-in-use' })
+})
+
 t.test('attack 19: who came after the fence is refused under, or fenced as well with --force', async (t) => {
   const world = await servedVolume(t)
   const { cluster, primary, volume, create } = world
@@ -89,11 +119,20 @@ t.test('attack 19: who came after the fence is refused under, or fenced as well 
     volume.newestSession = await generation()
     return order()
   }
-  fate(primary, comes)
-  await t.rejects(rollBack(world, 2), { code: 'rollback-in-use', message: /n2 uses it; end its use first/ })
+  fate(primary, async (order) => {
+    const refused = comes(order)
+    primary.fake.sessions = [{ volumeId: ID, session: '1', generation: await generation(), snapshot: '' }]
+    await primary.control.agentTurn()
+    return refused
+  })
+  await t.rejects(rollBack(world, 2), { code: 'volume-in-use' })
   t.same(volume.rolledBackTo, [])
+  primary.fake.sessions = []
   fate(primary, comes)
-  await rollBack(world, 2, { force: true })
-  t.same(volume.rolledBackTo, [drawn(1)])
-  t.equal(await generation(), first + 3, 'one fence for each order')
+  await rollBack(world, 2)
+  t.same(volume.rolledBackTo, [drawn(1)], 'he has left')
+  fate(primary, comes)
+  await rollBack(world, 3, { force: true, keepAs: 'again' })
+  t.same(volume.rolledBackTo, [drawn(1), drawn(1)])
+  t.equal(await generation(), first + 5, 'one fence for each order')
 })
