@@ -4,6 +4,7 @@
  * hint after a slip.
  */
 import type { Arguments, OptionSpec, PositionalSpec } from './arguments.ts'
+import { CA_COMMANDS } from './ca-commands.ts'
 import type { Output } from './output.ts'
 import { snapshotCommands } from './snapshot-commands.ts'
 import { volumeCommands } from './volume-commands.ts'
@@ -287,5 +288,6 @@ const OFFLINE_COMMANDS: Command[] = [
 
 export const COMMANDS: Command[] = [
   ...DEV_COMMANDS, ...DEMO_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS,
-  ...volumeCommands(ENDPOINT), ...snapshotCommands(ENDPOINT), ...DISK_COMMANDS, ...HOST_COMMANDS, ...OFFLINE_COMMANDS,
+  ...volumeCommands(ENDPOINT), ...snapshotCommands(ENDPOINT), ...DISK_COMMANDS, ...HOST_COMMANDS, ...CA_COMMANDS,
+  ...OFFLINE_COMMANDS,
 ]

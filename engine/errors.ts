@@ -156,6 +156,7 @@ export const ERRORS = {
   'tool-missing': row(EINVAL, G.FAILED_PRECONDITION, false, '{tool} is not installed, and {what} needs it', '`apt-get install {package}`, or {instead}'),
   'copy-ended': row(EIO, G.UNAVAILABLE, true, '{what} ended before its end: {reason}', 'nothing is left of it; begin again'),
   'image-write': row(EIO, G.FAILED_PRECONDITION, false, '{path} cannot be written: {reason}', 'name another place with enough room'),
+  'tls-files': row(EIO, G.FAILED_PRECONDITION, false, '{file} cannot be used for TLS: {reason}', '`holdfast ca issue` makes a folder of ca.crt, tls.crt and tls.key; docs/tls.md says how they are replaced'),
   'usage': row(EINVAL, G.INVALID_ARGUMENT, false, '{problem}', '{hint}'),
   'checksum-slow': row(EIO, G.FAILED_PRECONDITION, false, 'no native crc32c is installed: {reason}', 'run `npm ci` again with install scripts allowed and a C++ compiler, or on a platform for which @node-rs/crc32 is prebuilt'),
   'platform': row(EINVAL, G.FAILED_PRECONDITION, false, 'Holdfast runs on Linux only; this is {platform}', 'use a Linux machine or a virtual one'),
