@@ -7,6 +7,8 @@ export const BLOCK_BYTES = 4096
 /** Stored blobs are counted in units of 64 B, so that a transformed (compressed) block can be packed densely. */
 export const UNIT_BYTES = 64
 export const UNITS_PER_BLOCK = BLOCK_BYTES / UNIT_BYTES
+/** The longest blob: one of an encrypted block (FORMAT.md 2.3). */
+export const BLOB_UNITS_MAX = UNITS_PER_BLOCK + 1
 /** A page of the extent map covers 1 MiB of a volume, and a volume is a whole number of them. */
 export const PAGE_BLOCKS = 256
 export const MIB = 1024 * 1024

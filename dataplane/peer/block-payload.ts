@@ -3,10 +3,11 @@
  * in the control part. The control part's own checksum covers those, so every byte of a frame is covered, a blob's crc
  * is computed once where its bytes were first seen, and damage in the memory of a node between is found too.
  *
- * Where something was compressed the units of each blob follow the checksums. What is in a blob nobody looks at here.
+ * Where something was compressed or encrypted the units of each blob follow the checksums. What is in a blob nobody
+ * looks at here.
  */
 import { assert } from '../../engine/assert.ts'
-import { TRANSFORM } from '../../engine/transform/transform.ts'
+import { TRANSFORM, unitsMost } from '../../engine/transform/transform.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
 import { blobsOf } from '../../engine/volume/copy-headers.ts'
 import type { Blobs } from '../../engine/volume/copy-headers.ts'
@@ -20,7 +21,7 @@ export const CRC_BYTES = 4
 export const isOnePage = (lba: number, blockCount: number): boolean => (lba % PAGE_BLOCKS) + blockCount <= PAGE_BLOCKS
 
 /** Transforms that a frame may name: bits of FORMAT.md 2.3. */
-const TRANSFORMS_KNOWN = TRANSFORM.lz4
+const TRANSFORMS_KNOWN = TRANSFORM.lz4 | TRANSFORM.cipher
 
 export const transformOf = (payload: Payload): number => blobsOf(payload).stored?.transform ?? TRANSFORM.none
 
@@ -84,13 +85,14 @@ function takeBlobs(body: FrameBody, blockCount: number, transform: number): Payl
   if ((transform & ~TRANSFORMS_KNOWN) !== 0 || body.end - at < lengthBytes) return undefined
   const crcs = new Uint32Array(blockCount)
   const units = new Uint8Array(blockCount)
+  const most = unitsMost(transform)
   let end = payloadAt
   for (let i = 0; i < blockCount; i++) {
     const crc = (crcs[i] = view.getUint32(at + i * CRC_BYTES, true))
     const length = (units[i] = view.getUint8(at + blockCount * CRC_BYTES + i))
     const from = end
     end += length * UNIT_BYTES
-    if (length < 1 || length > UNITS_PER_BLOCK || end > body.payloadEnd) return undefined
+    if (length < 1 || length > most || end > body.payloadEnd) return undefined
     if (crc32c(bytes.subarray(from, end)) >>> 0 !== crc) return undefined
   }
   body.at += lengthBytes

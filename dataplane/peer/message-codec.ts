@@ -16,7 +16,7 @@ import { decodeValue, encodeValue } from './control-value.ts'
 import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
 import {
-  COPY_FRAME, DAMAGED_SINCE, FRONTEND_FRAME, LINK_FRAME, sinceVersion, TRANSFORMS_SINCE,
+  COPY_FRAME, DAMAGED_SINCE, FRONTEND_FRAME, LINK_FRAME, sinceVersion, transformsSince,
 } from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
 import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
@@ -52,7 +52,7 @@ export const typeName = (type: number): string => NAMES.get(type) ?? `type ${typ
 export const versionFor = (message: WireMessage): number =>
   Math.max(
     sinceVersion(FRAME_TYPE[message.type]),
-    hasTransforms(message) ? TRANSFORMS_SINCE : 1,
+    transformsSince(transformsOf(message)),
     isNumbered(message) ? DAMAGED_SINCE : 1,
   )
 
@@ -74,26 +74,31 @@ function unnumbered(message: Numbered): Numbered | undefined {
   return versions.length + missing.length === 0 ? undefined : { type: 'versions', epoch, versions, missing }
 }
 
-function hasTransforms(message: WireMessage): boolean {
+/** All that were used for what is in it. */
+function transformsOf(message: WireMessage): number {
   switch (message.type) {
     case 'append':
     case 'log':
     case 'reconcile':
-      return message.records.some((record) => record.kind === 'write' && transformOf(record.payload) !== 0)
+      return message.records.reduce((all, one) => (one.kind === 'write' ? all | transformOf(one.payload) : all), 0)
     case 'request':
-      return message.operation.type === 'write' && transformOf(message.operation.payload) !== 0
+      return message.operation.type === 'write' ? transformOf(message.operation.payload) : 0
     case 'reply':
-      return message.result.ok && message.result.versions.some(isTransformed)
+      return message.result.ok ? transformsOfAll(message.result.versions) : 0
     case 'fill':
     case 'versions':
     case 'snapshot-blocks':
-      return message.versions.some(isTransformed)
+      return transformsOfAll(message.versions)
     default:
-      return false
+      return 0
   }
 }
 
-const isTransformed = ({ payload }: BlockVersion): boolean => payload !== undefined && transformOf(payload) !== 0
+function transformsOfAll(versions: readonly BlockVersion[]): number {
+  let all = 0
+  for (const { payload } of versions) if (payload !== undefined) all |= transformOf(payload)
+  return all
+}
 
 /** Lays the control part. @returns for a list of records the first one that did not fit, else undefined */
 export function encodeMessage(out: ControlWriter, message: WireMessage, firstRecord = 0): number | undefined {

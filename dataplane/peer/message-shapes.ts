@@ -8,7 +8,7 @@ import type {
   NewSnapshot, RequestId, Session, SnapshotTitle, VersionId,
 } from '../../engine/replication/record.ts'
 import type { SessionFence } from '../../engine/replication/session-fence.ts'
-import { BLOCK_BYTES, SLICE_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import { BLOB_UNITS_MAX, BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { HandLaid, WireMessage } from './message-codec.ts'
 import { PAYLOAD_BYTES_MAX } from './protocol.ts'
 import {
@@ -26,7 +26,7 @@ const VOLUMES_MAX = 65536
 const SESSIONS_MAX = 65536
 const VERSIONS_MAX = 65536
 const LABELS_MAX = 64
-const SNAPSHOT_READ_BLOCKS_MAX = PAYLOAD_BYTES_MAX / BLOCK_BYTES
+const SNAPSHOT_READ_BLOCKS_MAX = Math.floor(PAYLOAD_BYTES_MAX / (BLOB_UNITS_MAX * UNIT_BYTES))
 /** Three for each run, of an answer that may be some runs longer than it should. */
 const RUN_NUMBERS_MAX = 3 * 65536
 

@@ -4,13 +4,14 @@
  */
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
+import { TRANSFORM } from '../../engine/transform/transform.ts'
 
 /** The first bytes of a preface; as in PNG, an end of line in it shows a transfer that is not binary. */
 export const PREFACE_MAGIC = Uint8Array.of(0x48, 0x46, 0x50, 0x52, 0x0d, 0x0a, 0x1a, 0x0a)
 export const PREFACE_BYTES = 224
 
 export const VERSION_LEAST = 1
-export const VERSION_GREATEST = 4
+export const VERSION_GREATEST = 5
 
 export const ROLE = { worker: 1, supervisor: 2 } as const
 export type Role = keyof typeof ROLE
@@ -91,8 +92,12 @@ export const FRONTEND_FRAME = {
 /** Since which version a type is there: it is neither sent nor taken on a connection of an older one. */
 export const sinceVersion = (type: number): number => (type >= FRONTEND_FRAME['snapshot-open'] ? 2 : 1)
 
-/** Since which version blobs need not be whole blocks: a message with others is not sent on an older connection. */
-export const TRANSFORMS_SINCE = 3
+/**
+ * Since which version blobs of a transform may be in a message: one with others is not sent on an older connection.
+ * @param transform  bits of FORMAT.md 2.3
+ */
+export const transformsSince = (transform: number): number =>
+  transform === TRANSFORM.none ? 1 : (transform & TRANSFORM.cipher) === 0 ? 3 : 5
 
 /** Since which version questions for versions are numbered, and an answer says what is damaged there too. */
 export const DAMAGED_SINCE = 4

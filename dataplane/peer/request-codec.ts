@@ -1,7 +1,7 @@
 /** `request` of a frontend and the primary's `reply`, laid by hand (PROTOCOL.md sections 5.4, 5.5). */
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, FrontendOperation, FrontendResult } from '../../engine/replication/messages.ts'
-import { BLOCK_BYTES, SLICE_BLOCKS, U48_MAX } from '../../engine/units.ts'
+import { BLOB_UNITS_MAX, SLICE_BLOCKS, U48_MAX, UNIT_BYTES } from '../../engine/units.ts'
 import { isOnePage, putBlocks, takeBlocks, transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, getU53, putU32, putU48Padded, putU53 } from './byte-fields.ts'
@@ -21,7 +21,8 @@ const HAS_ANSWERED_BELOW = 2
 const EDGE_BYTES = 16
 /** A write has a first and a last block. */
 const EDGES_MAX = 2
-const BLOCKS_MAX = PAYLOAD_BYTES_MAX / BLOCK_BYTES
+/** Of which the blobs fit a frame, also those that a read is answered with. */
+const BLOCKS_MAX = Math.floor(PAYLOAD_BYTES_MAX / (BLOB_UNITS_MAX * UNIT_BYTES))
 
 export function encodeRequest(out: ControlWriter, { id, operation, answeredBelow }: Request): void {
   const range = operation.type === 'flush' ? { lba: 0, blockCount: 0 } : operation

@@ -7,7 +7,8 @@
  * ranges before it believes a length, and answers undefined instead of throwing.
  */
 import { assert } from '../assert.ts'
-import { PAGE_BLOCKS, SLICE_BLOCKS, U48_MAX, UNITS_PER_BLOCK } from '../units.ts'
+import { unitsMost } from '../transform/transform.ts'
+import { PAGE_BLOCKS, SLICE_BLOCKS, U48_MAX } from '../units.ts'
 import { getU48, putU48, putU48Padded } from './bytes.ts'
 
 const HIGH_UNIT = 0x1_0000_0000
@@ -203,9 +204,10 @@ export function encodeRecord(view: DataView, at: number, record: RecordHeader): 
 
 function putTable(view: DataView, at: number, record: RecordHeader): void {
   const { blockCount, crcs, storedUnits, meta } = record
+  const most = unitsMost(record.transform)
   for (let i = 0; i < blockCount; i++, at += TABLE_ENTRY_BYTES) {
     const units = storedUnits[i]!
-    assert(units >= 1 && units <= UNITS_PER_BLOCK, 'a blob has 1 to 64 units')
+    assert(units >= 1 && units <= most, 'a blob has 1 to 64 units, and one more when it is encrypted')
     view.setUint32(at, crcs[i]!, true)
     // The u8 and its three reserved bytes in one go.
     view.setUint32(at + 4, units, true)
@@ -270,9 +272,10 @@ export function decodeRecord(view: DataView, at: number, end: number): RecordHea
 function getTable(view: DataView, at: number, record: RecordHeader, tableBlocks: number): boolean {
   const crcs = record.crcs as Uint32Array
   const storedUnits = record.storedUnits as Uint8Array
+  const most = unitsMost(record.transform)
   for (let i = 0; i < tableBlocks; i++, at += TABLE_ENTRY_BYTES) {
     const units = view.getUint8(at + 4)
-    if (units < 1 || units > UNITS_PER_BLOCK) return false
+    if (units < 1 || units > most) return false
     crcs[i] = view.getUint32(at, true)
     storedUnits[i] = units
   }

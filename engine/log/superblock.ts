@@ -20,10 +20,13 @@ export const FEATURES_INCOMPATIBLE = {
   snapshotLeaves: 2,
   /** Blobs may be shorter than a block (2.3). */
   transforms: 4,
+  /** Blobs may be a unit longer than a block (2.3). */
+  encryptedBlocks: 8,
 } as const
 /** Bits this version understands. */
 export const FEATURES_INCOMPATIBLE_KNOWN =
-  FEATURES_INCOMPATIBLE.sharedBlocks | FEATURES_INCOMPATIBLE.snapshotLeaves | FEATURES_INCOMPATIBLE.transforms
+  FEATURES_INCOMPATIBLE.sharedBlocks | FEATURES_INCOMPATIBLE.snapshotLeaves | FEATURES_INCOMPATIBLE.transforms |
+  FEATURES_INCOMPATIBLE.encryptedBlocks
 export const FEATURES_READ_ONLY_KNOWN = 0
 export const NODE_NAME_BYTES = 256
 export const POOL_BYTES = 64

@@ -2,4 +2,10 @@
  * What may be done to a block before it is stored: bits of a record's `transform` (FORMAT.md 2.3). The frontend of a
  * write does it, the frontend of a read undoes it; copies keep blobs and never look into them.
  */
-export const TRANSFORM = { none: 0, lz4: 1 } as const
+import { BLOB_UNITS_MAX, UNITS_PER_BLOCK } from '../units.ts'
+
+export const TRANSFORM = { none: 0, lz4: 1, cipher: 2 } as const
+
+/** Of the longest blob in a record of that transform: one that is encrypted has a unit before it. */
+export const unitsMost = (transform: number): number =>
+  (transform & TRANSFORM.cipher) === 0 ? UNITS_PER_BLOCK : BLOB_UNITS_MAX

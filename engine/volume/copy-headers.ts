@@ -21,7 +21,7 @@ export interface Blobs {
 /** How blobs are stored (FORMAT.md 2.3). No copy looks into what it stores; frontends undo it. */
 export interface StoredForm {
   transform: number
-  /** Of each blob, 1 to 64. */
+  /** Of each blob, 1 to 65. */
   units: ArrayLike<number>
 }
 

@@ -60,9 +60,10 @@ export function* scanSlice(
       }
       const most = Math.max(1, Math.ceil((bytesMax - bytes) / BLOCK_BYTES))
       const run = runOf(found, at, most)
-      if (memory.length < run.count * BLOCK_BYTES)
-        memory = scanMemory(Math.max(run.count, Math.min(most, found.length - at)) * BLOCK_BYTES)
-      const into = memory.subarray(0, unitsOfRun(run.words, run.count) * UNIT_BYTES)
+      const runBytes = unitsOfRun(run.words, run.count) * UNIT_BYTES
+      if (memory.length < runBytes)
+        memory = scanMemory(Math.max(runBytes, Math.min(most, found.length - at) * BLOCK_BYTES))
+      const into = memory.subarray(0, runBytes)
       memory = memory.subarray(into.length)
       const reading = owner === undefined ? o : readingOf(o, owner)
       const payloads = yield* fetchRun(reading, target.stream, lba, run.words, run.count, damaged, into)

@@ -42,12 +42,12 @@ export function blocks(blockCount: number, seed: number): Payload {
 }
 
 /** Blobs of so many units each. */
-export function blobs(units: readonly number[], seed: number): Payload {
+export function blobs(units: readonly number[], seed: number, transform = 1): Payload {
   const bytes = new Uint8Array(units.reduce((sum, one) => sum + one, 0) * 64)
   for (let at = 0; at < bytes.length; at += 61) bytes[at] = (seed + at) & 255
   let at = 0
   const crcs = Uint32Array.from(units, (one) => crc32c(bytes.subarray(at, (at += one * 64))))
-  return { bytes: bytes.length, data: { bytes, crcs, stored: { transform: 1, units: Uint8Array.from(units) } } }
+  return { bytes: bytes.length, data: { bytes, crcs, stored: { transform, units: Uint8Array.from(units) } } }
 }
 
 /** With the number of its blocks. */
@@ -55,8 +55,11 @@ const payload = (blockCountMax: number): fc.Arbitrary<[Payload, number]> =>
   fc.oneof(
     fc.tuple(fc.integer({ min: 1, max: blockCountMax }), fc.nat(255)).map(
       ([length, seed]): [Payload, number] => [blocks(length, seed), length]),
-    fc.tuple(fc.array(fc.integer({ min: 1, max: 64 }), { minLength: 1, maxLength: blockCountMax }), fc.nat(255)).map(
-      ([units, seed]): [Payload, number] => [blobs(units, seed), units.length]),
+    fc.tuple(
+      fc.array(fc.integer({ min: 1, max: 64 }), { minLength: 1, maxLength: blockCountMax }), fc.nat(255),
+      fc.constantFrom(1, 2, 3),
+    ).map(([units, seed, transform]): [Payload, number] =>
+      [blobs(units.map((one) => one + (transform >> 1)), seed, transform), units.length]),
   )
 
 const lba = between(U48_MAX - 300_000)
@@ -152,7 +155,7 @@ const operation: fc.Arbitrary<FrontendOperation> = fc.oneof(
     type: fc.constantFrom('zero' as const, 'trim' as const), lba, blockCount: fc.constantFrom(1, 262_144),
     fua: fc.boolean(),
   }),
-  fc.record({ type: fc.constant('read' as const), lba, blockCount: fc.integer({ min: 1, max: 2048 }) }),
+  fc.record({ type: fc.constant('read' as const), lba, blockCount: fc.integer({ min: 1, max: 2016 }) }),
   fc.record({ type: fc.constant('flush' as const) }),
 )
 
@@ -232,7 +235,7 @@ const ANY = {
   'snapshot-ask': partial('snapshot-ask', {
     reader: count, number: count, snapshot: place,
     operation: fc.oneof(
-      fc.record({ type: fc.constant('read'), lba: seq, blockCount: fc.integer({ min: 1, max: 2048 }) }),
+      fc.record({ type: fc.constant('read'), lba: seq, blockCount: fc.integer({ min: 1, max: 2016 }) }),
       fc.record(
         { type: fc.constant('map'), lba: seq, blockCount: fc.integer({ min: 1, max: 2 ** 34 }), since: place },
         { requiredKeys: ['type', 'lba', 'blockCount'] },

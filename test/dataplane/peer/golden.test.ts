@@ -126,6 +126,7 @@ const recorded = recordedOf(1)
 const recordedLater = recordedOf(2)
 const recordedBlobs = recordedOf(3)
 const recordedDamage = recordedOf(4)
+const recordedSealed = recordedOf(5)
 
 t.test('every type has its recorded frame', async (t) => {
   const all = [...Object.keys(recorded), ...Object.keys(recordedLater)]
@@ -153,18 +154,26 @@ for (const [name, message] of [...frames, ...later]) {
   })
 }
 
-/** With blobs that are shorter than a block. */
+/** All that may have blobs, with some of a transform. @param more  units of one of them beside that of a block */
+function withBlobs(transform: number, more: number): WireMessage[] {
+  const other = { ...version, payload: blobs([3 + more], 9, transform) }
+  return [
+    ...(['append', 'log', 'reconcile'] as const).map((type) => ({
+      ...MESSAGES[type],
+      records: [{ ...records[0]!, payload: blobs([64 + more, 1 + more], 1, transform) }, records[1]!],
+    }) as WireMessage),
+    { ...MESSAGES.fill, versions: [other, ...versions] },
+    { ...MESSAGES.versions, versions: [other, ...versions] },
+    {
+      ...MESSAGES.request, operation: { ...MESSAGES.request.operation, payload: blobs([7 + more], 2, transform) },
+    } as WireMessage,
+    { ...MESSAGES.reply, result: { ok: true, versions: [other, ...versions] } },
+    { ...MESSAGES['snapshot-blocks'], versions: [other, ...versions] },
+  ]
+}
+
+const WITH_BLOBS = withBlobs(1, 0)
 const shorter = { ...version, payload: blobs([3], 9) }
-const WITH_BLOBS: WireMessage[] = [
-  ...(['append', 'log', 'reconcile'] as const).map((type) => ({
-    ...MESSAGES[type], records: [{ ...records[0]!, payload: blobs([64, 1], 1) }, records[1]!],
-  }) as WireMessage),
-  { ...MESSAGES.fill, versions: [shorter, ...versions] },
-  { ...MESSAGES.versions, versions: [shorter, ...versions] },
-  { ...MESSAGES.request, operation: { ...MESSAGES.request.operation, payload: blobs([7], 2) } } as WireMessage,
-  { ...MESSAGES.reply, result: { ok: true, versions: [shorter, ...versions] } },
-  { ...MESSAGES['snapshot-blocks'], versions: [shorter, ...versions] },
-]
 
 t.test('every type with blocks has its recorded frame with blobs', async (t) => {
   t.same(Object.keys(recordedBlobs).sort(), WITH_BLOBS.map(({ type }) => type).sort())
@@ -207,3 +216,12 @@ t.test('what has nothing else to say, or has blobs besides, is not said to a nod
   t.equal(forVersion(withBlobs, 2), undefined)
   t.equal(forVersion(withBlobs, 3)?.type, 'versions')
 })
+
+for (const message of withBlobs(3, 1)) {
+  t.test(`${message.type} with encrypted blobs`, async (t) => {
+    t.equal(versionFor(message), 5, 'an older version has none')
+    t.equal(golden(message, 5), recordedSealed[message.type], 'is written as it was')
+    const { messages } = read(bytesOf([message], { version: 5 }), { lane: laneOf(message), version: 5 })
+    t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
+  })
+}

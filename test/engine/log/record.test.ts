@@ -139,12 +139,16 @@ t.test('what no record can be is not read, and is not written', (t) => {
     bytes[at] = value
     t.equal(decoded(bytes), undefined, name)
   }
+  for (const transform of [2, 3]) {
+    t.equal(decoded(encoded(recordOf({ storedUnits: [65], transform })))?.storedUnits[0], 65, 'an encrypted one')
+  }
   const refused: Array<Partial<RecordHeader>> = [
     { blockCount: 0 }, { blockCount: 257, lba: 0 }, { blockCount: 2, lba: 255 }, { lba: U48_MAX + 1 },
     { kind: trim, flags: meta },
     { kind: zero, blockCount: 262145, lba: 0 }, { kind: zero, blockCount: 2, lba: 262143 },
     { kind: control, blockCount: 1 },
-    { storedUnits: [0] }, { storedUnits: [65] }, { flags: meta, meta: new Uint8Array(31) },
+    { storedUnits: [0] }, { storedUnits: [65] }, { storedUnits: [65], transform: 1 },
+    { storedUnits: [66], transform: 2 }, { flags: meta, meta: new Uint8Array(31) },
   ]
   for (const change of refused) t.throws(() => encoded(recordOf(change)), JSON.stringify(change))
   t.end()
