@@ -4,6 +4,8 @@ import type { CloneOrigin, Trash, VolumeRecord } from '../../engine/control/volu
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { QosLimits } from '../../engine/volume/qos-limits.ts'
+import { CIPHERS } from '../../engine/volume/volume-encryption.ts'
+import type { VolumeEncryption, VolumeKey } from '../../engine/volume/volume-encryption.ts'
 import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { encodeJson, isCount, isFlag, isOneOf, isRecord, isText, isVolumeId, parseRecord } from './json-value.ts'
 
@@ -55,7 +57,7 @@ const BLOCK_SIZES = [4096, 512] as const
 export function decodeSpec(value: unknown): VolumeSpec | undefined {
   if (!isRecord(value)) return undefined
   const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags } = value
-  const { compression, qos } = value
+  const { compression, encryption, qos } = value
   if (!isVolumeId(id) || !isText(name) || !isText(pool) || !isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
   if (!isCount(sizeBytes) || sizeBytes === 0 || sizeBytes % MIB !== 0 || sizeBytes > VOLUME_BYTES_MAX) return undefined
   if (!isOneOf(blockSizeBytes, BLOCK_SIZES) || !isOneOf(durability, DURABILITIES)) return undefined
@@ -64,8 +66,36 @@ export function decodeSpec(value: unknown): VolumeSpec | undefined {
   if (compression !== undefined && compression !== 'lz4') return undefined
   const limits = qos === undefined ? undefined : decodeQos(qos)
   if (qos !== undefined && limits === undefined) return undefined
-  return { ...spec, ...(compression && { compression }), ...(limits && { qos: limits }) }
+  const keys = encryption === undefined ? undefined : decodeEncryption(encryption, id)
+  // Taken for a plain one it would be written in the clear.
+  if (encryption !== undefined && keys === undefined) return undefined
+  const decoded = { ...spec, ...(compression && { compression: 'lz4' as const }), ...(limits && { qos: limits }) }
+  return keys === undefined ? decoded : { ...decoded, encryption: keys }
 }
+
+/** Undefined when it is none of that volume. */
+export function decodeEncryption(value: unknown, volumeId: string): VolumeEncryption | undefined {
+  if (!isRecord(value) || !isOneOf(value.cipher, CIPHERS) || !Array.isArray(value.keys)) return undefined
+  const keys: VolumeKey[] = []
+  for (const one of value.keys as unknown[]) {
+    if (!isRecord(one) || !isVolumeId(one.volumeId)) return undefined
+    const { dataKey } = one
+    if (dataKey === undefined) {
+      if (keys.length === 0) return undefined
+      keys.push({ volumeId: one.volumeId })
+      continue
+    }
+    if (!isRecord(dataKey) || !isKeyId(dataKey.wrappedBy) || !isWrapped(dataKey.wrapped)) return undefined
+    const { wrappedBy, wrapped } = dataKey
+    keys.push({ volumeId: one.volumeId, dataKey: { wrappedBy, wrapped } })
+  }
+  return keys.at(-1)?.volumeId === volumeId ? { cipher: value.cipher, keys } : undefined
+}
+
+export const isKeyId = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value)
+/** 92 bytes as base64. */
+export const isWrapped = (value: unknown): value is string =>
+  typeof value === 'string' && /^[0-9a-zA-Z+/]{123}=$/.test(value)
 
 function decodeQos(value: unknown): QosLimits | undefined {
   if (!isRecord(value)) return undefined

@@ -4,6 +4,7 @@
  * its fields.
  */
 import type { QosLimits } from './qos-limits.ts'
+import type { VolumeEncryption } from './volume-encryption.ts'
 
 export type Durability = 'durable' | 'writeback'
 export type OnFull = 'hold' | 'error'
@@ -25,6 +26,8 @@ export interface VolumeSpec {
   diskTags: string[]
   /** Of what is written from now on; absent: none. */
   compression?: 'lz4'
+  /** Of all it ever has; absent: none. Only how its keys are wrapped changes. */
+  encryption?: VolumeEncryption
   /** Absent: clients may ask as much as they like. */
   qos?: QosLimits
 }

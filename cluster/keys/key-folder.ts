@@ -1,0 +1,112 @@
+/**
+ * The key folder of a node: what its daemon needs to unwrap the keys of volumes while they are used, so that it serves
+ * them again after a restart (ENCRYPTION.md section 4). It is memory (tmpfs), and only its owner may look into it.
+ *
+ * A file has the user's key, and the volume's encryption as it was when that key was given: after a rewrap it still
+ * opens what it opened.
+ */
+import { lstatSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { HoldfastError } from '../../engine/errors.ts'
+import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
+import { USER_KEY_BYTES, userKeyOf } from './user-key.ts'
+import type { UserKey } from './user-key.ts'
+
+const PARENT = '/dev/shm'
+const TMPFS_MAGIC = 0x01021994
+const VOLUME_ID = /^[0-9a-f]{32}$/
+
+export interface KeptKey {
+  key: UserKey
+  encryption: VolumeEncryption
+}
+
+export class KeyFolder {
+  readonly dir: string
+
+  /** @param nodeId  32 hex digits */
+  constructor(nodeId: string, parent = PARENT) {
+    this.dir = path.join(parent, `holdfast-keys-${nodeId}`)
+  }
+
+  /** @throws HoldfastError `key-folder` */
+  put(volumeId: string, { key, encryption }: KeptKey): void {
+    const file = this.#file(volumeId)
+    const bytes = Buffer.concat([key.key.reveal(), Buffer.from(JSON.stringify(encryption))])
+    try {
+      mkdirSync(this.dir, { recursive: true, mode: 0o700 })
+      this.#check()
+      if (statfsSync(this.dir).type !== TMPFS_MAGIC) throw new Error('it does not lie in memory (tmpfs)')
+      writeFileSync(`${file}.new`, bytes, { mode: 0o600 })
+      renameSync(`${file}.new`, file)
+    } catch (error) {
+      throw this.#refusal(error)
+    } finally {
+      bytes.fill(0)
+    }
+  }
+
+  /** Undefined: it has none for that volume. @throws HoldfastError `key-folder` */
+  get(volumeId: string): KeptKey | undefined {
+    const file = this.#file(volumeId)
+    let bytes: Buffer
+    try {
+      if (!this.#isThere()) return undefined
+      this.#check()
+      bytes = readFileSync(file)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw this.#refusal(error)
+    }
+    try {
+      const encryption = JSON.parse(bytes.subarray(USER_KEY_BYTES).toString()) as VolumeEncryption
+      return { key: userKeyOf(new Uint8Array(bytes.subarray(0, USER_KEY_BYTES))), encryption }
+    } catch {
+      throw this.#refusal(new Error(`${volumeId} is damaged`))
+    } finally {
+      bytes.fill(0)
+    }
+  }
+
+  /** Whether there was one. @throws HoldfastError `key-folder` */
+  remove(volumeId: string): boolean {
+    try {
+      if (!this.#isThere()) return false
+      this.#check()
+      const had = this.has(volumeId)
+      rmSync(this.#file(volumeId), { force: true })
+      rmdirSync(this.dir)
+      return had
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOTEMPTY') return true
+      throw this.#refusal(error)
+    }
+  }
+
+  has(volumeId: string): boolean {
+    return lstatSync(this.#file(volumeId), { throwIfNoEntry: false }) !== undefined
+  }
+
+  #isThere(): boolean {
+    return lstatSync(this.dir, { throwIfNoEntry: false }) !== undefined
+  }
+
+  /** Somebody else may have made a folder of that name: everybody may write to its parent. */
+  #check(): void {
+    const found = lstatSync(this.dir)
+    if (!found.isDirectory()) throw new Error('it is no folder')
+    if (found.uid !== process.geteuid!()) throw new Error(`it belongs to user ${found.uid}`)
+    if ((found.mode & 0o077) !== 0) throw new Error('others than its owner may look into it')
+  }
+
+  /** The id comes from a store, and becomes part of a path. */
+  #file(volumeId: string): string {
+    if (!VOLUME_ID.test(volumeId)) throw this.#refusal(new Error('a volume id has 32 hex digits'))
+    return path.join(this.dir, volumeId)
+  }
+
+  #refusal(error: unknown): HoldfastError {
+    if (error instanceof HoldfastError) return error
+    return new HoldfastError('key-folder', { dir: this.dir, reason: (error as Error).message })
+  }
+}

@@ -1,0 +1,74 @@
+/** The keys that a node has: of users, in its key folder, and of its cluster. What a frontend opens its volume with. */
+import { HoldfastError } from '../../engine/errors.ts'
+import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
+import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import { wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
+import { unwrapKeys } from './data-key.ts'
+import type { UnwrappedKeys } from './data-key.ts'
+import type { KeyFolder } from './key-folder.ts'
+import type { UserKey } from './user-key.ts'
+
+export class NodeKeys {
+  readonly cluster: UserKey | undefined
+  readonly #node: string
+  readonly #folder: KeyFolder
+
+  constructor({ node, folder, cluster }: { node: string; folder: KeyFolder; cluster: UserKey | undefined }) {
+    this.#node = node
+    this.#folder = folder
+    this.cluster = cluster
+  }
+
+  /**
+   * The data keys of a volume, to be erased by the caller; undefined: it is not encrypted.
+   * @throws HoldfastError `key-missing`, `key-refused`, `key-folder`
+   */
+  open({ id, name, encryption }: VolumeSpec): UnwrappedKeys | undefined {
+    if (encryption === undefined) return undefined
+    const wanted = wrappedKeyOf(encryption).wrappedBy
+    const kept = this.#folder.get(id)
+    try {
+      if (kept !== undefined) {
+        if (kept.key.id === wanted) return unwrapKeys(encryption, kept.key, name)
+        // Wrapped anew since: the data keys are those of then.
+        if (isSameVolume(kept.encryption, encryption)) return unwrapKeys(kept.encryption, kept.key, name)
+      }
+      if (this.cluster?.id === wanted) return unwrapKeys(encryption, this.cluster, name)
+    } finally {
+      kept?.key.key.erase()
+    }
+    throw new HoldfastError('key-missing', { volume: name, wanted, node: this.#node })
+  }
+
+  /** The same, with its refusal as a value. */
+  tryOpen(spec: VolumeSpec): { ok: true; value: UnwrappedKeys | undefined } | { ok: false; error: HoldfastError } {
+    try {
+      return { ok: true, value: this.open(spec) }
+    } catch (error) {
+      if (error instanceof HoldfastError) return { ok: false, error }
+      throw error
+    }
+  }
+
+  /** Why a volume cannot be opened with what is here; undefined: it can. */
+  whyLocked(spec: VolumeSpec): HoldfastError | undefined {
+    const opened = this.tryOpen(spec)
+    if (!opened.ok) return opened.error
+    for (const { dataKey } of opened.value?.keys ?? []) dataKey.erase()
+    return undefined
+  }
+
+  /** The volume is gone, or used elsewhere. A folder that is not ours has no key of ours. */
+  forget(volumeId: string): void {
+    try {
+      this.#folder.remove(volumeId)
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+    }
+  }
+}
+
+function isSameVolume(a: VolumeEncryption, b: VolumeEncryption): boolean {
+  const ids = ({ cipher, keys }: VolumeEncryption): string => [cipher, ...keys.map(({ volumeId }) => volumeId)].join()
+  return ids(a) === ids(b)
+}

@@ -1,0 +1,97 @@
+/**
+ * Risk: a node opens a volume with another key than it wants, does not find one that it has, forgets one after a
+ * rewrap, or leaves keys where others look.
+ */
+import { randomBytes } from 'node:crypto'
+import {
+  chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync,
+} from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { newEncryption, rewrap } from '../../../cluster/keys/data-key.ts'
+import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
+import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
+import { userKeyOf } from '../../../cluster/keys/user-key.ts'
+import type { UserKey } from '../../../cluster/keys/user-key.ts'
+import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
+import { encryptionOfClone, rewrapped } from '../../../engine/volume/volume-encryption.ts'
+import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
+
+const ID = 'a0'.repeat(16)
+const aKey = () => userKeyOf(new Uint8Array(randomBytes(32)))
+const again = ({ key }: UserKey) => userKeyOf(key.reveal().slice())
+const specOf = (encryption: VolumeEncryption): VolumeSpec => ({
+  id: ID, name: 'v', sizeBytes: 2 ** 20, blockSizeBytes: 4096, replicas: 0, durability: 'durable', onFull: 'hold',
+  ioTimeoutMs: 0, pool: 'default', diskTags: [], encryption,
+})
+
+/** In memory, as the real one, and under a parent of its own. */
+function folderOf(t: Test): KeyFolder {
+  const parent = mkdtempSync('/dev/shm/holdfast-test-')
+  t.teardown(() => rmSync(parent, { recursive: true }))
+  return new KeyFolder('0f'.repeat(16), parent)
+}
+
+t.test('a volume opens with the key that it wants', async (t) => {
+  const folder = folderOf(t)
+  const [own, cluster] = [aKey(), aKey()]
+  const without = new NodeKeys({ node: 'n1', folder, cluster: undefined })
+  const keys = new NodeKeys({ node: 'n1', folder, cluster })
+  t.equal(keys.open({ ...specOf(newEncryption('aes-256-xts', ID, own)), encryption: undefined as never }), undefined)
+  const ofCluster = specOf(newEncryption('aes-256-xts', ID, cluster))
+  t.equal(keys.open(ofCluster)?.keys.length, 1)
+  t.match(without.whyLocked(ofCluster), { code: 'key-missing', detail: { wanted: cluster.id, node: 'n1' } })
+  const encryption = newEncryption('aes-256-gcm', ID, own)
+  t.match(keys.whyLocked(specOf(encryption)), { code: 'key-missing', detail: { wanted: own.id } })
+  folder.put(ID, { key: again(own), encryption })
+  t.equal(keys.whyLocked(specOf(encryption)), undefined)
+  t.equal(keys.open(specOf(encryption))?.cipher, 'aes-256-gcm')
+  keys.forget(ID)
+  t.match(keys.whyLocked(specOf(encryption)), { code: 'key-missing' })
+  t.notOk(existsSync(folder.dir), 'an empty folder is not left')
+  keys.forget(ID)
+})
+
+t.test('after a rewrap, and a restart, it still opens with what was given', async (t) => {
+  const folder = folderOf(t)
+  const [former, next] = [aKey(), aKey()]
+  const encryption = newEncryption('aes-256-xts', ID, former)
+  folder.put(ID, { key: again(former), encryption })
+  const keys = new NodeKeys({ node: 'n1', folder, cluster: undefined })
+  const dataKey = keys.open(specOf(encryption))!.keys[0]!.dataKey.reveal().slice()
+  const wrappedAnew = rewrapped(encryption, rewrap(encryption, former, next, 'v'))
+  t.same(keys.open(specOf(wrappedAnew))!.keys[0]!.dataKey.reveal(), dataKey)
+  folder.put(ID, { key: again(next), encryption: wrappedAnew })
+  t.same(keys.open(specOf(wrappedAnew))!.keys[0]!.dataKey.reveal(), dataKey)
+  const other = encryptionOfClone(newEncryption('aes-256-xts', 'c0'.repeat(16), next), ID)
+  folder.put(ID, { key: again(former), encryption })
+  t.match(keys.whyLocked(specOf(other)), { code: 'key-missing' }, 'of what is not the same volume nothing is opened')
+})
+
+t.test('the folder is its owner\'s, or it is not used', async (t) => {
+  const folder = folderOf(t)
+  const key = aKey()
+  const encryption = newEncryption('aes-256-xts', ID, key)
+  folder.put(ID, { key: again(key), encryption })
+  t.equal(lstatSync(folder.dir).mode & 0o777, 0o700)
+  t.equal(lstatSync(path.join(folder.dir, ID)).mode & 0o777, 0o600)
+  t.equal(folder.get('b0'.repeat(16)), undefined)
+  for (const id of ['../x', '', 'A0'.repeat(16)]) t.throws(() => folder.get(id), { code: 'key-folder' })
+  chmodSync(folder.dir, 0o755)
+  t.throws(() => folder.get(ID), { code: 'key-folder' })
+  t.throws(() => folder.put(ID, { key: again(key), encryption }), { code: 'key-folder' })
+  rmSync(folder.dir, { recursive: true })
+  const elsewhere = path.join(path.dirname(folder.dir), 'elsewhere')
+  mkdirSync(elsewhere, { mode: 0o700 })
+  symlinkSync(elsewhere, folder.dir)
+  t.throws(() => folder.put(ID, { key: again(key), encryption }), { code: 'key-folder' }, 'somebody made a link of it')
+  t.notOk(existsSync(path.join(elsewhere, ID)))
+  rmSync(folder.dir)
+  mkdirSync(folder.dir, { mode: 0o700 })
+  writeFileSync(path.join(folder.dir, ID), Buffer.alloc(40))
+  t.throws(() => folder.get(ID), { code: 'key-folder' }, 'what is no key is told')
+  const onDisk = mkdtempSync('/var/tmp/holdfast-test-')
+  t.teardown(() => rmSync(onDisk, { recursive: true }))
+  t.throws(() => new KeyFolder('0f'.repeat(16), onDisk).put(ID, { key: again(key), encryption }), /tmpfs/)
+})
