@@ -144,14 +144,19 @@ const vector = new Uint32Array(IOVEC_MAX * 4)
 const vectorAddress = Number(koffi.address(vector.buffer))
 const addresses = new WeakMap<ArrayBufferLike, number>()
 
-function setVector(index: number, bytes: Uint8Array, skipBytes: number): void {
+/** Where the first byte lies. Good for as long as somebody holds the bytes: a backing store never moves. */
+export function addressOf(bytes: Uint8Array): number {
   const store = bytes.buffer
   let address = addresses.get(store)
   if (address === undefined) {
     address = Number(koffi.address(store))
     addresses.set(store, address)
   }
-  address += bytes.byteOffset + skipBytes
+  return address + bytes.byteOffset
+}
+
+function setVector(index: number, bytes: Uint8Array, skipBytes: number): void {
+  const address = addressOf(bytes) + skipBytes
   const high = Math.floor(address / 0x1_0000_0000)
   vector[index * 4] = address - high * 0x1_0000_0000
   vector[index * 4 + 1] = high

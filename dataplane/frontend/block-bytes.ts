@@ -3,8 +3,8 @@
  * client's own buffer, with the crc32c of each block, computed here once for every copy, disk and connection it goes
  * through. What is narrower is laid over the old block. What was read is copied once, to where it leaves from.
  *
- * What a volume's blocks are compressed with is done behind all that and undone before it: answers are restored when
- * they arrive, so the blocks that edges are laid over, and those a client reads, are what was written.
+ * What a volume's blocks are compressed and encrypted with is done behind all that and undone before it: answers are
+ * restored when they arrive, so the blocks that edges are laid over, and those a client reads, are what was written.
  */
 import { assert } from '../../engine/assert.ts'
 import type { ComposedWrite } from '../../engine/replication/frontend-port.ts'
@@ -12,19 +12,19 @@ import type { FrontendMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, Payload } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import { blobsOf } from '../../engine/volume/copy-headers.ts'
-import { restored } from '../../engine/volume/restored-blocks.ts'
+import { restored, type BlobOpener } from '../../engine/volume/restored-blocks.ts'
 
-/**
- * `data` of a write is a Uint8Array that nobody changes from now on.
- * @param payloadOf  of whole blocks
- */
-export function composeBlocks(write: ComposedWrite, payloadOf: (bytes: Uint8Array) => Payload): Payload {
+/** Of whole blocks from `lba` on, in bytes that nobody changes from now on. */
+export type PayloadOf = (bytes: Uint8Array, lba: number) => Payload
+
+/** `data` of a write is a Uint8Array that nobody changes from now on. */
+export function composeBlocks(write: ComposedWrite, payloadOf: PayloadOf): Payload {
   const { data, fromBytes, skipBytes, lengthBytes, lba, blockCount, old } = write
   const given = data as Uint8Array | undefined
   const isAll = fromBytes === 0 && given?.length === lengthBytes
   const source = isAll ? given : given?.subarray(fromBytes, fromBytes + lengthBytes)
   if (source !== undefined && skipBytes === 0 && lengthBytes === blockCount * BLOCK_BYTES) {
-    return payloadOf(source)
+    return payloadOf(source, lba)
   }
   const bytes = new Uint8Array(blockCount * BLOCK_BYTES)
   for (const version of old) {
@@ -34,30 +34,36 @@ export function composeBlocks(write: ComposedWrite, payloadOf: (bytes: Uint8Arra
   }
   if (source === undefined) bytes.fill(0, skipBytes, skipBytes + lengthBytes)
   else bytes.set(source, skipBytes)
-  return payloadOf(bytes)
+  return payloadOf(bytes, lba)
 }
 
-/** The same answer with blocks as they were written; one that cannot be restored is damage. */
-export function restoredAnswer(message: FrontendMessage): FrontendMessage {
+/**
+ * The same answer with blocks as they were written; one that cannot be restored is damage.
+ * @param opener  of an encrypted volume
+ */
+export function restoredAnswer(message: FrontendMessage, opener?: BlobOpener): FrontendMessage {
   if (message.type === 'reply' && message.result.ok) {
     const { versions } = message.result
-    const blocks = restored(versions)
+    const blocks = restored(versions, opener)
     if (blocks === versions) return message
     if (blocks === undefined) return { ...message, result: { ok: false, code: 'damaged' } }
     return { ...message, result: { ok: true, versions: blocks } }
   }
   if (message.type !== 'snapshot-blocks') return message
   const { type: _, versions, ...answer } = message
-  const blocks = restored(versions)
+  const blocks = restored(versions, opener)
   if (blocks === versions) return message
   if (blocks === undefined) return { type: 'snapshot-refused', ...answer, code: 'damaged' }
   return { type: 'snapshot-blocks', ...answer, versions: blocks }
 }
 
-/** The same event, unless it brings blocks that were compressed. */
-export function asWritten<Event extends { type: string; message?: FrontendMessage }>(event: Event): Event {
+/** The same event, unless it brings blocks that were compressed or encrypted. */
+export function asWritten<Event extends { type: string; message?: FrontendMessage }>(
+  event: Event,
+  opener?: BlobOpener,
+): Event {
   if (event.message === undefined) return event
-  const message = restoredAnswer(event.message)
+  const message = restoredAnswer(event.message, opener)
   return message === event.message ? event : { ...event, message }
 }
 

@@ -22,6 +22,13 @@ const SKIPS_MOST = 256
 /** Blobs are laid one behind the other in pieces of memory: a piece for each costs more than the compression. */
 const PIECE_BYTES = 256 * 1024
 
+/** Blobs of consecutive blocks, one behind the other. */
+export interface PlainBlobs {
+  bytes: Uint8Array
+  /** Of each blob; undefined: none was compressed. */
+  units: Uint8Array | undefined
+}
+
 export class BlockCompression {
   mode: Compression
   /** Of blocks that were written, before and after. */
@@ -45,13 +52,19 @@ export class BlockCompression {
 
   /** @param bytes  whole blocks that nobody changes from now on; kept, when none of them is compressed */
   payloadOf(bytes: Uint8Array): Payload {
-    this.writtenBytes += bytes.length
-    const payload = (this.mode === 'lz4' ? this.#compressed(bytes) : undefined) ?? payloadOf(crc32c, bytes)
-    this.storedBytes += payload.bytes
-    return payload
+    const blobs = this.blobsOf(bytes)
+    return blobs.units === undefined ? payloadOf(crc32c, bytes) : blobsPayload(blobs.bytes, blobs.units)
   }
 
-  #compressed(bytes: Uint8Array): Payload | undefined {
+  /** The same without checksums, for who does more to them. */
+  blobsOf(bytes: Uint8Array): PlainBlobs {
+    this.writtenBytes += bytes.length
+    const blobs = (this.mode === 'lz4' ? this.#compressed(bytes) : undefined) ?? { bytes, units: undefined }
+    this.storedBytes += blobs.bytes.length
+    return blobs
+  }
+
+  #compressed(bytes: Uint8Array): PlainBlobs | undefined {
     const blockCount = bytes.length / BLOCK_BYTES
     let first = 0
     // Until one is compressed nothing is copied.
@@ -78,7 +91,7 @@ export class BlockCompression {
       at += table[i]! * UNIT_BYTES
     }
     this.#at = at
-    return blobsPayload(this.#piece.subarray(start, at), table)
+    return { bytes: this.#piece.subarray(start, at), units: table }
   }
 
   /** Lays the blob of a block at `at` of the piece. @returns its units, 0 when it is stored as it is */

@@ -64,10 +64,10 @@ export class FrontendHost implements FrontendOwner {
   }
 
   /** A new attachment takes the place of the one that is there, whose clients get errors from now on. */
-  attach({ session, mode, ioTimeoutMs, known, onFailed, ...facts }: Attachment): HostedFrontend {
+  attach({ session, mode, ioTimeoutMs, known, onFailed, keys, onRefusedBlock, ...facts }: Attachment): HostedFrontend {
     this.#frontends.get(facts.volumeId)?.end()
     const options: FrontendOptions = { session, mode, ioTimeoutMs, ...FRONTEND_LIMITS, ...this.#o.limits }
-    const frontend = new HostedFrontend(facts, options, this, { known, onFailed })
+    const frontend = new HostedFrontend(facts, options, this, { known, onFailed, keys, onRefusedBlock })
     this.#frontends.set(facts.volumeId, frontend)
     return frontend
   }

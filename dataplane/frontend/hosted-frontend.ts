@@ -31,11 +31,13 @@ import { NOWHERE } from '../copy/wake-timer.ts'
 import type { Sleeper, WakeTimer } from '../copy/wake-timer.ts'
 import { numberedAt } from '../../engine/replication/numbered.ts'
 import { READ_NUMBERS_FROM } from '../../engine/replication/frontend-state.ts'
-import type { Payload, RequestId } from '../../engine/replication/record.ts'
+import type { RequestId } from '../../engine/replication/record.ts'
 import type { Compression } from '../../engine/volume/volume-spec.ts'
+import type { UnwrappedKeys } from '../../cluster/keys/data-key.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { BlockCompression } from './block-compression.ts'
-import { asWritten, composeBlocks, fillFrom } from './block-bytes.ts'
+import { BlockEncryption } from './block-encryption.ts'
+import { asWritten, composeBlocks, fillFrom, type PayloadOf } from './block-bytes.ts'
 import { errnoOf } from './failures.ts'
 
 export interface FrontendOwner {
@@ -64,6 +66,10 @@ export interface FrontendBeginning {
   /** A configuration to begin with; may be old. */
   known?: VersionedConfig | undefined
   onFailed?: ((code: SessionFailure) => void) | undefined
+  /** Of an encrypted volume; the attachment's from now on. */
+  keys?: UnwrappedKeys | undefined
+  /** A block is not what somebody with the key wrote there. */
+  onRefusedBlock?: ((lba: number) => void) | undefined
 }
 
 interface Pending {
@@ -82,6 +88,7 @@ export class HostedFrontend implements Sleeper {
   /** How long requests waited here before they left for the primary: for others, for room, for somebody who leads. */
   readonly admitted = new LatencyHistogram()
   readonly compression: BlockCompression
+  readonly #encryption: BlockEncryption | undefined
   readonly #owner: FrontendOwner
   readonly #port: FrontendPort
   /** By tag; a free place is undefined. */
@@ -100,21 +107,23 @@ export class HostedFrontend implements Sleeper {
     facts: ExportFacts,
     options: FrontendOptions,
     owner: FrontendOwner,
-    { known, onFailed }: FrontendBeginning = {},
+    { known, onFailed, keys, onRefusedBlock }: FrontendBeginning = {},
   ) {
     this.facts = facts
     this.#owner = owner
     this.compression = new BlockCompression(facts.compression ?? 'none')
+    this.#encryption = keys === undefined ? undefined : new BlockEncryption(keys, onRefusedBlock)
     this.state = createFrontend(options)
     this.inbox = new Inbox<FrontendEvent>(owner.loop, (event) => {
       if (this.#endedWith !== undefined) return
       const { failed } = this.state
       this.#nowMs = owner.loop.nowMs()
-      stepFrontend(this.state, asWritten(event), this.#nowMs, this.#port)
+      stepFrontend(this.state, asWritten(event, this.#encryption), this.#nowMs, this.#port)
       if (failed === undefined && this.state.failed !== undefined) onFailed?.(this.state.failed)
     })
     const { volumeId } = facts
-    const payloadOf = (bytes: Uint8Array): Payload => this.compression.payloadOf(bytes)
+    const payloadOf: PayloadOf = (bytes, lba) =>
+      this.#encryption?.payloadOf(this.compression.blobsOf(bytes), lba) ?? this.compression.payloadOf(bytes)
     this.#port = {
       send: (to, message) => {
         if (message.type === 'request') this.#noteLeft(message.id)
@@ -186,6 +195,7 @@ export class HostedFrontend implements Sleeper {
     const reason = this.state.failed ?? code
     const errno = reason === undefined ? NBD_ERRNO.ESHUTDOWN : errnoOf(reason)
     this.#endedWith = errno
+    this.#encryption?.close()
     this.#owner.timer.delete(this)
     for (let tag = 0; tag < this.#pending.length; tag++) {
       if (this.#pending[tag] !== undefined) this.#take(tag).done(errno)
