@@ -52,6 +52,13 @@ export class BlockHistory {
     this.#values = [{ ...FRESH, op: 0, sentAt: 0, first: 0, last: 0, answeredAt: 0, stable: true }]
   }
 
+  /** Of a block that shows the value of an operation at that moment, whatever was asked for before. */
+  static showing(op: number, at: number, writeback: boolean): BlockHistory {
+    const history = new BlockHistory(writeback)
+    history.#values = [{ ...FRESH, op, sentAt: 0, first: at, last: 0, answeredAt: at, stable: true }]
+    return history
+  }
+
   /** Some value is lost by a crash unless a flush comes first. */
   get volatile(): boolean {
     return this.#values.length > 1 || !this.#values[0]!.stable

@@ -96,6 +96,7 @@ export class StampedClient {
   #broken: readonly NbdConnection[] = []
   #running = false
   #closing = false
+  #isAway = false
   #lanes: Promise<void>[] = []
 
   constructor(options: StampedClientOptions) {
@@ -129,6 +130,34 @@ export class StampedClient {
   async pause(): Promise<void> {
     this.#running = false
     await Promise.all(this.#lanes)
+  }
+
+  /** End the load and all connections; nothing connects again before `comeBack`. Not twice. */
+  async leave(): Promise<void> {
+    this.#isAway = true
+    await this.pause()
+    await Promise.all(this.#connections.map((connection) => connection.disconnect()))
+    while (this.#connections.length > 0) await new Promise((resolve) => setImmediate(resolve))
+    await this.#connecting
+  }
+
+  /** It may connect again. */
+  comeBack(): void {
+    this.#isAway = false
+    this.#connecting = undefined
+  }
+
+  /** The volume was rolled back after this client left: nothing that was asked before happens any more. */
+  shows(image: Buffer): void {
+    const at = ++this.#clock.now
+    this.#blocks.clear()
+    this.#volatile.clear()
+    this.#unsettled.clear()
+    for (const [lba, found] of this.stampsOf(image, 0).entries()) {
+      if ('wrong' in found) this.#problem(`block ${lba}, rolled back: ${found.wrong}`)
+      else this.#blocks.set(lba, BlockHistory.showing(found.op, at, this.#options.writeback))
+    }
+    this.#note('rolled back', 0, Infinity, at, at)
   }
 
   /** Also when no server is there any more. */
@@ -368,7 +397,7 @@ export class StampedClient {
     const { socketPath, exportName, connections } = this.#options
     let opened: NbdConnection[] = []
     while (opened.length < connections) {
-      if (this.#closing) return
+      if (this.#closing || this.#isAway) return
       const connection = await NbdConnection.open(socketPath, exportName, opened.length % 2 === 0)
       opened = opened.filter(({ isOpen }) => isOpen)
       if (connection !== undefined) opened.push(connection)

@@ -12,6 +12,7 @@ import { MEDIA_FAULTS } from './media-faults.ts'
 import { PATH_FAULTS } from './path-faults.ts'
 import { PLAN_FAULTS } from './plan-faults.ts'
 import { PROCESS_FAULTS } from './process-faults.ts'
+import { ROLLBACK_PLANS } from './rollback-plans.ts'
 import { Scene } from './scene.ts'
 import { SNAPSHOT_PLANS } from './snapshot-plans.ts'
 import type { SceneOptions, SceneVolume } from './scene.ts'
@@ -20,7 +21,7 @@ import { SYNC_KILLS } from './sync-kills.ts'
 
 export const FAULTS: readonly Fault[] = [
   ...PROCESS_FAULTS, ...SYNC_KILLS, ...PATH_FAULTS, ...STORE_FAULTS, ...MEDIA_FAULTS, FULL_POOL, ...PLAN_FAULTS,
-  ...SNAPSHOT_PLANS,
+  ...SNAPSHOT_PLANS, ...ROLLBACK_PLANS,
 ]
 
 /** A second fault beside the first: of another kind, so that they do not undo each other. */

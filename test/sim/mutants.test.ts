@@ -8,6 +8,7 @@
 import { spawnSync } from 'node:child_process'
 import { dirname } from 'node:path'
 import t from 'tap'
+import { NEMESIS_PLANTED } from '../nemesis/planted-bugs.ts'
 import { POWER_PLANTED } from '../power/planted-bugs.ts'
 import { PLANTED, STORE_PROMISES, THIN_ALWAYS } from './checker/planted-bugs.ts'
 import { hunt } from './mutants-hunt.ts'
@@ -30,7 +31,7 @@ t.test('every planted bug fits the source it is planted in', (t) => {
     for (const edit of mutant.and === undefined ? [mutant] : [mutant, mutant.and])
       t.equal(misfit(edit), undefined, mutant.name)
   // Those are run by a command of their own.
-  for (const mutant of POWER_PLANTED) t.equal(misfit(mutant), undefined, mutant.name)
+  for (const mutant of [...POWER_PLANTED, ...NEMESIS_PLANTED]) t.equal(misfit(mutant), undefined, mutant.name)
   t.equal(new Set(PLANTED.map(({ name }) => name)).size, PLANTED.length, 'names differ')
   t.match(misfit({ ...THIN_ALWAYS, replace: 'no such text' }), /occurs 0 times/)
   t.end()

@@ -13,6 +13,7 @@ import { registerHooks } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { STORE_PLANTED } from '../conformance/cluster-store/planted-bugs.ts'
+import { NEMESIS_PLANTED } from '../nemesis/planted-bugs.ts'
 import { POWER_PLANTED } from '../power/planted-bugs.ts'
 import { PLANTED as REPLICATION_PLANTED } from './cluster/planted-bugs.ts'
 import { PLANTED, type STORE_PROMISES } from './checker/planted-bugs.ts'
@@ -42,7 +43,7 @@ const root = dirname(dirname(import.meta.dirname))
 const MARK = '?mutant='
 const mutants = new Map<string, Omit<Mutant, 'hunt'>>()
 const ofProcess: Omit<Mutant, 'hunt'> | undefined =
-  [...PLANTED, ...STORE_PLANTED, ...REPLICATION_PLANTED, ...POWER_PLANTED]
+  [...PLANTED, ...STORE_PLANTED, ...REPLICATION_PLANTED, ...POWER_PLANTED, ...NEMESIS_PLANTED]
     .find(({ name }) => name === process.env.PLANTED_BUG)
 
 /** Import a module of the repository as a mutant has it. */

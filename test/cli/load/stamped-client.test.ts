@@ -169,3 +169,46 @@ t.test('an old block that comes back is found', async (t) => {
   await client.close()
   t.match(client.problems, [/block 4: operation 1 was read, possible are 2/])
 })
+
+t.test('rolled back while it was away: it goes on from there, and what was rolled away is not seen', async (t) => {
+  const socketPath = path.join(temporaryFolder(t), 's')
+  const device = new MemoryDevice({ sizeBytes: SIZE_BYTES })
+  await serve(t, socketPath, device)
+  const client = makeClient(socketPath, 7)
+  client.start()
+  await client.connected()
+  const answered = async (count: number): Promise<void> => {
+    const enough = client.counts.acknowledgedWrites + count
+    while (client.counts.acknowledgedWrites < enough) await new Promise((resolve) => setImmediate(resolve))
+  }
+  await answered(200)
+  const then = imageOf(device)
+  await answered(200)
+  await client.leave()
+  const { sessions } = client
+  const away = imageOf(device)
+  device.write(0, then, false, () => {})
+  client.shows(imageOf(device))
+  client.comeBack()
+  client.start()
+  await answered(100)
+  t.equal(client.sessions, sessions + 1, 'nothing connected while it was away')
+  await client.leave()
+  client.shows(imageOf(device))
+  client.comeBack()
+  await client.verify()
+  t.same(client.problems, [])
+  await client.leave()
+  client.shows(then)
+  const lba = Array.from({ length: TOTAL_BLOCKS }, (_, at) => at).find((at) => {
+    const place = at * 4096
+    return !away.subarray(place, place + 4096).equals(then.subarray(place, place + 4096))
+  })!
+  device.write(0, then, false, () => {})
+  device.write(lba * 4096, away.subarray(lba * 4096, (lba + 1) * 4096), false, () => {})
+  client.comeBack()
+  await client.connected()
+  await client.read(lba, 1)
+  await client.close()
+  t.ok(client.problems.some((words) => words.includes(`block ${lba}: operation`)), client.problems[0] ?? 'not seen')
+})
