@@ -7,7 +7,7 @@ import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
-import type { DigestAnswer, DigestQuery } from './reconcile/node-calls.ts'
+import type { ChangeAnswer, DigestAnswer, DigestQuery } from './reconcile/node-calls.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 
 /** A volume that clients of this node may use. */
@@ -35,7 +35,7 @@ export interface LocalNode {
   /** The copy here leads and gives the lead away (C8). */
   handOver(volumeId: string, to: NodeId): Promise<void>
   /** A change of the volume by its primary here; answered when it is durable on the whole set. */
-  change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }>
+  change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<ChangeAnswer>
   /** No write of a client is ordered by the primary here for so long at most. @returns its tail */
   hold(volumeId: string, command: Omit<HoldCommand, 'type'>): Promise<{ seq: number }>
   release(volumeId: string, hold: string): Promise<void>

@@ -16,7 +16,7 @@ import type { NodeAddress } from '../cluster/membership/membership.ts'
 import { Pulse } from '../cluster/pulse.ts'
 import { CopyComparison } from '../cluster/reconcile/copy-comparison.ts'
 import type { DigestCalls } from '../cluster/reconcile/copy-comparison.ts'
-import type { DigestAnswer, DigestQuery } from '../cluster/reconcile/node-calls.ts'
+import type { ChangeAnswer, DigestAnswer, DigestQuery } from '../cluster/reconcile/node-calls.ts'
 import { NodeConnections } from '../cluster/reconcile/node-service.ts'
 import type { CopyStatus, NodeStatus } from '../engine/control/node-status.ts'
 import type { VolumeRecord } from '../engine/control/volume-record.ts'
@@ -308,7 +308,7 @@ export class ClusterNode implements LocalNode {
     await this.#workerOf(volumeId).replicationCall<'hand-over'>({ kind: 'hand-over', volumeId, to })
   }
 
-  async change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }> {
+  async change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<ChangeAnswer> {
     return this.#workerOf(volumeId).replicationCall<'change'>({ kind: 'change', volumeId, ...command })
   }
 

@@ -114,6 +114,8 @@ class ReplicatedWorker {
   readonly #status = new StatusTeller()
   readonly #node: string
   readonly #lost: readonly DiskStatus[]
+  /** The last one of each volume that is or was led here, and when it came. */
+  readonly #holds = new Map<string, { hold: string; sinceMs: number }>()
   readonly #loop: TurnLoop
 
   constructor({ loop, shell, worker, workers, configs, log, post }: Parts, start: ReplicationStart) {
@@ -193,11 +195,17 @@ class ReplicatedWorker {
         reply(done.ok ? { ok: true, value: undefined } : done))
       case 'change': {
         const { kind: type, volumeId, ...command } = call
-        return this.#command(volumeId, { type, ...command }, reply)
+        const heldMs = this.#heldMs(volumeId, command.hold)
+        return this.#command(volumeId, { type, ...command }, (done) =>
+          reply(done.ok ? { ok: true, value: { ...done.value, heldMs } } : done))
       }
       case 'hold': {
         const { kind: type, volumeId, ...command } = call
-        return this.#command(volumeId, { type, ...command }, reply)
+        const sinceMs = clock.nowMs()
+        return this.#command(volumeId, { type, ...command }, (done) => {
+          if (done.ok) this.#holds.set(volumeId, { hold: command.hold, sinceMs })
+          reply(done)
+        })
       }
       case 'release': return this.#command(call.volumeId, { type: 'release', hold: call.hold }, (done) =>
         reply(done.ok ? { ok: true, value: undefined } : done))
@@ -241,6 +249,7 @@ class ReplicatedWorker {
       case 'withdraw':
         this.#offered.withdraw(call.volumeId)
         this.#gates.forget(call.volumeId)
+        this.#holds.delete(call.volumeId)
         this.replication.readers.endVolume(call.volumeId)
         return reply({ ok: true, value: undefined })
       default: return unreachable(call)
@@ -305,6 +314,14 @@ class ReplicatedWorker {
       if (!answer.ok) return refuse(WHY_UNREAD[answer.code])
       if (answer.type === 'map') reply({ ok: true, value: { runs: answer.runs, endLba: answer.endLba } })
     })
+  }
+
+  /** Of a snapshot that comes now, and is ordered in this turn. */
+  #heldMs(volumeId: string, hold: string | undefined): number {
+    const held = this.#holds.get(volumeId)
+    if (hold === undefined || held?.hold !== hold) return 0
+    this.#holds.delete(volumeId)
+    return clock.nowMs() - held.sinceMs
   }
 
   #command(volumeId: string, command: OperatorCommand, reply: Reply<{ seq: number }>): void {

@@ -104,7 +104,8 @@ export interface ReplicationCalls {
   /** Durable: the copy keeps what the cluster store says of its volume. */
   note: { request: { volumeId: string; copyId: string; noted: unknown }; answer: undefined }
   'hand-over': { request: { volumeId: string; to: NodeId }; answer: undefined }
-  change: { request: { volumeId: string } & Omit<ChangeCommand, 'type'>; answer: { seq: number } }
+  /** `heldMs`: if it is a snapshot that ended a hold, for how long that was in force; else 0. */
+  change: { request: { volumeId: string } & Omit<ChangeCommand, 'type'>; answer: { seq: number; heldMs: number } }
   hold: { request: { volumeId: string } & Omit<HoldCommand, 'type'>; answer: { seq: number } }
   release: { request: { volumeId: string; hold: string }; answer: undefined }
   /** As of the last change that the primary here ordered; refused by who does not lead, or before that is applied. */

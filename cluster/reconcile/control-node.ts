@@ -24,7 +24,7 @@ import { Election } from './election.ts'
 import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
-  AwaitOfferRequest, ChangeOrder, ClientsAnswer, ClientsQuery, DigestAnswer, DigestQuery, EraseCopyOrder,
+  AwaitOfferRequest, ChangeAnswer, ChangeOrder, ClientsAnswer, ClientsQuery, DigestAnswer, DigestQuery, EraseCopyOrder,
   HandOverOrder, HoldOrder, HydrateOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, ReleaseOrder,
   ReportAnswer, ScrubOrder,
 } from './node-calls.ts'
@@ -137,7 +137,7 @@ export class ControlNode implements NodeCalls {
     return this.agent.handOver(order)
   }
 
-  change(order: ChangeOrder): Promise<{ seq: number }> {
+  change(order: ChangeOrder): Promise<ChangeAnswer> {
     return this.agent.change(order)
   }
 

@@ -33,15 +33,14 @@ export interface Attempt {
 }
 
 export type AttemptEnd =
-  /** Where each snapshot stands, in the order of the members; `heldMs`: writes of none waited longer. */
+  /** Where each snapshot stands, in the order of the members; `heldMs`: how long writes of them waited at most. */
   | { outcome: 'taken'; seqs: number[]; heldMs: number }
   /** `refused`: that one was not taken, and never will be. `unknown`: it may have been, or may be yet. */
   | { outcome: 'refused' | 'unknown'; volume: string; error: HoldfastError }
 
 /** Never rejects but for a bug. */
-export async function takeAtOnce(attempt: Attempt, nowMs: () => number): Promise<AttemptEnd> {
+export async function takeAtOnce(attempt: Attempt): Promise<AttemptEnd> {
   const { snapshotId: hold, title, members } = attempt
-  const startedMs = nowMs()
   let isOver = false
   const held = await all(members, async (member) => {
     const { volumeId, expected } = member.record
@@ -59,9 +58,12 @@ export async function takeAtOnce(attempt: Attempt, nowMs: () => number): Promise
   }
   const taken = await all(members, async ({ record: { volumeId, expected }, primary: { calls, addressee } }) => {
     const change = { operation: 'snapshot', id: hold, title } as const
-    return (await within(calls.change({ volumeId, ...addressee, ...orderedChange({ change, expected, hold }) }))).seq
+    return within(calls.change({ volumeId, ...addressee, ...orderedChange({ change, expected, hold }) }))
   }, 'all-ended')
-  if (!('error' in taken)) return { outcome: 'taken', seqs: taken.values, heldMs: nowMs() - startedMs }
+  if (!('error' in taken)) {
+    const heldMs = Math.max(...taken.values.map((one) => one.heldMs))
+    return { outcome: 'taken', seqs: taken.values.map(({ seq }) => seq), heldMs }
+  }
   for (const member of members) release(member, hold)
   return { outcome: isRefusal(taken.error) ? 'refused' : 'unknown', volume: taken.volume, error: taken.error }
 }

@@ -34,7 +34,7 @@ export interface GroupControlOptions extends SettlingOptions {
   wishes: VolumeWishes
   records: RecordStore
   onBug(error: unknown): void
-  /** A group was taken; writes of no member waited for longer. */
+  /** A group was taken; writes of no member waited for longer, by what their primaries measured. */
   onGroup?(group: GroupRecord, heldMs: number): void
 }
 
@@ -157,11 +157,11 @@ export class GroupControl {
   }
 
   private async take(group: GroupRecord, judged: readonly Judged[]): Promise<AttemptEnd> {
-    const { records, nowMs, onGroup } = this.options
+    const { records, onGroup } = this.options
     const { name, snapshotId, createdAtMs, labels } = group
     const title = { name, createdAtMs, labels, group: name }
     const members = judged.map(({ name: volume, member: record, primary }) => ({ record, volume, primary }))
-    const end = await takeAtOnce({ snapshotId, title, members }, nowMs)
+    const end = await takeAtOnce({ snapshotId, title, members })
     const stored = await this.read(name)
     if (stored?.value.snapshotId !== snapshotId || stored.value.state !== 'taking') return decidedElsewhere()
     const becomes = async (next: GroupRecord): Promise<GroupRecord> => {

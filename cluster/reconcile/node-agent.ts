@@ -18,8 +18,8 @@ import type { Leader } from './election.ts'
 import { whyNotErased } from './erase-rule.ts'
 import { isSameCopy } from './node-calls.ts'
 import type {
-  ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails, ReleaseOrder,
-  ReportAnswer,
+  ChangeAnswer, ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails,
+  ReleaseOrder, ReportAnswer,
 } from './node-calls.ts'
 
 /** An order that is older is not done; nor one whose judging took as long. */
@@ -110,7 +110,7 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
     return {}
   }
 
-  async change(order: ChangeOrder): Promise<{ seq: number }> {
+  async change(order: ChangeOrder): Promise<ChangeAnswer> {
     const refuse: Refuse = this.refusing('change', order)
     const command = commandOf(order)
     if (command === undefined) refuse(`it does not know how to ${order.operation}`)

@@ -76,6 +76,12 @@ export type ChangeOrder = Order & OrderedChange
 export type HoldOrder = Order & { hold: string; holdMs: number; expected: RecordId }
 export type ReleaseOrder = Order & { hold: string }
 
+export interface ChangeAnswer {
+  seq: number
+  /** Of a snapshot that ended a hold: for so long no write of a client was ordered; else 0. */
+  heldMs: number
+}
+
 /** Neither changes anything: old or late, it does no harm. */
 export interface HydrateOrder {
   volumeId: string
@@ -121,7 +127,7 @@ export interface NodeCalls {
   makeCopy(order: MakeCopyOrder): Promise<{ copyId: string }>
   eraseCopy(order: EraseCopyOrder): Promise<object>
   handOver(order: HandOverOrder): Promise<object>
-  change(order: ChangeOrder): Promise<{ seq: number }>
+  change(order: ChangeOrder): Promise<ChangeAnswer>
   hold(order: HoldOrder): Promise<{ seq: number }>
   release(order: ReleaseOrder): Promise<object>
   /** A question to the primary there; answered only while it is certain that it leads (SNAPSHOTS.md T2). */

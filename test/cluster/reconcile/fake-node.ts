@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { LocalNode } from '../../../cluster/local-node.ts'
-import type { DigestAnswer, UsedBy } from '../../../cluster/reconcile/node-calls.ts'
+import type { ChangeAnswer, DigestAnswer, UsedBy } from '../../../cluster/reconcile/node-calls.ts'
 import type { ClusterStore, Version } from '../../../cluster/store/cluster-store.ts'
 import {
   CONFIG_PREFIX, configKey, decodeConfig, encodeConfig, volumeOfKey,
@@ -86,10 +86,10 @@ export class FakeNode implements LocalNode {
     if (found!.config.primary === this.name && next !== undefined) await this.swap(found!.version, next)
   }
 
-  async change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<{ seq: number }> {
+  async change(volumeId: string, command: Omit<ChangeCommand, 'type'>): Promise<ChangeAnswer> {
     this.checkLeads(volumeId)
     const { config } = (await this.configOf(volumeId))!
-    return this.volume(volumeId).order(this.name, command, config)
+    return { ...this.volume(volumeId).order(this.name, command, config), heldMs: 0 }
   }
 
   async hold(volumeId: string, command: Omit<HoldCommand, 'type'>): Promise<{ seq: number }> {

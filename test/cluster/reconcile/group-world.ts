@@ -69,9 +69,9 @@ export async function groupWorld(t: Test): Promise<GroupWorld> {
       cluster.wrapCalls = (calls) => ({
         ...calls,
         hold: (order) => event({ call: 'hold', volumeId: order.volumeId, go: () => calls.hold(order) }),
-        change: (order) => {
+        change: async (order) => {
           const call = order.operation === 'snapshot' ? 'take' : 'undo'
-          return event({ call, volumeId: order.volumeId, go: () => calls.change(order) })
+          return { heldMs: 0, ...(await event({ call, volumeId: order.volumeId, go: () => calls.change(order) })) }
         },
       })
     },

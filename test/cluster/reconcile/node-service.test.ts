@@ -83,7 +83,7 @@ t.test('what is said comes as it was', async (t) => {
     makeCopy: hear({ copyId: 'c' }),
     eraseCopy: hear({}),
     handOver: () => Promise.reject(refusal),
-    change: hear({ seq: 3 }),
+    change: hear({ seq: 3, heldMs: 1.5 }),
     hold: hear({ seq: 4 }),
     release: hear({}),
     snapshots: hear(ANSWER),
@@ -100,7 +100,7 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.report(REPORT), { isTaken: true, ticket: 'next' })
   t.same(await node.makeCopy(ORDER), { copyId: 'c' })
   t.same(await node.eraseCopy({ ...ORDER, copyId: 'c', epoch: 7 }), {})
-  for (const order of CHANGES) t.same(await node.change({ ...ORDER, ...order }), { seq: 3 })
+  for (const order of CHANGES) t.same(await node.change({ ...ORDER, ...order }), { seq: 3, heldMs: 1.5 })
   t.same(await node.hold({ ...ORDER, ...HOLD }), { seq: 4 })
   t.same(await node.release({ ...ORDER, hold: 'h' }), {})
   t.same(await node.snapshots(QUERY), ANSWER)

@@ -5,6 +5,7 @@
 // test-timeout-seconds: 120
 import t from 'tap'
 import type { RollBackRequest } from '../../../cluster/api/definition.ts'
+import type { ChangeAnswer } from '../../../cluster/reconcile/node-calls.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { answerLost, drawn, fate, ID, request, servedVolume } from './snapshot-world.ts'
 import type { SnapshotWorld } from './snapshot-world.ts'
@@ -115,7 +116,7 @@ t.test('attack 19: who came after the fence is refused under, or fenced as well 
   await create(request('one', 1))
   const generation = async () => (await cluster.config(ID))!.attach.generation
   const first = await generation()
-  const comes = async (order: () => Promise<{ seq: number }>) => {
+  const comes = async (order: () => Promise<ChangeAnswer>) => {
     volume.newestSession = await generation()
     return order()
   }
