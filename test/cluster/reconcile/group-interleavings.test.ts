@@ -3,6 +3,7 @@
  * (GROUPS.md sections 4 and 5): a request that is asked again is done once, or nothing is left of it.
  */
 // test-timeout-seconds: 300
+import { mock } from 'node:test'
 import t from 'tap'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { A, B, groupRequest, groupWorld, never } from './group-world.ts'
@@ -83,6 +84,8 @@ t.test('attacks 1 and 2: a controller that was paused goes on when another one h
       await new Promise<void>((resolve) => (goOn = resolve))
       return go()
     }))
+    // Who is paused does not see his time pass, however busy the machine is that runs this.
+    mock.timers.enable({ apis: ['setTimeout'] })
     const asked = api.createGroup(groupRequest('one', 1)).catch(({ code }) => code)
     await cluster.until('it is paused', () => goOn !== undefined)
     holdsEnd(world)
@@ -94,6 +97,7 @@ t.test('attacks 1 and 2: a controller that was paused goes on when another one h
     const before = taken()
     goOn!()
     cluster.goOn(name)
+    mock.timers.reset()
     t.equal(await cluster.answered(asked), 'change-outcome')
     await atRest(t)
     t.same([await records(), snapshots()], [[], [[], []]], `order ${order}`)
