@@ -34,6 +34,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     isErasing: false,
     deletedAtMs: Infinity,
     scrubEveryMs: Infinity,
+    losesAtEnd: false,
     readers: 0,
     slices: 1,
     blocksPerSlice: 16,
@@ -191,6 +192,6 @@ class ScenarioUsers extends ClientHost {
 
   override clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string, tag: number = 0): void {
     this.scenario.answers.set(`${client.name} ${tag}`, { kind, result })
-    super.clientAnswered(client, kind, result)
+    super.clientAnswered(client, kind, result, tag)
   }
 }

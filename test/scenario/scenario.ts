@@ -7,6 +7,7 @@ import type { AttachMode, VolumeConfig } from '../../engine/replication/configur
 import type { OperatorCommand } from '../../engine/replication/copy-port.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import { begin, finish } from '../sim/cluster/course.ts'
+import type { Mark } from '../sim/cluster/atlas.ts'
 import type { Swarm } from '../sim/cluster/swarm.ts'
 import { Random } from '../sim/random.ts'
 import { calmSwarm, GRACE_MS, LEASE_MS, ScenarioWorld } from './scenario-world.ts'
@@ -97,6 +98,8 @@ class Scenario {
   private readonly asked = new Map<string, Asked>()
   private anonymous = 0
   private readonly random = new Random('scenario')
+  /** Blocks that a node's medium has not any more: `n1 3`. */
+  private readonly rotten = new Map<string, Mark>()
 
   constructor(world: ScenarioWorld) {
     this.world = world
@@ -156,6 +159,11 @@ class Scenario {
       case 'slow-disk':
         for (const name of rest) this.node(word, name)
         return
+      case 'rot':
+        return this.rot(first, rest.slice(1))
+      case 'unrot':
+        for (const lba of rest.slice(1)) this.rotten.get(`${first} ${lba}`)!.undo()
+        return
       case 'restart-client':
       case 'lose-socket':
       case 'attach':
@@ -213,11 +221,32 @@ class Scenario {
     return name
   }
 
-  /** `read c1 3 is NAME|zeroes|anything`. */
+  /** `rot n1 3 4`: the newest version of these blocks, on the disk of n1. */
+  private rot(name: string, lbas: readonly string[]): void {
+    const { world } = this
+    world.mayLose = true
+    for (const lba of lbas) {
+      let rotten: { mark: Mark } | undefined
+      let isDone = false
+      world.nodes.get(name)!.disk.rotHead(this.random, Number(lba), (found) => {
+        rotten = found
+        isDone = true
+      })
+      this.until(() => isDone, 'the block is looked for')
+      if (rotten === undefined) throw new Wrong(`block ${lba} of ${name} cannot rot`)
+      this.rotten.set(`${name} ${lba}`, rotten.mark)
+    }
+  }
+
+  /** `read c1 3 is NAME|zeroes|anything|lost`. */
   private read([client = '', lba = '0', is, what = '']: readonly string[]): void {
     if (is !== 'is') throw new Wrong('read CLIENT BLOCK is WHAT')
     const name = this.ask('read', [client, lba])
     this.until(() => this.resultOf(name) !== 'pending', 'the read is answered')
+    if (what === 'lost') {
+      if (this.resultOf(name) === 'damaged') return
+      throw new Wrong(`it was answered ${this.resultOf(name)}`)
+    }
     this.demandOk(name)
     const got = this.stampsRead(name)[0] ?? 0
     if (what === 'anything') return

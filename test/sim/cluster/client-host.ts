@@ -17,6 +17,8 @@ export class ClientHost implements ClientWorld {
   /** Frontends that were replaced and still run. */
   readonly ghosts: SimClient[] = []
   readonly counts = { answered: 0, acknowledgedWrites: 0 }
+  /** While blocks are lost: what was answered, by client and tag. */
+  readonly heard = new Map<string, string>()
   /** When a request was answered as it should be, last. */
   servedAtMs = 0
   private incarnations = 0
@@ -106,12 +108,13 @@ export class ClientHost implements ClientWorld {
     })
   }
 
-  clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string): void {
+  clientAnswered(client: SimClient, kind: ClientOperation['kind'], result: string, tag: number = 0): void {
+    if (this.world.mayLose) this.heard.set(`${client.name} ${tag}`, result)
     this.world.trace.note(client.name, 'answered', 0, 0, `${kind} ${result}`)
     this.counts.answered++
     if (result === 'ok') this.servedAtMs = this.world.clock.nowMs()
-    // Of each block some member has the bytes (atlas.ts).
-    if (result === 'damaged' && this.world.storeKind === 'real') {
+    // Of each block some member has the bytes (atlas.ts), but at the end.
+    if (result === 'damaged' && this.world.storeKind === 'real' && !this.world.mayLose) {
       this.world.judge.report([{ checker: 'progress', message: `${client.name} is told that a block is damaged` }])
     }
     if (result === 'ok' && kind !== 'read' && kind !== 'flush') this.counts.acknowledgedWrites++

@@ -16,7 +16,7 @@ import { SECTOR_BYTES } from '../disk-image.ts'
 import type { Random } from '../random.ts'
 import type { Damaged, Mark } from './atlas.ts'
 import { blockPlace } from './block-place.ts'
-import type { NodeDisk, ScrubFound, StoreUser } from './node-disk.ts'
+import type { NodeDisk, Rotten, ScrubFound, StoreUser } from './node-disk.ts'
 import type { NodeStore } from './node-store.ts'
 import type { PartDisk } from './part-disk.ts'
 import { storedVersions, type StoredVersion } from './stored-versions.ts'
@@ -359,6 +359,14 @@ export class LogDisk implements NodeDisk {
         for (const mark of marks) mark.undo()
       },
     }
+  }
+
+  rotHead(random: Random, lba: number, done: (rotten: Rotten | undefined) => void): void {
+    this.stored((versions) => {
+      const head = versions?.filter((version) => version.lba === lba).sort((a, b) => b.seq - a.seq)[0]
+      const mark = head === undefined ? undefined : this.rotVersion(random, head, 'all')
+      done(head === undefined || mark === undefined ? undefined : { lba, epoch: head.epoch, seq: head.seq, mark })
+    })
   }
 
   digests(done: (digests: SliceDigest[] | undefined) => void): void {

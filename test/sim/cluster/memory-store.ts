@@ -80,6 +80,8 @@ export interface MemoryStoreState {
   boot: number
   lostSlices: number[]
   failed: boolean
+  /** What the medium has not any more. Unset: nothing. */
+  damaged?: VersionId[]
 }
 
 export interface NewMemoryStore {
@@ -97,9 +99,9 @@ export function newMemoryStore(options: NewMemoryStore): MemoryStoreState {
 
 /** What is found after a crash that kept this many entries. Until it is told anew, it forgets no more trims. */
 export function crashed(state: MemoryStoreState, kept: number, boot: number): MemoryStoreState {
-  const { copyId, sliceBlocks, autoSync, initial } = state
+  const { copyId, sliceBlocks, autoSync, initial, damaged } = state
   const entries: JournalEntry[] = [...state.entries.slice(0, kept), { type: 'trims', above: 0 }]
-  return opened({ copyId, sliceBlocks, autoSync, initial, entries }, boot)
+  return { ...opened({ copyId, sliceBlocks, autoSync, initial, entries }, boot), ...(damaged && { damaged }) }
 }
 
 type Durable = Pick<MemoryStoreState, 'copyId' | 'sliceBlocks' | 'autoSync' | 'initial' | 'entries'>
@@ -250,8 +252,10 @@ export class MemoryStore implements CopyStore {
     this.addTask({ type: 'versions', token, wanted })
   }
 
-  /** Its bytes do not rot: what is written anew is what is there. */
-  repair(token: number): void {
+  /** What is written anew is what is there. */
+  repair(token: number, versions: readonly BlockVersion[]): void {
+    const { damaged } = this.state
+    if (damaged !== undefined) this.state.damaged = damaged.filter((id) => !versions.some((one) => isSame(one, id)))
     this.keep(token, {})
   }
 
@@ -282,13 +286,13 @@ export class MemoryStore implements CopyStore {
         return this.synced(task!.upTo)
       case 'read': {
         const { token, lba, blockCount } = task!
-        return [{ type: 'read-ended', token, ok, versions: ok ? this.readBlocks(lba, blockCount) : [] }]
+        return [{ type: 'read-ended', token, ...this.whole(ok ? this.readBlocks(lba, blockCount) : undefined) }]
       }
       case 'read-snapshot': {
         const { token, snapshot, lba, blockCount } = task!
         const isGone = !this.has(snapshot)
-        const versions = ok && !isGone ? this.readBlocks(lba, blockCount, snapshot.seq) : []
-        return [{ type: 'read-ended', token, ok: ok && !isGone, versions, isGone }]
+        const versions = ok && !isGone ? this.readBlocks(lba, blockCount, snapshot.seq) : undefined
+        return [{ type: 'read-ended', token, ...this.whole(versions), isGone }]
       }
       case 'map-snapshot': {
         const { token, snapshot, since, lba, blockCount } = task!
@@ -309,7 +313,11 @@ export class MemoryStore implements CopyStore {
           const all = ok ? (state.view.blocks.get(lba) ?? []) : []
           return all.filter((one) => one.kind === 'write' && one.seq === seq && one.epoch === epoch)
         })
-        return [{ type: 'versions-read', token, versions }]
+        const { damaged = [] } = this.state
+        const isWhole = (version: VersionId): boolean => !damaged.some((id) => isSame(id, version))
+        const rotten = versions.filter((version) => !isWhole(version))
+        const unknown = ok ? [] : [...wanted]
+        return [{ type: 'versions-read', token, versions: versions.filter(isWhole), damaged: rotten, unknown }]
       }
     }
   }
@@ -409,6 +417,16 @@ export class MemoryStore implements CopyStore {
     return versions
   }
 
+  /** What a read answers: all of it, or what of it the medium has not any more. */
+  private whole(
+    versions: BlockVersion[] | undefined,
+  ): { ok: boolean; versions: BlockVersion[]; damaged?: VersionId[] } {
+    const { damaged = [] } = this.state
+    const rotten = (versions ?? []).filter((version) => damaged.some((id) => isSame(id, version)))
+    if (rotten.length > 0) return { ok: false, versions: [], damaged: rotten }
+    return { ok: versions !== undefined, versions: versions ?? [] }
+  }
+
   private scanned(range: ScanRange & { token: number }, ok: boolean): StoreEvent {
     const { token, slice, above, upTo, cursor, bytesMax } = range
     const first = Math.max(slice * this.state.sliceBlocks, cursor)
@@ -430,9 +448,12 @@ export class MemoryStore implements CopyStore {
         }
       }
     }
-    return { type: 'scanned', token, ok, versions, cursor: next }
+    const whole = this.whole(ok ? versions : undefined)
+    return { type: 'scanned', token, ...whole, cursor: whole.ok ? next : undefined }
   }
 }
+
+const isSame = (a: VersionId, b: VersionId): boolean => a.lba === b.lba && a.seq === b.seq && a.epoch === b.epoch
 
 type DistributiveOmit<T, K extends string> = T extends unknown ? Omit<T, K> : never
 

@@ -4,13 +4,14 @@
  */
 import type { CopyStore, StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
 import type { SliceDigest } from '../../../engine/volume/digest-comparison.ts'
+import type { VersionId } from '../../../engine/replication/record.ts'
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import { MemoryStore, crashed, type MemoryStoreState } from './memory-store.ts'
 import type { Damaged, Mark } from './atlas.ts'
 import type { StoredVersion } from './stored-versions.ts'
 import type { Swarm } from './swarm.ts'
-import type { VersionMap } from './version-map.ts'
+import { visibleAt, type VersionMap } from './version-map.ts'
 
 /** A process that opens the store. */
 export interface StoreUser {
@@ -27,6 +28,11 @@ export interface ScrubFound {
   damaged: number
   unrepaired: number
   problems: number
+}
+
+/** A version that the medium has not any more. */
+export interface Rotten extends VersionId {
+  mark: Mark
 }
 
 export interface NodeDisk {
@@ -82,6 +88,8 @@ export interface NodeDisk {
   stored(done: (versions: StoredVersion[] | undefined) => void): void
   /** Rot a sector of such a version, or all of them. Undefined: that changes nothing. */
   rotVersion(random: Random, version: StoredVersion, sectors: 'one' | 'all'): Mark | undefined
+  /** Rot what the head shows of a block. Undefined: nothing is there, or it changes nothing. */
+  rotHead(random: Random, lba: number, done: (rotten: Rotten | undefined) => void): void
   /**
    * A deep scrub of the copy that is open, from where the last one was left or anew, and a light one; what both found.
    * Undefined: they could not come to their end, or one is under way.
@@ -229,6 +237,18 @@ export class MemoryDisk implements NodeDisk {
 
   rotVersion(): Mark | undefined {
     return undefined
+  }
+
+  rotHead(_random: Random, lba: number, done: (rotten: Rotten | undefined) => void): void {
+    const shown = visibleAt(this.state.view, lba, Infinity)
+    if (shown?.kind !== 'write') return done(undefined)
+    const { epoch, seq } = shown
+    const isIt = (id: VersionId): boolean => id.lba === lba && id.seq === seq && id.epoch === epoch
+    const others = (): VersionId[] => (this.state.damaged ?? []).filter((id) => !isIt(id))
+    const undo = (): void => void (this.state.damaged = others())
+    this.state.damaged = [...others(), { lba, epoch, seq }]
+    const isGone = (): boolean => this.state.damaged?.some(isIt) !== true
+    done({ lba, epoch, seq, mark: { what: lba, isGone, undo } })
   }
 
   scrub(_from: 'resume' | 'anew', done: (found: ScrubFound) => void): void {

@@ -8,6 +8,7 @@ import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothi
 import { checkSessionsInOrder } from './checker/holders.ts'
 import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
+import { loseSome } from './last-loss.ts'
 import { compareAll, damageMany, scrubAll } from './last-scrub.ts'
 import type { SimNode } from './sim-node.ts'
 import { checkGone } from './volume-deletion.ts'
@@ -74,6 +75,7 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
     judge.report([{ checker: 'progress', message: `not all applied ${judge.committed.log.length}: ${behind}` }])
     return
   }
+  if (!goesOn) loseAtEnd(world, healMs)
   // An opening reads what waits, and would refuse where that was damaged just now.
   if (!goesOn) world.damagedAtEnd = damageMany(world, healthyOf(world))
   scrubAll(world, healthyOf(world))
@@ -81,6 +83,13 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
   const copies = healthyOf(world).flatMap((node) => contentOf(world, node) ?? [])
   judge.report(checkCopiesAfterRemoval(copies, judge.committed.log))
   judge.report(checkContent(copies, judge.committed.log))
+}
+
+/** What heals it is written, and applied by all, before anything else is looked at. */
+function loseAtEnd(world: World, healMs: number): void {
+  world.lostAtEnd = loseSome(world, healthyOf(world))
+  const untilMs = world.clock.nowMs() + healMs
+  while (world.lostAtEnd > 0 && !isQuiet(world) && world.clock.nowMs() < untilMs && world.clock.step());
 }
 
 function contentOf(world: World, { name, disk }: SimNode): CopyContent | undefined {

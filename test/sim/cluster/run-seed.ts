@@ -40,6 +40,7 @@ export interface SeedResult {
   isBeyond: boolean
   /** Blocks that were damaged at its end and had to be repaired (last-scrub.ts). */
   damagedAtEnd: number
+  lostAtEnd: number
 }
 
 export function runSeed({
@@ -73,6 +74,7 @@ export function runSeed({
     events: world.trace.count,
     isBeyond: world.worlds.some(({ isBeyond }) => isBeyond),
     damagedAtEnd: world.worlds.reduce((sum, { damagedAtEnd }) => sum + damagedAtEnd, 0),
+    lostAtEnd: world.worlds.reduce((sum, { lostAtEnd }) => sum + lostAtEnd, 0),
   }
 }
 

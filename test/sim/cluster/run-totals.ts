@@ -16,6 +16,7 @@ export interface RunTotals {
   /** Seeds at whose end blocks were damaged, and how many blocks. */
   patterns: number
   damagedAtEnd: number
+  lostAtEnd: number
   operations: number
   acknowledgedWrites: number
   virtualMs: number
@@ -31,6 +32,7 @@ export const noTotals = (): RunTotals => ({
   beyond: 0,
   patterns: 0,
   damagedAtEnd: 0,
+  lostAtEnd: 0,
   operations: 0,
   acknowledgedWrites: 0,
   virtualMs: 0,
@@ -45,6 +47,7 @@ export function addSeed(totals: RunTotals, result: SeedResult): void {
   if (result.isBeyond) totals.beyond++
   if (result.damagedAtEnd > 0) totals.patterns++
   totals.damagedAtEnd += result.damagedAtEnd
+  totals.lostAtEnd += result.lostAtEnd
   totals.operations += operations
   totals.acknowledgedWrites += acknowledgedWrites
   totals.virtualMs += virtualMs
@@ -58,6 +61,7 @@ export function addTotals(totals: RunTotals, more: RunTotals): void {
   totals.beyond += more.beyond
   totals.patterns += more.patterns
   totals.damagedAtEnd += more.damagedAtEnd
+  totals.lostAtEnd += more.lostAtEnd
   totals.operations += more.operations
   totals.acknowledgedWrites += more.acknowledgedWrites
   totals.virtualMs += more.virtualMs
@@ -68,7 +72,10 @@ export function addTotals(totals: RunTotals, more: RunTotals): void {
 
 /** Name and value of each line of a summary. */
 export function summaryOf(totals: RunTotals): Array<[name: string, value: string]> {
-  const { seeds, beyond, patterns, damagedAtEnd, operations, acknowledgedWrites, virtualMs, cpuSeconds } = totals
+  const {
+    seeds, beyond, patterns, damagedAtEnd, lostAtEnd,
+    operations, acknowledgedWrites, virtualMs, cpuSeconds,
+  } = totals
   const { kinds, violations } = totals
   const sorted = Object.entries(kinds).sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
   const faults = sorted.reduce((sum, [, count]) => sum + count, 0)
@@ -85,6 +92,7 @@ export function summaryOf(totals: RunTotals): Array<[name: string, value: string
     ['faults and actions', `${grouped(faults)}, ${perHundred.toFixed(1)} for each 100 operations`],
     ['by kind', sorted.map(([kind, count]) => `${kind} ${grouped(count)}`).join(', ')],
     ['damaged at the end', `${grouped(damagedAtEnd)} blocks in ${grouped(patterns)} patterns, then all are scrubbed`],
+    ['lost at the end', `${grouped(lostAtEnd)} blocks, on every copy, and healed`],
     ['simulated hours', (virtualMs / 3.6e6).toFixed(2)],
     ['CPU seconds', `${cpuSeconds.toFixed(1)} (${perSecond} operations each)`],
     ['violations', [String(violations.length), ...checkers].join(', ')],

@@ -178,6 +178,8 @@ export interface Swarm {
   actions: ActionKind[]
   /** Between one scrub of some copy and the next, on average; Infinity: none before the end. */
   scrubEveryMs: number
+  /** When all is well again some blocks are damaged on every copy (last-loss.ts). */
+  losesAtEnd: boolean
   /** Of snapshots, beside the clients. */
   readers: number
 }
@@ -346,6 +348,7 @@ function drawWide(seed: number, random: Random): Swarm {
     actionEveryMs: faultsUntilMs / random.pick([1, 4, 12]),
     actions: some(ACTIONS).filter((kind) => kind !== 'force-promote' || random.chance(0.2)),
     scrubEveryMs: Infinity,
+    losesAtEnd: false,
     readers: 0,
   }
 }

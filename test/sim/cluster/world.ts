@@ -65,6 +65,9 @@ export class World {
   isBeyond = false
   /** Blocks that were damaged at the end, for the last scrub. */
   damagedAtEnd = 0
+  /** And those that were damaged on every copy (last-loss.ts): while that is so, reads of them may fail. */
+  lostAtEnd = 0
+  mayLose = false
   readonly codec: StampCodec
   readonly storeKind: WorldOptions['store']
   private readonly disksRandom: Random

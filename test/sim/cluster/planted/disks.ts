@@ -22,7 +22,7 @@ export const DISKS = [
     // What was written just now rots and is read.
     { looksAt: ({ faults, weights }) => faults.includes('block-rot') && weights.read >= 4 },
   ),
-  // Not: it says so of what it cannot read. All others have to before it matters, and one of them has the block whole.
+  // What all copies have lost: planted/losses.ts.
   storeBug(
     'a member says that it lacks what it has not applied yet',
     'I22, D2',

@@ -1,0 +1,127 @@
+/**
+ * The end of a run, where a seed says so: some blocks are damaged on every copy, which no protocol could mend (the
+ * atlas allows it nowhere else). Everybody is there and says so: reads of them, and narrow writes that want the rest of
+ * one, are answered `damaged`, and soon; others are served. Then each is healed, by a write, a trim, or a medium that
+ * gives back what it had on one of the copies, and is read as it should be by whoever reads next.
+ */
+import { BLOCK_BYTES } from '../../../engine/units.ts'
+import type { ClientOperation } from '../../../engine/replication/request-parts.ts'
+import { Random } from '../random.ts'
+import { replay } from './checker/history.ts'
+import type { Rotten } from './node-disk.ts'
+import type { SimClient } from './sim-client.ts'
+import type { SimNode } from './sim-node.ts'
+import type { World } from './world.ts'
+
+const LOST_MOST = 3
+
+interface Lost {
+  lba: number
+  stamp: number
+  of: Map<SimNode, Rotten>
+}
+
+/** @returns how many blocks were lost */
+export function loseSome(world: World, nodes: readonly SimNode[]): number {
+  const { members, attach } = world.store.current.config
+  const client = [...world.clients.values()].find(({ session }) => session !== undefined)
+  const isWhole = nodes.length === Object.keys(members).length && nodes.every(({ role }) => role !== 'fenced')
+  if (!world.swarm.losesAtEnd || client === undefined || !isWhole || attach.mode === 'read-only') return 0
+  world.mayLose = true
+  // A session that broke, or is not the holder's any more, hears of it only now.
+  const isServed = ask(world, client, read(0)).result === 'ok'
+  const random = new Random(`last loss ${world.swarm.seed} ${world.volumeId}`)
+  // What was written last may not be applied everywhere yet; and nothing lands elsewhere any more.
+  for (const node of nodes) node.disk.landWrites()
+  const heads = [...replay(world.judge.committed.log).state.blocks].filter(([, { kind }]) => kind === 'write')
+  const lost: Lost[] = []
+  for (const [lba, { seq, stamp }] of random.shuffle(heads)) {
+    if (!isServed || lost.length >= LOST_MOST) break
+    const of = new Map<SimNode, Rotten>()
+    for (const node of nodes) {
+      const rotten = waitFor<Rotten | undefined>(world, (done) => node.disk.rotHead(random, lba, done))
+      if (rotten !== undefined) of.set(node, rotten)
+    }
+    if (of.size === nodes.length && [...of.values()].every((one) => one.seq === seq)) lost.push({ lba, stamp, of })
+    else for (const { mark } of of.values()) mark.undo()
+  }
+  const other = heads.find(([lba]) => !lost.some((one) => one.lba === lba))
+  for (const one of lost) look(world, client, one, random)
+  if (lost.length > 0 && other !== undefined) expect(world, client, read(other[0]), 'ok', other[1].stamp)
+  for (const one of lost) heal(world, client, one, random)
+  world.mayLose = false
+  // What snapshots still show of it.
+  for (const { of } of lost) for (const { mark } of of.values()) mark.undo()
+  return lost.length
+}
+
+function look(world: World, client: SimClient, { lba }: Lost, random: Random): void {
+  for (let reads = random.pick([1, 1, 2]); reads > 0; reads--) expect(world, client, read(lba), 'damaged')
+  if (random.chance(0.3)) expect(world, client, narrow(lba), 'damaged')
+}
+
+function heal(world: World, client: SimClient, { lba, stamp, of }: Lost, random: Random): void {
+  const how = random.pick(['write', 'trim', 'back', 'back'] as const)
+  if (how === 'back') {
+    random.pick([...of.values()]).mark.undo()
+    expect(world, client, read(lba), 'ok', stamp)
+    return
+  }
+  const range = { offsetBytes: lba * BLOCK_BYTES, lengthBytes: BLOCK_BYTES, fua: false }
+  const change: ClientOperation =
+    how === 'write' ? { type: 'write', data: undefined, ...range } : { type: 'trim', ...range }
+  const [written = 0] = expect(world, client, change, 'ok')
+  expect(world, client, read(lba), 'ok', written)
+}
+
+const read = (lba: number): ClientOperation =>
+  ({ type: 'read', offsetBytes: lba * BLOCK_BYTES, lengthBytes: BLOCK_BYTES })
+
+/** All but the edges of a block. */
+const narrow = (lba: number): ClientOperation => ({
+  type: 'write', offsetBytes: lba * BLOCK_BYTES + 512, lengthBytes: BLOCK_BYTES - 1024, data: undefined, fua: false,
+})
+
+/** A request is answered so, soon; a read with this stamp. @returns what it wrote */
+function expect(
+  world: World, client: SimClient, request: ClientOperation, wanted: string, stamp?: number,
+): readonly number[] {
+  const { result, seen, stamps } = ask(world, client, request)
+  if (result !== wanted || (stamp !== undefined && seen !== stamp)) {
+    const what = `${request.type}${request.type === 'flush' ? '' : ` of block ${request.offsetBytes / BLOCK_BYTES}`}`
+    const message = `at the end a ${what} was ${result} ${seen ?? ''}, not ${wanted} ${stamp ?? ''}`
+    world.judge.report([{ checker: 'lost-blocks', message }])
+  }
+  return stamps
+}
+
+interface Asked {
+  result: string
+  /** By a read. */
+  seen: number | undefined
+  stamps: readonly number[]
+}
+
+/** Where requests may fail in time it is asked again. */
+function ask(world: World, client: SimClient, request: ClientOperation): Asked {
+  const { graceMs, resendMs, evictAfterMs, retryMs, network, disk } = world.swarm
+  const patienceMs = 1000 + 20 * (graceMs + resendMs + evictAfterMs + retryMs + network.delayMs[1] + disk.syncMs[1])
+  const untilMs = world.clock.nowMs() + patienceMs
+  for (;;) {
+    const { tag, stamps } = client.begin(request)
+    const answer = (): string | undefined => world.users.heard.get(`${client.name} ${tag}`)
+    while (answer() === undefined && world.clock.nowMs() < untilMs && world.clock.step());
+    const result = answer() ?? 'not answered'
+    if (result === 'timeout' && world.clock.nowMs() < untilMs) continue
+    const isIt = (id: string): boolean => id.endsWith(`#${tag}`)
+    const seen = world.judge.operations.findLast((op) => op.client === client.name && isIt(op.request))?.stamps[0]
+    return { result, seen: request.type === 'read' ? seen : undefined, stamps }
+  }
+}
+
+function waitFor<T>(world: World, start: (done: (value: T) => void) => void): T | undefined {
+  let answer: { value: T } | undefined
+  start((value) => (answer = { value }))
+  while (answer === undefined && world.clock.step());
+  return (answer as { value: T } | undefined)?.value
+}
