@@ -106,7 +106,10 @@ export class ReplicationWorker {
       ...(options.scrub ?? SCRUB_DEFAULTS),
       clock: loop,
       wallMs: () => Date.now(),
-      copies: () => this.copies.copies(),
+      copies: () => [
+        ...this.copies.copies(),
+        ...store.remains().map((remains) => ({ volumeId: remains.copy.volumeId, store: remains.copy, remains })),
+      ],
       foreground: store.foreground,
       log,
     })

@@ -10,6 +10,7 @@
 import type { ClockPort, LogPort } from '../../engine/ports.ts'
 import { runTask } from '../../engine/task.ts'
 import { CopyScrub, type ScrubSummary, type ScrubTodo } from '../../engine/volume/copy-scrub.ts'
+import type { Remains } from '../../engine/volume/copy-set.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { Foreground } from '../../engine/volume/foreground.ts'
 import type { ScrubKind, ScrubTrack } from '../../engine/volume/scrub-note.ts'
@@ -31,6 +32,8 @@ const OVERDUE_INTERVALS = 2
 export interface ScrubbedCopy {
   volumeId: string
   store: LocalCopyStore | undefined
+  /** Set when it is what is left of one. */
+  remains?: Remains
 }
 
 export interface ScrubberOptions extends ScrubOptions {
@@ -51,6 +54,7 @@ export interface ScrubReport {
 
 interface Known {
   volumeId: string
+  remains: Remains | undefined
   scrub: CopyScrub
   /** Its notes are read. */
   isOpen: boolean
@@ -75,12 +79,15 @@ export class Scrubber {
     this.#timer = options.clock.after(0, () => this.#look())
   }
 
-  /** Scrub a copy now, or as soon as those that run have ended. False: it is not here, or cannot be served. */
+  /**
+   * Scrub a copy now, or as soon as those that run have ended, with what is left of deleted ones that it reads. False:
+   * it is not here, or cannot be served.
+   */
   ask(volumeId: string, kind: ScrubKind): boolean {
     this.#meet()
-    const known = [...this.#known.values()].find((one) => one.volumeId === volumeId)
+    const known = [...this.#known.values()].find((one) => one.remains === undefined && one.volumeId === volumeId)
     if (known === undefined || known.scrub.copy.failedReason !== '') return false
-    known.asked.set(kind, this.#o.wallMs())
+    for (const one of [known, ...this.#remainsOf(volumeId)]) one.asked.set(kind, this.#o.wallMs())
     this.#lookSoon()
     return true
   }
@@ -90,7 +97,18 @@ export class Scrubber {
     const known = store === undefined ? undefined : this.#known.get(store)
     if (known?.isOpen !== true) return undefined
     const { scrub } = known
-    return { light: scrub.summary('light'), deep: scrub.summary('deep'), isOverdue: this.#isOverdue(known) }
+    const [light, deep] = [scrub.summary('light'), scrub.summary('deep')]
+    // Nobody else is told of what only its clones show.
+    for (const one of this.#remainsOf(known.volumeId)) {
+      const of = one.scrub.summary('deep')
+      deep.unrepaired += of.unrepaired
+      deep.counts.damaged += of.counts.damaged
+    }
+    return { light, deep, isOverdue: this.#isOverdue(known) }
+  }
+
+  #remainsOf(volumeId: string): Known[] {
+    return [...this.#known.values()].filter(({ remains }) => remains?.clones().includes(volumeId) === true)
   }
 
   /** No read begins any more; `done` when none is under way. */
@@ -138,7 +156,7 @@ export class Scrubber {
   /** Copies come and go. */
   #meet(): void {
     const there = new Set<LocalCopyStore>()
-    for (const { volumeId, store } of this.#o.copies()) {
+    for (const { volumeId, store, remains } of this.#o.copies()) {
       if (store === undefined) continue
       there.add(store)
       if (this.#known.has(store)) continue
@@ -146,10 +164,11 @@ export class Scrubber {
         wallMs: this.#o.wallMs,
         pace: (bytes, go) => this.#pace(bytes, go),
         blocksMost: () => (this.#o.foreground.isBusy() ? BUSY_READ_BLOCKS : Infinity),
+        ...(remains === undefined ? {} : { tell: (versions) => remains.tellReaders(versions) }),
         onProblem: (problem) =>
           this.#o.log.event('error', 'the map of a copy and its segments do not agree', { volumeId, problem }),
       })
-      const known: Known = { volumeId, scrub, isOpen: false, seenAtMs: this.#o.wallMs(), asked: new Map() }
+      const known: Known = { volumeId, remains, scrub, isOpen: false, seenAtMs: this.#o.wallMs(), asked: new Map() }
       this.#known.set(store, known)
       runTask(scrub.openTask(), () => {
         known.isOpen = true

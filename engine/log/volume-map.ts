@@ -104,6 +104,11 @@ export class VolumeMap {
     return this.descriptor.deleted
   }
 
+  /** Deleted, and no clone reads what is left of it. */
+  get isGone(): boolean {
+    return this.isDeleted && (this.descriptor.copy?.pins?.length ?? 0) === 0
+  }
+
   get isClone(): boolean {
     return this.descriptor.origin !== null
   }

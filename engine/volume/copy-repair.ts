@@ -63,7 +63,7 @@ export function* readExact(o: CopyReading, wanted: readonly VersionId[]): Task<E
 /** The data entry of exactly this version, in the head, in the history, or in an origin's map. */
 export function* findExact(target: Target, id: VersionId): Task<Found | undefined> {
   const { stream, map } = target
-  if (stream.failed || map.isDeleted) return undefined
+  if (stream.failed || map.isGone) return undefined
   const own = yield* findIn({ stream, map }, id)
   if (own !== undefined || !map.isClone) return own
   const base = yield* baseBlocks(target, id.lba, 1)

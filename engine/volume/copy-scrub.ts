@@ -27,6 +27,11 @@ export interface ScrubPort {
   pace(bytes: number, go: (goesOn: boolean) => void): void
   /** Blocks that one read may have at the most now; unset: as many as one has. */
   blocksMost?(): number
+  /**
+   * Of remains, which have no machine: tell whoever reads them of damage, and say which of it somebody reads. Unset:
+   * the machine of the copy is told.
+   */
+  tell?(versions: readonly VersionId[]): Task<VersionId[]>
   /** Map and segments of the copy do not agree. */
   onProblem(problem: string): void
 }
@@ -155,10 +160,10 @@ export class CopyScrub {
           : yield* walkLight(target, page, this.paceTask)
       if (walked === undefined) return false
       running.blocks += walked.blocks
-      running.damaged += walked.damaged.length
       running.problems += walked.problems.length
       for (const problem of walked.problems) port.onProblem(problem)
-      const left = yield* this.repaired(target, walked.damaged)
+      const { told, left } = yield* this.repaired(target, walked.damaged)
+      running.damaged += told
       note.left = [...note.left, ...left].slice(0, LEFT_MOST)
       page = walked.nextPage
       if (page === undefined) break
@@ -166,7 +171,7 @@ export class CopyScrub {
       yield* this.noteNowAndThen(target, note)
     }
     // Who has them may be there now, or have been asked by a process that is gone.
-    note.left = yield* this.repaired(target, note.left)
+    note.left = (yield* this.repaired(target, note.left)).left
     if (kind === 'deep' && note.left.length < LEFT_MOST) this.lost.foundOnly(note)
     const { beganAtMs: _began, nextPage: _next, ...last } = running
     track.last = last
@@ -175,13 +180,17 @@ export class CopyScrub {
     return true
   }
 
-  /** Have them repaired. @returns those that were not in time */
-  private *repaired(target: Target, damaged: readonly VersionId[]): Task<VersionId[]> {
+  /** Have them repaired. @returns how many somebody reads, and those of them that were not in time */
+  private *repaired(target: Target, damaged: readonly VersionId[]): Task<{ told: number; left: VersionId[] }> {
     const left: VersionId[] = []
+    let told = 0
     const { clock } = this.copy.o
     for (let at = 0; at < damaged.length; at += TOLD_MOST) {
       let waiting = damaged.slice(at, at + TOLD_MOST)
-      this.copy.tellDamage(waiting)
+      if (this.port.tell === undefined) this.copy.tellDamage(waiting)
+      else waiting = yield* this.port.tell(waiting)
+      told += waiting.length
+      if (waiting.length === 0) continue
       const untilMs = clock.nowMs() + REPAIR_WAIT_MS
       for (let delayMs = LOOK_FIRST_MS; ; delayMs = Math.min(2 * delayMs, LOOK_MOST_MS)) {
         yield* until<void>((resume) => void clock.after(delayMs, () => resume()))
@@ -190,7 +199,7 @@ export class CopyScrub {
       }
       left.push(...waiting)
     }
-    return left
+    return { told, left }
   }
 
   private *still(target: Target, damaged: readonly VersionId[]): Task<VersionId[]> {

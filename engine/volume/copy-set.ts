@@ -2,6 +2,7 @@
 import type { StoreStream } from '../log/store-stream.ts'
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import { until, type Task } from '../task.ts'
+import type { VersionId } from '../replication/record.ts'
 import { SLICE_BYTES } from '../units.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import { isLaterCopy, type SettledCopy } from './copy-recovery.ts'
@@ -22,6 +23,15 @@ export interface CopySetOptions {
   disks: StoreDisks
   foreground: Foreground
   placementDisks(spec: VolumeSpec): ReturnType<StoreDisks['placementDisks']>
+}
+
+/** For whoever looks after what no machine has. */
+export interface Remains {
+  copy: LocalCopyStore
+  /** Ids of the volumes that read it. */
+  clones(): string[]
+  /** As `CopySharing.tellReaders`. */
+  tellReaders(versions: readonly VersionId[]): Task<VersionId[]>
 }
 
 const UNSETTLED = 'one is being made or removed'
@@ -281,6 +291,15 @@ export class CopySet {
       freeSlices: (copy, slices) => this.sharing.freeSlices(copy, slices),
       onUnshared: () => this.sharing.look(),
     })
+  }
+
+  /** What is left of copies that were removed while clones beside them read them. */
+  remains(): Remains[] {
+    return [...this.sharing.remains].map((copy) => ({
+      copy,
+      clones: () => [...this.sharing.clonesOf(copy)].map(({ volumeId }) => volumeId),
+      tellReaders: (versions) => this.sharing.tellReaders(copy, versions),
+    }))
   }
 
   retryHeld(): void {

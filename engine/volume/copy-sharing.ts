@@ -16,6 +16,8 @@ import type { SettledCopy } from './copy-recovery.ts'
 import { slicesIn, type LocalCopyStore } from './copy-store.ts'
 import { withoutSlices, type SharedRuns } from './descriptor.ts'
 import { placementOf } from './placement.ts'
+import type { VersionId } from '../replication/record.ts'
+import { findExact } from './copy-repair.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
 /** Each is in every control record of the copy that is read, and looked through when one of them is read. */
@@ -86,6 +88,39 @@ export class CopySharing {
   /** Give what reads these remains blocks of its own, so that they can go. */
   free(remains: LocalCopyStore): void {
     runTask(this.freeSlices(remains, slicesIn(remains.layout.slices)), () => {})
+  }
+
+  /**
+   * Damage in remains is told to a clone that reads it: its machine has what it shares repaired as its own (B7).
+   * @returns those that some clone reads; the others go with the next sweep
+   */
+  *tellReaders(remains: LocalCopyStore, versions: readonly VersionId[]): Task<VersionId[]> {
+    const told: VersionId[] = []
+    for (const id of versions) {
+      const reader = yield* this.readerOf(remains, id)
+      if (reader === undefined) continue
+      reader.tellDamage([id])
+      told.push(id)
+    }
+    return told
+  }
+
+  /** Clones that read what is left of a copy, also through what is left of clones between. */
+  *clonesOf(remains: LocalCopyStore): Generator<LocalCopyStore> {
+    for (const reader of this.readersOf(remains)) {
+      if (this.remains.has(reader)) yield* this.clonesOf(reader)
+      else yield reader
+    }
+  }
+
+  /** One that shows this version of the remains. */
+  private *readerOf(remains: LocalCopyStore, id: VersionId): Task<LocalCopyStore | undefined> {
+    for (const reader of [...this.clonesOf(remains)]) {
+      const target = this.o.isOpen(reader) ? reader.layout.target(id.lba) : undefined
+      const found = target === undefined ? undefined : yield* findExact(target, id)
+      if (remains.targets.some(({ map }) => map === found?.map)) return reader
+    }
+    return undefined
   }
 
   /** Something shares less, or is gone: pins for nobody are dropped, and who waits looks again. */

@@ -60,7 +60,7 @@ export class LostBlocks {
       const gone: VersionId[] = []
       for (const id of [...note.left, ...note.lost]) {
         const found = yield* findExact(target, id)
-        if (target.stream.failed || target.map.isDeleted) return
+        if (target.stream.failed || target.map.isGone) return
         if (found === undefined) gone.push(id)
       }
       note.left = without(note.left, gone)

@@ -58,7 +58,7 @@ export function* readScrubNote({ stream, map }: Target, copyId: string): Task<Sc
 
 /** Ends when it is durable, or cannot be. */
 export function* writeScrubNote({ stream, map }: Target, note: ScrubNote): Task<void> {
-  if (stream.failed || map.isDeleted) return
+  if (stream.failed || map.isGone) return
   const value = new TextEncoder().encode(JSON.stringify(note))
   const key = scrubKey(map.number)
   yield* until<boolean>((resume) => stream.context.index.batch([{ type: 'put', key, value }], resume))

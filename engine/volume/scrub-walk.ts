@@ -6,7 +6,8 @@
  *           log: neighbours there are read at once, whatever they are in the volume
  *   light   the same entries against the table of segments; no data is read
  *
- * A clone's blocks that it shares with its origin are not in its map: they are the origin's, and looked at there.
+ * A clone's blocks that it shares with its origin are not in its map: they are the origin's, and looked at there, also
+ * when that was deleted and is left for its clones alone.
  */
 import { crcOf, ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from '../log/entry.ts'
 import { segmentOffsetBytes } from '../log/geometry.ts'
@@ -160,7 +161,7 @@ function* windowFrom(
   return { pages, nextPage: last === undefined ? undefined : last + 1 }
 }
 
-const isOver = ({ stream, map }: Target): boolean => stream.failed || map.isDeleted
+const isOver = ({ stream, map }: Target): boolean => stream.failed || map.isGone
 
 const byPlace = (a: FoundVersion, b: FoundVersion): number =>
   segmentOf(a.words, 0) - segmentOf(b.words, 0) || unitsOf(a.words, 0) - unitsOf(b.words, 0)

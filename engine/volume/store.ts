@@ -8,6 +8,7 @@ import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
 import { runTask, until, type Task } from '../task.ts'
 import type { BlockDevice } from './block-device.ts'
 import { CopySet } from './copy-set.ts'
+import type { Remains } from './copy-set.ts'
 import type { CloneSource } from './copy-sharing.ts'
 import type { OpenCopy } from './copy-store.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
@@ -194,6 +195,11 @@ export class Store implements StoreApi {
   /** Copies of replicated volumes, by volume id, with what each found when it was opened. */
   copies(): ReadonlyMap<string, OpenCopy> {
     return this.parts.copies.byId
+  }
+
+  /** What is left of copies that were removed, for the clones that read it. */
+  remains(): Remains[] {
+    return this.parts.copies.remains()
   }
 
   /** Place nothing new on a disk; what is there is served. It is shown as `suspect`, with the reason. */

@@ -9,8 +9,10 @@ import { stamped } from '../../sim/store-world.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
 import { GIB, MIB, SLICE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
-import type { BlockVersion } from '../../../engine/replication/record.ts'
+import type { BlockVersion, VersionId } from '../../../engine/replication/record.ts'
+import { runTask } from '../../../engine/task.ts'
 import { payloadOf } from '../../../engine/volume/copy-headers.ts'
+import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
 import type { CloneSource } from '../../../engine/volume/copy-sharing.ts'
 import type { OpenCopy } from '../../../engine/volume/copy-store.ts'
 import type { Result } from '../../../engine/volume/store-api.ts'
@@ -254,3 +256,49 @@ t.test('so many clones share with one copy, and no more', (t) => {
   t.match(ask(first, 'b', sourceOf(first)), { ok: false, error: { message: /1024 clones share .*: hydrate some/ } })
   t.end()
 })
+
+t.test('what is left of a deleted origin is scrubbed, and repaired by the clone that reads it', (t) => {
+  const first = origin({ seed: 31, ...TINY })
+  const clone = cloned(first, 'clone')
+  const second = cloned(clone, 'second', whole(clone), 4 * MIB)
+  for (const lba of [4, 7]) damage(first, lba)
+  const { world } = first
+  for (const { copy } of [first, clone])
+    world.await<unknown>((done) => world.store!.removeCopy(copy.volumeId, done))
+  const [remains] = world.store!.remains().filter(({ copy }) => copy.volumeId === first.copy.volumeId)
+  t.same(remains!.clones(), [second.copy.volumeId], 'through what is left of the one between')
+  const told: VersionId[] = []
+  const before = second.copy.onEvent
+  second.copy.onEvent = (event) => {
+    before(event)
+    if (event.type !== 'damaged') return
+    told.push(...event.versions)
+    // Another copy of the clone has one of them.
+    const found = event.versions.filter(({ lba }) => lba === 4).map(({ lba, seq }) => versionOf(seq, lba, 100 + seq))
+    second.copy.repair(50_000 + told.length, found)
+  }
+  const scrub = new CopyScrub(remains!.copy, {
+    wallMs: () => 1,
+    pace: (_bytes, go) => go(true),
+    tell: (versions) => remains!.tellReaders(versions),
+    onProblem: () => {},
+  })
+  let ended: boolean | undefined
+  runTask(scrub.openTask(), () => runTask(scrub.passTask('deep', () => 'anew'), (isWhole) => (ended = isWhole)))
+  world.clock.runUntil(() => ended !== undefined)
+  t.equal(ended, true)
+  t.same(told.map(({ lba, seq }) => [lba, seq]).sort().slice(0, 2), [[4, 4], [7, 7]])
+  t.match(scrub.summary('deep'), { counts: { blocks: 10, damaged: 2 }, unrepaired: 1 })
+  t.same(second.readStamps(4, 1), [104])
+  t.throws(() => second.readStamps(7, 1))
+  t.end()
+})
+
+/** A snapshot of all that a clone shows. */
+function whole(world: CopyWorld): CloneSource {
+  world.epoch(2, 13)
+  world.control(2, 14, { operation: 'snapshot', id: 's' })
+  world.settle()
+  world.copy.apply(14, {})
+  return sourceOf(world, { seq: 14 })
+}
