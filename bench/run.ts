@@ -20,6 +20,7 @@ import { measureCompression } from './volume/compression.ts'
 import { measureFailover } from './volume/failover.ts'
 import { hasTool } from './volume/fio.ts'
 import { goalsTable } from './volume/goal.ts'
+import { measureHydration } from './volume/hydration.ts'
 import { measureIdle } from './volume/idle.ts'
 import { machineFacts, whyMeaningless } from './volume/machine-facts.ts'
 import { measureMemory } from './volume/memory.ts'
@@ -43,6 +44,7 @@ const SUITES: Record<string, Suite> = {
   replicated: measureReplicated,
   failover: measureFailover,
   rebuild: measureRebuild,
+  hydration: measureHydration,
   idle: measureIdle,
   snapshots: measureSnapshots,
   compression: measureCompression,

@@ -3,11 +3,11 @@
  * section 3). All hydrations of the store take turns here, a chunk each:
  *
  *   turn -> read a chunk, write it, wait until it is durable -> it took T -> the next turn is 4 T after this one began,
- *                                                               and at most 1/32 s
+ *                                                               and at most 1/16 s
  *
  * So a client waits behind one chunk at most, and three quarters of the time behind none. And nothing is starved,
  * whatever clients do: what a hydration does is never less than a quarter of what it could at that moment, nor less
- * than 32 chunks a second unless the disks take longer for them; then it does what they can, one at a time.
+ * than 16 chunks a second unless the disks take longer for them; then it does what they can, one at a time.
  */
 import type { ClockPort } from '../ports.ts'
 import { until, type Task } from '../task.ts'
@@ -17,8 +17,8 @@ import type { Foreground } from './foreground.ts'
 export const CHUNK_BLOCKS = 64
 /** From one turn to the next, by the time that a chunk took. */
 const TURNS_APART = 4
-/** However long that was: 8 MiB a second. */
-const TURN_MS_MAX = 1000 / 32
+/** However long that was: 4 MiB a second. */
+const TURN_MS_MAX = 1000 / 16
 
 export class HydrationPace {
   private readonly clock: ClockPort

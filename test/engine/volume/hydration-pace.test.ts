@@ -12,7 +12,7 @@ import { CopyWorld, write } from '../../sim/copy-world.ts'
 
 const PAGES = 8
 const BLOCKS = PAGES * PAGE_BLOCKS
-const LEAST_A_SECOND = 32
+const LEAST_A_SECOND = 16
 
 interface Chunk {
   blocks: number
@@ -114,7 +114,7 @@ t.test('it is not starved', (t) => {
       // A chunk is read, in a read or two, before it is given to the log.
       return beganMs > Math.max(former.beganMs + 1000 / LEAST_A_SECOND, former.endedMs) + 4 * latencyMs[1] + 1
     })
-    t.same(late, [], `${latencyMs.join(' to ')} ms an operation: 32 chunks a second, or one after the other`)
+    t.same(late, [], `${latencyMs.join(' to ')} ms an operation: 16 chunks a second, or one after the other`)
   }
   t.end()
 })
