@@ -105,7 +105,7 @@ function timed(count: number, run: () => void): { us: number; count: number } {
 
 function checkpoint(map: ExtentMap, number: number): { operations: IndexOperation[]; entries: number } {
   const collected = collectCheckpoint(map, {
-    meta: undefined, checkpoint: number, onUnresolved() {}, tombstonesGone: [], volumesGone: [],
+    meta: undefined, checkpoint: number, onUnresolved() {}, onPile() {}, tombstonesGone: [], volumesGone: [],
   })
   collected.committed()
   return collected

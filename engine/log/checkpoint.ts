@@ -44,6 +44,8 @@ export interface CheckpointMeta extends LogPosition {
   /** Hex. */
   salt: string
   nextVolume: number
+  /** Who wrote it keeps the log of changes; absent: it was a version that knows none. */
+  changes?: 1
 }
 
 export interface VolumeIndexValue {
@@ -58,6 +60,8 @@ export interface VolumeIndexValue {
   /** Of a copy: slices that are being wiped. */
   wiping?: number[]
   hintSeq?: number
+  /** Absent: 0. */
+  changesFrom?: number
 }
 
 export interface CollectedCheckpoint {
@@ -78,6 +82,8 @@ export function collectCheckpoint(
     checkpoint: number
     /** Uncached pages got this many new unresolved entries. */
     onUnresolved(volume: VolumeMap, page: number, entries: number): void
+    /** What changed in a slice lies in so many values that they should be merged. */
+    onPile(volume: VolumeMap, slice: number): void
     tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }>
     volumesGone: number[]
   },
@@ -113,6 +119,7 @@ export function collectCheckpoint(
 
   for (const volume of map.volumes.values()) {
     collectHistory(volume, put, del)
+    volume.changes.collect({ volume: volume.number, checkpoint }, put, del, (slice) => options.onPile(volume, slice))
     volume.copy?.waiting.collect(volume.number, put, del)
     volume.copy?.leaves.collect(volume.number, put, del)
     if (volume.changed) put(volumeKey(volume.number), json(volumeValue(volume)))
@@ -226,6 +233,7 @@ function volumeValue(volume: VolumeMap): VolumeIndexValue {
     controlBornBatch: volume.controlBornBatch,
     emptied: volume.emptied,
     sweepHistory: volume.sweepHistory,
+    ...(volume.changesFrom === 0 ? {} : { changesFrom: volume.changesFrom }),
     ...(volume.copy === undefined ? {} : { wiping: volume.copy.wiping, hintSeq: volume.copy.hintSeq }),
   }
 }

@@ -130,6 +130,7 @@ export class ExtentMap {
       else this.replace(page, first + i, entry, 0)
     }
     if (this.rebuilding) return
+    map.changes.noteOrdered(map.views, { lba: run.lba, count: run.count, seq: run.seq, kind: ENTRY_KIND.data })
     this.segments.add(run.segment, total)
     map.usedUnits += total
     if (page !== undefined) this.noteDirty(page)
@@ -149,6 +150,7 @@ export class ExtentMap {
       bornBatch: number
     },
   ): void {
+    if (!this.rebuilding) map.changes.noteOrdered(map.views, zero)
     const end = zero.lba + zero.count
     const firstWhole = Math.ceil(zero.lba / PAGE_BLOCKS)
     const endWhole = Math.floor(end / PAGE_BLOCKS)

@@ -11,6 +11,7 @@ import {
   copyEntry,
   ENTRY_KIND,
   ENTRY_WORDS,
+  kindOf,
   putEntry,
   seqOf,
   storedUnitsOf,
@@ -95,7 +96,11 @@ function insert(map: ExtentMap, page: MapPage, lba: number, entry: Uint32Array, 
   for (const words of all) {
     const was = words === entry ? 'none' : words === head ? 'head' : 'history'
     const is = words === shownHead ? 'head' : shown.has(seqOf(words, 0)) ? 'history' : 'none'
-    if (was === 'none' && is !== 'none') count(map, volume, words)
+    if (was === 'none' && is !== 'none') {
+      count(map, volume, words)
+      const what = { lba, count: 1, seq: seqOf(words, 0), kind: kindOf(words, 0) }
+      volume.changes.noteUnordered(views, volume.appliedSeq, what)
+    }
     if (was !== 'none' && is === 'none') map.releaseEntry(volume, words, 0)
     if (was === 'history' && is !== 'history') dropHistory(volume, lba, words)
     if (was !== 'history' && is === 'history') putHistory(volume, lba, words)

@@ -16,6 +16,7 @@ const KEY = {
   waiting: 0x75,
   scrub: 0x63,
   leaf: 0x6c,
+  change: 0x64,
 }
 
 const HISTORY_KEY_BYTES = 21
@@ -71,6 +72,47 @@ export const leafKey = (volume: number, revision: number): Uint8Array => key(KEY
 export const parseLeafKey = (k: Uint8Array): { volume: number; revision: number } => {
   const view = viewOfKey(k)
   return { volume: view.getUint32(1), revision: u48(view, 5) }
+}
+
+/** What changed in a slice. @param seq  between the marks that the changes lie between */
+export interface ChangeKey {
+  volume: number
+  slice: number
+  seq: number
+  checkpoint: number
+}
+export const changeKey = ({ volume, slice, seq, checkpoint }: ChangeKey): Uint8Array =>
+  key(KEY.change, [volume, 4], [slice, 4], [seq, 6], [checkpoint, 6])
+export const parseChangeKey = (k: Uint8Array): ChangeKey => {
+  const view = viewOfKey(k)
+  return { volume: view.getUint32(1), slice: view.getUint32(5), seq: u48(view, 9), checkpoint: u48(view, 15) }
+}
+/** Of a slice those with `above < seq <= upTo` (infinity: all behind). */
+export const changeRange = (
+  { volume, slice }: { volume: number; slice: number },
+  above: number,
+  upTo: number,
+): { from: Uint8Array; below: Uint8Array } => ({
+  from: key(KEY.change, [volume, 4], [slice, 4], [above + 1, 6]),
+  below:
+    upTo === Infinity
+      ? key(KEY.change, [volume, 4], [slice + 1, 4])
+      : key(KEY.change, [volume, 4], [slice, 4], [upTo + 1, 6]),
+})
+/** Of slices `first .. end - 1`. */
+export const changesOfSlices = (
+  volume: number,
+  first: number,
+  end: number,
+): { from: Uint8Array; below: Uint8Array } => ({
+  from: key(KEY.change, [volume, 4], [first, 4]),
+  below: key(KEY.change, [volume, 4], [end, 4]),
+})
+/** The first key behind this one. */
+export function keyBehind(k: Uint8Array): Uint8Array {
+  const out = new Uint8Array(k.length + 1)
+  out.set(k)
+  return out
 }
 
 /** All keys of one kind. */

@@ -2,12 +2,14 @@
  * The index as it was at its last checkpoint, brought into memory: segments, volumes, tombstones and what waits. Pages
  * of the map are not read; they come when they are asked for.
  */
+import type { IndexPort } from '../ports.ts'
 import { until, type Task } from '../task.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
+import { eachValue } from './change-reading.ts'
 import { decodeSegmentValue, parseJson, type CheckpointMeta, type VolumeIndexValue } from './checkpoint.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { withList } from '../volume/snapshot-leaves.ts'
-import { metaKey, numberOfKey, parseLeafKey, rangeOf } from './index-keys.ts'
+import { metaKey, numberOfKey, parseChangeKey, parseLeafKey, rangeOf } from './index-keys.ts'
 import { LeafTable, type LeafIndexValue } from './leaf-table.ts'
 import type { Root } from './root.ts'
 import type { StreamContext } from './store-stream.ts'
@@ -70,6 +72,12 @@ export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): 
       sweepHistory,
       changed: false,
     })
+    if (meta.changes === 1) volume.changesFrom = stored.changesFrom ?? 0
+    else {
+      // It was written by a version that noted nothing; what is kept of a former log of changes lies below.
+      volume.changesFrom = appliedSeq
+      volume.changed = true
+    }
     if (volume.copy !== undefined) {
       volume.copy.wiping = stored.wiping ?? []
       volume.copy.hintSeq = stored.hintSeq ?? 0
@@ -94,8 +102,17 @@ export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): 
     if (record === undefined) return undefined
     copy?.waiting.adopt(record, map.segments)
   }
+  if (meta.changes !== 1 && !(yield* dropChanges(index, map))) return undefined
   map.segments.takeChanged()
   return meta
+}
+
+/** What an earlier version noted before one that knows no log of changes wrote here: it may tell of what was wiped. */
+function* dropChanges(index: IndexPort, map: ExtentMap): Task<boolean> {
+  return yield* eachValue(index, rangeOf('change'), (key) => {
+    const { volume, slice } = parseChangeKey(key)
+    map.volumes.get(volume)?.changes.edit(slice, key, undefined)
+  })
 }
 
 /** By volume; undefined when one is damaged. */

@@ -5,6 +5,7 @@
  */
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import { forgetChanges, mergeAll, mergeNewest } from './change-merging.ts'
 import { cleanSegment, newCleanerBuffer } from './cleaner.ts'
 import { seqOf, ENTRY_WORDS } from './entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
@@ -13,7 +14,7 @@ import { loadPage, visitPages } from './page-visitor.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
 import { dropHistory, readHistory } from './version-history.ts'
-import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
+import { PAGES_MAX, SLICES_MAX, type VolumeMap } from './volume-map.ts'
 import { chooseVictim } from './victim.ts'
 
 /**
@@ -149,7 +150,8 @@ export class Maintenance {
   }
 
   private hasWork(): boolean {
-    return this.wantsCleaning || this.stream.foldQueue.length > 0 || this.sweepVolume() !== undefined
+    const { foldQueue, mergeQueue } = this.stream
+    return this.wantsCleaning || foldQueue.length > 0 || mergeQueue.length > 0 || this.sweepVolume() !== undefined
   }
 
   private *work(): Task<void> {
@@ -162,6 +164,12 @@ export class Maintenance {
       }
       if (this.wantsCleaning) {
         if (!(yield* this.clean())) return
+        continue
+      }
+      const merge = stream.mergeQueue.shift()
+      if (merge !== undefined) {
+        const isThere = stream.map.volumes.get(merge[0].number) === merge[0]
+        if (isThere && !(yield* mergeNewest(stream, merge[0], merge[1]))) return
         continue
       }
       const fold = stream.foldQueue.shift()
@@ -262,7 +270,7 @@ export class Maintenance {
         },
         () => this.relieve(),
       )
-      if (!ok) return false
+      if (!ok || !(yield* forgetChanges(stream, volume, 0, SLICES_MAX))) return false
       for (const t of volume.tombstones) this.tombstoneGone(volume, t)
       volume.tombstones = []
       volume.emptied = true
@@ -334,6 +342,8 @@ export class Maintenance {
       }
       const last = keys.at(-1)
       if (last === undefined) {
+        if (!(yield* mergeAll(this.stream, volume))) return false
+        if (volume.losses !== losses) return true
         volume.sweepHistory = false
         volume.changed = true
         return true

@@ -8,7 +8,7 @@
  * older version would be a wrong byte.
  */
 import { until, type Task } from '../task.ts'
-import { SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
+import { PAGE_BLOCKS, SLICE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
 import { generationOfSlice, type VolumeDescriptor, decodeDescriptor } from '../volume/descriptor.ts'
 import { mergedCopy, type CopyDescriptor } from '../volume/copy-part.ts'
 import { withList } from '../volume/snapshot-leaves.ts'
@@ -201,6 +201,7 @@ export function* rebuildIndex(
       meta: undefined,
       checkpoint: flush,
       onUnresolved: () => {},
+      onPile: () => {},
       tombstonesGone: [],
       volumesGone: [],
     })
@@ -255,6 +256,11 @@ export function* rebuildIndex(
     if (map.dirtyPages.size > 0 && !(yield* writeOut())) failed = true
     if (failed) return { ok: false, reason: 'the index cannot be written' }
     if (!volume.keepsZeroes) volume.tombstones = []
+    // They may lie over what has no page.
+    for (const { firstPage, endPage, seq, kind } of volume.tombstones) {
+      const what = { lba: firstPage * PAGE_BLOCKS, count: (endPage - firstPage) * PAGE_BLOCKS, seq, kind }
+      volume.changes.noteUnordered(volume.views, volume.appliedSeq, what)
+    }
     volume.changed = true
   }
   map.rebuilding = false

@@ -93,6 +93,8 @@ export class StoreStream {
   readonly volumesById = new Map<string, VolumeMap>()
   /** Pages with many unresolved entries, to be folded in the background. */
   foldQueue: Array<[volume: VolumeMap, page: number]> = []
+  /** Slices whose changes lie in many values. */
+  mergeQueue: Array<[volume: VolumeMap, slice: number]> = []
   tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }> = []
   volumesGone: number[] = []
   onFailed: (reason: string) => void = () => {}
@@ -249,6 +251,7 @@ export class StoreStream {
       incarnation,
       salt: saltToHex(this.salt),
       nextVolume: this.nextVolume,
+      changes: 1,
       ...this.log.position(),
     }
     for (const page of map.dirtyPages) if (page.mustFold) this.noteFolded(page)
@@ -262,6 +265,7 @@ export class StoreStream {
       tombstonesGone,
       volumesGone,
       onUnresolved: (volume, page, entries) => this.noteUnresolved(volume, page, entries),
+      onPile: (volume, slice) => void this.mergeQueue.push([volume, slice]),
     })
     this.log.bytesSinceCheckpoint = 0
     if (!(yield* until<boolean>((resume) => this.log.sync(resume)))) return false

@@ -4,7 +4,8 @@
  */
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
 import { Views } from '../volume/views.ts'
-import { PAGE_BLOCKS } from '../units.ts'
+import { PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
+import { ChangeLog } from './change-log.ts'
 import { CopyMap } from './copy-map.ts'
 import { ENTRY_WORDS, type EntryKind } from './entry.ts'
 
@@ -73,6 +74,9 @@ export class VolumeMap {
   /** Older versions some snapshot sees, not yet in the index: by LBA. Null: to be deleted there. */
   history = new Map<number, Map<string, Uint32Array | null>>()
   committingHistory = new Map<number, Map<string, Uint32Array | null>>()
+  readonly changes = new ChangeLog()
+  /** What changed is known behind this seq: an index of before the log of changes has none of what it shows. */
+  changesFrom = 0
   usedUnits = 0
   /** Where the newest control record lies. */
   controlSegment = -1
@@ -140,4 +144,5 @@ const keepsZeroes = (descriptor: VolumeDescriptor): boolean =>
 
 /** Pages of all volumes share maps keyed by one number: 2^26 pages are 64 TiB. */
 export const PAGES_MAX = 2 ** 26
+export const SLICES_MAX = (PAGES_MAX * PAGE_BLOCKS) / SLICE_BLOCKS
 export const pageKeyOf = (volume: number, page: number): number => volume * PAGES_MAX + page

@@ -2,6 +2,7 @@
  * What filling a copy does to its log and map (FORMAT.md section 7): versions become FILL records, and slices whose
  * history is another one are wiped first.
  */
+import { forgetChanges } from '../log/change-merging.ts'
 import { clearEntry, ENTRY_WORDS } from '../log/entry.ts'
 import { historyKey, historyRange, parseHistoryKey } from '../log/index-keys.ts'
 import { visitPages } from '../log/page-visitor.ts'
@@ -82,7 +83,10 @@ export function* wipeSlices({ stream, map }: Target, slices: readonly number[]):
   }
   // Older versions become keys first, so that one walk over the index sees them all.
   if (!(yield* until<boolean>((resume) => stream.makeCheckpoint(resume)))) return false
-  for (const slice of slices) if (!(yield* wipeHistory({ stream, map }, slice, relieve))) return false
+  for (const slice of slices) {
+    if (!(yield* wipeHistory({ stream, map }, slice, relieve))) return false
+    if (!(yield* forgetChanges(stream, map, slice, slice + 1))) return false
+  }
   map.changed = true
   return true
 }

@@ -5,6 +5,9 @@
  *   index pages + deltas, pages in memory, what waits for a page, range tombstones, older versions
  *        \-> of each block the newest version that the one snapshot sees, and the newest that the other one sees
  *
+ * So it is where nobody knows better. What differs between two snapshots mostly stands in the log of changes
+ * (snapshot-changes.ts), which is asked first.
+ *
  * The versions of a block lie in several places, and how they lie there changes with every checkpoint, fold and
  * rollback. It does not matter here: every version that some view shows is in one of them, and one that nobody shows
  * and is still somewhere is never the newest that a snapshot sees, because the one that took its place is there too.
@@ -18,12 +21,14 @@
  * snapshots show the same, and one by itself is told as data.
  *
  * N1 (snapshot-blocks.ts): whether both snapshots are there is looked at in that same turn.
- * Cost O(entries of the map in the range), no reads of data; at most `PIECES_MAX` pieces an answer.
+ * Cost O(entries of the map in the range), of a difference O(changes), no reads of data; at most `PIECES_MAX` pieces an
+ * answer.
  */
 import { ENTRY_KIND, ENTRY_WORDS, epochOf, hasEntry, kindOf, seqOf, zeroEntry, type EntryKind } from '../log/entry.ts'
 import {
   decodeEntryValue, decodePageValue, historyRange, pageRange, parseHistoryKey, parsePageKey,
 } from '../log/index-keys.ts'
+import { ChangePaint } from '../log/change-set.ts'
 import { pageKeyOf, type Tombstone, type VolumeMap } from '../log/volume-map.ts'
 import type { IndexPort } from '../ports.ts'
 import { SNAPSHOT_RUN_KIND } from '../replication/messages.ts'
@@ -33,6 +38,7 @@ import type { Target } from './block-reader.ts'
 import type { CopyReading } from './copy-reader.ts'
 import { isSharedAt } from './copy-base.ts'
 import { isShown, type Shown } from './snapshot-blocks.ts'
+import { isLogged, paintSlice, tellPainted } from './snapshot-changes.ts'
 
 type Entries = Array<[key: Uint8Array, value: Uint8Array]>
 
@@ -41,6 +47,9 @@ const PAGE_ENTRIES = 512
 const OLDER_ENTRIES = 8192
 /** Of one answer: what asks is told how far it came, and asks on. */
 const PIECES_MAX = 8
+/** What a slice costs of a piece when the log of changes is asked, and what sixteen pages of the map do then. */
+const SLICE_PIECES = 1 / 8
+const PAGES_PIECES = 1 / 32
 
 export interface MapRange {
   lba: number
@@ -62,13 +71,34 @@ export function* mapSnapshot(o: CopyReading, seq: number, range: MapRange): Task
   const { lba, blockCount, sinceSeq, runsMax } = range
   const end = lba + blockCount
   const found: SnapshotMap = { runs: [], endLba: lba }
-  for (let pieces = 0; found.endLba < end && pieces < PIECES_MAX; pieces++) {
+  const paint = sinceSeq === undefined ? undefined : new ChangePaint()
+  for (let pieces = 0; found.endLba < end && pieces < PIECES_MAX;) {
     const at = found.endLba
     const target = o.target(at)
     if (target === undefined || target.stream.failed || target.map.isDeleted) return undefined
-    const sliceEnd = (Math.floor(at / SLICE_BLOCKS) + 1) * SLICE_BLOCKS
-    const told = yield* mapPiece(target, [seq, sinceSeq], { first: at, end: Math.min(end, sliceEnd) }, found, runsMax)
-    if (told !== true) return told
+    const slice = Math.floor(at / SLICE_BLOCKS)
+    const pieceEnd = Math.min(end, (slice + 1) * SLICE_BLOCKS)
+    const difference = sinceSeq === undefined ? undefined : target.map.views.difference(seq, sinceSeq)
+    if (paint === undefined || difference === undefined || !isLogged(target, difference)) {
+      pieces++
+      const told = yield* mapPiece(target, [seq, sinceSeq], { first: at, end: pieceEnd }, found, runsMax)
+      if (told !== true) return told
+      if (found.runs.length >= runsMax * 3) break
+      continue
+    }
+    pieces += SLICE_PIECES
+    const changes = { slice, difference, paint }
+    const painted = yield* paintSlice(target, [seq, sinceSeq!], changes)
+    if (painted !== true) return painted
+    while (found.endLba < pieceEnd && pieces < PIECES_MAX && found.runs.length < runsMax * 3) {
+      const askedEnd = tellPainted(changes, pieceEnd, found, runsMax)
+      while (found.endLba < askedEnd && pieces < PIECES_MAX && found.runs.length < runsMax * 3) {
+        const first = found.endLba
+        const told = yield* mapPiece(target, [seq, sinceSeq], { first, end: askedEnd }, found, runsMax)
+        if (told !== true) return told
+        pieces += PAGES_PIECES * Math.ceil((found.endLba - first) / PAGE_BLOCKS / 16)
+      }
+    }
     if (found.runs.length >= runsMax * 3) break
   }
   return found

@@ -17,6 +17,13 @@ interface Era {
   base: Array<[above: number, upTo: number]>
 }
 
+export interface ViewDifference {
+  /** `above < seq <= upTo`, ascending. */
+  intervals: Array<[above: number, upTo: number]>
+  /** The former snapshot sees all but those, and nothing behind any of them: they are what is new. */
+  isOnTop: boolean
+}
+
 /**
  * Visibility of versions, made from a descriptor whenever it changes. The lineage of a view: `V(v) = (at, v] + V(to)`
  * for the rollback (to, at] with the greatest at <= v, `(0, v]` without one; so a rollback that was rolled away
@@ -36,6 +43,9 @@ export class Views {
   private readonly isCopy: boolean
   private readonly lineages = new Map<number, Array<[above: number, upTo: number]>>()
   private knownEras: Era[] | undefined
+  private knownMarks: readonly number[] | undefined
+  private lastMark = 0
+  private nextMark = 0
 
   /** @param former  what its list of snapshots has in common with that one is not looked at again */
   constructor(descriptor: VolumeDescriptor, former?: Views) {
@@ -131,6 +141,50 @@ export class Views {
       }
     }
     return shown
+  }
+
+  /**
+   * The mark behind which a seq lies: the last end of what views see, a snapshot of the list or an end of a rollback,
+   * that is less. What lies between two neighbouring marks is seen by the same snapshots. Undefined: there is none, or
+   * no snapshot, so all that are ever compared see it. Cost O(1) for neighbours, else O(log marks).
+   */
+  markBelow(seq: number): number | undefined {
+    if (this.listSeqs.length === 0) return undefined
+    if (seq > this.lastMark && seq <= this.nextMark) return this.lastMark
+    const marks = this.marks()
+    if (marks[0]! >= seq) return undefined
+    let low = 0
+    let high = marks.length
+    while (low < high) {
+      const mid = (low + high) >>> 1
+      if (marks[mid]! < seq) low = mid + 1
+      else high = mid
+    }
+    this.nextMark = marks[low] ?? Infinity
+    return (this.lastMark = marks[low - 1]!)
+  }
+
+  private marks(): readonly number[] {
+    if (!this.hasRollbacks) return this.listSeqs
+    this.knownMarks ??= [...new Set([...this.listSeqs, ...this.rollbacks.flat()])].sort((a, b) => a - b)
+    return this.knownMarks
+  }
+
+  /** Where versions lie that one of two snapshots sees and the other one does not. Cost O(rollbacks^2) at most. */
+  difference(viewSeq: number, sinceSeq: number): ViewDifference {
+    const ends = new Set([...this.lineage(viewSeq), ...this.lineage(sinceSeq)].flat())
+    const intervals: ViewDifference['intervals'] = []
+    let isOnTop = true
+    let above = 0
+    for (const upTo of [...ends].sort((a, b) => a - b)) {
+      if (upTo === 0) continue
+      const isShown = !this.hidden(viewSeq, upTo)
+      const wasShown = !this.hidden(sinceSeq, upTo)
+      if (isShown !== wasShown) intervals.push([above, upTo])
+      if (wasShown && intervals.length > 0) isOnTop = false
+      above = upTo
+    }
+    return { intervals, isOnTop }
   }
 
   /** Whether a later epoch began at or below this seq: such a record was cut and counts for nothing. */

@@ -6,6 +6,8 @@
 import type { BlockVersion } from '../../engine/replication/record.ts'
 import { Line, replicated, type ModelRecord, type ModelState, type ModelVersion } from './copy-model.ts'
 import { CopyWorld } from './copy-world.ts'
+import { checkChanges } from './change-check.ts'
+import { mapEntries } from './fsck.ts'
 import { Random } from './random.ts'
 import { stamped, type WorldOptions } from './store-world.ts'
 import { blocksOf, mixedPayload } from './stored-forms.ts'
@@ -24,6 +26,8 @@ export interface CopyRunOptions {
   keeps?: boolean
   /** Snapshots are read while everything goes on. */
   reads?: boolean
+  /** All of a snapshot is compared with another one, and what the log of changes tells with the map. */
+  changes?: boolean
   writeback?: boolean
 }
 
@@ -61,9 +65,11 @@ class CopyRun {
   private filling: { target: number; versions: BlockVersion[]; line: Line; applied: number } | undefined
   private cache: { line: Line; seq: number; state: ModelState } | undefined
   private readonly lbas: number[]
+  private readonly blockCount: number
   private asked: AskedSnapshot[] = []
   readonly counts = {
-    crashes: 0, lost: 0, fills: 0, drops: 0, cleaned: 0, leaves: 0, snapshotReads: 0, snapshotMaps: 0, gone: 0,
+    crashes: 0, lost: 0, fills: 0, drops: 0, cleaned: 0, leaves: 0, snapshotReads: 0, snapshotMaps: 0, changeChecks: 0,
+    gone: 0,
   }
 
   constructor(options: CopyRunOptions) {
@@ -72,6 +78,7 @@ class CopyRun {
     const disks = options.world?.disks ?? 1
     const { random } = this
     const sizeBytes = disks > 1 ? 2 * 2 ** 30 : 4 * 2 ** 20
+    this.blockCount = sizeBytes / 4096
     this.world = new CopyWorld(
       { segments: 40, seed: options.seed, ...options.world },
       { sizeBytes, ...(options.writeback === true ? { durability: 'writeback' as const } : {}) },
@@ -85,6 +92,7 @@ class CopyRun {
     this.crash()
     while (this.filling !== undefined) this.fill()
     this.checkHead()
+    this.checkChanges()
     for (const entry of this.world.world.events)
       if (entry.level === 'error') throw new Error(`${entry.message} ${JSON.stringify(entry.fields)}`)
   }
@@ -106,6 +114,8 @@ class CopyRun {
     else if (this.filling !== undefined) this.fill()
     else if (dice < 96 && this.options.fills === true) this.startFill()
     if (this.options.reads === true && random.chance(0.3)) this.askSnapshot()
+    if (this.options.changes === true && random.chance(0.3)) this.askSnapshot(0)
+    if (this.options.changes === true && random.chance(0.02)) this.checkChanges()
     for (let i = random.int(4); i > 0; i--) if (this.world.world.clock.pending > 0) this.world.world.clock.step()
     this.note()
     this.checkSnapshots()
@@ -280,26 +290,40 @@ class CopyRun {
     return before.findLast((record) => lba >= record.lba && lba < record.lba + record.blockCount)?.kind === 'write'
   }
 
+  private checkChanges(): void {
+    if (this.filling !== undefined) return
+    const { world } = this.world
+    for (const stream of world.store!.streams()) {
+      const entries = mapEntries(world, stream)
+      if (entries === undefined) return this.fail('the index cannot be read')
+      this.counts.changeChecks++
+      const [problem] = checkChanges(world, stream, entries)
+      if (problem !== undefined) this.fail(problem)
+    }
+  }
+
   // --- snapshots that are read while everything goes on
 
-  private askSnapshot(): void {
+  /** @param from  all behind it is compared with another snapshot; absent: a part, or read */
+  private askSnapshot(from?: number): void {
     if (this.filling !== undefined || this.startingFill !== undefined) return
     const { random } = this
     const { copy } = this.world
     const { snapshots } = this.state()
     if (snapshots.size === 0) return
     const id = random.pick([...snapshots.keys()])
-    const sinceId = random.chance(0.6) ? random.pick([...snapshots.keys()]) : undefined
+    const sinceId =
+      from !== undefined || random.chance(0.6) ? random.pick([...snapshots.keys()]) : undefined
     const opened = copy.snapshot(id)
     const since = sinceId === undefined ? undefined : copy.snapshot(sinceId)
     if (opened === undefined) return this.fail(`snapshot ${id} is not there`)
-    const lba = random.pick(this.lbas)
-    const blockCount = 1 + random.int(random.chance(0.5) ? 6 : 600)
+    const lba = from ?? random.pick(this.lbas)
+    const blockCount = from === undefined ? 1 + random.int(random.chance(0.5) ? 6 : 600) : this.blockCount - from
     const { blocks } = snapshots.get(id)!
     const sinceBlocks = sinceId === undefined ? undefined : snapshots.get(sinceId)!.blocks
     const ids = sinceId === undefined ? [id] : [id, sinceId]
     const token = this.world.begin((token) => {
-      if (random.chance(0.5)) copy.readSnapshot(token, opened, lba, blockCount)
+      if (from === undefined && random.chance(0.5)) copy.readSnapshot(token, opened, lba, blockCount)
       else copy.mapSnapshot(token, opened, { lba, blockCount, since })
     })
     this.asked.push({ token, ids, lba, blockCount, blocks, sinceBlocks })

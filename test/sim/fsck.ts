@@ -7,6 +7,7 @@
  *   L4  a segment that is free, or not this stream's, is referenced by nothing; grants and table agree
  *   L10 versions of a block have different ids, and no history version is newer than the head unless a rollback hides
  *   it L12 a record that an entry points to belongs to the entry's volume
+ *   G1-G3 what changed between snapshots is told by the log of changes (change-check.ts)
  */
 import { uuidToHex } from '../../engine/log/bytes.ts'
 import { hexToUuid } from '../../engine/log/bytes.ts'
@@ -33,6 +34,7 @@ import { readHistory } from '../../engine/log/version-history.ts'
 import { PAGES_MAX, type VolumeMap } from '../../engine/log/volume-map.ts'
 import { runTask, until } from '../../engine/task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
+import { checkChanges } from './change-check.ts'
 import type { StoreWorld } from './store-world.ts'
 
 /** One version of one block, as some map shows it. */
@@ -230,6 +232,7 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
   }
   if (mapped !== stream.volumesById.size) problems.push(`${name}: ${mapped} maps, ${stream.volumesById.size} ids`)
   for (const [key, versions] of versionsOf) checkOrder(stream, name, key, versions, problems)
+  for (const problem of checkChanges(world, stream, entries)) problems.push(`${name}: ${problem}`)
 }
 
 function checkOrder(

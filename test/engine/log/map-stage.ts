@@ -101,7 +101,7 @@ export class MapStage {
       block: 1,
       batch: 1000,
     }
-    const gone = { tombstonesGone: [], volumesGone: [], onUnresolved: () => {} }
+    const gone = { tombstonesGone: [], volumesGone: [], onUnresolved: () => {}, onPile: () => {} }
     const { operations, freed, committed } = collectCheckpoint(this.map, { meta, checkpoint, ...gone })
     const end = (): void => {
       this.index.batch(operations, () => committed())
