@@ -35,7 +35,10 @@ export const GLOBAL_OPTIONS: Record<string, OptionSpec> = {
 }
 
 const ENDPOINT: Record<string, OptionSpec> = {
-  endpoint: { value: 'PATH', summary: 'api.sock, a node or a dev folder (else HOLDFAST_ENDPOINT, else ./.holdfast)' },
+  endpoint: {
+    value: 'PATH', summary: 'api.sock, a node or a dev folder, or HOST:PORT (else HOLDFAST_ENDPOINT, else ./.holdfast)',
+  },
+  tls: { value: 'DIR', summary: 'new: for HOST:PORT, the folder of your certificate (else HOLDFAST_TLS)' },
 }
 const NAME: PositionalSpec[] = [{ name: 'NAME' }]
 
@@ -92,7 +95,7 @@ const NODE_COMMANDS: Command[] = [
         many: true,
         summary: 'a device, or a file (made with size= when it is not there)',
       },
-      'listen-tcp': { value: 'HOST:PORT', summary: 'also serve NBD over TCP, without authentication; off by default' },
+      'listen-tcp': { value: 'HOST:PORT', summary: 'also serve NBD over TCP, on loopback; off by default' },
       'listen-metrics': {
         value: 'HOST:PORT',
         summary: 'new: /metrics, /healthz and /readyz over HTTP; a PORT alone is on loopback; off by default',
@@ -108,15 +111,17 @@ const NODE_COMMANDS: Command[] = [
       zone: { value: 'ZONE', summary: 'failure domain: copies go to different ones first' },
       'new-zone': { summary: 'new: the zone may be one that no other node of the cluster is in' },
       store: { value: 'URL[,URL]', summary: 'new: be a node of the cluster of this store; without it, by itself' },
-      'listen-peer': { value: 'HOST:PORT', summary: 'data of other nodes; loopback only (default 127.0.0.1:0)' },
-      'listen-api': { value: 'HOST:PORT', summary: 'control of other nodes; loopback only (default 127.0.0.1:0)' },
+      'listen-peer': { value: 'HOST:PORT', summary: 'data of other nodes, who are told this (default 127.0.0.1:0)' },
+      'listen-api': { value: 'HOST:PORT', summary: 'control by other nodes and users (default 127.0.0.1:0)' },
+      tls: { value: 'DIR', summary: 'new: its ca.crt, tls.crt and tls.key (`holdfast ca issue`); TLS 1.3 everywhere' },
+      'no-tls': { summary: 'new: a node of a cluster in plain text, on loopback only, for trying out' },
       config: { value: 'FILE', summary: 'the same as JSON: {"name", "dir", "disks": [{"path", ..}], ..}; flags win' },
     },
     examples: [
       'holdfast node --name n1 --dir /var/lib/holdfast --disk path=/dev/sdb,tags=ssd',
       'holdfast node --name n1 --dir ./state --disk path=./disk0,size=10Gi --listen-tcp 127.0.0.1:10809',
       'holdfast node --config /etc/holdfast.json',
-      'holdfast node --name n1 --dir ./state --disk path=./disk1,size=4Gi --store http://127.0.0.1:2379',
+      'holdfast node --name n1 --dir ./state --disk path=./disk1,size=4Gi --no-tls --store http://127.0.0.1:2379',
     ],
     load: async () => (await import('./node-run.ts')).runNode,
   },
@@ -185,6 +190,7 @@ const DEV_COMMANDS: Command[] = [
       size: { value: 'SIZE', summary: 'disk file of each node of a new folder (default: 2Gi; of one node 4Gi)' },
       volume: { value: 'NAME:SIZE[:REPLICAS]', many: true, summary: 'also make this volume unless it is there' },
       'no-demo': { summary: 'do not make the volume `demo`' },
+      tls: { summary: 'new: with certificates of a CA of its own; nodes, store and control API talk over TLS' },
     },
     examples: [
       'holdfast dev',
@@ -243,7 +249,8 @@ const STORE_COMMANDS: Command[] = [
     positionals: [],
     options: {
       dir: { value: 'DIR', summary: 'required; where it keeps everything' },
-      listen: { value: 'HOST:PORT', summary: 'default 127.0.0.1:2379; no authentication: a trusted network only' },
+      listen: { value: 'HOST:PORT', summary: 'default 127.0.0.1:2379; beyond loopback only with --tls' },
+      tls: { value: 'DIR', summary: 'new: its certificate (`holdfast ca issue --role store`), for nodes and admins' },
     },
     examples: ['holdfast store --dir /var/lib/holdfast-store --listen 127.0.0.1:2379'],
     load: async () => (await import('./store-run.ts')).runStore,

@@ -3,6 +3,7 @@ import path from 'node:path'
 import type { Volume } from '../cluster/api/definition.ts'
 import { DEV_DIR_DEFAULT } from './dev-control.ts'
 import type { DevNode } from './dev-node.ts'
+import { ADMIN } from './dev-tls.ts'
 
 const fio = (uri: string): string[] => [
   `  fio --name=try --ioengine=nbd '--uri=${uri}' --rw=randwrite --bs=4k --iodepth=32 --size=256m \\`,
@@ -18,6 +19,7 @@ export function tryNext(volumes: Volume[], dir: string, nodes: readonly DevNode[
   return [
     ...volumes.flatMap(({ name, nbd }) => nbd.map((place) => `  ${name.padEnd(10)} ${place}`)),
     ...metricsOf(nodes),
+    ...apisOf(nodes, dir),
     ...limits.map((limit) => `  ${limit}`),
     '',
     'Try next, in another terminal:',
@@ -31,6 +33,13 @@ export function tryNext(volumes: Volume[], dir: string, nodes: readonly DevNode[
 
 const metricsOf = (nodes: readonly DevNode[]): string[] => nodes.flatMap(({ name, ready }) =>
   ready?.metrics === undefined ? [] : [`  metrics    http://127.0.0.1:${ready.metrics.port}/metrics  (${name})`])
+
+/** Over TLS, as it is asked from elsewhere. */
+function apisOf(nodes: readonly DevNode[], dir: string): string[] {
+  const certificate = path.join(dir, 'tls', ADMIN)
+  return nodes.flatMap(({ name, tls }) =>
+    tls === undefined ? [] : [`  control    --endpoint 127.0.0.1:${tls.apiPort} --tls ${certificate}  (${name})`])
+}
 
 function clientsOf({ nbd }: Volume): string[] {
   const uri = nbd[0]!

@@ -15,6 +15,8 @@ export interface DevNodeOptions extends DevChildOptions {
   metricsPort: number
   /** URL of the cluster store; undefined: the node is by itself. */
   store: string | undefined
+  /** Of a node of a cluster: the folder of its certificate, and where the control API is over TLS. */
+  tls: { dir: string; apiPort: number } | undefined
 }
 
 export class DevNode extends DevChild<Ready> {
@@ -27,13 +29,18 @@ export class DevNode extends DevChild<Ready> {
     this.#options = options
   }
 
+  get tls(): DevNodeOptions['tls'] {
+    return this.#options.tls
+  }
+
   protected override words(): string[] {
-    const { dir, diskPath, diskSizeBytes, tcpPort, metricsPort, store } = this.#options
+    const { dir, diskPath, diskSizeBytes, tcpPort, metricsPort, store, tls } = this.#options
+    const secure = tls === undefined ? ['--no-tls'] : ['--tls', tls.dir, '--listen-api', `127.0.0.1:${tls.apiPort}`]
     const size = existsSync(diskPath) ? '' : `,size=${diskSizeBytes}`
     return [
       'node', '--name', this.name, '--dir', dir, '--disk', `path=${diskPath}${size}`,
       '--listen-tcp', `127.0.0.1:${tcpPort}`, '--listen-metrics', `127.0.0.1:${metricsPort}`,
-      ...(store === undefined ? [] : ['--store', store]),
+      ...(store === undefined ? [] : ['--store', store, ...secure]),
     ]
   }
 

@@ -1,8 +1,7 @@
 /**
- * Loopback ports for the nodes of `holdfast dev`: from 10809 on for NBD, from 9420 on for metrics, those that nobody
- * listens on. A port is claimed for as long
- * as we run, by an abstract socket of that number, so that no other `holdfast dev` chooses it before our node listens
- * there, or while that node is down.
+ * Loopback ports for the nodes of `holdfast dev`: from 10809 on for NBD, from 9420 on for metrics, from 8420 on for the
+ * control API over TLS, those that nobody listens on. A port is claimed for as long as we run, by an abstract socket of
+ * that number, so that no other `holdfast dev` chooses it before our node listens there, or while that node is down.
  */
 import { once } from 'node:events'
 import net from 'node:net'
@@ -10,6 +9,7 @@ import { HoldfastError } from '../engine/errors.ts'
 
 const NBD_FIRST = 10809
 export const METRICS_FIRST = 9420
+export const API_FIRST = 8420
 const PORTS_TRIED = 200
 
 /** @throws HoldfastError `port-busy` when so many cannot be had */

@@ -10,15 +10,19 @@ interface StoreReady {
 
 export class DevStore extends DevChild<StoreReady> {
   readonly #dir: string
+  readonly #tls: string | undefined
   #port = 0
 
-  constructor(dir: string, onLost: (why: string) => void) {
+  /** @param tls  folder of its certificate; undefined: in plain text */
+  constructor(dir: string, onLost: (why: string) => void, tls: string | undefined) {
     super({ name: DEV_STORE, onLost })
     this.#dir = path.join(dir, DEV_STORE)
+    this.#tls = tls
   }
 
   protected override words(): string[] {
-    return ['store', '--dir', this.#dir, '--listen', `127.0.0.1:${this.#port}`]
+    const tls = this.#tls === undefined ? [] : ['--tls', this.#tls]
+    return ['store', '--dir', this.#dir, '--listen', `127.0.0.1:${this.#port}`, ...tls]
   }
 
   override async start(): Promise<boolean> {

@@ -24,9 +24,10 @@ import { tryNext } from './dev-hints.ts'
 import { leftoversGone } from './dev-leftovers.ts'
 import type { LockedFolder } from './dev-leftovers.ts'
 import { DevNode } from './dev-node.ts'
-import { claimPorts, METRICS_FIRST } from './dev-ports.ts'
+import { API_FIRST, claimPorts, METRICS_FIRST } from './dev-ports.ts'
 import { devSocketPath, serveDevSocket } from './dev-socket.ts'
 import { DEV_STORE, DevStore } from './dev-store.ts'
+import { devCertificates } from './dev-tls.ts'
 import { DEMO, makeVolumes, parseWishedVolume } from './dev-volumes.ts'
 import type { WishedVolume } from './dev-volumes.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
@@ -93,10 +94,17 @@ function disksOf(given: Arguments, dir: string, names: string[]): Disk[] {
 
 async function prepare(
   names: string[],
-  { dir, disks, store, output }: { dir: string; disks: Disk[]; store: string | undefined; output: Output },
+  { dir, disks, store, certificates, output }: {
+    dir: string
+    disks: Disk[]
+    store: string | undefined
+    certificates: Map<string, string> | undefined
+    output: Output
+  },
 ): Promise<DevNode[]> {
   const ports = await claimPorts(names.length)
   const metricsPorts = await claimPorts(names.length, METRICS_FIRST)
+  const apiPorts = certificates === undefined ? [] : await claimPorts(names.length, API_FIRST)
   return names.map((name, index) => {
     const { path: diskPath, present, sizeBytes } = disks[index]!
     output.note(present === undefined
@@ -104,7 +112,9 @@ async function prepare(
       : `node ${name}: resuming with its disk of ${formatSize(present)} at ${diskPath}`)
     const onLost = lost(`node ${name}`, output)
     const [tcpPort, metricsPort] = [ports[index]!, metricsPorts[index]!]
-    return new DevNode({ name, dir, diskPath, diskSizeBytes: sizeBytes, tcpPort, metricsPort, store, onLost })
+    const folder = certificates?.get(name)
+    const tls = folder === undefined ? undefined : { dir: folder, apiPort: apiPorts[index]! }
+    return new DevNode({ name, dir, diskPath, diskSizeBytes: sizeBytes, tcpPort, metricsPort, store, tls, onLost })
   })
 }
 
@@ -116,7 +126,7 @@ function lost(what: string, output: Output): (why: string) => void {
 }
 
 export async function runDev({ arguments: given, output }: Invocation): Promise<number> {
-  const wish = { nodes: parseNodes(given.text('nodes')), store: given.text('store') }
+  const wish = { nodes: parseNodes(given.text('nodes')), store: given.text('store'), tls: given.flag('tls') }
   const dir = path.resolve(given.text('dir') ?? DEV_DIR_DEFAULT)
   const shape = devShape(dir, wish)
   const wished = wishedVolumes(given)
@@ -131,10 +141,12 @@ export async function runDev({ arguments: given, output }: Invocation): Promise<
   const disks = disksOf(given, dir, names)
   keepShape(dir, shape)
   warmCompileCache()
-  const store = shape.store === 'own' ? new DevStore(dir, lost('the cluster store', output)) : undefined
+  const certificates = shape.tls === true ? devCertificates(dir, names, DEV_STORE) : undefined
+  const store = shape.store === 'own'
+    ? new DevStore(dir, lost('the cluster store', output), certificates?.get(DEV_STORE)) : undefined
   if (store !== undefined && !(await store.start())) return EXIT_FAILED
   const url = typeof shape.store === 'string' ? store?.ready?.url : shape.store.url
-  const cluster = new DevCluster(await prepare(names, { dir, disks, store: url, output }), store)
+  const cluster = new DevCluster(await prepare(names, { dir, disks, store: url, certificates, output }), store)
   const { nodes } = cluster
   const asked = stopSignal(() => cluster.hurry()).then(() => 'stop' as const)
   let control: net.Server | undefined

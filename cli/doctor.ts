@@ -12,7 +12,7 @@ import type { Node } from '../cluster/api/definition.ts'
 import { GIB } from '../engine/units.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './commands.ts'
-import { findEndpoint } from './endpoint.ts'
+import { endpointOf, endpointText } from './endpoint.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
 export interface Check {
@@ -121,11 +121,11 @@ function checkTool([tool, debianPackage, use]: [string, string, string]): Check 
 /** A daemon is not needed; when one answers, it is asked. */
 async function askNode(given: Arguments): Promise<{ check: Check; node: Node | undefined }> {
   try {
-    const endpoint = await findEndpoint(given.text('endpoint'))
+    const endpoint = await endpointOf(given)
     const client = connectControlApi(endpoint, 5000)
     try {
       const node = (await client.listNodes()).nodes[0]
-      return { check: ok('daemon', `node ${node?.name} answers at ${endpoint.socketPath}`), node }
+      return { check: ok('daemon', `node ${node?.name} answers at ${endpointText(endpoint)}`), node }
     } finally {
       client.close()
     }

@@ -1,17 +1,20 @@
 /**
  * Which daemon a command talks to: `--endpoint`, else HOLDFAST_ENDPOINT, else `./.holdfast`. Each may name api.sock
- * itself, a node's folder, or a dev folder with nodes in it, of which the first that answers is taken. A failure says
- * what was tried and where the name came from.
+ * itself, a node's folder, or a dev folder with nodes in it, of which the first that answers is taken; or `HOST:PORT`
+ * of a node, over TLS, with the certificate in `--tls`, else HOLDFAST_TLS. A failure says what was tried and where the
+ * name came from.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
-import type { ControlClient, Endpoint } from '../cluster/api/client.ts'
+import type { ControlClient, Endpoint, SocketEndpoint } from '../cluster/api/client.ts'
 import { HoldfastError } from '../engine/errors.ts'
+import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 
 const API_SOCKET = 'api.sock'
 const WAITING = 'waiting.json'
+const ADDRESS = /^[^/]+:\d+$/
 
 export interface NamedEndpoint {
   place: string
@@ -33,10 +36,10 @@ function unreachable({ source }: NamedEndpoint, endpoint: string, reason: string
 
 /** Sockets that may be meant, in order of node name. */
 export function candidateSockets(named: NamedEndpoint): string[] {
-  if (/^[^/]+:\d+$/.test(named.place)) {
+  if (ADDRESS.test(named.place)) {
     throw new HoldfastError('not-supported', {
-      what: `endpoint ${named.place}: the control API over TCP`,
-      instead: 'name a unix socket (DIR/<node>/api.sock) or a dev folder',
+      what: `this command over TCP (endpoint ${named.place})`,
+      instead: 'it reads data on the host of a node: name a unix socket (DIR/<node>/api.sock) or a dev folder',
     })
   }
   const place = path.resolve(named.place.replace(/^unix:(\/\/(?=\/))?/, ''))
@@ -87,7 +90,8 @@ export function storeWaitedFor(place: string): string | undefined {
   return undefined
 }
 
-export async function findEndpoint(flag: string | undefined, environment = process.env): Promise<Endpoint> {
+/** On this host. */
+export async function findEndpoint(flag: string | undefined, environment = process.env): Promise<SocketEndpoint> {
   const named = namedEndpoint(flag, environment)
   try {
     return await firstThatAnswers(named)
@@ -98,7 +102,7 @@ export async function findEndpoint(flag: string | undefined, environment = proce
   }
 }
 
-async function firstThatAnswers(named: NamedEndpoint): Promise<Endpoint> {
+async function firstThatAnswers(named: NamedEndpoint): Promise<SocketEndpoint> {
   let failure: HoldfastError | undefined
   for (const socketPath of candidateSockets(named)) {
     const reason = await connectFailure(socketPath)
@@ -108,9 +112,26 @@ async function firstThatAnswers(named: NamedEndpoint): Promise<Endpoint> {
   throw failure!
 }
 
+/** Here or elsewhere. */
+export async function endpointOf(given: Arguments, environment = process.env): Promise<Endpoint> {
+  const flag = given.text('endpoint')
+  const { place: address, source } = namedEndpoint(flag, environment)
+  if (!ADDRESS.test(address)) return findEndpoint(flag, environment)
+  const dir = given.text('tls') ?? environment.HOLDFAST_TLS
+  if (dir === undefined || dir === '') {
+    const hint = 'name your certificate with --tls DIR or HOLDFAST_TLS'
+    throw usageError(`a node at ${address} answers over TLS only`, hint)
+  }
+  const { TlsFolder } = await import('../cluster/tls/tls-folder.ts')
+  return { address, folder: new TlsFolder(dir), source }
+}
+
+export const endpointText = (endpoint: Endpoint): string =>
+  'socketPath' in endpoint ? endpoint.socketPath : endpoint.address
+
 /** Run `use` with a connection, which is closed in any case. */
 export async function withDaemon<T>(given: Arguments, use: (daemon: ControlClient) => Promise<T>): Promise<T> {
-  const endpoint = await findEndpoint(given.text('endpoint'))
+  const endpoint = await endpointOf(given)
   const { connectControlApi } = await import('../cluster/api/client.ts')
   const client = connectControlApi(endpoint)
   try {

@@ -19,6 +19,8 @@ export async function runNode({ arguments: given }: Invocation): Promise<number>
     store: given.text('store'),
     'listen-peer': given.text('listen-peer'),
     'listen-api': given.text('listen-api'),
+    tls: given.text('tls'),
+    'no-tls': given.flag('no-tls'),
     config: given.text('config'),
   }))
   // The parent's channel, if there is one, would keep the process alive.

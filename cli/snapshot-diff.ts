@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { diffSnapshots, KIND_NAMES } from '../cluster/api/snapshot-diff.ts'
 import type { Invocation } from './commands.ts'
-import { findEndpoint } from './endpoint.ts'
+import { endpointOf } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
 
 export async function showDifference({ arguments: given, output }: Invocation): Promise<number> {
   const [volume, first, second] = given.positionals as [string, string, string | undefined]
-  const endpoint = await findEndpoint(given.text('endpoint'))
+  const endpoint = await endpointOf(given)
   const request = { volume, snapshot: second ?? first, since: second === undefined ? '' : first }
   let ranges = 0
   let bytes = 0

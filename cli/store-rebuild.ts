@@ -5,6 +5,8 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { connectEtcdStore } from '../cluster/store/etcd-store.ts'
+import { StoreTls } from '../cluster/tls/store-tls.ts'
+import { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { askNodes, lookAtStore, writeRebuilt } from '../cluster/store/rebuild-run.ts'
 import type { NodeDescription } from '../engine/control/node-description.ts'
 import { planRebuild } from '../engine/control/store-rebuild.ts'
@@ -26,7 +28,9 @@ export async function rebuildStore({ arguments: given, output }: Invocation): Pr
   const confirm = given.text('confirm')
   if (confirm !== undefined && !given.flag('force')) throw usageError('--confirm goes with --force', 'add --force')
   const address = given.text('store') ?? waitedFor(given)
-  const store = connectEtcdStore({ addresses: address })
+  const dir = given.text('tls')
+  const tls = dir === undefined ? undefined : new StoreTls(new TlsFolder(dir))
+  const store = connectEtcdStore({ addresses: address, tls })
   try {
     const target = { store, address }
     const found = await lookAtStore(target)

@@ -6,7 +6,11 @@ import path from 'node:path'
 import { openEmbeddedStore } from '../cluster/store/embedded/embedded-store.ts'
 import { checkStoreFolder } from '../cluster/store/embedded/store-folder.ts'
 import { parseListenAddress, serveStore } from '../cluster/store/embedded/store-server.ts'
+import { isLoopback } from '../cluster/tls/loopback.ts'
+import { TlsFolder } from '../cluster/tls/tls-folder.ts'
+import { clock } from '../dataplane/clock.ts'
 import { lockFolder, makeFolder } from '../dataplane/node-folder.ts'
+import { RefusalLog } from '../dataplane/peer/refusal-log.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './commands.ts'
@@ -15,12 +19,16 @@ import { EXIT_FAILED, EXIT_OK } from './output.ts'
 const LISTEN_DEFAULT = '127.0.0.1:2379'
 /** Calls that are under way when a signal comes. */
 const GRACE_MS = 500
+const REFUSALS_EVERY_MS = 10_000
 
 export async function runStore({ arguments: given, output }: Invocation): Promise<number> {
-  const folder = given.text('dir')
-  if (folder === undefined) throw usageError('--dir is missing', '`holdfast help store` shows how')
+  const named = given.text('dir')
+  if (named === undefined) throw usageError('--dir is missing', '`holdfast help store` shows how')
   const listen = parseListenAddress(given.text('listen') ?? LISTEN_DEFAULT)
-  const dir = path.resolve(folder)
+  const tlsDir = given.text('tls')
+  if (tlsDir === undefined && !isLoopback(listen.host)) throw new HoldfastError('plain-text', { where: '--listen' })
+  const folder = tlsDir === undefined ? undefined : new TlsFolder(tlsDir)
+  const dir = path.resolve(named)
   makeFolder(dir)
   checkStoreFolder(dir)
   lockFolder(dir, path.join(dir, 'lock'))
@@ -34,7 +42,12 @@ export async function runStore({ arguments: given, output }: Invocation): Promis
   })
   let failure: unknown
   const onBug = (error: unknown) => void process.emit('uncaughtException', error as Error)
-  const server = await serveStore({ store, listen, onBug })
+  const log = { event: (_: string, message: string) => output.note(message) }
+  const refusals = new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS })
+  const onRefused = (address: string, reason: string): void =>
+    refusals.refused(`connection from ${address} refused: ${reason}`, `${address.replace(/:\d+$/, '')} ${reason}`, {})
+  if (folder !== undefined) folder.onProblem = ({ message }) => output.note(message)
+  const server = await serveStore({ store, listen, tls: folder && { folder, onRefused }, onBug })
   output.result({ ready: true, url: server.url, dir }, () => [`holdfast store ready ${server.url}`])
   process.send?.({ ready: true, url: server.url })
   await Promise.race([asked, failed.then((error) => (failure = error))])

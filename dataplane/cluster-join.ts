@@ -9,6 +9,7 @@ import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterStore, StoreAnswer } from '../cluster/store/cluster-store.ts'
 import { connectEtcdStore } from '../cluster/store/etcd-store.ts'
+import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { agreeOnClusterId, readCluster } from '../cluster/membership/cluster-id.ts'
 import { readRegistration, registerNode, zonesOfOthers } from '../cluster/membership/registration.ts'
 import { nextStartNumber } from '../cluster/membership/start-number.ts'
@@ -22,6 +23,7 @@ import type { StoreMemory } from './known-store.ts'
 import type { ClusterConfig, NodeConfig } from './node-config.ts'
 import { identityIn, keepIdentity, knownIdentity, replaceFile } from './node-folder.ts'
 import type { NodeIdentity, NodePaths } from './node-folder.ts'
+import { checkTlsCluster, storeTlsOf } from './node-tls.ts'
 import { checkEra, waitForRebuild } from './waiting-node.ts'
 
 const RETRY_MS = 500
@@ -43,6 +45,8 @@ export interface JoinedCluster {
 export interface JoinOptions {
   config: NodeConfig
   cluster: ClusterConfig
+  /** Unset: plain text. */
+  tls: TlsFolder | undefined
   paths: NodePaths
   log: LogPort
   /** Whether its disks may be that node's; nothing is made or written. @throws HoldfastError why not */
@@ -57,7 +61,7 @@ type Answered = <T>(ask: () => Promise<StoreAnswer<T>>) => Promise<T>
 
 /** @throws HoldfastError when it cannot be a node of that cluster */
 export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> {
-  const { config, cluster, paths, log, say, check } = options
+  const { config, cluster, tls, paths, log, say, check } = options
   const { name, zone } = config
   let isWaiting = false
   const answered: Answered = async (ask) => {
@@ -80,7 +84,9 @@ export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> 
   rmSync(paths.waiting, { force: true })
   const memory = readStoreMemory(paths.knownStore)
   const { store, era } = await knownStore(options, memory, answered)
-  const wished = (await answered(() => readCluster(store)))?.id ?? randomBytes(16).toString('hex')
+  const ownId = tls?.identity.clusterId ?? randomBytes(16).toString('hex')
+  const wished = (await answered(() => readCluster(store)))?.id ?? ownId
+  checkTlsCluster(tls, wished)
   const identity = identityIn(paths.identity, { clusterId: wished, store: cluster.store })
   const { nodeId } = identity
   const former = await answered(() => readRegistration(store, { name, nodeId }))
@@ -116,10 +122,11 @@ function checkZone({ config, log }: JoinOptions, others: ReadonlyMap<string, str
 async function knownStore(
   options: JoinOptions, memory: StoreMemory, answered: Answered,
 ): Promise<{ store: ClusterStore; era: number }> {
-  const { config, cluster: { store: address }, paths, describe } = options
+  const { config, cluster: { store: address }, tls: nodeTls, paths, describe } = options
+  const tls = storeTlsOf(nodeTls)
   const { name, zone } = config
   const kept = knownIdentity(paths.identity)
-  const known = connectEtcdStore({ addresses: address, known: memory.known })
+  const known = connectEtcdStore({ addresses: address, tls, known: memory.known })
   let refusal: HoldfastError | undefined
   const found = await answered(() => readCluster(known)).catch((error: unknown) => {
     if (!isStrange(error)) throw error
@@ -129,7 +136,7 @@ async function knownStore(
     return { store: known, era: found.era }
   }
   known.close()
-  const store = connectEtcdStore({ addresses: address })
+  const store = connectEtcdStore({ addresses: address, tls })
   const cluster = await answered(() => readCluster(store))
   // Only where no cluster is that could say who it is.
   const isNew = cluster === undefined && refusal === undefined

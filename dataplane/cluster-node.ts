@@ -18,6 +18,8 @@ import { CopyComparison } from '../cluster/reconcile/copy-comparison.ts'
 import type { DigestCalls } from '../cluster/reconcile/copy-comparison.ts'
 import type { ChangeAnswer, DigestAnswer, DigestQuery } from '../cluster/reconcile/node-calls.ts'
 import { NodeConnections } from '../cluster/reconcile/node-service.ts'
+import { hostAndPort } from '../cluster/tls/loopback.ts'
+import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import type { CopyStatus, NodeStatus } from '../engine/control/node-status.ts'
 import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
@@ -60,6 +62,8 @@ const NOTHING_TOLD: DigestAnswer = {
 export interface ClusterNodeOptions {
   node: NodeId
   joined: JoinedCluster
+  /** Unset: plain text. */
+  tls: TlsFolder | undefined
   /** Of this daemon: 32 hex digits. */
   instance: string
   version: string
@@ -92,7 +96,7 @@ export class ClusterNode implements LocalNode {
   #keeping: NodeJS.Timeout | undefined
   readonly #status: KnownStatus[]
   /** To nodes with copies that are compared with ours. */
-  readonly #connections = new NodeConnections()
+  readonly #connections: NodeConnections
   readonly #comparison: CopyComparison
   readonly #withComparison = new WeakMap<CopyStatus, CopyStatus>()
   /** By worker. */
@@ -105,6 +109,7 @@ export class ClusterNode implements LocalNode {
   constructor(options: ClusterNodeOptions) {
     this.#o = options
     const { joined, log, worker, workers } = options
+    this.#connections = new NodeConnections(options.tls)
     this.#comparison = new CopyComparison({
       node: options.node, store: joined.store, log, callsOf: (node) => this.#digestsOf(node),
     })
@@ -144,7 +149,7 @@ export class ClusterNode implements LocalNode {
     const { node, joined, instance, version, workers, log, onRival, onBug, paths } = this.#o
     const { store, clusterId, nodeId, config } = joined
     const { host } = config.listenPeer
-    const peer = `${host}:${await this.#listener.listenTcp(config.listenPeer)}`
+    const peer = hostAndPort(host, await this.#listener.listenTcp(config.listenPeer))
     this.#membership = new Membership({
       store,
       name: node,
@@ -269,7 +274,7 @@ export class ClusterNode implements LocalNode {
 
   #digestsOf(node: NodeId): DigestCalls | undefined {
     const api = this.nodes.find((one) => one.node === node)?.api
-    const calls = node === this.#o.node ? this : api === undefined ? undefined : this.#connections.to(api)
+    const calls = node === this.#o.node ? this : api === undefined ? undefined : this.#connections.to(node, api)
     if (calls === undefined) return undefined
     return {
       digest: async (volumeId, slice) => {
@@ -368,5 +373,5 @@ export class ClusterNode implements LocalNode {
 /** `HOST:PORT`, as a node tells it with its beats. */
 function endpointOf(address: string): { host: string; port: number } {
   const colon = address.lastIndexOf(':')
-  return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) }
+  return { host: address.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port: Number(address.slice(colon + 1)) }
 }

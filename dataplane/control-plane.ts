@@ -3,6 +3,7 @@
  * `ControlNode`, that of scheduled snapshots, and the control API that users of this node ask.
  *
  *   other nodes --TCP--> reports, orders, control API of the elected one
+ *   users --TCP, TLS--> control API, passed on to whoever is elected, as their certificates allow
  *   users --unix socket--> control API, passed on to whoever is elected
  */
 import { connectControlNode } from '../cluster/api/client.ts'
@@ -22,15 +23,21 @@ import { RecordStore } from '../cluster/reconcile/record-store.ts'
 import { WorkLoop } from '../cluster/reconcile/work-loop.ts'
 import { VolumeWishes } from '../cluster/reconcile/volume-wishes.ts'
 import type { ActionEnd } from '../cluster/reconcile/action-runner.ts'
+import type { DiffSnapshots } from '../cluster/api/snapshot-diff.ts'
+import { snapshotReadService } from '../cluster/api/snapshot-diff.ts'
 import type { ClusterStore } from '../cluster/store/cluster-store.ts'
+import { hostAndPort } from '../cluster/tls/loopback.ts'
+import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import type { Action } from '../engine/control/actions.ts'
 import type { GroupRecord } from '../engine/control/snapshot-group.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import { clock } from './clock.ts'
+import { RefusalLog } from './peer/refusal-log.ts'
 
 /** The same problem is told again after so long. */
 const PROBLEM_EVERY_MS = 60_000
+const REFUSALS_EVERY_MS = 10_000
 /** After the controller says that a volume is served, it is soon offered here. */
 const OFFERED_WAIT_MS = 10_000
 
@@ -44,6 +51,10 @@ export interface ControlPlaneOptions {
   beats: BeatList
   local: LocalNode
   listen: { host: string; port: number }
+  /** Unset: in plain text, on loopback. */
+  tls: TlsFolder | undefined
+  /** Of what is read through this node. */
+  diff: DiffSnapshots
   details(): NodeDetails
   addDisk(request: AddDiskRequest): Promise<Disk>
   nbdOf(volume: string): string[]
@@ -84,16 +95,26 @@ export class ControlPlane {
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
   static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
     const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
-    const { addDisk, storeAddress, pulse, beats } = options
-    const connections = new NodeConnections()
+    const { addDisk, storeAddress, pulse, beats, tls, diff } = options
+    const connections = new NodeConnections(tls)
     const problems = new ProblemLog(log)
     let node: ControlNode | undefined
     let control: ClusterControl | undefined
     const calls: Record<string, unknown> = {}
     for (const call of NODE_CALLS) calls[call] = (request: never) => node![call](request)
-    const services = [nodeService(calls as unknown as NodeCalls), ...controlServices(lateControl(() => control!))]
-    const server = await serveGrpc(listen, services, onBug)
-    const api = `${listen.host}:${server.port}`
+    let forwarding: ForwardingControl | undefined
+    const [forNodes, forUsers] = [lateControl(() => control!), lateControl(() => forwarding!)]
+    const services = [
+      nodeService(calls as unknown as NodeCalls, tls === undefined),
+      // What a node passes on goes no further.
+      ...controlServices(({ role }) => (role === 'node' ? forNodes : forUsers)),
+      snapshotReadService(diff),
+    ]
+    const refusals = new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS })
+    const onRefused = (address: string, reason: string): void =>
+      refusals.refused('control connection refused', `${address.replace(/:\d+$/, '')} ${reason}`, { address, reason })
+    const server = await serveGrpc({ ...listen, tls: tls && { folder: tls, onRefused } }, services, onBug)
+    const api = hostAndPort(listen.host, server.port)
     node = new ControlNode({
       node: name,
       instance,
@@ -103,7 +124,7 @@ export class ControlPlane {
       beats,
       local,
       details,
-      connect: (address) => connections.to(address),
+      connect: (other, address) => connections.to(other, address),
       nowMs: () => clock.nowMs(),
       onAction: (action, end) => logAction(log, action, end),
       onProblem: (error) => problems.note(error),
@@ -116,19 +137,19 @@ export class ControlPlane {
       controller, wishes, records, clusterId, storeAddress, onBug, nowMs: () => clock.nowMs(),
       wallMs: () => Date.now(), onGroup: (group, heldMs) => logGroup(log, group, heldMs),
     })
-    const forwarding = new ForwardingControl({
+    const passing = forwarding = new ForwardingControl({
       node: name,
       local: control,
       leader: () => election.leader(),
       storeProblem: () => election.problem,
-      connect: connectControlNode,
+      connect: (other, address) => connectControlNode(other, address, tls),
       addDisk,
       nbdOf,
       whenOffered: (volumeId) => whenOffered(volumeId, OFFERED_WAIT_MS),
     })
     const elected = control
     const startTurns = () => new WorkLoop({ work: async () => elected.turn(), pulse, onBug })
-    return new ControlPlane({ api, node, server, connections, forwarding, startTurns })
+    return new ControlPlane({ api, node, server, connections, forwarding: passing, startTurns })
   }
 
   start(): void {

@@ -14,6 +14,7 @@ import type { DiffSnapshots } from '../cluster/api/snapshot-diff.ts'
 import type { ApiServer } from '../cluster/api/server.ts'
 import { nbdUris } from '../cluster/api/volume-view.ts'
 import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
+import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
@@ -43,6 +44,7 @@ import type { NodeConfig, TcpAddress } from './node-config.ts'
 import { NodeControl, processFacts } from './node-control.ts'
 import type { NodeFacts } from './node-control.ts'
 import { NodeDisks } from './node-disks.ts'
+import { openNodeTls } from './node-tls.ts'
 import { addedDisks, nodeIdentity, nodePaths, rememberDisk } from './node-folder.ts'
 import type { NodeIdentity, NodePaths } from './node-folder.ts'
 import { diffSnapshots } from './snapshot-diff.ts'
@@ -92,6 +94,8 @@ class Daemon {
   /** Of this process: 32 hex digits. */
   readonly #instance = randomBytes(16).toString('hex')
   #metricsServer: MetricsServer | undefined
+  /** Undefined: plain text. */
+  #tls: TlsFolder | undefined
   #stopping = false
 
   constructor(order: StartOrder) {
@@ -113,6 +117,7 @@ class Daemon {
     const { config, ioFlusher } = this.#order
     const paths = this.#paths
     requireNativeChecksum()
+    this.#tls = openNodeTls(config.tls, config.name, this.#log)
     await this.#showMetrics(config.listenMetrics)
     const joined = await this.#join()
     const identity = joined === undefined ? nodeIdentity(paths.identity) : joined
@@ -174,10 +179,10 @@ class Daemon {
           noteSeen(paths.seenDisks, prepared)
         },
       })
-      const control = await this.#controlPlane(joined!, clusterNode, exports, facts, nodeDisks)
+      const diff: DiffSnapshots = (request) => diffSnapshots(clusterNode, request)
+      const control = await this.#controlPlane(joined!, clusterNode, { exports, facts, disks: nodeDisks, diff })
       await clusterNode.start(control.api)
       control.start()
-      const diff: DiffSnapshots = (request) => diffSnapshots(clusterNode, request)
       this.#api = await serveControlApi({ socketPath: paths.api, api: control.control, diff, onBug: this.bug })
       return this.#ready(disks.length, 0, tcp)
     }
@@ -230,7 +235,7 @@ class Daemon {
     const describe = (identity: NodeIdentity) => this.#describe(identity, cluster.store)
     const check = (identity: NodeIdentity) => this.#check(identity, cluster.store)
     const words = { log: this.#log, say }
-    const joined = await joinCluster({ config, cluster, paths: this.#paths, check, describe, ...words })
+    const joined = await joinCluster({ config, cluster, tls: this.#tls, paths: this.#paths, check, describe, ...words })
     this.#metrics.joined()
     return joined
   }
@@ -258,6 +263,7 @@ class Daemon {
     this.#cluster = new ClusterNode({
       node: name,
       joined,
+      tls: this.#tls,
       instance,
       version: version(),
       paths: this.#paths,
@@ -280,10 +286,9 @@ class Daemon {
   async #controlPlane(
     { store, address, clusterId, config }: JoinedCluster,
     local: ClusterNode,
-    exports: VolumeExports,
-    facts: NodeFacts,
-    disks: NodeDisks,
+    of: { exports: VolumeExports; facts: NodeFacts; disks: NodeDisks; diff: DiffSnapshots },
   ): Promise<ControlPlane> {
+    const { exports, facts, disks, diff } = of
     const details = (): NodeDetails => ({
       facts: processFacts(facts, this.#workers.length),
       sessions: usedVolumes(local.sessions(), exports),
@@ -298,6 +303,8 @@ class Daemon {
       beats: local.beats,
       local,
       listen: config.listenApi,
+      tls: this.#tls,
+      diff,
       details,
       addDisk: (request) => disks.add(request),
       nbdOf: (volume) => exports.idOf(volume) === undefined ? [] : nbdUris(volume, facts),
@@ -315,8 +322,9 @@ class Daemon {
     const { evidence } = this.#paths
     const timing = DEFAULT_TIMING
     const suspects = suspectDisks(this.#paths.suspectDisks)
+    const tls = this.#tls === undefined ? {} : { tls: this.#tls.dir }
     return {
-      clusterId, node, instance, startNumber, timing, readCheck: 'lease', evidenceDir: evidence, scrub, homes,
+      clusterId, node, instance, startNumber, ...tls, timing, readCheck: 'lease', evidenceDir: evidence, scrub, homes,
       suspectDisks: suspects.map(({ uuid, reason }) => ({ uuid, reason })),
     }
   }

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { clock } from './clock.ts'
 import type { PeersNow } from './daemon-start.ts'
+import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import type { PeerAddress } from './peer/transport.ts'
 
 /** A peer that was not reached for so long has waited for the grace by itself. */
@@ -20,19 +21,24 @@ type Report = typeof import('./peer/supervisor-report.ts')
 
 export class EndedReports {
   readonly #node: string
+  readonly #tlsDir: string | undefined
+  #tls: Promise<TlsFolder | undefined> | undefined
   /** Of this supervisor. */
   readonly #instance = randomBytes(16).toString('hex')
   #known: PeersNow | undefined
   #report: Promise<Report> | undefined
 
-  constructor(node: string) {
+  /** @param tlsDir  unset: peers talk in plain text */
+  constructor(node: string, tlsDir: string | undefined) {
     this.#node = node
+    this.#tlsDir = tlsDir
   }
 
   /** The daemon lives, and these are its peers now. */
   know(peers: PeersNow): void {
     this.#known = peers
     this.#report ??= import('./peer/supervisor-report.ts')
+    this.#tls ??= openFolder(this.#tlsDir)
   }
 
   /** The daemon that told its peers last was reaped. Resolves when all have heard it, or will not. */
@@ -45,12 +51,20 @@ export class EndedReports {
   async #tell({ clusterId, instance }: PeersNow, { node, worker, endpoint }: PeerAddress): Promise<void> {
     if (endpoint === undefined) return
     const { reportEnded } = await this.#report!
+    const tls = await this.#tls
     const self = { clusterId, node: this.#node, instance: this.#instance, worker, role: 'supervisor' as const }
     const to = { node, worker, endpoint }
     const untilMs = performance.now() + TELL_MS
-    while (!(await reportEnded({ self, to, ended: instance, clock, deadlineMs: ATTEMPT_MS }))) {
+    while (!(await reportEnded({ self, to, tls, ended: instance, clock, deadlineMs: ATTEMPT_MS }))) {
       if (performance.now() >= untilMs) return
       await sleep(PAUSE_MS)
     }
   }
+}
+
+/** Its daemon has opened it too. */
+async function openFolder(dir: string | undefined): Promise<TlsFolder | undefined> {
+  if (dir === undefined) return undefined
+  const { TlsFolder } = await import('../cluster/tls/tls-folder.ts')
+  return new TlsFolder(dir)
 }

@@ -9,6 +9,8 @@ import path from 'node:path'
 import { parseDurationMs, parseSize } from '../cluster/api/amounts.ts'
 import { isName, nearest, shown } from '../cluster/api/names.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
+import { isAnyAddress, isLoopback } from '../cluster/tls/loopback.ts'
+import { parseAddresses } from '../cluster/store/store-addresses.ts'
 import { CLUSTER_WORKERS_MAX } from '../cluster/membership/beat-body.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { MIB } from '../engine/units.ts'
@@ -23,7 +25,7 @@ export interface TcpAddress {
 
 /** Of a node that is one of several. */
 export interface ClusterConfig {
-  /** Where the cluster store answers: `http://HOST:PORT`, several with commas between them. */
+  /** Where the cluster store answers: `https://HOST:PORT`, several with commas between them. */
   store: string
   /** For data workers of other nodes; they are told this host. Port 0 takes a free one. */
   listenPeer: TcpAddress
@@ -45,6 +47,8 @@ export interface NodeConfig {
   workers: number
   /** Of its copies, when it is one of several; unset: as usual. */
   scrub?: ScrubOptions
+  /** The folder of its certificates (cluster/tls/tls-folder.ts); unset: plain text, on loopback only. */
+  tls?: string
   /** Unset: the node is by itself. */
   cluster?: ClusterConfig
 }
@@ -65,6 +69,8 @@ interface ConfigFile {
   store?: unknown
   'listen-peer'?: unknown
   'listen-api'?: unknown
+  tls?: unknown
+  'no-tls'?: unknown
 }
 
 export interface NodeFlags {
@@ -82,12 +88,14 @@ export interface NodeFlags {
   store?: string | undefined
   'listen-peer'?: string | undefined
   'listen-api'?: string | undefined
+  tls?: string | undefined
+  'no-tls'?: boolean
   config?: string | undefined
 }
 
 const CONFIG_KEYS = [
   'name', 'dir', 'zone', 'new-zone', 'disks', 'listen-tcp', 'listen-metrics', 'workers', 'store', 'listen-peer',
-  'listen-api', 'scrub-light', 'scrub-deep', 'scrub-rate',
+  'listen-api', 'scrub-light', 'scrub-deep', 'scrub-rate', 'tls', 'no-tls',
 ]
 const DISK_KEYS = ['path', 'size', 'pool', 'tags']
 const WORKERS_MAX = 64
@@ -95,7 +103,6 @@ const SCRUB_EVERY_LEAST_MS = 60_000
 /** Of a node of a cluster, unless it is told. */
 const CLUSTER_WORKERS = '1'
 const LOOPBACK_ANY_PORT = '127.0.0.1:0'
-const LOOPBACK_HOST = /^(127(\.\d{1,3}){3}|localhost)$/
 
 function usage(problem: string, hint: string): never {
   throw new HoldfastError('usage', { problem, hint })
@@ -146,12 +153,17 @@ export function parseTcpAddress(text: string, parameter = 'listen-tcp'): TcpAddr
   return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
 }
 
-/** Where other nodes come in: they are believed without a proof, so nobody from outside of this host may. */
-function parseNodeAddress(text: string, parameter: string): TcpAddress {
+/** Where others come in: without TLS they are believed without a proof, so nobody from outside of this host may. */
+function parseOpenAddress(text: string, parameter: string, isTls: boolean): TcpAddress {
   const address = parseTcpAddress(text, parameter)
-  if (!LOOPBACK_HOST.test(address.host)) {
-    refuse(parameter, text, '127.0.0.1:PORT; nodes talk without TLS in this version, and only on one host')
-  }
+  if (!isTls && !isLoopback(address.host)) throw new HoldfastError('plain-text', { where: `--${parameter} ${text}` })
+  return address
+}
+
+/** Other nodes are told this address. */
+function parseNodeAddress(text: string, parameter: string, isTls: boolean): TcpAddress {
+  const address = parseOpenAddress(text, parameter, isTls)
+  if (isAnyAddress(address.host)) refuse(parameter, text, 'the address at which other nodes reach this one')
   return address
 }
 
@@ -216,7 +228,7 @@ function disksOfFile(disks: unknown, file: string): DiskOption[] {
 export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   const file = flags.config ?? ''
   const fromFile = flags.config === undefined ? {} : readConfigFile(flags.config)
-  type TextKey = Exclude<keyof ConfigFile, 'disks' | 'new-zone'>
+  type TextKey = Exclude<keyof ConfigFile, 'disks' | 'new-zone' | 'no-tls'>
   const pick = (key: TextKey) => flags[key] ?? textOf(fromFile[key], key, file)
   const name = pick('name') ?? usage('a node needs a name', 'add --name n1')
   if (!isName(name)) throw new HoldfastError('node-name', { name: shown(name) })
@@ -229,7 +241,10 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
     if (paths.has(disk.path)) usage(`disk ${disk.path} is given twice`, 'name every disk once')
     paths.add(disk.path)
   }
-  const cluster = clusterConfigOf(pick)
+  const tls = pick('tls')
+  const cluster = clusterConfigOf(pick, tls !== undefined)
+  const isPlain = flags['no-tls'] === true || isSet(fromFile['no-tls'], 'no-tls', file)
+  checkTls({ isTls: tls !== undefined, isPlain, isOfCluster: cluster !== undefined })
   const zone = checkZone(pick('zone') ?? '')
   const isFirstInZone = flags['new-zone'] === true || isSet(fromFile['new-zone'], 'new-zone', file)
   if (isFirstInZone && (zone === '' || cluster === undefined)) {
@@ -246,10 +261,11 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
     zone,
     ...(isFirstInZone ? { isFirstInZone } : {}),
     disks,
-    listenTcp: listenTcp === undefined ? undefined : parseTcpAddress(listenTcp),
+    listenTcp: listenTcp === undefined ? undefined : parseOpenAddress(listenTcp, 'listen-tcp', false),
     workers: parseWorkers(workers, cluster === undefined ? WORKERS_MAX : CLUSTER_WORKERS_MAX),
     ...(metrics === undefined ? {} : { listenMetrics: parseTcpAddress(metrics, 'listen-metrics') }),
     ...(scrub === undefined ? {} : { scrub }),
+    ...(tls === undefined ? {} : { tls: pathOf(tls, flags.tls === undefined ? file : undefined) }),
     ...(cluster === undefined ? {} : { cluster }),
   }
 }
@@ -279,8 +295,33 @@ function checkZone(text: string): string {
   return text === '' || isName(text) ? text : refuse('zone', text, '1 to 63 characters of a-z, 0-9 and -, e.g. rack-7')
 }
 
+/** Plain text between nodes is never an oversight. */
+function checkTls({ isTls, isPlain, isOfCluster }: { isTls: boolean; isPlain: boolean; isOfCluster: boolean }): void {
+  if (isTls && isPlain) usage('--tls and --no-tls contradict each other', 'give one of them')
+  if (isPlain && !isOfCluster) usage('--no-tls is for nodes of a cluster', 'leave it out')
+  if (isOfCluster && !isTls && !isPlain) {
+    const hint = 'add --tls DIR (`holdfast ca issue` makes one), or --no-tls: plain text, on loopback only'
+    usage('how this node talks to the others is not said', hint)
+  }
+}
+
+/** Relative to the file that named it, as its disks are. */
+const pathOf = (named: string, file: string | undefined): string =>
+  path.resolve(file === undefined ? '' : path.dirname(path.resolve(file)), named)
+
+/** Plain text to the store is for loopback too: what is in it decides who may write. */
+function checkStore(store: string): string {
+  for (const address of parseAddresses(store)) {
+    const { protocol, hostname } = new URL(address)
+    const isOpen = protocol === 'http:' && !isLoopback(hostname)
+    if (isOpen) throw new HoldfastError('plain-text', { where: `--store ${address}` })
+  }
+  return store
+}
+
 function clusterConfigOf(
   pick: (key: 'store' | 'listen-peer' | 'listen-api') => string | undefined,
+  isTls: boolean,
 ): ClusterConfig | undefined {
   const store = pick('store')
   if (store === undefined) {
@@ -291,8 +332,8 @@ function clusterConfigOf(
     return undefined
   }
   return {
-    store,
-    listenPeer: parseNodeAddress(pick('listen-peer') ?? LOOPBACK_ANY_PORT, 'listen-peer'),
-    listenApi: parseNodeAddress(pick('listen-api') ?? LOOPBACK_ANY_PORT, 'listen-api'),
+    store: checkStore(store),
+    listenPeer: parseNodeAddress(pick('listen-peer') ?? LOOPBACK_ANY_PORT, 'listen-peer', isTls),
+    listenApi: parseNodeAddress(pick('listen-api') ?? LOOPBACK_ANY_PORT, 'listen-api', isTls),
   }
 }

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
+import { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { unreachable } from '../engine/assert.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { ErrorCode } from '../engine/errors.ts'
@@ -127,6 +128,7 @@ class ReplicatedWorker {
     this.#loop = loop
     this.replication = new ReplicationWorker({
       self: { clusterId, node, instance, worker, role: 'worker' },
+      tls: start.tls === undefined ? undefined : new TlsFolder(start.tls),
       startNumber,
       loop, store: shell.store, configs, timing, readCheck, log, evidenceDir, scrub,
       isElsewhere: (volumeId) => homeOf(volumeId, homes, workers) !== worker,

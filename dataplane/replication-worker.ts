@@ -4,6 +4,7 @@
  * `ConfigPort`, which may lead to another one.
  */
 import { randomBytes } from 'node:crypto'
+import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import type { LogPort } from '../engine/ports.ts'
 import type { NodeId } from '../engine/replication/configuration.ts'
 import type { Store } from '../engine/volume/store.ts'
@@ -31,6 +32,8 @@ import { SlabPool } from './slab-pool.ts'
 
 export interface ReplicationWorkerOptions {
   self: PeerSelf
+  /** Unset: peers talk in plain text. */
+  tls?: TlsFolder | undefined
   /** The one that the store has for its clock. */
   loop: TurnLoop
   store: Store
@@ -71,6 +74,7 @@ export class ReplicationWorker {
     const places = this.#places
     this.transport = new PeerTransport({
       self,
+      tls: options.tls,
       clock: loop,
       log,
       pool,

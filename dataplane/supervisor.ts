@@ -93,7 +93,7 @@ class Supervisor {
     this.#lockFd = lockFd
     this.#ioFlusher = setIoFlusher() === 0 ? 'set' : 'refused'
     this.#end = end
-    this.#endings = new EndedReports(config.name)
+    this.#endings = new EndedReports(config.name, config.tls)
   }
 
   start(): void {

@@ -50,6 +50,8 @@ export interface ReplicationStart {
   instance: string
   /** Of this start of a daemon, as no other in the cluster has; below 2^24. */
   startNumber: number
+  /** The folder of the node's certificates; unset: peers in plain text. */
+  tls?: string
   timing: CopyTiming
   readCheck: 'lease' | 'confirm'
   evidenceDir: string

@@ -4,27 +4,44 @@
  */
 import { METHODS, METHOD_NAMES, services } from './definition.ts'
 import type { ControlApi, Method } from './definition.ts'
+import { wishForNode } from '../tls/tls-connect.ts'
+import type { TlsFolder } from '../tls/tls-folder.ts'
 import { GrpcClient } from './grpc-client.ts'
 import type { GrpcEndpoint } from './grpc-client.ts'
 
 /** Generous: a disk being prepared may take a while. */
 const CALL_DEADLINE_MS = 60_000
 
-export interface Endpoint {
-  socketPath: string
-  /** How the socket was found, for the sentence of a failure: `--endpoint`, `HOLDFAST_ENDPOINT`, `./.holdfast`. */
+interface Found {
+  /** How it was found, for the sentence of a failure: `--endpoint`, `HOLDFAST_ENDPOINT`, `./.holdfast`. */
   source: string
 }
 
+export type SocketEndpoint = Found & { socketPath: string }
+/** `HOST:PORT` where a node listens for others, over TLS, and who we are there. */
+export type SecureEndpoint = Found & { address: string; folder: TlsFolder }
+export type Endpoint = SocketEndpoint | SecureEndpoint
+
 export type ControlClient = ControlApi & { close(): void }
 
-export function connectControlApi({ socketPath, source }: Endpoint, deadlineMs = CALL_DEADLINE_MS): ControlClient {
-  return controlCalls({ address: `unix:${socketPath}`, endpoint: socketPath, source }, deadlineMs)
+export function connectControlApi(endpoint: Endpoint, deadlineMs = CALL_DEADLINE_MS): ControlClient {
+  return controlCalls(grpcEndpoint(endpoint), deadlineMs)
+}
+
+/** Which node answers a user does not say: any of the cluster. */
+export function grpcEndpoint(at: Endpoint): GrpcEndpoint {
+  const { source } = at
+  if ('socketPath' in at) return { address: `unix:${at.socketPath}`, endpoint: at.socketPath, source }
+  return { address: at.address, endpoint: at.address, source, tls: wishForNode(at.folder) }
 }
 
 /** The control API of another node of the cluster. @param api  `HOST:PORT` */
-export function connectControlNode(api: string, deadlineMs = CALL_DEADLINE_MS): ControlClient {
-  return controlCalls({ address: api, endpoint: api, source: 'the elected node' }, deadlineMs)
+export function connectControlNode(
+  node: string, api: string, tls: TlsFolder | undefined, deadlineMs = CALL_DEADLINE_MS,
+): ControlClient {
+  return controlCalls(
+    { address: api, endpoint: api, source: 'the elected node', tls: tls && wishForNode(tls, node) }, deadlineMs,
+  )
 }
 
 function controlCalls(at: GrpcEndpoint, deadlineMs: number): ControlClient {

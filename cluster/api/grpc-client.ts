@@ -1,7 +1,9 @@
 /** Calls of one gRPC endpoint: what they answer, or a HoldfastError, the other side's refusal or ours. */
-import { Client, credentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
+import { Client, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ServiceDefinition, ServiceError } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
+import { channelCredentials } from '../tls/grpc-credentials.ts'
+import type { SecureWish } from '../tls/tls-connect.ts'
 import { refusalFromStatus, transportReason } from './refusal.ts'
 
 /** Failures reach the user as sentences of ours. */
@@ -14,6 +16,8 @@ export interface GrpcEndpoint {
   endpoint: string
   /** How it was found, for the sentence of a failure. */
   source: string
+  /** Unset: plain text. */
+  tls?: SecureWish | undefined
 }
 
 export class GrpcClient {
@@ -23,7 +27,7 @@ export class GrpcClient {
   /** Nothing is connected before the first call. */
   constructor(at: GrpcEndpoint) {
     this.at = at
-    this.channel = new Client(at.address, credentials.createInsecure(), {
+    this.channel = new Client(at.address, channelCredentials(at.tls), {
       'grpc.enable_http_proxy': 0,
       'grpc.enable_channelz': 0,
       'grpc.max_receive_message_length': -1,

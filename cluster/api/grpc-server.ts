@@ -1,20 +1,32 @@
 /**
- * A gRPC server of ours, on a unix socket that only its owner may open or on a TCP address. Idle cost: no timers of our
- * own. A refusal is a HoldfastError; an unexpected rejection of a handler is a bug: the caller hears INTERNAL, `onBug`
- * decides what becomes of the process.
+ * A gRPC server of ours: on a unix socket that only its owner may open, on a TCP address over TLS with certificates of
+ * both sides, or in plain text on loopback. Idle cost: no timers of our own. A refusal is a HoldfastError; an
+ * unexpected rejection of a handler is a bug: the caller hears INTERNAL, `onBug` decides what becomes of the process.
+ *
+ * Invariant: no request is read of a caller who has no right to that RPC (access.ts).
  */
 import { chmodSync, rmSync } from 'node:fs'
-import { Server, ServerCredentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
+import { Server, ServerCredentials, ServerInterceptingCall, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type {
-  ServiceDefinition, ServiceError, UntypedServiceImplementation, handleServerStreamingCall, handleUnaryCall,
+  ServerInterceptor, ServiceDefinition, ServiceError, UntypedServiceImplementation, handleServerStreamingCall,
+  handleUnaryCall,
 } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
+import { hostAndPort } from '../tls/loopback.ts'
+import { listenSecurely } from '../tls/secure-listener.ts'
+import type { SecureListenOptions } from '../tls/secure-listener.ts'
+import { callerOf, denied } from './access.ts'
+import type { Caller } from './access.ts'
 import { refusalToStatus } from './refusal.ts'
 
 /** Failures reach us as values; the library's own lines on stderr would be a second voice. */
 setLogVerbosity(logVerbosity.NONE)
 
 const REQUEST_BYTES_MAX = 16 * 1024 * 1024
+/** Who may open the socket is the owner of the daemon, or root. */
+const OWNER: Caller = { role: 'admin', name: 'local' }
+/** Plain text is for loopback, where other nodes are. */
+const ANY_NODE: Caller = { role: 'node', name: 'loopback' }
 
 export interface ApiServer {
   /** The TCP port; 0 of a unix socket. */
@@ -26,61 +38,98 @@ export interface ApiServer {
 export interface ServedService {
   definition: ServiceDefinition
   /** By the name of the RPC. */
-  calls: Record<string, (request: never) => Promise<unknown>>
+  calls: Record<string, (request: never, caller: Caller) => Promise<unknown>>
   /** The same of those that answer many times; it is ended when nobody listens any more. */
-  streams?: Record<string, (request: never) => AsyncIterable<unknown>>
+  streams?: Record<string, (request: never, caller: Caller) => AsyncIterable<unknown>>
 }
+
+/** `tls`: unset, plain text. */
+export type ServedAt =
+  | { socketPath: string }
+  | { host: string; port: number; tls?: Pick<SecureListenOptions, 'folder' | 'onRefused'> | undefined }
 
 /** @param at  a socket that is there was left by a dead process (the caller holds the folder's lock) */
 export async function serveGrpc(
-  at: { socketPath: string } | { host: string; port: number },
-  services: readonly ServedService[],
-  onBug: (error: unknown) => void,
+  at: ServedAt, services: readonly ServedService[], onBug: (error: unknown) => void,
 ): Promise<ApiServer> {
+  const tls = 'tls' in at ? at.tls : undefined
+  const plainCaller = 'socketPath' in at ? OWNER : ANY_NODE
+  const caller: CallerOf = tls === undefined ? () => plainCaller : callerOf
   const server = new Server({
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
     'grpc.max_send_message_length': -1,
     'grpc.enable_channelz': 0,
+    interceptors: [guard(caller)],
   })
   for (const { definition, calls, streams = {} } of services) {
     const implementation: UntypedServiceImplementation = {}
-    for (const [rpc, run] of Object.entries(calls)) implementation[rpc] = unary(run, onBug)
-    for (const [rpc, run] of Object.entries(streams)) implementation[rpc] = streaming(run, onBug)
+    for (const [rpc, run] of Object.entries(calls)) implementation[rpc] = unary(run, caller, onBug)
+    for (const [rpc, run] of Object.entries(streams)) implementation[rpc] = streaming(run, caller, onBug)
     server.addService(definition, implementation)
   }
-  const socketPath = 'socketPath' in at ? at.socketPath : undefined
-  if (socketPath !== undefined) rmSync(socketPath, { force: true })
-  const endpoint = 'socketPath' in at ? at.socketPath : `${at.host}:${at.port}`
-  const port = await new Promise<number>((resolve, reject) => {
-    const address = socketPath === undefined ? endpoint : `unix:${socketPath}`
+  const stop = (graceMs: number): Promise<void> => new Promise((resolve) => {
+    const deadline = setTimeout(() => {
+      server.forceShutdown()
+      resolve()
+    }, graceMs)
+    server.tryShutdown(() => {
+      clearTimeout(deadline)
+      resolve()
+    })
+  })
+  if ('socketPath' in at) {
+    const { socketPath } = at
+    rmSync(socketPath, { force: true })
+    await bind(server, `unix:${socketPath}`, socketPath)
+    chmodSync(socketPath, 0o600)
+    return { port: 0, close: (graceMs) => stop(graceMs).then(() => rmSync(socketPath, { force: true })) }
+  }
+  const { host, port } = at
+  if (tls === undefined) {
+    const address = hostAndPort(host, port)
+    return { port: await bind(server, address, address), close: stop }
+  }
+  const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure())
+  const listener = await listenSecurely({ host, port, ...tls, protocol: 'h2', onSecure: injectConnection })
+  return {
+    port: listener.port,
+    close: async (graceMs) => {
+      const closed = listener.close()
+      await stop(graceMs)
+      await closed
+    },
+  }
+}
+
+function bind(server: Server, address: string, endpoint: string): Promise<number> {
+  return new Promise((resolve, reject) => {
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
       if (error) reject(new HoldfastError('listen', { endpoint, reason: error.message }))
       else resolve(bound)
     })
   })
-  if (socketPath !== undefined) chmodSync(socketPath, 0o600)
-  return {
-    port: socketPath === undefined ? port : 0,
-    close: (graceMs) => new Promise((resolve) => {
-      const deadline = setTimeout(() => {
-        server.forceShutdown()
-        resolve()
-      }, graceMs)
-      server.tryShutdown(() => {
-        clearTimeout(deadline)
-        if (socketPath !== undefined) rmSync(socketPath, { force: true })
-        resolve()
-      })
-    }),
-  }
+}
+
+type CallerOf = (call: Parameters<typeof callerOf>[0]) => Caller | undefined
+
+/** Before any message is read; also where an RPC has no row, or no handler of ours. */
+function guard(caller: CallerOf): ServerInterceptor {
+  return ({ path }, call) => new ServerInterceptingCall(call, {
+    start: (next) => {
+      const refusal = denied(path, caller(call))
+      if (refusal === undefined) return next()
+      call.sendStatus({ code: status.PERMISSION_DENIED, details: refusal.message, ...refusalToStatus(refusal) })
+    },
+  })
 }
 
 function unary(
-  run: (request: never) => Promise<unknown>,
+  run: (request: never, caller: Caller) => Promise<unknown>,
+  caller: CallerOf,
   onBug: (error: unknown) => void,
 ): handleUnaryCall<unknown, unknown> {
   return (call, answer) => {
-    run(call.request as never).then(
+    run(call.request as never, caller(call)!).then(
       (response) => answer(null, response),
       (error: unknown) => {
         answer(failure(error))
@@ -95,7 +144,8 @@ const failure = (error: unknown): Partial<ServiceError> =>
     : { code: status.INTERNAL, details: 'the daemon hit a bug of its own; daemon.log has it' }
 
 function streaming(
-  run: (request: never) => AsyncIterable<unknown>,
+  run: (request: never, caller: Caller) => AsyncIterable<unknown>,
+  caller: CallerOf,
   onBug: (error: unknown) => void,
 ): handleServerStreamingCall<unknown, unknown> {
   return (call) => {
@@ -107,7 +157,7 @@ function streaming(
       call.on('drain', done).on('cancelled', done)
     })
     const answer = async (): Promise<void> => {
-      for await (const one of run(call.request as never)) {
+      for await (const one of run(call.request as never, caller(call)!)) {
         if (!call.cancelled && !call.write(one)) await drained()
         if (call.cancelled) return
       }

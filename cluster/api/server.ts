@@ -1,5 +1,6 @@
 /** The control API (definition.ts) as a service of a gRPC server, and alone on a unix socket. */
 import { HoldfastError } from '../../engine/errors.ts'
+import type { Caller } from './access.ts'
 import { METHODS, METHOD_NAMES, services } from './definition.ts'
 import type { ControlApi } from './definition.ts'
 import { serveGrpc } from './grpc-server.ts'
@@ -9,12 +10,13 @@ import type { DiffSnapshots } from './snapshot-diff.ts'
 
 export type { ApiServer } from './grpc-server.ts'
 
-export function controlServices(api: ControlApi): ServedService[] {
+/** @param of  who answers that caller */
+export function controlServices(of: (caller: Caller) => ControlApi): ServedService[] {
   return Object.entries(services()).map(([name, definition]) => {
     const calls: ServedService['calls'] = {}
     for (const method of METHOD_NAMES) {
       const [service, rpc] = METHODS[method]
-      if (service === name) calls[rpc] = api[method].bind(api) as (request: never) => Promise<unknown>
+      if (service === name) calls[rpc] = (request: never, caller) => of(caller)[method](request)
     }
     return { definition, calls }
   })
@@ -29,7 +31,7 @@ export function serveControlApi(options: {
   onBug: (error: unknown) => void
 }): Promise<ApiServer> {
   const { socketPath, api, diff = noSnapshots, onBug } = options
-  return serveGrpc({ socketPath }, [...controlServices(api), snapshotReadService(diff)], onBug)
+  return serveGrpc({ socketPath }, [...controlServices(() => api), snapshotReadService(diff)], onBug)
 }
 
 async function* noSnapshots(): AsyncGenerator<never> {

@@ -1,5 +1,6 @@
 /** SnapshotReadService of the control API (proto/holdfast/v1/snapshot.proto): streams, which ControlApi has none of. */
 import type { ServiceDefinition } from '@grpc/grpc-js'
+import { grpcEndpoint } from './client.ts'
 import type { Endpoint } from './client.ts'
 import { GrpcClient } from './grpc-client.ts'
 import type { ServedService } from './grpc-server.ts'
@@ -40,8 +41,8 @@ export const snapshotReadService = (diff: DiffSnapshots): ServedService => ({
 })
 
 /** From outside. The connection ends with the stream. */
-export async function* diffSnapshots({ socketPath, source }: Endpoint, request: DiffRequest): AsyncGenerator<DiffPart> {
-  const client = new GrpcClient({ address: `unix:${socketPath}`, endpoint: socketPath, source })
+export async function* diffSnapshots(endpoint: Endpoint, request: DiffRequest): AsyncGenerator<DiffPart> {
+  const client = new GrpcClient(grpcEndpoint(endpoint))
   try {
     for await (const part of client.stream(definition(), 'Diff', request)) yield part as DiffPart
   } finally {

@@ -51,7 +51,7 @@ export interface ControlNodeOptions {
   /** As the last status brought them. */
   details(): NodeDetails
   /** Calls of another node. */
-  connect(api: string): NodeCalls
+  connect(node: string, api: string): NodeCalls
   /** Monotonic. */
   nowMs(): number
   control?: Partial<ControlOptions>
@@ -204,6 +204,6 @@ export class ControlNode implements NodeCalls {
   }
 
   private callsOf(node: string, api: string): NodeCalls {
-    return node === this.options.node ? this : this.options.connect(api)
+    return node === this.options.node ? this : this.options.connect(node, api)
   }
 }

@@ -34,7 +34,7 @@ export interface ForwardingControlOptions {
   leader(): Leader | undefined
   /** Why the store cannot be asked who is elected; undefined: it answers. */
   storeProblem(): HoldfastError | undefined
-  connect(api: string): ControlClient
+  connect(node: string, api: string): ControlClient
   /** Into this node: nobody else has the disk. */
   addDisk(request: AddDiskRequest): Promise<Disk>
   /** Where this node serves a volume. */
@@ -277,7 +277,7 @@ export class ForwardingControl implements ControlApi {
     if (leader.node === node) return local
     if (this.client?.api !== leader.api) {
       this.close()
-      this.client = { api: leader.api, calls: connect(leader.api) }
+      this.client = { api: leader.api, calls: connect(leader.node, leader.api) }
     }
     return this.client!.calls
   }

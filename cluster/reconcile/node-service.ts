@@ -1,10 +1,12 @@
 /** NodeCalls over the network (proto/holdfast/v1/cluster.proto): the service of a node, and a client of others. */
 import type { ServiceDefinition } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
+import { wishForNode } from '../tls/tls-connect.ts'
+import type { TlsFolder } from '../tls/tls-folder.ts'
 import { GrpcClient } from '../api/grpc-client.ts'
 import type { ServedService } from '../api/grpc-server.ts'
 import { loadServices } from '../api/proto.ts'
-import type { NodeCalls } from './node-calls.ts'
+import type { NodeCalls, NodeReport } from './node-calls.ts'
 
 /** The next report or pass comes soon. */
 const CALL_DEADLINE_MS = 3_000
@@ -35,20 +37,35 @@ export function clusterService(): ServiceDefinition {
   return loaded
 }
 
-export function nodeService(calls: NodeCalls): ServedService {
+/** @param isLoopback  in plain text: nobody proves which node he is */
+export function nodeService(calls: NodeCalls, isLoopback = true): ServedService {
   const served: ServedService['calls'] = {}
   for (const call of NODE_CALLS) served[RPCS[call]] = calls[call].bind(calls) as (request: never) => Promise<unknown>
+  if (!isLoopback) {
+    served[RPCS.report] = async (report: NodeReport, { role, name }) => {
+      const { node } = report.status
+      if (node === name) return calls.report(report)
+      const [rpc, reason] = ['ClusterService/Report', `it reports as node ${node}`]
+      throw new HoldfastError('tls-denied', { who: `${role} ${name}`, rpc, reason, roles: `node ${node}` })
+    }
+  }
   return { definition: clusterService(), calls: served }
 }
 
 /** Connections to other nodes, each made when it is needed and kept until it fails. */
 export class NodeConnections {
   private readonly clients = new Map<string, GrpcClient>()
+  private readonly tls: TlsFolder | undefined
+
+  /** @param tls  unset: plain text */
+  constructor(tls?: TlsFolder | undefined) {
+    this.tls = tls
+  }
 
   /** @param api  `HOST:PORT`, as the node tells it with its heartbeat */
-  to(api: string): NodeCalls {
+  to(node: string, api: string): NodeCalls {
     const calls: Record<string, unknown> = {}
-    for (const call of NODE_CALLS) calls[call] = (request: unknown) => this.call(api, RPCS[call], request)
+    for (const call of NODE_CALLS) calls[call] = (request: unknown) => this.call(node, api, RPCS[call], request)
     return calls as unknown as NodeCalls
   }
 
@@ -57,18 +74,24 @@ export class NodeConnections {
     this.clients.clear()
   }
 
-  private async call(api: string, rpc: string, request: unknown): Promise<unknown> {
-    const client = this.clients.get(api) ?? new GrpcClient({ address: api, endpoint: api, source: 'its heartbeat' })
-    this.clients.set(api, client)
+  private async call(node: string, api: string, rpc: string, request: unknown): Promise<unknown> {
+    const key = `${node} ${api}`
+    const client = this.clients.get(key) ?? this.connect(node, api)
+    this.clients.set(key, client)
     try {
       return await client.call(clusterService(), rpc, request, CALL_DEADLINE_MS)
     } catch (error) {
       // A connection of which the other end is gone looks alive for minutes: the next call makes another one.
-      if (error instanceof HoldfastError && error.code === 'unreachable' && this.clients.get(api) === client) {
-        this.clients.delete(api)
+      if (error instanceof HoldfastError && error.code === 'unreachable' && this.clients.get(key) === client) {
+        this.clients.delete(key)
         client.close()
       }
       throw error
     }
+  }
+
+  private connect(node: string, api: string): GrpcClient {
+    const tls = this.tls && wishForNode(this.tls, node)
+    return new GrpcClient({ address: api, endpoint: api, source: 'its heartbeat', tls })
   }
 }

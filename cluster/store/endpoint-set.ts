@@ -5,9 +5,11 @@
  *
  * Connections are made when somebody asks, with grpc-js's own backoff; no call is ever repeated by the library (S1).
  */
-import { Client, Metadata, connectivityState, credentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
+import { Client, Metadata, connectivityState, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
+import { channelCredentials } from '../tls/grpc-credentials.ts'
+import type { StoreTls } from '../tls/store-tls.ts'
 import { isRefusal, reasonOf } from './etcd-answers.ts'
 import type { CallError } from './etcd-answers.ts'
 import { etcdServices } from './etcd-api.ts'
@@ -28,32 +30,25 @@ export type Answered<T> = { ok: true; response: T } | { ok: false; error: CallEr
 /** A call on a client that was closed a moment ago; the library would throw. */
 const CLOSED: CallError = { code: status.CANCELLED, details: 'it was closed meanwhile' }
 
-/** `http://HOST:PORT`, several with commas between them. */
-export function parseAddresses(text: string): string[] {
-  const addresses = text.split(',').map((address) => address.trim().replace(/\/$/, ''))
-  for (const address of addresses) {
-    const port = /^http:\/\/(?:\[[0-9a-fA-F:.]+\]|[^\s:/@[\]]+):(\d{1,5})$/.exec(address)?.[1]
-    if (port === undefined || Number(port) > 65535) {
-      throw new HoldfastError('store-address', { address: JSON.stringify(address) })
-    }
-  }
-  return addresses
-}
-
 export type WatchCall = ClientDuplexStream<Sent<WatchRequest>, WatchResponse>
 
 export class Endpoint {
   readonly url: string
   private readonly identity: StoreIdentity
   private readonly keepaliveMs: number
+  private readonly tls: StoreTls | undefined
+  /** Why TLS came to nothing, since the store was read last. */
+  private tlsProblem: string | undefined
   private client: Client
   /** The client on whose present connection the store was recognised. */
   private recognised: Client | undefined
   /** What is under way on the present client. */
   private readonly calls = new Set<{ cancel(): void }>()
 
-  constructor(url: string, identity: StoreIdentity, keepaliveMs: number) {
+  /** @throws HoldfastError `store-address` where TLS is asked for and there are no certificates */
+  constructor(url: string, identity: StoreIdentity, keepaliveMs: number, tls: StoreTls | undefined) {
     this.url = url
+    this.tls = tls
     this.identity = identity
     this.keepaliveMs = keepaliveMs
     this.client = this.connect()
@@ -97,7 +92,9 @@ export class Endpoint {
     const { client } = this
     const deadlineMs = performance.now() + timeoutMs
     if (this.recognised === client && stateOf(client) === connectivityState.READY) return undefined
-    if (!(await this.connected(client, timeoutMs, isHasty))) return this.unreachable('nothing answers there')
+    if (!(await this.connected(client, timeoutMs, isHasty))) {
+      return this.unreachable(this.tlsProblem ?? 'nothing answers there')
+    }
     const leftMs = deadlineMs - performance.now()
     if (leftMs <= 0) return this.unreachable('it did not answer in time')
     const { revision } = this.identity
@@ -109,6 +106,7 @@ export class Endpoint {
       return new HoldfastError('store-refused', { endpoint: this.url, reason })
     }
     const strange = this.identity.check(this.url, answer.response.header, revision)
+    this.tlsProblem = undefined
     if (strange === undefined && this.client === client) this.recognise(client)
     return strange
   }
@@ -155,7 +153,11 @@ export class Endpoint {
   }
 
   private connect(): Client {
-    return new Client(this.url.slice('http://'.length), credentials.createInsecure(), {
+    const { protocol, host, hostname } = new URL(this.url)
+    const wish = protocol === 'https:' ? this.tls?.wishFor(hostname) : undefined
+    if (protocol === 'https:' && wish === undefined) throw new HoldfastError('store-needs-tls', { address: this.url })
+    const onFailed = (why: string): void => void (this.tlsProblem = why)
+    return new Client(host, channelCredentials(wish && { ...wish, onFailed }), {
       'grpc.enable_retries': 0,
       'grpc.service_config_disable_resolution': 1,
       'grpc.use_local_subchannel_pool': 1,
@@ -182,8 +184,8 @@ export class EndpointSet {
   private current = 0
   private isClosed = false
 
-  constructor(urls: string[], identity: StoreIdentity, keepaliveMs: number) {
-    this.endpoints = urls.map((url) => new Endpoint(url, identity, keepaliveMs))
+  constructor(urls: string[], identity: StoreIdentity, keepaliveMs: number, tls: StoreTls | undefined) {
+    this.endpoints = urls.map((url) => new Endpoint(url, identity, keepaliveMs, tls))
   }
 
   /** The endpoint to ask, ready. One after the other is tried until the time is over, or one is not our store. */

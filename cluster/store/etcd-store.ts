@@ -12,11 +12,13 @@ import type {
   CasOutcome, ClusterStore, CompareAndSwap, Cursor, Entry, KeyRange, KnownStore, Page, Position, StoreAnswer, Version,
   Watch, WatchEvent,
 } from './cluster-store.ts'
-import { EndpointSet, parseAddresses, pause } from './endpoint-set.ts'
+import { EndpointSet, pause } from './endpoint-set.ts'
 import { isCertainlyNotApplied, isCompacted, isRefusal, reasonOf } from './etcd-answers.ts'
 import { endOfPrefix } from './etcd-api.ts'
 import type { KeyValue, RangeRequest, RangeResponse, RequestOp, Sent, TxnRequest, TxnResponse } from './etcd-api.ts'
 import { EtcdWatch } from './etcd-watch.ts'
+import type { StoreTls } from '../tls/store-tls.ts'
+import { parseAddresses } from './store-addresses.ts'
 import { StoreIdentity } from './store-identity.ts'
 
 const ROOT_DEFAULT = '/holdfast/'
@@ -27,8 +29,10 @@ const RETRY_FIRST_MS = 50
 const RETRY_MOST_MS = 500
 
 export interface EtcdStoreOptions {
-  /** `http://HOST:PORT`, several with commas between them. */
+  /** `http://HOST:PORT`, or `https` for TLS, several with commas between them. */
   addresses: string
+  /** For `https`. */
+  tls?: StoreTls | undefined
   /** What every key begins with in the store. */
   root?: string
   /** Which store it has to be, as `known()` said before; undefined: whichever it is at first. */
@@ -38,7 +42,7 @@ export interface EtcdStoreOptions {
   keepaliveMs?: number
 }
 
-/** Nothing is connected before something is asked. @throws HoldfastError `store-address` */
+/** Nothing is connected before something is asked. @throws HoldfastError `store-address`, `store-needs-tls` */
 export function connectEtcdStore(options: EtcdStoreOptions): ClusterStore {
   return new EtcdStore(options)
 }
@@ -51,11 +55,12 @@ class EtcdStore implements ClusterStore {
   private readonly watches = new Set<EtcdWatch>()
   private isClosed = false
 
-  constructor({ addresses, root, known, timeoutMs, keepaliveMs }: EtcdStoreOptions) {
+  constructor({ addresses, tls, root, known, timeoutMs, keepaliveMs }: EtcdStoreOptions) {
     this.root = root ?? ROOT_DEFAULT
     this.timeoutMs = timeoutMs ?? TIMEOUT_DEFAULT_MS
     this.identity = new StoreIdentity(known)
-    this.endpoints = new EndpointSet(parseAddresses(addresses), this.identity, keepaliveMs ?? KEEPALIVE_DEFAULT_MS)
+    const urls = parseAddresses(addresses)
+    this.endpoints = new EndpointSet(urls, this.identity, keepaliveMs ?? KEEPALIVE_DEFAULT_MS, tls)
   }
 
   async get(key: string): Promise<StoreAnswer<Entry | undefined>> {

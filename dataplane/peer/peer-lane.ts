@@ -10,6 +10,7 @@
  * of which a random half is waited, so that peers that lost each other do not come back all at once. A connection that
  * lived for as long as the longest pause forgets the failures.
  */
+import type { TlsFolder } from '../../cluster/tls/tls-folder.ts'
 import type { ClockPort } from '../../engine/ports.ts'
 import type { Connection } from './connection.ts'
 import { dial } from './dial.ts'
@@ -25,6 +26,8 @@ export interface LaneOptions {
   /** 0 <= x < 1 */
   random(): number
   limits: { handshakeMs: number; retryMs: number; retryMaxMs: number }
+  /** Undefined: in plain text. */
+  tls?: TlsFolder | undefined
   preface(): Preface
   /** Of a socket whose prefaces were exchanged. */
   connect(socket: PeerSocket, own: Preface, answer: Preface, endpoint: PeerEndpoint): Connection
@@ -120,6 +123,7 @@ export class PeerLane {
       preface,
       clock: this.#o.clock,
       deadlineMs: this.#o.limits.handshakeMs,
+      tls: this.#o.tls,
       failed: (why, strange) => {
         this.#giveUp = undefined
         this.#failures++

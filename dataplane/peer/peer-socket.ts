@@ -4,6 +4,7 @@
  * place are moved over.
  */
 import net from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { assert } from '../../engine/assert.ts'
 import { PREFACE_BYTES } from './protocol.ts'
 
@@ -27,9 +28,17 @@ export class PeerSocket {
   #armed: SocketReader | undefined
   #space: Uint8Array = new Uint8Array(0)
 
-  /** Of a descriptor that is ours from now on, or on its way to an endpoint. */
-  constructor(target: { fd: number } | { endpoint: PeerEndpoint; reader: SocketReader }) {
+  /** Of a descriptor that is ours from now on, on its way to an endpoint, or behind a TLS handshake. */
+  constructor(
+    target: { fd: number } | ({ endpoint: PeerEndpoint } | { secured: TLSSocket }) & { reader: SocketReader },
+  ) {
     if ('reader' in target) this.reader = target.reader
+    if ('secured' in target) {
+      this.socket = target.secured
+      // What was decrypted has a place of its own already: it is copied, at a small part of the cost of decrypting it.
+      this.socket.on('data', (bytes: Uint8Array) => this.#move(bytes))
+      return
+    }
     const fd = 'fd' in target ? { fd: target.fd } : {}
     this.socket = new net.Socket({
       ...fd,
@@ -50,16 +59,20 @@ export class PeerSocket {
     const { reader } = this
     assert(reader !== undefined, 'a reader is named in the turn in which the socket is made')
     if (this.#armed === reader) reader.received(count)
-    else {
-      for (let at = 0; at < count; ) {
-        const space = reader.space()
-        const length = Math.min(space.length, count - at)
-        space.set(this.#space.subarray(at, at + length))
-        at += length
-        reader.received(length)
-      }
-    }
+    else this.#move(this.#space.subarray(0, count))
     return true
+  }
+
+  /** To whoever reads now. */
+  #move(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length && !this.socket.destroyed; ) {
+      const reader = this.reader!
+      const space = reader.space()
+      const length = Math.min(space.length, bytes.length - at)
+      space.set(bytes.subarray(at, at + length))
+      at += length
+      reader.received(length)
+    }
   }
 }
 

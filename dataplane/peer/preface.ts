@@ -15,6 +15,8 @@ export const NODE_BYTES_MAX = 63
 const NODE_FIELD_BYTES = 64
 const CRC_AT = PREFACE_BYTES - 4
 export const NONCE_BYTES = 16
+/** A bit of byte 18; the others, and byte 19, are not looked at. */
+const WANTS_TLS = 1
 export const ZERO_ID = '0'.repeat(2 * UUID_BYTES)
 
 export interface Preface {
@@ -28,6 +30,8 @@ export interface Preface {
   worker: number
   /** The worker that is meant. */
   toWorker: number
+  /** Of the side that asks in plain text: TLS is to begin behind the answer. */
+  wantsTls: boolean
   clusterId: string
   instance: string
   /** The instance that is meant; zeroes: whichever there is. */
@@ -62,6 +66,7 @@ export function encodePreface(preface: Preface): Uint8Array {
   bytes[13] = preface.version
   view.setUint16(14, preface.worker, true)
   view.setUint16(16, preface.toWorker, true)
+  bytes[18] = preface.wantsTls ? WANTS_TLS : 0
   view.setUint32(20, preface.windowBytes, true)
   bytes.set(hexToUuid(preface.clusterId), 24)
   bytes.set(hexToUuid(preface.instance), 40)
@@ -98,6 +103,7 @@ export function decodePreface(bytes: Uint8Array): Preface | string {
     version: bytes[13]!,
     worker: view.getUint16(14, true),
     toWorker: view.getUint16(16, true),
+    wantsTls: (bytes[18]! & WANTS_TLS) !== 0,
     windowBytes: view.getUint32(20, true),
     clusterId: idAt(24),
     instance: idAt(40),
@@ -131,8 +137,8 @@ export function askingPreface(
   const versions = { versionLeast: VERSION_LEAST, versionGreatest: VERSION_GREATEST }
   const { lane, nonce, windowBytes } = to
   return {
-    ...versions, role, lane, answer: 'asked', version: 0, worker, toWorker: to.worker, clusterId, instance,
-    toInstance: ZERO_ID, nonce, node, toNode: to.node, windowBytes,
+    ...versions, role, lane, answer: 'asked', version: 0, worker, toWorker: to.worker, wantsTls: false, clusterId,
+    instance, toInstance: ZERO_ID, nonce, node, toNode: to.node, windowBytes,
   }
 }
 

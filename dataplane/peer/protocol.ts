@@ -21,6 +21,9 @@ export type Lane = keyof typeof LANE
 export const LANES: readonly Lane[] = ['urgent', 'data']
 
 /** What the preface of the accepting side says. `asked` stands in the preface of the side that dialled. */
+/** The protocol over TLS, by its ALPN name. */
+export const PEER_PROTOCOL = 'holdfast-peer/1'
+
 export const ANSWER = {
   asked: 0,
   accepted: 1,
@@ -31,6 +34,10 @@ export const ANSWER = {
   unknown: 6,
   duplicate: 7,
   stopping: 8,
+  /** Of a preface in plain text: go on with TLS, and say it anew inside. */
+  'start-tls': 9,
+  'tls-required': 10,
+  'no-tls': 11,
 } as const
 export type Answer = keyof typeof ANSWER
 

@@ -3,6 +3,7 @@
  * L5). It has no data path: each report is a connection of its own, which ends when the peer has heard it.
  */
 import { randomBytes } from 'node:crypto'
+import type { TlsFolder } from '../../cluster/tls/tls-folder.ts'
 import type { ClockPort } from '../../engine/ports.ts'
 import { SlabPool } from '../slab-pool.ts'
 import { Connection } from './connection.ts'
@@ -17,6 +18,8 @@ export interface EndedReport {
   /** Of the supervisor; `role` is `supervisor`, `instance` its own. */
   self: PeerSelf
   to: { node: string; worker: number; endpoint: PeerEndpoint }
+  /** Undefined: in plain text. */
+  tls?: TlsFolder | undefined
   /** Of the daemon that was reaped. */
   ended: string
   clock: ClockPort
@@ -24,7 +27,7 @@ export interface EndedReport {
 }
 
 /** @returns whether the peer has heard it; it may have when not */
-export function reportEnded({ self, to, ended, clock, deadlineMs }: EndedReport): Promise<boolean> {
+export function reportEnded({ self, to, tls, ended, clock, deadlineMs }: EndedReport): Promise<boolean> {
   const nonce = randomBytes(NONCE_BYTES).toString('hex')
   const preface = askingPreface(self, { ...to, lane: 'urgent', nonce, windowBytes: WINDOW_BYTES })
   return new Promise((resolve) => {
@@ -33,6 +36,7 @@ export function reportEnded({ self, to, ended, clock, deadlineMs }: EndedReport)
       preface,
       clock,
       deadlineMs,
+      tls,
       failed: () => resolve(false),
       answered(peer, answer) {
         const connection = new Connection({

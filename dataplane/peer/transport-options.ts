@@ -1,4 +1,5 @@
 /** What a transport is given by its owner: who it is, the world, the rules it asks, where it tells what happens. */
+import type { TlsFolder } from '../../cluster/tls/tls-folder.ts'
 import type { ClockPort, LogPort } from '../../engine/ports.ts'
 import type { SlabPool } from '../slab-pool.ts'
 import type { CloseReason } from './connection.ts'
@@ -33,6 +34,8 @@ export interface PeerRules {
 
 export interface TransportOptions {
   self: PeerSelf
+  /** Unset: peers talk in plain text. */
+  tls?: TlsFolder | undefined
   clock: ClockPort
   log: LogPort
   pool: SlabPool

@@ -7,8 +7,9 @@
  * Beacons and reports of ended instances take the urgent lane, a connection of their own: one connection is one queue,
  * in the kernel too, and megabytes of data in it would keep a beacon for longer than a lease lasts.
  */
+import { closeFd } from '../libc.ts'
 import { answerArrival } from './arrival.ts'
-import type { Arrival } from './arrival.ts'
+import type { Arrival, ArrivedPeer } from './arrival.ts'
 import { Connection } from './connection.ts'
 import type { CloseReason, ConnectionOwner } from './connection.ts'
 import { ConnectionSet } from './connection-set.ts'
@@ -17,13 +18,14 @@ import type { FrameRefusal, IncomingFrame } from './frame-intake.ts'
 import { familyOf, FRAME_TYPE } from './message-codec.ts'
 import type { WireMessage } from './message-codec.ts'
 import { PeerLane } from './peer-lane.ts'
-import { endpointName } from './peer-socket.ts'
-import type { PeerEndpoint, PeerSocket } from './peer-socket.ts'
+import { PeerSocket, endpointName } from './peer-socket.ts'
+import type { PeerEndpoint } from './peer-socket.ts'
 import { askingPreface } from './preface.ts'
 import type { Preface } from './preface.ts'
 import { LANES, WINDOW_BYTES } from './protocol.ts'
 import type { Answer, Lane } from './protocol.ts'
 import { RefusalLog } from './refusal-log.ts'
+import { SecureArrivals } from './secure-arrivals.ts'
 import { TRANSPORT_LIMITS } from './transport-options.ts'
 import type { TransportOptions } from './transport-options.ts'
 
@@ -47,6 +49,7 @@ export class PeerTransport implements ConnectionOwner {
   readonly #refusals: RefusalLog
   readonly #peers = new Map<string, Peer>()
   readonly #connections: ConnectionSet
+  readonly #secure: SecureArrivals | undefined
   #isStopping = false
 
   constructor(options: TransportOptions) {
@@ -55,6 +58,12 @@ export class PeerTransport implements ConnectionOwner {
     const { log, clock } = options
     this.#refusals = new RefusalLog({ log, clock, everyMs: this.#limits.refusalsEveryMs })
     this.#connections = new ConnectionSet(clock, this.#limits)
+    const { self, tls, nonce } = options
+    if (tls === undefined) return
+    this.#secure = new SecureArrivals({
+      self, tls, clock, refusals: this.#refusals, nonce, limits: this.#limits,
+      onArrived: (arrived) => this.#arrived(arrived),
+    })
   }
 
   get refusals(): RefusalLog {
@@ -112,19 +121,26 @@ export class PeerTransport implements ConnectionOwner {
 
   /** A connection that asks for this worker. */
   accept(arrival: Arrival): void {
-    const { self, nonce, clock } = this.#o
-    const accepted = answerArrival(arrival, { self, nonce: nonce(), judge: (peer) => this.#judge(arrival, peer) })
-    if (typeof accepted === 'string') {
-      const { preface: { node, worker, lane }, address } = arrival
-      const fields = { peer: node, worker, lane, address, reason: accepted }
-      if (accepted !== '') this.#refusals.refused('peer refused', `${node} ${accepted}`, fields)
-      return
-    }
-    const { socket, own } = accepted
-    this.#connect(socket, own, arrival.preface, arrival.address, clock.nowMs() + this.#limits.handshakeMs)
+    const { preface, address, fd } = arrival
+    if (this.#secure === undefined) this.#arrived({ socket: new PeerSocket({ fd }), preface, address })
+    else if (this.#isStopping) closeFd(fd)
+    else this.#secure.accept(arrival)
   }
 
-  #judge({ preface }: Arrival, peer: PeerIdentity): { answer: Answer; why: string } {
+  #arrived(arrived: ArrivedPeer): void {
+    const { self, nonce, clock } = this.#o
+    const { socket, preface, address } = arrived
+    const own = answerArrival(arrived, { self, nonce: nonce(), judge: (peer) => this.#judge(preface, peer) })
+    if (typeof own === 'string') {
+      const { node, worker, lane } = preface
+      const fields = { peer: node, worker, lane, address, reason: own }
+      if (own !== '') this.#refusals.refused('peer refused', `${node} ${own}`, fields)
+      return
+    }
+    this.#connect(socket, own, preface, address, clock.nowMs() + this.#limits.handshakeMs)
+  }
+
+  #judge(preface: Preface, peer: PeerIdentity): { answer: Answer; why: string } {
     if (this.#isStopping) return { answer: 'stopping', why: '' }
     if (this.#connections.unproven >= this.#limits.unprovenMax) return { answer: 'unknown', why: 'too many at once' }
     const why = this.#o.rules.mayConnect(peer)
@@ -164,6 +180,7 @@ export class PeerTransport implements ConnectionOwner {
       clock,
       random,
       limits: this.#limits,
+      tls: this.#o.tls,
       preface: () => askingPreface(self, { node, worker, lane, nonce: nonce(), windowBytes: WINDOW_BYTES }),
       connect: (socket, own, answer, endpoint) =>
         this.#connect(socket, own, answer, endpointName(endpoint), Infinity),
@@ -245,6 +262,7 @@ export class PeerTransport implements ConnectionOwner {
   close(): void {
     this.#isStopping = true
     for (const { lanes } of this.#peers.values()) for (const lane of LANES) lanes[lane].stop()
+    this.#secure?.close()
     this.#connections.close()
   }
 }

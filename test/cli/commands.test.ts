@@ -92,9 +92,13 @@ t.test('slips end in one sentence', async (t) => {
     ['node --name n1 --dir d --workers 0', 2, /1 to 64/],
     ['node --name n1 --dir d --config /nope.json', 2, /cannot be read/],
     ['node --name n1 --dir d --listen-peer 7', 2, /is for nodes of a cluster; name the cluster store too/],
-    ['node --name n1 --dir d --store http://a:1 --listen-api 0.0.0.0:7', 2, /listen-api = .* without TLS/],
-    ['node --name n1 --dir d --store a', 1, /"a" is no address of a cluster store; give http:\/\/HOST:PORT/],
-    ['node --name n1 --dir e --store http://a:1 --workers 17', 2, /1 to 16/],
+    ['node --name n1 --dir d --no-tls --store http://127.0.0.1:1 --listen-api 0.0.0.0:7', 2, /there is no TLS/],
+    ['node --name n1 --dir d --store http://127.0.0.1:1', 2, /add --tls DIR .* or --no-tls: plain text/],
+    ['node --name n1 --dir d --tls d --store http://a:1', 2, /--store http:\/\/a:1 is open to other hosts/],
+    ['node --name n1 --dir d --no-tls --store a', 2, /"a" is no address of a cluster store; give http:\/\/HOST:PORT/],
+    ['node --name n1 --dir d --tls nope', 1, /nope\/tls\.crt cannot be used for TLS: it is not there/],
+    ['volume ls --endpoint 127.0.0.1:1', 2, /answers over TLS only; name your certificate with --tls DIR/],
+    ['node --name n1 --dir e --no-tls --store http://127.0.0.1:1 --workers 17', 2, /1 to 16/],
   ]
   const judge = async ([words, expected, message]: (typeof table)[number]): Promise<void> => {
     const { code, stdout, stderr } = await holdfast(words.split(' '), { cwd: dir })

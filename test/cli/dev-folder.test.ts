@@ -48,3 +48,15 @@ t.test('a folder of a cluster whose store is somebody else\'s', async (t) => {
   const moved = 'http://127.0.0.1:2380'
   t.same(devShape(dir, { nodes: undefined, store: moved }), { nodes: 2, store: { url: moved } }, 'it may have moved')
 })
+
+t.test('a folder with TLS stays one', async (t) => {
+  const dir = temporaryFolder(t)
+  t.same(devShape(dir, { ...NOTHING, tls: true }), { nodes: 3, store: 'own', tls: true })
+  t.throws(() => devShape(dir, { nodes: 1, store: undefined, tls: true }), { message: /--tls is for several nodes/ })
+  t.throws(() => devShape(dir, { nodes: 3, store: URL, tls: true }), { message: /a store of their own/ })
+  keepShape(dir, { nodes: 3, store: 'own', tls: true })
+  t.same(devShape(dir, NOTHING), { nodes: 3, store: 'own', tls: true })
+  const plain = temporaryFolder(t)
+  keepShape(plain, { nodes: 3, store: 'own' })
+  t.throws(() => devShape(plain, { ...NOTHING, tls: true }), { message: /was made without TLS/ })
+})

@@ -33,15 +33,20 @@ t.test('workers follow the cores', async (t) => {
 })
 
 t.test('a node of a cluster', async (t) => {
-  const flags = { name: 'n1', dir: '/d', store: 'http://127.0.0.1:2379' }
+  const flags = { name: 'n1', dir: '/d', store: 'http://127.0.0.1:2379', 'no-tls': true }
   const free = { host: '127.0.0.1', port: 0 }
   t.match(nodeConfigOf(flags), { workers: 1, cluster: { store: flags.store, listenPeer: free, listenApi: free } })
   t.match(nodeConfigOf({ ...flags, 'listen-peer': '127.0.0.2:7', 'listen-api': 'localhost:8' }), {
     cluster: { listenPeer: { host: '127.0.0.2', port: 7 }, listenApi: { host: 'localhost', port: 8 } },
   })
-  for (const [key, text] of [['listen-peer', '0.0.0.0:7'], ['listen-api', '10.0.0.1:7'], ['listen-api', '[::1]:7']]) {
-    const refused = { code: 'parameter', message: new RegExp(`^${key} = .*without TLS`) }
-    t.throws(() => nodeConfigOf({ ...flags, [key!]: text }), refused)
+  t.match(nodeConfigOf({ ...flags, 'listen-api': '[::1]:7' }), { cluster: { listenApi: { host: '::1', port: 7 } } })
+  const open = [
+    ['listen-peer', '0.0.0.0:7'], ['listen-api', '10.0.0.1:7'], ['listen-tcp', '10.0.0.1:7'],
+    ['store', 'http://10.0.0.1:2379'], ['store', 'http://127.0.0.1:2379,http://etcd.example.org:2379'],
+  ] as const
+  for (const [key, text] of open) {
+    const refused = { code: 'plain-text', message: new RegExp(`^--${key} .*is open to other hosts`) }
+    t.throws(() => nodeConfigOf({ ...flags, [key]: text }), refused)
   }
   t.equal(nodeConfigOf({ ...flags, workers: '16' }).workers, 16)
   t.throws(() => nodeConfigOf({ ...flags, workers: '17' }), { code: 'parameter', message: /1 to 16/ })
@@ -51,6 +56,21 @@ t.test('a node of a cluster', async (t) => {
   t.notOk(Object.hasOwn(nodeConfigOf({ name: 'n1', dir: '/d' }), 'cluster'))
 })
 
+t.test('TLS, or plain text where it is asked for', async (t) => {
+  const flags = { name: 'n1', dir: '/d', store: 'https://etcd.example.org:2379' }
+  const silent = { code: 'usage', message: /how this node talks to the others is not said; add --tls DIR/ }
+  t.throws(() => nodeConfigOf(flags), silent)
+  t.throws(() => nodeConfigOf({ ...flags, tls: '/t', 'no-tls': true }), { code: 'usage', message: /contradict/ })
+  const alone = { code: 'usage', message: /nodes of a cluster/ }
+  t.throws(() => nodeConfigOf({ name: 'n1', dir: '/d', 'no-tls': true }), alone)
+  const open = nodeConfigOf({ ...flags, tls: '/t', 'listen-peer': '10.0.0.1:7' })
+  t.match(open, { tls: '/t', cluster: { listenPeer: { host: '10.0.0.1', port: 7 } } })
+  const anywhere = { code: 'parameter', message: /the address at which other nodes reach this one/ }
+  t.throws(() => nodeConfigOf({ ...flags, tls: '/t', 'listen-peer': '0.0.0.0:7' }), anywhere)
+  const store = 'http://10.0.0.1:2379'
+  t.throws(() => nodeConfigOf({ ...flags, tls: '/t', store }), { code: 'plain-text' }, 'also not to the store')
+})
+
 t.test('zones are names', async (t) => {
   const flags = { name: 'n1', dir: '/d' }
   t.equal(nodeConfigOf({ ...flags, zone: 'rack-7' }).zone, 'rack-7')
@@ -58,10 +78,10 @@ t.test('zones are names', async (t) => {
   for (const zone of ['what ever/ZONE!!', 'A', 'a b', 'a'.repeat(64)]) {
     t.throws(() => nodeConfigOf({ ...flags, zone }), { code: 'parameter', message: /^zone = .*allowed: 1 to 63/ }, zone)
   }
-  const store = 'http://127.0.0.1:2379'
-  t.notOk(Object.hasOwn(nodeConfigOf({ ...flags, zone: 'a', store, 'new-zone': false }), 'isFirstInZone'))
-  t.equal(nodeConfigOf({ ...flags, zone: 'a', store, 'new-zone': true }).isFirstInZone, true)
-  for (const other of [{ zone: 'a' }, { store }]) {
+  const cluster = { store: 'http://127.0.0.1:2379', 'no-tls': true }
+  t.notOk(Object.hasOwn(nodeConfigOf({ ...flags, zone: 'a', ...cluster, 'new-zone': false }), 'isFirstInZone'))
+  t.equal(nodeConfigOf({ ...flags, zone: 'a', ...cluster, 'new-zone': true }).isFirstInZone, true)
+  for (const other of [{ zone: 'a' }, cluster]) {
     const refused = { code: 'usage', message: /^--new-zone is for a node of a cluster that names its zone; add/ }
     t.throws(() => nodeConfigOf({ ...flags, ...other, 'new-zone': true }), refused)
   }

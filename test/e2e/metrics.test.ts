@@ -229,7 +229,7 @@ t.test('three nodes, one of which is lost', async (t) => {
 
 t.test('a node that waits for its store is alive and not ready', async (t) => {
   const [port, storePort] = [await freePort(), await freePort()]
-  const words = ['--listen-metrics', String(port), '--store', `http://127.0.0.1:${storePort}`]
+  const words = ['--listen-metrics', String(port), '--no-tls', '--store', `http://127.0.0.1:${storePort}`]
   const node = new NodeProcess(t, temporaryFolder(t), words)
   for (;;) {
     const answer = await get(port, '/readyz').catch(() => undefined)

@@ -3,6 +3,7 @@
  * this side; volumes with a copy on every node that has a disk, and a stamped client each, which writes through a node
  * that stays up and knows what every block may hold.
  */
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
@@ -16,6 +17,7 @@ import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import type { Kind } from '../conformance/cluster-store/store-process.ts'
 import { makeVolume } from '../cluster/volume-before-start.ts'
 import type { StoppedNode } from '../cluster/volume-before-start.ts'
 import type { Random } from '../sim/random.ts'
@@ -32,6 +34,12 @@ const PEER_PORT = 7000
 const API_PORT = 8000
 const DISK_BYTES = 320 * MIB
 const VOLUME_BYTES = 24 * MIB
+/** In plain text beyond loopback, as guests are reached. */
+const OPEN_STORE: Kind = {
+  ...EMBEDDED,
+  command: (dir, port, host = HUB) =>
+    [process.execPath, path.join(import.meta.dirname, 'store-main.ts'), dir, host, String(port)],
+}
 /** Many times what it takes when nothing else runs. */
 const WAIT_MS = 90_000
 const LOOK_MS = 50
@@ -99,7 +107,7 @@ export class PowerCluster {
     const folder = temporaryFolder(t)
     enterOwnNetwork()
     compileForGuests()
-    const storeProcess = new StoreProcess(t, EMBEDDED, STORE_PORT, HUB)
+    const storeProcess = new StoreProcess(t, OPEN_STORE, STORE_PORT, HUB)
     await storeProcess.start()
     const cluster = new PowerCluster(t, options, folder, storeProcess)
     await cluster.#makeVolumes(storeProcess.address)

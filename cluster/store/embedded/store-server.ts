@@ -1,10 +1,15 @@
 /**
- * The embedded store on the network: the services of proto/etcd over gRPC, without authentication. Idle cost: one timer
- * in ten minutes, and pings to clients that have calls.
+ * The embedded store on the network: the services of proto/etcd over gRPC. Over TLS for nodes and admins of its
+ * cluster, in plain text for whoever reaches it. Idle cost: one timer in ten minutes, and pings to clients that have
+ * calls.
  */
 import { Server, ServerCredentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ServiceError, handleUnaryCall } from '@grpc/grpc-js'
 import { HoldfastError } from '../../../engine/errors.ts'
+import { identityName } from '../../tls/identity.ts'
+import { addressOf } from '../../tls/tls-accept.ts'
+import { listenSecurely } from '../../tls/secure-listener.ts'
+import type { SecureListenOptions } from '../../tls/secure-listener.ts'
 import { etcdServices } from '../etcd-api.ts'
 import type { ResponseHeader } from '../etcd-api.ts'
 import type { EmbeddedStore } from './embedded-store.ts'
@@ -25,7 +30,7 @@ const KEEPALIVE_MS = 30_000
 const API_VERSION = '3.4.0'
 
 export interface StoreServer {
-  /** `http://HOST:PORT`, with the port that was chosen when 0 was asked for. */
+  /** `http://HOST:PORT` or `https://HOST:PORT`, with the port that was chosen when 0 was asked for. */
   url: string
   /** Accept nothing more, end the watches, let calls end for `graceMs`, then drop them. */
   close(graceMs: number): Promise<void>
@@ -48,10 +53,12 @@ export function parseListenAddress(text: string): ListenAddress {
 export async function serveStore(options: {
   store: EmbeddedStore
   listen: ListenAddress
+  /** Unset: plain text. */
+  tls?: Pick<SecureListenOptions, 'folder' | 'onRefused'> | undefined
   /** An unexpected failure of ours in a request; its caller heard INTERNAL. */
   onBug: (error: unknown) => void
 }): Promise<StoreServer> {
-  const { store, listen, onBug } = options
+  const { store, listen, tls, onBug } = options
   const [clusterId, memberId] = [String(store.clusterId), String(store.memberId)]
   const header = (revision: number): ResponseHeader =>
     ({ clusterId, memberId, revision: String(revision), raftTerm: '1' })
@@ -101,7 +108,8 @@ export async function serveStore(options: {
     MemberList: unary(() => ({ header: header(store.committedRevision), members: members() })),
   })
   server.addService(services.Maintenance, { Status: unary(() => statusOf(store, header(store.committedRevision))) })
-  const url = await bind(server, listen)
+  const secured = tls === undefined ? undefined : await bindSecurely(server, listen, tls)
+  const url = secured?.url ?? await bind(server, listen)
 
   store.onCommitted = () => {
     for (const stream of streams.values()) stream.pump()
@@ -116,6 +124,7 @@ export async function serveStore(options: {
       isStopping = true
       clearInterval(progress)
       for (const call of streams.keys()) endStopped(call)
+      void secured?.close()
       const deadline = setTimeout(() => {
         server.forceShutdown()
         resolve()
@@ -141,6 +150,25 @@ function statusOf(store: EmbeddedStore, header: ResponseHeader): object {
     header, version: API_VERSION, dbSize: bytes, dbSizeInUse: bytes, leader: memberId, raftTerm,
     raftIndex: revision, raftAppliedIndex: revision, errors: [], isLearner: false,
   }
+}
+
+/** Nodes keep the cluster in it; an admin rebuilds it. Nobody else has anything to do with it. */
+async function bindSecurely(
+  server: Server,
+  { host, port }: ListenAddress,
+  { folder, onRefused }: Pick<SecureListenOptions, 'folder' | 'onRefused'>,
+): Promise<{ url: string; close(): Promise<void> }> {
+  const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure())
+  const listener = await listenSecurely({
+    host: host.replace(/^\[(.*)\]$/, '$1'), port, folder, protocol: 'h2', onRefused,
+    onSecure: (socket, identity) => {
+      const { role } = identity
+      if (role === 'node' || role === 'admin') return injectConnection(socket)
+      onRefused(addressOf(socket), `${identityName(identity)} has nothing to do with the store`)
+      socket.destroy()
+    },
+  })
+  return { url: `https://${host}:${listener.port}`, close: () => listener.close() }
 }
 
 function bind(server: Server, { host, port }: ListenAddress): Promise<string> {

@@ -106,7 +106,7 @@ export class ControlCluster {
       beats: new BeatList(store, nodeMs),
       local: fake,
       details: () => ({ ...detailsOf(name), sessions: fake.sessions }),
-      connect: (api) => this.callsTo(name, api.slice('api-'.length)),
+      connect: (_, api) => this.callsTo(name, api.slice('api-'.length)),
       nowMs: nodeMs,
       control: CONTROL,
       onAction: (action, end) => this.log.push({ by: name, action, end }),

@@ -10,7 +10,7 @@ import { HoldfastError } from '../../../engine/errors.ts'
 /** Who is elected is known by its former address for some looks, and then by its new one. */
 function control(reason: string): { control: ForwardingControl; asked: string[] } {
   const asked: string[] = []
-  const connect = (api: string): ControlClient => {
+  const connect = (_: string, api: string): ControlClient => {
     const purgeVolume = async (): Promise<object> => {
       asked.push(api)
       if (api === 'former') throw new HoldfastError('unreachable', { endpoint: api, source: 'elected', reason })

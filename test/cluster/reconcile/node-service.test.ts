@@ -96,7 +96,7 @@ t.test('what is said comes as it was', async (t) => {
   const server = await serveGrpc({ host: '127.0.0.1', port: 0 }, [nodeService(calls)], (error) => t.fail(String(error)))
   const connections = new NodeConnections()
   t.teardown(() => connections.close())
-  const node = connections.to(`127.0.0.1:${server.port}`)
+  const node = connections.to('n1', `127.0.0.1:${server.port}`)
   t.same(await node.report(REPORT), { isTaken: true, ticket: 'next' })
   t.same(await node.makeCopy(ORDER), { copyId: 'c' })
   t.same(await node.eraseCopy({ ...ORDER, copyId: 'c', epoch: 7 }), {})

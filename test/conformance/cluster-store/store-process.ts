@@ -32,7 +32,7 @@ interface Kind {
 export const EMBEDDED: Kind = {
   name: 'embedded',
   command: (dir, port, host = HOST) => [process.execPath, MAIN, 'store', '--dir', dir, '--listen', `${host}:${port}`],
-  ready: /^holdfast store ready http:/m,
+  ready: /^holdfast store ready https?:/m,
 }
 
 export const ETCD: Kind = {

@@ -109,7 +109,7 @@ const MESSAGES: { [T in WireMessage['type']]: Required<Omit<Extract<WireMessage,
 
 const PREFACE: Preface = {
   versionLeast: 1, versionGreatest: 1, role: 'worker', lane: 'data', answer: 'accepted', version: 1, worker: 2,
-  toWorker: 3, clusterId: 'c0'.repeat(16), instance: 'a0'.repeat(16), toInstance: 'b0'.repeat(16),
+  toWorker: 3, wantsTls: false, clusterId: 'c0'.repeat(16), instance: 'a0'.repeat(16), toInstance: 'b0'.repeat(16),
   nonce: 'e0'.repeat(16), node: 'n1', toNode: 'rack-7.host-3', windowBytes: 32 << 20,
 }
 

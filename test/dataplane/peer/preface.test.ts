@@ -26,7 +26,7 @@ t.test('every field survives', async (t) => {
     role: fc.constantFrom('worker' as const, 'supervisor' as const),
     lane: fc.constantFrom('urgent' as const, 'data' as const), version: byte, worker: u16, toWorker: u16,
     answer: fc.constantFrom(...(Object.keys(ANSWER) as Array<keyof typeof ANSWER>)), clusterId: uuid, instance: uuid,
-    toInstance: uuid, nonce: uuid, node, toNode: node, windowBytes: fc.nat(2 ** 31 - 1),
+    wantsTls: fc.boolean(), toInstance: uuid, nonce: uuid, node, toNode: node, windowBytes: fc.nat(2 ** 31 - 1),
   })
   fc.assert(fc.property(any, (preface) => {
     assert.deepEqual(decodePreface(encodePreface(preface)), { ...preface })

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import type { Test } from 'tap'
+import type { TlsFolder } from '../../../cluster/tls/tls-folder.ts'
 import type { ClockPort } from '../../../engine/ports.ts'
 import { clock as realClock } from '../../../dataplane/clock.ts'
 import type { Delivery } from '../../../dataplane/peer/delivery.ts'
@@ -36,6 +37,7 @@ export interface WorkerOptions {
   /** What becomes of a message; done at once unless it is kept. */
   onMessage?: (delivery: Delivery) => void
   tcp?: boolean
+  tls?: TlsFolder
 }
 
 /** One worker with all it told its owner. */
@@ -60,6 +62,7 @@ export class Worker {
     }
     this.transport = new PeerTransport({
       self: this.self,
+      tls: options.tls,
       clock,
       log: { event: (level, message, fields) => this.events.push({ level, message, fields }) },
       pool: this.pool,

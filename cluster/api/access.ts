@@ -1,0 +1,102 @@
+/**
+ * Who may call what: one row for each RPC of proto/holdfast/v1, and nobody else may. What has no row nobody may call.
+ *
+ * viewer    looks
+ * operator  runs the cluster: makes volumes and snapshots, moves, drains, repairs; destroys nothing
+ * admin     everything a user can do
+ * csi       what Kubernetes asks of volumes
+ * node      another daemon: reports, orders, and what its own users asked it
+ *
+ * On a unix socket whoever may open it (its owner) is an admin. Who comes over TCP in plain text (loopback only) is
+ * taken for a node, as everybody on that host may be.
+ */
+import { X509Certificate } from 'node:crypto'
+import type { ServerUnaryCall } from '@grpc/grpc-js'
+import { HoldfastError } from '../../engine/errors.ts'
+import { identityOf } from '../tls/identity.ts'
+import type { Role } from '../tls/identity.ts'
+
+/** Who calls. */
+export interface Caller {
+  role: Role
+  name: string
+}
+
+const LOOKS: readonly Role[] = ['viewer', 'operator', 'admin', 'csi', 'node']
+const RUNS: readonly Role[] = ['operator', 'admin', 'node']
+const PROVISIONS: readonly Role[] = ['operator', 'admin', 'csi', 'node']
+/** Data goes, or is said to be gone. */
+const DESTROYS: readonly Role[] = ['admin', 'node']
+const DESTROYS_VOLUMES: readonly Role[] = ['admin', 'csi', 'node']
+const NODES: readonly Role[] = ['node']
+
+export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
+  'VolumeService/Create': PROVISIONS,
+  'VolumeService/List': LOOKS,
+  'VolumeService/Get': LOOKS,
+  'VolumeService/Resize': PROVISIONS,
+  'VolumeService/Delete': DESTROYS_VOLUMES,
+  'VolumeService/Restore': RUNS,
+  'VolumeService/Purge': DESTROYS,
+  'VolumeService/SetQos': RUNS,
+  'VolumeService/SetCompression': RUNS,
+  'VolumeService/SetReplicas': RUNS,
+  'VolumeService/Move': RUNS,
+  'VolumeService/ForcePromotion': DESTROYS,
+  'VolumeService/Explain': LOOKS,
+  'VolumeService/Attach': PROVISIONS,
+  'VolumeService/Detach': PROVISIONS,
+  'VolumeService/Scrub': RUNS,
+  'VolumeService/Hydrate': RUNS,
+  'SnapshotService/Create': PROVISIONS,
+  'SnapshotService/List': LOOKS,
+  'SnapshotService/Get': LOOKS,
+  'SnapshotService/Delete': DESTROYS_VOLUMES,
+  'SnapshotService/RollBack': DESTROYS,
+  'SnapshotService/SetSchedule': RUNS,
+  'SnapshotReadService/Diff': PROVISIONS,
+  'GroupService/Create': PROVISIONS,
+  'GroupService/List': LOOKS,
+  'GroupService/Get': LOOKS,
+  'GroupService/Delete': DESTROYS_VOLUMES,
+  'DiskService/List': LOOKS,
+  'DiskService/Add': RUNS,
+  'DiskService/Adopt': RUNS,
+  'DiskService/SetEvicted': RUNS,
+  'NodeService/List': LOOKS,
+  'NodeService/Get': LOOKS,
+  'NodeService/Status': LOOKS,
+  'NodeService/SetWish': RUNS,
+  'NodeService/Remove': DESTROYS,
+  'ClusterService/Report': NODES,
+  'ClusterService/MakeCopy': NODES,
+  'ClusterService/EraseCopy': NODES,
+  'ClusterService/HandOver': NODES,
+  'ClusterService/Change': NODES,
+  'ClusterService/Hold': NODES,
+  'ClusterService/Release': NODES,
+  'ClusterService/Snapshots': NODES,
+  'ClusterService/AwaitOffer': NODES,
+  'ClusterService/Scrub': NODES,
+  'ClusterService/Hydrate': NODES,
+  'ClusterService/Digest': NODES,
+  'ClusterService/Clients': NODES,
+}
+
+const PACKAGE = '/holdfast.v1.'
+
+/** @param path  of the RPC: `/holdfast.v1.VolumeService/List`. @returns why he may not */
+export function denied(path: string, caller: Caller | undefined): HoldfastError | undefined {
+  const rpc = path.startsWith(PACKAGE) ? path.slice(PACKAGE.length) : path
+  const roles = Object.hasOwn(ACCESS, rpc) ? ACCESS[rpc]! : []
+  if (caller !== undefined && roles.includes(caller.role)) return undefined
+  const who = caller === undefined ? 'who shows no certificate of this cluster' : `${caller.role} ${caller.name}`
+  return new HoldfastError('tls-denied', { who, rpc, reason: 'that role has no such right', roles: roles.join(', ') })
+}
+
+/** Of a call over TLS: the certificate was verified when the connection was made. */
+export function callerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>): Caller | undefined {
+  const raw = call.getAuthContext().sslPeerCertificate?.raw
+  const identity = raw === undefined ? undefined : identityOf(new X509Certificate(raw))
+  return typeof identity === 'object' ? identity : undefined
+}

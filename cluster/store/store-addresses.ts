@@ -1,0 +1,14 @@
+/** Where a cluster store is, as it is typed. Light: a supervisor reads it too. */
+import { HoldfastError } from '../../engine/errors.ts'
+
+/** `http://HOST:PORT`, or `https` for TLS, several with commas between them. */
+export function parseAddresses(text: string): string[] {
+  const addresses = text.split(',').map((address) => address.trim().replace(/\/$/, ''))
+  for (const address of addresses) {
+    const port = /^https?:\/\/(?:\[[0-9a-fA-F:.]+\]|[^\s:/@[\]]+):(\d{1,5})$/.exec(address)?.[1]
+    if (port === undefined || Number(port) > 65535) {
+      throw new HoldfastError('store-address', { address: JSON.stringify(address) })
+    }
+  }
+  return addresses
+}

@@ -1,0 +1,12 @@
+/** Where plain text may be spoken: nobody from outside of this host comes in there. */
+import { isIPv6 } from 'node:net'
+
+/** @param host  a name or an address, that of IPv6 with brackets or without */
+export const isLoopback = (host: string): boolean =>
+  /^(127(\.\d{1,3}){3}|localhost|\[?::1\]?)$/.test(host)
+
+/** `HOST:PORT`, with brackets where they are needed. */
+export const hostAndPort = (host: string, port: number): string => `${isIPv6(host) ? `[${host}]` : host}:${port}`
+
+/** Every address of this host, which others cannot call it by. */
+export const isAnyAddress = (host: string): boolean => /^(0\.0\.0\.0|::|\[::\])$/.test(host)

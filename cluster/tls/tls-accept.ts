@@ -1,0 +1,127 @@
+/**
+ * The accepting side of TLS, over sockets that somebody else accepted: a handshake within a deadline, a certificate of
+ * our CA that names somebody of our cluster, the protocol that is spoken here. Whoever fails is closed before a byte of
+ * his is given to anybody.
+ *
+ *   socket -> handshake (both certificates) -> ALPN -> identity -> onSecure(socket, identity)
+ *                 `-> late, refused, another cluster, another protocol: closed, `onRefused` with the reason
+ */
+import type { Socket } from 'node:net'
+import { createServer } from 'node:tls'
+import type { Server, TLSSocket } from 'node:tls'
+import { identityOf } from './identity.ts'
+import type { TlsIdentity } from './identity.ts'
+import type { TlsFolder, TlsMaterial } from './tls-folder.ts'
+
+export interface TlsAcceptorOptions {
+  folder: TlsFolder
+  /** ALPN; undefined: the protocol has none. */
+  protocol: string | undefined
+  handshakeMs: number
+  /** How many may be at this stage at once. */
+  handshakesMax: number
+  onSecure(socket: TLSSocket, identity: TlsIdentity): void
+  onRefused(address: string, reason: string): void
+}
+
+export const addressOf = (socket: Socket): string => `${socket.remoteAddress ?? 'gone'}:${socket.remotePort ?? 0}`
+
+export class TlsAcceptor {
+  readonly #o: TlsAcceptorOptions
+  readonly #server: Server
+  readonly #arriving = new Set<Socket>()
+  #used: TlsMaterial
+
+  constructor(options: TlsAcceptorOptions) {
+    this.#o = options
+    const { folder, protocol, handshakeMs } = options
+    this.#used = folder.current
+    this.#server = createServer({
+      ...this.#used.options,
+      requestCert: true,
+      rejectUnauthorized: true,
+      handshakeTimeout: handshakeMs,
+      ...(protocol === undefined ? {} : { ALPNProtocols: [protocol] }),
+    }, (socket) => this.#judge(socket))
+    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      // What OpenSSL said of the certificate; the error is that of the connection which Node has ended for it.
+      const { authorizationError } = socket
+      options.onRefused(addressOf(socket), reasonOf(authorizationError ? { code: String(authorizationError) } : error))
+      socket.destroy()
+    })
+  }
+
+  /** Handshakes under way. */
+  get arriving(): number {
+    return this.#arriving.size
+  }
+
+  /** `socket` is ours from now on; it has nothing behind it that was read already. */
+  accept(socket: Socket): void {
+    const { folder, handshakesMax, onRefused } = this.#o
+    socket.on('error', () => socket.destroy())
+    if (this.#arriving.size >= handshakesMax) {
+      onRefused(addressOf(socket), 'too many handshakes at once')
+      socket.destroy()
+      return
+    }
+    const { current } = folder
+    if (current !== this.#used) {
+      this.#used = current
+      this.#server.setSecureContext(current.options)
+    }
+    this.#arriving.add(socket)
+    socket.on('close', () => this.#arriving.delete(socket))
+    this.#server.emit('connection', socket)
+  }
+
+  close(): void {
+    for (const socket of this.#arriving) socket.destroy()
+  }
+
+  #judge(socket: TLSSocket): void {
+    for (const arriving of this.#arriving) {
+      if (arriving.remotePort === socket.remotePort && arriving.remoteAddress === socket.remoteAddress) {
+        this.#arriving.delete(arriving)
+      }
+    }
+    const { folder, protocol, onSecure, onRefused } = this.#o
+    socket.on('error', () => socket.destroy())
+    const refuse = (reason: string): void => {
+      onRefused(addressOf(socket), reason)
+      socket.destroy()
+    }
+    if (protocol !== undefined && socket.alpnProtocol !== protocol) return refuse(`it does not speak ${protocol}`)
+    const identity = identityOf(socket.getPeerX509Certificate())
+    if (typeof identity === 'string') return refuse(identity)
+    const { clusterId } = identity
+    if (clusterId !== folder.identity.clusterId) return refuse(`its certificate is for cluster ${clusterId}`)
+    onSecure(socket, identity)
+  }
+}
+
+const REASONS: Record<string, string> = {
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  CERT_NOT_YET_VALID: 'its certificate is not valid yet',
+  INVALID_PURPOSE: 'its certificate is for another purpose',
+  UNABLE_TO_GET_ISSUER_CERT: 'its certificate is of a CA that is not known here',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is of a CA that is not known here',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is of a CA that is not known here',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is of a CA that is not known here',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is of a CA that is not known here',
+  CERT_SIGNATURE_FAILURE: 'its certificate is not signed by our CA',
+  ERR_TLS_HANDSHAKE_TIMEOUT: 'the handshake took too long',
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: 'it showed no certificate',
+  ERR_SSL_UNSUPPORTED_PROTOCOL: 'it speaks no TLS 1.3',
+  ERR_SSL_HTTP_REQUEST: 'it speaks no TLS',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it speaks no TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it speaks no TLS',
+  ERR_SSL_NO_APPLICATION_PROTOCOL: 'it speaks another protocol',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another host',
+  ECONNRESET: 'it closed the connection during the handshake',
+}
+
+/** In words, of an error of OpenSSL or of a socket. */
+export function reasonOf({ code, message }: { code?: string | undefined; message?: string }): string {
+  return REASONS[code ?? ''] ?? code ?? message ?? ''
+}

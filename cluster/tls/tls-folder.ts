@@ -1,0 +1,137 @@
+/**
+ * The three files by which a process proves who it is, as a Kubernetes secret or `holdfast ca issue` has them:
+ *
+ *   DIR/ca.crt   who is believed         DIR/tls.crt   what we show        DIR/tls.key   what proves that it is ours
+ *
+ * They may be replaced at any time: each new connection gets what is there, looked at once a second at most, so that
+ * an idle process does nothing. Connections that stand are not touched.
+ *
+ * Invariant: a context is made of files that fit each other. In the middle of a rotation, or after a bad one, new
+ * connections get the files of before, and `onProblem` is told once.
+ */
+import { X509Certificate, createPrivateKey, constants } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { createSecureContext } from 'node:tls'
+import type { SecureContext, SecureContextOptions } from 'node:tls'
+import { HoldfastError } from '../../engine/errors.ts'
+import { identityOf } from './identity.ts'
+import type { TlsIdentity } from './identity.ts'
+
+const FILES = { ca: 'ca.crt', certificate: 'tls.crt', key: 'tls.key' } as const
+const LOOK_EVERY_MS = 1000
+
+/**
+ * TLS 1.3 and nothing older: no renegotiation, no compression, no choice of a weak cipher. No tickets: a session that
+ * is resumed is not verified anew, and would outlive its certificate.
+ */
+export const TLS_RULES = {
+  minVersion: 'TLSv1.3',
+  maxVersion: 'TLSv1.3',
+  ciphers: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
+  secureOptions: constants.SSL_OP_NO_TICKET,
+} as const satisfies SecureContextOptions
+
+export interface TlsMaterial {
+  /** For `tls.Server.setSecureContext`. */
+  options: SecureContextOptions
+  context: SecureContext
+  /** A sentence: the certificate names nobody of a cluster (it may be for a cluster store of another CA). */
+  identity: TlsIdentity | string
+  expiresAtMs: number
+}
+
+export class TlsFolder {
+  readonly dir: string
+  /** The files were replaced by some that cannot be used. */
+  onProblem: (error: HoldfastError) => void = () => undefined
+  #material: TlsMaterial
+  #stamp: string
+  #lookedAtMs: number
+
+  /** @throws HoldfastError `tls-files` */
+  constructor(dir: string) {
+    this.dir = path.resolve(dir)
+    this.#stamp = this.#stampNow()
+    this.#lookedAtMs = performance.now()
+    this.#material = load(this.dir)
+  }
+
+  /** For a connection that begins now. */
+  get current(): TlsMaterial {
+    const nowMs = performance.now()
+    if (nowMs - this.#lookedAtMs < LOOK_EVERY_MS) return this.#material
+    this.#lookedAtMs = nowMs
+    const stamp = this.#stampNow()
+    if (stamp === this.#stamp) return this.#material
+    this.#stamp = stamp
+    try {
+      this.#material = load(this.dir)
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+      this.onProblem(error)
+    }
+    return this.#material
+  }
+
+  /** Who we are. @throws HoldfastError `tls-files` when the certificate says it of nobody */
+  get identity(): TlsIdentity {
+    const { identity } = this.current
+    if (typeof identity === 'string') throw filesError(this.dir, FILES.certificate, identity)
+    return identity
+  }
+
+  /** Changes with the files, also where a folder is exchanged as a whole. */
+  #stampNow(): string {
+    return Object.values(FILES).map((name) => {
+      const stats = statSync(path.join(this.dir, name), { throwIfNoEntry: false, bigint: true })
+      return stats === undefined ? 'gone' : `${stats.ino} ${stats.mtimeNs} ${stats.size}`
+    }).join()
+  }
+}
+
+const filesError = (dir: string, file: string, reason: string, cause?: unknown): HoldfastError =>
+  new HoldfastError('tls-files', { file: path.join(dir, file), reason }, { cause })
+
+function readText(dir: string, file: string): string {
+  try {
+    return readFileSync(path.join(dir, file), 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const words: Record<string, string> = { ENOENT: 'it is not there', EACCES: 'this user may not read it' }
+    throw filesError(dir, file, words[code ?? ''] ?? String(code), error)
+  }
+}
+
+function parsed<T>(dir: string, file: string, what: string, parse: (text: string) => T): T {
+  const text = readText(dir, file)
+  try {
+    return parse(text)
+  } catch (error) {
+    // The library's words may quote what it read.
+    throw filesError(dir, file, `it holds no ${what} in PEM`, error)
+  }
+}
+
+function load(dir: string): TlsMaterial {
+  const certificate = parsed(dir, FILES.certificate, 'certificate', (text) => new X509Certificate(text))
+  const key: KeyObject = parsed(dir, FILES.key, 'private key', (text) => createPrivateKey(text))
+  const authority = parsed(dir, FILES.ca, 'certificate', (text) => new X509Certificate(text))
+  if (!certificate.checkPrivateKey(key)) throw filesError(dir, FILES.key, `it is not the key of ${FILES.certificate}`)
+  if (!authority.ca) throw filesError(dir, FILES.ca, 'its certificate is not that of a CA')
+  const expiresAtMs = Date.parse(certificate.validTo)
+  if (expiresAtMs <= Date.now()) throw filesError(dir, FILES.certificate, `it was valid until ${certificate.validTo}`)
+  const options: SecureContextOptions = {
+    ...TLS_RULES,
+    // All of each file: chains, and both CAs while one takes over from the other.
+    ca: readText(dir, FILES.ca),
+    cert: readText(dir, FILES.certificate),
+    key: readText(dir, FILES.key),
+  }
+  try {
+    return { options, context: createSecureContext(options), identity: identityOf(certificate), expiresAtMs }
+  } catch (error) {
+    throw filesError(dir, FILES.certificate, (error as Error).message, error)
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * `holdfast dev --tls`: three nodes, their store and the control API over TLS in real processes. A node that leads is
+ * killed under a checked load; who has the wrong certificate, or none, is refused in a sentence; certificates that are
+ * replaced while all runs are used; the same folder resumes.
+ */
+// test-timeout-seconds: 240
+import net from 'node:net'
+import path from 'node:path'
+import t from 'tap'
+import { issue } from '../../cli/ca-folder.ts'
+import type { Node, Volume } from '../../cluster/api/definition.ts'
+import { DevProcess } from '../cli/dev-process.ts'
+import { holdfast } from '../cli/run-holdfast.ts'
+import { TestCa } from '../cluster/tls/certificates.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+
+const SMALL = ['--tls', '--size', '512Mi', '--volume', 'demo:32Mi']
+
+t.test('a cluster over TLS', async (t) => {
+  const cwd = temporaryFolder(t)
+  const dev = new DevProcess(t, cwd, SMALL)
+  t.ok(await dev.says(/Ctrl-C stops it/), dev.stderr)
+  const told = dev.stdout.matchAll(/^ {2}control {4}--endpoint (\S+) --tls (\S+)/gm)
+  const apis = [...told].map(([, at, dir]) => ({ at, dir }))
+  t.equal(apis.length, 3)
+  const { at, dir: admin } = apis[1]!
+  const ca = path.resolve(admin!, '..')
+  const as = (dir: string, ...words: string[]) => holdfast([...words, '--endpoint', at!, '--tls', dir], { cwd })
+
+  const { code, stdout, stderr } = await as(admin!, 'node', 'ls', '-o', 'json')
+  t.equal(code, 0, stderr)
+  t.same((JSON.parse(stdout) as Node[]).map(({ name, state }) => `${name} ${state}`), ['n1 up', 'n2 up', 'n3 up'])
+
+  await t.test('who may do what', async (t) => {
+    const role = (role: 'viewer' | 'operator') => {
+      const out = path.join(ca, role)
+      issue(ca, { role, name: role, dns: [], ip: [], days: 1, out })
+      return out
+    }
+    const [viewer, operator] = [role('viewer'), role('operator')]
+    t.equal((await as(viewer, 'volume', 'ls')).code, 0)
+    const made = await as(viewer, 'volume', 'create', 'mine', '--size', '8Mi')
+    t.same([made.code, made.stdout], [1, ''])
+    t.match(made.stderr, /viewer viewer may not do VolumeService\/Create.*roles: operator, admin, csi, node/)
+    t.equal((await as(operator, 'volume', 'create', 'mine', '--size', '8Mi')).code, 0)
+    const kept = await as(operator, 'volume', 'delete', 'mine')
+    t.match(kept.stderr, /operator operator may not do VolumeService\/Delete/)
+    t.equal((await as(admin!, 'volume', 'delete', 'mine', '--purge')).code, 0, 'through a node that may not be elected')
+    const eve = new TestCa(t).issue({ role: 'admin', name: 'eve' })
+    t.match((await as(eve, 'volume', 'ls')).stderr, /CA that is not known here/)
+    t.match((await holdfast(['volume', 'ls', '--endpoint', at!], { cwd })).stderr, /answers over TLS only/)
+  })
+
+  await t.test('somebody in plain text hears nothing', async (t) => {
+    const [host, port] = at!.split(':')
+    const socket = net.connect(Number(port), host)
+    let heard = 0
+    socket.on('data', (bytes) => (heard += bytes.length)).on('error', () => undefined)
+    socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0')
+    await new Promise((resolve) => socket.on('close', resolve))
+    t.ok(heard <= 7, `an alert at most: ${heard} bytes`)
+  })
+
+  await t.test('the node that leads is killed, with certificates replaced meanwhile', async (t) => {
+    for (const name of ['n1', 'n2', 'n3']) {
+      const folder = { dns: ['localhost'], ip: ['127.0.0.1'], days: 2, out: path.join(ca, name) }
+      issue(ca, { role: 'node', name, ...folder })
+    }
+    const { code, stdout, stderr } = await holdfast(['demo', 'failover', '-o', 'json'], { cwd, timeoutMs: 120_000 })
+    t.equal(code, 0, stderr)
+    t.match(JSON.parse(stdout), { errors: 0, wrong: [], reconnects: 0 })
+  })
+
+  await t.test('it resumes', async (t) => {
+    await dev.interrupt()
+    const again = new DevProcess(t, cwd, [])
+    t.ok(await again.says(/Ctrl-C stops it/), again.stderr)
+    const found = await holdfast(['volume', 'inspect', 'demo', '-o', 'json'], { cwd })
+    t.match(JSON.parse(found.stdout) as Volume, { name: 'demo', replicas: 2 })
+    t.match(again.stdout, /^ {2}control {4}--endpoint/m)
+    await again.interrupt()
+  })
+})
