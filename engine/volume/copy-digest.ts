@@ -105,6 +105,8 @@ function digestOf(versions: readonly ShownVersion[], crc32c: Crc32c): number {
 
 function viewsOf({ map }: Target, crc32c: Crc32c): number {
   const { snapshots, rollbacks } = map.descriptor
-  const words = JSON.stringify([snapshots.map(({ id, seq }) => [id, seq]), rollbacks])
+  // Of those at one seq, which a rollback makes, any may come first.
+  const shown = snapshots.map(({ id, seq }) => ({ id, seq })).sort((a, b) => a.seq - b.seq || (a.id < b.id ? -1 : 1))
+  const words = JSON.stringify([shown.map(({ id, seq }) => [id, seq]), rollbacks])
   return crc32c(new TextEncoder().encode(words)) >>> 0
 }

@@ -114,8 +114,14 @@ export function withList<T extends VolumeDescriptor>(
     if (leaf === undefined) return undefined
     leaves.push(leaf)
   }
-  const snapshots = [...leaves.flatMap((leaf) => leaf.snapshots), ...stored.snapshots]
+  const snapshots = inOrder([...leaves.flatMap((leaf) => leaf.snapshots), ...stored.snapshots])
   return { descriptor: { ...(descriptor as T), snapshots }, leaves }
+}
+
+/** Of a leaf that is not whole what is left stands behind the leaves that come after it. */
+function inOrder(list: Snapshot[]): Snapshot[] {
+  const isAscending = list.every(({ seq }, i) => i === 0 || list[i - 1]!.seq <= seq)
+  return isAscending ? list : list.sort((a, b) => a.seq - b.seq)
 }
 
 /** The list of one descriptor, leaves included, in another one. */
