@@ -93,10 +93,14 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
   },
   {
     words: 'volume resize',
-    summary: 'grow a volume',
+    summary: 'grow a volume, or shrink it where nothing lives beyond',
     positionals: NAME,
-    options: { size: { value: 'SIZE', summary: 'required; above the present one' }, ...endpoint },
-    examples: ['holdfast volume resize demo --size 2Gi'],
+    options: {
+      size: { value: 'SIZE', summary: 'required; above the present one' },
+      force: { summary: 'cluster: below the present one too; refused while data lives beyond it' },
+      ...endpoint,
+    },
+    examples: ['holdfast volume resize demo --size 2Gi', 'holdfast volume resize demo --size 512Mi --force'],
     load: async () => (await import('./volume.ts')).resizeVolume,
   },
   {

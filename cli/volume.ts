@@ -187,11 +187,13 @@ export async function inspectVolume({ arguments: given, output }: Invocation): P
 }
 
 export async function resizeVolume({ arguments: given, output }: Invocation): Promise<number> {
-  const request = { name: given.positionals[0]!, sizeBytes: sizeOf(given.text('size')) }
+  const force = given.flag('force')
+  const request = { name: given.positionals[0]!, sizeBytes: sizeOf(given.text('size')), force }
   const volume = await withDaemon(given, (daemon) => daemon.resizeVolume(request))
+  const until = force ? '; until then what they ask beyond it fails' : ''
   output.result(volume, () => [
     `volume ${volume.name} has ${formatSize(volume.sizeBytes)} (${exactSize(volume.sizeBytes)}) now`,
-    ...(volume.frontends.length === 0 ? [] : ['its NBD clients see the new size when they connect again']),
+    ...(volume.frontends.length === 0 ? [] : [`its NBD clients see the new size when they connect again${until}`]),
   ])
   return EXIT_OK
 }

@@ -5,6 +5,7 @@
 import type { CopyDescription, DiskDescription } from '../engine/control/node-description.ts'
 import { decodeNoted } from '../cluster/store/node-descriptions.ts'
 import type { LogPort } from '../engine/ports.ts'
+import type { ReplicatedRecord } from '../engine/replication/record.ts'
 import type { OpenCopy } from '../engine/volume/copy-store.ts'
 import type { CopyDescriptor } from '../engine/volume/copy-part.ts'
 import type { Result } from '../engine/volume/store-api.ts'
@@ -49,6 +50,9 @@ function copiesOf(store: Store): CopyDescription[] {
 function openCopy({ copy, stored }: OpenCopy): CopyDescription {
   const { facts, epochs, tail, lostSlices, copyId, boot } = stored
   const { promise, attach, consistency, wholeBoot } = facts
+  const { spec } = copy.descriptor()
+  // Whoever goes on with this copy commits what waits in its log.
+  const sizeBytes = stored.unapplied.reduce((size, record) => sizeBehind(record, size), spec.sizeBytes)
   const generations = [...attach.incarnations, ...(attach.open ?? []).map(([, ...of]) => of)]
   return {
     volumeId: copy.volumeId,
@@ -63,9 +67,16 @@ function openCopy({ copy, stored }: OpenCopy): CopyDescription {
     tail,
     generation: Math.max(attach.brokenGeneration, ...generations.map(([generation]) => generation)),
     incarnation: Math.max(0, ...generations.map(([, incarnation]) => incarnation)),
-    spec: copy.descriptor().spec,
+    spec: { ...spec, sizeBytes },
     noted: decodeNoted(copy.volumeId, copy.noted),
   }
+}
+
+/** Of the volume, when it was applied. */
+function sizeBehind(record: ReplicatedRecord, sizeBytes: number): number {
+  if (record.kind !== 'control') return sizeBytes
+  const { change } = record
+  return change.operation === 'resize' || change.operation === 'shrink' ? change.sizeBytes : sizeBytes
 }
 
 /** One that was taken away, or of which something cannot be read. */

@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto'
 import type {
   AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
   HydrateVolumeResponse, Node,
-  ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Volume,
+  ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Volume,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -149,9 +149,12 @@ export class NodeControl implements ControlApi {
     return this.#view(volume, sessions)
   }
 
-  async resizeVolume({ name, sizeBytes }: { name: string; sizeBytes: number }): Promise<Volume> {
+  async resizeVolume({ name, sizeBytes, force }: ResizeVolumeRequest): Promise<Volume> {
     const worker = this.#owner(name)
     checkVolumeSize(sizeBytes)
+    if (force === true && sizeBytes < (await this.getVolume({ name })).sizeBytes) {
+      return this.#onlyInCluster('to shrink a volume')
+    }
     const status = await this.#workers[worker]!.call<'resize'>({ kind: 'resize', name, sizeBytes })
     this.#exports.offer(status, worker)
     return this.getVolume({ name })

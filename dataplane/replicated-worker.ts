@@ -48,7 +48,7 @@ const PEER_DRAIN_MS = 200
 /** `lost` of a hand-over: another node leads, and not for that. */
 const REFUSED_WITH = {
   'not-primary': 'copy-refused', refused: 'copy-refused', lost: 'copy-refused', superseded: 'change-superseded',
-  'in-use': 'rollback-in-use',
+  'in-use': 'rollback-in-use', occupied: 'volume-occupied',
 } as const satisfies Record<Extract<CommandResult, { ok: false }>['code'], ErrorCode>
 
 /** Of a snapshot that was opened, for the reason of `snapshot-unread`. */

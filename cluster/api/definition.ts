@@ -183,6 +183,13 @@ export interface Status {
   limits: string[]
 }
 
+export interface ResizeVolumeRequest {
+  name: string
+  sizeBytes: number
+  /** Also to less, where nothing lives beyond. */
+  force?: boolean
+}
+
 export interface DeleteVolumeRequest {
   name: string
   force: boolean
@@ -354,7 +361,7 @@ export interface ControlApi {
   /** `isInTrash`: those that were deleted, instead */
   listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }>
   getVolume(request: { name: string }): Promise<Volume>
-  resizeVolume(request: { name: string; sizeBytes: number }): Promise<Volume>
+  resizeVolume(request: ResizeVolumeRequest): Promise<Volume>
   deleteVolume(request: DeleteVolumeRequest): Promise<{ keptMs: number }>
   restoreVolume(request: { name: string }): Promise<Volume>
   purgeVolume(request: { name: string }): Promise<object>

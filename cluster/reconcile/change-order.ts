@@ -7,12 +7,12 @@ import type { ChangeCommand } from '../../engine/replication/copy-port.ts'
 import type { RecordId } from '../../engine/replication/record-id.ts'
 import type { SnapshotTitle } from '../../engine/replication/record.ts'
 
-const OPERATIONS = ['resize', 'snapshot', 'snapshot-delete', 'rollback'] as const
+const OPERATIONS = ['resize', 'shrink', 'snapshot', 'snapshot-delete', 'rollback'] as const
 
 /** What of an order the operation does not need is empty, 0 or null. */
 export interface OrderedChange {
   operation: (typeof OPERATIONS)[number]
-  /** resize. */
+  /** resize, shrink. */
   sizeBytes: number
   /** Which snapshot is made or deleted, or what a rollback keeps. */
   snapshotId: string
@@ -35,6 +35,7 @@ export function orderedChange(command: Omit<ChangeCommand, 'type'>): OrderedChan
   const base = { ...NOTHING, expected: expected ?? null }
   switch (change.operation) {
     case 'resize':
+    case 'shrink':
       return { ...base, operation: change.operation, sizeBytes: change.sizeBytes }
     case 'snapshot':
       return { ...base, operation: change.operation, snapshotId: change.id, title: toldTitle(change.title), hold }
@@ -58,6 +59,7 @@ export function commandOf(ordered: OrderedChange): Omit<ChangeCommand, 'type'> |
   const snapshot = title === null ? { id } : { id, title: titleOf(title) }
   switch (operation) {
     case 'resize':
+    case 'shrink':
       return { change: { operation, sizeBytes }, ...condition }
     case 'snapshot':
       return { change: { operation, ...snapshot }, ...condition, ...(hold === '' ? {} : { hold }) }

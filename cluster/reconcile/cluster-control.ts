@@ -17,8 +17,8 @@ import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
   DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
   ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest,
-  SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
+  MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
+  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
@@ -28,7 +28,6 @@ import {
   withCompression,
 } from '../api/volume-request.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
-import { orderedChange } from './change-order.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
@@ -37,6 +36,7 @@ import { GroupControl } from './group-control.ts'
 import type { RecordStore } from './record-store.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
 import { scrubCopies } from './scrub-control.ts'
+import { SizeControl } from './size-control.ts'
 import { SnapshotControl } from './snapshot-control.ts'
 import { presentClients } from './volume-clients.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
@@ -82,6 +82,7 @@ export class ClusterControl implements ControlApi {
   readonly groups: GroupControl
   private readonly snapshots: SnapshotControl
   private readonly clones: CloneControl
+  private readonly sizes: SizeControl
   readonly schedules: ScheduleRunner
 
   constructor(options: ClusterControlOptions) {
@@ -90,6 +91,7 @@ export class ClusterControl implements ControlApi {
     this.groups = new GroupControl(options)
     this.snapshots = new SnapshotControl({ ...options, isMember: (...which) => this.groups.isMember(...which) })
     this.clones = new CloneControl({ ...options, snapshots: this.snapshots })
+    this.sizes = new SizeControl(options)
     this.schedules = new ScheduleRunner({ ...options, snapshots: this.snapshots })
   }
 
@@ -127,25 +129,10 @@ export class ClusterControl implements ControlApi {
     return this.view(await this.wishes.find(name))
   }
 
-  /** First the volume, then the wish: nobody is offered more than there is. */
-  async resizeVolume({ name, sizeBytes }: { name: string; sizeBytes: number }): Promise<Volume> {
-    checkVolumeSize(sizeBytes)
-    const { spec } = await this.wishes.find(name)
-    if (sizeBytes < spec.sizeBytes) {
-      throw new HoldfastError('volume-shrink', { name, current: spec.sizeBytes, size: sizeBytes })
-    }
-    const term = this.term()
-    const view = term.cluster.volumes.get(spec.id)
-    const primary = view?.config?.primary
-    const reached = primary === undefined ? undefined : this.options.controller.reach(term, primary)
-    if (reached === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
-    const { calls, addressee } = reached
-    const change = orderedChange({ change: { operation: 'resize', sizeBytes } })
-    await calls.change({ volumeId: spec.id, ...addressee, ...change })
-    const record = await this.wishes.update(spec.id, (one) => {
-      return one.spec.sizeBytes >= sizeBytes ? undefined : { ...one, spec: { ...one.spec, sizeBytes } }
-    })
-    return this.view(record)
+  /** First the volume, then the wish: what clients are offered is there. */
+  async resizeVolume(request: ResizeVolumeRequest): Promise<Volume> {
+    checkVolumeSize(request.sizeBytes)
+    return this.view(await this.sizes.resize(await this.wishes.find(request.name), request))
   }
 
   async deleteVolume({ name, force, purge, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {

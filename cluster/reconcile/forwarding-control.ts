@@ -9,8 +9,8 @@ import type {
   AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
   DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
   ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest,
-  SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
+  MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
+  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -66,7 +66,7 @@ export class ForwardingControl implements ControlApi {
     return this.here(await this.ask((elected) => elected.getVolume(request), true))
   }
 
-  async resizeVolume(request: { name: string; sizeBytes: number }): Promise<Volume> {
+  async resizeVolume(request: ResizeVolumeRequest): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.resizeVolume(request)))
   }
 

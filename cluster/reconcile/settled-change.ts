@@ -56,12 +56,13 @@ type Tried<T> = { ok: true; value: T } | { ok: false; error: HoldfastError }
 /** Answers by which a node says that this order was not carried out, and will not be. */
 const REFUSALS: ReadonlySet<string> = new Set([
   'change-superseded', 'copy-not-found', 'copy-refused', 'order-refused', 'rollback-in-use', 'snapshot-in-use',
+  'volume-occupied',
 ])
 
 export const isRefusal = ({ code }: HoldfastError): boolean => REFUSALS.has(code)
 
 /** Those that say already what users have to know. */
-const TOLD: ReadonlySet<string> = new Set(['rollback-in-use', 'snapshot-in-use'])
+const TOLD: ReadonlySet<string> = new Set(['rollback-in-use', 'snapshot-in-use', 'volume-occupied'])
 
 /** What nobody can mend by trying again. */
 class Final extends HoldfastError {}

@@ -8,6 +8,7 @@ import { MIB } from '../../engine/units.ts'
 import type {
   CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot,
 } from '../api/definition.ts'
+import { formatSize } from '../api/amounts.ts'
 import { shown } from '../api/names.ts'
 import {
   SNAPSHOT_PAGE_MAX, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken,
@@ -141,6 +142,10 @@ export class SnapshotControl {
       if (kept !== undefined) return { done: view(volume, kept) }
       const target = snapshots.find(({ name }) => name === to)
       if (target === undefined) return { refused: missing(volume, to) }
+      if (target.sizeBytes > sizeBytes) {
+        const [size, current] = [formatSize(target.sizeBytes), formatSize(sizeBytes)]
+        return { refused: new HoldfastError('rollback-size', { volume, snapshot: to, size, current }) }
+      }
       if (snapshots.some(({ name }) => name === title.name)) {
         return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: title.name }) }
       }

@@ -1,5 +1,5 @@
 /** What a client of a frontend is told when a request fails, as a row of the error table. */
-import { ERRORS } from '../../engine/errors.ts'
+import { ERRORS, NBD_ERRNO } from '../../engine/errors.ts'
 import type { ErrorCode } from '../../engine/errors.ts'
 import type { ClientFailure } from '../../engine/replication/frontend-port.ts'
 
@@ -13,4 +13,7 @@ export const FAILURE_CODE: Record<ClientFailure, ErrorCode> = {
   damaged: 'media-error',
 }
 
-export const errnoOf = (failure: ClientFailure): number => ERRORS[FAILURE_CODE[failure]].errno
+/** @param isWrite  it would have filled blocks: past the end there is no room for them, as NBD has it */
+export function errnoOf(failure: ClientFailure, isWrite = false): number {
+  return failure === 'range' && isWrite ? NBD_ERRNO.ENOSPC : ERRORS[FAILURE_CODE[failure]].errno
+}

@@ -77,6 +77,7 @@ interface Pending {
   done: Done
   /** Of a read: where it goes. */
   into: Uint8Array | undefined
+  isWrite: boolean
   offsetBytes: number
 }
 
@@ -174,7 +175,8 @@ export class HostedFrontend implements Sleeper {
     if (this.#endedWith !== undefined) return done(this.#endedWith)
     const tag = this.#free.pop() ?? this.#pending.push(undefined) - 1
     const offsetBytes = operation.type === 'flush' ? 0 : operation.offsetBytes
-    this.#pending[tag] = { connection, done, into, offsetBytes }
+    const isWrite = operation.type === 'write' || operation.type === 'zero'
+    this.#pending[tag] = { connection, done, into, isWrite, offsetBytes }
     this.inbox.put({ type: 'request', connection, tag, operation })
   }
 
@@ -225,8 +227,8 @@ export class HostedFrontend implements Sleeper {
   #answered(connection: number, tag: number, answer: ClientAnswer): void {
     // Its connection may have gone in this turn, and its place be another's.
     if (this.#pending[tag]?.connection !== connection) return
-    const { done, into, offsetBytes } = this.#take(tag)
-    if (!answer.ok) return done(errnoOf(answer.code))
+    const { done, into, isWrite, offsetBytes } = this.#take(tag)
+    if (!answer.ok) return done(errnoOf(answer.code, isWrite))
     if (into !== undefined) fillFrom(answer.versions, offsetBytes, into)
     done(NBD_ERRNO.NONE)
   }

@@ -165,7 +165,7 @@ export class OfferedVolumes {
     const { id, sizeBytes, compression } = offer.spec
     const frontend = this.#o.frontends.frontend(id)
     if (frontend !== undefined) frontend.compression.mode = compression ?? 'none'
-    if (former.spec.sizeBytes < sizeBytes) frontend?.inbox.put({ type: 'resized', sizeBytes })
+    if (former.spec.sizeBytes !== sizeBytes) frontend?.inbox.put({ type: 'resized', sizeBytes })
   }
 
   #configured(value: VersionedConfig): void {

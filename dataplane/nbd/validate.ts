@@ -109,7 +109,7 @@ const VOLUME_REFUSALS: ReadonlyMap<number, Refusal> = new Map([
   [NBD_ERRNO.EIO, refusal(NBD_ERRNO.EIO, 'the volume could not be read or written')],
   [NBD_ERRNO.ENOMEM, refusal(NBD_ERRNO.ENOMEM, 'out of memory')],
   [EINVAL, refusal(EINVAL, 'the volume refused the request')],
-  [ENOSPC, refusal(ENOSPC, 'the pool is full')],
+  [ENOSPC, refusal(ENOSPC, 'the pool is full, or the volume ends before that')],
   [NBD_ERRNO.EOVERFLOW, refusal(NBD_ERRNO.EOVERFLOW, 'value too large')],
   [NBD_ERRNO.ENOTSUP, refusal(NBD_ERRNO.ENOTSUP, 'not supported by the volume')],
   [NBD_ERRNO.ESHUTDOWN, refusal(NBD_ERRNO.ESHUTDOWN, 'the volume is served here no more')],

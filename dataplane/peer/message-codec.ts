@@ -16,7 +16,7 @@ import { decodeValue, encodeValue } from './control-value.ts'
 import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
 import {
-  COPY_FRAME, DAMAGED_SINCE, FRONTEND_FRAME, LINK_FRAME, sinceVersion, transformsSince,
+  COPY_FRAME, DAMAGED_SINCE, FRONTEND_FRAME, LINK_FRAME, SHRINKS_SINCE, sinceVersion, transformsSince,
 } from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
 import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
@@ -54,6 +54,7 @@ export const versionFor = (message: WireMessage): number =>
     sinceVersion(FRAME_TYPE[message.type]),
     transformsSince(transformsOf(message)),
     isNumbered(message) ? DAMAGED_SINCE : 1,
+    hasShrinks(message) ? SHRINKS_SINCE : 1,
   )
 
 /** The message as a connection of this version has it: less is said to a node of before. Undefined: it has none. */
@@ -72,6 +73,19 @@ function unnumbered(message: Numbered): Numbered | undefined {
   if (message.type === 'fetch-versions') return { type: 'fetch-versions', epoch: message.epoch, wanted: message.wanted }
   const { epoch, versions, missing } = message
   return versions.length + missing.length === 0 ? undefined : { type: 'versions', epoch, versions, missing }
+}
+
+function hasShrinks(message: WireMessage): boolean {
+  switch (message.type) {
+    case 'append':
+    case 'log':
+    case 'reconcile':
+      return message.records.some((record) => record.kind === 'control' && record.change.operation === 'shrink')
+    case 'fill-start':
+      return message.sliceCount !== undefined
+    default:
+      return false
+  }
 }
 
 /** All that were used for what is in it. */

@@ -95,7 +95,7 @@ const title = objectOf<SnapshotTitle>(
 
 export const changeShape = either(
   object({ operation: oneOf('epoch'), epochs }),
-  object({ operation: oneOf('resize'), sizeBytes: count }),
+  object({ operation: oneOf('resize', 'shrink'), sizeBytes: count }),
   object({ operation: oneOf('snapshot'), id: text64 }, { title }),
   object({ operation: oneOf('snapshot-delete'), id: text64 }),
   object({ operation: oneOf('rollback'), to: text64 }, { kept: objectOf<NewSnapshot>({ id: text64 }, { title }) }),
@@ -163,7 +163,7 @@ export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandL
       forgottenSeq: seq,
       isWhole: boolean,
     },
-    {},
+    { sliceCount: u32 },
   ),
   'fill-started': of<'fill-started'>({ fill: count }, {}),
   filled: of<'filled'>({ fill: count, number: count }, {}),

@@ -31,7 +31,7 @@ export interface CopyDescription {
   /** The highest attach generation and incarnation that its fence knows. */
   generation: number
   incarnation: number
-  /** As it was made, with the size it has now. */
+  /** As it was made, with the size that the volume has once all of this copy's log is applied. */
   spec: VolumeSpec
   noted: NotedVolume | undefined
 }

@@ -176,13 +176,14 @@ function missingFrom(used: readonly LocatedCopy[], { members }: Members, here: R
 }
 
 /** Q5. */
-function recordOf(used: readonly LocatedCopy[], { evidence }: Members): { record: VolumeRecord; remarks: string[] } {
+function recordOf(used: readonly LocatedCopy[], known: Members): { record: VolumeRecord; remarks: string[] } {
   const remarks: string[] = []
   const notes = used.filter(({ noted }) => noted?.record !== undefined)
   const newestEpoch = Math.max(0, ...notes.map(notedEpoch))
   const newest = notes.filter((copy) => notedEpoch(copy) === newestEpoch).map(({ noted }) => noted!.record!)
   const isPurging = ({ trash }: VolumeRecord) => trash?.isPurging === true
-  const sizeBytes = Math.max(...used.map(({ spec }) => spec.sizeBytes), ...newest.map(({ spec }) => spec.sizeBytes))
+  // Its log says it; of copies that cannot be read only the size of some time is known.
+  const { sizeBytes } = (bestOf(used, known) ?? used[0]!).spec
   const purging = notes.map(({ noted }) => noted!.record!).find(isPurging)
   const record = purging ?? newest.find(({ trash }) => trash !== null) ?? newest[0]
   if (record === undefined) {
@@ -191,7 +192,7 @@ function recordOf(used: readonly LocatedCopy[], { evidence }: Members): { record
     const policy = { minInSync: 0, allowDegraded: false, firstNode: '', attachMode: 'open', trash: null } as const
     return { record: { spec, ...policy }, remarks: [what] }
   }
-  if (newestEpoch < evidence) remarks.push('its note is older than its newest epoch')
+  if (newestEpoch < known.evidence) remarks.push('its note is older than its newest epoch')
   // The age that it was counted by is lost: it gets its whole time again.
   const trash = record.trash === null ? null : { ...record.trash, deletedAtAgeMs: 0 }
   return { record: { ...record, spec: { ...record.spec, sizeBytes }, trash }, remarks }

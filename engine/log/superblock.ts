@@ -22,11 +22,11 @@ export const FEATURES_INCOMPATIBLE = {
   transforms: 4,
   /** Blobs may be a unit longer than a block (2.3). */
   encryptedBlocks: 8,
+  /** A snapshot may be larger than its volume is now (FORMAT.md section 7). */
+  largerSnapshots: 16,
 } as const
 /** Bits this version understands. */
-export const FEATURES_INCOMPATIBLE_KNOWN =
-  FEATURES_INCOMPATIBLE.sharedBlocks | FEATURES_INCOMPATIBLE.snapshotLeaves | FEATURES_INCOMPATIBLE.transforms |
-  FEATURES_INCOMPATIBLE.encryptedBlocks
+export const FEATURES_INCOMPATIBLE_KNOWN = Object.values(FEATURES_INCOMPATIBLE).reduce((bits, bit) => bits | bit, 0)
 export const FEATURES_READ_ONLY_KNOWN = 0
 export const NODE_NAME_BYTES = 256
 export const POOL_BYTES = 64

@@ -19,6 +19,7 @@ import type { Peer, PrimaryState } from './primary-state.ts'
 import type { NodeId } from './configuration.ts'
 import type { ReplicatedRecord } from './record.ts'
 import { countOf, forgetUpTo } from './record-window.ts'
+import { askWhatLivesBeyond } from './shrink.ts'
 import { answer, DONE, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -67,6 +68,7 @@ export function advance(turn: Turn): void {
   if (countOf(log.window) > 0) forgetStored(state)
   releaseFlushes(turn)
   releaseHeld(turn)
+  if (primary.shrinking !== undefined) askWhatLivesBeyond(turn, primary.shrinking)
   if (primary.openings.length > 0) progressOpenings(turn)
   progressFills(turn)
   if (primary.handingOver !== undefined) progressHandOver(turn)

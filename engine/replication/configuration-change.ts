@@ -272,6 +272,10 @@ export function depose(turn: Turn, by: Promised): void {
     if (isDone) port.commandEnded(handingOver.token, { ok: true, seq: log.commitSeq })
     else tokens.push(handingOver.token)
   }
+  if (primary.shrinking !== undefined) {
+    const why = 'it ceased to lead before it had judged that'
+    port.commandEnded(primary.shrinking.token, { ok: false, code: 'not-primary', why })
+  }
   for (const token of tokens) {
     port.commandEnded(token, { ok: false, code: 'lost', why: `node ${by.primary} leads epoch ${by.epoch}` })
   }

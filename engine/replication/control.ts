@@ -1,5 +1,5 @@
 /**
- * What an operator asks of the volume (SPEC 2.2, W7, W8, S7): changes take their place among the writes as control
+ * What an operator asks of the volume (SPEC 2.2, W7 to W9, S7): changes take their place among the writes as control
  * records, the same on every copy (I21), and end when they are committed; a hand-over changes the configuration.
  */
 import { sendToAll } from './primary.ts'
@@ -13,6 +13,7 @@ import { noteNewer } from './narrow-writes.ts'
 import type { PrimaryState } from './primary-state.ts'
 import type { ReplicatedRecord } from './record.ts'
 import type { CopyState } from './copy-state.ts'
+import { judgeShrink, orderedBytes } from './shrink.ts'
 import { snapshotRefusal } from './snapshot-uses.ts'
 import type { Turn } from './turn.ts'
 
@@ -28,16 +29,29 @@ export function onCommand(turn: Turn, { token, command }: Extract<CopyEvent, { t
   if (command.type === 'hold' || command.type === 'release') return onHold(turn, primary, { token, command })
   const refusal = refusalOf(turn, primary, command)
   if (refusal !== undefined) return port.commandEnded(token, refusal)
-  const seq = state.log.tail + 1
   const { change } = command
+  if (change.operation === 'shrink') judgeShrink(turn, primary, token, change.sizeBytes)
+  else orderChange(turn, primary, token, command)
+}
+
+/** Put it at the end of the log. Everything that speaks against it was asked in this very step. */
+export function orderChange(
+  turn: Turn,
+  primary: PrimaryState,
+  token: number,
+  { change, hold }: Pick<ChangeCommand, 'change' | 'hold'>,
+): void {
+  const seq = turn.state.log.tail + 1
   const record: ReplicatedRecord = { epoch: primary.epoch, seq, request: undefined, kind: 'control', change }
   primary.commands.set(seq, token)
   primary.changed = { epoch: primary.epoch, seq }
+  if (change.operation === 'resize' || change.operation === 'shrink')
+    primary.resized = { seq, sizeBytes: change.sizeBytes }
   if (primary.edges.size > 0) noteNewer(primary, record)
   appendRecord(turn, record)
   sendToAll(turn)
   // I25: what waited is ordered behind it.
-  if (command.hold !== undefined) endHold(turn, primary)
+  if (hold !== undefined) endHold(turn, primary)
   advance(turn)
 }
 
@@ -53,12 +67,21 @@ function refusalOf(turn: Turn, primary: PrimaryState, command: ChangeCommand): R
     case 'epoch':
       return { ok: false, code: 'refused', why: 'an epoch begins with a configuration' }
     case 'resize': {
-      const { sizeBytes } = turn.state
+      const sizeBytes = orderedBytes(turn, primary)
       if (change.sizeBytes >= sizeBytes) return undefined
       return { ok: false, code: 'refused', why: `it has ${sizeBytes} bytes and does not shrink` }
     }
-    case 'rollback':
+    case 'shrink': {
+      const sizeBytes = orderedBytes(turn, primary)
+      if (change.sizeBytes <= sizeBytes) return undefined
+      return { ok: false, code: 'refused', why: `it has ${sizeBytes} bytes and does not grow` }
+    }
+    case 'rollback': {
+      // I26: what the snapshot shows behind the end of the volume would be there again.
+      const [own, to] = [orderedBytes(turn, primary), turn.port.store.snapshot(change.to)?.sizeBytes ?? 0]
+      if (to > own) return { ok: false, code: 'refused', why: `its snapshot has ${to} bytes, and it has ${own}` }
       return unusedSince === undefined ? undefined : useRefusal(turn, turn.state, unusedSince)
+    }
     case 'snapshot-delete':
       return snapshotRefusal(turn, primary, change.id)
     case 'snapshot':

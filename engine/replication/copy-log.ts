@@ -4,8 +4,10 @@
  * I5: seqs are contiguous; an epoch begins with its epoch record, which carries the history.
  * I10: what was committed, so may have been read, is never cut back.
  * I11: the commit point never decreases.
+ * I26: what is applied lies inside the volume as it is at that place of the log.
  */
 import { assert } from '../assert.ts'
+import { BLOCK_BYTES } from '../units.ts'
 import { epochAt, tailId } from './record-id.ts'
 import type { RecordId } from './record-id.ts'
 import type { ReplicatedRecord } from './record.ts'
@@ -75,8 +77,12 @@ export function commitTo(turn: Turn, seq: number, each?: (record: ReplicatedReco
   for (let at = log.appliedSeq + 1; at <= seq; at++) {
     const record = recordAt(log.window, at)
     assert(record !== undefined, 'I10: what is not applied is kept')
-    if (record.request !== undefined) noteApplied(state.windows, record.request)
-    else if (record.kind === 'control') applyControl(turn, record)
+    if (record.kind === 'control') applyControl(turn, record)
+    else {
+      const endBytes = (record.lba + record.blockCount) * BLOCK_BYTES
+      assert(endBytes <= state.sizeBytes, 'I26: what is applied lies inside the volume')
+      if (record.request !== undefined) noteApplied(state.windows, record.request)
+    }
     each?.(record)
   }
   log.appliedSeq = seq
@@ -89,7 +95,9 @@ function applyControl(turn: Turn, record: Extract<ReplicatedRecord, { kind: 'con
   const { change, seq } = record
   switch (change.operation) {
     case 'resize':
-      state.sizeBytes = Math.max(state.sizeBytes, change.sizeBytes)
+    case 'shrink':
+      state.sizeBytes = change.sizeBytes
+      // Slices keep their places: a snapshot may show something there.
       state.sliceCount = Math.max(state.sliceCount, slicesOf(state))
       return
     case 'rollback':

@@ -40,10 +40,13 @@ export interface CopyPort {
   commandEnded(token: number, result: CommandResult): void
 }
 
-/** `superseded`: it was judged on what is not so any more, or is not known here yet. `lost`: it may still happen. */
+/**
+ * `superseded`: it was judged on what is not so any more, or is not known here yet. `lost`: it may still happen.
+ * `occupied`: of a shrink, something lives beyond.
+ */
 export type CommandResult =
   | { ok: true; seq: number }
-  | { ok: false; code: 'not-primary' | 'refused' | 'lost' | 'superseded' | 'in-use'; why: string }
+  | { ok: false; code: 'not-primary' | 'refused' | 'lost' | 'superseded' | 'in-use' | 'occupied'; why: string }
 
 export interface ChangeCommand {
   type: 'change'

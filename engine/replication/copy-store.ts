@@ -52,6 +52,7 @@ export interface StoredCopy {
   windows: unknown
   /** Rollbacks that were applied: [to, at]. */
   rollbacks: ReadonlyArray<readonly [number, number]>
+  /** Those that have a place here. */
   sliceCount: number
   /** Of the volume, as of `appliedSeq`; unset: all of `sliceCount`. */
   sizeBytes?: number
@@ -122,6 +123,13 @@ export interface CopyStore {
    * shown; asked again it may be otherwise.
    */
   lost?(versions: readonly VersionId[]): void
+  /**
+   * How many bytes of data the head shows from this block on, as of the applied seq; zeroes and holes are none. Later:
+   * `beyond-counted`.
+   */
+  countBeyond(token: number, lba: number): void
+  /** Slices of the head and of every snapshot, as of the applied seq: one may be larger than the volume is now (W9). */
+  slicesShown(): number
   /** The volume's descriptor as every copy has it (size, snapshots, rollbacks, epochs), as of the applied seq. */
   descriptor(): unknown
   /**
@@ -150,6 +158,8 @@ export type StoreEvent =
   /** Runs as in `snapshot-map` of messages.ts. */
   | { type: 'mapped'; token: number; ok: boolean; runs: number[]; endLba: number; isGone?: boolean }
   | { type: 'looked-up'; token: number; ok: boolean; seqs: number[] }
+  /** `unsized`: a snapshot of which it is not known how large the volume was. */
+  | { type: 'beyond-counted'; token: number; ok: boolean; bytes: number; unsized?: string }
   | {
       type: 'scanned'
       token: number

@@ -65,6 +65,7 @@ import {
 import { noteDamage, onFetchVersions, onRepaired, onVersions, onVersionsRead, progressRepairs } from './repair.ts'
 import { adopted } from './session-fence.ts'
 import { onFenced, onOpen, progressOpenings } from './sessions.ts'
+import { onBeyondCounted } from './shrink.ts'
 import { onMapped, onSnapshotAsk } from './snapshot-reads.ts'
 import { doubtUses, onSnapshotClose, onSnapshotOpen } from './snapshot-uses.ts'
 import { BEFORE_RECOVERY, kindOf, TRANSITIONS } from './transitions.ts'
@@ -105,6 +106,8 @@ function handle(turn: Turn, event: CopyEvent): void {
       return onMapped(turn, event)
     case 'looked-up':
       return onLookedUp(turn, event.token, event.ok, event.seqs)
+    case 'beyond-counted':
+      return onBeyondCounted(turn, event)
     case 'scanned':
       return onScanned(turn, event)
     case 'versions-read':

@@ -14,7 +14,7 @@ import { withMember, withoutMembers } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { commitTo } from './copy-log.ts'
-import { nextToken } from './copy-state.ts'
+import { nextToken, slicesOf } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
@@ -44,7 +44,9 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     // It knows more of what is committed than a primary that still reconciles.
     commitTo(turn, report.commitSeq)
   }
-  const plan = planFill(state, report, member.state === 'needs-full')
+  // As many as the descriptor says: it goes with them.
+  const sliceCount = turn.port.store.slicesShown()
+  const plan = planFill(state, report, member.state === 'needs-full', sliceCount)
   const id = nextToken(state)
   const target = state.log.commitSeq
   const { windows, log, sizeBytes } = state
@@ -58,6 +60,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     epochs: log.epochs.filter(([, firstSeq]) => firstSeq <= target),
     windows: encodeWindows(windows),
     sizeBytes,
+    ...(sliceCount === slicesOf(state) ? {} : { sliceCount }),
     forInstance: peer.instance!,
     joinOf: report.joinNumber ?? 0,
     attach: state.attach,
@@ -100,8 +103,9 @@ function planFill(
   state: CopyState,
   report: CopyReport,
   isForeign: boolean,
+  sliceCount: number,
 ): Pick<FillSource['start'], 'fork' | 'slices' | 'wipe'> {
-  const { log, rollbacks, sliceCount } = state
+  const { log, rollbacks } = state
   const forgottenSeq = forgottenUpTo(state)
   const common = forkOf(report, log)
   const provable = (base: number): boolean => base >= forgottenSeq && base >= (rollbacks.at(-1)?.[1] ?? 0)

@@ -100,8 +100,8 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   state.windows = decodeWindows(message.windows)
   const formerCount = state.sliceCount
   state.sizeBytes = message.sizeBytes
-  state.sliceCount = slicesOf(state)
-  // Of a history that was given up (C9): the volume may grow there again.
+  state.sliceCount = message.sliceCount ?? slicesOf(state)
+  // Of a history that was given up (C9), or of snapshots that are gone: the volume may grow there again.
   const beyond = Array.from({ length: Math.max(0, formerCount - state.sliceCount) }, (_, i) => state.sliceCount + i)
   Object.assign(log, {
     epochs: [...message.epochs],

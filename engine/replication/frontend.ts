@@ -55,7 +55,7 @@ function handle(state: FrontendState, event: FrontendEvent, nowMs: number, port:
       return configRead(state, { token: event.token, value }, nowMs, port)
     }
     case 'resized':
-      state.sizeBytes = Math.max(state.sizeBytes ?? 0, event.sizeBytes)
+      state.sizeBytes = event.sizeBytes
       return
     case 'tick':
       // Whatever the port was asked for: it had an earlier time, perhaps, and forgot the later one over it.

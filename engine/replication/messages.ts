@@ -58,6 +58,8 @@ export type PeerMessage =
       descriptor: unknown
       epochs: EpochHistory
       windows: unknown
+      /** Unset: those of `sizeBytes`; more when a snapshot is larger than the volume is now. */
+      sliceCount?: number
       sizeBytes: number
       /** Of the copy that asked: another process of it did not, and must not be wiped by a late message. */
       forInstance: string

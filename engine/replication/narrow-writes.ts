@@ -7,7 +7,7 @@
 import type { NodeId } from './configuration.ts'
 import { nextToken } from './copy-state.ts'
 import { isHeld } from './hold.ts'
-import { hold, isKnown, order } from './primary.ts'
+import { hold, isKnown, isOrderable, order } from './primary.ts'
 import type { EdgeCheck, PrimaryState } from './primary-state.ts'
 import type { ReplicatedRecord, RequestId } from './record.ts'
 import { recordAt } from './record-window.ts'
@@ -59,6 +59,7 @@ export function onLookedUp(turn: Turn, token: number, ok: boolean, seqs: readonl
   if (!ok) return
   // It may have been sent twice, and the first one ordered or refused meanwhile.
   if (isKnown(turn, session, id, operation.fua)) return
+  if (!isOrderable(turn, primary, session, id, operation)) return
   // Compared anew behind the hold.
   if (isHeld(turn, primary)) return hold(primary, { from, id, operation })
   const isChanged = operation.edges.some(([, seq], i) => Math.max(seqs[i] ?? 0, newest[i]!) !== seq)

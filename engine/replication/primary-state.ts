@@ -8,6 +8,7 @@ import type { RecordId } from './record-id.ts'
 import type { BlockRun, BlockVersion, RequestId, Session, VersionId } from './record.ts'
 import { NO_FENCE } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
+import type { Shrinking } from './shrink.ts'
 import type {
   CopyReport, FrontendOperation, FrontendResult, PeerMessage, SnapshotPlace,
 } from './messages.ts'
@@ -220,6 +221,10 @@ export interface PrimaryState {
   commands: Map<number, number>
   /** Of the last change of the volume that was ordered, or of the epoch record with which this term began (W7). */
   changed: RecordId
+  /** Of the last order for another size, applied or not; undefined: none in this term. */
+  resized: { seq: number; sizeBytes: number } | undefined
+  /** A shrink that is being judged (W9). */
+  shrinking: Shrinking | undefined
   /** Everything up to here was asked to be synced everywhere. */
   syncAskedSeq: number
   /** Since when our own store owes something, without any progress. */
@@ -285,6 +290,8 @@ export function newPrimary(epoch: number): PrimaryState {
     changes: [],
     commands: new Map(),
     changed: { epoch, seq: 0 },
+    resized: undefined,
+    shrinking: undefined,
     owedSinceMs: undefined,
     syncAskedSeq: 0,
     fua: new Map(),

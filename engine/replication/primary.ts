@@ -8,6 +8,7 @@
  *      is not taken for the one it was.
  * I19: a request is ordered only if its session's window does not know it, and it was not refused in this term.
  * I25: nothing is ordered while a hold is in force.
+ * I26: nothing is ordered beyond the end that the volume has at that place of the log.
  * W6: the window is bounded; a record leaves it when every copy it is sent to has stored it.
  */
 import { assert } from '../assert.ts'
@@ -28,6 +29,7 @@ import type { ReplicatedRecord, RequestId, Session } from './record.ts'
 import { countOf, recordsFrom } from './record-window.ts'
 import { fateOf, noteOrdered, windowOf } from './session-window.ts'
 import { openSessionOf, refusalOf } from './sessions.ts'
+import { isBeyondOrdered, noteBeyond } from './shrink.ts'
 import { answer, redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -63,7 +65,11 @@ export function onRequest(
   if (id.request < session.answeredBelow) return
   const isReadOnly = !session.mayWrite || state.config?.config.attach.mode === 'read-only'
   if (isReadOnly) return refuse(turn, session, id, 'read-only')
-  if (!isInside(turn, operation)) return refuse(turn, session, id, 'range')
+  if (!isInside(turn, operation)) {
+    // It may be done, from before the volume was made smaller.
+    if (!isKnown(turn, session, id, operation.fua)) refuse(turn, session, id, 'range')
+    return
+  }
   if (isLost(turn, operation)) return refuse(turn, session, id, 'damaged')
   if (turn.port.store.roomFor?.(operation) === 'wait') sayHeld(turn, from, id)
   const mustWait = isFull(turn) || isHeld(turn, primary)
@@ -100,6 +106,22 @@ export function isKnown(turn: Turn, session: OpenSession, id: RequestId, fua: bo
 
 export const isInside = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
   lba >= 0 && blockCount > 0 && lba + blockCount <= state.sizeBytes / BLOCK_BYTES
+
+/**
+ * I26: inside the volume as it is once all that is ordered is applied. What lies beyond an end of which it is not known
+ * yet whether it comes is not answered: its frontend sends it again.
+ */
+export function isOrderable(
+  turn: Turn,
+  primary: PrimaryState,
+  session: OpenSession,
+  id: RequestId,
+  operation: Change,
+): boolean {
+  if (isInside(turn, operation)) return !isBeyondOrdered(turn, primary, operation)
+  refuse(turn, session, id, 'range')
+  return false
+}
 
 /** The only copy, and the disk of a slice is gone: the others are served. */
 export const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; blockCount: number }): boolean =>
@@ -141,6 +163,7 @@ function admit(turn: Turn, primary: PrimaryState, session: OpenSession, request:
   const { from, id } = request
   const operation = request.operation as Change
   if (isKnown(turn, session, id, operation.fua)) return
+  if (!isOrderable(turn, primary, session, id, operation)) return
   // Refused before it is in the log: from there on it waits for room, as everything behind it would.
   if (turn.port.store.roomFor?.(operation) === 'refuse') return refuse(turn, session, id, 'no-space')
   if (operation.type === 'write' && operation.edges.length > 0) checkEdges(turn, primary, { from, id, operation })
@@ -153,6 +176,8 @@ export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: Reque
   const window = windowOf(state.windows, id)
   assert(fateOf(window, id) === 'new', 'I19: a request is ordered once')
   assert(!isHeld(turn, primary), 'I25: nothing of a client is ordered in a hold')
+  const isWithin = isInside(turn, operation) && !isBeyondOrdered(turn, primary, operation)
+  assert(isWithin, 'I26: nothing of a client is ordered beyond the end')
   noteOrdered(window, id)
   const { answeredBelow } = openSessionOf(primary, id, from)!
   const { generation, incarnation, part, parts } = id
@@ -166,6 +191,7 @@ export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: Reque
       : { epoch, seq, request, kind: operation.type, lba, blockCount }
   if (operation.fua && state.options.mode === 'writeback') waitForFua(primary, { seq: record.seq, from, id })
   if (primary.edges.size > 0) noteNewer(primary, record)
+  if (primary.shrinking !== undefined) noteBeyond(primary.shrinking, record)
   appendRecord(turn, record)
   sendToAll(turn)
 }

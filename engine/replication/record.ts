@@ -37,6 +37,8 @@ export interface NewSnapshot {
 export type ControlChange =
   | { operation: 'epoch'; epochs: EpochHistory }
   | { operation: 'resize'; sizeBytes: number }
+  /** To less: ordered only where nothing lives beyond (W9). */
+  | { operation: 'shrink'; sizeBytes: number }
   | ({ operation: 'snapshot' } & NewSnapshot)
   | { operation: 'snapshot-delete'; id: string }
   /** `kept`: a snapshot of the record before this one, of what is rolled away. */

@@ -13,7 +13,7 @@ import type { CopyEvent } from './copy-port.ts'
 import { nextToken } from './copy-state.ts'
 import type { FrontendMessage, SnapshotFailure } from './messages.ts'
 import type { PendingRead, PrimaryState, SnapshotAsked } from './primary-state.ts'
-import { isInside, isLost } from './primary.ts'
+import { isLost } from './primary.ts'
 import type { BlockVersion } from './record.ts'
 import { awaitRepair } from './repair.ts'
 import { redirect } from './turn.ts'
@@ -41,7 +41,8 @@ export function onSnapshotAsk(turn: Turn, from: NodeId, { reader, number, snapsh
   const read: SnapshotRead =
     operation.type === 'read' ? { from, id, lba, blockCount }
       : { from, id, lba, blockCount, map: { since: operation.since } }
-  if (!isInside(turn, read)) return refuse(turn, read, 'range')
+  // Of the size of its own, which its reader knows; where nothing has a place there is nothing to read.
+  if (lba + blockCount > state.sliceCount * state.sliceBlocks) return refuse(turn, read, 'range')
   // Asked again while it is under way: it is answered once.
   if (primary.snapshotReads.has(keyOf(read))) return
   primary.snapshotReads.set(keyOf(read), read)

@@ -30,6 +30,7 @@ const TABLE: Record<TableKind, Cells> = {
   'read-ended': ['ignored', 'handled', 'handled', 'ignored'],
   mapped: ['ignored', 'handled', 'handled', 'ignored'],
   'looked-up': ['ignored', 'handled', 'handled', 'ignored'],
+  'beyond-counted': ['ignored', 'handled', 'handled', 'ignored'],
   scanned: ['ignored', 'handled', 'handled', 'ignored'],
   'versions-read': ['ignored', 'handled', 'handled', 'ignored'],
   damaged: ['ignored', 'handled', 'handled', 'ignored'],

@@ -16,6 +16,7 @@ import { fillRecords, wipeSlices } from './copy-fill.ts'
 import type { CopyDescriptor, CopyPart } from './copy-part.ts'
 import { release, type Accepted, type Place } from './copy-queue.ts'
 import type { LocalCopyStore, ReplicatedDescriptor } from './copy-store.ts'
+import { shownBytes } from './descriptor.ts'
 
 export interface FillStart {
   fork: number
@@ -126,7 +127,8 @@ export class CopyFilling {
     const hadOrigin = bodies.now.origin !== null
     // What comes has what was shared in it.
     bodies.origin = originWithout(bodies.origin, new Set(start.wipe))
-    const renewed = layout.renewed(new Set(start.wipe), generation, spec.sizeBytes)
+    const sizeBytes = shownBytes({ spec, snapshots })
+    const renewed = layout.renewed(new Set(start.wipe), generation, sizeBytes)
     const next: CopyDescriptor = {
       ...bodies.now,
       spec,
@@ -134,7 +136,7 @@ export class CopyFilling {
       rollbacks,
       deleted,
       epochs: mutable(adopted),
-      slices: layout.placed(renewed, spec.sizeBytes, generation),
+      slices: layout.placed(renewed, sizeBytes, generation),
       origin: bodies.origin,
       copy: {
         ...copy,

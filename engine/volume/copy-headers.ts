@@ -60,6 +60,7 @@ export function payloadOfRecord(crc32c: Crc32c, record: RecordHeader, bytes: Uin
 export const OPERATION_OF: Record<ControlChange['operation'], number> = {
   epoch: OPERATION.epoch,
   resize: OPERATION.resize,
+  shrink: OPERATION.resize,
   snapshot: OPERATION.snapshot,
   'snapshot-delete': OPERATION.snapshotDelete,
   rollback: OPERATION.rollback,

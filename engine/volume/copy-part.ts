@@ -111,7 +111,8 @@ export function withLocal(
 
 /** The volume after a replicated change that stands at `seq`. Epochs and places count from when it is accepted. */
 export function withChange(now: CopyDescriptor, change: ControlChange, seq: number): CopyDescriptor {
-  if (change.operation === 'resize') return { ...now, spec: { ...now.spec, sizeBytes: change.sizeBytes } }
+  if (change.operation === 'resize' || change.operation === 'shrink')
+    return { ...now, spec: { ...now.spec, sizeBytes: change.sizeBytes } }
   if (change.operation === 'snapshot') return { ...now, snapshots: [...now.snapshots, snapshotOf(now, change, seq)] }
   if (change.operation === 'snapshot-delete')
     return { ...now, snapshots: now.snapshots.filter(({ id }) => id !== change.id) }

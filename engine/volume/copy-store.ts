@@ -21,7 +21,7 @@ import type { OpenedSnapshot, SnapshotPlace } from '../replication/messages.ts'
 import { epochAt, type EpochHistory } from '../replication/record-id.ts'
 import type { BlockVersion, ReplicatedRecord, RequestId, VersionId } from '../replication/record.ts'
 import { runTask, type Task } from '../task.ts'
-import { SLICE_BYTES } from '../units.ts'
+import { BLOCK_BYTES, SLICE_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { CopyAppends } from './copy-appends.ts'
 import { CopyBodies } from './copy-bodies.ts'
@@ -35,6 +35,8 @@ import { AWAY_REVISIONS, readBody, type SettledCopy } from './copy-recovery.ts'
 import { readExact, repairVersions } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
 import { CopyHydration, isShared } from './copy-hydration.ts'
+import { dataBeyond } from './data-beyond.ts'
+import { shownBytes } from './descriptor.ts'
 import type { HydrationPace } from './hydration-pace.ts'
 import { scanSlice } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
@@ -221,7 +223,7 @@ export class LocalCopyStore implements CopyStore {
       forgottenSeq: this.forgottenSeq,
       windows: this.queue.windows,
       rollbacks,
-      sliceCount: Math.ceil(spec.sizeBytes / SLICE_BYTES),
+      sliceCount: endOf(slices, Math.ceil(spec.sizeBytes / SLICE_BYTES)),
       sizeBytes: spec.sizeBytes,
       lostSlices,
     }
@@ -306,6 +308,20 @@ export class LocalCopyStore implements CopyStore {
   private has({ id, epoch, seq }: SnapshotPlace): boolean {
     const isThere = this.bodies.now.snapshots.some((one) => one.id === id && one.seq === seq)
     return isThere && epochAt(this.queue.epochs, seq) === epoch
+  }
+
+  countBeyond(token: number, lba: number): void {
+    const { now } = this.bodies
+    const [unsized] = now.snapshots.filter(({ sizeBytes }) => sizeBytes === undefined)
+    runTask(dataBeyond(this.reading, lba, Math.ceil(now.spec.sizeBytes / BLOCK_BYTES)), (blocks) => {
+      const name = unsized?.title?.name ?? unsized?.id
+      const counted = { ok: blocks !== undefined, bytes: (blocks ?? 0) * BLOCK_BYTES }
+      this.answer({ type: 'beyond-counted', token, ...counted, ...(name === undefined ? {} : { unsized: name }) })
+    })
+  }
+
+  slicesShown(): number {
+    return Math.ceil(shownBytes(this.bodies.now) / SLICE_BYTES)
   }
 
   lookUp(token: number, lbas: readonly number[]): void {
@@ -462,6 +478,10 @@ export class LocalCopyStore implements CopyStore {
     return isWhole ? bytes : undefined
   }
 }
+
+/** Behind the last slice that has a place, at least so many. */
+const endOf = (slices: CopyDescriptor['slices'], least: number): number =>
+  slices.flatMap(([, , runs]) => runs).reduce((end, [first, count]) => Math.max(end, first + count), least)
 
 /** Every slice that has a place, also on a disk that is not there. */
 export function slicesIn(slices: CopyDescriptor['slices']): number[] {

@@ -56,6 +56,10 @@ export interface VolumeDescriptor {
   copy?: CopyPart
 }
 
+/** Of the head and of every snapshot: one may be larger than the volume is now. Cost O(snapshots). */
+export const shownBytes = ({ spec, snapshots }: Pick<VolumeDescriptor, 'spec' | 'snapshots'>): number =>
+  snapshots.reduce((most, { sizeBytes = 0 }) => Math.max(most, sizeBytes), spec.sizeBytes)
+
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 

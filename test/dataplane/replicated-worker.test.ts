@@ -12,10 +12,11 @@ import { answerConfigs } from '../../dataplane/copy/config-messages.ts'
 import { prepareDisk } from '../../dataplane/disk-preparation.ts'
 import { VolumeExports } from '../../dataplane/export-directory.ts'
 import { NbdListener } from '../../dataplane/nbd/listener.ts'
-import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
+import { NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { PeerListener } from '../../dataplane/peer/listener.ts'
 import { RefusalLog } from '../../dataplane/peer/refusal-log.ts'
 import { WorkerThread } from '../../dataplane/worker-thread.ts'
+import { NBD_ERRNO } from '../../engine/errors.ts'
 import type { RecordId } from '../../engine/replication/record-id.ts'
 import type { ControlChange } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
@@ -135,6 +136,20 @@ t.test('workers of two nodes serve a volume at either', async (t) => {
   t.equal(beyond.errno, 0, 'an open session sees the new size')
 
   await snapshots(t, n1.worker, n2.worker, spec.id)
+  const shrink = { operation: 'shrink', sizeBytes: 8 * MIB } as const
+  const small = { kind: 'change', volumeId: spec.id, change: shrink } as const
+  const far = { offset: resized - BLOCK_BYTES, length: BLOCK_BYTES }
+  t.equal((await client.ask({ type: NBD_CMD_WRITE, ...far, data })).errno, 0)
+  const occupied = { code: 'volume-occupied', message: /4096 bytes of data/ }
+  await t.rejects(n1.worker.replicationCall<'change'>(small), occupied)
+  t.equal((await client.ask({ type: NBD_CMD_TRIM, ...far })).errno, 0)
+  await n1.worker.replicationCall<'change'>(small)
+  t.equal((await client.ask({ type: NBD_CMD_WRITE, ...far, data })).errno, NBD_ERRNO.ENOSPC, 'before it is told')
+  await n2.worker.replicationCall<'offer'>({ ...offer, spec })
+  t.equal((await client.ask({ type: NBD_CMD_WRITE, ...far, data })).errno, NBD_ERRNO.ENOSPC, 'and behind that')
+  t.equal((await client.ask({ type: NBD_CMD_READ, ...far })).errno, NBD_ERRNO.EINVAL)
+  const last = { offset: 8 * MIB - BLOCK_BYTES, length: BLOCK_BYTES }
+  t.equal((await client.ask({ type: NBD_CMD_WRITE, ...last, data })).errno, 0)
   await n1.worker.replicationCall<'hand-over'>({ kind: 'hand-over', volumeId: spec.id, to: 'n2' })
   t.equal(configs.get(spec.id).primary, 'n2')
   const after = await client.ask({ type: NBD_CMD_WRITE, offset: 0, length: BLOCK_BYTES, data })

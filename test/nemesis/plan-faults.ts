@@ -82,4 +82,41 @@ export const PLAN_FAULTS: readonly Fault[] = [
       return grown && volume.name
     },
   },
+  {
+    row: 28, name: 'a volume shrinks', kind: 'plan',
+    async run(scene, random) {
+      const volume = random.pick(scene.volumes)
+      const shrunk = await allowed(scene.ask(async (control) => {
+        const { sizeBytes } = await control.getVolume({ name: volume.name })
+        // By what it has grown: its client writes all it had when that connected.
+        if (sizeBytes - MIB < volume.client.sizeBytes) return undefined
+        return control.resizeVolume({ name: volume.name, sizeBytes: sizeBytes - MIB, force: true })
+      }))
+      return shrunk && volume.name
+    },
+  },
+  {
+    row: 'plan', name: 'a volume comes and goes', kind: 'plan',
+    async run(scene, random) {
+      const name = `passing-${random.u32()}`
+      const wish = { name, sizeBytes: 4 * MIB, parameters: { replicas: String(random.int(3)) } }
+      const made = await allowed(scene.ask((control) => control.createVolume(wish)))
+      // What was refused may be there, or come yet.
+      const gone = async (): Promise<boolean> => {
+        const answer = await scene.ask(async (control) => {
+          try {
+            await control.deleteVolume({ name, force: true, purge: true })
+            return 'deleted'
+          } catch (error) {
+            return error instanceof HoldfastError ? error.code : Promise.reject(error)
+          }
+        })
+        return answer === 'deleted' || answer === 'volume-not-found'
+      }
+      for (const untilMs = performance.now() + 30_000; !(await gone()); await sleep(500)) {
+        if (performance.now() > untilMs) throw new Error(`volume ${name} cannot be deleted`)
+      }
+      return made && name
+    },
+  },
 ]

@@ -141,6 +141,13 @@ export class CopyWorld {
     return event.seqs
   }
 
+  /** Of the head from a block on. */
+  countBeyond(lba: number): { bytes: number; unsized?: string } {
+    const event = this.answered((token) => this.copy.countBeyond(token, lba))
+    if (event.type !== 'beyond-counted' || !event.ok) throw new Error('cannot be counted')
+    return event
+  }
+
   repair(versions: BlockVersion[]): void {
     this.answered((token) => this.copy.repair(token, versions))
   }

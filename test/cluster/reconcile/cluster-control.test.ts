@@ -38,6 +38,20 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
   const primary = made.copies.find(({ role }) => role === 'primary')!.node
   t.same(cluster.node(primary).fake.volume(made.id).changes, [{ operation: 'resize', sizeBytes: 128 * MIB }])
   await t.rejects(volumes.resizeVolume({ name: 'data', sizeBytes: 64 * MIB }), { code: 'volume-shrink' })
+  await cluster.answered(volumes.resizeVolume({ name: 'data', sizeBytes: 128 * MIB }))
+  t.equal(cluster.node(primary).fake.volume(made.id).changes.length, 1, 'it is as large')
+  const { fake } = cluster.node(primary)
+  fake.volume(made.id).occupied = '4096 bytes of data live beyond the new end'
+  const small = () => cluster.answered(volumes.resizeVolume({ name: 'data', sizeBytes: 32 * MIB, force: true }))
+  await t.rejects(small(), { code: 'volume-occupied', message: /^volume data does not shrink: 4096 bytes/ })
+  t.match(await volumes.getVolume({ name: 'data' }), { sizeBytes: 128 * MIB })
+  fake.volume(made.id).occupied = ''
+  t.equal((await small()).sizeBytes, 32 * MIB)
+  t.match(fake.volume(made.id).changes.at(-1), { operation: 'shrink', sizeBytes: 32 * MIB })
+  const count = fake.volume(made.id).changes.length
+  t.equal((await small()).sizeBytes, 32 * MIB, 'once more')
+  t.equal(fake.volume(made.id).changes.length, count)
+  await cluster.answered(volumes.resizeVolume({ name: 'data', sizeBytes: 128 * MIB }))
   const limit = { name: 'data', iops: '500', bandwidth: '', burst: '' }
   t.same((await volumes.setQos(limit)).qos, { iops: 500, bandwidthBytes: 0, burstMs: 1000 })
   const more = await volumes.setQos({ name: 'data', iops: '', bandwidth: '2Mi', burst: '10s' })

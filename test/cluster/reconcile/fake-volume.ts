@@ -23,6 +23,8 @@ export class FakeVolume {
   lastHold = ''
   /** Who reads any of its snapshots. */
   inUse = ''
+  /** Why it does not become smaller. */
+  occupied = ''
   private seq = 0
 
   /** A primary begins to serve. */
@@ -65,6 +67,9 @@ export class FakeVolume {
     if (unusedSince !== undefined && this.newestSession >= unusedSince) {
       throw new HoldfastError('rollback-in-use', { ...detail, reason: 'node n2 uses it' })
     }
+    if (change.operation === 'shrink' && this.occupied !== '') {
+      throw new HoldfastError('volume-occupied', { ...detail, reason: this.occupied })
+    }
     const seq = ++this.seq
     this.changed = { epoch, seq }
     this.changes.push(change)
@@ -85,7 +90,7 @@ export class FakeVolume {
   }
 
   private apply(change: ControlChange, seq: number): void {
-    if (change.operation === 'resize') this.sizeBytes = change.sizeBytes
+    if (change.operation === 'resize' || change.operation === 'shrink') this.sizeBytes = change.sizeBytes
     if (change.operation === 'snapshot') this.make(change, seq)
     if (change.operation === 'snapshot-delete') this.snapshots = this.snapshots.filter(({ id }) => id !== change.id)
     if (change.operation === 'rollback') {

@@ -44,6 +44,7 @@ const title = { name: 'daily', createdAtMs: 2 ** 45, labels: { app: 'db', tier: 
 const EXPECTED = { epoch: 3, seq: 4 }
 const COMMANDS: Array<Omit<ChangeCommand, 'type'>> = [
   { change: { operation: 'resize', sizeBytes: VOLUME_BYTES_MAX } },
+  { change: { operation: 'shrink', sizeBytes: 2 ** 20 }, expected: EXPECTED },
   { change: { operation: 'snapshot', id: ID, title }, expected: { epoch: 2 ** 32 - 1, seq: U48_MAX } },
   { change: { operation: 'snapshot', id: ID } },
   { change: { operation: 'snapshot', id: ID, title: { ...title, group: 'g' } }, expected: EXPECTED, hold: 'h' },
@@ -67,7 +68,7 @@ const DIGEST: DigestAnswer = {
 
 t.test('an order is the command that it was made of', async (t) => {
   for (const command of COMMANDS) t.same(commandOf(orderedChange(command)), command)
-  const newer = { ...orderedChange(COMMANDS[0]!), operation: 'shrink' } as unknown as OrderedChange
+  const newer = { ...orderedChange(COMMANDS[0]!), operation: 'split' } as unknown as OrderedChange
   t.equal(commandOf(newer), undefined, 'what it does not know is none')
 })
 

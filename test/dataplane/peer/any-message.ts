@@ -74,7 +74,7 @@ const change = fc.oneof(
     operation: fc.constant('epoch' as const),
     epochs: fc.constant<Array<[number, number]>>([[1, 1], [7, 90], [2 ** 32 - 1, U48_MAX]]),
   }),
-  fc.record({ operation: fc.constant('resize' as const), sizeBytes: count }),
+  fc.record({ operation: fc.constantFrom('resize' as const, 'shrink' as const), sizeBytes: count }),
   fc.record({ operation: fc.constant('snapshot' as const), id: text }),
   newSnapshot.map((snapshot) => ({ operation: 'snapshot' as const, ...snapshot })),
   fc.record({ operation: fc.constant('snapshot-delete' as const), id: text }),
@@ -207,7 +207,7 @@ const ANY = {
     sizeBytes: count,
     descriptor: fc.jsonValue({ maxDepth: 4 }), forInstance: uuid, joinOf: count, attach: fence, forgottenSeq: seq,
     isWhole: fc.boolean(), windows: fc.constantFrom([], [[1, 2, 3, 4, [[4, 2, 0], [9, 1]]]]),
-  }, {}),
+  }, { sliceCount: fc.nat() }),
   'fill-started': partial('fill-started', { epoch, fill: count }, {}),
   fill: partial('fill', { epoch, fill: count, number: count, versions, slicesDone: report.lostSlices }, {
     appliedSeq: seq,

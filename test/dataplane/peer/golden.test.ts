@@ -47,7 +47,7 @@ const config = {
 }
 
 /** What frames have had since, and may be without. */
-type Later = 'appliedSeq' | 'asked' | 'damaged'
+type Later = 'appliedSeq' | 'asked' | 'damaged' | 'sliceCount'
 
 /** All fields of each, so that one which is added does not compile until it is here, and is missed if it gets lost. */
 const MESSAGES: { [T in WireMessage['type']]: Required<Omit<Extract<WireMessage, { type: T }>, Later>> } = {
@@ -127,6 +127,7 @@ const recordedLater = recordedOf(2)
 const recordedBlobs = recordedOf(3)
 const recordedDamage = recordedOf(4)
 const recordedSealed = recordedOf(5)
+const recordedShrinks = recordedOf(6)
 
 t.test('every type has its recorded frame', async (t) => {
   const all = [...Object.keys(recorded), ...Object.keys(recordedLater)]
@@ -222,6 +223,26 @@ for (const message of withBlobs(3, 1)) {
     t.equal(versionFor(message), 5, 'an older version has none')
     t.equal(golden(message, 5), recordedSealed[message.type], 'is written as it was')
     const { messages } = read(bytesOf([message], { version: 5 }), { lane: laneOf(message), version: 5 })
+    t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
+  })
+}
+
+const shrink = {
+  epoch: 5, seq: 2 ** 40 + 4, request: undefined, kind: 'control' as const,
+  change: { operation: 'shrink' as const, sizeBytes: 2 ** 30 },
+}
+const WITH_SHRINKS: WireMessage[] = [
+  ...(['append', 'log', 'reconcile'] as const).map((type) => ({
+    ...MESSAGES[type], records: [...records, shrink],
+  }) as WireMessage),
+  { ...MESSAGES['fill-start'], sliceCount: 3 },
+]
+
+for (const message of WITH_SHRINKS) {
+  t.test(`${message.type} of a volume that became smaller`, async (t) => {
+    t.equal(versionFor(message), 6, 'an older version has none')
+    t.equal(golden(message, 6), recordedShrinks[message.type], 'is written as it was')
+    const { messages } = read(bytesOf([message], { version: 6 }), { lane: laneOf(message), version: 6 })
     t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
   })
 }

@@ -254,6 +254,14 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.store!.lookUp(token, lbas)
   }
 
+  countBeyond(token: number, lba: number): void {
+    this.store!.countBeyond(token, lba)
+  }
+
+  slicesShown(): number {
+    return this.store!.slicesShown()
+  }
+
   scan(token: number, range: Parameters<CopyStore['scan']>[1]): void {
     this.store!.scan(token, range)
   }

@@ -329,7 +329,7 @@ export class LogDisk implements NodeDisk {
         if (event.type !== 'scanned' || !event.ok) return done(undefined)
         for (const version of event.versions) insertVersion(map, version)
         if (event.cursor !== undefined) scan(slice, event.cursor)
-        else if (slice + 1 < copy.stored().sliceCount) scan(slice + 1, 0)
+        else if (slice + 1 < copy.slicesShown()) scan(slice + 1, 0)
         else done(map)
       }
       copy.scan(token++, { slice, above: 0, upTo: copy.appliedSeq, cursor, bytesMax: 1 << 20 })
@@ -374,7 +374,7 @@ export class LogDisk implements NodeDisk {
     if (copy === undefined) return done(undefined)
     function* all(): Task<SliceDigest[] | undefined> {
       const digests: SliceDigest[] = []
-      for (let slice = 0; slice < copy!.stored().sliceCount; slice++) {
+      for (let slice = 0; slice < copy!.slicesShown(); slice++) {
         const digest = yield* digestSlice(copy!, slice)
         if (digest === undefined) return undefined
         digests.push(digest)

@@ -40,6 +40,7 @@ export type StoreTask = { id: number } & (
   | { type: 'read-snapshot'; token: number; snapshot: SnapshotPlace; lba: number; blockCount: number }
   | ({ type: 'map-snapshot'; token: number; snapshot: SnapshotPlace } & MapRange)
   | { type: 'look-up'; token: number; lbas: readonly number[] }
+  | { type: 'count-beyond'; token: number; lba: number }
   | ({ type: 'scan'; token: number } & ScanRange)
   | { type: 'versions'; token: number; wanted: readonly VersionId[] }
 )
@@ -217,7 +218,8 @@ export class MemoryStore implements CopyStore {
     const found = snapshots.find(({ id }) => id === wanted)
     if (found === undefined) return undefined
     const { id, seq } = found
-    return { id, epoch: epochAt(epochs, seq), seq, name: id, sizeBytes: sizeBlocks * BLOCK_BYTES }
+    const sizeBytes = (found.sizeBlocks ?? sizeBlocks) * BLOCK_BYTES
+    return { id, epoch: epochAt(epochs, seq), seq, name: id, sizeBytes }
   }
 
   readSnapshot(token: number, snapshot: SnapshotPlace, lba: number, blockCount: number): void {
@@ -230,6 +232,16 @@ export class MemoryStore implements CopyStore {
 
   lookUp(token: number, lbas: readonly number[]): void {
     this.addTask({ type: 'look-up', token, lbas })
+  }
+
+  countBeyond(token: number, lba: number): void {
+    this.addTask({ type: 'count-beyond', token, lba })
+  }
+
+  slicesShown(): number {
+    const { sizeBlocks, snapshots } = this.state.view
+    const most = Math.max(sizeBlocks, ...snapshots.map((one) => one.sizeBlocks ?? 0))
+    return Math.max(1, Math.ceil(most / this.state.sliceBlocks))
   }
 
   scan(token: number, range: ScanRange): void {
@@ -305,6 +317,12 @@ export class MemoryStore implements CopyStore {
         const seqs = ok ? lbas.map((lba) => visibleAt(state.view, lba, Infinity)?.seq ?? 0) : []
         return [{ type: 'looked-up', token, ok, seqs }]
       }
+      case 'count-beyond': {
+        const { token, lba } = task!
+        const beyond = [...state.view.blocks.keys()].filter((at) => at >= lba)
+        const data = beyond.filter((at) => visibleAt(state.view, at, Infinity)?.kind === 'write')
+        return [{ type: 'beyond-counted', token, ok, bytes: ok ? data.length * BLOCK_BYTES : 0 }]
+      }
       case 'scan':
         return [this.scanned(task!, ok)]
       case 'versions': {
@@ -333,8 +351,11 @@ export class MemoryStore implements CopyStore {
     return this.seqWithin(this.state.durable)
   }
 
+  /** Every slice that has something, or may get it. */
   get sliceCount(): number {
-    return Math.max(1, Math.ceil(this.state.view.sizeBlocks / this.state.sliceBlocks))
+    const { view, sliceBlocks } = this.state
+    const endLba = [...view.blocks.keys()].reduce((end, lba) => Math.max(end, lba + 1), view.sizeBlocks)
+    return Math.max(1, Math.ceil(endLba / sliceBlocks))
   }
 
   private enter(entry: JournalEntry): void {
@@ -532,10 +553,11 @@ function put(view: View, record: ReplicatedRecord): void {
     case 'epoch':
       return
     case 'resize':
+    case 'shrink':
       view.sizeBlocks = change.sizeBytes / BLOCK_BYTES
       return
     case 'snapshot':
-      view.snapshots.push({ id: change.id, seq })
+      view.snapshots.push({ id: change.id, seq, sizeBlocks: view.sizeBlocks })
       return
     case 'snapshot-delete':
       view.snapshots = view.snapshots.filter(({ id }) => id !== change.id)
@@ -543,7 +565,8 @@ function put(view: View, record: ReplicatedRecord): void {
     case 'rollback': {
       const to = view.snapshots.find(({ id }) => id === change.to)
       if (to === undefined) return
-      if (change.kept !== undefined) view.snapshots.push({ id: change.kept.id, seq: seq - 1 })
+      const { sizeBlocks } = view
+      if (change.kept !== undefined) view.snapshots.push({ id: change.kept.id, seq: seq - 1, sizeBlocks })
       view.rollbacks.push([to.seq, seq])
       return settleAll(view)
     }

@@ -1,5 +1,5 @@
 /**
- * Which planted bug shows that an invariant of the replication spec (I1 to I25) is looked at: one that breaks it and is
+ * Which planted bug shows that an invariant of the replication spec (I1 to I26) is looked at: one that breaks it and is
  * found by its own checker or its own assert, before anybody else complains. Of the promises of a store (L1 to L12) the
  * bugs themselves say it (checker/planted-bugs.ts).
  */
@@ -11,8 +11,11 @@ import type { PlantedBug } from './planted/planted-bug.ts'
 
 const SPEC = join(dirname(dirname(dirname(import.meta.dirname))), 'engine/replication/SPEC.md')
 
-/** Only seeds with several volumes meet their bugs, and those are above the counted ones: a test hunts them. */
-export const HUNTED_APART: Readonly<Record<string, string>> = { I25: 'test/sim/cluster/groups.test.ts' }
+/** Only seeds above the counted ones meet their bugs: a test of its own hunts them. */
+export const HUNTED_APART: Readonly<Record<string, string>> = {
+  I25: 'test/sim/cluster/groups.test.ts',
+  I26: 'test/sim/cluster/shrinks.test.ts',
+}
 
 export interface Coverage {
   number: string

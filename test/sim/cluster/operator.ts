@@ -1,7 +1,7 @@
 /**
  * The operator, and the control plane where it only changes the configuration: takes snapshots, goes back to them,
- * enlarges, hands over, evicts, adds and replaces copies, moves the attachment, and, when the primary is down, forces
- * another one. Its changes go through the cluster store like everybody's.
+ * enlarges and shrinks, hands over, evicts, adds and replaces copies, moves the attachment, and, when the primary is
+ * down, forces another one. Its changes go through the cluster store like everybody's.
  */
 import { unreachable } from '../../../engine/assert.ts'
 import {
@@ -18,6 +18,7 @@ import { Random } from '../random.ts'
 import type { Scene } from './aims.ts'
 import type { ClientOperation } from './checker/history.ts'
 import type { PlannedEvent } from './plan.ts'
+import { discard, smaller } from './shrink-focus.ts'
 import type { SimClient } from './sim-client.ts'
 import type { SimNode } from './sim-node.ts'
 import type { ActionKind } from './swarm.ts'
@@ -36,6 +37,8 @@ export class Operator {
   /** Ids of those that were asked for. */
   readonly snapshots: string[] = []
   private sizeBytes: number
+  /** That were done. */
+  shrinks = 0
 
   constructor(world: World) {
     this.world = world
@@ -72,6 +75,8 @@ export class Operator {
         return this.rollBack(random)
       case 'resize':
         return this.enlarge()
+      case 'shrink':
+        return this.shrink(random)
       case 'hand-over':
         return this.command({ type: 'hand-over', to: this.seen(scene, config) ?? random.pick(config.inSync) })
       case 'evict': {
@@ -178,6 +183,32 @@ export class Operator {
   enlarge(): void {
     this.sizeBytes += GIB
     this.command({ type: 'change', change: { operation: 'resize', sizeBytes: this.sizeBytes } })
+  }
+
+  /** Most often somebody discards what lies there before it is asked, and half of the time a snapshot has it. */
+  private shrink(random: Random): void {
+    const { world } = this
+    const nowBytes = world.nodes.get(world.store.current.config.primary)?.process?.copy.sizeBytes ?? 0
+    const wish = smaller(world.swarm, nowBytes, random)
+    if (wish === undefined) return
+    const order = (): void => {
+      if (world.isHealed || world.isDeleted) return
+      const { sizeBytes } = wish
+      this.command({ type: 'change', change: { operation: 'shrink', sizeBytes } }, ({ ok }) => {
+        if (!ok) return
+        this.sizeBytes = sizeBytes
+        this.shrinks++
+      })
+    }
+    if (random.chance(0.2)) return order()
+    if (random.chance(0.5)) {
+      const id = `s${++this.names}`
+      this.snapshots.push(id)
+      this.command({ type: 'change', change: { operation: 'snapshot', id } })
+    }
+    discard(world, wish, random)
+    const { network, disk } = world.swarm
+    world.clock.after(random.float() * random.pick([1, 4, 16]) * (network.delayMs[1] + disk.syncMs[1]), order)
   }
 
   handOver(to: string): void {

@@ -2,10 +2,12 @@
  * How a run ends: when everything is whole again, and what is checked then. With fewer copies of the set than have to
  * be in it only an operator's force helps, so nothing of its progress is asked, and without any nothing of its content.
  */
+import { GIB } from '../../../engine/units.ts'
 import { checkAnswered } from './checker/acknowledged-is-durable.ts'
 import { checkContent, type CopyContent } from './checker/copies-identical.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothing-comes-back.ts'
 import { checkSessionsInOrder } from './checker/holders.ts'
+import { checkInside } from './checker/inside-the-volume.ts'
 import { checkProgress } from './checker/progress.ts'
 import { checkReadsMatchHistory } from './checker/reads-match-history.ts'
 import { loseSome } from './last-loss.ts'
@@ -66,6 +68,7 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
   judge.report(checkReadsAfterRemoval(history))
   judge.report(checkAnswered(history))
   judge.report(checkReadsMatchHistory(history))
+  for (const { log } of judge.committed.eras) judge.report(checkInside(log, world.swarm.slices * GIB))
   const { attachMode } = world.swarm
   if (attachMode !== 'open') judge.report(checkSessionsInOrder(judge.committed.eras, attachMode === 'single'))
   if (isLost || world.isDeleted) return

@@ -32,6 +32,8 @@ export interface SeedResult {
   acknowledgedWrites: number
   /** Group snapshots of all volumes. */
   groups: number
+  /** Times that a volume became smaller. */
+  shrinks: number
   /** Reads and maps of snapshots that were answered. */
   snapshotReads: number
   virtualMs: number
@@ -69,6 +71,7 @@ export function runSeed({
     operations: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.answered, 0),
     acknowledgedWrites: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.acknowledgedWrites, 0),
     groups: world.groups?.taken ?? 0,
+    shrinks: world.worlds.reduce((sum, { operator: { shrinks } }) => sum + shrinks, 0),
     snapshotReads: world.worlds.reduce((sum, { readers: { counts } }) => sum + counts.read + counts.mapped, 0),
     virtualMs: world.clock.nowMs(),
     events: world.trace.count,

@@ -15,6 +15,7 @@ import { setRare } from './rare-focus.ts'
 import { setScene } from './scene-focus.ts'
 import { setScrubs } from './scrub-focus.ts'
 import { setStale } from './stale-focus.ts'
+import { setShrinks } from './shrink-focus.ts'
 import { setSnapshotReaders } from './snapshot-users.ts'
 import { setVolumes } from './volume-focus.ts'
 
@@ -103,7 +104,13 @@ export const ACTIONS = [
 
 /** Only where a seed has volumes side by side (volume-focus.ts). */
 export const VOLUME_ACTIONS = ['renew-copy', 'delete'] as const
-export type ActionKind = (typeof ACTIONS)[number] | (typeof VOLUME_ACTIONS)[number]
+
+/** Only where a seed has volumes that become smaller (shrink-focus.ts). */
+export const SIZE_ACTIONS = ['shrink'] as const
+export type ActionKind =
+  | (typeof ACTIONS)[number]
+  | (typeof VOLUME_ACTIONS)[number]
+  | (typeof SIZE_ACTIONS)[number]
 
 export interface Swarm {
   seed: number
@@ -207,7 +214,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? setRare(wide) ?? swarm
   const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
   const hosted = setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults })
-  return setScrubs(setVolumes(setSnapshotReaders(hosted)))
+  return setShrinks(setScrubs(setVolumes(setSnapshotReaders(hosted))))
 }
 
 /** Many requests in the same time: they share batches, fill windows, and wait for each other. */

@@ -11,7 +11,8 @@ import type { BlockVersion } from '../../../engine/replication/record.ts'
 
 export interface VersionMap {
   blocks: Map<number, BlockVersion[]>
-  snapshots: Array<{ id: string; seq: number }>
+  /** `sizeBlocks`: of the volume then. */
+  snapshots: Array<{ id: string; seq: number; sizeBlocks?: number }>
   rollbacks: Array<[to: number, at: number]>
   /** Trims and zeroes above this keep their trace. */
   trimsKeptAbove: number
