@@ -10,24 +10,25 @@ import { until, runTask, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import { generationOfSlice } from '../volume/descriptor.ts'
 import type { LeafName } from '../volume/snapshot-leaves.ts'
-import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
 import { uuidToHex } from './bytes.ts'
+import { olderOf, readWindow, WindowAhead, type CleanerWindow, type Place } from './cleaner-window.ts'
 import { clearEntry, ENTRY_WORDS, epochOf, hasEntry, segmentOf, seqOf, unitsOf } from './entry.ts'
 import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
 import type { CopyMap } from './copy-map.ts'
 import type { Append } from './log-batch.ts'
 import { loadPage } from './page-visitor.ts'
 import { hasDescriptor, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
-import { eachZero, findOlder, moveEntry, moveZero } from './relocation.ts'
+import { eachZero, moveEntry, moveZero } from './relocation.ts'
 import { decodeTrailer, type SummaryEntry } from './segment.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
-import { changedVersion, type VersionOfBlock } from './version-history.ts'
 import type { VolumeMap } from './volume-map.ts'
 
-const READ_BLOCKS = 512
-/** For what is read of a segment: copies point into it until they are written, which is waited for. */
-export const newCleanerBuffer = (): Uint8Array => new Uint8Array(READ_BLOCKS * BLOCK_BYTES)
+/** A batch with one write of a whole page fits. Copies of a window share their batches: small ones win less room. */
+const WINDOW_BLOCKS = 320
+/** For two windows of a segment: copies point into one until they are written, which is waited for. */
+export const newCleanerBuffer = (windowBlocks = WINDOW_BLOCKS): Uint8Array =>
+  new Uint8Array(2 * windowBlocks * BLOCK_BYTES)
 const HEADERS_MOST = 256
 /** Headers of a segment without live data that are looked at in one turn. */
 const HEADERS_A_TURN = 32
@@ -70,9 +71,9 @@ export function* cleanSegment(stream: StoreStream, segment: number, buffer: Uint
 }
 
 class CleaningJob {
-  private readonly stream: StoreStream
-  private readonly segment: number
-  private readonly generation: number
+  readonly stream: StoreStream
+  readonly segment: number
+  readonly generation: number
   /** Copies found and not yet appended. */
   private gathered: Append[] = []
   private outstanding = 0
@@ -85,23 +86,30 @@ class CleaningJob {
   private leastBorn = Infinity
   /** No record in a batch below this one is still to be applied. */
   private unappliedFrom = 0
-  /** Of each block of what was read: its entry as an older version; null: it is none. Undefined: not looked for. */
-  private readonly found = new Map<RecordHeader, Array<Uint32Array | null | undefined>>()
-  private foundAtCommit = 0
+  /** What is looked at; copies that are not applied yet are of it. */
+  private window: CleanerWindow | undefined
+  private ahead: WindowAhead | undefined
   /** A copy would have had to wait for a free segment. */
   noRoom = false
 
-  private readonly buffer: Uint8Array
+  private readonly buffers: readonly Uint8Array[]
 
   constructor(stream: StoreStream, segment: number, buffer: Uint8Array) {
     this.stream = stream
-    this.buffer = buffer
+    this.buffers = [buffer.subarray(0, buffer.length / 2), buffer.subarray(buffer.length / 2)]
     this.segment = segment
     this.generation = stream.segments.generation[segment]!
   }
 
   /** False when a part could not be read, or is damaged. */
   *run(): Task<boolean> {
+    const whole = yield* this.passes()
+    // It reads into a buffer that the next job uses.
+    if (this.ahead !== undefined) yield* this.ahead.ended()
+    return whole
+  }
+
+  private *passes(): Task<boolean> {
     const summary = yield* this.summary()
     if (summary === undefined) return false
     const { entries, endBlock } = summary
@@ -118,48 +126,36 @@ class CleaningJob {
   }
 
   /** @param withZeroes  gets the batches that have zeroes or trims, which are left out at first */
-  private *pass(
-    places: Array<{ entry: SummaryEntry; endBlock: number }>,
-    isOfZeroes: boolean,
-    withZeroes: SummaryEntry[],
-  ): Task<boolean> {
-    const { reader, segments } = this.stream
-    for (let i = 0; i < places.length && !this.stream.failed;) {
-      const first = places[i]!.entry
-      this.unappliedFrom = this.stream.oldestUnapplied()
+  private *pass(places: readonly Place[], isOfZeroes: boolean, withZeroes: SummaryEntry[]): Task<boolean> {
+    const { segments } = this.stream
+    let turn = 0
+    const read = (from: number): ReturnType<typeof readWindow> => {
       // Without live data only headers matter: zeroes, trims and control records.
       const headersOnly = isOfZeroes || segments.live[this.segment] === 0
-      let end = i + 1
-      const endOf = (at: number): number => {
-        const { entry, endBlock } = places[at]!
-        return headersOnly ? entry.startBlock + entry.headerBlocks : endBlock
+      return readWindow(this, places, from, { headersOnly, buffer: this.buffers[turn++ % 2]! })
+    }
+    for (let i = 0; i < places.length && !this.stream.failed;) {
+      const window = yield* this.ahead === undefined ? read(i) : this.ahead.ended()
+      this.ahead = undefined
+      if (typeof window === 'string') {
+        if (window === 'damaged') this.damaged = true
+        return false
       }
-      if (!headersOnly) while (end < places.length && endOf(end) - first.startBlock <= READ_BLOCKS) end++
-      const bytes = yield* reader.read(this.segment, first.startBlock, endOf(end - 1) - first.startBlock, this.buffer)
-      if (bytes === undefined) return false
-      const read: Array<{ entry: SummaryEntry; at: number; records: RecordHeader[] }> = []
-      for (; i < end; i++) {
-        const { entry } = places[i]!
-        const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
-        const records = this.records(bytes.subarray(at), entry)
-        if (records === undefined) {
-          this.damaged = true
-          return false
-        }
-        read.push({ entry, at, records })
-      }
-      if (!headersOnly && !(yield* this.lookUp(read))) return false
-      for (const { entry, at, records } of read) {
+      this.window = window
+      i = window.end
+      if (!window.headersOnly && i < places.length) this.ahead = new WindowAhead(read(i))
+      this.unappliedFrom = this.stream.oldestUnapplied()
+      for (const { entry, at, records } of window.batches) {
         let hasZeroes = false
         for (const record of records) {
           const isZero = record.kind === RECORD_KIND.zero || record.kind === RECORD_KIND.trim
           if (isZero) hasZeroes = true
-          if (isZero === isOfZeroes && !(yield* this.record(record, entry, bytes, at))) return false
+          if (isZero === isOfZeroes && !(yield* this.record(record, entry, window.bytes, at))) return false
         }
         if (hasZeroes) withZeroes.push(entry)
       }
       // Nothing points into the buffer: what is left of segments full of single zeroes shares its batches.
-      if (headersOnly && i < places.length && this.gathered.length < HEADERS_MOST) {
+      if (window.headersOnly && i < places.length && this.gathered.length < HEADERS_MOST) {
         if (i % HEADERS_A_TURN === 0) yield* this.endTurn()
         continue
       }
@@ -195,19 +191,6 @@ class CleaningJob {
     }
     const entries = yield* reader.summary(trailer)
     return entries === undefined ? undefined : { entries, endBlock: trailer.endBlock }
-  }
-
-  private records(bytes: Uint8Array, entry: SummaryEntry): RecordHeader[] | undefined {
-    const { diskTag, crc32c } = this.stream.context
-    const header = peekBatchHeader(bytes, {
-      diskTag,
-      segment: this.segment,
-      generation: this.generation,
-      startBlock: entry.startBlock,
-    })
-    if (header === undefined || header.headerCrc !== entry.headerCrc || !checkBatchHeader(bytes, crc32c))
-      return undefined
-    return decodeRecords(bytes, header)
   }
 
   private *record(record: RecordHeader, entry: SummaryEntry, bytes: Uint8Array, batchAt: number): Task<boolean> {
@@ -282,63 +265,12 @@ class CleaningJob {
     if (!copy((i) => head[i]!, this.unappliedFrom)) return true
     if (!volume.hasHistory || !head.includes(false)) return true
     const others = [...head.keys()].filter((i) => !head[i]!)
-    const older = yield* this.older(volume, record, others)
+    const older = yield* olderOf(this.stream, this.window!, volume, record, others)
     if (older === undefined) return false
     const isOlder = head.map(() => false)
     for (const [n, i] of others.entries()) isOlder[i] = older[n] !== undefined && isHere(older[n], 0, i)
     copy((i) => isOlder[i]!, record.bornBatch)
     return true
-  }
-
-  /**
-   * Look for what was overwritten among the older versions, for all that was read together: one by one each record
-   * would wait for the index. False when that cannot be read.
-   */
-  private *lookUp(read: ReadonlyArray<{ records: RecordHeader[] }>): Task<boolean> {
-    const { map, volumesById } = this.stream
-    this.found.clear()
-    this.foundAtCommit = map.loads.commits
-    const ofVolumes = new Map<VolumeMap, Array<{ record: RecordHeader; i: number }>>()
-    for (const { records } of read)
-      for (const record of records) {
-        if (record.kind !== RECORD_KIND.write) continue
-        const volume = volumesById.get(uuidToHex(record.volumeId))
-        if (volume === undefined || !volume.hasHistory) continue
-        const page = yield* loadPage(map, volume, Math.floor(record.lba / PAGE_BLOCKS))
-        if (page === undefined) return false
-        const blocks = ofVolumes.get(volume) ?? []
-        ofVolumes.set(volume, blocks)
-        this.found.set(record, new Array<Uint32Array | null | undefined>(record.blockCount).fill(undefined))
-        for (let i = 0; i < record.blockCount; i++) {
-          const at = (record.lba + i - page.firstLba) * ENTRY_WORDS
-          if (!hasEntry(page.words, at) || seqOf(page.words, at) !== record.seq) blocks.push({ record, i })
-        }
-      }
-    for (const [volume, blocks] of ofVolumes) {
-      const entries = yield* findOlder(map, volume, blocks.map(({ record, i }) => versionOf(record, i)))
-      if (entries === undefined) return false
-      for (const [n, { record, i }] of blocks.entries()) this.found.get(record)![i] = entries[n] ?? null
-    }
-    return true
-  }
-
-  /**
-   * Of these blocks of a record that was read the entries, where they are older versions now. What was found holds but
-   * for what changed in memory, until a checkpoint ends. Undefined when the index cannot be read.
-   */
-  private *older(
-    volume: VolumeMap,
-    record: RecordHeader,
-    blocks: readonly number[],
-  ): Task<Array<Uint32Array | undefined> | undefined> {
-    const { map } = this.stream
-    const found = this.foundAtCommit === map.loads.commits ? this.found.get(record) : undefined
-    if (found === undefined || blocks.some((i) => found[i] === undefined))
-      return yield* findOlder(map, volume, blocks.map((i) => versionOf(record, i)))
-    return blocks.map((i) => {
-      const changed = changedVersion(volume, versionOf(record, i))
-      return (changed === undefined ? found[i] : changed) ?? undefined
-    })
   }
 
   /** Verify and re-append blocks `first .. end - 1` of a record. False when one is damaged. */
@@ -385,9 +317,10 @@ class CleaningJob {
       bornBatch: run.bornBatch,
     }
     if (record.meta !== undefined) moved.meta = record.meta.slice(run.first * 32, run.end * 32)
+    const window = this.window!
     this.append(moved, [bytes.subarray(from, at)], (at - from) / UNIT_BYTES, (append) =>
       moveEntry(this.stream, volume, moved, { segment: append.segment, units: append.units }, (versions) =>
-        this.older(volume, record, versions.map(({ lba }) => lba - record.lba)),
+        olderOf(this.stream, window, volume, record, versions.map(({ lba }) => lba - record.lba)),
       ),
     )
     return true
@@ -555,5 +488,3 @@ const isOfBefore = ({ descriptor: { copy } }: VolumeMap, { flags, bornBatch }: R
   copy !== undefined &&
   (flags & (RECORD_FLAG.moved | RECORD_FLAG.fill)) === 0 &&
   bornBatch < (copy.fillBorn[disk] ?? 0)
-
-const versionOf = ({ lba, epoch, seq }: RecordHeader, i: number): VersionOfBlock => ({ lba: lba + i, epoch, seq })

@@ -13,9 +13,12 @@ import { chooseVictim } from '../../../engine/log/victim.ts'
 import { runTask } from '../../../engine/task.ts'
 import { createSnapshot, deleteSnapshot } from '../../../engine/volume/time-travel.ts'
 import { fsck } from '../../sim/fsck.ts'
+import { Random } from '../../sim/random.ts'
 import { stamped, stampOf, StoreWorld } from '../../sim/store-world.ts'
 
 const SEGMENT_BYTES = 128 * 1024
+/** Some in each segment. */
+const WINDOW_BLOCKS = 4
 
 /** One volume on one disk with room enough that nothing is cleaned by itself. */
 class Scene {
@@ -59,7 +62,8 @@ class Scene {
   }
 
   clean(segment: number): boolean {
-    return this.world.await<boolean>((done) => runTask(cleanSegment(this.stream, segment, newCleanerBuffer()), done))
+    const buffer = newCleanerBuffer(WINDOW_BLOCKS)
+    return this.world.await<boolean>((done) => runTask(cleanSegment(this.stream, segment, buffer), done))
   }
 
   checkpoint(): void {
@@ -226,7 +230,7 @@ t.test('a block that is overwritten while its copy is under way keeps the newer 
   scene.checkpoint()
   const { segment } = scene.place(25)
   let isClean = false
-  runTask(cleanSegment(scene.stream, segment, newCleanerBuffer()), () => {
+  runTask(cleanSegment(scene.stream, segment, newCleanerBuffer(WINDOW_BLOCKS)), () => {
     isClean = true
   })
   let answered = 0
@@ -243,6 +247,87 @@ t.test('a block that is overwritten while its copy is under way keeps the newer 
   for (let lba = 0; lba < 60; lba++)
     t.equal(scene.read(lba), lba % 2 === 0 && lba < answered * 2 ? 2000 + lba : 1000 + lba)
   t.strictSame(fsck(scene.world), [])
+  t.end()
+})
+
+t.test('what is looked up ahead is not believed when it changed before its turn', (t) => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const scene = new Scene()
+    const random = new Random(seed)
+    const below = (end: number): number => random.int(end)
+    const shown = new Map<number, number>()
+    let stamp = 1
+    const write = (lba: number): void => {
+      shown.set(lba, stamp)
+      scene.volume.write(lba * 4096, stamped(stamp++), false, (errno) => t.equal(errno, 0))
+    }
+    for (let lba = 0; lba < 60; lba++) write(lba)
+    scene.world.clock.runUntilIdle()
+    const names: string[] = []
+    const snap = (): void => {
+      names.push(`s${stamp++}`)
+      createSnapshot(scene.volume, names.at(-1)!, () => {})
+    }
+    for (let round = 0; round < 6; round++) {
+      snap()
+      for (let i = 0; i < 12; i++) write(below(60))
+      scene.world.clock.runUntilIdle()
+    }
+    scene.checkpoint()
+    const { segments } = scene.stream
+    const sealed = Array.from({ length: segments.count }, (_, i) => i).filter(
+      (i) => segments.state[i] === SEGMENT_STATE.sealed,
+    )
+    let changes = 0
+    for (const segment of sealed) {
+      let isClean = false
+      runTask(cleanSegment(scene.stream, segment, newCleanerBuffer(WINDOW_BLOCKS)), () => (isClean = true))
+      while (!isClean) {
+        const what = below(30)
+        if (changes < 60 && what < 10) {
+          changes++
+          if (what < 4) write(below(60))
+          else if (what === 4) snap()
+          else if (what === 5) scene.stream.makeCheckpoint(() => {})
+          else if (names.length > 1) deleteSnapshot(scene.volume, names.splice(below(names.length), 1)[0]!, () => {})
+        }
+        scene.world.clock.step()
+      }
+    }
+    scene.world.clock.runUntilIdle()
+    scene.checkpoint()
+    t.strictSame(fsck(scene.world), [], `seed ${seed}`)
+    for (const [lba, wanted] of shown) t.equal(scene.read(lba), wanted, `seed ${seed}, block ${lba}`)
+  }
+  t.end()
+})
+
+t.test('a cleaning that ends early waits for what it reads ahead', (t) => {
+  const scene = new Scene()
+  const [disk] = scene.world.disks
+  scene.fill(0, 60, 1)
+  scene.checkpoint()
+  // The record of the volume's creation, the first of this segment.
+  const { controlSegment } = [...scene.stream.map.volumes.values()][0]!
+  disk!.damage(segmentOffsetBytes(SEGMENT_BYTES, controlSegment) + 2 * 4096, 'zero')
+  let reading = 0
+  let inAll = 0
+  const read = disk!.read.bind(disk)
+  disk!.tryRead = () => false
+  disk!.read = (offset, into, done) => {
+    reading++
+    read(offset, into, (ok) => {
+      // The window behind it is not there when the body is.
+      scene.world.clock.after(++inAll === 4 ? 50 : 0, () => {
+        reading--
+        done(ok)
+      })
+    })
+  }
+  scene.clean(controlSegment)
+  t.equal(scene.stream.segments.state[controlSegment], SEGMENT_STATE.unreadable)
+  t.equal(inAll, 5, 'trailer, summary, the first window, the one behind it, and the body')
+  t.equal(reading, 0, 'the buffer is free for the next one')
   t.end()
 })
 
