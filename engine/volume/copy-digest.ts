@@ -78,7 +78,8 @@ function* shownVersions(
     newestSeq = Math.max(newestSeq, seqs.at(-1)!)
     const at = (lba - pageNumber * PAGE_BLOCKS) * ENTRY_WORDS
     const headSeq = head[at] === 0 ? -1 : seqOf(head, at)
-    const bySnapshots = map.views.shownBySnapshots(seqs)
+    // Not what clones beside this copy read: another copy need not have it.
+    const bySnapshots = map.views.shownByList(seqs)
     for (const { words } of of) {
       const seq = seqOf(words, 0)
       if (kindOf(words, 0) !== ENTRY_KIND.data || (seq !== headSeq && !bySnapshots.has(seq))) continue

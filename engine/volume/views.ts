@@ -130,13 +130,22 @@ export class Views {
 
   /** Which of a block's versions (seqs, ascending) the snapshots show: of each the greatest that is not hidden. */
   shownBySnapshots(seqs: readonly number[]): Set<number> {
+    return this.shownBy(this.snapshotSeqs, seqs)
+  }
+
+  /** The same of the snapshots alone, whatever clones beside this copy read: every copy has those. */
+  shownByList(seqs: readonly number[]): Set<number> {
+    return this.shownBy(this.listSeqs, seqs)
+  }
+
+  private shownBy(snapshotSeqs: readonly number[], seqs: readonly number[]): Set<number> {
     const shown = new Set<number>()
     for (const era of this.eras()) {
       let below = era.end
       for (let i = seqs.length - 1; i >= 0 && below > era.at; i--) {
         const from = seenFrom(era, seqs[i]!)
         if (from >= below) continue
-        if (this.hasSnapshotIn(from, below)) shown.add(seqs[i]!)
+        if (hasIn(snapshotSeqs, from, below)) shown.add(seqs[i]!)
         below = from
       }
     }
@@ -197,15 +206,7 @@ export class Views {
 
   /** Whether a snapshot stands at `from` or behind it, and before `below`. */
   hasSnapshotIn(from: number, below: number): boolean {
-    const seqs = this.snapshotSeqs
-    let low = 0
-    let high = seqs.length
-    while (low < high) {
-      const mid = (low + high) >>> 1
-      if (seqs[mid]! < from) low = mid + 1
-      else high = mid
-    }
-    return low < seqs.length && seqs[low]! < below
+    return hasIn(this.snapshotSeqs, from, below)
   }
 
   private eras(): Era[] {
@@ -233,6 +234,18 @@ export class Views {
     this.lineages.set(viewSeq, intervals)
     return intervals
   }
+}
+
+/** Whether one of them, ascending, is `from` or greater, and less than `below`. */
+function hasIn(seqs: readonly number[], from: number, below: number): boolean {
+  let low = 0
+  let high = seqs.length
+  while (low < high) {
+    const mid = (low + high) >>> 1
+    if (seqs[mid]! < from) low = mid + 1
+    else high = mid
+  }
+  return low < seqs.length && seqs[low]! < below
 }
 
 /** The first view of the era that sees an entry, where no newer one lies above; infinity: none does. */

@@ -126,6 +126,28 @@ t.test('one version more, less or other is a difference, and is named', (t) => {
   t.end()
 })
 
+t.test('what a clone beside one of them reads is no difference', (t) => {
+  const [one, other] = pair(32)
+  for (const world of [one, other]) {
+    world.append(write(1, 2, 5, [2]))
+    world.control(1, 3, { operation: 'snapshot', id: 's' })
+    world.settle()
+    world.copy.apply(3, {})
+  }
+  let isPinned = false
+  one.copy.bodies.pin(['c', 3], (ok) => (isPinned = ok))
+  one.world.clock.runUntil(() => isPinned)
+  for (const world of [one, other]) {
+    world.append(write(1, 4, 5, [4]))
+    world.control(1, 5, { operation: 'snapshot-delete', id: 's' })
+    world.settle()
+    world.copy.apply(5, {})
+  }
+  t.equal(compareDigests(digest(one), digest(other))!.differing.size, 0)
+  t.same(shown(one, 0), shown(other, 0))
+  t.end()
+})
+
 t.test('what one has applied and the other has not yet is no difference', (t) => {
   const [one, other] = pair(41)
   for (const world of [one, other]) {
