@@ -31,6 +31,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     disks: 1,
     segments: 96,
     volumes: 1,
+  clones: 0,
     isErasing: false,
     deletedAtMs: Infinity,
     scrubEveryMs: Infinity,

@@ -119,6 +119,10 @@ export class Atlas {
     return !this.of(node).some((mark) => what === 'disk' || mark.what === what || mark.what === 'disk')
   }
 
+  marksOf(node: string): readonly Mark[] {
+    return this.of(node)
+  }
+
   private of(node: string): Mark[] {
     const marks = (this.marks.get(node) ?? []).filter((mark) => !mark.isGone())
     this.marks.set(node, marks)

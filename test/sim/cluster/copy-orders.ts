@@ -33,7 +33,10 @@ export class CopyOrders {
   begin(): void {
     const { graceMs } = this.world.swarm
     this.world.clock.after(graceMs * (0.1 + 0.4 * this.random.float()), () => {
-      for (const node of this.world.nodes.values()) this.look(node)
+      for (const node of this.world.nodes.values()) {
+        this.look(node)
+        if (this.world.isHydrated) node.disk.hydrate()
+      }
       this.begin()
     })
   }

@@ -28,8 +28,13 @@ export function run(first: World): void {
 
 /** Everybody starts, the plan is set. */
 export function begin(world: World): void {
-  const { swarm, clock } = world
   for (const node of world.nodes.values()) if (node.isPowered) node.start()
+  beginUsers(world)
+}
+
+/** Of a volume whose nodes run, or are off. */
+export function beginUsers(world: World): void {
+  const { swarm, clock } = world
   const { mode, holders } = initialAttach(swarm)
   for (const client of world.clients.values()) {
     const generation = mode === 'open' ? 1 : holders[client.name]
@@ -62,14 +67,22 @@ function beginOrWait(world: World, event: PlannedEvent): void {
 export function finish(first: World): void {
   const { clock } = first
   for (const world of first.worlds) healAll(world)
-  const healMs = Math.max(...first.worlds.map(healMsOf))
+  // Clones may come yet.
+  const healMs = Math.max(...[...first.worlds, ...first.making].map(healMsOf))
   const healedAtMs = clock.nowMs()
   // Where requests may fail in time each is asked again, perhaps many times: some have to be served all the while.
   const isLate = ({ swarm, users }: World): boolean =>
     clock.nowMs() >= healMs + Math.max(healedAtMs, swarm.ioTimeoutMs > 0 ? users.servedAtMs : 0)
-  runUntil(first, () => first.worlds.every((world) => isLate(world) || isQuiet(world)))
+  const isMaking = (): boolean => first.making.size > 0 && !isLate(first)
+  runUntil(first, () => !isMaking() && first.worlds.every((world) => isLate(world) || isQuiet(world)))
   const isAnyDeleted = first.worlds.some(({ isDeleted }) => isDeleted)
-  for (const world of first.worlds) {
+  for (const { name } of first.hasFailed ? [] : first.making) {
+    const message = `clone ${name} is neither made nor given up after ${healMs} ms`
+    first.judge.report([{ checker: 'progress', message }])
+  }
+  // Clones first: what they share and nobody else shows is repaired when they read it.
+  const worlds = first.swarm.clones > 0 ? first.worlds.toReversed() : first.worlds
+  for (const world of worlds) {
     // Time passes while another one's copies are read.
     runUntil(first, () => isLate(world) || isQuiet(world))
     if (!first.hasFailed) checkEnd(world, healMs, isAnyDeleted)
@@ -84,7 +97,7 @@ function healAll(world: World): void {
     if (node.disk.copyId === '' && world.isMember(node)) world.operator.replace(node)
 }
 
-function healMsOf({ swarm }: World): number {
+function healMsOf({ swarm }: Pick<World, 'swarm'>): number {
   const { graceMs, resendMs, evictAfterMs, retryMs, operations, clients, thinkMs } = swarm
   // A client that thinks for long has as much to do as the others.
   const workMs = Math.max(operations * 100, (operations / clients) * thinkMs)
@@ -98,7 +111,9 @@ function startAnew(first: World): void {
   const deleted = first.worlds.filter(({ isDeleted }) => isDeleted)
   const untilMs = first.clock.nowMs() + 20_000
   const isOpen = (world: World): boolean => [...world.nodes.values()].every(({ hasNoCopy }) => hasNoCopy)
-  runUntil(first, () => first.clock.nowMs() >= untilMs || deleted.every(isOpen))
+  // What clones had read is wiped behind the opening, where that was not done.
+  const isGone = (world: World): boolean => first.swarm.clones === 0 || checkGone(world, '').length === 0
+  runUntil(first, () => first.clock.nowMs() >= untilMs || deleted.every((world) => isOpen(world) && isGone(world)))
   for (const world of deleted) {
     if (!isOpen(world)) world.judge.report([{ checker: 'deleted-is-gone', message: 'a copy came back' }])
     world.judge.report(checkGone(world, 'after a power loss'))

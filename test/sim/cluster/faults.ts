@@ -10,6 +10,7 @@ import { beginHostFault } from './host-faults.ts'
 import type { PlannedEvent } from './plan.ts'
 import { beginPlot } from './plot-faults.ts'
 import { beginScene } from './scene-faults.ts'
+import { mayDamage, noteDamage } from './shared-damage.ts'
 import type { SimNode } from './sim-node.ts'
 import { beginStale } from './stale-faults.ts'
 import type { FaultKind } from './swarm.ts'
@@ -305,12 +306,12 @@ function rotBlocks(world: World, { name }: SimNode, random: Random): void {
     const of = isAlone ? world : random.pick(world.worlds)
     const { config } = of.store.current
     // A copy that cannot read what waits does not open; then it has to be let go.
-    const mayDamage = (what: Damaged, isSettled: boolean): boolean => {
+    const mayRot = (what: Damaged, isSettled: boolean): boolean => {
       const mayBe = isSettled || (config.minInSync === 1 && isAlone)
-      return mayBe && (what !== 'disk' || isAlone) && of.atlas.mayDamage(config, name, what)
+      return mayBe && (what !== 'disk' || isAlone) && mayDamage(of, name, what)
     }
-    const mark = of.nodes.get(name)!.disk.rotBlock(random, mayDamage)
-    if (mark !== undefined) of.atlas.note(name, mark)
+    const mark = of.nodes.get(name)!.disk.rotBlock(random, mayRot)
+    if (mark !== undefined) noteDamage(of, name, mark)
   }
 }
 

@@ -7,6 +7,7 @@ import { FORCED_EPOCH_STEP, type VolumeConfig } from '../../../engine/replicatio
 import type { CopyState } from '../../../engine/replication/copy-state.ts'
 import { LOST_GRACES } from '../../../engine/replication/log-choice.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
+import { epochAt } from '../../../engine/replication/record-id.ts'
 import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
 import type { SessionFence } from '../../../engine/replication/session-fence.ts'
 import {
@@ -18,7 +19,7 @@ import {
 } from './checker/acknowledged-is-durable.ts'
 import { CommittedLog } from './checker/copies-identical.ts'
 import { Holders } from './checker/holders.ts'
-import { requestKey, type ClientOperation, type LoggedRecord, type Violation } from './checker/history.ts'
+import { requestKey, type Base, type ClientOperation, type LoggedRecord, type Violation } from './checker/history.ts'
 import { checkForgotten } from './checker/nothing-comes-back.ts'
 import { OnePrimaryPerEpoch } from './checker/one-primary-per-epoch.ts'
 import type { CopyWitness } from './copy-witness.ts'
@@ -26,11 +27,19 @@ import { Stamps, type StampCodec } from './stamps.ts'
 import { DAMAGING } from './volume-focus.ts'
 import type { World } from './world.ts'
 
+/** What a clone has of its origin (clone-maker.ts). */
+export interface Born {
+  base: Base
+  /** The log of its origin, up to there. */
+  records: readonly LoggedRecord[]
+  stamps: Stamps
+}
+
 export class Judge {
   readonly violations: Violation[] = []
   readonly operations: ClientOperation[] = []
-  readonly committed = new CommittedLog()
-  readonly stamps = new Stamps()
+  readonly committed: CommittedLog
+  readonly stamps: Stamps
   readonly primaries: OnePrimaryPerEpoch
   private readonly holders: Holders
   private readonly world: World
@@ -64,10 +73,17 @@ export class Judge {
    */
   private readonly silenced: Array<{ seq: number; epoch: number }> = []
 
-  /** @param first  of the first volume of the cluster */
-  constructor(world: World, config: VolumeConfig, first?: Judge) {
+  /**
+   * @param first  of the first volume of the cluster
+   * @param born  of a clone: what it began as, and the stamps of its origin, of which it shows some
+   */
+  constructor(world: World, config: VolumeConfig, first?: Judge, born?: Born) {
     this.order = first?.order ?? { last: 0 }
     this.world = world
+    this.committed = new CommittedLog(born)
+    this.stamps = born?.stamps ?? new Stamps()
+    // Who joins the set has what it began as.
+    this.answeredSeq = this.flushed.seq = born?.base.seq ?? 0
     this.primaries = new OnePrimaryPerEpoch(config)
     this.holders = new Holders(config)
   }
@@ -284,10 +300,11 @@ export class Judge {
     }
     // Who was forced to lead brings its own log, of whatever epochs.
     const epoch = leads ? copy!.promise.epoch : record.epoch
-    const how = { isOut, leads, epoch }
+    const before = leads ? epochAt(copy!.log.epochs, record.seq - 1) : 0
+    const how = { isOut, leads, epoch, ...(before === 0 ? {} : { before }) }
     const isForced = this.committed.isForced(epoch)
     this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, epoch), how))
-    if (this.committed.eras.length > eraCount) this.eraEnded(log.slice(record.seq - 1), epoch, isForced)
+    if (this.committed.eras.length > eraCount) this.eraEnded(log, epoch, isForced)
     else if (record.seq <= known || this.committed.log.length === known) return
     logged.stamps.forEach((stamp, i) => {
       const origin = this.stamps.origin(stamp)
@@ -348,8 +365,9 @@ export class Judge {
   }
 
   /** S6: who was answered what is gone now must be told. */
-  private eraEnded(lost: readonly LoggedRecord[], epoch: number, isForced: boolean): void {
-    const cutSeq = lost[0]!.seq - 1
+  private eraEnded(former: readonly LoggedRecord[], epoch: number, isForced: boolean): void {
+    const { cutSeq } = this.committed.eras.at(-1)!
+    const lost = former.slice(cutSeq)
     this.world.trace.note('world', 'era ended', epoch, cutSeq, lost.length)
     this.answeredSeq = Math.min(this.answeredSeq, cutSeq)
     for (const [key, seq] of this.flushBounds) this.flushBounds.set(key, Math.min(seq, cutSeq))

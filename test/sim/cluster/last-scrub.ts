@@ -5,6 +5,7 @@
 import { compareDigests, type SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import { Random } from '../random.ts'
 import type { ScrubFound } from './node-disk.ts'
+import { mayDamage, noteDamage } from './shared-damage.ts'
 import type { SimNode } from './sim-node.ts'
 import type { StoredVersion } from './stored-versions.ts'
 import type { World } from './world.ts'
@@ -22,15 +23,14 @@ export function damageMany(world: World, nodes: readonly SimNode[]): number {
   // Nothing was written since everything is well, and repairs are.
   for (const node of nodes) node.disk.landWrites()
   let damaged = 0
-  const { config } = world.store.current
   for (const node of random.shuffle([...nodes])) {
     const versions = waitFor<StoredVersion[] | undefined>(world, (done) => node.disk.stored(done))
     for (const version of random.shuffle(versions ?? [])) {
       if (damaged >= DAMAGED_MOST || !random.chance(share)) continue
-      if (!world.atlas.mayDamage(config, node.name, version.lba)) continue
+      if (!mayDamage(world, node.name, version.lba)) continue
       const mark = node.disk.rotVersion(random, version, sectors)
       if (mark === undefined) continue
-      world.atlas.note(node.name, mark)
+      noteDamage(world, node.name, mark)
       damaged++
     }
   }

@@ -3,11 +3,14 @@
  * production, over a simulated disk and index that lose and tear what a crash may take.
  */
 import type { StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
+import type { OpenedSnapshot } from '../../../engine/replication/messages.ts'
 import { runTask, type Task } from '../../../engine/task.ts'
 import { GIB } from '../../../engine/units.ts'
 import { digestSlice } from '../../../engine/volume/copy-digest.ts'
 import type { SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
+import type { Pin } from '../../../engine/volume/copy-part.ts'
+import type { CloneSource } from '../../../engine/volume/copy-sharing.ts'
 import type { LocalCopyStore, OpenCopy, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
 import type { Store } from '../../../engine/volume/store.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
@@ -21,10 +24,13 @@ import type { NodeStore } from './node-store.ts'
 import type { PartDisk } from './part-disk.ts'
 import { storedVersions, type StoredVersion } from './stored-versions.ts'
 import type { Swarm } from './swarm.ts'
-import { emptyVersionMap, insertVersion, type VersionMap } from './version-map.ts'
+import type { StampCodec } from './stamps.ts'
+import { emptyVersionMap, insertVersion, visibleAt, type VersionMap } from './version-map.ts'
 
 /** Of calls that the copy's machine does not make. */
 const OWN_TOKENS = 2 ** 40
+const REPAIR_TRIES = 200
+const REPAIR_LOOK_MS = 100
 
 export class LogDisk implements NodeDisk {
   copyId: string
@@ -35,7 +41,7 @@ export class LogDisk implements NodeDisk {
   private readonly random: Random
   private readonly swarm: Swarm
   readonly node: NodeStore
-  private readonly spec: VolumeSpec
+  private spec: VolumeSpec
   private user: StoreUser | undefined
   private copy: LocalCopyStore | undefined
   private asked: ((event: StoreEvent) => void) | undefined
@@ -50,6 +56,12 @@ export class LogDisk implements NodeDisk {
   private opens = 0
   /** A scrub of it is under way. */
   private scrubbed: LocalCopyStore | undefined
+  /** What it shows is being read. */
+  private looked: LocalCopyStore | undefined
+  /** Where a copy is being made of that of an origin. */
+  private cloning: Store | undefined
+  /** It was ordered to go, and may be gone. */
+  private mayBeGone = false
 
   /** @param copyId  made when it is opened first; empty: none is, until it is ordered */
   constructor(copyId: string, volume: string, node: NodeStore, clock: SimClock, swarm: Swarm) {
@@ -70,6 +82,19 @@ export class LogDisk implements NodeDisk {
       pool: 'default',
       diskTags: [],
     }
+  }
+
+  get volumeId(): string {
+    return this.spec.id
+  }
+
+  get sizeBytes(): number {
+    return this.spec.sizeBytes
+  }
+
+  /** Of a volume that is not there yet. */
+  resize(sizeBytes: number): void {
+    this.spec = { ...this.spec, sizeBytes }
   }
 
   private get parts(): PartDisk[] {
@@ -117,6 +142,7 @@ export class LogDisk implements NodeDisk {
     const { spec } = this
     const found = store.copies().get(spec.id)
     if (found !== undefined) return done(found)
+    if (this.cloning === store) return done(undefined)
     // A disk that cannot be read may hold it: another one in its place would have forgotten what it promised.
     const refused = store.disks().find(({ state }) => state === 'failed')
     const lost = store.streams().find(({ volumesById }) => {
@@ -127,17 +153,74 @@ export class LogDisk implements NodeDisk {
       return done(refused?.reason ?? 'what the copy accepted cannot be read')
     // Once it was there it is not made again: another one would have forgotten what it promised.
     const isMade = this.wasOpened || (this.swarm.isErasing && this.copyId === '')
+    if (this.wasOpened && this.swarm.isErasing && this.copyId !== '' && !this.mayBeGone && !this.hasFailed)
+      throw new Error(`the copy ${this.copyId} is not there any more`)
     if (isMade) return done(this.swarm.isErasing ? undefined : 'the copy is not there')
     store.createCopy(spec, this.copyId, (result) => done(result.ok ? result.value : result.error.message))
   }
 
-  private take({ copy, stored }: OpenCopy, user: StoreUser): void {
+  /** @param user  none yet: its volume is being made */
+  private take({ copy, stored }: OpenCopy, user?: StoreUser): void {
     this.copy = copy
     this.copyId = stored.copyId
+    this.mayBeGone = false
     copy.onEvent = (event) => {
       if ('token' in event && event.token >= OWN_TOKENS) this.asked?.(event)
-      else if (!user.isOver) user.heard(event)
+      else if (user?.isOver === false) user.heard(event)
     }
+  }
+
+  /** A copy of a clone, from that of its origin here; one that is there counts as made. Never, when it is refused. */
+  cloneFrom(source: CloneSource, copyId: string, done: () => void): void {
+    const { store } = this.node
+    if (store === undefined || this.cloning === store) return
+    this.cloning = store
+    store.cloneCopy(this.spec, copyId, source, (result) => {
+      if (this.cloning === store) this.cloning = undefined
+      if (this.node.store !== store || !result.ok) return
+      this.wasOpened = true
+      const { user } = this
+      if (user === undefined) this.take(result.value)
+      else if (!user.isOver && this.copy === undefined) {
+        // Its volume is there already.
+        this.take(result.value, user)
+        user.opened(result.value.copy, result.value.stored)
+        this.opens++
+      }
+      done()
+    })
+  }
+
+  /** The store has a copy of the volume. */
+  get isThere(): boolean {
+    return this.cloning === this.node.store || this.node.store?.copies().has(this.spec.id) !== false
+  }
+
+  /** What it shows as of a seq, by block; undefined: that cannot be read. Never, while it is looked at. */
+  image(seq: number, { stampOf }: StampCodec, done: (image: Map<number, number> | undefined) => void): void {
+    if (this.looked === this.copy) return
+    this.looked = this.copy
+    this.content((held) => {
+      this.looked = undefined
+      if (held === undefined) return done(undefined)
+      done(new Map([...held.blocks.keys()].map((lba) => [lba, stampOf(visibleAt(held, lba, seq))])))
+    })
+  }
+
+  snapshot(id: string): OpenedSnapshot | undefined {
+    return this.copy?.snapshot(id)
+  }
+
+  hydrate(): void {
+    if (this.isSharing) this.copy!.hydrate()
+  }
+
+  get isSharing(): boolean {
+    return this.copy !== undefined && this.copy.bodies.now.origin !== null
+  }
+
+  get isPinned(): boolean {
+    return this.copy !== undefined && this.copy.bodies.pins.length > 0
   }
 
   make(copyId: string): void {
@@ -158,6 +241,7 @@ export class LogDisk implements NodeDisk {
     const { store } = this.node
     if (user === undefined || store === undefined) return
     this.copy = undefined
+    this.mayBeGone = true
     store.removeCopy(this.spec.id, ({ ok }) => {
       if (user.isOver || !ok) return
       this.copyId = ''
@@ -183,6 +267,9 @@ export class LogDisk implements NodeDisk {
       const map = volumesById.get(id)
       if (map === undefined) continue
       if (map.descriptor.copy?.isRemoved !== true) return `disk ${context.diskUuid} has a copy that is not removed`
+      // What clones show of it stays, for as long as they do.
+      const isRead = ([cloneId]: Pin): boolean => volumesById.get(cloneId)?.descriptor.origin?.[0] === id
+      if (map.descriptor.copy.pins?.some(isRead) === true) continue
       if (map.usedUnits > 0) return `disk ${context.diskUuid} still holds ${map.usedUnits} units of it`
     }
     return undefined
@@ -324,9 +411,17 @@ export class LogDisk implements NodeDisk {
     map.rollbacks = rollbacks.map(([to, at]) => [to, at])
     map.trimsKeptAbove = -1
     let token = OWN_TOKENS
+    let tries = this.isSharing && this.user !== undefined ? REPAIR_TRIES : 0
     const scan = (slice: number, cursor: number) => {
       this.asked = (event) => {
-        if (event.type !== 'scanned' || !event.ok) return done(undefined)
+        if (event.type !== 'scanned') return done(undefined)
+        if (!event.ok) {
+          const { damaged = [] } = event
+          if (damaged.length === 0 || tries-- === 0 || this.copy !== copy) return done(undefined)
+          // No scrub of this copy looks at what it shares: whoever reads it has it repaired.
+          copy.tellDamage(damaged)
+          return void this.clock.after(REPAIR_LOOK_MS, () => scan(slice, cursor))
+        }
         for (const version of event.versions) insertVersion(map, version)
         if (event.cursor !== undefined) scan(slice, event.cursor)
         else if (slice + 1 < copy.slicesShown()) scan(slice + 1, 0)

@@ -3,6 +3,7 @@
  * may take. Here the one in memory; `log-disk.ts` has the store of the engine.
  */
 import type { CopyStore, StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
+import type { OpenedSnapshot } from '../../../engine/replication/messages.ts'
 import type { SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import type { VersionId } from '../../../engine/replication/record.ts'
 import type { SimClock } from '../clock.ts'
@@ -41,6 +42,16 @@ export interface NodeDisk {
   open(user: StoreUser, boot: number): void
   /** An empty copy, where there is none; the user hears of it as of one that was opened. */
   make(copyId: string): void
+  /** A snapshot that the copy has; undefined: there is none of that id, or no copy. */
+  snapshot(id: string): OpenedSnapshot | undefined
+  /** Of a clone's copy that shares blocks with its origin's: get blocks of its own. */
+  hydrate(): void
+  /** It does. */
+  readonly isSharing: boolean
+  /** It keeps what clones beside it show. */
+  readonly isPinned: boolean
+  /** Of the volume, as the store knows it. */
+  readonly volumeId: string
   /** The copy goes with all it holds, from a store that stays; then the user has none. */
   erase(): void
   /** What an opening would find, when all that was written is synced; never when that fails. Nothing is unapplied. */
@@ -208,6 +219,16 @@ export class MemoryDisk implements NodeDisk {
 
   /** Copies are ordered where the engine's store has them. */
   make(): void {}
+
+  snapshot(): undefined {
+    return undefined
+  }
+
+  hydrate(): void {}
+
+  readonly isSharing = false
+  readonly isPinned = false
+  readonly volumeId = ''
 
   erase(): void {}
 

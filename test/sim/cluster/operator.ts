@@ -17,6 +17,7 @@ import { GIB } from '../../../engine/units.ts'
 import { Random } from '../random.ts'
 import type { Scene } from './aims.ts'
 import type { ClientOperation } from './checker/history.ts'
+import { beginClone } from './clone-maker.ts'
 import type { PlannedEvent } from './plan.ts'
 import { discard, smaller } from './shrink-focus.ts'
 import type { SimClient } from './sim-client.ts'
@@ -40,9 +41,14 @@ export class Operator {
   /** That were done. */
   shrinks = 0
 
-  constructor(world: World) {
+  constructor(world: World, sizeBytes: number) {
     this.world = world
-    this.sizeBytes = world.swarm.slices * GIB
+    this.sizeBytes = sizeBytes
+  }
+
+  /** Of a snapshot that is taken for something else. */
+  nextName(prefix: string): string {
+    return `${prefix}${++this.names}`
   }
 
   /** It may still take copies out, or put new ones in. */
@@ -89,6 +95,10 @@ export class Operator {
         return this.replaceDisk(random)
       case 'renew-copy':
         return this.renewCopy(random)
+      case 'clone':
+        return beginClone(world, random)
+      case 'hydrate':
+        return this.hydrate()
       case 'delete':
         return deleteVolume(world, random.float() * world.swarm.graceMs)
       case 'move-attach':
@@ -256,8 +266,23 @@ export class Operator {
     node.deliver({ type: 'command', token, command })
   }
 
+  /** It was taken for a clone, which is served. */
+  dropSnapshot(id: string): void {
+    this.command({ type: 'change', change: { operation: 'snapshot-delete', id } })
+  }
+
+  /** Each copy gets blocks of its own for what it shares, by itself. */
+  private hydrate(): void {
+    const { network, nodes } = this.world
+    for (const node of nodes.values()) {
+      network.send('operator', node.name, () => {
+        if (node.process !== undefined && !node.isPaused) node.disk.hydrate()
+      })
+    }
+  }
+
   /** A spare node takes a copy. */
-  private addCopy(random: Random): void {
+  addCopy(random: Random): void {
     const { world } = this
     const spares = [...world.nodes.values()].filter(
       ({ name }) => world.store.current.config.members[name] === undefined,

@@ -4,6 +4,7 @@
  */
 import { Random } from '../random.ts'
 import { SIGNS, type Aim, type Sign } from './aims.ts'
+import { clonesOf } from './clone-focus.ts'
 import type { ActionKind, FaultKind, Swarm } from './swarm.ts'
 import { swarmsOf } from './volume-focus.ts'
 
@@ -33,9 +34,9 @@ const ACTION_SIGNS: readonly Sign[] = [
   'handing-over',
 ]
 
-/** Of all volumes, numbered throughout. */
+/** Of all volumes, numbered throughout; those of clones count from when they are there. */
 export function drawPlans(swarm: Swarm, random: Random): PlannedEvent[] {
-  const plans = swarmsOf(swarm).map((one, volume) => {
+  const plans = [...swarmsOf(swarm), ...clonesOf(swarm)].map((one, volume) => {
     const own = volume === 0 ? random : new Random(`plan ${one.seed} of volume ${volume}`)
     return drawPlan(one, own).map((event) => ({ ...event, volume }))
   })

@@ -2,7 +2,6 @@
  * How a run ends: when everything is whole again, and what is checked then. With fewer copies of the set than have to
  * be in it only an operator's force helps, so nothing of its progress is asked, and without any nothing of its content.
  */
-import { GIB } from '../../../engine/units.ts'
 import { checkAnswered } from './checker/acknowledged-is-durable.ts'
 import { checkContent, type CopyContent } from './checker/copies-identical.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothing-comes-back.ts'
@@ -29,6 +28,7 @@ const healthyOf = (world: World): SimNode[] => {
 export function isQuiet(world: World): boolean {
   const { inSync } = world.store.current.config
   if (world.operator.isBusy || world.orders.isBusy || world.first.groups?.isBusy === true) return false
+  if (world.isHydrated && [...world.nodes.values()].some(({ disk }) => disk.isSharing || disk.isPinned)) return false
   if (world.isDeleted) return world.orders.isPurging && checkGone(world, '').length === 0
   if (world.users.frontends.some((client) => client.session !== undefined && !client.isDone)) return false
   if (!world.readers.isDone) return false
@@ -68,7 +68,7 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
   judge.report(checkReadsAfterRemoval(history))
   judge.report(checkAnswered(history))
   judge.report(checkReadsMatchHistory(history))
-  for (const { log } of judge.committed.eras) judge.report(checkInside(log, world.swarm.slices * GIB))
+  for (const { log, base } of judge.committed.eras) judge.report(checkInside(log, world.sizeBytes, base))
   const { attachMode } = world.swarm
   if (attachMode !== 'open') judge.report(checkSessionsInOrder(judge.committed.eras, attachMode === 'single'))
   if (isLost || world.isDeleted) return
@@ -84,8 +84,9 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
   scrubAll(world, healthyOf(world))
   compareAll(world, healthyOf(world))
   const copies = healthyOf(world).flatMap((node) => contentOf(world, node) ?? [])
-  judge.report(checkCopiesAfterRemoval(copies, judge.committed.log))
-  judge.report(checkContent(copies, judge.committed.log))
+  const { log, base } = judge.committed
+  judge.report(checkCopiesAfterRemoval(copies, log, base))
+  judge.report(checkContent(copies, log, base))
 }
 
 /** What heals it is written, and applied by all, before anything else is looked at. */

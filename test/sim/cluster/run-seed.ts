@@ -4,6 +4,7 @@
  */
 import { Random } from '../random.ts'
 import type { Violation } from './checker/history.ts'
+import type { CloneCounts } from './clone-maker.ts'
 import { run } from './course.ts'
 import { drawPlans } from './plan.ts'
 import { drawSwarm, type Swarm } from './swarm.ts'
@@ -34,6 +35,7 @@ export interface SeedResult {
   groups: number
   /** Times that a volume became smaller. */
   shrinks: number
+  clones: CloneCounts
   /** Reads and maps of snapshots that were answered. */
   snapshotReads: number
   virtualMs: number
@@ -56,7 +58,8 @@ export function runSeed({
   const random = randomOf(seed)
   const wished = drawSwarm(seed, random.fork('swarm'))
   // The store in memory has one copy, and none is ordered of it.
-  const drawn = store === 'real' ? wished : { ...wished, volumes: 1, isErasing: false, deletedAtMs: Infinity }
+  const alone = { volumes: 1, clones: 0, isErasing: false, deletedAtMs: Infinity }
+  const drawn = store === 'real' ? wished : { ...wished, ...alone }
   const swarm = operations === undefined ? drawn : { ...drawn, operations }
   const plan = drawPlans(drawn, random.fork('plan')).filter(({ index }) => only === undefined || only.includes(index))
   const world = new World(swarm, plan, { keepsTrace, disksLie, store })
@@ -72,6 +75,7 @@ export function runSeed({
     acknowledgedWrites: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.acknowledgedWrites, 0),
     groups: world.groups?.taken ?? 0,
     shrinks: world.worlds.reduce((sum, { operator: { shrinks } }) => sum + shrinks, 0),
+    clones: world.cloneCounts,
     snapshotReads: world.worlds.reduce((sum, { readers: { counts } }) => sum + counts.read + counts.mapped, 0),
     virtualMs: world.clock.nowMs(),
     events: world.trace.count,

@@ -149,6 +149,17 @@ export class SimNode {
     this.stepLinks(this.process!, { type: 'peers', nodes: this.world.othersOf(this.name) })
   }
 
+  /** A volume that came while the machine runs, or is off: its copy takes part in what the machine does. */
+  join(): void {
+    const { process, boot, isPowered, isPaused, lastPowerLoss } = this.lead
+    this.boot = boot
+    this.isPowered = isPowered
+    this.lastPowerLoss = lastPowerLoss
+    if (process === undefined) return
+    this.begin(process.instance)
+    this.isPaused = isPaused
+  }
+
   private begin(instance: string): void {
     const { beaconMs, leaseMs, beatsTogether } = this.world.swarm
     const joinMs = beatsTogether ? beaconMs / 2 : 0

@@ -171,7 +171,7 @@ export class SnapshotUsers {
 
   /** What it shows; undefined: what was committed then is not any more. */
   stampsAt({ id, epoch, seq }: SnapshotPlace): ReadonlyMap<number, number> | undefined {
-    const { log, eras } = this.world.judge.committed
+    const { log, base, eras } = this.world.judge.committed
     if (log[seq - 1]?.epoch !== epoch) {
       if (!this.hasLost) this.complain(`snapshot ${id} stands at (${epoch}, ${seq}), which nobody committed`)
       return undefined
@@ -179,7 +179,7 @@ export class SnapshotUsers {
     const key = `${eras.length}.${epoch}.${seq}`
     let stamps = this.known.get(key)
     if (stamps === undefined) {
-      const { blocks } = replay(log.slice(0, seq)).state
+      const { blocks } = replay(log.slice(0, seq), base).state
       stamps = new Map([...blocks].map(([lba, { stamp }]) => [lba, stamp] as const))
       this.known.set(key, stamps)
     }
@@ -433,7 +433,8 @@ class SnapshotUser {
       const isRight = isTold
         ? (kind === SNAPSHOT_RUN_KIND.data) === (stamp !== 0) && kind !== undefined
         : kind === undefined || (stamp === 0 && kind === SNAPSHOT_RUN_KIND.zero)
-      if (isRight) continue
+      // What a clone may share is told as data (CLONES.md section 7).
+      if (isRight || (kind === SNAPSHOT_RUN_KIND.data && this.world.origin !== undefined)) continue
       const which = since === undefined ? snapshot.id : `${snapshot.id} since ${since.id}`
       return this.users.complain(`${this.name}: block ${at} of ${which} is ${stamp}, and told as ${kind ?? 'nothing'}`)
     }

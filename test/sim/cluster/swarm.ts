@@ -6,6 +6,7 @@ import type { AttachMode } from '../../../engine/replication/configuration.ts'
 import { Random } from '../random.ts'
 import type { Sign } from './aims.ts'
 import type { ClusterStoreOptions } from './cluster-store.ts'
+import { setClones } from './clone-focus.ts'
 import { focusedCloser } from './closer-focus.ts'
 import { focused } from './focus.ts'
 import { setHost, setHostFaults } from './host-focus.ts'
@@ -107,10 +108,14 @@ export const VOLUME_ACTIONS = ['renew-copy', 'delete'] as const
 
 /** Only where a seed has volumes that become smaller (shrink-focus.ts). */
 export const SIZE_ACTIONS = ['shrink'] as const
+
+/** Only where a seed has clones (clone-focus.ts). */
+export const CLONE_ACTIONS = ['clone', 'hydrate'] as const
 export type ActionKind =
   | (typeof ACTIONS)[number]
   | (typeof VOLUME_ACTIONS)[number]
   | (typeof SIZE_ACTIONS)[number]
+  | (typeof CLONE_ACTIONS)[number]
 
 export interface Swarm {
   seed: number
@@ -132,6 +137,8 @@ export interface Swarm {
   segments: number
   /** On the same nodes, with the engine's own store; each has a swarm of its own. */
   volumes: number
+  /** Made of them while all goes on, at the most; each has a swarm of its own, too. */
+  clones: number
   /** Copies are erased and made anew on the same disks, as the control plane orders. */
   isErasing: boolean
   /** The volume is; Infinity: it stays. */
@@ -214,7 +221,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? setRare(wide) ?? swarm
   const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
   const hosted = setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults })
-  return setShrinks(setScrubs(setVolumes(setSnapshotReaders(hosted))))
+  return setShrinks(setScrubs(setClones(setVolumes(setSnapshotReaders(hosted)))))
 }
 
 /** Many requests in the same time: they share batches, fill windows, and wait for each other. */
@@ -282,6 +289,7 @@ function drawWide(seed: number, random: Random): Swarm {
     disks: 1,
     segments: 96,
     volumes: 1,
+    clones: 0,
     isErasing: false,
     deletedAtMs: Infinity,
     blocksPerSlice: random.pick([1, 2, 4, 16, 64]),

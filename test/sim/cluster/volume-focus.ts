@@ -10,7 +10,8 @@ import type { ActionKind, FaultKind, Swarm } from './swarm.ts'
 
 const FIRST_SEED = 10_000
 
-export const VOLUMES = ['v', 'w', 'x'] as const
+/** Clones come behind those that are there at the beginning. */
+export const VOLUMES = ['v', 'w', 'x', 'y', 'z', 'a', 'b'] as const
 
 /** What is there may be gone, or be something else. */
 export const DAMAGING: readonly FaultKind[] = [

@@ -10,7 +10,7 @@
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { CopyFacts } from '../../../engine/replication/copy-store.ts'
 import { NO_FENCE } from '../../../engine/replication/session-fence.ts'
-import { SLICE_BLOCKS } from '../../../engine/units.ts'
+import { GIB, SLICE_BLOCKS } from '../../../engine/units.ts'
 import { SimClock } from '../clock.ts'
 import { Random } from '../random.ts'
 import type { Violation } from './checker/history.ts'
@@ -18,10 +18,12 @@ import { Aims } from './aims.ts'
 import { Atlas } from './atlas.ts'
 import { CopyOrders } from './copy-orders.ts'
 import { ClientHost } from './client-host.ts'
+import { isHydratedAtEnd } from './clone-focus.ts'
+import { noClones, type CloneMaker } from './clone-maker.ts'
 import { ClusterStore } from './cluster-store.ts'
 import { initialConfig } from './first-config.ts'
 import type { GroupTaker } from './group-taker.ts'
-import { Judge } from './judge.ts'
+import { Judge, type Born } from './judge.ts'
 import { LogDisk } from './log-disk.ts'
 import { newMemoryStore } from './memory-store.ts'
 import { Network } from './network.ts'
@@ -45,6 +47,16 @@ export interface WorldOptions {
   store: 'real' | 'memory'
 }
 
+/** What a clone begins with (clone-maker.ts). */
+export interface Birth {
+  volumeId: string
+  config: VolumeConfig
+  disks: ReadonlyMap<string, LogDisk>
+  born: Born
+  origin: World
+  sizeBytes: number
+}
+
 export class World {
   readonly swarm: Swarm
   readonly clock: SimClock
@@ -56,13 +68,27 @@ export class World {
   readonly judge: Judge
   readonly aims: Aims
   readonly volumeId: string
+  /** As it was made. */
+  readonly sizeBytes: number
   /** Of all volumes, in the first one; in the others themselves. */
   readonly worlds: World[] = [this]
+  /** Of a clone. */
+  readonly origin: World | undefined
+  private readonly birth: Birth | undefined
+  /** Clones that are being made, and what came of the others; in the first one. */
+  readonly making = new Set<CloneMaker>()
+  readonly cloneCounts = noClones()
+  clonesBegun = 0
   readonly orders: CopyOrders
   isDeleted = false
   isHealed = false
   /** No member of the set has everything any more (atlas.ts): what follows is nobody's fault. */
   isBeyond = false
+  /** In the end none of the clones is to share anything any more. */
+  get isHydrated(): boolean {
+    return this.isHealed && isHydratedAtEnd(this.first.swarm)
+  }
+
   /** Blocks that were damaged at the end, for the last scrub. */
   damagedAtEnd = 0
   /** And those that were damaged on every copy (last-loss.ts): while that is so, reads of them may fail. */
@@ -72,6 +98,8 @@ export class World {
   readonly storeKind: WorldOptions['store']
   private readonly disksRandom: Random
   readonly plan: readonly PlannedEvent[]
+  /** Of all volumes. */
+  readonly wholePlan: readonly PlannedEvent[]
   readonly users: ClientHost = this.newUsers()
   readonly operator: Operator
   readonly readers: SnapshotUsers
@@ -80,12 +108,18 @@ export class World {
   readonly atlas = new Atlas((config, name) => this.hasCopy(config, name) && this.nodes.get(name)!.witness.isConsistent)
   readonly first: World
 
-  /** @param first  that of the first volume of the cluster */
-  constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions, first?: World) {
+  /**
+   * @param first  that of the first volume of the cluster
+   * @param birth  of a clone, which comes while all goes on
+   */
+  constructor(swarm: Swarm, plan: readonly PlannedEvent[], options: WorldOptions, first?: World, birth?: Birth) {
     this.swarm = swarm
+    this.birth = birth
+    this.origin = birth?.origin
+    this.wholePlan = plan
     this.first = first ?? this
     const volume = first?.worlds.length ?? 0
-    this.volumeId = VOLUMES[volume]!
+    this.volumeId = birth?.volumeId ?? VOLUMES[volume]!
     this.plan = plan.filter((event) => event.volume === volume)
     const random = new Random(`world ${swarm.seed}${first === undefined ? '' : this.volumeId}`)
     const clock = new SimClock(random.fork('clock'))
@@ -99,13 +133,14 @@ export class World {
       first === undefined
         ? new Trace(() => this.clock.nowMs(), options.keepsTrace)
         : new VolumeTrace(first.trace, this.volumeId)
-    const config = initialConfig(swarm, this.volumeId, volume)
+    const config = birth?.config ?? initialConfig(swarm, this.volumeId, volume)
     const network = new Network(this.clock, random.fork('network'), swarm.network)
     this.network = first?.network ?? network
     const renewMs = 10 * swarm.graceMs
     this.store = new ClusterStore(this.clock, random.fork('store'), swarm.store, config, renewMs, first?.store)
-    this.judge = new Judge(this, config, first?.judge)
-    this.operator = new Operator(this)
+    this.judge = new Judge(this, config, first?.judge, birth?.born)
+    this.sizeBytes = birth?.sizeBytes ?? swarm.slices * GIB
+    this.operator = new Operator(this, this.sizeBytes)
     this.readers = new SnapshotUsers(this, first?.readers.numbers ?? { last: 0 })
     this.orders = new CopyOrders(this, new Random(`orders ${swarm.seed} ${this.volumeId}`))
     for (let i = 0; i < swarm.copies + swarm.spares; i++) {
@@ -203,6 +238,8 @@ export class World {
   private diskOf(node: string, copyId: string): NodeDisk {
     const { swarm, clock } = this
     const random = this.disksRandom.fork(node)
+    const born = this.birth?.disks.get(node)
+    if (born !== undefined) return born
     if (this.storeKind === 'real') {
       const shared = this.first === this ? undefined : (this.first.nodes.get(node)!.disk as LogDisk).node
       return new LogDisk(copyId, this.volumeId, shared ?? new NodeStore(clock, random, swarm), clock, swarm)

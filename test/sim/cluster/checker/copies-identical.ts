@@ -4,18 +4,32 @@
  * In the end, healthy and quiet, all members hold the same blocks and the same snapshots, and these are what the log
  * says.
  */
-import { replay, type Era, type LoggedRecord, type Violation } from './history.ts'
+import { replay, type Base, type Era, type LoggedRecord, type Violation } from './history.ts'
 
 const bad = (message: string): Violation => ({ checker: 'copies-identical', message })
 
 /** The log as it is applied, and the eras it has gone through. */
 export class CommittedLog {
-  readonly eras: Era[] = [{ from: 0, cutSeq: 0, log: [] }]
+  readonly eras: Era[]
   /** Of each request in the present era. */
   private readonly ids = new Map<string, { epoch: number; seq: number }>()
   /** By epoch and seq, what was committed late: it is in no era's log. */
   private readonly lateOnes = new Map<string, LoggedRecord>()
   private readonly forcedEpochs: number[] = []
+
+  /** @param born  of a clone: what it began as, and the records of its origin up to there */
+  constructor(born?: { base: Base; records: readonly LoggedRecord[] }) {
+    const ids = (born?.records ?? []).map(({ epoch, seq }): LoggedRecord => {
+      return { epoch, seq, kind: 'control', lba: 0, blockCount: 0, stamps: [], request: '', change: undefined }
+    })
+    const first = { from: 0, cutSeq: ids.length, log: ids }
+    this.eras = [born === undefined ? first : { ...first, base: born.base }]
+  }
+
+  /** Of a clone: what it began as. */
+  get base(): Base | undefined {
+    return this.eras[0]!.base
+  }
 
   get log(): LoggedRecord[] {
     return this.eras.at(-1)!.log
@@ -52,16 +66,22 @@ export class CommittedLog {
   /**
    * A copy applies a record. `mayLose`: whether what is committed from this seq on may be lost. `isOut`: nobody reads
    * it, and it may still be told of an era that has ended, or end it late. `leads`: it decides what is committed, under
-   * this epoch.
+   * this epoch, behind a record of epoch `before`.
    */
   applied(
     node: string,
     record: LoggedRecord,
     at: number,
     mayLose: (seq: number) => boolean,
-    { isOut = false, leads = true, epoch = record.epoch }: { isOut?: boolean; leads?: boolean; epoch?: number } = {},
+    { isOut = false, leads = true, epoch = record.epoch, before }: {
+      isOut?: boolean
+      leads?: boolean
+      epoch?: number
+      before?: number
+    } = {},
   ): Violation[] {
     const { seq } = record
+    if (leads && before !== undefined && this.isForced(epoch)) this.goBack(seq - 1, before, at)
     // Later eras may have been cut behind it.
     const since = this.eras.findLastIndex(
       ({ cutSeq, log }) => seq > cutSeq && record.epoch < (log[cutSeq]?.epoch ?? 0),
@@ -81,13 +101,28 @@ export class CommittedLog {
     }
     if (isSame(known, record)) return []
     if (epoch > known.epoch && (this.isForced(epoch) || mayLose(seq))) {
-      this.eras.push({ from: at, cutSeq: seq - 1, log: this.log.slice(0, seq - 1) })
-      this.ids.clear()
-      for (const { request, epoch, seq } of this.log) if (request !== '') this.ids.set(request, { epoch, seq })
+      this.begin({ ...this.eras[0]!, from: at, cutSeq: seq - 1, log: this.log.slice(0, seq - 1) })
       this.add(record)
       return []
     }
     return [bad(`${node} applies ${describe(record)}, and ${describe(known)} was applied there before`)]
+  }
+
+  /** Who is forced to lead goes on behind what it has applied, in whatever era that was (C9). */
+  private goBack(seq: number, epoch: number, at: number): void {
+    if (seq === 0 || this.log[seq - 1]?.epoch === epoch) return
+    const former = this.eras.findLast(({ log }) => log[seq - 1]?.epoch === epoch)
+    if (former === undefined) return
+    const log = former.log.slice(0, seq)
+    let cutSeq = 0
+    while (cutSeq < seq && this.log[cutSeq] !== undefined && isSame(this.log[cutSeq]!, log[cutSeq]!)) cutSeq++
+    this.begin({ ...this.eras[0]!, from: at, cutSeq, log })
+  }
+
+  private begin(era: Era): void {
+    this.eras.push(era)
+    this.ids.clear()
+    for (const { request, epoch, seq } of era.log) if (request !== '') this.ids.set(request, { epoch, seq })
   }
 
   private add(record: LoggedRecord): void {
@@ -103,9 +138,9 @@ export interface CopyContent {
   snapshots: ReadonlyMap<string, ReadonlyMap<number, number>>
 }
 
-export function checkContent(copies: readonly CopyContent[], log: readonly LoggedRecord[]): Violation[] {
+export function checkContent(copies: readonly CopyContent[], log: readonly LoggedRecord[], base?: Base): Violation[] {
   const violations: Violation[] = []
-  const { state } = replay(log)
+  const { state } = replay(log, base)
   const expected = (blocks: Map<number, { stamp: number }>) =>
     new Map([...blocks].map(([lba, { stamp }]) => [lba, stamp] as const))
   for (const { node, head, snapshots } of copies) {

@@ -50,6 +50,14 @@ export interface Era {
   cutSeq: number
   /** Index = seq - 1. */
   log: LoggedRecord[]
+  /** Of a clone: what it began as. Its log has nothing but ids up to there. */
+  base?: Base
+}
+
+/** What a volume shows behind `seq` before anybody has changed it. */
+export interface Base {
+  seq: number
+  blocks: ReadonlyMap<number, Change>
 }
 
 export interface History {
@@ -76,7 +84,7 @@ export interface Change {
   seq: number
   /** 0 = zeroes. */
   stamp: number
-  kind: 'write' | 'zero' | 'trim' | 'rollback'
+  kind: 'write' | 'zero' | 'trim' | 'rollback' | 'base'
 }
 
 export interface VolumeState {
@@ -85,9 +93,12 @@ export interface VolumeState {
 }
 
 /** What each block was, seq by seq, and what all of it is in the end. */
-export function replay(log: readonly LoggedRecord[]): { changes: Map<number, Change[]>; state: VolumeState } {
-  const changes = new Map<number, Change[]>()
-  const state: VolumeState = { blocks: new Map(), snapshots: new Map() }
+export function replay(
+  log: readonly LoggedRecord[],
+  base?: Base,
+): { changes: Map<number, Change[]>; state: VolumeState } {
+  const changes = new Map<number, Change[]>([...(base?.blocks ?? [])].map(([lba, change]) => [lba, [change]]))
+  const state: VolumeState = { blocks: new Map(base?.blocks), snapshots: new Map() }
   const set = (lba: number, change: Change) => {
     state.blocks.set(lba, change)
     const list = changes.get(lba)

@@ -3,7 +3,8 @@
  * answer nor on any copy in the end. The other checkers would see it too; this one says what it is.
  */
 import type { CopyContent } from './copies-identical.ts'
-import { endpoints, replay, type Change, type History, type LoggedRecord, type Violation } from './history.ts'
+import { endpoints, replay } from './history.ts'
+import type { Base, Change, History, LoggedRecord, Violation } from './history.ts'
 
 const bad = (message: string): Violation => ({ checker: 'nothing-comes-back', message })
 
@@ -17,7 +18,7 @@ export function checkReadsAfterRemoval({ operations, eras }: History): Violation
   const violations: Violation[] = []
   eras.forEach((era, index) => {
     const until = eras[index + 1]?.from ?? Infinity
-    const { changes } = replay(era.log)
+    const { changes } = replay(era.log, era.base)
     const seqOf = new Map(era.log.map(({ request, seq }) => [request, seq] as const))
     const answered = new Map<number, number>()
     let answeredAll = 0
@@ -44,9 +45,13 @@ export function checkReadsAfterRemoval({ operations, eras }: History): Violation
   return violations
 }
 
-export function checkCopiesAfterRemoval(copies: readonly CopyContent[], log: readonly LoggedRecord[]): Violation[] {
+export function checkCopiesAfterRemoval(
+  copies: readonly CopyContent[],
+  log: readonly LoggedRecord[],
+  base?: Base,
+): Violation[] {
   const violations: Violation[] = []
-  const { changes } = replay(log)
+  const { changes } = replay(log, base)
   for (const { node, head } of copies) {
     for (const [lba, stamp] of head) {
       const gone = stamp === 0 ? undefined : removalOf(changes.get(lba) ?? [], stamp, Infinity)

@@ -23,7 +23,8 @@ export function checkReadsMatchHistory({ operations, eras, bases = new Map() }: 
   const bad = (message: string) => void violations.push({ checker: 'reads-match-history', message })
   /** Per block: no later operation may stand, or see, below this. */
   let bounds = new Map<number, number>()
-  let allBound = 0
+  /** What a clone began as is what it shows least. */
+  let allBound = eras[0]?.base?.seq ?? 0
   /** Per session: so far its own operations that failed go, and may not come any more. */
   const failed = new Map<number, Map<number, number>>()
   const seen = new Map<ClientOperation, Map<number, number>>()
@@ -139,7 +140,7 @@ function eraView(
     if (seqOf.has(request)) bad(`request ${request} is in the log twice, at seq ${seqOf.get(request)} and ${seq}`)
     else seqOf.set(request, seq)
   }
-  const { changes } = replay(era.log)
+  const { changes } = replay(era.log, era.base)
   for (const [lba, list] of changes) {
     let held = 0
     for (const { seq, stamp, kind } of list) {
