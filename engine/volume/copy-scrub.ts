@@ -181,9 +181,11 @@ export class CopyScrub {
   }
 
   /** Have them repaired. @returns how many somebody reads, and those of them that were not in time */
-  private *repaired(target: Target, damaged: readonly VersionId[]): Task<{ told: number; left: VersionId[] }> {
+  private *repaired(target: Target, found: readonly VersionId[]): Task<{ told: number; left: VersionId[] }> {
     const left: VersionId[] = []
     let told = 0
+    const isAlone = this.copy.bodies.pins.length === 0 || this.port.tell !== undefined
+    const damaged = isAlone ? found : yield* this.copy.ownDamage(found)
     const { clock } = this.copy.o
     for (let at = 0; at < damaged.length; at += TOLD_MOST) {
       let waiting = damaged.slice(at, at + TOLD_MOST)

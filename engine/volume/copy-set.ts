@@ -1,7 +1,7 @@
 /** The copies of replicated volumes that a store has, opened from what their disks agreed on, or made empty. */
 import type { StoreStream } from '../log/store-stream.ts'
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
-import { until, type Task } from '../task.ts'
+import { runTask, until, type Task } from '../task.ts'
 import type { VersionId } from '../replication/record.ts'
 import { SLICE_BYTES } from '../units.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
@@ -289,6 +289,7 @@ export class CopySet {
       pace: this.pace,
       onWork: (shortOf) => disks.kick(shortOf),
       freeSlices: (copy, slices) => this.sharing.freeSlices(copy, slices),
+      tellReaders: (copy, versions) => runTask(this.sharing.tellReaders(copy, versions), () => {}),
       onUnshared: () => this.sharing.look(),
     })
   }

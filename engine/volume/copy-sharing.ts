@@ -6,18 +6,20 @@
  *
  * Remains are what is left of a copy that was removed while others read it: no machine has it, nobody is told of it.
  */
+import { epochOf, seqOf } from '../log/entry.ts'
+import type { VersionId } from '../replication/record.ts'
 import { runTask, until, type Task } from '../task.ts'
 import { SLICE_BLOCKS, SLICE_BYTES } from '../units.ts'
 import { levelsBelow, LEVELS_MOST } from './copy-base.ts'
 import { originWithout } from './copy-bodies.ts'
 import { isShared } from './copy-hydration.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
+import type { FoundVersion } from './copy-reader.ts'
 import type { SettledCopy } from './copy-recovery.ts'
 import { slicesIn, type LocalCopyStore } from './copy-store.ts'
 import { withoutSlices, type SharedRuns } from './descriptor.ts'
 import { placementOf } from './placement.ts'
-import type { VersionId } from '../replication/record.ts'
-import { findExact } from './copy-repair.ts'
+import { versionsOfBlock } from './slice-scan.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
 /** Each is in every control record of the copy that is read, and looked through when one of them is read. */
@@ -91,7 +93,8 @@ export class CopySharing {
   }
 
   /**
-   * Damage in remains is told to a clone that reads it: its machine has what it shares repaired as its own (B7).
+   * Damage in remains, or in what a copy keeps for clones alone, is told to one that shows it: its machine has what it
+   * shares repaired as its own (B8).
    * @returns those that some clone reads; the others go with the next sweep
    */
   *tellReaders(remains: LocalCopyStore, versions: readonly VersionId[]): Task<VersionId[]> {
@@ -113,12 +116,14 @@ export class CopySharing {
     }
   }
 
-  /** One that shows this version of the remains. */
+  /** One that shows this version, which it shares; through a clone between, which may not show it. */
   private *readerOf(remains: LocalCopyStore, id: VersionId): Task<LocalCopyStore | undefined> {
     for (const reader of [...this.clonesOf(remains)]) {
       const target = this.o.isOpen(reader) ? reader.layout.target(id.lba) : undefined
-      const found = target === undefined ? undefined : yield* findExact(target, id)
-      if (remains.targets.some(({ map }) => map === found?.map)) return reader
+      const found = target === undefined ? [] : yield* versionsOfBlock(target, id.lba)
+      const isIt = ({ words, owner }: FoundVersion): boolean =>
+        owner !== undefined && seqOf(words, 0) === id.seq && epochOf(words, 0) === id.epoch
+      if (found?.some(isIt) === true) return reader
     }
     return undefined
   }

@@ -11,6 +11,7 @@
  */
 import { assert } from '../assert.ts'
 import { hexToUuid } from '../log/bytes.ts'
+import { seqOf } from '../log/entry.ts'
 import { volumeTag } from '../log/identity.ts'
 import { RECORD_KIND, recordPayloadUnits } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
@@ -38,7 +39,8 @@ import { CopyHydration, isShared } from './copy-hydration.ts'
 import { dataBeyond } from './data-beyond.ts'
 import { shownBytes } from './descriptor.ts'
 import type { HydrationPace } from './hydration-pace.ts'
-import { scanSlice } from './slice-scan.ts'
+import { withoutPinned } from './own-views.ts'
+import { scanSlice, versionsOfBlock } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
 import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
 
@@ -55,6 +57,8 @@ export interface CopyOptions {
   onWork(shortOf: StoreStream | undefined): void
   /** Of a copy that has pins: the clones beside it that share one of these slices get blocks of their own first. */
   freeSlices(copy: LocalCopyStore, slices: readonly number[]): Task<void>
+  /** What clones beside the copy show of it, and it does not itself, was found damaged: theirs to repair. */
+  tellReaders(copy: LocalCopyStore, versions: readonly VersionId[]): void
   /** Some of what the copy shared is durably its own, or gone. */
   onUnshared(copy: LocalCopyStore): void
 }
@@ -429,7 +433,25 @@ export class LocalCopyStore implements CopyStore {
 
   /** Versions that nobody reads were found damaged: the machine is told, which has them repaired (SPEC.md D1). */
   tellDamage(versions: readonly VersionId[]): void {
-    this.answer({ type: 'damaged', versions: [...versions] })
+    if (this.bodies.pins.length === 0) return this.answer({ type: 'damaged', versions: [...versions] })
+    runTask(this.ownDamage(versions), (own) => this.answer({ type: 'damaged', versions: own }))
+  }
+
+  /**
+   * Those that the volume itself shows. What only clones beside the copy show is theirs to repair, for other copies of
+   * this volume need not have it: they are told.
+   */
+  *ownDamage(versions: readonly VersionId[]): Task<VersionId[]> {
+    const own: VersionId[] = []
+    for (const id of versions) {
+      const target = this.layout.target(id.lba)
+      const found = target === undefined ? [] : yield* versionsOfBlock(target, id.lba)
+      const shown = target === undefined || found === undefined ? undefined : withoutPinned(target.map, found)
+      if (shown === undefined || shown.some(({ words }) => seqOf(words, 0) === id.seq)) own.push(id)
+    }
+    const read = versions.filter((id) => !own.includes(id))
+    if (read.length > 0) this.o.tellReaders(this, read)
+    return own
   }
 
   // --- for the store it is part of ---------------------------------------------------------------------------------

@@ -12,10 +12,14 @@ import type { Target } from './block-reader.ts'
 import { baseBlocks, levelsBelow, type BaseBlocks } from './copy-base.ts'
 import { kindName } from './copy-headers.ts'
 import { fetchRun, pagesFrom, pageVersions, readingOf, type CopyReading, type FoundVersion } from './copy-reader.ts'
+import { hasPins, withoutPinned } from './own-views.ts'
 
 export const PAGES_PER_SLICE = SLICE_BLOCKS / PAGE_BLOCKS
 
-/** Versions with `above < seq <= upTo` from block `cursor` of the slice on, whole blocks at a time. */
+/**
+ * Versions with `above < seq <= upTo` from block `cursor` of the slice on, whole blocks at a time; not what clones
+ * beside the copy show alone.
+ */
 export function* scanSlice(
   o: CopyReading,
   range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number },
@@ -34,9 +38,13 @@ export function* scanSlice(
     pageNumber = yield* nextPage(target, pageNumber, endPage)
     if (pageNumber === undefined) return { versions, cursor: undefined }
     if (pageNumber < 0) return undefined
-    const page = yield* versionsOfPage(target, pageNumber, (seq) => seq > above && seq <= upTo)
+    const isAsked = (seq: number): boolean => seq > above && seq <= upTo
+    const isRead = hasPins(target.map)
+    const page = yield* versionsOfPage(target, pageNumber, isRead ? () => true : isAsked)
     if (page === undefined) return undefined
-    const { found } = page
+    const found = isRead
+      ? withoutPinned(target.map, page.found).filter(({ words }) => isAsked(seqOf(words, 0)))
+      : page.found
     let next: number | undefined
     let failed = false
     // One piece of memory for all of a page: one for each block is more work for the collector than all the rest.
@@ -84,6 +92,13 @@ export function* scanSlice(
     if (next !== undefined) return { versions, cursor: next }
     pageNumber++
   }
+}
+
+/** Those of one block, its own and shared; undefined when the index cannot be read. */
+export function* versionsOfBlock(target: Target, lba: number): Task<FoundVersion[] | undefined> {
+  const page = yield* versionsOfPage(target, Math.floor(lba / PAGE_BLOCKS), () => true)
+  page?.release()
+  return page?.found.filter((one) => one.lba === lba)
 }
 
 /** They stay readable until `release`, although the cleaner may move them meanwhile. */

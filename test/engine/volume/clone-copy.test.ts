@@ -180,6 +180,38 @@ t.test('damage in a shared block is repaired under its id, for the origin as wel
   t.end()
 })
 
+t.test('damage in what only a clone shows is the clone\'s to repair, and no filling waits for it', (t) => {
+  const first = origin({ seed: 10, ...TINY })
+  const clone = cloned(first, 'clone')
+  const hidden = cloned(first, 'hidden')
+  hidden.epoch(2, 13)
+  hidden.append(write(2, 14, 5, [214]))
+  hidden.settle()
+  hidden.copy.apply(14, {})
+  damage(first, 5)
+  first.append(write(1, 13, 5, [113]))
+  first.control(1, 14, { operation: 'snapshot-delete', id: 's' })
+  first.settle()
+  first.copy.apply(14, {})
+  const told: Array<[string, unknown]> = []
+  for (const [name, { copy }] of Object.entries({ first, clone, hidden })) {
+    const { onEvent } = copy
+    copy.onEvent = (event) => {
+      if (event.type === 'damaged') told.push(...event.versions.map((id): [string, unknown] => [name, id]))
+      onEvent(event)
+    }
+  }
+  const scanned = first.scan({ above: 0, upTo: 14 })
+  t.same(scanned.filter(({ lba }) => lba === 5).map(({ seq }) => seq), [13], 'another copy needs the newer one alone')
+  const ids = [{ lba: 5, epoch: 1, seq: 5 }, { lba: 5, epoch: 1, seq: 13 }]
+  first.copy.tellDamage(ids)
+  first.world.clock.runUntilIdle()
+  t.same(told.filter(([, id]) => id !== undefined), [['first', ids[1]], ['clone', ids[0]]], 'who shows it is told')
+  clone.repair([versionOf(5, 5, 105)])
+  t.same(clone.readStamps(5, 1), [105])
+  t.end()
+})
+
 t.test('hydration waits for what is damaged', (t) => {
   const first = origin({ seed: 7, ...TINY })
   const clone = cloned(first, 'clone')
