@@ -17,6 +17,7 @@
  *
  * What was hunted is kept in .sim/mutants.json for the text that was hunted, piece by piece: a hunt that was ended goes
  * on there, and one with higher limits goes on with the survivors. A hunt for all ends with the table in docs/proof.md.
+ * Bugs that no seed meets name the test that fails with them, and lists that other tests hunt are run as they are.
  * It begins with the canary, which has to be found at once, and the decoy, which must not be found at all: otherwise
  * nothing is said about the others.
  */
@@ -29,6 +30,7 @@ import { commit, writeProof } from './proof-page.ts'
 import { Outcomes, textOf } from './sim/cluster/mutant-outcomes.ts'
 import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
 import { findingWithin, storesLine, tableLines } from './sim/cluster/mutant-table.ts'
+import { ELSEWHERE, elsewhereLines, runList } from './sim/cluster/mutants-elsewhere.ts'
 import { CANARY, DECOY, PLANTED } from './sim/cluster/planted-bugs.ts'
 import { FoundSeeds } from './sim/cluster/planted/found-seeds.ts'
 import type { PlantedBug } from './sim/cluster/planted/planted-bug.ts'
@@ -39,6 +41,8 @@ const root = dirname(import.meta.dirname)
 const HANG_SECONDS = 600
 /** A hunt is kept after each piece of so many CPU seconds, and all have had one before any gets the next. */
 const PIECE_SECONDS = 60
+/** A test that hunts a list of its own may take so long on a busy machine. */
+const LIST_SECONDS = 3600
 const GUARD: Limits = { skip: 0, seeds: 20, seconds: 60 }
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -83,9 +87,10 @@ async function huntAll(): Promise<number> {
   const file = join(root, '.sim', 'mutants.json')
   if (values.afresh) rmSync(file, { force: true })
   const outcomes = new Outcomes(file, textOf(root), commit())
-  const isOver = ({ name }: PlantedBug): boolean => {
-    const known = outcomes.get(name)
-    return known !== undefined && (findingWithin(known, limits.seeds) !== undefined || isSpent(known))
+  const isOver = (bug: PlantedBug): boolean => {
+    const known = outcomes.get(bug.name)
+    if (known === undefined) return false
+    return bug.caughtBy !== undefined || findingWithin(known, limits.seeds, bug) !== undefined || isSpent(known)
   }
   const found = new FoundSeeds()
   const waiting = bugs.filter((bug) => !isOver(bug))
@@ -100,14 +105,15 @@ async function huntAll(): Promise<number> {
         known: found.get(bug.name)?.seed,
       }
       const outcome = outcomes.add(await hunt(bug, piece))
-      if (outcome.finding !== undefined) found.remember(bug.name, outcome.finding)
+      if (outcome.finding !== undefined && bug.caughtBy === undefined) found.remember(bug.name, outcome.finding)
       if (!isOver(bug)) waiting.push(bug)
       else print(values.json ? JSON.stringify(outcome) : lineOf(bug, outcome))
     }
   }
   await Promise.all(Array.from({ length: Math.max(1, Number(values.jobs)) }, one))
-  const survivors = bugs.filter(({ name }) => findingWithin(outcomes.get(name), limits.seeds) === undefined)
-  print(`${bugs.length - survivors.length} of ${bugs.length} found by seeds 1 to ${limits.seeds}`)
+  const survivors = bugs.filter((bug) => findingWithin(outcomes.get(bug.name), limits.seeds, bug) === undefined)
+  const where = `by seeds 1 to ${limits.seeds}, by as many with clones, or by tests`
+  print(`${bugs.length - survivors.length} of ${bugs.length} found ${where}`)
   print(storesLine(bugs))
   if (values.mutant === undefined) writeTable(bugs, outcomes)
   return survivors.some(({ harmless }) => harmless === undefined) ? 1 : 0
@@ -152,9 +158,10 @@ function hunt({ name }: PlantedBug, { skip, seeds, seconds, known }: Limits): Pr
   })
 }
 
-function lineOf({ name, harmless }: PlantedBug, outcome: Outcome): string {
+function lineOf(bug: PlantedBug, outcome: Outcome): string {
+  const { name, harmless } = bug
   const { seeds, seconds } = outcome
-  const finding = findingWithin(outcome, limits.seeds)
+  const finding = findingWithin(outcome, limits.seeds, bug)
   const after = `${seeds} seeds run, ${seconds.toFixed(0)} s`
   if (finding === undefined) return `SURVIVES  ${name} (${after})${harmless === undefined ? '' : `: ${harmless}`}`
   return `found     ${name}: ${finding.checker}, seed ${finding.seed} (${after})`
@@ -162,6 +169,12 @@ function lineOf({ name, harmless }: PlantedBug, outcome: Outcome): string {
 
 function writeTable(bugs: readonly PlantedBug[], outcomes: Outcomes): void {
   const { commit } = outcomes
-  writeProof('mutants', tableLines({ bugs, outcomeOf: (name) => outcomes.get(name)!, commit, limits }))
+  const lists = ELSEWHERE.map((list) => {
+    const caught = runList(list, LIST_SECONDS)
+    print(`${list.path}: ${caught.caught.length} caught, ${caught.missed.length} not`)
+    return caught
+  })
+  const elsewhere = elsewhereLines(lists)
+  writeProof('mutants', tableLines({ bugs, outcomeOf: (name) => outcomes.get(name)!, commit, limits, elsewhere }))
   print('docs/proof.md has the table')
 }

@@ -5,12 +5,11 @@
  *   node test/sim/mutants.test.ts PIECE ...    only bugs whose names hold one of the pieces
  */
 // test-timeout-seconds: 600
-import { spawnSync } from 'node:child_process'
-import { dirname } from 'node:path'
 import t from 'tap'
 import { NEMESIS_PLANTED } from '../nemesis/planted-bugs.ts'
 import { POWER_PLANTED } from '../power/planted-bugs.ts'
 import { PLANTED, STORE_PROMISES, THIN_ALWAYS } from './checker/planted-bugs.ts'
+import { runTestFile } from './mutant-file.ts'
 import { hunt } from './mutants-hunt.ts'
 import type { Run } from './mutants-hunt.ts'
 import { importMutant, misfit, type Mutant } from './mutants.ts'
@@ -22,7 +21,6 @@ const HUNT = 'test/sim/mutants-hunt.ts'
 const MORE_SEEDS = 40
 /** Of processor time: how busy the machine is says nothing of a bug. */
 const MORE_CPU_MS = 15_000
-const root = dirname(dirname(import.meta.dirname))
 const pieces = process.argv.slice(2)
 const chosen = PLANTED.filter(({ name }) => pieces.length === 0 || pieces.some((piece) => name.includes(piece)))
 
@@ -84,15 +82,5 @@ function search(run: typeof hunt, how: Run): { seed: number; problem: string } |
   return undefined
 }
 
-/** A test file in a process of its own, with a planted bug or without: how it ends, undefined when it passes. */
-function runFile(path: string, bug?: Mutant['name']): string | undefined {
-  const { TAP: _, ...env } = process.env
-  const hook = bug === undefined ? [] : ['--import', './test/sim/mutants.ts']
-  const { status, signal } = spawnSync(process.execPath, [...hook, path], {
-    cwd: root,
-    env: bug === undefined ? env : { ...env, PLANTED_BUG: bug },
-    stdio: 'ignore',
-    timeout: 60_000,
-  })
-  return status === 0 ? undefined : `it ends with ${status ?? signal}`
-}
+/** How it ends, undefined when it passes. */
+const runFile = (path: string, bug?: Mutant['name']): string | undefined => runTestFile(path, bug, 60).problem

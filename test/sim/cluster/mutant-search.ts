@@ -4,9 +4,12 @@
  *
  * Seeds 1 to N are all there is, and the bug counts as found by the one that found it. Their order is what makes a hunt
  * cheap: the seed that found it before, then those whose swarm looks at its mechanism (`looksAt`, judged before the
- * seed runs), then the others.
+ * seed runs), then the others. What clones bring is met by none of them: of those that have clones as many are hunted.
+ * And what no seed meets is found by a test file, which has to pass without it.
  */
+import { runTestFile } from '../mutant-file.ts'
 import { importMutant } from '../mutants.ts'
+import { seedWithClones } from './clone-focus.ts'
 import type { PlantedBug } from './planted/planted-bug.ts'
 import { runSeed, swarmOf } from './run-seed.ts'
 
@@ -39,6 +42,7 @@ export interface Outcome {
 
 /** `began` is told each seed before it runs. */
 export async function search(bug: PlantedBug, limits: Limits, began?: (seed: number) => void): Promise<Outcome> {
+  if (bug.caughtBy !== undefined) return searchFile(bug.name, bug.caughtBy)
   const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
   const { name, store } = bug
   const start = process.cpuUsage()
@@ -60,14 +64,28 @@ export async function search(bug: PlantedBug, limits: Limits, began?: (seed: num
   return { name, finding: undefined, seeds: Math.max(0, ran), seconds: spent() }
 }
 
+/** It says nothing of a bug when it fails without it, or takes longer than this. */
+const FILE_SECONDS = 300
+
+function searchFile(name: string, path: string): Outcome {
+  const start = performance.now()
+  const none = { name, finding: undefined, seeds: 0 }
+  const isFit = runTestFile(path, undefined, FILE_SECONDS).problem === undefined
+  const problem = isFit ? runTestFile(path, name, FILE_SECONDS).problem : undefined
+  const seconds = (performance.now() - start) / 1000
+  if (problem === undefined) return { ...none, seconds }
+  return { ...none, finding: { seed: 0, checker: path, message: problem }, seconds }
+}
+
 /** Each of the seeds once. */
 export function* huntOrder(
-  { looksAt }: Pick<PlantedBug, 'looksAt'>,
+  { looksAt, isOfClones = false }: Pick<PlantedBug, 'looksAt'> & Partial<Pick<PlantedBug, 'isOfClones'>>,
   { seeds, known }: Pick<Limits, 'seeds' | 'known'>,
 ): Generator<number> {
-  if (known !== undefined && known <= seeds) yield known
+  if (known !== undefined && (isOfClones || known <= seeds)) yield known
   const others: number[] = []
-  for (let seed = 1; seed <= seeds; seed++) {
+  for (let number = 1; number <= seeds; number++) {
+    const seed = isOfClones ? seedWithClones(number) : number
     if (seed === known) continue
     if (looksAt === undefined || looksAt(swarmOf(seed))) yield seed
     else others.push(seed)

@@ -2,14 +2,18 @@
  * The table of planted bugs in docs/proof.md: which of the seeds that were asked for found each, and of each invariant
  * the bug that shows that it is looked at. What another hunt found beyond those seeds counts for nothing.
  */
+import { seedWithClones } from './clone-focus.ts'
 import { coverageLines, coverageOf } from './mutant-coverage.ts'
 import type { Finding, Outcome } from './mutant-search.ts'
 import type { PlantedBug } from './planted/planted-bug.ts'
 
-/** What was found by seeds 1 to `seeds`. */
-export function findingWithin(outcome: Outcome | undefined, seeds: number): Finding | undefined {
+/** What was found by seeds 1 to `seeds`, by as many of those with clones, or by a test. */
+export function findingWithin(
+  outcome: Outcome | undefined, seeds: number, bug?: Pick<PlantedBug, 'isOfClones'>,
+): Finding | undefined {
   const finding = outcome?.finding
-  return finding !== undefined && finding.seed <= seeds ? finding : undefined
+  const last = bug?.isOfClones === true ? seedWithClones(seeds) : seeds
+  return finding !== undefined && finding.seed <= last ? finding : undefined
 }
 
 export interface Hunted {
@@ -18,18 +22,24 @@ export interface Hunted {
   commit: string
   /** Of one bug. */
   limits: { seeds: number; seconds: number }
+  /** Lines of what other tests plant. */
+  elsewhere?: readonly string[]
 }
 
-export function tableLines({ bugs, outcomeOf, commit, limits }: Hunted): string[] {
-  const findingOf = (name: string): Finding | undefined => findingWithin(outcomeOf(name), limits.seeds)
+export function tableLines({ bugs, outcomeOf, commit, limits, elsewhere = [] }: Hunted): string[] {
+  const byName = new Map(bugs.map((bug) => [bug.name, bug] as const))
+  const findingOf = (name: string): Finding | undefined =>
+    findingWithin(outcomeOf(name), limits.seeds, byName.get(name))
   const found = bugs.filter(({ name }) => findingOf(name) !== undefined)
   const survivors = bugs.filter((bug) => !found.includes(bug))
-  const seeds = found.map(({ name }) => findingOf(name)!.seed).sort((a, b) => a - b)
+  const isCounted = ({ isOfClones, caughtBy }: PlantedBug): boolean => !isOfClones && caughtBy === undefined
+  const seeds = found.filter(isCounted).map(({ name }) => findingOf(name)!.seed).sort((a, b) => a - b)
   const minutes = Math.ceil(bugs.reduce((sum, { name }) => sum + outcomeOf(name).seconds, 0) / 60)
   return [
     `Commit ${commit}: **${found.length} of ${bugs.length}** planted bugs found by one of seeds 1 to ` +
       `${limits.seeds} of the default swarm (or given up after ${limits.seconds} CPU seconds); half of them by seed ` +
-      `${seeds[seeds.length >> 1] ?? 0} or one before it. The hunt took ${minutes} CPU minutes.`,
+      `${seeds[seeds.length >> 1] ?? 0} or one before it. The hunt took ${minutes} CPU minutes. Bugs of clones are ` +
+      'hunted by seeds that make some, from 10,001 on; those that no seed meets by a test, which fails with the bug.',
     '',
     storesLine(bugs),
     'The seeds of a bug are not run in order: first the one that found it before',
@@ -41,12 +51,15 @@ export function tableLines({ bugs, outcomeOf, commit, limits }: Hunted): string[
     '|---|---|---|---|---|',
     ...found.map(({ name, breaks }) => {
       const { checker, seed } = findingOf(name)!
+      if (seed === 0) return `| ${name} | ${breaks} | \`${checker}\` | - | - |`
       return `| ${name} | ${breaks} | ${checker} | ${seed} | ${outcomeOf(name).seeds} |`
     }),
     ...survivors.map(({ name, breaks, harmless }) => {
       return `| ${name} | ${breaks} | **survives**: ${harmless ?? 'not found yet'} | - | ${outcomeOf(name).seeds} |`
     }),
     '',
+    ...elsewhere,
+    ...(elsewhere.length > 0 ? [''] : []),
     'Of each invariant of replication the bug with the lowest seed that its own checker or assert finds, and of each',
     'promise of a store the bug that breaks it first (`test/sim/mutants.test.ts`):',
     '',
@@ -55,10 +68,13 @@ export function tableLines({ bugs, outcomeOf, commit, limits }: Hunted): string[
 }
 
 /** On which store bugs are hunted: the protocol is the same over both, and the small one runs many more seeds. */
-export function storesLine(bugs: ReadonlyArray<Pick<PlantedBug, 'store'>>): string {
+export function storesLine(bugs: ReadonlyArray<Pick<PlantedBug, 'store'> & Partial<PlantedBug>>): string {
   const inMemory = bugs.filter(({ store }) => store === 'memory').length
+  const byTests = bugs.filter(({ caughtBy }) => caughtBy !== undefined).length
+  const apart = byTests === 0 ? '' : `, ${byTests} anywhere and hunted by tests`
   return (
     `${inMemory} of the ${bugs.length} are planted in the protocol and hunted with a small store in memory ` +
-    `(\`--store memory\`), ${bugs.length - inMemory} in what keeps a copy and hunted with the engine's own store.`
+    `(\`--store memory\`), ${bugs.length - inMemory - byTests} in what keeps a copy and hunted with the engine's own ` +
+    `store${apart}.`
   )
 }

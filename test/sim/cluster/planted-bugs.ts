@@ -2,6 +2,7 @@
  * The bugs that the simulator has to find in the replication core. Whoever changes one of these lines plants the bug
  * anew in the new text; `npm run mutants` hunts them all and writes what it found into docs/proof.md.
  */
+import { CLONES } from './planted/clones.ts'
 import { DISKS } from './planted/disks.ts'
 import { FILLS } from './planted/fills.ts'
 import { LEASES } from './planted/leases.ts'
@@ -9,6 +10,7 @@ import { bug, type PlantedBug } from './planted/planted-bug.ts'
 import { SESSIONS } from './planted/sessions.ts'
 import { STORES } from './planted/stores.ts'
 import { TERMS } from './planted/terms.ts'
+import { VIEWS } from './planted/views.ts'
 import { WRITES } from './planted/writes.ts'
 
 export const PLANTED: readonly PlantedBug[] = [
@@ -19,6 +21,8 @@ export const PLANTED: readonly PlantedBug[] = [
   ...SESSIONS,
   ...STORES,
   ...DISKS,
+  ...VIEWS,
+  ...CLONES,
 ]
 
 /** So plain that whoever does not find it at once finds nothing: it guards the hunt itself. */

@@ -13,6 +13,10 @@ export interface PlantedBug extends Edit {
   also: readonly Edit[]
   /** On which store the simulator meets it. */
   store: 'memory' | 'real'
+  /** It is met where clones are made (clone-focus.ts), above the counted seeds: so many of those are hunted. */
+  isOfClones: boolean
+  /** No seed meets it: a test file that passes without it, and fails with it. */
+  caughtBy: string | undefined
   /**
    * Which seeds look at its mechanism, judged by what they drew alone: they are hunted first. It says nothing of what a
    * seed does, and the others are hunted after them.
@@ -23,7 +27,7 @@ export interface PlantedBug extends Edit {
 }
 
 export type Change = [file: string, replace: string, by: string]
-type More = { looksAt?: PlantedBug['looksAt']; harmless?: string }
+type More = { looksAt?: PlantedBug['looksAt']; harmless?: string; isOfClones?: boolean; caughtBy?: string }
 
 /** Seeds with one of these foci (focus.ts). */
 export const focusOn =
@@ -37,15 +41,25 @@ const plant = (
   name: string,
   breaks: string,
   changes: readonly Change[],
-  { looksAt, harmless }: More,
+  { looksAt, harmless, isOfClones = false, caughtBy }: More,
 ): PlantedBug => {
   const [first, ...also] = changes.map(([file, replace, by]): Edit => ({ file: `${folder}/${file}`, replace, by }))
-  return { name, breaks, ...first!, also, store, looksAt, harmless }
+  return { name, breaks, ...first!, also, store, isOfClones, caughtBy, looksAt, harmless }
 }
 
 /** In engine/replication. */
 export function bug(name: string, breaks: string, changes: [Change, ...Change[]], more: More = {}): PlantedBug {
   return plant('engine/replication', 'memory', name, breaks, changes, more)
+}
+
+/** In what keeps a copy, found where clones are made. */
+export function cloneBug(name: string, breaks: string, changes: [Change, ...Change[]], more: More = {}): PlantedBug {
+  return plant('engine', 'real', name, breaks, changes, { ...more, isOfClones: true })
+}
+
+/** Anywhere in the engine: a test file fails with it. */
+export function testBug(name: string, breaks: string, caughtBy: string, changes: [Change, ...Change[]]): PlantedBug {
+  return plant('engine', 'real', name, breaks, changes, { caughtBy })
 }
 
 /** In engine/volume or engine/log: what keeps a copy. */
