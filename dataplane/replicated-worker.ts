@@ -153,7 +153,8 @@ class ReplicatedWorker {
 
   #disks(): DiskStatus[] {
     const disks = [...this.shell.disks(), ...this.#lost]
-    return withDamagedReads(disks, damagedReadsOf(this.replication.copies.copies()))
+    const { copies, structures } = this.replication
+    return withDamagedReads(withDamagedReads(disks, damagedReadsOf(copies.copies())), structures.counts())
   }
 
   figures(): WorkerFigures {

@@ -16,6 +16,7 @@ import { CopyPlaces } from './copy/copy-places.ts'
 import { SCRUB_DEFAULTS } from './copy/scrub-options.ts'
 import type { ScrubOptions } from './copy/scrub-options.ts'
 import { Scrubber } from './copy/scrubber.ts'
+import { StructureChecks } from './copy/structure-checks.ts'
 import { assertTiming } from './copy/timing.ts'
 import type { CopyTiming } from './copy/timing.ts'
 import type { TurnLoop } from './copy/turn-loop.ts'
@@ -59,6 +60,7 @@ export class ReplicationWorker {
   readonly frontends: FrontendHost
   readonly readers: SnapshotReaders
   readonly scrubber: Scrubber
+  readonly structures: StructureChecks
   readonly #o: ReplicationWorkerOptions
   readonly #timer: WakeTimer
   readonly #places = new CopyPlaces()
@@ -106,8 +108,18 @@ export class ReplicationWorker {
     })
     this.readers = new SnapshotReaders(this.frontends, options.startNumber)
     this.copies.recover()
+    const scrub = options.scrub ?? SCRUB_DEFAULTS
+    this.structures = new StructureChecks({
+      streams: () => store.streams(),
+      everyMs: scrub.deepEveryMs,
+      wallMs: () => Date.now(),
+      empty: (stream, segment) => store.emptySegment(stream, segment),
+      onDamage: (diskUuid, damage) => this.copies.structureDamaged(diskUuid, damage),
+      log,
+    })
     this.scrubber = new Scrubber({
-      ...(options.scrub ?? SCRUB_DEFAULTS),
+      ...scrub,
+      structures: this.structures,
       clock: loop,
       wallMs: () => Date.now(),
       copies: () => [

@@ -8,6 +8,7 @@
  * brought. Which worker of another node has the copy of a volume is learned (`copy-places.ts`).
  */
 import type { HoldfastError } from '../../engine/errors.ts'
+import type { StructureDamage } from '../../engine/log/structure-check.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import type { NodeId } from '../../engine/replication/configuration.ts'
 import type { CopyEvent, CopyOptions } from '../../engine/replication/copy-port.ts'
@@ -302,6 +303,11 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   damaged(diskUuid: string, volumeId: string, id: VersionId): void {
     this.#diskErrors.damaged(diskUuid, volumeId, id)
+  }
+
+  /** What describes a segment of a disk is not what was written. */
+  structureDamaged(diskUuid: string, { segment, block }: StructureDamage): void {
+    this.#diskErrors.structureDamaged(diskUuid, segment, block)
   }
 
   broken({ volumeId, state }: HostedCopy, error: unknown, event: CopyEvent): void {

@@ -20,10 +20,19 @@ export class DiskErrors {
   }
 
   damaged(diskUuid: string, volumeId: string, { lba, epoch, seq }: VersionId): void {
+    this.#add(diskUuid, `${volumeId} ${lba} ${epoch} ${seq}`)
+  }
+
+  /** A block of a segment that describes it. */
+  structureDamaged(diskUuid: string, segment: number, block: number): void {
+    this.#add(diskUuid, `segment ${segment} ${block}`)
+  }
+
+  #add(diskUuid: string, what: string): void {
     if (this.#suspects.has(diskUuid)) return
     let met = this.#met.get(diskUuid)
     if (met === undefined) this.#met.set(diskUuid, (met = new Set()))
-    met.add(`${volumeId} ${lba} ${epoch} ${seq}`)
+    met.add(what)
     if (met.size < SUSPECT_BLOCKS) return
     this.#suspects.add(diskUuid)
     this.#met.delete(diskUuid)

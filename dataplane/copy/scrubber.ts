@@ -8,13 +8,15 @@
  * no more; when nobody did for a second it reads as fast as it can.
  */
 import type { ClockPort, LogPort } from '../../engine/ports.ts'
-import { runTask } from '../../engine/task.ts'
+import type { StoreStream } from '../../engine/log/store-stream.ts'
+import { runTask, until } from '../../engine/task.ts'
 import { CopyScrub, type ScrubSummary, type ScrubTodo } from '../../engine/volume/copy-scrub.ts'
 import type { Remains } from '../../engine/volume/copy-set.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { Foreground } from '../../engine/volume/foreground.ts'
 import type { ScrubKind, ScrubTrack } from '../../engine/volume/scrub-note.ts'
 import type { ScrubOptions } from './scrub-options.ts'
+import type { StructureChecks } from './structure-checks.ts'
 
 const HOUR_MS = 3_600_000
 const LOOK_EVERY_MS = 60_000
@@ -43,6 +45,8 @@ export interface ScrubberOptions extends ScrubOptions {
   copies(): Iterable<ScrubbedCopy>
   foreground: Foreground
   log: LogPort
+  /** Of its disks; unset: none are checked. */
+  structures?: StructureChecks
 }
 
 /** Of a copy, for who looks from outside. */
@@ -66,7 +70,7 @@ interface Known {
 export class Scrubber {
   readonly #o: ScrubberOptions
   readonly #known = new Map<LocalCopyStore, Known>()
-  #running: Known | undefined
+  #isRunning = false
   #timer: { cancel(): void } | undefined
   #isStopped = false
   #onEnded: (() => void) | undefined
@@ -88,6 +92,7 @@ export class Scrubber {
     const known = [...this.#known.values()].find((one) => one.remains === undefined && one.volumeId === volumeId)
     if (known === undefined || known.scrub.copy.failedReason !== '') return false
     for (const one of [known, ...this.#remainsOf(volumeId)]) one.asked.set(kind, this.#o.wallMs())
+    if (kind === 'deep') this.#o.structures?.ask(known.scrub.copy.targets.map(({ stream }) => stream))
     this.#lookSoon()
     return true
   }
@@ -119,7 +124,7 @@ export class Scrubber {
     const waiting = this.#waiting
     this.#waiting = undefined
     waiting?.timer.cancel()
-    if (this.#running === undefined) return done()
+    if (!this.#isRunning) return done()
     this.#onEnded = done
     waiting?.go(false)
   }
@@ -136,18 +141,29 @@ export class Scrubber {
     if (this.#isStopped) return
     this.#timer = this.#o.clock.after(LOOK_EVERY_MS, () => this.#look())
     this.#meet()
-    if (this.#running !== undefined) return
+    if (this.#isRunning) return
     const next = this.#next()
     if (next !== undefined) return this.#begin(next.known, next.kind)
     const healing = [...this.#known.values()].find(
       ({ isOpen, scrub }) => isOpen && scrub.copy.failedReason === '' && scrub.lost.mayHaveHealed,
     )
-    if (healing !== undefined) this.#heal(healing)
+    if (healing !== undefined) return this.#heal(healing)
+    const stream = this.#o.structures?.next()
+    if (stream !== undefined) this.#check(stream)
+  }
+
+  #check(stream: StoreStream): void {
+    this.#isRunning = true
+    const pace = {
+      wait: (bytes: number) => until<boolean>((resume) => this.#pace(bytes, resume)),
+      blocksMost: () => this.#blocksMost(),
+    }
+    runTask(this.#o.structures!.task(stream, pace), (isWhole) => this.#ended(isWhole))
   }
 
   /** What was lost, or not repaired, may have been written over. */
   #heal(known: Known): void {
-    this.#running = known
+    this.#isRunning = true
     runTask(known.scrub.lost.healTask(), () => {
       this.#ended([...this.#known.values()].some(({ asked }) => asked.size > 0))
     })
@@ -163,7 +179,7 @@ export class Scrubber {
       const scrub = new CopyScrub(store, {
         wallMs: this.#o.wallMs,
         pace: (bytes, go) => this.#pace(bytes, go),
-        blocksMost: () => (this.#o.foreground.isBusy() ? BUSY_READ_BLOCKS : Infinity),
+        blocksMost: () => this.#blocksMost(),
         ...(remains === undefined ? {} : { tell: (versions) => remains.tellReaders(versions) }),
         onProblem: (problem) =>
           this.#o.log.event('error', 'the map of a copy and its segments do not agree', { volumeId, problem }),
@@ -224,7 +240,7 @@ export class Scrubber {
     const { scrub, volumeId, asked } = known
     const askedAtMs = asked.get(kind)
     asked.delete(kind)
-    this.#running = known
+    this.#isRunning = true
     const nowMs = this.#o.wallMs()
     const todo = (track: ScrubTrack): ScrubTodo => {
       if (askedAtMs !== undefined) return 'anew'
@@ -240,13 +256,17 @@ export class Scrubber {
   }
 
   #ended(isWhole: boolean): void {
-    this.#running = undefined
+    this.#isRunning = false
     if (this.#isStopped) return this.#onEnded?.()
     // One that could not go on is tried again at the next look.
     if (isWhole) this.#lookSoon()
   }
 
   // --- how fast ----------------------------------------------------------------------------------------------------
+
+  #blocksMost(): number {
+    return this.#o.foreground.isBusy() ? BUSY_READ_BLOCKS : Infinity
+  }
 
   #pace(bytes: number, go: (goesOn: boolean) => void): void {
     const { clock, foreground, busyBytesPerSecond } = this.#o

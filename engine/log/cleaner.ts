@@ -3,6 +3,7 @@
  *
  * - Nothing is moved unverified: a blob whose checksum does not fit is reported, stays where it is, and its segment is
  *   left alone. The old crc goes along, so rot is never laundered into a fresh checksum.
+ * - What a damaged summary or trailer said is read from the headers of the batches; a damaged header is not read over.
  * - A copy is applied only where the map still shows the old place. It carries the oldest batch that was not applied
  *   when it was found live, so that no zero which may have killed it since is forgotten before it.
  */
@@ -10,6 +11,7 @@ import { until, runTask, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import { generationOfSlice } from '../volume/descriptor.ts'
 import type { LeafName } from '../volume/snapshot-leaves.ts'
+import { headerBlocksFor } from './batch.ts'
 import { uuidToHex } from './bytes.ts'
 import { olderOf, readWindow, WindowAhead, type CleanerWindow, type Place } from './cleaner-window.ts'
 import { clearEntry, ENTRY_WORDS, epochOf, hasEntry, segmentOf, seqOf, unitsOf } from './entry.ts'
@@ -185,12 +187,31 @@ class CleaningJob {
       generation: this.generation,
       segmentBlocks: reader.segmentBlocks,
     })
-    if (trailer === undefined) {
-      this.damaged = true
-      return undefined
+    const entries = trailer === undefined ? undefined : yield* reader.summary(trailer)
+    if (trailer !== undefined && entries !== undefined) return { entries, endBlock: trailer.endBlock }
+    return yield* this.walked()
+  }
+
+  /** What a damaged summary said, by the headers: batches follow without gaps, up to the last one there is. */
+  private *walked(): Task<{ entries: SummaryEntry[]; endBlock: number } | undefined> {
+    const { reader, segments } = this.stream
+    const { segment, generation } = this
+    const lastBatch = segments.lastBatch[segment]!
+    const entries: SummaryEntry[] = []
+    const media = { failed: false }
+    let block = 1
+    for (let batch = segments.firstBatch[segment]! - 1; batch < lastBatch;) {
+      const read = yield* reader.batchAt({ segment, generation, block }, media)
+      if (read === undefined || read.header.batch <= batch || read.header.batch > lastBatch) {
+        this.damaged = !media.failed
+        return undefined
+      }
+      const { headerCrc, headerBytes, totalBlocks } = read.header
+      batch = read.header.batch
+      entries.push({ startBlock: block, headerCrc, batch, headerBlocks: headerBlocksFor(headerBytes) })
+      block += totalBlocks
     }
-    const entries = yield* reader.summary(trailer)
-    return entries === undefined ? undefined : { entries, endBlock: trailer.endBlock }
+    return { entries, endBlock: block }
   }
 
   private *record(record: RecordHeader, entry: SummaryEntry, bytes: Uint8Array, batchAt: number): Task<boolean> {

@@ -52,6 +52,8 @@ export class Maintenance {
   private mostFreeBlocks = 0
   /** Segments whose copies had no room when it was tried. */
   private readonly skipped = new Set<number>()
+  /** Segments to be emptied whatever that wins. */
+  private readonly damaged = new Set<number>()
   private cleanerBuffer: Uint8Array | undefined
   private sampledBytes = 0
   private sampledMs = 0
@@ -99,6 +101,12 @@ export class Maintenance {
     if (this.stopped || stream.failed || !stream.isShared) return
     if (this.wantsCleaning && stream.log.queuedBlocks === 0) stream.supply.giveBack()
     stream.log.resume()
+    this.kick()
+  }
+
+  /** What describes a sealed segment is damaged: what is live in it is moved elsewhere, and it is given back. */
+  empty(segment: number): void {
+    this.damaged.add(segment)
     this.kick()
   }
 
@@ -151,7 +159,8 @@ export class Maintenance {
 
   private hasWork(): boolean {
     const { foldQueue, mergeQueue } = this.stream
-    return this.wantsCleaning || foldQueue.length > 0 || mergeQueue.length > 0 || this.sweepVolume() !== undefined
+    if (this.damaged.size > 0 || foldQueue.length > 0 || mergeQueue.length > 0) return true
+    return this.wantsCleaning || this.sweepVolume() !== undefined
   }
 
   private *work(): Task<void> {
@@ -160,6 +169,12 @@ export class Maintenance {
       const volume = this.sweepVolume()
       if (volume !== undefined) {
         if (!(yield* this.sweep(volume))) return
+        continue
+      }
+      const [damaged] = this.damaged
+      if (damaged !== undefined) {
+        this.damaged.delete(damaged)
+        yield* this.emptyTask(damaged)
         continue
       }
       if (this.wantsCleaning) {
@@ -177,6 +192,20 @@ export class Maintenance {
       if (stream.map.volumes.has(fold[0].number)) yield* loadPage(stream.map, fold[0], fold[1])
       if (stream.wantsCheckpoint) yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
     }
+  }
+
+  /** One that cannot be emptied now, without room for instance, is found again. */
+  private *emptyTask(segment: number): Task<void> {
+    const { stream } = this
+    const { segments, log } = stream
+    const checkpoint = (): Task<boolean> => until<boolean>((resume) => stream.makeCheckpoint(resume))
+    const isSealed = (): boolean => segments.state[segment] === SEGMENT_STATE.sealed && segments.held[segment] === 0
+    if (!isSealed()) return
+    // What is newer than the last checkpoint is read again by an opening.
+    if (segments.lastBatch[segment]! >= log.position().batch && !(yield* checkpoint())) return
+    if (!isSealed() || segments.lastBatch[segment]! >= log.position().batch) return
+    yield* cleanSegment(stream, segment, (this.cleanerBuffer ??= newCleanerBuffer()))
+    if (segments.state[segment] === SEGMENT_STATE.cleaned) yield* checkpoint()
   }
 
   /** Clean a segment, and give cleaned ones back. False when nothing can be won. */

@@ -207,6 +207,11 @@ export class Store implements StoreApi {
     this.parts.disks.suspects.set(diskUuid, reason)
   }
 
+  /** What describes a segment is damaged: what is live in it is moved elsewhere, and it is given back. */
+  emptySegment(stream: StoreStream, segment: number): void {
+    this.parts.disks.entries.find((entry) => entry.stream === stream)?.maintenance.empty(segment)
+  }
+
   /** Streams, for tests, tools and metrics. */
   streams(): readonly StoreStream[] {
     return this.parts.disks.entries.map((entry) => entry.stream)

@@ -5,6 +5,9 @@
 import t from 'tap'
 import { SCRUB_DEFAULTS } from '../../../dataplane/copy/scrub-options.ts'
 import { Scrubber, type ScrubbedCopy, type ScrubberOptions } from '../../../dataplane/copy/scrubber.ts'
+import { StructureChecks } from '../../../dataplane/copy/structure-checks.ts'
+import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
+import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
 import { PAGE_BLOCKS } from '../../../engine/units.ts'
 import { Foreground } from '../../../engine/volume/foreground.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
@@ -135,5 +138,46 @@ t.test('slowly while others ask, and what is under way ends with the process', (
   t.ok(deepEnd(next) > 0)
   t.notOk(next.scrubber.report(world.copy)!.deep.isRunning)
   next.scrubber.stop(() => {})
+  t.end()
+})
+
+t.test('segments are checked with a deep scrub that is asked for, and as often as one is due', (t) => {
+  const found: string[] = []
+  const emptied: number[] = []
+  const one = stage(4, { lightEveryMs: 0, deepEveryMs: 0 })
+  const { store } = one.world.world
+  const events: string[] = []
+  const structures = new StructureChecks({
+    streams: () => store!.streams(),
+    everyMs: DAY_MS,
+    wallMs: one.wallMs,
+    empty: (stream, segment) => {
+      emptied.push(segment)
+      store!.emptySegment(stream, segment)
+    },
+    onDamage: (_disk, { what }) => void found.push(what),
+    log: { event: (_level, message) => void events.push(message) },
+  })
+  one.scrubber.stop(() => {})
+  const next = { ...one, ...scrubberOf(one.world, { lightEveryMs: 0, deepEveryMs: 0, structures }) }
+  const { world, scrubber } = next
+  const [stream] = store!.streams()
+  for (let i = 0; i < 200; i++) world.append(write(1, 2 + BLOCKS + i, i * PAGE_BLOCKS, [2 + BLOCKS + i]))
+  world.settle()
+  world.copy.apply(1 + BLOCKS + 200, {})
+  const sealed = [...stream!.segments.state].findIndex((state) => state === SEGMENT_STATE.sealed)
+  const { segmentBytes } = stream!.context
+  const at = segmentOffsetBytes(segmentBytes, sealed)
+  pass(world, 130_000)
+  t.same(found, [], 'not yet')
+  t.ok(world.world.disks[0]!.damage(at + segmentBytes - 4096, 'flip'))
+  scrubber.ask(world.copy.volumeId, 'deep')
+  pass(world, 130_000)
+  t.same([found, emptied, events.length], [['trailer'], [sealed], 1])
+  t.same([...structures.counts().values()], [1])
+  t.ok(stream!.segments.state[sealed] !== SEGMENT_STATE.unreadable)
+  pass(world, DAY_MS + 130_000)
+  t.same(found, ['trailer'], 'its blocks were moved')
+  scrubber.stop(() => {})
   t.end()
 })

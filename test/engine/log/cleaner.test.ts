@@ -10,7 +10,8 @@ import { SharedSegmentGrants } from '../../../engine/log/segment-grants.ts'
 import { SEGMENT_STATE, SegmentTable } from '../../../engine/log/segment-table.ts'
 import type { StoreStream } from '../../../engine/log/store-stream.ts'
 import { chooseVictim } from '../../../engine/log/victim.ts'
-import { runTask } from '../../../engine/task.ts'
+import { checkSegment, type StructureDamage } from '../../../engine/log/structure-check.ts'
+import { runTask, type Task } from '../../../engine/task.ts'
 import { createSnapshot, deleteSnapshot } from '../../../engine/volume/time-travel.ts'
 import { fsck } from '../../sim/fsck.ts'
 import { Random } from '../../sim/random.ts'
@@ -189,7 +190,7 @@ t.test('dead writes are not looked at; what lies beside them is', (t) => {
     t.equal(scene.stream.segments.live[segment], 0)
     t.equal(scene.stream.segments.state[segment], SEGMENT_STATE.sealed)
     t.equal(scene.stream.segments.mixed[segment], isTrimmed ? 1 : 0)
-    scene.world.disks[0]!.damage(segmentOffsetBytes(SEGMENT_BYTES, segment) + SEGMENT_BYTES - 4096, 'zero')
+    scene.world.disks[0]!.damage(segmentOffsetBytes(SEGMENT_BYTES, segment) + 4096, 'zero')
     scene.clean(segment)
     const wanted = isTrimmed ? SEGMENT_STATE.unreadable : SEGMENT_STATE.cleaned
     t.equal(scene.stream.segments.state[segment], wanted)
@@ -342,8 +343,8 @@ t.test('a segment that cannot be read now is tried again, and not at once', (t) 
     const { segments, map } = scene.stream
     if (what === 'disk') {
       disk!.tryRead = () => false
-      // A read that fails is done once more.
-      for (const n of [2, 3]) disk!.failAt('read', n)
+      // A read that fails is done once more; a summary that cannot be read is not needed.
+      for (const n of [3, 4]) disk!.failAt('read', n)
     } else {
       for (const volume of map.volumes.values()) map.dropPages(volume)
       scene.world.indexes[0]!.failAt('range', 1)
@@ -388,5 +389,48 @@ t.test('a deletion is kept while older data of its volume is on the disk', (t) =
   const rebuilt = world.crash('kill', 'lost')
   rebuilt.open()
   t.notOk(rebuilt.store!.volumeObject('v') !== undefined, 'a rebuild finds that it was deleted')
+  t.end()
+})
+
+/** Of a sealed segment: what a check of it finds on the medium. */
+function check(scene: Scene, segment: number): string[] {
+  function* always(): Task<boolean> {
+    return true
+  }
+  const pace = { wait: always, blocksMost: () => 256 }
+  const found = scene.world.await<StructureDamage[] | undefined>((done) =>
+    runTask(checkSegment(scene.stream, segment, pace), done))
+  return found!.map(({ what, block }) => `${what} ${block}`)
+}
+
+t.test('what describes a segment is looked at, and where that is damaged its blocks are moved', (t) => {
+  const last = SEGMENT_BYTES / 4096 - 1
+  const damages: ReadonlyArray<[block: number, found: string[], isMoved: boolean]> = [
+    [0, ['segment header 0'], true],
+    [last, [`trailer ${last}`], true],
+    [last - 1, [`summary ${last - 1}`], true],
+    [1, ['batch header 1'], false],
+  ]
+  for (const [block, found, isMoved] of damages) {
+    const scene = new Scene()
+    scene.fill(0, 120, 1)
+    scene.fill(90, 96, 2)
+    const { segment } = scene.place(40)
+    t.same(check(scene, segment), [], 'it is whole')
+    scene.world.disks[0]!.damage(segmentOffsetBytes(SEGMENT_BYTES, segment) + block * 4096, 'flip')
+    t.same(check(scene, segment), found)
+    scene.world.store!.emptySegment(scene.stream, segment)
+    scene.world.clock.runUntilIdle()
+    const { state } = scene.stream.segments
+    const wanted = isMoved ? [SEGMENT_STATE.none, SEGMENT_STATE.open, SEGMENT_STATE.sealed] : [SEGMENT_STATE.unreadable]
+    t.ok(wanted.includes(state[segment] as never), `state ${state[segment]} of ${found.join()}`)
+    t.equal(scene.place(40).segment !== segment, isMoved, found.join())
+    for (let lba = 0; lba < 120; lba++) t.equal(scene.read(lba), (lba >= 90 && lba < 96 ? 2000 : 1000) + lba)
+    if (!isMoved) continue
+    t.strictSame(fsck(scene.world), [])
+    scene.world = scene.world.crash({ kind: 'all' }, 'lost')
+    scene.world.open()
+    for (let lba = 0; lba < 120; lba++) t.equal(scene.read(lba), (lba >= 90 && lba < 96 ? 2000 : 1000) + lba)
+  }
   t.end()
 })

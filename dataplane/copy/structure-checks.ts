@@ -1,0 +1,104 @@
+/**
+ * When the segments of a worker's disks are checked (engine/log/structure-check.ts), and what becomes of what is found:
+ * each stream as often as its copies are scrubbed deep, and with a deep scrub that a user asks for.
+ *
+ *   header, trailer or summary of a segment   its blocks are moved elsewhere, it is given back
+ *   header of a batch                         reads go on by the map; what lies there cannot be told without it, so
+ *                                             nothing is moved, and who knows of it is the disk's count and the log
+ *
+ * All is of this process: a check reads headers alone, and after a restart it is made again.
+ */
+import { checkSegment, type CheckPace, type StructureDamage } from '../../engine/log/structure-check.ts'
+import type { StoreStream } from '../../engine/log/store-stream.ts'
+import type { LogPort } from '../../engine/ports.ts'
+import type { Task } from '../../engine/task.ts'
+
+/** Not before the process has run for so long. */
+const FIRST_MS = 3_600_000
+
+export interface StructureChecksOptions {
+  streams(): readonly StoreStream[]
+  /** From one to the next; 0: only when they are asked for. */
+  everyMs: number
+  /** Milliseconds since 1970. */
+  wallMs(): number
+  /** Move what is live in it elsewhere. */
+  empty(stream: StoreStream, segment: number): void
+  /** Once for each. */
+  onDamage(diskUuid: string, damage: StructureDamage): void
+  log: LogPort
+}
+
+interface Known {
+  /** When the next one is due. */
+  dueAtMs: number
+  found: Set<string>
+}
+
+export class StructureChecks {
+  readonly #o: StructureChecksOptions
+  readonly #known = new Map<StoreStream, Known>()
+
+  constructor(options: StructureChecksOptions) {
+    this.#o = options
+  }
+
+  /** Those of these streams now, or as soon as what runs has ended. */
+  ask(streams: readonly StoreStream[]): void {
+    for (const stream of streams) this.#of(stream).dueAtMs = 0
+  }
+
+  /** The one whose time has come. */
+  next(): StoreStream | undefined {
+    const nowMs = this.#o.wallMs()
+    const streams = this.#o.streams()
+    for (const stream of this.#known.keys()) if (!streams.includes(stream)) this.#known.delete(stream)
+    return streams.find((stream) => !stream.failed && this.#of(stream).dueAtMs <= nowMs)
+  }
+
+  /** Check all of its segments. False: it was ended before, and begins anew when it is due. */
+  *task(stream: StoreStream, pace: CheckPace): Task<boolean> {
+    const known = this.#of(stream)
+    const { everyMs, wallMs } = this.#o
+    known.dueAtMs = everyMs === 0 ? Infinity : wallMs() + everyMs
+    for (let segment = 0; segment < stream.segments.count; segment++) {
+      const damages = yield* checkSegment(stream, segment, pace)
+      if (damages === undefined) return false
+      for (const damage of damages) this.#found(stream, known, damage)
+    }
+    return true
+  }
+
+  /** By disk: what was found damaged since this process began. */
+  counts(): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const [{ context: { diskUuid } }, { found }] of this.#known)
+      counts.set(diskUuid, (counts.get(diskUuid) ?? 0) + found.size)
+    return counts
+  }
+
+  #of(stream: StoreStream): Known {
+    let known = this.#known.get(stream)
+    if (known === undefined) {
+      const { everyMs, wallMs } = this.#o
+      known = { dueAtMs: everyMs === 0 ? Infinity : wallMs() + Math.min(FIRST_MS, everyMs), found: new Set() }
+      this.#known.set(stream, known)
+    }
+    return known
+  }
+
+  #found(stream: StoreStream, { found }: Known, damage: StructureDamage): void {
+    const { segment, block, what } = damage
+    const { diskUuid } = stream.context
+    const isMoved = what !== 'batch header'
+    if (isMoved) this.#o.empty(stream, segment)
+    const key = `${segment} ${stream.segments.generation[segment]} ${block}`
+    if (found.has(key)) return
+    found.add(key)
+    this.#o.onDamage(diskUuid, damage)
+    const message = isMoved
+      ? 'a structure of a disk is damaged: the blocks of its segment are moved elsewhere'
+      : 'a header of the log is damaged: what it describes is read by the index, which could not be built anew from it'
+    this.#o.log.event('error', message, { disk: diskUuid, segment, block, what })
+  }
+}
