@@ -86,6 +86,14 @@ function describeScrubs(copy: Volume['copies'][number]): string {
   return `${node} ${words.join(', ')}`
 }
 
+/** E.g. `1.2 GiB for 3 GiB of data (2.5 : 1)`, where the two differ. */
+function usageText({ usedBytes, logicalBytes }: Volume): string {
+  const used = formatSize(usedBytes)
+  if (usedBytes === 0 || logicalBytes === usedBytes) return used
+  const ratio = (logicalBytes / usedBytes).toFixed(2).replace(/\.?0+$/, '')
+  return `${used} for ${formatSize(logicalBytes)} of data (${ratio} : 1)`
+}
+
 function describe(volume: Volume): string[] {
   const copies = volume.copies.map(({ node, role, state, lagBytes }) =>
     `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
@@ -95,7 +103,7 @@ function describe(volume: Volume): string[] {
     ['name', volume.name],
     ['id', volume.id],
     ['size', `${formatSize(volume.sizeBytes)} (${volume.sizeBytes} bytes)`],
-    ['used', formatSize(volume.usedBytes)],
+    ['used', usageText(volume)],
     ['health', volume.healthReason === '' ? volume.health : `${volume.health}: ${volume.healthReason}`],
     ['replicas', `${volume.replicas} (in sync at least ${volume.minInSync})`],
     ['copies', copies.join(', ')],

@@ -35,7 +35,8 @@ export class MemoryStore implements WorkerStore {
       }
       const device = new MemoryDevice({ sizeBytes: spec.sizeBytes, blockSizeBytes: spec.blockSizeBytes })
       const status: VolumeStatus = {
-        spec, health: 'healthy', healthReason: '', epoch: 1, seq: 0, commitSeq: 0, usedBytes: 0, heldRequests: 0,
+        spec, health: 'healthy', healthReason: '', epoch: 1, seq: 0, commitSeq: 0, usedBytes: 0, logicalBytes: 0,
+        heldRequests: 0,
       }
       this.#volumes.set(spec.name, { status, device })
       reply({ ok: true, value: status })

@@ -89,7 +89,9 @@ export interface Volume {
   copies: Copy[]
   frontends: Frontend[]
   nbd: string[]
+  /** What its blocks take, those of snapshots too; and what they are, 4096 bytes each. */
   usedBytes: number
+  logicalBytes: number
   pool: string
   diskTags: string[]
   onFull: OnFull

@@ -40,6 +40,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     frontends: seen.frontends,
     nbd: seen.nbd,
     usedBytes: status.usedBytes,
+    logicalBytes: status.logicalBytes,
     pool: spec.pool,
     diskTags: spec.diskTags,
     onFull: spec.onFull,

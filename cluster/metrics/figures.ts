@@ -4,6 +4,7 @@
  * them into what Prometheus reads; nothing here knows of either.
  */
 import type { ScrubStatus } from '../../engine/control/node-status.ts'
+import type { Usage } from '../../engine/log/extent-map.ts'
 
 /** Upper bounds of the buckets of every latency, in milliseconds; above the last one there is one more bucket. */
 export const LATENCY_BOUNDS_MS: readonly number[] = [
@@ -57,6 +58,7 @@ export interface CopyFigures {
   members: number
   inSync: number
   lagBytes: number
+  usage: Usage
   scrubs: ScrubStatus
   append: LatencyFigures
   replicate: LatencyFigures

@@ -161,6 +161,14 @@ export const METRICS: readonly Metric[] = [
     values: ofCopies(({ lagBytes }) => lagBytes),
   },
   {
+    name: 'holdfast_copy_used_bytes', type: 'gauge', labels: [...VOLUME_LABELS, 'form'],
+    help: 'What the copy on this node keeps, snapshots too: logical, 4096 bytes for each block, and as it is stored.',
+    values: ({ copies }) => copies.flatMap((copy): Array<[Labels, number]> => [
+      [{ ...volumeLabels(copy), form: 'logical' }, copy.usage.logicalBytes],
+      [{ ...volumeLabels(copy), form: 'stored' }, copy.usage.storedBytes],
+    ]),
+  },
+  {
     name: 'holdfast_copy_scrub_timestamp_seconds', type: 'gauge', labels: [...VOLUME_LABELS, 'kind'],
     help: 'When the copy on this node was scrubbed last, deep (every block) or light, since 1970; 0: never.',
     values: ({ copies }) => copies.flatMap((copy): Array<[Labels, number]> => [

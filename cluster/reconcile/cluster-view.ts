@@ -42,6 +42,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     // Each node has its own sockets.
     nbd: [],
     usedBytes: view?.usedBytes ?? 0,
+    logicalBytes: primary?.logicalBytes ?? 0,
     pool: spec.pool,
     diskTags: spec.diskTags,
     onFull: spec.onFull,

@@ -3,8 +3,9 @@ import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
 import type { CopyStatus, ScrubStatus } from '../../engine/control/node-status.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
-import { BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES } from '../../engine/units.ts'
+import { BLOCK_BYTES, SLICE_BYTES } from '../../engine/units.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
+import { usageOf } from '../../engine/volume/usage.ts'
 import type { HostedCopy } from './hosted-copy.ts'
 import type { ScrubReport } from './scrubber.ts'
 
@@ -16,6 +17,7 @@ export function copyStatus(
 ): CopyStatus {
   const { role, primary, promise, log, grace, options, consistency } = state
   const snapshots = index.summary
+  const usage = usageOf(store?.targets ?? [])
   const heardAtMs = grace.boundUntilMs - options.graceMs
   return {
     volumeId,
@@ -30,7 +32,8 @@ export function copyStatus(
     commitSeq: log.commitSeq,
     lostSlices: state.lostSlices.length,
     diskUuids: store?.targets.map(({ stream }) => stream.context.diskUuid) ?? [],
-    usedBytes: usedBytes(store),
+    usedBytes: usage.storedBytes,
+    logicalBytes: usage.logicalBytes,
     snapshots: snapshots.count,
     newestSnapshot: snapshots.newest,
     newestSnapshotAtMs: snapshots.newestAtMs,
@@ -64,12 +67,6 @@ export function heldRequests(primary: CopyState['primary'], store: LocalCopyStor
   const held = store?.heldRequests() ?? []
   for (const { id } of primary?.held.slice(primary.heldHead) ?? []) held.push(id)
   return new Set(held.map(({ generation, incarnation, request }) => `${generation}.${incarnation}.${request}`)).size
-}
-
-function usedBytes(store: LocalCopyStore | undefined): number {
-  let units = 0
-  for (const { stream, map } of store?.targets ?? []) units += map.usedUnits - stream.map.supersededUnits(map)
-  return units * UNIT_BYTES
 }
 
 /** A guess from above: a slice may hold less than it could, and a record more than a block. */

@@ -1,6 +1,7 @@
 /** What a copy of this worker tells metrics. */
 import type { CopyFigures } from '../../cluster/metrics/figures.ts'
 import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
+import { usageOf } from '../../engine/volume/usage.ts'
 import type { DiskStatus } from '../../engine/volume/volume-spec.ts'
 import { lagBytes, scrubStatus } from '../copy/copy-report.ts'
 import type { HostedCopy } from '../copy/hosted-copy.ts'
@@ -22,6 +23,7 @@ export function copyFigures(
     members: Object.keys(config?.config.members ?? {}).length,
     inSync: config?.config.inSync.length ?? 0,
     lagBytes: lagBytes(state),
+    usage: usageOf(store?.targets ?? []),
     scrubs: scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs),
     append: meter.append.figures(),
     replicate: meter.replicate.figures(),

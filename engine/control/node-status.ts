@@ -61,8 +61,9 @@ export interface CopyStatus extends ScrubStatus {
   lostSlices: number
   /** Disks its slices lie on. */
   diskUuids: string[]
-  /** Bytes of live blocks, as stored. */
+  /** Bytes of live blocks, as stored; and the same blocks, 4096 bytes each. */
   usedBytes: number
+  logicalBytes: number
   /** How many there are, as far as it has applied; the newest one, and the last time of which a schedule made one. */
   snapshots: number
   newestSnapshot: string

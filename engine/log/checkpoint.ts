@@ -53,6 +53,8 @@ export interface VolumeIndexValue {
   appliedSeq: number
   previousSeq: number
   usedUnits: number
+  /** Absent: of before it was counted. */
+  usedBlocks?: number
   controlSegment: number
   controlBornBatch: number
   emptied: boolean
@@ -229,6 +231,7 @@ function volumeValue(volume: VolumeMap): VolumeIndexValue {
     appliedSeq: volume.appliedSeq,
     previousSeq: volume.previousSeq,
     usedUnits: volume.usedUnits,
+    usedBlocks: volume.usedBlocks,
     controlSegment: volume.controlSegment,
     controlBornBatch: volume.controlBornBatch,
     emptied: volume.emptied,

@@ -17,7 +17,7 @@
  */
 import { assert } from '../assert.ts'
 import type { IndexPort } from '../ports.ts'
-import { PAGE_BLOCKS } from '../units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
 import {
   copyEntry,
@@ -51,6 +51,12 @@ export interface Run {
   units: number
   crcs: ArrayLike<number>
   storedUnits: ArrayLike<number>
+}
+
+/** Of all versions that are kept: what they take, and what they are, a whole block each. */
+export interface Usage {
+  storedBytes: number
+  logicalBytes: number
 }
 
 export class ExtentMap {
@@ -133,6 +139,7 @@ export class ExtentMap {
     map.changes.noteOrdered(map.views, { lba: run.lba, count: run.count, seq: run.seq, kind: ENTRY_KIND.data })
     this.segments.add(run.segment, total)
     map.usedUnits += total
+    map.usedBlocks += run.count
     if (page !== undefined) this.noteDirty(page)
     else if (isLong) this.thinPending(map, key)
   }
@@ -252,6 +259,7 @@ export class ExtentMap {
     if (stored === 0) return
     this.segments.drop(segmentOf(words, at), stored)
     map.usedUnits -= stored
+    map.usedBlocks--
     map.changed = true
   }
 
@@ -270,13 +278,19 @@ export class ExtentMap {
   }
 
   /**
-   * Units that `usedUnits` counts although newer entries beside them took their place: pages are folded when they are
-   * read or cleaned, and nobody has to. To be shown. Cost O(pending entries).
+   * What is kept of a volume. Not what its counts have although newer entries beside it took its place: pages are
+   * folded when they are read or cleaned, and nobody has to. To be shown. Cost O(pending entries).
    */
-  supersededUnits(map: VolumeMap): number {
-    if (this.rebuilding) return 0
-    const { pending, committing } = this
+  usage(map: VolumeMap): Usage {
+    const { units, blocks } = this.superseded(map)
+    return { storedBytes: (map.usedUnits - units) * UNIT_BYTES, logicalBytes: (map.usedBlocks - blocks) * BLOCK_BYTES }
+  }
+
+  private superseded(map: VolumeMap): { units: number; blocks: number } {
     let units = 0
+    let blocks = 0
+    if (this.rebuilding) return { units, blocks }
+    const { pending, committing } = this
     const ofPage = (key: number): void => {
       const newerSeq = new Float64Array(PAGE_BLOCKS)
       for (const entries of [pending, committing]) {
@@ -286,8 +300,11 @@ export class ExtentMap {
           const index = indexes[i]!
           const seq = seqOf(words, i * ENTRY_WORDS)
           const newer = newerSeq[index]!
-          if (seq < newer && !map.views.seenBelow(seq, newer)) units += storedUnitsOf(words, i * ENTRY_WORDS)
-          else newerSeq[index] = seq
+          if (seq < newer && !map.views.seenBelow(seq, newer)) {
+            const stored = storedUnitsOf(words, i * ENTRY_WORDS)
+            units += stored
+            if (stored > 0) blocks++
+          } else newerSeq[index] = seq
         }
       }
     }
@@ -295,7 +312,7 @@ export class ExtentMap {
     const isOurs = (key: number): boolean => key >= first && key < first + PAGES_MAX
     for (const key of pending.pages()) if (isOurs(key)) ofPage(key)
     for (const key of committing?.pages() ?? []) if (isOurs(key) && !pending.has(key)) ofPage(key)
-    return units
+    return { units, blocks }
   }
 
   /**

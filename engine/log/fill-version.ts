@@ -117,6 +117,8 @@ function insert(map: ExtentMap, page: MapPage, lba: number, entry: Uint32Array, 
 
 function count(map: ExtentMap, volume: VolumeMap, words: Uint32Array): void {
   const stored = storedUnitsOf(words, 0)
-  if (stored > 0) map.segments.add(Math.max(0, words[0]! - 1), stored)
+  if (stored === 0) return
+  map.segments.add(Math.max(0, words[0]! - 1), stored)
   volume.usedUnits += stored
+  volume.usedBlocks++
 }

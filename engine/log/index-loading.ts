@@ -4,6 +4,7 @@
  */
 import type { IndexPort } from '../ports.ts'
 import { until, type Task } from '../task.ts'
+import { BLOCK_BYTES, UNIT_BYTES } from '../units.ts'
 import type { VolumeDescriptor } from '../volume/descriptor.ts'
 import { eachValue } from './change-reading.ts'
 import { decodeSegmentValue, parseJson, type CheckpointMeta, type VolumeIndexValue } from './checkpoint.ts'
@@ -61,11 +62,14 @@ export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): 
     const volume = map.addVolume(numberOfKey(key), whole.descriptor)
     own.setCut(whole.leaves)
     if (volume.copy !== undefined) volume.copy.leaves = own
-    const { appliedSeq, previousSeq, usedUnits, controlSegment, controlBornBatch, emptied, sweepHistory } = stored
+    const { appliedSeq, previousSeq, usedUnits, usedBlocks } = stored
+    const { controlSegment, controlBornBatch, emptied, sweepHistory } = stored
     Object.assign(volume, {
       appliedSeq,
       previousSeq,
       usedUnits,
+      // Of before it was counted, when no block was compressed.
+      usedBlocks: usedBlocks ?? Math.floor((usedUnits * UNIT_BYTES) / BLOCK_BYTES),
       controlSegment,
       controlBornBatch,
       emptied,

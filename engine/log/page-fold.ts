@@ -129,8 +129,10 @@ function resolveAll(extents: ExtentMap, page: MapPage, steps: Step[]): void {
 
 function count(extents: ExtentMap, map: VolumeMap, words: Uint32Array, at: number): void {
   const stored = storedUnitsOf(words, at)
-  if (stored > 0) extents.segments.add(segmentOf(words, at), stored)
+  if (stored === 0) return
+  extents.segments.add(segmentOf(words, at), stored)
   map.usedUnits += stored
+  map.usedBlocks++
 }
 
 /** The volume is deleted: what no snapshot sees goes. */

@@ -77,7 +77,9 @@ export class VolumeMap {
   readonly changes = new ChangeLog()
   /** What changed is known behind this seq: an index of before the log of changes has none of what it shows. */
   changesFrom = 0
+  /** Of all versions that are kept: what they take, and how many they are. */
   usedUnits = 0
+  usedBlocks = 0
   /** Where the newest control record lies. */
   controlSegment = -1
   controlBornBatch = 0

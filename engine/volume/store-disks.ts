@@ -194,7 +194,8 @@ function standIn(context: { diskUuid: string; streamId: number }, reason: string
     reserveSegments: 0,
     append: fail,
     log: { sync: (done: (ok: boolean) => void) => done(false), recordBlocksMax: 256 },
+    map: { usage: () => ({ storedBytes: 0, logicalBytes: 0 }) },
   } as unknown as StoreStream
-  const map = { usedUnits: 0, previousSeq: 0 } as unknown as VolumeMap
+  const map = { previousSeq: 0 } as unknown as VolumeMap
   return { stream, map }
 }

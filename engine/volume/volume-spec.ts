@@ -45,6 +45,8 @@ export interface VolumeStatus {
   commitSeq: number
   /** Bytes of live blocks (as stored) of this volume on this node. */
   usedBytes: number
+  /** The same blocks, 4096 bytes each. */
+  logicalBytes: number
   /** Requests that wait for space. */
   heldRequests: number
 }

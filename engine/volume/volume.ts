@@ -22,6 +22,7 @@ import { partEnded, type CommitQueue, type Request } from './commit-queue.ts'
 import type { VolumeDescriptor } from './descriptor.ts'
 import { HeldRequests, roomFor } from './held-requests.ts'
 import { RangeLocks } from './range-locks.ts'
+import { usageOf } from './usage.ts'
 import { VolumeHistory, type VolumeHistoryOptions } from './volume-history.ts'
 import type { VolumeStatus } from './volume-spec.ts'
 
@@ -310,14 +311,14 @@ export class Volume implements BlockDevice {
 
   status(): VolumeStatus {
     const failed = this.targets.filter((target) => target.stream.failed)
-    let usedUnits = 0
-    for (const { stream, map } of this.targets) usedUnits += map.usedUnits - stream.map.supersededUnits(map)
+    const { storedBytes, logicalBytes } = usageOf(this.targets)
     const base = {
       spec: this.descriptor.spec,
       epoch: this.descriptor.epoch,
       seq: this.commits.lastSeq,
       commitSeq: this.commitSeq,
-      usedBytes: usedUnits * 64,
+      usedBytes: storedBytes,
+      logicalBytes,
       heldRequests: this.held.count,
     }
     if (failed.length > 0) {

@@ -18,7 +18,7 @@ function statusOf(name: string): VolumeStatus {
       id: name.padEnd(32, '0'), name, sizeBytes: 2 ** 20, blockSizeBytes: 4096, replicas: 0, durability: 'durable',
       onFull: 'hold', ioTimeoutMs: 0, pool: 'default', diskTags: [],
     },
-    health: 'healthy', healthReason: '', epoch: 1, seq: 0, commitSeq: 0, usedBytes: 0, heldRequests: 0,
+    health: 'healthy', healthReason: '', epoch: 1, seq: 0, commitSeq: 0, usedBytes: 0, logicalBytes: 0, heldRequests: 0,
   }
 }
 

@@ -11,6 +11,8 @@ import { epochAt } from '../../engine/replication/record-id.ts'
 import type { BlockVersion, ControlChange } from '../../engine/replication/record.ts'
 import type { LocalCopyStore, OpenCopy } from '../../engine/volume/copy-store.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
+import { BLOCK_BYTES } from '../../engine/units.ts'
+import { usageOf } from '../../engine/volume/usage.ts'
 import { ModelState, replicated, type ModelRecord, type ModelVersion } from './copy-model.ts'
 import { Random } from './random.ts'
 import { stamped, stampOf, StoreWorld, type WorldOptions } from './store-world.ts'
@@ -386,10 +388,12 @@ class CloneRun {
     for (const life of this.lives.values()) {
       const written = [...life.state().versions().values()].filter(({ kind }) => kind === 'write')
       const shown = written.reduce((sum, { stamp }) => sum + mixedPayload(stamped(stamp), [stamp]).bytes, 0)
-      const used = () => life.copy.targets.reduce(
-        (sum, { stream, map }) => sum + map.usedUnits - stream.map.supersededUnits(map), 0) * 64
+      const used = () => usageOf(life.copy.targets).storedBytes
       for (let i = 0; i < 4000 && used() !== shown; i++) this.step()
       if (used() !== shown) this.fail(`${life.name} uses ${used()} bytes, and shows ${shown}`)
+      const { logicalBytes } = usageOf(life.copy.targets)
+      const blocks = logicalBytes / BLOCK_BYTES
+      if (blocks !== written.length) this.fail(`${life.name} has ${blocks} blocks, and shows ${written.length}`)
     }
   }
 

@@ -193,8 +193,14 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
   let mapped = 0
   for (const volume of stream.map.volumes.values()) {
     let usedUnits = 0
+    let usedBlocks = 0
     for (const { volumeId, words } of entries)
-      if (volumeId === volume.descriptor.spec.id) usedUnits += storedUnitsOf(words, 0)
+      if (volumeId === volume.descriptor.spec.id && storedUnitsOf(words, 0) > 0) {
+        usedUnits += storedUnitsOf(words, 0)
+        usedBlocks++
+      }
+    if (usedBlocks !== volume.usedBlocks)
+      problems.push(`${name}: ${volume.usedBlocks} blocks are counted, there are entries of ${usedBlocks}`)
     if (usedUnits !== volume.usedUnits)
       problems.push(
         `${name}: volume ${volume.descriptor.spec.id.slice(-6)} counts ${volume.usedUnits} used ` +

@@ -12,6 +12,7 @@ import type { Disk, Node, Snapshot, SnapshotGroup, Status, Volume } from '../../
 const VOLUME: Record<keyof Volume, true> = {
   name: true, id: true, sizeBytes: true, replicas: true, durability: true, encryption: true, epoch: true, health: true,
   healthReason: true, minInSync: true, blockSizeBytes: true, copies: true, frontends: true, nbd: true, usedBytes: true,
+  logicalBytes: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,
   keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
   snapshotSchedule: true, compression: true,

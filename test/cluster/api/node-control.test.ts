@@ -111,7 +111,8 @@ t.test('a volume from creation to deletion', async (t) => {
   const volume = await client.createVolume(create('data-1', 3 * MIB, { durability: 'writeback' }))
   t.match(volume, {
     name: 'data-1', id: /^[0-9a-f]{32}$/, sizeBytes: 3 * MIB, replicas: 0, durability: 'writeback', encryption: false,
-    health: 'healthy', healthReason: '', minInSync: 1, blockSizeBytes: 4096, usedBytes: 0, frontends: [],
+    health: 'healthy', healthReason: '', minInSync: 1, blockSizeBytes: 4096, usedBytes: 0, logicalBytes: 0,
+    frontends: [],
     copies: [{ node: 'n1', role: 'primary', state: 'in-sync', lagBytes: 0 }],
     nbd: ['nbd+unix:///data-1?socket=/run/h%20f/nbd.sock', 'nbd://[::1]:10809/data-1'],
   })

@@ -12,7 +12,8 @@ const latency = (counts: Record<number, number> = {}, sumMs = 0): LatencyFigures
 
 const copy = (change: Partial<CopyFigures>): CopyFigures => ({
   volumeId: 'a', volume: 'data', role: 'replica', isLeading: false, epoch: 3, epochChanges: 1, members: 3, inSync: 2,
-  lagBytes: 0, scrubs: NEVER_SCRUBBED, append: latency(), replicate: latency(), commit: latency(), ...change,
+  lagBytes: 0, usage: { storedBytes: 4096, logicalBytes: 12_288 }, scrubs: NEVER_SCRUBBED, append: latency(),
+  replicate: latency(), commit: latency(), ...change,
 })
 
 const node: NodeFigures = {
@@ -44,6 +45,8 @@ t.test('copies: who leads tells of the set, a volume in the trash has the name o
   t.equal(scrape.value('holdfast_volume_in_sync_copies', { volume: 'data', volume_id: 'b' }), 2)
   t.equal(scrape.value('holdfast_volume_in_sync_copies', { volume: 'data', volume_id: 'a' }), undefined)
   t.equal(scrape.value('holdfast_copy_leads', { volume: 'data', volume_id: 'a' }), 0)
+  const used = (form: string) => scrape.value('holdfast_copy_used_bytes', { volume: 'data', volume_id: 'a', form })
+  t.same([used('logical'), used('stored')], [12_288, 4096])
   const commit = { volume: 'data', volume_id: 'b', phase: 'commit' }
   t.equal(scrape.value('holdfast_volume_phase_seconds_count', commit), 5)
   t.equal(scrape.value('holdfast_volume_phase_seconds_count', { ...commit, volume_id: 'a' }), undefined)

@@ -23,7 +23,7 @@ const CONFIG: VolumeConfig = {
 }
 const COPY: CopyStatus = {
   volumeId: ID, copyId: 'mine', role: 'out', epoch: 5, isConsistent: true, isWhole: true, isVirgin: false,
-  lostSlices: 0, diskUuids: [], usedBytes: 0,
+  lostSlices: 0, diskUuids: [], usedBytes: 0, logicalBytes: 0,
   snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
   seq: 0, commitSeq: 0, lagBytes: 0, hearsPrimary: false, held: '',
   isPoolFull: false, heldRequests: 0, failure: '', ...NEVER_SCRUBBED,

@@ -91,7 +91,8 @@ export class ToyNode {
       const { role, epoch, hearsPrimary, held } = roleOf(copy)
       return {
         volumeId, copyId, role, epoch, isConsistent, isWhole, isVirgin, lostSlices: 0, diskUuids,
-        usedBytes, snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
+        usedBytes, logicalBytes: usedBytes,
+        snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
         seq: copy.has, commitSeq: copy.has,
         lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, heldRequests: 0, failure,
         ...NEVER_SCRUBBED,
