@@ -100,7 +100,7 @@ export const DISKS = [
   storeBug(
     'what a scrub finds is told to nobody',
     'D1, I17',
-    [['volume/copy-scrub.ts', 'this.copy.tellDamage(waiting)', '']],
+    [['volume/copy-scrub.ts', 'this.copy.tellDamage(waiting)', 'void waiting']],
   ),
   storeBug(
     'a scrub looks at the head alone',
