@@ -17,6 +17,7 @@ import { parseArgs } from 'node:util'
 import { measureMicro } from './micro/all.ts'
 import { measureAmplification } from './volume/amplification.ts'
 import { measureCompression } from './volume/compression.ts'
+import { measureEncryption } from './volume/encryption.ts'
 import { measureFailover } from './volume/failover.ts'
 import { hasTool } from './volume/fio.ts'
 import { goalsTable } from './volume/goal.ts'
@@ -48,6 +49,7 @@ const SUITES: Record<string, Suite> = {
   idle: measureIdle,
   snapshots: measureSnapshots,
   compression: measureCompression,
+  encryption: measureEncryption,
   scrub: measureScrub,
   amplification: measureAmplification,
   micro: measureMicro,

@@ -115,6 +115,7 @@ const NODE_COMMANDS: Command[] = [
       'listen-api': { value: 'HOST:PORT', summary: 'control by other nodes and users (default 127.0.0.1:0)' },
       tls: { value: 'DIR', summary: 'new: its ca.crt, tls.crt and tls.key (`holdfast ca issue`); TLS 1.3 everywhere' },
       'no-tls': { summary: 'new: a node of a cluster in plain text, on loopback only, for trying out' },
+      'cluster-key': { value: 'FILE', summary: 'key for encrypted volumes that name none; the same on every node' },
       config: { value: 'FILE', summary: 'the same as JSON: {"name", "dir", "disks": [{"path", ..}], ..}; flags win' },
     },
     examples: [

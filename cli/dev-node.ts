@@ -17,6 +17,8 @@ export interface DevNodeOptions extends DevChildOptions {
   store: string | undefined
   /** Of a node of a cluster: the folder of its certificate, and where the control API is over TLS. */
   tls: { dir: string; apiPort: number } | undefined
+  /** Undefined: the node is by itself. */
+  clusterKey: string | undefined
 }
 
 export class DevNode extends DevChild<Ready> {
@@ -34,13 +36,14 @@ export class DevNode extends DevChild<Ready> {
   }
 
   protected override words(): string[] {
-    const { dir, diskPath, diskSizeBytes, tcpPort, metricsPort, store, tls } = this.#options
+    const { dir, diskPath, diskSizeBytes, tcpPort, metricsPort, store, tls, clusterKey } = this.#options
     const secure = tls === undefined ? ['--no-tls'] : ['--tls', tls.dir, '--listen-api', `127.0.0.1:${tls.apiPort}`]
     const size = existsSync(diskPath) ? '' : `,size=${diskSizeBytes}`
     return [
       'node', '--name', this.name, '--dir', dir, '--disk', `path=${diskPath}${size}`,
       '--listen-tcp', `127.0.0.1:${tcpPort}`, '--listen-metrics', `127.0.0.1:${metricsPort}`,
       ...(store === undefined ? [] : ['--store', store, ...secure]),
+      ...(clusterKey === undefined ? [] : ['--cluster-key', clusterKey]),
     ]
   }
 

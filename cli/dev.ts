@@ -9,6 +9,7 @@ import type net from 'node:net'
 import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { limitsOf } from '../cluster/api/cluster-limits.ts'
+import { makeKeyFile } from '../cluster/keys/user-key.ts'
 import { warmCompileCache } from '../dataplane/compile-cache.ts'
 import { parseDiskSize } from '../dataplane/node-config.ts'
 import { checkSocketPath, lockFolder, makeFolder, nodePaths } from '../dataplane/node-folder.ts'
@@ -40,6 +41,8 @@ const DISK_BYTES_EACH = 2 * GIB
 const ROOM_BYTES = 256 * MIB
 /** Under `npm start` one Ctrl-C arrives twice: from the terminal, and passed on by npm. */
 const SAME_SIGNAL_MS = 500
+/** Of the cluster that is made in the folder. */
+const CLUSTER_KEY = 'cluster.key'
 
 function wishedVolumes(given: Arguments): WishedVolume[] {
   const wished = given.texts('volume').map(parseWishedVolume)
@@ -102,19 +105,22 @@ async function prepare(
     output: Output
   },
 ): Promise<DevNode[]> {
-  const ports = await claimPorts(names.length)
+  const tcpPorts = await claimPorts(names.length)
   const metricsPorts = await claimPorts(names.length, METRICS_FIRST)
   const apiPorts = certificates === undefined ? [] : await claimPorts(names.length, API_FIRST)
+  const clusterKey = store === undefined ? undefined : path.join(dir, CLUSTER_KEY)
+  if (clusterKey !== undefined) makeKeyFile(clusterKey)
   return names.map((name, index) => {
     const { path: diskPath, present, sizeBytes } = disks[index]!
     output.note(present === undefined
       ? `node ${name}: making its disk, ${formatSize(sizeBytes)} at ${diskPath}`
       : `node ${name}: resuming with its disk of ${formatSize(present)} at ${diskPath}`)
     const onLost = lost(`node ${name}`, output)
-    const [tcpPort, metricsPort] = [ports[index]!, metricsPorts[index]!]
+    const [tcpPort, metricsPort] = [tcpPorts[index]!, metricsPorts[index]!]
     const folder = certificates?.get(name)
     const tls = folder === undefined ? undefined : { dir: folder, apiPort: apiPorts[index]! }
-    return new DevNode({ name, dir, diskPath, diskSizeBytes: sizeBytes, tcpPort, metricsPort, store, tls, onLost })
+    const ports = { tcpPort, metricsPort }
+    return new DevNode({ name, dir, diskPath, diskSizeBytes: sizeBytes, ...ports, store, tls, clusterKey, onLost })
   })
 }
 

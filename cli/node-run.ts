@@ -21,6 +21,7 @@ export async function runNode({ arguments: given }: Invocation): Promise<number>
     'listen-api': given.text('listen-api'),
     tls: given.text('tls'),
     'no-tls': given.flag('no-tls'),
+    'cluster-key': given.text('cluster-key'),
     config: given.text('config'),
   }))
   // The parent's channel, if there is one, would keep the process alive.

@@ -4,6 +4,10 @@ import type { Command } from './commands.ts'
 
 const NAME: PositionalSpec[] = [{ name: 'NAME' }]
 
+const KEY_FILE: OptionSpec = {
+  value: 'FILE', summary: 'of --encryption: key of 32 bytes, raw, hex or base64 (default: the cluster key)',
+}
+
 /** Of a volume that is made. */
 const MAKING: Record<string, OptionSpec> = {
   replicas: { value: 'N', summary: 'copies beside the primary, 0 to 5, at most nodes - 1 (default: 2 if it can)' },
@@ -20,7 +24,8 @@ const MAKING: Record<string, OptionSpec> = {
     value: 'SCHEDULE', summary: 'cluster: snapshots by themselves, e.g. "every 1h keep-last 24 keep-daily 7"',
   },
   compression: { value: 'HOW', summary: 'cluster: none (default) or lz4, where it saves an eighth or more' },
-  encryption: { summary: 'refused by this version' },
+  encryption: { summary: 'cluster: encrypted where it is used; copies, disks and network have no key' },
+  cipher: { value: 'CIPHER', summary: 'of --encryption: aes-256-xts (default) or aes-256-gcm, which finds forgeries' },
   param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
 }
 
@@ -31,6 +36,7 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     positionals: NAME,
     options: {
       size: { value: 'SIZE', summary: 'required; a multiple of 1 MiB, e.g. 10Gi' },
+      'key-file': KEY_FILE,
       'attach-mode': { value: 'MODE', summary: 'open (default): any node; single: nobody before `volume attach`' },
       ...MAKING,
       ...endpoint,
@@ -40,6 +46,8 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
       'holdfast volume create scratch --size 500Mi --durability writeback --on-full error',
       'holdfast volume create batch --size 10Gi --qos-iops 500 --qos-bandwidth 50Mi',
       'holdfast volume create db --size 1Ti --param holdfast.io/pool=fast -o json',
+      'holdfast volume create safe --size 10Gi --encryption',
+      'holdfast volume create safe --size 10Gi --encryption --key-file ./safe.key',
     ],
     load: async () => (await import('./volume.ts')).createVolume,
   },
@@ -65,6 +73,7 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     positionals: [{ name: 'FILE' }, { name: 'NAME' }],
     options: {
       size: { value: 'SIZE', summary: 'at least what the image has (default: just that)' },
+      'key-file': KEY_FILE,
       format: { value: 'FORMAT', summary: 'raw or qcow2 (default: as it looks); qcow2 by qemu-img' },
       ...MAKING,
       ...endpoint,
@@ -126,6 +135,46 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     options: endpoint,
     examples: ['holdfast volume compression demo lz4'],
     load: async () => (await import('./volume.ts')).compressVolume,
+  },
+  {
+    words: 'volume unlock',
+    summary: 'give the key of an encrypted volume to the nodes of this host, in memory',
+    positionals: NAME,
+    options: {
+      'key-file': { value: 'FILE', summary: 'required; the key it was made with, or rewrapped to' },
+      node: { value: 'NODE', summary: 'only this one (default: all that the endpoint names)' },
+      ...endpoint,
+    },
+    examples: ['holdfast volume unlock safe --key-file ./safe.key'],
+    load: async () => (await import('./volume-keys.ts')).unlockVolume,
+  },
+  {
+    words: 'volume lock',
+    summary: 'take the key of an encrypted volume from the nodes of this host',
+    positionals: NAME,
+    options: { node: { value: 'NODE', summary: 'only this one (default: all that the endpoint names)' }, ...endpoint },
+    examples: ['holdfast volume lock safe'],
+    load: async () => (await import('./volume-keys.ts')).lockVolume,
+  },
+  {
+    words: 'volume rewrap',
+    summary: 'encrypt the data key of a volume with another key, also of one in use',
+    positionals: NAME,
+    options: {
+      'key-file': { value: 'FILE', summary: 'required; the key it has' },
+      'new-key-file': { value: 'FILE', summary: 'required; the key it gets' },
+      ...endpoint,
+    },
+    examples: ['holdfast volume rewrap safe --key-file ./safe.key --new-key-file ./safe-2.key'],
+    load: async () => (await import('./volume-keys.ts')).rewrapVolume,
+  },
+  {
+    words: 'volume keys',
+    summary: 'show under which key a volume is encrypted, and where wrapped copies of its data key are',
+    positionals: NAME,
+    options: endpoint,
+    examples: ['holdfast volume keys safe', 'holdfast volume keys safe -o json'],
+    load: async () => (await import('./volume-keys.ts')).showKeys,
   },
   {
     words: 'volume delete',

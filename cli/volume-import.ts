@@ -21,7 +21,7 @@ import { EXIT_OK } from './output.ts'
 import { qemuImg } from './qemu-img.ts'
 import { formatOf, nbdSocketOf, nbdUri } from './volume-export.ts'
 import type { ImageFormat } from './volume-export.ts'
-import { parametersOf, sizeOf } from './volume.ts'
+import { makeVolume, newVolumeOf, sizeOf } from './volume.ts'
 
 const QCOW2_MAGIC = 'QFI\xfb'
 
@@ -44,11 +44,12 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
     throw usageError(`--size ${wished} is less than the image has, ${least}`, 'leave it out, or give more')
   }
   checkVolumeSize(sizeBytes)
+  const request = newVolumeOf(given, name, sizeBytes)
   const endpoint = await findEndpoint(given.text('endpoint'))
   const daemon = connectControlApi(endpoint)
   const interruption = new Interruption(what)
   try {
-    const volume = await daemon.createVolume({ name, sizeBytes, parameters: parametersOf(given) })
+    const volume = await makeVolume(given, daemon, request)
     try {
       const at = { socketPath: nbdSocketOf(endpoint.socketPath), what }
       const dataBytes = await filled(volume, image, at, interruption)

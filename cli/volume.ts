@@ -1,7 +1,9 @@
 /** `holdfast volume create|ls|inspect|resize|qos|compression|delete`: words to API calls, and answers to text. */
 import { exactSize, formatAge, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
-import type { Volume, VolumeAttach } from '../cluster/api/definition.ts'
+import type { ControlClient } from '../cluster/api/client.ts'
+import type { CreateVolumeRequest, Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
+import { readKeyFile } from '../cluster/keys/user-key.ts'
 import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
@@ -9,10 +11,11 @@ import type { Arguments } from './arguments.ts'
 import type { Invocation } from './commands.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields, table } from './output.ts'
+import { isOnThisHost, newKeyOf, unlock } from './volume-keys.ts'
 
 const PARAMETER_OPTIONS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'attach-mode',
-  'qos-iops', 'qos-bandwidth', 'qos-burst', 'snapshot-schedule', 'compression',
+  'qos-iops', 'qos-bandwidth', 'qos-burst', 'snapshot-schedule', 'compression', 'cipher',
 ]
 
 /** What `--size` says, or the refusal with the limits. */
@@ -115,7 +118,7 @@ function describe(volume: Volume): string[] {
     ['limits', describeQos(volume.qos)],
     ['compression', volume.compression],
     ['pool', volume.diskTags.length === 0 ? volume.pool : `${volume.pool} (tags ${volume.diskTags.join(', ')})`],
-    ['encryption', volume.encryption ? 'yes' : 'no'],
+    ['encryption', volume.encryption ? `${volume.cipher}, key ${volume.keyId}` : 'no'],
     ['epoch, seq', `${volume.epoch}, ${volume.seq} (durable up to ${volume.commitSeq})`],
     ['snapshots', describeSnapshots(volume)],
     ['schedule', volume.snapshotSchedule === '' ? 'none' : volume.snapshotSchedule],
@@ -126,11 +129,27 @@ function describe(volume: Volume): string[] {
   ])
 }
 
+/** A new volume as its options say. */
+export function newVolumeOf(given: Arguments, name: string, sizeBytes: number): CreateVolumeRequest {
+  const parameters = parametersOf(given)
+  return { name, sizeBytes, parameters, ...newKeyOf(given, parameters) }
+}
+
+/** One with a key of its user's can be opened on the nodes of this host from then on, if the endpoint is one. */
+export async function makeVolume(
+  given: Arguments, daemon: ControlClient, request: CreateVolumeRequest,
+): Promise<Volume> {
+  const volume = await daemon.createVolume(request)
+  const keyFile = given.text('key-file')
+  if (keyFile !== undefined && isOnThisHost(given)) await unlock(given, daemon, request.name, readKeyFile(keyFile))
+  return volume
+}
+
 export async function createVolume({ arguments: given, output }: Invocation): Promise<number> {
   const name = given.positionals[0]!
   checkVolumeName(name)
-  const request = { name, sizeBytes: sizeOf(given.text('size')), parameters: parametersOf(given) }
-  const volume = await withDaemon(given, (daemon) => daemon.createVolume(request))
+  const request = newVolumeOf(given, name, sizeOf(given.text('size')))
+  const volume = await withDaemon(given, (daemon) => makeVolume(given, daemon, request))
   const { sizeBytes, replicas, durability } = volume
   output.result(volume, () => [
     `volume ${name} is ready: ${formatSize(sizeBytes)}, ${replicas} replicas, ${durability}`,

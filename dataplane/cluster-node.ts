@@ -9,6 +9,7 @@
  * What is asked of a volume goes to the worker that has it (`copy-homes.ts`), what is told of nodes to all of them.
  */
 import { randomBytes } from 'node:crypto'
+import type { NodeKeys } from '../cluster/keys/node-keys.ts'
 import type { LocalNode, OfferedVolume } from '../cluster/local-node.ts'
 import { BeatList } from '../cluster/membership/beat-list.ts'
 import { Membership } from '../cluster/membership/membership.ts'
@@ -75,6 +76,7 @@ export interface ClusterNodeOptions {
   homes: CopyHomes
   exports: VolumeExports
   suspects: SuspectDisks
+  keys: NodeKeys
   log: LogPort
   /** The peers changed: for the supervisor, which tells them when this daemon ended. */
   onPeers(peers: PeerAddress[]): void
@@ -118,6 +120,7 @@ export class ClusterNode implements LocalNode {
     this.#configs = Array.from({ length: workers }, (_, number) =>
       answerConfigs(configs, (answer) => worker(number).config(answer)))
     this.#status = this.#configs.map(() => new KnownStatus())
+    options.exports.whyLocked = (spec) => options.keys.whyLocked(spec)
     options.exports.snapshots = new SnapshotExports({
       volume: (nameOrId) => this.#offers?.volume(nameOrId),
       homeOf: (volumeId) => this.#home(volumeId),
@@ -362,10 +365,12 @@ export class ClusterNode implements LocalNode {
 
   async hide(volumeId: string): Promise<void> {
     this.#o.exports.withdrawVolume(volumeId)
+    this.#o.keys.forget(volumeId)
   }
 
   async withdraw(volumeId: string): Promise<void> {
     this.#o.exports.withdrawVolume(volumeId)
+    this.#o.keys.forget(volumeId)
     await this.#workerOf(volumeId).replicationCall<'withdraw'>({ kind: 'withdraw', volumeId })
   }
 }

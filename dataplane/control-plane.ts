@@ -11,6 +11,7 @@ import type { AddDiskRequest, ControlApi, Disk } from '../cluster/api/definition
 import { serveGrpc } from '../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../cluster/api/grpc-server.ts'
 import { controlServices } from '../cluster/api/server.ts'
+import type { UserKey } from '../cluster/keys/user-key.ts'
 import type { LocalNode } from '../cluster/local-node.ts'
 import type { BeatList } from '../cluster/membership/beat-list.ts'
 import type { Pulse } from '../cluster/pulse.ts'
@@ -47,6 +48,7 @@ export interface ControlPlaneOptions {
   clusterId: string
   store: ClusterStore
   storeAddress: string
+  clusterKey: UserKey | undefined
   pulse: Pulse
   beats: BeatList
   local: LocalNode
@@ -95,7 +97,7 @@ export class ControlPlane {
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
   static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
     const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
-    const { addDisk, storeAddress, pulse, beats, tls, diff } = options
+    const { addDisk, storeAddress, pulse, beats, tls, diff, clusterKey } = options
     const connections = new NodeConnections(tls)
     const problems = new ProblemLog(log)
     let node: ControlNode | undefined
@@ -134,7 +136,7 @@ export class ControlPlane {
     const records = new RecordStore(store)
     const wishes = new VolumeWishes(records)
     control = new ClusterControl({
-      controller, wishes, records, clusterId, storeAddress, onBug, nowMs: () => clock.nowMs(),
+      controller, wishes, records, clusterId, storeAddress, clusterKey, onBug, nowMs: () => clock.nowMs(),
       wallMs: () => Date.now(), onGroup: (group, heldMs) => logGroup(log, group, heldMs),
     })
     const passing = forwarding = new ForwardingControl({

@@ -13,6 +13,9 @@ import { serveControlApi } from '../cluster/api/server.ts'
 import type { DiffSnapshots } from '../cluster/api/snapshot-diff.ts'
 import type { ApiServer } from '../cluster/api/server.ts'
 import { nbdUris } from '../cluster/api/volume-view.ts'
+import { KeyFolder } from '../cluster/keys/key-folder.ts'
+import { NodeKeys } from '../cluster/keys/node-keys.ts'
+import { readKeyFile } from '../cluster/keys/user-key.ts'
 import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
@@ -21,9 +24,9 @@ import { describeChecksum, requireNativeChecksum } from './checksum.ts'
 import { joinCluster } from './cluster-join.ts'
 import type { JoinedCluster } from './cluster-join.ts'
 import { ClusterNode } from './cluster-node.ts'
+import type { ClusterNodeOptions } from './cluster-node.ts'
 import { ControlPlane } from './control-plane.ts'
 import { findHomes } from './copy-homes.ts'
-import type { CopyHomes } from './copy-homes.ts'
 import { SCRUB_DEFAULTS } from './copy/scrub-options.ts'
 import { DEFAULT_TIMING } from './copy/timing.ts'
 import { DaemonLog } from './daemon-log.ts'
@@ -122,6 +125,7 @@ class Daemon {
     const joined = await this.#join()
     const identity = joined === undefined ? nodeIdentity(paths.identity) : joined
     const { clusterId, nodeId } = identity
+    const clusterKey = config.clusterKey === undefined ? undefined : readKeyFile(config.clusterKey)
     const instance = this.#instance
     const exports = new VolumeExports()
     const listener = new NbdListener({
@@ -139,8 +143,9 @@ class Daemon {
     const homes = joined === undefined ? new Map<string, number>()
       : await findHomes({ disks, indexDir: paths.index, workers, log: this.#log })
     const barrier = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
-    const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, instance, exports, homes)
-    const replication = joined === undefined ? undefined : this.#replicationStart(joined, instance, homes)
+    const keys = new NodeKeys({ node: config.name, folder: new KeyFolder(nodeId), cluster: clusterKey })
+    const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, { instance, exports, homes, keys })
+    const replication = joined === undefined ? undefined : this.#replicationStart(joined, { instance, homes, keys })
     this.#workers = Array.from({ length: workers }, (_, worker) => new WorkerThread({
       start: {
         disks, indexDir: paths.index, worker, workers, barrier,
@@ -180,7 +185,7 @@ class Daemon {
         },
       })
       const diff: DiffSnapshots = (request) => diffSnapshots(clusterNode, request)
-      const control = await this.#controlPlane(joined!, clusterNode, { exports, facts, disks: nodeDisks, diff })
+      const control = await this.#controlPlane(joined!, clusterNode, { exports, facts, disks: nodeDisks, diff, keys })
       await clusterNode.start(control.api)
       control.start()
       this.#api = await serveControlApi({ socketPath: paths.api, api: control.control, diff, onBug: this.bug })
@@ -257,7 +262,10 @@ class Daemon {
     return unwrap(found)
   }
 
-  #clusterNode(joined: JoinedCluster, instance: string, exports: VolumeExports, homes: CopyHomes): ClusterNode {
+  #clusterNode(
+    joined: JoinedCluster,
+    { instance, exports, homes, keys }: Pick<ClusterNodeOptions, 'instance' | 'exports' | 'homes' | 'keys'>,
+  ): ClusterNode {
     const { clusterId } = joined
     const { name, workers } = this.#order.config
     this.#cluster = new ClusterNode({
@@ -272,6 +280,7 @@ class Daemon {
       homes,
       exports,
       suspects: new SuspectDisks(this.#paths.suspectDisks, this.#log),
+      keys,
       log: this.#log,
       onPeers: (peers) => process.send?.({ kind: 'peers', clusterId, instance, peers } satisfies FromDaemon),
       onRival: (error) => this.refused(error),
@@ -286,9 +295,9 @@ class Daemon {
   async #controlPlane(
     { store, address, clusterId, config }: JoinedCluster,
     local: ClusterNode,
-    of: { exports: VolumeExports; facts: NodeFacts; disks: NodeDisks; diff: DiffSnapshots },
+    of: { exports: VolumeExports; facts: NodeFacts; disks: NodeDisks; diff: DiffSnapshots; keys: NodeKeys },
   ): Promise<ControlPlane> {
-    const { exports, facts, disks, diff } = of
+    const { exports, facts, disks, diff, keys } = of
     const details = (): NodeDetails => ({
       facts: processFacts(facts, this.#workers.length),
       sessions: usedVolumes(local.sessions(), exports),
@@ -299,6 +308,7 @@ class Daemon {
       clusterId,
       store,
       storeAddress: address,
+      clusterKey: keys.cluster,
       pulse: local.pulse,
       beats: local.beats,
       local,
@@ -316,7 +326,8 @@ class Daemon {
   }
 
   #replicationStart(
-    { clusterId, startNumber }: JoinedCluster, instance: string, homes: CopyHomes,
+    { clusterId, nodeId, startNumber }: JoinedCluster,
+    { instance, homes, keys }: Pick<ClusterNodeOptions, 'instance' | 'homes' | 'keys'>,
   ): Omit<ReplicationStart, 'lostDisks'> {
     const { name: node, scrub = SCRUB_DEFAULTS } = this.#order.config
     const { evidence } = this.#paths
@@ -326,6 +337,7 @@ class Daemon {
     return {
       clusterId, node, instance, startNumber, ...tls, timing, readCheck: 'lease', evidenceDir: evidence, scrub, homes,
       suspectDisks: suspects.map(({ uuid, reason }) => ({ uuid, reason })),
+      nodeId, clusterKey: keys.cluster?.key.reveal(),
     }
   }
 

@@ -3,6 +3,7 @@
  * by its id too, which is what a client that comes back names: another volume may have the name by then. Kept in step
  * by the control plane before it answers, so a created volume can be opened and a deleted one cannot, from then on.
  */
+import type { HoldfastError } from '../engine/errors.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 import { describeVolume } from './describe-volume.ts'
 import type { ExportDirectory, ExportInfo, Looked } from './nbd/listener.ts'
@@ -12,7 +13,11 @@ import type { SnapshotExports } from './snapshot-exports.ts'
 export class VolumeExports implements ExportDirectory, Exports {
   /** Of a node of a cluster. */
   snapshots: SnapshotExports | undefined
+  /** Why a volume cannot be opened with the keys of this node; undefined: it can. */
+  whyLocked: (spec: VolumeSpec) => HoldfastError | undefined = () => undefined
   readonly #byName = new Map<string, ExportInfo & { id: string }>()
+  /** By id: of those that are encrypted. */
+  readonly #encrypted = new Map<string, VolumeSpec>()
   readonly #nameOf = new Map<string, string>()
   /** By id: the attach generation under which it is offered. */
   readonly #generationOf = new Map<string, number>()
@@ -23,9 +28,16 @@ export class VolumeExports implements ExportDirectory, Exports {
   }
 
   /** A client that names none gets the volume if there is only one; with several it has to choose. */
-  find(name: string): ExportInfo | undefined {
+  find(name: string): Looked {
+    const found = this.#found(name)
+    const spec = found === undefined ? undefined : this.#encrypted.get(found.id)
+    const locked = spec === undefined ? undefined : this.whyLocked(spec)
+    return locked === undefined ? found : { refused: locked.message }
+  }
+
+  #found(name: string): (ExportInfo & { id: string }) | undefined {
     if (name !== '') return this.#byName.get(name) ?? this.#byName.get(this.#nameOf.get(name) ?? '')
-    return this.#byName.size === 1 ? this.list()[0] : undefined
+    return this.#byName.size === 1 ? [...this.#byName.values()][0] : undefined
   }
 
   look(name: string): Promise<Looked> | undefined {
@@ -49,6 +61,7 @@ export class VolumeExports implements ExportDirectory, Exports {
     const description = describeVolume(spec)
     this.#byName.set(name, { id, name, sizeBytes, blockSizeBytes, readOnly, description, worker })
     this.#nameOf.set(id, name)
+    if (spec.encryption !== undefined) this.#encrypted.set(id, spec)
     this.#generationOf.set(id, generation)
     for (const tell of this.#waiting.get(id) ?? []) tell()
     this.#waiting.delete(id)
@@ -90,6 +103,7 @@ export class VolumeExports implements ExportDirectory, Exports {
     const name = this.#nameOf.get(id)
     this.#nameOf.delete(id)
     this.#generationOf.delete(id)
+    this.#encrypted.delete(id)
     if (name !== undefined && this.#byName.get(name)?.id === id) this.#byName.delete(name)
   }
 }

@@ -51,6 +51,8 @@ export interface NodeConfig {
   tls?: string
   /** Unset: the node is by itself. */
   cluster?: ClusterConfig
+  /** File of the key that wraps keys of volumes for which none is named. */
+  clusterKey?: string
 }
 
 /** What `--config FILE` may hold. Each is the flag of the same name. */
@@ -71,6 +73,7 @@ interface ConfigFile {
   'listen-api'?: unknown
   tls?: unknown
   'no-tls'?: unknown
+  'cluster-key'?: unknown
 }
 
 export interface NodeFlags {
@@ -90,12 +93,13 @@ export interface NodeFlags {
   'listen-api'?: string | undefined
   tls?: string | undefined
   'no-tls'?: boolean
+  'cluster-key'?: string | undefined
   config?: string | undefined
 }
 
 const CONFIG_KEYS = [
   'name', 'dir', 'zone', 'new-zone', 'disks', 'listen-tcp', 'listen-metrics', 'workers', 'store', 'listen-peer',
-  'listen-api', 'scrub-light', 'scrub-deep', 'scrub-rate', 'tls', 'no-tls',
+  'listen-api', 'scrub-light', 'scrub-deep', 'scrub-rate', 'tls', 'no-tls', 'cluster-key',
 ]
 const DISK_KEYS = ['path', 'size', 'pool', 'tags']
 const WORKERS_MAX = 64
@@ -254,6 +258,10 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   const scrub = scrubOptionsOf(pick)
   if (scrub !== undefined && cluster === undefined)
     usage('--scrub-* is for nodes of a cluster', 'a single node has no other copy: `holdfast verify` reads its disks')
+  const clusterKey = pick('cluster-key')
+  const isKeyOfFile = flags['cluster-key'] === undefined
+  if (clusterKey !== undefined && cluster === undefined)
+    usage('--cluster-key is for nodes of a cluster', 'name the cluster store too, e.g. --store http://127.0.0.1:2379')
   const workers = pick('workers') ?? (cluster === undefined ? undefined : CLUSTER_WORKERS)
   return {
     name,
@@ -267,6 +275,7 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
     ...(scrub === undefined ? {} : { scrub }),
     ...(tls === undefined ? {} : { tls: pathOf(tls, flags.tls === undefined ? file : undefined) }),
     ...(cluster === undefined ? {} : { cluster }),
+    ...(clusterKey === undefined ? {} : { clusterKey: pathOf(clusterKey, isKeyOfFile ? file : undefined) }),
   }
 }
 

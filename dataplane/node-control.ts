@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto'
 import type {
   AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
   HydrateVolumeResponse, Node,
-  ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Volume,
+  ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Volume, VolumeKeys,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -198,6 +198,14 @@ export class NodeControl implements ControlApi {
 
   setCompression(): Promise<Volume> {
     return this.#onlyInCluster('compression')
+  }
+
+  getKeys(): Promise<VolumeKeys> {
+    return this.#onlyInCluster('encryption')
+  }
+
+  rewrapVolume(): Promise<Volume> {
+    return this.#onlyInCluster('encryption')
   }
 
   moveVolume(): Promise<Volume> {

@@ -3,6 +3,9 @@
  * (`replication-worker.ts`), the clients of the volumes that are offered here, and the calls of the main thread.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { KeyFolder } from '../cluster/keys/key-folder.ts'
+import { NodeKeys } from '../cluster/keys/node-keys.ts'
+import { userKeyOf } from '../cluster/keys/user-key.ts'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { unreachable } from '../engine/assert.ts'
@@ -118,9 +121,12 @@ class ReplicatedWorker {
   /** The last one of each volume that is or was led here, and when it came. */
   readonly #holds = new Map<string, { hold: string; sinceMs: number }>()
   readonly #loop: TurnLoop
+  readonly #keys: NodeKeys
 
   constructor({ loop, shell, worker, workers, configs, log, post }: Parts, start: ReplicationStart) {
     const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, scrub, lostDisks, homes } = start
+    const cluster = start.clusterKey === undefined ? undefined : userKeyOf(start.clusterKey)
+    this.#keys = new NodeKeys({ node, folder: new KeyFolder(start.nodeId), cluster })
     this.shell = shell
     this.#node = node
     this.#lost = lostDisks
@@ -145,6 +151,7 @@ class ReplicatedWorker {
       node,
       configs,
       frontends: this.replication.frontends,
+      keys: this.#keys,
       log,
       startNumber,
       endSessions: (exportName) => void this.sessions.end(exportName, END_DRAIN_MS),
@@ -288,6 +295,9 @@ class ReplicatedWorker {
     const { spec, wanted, ioTimeoutMs } = wish
     const { id: volumeId, name, blockSizeBytes } = spec
     const { readers } = this.replication
+    const opened = this.#keys.tryOpen(spec)
+    if (!opened.ok) return reply(opened)
+    const keys = opened.value
     const description = `snapshot ${wanted} of ${describeVolume(spec)}`
     let isAnswered = false
     const answerOnce: typeof reply = (result) => {
@@ -296,7 +306,7 @@ class ReplicatedWorker {
       late.cancel()
       reply(result)
     }
-    const number = readers.open({ volumeId, blockSizeBytes, description }, { wanted, ioTimeoutMs }, (snapshot) =>
+    const number = readers.open({ volumeId, blockSizeBytes, description }, { wanted, ioTimeoutMs, keys }, (snapshot) =>
       answerOnce({ ok: true, value: snapshot === undefined ? null : { reader: number, snapshot } }))
     const late = this.#loop.after(waitMs, () => {
       if (isAnswered) return

@@ -62,6 +62,10 @@ export interface ReplicationStart {
   suspectDisks: Array<{ uuid: string; reason: string }>
   /** Where the copies of this node are: what another worker has is not this one's. */
   homes: CopyHomes
+  /** Of this node; names its key folder. */
+  nodeId: string
+  /** The key itself: the worker's copy of it, from now on. */
+  clusterKey: Uint8Array | undefined
 }
 
 export interface SessionReport {

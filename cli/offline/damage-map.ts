@@ -13,7 +13,9 @@ import { sizeOf } from './volume-catalog.ts'
 import { isSeen } from './volume-image.ts'
 import type { Layer } from './volume-image.ts'
 
-export type DamageReason = 'checksum' | 'unreadable' | 'transform' | 'missing-disk' | 'missing-origin' | 'unknown'
+/** Of a block that is known, and is not in the image. */
+export type BlockReason = 'checksum' | 'unreadable' | 'transform' | 'encrypted'
+export type DamageReason = BlockReason | 'missing-disk' | 'missing-origin' | 'unknown'
 
 export interface DamagedRange {
   offsetBytes: number

@@ -10,7 +10,7 @@ import { parseArguments, usageError } from '../arguments.ts'
 import { EXIT_FAILED, EXIT_OK, fields, table } from '../output.ts'
 import type { Output } from '../output.ts'
 import { addUncertainRanges, DamageMap } from './damage-map.ts'
-import type { DamagedRange } from './damage-map.ts'
+import type { BlockReason, DamagedRange } from './damage-map.ts'
 import { openDisks } from './disk-image.ts'
 import { createProgress } from './progress.ts'
 import type { Progress } from './progress.ts'
@@ -121,10 +121,11 @@ const CAUSES = {
   checksum: 'does not fit its checksum',
   unreadable: 'cannot be read',
   transform: 'has a transform that is not known here, or is no compressed block',
+  encrypted: 'is encrypted; offline there is no key: start a cluster with its disks, and unlock the volume',
 }
 
 /** Why a block that is known could not be had. */
-export function causeOf(block: LiveBlock): { reason: 'checksum' | 'unreadable' | 'transform'; detail: string } {
+export function causeOf(block: LiveBlock): { reason: BlockReason; detail: string } {
   const { source } = block
   const reason = block.reason!
   const place = `segment ${source.segment.segment} of ${source.disk.image.path}`

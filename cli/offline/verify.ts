@@ -153,7 +153,8 @@ function checkVolume(catalog: Catalog, volume: FoundVolume, progress: Progress):
     // What an origin shows is checked as its snapshot; here it only has to be found.
     own!.eachLive((lba) => !isShared(lba), (block) => {
       liveBlocks++
-      if (block.bytes !== undefined) return
+      // Its checksum fits; what is in it is for who has the key.
+      if (block.bytes !== undefined || block.reason === 'encrypted') return
       damagedBlocks++
       damage.add({ lba: block.lba, blocks: 1, ...causeOf(block) })
     }, progress)

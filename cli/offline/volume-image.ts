@@ -18,9 +18,11 @@ import { eachBlob } from '../../engine/log/disk-reader.ts'
 import { RECORD_FLAG, RECORD_KIND } from '../../engine/log/record.ts'
 import type { RecordHeader } from '../../engine/log/record.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
+import { TRANSFORM } from '../../engine/transform/transform.ts'
 import { restoredBlob } from '../../engine/volume/restored-blocks.ts'
 import { generationOfSlice } from '../../engine/volume/descriptor.ts'
 import { Views } from '../../engine/volume/views.ts'
+import type { BlockReason } from './damage-map.ts'
 import { batchesOf, sizeOf } from './volume-catalog.ts'
 import type { Catalog, FoundVolume, SourceSegment } from './volume-catalog.ts'
 import type { Progress } from './progress.ts'
@@ -53,7 +55,7 @@ export interface LiveBlock {
   units: number
   /** Undefined: `reason` says why. */
   bytes: Uint8Array | undefined
-  reason: 'unreadable' | 'checksum' | 'transform' | undefined
+  reason: BlockReason | undefined
 }
 
 /** One volume as a view sees it, without what its origin shows. */
@@ -146,7 +148,8 @@ export class Layer {
           eachBlob(image, source.segment.segment, batch, record, isHere, ({ lba, units, bytes, reason }) => {
             const block = bytes && restoredBlob(bytes, record.transform, bytes.length / UNIT_BYTES)
             const isKnown = bytes === undefined || block !== undefined
-            visit({ lba, source, units, bytes: block, reason: isKnown ? reason : 'transform' })
+            const form = (record.transform & TRANSFORM.cipher) === 0 ? 'transform' : 'encrypted'
+            visit({ lba, source, units, bytes: block, reason: isKnown ? reason : form })
           })
         }
       }

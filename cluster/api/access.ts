@@ -40,6 +40,9 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'VolumeService/Purge': DESTROYS,
   'VolumeService/SetQos': RUNS,
   'VolumeService/SetCompression': RUNS,
+  'VolumeService/GetKeys': PROVISIONS,
+  // What is no wrap of the data key would be the end of the data.
+  'VolumeService/Rewrap': DESTROYS,
   'VolumeService/SetReplicas': RUNS,
   'VolumeService/Move': RUNS,
   'VolumeService/ForcePromotion': DESTROYS,

@@ -6,6 +6,7 @@
 import type { ServiceDefinition } from '@grpc/grpc-js'
 import type { GroupState } from '../../engine/control/snapshot-group.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
+import type { Cipher } from '../../engine/volume/volume-encryption.ts'
 import type { DiskState } from '../../engine/volume/volume-spec.ts'
 import type { Compression, Durability, OnFull, VolumeHealth } from '../../engine/volume/volume-spec.ts'
 import type { QosLimits } from '../../engine/volume/qos-limits.ts'
@@ -15,6 +16,29 @@ export interface CreateVolumeRequest {
   name: string
   sizeBytes: number
   parameters: Record<string, string>
+  /** Of an encrypted volume whose user wrapped its data key himself: for which id. Else empty, as the next two. */
+  volumeId?: string
+  wrappedBy?: string
+  wrapped?: string
+}
+
+/** With what the data keys of a volume are wrapped, and where else they are. */
+export interface VolumeKeys {
+  volumeId: string
+  /** The spec's, as JSON; empty: it is not encrypted. */
+  encryption: string
+  /** Nodes with a copy, and so with the wrapped key on their disks. */
+  nodes: string[]
+  /** Other volumes, also in the trash, that have the same data key. */
+  sharedWith: string[]
+}
+
+export interface RewrapVolumeRequest {
+  name: string
+  /** What is to be replaced. */
+  formerWrapped: string
+  wrappedBy: string
+  wrapped: string
 }
 
 export interface Copy {
@@ -81,6 +105,10 @@ export interface Volume {
   replicas: number
   durability: Durability
   encryption: boolean
+  /** Empty: it is not encrypted. */
+  cipher: '' | Cipher
+  /** Of the key that its data key is wrapped with; empty: none. */
+  keyId: string
   epoch: number
   health: VolumeHealth
   healthReason: string
@@ -370,6 +398,8 @@ export interface ControlApi {
   setReplicas(request: { name: string; replicas: number }): Promise<Volume>
   setQos(request: SetQosRequest): Promise<Volume>
   setCompression(request: { name: string; compression: string }): Promise<Volume>
+  getKeys(request: { name: string }): Promise<VolumeKeys>
+  rewrapVolume(request: RewrapVolumeRequest): Promise<Volume>
   moveVolume(request: MoveVolumeRequest): Promise<Volume>
   forcePromotion(request: ForcePromotionRequest): Promise<Volume>
   explainVolume(request: { name: string }): Promise<Explanation>
@@ -411,6 +441,8 @@ export const METHODS = {
   setReplicas: ['VolumeService', 'SetReplicas'],
   setQos: ['VolumeService', 'SetQos'],
   setCompression: ['VolumeService', 'SetCompression'],
+  getKeys: ['VolumeService', 'GetKeys'],
+  rewrapVolume: ['VolumeService', 'Rewrap'],
   moveVolume: ['VolumeService', 'Move'],
   forcePromotion: ['VolumeService', 'ForcePromotion'],
   explainVolume: ['VolumeService', 'Explain'],

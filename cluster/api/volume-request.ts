@@ -9,12 +9,17 @@ import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import { CIPHERS, encryptionOfClone } from '../../engine/volume/volume-encryption.ts'
+import type { Cipher, VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { Compression, Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { parseDurationMs } from './amounts.ts'
 import type { CreateVolumeRequest } from './definition.ts'
 import { isName, nearest, shown } from './names.ts'
 import { checkQos } from './qos-request.ts'
 import { checkSchedule } from './schedule-request.ts'
+import { newEncryption } from '../keys/data-key.ts'
+import type { UserKey } from '../keys/user-key.ts'
+import { decodeEncryption } from '../store/volume-records.ts'
 
 const PARAMETER_PREFIX = 'holdfast.io/'
 export const REPLICAS_MAX = 5
@@ -31,13 +36,13 @@ export const KNOWN_PARAMETERS = [
 
 /** Beside those, where there are several nodes. */
 const CLUSTER_PARAMETERS = [
-  'min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of', 'compression',
+  'min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of', 'compression', 'cipher',
 ] as const
 
 /** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
 const LATER_PARAMETERS = [
   'min-in-sync', 'failure-mode', 'compression', 'data-locality', 'read-check', 'allow-degraded', 'attach-mode',
-  'snapshot-schedule', 'clone-of',
+  'snapshot-schedule', 'clone-of', 'cipher',
 ]
 
 function refuse(parameter: string, value: string, allowed: string): never {
@@ -97,13 +102,41 @@ export function checkPool(text: string | undefined): string {
   return isName(text) ? text : refuse('pool', text, '1 to 63 characters of a-z, 0-9 and -')
 }
 
-function checkEncryption(text: string | undefined): void {
-  if (text === undefined || text === 'false') return
-  if (text !== 'true') refuse('encryption', text, 'true, false')
-  throw new HoldfastError('not-supported', {
-    what: 'encryption of a volume',
-    instead: 'create it without, and put LUKS on top where that is needed',
-  })
+const isEncrypted = (parameters: ReadonlyMap<string, string>): boolean =>
+  choose('encryption', parameters.get('encryption'), ['false', 'true']) === 'true'
+
+/**
+ * Of a new volume of a cluster, wrapped by its user or else by the cluster key; undefined: it is not encrypted.
+ * @throws HoldfastError `key-unnamed`: there is neither
+ */
+function encryptionOf(
+  request: CreateVolumeRequest, parameters: ReadonlyMap<string, string>, { id, clusterKey }: Context,
+): VolumeEncryption | undefined {
+  const text = parameters.get('cipher')
+  if (!isEncrypted(parameters)) {
+    if (text !== undefined) refuse('cipher', text, 'with encryption = true only')
+    if (isGiven(request.wrapped)) refuse('wrapped', 'a key', 'with encryption = true only')
+    return undefined
+  }
+  const cipher = choose<Cipher>('cipher', text, CIPHERS)
+  const { name, wrappedBy, wrapped } = request
+  if (!isGiven(wrapped)) {
+    if (clusterKey === undefined) throw new HoldfastError('key-unnamed', { name })
+    return newEncryption(cipher, id, clusterKey)
+  }
+  const given = decodeEncryption({ cipher, keys: [{ volumeId: id, dataKey: { wrappedBy, wrapped } }] }, id)
+  return given ?? refuse('wrapped', 'what was given', 'a wrapped data key and the id of its key')
+}
+
+const isGiven = (text: string | undefined): boolean => text !== undefined && text !== ''
+
+/** A clone is encrypted as what it shows is. */
+function checkCloneEncryption(given: ReadonlyMap<string, string>, { encryption }: VolumeSpec): void {
+  const own = { encryption: String(encryption !== undefined), cipher: encryption?.cipher ?? 'none' }
+  for (const name of ['encryption', 'cipher'] as const) {
+    const text = given.get(name)
+    if (text !== undefined && text !== own[name]) refuse(name, text, `${own[name]}, as what it is cloned from`)
+  }
 }
 
 /** Parameters under their plain names; unknown ones are refused with the nearest known one. */
@@ -127,19 +160,31 @@ function plainParameters(parameters: Record<string, string>, known: readonly str
 interface Context {
   id: string
   nodes: number
+  /** Of who decides; wraps the data key of a volume for which no key is named. */
+  clusterKey?: UserKey | undefined
 }
 
 /** @param nodes how many nodes could hold a copy */
 export function volumeSpecOf(request: CreateVolumeRequest, context: Context): VolumeSpec {
-  return specOf(request, plainParameters(request.parameters, KNOWN_PARAMETERS), context)
+  const parameters = plainParameters(request.parameters, KNOWN_PARAMETERS)
+  if (isEncrypted(parameters)) {
+    throw new HoldfastError('not-supported', {
+      what: 'encryption on a node by itself',
+      instead: 'make the node one of a cluster (`--store`), or put LUKS on top where that is needed',
+    })
+  }
+  return specOf(request, parameters, context)
 }
 
 /** The same for a cluster, with what is wished beside the spec. @param nodes of the cluster */
-export function clusterVolumeOf(request: CreateVolumeRequest, { id, nodes }: Context): VolumeRecord {
+export function clusterVolumeOf(request: CreateVolumeRequest, context: Context): VolumeRecord {
+  const { nodes } = context
   const parameters = plainParameters(request.parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
   const allowDegraded = choose('allow-degraded', parameters.get('allow-degraded'), ['false', 'true']) === 'true'
-  const plain = specOf(request, parameters, { id, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
-  const spec = withCompression(plain, parameters.get('compression') ?? 'none')
+  const plain = specOf(request, parameters, { ...context, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
+  const encryption = encryptionOf(request, parameters, context)
+  const unpacked = encryption === undefined ? plain : { ...plain, encryption }
+  const spec = withCompression(unpacked, parameters.get('compression') ?? 'none')
   const minInSync = checkMinInSync(parameters.get('min-in-sync'), spec.replicas + 1)
   const attachMode = choose('attach-mode', parameters.get('attach-mode'), RESTING_MODES)
   const snapshotSchedule = checkSchedule(parameters.get('snapshot-schedule') ?? '')
@@ -163,7 +208,7 @@ export function cloneWishOf({ parameters }: CreateVolumeRequest): CloneWish | un
   return isWhole ? { volume, snapshot } : refuse('clone-of', text, 'VOLUME or VOLUME@SNAPSHOT')
 }
 
-/** A record as `clusterVolumeOf` makes it, where what is not said is as it is for the origin. */
+/** A record as `clusterVolumeOf` makes it, where what is not said is as it is for the origin. No key is needed. */
 export function clonedVolumeOf(request: CreateVolumeRequest, context: Context, origin: VolumeSpec): VolumeRecord {
   const given = plainParameters(request.parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
   const own: Record<string, string> = {
@@ -178,7 +223,11 @@ export function clonedVolumeOf(request: CreateVolumeRequest, context: Context, o
     const only = own[name] === '' ? 'none' : own[name]
     if (text !== undefined && !isSame) refuse(name, text, `${only}, as what it is cloned from`)
   }
-  return clusterVolumeOf({ ...request, parameters: { ...own, ...Object.fromEntries(given) } }, context)
+  checkCloneEncryption(given, origin)
+  for (const name of ['encryption', 'cipher']) given.delete(name)
+  const record = clusterVolumeOf({ ...request, parameters: { ...own, ...Object.fromEntries(given) } }, context)
+  if (origin.encryption === undefined) return record
+  return { ...record, spec: { ...record.spec, encryption: encryptionOfClone(origin.encryption, context.id) } }
 }
 
 /** @throws HoldfastError `parameter` when it is neither `none` nor `lz4` */
@@ -202,7 +251,6 @@ function checkMinInSync(text: string | undefined, copies: number): number {
 function specOf(request: CreateVolumeRequest, parameters: ReadonlyMap<string, string>, context: Context): VolumeSpec {
   checkVolumeName(request.name)
   checkVolumeSize(request.sizeBytes)
-  checkEncryption(parameters.get('encryption'))
   const blockSize = choose('block-size', parameters.get('block-size'), ['4096', '512'])
   const qos = checkQos({
     iops: parameters.get('qos-iops'), bandwidth: parameters.get('qos-bandwidth'), burst: parameters.get('qos-burst'),

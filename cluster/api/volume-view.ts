@@ -17,6 +17,8 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     replicas: spec.replicas,
     durability: spec.durability,
     encryption: false,
+    cipher: '',
+    keyId: '',
     epoch: status.epoch,
     health: status.health,
     healthReason: status.healthReason,

@@ -18,7 +18,8 @@ import type {
   DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
   ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
   MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
-  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
+  SetNodeWishRequest, SetQosRequest, RewrapVolumeRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status,
+  Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
@@ -28,6 +29,10 @@ import {
   withCompression,
 } from '../api/volume-request.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
+import { rewrapped, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
+import type { UserKey } from '../keys/user-key.ts'
+import { isVolumeId } from '../store/json-value.ts'
+import { decodeEncryption } from '../store/volume-records.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
@@ -52,6 +57,8 @@ export interface ClusterControlOptions {
   controller: Controller
   wishes: VolumeWishes
   records: RecordStore
+  /** Wraps data keys of volumes for which no key is named. */
+  clusterKey?: UserKey | undefined
   /** A group snapshot was taken; writes of none of its volumes waited for longer. */
   onGroup?(group: GroupRecord, heldMs: number): void
   clusterId: string
@@ -105,8 +112,13 @@ export class ClusterControl implements ControlApi {
     const wish = cloneWishOf(request)
     const make = (record: VolumeRecord) => this.make(record)
     if (wish !== undefined) return this.clones.create(request, wish, this.nodesCount(), make)
-    const id = randomUUID().replaceAll('-', '')
-    return make(clusterVolumeOf(request, { id, nodes: this.nodesCount() }))
+    const { volumeId } = request
+    const isNamed = volumeId !== undefined && volumeId !== ''
+    if (isNamed && !isVolumeId(volumeId))
+      throw new HoldfastError('parameter', { parameter: 'volume id', value: shown(volumeId), allowed: '32 hex digits' })
+    const id = isNamed ? volumeId : randomUUID().replaceAll('-', '')
+    const { clusterKey } = this.options
+    return make(clusterVolumeOf(request, { id, nodes: this.nodesCount(), clusterKey }))
   }
 
   private async make(record: VolumeRecord): Promise<Volume> {
@@ -178,6 +190,33 @@ export class ClusterControl implements ControlApi {
   async setCompression({ name, compression }: { name: string; compression: string }): Promise<Volume> {
     const { spec: { id } } = await this.wishes.find(name)
     const record = await this.wishes.update(id, (one) => ({ ...one, spec: withCompression(one.spec, compression) }))
+    return this.view(record)
+  }
+
+  async getKeys({ name }: { name: string }): Promise<VolumeKeys> {
+    const { spec: { id: volumeId, encryption } } = await this.wishes.find(name)
+    const { cluster } = this.term()
+    const nodes = Object.keys(cluster.volumes.get(volumeId)?.config?.members ?? {}).sort()
+    if (encryption === undefined) return { volumeId, encryption: '', nodes, sharedWith: [] }
+    const sharedWith: string[] = []
+    for (const { record } of cluster.volumes.values()) {
+      if (record === undefined || record.spec.id === volumeId) continue
+      if (record.spec.encryption?.keys[0]?.volumeId === encryption.keys[0]!.volumeId) sharedWith.push(record.spec.name)
+    }
+    return { volumeId, encryption: JSON.stringify(encryption), nodes, sharedWith: sharedWith.sort() }
+  }
+
+  /** Frontends go on with the data key that they have. */
+  async rewrapVolume({ name, formerWrapped, wrappedBy, wrapped }: RewrapVolumeRequest): Promise<Volume> {
+    const { spec: { id } } = await this.wishes.find(name)
+    const record = await this.wishes.update(id, (one) => {
+      const { encryption } = one.spec
+      if (encryption === undefined) throw new HoldfastError('volume-plain', { volume: name })
+      if (wrappedKeyOf(encryption).wrapped !== formerWrapped) throw new HoldfastError('key-changed', { volume: name })
+      const next = decodeEncryption(rewrapped(encryption, { wrappedBy, wrapped }), id)
+      if (next !== undefined) return { ...one, spec: { ...one.spec, encryption: next } }
+      throw new HoldfastError('parameter', { parameter: 'wrapped', value: 'what was given', allowed: 'a wrapped key' })
+    })
     return this.view(record)
   }
 

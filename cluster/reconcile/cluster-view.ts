@@ -7,6 +7,7 @@ import type { CopyStatus } from '../../engine/control/node-status.ts'
 import { nodeState } from '../../engine/control/node-state.ts'
 import { statusPage } from '../../engine/control/status-page.ts'
 import { ageNow } from '../../engine/control/trash.ts'
+import { wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
 import { keptForMs, wishedMinInSync } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { Attach, VolumeConfig } from '../../engine/replication/configuration.ts'
@@ -30,7 +31,9 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     sizeBytes: spec.sizeBytes,
     replicas: spec.replicas,
     durability: spec.durability,
-    encryption: false,
+    encryption: spec.encryption !== undefined,
+    cipher: spec.encryption?.cipher ?? '',
+    keyId: spec.encryption === undefined ? '' : wrappedKeyOf(spec.encryption).wrappedBy,
     epoch: config?.epoch ?? 0,
     health: verdict?.health ?? 'suspended',
     healthReason: reason.filter((text) => text !== '').join('; '),

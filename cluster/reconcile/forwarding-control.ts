@@ -10,7 +10,8 @@ import type {
   DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
   ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
   MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
-  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status, Volume,
+  SetNodeWishRequest, SetQosRequest, RewrapVolumeRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status,
+  Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -88,6 +89,14 @@ export class ForwardingControl implements ControlApi {
 
   async setCompression(request: { name: string; compression: string }): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.setCompression(request)))
+  }
+
+  getKeys(request: { name: string }): Promise<VolumeKeys> {
+    return this.ask((elected) => elected.getKeys(request), true)
+  }
+
+  async rewrapVolume(request: RewrapVolumeRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.rewrapVolume(request)))
   }
 
   async setQos(request: SetQosRequest): Promise<Volume> {

@@ -3,6 +3,8 @@
  * long as it lives, and 4 KiB cost 0.5 us. A cipher object of `node:crypto` costs 12 us to make, has to be made for
  * each block, and cannot be given another tweak.
  *
+ * What a call points into is looked at behind the call once more: so it is not collected before.
+ *
  * A context is memory of OpenSSL that holds a key: whoever makes one frees it, which zeroes it, and uses it no more.
  * Nothing throws for what the world does; a key or a length that is none is a bug, and asserts.
  */
@@ -135,7 +137,7 @@ export class XtsContext extends Context {
     assert(context !== 0 && from.length >= TWEAK_BYTES && into.length >= from.length, 'a context and room for a unit')
     lib.init(context, 0, 0, 0, ivAddress, -1)
     const ok = lib.update(context, addressOf(into), outBytesAddress, addressOf(from), from.length)
-    assert(ok === 1 && outBytes[0] === from.length, 'XTS takes any unit of 16 B or more')
+    assert(ok === 1 && outBytes[0] === from.length && into.length > 0, 'XTS takes any unit of 16 B or more')
   }
 }
 
@@ -159,15 +161,17 @@ export class GcmContext extends Context {
     const { lib, context } = this
     assert(context !== 0 && into.length >= from.length && tag.length === TAG_BYTES, 'a context, room and a tag')
     lib.init(context, 0, 0, 0, ivAddress, -1)
-    lib.update(context, 0, outBytesAddress, addressOf(aad), aad.length)
+    const isCovered = lib.update(context, 0, outBytesAddress, addressOf(aad), aad.length)
+    assert(isCovered === 1 && outBytes[0] === aad.length, 'GCM covers any length')
     const ok = lib.update(context, addressOf(into), outBytesAddress, addressOf(from), from.length)
     assert(ok === 1 && outBytes[0] === from.length, 'GCM takes any length')
     if (!this.#isEncrypting) {
       lib.control(context, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, addressOf(tag))
-      return lib.final(context, tailAddress, outBytesAddress) === 1
+      return lib.final(context, tailAddress, outBytesAddress) === 1 && tag.length === TAG_BYTES && into.length > 0
     }
     assert(lib.final(context, tailAddress, outBytesAddress) === 1, 'an encryption ends well')
-    assert(lib.control(context, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, addressOf(tag)) === 1, 'there is a tag then')
+    const hasTag = lib.control(context, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, addressOf(tag))
+    assert(hasTag === 1 && tag.length === TAG_BYTES && into.length > 0, 'there is a tag then')
     return true
   }
 }

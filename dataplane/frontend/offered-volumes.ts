@@ -12,6 +12,7 @@
  * being made (`attach-renewal.ts`) as for a primary.
  */
 import type { AttachMode, NodeId, VolumeConfig } from '../../engine/replication/configuration.ts'
+import type { NodeKeys } from '../../cluster/keys/node-keys.ts'
 import { HoldfastError, sentence } from '../../engine/errors.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import type { VersionedConfig } from '../../engine/replication/copy-port.ts'
@@ -30,6 +31,7 @@ export interface OfferedVolumesOptions {
   node: NodeId
   configs: ConfigPort
   frontends: FrontendHost
+  keys: Pick<NodeKeys, 'tryOpen'>
   log: LogPort
   /** Of this start of the daemon, as no other in the cluster has; below 2^24. */
   startNumber: number
@@ -39,6 +41,7 @@ export interface OfferedVolumesOptions {
 
 /** Attachments of one volume in the life of a daemon. With the number of its start it is a whole number below 2^48. */
 const ATTACHMENTS_MAX = 2 ** 24
+const REFUSED_EVERY_MS = 10_000
 
 interface Offered {
   offer: VolumeOffer
@@ -59,6 +62,7 @@ export class OfferedVolumes {
   readonly #attachments = new Map<string, number>()
   readonly #renewals: AttachRenewals
   readonly #unwatch: () => void
+  #refusedAtMs = -Infinity
 
   constructor(options: OfferedVolumesOptions) {
     this.#o = options
@@ -119,6 +123,11 @@ export class OfferedVolumes {
     const { offer: { spec, ioTimeoutMs }, mode, generation, config } = known
     const former = this.#attachments.get(spec.id) ?? 0
     if (generation === undefined || former === ATTACHMENTS_MAX) return undefined
+    const opened = this.#o.keys.tryOpen(spec)
+    if (!opened.ok) {
+      this.#o.log.event('warn', 'a volume cannot be opened here', { volume: spec.name, why: opened.error.message })
+      return undefined
+    }
     this.#attachments.set(spec.id, former + 1)
     return this.#o.frontends.attach({
       volumeId: spec.id,
@@ -131,12 +140,22 @@ export class OfferedVolumes {
       ioTimeoutMs,
       known: config,
       onFailed: (code) => this.#failed(spec.id, generation, code),
+      keys: opened.value,
+      onRefusedBlock: (lba) => this.#refusedBlock(known, lba),
     })
   }
 
   close(): void {
     this.#unwatch()
     this.#renewals.close()
+  }
+
+  /** Its reader gets an error. One in a while is told: somebody may have changed all of them. */
+  #refusedBlock({ offer: { spec: { name: volume } } }: Offered, lba: number): void {
+    const atMs = this.#o.frontends.loop.nowMs()
+    if (atMs - this.#refusedAtMs < REFUSED_EVERY_MS) return
+    this.#refusedAtMs = atMs
+    this.#o.log.event('error', 'a block of an encrypted volume is not what was written there', { volume, lba })
   }
 
   /** The session ended for ever, as a primary said; perhaps before we hear of the configuration that is the reason. */

@@ -18,6 +18,8 @@ import { Inbox } from '../copy/turn-loop.ts'
 import { NOWHERE } from '../copy/wake-timer.ts'
 import type { Sleeper } from '../copy/wake-timer.ts'
 import type { FrontendOwner } from './hosted-frontend.ts'
+import type { UnwrappedKeys } from '../../cluster/keys/data-key.ts'
+import { BlockEncryption } from './block-encryption.ts'
 import { asWritten } from './block-bytes.ts'
 
 export const READER_LIMITS = { resendMs: 1000, retryMs: 50, partBlocksMax: 256, inFlightBlocksMax: 1024 }
@@ -32,6 +34,15 @@ export interface ReaderFacts {
   description: string
 }
 
+/** What is to be opened. */
+export interface ReaderWish {
+  /** Name of a snapshot, else its id. */
+  wanted: string
+  ioTimeoutMs: number
+  /** Of an encrypted volume; the reader's from now on. */
+  keys: UnwrappedKeys | undefined
+}
+
 export type ReaderResult = ReaderAnswer | { ok: false; code: 'ended' }
 
 type Answered = (answer: ReaderResult) => void
@@ -42,6 +53,7 @@ export class HostedReader implements Sleeper {
   readonly state: SnapshotReaderState
   readonly inbox: Inbox<ReaderEvent>
   place = NOWHERE
+  readonly #encryption: BlockEncryption | undefined
   readonly #owner: FrontendOwner
   readonly #port: ReaderPort
   readonly #pending = new Map<number, Answered>()
@@ -51,13 +63,14 @@ export class HostedReader implements Sleeper {
   /** @param opened  once: what it opened; undefined when there is no such snapshot */
   constructor(
     facts: ReaderFacts,
-    { number, wanted, ioTimeoutMs }: { number: number; wanted: string; ioTimeoutMs: number },
+    { number, wanted, ioTimeoutMs, keys }: ReaderWish & { number: number },
     owner: FrontendOwner,
     opened: (snapshot: OpenedSnapshot | undefined) => void,
   ) {
     const { volumeId } = facts
     this.facts = facts
     this.number = number
+    this.#encryption = keys === undefined ? undefined : new BlockEncryption(keys)
     this.#owner = owner
     this.state = createSnapshotReader({ reader: number, wanted, ioTimeoutMs, ...READER_LIMITS })
     this.#port = {
@@ -73,7 +86,7 @@ export class HostedReader implements Sleeper {
     }
     this.inbox = new Inbox<ReaderEvent>(owner.loop, (event) => {
       if (this.#isEnded) return
-      stepSnapshotReader(this.state, asWritten(event), owner.loop.nowMs(), this.#port)
+      stepSnapshotReader(this.state, asWritten(event, this.#encryption), owner.loop.nowMs(), this.#port)
     })
     owner.timer.add(this)
     this.inbox.put({ type: 'tick' })
@@ -100,6 +113,7 @@ export class HostedReader implements Sleeper {
   end(): void {
     if (this.#isEnded) return
     this.#isEnded = true
+    this.#encryption?.close()
     closeSnapshotReader(this.state, this.#port)
     this.#owner.timer.delete(this)
     for (const tag of [...this.#pending.keys()]) this.#take(tag)?.({ ok: false, code: 'ended' })
@@ -129,18 +143,17 @@ export class SnapshotReaders {
   }
 
   /**
-   * @param wanted  name of a snapshot, else its id
    * @param opened  once; undefined when there is no such snapshot, and then the reader is gone
    * @returns the reader's number
    */
   open(
     facts: ReaderFacts,
-    { wanted, ioTimeoutMs }: { wanted: string; ioTimeoutMs: number },
+    wish: ReaderWish,
     opened: (snapshot: OpenedSnapshot | undefined) => void,
   ): number {
     const { volumeId } = facts
     const number = this.#firstNumber + (this.#opened++ % READERS_MAX)
-    const reader = new HostedReader(facts, { number, wanted, ioTimeoutMs }, this.#owner, (snapshot) => {
+    const reader = new HostedReader(facts, { number, ...wish }, this.#owner, (snapshot) => {
       if (snapshot === undefined) this.close(number)
       opened(snapshot)
     })

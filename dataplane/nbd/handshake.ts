@@ -54,7 +54,7 @@ export type Looked = ExportInfo | undefined | { refused: string }
 export interface ExportDirectory {
   list(): ExportInfo[]
   /** The empty name asks for the default export. */
-  find(name: string): ExportInfo | undefined
+  find(name: string): Looked
   /** Undefined: no name that it could find so. What it finds is the connection's, to be given back by `drop`. */
   look?(name: string): Promise<Looked> | undefined
   drop?(found: ExportInfo): void

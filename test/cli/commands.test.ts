@@ -99,6 +99,11 @@ t.test('slips end in one sentence', async (t) => {
     ['node --name n1 --dir d --tls nope', 1, /nope\/tls\.crt cannot be used for TLS: it is not there/],
     ['volume ls --endpoint 127.0.0.1:1', 2, /answers over TLS only; name your certificate with --tls DIR/],
     ['node --name n1 --dir e --no-tls --store http://127.0.0.1:1 --workers 17', 2, /1 to 16/],
+    ['node --name n1 --dir d --cluster-key k', 2, /is for nodes of a cluster/],
+    ['volume create x --size 1Gi --key-file k', 2, /is for an encrypted volume; add --encryption/],
+    ['volume create x --size 1Gi --encryption --key-file none', 2, /none is no key file: ENOENT/],
+    ['volume unlock x', 2, /--key-file is missing/],
+    ['volume rewrap x --key-file /dev/null --new-key-file k', 2, /it has 0 bytes that are no key; .*openssl rand/],
   ]
   const judge = async ([words, expected, message]: (typeof table)[number]): Promise<void> => {
     const { code, stdout, stderr } = await holdfast(words.split(' '), { cwd: dir })

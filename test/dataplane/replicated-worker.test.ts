@@ -46,6 +46,8 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
         evidenceDir: path.join(dir, 'evidence'),
         lostDisks: [],
         homes: new Map(),
+        nodeId: hex(),
+        clusterKey: undefined,
       },
     },
     log,

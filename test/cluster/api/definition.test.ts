@@ -15,7 +15,7 @@ const VOLUME: Record<keyof Volume, true> = {
   logicalBytes: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,
   keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
-  snapshotSchedule: true, compression: true,
+  snapshotSchedule: true, compression: true, cipher: true, keyId: true,
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
   volume: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true, group: true,

@@ -86,7 +86,7 @@ t.test('refused parameters', async (t) => {
     ['pool', 'No Way', 'parameter', /a-z/],
     ['disk-tags', 'a,B', 'parameter', /a-z/],
     ['encryption', 'true', 'not-supported', /LUKS/],
-    ['encryption', 'yes', 'parameter', /true, false/],
+    ['encryption', 'yes', 'parameter', /false, true/],
     ['compression', 'lz4', 'not-supported', /compression/],
     ['holdfast.io/min-in-sync', '2', 'not-supported', /min-in-sync/],
     ['snapshot-schedule', 'every 1h keep-last 2', 'not-supported', /snapshot-schedule/],

@@ -1,11 +1,16 @@
 /** What a user asks of a cluster: volumes are made, grown, deleted and brought back; names are given once. */
+import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
+import { newEncryption, rewrap, unwrapKeys } from '../../../cluster/keys/data-key.ts'
+import { userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
 import { nameKey, encodeName } from '../../../cluster/store/volume-names.ts'
 import type { HoldfastError } from '../../../engine/errors.ts'
 import { GIB, MIB } from '../../../engine/units.ts'
+import { rewrapped, wrappedKeyOf } from '../../../engine/volume/volume-encryption.ts'
+import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
 import { listAll } from '../../conformance/cluster-store/calls-suite.ts'
 import { ControlCluster } from './control-cluster.ts'
 import type { TestNode } from './control-cluster.ts'
@@ -278,4 +283,46 @@ t.test('the last resort: told what it costs first, and only that happens', async
     const { health } = await (await electedOf(cluster)).volumes.getVolume({ name: 'data' })
     return ['healthy', 'at-risk'].includes(health)
   })
+})
+
+t.test('an encrypted volume has the wrapped key that its user made, and another one when he says so', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2', 'n3'])
+  const { volumes } = await electedOf(cluster)
+  const [key, next] = [userKeyOf(new Uint8Array(randomBytes(32))), userKeyOf(new Uint8Array(randomBytes(32)))]
+  const wish = { encryption: 'true', cipher: 'aes-256-gcm' }
+  await t.rejects(volumes.createVolume(request('safe', wish)), { code: 'key-unnamed' }, 'nobody has a key')
+  const volumeId = randomBytes(16).toString('hex')
+  const wrapped = wrappedKeyOf(newEncryption('aes-256-gcm', volumeId, key))
+  const wrong: Array<[CreateVolumeRequest, string]> = [
+    [{ ...request('safe', { cipher: 'aes-256-xts' }) }, 'parameter'],
+    [{ ...request('safe', { ...wish, cipher: 'rot13' }), volumeId, ...wrapped }, 'parameter'],
+    [{ ...request('safe', wish), volumeId, wrappedBy: 'me', wrapped: wrapped.wrapped }, 'parameter'],
+    [{ ...request('safe', wish), volumeId, ...wrapped, wrapped: 'AAAA' }, 'parameter'],
+    [{ ...request('safe', wish), ...wrapped, volumeId: '../../configs/x' }, 'parameter'],
+    [{ ...request('safe'), volumeId, ...wrapped }, 'parameter'],
+  ]
+  for (const [one, code] of wrong) await t.rejects(volumes.createVolume(one), { code }, JSON.stringify(one))
+  const made = await cluster.answered(volumes.createVolume({ ...request('safe', wish), volumeId, ...wrapped }))
+  t.match(made, { id: volumeId, encryption: true, cipher: 'aes-256-gcm', keyId: key.id })
+  const again = { ...request('other', wish), volumeId, ...wrapped }
+  await t.rejects(cluster.answered(volumes.createVolume(again)), { code: 'volume-exists' }, 'an id is given once')
+
+  const keys = await volumes.getKeys({ name: 'safe' })
+  t.match(keys, { volumeId, nodes: ['n1', 'n2', 'n3'], sharedWith: [] })
+  const encryption = JSON.parse(keys.encryption) as VolumeEncryption
+  const dataKey = Buffer.from(unwrapKeys(encryption, key, 'safe').keys[0]!.dataKey.reveal())
+  const anew = rewrap(encryption, key, next, 'safe')
+  const formerWrapped = wrapped.wrapped
+  await t.rejects(volumes.rewrapVolume({ name: 'safe', formerWrapped, ...anew, wrapped: '' }), { code: 'parameter' })
+  const after = await volumes.rewrapVolume({ name: 'safe', formerWrapped, ...anew })
+  t.match(after, { keyId: next.id, sizeBytes: made.sizeBytes })
+  const late = volumes.rewrapVolume({ name: 'safe', formerWrapped, ...anew })
+  await t.rejects(late, { code: 'key-changed' }, 'of two one wins')
+  const now = JSON.parse((await volumes.getKeys({ name: 'safe' })).encryption) as VolumeEncryption
+  t.same(now, rewrapped(encryption, anew))
+  t.ok(dataKey.equals(unwrapKeys(now, next, 'safe').keys[0]!.dataKey.reveal()))
+
+  await cluster.answered(volumes.createVolume(request('plain')))
+  t.match(await volumes.getKeys({ name: 'plain' }), { encryption: '' })
+  await t.rejects(volumes.rewrapVolume({ name: 'plain', formerWrapped, ...anew }), { code: 'volume-plain' })
 })

@@ -4,6 +4,8 @@
  * connections that used it, and the next connection works.
  */
 import t from 'tap'
+import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
+import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import type { Test } from 'tap'
 import { clock } from '../../../dataplane/clock.ts'
 import { TurnLoop } from '../../../dataplane/copy/turn-loop.ts'
@@ -73,6 +75,7 @@ async function offered(t: Test, { mode = 'open', configs = new MemoryConfigs() }
   })
   const volumes = new OfferedVolumes({
     node: 'n1', configs, frontends, startNumber: 3, endSessions: (name) => ended.push(name),
+    keys: new NodeKeys({ node: 'n1', folder: new KeyFolder('f0'.repeat(16)), cluster: undefined }),
     log: { event: (_, message, { why }) => logged.push(`${message}: ${why}`) },
   })
   t.teardown(() => {

@@ -1,0 +1,66 @@
+/**
+ * Suite `encryption`: one node with three volumes of one copy, `durable`: plain, `aes-256-xts` and `aes-256-gcm`, which
+ * fio uses side by side. With one copy there is nothing else in a write that would hide what encryption costs.
+ */
+import path from 'node:path'
+import { connectControlApi } from '../../cluster/api/client.ts'
+import { makeKeyFile } from '../../cluster/keys/user-key.ts'
+import { MIB } from '../../engine/units.ts'
+import { CIPHERS } from '../../engine/volume/volume-encryption.ts'
+import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
+import { compareServers, judge, samplesTable, type RatioGoal } from './comparison.ts'
+import { CASES, prefill } from './fio.ts'
+import type { Server } from './peers.ts'
+import { cpuSeconds } from './process-figures.ts'
+import { pause } from './scratch.ts'
+import type { SuiteContext, SuiteOutcome } from './suite.ts'
+
+const SIZE_BYTES = 256 * MIB
+const QUICK_BYTES = 64 * MIB
+const PLAIN = 'plain'
+/** Of the IOPS of the plain volume. */
+const LEAST: Record<string, number> = {
+  '4k randwrite QD32': 0.7, '4k randread QD32': 0.7, '128k write QD8': 0.6, '128k read QD8': 0.6,
+}
+
+const GOALS: readonly RatioGoal[] = Object.entries(LEAST).flatMap(([one, limit]) =>
+  CIPHERS.map((ours): RatioGoal => ({
+    name: `${one}: ${ours} : plain`, one, metric: 'iops', ours, theirs: PLAIN, compare: 'least', limit,
+  })))
+
+export async function measureEncryption(context: SuiteContext): Promise<SuiteOutcome> {
+  const { scratch, print, quick, rounds, seconds } = context
+  const sizeBytes = quick ? QUICK_BYTES : SIZE_BYTES
+  // The log uses each of its segments once before it comes back to the first one.
+  const diskBytes = 8 * sizeBytes
+  scratch.needRoom(diskBytes)
+  const ends: Array<() => unknown> = []
+  const t = { teardown: (end: () => unknown) => void ends.push(end) }
+  try {
+    const clusterKey = path.join(scratch.dir, 'cluster.key')
+    makeKeyFile(clusterKey)
+    const setUp = () => ({ change: { clusterKey } })
+    const cluster = await ClusterOfDaemons.make(t, { names: ['n1'], dir: scratch.dir, diskBytes, setUp })
+    await cluster.start()
+    const node = cluster.nodes[0]!
+    scratch.watchOver(node.pid)
+    const api = connectControlApi({ socketPath: node.paths.api, source: 'the benchmark' })
+    ends.push(() => api.close())
+    print(`filling volumes of ${sizeBytes / MIB} MiB`)
+    const servers: Server[] = []
+    for (const name of [PLAIN, ...CIPHERS]) {
+      const encryption = name === PLAIN ? {} : { encryption: 'true', cipher: name }
+      let volume = await api.createVolume({ name, sizeBytes, parameters: { replicas: '0', ...encryption } })
+      for (; volume.health !== 'healthy'; await pause(50)) volume = await api.getVolume({ name })
+      const target = { uri: `nbd+unix:///${name}?socket=${node.paths.nbd}` }
+      await prefill(scratch, target, sizeBytes)
+      servers.push({ name, target, cpuSeconds: () => cpuSeconds([node.pid]), takes: ({ name: one }) => one in LEAST })
+    }
+    const samples = await compareServers(context, servers, CASES.filter(({ name }) => name in LEAST), sizeBytes)
+    const goals = GOALS.map((goal) => judge(goal, samples, []))
+    const note = `${rounds} rounds of ${seconds} s each, volumes of ${sizeBytes / MIB} MiB, all on one machine.`
+    return { goals, text: [note, '', samplesTable(samples, [PLAIN, ...CIPHERS], [PLAIN])].join('\n') }
+  } finally {
+    for (const end of ends.reverse()) await end()
+  }
+}

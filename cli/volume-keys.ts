@@ -1,0 +1,170 @@
+/**
+ * `holdfast volume keys|unlock|lock|rewrap`, and the keys of a volume that is made: everything that touches a user's
+ * key is done here, in the process that the user started. What goes to a daemon is wrapped.
+ */
+import { randomBytes } from 'node:crypto'
+import { realpathSync } from 'node:fs'
+import path from 'node:path'
+import type { ControlClient } from '../cluster/api/client.ts'
+import type { CreateVolumeRequest, Node, VolumeKeys } from '../cluster/api/definition.ts'
+import { shown } from '../cluster/api/names.ts'
+import { newEncryption, rewrap, unwrapKeys } from '../cluster/keys/data-key.ts'
+import { KeyFolder } from '../cluster/keys/key-folder.ts'
+import { readKeyFile } from '../cluster/keys/user-key.ts'
+import type { UserKey } from '../cluster/keys/user-key.ts'
+import { decodeEncryption } from '../cluster/store/volume-records.ts'
+import { HoldfastError } from '../engine/errors.ts'
+import { CIPHERS, rewrapped, wrappedKeyOf } from '../engine/volume/volume-encryption.ts'
+import type { VolumeEncryption } from '../engine/volume/volume-encryption.ts'
+import { usageError } from './arguments.ts'
+import type { Arguments } from './arguments.ts'
+import type { Invocation } from './commands.ts'
+import { candidateSockets, namedEndpoint, withDaemon } from './endpoint.ts'
+import { EXIT_OK, fields } from './output.ts'
+
+/** What of a request to make a volume is of `--key-file`; nothing: the cluster key wraps its data key. */
+export function newKeyOf(
+  given: Arguments, parameters: Record<string, string>,
+): Pick<CreateVolumeRequest, 'volumeId' | 'wrappedBy' | 'wrapped'> {
+  const file = given.text('key-file')
+  if (file === undefined) return {}
+  const cipher = CIPHERS.find((one) => one === (parameters.cipher ?? parameters['holdfast.io/cipher'] ?? CIPHERS[0]))
+  if (parameters.encryption !== 'true' || cipher === undefined)
+    throw usageError('--key-file is for an encrypted volume', `add --encryption, and --cipher ${CIPHERS.join(' or ')}`)
+  const volumeId = randomBytes(16).toString('hex')
+  return { volumeId, ...wrappedKeyOf(newEncryption(cipher, volumeId, readKeyFile(file))) }
+}
+
+/** The nodes whose daemons the endpoint names: those of this host, of which this process may write key folders. */
+async function nodesHere(given: Arguments, daemon: ControlClient): Promise<Node[]> {
+  const sockets = candidateSockets(namedEndpoint(given.text('endpoint'), process.env))
+  const folders = new Set(sockets.map((socket) => realpathSync(path.dirname(socket))))
+  const { nodes } = await daemon.listNodes()
+  const here = nodes.filter(({ folder, id }) => id !== '' && folders.has(folder))
+  const only = given.text('node')
+  const chosen = only === undefined ? here : here.filter(({ name }) => name === only)
+  if (chosen.length > 0) return chosen
+  if (only !== undefined) throw new HoldfastError('node-not-found', { name: shown(only) })
+  throw usageError('no node of this host is named', 'run this on the host of the node, with its folder as --endpoint')
+}
+
+/** The endpoint is a folder or a socket: who has the key can give it to a node there. */
+export function isOnThisHost(given: Arguments): boolean {
+  try {
+    return candidateSockets(namedEndpoint(given.text('endpoint'), process.env)).length > 0
+  } catch (error) {
+    if (error instanceof HoldfastError) return false
+    throw error
+  }
+}
+
+const foldersOf = (nodes: readonly Node[]): KeyFolder[] => nodes.map(({ id }) => new KeyFolder(id))
+
+/** @throws HoldfastError `volume-plain` */
+function encryptionIn({ volumeId, encryption: text }: VolumeKeys, name: string): VolumeEncryption {
+  const encryption = text === '' ? undefined : decodeEncryption(JSON.parse(text), volumeId)
+  if (encryption !== undefined) return encryption
+  throw new HoldfastError('volume-plain', { volume: name })
+}
+
+function checkOpens(encryption: VolumeEncryption, key: UserKey, name: string): void {
+  for (const { dataKey } of unwrapKeys(encryption, key, name).keys) dataKey.erase()
+}
+
+/** Gives the key to the nodes of this host. @returns their names */
+export async function unlock(given: Arguments, daemon: ControlClient, name: string, key: UserKey): Promise<string[]> {
+  const keys = await daemon.getKeys({ name })
+  const encryption = encryptionIn(keys, name)
+  checkOpens(encryption, key, name)
+  const nodes = await nodesHere(given, daemon)
+  for (const folder of foldersOf(nodes)) folder.put(keys.volumeId, { key, encryption })
+  return nodes.map((node) => node.name)
+}
+
+export async function unlockVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  const key = readKeyFile(needed(given, 'key-file'))
+  const nodes = await withDaemon(given, (daemon) => unlock(given, daemon, name, key))
+  key.key.erase()
+  output.result({ name, nodes }, () => [
+    `volume ${name} can be opened on ${nodes.join(', ')}, also after a restart of a daemon`,
+    `\`holdfast volume lock ${name}\` ends that, and so does a reboot`,
+  ])
+  return EXIT_OK
+}
+
+export async function lockVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  const nodes = await withDaemon(given, async (daemon) => {
+    const { volumeId } = await daemon.getKeys({ name })
+    const here = await nodesHere(given, daemon)
+    return here.filter(({ id }) => new KeyFolder(id).remove(volumeId)).map((node) => node.name)
+  })
+  output.result({ name, nodes }, () => [
+    nodes.length === 0 ? `no node of this host has a key of volume ${name}`
+      : `${nodes.join(', ')} cannot open volume ${name} any more; whoever uses it goes on until he disconnects`,
+  ])
+  return EXIT_OK
+}
+
+export async function rewrapVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  const [from, to] = [readKeyFile(needed(given, 'key-file')), readKeyFile(needed(given, 'new-key-file'))]
+  await withDaemon(given, async (daemon) => {
+    const keys = await daemon.getKeys({ name })
+    const encryption = encryptionIn(keys, name)
+    const dataKey = rewrap(encryption, from, to, name)
+    await daemon.rewrapVolume({ name, formerWrapped: wrappedKeyOf(encryption).wrapped, ...dataKey })
+    // Nodes that had the former key serve with it after a restart too; those that can be reached get the new one.
+    const kept = { key: to, encryption: rewrapped(encryption, dataKey) }
+    for (const folder of foldersOf(await nodesHere(given, daemon).catch(noneHere)))
+      if (folder.has(keys.volumeId)) folder.put(keys.volumeId, kept)
+  })
+  output.result({ name, keyId: to.id }, () => [
+    `volume ${name} is encrypted under key ${to.id} now; its data key is the same`,
+    `key ${from.id} still opens what has its former wrap: \`holdfast volume keys ${name}\``,
+  ])
+  return EXIT_OK
+}
+
+function noneHere(error: unknown): Node[] {
+  if (error instanceof HoldfastError) return []
+  throw error
+}
+
+export async function showKeys({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  const shownKeys = await withDaemon(given, async (daemon) => {
+    const keys = await daemon.getKeys({ name })
+    const { cipher } = encryptionIn(keys, name)
+    const { wrappedBy: keyId } = wrappedKeyOf(encryptionIn(keys, name))
+    const here = await nodesHere(given, daemon).catch(noneHere)
+    const unlockedOn = here.filter(({ id }) => new KeyFolder(id).has(keys.volumeId)).map((node) => node.name)
+    return { name, cipher, keyId, nodes: keys.nodes, sharedWith: keys.sharedWith, unlockedOn }
+  })
+  output.result(shownKeys, () => {
+    const { cipher, keyId, nodes, sharedWith, unlockedOn } = shownKeys
+    const none = (names: readonly string[]): string => (names.length === 0 ? 'none' : names.join(', '))
+    return [
+      ...fields([
+        ['volume', name],
+        ['cipher', cipher],
+        ['key', keyId],
+        ['wrapped data key', 'in the cluster store, its history until that is compacted, and its backups'],
+        ['on disks of', none(nodes)],
+        ['also of volumes', none(sharedWith)],
+        ['unlocked on', `${none(unlockedOn)} (of the nodes of this host)`],
+      ]),
+      `what is wrapped is worth nothing without key ${keyId}: destroy that, and every former key, and nobody can read`,
+      'the volume again; volumes that share its data key have wraps of their own, and who uses it now has the data key',
+      'until he disconnects',
+    ]
+  })
+  return EXIT_OK
+}
+
+function needed(given: Arguments, option: 'key-file' | 'new-key-file'): string {
+  const file = given.text(option)
+  if (file === undefined) throw usageError(`--${option} is missing`, `e.g. --${option} FILE`)
+  return file
+}
