@@ -1,12 +1,14 @@
 /**
  * How fast a deep scrub reads and verifies one copy, over a real disk and index: blocks written one behind the other,
- * then a quarter of them overwritten one by one in random order. `node bench/micro/scrub.ts [FOLDER] [MIB]`: the folder
- * decides which disk is measured (default: the system's temporary one, and 1024 MiB). It reads past the page cache, so
- * the disk bounds it; what the processor takes of it stands beside, and plain reads of the same size.
+ * then overwritten one by one in random order, a quarter as many writes as there are blocks first, and then as many as
+ * there are. `node bench/micro/scrub.ts [FOLDER] [MIB]`: the folder decides which disk is measured (default: the
+ * system's temporary one, and 1024 MiB). It reads past the page cache, so the disk bounds it; what the processor takes
+ * of it stands beside, and memory, the longest turn, and plain reads of the same size.
  */
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { crc32c } from '../../dataplane/checksum.ts'
 import { MEDIUM_READ_BYTES_MAX, MediumReader } from '../../dataplane/disk/medium-reader.ts'
 import { prepareDisk } from '../../dataplane/disk-preparation.ts'
@@ -73,29 +75,45 @@ const settled = async (): Promise<void> => {
   while (storedSeq < seq) await new Promise<void>((resolve) => (onStored = resolve))
 }
 
+const memoryBytes = (): number => {
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
 async function scrub(kind: 'light' | 'deep', name: string): Promise<void> {
   let readBytes = 0
   const one = new CopyScrub(copy, {
     wallMs: () => Date.now(),
     pace: (bytes, go) => {
       readBytes += bytes
-      go(true)
+      setImmediate(go, true)
     },
     onProblem: (problem) => console.log(problem),
   })
   await new Promise<void>((resolve) => runTask(one.openTask(), resolve))
+  const turns = monitorEventLoopDelay({ resolution: 1 })
+  let mostBytes = 0
+  const beganBytes = memoryBytes()
+  const looks = setInterval(() => (mostBytes = Math.max(mostBytes, memoryBytes())), 20)
+  turns.enable()
   const cpu = process.cpuUsage()
   const began = performance.now()
   await new Promise<void>((resolve) => runTask(one.passTask(kind, () => 'anew'), () => resolve()))
   const seconds = (performance.now() - began) / 1000
   const { user, system } = process.cpuUsage(cpu)
+  turns.disable()
+  clearInterval(looks)
   const { counts } = one.summary(kind)
   const liveMib = (counts.blocks * BLOCK_BYTES) / MIB
   const rate = kind === 'deep' ? `${(liveMib / seconds).toFixed(0)} MiB/s of live blocks, ` : ''
   console.log(
     `${name}: ${rate}${counts.blocks} blocks, ${(readBytes / MIB).toFixed(0)} MiB read in ${seconds.toFixed(2)} s, ` +
       `${((user + system) / 1e6).toFixed(2)} s of processor time ` +
-      `(${((user + system) / counts.blocks).toFixed(2)} us a block), ${counts.damaged} damaged`,
+      `(${((user + system) / counts.blocks).toFixed(2)} us a block), ` +
+      `${(Math.max(0, mostBytes - beganBytes) / MIB).toFixed(0)} MiB of memory more, ` +
+      `turns of ${(turns.percentile(99.9) / 1e6).toFixed(1)} ms at 99.9 %, ` +
+      `${(turns.max / 1e6).toFixed(1)} ms at most, ` +
+      `${counts.damaged} damaged`,
   )
 }
 
@@ -122,12 +140,18 @@ await plainReads()
 await scrub('deep', 'deep, in order')
 await scrub('light', 'light, in order')
 let state = 1
-for (let i = 0; i < blocks / 4; i++) {
-  state = (Math.imul(state, 1103515245) + 12345) >>> 0
-  await write(Math.floor((state / 2 ** 32) * blocks), 1)
+async function overwrite(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0
+    await write(Math.floor((state / 2 ** 32) * blocks), 1)
+  }
+  await settled()
 }
-await settled()
+await overwrite(blocks / 4)
 await scrub('deep', 'deep, a quarter overwritten at random, first time')
 await scrub('deep', 'deep, a quarter overwritten at random')
+await overwrite(blocks)
+for (let round = 1; round <= 3; round++) await scrub('deep', `deep, all overwritten at random, round ${round}`)
+await scrub('light', 'light, all overwritten at random')
 await new Promise<void>((resolve) => shell.stop(() => resolve()))
 fs.rmSync(folder, { recursive: true })

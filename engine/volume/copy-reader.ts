@@ -13,7 +13,7 @@ import { blockIdentity, recordSeed, volumeTag } from '../log/identity.ts'
 import { loadPage } from '../log/page-visitor.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import { readHistory } from '../log/version-history.ts'
-import { PAGES_MAX, type VolumeMap } from '../log/volume-map.ts'
+import { PAGES_MAX, type MapPage, type VolumeMap } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
 import type { BlockVersion, Payload, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
@@ -187,41 +187,52 @@ export interface FoundVersion {
   owner?: VolumeMap
 }
 
+/** A page of the head and the older versions of its blocks, by LBA. */
+export interface PageWithHistory {
+  page: MapPage
+  history: ReadonlyMap<number, readonly Uint32Array[]>
+}
+
+const NO_HISTORY: PageWithHistory['history'] = new Map()
+
 /**
- * Head and history of a page in order of block and seq, what is shared left out, as the map has them when this returns;
- * undefined when the index cannot be read.
+ * What is shared left out, as the map has both when this returns, for this turn: the memory of a page is used again.
+ * Undefined when the index cannot be read.
  */
-export function* pageVersions(
-  { stream, map }: Target,
-  pageNumber: number,
-  isWanted: (seq: number) => boolean,
-): Task<FoundVersion[] | undefined> {
+export function* pageWithHistory({ stream, map }: Target, pageNumber: number): Task<PageWithHistory | undefined> {
   const first = pageNumber * PAGE_BLOCKS
   for (;;) {
     const page = yield* loadPage(stream.map, map, pageNumber)
     if (page === undefined) return undefined
-    let history = new Map<number, Uint32Array[]>()
-    if (map.hasHistory) {
-      page.pins++
-      const read = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-        readHistory(stream.map, map, first, first + PAGE_BLOCKS, resume),
-      )
-      page.pins--
-      if (read === undefined) return undefined
-      if (stream.map.page(map, pageNumber) !== page) continue
-      history = read
-    }
-    const found: FoundVersion[] = []
-    for (let i = 0; i < PAGE_BLOCKS; i++) {
-      const lba = first + i
-      const older = history.get(lba) ?? []
-      for (const words of older) if (isWanted(seqOf(words, 0))) found.push({ lba, words })
-      const w = i * ENTRY_WORDS
-      if (page.words[w] !== 0 && isWanted(seqOf(page.words, w)))
-        found.push({ lba, words: page.words.slice(w, w + ENTRY_WORDS) })
-    }
-    return found
+    if (!map.hasHistory) return { page, history: NO_HISTORY }
+    page.pins++
+    const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+      readHistory(stream.map, map, first, first + PAGE_BLOCKS, resume),
+    )
+    page.pins--
+    if (history === undefined) return undefined
+    if (stream.map.page(map, pageNumber) === page) return { page, history }
   }
+}
+
+/** The same as a list, in order of block and seq, of those whose seq is wanted. */
+export function* pageVersions(
+  target: Target,
+  pageNumber: number,
+  isWanted: (seq: number) => boolean,
+): Task<FoundVersion[] | undefined> {
+  const both = yield* pageWithHistory(target, pageNumber)
+  if (both === undefined) return undefined
+  const { page, history } = both
+  const found: FoundVersion[] = []
+  for (let i = 0; i < PAGE_BLOCKS; i++) {
+    const lba = page.firstLba + i
+    for (const words of history.get(lba) ?? []) if (isWanted(seqOf(words, 0))) found.push({ lba, words })
+    const w = i * ENTRY_WORDS
+    if (page.words[w] !== 0 && isWanted(seqOf(page.words, w)))
+      found.push({ lba, words: page.words.slice(w, w + ENTRY_WORDS) })
+  }
+  return found
 }
 
 /**

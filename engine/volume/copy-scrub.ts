@@ -13,11 +13,14 @@ import { until, type Task } from '../task.ts'
 import type { VersionId } from '../replication/record.ts'
 import type { Target } from './block-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
-import { LostBlocks } from './lost-blocks.ts'
+import { walkDeep, type DeepSteps } from './deep-walk.ts'
+import type { WindowLimits } from './deep-window.ts'
+import { LostBlocks, without } from './lost-blocks.ts'
 import {
-  noCounts, readScrubNote, writeScrubNote, type ScrubCounts, type ScrubKind, type ScrubNote, type ScrubTrack,
+  noCounts, readScrubNote, writeScrubNote, type RunningScrub, type ScrubCounts, type ScrubKind, type ScrubNote,
+  type ScrubTrack,
 } from './scrub-note.ts'
-import { lookAgain, READ_BLOCKS, walkDeep, walkLight, type Pace, type Walked } from './scrub-walk.ts'
+import { lookAgain, READ_BLOCKS, walkLight, type Pace } from './scrub-walk.ts'
 
 /** What a scrub needs of whoever runs it. */
 export interface ScrubPort {
@@ -32,6 +35,8 @@ export interface ScrubPort {
    * the machine of the copy is told.
    */
   tell?(versions: readonly VersionId[]): Task<VersionId[]>
+  /** Of memory, for tests; unset: what there is for it. */
+  limits?: WindowLimits
   /** Map and segments of the copy do not agree. */
   onProblem(problem: string): void
 }
@@ -150,34 +155,56 @@ export class CopyScrub {
 
   private *disk(kind: ScrubKind, target: Target, note: ScrubNote): Task<boolean> {
     const track = note[kind]
-    const { port, copy } = this
+    const { port } = this
     if (kind === 'deep' && track.running === undefined) note.left = []
     const running = (track.running ??= { ...noCounts(), beganAtMs: port.wallMs(), nextPage: 0 })
-    for (let page: number | undefined = running.nextPage; page !== undefined;) {
-      const walked: Walked | undefined =
-        kind === 'deep'
-          ? yield* walkDeep(copy.reading, target, page, this.paceTask)
-          : yield* walkLight(target, page, this.paceTask)
-      if (walked === undefined) return false
-      running.blocks += walked.blocks
-      running.problems += walked.problems.length
-      for (const problem of walked.problems) port.onProblem(problem)
-      const { told, left } = yield* this.repaired(target, walked.damaged)
-      running.damaged += told
-      note.left = [...note.left, ...left].slice(0, LEFT_MOST)
-      page = walked.nextPage
-      if (page === undefined) break
-      running.nextPage = page
-      yield* this.noteNowAndThen(target, note)
-    }
+    const isWhole = kind === 'deep' ? yield* this.deep(target, note, running) : yield* this.light(target, note, running)
+    if (!isWhole) return false
     // Who has them may be there now, or have been asked by a process that is gone.
     note.left = (yield* this.repaired(target, note.left)).left
     if (kind === 'deep' && note.left.length < LEFT_MOST) this.lost.foundOnly(note)
-    const { beganAtMs: _began, nextPage: _next, ...last } = running
-    track.last = last
+    const { blocks, damaged, problems } = running
+    track.last = { blocks, damaged, problems }
     track.endedAtMs = port.wallMs()
     delete track.running
     return true
+  }
+
+  private *deep(target: Target, note: ScrubNote, running: RunningScrub): Task<boolean> {
+    const { copy, port } = this
+    const steps: DeepSteps = {
+      pace: this.paceTask,
+      damaged: (ids) => this.met(target, note, running, ids),
+      isDue: () => this.isNoteDue,
+      reached: ({ nextPage, within }, blocks) => {
+        running.blocks += blocks
+        running.nextPage = nextPage
+        if (within === undefined) delete running.within
+        else running.within = within
+        return this.noteNowAndThen(target, note)
+      },
+    }
+    return yield* walkDeep(copy.reading, target, running, steps, port.limits)
+  }
+
+  /** What was left of a segment that was not looked at to its end is met again. */
+  private *met(target: Target, note: ScrubNote, running: RunningScrub, ids: readonly VersionId[]): Task<void> {
+    const { told, left } = yield* this.repaired(target, without(ids, note.left))
+    running.damaged += told
+    note.left = [...note.left, ...left].slice(0, LEFT_MOST)
+  }
+
+  private *light(target: Target, note: ScrubNote, running: RunningScrub): Task<boolean> {
+    for (;;) {
+      const walked = yield* walkLight(target, running.nextPage, this.paceTask)
+      if (walked === undefined) return false
+      running.blocks += walked.blocks
+      running.problems += walked.problems.length
+      for (const problem of walked.problems) this.port.onProblem(problem)
+      if (walked.nextPage === undefined) return true
+      running.nextPage = walked.nextPage
+      yield* this.noteNowAndThen(target, note)
+    }
   }
 
   /** Have them repaired. @returns how many somebody reads, and those of them that were not in time */
@@ -213,10 +240,13 @@ export class CopyScrub {
     return left
   }
 
+  private get isNoteDue(): boolean {
+    return this.copy.o.clock.nowMs() - this.notedAtMs >= NOTE_EVERY_MS
+  }
+
   private *noteNowAndThen(target: Target, note: ScrubNote): Task<void> {
-    const nowMs = this.copy.o.clock.nowMs()
-    if (nowMs - this.notedAtMs < NOTE_EVERY_MS) return
-    this.notedAtMs = nowMs
+    if (!this.isNoteDue) return
+    this.notedAtMs = this.copy.o.clock.nowMs()
     yield* writeScrubNote(target, note)
   }
 

@@ -8,6 +8,7 @@ import { scrubKey } from '../log/index-keys.ts'
 import type { VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import type { Target } from './block-reader.ts'
+import type { WalkPlace } from './deep-walk.ts'
 
 export type ScrubKind = 'light' | 'deep'
 
@@ -20,13 +21,16 @@ export interface ScrubCounts {
   problems: number
 }
 
+/** And where it is. */
+export type RunningScrub = ScrubCounts & WalkPlace & { beganAtMs: number }
+
 export interface ScrubTrack {
   /** Wall clock, milliseconds since 1970, of the last scrub that came to its end; 0: none did. */
   endedAtMs: number
   /** What it found. */
   last: ScrubCounts
   /** One that is under way, or was when the process ended. */
-  running?: ScrubCounts & { beganAtMs: number; nextPage: number }
+  running?: RunningScrub
 }
 
 export interface ScrubNote {

@@ -1,6 +1,7 @@
 /**
- * What a scrub looks at, a window of the map at a time (engine/replication/SCRUB.md): of one copy on one disk, in the
- * order of its blocks, so that where it is says all about how far it came.
+ * What scrubs look at (engine/replication/SCRUB.md), of one copy on one disk. Here: the light walk, a window of the map
+ * at a time in the order of its blocks, so that where it is says all about how far it came; and how a deep one
+ * (deep-walk.ts) reads the medium, and looks again at what did not fit.
  *
  *   deep    every version that some view shows, read from the medium and held against its checksum, by place in the
  *           log: neighbours there are read at once, whatever they are in the volume
@@ -21,25 +22,17 @@ import type { Target } from './block-reader.ts'
 import { pagesFrom, pageVersions, type CopyReading, type FoundVersion } from './copy-reader.ts'
 import { findExact } from './copy-repair.ts'
 
-/** More would be sorted, and kept, at a time; fewer would be read in smaller pieces. */
+/** Of the map, looked at before it is noted where the walk is. */
 const WINDOW_PAGES = 32
 /** The longest read, and what is verified in one turn. */
 export const READ_BLOCKS = 256
-/** What lies between two blocks that are wanted is read along when it is no more than this. */
-const GAP_BLOCKS = 16
 const READS_OF_ONE = 2
-/** One is verified while the next is read. */
-const READS_UNDER_WAY = 2
 
 export interface Walked {
   /** Undefined: there is nothing behind it. */
   nextPage: number | undefined
   /** Blocks that were looked at. */
   blocks: number
-  /** Of the medium. */
-  readBytes: number
-  /** They could not be read twice, or do not fit their checksum. */
-  damaged: VersionId[]
   /** Where map and segments do not agree, as sentences. */
   problems: string[]
 }
@@ -53,66 +46,9 @@ export interface Pace {
 }
 
 /**
- * Look at a window of pages from `fromPage` on. Undefined: it cannot go on (the index cannot be read, the disk failed,
- * the copy is gone), or was told not to.
+ * Look at a window of pages from `fromPage` on, by their entries alone. Undefined: it cannot go on (the index cannot be
+ * read, the disk failed, the copy is gone), or was told not to.
  */
-export function* walkDeep(o: CopyReading, target: Target, fromPage: number, pace: Pace): Task<Walked | undefined> {
-  const window = yield* windowFrom(target, fromPage)
-  if (window === undefined) return undefined
-  const found: FoundVersion[] = []
-  for (const page of window.pages) {
-    const versions = yield* pageVersions(target, page, () => true)
-    if (versions === undefined) return undefined
-    for (const one of versions) if (kindOf(one.words, 0) === ENTRY_KIND.data) found.push(one)
-    yield* endTurn(target)
-  }
-  found.sort(byPlace)
-  const read = yield* readAll(o, target, found, pace)
-  if (read === undefined) return undefined
-  const damaged: VersionId[] = []
-  for (const version of read.bad) {
-    const id = idOf(version)
-    if ((yield* lookAgain(o, target, id)) === 'damaged') damaged.push(id)
-  }
-  if (isOver(target)) return undefined
-  return { nextPage: window.nextPage, blocks: found.length, readBytes: read.bytes, damaged, problems: [] }
-}
-
-/** Those that do not fit at the first look. @param found  in order of place */
-function* readAll(
-  o: CopyReading,
-  target: Target,
-  found: readonly FoundVersion[],
-  pace: Pace,
-): Task<{ bad: FoundVersion[]; bytes: number } | undefined> {
-  const all = { bad: [] as FoundVersion[], bytes: 0 }
-  let underWay = 0
-  let onEnded: (() => void) | undefined
-  const fewerThan = function* (most: number): Task<void> {
-    while (underWay >= most) yield* until<void>((resume) => (onEnded = resume))
-  }
-  let goesOn = true
-  for (let at = 0; at < found.length && goesOn;) {
-    const run = nearBy(found, at, Math.min(READ_BLOCKS, pace.blocksMost()))
-    goesOn = (yield* pace.wait(run.blocks * BLOCK_BYTES)) && !isOver(target)
-    if (!goesOn) break
-    underWay++
-    readRun(o, target, run, (bad) => {
-      underWay--
-      all.bad.push(...bad)
-      const resume = onEnded
-      onEnded = undefined
-      resume?.()
-    })
-    all.bytes += run.blocks * BLOCK_BYTES
-    at += run.versions.length
-    yield* fewerThan(READS_UNDER_WAY)
-  }
-  yield* fewerThan(1)
-  return goesOn && !isOver(target) ? all : undefined
-}
-
-/** The same for its entries alone. */
 export function* walkLight(target: Target, fromPage: number, pace: Pace): Task<Walked | undefined> {
   const window = yield* windowFrom(target, fromPage)
   if (window === undefined) return undefined
@@ -129,7 +65,7 @@ export function* walkLight(target: Target, fromPage: number, pace: Pace): Task<W
     if (again === undefined) return undefined
     problems.push(...problemsOf(target, again))
   }
-  return { nextPage: window.nextPage, blocks, readBytes: 0, damaged: [], problems }
+  return { nextPage: window.nextPage, blocks, problems }
 }
 
 /**
@@ -140,15 +76,12 @@ export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<
   for (let reads = 0; reads < READS_OF_ONE; reads++) {
     const found = yield* findExact(target, id)
     if (found === undefined) return 'gone'
-    const one: FoundVersion[] = [{ lba: id.lba, words: found.words }]
-    const bad = yield* until<FoundVersion[]>((resume) => readRun(o, target, nearBy(one, 0, 1), resume))
+    const fits = yield* readOne(o, target, id.lba, found.words)
     if (isOver(target)) return 'gone'
-    if (bad.length === 0) return 'whole'
+    if (fits) return 'whole'
   }
   return 'damaged'
 }
-
-const idOf = ({ lba, words }: FoundVersion): VersionId => ({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0) })
 
 function* windowFrom(
   target: Target,
@@ -161,64 +94,56 @@ function* windowFrom(
   return { pages, nextPage: last === undefined ? undefined : last + 1 }
 }
 
-const isOver = ({ stream, map }: Target): boolean => stream.failed || map.isGone
+export const isOver = ({ stream, map }: Target): boolean => stream.failed || map.isGone
 
-const byPlace = (a: FoundVersion, b: FoundVersion): number =>
-  segmentOf(a.words, 0) - segmentOf(b.words, 0) || unitsOf(a.words, 0) - unitsOf(b.words, 0)
-
-interface Run {
-  versions: FoundVersion[]
+/** Blocks of a segment, counted from its start. */
+export interface BlockRun {
   segment: number
-  /** In blocks from the segment's start. */
   firstBlock: number
   blocks: number
 }
 
-/** What is in memory is found at once: without an end, a turn would be as long as the window. */
-function* endTurn({ stream }: Target): Task<void> {
-  yield* until<void>((resume) => stream.context.clock.defer(() => resume()))
-}
+/** The blocks in which the blob of an entry lies. */
+export const firstBlockOf = (words: Uint32Array, at: number): number =>
+  Math.floor(unitsOf(words, at) / UNITS_PER_BLOCK)
+export const endBlockOf = (words: Uint32Array, at: number): number =>
+  Math.ceil((unitsOf(words, at) + storedUnitsOf(words, at)) / UNITS_PER_BLOCK)
 
-/** Versions from `at` on, in order of place, that one read of so many blocks brings. */
-function nearBy(found: readonly FoundVersion[], at: number, most: number): Run {
-  const first = found[at]!
-  const segment = segmentOf(first.words, 0)
-  const firstBlock = Math.floor(unitsOf(first.words, 0) / UNITS_PER_BLOCK)
-  let endBlock = endBlockOf(first)
-  let end = at + 1
-  for (; end < found.length; end++) {
-    const next = found[end]!
-    if (segmentOf(next.words, 0) !== segment) break
-    if (Math.floor(unitsOf(next.words, 0) / UNITS_PER_BLOCK) > endBlock + GAP_BLOCKS) break
-    if (endBlockOf(next) - firstBlock > most) break
-    endBlock = Math.max(endBlock, endBlockOf(next))
-  }
-  return { versions: found.slice(at, end), segment, firstBlock, blocks: endBlock - firstBlock }
-}
-
-const endBlockOf = ({ words }: FoundVersion): number =>
-  Math.ceil((unitsOf(words, 0) + storedUnitsOf(words, 0)) / UNITS_PER_BLOCK)
-
-/**
- * Read a run from the medium; `done` gets those that do not fit, all of them when it cannot be read. The map may show
- * them elsewhere by then.
- */
-function readRun(o: CopyReading, { stream }: Target, run: Run, done: (bad: FoundVersion[]) => void): void {
+/** Read from the medium; `done` gets bytes for its turn, or undefined. The segment is not given back meanwhile. */
+export function readRun(
+  { stream }: Target,
+  { segment, firstBlock, blocks }: BlockRun,
+  done: (bytes: Uint8Array | undefined) => void,
+): void {
   const { segments, context } = stream
-  const { segment, firstBlock, blocks, versions } = run
   const offset = segmentOffsetBytes(context.segmentBytes, segment) + firstBlock * BLOCK_BYTES
   segments.readers[segment] = segments.readers[segment]! + 1
   context.disk.readMedium(offset, blocks * BLOCK_BYTES, (bytes) => {
     segments.readers[segment] = segments.readers[segment]! - 1
-    done(bytes === undefined ? versions : versions.filter((one) => !isWhole(o, one, firstBlock, bytes)))
+    done(bytes)
   })
 }
 
-function isWhole(o: CopyReading, { lba, words }: FoundVersion, firstBlock: number, bytes: Uint8Array): boolean {
-  const from = unitsOf(words, 0) * UNIT_BYTES - firstBlock * BLOCK_BYTES
-  const crc = o.crc32c(bytes.subarray(from, from + storedUnitsOf(words, 0) * UNIT_BYTES))
-  const identity = blockIdentity(recordSeed(o.tag, epochOf(words, 0), seqOf(words, 0)), lba)
-  return (crc ^ identity) >>> 0 === crcOf(words, 0)
+/** Whether the blob of the entry at `at` is in `bytes`, which begin at `firstBlock`, as it was written. */
+export function isWhole(
+  o: CopyReading,
+  { lba, words, at }: { lba: number; words: Uint32Array; at: number },
+  firstBlock: number,
+  bytes: Uint8Array,
+): boolean {
+  const from = unitsOf(words, at) * UNIT_BYTES - firstBlock * BLOCK_BYTES
+  const crc = o.crc32c(bytes.subarray(from, from + storedUnitsOf(words, at) * UNIT_BYTES))
+  const identity = blockIdentity(recordSeed(o.tag, epochOf(words, at), seqOf(words, at)), lba)
+  return (crc ^ identity) >>> 0 === crcOf(words, at)
+}
+
+function* readOne(o: CopyReading, target: Target, lba: number, words: Uint32Array): Task<boolean> {
+  const firstBlock = firstBlockOf(words, 0)
+  const run = { segment: segmentOf(words, 0), firstBlock, blocks: endBlockOf(words, 0) - firstBlock }
+  const entry = { lba, words, at: 0 }
+  return yield* until<boolean>((resume) =>
+    readRun(target, run, (bytes) => resume(bytes !== undefined && isWhole(o, entry, firstBlock, bytes))),
+  )
 }
 
 /** Of the versions of a page, at this moment. */

@@ -7,12 +7,12 @@ import { crc32c } from '@node-rs/crc32'
 import { epochOf, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import type { BlockVersion, VersionId } from '../../../engine/replication/record.ts'
-import { runTask } from '../../../engine/task.ts'
+import { runTask, type Task } from '../../../engine/task.ts'
 import { GIB, PAGE_BLOCKS } from '../../../engine/units.ts'
 import { payloadOf } from '../../../engine/volume/copy-headers.ts'
 import { findExact } from '../../../engine/volume/copy-repair.ts'
 import { CopyScrub, type ScrubTodo } from '../../../engine/volume/copy-scrub.ts'
-import type { ScrubKind, ScrubTrack } from '../../../engine/volume/scrub-note.ts'
+import { readScrubNote, writeScrubNote, type ScrubKind, type ScrubTrack } from '../../../engine/volume/scrub-note.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { Random } from '../../sim/random.ts'
 import { stamped } from '../../sim/store-world.ts'
@@ -176,7 +176,8 @@ t.test('a scrub goes on where it was left, also by a process that died', (t) => 
   t.ok(cut.scrub.summary('deep').isRunning)
   t.equal(cut.scrub.summary('deep').endedAtMs, whole.scrub.summary('deep').endedAtMs, 'the last one still counts')
   const [{ running }] = cut.scrub.tracks('deep') as [ScrubTrack]
-  t.ok(running!.nextPage > 0 && running!.nextPage < 60, `it came to page ${running!.nextPage}`)
+  t.match(running, { nextPage: 0, within: { page: 0 } })
+  t.ok(running!.blocks > 0 && running!.blocks < 60, `${running!.blocks} blocks are looked at`)
   world = world.crash({ kind: 'synced' }, { kind: 'synced' })
   world.open()
   world.copy.apply(61, {})
@@ -197,6 +198,26 @@ t.test('a scrub goes on where it was left, also by a process that died', (t) => 
   t.end()
 })
 
+t.test('a version that knows pages alone moves the page, and the segment counts no more', (t) => {
+  const world = opened(7)
+  writeAll(world, 2, Array.from({ length: 60 }, (_, i) => i * PAGE_BLOCKS))
+  const whole = run(world, 'deep', anew)
+  const before = run(world, 'deep', anew, whole.reads - 1).scrub.tracks('deep')[0]!.running!.blocks
+  const [target] = world.copy.targets
+  let isOver = false
+  function* moved(): Task<void> {
+    const note = yield* readScrubNote(target!, 'c1')
+    note.deep.running!.nextPage = 10
+    yield* writeScrubNote(target!, note)
+  }
+  runTask(moved(), () => (isOver = true))
+  world.world.clock.runUntil(() => isOver)
+  const rest = run(world, 'deep', resume)
+  t.equal(rest.scrub.summary('deep').counts.blocks, before + 50)
+  t.notOk(JSON.stringify(rest.scrub.tracks('deep')).includes('within'))
+  t.end()
+})
+
 t.test('what moves and is overwritten meanwhile is no damage', (t) => {
   for (let seed = 10; seed < 30; seed++) {
     const world = opened(seed, { segments: 14, segmentBytes: 64 * 1024 })
@@ -212,7 +233,8 @@ t.test('what moves and is overwritten meanwhile is no damage', (t) => {
     const counts: number[] = []
     const scrub = new CopyScrub(world.copy, {
       wallMs: () => world.world.clock.nowMs(),
-      pace: (_bytes, go) => {
+      pace: (bytes, go) => {
+        if (bytes === 0 && random.chance(0.8)) return go(true)
         // Between what was looked up and what is read anything may happen: cleaners run all the time.
         for (let i = 0; i < 6; i++) {
           world.append(write(1, ++seq, random.pick(lbas), [seq]))

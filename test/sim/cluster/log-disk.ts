@@ -11,6 +11,7 @@ import type { SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
 import type { Pin } from '../../../engine/volume/copy-part.ts'
 import type { CloneSource } from '../../../engine/volume/copy-sharing.ts'
+import { WINDOW_LIMITS } from '../../../engine/volume/deep-window.ts'
 import type { LocalCopyStore, OpenCopy, ReplicatedDescriptor } from '../../../engine/volume/copy-store.ts'
 import type { Store } from '../../../engine/volume/store.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
@@ -31,6 +32,12 @@ import { emptyVersionMap, insertVersion, visibleAt, type VersionMap } from './ve
 const OWN_TOKENS = 2 ** 40
 const REPAIR_TRIES = 200
 const REPAIR_LOOK_MS = 100
+/** Of the scrubs of a disk in turn: small ones take some windows, ranges and tables for what one has room for. */
+const SCRUB_LIMITS = [
+  WINDOW_LIMITS,
+  { entries: 5, segments: 2, ranges: 2, pages: 2 },
+  { entries: 2, segments: 1, ranges: 16, pages: 1000 },
+]
 
 export class LogDisk implements NodeDisk {
   copyId: string
@@ -54,6 +61,8 @@ export class LogDisk implements NodeDisk {
   /** Damage was undone since it began to open. */
   private wasUndone = false
   private opens = 0
+  /** That began. */
+  private scrubs = 0
   /** A scrub of it is under way. */
   private scrubbed: LocalCopyStore | undefined
   /** What it shows is being read. */
@@ -487,6 +496,7 @@ export class LogDisk implements NodeDisk {
     const scrub = new CopyScrub(copy, {
       wallMs: () => this.clock.nowMs(),
       pace: (_bytes, go) => go(this.copy === copy),
+      limits: SCRUB_LIMITS[this.scrubs++ % SCRUB_LIMITS.length]!,
       onProblem: () => problems++,
     })
     function* both(): Task<boolean> {

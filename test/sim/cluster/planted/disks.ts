@@ -107,10 +107,9 @@ export const DISKS = [
     'D1, I21',
     [
       [
-        'volume/scrub-walk.ts',
-        'for (const one of versions) if (kindOf(one.words, 0) === ENTRY_KIND.data) found.push(one)',
-        'for (const [i, one] of versions.entries())\n' +
-          '      if (kindOf(one.words, 0) === ENTRY_KIND.data && versions[i + 1]?.lba !== one.lba) found.push(one)',
+        'volume/deep-window.ts',
+        'for (const words of versions) if (kindOf(words, 0) === ENTRY_KIND.data) visit(lba, words, 0)',
+        'void [lba, versions]',
       ],
     ],
     // What snapshots show is overwritten, of many blocks.
@@ -122,13 +121,13 @@ export const DISKS = [
   storeBug(
     'a scrub verifies the first block of what it reads',
     'D1, I17',
-    [['volume/scrub-walk.ts', 'versions.filter((one) => !isWhole', 'versions.slice(0, 1).filter((one) => !isWhole']],
+    [['volume/deep-walk.ts', 'for (const slot of slots) {', 'for (const slot of slots.slice(0, 1)) {']],
     { looksAt: ({ blocksPerSlice, copies }) => blocksPerSlice >= 4 && copies > 1 },
   ),
   storeBug(
     'a scrub takes what it cannot read for whole',
     'D1, I17',
-    [['volume/scrub-walk.ts', "if (bad.length === 0) return 'whole'", "return 'whole'"]],
+    [['volume/scrub-walk.ts', "if (fits) return 'whole'", "return 'whole'"]],
   ),
   storeBug(
     'who does not lead repairs nothing',
