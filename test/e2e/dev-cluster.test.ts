@@ -78,7 +78,7 @@ t.test('the primary dies under a client', async (t) => {
   t.equal(await dev.interrupt(), 0)
   t.match(dev.stdout, /stopping\nstopped\n$/)
   t.same(pids.filter(isAlive), [], 'no process is left')
-  t.same(readdirSync(path.join(cwd, '.holdfast')).sort(), ['cluster.json', 'lock', ...NODES, 'store'])
+  t.same(readdirSync(path.join(cwd, '.holdfast')).sort(), ['cluster.json', 'cluster.key', 'lock', ...NODES, 'store'])
 
   const other = await holdfast(['dev', '--nodes', '2'], { cwd })
   t.match(other, { code: 2, stderr: /was made with 3 nodes, not with 2 nodes; leave --nodes out to resume it/ })
@@ -116,5 +116,5 @@ t.test('kill -9 of dev, a new one at once, and a second Ctrl-C', async (t) => {
   await sleep(600)
   t.equal(await Promise.race([second.interrupt(), ended]), 0)
   t.same(pids.filter(isAlive), [], 'no process is left')
-  t.same(readdirSync(path.join(cwd, '.holdfast')).sort(), ['cluster.json', 'lock', ...NODES, 'store'])
+  t.same(readdirSync(path.join(cwd, '.holdfast')).sort(), ['cluster.json', 'cluster.key', 'lock', ...NODES, 'store'])
 })
