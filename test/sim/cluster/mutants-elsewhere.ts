@@ -37,6 +37,11 @@ export const ELSEWHERE: readonly List[] = [
     path: 'test/cluster/reconcile/group-planted-bugs.test.ts',
     isHunt: (title) => title.startsWith('planted: '),
   },
+  {
+    what: 'encrypted blocks and wrapped keys',
+    path: 'test/dataplane/frontend/encryption-planted-bugs.test.ts',
+    isHunt: (title) => title.startsWith('planted: '),
+  },
   { what: 'the control plane', path: 'test/control/mutants.test.ts', isHunt: (title) => ofControl.test(title) },
   {
     what: 'the cluster store and its client',
