@@ -95,7 +95,7 @@ const NODE_COMMANDS: Command[] = [
         many: true,
         summary: 'a device, or a file (made with size= when it is not there)',
       },
-      'listen-tcp': { value: 'HOST:PORT', summary: 'also serve NBD over TCP, on loopback; off by default' },
+      'listen-tcp': { value: 'HOST:PORT', summary: 'also serve NBD over TCP; on loopback, or over TLS' },
       'listen-metrics': {
         value: 'HOST:PORT',
         summary: 'new: /metrics, /healthz and /readyz over HTTP; a PORT alone is on loopback; off by default',

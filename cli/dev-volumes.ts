@@ -78,8 +78,9 @@ function describe({ sizeBytes, usedBytes, health, healthReason, copies }: Volume
   return `${size}, ${health}${health === 'healthy' ? '' : ` (${healthReason})`}, copies on ${nodes}`
 }
 
-function placesOf(volume: string, { ready }: DevNode): string[] {
-  return ready === undefined ? [] : nbdUris(volume, { socketPath: ready.nbdSocket, tcp: ready.tcp })
+function placesOf(volume: string, { ready, tls }: DevNode): string[] {
+  if (ready === undefined) return []
+  return nbdUris(volume, { socketPath: ready.nbdSocket, tcp: ready.tcp, isTls: tls !== undefined })
 }
 
 /** Whoever decides knows every node with its disk, so that copies can be put on all of them. */

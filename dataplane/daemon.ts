@@ -131,6 +131,8 @@ class Daemon {
     const listener = new NbdListener({
       exports,
       onSession: (session) => this.#workers[session.worker]!.session(session),
+      // Nodes with several workers have no clients over TLS (node-config.ts).
+      onSecure: (arrival) => this.#workers[0]!.secureNbd(arrival),
       onRefused: (reason) => this.#log.event('info', 'an NBD handshake was refused', { reason }),
     })
     this.#listener = listener
@@ -149,12 +151,14 @@ class Daemon {
     this.#workers = Array.from({ length: workers }, (_, worker) => new WorkerThread({
       start: {
         disks, indexDir: paths.index, worker, workers, barrier,
+        ...(this.#tls === undefined ? {} : { tls: this.#tls.dir }),
         // One of them shows what no worker has.
         ...(replication === undefined ? {} : { replication: { ...replication, lostDisks: worker === 0 ? lost : [] } }),
       },
       log: this.#log,
       onBug: this.bug,
       onSessionEnded: (session) => listener.sessionEnded(session),
+      exports,
       ...(clusterNode === undefined ? {} : { onConfigAsk: (ask) => clusterNode.take(worker, ask) }),
     }))
     const reports = await Promise.all(this.#workers.map((worker) => worker.opened()))
@@ -171,6 +175,7 @@ class Daemon {
       ioFlusher,
       socketPath: paths.nbd,
       tcp,
+      isTls: this.#tls !== undefined,
       startedMs: performance.now(),
     }
     if (clusterNode !== undefined) {
@@ -367,7 +372,9 @@ class Daemon {
   async #listen(listener: NbdListener, tcp: TcpAddress | undefined): Promise<TcpAddress | undefined> {
     rmSync(this.#paths.nbd, { force: true })
     await listener.listenUnix(this.#paths.nbd)
-    return tcp === undefined ? undefined : { host: tcp.host, port: await listener.listenTcp(tcp) }
+    if (tcp === undefined) return undefined
+    const port = this.#tls === undefined ? await listener.listenTcp(tcp) : await listener.listenSecurely(tcp)
+    return { host: tcp.host, port }
   }
 
   /** The world refused: one sentence, and whether another try may help. */

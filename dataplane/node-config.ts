@@ -262,15 +262,20 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   const isKeyOfFile = flags['cluster-key'] === undefined
   if (clusterKey !== undefined && cluster === undefined)
     usage('--cluster-key is for nodes of a cluster', 'name the cluster store too, e.g. --store http://127.0.0.1:2379')
-  const workers = pick('workers') ?? (cluster === undefined ? undefined : CLUSTER_WORKERS)
+  const isSecureNbd = tls !== undefined && listenTcp !== undefined
+  const workers = parseWorkers(
+    pick('workers') ?? (cluster === undefined && !isSecureNbd ? undefined : CLUSTER_WORKERS),
+    cluster === undefined ? WORKERS_MAX : CLUSTER_WORKERS_MAX,
+  )
+  if (isSecureNbd && workers > 1) usage('NBD over TLS is for one data worker', 'leave --workers or --listen-tcp out')
   return {
     name,
     dir: path.resolve(dir),
     zone,
     ...(isFirstInZone ? { isFirstInZone } : {}),
     disks,
-    listenTcp: listenTcp === undefined ? undefined : parseOpenAddress(listenTcp, 'listen-tcp', false),
-    workers: parseWorkers(workers, cluster === undefined ? WORKERS_MAX : CLUSTER_WORKERS_MAX),
+    listenTcp: listenTcp === undefined ? undefined : parseOpenAddress(listenTcp, 'listen-tcp', tls !== undefined),
+    workers,
     ...(metrics === undefined ? {} : { listenMetrics: parseTcpAddress(metrics, 'listen-metrics') }),
     ...(scrub === undefined ? {} : { scrub }),
     ...(tls === undefined ? {} : { tls: pathOf(tls, flags.tls === undefined ? file : undefined) }),

@@ -54,6 +54,8 @@ export interface NodeFacts {
   ioFlusher: 'set' | 'refused'
   socketPath: string
   tcp: { host: string; port: number } | undefined
+  /** There. */
+  isTls?: boolean
   startedMs: number
 }
 

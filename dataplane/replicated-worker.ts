@@ -36,6 +36,7 @@ import { NbdSessions } from './session-table.ts'
 import { openStore } from './store-shell.ts'
 import { VolumeGates } from './volume-gates.ts'
 import type { StoreShell, StoreShellOptions } from './store-shell.ts'
+import { WorkerTls, takeTls } from './worker-tls.ts'
 import { packError } from './worker-messages.ts'
 import type {
   Answer, AnyCall, AnyReplicationCall, FromWorker, OpenReader, ReplicationCallOf, ReplicationStart, ToWorker,
@@ -81,6 +82,8 @@ export async function runReplicatedWorker(
       case 'call': return worker.run(message.call, answerTo(post, message.id))
       case 'replication-call': return worker.runReplication(message.call, answerTo(post, message.id))
       case 'session': return worker.sessions.add(message.session)
+      case 'secure-nbd':
+      case 'exports': return takeTls(worker.tls, message)
       case 'ping': return answerTo(post, message.id)({ ok: true, value: undefined })
       case 'figures': return answerTo(post, message.id)({ ok: true, value: worker.figures() })
       case 'config': return configs.receive(message.message)
@@ -112,6 +115,7 @@ class ReplicatedWorker {
   readonly shell: StoreShell
   readonly replication: ReplicationWorker
   readonly sessions: NbdSessions
+  readonly tls: WorkerTls | undefined
   readonly #offered: OfferedVolumes
   readonly #meters: VolumeMeters
   readonly #gates = new VolumeGates(clock)
@@ -147,6 +151,7 @@ class ReplicatedWorker {
       meterOf: (exportName) => this.#meters.of(this.#offered.volume(exportName)!),
       gateOf: (exportName) => this.#gates.of(this.#offered.volume(exportName)!.id),
     })
+    this.tls = WorkerTls.of({ tls: start.tls, worker, sessions: this.sessions, log, post })
     this.#offered = new OfferedVolumes({
       node,
       configs,
@@ -367,6 +372,7 @@ class ReplicatedWorker {
 
   async #stop(drainMs: number): Promise<Result<undefined>> {
     await this.#handOverAll()
+    this.tls?.close()
     await this.sessions.end(undefined, drainMs)
     this.#offered.close()
     await this.replication.close(PEER_DRAIN_MS)

@@ -2,6 +2,7 @@
  * The NBD sessions of one worker: which connection uses which volume, and how they are ended. A session is reported
  * ended exactly once, when the volume holds nothing of it any more.
  */
+import type { TLSSocket } from 'node:tls'
 import type { BlockDevice } from '../engine/volume/block-device.ts'
 import type { QosGate } from '../engine/volume/qos-gate.ts'
 import { closeFd } from './libc.ts'
@@ -13,6 +14,9 @@ import type { SessionReport } from './worker-messages.ts'
 
 /** A device of a replicated volume has the attach generation of its attachment. */
 export type ServedDevice = BlockDevice & { readonly generation?: number }
+
+/** `fd`: of the connection under the TLS. */
+export type SecureSession = Omit<NbdSession, 'worker'> & { socket: TLSSocket }
 
 interface Session {
   volume: string
@@ -43,13 +47,26 @@ export class NbdSessions implements SessionTable {
   }
 
   /** Serve a connection whose handshake is done. Its volume may have been deleted on the way here. */
-  add({ id, fd, exportName, reader, negotiated, leftover }: NbdSession): void {
-    const device = this.#deviceOf(exportName, reader)
-    if (device === undefined) {
-      closeFd(fd)
-      this.#onEnded(id, exportName, 'volume-gone')
-      return
-    }
+  add({ fd, ...session }: NbdSession): void {
+    const device = this.#deviceOf(session.exportName, session.reader)
+    if (device !== undefined) return this.#serve(session, { fd }, device)
+    closeFd(fd)
+    this.#onEnded(session.id, session.exportName, 'volume-gone')
+  }
+
+  /** The same over TLS, of which the handshake was in this thread. */
+  addSecure({ fd, socket, ...session }: SecureSession): void {
+    const device = this.#deviceOf(session.exportName, session.reader)
+    if (device !== undefined) return this.#serve(session, { fd, secured: socket }, device)
+    socket.destroy()
+    this.#onEnded(session.id, session.exportName, 'volume-gone')
+  }
+
+  #serve(
+    { id, exportName, reader, negotiated, leftover }: Omit<SecureSession, 'fd' | 'socket'>,
+    connection: { fd: number; secured?: TLSSocket },
+    device: ServedDevice,
+  ): void {
     const onClose = (reason: string) => {
       this.#sessions.delete(id)
       this.#onEnded(id, exportName, reason)
@@ -59,7 +76,7 @@ export class NbdSessions implements SessionTable {
     const isVolume = reader === undefined
     const meter = isVolume ? this.#meterOf(exportName) : undefined
     const gate = isVolume ? this.#gateOf(exportName) : undefined
-    const transmission = new Transmission({ fd, negotiated, leftover, device, meter, gate, onClose })
+    const transmission = new Transmission({ ...connection, negotiated, leftover, device, meter, gate, onClose })
     this.#sessions.set(id, { volume: exportName, generation: device.generation ?? 0, transmission })
   }
 

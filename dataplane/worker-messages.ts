@@ -19,7 +19,8 @@ import type { StatusChanges } from './copy/status-changes.ts'
 import type { ScrubOptions } from './copy/scrub-options.ts'
 import type { CopyTiming } from './copy/timing.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
-import type { NbdSession } from './nbd/listener.ts'
+import type { ExportAnswer, ExportAsk } from './nbd/export-calls.ts'
+import type { NbdSession, SecureArrival } from './nbd/listener.ts'
 import type { Arrival } from './peer/arrival.ts'
 import type { PeerAddress } from './peer/transport.ts'
 
@@ -39,6 +40,8 @@ export interface WorkerStart {
   workers: number
   /** One word: how many workers have recovered their streams. */
   barrier: SharedArrayBuffer
+  /** The folder of the node's certificates: clients over TCP talk TLS. */
+  tls?: string
   /** Of a node of a cluster: the worker has copies and frontends of replicated volumes, and no others. */
   replication?: ReplicationStart
 }
@@ -184,6 +187,9 @@ export type Answer<T> = { ok: true; value: T } | { ok: false; error: PackedError
 export type ToWorker =
   | { kind: 'call'; id: number; call: AnyCall }
   | { kind: 'session'; session: NbdSession }
+  /** A client that begins TLS now; the descriptor in it is the worker's from now on. */
+  | { kind: 'secure-nbd'; arrival: SecureArrival }
+  | { kind: 'exports'; answer: ExportAnswer }
   /** What was counted, for metrics: an answer of `WorkerFigures`. */
   | { kind: 'figures'; id: number }
   /** Answered with nothing, by who is alive. */
@@ -200,6 +206,7 @@ export type FromWorker =
   | { kind: 'refused'; error: PackedError }
   | { kind: 'answer'; id: number; answer: Answer<unknown> }
   | { kind: 'session-ended'; session: number }
+  | { kind: 'exports'; ask: ExportAsk }
   | { kind: 'config'; message: ConfigAsk }
   | {
     kind: 'event'

@@ -16,7 +16,9 @@ import type {
 import type { ConfigAnswer, ConfigAsk } from './copy/config-messages.ts'
 import type { Arrival } from './peer/arrival.ts'
 import type { PeerAddress } from './peer/transport.ts'
-import type { NbdSession } from './nbd/listener.ts'
+import { answerExports } from './nbd/export-calls.ts'
+import type { ExportAsk } from './nbd/export-calls.ts'
+import type { ExportDirectory, NbdSession, SecureArrival } from './nbd/listener.ts'
 import type { WorkerHandle } from './node-control.ts'
 
 /**
@@ -30,6 +32,8 @@ export interface WorkerThreadOptions {
   log: LogPort
   onBug: (error: unknown) => void
   onSessionEnded: (session: number) => void
+  /** For clients over TLS. */
+  exports?: ExportDirectory
   /** Of a node of a cluster: the worker asks for the cluster store. */
   onConfigAsk?: (ask: ConfigAsk) => void
 }
@@ -37,6 +41,7 @@ export interface WorkerThreadOptions {
 export class WorkerThread implements WorkerHandle {
   readonly #thread: Worker
   readonly #options: WorkerThreadOptions
+  readonly #exports: (ask: ExportAsk) => void
   readonly #waiting = new Map<number, (answer: Answer<unknown>) => void>()
   readonly #opened = Promise.withResolvers<WorkerReport>()
   #nextCall = 0
@@ -44,6 +49,8 @@ export class WorkerThread implements WorkerHandle {
 
   constructor(options: WorkerThreadOptions) {
     this.#options = options
+    const { exports = { list: () => [], find: () => undefined }, onBug } = options
+    this.#exports = answerExports(exports, (answer) => this.#post({ kind: 'exports', answer }), onBug)
     // Read when an isolate is made: this one and no other, the main thread has what the supervisor said.
     setFlagsFromString(`--max-semi-space-size=${YOUNG_HALF_MIB}`)
     this.#thread = new Worker(new URL('./worker.ts', import.meta.url), {
@@ -79,6 +86,10 @@ export class WorkerThread implements WorkerHandle {
   /** The descriptor in it is the worker's from now on. */
   arrival(arrival: Arrival): void {
     this.#post({ kind: 'arrival', arrival })
+  }
+
+  secureNbd(arrival: SecureArrival): void {
+    this.#post({ kind: 'secure-nbd', arrival })
   }
 
   /** What it has counted since its start. */
@@ -125,6 +136,7 @@ export class WorkerThread implements WorkerHandle {
       case 'opened': return this.#opened.resolve(message.report)
       case 'refused': return this.#opened.reject(unpackError(message.error))
       case 'session-ended': return this.#options.onSessionEnded(message.session)
+      case 'exports': return this.#exports(message.ask)
       case 'config': {
         const { onConfigAsk } = this.#options
         assert(onConfigAsk !== undefined, 'only the worker of a node of a cluster asks for configurations')

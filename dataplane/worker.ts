@@ -16,6 +16,7 @@ import { NbdSessions } from './session-table.ts'
 import { StoreCalls } from './store-calls.ts'
 import { openStore } from './store-shell.ts'
 import { VolumeGates } from './volume-gates.ts'
+import { WorkerTls, takeTls } from './worker-tls.ts'
 import { packError } from './worker-messages.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts'
 
@@ -37,11 +38,16 @@ async function run(port: MessagePort, start: WorkerStart): Promise<void> {
     meterOf: (volume) => meters.of(specOf(volume)!),
     gateOf: (volume) => gates.of(specOf(volume)!.id, specOf(volume)!.qos),
   })
+  const tls = WorkerTls.of({ tls: start.tls, worker: start.worker, sessions, log, post })
   const calls = new StoreCalls(store, sessions, gates)
   port.on('message', (message: ToWorker) => {
     switch (message.kind) {
-      case 'call': return calls.run(message.call, (answer) => post({ kind: 'answer', id: message.id, answer }))
+      case 'call':
+        if (message.call.kind === 'stop') tls?.close()
+        return calls.run(message.call, (answer) => post({ kind: 'answer', id: message.id, answer }))
       case 'session': return sessions.add(message.session)
+      case 'secure-nbd':
+      case 'exports': return takeTls(tls, message)
       case 'ping': return post({ kind: 'answer', id: message.id, answer: { ok: true, value: undefined } })
       case 'figures': {
         const attachments = meters.figures((volumeId) => ({ qosWaitedMs: gates.waitedMs(volumeId) }))

@@ -3,16 +3,21 @@
  * of fio, user and system time of all their threads. Wall-clock figures of a busy machine are noise; these are not.
  *
  *   bin/node24 --dev bench/micro/replicated-cost.ts [--tree DIR]... [--rounds 5] [--seconds 3] [--case durable/32]...
- *                                                   [--profile] [--env NAME=VALUE]... [--dir DIR]
+ *                                                   [--tls] [--profile] [--env NAME=VALUE]... [--dir DIR]
  *
  * With several trees (worktrees of this repository, with their packages) each runs a cluster of its own and they take
- * turns, so that a change is measured beside what it changes. `--profile` samples the daemons and prints where the time
+ * turns, so that a change is measured beside what it changes. With `--tls` each tree runs a second one, whose nodes
+ * talk over TLS. `--profile` samples the daemons and prints where the time
  * went, of the primary and of its replicas; it costs a tenth of the speed. 6 GB a tree below `--dir`.
  */
+import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { initAuthority, issue } from '../../cli/ca-folder.ts'
+import { agreeOnClusterId } from '../../cluster/membership/cluster-id.ts'
+import type { NodeConfig } from '../../dataplane/node-config.ts'
 import type { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { MIB } from '../../engine/units.ts'
 import { clusterOfTree } from '../volume/cluster-of-tree.ts'
@@ -34,6 +39,7 @@ const { values } = parseArgs({
     case: { type: 'string', multiple: true, default: ['durable/32', 'durable/128', 'writeback/32'] },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
+    tls: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     env: { type: 'string', multiple: true, default: [] },
     dir: { type: 'string', default: os.tmpdir() },
@@ -53,10 +59,24 @@ interface Subject {
 let nextPort = 25_790
 const ends: Array<() => unknown> = []
 
-async function start(tree: string, name: string): Promise<Subject> {
+/** Nodes of a cluster of that id, by name: their TLS folders. */
+function certificates(name: string, clusterId: string): (node: string) => string {
+  const ca = scratch.path(`${name}-ca`)
+  initAuthority(ca, { clusterId, days: 2 })
+  return (node) => {
+    const out = path.join(ca, node)
+    issue(ca, { role: 'node', name: node, dns: [], ip: [], days: 1, out })
+    return out
+  }
+}
+
+async function start(tree: string, name: string, isTls: boolean): Promise<Subject> {
   const profiles = scratch.path(`${name}-profiles`)
   const env = Object.fromEntries(values.env.map((pair) => pair.split(/=(.*)/s) as [string, string]))
-  const setUp = (node: string): { env: Record<string, string> } => ({
+  const clusterId = randomBytes(16).toString('hex')
+  const folderOf = isTls ? certificates(name, clusterId) : undefined
+  const setUp = (node: string): { env: Record<string, string>; change: Partial<NodeConfig> } => ({
+    change: folderOf === undefined ? {} : { tls: folderOf(node) },
     env: {
       ...env,
       ...(values.profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${path.join(profiles, node)}` } : {}),
@@ -64,6 +84,7 @@ async function start(tree: string, name: string): Promise<Subject> {
   })
   const own = { tree, name, port: nextPort++, scratch, ends }
   const cluster = await clusterOfTree({ ...own, diskBytes: 6 * SIZE_BYTES, setUp })
+  if (isTls) await agreeOnClusterId(cluster.store, clusterId)
   const primaries: Record<string, string> = {}
   for (const durability of ['durable', 'writeback'] as const) {
     const spec = await cluster.makeVolume({ name: durability, durability, sizeBytes: SIZE_BYTES })
@@ -150,7 +171,9 @@ function printProfiles({ name, cluster, primaries, profiles }: Subject): void {
 const subjects: Subject[] = []
 try {
   for (const [i, tree] of values.tree.entries()) {
-    await start(tree, values.tree.length === 1 ? 't' : `t${i + 1}`)
+    const name = values.tree.length === 1 ? 't' : `t${i + 1}`
+    await start(tree, name, false)
+    if (values.tls) await start(tree, `${name}-tls`, true)
   }
   const found = new Map<string, Figures[]>()
   for (let round = 0; round < Number(values.rounds); round++) {
@@ -159,7 +182,7 @@ try {
       for (let i = 0; i < subjects.length; i++) {
         const subject = subjects[(i + round) % subjects.length]!
         const figures = await measure(subject, durability, Number(depth))
-        const key = `${one.padEnd(14)}${subject.name.padEnd(4)}`
+        const key = `${one.padEnd(14)}${subject.name.padEnd(7)}`
         found.set(key, [...(found.get(key) ?? []), figures])
       }
     }

@@ -64,13 +64,13 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
 /** Where NBD clients find a volume: over the unix socket at `socketPath`, and over TCP where a port is open. */
 export function nbdUris(
   volume: string,
-  at: { socketPath: string; tcp: { host: string; port: number } | undefined },
+  at: { socketPath: string; tcp: { host: string; port: number } | undefined; isTls?: boolean },
 ): string[] {
   const socket = at.socketPath.split('/').map(encodeURIComponent).join('/')
   const uris = [`nbd+unix:///${volume}?socket=${socket}`]
   if (at.tcp !== undefined) {
     const host = at.tcp.host.includes(':') ? `[${at.tcp.host}]` : at.tcp.host
-    uris.push(`nbd://${host}:${at.tcp.port}/${volume}`)
+    uris.push(`${at.isTls === true ? 'nbds' : 'nbd'}://${host}:${at.tcp.port}/${volume}`)
   }
   return uris
 }

@@ -30,7 +30,7 @@ export async function listenSecurely(options: SecureListenOptions): Promise<Secu
   const { host, port, folder, protocol, onSecure, onRefused } = options
   const { handshakeMs, handshakesMax, connectionsMax } = SECURE_LISTEN_LIMITS
   const acceptor = new TlsAcceptor({ folder, protocol, handshakeMs, handshakesMax, onSecure, onRefused })
-  const server = net.createServer({ noDelay: true }, (socket) => acceptor.accept(socket))
+  const server = net.createServer({ noDelay: true }, (socket) => acceptor.accept(socket, undefined))
   server.maxConnections = connectionsMax
   server.on('drop', (dropped) => onRefused(`${dropped?.remoteAddress}:${dropped?.remotePort}`, 'too many connections'))
   await new Promise<void>((resolve, reject) => {

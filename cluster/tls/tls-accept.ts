@@ -13,26 +13,27 @@ import { identityOf } from './identity.ts'
 import type { TlsIdentity } from './identity.ts'
 import type { TlsFolder, TlsMaterial } from './tls-folder.ts'
 
-export interface TlsAcceptorOptions {
+/** `Context`: what the owner gave with the socket. */
+export interface TlsAcceptorOptions<Context> {
   folder: TlsFolder
   /** ALPN; undefined: the protocol has none. */
   protocol: string | undefined
   handshakeMs: number
   /** How many may be at this stage at once. */
   handshakesMax: number
-  onSecure(socket: TLSSocket, identity: TlsIdentity): void
+  onSecure(socket: TLSSocket, identity: TlsIdentity, context: Context): void
   onRefused(address: string, reason: string): void
 }
 
 export const addressOf = (socket: Socket): string => `${socket.remoteAddress ?? 'gone'}:${socket.remotePort ?? 0}`
 
-export class TlsAcceptor {
-  readonly #o: TlsAcceptorOptions
+export class TlsAcceptor<Context = undefined> {
+  readonly #o: TlsAcceptorOptions<Context>
   readonly #server: Server
-  readonly #arriving = new Set<Socket>()
+  readonly #arriving = new Map<Socket, Context>()
   #used: TlsMaterial
 
-  constructor(options: TlsAcceptorOptions) {
+  constructor(options: TlsAcceptorOptions<Context>) {
     this.#o = options
     const { folder, protocol, handshakeMs } = options
     this.#used = folder.current
@@ -57,7 +58,7 @@ export class TlsAcceptor {
   }
 
   /** `socket` is ours from now on; it has nothing behind it that was read already. */
-  accept(socket: Socket): void {
+  accept(socket: Socket, context: Context): void {
     const { folder, handshakesMax, onRefused } = this.#o
     socket.on('error', () => socket.destroy())
     if (this.#arriving.size >= handshakesMax) {
@@ -70,21 +71,22 @@ export class TlsAcceptor {
       this.#used = current
       this.#server.setSecureContext(current.options)
     }
-    this.#arriving.add(socket)
+    this.#arriving.set(socket, context)
     socket.on('close', () => this.#arriving.delete(socket))
     this.#server.emit('connection', socket)
   }
 
   close(): void {
-    for (const socket of this.#arriving) socket.destroy()
+    for (const socket of this.#arriving.keys()) socket.destroy()
   }
 
   #judge(socket: TLSSocket): void {
-    for (const arriving of this.#arriving) {
-      if (arriving.remotePort === socket.remotePort && arriving.remoteAddress === socket.remoteAddress) {
-        this.#arriving.delete(arriving)
-      }
-    }
+    // Both are of one connection, so nobody else has these.
+    const found = [...this.#arriving].find(([arriving]) =>
+      arriving.remotePort === socket.remotePort && arriving.remoteAddress === socket.remoteAddress)
+    if (found === undefined) return void socket.destroy()
+    const [raw, context] = found
+    this.#arriving.delete(raw)
     const { folder, protocol, onSecure, onRefused } = this.#o
     socket.on('error', () => socket.destroy())
     const refuse = (reason: string): void => {
@@ -96,7 +98,7 @@ export class TlsAcceptor {
     if (typeof identity === 'string') return refuse(identity)
     const { clusterId } = identity
     if (clusterId !== folder.identity.clusterId) return refuse(`its certificate is for cluster ${clusterId}`)
-    onSecure(socket, identity)
+    onSecure(socket, identity, context)
   }
 }
 

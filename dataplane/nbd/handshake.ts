@@ -15,8 +15,8 @@
  * An export that the directory does not know at once (a snapshot, of which only its volume's primary knows) is looked
  * for by the surroundings, once a connection; bytes that come meanwhile wait.
  *
- * Contexts count only if the export entered is the one they were set for. There is no TLS here: STARTTLS is answered
- * UNSUP and changes nothing, so no byte from before an upgrade can be taken for one after it.
+ * Contexts count only if the export entered is the one they were set for. In plain text STARTTLS is answered UNSUP and
+ * changes nothing; where TLS is forced, this begins behind it (tls-gate.ts), with nothing of before but the flags.
  *
  * Source: doc/proto.md "Fixed newstyle negotiation", "Option types"; limits from the reliability checklist.
  */
@@ -28,8 +28,8 @@ import {
 import {
   BASE_ALLOCATION, BASE_ALLOCATION_ID, IHAVEOPT, NAME_BYTES_MAX, NBDMAGIC, NBD_FLAG_C_FIXED_NEWSTYLE,
   NBD_FLAG_C_NO_ZEROES, NBD_FLAG_FIXED_NEWSTYLE, NBD_FLAG_NO_ZEROES, NBD_INFO_BLOCK_SIZE, NBD_INFO_DESCRIPTION,
-  NBD_INFO_NAME, NBD_OPT_ABORT, NBD_OPT_EXPORT_NAME, NBD_OPT_EXTENDED_HEADERS, NBD_OPT_GO, NBD_OPT_INFO,
-  NBD_OPT_LIST, NBD_OPT_LIST_META_CONTEXT, NBD_OPT_SET_META_CONTEXT, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK,
+  NBD_INFO_NAME, NBD_OPT_ABORT, NBD_OPT_EXPORT_NAME, NBD_OPT_EXTENDED_HEADERS, NBD_OPT_GO, NBD_OPT_INFO, NBD_OPT_LIST,
+  NBD_OPT_LIST_META_CONTEXT, NBD_OPT_SET_META_CONTEXT, NBD_OPT_STARTTLS, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK,
   NBD_REP_ERR_EXT_HEADER_REQD, NBD_REP_ERR_INVALID, NBD_REP_ERR_POLICY, NBD_REP_ERR_SHUTDOWN, NBD_REP_ERR_TOO_BIG,
   NBD_REP_ERR_UNKNOWN, NBD_REP_ERR_UNSUP, NBD_REP_INFO, NBD_REP_META_CONTEXT, NBD_REP_SERVER, OPTION_BYTES,
   PAYLOAD_ADVERTISED_BYTES, transmissionFlags,
@@ -88,6 +88,19 @@ export interface HandshakeStep {
 
 type State = 'flags' | 'option' | 'data' | 'skip' | 'looking' | 'over'
 
+/** The server speaks first. */
+export const GREETING: Buffer = greeting()
+
+function greeting(): Buffer {
+  const bytes = Buffer.alloc(18)
+  bytes.writeUInt32BE(NBDMAGIC[0], 0)
+  bytes.writeUInt32BE(NBDMAGIC[1], 4)
+  bytes.writeUInt32BE(IHAVEOPT[0], 8)
+  bytes.writeUInt32BE(IHAVEOPT[1], 12)
+  bytes.writeUInt16BE(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES, 16)
+  return bytes
+}
+
 export class Handshake {
   readonly #exports: ExportDirectory
   readonly #mayEnter: (name: string) => Entry
@@ -101,6 +114,7 @@ export class Handshake {
   #structured = false
   #extended = false
   #noZeroes = false
+  #isSecure = false
   #contexts: { exportName: string; ids: number[] } = { exportName: '', ids: [] }
   /** By name, as the client says it. */
   readonly #looked = new Map<string, Looked>()
@@ -118,21 +132,22 @@ export class Handshake {
     this.#mayLook = mayLook
   }
 
-  /** The server speaks first. */
   greeting(): Buffer {
-    const bytes = Buffer.alloc(18)
-    bytes.writeUInt32BE(NBDMAGIC[0], 0)
-    bytes.writeUInt32BE(NBDMAGIC[1], 4)
-    bytes.writeUInt32BE(IHAVEOPT[0], 8)
-    bytes.writeUInt32BE(IHAVEOPT[1], 12)
-    bytes.writeUInt16BE(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES, 16)
-    return bytes
+    return GREETING
   }
 
   feed(bytes: Uint8Array): HandshakeStep {
     assert(this.#state !== 'over' && this.#state !== 'looking', 'nothing is fed after the end, or while it looks')
     this.#pending = this.#pending.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#pending, bytes])
     return this.#goOn()
+  }
+
+  /** Flags were exchanged, and TLS began, before; there was no other option (tls-gate.ts). */
+  behindTls(noZeroes: boolean): void {
+    assert(this.#state === 'flags', 'TLS comes before any option')
+    this.#noZeroes = noZeroes
+    this.#isSecure = true
+    this.#state = 'option'
   }
 
   get isLooking(): boolean {
@@ -263,6 +278,9 @@ export class Handshake {
         return this.#reply(NBD_REP_ACK)
       case NBD_OPT_LIST_META_CONTEXT:
       case NBD_OPT_SET_META_CONTEXT: return this.#metaContext(data)
+      case NBD_OPT_STARTTLS:
+        if (this.#isSecure) return this.#refuse(NBD_REP_ERR_INVALID, 'this is TLS already')
+        return this.#refuse(NBD_REP_ERR_UNSUP, 'option not supported')
       default: return this.#refuse(NBD_REP_ERR_UNSUP, 'option not supported')
     }
   }

@@ -15,11 +15,12 @@ import fs from 'node:fs'
 import net from 'node:net'
 import { HoldfastError } from '../../engine/errors.ts'
 import { dup } from '../libc.ts'
-import { Handshake } from './handshake.ts'
+import { GREETING, Handshake } from './handshake.ts'
 import type {
   Entry, ExportDirectory, ExportInfo, HandshakeEvent, HandshakeStep, Looked,
 } from './handshake.ts'
 import type { Negotiated } from './protocol.ts'
+import { TlsGate } from './tls-gate.ts'
 import { prepareSocketPath } from './unix-socket-path.ts'
 
 export type { ExportDirectory, ExportInfo, Looked } from './handshake.ts'
@@ -29,6 +30,16 @@ export const LISTENER_LIMITS = {
   connectionsMax: 1024,
   connectionsPerExportMax: 128,
   unreadReplyBytesMax: 1024 * 1024,
+}
+
+/** A connection that has asked for TLS and was told to begin it. */
+export interface SecureArrival {
+  /** Of the session that it may become; told with `sessionEnded` in any case. */
+  id: number
+  /** Owned by the receiver. */
+  fd: number
+  /** What the client's flags said. */
+  noZeroes: boolean
 }
 
 export interface NbdSession {
@@ -55,6 +66,7 @@ interface SocketHandle {
 export class NbdListener {
   readonly #exports: ExportDirectory
   readonly #onSession: (session: NbdSession) => void
+  readonly #onSecure: ((arrival: SecureArrival) => void) | undefined
   readonly #onRefused: (reason: string) => void
   readonly #limits: typeof LISTENER_LIMITS
   readonly #servers: net.Server[] = []
@@ -68,12 +80,15 @@ export class NbdListener {
   constructor(options: {
     exports: ExportDirectory
     onSession: (session: NbdSession) => void
+    /** Of `listenSecurely`. */
+    onSecure?: (arrival: SecureArrival) => void
     /** A handshake that did not become a session; for a quiet log line. */
     onRefused?: (reason: string) => void
     limits?: Partial<typeof LISTENER_LIMITS>
   }) {
     this.#exports = options.exports
     this.#onSession = options.onSession
+    this.#onSecure = options.onSecure
     this.#onRefused = options.onRefused ?? (() => {})
     this.#limits = { ...LISTENER_LIMITS, ...options.limits }
   }
@@ -92,6 +107,12 @@ export class NbdListener {
   /** Loopback unless asked otherwise. @returns the port, which matters when 0 was asked for */
   async listenTcp({ host = '127.0.0.1', port }: { host?: string; port: number }): Promise<number> {
     const server = await this.#listen({ host, port }, `${host}:${port}`, port)
+    return (server.address() as net.AddressInfo).port
+  }
+
+  /** TLS and nothing else. @returns the port */
+  async listenSecurely({ host, port }: { host: string; port: number }): Promise<number> {
+    const server = await this.#listen({ host, port }, `${host}:${port}`, port, (socket) => this.#acceptSecure(socket))
     return (server.address() as net.AddressInfo).port
   }
 
@@ -118,9 +139,11 @@ export class NbdListener {
     await Promise.all(closed)
   }
 
-  #listen(where: net.ListenOptions, endpoint: string, port?: number): Promise<net.Server> {
+  #listen(
+    where: net.ListenOptions, endpoint: string, port?: number, accept = (socket: net.Socket) => this.#accept(socket),
+  ): Promise<net.Server> {
     return new Promise((resolve, reject) => {
-      const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
+      const server = net.createServer({ allowHalfOpen: true, noDelay: true }, accept)
       server.once('error', (error: NodeJS.ErrnoException) => {
         if (error.code === 'EADDRINUSE') {
           reject(port === undefined
@@ -137,14 +160,71 @@ export class NbdListener {
     })
   }
 
-  #accept(socket: net.Socket): void {
+  /** @returns whether there is room for another one */
+  #arrived(socket: net.Socket): boolean {
     socket.on('error', () => socket.destroy())
     if (this.connections >= this.#limits.connectionsMax) {
       this.#onRefused('too many connections')
       socket.destroy()
-      return
+      return false
     }
     this.#handshakes.add(socket)
+    const deadline = setTimeout(() => {
+      this.#onRefused('handshake took too long')
+      socket.destroy()
+    }, this.#limits.handshakeMs)
+    socket.on('close', () => {
+      clearTimeout(deadline)
+      this.#handshakes.delete(socket)
+    })
+    socket.on('end', () => socket.destroy())
+    return true
+  }
+
+  #acceptSecure(socket: net.Socket): void {
+    if (!this.#arrived(socket)) return
+    const gate = new TlsGate()
+    socket.write(GREETING)
+    const onData = (bytes: Buffer): void => {
+      const { send, event } = gate.feed(bytes)
+      if (event?.type !== 'start-tls') {
+        if (send.length > 0) socket.write(Buffer.concat(send))
+        if (socket.writableLength > this.#limits.unreadReplyBytesMax) socket.destroy()
+        if (event === undefined) return
+        socket.off('data', onData)
+        this.#onRefused(event.reason)
+        socket.destroySoon()
+        return
+      }
+      socket.off('data', onData)
+      this.#startTls(socket, Buffer.concat(send), event.noZeroes)
+    }
+    socket.on('data', onData)
+  }
+
+  /** What is read next is the worker's; the client says nothing before it has our answer. */
+  #startTls(socket: net.Socket, acknowledgement: Buffer, noZeroes: boolean): void {
+    const handle = (socket as unknown as { _handle: SocketHandle | null })._handle
+    if (handle === null) return
+    handle.reading = false
+    handle.readStop()
+    socket.pause()
+    const fd = this.#stopping ? -1 : dup(handle.fd)
+    if (fd < 0) {
+      this.#onRefused(this.#stopping ? 'stopping' : 'out of file descriptors')
+      socket.destroy()
+      return
+    }
+    socket.write(acknowledgement, () => {
+      socket.destroy()
+      const id = this.#nextId++
+      this.#sessions.set(id, '')
+      this.#onSecure!({ id, fd, noZeroes })
+    })
+  }
+
+  #accept(socket: net.Socket): void {
+    if (!this.#arrived(socket)) return
     const exports = this.#exports
     const looks = new Map<string, Promise<Looked>>()
     const mayLook = (name: string): boolean => {
@@ -162,17 +242,10 @@ export class NbdListener {
       }
     }
     let isEntered = false
-    const deadline = setTimeout(() => {
-      this.#onRefused('handshake took too long')
-      socket.destroy()
-    }, this.#limits.handshakeMs)
     socket.on('close', () => {
-      clearTimeout(deadline)
-      this.#handshakes.delete(socket)
       if (!isEntered) dropFound()
     })
-    socket.on('end', () => socket.destroy())
-    socket.write(handshake.greeting())
+    socket.write(GREETING)
     const onStep = ({ send, event, look }: HandshakeStep): void => {
       if (event === undefined) {
         if (send.length > 0) socket.write(Buffer.concat(send))

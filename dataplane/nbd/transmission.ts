@@ -19,6 +19,7 @@
  * - `onClose` runs once, when the volume holds nothing of this connection any more.
  */
 import net from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { assert } from '../../engine/assert.ts'
 import type { BlockDevice, Extent } from '../../engine/volume/block-device.ts'
 import type { GateMember, QosGate } from '../../engine/volume/qos-gate.ts'
@@ -72,6 +73,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #writer: ReplyWriter
   readonly #calls: VolumeCalls
   readonly #socket: net.Socket
+  readonly #isSecure: boolean
   readonly #fd: number
   readonly #sender: ReplySender
   readonly #free: InFlightRequest[] = []
@@ -106,6 +108,8 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
 
   constructor(options: {
     fd: number
+    /** TLS over that descriptor, which stays its own; unset: plain text, and the descriptor is ours. */
+    secured?: TLSSocket
     negotiated: Negotiated
     /** Bytes that arrived behind the handshake. */
     leftover: Uint8Array
@@ -147,7 +151,9 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     const taken = this.#parser.append(options.leftover)
     assert(taken === options.leftover.length, 'a fresh parser takes everything')
     this.#fd = options.fd
-    this.#socket = new net.Socket({
+    const { secured } = options
+    this.#isSecure = secured !== undefined
+    this.#socket = secured ?? new net.Socket({
       fd: options.fd,
       allowHalfOpen: true,
       onread: {
@@ -156,6 +162,8 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       },
     })
     this.#socket.setNoDelay(true)
+    // Bytes wait in TLS without our knowing: how long, cannot be told.
+    this.#isLate = this.#isSecure
     this.#sender = new ReplySender(this.#socket, this.#writer, (heldBytes, failed) => this.#sent(heldBytes, failed))
     this.#socket.on('end', () => {
       this.#end('client-closed')
@@ -165,6 +173,8 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#socket.on('close', () => this.#close('socket'))
     this.#serve()
     if (!this.#mayRead) this.#pause()
+    else if (secured !== undefined) secured.resume()
+    secured?.on('data', (bytes: Uint8Array) => this.#decrypted(bytes))
   }
 
   get inFlightRequests(): number {
@@ -226,6 +236,19 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#paused = !this.#mayRead
     this.#isLate = this.#paused || (this.#isLate && count === this.#spaceBytes)
     return !this.#paused
+  }
+
+  /** Bytes that are there already: they are copied to where the parser has them. */
+  #decrypted(bytes: Uint8Array): void {
+    this.#progressMs = performance.now()
+    let rest = bytes
+    while (rest.length > 0 && this.#state === 'open') {
+      rest = rest.subarray(this.#parser.append(rest))
+      if (rest.length > 0) this.#pump()
+    }
+    this.#serve()
+    if (this.#paused || this.#mayRead) return
+    this.#pause()
   }
 
   get #mayRead(): boolean {

@@ -58,7 +58,7 @@ export class SecureArrivals {
     socket.setNoDelay(true)
     socket.on('error', () => socket.destroy())
     socket.write(encodePreface(answeringPreface(self, preface, { nonce: nonce(), windowBytes: WINDOW_BYTES, answer })))
-    if (answer === 'start-tls') return this.#acceptor.accept(socket)
+    if (answer === 'start-tls') return this.#acceptor.accept(socket, undefined)
     this.#refuse(address, why)
     socket.resume().on('end', () => socket.destroy())
     socket.destroySoon()

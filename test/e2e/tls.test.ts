@@ -4,6 +4,8 @@
  * replaced while all runs are used; the same folder resumes.
  */
 // test-timeout-seconds: 240
+import { spawnSync } from 'node:child_process'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import t from 'tap'
@@ -12,6 +14,7 @@ import type { Node, Volume } from '../../cluster/api/definition.ts'
 import { DevProcess } from '../cli/dev-process.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { TestCa } from '../cluster/tls/certificates.ts'
+import { missing } from '../conformance/nbd/nbd-process.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 const SMALL = ['--tls', '--size', '512Mi', '--volume', 'demo:32Mi']
@@ -59,6 +62,23 @@ t.test('a cluster over TLS', async (t) => {
     socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0')
     await new Promise((resolve) => socket.on('close', resolve))
     t.ok(heard <= 7, `an alert at most: ${heard} bytes`)
+  })
+
+  await t.test('NBD over TLS through a node of a cluster', { skip: missing('nbdinfo', 'nbdcopy') }, async (t) => {
+    const names = { 'ca.crt': 'ca-cert.pem', 'tls.crt': 'client-cert.pem', 'tls.key': 'client-key.pem' }
+    const certificates = temporaryFolder(t)
+    for (const [from, to] of Object.entries(names)) cpSync(path.join(admin!, from), path.join(certificates, to))
+    const told = dev.stdout.matchAll(/ (nbds:\S+demo)$/gm)
+    const uris = [...told].map(([, uri]) => `${uri}?tls-certificates=${certificates}`)
+    t.equal(uris.length, 3)
+    const image = path.join(certificates, 'image')
+    writeFileSync(image, Buffer.alloc(32 << 20, 'written through one node, read through another. '))
+    const copied = spawnSync('nbdcopy', [image, uris[1]!], { encoding: 'utf8' })
+    t.equal(copied.status, 0, copied.stderr)
+    const back = path.join(certificates, 'back')
+    t.equal(spawnSync('nbdcopy', [uris[2]!, back]).status, 0)
+    t.ok(readFileSync(back).equals(readFileSync(image)))
+    t.not(spawnSync('nbdinfo', [uris[0]!.replace('nbds:', 'nbd:')]).status, 0, 'not in plain text')
   })
 
   await t.test('the node that leads is killed, with certificates replaced meanwhile', async (t) => {
