@@ -38,7 +38,7 @@ export class TlsAcceptor<Context = undefined> {
     const { folder, protocol, handshakeMs } = options
     this.#used = folder.current
     this.#server = createServer({
-      ...this.#used.options,
+      ...this.#used.options(),
       requestCert: true,
       rejectUnauthorized: true,
       handshakeTimeout: handshakeMs,
@@ -69,7 +69,7 @@ export class TlsAcceptor<Context = undefined> {
     const { current } = folder
     if (current !== this.#used) {
       this.#used = current
-      this.#server.setSecureContext(current.options)
+      this.#server.setSecureContext(current.options())
     }
     this.#arriving.set(socket, context)
     socket.on('close', () => this.#arriving.delete(socket))

@@ -16,6 +16,7 @@ import path from 'node:path'
 import { createSecureContext } from 'node:tls'
 import type { SecureContext, SecureContextOptions } from 'node:tls'
 import { HoldfastError } from '../../engine/errors.ts'
+import { Secret } from '../../engine/secret.ts'
 import { identityOf } from './identity.ts'
 import type { TlsIdentity } from './identity.ts'
 
@@ -34,8 +35,8 @@ export const TLS_RULES = {
 } as const satisfies SecureContextOptions
 
 export interface TlsMaterial {
-  /** For `tls.Server.setSecureContext`. */
-  options: SecureContextOptions
+  /** For `tls.Server.setSecureContext`. With the key in it, so made when it is asked for. */
+  options(): SecureContextOptions
   context: SecureContext
   /** A sentence: the certificate names nobody of a cluster (it may be for a cluster store of another CA). */
   identity: TlsIdentity | string
@@ -94,9 +95,9 @@ export class TlsFolder {
 const filesError = (dir: string, file: string, reason: string, cause?: unknown): HoldfastError =>
   new HoldfastError('tls-files', { file: path.join(dir, file), reason }, { cause })
 
-function readText(dir: string, file: string): string {
+function readBytes(dir: string, file: string): Buffer {
   try {
-    return readFileSync(path.join(dir, file), 'utf8')
+    return readFileSync(path.join(dir, file))
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     const words: Record<string, string> = { ENOENT: 'it is not there', EACCES: 'this user may not read it' }
@@ -105,7 +106,7 @@ function readText(dir: string, file: string): string {
 }
 
 function parsed<T>(dir: string, file: string, what: string, parse: (text: string) => T): T {
-  const text = readText(dir, file)
+  const text = readBytes(dir, file).toString()
   try {
     return parse(text)
   } catch (error) {
@@ -116,21 +117,18 @@ function parsed<T>(dir: string, file: string, what: string, parse: (text: string
 
 function load(dir: string): TlsMaterial {
   const certificate = parsed(dir, FILES.certificate, 'certificate', (text) => new X509Certificate(text))
-  const key: KeyObject = parsed(dir, FILES.key, 'private key', (text) => createPrivateKey(text))
+  const secret = new Secret(readBytes(dir, FILES.key))
+  const key: KeyObject = parsed(dir, FILES.key, 'private key', () => createPrivateKey(Buffer.from(secret.reveal())))
   const authority = parsed(dir, FILES.ca, 'certificate', (text) => new X509Certificate(text))
   if (!certificate.checkPrivateKey(key)) throw filesError(dir, FILES.key, `it is not the key of ${FILES.certificate}`)
   if (!authority.ca) throw filesError(dir, FILES.ca, 'its certificate is not that of a CA')
   const expiresAtMs = Date.parse(certificate.validTo)
   if (expiresAtMs <= Date.now()) throw filesError(dir, FILES.certificate, `it was valid until ${certificate.validTo}`)
-  const options: SecureContextOptions = {
-    ...TLS_RULES,
-    // All of each file: chains, and both CAs while one takes over from the other.
-    ca: readText(dir, FILES.ca),
-    cert: readText(dir, FILES.certificate),
-    key: readText(dir, FILES.key),
-  }
+  // All of each file: chains, and both CAs while one takes over from the other.
+  const [ca, cert] = [FILES.ca, FILES.certificate].map((file) => readBytes(dir, file).toString()) as [string, string]
+  const options = () => ({ ...TLS_RULES, ca, cert, key: Buffer.from(secret.reveal()) })
   try {
-    return { options, context: createSecureContext(options), identity: identityOf(certificate), expiresAtMs }
+    return { options, context: createSecureContext(options()), identity: identityOf(certificate), expiresAtMs }
   } catch (error) {
     throw filesError(dir, FILES.certificate, (error as Error).message, error)
   }

@@ -99,7 +99,7 @@ t.test('who has no right reaches no handler', async (t) => {
   const strangers: Record<string, ChannelCredentials> = {
     'plain text': credentials.createInsecure(),
     'no certificate': credentials.createFromSecureContext(
-      createSecureContext({ ca: ca.folder({ role: 'node', name: 'n1' }).current.options.ca! }),
+      createSecureContext({ ca: ca.folder({ role: 'node', name: 'n1' }).current.options().ca! }),
       { checkServerIdentity: () => undefined },
     ),
   }
@@ -110,13 +110,13 @@ t.test('who has no right reaches no handler', async (t) => {
     const { key, certificate } = issueRaw(of.dir, { uri, ...wish })
     const who = which === 'valid' ? 'a CA of the same cluster id that is not ours' : which
     strangers[who] = credentials.createSsl(
-      Buffer.from(ca.folder({ role: 'node', name: 'n1' }).current.options.ca as string), Buffer.from(key),
+      Buffer.from(ca.folder({ role: 'node', name: 'n1' }).current.options().ca as string), Buffer.from(key),
       Buffer.from(certificate), { checkServerIdentity: () => undefined },
     )
   }
   const { key, certificate } = issueRaw(ca.dir, { uri: `holdfast://cluster/${'0'.repeat(32)}/node/n1` })
   strangers['our CA, another cluster'] = credentials.createSsl(
-    Buffer.from(ca.folder({ role: 'node', name: 'n1' }).current.options.ca as string), Buffer.from(key),
+    Buffer.from(ca.folder({ role: 'node', name: 'n1' }).current.options().ca as string), Buffer.from(key),
     Buffer.from(certificate), { checkServerIdentity: () => undefined },
   )
   for (const [who, tls] of Object.entries(strangers)) await everything(who, tls, unreached)

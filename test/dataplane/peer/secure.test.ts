@@ -78,7 +78,7 @@ async function securePair(t: Test, b: Partial<WorkerOptions> = {}): Promise<[Wor
 }
 
 const secretsOf = (ca: TestCa, name: string, role: 'node' | 'admin' = 'node'): Secrets => {
-  const { key, cert, ca: of } = ca.folder({ role, name }).current.options
+  const { key, cert, ca: of } = ca.folder({ role, name }).current.options()
   return { key: key as string, cert: cert as string, ca: of as string }
 }
 
