@@ -179,8 +179,15 @@ export class Scene {
   }
 
   async #isDiskOnline(name: string): Promise<boolean> {
-    const { disks } = await this.ask((control) => control.getNode({ name }))
-    return disks.length > 0 && disks.every(({ state }) => state === 'online')
+    // Behind a fault of the store nobody may be elected yet.
+    for (const untilMs = performance.now() + WHOLE_MS; ; await sleep(LOOK_MS)) {
+      try {
+        const { disks } = await this.ask((control) => control.getNode({ name }))
+        return disks.length > 0 && disks.every(({ state }) => state === 'online')
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || performance.now() > untilMs) throw error
+      }
+    }
   }
 
   /** A node that just came back takes nothing new for a while: asked again until it does. */
