@@ -120,7 +120,7 @@ class Daemon {
     const { config, ioFlusher } = this.#order
     const paths = this.#paths
     requireNativeChecksum()
-    this.#tls = openNodeTls(config.tls, config.name, this.#log)
+    this.#metrics.tls = this.#tls = openNodeTls(config.tls, config.name, this.#log)
     await this.#showMetrics(config.listenMetrics)
     const joined = await this.#join()
     const identity = joined === undefined ? nodeIdentity(paths.identity) : joined

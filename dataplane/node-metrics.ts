@@ -10,6 +10,7 @@ import { joinFigures } from '../cluster/metrics/figures.ts'
 import type { CopyFigures, WorkerFigures } from '../cluster/metrics/figures.ts'
 import type { Check, MetricsSource } from '../cluster/metrics/http-server.ts'
 import type { NodeFigures } from '../cluster/metrics/node-figures.ts'
+import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { HoldfastError } from '../engine/errors.ts'
 
 /** A worker answers between two turns, which take milliseconds. */
@@ -39,6 +40,8 @@ export class NodeMetrics implements MetricsSource {
   #isStopping = false
   /** The cluster store answers, as far as is known. */
   isStoreReachable = false
+  /** Undefined: the node talks in plain text. */
+  tls: TlsFolder | undefined
   /** Of a volume whose copy here leads: versions in which its copies differ, by the last comparison. */
   differencesOf: (volumeId: string) => number = () => 0
 
@@ -76,6 +79,7 @@ export class NodeMetrics implements MetricsSource {
       residentBytes: process.memoryUsage.rss(),
       cpuSeconds: (user + system) / 1e6,
       isStoreReachable: store === undefined ? undefined : this.isStoreReachable,
+      certificateExpiresAtMs: this.tls?.current.expiresAtMs,
     }
   }
 

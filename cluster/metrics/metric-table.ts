@@ -242,6 +242,11 @@ export const METRICS: readonly Metric[] = [
     values: ({ isStoreReachable }) => (isStoreReachable === undefined ? [] : [[{}, Number(isStoreReachable)]]),
   },
   {
+    name: 'holdfast_tls_certificate_expiry_time_seconds', type: 'gauge', labels: [],
+    help: 'When the certificate of this node expires, in seconds since 1970; absent without one.',
+    values: ({ certificateExpiresAtMs: atMs }) => (atMs === undefined ? [] : [[{}, seconds(atMs)]]),
+  },
+  {
     name: 'holdfast_node_info', type: 'gauge', labels: ['node', 'version', 'instance'],
     help: 'Always 1; which daemon this is.',
     values: ({ node, version, instance }) => [[{ node, version, instance }, 1]],

@@ -11,4 +11,6 @@ export interface NodeFigures extends WorkerFigures {
   cpuSeconds: number
   /** Undefined: the node is by itself. */
   isStoreReachable: boolean | undefined
+  /** Undefined: it has none. */
+  certificateExpiresAtMs: number | undefined
 }

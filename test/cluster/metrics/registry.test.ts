@@ -18,7 +18,7 @@ const copy = (change: Partial<CopyFigures>): CopyFigures => ({
 
 const node: NodeFigures = {
   node: 'n1', version: '1', instance: 'i', startedAtMs: 2000, residentBytes: 5, cpuSeconds: 1.5,
-  isStoreReachable: undefined, attachments: [], copies: [],
+  isStoreReachable: undefined, certificateExpiresAtMs: 1_700_000_000_000, attachments: [], copies: [],
   disks: [{
     uuid: 'u', path: '/a "quoted"\\path', pool: 'default', isOnline: true, isSuspect: false, capacityBytes: 9,
     freeBytes: 8,
@@ -37,6 +37,7 @@ t.test('a histogram', async (t) => {
   t.match(page, /^holdfast_disk_fsync_seconds_count\{.*\} 7$/m)
   t.match(page, 'path="/a \\"quoted\\"\\\\path"')
   t.notMatch(page, /^holdfast_store_reachable /m, 'a node by itself has none')
+  t.match(page, /^holdfast_tls_certificate_expiry_time_seconds 1700000000$/m)
 })
 
 t.test('copies: who leads tells of the set, a volume in the trash has the name of another', async (t) => {
