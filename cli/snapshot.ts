@@ -69,8 +69,9 @@ export async function listSnapshots(invocation: Invocation): Promise<number> {
   const snapshots = await withDaemon(given, (daemon) => allSnapshots(daemon, volume))
   output.result(snapshots, () => snapshots.length === 0
     ? [`no snapshots of volume ${volume}; \`holdfast snapshot create ${volume} NAME\` makes one`]
-    : table(['NAME', 'MADE (UTC)', 'SIZE', 'SEQ', 'GROUP', 'LABELS'], snapshots.map((one) => [
-      one.name, timeOf(one), one.sizeBytes === 0 ? 'not known' : formatSize(one.sizeBytes), String(one.seq),
+    : table(['NAME', 'MADE (UTC)', 'SIZE', 'ALONE', 'SEQ', 'GROUP', 'LABELS'], snapshots.map((one) => [
+      one.name, timeOf(one), one.sizeBytes === 0 ? 'not known' : formatSize(one.sizeBytes),
+      one.exclusiveAtMs === 0 ? '-' : formatSize(one.exclusiveBytes), String(one.seq),
       one.group === '' ? '-' : one.group, labelsText(one),
     ])))
   return EXIT_OK

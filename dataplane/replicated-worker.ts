@@ -287,7 +287,8 @@ class ReplicatedWorker {
   }
 
   #snapshots(query: SnapshotQuery): Result<SnapshotAnswer> {
-    return snapshotAnswer(this.#node, this.replication.copies.copy(query.volumeId), query, this.#loop.nowMs())
+    const { copies, scrubber } = this.replication
+    return snapshotAnswer(this.#node, copies.copy(query.volumeId), query, scrubber, this.#loop.nowMs())
   }
 
   #snapshotDevice(reader: number): SnapshotDevice | undefined {

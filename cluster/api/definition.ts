@@ -298,6 +298,10 @@ export interface Snapshot {
   labels: Record<string, string>
   /** Name of the group snapshot that it was taken for; empty: none. */
   group: string
+  /** What only it shows, as it is stored: what its deletion gives back at the least. */
+  exclusiveBytes: number
+  /** Since 1970, of the scrub that found that; 0: it is not known yet. */
+  exclusiveAtMs: number
 }
 
 export interface CreateSnapshotRequest {

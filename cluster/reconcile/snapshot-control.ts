@@ -33,6 +33,9 @@ interface SnapshotControlOptions extends SettlingOptions {
 
 const view = (volume: string, snapshot: VolumeSnapshot): Snapshot => ({ volume, ...snapshot })
 
+/** One that was just made has nothing that the head does not show. */
+const UNKNOWN = { exclusiveBytes: 0, exclusiveAtMs: 0 }
+
 export class SnapshotControl {
   private readonly options: SnapshotControlOptions
 
@@ -56,7 +59,7 @@ export class SnapshotControl {
       const own = snapshots.find((one) => one.id === id)
       if (own !== undefined) return { done: view(volume, own) }
       if (snapshots.length > 0) return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: name }) }
-      const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title, group: '' })
+      const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       return { order: { operation: 'snapshot', id, title }, made }
     })
@@ -149,7 +152,7 @@ export class SnapshotControl {
       if (snapshots.some(({ name }) => name === title.name)) {
         return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: title.name }) }
       }
-      const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title, group: '' })
+      const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       try {
         fence ??= (await this.options.wishes.endUse(record, force, await clientsOf(record.spec.id))).attach
@@ -182,7 +185,7 @@ const askedOf = (
 /** The same of one that is taken for a group. */
 export function hasRoomFor({ bytes, sizeBytes }: SnapshotAnswer, title: Omit<SnapshotTitle, 'group'>): boolean {
   const id = '0'.repeat(32)
-  return hasRoom(bytes, view(id, { ...title, id, group: title.name, seq: 2 ** 48, sizeBytes }))
+  return hasRoom(bytes, view(id, { ...title, id, group: title.name, seq: 2 ** 48, sizeBytes, ...UNKNOWN }))
 }
 
 /** What is shown of one is a little more than what is kept of it. */

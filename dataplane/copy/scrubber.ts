@@ -13,6 +13,7 @@ import { runTask, until } from '../../engine/task.ts'
 import { CopyScrub, type ScrubSummary, type ScrubTodo } from '../../engine/volume/copy-scrub.ts'
 import type { Remains } from '../../engine/volume/copy-set.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
+import type { Exclusive } from '../../engine/volume/exclusive-bytes.ts'
 import type { Foreground } from '../../engine/volume/foreground.ts'
 import type { ScrubKind, ScrubTrack } from '../../engine/volume/scrub-note.ts'
 import type { ScrubOptions } from './scrub-options.ts'
@@ -110,6 +111,12 @@ export class Scrubber {
       deep.counts.damaged += of.counts.damaged
     }
     return { light, deep, isOverdue: this.#isOverdue(known) }
+  }
+
+  /** What only the snapshot that stands there shows, as the last light scrub of the copy found. */
+  exclusive(store: LocalCopyStore, seq: number): Exclusive {
+    const known = this.#known.get(store)
+    return known === undefined ? { bytes: 0, atMs: 0 } : known.scrub.exclusive.of(store.bodies.now, seq)
   }
 
   #remainsOf(volumeId: string): Known[] {

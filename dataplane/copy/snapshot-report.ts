@@ -4,10 +4,12 @@ import { whoReads } from '../../engine/replication/snapshot-uses.ts'
 import { failure } from '../../engine/volume/store-api.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
 import type { HostedCopy } from './hosted-copy.ts'
+import type { Scrubber } from './scrubber.ts'
 
 /** @param copy  of the volume that is asked for; undefined: none is here */
 export function snapshotAnswer(
-  node: string, copy: HostedCopy | undefined, query: SnapshotQuery, nowMs: number,
+  node: string, copy: HostedCopy | undefined, query: SnapshotQuery, scrubs: Pick<Scrubber, 'exclusive'>,
+  nowMs: number,
 ): Result<SnapshotAnswer> {
   const { volumeId: volume } = query
   const refuse = (reason: string) => failure('copy-refused', { node, volume, reason })
@@ -18,5 +20,11 @@ export function snapshotAnswer(
   if (copy.store.appliedSeq < changed.seq) return refuse('its last change is not stored everywhere yet')
   const { sizeBytes } = copy.store.descriptor().spec
   const inUse = whoReads(primary, query.ids[0] ?? '', nowMs)
-  return { ok: true, value: { epoch, changed, sizeBytes, ...copy.snapshots.answer(query), inUse } }
+  const { snapshots, ...all } = copy.snapshots.answer(query)
+  const { store } = copy
+  const told = snapshots.map((one) => {
+    const { bytes: exclusiveBytes, atMs: exclusiveAtMs } = scrubs.exclusive(store, one.seq)
+    return { ...one, exclusiveBytes, exclusiveAtMs }
+  })
+  return { ok: true, value: { epoch, changed, sizeBytes, ...all, snapshots: told, inUse } }
 }

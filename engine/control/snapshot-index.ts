@@ -5,7 +5,7 @@
  */
 import type { Snapshot } from '../volume/descriptor.ts'
 import { scheduledAtMs } from './snapshot-schedule.ts'
-import type { SnapshotAnswer, SnapshotQuery, SnapshotSummary, VolumeSnapshot } from './volume-snapshots.ts'
+import type { RecordedSnapshot, SnapshotQuery, SnapshotSummary } from './volume-snapshots.ts'
 
 type Place = Pick<Snapshot, 'seq' | 'id'>
 
@@ -42,7 +42,11 @@ export class SnapshotIndex {
     return this
   }
 
-  answer(query: Omit<SnapshotQuery, 'volumeId'>): Pick<SnapshotAnswer, 'count' | 'bytes' | 'snapshots'> {
+  answer(query: Omit<SnapshotQuery, 'volumeId'>): {
+    count: number
+    bytes: number
+    snapshots: RecordedSnapshot[]
+  } {
     return { count: this.shown.length, bytes: this.bytes, snapshots: this.found(query).map(toldOf) }
   }
 
@@ -100,7 +104,7 @@ const nameOf = ({ id, title }: Snapshot): string => title?.name ?? id
 /** Of which a schedule made it; 0: none did. */
 const timeOf = ({ title }: Snapshot): number => scheduledAtMs(title?.labels ?? {}) ?? 0
 
-function toldOf({ id, seq, sizeBytes = 0, title }: Snapshot): VolumeSnapshot {
+function toldOf({ id, seq, sizeBytes = 0, title }: Snapshot): RecordedSnapshot {
   const { name = id, createdAtMs = 0, labels = {}, group = '' } = title ?? {}
   return { id, name, seq, sizeBytes, createdAtMs, labels, group }
 }

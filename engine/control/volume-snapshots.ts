@@ -16,7 +16,14 @@ export interface VolumeSnapshot {
   labels: Record<string, string>
   /** Name of the group snapshot that it was taken for; empty: none. */
   group: string
+  /** What only it shows, as it is stored: what its deletion gives back at the least. */
+  exclusiveBytes: number
+  /** Of the scrub that found that, wall clock; 0: it is not known. */
+  exclusiveAtMs: number
 }
+
+/** What its record says of it. */
+export type RecordedSnapshot = Omit<VolumeSnapshot, 'exclusiveBytes' | 'exclusiveAtMs'>
 
 /** Those with one of these ids or names; when there are none: a page in order of seq. */
 export interface SnapshotQuery {

@@ -12,9 +12,11 @@
 import { until, type Task } from '../task.ts'
 import type { VersionId } from '../replication/record.ts'
 import type { Target } from './block-reader.ts'
+import type { FoundVersion } from './copy-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { walkDeep, type DeepSteps } from './deep-walk.ts'
 import type { WindowLimits } from './deep-window.ts'
+import { ExclusiveBytes } from './exclusive-bytes.ts'
 import { LostBlocks, without } from './lost-blocks.ts'
 import {
   noCounts, readScrubNote, writeScrubNote, type RunningScrub, type ScrubCounts, type ScrubKind, type ScrubNote,
@@ -74,6 +76,7 @@ const APPLY_LOOK_MS = 100
 export class CopyScrub {
   readonly copy: LocalCopyStore
   readonly lost: LostBlocks
+  readonly exclusive = new ExclusiveBytes()
   private readonly port: ScrubPort
   private readonly notes = new Map<Target, ScrubNote>()
   private notedAtMs = -Infinity
@@ -130,14 +133,22 @@ export class CopyScrub {
    */
   *passTask(kind: ScrubKind, todo: (track: ScrubTrack) => ScrubTodo): Task<boolean> {
     if (kind === 'deep') yield* this.whenApplied()
-    for (const [target, note] of this.notes) {
-      const what = todo(note[kind])
+    const todos = [...this.notes].map(([target, note]) => ({ target, note, what: todo(note[kind]) }))
+    if (kind === 'light') {
+      const { copy, port } = this
+      // What a former process looked at is not known here.
+      if (todos.every(({ what }) => what === 'anew')) {
+        this.exclusive.begin(copy.bodies.now, copy.appliedSeq, port.wallMs())
+      } else this.exclusive.abandon()
+    }
+    for (const { target, note, what } of todos) {
       if (what === 'nothing') continue
       if (what === 'anew') delete note[kind].running
       const ended = yield* this.disk(kind, target, note)
       yield* writeScrubNote(target, note)
       if (!ended) return false
     }
+    if (kind === 'light') this.exclusive.end()
     return true
   }
 
@@ -195,8 +206,9 @@ export class CopyScrub {
   }
 
   private *light(target: Target, note: ScrubNote, running: RunningScrub): Task<boolean> {
+    const each = (versions: readonly FoundVersion[]): void => this.exclusive.add(target.map, versions)
     for (;;) {
-      const walked = yield* walkLight(target, running.nextPage, this.paceTask)
+      const walked = yield* walkLight(target, running.nextPage, this.paceTask, each)
       if (walked === undefined) return false
       running.blocks += walked.blocks
       running.problems += walked.problems.length

@@ -49,7 +49,13 @@ export interface Pace {
  * Look at a window of pages from `fromPage` on, by their entries alone. Undefined: it cannot go on (the index cannot be
  * read, the disk failed, the copy is gone), or was told not to.
  */
-export function* walkLight(target: Target, fromPage: number, pace: Pace): Task<Walked | undefined> {
+export function* walkLight(
+  target: Target,
+  fromPage: number,
+  pace: Pace,
+  /** Told all versions of each page, in the turn in which the map has them. */
+  each: (versions: readonly FoundVersion[]) => void = () => {},
+): Task<Walked | undefined> {
   const window = yield* windowFrom(target, fromPage)
   if (window === undefined) return undefined
   const problems: string[] = []
@@ -59,6 +65,7 @@ export function* walkLight(target: Target, fromPage: number, pace: Pace): Task<W
     const versions = yield* pageVersions(target, page, () => true)
     if (versions === undefined) return undefined
     blocks += versions.length
+    each(versions)
     if (problemsOf(target, versions).length === 0) continue
     // What is so is so at the second look.
     const again = yield* pageVersions(target, page, () => true)

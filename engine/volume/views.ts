@@ -153,6 +153,30 @@ export class Views {
   }
 
   /**
+   * Of a block's versions (seqs, ascending) the seq of the snapshot that alone shows it, 0: nobody does, the head does,
+   * or several. Whoever reads beside the copy counts as a snapshot. Cost as of `shownBySnapshots`.
+   */
+  shownByOne(seqs: readonly number[]): number[] {
+    const { snapshotSeqs } = this
+    const counts = new Array<number>(seqs.length).fill(0)
+    const views = new Array<number>(seqs.length).fill(0)
+    for (const era of this.eras()) {
+      let below = era.end
+      for (let i = seqs.length - 1; i >= 0 && below > era.at; i--) {
+        const from = seenFrom(era, seqs[i]!)
+        if (from >= below) continue
+        const first = placeIn(snapshotSeqs, from)
+        const count = placeIn(snapshotSeqs, below) - first
+        if (count > 0) views[i] = snapshotSeqs[first]!
+        counts[i]! += count
+        below = from
+      }
+    }
+    const head = this.headExists ? seqs.findLastIndex((seq) => !this.hidden(Infinity, seq)) : -1
+    return views.map((view, i) => (counts[i] === 1 && i !== head ? view : 0))
+  }
+
+  /**
    * The mark behind which a seq lies: the last end of what views see, a snapshot of the list or an end of a rollback,
    * that is less. What lies between two neighbouring marks is seen by the same snapshots. Undefined: there is none, or
    * no snapshot, so all that are ever compared see it. Cost O(1) for neighbours, else O(log marks).
@@ -238,14 +262,20 @@ export class Views {
 
 /** Whether one of them, ascending, is `from` or greater, and less than `below`. */
 function hasIn(seqs: readonly number[], from: number, below: number): boolean {
+  const at = placeIn(seqs, from)
+  return at < seqs.length && seqs[at]! < below
+}
+
+/** How many of them, ascending, are less. */
+function placeIn(seqs: readonly number[], seq: number): number {
   let low = 0
   let high = seqs.length
   while (low < high) {
     const mid = (low + high) >>> 1
-    if (seqs[mid]! < from) low = mid + 1
+    if (seqs[mid]! < seq) low = mid + 1
     else high = mid
   }
-  return low < seqs.length && seqs[low]! < below
+  return low
 }
 
 /** The first view of the era that sees an entry, where no newer one lies above; infinity: none does. */

@@ -91,7 +91,8 @@ async function snapshots(t: Test, primary: WorkerThread, replica: WorkerThread, 
   const { seq } = await order(snapshot, none.changed)
   await t.rejects(order(snapshot, none.changed), { code: 'change-superseded' })
   const one = await tell(primary)
-  t.same(one.snapshots, [{ id: snapshot.id, seq, sizeBytes: 16 * MIB, ...title, group: '' }])
+  const alone = { exclusiveBytes: 0, exclusiveAtMs: 0 }
+  t.same(one.snapshots, [{ id: snapshot.id, seq, sizeBytes: 16 * MIB, ...title, group: '', ...alone }])
   t.same(one.changed, { epoch: one.epoch, seq })
   const rollback = { operation: 'rollback', to: snapshot.id } as const
   const late = primary.replicationCall<'change'>({ kind: 'change', volumeId, change: rollback, unusedSince: 99 })

@@ -38,7 +38,8 @@ t.test('by commands: made, listed, counted, deleted, refused', async (t) => {
   t.match(await say('snapshot', 'create', 'none', 'one'), /^1: holdfast: there is no volume "none"/)
   await api('n3').createSnapshot({ volume: 'data', name: 'two', labels: {}, id: '' })
   const table = await say('snapshot', 'ls', 'data')
-  t.match(table, /^NAME +MADE \(UTC\) +SIZE +SEQ +GROUP +LABELS\none +20\d\d-[-:\d ]+ +16 MiB +\d+ +- +app=db\ntwo /)
+  t.match(table, /^NAME +MADE \(UTC\) +SIZE +ALONE +SEQ +GROUP +LABELS\none /)
+  t.match(table, /\none +20\d\d-[-:\d ]+ +16 MiB +- +\d+ +- +app=db\ntwo /)
   const json = JSON.parse(await say('snapshot', 'ls', 'data', '-o', 'json')) as Snapshot[]
   t.match(json, [
     { volume: 'data', name: 'one', sizeBytes: 16 * MIB, labels: { app: 'db' }, id: /^[0-9a-f]{32}$/ },

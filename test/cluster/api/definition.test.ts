@@ -19,6 +19,7 @@ const VOLUME: Record<keyof Volume, true> = {
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
   volume: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true, group: true,
+  exclusiveBytes: true, exclusiveAtMs: true,
 }
 const GROUP: Record<keyof SnapshotGroup, true> = {
   name: true, id: true, state: true, createdAtMs: true, labels: true, snapshotId: true, members: true,

@@ -80,7 +80,9 @@ export class FakeVolume {
   tell(query: SnapshotQuery, epoch: number): SnapshotAnswer {
     const { changed, sizeBytes, snapshots } = this
     const { inUse } = this
-    return { epoch, changed, sizeBytes, ...new SnapshotIndex().follow(snapshots).answer(query), inUse }
+    const { snapshots: found, ...all } = new SnapshotIndex().follow(snapshots).answer(query)
+    const told = found.map((one) => ({ ...one, exclusiveBytes: 0, exclusiveAtMs: 0 }))
+    return { epoch, changed, sizeBytes, ...all, snapshots: told, inUse }
   }
 
   private check(expected: RecordId | undefined, detail: { node: string; volume: string }): void {

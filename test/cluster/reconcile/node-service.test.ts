@@ -58,7 +58,11 @@ const CHANGES = COMMANDS.map(orderedChange)
 const QUERY: SnapshotQuery = { volumeId: ID, ids: [ID], names: ['a', 'b'], after: { seq: U48_MAX, id: ID }, limit: 7 }
 const ANSWER: SnapshotAnswer = {
   epoch: 2 ** 32 - 1, changed: { epoch: 8, seq: U48_MAX }, sizeBytes: VOLUME_BYTES_MAX, count: 9, bytes: 10,
-  snapshots: [{ id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title, group: 'g' }], inUse: 'n2',
+  snapshots: [{
+    id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title, group: 'g', exclusiveBytes: 2 ** 45,
+    exclusiveAtMs: 2 ** 42,
+  }],
+  inUse: 'n2',
 }
 
 const DIGEST: DigestAnswer = {

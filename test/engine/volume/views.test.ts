@@ -49,6 +49,12 @@ t.test('each answer is that of all views, asked one by one', (t) => {
     const distinct = [...new Set(versions)]
     const shown = snapshots.flatMap((view) => distinct.findLast((one) => sees(rollbacks, view.seq, one)) ?? [])
     t.same([...views.shownBySnapshots(distinct)].sort(), [...new Set(shown)].sort(), `seed ${seed}: shown`)
+    const shows = (view: number, one: number) => distinct.findLast((other) => sees(rollbacks, view, other)) === one
+    const alone = distinct.map((one) => {
+      const viewers = all.filter((view) => shows(view, one))
+      return viewers.length === 1 && viewers[0] !== Infinity ? viewers[0] : 0
+    })
+    t.same(views.shownByOne(distinct), alone, `seed ${seed}: shown by one`)
   }
   t.end()
 })
