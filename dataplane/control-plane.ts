@@ -159,6 +159,11 @@ export class ControlPlane {
     this.#turns = this.#startTurns()
   }
 
+  /** Something changed on this node that others wait for: whoever is elected hears it at once. */
+  changed(): void {
+    this.#node.changed()
+  }
+
   /** Another node is elected at once, if this one was, and the store answers within `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     await this.#turns?.stop()

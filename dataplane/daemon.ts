@@ -159,6 +159,7 @@ class Daemon {
       onBug: this.bug,
       onSessionEnded: (session) => listener.sessionEnded(session),
       exports,
+      onLeadsChanged: () => this.#control?.changed(),
       ...(clusterNode === undefined ? {} : { onConfigAsk: (ask) => clusterNode.take(worker, ask) }),
     }))
     const reports = await Promise.all(this.#workers.map((worker) => worker.opened()))

@@ -120,6 +120,8 @@ class ReplicatedWorker {
   readonly #meters: VolumeMeters
   readonly #gates = new VolumeGates(clock)
   readonly #status = new StatusTeller()
+  /** Since the last status. */
+  #saidLeads = false
   readonly #node: string
   readonly #lost: readonly DiskStatus[]
   /** The last one of each volume that is or was led here, and when it came. */
@@ -142,6 +144,10 @@ class ReplicatedWorker {
       startNumber,
       loop, store: shell.store, configs, timing, readCheck, log, evidenceDir, scrub,
       isElsewhere: (volumeId) => homeOf(volumeId, homes, workers) !== worker,
+      leadChanged: () => {
+        if (!this.#saidLeads) post({ kind: 'leads-changed' })
+        this.#saidLeads = true
+      },
     })
     this.#meters = new VolumeMeters(clock, ({ id, name }) => this.#offered.volume(name)?.id === id)
     this.sessions = new NbdSessions({
@@ -254,6 +260,7 @@ class ReplicatedWorker {
         return this.#offered.offer({ spec, ioTimeoutMs, qos }, reply)
       }
       case 'status': {
+        this.#saidLeads = false
         const { copies: hosted, scrubber } = this.replication
         const copies = [...hosted.copies()].map((copy) =>
           copyStatus(copy, scrubber.report(copy.store), this.#loop.nowMs()))

@@ -44,6 +44,7 @@ export interface ReplicationWorkerOptions {
   log: LogPort
   evidenceDir: string
   isElsewhere?: CopyHostOptions['isElsewhere']
+  leadChanged?: CopyHostOptions['leadChanged']
   /** Unset: as usual. */
   scrub?: ScrubOptions
   copyLimits?: CopyHostOptions['limits']
@@ -68,7 +69,7 @@ export class ReplicationWorker {
 
   constructor(options: ReplicationWorkerOptions) {
     this.#o = options
-    const { self, loop, store, configs, timing, readCheck, log, evidenceDir, isElsewhere } = options
+    const { self, loop, store, configs, timing, readCheck, log, evidenceDir, isElsewhere, leadChanged } = options
     assertTiming(timing)
     const timer = new WakeTimer(loop)
     this.#timer = timer
@@ -96,6 +97,7 @@ export class ReplicationWorker {
       tellFrontend: (volumeId, from, message) => this.#tell(volumeId, from, message),
       nonce: hex,
       ...(isElsewhere === undefined ? {} : { isElsewhere }),
+      ...(leadChanged === undefined ? {} : { leadChanged }),
       ...(options.copyLimits === undefined ? {} : { limits: options.copyLimits }),
     })
     this.frontends = new FrontendHost({

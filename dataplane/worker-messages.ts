@@ -208,6 +208,8 @@ export type FromWorker =
   | { kind: 'session-ended'; session: number }
   | { kind: 'exports'; ask: ExportAsk }
   | { kind: 'config'; message: ConfigAsk }
+  /** Which copies lead here is not what the last status said. */
+  | { kind: 'leads-changed' }
   | {
     kind: 'event'
     level: 'info' | 'warn' | 'error'

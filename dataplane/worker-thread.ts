@@ -36,6 +36,8 @@ export interface WorkerThreadOptions {
   exports?: ExportDirectory
   /** Of a node of a cluster: the worker asks for the cluster store. */
   onConfigAsk?: (ask: ConfigAsk) => void
+  /** Of a node of a cluster: which copies lead is not what the last status said. */
+  onLeadsChanged?: () => void
 }
 
 export class WorkerThread implements WorkerHandle {
@@ -142,6 +144,7 @@ export class WorkerThread implements WorkerHandle {
         assert(onConfigAsk !== undefined, 'only the worker of a node of a cluster asks for configurations')
         return onConfigAsk(message.message)
       }
+      case 'leads-changed': return this.#options.onLeadsChanged?.()
       case 'event': return this.#options.log.event(message.level, message.message, message.fields)
       case 'answer': {
         const waiting = this.#waiting.get(message.id)

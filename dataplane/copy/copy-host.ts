@@ -67,6 +67,8 @@ export interface CopyHostOptions {
   /** Whether another worker of this node has the copy of a volume: what is found here is a former one. */
   isElsewhere?(volumeId: string): boolean
   send(to: WorkerAddress, volumeId: string | undefined, message: WireMessage): void
+  /** A copy leads since this turn, or does so no more: who waits for that may ask. */
+  leadChanged?(): void
   /** Beacons leave in this turn. */
   beaconsSent(): void
   /** A frontend of this worker. */
@@ -284,6 +286,10 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   configChanged(): void {
     this.#arePeersKnown = false
+  }
+
+  leadChanged(): void {
+    this.#o.leadChanged?.()
   }
 
   /**

@@ -52,6 +52,8 @@ export interface CopyOwner {
   nonce(): string
   /** Who is a member may have changed. */
   configChanged(copy: HostedCopy): void
+  /** It leads since this turn, or does so no more. */
+  leadChanged(copy: HostedCopy): void
   /** Its inbox is empty, and it is fenced because it was no member when it looked. */
   wasLetGo(copy: HostedCopy): void
   /** A version of a copy could not be read as it was written. */
@@ -79,6 +81,7 @@ export class HostedCopy implements Sleeper {
   /** Commit point as beacons told it last. */
   toldCommitSeq = 0
   #seenConfig: CopyState['config']
+  #seenPrimary = false
   readonly #owner: CopyOwner
   readonly #self: WorkerAddress
   readonly #store: LocalCopyStore | undefined
@@ -247,6 +250,10 @@ export class HostedCopy implements Sleeper {
     if (this.state.config !== this.#seenConfig) {
       this.#seenConfig = this.state.config
       this.#owner.configChanged(this)
+    }
+    if (this.isPrimary !== this.#seenPrimary) {
+      this.#seenPrimary = this.isPrimary
+      this.#owner.leadChanged(this)
     }
     if (this.state.role === 'fenced' && isLetGo(this.state)) this.#owner.wasLetGo(this)
     if (this.#toLocal.length === 0) return

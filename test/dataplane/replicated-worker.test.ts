@@ -34,6 +34,8 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
   const prepared = prepareDisk(option, { nodeName: node, nodeId: hex(), clusterId: CLUSTER }, 1)
   if (!prepared.ok) throw prepared.error
   let isStopped = false
+  /** How often it said that other copies lead. */
+  const told = { leads: 0 }
   const exports = new VolumeExports()
   const nbd = new NbdListener({ exports, onSession: (session) => worker.session(session) })
   const worker = new WorkerThread({
@@ -56,6 +58,7 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
     },
     onSessionEnded: (session) => nbd.sessionEnded(session),
     onConfigAsk: (ask) => answers.take(ask),
+    onLeadsChanged: () => void told.leads++,
   })
   const answers = answerConfigs(configs, (answer) => worker.config(answer))
   const listener = new PeerListener({
@@ -74,7 +77,7 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
     await listener.close()
     await worker.end()
   })
-  return { node, worker, endpoint, exports, socketPath }
+  return { node, worker, endpoint, exports, socketPath, told }
 }
 
 /** Made, told and deleted by who leads, each order once. */
@@ -125,6 +128,7 @@ t.test('workers of two nodes serve a volume at either', async (t) => {
   const client = await RawClient.open(n2.socketPath, { name: spec.id })
   const data = Buffer.alloc(BLOCK_BYTES, 7)
   t.equal((await client.ask({ type: NBD_CMD_WRITE, offset: 0, length: BLOCK_BYTES, data })).errno, 0, 'written, by id')
+  t.same([n1.told.leads, n2.told.leads], [1, 0], 'who leads says so by itself, once until it is asked')
   const other = await RawClient.open(n2.socketPath, { name: 'data' })
   const { errno, data: read } = await other.ask({ type: NBD_CMD_READ, offset: 0, length: BLOCK_BYTES })
   t.same([errno, read.equals(data)], [0, true], 'and read, by name')
