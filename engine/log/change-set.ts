@@ -22,6 +22,7 @@ const PAGES = SLICE_BLOCKS / PAGE_BLOCKS
 
 export class ChangePaint {
   readonly kinds = new Uint8Array(SLICE_BLOCKS)
+  private readonly words = new Uint32Array(this.kinds.buffer)
   /** Kinds with which something of the page was painted, added up. */
   readonly pages = new Uint8Array(PAGES)
 
@@ -55,10 +56,15 @@ export class ChangePaint {
 
   /** Runs of one kind in blocks `first .. end - 1`, in order. */
   eachRun(first: number, end: number, visit: (first: number, count: number, kind: Change) => void): void {
-    const { kinds, pages } = this
+    const { kinds, pages, words } = this
     for (let at = first; at < end;) {
       if (pages[at >>> 8] === 0) {
         at = ((at >>> 8) + 1) * PAGE_BLOCKS
+        continue
+      }
+      // Most of a page is none: four blocks at a time.
+      if ((at & 3) === 0 && words[at >>> 2] === 0) {
+        at += 4
         continue
       }
       const kind = kinds[at]! as Change
