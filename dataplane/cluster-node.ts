@@ -45,6 +45,7 @@ import type { NodePaths } from './node-folder.ts'
 import { PeerListener } from './peer/listener.ts'
 import { RefusalLog } from './peer/refusal-log.ts'
 import type { PeerAddress } from './peer/transport.ts'
+import { VERSION_GREATEST } from './peer/protocol.ts'
 import type { SuspectDisks } from './suspect-disks.ts'
 import { VolumeNotes } from './volume-notes.ts'
 import type { Seen } from './volume-notes.ts'
@@ -156,7 +157,10 @@ export class ClusterNode implements LocalNode {
     this.#membership = new Membership({
       store,
       name: node,
-      self: { peer, api, nodeId, clusterId, instance, version, ...(workers === 1 ? {} : { workers }) },
+      self: {
+        peer, api, nodeId, clusterId, instance, version, protocol: VERSION_GREATEST,
+        ...(workers === 1 ? {} : { workers }),
+      },
       pulse: this.pulse,
       beats: this.beats,
       onNodes: (nodes) => this.#meet(nodes),

@@ -59,6 +59,7 @@ export const ERRORS = {
   'volume-size': row(EINVAL, G.INVALID_ARGUMENT, false, 'size {size} is not allowed', 'give a positive multiple of 1 MiB, at most 64 TiB, e.g. `--size 10Gi`'),
   'volume-shrink': row(EINVAL, G.OUT_OF_RANGE, false, 'volume {name} has {current} bytes; {size} would shrink it, which would cut off data', 'give a size above the present one, or add --force: it shrinks where nothing lives beyond'),
   'volume-occupied': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {volume} does not shrink: {reason}', 'make what lies on it smaller first (`resize2fs`, `lvreduce`), discard what is beyond (`blkdiscard -o NEW-SIZE-IN-BYTES DEVICE`), and try again'),
+  'node-too-old': row(EINVAL, G.FAILED_PRECONDITION, true, '{what} of volume {name} waits for newer nodes: {nodes} would not understand it', 'run this version there too, one node after the other, and try again'),
   'rollback-size': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {volume} has {current}, and snapshot {snapshot} {size}: what that shows beyond the end would be lost', 'grow it first: `holdfast volume resize {volume} --size {size}`'),
   'volume-range': row(EINVAL, G.OUT_OF_RANGE, false, 'volume {volume} ends before byte {end}', 'ask within its size'),
   'volume-read-only': row(EPERM, G.FAILED_PRECONDITION, false, 'volume {volume} is attached for reading only', 'attach it for writing'),

@@ -18,6 +18,8 @@ export interface BeatBody {
   version: string
   /** Data workers, when there are several. */
   workers?: number
+  /** The greatest version of the protocol between data workers that it speaks. Absent: of before this was told. */
+  protocol?: number
 }
 
 /** More threads than this have nothing to do: peers keep a connection for each pair of them. */
@@ -29,11 +31,14 @@ export const encodeBeatBody = (body: BeatBody): string => Buffer.from(encodeJson
 export function decodeBeatBody(text: string): BeatBody | undefined {
   const found = parseRecord(Buffer.from(text))
   if (found === undefined) return undefined
-  const { peer, api, nodeId, clusterId, instance, version, workers } = found
+  const { peer, api, nodeId, clusterId, instance, version, workers, protocol } = found
   if (!isText(peer) || !isText(api) || !isText(nodeId)) return undefined
   if (!isText(clusterId) || !isText(instance) || !isText(version)) return undefined
-  const body = { peer, api, nodeId, clusterId, instance, version }
+  if (protocol !== undefined && !isCount(protocol)) return undefined
+  const body = { peer, api, nodeId, clusterId, instance, version, ...(protocol === undefined ? {} : { protocol }) }
   if (workers === undefined) return body
-  const isCount = typeof workers === 'number' && Number.isInteger(workers) && workers >= 1
-  return isCount && workers <= CLUSTER_WORKERS_MAX ? { ...body, workers } : undefined
+  return isCount(workers) && workers <= CLUSTER_WORKERS_MAX ? { ...body, workers } : undefined
 }
+
+const isCount = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 1

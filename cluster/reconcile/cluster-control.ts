@@ -38,6 +38,8 @@ import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
 import { GroupControl } from './group-control.ts'
+import { tooOld } from './node-versions.ts'
+import type { PROTOCOL_FOR } from './node-versions.ts'
 import type { RecordStore } from './record-store.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
 import { scrubCopies } from './scrub-control.ts'
@@ -122,6 +124,9 @@ export class ClusterControl implements ControlApi {
   }
 
   private async make(record: VolumeRecord): Promise<Volume> {
+    const { compression, encryption, name } = record.spec
+    if (compression !== undefined) this.known('compression', name)
+    if (encryption !== undefined) this.known('encryption', name)
     await this.placeable(record)
     await this.wishes.create(record)
     return this.served(record)
@@ -135,6 +140,12 @@ export class ClusterControl implements ControlApi {
       if (record !== undefined && (record.trash !== null) === isInTrash) volumes.push(volumeOf(term, record, nowMs))
     }
     return { volumes: volumes.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  }
+
+  /** @throws HoldfastError `node-too-old` */
+  private known(what: keyof typeof PROTOCOL_FOR, name: string): void {
+    const refusal = tooOld(this.term().beats, what, name)
+    if (refusal !== undefined) throw refusal
   }
 
   async getVolume({ name }: { name: string }): Promise<Volume> {
@@ -189,7 +200,11 @@ export class ClusterControl implements ControlApi {
   /** Frontends hear of it as of every wish, and compress what they write from then on. */
   async setCompression({ name, compression }: { name: string; compression: string }): Promise<Volume> {
     const { spec: { id } } = await this.wishes.find(name)
-    const record = await this.wishes.update(id, (one) => ({ ...one, spec: withCompression(one.spec, compression) }))
+    const record = await this.wishes.update(id, (one) => {
+      const spec = withCompression(one.spec, compression)
+      if (spec.compression !== undefined) this.known('compression', name)
+      return { ...one, spec }
+    })
     return this.view(record)
   }
 

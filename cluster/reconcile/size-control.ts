@@ -10,6 +10,7 @@
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ResizeVolumeRequest } from '../api/definition.ts'
+import { tooOld } from './node-versions.ts'
 import { lookAt, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
@@ -38,6 +39,8 @@ export class SizeControl {
       if (now === sizeBytes) return { done: undefined }
       if (now < sizeBytes) return { order: { operation: 'resize', sizeBytes }, made: () => undefined }
       if (!force) return { refused: tooSmall(now) }
+      const old = tooOld(this.options.controller.term()?.beats ?? new Map(), 'shrinking', name)
+      if (old !== undefined) return { refused: old }
       const onRefusal = ({ code }: HoldfastError): boolean => code === 'volume-occupied'
       return { order: { operation: 'shrink', sizeBytes }, made: () => undefined, onRefusal }
     })

@@ -51,6 +51,14 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
   await t.rejects(small(), { code: 'volume-occupied', message: /^volume data does not shrink: 4096 bytes/ })
   t.match(await volumes.getVolume({ name: 'data' }), { sizeBytes: 128 * MIB })
   fake.volume(made.id).occupied = ''
+  const old = [...cluster.nodes.values()].find((node) => node !== elected)!
+  old.protocol = 2
+  for (let i = 0; i < 3; i++) await cluster.round()
+  await t.rejects(small(), { code: 'node-too-old', message: new RegExp(`newer nodes: ${old.name} \\(version 0\\)`) })
+  await t.rejects(volumes.setCompression({ name: 'data', compression: 'lz4' }), { code: 'node-too-old' })
+  t.equal((await volumes.setCompression({ name: 'data', compression: 'none' })).compression, 'none')
+  old.protocol = 6
+  for (let i = 0; i < 3; i++) await cluster.round()
   t.equal((await small()).sizeBytes, 32 * MIB)
   t.match(fake.volume(made.id).changes.at(-1), { operation: 'shrink', sizeBytes: 32 * MIB })
   const count = fake.volume(made.id).changes.length

@@ -23,6 +23,7 @@ import type { Action } from '../../../engine/control/actions.ts'
 import type { ControlOptions } from '../../../engine/control/control-options.ts'
 import type { VolumeRecord } from '../../../engine/control/volume-record.ts'
 import { clock } from '../../../dataplane/clock.ts'
+import { VERSION_GREATEST } from '../../../dataplane/peer/protocol.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import { MIB } from '../../../engine/units.ts'
@@ -56,6 +57,8 @@ export interface TestNode {
   stalledAtMs: number | undefined
   /** A round is over when its actions are. */
   waitsForActions: boolean
+  /** That its data workers speak. */
+  protocol: number
 }
 
 export class ControlCluster {
@@ -115,7 +118,8 @@ export class ControlCluster {
     })
     this.t.teardown(() => control.controller.close())
     const beats = new HeartbeatSender(store, beatKey(name), instance)
-    const state = { isRunning: true, stalledAtMs: undefined, waitsForActions: true }
+    const protocol = VERSION_GREATEST
+    const state = { isRunning: true, stalledAtMs: undefined, waitsForActions: true, protocol }
     const nowMs = () => this.nowMs
     const records = new RecordStore(store)
     const wishes = new VolumeWishes(records, MAKING_MS)
@@ -174,7 +178,8 @@ export class ControlCluster {
     if (fake.isAlive) await fake.turn(this.isAlive)
     if (!isRunning) return
     const { instance } = fake
-    const body = { peer: '', api, nodeId: `id-${name}`, clusterId: 'c', instance, version: '0' }
+    const { protocol } = node
+    const body = { peer: '', api, nodeId: `id-${name}`, clusterId: 'c', instance, version: '0', protocol }
     await beats.beat(encodeBeatBody(body), true)
     await control.electionTurn()
     await control.agentTurn()
