@@ -9,6 +9,7 @@
  *   npm run mutants -- --mutant NAME             those whose names hold this; the table is left alone
  *   --seeds N --jobs N --json --afresh           seeds 1 to N; hunts at a time; a line of JSON for each; forget what is
  *                                                kept
+ *   --no-lists                                   not those that tests of their own hunt
  *
  * Not in order: the seed that found the bug before comes first (planted/found-seeds.json, where each finding is noted;
  * one above N does not), then those whose swarm looks at its mechanism (`looksAt` of the bug, judged by what the seed
@@ -55,6 +56,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: String(availableParallelism()) },
     json: { type: 'boolean', default: false },
     afresh: { type: 'boolean', default: false },
+    'no-lists': { type: 'boolean', default: false },
     only: { type: 'string' },
     known: { type: 'string' },
   },
@@ -169,12 +171,12 @@ function lineOf(bug: PlantedBug, outcome: Outcome): string {
 
 function writeTable(bugs: readonly PlantedBug[], outcomes: Outcomes): void {
   const { commit } = outcomes
-  const lists = ELSEWHERE.map((list) => {
+  const lists = (values['no-lists'] ? [] : ELSEWHERE).map((list) => {
     const caught = runList(list, LIST_SECONDS)
     print(`${list.path}: ${caught.caught.length} caught, ${caught.missed.length} not`)
     return caught
   })
-  const elsewhere = elsewhereLines(lists)
+  const elsewhere = lists.length === 0 ? [] : elsewhereLines(lists)
   writeProof('mutants', tableLines({ bugs, outcomeOf: (name) => outcomes.get(name)!, commit, limits, elsewhere }))
   print('docs/proof.md has the table')
 }

@@ -28,9 +28,6 @@ const ACTIONS_OF_CLONES: readonly ActionKind[] = [
   'hand-over',
 ]
 
-/** The first, the second... of them. */
-export const seedWithClones = (number: number): number => FIRST_SEED + 1 + 10 * (number - 1)
-
 export function setClones(swarm: Swarm): Swarm {
   const { seed, actions, faultsUntilMs, actionEveryMs } = swarm
   if (seed <= FIRST_SEED || seed % 10 !== 1) return swarm

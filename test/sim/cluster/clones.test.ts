@@ -6,14 +6,15 @@
 // test-timeout-seconds: 300
 import t from 'tap'
 import { commit } from '../../proof-page.ts'
-import { isHydratedAtEnd, seedWithClones } from './clone-focus.ts'
+import { isHydratedAtEnd } from './clone-focus.ts'
+import { seedAmong } from './planted/planted-bug.ts'
 import { runSeed, swarmOf } from './run-seed.ts'
 import { replayOf } from './violation-report.ts'
 
 t.setTimeout(300_000)
 
 const AT = commit()
-const SEEDS = Array.from({ length: 25 }, (_, i) => seedWithClones(1 + i))
+const SEEDS = Array.from({ length: 25 }, (_, i) => seedAmong('clones', 1 + i))
 
 t.test('which seeds have them, and what those are like', (t) => {
   const swarms = SEEDS.map(swarmOf)

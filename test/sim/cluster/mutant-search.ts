@@ -4,13 +4,13 @@
  *
  * Seeds 1 to N are all there is, and the bug counts as found by the one that found it. Their order is what makes a hunt
  * cheap: the seed that found it before, then those whose swarm looks at its mechanism (`looksAt`, judged before the
- * seed runs), then the others. What clones bring is met by none of them: of those that have clones as many are hunted.
+ * seed runs), then the others. What clones and readers of snapshots bring is met by none of them: of those that have
+ * some as many are hunted.
  * And what no seed meets is found by a test file, which has to pass without it.
  */
 import { runTestFile } from '../mutant-file.ts'
 import { importMutant } from '../mutants.ts'
-import { seedWithClones } from './clone-focus.ts'
-import type { PlantedBug } from './planted/planted-bug.ts'
+import { seedAmong, type PlantedBug } from './planted/planted-bug.ts'
 import { runSeed, swarmOf } from './run-seed.ts'
 
 const RUN = 'test/sim/cluster/run-seed.ts'
@@ -79,13 +79,13 @@ function searchFile(name: string, path: string): Outcome {
 
 /** Each of the seeds once. */
 export function* huntOrder(
-  { looksAt, isOfClones = false }: Pick<PlantedBug, 'looksAt'> & Partial<Pick<PlantedBug, 'isOfClones'>>,
+  { looksAt, among = 'counted' }: Pick<PlantedBug, 'looksAt'> & Partial<Pick<PlantedBug, 'among'>>,
   { seeds, known }: Pick<Limits, 'seeds' | 'known'>,
 ): Generator<number> {
-  if (known !== undefined && (isOfClones || known <= seeds)) yield known
+  if (known !== undefined && known <= seedAmong(among, seeds)) yield known
   const others: number[] = []
   for (let number = 1; number <= seeds; number++) {
-    const seed = isOfClones ? seedWithClones(number) : number
+    const seed = seedAmong(among, number)
     if (seed === known) continue
     if (looksAt === undefined || looksAt(swarmOf(seed))) yield seed
     else others.push(seed)

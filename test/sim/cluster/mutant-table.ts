@@ -2,18 +2,16 @@
  * The table of planted bugs in docs/proof.md: which of the seeds that were asked for found each, and of each invariant
  * the bug that shows that it is looked at. What another hunt found beyond those seeds counts for nothing.
  */
-import { seedWithClones } from './clone-focus.ts'
 import { coverageLines, coverageOf } from './mutant-coverage.ts'
 import type { Finding, Outcome } from './mutant-search.ts'
-import type { PlantedBug } from './planted/planted-bug.ts'
+import { seedAmong, type PlantedBug } from './planted/planted-bug.ts'
 
-/** What was found by seeds 1 to `seeds`, by as many of those with clones, or by a test. */
+/** What was found by seeds 1 to `seeds`, by as many of those with clones or readers, or by a test. */
 export function findingWithin(
-  outcome: Outcome | undefined, seeds: number, bug?: Pick<PlantedBug, 'isOfClones'>,
+  outcome: Outcome | undefined, seeds: number, bug?: Pick<PlantedBug, 'among'>,
 ): Finding | undefined {
   const finding = outcome?.finding
-  const last = bug?.isOfClones === true ? seedWithClones(seeds) : seeds
-  return finding !== undefined && finding.seed <= last ? finding : undefined
+  return finding !== undefined && finding.seed <= seedAmong(bug?.among ?? 'counted', seeds) ? finding : undefined
 }
 
 export interface Hunted {
@@ -32,14 +30,15 @@ export function tableLines({ bugs, outcomeOf, commit, limits, elsewhere = [] }: 
     findingWithin(outcomeOf(name), limits.seeds, byName.get(name))
   const found = bugs.filter(({ name }) => findingOf(name) !== undefined)
   const survivors = bugs.filter((bug) => !found.includes(bug))
-  const isCounted = ({ isOfClones, caughtBy }: PlantedBug): boolean => !isOfClones && caughtBy === undefined
+  const isCounted = ({ among, caughtBy }: PlantedBug): boolean => among === 'counted' && caughtBy === undefined
   const seeds = found.filter(isCounted).map(({ name }) => findingOf(name)!.seed).sort((a, b) => a - b)
   const minutes = Math.ceil(bugs.reduce((sum, { name }) => sum + outcomeOf(name).seconds, 0) / 60)
   return [
     `Commit ${commit}: **${found.length} of ${bugs.length}** planted bugs found by one of seeds 1 to ` +
       `${limits.seeds} of the default swarm (or given up after ${limits.seconds} CPU seconds); half of them by seed ` +
-      `${seeds[seeds.length >> 1] ?? 0} or one before it. The hunt took ${minutes} CPU minutes. Bugs of clones are ` +
-      'hunted by seeds that make some, from 10,001 on; those that no seed meets by a test, which fails with the bug.',
+      `${seeds[seeds.length >> 1] ?? 0} or one before it. The hunt took ${minutes} CPU minutes. Bugs of clones, ` +
+      'and of what is read of snapshots, are hunted by seeds that have some, from 10,001 on; those that no seed ' +
+      'meets by a test, which fails with the bug.',
     '',
     storesLine(bugs),
     'The seeds of a bug are not run in order: first the one that found it before',

@@ -7,14 +7,21 @@
 import type { Edit } from '../../mutants.ts'
 import type { Swarm } from '../swarm.ts'
 
+/** Of seeds: all from 1 on; those that make clones (clone-focus.ts); those that read snapshots (snapshot-users.ts). */
+export type Among = 'counted' | 'clones' | 'readers'
+
+/** The n-th of them. */
+export const seedAmong = (among: Among, n: number): number =>
+  among === 'counted' ? n : among === 'clones' ? 10_001 + 10 * (n - 1) : 10_003 + 5 * (n - 1)
+
 export interface PlantedBug extends Edit {
   name: string
   breaks: string
   also: readonly Edit[]
   /** On which store the simulator meets it. */
   store: 'memory' | 'real'
-  /** It is met where clones are made (clone-focus.ts), above the counted seeds: so many of those are hunted. */
-  isOfClones: boolean
+  /** Which seeds are hunted: the counted ones, or as many of those above them that have clones, or readers. */
+  among: Among
   /** No seed meets it: a test file that passes without it, and fails with it. */
   caughtBy: string | undefined
   /**
@@ -27,7 +34,7 @@ export interface PlantedBug extends Edit {
 }
 
 export type Change = [file: string, replace: string, by: string]
-type More = { looksAt?: PlantedBug['looksAt']; harmless?: string; isOfClones?: boolean; caughtBy?: string }
+type More = { looksAt?: PlantedBug['looksAt']; harmless?: string; among?: Among; caughtBy?: string }
 
 /** Seeds with one of these foci (focus.ts). */
 export const focusOn =
@@ -41,10 +48,10 @@ const plant = (
   name: string,
   breaks: string,
   changes: readonly Change[],
-  { looksAt, harmless, isOfClones = false, caughtBy }: More,
+  { looksAt, harmless, among = 'counted', caughtBy }: More,
 ): PlantedBug => {
   const [first, ...also] = changes.map(([file, replace, by]): Edit => ({ file: `${folder}/${file}`, replace, by }))
-  return { name, breaks, ...first!, also, store, isOfClones, caughtBy, looksAt, harmless }
+  return { name, breaks, ...first!, also, store, among, caughtBy, looksAt, harmless }
 }
 
 /** In engine/replication. */
@@ -54,7 +61,12 @@ export function bug(name: string, breaks: string, changes: [Change, ...Change[]]
 
 /** In what keeps a copy, found where clones are made. */
 export function cloneBug(name: string, breaks: string, changes: [Change, ...Change[]], more: More = {}): PlantedBug {
-  return plant('engine', 'real', name, breaks, changes, { ...more, isOfClones: true })
+  return plant('engine', 'real', name, breaks, changes, { ...more, among: 'clones' })
+}
+
+/** Of what snapshots show, found where they are read. */
+export function readerBug(name: string, breaks: string, changes: [Change, ...Change[]]): PlantedBug {
+  return plant('engine', 'real', name, breaks, changes, { among: 'readers' })
 }
 
 /** Anywhere in the engine: a test file fails with it. */
