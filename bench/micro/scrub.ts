@@ -1,9 +1,10 @@
 /**
  * How fast a deep scrub reads and verifies one copy, over a real disk and index: blocks written one behind the other,
  * then overwritten one by one in random order, a quarter as many writes as there are blocks first, and then as many as
- * there are. `node bench/micro/scrub.ts [FOLDER] [MIB]`: the folder decides which disk is measured (default: the
- * system's temporary one, and 1024 MiB). It reads past the page cache, so the disk bounds it; what the processor takes
- * of it stands beside, and memory, the longest turn, and plain reads of the same size.
+ * there are. `node bench/micro/scrub.ts [FOLDER] [MIB] [ENTRIES]`: the folder decides which disk is measured (default:
+ * the system's temporary one, and 1024 MiB), how many entries of the map are put in order at a time.
+ * It reads past the page cache, so the disk bounds it; what the processor takes of it stands beside, and memory, the
+ * longest turn, and plain reads of the same size.
  */
 import fs from 'node:fs'
 import os from 'node:os'
@@ -17,12 +18,14 @@ import { runTask } from '../../engine/task.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import { payloadOf } from '../../engine/volume/copy-headers.ts'
 import { CopyScrub } from '../../engine/volume/copy-scrub.ts'
+import { WINDOW_LIMITS } from '../../engine/volume/deep-window.ts'
 import type { OpenCopy } from '../../engine/volume/copy-store.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 
 const RECORD_BLOCKS = 64
 const sizeBytes = Number(process.argv[3] ?? 1024) * MIB
 const blocks = sizeBytes / BLOCK_BYTES
+const limits = { ...WINDOW_LIMITS, entries: Number(process.argv[4] ?? WINDOW_LIMITS.entries) }
 const folder = fs.mkdtempSync(path.join(process.argv[2] ?? os.tmpdir(), 'holdfast-bench-'))
 const spec: VolumeSpec = {
   id: 'ab'.repeat(16), name: 'bench', sizeBytes, blockSizeBytes: 4096, replicas: 0, durability: 'durable',
@@ -88,6 +91,7 @@ async function scrub(kind: 'light' | 'deep', name: string): Promise<void> {
       readBytes += bytes
       setImmediate(go, true)
     },
+    limits,
     onProblem: (problem) => console.log(problem),
   })
   await new Promise<void>((resolve) => runTask(one.openTask(), resolve))

@@ -10,6 +10,7 @@
  * - Memory: the table, 8 B a page of the window, 4 B a segment of the disk.
  */
 import { ENTRY_KIND, ENTRY_WORDS, kindOf, segmentOf } from '../log/entry.ts'
+import { peekPages } from '../log/page-peek.ts'
 import type { Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import type { Target } from './block-reader.ts'
@@ -27,8 +28,15 @@ export interface WindowLimits extends PlaceLimits {
 export const WINDOW_LIMITS: WindowLimits = { entries: 2 ** 20, segments: 4096, ranges: 16, pages: 2 ** 17 }
 
 const PAGES_A_LOOK = 32
+const PAGES_A_PEEK = 16
 /** Ranges of which each page has a flag; those above share the last one. */
 const FLAGS = 32
+
+/** For a turn. */
+interface LookedAt {
+  page: Pick<PageWithHistory['page'], 'firstLba' | 'words'>
+  history: PageWithHistory['history']
+}
 
 export class DeepWindow {
   /** Where the window ends; known when it is counted. */
@@ -44,6 +52,10 @@ export class DeepWindow {
   private readonly fromPage: number
   private readonly fromSegment: number
   private readonly pages: number[] = []
+  /** Of pages `peekedFrom .. peekedEnd - 1`, those that need not be loaded. */
+  private peeked = new Map<number, Uint32Array>()
+  private peekedFrom = 0
+  private peekedEnd = 0
   /** By page: the ranges in which it had something. */
   private flags = new Uint32Array(0)
   /** By segment: entries, then which range it is in, from 1 on; 0: nothing was there. */
@@ -76,9 +88,9 @@ export class DeepWindow {
       const pages: number[] | undefined = yield* pagesFrom(target, at, this.endPage, PAGES_A_LOOK)
       if (pages === undefined) return false
       if (pages.length === 0) break
-      for (const page of pages) {
+      for (const [i, page] of pages.entries()) {
         if (!(yield* this.pace.wait(0))) return false
-        const found = yield* pageWithHistory(target, page)
+        const found = yield* this.page(pages, i, () => true)
         if (found === undefined) return false
         this.pages.push(page)
         at = page + 1
@@ -103,12 +115,13 @@ export class DeepWindow {
    * Gather what lies in a range. @param full  makes room in the table: it reads what is there. False as of `count`.
    */
   *gather(range: number, full: () => Task<boolean>): Task<boolean> {
-    const { target, table } = this
+    const { table } = this
     const flag = flagOf(range)
-    for (const [i, page] of this.pages.entries()) {
-      if (range > 0 && (this.flags[i]! & flag) === 0) continue
+    const isWanted = (i: number): boolean => range === 0 || (this.flags[i]! & flag) !== 0
+    for (let i = 0; i < this.pages.length; i++) {
+      if (!isWanted(i)) continue
       if (!(yield* this.pace.wait(0))) return false
-      const found = yield* pageWithHistory(target, page)
+      const found = yield* this.page(this.pages, i, isWanted)
       if (found === undefined) return false
       let flags = 0
       let late: FoundVersion[] = []
@@ -126,6 +139,29 @@ export class DeepWindow {
       }
     }
     return true
+  }
+
+  /** Page `i` of a list; those behind it that are wanted, too, are looked at with one read. */
+  private *page(
+    pages: readonly number[],
+    i: number,
+    isWanted: (i: number) => boolean,
+  ): Task<LookedAt | undefined> {
+    const { stream, map } = this.target
+    const page = pages[i]!
+    if (page < this.peekedFrom || page >= this.peekedEnd) {
+      let end = i + 1
+      while (end < pages.length && end - i < PAGES_A_PEEK && pages[end] === page + end - i && isWanted(end)) end++
+      const peeked = yield* peekPages(stream.map, map, page, page + end - i)
+      if (peeked === undefined) return undefined
+      this.peeked = peeked
+      this.peekedFrom = page
+      this.peekedEnd = page + end - i
+    }
+    const words = this.peeked.get(page)
+    this.peeked.delete(page)
+    if (words === undefined) return yield* pageWithHistory(this.target, page)
+    return { page: { firstLba: page * PAGE_BLOCKS, words }, history: new Map() }
   }
 
   private divide(): number {
@@ -153,7 +189,7 @@ const flagOf = (range: number): number => 1 << Math.min(range, FLAGS - 1)
 
 /** Head and history, in this turn. */
 function eachBlob(
-  { page, history }: PageWithHistory,
+  { page, history }: LookedAt,
   visit: (lba: number, words: Uint32Array, at: number) => void,
 ): void {
   for (let i = 0; i < PAGE_BLOCKS; i++)

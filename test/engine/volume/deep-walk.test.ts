@@ -5,9 +5,11 @@
  */
 import t from 'tap'
 import {
-  ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf,
+  ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf,
 } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
+import { peekPages } from '../../../engine/log/page-peek.ts'
+import { loadPage } from '../../../engine/log/page-visitor.ts'
 import type { VersionId } from '../../../engine/replication/record.ts'
 import { runTask, type Task } from '../../../engine/task.ts'
 import { PAGE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
@@ -21,6 +23,8 @@ import { Random } from '../../sim/random.ts'
 const PAGES = 24
 
 interface Run {
+  /** One without has nothing but values of pages in its index, at times. */
+  hasSnapshots: boolean
   world: CopyWorld
   random: Random
   seq: number
@@ -29,7 +33,7 @@ interface Run {
 
 const nameOf = ({ lba, epoch, seq }: VersionId): string => `${lba}:${epoch}.${seq}`
 
-function begin(seed: number): Run {
+function begin(seed: number, maySnapshot = true): Run {
   const random = new Random(`deep walk ${seed}`)
   const segmentBytes = random.pick([128 * 1024, 256 * 1024, 2 << 20])
   const world = new CopyWorld(
@@ -41,18 +45,19 @@ function begin(seed: number): Run {
   )
   world.open()
   world.epoch(1, 1)
-  return { world, random, seq: 1, snapshots: [] }
+  return { hasSnapshots: maySnapshot && random.chance(0.6), world, random, seq: 1, snapshots: [] }
 }
 
 /** Writes of all kinds, trims, snapshots, deletes and rollbacks. */
-function act(run: Run, steps: number): void {
+function act(run: Run, steps: number, pages = PAGES): void {
   const { world, random } = run
   for (let step = 0; step < steps; step++) {
     const seq = ++run.seq
     const what = random.float()
     const count = random.pick([1, 1, 1, 2, 5, 12])
-    const lba = Math.floor(random.float() * PAGES) * PAGE_BLOCKS + Math.floor(random.float() * 24)
-    if (what < 0.04) {
+    const longest = run.hasSnapshots ? 600 : 20
+    const lba = Math.floor(random.float() * pages) * PAGE_BLOCKS + Math.floor(random.float() * 24)
+    if (what < 0.04 && run.hasSnapshots) {
       world.control(1, seq, { operation: 'snapshot', id: `s${seq}` })
       run.snapshots.push(`s${seq}`)
     } else if (what < 0.06 && run.snapshots.length > 0) {
@@ -62,7 +67,7 @@ function act(run: Run, steps: number): void {
     } else if (what < 0.08 && run.snapshots.length > 0)
       world.control(1, seq, { operation: 'rollback', to: random.pick(run.snapshots) })
     else if (what < 0.12)
-      world.append({ kind: 'trim', epoch: 1, seq, request: undefined, lba, blockCount: random.pick([count, 300]) })
+      world.append({ kind: 'trim', epoch: 1, seq, request: undefined, lba, blockCount: random.pick([count, longest]) })
     else {
       const stamps = Array.from({ length: count }, (_, i) => seq * 16 + i)
       world.append(random.chance(0.5) ? write(1, seq, lba, stamps) : mixedWrite(1, seq, lba, stamps))
@@ -217,7 +222,7 @@ function wrongMoved(seed: number, Scrub = CopyScrub): string | undefined {
   return undefined
 }
 
-const SEEDS = 25
+const SEEDS = 20
 
 t.test('all that is damaged is found, each once', (t) => {
   for (let seed = 1; seed <= SEEDS; seed++) t.equal(wrongStill(seed), undefined, `seed ${seed}`)
@@ -228,6 +233,83 @@ t.test('so it is by one that is stopped and goes on, with writers and a cleaner 
   for (let seed = 1001; seed <= 1000 + SEEDS; seed++) t.equal(wrongMoved(seed), undefined, `seed ${seed}`)
   t.end()
 })
+
+/** What is wrong with pages that are looked at without loading them, of which some are loaded then. */
+function wrongPeek(seed: number, peek = peekPages): { problem: string | undefined; peeked: number } {
+  let run = begin(seed, false)
+  const { random } = run
+  let peeked = 0
+  for (let round = 0; round < 6; round++) {
+    if (round % 3 === 2) {
+      const world = run.world.crash({ kind: 'synced' }, { kind: 'synced' })
+      world.open()
+      world.copy.apply(run.seq, {})
+      run = { ...run, world }
+    }
+    // Of some pages what was loaded is resolved then, of some it is not.
+    act(run, 10)
+    if (random.chance(0.5)) stored(run)
+    act(run, 20, random.pick([2, 12]))
+    const [target] = run.world.copy.targets
+    const { stream, map } = target!
+    function* look(): Task<string | undefined> {
+      const found = yield* peek(stream.map, map, 0, PAGES)
+      for (const [page, words] of found ?? []) {
+        if (random.chance(0.3)) continue
+        peeked++
+        const loaded = yield* loadPage(stream.map, map, page)
+        const isOther = (word: number, i: number): boolean => {
+          const at = i - (i % ENTRY_WORDS)
+          const hasBlob = kindOf(words, at) === ENTRY_KIND.data || kindOf(loaded!.words, at) === ENTRY_KIND.data
+          return hasBlob && words[i] !== word
+        }
+        if (loaded!.words.some(isOther)) return `page ${page} of round ${round} is another one`
+      }
+      return undefined
+    }
+    let problem: string | undefined
+    let isOver = false
+    runTask(look(), (what) => {
+      problem = what
+      isOver = true
+    })
+    run.world.world.clock.runUntil(() => isOver)
+    if (problem !== undefined) return { problem, peeked }
+  }
+  return { problem: undefined, peeked }
+}
+
+t.test('a page that is looked at is what it is loaded as', (t) => {
+  let all = 0
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const { problem, peeked } = wrongPeek(seed)
+    t.equal(problem, undefined, `seed ${seed}`)
+    all += peeked
+  }
+  t.ok(all > SEEDS, `${all} pages`)
+  t.end()
+})
+
+const PEEK = 'engine/log/page-peek.ts'
+
+const PEEK_PLANTED: Array<Edit & { name: string }> = [
+  {
+    name: 'a page is looked at without what waits',
+    file: PEEK,
+    replace: ' || extents.pending.has(pageKeyOf(map.number, page))',
+    by: '',
+  },
+  { name: 'a page in memory is looked at in the index', file: PEEK, replace: 'map.pages.has(page) || ', by: '' },
+]
+
+for (const planted of PEEK_PLANTED)
+  t.test(`planted: ${planted.name}`, async (t) => {
+    const mutant = await importMutant<{ peekPages: typeof peekPages }>(planted, PEEK)
+    let seed = 1
+    while (seed <= SEEDS && wrongPeek(seed, mutant.peekPages).problem === undefined) seed++
+    t.ok(seed <= SEEDS, `hunted in ${Math.min(seed, SEEDS)} seeds`)
+    t.end()
+  })
 
 const WALK = 'engine/volume/deep-walk.ts'
 const WINDOW = 'engine/volume/deep-window.ts'
