@@ -12,7 +12,7 @@ import type { FrontendMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, Payload } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import { blobsOf } from '../../engine/volume/copy-headers.ts'
-import { restored, type BlobOpener } from '../../engine/volume/restored-blocks.ts'
+import { openedBlock, restored, type BlobOpener } from '../../engine/volume/restored-blocks.ts'
 
 /** Of whole blocks from `lba` on, in bytes that nobody changes from now on. */
 export type PayloadOf = (bytes: Uint8Array, lba: number) => Payload
@@ -65,6 +65,35 @@ export function asWritten<Event extends { type: string; message?: FrontendMessag
   if (event.message === undefined) return event
   const message = restoredAnswer(event.message, opener)
   return message === event.message ? event : { ...event, message }
+}
+
+/**
+ * The same of an encrypted volume, whose blocks are opened where they go: memory of their own would be one more piece
+ * for each read. False: one of them cannot be opened, and `into` has zeroes.
+ */
+export function openInto(
+  versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array, opener: BlobOpener,
+): boolean {
+  const end = offsetBytes + into.length
+  const blockCount = Math.ceil(end / BLOCK_BYTES) - Math.floor(offsetBytes / BLOCK_BYTES)
+  let filled = 0
+  for (const { payload } of versions) if (payload !== undefined) filled++
+  if (filled < blockCount) into.fill(0)
+  for (const version of versions) {
+    if (version.payload === undefined) continue
+    const at = version.lba * BLOCK_BYTES
+    const from = Math.max(at, offsetBytes)
+    const to = Math.min(at + BLOCK_BYTES, end)
+    if (from >= to) continue
+    const target = into.subarray(from - offsetBytes, to - offsetBytes)
+    const block = openedBlock(version, opener, target.length === BLOCK_BYTES ? target : undefined)
+    if (block === undefined) {
+      into.fill(0)
+      return false
+    }
+    if (block !== target) target.set(block.subarray(from - at, to - at))
+  }
+  return true
 }
 
 /** Fill `into`, the bytes of the volume from `offsetBytes` on, with what was read; what has no version is zeroes. */

@@ -37,7 +37,7 @@ import type { UnwrappedKeys } from '../../cluster/keys/data-key.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { BlockCompression } from './block-compression.ts'
 import { BlockEncryption } from './block-encryption.ts'
-import { asWritten, composeBlocks, fillFrom, type PayloadOf } from './block-bytes.ts'
+import { asWritten, composeBlocks, fillFrom, openInto, type PayloadOf } from './block-bytes.ts'
 import { errnoOf } from './failures.ts'
 
 export interface FrontendOwner {
@@ -119,7 +119,7 @@ export class HostedFrontend implements Sleeper {
       if (this.#endedWith !== undefined) return
       const { failed } = this.state
       this.#nowMs = owner.loop.nowMs()
-      stepFrontend(this.state, asWritten(event, this.#encryption), this.#nowMs, this.#port)
+      stepFrontend(this.state, this.#asWritten(event), this.#nowMs, this.#port)
       if (failed === undefined && this.state.failed !== undefined) onFailed?.(this.state.failed)
     })
     const { volumeId } = facts
@@ -217,6 +217,16 @@ export class HostedFrontend implements Sleeper {
     this.admitted.observe(this.#nowMs - numberedAt(requests, first.arrival)!.atMs)
   }
 
+  /** What a client reads of an encrypted volume is opened when it is answered, where it goes. */
+  #asWritten(event: FrontendEvent): FrontendEvent {
+    if (this.#encryption === undefined) return asWritten(event)
+    if (event.type === 'message' && event.message.type === 'reply') {
+      const [first] = numberedAt(this.state.outgoing, event.message.id.request) ?? []
+      if (first !== undefined && first.edgeOf === undefined) return event
+    }
+    return asWritten(event, this.#encryption)
+  }
+
   #take(tag: number): Pending {
     const pending = this.#pending[tag]!
     this.#pending[tag] = undefined
@@ -229,7 +239,9 @@ export class HostedFrontend implements Sleeper {
     if (this.#pending[tag]?.connection !== connection) return
     const { done, into, isWrite, offsetBytes } = this.#take(tag)
     if (!answer.ok) return done(errnoOf(answer.code, isWrite))
-    if (into !== undefined) fillFrom(answer.versions, offsetBytes, into)
+    if (into === undefined) return done(NBD_ERRNO.NONE)
+    if (this.#encryption === undefined) fillFrom(answer.versions, offsetBytes, into)
+    else if (!openInto(answer.versions, offsetBytes, into, this.#encryption)) return done(errnoOf('damaged'))
     done(NBD_ERRNO.NONE)
   }
 }

@@ -8,7 +8,7 @@ import type { BlockVersion, Payload } from '../replication/record.ts'
 import { decompressBlock } from '../transform/lz4-block.ts'
 import { TRANSFORM } from '../transform/transform.ts'
 import { BLOCK_BYTES, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
-import { blobsOf, type Blobs } from './copy-headers.ts'
+import { blobsOf, type Blobs, type StoredForm } from './copy-headers.ts'
 
 /** Has the keys of a volume. */
 export interface BlobOpener {
@@ -20,6 +20,9 @@ export interface BlobOpener {
 
 const isStoredOtherwise = ({ payload }: BlockVersion): boolean =>
   payload !== undefined && blobsOf(payload).stored !== undefined
+
+const isSealed = (stored: StoredForm | undefined): stored is StoredForm =>
+  stored !== undefined && (stored.transform & TRANSFORM.cipher) !== 0
 
 /**
  * @param opener  of an encrypted volume
@@ -38,7 +41,7 @@ export function restored(versions: BlockVersion[], opener?: BlobOpener): BlockVe
     const { bytes, stored } = blobsOf(payload)
     let plain = bytes
     if (opener !== undefined) {
-      if (((stored?.transform ?? 0) & TRANSFORM.cipher) === 0) return undefined
+      if (!isSealed(stored)) return undefined
       const lengthBytes = opener.openedBytes(bytes)
       plain = room.subarray(0, lengthBytes)
       room = room.subarray(lengthBytes)
@@ -47,12 +50,27 @@ export function restored(versions: BlockVersion[], opener?: BlobOpener): BlockVe
       blocks.push(version)
       continue
     }
-    const transform = opener === undefined ? stored!.transform : stored!.transform & ~TRANSFORM.cipher
+    const transform = opener === undefined ? stored.transform : stored.transform & ~TRANSFORM.cipher
     const block = restoredBlob(plain, transform, plain.length / UNIT_BYTES)
     if (block === undefined) return undefined
     blocks.push({ ...version, payload: payloadOfBlock(block) })
   }
   return blocks
+}
+
+/**
+ * The block of one version of an encrypted volume, undefined when it is none.
+ * @param into  of a whole block: filled when that takes no more memory than it has, and then the result
+ */
+export function openedBlock(
+  { lba, payload }: BlockVersion, opener: BlobOpener, into: Uint8Array | undefined,
+): Uint8Array | undefined {
+  const { bytes, stored } = blobsOf(payload!)
+  if (!isSealed(stored)) return undefined
+  const lengthBytes = opener.openedBytes(bytes)
+  const plain = into !== undefined && lengthBytes === into.length ? into : new Uint8Array(Math.max(0, lengthBytes))
+  if (!opener.open(bytes, lba, plain)) return undefined
+  return restoredBlob(plain, stored.transform & ~TRANSFORM.cipher, plain.length / UNIT_BYTES)
 }
 
 /** One piece of memory for all that is opened. */

@@ -9,6 +9,7 @@ import type { Test } from 'tap'
 import type { UnwrappedKeys } from '../../../cluster/keys/data-key.ts'
 import { crc32c } from '../../../dataplane/checksum.ts'
 import { BlockCompression } from '../../../dataplane/frontend/block-compression.ts'
+import { fillFrom, openInto } from '../../../dataplane/frontend/block-bytes.ts'
 import { BlockEncryption } from '../../../dataplane/frontend/block-encryption.ts'
 import type { BlockVersion, Payload } from '../../../engine/replication/record.ts'
 import { Secret } from '../../../engine/secret.ts'
@@ -163,6 +164,29 @@ for (const cipher of CIPHERS) {
     }
   })
 }
+
+t.test('what a client reads is opened where it goes, and is the same as what is restored before', async (t) => {
+  for (const cipher of CIPHERS) {
+    const { written } = begin(t, keysOf(cipher))
+    const bytes = Buffer.concat([text(1), randomBytes(BLOCK_BYTES), text(2), randomBytes(BLOCK_BYTES)])
+    const blobs = new BlockCompression('lz4').blobsOf(bytes)
+    const versions = versionsOf(written.payloadOf(blobs, 8), 8)
+    const holes: BlockVersion[] = [versions[0]!, { ...versions[1]!, kind: 'trim', payload: undefined }, versions[3]!]
+    for (const [found, firstByte, lengthBytes] of [
+      [versions, 0, 4 * BLOCK_BYTES], [versions, 512, 512], [versions, 4000, 5000], [versions, 3 * BLOCK_BYTES, 4096],
+      [holes, 0, 4 * BLOCK_BYTES], [holes, 100, 3 * BLOCK_BYTES], [[], 0, 4096],
+    ] as const) {
+      const [into, expected] = [Buffer.alloc(lengthBytes, 7), Buffer.alloc(lengthBytes, 7)]
+      t.ok(openInto(found, 8 * BLOCK_BYTES + firstByte, into, written))
+      fillFrom(restored([...found], written)!, 8 * BLOCK_BYTES + firstByte, expected)
+      t.ok(into.equals(expected), `${lengthBytes} bytes from ${firstByte}`)
+    }
+    const strange = [versions[0]!, version(text(3), 9, 0)]
+    const into = Buffer.alloc(2 * BLOCK_BYTES, 7)
+    t.notOk(openInto(strange, 8 * BLOCK_BYTES, into, written))
+    t.ok(into.every((byte) => byte === 0), 'nothing of an answer that is not whole is shown')
+  }
+})
 
 t.test('aes-256-gcm: any byte that is changed is seen', async (t) => {
   const { written } = begin(t, keysOf('aes-256-gcm'))

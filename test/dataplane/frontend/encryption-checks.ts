@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { unwrapDataKey, newDataKey, wrapDataKey } from '../../../cluster/keys/data-key.ts'
 import type { UnwrappedKeys } from '../../../cluster/keys/data-key.ts'
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
+import { openInto } from '../../../dataplane/frontend/block-bytes.ts'
 import { BlockEncryption } from '../../../dataplane/frontend/block-encryption.ts'
 import type { BlockVersion } from '../../../engine/replication/record.ts'
 import { Secret } from '../../../engine/secret.ts'
@@ -23,10 +24,13 @@ function keysOf(cipher: Cipher, volumeId = ID): UnwrappedKeys {
 const sealed = (by: BlockEncryption, lba = 9): Buffer =>
   Buffer.from(blobsOf(by.payloadOf({ bytes: BLOCK, units: undefined }, lba)).bytes)
 
-function opened(by: BlockEncryption, blob: Uint8Array, lba = 9, transform = 2): Buffer | undefined {
+function versionOf(blob: Uint8Array, lba: number, transform: number): BlockVersion {
   const data = { bytes: blob, crcs: [0], stored: { transform, units: [blob.length / UNIT_BYTES] } }
-  const version: BlockVersion = { epoch: 1, seq: 1, lba, kind: 'write', payload: { bytes: blob.length, data } }
-  const blocks = restored([version], by)
+  return { epoch: 1, seq: 1, lba, kind: 'write', payload: { bytes: blob.length, data } }
+}
+
+function opened(by: BlockEncryption, blob: Uint8Array, lba = 9, transform = 2): Buffer | undefined {
+  const blocks = restored([versionOf(blob, lba, transform)], by)
   return blocks && Buffer.from(blobsOf(blocks[0]!.payload!).bytes)
 }
 
@@ -81,7 +85,9 @@ export const CHECKS = {
       const by = new BlockEncryption(keysOf(cipher))
       const other = sealed(by)
       other[1] = 3 - other[1]!
-      return opened(by, BLOCK, 9, 0) === undefined && opened(by, other) === undefined
+      const plain = versionOf(BLOCK, 9, 0)
+      const isRead = openInto([plain], 9 * BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES), by)
+      return !isRead && opened(by, BLOCK, 9, 0) === undefined && opened(by, other) === undefined
     }),
 
   'a wrapped key opens for its volume and cipher only': () => {
