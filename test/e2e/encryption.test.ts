@@ -20,7 +20,7 @@ import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { primaryOf, until } from './until.ts'
 
-const SIZE = 8 * MIB
+const SIZE = 4 * MIB
 const PIECE = 128 * 1024
 const NAMES = ['n1', 'n2', 'n3']
 
@@ -98,11 +98,11 @@ t.test('made, filled, written over in parts, read through every node', async (t)
     packed: ['--encryption', '--compression', 'lz4'],
     gcm: ['--encryption', '--cipher', 'aes-256-gcm', '--key-file', keyFile('gcm'), '--block-size', '512'],
   }
-  const x = ['volume', 'create', 'x', '--size', '8Mi']
+  const x = ['volume', 'create', 'x', '--size', '4Mi']
   t.match(await say('n1', ...x, '--cipher', 'aes-256-gcm'), /encryption = true only/)
   t.match(await say('n1', ...x, '--key-file', keyFile('gcm')), /add --encryption/)
   for (const [name, words] of Object.entries(wishes)) {
-    const made = await say('n1', 'volume', 'create', name, '--size', '8Mi', ...words)
+    const made = await say('n1', 'volume', 'create', name, '--size', '4Mi', ...words)
     t.match(made, new RegExp(`${name} is ready`))
     const { encryption, cipher } = await healthy(name)
     const wanted = name === 'plain' ? '' : name === 'gcm' ? 'aes-256-gcm' : 'aes-256-xts'
@@ -111,7 +111,7 @@ t.test('made, filled, written over in parts, read through every node', async (t)
     written.set(name, bytes)
     const client = await opened('n1', name)
     await fill(client, bytes)
-    for (const [offset, length] of [[700, 20_000], [5 * MIB - 9, 9000], [MIB + 512, 512]] as const)
+    for (const [offset, length] of [[700, 20_000], [3 * MIB - 9, 9000], [MIB + 512, 512]] as const)
       await write(client, bytes, offset, Buffer.from(canary(name).subarray(0, length)))
     bytes.fill(0, 3 * MIB, 3 * MIB + 10 * 4096)
     t.match(await client.ask({ type: TRIM, offset: 3 * MIB, length: 10 * 4096 }), { errno: 0 })
@@ -124,7 +124,7 @@ t.test('made, filled, written over in parts, read through every node', async (t)
 })
 
 t.test('snapshots and clones are encrypted and read as what they are of', async (t) => {
-  for (const name of ['xts', 'packed', 'gcm']) {
+  for (const name of ['xts', 'gcm']) {
     const bytes = written.get(name)!
     await api.createSnapshot({ volume: name, name: 'one', labels: {}, id: '' })
     const before = Buffer.from(bytes)
@@ -157,7 +157,12 @@ t.test('snapshots and clones are encrypted and read as what they are of', async 
 
 t.test('it grows, goes out into a file, and is rolled back', async (t) => {
   const bytes = written.get('packed')!
-  t.match(await say('n1', 'volume', 'resize', 'packed', '--size', '9Mi'), /9 MiB/)
+  const first = Buffer.from(bytes)
+  await api.createSnapshot({ volume: 'packed', name: 'one', labels: {}, id: '' })
+  const writer = await opened('n1', 'packed')
+  await write(writer, bytes, 4096 * 9, canary('packed').subarray(0, 4096 * 40))
+  await writer.disconnect()
+  t.match(await say('n1', 'volume', 'resize', 'packed', '--size', '5Mi'), /5 MiB/)
   const file = path.join(temporaryFolder(t), 'out')
   t.match(await say('n1', 'volume', 'export', 'packed', file), /./)
   t.ok(fs.readFileSync(file).equals(Buffer.concat([bytes, Buffer.alloc(MIB)])), 'a file has what its user sees')
@@ -165,6 +170,7 @@ t.test('it grows, goes out into a file, and is rolled back', async (t) => {
   t.ok((await readAll(await opened('n1', 'back'))).equals(bytes))
   t.match(await say('n1', 'volume', 'rollback', 'packed', '--to', 'one', '--force'), /./)
   const before = await readAll(await opened('n2', 'packed@one'))
+  t.ok(before.equals(first))
   const client = await opened('n1', 'packed')
   await write(client, before, 777, canary('packed').subarray(0, 5000))
   t.ok((await readAll(client)).equals(before), 'old blocks are back, new ones are written over them')
@@ -212,7 +218,7 @@ t.test('rewrapped under load, it serves on, after a restart too', async (t) => {
 })
 
 t.test('after its primary died it is what it was', async (t) => {
-  for (const name of ['xts', 'packed', 'xts-clone']) {
+  for (const name of ['packed', 'xts-clone']) {
     const primary = primaryOf(await healthy(name))
     const user = NAMES.find((node) => node !== primary)!
     const client = await opened(user, name)
