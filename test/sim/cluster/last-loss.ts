@@ -1,8 +1,9 @@
 /**
  * The end of a run, where a seed says so: some blocks are damaged on every copy, which no protocol could mend (the
  * atlas allows it nowhere else). Everybody is there and says so: reads of them, and narrow writes that want the rest of
- * one, are answered `damaged`, and soon; others are served. Then each is healed, by a write, a trim, or a medium that
- * gives back what it had on one of the copies, and is read as it should be by whoever reads next.
+ * one, are answered `damaged`, and soon; others are served. While one of the nodes stands still, which may lead, they
+ * wait: it may have it. Then each is healed, by a write, a trim, or a medium that gives back what it had on one of the
+ * copies, and is read as it should be by whoever reads next.
  */
 import { BLOCK_BYTES } from '../../../engine/units.ts'
 import type { ClientOperation } from '../../../engine/replication/request-parts.ts'
@@ -48,7 +49,11 @@ export function loseSome(world: World, nodes: readonly SimNode[]): number {
   const other = heads.find(([lba]) => !lost.some((one) => one.lba === lba))
   for (const one of lost) look(world, client, one, random)
   if (lost.length > 0 && other !== undefined) expect(world, client, read(other[0]), 'ok', other[1].stamp)
-  for (const one of lost) heal(world, client, one, random)
+  const [first] = lost
+  const mayPause = first !== undefined && nodes.length > 1 && random.chance(0.5)
+  // Whoever was away for long may have been wiped to be filled: then its medium has nothing to give back.
+  if (mayPause) waitForOne(world, client, first.lba, random.pick([...nodes]))
+  for (const one of lost) heal(world, client, one, random.pick(mayPause ? MADE_ANEW : HEALED))
   world.mayLose = false
   // What snapshots still show of it.
   for (const { of } of lost) for (const { mark } of of.values()) mark.undo()
@@ -60,9 +65,29 @@ function look(world: World, client: SimClient, { lba }: Lost, random: Random): v
   if (random.chance(0.3)) expect(world, client, narrow(lba), 'damaged')
 }
 
-function heal(world: World, client: SimClient, { lba, stamp, of }: Lost, random: Random): void {
-  const how = random.pick(['write', 'trim', 'back', 'back'] as const)
+/** A node stands still for longer than the others put up with; nobody may speak for it. */
+function waitForOne(world: World, client: SimClient, lba: number, node: SimNode): void {
+  const { graceMs, evictAfterMs } = world.swarm
+  node.pause()
+  const { tag } = client.begin(read(lba))
+  const answer = (): string | undefined => world.users.heard.get(`${client.name} ${tag}`)
+  const untilMs = world.clock.nowMs() + 2 * (graceMs + evictAfterMs)
+  while (answer() === undefined && world.clock.nowMs() < untilMs && world.clock.step());
+  const result = answer()
+  if (result !== undefined && result !== 'timeout') {
+    const message = `a read of block ${lba} was ${result} while ${node.name}, a member, stood still`
+    world.judge.report([{ checker: 'lost-blocks', message }])
+  }
+  node.resume()
+  expect(world, client, read(lba), 'damaged')
+}
+
+const HEALED = ['write', 'trim', 'back', 'back'] as const
+const MADE_ANEW = ['write', 'trim'] as const
+
+function heal(world: World, client: SimClient, { lba, stamp, of }: Lost, how: (typeof HEALED)[number]): void {
   if (how === 'back') {
+    const random = new Random(`given back ${world.swarm.seed} ${lba}`)
     random.pick([...of.values()]).mark.undo()
     expect(world, client, read(lba), 'ok', stamp)
     return
