@@ -91,6 +91,9 @@ export function checkEnd(world: World, healMs: number, goesOn: boolean): void {
 
 /** What heals it is written, and applied by all, before anything else is looked at. */
 function loseAtEnd(world: World, healMs: number): void {
+  if (!world.swarm.losesAtEnd) return
+  // What rotted before, and nothing read since, would still be rotten when the medium gives it back.
+  scrubAll(world, healthyOf(world))
   world.lostAtEnd = loseSome(world, healthyOf(world))
   const untilMs = world.clock.nowMs() + healMs
   while (world.lostAtEnd > 0 && !isQuiet(world) && world.clock.nowMs() < untilMs && world.clock.step());
