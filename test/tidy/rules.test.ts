@@ -206,8 +206,13 @@ const PLANTS: Record<string, { bad: Plant[]; good: Plant[] }> = {
     ],
   },
   'no unfinished work': {
-    bad: [{ path: 'engine/a.ts', text: word('// TO', 'DO: later') }, { path: 'README.md', text: word('FIX', 'ME') }],
-    good: [{ path: 'engine/a.ts', text: '// to do: nothing' }],
+    bad: [
+      { path: 'engine/a.ts', text: word('// TO', 'DO: later') },
+      { path: 'README.md', text: word('FIX', 'ME') },
+      { path: 'ARCHITECTURE.md', text: word('a\n<<<', '<<<< HEAD\nb') },
+      { path: 'ARCHITECTURE.md', text: word('b\n>>>', '>>>> main') },
+    ],
+    good: [{ path: 'engine/a.ts', text: '// to do: nothing' }, { path: 'README.md', text: 'Title\n=======\n' }],
   },
   'no test is switched off without a printed reason': {
     bad: [

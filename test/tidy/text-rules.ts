@@ -79,12 +79,17 @@ export const noMachineFacts: Rule = {
 }
 
 const UNFINISHED = new RegExp(`\\b(?:${['TO' + 'DO', 'FIX' + 'ME', 'XX' + 'X', 'HA' + 'CK'].join('|')})\\b`, 'g')
+/** Of a merge that was not ended. A row of `=` may be a heading. */
+const CONFLICT = /^(?:<{7}|>{7}|\|{7})(?= |$)/gm
 
 export const noUnfinishedWork: Rule = {
   name: 'no unfinished work',
   check({ path, text }) {
     if (!isCode(path) && !/\.(?:md|sh|proto)$/.test(path)) return []
-    return everyMatch(text, UNFINISHED, ([word]) => `\`${word}\`: finish it, or leave it out`)
+    return [
+      ...everyMatch(text, UNFINISHED, ([word]) => `\`${word}\`: finish it, or leave it out`),
+      ...everyMatch(text, CONFLICT, () => 'the mark of a conflict'),
+    ]
   },
 }
 
