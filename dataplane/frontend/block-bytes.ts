@@ -68,23 +68,37 @@ export function asWritten<Event extends { type: string; message?: FrontendMessag
 }
 
 /**
+ * Fill `into`, the bytes of the volume from `offsetBytes` on, with what was read; what has no version is zeroes.
+ * @returns false: no answer to that question, and `into` has zeroes
+ */
+export function fillFrom(versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array): boolean {
+  if (!isReady(versions, offsetBytes, into)) return false
+  const end = offsetBytes + into.length
+  for (const { lba, payload } of versions) {
+    if (payload === undefined) continue
+    const { bytes } = blobsOf(payload)
+    const at = lba * BLOCK_BYTES
+    const from = Math.max(at, offsetBytes)
+    const to = Math.min(at + BLOCK_BYTES, end)
+    into.set(bytes.subarray(from - at, to - at), from - offsetBytes)
+  }
+  return true
+}
+
+/**
  * The same of an encrypted volume, whose blocks are opened where they go: memory of their own would be one more piece
- * for each read. False: one of them cannot be opened, and `into` has zeroes.
+ * for each read. False also when one of them cannot be opened.
  */
 export function openInto(
   versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array, opener: BlobOpener,
 ): boolean {
+  if (!isReady(versions, offsetBytes, into)) return false
   const end = offsetBytes + into.length
-  const blockCount = Math.ceil(end / BLOCK_BYTES) - Math.floor(offsetBytes / BLOCK_BYTES)
-  let filled = 0
-  for (const { payload } of versions) if (payload !== undefined) filled++
-  if (filled < blockCount) into.fill(0)
   for (const version of versions) {
     if (version.payload === undefined) continue
     const at = version.lba * BLOCK_BYTES
     const from = Math.max(at, offsetBytes)
     const to = Math.min(at + BLOCK_BYTES, end)
-    if (from >= to) continue
     const target = into.subarray(from - offsetBytes, to - offsetBytes)
     const block = openedBlock(version, opener, target.length === BLOCK_BYTES ? target : undefined)
     if (block === undefined) {
@@ -96,19 +110,23 @@ export function openInto(
   return true
 }
 
-/** Fill `into`, the bytes of the volume from `offsetBytes` on, with what was read; what has no version is zeroes. */
-export function fillFrom(versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array): void {
-  const end = offsetBytes + into.length
-  const blockCount = Math.ceil(end / BLOCK_BYTES) - Math.floor(offsetBytes / BLOCK_BYTES)
+/**
+ * Whether versions are of blocks of that range, each once and in order, as everybody answers who is right. `into` comes
+ * with what others left in it: where they do not cover it, it is zeroes from now on, and all of it when they are wrong.
+ */
+function isReady(versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array): boolean {
+  const firstLba = Math.floor(offsetBytes / BLOCK_BYTES)
+  const endLba = Math.ceil((offsetBytes + into.length) / BLOCK_BYTES)
+  let next = firstLba
   let filled = 0
-  for (const { payload } of versions) if (payload !== undefined) filled++
-  if (filled < blockCount) into.fill(0)
   for (const { lba, payload } of versions) {
-    if (payload === undefined) continue
-    const { bytes } = blobsOf(payload)
-    const at = lba * BLOCK_BYTES
-    const from = Math.max(at, offsetBytes)
-    const to = Math.min(at + BLOCK_BYTES, end)
-    if (from < to) into.set(bytes.subarray(from - at, to - at), from - offsetBytes)
+    if (lba < next || lba >= endLba) {
+      into.fill(0)
+      return false
+    }
+    next = lba + 1
+    if (payload !== undefined) filled++
   }
+  if (filled < endLba - firstLba) into.fill(0)
+  return true
 }

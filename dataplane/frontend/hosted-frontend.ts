@@ -240,8 +240,9 @@ export class HostedFrontend implements Sleeper {
     const { done, into, isWrite, offsetBytes } = this.#take(tag)
     if (!answer.ok) return done(errnoOf(answer.code, isWrite))
     if (into === undefined) return done(NBD_ERRNO.NONE)
-    if (this.#encryption === undefined) fillFrom(answer.versions, offsetBytes, into)
-    else if (!openInto(answer.versions, offsetBytes, into, this.#encryption)) return done(errnoOf('damaged'))
-    done(NBD_ERRNO.NONE)
+    const isFilled = this.#encryption === undefined
+      ? fillFrom(answer.versions, offsetBytes, into)
+      : openInto(answer.versions, offsetBytes, into, this.#encryption)
+    done(isFilled ? NBD_ERRNO.NONE : errnoOf('damaged'))
   }
 }

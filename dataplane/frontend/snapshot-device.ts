@@ -37,8 +37,7 @@ export class SnapshotDevice implements BlockDevice {
     this.#reader.ask({ type: 'read', ...range }, (answer) => {
       if (!answer.ok) return done(ERRNO_OF[answer.code])
       assert(answer.type === 'read', 'a read is answered with blocks')
-      fillFrom(answer.versions, offsetBytes, into)
-      done(NBD_ERRNO.NONE)
+      done(fillFrom(answer.versions, offsetBytes, into) ? NBD_ERRNO.NONE : ERRNO_OF.damaged)
     })
   }
 

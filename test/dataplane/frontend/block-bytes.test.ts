@@ -46,11 +46,23 @@ t.test('the edge of a trim becomes zeroes over the old block', async (t) => {
 })
 
 t.test('a read is filled from any alignment; what has no bytes is zeroes', async (t) => {
-  const versions = [version(12, 3), version(10, 1), version(11, undefined)]
+  const versions = [version(10, 1), version(11, undefined), version(12, 3)]
   const whole = new Uint8Array(3 * BLOCK_BYTES).fill(1, 0, BLOCK_BYTES).fill(3, 2 * BLOCK_BYTES)
-  for (const [skip, lengthBytes] of [[0, 3 * BLOCK_BYTES], [100, 50], [4000, 5000], [511, 3 * BLOCK_BYTES - 511]]) {
-    const into = new Uint8Array(lengthBytes!).fill(255)
-    fillFrom(versions, 10 * BLOCK_BYTES + skip!, into)
-    t.ok(Buffer.from(into).equals(whole.subarray(skip, skip! + lengthBytes!)), `${skip} + ${lengthBytes}`)
+  for (const [skip, lengthBytes, count] of [
+    [0, 3 * BLOCK_BYTES, 3], [100, 50, 1], [4000, 5000, 3], [511, 3 * BLOCK_BYTES - 511, 3],
+  ] as const) {
+    const into = new Uint8Array(lengthBytes).fill(255)
+    t.ok(fillFrom(versions.slice(0, count), 10 * BLOCK_BYTES + skip, into))
+    t.ok(Buffer.from(into).equals(whole.subarray(skip, skip + lengthBytes)), `${skip} + ${lengthBytes}`)
+  }
+})
+
+t.test('an answer with blocks that were not asked for, or one twice, shows nothing of what lay there', async (t) => {
+  for (const lbas of [[10, 10], [10, 999], [9, 10, 11], [11, 10], [10, 11, 12], [10, 11, 11], [10, 2 ** 40]]) {
+    for (const [skip, lengthBytes] of [[0, 2 * BLOCK_BYTES], [512, 2 * BLOCK_BYTES - 1024]] as const) {
+      const into = new Uint8Array(lengthBytes).fill(255)
+      t.notOk(fillFrom(lbas.map((lba) => version(lba, 1)), 10 * BLOCK_BYTES + skip, into), lbas.join())
+      t.ok(into.every((byte) => byte === 0), 'it is zeroes')
+    }
   }
 })

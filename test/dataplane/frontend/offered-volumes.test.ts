@@ -8,6 +8,7 @@ import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import type { Test } from 'tap'
 import { clock } from '../../../dataplane/clock.ts'
+import { crc32c } from '../../../dataplane/checksum.ts'
 import { TurnLoop } from '../../../dataplane/copy/turn-loop.ts'
 import { WakeTimer } from '../../../dataplane/copy/wake-timer.ts'
 import { FrontendHost } from '../../../dataplane/frontend/frontend-host.ts'
@@ -16,7 +17,9 @@ import { NBD_ERRNO } from '../../../engine/errors.ts'
 import { withHolder, withHolderAnew, withoutHolder } from '../../../engine/replication/configuration.ts'
 import type { AttachMode, VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { FrontendMessage, FrontendResult } from '../../../engine/replication/messages.ts'
+import type { BlockVersion } from '../../../engine/replication/record.ts'
 import type { BlockDevice } from '../../../engine/volume/block-device.ts'
+import { payloadOf } from '../../../engine/volume/copy-headers.ts'
 import { configOf, hex, specOf, until } from '../copy/hosts.ts'
 import { MemoryConfigs } from '../copy/memory-configs.ts'
 
@@ -26,6 +29,8 @@ const BLOCK = Buffer.alloc(4096, 1)
 /** The copy that leads: what it serves follows from the configuration, and from which generation broke last. */
 class PlayedPrimary {
   brokenGeneration = 0
+  /** What each request is answered with. */
+  versions: BlockVersion[] = []
   /** Who was served: generations, each once, in order. */
   readonly served: number[] = []
   readonly incarnations = new Set<number>()
@@ -47,7 +52,7 @@ class PlayedPrimary {
     if (generation > attach.generation) return
     const given = attach.mode === 'open' ? attach.generation : attach.holders[node]
     if (given !== generation) return reply({ ok: false, code: 'stale-session' })
-    if (message.type === 'request') return reply({ ok: true, versions: [] })
+    if (message.type === 'request') return reply({ ok: true, versions: this.versions })
     if (this.served.at(-1) !== generation) this.served.push(generation)
     this.incarnations.add(incarnation)
     tell({ type: 'opened', session: message.session, epoch, sizeBytes: 64 * 2 ** 20 })
@@ -95,6 +100,20 @@ async function offered(t: Test, { mode = 'open', configs = new MemoryConfigs() }
 
 const write = (device: BlockDevice | undefined): Promise<number> =>
   new Promise((resolve) => device!.write(0, BLOCK, false, resolve))
+
+t.test('a read that is answered with other blocks fails, and shows nothing of what lay in its memory', async (t) => {
+  const { primary, connect } = await offered(t)
+  const version = (lba: number): BlockVersion =>
+    ({ epoch: 1, seq: 1, lba, kind: 'write', payload: payloadOf(crc32c, BLOCK) })
+  const device = connect()!
+  const read = (into: Uint8Array) => new Promise<number>((resolve) => device.read(0, into, resolve))
+  for (const [lbas, errno, bytes] of [[[0, 1], NONE, 1], [[0, 0], EIO, 0], [[0, 999], EIO, 0]] as const) {
+    const into = new Uint8Array(8192).fill(255)
+    primary.versions = lbas.map(version)
+    t.equal(await read(into), errno, lbas.join())
+    t.ok(into.every((byte) => byte === bytes))
+  }
+})
 
 t.test('open: a broken session fails what is connected for good, and the next connection works', async (t) => {
   const { primary, connect, attach, ended, logged } = await offered(t)
