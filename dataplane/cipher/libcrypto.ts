@@ -135,7 +135,8 @@ export class XtsContext extends Context {
   run(from: Uint8Array, into: Uint8Array): void {
     const { lib, context } = this
     assert(context !== 0 && from.length >= TWEAK_BYTES && into.length >= from.length, 'a context and room for a unit')
-    lib.init(context, 0, 0, 0, ivAddress, -1)
+    const isSet = lib.init(context, 0, 0, 0, ivAddress, -1)
+    assert(isSet === 1, 'a tweak is any 16 bytes')
     const ok = lib.update(context, addressOf(into), outBytesAddress, addressOf(from), from.length)
     assert(ok === 1 && outBytes[0] === from.length && into.length > 0, 'XTS takes any unit of 16 B or more')
   }
@@ -160,7 +161,8 @@ export class GcmContext extends Context {
   run(aad: Uint8Array, from: Uint8Array, into: Uint8Array, tag: Uint8Array): boolean {
     const { lib, context } = this
     assert(context !== 0 && into.length >= from.length && tag.length === TAG_BYTES, 'a context, room and a tag')
-    lib.init(context, 0, 0, 0, ivAddress, -1)
+    const isSet = lib.init(context, 0, 0, 0, ivAddress, -1)
+    assert(isSet === 1, 'a nonce is any 12 bytes')
     const isCovered = lib.update(context, 0, outBytesAddress, addressOf(aad), aad.length)
     assert(isCovered === 1 && outBytes[0] === aad.length, 'GCM covers any length')
     const ok = lib.update(context, addressOf(into), outBytesAddress, addressOf(from), from.length)

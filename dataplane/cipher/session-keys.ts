@@ -29,6 +29,7 @@ export class SessionKeys {
   readonly opened: UnwrappedKeys
   /** By key number and salt, as the bytes of a string. */
   readonly #reading = new Map<string, SessionContext>()
+  #isClosed = false
 
   constructor(opened: UnwrappedKeys) {
     assert(opened.keys.length > 0, 'a volume has a key')
@@ -64,12 +65,14 @@ export class SessionKeys {
 
   /** No context is used after that; data keys are zeroed. */
   close(): void {
+    this.#isClosed = true
     for (const context of this.#reading.values()) free(context)
     this.#reading.clear()
     for (const { dataKey } of this.opened.keys) dataKey.erase()
   }
 
   #contextOf(keyNumber: number, salt: Uint8Array, isEncrypting: boolean): SessionContext {
+    assert(!this.#isClosed, 'no session begins under a key that was zeroed')
     const { cipher, keys } = this.opened
     const { volumeId, dataKey } = keys[keyNumber - 1]!
     const info = Buffer.alloc(20)

@@ -109,3 +109,17 @@ t.test('a key of two equal halves, or of another length, is a bug', async (t) =>
   freed.free()
   t.throws(() => freed.run(new Uint8Array(64), new Uint8Array(64)), /a context/)
 })
+
+t.test('a tweak or nonce that was not taken is a bug: the one before would be used again', async (t) => {
+  const [xts, gcm] = [new XtsContext(new Uint8Array(randomBytes(64)), true), new GcmContext(new Uint8Array(32), true)]
+  for (const context of [xts, gcm]) {
+    const inside = context as unknown as { lib: object }
+    inside.lib = { ...inside.lib, init: () => 0 }
+  }
+  const [from, into] = [new Uint8Array(64), new Uint8Array(64)]
+  t.throws(() => xts.run(from, into), /a tweak/)
+  t.throws(() => gcm.run(new Uint8Array(0), from, into, new Uint8Array(TAG_BYTES)), /a nonce/)
+  t.ok(into.every((byte) => byte === 0))
+  xts.free()
+  gcm.free()
+})

@@ -193,6 +193,17 @@ t.test('what a client reads is opened where it goes, and is the same as what is 
   }
 })
 
+t.test('after its end nothing is sealed or opened: its keys are zeroes', async (t) => {
+  for (const cipher of CIPHERS) {
+    const { written } = begin(t, keysOf(cipher))
+    const blob = blobsOf(written.payloadOf(plainOf(text(3)), 9)).bytes.slice()
+    written.close()
+    t.throws(() => written.payloadOf(plainOf(text(3)), 9), /zeroed/)
+    t.throws(() => restored([version(blob, 9)], written), /zeroed/)
+    written.close()
+  }
+})
+
 t.test('aes-256-gcm: any byte that is changed is seen', async (t) => {
   const { written } = begin(t, keysOf('aes-256-gcm'))
   const compressed = new BlockCompression('lz4').blobsOf(text(3))
