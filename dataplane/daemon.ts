@@ -20,6 +20,7 @@ import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
+import { requireCipher } from './cipher/libcrypto.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
 import { joinCluster } from './cluster-join.ts'
 import type { JoinedCluster } from './cluster-join.ts'
@@ -145,7 +146,9 @@ class Daemon {
     const homes = joined === undefined ? new Map<string, number>()
       : await findHomes({ disks, indexDir: paths.index, workers, log: this.#log })
     const barrier = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
-    const keys = new NodeKeys({ node: config.name, folder: new KeyFolder(nodeId), cluster: clusterKey })
+    const keys = new NodeKeys({
+      node: config.name, folder: new KeyFolder(nodeId), cluster: clusterKey, requireCipher,
+    })
     const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, { instance, exports, homes, keys })
     const replication = joined === undefined ? undefined : this.#replicationStart(joined, { instance, homes, keys })
     this.#workers = Array.from({ length: workers }, (_, worker) => new WorkerThread({

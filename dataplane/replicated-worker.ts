@@ -19,6 +19,7 @@ import type { LocalCopyStore } from '../engine/volume/copy-store.ts'
 import { failure } from '../engine/volume/store-api.ts'
 import type { Reply, Result } from '../engine/volume/store-api.ts'
 import type { DiskStatus } from '../engine/volume/volume-spec.ts'
+import { requireCipher } from './cipher/libcrypto.ts'
 import { clock } from './clock.ts'
 import { homeOf } from './copy-homes.ts'
 import { MessageConfigs } from './copy/config-messages.ts'
@@ -132,7 +133,7 @@ class ReplicatedWorker {
   constructor({ loop, shell, worker, workers, configs, log, post }: Parts, start: ReplicationStart) {
     const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, scrub, lostDisks, homes } = start
     const cluster = start.clusterKey === undefined ? undefined : userKeyOf(start.clusterKey)
-    this.#keys = new NodeKeys({ node, folder: new KeyFolder(start.nodeId), cluster })
+    this.#keys = new NodeKeys({ node, folder: new KeyFolder(start.nodeId), cluster, requireCipher })
     this.shell = shell
     this.#node = node
     this.#lost = lostDisks

@@ -8,25 +8,32 @@ import type { UnwrappedKeys } from './data-key.ts'
 import type { KeyFolder } from './key-folder.ts'
 import type { UserKey } from './user-key.ts'
 
+export interface NodeKeysOptions {
+  node: string
+  folder: KeyFolder
+  cluster: UserKey | undefined
+  /** That blocks can be encrypted in this process. @throws HoldfastError `cipher-unavailable` */
+  requireCipher(): void
+}
+
 export class NodeKeys {
   readonly cluster: UserKey | undefined
-  readonly #node: string
-  readonly #folder: KeyFolder
+  readonly #o: NodeKeysOptions
 
-  constructor({ node, folder, cluster }: { node: string; folder: KeyFolder; cluster: UserKey | undefined }) {
-    this.#node = node
-    this.#folder = folder
-    this.cluster = cluster
+  constructor(options: NodeKeysOptions) {
+    this.#o = options
+    this.cluster = options.cluster
   }
 
   /**
    * The data keys of a volume, to be erased by the caller; undefined: it is not encrypted.
-   * @throws HoldfastError `key-missing`, `key-refused`, `key-folder`
+   * @throws HoldfastError `key-missing`, `key-refused`, `key-folder`, `cipher-unavailable`
    */
   open({ id, name, encryption }: VolumeSpec): UnwrappedKeys | undefined {
     if (encryption === undefined) return undefined
+    this.#o.requireCipher()
     const wanted = wrappedKeyOf(encryption).wrappedBy
-    const kept = this.#folder.get(id)
+    const kept = this.#o.folder.get(id)
     try {
       if (kept !== undefined) {
         if (kept.key.id === wanted) return unwrapKeys(encryption, kept.key, name)
@@ -37,7 +44,7 @@ export class NodeKeys {
     } finally {
       kept?.key.key.erase()
     }
-    throw new HoldfastError('key-missing', { volume: name, wanted, node: this.#node })
+    throw new HoldfastError('key-missing', { volume: name, wanted, node: this.#o.node })
   }
 
   /** The same, with its refusal as a value. */
@@ -61,7 +68,7 @@ export class NodeKeys {
   /** The volume is gone, or used elsewhere. A folder that is not ours has no key of ours. */
   forget(volumeId: string): void {
     try {
-      this.#folder.remove(volumeId)
+      this.#o.folder.remove(volumeId)
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error
     }

@@ -75,6 +75,14 @@ function libcrypto(): Libcrypto {
   }
 }
 
+/**
+ * Whoever will make contexts asks this where a refusal can be told; met later it is met in the middle of a write.
+ * @throws HoldfastError `cipher-unavailable`
+ */
+export function requireCipher(): void {
+  libcrypto()
+}
+
 /** Of NIST's vectors for XTS-AES-256, the first. */
 const KNOWN = {
   key: '1ea661c58d943a0e4801e42f4b0947149e7f9f8e3e68d0c7505210bd311a0e7c'

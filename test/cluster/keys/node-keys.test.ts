@@ -14,6 +14,8 @@ import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
 import type { UserKey } from '../../../cluster/keys/user-key.ts'
+import { requireCipher } from '../../../dataplane/cipher/libcrypto.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
 import { encryptionOfClone, rewrapped } from '../../../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
@@ -36,8 +38,8 @@ function folderOf(t: Test): KeyFolder {
 t.test('a volume opens with the key that it wants', async (t) => {
   const folder = folderOf(t)
   const [own, cluster] = [aKey(), aKey()]
-  const without = new NodeKeys({ node: 'n1', folder, cluster: undefined })
-  const keys = new NodeKeys({ node: 'n1', folder, cluster })
+  const without = new NodeKeys({ node: 'n1', folder, cluster: undefined, requireCipher })
+  const keys = new NodeKeys({ node: 'n1', folder, cluster, requireCipher })
   t.equal(keys.open({ ...specOf(newEncryption('aes-256-xts', ID, own)), encryption: undefined as never }), undefined)
   const ofCluster = specOf(newEncryption('aes-256-xts', ID, cluster))
   t.equal(keys.open(ofCluster)?.keys.length, 1)
@@ -53,12 +55,25 @@ t.test('a volume opens with the key that it wants', async (t) => {
   keys.forget(ID)
 })
 
+t.test('where nothing can be encrypted, it is refused before anybody writes', async (t) => {
+  const cluster = aKey()
+  const refuse = (): never => {
+    throw new HoldfastError('cipher-unavailable', { reason: 'no OpenSSL' })
+  }
+  const keys = new NodeKeys({ node: 'n1', folder: folderOf(t), cluster, requireCipher: refuse })
+  const spec = specOf(newEncryption('aes-256-xts', ID, cluster))
+  t.match(keys.tryOpen(spec), { ok: false, error: { code: 'cipher-unavailable' } })
+  t.match(keys.whyLocked(spec), { code: 'cipher-unavailable' })
+  const { encryption: _, ...plain } = spec
+  t.equal(keys.whyLocked(plain), undefined)
+})
+
 t.test('after a rewrap, and a restart, it still opens with what was given', async (t) => {
   const folder = folderOf(t)
   const [former, next] = [aKey(), aKey()]
   const encryption = newEncryption('aes-256-xts', ID, former)
   folder.put(ID, { key: again(former), encryption })
-  const keys = new NodeKeys({ node: 'n1', folder, cluster: undefined })
+  const keys = new NodeKeys({ node: 'n1', folder, cluster: undefined, requireCipher })
   const dataKey = keys.open(specOf(encryption))!.keys[0]!.dataKey.reveal().slice()
   const wrappedAnew = rewrapped(encryption, rewrap(encryption, former, next, 'v'))
   t.same(keys.open(specOf(wrappedAnew))!.keys[0]!.dataKey.reveal(), dataKey)

@@ -7,6 +7,7 @@ import t from 'tap'
 import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import type { Test } from 'tap'
+import { requireCipher } from '../../../dataplane/cipher/libcrypto.ts'
 import { OfferedVolumes } from '../../../dataplane/frontend/offered-volumes.ts'
 import { NBD_ERRNO } from '../../../engine/errors.ts'
 import { withHolder } from '../../../engine/replication/configuration.ts'
@@ -41,7 +42,7 @@ class LateHints extends MemoryConfigs {
 async function offered(t: Test, host: Host, spec: ReturnType<typeof specOf>, configs: MemoryConfigs, index: number) {
   const volumes = new OfferedVolumes({
     node: host.node, configs, frontends: host.worker.frontends, startNumber: index + 1, endSessions: () => undefined,
-    keys: new NodeKeys({ node: 'n1', folder: new KeyFolder('f0'.repeat(16)), cluster: undefined }),
+    keys: new NodeKeys({ node: 'n1', folder: new KeyFolder('f0'.repeat(16)), cluster: undefined, requireCipher }),
     log: { event: () => undefined },
   })
   t.teardown(() => volumes.close())

@@ -7,6 +7,7 @@ import t from 'tap'
 import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import type { Test } from 'tap'
+import { requireCipher } from '../../../dataplane/cipher/libcrypto.ts'
 import { clock } from '../../../dataplane/clock.ts'
 import { crc32c } from '../../../dataplane/checksum.ts'
 import { TurnLoop } from '../../../dataplane/copy/turn-loop.ts'
@@ -80,7 +81,7 @@ async function offered(t: Test, { mode = 'open', configs = new MemoryConfigs() }
   })
   const volumes = new OfferedVolumes({
     node: 'n1', configs, frontends, startNumber: 3, endSessions: (name) => ended.push(name),
-    keys: new NodeKeys({ node: 'n1', folder: new KeyFolder('f0'.repeat(16)), cluster: undefined }),
+    keys: new NodeKeys({ node: 'n1', folder: new KeyFolder('f0'.repeat(16)), cluster: undefined, requireCipher }),
     log: { event: (_, message, { why }) => logged.push(`${message}: ${why}`) },
   })
   t.teardown(() => {
