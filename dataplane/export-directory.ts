@@ -16,8 +16,8 @@ export class VolumeExports implements ExportDirectory, Exports {
   /** Why a volume cannot be opened with the keys of this node; undefined: it can. */
   whyLocked: (spec: VolumeSpec) => HoldfastError | undefined = () => undefined
   readonly #byName = new Map<string, ExportInfo & { id: string }>()
-  /** By id: of those that are encrypted. */
-  readonly #encrypted = new Map<string, VolumeSpec>()
+  /** By id. */
+  readonly #specs = new Map<string, VolumeSpec>()
   readonly #nameOf = new Map<string, string>()
   /** By id: the attach generation under which it is offered. */
   readonly #generationOf = new Map<string, number>()
@@ -30,7 +30,7 @@ export class VolumeExports implements ExportDirectory, Exports {
   /** A client that names none gets the volume if there is only one; with several it has to choose. */
   find(name: string): Looked {
     const found = this.#found(name)
-    const spec = found === undefined ? undefined : this.#encrypted.get(found.id)
+    const spec = found === undefined ? undefined : this.#specs.get(found.id)
     const locked = spec === undefined ? undefined : this.whyLocked(spec)
     return locked === undefined ? found : { refused: locked.message }
   }
@@ -61,7 +61,7 @@ export class VolumeExports implements ExportDirectory, Exports {
     const description = describeVolume(spec)
     this.#byName.set(name, { id, name, sizeBytes, blockSizeBytes, readOnly, description, worker })
     this.#nameOf.set(id, name)
-    if (spec.encryption !== undefined) this.#encrypted.set(id, spec)
+    this.#specs.set(id, spec)
     this.#generationOf.set(id, generation)
     for (const tell of this.#waiting.get(id) ?? []) tell()
     this.#waiting.delete(id)
@@ -103,7 +103,7 @@ export class VolumeExports implements ExportDirectory, Exports {
     const name = this.#nameOf.get(id)
     this.#nameOf.delete(id)
     this.#generationOf.delete(id)
-    this.#encrypted.delete(id)
+    this.#specs.delete(id)
     if (name !== undefined && this.#byName.get(name)?.id === id) this.#byName.delete(name)
   }
 }

@@ -87,6 +87,17 @@ export class KeyFolder {
     return lstatSync(this.#file(volumeId), { throwIfNoEntry: false }) !== undefined
   }
 
+  /** Whether there is a folder, and keys in it are ours: one that a stranger made says nothing of any volume. */
+  get isOwn(): boolean {
+    if (!this.#isThere()) return false
+    try {
+      this.#check()
+      return true
+    } catch {
+      return false
+    }
+  }
+
   #isThere(): boolean {
     return lstatSync(this.dir, { throwIfNoEntry: false }) !== undefined
   }

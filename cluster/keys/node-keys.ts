@@ -26,11 +26,12 @@ export class NodeKeys {
   }
 
   /**
-   * The data keys of a volume, to be erased by the caller; undefined: it is not encrypted.
+   * The data keys of a volume, to be erased by the caller; undefined: it is not encrypted,
+   * and was not when somebody unlocked it here.
    * @throws HoldfastError `key-missing`, `key-refused`, `key-folder`, `cipher-unavailable`
    */
   open({ id, name, encryption }: VolumeSpec): UnwrappedKeys | undefined {
-    if (encryption === undefined) return undefined
+    if (encryption === undefined) return this.#refuseIfUnlocked(id, name)
     this.#o.requireCipher()
     const wanted = wrappedKeyOf(encryption).wrappedBy
     const kept = this.#o.folder.get(id)
@@ -45,6 +46,14 @@ export class NodeKeys {
       kept?.key.key.erase()
     }
     throw new HoldfastError('key-missing', { volume: name, wanted, node: this.#o.node })
+  }
+
+  /** A volume that was unlocked here is encrypted, whatever its spec says by now: it is not written in the clear. */
+  #refuseIfUnlocked(id: string, name: string): undefined {
+    const kept = this.#o.folder.isOwn ? this.#o.folder.get(id) : undefined
+    if (kept === undefined) return undefined
+    kept.key.key.erase()
+    throw new HoldfastError('key-refused', { volume: name, wanted: kept.key.id })
   }
 
   /** The same, with its refusal as a value. */

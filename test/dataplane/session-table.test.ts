@@ -7,6 +7,7 @@ import { VolumeExports } from '../../dataplane/export-directory.ts'
 import { NbdListener } from '../../dataplane/nbd/listener.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { NbdSessions } from '../../dataplane/session-table.ts'
+import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeStatus } from '../../engine/volume/volume-spec.ts'
 import { MemoryDevice } from '../memory-device.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
@@ -130,4 +131,11 @@ t.test('a client that names no export gets the only one', async (t) => {
   t.match(exports.find(''), { name: 'a' })
   exports.offer(statusOf('b'), 1)
   t.equal(exports.find(''), undefined)
+})
+
+t.test('whether it is locked is asked of a volume that says plain, too', async (t) => {
+  const exports = new VolumeExports()
+  exports.whyLocked = ({ name: volume }) => new HoldfastError('key-refused', { volume, wanted: 'f0'.repeat(8) })
+  exports.offer(statusOf('a'), 0)
+  t.match(exports.find('a'), { refused: /does not open with key f0f0/ })
 })

@@ -55,6 +55,24 @@ t.test('a volume opens with the key that it wants', async (t) => {
   keys.forget(ID)
 })
 
+t.test('a volume that was unlocked here is not plain, whatever its spec says', async (t) => {
+  const folder = folderOf(t)
+  const key = aKey()
+  const encryption = newEncryption('aes-256-xts', ID, key)
+  const keys = new NodeKeys({ node: 'n1', folder, cluster: undefined, requireCipher })
+  const { encryption: _, ...plain } = specOf(encryption)
+  folder.put(ID, { key: again(key), encryption })
+  t.throws(() => keys.open(plain), { code: 'key-refused', detail: { volume: 'v', wanted: key.id } })
+  t.match(keys.whyLocked(plain), { code: 'key-refused' })
+  t.equal(keys.whyLocked({ ...plain, id: 'b0'.repeat(16) }), undefined, 'another one is')
+  t.equal(keys.whyLocked(specOf(encryption)), undefined)
+  chmodSync(folder.dir, 0o755)
+  t.equal(keys.whyLocked(plain), undefined, 'a folder that is not ours says nothing')
+  chmodSync(folder.dir, 0o700)
+  keys.forget(ID)
+  t.equal(keys.open(plain), undefined)
+})
+
 t.test('where nothing can be encrypted, it is refused before anybody writes', async (t) => {
   const cluster = aKey()
   const refuse = (): never => {
