@@ -19,7 +19,10 @@ export interface KeyPlace {
   keyNumber: number
 }
 
-export const newDataKey = (): Secret => new Secret(new Uint8Array(randomBytes(DATA_KEY_BYTES)))
+/** No copy, which nobody would zero. */
+const memoryOf = ({ buffer, byteOffset, length }: Buffer): Uint8Array => new Uint8Array(buffer, byteOffset, length)
+
+export const newDataKey = (): Secret => new Secret(memoryOf(randomBytes(DATA_KEY_BYTES)))
 
 const boundTo = ({ cipher, volumeId, keyNumber }: KeyPlace): Buffer =>
   Buffer.from(`holdfast data key 1 ${cipher} ${volumeId} ${keyNumber}`)
@@ -39,7 +42,7 @@ export function unwrapDataKey({ wrapped }: WrappedKey, by: UserKey, place: KeyPl
   const decipher = createDecipheriv('aes-256-gcm', by.key.reveal(), bytes.subarray(0, NONCE_BYTES))
     .setAAD(boundTo(place))
     .setAuthTag(bytes.subarray(end))
-  const dataKey = new Secret(new Uint8Array(decipher.update(bytes.subarray(NONCE_BYTES, end))))
+  const dataKey = new Secret(memoryOf(decipher.update(bytes.subarray(NONCE_BYTES, end))))
   try {
     decipher.final()
     return dataKey
@@ -94,6 +97,6 @@ export function rewrap(encryption: VolumeEncryption, from: UserKey, to: UserKey,
   try {
     return wrapDataKey(dataKey, to, { cipher, volumeId, keyNumber: index + 1 })
   } finally {
-    dataKey.erase()
+    for (const one of keys) one.dataKey.erase()
   }
 }

@@ -37,8 +37,9 @@ export class KeyFolder {
       mkdirSync(this.dir, { recursive: true, mode: 0o700 })
       this.#check()
       if (statfsSync(this.dir).type !== TMPFS_MAGIC) throw new Error('it does not lie in memory (tmpfs)')
-      writeFileSync(`${file}.new`, bytes, { mode: 0o600 })
-      renameSync(`${file}.new`, file)
+      const unfinished = this.#unfinished(volumeId)
+      writeFileSync(unfinished, bytes, { mode: 0o600 })
+      renameSync(unfinished, file)
     } catch (error) {
       throw this.#refusal(error)
     } finally {
@@ -75,10 +76,10 @@ export class KeyFolder {
       this.#check()
       const had = this.has(volumeId)
       rmSync(this.#file(volumeId), { force: true })
-      rmdirSync(this.dir)
+      rmSync(this.#unfinished(volumeId), { force: true })
+      this.#removeIfEmpty()
       return had
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOTEMPTY') return true
       throw this.#refusal(error)
     }
   }
@@ -114,6 +115,19 @@ export class KeyFolder {
   #file(volumeId: string): string {
     if (!VOLUME_ID.test(volumeId)) throw this.#refusal(new Error('a volume id has 32 hex digits'))
     return path.join(this.dir, volumeId)
+  }
+
+  /** Its place while it is written. Somebody who was killed then left a key there. */
+  #unfinished(volumeId: string): string {
+    return `${this.#file(volumeId)}.new`
+  }
+
+  #removeIfEmpty(): void {
+    try {
+      rmdirSync(this.dir)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error
+    }
   }
 
   #refusal(error: unknown): HoldfastError {

@@ -1,6 +1,6 @@
 /**
  * A key that wraps data keys: of a user, or of a cluster. It is 32 random bytes in a file; never a passphrase, which
- * would be guessed off a stolen disk.
+ * would be guessed off a stolen disk: 32 bytes that are all text are refused, too.
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
@@ -33,7 +33,8 @@ export function readKeyFile(file: string): UserKey {
     const found = bytes.subarray(0, readFirst(file, bytes))
     const key = decodeKey(found)
     if (key === undefined) {
-      const reason = `it has ${found.length === FILE_BYTES_MAX ? 'too many' : found.length} bytes that are no key`
+      const reason = found.length === USER_KEY_BYTES ? 'its 32 bytes are text, as of a passphrase'
+        : `it has ${found.length === FILE_BYTES_MAX ? 'too many' : found.length} bytes that are no key`
       throw new HoldfastError('key-file', { file, reason })
     }
     return userKeyOf(key)
@@ -56,11 +57,21 @@ function readFirst(file: string, into: Uint8Array): number {
 }
 
 function decodeKey(found: Uint8Array): Uint8Array | undefined {
-  if (found.length === USER_KEY_BYTES) return found.slice()
-  const text = Buffer.from(found).toString('latin1').replace(/\r?\n$/, '')
-  if (/^[0-9a-f]{64}$/i.test(text)) return new Uint8Array(Buffer.from(text, 'hex'))
-  if (/^[0-9a-z+/]{43}=$/i.test(text)) return new Uint8Array(Buffer.from(text, 'base64'))
+  if (found.length === USER_KEY_BYTES) return found.every(isText) ? undefined : found.slice()
+  const text = Buffer.from(found.buffer, found.byteOffset, found.length).toString('latin1').replace(/\r?\n$/, '')
+  if (/^[0-9a-f]{64}$/i.test(text)) return decoded(text, 'hex')
+  if (/^[0-9a-z+/]{43}=$/i.test(text)) return decoded(text, 'base64')
   return undefined
+}
+
+/** Printable ASCII or white space. 32 random bytes are all so once in 10^13. */
+const isText = (byte: number): boolean => (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d)
+
+/** Not in memory that buffers share. */
+function decoded(text: string, encoding: 'hex' | 'base64'): Uint8Array {
+  const key = new Uint8Array(USER_KEY_BYTES)
+  Buffer.from(key.buffer).write(text, encoding)
+  return key
 }
 
 /** A new key, unless there is a file: one that was there stays. @throws HoldfastError `key-file` */

@@ -2,12 +2,13 @@
  * Risk: a wrapped key opens where it does not belong, or with a key that did not wrap it; a user's key is taken from a
  * file that holds none; something secret stands in what is stored or said.
  */
-import { randomBytes } from 'node:crypto'
+import crypto, { randomBytes } from 'node:crypto'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import path from 'node:path'
 import t from 'tap'
 import {
-  newDataKey, newEncryption, rewrap, unwrapDataKey, unwrapKeys, wrapDataKey,
+  DATA_KEY_BYTES, newDataKey, newEncryption, rewrap, unwrapDataKey, unwrapKeys, wrapDataKey,
 } from '../../../cluster/keys/data-key.ts'
 import { makeKeyFile, readKeyFile, userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { decodeSpec } from '../../../cluster/store/volume-records.ts'
@@ -16,6 +17,8 @@ import { temporaryFolder } from '../../temporary-folder.ts'
 
 const ID = 'a0'.repeat(16)
 const CLONE = 'b0'.repeat(16)
+/** Of 32 bytes, as a raw key. */
+const PASSPHRASE = 'an unguessable phrase of letter\n'
 const aKey = () => userKeyOf(new Uint8Array(randomBytes(32)))
 
 t.test('a wrapped key opens with its key, at its place, and nowhere else', async (t) => {
@@ -43,6 +46,37 @@ t.test('a wrapped key opens with its key, at its place, and nowhere else', async
     bytes[at]! ^= 1
   }
   t.equal(unwrapDataKey({ ...wrapped, wrapped: '' }, key, place), undefined)
+})
+
+t.test('a data key that was erased lies nowhere else', async (t) => {
+  const seen: Buffer[] = []
+  const drawn = crypto.randomBytes
+  const update = crypto.Decipheriv.prototype.update as (data: Uint8Array) => Buffer
+  const key = aKey()
+  t.teardown(() => {
+    crypto.randomBytes = drawn
+    crypto.Decipheriv.prototype.update = update as never
+    syncBuiltinESMExports()
+  })
+  crypto.randomBytes = ((bytes: number) => {
+    const drawnNow = drawn(bytes)
+    if (bytes === DATA_KEY_BYTES) seen.push(drawnNow)
+    return drawnNow
+  }) as typeof drawn
+  crypto.Decipheriv.prototype.update = function (this: crypto.Decipheriv, data: Uint8Array) {
+    const opened = update.call(this, data)
+    seen.push(opened)
+    return opened
+  } as never
+  syncBuiltinESMExports()
+  const place = { cipher: 'aes-256-xts', volumeId: ID, keyNumber: 1 } as const
+  const dataKey = newDataKey()
+  const wrapped = wrapDataKey(dataKey, key, place)
+  unwrapDataKey(wrapped, key, place)!.erase()
+  t.equal(unwrapDataKey(wrapped, key, { ...place, keyNumber: 2 }), undefined)
+  dataKey.erase()
+  t.equal(seen.length, 3)
+  for (const bytes of seen) t.ok(bytes.every((byte) => byte === 0))
 })
 
 t.test('a clone has the data key of its origin under its own id, and rewraps by itself', async (t) => {
@@ -101,13 +135,15 @@ t.test('a key file: raw, hex and base64 are the same key, and anything else is n
   t.equal(ids.size, 1)
   t.match([...ids][0], /^[0-9a-f]{16}$/)
   t.notOk(hex.includes([...ids][0]!))
-  for (const content of ['', 'correct horse battery staple', key.subarray(1), Buffer.alloc(9000, 65), `${hex}  `]) {
+  for (const content of [
+    '', 'correct horse battery staple', PASSPHRASE, key.subarray(1), Buffer.alloc(9000, 65), `${hex}  `,
+  ]) {
     writeFileSync(file, content)
     t.throws(() => readKeyFile(file), { code: 'key-file' })
     try {
       readKeyFile(file)
     } catch (error) {
-      t.notMatch((error as Error).message, /correct horse|AAAA/, 'the sentence has nothing of it')
+      t.notMatch((error as Error).message, /correct horse|AAAA|unguessable/, 'the sentence has nothing of it')
     }
   }
   t.throws(() => readKeyFile(path.join(dir, 'none')), { code: 'key-file' })

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import {
-  chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync,
+  chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
@@ -100,6 +100,20 @@ t.test('after a rewrap, and a restart, it still opens with what was given', asyn
   const other = encryptionOfClone(newEncryption('aes-256-xts', 'c0'.repeat(16), next), ID)
   folder.put(ID, { key: again(former), encryption })
   t.match(keys.whyLocked(specOf(other)), { code: 'key-missing' }, 'of what is not the same volume nothing is opened')
+})
+
+t.test('removed is what was there, and what somebody who was killed left of it', async (t) => {
+  const folder = folderOf(t)
+  const [key, other] = [aKey(), 'b0'.repeat(16)]
+  const encryption = newEncryption('aes-256-xts', ID, key)
+  t.equal(folder.remove(ID), false)
+  folder.put(ID, { key: again(key), encryption })
+  t.equal(folder.remove(other), false, 'not of that volume')
+  writeFileSync(path.join(folder.dir, `${other}.new`), randomBytes(40), { mode: 0o600 })
+  t.equal(folder.remove(ID), true)
+  t.same(readdirSync(folder.dir), [`${other}.new`])
+  t.equal(folder.remove(other), false)
+  t.notOk(existsSync(folder.dir))
 })
 
 t.test('the folder is its owner\'s, or it is not used', async (t) => {
