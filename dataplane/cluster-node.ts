@@ -367,9 +367,9 @@ export class ClusterNode implements LocalNode {
     return this.#o.exports.whenOffered(volumeId, mostMs, generation)
   }
 
+  /** Its key stays: this node is one that may use it, and nobody is there to unlock it when its turn comes again. */
   async hide(volumeId: string): Promise<void> {
     this.#o.exports.withdrawVolume(volumeId)
-    this.#o.keys.forget(volumeId)
   }
 
   async withdraw(volumeId: string): Promise<void> {

@@ -74,7 +74,7 @@ export class NodeKeys {
     return undefined
   }
 
-  /** The volume is gone, or used elsewhere. A folder that is not ours has no key of ours. */
+  /** The volume is gone. A folder that is not ours has no key of ours. */
   forget(volumeId: string): void {
     try {
       this.#o.folder.remove(volumeId)
