@@ -320,7 +320,9 @@ class ReplicatedWorker {
       late.cancel()
       reply(result)
     }
-    const number = readers.open({ volumeId, blockSizeBytes, description }, { wanted, ioTimeoutMs, keys }, (snapshot) =>
+    const onRefusedBlock = (lba: number): void => this.#offered.refusedBlock(name, lba)
+    const asked = { wanted, ioTimeoutMs, keys, onRefusedBlock }
+    const number = readers.open({ volumeId, blockSizeBytes, description }, asked, (snapshot) =>
       answerOnce({ ok: true, value: snapshot === undefined ? null : { reader: number, snapshot } }))
     const late = this.#loop.after(waitMs, () => {
       if (isAnswered) return

@@ -45,7 +45,7 @@ export class BlockEncryption implements BlobOpener {
 
   /**
    * @param opened  this one's from now on: `close` erases the keys
-   * @param onRefused  a blob was not what somebody with the key had made for that LBA
+   * @param onRefused  what was stored for that LBA was not made by somebody with the key
    * @param sessionBlocksMax  written under one salt
    */
   constructor(
@@ -112,10 +112,11 @@ export class BlockEncryption implements BlobOpener {
   open(blob: Uint8Array, lba: number, into: Uint8Array): boolean {
     const context = blob.length <= BLOB_UNITS_MAX * UNIT_BYTES ? this.#contextOf(blob) : undefined
     const header = blob.subarray(0, HEADER_BYTES)
-    const isOpened = context !== undefined
-      && this.#run(context, header, lba, { from: blob.subarray(HEADER_BYTES), into })
-    if (!isOpened) this.#onRefused(lba)
-    return isOpened
+    return context !== undefined && this.#run(context, header, lba, { from: blob.subarray(HEADER_BYTES), into })
+  }
+
+  refused(lba: number): void {
+    this.#onRefused(lba)
   }
 
   /** Under the counter of a header. False: the tag of it does not fit. */

@@ -141,7 +141,7 @@ export class OfferedVolumes {
       known: config,
       onFailed: (code) => this.#failed(spec.id, generation, code),
       keys: opened.value,
-      onRefusedBlock: (lba) => this.#refusedBlock(known, lba),
+      onRefusedBlock: (lba) => this.refusedBlock(known.offer.spec.name, lba),
     })
   }
 
@@ -150,8 +150,11 @@ export class OfferedVolumes {
     this.#renewals.close()
   }
 
-  /** Its reader gets an error. One in a while is told: somebody may have changed all of them. */
-  #refusedBlock({ offer: { spec: { name: volume } } }: Offered, lba: number): void {
+  /**
+   * Of a volume or a snapshot of it; its reader gets an error. One in a while is told: somebody may have changed all of
+   * them.
+   */
+  refusedBlock(volume: string, lba: number): void {
     const atMs = this.#o.frontends.loop.nowMs()
     if (atMs - this.#refusedAtMs < REFUSED_EVERY_MS) return
     this.#refusedAtMs = atMs

@@ -41,6 +41,8 @@ export interface ReaderWish {
   ioTimeoutMs: number
   /** Of an encrypted volume; the reader's from now on. */
   keys: UnwrappedKeys | undefined
+  /** A block of it is not what somebody with the key wrote there. */
+  onRefusedBlock(lba: number): void
 }
 
 export type ReaderResult = ReaderAnswer | { ok: false; code: 'ended' }
@@ -63,14 +65,14 @@ export class HostedReader implements Sleeper {
   /** @param opened  once: what it opened; undefined when there is no such snapshot */
   constructor(
     facts: ReaderFacts,
-    { number, wanted, ioTimeoutMs, keys }: ReaderWish & { number: number },
+    { number, wanted, ioTimeoutMs, keys, onRefusedBlock }: ReaderWish & { number: number },
     owner: FrontendOwner,
     opened: (snapshot: OpenedSnapshot | undefined) => void,
   ) {
     const { volumeId } = facts
     this.facts = facts
     this.number = number
-    this.#encryption = keys === undefined ? undefined : new BlockEncryption(keys)
+    this.#encryption = keys === undefined ? undefined : new BlockEncryption(keys, onRefusedBlock)
     this.#owner = owner
     this.state = createSnapshotReader({ reader: number, wanted, ioTimeoutMs, ...READER_LIMITS })
     this.#port = {

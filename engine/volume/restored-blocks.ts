@@ -16,6 +16,8 @@ export interface BlobOpener {
   openedBytes(blob: Uint8Array): number
   /** @returns false: it is not what somebody with the key made for this block, and nobody may look at `into` */
   open(blob: Uint8Array, lba: number, into: Uint8Array): boolean
+  /** What is stored for this block was not made by somebody with the key. */
+  refused(lba: number): void
 }
 
 const isStoredOtherwise = ({ payload }: BlockVersion): boolean =>
@@ -41,18 +43,18 @@ export function restored(versions: BlockVersion[], opener?: BlobOpener): BlockVe
     const { bytes, stored } = blobsOf(payload)
     let plain = bytes
     if (opener !== undefined) {
-      if (!isSealed(stored)) return undefined
+      if (!isSealed(stored)) return refused(opener, lba)
       const lengthBytes = opener.openedBytes(bytes)
       plain = room.subarray(0, lengthBytes)
       room = room.subarray(lengthBytes)
-      if (!opener.open(bytes, lba, plain)) return undefined
+      if (!opener.open(bytes, lba, plain)) return refused(opener, lba)
     } else if (stored === undefined) {
       blocks.push(version)
       continue
     }
     const transform = opener === undefined ? stored.transform : stored.transform & ~TRANSFORM.cipher
     const block = restoredBlob(plain, transform, plain.length / UNIT_BYTES)
-    if (block === undefined) return undefined
+    if (block === undefined) return refused(opener, lba)
     blocks.push({ ...version, payload: payloadOfBlock(block) })
   }
   return blocks
@@ -66,11 +68,16 @@ export function openedBlock(
   { lba, payload }: BlockVersion, opener: BlobOpener, into: Uint8Array | undefined,
 ): Uint8Array | undefined {
   const { bytes, stored } = blobsOf(payload!)
-  if (!isSealed(stored)) return undefined
+  if (!isSealed(stored)) return refused(opener, lba)
   const lengthBytes = opener.openedBytes(bytes)
   const plain = into !== undefined && lengthBytes === into.length ? into : new Uint8Array(Math.max(0, lengthBytes))
-  if (!opener.open(bytes, lba, plain)) return undefined
-  return restoredBlob(plain, stored.transform & ~TRANSFORM.cipher, plain.length / UNIT_BYTES)
+  if (!opener.open(bytes, lba, plain)) return refused(opener, lba)
+  return restoredBlob(plain, stored.transform & ~TRANSFORM.cipher, plain.length / UNIT_BYTES) ?? refused(opener, lba)
+}
+
+function refused(opener: BlobOpener | undefined, lba: number): undefined {
+  opener?.refused(lba)
+  return undefined
 }
 
 /** One piece of memory for all that is opened. */

@@ -137,7 +137,7 @@ for (const cipher of CIPHERS) {
   })
 
   t.test(`${cipher}: what is no blob of the volume is damage, whatever is in it`, async (t) => {
-    const { written } = begin(t, keysOf(cipher))
+    const { written, refused } = begin(t, keysOf(cipher))
     const [whole] = versionsOf(written.payloadOf(plainOf(text(3)), 9), 9) as [BlockVersion]
     const blob = Buffer.from(blobsOf(whole.payload!).bytes)
     const changed = (change: (bytes: Buffer) => void): Buffer => {
@@ -160,6 +160,7 @@ for (const cipher of CIPHERS) {
     ]
     for (const [what, bytes, transform] of wrong) {
       t.equal(restored([version(bytes, 9, transform)], written), undefined, what)
+      t.same(refused.splice(0), [9], 'and is told')
       t.ok(bytesOf(restored([whole], written)).equals(text(3)), 'and what is right is read after that')
     }
   })
@@ -167,7 +168,7 @@ for (const cipher of CIPHERS) {
 
 t.test('what a client reads is opened where it goes, and is the same as what is restored before', async (t) => {
   for (const cipher of CIPHERS) {
-    const { written } = begin(t, keysOf(cipher))
+    const { written, refused } = begin(t, keysOf(cipher))
     const bytes = Buffer.concat([text(1), randomBytes(BLOCK_BYTES), text(2), randomBytes(BLOCK_BYTES)])
     const blobs = new BlockCompression('lz4').blobsOf(bytes)
     const versions = versionsOf(written.payloadOf(blobs, 8), 8)
@@ -183,11 +184,11 @@ t.test('what a client reads is opened where it goes, and is the same as what is 
       t.ok(into.equals(expected), `${lengthBytes} bytes from ${firstByte}`)
     }
     const [first, second, third] = versions as [BlockVersion, BlockVersion, BlockVersion]
-    for (const strange of [
-      [first, version(text(3), 9, 0)], [first, first], [first, third], [second, first], [first, second, third],
-    ]) {
+    const plain = version(text(3), 9, 0)
+    for (const strange of [[first, plain], [first, first], [first, third], [second, first], [first, second, third]]) {
       const into = Buffer.alloc(2 * BLOCK_BYTES, 7)
       t.notOk(openInto(strange, 8 * BLOCK_BYTES, into, written))
+      t.same(refused.splice(0), strange.includes(plain) ? [9] : [])
       t.ok(into.every((byte) => byte === 0), 'nothing of an answer that is not whole is shown')
     }
   }

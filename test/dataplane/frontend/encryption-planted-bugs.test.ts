@@ -44,11 +44,11 @@ const PLANTED: readonly Planted[] = [
   ),
   planted(
     'engine/volume/restored-blocks.ts', STRANGE, 'a plain block is taken',
-    'return undefined\n      const lengthBytes', 'return versions\n      const lengthBytes',
+    'return refused(opener, lba)\n      const lengthBytes', 'return versions\n      const lengthBytes',
   ),
   planted(
     'engine/volume/restored-blocks.ts', STRANGE, 'a plain block is read',
-    'return undefined\n  const lengthBytes', 'return bytes\n  const lengthBytes',
+    'return refused(opener, lba)\n  const lengthBytes', 'return bytes\n  const lengthBytes',
   ),
   planted(FRONTEND, STRANGE, 'another cipher is taken', '|| blob[AT.cipher] !== CIPHER_NUMBER[cipher]', ''),
   planted(WRAPS, WRAP, 'a wrap is bound to no volume', BOUND, '1 ${cipher} ${keyNumber}'),
