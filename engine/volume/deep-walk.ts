@@ -207,7 +207,11 @@ class PlaceReads {
     this.suspects = []
     const damaged: VersionId[] = []
     for (const id of suspects) {
-      if (!(yield* steps.pace.wait(BLOCK_BYTES))) return false
+      if (!(yield* steps.pace.wait(BLOCK_BYTES))) {
+        // None of them is told: what lies in front of them is not done.
+        this.suspects = suspects
+        return false
+      }
       if ((yield* lookAgain(o, target, id)) === 'damaged') damaged.push(id)
     }
     if (isOver(target)) return false

@@ -12,10 +12,10 @@ import { peekPages } from '../../../engine/log/page-peek.ts'
 import { loadPage } from '../../../engine/log/page-visitor.ts'
 import type { VersionId } from '../../../engine/replication/record.ts'
 import { runTask, type Task } from '../../../engine/task.ts'
-import { PAGE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
 import { pageVersions } from '../../../engine/volume/copy-reader.ts'
 import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
-import type { WindowLimits } from '../../../engine/volume/deep-window.ts'
+import { WINDOW_LIMITS, type WindowLimits } from '../../../engine/volume/deep-window.ts'
 import { CopyWorld, mixedWrite, write } from '../../sim/copy-world.ts'
 import { importMutant, type Edit } from '../../sim/mutants.ts'
 import { Random } from '../../sim/random.ts'
@@ -147,8 +147,14 @@ interface Found {
 }
 
 /** @param mayGo  asked before each read, and each page, which has no bytes */
-function scrub(run: Run, from: 'anew' | 'resume', Scrub = CopyScrub, mayGo = (_bytes: number): boolean => true): Found {
-  const { world, random } = run
+function scrub(
+  run: Run,
+  from: 'anew' | 'resume',
+  Scrub = CopyScrub,
+  mayGo = (_bytes: number): boolean => true,
+  limits = limitsOf(run.random),
+): Found {
+  const { world } = run
   const found: Found = { ended: false, damaged: 0, blocks: 0, told: [] }
   const { copy } = world
   const tell = copy.tellDamage.bind(copy)
@@ -158,7 +164,7 @@ function scrub(run: Run, from: 'anew' | 'resume', Scrub = CopyScrub, mayGo = (_b
   const one = new Scrub(copy, {
     wallMs: () => 1_000_000 + world.world.clock.nowMs(),
     pace: (bytes, go) => go(mayGo(bytes)),
-    limits: limitsOf(random),
+    limits,
     onProblem: (problem) => {
       throw new Error(problem)
     },
@@ -231,6 +237,36 @@ t.test('all that is damaged is found, each once', (t) => {
 
 t.test('so it is by one that is stopped and goes on, with writers and a cleaner in between', (t) => {
   for (let seed = 1001; seed <= 1000 + SEEDS; seed++) t.equal(wrongMoved(seed), undefined, `seed ${seed}`)
+  t.end()
+})
+
+t.test('what did not fit is not passed over by one that is stopped while it looks at it again', (t) => {
+  for (const looksMost of [0, 10, 63]) {
+    const world = new CopyWorld({ seed: 7, segments: 60, segmentBytes: 128 * 1024 }, { sizeBytes: 64 << 20 })
+    world.open()
+    world.epoch(1, 1)
+    const run: Run = { hasSnapshots: false, world, random: new Random('stopped'), seq: 1, snapshots: [] }
+    for (let i = 0; i < 16; i++) {
+      const seq = ++run.seq
+      world.append(write(1, seq, i * PAGE_BLOCKS, Array.from({ length: 8 }, (_, block) => seq * 16 + block)))
+      world.settle()
+      world.copy.apply(seq, {})
+    }
+    const versions = stored(run)
+    // More segments than are looked at before the first of it is looked at again.
+    t.ok(new Set(versions.map(({ offsetBytes }) => Math.floor(offsetBytes / (128 * 1024)))).size > 4)
+    const [disk] = world.world.disks
+    for (const { offsetBytes } of versions) t.ok(disk!.damage(offsetBytes, 'flip'))
+    let looks = 0
+    const mayGo = (bytes: number): boolean => bytes !== BLOCK_BYTES || looks++ < looksMost
+    const first = scrub(run, 'anew', CopyScrub, mayGo, WINDOW_LIMITS)
+    t.notOk(first.ended)
+    t.equal(looks, looksMost + 1, 'it was stopped there')
+    const rest = scrub(run, 'resume', CopyScrub, undefined, WINDOW_LIMITS)
+    t.ok(rest.ended)
+    t.same([...new Set([...first.told, ...rest.told])].sort(), versions.map(nameOf).sort())
+    t.equal(rest.damaged, versions.length)
+  }
   t.end()
 })
 
