@@ -159,6 +159,12 @@ export class LogStream {
     return { segment, generation, block, batch: this.nextBatch }
   }
 
+  /** All of a sealed segment that ends with this batch is written, its seal too, which lies behind all of it. */
+  isSegmentWritten(lastBatch: number): boolean {
+    const { writtenBatch } = this
+    return writtenBatch > lastBatch || (writtenBatch === lastBatch && this.syncs.framesUnderWay === 0)
+  }
+
   /** A record's effect is in the map. */
   applied(batch: LogBatch): void {
     batch.unapplied--

@@ -37,14 +37,17 @@ const READ_BLOCKS = 256
 const GAP_BLOCKS = 16
 const LOOKS = 2
 
-/** Of one segment; one that is not sealed, or no more, has none. Undefined: it was ended, or the disk failed. */
+/**
+ * Of one segment; one that is not sealed, or no more, has none, nor has one of which the seal is still being written.
+ * Undefined: it was ended, or the disk failed.
+ */
 export function* checkSegment(
   stream: StoreStream,
   segment: number,
   pace: CheckPace,
 ): Task<StructureDamage[] | undefined> {
-  const { segments } = stream
-  if (segments.state[segment] !== SEGMENT_STATE.sealed) return []
+  const { segments, log } = stream
+  if (segments.state[segment] !== SEGMENT_STATE.sealed || !log.isSegmentWritten(segments.lastBatch[segment]!)) return []
   // It is not given back meanwhile, so that what lies there stays.
   segments.readers[segment] = segments.readers[segment]! + 1
   try {

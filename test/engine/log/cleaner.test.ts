@@ -403,6 +403,40 @@ function check(scene: Scene, segment: number): string[] {
   return found!.map(({ what, block }) => `${what} ${block}`)
 }
 
+t.test('a segment of which the seal is still being written is not called damaged', (t) => {
+  const scene = new Scene()
+  const [disk] = scene.world.disks
+  const write = disk!.write.bind(disk)
+  let segment = -1
+  let goOn = (): void => {}
+  disk!.write = (offset, buffers, done) => {
+    const { segments } = scene.stream
+    const endBytes = offset + buffers.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    const open = segments.state.indexOf(SEGMENT_STATE.open)
+    const isSeal = open >= 0 && segmentOffsetBytes(SEGMENT_BYTES, open) + SEGMENT_BYTES === endBytes
+    if (segment >= 0 || !isSeal) return write(offset, buffers, done)
+    segment = open
+    goOn = () => {
+      if (write(offset, buffers, done)) done(true)
+    }
+    return false
+  }
+  for (let lba = 0; segment < 0; lba++) {
+    scene.volume.write(lba * 4096, stamped(lba), false, () => {})
+    // All in front of it is written and applied when the seal begins.
+    scene.world.clock.runUntilIdle()
+  }
+  t.equal(scene.stream.segments.state[segment], SEGMENT_STATE.sealed)
+  t.same(check(scene, segment), [])
+  goOn()
+  scene.world.clock.runUntilIdle()
+  t.same(check(scene, segment), [])
+  const last = SEGMENT_BYTES / 4096 - 1
+  disk!.damage(segmentOffsetBytes(SEGMENT_BYTES, segment) + last * 4096, 'flip')
+  t.same(check(scene, segment), [`trailer ${last}`], 'it is looked at now')
+  t.end()
+})
+
 t.test('what describes a segment is looked at, and where that is damaged its blocks are moved', (t) => {
   const last = SEGMENT_BYTES / 4096 - 1
   const damages: ReadonlyArray<[block: number, found: string[], isMoved: boolean]> = [
