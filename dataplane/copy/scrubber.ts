@@ -64,6 +64,8 @@ interface Known {
   /** Its notes are read. */
   isOpen: boolean
   seenAtMs: number
+  /** Of the port's clock; the one healed longest ago is the next. */
+  healedAtMs: number
   /** By kind: when a user asked for one that is still to come. */
   asked: Map<ScrubKind, number>
 }
@@ -151,12 +153,13 @@ export class Scrubber {
     if (this.#isRunning) return
     const next = this.#next()
     if (next !== undefined) return this.#begin(next.known, next.kind)
-    const healing = [...this.#known.values()].find(
-      ({ isOpen, scrub }) => isOpen && scrub.copy.failedReason === '' && scrub.lost.mayHaveHealed,
-    )
-    if (healing !== undefined) return this.#heal(healing)
+    // Copies may have something to heal at every look, a stream is checked as often as blocks are.
     const stream = this.#o.structures?.next()
-    if (stream !== undefined) this.#check(stream)
+    if (stream !== undefined) return this.#check(stream)
+    const healing = [...this.#known.values()]
+      .filter(({ isOpen, scrub }) => isOpen && scrub.copy.failedReason === '' && scrub.lost.mayHaveHealed)
+      .sort((a, b) => a.healedAtMs - b.healedAtMs)
+    if (healing.length > 0) this.#heal(healing[0]!)
   }
 
   #check(stream: StoreStream): void {
@@ -171,6 +174,7 @@ export class Scrubber {
   /** What was lost, or not repaired, may have been written over. */
   #heal(known: Known): void {
     this.#isRunning = true
+    known.healedAtMs = this.#o.clock.nowMs()
     runTask(known.scrub.lost.healTask(), () => {
       this.#ended([...this.#known.values()].some(({ asked }) => asked.size > 0))
     })
@@ -191,7 +195,9 @@ export class Scrubber {
         onProblem: (problem) =>
           this.#o.log.event('error', 'the map of a copy and its segments do not agree', { volumeId, problem }),
       })
-      const known: Known = { volumeId, remains, scrub, isOpen: false, seenAtMs: this.#o.wallMs(), asked: new Map() }
+      const known: Known = {
+        volumeId, remains, scrub, isOpen: false, seenAtMs: this.#o.wallMs(), healedAtMs: 0, asked: new Map(),
+      }
       this.#known.set(store, known)
       runTask(scrub.openTask(), () => {
         known.isOpen = true

@@ -9,7 +9,9 @@ import { StructureChecks } from '../../../dataplane/copy/structure-checks.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
 import { PAGE_BLOCKS } from '../../../engine/units.ts'
+import type { OpenCopy } from '../../../engine/volume/copy-store.ts'
 import { Foreground } from '../../../engine/volume/foreground.ts'
+import type { Result } from '../../../engine/volume/store-api.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 
 const HOUR_MS = 3_600_000
@@ -137,6 +139,70 @@ t.test('slowly while others ask, and what is under way ends with the process', (
   pass(world, 130_000)
   t.ok(deepEnd(next) > 0)
   t.notOk(next.scrubber.report(world.copy)!.deep.isRunning)
+  next.scrubber.stop(() => {})
+  t.end()
+})
+
+/** Writes go on beside it, each applied. @param nextSeq  of the first one @returns of the next one */
+function busy({ world }: Stage, minutes: number, nextSeq: number): number {
+  for (let i = 0; i < 2 * minutes; i++, nextSeq++) {
+    world.append(write(1, nextSeq, PAGE_BLOCKS + (i % 8), [nextSeq]))
+    world.settle()
+    world.copy.apply(nextSeq, {})
+    pass(world, 30_000)
+  }
+  return nextSeq
+}
+
+t.test('segments are checked although a copy that has lost blocks is written to', (t) => {
+  const one = stage(5)
+  one.scrubber.stop(() => {})
+  let checks = 0
+  const structures = new StructureChecks({
+    streams: () => one.world.world.store!.streams(),
+    everyMs: DAY_MS,
+    wallMs: one.wallMs,
+    empty: () => {},
+    onDamage: () => {},
+    log: { event: () => {} },
+  })
+  const task = structures.task.bind(structures)
+  structures.task = (...of) => {
+    checks++
+    return task(...of)
+  }
+  const next = { ...one, ...scrubberOf(one.world, { lightEveryMs: 0, deepEveryMs: 0, structures }) }
+  pass(next.world, 1000)
+  next.world.copy.lost([{ lba: 0, epoch: 1, seq: 2 }])
+  busy(next, 70, 2 + BLOCKS)
+  t.equal(next.scrubber.report(next.world.copy)!.deep.lost, 1)
+  t.equal(checks, 1)
+  next.scrubber.stop(() => {})
+  t.end()
+})
+
+t.test('of several copies that have lost blocks and are written to each one heals', (t) => {
+  const one = stage(6)
+  one.scrubber.stop(() => {})
+  const { world: { world } } = one
+  const made = world.await<Result<OpenCopy>>((done) =>
+    world.store!.createCopy(world.spec('other', 64 << 20), 'c2', done))
+  if (!made.ok) throw made.error
+  const other = new CopyWorld(world.options, {}, world)
+  other.use(made.value.copy)
+  other.epoch(1, 1)
+  for (const [seq, lba] of [[2, 0], [3, 1], [4, 0]] as const) other.append(write(1, seq, lba, [seq]))
+  other.settle()
+  other.copy.apply(4, {})
+  const copies = (): ScrubbedCopy[] =>
+    [one.world, other].map(({ copy }) => ({ volumeId: copy.volumeId, store: copy }))
+  const next = { ...one, ...scrubberOf(one.world, { lightEveryMs: 0, deepEveryMs: 0, copies }) }
+  pass(next.world, 1000)
+  next.world.copy.lost([{ lba: 0, epoch: 1, seq: 2 }])
+  other.copy.lost([{ lba: 0, epoch: 1, seq: 2 }, { lba: 1, epoch: 1, seq: 3 }])
+  busy(next, 5, 2 + BLOCKS)
+  t.equal(next.scrubber.report(next.world.copy)!.deep.lost, 1)
+  t.equal(next.scrubber.report(other.copy)!.deep.lost, 1, 'one of them was written over')
   next.scrubber.stop(() => {})
   t.end()
 })
