@@ -9,6 +9,7 @@ import type { Target } from './block-reader.ts'
 import { findExact } from './copy-repair.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { writeScrubNote, type ScrubNote } from './scrub-note.ts'
+import { isOver } from './scrub-walk.ts'
 
 /** Of a disk, those that are kept. */
 const LOST_MOST = 1024
@@ -60,9 +61,11 @@ export class LostBlocks {
       const gone: VersionId[] = []
       for (const id of [...note.left, ...note.lost]) {
         const found = yield* findExact(target, id)
-        if (target.stream.failed || target.map.isGone) return
+        if (isOver(target)) break
         if (found === undefined) gone.push(id)
       }
+      // What it shows cannot be told any more.
+      if (isOver(target)) continue
       note.left = without(note.left, gone)
       note.lost = without(note.lost, gone)
       yield* writeScrubNote(target, note)

@@ -341,6 +341,25 @@ t.test('what no member has is counted, until it is written over, repaired, or fo
   t.end()
 })
 
+t.test('what was lost on one disk is healed although another one failed', (t) => {
+  const world = new CopyWorld({ seed: 14, disks: 2, segments: 48 }, { sizeBytes: 2 * GIB })
+  world.open()
+  world.epoch(1, 1)
+  const lbas = [0, 262_144]
+  writeAll(world, 2, lbas)
+  const { scrub } = run(world, 'light', anew)
+  world.copy.lost(lbas.map((lba, i) => ({ lba, epoch: 1, seq: 2 + i })))
+  t.match(scrub.summary('deep'), { lost: 2 })
+  writeAll(world, 4, lbas)
+  const [{ stream }] = world.copy.targets as [(typeof world.copy.targets)[number]]
+  stream.log.fail('for the test')
+  let isOver = false
+  runTask(scrub.lost.healTask(), () => (isOver = true))
+  world.world.clock.runUntil(() => isOver)
+  t.match(scrub.summary('deep'), { lost: 1 }, 'of what failed nothing can be told')
+  t.end()
+})
+
 t.test('a deep scrub waits for what is stored when it begins, and not for ever', (t) => {
   const world = opened(13)
   writeAll(world, 2, [0])
