@@ -146,7 +146,9 @@ export class CopyScrub {
       if (what === 'anew') delete note[kind].running
       const ended = yield* this.disk(kind, target, note)
       yield* writeScrubNote(target, note)
-      if (!ended) return false
+      if (ended) continue
+      if (kind === 'light') this.exclusive.abandon()
+      return false
     }
     if (kind === 'light') this.exclusive.end()
     return true

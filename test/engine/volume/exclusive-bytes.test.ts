@@ -133,7 +133,10 @@ t.test('later it gives back no less, whatever was written and deleted since', (t
 t.test('it is not known before a whole scrub, nor behind a rollback; a clone that reads it shows all of it', (t) => {
   const history = new History(3, 150)
   const [first] = history.snapshots
-  t.equal(aloneOf(scrubbed(history, 'anew', false), history, first!.seq).atMs, 0, 'it was ended')
+  const ended = scrubbed(history, 'anew', false)
+  t.equal(aloneOf(ended, history, first!.seq).atMs, 0, 'it was ended')
+  ended.exclusive.end()
+  t.equal(aloneOf(ended, history, first!.seq).atMs, 0, 'and nothing of it is kept')
   t.equal(aloneOf(scrubbed(history, 'nothing'), history, first!.seq).atMs, 0)
   const scrub = scrubbed(history)
   const { now } = history.world.copy.bodies
