@@ -10,6 +10,15 @@ import { EXIT_OK } from './output.ts'
 const WATCH_MS = 1000
 const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 
+/** @returns no line, or the one about deep scrubs */
+export function describeScrubs(status: Status, nowMs: number): string[] {
+  const { copiesNeverScrubbed: never, oldestScrubAtMs, oldestScrubVolume, oldestScrubNode } = status
+  if (oldestScrubAtMs === 0) return never === 0 ? [] : [`scrubs: no deep one of ${never} copies has ended yet`]
+  const age = formatAge(nowMs - oldestScrubAtMs)
+  const others = never === 0 ? '' : `; none has ended yet of ${never} other copies`
+  return [`scrubs: the oldest deep one ended ${age} ago (volume ${oldestScrubVolume} on ${oldestScrubNode})${others}`]
+}
+
 function page(status: Status): string[] {
   const { volumes, volumesHealthy } = status
   const [free, capacity, used] = [status.freeBytes, status.capacityBytes, status.usedBytes].map(formatSize)
@@ -20,6 +29,7 @@ function page(status: Status): string[] {
     `${status.health}: ${counted}, ${status.sessions} NBD session(s)`,
     `space: ${free} free of ${capacity}, volumes use ${used}`,
     ...(snapshots === 0 ? [] : [`snapshots: ${snapshots}${newest}`]),
+    ...describeScrubs(status, Date.now()),
     '',
     ...(status.problems.length === 0 ? ['nothing is wrong'] : status.problems.flatMap(({ what, why, next }) => [
       `${what}: ${why}`,

@@ -207,6 +207,12 @@ export interface Status {
   /** Of all volumes, and when the newest of them was made; 0: not known. */
   snapshots: number
   newestSnapshotAtMs: number
+  /** Of all copies, those of which no deep scrub has come to its end. */
+  copiesNeverScrubbed: number
+  /** Of the others, the one whose last deep scrub ended first: since 1970, 0: of none. */
+  oldestScrubAtMs: number
+  oldestScrubVolume: string
+  oldestScrubNode: string
   sessions: number
   problems: Problem[]
   /** What a cluster of so few nodes, or with its store where it is, cannot promise. */

@@ -84,6 +84,11 @@ export function statusPage(node: Node, volumes: Volume[], sessions: number): Sta
     usedBytes: volumes.reduce((total, { usedBytes }) => total + usedBytes, 0),
     snapshots: 0,
     newestSnapshotAtMs: 0,
+    // A node by itself has no other copy to repair from, and does not scrub.
+    copiesNeverScrubbed: 0,
+    oldestScrubAtMs: 0,
+    oldestScrubVolume: '',
+    oldestScrubNode: '',
     sessions,
     problems,
     limits: [LONE_NODE],

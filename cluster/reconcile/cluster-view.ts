@@ -5,6 +5,7 @@ import type { NodeView, VolumeView } from '../../engine/control/cluster.ts'
 import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
 import type { CopyStatus } from '../../engine/control/node-status.ts'
 import { nodeState } from '../../engine/control/node-state.ts'
+import { nameOf } from '../../engine/control/reboot.ts'
 import { statusPage } from '../../engine/control/status-page.ts'
 import { ageNow } from '../../engine/control/trash.ts'
 import { wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
@@ -155,6 +156,30 @@ function snapshotsOf(term: Term): Pick<Status, 'snapshots' | 'newestSnapshotAtMs
   return { snapshots, newestSnapshotAtMs }
 }
 
+type StatusScrubs = Pick<
+  Status, 'copiesNeverScrubbed' | 'oldestScrubAtMs' | 'oldestScrubVolume' | 'oldestScrubNode'
+>
+
+/** As the node of each copy said last. */
+function scrubsOf({ cluster }: Term): StatusScrubs {
+  const scrubs: StatusScrubs = {
+    copiesNeverScrubbed: 0, oldestScrubAtMs: 0, oldestScrubVolume: '', oldestScrubNode: '',
+  }
+  for (const volume of cluster.volumes.values()) {
+    for (const [node, { copyId }] of Object.entries(volume.config?.members ?? {})) {
+      const copy = cluster.nodes.get(node)?.copies.get(volume.id)
+      if (copy?.copyId !== copyId) continue
+      if (copy.scrubbedAtMs === 0) scrubs.copiesNeverScrubbed++
+      else if (scrubs.oldestScrubAtMs === 0 || copy.scrubbedAtMs < scrubs.oldestScrubAtMs) {
+        scrubs.oldestScrubAtMs = copy.scrubbedAtMs
+        scrubs.oldestScrubVolume = nameOf(volume)
+        scrubs.oldestScrubNode = node
+      }
+    }
+  }
+  return scrubs
+}
+
 /** @param store  where the cluster store is, as this node was told */
 export function statusOf(
   term: Term, { clusterId, store }: { clusterId: string; store: string }, nowMs: number,
@@ -180,6 +205,7 @@ export function statusOf(
     freeBytes: sum(({ freeBytes }) => freeBytes),
     usedBytes: sum(({ capacityBytes, freeBytes }) => capacityBytes - freeBytes),
     ...snapshotsOf(term),
+    ...scrubsOf(term),
     sessions: term.intake.sessions().length,
     problems,
     limits: limitsOf(page.nodes.map(({ name }) => ({ name, address: term.beats.get(name)?.api ?? '' })), store),

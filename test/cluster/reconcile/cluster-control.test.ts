@@ -81,6 +81,12 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
 
   t.match(await volumes.status(), { health: 'healthy', volumes: 1, volumesHealthy: 1, problems: [] })
   const { nodes } = await volumes.listNodes()
+  t.match(await volumes.status(), { copiesNeverScrubbed: 3, oldestScrubAtMs: 0, oldestScrubVolume: '' })
+  for (const [name, scrubbedAtMs] of [['n1', 7], ['n2', 5]] as const) {
+    Object.assign(cluster.node(name).fake.copies.get(made.id)!, { scrubbedAtMs })
+  }
+  await cluster.until('that is told', async () => (await volumes.status()).copiesNeverScrubbed === 1)
+  t.match(await volumes.status(), { oldestScrubAtMs: 5, oldestScrubVolume: 'data', oldestScrubNode: 'n2' })
   const up = ['n1', 'n2', 'n3'].map((name) => [name, 'up', `id-${name}`])
   t.same(nodes.map(({ name, state, id }) => [name, state, id]), up)
   t.equal((await volumes.listDisks()).disks.length, 3)
