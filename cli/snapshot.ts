@@ -1,5 +1,5 @@
 /** `holdfast snapshot create|ls|delete|schedule` and `volume rollback`: words to API calls, and answers to text. */
-import { formatSize } from '../cluster/api/amounts.ts'
+import { formatSize, formatTime } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
 import { checkSchedule } from '../cluster/api/schedule-request.ts'
@@ -25,9 +25,8 @@ export function labelsOf(texts: readonly string[]): Record<string, string> {
   return given
 }
 
-/** E.g. `2026-11-30 05:45:47`, UTC. */
 export const timeOf = ({ createdAtMs }: Pick<Snapshot, 'createdAtMs'>): string =>
-  createdAtMs === 0 ? 'not known' : new Date(createdAtMs).toISOString().slice(0, 19).replace('T', ' ')
+  createdAtMs === 0 ? 'not known' : formatTime(createdAtMs)
 
 export const labelsText = ({ labels }: Pick<Snapshot, 'labels'>): string =>
   Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(',')

@@ -64,6 +64,9 @@ export function formatAge(ms: number): string {
   return seconds < 2 * 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`
 }
 
+/** E.g. `2026-11-30 05:45:47`, UTC. */
+export const formatTime = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
+
 export function formatDuration(ms: number): string {
   const units = Object.entries(DURATION_UNITS_MS).reverse()
   for (const [suffix, unit] of units) if (ms > 0 && BigInt(ms) % unit === 0n) return `${BigInt(ms) / unit}${suffix}`

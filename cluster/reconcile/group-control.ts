@@ -21,7 +21,7 @@ import { GroupRemains } from './group-remains.ts'
 import type { RecordStore, Stored } from './record-store.ts'
 import { lookWhenLed, reasonOf } from './settled-change.ts'
 import type { SettlingOptions } from './settled-change.ts'
-import { hasRoomFor } from './snapshot-control.ts'
+import { alreadyThere, hasRoomFor } from './snapshot-control.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
 
 /** Then the outcome is not known, or it was refused again and again. */
@@ -187,7 +187,8 @@ export class GroupControl {
     const query = () => ({ ids: [], names: [snapshot], after: { seq: 0, id: '' }, limit: 0 })
     const { answer, primary } = await lookWhenLed(this.options, { record, what: `group snapshot ${snapshot}`, query })
     const { changed: expected, sizeBytes, count, snapshots } = answer
-    if (snapshots.length > 0) throw new HoldfastError('snapshot-exists', { volume, snapshot })
+    const [other] = snapshots
+    if (other !== undefined) throw alreadyThere(volume, other)
     const title = { name: snapshot, labels, createdAtMs: Date.now() }
     if (!hasRoomFor(answer, title)) throw new HoldfastError('snapshot-limit', { volume, count })
     return { name: volume, record, member: { volumeId, expected, seq: 0, sizeBytes: 0 }, sizeBytes, primary }

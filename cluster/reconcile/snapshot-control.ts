@@ -8,7 +8,7 @@ import { MIB } from '../../engine/units.ts'
 import type {
   CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot,
 } from '../api/definition.ts'
-import { formatSize } from '../api/amounts.ts'
+import { formatSize, formatTime } from '../api/amounts.ts'
 import { shown } from '../api/names.ts'
 import {
   SNAPSHOT_PAGE_MAX, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken,
@@ -58,7 +58,8 @@ export class SnapshotControl {
     return settle(this.options, asked, ({ snapshots, sizeBytes, count, bytes }) => {
       const own = snapshots.find((one) => one.id === id)
       if (own !== undefined) return { done: view(volume, own) }
-      if (snapshots.length > 0) return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: name }) }
+      const [other] = snapshots
+      if (other !== undefined) return { refused: alreadyThere(volume, other) }
       const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       return { order: { operation: 'snapshot', id, title }, made }
@@ -149,9 +150,8 @@ export class SnapshotControl {
         const [size, current] = [formatSize(target.sizeBytes), formatSize(sizeBytes)]
         return { refused: new HoldfastError('rollback-size', { volume, snapshot: to, size, current }) }
       }
-      if (snapshots.some(({ name }) => name === title.name)) {
-        return { refused: new HoldfastError('snapshot-exists', { volume, snapshot: title.name }) }
-      }
+      const other = snapshots.find(({ name }) => name === title.name)
+      if (other !== undefined) return { refused: alreadyThere(volume, other) }
       const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       try {
@@ -195,6 +195,12 @@ const hasRoom = (bytes: number, added: Snapshot): boolean =>
 /** E.g. `before-rollback-20261130-054547-123`, UTC. */
 const nameOfTime = (ms: number): string =>
   `before-rollback-${new Date(ms).toISOString().replace(/[-:Z]/g, '').replace(/[T.]/g, '-')}`
+
+/** T5: who repeats a command tells by it whether the one that is there is that of the first try. */
+export function alreadyThere(volume: string, { name, id, seq, createdAtMs }: VolumeSnapshot): HoldfastError {
+  const made = createdAtMs === 0 ? `at seq ${seq}` : `${formatTime(createdAtMs)} UTC`
+  return new HoldfastError('snapshot-exists', { volume, snapshot: name, made, id })
+}
 
 const missing = (volume: string, name: string): HoldfastError =>
   new HoldfastError('snapshot-not-found', { volume, snapshot: shown(name) })

@@ -17,7 +17,12 @@ import type { Volume } from './volume.ts'
 
 /** A view of the volume as it is behind every request accepted so far. Answers its seq. */
 export function createSnapshot(volume: Volume, id: string, reply: Reply<number>): void {
-  if (volume.descriptor.snapshots.some((one) => one.id === id)) return reply(refusal('snapshot-exists', volume, id))
+  const { spec, snapshots } = volume.descriptor
+  const other = snapshots.find((one) => one.id === id)
+  if (other !== undefined) {
+    const detail = { volume: spec.name, snapshot: id, made: `at seq ${other.seq}`, id }
+    return reply({ ok: false, error: new HoldfastError('snapshot-exists', detail) })
+  }
   change(
     volume,
     OPERATION.snapshot,
@@ -30,7 +35,7 @@ export function createSnapshot(volume: Volume, id: string, reply: Reply<number>)
 }
 
 export function deleteSnapshot(volume: Volume, id: string, reply: Reply<number>): void {
-  if (userSnapshot(volume, id) === undefined) return reply(refusal('snapshot-not-found', volume, id))
+  if (userSnapshot(volume, id) === undefined) return reply(notFound(volume, id))
   change(
     volume,
     OPERATION.snapshotDelete,
@@ -45,7 +50,7 @@ export function deleteSnapshot(volume: Volume, id: string, reply: Reply<number>)
 /** The volume shows what the snapshot shows. Snapshots taken since stay, so this can be undone by another rollback. */
 export function rollBack(volume: Volume, id: string, reply: Reply<number>): void {
   const snapshot = userSnapshot(volume, id)
-  if (snapshot === undefined) return reply(refusal('snapshot-not-found', volume, id))
+  if (snapshot === undefined) return reply(notFound(volume, id))
   // A write that was merged with what the rollback takes away must not come behind it.
   volume.betweenMerges(() =>
     change(
@@ -69,7 +74,7 @@ export function cloneSnapshot(
   reply: Reply<VolumeStatus>,
 ): void {
   const snapshot = userSnapshot(origin, id)
-  if (snapshot === undefined) return reply(refusal('snapshot-not-found', origin, id))
+  if (snapshot === undefined) return reply(notFound(origin, id))
   const { seq } = snapshot
   const { descriptor } = origin
   change(
@@ -127,5 +132,5 @@ function change(
   )
 }
 
-const refusal = (code: 'snapshot-exists' | 'snapshot-not-found', volume: Volume, snapshot: string) =>
-  ({ ok: false, error: new HoldfastError(code, { volume: volume.descriptor.spec.name, snapshot }) }) as const
+const notFound = ({ descriptor }: Volume, snapshot: string) =>
+  ({ ok: false, error: new HoldfastError('snapshot-not-found', { volume: descriptor.spec.name, snapshot }) }) as const

@@ -34,7 +34,8 @@ t.test('by commands: made, listed, counted, deleted, refused', async (t) => {
   }
   t.match(await say('snapshot', 'create', 'data', 'one', '--label', 'app=db'), /snapshot one of volume data is made/)
   const again = await say('snapshot', 'create', 'data', 'one')
-  t.match(again, /^1: holdfast: volume data has a snapshot one already; choose another name\n$/)
+  const there = /^1: holdfast: volume data has a snapshot one already, made 20\d\d-[-:\d ]+ UTC \(id (\w{32})\); choose/
+  t.match(again, there)
   t.match(await say('snapshot', 'create', 'none', 'one'), /^1: holdfast: there is no volume "none"/)
   await api('n3').createSnapshot({ volume: 'data', name: 'two', labels: {}, id: '' })
   const table = await say('snapshot', 'ls', 'data')
@@ -45,6 +46,7 @@ t.test('by commands: made, listed, counted, deleted, refused', async (t) => {
     { volume: 'data', name: 'one', sizeBytes: 16 * MIB, labels: { app: 'db' }, id: /^[0-9a-f]{32}$/ },
     { name: 'two', labels: {} },
   ])
+  t.equal(json[0]!.id, there.exec(again)?.[1], 'the one that is there was named')
   t.ok(json[0]!.seq < json[1]!.seq)
   await until(() => api('n3').getVolume({ name: 'data' }), ({ snapshots }) => snapshots === 2)
   t.match(await say('volume', 'inspect', 'data'), /snapshots +2, the newest is two, /)

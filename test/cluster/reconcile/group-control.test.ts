@@ -51,7 +51,7 @@ t.test('bad input is refused with a sentence, and changes nothing', async (t) =>
   const refused = (code: string, asked: Promise<unknown>, message?: RegExp) =>
     t.rejects(cluster.answered(asked), { code, ...(message === undefined ? {} : { message }) })
   await refused('group-exists', create(groupRequest('one', 2)), /it was made before/)
-  await refused('snapshot-exists', create(groupRequest('own', 2)), /v-bbbb/)
+  await refused('snapshot-exists', create(groupRequest('own', 2)), /v-bbbb .* own already, made 20.* \(id 9+\)/)
   await refused('volume-not-found', create(groupRequest('two', 2, { volumes: ['v-aaaa', 'none'] })))
   await refused('parameter', create(groupRequest('two', 2, { volumes: [] })))
   await refused('parameter', create(groupRequest('two', 2, { volumes: ['v-aaaa', 'v-bbbb', 'v-aaaa'] })), /v-aaaa/)

@@ -29,10 +29,17 @@ t.test('made, listed by pages, shown, deleted; each with what was said of it', a
 t.test('bad input is refused with a sentence, and changes nothing', async (t) => {
   const { cluster, elected, volume, create } = await servedVolume(t)
   const { volumes } = elected
-  await create(request('one', 1))
+  const { createdAtMs } = await create(request('one', 1))
   const { length } = volume.changes
   const refused = (code: string, asked: Promise<unknown>) => t.rejects(cluster.answered(asked), { code })
-  await refused('snapshot-exists', create(request('one', 2)))
+  const [time] = new Date(createdAtMs).toISOString().replace('T', ' ').split('.')
+  await t.rejects(cluster.answered(create(request('one', 2))), {
+    code: 'snapshot-exists', detail: { id: drawn(1), made: `${time} UTC` },
+    message: `volume v-aaaa has a snapshot one already, made ${time} UTC (id ${drawn(1)}); ` +
+      'choose another name, or use the one that is there',
+  }, 'T5')
+  volume.snapshots[0]!.title!.createdAtMs = 0
+  await t.rejects(cluster.answered(create(request('one', 2))), { message: /already, made at seq \d+ \(id 1+\);/ })
   await refused('volume-not-found', create({ ...request('two', 2), volume: 'none' }))
   await refused('snapshot-name', create(request('Two', 2)))
   await refused('snapshot-name', create(request('', 2)))
