@@ -1,7 +1,7 @@
 /**
  * Three nodes as processes and the embedded cluster store: a volume is made through one of them, used through another,
- * grows, goes on without the node that led and decided, is moved and thinned out by commands, deleted, brought back and
- * purged. Nobody makes a copy but the control plane.
+ * grows, goes on without the node that led and decided, shrinks, is moved and thinned out by commands, deleted, brought
+ * back and purged. Nobody makes a copy but the control plane.
  */
 // test-timeout-seconds: 180
 import t from 'tap'
@@ -9,9 +9,12 @@ import type { Volume } from '../../cluster/api/definition.ts'
 import { CONTROLLER_KEY } from '../../cluster/reconcile/election.ts'
 import { decodeHeartbeat } from '../../cluster/store/heartbeats.ts'
 import { volumeKey } from '../../cluster/store/volume-records.ts'
+import { NBD_CMD_TRIM, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
+import { NBD_ERRNO } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterOfDaemons, randomNumber } from '../cluster/cluster-of-daemons.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
+import { RawClient } from '../dataplane/nbd/raw-client.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { until } from './until.ts'
 
@@ -69,6 +72,23 @@ t.test('a volume from its making to its end', async (t) => {
     const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node(user).paths.api])
     return code === 0 ? stdout : `${code}: ${stderr}`
   }
+  const shrink = (...more: string[]) => say('volume', 'resize', 'data', '--size', '16Mi', ...more)
+  t.match(await shrink(), /^1: .* volume data has 33554432 bytes; 16777216 would shrink it.* or add --force/)
+  const raw = await RawClient.open(cluster.node(user).paths.nbd, { name: 'data' })
+  t.teardown(() => raw.close())
+  const beyond = { offset: 20 * MIB, length: 8192 }
+  const write = async () => (await raw.ask({ type: NBD_CMD_WRITE, ...beyond, data: Buffer.alloc(8192, 7) })).errno
+  t.equal(await write(), 0)
+  const occupied = /^1: .* volume data does not shrink: 8192 bytes of data live beyond the new end; .*discard what/
+  t.match(await shrink('--force'), occupied)
+  t.equal((await view()).sizeBytes, 32 * MIB)
+  t.equal((await raw.ask({ type: NBD_CMD_TRIM, ...beyond })).errno, 0)
+  t.match(await shrink('--force'), /^volume data has 16 MiB \(16Mi\) now\n/)
+  t.equal((await view()).sizeBytes, 16 * MIB)
+  t.equal(await write(), NBD_ERRNO.ENOSPC, 'who was there before')
+  raw.close()
+  await until<Volume>(view, ({ frontends }) => frontends.length === 0)
+
   // One that is back is in sync a moment before it may lead.
   const placed = /n1 +(primary|replica) +n1 is in sync\n +(every other node has a copy|it stays)[^]*it lies on \//
   const explained = await until(() => say('explain', 'data'), (page) => placed.test(page))

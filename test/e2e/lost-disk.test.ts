@@ -23,7 +23,7 @@ t.test('a node starts without one of its disks', async (t) => {
   const api = (name: string) => cluster.api(name)
   const viaN1 = api('n1')
   const second = path.join(cluster.dir, 'second')
-  await api('n2').addDisk({ path: second, sizeBytes: SIZE, pool: 'default', tags: [] })
+  await api('n2').addDisk({ path: second, sizeBytes: SIZE, pool: 'default', tags: ['spare'] })
   const disks = async () => (await viaN1.listDisks()).disks
   while ((await disks()).length < 3) await sleep(50)
   // Who was elected a moment ago knows nothing of a node before its first report.
@@ -42,6 +42,8 @@ t.test('a node starts without one of its disks', async (t) => {
   const onSecond: string[] = []
   for (const name of names) if ((await explained(name)).includes(second)) onSecond.push(name)
   t.equal(onSecond.length, 2, 'slices are spread over the disks of a node')
+  const alone = { replicas: '0', 'disk-tags': 'spare' }
+  await viaN1.createVolume({ name: 'alone', sizeBytes: 16 * MIB, parameters: alone })
   const clients = names.map((exportName) =>
     new StampedClient({ socketPath: cluster.node('n1').paths.nbd, exportName, random: randomNumber, depth: 2 }))
   t.teardown(() => clients.forEach((client) => client.close()))
@@ -51,7 +53,7 @@ t.test('a node starts without one of its disks', async (t) => {
   }
   const allHealthy = async (): Promise<Volume[]> => {
     for (;;) {
-      const { volumes } = await viaN1.listVolumes()
+      const volumes = (await viaN1.listVolumes()).volumes.filter(({ name }) => names.includes(name))
       if (volumes.every(({ health, copies }) => health === 'healthy' && copies.length === 2)) return volumes
       await sleep(100)
     }
@@ -68,9 +70,15 @@ t.test('a node starts without one of its disks', async (t) => {
   const say = async (...words: string[]) => (await holdfast([...words, '--endpoint', n2.paths.api])).stdout
   t.match(await say('disk', 'ls'), new RegExp(`${second} .*failed: .*does not exist.* ${lostUuid}`))
   t.match(await say('status'), new RegExp(`disk ${second} of node n2: failed: .*\\n +next: .*replace it`))
+  while ((await viaN1.getVolume({ name: 'alone' })).health !== 'faulted') await sleep(50)
+  for (const words of [['create', 'alone', 'late'], ['ls', 'alone']]) {
+    const refused = await holdfast(['snapshot', ...words, '--endpoint', n2.paths.api])
+    const why = /^holdfast: volume alone has no primary that .*: no copy has all of it: n2 .*; nothing was changed; /
+    t.match(refused, { code: 1, stdout: '', stderr: why }, 'of a volume that lost all its copies')
+  }
 
   await n2.killNode()
-  n2.config.disks.push({ path: second, sizeBytes: SIZE, pool: 'default', tags: [] })
+  n2.config.disks.push({ path: second, sizeBytes: SIZE, pool: 'default', tags: ['spare'] })
   await n2.start()
   t.match(await known(({ uuid }) => uuid !== lostUuid), { state: 'online' }, 'a new disk in its place')
   await allHealthy()
