@@ -94,7 +94,17 @@ t.test('back, and forth again', async (t) => {
     t.same(await bytes(node), [2, 2], `the copy on ${node}`)
     t.same(await list(node), found, `and its snapshots`)
   }
-  await rollBack({ to: 'after' })
+
+  const say = (...words: string[]) => holdfast(['volume', ...words, '--endpoint', cluster.node(user).paths.api])
+  t.match(await say('attach', 'data', '--to', user), { code: 0 })
+  const held = new RegExp(`^holdfast: volume data is attached to ${user} in mode single; .*detach data.* add --force`)
+  t.match(await say('rollback', 'data', '--to', 'after'), { code: 1, stderr: held })
+  t.same(await bytes(user), [2, 2], 'nothing was changed')
+  t.same(await list(user), found)
+  t.match(await say('detach', 'data'), { code: 0 })
+  t.match(await say('rollback', 'data', '--to', 'after'), { code: 0, stdout: /volume data shows snapshot after again/ })
+  // It offers the volume again when it has heard of the detachment.
+  await until(() => bytes(user).catch(() => []), ([first]) => first === 3)
   t.same(await bytes(user), [3, 0])
   t.same(cluster.nodes.flatMap((node) => node.errors()), [])
 })
