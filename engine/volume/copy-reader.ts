@@ -198,16 +198,21 @@ const NO_HISTORY: PageWithHistory['history'] = new Map()
 /**
  * What is shared left out, as the map has both when this returns, for this turn: the memory of a page is used again.
  * Undefined when the index cannot be read.
+ * @param first  of the blocks of the page whose history is wanted
  */
-export function* pageWithHistory({ stream, map }: Target, pageNumber: number): Task<PageWithHistory | undefined> {
-  const first = pageNumber * PAGE_BLOCKS
+export function* pageWithHistory(
+  { stream, map }: Target,
+  pageNumber: number,
+  first = pageNumber * PAGE_BLOCKS,
+  blockCount = PAGE_BLOCKS,
+): Task<PageWithHistory | undefined> {
   for (;;) {
     const page = yield* loadPage(stream.map, map, pageNumber)
     if (page === undefined) return undefined
     if (!map.hasHistory) return { page, history: NO_HISTORY }
     page.pins++
     const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-      readHistory(stream.map, map, first, first + PAGE_BLOCKS, resume),
+      readHistory(stream.map, map, first, first + blockCount, resume),
     )
     page.pins--
     if (history === undefined) return undefined

@@ -9,18 +9,16 @@ import {
   crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, transformOf, unitsOf,
 } from '../log/entry.ts'
 import type { Append } from '../log/log-batch.ts'
-import { loadPage } from '../log/page-visitor.ts'
 import { BORN_FIRST, RECORD_FLAG, RECORD_KIND } from '../log/record.ts'
 import { moveEntry } from '../log/relocation.ts'
-import { readHistory } from '../log/version-history.ts'
 import type { VolumeMap } from '../log/volume-map.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
-import { baseBlocks } from './copy-base.ts'
+import { baseBlocks, isSharedAt } from './copy-base.ts'
 import { blobsOf, headerOf, setTable } from './copy-headers.ts'
-import { fetchRun, readingOf, type CopyReading } from './copy-reader.ts'
+import { fetchRun, pageWithHistory, readingOf, type CopyReading } from './copy-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { generationOfSlice } from './descriptor.ts'
 
@@ -48,54 +46,63 @@ export function* readExact(o: CopyReading, wanted: readonly VersionId[]): Task<E
     const target = o.target(id.lba)
     // On a disk that is not there, or not any more: what it had is filled anew.
     if (target === undefined || target.map.isDeleted) continue
-    const { stream, map } = target
-    const page = stream.failed ? undefined : yield* loadPage(stream.map, map, Math.floor(id.lba / PAGE_BLOCKS))
-    const found = page === undefined ? undefined : yield* findExact(target, id)
-    if (page === undefined || stream.failed) unknown.push(id)
-    if (found === undefined) continue
-    const reading = found.map === target.map ? o : readingOf(o, found.map)
-    const payloads = yield* fetchRun(reading, target.stream, id.lba, found.words, 1, damaged)
-    if (payloads !== undefined) versions.push({ ...id, kind: 'write', payload: payloads[0] })
+    const found = yield* findExact(target, id)
+    if (found === 'unknown' || target.stream.failed) unknown.push(id)
+    else if (found !== 'none') {
+      const reading = found.map === target.map ? o : readingOf(o, found.map)
+      const payloads = yield* fetchRun(reading, target.stream, id.lba, found.words, 1, damaged)
+      if (payloads !== undefined) versions.push({ ...id, kind: 'write', payload: payloads[0] })
+    }
   }
   return exact
 }
 
-/** The data entry of exactly this version, in the head, in the history, or in an origin's map. */
-export function* findExact(target: Target, id: VersionId): Task<Found | undefined> {
+/**
+ * The data entry of exactly this version, in the head, in the history, or in an origin's map, as it is in the turn in
+ * which this ends. `none`: it is in none of them then, and other members may be told so; `unknown`: that cannot be
+ * told, for the disk, the index, or what is shared, cannot be read.
+ */
+export function* findExact(target: Target, id: VersionId): Task<Found | 'none' | 'unknown'> {
   const { stream, map } = target
-  if (stream.failed || map.isGone) return undefined
-  const own = yield* findIn({ stream, map }, id)
-  if (own !== undefined || !map.isClone) return own
-  const base = yield* baseBlocks(target, id.lba, 1)
-  if (base === undefined || base === 'own') return undefined
-  base.release()
-  const owner = base.owners[0]
-  const isIt = seqOf(base.words, 0) === id.seq && epochOf(base.words, 0) === id.epoch
-  // Whether it is that map's head matters: it may have been overwritten since.
-  return owner === undefined || !isIt ? undefined : yield* findIn({ stream, map: owner }, id)
+  for (;;) {
+    if (stream.failed || map.isGone) return 'unknown'
+    const own = yield* findIn({ stream, map }, id)
+    if (own !== 'none' || !isSharedAt(map, id.lba)) return own
+    const base = yield* baseBlocks(target, id.lba, 1)
+    if (base === undefined) return 'unknown'
+    // Not shared any more: what was seen there has become its own meanwhile.
+    if (base === 'own') continue
+    base.release()
+    const owner = base.owners[0]
+    const isIt = seqOf(base.words, 0) === id.seq && epochOf(base.words, 0) === id.epoch
+    if (owner === undefined || !isIt || kindOf(base.words, 0) !== ENTRY_KIND.data) return 'none'
+    // Whether it is that map's head matters: it may have been overwritten since.
+    const shared = yield* findIn({ stream, map: owner }, id)
+    // A map that is pinned keeps it; without the pin the slice is not shared any more.
+    if (shared !== 'none') return shared
+  }
 }
 
-function* findIn({ stream, map }: Target, { lba, epoch, seq }: VersionId): Task<Found | undefined> {
-  const isIt = (words: Uint32Array, at: number): boolean =>
-    kindOf(words, at) === ENTRY_KIND.data && seqOf(words, at) === seq && epochOf(words, at) === epoch
-  const page = yield* loadPage(stream.map, map, Math.floor(lba / PAGE_BLOCKS))
-  if (page === undefined) return undefined
-  const at = (lba - page.firstLba) * ENTRY_WORDS
-  if (isIt(page.words, at)) return { words: page.words.slice(at, at + ENTRY_WORDS), isHead: true, map }
-  if (!map.hasHistory) return undefined
-  const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-    readHistory(stream.map, map, lba, lba + 1, resume),
-  )
-  const words = history?.get(lba)?.find((one) => isIt(one, 0))
-  return words === undefined ? undefined : { words, isHead: false, map }
+/** Of one map; both are looked at in one turn, for a rollback takes versions from the history into the head. */
+function* findIn(target: Target, { lba, epoch, seq }: VersionId): Task<Found | 'none' | 'unknown'> {
+  const { map } = target
+  const isIt = (words: Uint32Array): boolean =>
+    kindOf(words, 0) === ENTRY_KIND.data && seqOf(words, 0) === seq && epochOf(words, 0) === epoch
+  const both = yield* pageWithHistory(target, Math.floor(lba / PAGE_BLOCKS), lba, 1)
+  if (both === undefined) return 'unknown'
+  const at = (lba - both.page.firstLba) * ENTRY_WORDS
+  const head = both.page.words.slice(at, at + ENTRY_WORDS)
+  if (isIt(head)) return { words: head, isHead: true, map }
+  const words = both.history.get(lba)?.find(isIt)
+  return words === undefined ? 'none' : { words, isHead: false, map }
 }
 
 /** Write these versions anew; when the task ends those that count are durable. */
 export function* repairVersions(copy: LocalCopyStore, versions: readonly BlockVersion[]): Task<void> {
   for (const version of versions) {
     const target = copy.layout.target(version.lba)
-    const found = target === undefined ? undefined : yield* findExact(target, version)
-    if (target !== undefined && found !== undefined) yield* rewrite(copy, target, version, found)
+    const found = target === undefined ? 'none' : yield* findExact(target, version)
+    if (target !== undefined && found !== 'none' && found !== 'unknown') yield* rewrite(copy, target, version, found)
   }
 }
 

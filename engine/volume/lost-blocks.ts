@@ -62,7 +62,7 @@ export class LostBlocks {
       for (const id of [...note.left, ...note.lost]) {
         const found = yield* findExact(target, id)
         if (isOver(target)) break
-        if (found === undefined) gone.push(id)
+        if (found === 'none') gone.push(id)
       }
       // What it shows cannot be told any more.
       if (isOver(target)) continue

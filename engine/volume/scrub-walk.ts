@@ -77,12 +77,13 @@ export function* walkLight(
 
 /**
  * Whether a version that was found damaged is so now: whole when it can be read (it was repaired, or moved), gone when
- * no view shows it any more.
+ * no view shows it any more. What the map cannot tell stays damaged: the next scrub looks at it again.
  */
 export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<'whole' | 'damaged' | 'gone'> {
   for (let reads = 0; reads < READS_OF_ONE; reads++) {
     const found = yield* findExact(target, id)
-    if (found === undefined) return 'gone'
+    if (found === 'none' || isOver(target)) return 'gone'
+    if (found === 'unknown') continue
     const fits = yield* readOne(o, target, id.lba, found.words)
     if (isOver(target)) return 'gone'
     if (fits) return 'whole'

@@ -6,7 +6,9 @@ import { crc32c } from '@node-rs/crc32'
 import { openCopy } from '../../engine/volume/copy-opening.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import type { CopyFacts, StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
-import type { BlockVersion, ControlChange, Payload, ReplicatedRecord } from '../../engine/replication/record.ts'
+import type {
+  BlockVersion, ControlChange, Payload, ReplicatedRecord, VersionId,
+} from '../../engine/replication/record.ts'
 import { payloadOf } from '../../engine/volume/copy-headers.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { stamped, stampOf, StoreWorld, type WorldOptions } from './store-world.ts'
@@ -146,6 +148,34 @@ export class CopyWorld {
     const event = this.answered((token) => this.copy.countBeyond(token, lba))
     if (event.type !== 'beyond-counted' || !event.ok) throw new Error('cannot be counted')
     return event
+  }
+
+  /** What is said of exactly these versions. @param meanwhile  done while they are looked for */
+  exactly(
+    wanted: readonly VersionId[],
+    meanwhile = (): void => {},
+  ): { stamps: number[]; damaged: VersionId[]; unknown: VersionId[] } {
+    const event = this.answered((token) => {
+      this.copy.readVersions(token, wanted)
+      meanwhile()
+    })
+    if (event.type !== 'versions-read') throw new Error('nothing was said of them')
+    return { stamps: event.versions.map(stampOfVersion), damaged: event.damaged ?? [], unknown: event.unknown ?? [] }
+  }
+
+  /** What the index is asked for next in a range it answers when the function is called that this returns. */
+  holdRange(): () => void {
+    const index = this.world.indexes[0]!
+    const range = index.range.bind(index)
+    let answer: (() => void) | undefined
+    index.range = (options, done) => {
+      index.range = range
+      answer = () => range(options, done)
+    }
+    return () => {
+      if (answer === undefined) throw new Error('nothing was asked for')
+      answer()
+    }
   }
 
   repair(versions: BlockVersion[]): void {

@@ -87,6 +87,40 @@ t.test('it begins as the snapshot, and goes its own way', (t) => {
   t.end()
 })
 
+/** Block 2 of the origin, which has what the clone shares in its history then; the pages of both are in memory. */
+function overwrite(first: CopyWorld, clone: CopyWorld): void {
+  first.append(write(1, 13, 2, [500]))
+  first.settle()
+  first.copy.apply(13, {})
+  t.same([first, clone].map((world) => world.readStamps(2, 1)[0]), [500, 102])
+}
+
+t.test('a shared block is found while the clone gets it as its own', (t) => {
+  const first = origin({ seed: 30, ...TINY })
+  const clone = cloned(first, 'clone')
+  overwrite(first, clone)
+  const { clock } = first.world
+  const answer = first.holdRange()
+  const found = clone.exactly([{ lba: 2, epoch: 1, seq: 2 }], () => {
+    clone.copy.hydration.want([0])
+    clock.runUntil(() => clone.copy.bodies.now.origin === null)
+    answer()
+  })
+  t.same(found, { stamps: [102], damaged: [], unknown: [] })
+  t.end()
+})
+
+t.test('whether the origin shows a block is unknown when its index cannot be read', (t) => {
+  const first = origin({ seed: 31, ...TINY })
+  const clone = cloned(first, 'clone')
+  overwrite(first, clone)
+  const shared = { lba: 2, epoch: 1, seq: 2 }
+  first.world.indexes[0]!.failAt('range')
+  t.same(clone.exactly([shared]), { stamps: [], damaged: [], unknown: [shared] })
+  t.same(clone.exactly([shared]), { stamps: [102], damaged: [], unknown: [] })
+  t.end()
+})
+
 t.test('asked for twice it is made once; what does not qualify makes none', (t) => {
   const first = origin({ seed: 2, ...TINY })
   const isRefused = { ok: false, error: { code: 'clone-source' } }

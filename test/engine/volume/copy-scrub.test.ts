@@ -12,6 +12,7 @@ import { GIB, PAGE_BLOCKS } from '../../../engine/units.ts'
 import { payloadOf } from '../../../engine/volume/copy-headers.ts'
 import { findExact } from '../../../engine/volume/copy-repair.ts'
 import { CopyScrub, type ScrubTodo } from '../../../engine/volume/copy-scrub.ts'
+import { lookAgain } from '../../../engine/volume/scrub-walk.ts'
 import { readScrubNote, writeScrubNote, type ScrubKind, type ScrubTrack } from '../../../engine/volume/scrub-note.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { Random } from '../../sim/random.ts'
@@ -79,7 +80,7 @@ function rot(world: CopyWorld, id: VersionId): void {
   let words: Uint32Array | undefined
   let isOver = false
   runTask(findExact(target, id), (found) => {
-    words = found?.words
+    if (found !== 'none' && found !== 'unknown') words = found.words
     isOver = true
   })
   world.world.clock.runUntil(() => isOver)
@@ -357,6 +358,55 @@ t.test('what was lost on one disk is healed although another one failed', (t) =>
   runTask(scrub.lost.healTask(), () => (isOver = true))
   world.world.clock.runUntil(() => isOver)
   t.match(scrub.summary('deep'), { lost: 1 }, 'of what failed nothing can be told')
+  t.end()
+})
+
+/** Block 0 of seq 2 in the history, which a snapshot shows; seq 4 in the head. */
+function overwritten(seed: number): CopyWorld {
+  const world = opened(seed)
+  writeAll(world, 2, [0])
+  world.control(1, 3, { operation: 'snapshot', id: 's' })
+  writeAll(world, 4, [0])
+  t.same(world.readStamps(0, 1), [4], 'its page is in memory')
+  return world
+}
+
+const OLDER: VersionId = { lba: 0, epoch: 1, seq: 2 }
+
+t.test('a version that a rollback makes the head while it is looked for is found', (t) => {
+  const world = overwritten(20)
+  const answer = world.holdRange()
+  const found = world.exactly([OLDER], () => {
+    world.control(1, 5, { operation: 'rollback', to: 's' })
+    world.settle()
+    world.copy.apply(5, {})
+    t.same(world.readStamps(0, 1), [2])
+    answer()
+  })
+  t.same(found, { stamps: [2], damaged: [], unknown: [] })
+  t.end()
+})
+
+t.test('what an index that cannot be read would tell is unknown: not missing, not gone, not healed', (t) => {
+  const world = overwritten(21)
+  const [index] = world.world.indexes
+  index!.failAt('range')
+  t.same(world.exactly([OLDER]), { stamps: [], damaged: [], unknown: [OLDER] })
+  t.same(world.exactly([OLDER]), { stamps: [2], damaged: [], unknown: [] })
+  const [target] = world.copy.targets
+  const again: string[] = []
+  // It is looked at twice.
+  for (const n of [1, 2]) index!.failAt('range', n)
+  runTask(lookAgain(world.copy.reading, target!, OLDER), (what) => again.push(what))
+  world.world.clock.runUntil(() => again.length > 0)
+  t.same(again, ['damaged'])
+  const { lost } = run(world, 'light', anew).scrub
+  world.copy.lost([OLDER])
+  index!.failAt('range')
+  let isOver = false
+  runTask(lost.healTask(), () => (isOver = true))
+  world.world.clock.runUntil(() => isOver)
+  t.equal(lost.count, 1)
   t.end()
 })
 

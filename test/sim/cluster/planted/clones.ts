@@ -35,8 +35,8 @@ export const CLONES = [
   cloneBug('what a clone shares is not repaired', 'I22, B8', [
     [
       'volume/copy-repair.ts',
-      'if (own !== undefined || !map.isClone) return own',
-      'if (own !== undefined || map.isClone || !map.isClone) return own',
+      "if (own !== 'none' || !isSharedAt(map, id.lba)) return own",
+      "if (own !== 'none' || map.isClone || !map.isClone) return own",
     ],
   ]),
   cloneBug('a clone begins with the epochs of now', 'K1', [
