@@ -16,6 +16,7 @@ import type { Target } from './block-reader.ts'
 import { blankVersion, fetchRun, readingOf, type FoundVersion } from './copy-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { generationIn, type Origin } from './descriptor.ts'
+import { UNPACED } from './hydration-pace.ts'
 import { nextPage, PAGES_PER_SLICE, runOf, versionsOfPage } from './slice-scan.ts'
 
 /** What was damaged may be repaired by then. */
@@ -104,18 +105,20 @@ export class CopyHydration {
   private *chunks(
     target: Target, slice: number, shared: readonly FoundVersion[], isOver: () => boolean,
   ): Task<boolean> {
-    const { clock, pace } = this.copy.o
+    const { pace } = this.copy.o
     for (let at = 0; at < shared.length;) {
-      const most = this.wanted.get(slice) === true ? Infinity : yield* pace.turn()
-      if (isOver()) return false
-      const beganMs = clock.nowMs()
-      const chunk = shared.slice(at, at + most)
-      at += chunk.length
-      const damaged: VersionId[] = []
-      const versions = yield* this.read(target, chunk, damaged)
-      if (damaged.length > 0) this.copy.tellDamage(damaged)
-      if (versions === undefined || isOver() || !(yield* this.insert(versions))) return false
-      pace.took(clock.nowMs() - beganMs)
+      const turn = this.wanted.get(slice) === true ? UNPACED : yield* pace.turn()
+      try {
+        if (isOver()) return false
+        const chunk = shared.slice(at, at + turn.blocksMost)
+        at += chunk.length
+        const damaged: VersionId[] = []
+        const versions = yield* this.read(target, chunk, damaged)
+        if (damaged.length > 0) this.copy.tellDamage(damaged)
+        if (versions === undefined || isOver() || !(yield* this.insert(versions))) return false
+      } finally {
+        turn.end()
+      }
     }
     return true
   }

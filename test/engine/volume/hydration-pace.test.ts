@@ -125,31 +125,96 @@ t.test('what a filling waits for is not paced', (t) => {
   t.end()
 })
 
-t.test('several clones have the rate of one', (t) => {
-  const { origin, clone } = cloned(5, FAST)
-  const copies = [clone.copy, clonedFrom(origin, 'other').copy]
-  const { world: { clock, store } } = origin
-  let chunks = 0
-  for (const { filling } of copies) {
-    const { insert } = filling
-    filling.insert = (versions, inserted) => {
-      chunks++
-      insert.call(filling, versions, inserted)
-    }
-  }
+/** Clones of one volume, each as large as it. */
+function severalCloned(seed: number, latencyMs: [number, number], count: number): { clones: CopyWorld[]; ask(): void } {
+  const { origin, clone } = cloned(seed, latencyMs)
+  const others = Array.from({ length: count - 1 }, (_, i) => clonedFrom(origin, `other${i}`))
+  const { clock, store } = origin.world
   const ask = (): void => {
     store!.foreground.asked()
     clock.after(100, ask)
   }
+  return { clones: [clone, ...others], ask }
+}
+
+const isOwn = ({ copy }: CopyWorld): boolean => copy.bodies.now.origin === null
+
+t.test('several clones have the rate of one', (t) => {
+  const [oneMs, bothMs] = [1, 2].map((count) => {
+    const { clones, ask } = severalCloned(5, FAST, count)
+    let chunks = 0
+    for (const { copy: { filling } } of clones) {
+      const { insert } = filling
+      filling.insert = (versions, inserted) => {
+        chunks++
+        insert.call(filling, versions, inserted)
+      }
+    }
+    const { clock } = clones[0]!.world
+    ask()
+    const startMs = clock.nowMs()
+    for (const { copy } of clones) copy.hydration.want([0])
+    clock.runUntil(() => clones.every(isOwn))
+    t.equal(chunks, (count * BLOCKS) / CHUNK_BLOCKS)
+    return clock.nowMs() - startMs
+  }) as [number, number]
+  t.ok(bothMs > 1.8 * oneMs, `${Math.round(bothMs)} ms, and ${Math.round(oneMs)} ms for one: they take turns`)
+  t.end()
+})
+
+t.test('of several that begin together one chunk is under way at a time, however long it takes', (t) => {
+  const { clones, ask } = severalCloned(7, SLOW, 4)
+  let underWay = 0
+  let most = 0
+  for (const { copy: { filling } } of clones) {
+    const { insert } = filling
+    filling.insert = (versions, inserted) => {
+      most = Math.max(most, ++underWay)
+      insert.call(filling, versions, () => {
+        underWay--
+        inserted()
+      })
+    }
+  }
   ask()
-  const startMs = clock.nowMs()
-  for (const copy of copies) copy.hydration.want([0])
-  clock.runUntil(() => copies.every(({ bodies }) => bodies.now.origin === null))
-  t.equal(chunks, (2 * BLOCKS) / CHUNK_BLOCKS)
-  const bothMs = clock.nowMs() - startMs
-  const one = hydrated(5, FAST, true).chunks
-  const oneMs = one.at(-1)!.endedMs - one[0]!.beganMs
-  t.ok(bothMs > 1.6 * oneMs, `${Math.round(bothMs)} ms, and ${Math.round(oneMs)} ms for one: they take turns`)
+  for (const { copy } of clones) copy.hydration.want([0])
+  clones[0]!.world.clock.runUntil(() => clones.every(isOwn))
+  t.equal(most, 1)
+  t.end()
+})
+
+t.test('one whose filling begins in its turn hands it on', (t) => {
+  const { clones, ask } = severalCloned(8, [4, 8], 2)
+  const [first, second] = clones as [CopyWorld, CopyWorld]
+  const { clock } = first.world
+  let isBegun = false
+  const { filling } = first.copy
+  const { insert } = filling
+  filling.insert = (versions, inserted) => {
+    isBegun = true
+    insert.call(filling, versions, inserted)
+  }
+  ask()
+  for (const { copy } of [first, second]) copy.hydration.want([0])
+  clock.runUntil(() => isBegun)
+  const beganMs = clock.nowMs()
+  first.startFill({ fork: 0, target: first.copy.appliedSeq, wipe: [0], descriptor: first.copy.descriptor() })
+  clock.runUntil(() => isOwn(second))
+  t.ok(clock.nowMs() - beganMs < 9_000, `${Math.round(clock.nowMs() - beganMs)} ms for the other one`)
+  t.end()
+})
+
+t.test('one whose chunk never ends keeps the others for 10 s, once', (t) => {
+  const { clones: [stuck, other], ask } = severalCloned(9, FAST, 2) as { clones: [CopyWorld, CopyWorld]; ask(): void }
+  const { clock } = stuck.world
+  stuck.copy.filling.insert = () => {}
+  ask()
+  const beganMs = clock.nowMs()
+  for (const { copy } of [stuck, other]) copy.hydration.want([0])
+  clock.runUntil(() => isOwn(other))
+  const tookMs = clock.nowMs() - beganMs
+  const pacedMs = (1000 * BLOCKS) / CHUNK_BLOCKS / LEAST_A_SECOND
+  t.ok(tookMs > 10_000 && tookMs < 10_000 + 2 * pacedMs, `${Math.round(tookMs)} ms`)
   t.end()
 })
 
