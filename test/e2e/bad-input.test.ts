@@ -53,6 +53,8 @@ t.test('a running node', async (t) => {
   t.match(await create('a', '--size', '64Mi'), { code: 0 })
   isRefused(t, 'a name that is taken', await create('a', '--size', '1Gi'), /exists already/)
   isRefused(t, 'shrinking', await holdfast(['volume', 'resize', 'a', '--size', '32Mi', ...at]), /would shrink/)
+  const forced = await holdfast(['volume', 'resize', 'a', '--size', '32Mi', '--force', ...at])
+  isRefused(t, 'shrinking by force, of a node by itself', forced, /to shrink a volume on a node .* is not supported/)
   isRefused(t, 'an unknown volume', await holdfast(['volume', 'inspect', 'zz', ...at]), /there is no volume "?zz"?/)
   isRefused(t, 'an unknown command', await holdfast(['volume', 'blow-up', ...at]), /blow-up/, [2])
 
