@@ -7,7 +7,6 @@ import { KeyFolder } from '../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../cluster/keys/user-key.ts'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
-import { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { unreachable } from '../engine/assert.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { ErrorCode } from '../engine/errors.ts'
@@ -37,7 +36,7 @@ import { NbdSessions } from './session-table.ts'
 import { openStore } from './store-shell.ts'
 import { VolumeGates } from './volume-gates.ts'
 import type { StoreShell, StoreShellOptions } from './store-shell.ts'
-import { WorkerTls, takeTls } from './worker-tls.ts'
+import { WorkerTls, openWorkerTls, takeTls } from './worker-tls.ts'
 import { packError } from './worker-messages.ts'
 import type {
   Answer, AnyCall, AnyReplicationCall, FromWorker, OpenReader, ReplicationCallOf, ReplicationStart, ToWorker,
@@ -139,9 +138,10 @@ class ReplicatedWorker {
     this.#lost = lostDisks
     for (const { uuid, reason } of start.suspectDisks) shell.store.suspectDisk(uuid, reason)
     this.#loop = loop
+    const folder = openWorkerTls(start.tls, log)
     this.replication = new ReplicationWorker({
       self: { clusterId, node, instance, worker, role: 'worker' },
-      tls: start.tls === undefined ? undefined : new TlsFolder(start.tls),
+      tls: folder,
       startNumber,
       loop, store: shell.store, configs, timing, readCheck, log, evidenceDir, scrub,
       isElsewhere: (volumeId) => homeOf(volumeId, homes, workers) !== worker,
@@ -158,7 +158,7 @@ class ReplicatedWorker {
       meterOf: (exportName) => this.#meters.of(this.#offered.volume(exportName)!),
       gateOf: (exportName) => this.#gates.of(this.#offered.volume(exportName)!.id),
     })
-    this.tls = WorkerTls.of({ tls: start.tls, worker, sessions: this.sessions, log, post })
+    this.tls = WorkerTls.of({ folder, worker, sessions: this.sessions, log, post })
     this.#offered = new OfferedVolumes({
       node,
       configs,

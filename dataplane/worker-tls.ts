@@ -7,20 +7,26 @@ import { SecureNbd } from './nbd/secure-nbd.ts'
 import type { NbdSessions } from './session-table.ts'
 import type { FromWorker, ToWorker } from './worker-messages.ts'
 
+/** The certificates of the node, one for all that a worker does. @param dir  undefined: it has none */
+export function openWorkerTls(dir: string | undefined, log: LogPort): TlsFolder | undefined {
+  if (dir === undefined) return undefined
+  const folder = new TlsFolder(dir)
+  folder.onProblem = ({ message }) => log.event('warn', 'new certificates cannot be used', { reason: message })
+  return folder
+}
+
 export class WorkerTls {
   readonly #exports: AskedExports
   readonly #nbd: SecureNbd
 
-  constructor({ tls, worker, sessions, log, post }: {
-    tls: string
+  constructor({ folder, worker, sessions, log, post }: {
+    folder: TlsFolder
     worker: number
     sessions: NbdSessions
     log: LogPort
     post(message: FromWorker): void
   }) {
     this.#exports = new AskedExports((ask) => post({ kind: 'exports', ask }))
-    const folder = new TlsFolder(tls)
-    folder.onProblem = ({ message }) => log.event('warn', 'new certificates cannot be used', { reason: message })
     this.#nbd = new SecureNbd({
       folder,
       worker,
@@ -32,9 +38,9 @@ export class WorkerTls {
   }
 
   /** Undefined: the node has no certificates. */
-  static of(options: Omit<ConstructorParameters<typeof WorkerTls>[0], 'tls'> & { tls: string | undefined }) {
-    const { tls } = options
-    return tls === undefined ? undefined : new WorkerTls({ ...options, tls })
+  static of(options: Omit<ConstructorParameters<typeof WorkerTls>[0], 'folder'> & { folder: TlsFolder | undefined }) {
+    const { folder } = options
+    return folder === undefined ? undefined : new WorkerTls({ ...options, folder })
   }
 
   /** No more sessions. */

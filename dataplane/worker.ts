@@ -16,7 +16,7 @@ import { NbdSessions } from './session-table.ts'
 import { StoreCalls } from './store-calls.ts'
 import { openStore } from './store-shell.ts'
 import { VolumeGates } from './volume-gates.ts'
-import { WorkerTls, takeTls } from './worker-tls.ts'
+import { WorkerTls, openWorkerTls, takeTls } from './worker-tls.ts'
 import { packError } from './worker-messages.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts'
 
@@ -38,7 +38,7 @@ async function run(port: MessagePort, start: WorkerStart): Promise<void> {
     meterOf: (volume) => meters.of(specOf(volume)!),
     gateOf: (volume) => gates.of(specOf(volume)!.id, specOf(volume)!.qos),
   })
-  const tls = WorkerTls.of({ tls: start.tls, worker: start.worker, sessions, log, post })
+  const tls = WorkerTls.of({ folder: openWorkerTls(start.tls, log), worker: start.worker, sessions, log, post })
   const calls = new StoreCalls(store, sessions, gates)
   port.on('message', (message: ToWorker) => {
     switch (message.kind) {

@@ -19,6 +19,7 @@ export class StoreTls {
     const other = path.join(own.dir, 'store')
     this.#isOurCa = !existsSync(other)
     this.folder = this.#isOurCa ? own : new TlsFolder(other)
+    if (!this.#isOurCa) this.folder.onProblem = (error) => own.onProblem(error)
   }
 
   /** @param hostname  of a URL */

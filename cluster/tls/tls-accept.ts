@@ -11,6 +11,7 @@ import { createServer } from 'node:tls'
 import type { Server, TLSSocket } from 'node:tls'
 import { identityOf } from './identity.ts'
 import type { TlsIdentity } from './identity.ts'
+import { notOfCluster } from './tls-folder.ts'
 import type { TlsFolder, TlsMaterial } from './tls-folder.ts'
 
 /** `Context`: what the owner gave with the socket. */
@@ -95,10 +96,9 @@ export class TlsAcceptor<Context = undefined> {
     }
     if (protocol !== undefined && socket.alpnProtocol !== protocol) return refuse(`it does not speak ${protocol}`)
     const identity = identityOf(socket.getPeerX509Certificate())
-    if (typeof identity === 'string') return refuse(identity)
-    const { clusterId } = identity
-    if (clusterId !== folder.identity.clusterId) return refuse(`its certificate is for cluster ${clusterId}`)
-    onSecure(socket, identity, context)
+    const problem = notOfCluster(folder, identity)
+    if (problem !== undefined) return refuse(problem)
+    onSecure(socket, identity as TlsIdentity, context)
   }
 }
 

@@ -9,6 +9,7 @@ import type { TLSSocket } from 'node:tls'
 import { identityName, identityOf } from './identity.ts'
 import type { TlsIdentity } from './identity.ts'
 import { reasonOf } from './tls-accept.ts'
+import { notOfCluster } from './tls-folder.ts'
 import type { TlsFolder } from './tls-folder.ts'
 
 export interface SecureWish {
@@ -49,13 +50,6 @@ export const wishForStore = (folder: TlsFolder, isOurCa: boolean, host: string):
 
 const notFor = (identity: TlsIdentity, whom: string): string =>
   `its certificate is for ${identityName(identity)}, not for ${whom}`
-
-/** @returns why it is nobody of the cluster that our own certificate names */
-export function notOfCluster(folder: TlsFolder, identity: TlsIdentity | string): string | undefined {
-  if (typeof identity === 'string') return identity
-  const { clusterId } = identity
-  return clusterId === folder.identity.clusterId ? undefined : `its certificate is for cluster ${clusterId}`
-}
 
 function notThatNode(identity: TlsIdentity, node: string | undefined): string | undefined {
   if (identity.role === 'node' && (node === undefined || identity.name === node)) return undefined

@@ -6,8 +6,9 @@
  * They may be replaced at any time: each new connection gets what is there, looked at once a second at most, so that
  * an idle process does nothing. Connections that stand are not touched.
  *
- * Invariant: a context is made of files that fit each other. In the middle of a rotation, or after a bad one, new
- * connections get the files of before, and `onProblem` is told once.
+ * Invariant: a context is made of files that fit each other, and a process stays who it is. In the middle of a
+ * rotation, or after a bad one, new connections get the files of before, and `onProblem` is told once; what is there is
+ * tried again as often as it is looked at, since what is wrong may pass without a change of the files.
  */
 import { X509Certificate, createPrivateKey, constants } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
@@ -17,7 +18,7 @@ import { createSecureContext } from 'node:tls'
 import type { SecureContext, SecureContextOptions } from 'node:tls'
 import { HoldfastError } from '../../engine/errors.ts'
 import { Secret } from '../../engine/secret.ts'
-import { identityOf } from './identity.ts'
+import { identityOf, identityUri } from './identity.ts'
 import type { TlsIdentity } from './identity.ts'
 
 const FILES = { ca: 'ca.crt', certificate: 'tls.crt', key: 'tls.key' } as const
@@ -45,35 +46,58 @@ export interface TlsMaterial {
 
 export class TlsFolder {
   readonly dir: string
-  /** The files were replaced by some that cannot be used. */
+  /** The files were replaced by some that cannot be used: `tls-files`; `tls-cluster`: they are somebody else's. */
   onProblem: (error: HoldfastError) => void = () => undefined
+  readonly #nowMs: () => number
   #material: TlsMaterial
+  /** Of the files in use. */
   #stamp: string
   #lookedAtMs: number
+  /** What `onProblem` was told last; empty: nothing is wrong. */
+  #told = ''
 
-  /** @throws HoldfastError `tls-files` */
-  constructor(dir: string) {
+  /** @param nowMs  monotonic. @throws HoldfastError `tls-files` */
+  constructor(dir: string, nowMs = () => performance.now()) {
     this.dir = path.resolve(dir)
+    this.#nowMs = nowMs
     this.#stamp = this.#stampNow()
-    this.#lookedAtMs = performance.now()
+    this.#lookedAtMs = nowMs()
     this.#material = load(this.dir)
   }
 
-  /** For a connection that begins now. */
+  /** For a connection that begins now. Never throws for what the files are. */
   get current(): TlsMaterial {
-    const nowMs = performance.now()
+    const nowMs = this.#nowMs()
     if (nowMs - this.#lookedAtMs < LOOK_EVERY_MS) return this.#material
     this.#lookedAtMs = nowMs
     const stamp = this.#stampNow()
-    if (stamp === this.#stamp) return this.#material
-    this.#stamp = stamp
+    if (stamp !== this.#stamp) this.#replace(stamp)
+    else this.#told = ''
+    return this.#material
+  }
+
+  #replace(stamp: string): void {
     try {
-      this.#material = load(this.dir)
+      const material = load(this.dir)
+      this.#stayWho(material)
+      this.#material = material
+      this.#stamp = stamp
+      this.#told = ''
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error
-      this.onProblem(error)
+      const isTold = this.#told === error.message
+      this.#told = error.message
+      if (!isTold) this.onProblem(error)
     }
-    return this.#material
+  }
+
+  /** Peers know us by the identity we started with. @throws HoldfastError `tls-files`, `tls-cluster` */
+  #stayWho({ identity }: TlsMaterial): void {
+    const known = this.#material.identity
+    if (typeof known === 'string') return
+    if (typeof identity === 'string') throw filesError(this.dir, FILES.certificate, identity)
+    const [found, ours] = [identityUri(identity), identityUri(known)]
+    if (found !== ours) throw new HoldfastError('tls-cluster', { dir: this.dir, found, known: ours })
   }
 
   /** Who we are. @throws HoldfastError `tls-files` when the certificate says it of nobody */
@@ -83,13 +107,26 @@ export class TlsFolder {
     return identity
   }
 
-  /** Changes with the files, also where a folder is exchanged as a whole. */
+  /** Changes with the files, also where a folder is exchanged as a whole, and where they cannot be looked at. */
   #stampNow(): string {
     return Object.values(FILES).map((name) => {
-      const stats = statSync(path.join(this.dir, name), { throwIfNoEntry: false, bigint: true })
-      return stats === undefined ? 'gone' : `${stats.ino} ${stats.mtimeNs} ${stats.size}`
+      try {
+        const { ino, mtimeNs, size } = statSync(path.join(this.dir, name), { bigint: true })
+        return `${ino} ${mtimeNs} ${size}`
+      } catch (error) {
+        return String((error as NodeJS.ErrnoException).code)
+      }
     }).join()
   }
+}
+
+/** @returns why it is nobody of the cluster that our own certificate names */
+export function notOfCluster(folder: TlsFolder, identity: TlsIdentity | string): string | undefined {
+  if (typeof identity === 'string') return identity
+  const own = folder.current.identity
+  if (typeof own === 'string') return 'our own certificate names nobody of a cluster'
+  const { clusterId } = identity
+  return clusterId === own.clusterId ? undefined : `its certificate is for cluster ${clusterId}`
 }
 
 const filesError = (dir: string, file: string, reason: string, cause?: unknown): HoldfastError =>
