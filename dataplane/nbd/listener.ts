@@ -8,8 +8,9 @@
  * anywhere but in the leftover or at the worker. Our own handle is closed, never shut down: the duplicate keeps the
  * connection. `sessionEnded(id)` must be called once for every session, else its place stays taken.
  *
- * Limits: a handshake ends within its deadline, whatever the client does; connections in total and per export; bytes
- * of replies a client leaves unread. Over a limit: the connection is closed, or refused in words where NBD has room.
+ * Limits: a handshake ends within its deadline, whatever the client does; connections in total, per export, and of
+ * strangers before TLS; bytes of replies a client leaves unread. Over a limit: the connection is closed, or refused in
+ * words where NBD has room.
  */
 import fs from 'node:fs'
 import net from 'node:net'
@@ -28,6 +29,8 @@ export type { ExportDirectory, ExportInfo, Looked } from './handshake.ts'
 export const LISTENER_LIMITS = {
   handshakeMs: 10_000,
   connectionsMax: 1024,
+  /** Of `listenSecurely`, before TLS: whoever reaches the port may be one, and local clients keep their places. */
+  beforeTlsMax: 128,
   connectionsPerExportMax: 128,
   unreadReplyBytesMax: 1024 * 1024,
 }
@@ -71,6 +74,8 @@ export class NbdListener {
   readonly #limits: typeof LISTENER_LIMITS
   readonly #servers: net.Server[] = []
   readonly #handshakes = new Set<net.Socket>()
+  /** Of the handshakes. */
+  #beforeTls = 0
   /** Session id -> export name. */
   readonly #sessions = new Map<number, string>()
   readonly #perExport = new Map<string, number>()
@@ -182,7 +187,14 @@ export class NbdListener {
   }
 
   #acceptSecure(socket: net.Socket): void {
+    if (this.#beforeTls >= this.#limits.beforeTlsMax) {
+      this.#onRefused('too many connections before TLS')
+      socket.on('error', () => undefined).destroy()
+      return
+    }
     if (!this.#arrived(socket)) return
+    this.#beforeTls++
+    socket.on('close', () => this.#beforeTls--)
     const gate = new TlsGate()
     socket.write(GREETING)
     const onData = (bytes: Buffer): void => {

@@ -131,6 +131,24 @@ t.test('connections in total and per export are bounded, and places come back', 
   for (const client of [second, refused, other, third]) client.close()
 })
 
+t.test('strangers before TLS have places of their own: the local socket keeps its', async (t) => {
+  const file = path.join(folder(t), 's')
+  const server = makeServer(t, { connectionsMax: 4, beforeTlsMax: 2 })
+  await server.listener.listenUnix(file)
+  const port = await server.listener.listenSecurely({ host: '127.0.0.1', port: 0 })
+  const stranger = () => new RawClient(net.connect({ port, host: '127.0.0.1' }))
+  const silent = [stranger(), stranger()]
+  for (const client of silent) await client.take(18)
+  for (let more = 0; more < 4; more++) await stranger().ended()
+  t.same(server.refused, Array(4).fill('too many connections before TLS'))
+  const local = [await RawClient.open(file), await RawClient.open(file)]
+  silent[0]!.close()
+  while (server.listener.connections > 3) await new Promise(setImmediate)
+  const next = stranger()
+  await next.take(18)
+  for (const client of [...silent, ...local, next]) client.close()
+})
+
 t.test('nothing is entered while stopping', async (t) => {
   const file = path.join(folder(t), 's')
   const server = makeServer(t)
