@@ -28,10 +28,17 @@ export interface TlsAcceptorOptions<Context> {
 
 export const addressOf = (socket: Socket): string => `${socket.remoteAddress ?? 'gone'}:${socket.remotePort ?? 0}`
 
+/** Both ends of a TCP connection: no other one has them while it is there. Undefined: it is gone. */
+function endsOf({ localAddress, localPort, remoteAddress, remotePort }: Socket): string | undefined {
+  if (remotePort === undefined || localPort === undefined) return undefined
+  return `${localAddress} ${localPort} ${remoteAddress} ${remotePort}`
+}
+
 export class TlsAcceptor<Context = undefined> {
   readonly #o: TlsAcceptorOptions<Context>
   readonly #server: Server
-  readonly #arriving = new Map<Socket, Context>()
+  /** By both ends, which is how a socket with TLS is known by the one that it was. */
+  readonly #arriving = new Map<string, { raw: Socket; context: Context }>()
   #used: TlsMaterial
 
   constructor(options: TlsAcceptorOptions<Context>) {
@@ -58,7 +65,7 @@ export class TlsAcceptor<Context = undefined> {
     return this.#arriving.size
   }
 
-  /** `socket` is ours from now on; it has nothing behind it that was read already. */
+  /** `socket`, over TCP, is ours from now on; it has nothing behind it that was read already. */
   accept(socket: Socket, context: Context): void {
     const { folder, handshakesMax, onRefused } = this.#o
     socket.on('error', () => socket.destroy())
@@ -72,22 +79,27 @@ export class TlsAcceptor<Context = undefined> {
       this.#used = current
       this.#server.setSecureContext(current.options())
     }
-    this.#arriving.set(socket, context)
-    socket.on('close', () => this.#arriving.delete(socket))
+    const ends = endsOf(socket)
+    if (ends === undefined) return void socket.destroy()
+    // The kernel has given both ends to a new connection, so the one before is gone; we have not heard it yet.
+    this.#arriving.get(ends)?.raw.destroy()
+    const arrival = { raw: socket, context }
+    this.#arriving.set(ends, arrival)
+    socket.on('close', () => {
+      if (this.#arriving.get(ends) === arrival) this.#arriving.delete(ends)
+    })
     this.#server.emit('connection', socket)
   }
 
   close(): void {
-    for (const socket of this.#arriving.keys()) socket.destroy()
+    for (const { raw } of this.#arriving.values()) raw.destroy()
   }
 
   #judge(socket: TLSSocket): void {
-    // Both are of one connection, so nobody else has these.
-    const found = [...this.#arriving].find(([arriving]) =>
-      arriving.remotePort === socket.remotePort && arriving.remoteAddress === socket.remoteAddress)
-    if (found === undefined) return void socket.destroy()
-    const [raw, context] = found
-    this.#arriving.delete(raw)
+    const ends = endsOf(socket)
+    const arrival = ends === undefined ? undefined : this.#arriving.get(ends)
+    if (ends === undefined || arrival === undefined) return void socket.destroy()
+    this.#arriving.delete(ends)
     const { folder, protocol, onSecure, onRefused } = this.#o
     socket.on('error', () => socket.destroy())
     const refuse = (reason: string): void => {
@@ -98,7 +110,7 @@ export class TlsAcceptor<Context = undefined> {
     const identity = identityOf(socket.getPeerX509Certificate())
     const problem = notOfCluster(folder, identity)
     if (problem !== undefined) return refuse(problem)
-    onSecure(socket, identity as TlsIdentity, context)
+    onSecure(socket, identity as TlsIdentity, arrival.context)
   }
 }
 

@@ -7,9 +7,11 @@ import { once } from 'node:events'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
+import { connect } from 'node:tls'
 import { inspect } from 'node:util'
 import t from 'tap'
 import { listenSecurely } from '../../../cluster/tls/secure-listener.ts'
+import { TlsAcceptor } from '../../../cluster/tls/tls-accept.ts'
 import { TlsFolder } from '../../../cluster/tls/tls-folder.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 import { TestCa } from './certificates.ts'
@@ -63,6 +65,36 @@ t.test('what is no handshake is closed, and named', async (t) => {
   }
   t.equal(refused.length, 3, refused.join())
   t.same(seen, [])
+})
+
+t.test('one port of a client at two of our addresses: each comes out with what it was accepted with', async (t) => {
+  const ca = new TestCa(t)
+  const found: string[] = []
+  const acceptor = new TlsAcceptor<string | undefined>({
+    folder: ca.folder({ role: 'node', name: 'n1' }),
+    protocol: undefined, handshakeMs: 5000, handshakesMax: 8,
+    onSecure: (socket, _, context) => {
+      found.push(`${socket.localAddress} ${context}`)
+      socket.end()
+    },
+    onRefused: (address, reason) => t.fail(`${address} ${reason}`),
+  })
+  const server = net.createServer((socket) => acceptor.accept(socket, socket.localAddress))
+  t.teardown(() => server.close())
+  await once(server.listen(0, '0.0.0.0'), 'listening')
+  const { port } = server.address() as net.AddressInfo
+  const first = net.connect({ port, host: '127.0.0.1', localAddress: '127.0.0.1' })
+  await once(first, 'connect')
+  const second = net.connect({ port, host: '127.0.0.2', localAddress: '127.0.0.1', localPort: first.localPort! })
+  await once(second, 'connect')
+  while (acceptor.arriving < 2) await new Promise(setImmediate)
+  const options = ca.folder({ role: 'admin', name: 'alice' }).current.options()
+  // Whoever came last is through first.
+  for (const socket of [second, first]) {
+    await once(connect({ ...options, socket, checkServerIdentity: () => undefined }).resume(), 'close')
+  }
+  t.same(found, ['127.0.0.2 127.0.0.2', '127.0.0.1 127.0.0.1'])
+  t.equal(acceptor.arriving, 0)
 })
 
 t.test('a folder whose files do not fit each other is refused in a sentence', async (t) => {
