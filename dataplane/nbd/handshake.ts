@@ -70,7 +70,7 @@ export const OPTION_DATA_BYTES_MAX = 8 * 1024
 export const OPTION_SKIP_BYTES_MAX = 64 * 1024
 /** `qemu-nbd --list` asks two per export on one connection. */
 export const OPTIONS_MAX = 4096
-/** Exports that one connection looks for, and bytes of it that wait meanwhile. */
+/** Exports that are not listed and that one connection looks for, and bytes of it that wait meanwhile. */
 const LOOKED_MAX = 16
 const PENDING_BYTES_MAX = 64 * 1024
 
@@ -118,6 +118,8 @@ export class Handshake {
   #contexts: { exportName: string; ids: number[] } = { exportName: '', ids: [] }
   /** By name, as the client says it. */
   readonly #looked = new Map<string, Looked>()
+  /** How many of them are not in the list: of those there may be any number. */
+  #unlisted = 0
   readonly #mayLook: (name: string) => boolean
   #look: { name: string; data: Buffer } | undefined
 
@@ -243,12 +245,16 @@ export class Handshake {
     const name = this.#nameIn(data)
     const isUnknown = name !== undefined && !this.#looked.has(name) && this.#exports.find(name) === undefined
     if (isUnknown && this.#mayLook(name)) {
-      if (this.#looked.size === LOOKED_MAX) return this.#close('too many exports')
+      if (!this.#isListed(name) && ++this.#unlisted > LOOKED_MAX) return this.#close('too many exports')
       this.#state = 'looking'
       this.#look = { name, data: Buffer.from(data) }
       return false
     }
     return this.#optionWith(data)
+  }
+
+  #isListed(name: string): boolean {
+    return this.#exports.list().some((one) => one.name === name)
   }
 
   /** Which export an option is about; undefined: none, or the option is wrong anyhow. */

@@ -41,13 +41,15 @@ export interface SecureNbdOptions {
 }
 
 interface Connection extends SecureArrival {
+  raw: net.Socket
   isSession: boolean
 }
 
 export class SecureNbd {
   readonly #o: SecureNbdOptions
   readonly #acceptor: TlsAcceptor<Connection>
-  readonly #open = new Set<net.Socket>()
+  /** Until they are sessions. */
+  readonly #open = new Set<Connection>()
   #isStopping = false
 
   constructor(options: SecureNbdOptions) {
@@ -63,12 +65,12 @@ export class SecureNbd {
   }
 
   accept(arrival: SecureArrival): void {
-    const connection: Connection = { ...arrival, isSession: false }
     const socket = new net.Socket({ fd: arrival.fd, allowHalfOpen: true })
     socket.setNoDelay(true)
-    this.#open.add(socket)
+    const connection: Connection = { ...arrival, raw: socket, isSession: false }
+    this.#open.add(connection)
     socket.on('close', () => {
-      this.#open.delete(socket)
+      this.#open.delete(connection)
       if (!connection.isSession) this.#o.onEnded(arrival.id)
     })
     if (this.#isStopping) socket.destroy()
@@ -78,7 +80,7 @@ export class SecureNbd {
   /** No more sessions; those that are there are not ours. */
   close(): void {
     this.#isStopping = true
-    this.#acceptor.close()
+    for (const { raw } of this.#open) raw.destroy()
   }
 
   async #begin(socket: TLSSocket, identity: TlsIdentity, connection: Connection): Promise<void> {
@@ -95,6 +97,7 @@ export class SecureNbd {
     const list = await exports.list()
     if (socket.destroyed) return
     const looks = new Map<string, Promise<Looked>>()
+    // Whether one can be opened now (its keys, for one) is found out when it is asked for.
     const directory = { list: () => list, find: () => undefined }
     const handshake = new Handshake(directory, (name) => this.#mayEnter(name), () => true)
     handshake.behindTls(connection.noZeroes)
@@ -126,6 +129,7 @@ export class SecureNbd {
       socket.pause()
       socket.off('close', onClose).off('end', onEnd)
       connection.isSession = true
+      this.#open.delete(connection)
       exports.entered(event.export)
       void dropFound(event.export)
       const { export: { name, reader }, negotiated, leftover } = event
