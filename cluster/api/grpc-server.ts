@@ -5,13 +5,15 @@
  *
  * Invariant: no request is read of a caller who has no right to that RPC (access.ts).
  */
-import { chmodSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
+import net from 'node:net'
 import { Server, ServerCredentials, ServerInterceptingCall, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type {
   ServerInterceptor, ServiceDefinition, ServiceError, UntypedServiceImplementation, handleServerStreamingCall,
   handleUnaryCall,
 } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
+import { listenForOwner } from '../owner-socket.ts'
 import { hostAndPort } from '../tls/loopback.ts'
 import { listenSecurely } from '../tls/secure-listener.ts'
 import type { SecureListenOptions } from '../tls/secure-listener.ts'
@@ -80,9 +82,16 @@ export async function serveGrpc(
   if ('socketPath' in at) {
     const { socketPath } = at
     rmSync(socketPath, { force: true })
-    await bind(server, `unix:${socketPath}`, socketPath)
-    chmodSync(socketPath, 0o600)
-    return { port: 0, close: (graceMs) => stop(graceMs).then(() => rmSync(socketPath, { force: true })) }
+    const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure())
+    const listener = await listenUnix(socketPath, injectConnection)
+    return {
+      port: 0,
+      close: async (graceMs) => {
+        const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
+        await stop(graceMs)
+        await closed
+      },
+    }
   }
   const { host, port } = at
   if (tls === undefined) {
@@ -106,6 +115,20 @@ function bind(server: Server, address: string, endpoint: string): Promise<number
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
       if (error) reject(new HoldfastError('listen', { endpoint, reason: error.message }))
       else resolve(bound)
+    })
+  })
+}
+
+/** Not with the library, which binds later than it is told to: see owner-socket.ts. */
+function listenUnix(socketPath: string, accept: (socket: net.Socket) => void): Promise<net.Server> {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer(accept)
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(new HoldfastError('listen', { endpoint: socketPath, reason: error.code ?? error.message })))
+    listenForOwner(server, { path: socketPath }, () => {
+      // Out of descriptors is the world's: the backlog waits, nothing ends.
+      server.removeAllListeners('error').on('error', () => undefined)
+      resolve(server)
     })
   })
 }

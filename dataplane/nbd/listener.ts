@@ -12,8 +12,8 @@
  * strangers before TLS; bytes of replies a client leaves unread. Over a limit: the connection is closed, or refused in
  * words where NBD has room.
  */
-import fs from 'node:fs'
 import net from 'node:net'
+import { listenForOwner } from '../../cluster/owner-socket.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { dup } from '../libc.ts'
 import { GREETING, Handshake } from './handshake.ts'
@@ -106,7 +106,6 @@ export class NbdListener {
   async listenUnix(socketPath: string): Promise<void> {
     await prepareSocketPath(socketPath)
     await this.#listen({ path: socketPath }, socketPath)
-    fs.chmodSync(socketPath, 0o600)
   }
 
   /** Loopback unless asked otherwise. @returns the port, which matters when 0 was asked for */
@@ -156,7 +155,7 @@ export class NbdListener {
             : new HoldfastError('port-busy', { port }))
         } else reject(new HoldfastError('listen', { endpoint, reason: error.code ?? error.message }))
       })
-      server.listen(where, () => {
+      listenForOwner(server, where, () => {
         // Out of descriptors is the world's: the backlog waits, nothing ends.
         server.removeAllListeners('error').on('error', (error) => this.#onRefused(error.message))
         this.#servers.push(server)

@@ -7,8 +7,8 @@
  * The dialling side says nothing behind its preface before it was answered, so nothing is left over; whoever does is
  * no peer. Limits: a deadline, and how many may be at this stage at once. Over it: closed, logged.
  */
-import fs from 'node:fs'
 import net from 'node:net'
+import { listenForOwner } from '../../cluster/owner-socket.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ClockPort } from '../../engine/ports.ts'
 import { dup } from '../libc.ts'
@@ -53,7 +53,6 @@ export class PeerListener {
   async listenUnix(path: string): Promise<void> {
     await prepareSocketPath(path)
     await this.#listen({ path }, path)
-    fs.chmodSync(path, 0o600)
   }
 
   /** @returns the port, which matters when 0 was asked for */
@@ -74,7 +73,7 @@ export class PeerListener {
       server.once('error', (error: NodeJS.ErrnoException) => {
         reject(new HoldfastError('listen', { endpoint, reason: error.code ?? error.message }))
       })
-      server.listen(where, () => {
+      listenForOwner(server, where, () => {
         // Out of descriptors is the world's: the backlog waits, nothing ends.
         server.removeAllListeners('error').on('error', (error) => this.#refuse(endpoint, error.message))
         this.#servers.push(server)
