@@ -87,7 +87,7 @@ async function filled(
       const words = ['convert', '-p', '-n', '--target-is-zero', '-f', 'qcow2', '-O', 'raw', image.path]
       await qemuImg([...words, nbdUri(socketPath, id)], { onProgress: say, signal, what })
       interruption.check()
-      return image.sizeBytes
+      return await dataOfQcow2(image, interruption, what)
     }
     const connection = await openExport(socketPath, id, what)
     const fd = fs.openSync(image.path, 'r')
@@ -103,6 +103,13 @@ async function filled(
   } finally {
     progress.end()
   }
+}
+
+/** What it holds of its own, backing files included, that is not zeroes. */
+async function dataOfQcow2(image: Image, { signal }: Interruption, what: string): Promise<number> {
+  const map = await qemuImg(['map', '--output=json', '-f', 'qcow2', image.path], { signal, what })
+  const extents = JSON.parse(map) as Array<{ length: number; data: boolean; zero: boolean }>
+  return extents.reduce((bytes, { length, data, zero }) => (data && !zero ? bytes + length : bytes), 0)
 }
 
 async function imageOf(file: string, format: ImageFormat | undefined, what: string): Promise<Image> {
