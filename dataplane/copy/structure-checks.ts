@@ -8,7 +8,8 @@
  *
  * All is of this process: a check reads headers alone, and after a restart it is made again.
  */
-import { checkSegment, type CheckPace, type StructureDamage } from '../../engine/log/structure-check.ts'
+import type { Pace } from '../../engine/log/medium-pace.ts'
+import { checkSegment, type StructureDamage } from '../../engine/log/structure-check.ts'
 import type { StoreStream } from '../../engine/log/store-stream.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import type { Task } from '../../engine/task.ts'
@@ -57,7 +58,7 @@ export class StructureChecks {
   }
 
   /** Check all of its segments. False: it was ended before, and begins anew when it is due. */
-  *task(stream: StoreStream, pace: CheckPace): Task<boolean> {
+  *task(stream: StoreStream, pace: Pace): Task<boolean> {
     const known = this.#of(stream)
     const { everyMs, wallMs } = this.#o
     known.dueAtMs = everyMs === 0 ? Infinity : wallMs() + everyMs

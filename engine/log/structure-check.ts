@@ -10,6 +10,7 @@ import { until, type Task } from '../task.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
 import { segmentOffsetBytes } from './geometry.ts'
+import { GAP_BLOCKS, READ_BLOCKS, type Pace } from './medium-pace.ts'
 import {
   decodeSegmentHeader, decodeSummary, decodeTrailer, type SegmentHeader, type SummaryEntry, type Trailer,
 } from './segment.ts'
@@ -23,18 +24,6 @@ export interface StructureDamage {
   what: 'segment header' | 'trailer' | 'summary' | 'batch header'
 }
 
-/** How fast it goes. */
-export interface CheckPace {
-  /** Whether so many bytes may be read now; it may take its time. False: it ends here. */
-  wait(bytes: number): Task<boolean>
-  /** Of one read now. */
-  blocksMost(): number
-}
-
-/** The longest read of the medium. */
-const READ_BLOCKS = 256
-/** What lies between two headers is read along when it is no more than this. */
-const GAP_BLOCKS = 16
 const LOOKS = 2
 
 /**
@@ -44,7 +33,7 @@ const LOOKS = 2
 export function* checkSegment(
   stream: StoreStream,
   segment: number,
-  pace: CheckPace,
+  pace: Pace,
 ): Task<StructureDamage[] | undefined> {
   const { segments, log } = stream
   if (segments.state[segment] !== SEGMENT_STATE.sealed || !log.isSegmentWritten(segments.lastBatch[segment]!)) return []
@@ -60,9 +49,9 @@ export function* checkSegment(
 class Check {
   private readonly stream: StoreStream
   private readonly segment: number
-  private readonly pace: CheckPace
+  private readonly pace: Pace
 
-  constructor(stream: StoreStream, segment: number, pace: CheckPace) {
+  constructor(stream: StoreStream, segment: number, pace: Pace) {
     this.stream = stream
     this.segment = segment
     this.pace = pace

@@ -9,6 +9,7 @@
  *   repaired is counted, and found again by the next one.
  * - Q2 a block counts as repaired when it was read from the medium again, or no view shows it any more.
  */
+import { READ_BLOCKS, type Pace } from '../log/medium-pace.ts'
 import { until, type Task } from '../task.ts'
 import type { VersionId } from '../replication/record.ts'
 import type { Target } from './block-reader.ts'
@@ -22,7 +23,7 @@ import {
   noCounts, readScrubNote, writeScrubNote, type RunningScrub, type ScrubCounts, type ScrubKind, type ScrubNote,
   type ScrubTrack,
 } from './scrub-note.ts'
-import { lookAgain, READ_BLOCKS, walkLight, type Pace } from './scrub-walk.ts'
+import { lookAgain, walkLight } from './scrub-walk.ts'
 
 /** What a scrub needs of whoever runs it. */
 export interface ScrubPort {

@@ -8,6 +8,7 @@
  * Where it is: the first page of the window, and a segment in front of which all of the window was looked at.
  */
 import { epochOf, seqOf } from '../log/entry.ts'
+import { GAP_BLOCKS, READ_BLOCKS, type Pace } from '../log/medium-pace.ts'
 import { PAGES_MAX } from '../log/volume-map.ts'
 import type { VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
@@ -16,12 +17,8 @@ import type { Target } from './block-reader.ts'
 import type { CopyReading } from './copy-reader.ts'
 import { DeepWindow, WINDOW_LIMITS, type WindowLimits } from './deep-window.ts'
 import { PlaceTable, type PlaceRow } from './scrub-places.ts'
-import {
-  endBlockOf, firstBlockOf, isOver, isWhole, lookAgain, READ_BLOCKS, readRun, type BlockRun, type Pace,
-} from './scrub-walk.ts'
+import { endBlockOf, firstBlockOf, isOver, isWhole, lookAgain, readRun, type BlockRun } from './scrub-walk.ts'
 
-/** What lies between two blocks that are wanted is read along when it is no more than this. */
-const GAP_BLOCKS = 16
 /** Small blobs are many in one read; so many are verified in one turn. */
 const READ_ENTRIES = 1024
 /** One is verified while the next is read. */

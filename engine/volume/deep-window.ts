@@ -10,13 +10,13 @@
  * - Memory: the table, 8 B a page of the window, 4 B a segment of the disk.
  */
 import { ENTRY_KIND, ENTRY_WORDS, kindOf, segmentOf } from '../log/entry.ts'
+import type { Pace } from '../log/medium-pace.ts'
 import { peekPages } from '../log/page-peek.ts'
 import type { Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { pagesFrom, pageWithHistory, type FoundVersion, type PageWithHistory } from './copy-reader.ts'
 import type { PlaceLimits, PlaceTable } from './scrub-places.ts'
-import type { Pace } from './scrub-walk.ts'
 
 export interface WindowLimits extends PlaceLimits {
   /** Ranges that a window may come to, so walks of its pages. */

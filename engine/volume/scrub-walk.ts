@@ -13,6 +13,7 @@
 import { crcOf, ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from '../log/entry.ts'
 import { segmentOffsetBytes } from '../log/geometry.ts'
 import { blockIdentity, recordSeed } from '../log/identity.ts'
+import type { Pace } from '../log/medium-pace.ts'
 import { SEGMENT_STATE } from '../log/segment-table.ts'
 import { PAGES_MAX } from '../log/volume-map.ts'
 import type { VersionId } from '../replication/record.ts'
@@ -24,8 +25,6 @@ import { findExact } from './copy-repair.ts'
 
 /** Of the map, looked at before it is noted where the walk is. */
 const WINDOW_PAGES = 32
-/** The longest read, and what is verified in one turn. */
-export const READ_BLOCKS = 256
 const READS_OF_ONE = 2
 
 export interface Walked {
@@ -35,14 +34,6 @@ export interface Walked {
   blocks: number
   /** Where map and segments do not agree, as sentences. */
   problems: string[]
-}
-
-/** How fast it goes. */
-export interface Pace {
-  /** Whether so many bytes may be read now; it may take its time. False: the scrub ends here. */
-  wait(bytes: number): Task<boolean>
-  /** Of one read now. */
-  blocksMost(): number
 }
 
 /**
