@@ -4,11 +4,11 @@
  * the other, each time beginning with the other one. Measured are the 4k IOPS of the two side by side, and what the
  * disk stores of each after it was written whole.
  */
-import { connectControlApi, type ControlClient } from '../../cluster/api/client.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
-import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { caseWords, runFio, type FioCase } from './fio.ts'
 import type { Goal } from './goal.ts'
+import { makeVolume, withOneNode } from './one-node.ts'
 import { ratios, spread } from './ratio.ts'
 import { pause } from './scratch.ts'
 import type { SuiteContext, SuiteOutcome } from './suite.ts'
@@ -46,17 +46,8 @@ export async function measureCompression(context: SuiteContext): Promise<SuiteOu
   const { scratch, print, quick, rounds, seconds } = context
   const sizeBytes = quick ? QUICK_BYTES : SIZE_BYTES
   const diskBytes = 6 * sizeBytes
-  scratch.needRoom(diskBytes)
-  const ends: Array<() => unknown> = []
-  const t = { teardown: (end: () => unknown) => void ends.push(end) }
-  try {
-    const cluster = await ClusterOfDaemons.make(t, { names: ['n1'], dir: scratch.dir, diskBytes })
-    await cluster.start()
-    const node = cluster.nodes[0]!
-    scratch.watchOver(node.pid)
-    const api = connectControlApi({ socketPath: node.paths.api, source: 'the benchmark' })
-    ends.push(() => api.close())
-    await makeVolume(api, 'plain', sizeBytes, {})
+  return withOneNode(scratch, { diskBytes }, async ({ node, api }) => {
+    await makeVolume(api, 'plain', sizeBytes)
     await makeVolume(api, 'lz4', sizeBytes, { compression: 'lz4' })
     const uri = (volume: string): string => `nbd+unix:///${volume}?socket=${node.paths.nbd}`
     const fill = async (data: Data): Promise<number> => {
@@ -89,19 +80,7 @@ export async function measureCompression(context: SuiteContext): Promise<SuiteOu
     await fill(RANDOM)
     const random = await run(WRITE, RANDOM, { wanted: `>= ${RANDOM_LEAST}x`, least: RANDOM_LEAST })
     return { goals: [...[...compressible, random].map(goalOf), savedGoal(share)], text: textOf(sizeBytes) }
-  } finally {
-    for (const end of ends.reverse()) await end()
-  }
-}
-
-async function makeVolume(
-  api: ControlClient,
-  name: string,
-  sizeBytes: number,
-  parameters: Record<string, string>,
-): Promise<void> {
-  let volume = await api.createVolume({ name, sizeBytes, parameters: { replicas: '0', ...parameters } })
-  for (; volume.health !== 'healthy'; await pause(50)) volume = await api.getVolume({ name })
+  })
 }
 
 /** Of the blocks that the volume shows, once what was written last is counted. */

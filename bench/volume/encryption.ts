@@ -3,16 +3,14 @@
  * fio uses side by side. With one copy there is nothing else in a write that would hide what encryption costs.
  */
 import path from 'node:path'
-import { connectControlApi } from '../../cluster/api/client.ts'
 import { makeKeyFile } from '../../cluster/keys/user-key.ts'
 import { MIB } from '../../engine/units.ts'
 import { CIPHERS } from '../../engine/volume/volume-encryption.ts'
-import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { compareServers, judge, samplesTable, type RatioGoal } from './comparison.ts'
 import { CASES, prefill } from './fio.ts'
 import type { Server } from './peers.ts'
 import { cpuSeconds } from './process-figures.ts'
-import { pause } from './scratch.ts'
+import { makeVolume, withOneNode } from './one-node.ts'
 import type { SuiteContext, SuiteOutcome } from './suite.ts'
 
 const SIZE_BYTES = 256 * MIB
@@ -33,25 +31,15 @@ export async function measureEncryption(context: SuiteContext): Promise<SuiteOut
   const sizeBytes = quick ? QUICK_BYTES : SIZE_BYTES
   // The log uses each of its segments once before it comes back to the first one.
   const diskBytes = 8 * sizeBytes
-  scratch.needRoom(diskBytes)
-  const ends: Array<() => unknown> = []
-  const t = { teardown: (end: () => unknown) => void ends.push(end) }
-  try {
-    const clusterKey = path.join(scratch.dir, 'cluster.key')
-    makeKeyFile(clusterKey)
-    const setUp = () => ({ change: { clusterKey } })
-    const cluster = await ClusterOfDaemons.make(t, { names: ['n1'], dir: scratch.dir, diskBytes, setUp })
-    await cluster.start()
-    const node = cluster.nodes[0]!
-    scratch.watchOver(node.pid)
-    const api = connectControlApi({ socketPath: node.paths.api, source: 'the benchmark' })
-    ends.push(() => api.close())
+  const clusterKey = path.join(scratch.dir, 'cluster.key')
+  makeKeyFile(clusterKey)
+  const setUp = () => ({ change: { clusterKey } })
+  return withOneNode(scratch, { diskBytes, setUp }, async ({ node, api }) => {
     print(`filling volumes of ${sizeBytes / MIB} MiB`)
     const servers: Server[] = []
     for (const name of [PLAIN, ...CIPHERS]) {
       const encryption = name === PLAIN ? {} : { encryption: 'true', cipher: name }
-      let volume = await api.createVolume({ name, sizeBytes, parameters: { replicas: '0', ...encryption } })
-      for (; volume.health !== 'healthy'; await pause(50)) volume = await api.getVolume({ name })
+      await makeVolume(api, name, sizeBytes, encryption)
       const target = { uri: `nbd+unix:///${name}?socket=${node.paths.nbd}` }
       await prefill(scratch, target, sizeBytes)
       servers.push({ name, target, cpuSeconds: () => cpuSeconds([node.pid]), takes: ({ name: one }) => one in LEAST })
@@ -60,7 +48,5 @@ export async function measureEncryption(context: SuiteContext): Promise<SuiteOut
     const goals = GOALS.map((goal) => judge(goal, samples, []))
     const note = `${rounds} rounds of ${seconds} s each, volumes of ${sizeBytes / MIB} MiB, all on one machine.`
     return { goals, text: [note, '', samplesTable(samples, [PLAIN, ...CIPHERS], [PLAIN])].join('\n') }
-  } finally {
-    for (const end of ends.reverse()) await end()
-  }
+  })
 }

@@ -3,10 +3,10 @@
  * it while nobody else asks anything of the node, and what a client's writes and reads take during one, beside what
  * they took just before.
  */
-import { connectControlApi, type ControlClient } from '../../cluster/api/client.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
 import { MIB } from '../../engine/units.ts'
-import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { prefill } from './fio.ts'
+import { makeVolume, withOneNode } from './one-node.ts'
 import { spread } from './ratio.ts'
 import { pause } from './scratch.ts'
 import { quantile, SteadyWriter } from './steady-writer.ts'
@@ -31,18 +31,8 @@ interface Round {
 export async function measureScrub({ scratch, print, quick, rounds }: SuiteContext): Promise<SuiteOutcome> {
   const sizeBytes = quick ? QUICK_BYTES : SIZE_BYTES
   const diskBytes = 2 * sizeBytes + 256 * MIB
-  scratch.needRoom(diskBytes)
-  const ends: Array<() => unknown> = []
-  const t = { teardown: (end: () => unknown) => void ends.push(end) }
-  try {
-    const cluster = await ClusterOfDaemons.make(t, { names: ['n1'], dir: scratch.dir, diskBytes })
-    await cluster.start()
-    const node = cluster.nodes[0]!
-    scratch.watchOver(node.pid)
-    const api = connectControlApi({ socketPath: node.paths.api, source: 'the benchmark' })
-    ends.push(() => api.close())
-    let volume = await api.createVolume({ name: NAME, sizeBytes, parameters: { replicas: '0' } })
-    for (; volume.health !== 'healthy'; await pause(50)) volume = await api.getVolume({ name: NAME })
+  return withOneNode(scratch, { diskBytes }, async ({ node, api }) => {
+    await makeVolume(api, NAME, sizeBytes)
     print(`filling ${sizeBytes / MIB} MiB`)
     await prefill(scratch, { uri: `nbd+unix:///${NAME}?socket=${node.paths.nbd}` }, sizeBytes)
     const all: Round[] = []
@@ -52,9 +42,7 @@ export async function measureScrub({ scratch, print, quick, rounds }: SuiteConte
       print(`round ${round}: ${words(one)}`)
     }
     return outcomeOf(all, sizeBytes)
-  } finally {
-    for (const end of ends.reverse()) await end()
-  }
+  })
 }
 
 async function runRound(api: ControlClient, socketPath: string, sizeBytes: number, quick: boolean): Promise<Round> {

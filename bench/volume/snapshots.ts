@@ -4,16 +4,15 @@
  * is the time of each creation as a user of the API sees it, what the daemon's memory grew by, and how both volumes
  * compare. Then a pass of the cleaner over such a disk, and over one without snapshots (`cleaner-pass.ts`).
  */
-import { connectControlApi, type ControlClient } from '../../cluster/api/client.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
 import { NbdConnection, WRITE } from '../../cli/load/nbd-connection.ts'
 import { GIB, MIB } from '../../engine/units.ts'
-import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { measurePass } from './cleaner-pass.ts'
 import { caseWords, runFio, type FioCase } from './fio.ts'
 import type { Goal } from './goal.ts'
 import { memoryOf } from './process-figures.ts'
+import { makeVolume, withOneNode } from './one-node.ts'
 import { ratios, spread } from './ratio.ts'
-import { pause } from './scratch.ts'
 import { quantile, WRITE_BYTES } from './steady-writer.ts'
 import type { SuiteContext, SuiteOutcome } from './suite.ts'
 
@@ -46,18 +45,9 @@ export async function measureSnapshots(context: SuiteContext): Promise<SuiteOutc
   const { scratch, print, quick } = context
   const count = quick ? QUICK_SNAPSHOTS : SNAPSHOTS
   const diskBytes = 2 * GIB + Math.ceil((count * DISK_BYTES_PER_SNAPSHOT) / MIB) * MIB
-  scratch.needRoom(diskBytes)
-  const ends: Array<() => unknown> = []
-  const t = { teardown: (end: () => unknown) => void ends.push(end) }
-  try {
-    const cluster = await ClusterOfDaemons.make(t, { names: ['n1'], dir: scratch.dir, diskBytes })
-    await cluster.start()
-    const node = cluster.nodes[0]!
-    scratch.watchOver(node.pid)
-    const api = connectControlApi({ socketPath: node.paths.api, source: 'the benchmark' })
-    ends.push(() => api.close())
-    const many = await makeVolume(api, node.paths.nbd, 'many')
-    const plain = await makeVolume(api, node.paths.nbd, 'plain')
+  return withOneNode(scratch, { diskBytes }, async ({ node, api }) => {
+    const many = await connected(api, node.paths.nbd, 'many')
+    const plain = await connected(api, node.paths.nbd, 'plain')
     for (const volume of [many, plain]) await fill(volume)
     const before = memoryOf(node.pid).rssBytes
     const { tookMs, mostBytes } = await takeAll({ api, many, plain, count, pid: node.pid, print })
@@ -65,14 +55,11 @@ export async function measureSnapshots(context: SuiteContext): Promise<SuiteOutc
     const compared = await compare(context, node.paths.nbd)
     const goals = goalsOf(count, tookMs, mostBytes - before, compared)
     return { goals: [...goals, await comparePasses(context)], text: textOf(count, tookMs) }
-  } finally {
-    for (const end of ends.reverse()) await end()
-  }
+  })
 }
 
-async function makeVolume(api: ControlClient, nbd: string, name: string): Promise<Written> {
-  let volume = await api.createVolume({ name, sizeBytes: VOLUME_BYTES, parameters: { replicas: '0' } })
-  for (; volume.health !== 'healthy'; await pause(50)) volume = await api.getVolume({ name })
+async function connected(api: ControlClient, nbd: string, name: string): Promise<Written> {
+  await makeVolume(api, name, VOLUME_BYTES)
   const connection = await NbdConnection.open(nbd, name, true)
   if (connection === undefined) throw new Error(`${name} is not served`)
   return { name, connection }
