@@ -101,7 +101,7 @@ export class ReplicationWorker {
       ...(options.copyLimits === undefined ? {} : { limits: options.copyLimits }),
     })
     this.frontends = new FrontendHost({
-      self, loop, timer, configs,
+      self, loop, timer, configs, pool,
       askHere: (volumeId, message) => this.copies.ask(volumeId, message),
       askPeer: (node, volumeId, message) => {
         for (const worker of places.workersOf(node, volumeId)) send({ node, worker }, volumeId, message)

@@ -111,6 +111,15 @@ export function setIv(first: number, second: number, third: number, fourth: numb
   ivWords[3] = fourth
 }
 
+/** What of two pieces of memory a call is about; pieces of their own would cost as much as the call. */
+export interface Unit {
+  lengthBytes: number
+  fromAt: number
+  intoAt: number
+}
+
+const allOf = ({ length }: Uint8Array): Unit => ({ lengthBytes: length, fromAt: 0, intoAt: 0 })
+
 class Context {
   protected readonly lib: Libcrypto
   protected context: Address
@@ -139,14 +148,16 @@ export class XtsContext extends Context {
     super(lib, lib.xts(), key, isEncrypting)
   }
 
-  /** One data unit of 16 B or more under the tweak of `setIv`. `into` may be `from`. */
-  run(from: Uint8Array, into: Uint8Array): void {
+  /** One data unit of 16 B or more under the tweak of `setIv`. It may come to lie where it was. */
+  run(from: Uint8Array, into: Uint8Array, { lengthBytes, fromAt, intoAt }: Unit = allOf(from)): void {
     const { lib, context } = this
-    assert(context !== 0 && from.length >= TWEAK_BYTES && into.length >= from.length, 'a context and room for a unit')
+    const hasRoom = fromAt + lengthBytes <= from.length && intoAt + lengthBytes <= into.length
+    assert(context !== 0 && lengthBytes >= TWEAK_BYTES && hasRoom, 'a context and room for a unit')
     const isSet = lib.init(context, 0, 0, 0, ivAddress, -1)
     assert(isSet === 1, 'a tweak is any 16 bytes')
-    const ok = lib.update(context, addressOf(into), outBytesAddress, addressOf(from), from.length)
-    assert(ok === 1 && outBytes[0] === from.length && into.length > 0, 'XTS takes any unit of 16 B or more')
+    const ok = lib.update(context, addressOf(into) + intoAt, outBytesAddress, addressOf(from) + fromAt, lengthBytes)
+    const isThere = from.length > 0 && into.length > 0
+    assert(ok === 1 && outBytes[0] === lengthBytes && isThere, 'XTS takes any unit of 16 B or more')
   }
 }
 
@@ -166,15 +177,17 @@ export class GcmContext extends Context {
    * @param tag  16 B: filled when it encrypts, else what has to fit
    * @returns false: the tag does not fit, and nobody may look at `into`
    */
-  run(aad: Uint8Array, from: Uint8Array, into: Uint8Array, tag: Uint8Array): boolean {
+  run(aad: Uint8Array, from: Uint8Array, into: Uint8Array, tag: Uint8Array, unit = allOf(from)): boolean {
     const { lib, context } = this
-    assert(context !== 0 && into.length >= from.length && tag.length === TAG_BYTES, 'a context, room and a tag')
+    const { lengthBytes, fromAt, intoAt } = unit
+    const hasRoom = fromAt + lengthBytes <= from.length && intoAt + lengthBytes <= into.length
+    assert(context !== 0 && hasRoom && tag.length === TAG_BYTES, 'a context, room and a tag')
     const isSet = lib.init(context, 0, 0, 0, ivAddress, -1)
     assert(isSet === 1, 'a nonce is any 12 bytes')
     const isCovered = lib.update(context, 0, outBytesAddress, addressOf(aad), aad.length)
     assert(isCovered === 1 && outBytes[0] === aad.length, 'GCM covers any length')
-    const ok = lib.update(context, addressOf(into), outBytesAddress, addressOf(from), from.length)
-    assert(ok === 1 && outBytes[0] === from.length, 'GCM takes any length')
+    const ok = lib.update(context, addressOf(into) + intoAt, outBytesAddress, addressOf(from) + fromAt, lengthBytes)
+    assert(ok === 1 && outBytes[0] === lengthBytes && from.length >= lengthBytes, 'GCM takes any length')
     if (!this.#isEncrypting) {
       lib.control(context, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, addressOf(tag))
       return lib.final(context, tailAddress, outBytesAddress) === 1 && tag.length === TAG_BYTES && into.length > 0

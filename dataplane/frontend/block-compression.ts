@@ -13,15 +13,14 @@ import { payloadOf } from '../../engine/volume/copy-headers.ts'
 import type { Blobs } from '../../engine/volume/copy-headers.ts'
 import type { Compression } from '../../engine/volume/volume-spec.ts'
 import { crc32c } from '../checksum.ts'
+import { SlabPool } from '../slab-pool.ts'
+import { BlobMemory } from './blob-memory.ts'
 
 /** A blob of more is read as slowly as a block, and needs work besides. */
 const UNITS_MOST = (UNITS_PER_BLOCK * 7) / 8
 const FAILURES_BEFORE_SKIPS = 8
 /** Blocks passed over at most before the next try. */
 const SKIPS_MOST = 256
-/** Blobs are laid one behind the other in pieces of memory: a piece for each costs more than the compression. */
-const PIECE_BYTES = 256 * 1024
-
 /** Blobs of consecutive blocks, one behind the other. */
 export interface PlainBlobs {
   bytes: Uint8Array
@@ -36,13 +35,13 @@ export class BlockCompression {
   storedBytes = 0
   /** Blocks that were compressed, whatever came of it. */
   tries = 0
+  readonly #memory: BlobMemory
   #failures = 0
   #skips = 0
-  #piece = new Uint8Array(0)
-  #at = 0
 
-  constructor(mode: Compression) {
+  constructor(mode: Compression, memory = new BlobMemory(new SlabPool())) {
     this.mode = mode
+    this.#memory = memory
   }
 
   figures(): { writtenBytes: number; storedBytes: number } {
@@ -53,10 +52,11 @@ export class BlockCompression {
   /** @param bytes  whole blocks that nobody changes from now on; kept, when none of them is compressed */
   payloadOf(bytes: Uint8Array): Payload {
     const blobs = this.blobsOf(bytes)
-    return blobs.units === undefined ? payloadOf(crc32c, bytes) : blobsPayload(blobs.bytes, blobs.units)
+    if (blobs.units === undefined) return payloadOf(crc32c, bytes)
+    return blobsPayload(this.#memory.keep(blobs.bytes.length), blobs.units)
   }
 
-  /** The same without checksums, for who does more to them. */
+  /** The same without checksums, for who does more to them: they are there until the next call. */
   blobsOf(bytes: Uint8Array): PlainBlobs {
     this.writtenBytes += bytes.length
     const blobs = (this.mode === 'lz4' ? this.#compressed(bytes) : undefined) ?? { bytes, units: undefined }
@@ -66,43 +66,42 @@ export class BlockCompression {
 
   #compressed(bytes: Uint8Array): PlainBlobs | undefined {
     const blockCount = bytes.length / BLOCK_BYTES
+    const slab = this.#memory.room(bytes.length)
+    const start = this.#memory.at
+    const room = slab.bytes.subarray(start, start + bytes.length)
     let first = 0
     // Until one is compressed nothing is copied.
     let units = 0
     for (; first < blockCount; first++) {
-      this.#reserve(bytes.length)
-      units = this.#try(bytes, first, this.#at)
+      units = this.#try(bytes, first, room, 0)
       if (units > 0) break
     }
     if (first === blockCount) return undefined
-    const start = this.#at
     const table = new Uint8Array(blockCount).fill(UNITS_PER_BLOCK)
     table[first] = units
-    const own = first * BLOCK_BYTES + units * UNIT_BYTES
+    let at = first * BLOCK_BYTES + units * UNIT_BYTES
     if (first > 0) {
-      this.#piece.copyWithin(start + first * BLOCK_BYTES, start, start + units * UNIT_BYTES)
-      this.#piece.set(bytes.subarray(0, first * BLOCK_BYTES), start)
+      room.copyWithin(first * BLOCK_BYTES, 0, units * UNIT_BYTES)
+      room.set(bytes.subarray(0, first * BLOCK_BYTES), 0)
     }
-    let at = start + own
     for (let i = first + 1; i < blockCount; i++) {
-      units = this.#try(bytes, i, at)
-      if (units === 0) this.#piece.set(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES), at)
+      units = this.#try(bytes, i, room, at)
+      if (units === 0) room.set(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES), at)
       else table[i] = units
       at += table[i]! * UNIT_BYTES
     }
-    this.#at = at
-    return { bytes: this.#piece.subarray(start, at), units: table }
+    return { bytes: room.subarray(0, at), units: table }
   }
 
-  /** Lays the blob of a block at `at` of the piece. @returns its units, 0 when it is stored as it is */
-  #try(bytes: Uint8Array, index: number, at: number): number {
+  /** Lays the blob of a block at `at` of the room. @returns its units, 0 when it is stored as it is */
+  #try(bytes: Uint8Array, index: number, room: Uint8Array, at: number): number {
     if (this.#skips > 0) {
       this.#skips--
       return 0
     }
     this.tries++
     const block = bytes.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES)
-    const used = compressBlock(block, this.#piece.subarray(at, at + UNITS_MOST * UNIT_BYTES))
+    const used = compressBlock(block, room.subarray(at, at + UNITS_MOST * UNIT_BYTES))
     if (used === 0) {
       const more = ++this.#failures - FAILURES_BEFORE_SKIPS
       if (more >= 0) this.#skips = Math.min(SKIPS_MOST, FAILURES_BEFORE_SKIPS * 2 ** Math.min(more, 8))
@@ -110,15 +109,9 @@ export class BlockCompression {
     }
     this.#failures = 0
     const units = Math.ceil(used / UNIT_BYTES)
-    // A try before may have left something there.
-    this.#piece.fill(0, at + used, at + units * UNIT_BYTES)
+    // Something else may have lain there before.
+    room.fill(0, at + used, at + units * UNIT_BYTES)
     return units
-  }
-
-  #reserve(lengthBytes: number): void {
-    if (this.#piece.length - this.#at >= lengthBytes) return
-    this.#piece = new Uint8Array(Math.max(PIECE_BYTES, lengthBytes))
-    this.#at = 0
   }
 }
 

@@ -14,6 +14,8 @@ import { crc32c } from '../checksum.ts'
 import { setIv, TAG_BYTES } from '../cipher/libcrypto.ts'
 import { SALT_BYTES, SESSION_BLOCKS_MAX, SessionKeys } from '../cipher/session-keys.ts'
 import type { SessionContext, WriteSession } from '../cipher/session-keys.ts'
+import { SlabPool } from '../slab-pool.ts'
+import { BlobMemory } from './blob-memory.ts'
 import type { PlainBlobs } from './block-compression.ts'
 
 const HEADER_BYTES = UNIT_BYTES
@@ -23,22 +25,28 @@ const CIPHER_NUMBER = { 'aes-256-xts': 1, 'aes-256-gcm': 2 } as const
 const AT = { cipher: 1, reserved: 2, keyNumber: 4, counter: 8, salt: 16, tag: 32, reservedToo: 48 } as const
 /** Of the header what GCM covers; the LBA follows. */
 const COVERED_BYTES = AT.tag
-/** Blobs are laid one behind the other in pieces of memory: a piece for each costs more than the cipher. */
-const PIECE_BYTES = 256 * 1024
+
+/** A blob, and what is in it. */
+interface Place {
+  blob: Uint8Array
+  blobAt: number
+  plain: Uint8Array
+  plainAt: number
+  /** Of what is in it. */
+  lengthBytes: number
+}
 
 export class BlockEncryption implements BlobOpener {
   readonly #sessions: SessionKeys
   readonly #onRefused: (lba: number) => void
   readonly #sessionBlocksMax: number
+  readonly #memory: BlobMemory
   readonly #aad = new Uint8Array(new ArrayBuffer(COVERED_BYTES + 8))
   readonly #aadView = new DataView(this.#aad.buffer)
   #writing: WriteSession | undefined
-  /** Of the next blob, but for counter and tag. */
+  /** Of the next blob; counter and tag are 0. */
   #header = new Uint8Array(HEADER_BYTES)
   #counter = 0
-  #piece = new Uint8Array(0)
-  #pieceView = new DataView(this.#piece.buffer)
-  #at = 0
   /** Of the blob before: most that are read together were written together. */
   #lastHeader = new Uint8Array(HEADER_BYTES)
   #lastContext: SessionContext | undefined
@@ -46,14 +54,15 @@ export class BlockEncryption implements BlobOpener {
   /**
    * @param opened  this one's from now on: `close` erases the keys
    * @param onRefused  what was stored for that LBA was not made by somebody with the key
-   * @param sessionBlocksMax  written under one salt
+   * @param options  memory: where blobs are laid; sessionBlocksMax: written under one salt
    */
   constructor(
     opened: UnwrappedKeys,
     onRefused: (lba: number) => void = () => {},
-    sessionBlocksMax = SESSION_BLOCKS_MAX,
+    options: { memory?: BlobMemory; sessionBlocksMax?: number } = {},
   ) {
-    this.#sessionBlocksMax = sessionBlocksMax
+    this.#sessionBlocksMax = options.sessionBlocksMax ?? SESSION_BLOCKS_MAX
+    this.#memory = options.memory ?? new BlobMemory(new SlabPool())
     this.#sessions = new SessionKeys(opened)
     this.#onRefused = onRefused
   }
@@ -63,34 +72,31 @@ export class BlockEncryption implements BlobOpener {
     const count = units?.length ?? bytes.length / (UNITS_PER_BLOCK * UNIT_BYTES)
     const sealedUnits = new Uint8Array(count)
     const crcs = new Uint32Array(count)
-    this.#reserve(bytes.length + count * HEADER_BYTES)
-    const start = this.#at
+    const lengthBytes = bytes.length + count * HEADER_BYTES
+    const slab = this.#memory.room(lengthBytes)
+    let at = this.#memory.at
     for (let i = 0, from = 0; i < count; i++) {
       const length = (units === undefined ? UNITS_PER_BLOCK : units[i]!) * UNIT_BYTES
-      const end = this.#at + HEADER_BYTES + length
-      this.#seal(bytes.subarray(from, from + length), lba + i)
-      crcs[i] = crc32c(this.#piece.subarray(this.#at, end))
+      const blob = slab.bytes.subarray(at, at + HEADER_BYTES + length)
+      this.#seal({ blob: slab.bytes, blobAt: at, plain: bytes, plainAt: from, lengthBytes: length }, slab.view, lba + i)
+      crcs[i] = crc32c(blob)
       sealedUnits[i] = length / UNIT_BYTES + 1
       from += length
-      this.#at = end
+      at += blob.length
     }
     const transform = units === undefined ? TRANSFORM.cipher : TRANSFORM.lz4 | TRANSFORM.cipher
-    const sealed = this.#piece.subarray(start, this.#at)
-    const data: Blobs = { bytes: sealed, crcs, stored: { transform, units: sealedUnits } }
-    return { bytes: sealed.length, data }
+    const data: Blobs = { bytes: this.#memory.keep(lengthBytes), crcs, stored: { transform, units: sealedUnits } }
+    return { bytes: lengthBytes, data }
   }
 
-  /** Into the piece, at its place. */
-  #seal(plain: Uint8Array, lba: number): void {
+  #seal(place: Place, view: DataView, lba: number): void {
     if (this.#writing === undefined || this.#counter === this.#sessionBlocksMax) this.#begin()
-    const at = this.#at
+    const { blob, blobAt: at } = place
     const counter = ++this.#counter
-    this.#piece.set(this.#header, at)
-    this.#pieceView.setUint32(at + AT.counter, counter >>> 0, true)
-    this.#pieceView.setUint32(at + AT.counter + 4, Math.floor(counter / 2 ** 32), true)
-    const header = this.#piece.subarray(at, at + HEADER_BYTES)
-    const into = this.#piece.subarray(at + HEADER_BYTES, at + HEADER_BYTES + plain.length)
-    this.#run(this.#writing!.context, header, lba, { from: plain, into })
+    blob.set(this.#header, at)
+    view.setUint32(at + AT.counter, counter >>> 0, true)
+    view.setUint32(at + AT.counter + 4, Math.floor(counter / 2 ** 32), true)
+    this.#run(this.#writing!.context, place, lba, true)
   }
 
   #begin(): void {
@@ -111,35 +117,35 @@ export class BlockEncryption implements BlobOpener {
 
   open(blob: Uint8Array, lba: number, into: Uint8Array): boolean {
     const context = blob.length <= BLOB_UNITS_MAX * UNIT_BYTES ? this.#contextOf(blob) : undefined
-    const header = blob.subarray(0, HEADER_BYTES)
-    return context !== undefined && this.#run(context, header, lba, { from: blob.subarray(HEADER_BYTES), into })
+    const lengthBytes = blob.length - HEADER_BYTES
+    if (context === undefined || into.length < lengthBytes) return false
+    return this.#run(context, { blob, blobAt: 0, plain: into, plainAt: 0, lengthBytes }, lba, false)
   }
 
   refused(lba: number): void {
     this.#onRefused(lba)
   }
 
-  /** Under the counter of a header. False: the tag of it does not fit. */
-  #run(
-    context: SessionContext,
-    header: Uint8Array,
-    lba: number,
-    { from, into }: { from: Uint8Array; into: Uint8Array },
-  ): boolean {
+  /** Under the counter in its header. False: the tag there does not fit. */
+  #run(context: SessionContext, place: Place, lba: number, isSealing: boolean): boolean {
+    const { blob, blobAt, plain, plainAt, lengthBytes } = place
     const lbaHigh = Math.floor(lba / 2 ** 32)
     const lbaLow = lba - lbaHigh * 2 ** 32
-    const counterLow = wordAt(header, AT.counter)
-    const counterHigh = wordAt(header, AT.counter + 4)
+    const counterLow = wordAt(blob, blobAt + AT.counter)
+    const counterHigh = wordAt(blob, blobAt + AT.counter + 4)
+    const dataAt = blobAt + HEADER_BYTES
+    const [from, fromAt, into, intoAt] = isSealing ? [plain, plainAt, blob, dataAt] : [blob, dataAt, plain, plainAt]
     if (context.cipher === 'aes-256-xts') {
       setIv(lbaLow, lbaHigh, counterLow, counterHigh)
-      context.xts.run(from, into)
+      context.xts.run(from, into, { lengthBytes, fromAt, intoAt })
       return true
     }
-    this.#aad.set(header.subarray(0, COVERED_BYTES))
+    this.#aad.set(blob.subarray(blobAt, blobAt + COVERED_BYTES))
     this.#aadView.setUint32(COVERED_BYTES, lbaLow, true)
     this.#aadView.setUint32(COVERED_BYTES + 4, lbaHigh, true)
     setIv(counterLow, counterHigh, 0, 0)
-    return context.gcm.run(this.#aad, from, into, header.subarray(AT.tag, AT.tag + TAG_BYTES))
+    const tag = blob.subarray(blobAt + AT.tag, blobAt + AT.tag + TAG_BYTES)
+    return context.gcm.run(this.#aad, from, into, tag, { lengthBytes, fromAt, intoAt })
   }
 
   /** Undefined: no blob of this volume's cipher and keys. */
@@ -154,13 +160,6 @@ export class BlockEncryption implements BlobOpener {
     this.#lastContext = context
     this.#lastHeader.set(blob.subarray(0, HEADER_BYTES))
     return context
-  }
-
-  #reserve(lengthBytes: number): void {
-    if (this.#piece.length - this.#at >= lengthBytes) return
-    this.#piece = new Uint8Array(Math.max(PIECE_BYTES, lengthBytes))
-    this.#pieceView = new DataView(this.#piece.buffer)
-    this.#at = 0
   }
 
   /** Nothing is sealed or opened after that. */

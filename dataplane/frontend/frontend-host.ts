@@ -7,6 +7,8 @@ import { BLOCK_BYTES } from '../../engine/units.ts'
 import type { ConfigPort } from '../copy/config-port.ts'
 import type { TurnLoop } from '../copy/turn-loop.ts'
 import type { WakeTimer } from '../copy/wake-timer.ts'
+import type { SlabPool } from '../slab-pool.ts'
+import { BlobMemory } from './blob-memory.ts'
 import { HostedFrontend } from './hosted-frontend.ts'
 import type { ExportFacts, FrontendBeginning, FrontendOwner } from './hosted-frontend.ts'
 
@@ -38,6 +40,8 @@ export interface FrontendHostOptions {
   loop: TurnLoop
   timer: WakeTimer
   configs: ConfigPort
+  /** Of this worker. */
+  pool: SlabPool
   limits?: Partial<FrontendLimits>
   /** The copy of this worker. */
   askHere(volumeId: string, message: FrontendMessage): void
@@ -48,16 +52,20 @@ export class FrontendHost implements FrontendOwner {
   readonly loop: TurnLoop
   readonly timer: WakeTimer
   readonly configs: ConfigPort
+  readonly blobs: BlobMemory
+  readonly compressed: BlobMemory
   readonly #o: FrontendHostOptions
   readonly #frontends = new Map<string, HostedFrontend>()
   readonly #unwatch: () => void
 
   constructor(options: FrontendHostOptions) {
     this.#o = options
-    const { loop, timer, configs } = options
+    const { loop, timer, configs, pool } = options
     this.loop = loop
     this.timer = timer
     this.configs = configs
+    this.blobs = new BlobMemory(pool)
+    this.compressed = new BlobMemory(pool)
     this.#unwatch = configs.watch((value) => {
       this.#frontends.get(value.config.volumeId)?.inbox.put({ type: 'config-hint', value })
     })

@@ -35,6 +35,7 @@ import type { RequestId } from '../../engine/replication/record.ts'
 import type { Compression } from '../../engine/volume/volume-spec.ts'
 import type { UnwrappedKeys } from '../../cluster/keys/data-key.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
+import { letGo, type BlobMemory } from './blob-memory.ts'
 import { BlockCompression } from './block-compression.ts'
 import { BlockEncryption } from './block-encryption.ts'
 import { asWritten, composeBlocks, fillFrom, openInto, type PayloadOf } from './block-bytes.ts'
@@ -44,6 +45,10 @@ export interface FrontendOwner {
   readonly loop: TurnLoop
   readonly timer: WakeTimer
   readonly configs: ConfigPort
+  /** Where payloads are laid that are not the client's own bytes. */
+  readonly blobs: BlobMemory
+  /** Where what is encrypted next is compressed to. */
+  readonly compressed: BlobMemory
   /** To the copy of the volume on a node, which may be this one. */
   ask(to: NodeId, volumeId: string, message: FrontendMessage): void
 }
@@ -112,8 +117,9 @@ export class HostedFrontend implements Sleeper {
   ) {
     this.facts = facts
     this.#owner = owner
-    this.compression = new BlockCompression(facts.compression ?? 'none')
-    this.#encryption = keys === undefined ? undefined : new BlockEncryption(keys, onRefusedBlock)
+    const { blobs: memory, compressed } = owner
+    this.compression = new BlockCompression(facts.compression ?? 'none', keys === undefined ? memory : compressed)
+    this.#encryption = keys === undefined ? undefined : new BlockEncryption(keys, onRefusedBlock, { memory })
     this.state = createFrontend(options)
     this.inbox = new Inbox<FrontendEvent>(owner.loop, (event) => {
       if (this.#endedWith !== undefined) return
@@ -138,6 +144,7 @@ export class HostedFrontend implements Sleeper {
         }),
       wakeAt: (atMs) => owner.timer.wakeAt(this, atMs),
       compose: (write) => composeBlocks(write, payloadOf),
+      composedEnded: letGo,
     }
     owner.timer.add(this)
     this.inbox.put(known === undefined ? { type: 'tick' } : { type: 'config-hint', value: known })

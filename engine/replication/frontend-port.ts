@@ -34,6 +34,8 @@ export interface FrontendPort {
   wakeAt(atMs: number): void
   /** The blocks of a part of a write as they are stored: the client's bytes over the old edges. */
   compose(write: ComposedWrite): Payload
+  /** That write was answered well: it is not sent again. Of one that failed nobody knows who may still have it. */
+  composedEnded(payload: Payload): void
 }
 
 export interface ComposedWrite {

@@ -119,11 +119,16 @@ function settle(
     port.answer(request.connection, request.tag, answer ?? { ok: false, code: code! })
   }
   take(state, number)
+  if (code === undefined) endComposed(request, port)
   if (code !== undefined && isChange(request.operation) && state.answeredBelow <= number) {
     request.isWanted = false
     state.refused.push(request.arrival)
   } else leave(state, request)
   if (state.refused.length > 0) releaseRefused(state)
+}
+
+function endComposed({ parts }: ClientRequest, port: FrontendPort): void {
+  for (const { payload } of parts) if (payload !== undefined) port.composedEnded(payload)
 }
 
 /**

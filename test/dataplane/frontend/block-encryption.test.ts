@@ -11,6 +11,7 @@ import { crc32c } from '../../../dataplane/checksum.ts'
 import { BlockCompression } from '../../../dataplane/frontend/block-compression.ts'
 import { fillFrom, openInto } from '../../../dataplane/frontend/block-bytes.ts'
 import { BlockEncryption } from '../../../dataplane/frontend/block-encryption.ts'
+import { SESSION_BLOCKS_MAX } from '../../../dataplane/cipher/session-keys.ts'
 import type { BlockVersion, Payload } from '../../../engine/replication/record.ts'
 import { Secret } from '../../../engine/secret.ts'
 import { BLOCK_BYTES, UNIT_BYTES } from '../../../engine/units.ts'
@@ -31,9 +32,9 @@ interface Sides {
   refused: number[]
 }
 
-function begin(t: Test, keys: UnwrappedKeys, sessionBlocksMax?: number): Sides {
+function begin(t: Test, keys: UnwrappedKeys, sessionBlocksMax = SESSION_BLOCKS_MAX): Sides {
   const refused: number[] = []
-  const written = new BlockEncryption(keys, (lba) => refused.push(lba), sessionBlocksMax)
+  const written = new BlockEncryption(keys, (lba) => refused.push(lba), { sessionBlocksMax })
   t.teardown(() => written.close())
   return { written, refused }
 }

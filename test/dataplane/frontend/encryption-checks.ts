@@ -4,6 +4,7 @@ import { unwrapDataKey, newDataKey, wrapDataKey } from '../../../cluster/keys/da
 import type { UnwrappedKeys } from '../../../cluster/keys/data-key.ts'
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { openInto } from '../../../dataplane/frontend/block-bytes.ts'
+import { letGo } from '../../../dataplane/frontend/blob-memory.ts'
 import { BlockEncryption } from '../../../dataplane/frontend/block-encryption.ts'
 import type { BlockVersion } from '../../../engine/replication/record.ts'
 import { Secret } from '../../../engine/secret.ts'
@@ -44,11 +45,21 @@ export const CHECKS = {
       return opened(reader, sealed(writer))!.equals(BLOCK)
     }),
 
+  'a payload stays as it is until it is let go': () =>
+    ofAll((cipher) => {
+      const by = new BlockEncryption(keysOf(cipher))
+      const plain = { bytes: BLOCK, units: undefined }
+      const [first, second] = [by.payloadOf(plain, 9), by.payloadOf(plain, 10)]
+      letGo(second)
+      by.payloadOf(plain, 11)
+      return opened(by, blobsOf(first).bytes)?.equals(BLOCK) ?? false
+    }),
+
   'no tweak or nonce comes twice under a key, in any life of a frontend': () =>
     ofAll((cipher) => {
       const seen = new Set<string>()
       for (let life = 0; life < 5; life++) {
-        const by = new BlockEncryption(keysOf(cipher), undefined, 3)
+        const by = new BlockEncryption(keysOf(cipher), undefined, { sessionBlocksMax: 3 })
         for (let i = 0; i < 10; i++) {
           const blob = sealed(by)
           if (blob.readBigUInt64LE(8) > 3n) return false

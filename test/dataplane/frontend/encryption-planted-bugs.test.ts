@@ -27,6 +27,10 @@ const planted = (file: string, seenBy: keyof typeof CHECKS, name: string, replac
 const BOUND = '1 ${cipher} ${volumeId} ${keyNumber}'
 
 const PLANTED: readonly Planted[] = [
+  planted(
+    'dataplane/frontend/blob-memory.ts', 'a payload stays as it is until it is let go',
+    'memory is used again with a payload in it', 'slab.users === 1', 'slab.users === 2',
+  ),
   planted(FRONTEND, TWICE, 'a counter stands still', '= ++this.#counter', '= ++this.#counter > 0 ? 1 : 2'),
   planted(SESSIONS, TWICE, 'a salt is no random one', 'randomBytes(SALT_BYTES)', 'new Uint8Array(SALT_BYTES)'),
   planted(FRONTEND, TWICE, 'a salt is kept for ever', '#counter === this.#sessionBlocksMax', '#counter < 0'),

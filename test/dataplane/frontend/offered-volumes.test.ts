@@ -7,6 +7,7 @@ import t from 'tap'
 import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import type { Test } from 'tap'
+import { SlabPool } from '../../../dataplane/slab-pool.ts'
 import { requireCipher } from '../../../dataplane/cipher/libcrypto.ts'
 import { clock } from '../../../dataplane/clock.ts'
 import { crc32c } from '../../../dataplane/checksum.ts'
@@ -75,7 +76,8 @@ async function offered(t: Test, { mode = 'open', configs = new MemoryConfigs() }
   const ended: string[] = []
   const logged: string[] = []
   const frontends = new FrontendHost({
-    self: { node: 'n1' }, loop, timer, configs, limits: { resendMs: 20, retryMs: 5 }, askHere: () => undefined,
+    self: { node: 'n1' }, loop, timer, configs, pool: new SlabPool(), limits: { resendMs: 20, retryMs: 5 },
+    askHere: () => undefined,
     askPeer: (to, volumeId, message) =>
       primary.answer('n1', message, (answer) => frontends.tell(volumeId, to, answer)),
   })

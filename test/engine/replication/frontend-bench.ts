@@ -73,6 +73,8 @@ export class FrontendBench {
   nowMs = 1000
   /** Everything sent and not yet looked at. */
   sent: Array<{ to: string; message: FrontendMessage }> = []
+  /** Cells of payloads that are not sent again. */
+  ended: number[][] = []
   answers = new Map<number, ClientAnswer>()
   reads: number[] = []
   wakeAtMs: number | undefined
@@ -89,6 +91,7 @@ export class FrontendBench {
       readConfig: (token) => void this.reads.push(token),
       wakeAt: (atMs) => void (this.wakeAtMs = Math.min(atMs, this.wakeAtMs ?? Infinity)),
       compose: composeCells,
+      composedEnded: ({ data }) => void this.ended.push(data as number[]),
     }
   }
 

@@ -14,6 +14,7 @@ t.test('an event between the time of a timer and its tick takes nothing away', (
     readConfig: (of) => (token = of),
     wakeAt: (atMs) => (askedMs = Math.min(askedMs, atMs)),
     compose: () => ({ bytes: 0, data: undefined }),
+    composedEnded: () => undefined,
   }
   let nowMs = 1000
   const step = (event: FrontendEvent): void => stepFrontend(state, event, nowMs, port)

@@ -6,6 +6,7 @@
  * When one of its connections is lost, what went out on it is sent again on another one: for the frontend that is
  * another request, for the client the same operation, and only the answer to the last one reaches it.
  */
+import { assert } from '../../../engine/assert.ts'
 import { createFrontend, stepFrontend } from '../../../engine/replication/frontend.ts'
 import type {
   ClientAnswer,
@@ -338,11 +339,16 @@ export class SimClient {
       })
     },
     compose: (write) => this.compose(write),
+    // Its memory may be another write's from now on.
+    composedEnded: (payload) => void this.endedPayloads.add(payload),
   }
+
+  private readonly endedPayloads = new WeakSet<Payload>()
 
   /** A part leaves: from now on it may be in the log, under this number. */
   private sent({ id, operation }: Extract<FrontendMessage, { type: 'request' }>): void {
     if (operation.type === 'read' || operation.type === 'flush') return
+    assert(operation.type !== 'write' || !this.endedPayloads.has(operation.payload), 'what ended is not sent again')
     const key = requestKey(id)
     const tag = this.tagOf(id)
     const pending = tag === undefined ? this.pendingIn(operation) : this.sends.get(tag)
