@@ -1,5 +1,5 @@
 /** `holdfast ca ...` in the table of commands. */
-import type { Command } from './commands.ts'
+import type { Command } from './command.ts'
 
 export const CA_COMMANDS: Command[] = [
   {

@@ -8,7 +8,7 @@ import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import { initAuthority, issue } from './ca-folder.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { EXIT_OK } from './output.ts'
 
 const CA_DAYS_DEFAULT = '3650'

@@ -3,31 +3,11 @@
  * when the command runs, so that `holdfast help` and the supervisor stay small. One table serves parsing, help and the
  * hint after a slip.
  */
-import type { Arguments, OptionSpec, PositionalSpec } from './arguments.ts'
+import type { OptionSpec, PositionalSpec } from './arguments.ts'
 import { CA_COMMANDS } from './ca-commands.ts'
-import type { Output } from './output.ts'
+import type { Command, RunRaw } from './command.ts'
 import { snapshotCommands } from './snapshot-commands.ts'
 import { volumeCommands } from './volume-commands.ts'
-
-export interface Invocation {
-  arguments: Arguments
-  output: Output
-}
-
-export type Run = (invocation: Invocation) => Promise<number>
-/** Commands that read their own words. */
-export type RunRaw = (words: string[], output: Output) => Promise<number>
-
-export interface Command {
-  words: string
-  summary: string
-  positionals: PositionalSpec[]
-  options: Record<string, OptionSpec>
-  examples: string[]
-  load: () => Promise<Run>
-  /** Set for commands that take all their words themselves. */
-  loadRaw?: () => Promise<RunRaw>
-}
 
 export const GLOBAL_OPTIONS: Record<string, OptionSpec> = {
   output: { value: 'FORMAT', short: 'o', summary: 'text (default) or json' },

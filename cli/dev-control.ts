@@ -1,6 +1,6 @@
 /** `holdfast dev kill|stop|start NODE`. */
 import { HoldfastError } from '../engine/errors.ts'
-import type { Run } from './commands.ts'
+import type { Run } from './command.ts'
 import { askDev } from './dev-socket.ts'
 import type { DevWord } from './dev-socket.ts'
 import { EXIT_OK } from './output.ts'

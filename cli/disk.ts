@@ -6,7 +6,7 @@ import { formatSize } from '../cluster/api/amounts.ts'
 import type { Disk } from '../cluster/api/definition.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
 import { parseDiskSize } from '../dataplane/node-config.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, table } from './output.ts'
 

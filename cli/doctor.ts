@@ -11,7 +11,7 @@ import { connectControlApi } from '../cluster/api/client.ts'
 import type { Node } from '../cluster/api/definition.ts'
 import { GIB } from '../engine/units.ts'
 import type { Arguments } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { endpointOf, endpointText } from './endpoint.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 

@@ -1,7 +1,7 @@
 /** Help on every level, from the command table: what there is, how one command is used, and examples that work. */
 import type { OptionSpec, PositionalSpec } from './arguments.ts'
 import { COMMANDS, GLOBAL_OPTIONS } from './commands.ts'
-import type { Command } from './commands.ts'
+import type { Command } from './command.ts'
 
 const COLUMN = 26
 

@@ -1,7 +1,7 @@
 /** `holdfast node`: this process becomes the supervisor. Imports nothing that would stay in its memory. */
 import { nodeConfigOf } from '../dataplane/node-config.ts'
 import { runSupervisor } from '../dataplane/supervisor.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 
 export async function runNode({ arguments: given }: Invocation): Promise<number> {
   const code = await runSupervisor(nodeConfigOf({

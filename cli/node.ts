@@ -1,7 +1,7 @@
 /** `holdfast node ls|inspect|cordon|uncordon|drain|rm`. */
 import { formatDuration, formatSize } from '../cluster/api/amounts.ts'
 import type { Node } from '../cluster/api/definition.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { DISK_HEADER, diskRows } from './disk.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields, table } from './output.ts'

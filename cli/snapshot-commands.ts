@@ -1,6 +1,6 @@
 /** The commands of snapshots, as `commands.ts` has all others. */
 import type { OptionSpec } from './arguments.ts'
-import type { Command } from './commands.ts'
+import type { Command } from './command.ts'
 
 export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[] => [
   {

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { diffSnapshots, KIND_NAMES } from '../cluster/api/snapshot-diff.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { endpointOf } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
 

@@ -4,10 +4,10 @@ import type { GroupMember, SnapshotGroup } from '../cluster/api/definition.ts'
 import { checkGroupVolumes } from '../cluster/api/group-request.ts'
 import { checkNewLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
 import { usageError } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, table } from './output.ts'
-import { labelsOf, labelsText, timeOf } from './snapshot.ts'
+import { labelsOf, labelsText, timeOf } from './snapshot-text.ts'
 
 const nameOf = ({ volume, volumeId }: GroupMember): string => (volume === '' ? `${volumeId} (gone)` : volume)
 const namesOf = ({ members }: SnapshotGroup): string => members.map(nameOf).join(',')

@@ -6,10 +6,11 @@ import type { RetentionRule } from '../engine/control/retention.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
-import { allSnapshots, labelsOf } from './snapshot.ts'
+import { allSnapshots } from './snapshot.ts'
+import { labelsOf } from './snapshot-text.ts'
 
 function countOf(given: Arguments, option: string): number {
   const text = given.text(option)

@@ -1,35 +1,15 @@
 /** `holdfast snapshot create|ls|delete|schedule` and `volume rollback`: words to API calls, and answers to text. */
-import { formatSize, formatTime } from '../cluster/api/amounts.ts'
+import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
 import { checkSchedule } from '../cluster/api/schedule-request.ts'
-import { checkLabels, checkNewLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
+import { checkNewLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
 import { usageError } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, table } from './output.ts'
 import { createGroup, deleteGroups, listGroups } from './snapshot-group.ts'
-
-/** `--label K=V`, any number of them. */
-export function labelsOf(texts: readonly string[]): Record<string, string> {
-  const labels = new Map<string, string>()
-  for (const text of texts) {
-    const equals = text.indexOf('=')
-    if (equals <= 0) throw usageError(`--label ${text} is not K=V`, 'e.g. --label app=db')
-    const key = text.slice(0, equals)
-    if (labels.has(key)) throw usageError(`label ${key} is given twice`, 'give it once')
-    labels.set(key, text.slice(equals + 1))
-  }
-  const given = Object.fromEntries(labels)
-  checkLabels(given)
-  return given
-}
-
-export const timeOf = ({ createdAtMs }: Pick<Snapshot, 'createdAtMs'>): string =>
-  createdAtMs === 0 ? 'not known' : formatTime(createdAtMs)
-
-export const labelsText = ({ labels }: Pick<Snapshot, 'labels'>): string =>
-  Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(',')
+import { labelsOf, labelsText, timeOf } from './snapshot-text.ts'
 
 /** All of them, page by page. */
 export async function allSnapshots(daemon: ControlClient, volume: string): Promise<Snapshot[]> {

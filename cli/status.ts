@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { formatAge, formatSize } from '../cluster/api/amounts.ts'
 import type { Status } from '../cluster/api/definition.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
 

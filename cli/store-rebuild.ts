@@ -14,7 +14,7 @@ import type { RebuildPlan } from '../engine/control/store-rebuild.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { Arguments } from './arguments.ts'
 import { usageError } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { namedEndpoint, storeWaitedFor } from './endpoint.ts'
 import { EXIT_OK, table } from './output.ts'
 

@@ -13,7 +13,7 @@ import { lockFolder, makeFolder } from '../dataplane/node-folder.ts'
 import { RefusalLog } from '../dataplane/peer/refusal-log.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
 const LISTEN_DEFAULT = '127.0.0.1:2379'

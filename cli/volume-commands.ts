@@ -1,6 +1,6 @@
 /** The commands of volumes, as `commands.ts` has all others. */
 import type { OptionSpec, PositionalSpec } from './arguments.ts'
-import type { Command } from './commands.ts'
+import type { Command } from './command.ts'
 
 const NAME: PositionalSpec[] = [{ name: 'NAME' }]
 

@@ -12,7 +12,7 @@ import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.
 import { HoldfastError } from '../engine/errors.ts'
 import { MIB } from '../engine/units.ts'
 import { usageError } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { findEndpoint } from './endpoint.ts'
 import { openExport, writeFrom } from './image-file.ts'
 import { Interruption } from './interruption.ts'

@@ -18,7 +18,7 @@ import { CIPHERS, rewrapped, wrappedKeyOf } from '../engine/volume/volume-encryp
 import type { VolumeEncryption } from '../engine/volume/volume-encryption.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { candidateSockets, namedEndpoint, withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields } from './output.ts'
 

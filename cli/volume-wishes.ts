@@ -1,7 +1,7 @@
 /** `holdfast volume restore|purge|replicas|move|promote|attach|detach|scrub`, `explain`: what becomes of a volume. */
 import type { Explanation, ForcePromotionRequest, MoveVolumeRequest, Volume } from '../cluster/api/definition.ts'
 import { usageError } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { describeAttach } from './volume.ts'
 import { EXIT_OK, fields, table } from './output.ts'

@@ -8,7 +8,7 @@ import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields, table } from './output.ts'
 import { isOnThisHost, newKeyOf, unlock } from './volume-keys.ts'
