@@ -7,6 +7,7 @@ import type { OptionSpec, PositionalSpec } from './arguments.ts'
 import { CA_COMMANDS } from './ca-commands.ts'
 import type { Command, RunRaw } from './command.ts'
 import { snapshotCommands } from './snapshot-commands.ts'
+import { tokenCommands } from './token-commands.ts'
 import { volumeCommands } from './volume-commands.ts'
 
 export const GLOBAL_OPTIONS: Record<string, OptionSpec> = {
@@ -19,6 +20,10 @@ const ENDPOINT: Record<string, OptionSpec> = {
     value: 'PATH', summary: 'api.sock, a node or a dev folder, or HOST:PORT (else HOLDFAST_ENDPOINT, else ./.holdfast)',
   },
   tls: { value: 'DIR', summary: 'new: for HOST:PORT, the folder of your certificate (else HOLDFAST_TLS)' },
+  'token-file': {
+    value: 'FILE',
+    summary: 'new: for HOST:PORT, your bearer token; --tls DIR then has its ca.crt (else HOLDFAST_TOKEN_FILE)',
+  },
 }
 const NAME: PositionalSpec[] = [{ name: 'NAME' }]
 
@@ -277,5 +282,5 @@ const OFFLINE_COMMANDS: Command[] = [
 export const COMMANDS: Command[] = [
   ...DEV_COMMANDS, ...DEMO_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS,
   ...volumeCommands(ENDPOINT), ...snapshotCommands(ENDPOINT), ...DISK_COMMANDS, ...HOST_COMMANDS, ...CA_COMMANDS,
-  ...OFFLINE_COMMANDS,
+  ...tokenCommands(ENDPOINT), ...OFFLINE_COMMANDS,
 ]

@@ -1,13 +1,14 @@
 /**
  * Which daemon a command talks to: `--endpoint`, else HOLDFAST_ENDPOINT, else `./.holdfast`. Each may name api.sock
  * itself, a node's folder, or a dev folder with nodes in it, of which the first that answers is taken; or `HOST:PORT`
- * of a node, over TLS, with the certificate in `--tls`, else HOLDFAST_TLS. A failure says what was tried and where the
- * name came from.
+ * of a node, over TLS, with the certificate in `--tls`, else HOLDFAST_TLS, or with the bearer token in `--token-file`,
+ * else HOLDFAST_TOKEN_FILE, and the ca.crt there. A failure says what was tried and where the name came from.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import type { ControlClient, Endpoint, SocketEndpoint } from '../cluster/api/client.ts'
+import type { BearerToken } from '../cluster/tls/bearer-token.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
@@ -116,14 +117,42 @@ async function firstThatAnswers(named: NamedEndpoint): Promise<SocketEndpoint> {
 export async function endpointOf(given: Arguments, environment = process.env): Promise<Endpoint> {
   const flag = given.text('endpoint')
   const { place: address, source } = namedEndpoint(flag, environment)
-  if (!ADDRESS.test(address)) return findEndpoint(flag, environment)
-  const dir = given.text('tls') ?? environment.HOLDFAST_TLS
+  const [dir, file] = [given.text('tls') ?? environment.HOLDFAST_TLS, tokenFileOf(given, environment)]
+  if (!ADDRESS.test(address)) {
+    if (given.text('token-file') === undefined) return findEndpoint(flag, environment)
+    const hint = 'name that with --endpoint, or leave --token-file out'
+    throw usageError('a bearer token is for a node at HOST:PORT', hint)
+  }
   if (dir === undefined || dir === '') {
-    const hint = 'name your certificate with --tls DIR or HOLDFAST_TLS'
+    const hint = file === undefined ? 'name your certificate with --tls DIR or HOLDFAST_TLS'
+      : 'name the folder that has the ca.crt of the cluster with --tls DIR or HOLDFAST_TLS'
     throw usageError(`a node at ${address} answers over TLS only`, hint)
   }
+  if (file !== undefined) return { address, authority: path.resolve(dir), token: await readToken(file), source }
   const { TlsFolder } = await import('../cluster/tls/tls-folder.ts')
   return { address, folder: new TlsFolder(dir), source }
+}
+
+/** Set: it is shown, and no certificate. */
+function tokenFileOf(given: Arguments, environment: NodeJS.ProcessEnv): string | undefined {
+  const file = given.text('token-file') ?? environment.HOLDFAST_TOKEN_FILE
+  return file === '' ? undefined : file
+}
+
+async function readToken(file: string): Promise<BearerToken> {
+  const { parseToken } = await import('../cluster/tls/bearer-token.ts')
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'there is no such file' : code
+    throw new HoldfastError('token-file', { file, reason }, { cause: error })
+  }
+  const token = parseToken(text.trim())
+  // Not what is there: it may be another secret.
+  if (token !== undefined) return token
+  throw new HoldfastError('token-file', { file, reason: 'what it holds has not the form of one' })
 }
 
 export const endpointText = (endpoint: Endpoint): string =>

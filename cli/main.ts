@@ -45,7 +45,7 @@ function leadingOptionsLast(words: string[]): string[] {
   const leading: string[] = []
   let at = 0
   while (words[at]?.startsWith('-') === true) {
-    const takesNext = /^(-o|--output|--endpoint|--tls)$/.test(words[at]!)
+    const takesNext = /^(-o|--output|--endpoint|--tls|--token-file)$/.test(words[at]!)
     leading.push(...words.slice(at, at + (takesNext ? 2 : 1)))
     at += takesNext ? 2 : 1
   }

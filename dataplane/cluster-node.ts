@@ -106,6 +106,8 @@ export class ClusterNode implements LocalNode {
   readonly #sessions: SessionReport[][] = []
   readonly pulse = new Pulse(PULSE_MS, clock)
   readonly beats: BeatList
+  /** As the last beat found. */
+  isStoreReachable = true
   /** Other nodes, as the control plane reaches them. */
   nodes: readonly NodeAddress[] = []
 
@@ -165,7 +167,8 @@ export class ClusterNode implements LocalNode {
       beats: this.beats,
       onNodes: (nodes) => this.#meet(nodes),
       onProblem: (error) => {
-        this.#o.onStore?.(error === undefined)
+        this.isStoreReachable = error === undefined
+        this.#o.onStore?.(this.isStoreReachable)
         if (error === undefined) log.event('info', 'the cluster store answers again', {})
         else log.event('warn', 'the cluster store does not answer; volumes go on', { reason: error.message })
       },

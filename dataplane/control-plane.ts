@@ -3,7 +3,7 @@
  * `ControlNode`, that of scheduled snapshots, and the control API that users of this node ask.
  *
  *   other nodes --TCP--> reports, orders, control API of the elected one
- *   users --TCP, TLS--> control API, passed on to whoever is elected, as their certificates allow
+ *   users --TCP, TLS--> control API, passed on to whoever is elected, as their certificates or tokens allow
  *   users --unix socket--> control API, passed on to whoever is elected
  */
 import { connectControlNode } from '../cluster/api/client.ts'
@@ -11,6 +11,7 @@ import type { AddDiskRequest, ControlApi, Disk } from '../cluster/api/definition
 import { serveGrpc } from '../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../cluster/api/grpc-server.ts'
 import { controlServices } from '../cluster/api/server.ts'
+import { TokenBook } from '../cluster/api/token-book.ts'
 import type { UserKey } from '../cluster/keys/user-key.ts'
 import type { LocalNode } from '../cluster/local-node.ts'
 import type { BeatList } from '../cluster/membership/beat-list.ts'
@@ -61,6 +62,8 @@ export interface ControlPlaneOptions {
   addDisk(request: AddDiskRequest): Promise<Disk>
   nbdOf(volume: string): string[]
   whenOffered(volumeId: string, mostMs: number): Promise<boolean>
+  /** As its beats found. */
+  isStoreReachable(): boolean
   log: LogPort
   onBug(error: unknown): void
 }
@@ -75,6 +78,7 @@ export class ControlPlane {
   readonly #connections: NodeConnections
   readonly #forwarding: ForwardingControl
   readonly #startTurns: () => WorkLoop
+  readonly #tokens: TokenBook
   #turns: WorkLoop | undefined
 
   private constructor(parts: {
@@ -84,6 +88,7 @@ export class ControlPlane {
     connections: NodeConnections
     forwarding: ForwardingControl
     startTurns: () => WorkLoop
+    tokens: TokenBook
   }) {
     this.api = parts.api
     this.control = parts.forwarding
@@ -92,12 +97,13 @@ export class ControlPlane {
     this.#server = parts.server
     this.#connections = parts.connections
     this.#startTurns = parts.startTurns
+    this.#tokens = parts.tokens
   }
 
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
   static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
     const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
-    const { addDisk, storeAddress, pulse, beats, tls, diff, clusterKey } = options
+    const { addDisk, storeAddress, pulse, beats, tls, diff, clusterKey, isStoreReachable } = options
     const connections = new NodeConnections(tls)
     const problems = new ProblemLog(log)
     let node: ControlNode | undefined
@@ -115,7 +121,8 @@ export class ControlPlane {
     const refusals = new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS })
     const onRefused = (address: string, reason: string): void =>
       refusals.refused('control connection refused', `${address.replace(/:\d+$/, '')} ${reason}`, { address, reason })
-    const server = await serveGrpc({ ...listen, tls: tls && { folder: tls, onRefused } }, services, onBug)
+    const tokens = new TokenBook({ store, clusterId, isStoreReachable, onProblem: (error) => problems.note(error) })
+    const server = await serveGrpc({ ...listen, tls: tls && { folder: tls, onRefused, tokens } }, services, onBug)
     const api = hostAndPort(listen.host, server.port)
     node = new ControlNode({
       node: name,
@@ -151,7 +158,7 @@ export class ControlPlane {
     })
     const elected = control
     const startTurns = () => new WorkLoop({ work: async () => elected.turn(), pulse, onBug })
-    return new ControlPlane({ api, node, server, connections, forwarding: passing, startTurns })
+    return new ControlPlane({ api, node, server, connections, forwarding: passing, startTurns, tokens })
   }
 
   start(): void {
@@ -172,6 +179,7 @@ export class ControlPlane {
     await Promise.race([this.#node.stop(), late])
     clearTimeout(timer)
     await this.#server.close(graceMs)
+    this.#tokens.close()
     this.#forwarding.close()
     this.#connections.close()
   }

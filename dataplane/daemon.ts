@@ -328,6 +328,7 @@ class Daemon {
       addDisk: (request) => disks.add(request),
       nbdOf: (volume) => exports.idOf(volume) === undefined ? [] : nbdUris(volume, facts),
       whenOffered: (volumeId, mostMs) => exports.whenOffered(volumeId, mostMs),
+      isStoreReachable: () => local.isStoreReachable,
       log: this.#log,
       onBug: this.bug,
     })

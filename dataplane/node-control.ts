@@ -9,7 +9,8 @@ import { randomUUID } from 'node:crypto'
 import type {
   AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
   HydrateVolumeResponse, Node,
-  ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Volume, VolumeKeys,
+  ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Token, Volume,
+  VolumeKeys,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -288,6 +289,18 @@ export class NodeControl implements ControlApi {
 
   removeNode(): Promise<object> {
     return this.#onlyInCluster('removing a node')
+  }
+
+  createToken(): Promise<Token> {
+    return this.#onlyInCluster('a bearer token')
+  }
+
+  listTokens(): Promise<{ tokens: Token[] }> {
+    return this.#onlyInCluster('a bearer token')
+  }
+
+  revokeToken(): Promise<object> {
+    return this.#onlyInCluster('a bearer token')
   }
 
   async listDisks(): Promise<{ disks: Disk[] }> {

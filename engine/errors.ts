@@ -28,6 +28,7 @@ export const GRPC_STATUS = {
   INTERNAL: 13,
   UNAVAILABLE: 14,
   DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
 } as const
 
 interface ErrorRow {
@@ -173,6 +174,12 @@ export const ERRORS = {
   'plain-text': row(EINVAL, G.INVALID_ARGUMENT, false, '{where} is open to other hosts, and there is no TLS', 'add --tls DIR (`holdfast ca issue` makes one), or keep it on loopback, e.g. 127.0.0.1:PORT'),
   'tls-cluster': row(EINVAL, G.FAILED_PRECONDITION, false, 'the certificate in {dir} is for {found}, this is {known}', 'give the folder that `holdfast ca issue` made for it'),
   'tls-denied': row(EINVAL, G.PERMISSION_DENIED, false, '{who} may not do {rpc}: {reason}', 'use a certificate of one of these roles: {roles}'),
+  'token-refused': row(EINVAL, G.UNAUTHENTICATED, false, 'the bearer token is not taken: {reason}', 'an admin makes another one: `holdfast token create NAME --role ROLE`'),
+  'token-unchecked': row(EIO, G.UNAVAILABLE, true, 'no bearer token is taken now: {reason}', 'come with a certificate, or try again when the cluster store answers'),
+  'token-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'there is a token {name} already', 'choose another name, or revoke it: `holdfast token revoke {name}`'),
+  'token-not-found': row(EINVAL, G.NOT_FOUND, false, 'there is no token {name}', '`holdfast token ls` shows what there is'),
+  'token-limit': row(EINVAL, G.RESOURCE_EXHAUSTED, false, 'a cluster has at most {most} tokens', 'revoke those that nobody needs, expired ones too: `holdfast token ls`'),
+  'token-file': row(EINVAL, G.INVALID_ARGUMENT, false, 'there is no bearer token in {file}: {reason}', 'give the file that `holdfast token create` wrote'),
   'usage': row(EINVAL, G.INVALID_ARGUMENT, false, '{problem}', '{hint}'),
   'checksum-slow': row(EIO, G.FAILED_PRECONDITION, false, 'no native crc32c is installed: {reason}', 'run `npm ci` again with install scripts allowed and a C++ compiler, or on a platform for which @node-rs/crc32 is prebuilt'),
   'platform': row(EINVAL, G.FAILED_PRECONDITION, false, 'Holdfast runs on Linux only; this is {platform}', 'use a Linux machine or a virtual one'),

@@ -7,8 +7,9 @@
  * csi       what Kubernetes asks of volumes
  * node      another daemon: reports, orders, and what its own users asked it
  *
- * On a unix socket whoever may open it (its owner) is an admin. Who comes over TCP in plain text (loopback only) is
- * taken for a node, as everybody on that host may be.
+ * Over TLS somebody has the role in his certificate, or that of the bearer token he shows (token-book.ts). On a unix
+ * socket whoever may open it (its owner) is an admin. Who comes over TCP in plain text (loopback only) is taken for a
+ * node, as everybody on that host may be.
  */
 import { X509Certificate } from 'node:crypto'
 import type { ServerUnaryCall } from '@grpc/grpc-js'
@@ -19,7 +20,10 @@ import type { Role } from '../tls/identity.ts'
 /** Who calls. */
 export interface Caller {
   role: Role
+  /** Of the certificate, or of the token. */
   name: string
+  /** What proves it. */
+  by: 'certificate' | 'token' | 'socket' | 'loopback'
 }
 
 const LOOKS: readonly Role[] = ['viewer', 'operator', 'admin', 'csi', 'node']
@@ -71,6 +75,10 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'NodeService/Status': LOOKS,
   'NodeService/SetWish': RUNS,
   'NodeService/Remove': DESTROYS,
+  // Who may make one may become anybody.
+  'TokenService/Create': DESTROYS,
+  'TokenService/List': DESTROYS,
+  'TokenService/Revoke': DESTROYS,
   'ClusterService/Report': NODES,
   'ClusterService/MakeCopy': NODES,
   'ClusterService/EraseCopy': NODES,
@@ -93,7 +101,8 @@ export function denied(path: string, caller: Caller | undefined): HoldfastError 
   const rpc = path.startsWith(PACKAGE) ? path.slice(PACKAGE.length) : path
   const roles = Object.hasOwn(ACCESS, rpc) ? ACCESS[rpc]! : []
   if (caller !== undefined && roles.includes(caller.role)) return undefined
-  const who = caller === undefined ? 'who shows no certificate of this cluster' : `${caller.role} ${caller.name}`
+  const who = caller === undefined ? 'who shows neither a certificate nor a token of this cluster'
+    : `${caller.role} ${caller.name}`
   return new HoldfastError('tls-denied', { who, rpc, reason: 'that role has no such right', roles: roles.join(', ') })
 }
 
@@ -101,5 +110,7 @@ export function denied(path: string, caller: Caller | undefined): HoldfastError 
 export function callerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>): Caller | undefined {
   const raw = call.getAuthContext().sslPeerCertificate?.raw
   const identity = raw === undefined ? undefined : identityOf(new X509Certificate(raw))
-  return typeof identity === 'object' ? identity : undefined
+  if (typeof identity !== 'object') return undefined
+  const { role, name } = identity
+  return { role, name, by: 'certificate' }
 }

@@ -4,7 +4,9 @@
  */
 import { METHODS, METHOD_NAMES, services } from './definition.ts'
 import type { ControlApi, Method } from './definition.ts'
-import { wishForNode } from '../tls/tls-connect.ts'
+import type { BearerToken } from '../tls/bearer-token.ts'
+import { wishForCluster, wishForNode } from '../tls/tls-connect.ts'
+import { authorityContext } from '../tls/tls-folder.ts'
 import type { TlsFolder } from '../tls/tls-folder.ts'
 import { GrpcClient } from './grpc-client.ts'
 import type { GrpcEndpoint } from './grpc-client.ts'
@@ -20,7 +22,9 @@ interface Found {
 export type SocketEndpoint = Found & { socketPath: string }
 /** `HOST:PORT` where a node listens for others, over TLS, and who we are there. */
 export type SecureEndpoint = Found & { address: string; folder: TlsFolder }
-export type Endpoint = SocketEndpoint | SecureEndpoint
+/** The same, with a bearer token instead. `authority`: the folder of the CA's certificate. */
+export type TokenEndpoint = Found & { address: string; authority: string; token: BearerToken }
+export type Endpoint = SocketEndpoint | SecureEndpoint | TokenEndpoint
 
 export type ControlClient = ControlApi & { close(): void }
 
@@ -32,7 +36,11 @@ export function connectControlApi(endpoint: Endpoint, deadlineMs = CALL_DEADLINE
 export function grpcEndpoint(at: Endpoint): GrpcEndpoint {
   const { source } = at
   if ('socketPath' in at) return { address: `unix:${at.socketPath}`, endpoint: at.socketPath, source }
-  return { address: at.address, endpoint: at.address, source, tls: wishForNode(at.folder) }
+  const { address } = at
+  if ('folder' in at) return { address, endpoint: address, source, tls: wishForNode(at.folder) }
+  const { authority, token } = at
+  const tls = wishForCluster(authorityContext(authority), token.clusterId)
+  return { address, endpoint: address, source, tls, token }
 }
 
 /** The control API of another node of the cluster. @param api  `HOST:PORT` */

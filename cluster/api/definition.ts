@@ -1,6 +1,6 @@
 /**
  * The control API in TypeScript: the messages of proto/holdfast/v1 as they travel through @grpc/proto-loader (camel
- * case, int64 as number: sizes and seqs stay below 2^53), and the five services loaded from those files.
+ * case, int64 as number: sizes and seqs stay below 2^53), and the six services loaded from those files.
  * A test compares every interface here with its message, so that neither drifts.
  */
 import type { ServiceDefinition } from '@grpc/grpc-js'
@@ -395,6 +395,25 @@ export interface DeleteGroupRequest {
   id: string
 }
 
+export interface CreateTokenRequest {
+  name: string
+  /** viewer, operator, admin, csi or node. */
+  role: string
+  /** SHA-256 of the secret, which stays with whoever asks: 64 hex digits. */
+  hash: string
+  validMs: number
+}
+
+/** A bearer token, without what proves it. */
+export interface Token {
+  name: string
+  role: string
+  /** Since 1970. */
+  createdAtMs: number
+  expiresAtMs: number
+  clusterId: string
+}
+
 /** What a daemon answers. A refusal is a rejected promise with a HoldfastError; anything else rejected is a bug. */
 export interface ControlApi {
   createVolume(request: CreateVolumeRequest): Promise<Volume>
@@ -436,6 +455,9 @@ export interface ControlApi {
   getNode(request: { name: string }): Promise<Node>
   setNodeWish(request: SetNodeWishRequest): Promise<Node>
   removeNode(request: { name: string }): Promise<object>
+  createToken(request: CreateTokenRequest): Promise<Token>
+  listTokens(): Promise<{ tokens: Token[] }>
+  revokeToken(request: { name: string }): Promise<object>
   status(): Promise<Status>
 }
 
@@ -478,6 +500,9 @@ export const METHODS = {
   getNode: ['NodeService', 'Get'],
   setNodeWish: ['NodeService', 'SetWish'],
   removeNode: ['NodeService', 'Remove'],
+  createToken: ['TokenService', 'Create'],
+  listTokens: ['TokenService', 'List'],
+  revokeToken: ['TokenService', 'Revoke'],
   status: ['NodeService', 'Status'],
 } as const satisfies Record<keyof ControlApi, readonly [service: string, rpc: string]>
 
@@ -490,6 +515,6 @@ let loaded: Record<string, ServiceDefinition> | undefined
 /** The services by their short name, read from the .proto files once. */
 export function services(): Record<string, ServiceDefinition> {
   const names = new Set(Object.values(METHODS).map(([name]) => name))
-  loaded ??= loadServices(['volume', 'snapshot', 'group', 'disk', 'node'], names)
+  loaded ??= loadServices(['volume', 'snapshot', 'group', 'disk', 'node', 'token'], names)
   return loaded
 }

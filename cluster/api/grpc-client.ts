@@ -1,7 +1,10 @@
 /** Calls of one gRPC endpoint: what they answer, or a HoldfastError, the other side's refusal or ours. */
-import { Client, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
+import { Client, Metadata, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ServiceDefinition, ServiceError } from '@grpc/grpc-js'
+import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
+import { tokenText } from '../tls/bearer-token.ts'
+import type { BearerToken } from '../tls/bearer-token.ts'
 import { channelCredentials } from '../tls/grpc-credentials.ts'
 import type { SecureWish } from '../tls/tls-connect.ts'
 import { refusalFromStatus, transportReason } from './refusal.ts'
@@ -18,6 +21,8 @@ export interface GrpcEndpoint {
   source: string
   /** Unset: plain text. */
   tls?: SecureWish | undefined
+  /** Shown with each call; only with `tls`. */
+  token?: BearerToken | undefined
 }
 
 export class GrpcClient {
@@ -26,6 +31,7 @@ export class GrpcClient {
 
   /** Nothing is connected before the first call. */
   constructor(at: GrpcEndpoint) {
+    assert(at.token === undefined || at.tls !== undefined, 'a token is shown over TLS only')
     this.at = at
     this.channel = new Client(at.address, channelCredentials(at.tls), {
       'grpc.enable_http_proxy': 0,
@@ -44,14 +50,16 @@ export class GrpcClient {
         if (error === null) resolve(response)
         else reject(refusalFromStatus(error) ?? this.failure(error))
       }
-      this.channel.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, { deadline }, ended)
+      const [headers, options] = [this.headers(), { deadline }]
+      this.channel.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, headers, options, ended)
     })
   }
 
   /** Answers one after the other, as fast as they are taken. Ends the call when nobody takes them any more. */
   async *stream(service: ServiceDefinition, rpc: string, request: unknown): AsyncGenerator<unknown> {
     const { path, requestSerialize, responseDeserialize } = service[rpc]!
-    const call = this.channel.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request)
+    const headers = this.headers()
+    const call = this.channel.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, headers)
     try {
       for await (const answer of call) yield answer
     } catch (error) {
@@ -63,6 +71,13 @@ export class GrpcClient {
 
   close(): void {
     this.channel.close()
+  }
+
+  private headers(): Metadata {
+    const headers = new Metadata()
+    const { token } = this.at
+    if (token !== undefined) headers.set('authorization', `Bearer ${tokenText(token)}`)
+    return headers
   }
 
   private failure(error: ServiceError): HoldfastError {

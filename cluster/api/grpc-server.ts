@@ -1,34 +1,39 @@
 /**
  * A gRPC server of ours: on a unix socket that only its owner may open, on a TCP address over TLS with certificates of
- * both sides, or in plain text on loopback. Idle cost: no timers of our own. A refusal is a HoldfastError; an
- * unexpected rejection of a handler is a bug: the caller hears INTERNAL, `onBug` decides what becomes of the process.
+ * both sides, or of ours and bearer tokens, or in plain text on loopback. Idle cost: no timers of our own. A refusal is
+ * a HoldfastError; an unexpected rejection of a handler is a bug: the caller hears INTERNAL, `onBug` decides what
+ * becomes of the process.
  *
- * Invariant: no request is read of a caller who has no right to that RPC (access.ts).
+ * Invariant: no request is read of a caller who has no right to that RPC (call-guard.ts).
  */
 import { rmSync } from 'node:fs'
 import net from 'node:net'
-import { Server, ServerCredentials, ServerInterceptingCall, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
+import { Server, ServerCredentials, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type {
-  ServerInterceptor, ServiceDefinition, ServiceError, UntypedServiceImplementation, handleServerStreamingCall,
-  handleUnaryCall,
+  ServiceDefinition, ServiceError, UntypedServiceImplementation, handleServerStreamingCall, handleUnaryCall,
 } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
 import { listenForOwner } from '../owner-socket.ts'
 import { hostAndPort } from '../tls/loopback.ts'
 import { listenSecurely } from '../tls/secure-listener.ts'
 import type { SecureListenOptions } from '../tls/secure-listener.ts'
-import { callerOf, denied } from './access.ts'
+import { addressOf } from '../tls/tls-accept.ts'
 import type { Caller } from './access.ts'
+import { CallGuard } from './call-guard.ts'
 import { refusalToStatus } from './refusal.ts'
+import type { TokenBook } from './token-book.ts'
+import { UnprovedConnections } from './unproved-connections.ts'
 
 /** Failures reach us as values; the library's own lines on stderr would be a second voice. */
 setLogVerbosity(logVerbosity.NONE)
 
 const REQUEST_BYTES_MAX = 16 * 1024 * 1024
 /** Who may open the socket is the owner of the daemon, or root. */
-const OWNER: Caller = { role: 'admin', name: 'local' }
+const OWNER: Caller = { role: 'admin', name: 'local', by: 'socket' }
 /** Plain text is for loopback, where other nodes are. */
-const ANY_NODE: Caller = { role: 'node', name: 'loopback' }
+const ANY_NODE: Caller = { role: 'node', name: 'loopback', by: 'loopback' }
+/** Those that a client asks for beyond wait at him. */
+const STREAMS_MAX = 1000
 
 export interface ApiServer {
   /** The TCP port; 0 of a unix socket. */
@@ -45,10 +50,13 @@ export interface ServedService {
   streams?: Record<string, (request: never, caller: Caller) => AsyncIterable<unknown>>
 }
 
+export interface ServedOverTls extends Pick<SecureListenOptions, 'folder' | 'onRefused'> {
+  /** Unset: nobody comes in without a certificate. */
+  tokens?: TokenBook | undefined
+}
+
 /** `tls`: unset, plain text. */
-export type ServedAt =
-  | { socketPath: string }
-  | { host: string; port: number; tls?: Pick<SecureListenOptions, 'folder' | 'onRefused'> | undefined }
+export type ServedAt = { socketPath: string } | { host: string; port: number; tls?: ServedOverTls | undefined }
 
 /** @param at  a socket that is there was left by a dead process (the caller holds the folder's lock) */
 export async function serveGrpc(
@@ -56,17 +64,20 @@ export async function serveGrpc(
 ): Promise<ApiServer> {
   const tls = 'tls' in at ? at.tls : undefined
   const plainCaller = 'socketPath' in at ? OWNER : ANY_NODE
-  const caller: CallerOf = tls === undefined ? () => plainCaller : callerOf
+  const unproved = tls?.tokens && new UnprovedConnections((socket) =>
+    tls.onRefused(addressOf(socket), 'it shows neither a certificate nor a good token'))
+  const guard = new CallGuard(tls === undefined ? { everybody: plainCaller } : { tokens: tls.tokens, unproved })
   const server = new Server({
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
     'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': STREAMS_MAX,
     'grpc.enable_channelz': 0,
-    interceptors: [guard(caller)],
+    interceptors: [guard.interceptor],
   })
   for (const { definition, calls, streams = {} } of services) {
     const implementation: UntypedServiceImplementation = {}
-    for (const [rpc, run] of Object.entries(calls)) implementation[rpc] = unary(run, caller, onBug)
-    for (const [rpc, run] of Object.entries(streams)) implementation[rpc] = streaming(run, caller, onBug)
+    for (const [rpc, run] of Object.entries(calls)) implementation[rpc] = unary(run, guard, onBug)
+    for (const [rpc, run] of Object.entries(streams)) implementation[rpc] = streaming(run, guard, onBug)
     server.addService(definition, implementation)
   }
   const stop = (graceMs: number): Promise<void> => new Promise((resolve) => {
@@ -99,7 +110,16 @@ export async function serveGrpc(
     return { port: await bind(server, address, address), close: stop }
   }
   const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure())
-  const listener = await listenSecurely({ host, port, ...tls, protocol: 'h2', onSecure: injectConnection })
+  const { folder, onRefused, tokens } = tls
+  const listener = await listenSecurely({
+    host, port, folder, protocol: 'h2', onSecure: injectConnection, onRefused,
+    onUnnamed: unproved && ((socket) => {
+      const why = tokens!.isEmpty ? 'it showed no certificate' : 'too many connections without a certificate'
+      if (!tokens!.isEmpty && unproved.add(socket)) return injectConnection(socket)
+      onRefused(addressOf(socket), why)
+      socket.destroy()
+    }),
+  })
   return {
     port: listener.port,
     close: async (graceMs) => {
@@ -133,26 +153,13 @@ function listenUnix(socketPath: string, accept: (socket: net.Socket) => void): P
   })
 }
 
-type CallerOf = (call: Parameters<typeof callerOf>[0]) => Caller | undefined
-
-/** Before any message is read; also where an RPC has no row, or no handler of ours. */
-function guard(caller: CallerOf): ServerInterceptor {
-  return ({ path }, call) => new ServerInterceptingCall(call, {
-    start: (next) => {
-      const refusal = denied(path, caller(call))
-      if (refusal === undefined) return next()
-      call.sendStatus({ code: status.PERMISSION_DENIED, details: refusal.message, ...refusalToStatus(refusal) })
-    },
-  })
-}
-
 function unary(
   run: (request: never, caller: Caller) => Promise<unknown>,
-  caller: CallerOf,
+  guard: CallGuard,
   onBug: (error: unknown) => void,
 ): handleUnaryCall<unknown, unknown> {
   return (call, answer) => {
-    run(call.request as never, caller(call)!).then(
+    run(call.request as never, guard.caller(call.metadata)).then(
       (response) => answer(null, response),
       (error: unknown) => {
         answer(failure(error))
@@ -168,27 +175,37 @@ const failure = (error: unknown): Partial<ServiceError> =>
 
 function streaming(
   run: (request: never, caller: Caller) => AsyncIterable<unknown>,
-  caller: CallerOf,
+  guard: CallGuard,
   onBug: (error: unknown) => void,
 ): handleServerStreamingCall<unknown, unknown> {
   return (call) => {
+    const caller = guard.caller(call.metadata)
+    let isOver = false
+    let wake = (): void => undefined
     const drained = (): Promise<void> => new Promise((resolve) => {
-      const done = (): void => {
-        call.off('drain', done).off('cancelled', done)
+      wake = () => {
+        call.off('drain', wake).off('cancelled', wake)
         resolve()
       }
-      call.on('drain', done).on('cancelled', done)
+      call.on('drain', wake).on('cancelled', wake)
     })
+    const letGo = guard.hold(caller, (why) => {
+      isOver = true
+      call.emit('error', failure(why))
+      wake()
+    })
+    // Its token ended before it began.
+    if (isOver) return
     const answer = async (): Promise<void> => {
-      for await (const one of run(call.request as never, caller(call)!)) {
-        if (!call.cancelled && !call.write(one)) await drained()
-        if (call.cancelled) return
+      for await (const one of run(call.request as never, caller)) {
+        if (!isOver && !call.cancelled && !call.write(one)) await drained()
+        if (isOver || call.cancelled) return
       }
-      call.end()
+      if (!isOver) call.end()
     }
     answer().catch((error: unknown) => {
-      call.emit('error', failure(error))
+      if (!isOver) call.emit('error', failure(error))
       if (!(error instanceof HoldfastError)) onBug(error)
-    })
+    }).finally(letGo)
   }
 }

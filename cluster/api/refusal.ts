@@ -10,7 +10,7 @@ import type { Detail, ErrorCode } from '../../engine/errors.ts'
 const CODE_TRAILER = 'holdfast-code'
 const DETAIL_TRAILER = 'holdfast-detail-bin'
 
-export function refusalToStatus(error: HoldfastError): Partial<ServiceError> {
+export function refusalToStatus(error: HoldfastError): { code: number; details: string; metadata: Metadata } {
   const metadata = new Metadata()
   metadata.set(CODE_TRAILER, error.code)
   metadata.set(DETAIL_TRAILER, Buffer.from(JSON.stringify(error.detail)))

@@ -14,12 +14,12 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
 import { formatSize } from '../api/amounts.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
-  DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
-  ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
-  SetNodeWishRequest, SetQosRequest, RewrapVolumeRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status,
-  Volume, VolumeKeys,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest,
+  CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk,
+  Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest,
+  ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RewrapVolumeRequest, RollBackRequest,
+  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  SnapshotGroup, Status, Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
@@ -45,6 +45,7 @@ import { ScheduleRunner } from './schedule-runner.ts'
 import { scrubCopies } from './scrub-control.ts'
 import { SizeControl } from './size-control.ts'
 import { SnapshotControl } from './snapshot-control.ts'
+import { TokenControl } from './token-control.ts'
 import { presentClients } from './volume-clients.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
 
@@ -92,6 +93,7 @@ export class ClusterControl implements ControlApi {
   private readonly snapshots: SnapshotControl
   private readonly clones: CloneControl
   private readonly sizes: SizeControl
+  private readonly tokens: TokenControl
   readonly schedules: ScheduleRunner
 
   constructor(options: ClusterControlOptions) {
@@ -101,6 +103,7 @@ export class ClusterControl implements ControlApi {
     this.snapshots = new SnapshotControl({ ...options, isMember: (...which) => this.groups.isMember(...which) })
     this.clones = new CloneControl({ ...options, snapshots: this.snapshots })
     this.sizes = new SizeControl(options)
+    this.tokens = new TokenControl(options)
     this.schedules = new ScheduleRunner({ ...options, snapshots: this.snapshots })
   }
 
@@ -378,6 +381,21 @@ export class ClusterControl implements ControlApi {
     if (reason !== undefined) throw new HoldfastError('node-kept', { name, reason })
     await this.wishes.removeNode(name)
     return {}
+  }
+
+  async createToken(request: CreateTokenRequest): Promise<Token> {
+    this.term()
+    return this.tokens.create(request)
+  }
+
+  async listTokens(): Promise<{ tokens: Token[] }> {
+    this.term()
+    return this.tokens.list()
+  }
+
+  async revokeToken(request: { name: string }): Promise<object> {
+    this.term()
+    return this.tokens.revoke(request)
   }
 
   async listDisks(): Promise<{ disks: Disk[] }> {

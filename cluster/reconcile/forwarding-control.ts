@@ -6,12 +6,12 @@ import { randomUUID } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ControlClient } from '../api/client.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateVolumeRequest,
-  DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation,
-  ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest,
-  MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
-  SetNodeWishRequest, SetQosRequest, RewrapVolumeRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, Status,
-  Volume, VolumeKeys,
+  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest,
+  CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk,
+  Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest,
+  ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RewrapVolumeRequest, RollBackRequest,
+  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
+  SnapshotGroup, Status, Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -197,6 +197,18 @@ export class ForwardingControl implements ControlApi {
 
   removeNode(request: { name: string }): Promise<object> {
     return this.ask((elected) => elected.removeNode(request))
+  }
+
+  createToken(request: CreateTokenRequest): Promise<Token> {
+    return this.ask((elected) => elected.createToken(request))
+  }
+
+  listTokens(): Promise<{ tokens: Token[] }> {
+    return this.ask((elected) => elected.listTokens(), true)
+  }
+
+  revokeToken(request: { name: string }): Promise<object> {
+    return this.ask((elected) => elected.revokeToken(request))
   }
 
   listDisks(): Promise<{ disks: Disk[] }> {

@@ -16,6 +16,8 @@ export interface SecureListenOptions {
   /** ALPN. */
   protocol: string
   onSecure(socket: TLSSocket, identity: TlsIdentity): void
+  /** Somebody who showed no certificate; unset: he is refused. */
+  onUnnamed?: ((socket: TLSSocket) => void) | undefined
   onRefused(address: string, reason: string): void
 }
 
@@ -27,9 +29,9 @@ export interface SecureListener {
 
 /** @throws HoldfastError `port-busy`, `listen` */
 export async function listenSecurely(options: SecureListenOptions): Promise<SecureListener> {
-  const { host, port, folder, protocol, onSecure, onRefused } = options
+  const { host, port, folder, protocol, onSecure, onUnnamed, onRefused } = options
   const { handshakeMs, handshakesMax, connectionsMax } = SECURE_LISTEN_LIMITS
-  const acceptor = new TlsAcceptor({ folder, protocol, handshakeMs, handshakesMax, onSecure, onRefused })
+  const acceptor = new TlsAcceptor({ folder, protocol, handshakeMs, handshakesMax, onSecure, onUnnamed, onRefused })
   const server = net.createServer({ noDelay: true }, (socket) => acceptor.accept(socket, undefined))
   server.maxConnections = connectionsMax
   server.on('drop', (dropped) => onRefused(`${dropped?.remoteAddress}:${dropped?.remotePort}`, 'too many connections'))

@@ -23,6 +23,8 @@ export interface TlsAcceptorOptions<Context> {
   /** How many may be at this stage at once. */
   handshakesMax: number
   onSecure(socket: TLSSocket, identity: TlsIdentity, context: Context): void
+  /** Somebody who showed no certificate; unset: he is refused. */
+  onUnnamed?: ((socket: TLSSocket, context: Context) => void) | undefined
   onRefused(address: string, reason: string): void
 }
 
@@ -48,7 +50,8 @@ export class TlsAcceptor<Context = undefined> {
     this.#server = createServer({
       ...this.#used.options(),
       requestCert: true,
-      rejectUnauthorized: true,
+      // Else who shows none is told apart from who shows a bad one in `#judge`.
+      rejectUnauthorized: options.onUnnamed === undefined,
       handshakeTimeout: handshakeMs,
       ...(protocol === undefined ? {} : { ALPNProtocols: [protocol] }),
     }, (socket) => this.#judge(socket))
@@ -100,14 +103,17 @@ export class TlsAcceptor<Context = undefined> {
     const arrival = ends === undefined ? undefined : this.#arriving.get(ends)
     if (ends === undefined || arrival === undefined) return void socket.destroy()
     this.#arriving.delete(ends)
-    const { folder, protocol, onSecure, onRefused } = this.#o
+    const { folder, protocol, onSecure, onUnnamed, onRefused } = this.#o
     socket.on('error', () => socket.destroy())
     const refuse = (reason: string): void => {
       onRefused(addressOf(socket), reason)
       socket.destroy()
     }
     if (protocol !== undefined && socket.alpnProtocol !== protocol) return refuse(`it does not speak ${protocol}`)
-    const identity = identityOf(socket.getPeerX509Certificate())
+    const certificate = socket.getPeerX509Certificate()
+    if (certificate === undefined && onUnnamed !== undefined) return onUnnamed(socket, arrival.context)
+    if (!socket.authorized) return refuse(reasonOf({ code: String(socket.authorizationError) }))
+    const identity = identityOf(certificate)
     const problem = notOfCluster(folder, identity)
     if (problem !== undefined) return refuse(problem)
     onSecure(socket, identity as TlsIdentity, arrival.context)

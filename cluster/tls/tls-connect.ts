@@ -5,7 +5,7 @@
 import net from 'node:net'
 import type { Socket } from 'node:net'
 import { checkServerIdentity, connect } from 'node:tls'
-import type { TLSSocket } from 'node:tls'
+import type { SecureContext, TLSSocket } from 'node:tls'
 import { identityName, identityOf } from './identity.ts'
 import type { TlsIdentity } from './identity.ts'
 import { reasonOf } from './tls-accept.ts'
@@ -13,7 +13,8 @@ import { notOfCluster } from './tls-folder.ts'
 import type { TlsFolder } from './tls-folder.ts'
 
 export interface SecureWish {
-  folder: TlsFolder
+  /** What is shown and who is believed, of a connection that begins now. */
+  folder: { readonly current: { readonly context: SecureContext } }
   /** ALPN. */
   protocol: string
   /** The certificate has to be for that host too; unset: addresses change, who it is says the identity. */
@@ -29,6 +30,17 @@ export const wishForNode = (folder: TlsFolder, node?: string, protocol = 'h2'): 
   folder,
   protocol,
   judge: (identity) => notOfCluster(folder, identity) ?? notThatNode(identity as TlsIdentity, node),
+})
+
+/** gRPC with any node of that cluster, which sees no certificate of ours. @param context  whom we believe */
+export const wishForCluster = (context: SecureContext, clusterId: string): SecureWish => ({
+  folder: { current: { context } },
+  protocol: 'h2',
+  judge: (identity) => {
+    if (typeof identity === 'string') return identity
+    if (identity.clusterId !== clusterId) return `its certificate is for cluster ${identity.clusterId}`
+    return notThatNode(identity, undefined)
+  },
 })
 
 /**

@@ -120,6 +120,16 @@ export class TlsFolder {
   }
 }
 
+/**
+ * Of DIR/ca.crt alone, for who proves himself by other means: whom he believes.
+ * @throws HoldfastError `tls-files`
+ */
+export function authorityContext(dir: string): SecureContext {
+  const authority = parsed(dir, FILES.ca, 'certificate', (text) => new X509Certificate(text))
+  if (!authority.ca) throw filesError(dir, FILES.ca, 'its certificate is not that of a CA')
+  return createSecureContext({ ...TLS_RULES, ca: readBytes(dir, FILES.ca).toString() })
+}
+
 /** @returns why it is nobody of the cluster that our own certificate names */
 export function notOfCluster(folder: TlsFolder, identity: TlsIdentity | string): string | undefined {
   if (typeof identity === 'string') return identity

@@ -5,7 +5,7 @@
  */
 // test-timeout-seconds: 240
 import { spawnSync } from 'node:child_process'
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import t from 'tap'
@@ -52,6 +52,29 @@ t.test('a cluster over TLS', async (t) => {
     const eve = new TestCa(t).issue({ role: 'admin', name: 'eve' })
     t.match((await as(eve, 'volume', 'ls')).stderr, /CA that is not known here/)
     t.match((await holdfast(['volume', 'ls', '--endpoint', at!], { cwd })).stderr, /answers over TLS only/)
+  })
+
+  await t.test('bearer tokens', async (t) => {
+    const file = path.join(cwd, 'ci.token')
+    const made = await as(admin!, 'token', 'create', 'ci', '--role', 'operator', '--expires', '1h', '--out', file)
+    t.equal(made.code, 0, made.stderr)
+    t.equal(statSync(file).mode & 0o777, 0o600)
+    const authority = temporaryFolder(t)
+    cpSync(path.join(ca, 'ca.crt'), path.join(authority, 'ca.crt'))
+    // Each node, since a token is the cluster's; from a flag or the environment, never from the words of a command.
+    const env = { HOLDFAST_TOKEN_FILE: file, HOLDFAST_TLS: authority }
+    for (const { at } of apis) {
+      const found = await holdfast(['volume', 'ls', '--endpoint', at!], { cwd, env })
+      t.match([found.code, found.stdout], [0, /demo/], found.stderr)
+    }
+    const by = (...words: string[]) => as(authority, ...words, '--token-file', file)
+    t.match((await by('volume', 'delete', 'demo')).stderr, /operator ci may not do VolumeService\/Delete/)
+    t.match((await by('token', 'ls')).stderr, /operator ci may not do TokenService\/List/)
+    t.match((await as(admin!, 'token', 'ls')).stdout, /^ci +operator +\d+s +until /m)
+    t.equal((await as(admin!, 'token', 'create', 'other', '--role', 'viewer')).code, 0)
+    t.equal((await as(admin!, 'token', 'revoke', 'ci')).code, 0)
+    const gone = await by('volume', 'ls')
+    t.match([gone.code, gone.stderr], [1, /token is not taken: it is not known, or was revoked/])
   })
 
   await t.test('somebody in plain text hears nothing', async (t) => {

@@ -1,0 +1,78 @@
+/**
+ * Who calls, and whether he may: judged when the headers of a call are there, before any message of it is read.
+ *
+ *   headers -> bearer token, if there is one, else certificate, socket -> table of roles (access.ts) -> handler
+ *                `-> UNAUTHENTICATED            `-> nobody -> PERMISSION_DENIED
+ *
+ * Invariants: a token that is not good lets nobody in, whatever certificate comes with it. No handler sees a token, and
+ * none is reached by a call that was not judged.
+ */
+import { ServerInterceptingCall } from '@grpc/grpc-js'
+import type { Metadata, ServerInterceptor } from '@grpc/grpc-js'
+import { assert } from '../../engine/assert.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import { callerOf, denied } from './access.ts'
+import type { Caller } from './access.ts'
+import { refusalToStatus } from './refusal.ts'
+import type { TokenBook } from './token-book.ts'
+import type { UnprovedConnections } from './unproved-connections.ts'
+
+const TOKEN_HEADER = 'authorization'
+const BEARER = /^bearer +(\S+)$/i
+
+export interface CallGuardOptions {
+  /** Everybody there is; unset: over TLS, and he says it himself. */
+  everybody?: Caller | undefined
+  /** Over TLS. Unset: there are none. */
+  tokens?: TokenBook | undefined
+  unproved?: UnprovedConnections | undefined
+}
+
+type Call = Parameters<ServerInterceptor>[1]
+
+export class CallGuard {
+  readonly #o: CallGuardOptions
+  /** Of calls that were let in, by the headers that their handlers get. */
+  readonly #callers = new WeakMap<Metadata, Caller>()
+
+  constructor(options: CallGuardOptions) {
+    this.#o = options
+  }
+
+  /** For all calls of a server. */
+  readonly interceptor: ServerInterceptor = ({ path }, call) => new ServerInterceptingCall(call, {
+    start: (next) => next({
+      onReceiveMetadata: (metadata, forward) => {
+        const caller = this.#judge(call, metadata)
+        const refusal = caller instanceof HoldfastError ? caller : denied(path, caller)
+        if (refusal !== undefined) return call.sendStatus(refusalToStatus(refusal))
+        this.#callers.set(metadata, caller as Caller)
+        forward(metadata)
+      },
+    }),
+  })
+
+  /** Of a call that reached its handler. */
+  caller(metadata: Metadata): Caller {
+    const caller = this.#callers.get(metadata)
+    assert(caller !== undefined, 'a handler is reached by calls that were let in')
+    return caller
+  }
+
+  /** `end` is called when the caller is nobody any more. @returns to be called when the call is over */
+  hold({ by, name }: Caller, end: (why: HoldfastError) => void): () => void {
+    return by === 'token' ? this.#o.tokens!.hold(name, end) : () => undefined
+  }
+
+  #judge(call: Call, metadata: Metadata): Caller | HoldfastError | undefined {
+    const { everybody, tokens, unproved } = this.#o
+    const shown = metadata.get(TOKEN_HEADER)
+    metadata.remove(TOKEN_HEADER)
+    if (everybody !== undefined) return everybody
+    if (shown.length === 0) return callerOf(call)
+    const text = shown.length === 1 ? BEARER.exec(String(shown[0]))?.[1] : undefined
+    const caller = tokens?.judge(text ?? '') ?? new HoldfastError('token-refused', { reason: 'none is taken here' })
+    unproved?.judged(call.getConnectionInfo(), !(caller instanceof HoldfastError))
+    return caller
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * Bearer tokens over TLS: who shows a good one has its role and no other; one that is over, revoked, somebody else's or
+ * none at all opens nothing, whatever certificate comes with it; a stream under it ends with it; and a cluster has
+ * nothing by which a token could be made again.
+ */
+import { once } from 'node:events'
+import net from 'node:net'
+import { status } from '@grpc/grpc-js'
+import t from 'tap'
+import type { Test } from 'tap'
+import { ACCESS } from '../../../cluster/api/access.ts'
+import { GrpcClient } from '../../../cluster/api/grpc-client.ts'
+import { serveGrpc } from '../../../cluster/api/grpc-server.ts'
+import type { ServedService } from '../../../cluster/api/grpc-server.ts'
+import { loadServices } from '../../../cluster/api/proto.ts'
+import { TokenBook } from '../../../cluster/api/token-book.ts'
+import { UnprovedConnections } from '../../../cluster/api/unproved-connections.ts'
+import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
+import { TokenControl } from '../../../cluster/reconcile/token-control.ts'
+import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
+import { TOKEN_PREFIX } from '../../../cluster/store/token-records.ts'
+import { drawTokenSecret, hashOfToken, parseToken, tokenText } from '../../../cluster/tls/bearer-token.ts'
+import type { BearerToken } from '../../../cluster/tls/bearer-token.ts'
+import { wishForCluster, wishForNode } from '../../../cluster/tls/tls-connect.ts'
+import { authorityContext } from '../../../cluster/tls/tls-folder.ts'
+import { HoldfastError, GRPC_STATUS } from '../../../engine/errors.ts'
+import { storeInProcess } from '../store-in-process.ts'
+import { TestCa } from './certificates.ts'
+
+const LONG_MS = 3600_000
+const SERVICES = loadServices(['node', 'snapshot', 'token'], ['NodeService', 'SnapshotReadService', 'TokenService'])
+
+interface Scene {
+  ca: TestCa
+  store: ClusterStore
+  control: TokenControl
+  book: TokenBook
+  address: string
+  refusals: string[]
+  isStoreReachable: boolean
+  /** Of all that stands between a token and its end. */
+  wallMs: number
+  /** Draws it, and waits until the node knows it. */
+  make(name: string, role: string, validMs?: number): Promise<BearerToken>
+  client(token: BearerToken | undefined, certificate?: 'admin'): GrpcClient
+}
+
+async function scene(t: Test): Promise<Scene> {
+  const ca = new TestCa(t)
+  const { clusterId } = ca
+  const store = (await storeInProcess(t)).client()
+  const folder = ca.folder({ role: 'node', name: 'n1' })
+  const admin = ca.folder({ role: 'admin', name: 'alice' })
+  const of: Omit<Scene, 'book' | 'control' | 'address' | 'make' | 'client'> = {
+    ca, store, refusals: [], isStoreReachable: true, wallMs: Date.now(),
+  }
+  const book = new TokenBook({
+    store, clusterId, isStoreReachable: () => one.isStoreReachable, wallMs: () => one.wallMs,
+    onProblem: ({ message }) => t.comment(message),
+  })
+  const calls = (service: string): ServedService['calls'] => Object.fromEntries(
+    Object.keys(SERVICES[service]!).map((rpc) =>
+      [rpc, async (_: never, { role, name, by }) => ({ name: `${role} ${name} ${by}` })]))
+  const streams: ServedService['streams'] = {
+    async *Diff() {
+      for (;;) {
+        yield { offsetBytes: [], lengthBytes: [], kinds: [] }
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
+    },
+  }
+  const tls = { folder, tokens: book, onRefused: (_: string, reason: string) => void of.refusals.push(reason) }
+  const server = await serveGrpc({ host: '127.0.0.1', port: 0, tls }, [
+    { definition: SERVICES.NodeService!, calls: calls('NodeService') },
+    { definition: SERVICES.TokenService!, calls: calls('TokenService') },
+    { definition: SERVICES.SnapshotReadService!, calls: {}, streams },
+  ], (error) => t.fail(String(error)))
+  const control = new TokenControl({ records: new RecordStore(store), clusterId, wallMs: () => one.wallMs })
+  const address = `127.0.0.1:${server.port}`
+  const clients: GrpcClient[] = []
+  t.teardown(async () => {
+    for (const client of clients) client.close()
+    await server.close(0)
+    book.close()
+  })
+  const one: Scene = Object.assign(of, {
+    book, control, address,
+    async make(name: string, role: string, validMs = LONG_MS) {
+      const token = { clusterId, name, secret: drawTokenSecret() }
+      await control.create({ name, role, hash: hashOfToken(token.secret), validMs })
+      while (book.judge(tokenText(token)) instanceof HoldfastError) await new Promise(setImmediate)
+      return token
+    },
+    client(token: BearerToken | undefined, certificate?: 'admin') {
+      const tls = certificate === undefined ? wishForCluster(authorityContext(ca.dir), clusterId) : wishForNode(admin)
+      const client = new GrpcClient({ address, endpoint: address, source: 'the test', tls, token })
+      clients.push(client)
+      return client
+    },
+  })
+  return one
+}
+
+/** What comes of asking: who it was taken for, or the code of the refusal. */
+async function ask(client: GrpcClient, service = 'NodeService', rpc = 'Get'): Promise<string> {
+  try {
+    return ((await client.call(SERVICES[service]!, rpc, {}, 5_000)) as { name: string }).name
+  } catch (error) {
+    return (error as HoldfastError).code
+  }
+}
+
+t.test('a token has the role that it was made with', async (t) => {
+  const one = await scene(t)
+  for (const role of ['viewer', 'operator', 'admin', 'csi', 'node']) {
+    const client = one.client(await one.make(`a-${role}`, role))
+    t.equal(await ask(client), `${role} a-${role} token`)
+    t.equal(await ask(client, 'TokenService', 'Create'),
+      ACCESS['TokenService/Create']!.includes(role as never) ? `${role} a-${role} token` : 'tls-denied')
+  }
+  await t.rejects(one.make('s', 'store'), { code: 'parameter' })
+})
+
+t.test('what is no good token opens nothing', async (t) => {
+  const one = await scene(t)
+  const good = await one.make('good', 'admin')
+  const short = await one.make('short', 'admin', 1_000)
+  const gone = await one.make('gone', 'admin')
+  t.equal(await ask(one.client(good)), 'admin good token')
+  t.equal(await ask(one.client(undefined)), 'tls-denied', 'none')
+  const others: Record<string, BearerToken> = {
+    'another secret': { ...good, secret: drawTokenSecret() },
+    'the secret of another': { ...good, name: 'short' },
+    'a name that nobody has': { ...good, name: 'nobody' },
+    'another cluster': { ...good, clusterId: '0'.repeat(32) },
+  }
+  for (const [what, token] of Object.entries(others)) {
+    t.equal(await ask(one.client(token)), 'token-refused', what)
+    t.equal(await ask(one.client(token, 'admin')), 'token-refused', `${what}, beside the certificate of an admin`)
+  }
+  const client = one.client(short)
+  t.equal(await ask(client), 'admin short token')
+  one.wallMs += 1_000
+  t.equal(await ask(client), 'token-refused', 'over')
+  const second = one.client(gone)
+  t.equal(await ask(second), 'admin gone token')
+  await one.control.revoke({ name: 'gone' })
+  while ((await ask(second)) !== 'token-refused') await new Promise(setImmediate)
+  const anew = await one.make('gone', 'viewer')
+  t.equal(await ask(one.client(gone)), 'token-refused', 'one of the same name does not bring it back')
+  t.equal(await ask(one.client(anew)), 'viewer gone token')
+  one.isStoreReachable = false
+  t.equal(await ask(one.client(anew)), 'token-unchecked', 'revoked meanwhile, for all this node knows')
+  t.equal(await ask(one.client(undefined, 'admin')), 'admin alice certificate')
+})
+
+t.test('a stream ends with its token', async (t) => {
+  const one = await scene(t)
+  const ended = async (token: BearerToken, end: () => unknown): Promise<string> => {
+    let parts = 0
+    try {
+      for await (const _ of one.client(token).stream(SERVICES.SnapshotReadService!, 'Diff', {})) {
+        if (++parts === 3) await end()
+      }
+      return 'it ended by itself'
+    } catch (error) {
+      return (error as HoldfastError).message
+    }
+  }
+  const first = await one.make('first', 'operator')
+  t.match(await ended(first, () => one.control.revoke({ name: 'first' })), /it was revoked/)
+  // By a real clock: what waits for the end of a token waits by a timer.
+  const second = await one.make('second', 'operator', 1_000)
+  const from = Date.now()
+  const clock = setInterval(() => (one.wallMs += Date.now() - from), 20)
+  t.match(await ended(second, () => undefined), /it was valid until/)
+  clearInterval(clock)
+})
+
+t.test('while there is no token nobody comes in without a certificate', async (t) => {
+  const one = await scene(t)
+  t.equal(await ask(one.client(undefined)), 'unreachable')
+  t.match(one.refusals.at(-1), /showed no certificate/)
+  t.equal(await ask(one.client(undefined, 'admin')), 'admin alice certificate')
+})
+
+t.test('connections that prove nothing are few, and are closed', async (t) => {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  const accepted = async (): Promise<{ near: net.Socket; far: net.Socket }> => {
+    const near = net.connect(port, '127.0.0.1').on('error', () => undefined)
+    const [far] = (await once(server, 'connection')) as [net.Socket]
+    far.on('error', () => undefined)
+    return { near, far }
+  }
+  const closed: net.Socket[] = []
+  const places = new UnprovedConnections((socket) => void closed.push(socket), { connectionsMax: 2, proveMs: 50 })
+  const [a, b, c] = [await accepted(), await accepted(), await accepted()]
+  t.ok(places.add(a.far) && places.add(b.far))
+  t.notOk(places.add(c.far), 'no third one')
+  places.judged(a.far, true)
+  await once(b.far, 'close')
+  t.same(closed, [b.far], 'who proved nothing')
+  t.ok(places.add(c.far), 'its place is free')
+  places.judged(c.far, true)
+  places.judged(a.far, false)
+  await once(a.far, 'close')
+  t.equal(closed[1], a.far, 'whose token is good no more')
+  c.near.destroy()
+  await once(c.far, 'close')
+  t.equal(places.size, 0)
+})
+
+t.test('a cluster has no secret of a token', async (t) => {
+  const one = await scene(t)
+  const token = await one.make('known', 'admin')
+  const page = await one.store.list({ prefix: '' })
+  if (!page.ok) throw page.error
+  const dump = page.value.entries.map(({ key, value }) => `${key} ${Buffer.from(value).toString()}`).join('\n')
+  t.match(dump, `${TOKEN_PREFIX}known`)
+  const secret = Buffer.from(token.secret.reveal())
+  for (const form of ['base64url', 'hex', 'base64'] as const) t.notOk(dump.includes(secret.toString(form)), form)
+  t.notMatch(JSON.stringify(await one.control.list()), hashOfToken(token.secret), 'and tells not even its hash')
+})
+
+t.test('a token is shown to nodes of its cluster, over TLS', async (t) => {
+  const one = await scene(t)
+  const token = await one.make('mine', 'viewer')
+  const other = await scene(t)
+  await other.make('theirs', 'viewer')
+  const tls = wishForCluster(authorityContext(other.ca.dir), one.ca.clusterId)
+  const client = new GrpcClient({ address: other.address, endpoint: 'e', source: 's', tls, token })
+  t.equal(await ask(client), 'unreachable', 'the connection ends before anything is said')
+  client.close()
+  t.throws(() => new GrpcClient({ address: one.address, endpoint: 'e', source: 's', token }), /over TLS only/)
+})
+
+t.test('the form of a token', async (t) => {
+  const token = { clusterId: 'a'.repeat(32), name: 'ci.build-1', secret: drawTokenSecret() }
+  const text = tokenText(token)
+  const read = parseToken(text)!
+  t.same([read.clusterId, read.name, read.secret.reveal()], [token.clusterId, token.name, token.secret.reveal()])
+  t.equal(token.secret.lengthBytes * 8, 256)
+  for (const bad of ['', text.slice(1), text.slice(0, -1), `${text}x`, text.toUpperCase(), ` ${text}`]) {
+    t.equal(parseToken(bad), undefined)
+  }
+  t.equal(status.UNAUTHENTICATED, GRPC_STATUS.UNAUTHENTICATED)
+})
+
+t.test('what is asked for is judged', async (t) => {
+  const { control } = await scene(t)
+  const good = { name: 'a', role: 'viewer', hash: 'f'.repeat(64), validMs: LONG_MS }
+  const changes = [{ name: '' }, { name: 'A' }, { name: 'a/b' }, { role: 'root' }, { hash: 'secret' }]
+  for (const change of [...changes, ...[0, -1, Number.NaN, 1e15].map((validMs) => ({ validMs }))]) {
+    await t.rejects(control.create({ ...good, ...change }), { code: 'parameter' })
+  }
+  await control.create(good)
+  await t.rejects(control.create(good), { code: 'token-exists' })
+  await t.rejects(control.revoke({ name: 'b' }), { code: 'token-not-found' })
+  await t.rejects(control.revoke({ name: '../volumes/x' }), { code: 'token-not-found' })
+  await control.revoke({ name: 'a' })
+  t.same(await control.list(), { tokens: [] })
+})
