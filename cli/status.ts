@@ -10,13 +10,20 @@ import { EXIT_OK } from './output.ts'
 const WATCH_MS = 1000
 const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 
-/** @returns no line, or the one about deep scrubs */
+/** @returns no line, or the one about scrubs */
 export function describeScrubs(status: Status, nowMs: number): string[] {
+  const { copiesScrubbing, scrubPercent } = status
+  const now = copiesScrubbing === 0 ? [] : [`${copiesScrubbing} under way, ${scrubPercent} % of it is done`]
+  const words = [...now, ...endedScrubs(status, nowMs)]
+  return words.length === 0 ? [] : [`scrubs: ${words.join('; ')}`]
+}
+
+function endedScrubs(status: Status, nowMs: number): string[] {
   const { copiesNeverScrubbed: never, oldestScrubAtMs, oldestScrubVolume, oldestScrubNode } = status
-  if (oldestScrubAtMs === 0) return never === 0 ? [] : [`scrubs: no deep one of ${never} copies has ended yet`]
+  if (oldestScrubAtMs === 0) return never === 0 ? [] : [`no deep one of ${never} copies has ended yet`]
   const age = formatAge(nowMs - oldestScrubAtMs)
   const others = never === 0 ? '' : `; none has ended yet of ${never} other copies`
-  return [`scrubs: the oldest deep one ended ${age} ago (volume ${oldestScrubVolume} on ${oldestScrubNode})${others}`]
+  return [`the oldest deep one ended ${age} ago (volume ${oldestScrubVolume} on ${oldestScrubNode})${others}`]
 }
 
 function page(status: Status): string[] {

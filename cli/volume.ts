@@ -74,12 +74,14 @@ function describeSnapshots({ snapshots, newestSnapshot, newestSnapshotAtMs }: Vo
 
 /** E.g. `n1 3d ago, 2 damaged block(s) repaired`. */
 function describeScrubs(copy: Volume['copies'][number]): string {
-  const { node, scrubbedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems, differences } =
-    copy
+  const {
+    node, scrubbedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
+    differences,
+  } = copy
   const repaired = damagedBlocks - unrepairedBlocks
   const words = [
     ...(scrubbedAtMs === 0 ? [] : [`${formatAge(Date.now() - scrubbedAtMs)} ago`]),
-    ...(isScrubbing ? ['now'] : scrubbedAtMs === 0 ? ['never'] : []),
+    ...(isScrubbing ? [`now (${scrubPercent} %)`] : scrubbedAtMs === 0 ? ['never'] : []),
     ...(repaired > 0 ? [`${repaired} damaged block(s) repaired`] : []),
     ...(unrepairedBlocks > 0 ? [`${unrepairedBlocks} not repaired`] : []),
     ...(lostBlocks > 0 ? [`${lostBlocks} lost on every copy`] : []),

@@ -1,8 +1,9 @@
 /**
- * How fast a deep scrub reads and verifies one copy, over a real disk and index: blocks written one behind the other,
- * then overwritten one by one in random order, a quarter as many writes as there are blocks first, and then as many as
- * there are. `node bench/micro/scrub.ts [FOLDER] [MIB] [ENTRIES]`: the folder decides which disk is measured (default:
- * the system's temporary one, and 1024 MiB), how many entries of the map are put in order at a time.
+ * How fast a deep scrub reads and verifies one copy and the structures of its segments, over a real disk and index:
+ * blocks written one behind the other, then overwritten one by one in random order, a quarter as many writes as there
+ * are blocks first, and then as many as there are. `node bench/micro/scrub.ts [FOLDER] [MIB] [ENTRIES]`: the folder
+ * decides which disk is measured (default: the system's temporary one, and 1024 MiB), how many entries of the map are
+ * put in order at a time.
  * It reads past the page cache, so the disk bounds it; what the processor takes of it stands beside, and memory, the
  * longest turn, and plain reads of the same size.
  */
@@ -11,10 +12,11 @@ import os from 'node:os'
 import path from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { crc32c } from '../../dataplane/checksum.ts'
+import { StructureChecks } from '../../dataplane/copy/structure-checks.ts'
 import { MEDIUM_READ_BYTES_MAX, MediumReader } from '../../dataplane/disk/medium-reader.ts'
 import { prepareDisk } from '../../dataplane/disk-preparation.ts'
 import { openStore } from '../../dataplane/store-shell.ts'
-import { runTask } from '../../engine/task.ts'
+import { runTask, until } from '../../engine/task.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import { payloadOf } from '../../engine/volume/copy-headers.ts'
 import { CopyScrub } from '../../engine/volume/copy-scrub.ts'
@@ -23,6 +25,8 @@ import type { OpenCopy } from '../../engine/volume/copy-store.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 
 const RECORD_BLOCKS = 64
+/** Of a client that overwrites: a batch has hardly more blocks. */
+const DEPTH = 4
 const sizeBytes = Number(process.argv[3] ?? 1024) * MIB
 const blocks = sizeBytes / BLOCK_BYTES
 const limits = { ...WINDOW_LIMITS, entries: Number(process.argv[4] ?? WINDOW_LIMITS.entries) }
@@ -66,12 +70,12 @@ for (let i = 0; i < payload.length; i += 8) payload[i] = i
 let seq = 1
 copy.append({ kind: 'control', epoch: 1, seq: 1, request: undefined, change: { operation: 'epoch', epochs: [[1, 1]] } })
 
-async function write(lba: number, blockCount: number): Promise<void> {
+async function write(lba: number, blockCount: number, underWayMost = 256): Promise<void> {
   const bytes = payload.slice(0, blockCount * BLOCK_BYTES)
   copy.append({
     kind: 'write', epoch: 1, seq: ++seq, request: undefined, lba, blockCount, payload: payloadOf(crc32c, bytes),
   })
-  while (seq - storedSeq > 256) await new Promise<void>((resolve) => (onStored = resolve))
+  while (seq - storedSeq > underWayMost) await new Promise<void>((resolve) => (onStored = resolve))
 }
 
 const settled = async (): Promise<void> => {
@@ -83,14 +87,27 @@ const memoryBytes = (): number => {
   return heapUsed + external
 }
 
+const structures = new StructureChecks({
+  streams: () => shell.store.streams(),
+  everyMs: 0,
+  wallMs: () => Date.now(),
+  empty: () => {},
+  onDamage: () => {
+    throw new Error('there is damage')
+  },
+  log: { event: () => {} },
+})
+
 async function scrub(kind: 'light' | 'deep', name: string): Promise<void> {
   let readBytes = 0
+  const go = (bytes: number, resume: (goesOn: boolean) => void): void => {
+    readBytes += bytes
+    setImmediate(resume, true)
+  }
   const one = new CopyScrub(copy, {
     wallMs: () => Date.now(),
-    pace: (bytes, go) => {
-      readBytes += bytes
-      setImmediate(go, true)
-    },
+    pace: go,
+    structures,
     limits,
     onProblem: (problem) => console.log(problem),
   })
@@ -102,7 +119,15 @@ async function scrub(kind: 'light' | 'deep', name: string): Promise<void> {
   turns.enable()
   const cpu = process.cpuUsage()
   const began = performance.now()
+  if (kind === 'deep') structures.ask(shell.store.streams())
   await new Promise<void>((resolve) => runTask(one.passTask(kind, () => 'anew'), () => resolve()))
+  const pace = {
+    wait: (bytes: number) => until<boolean>((resume) => go(bytes, resume)),
+    blocksMost: () => Infinity,
+  }
+  if (kind === 'deep')
+    for (const stream of shell.store.streams())
+      await new Promise<void>((resolve) => runTask(structures.task(stream, pace), () => resolve()))
   const seconds = (performance.now() - began) / 1000
   const { user, system } = process.cpuUsage(cpu)
   turns.disable()
@@ -113,7 +138,8 @@ async function scrub(kind: 'light' | 'deep', name: string): Promise<void> {
   console.log(
     `${name}: ${rate}${counts.blocks} blocks, ${(readBytes / MIB).toFixed(0)} MiB read in ${seconds.toFixed(2)} s, ` +
       `${((user + system) / 1e6).toFixed(2)} s of processor time ` +
-      `(${((user + system) / counts.blocks).toFixed(2)} us a block), ` +
+      `(${((user + system) / counts.blocks).toFixed(2)} us a block, ` +
+      `${((user + system) / 1e6 / (liveMib / 1024)).toFixed(2)} s a GiB), ` +
       `${(Math.max(0, mostBytes - beganBytes) / MIB).toFixed(0)} MiB of memory more, ` +
       `turns of ${(turns.percentile(99.9) / 1e6).toFixed(1)} ms at 99.9 %, ` +
       `${(turns.max / 1e6).toFixed(1)} ms at most, ` +
@@ -147,7 +173,7 @@ let state = 1
 async function overwrite(count: number): Promise<void> {
   for (let i = 0; i < count; i++) {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0
-    await write(Math.floor((state / 2 ** 32) * blocks), 1)
+    await write(Math.floor((state / 2 ** 32) * blocks), 1, DEPTH)
   }
   await settled()
 }

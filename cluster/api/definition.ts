@@ -49,7 +49,9 @@ export interface Copy {
   /** By the clock of its node, milliseconds since 1970; 0: never. */
   scrubbedAtMs: number
   checkedAtMs: number
+  /** Also one that was asked for and waits its turn; of its blocks so many of a hundred were looked at. */
   isScrubbing: boolean
+  scrubPercent: number
   damagedBlocks: number
   unrepairedBlocks: number
   lostBlocks: number
@@ -213,6 +215,9 @@ export interface Status {
   oldestScrubAtMs: number
   oldestScrubVolume: string
   oldestScrubNode: string
+  /** Copies that are scrubbed now, or wait their turn, and how far they are on the average: of a hundred. */
+  copiesScrubbing: number
+  scrubPercent: number
   sessions: number
   problems: Problem[]
   /** What a cluster of so few nodes, or with its store where it is, cannot promise. */

@@ -89,6 +89,8 @@ export function statusPage(node: Node, volumes: Volume[], sessions: number): Sta
     oldestScrubAtMs: 0,
     oldestScrubVolume: '',
     oldestScrubNode: '',
+    copiesScrubbing: 0,
+    scrubPercent: 0,
     sessions,
     problems,
     limits: [LONE_NODE],

@@ -32,6 +32,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
       scrubbedAtMs: 0,
       checkedAtMs: 0,
       isScrubbing: false,
+      scrubPercent: 0,
       damagedBlocks: 0,
       unrepairedBlocks: 0,
       lostBlocks: 0,

@@ -94,12 +94,12 @@ export function whyNotServed(view: VolumeView | undefined): string {
 
 function copyOf(fact: CopyFact): Copy {
   const { node, isPrimary, status } = fact
-  const { scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
-    comparedAtMs, differences } = status ?? NEVER_SCRUBBED
+  const { scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks,
+    mapProblems, comparedAtMs, differences } = status ?? NEVER_SCRUBBED
   return {
     node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
-    scrubbedAtMs, checkedAtMs, isScrubbing, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems, comparedAtMs,
-    differences,
+    scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
+    comparedAtMs, differences,
   }
 }
 
@@ -157,18 +157,26 @@ function snapshotsOf(term: Term): Pick<Status, 'snapshots' | 'newestSnapshotAtMs
 }
 
 type StatusScrubs = Pick<
-  Status, 'copiesNeverScrubbed' | 'oldestScrubAtMs' | 'oldestScrubVolume' | 'oldestScrubNode'
+  Status,
+  | 'copiesNeverScrubbed' | 'oldestScrubAtMs' | 'oldestScrubVolume' | 'oldestScrubNode' | 'copiesScrubbing'
+  | 'scrubPercent'
 >
 
 /** As the node of each copy said last. */
 function scrubsOf({ cluster }: Term): StatusScrubs {
   const scrubs: StatusScrubs = {
-    copiesNeverScrubbed: 0, oldestScrubAtMs: 0, oldestScrubVolume: '', oldestScrubNode: '',
+    copiesNeverScrubbed: 0, oldestScrubAtMs: 0, oldestScrubVolume: '', oldestScrubNode: '', copiesScrubbing: 0,
+    scrubPercent: 0,
   }
+  let percents = 0
   for (const volume of cluster.volumes.values()) {
     for (const [node, { copyId }] of Object.entries(volume.config?.members ?? {})) {
       const copy = cluster.nodes.get(node)?.copies.get(volume.id)
       if (copy?.copyId !== copyId) continue
+      if (copy.isScrubbing) {
+        scrubs.copiesScrubbing++
+        percents += copy.scrubPercent
+      }
       if (copy.scrubbedAtMs === 0) scrubs.copiesNeverScrubbed++
       else if (scrubs.oldestScrubAtMs === 0 || copy.scrubbedAtMs < scrubs.oldestScrubAtMs) {
         scrubs.oldestScrubAtMs = copy.scrubbedAtMs
@@ -177,6 +185,7 @@ function scrubsOf({ cluster }: Term): StatusScrubs {
       }
     }
   }
+  if (scrubs.copiesScrubbing > 0) scrubs.scrubPercent = Math.floor(percents / scrubs.copiesScrubbing)
   return scrubs
 }
 

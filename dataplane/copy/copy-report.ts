@@ -48,10 +48,11 @@ export function copyStatus(
   }
 }
 
-export const scrubStatus = ({ light, deep, isOverdue }: ScrubReport): ScrubStatus => ({
+export const scrubStatus = ({ light, deep, isWaiting, isOverdue }: ScrubReport): ScrubStatus => ({
   scrubbedAtMs: deep.endedAtMs,
   checkedAtMs: light.endedAtMs,
-  isScrubbing: deep.isRunning || light.isRunning,
+  isScrubbing: isWaiting || deep.isRunning || light.isRunning,
+  scrubPercent: Math.floor(100 * (deep.isRunning ? deep.doneShare : light.doneShare)),
   isScrubOverdue: isOverdue,
   damagedBlocks: deep.counts.damaged,
   unrepairedBlocks: deep.unrepaired,

@@ -4,6 +4,8 @@
  *
  *   look, once a minute: which copies are there -> what they noted -> whose time has come -> pass -> look again
  *
+ * What a user asks for does not wait for what runs by schedule: that is left where it is, noted, and goes on behind it.
+ *
  * Foreground first: while clients or other copies ask anything of this worker, a scrub reads so many bytes a second and
  * no more; when nobody did for a second it reads as fast as it can.
  */
@@ -54,6 +56,8 @@ export interface ScrubberOptions extends ScrubOptions {
 export interface ScrubReport {
   light: ScrubSummary
   deep: ScrubSummary
+  /** Asked for, and not begun yet. */
+  isWaiting: boolean
   isOverdue: boolean
 }
 
@@ -74,6 +78,8 @@ export class Scrubber {
   readonly #o: ScrubberOptions
   readonly #known = new Map<LocalCopyStore, Known>()
   #isRunning = false
+  /** What runs was asked for, or is as good as done: nothing goes before it. */
+  #isAsked = false
   #timer: { cancel(): void } | undefined
   #isStopped = false
   #onEnded: (() => void) | undefined
@@ -112,7 +118,7 @@ export class Scrubber {
       deep.unrepaired += of.unrepaired
       deep.counts.damaged += of.counts.damaged
     }
-    return { light, deep, isOverdue: this.#isOverdue(known) }
+    return { light, deep, isWaiting: known.asked.size > 0, isOverdue: this.#isOverdue(known) }
   }
 
   /** What only the snapshot that stands there shows, as the last light scrub of the copy found. */
@@ -164,6 +170,7 @@ export class Scrubber {
 
   #check(stream: StoreStream): void {
     this.#isRunning = true
+    this.#isAsked = false
     const pace = {
       wait: (bytes: number) => until<boolean>((resume) => this.#pace(bytes, resume)),
       blocksMost: () => this.#blocksMost(),
@@ -171,13 +178,17 @@ export class Scrubber {
     runTask(this.#o.structures!.task(stream, pace), (isWhole) => this.#ended(isWhole))
   }
 
+  /** Some copy that was asked for could begin. */
+  get #isAnyAsked(): boolean {
+    for (const known of this.#known.values()) if (known.asked.size > 0 && mayBegin(known)) return true
+    return false
+  }
+
   /** What was lost, or not repaired, may have been written over. */
   #heal(known: Known): void {
     this.#isRunning = true
     known.healedAtMs = this.#o.clock.nowMs()
-    runTask(known.scrub.lost.healTask(), () => {
-      this.#ended([...this.#known.values()].some(({ asked }) => asked.size > 0))
-    })
+    runTask(known.scrub.lost.healTask(), () => this.#ended(false))
   }
 
   /** Copies come and go. */
@@ -191,6 +202,7 @@ export class Scrubber {
         wallMs: this.#o.wallMs,
         pace: (bytes, go) => this.#pace(bytes, go),
         blocksMost: () => this.#blocksMost(),
+        ...(this.#o.structures === undefined ? {} : { structures: this.#o.structures }),
         ...(remains === undefined ? {} : { tell: (versions) => remains.tellReaders(versions) }),
         onProblem: (problem) =>
           this.#o.log.event('error', 'the map of a copy and its segments do not agree', { volumeId, problem }),
@@ -215,7 +227,7 @@ export class Scrubber {
     const nowMs = this.#o.wallMs()
     let best: { known: Known; kind: ScrubKind; atMs: number } | undefined
     for (const known of this.#known.values()) {
-      if (!known.isOpen || known.scrub.copy.failedReason !== '' || !known.scrub.isConsistent) continue
+      if (!mayBegin(known)) continue
       for (const kind of ['deep', 'light'] as const) {
         const atMs = known.asked.has(kind) ? -Infinity : this.#dueAtMs(known, kind)
         if (atMs <= nowMs && (best === undefined || atMs < best.atMs)) best = { known, kind, atMs }
@@ -254,6 +266,8 @@ export class Scrubber {
     const askedAtMs = asked.get(kind)
     asked.delete(kind)
     this.#isRunning = true
+    // A light one is soon done, and begun anew it could not say what snapshots hold alone.
+    this.#isAsked = askedAtMs !== undefined || kind === 'light'
     const nowMs = this.#o.wallMs()
     const todo = (track: ScrubTrack): ScrubTodo => {
       if (askedAtMs !== undefined) return 'anew'
@@ -272,7 +286,7 @@ export class Scrubber {
     this.#isRunning = false
     if (this.#isStopped) return this.#onEnded?.()
     // One that could not go on is tried again at the next look.
-    if (isWhole) this.#lookSoon()
+    if (isWhole || this.#isAnyAsked) this.#lookSoon()
   }
 
   // --- how fast ----------------------------------------------------------------------------------------------------
@@ -283,18 +297,23 @@ export class Scrubber {
 
   #pace(bytes: number, go: (goesOn: boolean) => void): void {
     const { clock, foreground, busyBytesPerSecond } = this.#o
+    const goesOn = (): boolean => !this.#isStopped && (this.#isAsked || !this.#isAnyAsked)
     const nowMs = clock.nowMs()
     const atMs = foreground.isBusy() ? Math.max(nowMs, this.#nextGrantMs) : nowMs
     this.#nextGrantMs = atMs + ((bytes === 0 ? PAGE_BYTES : bytes) / busyBytesPerSecond) * 1000
     // A timer of nothing is one of a millisecond.
-    if (atMs <= nowMs) return clock.defer(() => go(!this.#isStopped))
+    if (atMs <= nowMs) return clock.defer(() => go(goesOn()))
     const timer = clock.after(atMs - nowMs, () => {
       this.#waiting = undefined
-      go(!this.#isStopped)
+      go(goesOn())
     })
     this.#waiting = { timer, go }
   }
 }
+
+/** Q3: it is there, and has all that it should. */
+const mayBegin = ({ isOpen, scrub }: Known): boolean =>
+  isOpen && scrub.copy.failedReason === '' && scrub.isConsistent
 
 /** From 0 to 1, the same for the same words. */
 function shareOf(words: string): number {

@@ -1,6 +1,9 @@
 /**
- * When the segments of a worker's disks are checked (engine/log/structure-check.ts), and what becomes of what is found:
- * each stream as often as its copies are scrubbed deep, and with a deep scrub that a user asks for.
+ * When what describes the segments of a worker's disks is looked at (engine/log/structure-check.ts), and what becomes
+ * of what is found: as often as copies are scrubbed deep, and with a deep scrub that a user asks for.
+ *
+ *   a deep scrub that reads a segment   looks at its headers along the way, when that was not done for half as long
+ *   what no scrub came by               is looked at by itself, behind them
  *
  *   header, trailer or summary of a segment   its blocks are moved elsewhere, it is given back
  *   header of a batch                         reads go on by the map; what lies there cannot be told without it, so
@@ -9,7 +12,9 @@
  * All is of this process: a check reads headers alone, and after a restart it is made again.
  */
 import type { Pace } from '../../engine/log/medium-pace.ts'
-import { checkSegment, type StructureDamage } from '../../engine/log/structure-check.ts'
+import {
+  checkSegment, isCheckable, type StructureDamage, type StructureWatch,
+} from '../../engine/log/structure-check.ts'
 import type { StoreStream } from '../../engine/log/store-stream.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import type { Task } from '../../engine/task.ts'
@@ -31,12 +36,16 @@ export interface StructureChecksOptions {
 }
 
 interface Known {
-  /** When the next one is due. */
+  /** When what no scrub came by is due. */
   dueAtMs: number
+  askedAtMs: number
+  /** By segment: when it was looked at last, and under which generation. */
+  lookedAtMs: Float64Array
+  generation: Uint32Array
   found: Set<string>
 }
 
-export class StructureChecks {
+export class StructureChecks implements StructureWatch {
   readonly #o: StructureChecksOptions
   readonly #known = new Map<StoreStream, Known>()
 
@@ -44,9 +53,27 @@ export class StructureChecks {
     this.#o = options
   }
 
-  /** Those of these streams now, or as soon as what runs has ended. */
+  /** All segments of these streams are to be looked at, now or as soon as what runs has ended. */
   ask(streams: readonly StoreStream[]): void {
-    for (const stream of streams) this.#of(stream).dueAtMs = 0
+    for (const stream of streams) Object.assign(this.#of(stream), { dueAtMs: 0, askedAtMs: this.#o.wallMs() })
+  }
+
+  isWanted(stream: StoreStream, segment: number): boolean {
+    if (!isCheckable(stream, segment)) return false
+    const { askedAtMs, lookedAtMs, generation } = this.#of(stream)
+    const { everyMs, wallMs } = this.#o
+    if (everyMs === 0 && askedAtMs === 0) return false
+    const nowMs = wallMs()
+    const sinceMs = everyMs === 0 ? askedAtMs : Math.max(askedAtMs, nowMs - everyMs / 2)
+    const atMs = lookedAtMs[segment]!
+    return generation[segment] !== stream.segments.generation[segment] || atMs < sinceMs || atMs > nowMs
+  }
+
+  looked(stream: StoreStream, segment: number, damages: readonly StructureDamage[]): void {
+    const known = this.#of(stream)
+    known.lookedAtMs[segment] = this.#o.wallMs()
+    known.generation[segment] = stream.segments.generation[segment]!
+    for (const damage of damages) this.#found(stream, known, damage)
   }
 
   /** The one whose time has come. */
@@ -57,16 +84,18 @@ export class StructureChecks {
     return streams.find((stream) => !stream.failed && this.#of(stream).dueAtMs <= nowMs)
   }
 
-  /** Check all of its segments. False: it was ended before, and begins anew when it is due. */
+  /** Look at all of its segments that no scrub came by. False: it was ended before, and goes on another time. */
   *task(stream: StoreStream, pace: Pace): Task<boolean> {
     const known = this.#of(stream)
-    const { everyMs, wallMs } = this.#o
-    known.dueAtMs = everyMs === 0 ? Infinity : wallMs() + everyMs
+    const { askedAtMs } = known
     for (let segment = 0; segment < stream.segments.count; segment++) {
+      if (!this.isWanted(stream, segment)) continue
       const damages = yield* checkSegment(stream, segment, pace)
       if (damages === undefined) return false
-      for (const damage of damages) this.#found(stream, known, damage)
+      this.looked(stream, segment, damages)
     }
+    const { everyMs, wallMs } = this.#o
+    if (known.askedAtMs === askedAtMs) known.dueAtMs = everyMs === 0 ? Infinity : wallMs() + everyMs
     return true
   }
 
@@ -82,7 +111,11 @@ export class StructureChecks {
     let known = this.#known.get(stream)
     if (known === undefined) {
       const { everyMs, wallMs } = this.#o
-      known = { dueAtMs: everyMs === 0 ? Infinity : wallMs() + Math.min(FIRST_MS, everyMs), found: new Set() }
+      const { count } = stream.segments
+      known = {
+        dueAtMs: everyMs === 0 ? Infinity : wallMs() + Math.min(FIRST_MS, everyMs), askedAtMs: 0,
+        lookedAtMs: new Float64Array(count), generation: new Uint32Array(count), found: new Set(),
+      }
       this.#known.set(stream, known)
     }
     return known

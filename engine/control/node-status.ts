@@ -26,7 +26,9 @@ export interface ScrubStatus {
   /** When the last deep one ended on all its disks, and the last light one. */
   scrubbedAtMs: number
   checkedAtMs: number
+  /** One is under way, or was asked for and waits its turn; and how much of its blocks that has looked at. */
   isScrubbing: boolean
+  scrubPercent: number
   /** No deep one ended for twice as long as from one to the next. */
   isScrubOverdue: boolean
   /** Blocks that the last deep one found damaged, and those found since that could not be repaired so far. */
@@ -42,8 +44,8 @@ export interface ScrubStatus {
 }
 
 export const NEVER_SCRUBBED: ScrubStatus = {
-  scrubbedAtMs: 0, checkedAtMs: 0, isScrubbing: false, isScrubOverdue: false, damagedBlocks: 0, unrepairedBlocks: 0,
-  lostBlocks: 0, mapProblems: 0, comparedAtMs: 0, differences: 0,
+  scrubbedAtMs: 0, checkedAtMs: 0, isScrubbing: false, scrubPercent: 0, isScrubOverdue: false, damagedBlocks: 0,
+  unrepairedBlocks: 0, lostBlocks: 0, mapProblems: 0, comparedAtMs: 0, differences: 0,
 }
 
 export interface CopyStatus extends ScrubStatus {

@@ -10,20 +10,23 @@
  * - Q2 a block counts as repaired when it was read from the medium again, or no view shows it any more.
  */
 import { READ_BLOCKS, type Pace } from '../log/medium-pace.ts'
+import type { StructureWatch } from '../log/structure-check.ts'
 import { until, type Task } from '../task.ts'
 import type { VersionId } from '../replication/record.ts'
+import { BLOCK_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import type { FoundVersion } from './copy-reader.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { walkDeep, type DeepSteps } from './deep-walk.ts'
 import type { WindowLimits } from './deep-window.ts'
 import { ExclusiveBytes } from './exclusive-bytes.ts'
+import { walkLight } from './light-walk.ts'
 import { LostBlocks, without } from './lost-blocks.ts'
+import { lookAgain } from './medium-blocks.ts'
 import {
   noCounts, readScrubNote, writeScrubNote, type RunningScrub, type ScrubCounts, type ScrubKind, type ScrubNote,
   type ScrubTrack,
 } from './scrub-note.ts'
-import { lookAgain, walkLight } from './scrub-walk.ts'
 
 /** What a scrub needs of whoever runs it. */
 export interface ScrubPort {
@@ -40,6 +43,8 @@ export interface ScrubPort {
   tell?(versions: readonly VersionId[]): Task<VersionId[]>
   /** Of memory, for tests; unset: what there is for it. */
   limits?: WindowLimits
+  /** Structures of segments, which a deep one looks at along the way; unset: it does not. */
+  structures?: StructureWatch
   /** Map and segments of the copy do not agree. */
   onProblem(problem: string): void
 }
@@ -50,6 +55,8 @@ export interface ScrubSummary {
   endedAtMs: number
   /** One is under way, or was when the process ended. */
   isRunning: boolean
+  /** How far that is, as a share of its blocks; 0 when there is none. */
+  doneShare: number
   /** Of the last that ended on each disk, or of the one under way where that found more. */
   counts: ScrubCounts
   /** Damaged blocks that could not be repaired so far (1,024 of a disk at the most). */
@@ -74,6 +81,19 @@ const NOTE_EVERY_MS = 10_000
 const APPLY_WAIT_MS = 10_000
 const APPLY_LOOK_MS = 100
 
+interface Pass {
+  kind: ScrubKind
+  targets: Target[]
+  at: Target | undefined
+  /** Looked at there since that was counted with what it notes. */
+  blocks: number
+  /** Found in the map there, to be looked at. */
+  counted: number
+}
+
+/** What it takes to find a block in the map, beside reading it: 16 KiB a page of 256 (SCRUB.md Q8). */
+const COUNT_SHARE = 1 / 64
+
 export class CopyScrub {
   readonly copy: LocalCopyStore
   readonly lost: LostBlocks
@@ -82,6 +102,8 @@ export class CopyScrub {
   private readonly notes = new Map<Target, ScrubNote>()
   private notedAtMs = -Infinity
   private isEnding = false
+  /** The one under way, and where it is. */
+  private pass: Pass | undefined
 
   constructor(copy: LocalCopyStore, port: ScrubPort) {
     this.copy = copy
@@ -121,11 +143,30 @@ export class CopyScrub {
         counts[name] += Math.max(last[name], running?.[name] ?? 0)
     return {
       endedAtMs: tracks.length === 0 ? 0 : Math.min(...tracks.map(({ endedAtMs }) => endedAtMs)),
-      isRunning: tracks.some(({ running }) => running !== undefined),
+      isRunning: this.pass?.kind === kind || tracks.some(({ running }) => running !== undefined),
+      doneShare: this.doneShare(kind),
       counts,
       unrepaired: [...this.notes.values()].reduce((sum, { left }) => sum + left.length, 0),
       lost: this.lost.count,
     }
+  }
+
+  /** What is written meanwhile may be more than there was. */
+  private doneShare(kind: ScrubKind): number {
+    const { pass } = this
+    let [done, all] = [0, 0]
+    for (const [target, note] of this.notes) {
+      const { running, last } = note[kind]
+      const isOfPass = pass?.kind === kind && pass.targets.includes(target)
+      if (running === undefined && !isOfPass) continue
+      const stored = target.stream.map.usage(target.map).logicalBytes / BLOCK_BYTES
+      const blocks = kind === 'deep' ? stored * (1 + COUNT_SHARE) : stored
+      const sinceNoted = isOfPass && pass.at === target ? pass.blocks + pass.counted * COUNT_SHARE : 0
+      const isDone = isOfPass && pass.targets.indexOf(target) < pass.targets.indexOf(pass.at ?? target)
+      done += running === undefined ? (isDone ? last.blocks : 0) : running.blocks + sinceNoted
+      all += Math.max(blocks, isDone ? last.blocks : 0)
+    }
+    return all === 0 ? 0 : Math.min(1, done / all)
   }
 
   /**
@@ -133,6 +174,8 @@ export class CopyScrub {
    * what was done is noted.
    */
   *passTask(kind: ScrubKind, todo: (track: ScrubTrack) => ScrubTodo): Task<boolean> {
+    const pass: Pass = { kind, targets: [], at: undefined, blocks: 0, counted: 0 }
+    this.pass = pass
     if (kind === 'deep') yield* this.whenApplied()
     const todos = [...this.notes].map(([target, note]) => ({ target, note, what: todo(note[kind]) }))
     if (kind === 'light') {
@@ -142,16 +185,22 @@ export class CopyScrub {
         this.exclusive.begin(copy.bodies.now, copy.appliedSeq, port.wallMs())
       } else this.exclusive.abandon()
     }
-    for (const { target, note, what } of todos) {
-      if (what === 'nothing') continue
+    const wanted = todos.filter(({ what }) => what !== 'nothing')
+    pass.targets = wanted.map(({ target }) => target)
+    for (const { target, note, what } of wanted) {
       if (what === 'anew') delete note[kind].running
+      pass.at = target
+      pass.blocks = 0
+      pass.counted = 0
       const ended = yield* this.disk(kind, target, note)
       yield* writeScrubNote(target, note)
       if (ended) continue
       if (kind === 'light') this.exclusive.abandon()
+      this.pass = undefined
       return false
     }
     if (kind === 'light') this.exclusive.end()
+    this.pass = undefined
     return true
   }
 
@@ -190,8 +239,16 @@ export class CopyScrub {
       pace: this.paceTask,
       damaged: (ids) => this.met(target, note, running, ids),
       isDue: () => this.isNoteDue,
+      looked: (blocks) => {
+        if (this.pass !== undefined) this.pass.blocks += blocks
+      },
+      counted: (blocks) => {
+        if (this.pass !== undefined) this.pass.counted += blocks
+      },
+      ...(port.structures === undefined ? {} : { structures: port.structures }),
       reached: ({ nextPage, within }, blocks) => {
         running.blocks += blocks
+        if (this.pass !== undefined) this.pass.blocks = 0
         running.nextPage = nextPage
         if (within === undefined) delete running.within
         else running.within = within

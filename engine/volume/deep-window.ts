@@ -47,6 +47,7 @@ export class DeepWindow {
   ranges = 0
   private readonly target: Target
   private readonly pace: Pace
+  private readonly counted: ((blocks: number) => void) | undefined
   private readonly table: PlaceTable
   private readonly limits: WindowLimits
   private readonly fromPage: number
@@ -64,13 +65,14 @@ export class DeepWindow {
   /** @param fromSegment  what lies in front of it is passed over */
   constructor(
     target: Target,
-    pace: Pace,
+    { pace, counted }: { pace: Pace; counted?(blocks: number): void },
     table: PlaceTable,
     limits: WindowLimits,
     where: { fromPage: number; endPage: number; fromSegment: number },
   ) {
     this.target = target
     this.pace = pace
+    this.counted = counted
     this.table = table
     this.limits = limits
     this.fromPage = where.fromPage
@@ -94,6 +96,7 @@ export class DeepWindow {
         if (found === undefined) return false
         this.pages.push(page)
         at = page + 1
+        const before = entries
         eachBlob(found, (lba, words, w) => {
           const segment = segmentOf(words, w)
           if (segment < this.fromSegment) return
@@ -101,6 +104,7 @@ export class DeepWindow {
           entries++
           if (this.isGathered) this.isGathered = table.push(lba, words, w)
         })
+        this.counted?.(entries - before)
         if (entries >= entriesMost || this.pages.length === limits.pages) this.endPage = at
         if (at === this.endPage) break
       }

@@ -9,7 +9,7 @@ import type { Target } from './block-reader.ts'
 import { findExact } from './copy-repair.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { writeScrubNote, type ScrubNote } from './scrub-note.ts'
-import { isOver } from './scrub-walk.ts'
+import { isOver } from './medium-blocks.ts'
 
 /** Of a disk, those that are kept. */
 const LOST_MOST = 1024

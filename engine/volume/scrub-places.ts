@@ -10,8 +10,9 @@ import { ENTRY_WORDS, segmentOf, unitsOf } from '../log/entry.ts'
 import type { SegmentTable } from '../log/segment-table.ts'
 import { UNITS_PER_BLOCK } from '../units.ts'
 
-/** A block less than the longest read: one that begins in a stretch may end behind it. */
-const STRETCH_UNITS = 255 * UNITS_PER_BLOCK
+/** One less than the longest read has: a blob that begins in a stretch may end behind it. */
+export const STRETCH_BLOCKS = 255
+const STRETCH_UNITS = STRETCH_BLOCKS * UNITS_PER_BLOCK
 const SLOT_WORDS = 8
 /** Memory comes in pieces of 2 MiB, as it is needed. */
 const PIECE_SLOTS = 2 ** 16

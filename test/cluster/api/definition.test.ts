@@ -37,6 +37,7 @@ const STATUS: Record<keyof Status, true> = {
   clusterId: true, health: true, nodes: true, volumes: true, volumesHealthy: true, capacityBytes: true, freeBytes: true,
   usedBytes: true, sessions: true, problems: true, limits: true, snapshots: true, newestSnapshotAtMs: true,
   copiesNeverScrubbed: true, oldestScrubAtMs: true, oldestScrubVolume: true, oldestScrubNode: true,
+  copiesScrubbing: true, scrubPercent: true,
 }
 
 function fieldsOf(method: keyof typeof METHODS): string[] {

@@ -83,10 +83,13 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
   const { nodes } = await volumes.listNodes()
   t.match(await volumes.status(), { copiesNeverScrubbed: 3, oldestScrubAtMs: 0, oldestScrubVolume: '' })
   for (const [name, scrubbedAtMs] of [['n1', 7], ['n2', 5]] as const) {
-    Object.assign(cluster.node(name).fake.copies.get(made.id)!, { scrubbedAtMs })
+    const scrub = { scrubbedAtMs, isScrubbing: true, scrubPercent: 10 * scrubbedAtMs }
+    Object.assign(cluster.node(name).fake.copies.get(made.id)!, scrub)
   }
   await cluster.until('that is told', async () => (await volumes.status()).copiesNeverScrubbed === 1)
-  t.match(await volumes.status(), { oldestScrubAtMs: 5, oldestScrubVolume: 'data', oldestScrubNode: 'n2' })
+  t.match(await volumes.status(), {
+    oldestScrubAtMs: 5, oldestScrubVolume: 'data', oldestScrubNode: 'n2', copiesScrubbing: 2, scrubPercent: 60,
+  })
   const up = ['n1', 'n2', 'n3'].map((name) => [name, 'up', `id-${name}`])
   t.same(nodes.map(({ name, state, id }) => [name, state, id]), up)
   t.equal((await volumes.listDisks()).disks.length, 3)

@@ -143,6 +143,98 @@ t.test('slowly while others ask, and what is under way ends with the process', (
   t.end()
 })
 
+/** Another copy on the same disk, of many small batches. */
+function withAnother(one: Stage): { other: CopyWorld; copies(): ScrubbedCopy[]; structures: StructureChecks } {
+  const { world: { world } } = one
+  const made = world.await<Result<OpenCopy>>((done) =>
+    world.store!.createCopy(world.spec('other', 64 << 20), 'c2', done))
+  if (!made.ok) throw made.error
+  const other = new CopyWorld(world.options, {}, world)
+  other.use(made.value.copy)
+  other.epoch(1, 1)
+  for (let i = 0; i < 20 * BLOCKS; i++) {
+    other.append(write(1, 2 + i, i, [i]))
+    other.settle()
+    other.copy.apply(2 + i, {})
+  }
+  const structures = new StructureChecks({
+    streams: () => world.store!.streams(), everyMs: 0, wallMs: one.wallMs, empty: () => {}, onDamage: () => {},
+    log: { event: () => {} },
+  })
+  const copies = (): ScrubbedCopy[] =>
+    [one.world, other].map(({ copy }) => ({ volumeId: copy.volumeId, store: copy }))
+  return { other, copies, structures }
+}
+
+function keepBusy({ world: { world }, foreground }: Stage): void {
+  foreground.asked()
+  world.clock.after(500, () => keepBusy({ world: { world }, foreground } as Stage))
+}
+
+t.test('what a user asks for does not wait for a check of what no scrub came by', (t) => {
+  const one = stage(9)
+  one.scrubber.stop(() => {})
+  const { copies, structures } = withAnother(one)
+  const options = { lightEveryMs: 0, deepEveryMs: 0, copies, structures, busyBytesPerSecond: 16_384 }
+  const next = { ...one, ...scrubberOf(one.world, options) }
+  const { scrubber, world } = next
+  pass(world, 5_000)
+  keepBusy(next)
+  scrubber.ask(world.copy.volumeId, 'deep')
+  pass(world, 120_000)
+  const firstMs = deepEnd(next)
+  t.ok(firstMs > 0)
+  const [stream] = world.world.store!.streams()
+  const left = (): number => [...stream!.segments.state.keys()].filter((at) => structures.isWanted(stream!, at)).length
+  const before = left()
+  t.ok(before > 2, `${before} segments of the other copy are left to check`)
+  scrubber.ask(world.copy.volumeId, 'deep')
+  t.ok(scrubber.report(world.copy)!.isWaiting)
+  // What it was granted, 128 KiB at the most, it waits for.
+  pass(world, 10_000)
+  t.match(scrubber.report(world.copy), { isWaiting: false, deep: { isRunning: true } })
+  pass(world, 120_000)
+  t.ok(deepEnd(next) > firstMs)
+  pass(world, HOUR_MS)
+  t.equal(left(), 0, 'they are checked behind it')
+  scrubber.stop(() => {})
+  t.end()
+})
+
+t.test('what a user asks for does not wait for a scrub by schedule, and how far each is shows all along', (t) => {
+  const one = stage(8)
+  one.scrubber.stop(() => {})
+  const { other, copies } = withAnother(one)
+  const options = { lightEveryMs: 0, deepEveryMs: 0, copies, busyBytesPerSecond: 16_384 }
+  const next = { ...one, ...scrubberOf(one.world, options) }
+  pass(one.world, 5_000)
+  keepBusy(next)
+  const deepOf = ({ scrubber }: Stage, { copy }: CopyWorld) => scrubber.report(copy)!.deep
+  next.scrubber.ask(other.copy.volumeId, 'deep')
+  pass(one.world, 3_000)
+  const early = deepOf(next, other)
+  t.ok(early.isRunning && early.doneShare > 0 && early.doneShare < 0.1, `${early.doneShare} of it is done`)
+  pass(one.world, 60_000)
+  t.ok(deepOf(next, other).doneShare > early.doneShare)
+  next.scrubber.ask(one.world.copy.volumeId, 'deep')
+  pass(one.world, 60_000)
+  t.ok(next.scrubber.report(one.world.copy)!.isWaiting, 'both are asked for: one behind the other')
+  next.scrubber.stop(() => {})
+  pass(one.world, 1000)
+  // Now the other is one that a former process left, which goes on by itself.
+  const later = { ...one, ...scrubberOf(one.world, { ...options, deepEveryMs: DAY_MS }) }
+  keepBusy(later)
+  pass(one.world, 70_000)
+  t.ok(deepOf(later, other).isRunning)
+  later.scrubber.ask(one.world.copy.volumeId, 'deep')
+  const beganMs = later.wallMs()
+  pass(one.world, 150_000)
+  t.ok(deepOf(later, one.world).endedAtMs > beganMs, 'it is done first')
+  t.match(deepOf(later, other), { endedAtMs: 0, isRunning: true }, 'the other one goes on')
+  later.scrubber.stop(() => {})
+  t.end()
+})
+
 /** Writes go on beside it, each applied. @param nextSeq  of the first one @returns of the next one */
 function busy({ world }: Stage, minutes: number, nextSeq: number): number {
   for (let i = 0; i < 2 * minutes; i++, nextSeq++) {

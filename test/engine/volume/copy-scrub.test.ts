@@ -12,7 +12,7 @@ import { GIB, PAGE_BLOCKS } from '../../../engine/units.ts'
 import { payloadOf } from '../../../engine/volume/copy-headers.ts'
 import { findExact } from '../../../engine/volume/copy-repair.ts'
 import { CopyScrub, type ScrubTodo } from '../../../engine/volume/copy-scrub.ts'
-import { lookAgain } from '../../../engine/volume/scrub-walk.ts'
+import { lookAgain } from '../../../engine/volume/medium-blocks.ts'
 import { readScrubNote, writeScrubNote, type ScrubKind, type ScrubTrack } from '../../../engine/volume/scrub-note.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { Random } from '../../sim/random.ts'
@@ -194,7 +194,8 @@ t.test('a scrub goes on where it was left, also by a process that died', (t) => 
   world.copy.apply(61, {})
   const none = run(world, 'deep', () => 'nothing')
   t.same(none.scrub.summary('deep'), {
-    endedAtMs: 0, isRunning: false, counts: { blocks: 0, damaged: 0, problems: 0 }, unrepaired: 0, lost: 0,
+    endedAtMs: 0, isRunning: false, doneShare: 0, counts: { blocks: 0, damaged: 0, problems: 0 }, unrepaired: 0,
+    lost: 0,
   })
   t.end()
 })

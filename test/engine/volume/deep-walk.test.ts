@@ -348,6 +348,7 @@ for (const planted of PEEK_PLANTED)
   })
 
 const WALK = 'engine/volume/deep-walk.ts'
+const READS = 'engine/volume/place-reads.ts'
 const WINDOW = 'engine/volume/deep-window.ts'
 const PLACES = 'engine/volume/scrub-places.ts'
 
@@ -378,9 +379,9 @@ const PLANTED: Array<Edit & { name: string }> = [
   },
   {
     name: 'a stop in a segment leaves its rest out',
-    file: WALK,
-    replace: 'yield* this.tell(row.segment)\n        return false',
-    by: 'yield* this.tell(row.segment + 1)\n        return false',
+    file: READS,
+    replace: 'yield* this.tell(row.segment)\n        return this.left()',
+    by: 'yield* this.tell(row.segment + 1)\n        return this.left()',
   },
   {
     name: 'the pages of a window are not noted',
@@ -394,7 +395,12 @@ const PLANTED: Array<Edit & { name: string }> = [
     replace: '    within = undefined\n',
     by: '    if (within !== undefined) within = { ...within, endPage: PAGES_MAX }\n',
   },
-  { name: 'what follows a read is left out', file: WALK, replace: '        at = end\n', by: '        at = end + 1\n' },
+  {
+    name: 'what follows a read is left out',
+    file: READS,
+    replace: 'at += wanted.slots.length\n',
+    by: 'at += wanted.slots.length + 1\n',
+  },
   {
     name: 'the table forgets what was in a stretch',
     file: PLACES,

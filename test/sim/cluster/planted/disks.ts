@@ -121,13 +121,13 @@ export const DISKS = [
   storeBug(
     'a scrub verifies the first block of what it reads',
     'D1, I17',
-    [['volume/deep-walk.ts', 'for (const slot of slots) {', 'for (const slot of slots.slice(0, 1)) {']],
+    [['volume/place-reads.ts', 'for (const slot of slots) {', 'for (const slot of slots.slice(0, 1)) {']],
     { looksAt: ({ blocksPerSlice, copies }) => blocksPerSlice >= 4 && copies > 1 },
   ),
   storeBug(
     'a scrub takes what it cannot read for whole',
     'D1, I17',
-    [['volume/scrub-walk.ts', "if (fits) return 'whole'", "return 'whole'"]],
+    [['volume/medium-blocks.ts', "if (fits) return 'whole'", "return 'whole'"]],
   ),
   storeBug(
     'who does not lead repairs nothing',
