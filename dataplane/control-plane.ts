@@ -8,6 +8,7 @@
  */
 import { connectControlNode } from '../cluster/api/client.ts'
 import type { AddDiskRequest, ControlApi, Disk } from '../cluster/api/definition.ts'
+import type { AuditTrail } from '../cluster/api/audit-trail.ts'
 import { serveGrpc } from '../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../cluster/api/grpc-server.ts'
 import { controlServices } from '../cluster/api/server.ts'
@@ -64,6 +65,7 @@ export interface ControlPlaneOptions {
   whenOffered(volumeId: string, mostMs: number): Promise<boolean>
   /** As its beats found. */
   isStoreReachable(): boolean
+  audit: AuditTrail
   log: LogPort
   onBug(error: unknown): void
 }
@@ -103,7 +105,7 @@ export class ControlPlane {
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
   static async listen(options: ControlPlaneOptions): Promise<ControlPlane> {
     const { node: name, instance, clusterId, store, local, listen, details, log, onBug, nbdOf, whenOffered } = options
-    const { addDisk, storeAddress, pulse, beats, tls, diff, clusterKey, isStoreReachable } = options
+    const { addDisk, storeAddress, pulse, beats, tls, diff, clusterKey, isStoreReachable, audit } = options
     const connections = new NodeConnections(tls)
     const problems = new ProblemLog(log)
     let node: ControlNode | undefined
@@ -122,7 +124,8 @@ export class ControlPlane {
     const onRefused = (address: string, reason: string): void =>
       refusals.refused('control connection refused', `${address.replace(/:\d+$/, '')} ${reason}`, { address, reason })
     const tokens = new TokenBook({ store, clusterId, isStoreReachable, onProblem: (error) => problems.note(error) })
-    const server = await serveGrpc({ ...listen, tls: tls && { folder: tls, onRefused, tokens } }, services, onBug)
+    const at = { ...listen, tls: tls && { folder: tls, onRefused, tokens } }
+    const server = await serveGrpc(at, services, onBug, audit)
     const api = hostAndPort(listen.host, server.port)
     node = new ControlNode({
       node: name,

@@ -9,6 +9,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
+import { AuditTrail } from '../cluster/api/audit-trail.ts'
+import type { ControlApi } from '../cluster/api/definition.ts'
 import { serveControlApi } from '../cluster/api/server.ts'
 import type { DiffSnapshots } from '../cluster/api/snapshot-diff.ts'
 import type { ApiServer } from '../cluster/api/server.ts'
@@ -20,6 +22,7 @@ import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
+import { AuditLog } from './audit-log.ts'
 import { requireCipher } from './cipher/libcrypto.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
 import { joinCluster } from './cluster-join.ts'
@@ -38,7 +41,7 @@ import type { PreparedDisk } from './disk-preparation.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { FromDaemon, Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
-import { setParentDeathSignal } from './libc.ts'
+import { peerUid, setParentDeathSignal } from './libc.ts'
 import { checkDisks, noteSeen, openDisks } from './lost-disks.ts'
 import type { OpenedDisks } from './lost-disks.ts'
 import type { MetricsServer } from '../cluster/metrics/http-server.ts'
@@ -89,6 +92,7 @@ class Daemon {
   readonly #order: StartOrder
   readonly #paths: NodePaths
   readonly #log: DaemonLog
+  readonly #audit: AuditTrail
   #workers: WorkerThread[] = []
   #listener: NbdListener | undefined
   #api: ApiServer | undefined
@@ -108,6 +112,9 @@ class Daemon {
     this.#paths = nodePaths(dir, name)
     this.#metrics = new NodeMetrics({ node: name, version: version(), instance: this.#instance, store: cluster?.store })
     this.#log = new DaemonLog({ file: this.#paths.log, node: order.config.name })
+    const audit = new AuditLog({ file: this.#paths.audit, node: name, log: this.#log })
+    this.#audit = new AuditTrail(audit)
+    this.#metrics.auditFailures = () => audit.failures
   }
 
   /** Our own mistake: the evidence goes to the log, the process ends, the supervisor starts another. */
@@ -197,7 +204,7 @@ class Daemon {
       const control = await this.#controlPlane(joined!, clusterNode, { exports, facts, disks: nodeDisks, diff, keys })
       await clusterNode.start(control.api)
       control.start()
-      this.#api = await serveControlApi({ socketPath: paths.api, api: control.control, diff, onBug: this.bug })
+      this.#api = await this.#serveUsers(control.control, diff)
       return this.#ready(disks.length, 0, tcp)
     }
     const control = new NodeControl({
@@ -208,8 +215,14 @@ class Daemon {
       rememberDisk: (disk) => rememberDisk(paths.disks, disk),
     })
     for (const [worker, report] of reports.entries()) control.adopt(worker, report.volumes)
-    this.#api = await serveControlApi({ socketPath: paths.api, api: control, onBug: this.bug })
+    this.#api = await this.#serveUsers(control)
     return this.#ready(disks.length, reports.reduce((sum, { volumes }) => sum + volumes.length, 0), tcp)
+  }
+
+  #serveUsers(api: ControlApi, diff?: DiffSnapshots): Promise<ApiServer> {
+    const { api: socketPath } = this.#paths
+    const options = { socketPath, api, peerUid, audit: this.#audit, onBug: this.bug }
+    return serveControlApi(diff === undefined ? options : { ...options, diff })
   }
 
   #ready(disks: number, volumes: number, tcp: TcpAddress | undefined): Ready {
@@ -328,6 +341,7 @@ class Daemon {
       addDisk: (request) => disks.add(request),
       nbdOf: (volume) => exports.idOf(volume) === undefined ? [] : nbdUris(volume, facts),
       whenOffered: (volumeId, mostMs) => exports.whenOffered(volumeId, mostMs),
+      audit: this.#audit,
       isStoreReachable: () => local.isStoreReachable,
       log: this.#log,
       onBug: this.bug,

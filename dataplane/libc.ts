@@ -25,6 +25,7 @@ const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count
 const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
 const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int timeoutMs)')
 const callLseek = lib.func('int64_t lseek(int fd, int64_t offset, int whence)')
+const callGetsockopt = lib.func('int getsockopt(int fd, int level, int option, uint64_t into, uint64_t length)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
 
 const F_DUPFD_CLOEXEC = 1030
@@ -38,6 +39,8 @@ const POLLERR = 0x8
 const POLLHUP = 0x10
 const POLLRDHUP = 0x2000
 const CLOCK_BOOTTIME = 7
+const SOL_SOCKET = 1
+const SO_PEERCRED = 17
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
@@ -137,6 +140,17 @@ export function hasHungUp(fd: number, onHalfClosed: boolean): boolean {
   pollEntry[2] = onHalfClosed ? POLLRDHUP : 0
   pollEntry[3] = 0
   return callPoll(pollEntryAddress, 1, 0) > 0 && (pollEntry[3]! & (POLLERR | POLLHUP | POLLRDHUP)) !== 0
+}
+
+/** `struct ucred`: pid, uid, gid; behind it how long it is. */
+const peerCredentials = new Uint32Array([0, 0, 0, 12])
+const peerCredentialsAddress = Number(koffi.address(peerCredentials.buffer))
+
+/** The user who connected the other end of a unix socket, or negative errno. */
+export function peerUid(fd: number): number {
+  peerCredentials[3] = 12
+  const result = callGetsockopt(fd, SOL_SOCKET, SO_PEERCRED, peerCredentialsAddress, peerCredentialsAddress + 12)
+  return result < 0 ? outcome(result) : peerCredentials[1]!
 }
 
 /** `struct iovec[IOVEC_MAX]`, 16 bytes each: address, length. In 32-bit words, since 64-bit ones would be bigints. */

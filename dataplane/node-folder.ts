@@ -7,6 +7,7 @@
  *   disks.json      disks added while it ran, so that the next start has them too
  *   api.sock        control API     nbd.sock  every volume by name
  *   daemon.log      JSON lines      daemon.log.1  the one before
+ *   audit.log       JSON lines      audit.log.1 ... audit.log.9
  *   index/          rebuildable index of the store
  *
  * Of a node of a cluster also:
@@ -42,6 +43,7 @@ export interface NodePaths {
   api: string
   nbd: string
   log: string
+  audit: string
   index: string
   knownStore: string
   met: string
@@ -64,6 +66,7 @@ export function nodePaths(dir: string, name: string): NodePaths {
     api: inside('api.sock'),
     nbd: inside('nbd.sock'),
     log: inside('daemon.log'),
+    audit: inside('audit.log'),
     index: inside('index'),
     knownStore: inside('store.json'),
     met: inside('nodes.json'),

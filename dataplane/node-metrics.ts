@@ -40,6 +40,8 @@ export class NodeMetrics implements MetricsSource {
   #isStopping = false
   /** The cluster store answers, as far as is known. */
   isStoreReachable = false
+  /** Entries that its audit log lacks. */
+  auditFailures: () => number = () => 0
   /** Undefined: the node talks in plain text. */
   tls: TlsFolder | undefined
   /** Of a volume whose copy here leads: versions in which its copies differ, by the last comparison. */
@@ -80,6 +82,7 @@ export class NodeMetrics implements MetricsSource {
       cpuSeconds: (user + system) / 1e6,
       isStoreReachable: store === undefined ? undefined : this.isStoreReachable,
       certificateExpiresAtMs: this.tls?.current.expiresAtMs,
+      auditFailures: this.auditFailures(),
     }
   }
 

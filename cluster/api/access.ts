@@ -24,6 +24,8 @@ export interface Caller {
   name: string
   /** What proves it. */
   by: 'certificate' | 'token' | 'socket' | 'loopback'
+  /** Of a unix socket: the user of the other process. */
+  uid?: number
 }
 
 const LOOKS: readonly Role[] = ['viewer', 'operator', 'admin', 'csi', 'node']
@@ -96,9 +98,12 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
 
 const PACKAGE = '/holdfast.v1.'
 
+/** @param path  of an RPC, `/holdfast.v1.VolumeService/List`. @returns what its row is called */
+export const rpcOf = (path: string): string => path.startsWith(PACKAGE) ? path.slice(PACKAGE.length) : path
+
 /** @param path  of the RPC: `/holdfast.v1.VolumeService/List`. @returns why he may not */
 export function denied(path: string, caller: Caller | undefined): HoldfastError | undefined {
-  const rpc = path.startsWith(PACKAGE) ? path.slice(PACKAGE.length) : path
+  const rpc = rpcOf(path)
   const roles = Object.hasOwn(ACCESS, rpc) ? ACCESS[rpc]! : []
   if (caller !== undefined && roles.includes(caller.role)) return undefined
   const who = caller === undefined ? 'who shows neither a certificate nor a token of this cluster'

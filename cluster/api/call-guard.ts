@@ -11,8 +11,9 @@ import { ServerInterceptingCall } from '@grpc/grpc-js'
 import type { Metadata, ServerInterceptor } from '@grpc/grpc-js'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import { callerOf, denied } from './access.ts'
+import { callerOf, denied, rpcOf } from './access.ts'
 import type { Caller } from './access.ts'
+import type { AuditTrail, From } from './audit-trail.ts'
 import { refusalToStatus } from './refusal.ts'
 import type { TokenBook } from './token-book.ts'
 import type { UnprovedConnections } from './unproved-connections.ts'
@@ -26,14 +27,25 @@ export interface CallGuardOptions {
   /** Over TLS. Unset: there are none. */
   tokens?: TokenBook | undefined
   unproved?: UnprovedConnections | undefined
+  audit?: AuditTrail | undefined
 }
+
+interface Admitted {
+  caller: Caller
+  rpc: string
+  from: From
+}
+
+const UID = /^uid (\d+)$/
+/** What the address of a unix socket is called, which has none: by it a call is known to be of that user. */
+export const addressOfUid = (uid: number): string => `uid ${uid}`
 
 type Call = Parameters<ServerInterceptor>[1]
 
 export class CallGuard {
   readonly #o: CallGuardOptions
   /** Of calls that were let in, by the headers that their handlers get. */
-  readonly #callers = new WeakMap<Metadata, Caller>()
+  readonly #admitted = new WeakMap<Metadata, Admitted>()
 
   constructor(options: CallGuardOptions) {
     this.#o = options
@@ -45,18 +57,26 @@ export class CallGuard {
       onReceiveMetadata: (metadata, forward) => {
         const caller = this.#judge(call, metadata)
         const refusal = caller instanceof HoldfastError ? caller : denied(path, caller)
-        if (refusal !== undefined) return call.sendStatus(refusalToStatus(refusal))
-        this.#callers.set(metadata, caller as Caller)
-        forward(metadata)
+        const from = call.getConnectionInfo()
+        if (caller !== undefined && !(caller instanceof HoldfastError)) {
+          if (refusal === undefined) this.#admitted.set(metadata, { caller, rpc: rpcOf(path), from })
+          else this.#o.audit?.denied(rpcOf(path), caller, from)
+        }
+        if (refusal === undefined) forward(metadata)
+        else call.sendStatus(refusalToStatus(refusal))
       },
     }),
   })
 
   /** Of a call that reached its handler. */
   caller(metadata: Metadata): Caller {
-    const caller = this.#callers.get(metadata)
-    assert(caller !== undefined, 'a handler is reached by calls that were let in')
-    return caller
+    return this.#of(metadata).caller
+  }
+
+  /** It begins. @returns to be told what came of it: undefined, or why not */
+  begins(metadata: Metadata, request: unknown): (error?: unknown) => void {
+    const { rpc, caller, from } = this.#of(metadata)
+    return this.#o.audit?.asked(rpc, request as object, caller, from) ?? (() => undefined)
   }
 
   /** `end` is called when the caller is nobody any more. @returns to be called when the call is over */
@@ -64,11 +84,20 @@ export class CallGuard {
     return by === 'token' ? this.#o.tokens!.hold(name, end) : () => undefined
   }
 
+  #of(metadata: Metadata): Admitted {
+    const admitted = this.#admitted.get(metadata)
+    assert(admitted !== undefined, 'a handler is reached by calls that were let in')
+    return admitted
+  }
+
   #judge(call: Call, metadata: Metadata): Caller | HoldfastError | undefined {
     const { everybody, tokens, unproved } = this.#o
     const shown = metadata.get(TOKEN_HEADER)
     metadata.remove(TOKEN_HEADER)
-    if (everybody !== undefined) return everybody
+    if (everybody !== undefined) {
+      const uid = UID.exec(call.getConnectionInfo().remoteAddress ?? '')?.[1]
+      return uid === undefined ? everybody : { ...everybody, uid: Number(uid) }
+    }
     if (shown.length === 0) return callerOf(call)
     const text = shown.length === 1 ? BEARER.exec(String(shown[0]))?.[1] : undefined
     const caller = tokens?.judge(text ?? '') ?? new HoldfastError('token-refused', { reason: 'none is taken here' })

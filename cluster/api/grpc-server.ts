@@ -19,7 +19,8 @@ import { listenSecurely } from '../tls/secure-listener.ts'
 import type { SecureListenOptions } from '../tls/secure-listener.ts'
 import { addressOf } from '../tls/tls-accept.ts'
 import type { Caller } from './access.ts'
-import { CallGuard } from './call-guard.ts'
+import type { AuditTrail } from './audit-trail.ts'
+import { CallGuard, addressOfUid } from './call-guard.ts'
 import { refusalToStatus } from './refusal.ts'
 import type { TokenBook } from './token-book.ts'
 import { UnprovedConnections } from './unproved-connections.ts'
@@ -55,18 +56,27 @@ export interface ServedOverTls extends Pick<SecureListenOptions, 'folder' | 'onR
   tokens?: TokenBook | undefined
 }
 
+export interface ServedToOwner {
+  socketPath: string
+  /** Which user is at the other end, by descriptor; unset: not asked. Others than the owner and root are refused. */
+  peerUid?: ((fd: number) => number) | undefined
+}
+
 /** `tls`: unset, plain text. */
-export type ServedAt = { socketPath: string } | { host: string; port: number; tls?: ServedOverTls | undefined }
+export type ServedAt =
+  | ServedToOwner
+  | { host: string; port: number; tls?: ServedOverTls | undefined }
 
 /** @param at  a socket that is there was left by a dead process (the caller holds the folder's lock) */
 export async function serveGrpc(
-  at: ServedAt, services: readonly ServedService[], onBug: (error: unknown) => void,
+  at: ServedAt, services: readonly ServedService[], onBug: (error: unknown) => void, audit?: AuditTrail,
 ): Promise<ApiServer> {
   const tls = 'tls' in at ? at.tls : undefined
   const plainCaller = 'socketPath' in at ? OWNER : ANY_NODE
   const unproved = tls?.tokens && new UnprovedConnections((socket) =>
     tls.onRefused(addressOf(socket), 'it shows neither a certificate nor a good token'))
-  const guard = new CallGuard(tls === undefined ? { everybody: plainCaller } : { tokens: tls.tokens, unproved })
+  const everybody = tls === undefined ? plainCaller : undefined
+  const guard = new CallGuard({ everybody, tokens: tls?.tokens, unproved, audit })
   const server = new Server({
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
     'grpc.max_send_message_length': -1,
@@ -91,10 +101,13 @@ export async function serveGrpc(
     })
   })
   if ('socketPath' in at) {
-    const { socketPath } = at
+    const { socketPath, peerUid } = at
     rmSync(socketPath, { force: true })
     const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure())
-    const listener = await listenUnix(socketPath, injectConnection)
+    const listener = await listenUnix(socketPath, (socket) => {
+      if (peerUid === undefined || isOwner(socket, peerUid)) injectConnection(socket)
+      else socket.destroy()
+    })
     return {
       port: 0,
       close: async (graceMs) => {
@@ -130,6 +143,15 @@ export async function serveGrpc(
   }
 }
 
+/** Root may be anybody. That user becomes the address of the socket, which has none of its own. */
+function isOwner(socket: net.Socket, peerUid: (fd: number) => number): boolean {
+  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
+  const uid = peerUid(fd)
+  if (uid !== 0 && uid !== process.geteuid!()) return false
+  Object.defineProperty(socket, 'remoteAddress', { value: addressOfUid(uid) })
+  return true
+}
+
 function bind(server: Server, address: string, endpoint: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
@@ -159,9 +181,14 @@ function unary(
   onBug: (error: unknown) => void,
 ): handleUnaryCall<unknown, unknown> {
   return (call, answer) => {
+    const ended = guard.begins(call.metadata, call.request)
     run(call.request as never, guard.caller(call.metadata)).then(
-      (response) => answer(null, response),
+      (response) => {
+        ended()
+        answer(null, response)
+      },
       (error: unknown) => {
+        ended(error)
         answer(failure(error))
         if (!(error instanceof HoldfastError)) onBug(error)
       },

@@ -1,10 +1,11 @@
 /** The control API (definition.ts) as a service of a gRPC server, and alone on a unix socket. */
 import { HoldfastError } from '../../engine/errors.ts'
 import type { Caller } from './access.ts'
+import type { AuditTrail } from './audit-trail.ts'
 import { METHODS, METHOD_NAMES, services } from './definition.ts'
 import type { ControlApi } from './definition.ts'
 import { serveGrpc } from './grpc-server.ts'
-import type { ApiServer, ServedService } from './grpc-server.ts'
+import type { ApiServer, ServedService, ServedToOwner } from './grpc-server.ts'
 import { snapshotReadService } from './snapshot-diff.ts'
 import type { DiffSnapshots } from './snapshot-diff.ts'
 
@@ -28,10 +29,13 @@ export function serveControlApi(options: {
   api: ControlApi
   /** Of a node of a cluster. */
   diff?: DiffSnapshots
+  peerUid?: ServedToOwner['peerUid']
+  audit?: AuditTrail
   onBug: (error: unknown) => void
 }): Promise<ApiServer> {
-  const { socketPath, api, diff = noSnapshots, onBug } = options
-  return serveGrpc({ socketPath }, [...controlServices(() => api), snapshotReadService(diff)], onBug)
+  const { socketPath, api, diff = noSnapshots, peerUid, audit, onBug } = options
+  const services = [...controlServices(() => api), snapshotReadService(diff)]
+  return serveGrpc({ socketPath, peerUid }, services, onBug, audit)
 }
 
 async function* noSnapshots(): AsyncGenerator<never> {

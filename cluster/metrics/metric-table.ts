@@ -247,6 +247,11 @@ export const METRICS: readonly Metric[] = [
     values: ({ certificateExpiresAtMs: atMs }) => (atMs === undefined ? [] : [[{}, seconds(atMs)]]),
   },
   {
+    name: 'holdfast_audit_failures_total', type: 'counter', labels: [],
+    help: 'Entries of the audit log that could not be written, or may not be on the medium.',
+    values: ({ auditFailures }) => [[{}, auditFailures]],
+  },
+  {
     name: 'holdfast_node_info', type: 'gauge', labels: ['node', 'version', 'instance'],
     help: 'Always 1; which daemon this is.',
     values: ({ node, version, instance }) => [[{ node, version, instance }, 1]],

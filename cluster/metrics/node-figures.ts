@@ -13,4 +13,6 @@ export interface NodeFigures extends WorkerFigures {
   isStoreReachable: boolean | undefined
   /** Undefined: it has none. */
   certificateExpiresAtMs: number | undefined
+  /** Entries that the audit log lacks. */
+  auditFailures: number
 }

@@ -75,6 +75,18 @@ t.test('a cluster over TLS', async (t) => {
     t.equal((await as(admin!, 'token', 'revoke', 'ci')).code, 0)
     const gone = await by('volume', 'ls')
     t.match([gone.code, gone.stderr], [1, /token is not taken: it is not known, or was revoked/])
+    const audit = readFileSync(path.join(cwd, '.holdfast/n2/audit.log'), 'utf8')
+    const creation = { rpc: 'TokenService/Create', role: 'admin', by: 'certificate', request: { name: 'ci' } }
+    const entries = audit.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>)
+    t.match(entries.find(({ rpc }) => rpc === creation.rpc), { node: 'n2', stage: 'asked', ...creation })
+    const denied = entries.find(({ stage, rpc }) => stage === 'denied' && rpc === 'VolumeService/Delete')
+    t.match(denied, { role: 'operator', by: /certificate|token/ })
+    const secret = readFileSync(file, 'utf8').trim().slice(-43)
+    const seen = spawnSync('grep', ['-rlF', secret, path.join(cwd, '.holdfast')], { encoding: 'utf8' })
+    t.equal(seen.stdout, '', 'no file of a node or of the store has it')
+    const socket = path.join(cwd, '.holdfast/n2/api.sock')
+    t.equal((await holdfast(['token', 'revoke', 'other', '--endpoint', socket], { cwd })).code, 0)
+    t.match(readFileSync(path.join(cwd, '.holdfast/n2/audit.log'), 'utf8'), `"by":"socket","uid":${process.getuid!()}`)
   })
 
   await t.test('somebody in plain text hears nothing', async (t) => {

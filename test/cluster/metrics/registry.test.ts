@@ -18,7 +18,7 @@ const copy = (change: Partial<CopyFigures>): CopyFigures => ({
 
 const node: NodeFigures = {
   node: 'n1', version: '1', instance: 'i', startedAtMs: 2000, residentBytes: 5, cpuSeconds: 1.5,
-  isStoreReachable: undefined, certificateExpiresAtMs: 1_700_000_000_000, attachments: [], copies: [],
+  isStoreReachable: undefined, certificateExpiresAtMs: 1_700_000_000_000, auditFailures: 0, attachments: [], copies: [],
   disks: [{
     uuid: 'u', path: '/a "quoted"\\path', pool: 'default', isOnline: true, isSuspect: false, capacityBytes: 9,
     freeBytes: 8,

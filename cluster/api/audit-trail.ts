@@ -1,0 +1,114 @@
+/**
+ * Who did what that cannot be taken back, and what came of it: calls by which data goes, a volume changes hands by
+ * force, keys are touched, or somebody gets rights. Two entries a call, so that one which ends the process is there:
+ *
+ *   asked    before it begins: when, who, by what, from where, and of the request what names its target
+ *   ended    the same `id`: `done`, or the code and the sentence of the refusal
+ *   denied   somebody known who has no right to it; of the same one and RPC once in 10 s
+ *
+ * Invariant: of a request the fields of the table alone are told, and none of them is a secret.
+ */
+import { randomBytes } from 'node:crypto'
+import { HoldfastError } from '../../engine/errors.ts'
+import type { Caller } from './access.ts'
+
+interface Audited {
+  /** Of the request. */
+  fields: readonly string[]
+  /** Only with it. */
+  flag?: string
+}
+
+export const AUDITED: Readonly<Record<string, Audited>> = {
+  'VolumeService/Resize': { fields: ['name', 'sizeBytes'], flag: 'force' },
+  'VolumeService/Delete': { fields: ['name', 'force', 'purge', 'keep'] },
+  'VolumeService/Purge': { fields: ['name'] },
+  'VolumeService/GetKeys': { fields: ['name'] },
+  'VolumeService/Rewrap': { fields: ['name', 'wrappedBy'] },
+  'VolumeService/ForcePromotion': { fields: ['name', 'to'] },
+  'VolumeService/Attach': { fields: ['name', 'node', 'mode'], flag: 'force' },
+  'SnapshotService/Delete': { fields: ['volume', 'name', 'id'] },
+  'SnapshotService/RollBack': { fields: ['volume', 'to', 'keepAs', 'force', 'id'] },
+  'GroupService/Delete': { fields: ['name', 'id'] },
+  'NodeService/Remove': { fields: ['name'] },
+  'TokenService/Create': { fields: ['name', 'role', 'validMs'] },
+  'TokenService/Revoke': { fields: ['name'] },
+  'ClusterService/EraseCopy': { fields: ['volumeId', 'copyId', 'epoch'] },
+}
+
+/** A line of the audit log, but for its time and node. */
+export type AuditEntry = Readonly<Record<string, string | number | boolean | object>>
+
+export interface AuditPort {
+  /** Whatever becomes of it: who asks is not made to wait, and not refused. */
+  write(entry: AuditEntry): void
+}
+
+export interface From {
+  remoteAddress?: string | undefined
+  remotePort?: number | undefined
+}
+
+const TEXT_MAX = 256
+const DENIED_EVERY_MS = 10_000
+const DENIED_KINDS_MAX = 256
+
+export class AuditTrail {
+  readonly #port: AuditPort
+  readonly #nowMs: () => number
+  /** When it was told last, by caller and RPC. */
+  readonly #deniedAtMs = new Map<string, number>()
+
+  /** @param nowMs  monotonic */
+  constructor(port: AuditPort, nowMs = () => performance.now()) {
+    this.#port = port
+    this.#nowMs = nowMs
+  }
+
+  /** A call begins. @returns to be told what came of it: undefined, or why not */
+  asked(rpc: string, request: object, caller: Caller, from: From): (error?: unknown) => void {
+    const audited = Object.hasOwn(AUDITED, rpc) ? AUDITED[rpc]! : undefined
+    const given = request as Readonly<Record<string, unknown>>
+    if (audited === undefined || (audited.flag !== undefined && given[audited.flag] !== true)) return () => undefined
+    const id = randomBytes(8).toString('hex')
+    const startedMs = this.#nowMs()
+    const { fields, flag } = audited
+    const shown = shownOf(given, flag === undefined ? fields : [...fields, flag])
+    this.#port.write({ stage: 'asked', id, rpc, ...who(caller, from), request: shown })
+    return (error) => {
+      const tookMs = Math.round(this.#nowMs() - startedMs)
+      this.#port.write({ stage: 'ended', id, rpc, ...who(caller, from), ...outcomeOf(error), tookMs })
+    }
+  }
+
+  denied(rpc: string, caller: Caller, from: From): void {
+    if (!Object.hasOwn(AUDITED, rpc)) return
+    const kind = `${caller.by} ${caller.role} ${caller.name} ${rpc}`
+    const nowMs = this.#nowMs()
+    for (const [known, atMs] of this.#deniedAtMs) if (nowMs - atMs >= DENIED_EVERY_MS) this.#deniedAtMs.delete(known)
+    if (this.#deniedAtMs.has(kind) || this.#deniedAtMs.size >= DENIED_KINDS_MAX) return
+    this.#deniedAtMs.set(kind, nowMs)
+    this.#port.write({ stage: 'denied', rpc, ...who(caller, from) })
+  }
+}
+
+function who({ role, name, by, uid }: Caller, { remoteAddress, remotePort }: From): AuditEntry {
+  const address = by === 'socket' || remoteAddress === undefined ? {} : { address: `${remoteAddress}:${remotePort}` }
+  return { role, name, by, ...(uid === undefined ? {} : { uid }), ...address }
+}
+
+function outcomeOf(error: unknown): AuditEntry {
+  if (error === undefined) return { outcome: 'done' }
+  if (error instanceof HoldfastError) return { outcome: 'failed', code: error.code, reason: error.message }
+  return { outcome: 'failed', code: 'bug' }
+}
+
+function shownOf(request: Readonly<Record<string, unknown>>, fields: readonly string[]): object {
+  const shown: Record<string, string | number | boolean> = {}
+  for (const field of fields) {
+    const value = request[field]
+    if (typeof value === 'string' && value !== '') shown[field] = value.slice(0, TEXT_MAX)
+    else if (typeof value === 'number' || value === true) shown[field] = value
+  }
+  return shown
+}
