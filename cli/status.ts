@@ -29,7 +29,7 @@ function endedScrubs(status: Status, nowMs: number): string[] {
 function page(status: Status): string[] {
   const { volumes, volumesHealthy } = status
   const [free, capacity, used] = [status.freeBytes, status.capacityBytes, status.usedBytes].map(formatSize)
-  const { snapshots, newestSnapshotAtMs } = status
+  const { snapshots, newestSnapshotAtMs, hydrating, sharedSlices } = status
   const newest = newestSnapshotAtMs === 0 ? '' : `, the newest made ${formatAge(Date.now() - newestSnapshotAtMs)} ago`
   const counted = volumes === 0 ? 'no volumes' : `${volumesHealthy} of ${volumes} volumes healthy`
   return [
@@ -37,6 +37,7 @@ function page(status: Status): string[] {
     `space: ${free} free of ${capacity}, volumes use ${used}`,
     ...(snapshots === 0 ? [] : [`snapshots: ${snapshots}${newest}`]),
     ...describeScrubs(status, Date.now()),
+    ...(hydrating === 0 ? [] : [`clones: ${hydrating} get blocks of their own, ${sharedSlices} slice(s) are left`]),
     '',
     ...(status.problems.length === 0 ? ['nothing is wrong'] : status.problems.flatMap(({ what, why, next }) => [
       `${what}: ${why}`,

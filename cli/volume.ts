@@ -91,6 +91,21 @@ function describeScrubs(copy: Volume['copies'][number]): string {
   return `${node} ${words.join(', ')}`
 }
 
+/** E.g. `asked; n1 shares 3 slice(s), now`, of a clone that shares blocks. */
+function describeSharing({ hydration, copies }: Volume): string {
+  const shared = copies.filter(({ sharedSlices }) => sharedSlices > 0).map(({ node, sharedSlices, isHydrating }) =>
+    `${node} ${sharedSlices} slice(s) of 1 GiB${isHydrating ? ', getting its own' : ''}`)
+  const wish = hydration === '' ? [] : [`to get its own (${HYDRATION[hydration]})`]
+  return [...shared, ...wish].join('; ')
+}
+
+const HYDRATION: Record<Exclude<Volume['hydration'], ''>, string> = {
+  asked: 'as asked for',
+  depth: 'clones of clones lie below it',
+  clones: 'its origin has too many clones',
+  remains: 'it alone reads what is left of its origin',
+}
+
 /** E.g. `1.2 GiB for 3 GiB of data (2.5 : 1)`, where the two differ. */
 function usageText({ usedBytes, logicalBytes }: Volume): string {
   const used = formatSize(usedBytes)
@@ -104,6 +119,7 @@ function describe(volume: Volume): string[] {
     `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
   const sessions = volume.frontends.map(({ node, session, generation }) =>
     `${node}/${session}${generation === 0 ? '' : ` (generation ${generation})`}`)
+  const sharing = describeSharing(volume)
   return fields([
     ['name', volume.name],
     ['id', volume.id],
@@ -112,6 +128,7 @@ function describe(volume: Volume): string[] {
     ['health', volume.healthReason === '' ? volume.health : `${volume.health}: ${volume.healthReason}`],
     ['replicas', `${volume.replicas} (in sync at least ${volume.minInSync})`],
     ['copies', copies.join(', ')],
+    ...(sharing === '' ? [] : [['shared', sharing] as [string, string]]),
     ['scrubbed', volume.copies.map(describeScrubs).join('; ')],
     ['durability', volume.durability],
     ['block size', String(volume.blockSizeBytes)],

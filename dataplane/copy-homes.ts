@@ -3,7 +3,8 @@
  * one for as long as a daemon runs, whatever is made and erased meanwhile; others rely on that (`copy/copy-places.ts`).
  *
  *   a copy is there      the worker that owns the stream in which it lies
- *   none is there        by the volume's id, so that volumes spread, and a copy that is lost is made anew where it was
+ *   none is there        as a volume whose id begins with the same eight digits: what is cloned lies beside its clones
+ *   nor one of those     by the volume's id, so that volumes spread, and a copy that is lost is made anew where it was
  *
  * A stream belongs to worker (number of the stream) mod (number of workers). So after a start with another number of
  * workers a copy may be at another one than its id says, and is found there. Only one that came to lie in streams of
@@ -18,12 +19,16 @@ import type { VolumeDescriptor } from '../engine/volume/descriptor.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { openStore } from './store-shell.ts'
 
+/** By id of a volume; and by the eight digits that the ids of clones have from their origin. */
 export type CopyHomes = ReadonlyMap<string, number>
+
+const DIGITS = 8
 
 /** @param homes  of the copies that were found when the daemon started */
 export function homeOf(volumeId: string, homes: CopyHomes, workers: number): number {
   if (workers === 1) return 0
-  return homes.get(volumeId) ?? Number.parseInt(volumeId.slice(0, 8), 16) % workers
+  const digits = volumeId.slice(0, DIGITS)
+  return homes.get(volumeId) ?? homes.get(digits) ?? Number.parseInt(digits, 16) % workers
 }
 
 export interface FindHomes {
@@ -80,13 +85,17 @@ const streamsOf = ({ spec: { name }, slices }: VolumeDescriptor): Found => (
 
 function homesOf(found: ReadonlyMap<string, Found>, workers: number): Map<string, number> {
   const homes = new Map<string, number>()
-  for (const [volumeId, { name, streams }] of found) {
+  for (const [volumeId, { name, streams }] of [...found].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const owners = new Set([...streams].map((stream) => stream % workers))
     if (owners.size > 1) {
       const what = `volume ${name} on ${workers} data workers, with a copy in streams of ${owners.size} of them,`
       throw new HoldfastError('not-supported', { what, instead: 'start the node with --workers 1' })
     }
-    for (const owner of owners) homes.set(volumeId, owner)
+    const digits = volumeId.slice(0, DIGITS)
+    for (const owner of owners) {
+      homes.set(volumeId, owner)
+      if (!homes.has(digits)) homes.set(digits, owner)
+    }
   }
   return homes
 }

@@ -5,6 +5,7 @@
  */
 import type { ServiceDefinition } from '@grpc/grpc-js'
 import type { GroupState } from '../../engine/control/snapshot-group.ts'
+import type { HydrationWhy } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import type { Cipher } from '../../engine/volume/volume-encryption.ts'
 import type { DiskState } from '../../engine/volume/volume-spec.ts'
@@ -59,6 +60,9 @@ export interface Copy {
   /** Of the primary. */
   comparedAtMs: number
   differences: number
+  /** Slices of 1 GiB of which it shows blocks of the volume that it is a clone of; whether it gets its own now. */
+  sharedSlices: number
+  isHydrating: boolean
 }
 
 export interface ScrubVolumeRequest {
@@ -142,6 +146,8 @@ export interface Volume {
   qos: QosLimits
   /** Of what is written from now on. */
   compression: Compression
+  /** Of a clone that gets blocks of its own, why (engine/control/SPEC.md section 14); empty: it is none. */
+  hydration: HydrationWhy | ''
 }
 
 export interface AddDiskRequest {
@@ -218,6 +224,9 @@ export interface Status {
   /** Copies that are scrubbed now, or wait their turn, and how far they are on the average: of a hundred. */
   copiesScrubbing: number
   scrubPercent: number
+  /** Clones that get blocks of their own, and slices of 1 GiB that their copies share still. */
+  hydrating: number
+  sharedSlices: number
   sessions: number
   problems: Problem[]
   /** What a cluster of so few nodes, or with its store where it is, cannot promise. */

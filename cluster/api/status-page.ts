@@ -91,6 +91,8 @@ export function statusPage(node: Node, volumes: Volume[], sessions: number): Sta
     oldestScrubNode: '',
     copiesScrubbing: 0,
     scrubPercent: 0,
+    hydrating: 0,
+    sharedSlices: 0,
     sessions,
     problems,
     limits: [LONE_NODE],

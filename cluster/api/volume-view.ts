@@ -39,6 +39,8 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
       mapProblems: 0,
       comparedAtMs: 0,
       differences: 0,
+      sharedSlices: 0,
+      isHydrating: false,
     }],
     frontends: seen.frontends,
     nbd: seen.nbd,
@@ -59,6 +61,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     snapshotSchedule: '',
     qos: spec.qos ?? NO_LIMITS,
     compression: spec.compression ?? 'none',
+    hydration: '',
   }
 }
 

@@ -60,6 +60,8 @@ export interface CopyFigures {
   lagBytes: number
   usage: Usage
   scrubs: ScrubStatus
+  /** Of which it shows blocks of its origin. */
+  sharedSlices: number
   append: LatencyFigures
   replicate: LatencyFigures
   commit: LatencyFigures

@@ -192,6 +192,11 @@ export const METRICS: readonly Metric[] = [
     values: ofCopies(({ scrubs }) => scrubs.lostBlocks),
   },
   {
+    name: 'holdfast_copy_shared_slices', type: 'gauge', labels: VOLUME_LABELS,
+    help: 'Of a clone: slices of 1 GiB of which the copy on this node shows blocks of its origin.',
+    values: ofCopies(({ sharedSlices }) => sharedSlices),
+  },
+  {
     name: 'holdfast_copy_differing_versions', type: 'gauge', labels: VOLUME_LABELS,
     help: 'Of a copy that leads: versions that one copy of the set shows and another does not, by the last comparison.',
     values: ofCopies(({ scrubs }) => scrubs.differences),

@@ -83,6 +83,7 @@ export class ActionRunner {
         return this.swap({ key: moveKey(action.volumeId), version: action.version, value: undefined })
       case 'make-copy':
       case 'erase-copy':
+      case 'hydrate-copy':
       case 'hand-over':
         return this.order(action)
       default:
@@ -118,6 +119,7 @@ export class ActionRunner {
     const order = { volumeId, ...addressee }
     try {
       if (action.type === 'make-copy') await calls.makeCopy(order)
+      else if (action.type === 'hydrate-copy') await calls.hydrate(order)
       else if (action.type === 'hand-over') await calls.handOver({ ...order, to: action.to })
       else await calls.eraseCopy({ ...order, copyId: action.copyId, epoch: action.epoch })
       return { outcome: 'done' }

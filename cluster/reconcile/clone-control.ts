@@ -66,7 +66,8 @@ function onlyExpected(error: unknown): void {
 }
 
 /**
- * All copies of a volume that can be reached get blocks of their own for what they share.
+ * All copies of a volume that can be reached are told at once to get blocks of their own for what they share, which is
+ * wished by now; the others are told by the controller when they are there.
  * @param reach  a member; undefined: it did not speak lately
  */
 export async function hydrateCopies(
@@ -76,7 +77,7 @@ export async function hydrateCopies(
     const reached = reach(node)
     if (reached === undefined) return { node, sharedSlices: 0, why: 'it does not answer' }
     try {
-      return { node, ...(await reached.calls.hydrate({ volumeId })), why: '' }
+      return { node, ...(await reached.calls.hydrate({ volumeId, ...reached.addressee })), why: '' }
     } catch (error) {
       if (error instanceof HoldfastError) return { node, sharedSlices: 0, why: error.message }
       throw error

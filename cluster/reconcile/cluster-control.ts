@@ -28,6 +28,7 @@ import {
   REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, cloneWishOf, clusterVolumeOf,
   withCompression,
 } from '../api/volume-request.ts'
+import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { rewrapped, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
 import type { UserKey } from '../keys/user-key.ts'
@@ -296,11 +297,13 @@ export class ClusterControl implements ControlApi {
   }
 
   async hydrateVolume({ name }: HydrateVolumeRequest): Promise<HydrateVolumeResponse> {
-    const { spec: { id } } = await this.wishes.find(name)
+    const { spec: { id }, origin } = await this.wishes.find(name)
     const term = this.term()
     const view = term.cluster.volumes.get(id)
     const members = Object.keys(view?.config?.members ?? {}).sort()
     if (members.length === 0) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
+    if (origin === undefined) return { copies: members.map((node) => ({ node, sharedSlices: 0, why: '' })) }
+    await this.wishes.update(id, (record) => hydrated(record, 'asked'))
     return hydrateCopies(members, id, (node) => this.options.controller.reach(term, node))
   }
 

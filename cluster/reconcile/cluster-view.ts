@@ -2,7 +2,7 @@
 import { copyFacts } from '../../engine/control/copy-facts.ts'
 import type { CopyFact } from '../../engine/control/copy-facts.ts'
 import type { NodeView, VolumeView } from '../../engine/control/cluster.ts'
-import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
+import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../engine/control/node-status.ts'
 import type { CopyStatus } from '../../engine/control/node-status.ts'
 import { nodeState } from '../../engine/control/node-state.ts'
 import { nameOf } from '../../engine/control/reboot.ts'
@@ -60,6 +60,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     snapshotSchedule: scheduleText(record.snapshotSchedule),
     qos: spec.qos ?? NO_LIMITS,
     compression: spec.compression ?? 'none',
+    hydration: record.hydration ?? '',
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }
@@ -96,10 +97,11 @@ function copyOf(fact: CopyFact): Copy {
   const { node, isPrimary, status } = fact
   const { scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks,
     mapProblems, comparedAtMs, differences } = status ?? NEVER_SCRUBBED
+  const { sharedSlices, isHydrating } = status ?? NOTHING_SHARED
   return {
     node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
     scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
-    comparedAtMs, differences,
+    comparedAtMs, differences, sharedSlices, isHydrating,
   }
 }
 
@@ -189,6 +191,15 @@ function scrubsOf({ cluster }: Term): StatusScrubs {
   return scrubs
 }
 
+/** As the node of each copy said last. */
+function hydrationsOf({ cluster }: Term): Pick<Status, 'hydrating' | 'sharedSlices'> {
+  let sharedSlices = 0
+  for (const id of cluster.hydrating)
+    for (const node of cluster.volumes.get(id)?.reportedOn ?? [])
+      sharedSlices += cluster.nodes.get(node)?.copies.get(id)?.sharedSlices ?? 0
+  return { hydrating: cluster.hydrating.size, sharedSlices }
+}
+
 /** @param store  where the cluster store is, as this node was told */
 export function statusOf(
   term: Term, { clusterId, store }: { clusterId: string; store: string }, nowMs: number,
@@ -215,6 +226,7 @@ export function statusOf(
     usedBytes: sum(({ capacityBytes, freeBytes }) => capacityBytes - freeBytes),
     ...snapshotsOf(term),
     ...scrubsOf(term),
+    ...hydrationsOf(term),
     sessions: term.intake.sessions().length,
     problems,
     limits: limitsOf(page.nodes.map(({ name }) => ({ name, address: term.beats.get(name)?.api ?? '' })), store),

@@ -25,7 +25,7 @@ import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
   AwaitOfferRequest, ChangeAnswer, ChangeOrder, ClientsAnswer, ClientsQuery, DigestAnswer, DigestQuery, EraseCopyOrder,
-  HandOverOrder, HoldOrder, HydrateOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, ReleaseOrder,
+  HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, ReleaseOrder,
   ReportAnswer, ScrubOrder,
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
@@ -166,8 +166,8 @@ export class ControlNode implements NodeCalls {
     return {}
   }
 
-  async hydrate({ volumeId }: HydrateOrder): Promise<{ sharedSlices: number }> {
-    return { sharedSlices: await this.options.local.hydrate(volumeId) }
+  hydrate(order: MakeCopyOrder): Promise<{ sharedSlices: number }> {
+    return this.agent.hydrate(order)
   }
 
   digest(query: DigestQuery): Promise<DigestAnswer> {

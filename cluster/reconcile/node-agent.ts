@@ -48,7 +48,7 @@ interface Told {
   copies: Map<string, CopyStatus> | undefined
 }
 
-type Elsewhere = 'report' | 'awaitOffer' | 'clients' | 'scrub' | 'hydrate' | 'digest'
+type Elsewhere = 'report' | 'awaitOffer' | 'clients' | 'scrub' | 'digest'
 
 export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
   private readonly options: NodeAgentOptions
@@ -108,6 +108,18 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
     await this.options.local.handOver(order.volumeId, order.to)
     this.options.onChanged()
     return {}
+  }
+
+  /** engine/control/SPEC.md O2. */
+  async hydrate(order: MakeCopyOrder): Promise<{ sharedSlices: number }> {
+    const { volumeId } = order
+    const refuse: Refuse = this.refusing('make blocks of its own for', order)
+    const record = await this.readRecord(volumeId)
+    if (record?.hydration === undefined || record.trash?.isPurging === true) refuse('nobody wishes that')
+    this.checkAge(order, refuse)
+    const sharedSlices = await this.options.local.hydrate(volumeId)
+    this.options.onChanged()
+    return { sharedSlices }
   }
 
   async change(order: ChangeOrder): Promise<ChangeAnswer> {

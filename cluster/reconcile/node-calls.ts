@@ -82,11 +82,7 @@ export interface ChangeAnswer {
   heldMs: number
 }
 
-/** Neither changes anything: old or late, it does no harm. */
-export interface HydrateOrder {
-  volumeId: string
-}
-
+/** It changes nothing: old or late, it does no harm. */
 export interface ScrubOrder {
   volumeId: string
   isDeep: boolean
@@ -138,8 +134,8 @@ export interface NodeCalls {
   clients(query: ClientsQuery): Promise<ClientsAnswer>
   /** Its copy is scrubbed now, or as soon as those that run have ended. */
   scrub(order: ScrubOrder): Promise<object>
-  /** Its copy gets blocks of its own for what it shares, from now on. @returns how many slices those are */
-  hydrate(order: HydrateOrder): Promise<{ sharedSlices: number }>
+  /** Its copy gets blocks of its own for what it shares, if the record wishes it. @returns how many slices those are */
+  hydrate(order: MakeCopyOrder): Promise<{ sharedSlices: number }>
   /** What its copy shows of a slice. */
   digest(query: DigestQuery): Promise<DigestAnswer>
 }

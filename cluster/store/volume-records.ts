@@ -1,6 +1,6 @@
 /** What was wished for a volume, in the cluster store: `volumes/<id>` (engine/control/volume-record.ts). */
 import type { SnapshotSchedule } from '../../engine/control/snapshot-schedule.ts'
-import type { CloneOrigin, Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
+import type { CloneOrigin, HydrationWhy, Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { QosLimits } from '../../engine/volume/qos-limits.ts'
@@ -19,15 +19,17 @@ export const encodeVolume = (record: VolumeRecord): Uint8Array => encodeJson(rec
 export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | undefined {
   const found = parseRecord(value)
   if (found === undefined) return undefined
-  const { minInSync, allowDegraded, firstNode, attachMode, snapshotSchedule, trash } = found
+  const { minInSync, allowDegraded, firstNode, attachMode, hydration, snapshotSchedule, trash } = found
   const spec = decodeSpec(found.spec)
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
   if (!isOneOf(attachMode, ATTACH_MODES) || (trash !== null && !isTrash(trash))) return undefined
   const origin = found.origin === undefined ? undefined : decodeOrigin(found.origin)
   if (found.origin !== undefined && origin === undefined) return undefined
+  if (hydration !== undefined && !isOneOf(hydration, HYDRATIONS)) return undefined
   const begins = origin === undefined ? {} : { origin }
-  const record = { spec, ...begins, minInSync, allowDegraded, firstNode, attachMode, trash }
+  const wish = hydration === undefined ? {} : { hydration }
+  const record = { spec, ...begins, ...wish, minInSync, allowDegraded, firstNode, attachMode, trash }
   if (snapshotSchedule === undefined) return record
   const schedule = decodeSchedule(snapshotSchedule)
   return schedule === undefined ? undefined : { ...record, snapshotSchedule: schedule }
@@ -49,6 +51,7 @@ function decodeSchedule(value: unknown): SnapshotSchedule | undefined {
 }
 
 const ATTACH_MODES: readonly AttachMode[] = ['single', 'shared', 'read-only', 'open']
+const HYDRATIONS: readonly HydrationWhy[] = ['asked', 'depth', 'clones', 'remains']
 const DURABILITIES: readonly Durability[] = ['durable', 'writeback']
 const ON_FULL: readonly OnFull[] = ['hold', 'error']
 const BLOCK_SIZES = [4096, 512] as const

@@ -1,9 +1,10 @@
 /** What a copy of this worker says of itself to the control plane (engine/control/node-status.ts). */
-import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
+import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../engine/control/node-status.ts'
 import type { CopyStatus, ScrubStatus } from '../../engine/control/node-status.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
 import { BLOCK_BYTES, SLICE_BYTES } from '../../engine/units.ts'
+import { sharingOf } from '../../engine/volume/copy-shares.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
 import { usageOf } from '../../engine/volume/usage.ts'
 import type { HostedCopy } from './hosted-copy.ts'
@@ -45,6 +46,7 @@ export function copyStatus(
     heldRequests: heldRequests(primary, store),
     failure: isLetGo(state) ? '' : state.fencedBecause ?? '',
     ...(scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs)),
+    ...(store === undefined ? NOTHING_SHARED : sharingOf(store)),
   }
 }
 

@@ -1,6 +1,7 @@
 /** What a copy of this worker tells metrics. */
 import type { CopyFigures } from '../../cluster/metrics/figures.ts'
 import { NEVER_SCRUBBED } from '../../engine/control/node-status.ts'
+import { sharingOf } from '../../engine/volume/copy-shares.ts'
 import { usageOf } from '../../engine/volume/usage.ts'
 import type { DiskStatus } from '../../engine/volume/volume-spec.ts'
 import { lagBytes, scrubStatus } from '../copy/copy-report.ts'
@@ -25,6 +26,7 @@ export function copyFigures(
     lagBytes: lagBytes(state),
     usage: usageOf(store?.targets ?? []),
     scrubs: scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs),
+    sharedSlices: store === undefined ? 0 : sharingOf(store).sharedSlices,
     append: meter.append.figures(),
     replicate: meter.replicate.figures(),
     commit: meter.commit.figures(),

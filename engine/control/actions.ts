@@ -21,11 +21,13 @@ export type Action =
   | { type: 'make-copy'; volumeId: string; node: NodeId; why: string }
   /** The node erases it only as E3 says; `epoch` 0: there is no configuration to be judged by. */
   | { type: 'erase-copy'; volumeId: string; node: NodeId; copyId: string; epoch: number; why: string }
+  /** It gets blocks of its own for what it shares, if the record still wishes it. */
+  | { type: 'hydrate-copy'; volumeId: string; node: NodeId; why: string }
   | { type: 'hand-over'; volumeId: string; node: NodeId; to: NodeId; why: string }
 
 /** What makes two actions the same one, given out again. */
 export function keyOf(action: Action): string {
   const { type } = action
-  if (type === 'make-copy' || type === 'hand-over') return `${type} ${action.node}`
+  if (type === 'make-copy' || type === 'hydrate-copy' || type === 'hand-over') return `${type} ${action.node}`
   return type === 'erase-copy' ? `${type} ${action.node} ${action.copyId}` : type
 }

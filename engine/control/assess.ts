@@ -10,6 +10,8 @@ import { copyFacts, isBeingFilled, isComplete, isCounted } from './copy-facts.ts
 import type { CopyFact } from './copy-facts.ts'
 import { whyNoActivePrimary, whyNotErase, whyNotEvict, whyNotRemove } from './copy-safety.ts'
 import { createStep } from './creation.ts'
+import { hydrationStep } from './hydration.ts'
+import type { HydrationNeed } from './hydration.ts'
 import { healthOf, lonePrimary } from './health.ts'
 import type { Health } from './health.ts'
 import { withEvicted, withMinInSync, withNewMember, withoutMember } from './member-change.ts'
@@ -39,6 +41,8 @@ export interface CopyNeed {
 export interface Assessment extends Health {
   actions: Action[]
   need: CopyNeed | undefined
+  /** A clone that should get blocks of its own: this one, or one of it. */
+  hydration: HydrationNeed | undefined
   /** Entries of the rebuild table that are over (B3). */
   over: Rebuild[]
   next: string
@@ -66,7 +70,7 @@ export function assess(cluster: Cluster, volume: VolumeView, nowMs: number, nonc
   const entries = cluster.rebuildsOf.get(volume.id) ?? []
   const facts = config === undefined ? [] : copyFacts(cluster, volume, nowMs)
   const health = healthOf(volume, facts)
-  const idle = { ...health, actions: [], need: undefined, over: entries, next: '', isOpen: true }
+  const idle = { ...health, actions: [], need: undefined, hydration: undefined, over: entries, next: '', isOpen: true }
   if (record === undefined) return { ...idle, ...strayStep(cluster, volume, facts, nowMs) }
   if (record.trash?.isPurging === true) return { ...idle, ...purgeStep(cluster, volume, nowMs) }
   const purge = beginPurge(cluster, volume)
@@ -75,7 +79,10 @@ export function assess(cluster: Cluster, volume: VolumeView, nowMs: number, nonc
     if (record.trash !== null) return { ...idle, next: trashNext(cluster, volume) }
     return { ...idle, ...createStep(cluster, volume, nowMs, nonce) }
   }
-  if (isAtRest(volume, facts, health, entries)) return { ...idle, isOpen: false }
+  const own = hydrationStep(cluster, volume, facts, health)
+  if (isAtRest(volume, facts, health, entries)) {
+    return own === undefined ? { ...idle, isOpen: false } : { ...idle, ...own, need: undefined, hydration: own.need }
+  }
   const keepers = facts.filter((fact) => isKeeper(cluster, fact))
   const sight: Sight = {
     cluster,
@@ -89,7 +96,10 @@ export function assess(cluster: Cluster, volume: VolumeView, nowMs: number, nonc
     complete: keepers.filter(isComplete),
     entries,
   }
-  return judge(sight, health)
+  const judged = judge(sight, health)
+  if (own === undefined) return judged
+  const { actions, next } = judged
+  return { ...judged, actions: [...actions, ...own.actions], next: next === '' ? own.next : next, hydration: own.need }
 }
 
 /** As it was wished, and nothing is to be done about it: so it is with nearly all. */
@@ -115,6 +125,7 @@ function judge(sight: Sight, health: Health): Assessment {
     ...health,
     actions,
     need,
+    hydration: undefined,
     over,
     next: isTrash ? trashNext(sight.cluster, volume) : nextOf(sight, actions, need),
     isOpen: true,

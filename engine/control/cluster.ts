@@ -79,6 +79,9 @@ export interface Cluster {
   ageVersion: Version
   /** When this controller saw the present value. */
   ageSeenAtMs: number
+  /** Clones by the volume that they are clones of, and those of which a record wishes blocks of their own. */
+  clonesOf: Map<string, Set<string>>
+  hydrating: Set<string>
   /** To be looked at in the next pass; and those to be looked at in every pass, because time may change them. */
   changed: Set<string>
   open: Set<string>
@@ -99,6 +102,8 @@ export function newCluster(nowMs: number, options: Partial<ControlOptions> = {})
     ageMs: 0,
     ageVersion: '',
     ageSeenAtMs: nowMs,
+    clonesOf: new Map(),
+    hydrating: new Set(),
     changed: new Set(),
     open: new Set(),
   }
@@ -174,9 +179,28 @@ export function setVolume(
   version: Version,
 ): void {
   const volume = volumeOf(cluster, id)
+  noteOrigin(cluster, id, record ?? volume.record, record)
   volume.record = record
   volume.recordVersion = version
   recount(cluster, volume)
+}
+
+/** Of which it is a clone never changes. Who waits for what is wished of one is looked at again. */
+function noteOrigin(
+  { clonesOf, hydrating, volumes, changed }: Cluster, id: string, known: VolumeRecord | undefined,
+  record: VolumeRecord | undefined,
+): void {
+  if (record?.hydration === undefined || record.trash !== null) hydrating.delete(id)
+  else hydrating.add(id)
+  for (const clone of clonesOf.get(id) ?? []) changed.add(clone)
+  const originId = known?.origin?.volumeId
+  if (originId === undefined) return
+  const clones = clonesOf.get(originId) ?? new Set<string>()
+  if (record === undefined) clones.delete(id)
+  else clones.add(id)
+  if (clones.size === 0) clonesOf.delete(originId)
+  else clonesOf.set(originId, clones)
+  if (volumes.has(originId)) changed.add(originId)
 }
 
 export function setConfig(cluster: Cluster, id: string, config: VolumeConfig | undefined, version: Version): void {
@@ -365,5 +389,10 @@ const isSameCopy = (a: CopyStatus, b: CopyStatus): boolean =>
   a.held === b.held &&
   a.isPoolFull === b.isPoolFull &&
   a.failure === b.failure &&
+  a.sharedSlices === b.sharedSlices &&
+  a.isHydrating === b.isHydrating &&
+  a.levels === b.levels &&
+  a.readers === b.readers &&
+  a.isLastReader === b.isLastReader &&
   a.diskUuids.length === b.diskUuids.length &&
   a.diskUuids.every((uuid, index) => uuid === b.diskUuids[index])

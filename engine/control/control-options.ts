@@ -26,6 +26,11 @@ export interface ControlOptions {
   /** Copies that are filled at a time: in the cluster, and with one node as target or as source. */
   rebuildsMax: number
   rebuildsPerNode: number
+  /** Clones that get blocks of their own without being asked for at a time, in the cluster (SPEC.md section 14). */
+  hydrationsMax: number
+  /** Levels of origins that a copy reads, and clones that share with one, from which on that begins. */
+  hydrateLevels: number
+  hydrateReaders: number
   /** Sizes of copies over capacity. */
   overCommit: number
   /** Of the matching disks' capacity; no copy is placed where less would be free. */
@@ -48,6 +53,9 @@ export const CONTROL_DEFAULTS: ControlOptions = {
   retryMs: 5_000,
   rebuildsMax: 16,
   rebuildsPerNode: 2,
+  hydrationsMax: 16,
+  hydrateLevels: 5,
+  hydrateReaders: 960,
   overCommit: 2,
   lowSpaceShare: 0.1,
   rebalanceGap: 0.2,

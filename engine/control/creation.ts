@@ -10,6 +10,7 @@ import { setCreating } from './cluster.ts'
 import type { Cluster, VolumeView } from './cluster.ts'
 import { firstConfig } from './member-change.ts'
 import { whyNoNewCopy } from './node-state.ts'
+import { LEVELS_MOST, PINS_MOST } from '../volume/sharing-limits.ts'
 import { isSettled, leaderAmong, placeCopies } from './placement.ts'
 import { wantedCopies, wishedMinInSync } from './volume-record.ts'
 
@@ -46,7 +47,7 @@ export function createStep(cluster: Cluster, volume: VolumeView, nowMs: number, 
       node,
       why: record.origin === undefined ? 'a new volume' : 'a clone',
     }))
-    return { actions, next: `${missing.join(', ')} make a copy` }
+    return { actions, next: whyCrowded(cluster, volume, missing) ?? `${missing.join(', ')} make a copy` }
   }
   const copies = new Map(chosen.map((node) => [node, made.get(node)!]))
   const config = firstConfig({
@@ -123,6 +124,18 @@ function choose(
   const isChanged = chosen.size !== creating.size || [...chosen.keys()].some((node) => !creating.has(node))
   if (isChanged) setCreating(cluster, volume, chosen)
   return why
+}
+
+/** O4: why copies of a clone are not made for now, where nodes have those of its origin. */
+function whyCrowded(cluster: Cluster, { record }: VolumeView, nodes: readonly NodeId[]): string | undefined {
+  if (record?.origin === undefined) return undefined
+  const { volumeId } = record.origin
+  const origins = nodes.map((node) => cluster.nodes.get(node)!.copies.get(volumeId))
+  if (origins.every((copy) => copy !== undefined && copy.levels >= LEVELS_MOST - 1))
+    return `${LEVELS_MOST - 1} clones lie below one another: it waits until one of them has blocks of its own`
+  if (origins.every((copy) => copy !== undefined && copy.readers >= PINS_MOST))
+    return `${PINS_MOST} clones share with its origin: it waits until one of them has blocks of its own`
+  return undefined
 }
 
 /** Nodes with a copy of what a clone begins as; undefined: it begins empty, anywhere. */

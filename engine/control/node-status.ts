@@ -48,7 +48,26 @@ export const NEVER_SCRUBBED: ScrubStatus = {
   unrepairedBlocks: 0, lostBlocks: 0, mapProblems: 0, comparedAtMs: 0, differences: 0,
 }
 
-export interface CopyStatus extends ScrubStatus {
+/** Of a clone's copy, and of one that clones share with (cluster/reconcile/CLONES.md). */
+export interface SharingStatus {
+  /** Slices of which it shows blocks of its origin; 0: for ever. What they take at most, as blocks of its own. */
+  sharedSlices: number
+  sharedBytes: number
+  /** It gets blocks of its own now. */
+  isHydrating: boolean
+  /** Origins that it reads, one below the other. */
+  levels: number
+  /** Clones that share with it. */
+  readers: number
+  /** It shares with what is left of a copy that was removed, and no other clone does. */
+  isLastReader: boolean
+}
+
+export const NOTHING_SHARED: SharingStatus = {
+  sharedSlices: 0, sharedBytes: 0, isHydrating: false, levels: 0, readers: 0, isLastReader: false,
+}
+
+export interface CopyStatus extends ScrubStatus, SharingStatus {
   volumeId: string
   copyId: string
   role: Role

@@ -8,6 +8,8 @@ import { keyOf } from './actions.ts'
 import type { Action } from './actions.ts'
 import { assess } from './assess.ts'
 import type { CopyNeed } from './assess.ts'
+import { begunHydrations } from './hydration.ts'
+import type { HydrationNeed } from './hydration.ts'
 import { markNode } from './cluster.ts'
 import type { Cluster, VolumeView } from './cluster.ts'
 import { spread } from './disk-class.ts'
@@ -39,6 +41,7 @@ export function planPass(planner: Planner, nowMs: number, nonce: string): Action
   noteLiveness(planner, nowMs)
   const actions: Action[] = []
   const needs: CopyNeed[] = []
+  const hydrations: HydrationNeed[] = []
   const over: Rebuild[] = []
   const looked = [...cluster.changed]
   for (const id of cluster.open) if (!cluster.changed.has(id)) looked.push(id)
@@ -58,7 +61,13 @@ export function planPass(planner: Planner, nowMs: number, nonce: string): Action
     else cluster.open.delete(id)
     over.push(...found.over)
     if (found.need !== undefined) needs.push(found.need)
+    if (found.hydration !== undefined) hydrations.push(found.hydration)
     for (const action of found.actions) if (isDue(volume, action, cluster.options.retryMs, nowMs)) actions.push(action)
+  }
+  for (const action of isSettled(cluster, nowMs) ? begunHydrations(cluster, hydrations) : []) {
+    if ('volumeId' in action && isDue(cluster.volumes.get(action.volumeId)!, action, cluster.options.retryMs, nowMs)) {
+      actions.push(action)
+    }
   }
   // What assessing noted, such as the nodes of a new volume, is looked at in the next pass as well.
   const table = nextTable(planner, needs, over, nowMs)

@@ -24,10 +24,18 @@ export interface CloneOrigin {
   epoch: number
 }
 
+/**
+ * Why a clone gets blocks of its own for all that it shares (SPEC.md section 14): a user asked for it, its chain of
+ * origins is long, its origin has many clones, or it is the last that reads what is left of one.
+ */
+export type HydrationWhy = 'asked' | 'depth' | 'clones' | 'remains'
+
 export interface VolumeRecord {
   spec: VolumeSpec
   /** It never changes. Absent: it begins empty. */
   origin?: CloneOrigin
+  /** Absent: it goes on sharing, or there is nothing that it could share. */
+  hydration?: HydrationWhy
   /** Copies whose acknowledgement is required; 0: 2 of three and more copies, else 1. */
   minInSync: number
   /** Made and kept with fewer copies than wished when there are too few nodes. */
@@ -70,6 +78,16 @@ export function deleted(record: VolumeRecord, ageMs: number, keepMs = TRASH_KEEP
 /** Undefined when it is not in the trash, or no more to be saved. */
 export function restored(record: VolumeRecord): VolumeRecord | undefined {
   return record.trash === null || record.trash.isPurging ? undefined : { ...record, trash: null }
+}
+
+/** O1. Undefined when it is no clone, or has a wish. */
+export function hydrated(record: VolumeRecord, why: HydrationWhy): VolumeRecord | undefined {
+  return record.origin === undefined || record.hydration !== undefined ? undefined : { ...record, hydration: why }
+}
+
+/** O3. */
+export function notHydrated({ hydration: _, ...record }: VolumeRecord): VolumeRecord {
+  return record
 }
 
 /** T3, also at once when the operator asks. Undefined when it is not in the trash, or purged already. */

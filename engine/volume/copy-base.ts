@@ -25,9 +25,6 @@ export interface Level {
   viewSeq: number
 }
 
-/** How many origins may lie below one another. */
-export const LEVELS_MOST = 8
-
 /** Entries of blocks that follow each other, none for a hole; `owners`: whose each is. Kept until `release`. */
 export interface BaseBlocks {
   firstLba: number

@@ -51,6 +51,10 @@ export class CopyHydration {
     })
   }
 
+  get isUnderWay(): boolean {
+    return this.isRunning
+  }
+
   private *task(): Task<void> {
     const { bodies, o } = this.copy
     for (;;) {

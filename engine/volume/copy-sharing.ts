@@ -10,20 +10,19 @@ import { epochOf, seqOf } from '../log/entry.ts'
 import type { VersionId } from '../replication/record.ts'
 import { runTask, until, type Task } from '../task.ts'
 import { SLICE_BLOCKS, SLICE_BYTES } from '../units.ts'
-import { levelsBelow, LEVELS_MOST } from './copy-base.ts'
+import { levelsBelow } from './copy-base.ts'
 import { originWithout } from './copy-bodies.ts'
 import { isShared } from './copy-hydration.ts'
+import { levelsOf } from './copy-shares.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import type { FoundVersion } from './copy-reader.ts'
 import type { SettledCopy } from './copy-recovery.ts'
 import { slicesIn, type LocalCopyStore } from './copy-store.ts'
 import { withoutSlices, type SharedRuns } from './descriptor.ts'
 import { placementOf } from './placement.ts'
+import { LEVELS_MOST, PINS_MOST } from './sharing-limits.ts'
 import { versionsOfBlock } from './slice-scan.ts'
 import type { VolumeSpec } from './volume-spec.ts'
-
-/** Each is in every control record of the copy that is read, and looked through when one of them is read. */
-const PINS_MOST = 1024
 
 /** What a clone begins as. */
 export interface CloneSource {
@@ -162,10 +161,7 @@ export function whyNotShared(origin: LocalCopyStore | undefined, { snapshotId, s
   if (origin.appliedSeq < seq) return 'the copy of its origin does not have all of it yet'
   if (!bodies.now.snapshots.some((one) => one.id === snapshotId && one.seq === seq)) return 'its snapshot is not there'
   if (bodies.pins.length >= PINS_MOST) return `${PINS_MOST} clones share with the copy of its origin: hydrate some`
-  const { stream, map } = origin.targets[0]!
-  let depth = 1
-  for (let { origin: below } = map.descriptor; below !== null; depth++)
-    below = stream.volumesById.get(below[0])?.descriptor.origin ?? null
+  const depth = 1 + levelsOf(origin.targets[0]!)
   return depth < LEVELS_MOST ? undefined : `${depth} clones of clones lie below it: hydrate one of them`
 }
 

@@ -105,6 +105,42 @@ export const PLANTED: readonly PlantedBug[] = [
     "if (copy === undefined || copy.failure !== '' || livenessOf",
     "if (copy === undefined || copy.failure !== '' || !copy.isVirgin || livenessOf",
   ], 48),
+  bug('a wish is over when who is heard shares nothing', 'O3', [
+    'hydration.ts',
+    'if (share === undefined) away.push(fact.node)',
+    '',
+  ], 5),
+  bug('a node that restarted is not told again', 'O2', [
+    'hydration.ts',
+    'if (!isThere || share.isHydrating) continue',
+    'if (!isThere || share.isHydrating || volume.asked.has(`hydrate-copy ${fact.node}`)) continue',
+  ], 5),
+  bug('a wish has no end', 'O3', [
+    'hydration.ts',
+    "actions.push({ type: 'change-volume', volumeId, version, record: notHydrated(record!), why })",
+    "if (left > 99) actions.push({ type: 'change-volume', volumeId, version, record: notHydrated(record!), why })",
+  ], 5),
+  bug('each clone of a long chain is hydrated', 'O4', [
+    'hydration.ts',
+    "return isBegunThere ? undefined : 'depth'",
+    "return isBegunThere && sharing.length > 99 ? undefined : 'depth'",
+  ], 5),
+  bug('a long chain is left', 'O4', ['hydration.ts', 'levels >= options.hydrateLevels)', 'levels > 99)'], 5),
+  bug('what several read is copied for each', 'O4', [
+    'hydration.ts',
+    'sharing.every(({ isLastReader }) => isLastReader)',
+    'sharing.every(({ sharedSlices }) => sharedSlices > 0)',
+  ], 45),
+  bug('remains with one reader stay', 'O4', [
+    'hydration.ts',
+    "sharing.every(({ isLastReader }) => isLastReader) ? 'remains' : undefined",
+    "sharing.length > 99 ? 'remains' : undefined",
+  ], 5),
+  bug('a volume has too many clones for ever', 'O4', [
+    'hydration.ts',
+    'if (crowded.length === 0) return undefined',
+    'if (crowded.length < 99) return undefined',
+  ], 165),
 ]
 
 /** Found at once, or the hunt sees nothing. */

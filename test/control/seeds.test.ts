@@ -18,7 +18,7 @@ t.test('nothing is violated, and in the end all is as it was wished', (t) => {
   }
   const all = [
     'change-age', 'change-config', 'change-rebuilds', 'change-volume', 'create-config', 'delete-config', 'delete-move',
-    'delete-volume', 'erase-copy', 'hand-over', 'make-copy',
+    'delete-volume', 'erase-copy', 'hand-over', 'hydrate-copy', 'make-copy',
   ]
   t.same([...actions].sort(), all, 'every kind of action was taken')
   t.end()

@@ -65,19 +65,23 @@ function make(shell: StoreShell, id: string): Promise<void> {
   })
 }
 
+/** That ids of its clones have as well. */
+const digits = (number: number): string => idOf(number).slice(0, 8)
+
 t.test('copies are where their stream is, whatever the number of workers', async (t) => {
   const disk = new Disk(t)
   const [a, b] = [idOf(0), idOf(1)]
   await disk.use(2, homeOf(a, new Map(), 2), (shell) => make(shell, a))
   await disk.use(2, homeOf(b, new Map(), 2), (shell) => make(shell, b))
-  t.same(await disk.find(2), new Map([[a, 0], [b, 1]]))
-  t.same(await disk.find(3), new Map([[a, 0], [b, 1]]))
+  t.same(await disk.find(2), new Map([[a, 0], [digits(0), 0], [b, 1], [digits(1), 1]]))
+  t.same(await disk.find(3), new Map([[a, 0], [digits(0), 0], [b, 1], [digits(1), 1]]))
   t.same(await disk.find(1), new Map(), 'one worker has all')
   const c = idOf(3)
   await disk.use(1, 0, (shell) => make(shell, c))
   const homes = await disk.find(2)
   t.equal(homeOf(c, homes, 2), 0, 'not where its id says: it was made by one worker')
-  t.equal(homeOf(idOf(3), homes, 2), 1)
+  t.equal(homeOf(idOf(3), homes, 2), 0, 'a clone of it is at home with it: only there it can share')
+  t.equal(homeOf(idOf(5), homes, 2), 1)
 })
 
 function makeAnew({ store }: StoreShell, id: string, sizeBytes: number): Promise<void> {
@@ -92,7 +96,7 @@ t.test('one that fewer workers made anew is found, or the start is refused; noth
   const id = idOf(1)
   await disk.use(2, 1, (shell) => make(shell, id))
   await disk.use(1, 0, (shell) => makeAnew(shell, id, 64 * MIB))
-  t.same(await disk.find(2), new Map([[id, 1]]), 'where its slices are')
+  t.same(await disk.find(2), new Map([[id, 1], [digits(1), 1]]), 'where its slices are')
   await disk.use(1, 0, (shell) => makeAnew(shell, id, 4 * GIB))
   const message = /^volume v1 on 2 data workers, with a copy in streams of 2 of them, is not supported; .* --workers 1$/
   await t.rejects(disk.find(2), { code: 'not-supported', message })

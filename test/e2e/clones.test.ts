@@ -114,6 +114,10 @@ t.test('the origin is purged, and nodes are restarted: the clones are what they 
   t.match(await say('volume', 'delete', 'data', '--purge'), /./)
   await until(() => api('n1').listVolumes({ isInTrash: true }), ({ volumes }) => volumes.length === 0)
   t.match(await say('volume', 'create', 'data', '--size', '16Mi', '--replicas', '1'), /volume data is ready/)
+  // Alone it reads what is left of the other one.
+  const own = await until(() => api('n1').getVolume({ name: 'trial' }), ({ copies, hydration }) =>
+    hydration === '' && copies.every(({ sharedSlices }) => sharedSlices === 0))
+  t.ok(own.usedBytes > 0, 'by itself it gets blocks of its own')
   await write('data', 'n1', [1, 2, 3], 9)
   t.same(await read('third', 'n2', [0, 1, 2, 3, 300, 301, 5000]), [0, 0, 1, 3, 1, 3, 7])
   t.match(await say('volume', 'hydrate', 'third'), /get blocks of their own in the background[^]* on n\d: 1 slice\(s\)/)

@@ -15,7 +15,7 @@ const VOLUME: Record<keyof Volume, true> = {
   logicalBytes: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,
   keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
-  snapshotSchedule: true, compression: true, cipher: true, keyId: true,
+  snapshotSchedule: true, hydration: true, compression: true, cipher: true, keyId: true,
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
   volume: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true, group: true,
@@ -37,7 +37,7 @@ const STATUS: Record<keyof Status, true> = {
   clusterId: true, health: true, nodes: true, volumes: true, volumesHealthy: true, capacityBytes: true, freeBytes: true,
   usedBytes: true, sessions: true, problems: true, limits: true, snapshots: true, newestSnapshotAtMs: true,
   copiesNeverScrubbed: true, oldestScrubAtMs: true, oldestScrubVolume: true, oldestScrubNode: true,
-  copiesScrubbing: true, scrubPercent: true,
+  copiesScrubbing: true, scrubPercent: true, hydrating: true, sharedSlices: true,
 }
 
 function fieldsOf(method: keyof typeof METHODS): string[] {

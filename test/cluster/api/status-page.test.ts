@@ -18,7 +18,7 @@ t.test('nothing wrong', async (t) => {
     clusterId: 'c', health: 'healthy', volumes: 2, volumesHealthy: 2, capacityBytes: 1000, freeBytes: 500,
     usedBytes: 14, snapshots: 0, newestSnapshotAtMs: 0, sessions: 0, problems: [], limits: [LONE_NODE],
     copiesNeverScrubbed: 0, oldestScrubAtMs: 0, oldestScrubVolume: '', oldestScrubNode: '', copiesScrubbing: 0,
-    scrubPercent: 0, nodes: [{
+    scrubPercent: 0, hydrating: 0, sharedSlices: 0, nodes: [{
       name: 'n1', state: 'up', safeToReboot: true, because: 'no volume on it is in use; they are away until it is back',
     }],
   })

@@ -12,8 +12,8 @@ const latency = (counts: Record<number, number> = {}, sumMs = 0): LatencyFigures
 
 const copy = (change: Partial<CopyFigures>): CopyFigures => ({
   volumeId: 'a', volume: 'data', role: 'replica', isLeading: false, epoch: 3, epochChanges: 1, members: 3, inSync: 2,
-  lagBytes: 0, usage: { storedBytes: 4096, logicalBytes: 12_288 }, scrubs: NEVER_SCRUBBED, append: latency(),
-  replicate: latency(), commit: latency(), ...change,
+  lagBytes: 0, usage: { storedBytes: 4096, logicalBytes: 12_288 }, scrubs: NEVER_SCRUBBED, sharedSlices: 0,
+  append: latency(), replicate: latency(), commit: latency(), ...change,
 })
 
 const node: NodeFigures = {

@@ -10,7 +10,7 @@ import type { ClusterStore, Version } from '../../../cluster/store/cluster-store
 import {
   CONFIG_PREFIX, configKey, decodeConfig, encodeConfig, volumeOfKey,
 } from '../../../cluster/store/volume-configs.ts'
-import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
+import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../../engine/control/node-status.ts'
 import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status.ts'
 import { SnapshotIndex } from '../../../engine/control/snapshot-index.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
@@ -69,7 +69,8 @@ export class FakeNode implements LocalNode {
       volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true, isVirgin: true, lostSlices: 0,
       diskUuids: [`disk-${this.name}`], usedBytes: 0, logicalBytes: 0, seq: 0, commitSeq: 0, lagBytes: 0,
       snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
-      hearsPrimary: false, held: '', isPoolFull: false, heldRequests: 0, failure: '', ...NEVER_SCRUBBED,
+      hearsPrimary: false, held: '', isPoolFull: false, heldRequests: 0, failure: '',
+      ...NEVER_SCRUBBED, ...NOTHING_SHARED,
     })
     return { copyId }
   }

@@ -1,5 +1,6 @@
 /** A node and its controller: what is reported, how old it may be, and which orders are carried out. */
 import t from 'tap'
+import type { VolumeRecord } from '../../../engine/control/volume-record.ts'
 import type { Test } from 'tap'
 import { NodeAgent } from '../../../cluster/reconcile/node-agent.ts'
 import type { NodeCalls, NodeReport } from '../../../cluster/reconcile/node-calls.ts'
@@ -155,6 +156,25 @@ t.test('a copy is erased only by what the node has read itself', async (t) => {
   await t.rejects(agent.makeCopy({ ...order, volumeId: A }), { message: /being purged/ })
   await t.rejects(agent.eraseCopy(order), { code: 'store-record' })
   t.equal(local.copies.size, 1)
+})
+
+t.test('O2: a copy gets blocks of its own only while the record wishes it', async (t) => {
+  const { store, agent, clocks } = await agentOf(t)
+  const order = { volumeId: A, instance: 'process', stampMs: clocks.nodeMs }
+  const refusal = { code: 'order-refused', message: /nobody wishes that/ }
+  await t.rejects(agent.hydrate(order), refusal)
+  const origin = { volumeId: B, snapshotId: 's', seq: 3, epoch: 1 }
+  const record: VolumeRecord = { spec: specOf(A), ...RECORD, origin }
+  let version: Version | undefined
+  const put = async (now: VolumeRecord) => {
+    version = await swap(store, volumeKey(A), version, Buffer.from(encodeVolume(now)).toString())
+  }
+  await put(record)
+  await t.rejects(agent.hydrate(order), refusal)
+  await put({ ...record, hydration: 'asked' })
+  t.same(await agent.hydrate(order), { sharedSlices: 0 })
+  await put({ ...record, hydration: 'asked', trash: { deletedAtAgeMs: 0, keepMs: 0, isPurging: true } })
+  await t.rejects(agent.hydrate(order), refusal)
 })
 
 t.test('T2: who told of snapshots is believed only if it still led when the store was asked', async (t) => {

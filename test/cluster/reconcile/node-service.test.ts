@@ -31,6 +31,7 @@ const REPORT: NodeReport = {
       hearsPrimary: true, held: 'so', isPoolFull: true, heldRequests: 8, failure: 'no',
       scrubbedAtMs: 2 ** 41, checkedAtMs: 2 ** 42, isScrubbing: true, scrubPercent: 15, isScrubOverdue: true,
       damagedBlocks: 10, unrepairedBlocks: 11, mapProblems: 12, comparedAtMs: 2 ** 43, differences: 13, lostBlocks: 14,
+      sharedSlices: 15, sharedBytes: 2 ** 45, isHydrating: true, levels: 7, readers: 1024, isLastReader: true,
     }],
   },
   isWhole: true,
@@ -113,12 +114,12 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.awaitOffer({ volumeId: ID, generation: 5 }), { isOffered: true })
   t.same(await node.clients({ volumeId: ID }), { generations: [7, 7] })
   t.same(await node.scrub({ volumeId: ID, isDeep: true }), {})
-  t.same(await node.hydrate({ volumeId: ID }), { sharedSlices: 2 })
+  t.same(await node.hydrate(ORDER), { sharedSlices: 2 })
   t.same(await node.digest({ volumeId: ID, slice: 3, page: -1 }), DIGEST)
   t.same(heard, [
     REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })),
     { ...ORDER, ...HOLD }, { ...ORDER, hold: 'h' }, QUERY, { volumeId: ID, generation: 5 },
-    { volumeId: ID }, { volumeId: ID, isDeep: true }, { volumeId: ID },
+    { volumeId: ID }, { volumeId: ID, isDeep: true }, ORDER,
     { volumeId: ID, slice: 3, page: -1 },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })

@@ -49,6 +49,9 @@ t.test('what is written is read', async (t) => {
   t.same(decodeVolume(ID, encodeVolume(limited)), limited)
   const packed = { ...RECORD, spec: { ...limited.spec, compression: 'lz4' as const } }
   t.same(decodeVolume(ID, encodeVolume(packed)), packed)
+  const origin = { volumeId: ID, snapshotId: 's', seq: 3, epoch: 2 }
+  const wished: VolumeRecord = { ...RECORD, origin, hydration: 'depth' }
+  t.same(decodeVolume(ID, encodeVolume(wished)), wished)
   const planned = { ...RECORD, snapshotSchedule: { everyMs: 60_000, keep: KEEP } }
   t.same(decodeVolume(ID, encodeVolume(planned)), planned)
   t.equal(decodeName(encodeName(ID)), ID)
@@ -115,6 +118,7 @@ t.test('anything else is not believed', async (t) => {
     ['limits without a burst', { ...RECORD, spec: { ...spec, qos: { iops: 500, bandwidthBytes: 0, burstMs: 0 } } }],
     ['half a request a second', { ...RECORD, spec: { ...spec, qos: { iops: 0.5, bandwidthBytes: 0, burstMs: 9 } } }],
     ['an unknown durability', { ...RECORD, spec: { ...spec, durability: 'memory' } }],
+    ['a wish for blocks of its own without a reason that is known', { ...RECORD, hydration: 'now' }],
     ['a schedule of words', { ...RECORD, snapshotSchedule: 'every 1h' }],
     ['a schedule without rules', { ...RECORD, snapshotSchedule: { everyMs: 60_000 } }],
     ['a schedule without end', { ...RECORD, snapshotSchedule: { everyMs: 0, keep: KEEP } }],

@@ -81,7 +81,9 @@ export class Checks {
   creates({ volumeId, config }: Of<'create-config'>): void {
     const { nodes, store } = this.world
     const record = store.get<VolumeRecord>(`volumes/${volumeId}`)
-    if (record !== undefined && config.inSync.length < record.spec.replicas + 1 && !record.allowDegraded) {
+    // A clone begins with as many as its origin has.
+    const isEnough = record?.allowDegraded === true || record?.origin !== undefined
+    if (record !== undefined && config.inSync.length < record.spec.replicas + 1 && !isEnough) {
       if (!this.isWishNew(volumeId)) this.violated(`${volumeId} is made with fewer copies than wished`)
     }
     for (const node of nodes.values()) {
@@ -125,7 +127,33 @@ export class Checks {
     if (!copy.isVirgin) this.needsActive(volumes.get(volumeId)!, config, node, 'erased')
   }
 
-  purges({ volumeId, record }: Of<'change-volume'>): void {
+  wishes(action: Of<'change-volume'>): void {
+    const { volumeId, record } = action
+    const now = this.world.store.get<VolumeRecord>(`volumes/${volumeId}`)!
+    if (record.trash?.isPurging === true) return this.purges(action)
+    if (JSON.stringify({ ...now, hydration: 0 }) !== JSON.stringify({ ...record, hydration: 0 }))
+      return this.violated(`${volumeId}: the control plane changes a wish`)
+    const { config } = this.world.volumes.get(volumeId)!
+    const copies = Object.keys(config?.members ?? {}).map((node) => ({
+      node: this.world.nodes.get(node)!, copy: this.world.nodes.get(node)!.copies.get(volumeId),
+    }))
+    const sharing = copies.filter(({ node: { name }, copy }) =>
+      copy?.below !== undefined && copy.copyId === config!.members[name]?.copyId)
+    if (record.hydration === undefined) {
+      for (const { node } of sharing) this.violated(`${volumeId} shares on ${node.name}, and its wish is over`)
+    } else if (record.hydration === 'remains') {
+      const others = sharing.filter(({ node, copy }) => !node.isLastReader(copy!))
+      for (const { node } of others) this.violated(`${volumeId} is to be hydrated for remains it is not alone with, ` +
+        `on ${node.name}`)
+    } else if (record.hydration === 'depth') {
+      const begins = this.world.store.get<VolumeRecord>(`volumes/${now.origin!.volumeId}`)
+      if (begins?.hydration !== undefined && begins.trash === null && !this.isWishNew(now.origin!.volumeId))
+        this.violated(`${volumeId} is hydrated for the depth of ${begins.spec.id}, which is hydrated`)
+    }
+    if (record.hydration !== undefined) this.wishedAtMs.set(volumeId, this.world.nowMs)
+  }
+
+  private purges({ volumeId, record }: Of<'change-volume'>): void {
     const deletedAtMs = this.deletedAtMs.get(volumeId)
     if (record.trash?.isPurging !== true || deletedAtMs === undefined) {
       return this.violated(`${volumeId}: the control plane changes a wish`)

@@ -7,6 +7,7 @@ import type { RebuildTable } from '../../../engine/control/rebuild-table.ts'
 import { wishedMinInSync } from '../../../engine/control/volume-record.ts'
 import type { Move, VolumeRecord } from '../../../engine/control/volume-record.ts'
 import { Random } from '../../sim/random.ts'
+import type { ToyNode } from './toy-node.ts'
 import { drawToySwarm } from './swarm.ts'
 import type { ToySwarm } from './swarm.ts'
 import { ToyWorld } from './toy-world.ts'
@@ -93,6 +94,29 @@ const hasTrash = ({ store }: ToyWorld): boolean =>
     return trash !== null && Object.keys(holders).length === 0
   })
 
+/** Where no hydration waits for room. */
+const hasRoom = ({ disks, copies }: ToyNode): boolean => {
+  const capacityBytes = disks.reduce((sum, disk) => sum + disk.capacityBytes, 0)
+  return [...copies.values()].reduce((sum, { usedBytes }) => sum + usedBytes, 0) < capacityBytes * 0.5
+}
+
+/** O3, O4: what should have ended by now. */
+function whatSharesStill({ store, nodes, volumes, control }: ToyWorld, record: VolumeRecord): string[] {
+  const { spec: { id }, origin, hydration, trash } = record
+  if (origin === undefined || trash !== null) return []
+  const found = hydration === undefined ? [] : [`${id} is still to be hydrated (${hydration})`]
+  const members = Object.keys(volumes.get(id)!.config?.members ?? {}).map((name) => nodes.get(name)!)
+  const sharing = members.filter((node) => node.copies.get(id)?.below !== undefined && hasRoom(node))
+  const isOriginGone = store.get(`volumes/${origin.volumeId}`) === undefined
+  if (isOriginGone && sharing.length > 0 && sharing.every((node) => node.isLastReader(node.copies.get(id)!)))
+    found.push(`${id} alone reads what is left of ${origin.volumeId}`)
+  for (const node of sharing) {
+    const levels = node.levelsOf(id)
+    if (levels >= control.hydrateLevels) found.push(`${id} reads ${levels} levels on ${node.name}`)
+  }
+  return found
+}
+
 /** All that is not as it was wished, though it could be. */
 function whatIsUnfinished(world: ToyWorld): string[] {
   const { store, nodes, volumes, controllers } = world
@@ -106,7 +130,9 @@ function whatIsUnfinished(world: ToyWorld): string[] {
       ({ name, disks }) => isOpen(name) && disks.some(({ tags }) => spec.diskTags.every((tag) => tags.includes(tag))),
     )
     if (config === undefined) {
-      const isPossible = fit.length > spec.replicas || (record.allowDegraded && fit.length > 0)
+      const origin = record.origin && store.get<VolumeRecord>(`volumes/${record.origin.volumeId}`)
+      const isSourceGone = record.origin !== undefined && (origin === undefined || origin.trash !== null)
+      const isPossible = !isSourceGone && (fit.length > spec.replicas || (record.allowDegraded && fit.length > 0))
       if (isPossible && record.trash === null) found.push(`${id} is not made`)
       continue
     }
@@ -128,8 +154,12 @@ function whatIsUnfinished(world: ToyWorld): string[] {
       const leaving = members.filter((node) => !isOpen(node))
       if (leaving.length > 0) found.push(`${id} is still on ${leaving.join(', ')}`)
       const wished = wishedMinInSync(record)
-      if (config.minInSync !== wished) found.push(`${id}: minInSync is ${config.minInSync}, not ${wished}`)
+      // Of a move that cannot end the copy that should go does not count.
+      const move = store.get<Move>(`moves/${id}`)
+      const isMoving = move?.what === 'copy' && move.from !== '' && config.members[move.to] !== undefined
+      if (config.minInSync !== wished && !isMoving) found.push(`${id}: minInSync is ${config.minInSync}, not ${wished}`)
     }
+    found.push(...whatSharesStill(world, record))
     for (const node of nodes.values()) {
       const copy = node.copies.get(id)
       const isMember = copy?.copyId === config.members[node.name]?.copyId
@@ -141,8 +171,17 @@ function whatIsUnfinished(world: ToyWorld): string[] {
     const volume = volumes.get(key.slice('moves/'.length))
     const members = volume?.config?.members ?? {}
     // To lead one has to be a member first; and who has a copy everywhere can give none away.
-    const isPossible = what === 'copy' ? [...nodes.keys()].some((name) => !members[name]) : members[to] !== undefined
+    const isRoom = [...nodes.keys()].some((name) => !members[name] && isOpen(name))
+    const isPossible = what === 'copy' ? isRoom : members[to] !== undefined
     if (volume?.config !== undefined && isPossible) found.push(`${volume.id} was not moved to ${to}`)
+  }
+  for (const node of nodes.values()) {
+    for (const copy of node.copies.values()) {
+      const clones = node.readersOf(copy).length
+      const isInUse = store.get<VolumeRecord>(`volumes/${copy.volumeId}`)?.trash === null
+      if (isInUse && clones >= world.control.hydrateReaders && hasRoom(node))
+        found.push(`${clones} clones share with ${copy.volumeId} on ${node.name}`)
+    }
   }
   const table = store.get<RebuildTable>('rebuilds')!
   if (table.length > 0) found.push(`rebuilds are left: ${JSON.stringify(table[0])}`)

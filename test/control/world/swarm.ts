@@ -28,6 +28,8 @@ export interface ToySwarm {
   controllersMax: number
   rebuildsMax: number
   rebuildsPerNode: number
+  /** Chance of a clone, and of a user's wish that one shares nothing, each second. */
+  cloneChance: number
 }
 
 export function drawToySwarm(seed: number, random: Random): ToySwarm {
@@ -55,5 +57,7 @@ export function drawToySwarm(seed: number, random: Random): ToySwarm {
     controllersMax: random.pick([1, 2, 2]),
     rebuildsMax: random.pick([1, 3, 16]),
     rebuildsPerNode: random.pick([1, 2, 4]),
+    // Drawn by none: the other seeds are what they were.
+    cloneChance: seed % 5 === 0 && !isCrowded && !isTight ? 0.06 : 0,
   }
 }

@@ -31,13 +31,25 @@ export interface ToyCopy {
   /** Ticks of its fill that are left. */
   fillLeft: number
   usedBytes: number
+  /** Of a clone's copy: slices it shares, and with which copy; and whether its node knows that it is to end. */
+  shared: number
+  below: ToyCopy | undefined
+  isHydrating: boolean
 }
+
+/** As the real limits, less. */
+const LEVELS_MOST = 4
+const READERS_MOST = 5
+
+const levelsOf = ({ below }: ToyCopy): number => (below === undefined ? 0 : 1 + levelsOf(below))
 
 export class ToyNode {
   readonly name: string
   readonly zone: string
   readonly disks: ToyDisk[]
   readonly copies = new Map<string, ToyCopy>()
+  /** Of copies that were removed while clones read them. */
+  readonly remains = new Set<ToyCopy>()
   isUp = true
   /** When it came up, or the last thing happened to it that may exclude it. */
   touchedAtMs = -Infinity
@@ -50,9 +62,18 @@ export class ToyNode {
     this.disks = disks
   }
 
-  /** False: it has one, or nowhere to put it. */
-  makeCopy({ spec, trash }: VolumeRecord, store: ToyStore, random: Random): boolean {
+  /** False: it has one, or nowhere to put it, or of a clone nothing to share with. */
+  makeCopy({ spec, trash, origin }: VolumeRecord, store: ToyStore, random: Random): boolean {
     if (this.copies.has(spec.id) || trash?.isPurging === true) return false
+    const left = [...this.remains].filter(({ volumeId }) => volumeId === spec.id)
+    // B5: clones beside it get first what they read there.
+    for (const one of left) for (const reader of this.readersOf(one)) reader.isHydrating = true
+    if (left.length > 0) return false
+    const isFirst = origin !== undefined && store.get(`configs/${spec.id}`) === undefined
+    const below = isFirst ? this.copies.get(origin.volumeId) : undefined
+    if (isFirst && (below === undefined || below.isVirgin || !below.isConsistent || below.failure !== '')) return false
+    if (below !== undefined && levelsOf(below) + 1 >= LEVELS_MOST) return false
+    if (below !== undefined && this.readersOf(below).length >= READERS_MOST) return false
     const disks = this.disks.filter(({ uuid, isFailed, pool, tags }) => {
       const isEvicted = store.get<DiskWish>(`disk-wishes/${uuid}`)?.isEvicted === true
       return !isFailed && !isEvicted && pool === spec.pool && spec.diskTags.every((tag) => tags.includes(tag))
@@ -63,15 +84,59 @@ export class ToyNode {
       volumeId: spec.id,
       copyId,
       isVirgin: true,
-      has: 0,
+      has: isFirst ? origin.seq : 0,
       isConsistent: true,
       isWhole: true,
-      diskUuids: [random.pick(disks).uuid],
+      diskUuids: below?.diskUuids ?? [random.pick(disks).uuid],
       failure: '',
       fillLeft: 0,
       usedBytes: 0,
+      shared: below === undefined ? 0 : random.between(1, 4),
+      below,
+      isHydrating: false,
     })
     return true
+  }
+
+  readersOf(copy: ToyCopy): ToyCopy[] {
+    return [...this.copies.values(), ...this.remains].filter(({ below }) => below === copy)
+  }
+
+  levelsOf(volumeId: string): number {
+    return levelsOf(this.copies.get(volumeId)!)
+  }
+
+  isLastReader({ below }: ToyCopy): boolean {
+    return below !== undefined && this.remains.has(below) && this.readersOf(below).length === 1
+  }
+
+  erase(volumeId: string): void {
+    const copy = this.copies.get(volumeId)
+    this.copies.delete(volumeId)
+    if (copy !== undefined && this.readersOf(copy).length > 0) this.remains.add(copy)
+    this.sweep()
+  }
+
+  /** O2: in the memory of its process. */
+  hydrate(volumeId: string, store: ToyStore): void {
+    const copy = this.copies.get(volumeId)
+    if (copy?.below === undefined || copy.failure !== '') return
+    if (store.get<VolumeRecord>(`volumes/${volumeId}`)?.hydration !== undefined) copy.isHydrating = true
+  }
+
+  /** A slice each. */
+  hydrateStep(): void {
+    for (const copy of this.copies.values()) {
+      if (!copy.isHydrating || --copy.shared > 0) continue
+      copy.isHydrating = false
+      copy.shared = 0
+      copy.below = undefined
+    }
+    this.sweep()
+  }
+
+  private sweep(): void {
+    for (const one of this.remains) if (this.readersOf(one).length === 0) this.remains.delete(one)
   }
 
   /** E3, the node's part. */
@@ -96,6 +161,8 @@ export class ToyNode {
         seq: copy.has, commitSeq: copy.has,
         lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, heldRequests: 0, failure,
         ...NEVER_SCRUBBED,
+        sharedSlices: copy.shared, sharedBytes: copy.shared, isHydrating: copy.isHydrating, levels: levelsOf(copy),
+        readers: this.readersOf(copy).length, isLastReader: this.isLastReader(copy),
       }
     })
     const disks = this.disks.map((disk): DiskStatus => {

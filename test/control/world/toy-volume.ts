@@ -36,14 +36,17 @@ export class ToyVolume {
 
   constructor(options: {
     id: string
+    /** Of a clone: what it begins with. */
+    seq: number
     isWriteback: boolean
     store: ToyStore
     nodes: ReadonlyMap<NodeId, ToyNode>
     random: Random
     fillSeconds: number
   }) {
-    const { id, isWriteback, store, nodes, random, fillSeconds } = options
+    const { id, seq, isWriteback, store, nodes, random, fillSeconds } = options
     this.id = id
+    this.seq = seq
     this.isWriteback = isWriteback
     this.store = store
     this.nodes = nodes

@@ -60,6 +60,9 @@ export class ToyWorld {
       retryMs: 3000,
       rebuildsMax: swarm.rebuildsMax,
       rebuildsPerNode: swarm.rebuildsPerNode,
+      hydrationsMax: 2,
+      hydrateLevels: 2,
+      hydrateReaders: 3,
       overCommit: 2,
       lowSpaceShare: 0.05,
       rebalanceGap: 0.2,
@@ -129,9 +132,23 @@ export class ToyWorld {
       trash: null,
     }
     const { fillSeconds } = swarm
-    this.volumes.set(id, new ToyVolume({ id, isWriteback, store, nodes, random: random.fork(id), fillSeconds }))
+    this.volumes.set(id, new ToyVolume({ id, seq: 0, isWriteback, store, nodes, random: random.fork(id), fillSeconds }))
     store.put(`volumes/${id}`, record)
     return id
+  }
+
+  /** Of a volume that is led. */
+  createClone(originId: string, random: Random): void {
+    const { store, nodes, swarm: { fillSeconds } } = this
+    const source = store.get<VolumeRecord>(`volumes/${originId}`)
+    const volume = this.volumes.get(originId)
+    if (source === undefined || source.trash !== null || volume?.config === undefined) return
+    const id = `v${String(++this.volumeNumber).padStart(4, '0')}`
+    const { hydration: _, ...plain } = source
+    const { seq, isWriteback, config: { epoch } } = volume
+    const spec = { ...source.spec, id, name: `volume-${id}` }
+    this.volumes.set(id, new ToyVolume({ id, seq, isWriteback, store, nodes, random: random.fork(id), fillSeconds }))
+    store.put(`volumes/${id}`, { ...plain, spec, origin: { volumeId: originId, snapshotId: 's', seq, epoch } })
   }
 
   step(): void {
@@ -141,6 +158,7 @@ export class ToyWorld {
       if (!this.store.entries.has(`volumes/${volume.id}`)) this.volumes.delete(volume.id)
       else volume.step(nowMs, (nowMs / STEP_MS) % 3 === 0)
     }
+    for (const node of this.nodes.values()) if (node.isUp && (nowMs / STEP_MS) % 3 === 0) node.hydrateStep()
     this.checks.observe()
     for (const controller of this.controllers) {
       for (const node of this.nodes.values()) {
@@ -175,7 +193,7 @@ export class ToyWorld {
       case 'delete-config':
         return this.swap(`configs/${action.volumeId}`, action.version, undefined, () => checks.forgets(action))
       case 'change-volume':
-        return this.swap(`volumes/${action.volumeId}`, action.version, action.record, () => checks.purges(action))
+        return this.swap(`volumes/${action.volumeId}`, action.version, action.record, () => checks.wishes(action))
       case 'delete-volume':
         return this.swap(`volumes/${action.volumeId}`, action.version, undefined, () => checks.forgets(action))
       case 'delete-move':
@@ -194,7 +212,12 @@ export class ToyWorld {
         const node = this.nodes.get(action.node)!
         if (!node.isUp || !node.mayErase(store, action)) return
         checks.erases(action)
-        node.copies.delete(action.volumeId)
+        node.erase(action.volumeId)
+        return
+      }
+      case 'hydrate-copy': {
+        const node = this.nodes.get(action.node)!
+        if (node.isUp) node.hydrate(action.volumeId, store)
         return
       }
       case 'hand-over':

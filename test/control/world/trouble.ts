@@ -3,7 +3,7 @@
  * drains, moves, changes, deletes and restores. Never the last copy that has everything: that is nobody's to survive.
  */
 import type { NodeWish } from '../../../engine/control/node-status.ts'
-import { deleted, purged, restored } from '../../../engine/control/volume-record.ts'
+import { deleted, hydrated, purged, restored } from '../../../engine/control/volume-record.ts'
 import type { Move, VolumeRecord } from '../../../engine/control/volume-record.ts'
 import type { NodeId } from '../../../engine/replication/configuration.ts'
 import type { Random } from '../../sim/random.ts'
@@ -29,6 +29,28 @@ export class Trouble {
     for (const [name, atMs] of this.backAtMs) if (atMs <= nowMs) this.up(world.nodes.get(name)!)
     if (random.chance(swarm.faultChance)) this.fault()
     if (random.chance(swarm.wishChance)) this.wish()
+    if (random.chance(swarm.cloneChance)) this.clone()
+  }
+
+  /** A clone, or that one is to share nothing, or goes: rather of one that was made last, so chains get long. */
+  private clone(): void {
+    const { world, random } = this
+    const { store, nowMs, checks } = world
+    const ids = store.keys('volumes/').map((key) => key.slice('volumes/'.length)).sort()
+    if (ids.length === 0) return
+    const id = random.chance(0.5) ? ids.at(-1)! : random.pick(ids)
+    const record = store.get<VolumeRecord>(`volumes/${id}`)!
+    this.event()
+    if (random.chance(0.8)) {
+      if (ids.length < VOLUMES_LEAST + world.swarm.volumes) world.createClone(id, random)
+      return
+    }
+    const next = random.chance(0.5) ? hydrated(record, 'asked') : deleted(record, store.get<number>('cluster-age')!, 0)
+    const holders = Object.keys(world.volumes.get(id)?.config?.attach.holders ?? {})
+    if (next === undefined || (next.trash !== null && holders.length > 0)) return
+    if (next.trash !== record.trash) checks.deletedAtMs.set(id, nowMs)
+    checks.wishedAtMs.set(id, nowMs)
+    store.put(`volumes/${id}`, next)
   }
 
   /** Everything comes back, and what was wished can be had. */
@@ -45,6 +67,7 @@ export class Trouble {
     const most = Math.max(0, world.swarm.nodes - world.swarm.replicasMax - 1)
     for (const name of world.nodes.keys()) {
       const keeps = drained.slice(0, most).includes(name) && random.chance(0.5)
+      world.nodes.get(name)!.touchedAtMs = world.nowMs
       world.store.put(`node-wishes/${name}`, { isCordoned: false, isDraining: keeps })
     }
     // Whose every disk failed gets a new one.
@@ -76,6 +99,7 @@ export class Trouble {
   private up(node: ToyNode): void {
     node.isUp = true
     node.instance++
+    for (const copy of node.copies.values()) copy.isHydrating = false
     node.touchedAtMs = this.world.nowMs
     this.backAtMs.delete(node.name)
     this.event()
@@ -136,6 +160,7 @@ export class Trouble {
     })
     if (isLast || disk.isFailed) return
     disk.isFailed = true
+    for (const one of node.remains) if (one.diskUuids.includes(disk.uuid)) node.remains.delete(one)
     node.touchedAtMs = world.nowMs
     const isWiped = random.chance(0.3)
     for (const copy of copies) {

@@ -1,6 +1,6 @@
 /** What a worker tells its main thread of its copies: what changed since the last answer it knows, or everything. */
 import t from 'tap'
-import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
+import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../../engine/control/node-status.ts'
 import type { CopyStatus } from '../../../engine/control/node-status.ts'
 import type { DiskStatus } from '../../../engine/volume/volume-spec.ts'
 import { KnownStatus, StatusTeller } from '../../../dataplane/copy/status-changes.ts'
@@ -10,7 +10,8 @@ const copyOf = (volumeId: string, change: Partial<CopyStatus> = {}): CopyStatus 
   volumeId, copyId: `copy of ${volumeId}`, role: 'replica', epoch: 1, isConsistent: true, isWhole: true,
   isVirgin: false, lostSlices: 0, diskUuids: ['one', 'two'], usedBytes: 0, logicalBytes: 0,
   snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0, seq: 7, commitSeq: 7, lagBytes: 0,
-  hearsPrimary: true, held: '', isPoolFull: false, heldRequests: 0, failure: '', ...NEVER_SCRUBBED, ...change,
+  hearsPrimary: true, held: '', isPoolFull: false, heldRequests: 0, failure: '',
+  ...NEVER_SCRUBBED, ...NOTHING_SHARED, ...change,
 })
 
 const diskOf = (freeBytes: number): DiskStatus => ({

@@ -2,7 +2,7 @@
 import { heard, newCluster, setConfig, setNode, setNodeStatus, setVolume } from '../../../engine/control/cluster.ts'
 import type { Cluster } from '../../../engine/control/cluster.ts'
 import type { ControlOptions } from '../../../engine/control/control-options.ts'
-import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
+import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../../engine/control/node-status.ts'
 import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status.ts'
 import type { VolumeRecord } from '../../../engine/control/volume-record.ts'
 import type { NodeId, VolumeConfig } from '../../../engine/replication/configuration.ts'
@@ -122,5 +122,5 @@ const copyOf = (volumeId: string, node: NodeId): CopyStatus => ({
   isVirgin: false, lostSlices: 0, diskUuids: [`${node}.d`], usedBytes: 0, logicalBytes: 0,
   snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0, seq: 0, commitSeq: 0, lagBytes: 0,
   hearsPrimary: true, held: '', isPoolFull: false, heldRequests: 0, failure: '',
-  ...NEVER_SCRUBBED,
+  ...NEVER_SCRUBBED, ...NOTHING_SHARED,
 })

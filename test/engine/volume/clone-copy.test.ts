@@ -9,10 +9,12 @@ import { stamped } from '../../sim/store-world.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
 import { GIB, MIB, SLICE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
+import { NOTHING_SHARED } from '../../../engine/control/node-status.ts'
 import type { BlockVersion, VersionId } from '../../../engine/replication/record.ts'
 import { runTask } from '../../../engine/task.ts'
 import { payloadOf } from '../../../engine/volume/copy-headers.ts'
 import { CopyScrub } from '../../../engine/volume/copy-scrub.ts'
+import { sharingOf } from '../../../engine/volume/copy-shares.ts'
 import type { CloneSource } from '../../../engine/volume/copy-sharing.ts'
 import type { OpenCopy } from '../../../engine/volume/copy-store.ts'
 import type { Result } from '../../../engine/volume/store-api.ts'
@@ -190,10 +192,15 @@ t.test('eight origins lie below one another, and no ninth', (t) => {
     last.copy.apply(seq, {})
   }
   t.same(last.readStamps(11, 1), [111], 'from the first')
+  t.match(sharingOf(last.copy), { sharedSlices: 1, levels: 7, readers: 0, isHydrating: false, isLastReader: false })
+  t.match(sharingOf(first.copy), { ...NOTHING_SHARED, readers: 1 })
   t.same(last.readStamps(21, 7), [1, 2, 3, 4, 5, 6, 7])
   t.match(ask(last, 'c8', sourceOf(last, { seq })), { ok: false, error: { message: /hydrate one of them/ } })
   last.copy.hydration.want([0])
+  t.match(sharingOf(last.copy), { sharedSlices: 1, isHydrating: true })
   last.world.clock.runUntil(() => last.copy.bodies.now.origin === null)
+  last.world.clock.runUntil(() => !last.copy.hydration.isUnderWay)
+  t.same(sharingOf(last.copy), NOTHING_SHARED)
   t.same(last.readStamps(11, 1), [111])
   t.ok(ask(last, 'c8', sourceOf(last, { seq })).ok, 'hydrated, it has none below it')
   t.end()
@@ -333,6 +340,7 @@ t.test('what is left of a deleted origin is scrubbed, and repaired by the clone 
     world.await<unknown>((done) => world.store!.removeCopy(copy.volumeId, done))
   const [remains] = world.store!.remains().filter(({ copy }) => copy.volumeId === first.copy.volumeId)
   t.same(remains!.clones(), [second.copy.volumeId], 'through what is left of the one between')
+  t.match(sharingOf(second.copy), { isLastReader: true, levels: 2 })
   const told: VersionId[] = []
   const before = second.copy.onEvent
   second.copy.onEvent = (event) => {
