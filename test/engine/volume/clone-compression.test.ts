@@ -2,7 +2,7 @@
  * A clone of a compressed volume: what it shares comes in the form in which its origin stored it, whole or of fewer
  * units, for reads, fillings, hydration, repairs and the cleaner; what it writes itself has a form of its own.
  */
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
 import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
@@ -95,6 +95,16 @@ function cleanAll({ copy, world }: CopyWorld, isKept = true): void {
 function segmentOfBlock(world: CopyWorld, lba: number): number {
   world.read(lba, 1)
   return segmentOf(world.copy.targets[0]!.map.pages.get(0)!.words, lba * ENTRY_WORDS)
+}
+
+/** A sector that lies in the blob of the block as a whole. @returns the segment that has it */
+function damageBlob(t: Test, world: CopyWorld, lba: number): number {
+  const segment = segmentOfBlock(world, lba)
+  const { stream, map } = world.copy.targets[0]!
+  const words = map.pages.get(0)!.words.slice(lba * ENTRY_WORDS, (lba + 1) * ENTRY_WORDS)
+  const sector = Math.ceil((unitsOf(words, 0) * UNIT_BYTES) / 512) * 512
+  t.ok(world.world.disks[0]!.damage(segmentOffsetBytes(stream.context.segmentBytes, segment) + sector, 'ones'))
+  return segment
 }
 
 /** It gets everything as its own. */
@@ -192,17 +202,30 @@ t.test('hydration takes the room of the blobs, and no more', (t) => {
 t.test('a damaged blob that is shared is repaired in its place, from a copy that has it as its own', (t) => {
   const first = origin(4)
   const clone = cloned(first)
-  const { stream, map } = first.copy.targets[0]!
-  first.read(4, 1)
-  const words = map.pages.get(0)!.words.slice(4 * ENTRY_WORDS, 5 * ENTRY_WORDS)
-  const segmentAt = segmentOffsetBytes(stream.context.segmentBytes, segmentOf(words, 0))
-  // A sector that lies in it as a whole.
-  const sector = Math.ceil((unitsOf(words, 0) * UNIT_BYTES) / 512) * 512
-  t.ok(first.world.disks[0]!.damage(segmentAt + sector, 'ones'))
+  damageBlob(t, first, 4)
   t.throws(() => clone.read(4, 1), /cannot be read/)
   clone.repair([{ epoch: 1, seq: 2, lba: 4, kind: 'write', payload: mixedPayload(stamped(103), [103]) }])
   t.same([formsOf(clone, 4, 1), formsOf(first, 4, 1)], [[formed(103)], [formed(103)]])
   t.same(formsOf(clone, 1, 10), STAMPS.map(formed), 'and nothing beside it was touched')
+  t.end()
+})
+
+t.test('a repaired blob is known in its form when nothing but its record is left', (t) => {
+  const first = origin(14)
+  take(first, others(1, 4))
+  const former = damageBlob(t, first, 4)
+  first.repair([{ epoch: 1, seq: 2, lba: 4, kind: 'write', payload: mixedPayload(stamped(103), [103]) }])
+  t.not(segmentOfBlock(first, 4), former)
+  const { stream } = first.copy.targets[0]!
+  const { world } = first
+  world.await<boolean>((done) => runTask(cleanSegment(stream, former, newCleanerBuffer()), done))
+  world.await<boolean>((done) => stream.makeCheckpoint(done))
+  world.clock.runUntilIdle()
+  t.equal(stream.segments.state[former], SEGMENT_STATE.none, 'where it was is given back')
+  const opened = first.crash({ kind: 'synced' }, 'lost')
+  opened.open()
+  opened.copy.apply(opened.copy.tail, {})
+  t.same(formsOf(opened, 1, 10), STAMPS.map(formed))
   t.end()
 })
 

@@ -123,6 +123,59 @@ t.test('whether the origin shows a block is unknown when its index cannot be rea
   t.end()
 })
 
+t.test('a copy that is being filled makes no clone before it is whole', (t) => {
+  const first = origin({ seed: 32, ...TINY })
+  const descriptor = { ...first.copy.descriptor(), epochs: [[1, 1]] as Array<[number, number]> }
+  first.startFill({ fork: 0, target: 12, wipe: [0], descriptor })
+  first.fill([versionOf(2, 2, 102)])
+  t.match(ask(first, 'clone', sourceOf(first)), { ok: false, error: { code: 'clone-source', message: /is not whole/ } })
+  first.fill(Array.from({ length: 9 }, (_, i) => versionOf(3 + i, 3 + i, 103 + i)))
+  t.ok(first.keep({ consistency: { state: 'consistent' } }))
+  t.same(cloned(first, 'clone').readStamps(2, 10), [102, 103, 104, 105, 106, 107, 108, 109, 110, 111])
+  t.end()
+})
+
+/** Blocks of the first pages of a slice, more than a turn of hydration reads. */
+const SPREAD = [0, 1, 255, 256, 700, 1023]
+
+function spreadOrigin(seed: number): CopyWorld {
+  const world = new CopyWorld({ seed, ...TINY }, { sizeBytes: 4 * MIB })
+  world.open()
+  world.epoch(1, 1)
+  SPREAD.forEach((lba, i) => world.append(write(1, 2 + i, lba, [200 + i])))
+  world.control(1, 2 + SPREAD.length, { operation: 'snapshot', id: 's' })
+  world.settle()
+  world.copy.apply(2 + SPREAD.length, {})
+  return world
+}
+
+t.test('it gets what lies in every page of a slice', (t) => {
+  const first = spreadOrigin(33)
+  const clone = cloned(first, 'clone', sourceOf(first, { seq: 2 + SPREAD.length }))
+  clone.copy.hydration.want([0])
+  clone.world.clock.runUntil(() => clone.copy.bodies.now.origin === null)
+  t.same(SPREAD.map((lba) => clone.readStamps(lba, 1)[0]), SPREAD.map((_, i) => 200 + i))
+  t.end()
+})
+
+t.test('a slice is shared until its blocks are in the map, however long they wait for room, and behind a cut', (t) => {
+  const first = spreadOrigin(34)
+  const clone = cloned(first, 'clone', sourceOf(first, { seq: 2 + SPREAD.length }))
+  const { clock } = first.world
+  const { filling, bodies } = clone.copy
+  const { insert } = filling
+  filling.insert = (versions, inserted) => void clock.after(50, () => insert.call(filling, versions, inserted))
+  clone.copy.hydration.want([0])
+  clock.runUntil(() => bodies.now.origin === null)
+  t.same(SPREAD.map((lba) => clone.readStamps(lba, 1)[0]), SPREAD.map((_, i) => 200 + i))
+  const opened = first.crash({ kind: 'synced' }, 'lost')
+  opened.open()
+  const again = played(opened, opened.world.store!.copies().get(clone.copy.volumeId)!)
+  t.equal(again.copy.bodies.now.origin, null)
+  t.same(SPREAD.map((lba) => again.readStamps(lba, 1)[0]), SPREAD.map((_, i) => 200 + i))
+  t.end()
+})
+
 t.test('asked for twice it is made once; what does not qualify makes none', (t) => {
   const first = origin({ seed: 2, ...TINY })
   const isRefused = { ok: false, error: { code: 'clone-source' } }
