@@ -18,7 +18,8 @@
  *
  * What was hunted is kept in .sim/mutants.json for the text that was hunted, piece by piece: a hunt that was ended goes
  * on there, and one with higher limits goes on with the survivors. A hunt for all ends with the table in docs/proof.md.
- * Bugs that no seed meets name the test that fails with them, and lists that other tests hunt are run as they are.
+ * Bugs that no seed meets, or hardly any, name a test that fails with them: it is run when no seed of the first piece
+ * did. Lists that other tests hunt are run as they are.
  * It begins with the canary, which has to be found at once, and the decoy, which must not be found at all: otherwise
  * nothing is said about the others.
  */
@@ -92,7 +93,7 @@ async function huntAll(): Promise<number> {
   const isOver = (bug: PlantedBug): boolean => {
     const known = outcomes.get(bug.name)
     if (known === undefined) return false
-    return bug.caughtBy !== undefined || findingWithin(known, limits.seeds, bug) !== undefined || isSpent(known)
+    return bug.among === 'none' || findingWithin(known, limits.seeds, bug) !== undefined || isSpent(known)
   }
   const found = new FoundSeeds()
   const waiting = bugs.filter((bug) => !isOver(bug))
@@ -107,7 +108,7 @@ async function huntAll(): Promise<number> {
         known: found.get(bug.name)?.seed,
       }
       const outcome = outcomes.add(await hunt(bug, piece))
-      if (outcome.finding !== undefined && bug.caughtBy === undefined) found.remember(bug.name, outcome.finding)
+      if (outcome.finding !== undefined && outcome.finding.seed > 0) found.remember(bug.name, outcome.finding)
       if (!isOver(bug)) waiting.push(bug)
       else print(values.json ? JSON.stringify(outcome) : lineOf(bug, outcome))
     }

@@ -6,7 +6,7 @@
  * cheap: the seed that found it before, then those whose swarm looks at its mechanism (`looksAt`, judged before the
  * seed runs), then the others. What clones and readers of snapshots bring is met by none of them: of those that have
  * some as many are hunted.
- * And what no seed meets is found by a test file, which has to pass without it.
+ * And what no seed has met is found by a test file, where the bug names one, which has to pass without it.
  */
 import { runTestFile } from '../mutant-file.ts'
 import { importMutant } from '../mutants.ts'
@@ -42,7 +42,12 @@ export interface Outcome {
 
 /** `began` is told each seed before it runs. */
 export async function search(bug: PlantedBug, limits: Limits, began?: (seed: number) => void): Promise<Outcome> {
-  if (bug.caughtBy !== undefined) return searchFile(bug.name, bug.caughtBy)
+  const none: Outcome = { name: bug.name, finding: undefined, seeds: 0, seconds: 0 }
+  const bySeeds = bug.among === 'none' ? none : await searchSeeds(bug, limits, began)
+  return bySeeds.finding === undefined && bug.caughtBy !== undefined ? searchFile(bySeeds, bug.caughtBy) : bySeeds
+}
+
+async function searchSeeds(bug: PlantedBug, limits: Limits, began?: (seed: number) => void): Promise<Outcome> {
   const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
   const { name, store } = bug
   const start = process.cpuUsage()
@@ -67,14 +72,14 @@ export async function search(bug: PlantedBug, limits: Limits, began?: (seed: num
 /** It says nothing of a bug when it fails without it, or takes longer than this. */
 const FILE_SECONDS = 300
 
-function searchFile(name: string, path: string): Outcome {
+function searchFile(bySeeds: Outcome, path: string): Outcome {
+  const { name } = bySeeds
   const start = performance.now()
-  const none = { name, finding: undefined, seeds: 0 }
   const isFit = runTestFile(path, undefined, FILE_SECONDS).problem === undefined
   const problem = isFit ? runTestFile(path, name, FILE_SECONDS).problem : undefined
-  const seconds = (performance.now() - start) / 1000
-  if (problem === undefined) return { ...none, seconds }
-  return { ...none, finding: { seed: 0, checker: path, message: problem }, seconds }
+  const seconds = bySeeds.seconds + (performance.now() - start) / 1000
+  if (problem === undefined) return { ...bySeeds, seconds }
+  return { ...bySeeds, finding: { seed: 0, checker: path, message: problem }, seconds }
 }
 
 /** Each of the seeds once. */
@@ -82,6 +87,7 @@ export function* huntOrder(
   { looksAt, among = 'counted' }: Pick<PlantedBug, 'looksAt'> & Partial<Pick<PlantedBug, 'among'>>,
   { seeds, known }: Pick<Limits, 'seeds' | 'known'>,
 ): Generator<number> {
+  if (among === 'none') return
   if (known !== undefined && known <= seedAmong(among, seeds)) yield known
   const others: number[] = []
   for (let number = 1; number <= seeds; number++) {

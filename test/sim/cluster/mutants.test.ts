@@ -88,13 +88,30 @@ t.test('the table says what the seeds that were asked for found, and with which 
   }
   const limits = { seeds: 10_000, seconds: 45 }
   const text = tableLines({ bugs: [one!, other!], outcomeOf, commit: 'abc', limits }).join('\n')
-  t.match(text, /^Commit abc: \*\*1 of 2\*\* planted bugs found by one of seeds 1 to 10000 /)
+  t.match(text, /^Commit abc: \*\*1 of 2\*\* planted bugs found, 1 of them by one of seeds 1 to 10000 /)
   t.ok(text.includes(`| ${one!.name} | ${one!.breaks} | progress | 10000 | 3 |`))
   t.ok(text.includes(`| ${other!.name} | ${other!.breaks} | **survives**: not found yet | - | 3 |`))
   t.equal(findingWithin(outcomeOf(other!.name), 10_001)?.seed, 10_001)
   t.equal(findingWithin(undefined, 10_000), undefined)
+  const byTest = (name: string): Outcome => {
+    const finding = { seed: 0, checker: 'test/a.test.ts', message: '' }
+    return { name, finding, seeds: name === one!.name ? 3 : 0, seconds: 1 }
+  }
+  const apart = { ...other!, among: 'none' as const }
+  const tests = tableLines({ bugs: [one!, apart], outcomeOf: byTest, commit: 'abc', limits }).join('\n')
+  t.match(tests, /2 of 2\*\* planted bugs found, 0 of them by .*, 2 by a test file/)
+  t.ok(tests.includes(`| ${one!.name} | ${one!.breaks} | \`test/a.test.ts\` | - | 3 |`), 'behind three seeds')
+  t.ok(tests.includes(`| ${other!.name} | ${other!.breaks} | \`test/a.test.ts\` | - | - |`), 'and without any')
   t.match(storesLine([{ store: 'memory' }, { store: 'real' }, { store: 'memory' }]), /^2 of the 3 .* memory.*, 1 in /)
   t.end()
+})
+
+t.test('a test file finds what no seed did, and says nothing of a bug that it does not see', async (t) => {
+  const limits = { skip: 0, seeds: 1, seconds: SECONDS }
+  const unseen = { ...PLANTED[0]!, among: 'none' as const, caughtBy: 'test/sim/cluster/network.test.ts' }
+  t.match(await search(unseen, limits), { finding: undefined, seeds: 0 })
+  const seen = PLANTED.find(({ name }) => name === 'a copy that is filled is cloned')!
+  t.match(await search({ ...seen, among: 'none' }, limits), { finding: { seed: 0, checker: seen.caughtBy }, seeds: 0 })
 })
 
 t.test('what is found is remembered', (t) => {

@@ -24,14 +24,14 @@ export const CLONES = [
       'if (!origin.isWhole || filling.isSettling || bodies.fillsPending > 0) return',
       'if (filling.isSettling && bodies.fillsPending < 0) return',
     ],
-  ]),
+  ], { caughtBy: 'test/engine/volume/clone-copy.test.ts' }),
   cloneBug('a slice is its own before its blocks are there', 'L1, B4', [
     [
       'volume/copy-hydration.ts',
       'filling.insert(versions, () => end(true))',
       'filling.insert(versions, () => {})\n      end(true)',
     ],
-  ]),
+  ], { caughtBy: 'test/engine/volume/clone-copy.test.ts' }),
   cloneBug('what a clone shares is not repaired', 'I22, B8', [
     [
       'volume/copy-repair.ts',
@@ -84,5 +84,5 @@ export const CLONES = [
   ]),
   cloneBug('hydration ends behind its first page', 'L1', [
     ['volume/copy-hydration.ts', 'from = page + 1', 'from = end'],
-  ]),
+  ], { caughtBy: 'test/engine/volume/clone-copy.test.ts' }),
 ]

@@ -88,8 +88,11 @@ export const DISKS = [
     'rot in the log is taken for a torn tail',
     'I6, D5',
     [['log/log-tail.ts', 'if (next <= watermark)', 'if (next < 0)']],
-    // What one disk has forgotten another one may call applied.
-    { looksAt: ({ faults, disks }) => disks > 1 && (faults.includes('lost-tail') || faults.includes('disk-rot')) },
+    {
+      // What one disk has forgotten another one may call applied.
+      looksAt: ({ faults, disks }) => disks > 1 && (faults.includes('lost-tail') || faults.includes('disk-rot')),
+      caughtBy: 'test/engine/volume/copy-store.test.ts',
+    },
   ),
   storeBug(
     'a copy that lost a disk takes records for it',

@@ -84,7 +84,7 @@ export const FILLS = [
     'a slice is whole without the records that overwrote it',
     'I16, F3',
     [['fill-target.ts', 'wholeSeq: appliedSeq ?? 0', 'wholeSeq: 0 * (appliedSeq ?? 0)']],
-    { looksAt: focusOn('fillCrashes', 'fills', 'rejoins') },
+    { looksAt: focusOn('fillCrashes', 'fills', 'rejoins'), caughtBy: 'test/scenario/scenario.test.ts' },
   ),
   bug('a fill brings the newest version of each block only', 'I21, I16, F3', [
     [
@@ -164,7 +164,7 @@ export const FILLS = [
     'what lies beyond the end of the volume is not wiped',
     'I17, F7, C9',
     [['replication/fill-target.ts', 'wipe: [...wipe, ...beyond]', 'wipe: [...wipe]']],
-    { looksAt: focusOn('staleCommits') },
+    { looksAt: focusOn('staleCommits'), caughtBy: 'test/engine/replication/filling.test.ts' },
   ),
   // Not: a copy that was forced away from is taken for one of ours. Its ids tell, and its commit point.
   bug('a forced promotion leaves the others in the set', 'I7, I10, C9', [

@@ -111,7 +111,7 @@ export const LEASES = [
       ],
       EAGER,
     ],
-    { looksAt: focusOn('leases') },
+    { looksAt: focusOn('leases'), caughtBy: 'test/engine/replication/leases.test.ts' },
   ),
   bug('beacons extend no grace', 'I8, L2', [
     ['grace.ts', 'const untilMs = nowMs + options.graceMs', 'const untilMs = grace.startedAtMs + options.graceMs'],

@@ -7,11 +7,14 @@
 import type { Edit } from '../../mutants.ts'
 import type { Swarm } from '../swarm.ts'
 
-/** Of seeds: all from 1 on; those that make clones (clone-focus.ts); those that read snapshots (snapshot-users.ts). */
-export type Among = 'counted' | 'clones' | 'readers'
+/**
+ * Of seeds: all from 1 on; those that make clones (clone-focus.ts); those that read snapshots (snapshot-users.ts); or
+ * none.
+ */
+export type Among = 'counted' | 'clones' | 'readers' | 'none'
 
 /** The n-th of them. */
-export const seedAmong = (among: Among, n: number): number =>
+export const seedAmong = (among: Exclude<Among, 'none'>, n: number): number =>
   among === 'counted' ? n : among === 'clones' ? 10_001 + 10 * (n - 1) : 10_003 + 5 * (n - 1)
 
 export interface PlantedBug extends Edit {
@@ -20,9 +23,9 @@ export interface PlantedBug extends Edit {
   also: readonly Edit[]
   /** On which store the simulator meets it. */
   store: 'memory' | 'real'
-  /** Which seeds are hunted: the counted ones, or as many of those above them that have clones, or readers. */
+  /** Which seeds are hunted: the counted ones, as many of those above them that have clones, or readers, or none. */
   among: Among
-  /** No seed meets it: a test file that passes without it, and fails with it. */
+  /** For what no seed has met: a test file that passes without it, and fails with it. */
   caughtBy: string | undefined
   /**
    * Which seeds look at its mechanism, judged by what they drew alone: they are hunted first. It says nothing of what a
@@ -71,7 +74,7 @@ export function readerBug(name: string, breaks: string, changes: [Change, ...Cha
 
 /** Anywhere in the engine: a test file fails with it. */
 export function testBug(name: string, breaks: string, caughtBy: string, changes: [Change, ...Change[]]): PlantedBug {
-  return plant('engine', 'real', name, breaks, changes, { caughtBy })
+  return plant('engine', 'real', name, breaks, changes, { among: 'none', caughtBy })
 }
 
 /** In engine/volume or engine/log: what keeps a copy. */

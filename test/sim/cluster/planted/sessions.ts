@@ -46,7 +46,7 @@ export const SESSIONS = [
         'const code = undefined',
       ],
     ],
-    { looksAt: focusOn('staleCommits') },
+    { looksAt: focusOn('staleCommits'), caughtBy: 'test/engine/replication/clients.test.ts' },
   ),
   bug(
     'a fence is not waited for',

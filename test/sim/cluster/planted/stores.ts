@@ -64,7 +64,7 @@ export const STORES = [
       'const now = this.facts\n    this.writeLocal',
       'const now = this.facts\n    kept()\n    this.writeLocal',
     ],
-  ]),
+  ], { caughtBy: 'test/engine/volume/copy-store.test.ts' }),
   storeBug(
     'what its source forgot of trims a copy thinks it knows',
     'I20, F2',
@@ -79,6 +79,6 @@ export const STORES = [
     'an index shows what came behind what another disk lost',
     'I5, W3',
     [['volume/store.ts', 'done(!copies.hasLost(stream))', 'done(true)']],
-    { looksAt: focusOn('staleIndexes') },
+    { looksAt: focusOn('staleIndexes'), caughtBy: 'test/engine/volume/failed-copy.test.ts' },
   ),
 ]

@@ -124,7 +124,7 @@ export const TERMS = [
         'if (config.members[state.options.node] === undefined) return',
       ],
     ],
-    { looksAt: focusOn('staleReads') },
+    { looksAt: focusOn('staleReads'), caughtBy: 'test/engine/replication/unnamed.test.ts' },
   ),
   bug(
     'a record of an older epoch of the same primary is taken',

@@ -51,7 +51,7 @@ export const VIEWS = [
   ]),
   storeBug('a repaired block forgets how it is stored', 'L7, D3', [
     ['volume/copy-repair.ts', 'record.transform = transformOf(', 'record.transform = 0 * transformOf('],
-  ]),
+  ], { caughtBy: 'test/engine/volume/clone-compression.test.ts' }),
   readerBug('a snapshot that is read is deleted', 'N4', [
     ['replication/snapshot-uses.ts', "if (why !== '') return", "if (why === 'nobody') return"],
   ]),
