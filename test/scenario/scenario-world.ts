@@ -39,6 +39,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     readers: 0,
     slices: 1,
     blocksPerSlice: 16,
+    firstBlock: 0,
     mode: 'durable',
     readCheck: 'lease',
     beaconMs: 20,

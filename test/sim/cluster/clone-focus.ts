@@ -5,6 +5,7 @@
  * ten seeds above those in which planted bugs are counted: what the others are like does not change. Blocks rot, by
  * the rule of every volume that shows them; damage of what volumes share is left to seeds with one volume.
  */
+import { PAGE_BLOCKS } from '../../../engine/units.ts'
 import { Random } from '../random.ts'
 import type { ActionKind, Swarm } from './swarm.ts'
 import { DAMAGING } from './volume-focus.ts'
@@ -32,6 +33,7 @@ export function setClones(swarm: Swarm): Swarm {
   const { seed, actions, faultsUntilMs, actionEveryMs } = swarm
   if (seed <= FIRST_SEED || seed % 10 !== 1) return swarm
   const random = new Random(`clones ${seed}`)
+  const blocksPerSlice = Math.min(swarm.blocksPerSlice, 16)
   const volumes = random.pick([1, 1, 2])
   // A new disk is another one for all volumes of the node.
   const kept = actions.filter((kind) => kind !== 'replace-disk')
@@ -50,7 +52,8 @@ export function setClones(swarm: Swarm): Swarm {
     actionEveryMs: Math.min(actionEveryMs, faultsUntilMs / 16),
     deletedAtMs: deletedAtMs(random, faultsUntilMs, 0.5),
     operations: Math.min(swarm.operations, 400),
-    blocksPerSlice: Math.min(swarm.blocksPerSlice, 16),
+    blocksPerSlice,
+    firstBlock: new Random(`two pages ${seed}`).chance(0.3) ? PAGE_BLOCKS - (blocksPerSlice >> 1) : 0,
     windowBytesMax: Math.min(swarm.windowBytesMax, 65_536),
   }
 }
@@ -83,6 +86,12 @@ export function cloneSwarm(swarm: Swarm, number: number): Swarm {
     deletedAtMs: deletedAtMs(random, swarm.faultsUntilMs / 2, 0.3),
   }
 }
+
+/**
+ * A controller that was cut off orders copies of whoever was in the set when it began: those that were let go since are
+ * erased, made anew or filled by then.
+ */
+export const ordersLate = ({ seed }: Swarm): boolean => new Random(`late orders ${seed}`).chance(0.3)
 
 /** Half of the runs end with clones that share nothing any more: then what was deleted is gone altogether. */
 export const isHydratedAtEnd = ({ seed, clones }: Swarm): boolean =>

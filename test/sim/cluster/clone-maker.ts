@@ -12,7 +12,7 @@ import type { OpenedSnapshot } from '../../../engine/replication/messages.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import { Random } from '../random.ts'
 import { replay, type Change } from './checker/history.ts'
-import { cloneSwarm } from './clone-focus.ts'
+import { cloneSwarm, ordersLate } from './clone-focus.ts'
 import { beginUsers } from './course.ts'
 import { heal } from './faults.ts'
 import { initialAttach } from './first-config.ts'
@@ -69,6 +69,8 @@ function make(origin: World, id: string, isOwn: boolean): void {
 export class CloneMaker {
   private readonly origin: World
   private readonly snapshot: OpenedSnapshot
+  /** The set of the origin when it began. */
+  private readonly known: Pick<VolumeConfig, 'inSync'>
   /** K1. */
   private readonly originEpoch: number
   /** The snapshot was taken for it. */
@@ -86,6 +88,7 @@ export class CloneMaker {
     this.origin = origin
     this.snapshot = snapshot
     this.originEpoch = originEpoch
+    this.known = origin.store.current.config
     this.isOwn = isOwn
     const number = first.clonesBegun++
     this.name = VOLUMES[first.swarm.volumes + (number % first.swarm.clones)]!
@@ -108,7 +111,7 @@ export class CloneMaker {
     const { origin, swarm, made } = this
     const { first } = origin
     if (first.hasFailed) return
-    const { inSync } = origin.store.current.config
+    const { inSync } = ordersLate(first.swarm) ? this.known : origin.store.current.config
     const wanted = Math.min(swarm.copies, inSync.length)
     if (made.size >= wanted || (made.size > 0 && this.looks >= LOOKS_LEAST)) return this.begin()
     const isThere = [...this.disks.values()].some((disk) => disk.isThere)

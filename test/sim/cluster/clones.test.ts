@@ -6,7 +6,7 @@
 // test-timeout-seconds: 300
 import t from 'tap'
 import { commit } from '../../proof-page.ts'
-import { isHydratedAtEnd } from './clone-focus.ts'
+import { isHydratedAtEnd, ordersLate } from './clone-focus.ts'
 import { seedAmong } from './planted/planted-bug.ts'
 import { runSeed, swarmOf } from './run-seed.ts'
 import { replayOf } from './violation-report.ts'
@@ -22,6 +22,8 @@ t.test('which seeds have them, and what those are like', (t) => {
   t.ok(swarms.some(({ deletedAtMs }) => deletedAtMs < Infinity), 'origins are deleted')
   t.ok(swarms.some(({ actions }) => actions.includes('renew-copy')), 'copies of origins are erased and made anew')
   t.ok(swarms.some(isHydratedAtEnd) && !swarms.every(isHydratedAtEnd), 'some end with nothing shared')
+  t.ok(swarms.some(({ firstBlock, blocksPerSlice }) => firstBlock > 0 && blocksPerSlice > 1), 'more than a page')
+  t.ok(swarms.some(ordersLate), 'some are ordered late')
   t.notOk([1, 6, 9_996, 10_002, 10_003].some((seed) => swarmOf(seed).clones > 0), 'the others are what they were')
   t.end()
 })

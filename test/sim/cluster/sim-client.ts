@@ -268,15 +268,15 @@ export class SimClient {
   }
 
   private draw(): Request {
-    const { weights, slices, blocksPerSlice, blocksMax, fuaRate, beyondRate } = this.world.swarm
+    const { weights, slices, blocksPerSlice, firstBlock, blocksMax, fuaRate, beyondRate } = this.world.swarm
     const kinds = Object.keys(weights) as Array<keyof typeof weights>
     let left = this.random.float() * kinds.reduce((sum, kind) => sum + weights[kind], 0)
     const kind = kinds.find((one) => (left -= weights[one]) < 0) ?? 'read'
     if (kind === 'flush') return { type: 'flush' }
-    // Around the end of the first slice, so that requests go over it, and at the beginning of the others.
+    // Around the end of the first slice, so that requests go over it, and at one place of the others.
     const slice = this.random.chance(beyondRate) ? slices + this.random.int(3) : this.random.int(slices)
     const isLast = slices > 1 && slice === 0
-    const firstLba = slice * SLICE_BLOCKS + (isLast ? SLICE_BLOCKS - blocksPerSlice : 0)
+    const firstLba = slice * SLICE_BLOCKS + (isLast ? SLICE_BLOCKS - blocksPerSlice : firstBlock)
     const lba = firstLba + this.random.int(blocksPerSlice)
     const room = isLast ? blocksMax : firstLba + blocksPerSlice - lba
     const blocks = this.random.between(1, Math.max(1, Math.min(blocksMax, room)))

@@ -345,10 +345,10 @@ class SnapshotUser {
   }
 
   private range(): { lba: number; blockCount: number } {
-    const { slices, blocksPerSlice } = this.world.swarm
+    const { slices, blocksPerSlice, firstBlock } = this.world.swarm
     const slice = this.random.int(slices)
     const isLast = slices > 1 && slice === 0
-    const first = slice * SLICE_BLOCKS + (isLast ? SLICE_BLOCKS - blocksPerSlice : 0)
+    const first = slice * SLICE_BLOCKS + (isLast ? SLICE_BLOCKS - blocksPerSlice : firstBlock)
     const lba = first + this.random.int(blocksPerSlice)
     const most = this.snapshot!.sizeBytes / BLOCK_BYTES - lba
     return { lba, blockCount: Math.min(most, this.random.between(1, 2 * blocksPerSlice)) }

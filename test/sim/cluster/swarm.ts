@@ -145,6 +145,8 @@ export interface Swarm {
   deletedAtMs: number
   /** Blocks in use in each slice: few, so that operations meet. */
   blocksPerSlice: number
+  /** Of a slice: those in use begin here, but for the first of several, of which they are the last ones. */
+  firstBlock: number
   mode: 'durable' | 'writeback'
   readCheck: 'lease' | 'confirm'
   beaconMs: number
@@ -293,6 +295,7 @@ function drawWide(seed: number, random: Random): Swarm {
     isErasing: false,
     deletedAtMs: Infinity,
     blocksPerSlice: random.pick([1, 2, 4, 16, 64]),
+    firstBlock: 0,
     mode: random.pick(['durable', 'durable', 'writeback'] as const),
     readCheck: random.pick(['lease', 'lease', 'confirm'] as const),
     beaconMs,
