@@ -211,6 +211,10 @@ export class Scrubber {
         volumeId, remains, scrub, isOpen: false, seenAtMs: this.#o.wallMs(), healedAtMs: 0, asked: new Map(),
       }
       this.#known.set(store, known)
+      store.onScrubSoon = () => {
+        known.asked.set('deep', this.#o.wallMs())
+        this.#lookSoon()
+      }
       runTask(scrub.openTask(), () => {
         known.isOpen = true
         if (known.asked.size > 0) this.#lookSoon()

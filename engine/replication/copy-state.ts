@@ -167,6 +167,8 @@ export interface CopyState {
   released: { epoch: number; nodes: NodeId[] } | undefined
   /** What cannot be read here, and what others asked for (section 10). */
   damaged: DamagedVersion[]
+  /** There were more than are kept at a time. */
+  isDamageLeftOut: boolean
   /** Those that were repaired last. */
   repaired: VersionId[]
   fetches: Map<number, { to: NodeId; wanted: VersionId[]; appliedSeq: number; asked: number | undefined }>
@@ -239,6 +241,7 @@ export function createCopy(options: CopyOptions): CopyState {
     joinNumber: 1,
     released: undefined,
     damaged: [],
+    isDamageLeftOut: false,
     repaired: [],
     fetches: new Map(),
     fruitlessTerms: 0,

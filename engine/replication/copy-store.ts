@@ -123,6 +123,8 @@ export interface CopyStore {
    * shown; asked again it may be otherwise.
    */
   lost?(versions: readonly VersionId[]): void
+  /** More is damaged here than was asked for (SPEC D2): look at all blocks again, and say what is found. */
+  scrubSoon?(): void
   /**
    * How many bytes of data the head shows from this block on, as of the applied seq; zeroes and holes are none. Later:
    * `beyond-counted`.

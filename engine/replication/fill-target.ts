@@ -82,6 +82,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     if (type === 'filled' || type === 'nothing' || type === 'repaired') state.kept.delete(token)
   // What is still there of it is found again.
   state.damaged = []
+  state.isDamageLeftOut = false
   state.fillTarget = {
     fill,
     from,

@@ -34,6 +34,11 @@ export interface DamagedVersion extends VersionId {
   isLost: boolean
 }
 
+/**
+ * While a member is away that may have them, whole disks of blocks may be found damaged. What is left out no read waits
+ * for; it is looked for again once these are done.
+ */
+export const DAMAGED_MOST = 1024
 /** Of one message; the rest is asked for when these are done. */
 const ASKED_MAX = 16
 const REPAIRED_KEPT = 64
@@ -47,14 +52,40 @@ const notedAt = (id: VersionId, askedAtMs: number): DamagedVersion => ({
 })
 
 /** The store found damage: a read, a scan, the cleaner or a scrub did. What was lost is asked for anew. */
-export function noteDamage(turn: Turn, versions: readonly VersionId[]): void {
+export function noteDamage(turn: Turn, versions: readonly VersionId[], isRead = false): void {
   const { state } = turn
   for (const id of versions) {
     const known = state.damaged.find((one) => isSame(one, id))
     if (known?.isLost === true) Object.assign(known, notedAt(id, -Infinity))
     else if (known === undefined) note(turn, id)
   }
+  if (isRead) putFirst(state, versions)
+  leaveOut(state)
   progressRepairs(turn)
+}
+
+/** The newest ones, but for those that a read waits for, so that as many are left as there may be. */
+function leaveOut(state: CopyState): void {
+  let over = state.damaged.length - DAMAGED_MOST
+  if (over <= 0) return
+  const nameOf = ({ lba, epoch, seq }: VersionId): string => `${lba} ${epoch} ${seq}`
+  const waitedFor = new Set(state.primary?.damagedReads.flatMap(({ damaged }) => damaged.map(nameOf)))
+  const kept: DamagedVersion[] = []
+  for (const one of [...state.damaged].reverse()) {
+    const isLeftOut = over > 0 && isAsked(one) && !waitedFor.has(nameOf(one))
+    if (isLeftOut) over--
+    else kept.push(one)
+  }
+  if (kept.length === state.damaged.length) return
+  state.isDamageLeftOut = true
+  state.damaged = kept.reverse()
+}
+
+/** What was left out is found by looking at the blocks again. */
+function lookForLeftOut({ state, port }: Turn): void {
+  if (!state.isDamageLeftOut || state.damaged.length > 0) return
+  state.isDamageLeftOut = false
+  port.store.scrubSoon?.()
 }
 
 /** What was just repaired, and is damaged again, is waited for: the medium may not read anything at all. */
@@ -63,12 +94,18 @@ function note({ state, nowMs }: Turn, id: VersionId): void {
   state.damaged.push(notedAt(id, isAgain ? nowMs : -Infinity))
 }
 
+/** So many are asked for at a time, and somebody waits for these. */
+function putFirst(state: CopyState, versions: readonly VersionId[]): void {
+  const isOne = (one: DamagedVersion): boolean => versions.some((id) => isSame(id, one))
+  state.damaged = [...state.damaged.filter(isOne), ...state.damaged.filter((one) => !isOne(one))]
+}
+
 /** A read met damage: it is served again when that is repaired. */
 export function awaitRepair(turn: Turn, primary: PrimaryState, read: PendingRead, damaged: readonly VersionId[]): void {
   const isLost = damaged.some((id) => read.lost?.some((one) => isSame(one, id)) === true)
   if (isLost) return sayDamaged(turn, read)
   primary.damagedReads.push({ read, damaged: damaged.map(idOf) })
-  noteDamage(turn, damaged)
+  noteDamage(turn, damaged, true)
 }
 
 const othersOf = ({ config, options }: CopyState): NodeId[] =>
@@ -77,8 +114,9 @@ const othersOf = ({ config, options }: CopyState): NodeId[] =>
 /** Ask for what is missing, again now and then; give up what nobody has. */
 export function progressRepairs(turn: Turn): void {
   const { state, nowMs, port } = turn
-  if (state.damaged.length === 0 || state.config === undefined) return
+  if (state.damaged.length === 0 || state.config === undefined) return lookForLeftOut(turn)
   forgetLost(turn)
+  lookForLeftOut(turn)
   const others = othersOf(state)
   const lost = state.damaged.filter((one) => isAsked(one) && others.every((node) => hasNoneAt(one, node)))
   if (lost.length > 0) {
@@ -88,12 +126,17 @@ export function progressRepairs(turn: Turn): void {
   }
   const due = state.damaged
     .filter((one) => isAsked(one) && nowMs - one.askedAtMs >= state.options.retryMs)
+    .sort(byAge)
     .slice(0, ASKED_MAX)
   if (due.length > 0) ask(turn, others, due)
   if (state.damaged.some(({ isRepairing }) => !isRepairing)) wakeBy(turn, nowMs + state.options.retryMs)
 }
 
 const isAsked = ({ isRepairing, isLost }: DamagedVersion): boolean => !isRepairing && !isLost
+
+/** Each in its turn, also while nobody answers. */
+const byAge = (a: DamagedVersion, b: DamagedVersion): number =>
+  a.askedAtMs === b.askedAtMs ? 0 : a.askedAtMs < b.askedAtMs ? -1 : 1
 
 const hasNoneAt = ({ missingAt, damagedAt }: DamagedVersion, node: NodeId): boolean =>
   missingAt.includes(node) || damagedAt.includes(node)
@@ -145,6 +188,7 @@ export function onVersionsRead(
     (id) => id.seq <= fetch.appliedSeq && !found.some((version) => isSame(version, id)),
   )
   for (const id of damaged) if (!state.damaged.some((one) => isSame(one, id))) note(turn, id)
+  leaveOut(state)
   if (damaged.length > 0) progressRepairs(turn)
   state.fetches.delete(token)
   const answer: Extract<PeerMessage, { type: 'versions' }> = {

@@ -97,6 +97,8 @@ export class LocalCopyStore implements CopyStore {
   /** Of versions that no member has, and of those that were written anew, or are gone. */
   onLost: (versions: readonly VersionId[]) => void = () => {}
   onRepaired: (versions: readonly VersionId[]) => void = () => {}
+  /** All of it is to be scrubbed, without waiting for the next time. */
+  onScrubSoon: () => void = () => {}
   failedReason = ''
   private mapChanges = 0
   private quietWaiter: (() => void) | undefined
@@ -362,6 +364,10 @@ export class LocalCopyStore implements CopyStore {
 
   lost(versions: readonly VersionId[]): void {
     this.onLost(versions)
+  }
+
+  scrubSoon(): void {
+    this.onScrubSoon()
   }
 
   startFill(token: number, start: FillStart): void {

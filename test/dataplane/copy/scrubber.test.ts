@@ -104,6 +104,17 @@ t.test('what is asked for is done at once and anew, also where none is due', (t)
   t.end()
 })
 
+t.test('what its machine left out is looked for at once', (t) => {
+  const one = stage(10, { lightEveryMs: 0, deepEveryMs: 0 })
+  pass(one.world, 1_000)
+  t.equal(deepEnd(one), 0)
+  one.world.copy.scrubSoon()
+  pass(one.world, 10_000)
+  t.ok(deepEnd(one) > 0)
+  one.scrubber.stop(() => {})
+  t.end()
+})
+
 t.test('slowly while others ask, and what is under way ends with the process', (t) => {
   // One block a second: each lies in a page of its own.
   const one = stage(3, { deepEveryMs: 0, lightEveryMs: 0, busyBytesPerSecond: BLOCKS * 4096 })

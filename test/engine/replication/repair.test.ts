@@ -4,6 +4,7 @@
  */
 import t from 'tap'
 import type { VersionId } from '../../../engine/replication/record.ts'
+import { DAMAGED_MOST } from '../../../engine/replication/repair.ts'
 import { Copies, type ClusterOptions, type Letter } from './copies.ts'
 
 function serving(): Copies {
@@ -229,5 +230,62 @@ t.test('the store is told what is lost', (t) => {
   readDamaged(copies, id)
   look(copies, EVERYWHERE)
   t.same(told, [id])
+  t.end()
+})
+
+t.test('while a member is away no more is kept than so many, and what was left out is looked for again', (t) => {
+  const { copies, id } = written({ nodes: 4 })
+  copies.isolate('n4')
+  copies.isStalled = () => false
+  copies.run(3000)
+  let scrubs = 0
+  const { state, store } = copies.node('n1')
+  Object.assign(store, { scrubSoon: () => void scrubs++ })
+  const found = (lba: number): VersionId => ({ lba, epoch: 1, seq: 1 })
+  for (let lba = 100; lba < 100 + 3 * DAMAGED_MOST; lba += 64) {
+    copies.event('n1', { type: 'damaged', versions: Array.from({ length: 64 }, (_, i) => found(lba + i)) })
+    copies.run(20)
+    t.ok(state.damaged.length <= DAMAGED_MOST, `${state.damaged.length} are kept`)
+  }
+  t.equal(state.damaged.length, DAMAGED_MOST)
+  t.match(state.damaged[0], found(100), 'those that were found first')
+  // What a read waits for goes before them.
+  copies.isStalled = () => true
+  const read = readDamaged(copies, id)
+  t.equal(state.damaged.length, DAMAGED_MOST)
+  t.ok(state.damaged.some(({ seq }) => seq === id.seq))
+  copies.event('n1', { type: 'damaged', versions: [found(99)] })
+  t.ok(state.damaged.some(({ seq }) => seq === id.seq), 'it stays while it is waited for')
+  copies.isStalled = () => false
+  copies.run(3000)
+  t.match(copies.answerOf(read), { ok: true, versions: [{ payload: { data: 33 } }] })
+  t.equal(scrubs, 0, 'n4 may have the others')
+  copies.cut.clear()
+  copies.run(20_000)
+  t.same([state.damaged.length, scrubs], [0, 1])
+  copies.event('n1', { type: 'damaged', versions: [found(99)] })
+  copies.run(20_000)
+  t.same([state.damaged.length, scrubs], [0, 1], 'nothing was left out of one')
+  t.end()
+})
+
+t.test('while nobody answers each is asked for in its turn, what a read waits for first', (t) => {
+  const { copies, id } = written()
+  const { state } = copies.node('n1')
+  const versions = Array.from({ length: 100 }, (_, i) => ({ lba: 100 + i, epoch: 1, seq: 1 }))
+  copies.event('n1', { type: 'damaged', versions })
+  readDamaged(copies, id)
+  const asked = new Set<number>()
+  let rounds = 0
+  const deliver = copies.deliver.bind(copies)
+  copies.deliver = (letter) => {
+    if (letter.message.type !== 'fetch-versions') return deliver(letter)
+    const { wanted } = letter.message
+    for (const { lba } of wanted) asked.add(lba)
+  }
+  copies.isStalled = () => false
+  for (; asked.size <= 100 && rounds < 1000; rounds++) copies.run(20)
+  t.equal(asked.size, 101, `${rounds} rounds, ${state.damaged.length} are kept`)
+  t.ok([...asked].indexOf(id.lba) < 32, 'right behind those that were asked for when it was met')
   t.end()
 })
