@@ -228,8 +228,9 @@ export class HostedFrontend implements Sleeper {
   #asWritten(event: FrontendEvent): FrontendEvent {
     if (this.#encryption === undefined) return asWritten(event)
     if (event.type === 'message' && event.message.type === 'reply') {
-      const [first] = numberedAt(this.state.outgoing, event.message.id.request) ?? []
-      if (first !== undefined && first.edgeOf === undefined) return event
+      // Of a request in several parts some may have their answers.
+      const one = numberedAt(this.state.outgoing, event.message.id.request)?.find((part) => part !== undefined)
+      if (one !== undefined && one.edgeOf === undefined) return event
     }
     return asWritten(event, this.#encryption)
   }

@@ -5,11 +5,14 @@
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { newDataKey } from '../../../cluster/keys/data-key.ts'
+import type { UnwrappedKeys } from '../../../cluster/keys/data-key.ts'
 import { FrontendDevice } from '../../../dataplane/frontend/frontend-device.ts'
 import * as P from '../../../dataplane/nbd/protocol.ts'
 import { slabOf } from '../../../dataplane/slab-pool.ts'
 import { NBD_ERRNO } from '../../../engine/errors.ts'
 import { MIB } from '../../../engine/units.ts'
+import type { Cipher } from '../../../engine/volume/volume-encryption.ts'
 import { MemoryServer } from '../../nbd-server.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 import { configOf, hex, specOf, startHosts, until } from '../copy/hosts.ts'
@@ -32,10 +35,18 @@ async function twoHosts(t: Test) {
   return { configs, spec, n1, n2 }
 }
 
+const keysOf = (cipher: Cipher, volumeId: string): UnwrappedKeys =>
+  ({ cipher, keys: [{ volumeId, dataKey: newDataKey() }] })
+
 type Cluster = Awaited<ReturnType<typeof twoHosts>>
 
-/** The volume on that node, over NBD. */
-async function serve(t: Test, { configs, spec }: Cluster, host: Host, ioTimeoutMs = 0) {
+interface Served {
+  ioTimeoutMs?: number
+  cipher?: Cipher
+}
+
+/** The volume on that node, over NBD; compressed, too, when it is encrypted. */
+async function serve(t: Test, { configs, spec }: Cluster, host: Host, { ioTimeoutMs = 0, cipher }: Served = {}) {
   configs.change(spec.id, (config) => {
     const generation = config.attach.generation + 1
     return { ...config, attach: { generation, mode: 'single', holders: { [host.node]: generation } }, nonce: hex() }
@@ -43,6 +54,7 @@ async function serve(t: Test, { configs, spec }: Cluster, host: Host, ioTimeoutM
   const frontend = host.worker.frontends.attach({
     volumeId: spec.id, sizeBytes: SIZE_BYTES, blockSizeBytes: 4096, description: 'v', mode: 'write', ioTimeoutMs,
     session: { generation: configs.get(spec.id).attach.generation, incarnation: 1 },
+    ...(cipher === undefined ? {} : { compression: 'lz4' as const, keys: keysOf(cipher, spec.id) }),
   })
   const server = new MemoryServer({ devices: { disk: () => new FrontendDevice(frontend) } })
   const socketPath = path.join(temporaryFolder(t), 's')
@@ -78,12 +90,15 @@ async function compareWithArray(t: Test, clients: readonly RawClient[], seed: nu
   t.ok(all.data.equals(model), 'all of it, in the end')
 }
 
-for (const node of ['n1', 'n2'] as const) {
-  t.test(`any request of any alignment, the primary on n1, the client on ${node}`, async (t) => {
+for (const [node, cipher] of [
+  ['n1', undefined], ['n2', undefined], ['n1', 'aes-256-gcm'], ['n2', 'aes-256-xts'],
+] as const) {
+  t.test(`any request of any alignment, the primary on n1, the client on ${node}, ${cipher ?? 'plain'}`, async (t) => {
     const cluster = await twoHosts(t)
-    const { connect } = await serve(t, cluster, cluster[node])
+    const { connect } = await serve(t, cluster, cluster[node], { ...(cipher === undefined ? {} : { cipher }) })
     const clients = [await connect(), await connect()]
     await compareWithArray(t, clients, 7)
+    if (cipher !== undefined) return clients.forEach((one) => one.close())
     const { EINVAL, ENOSPC } = NBD_ERRNO
     const [client] = clients as [RawClient]
     t.equal((await client.ask({ type: P.NBD_CMD_READ, offset: SIZE_BYTES, length: 1 })).errno, EINVAL)
@@ -120,7 +135,7 @@ t.test('a connection that closes while its requests are held leaves nothing behi
 
 t.test('a request is held for as long as the volume says, and no longer', async (t) => {
   const cluster = await twoHosts(t)
-  const { connect, frontend } = await serve(t, cluster, cluster.n2, 300)
+  const { connect, frontend } = await serve(t, cluster, cluster.n2, { ioTimeoutMs: 300 })
   const client = await connect()
   t.equal((await client.ask({ type: P.NBD_CMD_WRITE, offset: 0, data: Buffer.alloc(4096, 1) })).errno, 0)
   await cluster.n1.stop()
