@@ -7,6 +7,7 @@ const NAME: PositionalSpec[] = [{ name: 'NAME' }]
 const KEY_FILE: OptionSpec = {
   value: 'FILE', summary: 'of --encryption: key of 32 bytes, raw, hex or base64 (default: the cluster key)',
 }
+const KMS: OptionSpec = { value: 'FILE', summary: 'instead of --key-file: JSON that names a key of a key server' }
 
 /** Of a volume that is made. */
 const MAKING: Record<string, OptionSpec> = {
@@ -37,6 +38,7 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     options: {
       size: { value: 'SIZE', summary: 'required; a multiple of 1 MiB, e.g. 10Gi' },
       'key-file': KEY_FILE,
+      kms: KMS,
       'attach-mode': { value: 'MODE', summary: 'open (default): any node; single: nobody before `volume attach`' },
       ...MAKING,
       ...endpoint,
@@ -74,6 +76,7 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     options: {
       size: { value: 'SIZE', summary: 'at least what the image has (default: just that)' },
       'key-file': KEY_FILE,
+      kms: KMS,
       format: { value: 'FORMAT', summary: 'raw or qcow2 (default: as it looks); qcow2 by qemu-img' },
       ...MAKING,
       ...endpoint,
@@ -141,7 +144,8 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     summary: 'give the key of an encrypted volume to the nodes of this host, in memory',
     positionals: NAME,
     options: {
-      'key-file': { value: 'FILE', summary: 'required; the key it was made with, or rewrapped to' },
+      'key-file': { value: 'FILE', summary: 'the key it was made with, or rewrapped to' },
+      kms: KMS,
       node: { value: 'NODE', summary: 'only this one (default: all that the endpoint names)' },
       ...endpoint,
     },
@@ -161,11 +165,16 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     summary: 'encrypt the data key of a volume with another key, also of one in use',
     positionals: NAME,
     options: {
-      'key-file': { value: 'FILE', summary: 'required; the key it has' },
-      'new-key-file': { value: 'FILE', summary: 'required; the key it gets' },
+      'key-file': { value: 'FILE', summary: 'the key it has' },
+      kms: KMS,
+      'new-key-file': { value: 'FILE', summary: 'the key it gets' },
+      'new-kms': { value: 'FILE', summary: 'instead of --new-key-file: JSON that names a key of a key server' },
       ...endpoint,
     },
-    examples: ['holdfast volume rewrap safe --key-file ./safe.key --new-key-file ./safe-2.key'],
+    examples: [
+      'holdfast volume rewrap safe --key-file ./safe.key --new-key-file ./safe-2.key',
+      'holdfast volume rewrap safe --key-file ./safe.key --new-kms ./kms.json',
+    ],
     load: async () => (await import('./volume-keys.ts')).rewrapVolume,
   },
   {

@@ -44,7 +44,7 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
     throw usageError(`--size ${wished} is less than the image has, ${least}`, 'leave it out, or give more')
   }
   checkVolumeSize(sizeBytes)
-  const request = newVolumeOf(given, name, sizeBytes)
+  const request = await newVolumeOf(given, name, sizeBytes)
   const endpoint = await findEndpoint(given.text('endpoint'))
   const daemon = connectControlApi(endpoint)
   const interruption = new Interruption(what)

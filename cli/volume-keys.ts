@@ -8,13 +8,16 @@ import path from 'node:path'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { CreateVolumeRequest, Node, VolumeKeys } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
-import { newEncryption, rewrap, unwrapKeys } from '../cluster/keys/data-key.ts'
+import { eraseKeys } from '../cluster/keys/data-key.ts'
 import { KeyFolder } from '../cluster/keys/key-folder.ts'
+import { fileSource, keptKeyOf, newEncryptionBy, openKeys, rewrapBy } from '../cluster/keys/key-source.ts'
+import type { KeySource } from '../cluster/keys/key-source.ts'
+import { readKmsConfig } from '../cluster/keys/kms-config.ts'
 import { readKeyFile } from '../cluster/keys/user-key.ts'
-import type { UserKey } from '../cluster/keys/user-key.ts'
+import { vaultTransit } from '../cluster/keys/vault-transit.ts'
 import { decodeEncryption } from '../cluster/store/volume-records.ts'
 import { HoldfastError } from '../engine/errors.ts'
-import { CIPHERS, rewrapped, wrappedKeyOf } from '../engine/volume/volume-encryption.ts'
+import { CIPHERS, wrappedKeyOf } from '../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption } from '../engine/volume/volume-encryption.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
@@ -22,17 +25,32 @@ import type { Invocation } from './command.ts'
 import { candidateSockets, namedEndpoint, withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields } from './output.ts'
 
-/** What of a request to make a volume is of `--key-file`; nothing: the cluster key wraps its data key. */
-export function newKeyOf(
+/** A key in a file, or one that a key server keeps; undefined: none is named. */
+export function keySourceOf(given: Arguments, prefix: '' | 'new-' = ''): KeySource | undefined {
+  const [file, kms] = [given.text(`${prefix}key-file`), given.text(`${prefix}kms`)]
+  if (file !== undefined && kms !== undefined)
+    throw usageError(`--${prefix}key-file and --${prefix}kms are two keys`, 'name one of them')
+  if (kms !== undefined) return vaultTransit(readKmsConfig(kms))
+  return file === undefined ? undefined : fileSource(readKeyFile(file))
+}
+
+function neededSource(given: Arguments, prefix: '' | 'new-' = ''): KeySource {
+  const source = keySourceOf(given, prefix)
+  if (source !== undefined) return source
+  throw usageError(`--${prefix}key-file is missing`, `e.g. --${prefix}key-file FILE, or --${prefix}kms FILE`)
+}
+
+/** What of a request to make a volume is of the user's key; nothing: the cluster key wraps its data key. */
+export async function newKeyOf(
   given: Arguments, parameters: Record<string, string>,
-): Pick<CreateVolumeRequest, 'volumeId' | 'wrappedBy' | 'wrapped'> {
-  const file = given.text('key-file')
-  if (file === undefined) return {}
+): Promise<Pick<CreateVolumeRequest, 'volumeId' | 'wrappedBy' | 'wrapped'>> {
+  const option = ['key-file', 'kms'].find((one) => given.text(one) !== undefined)
+  if (option === undefined) return {}
   const cipher = CIPHERS.find((one) => one === (parameters.cipher ?? parameters['holdfast.io/cipher'] ?? CIPHERS[0]))
   if (parameters.encryption !== 'true' || cipher === undefined)
-    throw usageError('--key-file is for an encrypted volume', `add --encryption, and --cipher ${CIPHERS.join(' or ')}`)
+    throw usageError(`--${option} is for an encrypted volume`, `add --encryption, and --cipher ${CIPHERS.join(' or ')}`)
   const volumeId = randomBytes(16).toString('hex')
-  return { volumeId, ...wrappedKeyOf(newEncryption(cipher, volumeId, readKeyFile(file))) }
+  return { volumeId, ...wrappedKeyOf(await newEncryptionBy(cipher, volumeId, neededSource(given))) }
 }
 
 /** The nodes whose daemons the endpoint names: those of this host, of which this process may write key folders. */
@@ -67,25 +85,20 @@ function encryptionIn({ volumeId, encryption: text }: VolumeKeys, name: string):
   throw new HoldfastError('volume-plain', { volume: name })
 }
 
-function checkOpens(encryption: VolumeEncryption, key: UserKey, name: string): void {
-  for (const { dataKey } of unwrapKeys(encryption, key, name).keys) dataKey.erase()
-}
-
-/** Gives the key to the nodes of this host. @returns their names */
-export async function unlock(given: Arguments, daemon: ControlClient, name: string, key: UserKey): Promise<string[]> {
+/** Gives what opens it to the nodes of this host. @returns their names */
+export async function unlock(given: Arguments, daemon: ControlClient, name: string, by: KeySource): Promise<string[]> {
   const keys = await daemon.getKeys({ name })
-  const encryption = encryptionIn(keys, name)
-  checkOpens(encryption, key, name)
+  const kept = await keptKeyOf(encryptionIn(keys, name), by, name)
   const nodes = await nodesHere(given, daemon)
-  for (const folder of foldersOf(nodes)) folder.put(keys.volumeId, { key, encryption })
+  for (const folder of foldersOf(nodes)) folder.put(keys.volumeId, kept)
+  kept.key.key.erase()
   return nodes.map((node) => node.name)
 }
 
 export async function unlockVolume({ arguments: given, output }: Invocation): Promise<number> {
   const name = given.positionals[0]!
-  const key = readKeyFile(needed(given, 'key-file'))
-  const nodes = await withDaemon(given, (daemon) => unlock(given, daemon, name, key))
-  key.key.erase()
+  const by = neededSource(given)
+  const nodes = await withDaemon(given, (daemon) => unlock(given, daemon, name, by))
   output.result({ name, nodes }, () => [
     `volume ${name} can be opened on ${nodes.join(', ')}, also after a restart of a daemon`,
     `\`holdfast volume lock ${name}\` ends that, and so does a reboot`,
@@ -109,16 +122,19 @@ export async function lockVolume({ arguments: given, output }: Invocation): Prom
 
 export async function rewrapVolume({ arguments: given, output }: Invocation): Promise<number> {
   const name = given.positionals[0]!
-  const [from, to] = [readKeyFile(needed(given, 'key-file')), readKeyFile(needed(given, 'new-key-file'))]
+  const [from, to] = [neededSource(given), neededSource(given, 'new-')]
   await withDaemon(given, async (daemon) => {
     const keys = await daemon.getKeys({ name })
-    const encryption = encryptionIn(keys, name)
-    const dataKey = rewrap(encryption, from, to, name)
-    await daemon.rewrapVolume({ name, formerWrapped: wrappedKeyOf(encryption).wrapped, ...dataKey })
+    const former = encryptionIn(keys, name)
+    const opened = await openKeys(former, from, name)
+    const encryption = await rewrapBy(former, opened, to).finally(() => eraseKeys(opened))
+    const change = { former: keys.encryption, encryption: JSON.stringify(encryption), wrappedBy: to.id }
+    await daemon.changeKeys({ name, ...change })
     // Nodes that had the former key serve with it after a restart too; those that can be reached get the new one.
-    const kept = { key: to, encryption: rewrapped(encryption, dataKey) }
-    for (const folder of foldersOf(await nodesHere(given, daemon).catch(noneHere)))
-      if (folder.has(keys.volumeId)) folder.put(keys.volumeId, kept)
+    const folders = foldersOf(await nodesHere(given, daemon).catch(noneHere)).filter((one) => one.has(keys.volumeId))
+    if (folders.length === 0) return
+    const kept = await keptKeyOf(encryption, to, name)
+    for (const folder of folders) folder.put(keys.volumeId, kept)
   })
   output.result({ name, keyId: to.id }, () => [
     `volume ${name} is encrypted under key ${to.id} now; its data key is the same`,
@@ -161,10 +177,4 @@ export async function showKeys({ arguments: given, output }: Invocation): Promis
     ]
   })
   return EXIT_OK
-}
-
-function needed(given: Arguments, option: 'key-file' | 'new-key-file'): string {
-  const file = given.text(option)
-  if (file === undefined) throw usageError(`--${option} is missing`, `e.g. --${option} FILE`)
-  return file
 }

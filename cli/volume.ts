@@ -3,7 +3,6 @@ import { exactSize, formatAge, formatDuration, formatSize, parseSize } from '../
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { CreateVolumeRequest, Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
-import { readKeyFile } from '../cluster/keys/user-key.ts'
 import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
@@ -11,7 +10,7 @@ import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields, table } from './output.ts'
-import { isOnThisHost, newKeyOf, unlock } from './volume-keys.ts'
+import { isOnThisHost, keySourceOf, newKeyOf, unlock } from './volume-keys.ts'
 
 const PARAMETER_OPTIONS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'attach-mode',
@@ -149,9 +148,9 @@ function describe(volume: Volume): string[] {
 }
 
 /** A new volume as its options say. */
-export function newVolumeOf(given: Arguments, name: string, sizeBytes: number): CreateVolumeRequest {
+export async function newVolumeOf(given: Arguments, name: string, sizeBytes: number): Promise<CreateVolumeRequest> {
   const parameters = parametersOf(given)
-  return { name, sizeBytes, parameters, ...newKeyOf(given, parameters) }
+  return { name, sizeBytes, parameters, ...(await newKeyOf(given, parameters)) }
 }
 
 /** One with a key of its user's can be opened on the nodes of this host from then on, if the endpoint is one. */
@@ -159,15 +158,15 @@ export async function makeVolume(
   given: Arguments, daemon: ControlClient, request: CreateVolumeRequest,
 ): Promise<Volume> {
   const volume = await daemon.createVolume(request)
-  const keyFile = given.text('key-file')
-  if (keyFile !== undefined && isOnThisHost(given)) await unlock(given, daemon, request.name, readKeyFile(keyFile))
+  const key = keySourceOf(given)
+  if (key !== undefined && isOnThisHost(given)) await unlock(given, daemon, request.name, key)
   return volume
 }
 
 export async function createVolume({ arguments: given, output }: Invocation): Promise<number> {
   const name = given.positionals[0]!
   checkVolumeName(name)
-  const request = newVolumeOf(given, name, sizeOf(given.text('size')))
+  const request = await newVolumeOf(given, name, sizeOf(given.text('size')))
   const volume = await withDaemon(given, (daemon) => makeVolume(given, daemon, request))
   const { sizeBytes, replicas, durability } = volume
   output.result(volume, () => [

@@ -207,7 +207,7 @@ export class NodeControl implements ControlApi {
     return this.#onlyInCluster('encryption')
   }
 
-  rewrapVolume(): Promise<Volume> {
+  changeKeys(): Promise<Volume> {
     return this.#onlyInCluster('encryption')
   }
 

@@ -48,7 +48,7 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'VolumeService/SetCompression': RUNS,
   'VolumeService/GetKeys': PROVISIONS,
   // What is no wrap of the data key would be the end of the data.
-  'VolumeService/Rewrap': DESTROYS,
+  'VolumeService/ChangeKeys': DESTROYS,
   'VolumeService/SetReplicas': RUNS,
   'VolumeService/Move': RUNS,
   'VolumeService/ForcePromotion': DESTROYS,

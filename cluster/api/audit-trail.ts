@@ -24,7 +24,7 @@ export const AUDITED: Readonly<Record<string, Audited>> = {
   'VolumeService/Delete': { fields: ['name', 'force', 'purge', 'keep'] },
   'VolumeService/Purge': { fields: ['name'] },
   'VolumeService/GetKeys': { fields: ['name'] },
-  'VolumeService/Rewrap': { fields: ['name', 'wrappedBy'] },
+  'VolumeService/ChangeKeys': { fields: ['name', 'wrappedBy'] },
   'VolumeService/ForcePromotion': { fields: ['name', 'to'] },
   'VolumeService/Attach': { fields: ['name', 'node', 'mode'], flag: 'force' },
   'SnapshotService/Delete': { fields: ['volume', 'name', 'id'] },

@@ -34,12 +34,13 @@ export interface VolumeKeys {
   sharedWith: string[]
 }
 
-export interface RewrapVolumeRequest {
+export interface ChangeKeysRequest {
   name: string
-  /** What is to be replaced. */
-  formerWrapped: string
+  /** What is to be replaced, as it was told: a spec's `encryption` as JSON, as `encryption` is. */
+  former: string
+  encryption: string
+  /** Id of the key that wraps the newest data key in it. */
   wrappedBy: string
-  wrapped: string
 }
 
 export interface Copy {
@@ -442,7 +443,7 @@ export interface ControlApi {
   setQos(request: SetQosRequest): Promise<Volume>
   setCompression(request: { name: string; compression: string }): Promise<Volume>
   getKeys(request: { name: string }): Promise<VolumeKeys>
-  rewrapVolume(request: RewrapVolumeRequest): Promise<Volume>
+  changeKeys(request: ChangeKeysRequest): Promise<Volume>
   moveVolume(request: MoveVolumeRequest): Promise<Volume>
   forcePromotion(request: ForcePromotionRequest): Promise<Volume>
   explainVolume(request: { name: string }): Promise<Explanation>
@@ -488,7 +489,7 @@ export const METHODS = {
   setQos: ['VolumeService', 'SetQos'],
   setCompression: ['VolumeService', 'SetCompression'],
   getKeys: ['VolumeService', 'GetKeys'],
-  rewrapVolume: ['VolumeService', 'Rewrap'],
+  changeKeys: ['VolumeService', 'ChangeKeys'],
   moveVolume: ['VolumeService', 'Move'],
   forcePromotion: ['VolumeService', 'ForcePromotion'],
   explainVolume: ['VolumeService', 'Explain'],

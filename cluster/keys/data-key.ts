@@ -24,7 +24,8 @@ const memoryOf = ({ buffer, byteOffset, length }: Buffer): Uint8Array => new Uin
 
 export const newDataKey = (): Secret => new Secret(memoryOf(randomBytes(DATA_KEY_BYTES)))
 
-const boundTo = ({ cipher, volumeId, keyNumber }: KeyPlace): Buffer =>
+/** What a wrap is bound to. */
+export const boundTo = ({ cipher, volumeId, keyNumber }: KeyPlace): Buffer =>
   Buffer.from(`holdfast data key 1 ${cipher} ${volumeId} ${keyNumber}`)
 
 export function wrapDataKey(dataKey: Secret, by: UserKey, place: KeyPlace): WrappedKey {
@@ -71,32 +72,54 @@ export type UnwrappedKeys = { cipher: Cipher; keys: Array<{ volumeId: string; da
  * @throws HoldfastError `key-wrong`: they are wrapped by another key; `key-refused`: one does not open with it
  */
 export function unwrapKeys(encryption: VolumeEncryption, by: UserKey, volume: string): UnwrappedKeys {
-  const { cipher } = encryption
-  const keys: UnwrappedKeys['keys'] = []
-  for (const [i, { volumeId, dataKey: wrapped }] of encryption.keys.entries()) {
-    let dataKey = keys[i - 1]?.dataKey
-    if (wrapped !== undefined) {
-      if (wrapped.wrappedBy !== by.id)
-        throw new HoldfastError('key-wrong', { volume, found: by.id, wanted: wrapped.wrappedBy })
-      dataKey = unwrapDataKey(wrapped, by, { cipher, volumeId, keyNumber: i + 1 })
-    }
-    if (dataKey === undefined) throw new HoldfastError('key-refused', { volume, wanted: by.id })
-    keys.push({ volumeId, dataKey })
-  }
-  return { cipher, keys }
+  const opened = wrapsOf(encryption).map(({ wrapped, place }) => {
+    checkWrappedBy(wrapped, by.id, volume)
+    return unwrapDataKey(wrapped, by, place)
+  })
+  return sharedKeys(encryption, opened, by.id, volume)
+}
+
+/** Each wrapped key of a spec, and where it opens. */
+export const wrapsOf = ({ cipher, keys }: VolumeEncryption): Array<{ wrapped: WrappedKey; place: KeyPlace }> =>
+  keys.flatMap(({ volumeId, dataKey: wrapped }, i) =>
+    wrapped === undefined ? [] : [{ wrapped, place: { cipher, volumeId, keyNumber: i + 1 } }])
+
+/** @throws HoldfastError `key-wrong` */
+export function checkWrappedBy({ wrappedBy: wanted }: WrappedKey, found: string, volume: string): void {
+  if (wanted !== found) throw new HoldfastError('key-wrong', { volume, found, wanted })
 }
 
 /**
- * The newest data key of a volume, wrapped by another key.
- * @throws HoldfastError `key-wrong`, `key-refused`
+ * By key number, out of what `wrapsOf` named; entries without one have that of the entry before.
+ * @throws HoldfastError `key-refused`: one did not open; the others are erased
  */
-export function rewrap(encryption: VolumeEncryption, from: UserKey, to: UserKey, volume: string): WrappedKey {
-  const { cipher, keys } = unwrapKeys(encryption, from, volume)
-  const index = encryption.keys.findLastIndex(({ dataKey }) => dataKey !== undefined)
-  const { volumeId, dataKey } = keys[index]!
-  try {
-    return wrapDataKey(dataKey, to, { cipher, volumeId, keyNumber: index + 1 })
-  } finally {
-    for (const one of keys) one.dataKey.erase()
+export function sharedKeys(
+  { cipher, keys }: VolumeEncryption, opened: ReadonlyArray<Secret | undefined>, by: string, volume: string,
+): UnwrappedKeys {
+  if (opened.length === 0 || opened.includes(undefined)) {
+    for (const dataKey of opened) dataKey?.erase()
+    throw new HoldfastError('key-refused', { volume, wanted: by })
   }
+  let next = 0
+  const unwrapped = keys.map(({ volumeId, dataKey }) => {
+    if (dataKey !== undefined) next++
+    return { volumeId, dataKey: opened[next - 1]! }
+  })
+  return { cipher, keys: unwrapped }
+}
+
+/** The same data keys, each wrapped anew. @param wraps  in the order of `wrapsOf` */
+export function withWraps({ cipher, keys }: VolumeEncryption, wraps: readonly WrappedKey[]): VolumeEncryption {
+  let next = 0
+  const anew = keys.map((key) => (key.dataKey === undefined ? key : { ...key, dataKey: wraps[next++]! }))
+  return { cipher, keys: anew }
+}
+
+export const rewrap = (encryption: VolumeEncryption, { keys }: UnwrappedKeys, to: UserKey): VolumeEncryption =>
+  withWraps(
+    encryption, wrapsOf(encryption).map(({ place }) => wrapDataKey(keys[place.keyNumber - 1]!.dataKey, to, place)),
+  )
+
+export function eraseKeys(opened: UnwrappedKeys | undefined): void {
+  for (const { dataKey } of opened?.keys ?? []) dataKey.erase()
 }

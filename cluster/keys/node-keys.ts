@@ -3,7 +3,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
-import { unwrapKeys } from './data-key.ts'
+import { eraseKeys, unwrapKeys } from './data-key.ts'
 import type { UnwrappedKeys } from './data-key.ts'
 import type { KeyFolder } from './key-folder.ts'
 import type { UserKey } from './user-key.ts'
@@ -70,7 +70,7 @@ export class NodeKeys {
   whyLocked(spec: VolumeSpec): HoldfastError | undefined {
     const opened = this.tryOpen(spec)
     if (!opened.ok) return opened.error
-    for (const { dataKey } of opened.value?.keys ?? []) dataKey.erase()
+    eraseKeys(opened.value)
     return undefined
   }
 

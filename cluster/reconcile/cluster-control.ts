@@ -14,10 +14,10 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
 import { formatSize } from '../api/amounts.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest,
-  CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk,
-  Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest,
-  ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RewrapVolumeRequest, RollBackRequest,
+  AddDiskRequest, AttachVolumeRequest, ChangeKeysRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest,
+  CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest,
+  DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse,
+  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest,
   ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
   SnapshotGroup, Status, Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
@@ -30,7 +30,8 @@ import {
 } from '../api/volume-request.ts'
 import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
-import { rewrapped, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
+import { hasSameKeys, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
+import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { UserKey } from '../keys/user-key.ts'
 import { isVolumeId } from '../store/json-value.ts'
 import { decodeEncryption } from '../store/volume-records.ts'
@@ -225,16 +226,17 @@ export class ClusterControl implements ControlApi {
     return { volumeId, encryption: JSON.stringify(encryption), nodes, sharedWith: sharedWith.sort() }
   }
 
-  /** Frontends go on with the data key that they have. */
-  async rewrapVolume({ name, formerWrapped, wrappedBy, wrapped }: RewrapVolumeRequest): Promise<Volume> {
+  /** The same data keys, wrapped otherwise; frontends go on with what they have. */
+  async changeKeys({ name, former, encryption: wanted, wrappedBy }: ChangeKeysRequest): Promise<Volume> {
     const { spec: { id } } = await this.wishes.find(name)
+    const next = encryptionOf(wanted, id)
     const record = await this.wishes.update(id, (one) => {
       const { encryption } = one.spec
       if (encryption === undefined) throw new HoldfastError('volume-plain', { volume: name })
-      if (wrappedKeyOf(encryption).wrapped !== formerWrapped) throw new HoldfastError('key-changed', { volume: name })
-      const next = decodeEncryption(rewrapped(encryption, { wrappedBy, wrapped }), id)
-      if (next !== undefined) return { ...one, spec: { ...one.spec, encryption: next } }
-      throw new HoldfastError('parameter', { parameter: 'wrapped', value: 'what was given', allowed: 'a wrapped key' })
+      if (JSON.stringify(encryption) !== former) throw new HoldfastError('key-changed', { volume: name })
+      if (next === undefined || !hasSameKeys(encryption, next) || wrappedKeyOf(next).wrappedBy !== wrappedBy)
+        throw new HoldfastError('parameter', { parameter: 'keys', value: 'others', allowed: 'the same, wrapped anew' })
+      return { ...one, spec: { ...one.spec, encryption: next } }
     })
     return this.view(record)
   }
@@ -519,5 +521,13 @@ export class ClusterControl implements ControlApi {
   private async noDisk(what: string): Promise<never> {
     const instead = 'ask the node that has it (`--endpoint`); copies of a lost node are filled elsewhere by themselves'
     throw new HoldfastError('not-supported', { what: `${what} in a cluster`, instead })
+  }
+}
+
+function encryptionOf(text: string, volumeId: string): VolumeEncryption | undefined {
+  try {
+    return decodeEncryption(JSON.parse(text), volumeId)
+  } catch {
+    return undefined
   }
 }

@@ -6,10 +6,10 @@ import { randomUUID } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ControlClient } from '../api/client.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest,
-  CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk,
-  Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest,
-  ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RewrapVolumeRequest, RollBackRequest,
+  AddDiskRequest, AttachVolumeRequest, ChangeKeysRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest,
+  CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest,
+  DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse,
+  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest,
   ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
   SnapshotGroup, Status, Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
@@ -95,8 +95,8 @@ export class ForwardingControl implements ControlApi {
     return this.ask((elected) => elected.getKeys(request), true)
   }
 
-  async rewrapVolume(request: RewrapVolumeRequest): Promise<Volume> {
-    return this.here(await this.ask((elected) => elected.rewrapVolume(request)))
+  async changeKeys(request: ChangeKeysRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.changeKeys(request)))
   }
 
   async setQos(request: SetQosRequest): Promise<Volume> {

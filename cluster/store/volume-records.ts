@@ -95,10 +95,16 @@ export function decodeEncryption(value: unknown, volumeId: string): VolumeEncryp
   return keys.at(-1)?.volumeId === volumeId ? { cipher: value.cipher, keys } : undefined
 }
 
-export const isKeyId = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value)
-/** 92 bytes as base64. */
+/** Of a key in a file; or of one that a Vault or OpenBao server keeps. */
+export const isKeyId = (value: unknown): value is string =>
+  typeof value === 'string' && (/^[0-9a-f]{16}$/.test(value) || isTransitKey(value))
+/** 92 bytes as base64; or what such a server made. */
 export const isWrapped = (value: unknown): value is string =>
-  typeof value === 'string' && /^[0-9a-zA-Z+/]{123}=$/.test(value)
+  typeof value === 'string' && (/^[0-9a-zA-Z+/]{123}=$/.test(value) || isTransitWrap(value))
+
+const isTransitKey = (text: string): boolean => text.length <= 200 && /^vault:[\w.-]+(?:\/[\w.-]+)+$/.test(text)
+export const isTransitWrap = (text: string): boolean =>
+  text.length <= 512 && /^vault:v\d{1,9}:[0-9a-zA-Z+/]+={0,2}$/.test(text)
 
 function decodeQos(value: unknown): QosLimits | undefined {
   if (!isRecord(value)) return undefined

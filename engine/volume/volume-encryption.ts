@@ -6,9 +6,9 @@ export type Cipher = 'aes-256-xts' | 'aes-256-gcm'
 export const CIPHERS = ['aes-256-xts', 'aes-256-gcm'] as const satisfies readonly Cipher[]
 
 export interface WrappedKey {
-  /** Id of the key that opens it, 16 hex digits. */
+  /** Id of the key that opens it: 16 hex digits, or `vault:MOUNT/KEY` of one that a key server keeps. */
   wrappedBy: string
-  /** Base64. */
+  /** Base64, or what the key server made of it. */
   wrapped: string
 }
 
@@ -35,8 +35,9 @@ export const encryptionOfClone = ({ cipher, keys }: VolumeEncryption, volumeId: 
 export const wrappedKeyOf = ({ keys }: VolumeEncryption): WrappedKey =>
   keys.findLast(({ dataKey }) => dataKey !== undefined)!.dataKey!
 
-/** The same keys with another wrap of the newest data key. */
-export function rewrapped({ cipher, keys }: VolumeEncryption, dataKey: WrappedKey): VolumeEncryption {
-  const last = keys.findLastIndex((key) => key.dataKey !== undefined)
-  return { cipher, keys: keys.map((key, i) => (i === last ? { ...key, dataKey } : key)) }
+/** Whether that is the same data keys, each at its place, however they are wrapped. */
+export function hasSameKeys(a: VolumeEncryption, b: VolumeEncryption): boolean {
+  const ids = ({ cipher, keys }: VolumeEncryption): string =>
+    [cipher, ...keys.map(({ volumeId, dataKey }) => `${volumeId} ${dataKey !== undefined}`)].join()
+  return ids(a) === ids(b)
 }

@@ -101,7 +101,7 @@ t.test('who, what and what came of it', async (t) => {
   await t.rejects(admin('Delete', { name: 'broken' }))
   t.match([entries[1], bugs.length], [{ outcome: 'failed', code: 'bug' }, 1])
   entries.length = 0
-  await admin('Rewrap', { name: 'good', wrappedBy: 'k', wrapped: 'CANARY', formerWrapped: 'CANARY' })
+  await admin('ChangeKeys', { name: 'good', wrappedBy: 'k', former: 'CANARY', encryption: 'CANARY' })
   t.match(entries[0], { request: { name: 'good', wrappedBy: 'k' } })
   t.notMatch(JSON.stringify(entries), /CANARY/)
   entries.length = 0

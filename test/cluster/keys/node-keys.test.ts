@@ -9,7 +9,7 @@ import {
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { newEncryption, rewrap } from '../../../cluster/keys/data-key.ts'
+import { newEncryption, rewrap, unwrapKeys } from '../../../cluster/keys/data-key.ts'
 import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
@@ -17,7 +17,7 @@ import type { UserKey } from '../../../cluster/keys/user-key.ts'
 import { requireCipher } from '../../../dataplane/cipher/libcrypto.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
-import { encryptionOfClone, rewrapped } from '../../../engine/volume/volume-encryption.ts'
+import { encryptionOfClone } from '../../../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
 
 const ID = 'a0'.repeat(16)
@@ -93,7 +93,7 @@ t.test('after a rewrap, and a restart, it still opens with what was given', asyn
   folder.put(ID, { key: again(former), encryption })
   const keys = new NodeKeys({ node: 'n1', folder, cluster: undefined, requireCipher })
   const dataKey = keys.open(specOf(encryption))!.keys[0]!.dataKey.reveal().slice()
-  const wrappedAnew = rewrapped(encryption, rewrap(encryption, former, next, 'v'))
+  const wrappedAnew = rewrap(encryption, unwrapKeys(encryption, former, 'v'), next)
   t.same(keys.open(specOf(wrappedAnew))!.keys[0]!.dataKey.reveal(), dataKey)
   folder.put(ID, { key: again(next), encryption: wrappedAnew })
   t.same(keys.open(specOf(wrappedAnew))!.keys[0]!.dataKey.reveal(), dataKey)

@@ -9,7 +9,7 @@ import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
 import { nameKey, encodeName } from '../../../cluster/store/volume-names.ts'
 import type { HoldfastError } from '../../../engine/errors.ts'
 import { GIB, MIB } from '../../../engine/units.ts'
-import { rewrapped, wrappedKeyOf } from '../../../engine/volume/volume-encryption.ts'
+import { wrappedKeyOf } from '../../../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
 import { listAll } from '../../conformance/cluster-store/calls-suite.ts'
 import { ControlCluster } from './control-cluster.ts'
@@ -327,19 +327,26 @@ t.test('an encrypted volume has the wrapped key that its user made, and another 
   const keys = await volumes.getKeys({ name: 'safe' })
   t.match(keys, { volumeId, nodes: ['n1', 'n2', 'n3'], sharedWith: [] })
   const encryption = JSON.parse(keys.encryption) as VolumeEncryption
-  const dataKey = Buffer.from(unwrapKeys(encryption, key, 'safe').keys[0]!.dataKey.reveal())
-  const anew = rewrap(encryption, key, next, 'safe')
-  const formerWrapped = wrapped.wrapped
-  await t.rejects(volumes.rewrapVolume({ name: 'safe', formerWrapped, ...anew, wrapped: '' }), { code: 'parameter' })
-  const after = await volumes.rewrapVolume({ name: 'safe', formerWrapped, ...anew })
+  const opened = unwrapKeys(encryption, key, 'safe')
+  const dataKey = Buffer.from(opened.keys[0]!.dataKey.reveal())
+  const anew = rewrap(encryption, opened, next)
+  const { encryption: former } = keys
+  const change = (to: object) =>
+    volumes.changeKeys({ name: 'safe', former, encryption: JSON.stringify(to), wrappedBy: next.id })
+  for (const bad of [
+    { ...anew, cipher: 'aes-256-xts' }, { ...anew, keys: [] }, { ...anew, keys: [...anew.keys, ...anew.keys] },
+    { ...anew, keys: [{ ...anew.keys[0]!, volumeId: 'f1'.repeat(16) }] }, { ...anew, keys: [{ volumeId }] },
+    { ...anew, keys: [{ volumeId, dataKey: { ...anew.keys[0]!.dataKey, wrapped: '' } }] },
+  ]) await t.rejects(change(bad), { code: 'parameter' }, JSON.stringify(bad))
+  const after = await change(anew)
   t.match(after, { keyId: next.id, sizeBytes: made.sizeBytes })
-  const late = volumes.rewrapVolume({ name: 'safe', formerWrapped, ...anew })
-  await t.rejects(late, { code: 'key-changed' }, 'of two one wins')
+  await t.rejects(change(anew), { code: 'key-changed' }, 'of two one wins')
   const now = JSON.parse((await volumes.getKeys({ name: 'safe' })).encryption) as VolumeEncryption
-  t.same(now, rewrapped(encryption, anew))
+  t.same(now, anew)
   t.ok(dataKey.equals(unwrapKeys(now, next, 'safe').keys[0]!.dataKey.reveal()))
 
   await cluster.answered(volumes.createVolume(request('plain')))
   t.match(await volumes.getKeys({ name: 'plain' }), { encryption: '' })
-  await t.rejects(volumes.rewrapVolume({ name: 'plain', formerWrapped, ...anew }), { code: 'volume-plain' })
+  const ofPlain = { name: 'plain', former, encryption: JSON.stringify(anew), wrappedBy: next.id }
+  await t.rejects(volumes.changeKeys(ofPlain), { code: 'volume-plain' })
 })
