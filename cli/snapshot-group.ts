@@ -1,4 +1,5 @@
 /** Group snapshots: `snapshot create NAME --group V1,V2`, `snapshot ls --groups`, `snapshot delete --group NAME`. */
+import { randomUUID } from 'node:crypto'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { GroupMember, SnapshotGroup } from '../cluster/api/definition.ts'
 import { checkGroupVolumes } from '../cluster/api/group-request.ts'
@@ -22,9 +23,11 @@ export async function createGroup({ arguments: given, output }: Invocation): Pro
   checkGroupVolumes(volumes)
   const labels = labelsOf(given.texts('label'))
   checkNewLabels(labels)
-  const made = await withDaemon(given, (daemon) => daemon.createGroup({ name, volumes, labels, id: '' }))
+  const request = { name, volumes, labels, id: randomUUID().replaceAll('-', '') }
+  const made = await withDaemon(given, (daemon) => daemon.createGroup(request))
+  const isNew = made.id === request.id
   output.result(made, () => [
-    `group snapshot ${name} is made, of ${made.members.length} volumes at one instant`,
+    `group snapshot ${name} is ${isNew ? 'made' : 'there already'}, of ${made.members.length} volumes at one instant`,
     ...made.members.map((member) => `  ${nameOf(member)}, at seq ${member.seq}`),
   ])
   return EXIT_OK

@@ -1,4 +1,5 @@
 /** `holdfast snapshot create|ls|delete|schedule` and `volume rollback`: words to API calls, and answers to text. */
+import { randomUUID } from 'node:crypto'
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
@@ -31,9 +32,11 @@ export async function createSnapshot(invocation: Invocation): Promise<number> {
   checkSnapshotName(name)
   const labels = labelsOf(given.texts('label'))
   checkNewLabels(labels)
-  const request = { volume, name, labels, id: '' }
+  const request = { volume, name, labels, id: randomUUID().replaceAll('-', '') }
   const made = await withDaemon(given, (daemon) => daemon.createSnapshot(request))
-  output.result(made, () => [`snapshot ${name} of volume ${volume} is made, at seq ${made.seq}`])
+  output.result(made, () => [made.id === request.id
+    ? `snapshot ${name} of volume ${volume} is made, at seq ${made.seq}`
+    : `snapshot ${name} of volume ${volume} is there already, made ${timeOf(made)} UTC, at seq ${made.seq}`])
   return EXIT_OK
 }
 

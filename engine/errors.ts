@@ -70,7 +70,7 @@ export const ERRORS = {
   'session-stale': row(EIO, G.FAILED_PRECONDITION, false, 'volume {volume} is attached elsewhere, or anew', 'attach it again where it is to be used'),
   'session-broken': row(EIO, G.DATA_LOSS, false, 'volume {volume} may lack writes that were answered: all its copies lost power before a flush, or an older copy was made to lead', 'check what uses it, and attach it again'),
   'snapshot-not-found': row(EINVAL, G.NOT_FOUND, false, 'volume {volume} has no snapshot {snapshot}', '`holdfast snapshot ls {volume}` shows what there is'),
-  'snapshot-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} has a snapshot {snapshot} already, made {made} (id {id})', 'choose another name, or use the one that is there'),
+  'snapshot-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} has a snapshot {snapshot} already{difference}, made {made} (id {id})', 'choose another name, or use the one that is there'),
   'snapshot-in-use': row(EINVAL, G.FAILED_PRECONDITION, true, 'snapshot {snapshot} of volume {volume} is in use and is not deleted: {reason}', 'end its readers first; one that is gone without a word counts for {seconds} s'),
   'snapshot-unread': row(EIO, G.UNAVAILABLE, true, 'the snapshot cannot be read to its end: {reason}', '`holdfast snapshot ls VOLUME` shows what there is; begin again'),
   'snapshot-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'snapshot name {snapshot} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `before-upgrade`'),

@@ -157,6 +157,10 @@ function plainParameters(parameters: Record<string, string>, known: readonly str
   return plain
 }
 
+/** Whether a parameter is said, or left to what is usual. */
+export const isSaid = ({ parameters }: CreateVolumeRequest, name: string): boolean =>
+  Object.hasOwn(parameters, name) || Object.hasOwn(parameters, `${PARAMETER_PREFIX}${name}`)
+
 interface Context {
   id: string
   nodes: number

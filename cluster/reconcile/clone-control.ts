@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { CreateVolumeRequest, HydratedCopy, HydrateVolumeResponse, Volume } from '../api/definition.ts'
-import { checkVolumeName, clonedVolumeOf, type CloneWish } from '../api/volume-request.ts'
+import { checkVolumeName, clonedVolumeOf, isSaid, type CloneWish } from '../api/volume-request.ts'
 import { formatSize } from '../api/amounts.ts'
 import type { ReachedNode } from './action-runner.ts'
 import type { SnapshotControl } from './snapshot-control.ts'
@@ -26,16 +26,24 @@ export class CloneControl {
   }
 
   /**
+   * One of that name that is what is asked for is answered as it is.
    * @param nodes  how many could hold a copy
    * @param make  of a record: write it, and wait for the volume
+   * @param served  wait for one that is there
    */
   async create(
-    request: CreateVolumeRequest, wish: CloneWish, nodes: number, make: (record: VolumeRecord) => Promise<Volume>,
+    request: CreateVolumeRequest, wish: CloneWish, nodes: number,
+    { make, served }: Record<'make' | 'served', (record: VolumeRecord) => Promise<Volume>>,
   ): Promise<Volume> {
     const { wishes, snapshots, wallMs } = this.options
     const { name } = request
     checkVolumeName(name)
-    if (await wishes.isUsed(name)) throw new HoldfastError('volume-exists', { name, existing: 'in use' })
+    if (await wishes.isUsed(name)) {
+      const there = await wishes.find(name)
+      const existing = await this.differenceOf(there, request, wish)
+      if (existing !== '') throw new HoldfastError('volume-exists', { name, existing })
+      return served(there)
+    }
     const origin = await wishes.find(wish.volume)
     const hex = randomBytes(16).toString('hex')
     // Of a volume: of a snapshot that is made for it, and deleted when the clone does not need it any more.
@@ -59,6 +67,48 @@ export class CloneControl {
     if (own !== undefined) await snapshots.remove(origin, own, hex).catch(onlyExpected)
     return made
   }
+
+  /** From what is asked for, as a part of a sentence; empty: it is that. */
+  private async differenceOf(there: VolumeRecord, request: CreateVolumeRequest, wish: CloneWish): Promise<string> {
+    const { wishes, snapshots } = this.options
+    const { spec, origin } = there
+    if (origin === undefined) return 'it is no clone'
+    const source = await wishes.find(wish.volume)
+    const volumeName = (await wishes.recordOf(origin.volumeId))?.spec.name
+    if (origin.volumeId !== source.spec.id) return `it is a clone of ${volumeName ?? 'a volume that is gone'}`
+    // The snapshot that is made for a clone of a volume has the id of the clone, but for what that has of its origin's.
+    const isOwn = origin.snapshotId.slice(8) === spec.id.slice(8)
+    if (wish.snapshot === '' && !isOwn) return `it is a clone of a snapshot of ${wish.volume}`
+    if (wish.snapshot !== '') {
+      const { snapshot } = await snapshots.source(source, wish.snapshot)
+      if (snapshot.id !== origin.snapshotId) return `it is a clone of ${wish.volume}, but not of this snapshot`
+    }
+    const { sizeBytes } = request
+    if (sizeBytes !== 0 && sizeBytes !== spec.sizeBytes)
+      return `it has ${formatSize(spec.sizeBytes)}, not ${formatSize(sizeBytes)}`
+    // What is not said is as the one that is there has it.
+    const wished = clonedVolumeOf({ ...request, sizeBytes: spec.sizeBytes }, { id: spec.id, nodes: Infinity }, {
+      ...source.spec, replicas: spec.replicas, durability: spec.durability,
+      ...(spec.compression === undefined ? {} : { compression: spec.compression }),
+    })
+    for (const [name, valueOf] of Object.entries(COMPARED)) {
+      const [is, asked] = [valueOf(there), valueOf(wished)]
+      if (isSaid(request, name) && is !== asked) return `its ${name} is ${String(is)}, not ${String(asked)}`
+    }
+    return ''
+  }
+}
+
+/** Parameters of a clone that are compared where they are given, and what a record has of each. */
+const COMPARED: Record<string, (record: VolumeRecord) => unknown> = {
+  replicas: ({ spec }) => spec.replicas,
+  durability: ({ spec }) => spec.durability,
+  compression: ({ spec }) => spec.compression ?? 'none',
+  'on-full': ({ spec }) => spec.onFull,
+  'io-timeout': ({ spec }) => spec.ioTimeoutMs,
+  'qos-iops': ({ spec }) => spec.qos?.iops ?? 0,
+  'qos-bandwidth': ({ spec }) => spec.qos?.bandwidthBytes ?? 0,
+  'min-in-sync': ({ minInSync }) => minInSync,
 }
 
 function onlyExpected(error: unknown): void {

@@ -118,7 +118,10 @@ export class ClusterControl implements ControlApi {
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
     const wish = cloneWishOf(request)
     const make = (record: VolumeRecord) => this.make(record)
-    if (wish !== undefined) return this.clones.create(request, wish, this.nodesCount(), make)
+    if (wish !== undefined) {
+      const served = (record: VolumeRecord) => this.served(record)
+      return this.clones.create(request, wish, this.nodesCount(), { make, served })
+    }
     const { volumeId } = request
     const isNamed = volumeId !== undefined && volumeId !== ''
     if (isNamed && !isVolumeId(volumeId))

@@ -21,7 +21,7 @@ import { GroupRemains } from './group-remains.ts'
 import type { RecordStore, Stored } from './record-store.ts'
 import { lookWhenLed, reasonOf } from './settled-change.ts'
 import type { SettlingOptions } from './settled-change.ts'
-import { alreadyThere, hasRoomFor } from './snapshot-control.ts'
+import { alreadyThere, areSameLabels, hasRoomFor, withLabels } from './snapshot-control.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
 
 /** Then the outcome is not known, or it was refused again and again. */
@@ -87,12 +87,26 @@ export class GroupControl {
         continue
       }
       if (group.id === id && group.state === 'made') return this.view(group)
+      if (group.id !== id && group.state === 'made') {
+        const difference = await this.differenceOf(group, request)
+        if (difference === '') return this.view(group)
+        throw exists(group, difference)
+      }
       if (group.id !== id && group.state !== 'undoing') throw exists(group)
       if (group.id === id && group.state === 'undoing' && refusal !== undefined) {
         if (isLate() || attempts >= ATTEMPTS_MAX) throw refusal
       } else if (isLate()) throw group.id === id ? this.unknown(request, 'it is being decided') : exists(group)
       await controller.passed()
     }
+  }
+
+  /** From what is asked for; empty: it is that (G6). */
+  private async differenceOf({ members, labels }: GroupRecord, request: CreateGroupRequest): Promise<string> {
+    const wished = await Promise.all(request.volumes.map((volume) => this.options.wishes.find(volume)))
+    const ids = new Set(wished.map(({ spec }) => spec.id))
+    if (ids.size !== members.length || !members.every(({ volumeId }) => ids.has(volumeId)))
+      return 'it is of other volumes'
+    return areSameLabels(labels, request.labels) ? '' : `it is ${withLabels(labels)}, not ${withLabels(request.labels)}`
   }
 
   async get({ name }: { name: string }): Promise<SnapshotGroup> {
@@ -228,8 +242,8 @@ export class GroupControl {
 
 const missing = (group: string): HoldfastError => new HoldfastError('group-not-found', { group: shown(group) })
 
-const exists = ({ name: group, state }: GroupRecord): HoldfastError => {
-  const words = { made: 'it was made before', taking: 'it is being made', undoing: 'it is being deleted' }
+const exists = ({ name: group, state }: GroupRecord, difference = 'it was made before'): HoldfastError => {
+  const words = { made: difference, taking: 'it is being made', undoing: 'it is being deleted' }
   return new HoldfastError('group-exists', { group, reason: words[state] })
 }
 

@@ -47,11 +47,17 @@ export class SnapshotControl {
     checkSnapshotName(name)
     checkNewLabels(labels)
     checkSnapshotId(id)
-    return this.make(await this.options.wishes.find(volume), id, { name, createdAtMs: Date.now(), labels })
+    const title = { name, createdAtMs: Date.now(), labels }
+    return this.make(await this.options.wishes.find(volume), id, title, (other) => differenceOf(other, labels))
   }
 
-  /** @param id  drawn for this request */
-  make(record: VolumeRecord, id: string, title: SnapshotTitle): Promise<Snapshot> {
+  /**
+   * @param id  drawn for this request
+   * @param difference  of one of that name from what is asked for; empty: it is that (T5)
+   */
+  make(
+    record: VolumeRecord, id: string, title: SnapshotTitle, difference?: (other: VolumeSnapshot) => string,
+  ): Promise<Snapshot> {
     const { name } = title
     const volume = record.spec.name
     const asked = askedOf(record, `snapshot ${name}`, () => ({ ids: [id], names: [name] }))
@@ -59,7 +65,10 @@ export class SnapshotControl {
       const own = snapshots.find((one) => one.id === id)
       if (own !== undefined) return { done: view(volume, own) }
       const [other] = snapshots
-      if (other !== undefined) return { refused: alreadyThere(volume, other) }
+      if (other !== undefined) {
+        const how = difference?.(other)
+        return how === '' ? { done: view(volume, other) } : { refused: alreadyThere(volume, other, how) }
+      }
       const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       return { order: { operation: 'snapshot', id, title }, made }
@@ -196,10 +205,26 @@ const hasRoom = (bytes: number, added: Snapshot): boolean =>
 const nameOfTime = (ms: number): string =>
   `before-rollback-${new Date(ms).toISOString().replace(/[-:Z]/g, '').replace(/[T.]/g, '-')}`
 
-/** T5: who repeats a command tells by it whether the one that is there is that of the first try. */
-export function alreadyThere(volume: string, { name, id, seq, createdAtMs }: VolumeSnapshot): HoldfastError {
+/** T5. */
+export function alreadyThere(
+  volume: string, { name, id, seq, createdAtMs }: VolumeSnapshot, difference = '',
+): HoldfastError {
   const made = createdAtMs === 0 ? `at seq ${seq}` : `${formatTime(createdAtMs)} UTC`
-  return new HoldfastError('snapshot-exists', { volume, snapshot: name, made, id })
+  return new HoldfastError('snapshot-exists', { volume, snapshot: name, difference, made, id })
+}
+
+function differenceOf({ group, labels }: VolumeSnapshot, wished: Record<string, string>): string {
+  if (group !== '') return ` as a part of group snapshot ${group}`
+  return areSameLabels(labels, wished) ? '' : ` ${withLabels(labels)}, not ${withLabels(wished)}`
+}
+
+export const areSameLabels = (a: Record<string, string>, b: Record<string, string>): boolean =>
+  Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([key, value]) => b[key] === value)
+
+/** E.g. `with labels app=db`, of those that were checked. */
+export function withLabels(labels: Record<string, string>): string {
+  const words = Object.entries(labels).map(([key, value]) => `${key}=${value}`).sort()
+  return words.length === 0 ? 'without labels' : `with labels ${words.join(',')}`
 }
 
 const missing = (volume: string, name: string): HoldfastError =>

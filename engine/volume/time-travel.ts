@@ -20,7 +20,7 @@ export function createSnapshot(volume: Volume, id: string, reply: Reply<number>)
   const { spec, snapshots } = volume.descriptor
   const other = snapshots.find((one) => one.id === id)
   if (other !== undefined) {
-    const detail = { volume: spec.name, snapshot: id, made: `at seq ${other.seq}`, id }
+    const detail = { volume: spec.name, snapshot: id, difference: '', made: `at seq ${other.seq}`, id }
     return reply({ ok: false, error: new HoldfastError('snapshot-exists', detail) })
   }
   change(

@@ -91,7 +91,18 @@ t.test('of a volume as it is, larger, and of a clone; refused in a sentence', as
   t.same(await read('third', 'n3', [5000]), [7])
   t.match(await say('volume', 'clone', 'data@none', 'x'), /^1: .*volume data has no snapshot "none"/)
   t.match(await say('volume', 'clone', 'none', 'x'), /^1: .*there is no volume "none"/)
-  t.match(await say('volume', 'clone', 'data@one', 'trial'), /^1: .*trial/)
+  const { id } = await healthy('trial')
+  t.match(await say('volume', 'clone', 'data@one', 'trial'), /^volume trial is ready: /, 'the one that is there')
+  t.match(await say('volume', 'clone', 'trial', 'third', '--size', '32Mi', '--replicas', '1'), /third is ready/)
+  t.equal((await healthy('trial')).id, id)
+  const differs: Array<[string[], RegExp]> = [
+    [['data@one', 'data'], /volume data exists already: it is no clone;/],
+    [['data@one', 'third'], /third exists already: it is a clone of trial;/],
+    [['data', 'trial'], /trial exists already: it is a clone of a snapshot of data;/],
+    [['data@one', 'trial', '--size', '32Mi'], /trial exists already: it has 16 MiB, not 32 MiB;/],
+    [['data@one', 'trial', '--durability', 'writeback'], /its durability is durable, not writeback;/],
+  ]
+  for (const [words, message] of differs) t.match(await say('volume', 'clone', ...words), message)
   t.match(await say('volume', 'clone', 'data@one', 'x', '--size', '8Mi'), /^2: .*it has at least 16 MiB/)
   t.match(await say('volume', 'clone', 'data@one', 'x', '--pool', 'other'), /^2: .*pool/)
   t.match(await say('volume', 'clone', 'data@one@two', 'x'), /^2: .*VOLUME or VOLUME@SNAPSHOT/)

@@ -105,8 +105,10 @@ t.test('each is led by another node', async () => {
 t.test('by commands: made, listed, deleted, refused', async (t) => {
   t.match(await say('snapshot', 'create', 'first', '--group', 'va,vb,vc', '--label', 'app=db'),
     /^group snapshot first is made, of 3 volumes at one instant\n {2}va, at seq \d+\n {2}vb, [^]*\n {2}vc, /)
+  t.match(await say('snapshot', 'create', 'first', '--group', 'vc,vb,va', '--label', 'app=db'),
+    /^group snapshot first is there already, of 3 volumes at one instant\n/)
   t.match(await say('snapshot', 'create', 'first', '--group', 'va,vb'),
-    /^1: holdfast: there is a group snapshot first already: it was made before; choose another name\n$/)
+    /^1: holdfast: there is a group snapshot first already: it is of other volumes; choose another name\n$/)
   t.match(await say('snapshot', 'create', 'second', '--group', 'va,none'), /^1: holdfast: there is no volume "none"/)
   t.match(await say('snapshot', 'ls', '--groups'),
     /^NAME +STATE +MADE \(UTC\) +VOLUMES +LABELS\nfirst +made +20\d\d-[-:\d ]+ +va,vb,vc +app=db\n$/)

@@ -33,8 +33,12 @@ t.test('by commands: made, listed, counted, deleted, refused', async (t) => {
     return code === 0 ? stdout : `${code}: ${stderr}`
   }
   t.match(await say('snapshot', 'create', 'data', 'one', '--label', 'app=db'), /snapshot one of volume data is made/)
+  t.match(await say('snapshot', 'create', 'data', 'one', '--label', 'app=db'),
+    /^snapshot one of volume data is there already, made 20\d\d-[-:\d ]+ UTC, at seq \d+\n$/)
   const again = await say('snapshot', 'create', 'data', 'one')
-  const there = /^1: holdfast: volume data has a snapshot one already, made 20\d\d-[-:\d ]+ UTC \(id (\w{32})\); choose/
+  const words = 'with labels app=db, not without labels'
+  const there = new RegExp(
+    `^1: holdfast: volume data has a snapshot one already ${words}, made 20[-:\\d ]+ UTC \\(id (\\w{32})\\); choose`)
   t.match(again, there)
   t.match(await say('snapshot', 'create', 'none', 'one'), /^1: holdfast: there is no volume "none"/)
   await api('n3').createSnapshot({ volume: 'data', name: 'two', labels: {}, id: '' })

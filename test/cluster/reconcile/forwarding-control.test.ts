@@ -71,7 +71,8 @@ t.test('T3: a snapshot is asked for again under the id it had, until it is known
 })
 
 t.test('T4: a refusal behind a lost answer is told only if it was made of what the volume has', async (t) => {
-  const exists = new HoldfastError('snapshot-exists', { volume: 'v', snapshot: 's', made: 'at seq 1', id: 'i' })
+  const which = { volume: 'v', snapshot: 's', difference: '', made: 'at seq 1', id: 'i' }
+  const exists = new HoldfastError('snapshot-exists', which)
   await t.rejects(tries(lost, exists).control.createSnapshot(snapshot), { code: 'snapshot-exists' })
   await t.rejects(tries(exists).control.createSnapshot(snapshot), { code: 'snapshot-exists' })
   const gone = new HoldfastError('volume-not-found', { name: 'v' })

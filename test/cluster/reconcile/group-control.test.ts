@@ -50,7 +50,11 @@ t.test('bad input is refused with a sentence, and changes nothing', async (t) =>
   const before = [volumes.a.changes.length, volumes.b.changes.length]
   const refused = (code: string, asked: Promise<unknown>, message?: RegExp) =>
     t.rejects(cluster.answered(asked), { code, ...(message === undefined ? {} : { message }) })
-  await refused('group-exists', create(groupRequest('one', 2)), /it was made before/)
+  t.match(await create(groupRequest('one', 2)), { id: drawn(1) }, 'G6: the same is the one that is there')
+  await refused('group-exists', create(groupRequest('one', 2, { labels: { app: 'db' } })), /not with labels app=db;/)
+  await refused('group-exists', create(groupRequest('one', 2, { volumes: ['v-aaaa'] })), /it is of other volumes;/)
+  await refused('snapshot-exists', cluster.answered(api.createSnapshot(
+    { volume: 'v-bbbb', name: 'one', labels: {}, id: drawn(8) })), /as a part of group snapshot one, made/)
   await refused('snapshot-exists', create(groupRequest('own', 2)), /v-bbbb .* own already, made 20.* \(id 9+\)/)
   await refused('volume-not-found', create(groupRequest('two', 2, { volumes: ['v-aaaa', 'none'] })))
   await refused('parameter', create(groupRequest('two', 2, { volumes: [] })))
