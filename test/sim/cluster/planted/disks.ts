@@ -138,8 +138,8 @@ export const DISKS = [
     [
       [
         'replication/repair.ts',
-        '  if (state.damaged.length === 0 || state.config === undefined) return\n',
-        '  if (state.damaged.length === 0 || state.config === undefined || state.primary === undefined) return\n',
+        'if (state.damaged.length === 0 || state.config === undefined) return',
+        'if (state.damaged.length === 0 || state.config === undefined || state.primary === undefined) return',
       ],
     ],
   ),
