@@ -2,7 +2,8 @@
  * Filling a copy, the primary's side (SPEC section 5): from what it still has in common with us up to the commit point
  * of now, slice by slice, while new records reach it in order; then it is required, and taken into the set.
  *
- *   join -> starting -> filling (scan, fill, filled)* -> ending -> joining (required) -> compare-and-swap
+ *   join -> starting -> filling (scan, fill, filled)* -> ending -> following -> joining (required) -> compare-and-swap
+ *                                                                    ^---- slow ----'
  *
  * I12: only who leads is a source, and only of what is committed.
  * I20: a base lies above everything whose trims may have left no trace; otherwise the slice is wiped and filled whole.
@@ -19,7 +20,7 @@ import type { CopyState } from './copy-state.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { FillPiece, FillSource, Peer } from './primary-state.ts'
-import { isFull, pump } from './primary.ts'
+import { AHEAD_RECORDS_MAX, isFull, pump } from './primary.ts'
 import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
 import { noteDamage } from './repair.ts'
@@ -33,7 +34,8 @@ const PIECES_MAX = 4
 
 /**
  * A copy wants to join. While it is filled that says only that it lives and heard nothing of us: what is unanswered is
- * sent again anyhow, and begun anew it would lose what it has of its slice (F5).
+ * sent again anyhow, and begun anew it would lose what it has of its slice (F5). It may be long on its way, as our
+ * begin may be: that is replaced only when it is not taken any more.
  */
 export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
   const { state, nowMs } = turn
@@ -68,12 +70,14 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     isWhole: state.isWhole,
   }
   peer.isFollowing = false
+  if (!state.config!.config.inSync.includes(peer.node)) peer.failure = undefined
   peer.attach = report.attach
   peer.fill = {
     id,
     copyId: report.copyId,
     phase: 'starting',
     start,
+    isTaken: false,
     target,
     slices: [...plan.slices],
     cursor: 0,
@@ -89,13 +93,15 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
   sendAgain(turn, peer, peer.fill)
 }
 
-function mayGoOn({ state, nowMs }: Turn, fill: FillSource, { joinNumber = 0 }: CopyReport): boolean {
+function mayGoOn({ state, nowMs }: Turn, fill: FillSource, { joinNumber = 0, commitSeq }: CopyReport): boolean {
   // Whoever waits for what we read waits for our disk.
   if (fill.phase === 'joining' || fill.scanToken !== undefined) return true
-  // Its next join has another number than the one whose begin it took.
-  const isBegun = fill.phase !== 'starting' || joinNumber > fill.start.joinOf
-  const patienceMs = fillPatienceMs(state)
-  return nowMs - fill.progressAtMs < (isBegun ? 2 * BUSY_PATIENCES : 1) * patienceMs
+  const { joinOf, fork } = fill.start
+  // It took another begin of ours, which we gave up: it had said so before of this one.
+  const tookAnother = joinNumber > joinOf && !fill.isTaken
+  const knowsMore = joinNumber === joinOf && fork > 0 && commitSeq > fork
+  if (fill.phase === 'starting' && (tookAnother || knowsMore)) return false
+  return nowMs - fill.progressAtMs < 2 * BUSY_PATIENCES * fillPatienceMs(state)
 }
 
 /** F1. */
@@ -157,6 +163,7 @@ function fillOf(
   const peer = turn.state.primary?.peers.get(from)
   if (peer?.fill?.id !== id || peer.instance !== instance) return undefined
   peer.fill.progressAtMs = turn.nowMs
+  peer.fill.isTaken = true
   return { peer, fill: peer.fill }
 }
 
@@ -238,7 +245,8 @@ export function abandonFill(peer: Peer): void {
 /** F5: after a rollback what is filled is not what the volume is. Who has it all has the rollback as a record. */
 export function abandonFills({ primary }: CopyState): void {
   for (const peer of primary!.peers.values()) {
-    if (peer.fill !== undefined && peer.fill.phase !== 'joining') abandonFill(peer)
+    const { fill } = peer
+    if (fill !== undefined && fill.phase !== 'following' && fill.phase !== 'joining') abandonFill(peer)
   }
 }
 
@@ -261,18 +269,29 @@ export function onFilled(
   scanNext(turn, peer, fill)
 }
 
-/** F4: it is consistent, durably; from now on its answer is required. */
+/** F4: it is consistent, durably; its answer is required as soon as it is near. */
 export function onFillEnded(turn: Turn, from: NodeId, instance: string, id: number): void {
   const found = fillOf(turn, from, instance, id)
   if (found?.fill.phase !== 'ending') return
-  found.fill.phase = 'joining'
-  found.fill.joinSeq = turn.state.log.commitSeq
-  // L3: one that ended while it was away is no sign that it is gone again.
-  const { peer } = found
-  if (peer.lease.untilMs <= turn.nowMs) peer.lease = { untilMs: -Infinity, instance: undefined }
-  refreshRequired(turn.state)
+  found.fill.phase = 'following'
   if (turn.state.role === 'primary') advance(turn)
   else progressFills(turn)
+}
+
+/** Requests that wait for its answers do not wait long (C5). A member of the set is required anyhow. */
+function isNear({ state, nowMs }: Turn, { node, storedSeq, owedSinceMs }: Peer): boolean {
+  const { role, config, log, options } = state
+  if (role !== 'primary' || config!.config.inSync.includes(node)) return true
+  const isLate = owedSinceMs !== undefined && nowMs - owedSinceMs >= options.evictAfterMs
+  return !isLate && log.commitSeq - storedSeq <= AHEAD_RECORDS_MAX
+}
+
+function beginToRequire({ state, nowMs }: Turn, peer: Peer, fill: FillSource): void {
+  fill.phase = 'joining'
+  fill.joinSeq = state.log.commitSeq
+  // L3: one that ended while it was away is no sign that it is gone again.
+  if (peer.lease.untilMs <= nowMs) peer.lease = { untilMs: -Infinity, instance: undefined }
+  refreshRequired(state)
 }
 
 /** C5: into the set, when it has all that the others have. */
@@ -289,6 +308,7 @@ export function progressFills(turn: Turn): void {
       continue
     }
     if (fill.phase === 'filling' && fill.slices.length === 0) scanNext(turn, peer, fill)
+    if (fill.phase === 'following' && isNear(turn, peer)) beginToRequire(turn, peer, fill)
     if (fill.phase !== 'joining' || state.change !== undefined) continue
     if (config!.config.inSync.includes(peer.node)) {
       // A member that lacked something and could not be let go was filled where it is.
@@ -359,7 +379,12 @@ export function tickFills(turn: Turn): void {
     // All records since wait in the window for the end of its begin: requests do not.
     const holdsUp = fill.phase === 'starting' && nowMs - fill.beganAtMs >= patienceMs && isFull(turn)
     const isOver = (isStill && fill.phase !== 'joining') || isSlow || holdsUp
-    if (isFree && (isOver || (peer.failure !== undefined && !isIn))) {
+    const isNoUse = peer.failure !== undefined && !isIn
+    if (isFree && fill.phase === 'joining' && isSlow && !isIn && !isNoUse) {
+      // C5: requests wait for it no more, and it loses nothing.
+      fill.phase = 'following'
+      refreshRequired(state)
+    } else if (isFree && (isOver || isNoUse)) {
       if (!isIn) peer.failure = undefined
       abandonFill(peer)
       refreshRequired(state)

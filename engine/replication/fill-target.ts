@@ -120,6 +120,8 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   state.kept.set(token, { type: 'fill-started', fill, from, fence: attach })
   const facts = { promise: state.promise, attach, consistency: state.consistency, ...wholeBootOf(state) }
   port.store.startFill(token, { fork, target, wipe: [...wipe, ...beyond], descriptor, facts, windows: message.windows })
+  // At once, so before any `join` of ours that has another number: that one tells what we took.
+  sayAlive(turn, state.fillTarget)
   follow(turn)
 }
 

@@ -60,9 +60,11 @@ export interface FillSource {
   id: number
   /** The copy on that node may be replaced by another one while this one is filled. */
   copyId: string
-  phase: 'starting' | 'filling' | 'ending' | 'joining'
+  phase: 'starting' | 'filling' | 'ending' | 'following' | 'joining'
   /** Sent until it is answered: what it says of the volume is as of the target. */
   start: Extract<PeerMessage, { type: 'fill-start' }>
+  /** The copy said something of this very fill. */
+  isTaken: boolean
   target: number
   /** Still to be filled, each from its base. */
   slices: Array<[slice: number, base: number]>

@@ -34,7 +34,7 @@ import { answer, redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 /** Sent beyond what a peer stored; more waits for its answers, so that a slow peer gets large messages. */
-const AHEAD_RECORDS_MAX = 256
+export const AHEAD_RECORDS_MAX = 256
 const HELD_MAX = 8192
 
 type Change = Exclude<FrontendOperation, { type: 'read' | 'flush' }>

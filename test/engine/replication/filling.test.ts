@@ -229,6 +229,98 @@ t.test('a filling goes on where it was when a link was down for a while', (t) =>
   t.end()
 })
 
+/** Letters from and to a node are so long on their way, in order, while `isSlow`. */
+function slowWay(copies: Copies, name: string, lateMs: number): { isSlow: boolean; run(forMs: number): void } {
+  const way = { isSlow: true, run }
+  const under: Array<{ dueMs: number; arrive: () => void }> = []
+  const { deliver } = copies
+  copies.deliver = (letter) => {
+    const arrive = (): void => deliver.call(copies, letter)
+    if (letter.from !== name && letter.to !== name) return arrive()
+    under.push({ dueMs: copies.nowMs + (way.isSlow ? lateMs : 0), arrive })
+  }
+  function run(forMs: number): void {
+    for (const endMs = copies.nowMs + forMs; copies.nowMs < endMs;) {
+      copies.run(10)
+      while (under.length > 0 && under[0]!.dueMs <= copies.nowMs) {
+        under.shift()!.arrive()
+        copies.settle()
+      }
+    }
+  }
+  return way
+}
+
+t.test('a begin that is long on its way is not replaced by others that the copy would not take', (t) => {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'] })
+  const way = slowWay(copies, 'n3', 2500)
+  const begins = new Set<number>()
+  const { event } = copies
+  copies.event = (name, what) => {
+    if (what.type === 'message' && what.message.type === 'fill-start') begins.add(what.message.fill)
+    event.call(copies, name, what)
+  }
+  copies.run(500)
+  copies.open()
+  for (let i = 0; i < 20; i++) copies.write(i, i)
+  way.run(9000)
+  way.isSlow = false
+  way.run(3000)
+  t.equal(begins.size, 1)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('who took a begin that was given up meanwhile is given another one at once', (t) => {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'], copy: { windowRecordsMax: 8 } })
+  const way = slowWay(copies, 'n3', 2500)
+  copies.run(500)
+  copies.open()
+  const fillOf3 = () => copies.node('n1').state.primary!.peers.get('n3')?.fill
+  while (fillOf3() === undefined) way.run(100)
+  const first = fillOf3()!.id
+  // So many that they wait for the end of its begin: another one is made for what the copy asks still.
+  for (let i = 0; i < 20; i++) copies.write(i, i)
+  while (fillOf3()?.id === first) way.run(100)
+  while (copies.node('n3').state.fillTarget === undefined) way.run(100)
+  t.equal(copies.node('n3').state.fillTarget!.fill, first)
+  way.isSlow = false
+  way.run(5000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('a filled copy that is slow to store what came since is waited for a while, and goes on to follow', (t) => {
+  const { copies, fill } = filling()
+  let isHeld = false
+  const held: Array<() => void> = []
+  const deliver = copies.deliver.bind(copies)
+  copies.deliver = (letter) => {
+    if (isHeld && letter.from === 'n3' && letter.message.type === 'stored') held.push(() => deliver(letter))
+    else deliver(letter)
+  }
+  isHeld = true
+  copies.isStalled = () => false
+  const requests: number[] = []
+  for (let i = 0; i < 40; i++) {
+    requests.push(copies.write(i % 20, 100 + i))
+    copies.run(200)
+  }
+  const { fill: source } = copies.node('n1').state.primary!.peers.get('n3')!
+  t.match(source, { id: fill, phase: 'following' })
+  t.same(copies.config.inSync, ['n1', 'n2'])
+  for (const request of requests) t.match(copies.answerOf(request), { ok: true }, 'nobody waits for it any more')
+  isHeld = false
+  for (const arrive of held.splice(0)) arrive()
+  copies.run(2000)
+  t.equal(copies.node('n3').state.fillTarget!.fill, fill)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
 /** A third copy is filled with pieces of one block, 64 in 4 slices; `link` is what becomes of them on their way. */
 function piecewise(link: (number: number, arrive: () => void) => void): { copies: Copies; retryMs: number } {
   const copies = new Copies({ nodes: 3, members: ['n1', 'n2'], copy: { fillBytesMax: 4096 } })
