@@ -46,7 +46,7 @@ import { onLookedUp } from './narrow-writes.ts'
 import { noteOwnProgress, passOnIfStill } from './own-disk.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
 import type { Peer } from './primary-state.ts'
-import { askAnew, onRefused, onRequest, onStored, pump } from './primary.ts'
+import { askAnew, onRefused, onRequest, onStored, pump, sendFirstAgain } from './primary.ts'
 import { onOwnPromiseKept, progressReconcile, tickReconcile } from './promotion.ts'
 import { dropLeases, onBeaconAcknowledged, onConfirmed, onReadEnded, progressReads, retryRound } from './reads.ts'
 import { onReconcileStored } from './reconcile.ts'
@@ -300,10 +300,13 @@ function onTick(turn: Turn): void {
 /** So many times `retryMs` at most passes before records are sent again. */
 const RESEND_RETRIES_MAX = 8
 
-/** Twice as long each time: who is late with many records only gets later by getting them again. */
-function resendAfterMs({ state, nowMs }: Turn, { owedSinceMs = nowMs }: Peer): number {
+/**
+ * Not before an answer can be there, and twice as long each time: who is late with many records only gets later by
+ * getting them again.
+ */
+function resendAfterMs({ state, nowMs }: Turn, { answerMs, owedSinceMs = nowMs }: Peer): number {
   const { retryMs } = state.options
-  return Math.min(RESEND_RETRIES_MAX * retryMs, Math.max(retryMs, (nowMs - owedSinceMs) / 2))
+  return Math.min(RESEND_RETRIES_MAX * retryMs, Math.max(retryMs, 2 * answerMs, (nowMs - owedSinceMs) / 2))
 }
 
 const nodesOf = (peers: readonly Peer[]): NodeId[] => peers.map(({ node }) => node)
@@ -325,10 +328,8 @@ function tickPrimary(turn: Turn): void {
     }
     if (!peer.isFollowing) continue
     const isOwed = peer.storedSeq < state.log.tail
-    if (isOwed && nowMs - peer.sentAtMs >= resendAfterMs(turn, peer)) {
-      peer.sentSeq = peer.storedSeq
-      pump(turn, peer)
-    } else if (peer.toldCommitSeq < state.log.commitSeq && nowMs - peer.sentAtMs >= retryMs) pump(turn, peer, true)
+    if (isOwed && nowMs - peer.sentAtMs >= resendAfterMs(turn, peer)) sendFirstAgain(turn, peer)
+    else if (peer.toldCommitSeq < state.log.commitSeq && nowMs - peer.sentAtMs >= retryMs) pump(turn, peer, true)
     if (isOwed || peer.toldCommitSeq < state.log.commitSeq) wakeBy(turn, nowMs + retryMs)
     if (peer.owedSinceMs !== undefined) wakeBy(turn, Math.max(nowMs + 1, peer.owedSinceMs + evictAfterMs))
   }

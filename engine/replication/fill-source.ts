@@ -41,7 +41,11 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
   const { state, nowMs } = turn
   const member = state.config!.config.members[peer.node]!
   if (member.state === 'failed' || state.role === 'handing-over') return
-  if (peer.fill !== undefined && mayGoOn(turn, peer.fill, report)) return
+  if (peer.fill !== undefined && mayGoOn(turn, peer.fill, report)) {
+    const { sentAtMs } = peer.fill
+    if (nowMs - sentAtMs >= fillPatienceMs(state) / 2) sendAgain(turn, peer, peer.fill)
+    return
+  }
   if (report.commitSeq > state.log.commitSeq && forkOf(report, state.log) >= report.commitSeq) {
     // It knows more of what is committed than a primary that still reconciles.
     commitTo(turn, report.commitSeq)
@@ -261,7 +265,8 @@ export function onFilled(
   if (found === undefined || piece === undefined) return
   const { peer, fill } = found
   fill.unanswered = fill.unanswered.filter((one) => one !== piece)
-  fill.resends = 0
+  // It may take as long the next time.
+  fill.resends = Math.max(0, fill.resends - 1)
   if (piece.slicesDone.length > 0) {
     fill.slices.shift()
     fill.cursor = 0
@@ -379,6 +384,8 @@ export function tickFills(turn: Turn): void {
     // All records since wait in the window for the end of its begin: requests do not.
     const holdsUp = fill.phase === 'starting' && nowMs - fill.beganAtMs >= patienceMs && isFull(turn)
     const isOver = (isStill && fill.phase !== 'joining') || isSlow || holdsUp
+    // What is large and under way only gets later by being sent again; who heard nothing of it says so (`join`).
+    const againMs = fill.phase === 'filling' ? patienceMs : patienceMs / 4
     const isNoUse = peer.failure !== undefined && !isIn
     if (isFree && fill.phase === 'joining' && isSlow && !isIn && !isNoUse) {
       // C5: requests wait for it no more, and it loses nothing.
@@ -388,8 +395,7 @@ export function tickFills(turn: Turn): void {
       if (!isIn) peer.failure = undefined
       abandonFill(peer)
       refreshRequired(state)
-    } else if (nowMs - fill.sentAtMs >= Math.min(retryMs * 2 ** fill.resends, patienceMs / 4)) {
-      // What is large and under way only gets later by being sent again.
+    } else if (nowMs - fill.sentAtMs >= Math.min(retryMs * 2 ** fill.resends, againMs)) {
       fill.resends++
       sendAgain(turn, peer, fill)
     }

@@ -34,10 +34,17 @@ export interface Peer {
   /** Since when we wait for a sign of progress that we are owed. */
   owedSinceMs: number | undefined
   sentAtMs: number
+  /** How long records took of late from here to its word that it stored them. */
+  answerMs: number
+  /** Records up to here were sent then; above what it stored: their answer is timed. */
+  timedSeq: number
+  timedAtMs: number
   /** When it was last asked what it has. */
   askedAtMs: number
   /** Messages that it is sent in one go at most: one after a gap, then twice as many whenever it has stored more. */
   burst: number
+  /** Where the message ended that was sent again last: if it stored no more than that, it lacks what came behind. */
+  againSeq: number
   /** Its tail when we last sent again because of a refusal, and when. */
   rewoundSeq: number
   rewoundAtMs: number
@@ -259,8 +266,12 @@ export function newPeer(node: NodeId): Peer {
     toldCommitSeq: 0,
     owedSinceMs: undefined,
     sentAtMs: -Infinity,
+    answerMs: 0,
+    timedSeq: 0,
+    timedAtMs: -Infinity,
     askedAtMs: -Infinity,
     burst: Infinity,
+    againSeq: -1,
     rewoundSeq: -1,
     rewoundAtMs: -Infinity,
     failure: undefined,

@@ -36,6 +36,7 @@ import type { Turn } from './turn.ts'
 /** Sent beyond what a peer stored; more waits for its answers, so that a slow peer gets large messages. */
 export const AHEAD_RECORDS_MAX = 256
 const HELD_MAX = 8192
+const ANSWER_DECAY = 0.75
 
 type Change = Exclude<FrontendOperation, { type: 'read' | 'flush' }>
 
@@ -219,9 +220,26 @@ export function pump(turn: Turn, peer: Peer, evenEmpty = false): void {
     peer.sentSeq += records.length
     peer.sentAtMs = nowMs
     peer.toldCommitSeq = commitSeq
-    if (records.length > 0) peer.owedSinceMs ??= nowMs
+    if (records.length === 0) continue
+    peer.owedSinceMs ??= nowMs
+    if (peer.timedSeq > peer.storedSeq) continue
+    peer.timedSeq = peer.sentSeq
+    peer.timedAtMs = nowMs
   }
   if (peer.owedSinceMs !== undefined) wakeBy(turn, nowMs + options.retryMs)
+}
+
+/**
+ * What it was sent first of all that it did not answer, again: it may be late, and then all of that once more would
+ * make it later. If it lacks the rest, its answer tells (W2).
+ */
+export function sendFirstAgain(turn: Turn, peer: Peer): void {
+  const sentBefore = peer.sentSeq
+  peer.sentSeq = peer.storedSeq
+  peer.burst = 1
+  pump(turn, peer)
+  peer.againSeq = peer.sentSeq
+  peer.sentSeq = Math.max(peer.sentSeq, sentBefore)
 }
 
 /** D7: a peer stored a prefix. */
@@ -241,15 +259,21 @@ export function onStored(
   const { seq, durableSeq } = message
   if (durableSeq > peer.durableSeq) peer.durableSeq = durableSeq
   if (seq > peer.storedSeq) {
+    if (peer.timedSeq > peer.storedSeq && peer.timedSeq <= seq) noteAnswer(peer, nowMs - peer.timedAtMs)
     peer.storedSeq = seq
     peer.burst = peer.burst < AHEAD_RECORDS_MAX ? peer.burst * 2 : Infinity
-    if (peer.sentSeq < seq) peer.sentSeq = seq
+    if (peer.sentSeq < seq || peer.againSeq === seq) peer.sentSeq = seq
     peer.owedSinceMs = seq < peer.sentSeq ? nowMs : undefined
     // F3: pieces are answered, and a filling ends, behind records: each one is a step.
     if (peer.fill !== undefined) peer.fill.progressAtMs = nowMs
     pump(turn, peer)
   }
   advance(turn)
+}
+
+/** Up at once, and down by and by: what is sent again too soon is what makes the next answer later. */
+function noteAnswer(peer: Peer, tookMs: number): void {
+  peer.answerMs = Math.max(tookMs, peer.answerMs * ANSWER_DECAY)
 }
 
 /** I18: an instance we do not know must say what it has. One that ended does not matter. */

@@ -280,8 +280,8 @@ t.test('who took a begin that was given up meanwhile is given another one at onc
   const fillOf3 = () => copies.node('n1').state.primary!.peers.get('n3')?.fill
   while (fillOf3() === undefined) way.run(100)
   const first = fillOf3()!.id
-  // So many that they wait for the end of its begin: another one is made for what the copy asks still.
-  for (let i = 0; i < 20; i++) copies.write(i, i)
+  // More than the window holds, once: another begin is made for what the copy asks still.
+  for (let i = 0; i < 10; i++) copies.write(i, i)
   while (fillOf3()?.id === first) way.run(100)
   while (copies.node('n3').state.fillTarget === undefined) way.run(100)
   t.equal(copies.node('n3').state.fillTarget!.fill, first)
@@ -406,20 +406,53 @@ t.test('who is silent while requests wait for it is not filled on, and anew when
   t.end()
 })
 
-t.test('records that are late are sent less and less often', (t) => {
-  const { copies } = filling()
-  copies.write(0, 100)
+t.test('of records that are late the first are sent again, less and less often, and all when they were lost', (t) => {
+  const { copies } = filling({ fillBytesMax: 4096 })
+  const first = copies.node('n1').state.primary!.peers.get('n3')!.storedSeq + 1
+  const sent = new Map<number, number>()
+  const { event } = copies
+  let isLost = false
+  copies.event = (name, what) => {
+    const message = name === 'n3' && what.type === 'message' ? what.message : undefined
+    const records = message?.type === 'append' ? message.records : undefined
+    for (const { seq } of records ?? []) sent.set(seq, (sent.get(seq) ?? 0) + 1)
+    if (records === undefined || !isLost) event.call(copies, name, what)
+  }
+  for (let i = 0; i < 3; i++) copies.write(i, 100 + i)
   copies.settle()
   const { tail } = copies.node('n1').state.log
-  let sent = 0
+  copies.run(4000)
+  t.ok(sent.get(first)! >= 3 && sent.get(first)! <= 8, `it was sent ${sent.get(first)} times in 4 s`)
+  t.equal(sent.get(tail), 1)
+  isLost = true
+  for (let i = 0; i < 5; i++) copies.write(i, 200 + i)
+  copies.settle()
+  isLost = false
+  copies.isStalled = () => false
+  copies.run(3000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('records are not sent again before an answer can be there', (t) => {
+  const copies = serving()
+  const way = slowWay(copies, 'n3', 400)
+  const sent = new Map<number, number>()
   const { event } = copies
   copies.event = (name, what) => {
     if (name === 'n3' && what.type === 'message' && what.message.type === 'append')
-      if (what.message.records.some(({ seq }) => seq === tail)) sent++
+      for (const { seq } of what.message.records) sent.set(seq, (sent.get(seq) ?? 0) + 1)
     event.call(copies, name, what)
   }
-  copies.run(4000)
-  t.ok(sent >= 3 && sent <= 8, `it was sent ${sent} times in 4 s`)
+  for (let i = 0; i < 40; i++) {
+    copies.write(i, i)
+    way.run(300)
+    if (i === 4) sent.clear()
+  }
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.ok(sent.size >= 30)
+  t.equal(Math.max(...sent.values()), 1)
   t.end()
 })
 
