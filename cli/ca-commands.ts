@@ -26,6 +26,7 @@ export const CA_COMMANDS: Command[] = [
       dns: { value: 'NAME', many: true, summary: 'host name of a store or an NBD server, as clients call it' },
       ip: { value: 'ADDRESS', many: true, summary: 'address of a store or an NBD server' },
       days: { value: 'N', summary: 'how long it is valid (default 90)' },
+      'from-now': { summary: 'new: from now on, not five minutes before; for the name of a node just removed' },
       out: { value: 'DIR', summary: 'the folder to make (default: NAME in that of the CA)' },
     },
     examples: [

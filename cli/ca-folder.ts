@@ -41,6 +41,8 @@ export interface IssueWish {
   dns: readonly string[]
   ip: readonly string[]
   days: number
+  /** Valid from now on; else from five minutes before, for clocks that differ. */
+  fromNow?: boolean
   /** The folder to make. */
   out: string
 }
@@ -63,7 +65,7 @@ export function initAuthority(
 /** Replaces what was issued to that folder before, for the same name and role. @returns when it expires */
 export function issue(dir: string, wish: IssueWish): Authority & { uri: string } {
   const { clusterId, issuer } = readAuthority(dir)
-  const { role, name, dns, ip, days, out } = wish
+  const { role, name, dns, ip, days, fromNow = false, out } = wish
   const nowMs = Date.now()
   const expiresAtMs = nowMs + days * DAY_MS
   const most = Date.parse(issuer.certificate.validTo)
@@ -73,7 +75,7 @@ export function issue(dir: string, wish: IssueWish): Authority & { uri: string }
   }
   const uri = identityUri({ clusterId, role, name })
   const made = issueCertificate({
-    commonName: name, nowMs, validMs: days * DAY_MS, names: { uri, dns, ip }, purposes: PURPOSES[role],
+    commonName: name, nowMs, validMs: days * DAY_MS, fromNow, names: { uri, dns, ip }, purposes: PURPOSES[role],
   }, issuer)
   makeFolder(out)
   refuseAnother(out, uri)

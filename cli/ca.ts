@@ -77,7 +77,8 @@ export async function issueCertificate({ arguments: given, output }: Invocation)
     throw usageError('a cluster store is known by where it is', 'add --dns NAME or --ip ADDRESS, as in its URL')
   }
   const out = path.resolve(given.text('out') ?? path.join(dir, name))
-  const { uri, expiresAtMs } = issue(dir, { role, name, dns, ip, days: daysOf(given, DAYS_DEFAULT), out })
+  const [days, fromNow] = [daysOf(given, DAYS_DEFAULT), given.flag('from-now')]
+  const { uri, expiresAtMs } = issue(dir, { role, name, dns, ip, days, fromNow, out })
   const expiresAt = new Date(expiresAtMs).toISOString()
   output.result({ dir: out, uri, expiresAt }, () => [
     `${role} ${name}: ${out}/{ca.crt, tls.crt, tls.key}, valid until ${dayOf(expiresAtMs)}`,

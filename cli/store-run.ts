@@ -28,6 +28,8 @@ export async function runStore({ arguments: given, output }: Invocation): Promis
   const tlsDir = given.text('tls')
   if (tlsDir === undefined && !isLoopback(listen.host)) throw new HoldfastError('plain-text', { where: '--listen' })
   const folder = tlsDir === undefined ? undefined : new TlsFolder(tlsDir)
+  // One that names nobody of a cluster could let nobody in.
+  void folder?.identity
   const dir = path.resolve(named)
   makeFolder(dir)
   checkStoreFolder(dir)

@@ -12,6 +12,7 @@ import type { AuditTrail } from '../cluster/api/audit-trail.ts'
 import { serveGrpc } from '../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../cluster/api/grpc-server.ts'
 import { controlServices } from '../cluster/api/server.ts'
+import { RemovedList } from '../cluster/api/removed-list.ts'
 import { TokenBook } from '../cluster/api/token-book.ts'
 import type { UserKey } from '../cluster/keys/user-key.ts'
 import type { LocalNode } from '../cluster/local-node.ts'
@@ -81,6 +82,7 @@ export class ControlPlane {
   readonly #forwarding: ForwardingControl
   readonly #startTurns: () => WorkLoop
   readonly #tokens: TokenBook
+  readonly removed: RemovedList
   #turns: WorkLoop | undefined
 
   private constructor(parts: {
@@ -91,6 +93,7 @@ export class ControlPlane {
     forwarding: ForwardingControl
     startTurns: () => WorkLoop
     tokens: TokenBook
+    removed: RemovedList
   }) {
     this.api = parts.api
     this.control = parts.forwarding
@@ -100,6 +103,7 @@ export class ControlPlane {
     this.#connections = parts.connections
     this.#startTurns = parts.startTurns
     this.#tokens = parts.tokens
+    this.removed = parts.removed
   }
 
   /** Listens for other nodes; stands for nothing before `start`. @throws HoldfastError `listen` */
@@ -123,8 +127,10 @@ export class ControlPlane {
     const refusals = new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS })
     const onRefused = (address: string, reason: string): void =>
       refusals.refused('control connection refused', `${address.replace(/:\d+$/, '')} ${reason}`, { address, reason })
-    const tokens = new TokenBook({ store, clusterId, isStoreReachable, onProblem: (error) => problems.note(error) })
-    const at = { ...listen, tls: tls && { folder: tls, onRefused, tokens } }
+    const onProblem = (error: HoldfastError): void => problems.note(error)
+    const tokens = new TokenBook({ store, clusterId, isStoreReachable, onProblem })
+    const removed = new RemovedList({ store, onProblem })
+    const at = { ...listen, tls: tls && { folder: tls, onRefused, tokens, removed } }
     const server = await serveGrpc(at, services, onBug, audit)
     const api = hostAndPort(listen.host, server.port)
     node = new ControlNode({
@@ -161,7 +167,7 @@ export class ControlPlane {
     })
     const elected = control
     const startTurns = () => new WorkLoop({ work: async () => elected.turn(), pulse, onBug })
-    return new ControlPlane({ api, node, server, connections, forwarding: passing, startTurns, tokens })
+    return new ControlPlane({ api, node, server, connections, forwarding: passing, startTurns, tokens, removed })
   }
 
   start(): void {
@@ -183,6 +189,7 @@ export class ControlPlane {
     clearTimeout(timer)
     await this.#server.close(graceMs)
     this.#tokens.close()
+    this.removed.close()
     this.#forwarding.close()
     this.#connections.close()
   }

@@ -22,7 +22,8 @@ type Report = typeof import('./peer/supervisor-report.ts')
 export class EndedReports {
   readonly #node: string
   readonly #tlsDir: string | undefined
-  #tls: Promise<TlsFolder | undefined> | undefined
+  /** Undefined: not opened yet, or not when it was tried. */
+  #tls: Promise<TlsFolder | undefined | 'unusable'> | undefined
   /** Of this supervisor. */
   readonly #instance = randomBytes(16).toString('hex')
   #known: PeersNow | undefined
@@ -38,7 +39,7 @@ export class EndedReports {
   know(peers: PeersNow): void {
     this.#known = peers
     this.#report ??= import('./peer/supervisor-report.ts')
-    this.#tls ??= openFolder(this.#tlsDir)
+    void this.#folder()
   }
 
   /** The daemon that told its peers last was reaped. Resolves when all have heard it, or will not. */
@@ -48,10 +49,21 @@ export class EndedReports {
     await Promise.all((known?.peers ?? []).map((peer) => this.#tell(known!, peer)))
   }
 
+  /** Its daemon has opened it too; but files may be in the middle of being replaced now. Never rejects. */
+  #folder(): Promise<TlsFolder | undefined | 'unusable'> {
+    this.#tls ??= openFolder(this.#tlsDir).catch(() => {
+      this.#tls = undefined
+      return 'unusable' as const
+    })
+    return this.#tls
+  }
+
   async #tell({ clusterId, instance }: PeersNow, { node, worker, endpoint }: PeerAddress): Promise<void> {
     if (endpoint === undefined) return
     const { reportEnded } = await this.#report!
-    const tls = await this.#tls
+    const tls = await this.#folder()
+    // Peers find out by the end of a grace.
+    if (tls === 'unusable') return
     const self = { clusterId, node: this.#node, instance: this.#instance, worker, role: 'supervisor' as const }
     const to = { node, worker, endpoint }
     const untilMs = performance.now() + TELL_MS
@@ -62,7 +74,7 @@ export class EndedReports {
   }
 }
 
-/** Its daemon has opened it too. */
+/** @throws HoldfastError `tls-files` */
 async function openFolder(dir: string | undefined): Promise<TlsFolder | undefined> {
   if (dir === undefined) return undefined
   const { TlsFolder } = await import('../cluster/tls/tls-folder.ts')

@@ -26,6 +26,8 @@ export interface Caller {
   by: 'certificate' | 'token' | 'socket' | 'loopback'
   /** Of a unix socket: the user of the other process. */
   uid?: number
+  /** From when on what proves it is valid, since 1970. */
+  issuedAtMs?: number
 }
 
 const LOOKS: readonly Role[] = ['viewer', 'operator', 'admin', 'csi', 'node']
@@ -114,8 +116,9 @@ export function denied(path: string, caller: Caller | undefined): HoldfastError 
 /** Of a call over TLS: the certificate was verified when the connection was made. */
 export function callerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>): Caller | undefined {
   const raw = call.getAuthContext().sslPeerCertificate?.raw
-  const identity = raw === undefined ? undefined : identityOf(new X509Certificate(raw))
+  const certificate = raw === undefined ? undefined : new X509Certificate(raw)
+  const identity = certificate && identityOf(certificate)
   if (typeof identity !== 'object') return undefined
   const { role, name } = identity
-  return { role, name, by: 'certificate' }
+  return { role, name, by: 'certificate', issuedAtMs: Date.parse(certificate!.validFrom) }
 }

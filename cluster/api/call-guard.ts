@@ -1,8 +1,8 @@
 /**
  * Who calls, and whether he may: judged when the headers of a call are there, before any message of it is read.
  *
- *   headers -> bearer token, if there is one, else certificate, socket -> table of roles (access.ts) -> handler
- *                `-> UNAUTHENTICATED            `-> nobody -> PERMISSION_DENIED
+ *   headers -> bearer token, if there is one, else certificate, socket -> roles (access.ts), removed nodes -> handler
+ *                `-> UNAUTHENTICATED                                     `-> PERMISSION_DENIED
  *
  * Invariants: a token that is not good lets nobody in, whatever certificate comes with it. No handler sees a token, and
  * none is reached by a call that was not judged.
@@ -15,6 +15,7 @@ import { callerOf, denied, rpcOf } from './access.ts'
 import type { Caller } from './access.ts'
 import type { AuditTrail, From } from './audit-trail.ts'
 import { refusalToStatus } from './refusal.ts'
+import type { RemovedList } from './removed-list.ts'
 import type { TokenBook } from './token-book.ts'
 import type { UnprovedConnections } from './unproved-connections.ts'
 
@@ -28,6 +29,8 @@ export interface CallGuardOptions {
   tokens?: TokenBook | undefined
   unproved?: UnprovedConnections | undefined
   audit?: AuditTrail | undefined
+  /** Unset: no node was ever removed. */
+  removed?: RemovedList | undefined
 }
 
 interface Admitted {
@@ -56,7 +59,7 @@ export class CallGuard {
     start: (next) => next({
       onReceiveMetadata: (metadata, forward) => {
         const caller = this.#judge(call, metadata)
-        const refusal = caller instanceof HoldfastError ? caller : denied(path, caller)
+        const refusal = caller instanceof HoldfastError ? caller : denied(path, caller) ?? this.#whyRemoved(caller!)
         const from = call.getConnectionInfo()
         if (caller !== undefined && !(caller instanceof HoldfastError)) {
           if (refusal === undefined) this.#admitted.set(metadata, { caller, rpc: rpcOf(path), from })
@@ -80,14 +83,24 @@ export class CallGuard {
   }
 
   /** `end` is called when the caller is nobody any more. @returns to be called when the call is over */
-  hold({ by, name }: Caller, end: (why: HoldfastError) => void): () => void {
-    return by === 'token' ? this.#o.tokens!.hold(name, end) : () => undefined
+  hold({ by, role, name }: Caller, end: (why: HoldfastError) => void): () => void {
+    const { tokens, removed } = this.#o
+    const letGo = by === 'token' ? tokens!.hold(name, end) : () => undefined
+    const letNodeGo = role === 'node' && removed !== undefined ? removed.hold(name, end) : () => undefined
+    return () => {
+      letGo()
+      letNodeGo()
+    }
   }
 
   #of(metadata: Metadata): Admitted {
     const admitted = this.#admitted.get(metadata)
     assert(admitted !== undefined, 'a handler is reached by calls that were let in')
     return admitted
+  }
+
+  #whyRemoved({ role, name, issuedAtMs }: Caller): HoldfastError | undefined {
+    return role === 'node' && issuedAtMs !== undefined ? this.#o.removed?.judge(name, issuedAtMs) : undefined
   }
 
   #judge(call: Call, metadata: Metadata): Caller | HoldfastError | undefined {

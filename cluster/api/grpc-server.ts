@@ -22,6 +22,7 @@ import type { Caller } from './access.ts'
 import type { AuditTrail } from './audit-trail.ts'
 import { CallGuard, addressOfUid } from './call-guard.ts'
 import { refusalToStatus } from './refusal.ts'
+import type { RemovedList } from './removed-list.ts'
 import type { TokenBook } from './token-book.ts'
 import { UnprovedConnections } from './unproved-connections.ts'
 
@@ -54,6 +55,7 @@ export interface ServedService {
 export interface ServedOverTls extends Pick<SecureListenOptions, 'folder' | 'onRefused'> {
   /** Unset: nobody comes in without a certificate. */
   tokens?: TokenBook | undefined
+  removed?: RemovedList | undefined
 }
 
 export interface ServedToOwner {
@@ -76,7 +78,7 @@ export async function serveGrpc(
   const unproved = tls?.tokens && new UnprovedConnections((socket) =>
     tls.onRefused(addressOf(socket), 'it shows neither a certificate nor a good token'))
   const everybody = tls === undefined ? plainCaller : undefined
-  const guard = new CallGuard({ everybody, tokens: tls?.tokens, unproved, audit })
+  const guard = new CallGuard({ everybody, tokens: tls?.tokens, removed: tls?.removed, unproved, audit })
   const server = new Server({
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
     'grpc.max_send_message_length': -1,

@@ -67,7 +67,7 @@ export class TokenBook {
     // One sentence for both: who guesses learns no names.
     if (record === undefined || !isTokenOf(record.hash, token)) return refused('it is not known, or was revoked')
     if (this.#isOver(record)) return refused(endOf(record))
-    return { role: record.role, name: record.name, by: 'token' }
+    return { role: record.role, name: record.name, by: 'token', issuedAtMs: record.createdAtMs }
   }
 
   /**

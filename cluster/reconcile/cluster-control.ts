@@ -387,7 +387,7 @@ export class ClusterControl implements ControlApi {
     const { cluster } = this.informedTerm()
     const reason = whyNodeStays(cluster, name, this.options.nowMs())
     if (reason !== undefined) throw new HoldfastError('node-kept', { name, reason })
-    await this.wishes.removeNode(name)
+    await this.wishes.removeNode(name, this.options.wallMs())
     return {}
   }
 

@@ -20,6 +20,7 @@ import { beatKey } from '../membership/beat-body.ts'
 import type { DiskWish, NodeWish } from '../../engine/control/node-status.ts'
 import { decodeDiskWish, diskWishKey, encodeDiskWish } from '../store/disk-wishes.ts'
 import { nodeKey } from '../store/node-records.ts'
+import { decodeRemoved, encodeRemoved, removedKey } from '../store/removed-nodes.ts'
 import { decodeNodeWish, encodeNodeWish, nodeWishKey } from '../store/node-wishes.ts'
 import { AGE_KEY, decodeAge } from '../store/cluster-age.ts'
 import { VOLUME_PREFIX, decodeVolume, encodeVolume, volumeKey } from '../store/volume-records.ts'
@@ -244,8 +245,14 @@ export class VolumeWishes {
     await this.records.change(nodeWishKey(name), decodeNodeWish, encodeNodeWish, async () => wish)
   }
 
-  /** First its record: from then on it is no node, whatever becomes of the rest. */
-  async removeNode(name: string): Promise<void> {
+  /**
+   * First what proves it is worth nothing, so that it does not come back by itself; then its record: from then on it is
+   * no node, whatever becomes of the rest.
+   */
+  async removeNode(name: string, removedAtMs: number): Promise<void> {
+    const decode = (value: Uint8Array) => decodeRemoved(name, value)
+    const removed = async () => ({ name, removedAtMs })
+    await this.records.change(removedKey(name), decode, encodeRemoved, removed)
     for (const key of [nodeKey(name), nodeWishKey(name), beatKey(name)]) await this.records.remove(key)
   }
 

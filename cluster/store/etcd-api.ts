@@ -7,6 +7,9 @@ import path from 'node:path'
 import type { ServiceDefinition } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 
+/** Keys of Holdfast lie below it. */
+export const ROOT_DEFAULT = '/holdfast/'
+
 /** Decimal text of a 64-bit integer. */
 export type Integer = string
 

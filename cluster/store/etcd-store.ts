@@ -14,14 +14,13 @@ import type {
 } from './cluster-store.ts'
 import { EndpointSet, pause } from './endpoint-set.ts'
 import { isCertainlyNotApplied, isCompacted, isRefusal, reasonOf } from './etcd-answers.ts'
-import { endOfPrefix } from './etcd-api.ts'
+import { ROOT_DEFAULT, endOfPrefix } from './etcd-api.ts'
 import type { KeyValue, RangeRequest, RangeResponse, RequestOp, Sent, TxnRequest, TxnResponse } from './etcd-api.ts'
 import { EtcdWatch } from './etcd-watch.ts'
 import type { StoreTls } from '../tls/store-tls.ts'
 import { parseAddresses } from './store-addresses.ts'
 import { StoreIdentity } from './store-identity.ts'
 
-const ROOT_DEFAULT = '/holdfast/'
 const TIMEOUT_DEFAULT_MS = 5000
 /** Pings while calls are under way; etcd takes one in five seconds at most. */
 const KEEPALIVE_DEFAULT_MS = 10_000

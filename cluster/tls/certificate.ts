@@ -57,6 +57,8 @@ interface Wish {
   commonName: string
   nowMs: number
   validMs: number
+  /** Valid from now on, and not a little before. */
+  fromNow?: boolean
 }
 
 const ALGORITHM = sequence(oid(OID.ecdsaWithSha256))
@@ -80,7 +82,7 @@ function serial(): Buffer {
 }
 
 function signed(
-  { commonName, nowMs, validMs }: Wish,
+  { commonName, nowMs, validMs, fromNow = false }: Wish,
   publicKey: Uint8Array,
   by: { commonName: string; key: KeyObject },
   extensions: readonly Buffer[],
@@ -91,7 +93,7 @@ function signed(
     integer(serial()),
     ALGORITHM,
     nameOf(by.commonName),
-    sequence(time(new Date(nowMs - SKEW_MS)), time(new Date(nowMs + validMs))),
+    sequence(time(new Date(nowMs - (fromNow ? 0 : SKEW_MS))), time(new Date(nowMs + validMs))),
     nameOf(commonName),
     publicKey,
     explicit(3, sequence(

@@ -115,18 +115,24 @@ export function openInto(
  * with what others left in it: where they do not cover it, it is zeroes from now on, and all of it when they are wrong.
  */
 function isReady(versions: readonly BlockVersion[], offsetBytes: number, into: Uint8Array): boolean {
-  const firstLba = Math.floor(offsetBytes / BLOCK_BYTES)
-  const endLba = Math.ceil((offsetBytes + into.length) / BLOCK_BYTES)
-  let next = firstLba
-  let filled = 0
-  for (const { lba, payload } of versions) {
-    if (lba < next || lba >= endLba) {
-      into.fill(0)
-      return false
-    }
-    next = lba + 1
-    if (payload !== undefined) filled++
+  if (strangeLba(versions, offsetBytes, into.length) !== undefined) {
+    into.fill(0)
+    return false
   }
-  if (filled < endLba - firstLba) into.fill(0)
+  const blocks = Math.ceil((offsetBytes + into.length) / BLOCK_BYTES) - Math.floor(offsetBytes / BLOCK_BYTES)
+  let filled = 0
+  for (const { payload } of versions) if (payload !== undefined) filled++
+  if (filled < blocks) into.fill(0)
   return true
+}
+
+/** The first block that is no part of an answer to that question: not asked for, there twice, or out of order. */
+export function strangeLba(versions: readonly BlockVersion[], offsetBytes: number, bytes: number): number | undefined {
+  const endLba = Math.ceil((offsetBytes + bytes) / BLOCK_BYTES)
+  let next = Math.floor(offsetBytes / BLOCK_BYTES)
+  for (const { lba } of versions) {
+    if (lba < next || lba >= endLba) return lba
+    next = lba + 1
+  }
+  return undefined
 }

@@ -72,10 +72,13 @@ export class FrontendHost implements FrontendOwner {
   }
 
   /** A new attachment takes the place of the one that is there, whose clients get errors from now on. */
-  attach({ session, mode, ioTimeoutMs, known, onFailed, keys, onRefusedBlock, ...facts }: Attachment): HostedFrontend {
+  attach(attachment: Attachment): HostedFrontend {
+    const { session, mode, ioTimeoutMs, known, onFailed, keys, onRefusedBlock, onStrangeBlock, ...facts } = attachment
     this.#frontends.get(facts.volumeId)?.end()
     const options: FrontendOptions = { session, mode, ioTimeoutMs, ...FRONTEND_LIMITS, ...this.#o.limits }
-    const frontend = new HostedFrontend(facts, options, this, { known, onFailed, keys, onRefusedBlock })
+    const frontend = new HostedFrontend(facts, options, this, {
+      known, onFailed, keys, onRefusedBlock, onStrangeBlock,
+    })
     this.#frontends.set(facts.volumeId, frontend)
     return frontend
   }

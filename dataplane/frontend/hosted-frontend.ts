@@ -38,7 +38,7 @@ import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { letGo, type BlobMemory } from './blob-memory.ts'
 import { BlockCompression } from './block-compression.ts'
 import { BlockEncryption } from './block-encryption.ts'
-import { asWritten, composeBlocks, fillFrom, openInto, type PayloadOf } from './block-bytes.ts'
+import { asWritten, composeBlocks, fillFrom, openInto, strangeLba, type PayloadOf } from './block-bytes.ts'
 import { errnoOf } from './failures.ts'
 
 export interface FrontendOwner {
@@ -75,6 +75,8 @@ export interface FrontendBeginning {
   keys?: UnwrappedKeys | undefined
   /** A block is not what somebody with the key wrote there. */
   onRefusedBlock?: ((lba: number) => void) | undefined
+  /** A primary answered with a block that was not asked for. */
+  onStrangeBlock?: ((lba: number) => void) | undefined
 }
 
 interface Pending {
@@ -95,6 +97,7 @@ export class HostedFrontend implements Sleeper {
   readonly admitted = new LatencyHistogram()
   readonly compression: BlockCompression
   readonly #encryption: BlockEncryption | undefined
+  readonly #onStrangeBlock: (lba: number) => void
   readonly #owner: FrontendOwner
   readonly #port: FrontendPort
   /** By tag; a free place is undefined. */
@@ -113,12 +116,13 @@ export class HostedFrontend implements Sleeper {
     facts: ExportFacts,
     options: FrontendOptions,
     owner: FrontendOwner,
-    { known, onFailed, keys, onRefusedBlock }: FrontendBeginning = {},
+    { known, onFailed, keys, onRefusedBlock, onStrangeBlock }: FrontendBeginning = {},
   ) {
     this.facts = facts
     this.#owner = owner
     const { blobs: memory, compressed } = owner
     this.compression = new BlockCompression(facts.compression ?? 'none', keys === undefined ? memory : compressed)
+    this.#onStrangeBlock = onStrangeBlock ?? (() => undefined)
     this.#encryption = keys === undefined ? undefined : new BlockEncryption(keys, onRefusedBlock, { memory })
     this.state = createFrontend(options)
     this.inbox = new Inbox<FrontendEvent>(owner.loop, (event) => {
@@ -251,6 +255,10 @@ export class HostedFrontend implements Sleeper {
     const isFilled = this.#encryption === undefined
       ? fillFrom(answer.versions, offsetBytes, into)
       : openInto(answer.versions, offsetBytes, into, this.#encryption)
-    done(isFilled ? NBD_ERRNO.NONE : errnoOf('damaged'))
+    if (isFilled) return done(NBD_ERRNO.NONE)
+    // Else it could not be opened, which is told where that is found.
+    const strange = strangeLba(answer.versions, offsetBytes, into.length)
+    if (strange !== undefined) this.#onStrangeBlock(strange)
+    done(errnoOf('damaged'))
   }
 }

@@ -63,6 +63,7 @@ export class OfferedVolumes {
   readonly #renewals: AttachRenewals
   readonly #unwatch: () => void
   #refusedAtMs = -Infinity
+  #strangeAtMs = -Infinity
 
   constructor(options: OfferedVolumesOptions) {
     this.#o = options
@@ -142,6 +143,7 @@ export class OfferedVolumes {
       onFailed: (code) => this.#failed(spec.id, generation, code),
       keys: opened.value,
       onRefusedBlock: (lba) => this.refusedBlock(known.offer.spec.name, lba),
+      onStrangeBlock: (lba) => this.#strangeBlock(known.offer.spec.name, lba),
     })
   }
 
@@ -159,6 +161,14 @@ export class OfferedVolumes {
     if (atMs - this.#refusedAtMs < REFUSED_EVERY_MS) return
     this.#refusedAtMs = atMs
     this.#o.log.event('error', 'a block of an encrypted volume is not what was written there', { volume, lba })
+  }
+
+  /** Its reader gets an error. */
+  #strangeBlock(volume: string, lba: number): void {
+    const atMs = this.#o.frontends.loop.nowMs()
+    if (atMs - this.#strangeAtMs < REFUSED_EVERY_MS) return
+    this.#strangeAtMs = atMs
+    this.#o.log.event('error', 'a primary answered a read with a block that was not asked for', { volume, lba })
   }
 
   /** The session ended for ever, as a primary said; perhaps before we hear of the configuration that is the reason. */

@@ -13,6 +13,7 @@ import type { SecureListenOptions } from '../../tls/secure-listener.ts'
 import { etcdServices } from '../etcd-api.ts'
 import type { ResponseHeader } from '../etcd-api.ts'
 import type { EmbeddedStore } from './embedded-store.ts'
+import { ConnectedNodes } from './connected-nodes.ts'
 import { KvService } from './kv-service.ts'
 import { Refusal, stopped } from './refusals.ts'
 import { WatchStream } from './watch-stream.ts'
@@ -108,10 +109,12 @@ export async function serveStore(options: {
     MemberList: unary(() => ({ header: header(store.committedRevision), members: members() })),
   })
   server.addService(services.Maintenance, { Status: unary(() => statusOf(store, header(store.committedRevision))) })
-  const secured = tls === undefined ? undefined : await bindSecurely(server, listen, tls)
+  const nodes = new ConnectedNodes(store)
+  const secured = tls === undefined ? undefined : await bindSecurely(server, listen, tls, nodes)
   const url = secured?.url ?? await bind(server, listen)
 
   store.onCommitted = () => {
+    nodes.look()
     for (const stream of streams.values()) stream.pump()
   }
   const progress = setInterval(() => {
@@ -157,14 +160,17 @@ async function bindSecurely(
   server: Server,
   { host, port }: ListenAddress,
   { folder, onRefused }: Pick<SecureListenOptions, 'folder' | 'onRefused'>,
+  nodes: ConnectedNodes,
 ): Promise<{ url: string; close(): Promise<void> }> {
   const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure())
   const listener = await listenSecurely({
     host: host.replace(/^\[(.*)\]$/, '$1'), port, folder, protocol: 'h2', onRefused,
     onSecure: (socket, identity) => {
-      const { role } = identity
-      if (role === 'node' || role === 'admin') return injectConnection(socket)
-      onRefused(addressOf(socket), `${identityName(identity)} has nothing to do with the store`)
+      const { role, name } = identity
+      const why = role === 'node' ? nodes.add(name, socket)
+        : role === 'admin' ? undefined : `${identityName(identity)} has nothing to do with the store`
+      if (why === undefined) return injectConnection(socket)
+      onRefused(addressOf(socket), why)
       socket.destroy()
     },
   })

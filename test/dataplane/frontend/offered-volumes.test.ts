@@ -105,7 +105,7 @@ const write = (device: BlockDevice | undefined): Promise<number> =>
   new Promise((resolve) => device!.write(0, BLOCK, false, resolve))
 
 t.test('a read that is answered with other blocks fails, and shows nothing of what lay in its memory', async (t) => {
-  const { primary, connect } = await offered(t)
+  const { primary, connect, logged } = await offered(t)
   const version = (lba: number): BlockVersion =>
     ({ epoch: 1, seq: 1, lba, kind: 'write', payload: payloadOf(crc32c, BLOCK) })
   const device = connect()!
@@ -116,6 +116,8 @@ t.test('a read that is answered with other blocks fails, and shows nothing of wh
     t.equal(await read(into), errno, lbas.join())
     t.ok(into.every((byte) => byte === bytes))
   }
+  const told = logged.filter((one) => JSON.stringify(one).includes('a block that was not asked for'))
+  t.equal(told.length, 1, 'one in a while is told')
 })
 
 t.test('open: a broken session fails what is connected for good, and the next connection works', async (t) => {

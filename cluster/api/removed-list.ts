@@ -1,0 +1,61 @@
+/**
+ * The nodes that were removed from the cluster, as one node knows them: a watch of `removed-nodes/`. Before it has
+ * been read once, nobody is known to be removed; a node that starts has read the store before it listens.
+ *
+ * Invariant: what goes on by a node's word is ended when that node is removed.
+ */
+import { HoldfastError } from '../../engine/errors.ts'
+import type { ClusterStore } from '../store/cluster-store.ts'
+import { afterPrefix } from '../store/json-value.ts'
+import { PrefixWatch } from '../store/prefix-watch.ts'
+import { REMOVED_PREFIX, decodeRemoved, whyRemoved } from '../store/removed-nodes.ts'
+import type { RemovedNode } from '../store/removed-nodes.ts'
+
+type End = (why: HoldfastError) => void
+
+export class RemovedList {
+  readonly #nodes = new Map<string, RemovedNode>()
+  readonly #held = new Map<string, Set<End>>()
+  readonly #watch: PrefixWatch
+
+  constructor({ store, onProblem }: { store: ClusterStore; onProblem(error: HoldfastError): void }) {
+    this.#watch = new PrefixWatch({
+      store,
+      prefix: REMOVED_PREFIX,
+      onChange: (key, value) => this.#changed(key, value),
+      onListed: () => undefined,
+      onProblem,
+    })
+  }
+
+  /** Of what somebody shows who says that he is that node. @returns why it is worth nothing */
+  judge(name: string, issuedAtMs: number): HoldfastError | undefined {
+    const why = whyRemoved(this.#nodes.get(name), issuedAtMs)
+    return why === undefined ? undefined : new HoldfastError('node-removed', { name, reason: why })
+  }
+
+  /** Of a call that goes on. @returns to be called when it is over */
+  hold(name: string, end: End): () => void {
+    const held = this.#held.get(name) ?? new Set()
+    this.#held.set(name, held.add(end))
+    return () => {
+      held.delete(end)
+      if (held.size === 0 && this.#held.get(name) === held) this.#held.delete(name)
+    }
+  }
+
+  close(): void {
+    this.#watch.close()
+  }
+
+  #changed(key: string, value: Uint8Array | undefined): void {
+    const name = afterPrefix(key, REMOVED_PREFIX)!
+    const node = value === undefined ? undefined : decodeRemoved(name, value)
+    if (node === undefined) return void this.#nodes.delete(name)
+    const before = this.#nodes.get(name)
+    this.#nodes.set(name, node)
+    if (before?.removedAtMs === node.removedAtMs) return
+    const why = new HoldfastError('node-removed', { name, reason: `node ${name} was removed from the cluster` })
+    for (const end of [...(this.#held.get(name) ?? [])]) end(why)
+  }
+}
