@@ -5,9 +5,8 @@
  *   a deep scrub that reads a segment   looks at its headers along the way, when that was not done for half as long
  *   what no scrub came by               is looked at by itself, behind them
  *
- *   header, trailer or summary of a segment   its blocks are moved elsewhere, it is given back
- *   header of a batch                         reads go on by the map; what lies there cannot be told without it, so
- *                                             nothing is moved, and who knows of it is the disk's count and the log
+ * What is damaged is counted and said in the log, and what is live in its segment is moved elsewhere (FORMAT.md section
+ * 6), so that it is given back, and the log is whole again.
  *
  * All is of this process: a check reads headers alone, and after a restart it is made again.
  */
@@ -124,15 +123,12 @@ export class StructureChecks implements StructureWatch {
   #found(stream: StoreStream, { found }: Known, damage: StructureDamage): void {
     const { segment, block, what } = damage
     const { diskUuid } = stream.context
-    const isMoved = what !== 'batch header'
-    if (isMoved) this.#o.empty(stream, segment)
+    this.#o.empty(stream, segment)
     const key = `${segment} ${stream.segments.generation[segment]} ${block}`
     if (found.has(key)) return
     found.add(key)
     this.#o.onDamage(diskUuid, damage)
-    const message = isMoved
-      ? 'a structure of a disk is damaged: the blocks of its segment are moved elsewhere'
-      : 'a header of the log is damaged: what it describes is read by the index, which could not be built anew from it'
+    const message = 'a structure of a disk is damaged: the blocks of its segment are moved elsewhere'
     this.#o.log.event('error', message, { disk: diskUuid, segment, block, what })
   }
 }

@@ -30,13 +30,15 @@ export interface CleanerWindow {
   headersOnly: boolean
   bytes: Uint8Array
   batches: Array<{ entry: SummaryEntry; at: number; records: RecordHeader[] }>
+  /** Some batch has no header that is what was written: what lies there the maps know (map-relocation.ts). */
+  isHeadless: boolean
   /** Of each block of a record: its entry as an older version; null: it is none. Undefined: not looked for. */
   found: Map<RecordHeader, Array<Uint32Array | null | undefined>>
   foundAtCommit: number
 }
 
-/** Why there is none: it could not be read (now), or is not what was written. */
-export type NoWindow = 'unread' | 'damaged'
+/** Why there is none: it, or what has to be looked up, could not be read (now). */
+export type NoWindow = 'unreadable' | 'unread'
 
 export interface Victim {
   stream: StoreStream
@@ -65,15 +67,16 @@ export function* readWindow(
   const most = buffer.length / BLOCK_BYTES
   if (!headersOnly) while (end < places.length && endOf(end) - first.startBlock <= most) end++
   const bytes = yield* stream.reader.read(segment, first.startBlock, endOf(end - 1) - first.startBlock, buffer)
-  if (bytes === undefined) return 'unread'
+  if (bytes === undefined) return 'unreadable'
   const window: CleanerWindow = {
-    end, headersOnly, bytes, batches: [], found: new Map(), foundAtCommit: stream.map.loads.commits,
+    end, headersOnly, bytes, batches: [], isHeadless: false, found: new Map(),
+    foundAtCommit: stream.map.loads.commits,
   }
   for (const { entry } of places.slice(from, end)) {
     const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
     const records = recordsOf(victim, bytes.subarray(at), entry)
-    if (records === undefined) return 'damaged'
-    window.batches.push({ entry, at, records })
+    if (records === undefined) window.isHeadless = true
+    else window.batches.push({ entry, at, records })
   }
   return headersOnly || (yield* lookUp(stream, window)) ? window : 'unread'
 }

@@ -3,7 +3,8 @@
  *
  * - Nothing is moved unverified: a blob whose checksum does not fit is reported, stays where it is, and its segment is
  *   left alone. The old crc goes along, so rot is never laundered into a fresh checksum.
- * - What a damaged summary or trailer said is read from the headers of the batches; a damaged header is not read over.
+ * - What a damaged summary or trailer said is read from the headers of the batches; what lies behind a damaged header
+ *   is moved by what the maps show of it (map-relocation.ts).
  * - A copy is applied only where the map still shows the old place. It carries the oldest batch that was not applied
  *   when it was found live, so that no zero which may have killed it since is forgotten before it.
  */
@@ -18,6 +19,7 @@ import { clearEntry, ENTRY_WORDS, epochOf, hasEntry, segmentOf, seqOf, unitsOf }
 import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
 import type { CopyMap } from './copy-map.ts'
 import type { Append } from './log-batch.ts'
+import { moveByMaps, type Mover } from './map-relocation.ts'
 import { loadPage } from './page-visitor.ts'
 import { hasDescriptor, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import { eachZero, moveEntry, moveZero } from './relocation.ts'
@@ -41,14 +43,20 @@ const READ_AGAIN_MS = 5000
  * Empty one sealed segment. Afterwards it is `cleaned`, or `unreadable` when something in it is damaged. When something
  * could not be read, of it or of the index, it stays sealed and is tried again later. False: there was no room for its
  * copies, it stays as it is; one that needs none may give room.
+ * @param mayReadByMaps  what the medium does not give is moved by the maps; else it may be there at the next try
  */
-export function* cleanSegment(stream: StoreStream, segment: number, buffer: Uint8Array): Task<boolean> {
+export function* cleanSegment(
+  stream: StoreStream,
+  segment: number,
+  buffer: Uint8Array,
+  mayReadByMaps = stream.segments.readAgainAtMs.has(segment),
+): Task<boolean> {
   const { segments } = stream
   if (segments.live[segment] === 0 && segments.mixed[segment] === 0) {
     segments.setState(segment, SEGMENT_STATE.cleaned)
     return true
   }
-  const job = new CleaningJob(stream, segment, buffer)
+  const job = new CleaningJob(stream, segment, buffer, mayReadByMaps)
   const { rewound } = stream.map
   const whole = yield* job.run()
   if (stream.failed) return true
@@ -72,7 +80,7 @@ export function* cleanSegment(stream: StoreStream, segment: number, buffer: Uint
   return true
 }
 
-class CleaningJob {
+class CleaningJob implements Mover {
   readonly stream: StoreStream
   readonly segment: number
   readonly generation: number
@@ -93,11 +101,15 @@ class CleaningJob {
   private ahead: WindowAhead | undefined
   /** A copy would have had to wait for a free segment. */
   noRoom = false
+  /** Some header is not what was written, or cannot be read. */
+  private isHeadless = false
+  private readonly mayReadByMaps: boolean
 
   private readonly buffers: readonly Uint8Array[]
 
-  constructor(stream: StoreStream, segment: number, buffer: Uint8Array) {
+  constructor(stream: StoreStream, segment: number, buffer: Uint8Array, mayReadByMaps: boolean) {
     this.stream = stream
+    this.mayReadByMaps = mayReadByMaps
     this.buffers = [buffer.subarray(0, buffer.length / 2), buffer.subarray(buffer.length / 2)]
     this.segment = segment
     this.generation = stream.segments.generation[segment]!
@@ -120,11 +132,14 @@ class CleaningJob {
     const places = entries.map((entry, i) => ({ entry, endBlock: endOf(i) }))
     if (!(yield* this.pass(places, false, withZeroes))) return false
     // Only now it is known what older data of this segment lives on: a zero has to outlive that, too.
-    return yield* this.pass(
-      withZeroes.map((entry) => ({ entry, endBlock: entry.startBlock + entry.headerBlocks })),
-      true,
-      [],
-    )
+    const ofZeroes = withZeroes.map((entry) => ({ entry, endBlock: entry.startBlock + entry.headerBlocks }))
+    if (!(yield* this.pass(ofZeroes, true, []))) return false
+    if (!this.isHeadless) return true
+    const { log, diskUuid } = this.stream.context
+    log.event('warn', 'a header of the log is damaged: what lies there is moved by the maps', {
+      disk: diskUuid, segment: this.segment, liveUnits: this.stream.segments.live[this.segment]!,
+    })
+    return (yield* moveByMaps(this)) && !this.damaged && !this.unapplied && !this.stream.failed
   }
 
   /** @param withZeroes  gets the batches that have zeroes or trims, which are left out at first */
@@ -137,12 +152,21 @@ class CleaningJob {
       return readWindow(this, places, from, { headersOnly, buffer: this.buffers[turn++ % 2]! })
     }
     for (let i = 0; i < places.length && !this.stream.failed;) {
-      const window = yield* this.ahead === undefined ? read(i) : this.ahead.ended()
+      let window = yield* this.ahead === undefined ? read(i) : this.ahead.ended()
       this.ahead = undefined
-      if (typeof window === 'string') {
-        if (window === 'damaged') this.damaged = true
-        return false
+      if (window === 'unreadable' && this.mayReadByMaps) {
+        // One by one, to leave out what cannot be read.
+        window = yield* readWindow(this, places.slice(0, i + 1), i, {
+          headersOnly: isOfZeroes || segments.live[this.segment] === 0, buffer: this.buffers[turn++ % 2]!,
+        })
+        if (window === 'unreadable') {
+          this.isHeadless = true
+          i++
+          continue
+        }
       }
+      if (typeof window === 'string') return false
+      if (window.isHeadless) this.isHeadless = true
       this.window = window
       i = window.end
       if (!window.headersOnly && i < places.length) this.ahead = new WindowAhead(read(i))
@@ -161,15 +185,21 @@ class CleaningJob {
         if (i % HEADERS_A_TURN === 0) yield* this.endTurn()
         continue
       }
-      this.appendGathered()
-      if (this.outstanding === 0) yield* this.endTurn()
-      yield* until<void>((resume) => {
-        if (this.outstanding === 0) resume()
-        else this.waiting = resume
-      })
-      if (this.noRoom) return false
+      if (!(yield* this.flush())) return false
     }
+    if (this.gathered.length > 0 && !(yield* this.flush())) return false
     return !this.damaged && !this.unapplied && !this.stream.failed
+  }
+
+  /** Append what was gathered, and wait until it is applied. False: there was no room. */
+  *flush(): Task<boolean> {
+    this.appendGathered()
+    if (this.outstanding === 0) yield* this.endTurn()
+    yield* until<void>((resume) => {
+      if (this.outstanding === 0) resume()
+      else this.waiting = resume
+    })
+    return !this.noRoom
   }
 
   /** What is in memory is read at once: without an end, a turn would be as long as the segment. */
@@ -180,8 +210,8 @@ class CleaningJob {
   private *summary(): Task<{ entries: SummaryEntry[]; endBlock: number } | undefined> {
     const { reader, context } = this.stream
     const block = yield* reader.read(this.segment, reader.segmentBlocks - 1, 1)
-    if (block === undefined) return undefined
-    const trailer = decodeTrailer(block, context.crc32c, {
+    if (block === undefined && !this.mayReadByMaps) return undefined
+    const trailer = block === undefined ? undefined : decodeTrailer(block, context.crc32c, {
       diskUuid: context.diskUuid,
       segment: this.segment,
       generation: this.generation,
@@ -203,8 +233,10 @@ class CleaningJob {
     for (let batch = segments.firstBatch[segment]! - 1; batch < lastBatch;) {
       const read = yield* reader.batchAt({ segment, generation, block }, media)
       if (read === undefined || read.header.batch <= batch || read.header.batch > lastBatch) {
-        this.damaged = !media.failed
-        return undefined
+        if (media.failed && !this.mayReadByMaps) return undefined
+        // Where the next one begins cannot be told.
+        this.isHeadless = true
+        break
       }
       const { headerCrc, headerBytes, totalBlocks } = read.header
       batch = read.header.batch
@@ -227,9 +259,13 @@ class CleaningJob {
   private *hint(volume: VolumeMap, copy: CopyMap, record: RecordHeader): Task<boolean> {
     const isFresh = (record.flags & (RECORD_FLAG.moved | RECORD_FLAG.fill)) === 0
     if (!isFresh || record.seq <= copy.hintSeq || record.seq > volume.appliedSeq) return true
+    return yield* this.writeBody(volume)
+  }
+
+  *writeBody({ copy }: VolumeMap): Task<boolean> {
     let hasRoom = false
     yield* until<void>((resume) => {
-      hasRoom = copy.writeHint(resume)
+      hasRoom = copy!.writeHint(resume)
       if (!hasRoom) resume()
     })
     if (!hasRoom) this.noRoom = true
@@ -310,17 +346,7 @@ class CleaningJob {
       const length = record.storedUnits[i]! * UNIT_BYTES
       const crc = (crc32c(bytes.subarray(at, at + length)) ^ blockIdentity(seed, record.lba + i)) >>> 0
       if (crc !== record.crcs[i]) {
-        const { epoch, seq } = record
-        // A copy's version comes from another one; then the segment is looked at again.
-        if (volume.copy === undefined) this.damaged = true
-        else this.unapplied = true
-        volume.copy?.onDamaged({ lba: record.lba + i, epoch, seq })
-        this.stream.context.log.event('error', 'a live block fails its checksum', {
-          volume: volume.descriptor.spec.name,
-          lba: record.lba + i,
-          disk: this.stream.context.diskUuid,
-          segment: this.segment,
-        })
+        this.isDamaged(volume, { lba: record.lba + i, epoch: record.epoch, seq: record.seq })
         return false
       }
       at += length
@@ -345,6 +371,19 @@ class CleaningJob {
       ),
     )
     return true
+  }
+
+  isDamaged(volume: VolumeMap, version: { lba: number; epoch: number; seq: number }): void {
+    // A copy's version comes from another one; then the segment is looked at again.
+    if (volume.copy === undefined) this.damaged = true
+    else this.unapplied = true
+    volume.copy?.onDamaged(version)
+    this.stream.context.log.event('error', 'a live block fails its checksum', {
+      volume: volume.descriptor.spec.name,
+      lba: version.lba,
+      disk: this.stream.context.diskUuid,
+      segment: this.segment,
+    })
   }
 
   private *zero(volume: VolumeMap, record: RecordHeader): Task<boolean> {
@@ -443,7 +482,7 @@ class CleaningJob {
   }
 
   /** Append a copy; `apply` points the map at it when it is written. A checkpoint syncs it before the victim goes. */
-  private append(
+  append(
     record: RecordHeader,
     payload: Uint8Array[],
     payloadUnits: number,

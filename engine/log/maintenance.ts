@@ -31,6 +31,9 @@ const CLEANED_LEAST = 2
 const CLEANED_MOST = 8
 /** With those that have nothing to copy: they cost the checkpoint a frame each. */
 const GIVEN_BACK_MOST = 64
+/** A damaged one. */
+const EMPTY_TRIES = 10
+const EMPTY_AGAIN_MS = 6000
 
 export class Maintenance {
   private readonly stream: StoreStream
@@ -52,8 +55,9 @@ export class Maintenance {
   private mostFreeBlocks = 0
   /** Segments whose copies had no room when it was tried. */
   private readonly skipped = new Set<number>()
-  /** Segments to be emptied whatever that wins. */
-  private readonly damaged = new Set<number>()
+  /** Segments to be emptied whatever that wins, and how often that is tried. */
+  private readonly damaged = new Map<number, number>()
+  private readonly emptyTimers = new Set<{ cancel(): void }>()
   private cleanerBuffer: Uint8Array | undefined
   private sampledBytes = 0
   private sampledMs = 0
@@ -105,8 +109,8 @@ export class Maintenance {
   }
 
   /** What describes a sealed segment is damaged: what is live in it is moved elsewhere, and it is given back. */
-  empty(segment: number): void {
-    this.damaged.add(segment)
+  empty(segment: number, tries = EMPTY_TRIES): void {
+    this.damaged.set(segment, tries)
     this.kick()
   }
 
@@ -114,6 +118,7 @@ export class Maintenance {
   stop(done: () => void): void {
     this.stopped = true
     this.readAgainTimer?.cancel()
+    for (const timer of this.emptyTimers) timer.cancel()
     if (this.running) this.stopping = done
     else done()
   }
@@ -173,8 +178,13 @@ export class Maintenance {
       }
       const [damaged] = this.damaged
       if (damaged !== undefined) {
-        this.damaged.delete(damaged)
-        yield* this.emptyTask(damaged)
+        const [segment, tries] = damaged
+        this.damaged.delete(segment)
+        const generation = stream.segments.generation[segment]!
+        yield* this.emptyTask(segment)
+        const isThere = stream.segments.state[segment] === SEGMENT_STATE.sealed
+        if (isThere && stream.segments.generation[segment] === generation && tries > 1)
+          this.emptyAgain(segment, tries - 1)
         continue
       }
       if (this.wantsCleaning) {
@@ -194,7 +204,16 @@ export class Maintenance {
     }
   }
 
-  /** One that cannot be emptied now, without room for instance, is found again. */
+  /** A block that another copy has is there soon, and so may room be. After some tries it is found again. */
+  private emptyAgain(segment: number, tries: number): void {
+    if (this.stopped || this.stream.failed) return
+    const timer = this.stream.context.clock.after(EMPTY_AGAIN_MS, () => {
+      this.emptyTimers.delete(timer)
+      this.empty(segment, tries)
+    })
+    this.emptyTimers.add(timer)
+  }
+
   private *emptyTask(segment: number): Task<void> {
     const { stream } = this
     const { segments, log } = stream
@@ -204,7 +223,7 @@ export class Maintenance {
     // What is newer than the last checkpoint is read again by an opening.
     if (segments.lastBatch[segment]! >= log.position().batch && !(yield* checkpoint())) return
     if (!isSealed() || segments.lastBatch[segment]! >= log.position().batch) return
-    yield* cleanSegment(stream, segment, (this.cleanerBuffer ??= newCleanerBuffer()))
+    yield* cleanSegment(stream, segment, (this.cleanerBuffer ??= newCleanerBuffer()), true)
     if (segments.state[segment] === SEGMENT_STATE.cleaned) yield* checkpoint()
   }
 

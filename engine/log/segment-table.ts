@@ -2,9 +2,10 @@
  * What one stream knows of its segments: state, generation, how many units are live, which batches they hold.
  *
  * Invariants: a segment is `open` (one at most), `sealed`, `cleaned` (nothing refers to it, waits for a checkpoint),
- * `givenBack` (its frame is being marked free), `unreadable` (a damaged header: left alone), or not ours. `live` =
- * sum of storedUnits over all map and history entries that point there, except that an entry whose page has an
- * unresolved delta still counts its superseded versions (L3 holds once all pages are folded).
+ * `givenBack` (its frame is being marked free), `unreadable` (a live block of it is damaged, and nobody has another
+ * one: left alone), or not ours. `live` = sum of storedUnits over all map and history entries that point there, except
+ * that an entry whose page has an unresolved delta still counts its superseded versions (L3 holds once all pages are
+ * folded).
  */
 import { assert } from '../assert.ts'
 import type { SegmentGrants } from '../ports.ts'

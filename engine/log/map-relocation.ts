@@ -1,0 +1,234 @@
+/**
+ * What lies in a segment whose headers cannot all be read, moved by what the maps show of it (FORMAT.md section 6): the
+ * cleaner moved what the readable headers describe, and what still refers to the segment then is of the others.
+ *
+ *   bodies and snapshot leaves   written anew from memory
+ *   write blocks                 each entry of head or history that points there: verified, re-appended under its id
+ *   zeroes and trims             one record an id, over all that refers to it
+ *
+ * - Of a record that cannot be read nobody knows when it was born, so what is conservative counts: older versions are
+ *   as old as can be, zeroes and trims are born anew (section 6, when a zero or trim may be forgotten).
+ * - What was applied of a copy is durable in a body before the records go that say it: their seqs are not known.
+ * Cost: all pages of all maps of the stream are looked at.
+ */
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { until, type Task } from '../task.ts'
+import { pagesFrom, pageWithHistory } from '../volume/copy-reader.ts'
+import { encodeDescriptor, generationOfSlice } from '../volume/descriptor.ts'
+import { encodeLeaf } from '../volume/snapshot-leaves.ts'
+import { hexToUuid } from './bytes.ts'
+import {
+  crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, transformOf, unitsOf,
+} from './entry.ts'
+import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
+import type { Append } from './log-batch.ts'
+import { blankRecord, BORN_FIRST, OPERATION, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
+import { moveEntry, moveZero } from './relocation.ts'
+import type { StoreStream } from './store-stream.ts'
+import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
+
+const PAGES_A_LOOK = 32
+
+/** Who appends copies, and applies them when they are written. */
+export interface Mover {
+  readonly stream: StoreStream
+  readonly segment: number
+  readonly generation: number
+  append(
+    record: RecordHeader,
+    payload: Uint8Array[],
+    payloadUnits: number,
+    apply: (append: Append) => Task<boolean> | undefined,
+  ): void
+  /** Until what was appended is applied. False: there was no room. */
+  flush(): Task<boolean>
+  /** Write a body that says what was applied. False: there was no room. */
+  writeBody(volume: VolumeMap): Task<boolean>
+  /** A live block is not what was written, or cannot be read: the segment stays. */
+  isDamaged(volume: VolumeMap, version: { lba: number; epoch: number; seq: number }): void
+}
+
+/** A record of zeroes or trims, as far as anything refers to it. */
+interface ZeroRange {
+  kind: number
+  epoch: number
+  seq: number
+  firstLba: number
+  endLba: number
+}
+
+/** False: something could not be read, or had no room. */
+export function* moveByMaps(mover: Mover): Task<boolean> {
+  for (const volume of [...mover.stream.map.volumes.values()])
+    if (!(yield* new VolumeMove(mover, volume).run())) return false
+  return true
+}
+
+class VolumeMove {
+  private readonly mover: Mover
+  private readonly volume: VolumeMap
+  private readonly id: Uint8Array
+  private readonly zeroes = new Map<string, ZeroRange>()
+
+  constructor(mover: Mover, volume: VolumeMap) {
+    this.mover = mover
+    this.volume = volume
+    this.id = hexToUuid(volume.descriptor.spec.id)
+  }
+
+  *run(): Task<boolean> {
+    const { volume, mover } = this
+    const { copy } = volume
+    // Old entries of a slice that is wiped may still be there, and would come back under its new generation.
+    if (copy !== undefined && copy.wiping.length > 0) return false
+    if (copy !== undefined && copy.hintSeq < volume.appliedSeq && !(yield* mover.writeBody(volume))) return false
+    if (volume.controlSegment === mover.segment && !(yield* this.control())) return false
+    if (!(yield* this.leaves()) || !(yield* this.blocks())) return false
+    return yield* this.moveZeroes()
+  }
+
+  private *control(): Task<boolean> {
+    const { volume, mover } = this
+    const { descriptor } = volume
+    if (volume.copy !== undefined && !descriptor.deleted) return yield* mover.writeBody(volume)
+    const stored = volume.copy === undefined ? descriptor : volume.copy.stored(descriptor, volume.appliedSeq)
+    const { epoch, seq, revision } = descriptor
+    this.appendBody({ operation: OPERATION.change, epoch, seq, revision, bornBatch: volume.controlBornBatch },
+      encodeDescriptor(stored), (segment) => {
+        if (volume.descriptor.revision !== revision) return
+        volume.controlSegment = segment
+        volume.changed = true
+      })
+    return yield* mover.flush()
+  }
+
+  /** Nothing but a body that names another one ends a leaf, so it says nothing of what is older, and is born anew. */
+  private *leaves(): Task<boolean> {
+    const { volume, mover } = this
+    const { copy, descriptor: { epoch, seq } } = volume
+    for (const { leaf, segment } of copy?.leaves.places.values() ?? []) {
+      if (segment !== mover.segment) continue
+      const { revision, crc } = leaf
+      const bytes = encodeLeaf(leaf.snapshots)
+      // Bodies name it by its checksum.
+      if (mover.stream.context.crc32c(bytes) >>> 0 !== crc) return false
+      this.appendBody({ operation: OPERATION.snapshotLeaf, epoch, seq, revision, bornBatch: 0 }, bytes, (to) => {
+        volume.changed = true
+        copy!.leaves.move([revision, crc], mover.segment, to)
+      })
+    }
+    return yield* mover.flush()
+  }
+
+  private appendBody(
+    of: { operation: number; epoch: number; seq: number; revision: number; bornBatch: number },
+    bytes: Uint8Array,
+    written: (segment: number) => void,
+  ): void {
+    const { operation, epoch, seq, revision, bornBatch } = of
+    const blocks = Math.ceil(bytes.length / BLOCK_BYTES)
+    const body = new Uint8Array(blocks * BLOCK_BYTES)
+    body.set(bytes)
+    const record = {
+      ...blankRecord({ kind: RECORD_KIND.control, volumeId: this.id, lba: revision, blockCount: 0, epoch, seq }),
+      flags: RECORD_FLAG.moved, operation, bornBatch, bodyBytes: bytes.length,
+      bodyCrc: this.mover.stream.context.crc32c(bytes) >>> 0,
+    }
+    this.mover.append(record, [body], blocks * UNITS_PER_BLOCK, ({ segment }) => {
+      written(segment)
+      return undefined
+    })
+  }
+
+  /** Copies of a page are written before the next one is looked at. */
+  private *blocks(): Task<boolean> {
+    const { volume, mover: { stream } } = this
+    const target = { stream, map: volume }
+    for (const { kind, epoch, seq, segment, firstPage, endPage } of volume.tombstones)
+      if (segment === this.mover.segment)
+        this.noteZero(kind, epoch, seq, firstPage * PAGE_BLOCKS, endPage * PAGE_BLOCKS)
+    for (let at = 0; at < PAGES_MAX;) {
+      const pages: number[] | undefined = yield* pagesFrom(target, at, PAGES_MAX, PAGES_A_LOOK)
+      if (pages === undefined || stream.failed) return false
+      if (pages.length === 0) return true
+      for (const page of pages) if (!(yield* this.page(page))) return false
+      at = pages.at(-1)! + 1
+      // Looking at them folds them, which somebody has to write before it fills the memory.
+      if (stream.wantsCheckpoint) yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+    }
+    return true
+  }
+
+  private *page(number: number): Task<boolean> {
+    const { volume, mover } = this
+    const { stream } = mover
+    const both = yield* pageWithHistory({ stream, map: volume }, number)
+    if (both === undefined) return false
+    const headBorn = stream.oldestUnapplied()
+    const found: Array<{ lba: number; words: Uint32Array; bornBatch: number }> = []
+    const look = (lba: number, words: Uint32Array, at: number, bornBatch: number): void => {
+      if (words[at] === 0 || segmentOf(words, at) !== mover.segment) return
+      const kind = kindOf(words, at)
+      if (kind === ENTRY_KIND.data) found.push({ lba, words: words.slice(at, at + ENTRY_WORDS), bornBatch })
+      else this.noteZero(kind, epochOf(words, at), seqOf(words, at), lba, lba + 1)
+    }
+    for (let i = 0; i < PAGE_BLOCKS; i++) look(both.page.firstLba + i, both.page.words, i * ENTRY_WORDS, headBorn)
+    for (const [lba, versions] of both.history) for (const words of versions) look(lba, words, 0, BORN_FIRST)
+    for (const { lba, words, bornBatch } of found) if (!(yield* this.block(lba, words, bornBatch))) return false
+    return found.length === 0 || (yield* mover.flush())
+  }
+
+  /** Verify and re-append a block. */
+  private *block(lba: number, words: Uint32Array, bornBatch: number): Task<boolean> {
+    const { volume, mover, id } = this
+    const { stream: { reader, context: { crc32c } }, stream } = mover
+    const [epoch, seq, units] = [epochOf(words, 0), seqOf(words, 0), storedUnitsOf(words, 0)]
+    const bytes = yield* reader.readUnits(mover.segment, unitsOf(words, 0), units)
+    const crc = crcOf(words, 0)
+    const identity = blockIdentity(recordSeed(volumeTag(crc32c, id), epoch, seq), lba)
+    if (bytes === undefined || (crc32c(bytes) ^ identity) >>> 0 !== crc) {
+      mover.isDamaged(volume, { lba, epoch, seq })
+      return true
+    }
+    const record: RecordHeader = {
+      ...blankRecord({ kind: RECORD_KIND.write, volumeId: id, lba, blockCount: 1, epoch, seq }),
+      flags: RECORD_FLAG.moved, transform: transformOf(words, 0), crcs: [crc], storedUnits: [units], bornBatch,
+      sliceGeneration: generationOfSlice(volume.descriptor, Math.floor(lba / SLICE_BLOCKS)),
+      fromSegment: mover.segment, fromGeneration: mover.generation, fromUnits: unitsOf(words, 0),
+    }
+    mover.append(record, [bytes], bytes.length / UNIT_BYTES, (append) => moveEntry(stream, volume, record, append))
+    return true
+  }
+
+  private noteZero(kind: number, epoch: number, seq: number, firstLba: number, endLba: number): void {
+    const key = `${epoch} ${seq}`
+    const known = this.zeroes.get(key)
+    if (known === undefined) this.zeroes.set(key, { kind, epoch, seq, firstLba, endLba })
+    else {
+      known.firstLba = Math.min(known.firstLba, firstLba)
+      known.endLba = Math.max(known.endLba, endLba)
+    }
+  }
+
+  /** Between what refers to a record of zeroes lie newer versions, or nothing: it covered all of that. */
+  private *moveZeroes(): Task<boolean> {
+    const { volume, mover, id } = this
+    const { stream } = mover
+    let count = 0
+    for (const { kind, epoch, seq, firstLba, endLba } of this.zeroes.values()) {
+      for (let lba = firstLba; lba < endLba;) {
+        const slice = Math.floor(lba / SLICE_BLOCKS)
+        const end = Math.min(endLba, (slice + 1) * SLICE_BLOCKS)
+        const of = kind === ENTRY_KIND.trim ? RECORD_KIND.trim : RECORD_KIND.zero
+        const record = {
+          ...blankRecord({ kind: of, volumeId: id, lba, blockCount: end - lba, epoch, seq }),
+          flags: RECORD_FLAG.moved, sliceGeneration: generationOfSlice(volume.descriptor, slice), bornBatch: 0,
+        }
+        mover.append(record, [], 0, ({ segment }) => moveZero(stream, volume, record, segment))
+        lba = end
+      }
+      if (++count % PAGE_BLOCKS === 0 && !(yield* mover.flush())) return false
+    }
+    return yield* mover.flush()
+  }
+}
