@@ -114,8 +114,10 @@ function usageText({ usedBytes, logicalBytes }: Volume): string {
 }
 
 function describe(volume: Volume): string[] {
-  const copies = volume.copies.map(({ node, role, state, lagBytes }) =>
-    `${node} (${role}, ${state}${lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`})`)
+  const copies = volume.copies.map(({ node, role, state, lagBytes, joining }) => {
+    const words = joining !== '' ? `: ${joining}` : lagBytes === 0 ? '' : `, ${formatSize(lagBytes)} behind`
+    return `${node} (${role}, ${state}${words})`
+  })
   const sessions = volume.frontends.map(({ node, session, generation }) =>
     `${node}/${session}${generation === 0 ? '' : ` (generation ${generation})`}`)
   const sharing = describeSharing(volume)

@@ -64,6 +64,8 @@ export interface Copy {
   /** Slices of 1 GiB of which it shows blocks of the volume that it is a clone of; whether it gets its own now. */
   sharedSlices: number
   isHydrating: boolean
+  /** What it waits for until it is in the set; empty: it is. */
+  joining: string
 }
 
 export interface ScrubVolumeRequest {

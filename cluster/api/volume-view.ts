@@ -41,6 +41,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
       differences: 0,
       sharedSlices: 0,
       isHydrating: false,
+      joining: '',
     }],
     frontends: seen.frontends,
     nbd: seen.nbd,

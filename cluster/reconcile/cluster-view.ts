@@ -101,7 +101,7 @@ function copyOf(fact: CopyFact): Copy {
   return {
     node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
     scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
-    comparedAtMs, differences, sharedSlices, isHydrating,
+    comparedAtMs, differences, sharedSlices, isHydrating, joining: status?.joining ?? '',
   }
 }
 

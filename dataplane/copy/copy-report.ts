@@ -1,8 +1,11 @@
 /** What a copy of this worker says of itself to the control plane (engine/control/node-status.ts). */
 import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../engine/control/node-status.ts'
 import type { CopyStatus, ScrubStatus } from '../../engine/control/node-status.ts'
+import { bytes, seconds } from '../../engine/control/amounts.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
+import { progressOf } from '../../engine/replication/copy-state.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
+import { fillPatienceMs } from '../../engine/replication/fill-source.ts'
 import { BLOCK_BYTES, SLICE_BYTES } from '../../engine/units.ts'
 import { sharingOf } from '../../engine/volume/copy-shares.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
@@ -40,6 +43,7 @@ export function copyStatus(
     newestSnapshotAtMs: snapshots.newestAtMs,
     newestScheduledAtMs: snapshots.newestScheduledAtMs,
     lagBytes: lagBytes(state),
+    joining: joiningWords(state, nowMs),
     hearsPrimary: role === 'replica' && state.isFollowing && nowMs <= heardAtMs + options.leaseMs,
     held: whyHeld(state, store, nowMs),
     isPoolFull: (store?.heldRecords ?? 0) > 0,
@@ -77,6 +81,24 @@ export function lagBytes({ primary, consistency, log, sizeBytes }: CopyState): n
   if (primary !== undefined) return 0
   if (consistency.state === 'filling') return Math.min(sizeBytes, consistency.slices.length * SLICE_BYTES)
   return Math.max(0, log.toldCommitSeq - log.appliedSeq) * BLOCK_BYTES
+}
+
+/** What a copy that is out of the set does, and waits for, as far as it knows; empty: it is in the set. */
+export function joiningWords(state: CopyState, nowMs: number): string {
+  const { role, fillTarget, log, config, promise } = state
+  if (role !== 'out') return ''
+  const primary = config?.config.primary ?? promise.primary
+  if (fillTarget === undefined) return `asks ${primary} to be filled`
+  const records = Math.max(0, log.toldCommitSeq - progressOf(state))
+  const silentMs = nowMs - fillTarget.heardAtMs
+  if (fillTarget.phase === 'ended') {
+    return `was filled, asks ${primary} to take it in, and is ${records} record(s) behind`
+  }
+  if (silentMs >= fillPatienceMs(state)) {
+    return `has heard nothing of its filling by ${primary} for ${seconds(silentMs)}`
+  }
+  if (fillTarget.phase === 'starting') return 'makes room for its filling'
+  return `is being filled, at most ${bytes(lagBytes(state))} and ${records} record(s) are left`
 }
 
 function whyHeld({ primary, options }: CopyState, store: LocalCopyStore | undefined, nowMs: number): string {

@@ -164,6 +164,7 @@ export function conditionOf({ node, presence, awayMs, saidAtMs, status, isVouche
       if (status!.role === 'starting') return `${node} is starting its copy`
       if (status!.role !== 'out') return `${node} was taken out of the set, and has not spoken since`
       if (status!.isPoolFull) return `${node} has no room to be filled`
+      if (status!.joining !== '') return `${node} ${status!.joining}`
       if (status!.lagBytes === 0) return `${node} catches up`
       return `${node} is being filled, at most ${bytes(status!.lagBytes)} are left`
     case 'away':

@@ -95,6 +95,8 @@ export interface CopyStatus extends ScrubStatus, SharingStatus {
   commitSeq: number
   /** What it lacks, of a copy that catches up or is filled. */
   lagBytes: number
+  /** What it does and waits for until it is in the set, as a sentence without a subject; empty: it is. */
+  joining: string
   /** A replica that has had a beacon of its epoch's primary within its lease. */
   hearsPrimary: boolean
   /** Why I/O is held (a primary) or nothing can be stored (others), as a sentence; empty: it is not. */

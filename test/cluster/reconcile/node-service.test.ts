@@ -26,7 +26,7 @@ const REPORT: NodeReport = {
     copies: [{
       volumeId: ID, copyId: 'c', role: 'handing-over', epoch: 2 ** 32, isConsistent: true, isWhole: false,
       isVirgin: true, lostSlices: 4, diskUuids: ['u'], usedBytes: 5, logicalBytes: 2 ** 46,
-      seq: 2 ** 48, commitSeq: 6, lagBytes: 7,
+      seq: 2 ** 48, commitSeq: 6, lagBytes: 7, joining: 'waits',
       snapshots: 9, newestSnapshot: 'n'.repeat(63), newestSnapshotAtMs: 2 ** 42, newestScheduledAtMs: 2 ** 41,
       hearsPrimary: true, held: 'so', isPoolFull: true, heldRequests: 8, failure: 'no',
       scrubbedAtMs: 2 ** 41, checkedAtMs: 2 ** 42, isScrubbing: true, scrubPercent: 15, isScrubOverdue: true,

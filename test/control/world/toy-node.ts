@@ -159,7 +159,7 @@ export class ToyNode {
         usedBytes, logicalBytes: usedBytes,
         snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
         seq: copy.has, commitSeq: copy.has,
-        lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, heldRequests: 0, failure,
+        lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, heldRequests: 0, joining: '', failure,
         ...NEVER_SCRUBBED,
         sharedSlices: copy.shared, sharedBytes: copy.shared, isHydrating: copy.isHydrating, levels: levelsOf(copy),
         readers: this.readersOf(copy).length, isLastReader: this.isLastReader(copy),

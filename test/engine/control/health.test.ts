@@ -78,6 +78,8 @@ t.test('N7: of a copy that is out of the set nothing is said that its node did n
   t.equal(healthAt(small, NOW + 4000).healthReason, `${told}n3 catches up`)
   small.copy('n3', 'v', { lagBytes: 2 * MIB }, NOW + 4000)
   t.equal(healthAt(small, NOW + 4000).healthReason, `${told}n3 is being filled, at most 2 MiB are left`)
+  small.copy('n3', 'v', { joining: 'asks n1 to be filled' }, NOW + 4000)
+  t.equal(healthAt(small, NOW + 4000).healthReason, `${told}n3 asks n1 to be filled`)
   t.end()
 })
 
