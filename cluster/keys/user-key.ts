@@ -56,7 +56,8 @@ function readFirst(file: string, into: Uint8Array): number {
   }
 }
 
-function decodeKey(found: Uint8Array): Uint8Array | undefined {
+/** 32 bytes as they are, as hex or as base64; undefined: none of these. */
+export function decodeKey(found: Uint8Array): Uint8Array | undefined {
   if (found.length === USER_KEY_BYTES) return found.every(isText) ? undefined : found.slice()
   const text = Buffer.from(found.buffer, found.byteOffset, found.length).toString('latin1').replace(/\r?\n$/, '')
   if (/^[0-9a-f]{64}$/i.test(text)) return decoded(text, 'hex')

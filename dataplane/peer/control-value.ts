@@ -52,6 +52,7 @@ const FIXED: Record<number, number> = {
 }
 const LENGTH_BYTES: Record<number, number> = { 0xd9: 1, 0xda: 2, 0xdb: 4, 0xdc: 2, 0xdd: 4, 0xde: 2, 0xdf: 4 }
 
+const FLOAT = 0xcb
 const PROTO = '__proto__'
 
 function walk(bytes: Uint8Array): string | undefined {
@@ -82,8 +83,10 @@ function walk(bytes: Uint8Array): string | undefined {
     else if (token < 0xc0) textLength = token - 0xa0
     else {
       const fixed = FIXED[token]
-      if (fixed !== undefined) at += fixed
-      else {
+      if (fixed !== undefined) {
+        if (token === FLOAT && isEndless(bytes, at)) return 'a number that is not finite'
+        at += fixed
+      } else {
         const lengthBytes = LENGTH_BYTES[token]
         if (lengthBytes === undefined) return 'a token that is not used here'
         if (at + lengthBytes > end) return 'the value is cut off'
@@ -108,6 +111,11 @@ function walk(bytes: Uint8Array): string | undefined {
   }
   if (at > end) return 'the value is cut off'
   return at < end ? 'something lies behind the value' : undefined
+}
+
+/** All bits of a double's exponent are set: it stands for no number, or for one without end. */
+function isEndless(bytes: Uint8Array, at: number): boolean {
+  return (bytes[at]! & 0x7f) === 0x7f && bytes[at + 1]! >= 0xf0
 }
 
 function isProto(bytes: Uint8Array, at: number, length: number): boolean {

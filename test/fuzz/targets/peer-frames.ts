@@ -6,14 +6,16 @@
  * no more memory is asked for than a frame's; every slab is given back.
  */
 import fc from 'fast-check'
-import { assert } from '../../engine/assert.ts'
-import { crc32c } from '../../dataplane/checksum.ts'
-import { SlabPool } from '../../dataplane/slab-pool.ts'
-import { HEADER_CRC_AT } from '../../dataplane/peer/frame-header.ts'
-import { FRAME_BYTES_MAX, HEADER_BYTES } from '../../dataplane/peer/protocol.ts'
-import { anyOf, MESSAGE_TYPES } from '../dataplane/peer/any-message.ts'
-import { bytesOf, laneOf, read, SEED, textOf } from '../dataplane/peer/wire.ts'
-import { Random } from '../sim/random.ts'
+import { assert } from '../../../engine/assert.ts'
+import { crc32c } from '../../../dataplane/checksum.ts'
+import { SlabPool } from '../../../dataplane/slab-pool.ts'
+import { HEADER_CRC_AT } from '../../../dataplane/peer/frame-header.ts'
+import { FRAME_BYTES_MAX, HEADER_BYTES } from '../../../dataplane/peer/protocol.ts'
+import { anyOf, MESSAGE_TYPES } from '../../dataplane/peer/any-message.ts'
+import { bytesOf, laneOf, read, SEED, textOf } from '../../dataplane/peer/wire.ts'
+import type { Random } from '../../sim/random.ts'
+import { DrawnFrom } from '../target.ts'
+import type { Target } from '../target.ts'
 
 /** Made once: drawing messages costs more than reading them. */
 const POOL = MESSAGE_TYPES.flatMap((type) => fc.sample(anyOf(type), { numRuns: 12, seed: 21 }))
@@ -28,8 +30,17 @@ class CountingPool extends SlabPool {
   }
 }
 
-export function fuzz(seed: number): void {
-  const random = new Random(seed)
+export const target: Target = {
+  parsers: [
+    'dataplane/peer/frame-parser.ts', 'dataplane/peer/frame-header.ts', 'dataplane/peer/message-join.ts',
+    'dataplane/peer/records-codec.ts', 'dataplane/peer/request-codec.ts', 'dataplane/peer/stored-codec.ts',
+    'dataplane/peer/versions-codec.ts',
+  ],
+  seeds: () => [64, 256].map((length) => new Uint8Array(length)),
+  execute: (input) => fuzz(new DrawnFrom(input)),
+}
+
+function fuzz(random: Random): void {
   const first = POOL[random.int(POOL.length)]!
   const lane = laneOf(first)
   const others = POOL.filter((message) => laneOf(message) === lane)

@@ -5,20 +5,27 @@
  * Promises: nothing throws; an undamaged session comes out request by request, byte by byte; a kept payload never
  * changes; memory stays below what was admitted plus a few slabs.
  */
-import { assert } from '../../engine/assert.ts'
-import { NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
-import { RequestParser, emptyHeader, encodeRequest, hasPayload } from '../../dataplane/nbd/request-parser.ts'
-import type { RequestHeader } from '../../dataplane/nbd/request-parser.ts'
-import type { Slab } from '../../dataplane/slab-pool.ts'
-import { SlabPool } from '../../dataplane/slab-pool.ts'
-import { validate } from '../../dataplane/nbd/validate.ts'
-import { Random } from '../sim/random.ts'
+import { assert } from '../../../engine/assert.ts'
+import { NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_WRITE } from '../../../dataplane/nbd/protocol.ts'
+import { RequestParser, emptyHeader, encodeRequest, hasPayload } from '../../../dataplane/nbd/request-parser.ts'
+import type { RequestHeader } from '../../../dataplane/nbd/request-parser.ts'
+import type { Slab } from '../../../dataplane/slab-pool.ts'
+import { SlabPool } from '../../../dataplane/slab-pool.ts'
+import { validate } from '../../../dataplane/nbd/validate.ts'
+import type { Random } from '../../sim/random.ts'
+import { DrawnFrom } from '../target.ts'
+import type { Target } from '../target.ts'
 
 const SIZE = 2 ** 40
 const PAYLOAD_MAX = 400_000
 
-export function fuzz(seed: number): void {
-  const random = new Random(seed)
+export const target: Target = {
+  parsers: ['dataplane/nbd/request-parser.ts', 'dataplane/nbd/validate.ts'],
+  seeds: () => [64, 256].map((length) => new Uint8Array(length)),
+  execute: (input) => fuzz(new DrawnFrom(input)),
+}
+
+function fuzz(random: Random): void {
   const extended = random.int(2) === 0
   const damaged = random.int(2) === 0
   const sent: { header: RequestHeader; payload: Buffer }[] = []

@@ -4,18 +4,25 @@
  * Promises: nothing throws; no option grows the memory beyond its limit; every option that was read whole has exactly
  * one final reply, or the handshake is over; what is entered is what was asked for, and no byte behind it is lost.
  */
-import { assert } from '../../engine/assert.ts'
-import { Handshake } from '../../dataplane/nbd/handshake.ts'
-import { encodeInfoRequest, encodeMetaContextRequest, encodeOption } from '../../dataplane/nbd/option-data.ts'
-import { NBD_REP_ACK } from '../../dataplane/nbd/protocol.ts'
-import { Random } from '../sim/random.ts'
+import { assert } from '../../../engine/assert.ts'
+import { Handshake } from '../../../dataplane/nbd/handshake.ts'
+import { encodeInfoRequest, encodeMetaContextRequest, encodeOption } from '../../../dataplane/nbd/option-data.ts'
+import { NBD_REP_ACK } from '../../../dataplane/nbd/protocol.ts'
+import type { Random } from '../../sim/random.ts'
+import { DrawnFrom } from '../target.ts'
+import type { Target } from '../target.ts'
 
 const info = { name: 'disk', sizeBytes: 2 ** 40, blockSizeBytes: 4096, readOnly: false, description: 'd', worker: 0 }
 const directory = { list: () => [info], find: (name: string) => name === 'disk' ? info : undefined }
 const QUERIES = ['base:allocation', 'base:', 'x-other:', '', ':', 'base', 'base:allocation:more']
 
-export function fuzz(seed: number): void {
-  const random = new Random(seed)
+export const target: Target = {
+  parsers: ['dataplane/nbd/handshake.ts', 'dataplane/nbd/option-data.ts'],
+  seeds: () => [64, 256].map((length) => new Uint8Array(length)),
+  execute: (input) => fuzz(new DrawnFrom(input)),
+}
+
+function fuzz(random: Random): void {
   const flags = Buffer.from([0, 0, 0, random.int(8) === 0 ? random.int(256) : random.int(4)])
   const options: Buffer[] = []
   for (let i = random.between(0, 12); i > 0; i--) options.push(makeOption(random))

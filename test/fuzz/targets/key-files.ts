@@ -1,0 +1,69 @@
+/**
+ * Key files, wrapped keys, certificates and who they name. Promises: each is a key, or refused in words; nothing that
+ * was not wrapped opens; a certificate names one identity or says why none.
+ */
+import { createHash, X509Certificate } from 'node:crypto'
+import { assert } from '../../../engine/assert.ts'
+import { unwrapDataKey, newEncryption, unwrapKeys } from '../../../cluster/keys/data-key.ts'
+import { decodeKey, userKeyOf } from '../../../cluster/keys/user-key.ts'
+import { decodeEncryption } from '../../../cluster/store/volume-records.ts'
+import { makeAuthority } from '../../../cluster/tls/certificate.ts'
+import { CLUSTER_ID, identityOf, identityUri } from '../../../cluster/tls/identity.ts'
+import { chosen, oneOf } from '../target.ts'
+import type { Target } from '../target.ts'
+
+const VOLUME = '22'.repeat(16)
+const user = userKeyOf(new Uint8Array(32).fill(9))
+const place = { cipher: 'aes-256-xts', volumeId: VOLUME, keyNumber: 1 } as const
+const ENCRYPTION = newEncryption('aes-256-xts', VOLUME, user)
+const GENUINE = ENCRYPTION.keys[0]!.dataKey!.wrapped
+const CA = makeAuthority({
+  commonName: 'test', nowMs: Date.now(), validMs: 3_600_000,
+  uri: identityUri({ clusterId: VOLUME, role: 'admin', name: 'ca' }),
+}).certificate
+
+const DECODERS = [
+  (bytes: Buffer) => {
+    const key = decodeKey(bytes)
+    assert(key === undefined || key.length === 32, 'a key has 32 bytes')
+  },
+  (bytes: Buffer) => {
+    const wrapped = bytes.toString('latin1')
+    const opened = unwrapDataKey({ wrappedBy: user.id, wrapped }, user, place)
+    const isGenuine = Buffer.from(wrapped, 'base64').equals(Buffer.from(GENUINE, 'base64'))
+    assert(opened === undefined || isGenuine, 'only what was wrapped opens')
+  },
+  (bytes: Buffer) => {
+    let value: unknown
+    try {
+      value = JSON.parse(bytes.toString())
+    } catch {
+      return
+    }
+    const encryption = decodeEncryption(value, VOLUME)
+    if (encryption !== undefined) unwrapKeys(encryption, user, 'v')
+  },
+  (bytes: Buffer) => identityOf({ subjectAltName: bytes.toString() } as X509Certificate),
+  (bytes: Buffer) => {
+    let certificate: X509Certificate
+    try {
+      certificate = new X509Certificate(bytes)
+    } catch {
+      return
+    }
+    const identity = identityOf(certificate)
+    assert(typeof identity === 'string' || CLUSTER_ID.test(identity.clusterId), 'who is named has a cluster')
+  },
+] as const
+
+export const target: Target = {
+  parsers: ['cluster/keys/user-key.ts', 'cluster/keys/data-key.ts', 'cluster/tls/identity.ts'],
+  seeds: () => [
+    chosen(0, createHash('sha256').update('k').digest()), chosen(0, `${'ab'.repeat(32)}\n`),
+    chosen(0, `${'A'.repeat(43)}=`), chosen(1, GENUINE), chosen(2, JSON.stringify(ENCRYPTION)),
+    chosen(3, `URI:${identityUri({ clusterId: VOLUME, role: 'node', name: 'n1' })}, DNS:n1`),
+    chosen(4, CA), chosen(4, new X509Certificate(CA).raw),
+  ],
+  words: ['URI:holdfast://cluster/', ', ', '"', 'null', '{}', '[]'],
+  execute: (input) => oneOf(input, DECODERS),
+}
