@@ -6,8 +6,10 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { LICENCES_FILE, licencesPage } from '../bin/licences.ts'
+import { lockedPackages } from '../bin/lock-file.ts'
 import { RULES } from './tidy/all-rules.ts'
-import { unacceptableLicences } from './tidy/licences.ts'
+import { unacceptableLicences, unpinned } from './tidy/licences.ts'
 import type { LockEntry } from './tidy/licences.ts'
 import type { Source, Tree } from './tidy/rule.ts'
 
@@ -48,6 +50,18 @@ t.test('licences of production dependencies', (t) => {
     return typeof license === 'object' ? license.type : license
   }
   t.same(unacceptableLicences(lock.packages, licenceOf), [])
+  t.end()
+})
+
+t.test('every dependency is pinned, has a checksum, and stands in the list of licences', (t) => {
+  const read = (file: string): Record<string, Record<string, string>> =>
+    JSON.parse(readFileSync(join(root, file), 'utf8')) as Record<string, Record<string, string>>
+  const { dependencies, devDependencies, overrides } = read('package.json')
+  t.same(unpinned({ ...dependencies, ...devDependencies, ...overrides }), [])
+  const packages = lockedPackages()
+  t.same(packages.filter(({ integrity }) => !integrity.startsWith('sha512-')).map(({ name }) => name), [])
+  const isCurrent = readFileSync(LICENCES_FILE, 'utf8') === licencesPage(packages)
+  t.ok(isCurrent, 'docs/licences.md is current: `npm run licences` makes it anew')
   t.end()
 })
 

@@ -15,7 +15,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   csi: ['engine', 'proto', 'cluster'],
   cli: ['engine', 'proto', 'dataplane', 'cluster', 'csi'],
   bench: ['engine', 'proto', 'dataplane', 'cluster', 'csi', 'cli', 'test'],
-  test: ['engine', 'proto', 'dataplane', 'cluster', 'csi', 'cli', 'bench'],
+  test: ['engine', 'proto', 'dataplane', 'cluster', 'csi', 'cli', 'bench', 'bin'],
 }
 
 const IMPORT = /\b(?:from|import)\s*\(?\s*(['"])([^'"\n]+)\1/g

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { RULES } from './all-rules.ts'
 import { codeOnly, withoutComments } from './code-text.ts'
-import { isAccepted, unacceptableLicences } from './licences.ts'
+import { isAccepted, unacceptableLicences, unpinned } from './licences.ts'
 import type { Tree } from './rule.ts'
 import { copyProblems, frontendProblems, type Decisions } from './transition-rules.ts'
 
@@ -288,5 +288,6 @@ t.test('licences', (t) => {
   }
   t.same(unacceptableLicences(packages, () => undefined), ['node_modules/c: none'])
   t.same(unacceptableLicences(packages, () => 'GPL-3.0'), ['node_modules/a: GPL-3.0', 'node_modules/c: GPL-3.0'])
+  t.same(unpinned({ a: '1.2.3', b: '^1.2.3', c: 'latest', d: '1.2', e: '>=1.2.3' }), ['b', 'c', 'd', 'e'])
   t.end()
 })
