@@ -8,7 +8,7 @@ export const target: Target = {
   execute(input) {
     if (input.length <= 1000) return
     let sum = 0
-    for (let i = 0; i < 3000; i++) for (let j = 0; j < 300_000; j++) sum = (sum + i * j) | 0
+    for (let i = 0; i < 1500; i++) for (let j = 0; j < 300_000; j++) sum = (sum + i * j) | 0
     if (sum === 1) throw new Error('never')
   },
 }
