@@ -10,6 +10,7 @@ import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { limitsOf } from '../cluster/api/cluster-limits.ts'
 import { makeKeyFile } from '../cluster/keys/user-key.ts'
+import { keepMemorySecret } from '../dataplane/memory-secrecy.ts'
 import { warmCompileCache } from '../dataplane/compile-cache.ts'
 import { parseDiskSize } from '../dataplane/node-config.ts'
 import { checkSocketPath, lockFolder, makeFolder, nodePaths } from '../dataplane/node-folder.ts'
@@ -132,6 +133,7 @@ function lost(what: string, output: Output): (why: string) => void {
 }
 
 export async function runDev({ arguments: given, output }: Invocation): Promise<number> {
+  keepMemorySecret({ holdsKeys: false })
   const wish = { nodes: parseNodes(given.text('nodes')), store: given.text('store'), tls: given.flag('tls') }
   const dir = path.resolve(given.text('dir') ?? DEV_DIR_DEFAULT)
   const shape = devShape(dir, wish)

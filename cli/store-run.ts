@@ -10,6 +10,7 @@ import { isLoopback } from '../cluster/tls/loopback.ts'
 import { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { clock } from '../dataplane/clock.ts'
 import { lockFolder, makeFolder } from '../dataplane/node-folder.ts'
+import { keepMemorySecret } from '../dataplane/memory-secrecy.ts'
 import { RefusalLog } from '../dataplane/peer/refusal-log.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
@@ -22,6 +23,7 @@ const GRACE_MS = 500
 const REFUSALS_EVERY_MS = 10_000
 
 export async function runStore({ arguments: given, output }: Invocation): Promise<number> {
+  keepMemorySecret({ holdsKeys: false })
   const named = given.text('dir')
   if (named === undefined) throw usageError('--dir is missing', '`holdfast help store` shows how')
   const listen = parseListenAddress(given.text('listen') ?? LISTEN_DEFAULT)

@@ -42,6 +42,7 @@ import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { FromDaemon, Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
 import { peerUid, setParentDeathSignal } from './libc.ts'
+import { keepMemorySecret } from './memory-secrecy.ts'
 import { checkDisks, noteSeen, openDisks } from './lost-disks.ts'
 import type { OpenedDisks } from './lost-disks.ts'
 import type { MetricsServer } from '../cluster/metrics/http-server.ts'
@@ -462,5 +463,6 @@ if (import.meta.main) {
     process.stderr.write('holdfast: the daemon is started by its supervisor; use `holdfast node`\n')
     process.exit(EXIT.REFUSED)
   }
+  keepMemorySecret({ holdsKeys: true })
   process.once('message', (order: StartOrder) => void run(order))
 }

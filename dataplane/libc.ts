@@ -26,6 +26,7 @@ const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
 const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int timeoutMs)')
 const callLseek = lib.func('int64_t lseek(int fd, int64_t offset, int whence)')
 const callGetsockopt = lib.func('int getsockopt(int fd, int level, int option, uint64_t into, uint64_t length)')
+const callSetrlimit = lib.func('int setrlimit(int resource, void *limits)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
 
 const F_DUPFD_CLOEXEC = 1030
@@ -33,11 +34,14 @@ const LOCK_EX = 2
 const LOCK_NB = 4
 const BLKGETSIZE64 = 0x80081272
 const PR_SET_PDEATHSIG = 1
+const PR_GET_DUMPABLE = 3
+const PR_SET_DUMPABLE = 4
 const PR_SET_IO_FLUSHER = 57
 const RWF_NOWAIT = 8
 const POLLERR = 0x8
 const POLLHUP = 0x10
 const POLLRDHUP = 0x2000
+const RLIMIT_CORE = 4
 const CLOCK_BOOTTIME = 7
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
@@ -108,6 +112,18 @@ export function setIoFlusher(): number {
 export function setParentDeathSignal(signal: number): number {
   return outcome(callPrctl(PR_SET_PDEATHSIG, signal, 0, 0, 0))
 }
+
+/** No core file of this process, nor of its children, which inherit it. */
+export function forbidCoreFiles(): number {
+  return outcome(callSetrlimit(RLIMIT_CORE, new BigUint64Array(2)))
+}
+
+/** The kernel shows memory and environment of this process to nobody but root. Children do not inherit it. */
+export function hideMemory(): number {
+  return outcome(callPrctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+}
+
+export const isMemoryHidden = (): boolean => callPrctl(PR_GET_DUMPABLE, 0, 0, 0, 0) === 0
 
 /**
  * Give whole free pages of the allocator's arenas back to the kernel (glibc keeps them otherwise). Runs in the thread

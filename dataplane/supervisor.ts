@@ -28,6 +28,7 @@ import type { FromDaemon, StartOrder } from './daemon-start.ts'
 import { EndedReports } from './ended-reports.ts'
 import { DaemonLog } from './daemon-log.ts'
 import { setIoFlusher } from './libc.ts'
+import { keepMemorySecret } from './memory-secrecy.ts'
 import { checkSocketPath, lockFolder, makeFolder, nodePaths } from './node-folder.ts'
 import type { NodePaths } from './node-folder.ts'
 import type { NodeConfig } from './node-config.ts'
@@ -163,6 +164,7 @@ class Supervisor {
 
 /** Run a node until it is stopped or refuses; resolves with the exit code. Throws a HoldfastError before it spawns. */
 export async function runSupervisor(config: NodeConfig): Promise<number> {
+  keepMemorySecret({ holdsKeys: false })
   const paths = nodePaths(config.dir, config.name)
   checkSocketPath(paths.api)
   checkSocketPath(paths.nbd)

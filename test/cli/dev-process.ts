@@ -12,8 +12,8 @@ export class DevProcess {
   stdout = ''
   stderr = ''
 
-  constructor(t: Test, cwd: string, words: string[] = []) {
-    this.#child = spawn(process.execPath, [MAIN, 'dev', ...words], { cwd })
+  constructor(t: Test, cwd: string, words: string[] = [], env: Record<string, string> = {}) {
+    this.#child = spawn(process.execPath, [MAIN, 'dev', ...words], { cwd, env: { ...process.env, ...env } })
     this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text
       this.#wake()
@@ -29,6 +29,10 @@ export class DevProcess {
       this.#child.kill('SIGKILL')
       await this.#ended
     })
+  }
+
+  get pid(): number {
+    return this.#child.pid!
   }
 
   async says(words: RegExp): Promise<boolean> {

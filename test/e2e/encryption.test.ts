@@ -18,6 +18,7 @@ import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
+import { formsOf, search } from './byte-search.ts'
 import { primaryOf, until } from './until.ts'
 
 const SIZE = 4 * MIB
@@ -239,10 +240,7 @@ t.test('nobody else has seen anything', async (t) => {
   await Promise.all(cluster.nodes.map((node) => node.killNode()))
   const wanted = [
     ...[...written.keys()].map((name): [string, Buffer] => [name, Buffer.from(`canary of ${name} =`)]),
-    ...keys.flatMap(([name, key]): Array<[string, Buffer]> => [
-      [name, key], [`${name}, hex`, Buffer.from(key.toString('hex'))],
-      [`${name}, base64`, Buffer.from(key.toString('base64').slice(0, 40))],
-    ]),
+    ...keys.flatMap(([name, key]) => formsOf(name, key)),
   ]
   const places = [
     ...NAMES.map((name) => [`disk of ${name}`, path.join(cluster.dir, `${name}.disk`)] as const),
@@ -267,25 +265,3 @@ t.test('nobody else has seen anything', async (t) => {
   t.match(salvaged.stdout, /"reason": "encrypted"/)
   t.notOk(fs.readFileSync(image).some((byte) => byte !== 0), 'who has no key gets zeroes')
 })
-
-/** Files of a folder, or one file. */
-function search(where: string, wanted: ReadonlyArray<[string, Buffer]>): { bytes: number; hits: Set<string> } {
-  const hits = new Set<string>()
-  let bytes = 0
-  const files = fs.statSync(where).isDirectory()
-    ? fs.readdirSync(where, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
-      .map(({ parentPath, name }) => path.join(parentPath, name))
-    : [where]
-  const buffer = Buffer.alloc(8 * MIB + 256)
-  for (const file of files) {
-    const fd = fs.openSync(file, 'r')
-    for (let at = 0, got = 1; got > 0; at += 8 * MIB) {
-      got = fs.readSync(fd, buffer, 0, buffer.length, at)
-      bytes += Math.min(got, 8 * MIB)
-      const part = buffer.subarray(0, got)
-      for (const [name, what] of wanted) if (!hits.has(name) && part.includes(what)) hits.add(name)
-    }
-    fs.closeSync(fd)
-  }
-  return { bytes, hits }
-}
