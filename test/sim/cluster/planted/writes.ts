@@ -98,7 +98,7 @@ export const WRITES = [
     { looksAt: focusOn('forgottenTails') },
   ),
   bug('a lost record is never sent again', 'I22, W2', [
-    ['copy.ts', 'if (isOwed && nowMs - peer.sentAtMs >= resendAfterMs(turn, peer)) {', 'if (isOwed && nowMs < 0) {'],
+    ['copy.ts', 'if (isOwed && nowMs - peer.sentAtMs >= resendAfterMs(turn, peer))', 'if (isOwed && nowMs < 0)'],
     ['primary.ts', 'peer.sentSeq = tail.seq\n      return pump(turn, peer)', 'return'],
   ]),
   bug(
