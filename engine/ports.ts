@@ -39,9 +39,16 @@ export type IndexOperation =
 
 /** The rebuildable index of one stream (`level`): an ordered map of bytes. */
 export interface IndexPort {
-  /** All-or-nothing and durable when `done(true)`. */
-  batch(operations: IndexOperation[], done: Outcome): void
-  get(key: Uint8Array, done: (ok: boolean, value: Uint8Array | undefined) => void): void
+  /**
+   * All-or-nothing and durable when `done(true)`. All operations are taken before this returns, each before the next
+   * one is asked for: whoever makes them may use its bytes again then.
+   */
+  batch(operations: Iterable<IndexOperation>, done: Outcome): void
+  /** The values of these keys, in their order; undefined: there is none. Quickest when the keys are in order. */
+  getMany(
+    keys: readonly Uint8Array[],
+    done: (ok: boolean, values: ReadonlyArray<Uint8Array | undefined>) => void,
+  ): void
   /** Entries with `from <= key < below` in key order, at most `limit`. */
   range(
     options: { from: Uint8Array; below: Uint8Array; limit: number },

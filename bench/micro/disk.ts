@@ -129,7 +129,7 @@ async function measureIndex(level: LevelIndex): Promise<void> {
     await new Promise((resolve) => level.batch(operations, resolve))
   }
   let n = 0
-  const get = (done: () => void) => level.get(key((n = (n + 4099) % 8000)), () => done())
+  const get = (done: () => void) => level.getMany([key((n = (n + 4099) % 8000))], () => done())
   await chained('index get of 6 KiB', 1, 4000, get)
   await chained('index get of 6 KiB', 32, 16_000, get)
   for (const count of [1, 100, 10_000]) {

@@ -40,8 +40,8 @@ class MemoryIndex implements IndexPort {
     throw new Error('the benchmark applies batches itself')
   }
 
-  get(_: Uint8Array, done: (ok: boolean, value: Uint8Array | undefined) => void): void {
-    done(true, undefined)
+  getMany(keys: readonly Uint8Array[], done: Parameters<IndexPort['getMany']>[1]): void {
+    done(true, keys.map(() => undefined))
   }
 
   clear(done: (ok: boolean) => void): void {

@@ -44,25 +44,25 @@ export class LevelHistory {
     return new LevelHistory({ groups: [], forgotten: 0, newest: 0 })
   }
 
-  /** The same operations, and what says that they were written. */
-  marked(operations: readonly IndexOperation[]): IndexOperation[] {
-    const all = [...operations]
+  /** The same operations, and what says that they were written; all of it is taken. */
+  *marked(operations: Iterable<IndexOperation>): Generator<IndexOperation> {
     const number = ++this.newest
     if (this.bytes >= GROUP_BYTES) {
       this.bytes = 0
       this.groups.push(number)
       if (this.groups.length > GROUPS_KEPT) {
         const first = this.groups.shift()!
-        for (let old = first; old < this.groups[0]!; old++) all.push({ type: 'del', key: keyOf(old) })
+        for (let old = first; old < this.groups[0]!; old++) yield { type: 'del', key: keyOf(old) }
         this.forgotten++
       }
     }
     this.bytes += MARK_BYTES
-    for (const operation of operations)
+    for (const operation of operations) {
       this.bytes += operation.key.length + (operation.type === 'put' ? operation.value.length : 0)
-    all.push({ type: 'put', key: keyOf(number), value: bytesOf(this.forgotten + this.groups.length - 1) })
-    all.push({ type: 'put', key: keyOf(0), value: bytesOf(number) })
-    return all
+      yield operation
+    }
+    yield { type: 'put', key: keyOf(number), value: bytesOf(this.forgotten + this.groups.length - 1) }
+    yield { type: 'put', key: keyOf(0), value: bytesOf(number) }
   }
 }
 

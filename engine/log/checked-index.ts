@@ -6,6 +6,7 @@
 import type { Crc32c, IndexOperation, IndexPort, Outcome } from '../ports.ts'
 
 const CRC_BYTES = 4
+const FIRST_BYTES = 8192
 
 export class CheckedIndex implements IndexPort {
   private readonly below: IndexPort
@@ -19,32 +20,45 @@ export class CheckedIndex implements IndexPort {
     this.damaged = damaged
   }
 
-  batch(operations: IndexOperation[], done: Outcome): void {
-    // A checkpoint has thousands of values: one piece of memory for all of them spares the collector.
-    let bytes = 0
-    for (const operation of operations) if (operation.type === 'put') bytes += operation.value.length + CRC_BYTES
-    const sealed = new Uint8Array(bytes)
-    const view = new DataView(sealed.buffer)
-    let at = 0
-    const all = operations.map((operation): IndexOperation => {
-      if (operation.type === 'del') return operation
-      const { key, value } = operation
-      const from = at
-      sealed.set(value, from)
-      at += value.length
-      view.setUint32(at, this.crc32c(value, this.crc32c(key)) >>> 0, true)
-      at += CRC_BYTES
-      return { type: 'put', key, value: sealed.subarray(from, at) }
-    })
-    this.below.batch(all, done)
+  batch(operations: Iterable<IndexOperation>, done: Outcome): void {
+    this.below.batch(this.sealed(operations), done)
   }
 
-  get(key: Uint8Array, done: (ok: boolean, value: Uint8Array | undefined) => void): void {
-    this.below.get(key, (ok, sealed) => {
-      if (!ok || sealed === undefined) return done(ok, undefined)
-      const value = this.open(key, sealed)
-      if (value === undefined) this.report()
-      done(value !== undefined, value)
+  private *sealed(operations: Iterable<IndexOperation>): Generator<IndexOperation> {
+    let memory = new Uint8Array(FIRST_BYTES)
+    let value = memory
+    for (const operation of operations) {
+      if (operation.type === 'del') {
+        yield operation
+        continue
+      }
+      const { length } = operation.value
+      if (length + CRC_BYTES > memory.length) memory = new Uint8Array(2 * (length + CRC_BYTES))
+      // Most are as long as the one before.
+      if (value.length !== length + CRC_BYTES) value = memory.subarray(0, length + CRC_BYTES)
+      value.set(operation.value)
+      const crc = this.crc32c(operation.value, this.crc32c(operation.key))
+      for (let i = 0; i < CRC_BYTES; i++) value[length + i] = crc >>> (8 * i)
+      yield { type: 'put', key: operation.key, value }
+    }
+  }
+
+  getMany(
+    keys: readonly Uint8Array[],
+    done: (ok: boolean, values: ReadonlyArray<Uint8Array | undefined>) => void,
+  ): void {
+    this.below.getMany(keys, (ok, sealed) => {
+      if (!ok) return done(false, [])
+      const values = new Array<Uint8Array | undefined>(keys.length).fill(undefined)
+      for (let i = 0; i < keys.length; i++) {
+        if (sealed[i] === undefined) continue
+        values[i] = this.open(keys[i]!, sealed[i]!)
+        if (values[i] === undefined) {
+          this.report()
+          return done(false, [])
+        }
+      }
+      done(true, values)
     })
   }
 
@@ -73,9 +87,10 @@ export class CheckedIndex implements IndexPort {
   private open(key: Uint8Array, sealed: Uint8Array): Uint8Array | undefined {
     const length = sealed.length - CRC_BYTES
     if (length < 0) return undefined
-    const value = sealed.subarray(0, length)
-    const crc = new DataView(sealed.buffer, sealed.byteOffset + length, CRC_BYTES).getUint32(0, true)
-    return this.crc32c(value, this.crc32c(key)) >>> 0 === crc ? value : undefined
+    const value = new Uint8Array(sealed.buffer, sealed.byteOffset, length)
+    const crc = this.crc32c(value, this.crc32c(key))
+    for (let i = 0; i < CRC_BYTES; i++) if (((crc >>> (8 * i)) & 0xff) !== sealed[length + i]) return undefined
+    return value
   }
 
   private report(): void {

@@ -20,7 +20,7 @@ import { decodeWaiting } from './waiting-records.ts'
 export function* loadIndex(context: StreamContext, map: ExtentMap, root: Root): Task<CheckpointMeta | undefined> {
   const { index, diskUuid, streamId } = context
   const bytes = yield* until<Uint8Array | undefined>((resume) =>
-    index.get(metaKey(), (ok, value) => resume(ok ? value : undefined)),
+    index.getMany([metaKey()], (ok, [value]) => resume(ok ? value : undefined)),
   )
   if (bytes === undefined) return undefined
   const meta = parseJson(bytes) as CheckpointMeta | undefined

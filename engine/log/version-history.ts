@@ -74,31 +74,26 @@ export function findVersions(
   done: (found: Array<Uint32Array | undefined> | undefined) => void,
 ): void {
   const { commits } = extents.loads
-  const found: Array<Uint32Array | undefined> = wanted.map(() => undefined)
-  let left = 1
-  let isRead = true
-  const ended = (): void => {
-    if (--left > 0) return
-    if (!isRead) return done(undefined)
+  const asked = wanted.filter((one) => changedVersion(map, one) === undefined)
+  if (asked.length === 0) return done(wanted.map((one) => changedVersion(map, one) ?? undefined))
+  const keys = asked.map(({ lba, epoch, seq }) => historyKey(map.number, lba, epoch, seq))
+  extents.index.getMany(keys, (ok, values) => {
+    if (!ok) return done(undefined)
     // As `readHistory`.
     if (extents.loads.commits !== commits) return findVersions(extents, map, wanted, done)
+    const found = new Map<VersionOfBlock, Uint32Array>()
+    for (const [i, value] of values.entries()) {
+      const words = value === undefined ? undefined : decodeEntryValue(value)
+      if (value !== undefined && words === undefined) return done(undefined)
+      if (words !== undefined) found.set(asked[i]!, words)
+    }
     done(
-      wanted.map((one, i) => {
+      wanted.map((one) => {
         const changed = changedVersion(map, one)
-        return (changed === undefined ? found[i] : changed) ?? undefined
+        return (changed === undefined ? found.get(one) : changed) ?? undefined
       }),
     )
-  }
-  wanted.forEach((one, i) => {
-    if (changedVersion(map, one) !== undefined) return
-    left++
-    extents.index.get(historyKey(map.number, one.lba, one.epoch, one.seq), (ok, value) => {
-      found[i] = ok && value !== undefined ? decodeEntryValue(value) : undefined
-      if (!ok || (value !== undefined && found[i] === undefined)) isRead = false
-      ended()
-    })
   })
-  ended()
 }
 
 /** What became of an older version since the last checkpoint that is durable; null: it is none. Undefined: nothing. */

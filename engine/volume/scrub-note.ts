@@ -52,7 +52,7 @@ const newTrack = (): ScrubTrack => ({ endedAtMs: 0, last: noCounts() })
 /** What is there; a new one when there is none, or it is another copy's, or cannot be read. */
 export function* readScrubNote({ stream, map }: Target, copyId: string): Task<ScrubNote> {
   const bytes = yield* until<Uint8Array | undefined>((resume) =>
-    stream.context.index.get(scrubKey(map.number), (ok, value) => resume(ok ? value : undefined)),
+    stream.context.index.getMany([scrubKey(map.number)], (ok, [value]) => resume(ok ? value : undefined)),
   )
   const found = bytes === undefined ? undefined : (parseJson(bytes) as ScrubNote | undefined)
   // A version of before knew nothing of lost ones.

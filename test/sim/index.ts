@@ -40,13 +40,13 @@ export class SimIndex implements IndexPort {
     this.latencyMs = options.latencyMs ?? [0, 2]
   }
 
-  batch(operations: IndexOperation[], done: Outcome): void {
-    this.counts.operations += operations.length
-    // Copied now: the caller's buffers may be reused after `done`, and are checked by nobody before it.
-    const copies = operations.map((operation) => ({
+  batch(operations: Iterable<IndexOperation>, done: Outcome): void {
+    // Copied one by one: the caller may use its bytes again for the next one.
+    const copies = Array.from(operations, (operation) => ({
       key: keyText(operation.key),
       value: operation.type === 'put' ? operation.value.slice() : undefined,
     }))
+    this.counts.operations += copies.length
     this.change('batch', done, (image) => {
       for (const { key, value } of copies) {
         if (value === undefined) image.delete(key)
@@ -61,12 +61,15 @@ export class SimIndex implements IndexPort {
     })
   }
 
-  get(key: Uint8Array, done: (ok: boolean, value: Uint8Array | undefined) => void): void {
+  getMany(
+    keys: readonly Uint8Array[],
+    done: (ok: boolean, values: ReadonlyArray<Uint8Array | undefined>) => void,
+  ): void {
     const refused = this.refuses('get')
-    const text = keyText(key)
+    const texts = keys.map(keyText)
     this.later(() => {
-      if (refused || this.damaged) return done(false, undefined)
-      done(true, this.content.get(text)?.slice())
+      if (refused || this.damaged) return done(false, [])
+      done(true, texts.map((text) => this.content.get(text)?.slice()))
     })
   }
 

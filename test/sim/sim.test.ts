@@ -212,7 +212,7 @@ t.test('an index fails when told, clears, and opens at an older state', (t) => {
   const index = new SimIndex({ clock, random })
   const log: string[] = []
   const key = Uint8Array.of(1)
-  const get = (index: SimIndex) => index.get(key, (ok, value) => log.push(`${ok} ${value?.[0]}`))
+  const get = (index: SimIndex) => index.getMany([key], (ok, [value]) => log.push(`${ok} ${value?.[0]}`))
   const settle = () => {
     clock.runUntilIdle()
     return log.splice(0).join('; ')

@@ -24,8 +24,10 @@ export class IndexCalls {
     this.under = under
   }
 
-  batch(...operations: IndexOperation[]): Promise<boolean> {
-    return this.call((index, end) => index.batch(operations, end))
+  batch(...operations: IndexOperation[] | [Iterable<IndexOperation>]): Promise<boolean> {
+    const [first] = operations
+    const all = first !== undefined && Symbol.iterator in first ? first : (operations as IndexOperation[])
+    return this.call((index, end) => index.batch(all, end))
   }
 
   clear(): Promise<boolean> {
@@ -33,7 +35,11 @@ export class IndexCalls {
   }
 
   get(key: Uint8Array): Promise<string | undefined> {
-    return this.call((index, end) => index.get(key, (ok, value) => end(ok ? hex(value) : 'error')))
+    return this.call((index, end) => index.getMany([key], (ok, [value]) => end(ok ? hex(value) : 'error')))
+  }
+
+  getMany(keys: Uint8Array[]): Promise<Array<string | undefined>> {
+    return this.call((index, end) => index.getMany(keys, (ok, values) => end(ok ? values.map(hex) : ['error'])))
   }
 
   /** As `key=value` in hex. */
@@ -85,6 +91,22 @@ export function indexSuite(t: Test, name: string, make: () => Promise<IndexUnder
     t.equal(await calls.batch(), true)
   })
 
+  onIndex('who makes operations may use the bytes of one again for the next', async (t, calls) => {
+    const [key, value] = [bytes(0), bytes(0)]
+    const operations = function* (): Generator<IndexOperation> {
+      for (let n = 1; n <= 9; n++) {
+        key[0] = n
+        value[0] = 10 * n
+        yield n === 5 ? del(key) : put(key, value)
+      }
+      key[0] = value[0] = 0
+    }
+    t.equal(await calls.batch(put(bytes(5), bytes(1))), true)
+    t.equal(await calls.batch(operations()), true)
+    const found = await calls.range(bytes(0), bytes(255), 20)
+    t.same(found, ['01=0a', '02=14', '03=1e', '04=28', '06=3c', '07=46', '08=50', '09=5a'])
+  })
+
   onIndex('a range is in the order of unsigned bytes, with bounds and a limit', async (t, calls) => {
     const keys = [bytes(255), bytes(0), bytes(128), bytes(127), bytes(127, 0), bytes(128, 255), bytes(0, 0)]
     t.equal(await calls.batch(...keys.map((key) => put(key, bytes(key.length)))), true)
@@ -127,6 +149,17 @@ export function indexSuite(t: Test, name: string, make: () => Promise<IndexUnder
     t.equal(await calls.batch(...Array.from({ length: 500 }, (_, n) => put(key(n), key(n)))), true)
     const found = await Promise.all(Array.from({ length: 600 }, (_, n) => calls.get(key(n))))
     t.ok(found.every((value, n) => value === (n < 500 ? hex(key(n)) : undefined)))
+  })
+
+  onIndex('many keys of one get, in their order, however many and whatever their order', async (t, calls) => {
+    const key = (n: number) => bytes(n >> 8, n & 255)
+    t.equal(await calls.batch(...Array.from({ length: 900 }, (_, n) => put(key(n), key(n)))), true)
+    t.same(await calls.getMany([]), [])
+    for (const count of [1, 2, 159, 160, 161, 320, 321, 1000]) {
+      const asked = Array.from({ length: count }, (_, i) => (i * 7919) % 1000)
+      const expected = asked.map((n) => (n < 900 ? hex(key(n)) : undefined))
+      t.same(await calls.getMany(asked.map(key)), expected, `${count} keys`)
+    }
   })
 
   onIndex('values of a page and batches of thousands', async (t, calls) => {

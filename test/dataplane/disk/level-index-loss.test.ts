@@ -26,7 +26,7 @@ async function contentOf(index: LevelIndex): Promise<{ entries: number; checkpoi
     if (entries === before) break
   }
   const checkpoint = await new Promise<number | undefined>((resolve) =>
-    index.get(META, (ok, value) => resolve(ok ? (value?.[0] ?? -1) : undefined)),
+    index.getMany([META], (ok, [value]) => resolve(ok ? (value?.[0] ?? -1) : undefined)),
   )
   return checkpoint === undefined ? undefined : { entries, checkpoint }
 }

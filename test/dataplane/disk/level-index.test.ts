@@ -10,7 +10,7 @@ const put = (index: LevelIndex, value: number) =>
   new Promise<boolean>((resolve) => index.batch([{ type: 'put', key, value: Uint8Array.of(value) }], resolve))
 const get = (index: LevelIndex) =>
   new Promise<number | string | undefined>((resolve) => {
-    index.get(key, (ok, value) => resolve(ok ? value?.[0] : 'error'))
+    index.getMany([key], (ok, [value]) => resolve(ok ? value?.[0] : 'error'))
   })
 
 async function opened(folder: string): Promise<LevelIndex> {

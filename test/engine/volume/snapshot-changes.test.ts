@@ -189,7 +189,7 @@ t.test('an index of a version that notes nothing is asked by the map, also after
   cost.checkpoint()
   const { index } = cost.target.stream.map
   const { seq } = cost.world.copy.snapshot('b')!
-  const meta = cost.world.world.await<Uint8Array>((done) => index.get(metaKey(), (_, value) => done(value!)))
+  const meta = cost.world.world.await<Uint8Array>((done) => index.getMany([metaKey()], (_, [value]) => done(value!)))
   const { changes: _, ...former } = JSON.parse(new TextDecoder().decode(meta)) as Record<string, unknown>
   const value = new TextEncoder().encode(JSON.stringify(former))
   cost.world.world.await<boolean>((done) => index.batch([{ type: 'put', key: metaKey(), value }], done))

@@ -202,7 +202,7 @@ function gatedDisk(disk: SimDisk, user: StoreUser): DiskPort {
 function gatedIndex(index: SimIndex, user: StoreUser): IndexPort {
   return {
     batch: (operations, done) => index.batch(operations, (ok) => user.gate(() => done(ok))),
-    get: (key, done) => index.get(key, (ok, value) => user.gate(() => done(ok, value))),
+    getMany: (keys, done) => index.getMany(keys, (ok, values) => user.gate(() => done(ok, values))),
     range: (options, done) => index.range(options, (ok, entries) => user.gate(() => done(ok, entries))),
     clear: (done) => index.clear((ok) => user.gate(() => done(ok))),
   }
