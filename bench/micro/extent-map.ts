@@ -22,7 +22,7 @@ const ROUNDS = 5
 class MemoryIndex implements IndexPort {
   readonly pages = new Map<string, Array<[Uint8Array, Uint8Array]>>()
 
-  apply(operations: IndexOperation[]): void {
+  apply(operations: Iterable<IndexOperation>): void {
     for (const operation of operations) {
       if (operation.key[0] !== 0x70) continue
       const page = pageOf(operation.key)
@@ -107,8 +107,9 @@ function checkpoint(map: ExtentMap, number: number): { operations: IndexOperatio
   const collected = collectCheckpoint(map, {
     meta: undefined, checkpoint: number, onUnresolved() {}, onPile() {}, tombstonesGone: [], volumesGone: [],
   })
+  const operations = [...collected.operations]
   collected.committed()
-  return collected
+  return { operations, entries: collected.entries }
 }
 
 const cached = emptyMap(PAGES)

@@ -61,7 +61,7 @@ function entry(words: Uint32Array, at: number, seq: number): void {
   putEntry(words, at, { ...fields, transform: 0 })
 }
 
-const write = (index: LevelIndex, operations: IndexOperation[]): Promise<boolean> =>
+const write = (index: LevelIndex, operations: Iterable<IndexOperation>): Promise<boolean> =>
   new Promise((resolve) => index.batch(operations, resolve))
 
 /** Of each page the first `filled` blocks, which were written before both snapshots. */
@@ -93,12 +93,15 @@ async function change(index: LevelIndex, extents: ExtentMap, map: VolumeMap): Pr
     const { operations, committed } = collectCheckpoint(extents, {
       meta: undefined, checkpoint: ++checkpoint, onUnresolved() {}, onPile() {}, tombstonesGone: [], volumesGone: [],
     })
-    for (const operation of operations) {
-      const bytes = operation.key.length + (operation.type === 'put' ? operation.value.length : 0)
-      all += bytes
-      if (operation.key[0] === CHANGE_PREFIX) changes += bytes
+    const counted = function* (): Generator<IndexOperation> {
+      for (const operation of operations) {
+        const bytes = operation.key.length + (operation.type === 'put' ? operation.value.length : 0)
+        all += bytes
+        if (operation.key[0] === CHANGE_PREFIX) changes += bytes
+        yield operation
+      }
     }
-    await write(index, operations)
+    await write(index, counted())
     committed()
   }
   return [all, changes]

@@ -32,8 +32,15 @@ export interface PassOptions {
   withSnapshots: boolean
 }
 
-/** @returns microseconds for each live block, the checkpoint by which the segments may go included */
-export async function measurePass({ dir, rounds, writes, withSnapshots }: PassOptions): Promise<number> {
+/** In microseconds for each live block, the checkpoint by which the segments may go included. */
+export interface PassTime {
+  elapsed: number
+  /** Of the processor: of the thread that cleans, and of all threads. */
+  ownThread: number
+  allThreads: number
+}
+
+export async function measurePass({ dir, rounds, writes, withSnapshots }: PassOptions): Promise<PassTime> {
   const paths = nodePaths(dir, 'n1')
   makeFolder(paths.folder)
   const diskPath = path.join(dir, 'disk0')
@@ -83,7 +90,7 @@ function placesOf(count: number, isOverwrite: boolean): number[] {
   return places
 }
 
-async function cleanAll(stream: StoreStream): Promise<number> {
+async function cleanAll(stream: StoreStream): Promise<PassTime> {
   const checkpoint = async (): Promise<void> =>
     assert(await new Promise<boolean>((resolve) => stream.makeCheckpoint(resolve)), 'a checkpoint is made')
   // What is behind its position is cleaned.
@@ -97,10 +104,14 @@ async function cleanAll(stream: StoreStream): Promise<number> {
   for (const segment of sealed) liveBlocks += segments.live[segment]! / UNITS_PER_BLOCK
   const buffer = newCleanerBuffer()
   const beganMs = performance.now()
+  const [ownBegan, allBegan] = [process.threadCpuUsage(), process.cpuUsage()]
   for (const segment of sealed)
     await new Promise<boolean>((resolve) => runTask(cleanSegment(stream, segment, buffer), resolve))
   await checkpoint()
-  return ((performance.now() - beganMs) * 1000) / liveBlocks
+  const elapsed = ((performance.now() - beganMs) * 1000) / liveBlocks
+  const [own, all] = [process.threadCpuUsage(ownBegan), process.cpuUsage(allBegan)]
+  const ofCpu = ({ user, system }: NodeJS.CpuUsage): number => (user + system) / liveBlocks
+  return { elapsed, ownThread: ofCpu(own), allThreads: ofCpu(all) }
 }
 
 function valueOf<T>(result: Result<T>): T {

@@ -136,7 +136,7 @@ async function comparePasses({ scratch, print, quick, rounds }: SuiteContext): P
   for (let round = 0; round < (quick ? 1 : rounds); round++) {
     for (const name of round % 2 === 0 ? (['many', 'plain'] as const) : (['plain', 'many'] as const)) {
       const options = { rounds: count, writes: WRITES_BETWEEN, withSnapshots: name === 'many' }
-      took[name].push(await measurePass({ dir: scratch.path(`pass-${name}`), ...options }))
+      took[name].push((await measurePass({ dir: scratch.path(`pass-${name}`), ...options })).elapsed)
       scratch.drop(`pass-${name}`)
     }
     const [many, plain] = [took.many.at(-1)!, took.plain.at(-1)!]

@@ -10,12 +10,11 @@ import { PAGE_BLOCKS } from '../units.ts'
 import type { IndexOperation } from '../ports.ts'
 import { ENTRY_WORDS } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
+import { HistoryChanges } from './history-changes.ts'
 import {
-  encodeEntryValue,
   encodePageBlocks,
   encodePageValue,
   generationKey,
-  historyKey,
   metaKey,
   pageKey,
   scrubKey,
@@ -26,7 +25,6 @@ import {
 import { PendingEntries } from './pending-entries.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import { MapPage, PAGES_MAX, type VolumeMap } from './volume-map.ts'
-import { epochOf, seqOf } from './entry.ts'
 import type { LogPosition } from './log-batch.ts'
 
 /** Deltas of a page are folded into a base from this many entries or keys on. */
@@ -67,7 +65,10 @@ export interface VolumeIndexValue {
 }
 
 export interface CollectedCheckpoint {
-  operations: IndexOperation[]
+  /** Once for the index, before `committed`; each is good until the next one is asked for. */
+  operations: Iterable<IndexOperation>
+  /** Of their keys and values. */
+  bytes: number
   /** Entries written, for the log line. */
   entries: number
   /** Segments nothing refers to any more once the root is written. */
@@ -95,6 +96,7 @@ export function collectCheckpoint(
   const put = (key: Uint8Array, value: Uint8Array): void => void operations.push({ type: 'put', key, value })
   const del = (key: Uint8Array): void => void operations.push({ type: 'del', key })
   let entries = 0
+  let historyBytes = 0
 
   const pages = [...map.dirtyPages]
   map.dirtyPages = new Set()
@@ -120,7 +122,9 @@ export function collectCheckpoint(
   map.committing = committing
 
   for (const volume of map.volumes.values()) {
-    collectHistory(volume, put, del)
+    historyBytes += volume.history.operationBytes()
+    volume.committingHistory = volume.history
+    volume.history = new HistoryChanges()
     volume.changes.collect({ volume: volume.number, checkpoint }, put, del, (slice) => options.onPile(volume, slice))
     volume.copy?.waiting.collect(volume.number, put, del)
     volume.copy?.leaves.collect(volume.number, put, del)
@@ -164,8 +168,10 @@ export function collectCheckpoint(
   }
   if (meta !== undefined) put(metaKey(), json(meta))
 
+  const volumes = [...map.volumes.values()]
   return {
-    operations,
+    operations: allOperations(operations, volumes),
+    bytes: operations.reduce((sum, one) => sum + bytesOf(one), historyBytes),
     entries,
     freed,
     committed() {
@@ -174,6 +180,14 @@ export function collectCheckpoint(
       map.loads.commitEnded()
     },
   }
+}
+
+const bytesOf = (one: IndexOperation): number => one.key.length + (one.type === 'put' ? one.value.length : 0)
+
+/** Older versions are many: nothing is made of them before it is written. */
+function* allOperations(operations: IndexOperation[], volumes: VolumeMap[]): Generator<IndexOperation> {
+  yield* operations
+  for (const { number, committingHistory } of volumes) yield* committingHistory.operations(number)
 }
 
 const collectedIndexes = new Uint8Array(PAGE_BLOCKS)
@@ -204,24 +218,6 @@ function collectPage(
   page.dirty.fill(0)
   page.dirtyCount = 0
   page.mustFold = false
-}
-
-function collectHistory(
-  volume: VolumeMap,
-  put: (key: Uint8Array, value: Uint8Array) => void,
-  del: (key: Uint8Array) => void,
-): void {
-  for (const [lba, versions] of volume.history)
-    for (const [id, words] of versions) {
-      if (words !== null)
-        put(historyKey(volume.number, lba, epochOf(words, 0), seqOf(words, 0)), encodeEntryValue(words, 0))
-      else {
-        const [epoch, seq] = id.split(':').map(Number) as [number, number]
-        del(historyKey(volume.number, lba, epoch, seq))
-      }
-    }
-  volume.committingHistory = volume.history
-  volume.history = new Map()
 }
 
 function volumeValue(volume: VolumeMap): VolumeIndexValue {

@@ -3,13 +3,12 @@
  * block that the head does not show whether it is an older version.
  *
  * Reading changes nothing, so one window is read while the copies of the one before are written; what it found holds
- * but for what changed in memory meanwhile, until a checkpoint ends (`olderOf`).
+ * but for what changed in memory meanwhile, until a checkpoint ends (`knownOlder`).
  */
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
 import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
-import { uuidToHex } from './bytes.ts'
-import { ENTRY_WORDS, hasEntry, seqOf } from './entry.ts'
+import { copyEntry, ENTRY_WORDS, hasEntry, seqOf } from './entry.ts'
 import { loadPage } from './page-visitor.ts'
 import { RECORD_KIND, type RecordHeader } from './record.ts'
 import { findOlder } from './relocation.ts'
@@ -17,6 +16,9 @@ import type { SummaryEntry } from './segment.ts'
 import type { StoreStream } from './store-stream.ts'
 import { changedVersion, type VersionOfBlock } from './version-history.ts'
 import type { VolumeMap } from './volume-map.ts'
+
+const NONE = new Uint32Array(0)
+const NOT_LOOKED = new Int32Array(0)
 
 /** A batch of the victim, and where the one behind it begins. */
 export interface Place {
@@ -29,12 +31,23 @@ export interface CleanerWindow {
   end: number
   headersOnly: boolean
   bytes: Uint8Array
-  batches: Array<{ entry: SummaryEntry; at: number; records: RecordHeader[] }>
+  batches: WindowBatch[]
   /** Some batch has no header that is what was written: what lies there the maps know (map-relocation.ts). */
   isHeadless: boolean
-  /** Of each block of a record: its entry as an older version; null: it is none. Undefined: not looked for. */
-  found: Map<RecordHeader, Array<Uint32Array | null | undefined>>
+  /** Entries of blocks as older versions; none where it is none. */
+  older: Uint32Array
+  /** By number of the block in this window: where its entry stands in `older`; negative: it was not looked for. */
+  olderAt: Int32Array
   foundAtCommit: number
+}
+
+export interface WindowBatch {
+  entry: SummaryEntry
+  /** Where it begins in the window's bytes. */
+  at: number
+  records: RecordHeader[]
+  /** Number of the first block of each record, of those that have blocks, in the window. */
+  firstBlocks: number[]
 }
 
 /** Why there is none: it, or what has to be looked up, could not be read (now). */
@@ -69,16 +82,25 @@ export function* readWindow(
   const bytes = yield* stream.reader.read(segment, first.startBlock, endOf(end - 1) - first.startBlock, buffer)
   if (bytes === undefined) return 'unreadable'
   const window: CleanerWindow = {
-    end, headersOnly, bytes, batches: [], isHeadless: false, found: new Map(),
+    end, headersOnly, bytes, batches: [], isHeadless: false, older: NONE, olderAt: NOT_LOOKED,
     foundAtCommit: stream.map.loads.commits,
   }
+  let blocks = 0
   for (const { entry } of places.slice(from, end)) {
     const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
     const records = recordsOf(victim, bytes.subarray(at), entry)
-    if (records === undefined) window.isHeadless = true
-    else window.batches.push({ entry, at, records })
+    if (records === undefined) {
+      window.isHeadless = true
+      continue
+    }
+    const firstBlocks: number[] = []
+    for (const { kind, blockCount } of records) {
+      firstBlocks.push(blocks)
+      if (kind === RECORD_KIND.write) blocks += blockCount
+    }
+    window.batches.push({ entry, at, records, firstBlocks })
   }
-  return headersOnly || (yield* lookUp(stream, window)) ? window : 'unread'
+  return headersOnly || (yield* lookUp(stream, window, blocks)) ? window : 'unread'
 }
 
 /** A window that is read while something else is done. */
@@ -100,24 +122,21 @@ export class WindowAhead {
 }
 
 /**
- * Of these blocks of a record in the window the entries, where they are older versions now. Undefined when the index
- * cannot be read.
+ * Put at `into` the entry of a block of the window as an older version now, or none. False: it has to be looked for
+ * anew.
+ *
+ * @param block  its number in the window
  */
-export function* olderOf(
-  stream: StoreStream,
+export function knownOlder(
+  { map }: StoreStream,
   window: CleanerWindow,
-  volume: VolumeMap,
-  record: RecordHeader,
-  blocks: readonly number[],
-): Task<Array<Uint32Array | undefined> | undefined> {
-  const { map } = stream
-  const found = window.foundAtCommit === map.loads.commits ? window.found.get(record) : undefined
-  if (found === undefined || blocks.some((i) => found[i] === undefined))
-    return yield* findOlder(map, volume, blocks.map((i) => versionOf(record, i)))
-  return blocks.map((i) => {
-    const changed = changedVersion(volume, versionOf(record, i))
-    return (changed === undefined ? found[i] : changed) ?? undefined
-  })
+  { volume, record, i, block }: { volume: VolumeMap; record: RecordHeader; i: number; block: number },
+  into: Uint32Array,
+): boolean {
+  const at = window.foundAtCommit === map.loads.commits ? (window.olderAt[block] ?? -1) : -1
+  if (at < 0) return false
+  if (!changedVersion(volume, versionOf(record, i), into, 0)) copyEntry(window.older, at, into, 0)
+  return true
 }
 
 function recordsOf({ stream, ...place }: Victim, bytes: Uint8Array, entry: SummaryEntry): RecordHeader[] | undefined {
@@ -128,27 +147,36 @@ function recordsOf({ stream, ...place }: Victim, bytes: Uint8Array, entry: Summa
 }
 
 /** For all that was read together: one by one each record would wait for the index. False when that cannot be read. */
-function* lookUp({ map, volumesById }: StoreStream, { batches, found }: CleanerWindow): Task<boolean> {
-  const ofVolumes = new Map<VolumeMap, Array<{ record: RecordHeader; i: number }>>()
-  for (const { records } of batches)
-    for (const record of records) {
+function* lookUp(stream: StoreStream, window: CleanerWindow, blocks: number): Task<boolean> {
+  const { map } = stream
+  const ofVolumes = new Map<VolumeMap, { wanted: VersionOfBlock[]; blocks: number[] }>()
+  for (const { records, firstBlocks } of window.batches)
+    for (const [n, record] of records.entries()) {
       if (record.kind !== RECORD_KIND.write) continue
-      const volume = volumesById.get(uuidToHex(record.volumeId))
+      const volume = stream.volumeOf(record.volumeId)
       if (volume === undefined || !volume.hasHistory) continue
       const page = yield* loadPage(map, volume, Math.floor(record.lba / PAGE_BLOCKS))
       if (page === undefined) return false
-      const blocks = ofVolumes.get(volume) ?? []
-      ofVolumes.set(volume, blocks)
-      found.set(record, new Array<Uint32Array | null | undefined>(record.blockCount).fill(undefined))
+      const asked = ofVolumes.get(volume) ?? { wanted: [], blocks: [] }
+      ofVolumes.set(volume, asked)
       for (let i = 0; i < record.blockCount; i++) {
         const at = (record.lba + i - page.firstLba) * ENTRY_WORDS
-        if (!hasEntry(page.words, at) || seqOf(page.words, at) !== record.seq) blocks.push({ record, i })
+        if (hasEntry(page.words, at) && seqOf(page.words, at) === record.seq) continue
+        asked.wanted.push(versionOf(record, i))
+        asked.blocks.push(firstBlocks[n]! + i)
       }
     }
-  for (const [volume, blocks] of ofVolumes) {
-    const entries = yield* findOlder(map, volume, blocks.map(({ record, i }) => versionOf(record, i)))
-    if (entries === undefined) return false
-    for (const [n, { record, i }] of blocks.entries()) found.get(record)![i] = entries[n] ?? null
+  if (ofVolumes.size === 0) return true
+  window.olderAt = new Int32Array(blocks).fill(-1)
+  for (const [volume, { wanted, blocks }] of ofVolumes) {
+    const found = yield* findOlder(map, volume, wanted)
+    if (found === undefined) return false
+    const from = window.older.length
+    const older = new Uint32Array(from + found.length)
+    older.set(window.older)
+    older.set(found, from)
+    window.older = older
+    for (const [n, block] of blocks.entries()) window.olderAt[block] = from + n * ENTRY_WORDS
   }
   return true
 }

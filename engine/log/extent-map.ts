@@ -250,7 +250,7 @@ export class ExtentMap {
   /** An entry is no longer the head: it goes to the history if a snapshot sees it, else it is dead. */
   supersede(map: VolumeMap, lba: number, words: Uint32Array, at: number, newerSeq: number): void {
     if (map.views.keepsOlder && map.views.seenBelow(seqOf(words, at), newerSeq))
-      putHistory(map, lba, words.slice(at, at + ENTRY_WORDS))
+      putHistory(map, lba, words, at)
     else this.releaseEntry(map, words, at)
   }
 

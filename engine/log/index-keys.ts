@@ -19,7 +19,7 @@ const KEY = {
   change: 0x64,
 }
 
-const HISTORY_KEY_BYTES = 21
+export const HISTORY_KEY_BYTES = 21
 
 function key(prefix: number, ...fields: Array<[value: number, bytes: 4 | 6]>): Uint8Array {
   let length = 1
@@ -45,21 +45,26 @@ export const generationKey = (segment: number): Uint8Array => key(KEY.generation
 export const volumeKey = (volume: number): Uint8Array => key(KEY.volume, [volume, 4])
 export const pageKey = (volume: number, page: number, checkpoint: number): Uint8Array =>
   key(KEY.page, [volume, 4], [page, 4], [checkpoint, 6])
-/** The cleaner makes one for each block that it moves, so it is made by hand. */
-export function historyKey(volume: number, lba: number, epoch: number, seq: number): Uint8Array {
-  const out = new Uint8Array(HISTORY_KEY_BYTES)
-  const view = new DataView(out.buffer)
+export const historyKey = (volume: number, lba: number, epoch: number, seq: number): Uint8Array =>
+  key(KEY.history, [volume, 4], [lba, 6], [epoch, 4], [seq, 6])
+
+/** The same at a place of memory that is there: the cleaner needs two for each block that it moves. */
+export function putHistoryKey(
+  view: DataView,
+  at: number,
+  { volume, lba, epoch, seq }: { volume: number; lba: number; epoch: number; seq: number },
+): void {
   const lbaHigh = Math.floor(lba / 2 ** 32)
   const seqHigh = Math.floor(seq / 2 ** 32)
-  out[0] = KEY.history
-  view.setUint32(1, volume)
-  view.setUint16(5, lbaHigh)
-  view.setUint32(7, lba - lbaHigh * 2 ** 32)
-  view.setUint32(11, epoch)
-  view.setUint16(15, seqHigh)
-  view.setUint32(17, seq - seqHigh * 2 ** 32)
-  return out
+  view.setUint8(at, KEY.history)
+  view.setUint32(at + 1, volume)
+  view.setUint16(at + 5, lbaHigh)
+  view.setUint32(at + 7, lba - lbaHigh * 2 ** 32)
+  view.setUint32(at + 11, epoch)
+  view.setUint16(at + 15, seqHigh)
+  view.setUint32(at + 17, seq - seqHigh * 2 ** 32)
 }
+
 export const tombstoneKey = (volume: number, epoch: number, seq: number, firstPage: number): Uint8Array =>
   key(KEY.tombstone, [volume, 4], [epoch, 4], [seq, 6], [firstPage, 4])
 
@@ -209,11 +214,6 @@ export function decodePageValue(bytes: Uint8Array): PageValue | undefined {
     indexes: bytes.slice(4, 4 + count),
     words,
   }
-}
-
-export function encodeEntryValue(words: Uint32Array, at: number): Uint8Array {
-  const copy = words.slice(at, at + ENTRY_WORDS)
-  return new Uint8Array(copy.buffer)
 }
 
 export function decodeEntryValue(bytes: Uint8Array): Uint32Array | undefined {

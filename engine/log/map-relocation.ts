@@ -17,36 +17,16 @@ import { pagesFrom, pageWithHistory } from '../volume/copy-reader.ts'
 import { encodeDescriptor, generationOfSlice } from '../volume/descriptor.ts'
 import { encodeLeaf } from '../volume/snapshot-leaves.ts'
 import { hexToUuid } from './bytes.ts'
+import type { CleanerCopies } from './cleaner-copies.ts'
 import {
   crcOf, ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, transformOf, unitsOf,
 } from './entry.ts'
 import { blockIdentity, recordSeed, volumeTag } from './identity.ts'
-import type { Append } from './log-batch.ts'
 import { blankRecord, BORN_FIRST, OPERATION, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import { moveEntry, moveZero } from './relocation.ts'
-import type { StoreStream } from './store-stream.ts'
 import { PAGES_MAX, type VolumeMap } from './volume-map.ts'
 
 const PAGES_A_LOOK = 32
-
-/** Who appends copies, and applies them when they are written. */
-export interface Mover {
-  readonly stream: StoreStream
-  readonly segment: number
-  readonly generation: number
-  append(
-    record: RecordHeader,
-    payload: Uint8Array[],
-    payloadUnits: number,
-    apply: (append: Append) => Task<boolean> | undefined,
-  ): void
-  /** Until what was appended is applied. False: there was no room. */
-  flush(): Task<boolean>
-  /** Write a body that says what was applied. False: there was no room. */
-  writeBody(volume: VolumeMap): Task<boolean>
-  /** A live block is not what was written, or cannot be read: the segment stays. */
-  isDamaged(volume: VolumeMap, version: { lba: number; epoch: number; seq: number }): void
-}
 
 /** A record of zeroes or trims, as far as anything refers to it. */
 interface ZeroRange {
@@ -58,39 +38,39 @@ interface ZeroRange {
 }
 
 /** False: something could not be read, or had no room. */
-export function* moveByMaps(mover: Mover): Task<boolean> {
-  for (const volume of [...mover.stream.map.volumes.values()])
-    if (!(yield* new VolumeMove(mover, volume).run())) return false
+export function* moveByMaps(copies: CleanerCopies): Task<boolean> {
+  for (const volume of [...copies.stream.map.volumes.values()])
+    if (!(yield* new VolumeMove(copies, volume).run())) return false
   return true
 }
 
 class VolumeMove {
-  private readonly mover: Mover
+  private readonly copies: CleanerCopies
   private readonly volume: VolumeMap
   private readonly id: Uint8Array
   private readonly zeroes = new Map<string, ZeroRange>()
 
-  constructor(mover: Mover, volume: VolumeMap) {
-    this.mover = mover
+  constructor(copies: CleanerCopies, volume: VolumeMap) {
+    this.copies = copies
     this.volume = volume
     this.id = hexToUuid(volume.descriptor.spec.id)
   }
 
   *run(): Task<boolean> {
-    const { volume, mover } = this
+    const { volume, copies } = this
     const { copy } = volume
     // Old entries of a slice that is wiped may still be there, and would come back under its new generation.
     if (copy !== undefined && copy.wiping.length > 0) return false
-    if (copy !== undefined && copy.hintSeq < volume.appliedSeq && !(yield* mover.writeBody(volume))) return false
-    if (volume.controlSegment === mover.segment && !(yield* this.control())) return false
+    if (copy !== undefined && copy.hintSeq < volume.appliedSeq && !(yield* copies.writeBody(volume))) return false
+    if (volume.controlSegment === copies.segment && !(yield* this.control())) return false
     if (!(yield* this.leaves()) || !(yield* this.blocks())) return false
     return yield* this.moveZeroes()
   }
 
   private *control(): Task<boolean> {
-    const { volume, mover } = this
+    const { volume, copies } = this
     const { descriptor } = volume
-    if (volume.copy !== undefined && !descriptor.deleted) return yield* mover.writeBody(volume)
+    if (volume.copy !== undefined && !descriptor.deleted) return yield* copies.writeBody(volume)
     const stored = volume.copy === undefined ? descriptor : volume.copy.stored(descriptor, volume.appliedSeq)
     const { epoch, seq, revision } = descriptor
     this.appendBody({ operation: OPERATION.change, epoch, seq, revision, bornBatch: volume.controlBornBatch },
@@ -99,25 +79,25 @@ class VolumeMove {
         volume.controlSegment = segment
         volume.changed = true
       })
-    return yield* mover.flush()
+    return yield* copies.flush()
   }
 
   /** Nothing but a body that names another one ends a leaf, so it says nothing of what is older, and is born anew. */
   private *leaves(): Task<boolean> {
-    const { volume, mover } = this
+    const { volume, copies } = this
     const { copy, descriptor: { epoch, seq } } = volume
     for (const { leaf, segment } of copy?.leaves.places.values() ?? []) {
-      if (segment !== mover.segment) continue
+      if (segment !== copies.segment) continue
       const { revision, crc } = leaf
       const bytes = encodeLeaf(leaf.snapshots)
       // Bodies name it by its checksum.
-      if (mover.stream.context.crc32c(bytes) >>> 0 !== crc) return false
+      if (copies.stream.context.crc32c(bytes) >>> 0 !== crc) return false
       this.appendBody({ operation: OPERATION.snapshotLeaf, epoch, seq, revision, bornBatch: 0 }, bytes, (to) => {
         volume.changed = true
-        copy!.leaves.move([revision, crc], mover.segment, to)
+        copy!.leaves.move([revision, crc], copies.segment, to)
       })
     }
-    return yield* mover.flush()
+    return yield* copies.flush()
   }
 
   private appendBody(
@@ -132,9 +112,9 @@ class VolumeMove {
     const record = {
       ...blankRecord({ kind: RECORD_KIND.control, volumeId: this.id, lba: revision, blockCount: 0, epoch, seq }),
       flags: RECORD_FLAG.moved, operation, bornBatch, bodyBytes: bytes.length,
-      bodyCrc: this.mover.stream.context.crc32c(bytes) >>> 0,
+      bodyCrc: this.copies.stream.context.crc32c(bytes) >>> 0,
     }
-    this.mover.append(record, [body], blocks * UNITS_PER_BLOCK, ({ segment }) => {
+    this.copies.append(record, [body], blocks * UNITS_PER_BLOCK, ({ segment }) => {
       written(segment)
       return undefined
     })
@@ -142,10 +122,10 @@ class VolumeMove {
 
   /** Copies of a page are written before the next one is looked at. */
   private *blocks(): Task<boolean> {
-    const { volume, mover: { stream } } = this
+    const { volume, copies: { stream } } = this
     const target = { stream, map: volume }
     for (const { kind, epoch, seq, segment, firstPage, endPage } of volume.tombstones)
-      if (segment === this.mover.segment)
+      if (segment === this.copies.segment)
         this.noteZero(kind, epoch, seq, firstPage * PAGE_BLOCKS, endPage * PAGE_BLOCKS)
     for (let at = 0; at < PAGES_MAX;) {
       const pages: number[] | undefined = yield* pagesFrom(target, at, PAGES_MAX, PAGES_A_LOOK)
@@ -160,14 +140,14 @@ class VolumeMove {
   }
 
   private *page(number: number): Task<boolean> {
-    const { volume, mover } = this
-    const { stream } = mover
+    const { volume, copies } = this
+    const { stream } = copies
     const both = yield* pageWithHistory({ stream, map: volume }, number)
     if (both === undefined) return false
     const headBorn = stream.oldestUnapplied()
     const found: Array<{ lba: number; words: Uint32Array; bornBatch: number }> = []
     const look = (lba: number, words: Uint32Array, at: number, bornBatch: number): void => {
-      if (words[at] === 0 || segmentOf(words, at) !== mover.segment) return
+      if (words[at] === 0 || segmentOf(words, at) !== copies.segment) return
       const kind = kindOf(words, at)
       if (kind === ENTRY_KIND.data) found.push({ lba, words: words.slice(at, at + ENTRY_WORDS), bornBatch })
       else this.noteZero(kind, epochOf(words, at), seqOf(words, at), lba, lba + 1)
@@ -175,28 +155,28 @@ class VolumeMove {
     for (let i = 0; i < PAGE_BLOCKS; i++) look(both.page.firstLba + i, both.page.words, i * ENTRY_WORDS, headBorn)
     for (const [lba, versions] of both.history) for (const words of versions) look(lba, words, 0, BORN_FIRST)
     for (const { lba, words, bornBatch } of found) if (!(yield* this.block(lba, words, bornBatch))) return false
-    return found.length === 0 || (yield* mover.flush())
+    return found.length === 0 || (yield* copies.flush())
   }
 
   /** Verify and re-append a block. */
   private *block(lba: number, words: Uint32Array, bornBatch: number): Task<boolean> {
-    const { volume, mover, id } = this
-    const { stream: { reader, context: { crc32c } }, stream } = mover
+    const { volume, copies, id } = this
+    const { stream: { reader, context: { crc32c } }, stream } = copies
     const [epoch, seq, units] = [epochOf(words, 0), seqOf(words, 0), storedUnitsOf(words, 0)]
-    const bytes = yield* reader.readUnits(mover.segment, unitsOf(words, 0), units)
+    const bytes = yield* reader.readUnits(copies.segment, unitsOf(words, 0), units)
     const crc = crcOf(words, 0)
     const identity = blockIdentity(recordSeed(volumeTag(crc32c, id), epoch, seq), lba)
     if (bytes === undefined || (crc32c(bytes) ^ identity) >>> 0 !== crc) {
-      mover.isDamaged(volume, { lba, epoch, seq })
+      copies.isDamaged(volume, { lba, epoch, seq })
       return true
     }
     const record: RecordHeader = {
       ...blankRecord({ kind: RECORD_KIND.write, volumeId: id, lba, blockCount: 1, epoch, seq }),
       flags: RECORD_FLAG.moved, transform: transformOf(words, 0), crcs: [crc], storedUnits: [units], bornBatch,
       sliceGeneration: generationOfSlice(volume.descriptor, Math.floor(lba / SLICE_BLOCKS)),
-      fromSegment: mover.segment, fromGeneration: mover.generation, fromUnits: unitsOf(words, 0),
+      fromSegment: copies.segment, fromGeneration: copies.generation, fromUnits: unitsOf(words, 0),
     }
-    mover.append(record, [bytes], bytes.length / UNIT_BYTES, (append) => moveEntry(stream, volume, record, append))
+    copies.append(record, [bytes], bytes.length / UNIT_BYTES, (append) => moveEntry(stream, volume, record, append))
     return true
   }
 
@@ -212,8 +192,8 @@ class VolumeMove {
 
   /** Between what refers to a record of zeroes lie newer versions, or nothing: it covered all of that. */
   private *moveZeroes(): Task<boolean> {
-    const { volume, mover, id } = this
-    const { stream } = mover
+    const { volume, copies, id } = this
+    const { stream } = copies
     let count = 0
     for (const { kind, epoch, seq, firstLba, endLba } of this.zeroes.values()) {
       for (let lba = firstLba; lba < endLba;) {
@@ -224,11 +204,11 @@ class VolumeMove {
           ...blankRecord({ kind: of, volumeId: id, lba, blockCount: end - lba, epoch, seq }),
           flags: RECORD_FLAG.moved, sliceGeneration: generationOfSlice(volume.descriptor, slice), bornBatch: 0,
         }
-        mover.append(record, [], 0, ({ segment }) => moveZero(stream, volume, record, segment))
+        copies.append(record, [], 0, ({ segment }) => moveZero(stream, volume, record, segment))
         lba = end
       }
-      if (++count % PAGE_BLOCKS === 0 && !(yield* mover.flush())) return false
+      if (++count % PAGE_BLOCKS === 0 && !(yield* copies.flush())) return false
     }
-    return yield* mover.flush()
+    return yield* copies.flush()
   }
 }

@@ -118,7 +118,7 @@ function resolveAll(extents: ExtentMap, page: MapPage, steps: Step[]): void {
         if (onlyZero) return
         copyEntry(words, at, page.words, index * ENTRY_WORDS)
         page.markDirty(index)
-      } else if (shown.has(seqs[i]!)) putHistory(map, lba, words.slice(at, at + ENTRY_WORDS))
+      } else if (shown.has(seqs[i]!)) putHistory(map, lba, words, at)
       else return
       map.changes.noteUnordered(map.views, map.appliedSeq, { lba, count: 1, seq: seqs[i]!, kind: kindOf(words, at) })
       count(extents, map, words, at)

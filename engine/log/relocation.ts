@@ -4,7 +4,9 @@
  */
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
-import { ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from './entry.ts'
+import {
+  ENTRY_KIND, ENTRY_WORDS, epochOf, hasEntry, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf,
+} from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { loadPage, visitPages } from './page-visitor.ts'
 import type { RecordHeader } from './record.ts'
@@ -12,28 +14,32 @@ import type { StoreStream } from './store-stream.ts'
 import { findVersions, putHistory, readHistory, type VersionOfBlock } from './version-history.ts'
 import type { VolumeMap } from './volume-map.ts'
 
-/** Of each of these versions the entry, if it is an older one now; undefined: the index cannot be read. */
-export type FindOlder = (wanted: readonly VersionOfBlock[]) => Task<Array<Uint32Array | undefined> | undefined>
+/**
+ * Put at `into` the entry of block `i` of the record as an older version, or none, if that is known without a look into
+ * the index. False: it is not.
+ */
+export type KnownOlder = (i: number, into: Uint32Array) => boolean
+
+const older = new Uint32Array(ENTRY_WORDS)
 
 /**
  * @param to  where the copy of the record's first blob lies
- * @param find  for who has looked already. False when the index cannot be read.
+ * @param isKnown  for who has looked already. False when the index cannot be read.
  */
 export function* moveEntry(
   stream: StoreStream,
   volume: VolumeMap,
   record: RecordHeader,
   to: { segment: number; units: number },
-  find: FindOlder = (wanted) => findOlder(stream.map, volume, wanted),
+  isKnown: KnownOlder = () => false,
 ): Task<boolean> {
   const { map } = stream
   const page = yield* loadPage(map, volume, Math.floor(record.lba / PAGE_BLOCKS))
   if (page === undefined) return false
-  const inHistory: number[] = []
-  const offsets: number[] = []
+  const unknown: Array<{ i: number; offset: number }> = []
   let offset = 0
   for (let i = 0; i < record.blockCount; i++) {
-    const moved = map.applyMove(page, record.lba - page.firstLba + i, {
+    const isMoved = map.applyMove(page, record.lba - page.firstLba + i, {
       epoch: record.epoch,
       seq: record.seq,
       fromSegment: record.fromSegment,
@@ -41,35 +47,46 @@ export function* moveEntry(
       segment: to.segment,
       units: to.units + offset,
     })
-    offsets.push(offset)
-    if (!moved) inHistory.push(i)
+    if (!isMoved && volume.hasHistory) {
+      if (isKnown(i, older)) moveOlder(stream, volume, record, { entry: older, at: 0, i, offset }, to)
+      else unknown.push({ i, offset })
+    }
     offset += record.storedUnits[i]!
   }
-  if (inHistory.length === 0 || !volume.hasHistory) return true
+  if (unknown.length === 0) return true
   const { lba: first, epoch, seq } = record
-  const wanted = inHistory.map((i) => ({ lba: first + i, epoch, seq }))
-  const older = yield* find(wanted)
-  if (older === undefined) return false
-  for (const [at, i] of inHistory.entries()) {
-    const entry = older[at]
-    const isThere = entry !== undefined && segmentOf(entry, 0) === record.fromSegment
-    if (!isThere || unitsOf(entry, 0) !== record.fromUnits + offsets[i]!) continue
-    const moved = entry.slice()
-    moved[0] = to.segment + 1
-    moved[1] = to.units + offsets[i]!
-    stream.segments.drop(record.fromSegment, storedUnitsOf(entry, 0))
-    stream.segments.add(to.segment, storedUnitsOf(entry, 0))
-    putHistory(volume, first + i, moved)
-  }
+  const found = yield* findOlder(map, volume, unknown.map(({ i }) => ({ lba: first + i, epoch, seq })))
+  if (found === undefined) return false
+  for (const [n, { i, offset }] of unknown.entries())
+    moveOlder(stream, volume, record, { entry: found, at: n * ENTRY_WORDS, i, offset }, to)
   return true
 }
 
+/** @param from  block `i`, whose blob lies `offset` units behind that of the record, and what the history has of it */
+function moveOlder(
+  { segments }: StoreStream,
+  volume: VolumeMap,
+  record: RecordHeader,
+  from: { entry: Uint32Array; at: number; i: number; offset: number },
+  to: { segment: number; units: number },
+): void {
+  const { entry, at, i, offset } = from
+  if (!hasEntry(entry, at) || segmentOf(entry, at) !== record.fromSegment) return
+  if (unitsOf(entry, at) !== record.fromUnits + offset) return
+  segments.drop(record.fromSegment, storedUnitsOf(entry, at))
+  segments.add(to.segment, storedUnitsOf(entry, at))
+  const place = putHistory(volume, record.lba + i, entry, at)
+  volume.history.words[place] = to.segment + 1
+  volume.history.words[place + 1] = to.units + offset
+}
+
+/** Of each of these versions the entry, if it is an older one now; undefined: the index cannot be read. */
 export const findOlder = (
   map: ExtentMap,
   volume: VolumeMap,
   wanted: readonly VersionOfBlock[],
-): ReturnType<FindOlder> =>
-  until<Array<Uint32Array | undefined> | undefined>((resume) => findVersions(map, volume, wanted, resume))
+): Task<Uint32Array | undefined> =>
+  until<Uint32Array | undefined>((resume) => findVersions(map, volume, wanted, resume))
 
 /** Point tombstones, page entries and history entries of a zero or trim to its copy in `segment`. */
 export function* moveZero(

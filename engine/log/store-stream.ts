@@ -10,6 +10,7 @@ import { assert } from '../assert.ts'
 import type { ClockPort, Crc32c, DiskPort, IndexPort, LogPort, SegmentGrants } from '../ports.ts'
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES } from '../units.ts'
+import { uuidToHex } from './bytes.ts'
 import { collectCheckpoint, type CheckpointMeta } from './checkpoint.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { rootOffsetBytes, segmentOffsetBytes } from './geometry.ts'
@@ -107,6 +108,7 @@ export class StoreStream {
   onSpace: () => void = () => {}
   /** The log stands still for want of a segment. Nothing else may happen then that would let the cleaner look. */
   onShort: () => void = () => {}
+  private lastId: { bytes: Uint8Array; hex: string } = { bytes: new Uint8Array(0), hex: '' }
   private root: Root
   private checkpoint: number
   private readonly salt: Uint8Array
@@ -273,8 +275,7 @@ export class StoreStream {
       this.log.fail('another disk failed, which lost what comes before some of what is here')
       return false
     }
-    for (const operation of collected.operations)
-      this.indexBytes += operation.key.length + (operation.type === 'put' ? operation.value.length : 0)
+    this.indexBytes += collected.bytes
     if (!(yield* until<boolean>((resume) => context.index.batch(collected.operations, resume)))) {
       this.log.fail('the index cannot be written')
       return false
@@ -363,6 +364,16 @@ export class StoreStream {
     const volume = this.map.addVolume(this.nextVolume++, descriptor)
     this.volumesById.set(descriptor.spec.id, volume)
     return volume
+  }
+
+  /** The volume of a record, by its 16 bytes. Records of one volume mostly come one behind the other. */
+  volumeOf(volumeId: Uint8Array): VolumeMap | undefined {
+    for (let i = 0; i < volumeId.length; i++)
+      if (volumeId[i] !== this.lastId.bytes[i]) {
+        this.lastId = { bytes: volumeId, hex: uuidToHex(volumeId) }
+        break
+      }
+    return this.volumesById.get(this.lastId.hex)
   }
 
   /** Nothing of the volume is left in this stream. */

@@ -8,6 +8,7 @@ import { PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
 import { ChangeLog } from './change-log.ts'
 import { CopyMap } from './copy-map.ts'
 import { ENTRY_WORDS, type EntryKind } from './entry.ts'
+import { HistoryChanges } from './history-changes.ts'
 
 /** One page (256 blocks) of a head map in memory. All its entries are resolved. */
 export class MapPage {
@@ -71,9 +72,9 @@ export class VolumeMap {
   readonly loading = new Map<number, Array<(page: MapPage | undefined) => void>>()
   /** In order of seq. Those of a clone stay, because its holes show the origin. */
   tombstones: Tombstone[] = []
-  /** Older versions some snapshot sees, not yet in the index: by LBA. Null: to be deleted there. */
-  history = new Map<number, Map<string, Uint32Array | null>>()
-  committingHistory = new Map<number, Map<string, Uint32Array | null>>()
+  /** Older versions some snapshot sees, as far as the index does not have them so. */
+  history = new HistoryChanges()
+  committingHistory = new HistoryChanges()
   readonly changes = new ChangeLog()
   /** What changed is known behind this seq: an index of before the log of changes has none of what it shows. */
   changesFrom = 0

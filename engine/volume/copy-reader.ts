@@ -262,7 +262,7 @@ export function* pagesFrom(
   for (const page of map.pages.keys()) look(page)
   const base = map.number * PAGES_MAX
   for (const key of extents.pending.pages()) look(key - base)
-  for (const lba of map.history.keys()) look(Math.floor(lba / PAGE_BLOCKS))
+  map.history.each((lba) => look(Math.floor(lba / PAGE_BLOCKS)))
   const keysOf = (range: { from: Uint8Array; below: Uint8Array }, limit: number) =>
     until<Uint8Array[] | undefined>((resume) =>
       stream.context.index.range({ ...range, limit }, (ok, entries) =>

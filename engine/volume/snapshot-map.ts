@@ -179,7 +179,10 @@ function olderVersions(map: VolumeMap, entries: Entries, { firstPage, endPage }:
     put(parseHistoryKey(key).lba, words)
   }
   // One that is to be deleted in the index is dead, or the head again: what counts is here, too.
-  for (const [lba, versions] of map.history) for (const words of versions.values()) if (words !== null) put(lba, words)
+  const { history } = map
+  history.eachWithin(firstPage * PAGE_BLOCKS, endPage * PAGE_BLOCKS, (lba, at) => {
+    if (!history.isGone(at)) put(lba, history.words.slice(at, at + ENTRY_WORDS))
+  })
   return byPage
 }
 

@@ -102,7 +102,9 @@ export class MapStage {
       batch: 1000,
     }
     const gone = { tombstonesGone: [], volumesGone: [], onUnresolved: () => {}, onPile: () => {} }
-    const { operations, freed, committed } = collectCheckpoint(this.map, { meta, checkpoint, ...gone })
+    const collected = collectCheckpoint(this.map, { meta, checkpoint, ...gone })
+    const { freed, committed } = collected
+    const operations = Array.from(collected.operations, copyOf)
     const end = (): void => {
       this.index.batch(operations, () => committed())
       this.clock.runUntilIdle()
@@ -115,6 +117,11 @@ export class MapStage {
     end()
     return operations
   }
+}
+
+function copyOf(operation: IndexOperation): IndexOperation {
+  const key = operation.key.slice()
+  return operation.type === 'del' ? { type: 'del', key } : { type: 'put', key, value: operation.value.slice() }
 }
 
 /** What a page shows at a block: `-` for a hole. */

@@ -1,6 +1,6 @@
 /** Older versions found one by one are those that a walk over the block finds, whatever a checkpoint does meanwhile. */
 import t from 'tap'
-import { seqOf } from '../../../engine/log/entry.ts'
+import { ENTRY_WORDS, hasEntry, seqOf } from '../../../engine/log/entry.ts'
 import { dropHistory, findVersions, readHistory } from '../../../engine/log/version-history.ts'
 import { Random } from '../../sim/random.ts'
 import { MapStage } from './map-stage.ts'
@@ -14,7 +14,7 @@ t.test('by their ids as by their block: in memory, on their way to the index, in
     const written: Array<{ lba: number; epoch: number; seq: number }> = []
     let ending: (() => void) | undefined
     const compare = (): void => {
-      let found: Array<Uint32Array | undefined> | undefined
+      let found: Uint32Array | undefined
       findVersions(stage.map, stage.volume, written, (entries) => {
         found = entries
       })
@@ -27,9 +27,10 @@ t.test('by their ids as by their block: in memory, on their way to the index, in
       })
       stage.clock.runUntilIdle()
       const names = written.flatMap(({ lba, seq }, i) => {
-        const words = found![i]
-        if (words !== undefined) t.equal(seqOf(words, 0), seq)
-        return words === undefined ? [] : [`${lba}/${seq}`]
+        const at = i * ENTRY_WORDS
+        if (!hasEntry(found!, at)) return []
+        t.equal(seqOf(found!, at), seq)
+        return [`${lba}/${seq}`]
       })
       t.same(names.sort(), expected.sort(), `seed ${seed}`)
     }

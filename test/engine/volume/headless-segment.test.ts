@@ -242,7 +242,7 @@ const PLANTED: Array<Edit & { name: string }> = [
   {
     name: 'snapshot leaves stay behind',
     file: MOVE,
-    replace: 'if (segment !== mover.segment) continue',
+    replace: 'if (segment !== copies.segment) continue',
     by: 'if (segment >= 0) continue',
   },
   {

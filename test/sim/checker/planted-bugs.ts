@@ -165,14 +165,14 @@ export const PLANTED: Mutant[] = [
   {
     name: 'a zero is forgotten while older data is on the disk',
     hunt: { run: 'time-travel', seed: 12 },
-    file: `${LOG}/cleaner.ts`,
+    file: `${LOG}/cleaner-records.ts`,
     replace: 'if (mayGo) {',
     by: 'if (!isUnfinished) {',
   },
   {
     name: 'a deletion is forgotten while older data is on the disk',
     hunt: { run: 'file', path: 'test/engine/log/cleaner.test.ts' },
-    file: `${LOG}/cleaner.ts`,
+    file: `${LOG}/cleaner-records.ts`,
     replace: 'snapshotSeqs.length === 0 &&\n      record.bornBatch < Math.min(',
     by: 'snapshotSeqs.length === 0 && 0 < Math.min(',
   },
@@ -327,7 +327,7 @@ export const PLANTED: Mutant[] = [
   {
     name: 'rot is copied under its old checksum',
     hunt: { run: 'file', path: 'test/engine/log/cleaner.test.ts' },
-    file: `${LOG}/cleaner.ts`,
+    file: `${LOG}/cleaner-blocks.ts`,
     replace: 'if (crc !== record.crcs[i]) {',
     by: 'if (crc < 0) {',
   },
@@ -342,8 +342,8 @@ export const PLANTED: Mutant[] = [
   {
     name: 'the cleaner carries no snapshot leaves on',
     hunt: { run: 'file', path: 'test/engine/volume/copy-leaves.test.ts' },
-    file: `${LOG}/cleaner.ts`,
-    replace: 'if (leaves === undefined || !leaves.isAt(name, this.segment)) return true',
+    file: `${LOG}/cleaner-records.ts`,
+    replace: 'if (leaves === undefined || !leaves.isAt(name, segment)) return true',
     by: 'if (leaves === undefined || name[0] > 0) return true',
   },
   {
@@ -371,14 +371,14 @@ export const PLANTED: Mutant[] = [
   {
     name: 'a trim of a wiped history stands for the same one that is filled',
     hunt: { run: 'file', path: 'test/engine/volume/copy-trims.test.ts' },
-    file: `${LOG}/cleaner.ts`,
+    file: `${LOG}/cleaner-records.ts`,
     replace: 'if (isWiped(volume, record)) return true',
     by: '',
   },
   {
     name: 'a trim that was dropped stands for the same one that came again',
     hunt: { run: 'file', path: 'test/engine/volume/copy-trims.test.ts' },
-    file: `${LOG}/cleaner.ts`,
+    file: `${LOG}/cleaner-records.ts`,
     replace: '      !ofBefore &&\n',
     by: '',
   },
