@@ -2,6 +2,7 @@
  * A volume's copy in the store of the engine on a node's disks (node-store.ts): the same code and the same format as in
  * production, over a simulated disk and index that lose and tear what a crash may take.
  */
+import { isCheckable } from '../../../engine/log/structure-check.ts'
 import type { StoredCopy, StoreEvent } from '../../../engine/replication/copy-store.ts'
 import type { OpenedSnapshot } from '../../../engine/replication/messages.ts'
 import { runTask, type Task } from '../../../engine/task.ts'
@@ -497,6 +498,12 @@ export class LogDisk implements NodeDisk {
       wallMs: () => this.clock.nowMs(),
       pace: (_bytes, go) => go(this.copy === copy),
       limits: SCRUB_LIMITS[this.scrubs++ % SCRUB_LIMITS.length]!,
+      structures: {
+        isWanted: isCheckable,
+        looked: (stream, segment, damages) => {
+          if (damages.length > 0) this.node.store?.emptySegment(stream, segment)
+        },
+      },
       onProblem: () => problems++,
     })
     function* both(): Task<boolean> {
