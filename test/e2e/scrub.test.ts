@@ -4,7 +4,7 @@
  * right, scrubs repair all, `volume inspect` and `status` say what happened, and all disks hold the same.
  */
 // test-timeout-seconds: 300
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import t from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import { createProgress } from '../../cli/offline/progress.ts'
@@ -13,6 +13,7 @@ import { readCatalog } from '../../cli/offline/volume-catalog.ts'
 import { layersOf } from '../../cli/offline/volume-image.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { createOutput } from '../../cli/output.ts'
+import { BATCH_MAGIC } from '../../engine/log/batch.ts'
 import { segmentOffsetBytes } from '../../engine/log/geometry.ts'
 import { BLOCK_BYTES, MIB, UNIT_BYTES } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
@@ -24,7 +25,12 @@ import { until } from './until.ts'
 t.setTimeout(290_000)
 
 const PATTERNS = 20
+const FOUND_DAMAGE = 'a deep scrub found damage'
 const SECTOR_BYTES = 512
+/** Of a segment's header and trailer, and of a batch's header (engine/log/FORMAT.md). */
+const GENERATION_AT = 36
+const BATCH_GENERATION_AT = 44
+const HEADERS = 3
 /** Of a client, between two patterns. */
 const WRITES = 100
 
@@ -44,6 +50,40 @@ function placesOnDisk(diskPath: string, volumeId: string): Map<number, number> {
   } finally {
     image.close()
   }
+}
+
+/** Segments that are sealed with a batch in block 1, by the bytes of a disk, and their generations. */
+function sealedOnDisk(diskPath: string): Map<number, number> {
+  const image = openDisk(diskPath, createOutput(true))
+  const { segmentBytes } = image
+  image.close()
+  const sealed = new Map<number, number>()
+  const fd = openSync(diskPath, 'r')
+  const { size } = fstatSync(fd)
+  for (let segment = 0; segmentOffsetBytes(segmentBytes, segment + 1) <= size; segment++) {
+    const [head, tail] = [Buffer.alloc(2 * BLOCK_BYTES), Buffer.alloc(BLOCK_BYTES)]
+    readSync(fd, head, 0, head.length, segmentOffsetBytes(segmentBytes, segment))
+    readSync(fd, tail, 0, tail.length, segmentOffsetBytes(segmentBytes, segment + 1) - BLOCK_BYTES)
+    const generation = tail.readUInt32LE(GENERATION_AT)
+    const isSealed = tail.toString('latin1', 0, 8) === 'HFSEGEND' && head.readUInt32LE(GENERATION_AT) === generation
+    const first = head.subarray(BLOCK_BYTES)
+    if (isSealed && first.readUInt32LE(0) === BATCH_MAGIC && first.readUInt32LE(BATCH_GENERATION_AT) === generation)
+      sealed.set(segment, generation)
+  }
+  closeSync(fd)
+  return sealed
+}
+
+/** Damage the first header of the log in some of these. */
+function damageHeaders(diskPath: string, segments: readonly number[]): void {
+  const image = openDisk(diskPath, createOutput(true))
+  const fd = openSync(diskPath, 'r+')
+  for (const segment of segments) {
+    const at = segmentOffsetBytes(image.segmentBytes, segment) + BLOCK_BYTES
+    writeSync(fd, Buffer.alloc(SECTOR_BYTES, 0xa5), 0, SECTOR_BYTES, at)
+  }
+  closeSync(fd)
+  image.close()
 }
 
 t.test('damaged blocks are repaired by scrubs, so long as one copy of each is good', async (t) => {
@@ -134,6 +174,22 @@ t.test('damaged blocks are repaired by scrubs, so long as one copy of each is go
   t.equal(client.counts.errors + client.reconnects, 0)
   // A copy that is asked for a block it has damaged too repairs it then (SPEC D4): its own scrub finds nothing there.
   t.ok(found > hurt / 2, `${hurt} blocks damaged on ${damaged} places, ${found} of them found by scrubs`)
+
+  const told = cluster.nodes.flatMap((node) => node.log()).filter(({ message }) => message === FOUND_DAMAGE)
+  const toldBlocks = told.reduce((sum, { damaged }) => sum + (damaged as number), 0)
+  t.equal(toldBlocks, found, `${told.length} scrubs say in daemon.log what they found`)
+
+  // No read needs headers of the log: what lies behind them is moved, and their segments are given back.
+  const [, node] = cluster.nodes
+  const sealed = sealedOnDisk(disks[1]!)
+  const chosen = [...sealed.keys()].slice(0, HEADERS)
+  t.equal(chosen.length, HEADERS)
+  damageHeaders(disks[1]!, chosen)
+  await scrub()
+  await until(async () => sealedOnDisk(disks[1]!), (now) =>
+    chosen.every((segment) => now.get(segment) !== sealed.get(segment)))
+  const headers = node!.log().filter(({ what }) => what === 'batch header').map(({ segment }) => segment)
+  t.same(headers.sort(), chosen.sort())
 
   t.match((await run('volume', 'scrub', 'data')).stdout, /^the map of volume data is looked at on n1, n2, n3: see/)
   t.match((await run('volume', 'inspect', 'data')).stdout, /^scrubbed +n1 \d+s ago.*; n2 .*; n3 /m)
