@@ -140,8 +140,8 @@ class Daemon {
     const listener = new NbdListener({
       exports,
       onSession: (session) => this.#workers[session.worker]!.session(session),
-      // Nodes with several workers have no clients over TLS (node-config.ts).
-      onSecure: (arrival) => this.#workers[0]!.secureNbd(arrival),
+      // Which of them has the volume is known behind the handshake only.
+      onSecure: (arrival) => this.#workers[arrival.id % this.#workers.length]!.secureNbd(arrival),
       onRefused: (reason) => this.#log.event('info', 'an NBD handshake was refused', { reason }),
     })
     this.#listener = listener
@@ -170,6 +170,7 @@ class Daemon {
       onBug: this.bug,
       onSessionEnded: (session) => listener.sessionEnded(session),
       exports,
+      onSession: (session) => this.#workers[session.worker]!.session(session),
       onLeadsChanged: () => this.#control?.changed(),
       ...(clusterNode === undefined ? {} : { onConfigAsk: (ask) => clusterNode.take(worker, ask) }),
     }))

@@ -25,6 +25,7 @@ const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count
 const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
 const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int timeoutMs)')
 const callLseek = lib.func('int64_t lseek(int fd, int64_t offset, int whence)')
+const callSocketpair = lib.func('int socketpair(int domain, int type, int protocol, uint64_t into)')
 const callGetsockopt = lib.func('int getsockopt(int fd, int level, int option, uint64_t into, uint64_t length)')
 const callSetrlimit = lib.func('int setrlimit(int resource, void *limits)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
@@ -43,6 +44,8 @@ const POLLHUP = 0x10
 const POLLRDHUP = 0x2000
 const RLIMIT_CORE = 4
 const CLOCK_BOOTTIME = 7
+const AF_UNIX = 1
+const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0o2000000 | 0o4000
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
 const SEEK_DATA = 3
@@ -156,6 +159,15 @@ export function hasHungUp(fd: number, onHalfClosed: boolean): boolean {
   pollEntry[2] = onHalfClosed ? POLLRDHUP : 0
   pollEntry[3] = 0
   return callPoll(pollEntryAddress, 1, 0) > 0 && (pollEntry[3]! & (POLLERR | POLLHUP | POLLRDHUP)) !== 0
+}
+
+const pairOfSockets = new Int32Array(2)
+const pairOfSocketsAddress = Number(koffi.address(pairOfSockets.buffer))
+
+/** Two unix sockets that are connected to each other, closed on exec. Undefined: out of descriptors. */
+export function socketPair(): [number, number] | undefined {
+  const result = callSocketpair(AF_UNIX, SOCK_STREAM_CLOEXEC_NONBLOCK, 0, pairOfSocketsAddress)
+  return result < 0 ? undefined : [pairOfSockets[0]!, pairOfSockets[1]!]
 }
 
 /** `struct ucred`: pid, uid, gid; behind it how long it is. */

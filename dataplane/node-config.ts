@@ -262,12 +262,10 @@ export function nodeConfigOf(flags: NodeFlags): NodeConfig {
   const isKeyOfFile = flags['cluster-key'] === undefined
   if (clusterKey !== undefined && cluster === undefined)
     usage('--cluster-key is for nodes of a cluster', 'name the cluster store too, e.g. --store http://127.0.0.1:2379')
-  const isSecureNbd = tls !== undefined && listenTcp !== undefined
   const workers = parseWorkers(
-    pick('workers') ?? (cluster === undefined && !isSecureNbd ? undefined : CLUSTER_WORKERS),
+    pick('workers') ?? (cluster === undefined ? undefined : CLUSTER_WORKERS),
     cluster === undefined ? WORKERS_MAX : CLUSTER_WORKERS_MAX,
   )
-  if (isSecureNbd && workers > 1) usage('NBD over TLS is for one data worker', 'leave --workers or --listen-tcp out')
   return {
     name,
     dir: path.resolve(dir),

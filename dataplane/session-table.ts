@@ -16,7 +16,7 @@ import type { SessionReport } from './worker-messages.ts'
 export type ServedDevice = BlockDevice & { readonly generation?: number }
 
 /** `fd`: of the connection under the TLS. */
-export type SecureSession = Omit<NbdSession, 'worker'> & { socket: TLSSocket }
+export type SecureSession = Omit<NbdSession, 'worker' | 'clientFd'> & { socket: TLSSocket }
 
 interface Session {
   volume: string
@@ -47,10 +47,11 @@ export class NbdSessions implements SessionTable {
   }
 
   /** Serve a connection whose handshake is done. Its volume may have been deleted on the way here. */
-  add({ fd, ...session }: NbdSession): void {
+  add({ fd, clientFd, ...session }: NbdSession): void {
     const device = this.#deviceOf(session.exportName, session.reader)
-    if (device !== undefined) return this.#serve(session, { fd }, device)
+    if (device !== undefined) return this.#serve(session, { fd, clientFd }, device)
     closeFd(fd)
+    if (clientFd !== undefined) closeFd(clientFd)
     this.#onEnded(session.id, session.exportName, 'volume-gone')
   }
 
@@ -64,7 +65,7 @@ export class NbdSessions implements SessionTable {
 
   #serve(
     { id, exportName, reader, negotiated, leftover }: Omit<SecureSession, 'fd' | 'socket'>,
-    connection: { fd: number; secured?: TLSSocket },
+    connection: { fd: number; secured?: TLSSocket; clientFd?: number | undefined },
     device: ServedDevice,
   ): void {
     const onClose = (reason: string) => {

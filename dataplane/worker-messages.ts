@@ -207,6 +207,8 @@ export type FromWorker =
   | { kind: 'answer'; id: number; answer: Answer<unknown> }
   | { kind: 'session-ended'; session: number }
   | { kind: 'exports'; ask: ExportAsk }
+  /** A client over TLS of a volume that another worker has. */
+  | { kind: 'session'; session: NbdSession }
   | { kind: 'config'; message: ConfigAsk }
   /** Which copies lead here is not what the last status said. */
   | { kind: 'leads-changed' }

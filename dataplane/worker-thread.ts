@@ -34,6 +34,8 @@ export interface WorkerThreadOptions {
   onSessionEnded: (session: number) => void
   /** For clients over TLS. */
   exports?: ExportDirectory
+  /** One whose volume another worker has. */
+  onSession?: (session: NbdSession) => void
   /** Of a node of a cluster: the worker asks for the cluster store. */
   onConfigAsk?: (ask: ConfigAsk) => void
   /** Of a node of a cluster: which copies lead is not what the last status said. */
@@ -139,6 +141,11 @@ export class WorkerThread implements WorkerHandle {
       case 'refused': return this.#opened.reject(unpackError(message.error))
       case 'session-ended': return this.#options.onSessionEnded(message.session)
       case 'exports': return this.#exports(message.ask)
+      case 'session': {
+        const { onSession } = this.#options
+        assert(onSession !== undefined, 'only one of several workers has clients of another one')
+        return onSession(message.session)
+      }
       case 'config': {
         const { onConfigAsk } = this.#options
         assert(onConfigAsk !== undefined, 'only the worker of a node of a cluster asks for configurations')

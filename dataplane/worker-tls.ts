@@ -32,6 +32,7 @@ export class WorkerTls {
       worker,
       exports: this.#exports,
       sessions,
+      onElsewhere: (session) => post({ kind: 'session', session }),
       onEnded: (session) => post({ kind: 'session-ended', session }),
       onRefused: (reason) => log.event('info', 'an NBD handshake was refused', { reason }),
     })

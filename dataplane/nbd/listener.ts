@@ -50,6 +50,8 @@ export interface NbdSession {
   id: number
   /** Owned by the receiver. */
   fd: number
+  /** Of a client whose TLS another worker has (relayed-session.ts). Owned by the receiver too. */
+  clientFd?: number
   exportName: string
   /** Of a snapshot: opened for this session. */
   reader?: number

@@ -1,11 +1,12 @@
 /**
- * NBD over TLS in the data worker, from STARTTLS on: handshake of TLS, options, and the session, which stays in this
- * thread, since TLS cannot be handed over. What exports there are only the main thread knows: it is asked.
+ * NBD over TLS in a data worker, from STARTTLS on: handshake of TLS, options, and the session, of which TLS stays in
+ * this thread, since it cannot be handed over. What exports there are only the main thread knows: it is asked.
  *
  *   main: flags, STARTTLS --descriptor--> TLS, both certificates -> role -> options -> NbdSessions
+ *                                                                              `-> another worker's: relayed-session.ts
  *
  * Invariant: no option is read of who has not shown a certificate of this cluster that may use volumes. `onEnded` is
- * told once of each that does not become a session; of those that do NbdSessions tells.
+ * told once of each that does not become a session; of those that do NbdSessions tells, here or there.
  */
 import net from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -17,7 +18,8 @@ import type { NbdSessions } from '../session-table.ts'
 import { Handshake } from './handshake.ts'
 import type { ExportInfo, HandshakeStep, Looked } from './handshake.ts'
 import { LISTENER_LIMITS } from './listener.ts'
-import type { SecureArrival } from './listener.ts'
+import type { NbdSession, SecureArrival } from './listener.ts'
+import { relay } from './relayed-session.ts'
 
 /** Who looks only, and a cluster store, has nothing to do with the data of volumes. */
 const MAY_USE: readonly Role[] = ['admin', 'csi', 'node']
@@ -36,6 +38,8 @@ export interface SecureNbdOptions {
   worker: number
   exports: ExportCalls
   sessions: Pick<NbdSessions, 'addSecure' | 'count'>
+  /** Of a volume that another worker has: the session is its own from now on. */
+  onElsewhere(session: NbdSession): void
   onEnded(session: number): void
   onRefused(reason: string): void
 }
@@ -50,6 +54,8 @@ export class SecureNbd {
   readonly #acceptor: TlsAcceptor<Connection>
   /** Until they are sessions. */
   readonly #open = new Set<Connection>()
+  /** Of sessions that are relayed: how many, by the name of the export. */
+  readonly #elsewhere = new Map<string, number>()
   #isStopping = false
 
   constructor(options: SecureNbdOptions) {
@@ -132,10 +138,12 @@ export class SecureNbd {
       this.#open.delete(connection)
       exports.entered(event.export)
       void dropFound(event.export)
-      const { export: { name, reader }, negotiated, leftover } = event
+      const { export: { name, reader, worker }, negotiated, leftover } = event
       const of = reader === undefined ? {} : { reader }
       const { id, fd } = connection
-      this.#o.sessions.addSecure({ id, fd, socket, exportName: name, ...of, negotiated, leftover })
+      const session = { id, exportName: name, ...of, negotiated, leftover }
+      if (worker === this.#o.worker) this.#o.sessions.addSecure({ ...session, fd, socket })
+      else this.#passOn(socket, connection, { ...session, worker })
     }
     const onData = (bytes: Buffer): void => {
       if (!handshake.isLooking) onStep(handshake.feed(bytes))
@@ -144,20 +152,32 @@ export class SecureNbd {
     socket.on('data', onData)
   }
 
-  /** What another worker has cannot be served from here. */
-  #look(name: string, looks: Map<string, Promise<Looked>>): Promise<Looked> {
-    const { exports, worker } = this.#o
-    const look = exports.look(name).then((found): Looked => {
-      if (found === undefined || 'refused' in found || found.worker === worker) return found
-      exports.drop(found)
-      return { refused: 'another data worker of this node has it: NBD over TLS is for nodes with one' }
+  #passOn(socket: TLSSocket, { id, fd }: Connection, session: Omit<NbdSession, 'fd' | 'clientFd'>): void {
+    const ends = relay(socket, fd)
+    if (ends === undefined) {
+      this.#o.onRefused('out of file descriptors')
+      socket.destroy()
+      return this.#o.onEnded(id)
+    }
+    const { exportName } = session
+    this.#elsewhere.set(exportName, (this.#elsewhere.get(exportName) ?? 0) + 1)
+    socket.once('close', () => {
+      const left = this.#elsewhere.get(exportName)! - 1
+      if (left > 0) this.#elsewhere.set(exportName, left)
+      else this.#elsewhere.delete(exportName)
     })
+    this.#o.onElsewhere({ ...session, ...ends })
+  }
+
+  #look(name: string, looks: Map<string, Promise<Looked>>): Promise<Looked> {
+    const look = this.#o.exports.look(name)
     looks.set(name, look)
     return look
   }
 
   #mayEnter(name: string): 'enter' | 'too-many' | 'stopping' {
     if (this.#isStopping) return 'stopping'
-    return this.#o.sessions.count(name) < LISTENER_LIMITS.connectionsPerExportMax ? 'enter' : 'too-many'
+    const open = this.#o.sessions.count(name) + (this.#elsewhere.get(name) ?? 0)
+    return open < LISTENER_LIMITS.connectionsPerExportMax ? 'enter' : 'too-many'
   }
 }

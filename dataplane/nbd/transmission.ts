@@ -42,7 +42,7 @@ import { SlabPool } from '../slab-pool.ts'
 import { validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
 import { VolumeCalls } from './volume-calls.ts'
-import { hasHungUp } from '../libc.ts'
+import { closeFd, hasHungUp } from '../libc.ts'
 
 export const TRANSMISSION_LIMITS = {
   inFlightRequestsMax: 1024,
@@ -75,6 +75,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #socket: net.Socket
   readonly #isSecure: boolean
   readonly #fd: number
+  readonly #clientFd: number | undefined
   readonly #sender: ReplySender
   readonly #free: InFlightRequest[] = []
   /** open: requests are taken. ending: no more are; close when idle. closed: the socket is gone. */
@@ -110,6 +111,8 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     fd: number
     /** TLS over that descriptor, which stays its own; unset: plain text, and the descriptor is ours. */
     secured?: TLSSocket
+    /** The client's connection, where `fd` leads to who relays it; ours too. */
+    clientFd?: number | undefined
     negotiated: Negotiated
     /** Bytes that arrived behind the handshake. */
     leftover: Uint8Array
@@ -151,6 +154,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     const taken = this.#parser.append(options.leftover)
     assert(taken === options.leftover.length, 'a fresh parser takes everything')
     this.#fd = options.fd
+    this.#clientFd = options.clientFd
     const { secured } = options
     this.#isSecure = secured !== undefined
     this.#socket = secured ?? new net.Socket({
@@ -257,7 +261,9 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
 
   /** A client of a unix socket may send no more and still wait for answers; of one over TCP that cannot be told. */
   get #isGone(): boolean {
-    return this.#state === 'open' && hasHungUp(this.#fd, this.#socket.remoteAddress !== undefined)
+    if (this.#state !== 'open') return false
+    if (this.#clientFd !== undefined && hasHungUp(this.#clientFd, true)) return true
+    return hasHungUp(this.#fd, this.#socket.remoteAddress !== undefined)
   }
 
   /** Its client is gone: what is left of it is what it had asked. */
@@ -504,6 +510,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   #announce(): void {
     if (this.#announced || this.#inFlight > 0 || this.#sender.busy) return
     this.#announced = true
+    if (this.#clientFd !== undefined) closeFd(this.#clientFd)
     assert(this.#heldBytes === 0, 'a closed connection holds nothing')
     setImmediate(() => {
       this.#onClose(this.#reason)

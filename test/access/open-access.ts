@@ -34,7 +34,7 @@ export async function askNbd(t: TestOwner): Promise<Table> {
   const nbd = new SecureNbd({
     folder: ca.folder({ role: 'node', name: 'n1' }), worker: 0, exports,
     sessions: { addSecure: ({ socket }) => sockets.push(socket), count: () => 0 },
-    onEnded: () => undefined, onRefused: () => undefined,
+    onElsewhere: () => undefined, onEnded: () => undefined, onRefused: () => undefined,
   })
   const listener = new NbdListener({
     exports: found, onSecure: (arrival) => nbd.accept(arrival), limits: { beforeTlsMax: 1024 },

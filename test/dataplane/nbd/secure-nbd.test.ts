@@ -5,9 +5,10 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { AskedExports, answerExports } from '../../../dataplane/nbd/export-calls.ts'
 import { NbdListener } from '../../../dataplane/nbd/listener.ts'
-import type { ExportDirectory, ExportInfo } from '../../../dataplane/nbd/listener.ts'
+import type { ExportDirectory, ExportInfo, NbdSession } from '../../../dataplane/nbd/listener.ts'
 import { encodeInfoRequest } from '../../../dataplane/nbd/option-data.ts'
 import * as P from '../../../dataplane/nbd/protocol.ts'
+import { closeFd, hasHungUp } from '../../../dataplane/libc.ts'
 import { SecureNbd } from '../../../dataplane/nbd/secure-nbd.ts'
 import type { SecureSession } from '../../../dataplane/session-table.ts'
 import { TestCa } from '../../cluster/tls/certificates.ts'
@@ -31,11 +32,13 @@ async function serve(t: Test, names: string[]) {
   const ca = new TestCa(t)
   const [refused, ended]: [string[], number[]] = [[], []]
   const sessions: SecureSession[] = []
+  const elsewhere: NbdSession[] = []
   const answer = answerExports(directoryOf(names), (one) => exports.answered(one), (error) => t.fail(String(error)))
   const exports = new AskedExports((ask) => answer(ask))
   const nbd = new SecureNbd({
     folder: ca.folder({ role: 'node', name: 'n1' }), worker: 0, exports,
     sessions: { addSecure: (session) => sessions.push(session), count: () => 0 },
+    onElsewhere: (session) => elsewhere.push(session),
     onEnded: (id) => ended.push(id),
     onRefused: (reason) => refused.push(reason),
   })
@@ -58,7 +61,7 @@ async function serve(t: Test, names: string[]) {
   }
   const ask = async (client: RawClient, option: number, name: string): Promise<number> =>
     (await client.option(option, encodeInfoRequest(Buffer.from(name), []))).at(-1)!.type
-  return { open, ask, refused, ended, sessions, nbd }
+  return { open, ask, refused, ended, sessions, elsewhere, nbd }
 }
 
 t.test('one connection lists forty exports, asks of each, and enters one', async (t) => {
@@ -74,10 +77,10 @@ t.test('one connection lists forty exports, asks of each, and enters one', async
 })
 
 t.test('what is listed and cannot be used is refused; of what is not listed few may be asked', async (t) => {
-  const { open, ask, refused, sessions } = await serve(t, ['v', 'locked', 'elsewhere'])
+  const { open, ask, refused, sessions } = await serve(t, ['v', 'locked'])
   const client = await open()
   for (const option of [P.NBD_OPT_INFO, P.NBD_OPT_GO]) {
-    for (const name of ['locked', 'elsewhere']) t.equal(await ask(client, option, name), P.NBD_REP_ERR_POLICY, name)
+    t.equal(await ask(client, option, 'locked'), P.NBD_REP_ERR_POLICY)
   }
   for (let at = 0; at < 16; at++) t.equal(await ask(client, P.NBD_OPT_INFO, `no${at}`), P.NBD_REP_ERR_UNKNOWN)
   await t.rejects(ask(client, P.NBD_OPT_INFO, 'no16'))
@@ -96,4 +99,44 @@ t.test('a stop ends who is still asking, at once, and no session', async (t) => 
   t.equal(ended.length, 1)
   t.notOk(sessions[0]!.socket.destroyed)
   using.close()
+})
+
+t.test('a session of another worker is relayed, and ends with either side', async (t) => {
+  const { open, ask, ended, sessions, elsewhere } = await serve(t, ['elsewhere'])
+  const far = (session: NbdSession) => new net.Socket({ fd: session.fd, allowHalfOpen: true })
+  const enter = async () => {
+    const client = await open()
+    t.equal(await ask(client, P.NBD_OPT_GO, 'elsewhere'), P.NBD_REP_ACK)
+    const session = elsewhere.at(-1)!
+    return { client, session, served: far(session) }
+  }
+  const first = await enter()
+  t.match(first.session, { exportName: 'elsewhere', worker: 1 })
+  const big = Buffer.alloc(4 << 20, 7)
+  let got = 0
+  const all = new Promise<void>((resolve) => first.served.on('data', (bytes) => {
+    got += bytes.length
+    if (got === big.length) resolve()
+  }))
+  first.client.socket.write(big)
+  await all
+  first.served.write(big)
+  t.ok((await first.client.take(big.length)).equals(big), 'both ways')
+  t.notOk(hasHungUp(first.session.clientFd!, true))
+  first.served.end()
+  await first.client.ended()
+  first.served.destroy()
+  closeFd(first.session.clientFd!)
+
+  const second = await enter()
+  // Nobody reads it, so this worker cannot pass it all on; the kernel tells the other one all the same.
+  second.served.pause()
+  await new Promise((resolve) => second.client.socket.write(Buffer.alloc(600 << 10), resolve))
+  second.client.close()
+  while (!hasHungUp(second.session.clientFd!, true)) await new Promise((resolve) => setTimeout(resolve, 1))
+  t.pass('that the client has gone')
+  second.served.resume()
+  await new Promise((resolve) => second.served.on('close', resolve).on('end', () => second.served.destroy()))
+  closeFd(second.session.clientFd!)
+  t.same([sessions, ended], [[], []], 'whoever serves it says when it ended')
 })
