@@ -178,6 +178,19 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     load: async () => (await import('./volume-keys.ts')).rewrapVolume,
   },
   {
+    words: 'volume rekey',
+    summary: 'another data key: new blocks are written under it, old ones anew, also of a volume in use',
+    positionals: NAME,
+    options: {
+      'key-file': { value: 'FILE', summary: 'the key it has, which wraps the new data key too' },
+      kms: KMS,
+      resume: { summary: 'no further data key: wait for what was begun' },
+      ...endpoint,
+    },
+    examples: ['holdfast volume rekey safe --key-file ./safe.key', 'holdfast volume rekey safe --resume'],
+    load: async () => (await import('./volume-keys.ts')).rekeyVolume,
+  },
+  {
     words: 'volume keys',
     summary: 'show under which key a volume is encrypted, and where wrapped copies of its data key are',
     positionals: NAME,

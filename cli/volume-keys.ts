@@ -8,7 +8,7 @@ import path from 'node:path'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { CreateVolumeRequest, Node, VolumeKeys } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
-import { eraseKeys } from '../cluster/keys/data-key.ts'
+import { eraseKeys, newDataKey } from '../cluster/keys/data-key.ts'
 import { KeyFolder } from '../cluster/keys/key-folder.ts'
 import { fileSource, keptKeyOf, newEncryptionBy, openKeys, rewrapBy } from '../cluster/keys/key-source.ts'
 import type { KeySource } from '../cluster/keys/key-source.ts'
@@ -143,29 +143,89 @@ export async function rewrapVolume({ arguments: given, output }: Invocation): Pr
   return EXIT_OK
 }
 
+/** A data key more, drawn here, under which nobody writes yet; what follows the cluster does by itself. */
+async function addDataKey(given: Arguments, daemon: ControlClient, name: string): Promise<void> {
+  const by = neededSource(given)
+  const keys = await daemon.getKeys({ name })
+  const former = encryptionIn(keys, name)
+  eraseKeys(await openKeys(former, by, name))
+  // The step before was begun, and not ended: it goes on.
+  if (former.writesUnder !== undefined) return
+  const { cipher, keys: entries } = former
+  const { volumeId } = keys
+  const dataKey = newDataKey()
+  const wrapped = await by.wrap(dataKey, { cipher, volumeId, keyNumber: entries.length + 1 })
+    .finally(() => dataKey.erase())
+  const next = { ...former, keys: [...entries, { volumeId, dataKey: wrapped }], writesUnder: entries.length }
+  await daemon.changeKeys({ name, former: keys.encryption, encryption: JSON.stringify(next), wrappedBy: by.id })
+  const folders = foldersOf(await nodesHere(given, daemon).catch(noneHere)).filter((one) => one.has(volumeId))
+  if (folders.length === 0) return
+  const kept = await keptKeyOf(next, by, name)
+  for (const folder of folders) folder.put(volumeId, kept)
+}
+
+export async function rekeyVolume({ arguments: given, output }: Invocation): Promise<number> {
+  const name = given.positionals[0]!
+  const last = await withDaemon(given, async (daemon) => {
+    if (!given.flag('resume')) await addDataKey(given, daemon, name)
+    let said = ''
+    const sinceMs = performance.now()
+    for (;;) {
+      const progress = await daemon.rekeyVolume({ name })
+      const { stage, why, node, doneBytes, totalBytes } = progress
+      if (stage === 'done') return progress
+      if (stage === 'waits' && performance.now() - sinceMs > REKEY_WAIT_MS)
+        throw new HoldfastError('rekey-waits', { volume: name, why })
+      const percent = totalBytes === 0 ? 0 : Math.floor((100 * doneBytes) / totalBytes)
+      const line = stage === 'waits' ? why : `${percent} %, blocks are written anew on ${node}`
+      if (line !== said) output.note(line)
+      said = line
+      if (stage === 'rewriting' && doneBytes === totalBytes) return progress
+      await new Promise((resolve) => setTimeout(resolve, REKEY_ASK_MS))
+    }
+  })
+  const { stage, rewrittenBlocks, damagedBlocks } = last
+  output.result({ name, ...last }, () => [
+    stage === 'done' ? `volume ${name} is written under its newest data key`
+      : `${damagedBlocks} blocks of volume ${name} could not be read or written, and stay under a former data key`,
+    ...(rewrittenBlocks > 0 ? [`${rewrittenBlocks} blocks were written anew`] : []),
+    'its snapshots of before keep blocks under former data keys until they are deleted',
+  ])
+  return EXIT_OK
+}
+
 function noneHere(error: unknown): Node[] {
   if (error instanceof HoldfastError) return []
   throw error
 }
 
+/** How often it asks how far it is, and how long it waits for what has to happen elsewhere. */
+const REKEY_ASK_MS = 500
+const REKEY_WAIT_MS = 30_000
+
 export async function showKeys({ arguments: given, output }: Invocation): Promise<number> {
   const name = given.positionals[0]!
   const shownKeys = await withDaemon(given, async (daemon) => {
     const keys = await daemon.getKeys({ name })
-    const { cipher } = encryptionIn(keys, name)
-    const { wrappedBy: keyId } = wrappedKeyOf(encryptionIn(keys, name))
+    const encryption = encryptionIn(keys, name)
+    const { cipher, writesUnder, rewriting } = encryption
+    const { wrappedBy: keyId } = wrappedKeyOf(encryption)
+    const dataKeys = encryption.keys.filter(({ dataKey }) => dataKey !== undefined).length
+    const rekeying = writesUnder !== undefined ? 'not written under yet' : rewriting === true ? 'rewriting' : ''
     const here = await nodesHere(given, daemon).catch(noneHere)
     const unlockedOn = here.filter(({ id }) => new KeyFolder(id).has(keys.volumeId)).map((node) => node.name)
-    return { name, cipher, keyId, nodes: keys.nodes, sharedWith: keys.sharedWith, unlockedOn }
+    return { name, cipher, keyId, dataKeys, rekeying, nodes: keys.nodes, sharedWith: keys.sharedWith, unlockedOn }
   })
   output.result(shownKeys, () => {
-    const { cipher, keyId, nodes, sharedWith, unlockedOn } = shownKeys
+    const { cipher, keyId, dataKeys, rekeying, nodes, sharedWith, unlockedOn } = shownKeys
+    const rekey = `holdfast volume rekey ${name} --resume`
     const none = (names: readonly string[]): string => (names.length === 0 ? 'none' : names.join(', '))
     return [
       ...fields([
         ['volume', name],
         ['cipher', cipher],
         ['key', keyId],
+        ['data keys', `${dataKeys}${rekeying === '' ? '' : `, the newest: ${rekeying} (\`${rekey}\` says how far)`}`],
         ['wrapped data key', 'in the cluster store, its history until that is compacted, and its backups'],
         ['on disks of', none(nodes)],
         ['also of volumes', none(sharedWith)],

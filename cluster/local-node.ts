@@ -3,11 +3,12 @@
  */
 import type { NodeStatus } from '../engine/control/node-status.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
-import type { AttachMode, NodeId } from '../engine/replication/configuration.ts'
+import type { VolumeRecord } from '../engine/control/volume-record.ts'
+import type { AttachMode, NodeId, VolumeConfig } from '../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { QosLimits } from '../engine/volume/qos-limits.ts'
-import type { ChangeAnswer, DigestAnswer, DigestQuery } from './reconcile/node-calls.ts'
+import type { ChangeAnswer, DigestAnswer, DigestQuery, RekeyReport } from './reconcile/node-calls.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
 
 /** A volume that clients of this node may use. */
@@ -54,6 +55,8 @@ export interface LocalNode {
   scrub(volumeId: string, isDeep: boolean): Promise<void>
   /** The copy here gets blocks of its own for what it shares, in the background. @returns of how many slices */
   hydrate(volumeId: string): Promise<number>
+  /** The copy here notes the keys of a volume, and its frontend takes them; with `isPass` blocks are written anew. */
+  rekey(seen: { record: VolumeRecord; config: VolumeConfig }, isPass: boolean): Promise<RekeyReport>
   /** What the copy here shows of a slice, in digests or version by version. */
   digest(query: DigestQuery): Promise<DigestAnswer>
   /** No new clients; those that are there hear for themselves that this node does not hold it any more. */

@@ -17,7 +17,7 @@ import type { NodeAddress } from '../cluster/membership/membership.ts'
 import { Pulse } from '../cluster/pulse.ts'
 import { CopyComparison } from '../cluster/reconcile/copy-comparison.ts'
 import type { DigestCalls } from '../cluster/reconcile/copy-comparison.ts'
-import type { ChangeAnswer, DigestAnswer, DigestQuery } from '../cluster/reconcile/node-calls.ts'
+import type { ChangeAnswer, DigestAnswer, DigestQuery, RekeyReport } from '../cluster/reconcile/node-calls.ts'
 import { NodeConnections } from '../cluster/reconcile/node-service.ts'
 import { hostAndPort } from '../cluster/tls/loopback.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
@@ -26,7 +26,7 @@ import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
-import type { NodeId } from '../engine/replication/configuration.ts'
+import type { NodeId, VolumeConfig } from '../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../engine/replication/copy-port.ts'
 import type { CloneSource } from '../engine/volume/copy-sharing.ts'
 import type { VolumeSpec } from '../engine/volume/volume-spec.ts'
@@ -350,6 +350,13 @@ export class ClusterNode implements LocalNode {
 
   hydrate(volumeId: string): Promise<number> {
     return this.#workerOf(volumeId).replicationCall<'hydrate'>({ kind: 'hydrate', volumeId })
+  }
+
+  async rekey(seen: { record: VolumeRecord; config: VolumeConfig }, isPass: boolean): Promise<RekeyReport> {
+    const { record: { spec }, config } = seen
+    const member = config.members[this.#o.node]
+    if (member !== undefined) await this.#note(spec.id, member.copyId, seen)
+    return this.#workerOf(spec.id).replicationCall<'rekey'>({ kind: 'rekey', spec, isPass })
   }
 
   async scrub(volumeId: string, isDeep: boolean): Promise<void> {

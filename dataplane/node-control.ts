@@ -8,9 +8,8 @@
 import { randomUUID } from 'node:crypto'
 import type {
   AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
-  HydrateVolumeResponse, Node,
-  ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot, SnapshotGroup, Status, Token, Volume,
-  VolumeKeys,
+  HydrateVolumeResponse, Node, RekeyProgress, ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot,
+  SnapshotGroup, Status, Token, Volume, VolumeKeys,
 } from '../cluster/api/definition.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -204,6 +203,10 @@ export class NodeControl implements ControlApi {
   }
 
   getKeys(): Promise<VolumeKeys> {
+    return this.#onlyInCluster('encryption')
+  }
+
+  rekeyVolume(): Promise<RekeyProgress> {
     return this.#onlyInCluster('encryption')
   }
 

@@ -8,6 +8,7 @@ import { NodeKeys } from '../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../cluster/keys/user-key.ts'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import { unreachable } from '../engine/assert.ts'
+import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { ErrorCode } from '../engine/errors.ts'
 import type { CommandResult, OperatorCommand } from '../engine/replication/copy-port.ts'
@@ -253,6 +254,7 @@ class ReplicatedWorker {
         if (store === undefined) return reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
         return reply({ ok: true, value: store.hydrate() })
       }
+      case 'rekey': return reply({ ok: true, value: this.#offered.rekey(call.spec, call.isPass) })
       case 'digest': return this.#look(call.volumeId, (copy) => digestSlice(copy, call.slice), reply)
       case 'shown': return this.#look(call.volumeId, (copy) => shownOfPage(copy, call.slice, call.page), reply)
       case 'offer': {
@@ -289,7 +291,10 @@ class ReplicatedWorker {
     const copy = this.replication.copies.copy(volumeId)
     const refuse = (): void => reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
     if (copy?.store === undefined || copy.state.copyId !== copyId) return refuse()
-    if (JSON.stringify(copy.store.noted) === JSON.stringify(noted)) return reply({ ok: true, value: undefined })
+    // What knows fewer keys is older: who wrote under the last one relies on it.
+    const { noted: former } = copy.store
+    const isKnown = keyCountOf(noted) < keyCountOf(former) || JSON.stringify(former) === JSON.stringify(noted)
+    if (isKnown) return reply({ ok: true, value: undefined })
     copy.store.note(noted, (ok) => (ok ? reply({ ok: true, value: undefined }) : refuse()))
     this.#loop.askForTurn()
   }
@@ -393,3 +398,8 @@ class ReplicatedWorker {
   }
 }
 
+/** Of a note: how many keys of its volume it knows. */
+function keyCountOf(noted: unknown): number {
+  const { record } = (noted ?? {}) as { record?: VolumeRecord }
+  return record?.spec.encryption?.keys.length ?? 0
+}

@@ -3,6 +3,7 @@
  * thread never touches the store: it asks by call, gets exactly one answer per call, and hands over accepted sockets.
  * Messages of one port arrive in order, which is what makes `delete` see every session posted before it.
  */
+import type { RekeyReport } from '../cluster/reconcile/node-calls.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { Detail, ErrorCode } from '../engine/errors.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -135,6 +136,8 @@ export interface ReplicationCalls {
   scrub: { request: { volumeId: string; isDeep: boolean }; answer: undefined }
   /** Answers with how many slices the copy shares. */
   hydrate: { request: { volumeId: string }; answer: number }
+  /** The frontend of the volume takes its keys; with `isPass` it writes blocks of former data keys anew. */
+  rekey: { request: { spec: VolumeSpec; isPass: boolean }; answer: RekeyReport }
   /** Null: the slice is not here, not whole, or could not be looked at. */
   digest: { request: { volumeId: string; slice: number }; answer: SliceDigest | null }
   shown: { request: { volumeId: string; slice: number; page: number }; answer: ShownVersion[] | null }

@@ -103,6 +103,7 @@ export const ERRORS = {
   'kms-config': row(EINVAL, G.INVALID_ARGUMENT, false, '{file} does not say how to reach a key server: {reason}', 'see docs/operations.md, "Keys of a key server"'),
   'kms-unreachable': row(EIO, G.UNAVAILABLE, true, 'the key server at {address} did not answer, asked {tries} times: {reason}; nothing was changed', 'volumes that are open go on, and nodes that were given a key open them again; ask once more when it is back'),
   'kms-refused': row(EIO, G.FAILED_PRECONDITION, false, 'the key server at {address} did not do it with key {key}: {reason}; nothing was changed', 'see whether it is unsealed, whether the key is there, and whether the token may encrypt and decrypt with it'),
+  'rekey-waits': row(EIO, G.UNAVAILABLE, true, 'volume {volume} gets another data key, and that waits: {why}', 'it goes on by itself when that is over; `holdfast volume rekey {volume} --resume` shows it'),
   'volume-plain': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {volume} is not encrypted', 'encryption is chosen when a volume is made: `holdfast volume create NAME --size SIZE --encryption`'),
   'pool-not-found': row(EINVAL, G.NOT_FOUND, false, 'no disk of this node is in pool {pool} with tags {tags}', '`holdfast disk ls` shows pools and tags'),
   'pool-full': row(ENOSPC, G.RESOURCE_EXHAUSTED, true, 'pool {pool} is full: {free} of {capacity} bytes are free and the reserve is {reserve}', 'delete or trim data, or add a disk with `holdfast disk add`; held writes go on by themselves'),

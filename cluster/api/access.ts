@@ -51,6 +51,7 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'VolumeService/GetKeys': PROVISIONS,
   // What is no wrap of the data key would be the end of the data.
   'VolumeService/ChangeKeys': DESTROYS,
+  'VolumeService/Rekey': RUNS,
   'VolumeService/SetReplicas': RUNS,
   'VolumeService/Move': RUNS,
   'VolumeService/ForcePromotion': DESTROYS,
@@ -94,6 +95,7 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'ClusterService/AwaitOffer': NODES,
   'ClusterService/Scrub': NODES,
   'ClusterService/Hydrate': NODES,
+  'ClusterService/Rekey': NODES,
   'ClusterService/Digest': NODES,
   'ClusterService/Clients': NODES,
 }

@@ -43,6 +43,21 @@ export interface ChangeKeysRequest {
   wrappedBy: string
 }
 
+/** Of a volume that gets another data key. */
+export interface RekeyProgress {
+  /** waits: `why`, and it goes on by itself; rewriting: blocks of former data keys are written anew; done. */
+  stage: 'waits' | 'rewriting' | 'done'
+  /** That writes them anew; empty: none. */
+  node: string
+  /** Of the volume. */
+  doneBytes: number
+  totalBytes: number
+  rewrittenBlocks: number
+  /** That could not be read, or written. */
+  damagedBlocks: number
+  why: string
+}
+
 export interface Copy {
   node: string
   role: 'primary' | 'replica'
@@ -446,6 +461,7 @@ export interface ControlApi {
   setCompression(request: { name: string; compression: string }): Promise<Volume>
   getKeys(request: { name: string }): Promise<VolumeKeys>
   changeKeys(request: ChangeKeysRequest): Promise<Volume>
+  rekeyVolume(request: { name: string }): Promise<RekeyProgress>
   moveVolume(request: MoveVolumeRequest): Promise<Volume>
   forcePromotion(request: ForcePromotionRequest): Promise<Volume>
   explainVolume(request: { name: string }): Promise<Explanation>
@@ -492,6 +508,7 @@ export const METHODS = {
   setCompression: ['VolumeService', 'SetCompression'],
   getKeys: ['VolumeService', 'GetKeys'],
   changeKeys: ['VolumeService', 'ChangeKeys'],
+  rekeyVolume: ['VolumeService', 'Rekey'],
   moveVolume: ['VolumeService', 'Move'],
   forcePromotion: ['VolumeService', 'ForcePromotion'],
   explainVolume: ['VolumeService', 'Explain'],

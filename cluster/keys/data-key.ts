@@ -5,6 +5,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import { Secret } from '../../engine/secret.ts'
+import { newestFrom } from '../../engine/volume/volume-encryption.ts'
 import type { Cipher, VolumeEncryption, WrappedKey } from '../../engine/volume/volume-encryption.ts'
 import type { UserKey } from './user-key.ts'
 
@@ -63,8 +64,15 @@ export function newEncryption(cipher: Cipher, volumeId: string, by: UserKey): Vo
   }
 }
 
-/** By key number - 1. Those who share a data key have the same `Secret`. */
-export type UnwrappedKeys = { cipher: Cipher; keys: Array<{ volumeId: string; dataKey: Secret }> }
+export interface UnwrappedKeys {
+  cipher: Cipher
+  /** By key number - 1. Those who share a data key have the same `Secret`. */
+  keys: Array<{ volumeId: string; dataKey: Secret }>
+  /** Key number of what is written; absent: the last. */
+  writesUnder?: number
+  /** Least key number under the newest data key; absent: 1. */
+  newestFrom?: number
+}
 
 /**
  * All data keys of a volume; the caller erases them.
@@ -94,25 +102,27 @@ export function checkWrappedBy({ wrappedBy: wanted }: WrappedKey, found: string,
  * @throws HoldfastError `key-refused`: one did not open; the others are erased
  */
 export function sharedKeys(
-  { cipher, keys }: VolumeEncryption, opened: ReadonlyArray<Secret | undefined>, by: string, volume: string,
+  encryption: VolumeEncryption, opened: ReadonlyArray<Secret | undefined>, by: string, volume: string,
 ): UnwrappedKeys {
   if (opened.length === 0 || opened.includes(undefined)) {
     for (const dataKey of opened) dataKey?.erase()
     throw new HoldfastError('key-refused', { volume, wanted: by })
   }
+  const { cipher, keys, writesUnder } = encryption
   let next = 0
   const unwrapped = keys.map(({ volumeId, dataKey }) => {
     if (dataKey !== undefined) next++
     return { volumeId, dataKey: opened[next - 1]! }
   })
-  return { cipher, keys: unwrapped }
+  const under = writesUnder === undefined ? {} : { writesUnder }
+  return { cipher, keys: unwrapped, ...under, newestFrom: newestFrom(encryption) }
 }
 
 /** The same data keys, each wrapped anew. @param wraps  in the order of `wrapsOf` */
-export function withWraps({ cipher, keys }: VolumeEncryption, wraps: readonly WrappedKey[]): VolumeEncryption {
+export function withWraps(encryption: VolumeEncryption, wraps: readonly WrappedKey[]): VolumeEncryption {
   let next = 0
-  const anew = keys.map((key) => (key.dataKey === undefined ? key : { ...key, dataKey: wraps[next++]! }))
-  return { cipher, keys: anew }
+  const keys = encryption.keys.map((key) => (key.dataKey === undefined ? key : { ...key, dataKey: wraps[next++]! }))
+  return { ...encryption, keys }
 }
 
 export const rewrap = (encryption: VolumeEncryption, { keys }: UnwrappedKeys, to: UserKey): VolumeEncryption =>

@@ -17,7 +17,7 @@ import type {
   AddDiskRequest, AttachVolumeRequest, ChangeKeysRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest,
   CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest,
   DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse,
-  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest,
+  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest,
   ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
   SnapshotGroup, Status, Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
@@ -30,7 +30,7 @@ import {
 } from '../api/volume-request.ts'
 import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
-import { hasSameKeys, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
+import { hasSameKeys, isRekeyed, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { UserKey } from '../keys/user-key.ts'
 import { isVolumeId } from '../store/json-value.ts'
@@ -44,6 +44,7 @@ import { tooOld } from './node-versions.ts'
 import type { PROTOCOL_FOR } from './node-versions.ts'
 import type { RecordStore } from './record-store.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
+import { RekeyControl } from './rekey-control.ts'
 import { scrubCopies } from './scrub-control.ts'
 import { SizeControl } from './size-control.ts'
 import { SnapshotControl } from './snapshot-control.ts'
@@ -97,6 +98,7 @@ export class ClusterControl implements ControlApi {
   private readonly sizes: SizeControl
   private readonly tokens: TokenControl
   readonly schedules: ScheduleRunner
+  private readonly rekeys: RekeyControl
 
   constructor(options: ClusterControlOptions) {
     this.options = options
@@ -106,6 +108,7 @@ export class ClusterControl implements ControlApi {
     this.clones = new CloneControl({ ...options, snapshots: this.snapshots })
     this.sizes = new SizeControl(options)
     this.tokens = new TokenControl(options)
+    this.rekeys = new RekeyControl(options)
     this.schedules = new ScheduleRunner({ ...options, snapshots: this.snapshots })
   }
 
@@ -113,6 +116,7 @@ export class ClusterControl implements ControlApi {
   turn(): void {
     this.schedules.turn()
     this.groups.remains.turn()
+    this.rekeys.turn()
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
@@ -237,11 +241,19 @@ export class ClusterControl implements ControlApi {
       const { encryption } = one.spec
       if (encryption === undefined) throw new HoldfastError('volume-plain', { volume: name })
       if (JSON.stringify(encryption) !== former) throw new HoldfastError('key-changed', { volume: name })
-      if (next === undefined || !hasSameKeys(encryption, next) || wrappedKeyOf(next).wrappedBy !== wrappedBy)
-        throw new HoldfastError('parameter', { parameter: 'keys', value: 'others', allowed: 'the same, wrapped anew' })
+      const isAllowed = next !== undefined && (hasSameKeys(encryption, next) || isRekeyed(encryption, next))
+      if (!isAllowed || wrappedKeyOf(next).wrappedBy !== wrappedBy) {
+        const allowed = 'the same, wrapped anew, or one more under which nobody writes yet'
+        throw new HoldfastError('parameter', { parameter: 'keys', value: 'others', allowed })
+      }
       return { ...one, spec: { ...one.spec, encryption: next } }
     })
     return this.view(record)
+  }
+
+  async rekeyVolume({ name }: { name: string }): Promise<RekeyProgress> {
+    const record = await this.wishes.find(name)
+    return this.rekeys.step(this.term(), record)
   }
 
   async moveVolume({ name, what, to, from }: MoveVolumeRequest): Promise<Volume> {

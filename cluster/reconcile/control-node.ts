@@ -25,7 +25,7 @@ import type { Leader } from './election.ts'
 import { NodeAgent } from './node-agent.ts'
 import type {
   AwaitOfferRequest, ChangeAnswer, ChangeOrder, ClientsAnswer, ClientsQuery, DigestAnswer, DigestQuery, EraseCopyOrder,
-  HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, ReleaseOrder,
+  HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails, NodeReport, RekeyOrder, RekeyReport, ReleaseOrder,
   ReportAnswer, ScrubOrder,
 } from './node-calls.ts'
 import { WorkLoop } from './work-loop.ts'
@@ -168,6 +168,10 @@ export class ControlNode implements NodeCalls {
 
   hydrate(order: MakeCopyOrder): Promise<{ sharedSlices: number }> {
     return this.agent.hydrate(order)
+  }
+
+  rekey(order: RekeyOrder): Promise<RekeyReport> {
+    return this.agent.rekey(order)
   }
 
   digest(query: DigestQuery): Promise<DigestAnswer> {

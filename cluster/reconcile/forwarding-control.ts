@@ -9,7 +9,7 @@ import type {
   AddDiskRequest, AttachVolumeRequest, ChangeKeysRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest,
   CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest,
   DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse,
-  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, ResizeVolumeRequest, RollBackRequest,
+  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest,
   ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
   SnapshotGroup, Status, Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
@@ -97,6 +97,10 @@ export class ForwardingControl implements ControlApi {
 
   async changeKeys(request: ChangeKeysRequest): Promise<Volume> {
     return this.here(await this.ask((elected) => elected.changeKeys(request)))
+  }
+
+  rekeyVolume(request: { name: string }): Promise<RekeyProgress> {
+    return this.ask((elected) => elected.rekeyVolume(request))
   }
 
   async setQos(request: SetQosRequest): Promise<Volume> {

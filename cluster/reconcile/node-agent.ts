@@ -19,7 +19,7 @@ import { whyNotErased } from './erase-rule.ts'
 import { isSameCopy } from './node-calls.ts'
 import type {
   ChangeAnswer, ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails,
-  ReleaseOrder, ReportAnswer,
+  RekeyOrder, RekeyReport, ReleaseOrder, ReportAnswer,
 } from './node-calls.ts'
 
 /** An order that is older is not done; nor one whose judging took as long. */
@@ -120,6 +120,15 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
     const sharedSlices = await this.options.local.hydrate(volumeId)
     this.options.onChanged()
     return { sharedSlices }
+  }
+
+  async rekey(order: RekeyOrder): Promise<RekeyReport> {
+    const { volumeId, isPass } = order
+    const refuse: Refuse = this.refusing('take the keys of', order)
+    const [record, config] = await Promise.all([this.readRecord(volumeId), this.readConfig(volumeId)])
+    if (record === undefined || config === undefined) refuse('there is no such volume')
+    this.checkAge(order, refuse)
+    return this.options.local.rekey({ record, config }, isPass)
   }
 
   async change(order: ChangeOrder): Promise<ChangeAnswer> {

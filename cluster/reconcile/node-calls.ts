@@ -101,6 +101,26 @@ export interface DigestAnswer extends SliceDigest {
   versions: ShownVersion[]
 }
 
+/** What everybody knows by now of the keys of a volume, and the next step (dataplane/frontend/ENCRYPTION.md). */
+export type RekeyOrder = Order & {
+  /** Blocks of former data keys are written anew there, if the record says so. */
+  isPass: boolean
+}
+
+/** Of the volume on that node, whose copy has noted the record as the store has it. */
+export interface RekeyReport {
+  /** That its frontend has; of a node without one all of the record. */
+  keyCount: number
+  /** Why not all, or why there is no pass; else empty. */
+  why: string
+  /** Of the pass; 0: there is none. */
+  totalBytes: number
+  doneBytes: number
+  rewrittenBlocks: number
+  damagedBlocks: number
+  isDone: boolean
+}
+
 /** A question, no order: old or late, it does no harm. */
 export interface AwaitOfferRequest {
   volumeId: string
@@ -136,6 +156,8 @@ export interface NodeCalls {
   scrub(order: ScrubOrder): Promise<object>
   /** Its copy gets blocks of its own for what it shares, if the record wishes it. @returns how many slices those are */
   hydrate(order: MakeCopyOrder): Promise<{ sharedSlices: number }>
+  /** Its copy notes the keys of the volume and its frontend takes them; the pass is begun if it is to be. */
+  rekey(order: RekeyOrder): Promise<RekeyReport>
   /** What its copy shows of a slice. */
   digest(query: DigestQuery): Promise<DigestAnswer>
 }

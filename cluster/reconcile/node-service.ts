@@ -24,6 +24,7 @@ const RPCS = {
   clients: 'Clients',
   scrub: 'Scrub',
   hydrate: 'Hydrate',
+  rekey: 'Rekey',
   digest: 'Digest',
 } as const satisfies Record<keyof NodeCalls, string>
 

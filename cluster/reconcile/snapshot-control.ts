@@ -2,6 +2,7 @@
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { SnapshotAnswer, VolumeSnapshot } from '../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../engine/errors.ts'
+import { rewriteWished } from '../../engine/volume/volume-encryption.ts'
 import type { Attach } from '../../engine/replication/configuration.ts'
 import type { SnapshotTitle } from '../../engine/replication/record.ts'
 import { MIB } from '../../engine/units.ts'
@@ -169,6 +170,8 @@ export class SnapshotControl {
         if (error instanceof HoldfastError) return { refused: error }
         throw error
       }
+      // Blocks under former data keys come back.
+      await this.options.wishes.update(record.spec.id, withRewriting)
       const onRefusal = ({ code }: HoldfastError): boolean => {
         // Who came in between is looked for like anybody before: he may have left, or has to.
         if (code === 'rollback-in-use') fence = undefined
@@ -229,3 +232,9 @@ export function withLabels(labels: Record<string, string>): string {
 
 const missing = (volume: string, name: string): HoldfastError =>
   new HoldfastError('snapshot-not-found', { volume, snapshot: shown(name) })
+
+function withRewriting(record: VolumeRecord): VolumeRecord | undefined {
+  const { encryption, id } = record.spec
+  const wished = encryption === undefined ? undefined : rewriteWished(encryption, id)
+  return wished === undefined ? undefined : { ...record, spec: { ...record.spec, encryption: wished } }
+}

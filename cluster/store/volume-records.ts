@@ -92,7 +92,15 @@ export function decodeEncryption(value: unknown, volumeId: string): VolumeEncryp
     const { wrappedBy, wrapped } = dataKey
     keys.push({ volumeId: one.volumeId, dataKey: { wrappedBy, wrapped } })
   }
-  return keys.at(-1)?.volumeId === volumeId ? { cipher: value.cipher, keys } : undefined
+  if (keys.at(-1)?.volumeId !== volumeId) return undefined
+  const { cipher, writesUnder, rewriting } = value
+  const isFormer = isCount(writesUnder) && writesUnder > 0 && writesUnder < keys.length
+  if (writesUnder !== undefined && !isFormer) return undefined
+  if (rewriting !== undefined && rewriting !== true) return undefined
+  return {
+    cipher, keys, ...(writesUnder === undefined ? {} : { writesUnder }),
+    ...(rewriting === undefined ? {} : { rewriting: true as const }),
+  }
 }
 
 /** Of a key in a file; or of one that a Vault or OpenBao server keeps. */

@@ -26,7 +26,7 @@ export interface WriteSession {
 const free = (context: SessionContext): void => ('xts' in context ? context.xts : context.gcm).free()
 
 export class SessionKeys {
-  readonly opened: UnwrappedKeys
+  opened: UnwrappedKeys
   /** By key number and salt, as the bytes of a string. */
   readonly #reading = new Map<string, SessionContext>()
   #isClosed = false
@@ -36,9 +36,21 @@ export class SessionKeys {
     this.opened = opened
   }
 
+  get writesUnder(): number {
+    return this.opened.writesUnder ?? this.opened.keys.length
+  }
+
+  /** The same keys, and perhaps more: ENCRYPTION.md section 6. */
+  renew(opened: UnwrappedKeys): void {
+    assert(!this.#isClosed && opened.keys.length >= this.opened.keys.length, 'no entry is taken out')
+    const former = this.opened
+    this.opened = opened
+    for (const { dataKey } of former.keys) dataKey.erase()
+  }
+
   /** Under a salt that nobody had before; to be freed by who uses it. */
   beginWriting(): WriteSession {
-    const keyNumber = this.opened.keys.length
+    const keyNumber = this.writesUnder
     const salt = randomBytes(SALT_BYTES)
     return { keyNumber, salt, context: this.#contextOf(keyNumber, salt, true) }
   }

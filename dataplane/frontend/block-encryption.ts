@@ -67,6 +67,29 @@ export class BlockEncryption implements BlobOpener {
     this.#onRefused = onRefused
   }
 
+  /** How many keys it has. */
+  get keyCount(): number {
+    return this.#sessions.opened.keys.length
+  }
+
+  /** Key number of what comes next. */
+  get writesUnder(): number {
+    return this.#sessions.writesUnder
+  }
+
+  /** Another attachment's keys of the same volume, this one's from now on. What comes next is written as they say. */
+  renew(opened: UnwrappedKeys): void {
+    this.#sessions.renew(opened)
+    if (this.#writing === undefined || this.#writing.keyNumber === this.#sessions.writesUnder) return
+    this.#sessions.endWriting(this.#writing)
+    this.#writing = undefined
+  }
+
+  /** Whether it is under a former data key. What is no blob is nobody's to write anew. */
+  isFormer(blob: Uint8Array): boolean {
+    return blob.length >= 2 * UNIT_BYTES && wordAt(blob, AT.keyNumber) < (this.#sessions.opened.newestFrom ?? 1)
+  }
+
   /** @param blobs  of consecutive blocks from `lba` on, as compression left them */
   payloadOf({ bytes, units }: PlainBlobs, lba: number): Payload {
     const count = units?.length ?? bytes.length / (UNITS_PER_BLOCK * UNIT_BYTES)

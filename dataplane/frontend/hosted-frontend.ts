@@ -31,14 +31,18 @@ import { NOWHERE } from '../copy/wake-timer.ts'
 import type { Sleeper, WakeTimer } from '../copy/wake-timer.ts'
 import { numberedAt } from '../../engine/replication/numbered.ts'
 import { READ_NUMBERS_FROM } from '../../engine/replication/frontend-state.ts'
-import type { RequestId } from '../../engine/replication/record.ts'
+import type { BlockVersion, RequestId } from '../../engine/replication/record.ts'
+import { BLOCK_BYTES } from '../../engine/units.ts'
+import { blobsOf } from '../../engine/volume/copy-headers.ts'
 import type { Compression } from '../../engine/volume/volume-spec.ts'
+import { eraseKeys } from '../../cluster/keys/data-key.ts'
 import type { UnwrappedKeys } from '../../cluster/keys/data-key.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { letGo, type BlobMemory } from './blob-memory.ts'
 import { BlockCompression } from './block-compression.ts'
 import { BlockEncryption } from './block-encryption.ts'
 import { asWritten, composeBlocks, fillFrom, openInto, strangeLba, type PayloadOf } from './block-bytes.ts'
+import { BlockRewriter } from './block-rewriter.ts'
 import { errnoOf } from './failures.ts'
 
 export interface FrontendOwner {
@@ -82,6 +86,8 @@ export interface FrontendBeginning {
 interface Pending {
   connection: number
   done: Done
+  /** Of a read that looks at blobs as they are stored. */
+  seen: ((versions: readonly BlockVersion[]) => void) | undefined
   /** Of a read: where it goes. */
   into: Uint8Array | undefined
   isWrite: boolean
@@ -100,6 +106,9 @@ export class HostedFrontend implements Sleeper {
   readonly #onStrangeBlock: (lba: number) => void
   readonly #owner: FrontendOwner
   readonly #port: FrontendPort
+  #rewriter: BlockRewriter | undefined
+  /** Keys that the attachment had when that began. */
+  #rewritesFor = 0
   /** By tag; a free place is undefined. */
   readonly #pending: Array<Pending | undefined> = []
   readonly #free: number[] = []
@@ -181,13 +190,16 @@ export class HostedFrontend implements Sleeper {
     return this.#nextConnection++
   }
 
-  /** @param into  of a read; filled before `done(0)` */
-  request(connection: number, operation: ClientOperation, done: Done, into?: Uint8Array): void {
+  /**
+   * @param into  of a read; filled before `done(0)`
+   * @param seen  of a read, instead: its versions as they are stored, before `done(0)`
+   */
+  request(connection: number, operation: ClientOperation, done: Done, into?: Uint8Array, seen?: Pending['seen']): void {
     if (this.#endedWith !== undefined) return done(this.#endedWith)
     const tag = this.#free.pop() ?? this.#pending.push(undefined) - 1
     const offsetBytes = operation.type === 'flush' ? 0 : operation.offsetBytes
     const isWrite = operation.type === 'write' || operation.type === 'zero'
-    this.#pending[tag] = { connection, done, into, isWrite, offsetBytes }
+    this.#pending[tag] = { connection, done, seen, into, isWrite, offsetBytes }
     this.inbox.put({ type: 'request', connection, tag, operation })
   }
 
@@ -208,11 +220,61 @@ export class HostedFrontend implements Sleeper {
     const reason = this.state.failed ?? code
     const errno = reason === undefined ? NBD_ERRNO.ESHUTDOWN : errnoOf(reason)
     this.#endedWith = errno
+    this.#rewriter?.end()
     this.#encryption?.close()
     this.#owner.timer.delete(this)
     for (let tag = 0; tag < this.#pending.length; tag++) {
       if (this.#pending[tag] !== undefined) this.#take(tag).done(errno)
     }
+  }
+
+  /** Of an encrypted volume; 0: it is none. */
+  get keyCount(): number {
+    return this.#encryption?.keyCount ?? 0
+  }
+
+  get writesUnder(): number {
+    return this.#encryption?.writesUnder ?? 0
+  }
+
+  /** The keys of its spec as it is now; the attachment's from now on. */
+  renewKeys(keys: UnwrappedKeys): void {
+    if (this.#endedWith === undefined && this.#encryption !== undefined) this.#encryption.renew(keys)
+    else eraseKeys(keys)
+  }
+
+  /**
+   * The pass that writes blocks of former data keys anew: begun by the first who asks, until it has ended and somebody
+   * was told. Who asks then asks for another one: a rollback may have brought back what it wrote anew.
+   */
+  rewriteFormer(): BlockRewriter | undefined {
+    const encryption = this.#encryption
+    if (encryption === undefined || this.#endedWith !== undefined) return undefined
+    if (this.state.options.mode === 'read') return undefined
+    const known = this.#rewriter
+    if (known !== undefined && this.#rewritesFor === encryption.keyCount) {
+      if (known.hasEnded) this.#rewriter = undefined
+      return known
+    }
+    known?.end()
+    this.#rewritesFor = encryption.keyCount
+    const connection = this.connect()
+    const isOwn = (pending: Pending | undefined): boolean => pending?.connection === connection
+    return (this.#rewriter = new BlockRewriter({
+      sizeBytes: this.sizeBytes,
+      isBusy: () => this.#pending.some((one) => one !== undefined && !isOwn(one)),
+      look: (lba, blockCount, seen) => {
+        const range = { offsetBytes: lba * BLOCK_BYTES, lengthBytes: blockCount * BLOCK_BYTES }
+        let versions: readonly BlockVersion[] = []
+        const done = (errno: number): void => seen(errno, versions)
+        this.request(connection, { type: 'read', ...range }, done, undefined, (found) => void (versions = found))
+      },
+      isFormer: ({ payload }) => payload !== undefined && encryption.isFormer(blobsOf(payload).bytes),
+      rewrite: (lba, done) => {
+        const inside = { offsetBytes: lba * BLOCK_BYTES + BLOCK_BYTES / 2, lengthBytes: 0 }
+        this.request(connection, { type: 'write', ...inside, data: new Uint8Array(0), fua: false }, done)
+      },
+    }, this.#owner.loop))
   }
 
   /** Numbers are given in the order in which requests leave, so one that is not above the last was sent before. */
@@ -249,8 +311,9 @@ export class HostedFrontend implements Sleeper {
   #answered(connection: number, tag: number, answer: ClientAnswer): void {
     // Its connection may have gone in this turn, and its place be another's.
     if (this.#pending[tag]?.connection !== connection) return
-    const { done, into, isWrite, offsetBytes } = this.#take(tag)
+    const { done, seen, into, isWrite, offsetBytes } = this.#take(tag)
     if (!answer.ok) return done(errnoOf(answer.code, isWrite))
+    seen?.(answer.versions)
     if (into === undefined) return done(NBD_ERRNO.NONE)
     const isFilled = this.#encryption === undefined
       ? fillFrom(answer.versions, offsetBytes, into)

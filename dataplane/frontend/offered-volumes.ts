@@ -17,7 +17,10 @@ import { HoldfastError, sentence } from '../../engine/errors.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import type { VersionedConfig } from '../../engine/replication/copy-port.ts'
 import type { Reply } from '../../engine/volume/store-api.ts'
+import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
+import { BLOCK_BYTES } from '../../engine/units.ts'
+import type { RekeyReport } from '../../cluster/reconcile/node-calls.ts'
 import { describeVolume } from '../describe-volume.ts'
 import type { ConfigPort } from '../copy/config-port.ts'
 import type { VolumeOffer } from '../worker-messages.ts'
@@ -61,6 +64,8 @@ export class OfferedVolumes {
   /** How many there were, by volume; they count on when it is offered again. */
   readonly #attachments = new Map<string, number>()
   readonly #renewals: AttachRenewals
+  /** Newest keys of volumes that get others: an offer may be older. */
+  readonly #encryptions = new Map<string, VolumeEncryption>()
   readonly #unwatch: () => void
   #refusedAtMs = -Infinity
   #strangeAtMs = -Infinity
@@ -91,11 +96,55 @@ export class OfferedVolumes {
       const { attach: { mode, generation: highest } } = config
       this.#byId.set(id, { offer, config: read.value, generation: generationOf(this.#o.node, config), highest, mode })
       this.#byName.set(name, id)
+      this.#renew(this.#byId.get(id)!)
       reply({ ok: true, value: undefined })
     })
   }
 
+  /**
+   * The keys of a volume as its record has them; nothing older counts from then on.
+   * @param isPass  blocks of former data keys are written anew, by an attachment that is made for it if there is none
+   */
+  rekey(spec: VolumeSpec, isPass: boolean): RekeyReport {
+    const { id, encryption } = spec
+    const nothing = { totalBytes: 0, doneBytes: 0, rewrittenBlocks: 0, damagedBlocks: 0, isDone: false }
+    const keyCount = encryption?.keys.length ?? 0
+    if (encryption !== undefined) this.#encryptions.set(id, encryption)
+    const known = this.#byId.get(id)
+    if (known === undefined) return { keyCount, why: 'it is not offered there', ...nothing }
+    const { frontends } = this.#o
+    const why = this.#renew(known)
+    if (why !== '') return { keyCount: frontends.frontend(id)?.keyCount ?? 0, why, ...nothing }
+    if (!isPass || encryption?.rewriting === undefined) return { keyCount, why: '', ...nothing }
+    const current = frontends.frontend(id)
+    const frontend = current !== undefined && !isReplaceable(current, known) ? current : this.#attach(known)
+    const pass = frontend?.rewriteFormer()
+    if (pass === undefined) return { keyCount, why: 'it cannot be written there', ...nothing }
+    const { endLba, lba, rewritten: rewrittenBlocks, damaged: damagedBlocks, isDone } = pass
+    const [totalBytes, doneBytes] = [endLba * BLOCK_BYTES, lba * BLOCK_BYTES]
+    return { keyCount, why: '', totalBytes, doneBytes, rewrittenBlocks, damagedBlocks, isDone }
+  }
+
+  /** @returns why its frontend cannot have the keys of its spec; empty: it has, or there is none */
+  #renew(known: Offered): string {
+    const { id, name } = known.offer.spec
+    const newest = this.#encryptions.get(id)
+    const { encryption } = known.offer.spec
+    if (newest !== undefined && (encryption === undefined || isOlder(encryption, newest)))
+      known.offer = { ...known.offer, spec: { ...known.offer.spec, encryption: newest } }
+    const frontend = this.#o.frontends.frontend(id)
+    if (frontend === undefined || frontend.failed !== undefined || frontend.keyCount === 0) return ''
+    const { keys, writesUnder = keys.length }: Pick<VolumeEncryption, 'keys' | 'writesUnder'> = encryptionOf(known)
+    const isSame = frontend.keyCount === keys.length && frontend.writesUnder === writesUnder
+    if (isSame || frontend.keyCount > keys.length) return ''
+    const opened = this.#o.keys.tryOpen(known.offer.spec)
+    if (opened.ok) frontend.renewKeys(opened.value!)
+    else this.#o.log.event('warn', 'another key of a volume cannot be opened here', { name, why: opened.error.message })
+    return opened.ok ? '' : opened.error.message
+  }
+
   withdraw(volumeId: string): void {
+    this.#encryptions.delete(volumeId)
     const known = this.#byId.get(volumeId)
     if (known === undefined) return
     this.#byId.delete(volumeId)
@@ -197,6 +246,7 @@ export class OfferedVolumes {
     const { id, sizeBytes, compression } = offer.spec
     const frontend = this.#o.frontends.frontend(id)
     if (frontend !== undefined) frontend.compression.mode = compression ?? 'none'
+    this.#renew(known)
     if (former.spec.sizeBytes !== sizeBytes) frontend?.inbox.put({ type: 'resized', sizeBytes })
   }
 
@@ -236,6 +286,14 @@ export class OfferedVolumes {
     this.#o.frontends.detach(spec.id)
   }
 }
+
+const encryptionOf = ({ offer: { spec } }: Offered): Pick<VolumeEncryption, 'keys' | 'writesUnder'> =>
+  spec.encryption ?? { keys: [] }
+
+/** Of one volume: fewer keys, or a step less. */
+const isOlder = (one: VolumeEncryption, than: VolumeEncryption): boolean =>
+  one.keys.length < than.keys.length
+  || (one.keys.length === than.keys.length && one.writesUnder !== undefined && than.writesUnder === undefined)
 
 /** Whether a client that comes now gets another attachment. Without another generation it would break again. */
 function isReplaceable(current: HostedFrontend, known: Offered): boolean {

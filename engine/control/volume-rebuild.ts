@@ -8,6 +8,7 @@ import { restingMode } from './attach-wish.ts'
 import { isReadable, wasUsed } from './node-description.ts'
 import type { CopyDescription } from './node-description.ts'
 import { TRASH_KEEP_MS, wishedMinInSync } from './volume-record.ts'
+import type { VolumeSpec } from '../volume/volume-spec.ts'
 import type { VolumeRecord } from './volume-record.ts'
 
 /** Q4: above three promotions by force that nobody here knows of. */
@@ -175,6 +176,10 @@ function missingFrom(used: readonly LocatedCopy[], { members }: Members, here: R
   return [...named].filter((node) => node !== '' && !here.has(node)).sort()
 }
 
+const newestKeys = (specs: readonly VolumeSpec[]): VolumeSpec | undefined =>
+  specs.filter(({ encryption }) => encryption !== undefined)
+    .toSorted((a, b) => b.encryption!.keys.length - a.encryption!.keys.length)[0]
+
 /** Q5. */
 function recordOf(used: readonly LocatedCopy[], known: Members): { record: VolumeRecord; remarks: string[] } {
   const remarks: string[] = []
@@ -195,7 +200,11 @@ function recordOf(used: readonly LocatedCopy[], known: Members): { record: Volum
   if (newestEpoch < known.evidence) remarks.push('its note is older than its newest epoch')
   // The age that it was counted by is lost: it gets its whole time again.
   const trash = record.trash === null ? null : { ...record.trash, deletedAtAgeMs: 0 }
-  return { record: { ...record, spec: { ...record.spec, sizeBytes }, trash }, remarks }
+  const spec = { ...record.spec, sizeBytes }
+  // Somebody may have written under the last key that any of them knows.
+  const { encryption } = newestKeys(notes.map(({ noted }) => noted!.record!.spec)) ?? {}
+  if (encryption !== undefined) spec.encryption = encryption
+  return { record: { ...record, spec, trash }, remarks }
 }
 
 /** Q2 to Q4. */

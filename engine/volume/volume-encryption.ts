@@ -25,6 +25,10 @@ export interface VolumeEncryption {
   cipher: Cipher
   /** The key number of a blob is the place of its entry, from 1 on. The last one is the volume's own. */
   keys: VolumeKey[]
+  /** Key number that is written under as long as not everybody knows the last one; absent: the last. */
+  writesUnder?: number
+  /** Blocks under former data keys are to be written anew. */
+  rewriting?: true
 }
 
 /** A clone's: it reads what its origin wrote, and writes under an entry of its own. */
@@ -37,7 +41,39 @@ export const wrappedKeyOf = ({ keys }: VolumeEncryption): WrappedKey =>
 
 /** Whether that is the same data keys, each at its place, however they are wrapped. */
 export function hasSameKeys(a: VolumeEncryption, b: VolumeEncryption): boolean {
-  const ids = ({ cipher, keys }: VolumeEncryption): string =>
-    [cipher, ...keys.map(({ volumeId, dataKey }) => `${volumeId} ${dataKey !== undefined}`)].join()
+  const ids = ({ cipher, keys, writesUnder, rewriting }: VolumeEncryption): string =>
+    [cipher, writesUnder, rewriting, ...keys.map((key) => `${key.volumeId} ${key.dataKey !== undefined}`)].join()
   return ids(a) === ids(b)
 }
+
+/** The same and an entry of its own data key, under which nobody writes yet. */
+export function isRekeyed(former: VolumeEncryption, next: VolumeEncryption): boolean {
+  const count = former.keys.length
+  const last = next.keys[count]
+  return next.keys.length === count + 1 && last?.dataKey !== undefined && last.volumeId === former.keys.at(-1)!.volumeId
+    && next.cipher === former.cipher && former.writesUnder === undefined && next.writesUnder === count
+    && next.rewriting === former.rewriting
+    && JSON.stringify(next.keys.slice(0, count)) === JSON.stringify(former.keys)
+}
+
+/** Step 3 of ENCRYPTION.md section 6: everybody knows the last entry. Undefined: it was done, or is for another one. */
+export function rewriteBegun(encryption: VolumeEncryption, count: number): VolumeEncryption | undefined {
+  const { cipher, keys, writesUnder } = encryption
+  return writesUnder === undefined || keys.length !== count ? undefined : { cipher, keys, rewriting: true }
+}
+
+/** Step 5: no block of the head is under a former data key. Undefined: it was done, or is for another one. */
+export function rewriteEnded(encryption: VolumeEncryption, count: number): VolumeEncryption | undefined {
+  const { cipher, keys, writesUnder, rewriting } = encryption
+  return rewriting === undefined || writesUnder !== undefined || keys.length !== count ? undefined : { cipher, keys }
+}
+
+/** Blocks under former data keys come back. Undefined: the volume never got another one, or it is wished already. */
+export function rewriteWished(encryption: VolumeEncryption, volumeId: string): VolumeEncryption | undefined {
+  const own = encryption.keys.filter((key) => key.volumeId === volumeId).length
+  return own < 2 || encryption.rewriting === true ? undefined : { ...encryption, rewriting: true }
+}
+
+/** The least key number under the newest data key. */
+export const newestFrom = ({ keys }: Pick<VolumeEncryption, 'keys'>): number =>
+  keys.findLastIndex(({ dataKey }) => dataKey !== undefined) + 1

@@ -266,6 +266,7 @@ export class ControlCluster {
       clients: async (query) => reach().clients(query),
       scrub: async (order) => reach().scrub(order),
       hydrate: async (order) => reach().hydrate(order),
+      rekey: async (order) => reach().rekey(order),
       digest: async (query) => reach().digest(query),
     }
     return this.wrapCalls(calls, from, to)

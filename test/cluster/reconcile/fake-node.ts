@@ -3,6 +3,9 @@
  * store as real ones do. A copy that is named in its configuration leads or follows; the one that leads lets the dead
  * go and takes those that were filled into the set; when its own node is dead, another member of the set takes over.
  */
+import type { RekeyReport } from '../../../cluster/reconcile/node-calls.ts'
+import type { VolumeRecord } from '../../../engine/control/volume-record.ts'
+import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
 import { randomUUID } from 'node:crypto'
 import type { LocalNode } from '../../../cluster/local-node.ts'
 import type { ChangeAnswer, DigestAnswer, UsedBy } from '../../../cluster/reconcile/node-calls.ts'
@@ -126,6 +129,18 @@ export class FakeNode implements LocalNode {
   async clients(of: string): Promise<number[]> {
     const used = this.sessions.filter(({ volumeId, snapshot }) => volumeId === of && snapshot === '')
     return used.map(({ generation }) => generation)
+  }
+
+  readonly rekeyed: VolumeEncryption[] = []
+  /** What it says of that; `keyCount` below 0: all that the volume has. */
+  rekeying: RekeyReport = {
+    keyCount: -1, why: '', totalBytes: 0, doneBytes: 0, rewrittenBlocks: 0, damagedBlocks: 0, isDone: false,
+  }
+
+  async rekey({ record }: { record: VolumeRecord }): Promise<RekeyReport> {
+    this.rekeyed.push(record.spec.encryption!)
+    const keyCount = record.spec.encryption!.keys.length
+    return { ...this.rekeying, keyCount: this.rekeying.keyCount < 0 ? keyCount : this.rekeying.keyCount }
   }
 
   async hydrate(): Promise<number> {

@@ -66,6 +66,9 @@ const ANSWER: SnapshotAnswer = {
   inUse: 'n2',
 }
 
+const REKEYED = {
+  keyCount: 2, why: 'no', totalBytes: 8, doneBytes: 4, rewrittenBlocks: 3, damagedBlocks: 1, isDone: false,
+}
 const DIGEST: DigestAnswer = {
   isTold: true, isShared: true, appliedSeq: U48_MAX, endSeq: U48_MAX, views: 2 ** 32 - 1,
   pages: [{ page: 1023, digest: 2 ** 32 - 1, newestSeq: 7 }],
@@ -98,6 +101,7 @@ t.test('what is said comes as it was', async (t) => {
     clients: hear({ generations: [7, 7] }),
     scrub: hear({}),
     hydrate: hear({ sharedSlices: 2 }),
+    rekey: hear(REKEYED),
     digest: hear(DIGEST),
   }
   const server = await serveGrpc({ host: '127.0.0.1', port: 0 }, [nodeService(calls)], (error) => t.fail(String(error)))
@@ -115,11 +119,12 @@ t.test('what is said comes as it was', async (t) => {
   t.same(await node.clients({ volumeId: ID }), { generations: [7, 7] })
   t.same(await node.scrub({ volumeId: ID, isDeep: true }), {})
   t.same(await node.hydrate(ORDER), { sharedSlices: 2 })
+  t.same(await node.rekey({ ...ORDER, isPass: true }), REKEYED)
   t.same(await node.digest({ volumeId: ID, slice: 3, page: -1 }), DIGEST)
   t.same(heard, [
     REPORT, ORDER, { ...ORDER, copyId: 'c', epoch: 7 }, ...CHANGES.map((order) => ({ ...ORDER, ...order })),
     { ...ORDER, ...HOLD }, { ...ORDER, hold: 'h' }, QUERY, { volumeId: ID, generation: 5 },
-    { volumeId: ID }, { volumeId: ID, isDeep: true }, ORDER,
+    { volumeId: ID }, { volumeId: ID, isDeep: true }, ORDER, { ...ORDER, isPass: true },
     { volumeId: ID, slice: 3, page: -1 },
   ])
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })

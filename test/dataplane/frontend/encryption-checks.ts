@@ -55,6 +55,19 @@ export const CHECKS = {
       return opened(by, blobsOf(first).bytes)?.equals(BLOCK) ?? false
     }),
 
+  'after another data key came blocks are under that, and those of before are told from them': () =>
+    ofAll((cipher) => {
+      const newKey = randomBytes(64)
+      const [, next] = [keysOf(cipher), keysOf(cipher)]
+      next.keys.push({ volumeId: ID, dataKey: new Secret(new Uint8Array(newKey)) })
+      const by = new BlockEncryption(keysOf(cipher))
+      const former = sealed(by)
+      by.renew({ ...next, newestFrom: 2 })
+      const anew = sealed(by)
+      const isTold = by.isFormer(former) && !by.isFormer(anew) && anew.readUInt32LE(4) === 2
+      return isTold && [former, anew].every((blob) => opened(by, blob)?.equals(BLOCK) ?? false)
+    }),
+
   'no tweak or nonce comes twice under a key, in any life of a frontend': () =>
     ofAll((cipher) => {
       const seen = new Set<string>()

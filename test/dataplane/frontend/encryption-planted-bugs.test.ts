@@ -13,6 +13,8 @@ const CHANGED = 'gcm: what is changed is damage'
 const STRANGE = 'a block that is not encrypted, or by another cipher, is damage'
 const WRAP = 'a wrapped key opens for its volume and cipher only'
 
+const ANOTHER = 'after another data key came blocks are under that, and those of before are told from them'
+
 interface Planted {
   name: string
   seenBy: keyof typeof CHECKS
@@ -27,6 +29,13 @@ const planted = (file: string, seenBy: keyof typeof CHECKS, name: string, replac
 const BOUND = '1 ${cipher} ${volumeId} ${keyNumber}'
 
 const PLANTED: readonly Planted[] = [
+  planted(FRONTEND, ANOTHER, 'what is new is written anew again', 'AT.keyNumber) < (this', 'AT.keyNumber) <= (this'),
+  planted(
+    FRONTEND, ANOTHER, 'the former key goes on', '=== undefined || this.#writing.key', '!== null || this.#writing!.key',
+  ),
+  planted(
+    SESSIONS, ANOTHER, 'the first key is written under', 'writesUnder ?? this.opened.keys.length', 'writesUnder ?? 1',
+  ),
   planted(
     'dataplane/frontend/blob-memory.ts', 'a payload stays as it is until it is let go',
     'memory is used again with a payload in it', 'slab.users === 1', 'slab.users === 2',

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { NodeDescription } from '../../../engine/control/node-description.ts'
 import { planRebuild } from '../../../engine/control/store-rebuild.ts'
 import type { RebuildPlan } from '../../../engine/control/store-rebuild.ts'
+import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
 import { MIB } from '../../../engine/units.ts'
 import { configOf, copyIdOf, copyOn, nodeOf } from './described.ts'
 import type { SaidCopy } from './described.ts'
@@ -81,6 +82,20 @@ t.test('R2, R3: what is here and not whole', (t) => {
   t.match(none, { problems: [/no copy that is here is whole/], volumes: [], leftOut: [{ name: 'v' }] })
   t.match(reasons([here, here, here], { n2: { disks: [{ path: '/d', failure: 'it is damaged' }] } }),
     ['disk /d of n2 cannot be read, nor what is on it: it is damaged'])
+  t.end()
+})
+
+t.test('Q5: no key that somebody may have written under is forgotten', (t) => {
+  const dataKey = { wrappedBy: 'a0'.repeat(8), wrapped: '' }
+  const keysOf = (count: number): VolumeEncryption =>
+    ({ cipher: 'aes-256-xts', keys: Array.from({ length: count }, () => ({ volumeId: 'v', dataKey })) })
+  const noted = (epoch: number, count: number): [number, number, SaidCopy] => {
+    const record = { spec: { ...recordOf('v').spec, encryption: keysOf(count) } }
+    return [7, 90, { config: { ...config, epoch }, record }]
+  }
+  for (const said of [[noted(7, 1), noted(7, 2), noted(7, 1)], [noted(7, 1), noted(7, 1), noted(6, 2)]]) {
+    t.equal(planOf(said).volumes[0]!.record.spec.encryption?.keys.length, 2)
+  }
   t.end()
 })
 
