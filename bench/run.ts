@@ -33,6 +33,7 @@ import { withSection } from './volume/results-page.ts'
 import { Scratch } from './volume/scratch.ts'
 import { measureScrub } from './volume/scrub.ts'
 import { measureSnapshots } from './volume/snapshots.ts'
+import { measureStorms } from './volume/storms.ts'
 import type { SuiteContext, SuiteOutcome } from './volume/suite.ts'
 import { measureThroughput } from './volume/throughput.ts'
 
@@ -52,6 +53,7 @@ const SUITES: Record<string, Suite> = {
   encryption: measureEncryption,
   scrub: measureScrub,
   amplification: measureAmplification,
+  storms: measureStorms,
   micro: measureMicro,
   profile: measureProfile,
 }

@@ -25,6 +25,8 @@ export interface NodeOptions {
   diskBytes: number
   /** For profiles: options for every Node process of it. */
   nodeOptions?: string
+  /** Further ones of `holdfast node`. */
+  words?: readonly string[]
 }
 
 export class HoldfastNode {
@@ -33,6 +35,7 @@ export class HoldfastNode {
   readonly #options: NodeOptions
   #child: ChildProcess | undefined
   #daemonPid = 0
+  #tcpPort: number | undefined
   #client: ControlClient | undefined
 
   constructor(options: NodeOptions) {
@@ -50,10 +53,10 @@ export class HoldfastNode {
 
   /** The same without preparing anything, for whoever measures it. */
   async launch(): Promise<void> {
-    const { scratch, diskBytes, nodeOptions } = this.#options
+    const { scratch, diskBytes, nodeOptions, words: further = [] } = this.#options
     const size = fs.existsSync(this.diskPath) ? '' : `,size=${diskBytes}`
     const dir = path.dirname(this.diskPath)
-    const words = ['node', '--name', 'n1', '--dir', dir, '--disk', `path=${this.diskPath}${size}`]
+    const words = ['node', '--name', 'n1', '--dir', dir, '--disk', `path=${this.diskPath}${size}`, ...further]
     const child = scratch.keep(
       spawn(process.execPath, [MAIN, ...words], {
         stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -70,11 +73,17 @@ export class HoldfastNode {
     })
     if (ready === undefined) throw new Error(`the node did not start; see ${this.paths.log}`)
     this.#daemonPid = ready.pid
+    this.#tcpPort = ready.tcp?.port
     scratch.watchOver(ready.pid)
   }
 
   get daemonPid(): number {
     return this.#daemonPid
+  }
+
+  /** Of NBD, where it listens for it. */
+  get tcpPort(): number | undefined {
+    return this.#tcpPort
   }
 
   get supervisorPid(): number {
