@@ -155,7 +155,11 @@ export class NodeControl implements ControlApi {
     const worker = this.#owner(name)
     checkVolumeSize(sizeBytes)
     if (force === true && sizeBytes < (await this.getVolume({ name })).sizeBytes) {
-      return this.#onlyInCluster('to shrink a volume')
+      // Its own volumes have no step of their log in which the data beyond an end is looked for and the end moved.
+      throw new HoldfastError('not-supported', {
+        what: 'to shrink a volume on a node by itself, which would not notice data beyond the new end,',
+        instead: 'copy what is on it into a smaller volume, or make the node one of a cluster (`--store`)',
+      })
     }
     const status = await this.#workers[worker]!.call<'resize'>({ kind: 'resize', name, sizeBytes })
     this.#exports.offer(status, worker)
