@@ -82,6 +82,14 @@ export const CLONES = [
   testBug('who shows what is damaged in its origin is not told', 'I22, B8', 'test/engine/volume/clone-copy.test.ts', [
     ['volume/copy-store.ts', 'if (read.length > 0) this.o.tellReaders(this, read)', ''],
   ]),
+  testBug('a slice is its own before that is durable', 'B4', 'test/crash/copy-images.test.ts', [
+    [
+      'volume/copy-bodies.ts',
+      'this.origin = originWithout(this.origin, slices)\n      this.writeLocal',
+      'this.origin = originWithout(this.origin, slices)\n' +
+        '      this.install({ ...this.now, origin: this.origin })\n      this.writeLocal',
+    ],
+  ]),
   cloneBug('hydration ends behind its first page', 'L1', [
     ['volume/copy-hydration.ts', 'from = page + 1', 'from = end'],
   ], { caughtBy: 'test/engine/volume/clone-copy.test.ts' }),
