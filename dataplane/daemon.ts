@@ -348,6 +348,8 @@ class Daemon {
       log: this.#log,
       onBug: this.bug,
     })
+    const { removed } = this.#control
+    exports.whyRemoved = (node, issuedAtMs) => removed.judge(node, issuedAtMs)
     return this.#control
   }
 

@@ -15,6 +15,8 @@ export class VolumeExports implements ExportDirectory, Exports {
   snapshots: SnapshotExports | undefined
   /** Why a volume cannot be opened with the keys of this node; undefined: it can. */
   whyLocked: (spec: VolumeSpec) => HoldfastError | undefined = () => undefined
+  /** Of a node of a cluster: why another one's certificate is worth nothing. */
+  whyRemoved: (node: string, issuedAtMs: number) => HoldfastError | undefined = () => undefined
   readonly #byName = new Map<string, ExportInfo & { id: string }>()
   /** By id. */
   readonly #specs = new Map<string, VolumeSpec>()
@@ -38,6 +40,10 @@ export class VolumeExports implements ExportDirectory, Exports {
   #found(name: string): (ExportInfo & { id: string }) | undefined {
     if (name !== '') return this.#byName.get(name) ?? this.#byName.get(this.#nameOf.get(name) ?? '')
     return this.#byName.size === 1 ? [...this.#byName.values()][0] : undefined
+  }
+
+  whyNot(node: string, issuedAtMs: number): string | undefined {
+    return this.whyRemoved(node, issuedAtMs)?.message
   }
 
   look(name: string): Promise<Looked> | undefined {

@@ -5,8 +5,14 @@
 import type { ExportDirectory, ExportInfo, Looked } from './handshake.ts'
 import type { ExportCalls } from './secure-nbd.ts'
 
+/** Who shows a certificate of a node, and from when on that is valid. */
+export interface AskingNode {
+  name: string
+  issuedAtMs: number
+}
+
 export type ExportAsk =
-  | { kind: 'list'; id: number }
+  | { kind: 'list'; id: number; node: AskingNode | undefined }
   | { kind: 'look'; id: number; name: string }
   | { kind: 'entered' | 'drop'; found: ExportInfo }
 
@@ -30,8 +36,8 @@ export class AskedExports implements ExportCalls {
     this.#waiting.delete(id)
   }
 
-  list(): Promise<ExportInfo[]> {
-    return this.#asked((id) => ({ kind: 'list', id })) as Promise<ExportInfo[]>
+  list(node: AskingNode | undefined): Promise<ExportInfo[] | { refused: string }> {
+    return this.#asked((id) => ({ kind: 'list', id, node })) as Promise<ExportInfo[] | { refused: string }>
   }
 
   look(name: string): Promise<Looked> {
@@ -61,7 +67,11 @@ export function answerExports(
 ): (ask: ExportAsk) => void {
   return (ask) => {
     switch (ask.kind) {
-      case 'list': return answer({ id: ask.id, found: exports.list() })
+      case 'list': {
+        const { id, node } = ask
+        const refused = node && exports.whyNot?.(node.name, node.issuedAtMs)
+        return answer({ id, found: refused === undefined ? exports.list() : { refused } })
+      }
       case 'entered': return exports.entered?.(ask.found)
       case 'drop': return exports.drop?.(ask.found)
       case 'look': {

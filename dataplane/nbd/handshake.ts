@@ -60,6 +60,8 @@ export interface ExportDirectory {
   drop?(found: ExportInfo): void
   /** It is the session's from now on. */
   entered?(found: ExportInfo): void
+  /** Why that node, by a certificate that is valid from then on, may use none of them. */
+  whyNot?(node: string, issuedAtMs: number): string | undefined
 }
 
 /** What the surroundings say when an export is about to be entered. */

@@ -15,6 +15,7 @@ import type { Role, TlsIdentity } from '../../cluster/tls/identity.ts'
 import { TlsAcceptor, addressOf } from '../../cluster/tls/tls-accept.ts'
 import type { TlsFolder } from '../../cluster/tls/tls-folder.ts'
 import type { NbdSessions } from '../session-table.ts'
+import type { AskingNode } from './export-calls.ts'
 import { Handshake } from './handshake.ts'
 import type { ExportInfo, HandshakeStep, Looked } from './handshake.ts'
 import { LISTENER_LIMITS } from './listener.ts'
@@ -27,7 +28,8 @@ const HANDSHAKES_MAX = 128
 
 /** What is asked of the main thread. `entered`, `drop`: of what was found by looking, no answer. */
 export interface ExportCalls {
-  list(): Promise<ExportInfo[]>
+  /** @param node  who it is, of a node. @returns why a node that was removed may use none */
+  list(node: AskingNode | undefined): Promise<ExportInfo[] | { refused: string }>
   look(name: string): Promise<Looked>
   entered(found: ExportInfo): void
   drop(found: ExportInfo): void
@@ -100,8 +102,11 @@ export class SecureNbd {
     socket.on('close', () => clearTimeout(deadline))
     const onEnd = (): void => void socket.destroy()
     socket.on('end', onEnd)
-    const list = await exports.list()
+    const { role, name } = identity
+    const issuedAtMs = Date.parse(socket.getPeerX509Certificate()!.validFrom)
+    const list = await exports.list(role === 'node' ? { name, issuedAtMs } : undefined)
     if (socket.destroyed) return
+    if ('refused' in list) return refuse(list.refused)
     const looks = new Map<string, Promise<Looked>>()
     // Whether one can be opened now (its keys, for one) is found out when it is asked for.
     const directory = { list: () => list, find: () => undefined }

@@ -1,6 +1,7 @@
 /** Risk: a client over TLS is refused what it may ask, gets what it may not, or is kept when the node stops. */
 import net from 'node:net'
 import { connect } from 'node:tls'
+import type { SecureContextOptions } from 'node:tls'
 import t from 'tap'
 import type { Test } from 'tap'
 import { AskedExports, answerExports } from '../../../dataplane/nbd/export-calls.ts'
@@ -24,6 +25,7 @@ function directoryOf(names: string[]): ExportDirectory {
   }))
   return {
     list: () => infos,
+    whyNot: (node) => (node === 'gone' ? 'it was removed' : undefined),
     find: (name) => (name === 'locked' ? { refused: 'no key' } : infos.find((info) => info.name === name)),
   }
 }
@@ -52,16 +54,16 @@ async function serve(t: Test, names: string[]) {
     return listener.close()
   })
   const alice = ca.folder({ role: 'admin', name: 'alice' }).current.options()
-  const open = async (): Promise<RawClient> => {
+  const open = async (shown: SecureContextOptions = alice): Promise<RawClient> => {
     const socket = net.connect({ port, host: HOST })
     const plain = new RawClient(socket)
     await plain.greet()
     await plain.option(P.NBD_OPT_STARTTLS)
-    return new RawClient(connect({ ...alice, socket, checkServerIdentity: () => undefined }))
+    return new RawClient(connect({ ...shown, socket, checkServerIdentity: () => undefined }))
   }
   const ask = async (client: RawClient, option: number, name: string): Promise<number> =>
     (await client.option(option, encodeInfoRequest(Buffer.from(name), []))).at(-1)!.type
-  return { open, ask, refused, ended, sessions, elsewhere, nbd }
+  return { ca, open, ask, refused, ended, sessions, elsewhere, nbd }
 }
 
 t.test('one connection lists forty exports, asks of each, and enters one', async (t) => {
@@ -139,4 +141,15 @@ t.test('a session of another worker is relayed, and ends with either side', asyn
   await new Promise((resolve) => second.served.on('close', resolve).on('end', () => second.served.destroy()))
   closeFd(second.session.clientFd!)
   t.same([sessions, ended], [[], []], 'whoever serves it says when it ended')
+})
+
+t.test('a node that was removed sees no export, others do', async (t) => {
+  const { ca, open, ask, refused } = await serve(t, ['v'])
+  const as = (role: 'node' | 'csi', name: string) => open(ca.folder({ role, name }).current.options())
+  await t.rejects((await as('node', 'gone')).option(P.NBD_OPT_LIST))
+  t.match(refused.at(-1), /node gone: it was removed/)
+  for (const client of [await as('node', 'n2'), await as('csi', 'gone')]) {
+    t.equal(await ask(client, P.NBD_OPT_INFO, 'v'), P.NBD_REP_ACK)
+    client.close()
+  }
 })
