@@ -6,12 +6,15 @@ import { cpSync, readdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NbdConnection } from '../../cli/load/nbd-connection.ts'
+import { beatKey } from '../../cluster/membership/beat-body.ts'
+import { decodeHeartbeat } from '../../cluster/store/heartbeats.ts'
 import { MIB } from '../../engine/units.ts'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { RawEtcd, bytes } from '../conformance/cluster-store/raw-etcd.ts'
 import type { Fault } from './fault.ts'
 import { allowed } from './plan-faults.ts'
 import { NAMES } from './scene.ts'
+import type { Scene } from './scene.ts'
 import { MOUNT_MISSING } from './small-file-system.ts'
 import { STORE } from './switched-nodes.ts'
 import { inject, straceMissing } from './system-call-faults.ts'
@@ -25,6 +28,26 @@ const LOOK_MS = 50
 function replaceContent(from: string, to: string): void {
   for (const name of readdirSync(to)) rmSync(path.join(to, name), { recursive: true })
   cpSync(from, to, { recursive: true })
+}
+
+/** How often each node's process has beaten, as the store has it. */
+async function beats({ cluster, nodes }: Scene): Promise<Map<string, number>> {
+  const found = new Map<string, number>()
+  for (const { name } of nodes) {
+    const entry = await cluster.store.get(beatKey(name))
+    const beat = entry.ok && entry.value !== undefined ? decodeHeartbeat(entry.value.value) : undefined
+    if (beat !== undefined) found.set(name, beat.beat)
+  }
+  return found
+}
+
+/** Each beats again only when it was answered. */
+async function beatenTwice(scene: Scene, before: ReadonlyMap<string, number>): Promise<void> {
+  for (const untilMs = performance.now() + SERVED_MS; performance.now() < untilMs; await sleep(LOOK_MS)) {
+    const now = await beats(scene)
+    if (scene.nodes.every(({ name }) => (now.get(name) ?? 0) >= (before.get(name) ?? 0) + 2)) return
+  }
+  throw new Error(`not every node is heard through the store after ${SERVED_MS / 1000} s`)
 }
 
 interface Headed {
@@ -126,10 +149,13 @@ export const STORE_FAULTS: readonly Fault[] = [
     async run(scene) {
       const { storeProcess } = scene.cluster
       const [old, now] = [`${scene.folder}/store.old`, `${scene.folder}/store.now`]
+      const before = await beats(scene)
       await storeProcess.kill()
       cpSync(storeProcess.dir, old, { recursive: true })
       await storeProcess.start()
       await scene.progress(20)
+      // A node that knows nothing newer than the backup would believe it, and what it writes there is gone with it.
+      await beatenTwice(scene, before)
       await storeProcess.kill()
       cpSync(storeProcess.dir, now, { recursive: true })
       replaceContent(old, storeProcess.dir)
