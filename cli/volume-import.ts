@@ -21,9 +21,8 @@ import { EXIT_OK } from './output.ts'
 import { qemuImg } from './qemu-img.ts'
 import { formatOf, nbdSocketOf, nbdUri } from './volume-export.ts'
 import type { ImageFormat } from './volume-export.ts'
+import { isQcow2, otherFileOf, QCOW2_HEAD_BYTES } from './qcow2-header.ts'
 import { makeVolume, newVolumeOf, sizeOf } from './volume.ts'
-
-const QCOW2_MAGIC = 'QFI\xfb'
 
 interface Image {
   path: string
@@ -105,7 +104,7 @@ async function filled(
   }
 }
 
-/** What it holds of its own, backing files included, that is not zeroes. */
+/** What it holds that is not zeroes. */
 async function dataOfQcow2(image: Image, { signal }: Interruption, what: string): Promise<number> {
   const map = await qemuImg(['map', '--output=json', '-f', 'qcow2', image.path], { signal, what })
   const extents = JSON.parse(map) as Array<{ length: number; data: boolean; zero: boolean }>
@@ -121,8 +120,8 @@ async function imageOf(file: string, format: ImageFormat | undefined, what: stri
       const stats = fs.fstatSync(fd)
       if (!stats.isFile()) throw new HoldfastError('image-read', { path: file, reason: 'it is no regular file' })
       sizeBytes = stats.size
-      head = Buffer.alloc(4)
-      fs.readSync(fd, head, 0, 4, 0)
+      head = Buffer.alloc(QCOW2_HEAD_BYTES)
+      head = head.subarray(0, fs.readSync(fd, head, 0, head.length, 0))
     } finally {
       fs.closeSync(fd)
     }
@@ -130,8 +129,10 @@ async function imageOf(file: string, format: ImageFormat | undefined, what: stri
     if (error instanceof HoldfastError) throw error
     throw new HoldfastError('image-read', { path: file, reason: (error as NodeJS.ErrnoException).code ?? 'EIO' })
   }
-  const is = format ?? (head.toString('latin1') === QCOW2_MAGIC ? 'qcow2' : 'raw')
+  const is = format ?? (isQcow2(head) ? 'qcow2' : 'raw')
   if (is === 'raw') return { path: file, format: is, sizeBytes }
+  const reason = otherFileOf(head)
+  if (reason !== undefined) throw new HoldfastError('image-parts', { path: file, reason })
   const told = await qemuImg(['info', '--output=json', '-f', 'qcow2', file], { what })
   const virtual = (JSON.parse(told) as { 'virtual-size': number })['virtual-size']
   return { path: file, format: is, sizeBytes: virtual }

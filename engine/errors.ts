@@ -170,6 +170,7 @@ export const ERRORS = {
   'worker-silent': row(EIO, G.UNAVAILABLE, true, 'data worker {worker} of node {node} has not answered for {seconds} s', 'daemon.log says what it met; if it lasts, kill the daemon: its supervisor starts another one'),
   'internal': row(EIO, G.INTERNAL, false, 'the daemon at {endpoint} hit a bug of its own', 'daemon.log in its folder says which; please report it'),
   'image-read': row(EIO, G.FAILED_PRECONDITION, false, '{path} cannot be read: {reason}', 'check the path and its permissions'),
+  'image-parts': row(EINVAL, G.FAILED_PRECONDITION, false, '{path} is no image by itself: {reason}', 'where you know that file, make one image of both: `qemu-img convert -O qcow2`'),
   'file-exists': row(EINVAL, G.ALREADY_EXISTS, false, '{path} exists already, and was not touched', 'name another file, or move it away'),
   'tool-missing': row(EINVAL, G.FAILED_PRECONDITION, false, '{tool} is not installed, and {what} needs it', '`apt-get install {package}`, or {instead}'),
   'copy-ended': row(EIO, G.UNAVAILABLE, true, '{what} ended before its end: {reason}', 'nothing is left of it; begin again'),
