@@ -6,9 +6,10 @@
  *   --executions  in all. Targets take turns of at most 100,000 executions or 2 s, so slow ones have fewer
  *   --input FILE  runs that input once, of the one NAME: what a failure says to repeat it
  *   --list        the targets
- *   --targets DIR, --hung-ms MS   for the test of this command: other targets, and when an input counts as endless
+ *   --targets DIR, --hung-ms MS   for the test of this command: other targets, and what counts as endless
  *
- * At the end: executions of each target, branches of each file, failures. A failing input is written to `.fuzz/`.
+ * At the end, or at Ctrl-C: executions of each target, branches of each file, failures. A failing input is written to
+ * `.fuzz/`.
  */
 import fs from 'node:fs'
 import path from 'node:path'
@@ -59,12 +60,15 @@ if (values.list === true) {
 } else {
   const chosen = positionals.length > 0 ? positionals : names
   print(`fuzz: ${chosen.length} targets, ${values.executions} executions, ${values.jobs} jobs, seed ${values.seed}`)
+  const ending = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort())
   const result = await runCampaign({
     root: ROOT,
     targets: chosen.map((name) => ({ name, module: moduleOf(name), corpus: corpusOf(name) })),
     executions: Number(values.executions),
     jobs: Number(values.jobs),
     seed: Number(values.seed),
+    signal: ending.signal,
     hungMs: Number(values['hung-ms']),
     onProgress: (executions, seconds) => print(`${executions} executions, ${Math.round(seconds)} s`),
   })

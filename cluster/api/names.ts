@@ -28,8 +28,12 @@ export function distance(a: string, b: string): number {
   return above[b.length]!
 }
 
+/** Nobody meant a name with a word that is longer; comparing would cost the product of both lengths. */
+const NAME_LONGEST = 100
+
 /** The candidate closest to `word` if it is close enough to be a slip: a prefix, or at most a third of it wrong. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  if (word.length > NAME_LONGEST) return undefined
   let best: string | undefined
   let bestDistance = Infinity
   for (const candidate of candidates) {

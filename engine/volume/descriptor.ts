@@ -1,6 +1,7 @@
 /** The volume descriptor: what a volume's control record says of it (FORMAT.md section 4). */
 import type { SnapshotTitle } from '../replication/record.ts'
 import type { CopyPart } from './copy-part.ts'
+import { isDescriptor } from './descriptor-shape.ts'
 import type { LeafName } from './snapshot-leaves.ts'
 import type { VolumeSpec } from './volume-spec.ts'
 
@@ -69,9 +70,8 @@ export const encodeDescriptor = (descriptor: VolumeDescriptor): Uint8Array =>
 /** Undefined when the bytes are not a descriptor of this format. */
 export function decodeDescriptor(bytes: Uint8Array): VolumeDescriptor | undefined {
   try {
-    const value = JSON.parse(decoder.decode(bytes)) as VolumeDescriptor
-    if (value.format !== 1 || typeof value.spec?.id !== 'string' || !Array.isArray(value.epochs)) return undefined
-    return value
+    const value: unknown = JSON.parse(decoder.decode(bytes))
+    return isDescriptor(value) ? value : undefined
   } catch {
     return undefined
   }

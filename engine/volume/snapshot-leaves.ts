@@ -13,6 +13,7 @@
  *   seen at no cost what of a leaf is still there.
  */
 import { assert } from '../assert.ts'
+import { isSnapshot } from './descriptor-shape.ts'
 import type { Snapshot, VolumeDescriptor } from './descriptor.ts'
 
 /** Of a leaf. Bodies have fewer beside what is applied in one go, so they stay below 64 KiB for 10,000 snapshots. */
@@ -141,8 +142,8 @@ export const encodeLeaf = (snapshots: readonly Snapshot[]): Uint8Array =>
 /** Undefined when the bytes are not a leaf of this format. */
 export function decodeLeaf(bytes: Uint8Array): readonly Snapshot[] | undefined {
   try {
-    const { format, snapshots } = JSON.parse(decoder.decode(bytes)) as { format: number; snapshots: Snapshot[] }
-    return format === 1 && Array.isArray(snapshots) ? snapshots : undefined
+    const { format, snapshots } = JSON.parse(decoder.decode(bytes)) as { format: unknown; snapshots: unknown }
+    return format === 1 && Array.isArray(snapshots) && snapshots.every(isSnapshot) ? snapshots : undefined
   } catch {
     return undefined
   }

@@ -33,4 +33,7 @@ t.test('nearest', async (t) => {
   t.equal(nearest('l', words), 'ls')
   t.equal(nearest('banana', words), undefined)
   t.equal(nearest('x', []), undefined)
+  const before = process.cpuUsage()
+  t.equal(nearest('x'.repeat(2 ** 22), words), undefined, 'as long as a request may be')
+  t.ok(process.cpuUsage(before).user < 200_000, 'and nobody waits for it')
 })

@@ -52,6 +52,8 @@ t.test('lengths that are not there, and depths', async (t) => {
   t.match(refused(''), /cut off/)
   t.match(refused('01 01'), /behind/)
   t.match(refused(Buffer.alloc(100_000, 0x91)), /too deep/)
+  const many = Buffer.concat([Buffer.from('dd00200000', 'hex'), Buffer.alloc(1 << 21)])
+  t.match(refused(many), /too many values/, 'they are all there, and cost 16 times what they are')
   let deep: unknown = 1
   for (let i = 0; i < DEPTH_MAX; i++) deep = [deep]
   t.same(decodeValue(encodeValue(deep)), { value: deep })
