@@ -76,8 +76,8 @@ function changed(random: Random, image: DiskImage, structures: readonly number[]
 
 export const target: Target = {
   parsers: [
-    'engine/log/disk-reader.ts', 'engine/log/log-reader.ts', 'engine/log/recovery.ts', 'engine/log/rebuild.ts',
-    'engine/log/roll-forward.ts', 'engine/log/scan.ts', 'engine/log/log-tail.ts', 'engine/log/index-loading.ts',
+    'engine/log/log-reader.ts', 'engine/log/recovery.ts', 'engine/log/rebuild.ts', 'engine/log/roll-forward.ts',
+    'engine/log/log-tail.ts', 'engine/log/index-loading.ts',
     'engine/volume/store-opening.ts', 'engine/volume/volume-set.ts', 'engine/volume/descriptor.ts',
   ],
   seeds: () => [new Uint8Array(16), new Uint8Array(64).fill(7)],
