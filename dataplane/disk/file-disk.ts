@@ -5,7 +5,7 @@
  *   write    on this thread (`pwritev`, 3 us + copying) while little is dirty, since the kernel makes a writer wait
  *            when much is; else in the thread pool, as is a single write too long to copy here
  *   sync     fdatasync in the thread pool
- *   tryRead  preadv2(RWF_NOWAIT), 0.6 us; `read` in the thread pool, and `readMedium`, two at a time
+ *   tryRead  preadv2(RWF_NOWAIT), 0.6 us; `read` in the thread pool, and `readMedium`, three at a time
  *
  * At most `operationsMax` calls of a disk are in the pool, so that one hung disk does not stop the others; when reads
  * and writes both wait, the class with fewer in the pool goes next.

@@ -2,7 +2,7 @@
  * Reads a disk past the page cache (O_DIRECT), for whoever wants to know what is on the medium: through the cache a
  * block that was read since it was written is good for as long as it stays there. It also leaves the cache to others.
  *
- * Two reads at a time, into memory that is used again and lies on a page boundary, as O_DIRECT wants it. Where a file
+ * Three reads at a time, into memory that is used again and lies on a page boundary, as O_DIRECT wants it. Where a file
  * system has no such reads (tmpfs, which has no medium) they go through the cache. What is written and still dirty the
  * kernel writes out before it reads it.
  */
@@ -14,7 +14,7 @@ import type { DiskFile } from './disk-file.ts'
 /** The longest read. */
 export const MEDIUM_READ_BYTES_MAX = MIB
 /** At a time: what was read is looked at while more is read, and others get to the disk in between. */
-export const MEDIUM_READS_MAX = 2
+export const MEDIUM_READS_MAX = 3
 
 const { O_RDONLY, O_DIRECT } = fs.constants
 

@@ -3,7 +3,7 @@
  * verified (engine/replication/SCRUB.md Q6). Where a segment's structures have to be looked at, too (Q15), their
  * headers are read with the blocks that lie beside them: one pass, in which only what lies alone is read alone.
  *
- * Memory: two reads, what does not fit (64 and what two reads bring), the headers of a segment or two.
+ * Memory: three reads, what does not fit (64 and what three reads bring), the headers of a segment or two.
  */
 import { epochOf, seqOf } from '../log/entry.ts'
 import { GAP_BLOCKS, READ_BLOCKS, type Pace } from '../log/medium-pace.ts'
@@ -18,8 +18,8 @@ import { STRETCH_BLOCKS, type PlaceRow, type PlaceTable } from './scrub-places.t
 
 /** Small blobs are many in one read; so many are verified in one turn. */
 const READ_ENTRIES = 1024
-/** One is verified while the next is read. */
-const READS_UNDER_WAY = 2
+/** Some are verified while others are read: asked for one thing at a time a disk gives half of what it can. */
+const READS_UNDER_WAY = 3
 /** So many that do not fit are looked at again before more is read. */
 const SUSPECTS_MOST = 64
 
