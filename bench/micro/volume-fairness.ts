@@ -81,7 +81,8 @@ try {
         return `${word} ${spread(alone).median.toFixed(2)} ms alone, ${spread(busy).median.toFixed(2)} ms beside, ` +
           `${median.toFixed(1)}x (${least.toFixed(1)}x to ${most.toFixed(1)}x)`
       })
-      console.log(`${name}: ${words.join('; ')}; the other one ${spread(rounds.map(({ iops }) => iops)).median.toFixed(0)}/s`)
+      const iops = spread(rounds.map((round) => round.iops)).median.toFixed(0)
+      console.log(`${name}: ${words.join('; ')}; the other one ${iops}/s`)
     }
     await connection.disconnect()
   })
