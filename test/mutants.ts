@@ -28,6 +28,7 @@ import { rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { cpuSeconds } from '../bench/volume/process-figures.ts'
 import { commit, writeProof } from './proof-page.ts'
 import { Outcomes, textOf } from './sim/cluster/mutant-outcomes.ts'
 import { search, type Limits, type Outcome } from './sim/cluster/mutant-search.ts'
@@ -39,8 +40,9 @@ import type { PlantedBug } from './sim/cluster/planted/planted-bug.ts'
 import { editsOf, misfit } from './sim/mutants.ts'
 
 const root = dirname(import.meta.dirname)
-/** A hunt whose seed does not end has found its bug, too; the machine may be busy. */
-const HANG_SECONDS = 600
+/** A hunt whose seed does not end has found its bug, too: this is CPU time, for the machine may be busy. */
+const HANG_SECONDS = 300
+const HANG_LOOK_MS = 5000
 /** A hunt is kept after each piece of so many CPU seconds, and all have had one before any gets the next. */
 const PIECE_SECONDS = 60
 /** A test that hunts a list of its own may take so long on a busy machine. */
@@ -138,15 +140,18 @@ function hunt({ name }: PlantedBug, { skip, seeds, seconds, known }: Limits): Pr
   const args = ['--only', name, '--skip', skip, '--seeds', seeds, '--seconds', seconds].map(String)
   if (known !== undefined) args.push('--known', String(known))
   const child = spawn(process.execPath, [import.meta.filename, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  const limitMs = (10 * seconds + HANG_SECONDS) * 1000
+  const limitSeconds = 2 * seconds + HANG_SECONDS
   let out = ''
   let err = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text))
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => child.kill('SIGKILL'), limitMs)
+    const timer = setInterval(() => {
+      const hasEnded = child.exitCode !== null || child.signalCode !== null
+      if (!hasEnded && cpuSeconds([child.pid!]) > limitSeconds) child.kill('SIGKILL')
+    }, HANG_LOOK_MS)
     child.on('close', (code, signal) => {
-      clearTimeout(timer)
+      clearInterval(timer)
       const lines = out.trim().split('\n')
       if (code === 0) return resolve(JSON.parse(lines.at(-1)!) as Outcome)
       // A bug that feeds itself is over its time or, before that, out of memory.
@@ -154,7 +159,7 @@ function hunt({ name }: PlantedBug, { skip, seeds, seconds, known }: Limits): Pr
       if (signal !== 'SIGKILL' && !isFull) {
         return reject(new Error(`the hunt for "${name}" ended with ${signal ?? code}: ${err}`))
       }
-      const message = isFull ? 'out of memory' : `after ${limitMs} ms`
+      const message = isFull ? 'out of memory' : `after ${limitSeconds} CPU seconds`
       const finding = { seed: Number(lines.at(-1)), checker: 'a seed does not end', message }
       resolve({ name, finding, seeds: lines.length, seconds: 0 })
     })
