@@ -15,7 +15,7 @@
 import net from 'node:net'
 import { listenForOwner } from '../../cluster/owner-socket.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import { dup } from '../libc.ts'
+import { dup, peerUid } from '../libc.ts'
 import { GREETING, Handshake } from './handshake.ts'
 import type {
   Entry, ExportDirectory, ExportInfo, HandshakeEvent, HandshakeStep, Looked,
@@ -74,6 +74,7 @@ export class NbdListener {
   readonly #onSecure: ((arrival: SecureArrival) => void) | undefined
   readonly #onRefused: (reason: string) => void
   readonly #limits: typeof LISTENER_LIMITS
+  readonly #peerUid: (fd: number) => number
   readonly #servers: net.Server[] = []
   readonly #handshakes = new Set<net.Socket>()
   /** Of the handshakes. */
@@ -92,12 +93,15 @@ export class NbdListener {
     /** A handshake that did not become a session; for a quiet log line. */
     onRefused?: (reason: string) => void
     limits?: Partial<typeof LISTENER_LIMITS>
+    /** Which user is at the other end of a unix socket; unset: as the kernel says. */
+    peerUid?: (fd: number) => number
   }) {
     this.#exports = options.exports
     this.#onSession = options.onSession
     this.#onSecure = options.onSecure
     this.#onRefused = options.onRefused ?? (() => {})
     this.#limits = { ...LISTENER_LIMITS, ...options.limits }
+    this.#peerUid = options.peerUid ?? peerUid
   }
 
   get connections(): number {
@@ -107,7 +111,7 @@ export class NbdListener {
   /** @throws HoldfastError when the path cannot be used */
   async listenUnix(socketPath: string): Promise<void> {
     await prepareSocketPath(socketPath)
-    await this.#listen({ path: socketPath }, socketPath)
+    await this.#listen({ path: socketPath }, socketPath, undefined, (socket) => this.#acceptLocal(socket))
   }
 
   /** Loopback unless asked otherwise. @returns the port, which matters when 0 was asked for */
@@ -234,6 +238,14 @@ export class NbdListener {
       this.#sessions.set(id, '')
       this.#onSecure!({ id, fd, noZeroes })
     })
+  }
+
+  /** Only its owner may open the file; who was handed it open is asked for too. */
+  #acceptLocal(socket: net.Socket): void {
+    const uid = this.#peerUid((socket as unknown as { _handle: SocketHandle })._handle.fd)
+    if (uid === 0 || uid === process.geteuid!()) return this.#accept(socket)
+    this.#onRefused(`user ${uid} of this host is not its owner`)
+    socket.on('error', () => undefined).destroy()
   }
 
   #accept(socket: net.Socket): void {

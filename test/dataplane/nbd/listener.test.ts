@@ -39,6 +39,29 @@ t.test('the socket and the folder made for it belong to their owner alone, and g
   t.notOk(fs.existsSync(file))
 })
 
+t.test('who is at the other end of the socket has to be its owner or root, however he got it open', async (t) => {
+  const file = path.join(folder(t), 'nbd.sock')
+  const refused: string[] = []
+  let uid = process.geteuid!()
+  const disk = {
+    name: 'disk', sizeBytes: 1 << 20, blockSizeBytes: 4096, readOnly: false, description: '', worker: 0,
+  }
+  const listener = new NbdListener({
+    exports: { list: () => [disk], find: () => disk }, onSession: () => t.fail('nobody enters'),
+    onRefused: (reason) => refused.push(reason), peerUid: () => uid,
+  })
+  await listener.listenUnix(file)
+  t.teardown(() => listener.close())
+  for (const [who, isServed] of [[process.geteuid!(), true], [0, true], [4711, false], [-1, false]] as const) {
+    uid = who
+    const client = await RawClient.connect(file)
+    const greeting = await client.take(18).catch(() => undefined)
+    t.equal(greeting !== undefined, isServed, `user ${who}`)
+    client.close()
+  }
+  t.same(refused, [4711, -1].map((who) => `user ${who} of this host is not its owner`))
+})
+
 t.test('what stands at the path: a dead socket is replaced, a living one and a file are not touched', async (t) => {
   const dir = folder(t)
   const dead = path.join(dir, 'dead')
