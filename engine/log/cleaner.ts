@@ -122,7 +122,7 @@ class CleaningJob {
     if (!(yield* this.pass(ofZeroes, true, []))) return false
     if (!this.isHeadless) return true
     const { log, diskUuid } = this.stream.context
-    log.event('warn', 'a header of the log is damaged: what lies there is moved by the maps', {
+    log.event('error', 'a header of the log is damaged: what lies there is moved by the maps', {
       disk: diskUuid, segment: this.segment, liveUnits: this.stream.segments.live[this.segment]!,
     })
     return (yield* moveByMaps(this.copies)) && this.isWhole
