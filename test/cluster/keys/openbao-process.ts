@@ -29,8 +29,12 @@ export class OpenBao {
     const words = ['server', '-dev', '-dev-no-store-token', `-dev-listen-address=${HOST}:${port}`]
     const env = { PATH: process.env.PATH, HOME: '/nonexistent', BAO_DEV_ROOT_TOKEN_ID: ROOT }
     const child = spawn('bao', [...words, `-dev-root-token-id=${ROOT}`], { stdio: 'ignore', env })
+    // A test that ends by an error of its own ends without its teardowns.
+    const kill = (): void => void child.kill('SIGKILL')
+    process.once('exit', kill)
     t.teardown(async () => {
-      child.kill('SIGKILL')
+      process.off('exit', kill)
+      kill()
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
     })
     const bao = new OpenBao(port, child.pid!)
