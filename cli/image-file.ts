@@ -53,18 +53,34 @@ async function asked(connection: NbdConnection, request: Request, what: string):
   return answer.data
 }
 
-/** What of an export holds data, in order. */
+/**
+ * @param told   a block status: lengths and flags, 4 bytes each
+ * @param offset of its first range, in bytes
+ * @param end    of the export: what goes beyond is cut off
+ * @returns what holds data, and where the last range ends; undefined: no such answer, or one that leads nowhere
+ */
+export function dataIn(told: Buffer, offset: number, end: number): { data: Range[]; to: number } | undefined {
+  if (told.length === 0 || told.length % 8 !== 0) return undefined
+  const data: Range[] = []
+  let to = offset
+  for (let at = 0; at < told.length && to < end; at += 8) {
+    const length = Math.min(told.readUInt32BE(at), end - to)
+    if (length === 0) return undefined
+    if ((told.readUInt32BE(at + 4) & (HOLE | ZERO)) === 0) data.push({ offset: to, length })
+    to += length
+  }
+  return { data, to }
+}
+
+/** What of an export holds data, in order. A node that answers nonsense ends it, and is not asked for ever. */
 async function* dataOf(connection: NbdConnection, what: string): AsyncGenerator<Range> {
   const end = connection.sizeBytes
   for (let offset = 0; offset < end;) {
     const length = Math.min(STATUS_BYTES, end - offset)
-    const told = await asked(connection, { type: BLOCK_STATUS, offset, length }, what)
-    if (told.length === 0) throw failed(what, 'its node says nothing of what is allocated')
-    for (let at = 0; at < told.length; at += 8) {
-      const bytes = told.readUInt32BE(at)
-      if ((told.readUInt32BE(at + 4) & (HOLE | ZERO)) === 0) yield { offset, length: bytes }
-      offset += bytes
-    }
+    const told = dataIn(await asked(connection, { type: BLOCK_STATUS, offset, length }, what), offset, end)
+    if (told === undefined) throw failed(what, 'its node says nothing of what is allocated')
+    yield* told.data
+    offset = told.to
   }
 }
 
