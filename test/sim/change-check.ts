@@ -1,6 +1,10 @@
 /**
  * G1 to G3 (engine/log/change-log.ts): of every version that lies behind a snapshot the log of changes tells that its
  * block changed between the two marks beside it, and as written only what was written last there.
+ *
+ * Nothing has to be told between marks where the snapshots and the head see all, or none of them anything: what came
+ * there while no snapshot was left is not noted, though an end of a rollback may lie below it. No difference reads it:
+ * snapshots to come see there what the head sees, or a snapshot to which it is rolled back.
  */
 import { ChangePaint, CHANGE } from '../../engine/log/change-set.ts'
 import { readChanges } from '../../engine/log/change-reading.ts'
@@ -20,13 +24,20 @@ export function checkChanges(world: StoreWorld, stream: StoreStream, entries: re
     const { listSeqs } = volume.views
     const marks = listSeqs.length === 0 ? [] : volume.views['marks']()
     marks.forEach((mark, i) => {
-      if (mark < volume.changesFrom) return
+      if (mark < volume.changesFrom || !isCompared(volume, mark + 1)) return
       const interval: [number, number] = [mark, marks[i + 1] ?? Infinity]
       for (const problem of checkInterval(world, stream, volume, own, interval))
         problems.push(`volume ${volume.descriptor.spec.id.slice(-6)}: ${problem}`)
     })
   }
   return problems
+}
+
+/** Whether of the snapshots and the head some see a version of this seq and others do not. */
+function isCompared({ views }: VolumeMap, seq: number): boolean {
+  const all = views.headExists ? [Infinity, ...views.listSeqs] : views.listSeqs
+  const isHidden = views.hidden(all[0]!, seq)
+  return all.some((view) => views.hidden(view, seq) !== isHidden)
 }
 
 function checkInterval(

@@ -129,9 +129,6 @@ function rot({ world, random }: Run, isEach: boolean): Map<number, number> {
   return hurt
 }
 
-/** What changed between snapshots is none of it. */
-const wrongIn = ({ world }: CopyWorld): string[] => fsck(world).filter((problem) => !/: G\d /.test(problem))
-
 type Empty = (world: CopyWorld, segment: number) => void
 
 const emptied: Empty = ({ world }, segment) => {
@@ -172,7 +169,7 @@ function wrong(seed: number, empty: Empty = emptied): string | undefined {
   for (const one of before) if (!after.includes(one)) return `${one} is not shown any more`
   if (after.length !== before.length) return `${after.length - before.length} versions are new`
   if (shownBy(run) !== shown) return 'another volume is shown'
-  const problems = wrongIn(world)
+  const problems = fsck(world.world)
   if (problems.length > 0) return problems[0]
   // Nothing of the damage is left in the log.
   const rebuilt: Run = { ...run, world: world.crash({ kind: 'all' }, 'lost') }
@@ -184,7 +181,7 @@ function wrong(seed: number, empty: Empty = emptied): string | undefined {
   for (const one of before) if (!anew.includes(one)) return `${one} is not shown by the index that was built anew`
   if (anew.length !== before.length) return `${anew.length - before.length} versions are back`
   if (shownBy(rebuilt) !== shown) return 'another volume is shown by the index that was built anew'
-  return wrongIn(rebuilt.world)[0]
+  return fsck(rebuilt.world.world)[0]
 }
 
 /** What is wrong after the power fails while they are emptied. */

@@ -81,6 +81,13 @@ const PLANTED: Array<Omit<Mutant, 'hunt'> & { hunt: keyof typeof HUNTS }> = [
     by: '',
   },
   {
+    name: 'with one snapshot left nothing is noted',
+    hunt: 'many',
+    file: 'engine/volume/views.ts',
+    replace: 'if (this.listSeqs.length === 0) return undefined',
+    by: 'if (this.listSeqs.length <= 1) return undefined',
+  },
+  {
     name: 'what a rollback left below all snapshots is forgotten',
     hunt: 'filled',
     file: 'engine/volume/views.ts',

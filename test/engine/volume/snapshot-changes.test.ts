@@ -7,7 +7,9 @@
 import t from 'tap'
 import { metaKey, rangeOf } from '../../../engine/log/index-keys.ts'
 import { SNAPSHOT_RUN_KIND } from '../../../engine/replication/messages.ts'
+import type { ControlChange } from '../../../engine/replication/record.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
+import { fsck } from '../../sim/fsck.ts'
 import { runs } from './copy-runs.ts'
 
 const tiny = { pagesMax: 2, checkpointBytes: 16 * 1024, pendingMax: 8 }
@@ -65,9 +67,17 @@ class Cost {
     this.apply()
   }
 
-  snapshot(id: string): void {
-    this.world.control(1, ++this.seq, { operation: 'snapshot', id })
+  control(change: ControlChange): void {
+    this.world.control(1, ++this.seq, change)
     this.apply()
+  }
+
+  snapshot(id: string): void {
+    this.control({ operation: 'snapshot', id })
+  }
+
+  rollBack(to: string): void {
+    this.control({ operation: 'rollback', to })
   }
 
   get target() {
@@ -139,6 +149,33 @@ t.test('of what was trimmed the page is read, and no other', (t) => {
   cost.checkpoint()
   t.same(cost.compare('b', 'a'), [1, 1, data, 20 * 256 + 1, 3, hole, 40 * 256, 1, data])
   t.ok(cost.pagesRead > 0 && cost.pagesRead < 6, `${cost.pagesRead} values of pages`)
+  t.end()
+})
+
+t.test('what came while no snapshot was left, above a rollback, is in no difference and is not missed', (t) => {
+  const cost = filled()
+  cost.rollBack('a')
+  cost.control({ operation: 'snapshot-delete', id: 'a' })
+  cost.write(5)
+  cost.trim(256, 2)
+  cost.snapshot('b')
+  cost.write(700)
+  cost.snapshot('c')
+  cost.rollBack('b')
+  cost.write(9000)
+  cost.snapshot('d')
+  cost.checkpoint()
+  t.same(cost.compare('c', 'b'), [700, 1, data])
+  t.same(cost.compare('d', 'b'), [9000, 1, data])
+  t.same(cost.compare('d', 'c'), [700, 1, hole, 9000, 1, data])
+  t.same(fsck(cost.world.world), [])
+  // One that all later ones see, and this one does not.
+  cost.control({ operation: 'snapshot-delete', id: 'b' })
+  cost.control({ operation: 'snapshot-delete', id: 'c' })
+  cost.write(11)
+  cost.snapshot('e')
+  t.same(cost.compare('e', 'd'), [11, 1, data])
+  t.same(fsck(cost.world.world), [])
   t.end()
 })
 

@@ -59,6 +59,50 @@ t.test('each answer is that of all views, asked one by one', (t) => {
   t.end()
 })
 
+t.test('what has no mark below it when it is written is in no difference, whatever comes later', (t) => {
+  let differences = 0
+  let unnoted = 0
+  for (let seed = 1; seed <= 400; seed++) {
+    const random = new Random(`differences ${seed}`)
+    const rollbacks: Array<[number, number]> = []
+    const snapshots: Snapshot[] = []
+    const written: Array<{ seq: number; isNoted: boolean }> = []
+    let seq = 0
+    for (let i = 0; i < 40; i++) {
+      seq++
+      const what = random.float()
+      const one = random.int(Math.max(1, snapshots.length))
+      if (what < 0.2) snapshots.push(snapshot(seq))
+      else if (what < 0.3 && snapshots.length > 0) {
+        const to = snapshots[one]!.seq
+        if (random.chance(0.3)) snapshots.push({ ...snapshot(seq - 1), id: `kept${seq}` })
+        rollbacks.push([to, seq])
+      } else if (what < 0.5) snapshots.splice(one, random.pick([1, 1, snapshots.length]))
+      else {
+        const isNoted = new Views(descriptor({ snapshots, rollbacks })).markBelow(seq) !== undefined
+        written.push({ seq, isNoted })
+      }
+      const views = new Views(descriptor({ snapshots, rollbacks }))
+      for (const view of snapshots)
+        for (const since of snapshots) {
+          const { intervals } = views.difference(view.seq, since.seq)
+          for (const { seq, isNoted } of written) {
+            const isRead = intervals.some(([above, upTo]) => seq > above && seq <= upTo)
+            const differs = sees(rollbacks, view.seq, seq) !== sees(rollbacks, since.seq, seq)
+            if (isRead !== differs || (differs && !isNoted)) {
+              t.fail(`seed ${seed}: ${seq}, noted: ${isNoted}, of ${view.seq} since ${since.seq}`)
+              return void t.end()
+            }
+            if (differs) differences++
+          }
+        }
+    }
+    unnoted += written.filter(({ isNoted }) => !isNoted).length
+  }
+  t.ok(differences > 10_000 && unnoted > 400, `${differences} times one lay in a difference, ${unnoted} had no mark`)
+  t.end()
+})
+
 t.test('what changes nothing that is seen leaves the views as they are', (t) => {
   const snapshots = [snapshot(3), snapshot(7)]
   const views = new Views(descriptor({ snapshots, rollbacks: [[3, 5]] }))
