@@ -200,6 +200,7 @@ function collectPage(
   del: (key: Uint8Array) => void,
 ): void {
   const number = page.map.number
+  assert(page.map.pages.get(page.page) === page, 'M2: a page with changes is in memory')
   const fold = page.mustFold || page.deltaEntries + page.dirtyCount >= FOLD_ENTRIES || page.keys.length >= FOLD_KEYS
   let count = 0
   for (let i = 0; i < PAGE_BLOCKS; i++)

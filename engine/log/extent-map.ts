@@ -8,7 +8,8 @@
  *
  * Invariants
  * - M1 a page in memory is complete: it holds every version applied so far, and all of them are resolved.
- * - M2 a page with changes the index does not show (dirty, committing) is never dropped.
+ * - M2 a page with changes the index does not show (dirty, committing) is never dropped, and a checkpoint takes no
+ *   other: the memory of one that was dropped is another page's.
  * - M3 a write never reads the index; only reads, the cleaner and sweeps load pages.
  * - M4 seq of a block's entry never decreases (L10), except by a rollback.
  * - M5 a hole (no entry) of a volume that is no clone means: no segment holds a version older than the hole. So a zero
@@ -230,13 +231,14 @@ export class ExtentMap {
   /** Forget all pages of a volume; they hold nothing the index does not. */
   dropPages(map: VolumeMap): void {
     for (const page of map.pages.values()) {
-      assert(page.dirtyCount === 0 && !page.mustFold && !page.committing, 'only clean pages are dropped')
+      assert(!page.hasChanges && !page.committing, 'only clean pages are dropped')
       this.cache.remove(page)
     }
   }
 
+  /** Something may have changed in it; one without changes may be dropped at any time, and is not noted (M2). */
   noteDirty(page: MapPage): void {
-    this.dirtyPages.add(page)
+    if (page.hasChanges) this.dirtyPages.add(page)
   }
 
   /** Put `entry` in place of what the page has, resolving the old one. */

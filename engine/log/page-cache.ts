@@ -41,8 +41,7 @@ export class PageCache {
         victim.used = false
         this.hand++
       } else if (
-        victim.dirtyCount > 0 ||
-        victim.mustFold ||
+        victim.hasChanges ||
         victim.committing ||
         victim.pins > 0 ||
         victim.needsRewind

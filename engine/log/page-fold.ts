@@ -75,7 +75,7 @@ export function foldPage(
   if (extents.rebuilding) resolveAll(extents, page, steps)
   else for (const step of steps) resolve(extents, page, step)
   if (map.descriptor.deleted) dropHeads(extents, page)
-  if (page.mustFold || page.dirtyCount > 0) extents.noteDirty(page)
+  extents.noteDirty(page)
   return page
 }
 

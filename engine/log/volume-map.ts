@@ -42,6 +42,11 @@ export class MapPage {
     return this.page * PAGE_BLOCKS
   }
 
+  /** That the index does not show. */
+  get hasChanges(): boolean {
+    return this.dirtyCount > 0 || this.mustFold
+  }
+
   markDirty(index: number): void {
     if (this.dirty[index] === 0) {
       this.dirty[index] = 1

@@ -137,6 +137,26 @@ t.test('a segment is given back when it is empty, older than the position, and n
   t.end()
 })
 
+t.test('a page in which nothing changed, and that left memory, is not written as what took its memory', (t) => {
+  const stage = new MapStage({ pagesMax: 1 })
+  const seqs = [stage.write(256).seq, stage.write(512).seq]
+  stage.load(0)
+  const written = Array.from({ length: 32 }, (_, i) => {
+    const { seq } = stage.write(i)
+    stage.checkpoint()
+    return seq
+  })
+  // A hole stays one. The page has so many keys that whoever writes it writes all of it.
+  stage.zero(200, 4)
+  for (let page = 1; page < 4; page++) stage.load(page)
+  t.equal(stage.volume.pages.get(0), undefined)
+  t.equal(ofKind(stage.checkpoint(), 'page').filter(({ key }) => parsePageKey(key).page === 0).length, 0)
+  for (const [i, seq] of written.entries()) t.equal(shown(stage.load(0), i), `data ${seq} in 0`)
+  t.equal(shown(stage.load(0), 200), '-')
+  for (const [i, seq] of seqs.entries()) t.equal(shown(stage.load(i + 1), 0), `data ${seq} in 0`)
+  t.end()
+})
+
 t.test('a zero of whole pages that waits is written once, and again when its record moved', (t) => {
   const stage = new MapStage()
   stage.change({ origin: ['2'.padStart(32, '0'), 1] })
