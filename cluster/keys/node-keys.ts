@@ -1,8 +1,7 @@
 /** The keys that a node has: of users, in its key folder, and of its cluster. What a frontend opens its volume with. */
 import { HoldfastError } from '../../engine/errors.ts'
-import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
-import { wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
+import { hasSameEntries, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
 import { eraseKeys, unwrapKeys } from './data-key.ts'
 import type { UnwrappedKeys } from './data-key.ts'
 import type { KeyFolder } from './key-folder.ts'
@@ -38,8 +37,12 @@ export class NodeKeys {
     try {
       if (kept !== undefined) {
         if (kept.key.id === wanted) return unwrapKeys(encryption, kept.key, name)
-        // Wrapped anew since: the data keys are those of then.
-        if (isSameVolume(kept.encryption, encryption)) return unwrapKeys(kept.encryption, kept.key, name)
+        // Wrapped anew since, or by a key server: the data keys are those of then, the step is that of its spec.
+        if (hasSameEntries(kept.encryption, encryption)) {
+          const { cipher, keys } = kept.encryption
+          const { writesUnder } = encryption
+          return unwrapKeys({ cipher, keys, ...(writesUnder === undefined ? {} : { writesUnder }) }, kept.key, name)
+        }
       }
       if (this.cluster?.id === wanted) return unwrapKeys(encryption, this.cluster, name)
     } finally {
@@ -82,9 +85,4 @@ export class NodeKeys {
       if (!(error instanceof HoldfastError)) throw error
     }
   }
-}
-
-function isSameVolume(a: VolumeEncryption, b: VolumeEncryption): boolean {
-  const ids = ({ cipher, keys }: VolumeEncryption): string => [cipher, ...keys.map(({ volumeId }) => volumeId)].join()
-  return ids(a) === ids(b)
 }

@@ -77,6 +77,11 @@ export class BlockEncryption implements BlobOpener {
     return this.#sessions.writesUnder
   }
 
+  /** What comes next is under the newest data key. */
+  get writesNewest(): boolean {
+    return this.writesUnder >= (this.#sessions.opened.newestFrom ?? 1)
+  }
+
   /** Another attachment's keys of the same volume, this one's from now on. What comes next is written as they say. */
   renew(opened: UnwrappedKeys): void {
     this.#sessions.renew(opened)

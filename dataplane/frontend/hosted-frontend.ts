@@ -250,7 +250,8 @@ export class HostedFrontend implements Sleeper {
   rewriteFormer(): BlockRewriter | undefined {
     const encryption = this.#encryption
     if (encryption === undefined || this.#endedWith !== undefined) return undefined
-    if (this.state.options.mode === 'read') return undefined
+    // Written under a former one it would not be done, whatever it says.
+    if (this.state.options.mode === 'read' || !encryption.writesNewest) return undefined
     const known = this.#rewriter
     if (known !== undefined && this.#rewritesFor === encryption.keyCount) {
       if (known.hasEnded) this.#rewriter = undefined

@@ -39,12 +39,16 @@ export const encryptionOfClone = ({ cipher, keys }: VolumeEncryption, volumeId: 
 export const wrappedKeyOf = ({ keys }: VolumeEncryption): WrappedKey =>
   keys.findLast(({ dataKey }) => dataKey !== undefined)!.dataKey!
 
-/** Whether that is the same data keys, each at its place, however they are wrapped. */
-export function hasSameKeys(a: VolumeEncryption, b: VolumeEncryption): boolean {
-  const ids = ({ cipher, keys, writesUnder, rewriting }: VolumeEncryption): string =>
-    [cipher, writesUnder, rewriting, ...keys.map((key) => `${key.volumeId} ${key.dataKey !== undefined}`)].join()
+/** Whether that is the same entries, as far as one can tell without opening them. */
+export function hasSameEntries(a: VolumeEncryption, b: VolumeEncryption): boolean {
+  const ids = ({ cipher, keys }: VolumeEncryption): string =>
+    [cipher, ...keys.map((key) => `${key.volumeId} ${key.dataKey !== undefined}`)].join()
   return ids(a) === ids(b)
 }
+
+/** Whether that is the same data keys, each at its place and at the same step, however they are wrapped. */
+export const hasSameKeys = (a: VolumeEncryption, b: VolumeEncryption): boolean =>
+  hasSameEntries(a, b) && a.writesUnder === b.writesUnder && a.rewriting === b.rewriting
 
 /** The same and an entry of its own data key, under which nobody writes yet. */
 export function isRekeyed(former: VolumeEncryption, next: VolumeEncryption): boolean {

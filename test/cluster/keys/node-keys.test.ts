@@ -9,7 +9,7 @@ import {
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { newEncryption, rewrap, unwrapKeys } from '../../../cluster/keys/data-key.ts'
+import { newDataKey, newEncryption, rewrap, unwrapKeys, wrapDataKey } from '../../../cluster/keys/data-key.ts'
 import { KeyFolder } from '../../../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../../../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
@@ -100,6 +100,28 @@ t.test('after a rewrap, and a restart, it still opens with what was given', asyn
   const other = encryptionOfClone(newEncryption('aes-256-xts', 'c0'.repeat(16), next), ID)
   folder.put(ID, { key: again(former), encryption })
   t.match(keys.whyLocked(specOf(other)), { code: 'key-missing' }, 'of what is not the same volume nothing is opened')
+})
+
+t.test('a rekey takes effect where other wraps than those of the spec are kept', async (t) => {
+  const folder = folderOf(t)
+  const [server, random, later] = [aKey(), aKey(), aKey()]
+  const first = newEncryption('aes-256-xts', ID, server)
+  const place = { cipher: first.cipher, volumeId: ID, keyNumber: 2 }
+  const entries = [...first.keys, { volumeId: ID, dataKey: wrapDataKey(newDataKey(), server, place) }]
+  const begun: VolumeEncryption = { cipher: first.cipher, keys: entries, writesUnder: 1 }
+  const known: VolumeEncryption = { cipher: first.cipher, keys: entries }
+  // As for a key server's key: the same data keys, under a key that lies beside them.
+  folder.put(ID, { key: again(random), encryption: rewrap(begun, unwrapKeys(begun, server, 'v'), random) })
+  const keys = new NodeKeys({ node: 'n1', folder, cluster: undefined, requireCipher })
+  t.match(keys.open(specOf(begun)), { writesUnder: 1, newestFrom: 2 })
+  t.match(keys.open(specOf(known)), { writesUnder: undefined, newestFrom: 2 })
+  folder.put(ID, { key: again(server), encryption: begun })
+  const rewrapped = rewrap(known, unwrapKeys(known, server, 'v'), later)
+  t.match(keys.open(specOf(rewrapped)), { writesUnder: undefined }, 'wrapped anew elsewhere since')
+  folder.put(ID, { key: again(server), encryption: known })
+  t.match(keys.open(specOf({ ...rewrapped, writesUnder: 1 })), { writesUnder: 1 }, 'nor is the next step too early')
+  const shared: VolumeEncryption = { ...rewrapped, keys: [rewrapped.keys[0]!, { volumeId: ID }] }
+  t.match(keys.whyLocked(specOf(shared)), { code: 'key-missing' }, 'an entry without a data key of its own is another')
 })
 
 t.test('removed is what was there, and what somebody who was killed left of it', async (t) => {

@@ -92,6 +92,7 @@ t.test('under load, from two frontends: all is under the newest key, and as its 
   for (const one of [n1, n2]) one.renewKeys(keysOf(spec.id, 2, 1))
   await change(n1, 0, SIZE_BYTES)
   t.same(new Set((await keyNumbers(n1)).values()), new Set([1]), 'known, and not written under')
+  t.equal(n1.rewriteFormer(), undefined, 'what is rewritten now would stay under the former key')
   for (const one of [n1, n2]) one.renewKeys(keysOf(spec.id, 2))
   const pass = n1.rewriteFormer()!
   // Halves of their own, so that the array tells what each block has to be.
