@@ -17,7 +17,7 @@ import { RecordCleaner } from './cleaner-records.ts'
 import { readWindow, WindowAhead, type Place } from './cleaner-window.ts'
 import type { CopyMap } from './copy-map.ts'
 import { moveByMaps } from './map-relocation.ts'
-import { RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
+import { BORN_FIRST, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import { decodeTrailer, type SummaryEntry } from './segment.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
@@ -117,7 +117,9 @@ class CleaningJob {
     const endOf = (i: number): number => entries[i + 1]?.startBlock ?? endBlock
     const places = entries.map((entry, i) => ({ entry, endBlock: endOf(i) }))
     if (!(yield* this.pass(places, false, withZeroes))) return false
-    // Only now it is known what older data of this segment lives on: a zero has to outlive that, too.
+    // Only now it is known what older data of this segment lives on: a zero has to outlive that, too. Of what the maps
+    // will show behind a damaged header nothing is known yet, so all of them stay.
+    if (this.isHeadless) this.copies.leastBorn = BORN_FIRST
     const ofZeroes = withZeroes.map((entry) => ({ entry, endBlock: entry.startBlock + entry.headerBlocks }))
     if (!(yield* this.pass(ofZeroes, true, []))) return false
     if (!this.isHeadless) return true
