@@ -80,6 +80,8 @@ export interface CopyHostOptions {
 const BRINGS: ReadonlySet<string> = new Set([
   'append', 'reconcile', 'log', 'fill-start', 'fill', 'fill-end', 'versions',
 ])
+/** What is answered with blocks, by id and without a session: only members have copies to mend with them. */
+const READS = 'fetch-versions'
 
 export class CopyHost implements CopyOwner, LinksOwner {
   readonly loop: TurnLoop
@@ -211,10 +213,11 @@ export class CopyHost implements CopyOwner, LinksOwner {
   mayReceive({ node }: PeerIdentity, { family, type, volumeId, epoch }: IncomingFrame): FrameRefusal | undefined {
     const copy = this.#copies.get(volumeId)
     if (copy === undefined) return { action: 'skip', why: 'no copy of that volume is here' }
-    if (family !== 'copy' || !BRINGS.has(type)) return undefined
+    if (family !== 'copy' || (type !== READS && !BRINGS.has(type))) return undefined
     const config = copy.state.config?.config
-    // What we know may be older than what the sender knows.
-    const isStranger = config !== undefined && epoch <= config.epoch && config.members[node] === undefined
+    if (config === undefined || config.members[node] !== undefined) return undefined
+    // What we know may be older than what the sender knows; it asks again when we know that too.
+    const isStranger = type === READS || epoch <= config.epoch
     return isStranger ? { action: 'skip', why: 'the sender has no copy of that volume', isTold: true } : undefined
   }
 

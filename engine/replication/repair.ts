@@ -41,6 +41,8 @@ export interface DamagedVersion extends VersionId {
 export const DAMAGED_MOST = 1024
 /** Of one message; the rest is asked for when these are done. */
 const ASKED_MAX = 16
+/** Questions of one node that are looked for at a time. */
+const FETCHES_MAX = 8
 const REPAIRED_KEPT = 64
 
 const isSame = (a: VersionId, b: VersionId): boolean => a.lba === b.lba && a.seq === b.seq && a.epoch === b.epoch
@@ -168,6 +170,9 @@ export function onFetchVersions(
   from: NodeId,
   { wanted, asked }: Extract<PeerMessage, { type: 'fetch-versions' }>,
 ): void {
+  // It asks again what is not answered; only who does not wait for answers has so many.
+  const underWay = [...state.fetches.values()].filter(({ to }) => to === from).length
+  if (underWay >= FETCHES_MAX) return
   const token = nextToken(state)
   // What is applied while the store looks it need not see; nor what is to be applied and not written yet.
   const appliedSeq = Math.min(state.log.appliedSeq, state.log.writtenSeq)

@@ -119,7 +119,7 @@ t.test('what a node without a copy brings is read over, told once, and ends no c
   t.notOk(events.includes('connection ended'))
 })
 
-t.test('who has no copy may ask, and brings nothing', async (t) => {
+t.test('who has no copy may join, brings nothing and reads nothing', async (t) => {
   const { spec, n1 } = await twoCopies(t)
   const { copies } = n1.worker
   const peer = { node: 'n9', instance: hex(), worker: 0, role: 'worker' as const, address: '' }
@@ -128,5 +128,7 @@ t.test('who has no copy may ask, and brings nothing', async (t) => {
   t.equal(copies.mayReceive(peer, { ...frame, type: 'join' }), undefined)
   t.equal(copies.mayReceive({ ...peer, node: 'n2' }, { ...frame, type: 'append' }), undefined)
   t.equal(copies.mayReceive(peer, { ...frame, type: 'append', epoch: 9 }), undefined, 'it may know more than we')
+  t.match(copies.mayReceive(peer, { ...frame, type: 'fetch-versions', epoch: 9 }), { action: 'skip' })
+  t.equal(copies.mayReceive({ ...peer, node: 'n2' }, { ...frame, type: 'fetch-versions' }), undefined)
   t.match(copies.mayReceive(peer, { ...frame, type: 'join', volumeId: hex() }), { action: 'skip' })
 })

@@ -213,6 +213,23 @@ t.test('who does not number its questions is told nothing of what is damaged', (
   t.end()
 })
 
+t.test('of one node eight questions at a time are looked for, and others are beside them', (t) => {
+  const { copies, id } = written()
+  const ask = (from: 'n1' | 'n3'): void => {
+    const { instance } = copies.node(from).state.options
+    copies.deliver({ from, instance, to: 'n2', message: { type: 'fetch-versions', epoch: 1, wanted: [id] } })
+  }
+  for (let i = 0; i < 20; i++) ask('n1')
+  ask('n3')
+  const { fetches } = copies.node('n2').state
+  t.same([...fetches.values()].map(({ to }) => to), [...Array<string>(8).fill('n1'), 'n3'])
+  for (const token of [...fetches.keys()])
+    copies.event('n2', { type: 'versions-read', token, versions: [], unknown: [id] })
+  ask('n1')
+  t.equal(fetches.size, 1)
+  t.end()
+})
+
 t.test('of what the store cannot look for nothing is said', (t) => {
   const { copies, id } = written()
   readDamaged(copies, id)
