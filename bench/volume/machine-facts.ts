@@ -27,7 +27,7 @@ export function machineFacts(dir: string): MachineFacts {
     date: new Date().toISOString().slice(0, 16).replace('T', ' '),
     lines: [
       `${os.availableParallelism()} cores (${cpu?.model.trim() || os.arch()}), ${gib(os.totalmem())} GiB memory, ` +
-        `Linux ${os.release()}, load ${os.loadavg()[0]!.toFixed(1)} before the run`,
+        `Linux ${/^[\d.]+/.exec(os.release())![0]}, load ${os.loadavg()[0]!.toFixed(1)} before the run`,
       `volumes and files on ${type} on ${device}`,
       `Node ${process.versions.node}, fio ${version('fio')}, qemu-nbd ${version('qemu-nbd')}, ` +
         `nbdkit ${version('nbdkit')}`,
