@@ -51,6 +51,9 @@ export class CloneControl {
     const labels = { 'made-for': 'clone' }
     if (own !== undefined) await snapshots.make(origin, hex, { name: own, createdAtMs: wallMs(), labels })
     const { snapshot, epoch } = await snapshots.source(origin, own ?? wish.snapshot)
+    // As it is behind the snapshot: a data key that came in between may be that of blocks which the snapshot shows.
+    const now = await wishes.recordOf(origin.spec.id)
+    if (now === undefined) throw new HoldfastError('volume-not-found', { name: wish.volume })
     const leastBytes = snapshot.sizeBytes === 0 ? origin.spec.sizeBytes : snapshot.sizeBytes
     const sizeBytes = request.sizeBytes === 0 ? leastBytes : request.sizeBytes
     if (sizeBytes < leastBytes) {
@@ -60,7 +63,7 @@ export class CloneControl {
     }
     // At home where its origin is, on every node (dataplane/copy-homes.ts).
     const id = origin.spec.id.slice(0, 8) + hex.slice(8)
-    const record = clonedVolumeOf({ ...request, sizeBytes }, { id, nodes }, origin.spec)
+    const record = clonedVolumeOf({ ...request, sizeBytes }, { id, nodes }, now.spec)
     const { id: snapshotId, seq } = snapshot
     const made = await make({ ...record, origin: { volumeId: origin.spec.id, snapshotId, seq, epoch } })
     // Its copies keep what it needs. What cannot be deleted now is listed, and anybody may.

@@ -78,6 +78,24 @@ t.test('a pass is over when all of it was written anew; it goes on where it was 
   t.match(await step(), { stage: 'done' })
 })
 
+t.test('a clone has the key of each block that it shows, also one that came while its snapshot was made', async (t) => {
+  const { cluster, volumes, now, rekey, fakes } = await begin(t)
+  await cluster.until('it is served', () => cluster.health(ID) === 'healthy')
+  for (const fake of fakes) {
+    const order = fake.change.bind(fake)
+    fake.change = async (id, command) => {
+      if (command.change.operation === 'snapshot' && (await now()).keys.length === 1) await rekey()
+      return order(id, command)
+    }
+  }
+  const wish = { name: 'c', sizeBytes: 0, parameters: { 'clone-of': 'v' } }
+  // Its record stands; whether its copies are there by then is another matter.
+  await cluster.answered(volumes.createVolume(wish).catch((error: Error) => error))
+  const { keys } = JSON.parse((await volumes.getKeys({ name: 'c' })).encryption) as VolumeEncryption
+  t.same(keys.slice(0, 2), (await now()).keys)
+  t.equal(keys.length, 3)
+})
+
 t.test('what may follow what', async (t) => {
   const first = newEncryption('aes-256-xts', ID, key)
   const second = withOneMore(first)
