@@ -155,6 +155,10 @@ class EtcdStore implements ClusterStore {
       const shareMs = Math.min(leftMs(), this.endpoints.shareMs(this.timeoutMs))
       const answer = await endpoint.call<RangeRequest, RangeResponse>('Range', request, shareMs)
       if (answer.ok) {
+        if (!isWhole(answer.response)) {
+          const reason = 'its answer is not what a cluster store says'
+          return { ok: false, error: new HoldfastError('store-refused', { endpoint: endpoint.url, reason }) }
+        }
         const strange = this.identity.check(endpoint.url, answer.response.header, revision)
         return strange === undefined ? { ok: true, value: answer.response } : { ok: false, error: strange }
       }
@@ -203,6 +207,9 @@ class EtcdStore implements ClusterStore {
     return { key: this.keyOf(key), value, version: modRevision as Version }
   }
 }
+
+/** Of what the protocol lets a server leave out, what no server does: it would have us end, or ask for ever. */
+const isWhole = ({ header, kvs, more }: RangeResponse): boolean => header !== null && (!more || kvs.length > 0)
 
 function splitCursor(cursor: Cursor): [revision: string, lastKey: string] {
   const blank = cursor.indexOf(' ')

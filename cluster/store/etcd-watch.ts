@@ -117,6 +117,8 @@ export class EtcdWatch implements Watch {
       return call.cancel()
     }
     if (created) return
+    // An event of nothing is no event of a cluster store: asked anew, a little later each time.
+    if (response.events.some(({ kv }) => kv === null)) return call.cancel()
     this.pauseMs = RESUME_FIRST_MS
     const events = response.events.filter(({ kv }) => revisionOf(kv.modRevision) > this.told)
     const newest = revisionOf(response.events.at(-1)?.kv.modRevision ?? header.revision)
