@@ -45,6 +45,10 @@ t.test('IEEE 1619, vector 10', async (t) => {
   decrypting.free()
 })
 
+t.test('nothing is encrypted under a key of XTS whose halves are equal', async (t) => {
+  t.throws(() => new XtsContext(new Uint8Array(64).fill(7), true))
+})
+
 t.test('NIST, GCM with a key of 256 zero bits, one block', async (t) => {
   const context = new GcmContext(new Uint8Array(32), true)
   const into = new Uint8Array(16)
