@@ -1,14 +1,21 @@
 /**
- * Who calls, and whether he may: judged when the headers of a call are there, before any message of it is read.
+ * Who calls, and whether he may: judged when the headers of a call are there, before any message of it is read, and
+ * again when its request is whole, for in between a token may end, or a node be removed.
  *
- *   headers -> bearer token, if there is one, else certificate, socket -> roles (access.ts), removed nodes -> handler
- *                `-> UNAUTHENTICATED                                     `-> PERMISSION_DENIED
+ *   headers -> bearer token, if there is one, else certificate, socket -> roles (access.ts), removed nodes
+ *                `-> UNAUTHENTICATED                                     |  `-> PERMISSION_DENIED
+ *                                                                        v
+ *   request whole, within 10 s -> is the token the same and good still? -> removed nodes -> handler
+ *             `-> DEADLINE_EXCEEDED, the stream is closed
  *
  * Invariants: a token that is not good lets nobody in, whatever certificate comes with it. No handler sees a token, and
- * none is reached by a call that was not judged.
+ * none is reached by a call that was not judged in the same turn of the loop. A request that does not become whole is
+ * not kept.
  */
-import { ServerInterceptingCall } from '@grpc/grpc-js'
-import type { Metadata, ServerInterceptor } from '@grpc/grpc-js'
+import { constants } from 'node:http2'
+import type { ServerHttp2Stream } from 'node:http2'
+import { ServerInterceptingCall, status } from '@grpc/grpc-js'
+import type { Metadata, ServerInterceptor, ServerListener } from '@grpc/grpc-js'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { callerOf, denied, rpcOf } from './access.ts'
@@ -31,6 +38,8 @@ export interface CallGuardOptions {
   audit?: AuditTrail | undefined
   /** Unset: no node was ever removed. */
   removed?: RemovedList | undefined
+  /** From the headers of a call until its request is whole. */
+  requestMs: number
 }
 
 interface Admitted {
@@ -45,6 +54,13 @@ export const addressOfUid = (uid: number): string => `uid ${uid}`
 
 type Call = Parameters<ServerInterceptor>[1]
 
+/** The answer alone would leave the stream, with what came of the request, for as long as the caller likes. */
+function endUnfinished(call: Call): void {
+  const { stream } = call as unknown as { stream: ServerHttp2Stream }
+  call.sendStatus({ code: status.DEADLINE_EXCEEDED, details: 'the request did not become whole in time' })
+  stream.close(constants.NGHTTP2_NO_ERROR)
+}
+
 export class CallGuard {
   readonly #o: CallGuardOptions
   /** Of calls that were let in, by the headers that their handlers get. */
@@ -55,21 +71,33 @@ export class CallGuard {
   }
 
   /** For all calls of a server. */
-  readonly interceptor: ServerInterceptor = ({ path }, call) => new ServerInterceptingCall(call, {
-    start: (next) => next({
-      onReceiveMetadata: (metadata, forward) => {
-        const caller = this.#judge(call, metadata)
-        const refusal = caller instanceof HoldfastError ? caller : denied(path, caller) ?? this.#whyRemoved(caller!)
-        const from = call.getConnectionInfo()
-        if (caller !== undefined && !(caller instanceof HoldfastError)) {
-          if (refusal === undefined) this.#admitted.set(metadata, { caller, rpc: rpcOf(path), from })
-          else this.#o.audit?.denied(rpcOf(path), caller, from)
-        }
-        if (refusal === undefined) forward(metadata)
-        else call.sendStatus(refusalToStatus(refusal))
-      },
-    }),
-  })
+  readonly interceptor: ServerInterceptor = ({ path }, call) => {
+    let admitted: Caller | undefined
+    let timer: NodeJS.Timeout | undefined
+    const onReceiveMetadata: ServerListener['onReceiveMetadata'] = (metadata, forward) => {
+      const caller = this.#judge(call, metadata)
+      const refusal = caller instanceof HoldfastError ? caller : denied(path, caller) ?? this.#whyRemoved(caller!)
+      const from = call.getConnectionInfo()
+      if (caller !== undefined && !(caller instanceof HoldfastError)) {
+        if (refusal === undefined) this.#admitted.set(metadata, { caller, rpc: rpcOf(path), from })
+        else this.#o.audit?.denied(rpcOf(path), caller, from)
+      }
+      if (refusal !== undefined) return call.sendStatus(refusalToStatus(refusal))
+      admitted = caller as Caller
+      timer = setTimeout(() => endUnfinished(call), this.#o.requestMs)
+      forward(metadata)
+    }
+    const onReceiveHalfClose: ServerListener['onReceiveHalfClose'] = (forward) => {
+      clearTimeout(timer)
+      const refusal = this.#whyNoMore(admitted!)
+      if (refusal === undefined) forward()
+      else call.sendStatus(refusalToStatus(refusal))
+    }
+    const onCancel = (): void => clearTimeout(timer)
+    return new ServerInterceptingCall(call, {
+      start: (next) => next({ onReceiveMetadata, onReceiveHalfClose, onCancel }),
+    })
+  }
 
   /** Of a call that reached its handler. */
   caller(metadata: Metadata): Caller {
@@ -83,9 +111,10 @@ export class CallGuard {
   }
 
   /** `end` is called when the caller is nobody any more. @returns to be called when the call is over */
-  hold({ by, role, name }: Caller, end: (why: HoldfastError) => void): () => void {
+  hold(caller: Caller, end: (why: HoldfastError) => void): () => void {
     const { tokens, removed } = this.#o
-    const letGo = by === 'token' ? tokens!.hold(name, end) : () => undefined
+    const { by, role, name } = caller
+    const letGo = by === 'token' ? tokens!.hold(caller, end) : () => undefined
     const letNodeGo = role === 'node' && removed !== undefined ? removed.hold(name, end) : () => undefined
     return () => {
       letGo()
@@ -101,6 +130,11 @@ export class CallGuard {
 
   #whyRemoved({ role, name, issuedAtMs }: Caller): HoldfastError | undefined {
     return role === 'node' && issuedAtMs !== undefined ? this.#o.removed?.judge(name, issuedAtMs) : undefined
+  }
+
+  /** Of one who was let in some time ago. */
+  #whyNoMore(caller: Caller): HoldfastError | undefined {
+    return (caller.by === 'token' ? this.#o.tokens!.whyOver(caller) : undefined) ?? this.#whyRemoved(caller)
   }
 
   #judge(call: Call, metadata: Metadata): Caller | HoldfastError | undefined {

@@ -4,7 +4,8 @@
  * a HoldfastError; an unexpected rejection of a handler is a bug: the caller hears INTERNAL, `onBug` decides what
  * becomes of the process.
  *
- * Invariant: no request is read of a caller who has no right to that RPC (call-guard.ts).
+ * Invariant: no request is read of a caller who has no right to that RPC, and none begins after that right has ended
+ * (call-guard.ts).
  */
 import { rmSync } from 'node:fs'
 import net from 'node:net'
@@ -37,6 +38,11 @@ const ANY_NODE: Caller = { role: 'node', name: 'loopback', by: 'loopback' }
 /** Those that a client asks for beyond wait at him. */
 const STREAMS_MAX = 1000
 
+export const API_LIMITS = {
+  /** From the headers of a call until its request is whole. */
+  requestMs: 10_000,
+}
+
 export interface ApiServer {
   /** The TCP port; 0 of a unix socket. */
   port: number
@@ -56,6 +62,7 @@ export interface ServedOverTls extends Pick<SecureListenOptions, 'folder' | 'onR
   /** Unset: nobody comes in without a certificate. */
   tokens?: TokenBook | undefined
   removed?: RemovedList | undefined
+  limits?: Partial<typeof API_LIMITS> | undefined
 }
 
 export interface ServedToOwner {
@@ -78,7 +85,8 @@ export async function serveGrpc(
   const unproved = tls?.tokens && new UnprovedConnections((socket) =>
     tls.onRefused(addressOf(socket), 'it shows neither a certificate nor a good token'))
   const everybody = tls === undefined ? plainCaller : undefined
-  const guard = new CallGuard({ everybody, tokens: tls?.tokens, removed: tls?.removed, unproved, audit })
+  const { requestMs } = { ...API_LIMITS, ...tls?.limits }
+  const guard = new CallGuard({ everybody, tokens: tls?.tokens, removed: tls?.removed, unproved, audit, requestMs })
   const server = new Server({
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
     'grpc.max_send_message_length': -1,

@@ -5,6 +5,7 @@
  * Invariants: a token is taken before its end only, by the clock of this host, and while the store answers, since
  * nobody would hear of its revocation else. What goes on under a token that is revoked or over is ended.
  */
+import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ClusterStore } from '../store/cluster-store.ts'
 import { afterPrefix } from '../store/json-value.ts'
@@ -31,6 +32,8 @@ const TIMER_MS_MAX = 2 ** 31 - 1
 export class TokenBook {
   readonly #o: TokenBookOptions
   readonly #tokens = new Map<string, TokenRecord>()
+  /** By which each was taken: a name may get another token later. */
+  readonly #taken = new WeakMap<Caller, TokenRecord>()
   /** What goes on under a token, by its name. */
   readonly #held = new Map<string, Set<End>>()
   readonly #watch: PrefixWatch
@@ -57,29 +60,39 @@ export class TokenBook {
   judge(text: string): Caller | HoldfastError {
     const token = parseToken(text)
     if (token === undefined) return refused('it has not the form of one')
-    const { clusterId, isStoreReachable } = this.#o
+    const { clusterId } = this.#o
     if (token.clusterId !== clusterId) return refused(`it is for cluster ${token.clusterId}`)
-    if (!this.#isListed || !isStoreReachable()) {
-      const reason = 'this node cannot ask the cluster store whether it is good'
-      return new HoldfastError('token-unchecked', { reason })
-    }
+    const unchecked = this.#whyUnchecked()
+    if (unchecked !== undefined) return unchecked
     const record = this.#tokens.get(token.name)
     // One sentence for both: who guesses learns no names.
     if (record === undefined || !isTokenOf(record.hash, token)) return refused('it is not known, or was revoked')
     if (this.#isOver(record)) return refused(endOf(record))
-    return { role: record.role, name: record.name, by: 'token', issuedAtMs: record.createdAtMs }
+    const caller: Caller = { role: record.role, name: record.name, by: 'token', issuedAtMs: record.createdAtMs }
+    this.#taken.set(caller, record)
+    return caller
+  }
+
+  /** @param caller  as `judge` returned him, some time ago. @returns why he is nobody now */
+  whyOver(caller: Caller): HoldfastError | undefined {
+    const record = this.#taken.get(caller)
+    assert(record !== undefined, 'who is judged again was taken once')
+    if (this.#isOver(record)) return refused(endOf(record))
+    return isSame(this.#tokens.get(record.name), record) ? this.#whyUnchecked() : refused('it was revoked')
   }
 
   /**
-   * Of a call that goes on: `end` is called, once, when that token is good no more.
+   * Of a call that goes on: `end` is called, once, when the token of its caller is good no more.
    * @returns to be called when the call is over
    */
-  hold(name: string, end: End): () => void {
-    const record = this.#tokens.get(name)
-    if (record === undefined || this.#isOver(record)) {
-      end(refused('it was revoked, or is over'))
+  hold(caller: Caller, end: End): () => void {
+    const why = this.whyOver(caller)
+    if (why !== undefined) {
+      end(why)
       return () => undefined
     }
+    const { name } = caller
+    const record = this.#taken.get(caller)!
     const held = this.#held.get(name) ?? new Set()
     this.#held.set(name, held)
     let timer: NodeJS.Timeout | undefined
@@ -106,6 +119,11 @@ export class TokenBook {
     this.#watch.close()
   }
 
+  #whyUnchecked(): HoldfastError | undefined {
+    if (this.#isListed && this.#o.isStoreReachable()) return undefined
+    return new HoldfastError('token-unchecked', { reason: 'this node cannot ask the cluster store whether it is good' })
+  }
+
   #nowMs(): number {
     return this.#o.wallMs?.() ?? Date.now()
   }
@@ -121,10 +139,13 @@ export class TokenBook {
     const before = this.#tokens.get(name)
     if (now === undefined) this.#tokens.delete(name)
     else this.#tokens.set(name, now)
-    if (before?.hash === now?.hash && before?.role === now?.role && before?.expiresAtMs === now?.expiresAtMs) return
+    if (isSame(before, now)) return
     for (const end of [...(this.#held.get(name) ?? [])]) end(refused('it was revoked'))
   }
 }
+
+const isSame = (one: TokenRecord | undefined, other: TokenRecord | undefined): boolean =>
+  one?.hash === other?.hash && one?.role === other?.role && one?.expiresAtMs === other?.expiresAtMs
 
 const refused = (reason: string): HoldfastError => new HoldfastError('token-refused', { reason })
 

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { Client, Metadata, Server, ServerCredentials, ServerInterceptingCall, credentials, status } from '@grpc/grpc-js'
 import type { ChannelCredentials, ClientDuplexStream, ServiceDefinition, ServiceError } from '@grpc/grpc-js'
 import { CallGuard } from '../../cluster/api/call-guard.ts'
-import { serveGrpc } from '../../cluster/api/grpc-server.ts'
+import { API_LIMITS, serveGrpc } from '../../cluster/api/grpc-server.ts'
 import type { ServedAt, ServedService } from '../../cluster/api/grpc-server.ts'
 import { PROTO_FOLDER, loadServices } from '../../cluster/api/proto.ts'
 import { TokenBook } from '../../cluster/api/token-book.ts'
@@ -247,7 +247,7 @@ async function serveWithHole(
   tls: { folder: Parameters<typeof listenSecurely>[0]['folder']; tokens: TokenBook },
   served: readonly ServedService[], hole: string,
 ) {
-  const guard = new CallGuard({ tokens: tls.tokens })
+  const guard = new CallGuard({ tokens: tls.tokens, requestMs: API_LIMITS.requestMs })
   const server = new Server({
     interceptors: [(method, call) =>
       method.path === hole ? new ServerInterceptingCall(call) : guard.interceptor(method, call)],

@@ -4,6 +4,7 @@
  */
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { Client, Metadata, status } from '@grpc/grpc-js'
 import t from 'tap'
 import type { Test } from 'tap'
 import { GrpcClient } from '../../../cluster/api/grpc-client.ts'
@@ -19,6 +20,7 @@ import { connectEtcdStore } from '../../../cluster/store/etcd-store.ts'
 import { encodeNode, nodeKey } from '../../../cluster/store/node-records.ts'
 import { decodeRemoved, encodeRemoved, removedKey, whyRemoved } from '../../../cluster/store/removed-nodes.ts'
 import { StoreTls } from '../../../cluster/tls/store-tls.ts'
+import { channelCredentials } from '../../../cluster/tls/grpc-credentials.ts'
 import { wishForNode } from '../../../cluster/tls/tls-connect.ts'
 import { TlsFolder } from '../../../cluster/tls/tls-folder.ts'
 import { EndedReports } from '../../../dataplane/ended-reports.ts'
@@ -132,6 +134,39 @@ t.test('the control API', async (t) => {
   t.equal(await ask(client(ca.issue({ role: 'node', name: 'n2' }))), 'yes')
   await nextSecond()
   t.equal(await ask(client(ca.issue({ role: 'node', name: 'n3', fromNow: true }))), 'yes')
+})
+
+t.test('a call that a node opened does not begin after it was removed', async (t) => {
+  const ca = new TestCa(t)
+  const store = (await storeInProcess(t)).client()
+  const removed = new RemovedList({ store, onProblem: ({ message }) => t.comment(message) })
+  const [judge, judged] = [removed.judge.bind(removed), [] as unknown[]]
+  removed.judge = (...of) => {
+    judged.push(of)
+    return judge(...of)
+  }
+  let begun = 0
+  const calls = { Get: async () => ({ name: String(++begun) }) }
+  const tls = { folder: ca.folder({ role: 'node', name: 'n1' }), removed, onRefused: () => undefined }
+  const services = [{ definition: SERVICES.NodeService!, calls }]
+  const server = await serveGrpc({ host: '127.0.0.1', port: 0, tls }, services, (error) => t.fail(String(error)))
+  const wish = wishForNode(new TlsFolder(ca.issue({ role: 'node', name: 'n3' })))
+  const client = new Client(`127.0.0.1:${server.port}`, channelCredentials(wish))
+  t.teardown(async () => {
+    client.close()
+    await server.close(0)
+    removed.close()
+  })
+  const { path, requestSerialize, responseDeserialize } = SERVICES.NodeService!.Get!
+  const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, new Metadata())
+  const ended = new Promise<number>((resolve) => call.on('status', ({ code }) => resolve(code)))
+  call.on('error', () => undefined).resume()
+  while (judged.length === 0) await new Promise(setImmediate)
+  await remove(store, 'n3')
+  while (judge('n3', 0) === undefined) await new Promise(setImmediate)
+  call.end({})
+  t.equal(await ended, status.PERMISSION_DENIED)
+  t.equal(begun, 0)
 })
 
 t.test('it is worth nothing before it is no node any more', async (t) => {

@@ -4,13 +4,17 @@
  * nothing by which a token could be made again.
  */
 import { once } from 'node:events'
+import { connect } from 'node:http2'
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2'
 import net from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { status } from '@grpc/grpc-js'
+import type { Client, Metadata } from '@grpc/grpc-js'
 import t from 'tap'
 import type { Test } from 'tap'
 import { ACCESS } from '../../../cluster/api/access.ts'
 import { GrpcClient } from '../../../cluster/api/grpc-client.ts'
-import { serveGrpc } from '../../../cluster/api/grpc-server.ts'
+import { API_LIMITS, serveGrpc } from '../../../cluster/api/grpc-server.ts'
 import type { ServedService } from '../../../cluster/api/grpc-server.ts'
 import { loadServices } from '../../../cluster/api/proto.ts'
 import { TokenBook } from '../../../cluster/api/token-book.ts'
@@ -21,7 +25,7 @@ import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
 import { TOKEN_PREFIX } from '../../../cluster/store/token-records.ts'
 import { drawTokenSecret, hashOfToken, parseToken, tokenText } from '../../../cluster/tls/bearer-token.ts'
 import type { BearerToken } from '../../../cluster/tls/bearer-token.ts'
-import { wishForCluster, wishForNode } from '../../../cluster/tls/tls-connect.ts'
+import { secure, wishForCluster, wishForNode } from '../../../cluster/tls/tls-connect.ts'
 import { authorityContext } from '../../../cluster/tls/tls-folder.ts'
 import { HoldfastError, GRPC_STATUS } from '../../../engine/errors.ts'
 import { storeInProcess } from '../store-in-process.ts'
@@ -38,6 +42,10 @@ interface Scene {
   address: string
   refusals: string[]
   isStoreReachable: boolean
+  /** Tokens that were looked at. */
+  judged: number
+  /** Calls that were begun. */
+  begun: number
   /** Of all that stands between a token and its end. */
   wallMs: number
   /** Draws it, and waits until the node knows it. */
@@ -45,31 +53,39 @@ interface Scene {
   client(token: BearerToken | undefined, certificate?: 'admin'): GrpcClient
 }
 
-async function scene(t: Test): Promise<Scene> {
+async function scene(t: Test, limits: Partial<typeof API_LIMITS> = {}): Promise<Scene> {
   const ca = new TestCa(t)
   const { clusterId } = ca
   const store = (await storeInProcess(t)).client()
   const folder = ca.folder({ role: 'node', name: 'n1' })
   const admin = ca.folder({ role: 'admin', name: 'alice' })
   const of: Omit<Scene, 'book' | 'control' | 'address' | 'make' | 'client'> = {
-    ca, store, refusals: [], isStoreReachable: true, wallMs: Date.now(),
+    ca, store, refusals: [], isStoreReachable: true, judged: 0, begun: 0, wallMs: Date.now(),
   }
   const book = new TokenBook({
-    store, clusterId, isStoreReachable: () => one.isStoreReachable, wallMs: () => one.wallMs,
+    store, clusterId, wallMs: () => one.wallMs,
+    isStoreReachable: () => {
+      one.judged++
+      return one.isStoreReachable
+    },
     onProblem: ({ message }) => t.comment(message),
   })
   const calls = (service: string): ServedService['calls'] => Object.fromEntries(
     Object.keys(SERVICES[service]!).map((rpc) =>
-      [rpc, async (_: never, { role, name, by }) => ({ name: `${role} ${name} ${by}` })]))
+      [rpc, async (_: never, { role, name, by }) => {
+        of.begun++
+        return { name: `${role} ${name} ${by}` }
+      }]))
   const streams: ServedService['streams'] = {
     async *Diff() {
+      of.begun++
       for (;;) {
         yield { offsetBytes: [], lengthBytes: [], kinds: [] }
         await new Promise((resolve) => setTimeout(resolve, 5))
       }
     },
   }
-  const tls = { folder, tokens: book, onRefused: (_: string, reason: string) => void of.refusals.push(reason) }
+  const tls = { folder, tokens: book, onRefused: (_: string, reason: string) => void of.refusals.push(reason), limits }
   const server = await serveGrpc({ host: '127.0.0.1', port: 0, tls }, [
     { definition: SERVICES.NodeService!, calls: calls('NodeService') },
     { definition: SERVICES.TokenService!, calls: calls('TokenService') },
@@ -175,6 +191,81 @@ t.test('a stream ends with its token', async (t) => {
   const clock = setInterval(() => (one.wallMs += Date.now() - from), 20)
   t.match(await ended(second, () => undefined), /it was valid until/)
   clearInterval(clock)
+})
+
+async function sessionOf(t: Test, { ca, address }: Scene): Promise<ClientHttp2Session> {
+  const [host, port] = address.split(':')
+  const socket = net.connect(Number(port), host)
+  const secured = await new Promise<TLSSocket>((resolve, reject) =>
+    secure(socket, wishForCluster(authorityContext(ca.dir), ca.clusterId), resolve, (why) => reject(new Error(why))))
+  const session = connect('http://x', { createConnection: () => secured })
+  t.teardown(() => session.destroy())
+  return session
+}
+
+/** A call whose headers are judged, and of which nothing else is sent yet. */
+async function opened(one: Scene, client: GrpcClient, rpc: string) {
+  const { channel } = client as unknown as { channel: Client }
+  const headers = (client as unknown as { headers(): Metadata }).headers()
+  const definition = SERVICES[rpc === 'Diff' ? 'SnapshotReadService' : 'NodeService']![rpc]!
+  const before = one.judged
+  const { path, requestSerialize, responseDeserialize } = definition
+  const call = channel.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, headers)
+  const code = new Promise<number>((resolve) => call.on('status', ({ code }) => resolve(code)))
+  call.on('error', () => undefined).resume()
+  while (one.judged === before) await new Promise(setImmediate)
+  return { call, code }
+}
+
+t.test('a call that was opened in time does not begin after its token has ended', async (t) => {
+  const one = await scene(t)
+  const unless: Record<string, (token: BearerToken) => unknown> = {
+    'it is over': () => (one.wallMs += LONG_MS),
+    'it was revoked': async (token) => {
+      await one.control.revoke({ name: token.name })
+      while (!(one.book.judge(tokenText(token)) instanceof HoldfastError)) await new Promise(setImmediate)
+    },
+    'there is another of its name': async ({ name }) => {
+      await one.control.revoke({ name })
+      await one.make(name, 'admin')
+    },
+  }
+  let number = 0
+  for (const [what, end] of Object.entries(unless)) {
+    for (const rpc of ['Get', 'Diff']) {
+      const token = await one.make(`t${number++}`, 'operator')
+      const { call, code } = await opened(one, one.client(token), rpc)
+      await end(token)
+      const before = one.begun
+      call.end({})
+      t.equal(await code, status.UNAUTHENTICATED, `${rpc}, ${what}`)
+      t.equal(one.begun, before)
+    }
+  }
+  const { call, code } = await opened(one, one.client(await one.make('good', 'operator')), 'Get')
+  call.end({})
+  t.equal(await code, status.OK)
+})
+
+t.test('a request that does not become whole ends, and its stream', async (t) => {
+  const one = await scene(t, { requestMs: 200 })
+  const token = await one.make('slow', 'operator')
+  const session = await sessionOf(t, one)
+  const headers = { authorization: `Bearer ${tokenText(token)}`, 'content-type': 'application/grpc', te: 'trailers' }
+  const post = (): ClientHttp2Stream => session.request({
+    ':method': 'POST', ':path': SERVICES.NodeService!.Get!.path, ...headers,
+  })
+  const slow = post()
+  slow.write(Buffer.from([0, 0, 0, 0, 9, 1]))
+  const [answer] = (await once(slow, 'response')) as [IncomingHttpHeaders]
+  t.equal(answer['grpc-status'], String(status.DEADLINE_EXCEEDED))
+  slow.resume()
+  await once(slow, 'close')
+  t.equal(one.begun, 0)
+  const good = post()
+  good.end(Buffer.alloc(5))
+  await once(good, 'response')
+  t.equal(one.begun, 1, 'the connection stays')
 })
 
 t.test('while there is no token nobody comes in without a certificate', async (t) => {
