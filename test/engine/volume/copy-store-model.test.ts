@@ -44,7 +44,10 @@ t.test('filled again and again', (t) => {
 })
 
 t.test('two disks, small, filled', (t) => {
-  runs(t, 401, 4, { operations: 400, snapshots: true, fills: true, world: { disks: 2, segments: 20, ...tiny } })
+  const world = { disks: 2, segments: 20, ...tiny }
+  runs(t, 401, 4, { operations: 400, snapshots: true, fills: true, world })
+  const many = { snapshots: true, changes: true, snapshotsMost: 5, keeps: true }
+  runs(t, 20_060, 3, { operations: 400, ...many, fills: true, world })
   t.end()
 })
 

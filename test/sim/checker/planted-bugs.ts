@@ -142,6 +142,19 @@ export const PLANTED: Mutant[] = [
     by: 'if (page < 0) return',
   },
   {
+    name: 'a checkpoint writes a page that has left memory',
+    promise: 'L11',
+    hunt: { run: 'file', path: 'test/engine/log/checkpoint.test.ts' },
+    file: `${LOG}/extent-map.ts`,
+    replace: 'if (page.hasChanges) this.dirtyPages.add(page)',
+    by: 'this.dirtyPages.add(page)',
+    and: {
+      file: `${LOG}/checkpoint.ts`,
+      replace: "assert(page.map.pages.get(page.page) === page, 'M2",
+      by: "assert(page.page >= 0, 'M2",
+    },
+  },
+  {
     name: "a cleaner's copy replaces what is newer",
     promise: 'L2',
     hunt: { run: 'time-travel', seed: 12 },
