@@ -74,6 +74,7 @@ export class CallGuard {
   readonly interceptor: ServerInterceptor = ({ path }, call) => {
     let admitted: Caller | undefined
     let timer: NodeJS.Timeout | undefined
+    let over = (): void => undefined
     const onReceiveMetadata: ServerListener['onReceiveMetadata'] = (metadata, forward) => {
       const caller = this.#judge(call, metadata)
       const refusal = caller instanceof HoldfastError ? caller : denied(path, caller) ?? this.#whyRemoved(caller!)
@@ -81,6 +82,9 @@ export class CallGuard {
       if (caller !== undefined && !(caller instanceof HoldfastError)) {
         if (refusal === undefined) this.#admitted.set(metadata, { caller, rpc: rpcOf(path), from })
         else this.#o.audit?.denied(rpcOf(path), caller, from)
+      }
+      if (caller !== undefined && !(caller instanceof HoldfastError) && caller.by === 'token') {
+        over = this.#o.unproved?.begins(from) ?? over
       }
       if (refusal !== undefined) return call.sendStatus(refusalToStatus(refusal))
       admitted = caller as Caller
@@ -93,7 +97,11 @@ export class CallGuard {
       if (refusal === undefined) forward()
       else call.sendStatus(refusalToStatus(refusal))
     }
-    const onCancel = (): void => clearTimeout(timer)
+    // However it ended.
+    const onCancel = (): void => {
+      clearTimeout(timer)
+      over()
+    }
     return new ServerInterceptingCall(call, {
       start: (next) => next({ onReceiveMetadata, onReceiveHalfClose, onCancel }),
     })
@@ -138,7 +146,7 @@ export class CallGuard {
   }
 
   #judge(call: Call, metadata: Metadata): Caller | HoldfastError | undefined {
-    const { everybody, tokens, unproved } = this.#o
+    const { everybody, tokens } = this.#o
     const shown = metadata.get(TOKEN_HEADER)
     metadata.remove(TOKEN_HEADER)
     if (everybody !== undefined) {
@@ -147,8 +155,6 @@ export class CallGuard {
     }
     if (shown.length === 0) return callerOf(call)
     const text = shown.length === 1 ? BEARER.exec(String(shown[0]))?.[1] : undefined
-    const caller = tokens?.judge(text ?? '') ?? new HoldfastError('token-refused', { reason: 'none is taken here' })
-    unproved?.judged(call.getConnectionInfo(), !(caller instanceof HoldfastError))
-    return caller
+    return tokens?.judge(text ?? '') ?? new HoldfastError('token-refused', { reason: 'none is taken here' })
   }
 }

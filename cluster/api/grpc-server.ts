@@ -1,8 +1,8 @@
 /**
  * A gRPC server of ours: on a unix socket that only its owner may open, on a TCP address over TLS with certificates of
- * both sides, or of ours and bearer tokens, or in plain text on loopback. Idle cost: no timers of our own. A refusal is
- * a HoldfastError; an unexpected rejection of a handler is a bug: the caller hears INTERNAL, `onBug` decides what
- * becomes of the process.
+ * both sides, or of ours and bearer tokens, or in plain text on loopback. Idle cost: a ping in 30 s a connection. A
+ * refusal is a HoldfastError; an unexpected rejection of a handler is a bug: the caller hears INTERNAL, `onBug` decides
+ * what becomes of the process.
  *
  * Invariant: no request is read of a caller who has no right to that RPC, and none begins after that right has ended
  * (call-guard.ts).
@@ -25,7 +25,7 @@ import { CallGuard, addressOfUid } from './call-guard.ts'
 import { refusalToStatus } from './refusal.ts'
 import type { RemovedList } from './removed-list.ts'
 import type { TokenBook } from './token-book.ts'
-import { UnprovedConnections } from './unproved-connections.ts'
+import { UNPROVED_LIMITS, UnprovedConnections } from './unproved-connections.ts'
 
 /** Failures reach us as values; the library's own lines on stderr would be a second voice. */
 setLogVerbosity(logVerbosity.NONE)
@@ -39,8 +39,11 @@ const ANY_NODE: Caller = { role: 'node', name: 'loopback', by: 'loopback' }
 const STREAMS_MAX = 1000
 
 export const API_LIMITS = {
+  ...UNPROVED_LIMITS,
   /** From the headers of a call until its request is whole. */
   requestMs: 10_000,
+  /** A connection on which nothing came for so long is asked, and closed when no answer comes in a third of it. */
+  keepaliveMs: 30_000,
 }
 
 export interface ApiServer {
@@ -82,15 +85,18 @@ export async function serveGrpc(
 ): Promise<ApiServer> {
   const tls = 'tls' in at ? at.tls : undefined
   const plainCaller = 'socketPath' in at ? OWNER : ANY_NODE
+  const limits = { ...API_LIMITS, ...tls?.limits }
   const unproved = tls?.tokens && new UnprovedConnections((socket) =>
-    tls.onRefused(addressOf(socket), 'it shows neither a certificate nor a good token'))
+    tls.onRefused(addressOf(socket), 'it shows neither a certificate nor a good token'), limits)
   const everybody = tls === undefined ? plainCaller : undefined
-  const { requestMs } = { ...API_LIMITS, ...tls?.limits }
+  const { requestMs, keepaliveMs } = limits
   const guard = new CallGuard({ everybody, tokens: tls?.tokens, removed: tls?.removed, unproved, audit, requestMs })
   const server = new Server({
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
     'grpc.max_send_message_length': -1,
     'grpc.max_concurrent_streams': STREAMS_MAX,
+    'grpc.keepalive_time_ms': keepaliveMs,
+    'grpc.keepalive_timeout_ms': keepaliveMs / 3,
     'grpc.enable_channelz': 0,
     interceptors: [guard.interceptor],
   })

@@ -1,10 +1,13 @@
 /**
  * Connections over TLS that showed no certificate: few, whatever they say, and each is closed unless it shows a good
- * bearer token soon, and again after one that was refused. So strangers cannot take the places of nodes.
+ * bearer token soon, and when it made no call with one for a while. So strangers cannot take the places of nodes, nor
+ * those whose tokens are over the places of others.
+ *
+ * Invariant: on each without a timer a call goes on whose token was good when it began.
  */
 import type { Socket } from 'node:net'
 
-export const UNPROVED_LIMITS = { connectionsMax: 128, proveMs: 10_000 }
+export const UNPROVED_LIMITS = { connectionsMax: 128, proveMs: 10_000, idleMs: 60_000 }
 
 /** Of the other end. */
 interface RemoteEnd {
@@ -15,6 +18,8 @@ interface RemoteEnd {
 interface Place {
   socket: Socket
   timer: NodeJS.Timeout | undefined
+  /** That go on, with a good token. */
+  calls: number
 }
 
 const keyOf = ({ remoteAddress, remotePort }: RemoteEnd): string => `${remoteAddress} ${remotePort}`
@@ -38,9 +43,9 @@ export class UnprovedConnections {
   add(socket: Socket): boolean {
     if (this.#places.size >= this.#limits.connectionsMax) return false
     const key = keyOf(socket)
-    const place: Place = { socket, timer: undefined }
+    const place: Place = { socket, timer: undefined, calls: 0 }
     this.#places.set(key, place)
-    this.#arm(place)
+    this.#arm(place, this.#limits.proveMs, () => this.#onClosed(socket))
     socket.once('close', () => {
       clearTimeout(place.timer)
       if (this.#places.get(key) === place) this.#places.delete(key)
@@ -48,22 +53,22 @@ export class UnprovedConnections {
     return true
   }
 
-  /** A token of that connection was taken, or refused. */
-  judged(end: RemoteEnd, isTaken: boolean): void {
+  /** A call of that connection begins, whose token is good. @returns to be called when it is over */
+  begins(end: RemoteEnd): () => void {
     const place = this.#places.get(keyOf(end))
-    if (place === undefined) return
-    if (!isTaken) return this.#arm(place)
+    if (place === undefined) return () => undefined
+    place.calls++
     clearTimeout(place.timer)
-    place.timer = undefined
+    return () => {
+      if (--place.calls === 0 && !place.socket.destroyed) this.#arm(place, this.#limits.idleMs)
+    }
   }
 
-  #arm(place: Place): void {
-    if (place.timer !== undefined) return
-    const { socket } = place
+  #arm(place: Place, ms: number, onClosed = (): void => undefined): void {
     place.timer = setTimeout(() => {
-      this.#onClosed(socket)
-      socket.destroy()
-    }, this.#limits.proveMs)
+      onClosed()
+      place.socket.destroy()
+    }, ms)
     place.timer.unref()
   }
 }

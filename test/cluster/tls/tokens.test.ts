@@ -50,7 +50,7 @@ interface Scene {
   wallMs: number
   /** Draws it, and waits until the node knows it. */
   make(name: string, role: string, validMs?: number): Promise<BearerToken>
-  client(token: BearerToken | undefined, certificate?: 'admin'): GrpcClient
+  client(token: BearerToken | undefined, certificate?: 'admin', at?: string): GrpcClient
 }
 
 async function scene(t: Test, limits: Partial<typeof API_LIMITS> = {}): Promise<Scene> {
@@ -107,9 +107,9 @@ async function scene(t: Test, limits: Partial<typeof API_LIMITS> = {}): Promise<
       while (book.judge(tokenText(token)) instanceof HoldfastError) await new Promise(setImmediate)
       return token
     },
-    client(token: BearerToken | undefined, certificate?: 'admin') {
+    client(token: BearerToken | undefined, certificate?: 'admin', at = address) {
       const tls = certificate === undefined ? wishForCluster(authorityContext(ca.dir), clusterId) : wishForNode(admin)
-      const client = new GrpcClient({ address, endpoint: address, source: 'the test', tls, token })
+      const client = new GrpcClient({ address: at, endpoint: at, source: 'the test', tls, token })
       clients.push(client)
       return client
     },
@@ -287,21 +287,71 @@ t.test('connections that prove nothing are few, and are closed', async (t) => {
     return { near, far }
   }
   const closed: net.Socket[] = []
-  const places = new UnprovedConnections((socket) => void closed.push(socket), { connectionsMax: 2, proveMs: 50 })
+  const limits = { connectionsMax: 2, proveMs: 50, idleMs: 100 }
+  const places = new UnprovedConnections((socket) => void closed.push(socket), limits)
   const [a, b, c] = [await accepted(), await accepted(), await accepted()]
   t.ok(places.add(a.far) && places.add(b.far))
   t.notOk(places.add(c.far), 'no third one')
-  places.judged(a.far, true)
+  const [first, second] = [places.begins(a.far), places.begins(a.far)]
   await once(b.far, 'close')
   t.same(closed, [b.far], 'who proved nothing')
   t.ok(places.add(c.far), 'its place is free')
-  places.judged(c.far, true)
-  places.judged(a.far, false)
+  places.begins(c.far)
+  first()
+  await new Promise((resolve) => setTimeout(resolve, 250))
+  t.equal(places.size, 2, 'calls go on, however long')
+  second()
   await once(a.far, 'close')
-  t.equal(closed[1], a.far, 'whose token is good no more')
+  t.same(closed, [b.far], 'who made no call for a while is no stranger')
   c.near.destroy()
   await once(c.far, 'close')
   t.equal(places.size, 0)
+})
+
+t.test('a connection is freed some time after its last call with a good token', async (t) => {
+  const one = await scene(t, { proveMs: 300, idleMs: 300 })
+  const token = await one.make('short', 'viewer')
+  const session = await sessionOf(t, one)
+  const closed = once(session, 'close')
+  const ask = async (): Promise<string> => {
+    const call = session.request({
+      ':method': 'POST', ':path': SERVICES.NodeService!.Get!.path, 'content-type': 'application/grpc', te: 'trailers',
+      authorization: `Bearer ${tokenText(token)}`,
+    })
+    call.end(Buffer.alloc(5)).resume()
+    const trailers = new Promise<IncomingHttpHeaders>((resolve) => call.once('trailers', resolve))
+    const [headers] = (await once(call, 'response')) as [IncomingHttpHeaders]
+    return String(headers['grpc-status'] ?? (await trailers)['grpc-status'])
+  }
+  t.equal(await ask(), '0')
+  one.wallMs += LONG_MS
+  const asking = setInterval(() => void ask().catch(() => undefined), 50)
+  await closed
+  clearInterval(asking)
+  t.same(one.refusals, [])
+})
+
+t.test('a connection whose other end answers nothing any more is freed', async (t) => {
+  const one = await scene(t, { keepaliveMs: 150 })
+  const token = await one.make('mute', 'viewer')
+  const [host, port] = one.address.split(':')
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const address = `127.0.0.1:${(server.address() as net.AddressInfo).port}`
+  const between = once(server, 'connection').then(([socket]) => {
+    const near = (socket as net.Socket).on('error', () => undefined)
+    const far = net.connect(Number(port), host).on('error', () => undefined)
+    near.pipe(far).pipe(near)
+    return { near, far }
+  })
+  const client = one.client(token, undefined, address)
+  t.equal(await ask(client), 'viewer mute token')
+  const { near, far } = await between
+  far.unpipe(near).resume()
+  near.unpipe(far)
+  await once(far, 'close')
+  near.destroy()
 })
 
 t.test('a cluster has no secret of a token', async (t) => {
