@@ -8,8 +8,8 @@
  * - One write to the socket at a time. Replies that end inside a data event leave at its end; those that end later
  *   are gathered until the end of the turn (setImmediate), so a group commit of many writes is one system call.
  * - Memory is bounded: requests and bytes in flight, replies not taken by the client, and the worker's budget over all
- *   connections. Whatever is reached, also a limit of the volume (qos-gate.ts), the socket is not read until it has
- *   eased; nothing is dropped.
+ *   connections. Whatever is reached, also a limit of the volume (qos-gate.ts) or its share of a turn while clients of
+ *   other volumes ask (turn-shares.ts), the socket is not read until it has eased; nothing is dropped.
  * - DISC, or the client's end of stream: what was submitted is finished and answered, then the connection closes.
  *   A request that did not arrive whole is dropped, and so are requests not submitted yet when the stream ends. A
  *   volume that holds requests for long is told of the end of the stream, so that it ends those that nobody waits for.
@@ -23,6 +23,7 @@ import type { TLSSocket } from 'node:tls'
 import { assert } from '../../engine/assert.ts'
 import type { BlockDevice, Extent } from '../../engine/volume/block-device.ts'
 import type { GateMember, QosGate } from '../../engine/volume/qos-gate.ts'
+import { REQUEST_BYTES, TurnShares } from '../../engine/volume/turn-shares.ts'
 import { encodeBlockStatus } from './block-status.ts'
 import { InFlightRequest } from './in-flight-request.ts'
 import type { RequestOwner } from './in-flight-request.ts'
@@ -60,6 +61,7 @@ export interface SessionMemory {
 export type CloseReason = 'disconnected' | 'client-closed' | 'protocol' | 'socket' | 'drained' | 'stalled' | 'destroyed'
 
 const workerMemory: SessionMemory = { pool: new SlabPool(), budget: new MemoryBudget() }
+const workerShares = new TurnShares()
 
 export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #device: BlockDevice
@@ -69,6 +71,9 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #onClose: (reason: CloseReason) => void
   readonly #meter: RequestMeter | undefined
   readonly #gate: QosGate | undefined
+  readonly #shares: TurnShares
+  /** What counts as its volume. */
+  readonly #volume: object
   readonly #parser: RequestParser
   readonly #writer: ReplyWriter
   readonly #calls: VolumeCalls
@@ -94,6 +99,8 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   /** Part of `#heldBytes` for a payload that is still arriving. */
   #arrivingBytes = 0
   #pumping = false
+  /** Of its turn, in bytes (turn-shares.ts). */
+  #turnLeft = Infinity
   /** The parser waits for something to ease. */
   #blocked = false
   /** That is the volume's limits. */
@@ -123,6 +130,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     meter?: RequestMeter | undefined
     /** The volume's limits, shared by all its connections here. */
     gate?: QosGate | undefined
+    shares?: TurnShares | undefined
     onClose: (reason: CloseReason) => void
   }) {
     const { negotiated } = options
@@ -132,6 +140,9 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#onClose = options.onClose
     this.#meter = options.meter
     this.#gate = options.gate
+    this.#shares = options.shares ?? workerShares
+    // A reader of a snapshot is one by itself.
+    this.#volume = options.gate ?? options.device
     this.#session = {
       chunkedReplies: negotiated.structuredReplies || negotiated.extendedHeaders,
       extendedHeaders: negotiated.extendedHeaders,
@@ -151,6 +162,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       device: this.#device, writer: this.#writer, chunkedReplies: this.#session.chunkedReplies,
     })
     this.#memory.budget.join(this)
+    this.#shares.join(this.#volume)
     const taken = this.#parser.append(options.leftover)
     assert(taken === options.leftover.length, 'a fresh parser takes everything')
     this.#fd = options.fd
@@ -231,6 +243,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   /** @returns false to stop reading */
   #received(count: number): boolean {
     this.#progressMs = performance.now()
+    this.#beginTurn()
     let foreign = this.#parser.received(count)
     while (foreign.length > 0 && this.#state === 'open') {
       foreign = foreign.subarray(this.#parser.append(foreign))
@@ -245,6 +258,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   /** Bytes that are there already: they are copied to where the parser has them. */
   #decrypted(bytes: Uint8Array): void {
     this.#progressMs = performance.now()
+    this.#beginTurn()
     let rest = bytes
     while (rest.length > 0 && this.#state === 'open') {
       rest = rest.subarray(this.#parser.append(rest))
@@ -253,6 +267,11 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#serve()
     if (this.#paused || this.#mayRead) return
     this.#pause()
+  }
+
+  /** Something arrived, or it goes on with what is there. */
+  #beginTurn(): void {
+    this.#turnLeft = this.#shares.next(this.#volume, this.#turnLeft)
   }
 
   get #mayRead(): boolean {
@@ -330,7 +349,13 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       budget.stopWaiting(this)
       return 'wait'
     }
-    const gate = header.type === NBD_CMD_DISC ? undefined : this.#gate
+    const isEnd = header.type === NBD_CMD_DISC
+    if (this.#turnLeft <= 0 && !isEnd) {
+      budget.stopWaiting(this)
+      this.#plan()
+      return 'wait'
+    }
+    const gate = isEnd ? undefined : this.#gate
     // Only what may pass takes memory, and only what gets it counts as passed.
     this.#isAtGate = gate?.mayPass(this, bytes) === false
     if (this.#isAtGate) {
@@ -346,6 +371,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       if (payloadBytes > 0) this.#arrivingBytes = bytes
     }
     gate?.take(this, bytes)
+    this.#turnLeft -= bytes + REQUEST_BYTES
     return 'take'
   }
 
@@ -461,6 +487,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #turn = (): void => {
     this.#turnPlanned = false
     if (this.#state === 'closed') return
+    this.#beginTurn()
     // Before taking more: what waits in the socket's queue counts against the client.
     this.#flush()
     this.#serve()
@@ -497,6 +524,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     clearTimeout(this.#stallTimer)
     this.#memory.budget.leave(this)
     this.#gate?.leave(this)
+    this.#shares.leave(this.#volume)
     this.#unhold(this.#arrivingBytes + this.#sender.readyHeldBytes)
     this.#arrivingBytes = this.#sender.readyHeldBytes = 0
     this.#parser.close()

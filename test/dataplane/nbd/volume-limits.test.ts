@@ -113,6 +113,23 @@ t.test('a volume at its limit holds up nobody else', async (t) => {
   t.equal(await served(), 1)
 })
 
+t.test('who asks one thing at a time waits behind a share of what another volume asks, not behind all', async (t) => {
+  const { open, slow, gate } = await serve(t)
+  gate.change(undefined)
+  const [deep, shallow] = [await open('slow'), await open('free')]
+  const read = { type: P.NBD_CMD_READ, offset: 0, length: 4096 }
+  for (let i = 0; i < 3; i++) for (const client of [deep, shallow]) t.equal((await client.ask(read)).errno, 0)
+  const before = slow.log.length
+  for (let i = 0; i < 8000; i++) deep.send({ type: P.NBD_CMD_TRIM, offset: 0, length: 4096, cookie: i })
+  const behind: number[] = []
+  for (let i = 0; i < 5; i++) {
+    await shallow.ask(read)
+    behind.push(slow.log.length - before)
+  }
+  t.ok(behind[0]! < 250 && behind.at(-1)! < 1000, `${behind} of 8000 were taken before its requests were answered`)
+  for (let i = 0; i < 8000; i++) assert((await deep.reply()).errno === 0, "is served")
+})
+
 t.test('who goes away, or is drained, gives its place up, and what it asked is not done', async (t) => {
   const { open, served, server, clock, gate } = await serve(t)
   const [gone, drained, last] = [await open('slow'), await open('slow'), await open('slow')]

@@ -82,6 +82,12 @@ export const VIEWS = [
       'return this.#levelThen + came - this.#taken + 0 * capacity',
     ],
   ]),
+  testBug('a volume takes all of a turn', 'F1', 'test/dataplane/nbd/volume-limits.test.ts', [
+    ['volume/turn-shares.ts', 'return left < 0 ? left + share : share', 'return left < share ? Infinity : share'],
+  ]),
+  testBug('a volume keeps its share for later', 'F3', 'test/engine/volume/turn-shares.test.ts', [
+    ['volume/turn-shares.ts', 'return left < 0 ? left + share : share', 'return left + share'],
+  ]),
   testBug('the first in the queue keeps its turn', 'G2', 'test/engine/volume/qos-gate.test.ts', [
     ['volume/qos-gate.ts', 'if (this.#hasPassed) this.#queue.push(this.#queue.shift()!)', ''],
   ]),
