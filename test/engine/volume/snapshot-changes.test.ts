@@ -5,9 +5,11 @@
  */
 // test-timeout-seconds: 240
 import t from 'tap'
+import { forgetChanges, mergeNewest } from '../../../engine/log/change-merging.ts'
 import { metaKey, rangeOf } from '../../../engine/log/index-keys.ts'
 import { SNAPSHOT_RUN_KIND } from '../../../engine/replication/messages.ts'
 import type { ControlChange } from '../../../engine/replication/record.ts'
+import { runTask } from '../../../engine/task.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { fsck } from '../../sim/fsck.ts'
 import { runs } from './copy-runs.ts'
@@ -41,12 +43,12 @@ const { data, hole } = SNAPSHOT_RUN_KIND
 
 /** A copy of 64 MiB of which each page holds something, and an eye on what is read of its index. */
 class Cost {
-  readonly world: CopyWorld
+  world: CopyWorld
   private seq = 1
   pagesRead = 0
 
-  constructor(world = new CopyWorld({ seed: 5, segments: 60 }, { sizeBytes: 64 * MIB })) {
-    this.world = world
+  constructor(seed: number) {
+    this.world = new CopyWorld({ seed, segments: 60 }, { sizeBytes: 64 * MIB })
     this.world.open()
     this.world.epoch(1, 1)
     this.apply()
@@ -91,6 +93,14 @@ class Cost {
     stream.map.dropPages(map)
   }
 
+  /** Of the log of changes, in the index. */
+  values(): number {
+    const { index } = this.target.stream.map
+    return this.world.world.await<number>((done) =>
+      index.range({ ...rangeOf('change'), limit: 1000 }, (_, entries) => done(entries.length)),
+    )
+  }
+
   compare(id: string, sinceId: string): number[] {
     const [place, since] = [id, sinceId].map((one) => {
       const { epoch, seq } = this.world.copy.snapshot(one)!
@@ -120,8 +130,8 @@ class Cost {
   }
 }
 
-const filled = (): Cost => {
-  const cost = new Cost()
+const filled = (seed = 5): Cost => {
+  const cost = new Cost(seed)
   for (let page = 0; page < 64; page++) cost.write(page * 256, 4)
   cost.snapshot('a')
   return cost
@@ -190,10 +200,7 @@ t.test('what was written again and again is told once, and kept once', (t) => {
   cost.world.world.clock.runUntilIdle()
   cost.checkpoint()
   t.same(cost.compare('b', 'a'), [3, 1, data, 700, 2, data, 9000, 1, data])
-  const { index } = cost.target.stream.map
-  const count = cost.world.world.await<number>((done) =>
-    index.range({ ...rangeOf('change'), limit: 1000 }, (_, entries) => done(entries.length)),
-  )
+  const count = cost.values()
   t.ok(count < 24, `${count} values`)
   t.end()
 })
@@ -219,6 +226,26 @@ t.test('what is filled anew has nothing of what changed before', (t) => {
   t.end()
 })
 
+t.test('a merge that begins while a slice is wiped brings nothing back', (t) => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const cost = filled(seed)
+    for (let i = 0; i < 8; i++) {
+      cost.write(i)
+      cost.checkpoint()
+    }
+    const { stream, map } = cost.target
+    const { clock } = cost.world.world
+    let ended = 0
+    const end = (ok: boolean): void => void (ended += ok ? 1 : 0)
+    runTask(forgetChanges(stream, map, 0, 1), end)
+    runTask(mergeNewest(stream, map, 0), end)
+    clock.runUntil(() => ended === 2)
+    cost.checkpoint()
+    t.equal(cost.values(), 0, `seed ${seed}`)
+  }
+  t.end()
+})
+
 t.test('an index of a version that notes nothing is asked by the map, also after a later one wrote it', (t) => {
   const cost = filled()
   for (let i = 0; i < 20; i++) cost.write(i * 512 + 1)
@@ -235,7 +262,7 @@ t.test('an index of a version that notes nothing is asked by the map, also after
     cost.world.world.clock.runUntilIdle()
     const again = cost.world.crash('kill', { kind: 'all' })
     again.open()
-    Object.assign(cost, { world: again })
+    cost.world = again
     again.copy.apply(seq, { at: seq })
     t.equal(cost.target.map.changesFrom, seq, what)
     t.same(cost.compare('b', 'a'), expected, what)
