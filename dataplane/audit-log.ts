@@ -22,7 +22,7 @@ export class AuditLog implements AuditPort {
 
   constructor(options: { file: string; node: string; log: LogPort; rotateBytes?: number; kept?: number }) {
     const { file, node, log, rotateBytes = ROTATE_BYTES, kept = KEPT } = options
-    this.#file = new LineFile({ file, rotateBytes, kept })
+    this.#file = new LineFile({ file, rotateBytes, kept, onFailed: (error) => this.#failed(error, {}) })
     this.#path = file
     this.#node = node
     this.#log = log
@@ -36,7 +36,7 @@ export class AuditLog implements AuditPort {
       this.#missing++
       return this.#failed(failure, entry)
     }
-    this.#file.sync((error) => this.#failed(error, {}))
+    this.#file.sync()
   }
 
   close(): void {
