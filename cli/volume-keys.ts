@@ -211,7 +211,7 @@ export async function showKeys({ arguments: given, output }: Invocation): Promis
     const { cipher, writesUnder, rewriting } = encryption
     const { wrappedBy: keyId } = wrappedKeyOf(encryption)
     const dataKeys = encryption.keys.filter(({ dataKey }) => dataKey !== undefined).length
-    const rekeying = writesUnder !== undefined ? 'not written under yet' : rewriting === true ? 'rewriting' : ''
+    const rekeying = writesUnder !== undefined ? 'not written under yet' : rewriting !== undefined ? 'rewriting' : ''
     const here = await nodesHere(given, daemon).catch(noneHere)
     const unlockedOn = here.filter(({ id }) => new KeyFolder(id).has(keys.volumeId)).map((node) => node.name)
     return { name, cipher, keyId, dataKeys, rekeying, nodes: keys.nodes, sharedWith: keys.sharedWith, unlockedOn }

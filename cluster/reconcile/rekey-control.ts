@@ -7,6 +7,7 @@
  *
  * Invariant: nothing is written under a key before every member in sync has noted it, and every frontend has it.
  */
+import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
@@ -71,7 +72,7 @@ export class RekeyControl {
     if (encryption.writesUnder === undefined) return this.rewrite(term, id, encryption, config)
     const why = await this.whyNotKnown(term, id, encryption, config)
     if (why !== '') return { ...NOTHING, stage: 'waits', why }
-    const next = await this.change(id, (one) => rewriteBegun(one, encryption.keys.length))
+    const next = await this.change(id, (one) => rewriteBegun(one, encryption.keys.length, drawnWish()))
     return this.rewrite(term, id, next, config)
   }
 
@@ -93,8 +94,9 @@ export class RekeyControl {
   }
 
   private async rewrite(
-    term: Term, id: string, { keys }: VolumeEncryption, { attach, primary }: VolumeConfig,
+    term: Term, id: string, { rewriting }: VolumeEncryption, { attach, primary }: VolumeConfig,
   ): Promise<RekeyProgress> {
+    if (rewriting === undefined) return { ...NOTHING, stage: 'waits', why: 'another step was done meanwhile' }
     const users = term.intake.sessions().filter(({ volumeId }) => volumeId === id).map(({ node }) => node)
     const known = this.rewriters.get(id)
     const mayUse = attach.mode === 'open' ? [...users, primary, ...term.beats.keys()] : Object.keys(attach.holders)
@@ -110,7 +112,8 @@ export class RekeyControl {
       this.rewriters.set(id, node)
       const progress = { ...NOTHING, node, doneBytes, totalBytes, rewrittenBlocks, damagedBlocks }
       if (!isDone) return { ...progress, stage: 'rewriting' }
-      await this.change(id, (one) => rewriteEnded(one, keys.length))
+      // A rollback since he was asked is another wish, which stays.
+      await this.change(id, (one) => rewriteEnded(one, rewriting))
       this.rewriters.delete(id)
       return { ...progress, stage: 'done' }
     }
@@ -138,6 +141,8 @@ export class RekeyControl {
     return encryption!
   }
 }
+
+export const drawnWish = (): string => randomBytes(8).toString('hex')
 
 const isOpen = ({ writesUnder, rewriting }: VolumeEncryption): boolean =>
   writesUnder !== undefined || rewriting !== undefined

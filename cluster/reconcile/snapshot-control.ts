@@ -14,6 +14,7 @@ import { shown } from '../api/names.ts'
 import {
   SNAPSHOT_PAGE_MAX, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken,
 } from '../api/snapshot-request.ts'
+import { drawnWish } from './rekey-control.ts'
 import { lookAt, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
@@ -151,7 +152,7 @@ export class SnapshotControl {
     const asked = askedOf(record, `the rollback to snapshot ${to}`, which)
     /** What keeps former users out; the primary may need a moment to hear of it, so it stays as long as it does. */
     let fence: Attach | undefined
-    return settle<Snapshot>(this.options, asked, async ({ snapshots, sizeBytes, count, bytes }) => {
+    const before = await settle<Snapshot>(this.options, asked, async ({ snapshots, sizeBytes, count, bytes }) => {
       const kept = snapshots.find((one) => one.id === id)
       if (kept !== undefined) return { done: view(volume, kept) }
       const target = snapshots.find(({ name }) => name === to)
@@ -180,6 +181,9 @@ export class SnapshotControl {
       const order = { operation: 'rollback' as const, to: target.id, kept: { id, title } }
       return { order, unusedSince: fence.generation, made, onRefusal }
     })
+    // A pass for that wish may have ended before the primary had heard of the fence, and of the rollback.
+    await this.options.wishes.update(record.spec.id, withRewriting)
+    return before
   }
 
   /** In order of seq. */
@@ -235,6 +239,6 @@ const missing = (volume: string, name: string): HoldfastError =>
 
 function withRewriting(record: VolumeRecord): VolumeRecord | undefined {
   const { encryption, id } = record.spec
-  const wished = encryption === undefined ? undefined : rewriteWished(encryption, id)
+  const wished = encryption === undefined ? undefined : rewriteWished(encryption, id, drawnWish())
   return wished === undefined ? undefined : { ...record, spec: { ...record.spec, encryption: wished } }
 }

@@ -96,10 +96,11 @@ export function decodeEncryption(value: unknown, volumeId: string): VolumeEncryp
   const { cipher, writesUnder, rewriting } = value
   const isFormer = isCount(writesUnder) && writesUnder > 0 && writesUnder < keys.length
   if (writesUnder !== undefined && !isFormer) return undefined
-  if (rewriting !== undefined && rewriting !== true) return undefined
+  const isWish = typeof rewriting === 'string' && /^[0-9a-f]{16}$/.test(rewriting)
+  if (rewriting !== undefined && !isWish) return undefined
   return {
     cipher, keys, ...(writesUnder === undefined ? {} : { writesUnder }),
-    ...(rewriting === undefined ? {} : { rewriting: true as const }),
+    ...(isWish ? { rewriting } : {}),
   }
 }
 

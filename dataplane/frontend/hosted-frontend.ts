@@ -107,8 +107,8 @@ export class HostedFrontend implements Sleeper {
   readonly #owner: FrontendOwner
   readonly #port: FrontendPort
   #rewriter: BlockRewriter | undefined
-  /** Keys that the attachment had when that began. */
-  #rewritesFor = 0
+  /** The wish that it is for. */
+  #rewritesFor = ''
   /** By tag; a free place is undefined. */
   readonly #pending: Array<Pending | undefined> = []
   readonly #free: number[] = []
@@ -245,20 +245,21 @@ export class HostedFrontend implements Sleeper {
 
   /**
    * The pass that writes blocks of former data keys anew: begun by the first who asks, until it has ended and somebody
-   * was told. Who asks then asks for another one: a rollback may have brought back what it wrote anew.
+   * was told. Who asks then asks for another one, and so does another wish: a rollback may have brought back what it
+   * wrote anew.
    */
-  rewriteFormer(): BlockRewriter | undefined {
+  rewriteFormer(wish: string): BlockRewriter | undefined {
     const encryption = this.#encryption
     if (encryption === undefined || this.#endedWith !== undefined) return undefined
     // Written under a former one it would not be done, whatever it says.
     if (this.state.options.mode === 'read' || !encryption.writesNewest) return undefined
     const known = this.#rewriter
-    if (known !== undefined && this.#rewritesFor === encryption.keyCount) {
+    if (known !== undefined && this.#rewritesFor === wish) {
       if (known.hasEnded) this.#rewriter = undefined
       return known
     }
     known?.end()
-    this.#rewritesFor = encryption.keyCount
+    this.#rewritesFor = wish
     const connection = this.connect()
     const isOwn = (pending: Pending | undefined): boolean => pending?.connection === connection
     return (this.#rewriter = new BlockRewriter({

@@ -118,7 +118,7 @@ export class OfferedVolumes {
     if (!isPass || encryption?.rewriting === undefined) return { keyCount, why: '', ...nothing }
     const current = frontends.frontend(id)
     const frontend = current !== undefined && !isReplaceable(current, known) ? current : this.#attach(known)
-    const pass = frontend?.rewriteFormer()
+    const pass = frontend?.rewriteFormer(encryption.rewriting)
     if (pass === undefined) return { keyCount, why: 'it cannot be written there', ...nothing }
     const { endLba, lba, rewritten: rewrittenBlocks, damaged: damagedBlocks, isDone } = pass
     const [totalBytes, doneBytes] = [endLba * BLOCK_BYTES, lba * BLOCK_BYTES]

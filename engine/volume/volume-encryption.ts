@@ -27,8 +27,8 @@ export interface VolumeEncryption {
   keys: VolumeKey[]
   /** Key number that is written under as long as not everybody knows the last one; absent: the last. */
   writesUnder?: number
-  /** Blocks under former data keys are to be written anew. */
-  rewriting?: true
+  /** Blocks under former data keys are to be written anew: 16 hex digits, which each wish draws for itself. */
+  rewriting?: string
 }
 
 /** A clone's: it reads what its origin wrote, and writes under an entry of its own. */
@@ -61,21 +61,29 @@ export function isRekeyed(former: VolumeEncryption, next: VolumeEncryption): boo
 }
 
 /** Step 3 of ENCRYPTION.md section 6: everybody knows the last entry. Undefined: it was done, or is for another one. */
-export function rewriteBegun(encryption: VolumeEncryption, count: number): VolumeEncryption | undefined {
-  const { cipher, keys, writesUnder } = encryption
-  return writesUnder === undefined || keys.length !== count ? undefined : { cipher, keys, rewriting: true }
+export function rewriteBegun(
+  { cipher, keys, writesUnder }: VolumeEncryption, count: number, rewriting: string,
+): VolumeEncryption | undefined {
+  return writesUnder === undefined || keys.length !== count ? undefined : { cipher, keys, rewriting }
 }
 
-/** Step 5: no block of the head is under a former data key. Undefined: it was done, or is for another one. */
-export function rewriteEnded(encryption: VolumeEncryption, count: number): VolumeEncryption | undefined {
-  const { cipher, keys, writesUnder, rewriting } = encryption
-  return rewriting === undefined || writesUnder !== undefined || keys.length !== count ? undefined : { cipher, keys }
+/**
+ * Step 5: no block of the head is under a former data key.
+ * @param ended  the wish that this is said of
+ * @returns undefined: it was done, or there is another wish since
+ */
+export function rewriteEnded(
+  { cipher, keys, writesUnder, rewriting }: VolumeEncryption, ended: string,
+): VolumeEncryption | undefined {
+  return rewriting !== ended || writesUnder !== undefined ? undefined : { cipher, keys }
 }
 
-/** Blocks under former data keys come back. Undefined: the volume never got another one, or it is wished already. */
-export function rewriteWished(encryption: VolumeEncryption, volumeId: string): VolumeEncryption | undefined {
+/** Blocks under former data keys come back: a wish of its own. Undefined: the volume never got another data key. */
+export function rewriteWished(
+  encryption: VolumeEncryption, volumeId: string, rewriting: string,
+): VolumeEncryption | undefined {
   const own = encryption.keys.filter((key) => key.volumeId === volumeId).length
-  return own < 2 || encryption.rewriting === true ? undefined : { ...encryption, rewriting: true }
+  return own < 2 ? undefined : { ...encryption, rewriting }
 }
 
 /** The least key number under the newest data key. */

@@ -15,6 +15,8 @@ import {
 import type { VolumeEncryption } from '../../../engine/volume/volume-encryption.ts'
 import { ControlCluster } from './control-cluster.ts'
 
+const HEX = /^[0-9a-f]{16}$/
+const [WISH, OTHER] = ['1'.repeat(16), '2'.repeat(16)]
 const ID = 'f0'.repeat(16)
 const key = userKeyOf(new Uint8Array(randomBytes(32)))
 
@@ -61,7 +63,7 @@ t.test('nobody writes under it before all that are there know it', async (t) => 
   }
   for (const fake of fakes) t.ok(fake.rekeyed.some(({ keys }) => keys.length === 2), 'every node was told')
   t.match(await step(), { stage: 'waits' }, 'known, and nobody makes a pass')
-  t.match(await now(), { keys: { length: 2 }, writesUnder: undefined, rewriting: true })
+  t.match(await now(), { keys: { length: 2 }, writesUnder: undefined, rewriting: HEX })
 })
 
 t.test('a pass is over when all of it was written anew; it goes on where it was begun, by itself', async (t) => {
@@ -72,7 +74,7 @@ t.test('a pass is over when all of it was written anew; it goes on where it was 
   t.match(await step(), { stage: 'rewriting', doneBytes: 3, totalBytes: 8 })
   one!.rekeying = { ...one!.rekeying, doneBytes: 8, damagedBlocks: 1 }
   t.match(await step(), { stage: 'rewriting', damagedBlocks: 1 }, 'one was left')
-  t.match(await now(), { rewriting: true })
+  t.match(await now(), { rewriting: HEX })
   one!.rekeying = { ...one!.rekeying, damagedBlocks: 0, isDone: true }
   await cluster.until('it is done without being asked', async () => (await now()).rewriting === undefined)
   t.match(await step(), { stage: 'done' })
@@ -112,16 +114,46 @@ t.test('what may follow what', async (t) => {
     ['no data key', first, { ...second, keys: [...first.keys, { volumeId: ID }] }],
   ]
   for (const [why, former, next] of others) t.notOk(isRekeyed(former, next), why)
-  const begun = rewriteBegun(second, 2)!
-  t.same(begun, { cipher: first.cipher, keys: second.keys, rewriting: true })
-  t.equal(rewriteBegun(begun, 2), undefined)
-  t.equal(rewriteBegun(second, 1), undefined, 'for another one')
-  t.equal(rewriteEnded(second, 2), undefined, 'not begun')
-  t.equal(rewriteEnded(begun, 1), undefined, 'of another one')
-  const done = rewriteEnded(begun, 2)!
+  const begun = rewriteBegun(second, 2, WISH)!
+  t.same(begun, { cipher: first.cipher, keys: second.keys, rewriting: WISH })
+  t.same(decodeEncryption(JSON.parse(JSON.stringify(begun)), ID), begun)
+  t.equal(decodeEncryption({ ...begun, rewriting: 'x' }, ID), undefined)
+  t.equal(rewriteBegun(begun, 2, OTHER), undefined)
+  t.equal(rewriteBegun(second, 1, WISH), undefined, 'for another one')
+  t.equal(rewriteEnded(second, WISH), undefined, 'not begun')
+  t.equal(rewriteEnded(begun, OTHER), undefined, 'of another one')
+  const done = rewriteEnded(begun, WISH)!
   t.same(done, { cipher: first.cipher, keys: second.keys })
   t.same([newestFrom(first), newestFrom(second), newestFrom(encryptionOfClone(second, 'c0'.repeat(16)))], [1, 2, 2])
-  t.match(rewriteWished(done, ID), { rewriting: true }, 'a rollback')
-  for (const one of [first, begun]) t.equal(rewriteWished(one, ID), undefined)
-  t.equal(rewriteWished(encryptionOfClone(done, 'c0'.repeat(16)), 'c0'.repeat(16)), undefined, 'a clone is left shared')
+  t.match(rewriteWished(done, ID, WISH), { rewriting: WISH }, 'a rollback')
+  t.match(rewriteWished(begun, ID, OTHER), { rewriting: OTHER }, 'and one while it is wished')
+  t.equal(rewriteWished(first, ID, WISH), undefined)
+  const clone = encryptionOfClone(done, 'c0'.repeat(16))
+  t.equal(rewriteWished(clone, 'c0'.repeat(16), WISH), undefined, 'a clone is left shared')
+})
+
+t.test('a rollback between the end of a pass and the hearing of it is another wish, and stays', async (t) => {
+  const { cluster, volumes, now, rekey, step, fakes } = await begin(t)
+  await cluster.until('it is served', () => cluster.health(ID) === 'healthy')
+  await cluster.answered(volumes.createSnapshot({ volume: 'v', name: 'one', labels: {}, id: '1'.repeat(32) }))
+  await rekey()
+  t.match(await step(), { stage: 'waits' })
+  let isRolledBack = false
+  for (const fake of fakes) {
+    fake.rekeying = { ...fake.rekeying, totalBytes: 8, doneBytes: 8, isDone: true }
+    const answer = fake.rekey.bind(fake)
+    fake.rekey = async (seen) => {
+      const said = await answer(seen)
+      if (isRolledBack) return { ...said, doneBytes: 0, isDone: false }
+      isRolledBack = true
+      await volumes.rollBackVolume({ volume: 'v', to: 'one', keepAs: '', force: false, id: '2'.repeat(32) })
+      return said
+    }
+  }
+  const before = (await now()).rewriting
+  await step()
+  t.ok(isRolledBack)
+  const after = (await now()).rewriting
+  t.match(after, HEX)
+  t.not(after, before)
 })

@@ -18,6 +18,7 @@ import { MemoryConfigs } from '../copy/memory-configs.ts'
 
 const SIZE_BYTES = 2 * MIB
 const BLOCKS = SIZE_BYTES / BLOCK_BYTES
+const WISH = '1'.repeat(16)
 const DATA_KEYS = [newDataKey(), newDataKey()]
 
 /** Of an attachment that knows so many data keys of a volume. */
@@ -92,9 +93,9 @@ t.test('under load, from two frontends: all is under the newest key, and as its 
   for (const one of [n1, n2]) one.renewKeys(keysOf(spec.id, 2, 1))
   await change(n1, 0, SIZE_BYTES)
   t.same(new Set((await keyNumbers(n1)).values()), new Set([1]), 'known, and not written under')
-  t.equal(n1.rewriteFormer(), undefined, 'what is rewritten now would stay under the former key')
+  t.equal(n1.rewriteFormer(WISH), undefined, 'what is rewritten now would stay under the former key')
   for (const one of [n1, n2]) one.renewKeys(keysOf(spec.id, 2))
-  const pass = n1.rewriteFormer()!
+  const pass = n1.rewriteFormer(WISH)!
   // Halves of their own, so that the array tells what each block has to be.
   const users = [n1, n2].map(async (one, half) => {
     for (let i = 0; i < 60 || pass.lba < pass.endLba; i++)
@@ -102,19 +103,23 @@ t.test('under load, from two frontends: all is under the newest key, and as its 
   })
   await until(() => pass.isDone)
   await Promise.all(users)
-  t.equal(n1.rewriteFormer(), pass, 'it was made')
+  const forAnother = n1.rewriteFormer('2'.repeat(16))!
+  t.not(forAnother, pass, 'what was done before another wish is not done for that')
+  t.notOk(forAnother.isDone)
+  await until(() => forAnother.isDone)
+  t.equal(n1.rewriteFormer('2'.repeat(16)), forAnother, 'it was made')
   t.ok(pass.rewritten > 20, `${pass.rewritten} blocks`)
   t.same(new Set((await keyNumbers(n1)).values()), new Set([2]))
   for (const one of [n1, n2]) t.ok((await read(one)).equals(model))
 
   const before = await keyNumbers(n1)
   n2.renewKeys(keysOf(spec.id, 2))
-  const again = n2.rewriteFormer()!
+  const again = n2.rewriteFormer(WISH)!
   await until(() => again.isDone)
   t.equal(again.rewritten, 0, 'a second pass finds nothing')
   t.same(await keyNumbers(n1), before, 'holes are holes')
   n1.end()
-  t.equal(n1.rewriteFormer(), undefined)
+  t.equal(n1.rewriteFormer(WISH), undefined)
 })
 
 t.test('what cannot be read is passed by, and the pass has not done it', async (t) => {
