@@ -19,7 +19,10 @@ const PAUSES = 3
 const PAUSE_MS_MAX = 250
 
 export interface RewritingFrontend {
-  readonly sizeBytes: number
+  /** As it is by now. */
+  sizeBytes(): number
+  /** Nothing is served by it any more. */
+  hasFailed(): boolean
   /** What its clients ask is not answered. */
   isBusy(): boolean
   look(lba: number, blockCount: number, seen: (errno: number, versions: readonly BlockVersion[]) => void): void
@@ -30,7 +33,8 @@ export interface RewritingFrontend {
 export class BlockRewriter {
   /** Everything below was looked at. */
   lba = 0
-  readonly endLba: number
+  /** Of when it began, or less since a shrink. */
+  endLba: number
   rewritten = 0
   /** Blocks that could not be read or written. */
   damaged = 0
@@ -41,13 +45,13 @@ export class BlockRewriter {
   constructor(frontend: RewritingFrontend, clock: Pick<ClockPort, 'nowMs' | 'after'>) {
     this.#frontend = frontend
     this.#clock = clock
-    this.endLba = frontend.sizeBytes / BLOCK_BYTES
+    this.endLba = frontend.sizeBytes() / BLOCK_BYTES
     this.#next(CHUNK_BLOCKS)
   }
 
   /** Nothing is left to look at. */
   get hasEnded(): boolean {
-    return this.lba === this.endLba
+    return this.lba >= this.endLba
   }
 
   get isDone(): boolean {
@@ -59,16 +63,18 @@ export class BlockRewriter {
   }
 
   #next(blocksMost: number): void {
+    if (this.#isEnded || this.#frontend.hasFailed()) return this.end()
+    this.#noteSize()
+    if (this.hasEnded) return
     const blockCount = Math.min(blocksMost, this.endLba - this.lba)
-    if (this.#isEnded || blockCount === 0) return
     const { lba } = this
     const beginMs = this.#clock.nowMs()
     this.#frontend.look(lba, blockCount, (errno, versions) => {
       if (this.#isEnded) return
-      if (errno === NBD_ERRNO.ESHUTDOWN) return this.end()
+      if (errno === NBD_ERRNO.ESHUTDOWN || this.#frontend.hasFailed()) return this.end()
       // One of them cannot be read: which, is found by looking at each.
       if (errno !== 0 && blockCount > 1) return this.#next(1)
-      if (errno !== 0) this.damaged++
+      if (errno !== 0) this.#noteDamage(lba)
       // A primary that is not right may answer with others.
       const asked = versions.filter((one) => one.lba >= lba && one.lba < lba + blockCount)
       const former = errno === 0 ? asked.filter((one) => this.#frontend.isFormer(one)) : []
@@ -81,6 +87,16 @@ export class BlockRewriter {
     })
   }
 
+  /** What a shrink cut off is nobody's any more. */
+  #noteSize(): void {
+    this.endLba = Math.min(this.endLba, this.#frontend.sizeBytes() / BLOCK_BYTES)
+  }
+
+  #noteDamage(lba: number): void {
+    this.#noteSize()
+    if (lba < this.endLba) this.damaged++
+  }
+
   #rewrite(former: readonly BlockVersion[], done: () => void): void {
     let next = 0
     let left = former.length
@@ -89,9 +105,9 @@ export class BlockRewriter {
       const version = former[next++]
       if (version === undefined || this.#isEnded) return
       this.#frontend.rewrite(version.lba, (errno) => {
-        if (errno === NBD_ERRNO.ESHUTDOWN) return this.end()
+        if (errno === NBD_ERRNO.ESHUTDOWN || this.#frontend.hasFailed()) return this.end()
         if (errno === 0) this.rewritten++
-        else this.damaged++
+        else this.#noteDamage(version.lba)
         if (--left === 0) done()
         else one()
       })

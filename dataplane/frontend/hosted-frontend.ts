@@ -250,7 +250,7 @@ export class HostedFrontend implements Sleeper {
    */
   rewriteFormer(wish: string): BlockRewriter | undefined {
     const encryption = this.#encryption
-    if (encryption === undefined || this.#endedWith !== undefined) return undefined
+    if (encryption === undefined || this.#endedWith !== undefined || this.failed !== undefined) return undefined
     // Written under a former one it would not be done, whatever it says.
     if (this.state.options.mode === 'read' || !encryption.writesNewest) return undefined
     const known = this.#rewriter
@@ -263,7 +263,8 @@ export class HostedFrontend implements Sleeper {
     const connection = this.connect()
     const isOwn = (pending: Pending | undefined): boolean => pending?.connection === connection
     return (this.#rewriter = new BlockRewriter({
-      sizeBytes: this.sizeBytes,
+      sizeBytes: () => this.sizeBytes,
+      hasFailed: () => this.failed !== undefined,
       isBusy: () => this.#pending.some((one) => one !== undefined && !isOwn(one)),
       look: (lba, blockCount, seen) => {
         const range = { offsetBytes: lba * BLOCK_BYTES, lengthBytes: blockCount * BLOCK_BYTES }

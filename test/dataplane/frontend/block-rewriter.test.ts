@@ -118,17 +118,22 @@ t.test('under load, from two frontends: all is under the newest key, and as its 
   await until(() => again.isDone)
   t.equal(again.rewritten, 0, 'a second pass finds nothing')
   t.same(await keyNumbers(n1), before, 'holes are holes')
+  n1.state.failed = 'session-broken'
+  t.equal(n1.rewriteFormer(WISH), undefined, 'nothing is asked of a session that broke')
+  n1.state.failed = undefined
   n1.end()
   t.equal(n1.rewriteFormer(WISH), undefined)
 })
 
+const clock = { nowMs: () => 0, after: (_: number, run: () => void) => (setImmediate(run), { cancel: () => {} }) }
+const versionAt = (lba: number): BlockVersion => ({ epoch: 1, seq: 1, lba, kind: 'write', payload: undefined })
+
 t.test('what cannot be read is passed by, and the pass has not done it', async (t) => {
   const bad = new Set([3, 40, 41])
   const rewritten: number[] = []
-  const clock = { nowMs: () => 0, after: (_: number, run: () => void) => (setImmediate(run), { cancel: () => {} }) }
-  const versionAt = (lba: number): BlockVersion => ({ epoch: 1, seq: 1, lba, kind: 'write', payload: undefined })
   const pass = new BlockRewriter({
-    sizeBytes: BLOCKS * BLOCK_BYTES,
+    sizeBytes: () => BLOCKS * BLOCK_BYTES,
+    hasFailed: () => false,
     isBusy: () => true,
     look: (lba, count, seen) => {
       const lbas = Array.from({ length: count }, (_, i) => lba + i)
@@ -144,4 +149,38 @@ t.test('what cannot be read is passed by, and the pass has not done it', async (
   t.same(rewritten, Array.from({ length: BLOCKS / 2 }, (_, i) => 2 * i).filter((lba) => !bad.has(lba)))
   t.equal(pass.damaged, 4)
   t.notOk(pass.isDone)
+})
+
+t.test('it ends with what it goes over: a session that broke, or what a shrink left', async (t) => {
+  for (const how of ['broken', 'broken while it writes', 'shrunk', 'shrunk to before'] as const) {
+    let [hasFailed, sizeBytes, asked] = [false, SIZE_BYTES, 0]
+    const isOut = (lba: number): boolean => hasFailed || (lba + 1) * BLOCK_BYTES > sizeBytes
+    const pass = new BlockRewriter({
+      sizeBytes: () => sizeBytes,
+      hasFailed: () => hasFailed,
+      isBusy: () => false,
+      look: (lba, count, seen) => {
+        asked++
+        if (lba >= 64 && how === 'broken') hasFailed = true
+        if (lba >= 64 && how === 'shrunk') sizeBytes = 70 * BLOCK_BYTES
+        if (lba >= 64 && how === 'shrunk to before') sizeBytes = 10 * BLOCK_BYTES
+        const lbas = Array.from({ length: count }, (_, i) => lba + i)
+        setImmediate(() => seen(lbas.some(isOut) ? 5 : 0, lbas.map(versionAt)))
+      },
+      isFormer: () => true,
+      rewrite: (lba, done) => {
+        asked++
+        if (lba >= 64 && how === 'broken while it writes') hasFailed = true
+        setImmediate(() => done(isOut(lba) ? 5 : 0))
+      },
+    }, clock)
+    let before = -1
+    while (before !== asked) {
+      before = asked
+      for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+    }
+    t.equal(pass.damaged, 0, how)
+    t.equal(pass.isDone, how.startsWith('shrunk'), how)
+    t.ok(pass.rewritten >= 64 && pass.rewritten <= 71, `${how}: ${pass.rewritten}`)
+  }
 })
