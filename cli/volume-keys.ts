@@ -8,9 +8,9 @@ import path from 'node:path'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { CreateVolumeRequest, Node, VolumeKeys } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
-import { eraseKeys, newDataKey } from '../cluster/keys/data-key.ts'
+import { eraseKeys } from '../cluster/keys/data-key.ts'
 import { KeyFolder } from '../cluster/keys/key-folder.ts'
-import { fileSource, keptKeyOf, newEncryptionBy, openKeys, rewrapBy } from '../cluster/keys/key-source.ts'
+import { fileSource, keptKeyOf, newEncryptionBy, openKeys, rekeyBy, rewrapBy } from '../cluster/keys/key-source.ts'
 import type { KeySource } from '../cluster/keys/key-source.ts'
 import { readKmsConfig } from '../cluster/keys/kms-config.ts'
 import { readKeyFile } from '../cluster/keys/user-key.ts'
@@ -89,10 +89,28 @@ function encryptionIn({ volumeId, encryption: text }: VolumeKeys, name: string):
 export async function unlock(given: Arguments, daemon: ControlClient, name: string, by: KeySource): Promise<string[]> {
   const keys = await daemon.getKeys({ name })
   const kept = await keptKeyOf(encryptionIn(keys, name), by, name)
-  const nodes = await nodesHere(given, daemon)
-  for (const folder of foldersOf(nodes)) folder.put(keys.volumeId, kept)
-  kept.key.key.erase()
-  return nodes.map((node) => node.name)
+  try {
+    const nodes = await nodesHere(given, daemon)
+    for (const folder of foldersOf(nodes)) folder.put(keys.volumeId, kept)
+    return nodes.map((node) => node.name)
+  } finally {
+    kept.key.key.erase()
+  }
+}
+
+/** Nodes of this host that had what opened it before, as far as they can be reached, get what opens it now. */
+async function renewHere(
+  given: Arguments, daemon: ControlClient, by: KeySource,
+  { name, volumeId, encryption }: { name: string; volumeId: string; encryption: VolumeEncryption },
+): Promise<void> {
+  const folders = foldersOf(await nodesHere(given, daemon).catch(noneHere)).filter((one) => one.has(volumeId))
+  if (folders.length === 0) return
+  const kept = await keptKeyOf(encryption, by, name)
+  try {
+    for (const folder of folders) folder.put(volumeId, kept)
+  } finally {
+    kept.key.key.erase()
+  }
 }
 
 export async function unlockVolume({ arguments: given, output }: Invocation): Promise<number> {
@@ -127,14 +145,11 @@ export async function rewrapVolume({ arguments: given, output }: Invocation): Pr
     const keys = await daemon.getKeys({ name })
     const former = encryptionIn(keys, name)
     const opened = await openKeys(former, from, name)
-    const encryption = await rewrapBy(former, opened, to).finally(() => eraseKeys(opened))
+    const encryption = await rewrapBy(former, opened, to, name).finally(() => eraseKeys(opened))
     const change = { former: keys.encryption, encryption: JSON.stringify(encryption), wrappedBy: to.id }
     await daemon.changeKeys({ name, ...change })
-    // Nodes that had the former key serve with it after a restart too; those that can be reached get the new one.
-    const folders = foldersOf(await nodesHere(given, daemon).catch(noneHere)).filter((one) => one.has(keys.volumeId))
-    if (folders.length === 0) return
-    const kept = await keptKeyOf(encryption, to, name)
-    for (const folder of folders) folder.put(keys.volumeId, kept)
+    // Those that have the former key serve with it after a restart too.
+    await renewHere(given, daemon, to, { name, volumeId: keys.volumeId, encryption })
   })
   output.result({ name, keyId: to.id }, () => [
     `volume ${name} is encrypted under key ${to.id} now; its data key is the same`,
@@ -148,20 +163,12 @@ async function addDataKey(given: Arguments, daemon: ControlClient, name: string)
   const by = neededSource(given)
   const keys = await daemon.getKeys({ name })
   const former = encryptionIn(keys, name)
-  eraseKeys(await openKeys(former, by, name))
+  const opened = await openKeys(former, by, name)
   // The step before was begun, and not ended: it goes on.
-  if (former.writesUnder !== undefined) return
-  const { cipher, keys: entries } = former
-  const { volumeId } = keys
-  const dataKey = newDataKey()
-  const wrapped = await by.wrap(dataKey, { cipher, volumeId, keyNumber: entries.length + 1 })
-    .finally(() => dataKey.erase())
-  const next = { ...former, keys: [...entries, { volumeId, dataKey: wrapped }], writesUnder: entries.length }
+  if (former.writesUnder !== undefined) return eraseKeys(opened)
+  const next = await rekeyBy(former, opened, by, name).finally(() => eraseKeys(opened))
   await daemon.changeKeys({ name, former: keys.encryption, encryption: JSON.stringify(next), wrappedBy: by.id })
-  const folders = foldersOf(await nodesHere(given, daemon).catch(noneHere)).filter((one) => one.has(volumeId))
-  if (folders.length === 0) return
-  const kept = await keptKeyOf(next, by, name)
-  for (const folder of folders) folder.put(volumeId, kept)
+  await renewHere(given, daemon, by, { name, volumeId: keys.volumeId, encryption: next })
 }
 
 export async function rekeyVolume({ arguments: given, output }: Invocation): Promise<number> {

@@ -3,7 +3,8 @@
  * else: a daemon opens volumes with what lies in its node's key folder, so it asks no server, and serves on, and starts
  * again, while the server is down.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { HoldfastError } from '../../engine/errors.ts'
 import type { Secret } from '../../engine/secret.ts'
 import type { Cipher, VolumeEncryption, WrappedKey } from '../../engine/volume/volume-encryption.ts'
 import {
@@ -60,13 +61,48 @@ export async function openKeys(encryption: VolumeEncryption, by: KeySource, volu
   return sharedKeys(encryption, opened, by.id, volume)
 }
 
-/** The same data keys, wrapped by another key. @throws HoldfastError as `wrap` */
+/**
+ * The same data keys, wrapped by another key; each was opened with that once.
+ * @throws HoldfastError as `wrap` and `openKeys`
+ */
 export async function rewrapBy(
-  encryption: VolumeEncryption, { keys }: UnwrappedKeys, to: KeySource,
+  encryption: VolumeEncryption, { keys }: UnwrappedKeys, to: KeySource, volume: string,
 ): Promise<VolumeEncryption> {
   const wraps: WrappedKey[] = []
   for (const { place } of wrapsOf(encryption)) wraps.push(await to.wrap(keys[place.keyNumber - 1]!.dataKey, place))
-  return withWraps(encryption, wraps)
+  const next = withWraps(encryption, wraps)
+  await checkOpens(next, keys, to, volume)
+  return next
+}
+
+/**
+ * One data key more, drawn here and forgotten, under which nobody writes yet; it was opened once.
+ * @throws HoldfastError as `rewrapBy`
+ */
+export async function rekeyBy(
+  former: VolumeEncryption, opened: UnwrappedKeys, by: KeySource, volume: string,
+): Promise<VolumeEncryption> {
+  const { cipher, keys } = former
+  const { volumeId } = keys.at(-1)!
+  const dataKey = newDataKey()
+  try {
+    const wrapped = await by.wrap(dataKey, { cipher, volumeId, keyNumber: keys.length + 1 })
+    const next = { ...former, keys: [...keys, { volumeId, dataKey: wrapped }], writesUnder: keys.length }
+    await checkOpens(next, [...opened.keys, { volumeId, dataKey }], by, volume)
+    return next
+  } finally {
+    dataKey.erase()
+  }
+}
+
+/** Wraps that do not open to these would be all that is left of them. */
+async function checkOpens(
+  encryption: VolumeEncryption, wanted: UnwrappedKeys['keys'], by: KeySource, volume: string,
+): Promise<void> {
+  const opened = await openKeys(encryption, by, volume)
+  const isSame = opened.keys.every(({ dataKey }, i) => timingSafeEqual(dataKey.reveal(), wanted[i]!.dataKey.reveal()))
+  eraseKeys(opened)
+  if (!isSame) throw new HoldfastError('key-refused', { volume, wanted: by.id })
 }
 
 /**

@@ -6,7 +6,9 @@ import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { eraseKeys, newDataKey } from '../../../cluster/keys/data-key.ts'
-import { fileSource, keptKeyOf, newEncryptionBy, openKeys, rewrapBy } from '../../../cluster/keys/key-source.ts'
+import {
+  fileSource, keptKeyOf, newEncryptionBy, openKeys, rekeyBy, rewrapBy,
+} from '../../../cluster/keys/key-source.ts'
 import type { KeySource } from '../../../cluster/keys/key-source.ts'
 import { readKmsConfig } from '../../../cluster/keys/kms-config.ts'
 import { makeKeyFile, readKeyFile } from '../../../cluster/keys/user-key.ts'
@@ -48,16 +50,38 @@ t.test('it stands in specs, goes from file to key server and back, and nodes nee
   const file = fileSource(readKeyFile(keyFile))
   const encryption = encryptionOfClone(await newEncryptionBy('aes-256-gcm', ID, file), CLONE)
   const opened = await openKeys(encryption, file, 'v')
-  const there = await rewrapBy(encryption, opened, source)
+  const there = await rewrapBy(encryption, opened, source, 'v')
   t.same(decodeEncryption(JSON.parse(JSON.stringify(there)), CLONE), there)
   await t.rejects(openKeys(there, file, 'v'), { code: 'key-wrong', message: /under key vault:transit\/k/ })
-  const back = await rewrapBy(there, await openKeys(there, source, 'v'), file)
+  const back = await rewrapBy(there, await openKeys(there, source, 'v'), file, 'v')
   t.same((await openKeys(back, file, 'v')).keys[1]!.dataKey.reveal(), opened.keys[0]!.dataKey.reveal())
   const kept = await keptKeyOf(there, source, 'v')
   await server.stop()
   t.same((await openKeys(kept.encryption, fileSource(kept.key), 'v')).keys, opened.keys, 'what a node keeps opens')
   const shown = JSON.stringify([there, kept.encryption])
   t.notOk(shown.includes(Buffer.from(opened.keys[0]!.dataKey.reveal()).toString('base64')))
+  eraseKeys(opened)
+})
+
+t.test('wraps that do not open to what was wrapped take no other\'s place', async (t) => {
+  const server = await new TransitStandIn(t).start()
+  const source = sourceOf(t, server.address)
+  const encryption = encryptionOfClone(await newEncryptionBy('aes-256-xts', ID, source), CLONE)
+  const opened = await openKeys(encryption, source, 'v')
+  const rekeyed = await rekeyBy(encryption, opened, source, 'v')
+  t.match(rekeyed, { keys: { length: 3 }, writesUnder: 2 })
+  t.same((await openKeys(rekeyed, source, 'v')).keys.slice(0, 2), opened.keys)
+  t.same(await openKeys(await rewrapBy(rekeyed, await openKeys(rekeyed, source, 'v'), source, 'v'), source, 'v'),
+    await openKeys(rekeyed, source, 'v'))
+  const wrapsAnother: KeySource = { ...source, wrap: (_, place) => source.wrap(newDataKey(), place) }
+  const wrapsElsewhere: KeySource = {
+    ...source, wrap: (dataKey, place) => source.wrap(dataKey, { ...place, keyNumber: 7 }),
+  }
+  const code = /^(?:key-refused|kms-refused)$/
+  for (const one of [wrapsAnother, wrapsElsewhere]) {
+    await t.rejects(rewrapBy(encryption, opened, one, 'v'), { code })
+    await t.rejects(rekeyBy(encryption, opened, one, 'v'), { code })
+  }
   eraseKeys(opened)
 })
 
