@@ -33,7 +33,9 @@ const cluster = await ClusterOfDaemons.make(t, {
 await cluster.start()
 const api = cluster.api('n1')
 const say = async (node: string, ...words: string[]): Promise<string> => {
-  const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node(node).paths.api])
+  // A rekey that has to wait says so after 30 s.
+  const of = { timeoutMs: 60_000 }
+  const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node(node).paths.api], of)
   return code === 0 ? stdout : `${code}: ${stderr}`
 }
 const { nodes } = await until(() => api.listNodes(), (answer) => answer.nodes.length === 3)
