@@ -30,13 +30,20 @@ import { UNPROVED_LIMITS, UnprovedConnections } from './unproved-connections.ts'
 /** Failures reach us as values; the library's own lines on stderr would be a second voice. */
 setLogVerbosity(logVerbosity.NONE)
 
-const REQUEST_BYTES_MAX = 16 * 1024 * 1024
+interface Bounds {
+  requestBytesMax: number
+  /** Those that a client asks for beyond wait at him. */
+  streamsMax: number
+}
+
+/** A node that has thousands of copies reports them all in one request. */
+const NODE_BOUNDS: Bounds = { requestBytesMax: 16 * 1024 * 1024, streamsMax: 1000 }
+/** Of everybody else over the network: no record has more than 64 KiB, and so many may wait for the rest of theirs. */
+const USER_BOUNDS: Bounds = { requestBytesMax: 256 * 1024, streamsMax: 100 }
 /** Who may open the socket is the owner of the daemon, or root. */
 const OWNER: Caller = { role: 'admin', name: 'local', by: 'socket' }
 /** Plain text is for loopback, where other nodes are. */
 const ANY_NODE: Caller = { role: 'node', name: 'loopback', by: 'loopback' }
-/** Those that a client asks for beyond wait at him. */
-const STREAMS_MAX = 1000
 
 export const API_LIMITS = {
   ...UNPROVED_LIMITS,
@@ -91,31 +98,25 @@ export async function serveGrpc(
   const everybody = tls === undefined ? plainCaller : undefined
   const { requestMs, keepaliveMs } = limits
   const guard = new CallGuard({ everybody, tokens: tls?.tokens, removed: tls?.removed, unproved, audit, requestMs })
-  const server = new Server({
-    'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
-    'grpc.max_send_message_length': -1,
-    'grpc.max_concurrent_streams': STREAMS_MAX,
-    'grpc.keepalive_time_ms': keepaliveMs,
-    'grpc.keepalive_timeout_ms': keepaliveMs / 3,
-    'grpc.enable_channelz': 0,
-    interceptors: [guard.interceptor],
-  })
-  for (const { definition, calls, streams = {} } of services) {
-    const implementation: UntypedServiceImplementation = {}
-    for (const [rpc, run] of Object.entries(calls)) implementation[rpc] = unary(run, guard, onBug)
-    for (const [rpc, run] of Object.entries(streams)) implementation[rpc] = streaming(run, guard, onBug)
-    server.addService(definition, implementation)
-  }
-  const stop = (graceMs: number): Promise<void> => new Promise((resolve) => {
-    const deadline = setTimeout(() => {
-      server.forceShutdown()
-      resolve()
-    }, graceMs)
-    server.tryShutdown(() => {
-      clearTimeout(deadline)
-      resolve()
+  const make = ({ requestBytesMax, streamsMax }: Bounds): Server => {
+    const server = new Server({
+      'grpc.max_receive_message_length': requestBytesMax,
+      'grpc.max_send_message_length': -1,
+      'grpc.max_concurrent_streams': streamsMax,
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': keepaliveMs / 3,
+      'grpc.enable_channelz': 0,
+      interceptors: [guard.interceptor],
     })
-  })
+    for (const { definition, calls, streams = {} } of services) {
+      const implementation: UntypedServiceImplementation = {}
+      for (const [rpc, run] of Object.entries(calls)) implementation[rpc] = unary(run, guard, onBug)
+      for (const [rpc, run] of Object.entries(streams)) implementation[rpc] = streaming(run, guard, onBug)
+      server.addService(definition, implementation)
+    }
+    return server
+  }
+  const server = make(NODE_BOUNDS)
   if ('socketPath' in at) {
     const { socketPath, peerUid } = at
     rmSync(socketPath, { force: true })
@@ -128,7 +129,7 @@ export async function serveGrpc(
       port: 0,
       close: async (graceMs) => {
         const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
-        await stop(graceMs)
+        await stop(server, graceMs)
         await closed
       },
     }
@@ -136,15 +137,18 @@ export async function serveGrpc(
   const { host, port } = at
   if (tls === undefined) {
     const address = hostAndPort(host, port)
-    return { port: await bind(server, address, address), close: stop }
+    return { port: await bind(server, address, address), close: (graceMs) => stop(server, graceMs) }
   }
-  const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure())
+  const forUsers = make(USER_BOUNDS)
+  const [nodes, users] = [server, forUsers].map((one) =>
+    one.createConnectionInjector(ServerCredentials.createInsecure()))
   const { folder, onRefused, tokens } = tls
   const listener = await listenSecurely({
-    host, port, folder, protocol: 'h2', onSecure: injectConnection, onRefused,
+    host, port, folder, protocol: 'h2', onRefused,
+    onSecure: (socket, { role }) => (role === 'node' ? nodes! : users!).injectConnection(socket),
     onUnnamed: unproved && ((socket) => {
       const why = tokens!.isEmpty ? 'it showed no certificate' : 'too many connections without a certificate'
-      if (!tokens!.isEmpty && unproved.add(socket)) return injectConnection(socket)
+      if (!tokens!.isEmpty && unproved.add(socket)) return users!.injectConnection(socket)
       onRefused(addressOf(socket), why)
       socket.destroy()
     }),
@@ -153,11 +157,23 @@ export async function serveGrpc(
     port: listener.port,
     close: async (graceMs) => {
       const closed = listener.close()
-      await stop(graceMs)
+      await Promise.all([stop(server, graceMs), stop(forUsers, graceMs)])
       await closed
     },
   }
 }
+
+/** Running calls have `graceMs` to end. */
+const stop = (server: Server, graceMs: number): Promise<void> => new Promise((resolve) => {
+  const deadline = setTimeout(() => {
+    server.forceShutdown()
+    resolve()
+  }, graceMs)
+  server.tryShutdown(() => {
+    clearTimeout(deadline)
+    resolve()
+  })
+})
 
 /** Root may be anybody. That user becomes the address of the socket, which has none of its own. */
 function isOwner(socket: net.Socket, peerUid: (fd: number) => number): boolean {

@@ -5,7 +5,7 @@
  */
 import { once } from 'node:events'
 import { connect } from 'node:http2'
-import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2'
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, Settings } from 'node:http2'
 import net from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { status } from '@grpc/grpc-js'
@@ -266,6 +266,26 @@ t.test('a request that does not become whole ends, and its stream', async (t) =>
   good.end(Buffer.alloc(5))
   await once(good, 'response')
   t.equal(one.begun, 1, 'the connection stays')
+})
+
+t.test('requests of users are small, those of nodes need not be', async (t) => {
+  const one = await scene(t)
+  const token = await one.make('big', 'node')
+  const node = wishForNode(one.ca.folder({ role: 'node', name: 'n2' }))
+  const client = new GrpcClient({ address: one.address, endpoint: 'e', source: 's', tls: node })
+  t.teardown(() => client.close())
+  const send = (by: GrpcClient, sizeBytes: number): Promise<string> =>
+    by.call(SERVICES.NodeService!, 'Get', { name: 'x'.repeat(sizeBytes) }, 5_000).then(
+      (answer) => (answer as { name: string }).name, (error: HoldfastError) => error.message)
+  const [small, large] = [200 * 1024, 4 * 1024 * 1024]
+  t.match(await send(client, large), /^node n2/)
+  for (const by of [one.client(token), one.client(undefined, 'admin')]) {
+    t.match(await send(by, small), /^(node big|admin alice)/)
+    t.match(await send(by, large), /larger than/)
+  }
+  const session = await sessionOf(t, one)
+  const [{ maxConcurrentStreams }] = (await once(session, 'remoteSettings')) as [Settings]
+  t.equal(maxConcurrentStreams, 100)
 })
 
 t.test('while there is no token nobody comes in without a certificate', async (t) => {
