@@ -8,7 +8,6 @@ import { NodeKeys } from '../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../cluster/keys/user-key.ts'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import { unreachable } from '../engine/assert.ts'
-import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { ErrorCode } from '../engine/errors.ts'
 import type { CommandResult, OperatorCommand } from '../engine/replication/copy-port.ts'
@@ -22,6 +21,7 @@ import type { DiskStatus } from '../engine/volume/volume-spec.ts'
 import { requireCipher } from './cipher/libcrypto.ts'
 import { clock } from './clock.ts'
 import { homeOf } from './copy-homes.ts'
+import { CopyNotes } from './copy-notes.ts'
 import { MessageConfigs } from './copy/config-messages.ts'
 import { copyStatus } from './copy/copy-report.ts'
 import { snapshotAnswer } from './copy/snapshot-report.ts'
@@ -121,6 +121,7 @@ class ReplicatedWorker {
   readonly #meters: VolumeMeters
   readonly #gates = new VolumeGates(clock)
   readonly #status = new StatusTeller()
+  readonly #notes = new CopyNotes()
   /** Since the last status. */
   #saidLeads = false
   readonly #node: string
@@ -291,12 +292,8 @@ class ReplicatedWorker {
     const copy = this.replication.copies.copy(volumeId)
     const refuse = (): void => reply(failure('copy-not-found', { node: this.#node, volume: volumeId }))
     if (copy?.store === undefined || copy.state.copyId !== copyId) return refuse()
-    // What knows fewer keys is older: who wrote under the last one relies on it.
-    const { noted: former } = copy.store
-    const isKnown = keyCountOf(noted) < keyCountOf(former) || JSON.stringify(former) === JSON.stringify(noted)
-    if (isKnown) return reply({ ok: true, value: undefined })
-    copy.store.note(noted, (ok) => (ok ? reply({ ok: true, value: undefined }) : refuse()))
-    this.#loop.askForTurn()
+    const ended = (ok: boolean): void => (ok ? reply({ ok: true, value: undefined }) : refuse())
+    if (this.#notes.note(copy.store, noted, ended)) this.#loop.askForTurn()
   }
 
   #snapshots(query: SnapshotQuery): Result<SnapshotAnswer> {
@@ -396,10 +393,4 @@ class ReplicatedWorker {
       this.shell.stop((result) => resolve(result.ok ? { ok: true, value: undefined } : result))
     })
   }
-}
-
-/** Of a note: how many keys of its volume it knows. */
-function keyCountOf(noted: unknown): number {
-  const { record } = (noted ?? {}) as { record?: VolumeRecord }
-  return record?.spec.encryption?.keys.length ?? 0
 }
