@@ -30,13 +30,19 @@ export function readKmsConfig(file: string): KmsConfig {
   const refuse = (reason: string): never => {
     throw new HoldfastError('kms-config', { file, reason })
   }
-  let found: Record<string, unknown>
+  let text: Buffer
   try {
-    const text = readFileSync(file)
-    if (text.length > FILE_BYTES_MAX) return refuse(`it has ${text.length} bytes`)
-    found = JSON.parse(text.toString()) as Record<string, unknown>
+    text = readFileSync(file)
   } catch (error) {
     return refuse((error as Error).message)
+  }
+  if (text.length > FILE_BYTES_MAX) return refuse(`it has ${text.length} bytes`)
+  let found: Record<string, unknown>
+  try {
+    found = JSON.parse(text.toString()) as Record<string, unknown>
+  } catch {
+    // What the parser says quotes it, and it may be the file of the token.
+    return refuse('it is no JSON')
   }
   if (typeof found !== 'object' || found === null || Array.isArray(found)) return refuse('it is no JSON object')
   for (const name of Object.keys(found)) if (!KNOWN.includes(name)) return refuse(`nothing is called ${name}`)

@@ -23,6 +23,9 @@ const ANSWER_BYTES_MAX = 64 * 1024
 const REASON_LENGTH_MAX = 200
 const TOKEN_BYTES_MAX = 8192
 
+/** Said here: else NODE_TLS_REJECT_UNAUTHORIZED of the environment decides whom a data key is sent to. */
+const TLS = { minVersion: 'TLSv1.2', rejectUnauthorized: true } as const
+
 interface Answer {
   status: number
   body: Buffer
@@ -124,7 +127,7 @@ function post(server: Server, what: string, body: Buffer): Promise<Answer> {
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(pieces) }))
     }
     const request = url.protocol === 'https:'
-      ? https.request(url, { ...options, minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) }, take)
+      ? https.request(url, { ...options, ...TLS, ...(ca === undefined ? {} : { ca }) }, take)
       : http.request(url, options, take)
     request.on('error', reject)
     request.end(body)

@@ -2,6 +2,7 @@
  * Risk: a data key opens for another volume; a key server that is down, slow, sealed or hostile hangs a command, is
  * believed, or is told of in more than a sentence; a data key or token passes in the clear, or is shown.
  */
+import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -130,6 +131,10 @@ t.test('over TLS: by who is trusted, under the name that was asked', async (t) =
   const other = sourceOf(t, server.address, { caFile: path.join(stranger.dir, 'ca.crt') })
   await t.rejects(other.wrap(dataKey, PLACE), { code: 'kms-unreachable', message: /SIGNATURE|SELF_SIGNED|UNABLE/ })
   await t.rejects(sourceOf(t, server.address).wrap(dataKey, PLACE), { code: 'kms-unreachable' }, 'nobody vouches')
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
+  t.teardown(() => delete process.env.NODE_TLS_REJECT_UNAUTHORIZED)
+  await t.rejects(other.wrap(dataKey, PLACE), { code: 'kms-unreachable' }, 'whatever the environment says')
+  delete process.env.NODE_TLS_REJECT_UNAUTHORIZED
   const named = sourceOf(t, server.address.replace('127.0.0.1', 'localhost'), { caFile })
   await t.rejects(named.wrap(dataKey, PLACE), { code: 'kms-unreachable', message: /ALTNAME/ })
 })
@@ -152,6 +157,10 @@ t.test('a file that says less, more or something else is refused in words', asyn
   for (const [address, more, message] of cases) {
     t.throws(() => readKmsConfig(configFile(t, address, more)), { code: 'kms-config', message }, String(message))
   }
+  const token = path.join(temporaryFolder(t), 'token')
+  writeFileSync(token, TOKEN)
+  const message = /key server: it is no JSON; see/
+  t.throws(() => readKmsConfig(token), { code: 'kms-config', message }, 'a token that is named instead is not shown')
   t.throws(() => readKmsConfig('/dev/null'), { code: 'kms-config' })
   t.throws(() => readKmsConfig(path.join(temporaryFolder(t), 'none')), { code: 'kms-config', message: /ENOENT/ })
   t.throws(() => sourceOf(t, right, { tokenFile: 'none' }), { code: 'kms-config', message: /ENOENT/ })
