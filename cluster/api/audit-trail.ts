@@ -6,6 +6,9 @@
  *   ended    the same `id`: `done`, or the code and the sentence of the refusal
  *   denied   somebody known who has no right to it; of the same one and RPC once in 10 s
  *
+ * What may be asked often is told folded, so that nobody rotates the rest away: `untold` says how many of that caller
+ * were not told before.
+ *
  * Invariant: of a request the fields of the table alone are told, and none of them is a secret.
  */
 import { randomBytes } from 'node:crypto'
@@ -17,13 +20,17 @@ interface Audited {
   fields: readonly string[]
   /** Only with it. */
   flag?: string
+  /** Only with one of them as its `operation`. */
+  operations?: readonly string[]
+  /** Nothing is lost by it, or schedules do it too: the same once in an hour, and so many of one caller. */
+  isOften?(request: Readonly<Record<string, unknown>>): boolean
 }
 
 export const AUDITED: Readonly<Record<string, Audited>> = {
   'VolumeService/Resize': { fields: ['name', 'sizeBytes'], flag: 'force' },
   'VolumeService/Delete': { fields: ['name', 'force', 'purge', 'keep'] },
   'VolumeService/Purge': { fields: ['name'] },
-  'VolumeService/GetKeys': { fields: ['name'] },
+  'VolumeService/GetKeys': { fields: ['name'], isOften: () => true },
   'VolumeService/ChangeKeys': { fields: ['name', 'wrappedBy'] },
   'VolumeService/ForcePromotion': { fields: ['name', 'to'] },
   'VolumeService/Attach': { fields: ['name', 'node', 'mode'], flag: 'force' },
@@ -33,6 +40,11 @@ export const AUDITED: Readonly<Record<string, Audited>> = {
   'NodeService/Remove': { fields: ['name'] },
   'TokenService/Create': { fields: ['name', 'role', 'validMs'] },
   'TokenService/Revoke': { fields: ['name'] },
+  'ClusterService/Change': {
+    fields: ['volumeId', 'operation', 'sizeBytes', 'snapshotId', 'toId'],
+    operations: ['shrink', 'snapshot-delete', 'rollback'],
+    isOften: ({ operation }) => operation === 'snapshot-delete',
+  },
   'ClusterService/EraseCopy': { fields: ['volumeId', 'copyId', 'epoch'] },
 }
 
@@ -52,12 +64,25 @@ export interface From {
 const TEXT_MAX = 256
 const DENIED_EVERY_MS = 10_000
 const DENIED_KINDS_MAX = 256
+const FOLD_MS = 3600_000
+const FOLD_TOLD_MAX = 256
+const FOLD_CALLERS_MAX = 64
+
+interface Fold {
+  fromMs: number
+  told: Set<string>
+  untold: number
+}
+
+const callerKey = ({ by, role, name }: Caller): string => `${by} ${role} ${name}`
 
 export class AuditTrail {
   readonly #port: AuditPort
   readonly #nowMs: () => number
   /** When it was told last, by caller and RPC. */
   readonly #deniedAtMs = new Map<string, number>()
+  /** Of what is asked often, by caller. */
+  readonly #folds = new Map<string, Fold>()
 
   /** @param nowMs  monotonic */
   constructor(port: AuditPort, nowMs = () => performance.now()) {
@@ -69,21 +94,52 @@ export class AuditTrail {
   asked(rpc: string, request: object, caller: Caller, from: From): (error?: unknown) => void {
     const audited = Object.hasOwn(AUDITED, rpc) ? AUDITED[rpc]! : undefined
     const given = request as Readonly<Record<string, unknown>>
-    if (audited === undefined || (audited.flag !== undefined && given[audited.flag] !== true)) return () => undefined
+    const isTold = audited !== undefined && (audited.flag === undefined || given[audited.flag] === true)
+      && (audited.operations?.includes(String(given.operation)) ?? true)
+    if (!isTold) return () => undefined
     const id = randomBytes(8).toString('hex')
     const startedMs = this.#nowMs()
     const { fields, flag } = audited
     const shown = shownOf(given, flag === undefined ? fields : [...fields, flag])
-    this.#port.write({ stage: 'asked', id, rpc, ...who(caller, from), request: shown })
+    const untold = audited.isOften?.(given) === true ? this.#fold(`${rpc} ${JSON.stringify(shown)}`, caller) : 0
+    if (untold === undefined) return () => undefined
+    const folded = untold === 0 ? {} : { untold }
+    this.#port.write({ stage: 'asked', id, rpc, ...who(caller, from), request: shown, ...folded })
     return (error) => {
       const tookMs = Math.round(this.#nowMs() - startedMs)
       this.#port.write({ stage: 'ended', id, rpc, ...who(caller, from), ...outcomeOf(error), tookMs })
     }
   }
 
+  /** @returns how many before it were not told; undefined: it is not either */
+  #fold(what: string, caller: Caller): number | undefined {
+    const nowMs = this.#nowMs()
+    for (const [known, { fromMs, untold }] of this.#folds) {
+      if (nowMs - fromMs >= FOLD_MS && untold === 0) this.#folds.delete(known)
+    }
+    // Those beyond share the last place.
+    const own = callerKey(caller)
+    const key = this.#folds.has(own) || this.#folds.size < FOLD_CALLERS_MAX - 1 ? own : ''
+    const fold = this.#folds.get(key) ?? { fromMs: nowMs, told: new Set(), untold: 0 }
+    this.#folds.set(key, fold)
+    if (nowMs - fold.fromMs >= FOLD_MS) {
+      fold.fromMs = nowMs
+      fold.told.clear()
+    }
+    const kind = key === '' ? `${own} ${what}` : what
+    if (fold.told.has(kind) || fold.told.size >= FOLD_TOLD_MAX) {
+      fold.untold++
+      return undefined
+    }
+    fold.told.add(kind)
+    const { untold } = fold
+    fold.untold = 0
+    return untold
+  }
+
   denied(rpc: string, caller: Caller, from: From): void {
     if (!Object.hasOwn(AUDITED, rpc)) return
-    const kind = `${caller.by} ${caller.role} ${caller.name} ${rpc}`
+    const kind = `${callerKey(caller)} ${rpc}`
     const nowMs = this.#nowMs()
     for (const [known, atMs] of this.#deniedAtMs) if (nowMs - atMs >= DENIED_EVERY_MS) this.#deniedAtMs.delete(known)
     if (this.#deniedAtMs.has(kind) || this.#deniedAtMs.size >= DENIED_KINDS_MAX) return

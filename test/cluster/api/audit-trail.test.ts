@@ -140,6 +140,47 @@ t.test('a unix socket: the user of the other end, who is the owner or root', asy
   t.match(entries.at(-1), { uid: 0 })
 })
 
+t.test('what a node orders by which data goes', async (t) => {
+  const one = heard()
+  const caller = { role: 'node', name: 'n2', by: 'certificate' } as const
+  const order = { volumeId: 'v', instance: 'i', snapshotId: 's', toId: 'o', sizeBytes: 4096 }
+  const ask = (operation: string, more: object = {}) =>
+    one.trail.asked('ClusterService/Change', { ...order, operation, ...more }, caller, {})()
+  for (const operation of ['resize', 'snapshot']) ask(operation)
+  t.same(one.entries, [])
+  for (const operation of ['shrink', 'rollback', 'snapshot-delete']) {
+    one.entries.length = 0
+    ask(operation)
+    const request = { volumeId: 'v', operation, sizeBytes: 4096, snapshotId: 's', toId: 'o' }
+    t.match(one.entries, [{ stage: 'asked', name: 'n2', request }, { stage: 'ended', outcome: 'done' }])
+  }
+  one.entries.length = 0
+  for (let i = 0; i < 1_000; i++) ask('snapshot-delete', { snapshotId: `s${i}` })
+  t.ok(one.entries.length <= 512, 'a schedule does not flood it')
+  one.entries.length = 0
+  for (let i = 0; i < 3; i++) ask('rollback')
+  t.equal(one.entries.length, 6, 'each of those that nothing but a person orders')
+})
+
+t.test('who asks for keys again and again does not flood it', async (t) => {
+  const one = heard()
+  const ask = (name: string, volume: string) => one.trail.asked(
+    'VolumeService/GetKeys', { name: volume }, { role: 'operator', name, by: 'token' }, {})(undefined)
+  for (let i = 0; i < 100; i++) ask('o1', 'v')
+  t.match(one.entries, [{ stage: 'asked', request: { name: 'v' } }, { stage: 'ended' }])
+  ask('o2', 'v')
+  t.equal(one.entries.length, 4, 'another caller')
+  ask('o1', 'w')
+  t.match([one.entries.length, one.entries[4]], [6, { request: { name: 'w' }, untold: 99 }])
+  for (let i = 0; i < 1_000; i++) ask('o1', `x${i}`)
+  t.equal(one.entries.length, 2 * 257)
+  one.nowMs = 3600_000
+  ask('o1', 'v')
+  t.match(one.entries.at(-2), { request: { name: 'v' }, untold: 1_000 - 254 })
+  for (let i = 0; i < 1_000; i++) ask(`c${i}`, 'v')
+  t.ok(one.entries.length <= 2 * (258 + 64 + 256))
+})
+
 t.test('who is denied does not flood it', async (t) => {
   const one = heard()
   const caller = (name: string) => ({ role: 'viewer', name, by: 'certificate' }) as const
