@@ -302,11 +302,13 @@ const RESEND_RETRIES_MAX = 8
 
 /**
  * Not before an answer can be there, and twice as long each time: who is late with many records only gets later by
- * getting them again.
+ * getting them again. Where all of late were sent again, the next ones are given the time in which one may have come.
  */
-function resendAfterMs({ state, nowMs }: Turn, { answerMs, owedSinceMs = nowMs }: Peer): number {
+function resendAfterMs({ state, nowMs }: Turn, peer: Peer): number {
   const { retryMs } = state.options
-  return Math.min(RESEND_RETRIES_MAX * retryMs, Math.max(retryMs, 2 * answerMs, (nowMs - owedSinceMs) / 2))
+  const { answerMs, waitedMs, storedSeq, againSeq, owedSinceMs = nowMs } = peer
+  const answerableMs = Math.max(2 * answerMs, againSeq > storedSeq ? waitedMs : 2 * waitedMs)
+  return Math.min(RESEND_RETRIES_MAX * retryMs, Math.max(retryMs, answerableMs, (nowMs - owedSinceMs) / 2))
 }
 
 const nodesOf = (peers: readonly Peer[]): NodeId[] => peers.map(({ node }) => node)

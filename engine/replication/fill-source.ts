@@ -178,6 +178,7 @@ export function onFillStarted(turn: Turn, from: NodeId, instance: string, id: nu
   fill.phase = 'filling'
   peer.isFollowing = true
   peer.fillId = id
+  peer.timedSeq = 0
   peer.sentSeq = peer.storedSeq = peer.durableSeq = fill.target
   peer.owedSinceMs = undefined
   if (turn.state.primary!.reconciling === undefined || turn.state.primary!.reconciling.phase === 'syncing')

@@ -142,6 +142,7 @@ function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport
     return fillInPlace(turn, peer, report)
   }
   peer.failure = undefined
+  peer.timedSeq = 0
   peer.sentSeq = fork
   peer.storedSeq = peer.durableSeq = storedSeq
   peer.owedSinceMs = nowMs

@@ -36,9 +36,11 @@ export interface Peer {
   sentAtMs: number
   /** How long records took of late from here to its word that it stored them. */
   answerMs: number
-  /** Records up to here were sent then; above what it stored: their answer is timed. */
+  /** So long it had not answered when records were sent again; 0: since then some were answered that were sent once. */
+  waitedMs: number
+  /** Records up to here were sent then; above what it stored: their answer is timed, unless some were sent again. */
   timedSeq: number
-  timedAtMs: number
+  timedAtMs: number | undefined
   /** When it was last asked what it has. */
   askedAtMs: number
   /** Messages that it is sent in one go at most: one after a gap, then twice as many whenever it has stored more. */
@@ -267,8 +269,9 @@ export function newPeer(node: NodeId): Peer {
     owedSinceMs: undefined,
     sentAtMs: -Infinity,
     answerMs: 0,
+    waitedMs: 0,
     timedSeq: 0,
-    timedAtMs: -Infinity,
+    timedAtMs: undefined,
     askedAtMs: -Infinity,
     burst: Infinity,
     againSeq: -1,

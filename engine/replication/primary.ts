@@ -235,11 +235,20 @@ export function pump(turn: Turn, peer: Peer, evenEmpty = false): void {
  */
 export function sendFirstAgain(turn: Turn, peer: Peer): void {
   const sentBefore = peer.sentSeq
+  const { nowMs } = turn
+  peer.waitedMs = Math.max(peer.waitedMs, nowMs - (peer.owedSinceMs ?? nowMs))
+  stopTiming(peer)
   peer.sentSeq = peer.storedSeq
   peer.burst = 1
   pump(turn, peer)
   peer.againSeq = peer.sentSeq
   peer.sentSeq = Math.max(peer.sentSeq, sentBefore)
+}
+
+/** Of records that are sent again nobody knows which sending is answered: until all of them are, nothing is timed. */
+export function stopTiming(peer: Peer): void {
+  peer.timedSeq = Math.max(peer.timedSeq, peer.sentSeq)
+  peer.timedAtMs = undefined
 }
 
 /** D7: a peer stored a prefix. */
@@ -259,9 +268,10 @@ export function onStored(
   const { seq, durableSeq } = message
   if (durableSeq > peer.durableSeq) peer.durableSeq = durableSeq
   if (seq > peer.storedSeq) {
-    if (peer.timedSeq > peer.storedSeq && peer.timedSeq <= seq) noteAnswer(peer, nowMs - peer.timedAtMs)
+    if (peer.timedSeq > peer.storedSeq && peer.timedSeq <= seq) noteAnswer(peer, nowMs)
     peer.storedSeq = seq
     peer.burst = peer.burst < AHEAD_RECORDS_MAX ? peer.burst * 2 : Infinity
+    if (peer.againSeq === seq) stopTiming(peer)
     if (peer.sentSeq < seq || peer.againSeq === seq) peer.sentSeq = seq
     peer.owedSinceMs = seq < peer.sentSeq ? nowMs : undefined
     // F3: pieces are answered, and a filling ends, behind records: each one is a step.
@@ -272,8 +282,10 @@ export function onStored(
 }
 
 /** Up at once, and down by and by: what is sent again too soon is what makes the next answer later. */
-function noteAnswer(peer: Peer, tookMs: number): void {
-  peer.answerMs = Math.max(tookMs, peer.answerMs * ANSWER_DECAY)
+function noteAnswer(peer: Peer, nowMs: number): void {
+  if (peer.timedAtMs === undefined) return
+  peer.answerMs = Math.max(nowMs - peer.timedAtMs, peer.answerMs * ANSWER_DECAY)
+  peer.waitedMs = 0
 }
 
 /** I18: an instance we do not know must say what it has. One that ended does not matter. */
@@ -311,6 +323,7 @@ export function onRefused(
       peer.rewoundSeq = tail.seq
       peer.rewoundAtMs = turn.nowMs
       peer.burst = 1
+      stopTiming(peer)
       peer.sentSeq = tail.seq
       return pump(turn, peer)
     }

@@ -21,7 +21,7 @@ import { passOnIfUnable } from './own-disk.ts'
 import { fillInPlace, sendNewEpoch } from './peer-reports.ts'
 import { newPeer, newPrimary } from './primary-state.ts'
 import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
-import { pump } from './primary.ts'
+import { pump, stopTiming } from './primary.ts'
 import { progressReads } from './reads.ts'
 import { bringInLine } from './reconcile.ts'
 import { forkOf } from './record-id.ts'
@@ -193,6 +193,7 @@ export function tickReconcile(turn: Turn): void {
   tickFills(turn)
   for (const peer of primary.peers.values()) {
     if (peer.fill === undefined || !peer.isFollowing || nowMs - peer.sentAtMs < retryMs) continue
+    stopTiming(peer)
     peer.sentSeq = peer.storedSeq
     if (phase === 'syncing') pump(turn, peer)
   }

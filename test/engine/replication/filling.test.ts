@@ -456,6 +456,38 @@ t.test('records are not sent again before an answer can be there', (t) => {
   t.end()
 })
 
+t.test('records that had to be sent again are no measure of how long an answer takes', (t) => {
+  const copies = serving()
+  const { retryMs } = copies.node('n1').state.options
+  let isLost = false
+  const sentAtMs: number[] = []
+  const { event } = copies
+  copies.event = (name, what) => {
+    const message = name === 'n3' && what.type === 'message' ? what.message : undefined
+    const isAppend = message?.type === 'append'
+    if (isAppend && message.records.length > 0) sentAtMs.push(copies.nowMs)
+    if (!isAppend || !isLost) event.call(copies, name, what)
+  }
+  const lose = (i: number, forMs: number): void => {
+    isLost = true
+    copies.write(i, i)
+    copies.run(forMs)
+    isLost = false
+  }
+  lose(0, 6 * retryMs)
+  copies.run(8 * retryMs)
+  t.same(sentAtMs.map((atMs) => (atMs - sentAtMs[0]!) / retryMs), [0, 1, 2, 4, 8])
+  // Answered at once, whatever became of those before.
+  copies.write(1, 1)
+  copies.run(retryMs)
+  sentAtMs.length = 0
+  lose(2, 0)
+  copies.run(8 * retryMs)
+  t.equal(sentAtMs[1]! - sentAtMs[0]!, retryMs)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.end()
+})
+
 t.test('requests do not wait for a begin that takes long', (t) => {
   const copies = beginning({ windowRecordsMax: 8 })
   const requests = Array.from({ length: 30 }, (_, i) => copies.write(i, i))
