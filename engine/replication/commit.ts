@@ -11,7 +11,7 @@ import { progressOf } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { progressOpenings } from './sessions.ts'
 import { noteFua, releaseFlushes } from './flush.ts'
-import { abandonFills, progressFills } from './fill-source.ts'
+import { abandonFills, orderedMax, progressFills } from './fill-source.ts'
 import { progressHandOver } from './hand-over.ts'
 import { releaseHeld } from './primary.ts'
 import { newPeer } from './primary-state.ts'
@@ -67,6 +67,7 @@ export function advance(turn: Turn): void {
   }
   if (countOf(log.window) > 0) forgetStored(state)
   releaseFlushes(turn)
+  primary.orderedMax = orderedMax(primary)
   releaseHeld(turn)
   if (primary.shrinking !== undefined) askWhatLivesBeyond(turn, primary.shrinking)
   if (primary.openings.length > 0) progressOpenings(turn)

@@ -19,7 +19,7 @@ import { nextToken, slicesOf } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
-import type { FillPiece, FillSource, Peer } from './primary-state.ts'
+import type { FillPiece, FillSource, Peer, PrimaryState } from './primary-state.ts'
 import { AHEAD_RECORDS_MAX, isFull, pump } from './primary.ts'
 import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
@@ -88,6 +88,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     scanToken: undefined,
     number: 0,
     unanswered: [],
+    slowed: undefined,
     joinSeq: 0,
     sentAtMs: nowMs,
     resends: 0,
@@ -285,15 +286,38 @@ export function onFillEnded(turn: Turn, from: NodeId, instance: string, id: numb
 }
 
 /** Requests that wait for its answers do not wait long (C5). A member of the set is required anyhow. */
-function isNear({ state, nowMs }: Turn, { node, storedSeq, owedSinceMs }: Peer): boolean {
-  const { role, config, log, options } = state
-  if (role !== 'primary' || config!.config.inSync.includes(node)) return true
-  const isLate = owedSinceMs !== undefined && nowMs - owedSinceMs >= options.evictAfterMs
-  return !isLate && log.commitSeq - storedSeq <= AHEAD_RECORDS_MAX
+function isNear(turn: Turn, peer: Peer): boolean {
+  const { role, config, log } = turn.state
+  if (role !== 'primary' || config!.config.inSync.includes(peer.node)) return true
+  return !isLate(turn, peer) && log.commitSeq - peer.storedSeq <= AHEAD_RECORDS_MAX
+}
+
+const isLate = ({ state, nowMs }: Turn, { owedSinceMs }: Peer): boolean =>
+  owedSinceMs !== undefined && nowMs - owedSinceMs >= state.options.evictAfterMs
+
+/**
+ * F4: who follows and stores less than clients write would be a full window behind for as long as they do. From when
+ * the window is full half as much is ordered as it stores, until it is near or late.
+ */
+function follow(turn: Turn, peer: Peer, fill: FillSource): void {
+  if (isNear(turn, peer)) beginToRequire(turn, peer, fill)
+  else if (isLate(turn, peer)) fill.slowed = undefined
+  else if (isFull(turn)) fill.slowed ??= { tail: turn.state.log.tail, storedSeq: peer.storedSeq }
+}
+
+/** Up to where requests are ordered now, so that those who follow come near. */
+export function orderedMax({ peers }: PrimaryState): number {
+  let max = Infinity
+  for (const { fill, storedSeq } of peers.values()) {
+    if (fill?.slowed === undefined) continue
+    max = Math.min(max, fill.slowed.tail + (storedSeq - fill.slowed.storedSeq) / 2)
+  }
+  return max
 }
 
 function beginToRequire({ state, nowMs }: Turn, peer: Peer, fill: FillSource): void {
   fill.phase = 'joining'
+  fill.slowed = undefined
   fill.joinSeq = state.log.commitSeq
   // L3: one that ended while it was away is no sign that it is gone again.
   if (peer.lease.untilMs <= nowMs) peer.lease = { untilMs: -Infinity, instance: undefined }
@@ -314,7 +338,7 @@ export function progressFills(turn: Turn): void {
       continue
     }
     if (fill.phase === 'filling' && fill.slices.length === 0) scanNext(turn, peer, fill)
-    if (fill.phase === 'following' && isNear(turn, peer)) beginToRequire(turn, peer, fill)
+    if (fill.phase === 'following') follow(turn, peer, fill)
     if (fill.phase !== 'joining' || state.change !== undefined) continue
     if (config!.config.inSync.includes(peer.node)) {
       // A member that lacked something and could not be let go was filled where it is.

@@ -83,6 +83,8 @@ export interface FillSource {
   /** Of the last `fill`, and those that are not answered yet, in the order of their numbers. */
   number: number
   unanswered: FillPiece[]
+  /** It followed from too far when the window was full: since then less is ordered than it stores (F4). */
+  slowed: { tail: number; storedSeq: number } | undefined
   /** Committed when it began to be required: to be durable there before it joins. */
   joinSeq: number
   sentAtMs: number
@@ -219,6 +221,8 @@ export interface PrimaryState {
   /** Requests that wait for room, in order of arrival. */
   held: HeldRequest[]
   heldHead: number
+  /** Requests are ordered up to here, for a copy that follows from too far; Infinity: there is none. */
+  orderedMax: number
   /** The last one, also when it is over. */
   hold: Hold | undefined
   edges: Map<number, EdgeCheck>
@@ -296,6 +300,7 @@ export function newPrimary(epoch: number): PrimaryState {
     openings: [],
     held: [],
     heldHead: 0,
+    orderedMax: Infinity,
     hold: undefined,
     edges: new Map(),
     reads: new Map(),

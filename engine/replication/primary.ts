@@ -131,8 +131,10 @@ export const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; bloc
   )
 
 export function isFull({ state }: Turn): boolean {
-  const { window } = state.log
-  return countOf(window) >= state.options.windowRecordsMax || window.bytes >= state.options.windowBytesMax
+  const { options, primary } = state
+  const { window, tail } = state.log
+  if (countOf(window) >= options.windowRecordsMax || window.bytes >= options.windowBytesMax) return true
+  return primary !== undefined && tail >= primary.orderedMax
 }
 
 /** So that a frontend whose request is over before there is room knows why. */

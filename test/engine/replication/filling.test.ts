@@ -488,6 +488,55 @@ t.test('records that had to be sent again are no measure of how long an answer t
   t.end()
 })
 
+t.test('a filled copy that stores less than clients write comes near all the same, and nobody waits for long', (t) => {
+  const { copies } = filling({ windowRecordsMax: 1024, windowBytesMax: 1 << 24, fillBytesMax: 4096 })
+  const onTheWay: Array<() => void> = []
+  const { deliver } = copies
+  copies.deliver = (letter) => {
+    if (letter.to === 'n3' && letter.message.type === 'append') onTheWay.push(() => deliver.call(copies, letter))
+    else deliver.call(copies, letter)
+  }
+  const askedAtMs = new Map<number, number>()
+  let written = 0
+  let longestMs = 0
+  /** Of 10 ms: the copy is given 4 messages, of a record each, and twice as much is written, if it is answered. */
+  const turn = (): void => {
+    for (const arrive of onTheWay.splice(0, 4)) arrive()
+    for (let i = 0; i < 8 && askedAtMs.size < 32; i++) {
+      askedAtMs.set(copies.write(written % 64, written), copies.nowMs)
+      written++
+    }
+    copies.run(10)
+    for (const { message } of copies.replies.splice(0)) {
+      const sinceMs = message.type === 'reply' ? askedAtMs.get(message.id.request) : undefined
+      if (message.type !== 'reply' || sinceMs === undefined) continue
+      longestMs = Math.max(longestMs, copies.nowMs - sinceMs)
+      askedAtMs.delete(message.id.request)
+    }
+  }
+  const behind = (): number => {
+    const { log, primary } = copies.node('n1').state
+    return log.commitSeq - primary!.peers.get('n3')!.storedSeq
+  }
+  while (behind() < 400) turn()
+  copies.isStalled = () => false
+  let farthest = 0
+  let turns = 0
+  for (; copies.config.inSync.length < 3 && turns < 1500; turns++) {
+    turn()
+    farthest = Math.max(farthest, behind())
+  }
+  t.ok(farthest > 900, `it was ${farthest} records behind`)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'], `after ${turns} turns`)
+  // So many are sent ahead to it at most, and asked for before that.
+  t.ok(longestMs <= ((256 + 2 * 32) / 4 + 10) * 10, `a request took ${longestMs} ms`)
+  copies.deliver = deliver
+  for (const arrive of onTheWay.splice(0)) arrive()
+  copies.run(2000)
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
 t.test('requests do not wait for a begin that takes long', (t) => {
   const copies = beginning({ windowRecordsMax: 8 })
   const requests = Array.from({ length: 30 }, (_, i) => copies.write(i, i))
