@@ -22,6 +22,8 @@ const OLDEST_UNITS: Record<string, number> = {
   owedSinceMs: 2,
   progressAtMs: 2,
 }
+/** How long something took is no time. It counts as forgotten, so that all is sent again at the earliest. */
+const DURATIONS = new Set(['answerMs', 'waitedMs'])
 /** Of any other: more than all timeouts together that are added up anywhere. */
 const OLDEST_OTHER_UNITS = 3
 
@@ -32,7 +34,8 @@ export function moveTimes(memory: CopyState | undefined, byMs: number): void {
 function move(holder: Record<string, unknown>, byMs: number): void {
   for (const key of Object.keys(holder)) {
     const value = holder[key]
-    if (key.endsWith('Ms')) {
+    if (DURATIONS.has(key)) holder[key] = 0
+    else if (key.endsWith('Ms')) {
       if (typeof value === 'number') holder[key] = moved(key, value, byMs)
     } else if (typeof value === 'object' && value !== null) {
       if (value instanceof Map) {
