@@ -1,6 +1,7 @@
 /**
  * Shares executions out to threads, slice by slice, and watches over them: an input that never ends, or takes all of
- * the thread's memory, is a failure of its target like one that throws.
+ * the thread's memory, is a failure of its target like one that throws. Where V8 cannot refuse the memory, as while a
+ * list of millions grows, it ends the process (`FATAL ERROR`, no report): which target that was, each by itself tells.
  */
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
