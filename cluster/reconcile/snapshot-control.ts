@@ -15,7 +15,7 @@ import {
   SNAPSHOT_PAGE_MAX, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken,
 } from '../api/snapshot-request.ts'
 import { drawnWish } from './rekey-control.ts'
-import { lookAt, settle } from './settled-change.ts'
+import { lookAt, reasonOf, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
 
@@ -181,8 +181,16 @@ export class SnapshotControl {
       const order = { operation: 'rollback' as const, to: target.id, kept: { id, title } }
       return { order, unusedSince: fence.generation, made, onRefusal }
     })
-    // A pass for that wish may have ended before the primary had heard of the fence, and of the rollback.
-    await this.options.wishes.update(record.spec.id, withRewriting)
+    if (record.spec.encryption === undefined) return before
+    try {
+      // A pass for that wish may have ended before the primary had heard of the fence, and of the rollback.
+      await this.options.wishes.update(record.spec.id, withRewriting)
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+      // It was rolled back: who asks again under the same id finds that, and draws the wish.
+      const { what } = asked
+      throw new HoldfastError('change-outcome', { what, volume, reason: reasonOf(error) })
+    }
     return before
   }
 
