@@ -70,7 +70,8 @@ const FOLD_CALLERS_MAX = 64
 
 interface Fold {
   fromMs: number
-  told: Set<string>
+  /** By kind, whether one was done. */
+  told: Map<string, boolean>
   untold: number
 }
 
@@ -101,18 +102,28 @@ export class AuditTrail {
     const startedMs = this.#nowMs()
     const { fields, flag } = audited
     const shown = shownOf(given, flag === undefined ? fields : [...fields, flag])
-    const untold = audited.isOften?.(given) === true ? this.#fold(`${rpc} ${JSON.stringify(shown)}`, caller) : 0
-    if (untold === undefined) return () => undefined
-    const folded = untold === 0 ? {} : { untold }
-    this.#port.write({ stage: 'asked', id, rpc, ...who(caller, from), request: shown, ...folded })
+    const fold = audited.isOften?.(given) === true ? this.#fold(`${rpc} ${JSON.stringify(shown)}`, caller) : undefined
+    const isFolded = fold !== undefined && fold.untold === undefined
+    const tellAsked = (): void => {
+      const folded = fold?.untold === undefined || fold.untold === 0 ? {} : { untold: fold.untold }
+      this.#port.write({ stage: 'asked', id, rpc, ...who(caller, from), request: shown, ...folded })
+    }
+    if (!isFolded) tellAsked()
     return (error) => {
+      const isFirstDone = error === undefined && fold?.isFirstDone() === true
+      if (isFolded && !isFirstDone) return
+      // What was told failed, and this one did not: nobody shall take it for not done.
+      if (isFolded) tellAsked()
       const tookMs = Math.round(this.#nowMs() - startedMs)
       this.#port.write({ stage: 'ended', id, rpc, ...who(caller, from), ...outcomeOf(error), tookMs })
     }
   }
 
-  /** @returns how many before it were not told; undefined: it is not either */
-  #fold(what: string, caller: Caller): number | undefined {
+  /**
+   * @returns how many before it were not told; `untold` undefined: it is not either, unless it is the first one that is
+   * done of a kind that was told
+   */
+  #fold(what: string, caller: Caller): { untold: number | undefined; isFirstDone(): boolean } {
     const nowMs = this.#nowMs()
     for (const [known, { fromMs, untold }] of this.#folds) {
       if (nowMs - fromMs >= FOLD_MS && untold === 0) this.#folds.delete(known)
@@ -120,21 +131,26 @@ export class AuditTrail {
     // Those beyond share the last place.
     const own = callerKey(caller)
     const key = this.#folds.has(own) || this.#folds.size < FOLD_CALLERS_MAX - 1 ? own : ''
-    const fold = this.#folds.get(key) ?? { fromMs: nowMs, told: new Set(), untold: 0 }
+    const fold = this.#folds.get(key) ?? { fromMs: nowMs, told: new Map(), untold: 0 }
     this.#folds.set(key, fold)
     if (nowMs - fold.fromMs >= FOLD_MS) {
       fold.fromMs = nowMs
       fold.told.clear()
     }
     const kind = key === '' ? `${own} ${what}` : what
+    const isFirstDone = (): boolean => {
+      const isFirst = fold.told.get(kind) === false
+      if (isFirst) fold.told.set(kind, true)
+      return isFirst
+    }
     if (fold.told.has(kind) || fold.told.size >= FOLD_TOLD_MAX) {
       fold.untold++
-      return undefined
+      return { untold: undefined, isFirstDone }
     }
-    fold.told.add(kind)
+    fold.told.set(kind, false)
     const { untold } = fold
     fold.untold = 0
-    return untold
+    return { untold, isFirstDone }
   }
 
   denied(rpc: string, caller: Caller, from: From): void {

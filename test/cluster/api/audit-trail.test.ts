@@ -162,6 +162,21 @@ t.test('what a node orders by which data goes', async (t) => {
   t.equal(one.entries.length, 6, 'each of those that nothing but a person orders')
 })
 
+t.test('what is done behind a failure of its kind is told', async (t) => {
+  const one = heard()
+  const ask = (error?: unknown) => one.trail.asked(
+    'VolumeService/GetKeys', { name: 'v' }, { role: 'operator', name: 'o1', by: 'token' }, {})(error)
+  const refused = new HoldfastError('no-controller', {})
+  for (let i = 0; i < 3; i++) ask(refused)
+  for (let i = 0; i < 3; i++) ask()
+  ask(refused)
+  t.match(one.entries, [
+    { stage: 'asked' }, { stage: 'ended', outcome: 'failed' }, { stage: 'asked', request: { name: 'v' } },
+    { stage: 'ended', outcome: 'done' },
+  ])
+  t.equal(one.entries.length, 4)
+})
+
 t.test('who asks for keys again and again does not flood it', async (t) => {
   const one = heard()
   const ask = (name: string, volume: string) => one.trail.asked(
