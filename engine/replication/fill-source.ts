@@ -285,10 +285,14 @@ export function onFillEnded(turn: Turn, from: NodeId, instance: string, id: numb
   else progressFills(turn)
 }
 
-/** Requests that wait for its answers do not wait long (C5). A member of the set is required anyhow. */
+/**
+ * Requests that wait for its answers do not wait long (C5). A member of the set is required anyhow. Who hands the lead
+ * over orders nothing more: what it waits for is the set, and nobody besides.
+ */
 function isNear(turn: Turn, peer: Peer): boolean {
   const { role, config, log } = turn.state
-  if (role !== 'primary' || config!.config.inSync.includes(peer.node)) return true
+  if (config!.config.inSync.includes(peer.node)) return true
+  if (role !== 'primary') return role === 'reconciling'
   return !isLate(turn, peer) && log.commitSeq - peer.storedSeq <= AHEAD_RECORDS_MAX
 }
 

@@ -537,6 +537,45 @@ t.test('a filled copy that stores less than clients write comes near all the sam
   t.end()
 })
 
+t.test('the lead is handed over while a filled copy is far behind: it is not waited for', (t) => {
+  const { copies } = filling({ windowRecordsMax: 1024, windowBytesMax: 1 << 24, fillBytesMax: 4096 })
+  const onTheWay: Array<() => void> = []
+  let isHeld = false
+  const held: Array<() => void> = []
+  const { deliver } = copies
+  copies.deliver = (letter) => {
+    const arrive = (): void => deliver.call(copies, letter)
+    if (letter.to === 'n3' && letter.message.type === 'append') onTheWay.push(arrive)
+    else if (isHeld && letter.from === 'n2' && letter.message.type === 'stored') held.push(arrive)
+    else arrive()
+  }
+  for (let i = 0; i < 400; i++) {
+    copies.write(i % 64, i)
+    if (i % 8 === 0) copies.run(2)
+  }
+  copies.isStalled = () => false
+  const { primary } = copies.node('n1').state
+  for (let i = 0; primary!.peers.get('n3')!.fill?.phase !== 'following'; i++) {
+    for (const arrive of onTheWay.splice(0, 4)) arrive()
+    for (let j = 0; j < 4; j++) copies.write(j, i)
+    copies.run(10)
+  }
+  isHeld = true
+  copies.write(1, 1000)
+  copies.settle()
+  copies.command('n1', { type: 'hand-over', to: 'n2' })
+  copies.settle()
+  // What it stores makes the primary look again.
+  for (const arrive of onTheWay.splice(0, 1)) arrive()
+  copies.settle()
+  t.notOk(primary!.required.includes('n3'))
+  isHeld = false
+  for (const arrive of held.splice(0)) arrive()
+  copies.run(500)
+  t.equal(copies.config.primary, 'n2')
+  t.end()
+})
+
 t.test('requests do not wait for a begin that takes long', (t) => {
   const copies = beginning({ windowRecordsMax: 8 })
   const requests = Array.from({ length: 30 }, (_, i) => copies.write(i, i))
