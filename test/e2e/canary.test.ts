@@ -15,6 +15,7 @@ import t from 'tap'
 import { FLUSH, NbdConnection, WRITE } from '../../cli/load/nbd-connection.ts'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import { unwrapKeys } from '../../cluster/keys/data-key.ts'
+import { KeyFolder } from '../../cluster/keys/key-folder.ts'
 import { readKeyFile } from '../../cluster/keys/user-key.ts'
 import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import { DevProcess } from '../cli/dev-process.ts'
@@ -50,6 +51,8 @@ const wanted: Wanted[] = []
 t.test('a cluster that uses all its secrets', async (t) => {
   const api = connectControlApi({ socketPath: path.join(dir, 'n1', 'api.sock'), source: 'the test' })
   t.teardown(() => api.close())
+  const folders = (await api.listNodes()).nodes.map(({ id }) => new KeyFolder(id))
+  t.teardown(() => folders.forEach((folder) => fs.rmSync(folder.dir, { recursive: true, force: true })))
   const sealed = ['--encryption', '--cipher', 'aes-256-gcm', '--key-file', keyFile('first')]
   await say('n1', 'volume', 'create', 'sealed', '--size', '4Mi', ...sealed)
   await say('n1', 'volume', 'create', 'shared', '--size', '4Mi', '--encryption')

@@ -49,6 +49,7 @@ await until(() => api.listNodes(), ({ nodes }) => nodes.length === 3)
 const { nodes } = await api.listNodes()
 const folders = new Map(nodes.map(({ name, id }) => [name, new KeyFolder(id)]))
 t.teardown(() => folders.forEach(({ dir }) => fs.rmSync(dir, { recursive: true, force: true })))
+t.teardown(() => folders.forEach(({ dir }) => fs.rmSync(dir, { recursive: true, force: true })))
 
 const open = (node: string, name: string) => NbdConnection.open(cluster.node(node).paths.nbd, name, true)
 /** With NBD_REP_ERR_POLICY, which comes with a sentence. */
