@@ -454,14 +454,14 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'who took a begin that was given up waits for the end of one that it does not take',
-    hunt: { run: 'file', path: 'test/engine/replication/filling.test.ts' },
+    hunt: { run: 'file', path: 'test/engine/replication/filling-slow-ways.test.ts' },
     file: 'engine/replication/fill-source.ts',
     replace: 'joinNumber > joinOf && !fill.isTaken',
     by: 'joinNumber > joinOf && fill.isTaken && !fill.isTaken',
   },
   {
     name: 'a filled copy that is slow begins anew',
-    hunt: { run: 'file', path: 'test/engine/replication/filling.test.ts' },
+    hunt: { run: 'file', path: 'test/engine/replication/filling-slow-ways.test.ts' },
     file: 'engine/replication/fill-source.ts',
     replace: "if (isFree && fill.phase === 'joining' && isSlow && !isIn && !isNoUse) {",
     by: "if (isFree && fill.phase === 'ending' && isSlow && !isIn && !isNoUse) {",
