@@ -13,6 +13,7 @@ import type { Rotten } from './node-disk.ts'
 import type { SimClient } from './sim-client.ts'
 import type { SimNode } from './sim-node.ts'
 import type { World } from './world.ts'
+import { waitFor } from './world-wait.ts'
 
 const LOST_MOST = 3
 
@@ -142,11 +143,4 @@ function ask(world: World, client: SimClient, request: ClientOperation): Asked {
     const seen = world.judge.operations.findLast((op) => op.client === client.name && isIt(op.request))?.stamps[0]
     return { result, seen: request.type === 'read' ? seen : undefined, stamps }
   }
-}
-
-function waitFor<T>(world: World, start: (done: (value: T) => void) => void): T | undefined {
-  let answer: { value: T } | undefined
-  start((value) => (answer = { value }))
-  while (answer === undefined && world.clock.step());
-  return (answer as { value: T } | undefined)?.value
 }

@@ -9,6 +9,7 @@ import { mayDamage, noteDamage } from './shared-damage.ts'
 import type { SimNode } from './sim-node.ts'
 import type { StoredVersion } from './stored-versions.ts'
 import type { World } from './world.ts'
+import { waitFor } from './world-wait.ts'
 
 /** Versions of a run that are damaged at the most: each is repaired. */
 const DAMAGED_MOST = 200
@@ -89,11 +90,4 @@ function problemOf(found: ScrubFound | undefined): string | undefined {
   const { damaged, unrepaired, problems } = found
   if (unrepaired > 0) return `leaves ${unrepaired} of ${damaged} damaged blocks`
   return problems > 0 ? `finds ${problems} disagreements of map and segments` : undefined
-}
-
-function waitFor<T>(world: World, start: (done: (value: T) => void) => void): T | undefined {
-  let answer: { value: T } | undefined
-  start((value) => (answer = { value }))
-  while (answer === undefined && world.clock.step());
-  return (answer as { value: T } | undefined)?.value
 }
