@@ -7,7 +7,21 @@
  * folder of our own and move the file: the library removes it by the path at which it was bound.
  */
 import fs from 'node:fs'
-import type { ListenOptions, Server } from 'node:net'
+import type { ListenOptions, Server, Socket } from 'node:net'
+
+/** Who connected to a unix socket, by the kernel's word. */
+export interface PeerUser {
+  uid: number
+  /** That of this process, or root, who may be anybody. */
+  isOwner: boolean
+}
+
+/** @param peerUid  of a descriptor */
+export function peerUserOf(socket: Socket, peerUid: (fd: number) => number): PeerUser {
+  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
+  const uid = peerUid(fd)
+  return { uid, isOwner: uid === 0 || uid === process.geteuid!() }
+}
 
 /** As `server.listen`; of a unix socket mode 0600. */
 export function listenForOwner(server: Server, where: ListenOptions, listening: () => void): void {

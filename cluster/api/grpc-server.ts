@@ -12,7 +12,8 @@ import net from 'node:net'
 import { Server, ServerCredentials, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
 import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
-import { listenForOwner } from '../owner-socket.ts'
+import { listenForOwner, peerUserOf } from '../owner-socket.ts'
+import { stopServer } from '../stop-server.ts'
 import { hostAndPort } from '../tls/loopback.ts'
 import { listenSecurely } from '../tls/secure-listener.ts'
 import type { SecureListenOptions } from '../tls/secure-listener.ts'
@@ -127,7 +128,7 @@ export async function serveGrpc(
       port: 0,
       close: async (graceMs) => {
         const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
-        await stop(server, graceMs)
+        await stopServer(server, graceMs)
         await closed
       },
     }
@@ -135,7 +136,7 @@ export async function serveGrpc(
   const { host, port } = at
   if (tls === undefined) {
     const address = hostAndPort(host, port)
-    return { port: await bind(server, address, address), close: (graceMs) => stop(server, graceMs) }
+    return { port: await bind(server, address, address), close: (graceMs) => stopServer(server, graceMs) }
   }
   const forUsers = make(USER_BOUNDS)
   const [nodes, users] = [server, forUsers].map((one) =>
@@ -155,29 +156,16 @@ export async function serveGrpc(
     port: listener.port,
     close: async (graceMs) => {
       const closed = listener.close()
-      await Promise.all([stop(server, graceMs), stop(forUsers, graceMs)])
+      await Promise.all([stopServer(server, graceMs), stopServer(forUsers, graceMs)])
       await closed
     },
   }
 }
 
-/** Running calls have `graceMs` to end. */
-const stop = (server: Server, graceMs: number): Promise<void> => new Promise((resolve) => {
-  const deadline = setTimeout(() => {
-    server.forceShutdown()
-    resolve()
-  }, graceMs)
-  server.tryShutdown(() => {
-    clearTimeout(deadline)
-    resolve()
-  })
-})
-
-/** Root may be anybody. That user becomes the address of the socket, which has none of its own. */
+/** That user becomes the address of the socket, which has none of its own. */
 function isOwner(socket: net.Socket, peerUid: (fd: number) => number): boolean {
-  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
-  const uid = peerUid(fd)
-  if (uid !== 0 && uid !== process.geteuid!()) return false
+  const { uid, isOwner } = peerUserOf(socket, peerUid)
+  if (!isOwner) return false
   Object.defineProperty(socket, 'remoteAddress', { value: addressOfUid(uid) })
   return true
 }

@@ -13,7 +13,7 @@
  * words where NBD has room.
  */
 import net from 'node:net'
-import { listenForOwner } from '../../cluster/owner-socket.ts'
+import { listenForOwner, peerUserOf } from '../../cluster/owner-socket.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { dup, peerUid } from '../libc.ts'
 import { GREETING, Handshake } from './handshake.ts'
@@ -242,8 +242,8 @@ export class NbdListener {
 
   /** Only its owner may open the file; who was handed it open is asked for too. */
   #acceptLocal(socket: net.Socket): void {
-    const uid = this.#peerUid((socket as unknown as { _handle: SocketHandle })._handle.fd)
-    if (uid === 0 || uid === process.geteuid!()) return this.#accept(socket)
+    const { uid, isOwner } = peerUserOf(socket, this.#peerUid)
+    if (isOwner) return this.#accept(socket)
     this.#onRefused(`user ${uid} of this host is not its owner`)
     socket.on('error', () => undefined).destroy()
   }

@@ -37,7 +37,7 @@ as_postgres test -x "$temporary" || refuse "the user postgres may not enter $tem
 
 # --- What it makes, and how that goes away --------------------------------------------------------------------------
 
-work=$(mktemp -d "$temporary/time-travel.XXXXXX")
+work=$(mktemp -d -p "$temporary")
 chmod 755 "$work" # the user postgres passes through
 mkdir "$work"/{nbd,mnt,log,socket,image}
 export HOLDFAST_ENDPOINT=$work/cluster PGUSER=postgres PGDATABASE=postgres

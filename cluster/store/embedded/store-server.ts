@@ -10,6 +10,7 @@ import { identityName } from '../../tls/identity.ts'
 import { addressOf } from '../../tls/tls-accept.ts'
 import { listenSecurely } from '../../tls/secure-listener.ts'
 import type { SecureListenOptions } from '../../tls/secure-listener.ts'
+import { stopServer } from '../../stop-server.ts'
 import { etcdServices } from '../etcd-api.ts'
 import type { ResponseHeader } from '../etcd-api.ts'
 import type { EmbeddedStore } from './embedded-store.ts'
@@ -123,20 +124,13 @@ export async function serveStore(options: {
 
   return {
     url,
-    close: (graceMs) => new Promise((resolve) => {
+    close: (graceMs) => {
       isStopping = true
       clearInterval(progress)
       for (const call of streams.keys()) endStopped(call)
       void secured?.close()
-      const deadline = setTimeout(() => {
-        server.forceShutdown()
-        resolve()
-      }, graceMs)
-      server.tryShutdown(() => {
-        clearTimeout(deadline)
-        resolve()
-      })
-    }),
+      return stopServer(server, graceMs)
+    },
   }
 }
 
