@@ -4,6 +4,7 @@
  * backup or a person may have put it there.
  */
 import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
+import { isCount, isRecord } from './json-value.ts'
 
 export const CONFIG_PREFIX = 'configs/'
 
@@ -35,11 +36,6 @@ export function decodeConfig(volumeId: string, value: Uint8Array): VolumeConfig 
 
 const MEMBER_STATES: readonly unknown[] = ['in-sync', 'catching-up', 'failed', 'needs-full'] satisfies Member['state'][]
 const ATTACH_MODES: readonly unknown[] = ['single', 'shared', 'read-only', 'open'] satisfies Attach['mode'][]
-
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const isMember = (value: unknown): value is Member =>
   isRecord(value) && typeof value.copyId === 'string' && MEMBER_STATES.includes(value.state)
