@@ -179,8 +179,8 @@ function bind(server: Server, address: string, endpoint: string): Promise<number
   })
 }
 
-/** Not with the library, which binds later than it is told to: see owner-socket.ts. */
-function listenUnix(socketPath: string, accept: (socket: net.Socket) => void): Promise<net.Server> {
+/** Not with the library, which binds later than it is told to: see owner-socket.ts. @throws HoldfastError `listen` */
+export function listenUnix(socketPath: string, accept: (socket: net.Socket) => void): Promise<net.Server> {
   return new Promise((resolve, reject) => {
     const server = net.createServer(accept)
     server.once('error', (error: NodeJS.ErrnoException) =>
