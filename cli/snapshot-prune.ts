@@ -1,6 +1,7 @@
 /** `holdfast snapshot prune`: deletes what a rule does not keep, each by its id, so that no other one goes with it. */
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
+import { checkLabels } from '../cluster/api/snapshot-request.ts'
 import { retained } from '../engine/control/retention.ts'
 import type { RetentionRule } from '../engine/control/retention.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -42,7 +43,9 @@ async function isDeleted(daemon: ControlClient, { volume, name, id }: Snapshot):
 export async function pruneSnapshots({ arguments: given, output }: Invocation): Promise<number> {
   const volume = given.positionals[0]!
   const rule = ruleOf(given)
-  const labels = Object.entries(labelsOf(given.texts('label')))
+  const wanted = labelsOf(given.texts('label'))
+  checkLabels(wanted)
+  const labels = Object.entries(wanted)
   const isDryRun = given.flag('dry-run')
   // Those of a group go with it alone.
   const isMeant = (one: Snapshot) => one.group === '' && labels.every(([key, value]) => one.labels[key] === value)

@@ -1,7 +1,6 @@
 /** What commands of snapshots and groups read and write alike: labels, and the time of creation. */
 import { formatTime } from '../cluster/api/amounts.ts'
 import type { Snapshot } from '../cluster/api/definition.ts'
-import { checkLabels } from '../cluster/api/snapshot-request.ts'
 import { usageError } from './arguments.ts'
 
 /** `--label K=V`, any number of them. */
@@ -14,13 +13,11 @@ export function labelsOf(texts: readonly string[]): Record<string, string> {
     if (labels.has(key)) throw usageError(`label ${key} is given twice`, 'give it once')
     labels.set(key, text.slice(equals + 1))
   }
-  const given = Object.fromEntries(labels)
-  checkLabels(given)
-  return given
+  return Object.fromEntries(labels)
 }
 
 export const timeOf = ({ createdAtMs }: Pick<Snapshot, 'createdAtMs'>): string =>
   createdAtMs === 0 ? 'not known' : formatTime(createdAtMs)
 
-export const labelsText = ({ labels }: Pick<Snapshot, 'labels'>): string =>
+export const labelsText = ({ labels }: { labels: Record<string, string> }): string =>
   Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(',')

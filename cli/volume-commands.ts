@@ -27,6 +27,7 @@ const MAKING: Record<string, OptionSpec> = {
   compression: { value: 'HOW', summary: 'cluster: none (default) or lz4, where it saves an eighth or more' },
   encryption: { summary: 'cluster: encrypted where it is used; copies, disks and network have no key' },
   cipher: { value: 'CIPHER', summary: 'of --encryption: aes-256-xts (default) or aes-256-gcm, which finds forgeries' },
+  label: { value: 'K=V', many: true, summary: 'cluster: shown with it; up to 16' },
   param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
 }
 
@@ -46,6 +47,7 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     examples: [
       'holdfast volume create data-1 --size 10Gi',
       'holdfast volume create scratch --size 500Mi --durability writeback --on-full error',
+      'holdfast volume create db-1 --size 10Gi --label app=db --label tier=gold',
       'holdfast volume create batch --size 10Gi --qos-iops 500 --qos-bandwidth 50Mi',
       'holdfast volume create db --size 1Ti --param holdfast.io/pool=fast -o json',
       'holdfast volume create safe --size 10Gi --encryption',

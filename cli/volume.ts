@@ -3,6 +3,7 @@ import { exactSize, formatAge, formatDuration, formatSize, parseSize } from '../
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { CreateVolumeRequest, Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
+import { checkVolumeLabels } from '../cluster/api/volume-labels.ts'
 import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
@@ -10,6 +11,7 @@ import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
 import { EXIT_OK, fields, table } from './output.ts'
+import { labelsOf, labelsText } from './snapshot-text.ts'
 import { isOnThisHost, keySourceOf, newKeyOf, unlock } from './volume-keys.ts'
 
 const PARAMETER_OPTIONS = [
@@ -143,6 +145,7 @@ function describe(volume: Volume): string[] {
     ['snapshots', describeSnapshots(volume)],
     ['schedule', volume.snapshotSchedule === '' ? 'none' : volume.snapshotSchedule],
     ['held', `${volume.heldRequests} request(s)`],
+    ['labels', labelsText(volume)],
     ['attached', describeAttach(volume.attach)],
     ['sessions', sessions.length === 0 ? 'none' : sessions.join(', ')],
     ...volume.nbd.map((uri): [string, string] => ['nbd', uri]),
@@ -152,7 +155,9 @@ function describe(volume: Volume): string[] {
 /** A new volume as its options say. */
 export async function newVolumeOf(given: Arguments, name: string, sizeBytes: number): Promise<CreateVolumeRequest> {
   const parameters = parametersOf(given)
-  return { name, sizeBytes, parameters, ...(await newKeyOf(given, parameters)) }
+  const labels = labelsOf(given.texts('label'))
+  checkVolumeLabels(labels)
+  return { name, sizeBytes, parameters, labels, ...(await newKeyOf(given, parameters)) }
 }
 
 /** One with a key of its user's can be opened on the nodes of this host from then on, if the endpoint is one. */
@@ -184,7 +189,9 @@ export async function cloneVolume({ arguments: given, output }: Invocation): Pro
   checkVolumeName(name)
   const size = given.text('size')
   const parameters = { ...parametersOf(given), 'clone-of': source }
-  const request = { name, sizeBytes: size === undefined ? 0 : sizeOf(size), parameters }
+  const labels = labelsOf(given.texts('label'))
+  checkVolumeLabels(labels)
+  const request = { name, sizeBytes: size === undefined ? 0 : sizeOf(size), parameters, labels }
   const volume = await withDaemon(given, (daemon) => daemon.createVolume(request))
   output.result(volume, () => [
     `volume ${name} is ready: ${formatSize(volume.sizeBytes)}, ${volume.replicas} replicas, a clone of ${source}`,
@@ -204,10 +211,13 @@ export async function listVolumes({ arguments: given, output }: Invocation): Pro
     output.result(volumes, () => volumes.length === 0 ? ['the trash is empty'] : trashTable(volumes))
     return EXIT_OK
   }
+  const hasClaims = volumes.some((volume) => claimOf(volume) !== '-')
+  const claim = (word: string): string[] => (hasClaims ? [word] : [])
   output.result(volumes, () => volumes.length === 0
     ? ['no volumes; `holdfast volume create NAME --size 10Gi` makes one']
-    : table(['NAME', 'SIZE', 'USED', 'REPLICAS', 'DURABILITY', 'HEALTH', 'SESSIONS'], volumes.map((volume) => [
+    : table(['NAME', ...claim('PVC'), ...COLUMNS], volumes.map((volume) => [
       volume.name,
+      ...claim(claimOf(volume)),
       formatSize(volume.sizeBytes),
       formatSize(volume.usedBytes),
       String(volume.replicas),
@@ -216,6 +226,15 @@ export async function listVolumes({ arguments: given, output }: Invocation): Pro
       String(volume.frontends.length),
     ])))
   return EXIT_OK
+}
+
+const COLUMNS = ['SIZE', 'USED', 'REPLICAS', 'DURABILITY', 'HEALTH', 'SESSIONS']
+
+/** Of Kubernetes, as `namespace/name`. */
+function claimOf({ labels }: Volume): string {
+  const { 'csi-pvc': name, 'csi-pvc-namespace': namespace } = labels
+  if (name === undefined) return '-'
+  return namespace === undefined ? name : `${namespace}/${name}`
 }
 
 const keptFor = (keptMs: number): string =>

@@ -98,6 +98,8 @@ export class NodeControl implements ControlApi {
   readonly #rememberDisk: (disk: DiskOption) => void
   /** Which worker has the volume of that name, from accepted creation to answered deletion. */
   readonly #owners = new Map<string, number>()
+  /** By the id of each of them, its name. */
+  readonly #names = new Map<string, string>()
 
   constructor(options: {
     facts: NodeFacts
@@ -117,6 +119,7 @@ export class NodeControl implements ControlApi {
   adopt(worker: number, volumes: VolumeStatus[]): void {
     for (const volume of volumes) {
       this.#owners.set(volume.spec.name, worker)
+      this.#names.set(volume.spec.id, volume.spec.name)
       this.#exports.offer(volume, worker)
     }
   }
@@ -129,6 +132,7 @@ export class NodeControl implements ControlApi {
     this.#owners.set(name, worker)
     try {
       const status = await this.#workers[worker]!.call<'create'>({ kind: 'create', spec })
+      this.#names.set(spec.id, name)
       this.#exports.offer(status, worker)
       return this.#view(status, [])
     } catch (error) {
@@ -144,14 +148,16 @@ export class NodeControl implements ControlApi {
     return { volumes: views.sort((a, b) => (a.name < b.name ? -1 : 1)) }
   }
 
-  async getVolume({ name }: { name: string }): Promise<Volume> {
+  async getVolume({ name: given }: { name: string }): Promise<Volume> {
+    const name = this.#named(given)
     const { volumes, sessions } = await this.#workers[this.#owner(name)]!.call<'report'>({ kind: 'report' })
     const volume = volumes.find(({ spec }) => spec.name === name)
     if (volume === undefined) throw new HoldfastError('volume-not-found', { name: shown(name) })
     return this.#view(volume, sessions)
   }
 
-  async resizeVolume({ name, sizeBytes, force }: ResizeVolumeRequest): Promise<Volume> {
+  async resizeVolume({ name: given, sizeBytes, force }: ResizeVolumeRequest): Promise<Volume> {
+    const name = this.#named(given)
     const worker = this.#owner(name)
     checkVolumeSize(sizeBytes)
     if (force === true && sizeBytes < (await this.getVolume({ name })).sizeBytes) {
@@ -166,7 +172,8 @@ export class NodeControl implements ControlApi {
     return this.getVolume({ name })
   }
 
-  async setQos({ name, ...given }: SetQosRequest): Promise<Volume> {
+  async setQos({ name: wanted, ...given }: SetQosRequest): Promise<Volume> {
+    const name = this.#named(wanted)
     const worker = this.#owner(name)
     const { qos: now } = await this.getVolume({ name })
     const qos = checkQos(given, now.burstMs === 0 ? undefined : now)
@@ -174,9 +181,12 @@ export class NodeControl implements ControlApi {
     return this.getVolume({ name })
   }
 
-  /** New sessions end first: those that were posted before are seen by the worker, none can come after. */
-  /** At once: there is no trash, and whoever asks for one is told so. */
-  async deleteVolume({ name, force, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {
+  /**
+   * At once: there is no trash, and whoever asks for one is told so. New sessions end first: those that were posted
+   * before are seen by the worker, none can come after.
+   */
+  async deleteVolume({ name: given, force, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {
+    const name = this.#named(given)
     if (keep !== undefined && keep !== '' && checkKept(keep, false) > 0) return this.#onlyInCluster('a trash')
     const worker = this.#owner(name)
     this.#exports.withdraw(name)
@@ -186,7 +196,7 @@ export class NodeControl implements ControlApi {
       await this.#offerAgain(name, worker)
       throw error
     }
-    this.#owners.delete(name)
+    this.#forget(name)
     return { keptMs: 0 }
   }
 
@@ -346,6 +356,16 @@ export class NodeControl implements ControlApi {
     throw new HoldfastError('not-supported', { what: 'a snapshot on a node without a cluster', instead })
   }
 
+  /** By id or name. */
+  #named(nameOrId: string): string {
+    return this.#names.get(nameOrId) ?? nameOrId
+  }
+
+  #forget(name: string): void {
+    this.#owners.delete(name)
+    for (const [id, known] of this.#names) if (known === name) this.#names.delete(id)
+  }
+
   #owner(name: string): number {
     const worker = this.#owners.get(name)
     if (worker === undefined) throw new HoldfastError('volume-not-found', { name: shown(name) })
@@ -367,7 +387,7 @@ export class NodeControl implements ControlApi {
   async #offerAgain(name: string, worker: number): Promise<void> {
     const { volumes } = await this.#workers[worker]!.call<'report'>({ kind: 'report' })
     const volume = volumes.find(({ spec }) => spec.name === name)
-    if (volume === undefined) this.#owners.delete(name)
+    if (volume === undefined) this.#forget(name)
     else this.#exports.offer(volume, worker)
   }
 

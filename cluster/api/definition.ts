@@ -21,6 +21,8 @@ export interface CreateVolumeRequest {
   volumeId?: string
   wrappedBy?: string
   wrapped?: string
+  /** What is said of it, e.g. `csi-pvc`. */
+  labels?: Record<string, string>
 }
 
 /** With what the data keys of a volume are wrapped, and where else they are. */
@@ -166,6 +168,7 @@ export interface Volume {
   compression: Compression
   /** Of a clone that gets blocks of its own, why (engine/control/SPEC.md section 14); empty: it is none. */
   hydration: HydrationWhy | ''
+  labels: Record<string, string>
 }
 
 export interface AddDiskRequest {
@@ -325,6 +328,7 @@ export interface SetNodeWishRequest {
 export interface Snapshot {
   /** Name of the volume. */
   volume: string
+  volumeId: string
   name: string
   id: string
   /** Where it stands in the volume's history. */

@@ -1,8 +1,14 @@
 /** What a volume, node, pool or tag may be called, and which known name was probably meant by an unknown one. */
 const NAME = /^[a-z0-9-]{1,63}$/
+const ID = /^[0-9a-f]{32}$/
 
 export function isName(text: string): boolean {
   return NAME.test(text)
+}
+
+/** Of a volume, a snapshot or a group. Nothing new is called like that: who is asked takes names and ids. */
+export function isId(text: string): boolean {
+  return ID.test(text)
 }
 
 /** A name as it may be shown back: quoted, so that blanks are seen, and never unbounded. */

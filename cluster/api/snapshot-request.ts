@@ -1,17 +1,16 @@
 /** What is asked of snapshots, checked before anything is read (K1 of the control path). */
 import { HoldfastError } from '../../engine/errors.ts'
-import { isName, shown } from './names.ts'
+import { isId, isName, shown } from './names.ts'
 
 export const SNAPSHOT_PAGE_MAX = 1000
 const LABELS_MAX = 8
-const LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/
+export const LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/
 const LABEL_VALUE = /^[A-Za-z0-9._/-]{0,63}$/
 /** Retention goes by one of them. */
-const OWN_LABELS = 'holdfast.io/'
-const ID = /^[0-9a-f]{32}$/
+export const OWN_LABELS = 'holdfast.io/'
 
 export function checkSnapshotName(name: string): void {
-  if (!isName(name)) throw new HoldfastError('snapshot-name', { snapshot: shown(name) })
+  if (!isName(name) || isId(name)) throw new HoldfastError('snapshot-name', { snapshot: shown(name) })
 }
 
 const refuse = (parameter: string, value: string, allowed: string): never => {
@@ -37,7 +36,7 @@ export function checkNewLabels(labels: Record<string, string>): void {
 }
 
 export function checkSnapshotId(id: string): void {
-  if (!ID.test(id)) refuse('id', id, '32 lower-case hex digits')
+  if (!isId(id)) refuse('id', id, '32 lower-case hex digits')
 }
 
 /** How many to a page. */

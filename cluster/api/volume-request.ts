@@ -14,9 +14,10 @@ import type { Cipher, VolumeEncryption } from '../../engine/volume/volume-encryp
 import type { Compression, Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { parseDurationMs } from './amounts.ts'
 import type { CreateVolumeRequest } from './definition.ts'
-import { isName, nearest, shown } from './names.ts'
+import { isId, isName, nearest, shown } from './names.ts'
 import { checkQos } from './qos-request.ts'
 import { checkSchedule } from './schedule-request.ts'
+import { checkVolumeLabels } from './volume-labels.ts'
 import { newEncryption } from '../keys/data-key.ts'
 import type { UserKey } from '../keys/user-key.ts'
 import { decodeEncryption } from '../store/volume-records.ts'
@@ -55,7 +56,7 @@ function choose<T extends string>(parameter: string, value: string | undefined, 
 }
 
 export function checkVolumeName(name: string): void {
-  if (!isName(name)) throw new HoldfastError('volume-name', { name: shown(name) })
+  if (!isName(name) || isId(name)) throw new HoldfastError('volume-name', { name: shown(name) })
 }
 
 export function checkVolumeSize(sizeBytes: number): void {
@@ -177,6 +178,10 @@ export function volumeSpecOf(request: CreateVolumeRequest, context: Context): Vo
       instead: 'make the node one of a cluster (`--store`), or put LUKS on top where that is needed',
     })
   }
+  if (checkVolumeLabels(request.labels) !== undefined) {
+    const instead = 'leave them out, or make the node one of a cluster (`--store`)'
+    throw new HoldfastError('not-supported', { what: 'labels of a volume on a node by itself', instead })
+  }
   return specOf(request, parameters, context)
 }
 
@@ -193,7 +198,9 @@ export function clusterVolumeOf(request: CreateVolumeRequest, context: Context):
   const attachMode = choose('attach-mode', parameters.get('attach-mode'), RESTING_MODES)
   const snapshotSchedule = checkSchedule(parameters.get('snapshot-schedule') ?? '')
   const schedule = snapshotSchedule === undefined ? {} : { snapshotSchedule }
-  return { spec, minInSync, allowDegraded, firstNode: '', attachMode, ...schedule, trash: null }
+  const given = checkVolumeLabels(request.labels)
+  const labels = given === undefined ? {} : { labels: given }
+  return { spec, minInSync, allowDegraded, firstNode: '', attachMode, ...labels, ...schedule, trash: null }
 }
 
 /** What a new volume is to be a clone of. */

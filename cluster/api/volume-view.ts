@@ -63,6 +63,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     qos: spec.qos ?? NO_LIMITS,
     compression: spec.compression ?? 'none',
     hydration: '',
+    labels: {},
   }
 }
 

@@ -178,7 +178,7 @@ export class ClusterControl implements ControlApi {
     const inForce = clients.filter((client) => attach === undefined || isInForce(attach, client)).length
     const sessions = inForce + this.readersOf(id)
     if (sessions > 0 && !force) throw new HoldfastError('volume-in-use', { name, sessions })
-    await this.wishes.delete(name, { force, keepMs: keptMs })
+    await this.wishes.delete(id, { force, keepMs: keptMs })
     return { keptMs }
   }
 

@@ -61,6 +61,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     qos: spec.qos ?? NO_LIMITS,
     compression: spec.compression ?? 'none',
     hydration: record.hydration ?? '',
+    labels: record.labels ?? {},
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }

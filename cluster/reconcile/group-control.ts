@@ -158,6 +158,8 @@ export class GroupControl {
   private async attempt(request: CreateGroupRequest): Promise<AttemptEnd> {
     const { name, labels, id } = request
     const judged = await Promise.all(request.volumes.map((volume) => this.judge(volume, request)))
+    // One may be named by its name and by its id.
+    checkGroupVolumes(judged.map((one) => one.name))
     const snapshotId = randomUUID().replaceAll('-', '')
     const createdAtMs = Date.now()
     const members = judged.map(({ member }) => member)
@@ -202,10 +204,10 @@ export class GroupControl {
     const { answer, primary } = await lookWhenLed(this.options, { record, what: `group snapshot ${snapshot}`, query })
     const { changed: expected, sizeBytes, count, snapshots } = answer
     const [other] = snapshots
-    if (other !== undefined) throw alreadyThere(volume, other)
+    if (other !== undefined) throw alreadyThere(record.spec.name, other)
     const title = { name: snapshot, labels, createdAtMs: Date.now() }
-    if (!hasRoomFor(answer, title)) throw new HoldfastError('snapshot-limit', { volume, count })
-    return { name: volume, record, member: { volumeId, expected, seq: 0, sizeBytes: 0 }, sizeBytes, primary }
+    if (!hasRoomFor(answer, title)) throw new HoldfastError('snapshot-limit', { volume: record.spec.name, count })
+    return { name: record.spec.name, record, member: { volumeId, expected, seq: 0, sizeBytes: 0 }, sizeBytes, primary }
   }
 
   /** Something of the request may be under way when this fails. @throws HoldfastError `change-outcome` */

@@ -10,7 +10,7 @@ import type {
   CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot,
 } from '../api/definition.ts'
 import { formatSize, formatTime } from '../api/amounts.ts'
-import { shown } from '../api/names.ts'
+import { isId, shown } from '../api/names.ts'
 import {
   SNAPSHOT_PAGE_MAX, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken,
 } from '../api/snapshot-request.ts'
@@ -33,7 +33,8 @@ interface SnapshotControlOptions extends SettlingOptions {
   isMember(group: string, snapshotId: string): Promise<boolean>
 }
 
-const view = (volume: string, snapshot: VolumeSnapshot): Snapshot => ({ volume, ...snapshot })
+const view = ({ spec: { name: volume, id: volumeId } }: VolumeRecord, snapshot: VolumeSnapshot): Snapshot =>
+  ({ volume, volumeId, ...snapshot })
 
 /** One that was just made has nothing that the head does not show. */
 const UNKNOWN = { exclusiveBytes: 0, exclusiveAtMs: 0 }
@@ -61,17 +62,17 @@ export class SnapshotControl {
     record: VolumeRecord, id: string, title: SnapshotTitle, difference?: (other: VolumeSnapshot) => string,
   ): Promise<Snapshot> {
     const { name } = title
-    const volume = record.spec.name
+    const { name: volume } = record.spec
     const asked = askedOf(record, `snapshot ${name}`, () => ({ ids: [id], names: [name] }))
     return settle(this.options, asked, ({ snapshots, sizeBytes, count, bytes }) => {
       const own = snapshots.find((one) => one.id === id)
-      if (own !== undefined) return { done: view(volume, own) }
+      if (own !== undefined) return { done: view(record, own) }
       const [other] = snapshots
       if (other !== undefined) {
         const how = difference?.(other)
-        return how === '' ? { done: view(volume, other) } : { refused: alreadyThere(volume, other, how) }
+        return how === '' ? { done: view(record, other) } : { refused: alreadyThere(volume, other, how) }
       }
-      const made = (seq: number) => view(volume, { id, seq, sizeBytes, ...title, group: '', ...UNKNOWN })
+      const made = (seq: number) => view(record, { id, seq, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       return { order: { operation: 'snapshot', id, title }, made }
     })
@@ -80,10 +81,11 @@ export class SnapshotControl {
   async list({ volume, limit, after }: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }> {
     const most = checkPage(limit)
     const from = checkPageToken(after)
-    const snapshots = await this.page(await this.options.wishes.find(volume), from, most + 1)
+    const record = await this.options.wishes.find(volume)
+    const snapshots = await this.page(record, from, most + 1)
     const shownNow = snapshots.slice(0, most)
     const next = snapshots.length > most ? pageToken(shownNow.at(-1)!) : ''
-    return { snapshots: shownNow.map((one) => view(volume, one)), next }
+    return { snapshots: shownNow.map((one) => view(record, one)), next }
   }
 
   /** All of them. */
@@ -98,16 +100,16 @@ export class SnapshotControl {
   }
 
   async get({ volume, name }: { volume: string; name: string }): Promise<Snapshot> {
-    const asked = askedOf(await this.options.wishes.find(volume), 'a list', () => ({ ids: [], names: [name] }))
-    const [found] = (await lookAt(this.options, asked)).snapshots
-    if (found === undefined) throw missing(volume, name)
-    return view(volume, found)
+    const record = await this.options.wishes.find(volume)
+    const { snapshot } = await this.source(record, name)
+    return view(record, snapshot)
   }
 
-  /** What a clone may begin as, by its name, and the epoch under which that was read. */
+  /** What a clone may begin as, by its name or id, and the epoch under which that was read. */
   async source(record: VolumeRecord, name: string): Promise<{ snapshot: VolumeSnapshot; epoch: number }> {
-    const asked = askedOf(record, 'a list', () => ({ ids: [], names: [name] }))
-    const { snapshots: [snapshot], epoch } = await lookAt(this.options, asked)
+    const asked = askedOf(record, 'a list', () => named(name))
+    const { snapshots, epoch } = await lookAt(this.options, asked)
+    const snapshot = snapshots.find(({ id }) => id === name) ?? snapshots[0]
     if (snapshot === undefined) throw missing(record.spec.name, name)
     return { snapshot, epoch }
   }
@@ -121,9 +123,10 @@ export class SnapshotControl {
   remove(record: VolumeRecord, name: string, given: string): Promise<object> {
     let id = given
     const volume = record.spec.name
-    const which = () => (id === '' ? { ids: [], names: [name] } : { ids: [id], names: [] })
+    const which = () => (id === '' ? named(name) : { ids: [id], names: [] })
     const asked = askedOf(record, `the deletion of snapshot ${name}`, which)
-    return settle<object>(this.options, asked, async ({ snapshots: [found] }) => {
+    return settle<object>(this.options, asked, async ({ snapshots }) => {
+      const found = snapshots.find((one) => one.id === name) ?? snapshots[0]
       if (found === undefined) return id === '' ? { refused: missing(volume, name) } : { done: {} }
       const { group } = found
       if (group !== '' && (await this.options.isMember(group, found.id))) {
@@ -141,21 +144,22 @@ export class SnapshotControl {
 
   /** @param clientsOf  of a volume, who is there now, as far as that is known */
   async rollBack(
-    { volume, to, keepAs, force, id }: RollBackRequest, clientsOf: (volumeId: string) => Promise<Client[]>,
+    { volume: given, to, keepAs, force, id }: RollBackRequest, clientsOf: (volumeId: string) => Promise<Client[]>,
   ): Promise<Snapshot> {
     if (keepAs !== '') checkSnapshotName(keepAs)
     checkSnapshotId(id)
     const createdAtMs = Date.now()
     const title = { name: keepAs === '' ? nameOfTime(createdAtMs) : keepAs, createdAtMs, labels: {} }
-    const which = () => ({ ids: [id], names: [to, title.name] })
-    const record = await this.options.wishes.find(volume)
+    const which = () => ({ ids: isId(to) ? [id, to] : [id], names: [to, title.name] })
+    const record = await this.options.wishes.find(given)
+    const volume = record.spec.name
     const asked = askedOf(record, `the rollback to snapshot ${to}`, which)
     /** What keeps former users out; the primary may need a moment to hear of it, so it stays as long as it does. */
     let fence: Attach | undefined
     const before = await settle<Snapshot>(this.options, asked, async ({ snapshots, sizeBytes, count, bytes }) => {
       const kept = snapshots.find((one) => one.id === id)
-      if (kept !== undefined) return { done: view(volume, kept) }
-      const target = snapshots.find(({ name }) => name === to)
+      if (kept !== undefined) return { done: view(record, kept) }
+      const target = snapshots.find((one) => one.id === to) ?? snapshots.find(({ name }) => name === to)
       if (target === undefined) return { refused: missing(volume, to) }
       if (target.sizeBytes > sizeBytes) {
         const [size, current] = [formatSize(target.sizeBytes), formatSize(sizeBytes)]
@@ -163,7 +167,7 @@ export class SnapshotControl {
       }
       const other = snapshots.find(({ name }) => name === title.name)
       if (other !== undefined) return { refused: alreadyThere(volume, other) }
-      const made = (seq: number) => view(volume, { id, seq: seq - 1, sizeBytes, ...title, group: '', ...UNKNOWN })
+      const made = (seq: number) => view(record, { id, seq: seq - 1, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       try {
         fence ??= (await this.options.wishes.endUse(record, force, await clientsOf(record.spec.id))).attach
@@ -202,6 +206,10 @@ export class SnapshotControl {
   }
 }
 
+/** What somebody calls so: snapshots are asked for by name or id. */
+const named = (name: string): { ids: string[]; names: string[] } =>
+  ({ ids: isId(name) ? [name] : [], names: [name] })
+
 const askedOf = (
   record: VolumeRecord, what: string, which: () => { ids: string[]; names: string[] }, page = NOWHERE,
 ): Asked => ({ record, what, query: () => ({ ...which(), ...page }) })
@@ -209,7 +217,8 @@ const askedOf = (
 /** The same of one that is taken for a group. */
 export function hasRoomFor({ bytes, sizeBytes }: SnapshotAnswer, title: Omit<SnapshotTitle, 'group'>): boolean {
   const id = '0'.repeat(32)
-  return hasRoom(bytes, view(id, { ...title, id, group: title.name, seq: 2 ** 48, sizeBytes, ...UNKNOWN }))
+  const about = { volume: id, volumeId: id, id, group: title.name, seq: 2 ** 48, sizeBytes }
+  return hasRoom(bytes, { ...title, ...about, ...UNKNOWN })
 }
 
 /** What is shown of one is a little more than what is kept of it. */

@@ -15,7 +15,7 @@ import { deleted, purged, restored } from '../../engine/control/volume-record.ts
 import type { Move, VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { formatSize } from '../api/amounts.ts'
-import { shown } from '../api/names.ts'
+import { isId, shown } from '../api/names.ts'
 import { beatKey } from '../membership/beat-body.ts'
 import type { DiskWish, NodeWish } from '../../engine/control/node-status.ts'
 import { decodeDiskWish, diskWishKey, encodeDiskWish } from '../store/disk-wishes.ts'
@@ -84,11 +84,14 @@ export class VolumeWishes {
     return id !== undefined && (await this.isLive(id, 0))
   }
 
-  /** By its name, not in the trash. @throws HoldfastError `volume-not-found` */
+  /** By id or name, not in the trash. @throws HoldfastError `volume-not-found` */
   async find(name: string): Promise<VolumeRecord> {
+    const byId = isId(name) ? (await this.record(name))?.value : undefined
+    if (byId?.trash === null) return byId
+    // Of a former version one may be called like an id.
     const id = await this.idOf(name)
     const record = id === undefined ? undefined : (await this.record(id))?.value
-    if (record !== undefined && record.trash === null) return record
+    if (record?.trash === null) return record
     throw new HoldfastError('volume-not-found', { name: shown(name) })
   }
 
@@ -107,10 +110,10 @@ export class VolumeWishes {
   }
 
   /** Into the trash. @param keepMs  0: purged as soon as nobody holds it */
-  async delete(name: string, options: { keepMs: number; force: boolean }): Promise<void> {
+  async delete(given: string, options: { keepMs: number; force: boolean }): Promise<void> {
+    const record = await this.find(given)
+    const { id, name } = record.spec
     const holder = await this.records.read(nameKey(name), decodeName)
-    const record = await this.find(name)
-    const { id } = record.spec
     const ageMs = (await this.records.read(AGE_KEY, decodeAge))?.value ?? 0
     await this.update(id, (one) => deleted(one, ageMs, options.keepMs))
     const config = (await this.records.read(configKey(id), (value) => decodeConfig(id, value)))?.value
@@ -130,7 +133,7 @@ export class VolumeWishes {
     const record = await this.inTrash(name)
     const { id } = record.spec
     const refusePurged = ({ trash }: VolumeRecord) => {
-      if (trash?.isPurging === true) throw new HoldfastError('volume-purged', { name })
+      if (trash?.isPurging === true) throw new HoldfastError('volume-purged', { name: record.spec.name })
     }
     refusePurged(record)
     await this.takeName(record.spec.name, id)
@@ -178,12 +181,12 @@ export class VolumeWishes {
   }
 
   /**
-   * By name, or by id when it is in the trash. @param node  empty: the only one that holds it
+   * By id or name, also in the trash. @param node  empty: the only one that holds it
    * @throws HoldfastError `volume-not-attached`; `volume-attached` when several hold it and none is named
    */
-  async detach(name: string, node: string): Promise<{ record: VolumeRecord; config: VolumeConfig }> {
-    const record = (await this.idOf(name)) === undefined ? await this.inTrash(name) : await this.find(name)
-    const { spec: { id } } = record
+  async detach(given: string, node: string): Promise<{ record: VolumeRecord; config: VolumeConfig }> {
+    const record = await this.findAnywhere(given)
+    const { spec: { id, name } } = record
     const config = await this.reconfigure(id, name, (now) => {
       const holders = Object.keys(now.attach.holders)
       if (node === '' && holders.length > 1) {
@@ -270,8 +273,21 @@ export class VolumeWishes {
     return this.records.read(volumeKey(id), (value) => decodeVolume(id, value))
   }
 
+  private async findAnywhere(name: string): Promise<VolumeRecord> {
+    try {
+      return await this.find(name)
+    } catch (error) {
+      if (error instanceof HoldfastError && error.code === 'volume-not-found') return this.inTrash(name)
+      throw error
+    }
+  }
+
   /** By id or name; of several of one name the one that was deleted last. */
   private async inTrash(name: string): Promise<VolumeRecord> {
+    // Not by a list of all volumes.
+    const byId = isId(name) ? (await this.record(name))?.value : undefined
+    if (byId !== undefined && byId.trash !== null) return byId
+    if (byId !== undefined) throw new HoldfastError('volume-kept', { name: byId.spec.name })
     const found = (await this.trash()).filter(({ spec }) => spec.id === name || spec.name === name)
     found.sort((a, b) => b.trash!.deletedAtAgeMs - a.trash!.deletedAtAgeMs)
     if (found[0] !== undefined) return found[0]

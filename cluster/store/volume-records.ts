@@ -20,6 +20,7 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   const found = parseRecord(value)
   if (found === undefined) return undefined
   const { minInSync, allowDegraded, firstNode, attachMode, hydration, snapshotSchedule, trash } = found
+  const { labels } = found
   const spec = decodeSpec(found.spec)
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
@@ -27,9 +28,11 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   const origin = found.origin === undefined ? undefined : decodeOrigin(found.origin)
   if (found.origin !== undefined && origin === undefined) return undefined
   if (hydration !== undefined && !isOneOf(hydration, HYDRATIONS)) return undefined
+  if (labels !== undefined && !isLabels(labels)) return undefined
   const begins = origin === undefined ? {} : { origin }
   const wish = hydration === undefined ? {} : { hydration }
-  const record = { spec, ...begins, ...wish, minInSync, allowDegraded, firstNode, attachMode, trash }
+  const said = labels === undefined ? {} : { labels }
+  const record = { spec, ...begins, ...wish, ...said, minInSync, allowDegraded, firstNode, attachMode, trash }
   if (snapshotSchedule === undefined) return record
   const schedule = decodeSchedule(snapshotSchedule)
   return schedule === undefined ? undefined : { ...record, snapshotSchedule: schedule }
@@ -49,6 +52,9 @@ function decodeSchedule(value: unknown): SnapshotSchedule | undefined {
   if (!isCount(last) || !isCount(hourly) || !isCount(daily) || !isCount(weekly)) return undefined
   return { everyMs, keep: { last, hourly, daily, weekly } }
 }
+
+const isLabels = (value: unknown): value is Record<string, string> =>
+  isRecord(value) && Object.values(value).every(isText)
 
 const ATTACH_MODES: readonly AttachMode[] = ['single', 'shared', 'read-only', 'open']
 const HYDRATIONS: readonly HydrationWhy[] = ['asked', 'depth', 'clones', 'remains']

@@ -43,6 +43,8 @@ export interface VolumeRecord {
   /** Takes the first copy and the primary if it can; empty: whoever is best. */
   firstNode: NodeId | ''
   attachMode: AttachMode
+  /** What its makers say of it; nothing is decided by them. Absent: none. */
+  labels?: Readonly<Record<string, string>>
   /** Absent: snapshots are made by hand. */
   snapshotSchedule?: SnapshotSchedule
   trash: Trash | null

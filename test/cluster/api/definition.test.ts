@@ -15,10 +15,11 @@ const VOLUME: Record<keyof Volume, true> = {
   logicalBytes: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,
   keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
-  snapshotSchedule: true, hydration: true, compression: true, cipher: true, keyId: true,
+  snapshotSchedule: true, hydration: true, compression: true, cipher: true, keyId: true, labels: true,
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
-  volume: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true, group: true,
+  volume: true, volumeId: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true,
+  group: true,
   exclusiveBytes: true, exclusiveAtMs: true,
 }
 const GROUP: Record<keyof SnapshotGroup, true> = {

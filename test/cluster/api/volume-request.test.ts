@@ -68,7 +68,8 @@ t.test('sizes', async (t) => {
 })
 
 t.test('names', async (t) => {
-  for (const name of ['', 'A', 'a_b', 'a'.repeat(64), '../x']) t.equal(refusal({ name })?.code, 'volume-name', name)
+  const refused = ['', 'A', 'a_b', 'a'.repeat(64), '../x', 'ab'.repeat(16)]
+  for (const name of refused) t.equal(refusal({ name })?.code, 'volume-name', name)
 })
 
 t.test('refused parameters', async (t) => {

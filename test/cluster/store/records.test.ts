@@ -52,6 +52,8 @@ t.test('what is written is read', async (t) => {
   const origin = { volumeId: ID, snapshotId: 's', seq: 3, epoch: 2 }
   const wished: VolumeRecord = { ...RECORD, origin, hydration: 'depth' }
   t.same(decodeVolume(ID, encodeVolume(wished)), wished)
+  const labelled = { ...RECORD, labels: { 'csi-name': 'pvc-1', 'csi-pvc': 'Ä b' } }
+  t.same(decodeVolume(ID, encodeVolume(labelled)), labelled)
   const planned = { ...RECORD, snapshotSchedule: { everyMs: 60_000, keep: KEEP } }
   t.same(decodeVolume(ID, encodeVolume(planned)), planned)
   t.equal(decodeName(encodeName(ID)), ID)
@@ -119,6 +121,8 @@ t.test('anything else is not believed', async (t) => {
     ['half a request a second', { ...RECORD, spec: { ...spec, qos: { iops: 0.5, bandwidthBytes: 0, burstMs: 9 } } }],
     ['an unknown durability', { ...RECORD, spec: { ...spec, durability: 'memory' } }],
     ['a wish for blocks of its own without a reason that is known', { ...RECORD, hydration: 'now' }],
+    ['labels of numbers', { ...RECORD, labels: { app: 1 } }],
+    ['labels that are a list', { ...RECORD, labels: ['app'] }],
     ['a schedule of words', { ...RECORD, snapshotSchedule: 'every 1h' }],
     ['a schedule without rules', { ...RECORD, snapshotSchedule: { everyMs: 60_000 } }],
     ['a schedule without end', { ...RECORD, snapshotSchedule: { everyMs: 0, keep: KEEP } }],
