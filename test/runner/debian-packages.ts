@@ -21,6 +21,7 @@ const PACKAGES: DebianPackage[] = [
   { name: 'python3-libnbd', provides: ['/usr/lib/python3/dist-packages/nbd.py'], uses: 'scripted libnbd clients' },
   { name: 'qemu-utils', provides: ['qemu-img', 'qemu-io', 'qemu-nbd'], uses: 'qemu clients' },
   { name: 'e2fsprogs', provides: ['mkfs.ext4', 'e2fsck'], uses: 'ext4 images' },
+  { name: 'xfsprogs', provides: ['mkfs.xfs', 'xfs_growfs'], uses: 'xfs images' },
   { name: 'nbd-client', provides: ['nbd-client'], uses: 'the client of the nbd project' },
   { name: 'etcd-server', provides: ['etcd'], uses: 'the cluster store that is not ours' },
   { name: 'etcd-client', provides: ['etcdctl'], uses: 'a client of etcd that is not ours' },

@@ -1,0 +1,98 @@
+/**
+ * File systems on devices of ours: ext4 and xfs, made only on what is blank, checked by their own rules, grown while
+ * mounted. Each step may be repeated and cut off anywhere (csi/SPEC.md S4 to S7).
+ *
+ *     blank --mark--> unfinished --mkfs--> unfinished --take mark--> file system --mount-->
+ *
+ * The mark is durable before mkfs starts, and durably gone before the first mount.
+ */
+import { HoldfastError } from '../../engine/errors.ts'
+import { lookAt, putMark, takeMark } from './device-content.ts'
+import { hostCommand, lastWords } from './host-command.ts'
+
+export const FILE_SYSTEMS = ['ext4', 'xfs'] as const
+export type FileSystem = (typeof FILE_SYSTEMS)[number]
+
+/** Mkfs writes kilobytes to a blank device; a volume may hold I/O meanwhile. */
+const MAKE_DEADLINE_MS = 15 * 60_000
+const CHECK_DEADLINE_MS = 60 * 60_000
+const GROW_DEADLINE_MS = 15 * 60_000
+
+/** Bits of e2fsck's exit status. */
+const CORRECTED = 1
+const REBOOT_ASKED = 2
+const UNCORRECTED = 4
+
+export interface FormatWish {
+  /** For sentences. */
+  volume: string
+  devicePath: string
+  fsType: FileSystem
+  isReadOnly: boolean
+}
+
+/**
+ * After this the device has a whole file system of the wished kind, which is not mounted.
+ * @returns whether it was just made
+ * @throws HoldfastError `device-content`: something else is on it, or nothing, and it may only be read
+ */
+export async function makeUnlessThere({ volume, devicePath, fsType, isReadOnly }: FormatWish): Promise<boolean> {
+  const content = await lookAt(devicePath)
+  const refused = (found: string): HoldfastError =>
+    new HoldfastError('device-content', { volume, device: devicePath, found, wanted: fsType })
+  switch (content.kind) {
+    case 'foreign': throw refused(content.found)
+    case 'file-system':
+      if (content.fsType !== fsType) throw refused(content.fsType)
+      return false
+    case 'unfinished':
+    case 'blank':
+      if (isReadOnly) throw refused('no file system, and it is attached for reading only')
+      if (content.kind === 'blank') await putMark(devicePath)
+      await make(devicePath, fsType)
+      await takeMark(devicePath)
+      return true
+  }
+}
+
+/**
+ * What is not discarded reads as zeroes: the device was blank. An ext4 journal is zeroed all the same, by mkfs: of one
+ * that was half made before, parts may be there.
+ */
+async function make(devicePath: string, fsType: FileSystem): Promise<void> {
+  const run = { what: `make ${fsType} on ${devicePath}`, deadlineMs: MAKE_DEADLINE_MS }
+  if (fsType === 'xfs') await hostCommand('mkfs.xfs', ['-f', '-K', '-q', devicePath], run)
+  else await hostCommand('mkfs.ext4', ['-F', '-q', '-m', '0', '-E', 'nodiscard,lazy_itable_init=1', devicePath], run)
+}
+
+/**
+ * Never while it is mounted. ext4: the journal is replayed and what is safe to mend is mended, which takes no time when
+ * it was unmounted in order. xfs: its mount replays the log, so there is nothing to do before.
+ * @throws HoldfastError `file-system-damaged`, `host-command`
+ */
+export async function checkFileSystem({ volume, devicePath, fsType, isReadOnly }: FormatWish): Promise<void> {
+  if (fsType === 'xfs' || isReadOnly) return
+  const run = { what: `check ${fsType} on ${devicePath}`, deadlineMs: CHECK_DEADLINE_MS }
+  const { status, stdout, stderr } = await hostCommand('e2fsck', ['-p', devicePath], {
+    ...run, allow: [CORRECTED, REBOOT_ASKED, CORRECTED + REBOOT_ASKED, UNCORRECTED, UNCORRECTED + CORRECTED],
+  })
+  if (status < UNCORRECTED) return
+  const reason = lastWords(`${stdout}\n${stderr}`)
+  throw new HoldfastError('file-system-damaged', { volume, device: devicePath, fsType, reason })
+}
+
+/** To the size of its device; one that has it stays as it is. It has to be mounted for writing at `mountPoint`. */
+export async function growFileSystem(devicePath: string, mountPoint: string, fsType: FileSystem): Promise<void> {
+  const run = { what: `grow ${fsType} on ${devicePath} to its device`, deadlineMs: GROW_DEADLINE_MS }
+  if (fsType === 'xfs') await hostCommand('xfs_growfs', ['-d', mountPoint], run)
+  else await hostCommand('resize2fs', [devicePath], run)
+}
+
+/** What the kernel needs to be told of a mount of ours, besides what the user wishes. */
+export function ownOptions(fsType: FileSystem, isReadOnly: boolean): string[] {
+  // A clone has the uuid of its origin, and both may be used on one host.
+  const uuid = fsType === 'xfs' ? ['nouuid'] : []
+  // A snapshot may hold a log that nobody may replay in it: what is read is what the log does not know of.
+  const log = fsType === 'xfs' ? 'norecovery' : 'noload'
+  return isReadOnly ? [...uuid, 'ro', log] : uuid
+}

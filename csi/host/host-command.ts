@@ -1,0 +1,160 @@
+/**
+ * Programs of the host (mkfs, fsck, mount, losetup ...): found by name, run as child processes under a deadline, killed
+ * by process id, and their failure is a sentence with what they complained of.
+ *
+ * Invariants: no shell reads a word of ours. A run is over only when its process is: one that was killed and hangs in
+ * the kernel is waited for, so that nobody begins the same step a second time beside it. What a program prints is
+ * kept to a bound.
+ */
+import { spawn } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import path from 'node:path'
+import { HoldfastError } from '../../engine/errors.ts'
+
+/** Each program that is ever run, and the Debian package that has it. */
+const PACKAGES = {
+  'blkid': 'util-linux',
+  'blockdev': 'util-linux',
+  'e2fsck': 'e2fsprogs',
+  'losetup': 'mount',
+  'mkfs.ext4': 'e2fsprogs',
+  'mkfs.xfs': 'xfsprogs',
+  'mount': 'mount',
+  'nbdfuse': 'libnbd-bin',
+  'resize2fs': 'e2fsprogs',
+  'umount': 'mount',
+  'xfs_growfs': 'xfsprogs',
+} as const
+
+export type HostProgram = keyof typeof PACKAGES
+export const HOST_PROGRAMS = Object.keys(PACKAGES) as HostProgram[]
+
+/** Where distributions keep them; a service may have been started with any PATH. */
+const SYSTEM_FOLDERS = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']
+const OUTPUT_BYTES_MAX = 256 * 1024
+const REASON_CHARACTERS_MAX = 600
+const VERSION_DEADLINE_MS = 10_000
+
+export interface HostRun {
+  /** For sentences: what it is to do, e.g. `make a file system on /dev/nbd0`. */
+  what: string
+  deadlineMs: number
+  /** Exit statuses that are an answer, besides 0. */
+  allow?: readonly number[]
+}
+
+export interface HostOutcome {
+  status: number
+  stdout: string
+  stderr: string
+}
+
+/** Undefined: it is not installed. */
+export function findProgram(program: HostProgram, search = process.env.PATH ?? ''): string | undefined {
+  const folders = [...search.split(':').filter((folder) => path.isAbsolute(folder)), ...SYSTEM_FOLDERS]
+  for (const folder of folders) {
+    const file = path.join(folder, program)
+    try {
+      accessSync(file, constants.X_OK)
+      return file
+    } catch {
+      // Not in this one.
+    }
+  }
+  return undefined
+}
+
+/** Its path. @throws HoldfastError `tool-missing` */
+export function neededProgram(program: HostProgram, what: string): string {
+  const file = findProgram(program)
+  if (file !== undefined) return file
+  const instead = 'the package of that program on this distribution'
+  throw new HoldfastError('tool-missing', { tool: program, what, package: PACKAGES[program], instead })
+}
+
+/**
+ * Run it to its end.
+ * @throws HoldfastError `tool-missing`, or `host-command`: it could not start, failed, or did not end in time
+ */
+export async function hostCommand(
+  program: HostProgram, words: readonly string[], { what, deadlineMs, allow = [] }: HostRun,
+): Promise<HostOutcome> {
+  const file = neededProgram(program, what)
+  const failure = (outcome: string): HoldfastError => new HoldfastError('host-command', { program, what, outcome })
+  const { outcome, isLate } = await run(file, words, deadlineMs).catch((error: NodeJS.ErrnoException) => {
+    throw failure(`did not start (${error.code ?? error.message})`)
+  })
+  const { status, stdout, stderr } = outcome
+  if (isLate) {
+    const said = lastWords(stderr)
+    const words = said === '' ? '' : `, having said: ${said}`
+    throw failure(`did not end within ${deadlineMs / 1000} s and was killed${words}`)
+  }
+  if (status === 0 || allow.includes(status)) return outcome
+  const said = lastWords(stderr) || lastWords(stdout) || 'it said nothing'
+  throw failure(`ended with status ${status}: ${said}`)
+}
+
+const versions = new Map<string, string>()
+
+/** First line of what it says of itself; undefined: it is not installed. Asked once in the life of a process. */
+export async function programVersion(program: HostProgram): Promise<string | undefined> {
+  const file = findProgram(program)
+  if (file === undefined) return undefined
+  const known = versions.get(file)
+  if (known !== undefined) return known
+  // The tools of e2fsprogs and xfsprogs know -V, the others --version.
+  const word = /^(?:mkfs|e2fsck|xfs_)/.test(program) ? '-V' : '--version'
+  const { outcome } = await run(file, [word], VERSION_DEADLINE_MS)
+  const line = `${outcome.stdout}\n${outcome.stderr}`.split('\n').map((one) => one.trim()).find((one) => one !== '')
+  const version = line ?? 'of an unknown version'
+  versions.set(file, version)
+  return version
+}
+
+/** In one line, the end of it. */
+export function lastWords(text: string): string {
+  return text.trim().split('\n').map((line) => line.trim()).filter((line) => line !== '').join('; ')
+    .slice(-REASON_CHARACTERS_MAX)
+}
+
+/** Rejects only when there never was a process. */
+function run(
+  file: string, words: readonly string[], deadlineMs: number,
+): Promise<{ outcome: HostOutcome; isLate: boolean }> {
+  return new Promise((resolve, reject) => {
+    // A group of its own: a signal for us is not one for it, and what it started goes with it.
+    const child = spawn(file, words, {
+      stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, LC_ALL: 'C' }, cwd: '/',
+    })
+    const said = { stdout: '', stderr: '' }
+    for (const stream of ['stdout', 'stderr'] as const) {
+      child[stream].on('data', (bytes: Buffer) => {
+        said[stream] = (said[stream] + bytes.toString('latin1')).slice(-OUTPUT_BYTES_MAX)
+      })
+    }
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
+      killGroup(child.pid!)
+    }, deadlineMs)
+    child.on('error', (error) => {
+      clearTimeout(timer)
+      if (child.pid === undefined) reject(error)
+    })
+    child.on('exit', () => clearTimeout(timer))
+    child.on('close', (status, signal) => {
+      const killed = signal === null ? '' : `it was ended by ${signal}`
+      const stderr = [said.stderr, killed].filter((text) => text !== '').join('\n')
+      resolve({ outcome: { status: status ?? -1, stdout: said.stdout, stderr }, isLate })
+    })
+  })
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // It ended just now.
+  }
+}
