@@ -38,6 +38,7 @@ import { KnownStatus } from './copy/status-changes.ts'
 import { StoreConfigs } from './copy/store-configs.ts'
 import { homeOf } from './copy-homes.ts'
 import type { CopyHomes } from './copy-homes.ts'
+import type { AttachmentSockets } from './attachment-sockets.ts'
 import type { VolumeExports } from './export-directory.ts'
 import { joinDisks } from './joined-disks.ts'
 import { keepMet, keepStoreMemory } from './known-store.ts'
@@ -76,6 +77,7 @@ export interface ClusterNodeOptions {
   /** Of the copies that were here when it started. */
   homes: CopyHomes
   exports: VolumeExports
+  attachments: Pick<AttachmentSockets, 'offer' | 'withdraw'>
   suspects: SuspectDisks
   keys: NodeKeys
   log: LogPort
@@ -341,7 +343,12 @@ export class ClusterNode implements LocalNode {
 
   async offer({ spec, ioTimeoutMs, qos, mode, generation }: OfferedVolume): Promise<void> {
     await this.#workerOf(spec.id).replicationCall<'offer'>({ kind: 'offer', spec, ioTimeoutMs, qos })
-    this.#o.exports.offer({ spec }, this.#home(spec.id), { readOnly: mode === 'read-only', generation })
+    const { exports, attachments } = this.#o
+    const found = { readOnly: mode === 'read-only', generation }
+    // Whoever waits for this offer finds the socket of the attachment.
+    if (mode === 'open') attachments.withdraw(spec.id)
+    else await attachments.offer(spec.id, generation)
+    exports.offer({ spec }, this.#home(spec.id), found)
   }
 
   clients(volumeId: string, mostMs: number): Promise<number[]> {
@@ -379,10 +386,12 @@ export class ClusterNode implements LocalNode {
 
   /** Its key stays: this node is one that may use it, and nobody is there to unlock it when its turn comes again. */
   async hide(volumeId: string): Promise<void> {
+    this.#o.attachments.withdraw(volumeId)
     this.#o.exports.withdrawVolume(volumeId)
   }
 
   async withdraw(volumeId: string): Promise<void> {
+    this.#o.attachments.withdraw(volumeId)
     this.#o.exports.withdrawVolume(volumeId)
     this.#o.keys.forget(volumeId)
     await this.#workerOf(volumeId).replicationCall<'withdraw'>({ kind: 'withdraw', volumeId })

@@ -22,6 +22,7 @@ import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
+import { AttachmentSockets } from './attachment-sockets.ts'
 import { AuditLog } from './audit-log.ts'
 import { requireCipher } from './cipher/libcrypto.ts'
 import { describeChecksum, requireNativeChecksum } from './checksum.ts'
@@ -145,6 +146,9 @@ class Daemon {
       onRefused: (reason) => this.#log.event('info', 'an NBD handshake was refused', { reason }),
     })
     this.#listener = listener
+    const attachments = new AttachmentSockets({
+      folder: paths.attached, listener, exportsOf: (volumeId) => exports.only(volumeId), log: this.#log,
+    })
     const node = { nodeName: config.name, clusterId, nodeId }
     const opening = (disk: DiskOption, adopt: boolean) =>
       prepareDisk(disk, node, config.workers, adopt, joined?.address)
@@ -157,7 +161,9 @@ class Daemon {
     const keys = new NodeKeys({
       node: config.name, folder: new KeyFolder(nodeId), cluster: clusterKey, requireCipher,
     })
-    const clusterNode = joined === undefined ? undefined : this.#clusterNode(joined, { instance, exports, homes, keys })
+    const clusterNode = joined === undefined ? undefined : this.#clusterNode(
+      joined, { instance, exports, attachments, homes, keys },
+    )
     const replication = joined === undefined ? undefined : this.#replicationStart(joined, { instance, homes, keys })
     this.#workers = Array.from({ length: workers }, (_, worker) => new WorkerThread({
       start: {
@@ -288,23 +294,21 @@ class Daemon {
 
   #clusterNode(
     joined: JoinedCluster,
-    { instance, exports, homes, keys }: Pick<ClusterNodeOptions, 'instance' | 'exports' | 'homes' | 'keys'>,
+    of: Pick<ClusterNodeOptions, 'instance' | 'exports' | 'attachments' | 'homes' | 'keys'>,
   ): ClusterNode {
     const { clusterId } = joined
+    const { instance } = of
     const { name, workers } = this.#order.config
     this.#cluster = new ClusterNode({
       node: name,
       joined,
       tls: this.#tls,
-      instance,
+      ...of,
       version: version(),
       paths: this.#paths,
       workers,
       worker: (number) => this.#workers[number]!,
-      homes,
-      exports,
       suspects: new SuspectDisks(this.#paths.suspectDisks, this.#log),
-      keys,
       log: this.#log,
       onPeers: (peers) => process.send?.({ kind: 'peers', clusterId, instance, peers } satisfies FromDaemon),
       onRival: (error) => this.refused(error),

@@ -73,6 +73,15 @@ export class VolumeExports implements ExportDirectory, Exports {
     this.#waiting.delete(id)
   }
 
+  /** That volume alone, as its only export: by its name or id, or by none. Nothing when it is offered no more. */
+  only(id: string): ExportDirectory {
+    const name = (): string => this.#nameOf.get(id) ?? ''
+    return {
+      list: () => this.list().filter((one) => one.name === name()),
+      find: (asked) => [name(), id, ''].includes(asked) && name() !== '' ? this.find(id) : undefined,
+    }
+  }
+
   /** Which volume an export is, by its name or id. */
   idOf(name: string): string | undefined {
     return this.#byName.get(name)?.id ?? (this.#nameOf.has(name) ? name : undefined)

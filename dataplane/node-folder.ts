@@ -6,6 +6,7 @@
  *   node.json       who this node is: {clusterId, nodeId}, made at the first start
  *   disks.json      disks added while it ran, so that the next start has them too
  *   api.sock        control API     nbd.sock  every volume by name
+ *   attached/       a socket for each volume that this node holds, VOLUME-ID.GENERATION
  *   daemon.log      JSON lines      daemon.log.1  the one before
  *   audit.log       JSON lines      audit.log.1 ... audit.log.9
  *   index/          rebuildable index of the store
@@ -42,6 +43,7 @@ export interface NodePaths {
   suspectDisks: string
   api: string
   nbd: string
+  attached: string
   log: string
   audit: string
   index: string
@@ -65,6 +67,7 @@ export function nodePaths(dir: string, name: string): NodePaths {
     suspectDisks: inside('suspect-disks.json'),
     api: inside('api.sock'),
     nbd: inside('nbd.sock'),
+    attached: inside('attached'),
     log: inside('daemon.log'),
     audit: inside('audit.log'),
     index: inside('index'),

@@ -154,8 +154,8 @@ class ReplicatedWorker {
     })
     this.#meters = new VolumeMeters(clock, ({ id, name }) => this.#offered.volume(name)?.id === id)
     this.sessions = new NbdSessions({
-      deviceOf: (exportName, reader) =>
-        reader === undefined ? this.#offered.device(exportName) : this.#snapshotDevice(reader),
+      deviceOf: (exportName, reader, generation) =>
+        reader === undefined ? this.#offered.device(exportName, generation) : this.#snapshotDevice(reader),
       onEnded: (session) => post({ kind: 'session-ended', session }),
       meterOf: (exportName) => this.#meters.of(this.#offered.volume(exportName)!),
       gateOf: (exportName) => this.#gates.of(this.#offered.volume(exportName)!.id),

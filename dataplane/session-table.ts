@@ -28,14 +28,14 @@ export class NbdSessions implements SessionTable {
   readonly #sessions = new Map<number, Session>()
   /** Run when a session has ended. */
   readonly #looking = new Set<() => void>()
-  readonly #deviceOf: (exportName: string, reader: number | undefined) => ServedDevice | undefined
+  readonly #deviceOf: (exportName: string, reader?: number, generation?: number) => ServedDevice | undefined
   readonly #onEnded: (session: number, volume: string, reason: string) => void
   readonly #meterOf: (volume: string) => RequestMeter | undefined
   readonly #gateOf: (volume: string) => QosGate | undefined
 
   constructor(options: {
-    /** `reader`: of the snapshot that the export is. */
-    deviceOf: (exportName: string, reader: number | undefined) => ServedDevice | undefined
+    /** `reader`: of the snapshot that the export is. `generation`: under no other attachment than that. */
+    deviceOf: (exportName: string, reader?: number, generation?: number) => ServedDevice | undefined
     onEnded: (session: number, volume: string, reason: string) => void
     meterOf?: (volume: string) => RequestMeter | undefined
     gateOf?: (volume: string) => QosGate | undefined
@@ -48,7 +48,7 @@ export class NbdSessions implements SessionTable {
 
   /** Serve a connection whose handshake is done. Its volume may have been deleted on the way here. */
   add({ fd, clientFd, ...session }: NbdSession): void {
-    const device = this.#deviceOf(session.exportName, session.reader)
+    const device = this.#deviceOf(session.exportName, session.reader, session.generation)
     if (device !== undefined) return this.#serve(session, { fd, clientFd }, device)
     closeFd(fd)
     if (clientFd !== undefined) closeFd(clientFd)

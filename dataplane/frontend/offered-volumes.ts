@@ -154,10 +154,13 @@ export class OfferedVolumes {
     this.#detach(known)
   }
 
-  /** What a client that asked for this export uses; undefined: it is not offered, or may not be used here. */
-  device(exportName: string): FrontendDevice | undefined {
+  /**
+   * What a client that asked for this export uses; undefined: it is not offered, or may not be used here.
+   * @param generation  it came by the socket of that attachment: it is not served under another one
+   */
+  device(exportName: string, generation?: number): FrontendDevice | undefined {
     const known = this.#byId.get(this.#byName.get(exportName) ?? '')
-    if (known === undefined) return undefined
+    if (known === undefined || (generation !== undefined && known.generation !== generation)) return undefined
     const current = this.#o.frontends.frontend(known.offer.spec.id)
     const isPresent = current !== undefined && !isReplaceable(current, known)
     const frontend = isPresent ? current : this.#attach(known)

@@ -55,10 +55,18 @@ export interface NbdSession {
   exportName: string
   /** Of a snapshot: opened for this session. */
   reader?: number
+  /** That of the socket it came by; under another one it is not served. Unset: whichever there is. */
+  generation?: number
   worker: number
   negotiated: Negotiated
   /** What arrived behind the handshake. */
   leftover: Uint8Array
+}
+
+/** What one socket shows, in place of every export. */
+export interface OnlyOne {
+  exports: ExportDirectory
+  generation: number
 }
 
 /** The part of a socket's handle that is needed to hand the socket over. */
@@ -75,7 +83,7 @@ export class NbdListener {
   readonly #onRefused: (reason: string) => void
   readonly #limits: typeof LISTENER_LIMITS
   readonly #peerUid: (fd: number) => number
-  readonly #servers: net.Server[] = []
+  readonly #servers = new Set<net.Server>()
   readonly #handshakes = new Set<net.Socket>()
   /** Of the handshakes. */
   #beforeTls = 0
@@ -109,9 +117,14 @@ export class NbdListener {
   }
 
   /** @throws HoldfastError when the path cannot be used */
-  async listenUnix(socketPath: string): Promise<void> {
+  async listenUnix(socketPath: string, only?: OnlyOne): Promise<net.Server> {
     await prepareSocketPath(socketPath)
-    await this.#listen({ path: socketPath }, socketPath, undefined, (socket) => this.#acceptLocal(socket))
+    return this.#listen({ path: socketPath }, socketPath, undefined, (socket) => this.#acceptLocal(socket, only))
+  }
+
+  /** Nobody enters there any more; its file is gone. Who has entered stays. */
+  stopListening(server: net.Server): void {
+    if (this.#servers.delete(server)) server.close()
   }
 
   /** Loopback unless asked otherwise. @returns the port, which matters when 0 was asked for */
@@ -144,7 +157,7 @@ export class NbdListener {
   /** Stop listening, end handshakes, remove socket files. Sessions are not ours any more. */
   async close(): Promise<void> {
     this.#stopping = true
-    const closed = this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
+    const closed = [...this.#servers].map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
     for (const socket of this.#handshakes) socket.destroy()
     await Promise.all(closed)
   }
@@ -164,7 +177,7 @@ export class NbdListener {
       listenForOwner(server, where, () => {
         // Out of descriptors is the world's: the backlog waits, nothing ends.
         server.removeAllListeners('error').on('error', (error) => this.#onRefused(error.message))
-        this.#servers.push(server)
+        this.#servers.add(server)
         resolve(server)
       })
     })
@@ -241,16 +254,16 @@ export class NbdListener {
   }
 
   /** Only its owner may open the file; who was handed it open is asked for too. */
-  #acceptLocal(socket: net.Socket): void {
+  #acceptLocal(socket: net.Socket, only?: OnlyOne): void {
     const { uid, isOwner } = peerUserOf(socket, this.#peerUid)
-    if (isOwner) return this.#accept(socket)
+    if (isOwner) return this.#accept(socket, only)
     this.#onRefused(`user ${uid} of this host is not its owner`)
     socket.on('error', () => undefined).destroy()
   }
 
-  #accept(socket: net.Socket): void {
+  #accept(socket: net.Socket, only?: OnlyOne): void {
     if (!this.#arrived(socket)) return
-    const exports = this.#exports
+    const exports = only?.exports ?? this.#exports
     const looks = new Map<string, Promise<Looked>>()
     const mayLook = (name: string): boolean => {
       const look = exports.look?.(name)
@@ -283,7 +296,7 @@ export class NbdListener {
       }
       socket.off('data', onData)
       if (event.type === 'closed') return this.#finish(socket, Buffer.concat(send), event)
-      this.#finish(socket, Buffer.concat(send), event, () => {
+      this.#finish(socket, Buffer.concat(send), event, only?.generation, () => {
         isEntered = true
         exports.entered?.(event.export)
         dropFound(event.export)
@@ -302,7 +315,9 @@ export class NbdListener {
   }
 
   /** @param entered  the session has what it opened */
-  #finish(socket: net.Socket, lastReply: Buffer, event: HandshakeEvent, entered: () => void = () => {}): void {
+  #finish(
+    socket: net.Socket, lastReply: Buffer, event: HandshakeEvent, generation?: number, entered: () => void = () => {},
+  ): void {
     const handle = (socket as unknown as { _handle: SocketHandle | null })._handle
     if (handle === null) return
     handle.reading = false
@@ -332,7 +347,7 @@ export class NbdListener {
       entered()
       socket.destroy()
       const { export: { name, worker, reader }, negotiated, leftover } = event
-      const of = reader === undefined ? {} : { reader }
+      const of = { ...(reader === undefined ? {} : { reader }), ...(generation === undefined ? {} : { generation }) }
       this.#onSession({ id: session, fd, exportName: name, ...of, worker, negotiated, leftover })
     })
   }

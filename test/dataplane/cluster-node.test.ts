@@ -21,6 +21,7 @@ t.test('while others hold a volume its key stays; with the volume it goes', asyn
   // What is not here is used once it has started.
   const options: Partial<ClusterNodeOptions> = {
     node: 'n1', workers: 0, joined: {} as never, homes: new Map(), exports, keys,
+    attachments: { offer: async () => undefined, withdraw: () => undefined },
     worker: () => ({ replicationCall: async () => undefined }) as never,
   }
   const node = new ClusterNode(options as ClusterNodeOptions)

@@ -4,6 +4,8 @@
  * late. Then shared, read-only, and open again.
  */
 // test-timeout-seconds: 180
+import { readdirSync, statSync } from 'node:fs'
+import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
@@ -20,10 +22,20 @@ import { standStill } from '../stand-still.ts'
 const { NONE, EIO, EPERM } = NBD_ERRNO
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-async function connect(t: Test, { paths }: ClusterNodeProcess): Promise<RawClient> {
-  const client = await RawClient.open(paths.nbd, { name: 'data' })
+async function open(t: Test, socket: string, name: string): Promise<RawClient> {
+  const client = await RawClient.open(socket, { name })
   t.teardown(() => client.close())
   return client
+}
+
+const connect = (t: Test, { paths }: ClusterNodeProcess): Promise<RawClient> => open(t, paths.nbd, 'data')
+
+const attachments = ({ paths }: ClusterNodeProcess): string[] => {
+  try {
+    return readdirSync(paths.attached)
+  } catch {
+    return []
+  }
 }
 
 /** Until that node does not offer it any more; it hears of it a moment after the answer. */
@@ -55,7 +67,9 @@ t.test('attached, taken over, shared, read-only, open', async (t) => {
   }
   const anyApi = api(cluster.nodes[0]!)
   while ((await anyApi.listNodes()).nodes.filter(({ disks }) => disks.length === 1).length < 3) await sleep(50)
-  const { copies } = await anyApi.createVolume({ name: 'data', sizeBytes: 16 * MIB, parameters: { replicas: '2' } })
+  const made = { sizeBytes: 16 * MIB, parameters: { replicas: '2' } }
+  const { copies, id } = await anyApi.createVolume({ name: 'data', ...made })
+  await anyApi.createVolume({ name: 'another', ...made })
   // Nobody needs the one that stands still: it does not lead, and does not decide.
   const leader = copies.find(({ role }) => role === 'primary')!.node
   const decides = await cluster.elected()
@@ -72,13 +86,22 @@ t.test('attached, taken over, shared, read-only, open', async (t) => {
   }
   await until(({ health }) => health === 'healthy')
 
+  t.same(cluster.nodes.map(attachments), [[], [], []], 'what is open has no holder')
   // Asked at another node: it is there with the answer all the same.
   t.match(await say(b, 'volume', 'attach', 'data', '--to', a.name), new RegExp(`single, ${a.name} \\(generation 2\\)`))
+  t.same(cluster.nodes.map((node) => attachments(node).length), cluster.nodes.map((node) => Number(node === a)))
+  const own = path.join(a.paths.attached, `${id}.2`)
+  t.equal(statSync(own).mode & 0o777, 0o600)
+  for (const name of ['', id, 'data']) t.equal(await read(await open(t, own, name)), 0, `by the name ${name}`)
+  for (const name of ['another', 'data@x', 'nothing']) {
+    await t.rejects(open(t, own, name), new RegExp(`GO was refused: ${P.NBD_REP_ERR_UNKNOWN}`), `${name} is not there`)
+  }
+  const held = await open(t, own, id)
   const first = await connect(t, a)
   t.equal(await write(first, 1), NONE)
   await refused(t, b)
-  const seen = await until(({ frontends }) => frontends.length === 1)
-  t.match(seen.frontends, [{ node: a.name, generation: 2 }])
+  const seen = await until(({ frontends }) => frontends.length === 5)
+  t.same(seen.frontends.map(({ node, generation }) => `${node} ${generation}`), Array(5).fill(`${a.name} 2`))
   t.match(seen.attach, { mode: 'single', generation: 2, holders: [{ node: a.name, generation: 2 }] })
   t.match(seen.nbd, [/data/])
   t.same((await api(b).getVolume({ name: 'data' })).nbd, [], 'and nobody else shows it')
@@ -96,8 +119,11 @@ t.test('attached, taken over, shared, read-only, open', async (t) => {
   process.kill(a.pid, 'SIGCONT')
   t.equal(await late, EIO, 'what was written late is refused')
   t.equal(await write(first, 4), EIO, 'for ever')
+  t.equal(await write(held, 4), EIO, 'also by the socket of the attachment')
   t.notOk(first.closed)
   await refused(t, a)
+  t.same([attachments(a), attachments(b)], [[], [`${id}.3`]], 'a socket of the attachment that is in force, no other')
+  await t.rejects(open(t, own, id), { code: 'ENOENT' })
   t.equal(await read(second), 3, 'and nothing of it is there')
   const told = a.log().filter(({ message }) => message === 'clients of a volume get errors until they connect anew')
   t.match(told, [{ why: /volume data is attached elsewhere, or anew; attach it again where it is to be used/ }])
@@ -107,6 +133,7 @@ t.test('attached, taken over, shared, read-only, open', async (t) => {
   b.killDaemon()
   await back
   t.match(await say(b, 'volume', 'attach', 'data', '--to', b.name), /generation 3/, 'the same node, the same one')
+  t.equal(await read(await open(t, path.join(b.paths.attached, `${id}.3`), '')), 3, 'its socket as well')
   const third = await connect(t, b)
   t.equal(await write(third, 5), NONE)
 
@@ -114,6 +141,7 @@ t.test('attached, taken over, shared, read-only, open', async (t) => {
   t.equal(await write(third, 6), EIO)
   t.match(await say(b, 'volume', 'attach', 'data', '--to', a.name, '--mode', 'shared'), /generation 5/)
   t.match(await say(b, 'volume', 'attach', 'data', '--to', b.name, '--mode', 'shared'), /generation 6/)
+  t.same([attachments(a), attachments(b)], [[`${id}.5`], [`${id}.6`]], 'each has its own')
   const [sharedA, sharedB] = [await connect(t, a), await connect(t, b)]
   t.equal(await write(sharedA, 7), NONE)
   t.equal(await read(sharedB), 7)
