@@ -24,7 +24,7 @@ import { BLOCK_BYTES } from '../engine/units.ts'
 import type { Result } from '../engine/volume/store-api.ts'
 import { crc32c } from './checksum.ts'
 import { createDiskFile, openDiskFile, openFailure, type DiskFile } from './disk/disk-file.ts'
-import { closeFd } from './libc.ts'
+import { closeFd } from '../cluster/libc.ts'
 import type { DiskOption } from './worker-messages.ts'
 
 export interface NodeIdentity {

@@ -1,6 +1,7 @@
 /**
- * The few libc calls that Node does not offer, bound once through koffi (0.04-0.6 us a call, so they stay on the event
- * loop's thread). Linux only, x86_64 and arm64.
+ * The few libc calls that Node does not offer and a data path needs, bound once through koffi (0.04-0.6 us a call, so
+ * they stay on the event loop's thread), beside those of every process (`cluster/libc.ts`). Linux only, x86_64 and
+ * arm64.
  *
  * Results follow the kernel's own convention: a number >= 0, or the negated errno; `errnoName(-result)` names it.
  * Nothing here throws for what the world does. No function blocks for the medium except `pwritev`, whose caller
@@ -9,77 +10,41 @@
  * Buffers are reached by address. A backing store never moves and is held by its `Uint8Array` for the length of the
  * call; an address is looked up once per ArrayBuffer, since callers cut their buffers from few slabs.
  */
-import os from 'node:os'
 import koffi from 'koffi'
-import { assert } from '../engine/assert.ts'
+import { EINTR, addressOf, outcome } from '../cluster/libc.ts'
 
 const lib = koffi.load(null)
 const callFcntl = lib.func('int fcntl(int fd, int command, ...)')
-const callClose = lib.func('int close(int fd)')
-const callFlock = lib.func('int flock(int fd, int operation)')
 const callIoctl = lib.func('int ioctl(int fd, unsigned long request, ...)')
 const callFallocate = lib.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)')
 const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)')
 const callPreadv2 = lib.func('int64_t preadv2(int fd, uint64_t vector, int count, int64_t offset, int flags)')
 const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count, int64_t offset)')
 const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
-const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int timeoutMs)')
 const callLseek = lib.func('int64_t lseek(int fd, int64_t offset, int whence)')
 const callSocketpair = lib.func('int socketpair(int domain, int type, int protocol, uint64_t into)')
-const callGetsockopt = lib.func('int getsockopt(int fd, int level, int option, uint64_t into, uint64_t length)')
 const callSetrlimit = lib.func('int setrlimit(int resource, void *limits)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
 
 const F_DUPFD_CLOEXEC = 1030
-const LOCK_EX = 2
-const LOCK_NB = 4
 const BLKGETSIZE64 = 0x80081272
 const PR_SET_PDEATHSIG = 1
 const PR_GET_DUMPABLE = 3
 const PR_SET_DUMPABLE = 4
-const PR_SET_IO_FLUSHER = 57
 const RWF_NOWAIT = 8
-const POLLERR = 0x8
-const POLLHUP = 0x10
-const POLLRDHUP = 0x2000
 const RLIMIT_CORE = 4
 const CLOCK_BOOTTIME = 7
 const AF_UNIX = 1
 const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0o2000000 | 0o4000
-const SOL_SOCKET = 1
-const SO_PEERCRED = 17
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
-export const { EINTR, EAGAIN, EOPNOTSUPP, EIO, ENOSPC } = os.constants.errno
 /** Buffers that one `pwritev` takes (UIO_MAXIOV). */
 export const IOVEC_MAX = 1024
-
-const errnoNames = new Map(Object.entries(os.constants.errno).map(([name, number]) => [number, name]))
-errnoNames.set(EAGAIN, 'EAGAIN')
-
-/** `EIO` for 5. Takes a positive errno. */
-export function errnoName(errno: number): string {
-  return errnoNames.get(errno) ?? `errno ${errno}`
-}
-
-function outcome(result: number): number {
-  return result >= 0 ? result : -koffi.errno()
-}
 
 /** A second descriptor of the same open file or socket, closed on exec. Negative errno when there are too many. */
 export function dup(fd: number): number {
   return outcome(callFcntl(fd, F_DUPFD_CLOEXEC, 'int', 0))
-}
-
-/** Linux closes the descriptor whatever `close` answers; only a descriptor that was not ours is a bug. */
-export function closeFd(fd: number): void {
-  assert(callClose(fd) === 0 || koffi.errno() !== os.constants.errno.EBADF, 'close of a descriptor that is not open')
-}
-
-/** Take the exclusive lock of an open file description without waiting: 0, or -EAGAIN when another one holds it. */
-export function lockExclusive(fd: number): number {
-  return outcome(callFlock(fd, LOCK_EX | LOCK_NB))
 }
 
 /** Reserve space for `[0, lengthBytes)` of a file and grow it to that size. */
@@ -104,11 +69,6 @@ const word = new BigUint64Array(1)
 export function blockDeviceBytes(fd: number): number {
   const result = outcome(callIoctl(fd, BLKGETSIZE64, 'void *', word))
   return result < 0 ? result : Number(word[0])
-}
-
-/** Tell the kernel that memory reclaim may wait for this process. Children inherit it. Needs CAP_SYS_RESOURCE. */
-export function setIoFlusher(): number {
-  return outcome(callPrctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
 }
 
 /** Be sent `signal` when the parent ends. Look at `process.ppid` afterwards: the parent may have ended before. */
@@ -146,21 +106,6 @@ export function bootTimeMs(): number {
   return (timespecWords[1]! * 0x1_0000_0000 + timespecWords[0]!) * 1000 + timespecWords[2]! / 1e6
 }
 
-const pollEntry = new Int16Array(4)
-const pollEntryWords = new Int32Array(pollEntry.buffer)
-const pollEntryAddress = Number(koffi.address(pollEntry.buffer))
-
-/**
- * Whether the other end of a socket is gone, also while bytes that it sent are still to be read. 0.3 us.
- * @param onHalfClosed  whether one that sends no more counts as gone: all that TCP tells of one that was closed
- */
-export function hasHungUp(fd: number, onHalfClosed: boolean): boolean {
-  pollEntryWords[0] = fd
-  pollEntry[2] = onHalfClosed ? POLLRDHUP : 0
-  pollEntry[3] = 0
-  return callPoll(pollEntryAddress, 1, 0) > 0 && (pollEntry[3]! & (POLLERR | POLLHUP | POLLRDHUP)) !== 0
-}
-
 const pairOfSockets = new Int32Array(2)
 const pairOfSocketsAddress = Number(koffi.address(pairOfSockets.buffer))
 
@@ -170,33 +115,9 @@ export function socketPair(): [number, number] | undefined {
   return result < 0 ? undefined : [pairOfSockets[0]!, pairOfSockets[1]!]
 }
 
-/** `struct ucred`: pid, uid, gid; behind it how long it is. */
-const peerCredentials = new Uint32Array([0, 0, 0, 12])
-const peerCredentialsAddress = Number(koffi.address(peerCredentials.buffer))
-
-/** The user who connected the other end of a unix socket, or negative errno. */
-export function peerUid(fd: number): number {
-  peerCredentials[3] = 12
-  const result = callGetsockopt(fd, SOL_SOCKET, SO_PEERCRED, peerCredentialsAddress, peerCredentialsAddress + 12)
-  return result < 0 ? outcome(result) : peerCredentials[1]!
-}
-
 /** `struct iovec[IOVEC_MAX]`, 16 bytes each: address, length. In 32-bit words, since 64-bit ones would be bigints. */
 const vector = new Uint32Array(IOVEC_MAX * 4)
 const vectorAddress = Number(koffi.address(vector.buffer))
-const addresses = new WeakMap<ArrayBufferLike, number>()
-
-/** Where the first byte lies. Good for as long as somebody holds the bytes: a backing store never moves. */
-export function addressOf(bytes: Uint8Array): number {
-  const store = bytes.buffer
-  let address = addresses.get(store)
-  if (address === undefined) {
-    address = Number(koffi.address(store))
-    addresses.set(store, address)
-  }
-  return address + bytes.byteOffset
-}
-
 function setVector(index: number, bytes: Uint8Array, skipBytes: number): void {
   const address = addressOf(bytes) + skipBytes
   const high = Math.floor(address / 0x1_0000_0000)

@@ -26,7 +26,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { HoldfastError } from '../engine/errors.ts'
-import { lockExclusive } from './libc.ts'
+import { lockExclusive } from '../cluster/libc.ts'
 import type { DiskOption } from './worker-messages.ts'
 
 /** `sun_path` of a unix socket holds 108 bytes, the last of them zero. */

@@ -5,7 +5,7 @@
 import type { TLSSocket } from 'node:tls'
 import type { BlockDevice } from '../engine/volume/block-device.ts'
 import type { QosGate } from '../engine/volume/qos-gate.ts'
-import { closeFd } from './libc.ts'
+import { closeFd } from '../cluster/libc.ts'
 import type { RequestMeter } from './meters/request-meter.ts'
 import type { NbdSession } from './nbd/listener.ts'
 import { Transmission } from './nbd/transmission.ts'

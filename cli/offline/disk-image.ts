@@ -8,7 +8,8 @@
  */
 import fs from 'node:fs'
 import { crc32c } from '../../dataplane/checksum.ts'
-import { blockDeviceBytes, EAGAIN, lockExclusive } from '../../dataplane/libc.ts'
+import { EAGAIN, lockExclusive } from '../../cluster/libc.ts'
+import { blockDeviceBytes } from '../../dataplane/libc.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { SUPERBLOCK_COPIES, STREAMS_MAX, segmentCountFor, superblockOffsetBytes } from '../../engine/log/geometry.ts'
 import { findGeometry } from '../../engine/log/disk-reader.ts'

@@ -11,7 +11,7 @@
 import koffi from 'koffi'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import { addressOf } from '../libc.ts'
+import { addressOf } from '../../cluster/libc.ts'
 
 export const XTS_KEY_BYTES = 64
 export const GCM_KEY_BYTES = 32

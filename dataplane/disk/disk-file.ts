@@ -13,7 +13,8 @@ import { getSystemErrorMessage } from 'node:util'
 import { HoldfastError } from '../../engine/errors.ts'
 import { BLOCK_BYTES } from '../../engine/units.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
-import { EAGAIN, blockDeviceBytes, errnoName, lockExclusive, preallocate } from '../libc.ts'
+import { EAGAIN, errnoName, lockExclusive } from '../../cluster/libc.ts'
+import { blockDeviceBytes, preallocate } from '../libc.ts'
 
 const { O_RDWR, O_CREAT, O_EXCL } = fs.constants
 

@@ -8,7 +8,8 @@
  */
 import fs from 'node:fs'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
-import { alignedMemory, closeFd } from '../libc.ts'
+import { closeFd } from '../../cluster/libc.ts'
+import { alignedMemory } from '../libc.ts'
 import type { DiskFile } from './disk-file.ts'
 
 /** The longest read. */

@@ -15,7 +15,8 @@
 import net from 'node:net'
 import { listenForOwner, peerUserOf } from '../../cluster/owner-socket.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import { dup, peerUid } from '../libc.ts'
+import { peerUid } from '../../cluster/libc.ts'
+import { dup } from '../libc.ts'
 import { GREETING, Handshake } from './handshake.ts'
 import type {
   Entry, ExportDirectory, ExportInfo, HandshakeEvent, HandshakeStep, Looked,

@@ -10,7 +10,8 @@
  */
 import net from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { closeFd, dup, socketPair } from '../libc.ts'
+import { closeFd } from '../../cluster/libc.ts'
+import { dup, socketPair } from '../libc.ts'
 
 export interface FarEnds {
   /** Of the pair. Owned by who gets it, as the next one. */

@@ -43,7 +43,7 @@ import { SlabPool } from '../slab-pool.ts'
 import { validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
 import { VolumeCalls } from './volume-calls.ts'
-import { closeFd, hasHungUp } from '../libc.ts'
+import { closeFd, hasHungUp } from '../../cluster/libc.ts'
 
 export const TRANSMISSION_LIMITS = {
   inFlightRequestsMax: 1024,

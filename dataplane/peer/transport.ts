@@ -7,7 +7,7 @@
  * Beacons and reports of ended instances take the urgent lane, a connection of their own: one connection is one queue,
  * in the kernel too, and megabytes of data in it would keep a beacon for longer than a lease lasts.
  */
-import { closeFd } from '../libc.ts'
+import { closeFd } from '../../cluster/libc.ts'
 import { answerArrival } from './arrival.ts'
 import type { Arrival, ArrivedPeer } from './arrival.ts'
 import { Connection } from './connection.ts'

@@ -3,8 +3,12 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import * as libc from '../../dataplane/libc.ts'
+import * as shared from '../../cluster/libc.ts'
+import * as own from '../../dataplane/libc.ts'
 
+const libc = { ...own, ...shared }
+
+const root = new URL('../..', import.meta.url).href.replace(/\/$/, '')
 const dir = t.testdir({ file: '' })
 const file = path.join(dir, 'file')
 
@@ -83,11 +87,11 @@ t.test('prctl answers, allowed or not', (t) => {
 })
 
 t.test('the bindings load in a worker thread too', (t) => {
-  const url = new URL('../../dataplane/libc.ts', import.meta.url).href
+  const [own, shared] = ['dataplane', 'cluster'].map((folder) => `import('${root}/${folder}/libc.ts')`)
   const worker = new Worker(
-    `import(${JSON.stringify(url)}).then((libc) => {
-      const fd = libc.dup(1)
-      libc.closeFd(fd)
+    `Promise.all([${own}, ${shared}]).then(([own, shared]) => {
+      const fd = own.dup(1)
+      shared.closeFd(fd)
       require('node:worker_threads').parentPort.postMessage(fd)
     })`,
     { eval: true },

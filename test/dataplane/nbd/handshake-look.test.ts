@@ -13,7 +13,7 @@ import { NbdListener } from '../../../dataplane/nbd/listener.ts'
 import type { NbdSession } from '../../../dataplane/nbd/listener.ts'
 import { encodeInfoRequest, encodeMetaContextRequest, encodeOption } from '../../../dataplane/nbd/option-data.ts'
 import * as P from '../../../dataplane/nbd/protocol.ts'
-import { closeFd } from '../../../dataplane/libc.ts'
+import { closeFd } from '../../../cluster/libc.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 import { RawClient } from './raw-client.ts'
 
