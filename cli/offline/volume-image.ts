@@ -55,6 +55,8 @@ export interface LiveBlock {
   units: number
   /** Undefined: `reason` says why. */
   bytes: Uint8Array | undefined
+  /** As they lie there, packed and encrypted; undefined as well when they fail their checksum. */
+  stored: Uint8Array | undefined
   reason: BlockReason | undefined
 }
 
@@ -149,7 +151,7 @@ export class Layer {
             const block = bytes && restoredBlob(bytes, record.transform, bytes.length / UNIT_BYTES)
             const isKnown = bytes === undefined || block !== undefined
             const form = (record.transform & TRANSFORM.cipher) === 0 ? 'transform' : 'encrypted'
-            visit({ lba, source, units, bytes: block, reason: isKnown ? reason : form })
+            visit({ lba, source, units, bytes: block, stored: bytes, reason: isKnown ? reason : form })
           })
         }
       }

@@ -10,7 +10,8 @@ import { createOutput } from '../../cli/output.ts'
 import { crc32c } from '../../dataplane/checksum.ts'
 
 /**
- * By block: which version with which bytes; a block that cannot be read says why. Zeroes and holes are not there.
+ * By block: which version with which bytes, as they are stored; a block that cannot be read says why, and so does one
+ * that cannot be unpacked. Zeroes and holes are not there.
  * @param viewSeq  of a snapshot, which is seen then; the volume as it is unless given
  */
 export function contentOnDisk(diskPath: string, volumeId: string, viewSeq?: number): Map<number, string> {
@@ -22,9 +23,10 @@ export function contentOnDisk(diskPath: string, volumeId: string, viewSeq?: numb
     const content = new Map<number, string>()
     if (volume === undefined) return content
     const [layer] = layersOf(catalog, volume, progress, viewSeq).layers
-    layer!.eachLive(() => true, ({ lba, bytes, reason }) => {
+    layer!.eachLive(() => true, ({ lba, stored, reason }) => {
       const { epoch, seq } = layer!.entry(lba)!
-      content.set(lba, `${epoch}.${seq} ${bytes === undefined ? reason : crc32c(bytes) >>> 0}`)
+      const isRead = stored !== undefined && reason !== 'transform'
+      content.set(lba, `${epoch}.${seq} ${isRead ? crc32c(stored) >>> 0 : reason}`)
     }, progress)
     return content
   } finally {
