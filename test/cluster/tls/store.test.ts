@@ -41,9 +41,14 @@ async function serve(t: Test, kind: Kind): Promise<StoreProcess> {
   return store
 }
 
+// Who is not let in tries until its time is over, so all of them do it at once.
+t.jobs = 5
+const buffered = true
+
 for (const [index, kindOf] of KINDS.entries()) {
   const { name } = kindOf('')
-  t.test(name, { skip: index === 1 && etcdMissing() }, async (t) => {
+  const skip = index === 1 && etcdMissing()
+  t.test(name, { skip, buffered }, async (t) => {
     const ca = new TestCa(t)
     const certificate = ca.issue({ role: 'store', name: 'store', ip: [HOST] })
     const process = await serve(t, kindOf(certificate))
@@ -85,7 +90,7 @@ for (const [index, kindOf] of KINDS.entries()) {
     }
   })
 
-  t.test(`${name}: whom a node takes for its store`, { skip: index === 1 && etcdMissing() }, async (t) => {
+  t.test(`${name}: whom a node takes for its store`, { skip, buffered }, async (t) => {
     const ca = new TestCa(t)
     const node = ca.folder({ role: 'node', name: 'n1' })
     const asNode = await serve(t, kindOf(ca.issue({ role: 'node', name: 'n2', ip: [HOST] })))
@@ -104,7 +109,7 @@ for (const [index, kindOf] of KINDS.entries()) {
   })
 }
 
-t.test('files that are replaced are used by the next connection', async (t) => {
+t.test('files that are replaced are used by the next connection', { buffered }, async (t) => {
   const ca = new TestCa(t)
   const dir = ca.issue({ role: 'store', name: 'store', ip: [HOST] })
   const process = await serve(t, KINDS[0]!(dir))
