@@ -3,7 +3,8 @@
  *
  *   npm test                       everything; the rest of the options go behind `--`
  *   npm test -- PATTERN ...        files whose path holds one of the pieces (`types` is the type check)
- *   npm test -- --list             the files and how long they took last time
+ *   npm test -- --list             the files and how long they took last time, and the areas they are of
+ *   npm test -- --measure          one file at a time, on a quiet machine: what it costs, kept in runner/costs.json
  *   npm test -- --install          install missing Debian packages first (CI=true does so too)
  *   npm run check                  without what is slow: test/e2e, test/sim and so on
  *
@@ -11,28 +12,32 @@
  * type check counting as one. Output of each file is kept in `.tap/output`.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { busySeconds, costOf, readCosts, readLastRuns, writeCosts, writeLastRuns } from './runner/costs.ts'
 import { installPackages, missingPackages, pathWithSystemFolders } from './runner/debian-packages.ts'
+import { areaLines, fileLine, inSeconds } from './runner/listing.ts'
 import { killRunning, runFile } from './runner/run-file.ts'
 import type { FileOutcome } from './runner/run-file.ts'
+import { RunParts } from './runner/run-parts.ts'
+import { Schedule } from './runner/schedule.ts'
+import type { Cost } from './runner/schedule.ts'
 import { findTestFiles, isSelected } from './runner/test-file.ts'
 import type { TestFile } from './runner/test-file.ts'
 
 const root = dirname(import.meta.dirname)
-const timesFile = join(root, '.tap', 'seconds.json')
 const TYPES = 'types'
 const DETAIL_LINES_MAX = 30
 /** The first ones tell what is wrong; all of them are in the output that is kept. */
 const FAILURES_MAX = 50
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
-const inSeconds = (seconds?: number): string => `${seconds === undefined ? '?' : seconds.toFixed(1)} s`.padStart(8)
 
 const options = readOptions()
-const times = readTimes()
+const lastRuns = readLastRuns(root)
+const costs = readCosts(root)
 const files = findTestFiles(root).filter(
   ({ path, slow }) => isSelected(path, options.patterns) && !(options.check && slow),
 )
@@ -47,37 +52,33 @@ if (options.list) {
   process.exitCode = await runAll()
 }
 
-function readOptions(): { patterns: string[]; list: boolean; install: boolean; check: boolean } {
+function readOptions(): Record<'list' | 'install' | 'check' | 'measure', boolean> & { patterns: string[] } {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { list: { type: 'boolean' }, install: { type: 'boolean' }, check: { type: 'boolean' } },
+      options: {
+        list: { type: 'boolean' }, install: { type: 'boolean' }, check: { type: 'boolean' },
+        measure: { type: 'boolean' },
+      },
     })
     return {
       patterns: positionals,
       list: values.list ?? false,
       install: values.install ?? process.env.CI === 'true',
       check: values.check ?? false,
+      measure: values.measure ?? false,
     }
   } catch (error) {
-    print(`${(error as Error).message}\nusage: npm test -- [--list] [--install] [--check] [PATTERN ...]`)
+    print(`${(error as Error).message}\nusage: npm test -- [--list] [--install] [--check] [--measure] [PATTERN ...]`)
     process.exit(2)
   }
 }
 
-function readTimes(): Record<string, number> {
-  try {
-    return JSON.parse(readFileSync(timesFile, 'utf8')) as Record<string, number>
-  } catch {
-    return {}
-  }
-}
-
 function list(): void {
-  if (withTypes) print(`${inSeconds(times[TYPES])}  ${TYPES}`)
-  for (const { path, serial, timeoutSeconds } of files) {
-    print(`${inSeconds(times[path])}  ${path}  (deadline ${timeoutSeconds} s${serial ? ', runs alone' : ''})`)
-  }
+  if (withTypes) print(`${inSeconds(lastRuns[TYPES]?.seconds)}  ${TYPES}`)
+  for (const file of files) print(fileLine(file, lastRuns[file.path], costOf(file.path, costs, lastRuns).cores))
+  print('')
+  for (const line of areaLines(files.map(({ path }) => path), lastRuns)) print(line)
 }
 
 function prepareTools(): void {
@@ -136,7 +137,43 @@ function report(outcome: FileOutcome): void {
   else print(`    replay: node_modules/.bin/node ${outcome.path}   (output kept in .tap/output/${outcome.path}.tap)`)
 }
 
-/** Slowest first, so that the last one does not run alone at the end; those that must run alone come after. */
+type Done = (outcome: FileOutcome, partSeconds: number) => void
+
+function rounded(seconds: number): number {
+  return Number(seconds.toFixed(2))
+}
+
+async function runFiles(done: Done): Promise<void> {
+  const schedule = new Schedule(files, (path) => costOf(path, costs, lastRuns), availableParallelism())
+  const parts = new RunParts()
+  const run = async (file: TestFile): Promise<TestFile> => {
+    parts.began(file.path, performance.now() / 1000)
+    const outcome = await runFile(root, file)
+    done(outcome, parts.ended(file.path, performance.now() / 1000))
+    return file
+  }
+  const running = new Map<TestFile, Promise<TestFile>>()
+  while (!schedule.isOver) {
+    for (let file = schedule.next(); file !== undefined; file = schedule.next()) running.set(file, run(file))
+    const ended = await Promise.race(running.values())
+    running.delete(ended)
+    schedule.ended(ended)
+  }
+}
+
+/** Nothing else may run: what the machine was busy with counts as the file's. */
+async function measureFiles(done: Done): Promise<void> {
+  const measured: Record<string, Cost> = {}
+  for (const file of files) {
+    const busyBefore = busySeconds()
+    const outcome = await runFile(root, file)
+    const { seconds } = outcome
+    measured[file.path] = { seconds, cores: (busySeconds() - busyBefore) / seconds }
+    done(outcome, seconds)
+  }
+  writeCosts(root, measured, findTestFiles(root).map(({ path }) => path))
+}
+
 async function runAll(): Promise<number> {
   const startedMs = performance.now()
   for (const [signal, status] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]] as const) {
@@ -154,23 +191,18 @@ async function runAll(): Promise<number> {
   prepareTools()
 
   const outcomes: FileOutcome[] = []
-  const done = (outcome: FileOutcome): void => {
+  const done = (outcome: FileOutcome, partSeconds: number): void => {
     outcomes.push(outcome)
-    times[outcome.path] = Number(outcome.seconds.toFixed(2))
+    lastRuns[outcome.path] = { seconds: rounded(outcome.seconds), partSeconds: rounded(partSeconds) }
     report(outcome)
   }
-  if (withTypes) done(checkTypes())
-
-  const waiting = files.filter(({ serial }) => !serial)
-  waiting.sort((a, b) => (times[b.path] ?? Infinity) - (times[a.path] ?? Infinity) || a.path.localeCompare(b.path))
-  const lane = async (queue: TestFile[]): Promise<void> => {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) done(await runFile(root, file))
+  if (withTypes) {
+    const outcome = checkTypes()
+    done(outcome, outcome.seconds)
   }
-  await Promise.all(Array.from({ length: availableParallelism() }, () => lane(waiting)))
-  await lane(files.filter(({ serial }) => serial))
-
-  mkdirSync(dirname(timesFile), { recursive: true })
-  writeFileSync(timesFile, `${JSON.stringify(times, undefined, 2)}\n`)
+  await (options.measure ? measureFiles(done) : runFiles(done))
+  mkdirSync(join(root, '.tap'), { recursive: true })
+  writeLastRuns(root, lastRuns)
   return conclude(outcomes, (performance.now() - startedMs) / 1000)
 }
 
@@ -181,7 +213,11 @@ function conclude(outcomes: FileOutcome[], seconds: number): number {
   if (skips.length > 0) print(`\nskipped:\n${skips.map((line) => `    ${line}`).join('\n')}`)
   const failing = outcomes.filter(({ ok }) => !ok)
   if (failing.length > 0) print(`\nfailing:\n${failing.map(({ path }) => `    ${path}`).join('\n')}`)
-  print(`\n${outcomes.length} files in ${seconds.toFixed(1)} s`)
+  print('')
+  if (options.patterns.length === 0) {
+    for (const line of areaLines(outcomes.map(({ path }) => path), lastRuns)) print(line)
+  }
+  print(`${outcomes.length} files in ${seconds.toFixed(1)} s`)
   const skipped = sum((outcome) => outcome.skipped)
   const counts = `${sum(({ passed }) => passed)} passed, ${sum(({ failed }) => failed)} failed`
   print(skipped > 0 ? `${counts}, ${skipped} skipped` : counts)

@@ -3,6 +3,7 @@
  * others are killed, or the store is. It sees pauses and no error, and every block holds what it may.
  */
 // test-timeout-seconds: 180
+// test-serial: measures how long a stop takes
 import t from 'tap'
 import type { Test } from 'tap'
 import { DEFAULT_TIMING } from '../../dataplane/copy/timing.ts'

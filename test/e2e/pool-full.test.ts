@@ -2,6 +2,7 @@
  * Risk: a full pool breaks what could wait, lies about why, or does not go on when space comes back. One volume answers
  * ENOSPC, the others are held; trim and delete let them go on; a held request delays no stop.
  */
+// test-serial: measures how long a stop takes
 import t from 'tap'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { holdfast } from '../cli/run-holdfast.ts'

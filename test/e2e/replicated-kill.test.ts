@@ -2,6 +2,7 @@
  * kill -9 under a client that writes through a node that stays: it sees pauses and no error; those that were killed
  * come back and are filled; all copies are the same in the end.
  */
+// test-serial: takes over within half a grace
 import t from 'tap'
 import { clock } from '../../dataplane/clock.ts'
 import { reportEnded } from '../../dataplane/peer/supervisor-report.ts'

@@ -4,6 +4,7 @@
  * with deep queues does not starve one that asks for little.
  */
 // test-timeout-seconds: 240
+// test-serial: counts answers a second
 import t from 'tap'
 import type { Test } from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'

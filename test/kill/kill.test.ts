@@ -3,6 +3,7 @@
  * Risk: `kill -9` loses what was acknowledged, or brings back what was overwritten. The short form of
  * `npm run kill -- --kills 100`, with every kind of restart over the seeds of several runs.
  */
+// test-serial: real processes that need both cores
 import t from 'tap'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { runKills } from './kill-run.ts'

@@ -14,7 +14,7 @@ t.test('defaults', (t) => {
 t.test('a header may give another deadline and ask to run alone', (t) => {
   const text = '/** What. */\n// test-timeout-seconds: 300\n// test-serial: measures time\nimport t from "tap"\n'
   t.match(describeTestFile('test/a.test.ts', text), { timeoutSeconds: 300, serial: true })
-  t.match(describeTestFile('test/e2e/a.test.ts', ''), { serial: true, slow: true })
+  t.match(describeTestFile('test/e2e/a.test.ts', ''), { serial: false, slow: true })
   t.match(describeTestFile('test/a.test.ts', '// test-slow: starts nodes\nimport t from "tap"\n'), { slow: true })
   t.end()
 })

@@ -3,7 +3,7 @@
  *
  * A file is `test/<area>/<thing>.test.ts`. Comment lines before its first import may say
  *   // test-timeout-seconds: 300     another deadline than 120 s
- *   // test-serial: why              nothing else may run beside it
+ *   // test-serial: why              nothing else may run beside it, mostly because it measures time
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
@@ -17,8 +17,6 @@ const SLOW_FOLDERS = [
   'test/e2e', 'test/crash', 'test/conformance', 'test/scenario', 'test/sim', 'test/model', 'test/control',
   'test/kill', 'test/nemesis', 'test/power',
 ]
-/** Real processes that fight for ports, disks and both cores: one at a time. */
-export const SERIAL_FOLDERS = ['test/e2e', 'test/kill', 'test/nemesis', 'test/power']
 /** Run by a command of their own, and by who names them. */
 const NAMED_FOLDERS = ['test/power']
 
@@ -45,7 +43,7 @@ export function describeTestFile(path: string, text: string): TestFile {
   return {
     path,
     timeoutSeconds: seconds === undefined ? TIMEOUT_SECONDS_DEFAULT : Number(seconds),
-    serial: inFolder(path, SERIAL_FOLDERS) || /^\/\/ test-serial: \S/m.test(header),
+    serial: /^\/\/ test-serial: \S/m.test(header),
     slow: inFolder(path, SLOW_FOLDERS) || /^\/\/ test-slow: \S/m.test(header),
   }
 }
