@@ -24,6 +24,7 @@ import { assert } from '../../engine/assert.ts'
 import type { BlockDevice, Extent } from '../../engine/volume/block-device.ts'
 import type { GateMember, QosGate } from '../../engine/volume/qos-gate.ts'
 import { REQUEST_BYTES, TurnShares } from '../../engine/volume/turn-shares.ts'
+import type { ConnectionTurns } from '../../engine/volume/turn-shares.ts'
 import { encodeBlockStatus } from './block-status.ts'
 import { InFlightRequest } from './in-flight-request.ts'
 import type { RequestOwner } from './in-flight-request.ts'
@@ -72,8 +73,8 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #meter: RequestMeter | undefined
   readonly #gate: QosGate | undefined
   readonly #shares: TurnShares
-  /** What counts as its volume. */
-  readonly #volume: object
+  /** Of this connection, among those of all volumes. */
+  readonly #turns: ConnectionTurns
   readonly #parser: RequestParser
   readonly #writer: ReplyWriter
   readonly #calls: VolumeCalls
@@ -99,8 +100,6 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   /** Part of `#heldBytes` for a payload that is still arriving. */
   #arrivingBytes = 0
   #pumping = false
-  /** Of its turn, in bytes (turn-shares.ts). */
-  #turnLeft = Infinity
   /** The parser waits for something to ease. */
   #blocked = false
   /** That is the volume's limits. */
@@ -141,8 +140,8 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#meter = options.meter
     this.#gate = options.gate
     this.#shares = options.shares ?? workerShares
-    // A reader of a snapshot is one by itself.
-    this.#volume = options.gate ?? options.device
+    // A reader of a snapshot counts as a volume by itself.
+    this.#turns = this.#shares.join(options.gate ?? options.device)
     this.#session = {
       chunkedReplies: negotiated.structuredReplies || negotiated.extendedHeaders,
       extendedHeaders: negotiated.extendedHeaders,
@@ -162,7 +161,6 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       device: this.#device, writer: this.#writer, chunkedReplies: this.#session.chunkedReplies,
     })
     this.#memory.budget.join(this)
-    this.#shares.join(this.#volume)
     const taken = this.#parser.append(options.leftover)
     assert(taken === options.leftover.length, 'a fresh parser takes everything')
     this.#fd = options.fd
@@ -271,7 +269,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
 
   /** Something arrived, or it goes on with what is there. */
   #beginTurn(): void {
-    this.#turnLeft = this.#shares.next(this.#volume, this.#turnLeft)
+    this.#shares.begin(this.#turns)
   }
 
   get #mayRead(): boolean {
@@ -350,7 +348,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       return 'wait'
     }
     const isEnd = header.type === NBD_CMD_DISC
-    if (this.#turnLeft <= 0 && !isEnd) {
+    if (this.#turns.left <= 0 && !isEnd) {
       budget.stopWaiting(this)
       this.#plan()
       return 'wait'
@@ -371,7 +369,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       if (payloadBytes > 0) this.#arrivingBytes = bytes
     }
     gate?.take(this, bytes)
-    this.#turnLeft -= bytes + REQUEST_BYTES
+    this.#turns.left -= bytes + REQUEST_BYTES
     return 'take'
   }
 
@@ -524,7 +522,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     clearTimeout(this.#stallTimer)
     this.#memory.budget.leave(this)
     this.#gate?.leave(this)
-    this.#shares.leave(this.#volume)
+    this.#shares.leave(this.#turns)
     this.#unhold(this.#arrivingBytes + this.#sender.readyHeldBytes)
     this.#arrivingBytes = this.#sender.readyHeldBytes = 0
     this.#parser.close()

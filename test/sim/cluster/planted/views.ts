@@ -83,10 +83,20 @@ export const VIEWS = [
     ],
   ]),
   testBug('a volume takes all of a turn', 'F1', 'test/dataplane/nbd/volume-limits.test.ts', [
-    ['volume/turn-shares.ts', 'return left < 0 ? left + share : share', 'return left < share ? Infinity : share'],
+    [
+      'volume/turn-shares.ts',
+      'connection.left = left < 0 ? left + share : share',
+      'connection.left = left < share ? Infinity : share',
+    ],
+  ]),
+  testBug('idle connections have a part of a turn', 'F1', 'test/engine/volume/turn-shares.test.ts', [
+    ['volume/turn-shares.ts', ': TURN_BYTES / asking', ': TURN_BYTES / of.connections'],
+  ]),
+  testBug('many connections count as the only ones too soon', 'F2', 'test/engine/volume/turn-shares.test.ts', [
+    ['volume/turn-shares.ts', 'this.#alone >= SHARED_TURNS * asking', 'this.#alone >= SHARED_TURNS'],
   ]),
   testBug('a volume keeps its share for later', 'F3', 'test/engine/volume/turn-shares.test.ts', [
-    ['volume/turn-shares.ts', 'return left < 0 ? left + share : share', 'return left + share'],
+    ['volume/turn-shares.ts', 'connection.left = left < 0 ? left + share : share', 'connection.left = left + share'],
   ]),
   testBug('the first in the queue keeps its turn', 'G2', 'test/engine/volume/qos-gate.test.ts', [
     ['volume/qos-gate.ts', 'if (this.#hasPassed) this.#queue.push(this.#queue.shift()!)', ''],
