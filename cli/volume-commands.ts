@@ -270,7 +270,11 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     words: 'volume detach',
     summary: 'cluster: end what `volume attach` began; what its clients ask from then on fails',
     positionals: NAME,
-    options: { from: { value: 'NODE', summary: 'which node (default: the only one that holds it)' }, ...endpoint },
+    options: {
+      from: { value: 'NODE', summary: 'which node (default: the only one that holds it)' },
+      all: { summary: 'all nodes that hold it, if any' },
+      ...endpoint,
+    },
     examples: ['holdfast volume detach data-1', 'holdfast volume detach data-1 --from n2'],
     load: async () => (await import('./volume-wishes.ts')).detachVolume,
   },

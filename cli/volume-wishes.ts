@@ -92,7 +92,9 @@ export async function attachVolume({ arguments: given, output }: Invocation): Pr
 }
 
 export async function detachVolume({ arguments: given, output }: Invocation): Promise<number> {
-  const request = { name: given.positionals[0]!, node: given.text('from') ?? '' }
+  const [from, all] = [given.text('from'), given.flag('all')]
+  if (all && from !== undefined) throw usageError('--all and --from are both given', 'leave one of them out')
+  const request = { name: given.positionals[0]!, node: from ?? '', all }
   const volume = await withDaemon(given, (daemon) => daemon.detachVolume(request))
   const { name, attach } = volume
   output.result(volume, () => [`volume ${name} is detached; it is attached now: ${describeAttach(attach)}`])

@@ -3,6 +3,7 @@ import { exactSize, formatAge, formatDuration, formatSize, parseSize } from '../
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { CreateVolumeRequest, Volume, VolumeAttach } from '../cluster/api/definition.ts'
 import { shown } from '../cluster/api/names.ts'
+import { allVolumes } from '../cluster/api/volume-page.ts'
 import { checkVolumeLabels } from '../cluster/api/volume-labels.ts'
 import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -146,6 +147,7 @@ function describe(volume: Volume): string[] {
     ['schedule', volume.snapshotSchedule === '' ? 'none' : volume.snapshotSchedule],
     ['held', `${volume.heldRequests} request(s)`],
     ['labels', labelsText(volume)],
+    ...(whereText(volume) === '' ? [] : [['placed', whereText(volume)] as [string, string]]),
     ['attached', describeAttach(volume.attach)],
     ['sessions', sessions.length === 0 ? 'none' : sessions.join(', ')],
     ...volume.nbd.map((uri): [string, string] => ['nbd', uri]),
@@ -206,7 +208,7 @@ const onlyCopy = ({ copies: [copy] }: Volume): string =>
 
 export async function listVolumes({ arguments: given, output }: Invocation): Promise<number> {
   const isInTrash = given.flag('trash')
-  const { volumes } = await withDaemon(given, (daemon) => daemon.listVolumes({ isInTrash }))
+  const volumes = await withDaemon(given, (daemon) => allVolumes(daemon, isInTrash))
   if (isInTrash) {
     output.result(volumes, () => volumes.length === 0 ? ['the trash is empty'] : trashTable(volumes))
     return EXIT_OK
@@ -226,6 +228,13 @@ export async function listVolumes({ arguments: given, output }: Invocation): Pro
       String(volume.frontends.length),
     ])))
   return EXIT_OK
+}
+
+/** E.g. `in zone a, zone b only; strict data locality`. */
+function whereText({ allowedNodes, allowedZones, dataLocality }: Volume): string {
+  const places = [...allowedZones.map((zone) => `zone ${zone}`), ...allowedNodes.map((node) => `node ${node}`)]
+  const locality = dataLocality === 'disabled' ? [] : [`${dataLocality} data locality`]
+  return [...(places.length === 0 ? [] : [`in ${places.join(', ')} only`]), ...locality].join('; ')
 }
 
 const COLUMNS = ['SIZE', 'USED', 'REPLICAS', 'DURABILITY', 'HEALTH', 'SESSIONS']

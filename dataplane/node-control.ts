@@ -7,10 +7,11 @@
  */
 import { randomUUID } from 'node:crypto'
 import type {
-  AddDiskRequest, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
-  HydrateVolumeResponse, Node, RekeyProgress, ResizeVolumeRequest, ScrubVolumeResponse, SetQosRequest, Snapshot,
-  SnapshotGroup, Status, Token, Volume, VolumeKeys,
+  AddDiskRequest, CapacityAnswer, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
+  HydrateVolumeResponse, ListVolumesRequest, Node, RekeyProgress, ResizeVolumeRequest, ScrubVolumeResponse,
+  SetQosRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token, Volume, VolumeKeys,
 } from '../cluster/api/definition.ts'
+import { pageOfIds } from '../cluster/api/volume-page.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
 import { checkQos } from '../cluster/api/qos-request.ts'
@@ -141,11 +142,12 @@ export class NodeControl implements ControlApi {
     }
   }
 
-  async listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }> {
-    if (request?.isInTrash === true) return this.#onlyInCluster('a trash')
+  async listVolumes(request: ListVolumesRequest = {}): Promise<{ volumes: Volume[]; next: string }> {
+    if (request.isInTrash === true) return this.#onlyInCluster('a trash')
     const { volumes, sessions } = await this.#report()
-    const views = volumes.map((volume) => this.#view(volume, sessions))
-    return { volumes: views.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+    const byId = new Map(volumes.map((volume) => [volume.spec.id, volume]))
+    const { ids, next } = pageOfIds(byId.keys(), request)
+    return { volumes: ids.map((id) => this.#view(byId.get(id)!, sessions)), next }
   }
 
   async getVolume({ name: given }: { name: string }): Promise<Volume> {
@@ -260,7 +262,7 @@ export class NodeControl implements ControlApi {
     return this.#noSnapshots()
   }
 
-  listSnapshots(): Promise<{ snapshots: Snapshot[]; next: string }> {
+  listSnapshots(): Promise<SnapshotList> {
     return this.#noSnapshots()
   }
 
@@ -318,6 +320,10 @@ export class NodeControl implements ControlApi {
 
   revokeToken(): Promise<object> {
     return this.#onlyInCluster('a bearer token')
+  }
+
+  capacity(): Promise<CapacityAnswer> {
+    return this.#onlyInCluster('placement')
   }
 
   async listDisks(): Promise<{ disks: Disk[] }> {

@@ -87,6 +87,7 @@ export const ERRORS = {
   'volume-in-use': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {name} is in use by {sessions} NBD connection(s)', 'disconnect its users first, or add --force to end their sessions'),
   'volume-attached': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {name} is attached to {holders} in mode {mode}', '`holdfast volume detach {name}` first, or add --force: what is written there from then on fails'),
   'volume-not-attached': row(EINVAL, G.NOT_FOUND, false, 'volume {name} is not attached to {node}', '`holdfast volume inspect {name}` shows which nodes hold it'),
+  'detach-unproved': row(EIO, G.UNAVAILABLE, true, 'volume {name} is detached, but it is not certain yet that what comes late from there is refused: {reason}', 'ask again: it is looked at each time; `holdfast explain {name}` shows what the volume waits for'),
   'parameter': row(EINVAL, G.INVALID_ARGUMENT, false, '{parameter} = {value} is not allowed', 'allowed: {allowed}'),
   'too-few-nodes': row(EINVAL, G.FAILED_PRECONDITION, false, 'replicas {replicas} needs {needed} nodes, and this cluster has {nodes}', 'ask for fewer replicas (`--replicas {most}`), or add nodes'),
   'copy-exists': row(EIO, G.FAILED_PRECONDITION, true, 'copy {copy} of volume {volume} is not made here: {reason}', 'a new copy has a name of its own; what is being made or removed takes a moment'),

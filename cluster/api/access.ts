@@ -78,6 +78,7 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'NodeService/List': LOOKS,
   'NodeService/Get': LOOKS,
   'NodeService/Status': LOOKS,
+  'NodeService/Capacity': LOOKS,
   'NodeService/SetWish': RUNS,
   'NodeService/Remove': DESTROYS,
   // Who may make one may become anybody.

@@ -5,13 +5,14 @@
  */
 import type { ServiceDefinition } from '@grpc/grpc-js'
 import type { GroupState } from '../../engine/control/snapshot-group.ts'
-import type { HydrationWhy } from '../../engine/control/volume-record.ts'
+import type { DataLocality, HydrationWhy } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import type { Cipher } from '../../engine/volume/volume-encryption.ts'
 import type { DiskState } from '../../engine/volume/volume-spec.ts'
 import type { Compression, Durability, OnFull, VolumeHealth } from '../../engine/volume/volume-spec.ts'
 import type { QosLimits } from '../../engine/volume/qos-limits.ts'
 import { loadServices } from './proto.ts'
+import type { VolumePage } from './volume-page.ts'
 
 export interface CreateVolumeRequest {
   name: string
@@ -23,6 +24,16 @@ export interface CreateVolumeRequest {
   wrapped?: string
   /** What is said of it, e.g. `csi-pvc`. */
   labels?: Record<string, string>
+  /** The first of them that can takes the first copy, and leads. */
+  preferredNodes?: string[]
+  /** Copies lie on these nodes and in these zones only; both empty: anywhere. */
+  allowedNodes?: string[]
+  allowedZones?: string[]
+}
+
+export interface ListVolumesRequest extends VolumePage {
+  /** Those that were deleted, instead. */
+  isInTrash?: boolean
 }
 
 /** With what the data keys of a volume are wrapped, and where else they are. */
@@ -169,6 +180,27 @@ export interface Volume {
   /** Of a clone that gets blocks of its own, why (engine/control/SPEC.md section 14); empty: it is none. */
   hydration: HydrationWhy | ''
   labels: Record<string, string>
+  allowedNodes: string[]
+  allowedZones: string[]
+  dataLocality: DataLocality
+}
+
+/** For whom the largest volume is asked. */
+export interface CapacityRequest {
+  /** As of a volume that is made. */
+  parameters: Record<string, string>
+  /** Where its user is; both empty: anywhere. */
+  node: string
+  zone: string
+}
+
+export interface CapacityAnswer {
+  /** The largest volume that could be made now for a user there; 0: none. */
+  largestBytes: number
+  /** The largest one of which a copy could lie there. */
+  localBytes: number
+  /** What may still be written on the disks there that fit. */
+  freeBytes: number
 }
 
 export interface AddDiskRequest {
@@ -299,12 +331,16 @@ export interface AttachVolumeRequest {
   /** Empty: single. */
   mode: string
   force: boolean
+  /** The lead goes there too, if a copy there is in sync; whether it does is not waited for. */
+  primary?: boolean
 }
 
 export interface DetachVolumeRequest {
   name: string
   /** Empty: the only one that holds it. */
   node: string
+  /** Instead of `node`: whoever holds it, also when nobody does. */
+  all?: boolean
 }
 
 export interface Explanation {
@@ -355,11 +391,19 @@ export interface CreateSnapshotRequest {
 }
 
 export interface ListSnapshotsRequest {
+  /** Empty: all volumes, in order of their ids. */
   volume: string
   /** 0: as many as fit a page. */
   limit: number
   /** `next` of the page before; empty: from the first on. */
   after: string
+}
+
+export interface SnapshotList {
+  snapshots: Snapshot[]
+  /** Empty: these were the last. */
+  next: string
+  unread: string[]
 }
 
 export interface DeleteSnapshotRequest {
@@ -454,7 +498,7 @@ export interface Token {
 export interface ControlApi {
   createVolume(request: CreateVolumeRequest): Promise<Volume>
   /** `isInTrash`: those that were deleted, instead */
-  listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }>
+  listVolumes(request?: ListVolumesRequest): Promise<{ volumes: Volume[]; next: string }>
   getVolume(request: { name: string }): Promise<Volume>
   resizeVolume(request: ResizeVolumeRequest): Promise<Volume>
   deleteVolume(request: DeleteVolumeRequest): Promise<{ keptMs: number }>
@@ -474,7 +518,8 @@ export interface ControlApi {
   scrubVolume(request: ScrubVolumeRequest): Promise<ScrubVolumeResponse>
   hydrateVolume(request: HydrateVolumeRequest): Promise<HydrateVolumeResponse>
   createSnapshot(request: CreateSnapshotRequest): Promise<Snapshot>
-  listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }>
+  /** `unread`: volumes whose snapshots could not be asked for, of a list of all. */
+  listSnapshots(request: ListSnapshotsRequest): Promise<SnapshotList>
   getSnapshot(request: { volume: string; name: string }): Promise<Snapshot>
   deleteSnapshot(request: DeleteSnapshotRequest): Promise<object>
   /** The snapshot that keeps what was rolled away. */
@@ -496,6 +541,7 @@ export interface ControlApi {
   listTokens(): Promise<{ tokens: Token[] }>
   revokeToken(request: { name: string }): Promise<object>
   status(): Promise<Status>
+  capacity(request: CapacityRequest): Promise<CapacityAnswer>
 }
 
 /** Which RPC each method of ControlApi is. */
@@ -542,6 +588,7 @@ export const METHODS = {
   listTokens: ['TokenService', 'List'],
   revokeToken: ['TokenService', 'Revoke'],
   status: ['NodeService', 'Status'],
+  capacity: ['NodeService', 'Capacity'],
 } as const satisfies Record<keyof ControlApi, readonly [service: string, rpc: string]>
 
 export type Method = keyof typeof METHODS

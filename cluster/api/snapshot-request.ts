@@ -53,6 +53,14 @@ interface Place {
 
 export const pageToken = ({ seq, id }: Place): string => `${seq}.${id}`
 
+/** The same in a list of all volumes. */
+export function checkAllToken(token: string): Place & { volumeId: string } {
+  if (token === '') return { volumeId: '', seq: 0, id: '' }
+  const volumeId = token.slice(0, 32)
+  if (!isId(volumeId) || token[32] !== '.') return refuse('after', token, '`next` of the page before')
+  return { volumeId, ...checkPageToken(token.slice(33)) }
+}
+
 /** Where the page begins. */
 export function checkPageToken(token: string): Place {
   if (token === '') return { seq: 0, id: '' }

@@ -7,7 +7,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { HOLDING_MODES, RESTING_MODES } from '../../engine/control/attach-wish.ts'
 import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
-import type { VolumeRecord } from '../../engine/control/volume-record.ts'
+import type { Allowed, DataLocality, VolumeRecord } from '../../engine/control/volume-record.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import { CIPHERS, encryptionOfClone } from '../../engine/volume/volume-encryption.ts'
 import type { Cipher, VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
@@ -38,6 +38,7 @@ export const KNOWN_PARAMETERS = [
 /** Beside those, where there are several nodes. */
 const CLUSTER_PARAMETERS = [
   'min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of', 'compression', 'cipher',
+  'data-locality',
 ] as const
 
 /** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
@@ -198,9 +199,39 @@ export function clusterVolumeOf(request: CreateVolumeRequest, context: Context):
   const attachMode = choose('attach-mode', parameters.get('attach-mode'), RESTING_MODES)
   const snapshotSchedule = checkSchedule(parameters.get('snapshot-schedule') ?? '')
   const schedule = snapshotSchedule === undefined ? {} : { snapshotSchedule }
-  const given = checkVolumeLabels(request.labels)
-  const labels = given === undefined ? {} : { labels: given }
-  return { spec, minInSync, allowDegraded, firstNode: '', attachMode, ...labels, ...schedule, trash: null }
+  const labels = checkVolumeLabels(request.labels)
+  const allowed = allowedOf(request)
+  const locality = choose('data-locality', parameters.get('data-locality'), LOCALITIES)
+  const more = {
+    ...(labels === undefined ? {} : { labels }),
+    ...(allowed === undefined ? {} : { allowed }),
+    ...(locality === 'disabled' ? {} : { dataLocality: locality }),
+    ...schedule,
+  }
+  return { spec, minInSync, allowDegraded, firstNode: '', attachMode, ...more, trash: null }
+}
+
+const LOCALITIES: readonly [DataLocality, ...DataLocality[]] = ['disabled', 'best-effort', 'strict']
+
+/** Kubernetes names each of its nodes, when it names any. */
+const NODES_MAX = 1000
+
+/** Undefined: anywhere. */
+function allowedOf({ allowedNodes = [], allowedZones = [] }: CreateVolumeRequest): Allowed | undefined {
+  const [nodes, zones] = [allowedNodes, allowedZones].map((names) => [...new Set(names)].sort()) as [string[], string[]]
+  if (nodes.length + zones.length > NODES_MAX) refuse('allowed nodes', String(nodes.length), `${NODES_MAX} at most`)
+  for (const name of [...nodes, ...zones])
+    if (!isName(name)) refuse('allowed node or zone', name, '1 to 63 characters of a-z, 0-9 and -')
+  return nodes.length + zones.length === 0 ? undefined : { nodes, zones }
+}
+
+/** For which the largest volume is asked: a record of one, but for what its size and its name are. */
+export function capacityRecordOf(given: Record<string, string>, nodes: number): VolumeRecord {
+  const known = plainParameters(given, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
+  // Neither takes room, and the one needs a key.
+  for (const name of ['encryption', 'cipher', 'clone-of']) known.delete(name)
+  const request = { name: 'capacity', sizeBytes: MIB, parameters: Object.fromEntries(known) }
+  return clusterVolumeOf(request, { id: '0'.repeat(32), nodes })
 }
 
 /** What a new volume is to be a clone of. */

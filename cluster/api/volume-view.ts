@@ -64,6 +64,9 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     compression: spec.compression ?? 'none',
     hydration: '',
     labels: {},
+    allowedNodes: [],
+    allowedZones: [],
+    dataLocality: 'disabled',
   }
 }
 

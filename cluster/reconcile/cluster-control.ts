@@ -7,27 +7,32 @@ import type { GroupRecord } from '../../engine/control/snapshot-group.ts'
 import { attachedAnew, isInForce } from '../../engine/control/attach-wish.ts'
 import { judgeForcedPromotion } from '../../engine/control/forced-promotion.ts'
 import type { Cluster } from '../../engine/control/cluster.ts'
+import { capacityFor } from '../../engine/control/capacity.ts'
+import { firstNodeOf } from '../../engine/control/creation.ts'
 import { whyNeverCreated } from '../../engine/control/creation-refusal.ts'
 import type { CreationRefusal } from '../../engine/control/creation-refusal.ts'
 import { whyNodeStays } from '../../engine/control/node-removal.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
+import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { formatSize } from '../api/amounts.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ChangeKeysRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest,
-  CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest,
-  DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse,
-  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest,
-  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
-  SnapshotGroup, Status, Token, Volume, VolumeKeys,
+  AddDiskRequest, AttachVolumeRequest, CapacityAnswer, CapacityRequest, ChangeKeysRequest, ControlApi,
+  CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest,
+  DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest,
+  HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest, ListVolumesRequest,
+  MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
+  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token,
+  Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
 import { checkQos } from '../api/qos-request.ts'
 import { checkSchedule } from '../api/schedule-request.ts'
 import {
-  REPLICAS_MAX, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, cloneWishOf, clusterVolumeOf,
-  withCompression,
+  REPLICAS_MAX, capacityRecordOf, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, cloneWishOf,
+  clusterVolumeOf, withCompression,
 } from '../api/volume-request.ts'
+import { pageOfIds } from '../api/volume-page.ts'
 import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { hasSameKeys, isRekeyed, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
@@ -36,6 +41,7 @@ import type { UserKey } from '../keys/user-key.ts'
 import { isVolumeId } from '../store/json-value.ts'
 import { decodeEncryption } from '../store/volume-records.ts'
 import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
+import { untilOthersAreRefused } from './attach-end.ts'
 import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
@@ -103,7 +109,11 @@ export class ClusterControl implements ControlApi {
   constructor(options: ClusterControlOptions) {
     this.options = options
     this.wishes = options.wishes
-    this.groups = new GroupControl(options)
+    const onGroup = (group: GroupRecord, heldMs: number): void => {
+      for (const { volumeId } of group.members) this.snapshots.made(volumeId)
+      options.onGroup?.(group, heldMs)
+    }
+    this.groups = new GroupControl({ ...options, onGroup })
     this.snapshots = new SnapshotControl({ ...options, isMember: (...which) => this.groups.isMember(...which) })
     this.clones = new CloneControl({ ...options, snapshots: this.snapshots })
     this.sizes = new SizeControl(options)
@@ -121,7 +131,7 @@ export class ClusterControl implements ControlApi {
 
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
     const wish = cloneWishOf(request)
-    const make = (record: VolumeRecord) => this.make(record)
+    const make = (record: VolumeRecord) => this.make(record, request.preferredNodes ?? [])
     if (wish !== undefined) {
       const served = (record: VolumeRecord) => this.served(record)
       return this.clones.create(request, wish, this.nodesCount(), { make, served })
@@ -135,23 +145,27 @@ export class ClusterControl implements ControlApi {
     return make(clusterVolumeOf(request, { id, nodes: this.nodesCount(), clusterKey }))
   }
 
-  private async make(record: VolumeRecord): Promise<Volume> {
-    const { compression, encryption, name } = record.spec
+  private async make(wished: VolumeRecord, preferred: readonly string[]): Promise<Volume> {
+    const { compression, encryption, name } = wished.spec
     if (compression !== undefined) this.known('compression', name)
     if (encryption !== undefined) this.known('encryption', name)
-    await this.placeable(record)
+    await this.placeable(wished)
+    const firstNode = firstNodeOf(this.term().cluster, wished, preferred, this.options.nowMs())
+    const record = { ...wished, firstNode }
     await this.wishes.create(record)
     return this.served(record)
   }
 
-  async listVolumes({ isInTrash }: { isInTrash: boolean } = { isInTrash: false }): Promise<{ volumes: Volume[] }> {
+  async listVolumes(request: ListVolumesRequest = {}): Promise<{ volumes: Volume[]; next: string }> {
+    const { isInTrash = false } = request
     const term = this.informedTerm()
     const nowMs = this.options.nowMs()
-    const volumes: Volume[] = []
-    for (const { record } of term.cluster.volumes.values()) {
-      if (record !== undefined && (record.trash !== null) === isInTrash) volumes.push(volumeOf(term, record, nowMs))
-    }
-    return { volumes: volumes.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+    const { volumes } = term.cluster
+    const wanted: string[] = []
+    for (const { id, record } of volumes.values())
+      if (record !== undefined && (record.trash !== null) === isInTrash) wanted.push(id)
+    const { ids, next } = pageOfIds(wanted, request)
+    return { volumes: ids.map((id) => volumeOf(term, volumes.get(id)!.record!, nowMs)), next }
   }
 
   /** @throws HoldfastError `node-too-old` */
@@ -289,19 +303,39 @@ export class ClusterControl implements ControlApi {
     return this.view(record)
   }
 
-  async attachVolume({ name, node, mode, force }: AttachVolumeRequest): Promise<Volume> {
+  async attachVolume({ name, node, mode, force, primary }: AttachVolumeRequest): Promise<Volume> {
     this.checkNode(node)
     const wish = { node, mode: checkHoldingMode(mode), force }
     const record = await this.wishes.find(name)
     const { spec: { id } } = record
     const config = await this.wishes.attach(record, wish, await this.clientsOf(id))
+    if (primary === true) await this.leadAt(node, config)
     await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
     return { ...this.view(record), attach: attachOf(config.attach) }
   }
 
-  async detachVolume({ name, node }: DetachVolumeRequest): Promise<Volume> {
-    const { record, config } = await this.wishes.detach(name, node)
+  /** It is looked at whether others are refused, also of a node that does not hold it: maybe it did a moment ago. */
+  async detachVolume({ name, node, all }: DetachVolumeRequest): Promise<Volume> {
+    const { record, config, was } = await this.wishes.detach(name, all === true ? 'all' : { node })
+    if (record.trash === null) await untilOthersAreRefused(this.options, record, config.attach)
+    if (!was && all !== true) {
+      const from = node === '' ? 'any node' : shown(node)
+      throw new HoldfastError('volume-not-attached', { name: record.spec.name, node: from })
+    }
     return { ...this.view(record), attach: attachOf(config.attach) }
+  }
+
+  /** NodeService of the API: the largest volume that could be made now. */
+  async capacity({ parameters, node, zone }: CapacityRequest): Promise<CapacityAnswer> {
+    const { cluster } = this.informedTerm()
+    if (node !== '') this.checkNode(node)
+    try {
+      const record = capacityRecordOf(parameters, this.nodesCount())
+      return capacityFor(cluster, record, { node, zone }, this.options.nowMs())
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'too-few-nodes') throw error
+      return { largestBytes: 0, localBytes: 0, freeBytes: 0 }
+    }
   }
 
   async scrubVolume({ name, isDeep }: ScrubVolumeRequest): Promise<ScrubVolumeResponse> {
@@ -336,8 +370,8 @@ export class ClusterControl implements ControlApi {
     return this.snapshots.create(request)
   }
 
-  listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }> {
-    return this.snapshots.list(request)
+  listSnapshots(request: ListSnapshotsRequest): Promise<SnapshotList> {
+    return request.volume === '' ? this.snapshots.listAll(this.informedTerm(), request) : this.snapshots.list(request)
   }
 
   getSnapshot(request: { volume: string; name: string }): Promise<Snapshot> {
@@ -462,6 +496,16 @@ export class ClusterControl implements ControlApi {
     throw new HoldfastError('no-controller', { reason: 'who was elected has not heard from all nodes yet' })
   }
 
+  /** Best effort: who uses a volume is served from anywhere. */
+  private async leadAt(node: string, { volumeId, primary, inSync }: VolumeConfig): Promise<void> {
+    if (primary === node || !inSync.includes(node)) return
+    try {
+      await this.wishes.move(volumeId, { what: 'primary', to: node, from: '' })
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+    }
+  }
+
   /** A node that is away, or does not hear of it in time, offers the volume later: it is attached all the same. */
   private async offeredAt(node: string, volumeId: string, generation: number): Promise<void> {
     const term = this.options.controller.term()
@@ -479,7 +523,7 @@ export class ClusterControl implements ControlApi {
 
   /** Clients that read some snapshot of it: they have no part in who may use the volume. */
   private readersOf(id: string): number {
-    return this.term().intake.sessions().filter(({ volumeId, snapshot }) => volumeId === id && snapshot !== '').length
+    return this.term().intake.sessionsOf(id).filter(({ snapshot }) => snapshot !== '').length
   }
 
   private nodesCount(): number {

@@ -41,7 +41,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     minInSync: config?.minInSync ?? wishedMinInSync(record),
     blockSizeBytes: spec.blockSizeBytes,
     copies: config === undefined ? [] : copyFacts(term.cluster, view!, nowMs).map(copyOf),
-    frontends: term.intake.sessions().filter(({ volumeId, snapshot }) => volumeId === spec.id && snapshot === '')
+    frontends: term.intake.sessionsOf(spec.id).filter(({ snapshot }) => snapshot === '')
       .map(({ node, session, generation }) => ({ node, session, generation })),
     // Each node has its own sockets.
     nbd: [],
@@ -62,6 +62,9 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     compression: spec.compression ?? 'none',
     hydration: record.hydration ?? '',
     labels: record.labels ?? {},
+    allowedNodes: [...record.allowed?.nodes ?? []],
+    allowedZones: [...record.allowed?.zones ?? []],
+    dataLocality: record.dataLocality ?? 'disabled',
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }

@@ -6,12 +6,13 @@ import { randomUUID } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ControlClient } from '../api/client.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, ChangeKeysRequest, ControlApi, CreateGroupRequest, CreateSnapshotRequest,
-  CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest, DeleteSnapshotRequest, DeleteVolumeRequest,
-  DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse,
-  ListGroupsRequest, ListSnapshotsRequest, MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest,
-  ScrubVolumeRequest, ScrubVolumeResponse, SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot,
-  SnapshotGroup, Status, Token, Volume, VolumeKeys,
+  AddDiskRequest, AttachVolumeRequest, CapacityAnswer, CapacityRequest, ChangeKeysRequest, ControlApi,
+  CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest,
+  DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest,
+  HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest, ListVolumesRequest,
+  MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
+  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token,
+  Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -58,9 +59,9 @@ export class ForwardingControl implements ControlApi {
     return this.here(volume)
   }
 
-  async listVolumes(request?: { isInTrash: boolean }): Promise<{ volumes: Volume[] }> {
-    const { volumes } = await this.ask((elected) => elected.listVolumes(request), true)
-    return { volumes: volumes.map((volume) => this.here(volume)) }
+  async listVolumes(request?: ListVolumesRequest): Promise<{ volumes: Volume[]; next: string }> {
+    const { volumes, next } = await this.ask((elected) => elected.listVolumes(request), true)
+    return { volumes: volumes.map((volume) => this.here(volume)), next }
   }
 
   async getVolume(request: { name: string }): Promise<Volume> {
@@ -141,7 +142,7 @@ export class ForwardingControl implements ControlApi {
     return this.settled({ what: `snapshot ${name}`, volume }, (elected) => elected.createSnapshot({ ...request, id }))
   }
 
-  listSnapshots(request: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }> {
+  listSnapshots(request: ListSnapshotsRequest): Promise<SnapshotList> {
     return this.ask((elected) => elected.listSnapshots(request), true)
   }
 
@@ -237,6 +238,10 @@ export class ForwardingControl implements ControlApi {
 
   status(): Promise<Status> {
     return this.ask((elected) => elected.status(), true)
+  }
+
+  capacity(request: CapacityRequest): Promise<CapacityAnswer> {
+    return this.ask((elected) => elected.capacity(request), true)
   }
 
   close(): void {

@@ -12,7 +12,7 @@ import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { CreateGroupRequest, DeleteGroupRequest, ListGroupsRequest, SnapshotGroup } from '../api/definition.ts'
 import { checkGroupPage, checkGroupVolumes } from '../api/group-request.ts'
-import { shown } from '../api/names.ts'
+import { isId, shown } from '../api/names.ts'
 import { checkNewLabels, checkSnapshotId, checkSnapshotName } from '../api/snapshot-request.ts'
 import { GROUP_PREFIX, decodeGroup, encodeGroup, groupKey } from '../store/snapshot-groups.ts'
 import type { ReachedNode } from './action-runner.ts'
@@ -110,7 +110,7 @@ export class GroupControl {
   }
 
   async get({ name }: { name: string }): Promise<SnapshotGroup> {
-    const stored = await this.read(name)
+    const stored = await this.read(await this.nameOf(name))
     if (stored === undefined) throw missing(name)
     return this.view(stored.value)
   }
@@ -123,8 +123,9 @@ export class GroupControl {
     return { groups, next: behind.length > most ? groups.at(-1)!.name : '' }
   }
 
-  async delete({ name, id }: DeleteGroupRequest): Promise<object> {
+  async delete({ name: given, id }: DeleteGroupRequest): Promise<object> {
     if (id !== '') checkSnapshotId(id)
+    const name = await this.nameOf(given)
     const deadlineMs = this.options.nowMs() + GROUP_MS
     let isFound = false
     for (;;) {
@@ -147,6 +148,13 @@ export class GroupControl {
       }
       if (left !== undefined || stored.value.state === 'taking') await this.options.controller.passed()
     }
+  }
+
+  /** By name or id. */
+  private async nameOf(nameOrId: string): Promise<string> {
+    if (!isId(nameOrId)) return nameOrId
+    const groups = await this.options.records.list(GROUP_PREFIX, decodeGroup)
+    return groups.find(({ id }) => id === nameOrId)?.name ?? nameOrId
   }
 
   /** Whether a snapshot of that id belongs to the group that its title names. */

@@ -7,15 +7,18 @@ import type { Attach } from '../../engine/replication/configuration.ts'
 import type { SnapshotTitle } from '../../engine/replication/record.ts'
 import { MIB } from '../../engine/units.ts'
 import type {
-  CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot,
+  CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot, SnapshotList,
 } from '../api/definition.ts'
 import { formatSize, formatTime } from '../api/amounts.ts'
 import { isId, shown } from '../api/names.ts'
 import {
-  SNAPSHOT_PAGE_MAX, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName, pageToken,
+  SNAPSHOT_PAGE_MAX, checkAllToken, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName,
+  pageToken,
 } from '../api/snapshot-request.ts'
+import { primaryCopy } from './cluster-view.ts'
+import type { Term } from './controller.ts'
 import { drawnWish } from './rekey-control.ts'
-import { lookAt, reasonOf, settle } from './settled-change.ts'
+import { look, lookAt, reasonOf, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'
 import type { Client, VolumeWishes } from './volume-wishes.ts'
 
@@ -24,6 +27,9 @@ import type { Client, VolumeWishes } from './volume-wishes.ts'
  * at most, and begins with records of them all: half of the smallest segment.
  */
 export const DESCRIPTIONS_BYTES_MAX = 2 * MIB
+
+/** Volumes that are asked for their snapshots at a time. */
+const ASKED_AT_ONCE = 32
 
 const NOWHERE = { after: { seq: 0, id: '' }, limit: 0 }
 
@@ -41,6 +47,8 @@ const UNKNOWN = { exclusiveBytes: 0, exclusiveAtMs: 0 }
 
 export class SnapshotControl {
   private readonly options: SnapshotControlOptions
+  /** By volume, on our clock. */
+  private readonly madeAtMs = new Map<string, number>()
 
   constructor(options: SnapshotControlOptions) {
     this.options = options
@@ -64,7 +72,7 @@ export class SnapshotControl {
     const { name } = title
     const { name: volume } = record.spec
     const asked = askedOf(record, `snapshot ${name}`, () => ({ ids: [id], names: [name] }))
-    return settle(this.options, asked, ({ snapshots, sizeBytes, count, bytes }) => {
+    return this.noting(record, settle(this.options, asked, ({ snapshots, sizeBytes, count, bytes }) => {
       const own = snapshots.find((one) => one.id === id)
       if (own !== undefined) return { done: view(record, own) }
       const [other] = snapshots
@@ -75,17 +83,77 @@ export class SnapshotControl {
       const made = (seq: number) => view(record, { id, seq, sizeBytes, ...title, group: '', ...UNKNOWN })
       if (!hasRoom(bytes, made(2 ** 48))) return { refused: new HoldfastError('snapshot-limit', { volume, count }) }
       return { order: { operation: 'snapshot', id, title }, made }
-    })
+    }))
   }
 
-  async list({ volume, limit, after }: ListSnapshotsRequest): Promise<{ snapshots: Snapshot[]; next: string }> {
+  /** One of that volume was made just now: its node has not told it yet. */
+  made(volumeId: string): void {
+    this.madeAtMs.set(volumeId, this.options.nowMs())
+  }
+
+  /** It may have been made, whatever is told of it. */
+  private noting<T>({ spec: { id } }: VolumeRecord, settling: Promise<T>): Promise<T> {
+    return settling.finally(() => this.made(id))
+  }
+
+  /**
+   * Of all volumes, in order of their ids: each that may have some is asked, several at a time. Of those that their
+   * nodes said to have none since the last one was made there are none.
+   */
+  async listAll(term: Term, { limit, after }: ListSnapshotsRequest): Promise<SnapshotList> {
+    const most = checkPage(limit)
+    const from = checkAllToken(after)
+    const records = this.mayHaveSome(term).filter(({ spec }) => spec.id >= from.volumeId)
+    const found: Snapshot[] = []
+    const unread: string[] = []
+    for (let i = 0; i < records.length && found.length <= most; i += ASKED_AT_ONCE) {
+      const pages = await Promise.all(records.slice(i, i + ASKED_AT_ONCE).map(async (record) => {
+        const place = record.spec.id === from.volumeId ? from : NOWHERE.after
+        return { record, snapshots: await this.pageOnce(record, place, most + 1) }
+      }))
+      for (const { record, snapshots } of pages) {
+        if (snapshots === undefined) unread.push(record.spec.name)
+        else found.push(...snapshots.map((one) => view(record, one)))
+      }
+    }
+    const snapshots = found.slice(0, most)
+    const last = snapshots.at(-1)
+    return { snapshots, next: found.length > most ? `${last!.volumeId}.${pageToken(last!)}` : '', unread }
+  }
+
+  private mayHaveSome(term: Term): VolumeRecord[] {
+    const { volumes, nodes } = term.cluster
+    const records: VolumeRecord[] = []
+    for (const view of volumes.values()) {
+      if (view.record === undefined || view.record.trash !== null) continue
+      const saidAtMs = nodes.get(view.config?.primary ?? '')?.said?.atMs ?? -Infinity
+      const copy = primaryCopy(term, view)
+      const isKnown = copy?.role === 'primary' && saidAtMs > (this.madeAtMs.get(view.id) ?? -Infinity)
+      if (!isKnown || copy.snapshots > 0) records.push(view.record)
+    }
+    return records.sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1))
+  }
+
+  /** Undefined: it could not be asked. */
+  private async pageOnce(record: VolumeRecord, after: { seq: number; id: string }, limit: number) {
+    const { seq, id } = after
+    try {
+      const asked = askedOf(record, 'a list', () => ({ ids: [], names: [] }), { after: { seq, id }, limit })
+      return (await look(this.options, asked)).answer.snapshots
+    } catch (error) {
+      if (error instanceof HoldfastError) return undefined
+      throw error
+    }
+  }
+
+  async list({ volume, limit, after }: ListSnapshotsRequest): Promise<SnapshotList> {
     const most = checkPage(limit)
     const from = checkPageToken(after)
     const record = await this.options.wishes.find(volume)
     const snapshots = await this.page(record, from, most + 1)
     const shownNow = snapshots.slice(0, most)
     const next = snapshots.length > most ? pageToken(shownNow.at(-1)!) : ''
-    return { snapshots: shownNow.map((one) => view(record, one)), next }
+    return { snapshots: shownNow.map((one) => view(record, one)), next, unread: [] }
   }
 
   /** All of them. */
@@ -156,7 +224,7 @@ export class SnapshotControl {
     const asked = askedOf(record, `the rollback to snapshot ${to}`, which)
     /** What keeps former users out; the primary may need a moment to hear of it, so it stays as long as it does. */
     let fence: Attach | undefined
-    const before = await settle<Snapshot>(this.options, asked, async ({ snapshots, sizeBytes, count, bytes }) => {
+    const settling = settle<Snapshot>(this.options, asked, async ({ snapshots, sizeBytes, count, bytes }) => {
       const kept = snapshots.find((one) => one.id === id)
       if (kept !== undefined) return { done: view(record, kept) }
       const target = snapshots.find((one) => one.id === to) ?? snapshots.find(({ name }) => name === to)
@@ -185,6 +253,7 @@ export class SnapshotControl {
       const order = { operation: 'rollback' as const, to: target.id, kept: { id, title } }
       return { order, unusedSince: fence.generation, made, onRefusal }
     })
+    const before = await this.noting(record, settling)
     if (record.spec.encryption === undefined) return before
     try {
       // A pass for that wish may have ended before the primary had heard of the fence, and of the rollback.

@@ -15,6 +15,8 @@ interface Reporter extends NodeDetails {
   stampMs: number
 }
 
+export type NodeSession = { node: string } & NodeDetails['sessions'][number]
+
 export interface Taken {
   status: NodeStatus
   /** It was so at that time or later, on the controller's clock. */
@@ -24,6 +26,7 @@ export interface Taken {
 export class StatusIntake {
   private readonly drawTicket: () => string
   private readonly reporters = new Map<string, Reporter>()
+  private byVolume: Map<string, NodeSession[]> | undefined
 
   constructor(drawTicket: () => string) {
     this.drawTicket = drawTicket
@@ -33,6 +36,7 @@ export class StatusIntake {
   take(report: NodeReport, nowMs: number): { answer: ReportAnswer; taken: Taken | undefined } {
     const { status, isWhole, gone, ticket, stampMs, facts, sessions } = report
     const { node, instance } = status
+    this.byVolume = undefined
     const known = this.reporters.get(node)
     const next = this.drawTicket()
     const isKnown = known !== undefined && known.ticket === ticket && known.instance === instance
@@ -60,7 +64,20 @@ export class StatusIntake {
   }
 
   /** Who uses what, through all nodes. */
-  sessions(): Array<{ node: string } & NodeDetails['sessions'][number]> {
+  sessions(): NodeSession[] {
     return [...this.reporters].flatMap(([node, { sessions }]) => sessions.map((session) => ({ node, ...session })))
+  }
+
+  /** Of one volume. Looked up for each of many, so it is sorted once for all until somebody reports. */
+  sessionsOf(volumeId: string): readonly NodeSession[] {
+    if (this.byVolume === undefined) {
+      this.byVolume = new Map()
+      for (const session of this.sessions()) {
+        const known = this.byVolume.get(session.volumeId)
+        if (known === undefined) this.byVolume.set(session.volumeId, [session])
+        else known.push(session)
+      }
+    }
+    return this.byVolume.get(volumeId) ?? []
   }
 }

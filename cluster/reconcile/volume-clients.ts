@@ -9,7 +9,7 @@ import { within } from './settled-change.ts'
 import type { Client } from './volume-wishes.ts'
 
 export async function presentClients(controller: Controller, term: Term, volumeId: string): Promise<Client[]> {
-  const told = term.intake.sessions().filter((one) => one.volumeId === volumeId && one.snapshot === '')
+  const told = term.intake.sessionsOf(volumeId).filter((one) => one.snapshot === '')
   const nodes = [...new Set(told.map(({ node }) => node))]
   const clients = await Promise.all(nodes.map(async (node): Promise<Client[]> => {
     const reached = controller.reach(term, node)

@@ -181,25 +181,28 @@ export class VolumeWishes {
   }
 
   /**
-   * By id or name, also in the trash. @param node  empty: the only one that holds it
-   * @throws HoldfastError `volume-not-attached`; `volume-attached` when several hold it and none is named
+   * By id or name, also in the trash. @param from  empty: the only one that holds it; all: whoever does
+   * @returns what is agreed; `was`: whether it was attached
+   * @throws HoldfastError `parameter` when several hold it and none is named
    */
-  async detach(given: string, node: string): Promise<{ record: VolumeRecord; config: VolumeConfig }> {
+  async detach(
+    given: string, from: { node: string } | 'all',
+  ): Promise<{ record: VolumeRecord; config: VolumeConfig; was: boolean }> {
     const record = await this.findAnywhere(given)
     const { spec: { id, name } } = record
+    const node = from === 'all' ? '' : from.node
+    let was = false
     const config = await this.reconfigure(id, name, (now) => {
       const holders = Object.keys(now.attach.holders)
-      if (node === '' && holders.length > 1) {
+      if (from !== 'all' && node === '' && holders.length > 1) {
         throw new HoldfastError('parameter', { parameter: 'from', value: 'none', allowed: holders.sort().join(', ') })
       }
       const leaving = node === '' ? holders : [node]
       const next = detached(now, leaving, restingMode(record.attachMode), randomUUID())
-      if (next === now) {
-        throw new HoldfastError('volume-not-attached', { name, node: node === '' ? 'any node' : shown(node) })
-      }
+      was ||= next !== now
       return next
     })
-    return { record, config }
+    return { record, config, was }
   }
 
   /**

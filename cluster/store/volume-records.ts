@@ -1,6 +1,6 @@
 /** What was wished for a volume, in the cluster store: `volumes/<id>` (engine/control/volume-record.ts). */
 import type { SnapshotSchedule } from '../../engine/control/snapshot-schedule.ts'
-import type { CloneOrigin, HydrationWhy, Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
+import type { Allowed, CloneOrigin, HydrationWhy, Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { QosLimits } from '../../engine/volume/qos-limits.ts'
@@ -20,7 +20,7 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   const found = parseRecord(value)
   if (found === undefined) return undefined
   const { minInSync, allowDegraded, firstNode, attachMode, hydration, snapshotSchedule, trash } = found
-  const { labels } = found
+  const { allowed, dataLocality, labels } = found
   const spec = decodeSpec(found.spec)
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
@@ -29,9 +29,15 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   if (found.origin !== undefined && origin === undefined) return undefined
   if (hydration !== undefined && !isOneOf(hydration, HYDRATIONS)) return undefined
   if (labels !== undefined && !isLabels(labels)) return undefined
+  if (allowed !== undefined && !isAllowed(allowed)) return undefined
+  if (dataLocality !== undefined && !isOneOf(dataLocality, LOCALITIES)) return undefined
   const begins = origin === undefined ? {} : { origin }
   const wish = hydration === undefined ? {} : { hydration }
-  const said = labels === undefined ? {} : { labels }
+  const said = {
+    ...(labels === undefined ? {} : { labels }),
+    ...(allowed === undefined ? {} : { allowed: { nodes: allowed.nodes, zones: allowed.zones } }),
+    ...(dataLocality === undefined ? {} : { dataLocality }),
+  }
   const record = { spec, ...begins, ...wish, ...said, minInSync, allowDegraded, firstNode, attachMode, trash }
   if (snapshotSchedule === undefined) return record
   const schedule = decodeSchedule(snapshotSchedule)
@@ -56,6 +62,13 @@ function decodeSchedule(value: unknown): SnapshotSchedule | undefined {
 const isLabels = (value: unknown): value is Record<string, string> =>
   isRecord(value) && Object.values(value).every(isText)
 
+/** Of nothing at all would be of nobody. */
+const isAllowed = (value: unknown): value is Allowed =>
+  isRecord(value) && isTexts(value.nodes) && isTexts(value.zones) && value.nodes.length + value.zones.length > 0
+
+const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
+
+const LOCALITIES = ['best-effort', 'strict'] as const
 const ATTACH_MODES: readonly AttachMode[] = ['single', 'shared', 'read-only', 'open']
 const HYDRATIONS: readonly HydrationWhy[] = ['asked', 'depth', 'clones', 'remains']
 const DURABILITIES: readonly Durability[] = ['durable', 'writeback']

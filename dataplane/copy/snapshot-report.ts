@@ -26,5 +26,7 @@ export function snapshotAnswer(
     const { bytes: exclusiveBytes, atMs: exclusiveAtMs } = scrubs.exclusive(store, one.seq)
     return { ...one, exclusiveBytes, exclusiveAtMs }
   })
-  return { ok: true, value: { epoch, changed, sizeBytes, ...all, snapshots: told, inUse } }
+  const { generation, holders } = copy.state.config!.config.attach
+  const attach = { generation, holders }
+  return { ok: true, value: { epoch, changed, sizeBytes, ...all, snapshots: told, inUse, attach } }
 }

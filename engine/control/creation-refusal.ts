@@ -8,7 +8,7 @@ import { MIB } from '../units.ts'
 import { bytes, someOf } from './amounts.ts'
 import type { Cluster, NodeView } from './cluster.ts'
 import { spaceFor } from './disk-class.ts'
-import { whyNoRoomOn, whyTooFew } from './placement.ts'
+import { whyNoRoomOn, whyNotAllowed, whyTooFew } from './placement.ts'
 import { trashOf } from './trash.ts'
 import { wantedCopies } from './volume-record.ts'
 import type { VolumeRecord } from './volume-record.ts'
@@ -45,10 +45,12 @@ export function whyNeverCreated(cluster: Cluster, record: VolumeRecord): Creatio
   return { why: whyTooFew(cluster, found, needed, excluded), next: `${next}${hint}` }
 }
 
-function whyNeverOn(cluster: Cluster, node: NodeView, { spec }: VolumeRecord): string | undefined {
+function whyNeverOn(cluster: Cluster, node: NodeView, record: VolumeRecord): string | undefined {
   if (node.wish.isDraining) return 'is being drained'
   if (node.wish.isCordoned) return 'is cordoned'
-  return node.said === undefined ? undefined : whyNoRoomOn(cluster, node, spec, 0)
+  const whyNot = whyNotAllowed(node, record)
+  if (whyNot !== undefined || node.said === undefined) return whyNot
+  return whyNoRoomOn(cluster, node, record.spec, 0)
 }
 
 function noSuchDisks(nodes: readonly NodeView[], { spec }: VolumeRecord): CreationRefusal {
@@ -66,8 +68,11 @@ function noSuchDisks(nodes: readonly NodeView[], { spec }: VolumeRecord): Creati
 }
 
 /** The largest volume that so many nodes have room for, in whole MiB: what the limit leaves on the emptiest of them. */
-function mostBytes({ options }: Cluster, nodes: readonly NodeView[], { spec }: VolumeRecord, needed: number): number {
-  const left = nodes.filter(({ wish }) => !wish.isDraining && !wish.isCordoned).map(({ classes }) => {
+function mostBytes({ options }: Cluster, nodes: readonly NodeView[], record: VolumeRecord, needed: number): number {
+  const { spec } = record
+  const mayHave = (node: NodeView) =>
+    !node.wish.isDraining && !node.wish.isCordoned && whyNotAllowed(node, record) === undefined
+  const left = nodes.filter(mayHave).map(({ classes }) => {
     const space = spaceFor(classes, spec)
     return space === undefined ? 0 : space.capacityBytes * options.overCommit - space.committedBytes
   })

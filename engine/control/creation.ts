@@ -11,8 +11,9 @@ import type { Cluster, VolumeView } from './cluster.ts'
 import { firstConfig } from './member-change.ts'
 import { whyNoNewCopy } from './node-state.ts'
 import { LEVELS_MOST, PINS_MOST } from '../volume/sharing-limits.ts'
-import { isSettled, leaderAmong, placeCopies } from './placement.ts'
+import { isSettled, leaderAmong, placeCopies, whyNotOn } from './placement.ts'
 import { wantedCopies, wishedMinInSync } from './volume-record.ts'
+import type { VolumeRecord } from './volume-record.ts'
 
 export interface Step {
   actions: Action[]
@@ -63,6 +64,22 @@ export function createStep(cluster: Cluster, volume: VolumeView, nowMs: number, 
   return { actions: [action], next: 'its configuration is written' }
 }
 
+/**
+ * P3: which of these nodes takes the first copy of a new volume, and leads it: the first that may have one now.
+ * @param preferred  in that order; of some there may be no such node  @returns empty: none, so whoever is best does
+ */
+export function firstNodeOf(
+  cluster: Cluster, record: VolumeRecord, preferred: readonly NodeId[], nowMs: number,
+): NodeId | '' {
+  const only = originNodes(cluster, record)
+  const isAble = (name: NodeId): boolean => {
+    const node = cluster.nodes.get(name)
+    if (node === undefined || only?.has(name) === false) return false
+    return whyNotOn(cluster, node, record, 0, nowMs) === undefined
+  }
+  return preferred.find(isAble) ?? ''
+}
+
 /** By node the virgin copies that are there; undefined when one is there that is none. */
 function madeCopies(cluster: Cluster, volume: VolumeView, nowMs: number): Map<NodeId, string> | undefined {
   const made = new Map<NodeId, string>()
@@ -103,7 +120,7 @@ function choose(
   const chosen = new Map(kept)
   for (const node of made.keys()) if (chosen.size < wanted && !chosen.has(node)) chosen.set(node, nowMs)
   let why = ''
-  const only = originNodes(cluster, volume)
+  const only = originNodes(cluster, volume.record)
   if (chosen.size < wanted) {
     const placement = placeCopies(
       cluster,
@@ -139,7 +156,7 @@ function whyCrowded(cluster: Cluster, { record }: VolumeView, nodes: readonly No
 }
 
 /** Nodes with a copy of what a clone begins as; undefined: it begins empty, anywhere. */
-function originNodes(cluster: Cluster, { record }: VolumeView): ReadonlySet<NodeId> | undefined {
+function originNodes(cluster: Cluster, record: VolumeRecord | undefined): ReadonlySet<NodeId> | undefined {
   if (record?.origin === undefined) return undefined
   return new Set(cluster.volumes.get(record.origin.volumeId)?.config?.inSync)
 }

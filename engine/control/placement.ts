@@ -3,7 +3,7 @@
  * gives the same answer, and `holdfast explain` asks the same question.
  */
 import type { NodeId } from '../replication/configuration.ts'
-import { bytes, percent } from './amounts.ts'
+import { bytes, percent, someOf } from './amounts.ts'
 import type { Cluster, NodeView, VolumeView } from './cluster.ts'
 import { fullness, roomBytes, spaceFor } from './disk-class.ts'
 import { whyNoNewCopy } from './node-state.ts'
@@ -110,11 +110,21 @@ function isBetter(a: Candidate, b: Candidate, copiesIn: ReadonlyMap<string, numb
 export function whyNotOn(
   cluster: Cluster,
   node: NodeView,
-  { spec }: VolumeRecord,
+  record: VolumeRecord,
   usedBytes: number,
   nowMs: number,
 ): string | undefined {
-  return whyNoNewCopy(node, cluster, nowMs) ?? whyNoRoomOn(cluster, node, spec, usedBytes)
+  return whyNoNewCopy(node, cluster, nowMs) ?? whyNotAllowed(node, record)
+    ?? whyNoRoomOn(cluster, node, record.spec, usedBytes)
+}
+
+/** P7, as a sentence without a subject. */
+export function whyNotAllowed({ name, record }: NodeView, { allowed }: VolumeRecord): string | undefined {
+  if (allowed === undefined || allowed.nodes.includes(name)) return undefined
+  const zone = record?.zone ?? ''
+  if (zone !== '' && allowed.zones.includes(zone)) return undefined
+  const where = [...allowed.zones.map((one) => `zone ${one}`), ...allowed.nodes.map((one) => `node ${one}`)]
+  return `is not in ${someOf(where)}, where its copies may be`
 }
 
 /** The part of P1 that is about disks, as the node told of them last. */

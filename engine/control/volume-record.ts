@@ -24,6 +24,15 @@ export interface CloneOrigin {
   epoch: number
 }
 
+/** Where copies may lie: on these nodes, and on all of these zones. Not both are empty. */
+export interface Allowed {
+  nodes: readonly NodeId[]
+  zones: readonly string[]
+}
+
+/** Whether a copy is to be where the volume is used: not at all, if it can be, or always. */
+export type DataLocality = 'disabled' | 'best-effort' | 'strict'
+
 /**
  * Why a clone gets blocks of its own for all that it shares (SPEC.md section 14): a user asked for it, its chain of
  * origins is long, its origin has many clones, or it is the last that reads what is left of one.
@@ -42,6 +51,10 @@ export interface VolumeRecord {
   allowDegraded: boolean
   /** Takes the first copy and the primary if it can; empty: whoever is best. */
   firstNode: NodeId | ''
+  /** Absent: anywhere. */
+  allowed?: Allowed
+  /** Absent: `disabled`. */
+  dataLocality?: Exclude<DataLocality, 'disabled'>
   attachMode: AttachMode
   /** What its makers say of it; nothing is decided by them. Absent: none. */
   labels?: Readonly<Record<string, string>>

@@ -48,6 +48,8 @@ export interface SnapshotAnswer {
   snapshots: VolumeSnapshot[]
   /** Who reads the first of those that were asked for by id, as a part of a sentence; empty: nobody. */
   inUse: string
+  /** Who may use the volume, as the primary knows it; null: a node of a former version does not say. */
+  attach: { generation: number; holders: Record<string, number> } | null
 }
 
 /** What is told of a volume's snapshots without a question. */

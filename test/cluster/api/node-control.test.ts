@@ -10,6 +10,7 @@ import type { Test } from 'tap'
 import { connectControlApi } from '../../../cluster/api/client.ts'
 import type { ControlClient } from '../../../cluster/api/client.ts'
 import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
+import { allVolumes } from '../../../cluster/api/volume-page.ts'
 import { serveControlApi } from '../../../cluster/api/server.ts'
 import type { PreparedDisk } from '../../../dataplane/disk-preparation.ts'
 import { VolumeExports } from '../../../dataplane/export-directory.ts'
@@ -124,7 +125,7 @@ t.test('a volume from creation to deletion', async (t) => {
   await refused(t, client.deleteVolume({ name: 'data-1', force: false, keep: '1h' }), 'not-supported')
   await client.deleteVolume({ name: 'data-1', force: false, keep: '0' })
   t.equal(exports.find('data-1'), undefined)
-  t.same(await client.listVolumes(), { volumes: [] })
+  t.same(await client.listVolumes(), { volumes: [], next: '' })
 })
 
 t.test('limits: at the creation, changed in parts, lifted; clients that wait hear of each change', async (t) => {
@@ -186,7 +187,10 @@ t.test('one name on two workers: the second creation is refused while the first 
   for (const store of stores) store.release()
   t.same((await outcomes).map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'])
   t.same(stores.map((store) => store.volumes().length).sort(), [1, 2], 'spread over the workers')
-  t.same((await client.listVolumes()).volumes.map(({ name }) => name), ['a', 'b', 'c'])
+  t.same((await allVolumes(client)).map(({ name }) => name), ['a', 'b', 'c'])
+  const { volumes: [first], next } = await client.listVolumes({ limit: 1 })
+  t.equal((await client.listVolumes({ limit: 2, after: next })).volumes.length, 2)
+  t.equal((await client.getVolume({ name: first!.id })).name, first!.name, 'by its id')
 })
 
 t.test('a volume in use is deleted by force only, and stays exported when it is not', async (t) => {

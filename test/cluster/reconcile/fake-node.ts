@@ -18,7 +18,7 @@ import type { CopyStatus, NodeStatus } from '../../../engine/control/node-status
 import { SnapshotIndex } from '../../../engine/control/snapshot-index.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { withMember, withPrimary, withSuccessor, withoutMembers } from '../../../engine/replication/configuration.ts'
-import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
+import type { Attach, VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../../../engine/replication/copy-port.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { GIB } from '../../../engine/units.ts'
@@ -108,8 +108,13 @@ export class FakeNode implements LocalNode {
 
   async snapshots(query: SnapshotQuery): Promise<SnapshotAnswer> {
     const { volumeId } = query
-    return this.volume(volumeId).tell(query, this.checkLeads(volumeId))
+    const epoch = this.checkLeads(volumeId)
+    const { attach } = (await this.configOf(volumeId))!.config
+    return this.volume(volumeId).tell(query, epoch, this.knownAttach ?? attach)
   }
+
+  /** What a primary here knows of who may use its volumes; undefined: what is agreed. */
+  knownAttach: Attach | undefined
 
   volume(volumeId: string): FakeVolume {
     const known = this.volumes.get(volumeId)

@@ -2,7 +2,7 @@
 import { SnapshotIndex } from '../../../engine/control/snapshot-index.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
-import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
+import type { Attach, VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../../../engine/replication/copy-port.ts'
 import type { RecordId } from '../../../engine/replication/record-id.ts'
 import type { ControlChange, NewSnapshot } from '../../../engine/replication/record.ts'
@@ -77,12 +77,12 @@ export class FakeVolume {
     return { seq }
   }
 
-  tell(query: SnapshotQuery, epoch: number): SnapshotAnswer {
+  tell(query: SnapshotQuery, epoch: number, { generation, holders }: Attach): SnapshotAnswer {
     const { changed, sizeBytes, snapshots } = this
     const { inUse } = this
     const { snapshots: found, ...all } = new SnapshotIndex().follow(snapshots).answer(query)
     const told = found.map((one) => ({ ...one, exclusiveBytes: 0, exclusiveAtMs: 0 }))
-    return { epoch, changed, sizeBytes, ...all, snapshots: told, inUse }
+    return { epoch, changed, sizeBytes, ...all, snapshots: told, inUse, attach: { generation, holders } }
   }
 
   private check(expected: RecordId | undefined, detail: { node: string; volume: string }): void {

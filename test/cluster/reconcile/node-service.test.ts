@@ -63,7 +63,7 @@ const ANSWER: SnapshotAnswer = {
     id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title, group: 'g', exclusiveBytes: 2 ** 45,
     exclusiveAtMs: 2 ** 42,
   }],
-  inUse: 'n2',
+  attach: { generation: 3, holders: { n1: 3 } }, inUse: 'n2',
 }
 
 const REKEYED = {

@@ -54,6 +54,8 @@ t.test('what is written is read', async (t) => {
   t.same(decodeVolume(ID, encodeVolume(wished)), wished)
   const labelled = { ...RECORD, labels: { 'csi-name': 'pvc-1', 'csi-pvc': 'Ä b' } }
   t.same(decodeVolume(ID, encodeVolume(labelled)), labelled)
+  const bound = { ...RECORD, allowed: { nodes: ['n1'], zones: [] }, dataLocality: 'strict' as const }
+  t.same(decodeVolume(ID, encodeVolume(bound)), bound)
   const planned = { ...RECORD, snapshotSchedule: { everyMs: 60_000, keep: KEEP } }
   t.same(decodeVolume(ID, encodeVolume(planned)), planned)
   t.equal(decodeName(encodeName(ID)), ID)
@@ -121,6 +123,10 @@ t.test('anything else is not believed', async (t) => {
     ['half a request a second', { ...RECORD, spec: { ...spec, qos: { iops: 0.5, bandwidthBytes: 0, burstMs: 9 } } }],
     ['an unknown durability', { ...RECORD, spec: { ...spec, durability: 'memory' } }],
     ['a wish for blocks of its own without a reason that is known', { ...RECORD, hydration: 'now' }],
+    ['allowed nowhere', { ...RECORD, allowed: { nodes: [], zones: [] } }],
+    ['allowed on numbers', { ...RECORD, allowed: { nodes: [1], zones: [] } }],
+    ['allowed on nodes alone', { ...RECORD, allowed: { nodes: ['n1'] } }],
+    ['an unknown locality', { ...RECORD, dataLocality: 'near' }],
     ['labels of numbers', { ...RECORD, labels: { app: 1 } }],
     ['labels that are a list', { ...RECORD, labels: ['app'] }],
     ['a schedule of words', { ...RECORD, snapshotSchedule: 'every 1h' }],
