@@ -6,6 +6,7 @@
 import type { OptionSpec, PositionalSpec } from './arguments.ts'
 import { CA_COMMANDS } from './ca-commands.ts'
 import type { Command, RunRaw } from './command.ts'
+import { csiCommands } from './csi-commands.ts'
 import { snapshotCommands } from './snapshot-commands.ts'
 import { tokenCommands } from './token-commands.ts'
 import { volumeCommands } from './volume-commands.ts'
@@ -282,5 +283,5 @@ const OFFLINE_COMMANDS: Command[] = [
 export const COMMANDS: Command[] = [
   ...DEV_COMMANDS, ...DEMO_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS,
   ...volumeCommands(ENDPOINT), ...snapshotCommands(ENDPOINT), ...DISK_COMMANDS, ...HOST_COMMANDS, ...CA_COMMANDS,
-  ...tokenCommands(ENDPOINT), ...OFFLINE_COMMANDS,
+  ...tokenCommands(ENDPOINT), ...csiCommands(ENDPOINT), ...OFFLINE_COMMANDS,
 ]

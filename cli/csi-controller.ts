@@ -1,0 +1,50 @@
+/** `holdfast csi controller`: CSI's Controller side on a unix socket, until it is told to end. */
+import path from 'node:path'
+import { connectControlApi } from '../cluster/api/client.ts'
+import { diffSnapshots } from '../cluster/api/snapshot-diff.ts'
+import { controllerServices } from '../csi/controller/controller-services.ts'
+import { identityService } from '../csi/identity.ts'
+import { Operations } from '../csi/operations.ts'
+import { serveCsi } from '../csi/server.ts'
+import { version } from '../dataplane/version.ts'
+import { usageError } from './arguments.ts'
+import type { Arguments } from './arguments.ts'
+import type { Invocation } from './command.ts'
+import { endpointOf } from './endpoint.ts'
+import { EXIT_OK } from './output.ts'
+
+/** Calls under way may end; what asks again finds the next process. */
+const GRACE_MS = 10_000
+/** A call of the sidecars waits for no longer; they come again. */
+const CALL_MS = 60_000
+
+/** `unix:///path`, or a path. @throws HoldfastError `usage` */
+export function csiSocketOf(given: Arguments, environment = process.env): string {
+  const text = given.text('csi-endpoint') ?? environment.CSI_ENDPOINT ?? ''
+  const place = text.replace(/^unix:(\/\/)?/, '')
+  if (place.startsWith('/')) return path.normalize(place)
+  const hint = 'e.g. --csi-endpoint unix:///csi/csi.sock, or CSI_ENDPOINT'
+  if (text === '') throw usageError('the socket for the sidecars is not named', hint)
+  throw usageError(`${text} is no absolute path of a unix socket`, hint)
+}
+
+const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`)
+
+export async function runCsiController({ arguments: given, output }: Invocation): Promise<number> {
+  const socketPath = csiSocketOf(given)
+  const endpoint = await endpointOf(given)
+  const api = connectControlApi(endpoint, CALL_MS)
+  const diff = (request: Parameters<typeof diffSnapshots>[1]) => diffSnapshots(endpoint, request)
+  const services = [
+    identityService({ version: version(), probe: () => api.listNodes(), log }),
+    ...controllerServices({ api, diff, operations: new Operations(), log }),
+  ]
+  const server = await serveCsi({ socketPath, services, log })
+  output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+  })
+  await server.close(GRACE_MS)
+  api.close()
+  return EXIT_OK
+}

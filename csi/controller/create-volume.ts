@@ -1,0 +1,128 @@
+/**
+ * CreateVolume. The same name always leads to the same volume, so a repeated call looks first and makes second; what
+ * another call made in between is looked at again. Whether what is there is what was asked for is told by a label with
+ * the digest of that: limits and replicas may have been changed since.
+ */
+import { randomBytes } from 'node:crypto'
+import type { ControlClient } from '../../cluster/api/client.ts'
+import type { CreateVolumeRequest as ApiRequest, Volume } from '../../cluster/api/definition.ts'
+import { newEncryptionBy, fileSource } from '../../cluster/keys/key-source.ts'
+import { shown } from '../../cluster/api/names.ts'
+import { CIPHERS, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
+import type { Cipher } from '../../engine/volume/volume-encryption.ts'
+import { keyOfSecrets } from '../encryption-key.ts'
+import type { CreateVolumeRequest, CsiVolume, VolumeContentSource } from '../messages.ts'
+import { NAME_LABEL, ourName, REQUEST_LABEL, requestDigest } from '../names.ts'
+import { exists, invalid } from '../refusal.ts'
+import { accessesOf } from './capabilities.ts'
+import type { Access } from './capabilities.ts'
+import { parametersOf } from './parameters.ts'
+import type { Parameters } from './parameters.ts'
+import { placesOf } from './places.ts'
+import { isWithin, sizeWithin } from './sizes.ts'
+import { snapshotById } from './snapshot-calls.ts'
+import { csiVolume, unless, volumeById } from './volumes.ts'
+
+export interface CreateOptions {
+  api: ControlClient
+  log(line: string): void
+}
+
+/** @param request  its name is one. @throws CsiRefusal, HoldfastError */
+export async function createVolume(options: CreateOptions, request: CreateVolumeRequest): Promise<CsiVolume> {
+  const { api, log } = options
+  const accesses = accessesOf(request.volumeCapabilities)
+  const wanted = parametersOf(request.parameters, request.mutableParameters)
+  const source = sourceOf(request.volumeContentSource)
+  const name = ourName(request.name)
+  checkOfUse(accesses, source)
+  sizeWithin(request.capacityRange, 0)
+  const digest = requestDigest(wanted.flags, source?.text ?? '')
+  const places = await placesOf(api, request.accessibilityRequirements)
+  const answer = (volume: Volume): CsiVolume =>
+    csiVolume(volume, { source: request.volumeContentSource, topology: places.topology })
+
+  const there = await unless('volume-not-found', api.getVolume({ name }))
+  if (there !== undefined) return answer(same(there, request, digest))
+  for (const sentence of wanted.ignored) log(`volume ${name}: parameter ${sentence}`)
+  const origin = source === undefined ? undefined : await source.find(api)
+  const made = await unless('volume-exists', api.createVolume({
+    name,
+    sizeBytes: sizeWithin(request.capacityRange, origin?.sizeBytes ?? 0),
+    parameters: {
+      ...wanted.flags, 'attach-mode': 'single', ...(origin === undefined ? {} : { 'clone-of': origin.cloneOf }),
+    },
+    labels: { ...wanted.labels, [NAME_LABEL]: request.name, [REQUEST_LABEL]: digest },
+    preferredNodes: places.preferredNodes, allowedNodes: places.allowedNodes, allowedZones: places.allowedZones,
+    ...(origin === undefined ? await newKey(wanted, request.secrets) : {}),
+  }))
+  return answer(made ?? same(await api.getVolume({ name }), request, digest))
+}
+
+/** The one that is there, if it is what is asked for. @throws CsiRefusal ALREADY_EXISTS */
+function same(there: Volume, { name, capacityRange }: CreateVolumeRequest, digest: string): Volume {
+  const { labels, sizeBytes } = there
+  const isOwn = labels[NAME_LABEL] === name
+  const why = !isOwn ? 'it was not made for this name by Kubernetes'
+    : labels[REQUEST_LABEL] !== digest ? 'it was made with other parameters, or from another source'
+      : !isWithin(sizeBytes, capacityRange) ? `it has ${sizeBytes} bytes` : undefined
+  if (why === undefined) return there
+  throw exists(`there is a volume ${there.name} already for ${shown(name)}, and it is not what is asked for: ${why}`)
+}
+
+/** @throws CsiRefusal INVALID_ARGUMENT: it would be empty for ever */
+function checkOfUse(accesses: readonly Access[], source: Source | undefined): void {
+  if (source !== undefined || accesses.some(({ mode }) => mode !== 'read-only')) return
+  throw invalid('an empty volume that is only read (ReadOnlyMany) is of no use: make it from a snapshot (`dataSource`)')
+}
+
+interface Source {
+  /** The same text for the same source. */
+  text: string
+  find(api: ControlClient): Promise<{ cloneOf: string; sizeBytes: number }>
+}
+
+function sourceOf(given: VolumeContentSource | null): Source | undefined {
+  if (given === null) return undefined
+  const { snapshot, volume } = given
+  if (snapshot !== null && snapshot !== undefined) return snapshotSource(snapshot.snapshotId)
+  if (volume !== null && volume !== undefined) return volumeSource(volume.volumeId)
+  throw invalid('the content source names neither a snapshot nor a volume')
+}
+
+function volumeSource(volumeId: string): Source {
+  if (volumeId === '') throw invalid('the id of the source volume is missing')
+  return {
+    text: `volume ${volumeId}`,
+    find: async (api) => {
+      const { id, sizeBytes } = await volumeById(api, volumeId)
+      return { cloneOf: id, sizeBytes }
+    },
+  }
+}
+
+function snapshotSource(text: string): Source {
+  if (text === '') throw invalid('the id of the source snapshot is missing')
+  return {
+    text: `snapshot ${text}`,
+    find: async (api) => {
+      const found = await snapshotById(api, text)
+      return { cloneOf: `${found.volumeId}@${found.id}`, sizeBytes: found.sizeBytes }
+    },
+  }
+}
+
+/** The data key of a new volume, wrapped with the key of its user; nothing: with the cluster key, or it has none. */
+async function newKey(
+  { flags }: Parameters, secrets: Readonly<Record<string, string>>,
+): Promise<Pick<ApiRequest, 'volumeId' | 'wrappedBy' | 'wrapped'>> {
+  const key = flags['encryption'] === 'true' ? keyOfSecrets(secrets) : undefined
+  const cipher: Cipher | undefined = CIPHERS.find((one) => one === (flags['cipher'] ?? CIPHERS[0]))
+  if (key === undefined || cipher === undefined) return {}
+  try {
+    const volumeId = randomBytes(16).toString('hex')
+    return { volumeId, ...wrappedKeyOf(await newEncryptionBy(cipher, volumeId, fileSource(key))) }
+  } finally {
+    key.key.erase()
+  }
+}

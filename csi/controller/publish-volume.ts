@@ -1,0 +1,54 @@
+/**
+ * ControllerPublishVolume and ControllerUnpublishVolume: who may write to a volume is the attach generation of its
+ * configuration, and these ask for one and give it back. The generation goes to the node in the publish context, which
+ * stages no older one than it has seen.
+ */
+import type { ControlClient } from '../../cluster/api/client.ts'
+import { shown } from '../../cluster/api/names.ts'
+import type { ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest } from '../messages.ts'
+import { isVolumeId } from '../names.ts'
+import { exists, invalid, notFound } from '../refusal.ts'
+import { accessOf, attachModeOf } from './capabilities.ts'
+import { unless, volumeById } from './volumes.ts'
+
+export const GENERATION = 'holdfast.io/generation'
+export const MODE = 'holdfast.io/mode'
+
+export interface PublishContext { [GENERATION]: string; [MODE]: string }
+
+/** @throws CsiRefusal, HoldfastError `volume-attached` with the holders in it */
+export async function publishVolume(
+  api: ControlClient, { volumeId, nodeId, volumeCapability, readonly }: ControllerPublishVolumeRequest,
+): Promise<{ publishContext: PublishContext }> {
+  if (nodeId === '') throw invalid('the node id is missing')
+  const mode = attachModeOf(accessOf(volumeCapability), readonly)
+  const { id, name, attach: before } = await volumeById(api, volumeId)
+  const isThere = before.holders.some(({ node }) => node === nodeId)
+  if (isThere && before.mode !== mode) {
+    throw exists(`volume ${name} is published to ${nodeId} already in mode ${before.mode}, and not in mode ${mode}: `
+      + 'unpublish it there first')
+  }
+  // The lead follows the pod where a copy is in sync.
+  const asked = api.attachVolume({ name: id, node: nodeId, mode, force: false, primary: true })
+  const answer = await unless('node-not-found', asked)
+  if (answer === undefined) throw notFound(`there is no node ${shown(nodeId)}; \`holdfast node ls\` shows the nodes`)
+  const { attach } = answer
+  const holder = attach.holders.find(({ node }) => node === nodeId)
+  // Taken away from it again since.
+  if (holder === undefined) throw exists(`volume ${name} was given to another node meanwhile: try again`)
+  return { publishContext: { [GENERATION]: String(holder.generation), [MODE]: attach.mode } }
+}
+
+/**
+ * Of what is not there, not ours or not published there nothing is left to do. Resolves when who leads the volume
+ * refuses what comes under the generation that the node had.
+ */
+export async function unpublishVolume(
+  api: ControlClient, { volumeId, nodeId }: ControllerUnpublishVolumeRequest,
+): Promise<object> {
+  if (!isVolumeId(volumeId)) return {}
+  // Also of a volume in the trash.
+  const asked = api.detachVolume({ name: volumeId, node: nodeId, all: nodeId === '' })
+  await unless('volume-not-found', unless('volume-not-attached', asked))
+  return {}
+}

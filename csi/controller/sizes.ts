@@ -1,0 +1,39 @@
+/** Sizes that Kubernetes asks for, and the one that a volume gets: whole MiB, upwards, never beyond the limit. */
+import { GIB, MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import type { CapacityRange } from '../messages.ts'
+import { invalid, outOfRange } from '../refusal.ts'
+
+/** Where nothing is asked for. */
+export const SIZE_BYTES_DEFAULT = GIB
+
+/**
+ * @param least  below which it cannot be: what it is cloned from, or has by now
+ * @throws CsiRefusal INVALID_ARGUMENT, OUT_OF_RANGE
+ */
+export function sizeWithin(range: CapacityRange | null, least: number): number {
+  const { requiredBytes, limitBytes } = checkRange(range)
+  const usual = least > 0 || limitBytes > 0 ? Math.max(least, MIB) : SIZE_BYTES_DEFAULT
+  const wanted = requiredBytes > 0 ? Math.max(requiredBytes, least) : usual
+  const sizeBytes = Math.ceil(wanted / MIB) * MIB
+  if (sizeBytes > VOLUME_BYTES_MAX) throw outOfRange(`a volume of ${wanted} bytes is not possible: at most 64 TiB`)
+  if (limitBytes > 0 && sizeBytes > limitBytes) {
+    const why = wanted > requiredBytes ? `it has at least ${wanted} bytes` : 'sizes are multiples of 1 MiB, rounded up'
+    throw outOfRange(`${requiredBytes} to ${limitBytes} bytes are not possible: ${why}; raise the limit`)
+  }
+  return sizeBytes
+}
+
+/** Whether a volume of that size is one that was asked for. @throws CsiRefusal INVALID_ARGUMENT */
+export function isWithin(sizeBytes: number, range: CapacityRange | null): boolean {
+  const { requiredBytes, limitBytes } = checkRange(range)
+  return sizeBytes >= requiredBytes && (limitBytes === 0 || sizeBytes <= limitBytes)
+}
+
+function checkRange(range: CapacityRange | null): CapacityRange {
+  const { requiredBytes, limitBytes } = range ?? { requiredBytes: 0, limitBytes: 0 }
+  if (requiredBytes < 0 || limitBytes < 0) throw invalid('a size below 0 was asked for')
+  if (limitBytes > 0 && requiredBytes > limitBytes) {
+    throw invalid(`at least ${requiredBytes} and at most ${limitBytes} bytes are no range`)
+  }
+  return { requiredBytes, limitBytes }
+}
