@@ -16,6 +16,9 @@ const MAKING: Record<string, OptionSpec> = {
   'block-size': { value: 'BYTES', summary: '4096 (default) or 512' },
   'on-full': { value: 'WHAT', summary: 'hold (default): writes wait for space; error: ENOSPC at once' },
   'io-timeout': { value: 'TIME', summary: 'how long I/O is held before it fails: 30s, 10m (default), 0 = never' },
+  'failure-mode': {
+    value: 'MODE', summary: 'cluster: copies that a write needs: hard (all), soft, alwayson (one), or 0 to 5 replicas',
+  },
   pool: { value: 'POOL', summary: 'pool of disks to use (default: default)' },
   'disk-tags': { value: 'TAGS', summary: 'only disks with all these tags, e.g. ssd,nvme' },
   'qos-iops': { value: 'N', summary: 'requests a second that its clients may ask, 10 or more (default: no limit)' },
@@ -116,6 +119,17 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     },
     examples: ['holdfast volume resize demo --size 2Gi', 'holdfast volume resize demo --size 512Mi --force'],
     load: async () => (await import('./volume.ts')).resizeVolume,
+  },
+  {
+    words: 'volume set',
+    summary: 'change parameters of a volume, all that are named or none, also of one in use',
+    positionals: [...NAME, { name: 'K=V', many: true }],
+    options: endpoint,
+    examples: [
+      'holdfast volume set data-1 replicas=2 failure-mode=soft io-timeout=30m',
+      'holdfast volume set data-1 on-full=error qos-iops=500 qos-bandwidth=none',
+    ],
+    load: async () => (await import('./volume.ts')).setParameters,
   },
   {
     words: 'volume qos',

@@ -31,7 +31,8 @@ export async function purgeVolumes({ arguments: given, output }: Invocation): Pr
 export async function setReplicas({ arguments: given, output }: Invocation): Promise<number> {
   const [name, text] = given.positionals as [string, string]
   if (!/^\d{1,2}$/.test(text)) throw usageError(`${text} is no number of replicas`, 'give 0 to 5')
-  const volume = await withDaemon(given, (daemon) => daemon.setReplicas({ name, replicas: Number(text) }))
+  const parameters = { replicas: text }
+  const volume = await withDaemon(given, (daemon) => daemon.modifyVolume({ name, parameters }))
   output.result(volume, () => [
     `volume ${name} is wished with ${volume.replicas} replicas; ${FOLLOW} ${name}\` shows how it gets there`,
   ])

@@ -17,7 +17,7 @@ import { isOnThisHost, keySourceOf, newKeyOf, unlock } from './volume-keys.ts'
 
 const PARAMETER_OPTIONS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'attach-mode',
-  'qos-iops', 'qos-bandwidth', 'qos-burst', 'snapshot-schedule', 'compression', 'cipher',
+  'qos-iops', 'qos-bandwidth', 'qos-burst', 'snapshot-schedule', 'compression', 'cipher', 'failure-mode',
 ]
 
 /** What `--size` says, or the refusal with the limits. */
@@ -37,9 +37,14 @@ export function parametersOf(given: Arguments): Record<string, string> {
     if (value !== undefined) parameters[option] = value
   }
   if (given.flag('encryption')) parameters.encryption = 'true'
-  for (const text of given.texts('param')) {
+  return parametersIn(given.texts('param'), parameters)
+}
+
+/** Each K=V, beside those that are known. */
+function parametersIn(texts: readonly string[], parameters: Record<string, string> = {}): Record<string, string> {
+  for (const text of texts) {
     const equals = text.indexOf('=')
-    if (equals <= 0) throw usageError(`--param ${text} is not K=V`, 'e.g. --param holdfast.io/durability=writeback')
+    if (equals <= 0) throw usageError(`parameter ${text} is not K=V`, 'e.g. holdfast.io/durability=writeback')
     const key = text.slice(0, equals)
     const value = text.slice(equals + 1)
     if (Object.hasOwn(parameters, key) && parameters[key] !== value) {
@@ -130,7 +135,7 @@ function describe(volume: Volume): string[] {
     ['size', `${formatSize(volume.sizeBytes)} (${volume.sizeBytes} bytes)`],
     ['used', usageText(volume)],
     ['health', volume.healthReason === '' ? volume.health : `${volume.health}: ${volume.healthReason}`],
-    ['replicas', `${volume.replicas} (in sync at least ${volume.minInSync})`],
+    ['replicas', `${volume.replicas} (in sync at least ${volume.minInSync}${modeText(volume)})`],
     ['copies', copies.join(', ')],
     ...(sharing === '' ? [] : [['shared', sharing] as [string, string]]),
     ['scrubbed', volume.copies.map(describeScrubs).join('; ')],
@@ -230,6 +235,8 @@ export async function listVolumes({ arguments: given, output }: Invocation): Pro
   return EXIT_OK
 }
 
+const modeText = ({ failureMode }: Volume): string => (failureMode === '' ? '' : `, failure mode ${failureMode}`)
+
 /** E.g. `in zone a, zone b only; strict data locality`. */
 function whereText({ allowedNodes, allowedZones, dataLocality }: Volume): string {
   const places = [...allowedZones.map((zone) => `zone ${zone}`), ...allowedNodes.map((node) => `node ${node}`)]
@@ -276,15 +283,28 @@ export async function resizeVolume({ arguments: given, output }: Invocation): Pr
 export async function limitVolume({ arguments: given, output }: Invocation): Promise<number> {
   const [iops, bandwidth, burst] = ['iops', 'bandwidth', 'burst'].map((option) => given.text(option) ?? '')
   if (`${iops}${bandwidth}${burst}` === '') throw usageError('no limit is named', 'e.g. --iops 500 --bandwidth 50Mi')
-  const request = { name: given.positionals[0]!, iops: iops!, bandwidth: bandwidth!, burst: burst! }
-  const volume = await withDaemon(given, (daemon) => daemon.setQos(request))
+  const limits = { 'qos-iops': iops!, 'qos-bandwidth': bandwidth!, 'qos-burst': burst! }
+  const parameters = Object.fromEntries(Object.entries(limits).filter(([, text]) => text !== ''))
+  const volume = await withDaemon(given, (daemon) => daemon.modifyVolume({ name: given.positionals[0]!, parameters }))
   output.result(volume, () => [`limits of volume ${volume.name}: ${describeQos(volume.qos)}`])
   return EXIT_OK
 }
 
+/** `volume set NAME K=V...`: what it is asked for from now on. */
+export async function setParameters({ arguments: given, output }: Invocation): Promise<number> {
+  const [name, ...words] = given.positionals as [string, ...string[]]
+  const parameters = parametersIn(words)
+  const volume = await withDaemon(given, (daemon) => daemon.modifyVolume({ name, parameters }))
+  const set = Object.entries(parameters).map(([key, value]) => `${key} = ${value}`).join(', ')
+  output.result(volume, () => [
+    `volume ${volume.name}: ${set}; \`holdfast explain ${volume.name}\` shows how it gets there`,
+  ])
+  return EXIT_OK
+}
+
 export async function compressVolume({ arguments: given, output }: Invocation): Promise<number> {
-  const [name, compression] = given.positionals
-  const volume = await withDaemon(given, (daemon) => daemon.setCompression({ name: name!, compression: compression! }))
+  const [name, compression] = given.positionals as [string, string]
+  const volume = await withDaemon(given, (daemon) => daemon.modifyVolume({ name, parameters: { compression } }))
   output.result(volume, () => [
     `compression of volume ${volume.name}: ${volume.compression}, of what is written from now on`,
   ])

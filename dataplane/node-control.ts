@@ -9,8 +9,9 @@ import { randomUUID } from 'node:crypto'
 import type {
   AddDiskRequest, CapacityAnswer, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
   HydrateVolumeResponse, ListVolumesRequest, Node, RekeyProgress, ResizeVolumeRequest, ScrubVolumeResponse,
-  SetQosRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token, Volume, VolumeKeys,
+  ModifyVolumeRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token, Volume, VolumeKeys,
 } from '../cluster/api/definition.ts'
+import { changesOf } from '../cluster/api/volume-change.ts'
 import { pageOfIds } from '../cluster/api/volume-page.ts'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
@@ -174,11 +175,17 @@ export class NodeControl implements ControlApi {
     return this.getVolume({ name })
   }
 
-  async setQos({ name: wanted, ...given }: SetQosRequest): Promise<Volume> {
-    const name = this.#named(wanted)
+  /** Limits alone: all else is of several copies, or of what a volume of a cluster has. */
+  async modifyVolume({ name: given, parameters }: ModifyVolumeRequest): Promise<Volume> {
+    const name = this.#named(given)
     const worker = this.#owner(name)
+    const changes = changesOf(parameters)
+    for (const what of changes.keys()) if (!what.startsWith('qos-')) return this.#onlyInCluster(`a change of ${what}`)
     const { qos: now } = await this.getVolume({ name })
-    const qos = checkQos(given, now.burstMs === 0 ? undefined : now)
+    const limits = {
+      iops: changes.get('qos-iops'), bandwidth: changes.get('qos-bandwidth'), burst: changes.get('qos-burst'),
+    }
+    const qos = checkQos(limits, now.burstMs === 0 ? undefined : now)
     await this.#workers[worker]!.call<'set-qos'>({ kind: 'set-qos', name, qos })
     return this.getVolume({ name })
   }
@@ -208,14 +215,6 @@ export class NodeControl implements ControlApi {
 
   purgeVolume(): Promise<object> {
     return this.#onlyInCluster('a trash')
-  }
-
-  setReplicas(): Promise<Volume> {
-    return this.#onlyInCluster('a change of replicas')
-  }
-
-  setCompression(): Promise<Volume> {
-    return this.#onlyInCluster('compression')
   }
 
   getKeys(): Promise<VolumeKeys> {

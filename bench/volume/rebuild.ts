@@ -62,7 +62,7 @@ class RebuiltVolume {
 
   /** A third copy. @returns when it was named, and when it was in the set */
   async grow(): Promise<{ namedMs: number; inSetMs: number }> {
-    await this.#api.setReplicas({ name: NAME, replicas: 2 })
+    await this.#api.modifyVolume({ name: NAME, parameters: { replicas: '2' } })
     await this.#members((members) => members === 3)
     const namedMs = performance.now()
     await this.#members((_, inSync) => inSync === 3)
@@ -70,7 +70,7 @@ class RebuiltVolume {
   }
 
   async shrink(): Promise<void> {
-    await this.#api.setReplicas({ name: NAME, replicas: 1 })
+    await this.#api.modifyVolume({ name: NAME, parameters: { replicas: '1' } })
     await this.#members((members, inSync) => members === 2 && inSync === 2)
     // Its node erases it. One that is wished for again before that is named, erased, found to be absent and made anew.
     await pause(ERASED_MS)

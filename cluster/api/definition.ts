@@ -183,6 +183,8 @@ export interface Volume {
   allowedNodes: string[]
   allowedZones: string[]
   dataLocality: DataLocality
+  /** hard, soft, alwayson or a number of replicas; empty: as `minInSync` was asked for, or the usual one. */
+  failureMode: string
 }
 
 /** For whom the largest volume is asked. */
@@ -310,12 +312,10 @@ export interface MoveVolumeRequest {
   from: string
 }
 
-/** Of what is empty, what is there stays; `none`: no limit. */
-export interface SetQosRequest {
+export interface ModifyVolumeRequest {
   name: string
-  iops: string
-  bandwidth: string
-  burst: string
+  /** By name, as when a volume is made: all of them are changed, or none. */
+  parameters: Record<string, string>
 }
 
 export interface ForcePromotionRequest {
@@ -504,9 +504,8 @@ export interface ControlApi {
   deleteVolume(request: DeleteVolumeRequest): Promise<{ keptMs: number }>
   restoreVolume(request: { name: string }): Promise<Volume>
   purgeVolume(request: { name: string }): Promise<object>
-  setReplicas(request: { name: string; replicas: number }): Promise<Volume>
-  setQos(request: SetQosRequest): Promise<Volume>
-  setCompression(request: { name: string; compression: string }): Promise<Volume>
+  /** What it is asked for from now on, also of one in use. */
+  modifyVolume(request: ModifyVolumeRequest): Promise<Volume>
   getKeys(request: { name: string }): Promise<VolumeKeys>
   changeKeys(request: ChangeKeysRequest): Promise<Volume>
   rekeyVolume(request: { name: string }): Promise<RekeyProgress>
@@ -553,9 +552,7 @@ export const METHODS = {
   deleteVolume: ['VolumeService', 'Delete'],
   restoreVolume: ['VolumeService', 'Restore'],
   purgeVolume: ['VolumeService', 'Purge'],
-  setReplicas: ['VolumeService', 'SetReplicas'],
-  setQos: ['VolumeService', 'SetQos'],
-  setCompression: ['VolumeService', 'SetCompression'],
+  modifyVolume: ['VolumeService', 'Modify'],
   getKeys: ['VolumeService', 'GetKeys'],
   changeKeys: ['VolumeService', 'ChangeKeys'],
   rekeyVolume: ['VolumeService', 'Rekey'],

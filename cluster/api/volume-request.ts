@@ -4,6 +4,8 @@
  * Nothing is ignored silently: what this version cannot do is refused by name.
  */
 import { HoldfastError } from '../../engine/errors.ts'
+import { FAILURE_MODE_NAMES, THRESHOLD_MAX } from '../../engine/control/failure-modes.ts'
+import type { FailureMode } from '../../engine/control/failure-modes.ts'
 import { HOLDING_MODES, RESTING_MODES } from '../../engine/control/attach-wish.ts'
 import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
@@ -22,7 +24,7 @@ import { newEncryption } from '../keys/data-key.ts'
 import type { UserKey } from '../keys/user-key.ts'
 import { decodeEncryption } from '../store/volume-records.ts'
 
-const PARAMETER_PREFIX = 'holdfast.io/'
+export const PARAMETER_PREFIX = 'holdfast.io/'
 export const REPLICAS_MAX = 5
 const IO_TIMEOUT_MS_DEFAULT = 10 * 60_000
 /** 30 days: what rests takes room, and is no backup. */
@@ -38,7 +40,7 @@ export const KNOWN_PARAMETERS = [
 /** Beside those, where there are several nodes. */
 const CLUSTER_PARAMETERS = [
   'min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of', 'compression', 'cipher',
-  'data-locality',
+  'data-locality', 'failure-mode',
 ] as const
 
 /** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
@@ -85,7 +87,7 @@ export function checkKept(text: string | undefined, isPurged: boolean): number {
   return ms
 }
 
-function checkIoTimeout(text: string | undefined): number {
+export function checkIoTimeout(text: string | undefined): number {
   if (text === undefined) return IO_TIMEOUT_MS_DEFAULT
   const ms = parseDurationMs(text)
   if (ms === undefined || ms > IO_TIMEOUT_MS_MAX) refuse('io-timeout', text, '0 (for ever) or 1ms to 24h, e.g. 30s')
@@ -196,22 +198,38 @@ export function clusterVolumeOf(request: CreateVolumeRequest, context: Context):
   const unpacked = encryption === undefined ? plain : { ...plain, encryption }
   const spec = withCompression(unpacked, parameters.get('compression') ?? 'none')
   const minInSync = checkMinInSync(parameters.get('min-in-sync'), spec.replicas + 1)
+  const mode = parameters.get('failure-mode')
+  if (mode !== undefined && minInSync > 0)
+    refuse('min-in-sync', String(minInSync), 'failure-mode or this: each says how many copies have to be in sync')
   const attachMode = choose('attach-mode', parameters.get('attach-mode'), RESTING_MODES)
   const snapshotSchedule = checkSchedule(parameters.get('snapshot-schedule') ?? '')
   const schedule = snapshotSchedule === undefined ? {} : { snapshotSchedule }
   const labels = checkVolumeLabels(request.labels)
   const allowed = allowedOf(request)
-  const locality = choose('data-locality', parameters.get('data-locality'), LOCALITIES)
+  const locality = checkDataLocality(parameters.get('data-locality'))
   const more = {
     ...(labels === undefined ? {} : { labels }),
     ...(allowed === undefined ? {} : { allowed }),
     ...(locality === 'disabled' ? {} : { dataLocality: locality }),
+    ...(mode === undefined ? {} : { failureMode: checkFailureMode(mode) }),
     ...schedule,
   }
   return { spec, minInSync, allowDegraded, firstNode: '', attachMode, ...more, trash: null }
 }
 
 const LOCALITIES: readonly [DataLocality, ...DataLocality[]] = ['disabled', 'best-effort', 'strict']
+
+export const checkDataLocality = (text: string | undefined): DataLocality => choose('data-locality', text, LOCALITIES)
+
+export const checkOnFull = (text: string | undefined): OnFull => choose<OnFull>('on-full', text, ['hold', 'error'])
+
+export function checkFailureMode(text: string): FailureMode {
+  const name = FAILURE_MODE_NAMES.find((one) => one === text)
+  if (name !== undefined) return name
+  const isThreshold = /^[0-9]$/.test(text) && Number(text) <= THRESHOLD_MAX
+  const allowed = `${FAILURE_MODE_NAMES.join(', ')}, or 0 to ${THRESHOLD_MAX} replicas beside the primary`
+  return isThreshold ? Number(text) : refuse('failure-mode', text, allowed)
+}
 
 /** Kubernetes names each of its nodes, when it names any. */
 const NODES_MAX = 1000
@@ -284,7 +302,7 @@ export function checkHoldingMode(text: string): HoldingMode {
 }
 
 /** 0: not wished. */
-function checkMinInSync(text: string | undefined, copies: number): number {
+export function checkMinInSync(text: string | undefined, copies: number): number {
   if (text === undefined) return 0
   const isOne = /^[0-9]$/.test(text) && Number(text) >= 1 && Number(text) <= copies
   return isOne ? Number(text) : refuse('min-in-sync', text, `1 to ${copies}, the number of copies`)
@@ -304,7 +322,7 @@ function specOf(request: CreateVolumeRequest, parameters: ReadonlyMap<string, st
     blockSizeBytes: blockSize === '512' ? 512 : 4096,
     replicas: checkReplicas(parameters.get('replicas'), context.nodes),
     durability: choose<Durability>('durability', parameters.get('durability'), ['durable', 'writeback']),
-    onFull: choose<OnFull>('on-full', parameters.get('on-full'), ['hold', 'error']),
+    onFull: checkOnFull(parameters.get('on-full')),
     ioTimeoutMs: checkIoTimeout(parameters.get('io-timeout')),
     pool: checkPool(parameters.get('pool')),
     diskTags: parseTags('disk-tags', parameters.get('disk-tags') ?? ''),

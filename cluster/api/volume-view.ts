@@ -67,6 +67,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     allowedNodes: [],
     allowedZones: [],
     dataLocality: 'disabled',
+    failureMode: '',
   }
 }
 

@@ -21,17 +21,17 @@ import type {
   CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest,
   DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest,
   HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest, ListVolumesRequest,
-  MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
-  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token,
-  Volume, VolumeKeys,
+  ModifyVolumeRequest, MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest,
+  ScrubVolumeResponse, SetNodeWishRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList, Status,
+  Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { shown } from '../api/names.ts'
-import { checkQos } from '../api/qos-request.ts'
 import { checkSchedule } from '../api/schedule-request.ts'
 import {
-  REPLICAS_MAX, capacityRecordOf, checkHoldingMode, checkKept, checkReplicas, checkVolumeSize, cloneWishOf,
-  clusterVolumeOf, withCompression,
+  REPLICAS_MAX, capacityRecordOf, checkHoldingMode, checkKept, checkVolumeSize, cloneWishOf,
+  clusterVolumeOf,
 } from '../api/volume-request.ts'
+import { changesOf, withChanges } from '../api/volume-change.ts'
 import { pageOfIds } from '../api/volume-page.ts'
 import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
@@ -205,31 +205,15 @@ export class ClusterControl implements ControlApi {
     return {}
   }
 
-  async setReplicas({ name, replicas }: { name: string; replicas: number }): Promise<Volume> {
-    const { spec, allowDegraded } = await this.wishes.find(name)
-    checkReplicas(String(replicas), allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount())
-    const record = await this.wishes.update(spec.id, (one) => ({ ...one, spec: { ...one.spec, replicas } }))
-    return this.view(record)
-  }
-
-  /** Nodes hear of it as of every wish, and keep to it where their clients come in. */
-  async setQos({ name, ...given }: SetQosRequest): Promise<Volume> {
-    const { spec: { id } } = await this.wishes.find(name)
+  /** Nodes hear of it as of every wish: frontends of limits and compression, copies by the note of the record. */
+  async modifyVolume({ name, parameters }: ModifyVolumeRequest): Promise<Volume> {
+    const changes = changesOf(parameters)
+    const { spec: { id, name: volume }, allowDegraded } = await this.wishes.find(name)
+    const nodes = allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount()
     const record = await this.wishes.update(id, (one) => {
-      const { qos: former, ...spec } = one.spec
-      const qos = checkQos(given, former)
-      return { ...one, spec: qos === undefined ? spec : { ...spec, qos } }
-    })
-    return this.view(record)
-  }
-
-  /** Frontends hear of it as of every wish, and compress what they write from then on. */
-  async setCompression({ name, compression }: { name: string; compression: string }): Promise<Volume> {
-    const { spec: { id } } = await this.wishes.find(name)
-    const record = await this.wishes.update(id, (one) => {
-      const spec = withCompression(one.spec, compression)
-      if (spec.compression !== undefined) this.known('compression', name)
-      return { ...one, spec }
+      const next = withChanges(one, changes, nodes)
+      if (changes.has('compression') && next.spec.compression !== undefined) this.known('compression', volume)
+      return next
     })
     return this.view(record)
   }

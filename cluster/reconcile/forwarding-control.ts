@@ -10,9 +10,9 @@ import type {
   CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest,
   DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest,
   HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest, ListVolumesRequest,
-  MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest, ScrubVolumeResponse,
-  SetNodeWishRequest, SetQosRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token,
-  Volume, VolumeKeys,
+  ModifyVolumeRequest, MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest,
+  ScrubVolumeResponse, SetNodeWishRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList, Status,
+  Token, Volume, VolumeKeys,
 } from '../api/definition.ts'
 import { wasNotSent } from '../api/refusal.ts'
 import type { Leader } from './election.ts'
@@ -84,12 +84,8 @@ export class ForwardingControl implements ControlApi {
     return this.ask((elected) => elected.purgeVolume(request))
   }
 
-  async setReplicas(request: { name: string; replicas: number }): Promise<Volume> {
-    return this.here(await this.ask((elected) => elected.setReplicas(request)))
-  }
-
-  async setCompression(request: { name: string; compression: string }): Promise<Volume> {
-    return this.here(await this.ask((elected) => elected.setCompression(request)))
+  async modifyVolume(request: ModifyVolumeRequest): Promise<Volume> {
+    return this.here(await this.ask((elected) => elected.modifyVolume(request)))
   }
 
   getKeys(request: { name: string }): Promise<VolumeKeys> {
@@ -102,10 +98,6 @@ export class ForwardingControl implements ControlApi {
 
   rekeyVolume(request: { name: string }): Promise<RekeyProgress> {
     return this.ask((elected) => elected.rekeyVolume(request))
-  }
-
-  async setQos(request: SetQosRequest): Promise<Volume> {
-    return this.here(await this.ask((elected) => elected.setQos(request)))
   }
 
   async moveVolume(request: MoveVolumeRequest): Promise<Volume> {

@@ -1,4 +1,6 @@
 /** What was wished for a volume, in the cluster store: `volumes/<id>` (engine/control/volume-record.ts). */
+import { FAILURE_MODE_NAMES, THRESHOLD_MAX } from '../../engine/control/failure-modes.ts'
+import type { FailureMode } from '../../engine/control/failure-modes.ts'
 import type { SnapshotSchedule } from '../../engine/control/snapshot-schedule.ts'
 import type { Allowed, CloneOrigin, HydrationWhy, Trash, VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { AttachMode } from '../../engine/replication/configuration.ts'
@@ -20,7 +22,7 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   const found = parseRecord(value)
   if (found === undefined) return undefined
   const { minInSync, allowDegraded, firstNode, attachMode, hydration, snapshotSchedule, trash } = found
-  const { allowed, dataLocality, labels } = found
+  const { allowed, dataLocality, failureMode, labels } = found
   const spec = decodeSpec(found.spec)
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
@@ -30,6 +32,7 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   if (hydration !== undefined && !isOneOf(hydration, HYDRATIONS)) return undefined
   if (labels !== undefined && !isLabels(labels)) return undefined
   if (allowed !== undefined && !isAllowed(allowed)) return undefined
+  if (failureMode !== undefined && !isFailureMode(failureMode)) return undefined
   if (dataLocality !== undefined && !isOneOf(dataLocality, LOCALITIES)) return undefined
   const begins = origin === undefined ? {} : { origin }
   const wish = hydration === undefined ? {} : { hydration }
@@ -37,6 +40,7 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
     ...(labels === undefined ? {} : { labels }),
     ...(allowed === undefined ? {} : { allowed: { nodes: allowed.nodes, zones: allowed.zones } }),
     ...(dataLocality === undefined ? {} : { dataLocality }),
+    ...(failureMode === undefined ? {} : { failureMode }),
   }
   const record = { spec, ...begins, ...wish, ...said, minInSync, allowDegraded, firstNode, attachMode, trash }
   if (snapshotSchedule === undefined) return record
@@ -67,6 +71,9 @@ const isAllowed = (value: unknown): value is Allowed =>
   isRecord(value) && isTexts(value.nodes) && isTexts(value.zones) && value.nodes.length + value.zones.length > 0
 
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
+
+const isFailureMode = (value: unknown): value is FailureMode =>
+  isOneOf(value, FAILURE_MODE_NAMES) || (isCount(value) && value <= THRESHOLD_MAX)
 
 const LOCALITIES = ['best-effort', 'strict'] as const
 const ATTACH_MODES: readonly AttachMode[] = ['single', 'shared', 'read-only', 'open']

@@ -245,9 +245,10 @@ export class OfferedVolumes {
       this.#byName.delete(former.spec.name)
       this.#byName.set(offer.spec.name, offer.spec.id)
     }
-    if (former.ioTimeoutMs !== offer.ioTimeoutMs) return this.#detach(known)
     const { id, sizeBytes, compression } = offer.spec
+    const { ioTimeoutMs } = offer
     const frontend = this.#o.frontends.frontend(id)
+    if (former.ioTimeoutMs !== ioTimeoutMs) frontend?.inbox.put({ type: 'timed', ioTimeoutMs })
     if (frontend !== undefined) frontend.compression.mode = compression ?? 'none'
     this.#renew(known)
     if (former.spec.sizeBytes !== sizeBytes) frontend?.inbox.put({ type: 'resized', sizeBytes })

@@ -3,6 +3,8 @@
  * plane only says that the purge has begun (SPEC.md section 1). What is observed is elsewhere.
  */
 import type { AttachMode, NodeId } from '../replication/configuration.ts'
+import { requiredCopies } from './failure-modes.ts'
+import type { FailureMode } from './failure-modes.ts'
 import type { VolumeSpec } from '../volume/volume-spec.ts'
 import type { SnapshotSchedule } from './snapshot-schedule.ts'
 
@@ -45,8 +47,9 @@ export interface VolumeRecord {
   origin?: CloneOrigin
   /** Absent: it goes on sharing, or there is nothing that it could share. */
   hydration?: HydrationWhy
-  /** Copies whose acknowledgement is required; 0: 2 of three and more copies, else 1. */
+  /** Copies whose acknowledgement is required; 0: as `failureMode` says, or else 2 of three and more copies, else 1. */
   minInSync: number
+  failureMode?: FailureMode
   /** Made and kept with fewer copies than wished when there are too few nodes. */
   allowDegraded: boolean
   /** Takes the first copy and the primary if it can; empty: whoever is best. */
@@ -81,6 +84,7 @@ export const wantedCopies = ({ spec }: VolumeRecord): number => spec.replicas + 
 export function wishedMinInSync(record: VolumeRecord): number {
   const copies = wantedCopies(record)
   if (record.minInSync > 0) return Math.min(record.minInSync, copies)
+  if (record.failureMode !== undefined) return requiredCopies(record.failureMode, copies)
   return copies >= 3 ? 2 : 1
 }
 

@@ -21,6 +21,8 @@ export type FrontendEvent =
   | { type: 'config-read'; token: number; value: VersionedConfig | undefined; ok: boolean }
   /** The volume is at least this large now. */
   | { type: 'resized'; sizeBytes: number }
+  /** Another `io-timeout`, also of what is held: counted from when it came. 0: for ever. */
+  | { type: 'timed'; ioTimeoutMs: number }
   | { type: 'tick' }
 
 export interface FrontendPort {

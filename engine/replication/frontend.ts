@@ -57,6 +57,11 @@ function handle(state: FrontendState, event: FrontendEvent, nowMs: number, port:
     case 'resized':
       state.sizeBytes = event.sizeBytes
       return
+    case 'timed':
+      state.options = { ...state.options, ioTimeoutMs: event.ioTimeoutMs }
+      // The oldest that is held says when, in this very step.
+      state.expireAtMs = event.ioTimeoutMs > 0 ? nowMs : undefined
+      return
     case 'tick':
       // Whatever the port was asked for: it had an earlier time, perhaps, and forgot the later one over it.
       state.wakeAtMs = undefined

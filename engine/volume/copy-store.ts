@@ -43,6 +43,7 @@ import { withoutPinned } from './own-views.ts'
 import { scanSlice, versionsOfBlock } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
 import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
+import type { OnFull } from './volume-spec.ts'
 
 /** Runs of one answer to `mapSnapshot`, about. */
 const SNAPSHOT_RUNS_MAX = 16_384
@@ -387,9 +388,16 @@ export class LocalCopyStore implements CopyStore {
     const isData = type === 'write'
     const isShort = stream !== undefined && !stream.failed && !roomFor(stream, isData ? blockCount : 1, isData)
     if (!isShort && this.heldRecords === 0) return 'there'
-    if (!isData || this.bodies.now.spec.onFull !== 'error') return 'wait'
+    if (!isData || this.onFull !== 'error') return 'wait'
     this.o.onWork(stream)
     return 'refuse'
+  }
+
+  /** As the note of the record says, which follows the wish; else as the copy was made. */
+  private get onFull(): OnFull {
+    const { noted, now } = this.bodies
+    const wished = (noted as { record?: { spec?: { onFull?: unknown } } } | undefined)?.record?.spec?.onFull
+    return wished === 'error' || wished === 'hold' ? wished : now.spec.onFull
   }
 
   descriptor(): ReplicatedDescriptor {

@@ -27,8 +27,11 @@ t.test('on-full: error refuses at once; a write that is held longer than io-time
     await api.createVolume({ name, sizeBytes: sizeMib * MIB, parameters: { replicas: '1', ...parameters } })
     return (await NbdConnection.open(cluster.node('n2').paths.nbd, name, true))!
   }
-  const refusing = await open('refusing', 600, { 'on-full': 'error' })
-  const brief = await open('brief', 64, { 'io-timeout': IO_TIMEOUT })
+  const refusing = await open('refusing', 600, {})
+  const brief = await open('brief', 64, { 'io-timeout': '0' })
+  // Both are changed while they are in use: their connections know nothing of it.
+  await api.modifyVolume({ name: 'refusing', parameters: { 'on-full': 'error' } })
+  await api.modifyVolume({ name: 'brief', parameters: { 'io-timeout': IO_TIMEOUT } })
   const waiting = await open('waiting', 64, {})
   const resting = await open('resting', 64, {})
   const write = (connection: NbdConnection, mib: number): Promise<Answer> =>

@@ -29,11 +29,12 @@ t.test('every volume comes back identical', async (t) => {
   const snapshot = { volume: 'two', name: 'kept', labels: { app: 'db' }, id: '' }
   const kept = await lost.api('n1').createSnapshot(snapshot)
   await lost.api('n1').deleteVolume({ name: 'gone', force: true })
-  await lost.api('n1').setReplicas({ name: 'two', replicas: 2 })
+  await lost.api('n1').modifyVolume({ name: 'two', parameters: { replicas: '2' } })
   const plan = { volume: 'two', schedule: 'every 24h keep-last 3' }
   await lost.api('n1').setSnapshotSchedule(plan)
   await until(() => lost.api('n1').getVolume({ name: 'two' }), ({ snapshots }) => snapshots === 2)
-  const { qos } = await lost.api('n1').setQos({ name: 'two', iops: '500000', bandwidth: '1Ti', burst: '10s' })
+  const parameters = { 'qos-iops': '500000', 'qos-bandwidth': '1Ti', 'qos-burst': '10s' }
+  const { qos } = await lost.api('n1').modifyVolume({ name: 'two', parameters })
   await until(() => lost.api('n1').getVolume({ name: 'two' }), ({ copies, health }) =>
     copies.length === 3 && health === 'healthy')
   const held = await lost.api('n1').attachVolume({ name: 'three', node: 'n2', mode: '', force: true })

@@ -114,7 +114,8 @@ t.test('a cluster: through a failover, and shared by the nodes that hold the vol
   const [user, other] = ['n1', 'n2', 'n3'].filter((name) => name !== primary) as [string, string]
   const client = new Greedy(await opened(cluster.node(user).paths.nbd, 'data'), 32)
   await until(async () => client.answers, (count) => count > 500)
-  const limited = await api(other).setQos({ name: 'data', iops: '200', bandwidth: '', burst: '100ms' })
+  const parameters = { 'qos-iops': '200', 'qos-burst': '100ms' }
+  const limited = await api(other).modifyVolume({ name: 'data', parameters })
   t.same(limited.qos, { iops: 200, bandwidthBytes: 0, burstMs: 100 })
   const isLimited = (rate: number) => rate < 250
   await until(() => rateOf(() => client.answers, 300), isLimited)

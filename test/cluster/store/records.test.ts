@@ -56,6 +56,10 @@ t.test('what is written is read', async (t) => {
   t.same(decodeVolume(ID, encodeVolume(labelled)), labelled)
   const bound = { ...RECORD, allowed: { nodes: ['n1'], zones: [] }, dataLocality: 'strict' as const }
   t.same(decodeVolume(ID, encodeVolume(bound)), bound)
+  for (const failureMode of ['hard', 'soft', 'alwayson', 0, 5] as const) {
+    const moded: VolumeRecord = { ...RECORD, failureMode }
+    t.same(decodeVolume(ID, encodeVolume(moded)), moded)
+  }
   const planned = { ...RECORD, snapshotSchedule: { everyMs: 60_000, keep: KEEP } }
   t.same(decodeVolume(ID, encodeVolume(planned)), planned)
   t.equal(decodeName(encodeName(ID)), ID)
@@ -126,6 +130,8 @@ t.test('anything else is not believed', async (t) => {
     ['allowed nowhere', { ...RECORD, allowed: { nodes: [], zones: [] } }],
     ['allowed on numbers', { ...RECORD, allowed: { nodes: [1], zones: [] } }],
     ['allowed on nodes alone', { ...RECORD, allowed: { nodes: ['n1'] } }],
+    ['a failure mode that is none', { ...RECORD, failureMode: 'easy' }],
+    ['a threshold that is none', { ...RECORD, failureMode: 6 }],
     ['an unknown locality', { ...RECORD, dataLocality: 'near' }],
     ['labels of numbers', { ...RECORD, labels: { app: 1 } }],
     ['labels that are a list', { ...RECORD, labels: ['app'] }],

@@ -120,6 +120,26 @@ t.test('held for too long by a pool without room, as its primary says while it i
   t.end()
 })
 
+t.test('another time to be held counts for what is held, from when it came', (t) => {
+  const bench = new FrontendBench({ ioTimeoutMs: 5000 }).open()
+  bench.block(1, 5, 11)
+  bench.step({ type: 'timed', ioTimeoutMs: 9000 })
+  bench.pass(8000)
+  t.notOk(bench.answers.has(1), 'it may be held for longer')
+  bench.block(2, 9, 22)
+  bench.step({ type: 'timed', ioTimeoutMs: 0 })
+  bench.pass(60_000)
+  t.equal(bench.answers.size, 0, 'for ever')
+  bench.step({ type: 'timed', ioTimeoutMs: 61_000 })
+  t.same([...bench.answers], [[1, { ok: false, code: 'timeout' }]], 'the time of one is over already')
+  bench.pass(1000)
+  t.same(bench.answers.get(2), { ok: false, code: 'timeout' }, 'and nobody forgets the other one')
+  bench.block(3, 11, 33)
+  bench.pass(61_000)
+  t.same(bench.answers.get(3), { ok: false, code: 'timeout' })
+  t.end()
+})
+
 t.test('held for too long: told, but its range stays locked while a copy may have it', (t) => {
   const bench = new FrontendBench({ ioTimeoutMs: 5000 }).open()
   bench.block(1, 5, 11)

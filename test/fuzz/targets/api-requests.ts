@@ -13,12 +13,15 @@ import { nearest } from '../../../cluster/api/names.ts'
 import { checkQos } from '../../../cluster/api/qos-request.ts'
 import { checkSchedule, scheduleText } from '../../../cluster/api/schedule-request.ts'
 import {
-  checkLabels, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName,
+  checkAllToken, checkLabels, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName,
 } from '../../../cluster/api/snapshot-request.ts'
 import {
   checkHoldingMode, checkKept, checkReplicas, checkVolumeName, cloneWishOf, clonedVolumeOf, clusterVolumeOf,
   KNOWN_PARAMETERS, parseTags, volumeSpecOf,
 } from '../../../cluster/api/volume-request.ts'
+import { changesOf, withChanges } from '../../../cluster/api/volume-change.ts'
+import { checkVolumeLabels } from '../../../cluster/api/volume-labels.ts'
+import { pageOfIds } from '../../../cluster/api/volume-page.ts'
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { encodeVolume, decodeVolume } from '../../../cluster/store/volume-records.ts'
 import { parseAddresses } from '../../../cluster/store/store-addresses.ts'
@@ -27,6 +30,7 @@ import type { Target } from '../target.ts'
 
 const ID = '22'.repeat(16)
 const context = { id: ID, nodes: 4, clusterKey: userKeyOf(new Uint8Array(32).fill(9)) }
+const PLAIN = clusterVolumeOf({ name: 'v', sizeBytes: 2 ** 20, parameters: {} }, context)
 const loaded = services()
 const CALLS = Object.values(loaded).flatMap((service) => Object.values(service))
 const createCall = loaded['VolumeService']!['Create']!
@@ -87,9 +91,16 @@ const DECODERS = [
       refusable(() => parseAddresses(word))
     }
     refusable(() => checkGroupVolumes(words))
-    const labels = Object.fromEntries(words.map((word) => word.split('=') as [string, string]))
+    const labels = Object.fromEntries(words.map((word) => [word.split('=')[0]!, word.split('=')[1] ?? '']))
     refusable(() => checkLabels(labels))
     refusable(() => checkNewLabels(labels))
+    refusable(() => checkVolumeLabels(labels))
+    refusable(() => {
+      const changed = withChanges(PLAIN, changesOf(labels), 3)
+      assert(decodeVolume(ID, encodeVolume(changed)) !== undefined, 'what was changed can be kept')
+    })
+    refusable(() => pageOfIds(words, { limit: words.length, after: words[0] ?? '' }))
+    refusable(() => checkAllToken(words[0] ?? ''))
   },
   (bytes: Buffer) => nearest(bytes.toString(), KNOWN_PARAMETERS),
 ] as const
@@ -100,7 +111,8 @@ const wish = (parameters: Record<string, string>): Uint8Array =>
 export const target: Target = {
   parsers: [
     'cluster/api/volume-request.ts', 'cluster/api/amounts.ts', 'cluster/api/names.ts', 'cluster/api/qos-request.ts',
-    'cluster/api/schedule-request.ts', 'cluster/api/snapshot-request.ts', 'cluster/api/group-request.ts',
+    'cluster/api/schedule-request.ts', 'cluster/api/volume-change.ts', 'cluster/api/volume-labels.ts',
+    'cluster/api/snapshot-request.ts', 'cluster/api/group-request.ts',
     'cluster/store/store-addresses.ts',
   ],
   seeds: () => [
