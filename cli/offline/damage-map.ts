@@ -3,6 +3,7 @@
  * reason. Adjacent ranges of one reason are one.
  *
  *   checksum, unreadable, transform   the newest version is known and cannot be had; the image has zeroes
+ *   lost                              every copy had lost the block when this one was filled; the image has zeroes
  *   missing-disk                      their slice lies on a disk that was not given; the image has zeroes
  *   missing-origin                    they show a volume that these disks do not hold; the image has zeroes
  *   unknown                           a damaged place may have held newer data; the image has the newest found
@@ -14,7 +15,7 @@ import { isSeen } from './volume-image.ts'
 import type { Layer } from './volume-image.ts'
 
 /** Of a block that is known, and is not in the image. */
-export type BlockReason = 'checksum' | 'unreadable' | 'transform' | 'encrypted'
+export type BlockReason = 'checksum' | 'unreadable' | 'transform' | 'encrypted' | 'lost'
 export type DamageReason = BlockReason | 'missing-disk' | 'missing-origin' | 'unknown'
 
 export interface DamagedRange {

@@ -121,6 +121,7 @@ const CAUSES = {
   checksum: 'does not fit its checksum',
   unreadable: 'cannot be read',
   transform: 'has a transform that is not known here, or is no compressed block',
+  lost: 'was lost on every copy when this one was filled',
   encrypted: 'is encrypted; offline there is no key: start a cluster with its disks, and unlock the volume',
 }
 

@@ -20,6 +20,7 @@ import type { RecordHeader } from '../../engine/log/record.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
 import { TRANSFORM } from '../../engine/transform/transform.ts'
 import { restoredBlob } from '../../engine/volume/restored-blocks.ts'
+import { isLostMark } from '../../engine/volume/lost-mark.ts'
 import { generationOfSlice } from '../../engine/volume/descriptor.ts'
 import { Views } from '../../engine/volume/views.ts'
 import type { BlockReason } from './damage-map.ts'
@@ -150,8 +151,8 @@ export class Layer {
           eachBlob(image, source.segment.segment, batch, record, isHere, ({ lba, units, bytes, reason }) => {
             const block = bytes && restoredBlob(bytes, record.transform, bytes.length / UNIT_BYTES)
             const isKnown = bytes === undefined || block !== undefined
-            const form = (record.transform & TRANSFORM.cipher) === 0 ? 'transform' : 'encrypted'
-            visit({ lba, source, units, bytes: block, stored: bytes, reason: isKnown ? reason : form })
+            const form = isKnown ? reason : formOf(record.transform)
+            visit({ lba, source, units, bytes: block, stored: bytes, reason: form })
           })
         }
       }
@@ -212,6 +213,11 @@ export class Layer {
       }
     }
   }
+}
+
+function formOf(transform: number): BlockReason {
+  if (isLostMark(transform)) return 'lost'
+  return (transform & TRANSFORM.cipher) === 0 ? 'transform' : 'encrypted'
 }
 
 /** What is seen from the top; the first layer that covers a block decides. */

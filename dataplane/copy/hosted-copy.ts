@@ -293,7 +293,8 @@ export class HostedCopy implements Sleeper {
     const damaged = event.type === 'damaged' ? event.versions : 'damaged' in event ? event.damaged ?? [] : []
     for (const id of damaged) {
       const target = layout.target(id.lba)
-      if (target === undefined) continue
+      // Its disk gave what was written there.
+      if (target === undefined || id.isMark === true) continue
       const { diskUuid } = target.stream.context
       this.meter.damaged(diskUuid)
       this.#owner.damaged(diskUuid, this.volumeId, id)

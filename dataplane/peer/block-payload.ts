@@ -20,6 +20,8 @@ export const CRC_BYTES = 4
 /** A write lies within one page of the map (FORMAT.md 2.3): the store asserts what is held against a peer here. */
 export const isOnePage = (lba: number, blockCount: number): boolean => (lba % PAGE_BLOCKS) + blockCount <= PAGE_BLOCKS
 
+/** Of a version that fills a copy: marks of what nobody has, too. */
+export const FILLING_TRANSFORMS = TRANSFORM.lz4 | TRANSFORM.cipher | TRANSFORM.lost
 /** Transforms that a frame may name: bits of FORMAT.md 2.3. */
 const TRANSFORMS_KNOWN = TRANSFORM.lz4 | TRANSFORM.cipher
 
@@ -61,7 +63,10 @@ export interface FrameBody {
 }
 
 /** @returns undefined when there are not as many blobs, one is damaged, or the transform is not known */
-export function takeBlocks(body: FrameBody, blockCount: number, transform: number): Payload | undefined {
+export function takeBlocks(
+  body: FrameBody, blockCount: number, transform: number, known = TRANSFORMS_KNOWN,
+): Payload | undefined {
+  if ((transform & ~known) !== 0) return undefined
   if (transform !== TRANSFORM.none) return takeBlobs(body, blockCount, transform)
   const { bytes, view } = body
   const lengthBytes = blockCount * BLOCK_BYTES
@@ -82,7 +87,7 @@ export function takeBlocks(body: FrameBody, blockCount: number, transform: numbe
 function takeBlobs(body: FrameBody, blockCount: number, transform: number): Payload | undefined {
   const { bytes, view, at, payloadAt } = body
   const lengthBytes = tableBytes(transform, blockCount)
-  if ((transform & ~TRANSFORMS_KNOWN) !== 0 || body.end - at < lengthBytes) return undefined
+  if (body.end - at < lengthBytes) return undefined
   const crcs = new Uint32Array(blockCount)
   const units = new Uint8Array(blockCount)
   const most = unitsMost(transform)

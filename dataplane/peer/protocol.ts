@@ -11,7 +11,7 @@ export const PREFACE_MAGIC = Uint8Array.of(0x48, 0x46, 0x50, 0x52, 0x0d, 0x0a, 0
 export const PREFACE_BYTES = 224
 
 export const VERSION_LEAST = 1
-export const VERSION_GREATEST = 6
+export const VERSION_GREATEST = 7
 
 export const ROLE = { worker: 1, supervisor: 2 } as const
 export type Role = keyof typeof ROLE
@@ -103,8 +103,11 @@ export const sinceVersion = (type: number): number => (type >= FRONTEND_FRAME['s
  * Since which version blobs of a transform may be in a message: one with others is not sent on an older connection.
  * @param transform  bits of FORMAT.md 2.3
  */
-export const transformsSince = (transform: number): number =>
-  transform === TRANSFORM.none ? 1 : (transform & TRANSFORM.cipher) === 0 ? 3 : 5
+export function transformsSince(transform: number): number {
+  if (transform === TRANSFORM.none) return 1
+  if ((transform & TRANSFORM.lost) !== 0) return 7
+  return (transform & TRANSFORM.cipher) === 0 ? 3 : 5
+}
 
 /** Since which version questions for versions are numbered, and an answer says what is damaged there too. */
 export const DAMAGED_SINCE = 4

@@ -5,7 +5,7 @@
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, VersionId } from '../../engine/replication/record.ts'
-import { CRC_BYTES, putBlocks, takeBlocks, transformOf } from './block-payload.ts'
+import { CRC_BYTES, FILLING_TRANSFORMS, putBlocks, takeBlocks, transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, getU53, putU32, putU48Padded, putU53 } from './byte-fields.ts'
 import type { ControlWriter } from './control-writer.ts'
@@ -29,7 +29,7 @@ export function encodeVersions(out: ControlWriter, versions: readonly BlockVersi
 }
 
 /** Takes exactly `count` versions, and nothing may be left behind them. */
-export function decodeVersions(body: FrameBody, count: number): BlockVersion[] | string {
+export function decodeVersions(body: FrameBody, count: number, known?: number): BlockVersion[] | string {
   const { bytes, view } = body
   if (count * VERSION_BYTES > body.end - body.at) return 'more versions than bytes'
   const versions: BlockVersion[] = []
@@ -45,7 +45,7 @@ export function decodeVersions(body: FrameBody, count: number): BlockVersion[] |
     const transform = view.getUint16(at + 2, true)
     if (kind === undefined || blocks > 1 || (transform !== 0 && blocks === 0) || seq < 0 || lba < 0)
       return 'a version has impossible values'
-    const payload = blocks === 1 ? takeBlocks(body, 1, transform) : undefined
+    const payload = blocks === 1 ? takeBlocks(body, 1, transform, known) : undefined
     if (blocks === 1 && payload === undefined) return 'a block is missing or damaged'
     versions.push({ epoch, seq, lba, kind, payload })
   }
@@ -91,7 +91,7 @@ export function decodeFill(epoch: number, body: FrameBody): Fill | string {
   const slicesDone: number[] = []
   for (let i = 0; i < doneCount; i++) slicesDone.push(view.getUint32(body.at + i * CRC_BYTES, true))
   body.at += doneCount * CRC_BYTES
-  const versions = decodeVersions(body, versionCount)
+  const versions = decodeVersions(body, versionCount, FILLING_TRANSFORMS)
   if (typeof versions === 'string') return versions
   const message: Fill = { type: 'fill', epoch, fill, number, versions, slicesDone }
   return hasApplied ? { ...message, appliedSeq } : message

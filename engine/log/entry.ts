@@ -37,6 +37,10 @@ export const kindOf = (words: Uint32Array, at: number): EntryKind =>
 export const lastWord = (seqHigh: number, storedUnits: number, kind: EntryKind, transform: number): number =>
   (seqHigh | (storedUnits << 16) | (kind << 23) | (transform << 25)) >>> 0
 
+/** Word 5 with another transform. */
+export const withTransform = (word: number, transform: number): number =>
+  ((word & ~(0x3f << 25)) | (transform << 25)) >>> 0
+
 export interface EntryFields {
   segment: number
   units: number

@@ -30,6 +30,7 @@ import {
   segmentOf,
   seqOf,
   storedUnitsOf,
+  withTransform,
   zeroEntry,
   type EntryKind,
 } from './entry.ts'
@@ -207,7 +208,10 @@ export class ExtentMap {
   applyMove(
     page: MapPage,
     index: number,
-    move: { epoch: number; seq: number; fromSegment: number; fromUnits: number; segment: number; units: number },
+    move: {
+      epoch: number; seq: number; fromSegment: number; fromUnits: number
+      segment: number; units: number; transform: number
+    },
   ): boolean {
     const at = index * ENTRY_WORDS
     const words = page.words
@@ -218,6 +222,7 @@ export class ExtentMap {
     this.segments.add(move.segment, stored)
     words[at] = move.segment + 1
     words[at + 1] = move.units
+    words[at + 5] = withTransform(words[at + 5]!, move.transform)
     page.markDirty(index)
     this.noteDirty(page)
     return true

@@ -56,7 +56,7 @@ export const RECORD_BYTES_MAX = RECORD_FIXED_BYTES + WRITE_BLOCKS_MAX * (TABLE_E
 
 const { write: WRITE, control: CONTROL } = RECORD_KIND
 const FLAGS_KNOWN = RECORD_FLAG.moved | RECORD_FLAG.meta | RECORD_FLAG.fill
-const TRANSFORM_MOST = 3
+const TRANSFORM_MOST = 7
 const OPERATION_MOST = OPERATION.snapshotLeaf
 
 assert(RECORD_BYTES_MAX % 8 === 0 && RECORD_BYTES_MAX < 2 ** 16, 'the longest record fits its u16')

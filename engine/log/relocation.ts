@@ -5,7 +5,7 @@
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import {
-  ENTRY_KIND, ENTRY_WORDS, epochOf, hasEntry, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf,
+  ENTRY_KIND, ENTRY_WORDS, epochOf, hasEntry, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf, withTransform,
 } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { loadPage, visitPages } from './page-visitor.ts'
@@ -46,6 +46,7 @@ export function* moveEntry(
       fromUnits: record.fromUnits + offset,
       segment: to.segment,
       units: to.units + offset,
+      transform: record.transform,
     })
     if (!isMoved && volume.hasHistory) {
       if (isKnown(i, older)) moveOlder(stream, volume, record, { entry: older, at: 0, i, offset }, to)
@@ -78,6 +79,7 @@ function moveOlder(
   const place = putHistory(volume, record.lba + i, entry, at)
   volume.history.words[place] = to.segment + 1
   volume.history.words[place + 1] = to.units + offset
+  volume.history.words[place + 5] = withTransform(volume.history.words[place + 5]!, record.transform)
 }
 
 /** Of each of these versions the entry, if it is an older one now; undefined: the index cannot be read. */

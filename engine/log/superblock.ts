@@ -24,6 +24,8 @@ export const FEATURES_INCOMPATIBLE = {
   encryptedBlocks: 8,
   /** A snapshot may be larger than its volume is now (FORMAT.md section 7). */
   largerSnapshots: 16,
+  /** Blobs may be marks of what was lost (2.3). */
+  lostMarks: 32,
 } as const
 /** Bits this version understands. */
 export const FEATURES_INCOMPATIBLE_KNOWN = Object.values(FEATURES_INCOMPATIBLE).reduce((bits, bit) => bits | bit, 0)

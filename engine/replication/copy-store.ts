@@ -7,7 +7,7 @@
  * What was accepted (`append`) but not applied survives a restart beside the map, and is not cleaned away.
  */
 import type { OpenedSnapshot, SnapshotPlace } from './messages.ts'
-import type { BlockVersion, ReplicatedRecord, VersionId } from './record.ts'
+import type { BlockVersion, DamagedId, ReplicatedRecord, VersionId } from './record.ts'
 import type { EpochHistory } from './record-id.ts'
 import type { SessionFence } from './session-fence.ts'
 
@@ -62,6 +62,16 @@ export interface StoredCopy {
   lostSlices: number[]
 }
 
+export interface ScanRange {
+  slice: number
+  above: number
+  upTo: number
+  cursor: number
+  bytesMax: number
+  /** Versions that no member has (D8): one of them that cannot be read here either comes as a mark that says so. */
+  lost?: readonly VersionId[]
+}
+
 export interface CopyStore {
   /**
    * Accept a record behind the last one. Later: `stored`. An epoch record makes what was accepted at or above its
@@ -94,7 +104,7 @@ export interface CopyStore {
    * Versions (head and history) of a slice with `above < seq <= upTo`, from a cursor (0 = its start), at most
    * `bytesMax`. Later: `scanned`.
    */
-  scan(token: number, range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number }): void
+  scan(token: number, range: ScanRange): void
   /**
    * Become a copy that is being filled: wipe the slices of base 0, take over the source's epochs and descriptor,
    * forget what was accepted above `fork`; the log goes on behind `target`. Durable together with the facts. `kept`.
@@ -154,7 +164,7 @@ export type StoreEvent =
       token: number
       ok: boolean
       versions: BlockVersion[]
-      damaged?: VersionId[]
+      damaged?: DamagedId[]
       isGone?: boolean
     }
   /** Runs as in `snapshot-map` of messages.ts. */
@@ -168,16 +178,16 @@ export type StoreEvent =
       ok: boolean
       versions: BlockVersion[]
       cursor: number | undefined
-      damaged?: VersionId[]
+      damaged?: DamagedId[]
     }
   /** `damaged`: they are here, and cannot be read. `unknown`: whether they are here cannot be told. */
   | {
       type: 'versions-read'
       token: number
       versions: BlockVersion[]
-      damaged?: VersionId[]
+      damaged?: DamagedId[]
       unknown?: VersionId[]
     }
   /** Found while nobody read: by the cleaner. */
-  | { type: 'damaged'; versions: VersionId[] }
+  | { type: 'damaged'; versions: DamagedId[] }
   | { type: 'store-failed'; reason: string }

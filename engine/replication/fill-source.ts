@@ -17,6 +17,7 @@ import type { CopyEvent } from './copy-port.ts'
 import { commitTo } from './copy-log.ts'
 import { nextToken, slicesOf } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
+import { forgetSent, mayReadOn } from './fill-losses.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { FillPiece, FillSource, Peer, PrimaryState } from './primary-state.ts'
@@ -86,6 +87,8 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     slices: [...plan.slices],
     cursor: 0,
     scanToken: undefined,
+    awaited: [],
+    lost: [],
     number: 0,
     unanswered: [],
     slowed: undefined,
@@ -100,7 +103,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
 
 function mayGoOn({ state, nowMs }: Turn, fill: FillSource, { joinNumber = 0, commitSeq }: CopyReport): boolean {
   // Whoever waits for what we read waits for our disk.
-  if (fill.phase === 'joining' || fill.scanToken !== undefined) return true
+  if (fill.phase === 'joining' || fill.scanToken !== undefined || fill.awaited.length > 0) return true
   const { joinOf, fork } = fill.start
   // It took another begin of ours, which we gave up: it had said so before of this one.
   const tookAnother = joinNumber > joinOf && !fill.isTaken
@@ -198,9 +201,11 @@ function scanNext(turn: Turn, peer: Peer, fill: FillSource): void {
   }
   const { cursor, target } = fill
   if (cursor === undefined || fill.scanToken !== undefined || fill.unanswered.length >= PIECES_MAX) return
+  if (!mayReadOn(state, fill)) return
   const [slice, above] = next
   fill.scanToken = nextToken(state)
-  port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax: state.options.fillBytesMax })
+  const { fillBytesMax: bytesMax } = state.options
+  port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax, lost: [...fill.lost] })
 }
 
 /**
@@ -229,12 +234,17 @@ export function onScanned(
     const { fill } = peer
     if (fill === undefined || fill.scanToken !== token) continue
     fill.scanToken = undefined
-    // What we cannot read we cannot give; the copy asks again.
+    // What we cannot read we cannot give: it is repaired first, or nobody has it. Else the copy asks again.
+    if (!ok && damaged !== undefined && damaged.length > 0) {
+      fill.awaited = damaged.map(({ lba, epoch, seq }) => ({ lba, epoch, seq }))
+      return wakeBy(turn, turn.nowMs + turn.state.options.retryMs)
+    }
     if (!ok) return abandonFill(peer)
     const slicesDone = cursor === undefined ? [fill.slices[0]![0]] : []
     const piece: FillPiece = { number: ++fill.number, versions, slicesDone }
     if (cursor === undefined) piece.appliedSeq = turn.state.log.appliedSeq
     fill.cursor = cursor
+    forgetSent(fill, versions)
     fill.unanswered.push(piece)
     sendPiece(turn, peer, fill, piece)
     wakeBy(turn, turn.nowMs + turn.state.options.retryMs)
@@ -405,7 +415,11 @@ export function tickFills(turn: Turn): void {
     // nothing but memory, and to begin anew costs all that was filled of a slice.
     const isUrgent = fill.phase === 'joining' || isFull(turn)
     const mostMs = (isUrgent ? 1 : BUSY_PATIENCES) * patienceMs
-    const isStill = nowMs - fill.progressAtMs >= mostMs && fill.scanToken === undefined
+    // It is not the copy that is waited for.
+    if (fill.awaited.length > 0) fill.progressAtMs = nowMs
+    if (fill.phase === 'filling') scanNext(turn, peer, fill)
+    const isReading = fill.scanToken !== undefined || fill.awaited.length > 0
+    const isStill = nowMs - fill.progressAtMs >= mostMs && !isReading
     const isSlow = peer.owedSinceMs !== undefined && nowMs - peer.owedSinceMs >= mostMs
     // What failed in the set is why it is filled there.
     const isIn = state.config!.config.inSync.includes(peer.node)

@@ -80,6 +80,9 @@ export interface FillSource {
   /** Where the first of them is read on; undefined: it was read to its end. */
   cursor: number | undefined
   scanToken: number | undefined
+  /** What could not be read there and is asked for; what nobody has, of that. */
+  awaited: VersionId[]
+  lost: VersionId[]
   /** Of the last `fill`, and those that are not answered yet, in the order of their numbers. */
   number: number
   unanswered: FillPiece[]

@@ -71,6 +71,12 @@ export interface VersionId extends RecordId {
   lba: number
 }
 
+/** A version that could not be read. */
+export interface DamagedId extends VersionId {
+  /** The medium gave what was written there: the mark of a block that nobody had (SPEC.md D8). */
+  isMark?: true
+}
+
 /** One version of one block, as the map has it: what filling moves. */
 export interface BlockVersion extends VersionId {
   kind: 'write' | 'zero' | 'trim'

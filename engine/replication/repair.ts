@@ -13,6 +13,7 @@ import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
+import { awaitedByFills, noteLost } from './fill-losses.ts'
 import type { PeerMessage } from './messages.ts'
 import type { PendingRead, PrimaryState } from './primary-state.ts'
 import { readAgain, sayDamaged } from './reads.ts'
@@ -66,12 +67,13 @@ export function noteDamage(turn: Turn, versions: readonly VersionId[], isRead = 
   progressRepairs(turn)
 }
 
-/** The newest ones, but for those that a read waits for, so that as many are left as there may be. */
+/** The newest ones, but for those that a read or a fill waits for, so that as many are left as there may be. */
 function leaveOut(state: CopyState): void {
   let over = state.damaged.length - DAMAGED_MOST
   if (over <= 0) return
   const nameOf = ({ lba, epoch, seq }: VersionId): string => `${lba} ${epoch} ${seq}`
-  const waitedFor = new Set(state.primary?.damagedReads.flatMap(({ damaged }) => damaged.map(nameOf)))
+  const byReads = state.primary?.damagedReads.flatMap(({ damaged }) => damaged) ?? []
+  const waitedFor = new Set([...byReads, ...awaitedByFills(state)].map(nameOf))
   const kept: DamagedVersion[] = []
   for (const one of [...state.damaged].reverse()) {
     const isLeftOut = over > 0 && isAsked(one) && !waitedFor.has(nameOf(one))
@@ -124,6 +126,7 @@ export function progressRepairs(turn: Turn): void {
   if (lost.length > 0) {
     for (const one of lost) one.isLost = true
     port.store.lost?.(lost.map(idOf))
+    if (noteLost(turn, lost)) wakeBy(turn, nowMs)
     endReads(turn, lost, false)
   }
   const due = state.damaged
@@ -240,6 +243,7 @@ export function onRepaired(turn: Turn, versions: readonly VersionId[]): void {
   state.damaged = state.damaged.filter((one) => !versions.some((id) => isSame(id, one)))
   state.repaired = [...state.repaired, ...versions].slice(-REPAIRED_KEPT)
   endReads(turn, versions, true)
+  if (awaitedByFills(state).length > 0) wakeBy(turn, turn.nowMs)
   progressRepairs(turn)
 }
 

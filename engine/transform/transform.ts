@@ -4,7 +4,8 @@
  */
 import { BLOB_UNITS_MAX, UNITS_PER_BLOCK } from '../units.ts'
 
-export const TRANSFORM = { none: 0, lz4: 1, cipher: 2 } as const
+/** `lost`: what was stored is nowhere any more (volume/lost-mark.ts); nobody undoes that. */
+export const TRANSFORM = { none: 0, lz4: 1, cipher: 2, lost: 4 } as const
 
 /** Of the longest blob in a record of that transform: one that is encrypted has a unit before it. */
 export const unitsMost = (transform: number): number =>

@@ -14,6 +14,7 @@ import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { blobsOf, headerOf, kindNumber, setTable } from './copy-headers.ts'
+import { isLostMark } from './lost-mark.ts'
 
 /** One record for each run of blocks of one version, inside a page. */
 export function* fillRecords(
@@ -29,6 +30,8 @@ export function* fillRecords(
     for (; count < most; count++) {
       const next = versions[first + count]
       if (next?.seq !== seq || next.epoch !== epoch || next.kind !== kind || next.lba !== lba + count) break
+      // A record has one transform for all of its blobs.
+      if (isLost(next) !== isLost(versions[first]!)) break
     }
     const record = headerOf(volumeId, { kind: kindNumber(kind), epoch, seq, lba, blockCount: count }, undefined)
     record.flags = RECORD_FLAG.fill
@@ -50,6 +53,9 @@ export function* fillRecords(
     first += count
   }
 }
+
+const isLost = ({ payload }: BlockVersion): boolean =>
+  payload !== undefined && isLostMark(blobsOf(payload).stored?.transform ?? 0)
 
 const KEYS_PER_READ = 256
 

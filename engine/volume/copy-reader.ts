@@ -15,12 +15,13 @@ import type { StoreStream } from '../log/store-stream.ts'
 import { readHistory } from '../log/version-history.ts'
 import { PAGES_MAX, type MapPage, type VolumeMap } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
-import type { BlockVersion, Payload, VersionId } from '../replication/record.ts'
+import type { BlockVersion, DamagedId, Payload, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { baseBlocks } from './copy-base.ts'
 import { kindName, storedForm, type Blobs } from './copy-headers.ts'
+import { isLostMark } from './lost-mark.ts'
 
 export interface CopyReading {
   crc32c: Crc32c
@@ -294,9 +295,13 @@ export function* fetchRun(
   lba: number,
   words: Uint32Array,
   run: number,
-  damaged: VersionId[] = [],
+  damaged: DamagedId[] = [],
   bytes: Uint8Array = new Uint8Array(unitsOfRun(words, run) * UNIT_BYTES),
 ): Task<Payload[] | undefined> {
+  if (run === 1 && isLostMark(transformOf(words, 0))) {
+    damaged.push({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0), isMark: true })
+    return undefined
+  }
   const { segments, context } = stream
   const segment = segmentOf(words, 0)
   const offset = segmentOffsetBytes(context.segmentBytes, segment) + unitsOf(words, 0) * UNIT_BYTES
@@ -334,6 +339,7 @@ function verified(
   for (let i = 0, w = 0, from = 0; i < run; i++, w += ENTRY_WORDS) {
     const units = storedUnitsOf(words, w)
     const blob = bytes.subarray(from, (from += units * UNIT_BYTES))
+    if (isLostMark(transformOf(words, w))) return undefined
     const crc = o.crc32c(blob) >>> 0
     const identity = blockIdentity(recordSeed(o.tag, epochOf(words, w), seqOf(words, w)), lba + i)
     if ((crc ^ identity) >>> 0 !== crcOf(words, w)) return undefined

@@ -14,6 +14,7 @@ import { moveEntry } from '../log/relocation.ts'
 import type { VolumeMap } from '../log/volume-map.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
+import { TRANSFORM } from '../transform/transform.ts'
 import { PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { baseBlocks, isSharedAt } from './copy-base.ts'
@@ -119,7 +120,8 @@ function* rewrite(
   setTable(record, tag, { crcs: [crc32c(bytes) >>> 0], stored })
   // Whoever sent it: only what was written here once under this id fits.
   if (record.crcs[0] !== crcOf(words, 0) || bytes.length !== storedUnitsOf(words, 0) * UNIT_BYTES) return
-  record.transform = transformOf(words, 0)
+  // Where there was but a mark it is no mark any more.
+  record.transform = transformOf(words, 0) & ~TRANSFORM.lost
   Object.assign(record, {
     flags: RECORD_FLAG.moved,
     sliceGeneration: generationOfSlice(descriptor, Math.floor(lba / SLICE_BLOCKS)),

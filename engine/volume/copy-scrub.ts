@@ -12,7 +12,7 @@
 import { READ_BLOCKS, type Pace } from '../log/medium-pace.ts'
 import type { StructureWatch } from '../log/structure-check.ts'
 import { until, type Task } from '../task.ts'
-import type { VersionId } from '../replication/record.ts'
+import type { DamagedId } from '../replication/record.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import type { FoundVersion } from './copy-reader.ts'
@@ -22,7 +22,7 @@ import type { WindowLimits } from './deep-window.ts'
 import { ExclusiveBytes } from './exclusive-bytes.ts'
 import { walkLight } from './light-walk.ts'
 import { LostBlocks, without } from './lost-blocks.ts'
-import { lookAgain } from './medium-blocks.ts'
+import { lookAgain, type LookedAt } from './medium-blocks.ts'
 import {
   noCounts, readScrubNote, writeScrubNote, type RunningScrub, type ScrubCounts, type ScrubKind, type ScrubNote,
   type ScrubTrack,
@@ -40,7 +40,7 @@ export interface ScrubPort {
    * Of remains, which have no machine: tell whoever reads them of damage, and say which of it somebody reads. Unset:
    * the machine of the copy is told.
    */
-  tell?(versions: readonly VersionId[]): Task<VersionId[]>
+  tell?(versions: readonly DamagedId[]): Task<DamagedId[]>
   /** Of memory, for tests; unset: what there is for it. */
   limits?: WindowLimits
   /** Structures of segments, which a deep one looks at along the way; unset: it does not. */
@@ -76,6 +76,8 @@ const LOOK_FIRST_MS = 20
 const LOOK_MOST_MS = 250
 /** Of a disk, those not repaired that are noted. */
 const LEFT_MOST = 1024
+/** What was found. */
+const STILL_THERE: readonly LookedAt[] = ['damaged', 'marked']
 const NOTE_EVERY_MS = 10_000
 /** What is stored when a deep scrub begins is applied by then, unless the volume is held. */
 const APPLY_WAIT_MS = 10_000
@@ -259,7 +261,7 @@ export class CopyScrub {
   }
 
   /** What was left of a segment that was not looked at to its end is met again. */
-  private *met(target: Target, note: ScrubNote, running: RunningScrub, ids: readonly VersionId[]): Task<void> {
+  private *met(target: Target, note: ScrubNote, running: RunningScrub, ids: readonly DamagedId[]): Task<void> {
     const { told, left } = yield* this.repaired(target, without(ids, note.left))
     running.damaged += told
     note.left = [...note.left, ...left].slice(0, LEFT_MOST)
@@ -279,9 +281,9 @@ export class CopyScrub {
     }
   }
 
-  /** Have them repaired. @returns how many somebody reads, and those of them that were not in time */
-  private *repaired(target: Target, found: readonly VersionId[]): Task<{ told: number; left: VersionId[] }> {
-    const left: VersionId[] = []
+  /** Have them repaired. @returns how many somebody reads, without marks, and all that were not in time */
+  private *repaired(target: Target, found: readonly DamagedId[]): Task<{ told: number; left: DamagedId[] }> {
+    const left: DamagedId[] = []
     let told = 0
     const isAlone = this.copy.bodies.pins.length === 0 || this.port.tell !== undefined
     const damaged = isAlone ? found : yield* this.copy.ownDamage(found)
@@ -290,7 +292,7 @@ export class CopyScrub {
       let waiting = damaged.slice(at, at + TOLD_MOST)
       if (this.port.tell === undefined) this.copy.tellDamage(waiting)
       else waiting = yield* this.port.tell(waiting)
-      told += waiting.length
+      told += waiting.filter(({ isMark }) => isMark !== true).length
       if (waiting.length === 0) continue
       const untilMs = clock.nowMs() + REPAIR_WAIT_MS
       for (let delayMs = LOOK_FIRST_MS; ; delayMs = Math.min(2 * delayMs, LOOK_MOST_MS)) {
@@ -303,10 +305,10 @@ export class CopyScrub {
     return { told, left }
   }
 
-  private *still(target: Target, damaged: readonly VersionId[]): Task<VersionId[]> {
-    const left: VersionId[] = []
+  private *still(target: Target, damaged: readonly DamagedId[]): Task<DamagedId[]> {
+    const left: DamagedId[] = []
     for (const id of damaged) {
-      const isLeft = this.isOver || (yield* lookAgain(this.copy.reading, target, id)) === 'damaged'
+      const isLeft = this.isOver || STILL_THERE.includes(yield* lookAgain(this.copy.reading, target, id))
       if (isLeft) left.push(id)
     }
     return left

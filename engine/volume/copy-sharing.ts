@@ -7,7 +7,7 @@
  * Remains are what is left of a copy that was removed while others read it: no machine has it, nobody is told of it.
  */
 import { epochOf, seqOf } from '../log/entry.ts'
-import type { VersionId } from '../replication/record.ts'
+import type { DamagedId, VersionId } from '../replication/record.ts'
 import { runTask, until, type Task } from '../task.ts'
 import { SLICE_BLOCKS, SLICE_BYTES } from '../units.ts'
 import { levelsBelow } from './copy-base.ts'
@@ -96,8 +96,8 @@ export class CopySharing {
    * shares repaired as its own (B8).
    * @returns those that some clone reads; the others go with the next sweep
    */
-  *tellReaders(remains: LocalCopyStore, versions: readonly VersionId[]): Task<VersionId[]> {
-    const told: VersionId[] = []
+  *tellReaders(remains: LocalCopyStore, versions: readonly DamagedId[]): Task<DamagedId[]> {
+    const told: DamagedId[] = []
     for (const id of versions) {
       const reader = yield* this.readerOf(remains, id)
       if (reader === undefined) continue

@@ -17,10 +17,10 @@ import { RECORD_KIND, recordPayloadUnits } from '../log/record.ts'
 import type { StoreStream } from '../log/store-stream.ts'
 import type { WaitingRecord } from '../log/waiting-records.ts'
 import type { ClockPort, Crc32c } from '../ports.ts'
-import type { CopyFacts, CopyStore, StoredCopy, StoreEvent } from '../replication/copy-store.ts'
+import type { CopyFacts, CopyStore, ScanRange, StoredCopy, StoreEvent } from '../replication/copy-store.ts'
 import type { OpenedSnapshot, SnapshotPlace } from '../replication/messages.ts'
 import { epochAt, type EpochHistory } from '../replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord, RequestId, VersionId } from '../replication/record.ts'
+import type { BlockVersion, DamagedId, ReplicatedRecord, RequestId, VersionId } from '../replication/record.ts'
 import { runTask, type Task } from '../task.ts'
 import { BLOCK_BYTES, SLICE_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
@@ -59,7 +59,7 @@ export interface CopyOptions {
   /** Of a copy that has pins: the clones beside it that share one of these slices get blocks of their own first. */
   freeSlices(copy: LocalCopyStore, slices: readonly number[]): Task<void>
   /** What clones beside the copy show of it, and it does not itself, was found damaged: theirs to repair. */
-  tellReaders(copy: LocalCopyStore, versions: readonly VersionId[]): void
+  tellReaders(copy: LocalCopyStore, versions: readonly DamagedId[]): void
   /** Some of what the copy shared is durably its own, or gone. */
   onUnshared(copy: LocalCopyStore): void
 }
@@ -275,7 +275,7 @@ export class LocalCopyStore implements CopyStore {
   }
 
   read(token: number, lba: number, blockCount: number): void {
-    const damaged: VersionId[] = []
+    const damaged: DamagedId[] = []
     runTask(readHead(this.reading, lba, blockCount, damaged), (versions) =>
       this.answer({ type: 'read-ended', token, ok: versions !== undefined, versions: versions ?? [], damaged }),
     )
@@ -286,7 +286,7 @@ export class LocalCopyStore implements CopyStore {
   }
 
   readSnapshot(token: number, snapshot: SnapshotPlace, lba: number, blockCount: number): void {
-    const damaged: VersionId[] = []
+    const damaged: DamagedId[] = []
     const read = (versions: Shown<BlockVersion[]>): void => {
       const isGone = versions === 'gone'
       const found = versions === 'gone' ? undefined : versions
@@ -337,8 +337,8 @@ export class LocalCopyStore implements CopyStore {
     )
   }
 
-  scan(token: number, range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number }): void {
-    const damaged: VersionId[] = []
+  scan(token: number, range: ScanRange): void {
+    const damaged: DamagedId[] = []
     runTask(scanSlice(this.reading, range, damaged), (found) =>
       this.answer({
         type: 'scanned',
@@ -446,7 +446,7 @@ export class LocalCopyStore implements CopyStore {
   }
 
   /** Versions that nobody reads were found damaged: the machine is told, which has them repaired (SPEC.md D1). */
-  tellDamage(versions: readonly VersionId[]): void {
+  tellDamage(versions: readonly DamagedId[]): void {
     if (this.bodies.pins.length === 0) return this.answer({ type: 'damaged', versions: [...versions] })
     runTask(this.ownDamage(versions), (own) => this.answer({ type: 'damaged', versions: own }))
   }
@@ -455,8 +455,8 @@ export class LocalCopyStore implements CopyStore {
    * Those that the volume itself shows. What only clones beside the copy show is theirs to repair, for other copies of
    * this volume need not have it: they are told.
    */
-  *ownDamage(versions: readonly VersionId[]): Task<VersionId[]> {
-    const own: VersionId[] = []
+  *ownDamage(versions: readonly DamagedId[]): Task<DamagedId[]> {
+    const own: DamagedId[] = []
     for (const id of versions) {
       const target = this.layout.target(id.lba)
       const found = target === undefined ? [] : yield* versionsOfBlock(target, id.lba)

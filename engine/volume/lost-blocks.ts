@@ -17,7 +17,7 @@ const LOST_MOST = 1024
 const isAmong = (ids: readonly VersionId[], { lba, epoch, seq }: VersionId): boolean =>
   ids.some((one) => one.lba === lba && one.seq === seq && one.epoch === epoch)
 
-export const without = (ids: readonly VersionId[], gone: readonly VersionId[]): VersionId[] =>
+export const without = <T extends VersionId>(ids: readonly T[], gone: readonly VersionId[]): T[] =>
   ids.filter((id) => !isAmong(gone, id))
 
 export class LostBlocks {

@@ -2,7 +2,7 @@
  * Blocks of a copy as they are on the medium, past the page cache (engine/replication/SCRUB.md Q4): read by their place
  * in the log, held against the checksum of their entry of the map, and looked at again where they do not fit.
  */
-import { crcOf, epochOf, segmentOf, seqOf, storedUnitsOf, unitsOf } from '../log/entry.ts'
+import { crcOf, epochOf, segmentOf, seqOf, storedUnitsOf, transformOf, unitsOf } from '../log/entry.ts'
 import { segmentOffsetBytes } from '../log/geometry.ts'
 import { blockIdentity, recordSeed } from '../log/identity.ts'
 import type { VersionId } from '../replication/record.ts'
@@ -11,6 +11,9 @@ import { BLOCK_BYTES, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import type { CopyReading } from './copy-reader.ts'
 import { findExact } from './copy-repair.ts'
+import { isLostMark } from './lost-mark.ts'
+
+export type LookedAt = 'whole' | 'damaged' | 'marked' | 'gone'
 
 const READS_OF_ONE = 2
 
@@ -44,13 +47,14 @@ export function readRun(
   })
 }
 
-/** Whether the blob of the entry at `at` is in `bytes`, which begin at `firstBlock`, as it was written. */
+/** Whether the blob of the entry at `at` is in `bytes`, which begin at `firstBlock`, as it was written; no mark is. */
 export function isWhole(
   o: CopyReading,
   { lba, words, at }: { lba: number; words: Uint32Array; at: number },
   firstBlock: number,
   bytes: Uint8Array,
 ): boolean {
+  if (isLostMark(transformOf(words, at))) return false
   const from = unitsOf(words, at) * UNIT_BYTES - firstBlock * BLOCK_BYTES
   const crc = o.crc32c(bytes.subarray(from, from + storedUnitsOf(words, at) * UNIT_BYTES))
   const identity = blockIdentity(recordSeed(o.tag, epochOf(words, at), seqOf(words, at)), lba)
@@ -58,14 +62,16 @@ export function isWhole(
 }
 
 /**
- * Whether a version that was found damaged is so now: whole when it can be read (it was repaired, or moved), gone when
- * no view shows it any more. What the map cannot tell stays damaged: the next scrub looks at it again.
+ * Whether a version that was found damaged is so now: whole when it can be read (it was repaired, or moved), marked
+ * when there is but the mark of what nobody had, gone when no view shows it any more. What the map cannot tell stays
+ * damaged: the next scrub looks at it again.
  */
-export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<'whole' | 'damaged' | 'gone'> {
+export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<LookedAt> {
   for (let reads = 0; reads < READS_OF_ONE; reads++) {
     const found = yield* findExact(target, id)
     if (found === 'none' || isOver(target)) return 'gone'
     if (found === 'unknown') continue
+    if (isLostMark(transformOf(found.words, 0))) return 'marked'
     const fits = yield* readOne(o, target, id.lba, found.words)
     if (isOver(target)) return 'gone'
     if (fits) return 'whole'

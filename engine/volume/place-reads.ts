@@ -8,7 +8,7 @@
 import { epochOf, seqOf } from '../log/entry.ts'
 import { GAP_BLOCKS, READ_BLOCKS, type Pace } from '../log/medium-pace.ts'
 import { isCheckable, SegmentStructures, type HeaderPlace, type StructureWatch } from '../log/structure-check.ts'
-import type { VersionId } from '../replication/record.ts'
+import type { DamagedId, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
@@ -29,8 +29,8 @@ export interface ReadSteps {
   structures?: StructureWatch
   /** So many blocks more were looked at: for who watches, not noted yet. */
   looked?(blocks: number): void
-  /** Blocks could not be read twice, or do not fit their checksum. It may take its time. */
-  damaged(ids: readonly VersionId[]): Task<void>
+  /** Blocks could not be read twice, do not fit their checksum, or are marks. It may take its time. */
+  damaged(ids: readonly DamagedId[]): Task<void>
   /** Whether it is time to say how far it came. */
   isDue(): boolean
   /** All in front of the segment is done, so many blocks since the last time. */
@@ -239,14 +239,16 @@ export class PlaceReads {
     yield* this.ended(1)
     const { suspects } = this
     this.suspects = []
-    const damaged: VersionId[] = []
+    const damaged: DamagedId[] = []
     for (const id of suspects) {
       if (!(yield* steps.pace.wait(BLOCK_BYTES))) {
         // None of them is told: what lies in front of them is not done.
         this.suspects = suspects
         return false
       }
-      if ((yield* lookAgain(o, target, id)) === 'damaged') damaged.push(id)
+      const found = yield* lookAgain(o, target, id)
+      if (found === 'damaged') damaged.push(id)
+      else if (found === 'marked') damaged.push({ ...id, isMark: true })
     }
     if (isOver(target)) return false
     if (damaged.length > 0) yield* steps.damaged(damaged)

@@ -5,7 +5,7 @@
  */
 import { parseJson } from '../log/checkpoint.ts'
 import { scrubKey } from '../log/index-keys.ts'
-import type { VersionId } from '../replication/record.ts'
+import type { DamagedId, VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import type { Target } from './block-reader.ts'
 import type { WalkPlace } from './deep-walk.ts'
@@ -40,7 +40,7 @@ export interface ScrubNote {
   light: ScrubTrack
   deep: ScrubTrack
   /** Found by the last deep one or the one under way, and damaged still when they were looked at last. */
-  left: VersionId[]
+  left: DamagedId[]
   /** Of which every member said, when it was asked last, that it lacks it or cannot read it either (SPEC.md D4). */
   lost: VersionId[]
 }

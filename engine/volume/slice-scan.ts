@@ -5,6 +5,7 @@
 import {
   ENTRY_KIND, ENTRY_WORDS, epochOf, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf, unitsOfRun,
 } from '../log/entry.ts'
+import type { ScanRange } from '../replication/copy-store.ts'
 import type { BlockVersion, VersionId } from '../replication/record.ts'
 import type { Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../units.ts'
@@ -12,6 +13,7 @@ import type { Target } from './block-reader.ts'
 import { baseBlocks, levelsBelow, type BaseBlocks } from './copy-base.ts'
 import { kindName } from './copy-headers.ts'
 import { fetchRun, pagesFrom, pageVersions, readingOf, type CopyReading, type FoundVersion } from './copy-reader.ts'
+import { isAmong, lostMark } from './lost-mark.ts'
 import { hasPins, withoutPinned } from './own-views.ts'
 
 export const PAGES_PER_SLICE = SLICE_BLOCKS / PAGE_BLOCKS
@@ -19,13 +21,14 @@ export const PAGES_PER_SLICE = SLICE_BLOCKS / PAGE_BLOCKS
 /**
  * Versions with `above < seq <= upTo` from block `cursor` of the slice on, whole blocks at a time; not what clones
  * beside the copy show alone.
+ * @param range  `lost`: versions that nobody has; where they cannot be read here either, their marks are given instead
  */
 export function* scanSlice(
   o: CopyReading,
-  range: { slice: number; above: number; upTo: number; cursor: number; bytesMax: number },
+  range: ScanRange,
   damaged: VersionId[],
 ): Task<{ versions: BlockVersion[]; cursor: number | undefined } | undefined> {
-  const { slice, above, upTo, cursor, bytesMax } = range
+  const { slice, above, upTo, cursor, bytesMax, lost = [] } = range
   const firstLba = slice * SLICE_BLOCKS
   const target = o.target(firstLba)
   if (target === undefined || target.stream.failed) return undefined
@@ -66,15 +69,18 @@ export function* scanSlice(
         at++
         continue
       }
-      const most = Math.max(1, Math.ceil((bytesMax - bytes) / BLOCK_BYTES))
-      const run = runOf(found, at, most)
+      const isLost = lost.length > 0 && isAmong(lost, lba, words)
+      const most = isLost ? 1 : Math.max(1, Math.ceil((bytesMax - bytes) / BLOCK_BYTES))
+      const run = runOf(found, at, beforeLost(lost, found, at, most))
       const runBytes = unitsOfRun(run.words, run.count) * UNIT_BYTES
       if (memory.length < runBytes)
         memory = scanMemory(Math.max(runBytes, Math.min(most, found.length - at) * BLOCK_BYTES))
       const into = memory.subarray(0, runBytes)
       memory = memory.subarray(into.length)
       const reading = owner === undefined ? o : readingOf(o, owner)
-      const payloads = yield* fetchRun(reading, target.stream, lba, run.words, run.count, damaged, into)
+      const met: VersionId[] = isLost ? [] : damaged
+      const read = yield* fetchRun(reading, target.stream, lba, run.words, run.count, met, into)
+      const payloads = read === undefined && met.length > 0 && isLost ? [lostMark(reading, lba, run.words)] : read
       if (payloads === undefined) {
         failed = true
         break
@@ -92,6 +98,18 @@ export function* scanSlice(
     if (next !== undefined) return { versions, cursor: next }
     pageNumber++
   }
+}
+
+/** How many of the next ones are read at once: up to one that is lost, which is looked at by itself. */
+function beforeLost(lost: readonly VersionId[], found: readonly FoundVersion[], at: number, most: number): number {
+  if (lost.length === 0) return most
+  let count = 1
+  while (count < most && at + count < found.length) {
+    const next = found[at + count]!
+    if (isAmong(lost, next.lba, next.words)) break
+    count++
+  }
+  return count
 }
 
 /** Those of one block, its own and shared; undefined when the index cannot be read. */

@@ -9,7 +9,8 @@ import type { CopyFacts, StoredCopy, StoreEvent } from '../../engine/replication
 import type {
   BlockVersion, ControlChange, Payload, ReplicatedRecord, VersionId,
 } from '../../engine/replication/record.ts'
-import { payloadOf } from '../../engine/volume/copy-headers.ts'
+import { blobsOf, payloadOf } from '../../engine/volume/copy-headers.ts'
+import { isLostMark } from '../../engine/volume/lost-mark.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { stamped, stampOf, StoreWorld, type WorldOptions } from './store-world.ts'
 import { blocksOf, mixedPayload } from './stored-forms.ts'
@@ -182,12 +183,15 @@ export class CopyWorld {
     this.answered((token) => this.copy.repair(token, versions))
   }
 
-  /** The whole of slice 0, in pieces. */
-  scan({ above, upTo, bytesMax = 20_000 }: { above: number; upTo: number; bytesMax?: number }): StampedVersion[] {
+  /** The whole of slice 0, in pieces. @param lost  what nobody has: of that marks are given */
+  scan({ above, upTo, bytesMax = 20_000, lost = [] }: {
+    above: number; upTo: number; bytesMax?: number; lost?: readonly VersionId[]
+  }): StampedVersion[] {
     const found: StampedVersion[] = []
     for (let cursor: number | undefined = 0; cursor !== undefined;) {
       const from: number = cursor
-      const event = this.answered((token) => this.copy.scan(token, { slice: 0, above, upTo, cursor: from, bytesMax }))
+      const range = { slice: 0, above, upTo, cursor: from, bytesMax, lost }
+      const event = this.answered((token) => this.copy.scan(token, range))
       if (event.type !== 'scanned' || !event.ok) throw new Error('cannot be scanned')
       found.push(...event.versions.map((version) => ({ ...version, stamp: stampOfVersion(version) })))
       cursor = event.cursor
@@ -218,8 +222,11 @@ export class CopyWorld {
   }
 }
 
-const stampOfVersion = ({ payload }: BlockVersion): number =>
-  payload === undefined ? 0 : stampOf(blocksOf(payload)[0]!)
+/** -1: it is the mark of a block that nobody has. */
+const stampOfVersion = ({ payload }: BlockVersion): number => {
+  if (payload === undefined) return 0
+  return isLostMark(blobsOf(payload).stored?.transform ?? 0) ? -1 : stampOf(blocksOf(payload)[0]!)
+}
 
 /** A write of stamped blocks, none of them compressed. */
 export const write = (epoch: number, seq: number, lba: number, stamps: number[]): ReplicatedRecord =>

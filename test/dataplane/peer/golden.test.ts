@@ -128,6 +128,7 @@ const recordedBlobs = recordedOf(3)
 const recordedDamage = recordedOf(4)
 const recordedSealed = recordedOf(5)
 const recordedShrinks = recordedOf(6)
+const recordedMarks = recordedOf(7)
 
 t.test('every type has its recorded frame', async (t) => {
   const all = [...Object.keys(recorded), ...Object.keys(recordedLater)]
@@ -246,3 +247,22 @@ for (const message of WITH_SHRINKS) {
     t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
   })
 }
+
+/** Of blocks that nobody has: one that was stored as it is, and one that was compressed and encrypted. */
+const marks = [4, 7].map((transform) => ({ ...version, payload: blobs([5], 9, transform) }))
+const WITH_MARKS: WireMessage = { ...MESSAGES.fill, versions: [...marks, ...versions] }
+
+t.test('fill with marks of what nobody has', async (t) => {
+  t.equal(versionFor(WITH_MARKS), 7, 'an older version has none')
+  t.equal(golden(WITH_MARKS, 7), recordedMarks.fill, 'is written as it was')
+  const { messages } = read(bytesOf([WITH_MARKS], { version: 7 }), { lane: laneOf(WITH_MARKS), version: 7 })
+  t.equal(messages.map(textOf).join(), textOf(WITH_MARKS), 'and read as it was')
+})
+
+t.test('no other message has marks', async (t) => {
+  for (const message of withBlobs(4, 0)) {
+    if (message.type === 'fill') continue
+    const { problem } = read(bytesOf([message], { version: 7 }), { lane: laneOf(message), version: 7 })
+    t.equal(problem, 'a block is missing or damaged', message.type)
+  }
+})

@@ -92,7 +92,7 @@ t.test('a copy of the cleaner takes the place of the version it was made of, of 
   const stage = new MapStage()
   const old = stage.write(0, 1)
   const page = stage.load()
-  const move = { epoch: 1, seq: old.seq, fromSegment: 1, fromUnits: old.units, segment: 2, units: 640 }
+  const move = { epoch: 1, seq: old.seq, fromSegment: 1, fromUnits: old.units, segment: 2, units: 640, transform: 0 }
   const { seq } = stage.write(0, 0)
   t.equal(stage.map.applyMove(page, 0, move), false, 'it was overwritten meanwhile')
   t.equal(shown(page, 0), `data ${seq} in 0`)

@@ -131,7 +131,7 @@ t.test('any record comes back', (t) => {
 t.test('what no record can be is not read, and is not written', (t) => {
   const bad: Record<string, [at: number, value: number]> = {
     'kind 0': [0, 0], 'kind 5': [0, 5], 'unknown flag': [1, 8], 'wrong length': [2, 96], 'no blocks': [4, 0],
-    'more blocks than a page': [5, 2], 'a transform that is reserved': [54, 4], 'a write with an operation': [55, 1],
+    'more blocks than a page': [5, 2], 'a transform that is reserved': [54, 8], 'a write with an operation': [55, 1],
     'a blob of no units': [108, 0], 'a blob over a block': [108, 65],
   }
   for (const [name, [at, value]] of Object.entries(bad)) {

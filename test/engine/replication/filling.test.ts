@@ -2,6 +2,7 @@
  * Copies that were away or are new: filled by what they miss or whole, while writes go on, and then required.
  */
 import t from 'tap'
+import type { VersionId } from '../../../engine/replication/record.ts'
 import { withForcedPrimary } from '../../../engine/replication/configuration.ts'
 import type { CopyOptions } from '../../../engine/replication/copy-port.ts'
 import { Copies } from './copies.ts'
@@ -414,5 +415,67 @@ t.test('a member that is filled where it is and stores what came since slowly is
   t.equal(copies.node('n1').state.role, 'primary')
   t.equal(copies.node('n2').state.consistency.state, 'consistent')
   t.equal(fills.size, 1)
+  t.end()
+})
+
+/** Sixteen blocks on two copies, of which the third one has nothing yet; what is there of one of them. */
+function twoOfThree(): { copies: Copies; lost: VersionId } {
+  const copies = new Copies({ nodes: 3, members: ['n1', 'n2'], minInSync: 1, copy: { fillBytesMax: 4096 } })
+  copies.isolate('n3')
+  copies.run(500)
+  copies.open()
+  for (let i = 0; i < 16; i++) copies.write(i, 100 + i)
+  copies.run(500)
+  const { epoch, seq } = copies.node('n1').store.state.view.blocks.get(5)![0]!
+  return { copies, lost: { lba: 5, epoch, seq } }
+}
+
+/** Numbers of the fillings of a node that come to it from now on. */
+function fillsBegun(copies: Copies, node: string): Set<number> {
+  const begun = new Set<number>()
+  const deliver = copies.deliver.bind(copies)
+  copies.deliver = (letter) => {
+    if (letter.to === node && letter.message.type === 'fill-start') begun.add(letter.message.fill)
+    deliver(letter)
+  }
+  return begun
+}
+
+const rot = (copies: Copies, node: string, id: VersionId): void => {
+  copies.node(node).store.state.damaged = [id]
+}
+
+t.test('D8: a filling goes past a block that nobody has, and the copy does not have it either', (t) => {
+  const { copies, lost } = twoOfThree()
+  for (const node of ['n1', 'n2']) rot(copies, node, lost)
+  copies.cut.clear()
+  copies.run(20_000)
+  t.same(copies.config.inSync, ['n1', 'n2', 'n3'])
+  t.same(copies.node('n3').store.state.damaged, [lost])
+  for (const lba of [4, 6]) {
+    const [one, other] = ['n1', 'n3'].map((node) => copies.node(node).store.state.view.blocks.get(lba))
+    t.same(other, one, `block ${lba} is there`)
+  }
+  const read = copies.ask({ type: 'read', lba: 5, blockCount: 1 })
+  copies.run(5000)
+  t.match(copies.answerOf(read), { ok: false, code: 'damaged' })
+  t.end()
+})
+
+t.test('D8: what another member may have is waited for, and sent when it came back', (t) => {
+  const { copies, lost } = twoOfThree()
+  rot(copies, 'n1', lost)
+  const fills = fillsBegun(copies, 'n3')
+  copies.cut.clear()
+  copies.isolate('n2')
+  copies.run(30_000)
+  t.same(copies.config.inSync, ['n1'], 'the one that may have it is away')
+  t.equal(copies.node('n3').state.consistency.state, 'filling')
+  copies.cut.clear()
+  copies.run(20_000)
+  t.same(copies.config.inSync.toSorted(), ['n1', 'n2', 'n3'])
+  t.equal(fills.size, 1, 'and nothing was begun anew, however long that took')
+  for (const node of ['n1', 'n3']) t.same(copies.node(node).store.state.damaged ?? [], [], node)
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
   t.end()
 })

@@ -2,13 +2,14 @@
  * The end of a run, where a seed says so: some blocks are damaged on every copy, which no protocol could mend (the
  * atlas allows it nowhere else). Everybody is there and says so: reads of them, and narrow writes that want the rest of
  * one, are answered `damaged`, and soon; others are served. While one of the nodes stands still, which may lead, they
- * wait: it may have it. Then each is healed, by a write, a trim, or a medium that gives back what it had on one of the
- * copies, and is read as it should be by whoever reads next.
+ * wait: it may have it. Half of the time a copy is made anew meanwhile (last-fill.ts). Then each is healed, by a write,
+ * a trim, or a medium that gives back what it had on one of the copies, and is read as it should be by whoever reads
+ * next.
  */
-import { BLOCK_BYTES } from '../../../engine/units.ts'
-import type { ClientOperation } from '../../../engine/replication/request-parts.ts'
 import { Random } from '../random.ts'
 import { replay } from './checker/history.ts'
+import { fillPastLost } from './last-fill.ts'
+import { ask, expect, narrow, overwrite, read } from './last-requests.ts'
 import type { Rotten } from './node-disk.ts'
 import type { SimClient } from './sim-client.ts'
 import type { SimNode } from './sim-node.ts'
@@ -17,7 +18,7 @@ import { waitFor } from './world-wait.ts'
 
 const LOST_MOST = 3
 
-interface Lost {
+export interface Lost {
   lba: number
   stamp: number
   of: Map<SimNode, Rotten>
@@ -50,15 +51,17 @@ export function loseSome(world: World, nodes: readonly SimNode[]): number {
   const other = heads.find(([lba]) => !lost.some((one) => one.lba === lba))
   for (const one of lost) look(world, client, one, random)
   if (lost.length > 0 && other !== undefined) expect(world, client, read(other[0]), 'ok', other[1].stamp)
+  const all = [...lost]
+  const hasWiped = fillPastLost(world, client, lost, nodes)
   const [first] = lost
   const mayPause = first !== undefined && nodes.length > 1 && random.chance(0.5)
   // Whoever was away for long may have been wiped to be filled: then its medium has nothing to give back.
   if (mayPause) waitForOne(world, client, first.lba, random.pick([...nodes]))
-  for (const one of lost) heal(world, client, one, random.pick(mayPause ? MADE_ANEW : HEALED))
+  for (const one of lost) heal(world, client, one, random.pick(mayPause || hasWiped ? MADE_ANEW : HEALED))
   world.mayLose = false
   // What snapshots still show of it.
-  for (const { of } of lost) for (const { mark } of of.values()) mark.undo()
-  return lost.length
+  for (const { of } of all) for (const { mark } of of.values()) mark.undo()
+  return all.length
 }
 
 function look(world: World, client: SimClient, { lba }: Lost, random: Random): void {
@@ -93,54 +96,5 @@ function heal(world: World, client: SimClient, { lba, stamp, of }: Lost, how: (t
     expect(world, client, read(lba), 'ok', stamp)
     return
   }
-  const range = { offsetBytes: lba * BLOCK_BYTES, lengthBytes: BLOCK_BYTES, fua: false }
-  const change: ClientOperation =
-    how === 'write' ? { type: 'write', data: undefined, ...range } : { type: 'trim', ...range }
-  const [written = 0] = expect(world, client, change, 'ok')
-  expect(world, client, read(lba), 'ok', written)
-}
-
-const read = (lba: number): ClientOperation =>
-  ({ type: 'read', offsetBytes: lba * BLOCK_BYTES, lengthBytes: BLOCK_BYTES })
-
-/** All but the edges of a block. */
-const narrow = (lba: number): ClientOperation => ({
-  type: 'write', offsetBytes: lba * BLOCK_BYTES + 512, lengthBytes: BLOCK_BYTES - 1024, data: undefined, fua: false,
-})
-
-/** A request is answered so, soon; a read with this stamp. @returns what it wrote */
-function expect(
-  world: World, client: SimClient, request: ClientOperation, wanted: string, stamp?: number,
-): readonly number[] {
-  const { result, seen, stamps } = ask(world, client, request)
-  if (result !== wanted || (stamp !== undefined && seen !== stamp)) {
-    const what = `${request.type}${request.type === 'flush' ? '' : ` of block ${request.offsetBytes / BLOCK_BYTES}`}`
-    const message = `at the end a ${what} was ${result} ${seen ?? ''}, not ${wanted} ${stamp ?? ''}`
-    world.judge.report([{ checker: 'lost-blocks', message }])
-  }
-  return stamps
-}
-
-interface Asked {
-  result: string
-  /** By a read. */
-  seen: number | undefined
-  stamps: readonly number[]
-}
-
-/** Where requests may fail in time it is asked again. */
-function ask(world: World, client: SimClient, request: ClientOperation): Asked {
-  const { graceMs, resendMs, evictAfterMs, retryMs, network, disk } = world.swarm
-  const patienceMs = 1000 + 20 * (graceMs + resendMs + evictAfterMs + retryMs + network.delayMs[1] + disk.syncMs[1])
-  const untilMs = world.clock.nowMs() + patienceMs
-  for (;;) {
-    const { tag, stamps } = client.begin(request)
-    const answer = (): string | undefined => world.users.heard.get(`${client.name} ${tag}`)
-    while (answer() === undefined && world.clock.nowMs() < untilMs && world.clock.step());
-    const result = answer() ?? 'not answered'
-    if (result === 'timeout' && world.clock.nowMs() < untilMs) continue
-    const isIt = (id: string): boolean => id.endsWith(`#${tag}`)
-    const seen = world.judge.operations.findLast((op) => op.client === client.name && isIt(op.request))?.stamps[0]
-    return { result, seen: request.type === 'read' ? seen : undefined, stamps }
-  }
+  overwrite(world, client, lba, how)
 }

@@ -17,7 +17,7 @@ import type { CopyFacts, CopyStore, StoreEvent, StoredCopy } from '../../../engi
 import { SNAPSHOT_RUN_KIND } from '../../../engine/replication/messages.ts'
 import type { OpenedSnapshot, SnapshotPlace } from '../../../engine/replication/messages.ts'
 import { epochAt, type EpochHistory } from '../../../engine/replication/record-id.ts'
-import type { BlockVersion, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
+import type { BlockVersion, Payload, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
 import { emptyVersionMap, insertVersion, settleAll, visibleAt, wipe, type VersionMap } from './version-map.ts'
 
 export type JournalEntry =
@@ -256,6 +256,8 @@ export class MemoryStore implements CopyStore {
   }
 
   fill(token: number, versions: readonly BlockVersion[]): void {
+    const marks = versions.filter(({ payload }) => payload?.data === LOST_PAYLOAD.data)
+    if (marks.length > 0) this.state.damaged = [...(this.state.damaged ?? []), ...marks.map(idOf)]
     this.enter({ type: 'fill', token, versions })
     this.sync()
   }
@@ -469,10 +471,21 @@ export class MemoryStore implements CopyStore {
         }
       }
     }
-    const whole = this.whole(ok ? versions : undefined)
-    return { type: 'scanned', token, ...whole, cursor: whole.ok ? next : undefined }
+    const isLost = (id: VersionId): boolean => range.lost?.some((one) => isSame(one, id)) === true
+    const { damaged = [] } = this.state
+    const rotten = versions.filter((version) => damaged.some((id) => isSame(id, version)))
+    const marks = rotten.filter(isLost).map((version) => ({ ...version, payload: LOST_PAYLOAD }))
+    const others = versions.filter((version) => !marks.some((mark) => isSame(mark, version)))
+    const whole = this.whole(ok ? others : undefined)
+    const given = whole.ok ? [...whole.versions, ...marks].sort((a, b) => a.lba - b.lba || a.seq - b.seq) : []
+    return { type: 'scanned', token, ...whole, versions: given, cursor: whole.ok ? next : undefined }
   }
 }
+
+/** The mark of what nobody has (SPEC.md D8). */
+const LOST_PAYLOAD: Payload = { bytes: 4096, data: 'lost' }
+
+const idOf = ({ lba, epoch, seq }: VersionId): VersionId => ({ lba, epoch, seq })
 
 const isSame = (a: VersionId, b: VersionId): boolean => a.lba === b.lba && a.seq === b.seq && a.epoch === b.epoch
 

@@ -97,6 +97,8 @@ function loseAtEnd(world: World, healMs: number): void {
   world.lostAtEnd = loseSome(world, healthyOf(world))
   const untilMs = world.clock.nowMs() + healMs
   while (world.lostAtEnd > 0 && !isQuiet(world) && world.clock.nowMs() < untilMs && world.clock.step());
+  // What snapshots show of it is back, but with who was filled meanwhile.
+  if (world.lostAtEnd > 0) scrubAll(world, healthyOf(world))
 }
 
 function contentOf(world: World, { name, disk }: SimNode): CopyContent | undefined {

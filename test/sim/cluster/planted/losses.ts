@@ -1,6 +1,6 @@
 /**
- * Bugs of what becomes of a block that every copy has lost (SPEC D4): only seeds that lose some at their end meet them,
- * and those are above the counted ones, so a test of its own hunts them (last-loss.test.ts).
+ * Bugs of what becomes of a block that every copy has lost (SPEC D4, D8): only seeds that lose some at their end meet
+ * them, and those are above the counted ones, so a test of its own hunts them (last-loss.test.ts).
  */
 import { storeBug } from './planted-bug.ts'
 
@@ -17,5 +17,23 @@ export const LOSSES = [
       'others.every((node) => hasNoneAt(one, node))',
       'others.some((node) => hasNoneAt(one, node))',
     ],
+  ]),
+  storeBug('a filling marks as lost what a member may have', 'D8', [
+    [
+      'replication/fill-source.ts',
+      'fill.awaited = damaged.map(({ lba, epoch, seq }) => ({ lba, epoch, seq }))',
+      'fill.lost.push(...damaged)',
+    ],
+  ]),
+  storeBug('a filling waits for ever where a block is lost', 'I22, D8', [
+    ['replication/fill-losses.ts', '      fill.lost.push(id)\n', ''],
+  ]),
+  storeBug('a mark is read as a block', 'I9, D8', [
+    ['volume/copy-reader.ts', '    if (isLostMark(transformOf(words, w))) return undefined\n', ''],
+    ['volume/copy-reader.ts', 'run === 1 && isLostMark(transformOf(words, 0))', 'run === 0'],
+  ]),
+  storeBug('what came back stays a mark', 'D3, D8', [['volume/copy-repair.ts', ' & ~TRANSFORM.lost', '']]),
+  storeBug('a scrub takes a mark for a block', 'I17, D8', [
+    ['volume/medium-blocks.ts', '  if (isLostMark(transformOf(words, at))) return false\n', ''],
   ]),
 ]

@@ -1,0 +1,130 @@
+/**
+ * Risk: a block that nobody has any more is shown as zeroes, or as what was there before, by the copy that was filled
+ * without it; or the mark of it cannot be told from the block, or stays when the block comes back.
+ */
+import { crc32c } from '@node-rs/crc32'
+import t from 'tap'
+import type { Test } from 'tap'
+import { ENTRY_WORDS, segmentOf, storedUnitsOf, unitsOf } from '../../../engine/log/entry.ts'
+import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
+import type { BlockVersion } from '../../../engine/replication/record.ts'
+import { UNIT_BYTES } from '../../../engine/units.ts'
+import { blobsOf, payloadOf } from '../../../engine/volume/copy-headers.ts'
+import { digestSlice } from '../../../engine/volume/copy-digest.ts'
+import { runTask } from '../../../engine/task.ts'
+import { restored } from '../../../engine/volume/restored-blocks.ts'
+import { CopyWorld, mixedWrite, write } from '../../sim/copy-world.ts'
+import { SECTOR_BYTES } from '../../sim/disk-image.ts'
+import { stamped } from '../../sim/store-world.ts'
+
+const BLOCKS = 13
+
+function damage(world: CopyWorld, lba: number): void {
+  const { stream, map } = world.copy.targets[0]!
+  const words = map.pages.get(0)!.words.slice(lba * ENTRY_WORDS, (lba + 1) * ENTRY_WORDS)
+  const segmentAt = segmentOffsetBytes(stream.context.segmentBytes, segmentOf(words, 0))
+  const from = segmentAt + unitsOf(words, 0) * UNIT_BYTES
+  // Of blobs that lie close to each other only this one is hit.
+  const sector = Math.ceil(from / SECTOR_BYTES) * SECTOR_BYTES
+  const isIn = sector < from + storedUnitsOf(words, 0) * UNIT_BYTES
+  t.ok(world.world.disks[0]!.damage(isIn ? sector : sector - SECTOR_BYTES, 'ones'))
+}
+
+function digestOf({ copy, world }: CopyWorld): unknown {
+  let digest: unknown
+  runTask(digestSlice(copy, 0), (found) => (digest = found))
+  world.clock.runUntil(() => digest !== undefined)
+  return (digest as { pages: unknown }).pages
+}
+
+/** One write of blocks in a row, one of which some are compressed, and a compressed block by itself. */
+function source(seed: number): CopyWorld {
+  const world = new CopyWorld({ seed })
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 0, [100, 101, 102, 103, 104, 105]))
+  world.append(mixedWrite(1, 3, 6, [206, 207, 208, 209, 210, 211]))
+  world.settle()
+  world.append(mixedWrite(1, 4, 12, [301]))
+  world.settle()
+  world.copy.apply(4, {})
+  world.readStamps(0, BLOCKS)
+  return world
+}
+
+const LOST = [{ lba: 3, epoch: 1, seq: 2 }, { lba: 7, epoch: 1, seq: 3 }, { lba: 12, epoch: 1, seq: 4 }]
+
+function filled(seed: number, from: CopyWorld, versions: BlockVersion[]): CopyWorld {
+  const world = new CopyWorld({ seed })
+  world.open()
+  world.startFill({ fork: 0, target: 4, wipe: [0], descriptor: from.copy.descriptor(), windows: {} })
+  world.fill(versions)
+  t.ok(world.keep({ consistency: { state: 'consistent' } }))
+  return world
+}
+
+/** All others are what they were. */
+function showsTheRest(t: Test, world: CopyWorld): void {
+  for (let lba = 0; lba < BLOCKS; lba++) {
+    if (LOST.some((one) => one.lba === lba)) t.throws(() => world.readStamps(lba, 1), /cannot be read/, `block ${lba}`)
+    else t.same(world.readStamps(lba, 1), [(lba < 6 ? 100 : 200) + lba])
+  }
+}
+
+t.test('a mark has length and checksum of what was lost, and is no block', (t) => {
+  const world = source(1)
+  const whole = world.scan({ above: 0, upTo: 4 })
+  for (const { lba } of LOST) damage(world, lba)
+  t.throws(() => world.scan({ above: 0, upTo: 4 }), /cannot be scanned/)
+  const versions = world.scan({ above: 0, upTo: 4, lost: LOST })
+  t.same(versions.map(({ lba, seq }) => [lba, seq]), whole.map(({ lba, seq }) => [lba, seq]))
+  for (const { lba } of LOST) {
+    const [was, mark] = [whole, versions].map((all) => blobsOf(all.find((one) => one.lba === lba)!.payload!))
+    t.equal(mark!.bytes.length, was!.bytes.length)
+    t.same([...Array.from(mark!.crcs)], [...Array.from(was!.crcs)])
+    t.equal(crc32c(Buffer.from(mark!.bytes)), mark!.crcs[0], 'its checksum is that of its bytes')
+    t.notSame(mark!.bytes, was!.bytes)
+    t.equal(restored(versions.filter((one) => one.lba === lba)), undefined, 'no frontend makes a block of it')
+  }
+  t.end()
+})
+
+for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+  t.test(`filled with marks, with the index ${index === 'lost' ? 'lost' : 'kept'} by crashes: no data there`, (t) => {
+    const from = source(2)
+    const digest = digestOf(from)
+    for (const { lba } of LOST) damage(from, lba)
+    let world = filled(3, from, from.scan({ above: 0, upTo: 4, lost: LOST }))
+    showsTheRest(t, world)
+    t.same(digestOf(world), digest, 'a comparison finds no difference')
+    world = world.crash({ kind: 'synced' }, index)
+    world.open()
+    showsTheRest(t, world)
+    t.same(world.exactly(LOST).damaged.map(({ lba }) => lba), [3, 7, 12], 'it says so to who asks')
+    t.same(world.scan({ above: 0, upTo: 4, lost: LOST }).length, BLOCKS, 'and fills others in the same way')
+    const wrong = { ...LOST[0]!, kind: 'write' as const, payload: payloadOf(crc32c as never, stamped(999)) }
+    world.repair([wrong])
+    showsTheRest(t, world)
+    world.repair([{ ...wrong, payload: payloadOf(crc32c as never, stamped(103)) }])
+    t.same(world.readStamps(2, 3), [102, 103, 104], 'brought back')
+    world = world.crash({ kind: 'synced' }, index)
+    world.open()
+    t.same(world.readStamps(2, 3), [102, 103, 104])
+    t.throws(() => world.readStamps(7, 1), /cannot be read/)
+    world.append(write(1, 5, 7, [407]))
+    world.settle()
+    world.copy.apply(5, {})
+    t.same(world.readStamps(7, 1), [407], 'written anew')
+    t.end()
+  })
+}
+
+t.test('what can be read after all is given as it is', (t) => {
+  const from = source(4)
+  damage(from, 3)
+  const world = filled(5, from, from.scan({ above: 0, upTo: 4, lost: LOST }))
+  t.throws(() => world.readStamps(3, 1), /cannot be read/)
+  t.same(world.readStamps(7, 1), [207])
+  t.same(world.readStamps(12, 1), [301])
+  t.end()
+})
