@@ -10,12 +10,12 @@ import { afterPrefix } from '../store/json-value.ts'
 import { PrefixWatch } from '../store/prefix-watch.ts'
 import { REMOVED_PREFIX, decodeRemoved, whyRemoved } from '../store/removed-nodes.ts'
 import type { RemovedNode } from '../store/removed-nodes.ts'
-
-type End = (why: HoldfastError) => void
+import { HeldCalls } from './held-calls.ts'
+import type { End } from './held-calls.ts'
 
 export class RemovedList {
   readonly #nodes = new Map<string, RemovedNode>()
-  readonly #held = new Map<string, Set<End>>()
+  readonly #held = new HeldCalls()
   readonly #watch: PrefixWatch
 
   constructor({ store, onProblem }: { store: ClusterStore; onProblem(error: HoldfastError): void }) {
@@ -36,12 +36,7 @@ export class RemovedList {
 
   /** Of a call that goes on. @returns to be called when it is over */
   hold(name: string, end: End): () => void {
-    const held = this.#held.get(name) ?? new Set()
-    this.#held.set(name, held.add(end))
-    return () => {
-      held.delete(end)
-      if (held.size === 0 && this.#held.get(name) === held) this.#held.delete(name)
-    }
+    return this.#held.add(name, end)
   }
 
   close(): void {
@@ -55,7 +50,7 @@ export class RemovedList {
     const before = this.#nodes.get(name)
     this.#nodes.set(name, node)
     if (before?.removedAtMs === node.removedAtMs) return
-    const why = new HoldfastError('node-removed', { name, reason: `node ${name} was removed from the cluster` })
-    for (const end of [...(this.#held.get(name) ?? [])]) end(why)
+    const reason = `node ${name} was removed from the cluster`
+    this.#held.end(name, new HoldfastError('node-removed', { name, reason }))
   }
 }

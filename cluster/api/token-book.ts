@@ -14,6 +14,8 @@ import { TOKEN_PREFIX, decodeToken } from '../store/token-records.ts'
 import type { TokenRecord } from '../store/token-records.ts'
 import { isTokenOf, parseToken } from '../tls/bearer-token.ts'
 import type { Caller } from './access.ts'
+import { HeldCalls } from './held-calls.ts'
+import type { End } from './held-calls.ts'
 
 export interface TokenBookOptions {
   store: ClusterStore
@@ -24,8 +26,6 @@ export interface TokenBookOptions {
   wallMs?(): number
 }
 
-type End = (why: HoldfastError) => void
-
 /** The longest that a timer of Node waits. */
 const TIMER_MS_MAX = 2 ** 31 - 1
 
@@ -35,7 +35,7 @@ export class TokenBook {
   /** By which each was taken: a name may get another token later. */
   readonly #taken = new WeakMap<Caller, TokenRecord>()
   /** What goes on under a token, by its name. */
-  readonly #held = new Map<string, Set<End>>()
+  readonly #held = new HeldCalls()
   readonly #watch: PrefixWatch
   #isListed = false
 
@@ -91,21 +91,17 @@ export class TokenBook {
       end(why)
       return () => undefined
     }
-    const { name } = caller
     const record = this.#taken.get(caller)!
-    const held = this.#held.get(name) ?? new Set()
-    this.#held.set(name, held)
     let timer: NodeJS.Timeout | undefined
-    const letGo = (): void => {
-      clearTimeout(timer)
-      held.delete(over)
-      if (held.size === 0 && this.#held.get(name) === held) this.#held.delete(name)
-    }
     const over: End = (why) => {
       letGo()
       end(why)
     }
-    held.add(over)
+    const release = this.#held.add(caller.name, over)
+    const letGo = (): void => {
+      clearTimeout(timer)
+      release()
+    }
     const wait = (): void => {
       if (this.#isOver(record)) return over(refused(endOf(record)))
       timer = setTimeout(wait, Math.min(record.expiresAtMs - this.#nowMs(), TIMER_MS_MAX))
@@ -140,7 +136,7 @@ export class TokenBook {
     if (now === undefined) this.#tokens.delete(name)
     else this.#tokens.set(name, now)
     if (isSame(before, now)) return
-    for (const end of [...(this.#held.get(name) ?? [])]) end(refused('it was revoked'))
+    this.#held.end(name, refused('it was revoked'))
   }
 }
 
