@@ -1,5 +1,6 @@
 /** What a node tells with its heartbeat under `beats/<name>` (cluster/store/heartbeats.ts): where it is reached. */
-import { encodeJson, isText, parseRecord } from '../store/json-value.ts'
+import { isText } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from '../store/json-value.ts'
 
 export const BEAT_PREFIX = 'beats/'
 

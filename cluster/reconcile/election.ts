@@ -10,10 +10,11 @@
  * Two may believe that they are elected at the same time, so nothing depends on it but who tries.
  */
 import type { HoldfastError } from '../../engine/errors.ts'
+import { isText } from '../../engine/value-shape.ts'
 import type { ClusterStore, Entry, Version } from '../store/cluster-store.ts'
 import { decodeHeartbeat, encodeHeartbeat } from '../store/heartbeats.ts'
 import type { Heartbeat } from '../store/heartbeats.ts'
-import { encodeJson, isText, parseRecord } from '../store/json-value.ts'
+import { encodeJson, parseRecord } from '../store/json-value.ts'
 
 export const CONTROLLER_KEY = 'controller'
 

@@ -1,5 +1,6 @@
 /** How long the cluster was watched by a controller: `cluster-age` (SPEC.md T2 of engine/control). */
-import { encodeJson, isCount, parseRecord } from './json-value.ts'
+import { isCount } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from './json-value.ts'
 
 export const AGE_KEY = 'cluster-age'
 

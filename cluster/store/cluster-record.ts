@@ -3,7 +3,8 @@
  * `rebuilt` (REBUILD.md section 4).
  */
 import type { NodeId } from '../../engine/replication/configuration.ts'
-import { encodeJson, isCount, isRecord, isText, parseRecord } from './json-value.ts'
+import { isCount, isRecord, isText } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from './json-value.ts'
 
 export const CLUSTER_KEY = 'cluster'
 const ID = /^[0-9a-f]{32}$/

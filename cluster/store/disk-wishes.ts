@@ -1,6 +1,7 @@
 /** What the operator wishes of a disk: `disk-wishes/<uuid>` (engine/control/node-status.ts). */
 import type { DiskWish } from '../../engine/control/node-status.ts'
-import { encodeJson, isFlag, parseRecord } from './json-value.ts'
+import { isFlag } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from './json-value.ts'
 
 export const DISK_WISH_PREFIX = 'disk-wishes/'
 

@@ -1,7 +1,9 @@
 /**
  * Records of the cluster store are JSON. What is read is looked at before anybody believes it, since a restored backup
- * or a person may have put it there: these tell what a value is.
+ * or a person may have put it there (engine/value-shape.ts).
  */
+import { isRecord, isText } from '../../engine/value-shape.ts'
+
 export type Json = Record<string, unknown>
 
 export const encodeJson = (value: object): Uint8Array => Buffer.from(JSON.stringify(value))
@@ -15,16 +17,6 @@ export function parseRecord(value: Uint8Array): Json | undefined {
     return undefined
   }
 }
-
-export const isRecord = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-export const isText = (value: unknown): value is string => typeof value === 'string'
-
-export const isFlag = (value: unknown): value is boolean => typeof value === 'boolean'
-
-/** A whole number from 0. */
-export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
 export const isOneOf = <T>(value: unknown, choices: readonly T[]): value is T => choices.includes(value as T)
 

@@ -8,7 +8,8 @@ import { assert } from '../../engine/assert.ts'
 import type {
   CopyDescription, DiskDescription, NodeDescription, NotedVolume,
 } from '../../engine/control/node-description.ts'
-import { encodeJson, isCount, isFlag, isRecord, isText, isVolumeId, parseRecord } from './json-value.ts'
+import { isCount, isFlag, isRecord, isText } from '../../engine/value-shape.ts'
+import { encodeJson, isVolumeId, parseRecord } from './json-value.ts'
 import type { Json } from './json-value.ts'
 import { decodeConfig } from './volume-configs.ts'
 import { decodeSpec, decodeVolume } from './volume-records.ts'

@@ -1,6 +1,7 @@
 /** Nodes of the cluster: `nodes/<name>`, written by the node when it starts. */
 import type { NodeRecord } from '../../engine/control/node-status.ts'
-import { encodeJson, isText, parseRecord } from './json-value.ts'
+import { isText } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from './json-value.ts'
 
 export const NODE_PREFIX = 'nodes/'
 

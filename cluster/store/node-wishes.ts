@@ -1,6 +1,7 @@
 /** What the operator wishes of a node: `node-wishes/<name>` (engine/control/node-status.ts). */
 import type { NodeWish } from '../../engine/control/node-status.ts'
-import { encodeJson, isFlag, parseRecord } from './json-value.ts'
+import { isFlag } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from './json-value.ts'
 
 export const NODE_WISH_PREFIX = 'node-wishes/'
 

@@ -1,6 +1,7 @@
 /** Copies that the control plane fills: one value under `rebuilds` (engine/control/rebuild-table.ts). */
 import type { Rebuild, RebuildTable, RebuildWhy } from '../../engine/control/rebuild-table.ts'
-import { encodeJson, isOneOf, isRecord, isText, isVolumeId, parseRecord } from './json-value.ts'
+import { isRecord, isText } from '../../engine/value-shape.ts'
+import { encodeJson, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
 
 export const REBUILDS_KEY = 'rebuilds'
 

@@ -2,7 +2,8 @@
  * Nodes that an operator took out (`node rm`): `removed-nodes/<name>`, for good. What proved to be that node until
  * then, a certificate or a token, proves nothing any more; who takes its name gets a newer one.
  */
-import { encodeJson, isCount, parseRecord } from './json-value.ts'
+import { isCount } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from './json-value.ts'
 
 export const REMOVED_PREFIX = 'removed-nodes/'
 

@@ -1,6 +1,7 @@
 /** Group snapshots in the cluster store: `snapshot-groups/<name>` (cluster/reconcile/GROUPS.md section 2). */
 import type { GroupRecord, GroupState, MemberRecord } from '../../engine/control/snapshot-group.ts'
-import { encodeJson, isCount, isOneOf, isRecord, isText, isVolumeId, parseRecord } from './json-value.ts'
+import { isCount, isRecord, isText } from '../../engine/value-shape.ts'
+import { encodeJson, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
 
 export const GROUP_PREFIX = 'snapshot-groups/'
 

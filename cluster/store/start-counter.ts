@@ -1,5 +1,6 @@
 /** How many starts of daemons there were in the cluster: `starts` (cluster/membership/start-number.ts). */
-import { encodeJson, isCount, parseRecord } from './json-value.ts'
+import { isCount } from '../../engine/value-shape.ts'
+import { encodeJson, parseRecord } from './json-value.ts'
 
 export const STARTS_KEY = 'starts'
 

@@ -1,8 +1,9 @@
 /** Bearer tokens in the cluster store: `tokens/<name>`, written by whoever is elected. A revoked one is not there. */
+import { isCount, isText } from '../../engine/value-shape.ts'
 import { IDENTITY_NAME, ROLES } from '../tls/identity.ts'
 import type { Role } from '../tls/identity.ts'
 import { TOKEN_HASH } from '../tls/bearer-token.ts'
-import { encodeJson, isCount, isOneOf, isText, parseRecord } from './json-value.ts'
+import { encodeJson, isOneOf, parseRecord } from './json-value.ts'
 
 export const TOKEN_PREFIX = 'tokens/'
 

@@ -4,7 +4,7 @@
  * backup or a person may have put it there.
  */
 import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
-import { isCount, isRecord } from './json-value.ts'
+import { isCount, isRecord } from '../../engine/value-shape.ts'
 
 export const CONFIG_PREFIX = 'configs/'
 

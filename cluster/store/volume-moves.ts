@@ -1,6 +1,7 @@
 /** A copy or the lead of a volume that is to move: `moves/<id>`, one a volume (engine/control/volume-record.ts). */
 import type { Move } from '../../engine/control/volume-record.ts'
-import { encodeJson, isOneOf, isText, parseRecord } from './json-value.ts'
+import { isText } from '../../engine/value-shape.ts'
+import { encodeJson, isOneOf, parseRecord } from './json-value.ts'
 
 export const MOVE_PREFIX = 'moves/'
 

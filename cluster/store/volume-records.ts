@@ -9,7 +9,8 @@ import type { QosLimits } from '../../engine/volume/qos-limits.ts'
 import { CIPHERS } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption, VolumeKey } from '../../engine/volume/volume-encryption.ts'
 import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
-import { encodeJson, isCount, isFlag, isOneOf, isRecord, isText, isVolumeId, parseRecord } from './json-value.ts'
+import { isCount, isFlag, isRecord, isText } from '../../engine/value-shape.ts'
+import { encodeJson, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
 
 export const VOLUME_PREFIX = 'volumes/'
 

@@ -9,13 +9,14 @@ import type {
 } from '../../engine/replication/record.ts'
 import type { SessionFence } from '../../engine/replication/session-fence.ts'
 import { BLOB_UNITS_MAX, BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
+import { either, isFlag, tupleOf } from '../../engine/value-shape.ts'
+import type { Shape } from '../../engine/value-shape.ts'
 import type { HandLaid, WireMessage } from './message-codec.ts'
 import { PAYLOAD_BYTES_MAX } from './protocol.ts'
 import {
-  anyPlain, ascendingPairs, boolean, count, either, epoch, integer, list, node, nodeOrNone, object, objectOf, oneOf,
-  record, seq, text, tuple, u32, uuid,
+  anyPlain, ascendingPairs, count, epoch, integer, list, node, nodeOrNone, object, objectOf, oneOf, record, seq, text,
+  u32, uuid,
 } from './shape.ts'
-import type { Shape } from './shape.ts'
 
 const SLICES_MAX = VOLUME_BYTES_MAX / SLICE_BYTES
 /** The history of epochs keeps the last 64; a descriptor of a long unattended one may have more. */
@@ -32,13 +33,13 @@ const RUN_NUMBERS_MAX = 3 * 65536
 
 const session = objectOf<Session>({ generation: count, incarnation: count }, {})
 const fence = objectOf<SessionFence>(
-  { brokenGeneration: count, incarnations: list(tuple(count, count), SESSIONS_MAX) },
-  { open: list(tuple(node, count, count), HOLDERS_MAX) },
+  { brokenGeneration: count, incarnations: list(tupleOf(count, count), SESSIONS_MAX) },
+  { open: list(tupleOf(node, count, count), HOLDERS_MAX) },
 )
 const epochs = ascendingPairs(epoch, seq, EPOCHS_MAX)
 const promised = objectOf<CopyReport['promised']>({ epoch, primary: nodeOrNone }, {})
 /** [slice, base] */
-const slices = list(tuple(u32, seq), SLICES_MAX)
+const slices = list(tupleOf(u32, seq), SLICES_MAX)
 const sliceNumbers = list(u32, SLICES_MAX)
 const text64 = text(64)
 
@@ -79,14 +80,14 @@ const report = {
     object({ state: oneOf('filling'), target: seq, slices }),
   ),
   attach: fence,
-  isWhole: boolean,
+  isWhole: isFlag,
   forgottenSeq: seq,
   lostSlices: sliceNumbers,
 }
 const joinNumber = count
 
 /** As `encodeWindows` writes them: [generation, incarnation, floor, highest, [[number, parts, ...part], ...]]. */
-const windows = list(tuple(count, count, count, count, list(list(count, 65537), 65536)), SESSIONS_MAX)
+const windows = list(tupleOf(count, count, count, count, list(list(count, 65537), 65536)), SESSIONS_MAX)
 
 const title = objectOf<SnapshotTitle>(
   { name: text64, createdAtMs: count, labels: record(text64, text64, LABELS_MAX) },
@@ -122,7 +123,7 @@ const of = <T extends WireMessage['type']>(...args: Parameters<typeof objectOf<R
 
 export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandLaid>]: Shape } = {
   beacon: of<'beacon'>(
-    { number: count, left: list(uuid, VOLUMES_MAX), commits: list(tuple(uuid, epoch, seq), VOLUMES_MAX) },
+    { number: count, left: list(uuid, VOLUMES_MAX), commits: list(tupleOf(uuid, epoch, seq), VOLUMES_MAX) },
     { got: object({ instance: uuid, number: count }) },
   ),
   ended: of<'ended'>({ instance: uuid }, {}),
@@ -161,7 +162,7 @@ export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandL
       joinOf: count,
       attach: fence,
       forgottenSeq: seq,
-      isWhole: boolean,
+      isWhole: isFlag,
     },
     { sliceCount: u32 },
   ),

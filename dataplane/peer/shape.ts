@@ -4,9 +4,9 @@
  * later version, which is agreed on in the preface.
  */
 import { U48_MAX } from '../../engine/units.ts'
+import { isRecord, isText, listOf, tupleOf } from '../../engine/value-shape.ts'
+import type { Shape } from '../../engine/value-shape.ts'
 import { isNodeName } from './preface.ts'
-
-export type Shape = (value: unknown) => boolean
 
 export const integer =
   (least: number, most: number): Shape =>
@@ -19,41 +19,30 @@ export const u32 = epoch
 /** Also what may be one below the first, as a fork of nothing. */
 export const seq = integer(0, U48_MAX)
 export const count = integer(0, Number.MAX_SAFE_INTEGER)
-export const boolean: Shape = (value) => typeof value === 'boolean'
-export const node: Shape = (value) => typeof value === 'string' && isNodeName(value)
+export const node: Shape = (value) => isText(value) && isNodeName(value)
 /** A node, or that none is known yet. */
 export const nodeOrNone: Shape = (value) => value === '' || node(value)
-export const uuid: Shape = (value) => typeof value === 'string' && /^[0-9a-f]{32}$/.test(value)
+export const uuid: Shape = (value) => isText(value) && /^[0-9a-f]{32}$/.test(value)
 export const anyPlain: Shape = () => true
 
 export const text =
   (lengthMax: number): Shape =>
   (value) =>
-    typeof value === 'string' && value.length <= lengthMax
+    isText(value) && value.length <= lengthMax
 
 export const oneOf =
   (...values: ReadonlyArray<string | number>): Shape =>
   (value) =>
     values.includes(value as string)
 
-export const list =
-  (of: Shape, lengthMax: number): Shape =>
-  (value) =>
-    Array.isArray(value) && value.length <= lengthMax && value.every(of)
-
-export const tuple =
-  (...of: readonly Shape[]): Shape =>
-  (value) =>
-    Array.isArray(value) && value.length === of.length && of.every((shape, i) => shape(value[i]))
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+/** Never without a bound. */
+export const list = (of: Shape, lengthMax: number): Shape => listOf(of, lengthMax)
 
 /** All of `fields`, any of `optional`, nothing else. */
 export function object(fields: Record<string, Shape>, optional: Record<string, Shape> = {}): Shape {
   const required = Object.keys(fields)
   return (value) => {
-    if (!isObject(value)) return false
+    if (!isRecord(value)) return false
     for (const key of required) if (!Object.hasOwn(value, key)) return false
     for (const key of Object.keys(value)) {
       const shape = Object.hasOwn(fields, key) ? fields[key] : Object.hasOwn(optional, key) ? optional[key] : undefined
@@ -83,20 +72,15 @@ export const objectOf = <T>(
 export const record =
   (key: Shape, of: Shape, sizeMax: number): Shape =>
   (value) =>
-    isObject(value) &&
+    isRecord(value) &&
     Object.keys(value).length <= sizeMax &&
     Object.entries(value).every(([name, one]) => key(name) && of(one))
-
-export const either =
-  (...shapes: readonly Shape[]): Shape =>
-  (value) =>
-    shapes.some((shape) => shape(value))
 
 /** Pairs whose numbers grow from one to the next, as the epochs of a log. */
 export const ascendingPairs =
   (first: Shape, second: Shape, lengthMax: number): Shape =>
   (value) => {
-    if (!list(tuple(first, second), lengthMax)(value)) return false
+    if (!list(tupleOf(first, second), lengthMax)(value)) return false
     const pairs = value as Array<[number, number]>
     return pairs.every(([a, b], i) => i === 0 || (a > pairs[i - 1]![0] && b >= pairs[i - 1]![1]))
   }

@@ -3,41 +3,33 @@
  * whose checksums fit. Form only: what is iterated is a list, what is counted a number. What a later version adds
  * beside it stays, and what an earlier one did not have may be absent.
  */
+import { either, isCount, isFlag, isRecord, isText, listOf, tupleOf } from '../value-shape.ts'
+import type { Shape } from '../value-shape.ts'
 import type { Snapshot, VolumeDescriptor } from './descriptor.ts'
 
-type Check = (value: unknown) => boolean
+const isCounts: Shape = (value) => isRecord(value) && Object.values(value).every(isCount)
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-const isText: Check = (value) => typeof value === 'string'
-const isFlag: Check = (value) => typeof value === 'boolean'
-const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
-const isCounts: Check = (value) => isRecord(value) && Object.values(value).every(isCount)
-
-const listOf = (of: Check): Check => (value) => Array.isArray(value) && value.every(of)
-const tupleOf = (...of: readonly Check[]): Check => (value) =>
-  Array.isArray(value) && value.length === of.length && of.every((check, i) => check(value[i]))
-const optional = (of: Check): Check => (value) => value === undefined || of(value)
-const has = (fields: Record<string, Check>): Check => {
-  const checks = Object.entries(fields)
-  return (value) => isRecord(value) && checks.every(([name, check]) => check(value[name]))
+const optional = (of: Shape): Shape => (value) => value === undefined || of(value)
+const has = (fields: Record<string, Shape>): Shape => {
+  const shapes = Object.entries(fields)
+  return (value) => isRecord(value) && shapes.every(([name, shape]) => shape(value[name]))
 }
 
 const isPair = tupleOf(isCount, isCount)
 const isRuns = listOf(tupleOf(isCount, isCount, isCount))
-const isOrigin: Check = (value) =>
-  value === null || tupleOf(isText, isCount)(value) || tupleOf(isText, isCount, isRuns)(value)
+const isNull: Shape = (value) => value === null
+const isOrigin = either(isNull, tupleOf(isText, isCount), tupleOf(isText, isCount, isRuns))
 const isTitle = has({ name: isText, createdAtMs: isCount, labels: isRecord, group: optional(isText) })
 const isNewSnapshot = has({ id: isText, title: optional(isTitle) })
 
 const isSnapshotValue = has({
-  id: isText, seq: isCount, pinnedBy: (value) => value === null || isText(value), sizeBytes: optional(isCount),
+  id: isText, seq: isCount, pinnedBy: either(isNull, isText), sizeBytes: optional(isCount),
   title: optional(isTitle),
 })
 
 export const isSnapshot = (value: unknown): value is Snapshot => isSnapshotValue(value)
 
-const CHANGES: Record<string, Check> = {
+const CHANGES: Record<string, Shape> = {
   epoch: has({ epochs: listOf(isPair) }),
   resize: has({ sizeBytes: isCount }),
   shrink: has({ sizeBytes: isCount }),
@@ -46,7 +38,7 @@ const CHANGES: Record<string, Check> = {
   rollback: has({ to: isText, kept: optional(isNewSnapshot) }),
   delete: isRecord,
 }
-const isChange: Check = (value) => {
+const isChange: Shape = (value) => {
   const operation = isRecord(value) ? value.operation : undefined
   return typeof operation === 'string' && Object.hasOwn(CHANGES, operation) && CHANGES[operation]!(value)
 }
@@ -63,7 +55,7 @@ const isCopy = has({
   facts: has({
     promise: has({ epoch: isCount, primary: isText }),
     attach: isFence,
-    consistency: (value) => isConsistent(value) || isFilling(value),
+    consistency: either(isConsistent, isFilling),
     wholeBoot: optional(isText),
   }),
   appliedSeq: isCount, forgottenSeq: isCount, fills: isCount, fork: isCount,

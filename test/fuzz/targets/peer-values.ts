@@ -18,7 +18,8 @@ const TYPES = Object.values(FRAME_TYPE)
 export const target: Target = {
   parsers: [
     'dataplane/peer/control-value.ts', 'dataplane/peer/message-codec.ts', 'dataplane/peer/message-shapes.ts',
-    'dataplane/peer/shape.ts', 'dataplane/peer/records-codec.ts', 'dataplane/peer/request-codec.ts',
+    'engine/value-shape.ts', 'dataplane/peer/shape.ts', 'dataplane/peer/records-codec.ts',
+    'dataplane/peer/request-codec.ts',
     'dataplane/peer/stored-codec.ts', 'dataplane/peer/versions-codec.ts', 'dataplane/peer/byte-fields.ts',
   ],
   seeds: () => MESSAGE_TYPES.flatMap((type) => fc.sample(anyOf(type), { numRuns: 4, seed: 3 }).map((message) => {

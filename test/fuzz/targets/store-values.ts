@@ -97,7 +97,8 @@ const GROUP = {
 
 export const target: Target = {
   parsers: [
-    'cluster/store/json-value.ts', 'cluster/store/volume-records.ts', 'cluster/store/volume-configs.ts',
+    'engine/value-shape.ts', 'cluster/store/json-value.ts', 'cluster/store/volume-records.ts',
+    'cluster/store/volume-configs.ts',
     'cluster/store/heartbeats.ts', 'cluster/membership/beat-body.ts', 'cluster/store/cluster-record.ts',
     'cluster/store/node-records.ts', 'cluster/store/node-wishes.ts', 'cluster/store/disk-wishes.ts',
     'cluster/store/rebuild-records.ts', 'cluster/store/snapshot-groups.ts', 'cluster/store/node-descriptions.ts',
