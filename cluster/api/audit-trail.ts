@@ -4,7 +4,7 @@
  *
  *   asked    before it begins: when, who, by what, from where, and of the request what names its target
  *   ended    the same `id`: `done`, or the code and the sentence of the refusal
- *   denied   somebody known who has no right to it; of the same one and RPC once in 10 s
+ *   denied   somebody known who has no right to it; of the same one and RPC once in 10 s, `untold` for the others
  *
  * What may be asked often is told folded, so that nobody rotates the rest away: `untold` says how many of that caller
  * were not told before.
@@ -13,6 +13,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
+import { ToldKinds } from '../../engine/told-kinds.ts'
 import type { Caller } from './access.ts'
 
 interface Audited {
@@ -63,7 +64,6 @@ export interface From {
 
 const TEXT_MAX = 256
 const DENIED_EVERY_MS = 10_000
-const DENIED_KINDS_MAX = 256
 const FOLD_MS = 3600_000
 const FOLD_TOLD_MAX = 256
 const FOLD_CALLERS_MAX = 64
@@ -80,8 +80,8 @@ const callerKey = ({ by, role, name }: Caller): string => `${by} ${role} ${name}
 export class AuditTrail {
   readonly #port: AuditPort
   readonly #nowMs: () => number
-  /** When it was told last, by caller and RPC. */
-  readonly #deniedAtMs = new Map<string, number>()
+  /** By caller and RPC. */
+  readonly #denied = new ToldKinds(DENIED_EVERY_MS)
   /** Of what is asked often, by caller. */
   readonly #folds = new Map<string, Fold>()
 
@@ -155,12 +155,9 @@ export class AuditTrail {
 
   denied(rpc: string, caller: Caller, from: From): void {
     if (!Object.hasOwn(AUDITED, rpc)) return
-    const kind = `${callerKey(caller)} ${rpc}`
-    const nowMs = this.#nowMs()
-    for (const [known, atMs] of this.#deniedAtMs) if (nowMs - atMs >= DENIED_EVERY_MS) this.#deniedAtMs.delete(known)
-    if (this.#deniedAtMs.has(kind) || this.#deniedAtMs.size >= DENIED_KINDS_MAX) return
-    this.#deniedAtMs.set(kind, nowMs)
-    this.#port.write({ stage: 'denied', rpc, ...who(caller, from) })
+    const untold = this.#denied.tell(`${callerKey(caller)} ${rpc}`, this.#nowMs())
+    if (untold === undefined) return
+    this.#port.write({ stage: 'denied', rpc, ...who(caller, from), ...(untold > 0 ? { untold } : {}) })
   }
 }
 
