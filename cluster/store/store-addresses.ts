@@ -6,7 +6,7 @@ export function parseAddresses(text: string): string[] {
   const addresses = text.split(',').map((address) => address.trim().replace(/\/$/, ''))
   for (const address of addresses) {
     const port = /^https?:\/\/(?:\[[0-9a-fA-F:.]+\]|[^\s:/@[\]]+):(\d{1,5})$/.exec(address)?.[1]
-    if (port === undefined || Number(port) > 65535) {
+    if (port === undefined || Number(port) > 65535 || !URL.canParse(address)) {
       throw new HoldfastError('store-address', { address: JSON.stringify(address) })
     }
   }

@@ -69,6 +69,8 @@ t.test('TLS, or plain text where it is asked for', async (t) => {
   t.throws(() => nodeConfigOf({ ...flags, tls: '/t', 'listen-peer': '0.0.0.0:7' }), anywhere)
   const store = 'http://10.0.0.1:2379'
   t.throws(() => nodeConfigOf({ ...flags, tls: '/t', store }), { code: 'plain-text' }, 'also not to the store')
+  for (const nowhere of ['http://[::::]:1', 'http://999.1.1.1:1', 'http://a%zz:1', 'http://a\0:1'])
+    t.throws(() => nodeConfigOf({ ...flags, tls: '/t', store: nowhere }), { code: 'store-address' }, nowhere)
 })
 
 t.test('zones are names', async (t) => {

@@ -1,20 +1,28 @@
 /**
- * Shares executions out to threads, slice by slice, and watches over them: an input that never ends, or takes all of
- * the thread's memory, is a failure of its target like one that throws. Where V8 cannot refuse the memory, as while a
- * list of millions grows, it ends the process (`FATAL ERROR`, no report): which target that was, each by itself tells.
+ * Shares executions out to processes, slice by slice, and watches over them: an input that never ends, takes all
+ * memory, or ends the process is a failure of its target like one that throws.
+ *
+ * Invariant: a slice counts when its process has told of it; what one did that ended otherwise is not counted.
  */
+import { fork } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
-import { Worker } from 'node:worker_threads'
-import type { BlockList } from './branch-coverage.ts'
-import { NOTED_MAX, NOTE_BYTES } from './job.ts'
-import type { JobData, Order, Outcome } from './job.ts'
-import type { Failure } from './search.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { mergeBlocks } from './campaign-result.ts'
+import type { CampaignResult } from './campaign-result.ts'
+import { ArenaView } from './input-arena.ts'
+import { Shares } from './shares.ts'
+import type { Turn } from './shares.ts'
+import type { Order, Outcome } from './slice-process.ts'
 
-const SLICE_EXECUTIONS = 100_000
-const SLICE_CPU_MS = 2000
-const LOOK_MS = 5000
+const SLICE_CPU_MS = 20_000
+const LOOK_MS = 500
 const PROGRESS_MS = 60_000
 const HEAP_MIB_MAX = 512
+/** With what lies beside the heap. */
+const RESIDENT_MIB_MAX = 2048
+const SAID_MAX = 4096
 
 export interface CampaignTarget {
   name: string
@@ -25,141 +33,159 @@ export interface CampaignTarget {
 export interface CampaignOptions {
   root: string
   targets: readonly CampaignTarget[]
+  /** In all, with what `result` has. */
   executions: number
   jobs: number
   seed: number
-  /** Slices that run are the last ones. */
+  /** Slices that run end, and count. */
   signal: AbortSignal
-  /** Of the processor, for all threads: without an input's end for so long, it has none. */
+  /** Of the processor: without an input's end for so long, it has none. */
   hungMs: number
+  /** What there is so far, and what is added to. */
+  result: CampaignResult
+  /** After each slice. */
+  onSlice?: (result: CampaignResult) => void
   onProgress?: (executions: number, seconds: number) => void
 }
 
-export interface CampaignResult {
-  executions: number
-  seconds: number
-  targets: Map<string, { executions: number; corpusInputs: number }>
-  /** By file; a block ran when it ran in any thread. */
-  blocks: Map<string, Map<number, boolean>>
-  failures: Array<Failure & { name: string }>
-}
-
-export async function runCampaign(options: CampaignOptions): Promise<CampaignResult> {
+export async function runCampaign(options: CampaignOptions): Promise<void> {
+  const { root, result, executions, hungMs, signal } = options
   const startedMs = performance.now()
-  const result: CampaignResult = {
-    executions: 0, seconds: 0, targets: new Map(), blocks: new Map(), failures: [],
+  const secondsBefore = result.seconds
+  const targets = new Map(options.targets.map((target) => [target.name, target]))
+  for (const name of targets.keys()) {
+    if (result.targets.has(name)) continue
+    result.targets.set(name, { executions: 0, repeated: 0, cpuMs: 0, slices: 0, kept: [] })
   }
-  const { targets, executions, seed, onProgress } = options
-  const sliceExecutions = Math.min(SLICE_EXECUTIONS, Math.ceil(executions / targets.length))
-  const failed = new Set<string>()
-  let ordered = 0
-  let turn = 0
-  /** Undefined: there is nothing left to do. */
-  const nextOrder = (known: Set<string>): Order | undefined => {
-    const left = targets.filter(({ name }) => !failed.has(name))
-    if (left.length === 0 || ordered >= executions || options.signal.aborted) return undefined
-    const target = left[turn % left.length]!
-    const count = Math.min(sliceExecutions, executions - ordered)
-    ordered += count
-    const corpus = known.has(target.name) ? [] : target.corpus
-    known.add(target.name)
-    return { ...target, corpus, seed: seed * 1_000_003 + turn++, executions: count, cpuMs: SLICE_CPU_MS }
+  const had = new Map([...targets.keys()].map((name) => [name, result.targets.get(name)!]))
+  const shares = new Shares(had, { executions, sliceCpuMs: SLICE_CPU_MS })
+  for (const { name } of result.failures) shares.leaveOut(name)
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'holdfast-fuzz-'))
+  const timer = setInterval(() => options.onProgress?.(executionsOf(result), result.seconds), PROGRESS_MS)
+  const runJob = async (job: number): Promise<void> => {
+    for (let turn = signal.aborted ? undefined : shares.next(); turn !== undefined && !signal.aborted;) {
+      const { name, module, corpus } = targets.get(turn.name)!
+      const before = had.get(name)!
+      const order: Order = {
+        root, name, module, file: path.join(folder, String(job)), corpus: [...corpus, ...before.kept],
+        seed: options.seed * 1_000_003 + before.slices++, executions: turn.executions, cpuMs: SLICE_CPU_MS,
+      }
+      const outcome = await runSlice(order, { hungMs, signal })
+      shares.done(turn)
+      note(turn, outcome)
+      turn = shares.next()
+    }
   }
-  const noteOutcome = ({ name, executions: done, corpusInputs, blocks, failure }: Outcome, order: Order): void => {
-    // What time did not allow is left for others.
-    ordered -= order.executions - done
-    result.executions += done
-    const target = result.targets.get(name) ?? { executions: 0, corpusInputs: 0 }
-    target.executions += done
-    target.corpusInputs = Math.max(target.corpusInputs, corpusInputs)
-    result.targets.set(name, target)
-    mergeBlocks(result.blocks, blocks)
-    if (failure !== undefined) noteFailure(name, failure)
+  const note = ({ name }: Turn, outcome: Ended): void => {
+    const target = had.get(name)!
+    target.executions += outcome.executions
+    target.cpuMs += outcome.cpuMs
+    if (outcome.blocks !== undefined) {
+      target.repeated += outcome.repeated
+      target.kept.push(...outcome.kept)
+      mergeBlocks(result.blocks, outcome.blocks)
+    }
+    if (outcome.failure !== undefined) {
+      if (!result.failures.some((failure) => failure.name === name)) result.failures.push({ name, ...outcome.failure })
+      shares.leaveOut(name)
+    }
+    result.seconds = secondsBefore + (performance.now() - startedMs) / 1000
+    options.onSlice?.(result)
   }
-  const noteFailure = (name: string, failure: Failure): void => {
-    if (!failed.has(name)) result.failures.push({ name, ...failure })
-    failed.add(name)
-  }
-  const secondsSince = (): number => (performance.now() - startedMs) / 1000
-  const timer = setInterval(() => onProgress?.(result.executions, secondsSince()), PROGRESS_MS)
-  await Promise.all(Array.from({ length: options.jobs }, () =>
-    runJob({ root: options.root, hungMs: options.hungMs, nextOrder, noteOutcome, noteFailure })))
+  await Promise.all(Array.from({ length: options.jobs }, (_, job) => runJob(job)))
   clearInterval(timer)
-  result.seconds = secondsSince()
-  return result
+  fs.rmSync(folder, { recursive: true })
 }
 
-interface JobOptions {
-  root: string
-  hungMs: number
-  nextOrder: (known: Set<string>) => Order | undefined
-  noteOutcome: (outcome: Outcome, order: Order) => void
-  noteFailure: (name: string, failure: Failure) => void
+export const executionsOf = ({ targets }: CampaignResult): number =>
+  [...targets.values()].reduce((sum, { executions }) => sum + executions, 0)
+
+/** Without blocks: the process ended before it told. */
+type Ended = Outcome | { executions: 0; cpuMs: number; blocks?: undefined; failure?: Outcome['failure'] }
+
+/** One process, until it told what it did, or ended. */
+export async function runSlice(order: Order, options: { hungMs: number; signal: AbortSignal }): Promise<Ended> {
+  const arena = new ArenaView(order.file)
+  const child = fork(path.join(import.meta.dirname, 'slice-process.ts'), {
+    execArgv: [`--max-old-space-size=${HEAP_MIB_MAX}`],
+    env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' },
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  })
+  const { promise: ended, resolve: end } = Promise.withResolvers<string>()
+  let outcome: Outcome | undefined
+  let said = ''
+  let problem: string | undefined
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-SAID_MAX)))
+  child.on('message', (told: Outcome) => (outcome = told))
+  child.on('error', (error) => end(error.message))
+  child.on('close', (code, signal) => end(signal ?? `status ${code}`))
+  child.send(order)
+  const stop = (): void => arena.end()
+  options.signal.addEventListener('abort', stop)
+  const over = new AbortController()
+  const watching = watch(child.pid!, arena, { hungMs: options.hungMs, signal: over.signal }, (why) => {
+    problem = why
+    child.kill('SIGKILL')
+  })
+  const how = await ended
+  over.abort()
+  options.signal.removeEventListener('abort', stop)
+  const cpuMs = await watching
+  if (outcome !== undefined) return outcome
+  problem ??= `the process ended with ${how}: ${said.trim()}`
+  return { executions: 0, cpuMs, failure: { input: lastInputOf(arena), problem } }
 }
 
-/** One thread after another, when one ended with its input. */
-async function runJob(options: JobOptions): Promise<void> {
-  const known = new Set<string>()
-  for (let order = options.nextOrder(known); order !== undefined; order = options.nextOrder(known)) {
-    known.clear()
-    await runThread(options, known, order)
+/** Nothing, of a process that ended before it had one. */
+function lastInputOf(arena: ArenaView): Uint8Array {
+  try {
+    return arena.lastInput()
+  } finally {
+    arena.remove()
   }
 }
 
-function runThread(options: JobOptions, known: Set<string>, first: Order): Promise<void> {
-  const { root, hungMs, nextOrder, noteOutcome, noteFailure } = options
-  const note = new SharedArrayBuffer(NOTE_BYTES + NOTED_MAX)
-  const counters = new Int32Array(note, 0, 2)
-  const workerData: JobData = { root, note }
-  const thread = new Worker(path.join(import.meta.dirname, 'job.ts'), {
-    workerData,
-    execArgv: [],
-    resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX },
-  })
-  const { promise, resolve } = Promise.withResolvers<void>()
-  let order = first
-  let runs = 0
-  let sinceCpuMs = cpuMs()
-  const lastInput = (): Uint8Array => new Uint8Array(note, NOTE_BYTES, Math.min(counters[1]!, NOTED_MAX)).slice()
-  const watch = setInterval(() => {
-    const now = Atomics.load(counters, 0)
-    if (now !== runs) sinceCpuMs = cpuMs()
-    runs = now
-    if (cpuMs() - sinceCpuMs < hungMs) return
-    noteFailure(order.name, { input: lastInput(), problem: `it did not end within ${hungMs} ms of the processor` })
-    void thread.terminate()
-  }, Math.min(LOOK_MS, hungMs / 4))
-  const give = (): void => thread.postMessage(order)
-  thread.on('message', (outcome: Outcome) => {
-    noteOutcome(outcome, order)
-    const next = nextOrder(known)
-    if (next === undefined) return void thread.terminate()
-    order = next
-    give()
-  })
-  thread.on('error', (error: unknown) => {
-    const problem = error instanceof Error ? error.stack ?? error.message : String(error)
-    noteFailure(order.name, { input: lastInput(), problem: `the thread ended: ${problem}` })
-  })
-  thread.on('exit', () => {
-    clearInterval(watch)
-    resolve()
-  })
-  known.add(order.name)
-  give()
-  return promise
+/** @returns what the process took of the processor, as it was seen last */
+async function watch(
+  pid: number,
+  arena: ArenaView,
+  { hungMs, signal }: { hungMs: number; signal: AbortSignal },
+  end: (why: string) => void,
+): Promise<number> {
+  let runs = -1
+  let sinceMs = 0
+  let nowMs = 0
+  for (;;) {
+    try {
+      await delay(Math.min(LOOK_MS, hungMs / 4), undefined, { signal })
+      const before = runs
+      runs = arena.runs()
+      nowMs = cpuMsOf(pid)
+      if (runs !== before) sinceMs = nowMs
+    } catch {
+      return nowMs
+    }
+    if (nowMs - sinceMs >= hungMs) end(`it did not end within ${hungMs} ms of the processor`)
+    const residentMib = residentMibOf(pid)
+    if (residentMib > RESIDENT_MIB_MAX) end(`the process has ${residentMib} MiB of memory`)
+  }
 }
 
-/** Of all threads: a machine that is busy with other things makes no input endless. */
-function cpuMs(): number {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1000
+const TICK_MS = 10
+/** Of /proc/PID/stat, behind the name, which may have spaces: utime and stime. */
+const [UTIME, STIME] = [11, 12] as const
+
+function cpuMsOf(pid: number): number {
+  const fields = fs.readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ')
+  return (Number(fields[UTIME]) + Number(fields[STIME])) * TICK_MS
 }
 
-function mergeBlocks(into: CampaignResult['blocks'], blocks: BlockList): void {
-  for (const [file, list] of Object.entries(blocks)) {
-    let known = into.get(file)
-    if (known === undefined) into.set(file, known = new Map())
-    for (const [start, ran] of list) known.set(start, ran || known.get(start) === true)
+function residentMibOf(pid: number): number {
+  try {
+    const kib = /^VmRSS:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? '0'
+    return Math.floor(Number(kib) / 1024)
+  } catch {
+    return 0
   }
 }

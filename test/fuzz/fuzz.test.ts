@@ -4,21 +4,26 @@
  */
 // test-timeout-seconds: 900
 import { spawn } from 'node:child_process'
+import fs from 'node:fs'
 import path from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { EVERYBODYS_MAX, Shares } from './shares.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 t.setTimeout(900_000)
 
-async function fuzz(...words: readonly string[]): Promise<{ text: string; code: number }> {
-  const child = spawn(process.execPath, ['test/fuzz.ts', ...words], {
-    cwd: ROOT, env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' }, stdio: ['ignore', 'pipe', 'inherit'],
-  })
+function start(...words: readonly string[]) {
+  const child = spawn(process.execPath, ['test/fuzz.ts', ...words], { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (piece: string) => (text += piece))
-  const code = await new Promise<number>((resolve) => child.on('close', (status) => resolve(status ?? -1)))
-  return { text, code }
+  const ended = new Promise<{ text: string; code: number }>((resolve) =>
+    child.on('close', (status) => resolve({ text, code: status ?? -1 })))
+  return { child, ended }
 }
+
+const fuzz = (...words: readonly string[]): Promise<{ text: string; code: number }> => start(...words).ended
 
 t.test('all targets', async (t) => {
   const { text, code } = await fuzz('--executions', '100000', '--jobs', '2', '--seed', '7')
@@ -27,11 +32,53 @@ t.test('all targets', async (t) => {
   t.comment(text)
 })
 
+t.test('what was done is kept, and counts for the next run of the same text', async (t) => {
+  const state = path.join(temporaryFolder(t), 'state')
+  const words = ['nbd-tls-gate', 'peer-preface', '--state', state]
+  const { child, ended } = start(...words, '--executions', '1000000000')
+  // A first slice is small, so it ends; the second is ended by the signal.
+  while (!fs.existsSync(path.join(state, 'campaign.json'))) await setTimeout(50)
+  child.kill('SIGINT')
+  const first = await ended
+  t.equal(first.code, 0, first.text)
+  const done = Number(/^(\d+) executions in/m.exec(first.text)?.[1])
+  t.ok(done >= 20_000 && done < 1e9, `${done} were done`)
+  const second = await fuzz(...words, '--executions', String(done + 1000))
+  t.match(second.text, new RegExp(`^${done} executions were done before`, 'm'))
+  t.match(second.text, new RegExp(`^${done + 1000} executions in`, 'm'))
+  const file = path.join(state, 'campaign.json')
+  fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace(/"text":"commit \w+/, '"text":"commit 0000000'))
+  const other = await fuzz(...words)
+  t.equal(other.code, 2)
+  t.match(other.text, /has a campaign of commit 0000000/)
+})
+
+t.test('each target has as much as the others up to a million, then by time, and none has most', (t) => {
+  const costMs: Record<string, number> = { slow: 1, middle: 0.01, fast: 0.001 }
+  for (let i = 0; i < 20; i++) costMs[`other${i}`] = 0.02
+  const had = new Map(Object.keys(costMs).map((name) => [name, { executions: 0, cpuMs: 0 }]))
+  const shares = new Shares(had, { executions: 1e8, sliceCpuMs: 20_000 })
+  for (let turn = shares.next(); turn !== undefined; turn = shares.next()) {
+    shares.done(turn)
+    const target = had.get(turn.name)!
+    target.executions += turn.executions
+    target.cpuMs += turn.executions * costMs[turn.name]!
+  }
+  const executions = [...had.values()].map((target) => target.executions)
+  t.equal(executions.reduce((sum, one) => sum + one, 0), 1e8)
+  t.equal(had.get('slow')!.executions, EVERYBODYS_MAX)
+  t.ok(executions.every((one) => one >= EVERYBODYS_MAX && one <= 1e7), executions.join())
+  t.equal(had.get('fast')!.executions, 1e7)
+  t.end()
+})
+
 const PLANTED = [
   ['nested', /nested: Error: planted/],
   ['endless', /endless: it did not end within 3000 ms of the processor/, '--hung-ms', '3000'],
   ['quadratic', /quadratic: it took \d+ ms of the processor/],
-  ['greedy', /greedy: (?:the thread ended: .*memory|it took \d+ ms|it did not end)/],
+  ['greedy', /greedy: (?:the process ended with .*|it took \d+ ms|it did not end)/],
+  ['hoarding', /hoarding: (?:the process ended with SIG.*|it took \d+ ms)/],
+  ['outside', /outside: the process has \d+ MiB of memory/],
 ] as const
 
 for (const [name, problem, ...words] of PLANTED) {
@@ -41,5 +88,9 @@ for (const [name, problem, ...words] of PLANTED) {
     t.equal(code, 1, text)
     t.match(text, problem)
     t.match(text, /; 1 crashes$/m)
+    const [, input] = /^repeat with: npm run fuzz -- \w+ --input (\S+)$/m.exec(text) ?? []
+    t.teardown(() => fs.rmSync(path.join(ROOT, input!), { force: true }))
+    const again = await fuzz(name, '--targets', dir, '--input', input!, ...words)
+    t.equal(again.code, 1, `it is repeated by itself: ${again.text}`)
   })
 }

@@ -8,21 +8,15 @@ const VALUES: readonly Json[] = [
   [null], { x: {} },
 ]
 
-/** @param text  begins at `at` of the bytes; undefined: that is no JSON */
-export function jsonMutated(random: Random, bytes: Uint8Array, at: number): Uint8Array | undefined {
-  let root: Json
-  try {
-    root = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset + at, bytes.length - at).toString()) as Json
-  } catch {
-    return undefined
-  }
-  const holder: Json[] = [root]
+/** @param text  of JSON */
+export function jsonMutated(random: Random, text: string): string {
+  const holder: Json[] = [JSON.parse(text) as Json]
   const places: Array<[holder: { [key: string]: Json }, key: string]> = []
   const walk = (value: Json): void => {
     if (typeof value !== 'object' || value === null) return
-    for (const [key, inner] of Object.entries(value)) {
+    for (const key of Object.keys(value)) {
       places.push([value as { [key: string]: Json }, key])
-      walk(inner)
+      walk((value as { [key: string]: Json })[key]!)
     }
   }
   walk(holder)
@@ -34,17 +28,21 @@ export function jsonMutated(random: Random, bytes: Uint8Array, at: number): Uint
         if (Array.isArray(owner)) owner.splice(Number(key), 1)
         else delete owner[key]
         break
-      case 1: owner[key] = structuredClone(otherOwner[otherKey] ?? null); break
+      case 1: owner[key] = copyOf(otherOwner[otherKey] ?? null); break
       case 2: owner[`${key}x`] = random.pick(VALUES); break
       case 3: {
         const value = owner[key]
-        if (Array.isArray(value)) value.push(structuredClone(random.pick(value.length > 0 ? value : VALUES)))
+        if (Array.isArray(value)) value.push(copyOf(random.pick(value.length > 0 ? value : VALUES)))
         else if (typeof value === 'number') owner[key] = value + random.between(-2, 2)
         else if (typeof value === 'string') owner[key] = value.slice(random.int(3))
         break
       }
-      default: owner[key] = structuredClone(random.pick(VALUES))
+      default: owner[key] = copyOf(random.pick(VALUES))
     }
   }
-  return Buffer.concat([bytes.subarray(0, at), Buffer.from(JSON.stringify(holder[0] ?? null))])
+  return JSON.stringify(holder[0] ?? null)
 }
+
+/** A piece that is put into itself would have no end. */
+const copyOf = (value: Json): Json =>
+  typeof value === 'object' && value !== null ? JSON.parse(JSON.stringify(value)) as Json : value

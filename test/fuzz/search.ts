@@ -1,19 +1,29 @@
 /**
  * The search for inputs that reach new branches: take one that is kept, change it, run it; what ran a block that had
- * never run is kept too. Looking at the counts costs a millisecond, so inputs run in batches, and a batch that found
- * something is halved until the input that did is alone.
+ * never run is kept too. Looking at the counts costs milliseconds, so inputs run in batches, and a batch that found
+ * something is halved until the input that did is alone. Batches grow until looking costs a small part of the time.
  *
- * An input that throws, or takes more than `slowMs` of processor time, is a failure, and the search of the target ends.
+ * An input that throws, or takes more than `SLOW_MS` of processor time, is a failure, and the search of the target
+ * ends. One that ran lately is not run again, unless nothing else comes up.
  */
+import { crc32 } from 'node:zlib'
 import type { BranchCoverage } from './branch-coverage.ts'
-import { mutated } from './mutation.ts'
+import type { InputArena } from './input-arena.ts'
+import { Mutator, Original } from './mutation.ts'
 import type { Target } from './target.ts'
 import { Random } from '../sim/random.ts'
 
-const BATCH = 500
-const BYTES_MAX = 4096
+const BATCH_FIRST = 64
+const BATCH_MAX = 16_384
+/** Of the time that a batch runs, for looking at the counts. */
+const LOOK_SHARE = 0.03
+export const BYTES_MAX = 4096
 /** Of one input. The slowest of the corpora takes a tenth; what is quadratic in 4 KiB takes seconds. */
 export const SLOW_MS = 250
+const KEPT_MAX = 2000
+const LATELY = 2 ** 18
+const DRAWS_MAX = 4
+const STACK_LINES = 10
 
 export interface Failure {
   input: Uint8Array
@@ -22,6 +32,8 @@ export interface Failure {
 
 export interface Slice {
   executions: number
+  /** Of those, what had run lately. */
+  repeated: number
   kept: Uint8Array[]
   failure?: Failure
 }
@@ -29,109 +41,177 @@ export interface Slice {
 export class Search {
   readonly #target: Target
   readonly #coverage: BranchCoverage
-  readonly #corpus: Uint8Array[]
-  readonly #words: Uint8Array[]
-  readonly #note: (input: Uint8Array) => void
+  readonly #arena: InputArena
+  readonly #originals: Original[]
+  readonly #bytesMax: number
+  readonly #mutator: Mutator
+  /** By a part of their checksum: the checksum of what ran lately. */
+  readonly #lately = new Uint32Array(LATELY)
+  /** Of the inputs of a batch: where they begin, and behind the last. */
+  readonly #begins = new Uint32Array(BATCH_MAX + 1)
+  #batch = BATCH_FIRST
   #executions = 0
-  #kept: Uint8Array[] = []
+  #repeated = 0
+  readonly #kept: Uint8Array[] = []
   #failure: Failure | undefined
 
-  /** @param note  told of every input before it runs, for when it never ends */
+  /** @param arena  room for at least two of the largest inputs */
   constructor(options: {
     target: Target
     coverage: BranchCoverage
     corpus: readonly Uint8Array[]
-    note: (input: Uint8Array) => void
+    arena: InputArena
   }) {
-    this.#target = options.target
-    this.#coverage = options.coverage
-    this.#note = options.note
-    this.#corpus = [...options.corpus]
-    this.#words = (options.target.words ?? []).map((word) => Buffer.from(word))
+    const { target, coverage, corpus, arena } = options
+    this.#target = target
+    this.#coverage = coverage
+    this.#arena = arena
+    this.#originals = corpus.map((bytes) => new Original(bytes))
+    this.#bytesMax = target.bytesMax ?? BYTES_MAX
+    this.#mutator = new Mutator(arena.bytes, {
+      words: (target.words ?? []).map((word) => Buffer.from(word)), bytesMax: this.#bytesMax,
+    })
     // What ran before this is nobody's finding.
-    options.coverage.add(options.coverage.take())
+    coverage.add(coverage.take())
   }
 
-  /** The inputs that were there before, once each. */
+  /** The inputs that were there before, once each. They are no executions of this search. */
   runCorpus(): Slice {
-    this.#begin()
-    this.#corpus.every((input) => this.#run(input))
+    for (const { bytes } of this.#originals) {
+      const count = Math.min(bytes.length, this.#arena.bytes.length)
+      this.#arena.bytes.set(bytes.subarray(0, count))
+      if (!this.#run(0, count)) break
+    }
     this.#coverage.add(this.#coverage.take())
     return this.#result()
   }
 
   /** Until so many executions, or so much time of the processor. */
   runSlice(seed: number, options: { executions: number; cpuMs: number }): Slice {
-    this.#begin()
     const random = new Random(seed)
     const started = process.threadCpuUsage()
-    while (this.#executions < options.executions && this.#failure === undefined) {
-      const batch = Array.from({ length: Math.min(BATCH, options.executions - this.#executions) }, () =>
-        mutated(random, this.#one(random), this.#one(random), this.#words, this.#target.bytesMax ?? BYTES_MAX))
-      if (!batch.every((input) => this.#run(input))) break
-      const ran = this.#coverage.take()
-      if (this.#coverage.isNew(ran)) this.#keepOf(batch)
-      this.#coverage.add(ran)
+    while (this.#executions < options.executions && this.#failure === undefined && !this.#arena.isEnding) {
+      const startedMs = performance.now()
+      const count = this.#runBatch(random, Math.min(this.#batch, options.executions - this.#executions))
+      if (this.#failure !== undefined) break
+      const ranMs = performance.now()
+      const told = this.#coverage.take()
+      const found = this.#coverage.isNew(told)
+      if (found) this.#keepOf(0, count)
+      this.#coverage.add(told)
+      const lookMs = performance.now() - ranMs
+      if (found) this.#batch = Math.max(BATCH_FIRST, Math.floor(this.#batch / 4))
+      else if (lookMs > LOOK_SHARE * (ranMs - startedMs)) this.#batch = Math.min(BATCH_MAX, this.#batch * 2)
       if (cpuMsSince(started) > options.cpuMs) break
     }
     return this.#result()
   }
 
-  #begin(): void {
-    this.#executions = 0
-    this.#kept = []
-    this.#failure = undefined
-  }
-
   #result(): Slice {
     const failure = this.#failure === undefined ? {} : { failure: this.#failure }
-    return { executions: this.#executions, kept: this.#kept, ...failure }
+    return { executions: this.#executions, repeated: this.#repeated, kept: this.#kept, ...failure }
   }
 
-  #one(random: Random): Uint8Array {
-    const { length } = this.#corpus
-    if (length === 0) return new Uint8Array(0)
+  /** @returns how many ran: fewer if there is no more room for them */
+  #runBatch(random: Random, count: number): number {
+    const roomFor = this.#arena.bytes.length - this.#bytesMax
+    let at = 0
+    let done = 0
+    while (done < count && at <= roomFor) {
+      const length = this.#draw(random, at)
+      this.#begins[done] = at
+      this.#executions++
+      if (!this.#run(at, length)) return done
+      at += length
+      this.#begins[++done] = at
+    }
+    return done
+  }
+
+  #draw(random: Random, at: number): number {
+    for (let draws = 1;; draws++) {
+      const length = this.#mutator.mutate(random, this.#one(random), this.#one(random), at)
+      const sum = crc32(this.#arena.bytes.subarray(at, at + length))
+      const place = sum % LATELY
+      if (this.#lately[place] === sum) {
+        if (draws < DRAWS_MAX) continue
+        this.#repeated++
+      }
+      this.#lately[place] = sum
+      return length
+    }
+  }
+
+  #one(random: Random): Original {
+    const { length } = this.#originals
+    if (length === 0) return EMPTY
     // What was found last is where there is more to find.
-    if (random.int(3) > 0) return random.pick(this.#corpus)
-    return this.#corpus[length - 1 - random.int(Math.min(length, 16))]!
+    if (random.int(3) > 0) return random.pick(this.#originals)
+    return this.#originals[length - 1 - random.int(Math.min(length, 16))]!
   }
 
-  #run(input: Uint8Array): boolean {
-    this.#executions++
-    this.#note(input)
+  /** Of the bytes of the arena. */
+  #run(at: number, length: number): boolean {
+    const input = this.#arena.bytes.subarray(at, at + length)
+    this.#arena.note(at, length)
     const started = performance.now()
     try {
       this.#target.execute(input)
+      // The clock of the wall is quick to read, and says too much when others use the processor.
+      if (performance.now() - started < SLOW_MS) return true
+      const again = process.threadCpuUsage()
+      this.#target.execute(input)
+      const cpuMs = cpuMsSince(again)
+      if (cpuMs < SLOW_MS) return true
+      this.#failure = { input: input.slice(), problem: `it took ${Math.round(cpuMs)} ms of the processor` }
     } catch (error) {
-      this.#failure = { input, problem: error instanceof Error ? error.stack ?? error.message : String(error) }
-      return false
+      this.#failure = { input: input.slice(), problem: this.#problemOf(input) ?? String(error) }
     }
-    // The clock of the wall is quick to read, and says too much when others use the processor.
-    if (performance.now() - started < SLOW_MS) return true
-    const again = process.threadCpuUsage()
-    this.#target.execute(input)
-    const cpuMs = cpuMsSince(again)
-    if (cpuMs < SLOW_MS) return true
-    this.#failure = { input, problem: `it took ${Math.round(cpuMs)} ms of the processor` }
     return false
   }
 
-  /** Runs them again, in halves, to know which of them ran what never ran before. */
-  #keepOf(inputs: readonly Uint8Array[]): void {
-    for (const input of inputs) this.#target.execute(input)
+  /** Of an input that threw: with its stack, which takes longer to note than most inputs take to be refused. */
+  #problemOf(input: Uint8Array): string | undefined {
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = STACK_LINES
+    try {
+      this.#target.execute(input)
+      return undefined
+    } catch (error) {
+      return error instanceof Error ? error.stack ?? error.message : String(error)
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit
+    }
+  }
+
+  /** Runs those of the batch again, in halves, to know which of them ran what never ran before. */
+  #keepOf(from: number, to: number): void {
+    for (let i = from; i < to; i++) {
+      const begin = this.#begins[i]!
+      this.#arena.note(begin, this.#begins[i + 1]! - begin)
+      this.#target.execute(this.#inputAt(i))
+    }
     const ran = this.#coverage.take()
     if (!this.#coverage.isNew(ran)) return
-    if (inputs.length > 1) {
-      const half = inputs.length >> 1
-      this.#keepOf(inputs.slice(0, half))
-      this.#keepOf(inputs.slice(half))
+    if (to - from > 1) {
+      const half = (from + to) >> 1
+      this.#keepOf(from, half)
+      this.#keepOf(half, to)
       return
     }
     this.#coverage.add(ran)
-    this.#corpus.push(inputs[0]!)
-    this.#kept.push(inputs[0]!)
+    if (this.#originals.length >= KEPT_MAX) return
+    const input = this.#inputAt(from).slice()
+    this.#originals.push(new Original(input))
+    this.#kept.push(input)
+  }
+
+  #inputAt(index: number): Uint8Array {
+    return this.#arena.bytes.subarray(this.#begins[index]!, this.#begins[index + 1]!)
   }
 }
+
+const EMPTY = new Original(new Uint8Array(0))
 
 function cpuMsSince(started: NodeJS.CpuUsage): number {
   const { user, system } = process.threadCpuUsage(started)

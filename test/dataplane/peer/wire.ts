@@ -9,6 +9,7 @@ import { MessageJoin } from '../../../dataplane/peer/message-join.ts'
 import { VERSION_GREATEST } from '../../../dataplane/peer/protocol.ts'
 import type { Lane } from '../../../dataplane/peer/protocol.ts'
 import { SendQueue } from '../../../dataplane/peer/send-queue.ts'
+import type { Slab } from '../../../dataplane/slab-pool.ts'
 import { SlabPool } from '../../../dataplane/slab-pool.ts'
 
 export const VOLUME = Buffer.from('00112233445566778899aabbccddeeff', 'hex')
@@ -38,6 +39,8 @@ export function bytesOf(
 
 export interface Reading {
   messages: WireMessage[]
+  /** What their bytes lie in: the reader's, to be released. */
+  slabs: Slab[]
   /** Why it ended, undefined when it did not. */
   problem: string | undefined
 }
@@ -57,6 +60,7 @@ export function read(
   const pool = options.pool ?? new SlabPool()
   const join = new MessageJoin(pool)
   const messages: WireMessage[] = []
+  const slabs: Slab[] = []
   let problem: string | undefined
   const parser = new FrameParser({
     pool,
@@ -85,7 +89,10 @@ export function read(
       const piece = { message, volumeId: '', slab: taken.slab, bytes, header }
       const joined = join.add(piece)
       if (joined !== undefined && 'refused' in joined) problem = joined.refused
-      else if (joined !== undefined) messages.push(joined.message)
+      else if (joined !== undefined) {
+        messages.push(joined.message)
+        slabs.push(...joined.slabs)
+      }
     }
   }
   for (let at = 0; at < bytes.length && problem === undefined; ) {
@@ -97,7 +104,8 @@ export function read(
     drain()
   }
   parser.close()
-  return { messages, problem }
+  join.close()
+  return { messages, slabs, problem }
 }
 
 /** A message as text: its bytes too, and whatever the order of its keys. */

@@ -1,7 +1,4 @@
-/**
- * A count that is believed: so many objects are made before anybody looks whether they are there. In a chain and no
- * list: a thread that is refused memory while a list grows may take the process along (campaign.ts).
- */
+/** A count that is believed: so many objects are made, in a chain, before anybody looks whether they are there. */
 import type { Target } from '../target.ts'
 
 export const target: Target = {

@@ -16,7 +16,11 @@ import { jsonMutated } from '../json-mutation.ts'
 import { DrawnFrom } from '../target.ts'
 import type { Target } from '../target.ts'
 
-const SEGMENTS = 10
+/** Of a store with most of what there may be on a disk; of one that opens ten times as quickly. */
+const LARGE = { segments: 10, rounds: 8, windows: [[0, 20], [250, 12]] } as const
+const SMALL = { segments: 6, rounds: 2, windows: [[0, 6], [254, 3]] } as const
+/** One of so many inputs is of the large one. */
+const LARGE_EVERY = 16
 const SEGMENT_BYTES = 64 * 1024
 const EDITS_MAX = 5
 const MAGICS = ['HFST', 'HFBT', 'HFSG', 'HFTR', '{"form']
@@ -30,19 +34,19 @@ interface Scene {
   structures: number[]
 }
 
-function makeScene(): Scene {
+function makeScene({ segments, rounds, windows }: typeof LARGE | typeof SMALL): Scene {
   const world = new StoreWorld({
-    seed: 1, segments: SEGMENTS, segmentBytes: SEGMENT_BYTES, checkpointBytes: 64 * 1024, pendingMax: 40, pagesMax: 3,
+    seed: 1, segments, segmentBytes: SEGMENT_BYTES, checkpointBytes: 64 * 1024, pendingMax: 40, pagesMax: 3,
   })
   openStore(world, { crc32c })
-  const work = new ScriptedWork(1, [workVolume('a', 1, [[0, 20]]), workVolume('b', 2, [[250, 12]])])
-  work.run(world, { rounds: 8 })
+  const work = new ScriptedWork(1, [workVolume('a', 1, [windows[0]]), workVolume('b', 2, [windows[1]])])
+  work.run(world, { rounds })
   world.clock.runUntilIdle()
   const frozen = freeze(world, 'kill')
   const [image] = frozen.disks
   const block = new Uint8Array(BLOCK_BYTES)
   const structures: number[] = []
-  const end = segmentOffsetBytes(SEGMENT_BYTES, SEGMENTS)
+  const end = segmentOffsetBytes(SEGMENT_BYTES, segments)
   for (let offset = 0; offset < end; offset += BLOCK_BYTES) {
     image!.read(offset, block)
     const begins = Buffer.from(block.subarray(0, 6)).toString('latin1')
@@ -51,7 +55,7 @@ function makeScene(): Scene {
   return { work, frozen, structures }
 }
 
-let scene: Scene | undefined
+let scenes: { large: Scene; small: Scene } | undefined
 
 function changed(random: Random, image: DiskImage, structures: readonly number[]): DiskImage {
   const copy = image.clone()
@@ -60,10 +64,10 @@ function changed(random: Random, image: DiskImage, structures: readonly number[]
     const block = new Uint8Array(BLOCK_BYTES)
     copy.read(offset, block)
     const end = block.findLastIndex((byte) => byte !== 0) + 1
-    const json = block[0] === 0x7b ? jsonMutated(random, block.subarray(0, end), 0) : undefined
+    const json = block[0] === 0x7b ? jsonOf(block.subarray(0, end)) : undefined
     if (json !== undefined) {
       block.fill(0x20, 0, end)
-      block.set(json.subarray(0, end))
+      block.set(Buffer.from(jsonMutated(random, json)).subarray(0, end))
     } else {
       const at = random.int(Math.max(8, end))
       if (random.int(2) === 0) block[at] = random.int(256)
@@ -72,6 +76,16 @@ function changed(random: Random, image: DiskImage, structures: readonly number[]
     copy.apply(offset, [block])
   }
   return copy
+}
+
+function jsonOf(bytes: Uint8Array): string | undefined {
+  const text = Buffer.from(bytes).toString()
+  try {
+    JSON.parse(text)
+    return text
+  } catch {
+    return undefined
+  }
 }
 
 export const target: Target = {
@@ -83,8 +97,9 @@ export const target: Target = {
   seeds: () => [new Uint8Array(16), new Uint8Array(64).fill(7)],
   bytesMax: 64,
   execute(input) {
-    const { work, frozen, structures } = (scene ??= makeScene())
+    scenes ??= { large: makeScene(LARGE), small: makeScene(SMALL) }
     const random = new DrawnFrom(input)
+    const { work, frozen, structures } = random.int(LARGE_EVERY) === 0 ? scenes.large : scenes.small
     const lost = random.int(2) === 1
     const hostile = { ...frozen, disks: [changed(random, frozen.disks[0]!, structures)] }
     const world = thaw(hostile, { seed: 1, lost })
