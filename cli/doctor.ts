@@ -3,12 +3,13 @@
  * `fail` is something Holdfast cannot run without and makes the exit code 1; a `warn` costs speed, comfort or safety
  * under memory pressure.
  */
-import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs'
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { Node } from '../cluster/api/definition.ts'
+import { kernelNbd } from '../csi/host/kernel-nbd.ts'
 import { GIB } from '../engine/units.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
@@ -54,11 +55,10 @@ async function checkChecksum(): Promise<Check> {
 
 /** Loaded, loadable, or neither; only `attach` of a kernel device needs it. */
 export function checkNbdModule(release = os.release(), root = '/'): Check {
-  if (existsSync(path.join(root, 'sys/module/nbd'))) return ok('kernel nbd', 'the module is loaded')
-  const modules = path.join(root, 'lib/modules', release)
-  const listed = `${readText(path.join(modules, 'modules.dep'))}${readText(path.join(modules, 'modules.builtin'))}`
-  if (/\/nbd\.ko/.test(listed)) return ok('kernel nbd', 'the module is there and can be loaded (`modprobe nbd`)')
-  const next = 'needed for kernel devices only; user-space clients work'
+  const found = kernelNbd(release, root)
+  if (found.state === 'loaded') return ok('kernel nbd', 'the module is loaded')
+  if (found.state === 'loadable') return ok('kernel nbd', 'the module is there and can be loaded (`modprobe nbd`)')
+  const next = `needed for kernel devices only, user-space clients work; the way to get it here: ${found.way}`
   return warn('kernel nbd', `kernel ${release} has no nbd module here`, next)
 }
 
