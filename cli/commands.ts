@@ -229,6 +229,39 @@ const HOST_COMMANDS: Command[] = [
   },
 ]
 
+const STATE: OptionSpec = { value: 'DIR', summary: 'where the keeper has its table (default: /var/lib/holdfast/host)' }
+
+const DEVICE_COMMANDS: Command[] = [
+  {
+    words: 'attach',
+    summary: 'cluster: make a volume a block device of this host, held by it alone until `holdfast detach`',
+    positionals: NAME,
+    options: {
+      mode: { value: 'MODE', summary: 'single (default): this host only; shared, read-only: others too' },
+      state: STATE,
+      ...ENDPOINT,
+    },
+    examples: ['holdfast attach data-1', 'holdfast attach data-1 --endpoint /var/lib/holdfast/n1'],
+    load: async () => (await import('./keeper.ts')).attachDevice,
+  },
+  {
+    words: 'detach',
+    summary: 'cluster: end what `holdfast attach` began; unmount the device before',
+    positionals: NAME,
+    options: { state: STATE, ...ENDPOINT },
+    examples: ['holdfast detach data-1'],
+    load: async () => (await import('./keeper.ts')).detachDevice,
+  },
+  {
+    words: 'keeper',
+    summary: 'keep the devices of this host alive, in the foreground; `holdfast attach` starts one when none runs',
+    positionals: [],
+    options: { state: STATE },
+    examples: ['holdfast keeper', 'holdfast keeper --state /var/lib/holdfast/host'],
+    load: async () => (await import('./keeper.ts')).keepDevices,
+  },
+]
+
 const STORE_COMMANDS: Command[] = [
   {
     words: 'store',
@@ -282,6 +315,6 @@ const OFFLINE_COMMANDS: Command[] = [
 
 export const COMMANDS: Command[] = [
   ...DEV_COMMANDS, ...DEMO_COMMANDS, ...NODE_COMMANDS, ...STORE_COMMANDS,
-  ...volumeCommands(ENDPOINT), ...snapshotCommands(ENDPOINT), ...DISK_COMMANDS, ...HOST_COMMANDS, ...CA_COMMANDS,
-  ...tokenCommands(ENDPOINT), ...csiCommands(ENDPOINT), ...OFFLINE_COMMANDS,
+  ...volumeCommands(ENDPOINT), ...snapshotCommands(ENDPOINT), ...DISK_COMMANDS, ...DEVICE_COMMANDS, ...HOST_COMMANDS,
+  ...CA_COMMANDS, ...tokenCommands(ENDPOINT), ...csiCommands(ENDPOINT), ...OFFLINE_COMMANDS,
 ]

@@ -37,6 +37,8 @@ const PROVISIONS: readonly Role[] = ['operator', 'admin', 'csi', 'node']
 const DESTROYS: readonly Role[] = ['admin', 'node']
 const DESTROYS_VOLUMES: readonly Role[] = ['admin', 'csi', 'node']
 const NODES: readonly Role[] = ['node']
+/** On a socket of the host alone, where its owner is an admin. */
+const OWNS_HOST: readonly Role[] = ['admin']
 
 export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'VolumeService/Create': PROVISIONS,
@@ -83,6 +85,11 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'TokenService/Create': DESTROYS,
   'TokenService/List': DESTROYS,
   'TokenService/Revoke': DESTROYS,
+  'KeeperService/Attach': OWNS_HOST,
+  'KeeperService/Detach': OWNS_HOST,
+  'KeeperService/Resize': OWNS_HOST,
+  'KeeperService/List': OWNS_HOST,
+  'KeeperService/Note': OWNS_HOST,
   'ClusterService/Report': NODES,
   'ClusterService/MakeCopy': NODES,
   'ClusterService/EraseCopy': NODES,

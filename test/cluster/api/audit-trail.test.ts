@@ -25,6 +25,8 @@ const DEFINITIONS = loadServices(FILES, SERVICES)
 t.test('what an operator may not do is audited', async (t) => {
   const unseen = new Set(['TokenService/List'])
   for (const [rpc, roles] of Object.entries(ACCESS)) {
+    // The keeper's are those of a host's own socket.
+    if (rpc.startsWith('KeeperService/')) continue
     const isDestructive = roles.includes('admin') && !roles.includes('operator')
     if (isDestructive && !unseen.has(rpc)) t.ok(Object.hasOwn(AUDITED, rpc), rpc)
   }

@@ -1,0 +1,399 @@
+/**
+ * The device keeper (csi/SPEC.md section 5): block devices of volumes through the kernel's NBD client, kept alive
+ * whatever happens to the data process and to this one. What is done next is decided in keeper-step.ts; here it is
+ * done, one thing after another for each volume, with a fresh look at the table and the kernel before each.
+ *
+ * Sockets: of each that the kernel took a double stays here, which shows when it dies, whoever closes it. Those that an
+ * earlier keeper gave cannot be seen; when the kernel says that one died, and now and then, a socket is offered, which
+ * is taken only in the place of a dead one.
+ *
+ * The kernel never waits for this process but for sockets, and this process never waits for a device: nothing here
+ * opens one. Between the look at /sys and the command no other code of ours runs; a program that takes an index apart
+ * and uses it for itself exactly then cannot be kept from losing it by a DISCONNECT, and by nothing else (a backend is
+ * named).
+ */
+import { errnoName } from '../../cluster/libc.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import type { ErrorCode } from '../../engine/errors.ts'
+import type { LogPort } from '../../engine/ports.ts'
+import type { EntryStore, TableEntry } from './device-table.ts'
+import type { DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
+import { nextStep } from './keeper-step.ts'
+import type { Ask, DeviceView, SocketView, Step } from './keeper-step.ts'
+import type { Dialled, ExportFacts } from './nbd-handshake.ts'
+import type { ConnectOptions, ReconfigureOptions } from './nbd-netlink.ts'
+import type { KernelDevice } from './nbd-sysfs.ts'
+import { REQUEST_SECONDS } from './nbd-timeouts.ts'
+
+/** How often sockets are looked at, and what failed is tried again. */
+export const LOOK_MS = 250
+const DIAL_MS = 2000
+const PROBE_MS = 10_000
+const SETTLE_MS = 20
+export const DISCONNECT_MS = 30_000
+const SIZE_MS = 10_000
+
+/** The kernel and the data process, as the keeper meets them. Commands are carried out when they return. */
+export interface KeeperPort {
+  /** @throws HoldfastError `kernel-nbd` when the kernel has no NBD client, or not for us */
+  devices(): KernelDevice[]
+  /** @returns the index, or a negative errno */
+  connect(options: ConnectOptions): number
+  reconfigure(options: ReconfigureOptions): number
+  disconnect(index: number): number
+  /** Indexes of which a connection died since the last time; undefined: some may have been missed. */
+  deadLinks(): number[] | undefined
+  isTaken(fd: number): boolean
+  isDead(fd: number): boolean
+  closeFd(fd: number): void
+  /** @throws HoldfastError `attachment-absent` */
+  dial(socketPath: string, withinMs: number): Promise<Dialled>
+  /** The newest generation of which the data process offers a socket in that folder; undefined: none. */
+  newestOffered(entry: TableEntry): number | undefined
+  /** The device's file is there. */
+  hasNode(path: string): boolean
+  nowMs(): number
+  sleep(ms: number): Promise<void>
+}
+
+interface Kept {
+  entry: TableEntry | undefined
+  ready: Dialled[]
+  held: number[]
+  unknown: number
+  isSuspect: boolean
+  probedMs: number
+  /** The last of what is done with it; the next thing waits for it. */
+  turn: Promise<unknown>
+  isBusy: boolean
+  /** What was told last of why it is not kept; told once. */
+  told: string
+}
+
+export interface DeviceKeeperOptions {
+  port: KeeperPort
+  table: EntryStore
+  log: LogPort
+  onBug(error: unknown): void
+}
+
+export class DeviceKeeper implements HostDevices {
+  readonly #o: DeviceKeeperOptions
+  readonly #volumes = new Map<string, Kept>()
+  #isClosed = false
+  #looking: Promise<void> = Promise.resolve()
+
+  /** What the table has is looked after from `start` on. */
+  constructor(options: DeviceKeeperOptions) {
+    this.#o = options
+    for (const entry of options.table.read()) {
+      const kept = this.#at(entry.volumeId)
+      kept.entry = entry
+      kept.unknown = entry.connections
+      kept.isSuspect = true
+    }
+  }
+
+  /** Go on with what an earlier keeper left, and look after all of it until `close`. */
+  start(): void {
+    this.#looking = this.#lookOn().catch(this.#o.onBug)
+  }
+
+  /** Devices stay as they are. Resolves when nothing is under way any more. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#looking
+    await Promise.all([...this.#volumes.values()].map(({ turn }) => turn.catch(() => undefined)))
+    for (const { held, ready } of this.#volumes.values()) {
+      for (const fd of [...held, ...ready.map((one) => one.fd)]) this.#o.port.closeFd(fd)
+    }
+  }
+
+  attach(wish: DeviceWish): Promise<HostDevice> {
+    return this.#inTurn(wish.volumeId, async (kept) => {
+      await this.#drive(kept, { type: 'attach', wish })
+      const device = deviceOf(kept.entry!)
+      await this.#until(() => this.#o.port.hasNode(device.path), SIZE_MS, () => ({
+        code: 'device-refused', detail: { what: `showing ${device.path}`, reason: '/dev does not have it' },
+      }))
+      return device
+    })
+  }
+
+  detach(volumeId: string): Promise<void> {
+    return this.#inTurn(volumeId, (kept) => this.#drive(kept, { type: 'detach' }))
+  }
+
+  resize(volumeId: string, sizeBytes: number): Promise<HostDevice> {
+    return this.#inTurn(volumeId, async (kept) => {
+      await this.#drive(kept, { type: 'resize', sizeBytes })
+      return deviceOf(kept.entry!)
+    })
+  }
+
+  async find(volumeId: string): Promise<HostDevice | undefined> {
+    const entry = this.#volumes.get(volumeId)?.entry
+    return entry === undefined ? undefined : deviceOf(entry)
+  }
+
+  async list(): Promise<HostDevice[]> {
+    return [...this.#volumes.values()].flatMap(({ entry }) => (entry === undefined ? [] : [deviceOf(entry)]))
+  }
+
+  note(volumeId: string, { mounts, making }: DeviceNotes): Promise<HostDevice> {
+    return this.#inTurn(volumeId, async (kept) => {
+      if (kept.entry === undefined) throw new HoldfastError('device-absent', { volume: volumeId })
+      this.#save(kept, { ...kept.entry, mounts, making })
+      return deviceOf(kept.entry)
+    })
+  }
+
+  #at(volumeId: string): Kept {
+    let kept = this.#volumes.get(volumeId)
+    if (kept === undefined) {
+      kept = {
+        entry: undefined, ready: [], held: [], unknown: 0, isSuspect: false, probedMs: 0, turn: Promise.resolve(),
+        isBusy: false, told: '',
+      }
+      this.#volumes.set(volumeId, kept)
+    }
+    return kept
+  }
+
+  #inTurn<T>(volumeId: string, work: (kept: Kept) => Promise<T>): Promise<T> {
+    const kept = this.#at(volumeId)
+    const done = kept.turn.catch(() => undefined).then(async () => {
+      if (this.#isClosed) throw new HoldfastError('keeper-stopping', {})
+      kept.isBusy = true
+      try {
+        return await work(kept)
+      } finally {
+        kept.isBusy = false
+        this.#letGo(kept)
+        if (kept.entry === undefined && kept.turn === done) this.#volumes.delete(volumeId)
+      }
+    })
+    kept.turn = done
+    return done
+  }
+
+  /** Sockets that the kernel has no use for. */
+  #letGo(kept: Kept): void {
+    for (const { fd } of kept.ready.splice(0)) this.#o.port.closeFd(fd)
+  }
+
+  // --- looking after what is there ----------------------------------------------------------------------------------
+
+  async #lookOn(): Promise<void> {
+    while (!this.#isClosed) {
+      this.#look()
+      await this.#o.port.sleep(LOOK_MS)
+    }
+  }
+
+  #look(): void {
+    const { port } = this.#o
+    const dead = port.deadLinks()
+    for (const [volumeId, kept] of this.#volumes) {
+      const { entry } = kept
+      if (entry === undefined || kept.isBusy) continue
+      const index = entry.device.kind === 'nbd' ? entry.device.index : undefined
+      const isDue = kept.unknown > 0 && port.nowMs() - kept.probedMs >= PROBE_MS
+      if (dead === undefined || (index !== undefined && dead.includes(index)) || isDue) kept.isSuspect = true
+      this.#dropDead(kept)
+      const isShort = kept.held.length + kept.unknown < entry.connections || (kept.unknown > 0 && kept.isSuspect)
+      if (entry.state === 'detaching' || (entry.state === 'attached' && isShort)) this.#keep(volumeId)
+      // One that was cut off may be there.
+      else if (entry.state === 'attaching' && kept.unknown > 0) this.#keep(volumeId)
+    }
+  }
+
+  #dropDead(kept: Kept): void {
+    const { port } = this.#o
+    kept.held = kept.held.filter((fd) => {
+      if (!port.isDead(fd)) return true
+      port.closeFd(fd)
+      return false
+    })
+  }
+
+  #keep(volumeId: string): void {
+    void this.#inTurn(volumeId, async (kept) => {
+      await this.#drive(kept, { type: 'keep' })
+      kept.told = ''
+    }).catch((error: unknown) => {
+      if (!(error instanceof HoldfastError)) return this.#o.onBug(error)
+      const kept = this.#volumes.get(volumeId)
+      if (kept === undefined || kept.told === error.message || this.#isClosed) return
+      kept.told = error.message
+      this.#o.log.event('warn', 'a device waits', { volume: volumeId, reason: error.message })
+    })
+  }
+
+  // --- one thing after another --------------------------------------------------------------------------------------
+
+  #view(kept: Kept): DeviceView {
+    const { port } = this.#o
+    const { entry, ready, held, unknown, isSuspect } = kept
+    const sockets: SocketView = { ready: ready.length, facts: ready[0]?.facts, held: held.length, unknown, isSuspect }
+    const newest = entry === undefined ? undefined : port.newestOffered(entry)
+    const isSuperseded = newest !== undefined && newest > entry!.generation
+    return { entry, kernel: port.devices(), sockets, isSuperseded }
+  }
+
+  /** Until nothing is left to do. @throws HoldfastError when that cannot be */
+  async #drive(kept: Kept, ask: Ask): Promise<void> {
+    const { port } = this.#o
+    const startedMs = port.nowMs()
+    for (;;) {
+      this.#dropDead(kept)
+      const step = nextStep(this.#view(kept), ask)
+      if (step.do === 'done') return
+      if (step.do === 'refuse') throw new HoldfastError(step.code, step.detail)
+      if (!(await this.#do(kept, step))) continue
+      // It takes the kernel, or whoever has the device open, a moment.
+      const [mostMs, why] = patience(step, kept)
+      if (ask.type === 'keep') return
+      if (port.nowMs() - startedMs > mostMs) throw why
+      await port.sleep(SETTLE_MS)
+    }
+  }
+
+  /** @returns whether it is not over with that: look again in a moment */
+  async #do(kept: Kept, step: Step): Promise<boolean> {
+    const { port, table } = this.#o
+    switch (step.do) {
+      case 'save':
+        this.#save(kept, step.entry)
+        return false
+      case 'remove':
+        table.remove(kept.entry!.volumeId)
+        this.#forget(kept)
+        return false
+      case 'dial':
+        await this.#dial(kept, step.count)
+        return false
+      case 'connect':
+        this.#connect(kept, kept.ready[0]!.facts)
+        return false
+      case 'reconfigure': return this.#reconfigure(kept, step)
+      case 'disconnect':
+        this.#checked('letting go of the device', port.disconnect(step.index))
+        return true
+      default: return true
+    }
+  }
+
+  #save(kept: Kept, entry: TableEntry): void {
+    const { log, table } = this.#o
+    table.save(entry)
+    if (kept.entry?.state !== entry.state) {
+      const { volumeId: volume, generation, state } = entry
+      log.event('info', 'a device of a volume', { volume, generation, state, path: pathOf(entry) })
+    }
+    if (entry.state === 'attached' && kept.held.length === 0) {
+      kept.unknown = entry.connections
+      kept.isSuspect = true
+    }
+    if (entry.state === 'attaching') kept.unknown = 0
+    kept.entry = entry
+  }
+
+  #forget(kept: Kept): void {
+    for (const fd of kept.held.splice(0)) this.#o.port.closeFd(fd)
+    Object.assign(kept, { entry: undefined, unknown: 0, isSuspect: false, told: '' })
+  }
+
+  async #dial(kept: Kept, count: number): Promise<void> {
+    const { port } = this.#o
+    const { socket } = kept.entry!
+    const dialled = await Promise.allSettled(Array.from({ length: count }, () => port.dial(socket, DIAL_MS)))
+    for (const one of dialled) if (one.status === 'fulfilled') kept.ready.push(one.value)
+    const failed = dialled.find((one) => one.status === 'rejected')
+    if (failed !== undefined) throw failed.reason as Error
+  }
+
+  #connect(kept: Kept, { sizeBytes, blockSizeBytes, flags }: ExportFacts): void {
+    const { port } = this.#o
+    const entry = kept.entry!
+    const sockets = kept.ready.map(({ fd }) => fd)
+    const result = port.connect({
+      sockets,
+      sizeBytes,
+      blockSizeBytes,
+      flags: entry.readOnly ? flags | READ_ONLY : flags,
+      requestSeconds: REQUEST_SECONDS,
+      deadConnectionSeconds: Math.ceil(entry.deadConnectionMs / 1000),
+      backend: entry.backend,
+    })
+    this.#checked('making the device', result)
+    kept.ready = []
+    kept.held = sockets
+    kept.unknown = 0
+    kept.isSuspect = false
+  }
+
+  #reconfigure(kept: Kept, { index, sizeBytes }: { index: number; sizeBytes?: number }): boolean {
+    const { port, log } = this.#o
+    const { backend, connections, volumeId } = kept.entry!
+    const sockets = sizeBytes === undefined ? kept.ready.map(({ fd }) => fd) : []
+    const size = sizeBytes === undefined ? {} : { sizeBytes }
+    this.#checked('changing the device', port.reconfigure({ index, backend, sockets, ...size }))
+    if (sizeBytes !== undefined) return true
+    const taken = sockets.filter((fd) => port.isTaken(fd))
+    const missing = Math.max(connections - kept.held.length - kept.unknown, 0)
+    kept.ready = kept.ready.filter(({ fd }) => !taken.includes(fd))
+    this.#letGo(kept)
+    kept.held.push(...taken)
+    kept.unknown -= Math.max(taken.length - missing, 0)
+    if (taken.length < sockets.length) kept.isSuspect = false
+    kept.probedMs = port.nowMs()
+    if (taken.length > 0) {
+      const [volume, path] = [volumeId, pathOf(kept.entry!)]
+      log.event('info', 'sockets of a device are new', { volume, path, sockets: taken.length })
+    }
+    // The kernel may be a moment behind with what it calls dead.
+    return taken.length < sockets.length && missing > 0
+  }
+
+  #checked(what: string, result: number): void {
+    if (result < 0) throw new HoldfastError('device-refused', { what, reason: errnoName(-result) })
+  }
+
+  async #until(isSo: () => boolean, mostMs: number, otherwise: () => Refusal): Promise<void> {
+    const { port } = this.#o
+    for (const startedMs = port.nowMs(); !isSo(); await port.sleep(SETTLE_MS)) {
+      if (port.nowMs() - startedMs <= mostMs) continue
+      const { code, detail } = otherwise()
+      throw new HoldfastError(code, detail)
+    }
+  }
+}
+
+interface Refusal {
+  code: ErrorCode
+  detail: Record<string, string | number>
+}
+
+const READ_ONLY = 2
+
+function patience(step: Step, { entry }: Kept): [mostMs: number, error: HoldfastError] {
+  const path = entry === undefined ? '' : pathOf(entry)
+  if (step.do === 'disconnect') return [DISCONNECT_MS, new HoldfastError('device-busy', { path })]
+  if (step.do === 'wait' && step.for === 'superseded') {
+    return [0, new HoldfastError('session-stale', { volume: entry!.volumeId })]
+  }
+  return [SIZE_MS, new HoldfastError('device-refused', { what: `${path}`, reason: 'it does not show its size' })]
+}
+
+function pathOf({ device }: TableEntry): string {
+  if (device.kind === 'fuse') return device.loop
+  return device.index === undefined ? '' : `/dev/nbd${device.index}`
+}
+
+function deviceOf(entry: TableEntry): HostDevice {
+  const { volumeId, generation, mode, state, sizeBytes, blockSizeBytes, readOnly, mounts, making } = entry
+  return {
+    volumeId, generation, mode, path: pathOf(entry), state, sizeBytes, blockSizeBytes, readOnly, mounts, making,
+  }
+}

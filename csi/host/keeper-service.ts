@@ -1,0 +1,75 @@
+/** `holdfast.v1.KeeperService` (proto/holdfast/v1/keeper.proto): the devices of a host for other processes of it. */
+import path from 'node:path'
+import { GrpcClient } from '../../cluster/api/grpc-client.ts'
+import { serveGrpc } from '../../cluster/api/grpc-server.ts'
+import type { ApiServer } from '../../cluster/api/grpc-server.ts'
+import { loadServices } from '../../cluster/api/proto.ts'
+import { peerUid } from '../../cluster/libc.ts'
+import type { DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
+
+/** A device that is in use may take its time to be let go of. */
+const CALL_MS = 60_000
+
+const definition = () => loadServices(['keeper'], ['KeeperService']).KeeperService!
+
+export const keeperSocket = (stateFolder: string): string => path.join(stateFolder, 'keeper.sock')
+
+export function serveKeeper(
+  stateFolder: string, devices: HostDevices, onBug: (error: unknown) => void,
+): Promise<ApiServer> {
+  const calls = {
+    Attach: (wish: DeviceWish) => devices.attach(wish),
+    Detach: async ({ volumeId }: { volumeId: string }) => {
+      await devices.detach(volumeId)
+      return {}
+    },
+    Resize: (wish: { volumeId: string; sizeBytes: number }) => devices.resize(wish.volumeId, wish.sizeBytes),
+    List: async () => ({ devices: await devices.list() }),
+    Note: ({ volumeId, mounts, making }: DeviceNotes & { volumeId: string }) => {
+      return devices.note(volumeId, { mounts, making })
+    },
+  }
+  return serveGrpc({ socketPath: keeperSocket(stateFolder), peerUid }, [{ definition: definition(), calls }], onBug)
+}
+
+/** The devices of the keeper that serves there. Rejects with `unreachable` while none does. */
+export class RemoteDevices implements HostDevices {
+  readonly #client: GrpcClient
+
+  constructor(stateFolder: string) {
+    const endpoint = keeperSocket(stateFolder)
+    this.#client = new GrpcClient({ address: `unix:${endpoint}`, endpoint, source: 'the keeper of devices' })
+  }
+
+  close(): void {
+    this.#client.close()
+  }
+
+  attach(wish: DeviceWish): Promise<HostDevice> {
+    return this.#call<HostDevice>('Attach', { readOnly: false, ...wish })
+  }
+
+  async detach(volumeId: string): Promise<void> {
+    await this.#call<object>('Detach', { volumeId })
+  }
+
+  resize(volumeId: string, sizeBytes: number): Promise<HostDevice> {
+    return this.#call<HostDevice>('Resize', { volumeId, sizeBytes })
+  }
+
+  async find(volumeId: string): Promise<HostDevice | undefined> {
+    return (await this.list()).find((device) => device.volumeId === volumeId)
+  }
+
+  async list(): Promise<HostDevice[]> {
+    return (await this.#call<{ devices: HostDevice[] }>('List', {})).devices
+  }
+
+  note(volumeId: string, { mounts, making }: DeviceNotes): Promise<HostDevice> {
+    return this.#call<HostDevice>('Note', { volumeId, mounts, making })
+  }
+
+  #call<T>(rpc: string, request: object): Promise<T> {
+    return this.#client.call(definition(), rpc, request, CALL_MS) as Promise<T>
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Risk: a keeper that was killed between two steps leaves a device behind, makes a second one, or touches one that is
+ * another's; sockets that died stay dead. Each effect of its life is a place to be killed at, before it and behind it.
+ */
+// test-timeout-seconds: 120
+import t from 'tap'
+import { importMutant, misfit } from '../../sim/mutants.ts'
+import * as lives from './keeper-lives.ts'
+
+const LIVES = 'test/csi/host/keeper-lives.ts'
+
+/** Until something is wrong. */
+async function everyKill({ killedAt, BETWEEN }: typeof lives): Promise<{ wrong: string[]; kills: number }> {
+  let kills = 0
+  for (const [what, between] of Object.entries(BETWEEN)) {
+    for (let at = 0; ; at += 0.5) {
+      const [found, wasKilled] = await killedAt(at, between)
+      const wrong = found.map((one) => `killed at ${at}, then ${what}: ${one}`)
+      if (wrong.length > 0) return { wrong, kills }
+      if (!wasKilled) break
+      kills++
+    }
+  }
+  return { wrong: [], kills }
+}
+
+async function anything(of: typeof lives): Promise<string[]> {
+  const others = [of.reusedIndex, of.refused, of.busy, ...[false, true].flatMap((isLater) =>
+    [false, true].map((losesEvents) => () => of.resupplied(isLater, losesEvents)))]
+  for (const life of others) {
+    const wrong = await life().catch((error: unknown) => [String(error)])
+    if (wrong.length > 0) return wrong
+  }
+  return (await everyKill(of)).wrong
+}
+
+t.test('killed at each of its effects, it goes on', async (t) => {
+  const { wrong, kills } = await everyKill(lives)
+  t.same(wrong, [])
+  t.ok(kills >= 100, `${kills} kills`)
+})
+
+t.test('sockets that die are replaced, seen or unseen', async (t) => {
+  for (const isLater of [false, true]) {
+    for (const losesEvents of [false, true]) t.same(await lives.resupplied(isLater, losesEvents), [])
+  }
+})
+
+t.test('an index that is another\'s by now is not touched', async (t) => t.same(await lives.reusedIndex(), []))
+t.test('an older generation, and one that is over', async (t) => t.same(await lives.refused(), []))
+t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
+
+const STEP = 'csi/host/keeper-step.ts'
+const KEEPER = 'csi/host/device-keeper.ts'
+const PLANTED = [
+  {
+    name: 'an index is believed, whoever has it', file: STEP,
+    replace: 'const device = ownIndex(view)\n  return device ===',
+    by: 'const place = view.entry!.device as NbdPlace\n'
+      + '  const device = view.kernel.find(({ index }) => index === place.index)\n  return device ===',
+  },
+  {
+    name: 'an entry is removed before its device is gone', file: STEP,
+    replace: "device === undefined ? { do: 'remove' }", by: "device === undefined || true ? { do: 'remove' }",
+  },
+  {
+    name: 'what a killed one made is not looked for', file: STEP,
+    replace: "if (device !== undefined) return { do: 'save', entry: { ...entry, state: 'attached'",
+    by: "if (device !== undefined && entry.sizeBytes === 0) return { do: 'save', entry: { ...entry, state: 'attached'",
+  },
+  {
+    name: 'an older generation is taken', file: STEP,
+    replace: 'if (wish.generation < generation) {', by: 'if (wish.generation < 0) {',
+  },
+  {
+    name: 'sockets of an earlier keeper are believed for ever', file: KEEPER,
+    replace: 'const PROBE_MS = 10_000', by: 'const PROBE_MS = Infinity',
+  },
+  {
+    name: 'dead sockets are not seen', file: KEEPER, replace: 'if (!port.isDead(fd)) return true', by: 'return true',
+  },
+  {
+    name: 'a grown size is not told to the kernel', file: STEP,
+    replace: 'device.sizeBytes < entry.sizeBytes && device.sizeBytes > 0', by: 'false',
+  },
+  {
+    name: 'what is over is asked for again and again', file: STEP,
+    replace: 'wanted > 0 && view.isSuperseded', by: 'false',
+  },
+]
+
+for (const bug of PLANTED) {
+  t.test(`planted: ${bug.name}`, async (t) => {
+    t.equal(misfit(bug), undefined)
+    const mutated = await importMutant<typeof lives>(bug, LIVES)
+    const wrong = await anything(mutated)
+    t.ok(wrong.length > 0, wrong[0] ?? 'nothing was found')
+  })
+}

@@ -1,0 +1,167 @@
+/** Lives of a keeper, each with what went wrong: told by the tests, and by those of planted bugs. */
+import { KeeperWorld } from './keeper-world.ts'
+
+const VOLUME = 'a'.repeat(32)
+const OTHER = 'b'.repeat(32)
+const CONNECTIONS = 2
+
+function world(): KeeperWorld {
+  const made = new KeeperWorld()
+  made.offers.set(VOLUME, 3).set(OTHER, 8)
+  return made
+}
+
+/** What the end of a life should look like. */
+function atEnd(made: KeeperWorld, foreign: string): string[] {
+  const wrong = [...made.wrong]
+  if (made.foreign() !== foreign) wrong.push(`foreign devices are touched: ${made.foreign()}`)
+  return wrong
+}
+
+const untilKilled = (asked: Promise<unknown>): Promise<unknown> => asked.catch(() => undefined)
+
+/**
+ * Attach, detach, attach under a newer generation, with the keeper killed at one of its effects; then another one is
+ * asked the same. @returns what is wrong, and whether it was killed
+ */
+export async function killedAt(killAt: number, between: (made: KeeperWorld) => void): Promise<[string[], boolean]> {
+  const made = world()
+  const foreign = made.foreign()
+  made.killAt = killAt
+  const first = made.keeper()
+  await untilKilled((async () => {
+    await first.attach(made.wish(OTHER))
+    await first.attach(made.wish(VOLUME))
+    await first.detach(VOLUME)
+    made.offers.set(VOLUME, 4)
+    await first.attach(made.wish(VOLUME))
+    made.offers.set(VOLUME, 5)
+    await first.attach(made.wish(VOLUME))
+    await first.resize(VOLUME, 2 ** 31)
+  })())
+  const wasKilled = made.effects > killAt
+  made.killAt = Infinity
+  const wrong = made.foreign() === foreign ? [] : ['foreign devices are touched']
+  between(made)
+  const others = made.foreign()
+  const second = made.keeper()
+  made.offers.set(VOLUME, 5)
+  try {
+    const device = await second.attach(made.wish(VOLUME))
+    await second.attach(made.wish(OTHER))
+    await made.pass(2000)
+    for (const volume of [VOLUME, OTHER]) {
+      const live = made.live(volume)
+      if (live !== CONNECTIONS) wrong.push(`${volume} has ${live} live sockets`)
+    }
+    if (device.path !== `/dev/nbd${made.deviceOf(VOLUME)?.index}`) wrong.push(`it says ${device.path}`)
+    await second.resize(VOLUME, 2 ** 31)
+    if (made.deviceOf(VOLUME)!.sizeBytes !== 2 ** 31) wrong.push('it is not grown')
+    await second.detach(VOLUME)
+    await second.detach(OTHER)
+    await second.detach(OTHER)
+    if (made.table.size > 0) wrong.push('an entry is left')
+    for (const volume of [VOLUME, OTHER]) if (made.deviceOf(volume)) wrong.push(`a device of ${volume} is left`)
+  } catch (error) {
+    wrong.push(String(error))
+  }
+  await second.close()
+  return [[...wrong, ...atEnd(made, others)], wasKilled]
+}
+
+/** What may happen while no keeper runs. */
+export const BETWEEN: Record<string, (made: KeeperWorld) => void> = {
+  nothing: () => undefined,
+  'the data process starts again, and no event is heard': (made) => {
+    made.losesEvents = true
+    made.restartData()
+  },
+  'others take what is free': (made) => {
+    for (let index = 0; index < 6; index++) made.takeByOthers(index)
+  },
+  'the host boots: no device of ours is there, and others take indexes': (made) => {
+    for (const { index, backend } of made.devices.values()) if (backend.startsWith('holdfast-')) made.lose(index)
+    for (let index = 0; index < 3; index++) made.takeByOthers(index)
+  },
+}
+
+/** An index of ours is lost, and somebody else's by the time a keeper looks. */
+export async function reusedIndex(): Promise<string[]> {
+  const made = world()
+  const first = made.keeper()
+  await first.attach(made.wish(VOLUME))
+  const { index } = made.deviceOf(VOLUME)!
+  await first.close()
+  made.lose(index)
+  made.takeByOthers(index)
+  const foreign = made.foreign()
+  const second = made.keeper()
+  await made.pass(3000)
+  await second.detach(VOLUME)
+  await second.close()
+  return atEnd(made, foreign)
+}
+
+/** Sockets die, seen or unseen, under a keeper that gave them, or one that came later. */
+export async function resupplied(isLater: boolean, losesEvents: boolean): Promise<string[]> {
+  const made = world()
+  const foreign = made.foreign()
+  let keeper = made.keeper()
+  await keeper.attach(made.wish(VOLUME))
+  if (isLater) {
+    await keeper.close()
+    keeper = made.keeper()
+    await made.pass(1000)
+  }
+  made.losesEvents = losesEvents
+  const wrong: string[] = []
+  const mostMs = isLater && losesEvents ? 12_000 : 1000
+  for (const harm of [() => made.killOne(VOLUME), () => made.restartData()]) {
+    harm()
+    await made.pass(mostMs)
+    if (made.live(VOLUME) !== CONNECTIONS) wrong.push(`${made.live(VOLUME)} live sockets after ${mostMs} ms`)
+  }
+  await keeper.close()
+  return [...wrong, ...atEnd(made, foreign)]
+}
+
+/** The data process is away for long, and a generation ends. */
+export async function refused(): Promise<string[]> {
+  const made = world()
+  const keeper = made.keeper()
+  await keeper.attach(made.wish(VOLUME))
+  const wrong: string[] = []
+  const older = await keeper.attach(made.wish(VOLUME, 2)).then(() => 'taken', (error: { code: string }) => error.code)
+  if (older !== 'device-generation') wrong.push(`an older generation: ${older}`)
+  made.isDataUp = false
+  made.restartData()
+  await made.pass(5000)
+  made.isDataUp = true
+  await made.pass(1000)
+  if (made.live(VOLUME) !== CONNECTIONS) wrong.push('it is not back')
+  made.offers.set(VOLUME, 9)
+  made.restartData()
+  const { effects } = made
+  await made.pass(20_000)
+  if (made.live(VOLUME) !== 0) wrong.push('it has sockets of another attachment')
+  if (made.effects !== effects) wrong.push('it goes on to ask for what is over')
+  await keeper.detach(VOLUME)
+  await keeper.close()
+  return [...wrong, ...made.wrong]
+}
+
+/** In use: refused, and done when it is not any more. */
+export async function busy(): Promise<string[]> {
+  const made = world()
+  const keeper = made.keeper()
+  await keeper.attach(made.wish(VOLUME))
+  made.deviceOf(VOLUME)!.isOpen = true
+  const wrong: string[] = []
+  const code = await keeper.detach(VOLUME).then(() => 'done', (error: { code: string }) => error.code)
+  if (code !== 'device-busy') wrong.push(code)
+  made.deviceOf(VOLUME)!.isOpen = false
+  await made.pass(1000)
+  if (made.deviceOf(VOLUME) !== undefined || made.table.size > 0) wrong.push('it is not let go of')
+  await keeper.close()
+  return [...wrong, ...made.wrong]
+}
