@@ -1,0 +1,230 @@
+/**
+ * What a database would live through on a kernel device of ours, told with its times: a guest with a data process, a
+ * keeper and the kernel's NBD client; two more nodes and the cluster store on the host. Load runs on the mounted file
+ * system while processes are killed; a single I/O error ends the story.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectControlApi } from '../../cluster/api/client.ts'
+import type { ControlClient } from '../../cluster/api/client.ts'
+import type { NodeConfig } from '../../dataplane/node-config.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import { MIB } from '../../engine/units.ts'
+import { ClusterNodeProcess, NODE_MAIN, configOfNode } from '../cluster/cluster-node-process.ts'
+import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import { enterOwnNetwork, HUB, plugFor } from '../power/own-network.ts'
+import { compileWideRegisters } from '../power/wide-registers.ts'
+import { KernelGuest, nbdModule, OWN } from './kernel-guest.ts'
+
+const CLI = path.resolve(import.meta.dirname, '../../cli/main.ts')
+const GUEST_NODE = path.join(import.meta.dirname, 'guest-node.ts')
+const STORE_MAIN = path.resolve(import.meta.dirname, '../power/store-main.ts')
+const PORTS = { store: 2379, peer: 7000, api: 8000 }
+const STATE = `${OWN}/host`
+const DISK_BYTES = 640 * MIB
+const VOLUME_BYTES = 256 * MIB
+const AT = '/run/data'
+
+export interface StoryOptions {
+  say(line: string): void
+}
+
+/** Things to be undone, the last one first. */
+class Ending {
+  readonly #steps: Array<() => unknown> = []
+  readonly teardown = (step: () => unknown): void => void this.#steps.push(step)
+
+  async run(): Promise<void> {
+    for (const step of this.#steps.splice(0).reverse()) await step()
+  }
+}
+
+export class Story {
+  readonly guest: KernelGuest
+  readonly hosts: ClusterNodeProcess[]
+  readonly control: ControlClient
+  readonly #o: StoryOptions
+  readonly #folder: string
+  readonly #startedMs = performance.now()
+  readonly #config: NodeConfig
+
+  private constructor(options: StoryOptions, folder: string, store: string, ending: Ending) {
+    this.#o = options
+    this.#folder = folder
+    const at = (host: string, number: number): Partial<NodeConfig> => ({
+      cluster: {
+        store, listenPeer: { host, port: PORTS.peer + number }, listenApi: { host, port: PORTS.api + number },
+      },
+    })
+    const same = { store, diskBytes: DISK_BYTES, dir: folder }
+    this.hosts = ['n2', 'n3'].map((name, i) => new ClusterNodeProcess(name, { ...same, change: at(HUB, i) }))
+    const plug = plugFor(1)
+    this.#config = configOfNode('n1', { ...same, dir: OWN, change: at(plug.address, 0) })
+    const preload = compileWideRegisters(folder)
+    this.guest = new KernelGuest({ folder, name: 'n1', memory: '768M', diskBytes: 1024 * MIB, plug, preload })
+    this.control = connectControlApi({ socketPath: this.hosts[0]!.paths.api, source: 'of the story' })
+    ending.teardown(() => this.control.close())
+    for (const node of this.hosts) ending.teardown(() => node.killNode())
+    ending.teardown(() => this.guest.cutPower())
+  }
+
+  static async tell(options: StoryOptions, work: (story: Story) => Promise<void>): Promise<void> {
+    const folder = mkdtempSync('/tmp/hft-kernel-')
+    const ending = new Ending()
+    ending.teardown(() => rmSync(folder, { recursive: true }))
+    try {
+      enterOwnNetwork()
+      const kind = {
+        ...EMBEDDED,
+        command: (dir: string, port: number, host = HUB) => [process.execPath, STORE_MAIN, dir, host, String(port)],
+      }
+      const store = new StoreProcess(ending, kind, PORTS.store, HUB)
+      await store.start()
+      const story = new Story(options, folder, store.address, ending)
+      try {
+        await work(story)
+      } catch (error) {
+        await story.#evidence()
+        throw error
+      }
+    } finally {
+      await ending.run()
+    }
+  }
+
+  tell(what: string): void {
+    this.#o.say(`${((performance.now() - this.#startedMs) / 1000).toFixed(1).padStart(6)} s  ${what}`)
+  }
+
+  async #evidence(): Promise<void> {
+    this.#o.say(this.guest.console.slice(-4000))
+    const logs = `${STATE}/keeper.log ${OWN}/outside/keeper.log ${OWN}/n1/daemon.log`
+    const shown = await Promise.race([
+      this.guest.run(`tail -n 15 ${logs}; dmesg | tail -n 30`), sleep(10_000),
+    ])
+    if (shown !== undefined) this.#o.say(shown.output)
+  }
+
+  /** All nodes serve, and a volume has a copy on each. */
+  async begin(name: string): Promise<void> {
+    const { guest, control } = this
+    await Promise.all([guest.boot(), ...this.hosts.map((node) => node.start())])
+    this.tell(`the guest is up: ${(await guest.must('uname -r')).trim()}`)
+    await guest.kernel(`load ${nbdModule()} max_part=0 nbds_max=4`)
+    await this.startNode()
+    while ((await control.listNodes()).nodes.filter(({ disks }) => disks.length === 1).length < 3) await sleep(100)
+    await control.createVolume({ name, sizeBytes: VOLUME_BYTES, parameters: { replicas: '2' } }).catch((error) => {
+      // It is being made.
+      if (!(error instanceof HoldfastError && error.code === 'volume-waits')) throw error
+    })
+    await this.until('the volume is whole', async () => (await control.getVolume({ name })).health === 'healthy')
+  }
+
+  /** The supervisor of the guest's node, and a daemon. */
+  async startNode(): Promise<void> {
+    const file = path.join(this.#folder, 'n1.json')
+    writeFileSync(file, JSON.stringify(this.#config))
+    const log = `${OWN}/node.out`
+    const node = `${process.execPath} ${GUEST_NODE} ${NODE_MAIN} ${file}`
+    await this.guest.must(`: > ${log}; setsid ${node} >> ${log} 2>&1 &`)
+    await this.guest.must(`until grep -q ready ${log}; do sleep 0.2; done`)
+    this.tell('its node serves')
+  }
+
+  holdfast(words: string): Promise<string> {
+    return this.guest.must(`${process.execPath} ${CLI} ${words} --state ${STATE} --endpoint ${OWN}/n1`)
+  }
+
+  async until(what: string, isSo: () => Promise<boolean>, withinMs = 120_000): Promise<void> {
+    for (const startedMs = performance.now(); !(await isSo()); await sleep(200)) {
+      if (performance.now() - startedMs > withinMs) throw new Error(`not in time: ${what}`)
+    }
+    this.tell(what)
+  }
+
+  /** A new daemon serves in the place of one that was killed. */
+  async killDaemon(): Promise<void> {
+    const log = `${OWN}/node.out`
+    const before = (await this.guest.must(`grep -c ready ${log}`)).trim()
+    await this.guest.must(`kill -9 $(cat ${OWN}/n1/pid)`)
+    await this.guest.must(`until [ $(grep -c ready ${log}) -gt ${before} ]; do sleep 0.2; done`)
+  }
+
+  async killKeeper(): Promise<void> {
+    await this.guest.must(`kill -9 $(cat ${STATE}/keeper.lock)`)
+  }
+
+  /** What the kernel says of I/O that failed; empty: nothing. */
+  async errors(): Promise<string> {
+    const { output } = await this.guest.run(`dmesg | grep -iE 'I/O error|EXT4-fs error|remount|hung task|blocked for'`)
+    const mounts = await this.guest.must('cat /proc/mounts')
+    const isReadOnly = mounts.split('\n').some((line) => line.includes(` ${AT} `) && !/ rw[, ]/.test(line))
+    return `${output}${isReadOnly ? 'the file system is read-only' : ''}`
+  }
+}
+
+/** Random reads and writes past the page cache, each block verified. */
+const fio = (seconds: number, file: string): string =>
+  `fio --name=${file} --filename=${AT}/${file} --size=48M --bs=4k --rw=randrw --ioengine=libaio --iodepth=8 --direct=1 `
+    + `--verify=crc32c --verify_fatal=1 --time_based --runtime=${seconds} --minimal`
+
+/** The whole of it. */
+export async function tellAll(story: Story): Promise<void> {
+  const { guest, hosts, control } = story
+  const name = 'data'
+  await story.begin(name)
+  const outside = await guest.run(
+    `unshare -n ${process.execPath} ${CLI} attach ${name} --state ${OWN}/outside --endpoint ${OWN}/n1`)
+  if (outside.code === 0 || !/network namespace of the host/.test(outside.output)) {
+    throw new Error(`outside the network namespace of the host: ${outside.code} ${outside.output}`)
+  }
+  await guest.must(`kill $(cat ${OWN}/outside/keeper.lock)`)
+  story.tell('outside the network namespace of the host it says so')
+  const device = (/\/dev\/nbd\d+/.exec(await story.holdfast(`attach ${name}`)))![0]
+  story.tell(`attached: ${device}`)
+  await guest.must(`mkfs.ext4 -q ${device} && mkdir -p ${AT} && mount ${device} ${AT}`)
+  story.tell('mkfs.ext4, mounted')
+  const quiet = await guest.must(fio(5, 'first'))
+  const [, , , , , , , readIops] = quiet.split(';')
+  story.tell(`fio alone: 5 s, ${readIops} reads/s and as many writes`)
+  const load = guest.run(fio(75, 'second'))
+  await sleep(3000)
+  await story.killDaemon()
+  story.tell('kill -9 of the daemon: another one serves')
+  await sleep(6000)
+  await story.killKeeper()
+  story.tell('kill -9 of the keeper')
+  await sleep(2000)
+  await story.holdfast(`attach ${name}`)
+  story.tell('another keeper')
+  await sleep(3000)
+  await Promise.all([story.killKeeper(), story.killDaemon()])
+  await story.holdfast(`attach ${name}`)
+  story.tell('kill -9 of both: others serve')
+  await sleep(6000)
+  await control.moveVolume({ name, what: 'primary', to: 'n2', from: '' })
+  await sleep(2000)
+  const n2 = hosts[0]!
+  const back = n2.ready()
+  n2.killDaemon()
+  await back
+  story.tell('kill -9 of the primary on another node')
+  const { code, output } = await load
+  if (code !== 0) throw new Error(`fio ended with ${code}: ${output}`)
+  const wrong = await story.errors()
+  if (wrong !== '') throw new Error(wrong)
+  story.tell('fio under all that: verified, 0 errors; the file system is read-write')
+  const api = connectControlApi({ socketPath: n2.paths.api, source: 'of the story' })
+  await api.resizeVolume({ name, sizeBytes: VOLUME_BYTES + 64 * MIB, force: false })
+  api.close()
+  await story.holdfast(`attach ${name}`)
+  await guest.must(`resize2fs ${device}`)
+  story.tell(`grown while mounted: ${(await guest.must(`df -h --output=size ${AT} | tail -1`)).trim()}`)
+  await guest.must(`umount ${AT}`)
+  await guest.must(`e2fsck -fn ${device}`)
+  await story.holdfast(`detach ${name}`)
+  const left = await guest.must('cat /sys/block/nbd*/pid 2>/dev/null | wc -l')
+  if (left.trim() !== '0') throw new Error(`devices are left: ${left}`)
+  story.tell('unmounted, e2fsck is content, detached')
+}
