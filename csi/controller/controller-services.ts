@@ -6,10 +6,11 @@ import type { ControlClient } from '../../cluster/api/client.ts'
 import type { DiffSnapshots } from '../../cluster/api/snapshot-diff.ts'
 import { csiService } from '../definition.ts'
 import type {
-  ControllerExpandVolumeRequest, ControllerGetVolumeRequest, ControllerPublishVolumeRequest,
-  ControllerUnpublishVolumeRequest, CreateSnapshotRequest, CreateVolumeGroupSnapshotRequest, CreateVolumeRequest,
-  DeleteVolumeRequest, GetCapacityRequest, GetMetadataAllocatedRequest, GetMetadataDeltaRequest, GroupSnapshotRequest,
-  ListRequest, ListSnapshotsRequest, SnapshotRequest, ValidateVolumeCapabilitiesRequest,
+  ControllerExpandVolumeRequest, ControllerGetVolumeRequest, ControllerModifyVolumeRequest,
+  ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest, CreateSnapshotRequest,
+  CreateVolumeGroupSnapshotRequest, CreateVolumeRequest, DeleteVolumeRequest, GetCapacityRequest,
+  GetMetadataAllocatedRequest, GetMetadataDeltaRequest, GroupSnapshotRequest, ListRequest, ListSnapshotsRequest,
+  SnapshotRequest, ValidateVolumeCapabilitiesRequest,
 } from '../messages.ts'
 import { checkCsiName, ourName, snapshotHandle, snapshotIdOf } from '../names.ts'
 import type { Operations } from '../operations.ts'
@@ -20,14 +21,16 @@ import { createGroup, deleteGroup, getGroup } from './group-calls.ts'
 import { publishVolume, unpublishVolume } from './publish-volume.ts'
 import { SnapshotCalls } from './snapshot-calls.ts'
 import { metadataAllocated, metadataDelta } from './snapshot-metadata.ts'
-import { capacity, deleteVolume, expandVolume, getVolume, listVolumes, validateCapabilities } from './volume-calls.ts'
+import {
+  capacity, deleteVolume, expandVolume, getVolume, listVolumes, modifyVolume, validateCapabilities,
+} from './volume-calls.ts'
 import { checkVolumeIdGiven } from './volumes.ts'
 
 export const CONTROLLER_CAPABILITIES = [
   'CREATE_DELETE_VOLUME', 'PUBLISH_UNPUBLISH_VOLUME', 'LIST_VOLUMES', 'GET_CAPACITY', 'CREATE_DELETE_SNAPSHOT',
   'LIST_SNAPSHOTS',
   'CLONE_VOLUME', 'PUBLISH_READONLY', 'EXPAND_VOLUME', 'LIST_VOLUMES_PUBLISHED_NODES', 'VOLUME_CONDITION', 'GET_VOLUME',
-  'SINGLE_NODE_MULTI_WRITER', 'GET_SNAPSHOT',
+  'SINGLE_NODE_MULTI_WRITER', 'MODIFY_VOLUME', 'GET_SNAPSHOT',
 ] as const
 
 const GROUP_CAPABILITIES = ['CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT'] as const
@@ -71,6 +74,8 @@ function controllerService(options: ControllerOptions): CsiService {
         unpublishVolume(api, request)),
       ControllerExpandVolume: ofVolume('ControllerExpandVolume', (request: ControllerExpandVolumeRequest) =>
         expandVolume(api, request)),
+      ControllerModifyVolume: ofVolume('ControllerModifyVolume', (request: ControllerModifyVolumeRequest) =>
+        modifyVolume(api, request)),
       ValidateVolumeCapabilities: (request: ValidateVolumeCapabilitiesRequest) => validateCapabilities(api, request),
       ControllerGetVolume: (request: ControllerGetVolumeRequest) => getVolume(api, request),
       ListVolumes: (request: ListRequest) => listVolumes(api, request),

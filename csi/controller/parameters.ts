@@ -17,17 +17,22 @@ const FORMER = 'storageos.com/'
 /** Flags of `volume create` that a class may name. */
 const FLAGS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'encryption', 'cipher',
-  'compression', 'min-in-sync', 'allow-degraded', 'data-locality', 'snapshot-schedule',
+  'compression', 'min-in-sync', 'failure-mode', 'allow-degraded', 'data-locality', 'snapshot-schedule',
   'qos-iops', 'qos-bandwidth', 'qos-burst',
 ] as const
 
 /** Those that a VolumeAttributesClass changes while the volume is used. */
-export const MUTABLE = ['replicas', 'durability', 'min-in-sync', 'qos-iops', 'qos-bandwidth', 'qos-burst'] as const
+export const MUTABLE = [
+  'replicas', 'min-in-sync', 'failure-mode', 'io-timeout', 'on-full', 'compression', 'data-locality', 'qos-iops',
+  'qos-bandwidth', 'qos-burst',
+] as const
 
 export type ParameterRow =
   | { kind: 'flag'; flag: string; values?: Readonly<Record<string, string>> }
   | { kind: 'label'; label: string }
   | { kind: 'file-system' }
+  /** So many of the replicas may be missing. */
+  | { kind: 'tolerance' }
   /** Of another part of Kubernetes' business: nothing is lost. */
   | { kind: 'passed-over' }
   | { kind: 'ignored'; why: string }
@@ -48,6 +53,9 @@ export const PARAMETERS: Readonly<Record<string, ParameterRow>> = {
   pool: flag('pool'),
   [`${FORMER}replicas`]: flag('replicas'),
   [`${FORMER}encryption`]: flag('encryption'),
+  [`${FORMER}failure-mode`]: flag('failure-mode'),
+  [`${FORMER}failure.mode`]: flag('failure-mode'),
+  [`${FORMER}failure.tolerance`]: { kind: 'tolerance' },
   [`${FORMER}nocompress`]: { kind: 'flag', flag: 'compression', values: NOT_COMPRESSED },
   [`${FORMER}automatic-data-locality`]: { kind: 'flag', flag: 'data-locality', values: FOLLOWS },
   [`${FORMER}topology-aware`]: ignored('copies always go to different zones first'),
@@ -95,6 +103,7 @@ export function parametersOf(
   const found: Parameters = { flags: {}, labels: {}, fileSystem: undefined, ignored: [] }
   const from = new Map<string, string>()
   for (const [name, value] of Object.entries(given)) take(found, from, name, value)
+  settleThreshold(found.flags, from)
   Object.assign(found.flags, mutableFlagsOf(mutable))
   return found
 }
@@ -106,6 +115,7 @@ function take(found: Parameters, from: Map<string, string>, name: string, value:
     case 'passed-over': return
     case 'ignored': return void found.ignored.push(`${name} has no effect: ${row.why}`)
     case 'label': return void (found.labels[row.label] = value)
+    case 'tolerance': return void from.set('tolerance', value)
     case 'file-system':
       checkOnce(from, 'the file system', name, value)
       found.fileSystem = fileSystemOf(value)
@@ -119,6 +129,16 @@ function take(found: Parameters, from: Map<string, string>, name: string, value:
       found.flags[row.flag] = meant
     }
   }
+}
+
+/** `threshold` of former classes is told with how many may be missing; here it is a number of those that may not. */
+function settleThreshold(flags: Record<string, string>, from: ReadonlyMap<string, string>): void {
+  if (flags['failure-mode'] !== 'threshold') return
+  const [replicas, tolerance] = [flags['replicas'] ?? '2', from.get('tolerance') ?? '1'].map(Number) as [number, number]
+  if (!Number.isInteger(tolerance) || tolerance < 0 || tolerance > 4) {
+    throw invalid(`parameter ${FORMER}failure.tolerance = ${shown(from.get('tolerance')!)} is not allowed: 0 to 4`)
+  }
+  flags['failure-mode'] = String(Math.max(0, replicas - tolerance))
 }
 
 /** Two names of one thing say the same. */

@@ -2,15 +2,15 @@
 import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Snapshot, Volume } from '../../cluster/api/definition.ts'
 import type {
-  ControllerExpandVolumeRequest, ControllerGetVolumeRequest, CsiVolume, DeleteVolumeRequest, GetCapacityRequest,
-  ListRequest, ValidateVolumeCapabilitiesRequest, VolumeStatus,
+  ControllerExpandVolumeRequest, ControllerGetVolumeRequest, ControllerModifyVolumeRequest, CsiVolume,
+  DeleteVolumeRequest, GetCapacityRequest, ListRequest, ValidateVolumeCapabilitiesRequest, VolumeStatus,
 } from '../messages.ts'
 import { isVolumeId, snapshotIdOf } from '../names.ts'
 import { MIB } from '../../engine/units.ts'
 import { CsiRefusal, invalid, precondition } from '../refusal.ts'
 import { accessesOf, accessOf } from './capabilities.ts'
 import { checkToken, pageLength } from './pages.ts'
-import { parametersOf } from './parameters.ts'
+import { mutableFlagsOf, parametersOf } from './parameters.ts'
 import { sizeWithin } from './sizes.ts'
 import { NODE_KEY, ZONE_KEY } from '../topology.ts'
 import { csiVolume, findVolume, unless, volumeById, volumeStatus } from './volumes.ts'
@@ -83,6 +83,16 @@ export async function expandVolume(
   const grown = sizeBytes === volume.sizeBytes ? volume : await api.resizeVolume({ name: volumeId, sizeBytes })
   const nodeExpansionRequired = access?.isBlock !== true || grown.attach.holders.length > 0
   return { capacityBytes: grown.sizeBytes, nodeExpansionRequired }
+}
+
+/** All that are named are changed, or none; what is as it is asked for already is no change. */
+export async function modifyVolume(
+  api: ControlClient, { volumeId, mutableParameters }: ControllerModifyVolumeRequest,
+): Promise<object> {
+  const { id } = await volumeById(api, volumeId)
+  const parameters = mutableFlagsOf(mutableParameters)
+  if (Object.keys(parameters).length > 0) await api.modifyVolume({ name: id, parameters })
+  return {}
 }
 
 export interface Capacity {

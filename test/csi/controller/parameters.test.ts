@@ -22,6 +22,7 @@ t.test('every name of StorageOS has a row: it is obeyed, or ignored with the rea
     'replicas', 'encryption', 'nocompress', 'topology-aware', 'topology-key', 'nfs-squash',
     'encryption-secret-name', 'encryption-secret-namespace', 'storageclass', 'computeonly', 'fenced', 'scheduler',
     'throttle', 'nocache', 'nowritecache', 'hint.master', 'hint.replicas', 'automatic-data-locality',
+    'failure-mode', 'failure.mode', 'failure.tolerance',
   ]) t.ok(rowOf(`storageos.com/${name}`), name)
   const given = {
     'storageos.com/nocompress': 'false', 'storageos.com/throttle': 'high', 'storageos.com/fenced': 'true',
@@ -31,6 +32,18 @@ t.test('every name of StorageOS has a row: it is obeyed, or ignored with the rea
   t.match(ignored, [/^storageos.com\/throttle has no effect: .*qos-iops/, /^storageos.com\/fenced has no effect/])
   t.same(parametersOf({ 'storageos.com/nocompress': 'true' }, {}).flags, { compression: 'none' })
   t.throws(() => parametersOf({ 'storageos.com/nocompress': 'yes' }, {}), { code: 3, message: /true or false/ })
+  t.end()
+})
+
+t.test('failure behaviour by its former names', (t) => {
+  const mode = (given: Record<string, string>): string | undefined => parametersOf(given, {}).flags['failure-mode']
+  t.equal(mode({ 'storageos.com/failure-mode': 'soft' }), 'soft')
+  t.equal(mode({ 'storageos.com/failure-mode': '2' }), '2')
+  t.equal(mode({ 'storageos.com/failure.mode': 'alwayson' }), 'alwayson')
+  const threshold = { 'storageos.com/failure.mode': 'threshold', 'storageos.com/replicas': '3' }
+  t.equal(mode({ ...threshold, 'storageos.com/failure.tolerance': '1' }), '2')
+  t.equal(mode({ ...threshold, 'storageos.com/failure.tolerance': '4' }), '0')
+  t.throws(() => mode({ ...threshold, 'storageos.com/failure.tolerance': 'x' }), { code: 3, message: /0 to 4/ })
   t.end()
 })
 
@@ -92,7 +105,7 @@ t.test('every flag is one of `volume create`, and every one of the API can be na
   const flags = Object.values(PARAMETERS).flatMap((row) => (row.kind === 'flag' ? [row.flag] : []))
   const create = volumeCommands({}).find(({ words }) => words === 'volume create')!
   for (const name of KNOWN_PARAMETERS) t.ok(flags.includes(name), name)
-  const byParam = ['min-in-sync', 'allow-degraded', 'failure-mode', 'data-locality']
+  const byParam = ['min-in-sync', 'allow-degraded', 'data-locality']
   for (const name of flags) t.ok(Object.hasOwn(create.options, name) || byParam.includes(name), name)
   t.end()
 })
@@ -116,6 +129,7 @@ function meaning(row: ParameterRow): string {
       return `\`--${row.flag}\`${values === '' ? '' : ` (${values})`}`
     }
     case 'label': return `label \`${row.label}\``
+    case 'tolerance': return 'with `threshold`: how many replicas may be missing'
     case 'file-system': return 'file system: ext4 or xfs'
     case 'passed-over': return 'nothing'
     case 'ignored': return `ignored: ${row.why}`

@@ -2,6 +2,8 @@
  * The conformance test of CSI, as its authors ship it, against `holdfast csi controller` and three real nodes:
  * Identity, Controller, GroupController. It cleans up through a Node service, which is asked here for nothing but that.
  */
+// test-timeout-seconds: 1800
+import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { csiService } from '../../../csi/definition.ts'
@@ -32,7 +34,7 @@ t.test('csi-sanity: every spec of the controller side', { skip, timeout: 30 * 60
     `--csi.endpoint=unix://${nodeSocket}`, `--csi.controllerendpoint=unix://${controller.socketPath}`,
     `--csi.mountdir=${folder}/mount`, `--csi.stagingdir=${folder}/staging`,
     `--csi.testvolumesize=${16 * MIB}`, `--csi.testvolumeexpandsize=${32 * MIB}`,
-    '--ginkgo.skip=Node Service',
+    `--csi.testvolumemutableparameters=${mutableParameters(folder)}`, '--ginkgo.skip=Node Service',
   ])
   const { ran, passed, failed, pending, skipped } = end
   t.comment(`${ran} ran: ${passed} passed, ${failed} failed, ${pending} pending, ${skipped} skipped`)
@@ -41,6 +43,12 @@ t.test('csi-sanity: every spec of the controller side', { skip, timeout: 30 * 60
   t.ok(end.passed >= LEAST_PASSED, `${end.passed} specs passed`)
   t.notMatch(controller.log, / INTERNAL /)
 })
+
+function mutableParameters(folder: string): string {
+  const file = path.join(folder, 'mutable.yaml')
+  writeFileSync(file, 'holdfast.io/qos-iops: "1000"\nholdfast.io/replicas: "1"\n')
+  return file
+}
 
 /** Fewer would mean that a capability is not told any more. */
 const LEAST_PASSED = 50
