@@ -62,7 +62,8 @@ export class FakeNode implements LocalNode {
     return { node: this.name, instance: this.instance, isOpen: true, disks: [disk], copies }
   }
 
-  async makeCopy({ id: volumeId }: VolumeSpec): Promise<{ copyId: string }> {
+  async makeCopy({ id: volumeId, sizeBytes }: VolumeSpec): Promise<{ copyId: string }> {
+    if (!this.volumes.has(volumeId)) this.volume(volumeId).sizeBytes = sizeBytes
     if (this.copies.has(volumeId)) {
       const detail = { node: this.name, order: 'make a copy of', volume: volumeId, reason: 'there is one' }
       throw new HoldfastError('order-refused', detail)
