@@ -121,7 +121,10 @@ export class DeviceKeeper implements HostDevices {
   }
 
   detach(volumeId: string): Promise<void> {
-    return this.#inTurn(volumeId, (kept) => this.#drive(kept, { type: 'detach' }))
+    return this.#inTurn(volumeId, async (kept) => {
+      // Also where the kernel has no NBD client: nothing can be there.
+      if (kept.entry !== undefined) await this.#drive(kept, { type: 'detach' })
+    })
   }
 
   resize(volumeId: string, sizeBytes: number): Promise<HostDevice> {

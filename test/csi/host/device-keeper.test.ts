@@ -48,6 +48,7 @@ t.test('sockets that die are replaced, seen or unseen', async (t) => {
 
 t.test('an index that is another\'s by now is not touched', async (t) => t.same(await lives.reusedIndex(), []))
 t.test('an older generation, and one that is over', async (t) => t.same(await lives.refused(), []))
+t.test('a kernel without an NBD client', async (t) => t.same(await lives.withoutKernel(), []))
 t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 
 const STEP = 'csi/host/keeper-step.ts'

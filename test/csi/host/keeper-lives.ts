@@ -165,3 +165,17 @@ export async function busy(): Promise<string[]> {
   await keeper.close()
   return [...wrong, ...made.wrong]
 }
+
+/** Nothing can be made, and nothing has to be let go of. */
+export async function withoutKernel(): Promise<string[]> {
+  const made = world()
+  made.hasKernel = false
+  const keeper = made.keeper()
+  const wrong: string[] = []
+  const code = await keeper.attach(made.wish(VOLUME)).then(() => 'made', (error: { code: string }) => error.code)
+  if (code !== 'kernel-nbd') wrong.push(code)
+  await keeper.detach(VOLUME)
+  if (made.table.size > 0) wrong.push('an entry is left')
+  await keeper.close()
+  return [...wrong, ...made.wrong]
+}

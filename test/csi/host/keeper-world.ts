@@ -45,6 +45,7 @@ export class KeeperWorld {
   /** By volume: the generation in force. */
   readonly offers = new Map<string, number>()
   isDataUp = true
+  hasKernel = true
   losesEvents = false
   nowMs = 0
   /** How many effects there were. */
@@ -170,6 +171,7 @@ export class KeeperWorld {
     return {
       devices: () => {
         this.#check(mine)
+        if (!this.hasKernel) throw new HoldfastError('kernel-nbd', { reason: 'none', way: 'none' })
         const shown = ({ index, backend, sizeBytes }: Device): KernelDevice =>
           ({ index, isUsed: true, backend, sizeBytes, isReadOnly: false })
         return [...this.devices.values()].map(shown)
