@@ -85,7 +85,7 @@ t.test('a disk of a node that is gone is refused, then adopted with its volumes,
     if (code !== busy) t.equal(code, 'disk-foreign')
   }
   t.match(await api.adoptDisk({ path: disk }), { path: disk, state: 'online' })
-  const names = (await api.listVolumes()).volumes.map(({ name }) => name)
+  const names = (await api.listVolumes()).volumes.map(({ name }) => name).sort()
   const renamed = names.find((name) => /^both-[0-9a-f]{8}$/.test(name)) ?? 'none'
   t.same(names, ['both', renamed, 'inherited', 'own'], 'the volume that came later has part of its id in its name')
   t.ok(await holds(node, 'inherited'), 'served at once')
