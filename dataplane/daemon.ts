@@ -368,7 +368,7 @@ class Daemon {
     const suspects = suspectDisks(this.#paths.suspectDisks)
     const tls = this.#tls === undefined ? {} : { tls: this.#tls.dir }
     return {
-      clusterId, node, instance, startNumber, ...tls, timing, readCheck: 'lease', evidenceDir: evidence, scrub, homes,
+      clusterId, node, instance, startNumber, ...tls, timing, evidenceDir: evidence, scrub, homes,
       suspectDisks: suspects.map(({ uuid, reason }) => ({ uuid, reason })),
       nodeId, clusterKey: keys.cluster?.key.reveal(),
     }

@@ -132,7 +132,7 @@ class ReplicatedWorker {
   readonly #keys: NodeKeys
 
   constructor({ loop, shell, worker, workers, configs, log, post }: Parts, start: ReplicationStart) {
-    const { clusterId, node, instance, startNumber, timing, readCheck, evidenceDir, scrub, lostDisks, homes } = start
+    const { clusterId, node, instance, startNumber, timing, evidenceDir, scrub, lostDisks, homes } = start
     const cluster = start.clusterKey === undefined ? undefined : userKeyOf(start.clusterKey)
     this.#keys = new NodeKeys({ node, folder: new KeyFolder(start.nodeId), cluster, requireCipher })
     this.shell = shell
@@ -145,7 +145,7 @@ class ReplicatedWorker {
       self: { clusterId, node, instance, worker, role: 'worker' },
       tls: folder,
       startNumber,
-      loop, store: shell.store, configs, timing, readCheck, log, evidenceDir, scrub,
+      loop, store: shell.store, configs, timing, log, evidenceDir, scrub,
       isElsewhere: (volumeId) => homeOf(volumeId, homes, workers) !== worker,
       leadChanged: () => {
         if (!this.#saidLeads) post({ kind: 'leads-changed' })

@@ -40,7 +40,6 @@ export interface ReplicationWorkerOptions {
   store: Store
   configs: ConfigPort
   timing: CopyTiming
-  readCheck: CopyHostOptions['readCheck']
   log: LogPort
   evidenceDir: string
   isElsewhere?: CopyHostOptions['isElsewhere']
@@ -69,7 +68,7 @@ export class ReplicationWorker {
 
   constructor(options: ReplicationWorkerOptions) {
     this.#o = options
-    const { self, loop, store, configs, timing, readCheck, log, evidenceDir, isElsewhere, leadChanged } = options
+    const { self, loop, store, configs, timing, log, evidenceDir, isElsewhere, leadChanged } = options
     assertTiming(timing)
     const timer = new WakeTimer(loop)
     this.#timer = timer
@@ -92,7 +91,7 @@ export class ReplicationWorker {
     })
     const send: CopyHostOptions['send'] = (to, volumeId, message) => void this.transport.send(to, volumeId, message)
     this.copies = new CopyHost({
-      self, loop, timer, store, pool, configs, timing, readCheck, log, evidenceDir, places, send,
+      self, loop, timer, store, pool, configs, timing, log, evidenceDir, places, send,
       beaconsSent: () => this.transport.awake(),
       tellFrontend: (volumeId, from, message) => this.#tell(volumeId, from, message),
       nonce: hex,

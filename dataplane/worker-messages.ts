@@ -57,7 +57,6 @@ export interface ReplicationStart {
   /** The folder of the node's certificates; unset: peers in plain text. */
   tls?: string
   timing: CopyTiming
-  readCheck: 'lease' | 'confirm'
   evidenceDir: string
   scrub: ScrubOptions
   /** Disks that the node goes on without, as this worker shows them. */

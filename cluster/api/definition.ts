@@ -185,6 +185,8 @@ export interface Volume {
   dataLocality: DataLocality
   /** hard, soft, alwayson or a number of replicas; empty: as `minInSync` was asked for, or the usual one. */
   failureMode: string
+  /** How its primary makes sure, before it reads, that nobody else leads. */
+  readCheck: 'lease' | 'confirm'
 }
 
 /** For whom the largest volume is asked. */

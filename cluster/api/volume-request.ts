@@ -40,7 +40,7 @@ export const KNOWN_PARAMETERS = [
 /** Beside those, where there are several nodes. */
 const CLUSTER_PARAMETERS = [
   'min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of', 'compression', 'cipher',
-  'data-locality', 'failure-mode',
+  'data-locality', 'failure-mode', 'read-check',
 ] as const
 
 /** Names that are fixed but not obeyed everywhere yet: refused, never ignored. */
@@ -196,7 +196,9 @@ export function clusterVolumeOf(request: CreateVolumeRequest, context: Context):
   const plain = specOf(request, parameters, { ...context, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
   const encryption = encryptionOf(request, parameters, context)
   const unpacked = encryption === undefined ? plain : { ...plain, encryption }
-  const spec = withCompression(unpacked, parameters.get('compression') ?? 'none')
+  const packed = withCompression(unpacked, parameters.get('compression') ?? 'none')
+  const isConfirmed = choose('read-check', parameters.get('read-check'), ['lease', 'confirm']) === 'confirm'
+  const spec: VolumeSpec = isConfirmed ? { ...packed, readCheck: 'confirm' } : packed
   const minInSync = checkMinInSync(parameters.get('min-in-sync'), spec.replicas + 1)
   const mode = parameters.get('failure-mode')
   if (mode !== undefined && minInSync > 0)
@@ -274,7 +276,7 @@ export function clonedVolumeOf(request: CreateVolumeRequest, context: Context, o
   const own: Record<string, string> = {
     replicas: String(Math.min(origin.replicas, context.nodes - 1)), durability: origin.durability,
     'block-size': String(origin.blockSizeBytes), pool: origin.pool, 'disk-tags': origin.diskTags.join('+'),
-    compression: origin.compression ?? 'none',
+    compression: origin.compression ?? 'none', 'read-check': origin.readCheck ?? 'lease',
   }
   // It lies on the disks of its origin, and shows the blocks that were written there.
   for (const name of ['block-size', 'pool', 'disk-tags']) {

@@ -68,6 +68,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     allowedZones: [],
     dataLocality: 'disabled',
     failureMode: '',
+    readCheck: 'lease',
   }
 }
 

@@ -66,6 +66,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     allowedZones: [...record.allowed?.zones ?? []],
     dataLocality: record.dataLocality ?? 'disabled',
     failureMode: String(record.failureMode ?? ''),
+    readCheck: spec.readCheck ?? 'lease',
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }

@@ -87,19 +87,23 @@ const BLOCK_SIZES = [4096, 512] as const
 export function decodeSpec(value: unknown): VolumeSpec | undefined {
   if (!isRecord(value)) return undefined
   const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags } = value
-  const { compression, encryption, qos } = value
+  const { compression, encryption, qos, readCheck } = value
   if (!isVolumeId(id) || !isText(name) || !isText(pool) || !isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
   if (!isCount(sizeBytes) || sizeBytes === 0 || sizeBytes % MIB !== 0 || sizeBytes > VOLUME_BYTES_MAX) return undefined
   if (!isOneOf(blockSizeBytes, BLOCK_SIZES) || !isOneOf(durability, DURABILITIES)) return undefined
   if (!isOneOf(onFull, ON_FULL) || !Array.isArray(diskTags) || !diskTags.every(isText)) return undefined
   const spec = { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags }
   if (compression !== undefined && compression !== 'lz4') return undefined
+  if (readCheck !== undefined && readCheck !== 'confirm') return undefined
   const limits = qos === undefined ? undefined : decodeQos(qos)
   if (qos !== undefined && limits === undefined) return undefined
   const keys = encryption === undefined ? undefined : decodeEncryption(encryption, id)
   // Taken for a plain one it would be written in the clear.
   if (encryption !== undefined && keys === undefined) return undefined
-  const decoded = { ...spec, ...(compression && { compression: 'lz4' as const }), ...(limits && { qos: limits }) }
+  const decoded: VolumeSpec = {
+    ...spec, ...(compression && { compression: 'lz4' }), ...(readCheck && { readCheck: 'confirm' }),
+    ...(limits && { qos: limits }),
+  }
   return keys === undefined ? decoded : { ...decoded, encryption: keys }
 }
 

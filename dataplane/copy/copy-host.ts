@@ -49,6 +49,11 @@ export const COPY_LIMITS: CopyLimits = {
   fillBytesMax: 1 << 20,
 }
 
+/** What a copy was made as. */
+type CopyKind = Pick<OpenCopy['copy'], 'isDurable' | 'readCheck'>
+/** It is fenced, and shows nothing. */
+const UNREADABLE: CopyKind = { isDurable: true, readCheck: 'lease' }
+
 export interface CopyHostOptions {
   self: WorkerAddress & { instance: string }
   loop: TurnLoop
@@ -58,7 +63,6 @@ export interface CopyHostOptions {
   pool: SlabPool
   configs: ConfigPort
   timing: CopyTiming
-  readCheck: CopyOptions['readCheck']
   limits?: Partial<CopyLimits>
   log: LogPort
   /** Folder for the state of copies that met a bug of ours. */
@@ -129,11 +133,11 @@ export class CopyHost implements CopyOwner, LinksOwner {
   recover(): void {
     const { store, isElsewhere = () => false } = this.#o
     for (const [volumeId, open] of store.copies())
-      if (!isElsewhere(volumeId)) this.#host(volumeId, open.copy.isDurable, open)
+      if (!isElsewhere(volumeId)) this.#host(volumeId, open.copy, open)
     for (const { volumesById } of store.streams())
       for (const [volumeId, { copy, descriptor }] of volumesById)
         if (copy !== undefined && !this.#copies.has(volumeId) && !isRemoved(descriptor) && !isElsewhere(volumeId))
-          this.#host(volumeId, true, { reason: 'what the copy accepted cannot be read' })
+          this.#host(volumeId, UNREADABLE, { reason: 'what the copy accepted cannot be read' })
     this.#updatePeers()
   }
 
@@ -147,7 +151,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     const { store } = this.#o
     const made: Reply<OpenCopy> = (created) => {
       if (!created.ok) return reply(created as { ok: false; error: HoldfastError })
-      const copy = this.#copies.get(spec.id) ?? this.#host(spec.id, created.value.copy.isDurable, created.value)
+      const copy = this.#copies.get(spec.id) ?? this.#host(spec.id, created.value.copy, created.value)
       reply({ ok: true, value: copy })
     }
     if (source === undefined) store.createCopy(spec, copyId, made)
@@ -179,7 +183,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
         const stored = ok && this.#copies.get(volumeId) === copy ? copy.stored() : undefined
         if (stored === undefined) return reply(false)
         copy.close()
-        this.#host(volumeId, store.isDurable, { copy: store, stored }).hintedConfig = copy.hintedConfig
+        this.#host(volumeId, store, { copy: store, stored }).hintedConfig = copy.hintedConfig
         reply(true)
       }),
     )
@@ -193,8 +197,9 @@ export class CopyHost implements CopyOwner, LinksOwner {
     return this.#copies.values()
   }
 
-  #host(volumeId: string, isDurable: boolean, open: ConstructorParameters<typeof HostedCopy>[3]): HostedCopy {
-    const { self, timing, readCheck } = this.#o
+  #host(volumeId: string, kind: CopyKind, open: ConstructorParameters<typeof HostedCopy>[3]): HostedCopy {
+    const { self, timing } = this.#o
+    const { isDurable, readCheck } = kind
     const { node, worker, instance } = self
     const { leaseMs, graceMs, evictAfterMs, retryMs, candidateStepMs } = timing
     const options: CopyOptions = {

@@ -246,6 +246,10 @@ export class LocalCopyStore implements CopyStore {
     return this.bodies.now.spec.durability === 'durable'
   }
 
+  get readCheck(): 'lease' | 'confirm' {
+    return this.bodies.now.spec.readCheck ?? 'lease'
+  }
+
   // --- the contract ------------------------------------------------------------------------------------------------
 
   append(record: ReplicatedRecord): void {

@@ -28,6 +28,8 @@ export interface VolumeSpec {
   compression?: 'lz4'
   /** Of all it ever has; absent: none. Only how its keys are wrapped changes. */
   encryption?: VolumeEncryption
+  /** How a primary makes sure before it reads that nobody else leads (SPEC L4), for good; absent: by leases. */
+  readCheck?: 'confirm'
   /** Absent: clients may ask as much as they like. */
   qos?: QosLimits
 }

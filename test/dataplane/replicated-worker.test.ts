@@ -44,7 +44,7 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
       barrier: new SharedArrayBuffer(4),
       replication: {
         clusterId: CLUSTER, node, instance: hex(), startNumber: Number(node.slice(1)), timing: TEST_TIMING,
-        readCheck: 'lease', scrub: SCRUB_DEFAULTS, suspectDisks: [],
+        scrub: SCRUB_DEFAULTS, suspectDisks: [],
         evidenceDir: path.join(dir, 'evidence'),
         lostDisks: [],
         homes: new Map(),

@@ -17,6 +17,7 @@ const VOLUME: Record<keyof Volume, true> = {
   keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
   snapshotSchedule: true, hydration: true, compression: true, cipher: true, keyId: true, labels: true,
   allowedNodes: true, allowedZones: true, dataLocality: true, failureMode: true,
+  readCheck: true,
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
   volume: true, volumeId: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true,

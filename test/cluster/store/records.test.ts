@@ -49,6 +49,8 @@ t.test('what is written is read', async (t) => {
   t.same(decodeVolume(ID, encodeVolume(limited)), limited)
   const packed = { ...RECORD, spec: { ...limited.spec, compression: 'lz4' as const } }
   t.same(decodeVolume(ID, encodeVolume(packed)), packed)
+  const confirmed: VolumeRecord = { ...RECORD, spec: { ...RECORD.spec, readCheck: 'confirm' } }
+  t.same(decodeVolume(ID, encodeVolume(confirmed)), confirmed)
   const origin = { volumeId: ID, snapshotId: 's', seq: 3, epoch: 2 }
   const wished: VolumeRecord = { ...RECORD, origin, hydration: 'depth' }
   t.same(decodeVolume(ID, encodeVolume(wished)), wished)
@@ -121,6 +123,7 @@ t.test('anything else is not believed', async (t) => {
     ['no size', { ...RECORD, spec: { ...spec, sizeBytes: 0 } }],
     ['an unknown block size', { ...RECORD, spec: { ...spec, blockSizeBytes: 1024 } }],
     ['tags of numbers', { ...RECORD, spec: { ...spec, diskTags: [3] } }],
+    ['a check that is none', { ...RECORD, spec: { ...spec, readCheck: 'lease' } }],
     ['a compression that is none', { ...RECORD, spec: { ...spec, compression: 'none' } }],
     ['limits that are none', { ...RECORD, spec: { ...spec, qos: 500 } }],
     ['limits without a burst', { ...RECORD, spec: { ...spec, qos: { iops: 500, bandwidthBytes: 0, burstMs: 0 } } }],

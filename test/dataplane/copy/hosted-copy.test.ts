@@ -5,6 +5,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { PeerMessage } from '../../../engine/replication/messages.ts'
 import { BLOCK_BYTES } from '../../../engine/units.ts'
+import type { VolumeSpec } from '../../../engine/volume/volume-spec.ts'
 import { readAll } from './copy-content.ts'
 import { configOf, hex, specOf, startHosts, until } from './hosts.ts'
 import type { Host } from './hosts.ts'
@@ -43,6 +44,29 @@ t.test('a failed assert in a step fences that copy, and the volume goes on witho
   t.match(evidence, { volumeId: spec.id, stack: /Error/, event: { type: 'message' }, state })
   t.match(path.basename(String(event?.fields.evidence)), /^copy-/)
   t.ok(n1.worker.copies.copy(spec.id)!.store!.failedReason.includes('bug of ours'), 'its store takes nothing more')
+})
+
+t.test('how it is checked who leads is the volume\'s, also after a start', async (t) => {
+  const configs = new MemoryConfigs()
+  const hosts = await startHosts(t, ['n1'], configs)
+  const [n1] = hosts as [Host]
+  const checks = async (spec: VolumeSpec): Promise<string | undefined> => {
+    const copyId = hex()
+    configs.put(configOf(spec.id, { n1: copyId }))
+    await n1.create(spec, copyId)
+    await until(() => n1.role(spec.id) === 'primary')
+    return n1.worker.copies.copy(spec.id)?.state.options.readCheck
+  }
+  const [plain, careful] = [specOf({ replicas: 0 }), specOf({ replicas: 0, name: 'careful', readCheck: 'confirm' })]
+  t.equal(await checks(plain), 'lease')
+  t.equal(await checks(careful), 'confirm')
+  const device = n1.attach(careful)
+  t.equal(await device.write(0, BLOCK), 0)
+  await n1.stop()
+  await n1.start()
+  n1.meet(hosts)
+  const now = [plain, careful].map(({ id }) => n1.worker.copies.copy(id)?.state.options.readCheck)
+  t.same(now, ['lease', 'confirm'])
 })
 
 t.test('a copy that was removed is gone after a start, and another takes its place', async (t) => {

@@ -127,7 +127,6 @@ export class Host {
       store: this.shell.store,
       configs,
       timing,
-      readCheck: 'lease',
       log,
       evidenceDir: path.join(dir, 'evidence'),
       frontendLimits: { resendMs: timing.evictAfterMs, retryMs: 20 },
