@@ -23,9 +23,9 @@ import { clock } from './clock.ts'
 import { homeOf } from './copy-homes.ts'
 import { CopyNotes } from './copy-notes.ts'
 import { MessageConfigs } from './copy/config-messages.ts'
-import { copyStatus } from './copy/copy-report.ts'
 import { snapshotAnswer } from './copy/snapshot-report.ts'
 import { StatusTeller } from './copy/status-changes.ts'
+import { StatusLooks } from './copy/status-looks.ts'
 import { TurnLoop } from './copy/turn-loop.ts'
 import { describeVolume } from './describe-volume.ts'
 import { OfferedVolumes } from './frontend/offered-volumes.ts'
@@ -120,6 +120,7 @@ class ReplicatedWorker {
   readonly #offered: OfferedVolumes
   readonly #meters: VolumeMeters
   readonly #gates = new VolumeGates(clock)
+  readonly #looks = new StatusLooks()
   readonly #status = new StatusTeller()
   readonly #notes = new CopyNotes()
   /** Since the last status. */
@@ -266,8 +267,7 @@ class ReplicatedWorker {
       case 'status': {
         this.#saidLeads = false
         const { copies: hosted, scrubber } = this.replication
-        const copies = [...hosted.copies()].map((copy) =>
-          copyStatus(copy, scrubber.report(copy.store), this.#loop.nowMs()))
+        const copies = this.#looks.look(hosted.copies(), ({ store }) => scrubber.report(store), this.#loop.nowMs())
         const changes = this.#status.tell(call.since, { disks: this.#disks(), copies })
         return reply({ ok: true, value: { ...changes, sessions: this.sessions.reports() } })
       }

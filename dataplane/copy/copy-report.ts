@@ -19,10 +19,9 @@ export function copyStatus(
   scrubs: ScrubReport | undefined,
   nowMs: number,
 ): CopyStatus {
-  const { role, primary, promise, log, grace, options, consistency } = state
+  const { role, primary, promise, log, consistency } = state
   const snapshots = index.summary
   const usage = usageOf(store?.targets ?? [])
-  const heardAtMs = grace.boundUntilMs - options.graceMs
   return {
     volumeId,
     copyId: state.copyId,
@@ -44,7 +43,7 @@ export function copyStatus(
     newestScheduledAtMs: snapshots.newestScheduledAtMs,
     lagBytes: lagBytes(state),
     joining: joiningWords(state, nowMs),
-    hearsPrimary: role === 'replica' && state.isFollowing && nowMs <= heardAtMs + options.leaseMs,
+    hearsPrimary: hearsPrimary(state, nowMs),
     held: whyHeld(state, store, nowMs),
     isPoolFull: (store?.heldRecords ?? 0) > 0,
     heldRequests: heldRequests(primary, store),
@@ -52,6 +51,12 @@ export function copyStatus(
     ...(scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs)),
     ...(store === undefined ? NOTHING_SHARED : sharingOf(store)),
   }
+}
+
+/** It goes by the time alone, too: nobody is stepped when it ends. */
+export function hearsPrimary({ role, isFollowing, grace, options }: CopyState, nowMs: number): boolean {
+  const heardAtMs = grace.boundUntilMs - options.graceMs
+  return role === 'replica' && isFollowing && nowMs <= heardAtMs + options.leaseMs
 }
 
 export const scrubStatus = ({ light, deep, isWaiting, isOverdue }: ScrubReport): ScrubStatus => ({

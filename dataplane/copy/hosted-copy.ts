@@ -216,8 +216,12 @@ export class HostedCopy implements Sleeper {
     this.#step({ type: 'clock-doubt' })
   }
 
+  /** Steps that were taken: the same number, the same state. */
+  steps = 0
+
   readonly #step = (event: CopyEvent): void => {
     if (this.#isOver) return
+    this.steps++
     const said = this.#sayings.length
     const saidHere = this.#toLocal.length
     try {
