@@ -15,7 +15,12 @@ export const FUA = 1
 /** Export unknown: a daemon that is about to end because its index is damaged may not know its volumes. */
 const UNKNOWN = 2 ** 31 + 6
 const SHUTDOWN = 2 ** 31 + 7
+const OPTION_REPLY_MAGIC = 0x3e889045565a9n
 const PAYLOAD_MAX = 64 * 2 ** 20
+const OPTION_REPLY_MAX = 64 * 1024
+const OPTION_REPLIES_MAX = 1024
+/** Of one read; what ours send is far larger each. */
+const CHUNKS_MAX = 65_536
 
 export interface Request {
   type: number
@@ -36,7 +41,8 @@ interface Pending {
   type: number
   offset: number
   data: Buffer
-  filled: number
+  /** What of `data` came, in order and apart from each other: offsets of begins and ends. */
+  filled: Array<[from: number, to: number]>
   errno: number
 }
 
@@ -79,7 +85,14 @@ export class NbdConnection {
   static async open(
     path: string, name: string, structured: boolean, status = false,
   ): Promise<NbdConnection | undefined> {
-    const connection = new NbdConnection(net.connect({ path }))
+    return NbdConnection.over(net.connect({ path }), name, structured, status)
+  }
+
+  /** The same over a connection that is there. */
+  static async over(
+    socket: net.Socket, name: string, structured: boolean, status = false,
+  ): Promise<NbdConnection | undefined> {
+    const connection = new NbdConnection(socket)
     try {
       await connection.#handshake(Buffer.from(name), structured || status, status)
     } catch (error) {
@@ -113,7 +126,7 @@ export class NbdConnection {
     this.#socket.uncork()
     return new Promise((resolve) => {
       const target = type === READ ? Buffer.allocUnsafe(length) : NOTHING
-      this.#pending.set(cookie, { resolve, type, offset, data: target, filled: 0, errno: 0 })
+      this.#pending.set(cookie, { resolve, type, offset, data: target, filled: [], errno: 0 })
     })
   }
 
@@ -154,13 +167,26 @@ export class NbdConnection {
     header.writeUInt32BE(option, 8)
     header.writeUInt32BE(data.length, 12)
     this.#socket.write(Buffer.concat([header, data]))
-    for (;;) {
+    for (let replies = 0; replies < OPTION_REPLIES_MAX; replies++) {
       const reply = await this.#take(20)
+      if (reply.readBigUInt64BE(0) !== OPTION_REPLY_MAGIC) throw new Error('a reply to an option is none')
+      if (reply.readUInt32BE(8) !== option) throw new Error('a reply to an option that was not sent')
       const type = reply.readUInt32BE(12)
-      const body = await this.#take(reply.readUInt32BE(16))
-      if (type === 3 && body.readUInt16BE(0) === 0) this.sizeBytes = Number(body.readBigUInt64BE(2))
+      const length = reply.readUInt32BE(16)
+      if (length > OPTION_REPLY_MAX) throw new Error(`a reply of ${length} bytes to an option`)
+      const body = await this.#take(length)
+      if (type === 3) this.#learn(body)
       if (type === 1 || type >= 2 ** 31) return type
     }
+    throw new Error('the replies to an option have no end')
+  }
+
+  #learn(info: Buffer): void {
+    if (info.length < 2) throw new Error('an information that says nothing')
+    if (info.readUInt16BE(0) !== 0) return
+    const sizeBytes = info.length === 12 ? info.readBigUInt64BE(2) : 2n ** 63n
+    if (sizeBytes > BigInt(Number.MAX_SAFE_INTEGER)) throw new Error('an export of no size')
+    this.sizeBytes = Number(sizeBytes)
   }
 
   async #receive(): Promise<void> {
@@ -194,7 +220,7 @@ export class NbdConnection {
     const errno = head.readUInt32BE(0)
     if (pending.type === READ && errno === 0) {
       (await this.#take(pending.data.length)).copy(pending.data)
-      pending.filled = pending.data.length
+      pending.filled = [[0, pending.data.length]]
     }
     this.#finish(cookie, pending, errno)
   }
@@ -206,13 +232,17 @@ export class NbdConnection {
     const cookie = head.readBigUInt64BE(4)
     const pending = this.#find(cookie)
     const length = head.readUInt32BE(12)
-    if (length > PAYLOAD_MAX) throw new Error(`a chunk of ${length} bytes`)
+    if (length > PAYLOAD_MAX || (type === 1 && length > 8 + pending.data.length))
+      throw new Error(`a chunk of ${length} bytes`)
     const body = await this.#take(length)
+    const least = type === 1 ? 8 : type === 2 ? 12 : type === 5 ? 4 : type > 2 ** 15 ? 6 : 0
+    if (length < least) throw new Error(`a chunk of type ${type} with ${length} bytes`)
     if (type === 1) this.#fill(pending, body.readBigUInt64BE(0), body.subarray(8), length - 8)
     else if (type === 2) this.#fill(pending, body.readBigUInt64BE(0), undefined, body.readUInt32BE(8))
     else if (type === 5 && pending.type === BLOCK_STATUS) {
+      if (length % 8 !== 4) throw new Error('a block status in part')
       pending.data = Buffer.from(body.subarray(4))
-      pending.filled = pending.data.length
+      pending.filled = [[0, pending.data.length]]
     } else if (type > 2 ** 15) pending.errno = body.readUInt32BE(0)
     else if (type !== 0) throw new Error(`a chunk of unknown type ${type}`)
     if ((flags & 1) !== 0) this.#finish(cookie, pending, pending.errno)
@@ -220,15 +250,25 @@ export class NbdConnection {
 
   #fill(pending: Pending, offset: bigint, bytes: Buffer | undefined, length: number): void {
     const at = Number(offset) - pending.offset
-    if (pending.type !== READ || at < 0 || at + length > pending.data.length) throw new Error('a chunk out of place')
+    if (pending.type !== READ || !(at >= 0 && at + length <= pending.data.length))
+      throw new Error('a chunk out of place')
+    // Told twice is missing elsewhere, where memory would be read that was never written.
+    const { filled } = pending
+    const next = filled.findIndex(([from]) => from >= at)
+    const index = next < 0 ? filled.length : next
+    const before = filled[index - 1]
+    if ((before?.[1] ?? 0) > at || (filled[index]?.[0] ?? Infinity) < at + length) throw new Error('a chunk came twice')
+    if (before?.[1] === at) before[1] += length
+    else if (length > 0) filled.splice(index, 0, [at, at + length])
+    if (filled.length > CHUNKS_MAX) throw new Error('a read was answered in too many pieces')
     if (bytes === undefined) pending.data.fill(0, at, at + length)
     else bytes.copy(pending.data, at)
-    pending.filled += length
   }
 
   #finish(cookie: bigint, pending: Pending, errno: number): void {
+    const bytes = pending.filled.reduce((sum, [from, to]) => sum + to - from, 0)
+    if (errno === 0 && bytes !== pending.data.length) throw new Error('a read was answered in part')
     this.#pending.delete(Number(cookie))
-    if (errno === 0 && pending.filled !== pending.data.length) throw new Error('a read was answered in part')
     pending.resolve({ errno, data: pending.data })
   }
 

@@ -27,14 +27,19 @@ const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/
 
 /** Paths in it are relative to it. @throws HoldfastError `kms-config` */
 export function readKmsConfig(file: string): KmsConfig {
-  const refuse = (reason: string): never => {
-    throw new HoldfastError('kms-config', { file, reason })
-  }
   let text: Buffer
   try {
     text = readFileSync(file)
   } catch (error) {
-    return refuse((error as Error).message)
+    throw new HoldfastError('kms-config', { file, reason: (error as Error).message })
+  }
+  return kmsConfigOf(file, text)
+}
+
+/** @param text  what stands in the file. @throws HoldfastError `kms-config` */
+export function kmsConfigOf(file: string, text: Buffer): KmsConfig {
+  const refuse = (reason: string): never => {
+    throw new HoldfastError('kms-config', { file, reason })
   }
   if (text.length > FILE_BYTES_MAX) return refuse(`it has ${text.length} bytes`)
   let found: Record<string, unknown>

@@ -10,17 +10,15 @@ import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { HoldfastError } from '../../engine/errors.ts'
-import { Secret } from '../../engine/secret.ts'
-import { isTransitWrap } from '../store/volume-records.ts'
-import { boundTo, DATA_KEY_BYTES } from './data-key.ts'
+import { boundTo } from './data-key.ts'
 import type { KeyPlace } from './data-key.ts'
 import type { KeySource } from './key-source.ts'
 import type { KmsConfig } from './kms-config.ts'
+import { dataKeyIn, transitAnswerOf, wrapIn } from './transit-answer.ts'
 
 const TRIES = 3
 const PAUSE_MS = 200
 const ANSWER_BYTES_MAX = 64 * 1024
-const REASON_LENGTH_MAX = 200
 const TOKEN_BYTES_MAX = 8192
 
 /** Said here: else NODE_TLS_REJECT_UNAUTHORIZED of the environment decides whom a data key is sent to. */
@@ -43,17 +41,12 @@ export function vaultTransit(config: KmsConfig): KeySource {
     wrap: async (dataKey, place) => {
       const bytes = dataKey.reveal()
       const plaintext = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
-      const { ciphertext } = await ask(server, 'encrypt', { plaintext, ...bindingOf(place) })
-      if (typeof ciphertext === 'string' && isTransitWrap(ciphertext)) return { wrappedBy: id, wrapped: ciphertext }
+      const wrapped = wrapIn(await ask(server, 'encrypt', { plaintext, ...bindingOf(place) }))
+      if (wrapped !== undefined) return { wrappedBy: id, wrapped }
       throw refusal(config, 'its answer has no ciphertext')
     },
-    unwrap: async ({ wrapped }, place) => {
-      const { plaintext } = await ask(server, 'decrypt', { ciphertext: wrapped, ...bindingOf(place) })
-      const bytes = Buffer.from(typeof plaintext === 'string' ? plaintext : '', 'base64')
-      const dataKey = new Uint8Array(bytes)
-      bytes.fill(0)
-      return dataKey.length === DATA_KEY_BYTES ? new Secret(dataKey) : undefined
-    },
+    unwrap: async ({ wrapped }, place) =>
+      dataKeyIn(await ask(server, 'decrypt', { ciphertext: wrapped, ...bindingOf(place) })),
   }
 }
 
@@ -96,7 +89,7 @@ async function ask(
       continue
     }
     const { status } = answer
-    const { data, errors } = parsed(answer.body)
+    const { data, errors } = transitAnswerOf(answer.body)
     if (status === 200) return data
     failure = refusal(server, `${status}${errors === '' ? '' : `, ${errors}`}`)
     if (status !== 429 && status < 500) break
@@ -132,18 +125,4 @@ function post(server: Server, what: string, body: Buffer): Promise<Answer> {
     request.on('error', reject)
     request.end(body)
   })
-}
-
-/** `errors` is for a sentence: one line, and not long, whoever answered. */
-function parsed(body: Buffer): { data: Record<string, unknown>; errors: string } {
-  let found: unknown
-  try {
-    found = JSON.parse(body.toString())
-  } catch {
-    found = undefined
-  }
-  const { data, errors } = (typeof found === 'object' && found !== null ? found : {}) as Record<string, unknown>
-  const texts = Array.isArray(errors) ? errors.filter((one) => typeof one === 'string') : []
-  const line = texts.join('; ').replace(/[^\x20-\x7e]+/g, ' ').slice(0, REASON_LENGTH_MAX)
-  return { data: typeof data === 'object' && data !== null ? (data as Record<string, unknown>) : {}, errors: line }
 }

@@ -19,7 +19,7 @@ import type { KeyValue, RangeRequest, RangeResponse, RequestOp, Sent, TxnRequest
 import { EtcdWatch } from './etcd-watch.ts'
 import type { StoreTls } from '../tls/store-tls.ts'
 import { parseAddresses } from './store-addresses.ts'
-import { StoreIdentity } from './store-identity.ts'
+import { nonsense, StoreIdentity } from './store-identity.ts'
 
 const TIMEOUT_DEFAULT_MS = 5000
 /** Pings while calls are under way; etcd takes one in five seconds at most. */
@@ -156,8 +156,7 @@ class EtcdStore implements ClusterStore {
       const answer = await endpoint.call<RangeRequest, RangeResponse>('Range', request, shareMs)
       if (answer.ok) {
         if (!isWhole(answer.response)) {
-          const reason = 'its answer is not what a cluster store says'
-          return { ok: false, error: new HoldfastError('store-refused', { endpoint: endpoint.url, reason }) }
+          return { ok: false, error: nonsense(endpoint.url) }
         }
         const strange = this.identity.check(endpoint.url, answer.response.header, revision)
         return strange === undefined ? { ok: true, value: answer.response } : { ok: false, error: strange }

@@ -111,7 +111,7 @@ export class EtcdWatch implements Watch {
     const { created, canceled, fragment, compactRevision, header } = response
     // A member may lag behind, so its revision says nothing about time (S4); its cluster id does.
     const strange = this.options.identity.check(endpoint.url, header, 0)
-    if (strange !== undefined) return this.end({ type: 'failed', error: strange })
+    if (strange !== undefined) return isStrange(strange) ? this.end({ type: 'failed', error: strange }) : call.cancel()
     if (canceled) {
       if (compactRevision !== '0') return this.end({ type: 'gone' })
       return call.cancel()

@@ -7,6 +7,10 @@ import type { KnownStore } from './cluster-store.ts'
 import { revisionOf } from './etcd-api.ts'
 import type { ResponseHeader } from './etcd-api.ts'
 
+/** An answer that no cluster store gives. */
+export const nonsense = (endpoint: string): HoldfastError =>
+  new HoldfastError('store-refused', { endpoint, reason: 'its answer is not what a cluster store says' })
+
 export class StoreIdentity {
   private knownStore: KnownStore | undefined
 
@@ -25,8 +29,10 @@ export class StoreIdentity {
 
   /** @param revisionBefore  `revision` as it was when the request was sent; 0 for an answer that may be old */
   check(endpoint: string, header: ResponseHeader | null, revisionBefore: number): HoldfastError | undefined {
-    const clusterId = header?.clusterId ?? '0'
-    const revision = revisionOf(header?.revision ?? '0')
+    // The protocol lets a server leave it out, and no server does.
+    if (header === null) return nonsense(endpoint)
+    const { clusterId } = header
+    const revision = revisionOf(header.revision)
     const known = this.knownStore
     if (known !== undefined && known.clusterId !== clusterId) {
       return new HoldfastError('store-replaced', { endpoint, found: clusterId, known: known.clusterId })

@@ -22,6 +22,8 @@ const PROGRESS_MS = 60_000
 const HEAP_MIB_MAX = 512
 /** With what lies beside the heap. */
 const RESIDENT_MIB_MAX = 2048
+/** Of the clock, without a turn of the processor: it waits for what never comes. */
+const STILL_MS = 60_000
 const SAID_MAX = 4096
 
 export interface CampaignTarget {
@@ -156,16 +158,20 @@ async function watch(
   let runs = -1
   let sinceMs = 0
   let nowMs = 0
+  let still = { cpuMs: 0, since: performance.now() }
   for (;;) {
+    let before = runs
     try {
       await delay(Math.min(LOOK_MS, hungMs / 4), undefined, { signal })
-      const before = runs
+      before = runs
       runs = arena.runs()
       nowMs = cpuMsOf(pid)
       if (runs !== before) sinceMs = nowMs
     } catch {
       return nowMs
     }
+    if (nowMs - still.cpuMs > STILL_CPU_MS || runs !== before) still = { cpuMs: nowMs, since: performance.now() }
+    if (performance.now() - still.since >= STILL_MS) end('it waits for something that never comes')
     if (nowMs - sinceMs >= hungMs) end(`it did not end within ${hungMs} ms of the processor`)
     const residentMib = residentMibOf(pid)
     if (residentMib > RESIDENT_MIB_MAX) end(`the process has ${residentMib} MiB of memory`)
@@ -173,6 +179,8 @@ async function watch(
 }
 
 const TICK_MS = 10
+/** What looking after garbage takes meanwhile. */
+const STILL_CPU_MS = 100
 /** Of /proc/PID/stat, behind the name, which may have spaces: utime and stime. */
 const [UTIME, STIME] = [11, 12] as const
 

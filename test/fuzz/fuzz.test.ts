@@ -81,6 +81,9 @@ const PLANTED = [
   ['outside', /outside: the process has \d+ MiB of memory/],
 ] as const
 
+/** One that throws, and one that ends the process. */
+const REPEATED: readonly string[] = ['nested', 'hoarding']
+
 for (const [name, problem, ...words] of PLANTED) {
   t.test(`a planted bug is found: ${name}`, async (t) => {
     const dir = path.join('test', 'fuzz', 'planted')
@@ -90,6 +93,7 @@ for (const [name, problem, ...words] of PLANTED) {
     t.match(text, /; 1 crashes$/m)
     const [, input] = /^repeat with: npm run fuzz -- \w+ --input (\S+)$/m.exec(text) ?? []
     t.teardown(() => fs.rmSync(path.join(ROOT, input!), { force: true }))
+    if (!REPEATED.includes(name)) return
     const again = await fuzz(name, '--targets', dir, '--input', input!, ...words)
     t.equal(again.code, 1, `it is repeated by itself: ${again.text}`)
   })

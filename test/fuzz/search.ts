@@ -76,28 +76,28 @@ export class Search {
   }
 
   /** The inputs that were there before, once each. They are no executions of this search. */
-  runCorpus(): Slice {
+  async runCorpus(): Promise<Slice> {
     for (const { bytes } of this.#originals) {
       const count = Math.min(bytes.length, this.#arena.bytes.length)
       this.#arena.bytes.set(bytes.subarray(0, count))
-      if (!this.#run(0, count)) break
+      if (!await this.#run(0, count)) break
     }
     this.#coverage.add(this.#coverage.take())
     return this.#result()
   }
 
   /** Until so many executions, or so much time of the processor. */
-  runSlice(seed: number, options: { executions: number; cpuMs: number }): Slice {
+  async runSlice(seed: number, options: { executions: number; cpuMs: number }): Promise<Slice> {
     const random = new Random(seed)
     const started = process.threadCpuUsage()
     while (this.#executions < options.executions && this.#failure === undefined && !this.#arena.isEnding) {
       const startedMs = performance.now()
-      const count = this.#runBatch(random, Math.min(this.#batch, options.executions - this.#executions))
+      const count = await this.#runBatch(random, Math.min(this.#batch, options.executions - this.#executions))
       if (this.#failure !== undefined) break
       const ranMs = performance.now()
       const told = this.#coverage.take()
       const found = this.#coverage.isNew(told)
-      if (found) this.#keepOf(0, count)
+      if (found) await this.#keepOf(0, count)
       this.#coverage.add(told)
       const lookMs = performance.now() - ranMs
       if (found) this.#batch = Math.max(BATCH_FIRST, Math.floor(this.#batch / 4))
@@ -113,7 +113,7 @@ export class Search {
   }
 
   /** @returns how many ran: fewer if there is no more room for them */
-  #runBatch(random: Random, count: number): number {
+  async #runBatch(random: Random, count: number): Promise<number> {
     const roomFor = this.#arena.bytes.length - this.#bytesMax
     let at = 0
     let done = 0
@@ -121,7 +121,9 @@ export class Search {
       const length = this.#draw(random, at)
       this.#begins[done] = at
       this.#executions++
-      if (!this.#run(at, length)) return done
+      // Nothing is awaited of a target that has no promises: a turn would cost more than most inputs.
+      const ran = this.#run(at, length)
+      if (!(typeof ran === 'boolean' ? ran : await ran)) return done
       at += length
       this.#begins[++done] = at
     }
@@ -151,31 +153,51 @@ export class Search {
   }
 
   /** Of the bytes of the arena. */
-  #run(at: number, length: number): boolean {
+  #run(at: number, length: number): boolean | Promise<boolean> {
     const input = this.#arena.bytes.subarray(at, at + length)
     this.#arena.note(at, length)
     const started = performance.now()
     try {
-      this.#target.execute(input)
+      const running = this.#target.execute(input)
+      if (running !== undefined) return this.#ended(input, running, started)
       // The clock of the wall is quick to read, and says too much when others use the processor.
       if (performance.now() - started < SLOW_MS) return true
-      const again = process.threadCpuUsage()
-      this.#target.execute(input)
-      const cpuMs = cpuMsSince(again)
-      if (cpuMs < SLOW_MS) return true
-      this.#failure = { input: input.slice(), problem: `it took ${Math.round(cpuMs)} ms of the processor` }
     } catch (error) {
-      this.#failure = { input: input.slice(), problem: this.#problemOf(input) ?? String(error) }
+      return this.#failed(input, error)
     }
+    return this.#wasSlow(input)
+  }
+
+  async #ended(input: Uint8Array, running: Promise<void>, started: number): Promise<boolean> {
+    try {
+      await running
+    } catch (error) {
+      return this.#failed(input, error)
+    }
+    return performance.now() - started < SLOW_MS || this.#wasSlow(input)
+  }
+
+  /** @returns whether it is no failure after all */
+  async #wasSlow(input: Uint8Array): Promise<boolean> {
+    const again = process.threadCpuUsage()
+    await this.#target.execute(input)
+    const cpuMs = cpuMsSince(again)
+    if (cpuMs < SLOW_MS) return true
+    this.#failure = { input: input.slice(), problem: `it took ${Math.round(cpuMs)} ms of the processor` }
+    return false
+  }
+
+  async #failed(input: Uint8Array, error: unknown): Promise<false> {
+    this.#failure = { input: input.slice(), problem: await this.#problemOf(input) ?? String(error) }
     return false
   }
 
   /** Of an input that threw: with its stack, which takes longer to note than most inputs take to be refused. */
-  #problemOf(input: Uint8Array): string | undefined {
+  async #problemOf(input: Uint8Array): Promise<string | undefined> {
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = STACK_LINES
     try {
-      this.#target.execute(input)
+      await this.#target.execute(input)
       return undefined
     } catch (error) {
       return error instanceof Error ? error.stack ?? error.message : String(error)
@@ -185,18 +207,19 @@ export class Search {
   }
 
   /** Runs those of the batch again, in halves, to know which of them ran what never ran before. */
-  #keepOf(from: number, to: number): void {
+  async #keepOf(from: number, to: number): Promise<void> {
     for (let i = from; i < to; i++) {
       const begin = this.#begins[i]!
       this.#arena.note(begin, this.#begins[i + 1]! - begin)
-      this.#target.execute(this.#inputAt(i))
+      const running = this.#target.execute(this.#inputAt(i))
+      if (running !== undefined) await running
     }
     const ran = this.#coverage.take()
     if (!this.#coverage.isNew(ran)) return
     if (to - from > 1) {
       const half = (from + to) >> 1
-      this.#keepOf(from, half)
-      this.#keepOf(half, to)
+      await this.#keepOf(from, half)
+      await this.#keepOf(half, to)
       return
     }
     this.#coverage.add(ran)

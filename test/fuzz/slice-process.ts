@@ -50,8 +50,8 @@ async function run({ root, name, module, file, corpus, only, seed, executions, c
   const inputs = only === undefined ? [...target.seeds(), ...corpus] : [only]
   const arenaBytes = Math.max(ARENA_BYTES, 2 * (target.bytesMax ?? BYTES_MAX), only?.length ?? 0)
   const search = new Search({ target, coverage, corpus: inputs, arena: new InputArena(file, arenaBytes) })
-  const first = search.runCorpus()
-  const slice = first.failure === undefined ? search.runSlice(seed, { executions, cpuMs }) : first
+  const first = await search.runCorpus()
+  const slice = first.failure === undefined ? await search.runSlice(seed, { executions, cpuMs }) : first
   const { user, system } = process.cpuUsage()
   return {
     ...slice, corpusInputs: inputs.length, blocks: coverage.blocksOf(target.parsers), cpuMs: (user + system) / 1000,

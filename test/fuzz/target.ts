@@ -2,9 +2,10 @@
  * What is fuzzed: a parser, or a machine that reads, with the bytes that a stranger could send it. One file of
  * test/fuzz/targets each, found by its name.
  *
- * `execute` is synchronous and starts from nothing: the same input does the same every time, whatever ran before. It
- * throws when a promise is broken: an assert of ours, a TypeError, a promise of its own. A refusal (`HoldfastError`,
- * a decoder's `undefined`) is no failure, it is what strangers get.
+ * `execute` starts from nothing: the same input does the same every time, whatever ran before. It ends by itself: at
+ * once or, where what it runs has promises in it, without waiting for anything outside. It throws, or rejects, when a
+ * promise is broken: an assert of ours, a TypeError, a promise of its own. A refusal (`HoldfastError`, a decoder's
+ * `undefined`) is no failure, it is what strangers get.
  */
 import { HoldfastError } from '../../engine/errors.ts'
 import { Random } from '../sim/random.ts'
@@ -14,7 +15,7 @@ export interface Target {
   parsers: readonly string[]
   /** Inputs to begin with, besides those of test/fuzz/corpus/NAME: what is right, mostly. */
   seeds(): readonly Uint8Array[]
-  execute(input: Uint8Array): void
+  execute(input: Uint8Array): void | Promise<void>
   /** Pieces of text that mean something to it. */
   words?: readonly string[]
   /** Of inputs. 4096 unless said otherwise. */
