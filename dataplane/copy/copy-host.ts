@@ -15,6 +15,7 @@ import type { CopyEvent, CopyOptions } from '../../engine/replication/copy-port.
 import type { VersionId } from '../../engine/replication/record.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { CloneSource } from '../../engine/volume/copy-sharing.ts'
+import { isDescriptorOf } from '../../engine/volume/descriptor-shape.ts'
 import type { OpenCopy } from '../../engine/volume/copy-store.ts'
 import type { VolumeDescriptor } from '../../engine/volume/descriptor.ts'
 import type { Reply } from '../../engine/volume/store-api.ts'
@@ -86,6 +87,7 @@ const BRINGS: ReadonlySet<string> = new Set([
 ])
 /** What is answered with blocks, by id and without a session: only members have copies to mend with them. */
 const READS = 'fetch-versions'
+const REFUSED_FILLINGS_MAX = 1000
 
 export class CopyHost implements CopyOwner, LinksOwner {
   readonly loop: TurnLoop
@@ -103,6 +105,8 @@ export class CopyHost implements CopyOwner, LinksOwner {
   #arePeersKnown = true
   /** By volume: for which configuration its copy began anew last, or is about to. */
   readonly #reopenedFor = new Map<string, string>()
+  /** By volume and peer: told once. */
+  readonly #refusedFillings = new Set<string>()
   readonly #unwatch: () => void
   readonly #diskErrors: DiskErrors
 
@@ -244,9 +248,19 @@ export class CopyHost implements CopyOwner, LinksOwner {
     else if (family === 'copy') {
       const copy = this.#copies.get(volumeId)
       this.#o.places.heard(volumeId, from)
+      if (message.type === 'fill-start' && !isDescriptorOf(volumeId, message.descriptor))
+        return this.#refuseFilling(volumeId, node)
       if (message.type === 'fill') copy?.arrived(message.versions, delivery)
       copy?.received(node, instance, message as PeerMessage)
     }
+  }
+
+  /** It goes on asking to be filled, and nothing of that filling is taken. */
+  #refuseFilling(volumeId: string, peer: NodeId): void {
+    const key = `${volumeId} ${peer}`
+    if (this.#refusedFillings.has(key) || this.#refusedFillings.size >= REFUSED_FILLINGS_MAX) return
+    this.#refusedFillings.add(key)
+    this.#o.log.event('warn', 'a filling was refused: what it says of the volume is no descriptor', { volumeId, peer })
   }
 
   /** A frontend of this worker asks a copy of this worker. */

@@ -1,10 +1,12 @@
 /**
  * Whether a value is a volume descriptor, before anything of it is believed: a disk may have been made by somebody
  * whose checksums fit. Form only: what is iterated is a list, what is counted a number. What a later version adds
- * beside it stays, and what an earlier one did not have may be absent.
+ * beside it stays, and what an earlier one did not have may be absent. The same of what a peer says of a volume.
  */
+import { VOLUME_BYTES_MAX } from '../units.ts'
 import { either, isCount, isFlag, isRecord, isText, listOf, tupleOf } from '../value-shape.ts'
 import type { Shape } from '../value-shape.ts'
+import type { ReplicatedDescriptor } from './copy-store.ts'
 import type { Snapshot, VolumeDescriptor } from './descriptor.ts'
 
 const isCounts: Shape = (value) => isRecord(value) && Object.values(value).every(isCount)
@@ -84,3 +86,17 @@ const isSettled = ({ copy, epochs }: VolumeDescriptor): boolean => copy !== unde
 /** A volume of one copy has had an epoch from its first moment on. */
 export const isDescriptor = (value: unknown): value is VolumeDescriptor =>
   isDescriptorValue(value) && isSettled(value as VolumeDescriptor)
+
+const isReplicatedValue = has({
+  spec: has({ id: isText, name: isText, sizeBytes: isCount, diskTags: listOf(isText) }),
+  epochs: listOf(isPair), snapshots: listOf(isSnapshotValue), rollbacks: listOf(isPair), deleted: isFlag,
+  forgottenSeq: isCount,
+})
+
+/** What the source of a filling says of that volume. As much as is made room for is a size that a volume may have. */
+export function isDescriptorOf(volumeId: string, value: unknown): value is ReplicatedDescriptor {
+  if (!isReplicatedValue(value)) return false
+  const { spec, snapshots } = value as ReplicatedDescriptor
+  const sizes = [spec.sizeBytes, ...snapshots.map(({ sizeBytes = 0 }) => sizeBytes)]
+  return spec.id === volumeId && sizes.every((sizeBytes) => sizeBytes <= VOLUME_BYTES_MAX)
+}

@@ -143,6 +143,38 @@ t.test('what a node without a copy brings is read over, told once, and ends no c
   t.notOk(events.includes('connection ended'))
 })
 
+t.test('a filling that says nonsense of the volume is read over, and told once', async (t) => {
+  const { spec, n1, n2 } = await twoCopies(t)
+  const device = n1.attach(spec)
+  t.equal(await device.write(0, BLOCK), 0)
+  const copy = n2.worker.copies.copy(spec.id)!
+  const { state } = copy
+  const from = { node: 'n1', instance: hex(), worker: 0, role: 'worker' as const, address: '' }
+  const descriptor = {
+    spec, epochs: [[1, 1]], snapshots: [], rollbacks: [], deleted: false, forgottenSeq: 0,
+  }
+  for (const wrong of [
+    {}, null, { ...descriptor, epochs: null }, { ...descriptor, snapshots: [{}] },
+    { ...descriptor, spec: { ...spec, sizeBytes: 2 ** 53 } }, { ...descriptor, spec: { ...spec, id: hex() } },
+  ]) {
+    const message = {
+      type: 'fill-start' as const, epoch: state.promise.epoch, fill: 1, fork: 0, target: state.log.tail,
+      slices: [] as Array<readonly [number, number]>, wipe: [], descriptor: wrong, epochs: state.log.epochs,
+      windows: [], sizeBytes: spec.sizeBytes, forInstance: state.options.instance, joinOf: state.joinNumber,
+      attach: state.attach, forgottenSeq: 0, isWhole: true,
+    }
+    const end = (): void => undefined
+    const delivery = { family: 'copy', from, volumeId: spec.id, message, release: end, done: end }
+    n2.worker.copies.deliver(delivery as unknown as Parameters<typeof n2.worker.copies.deliver>[0])
+  }
+  t.equal(await device.write(BLOCK_BYTES, BLOCK), 0)
+  t.equal(n2.role(spec.id), 'replica')
+  t.equal(state.fillTarget, undefined, 'nothing of it began')
+  const told = n2.events.filter(({ message }) => /no descriptor/.test(message))
+  t.match(told, [{ level: 'warn', fields: { volumeId: spec.id, peer: 'n1' } }])
+  t.equal(told.length, 1)
+})
+
 t.test('who has no copy may join, brings nothing and reads nothing', async (t) => {
   const { spec, n1 } = await twoCopies(t)
   const { copies } = n1.worker
