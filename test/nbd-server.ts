@@ -6,8 +6,9 @@
  */
 import { NbdListener } from '../dataplane/nbd/listener.ts'
 import type { ExportInfo, LISTENER_LIMITS } from '../dataplane/nbd/listener.ts'
+import type { TRANSMISSION_LIMITS } from '../dataplane/nbd/request-admission.ts'
 import { Transmission } from '../dataplane/nbd/transmission.ts'
-import type { CloseReason, SessionMemory, TRANSMISSION_LIMITS } from '../dataplane/nbd/transmission.ts'
+import type { CloseReason, SessionMemory } from '../dataplane/nbd/transmission.ts'
 import type { RequestMeter } from '../dataplane/meters/request-meter.ts'
 import type { BlockDevice } from '../engine/volume/block-device.ts'
 import type { QosGate } from '../engine/volume/qos-gate.ts'

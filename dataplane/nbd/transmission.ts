@@ -2,14 +2,13 @@
  * The transmission phase of one connection, in the worker that owns the volume: a thin shell around the parser, the
  * checks and the reply writer (D1, D2 and D8 of the data path).
  *
- *   socket --received--> RequestParser --admit, validate--> BlockDevice --done--> ReplyWriter --one write--> socket
+ *   socket --received--> RequestParser --validate, admit--> BlockDevice --done--> ReplyWriter --one write--> socket
  *
  * - Requests are submitted in arrival order and answered in the order in which they end.
  * - One write to the socket at a time. Replies that end inside a data event leave at its end; those that end later
  *   are gathered until the end of the turn (setImmediate), so a group commit of many writes is one system call.
- * - Memory is bounded: requests and bytes in flight, replies not taken by the client, and the worker's budget over all
- *   connections. Whatever is reached, also a limit of the volume (qos-gate.ts) or its share of a turn while clients of
- *   other volumes ask (turn-shares.ts), the socket is not read until it has eased; nothing is dropped.
+ * - Memory is bounded, and so is what a client may ask (request-admission.ts). Whatever is reached, the socket is not
+ *   read until it has eased; nothing is dropped.
  * - DISC, or the client's end of stream: what was submitted is finished and answered, then the connection closes.
  *   A request that did not arrive whole is dropped, and so are requests not submitted yet when the stream ends. A
  *   volume that holds requests for long is told of the end of the stream, so that it ends those that nobody waits for.
@@ -22,14 +21,12 @@ import net from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { assert } from '../../engine/assert.ts'
 import type { BlockDevice, Extent } from '../../engine/volume/block-device.ts'
-import type { GateMember, QosGate } from '../../engine/volume/qos-gate.ts'
-import { REQUEST_BYTES, TurnShares } from '../../engine/volume/turn-shares.ts'
-import type { ConnectionTurns } from '../../engine/volume/turn-shares.ts'
+import type { QosGate } from '../../engine/volume/qos-gate.ts'
+import { TurnShares } from '../../engine/volume/turn-shares.ts'
 import { encodeBlockStatus } from './block-status.ts'
 import { InFlightRequest } from './in-flight-request.ts'
 import type { RequestOwner } from './in-flight-request.ts'
 import { MemoryBudget } from './memory-budget.ts'
-import type { BudgetMember } from './memory-budget.ts'
 import {
   BASE_ALLOCATION_ID, NBD_CMD_DISC, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_REPLY_TYPE_BLOCK_STATUS,
   NBD_REPLY_TYPE_BLOCK_STATUS_EXT, PAYLOAD_BYTES_MAX,
@@ -37,6 +34,8 @@ import {
 import type { Negotiated } from './protocol.ts'
 import { ReplySender } from './reply-sender.ts'
 import { ReplyWriter } from './reply-writer.ts'
+import { RequestAdmission, TRANSMISSION_LIMITS } from './request-admission.ts'
+import type { AdmittedConnection } from './request-admission.ts'
 import { RequestParser } from './request-parser.ts'
 import type { Admission, RequestHeader } from './request-parser.ts'
 import type { RequestMeter } from '../meters/request-meter.ts'
@@ -45,13 +44,6 @@ import { validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
 import { VolumeCalls } from './volume-calls.ts'
 import { closeFd, hasHungUp } from '../../cluster/libc.ts'
-
-export const TRANSMISSION_LIMITS = {
-  inFlightRequestsMax: 1024,
-  /** A single request may be longer; it is then alone. */
-  inFlightBytesMax: 32 * 1024 * 1024,
-  queuedReplyBytesMax: 4 * 1024 * 1024,
-}
 
 /** Memory shared by the connections of a worker. */
 export interface SessionMemory {
@@ -64,17 +56,13 @@ export type CloseReason = 'disconnected' | 'client-closed' | 'protocol' | 'socke
 const workerMemory: SessionMemory = { pool: new SlabPool(), budget: new MemoryBudget() }
 const workerShares = new TurnShares()
 
-export class Transmission implements RequestOwner, BudgetMember, GateMember {
+export class Transmission implements RequestOwner, AdmittedConnection {
   readonly #device: BlockDevice
-  readonly #limits: typeof TRANSMISSION_LIMITS
   readonly #memory: SessionMemory
   readonly #session: SessionFacts
   readonly #onClose: (reason: CloseReason) => void
   readonly #meter: RequestMeter | undefined
-  readonly #gate: QosGate | undefined
-  readonly #shares: TurnShares
-  /** Of this connection, among those of all volumes. */
-  readonly #turns: ConnectionTurns
+  readonly #admission: RequestAdmission
   readonly #parser: RequestParser
   readonly #writer: ReplyWriter
   readonly #calls: VolumeCalls
@@ -92,18 +80,12 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   #announced = false
   /** Of the header that was admitted last. */
   #refusal: Refusal | undefined
-  #inFlight = 0
   /** When requests ended whose replies are ready, and whose replies are being written; with a meter only. */
   #endedMs: number[] = []
   #leavingMs: number[] = []
-  #heldBytes = 0
-  /** Part of `#heldBytes` for a payload that is still arriving. */
-  #arrivingBytes = 0
   #pumping = false
   /** The parser waits for something to ease. */
   #blocked = false
-  /** That is the volume's limits. */
-  #isAtGate = false
   /** The socket is not being read. */
   #paused = false
   /** It was not, and what it held then may not have been read yet. */
@@ -111,7 +93,6 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   #spaceBytes = 0
   #turnPlanned = false
   #progressMs = performance.now()
-  #stallTimer: NodeJS.Timeout | undefined
 
   constructor(options: {
     fd: number
@@ -134,14 +115,17 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   }) {
     const { negotiated } = options
     this.#device = options.device
-    this.#limits = { ...TRANSMISSION_LIMITS, ...options.limits }
     this.#memory = options.memory ?? workerMemory
     this.#onClose = options.onClose
     this.#meter = options.meter
-    this.#gate = options.gate
-    this.#shares = options.shares ?? workerShares
-    // A reader of a snapshot counts as a volume by itself.
-    this.#turns = this.#shares.join(options.gate ?? options.device)
+    this.#admission = new RequestAdmission(this, {
+      limits: { ...TRANSMISSION_LIMITS, ...options.limits },
+      budget: this.#memory.budget,
+      gate: options.gate,
+      shares: options.shares ?? workerShares,
+      // A reader of a snapshot counts as a volume by itself.
+      volume: options.gate ?? options.device,
+    })
     this.#session = {
       chunkedReplies: negotiated.structuredReplies || negotiated.extendedHeaders,
       extendedHeaders: negotiated.extendedHeaders,
@@ -160,7 +144,6 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#calls = new VolumeCalls({
       device: this.#device, writer: this.#writer, chunkedReplies: this.#session.chunkedReplies,
     })
-    this.#memory.budget.join(this)
     const taken = this.#parser.append(options.leftover)
     assert(taken === options.leftover.length, 'a fresh parser takes everything')
     this.#fd = options.fd
@@ -192,11 +175,11 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   }
 
   get inFlightRequests(): number {
-    return this.#inFlight
+    return this.#admission.inFlight
   }
 
   get heldBytes(): number {
-    return this.#heldBytes
+    return this.#admission.heldBytes
   }
 
   get stalledSinceMs(): number | undefined {
@@ -224,12 +207,12 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#close('stalled')
   }
 
-  budgetFreed(): void {
+  wake(): void {
     this.#plan()
   }
 
-  gateOpened(): void {
-    this.#plan()
+  get isWaiting(): boolean {
+    return this.#blocked && this.#state !== 'closed'
   }
 
   #space(): Uint8Array {
@@ -241,7 +224,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   /** @returns false to stop reading */
   #received(count: number): boolean {
     this.#progressMs = performance.now()
-    this.#beginTurn()
+    this.#admission.beginTurn()
     let foreign = this.#parser.received(count)
     while (foreign.length > 0 && this.#state === 'open') {
       foreign = foreign.subarray(this.#parser.append(foreign))
@@ -256,7 +239,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   /** Bytes that are there already: they are copied to where the parser has them. */
   #decrypted(bytes: Uint8Array): void {
     this.#progressMs = performance.now()
-    this.#beginTurn()
+    this.#admission.beginTurn()
     let rest = bytes
     while (rest.length > 0 && this.#state === 'open') {
       rest = rest.subarray(this.#parser.append(rest))
@@ -265,11 +248,6 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#serve()
     if (this.#paused || this.#mayRead) return
     this.#pause()
-  }
-
-  /** Something arrived, or it goes on with what is there. */
-  #beginTurn(): void {
-    this.#shares.begin(this.#turns)
   }
 
   get #mayRead(): boolean {
@@ -298,7 +276,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     this.#pump()
     this.#flush()
     if (this.#state === 'closed') return
-    const idle = this.#inFlight === 0 && !this.#sender.busy && this.#writer.readyBytes === 0
+    const idle = this.#admission.inFlight === 0 && !this.#sender.busy && this.#writer.readyBytes === 0
     if (idle && (this.#state === 'ending' || this.#draining)) this.#close(this.#reason)
     else if (this.#paused && this.#mayRead) {
       this.#paused = false
@@ -313,7 +291,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       return this.#end('client-closed')
     }
     this.#pumping = true
-    this.#blocked = this.#isAtGate = false
+    this.#blocked = this.#admission.isAtGate = false
     while (this.#state === 'open') {
       const progress = this.#parser.next()
       if (progress === 'request') {
@@ -325,57 +303,26 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       break
     }
     this.#pumping = false
-    if (!this.#isAtGate) this.#gate?.leave(this)
+    if (!this.#admission.isAtGate) this.#admission.leaveGate()
   }
 
   #admit(header: RequestHeader, payloadBytes: number): Admission {
     if (payloadBytes > PAYLOAD_BYTES_MAX) return 'close'
-    const { budget } = this.#memory
-    const queuedReplyBytes = this.#sender.queuedBytes
-    if (this.#inFlight >= this.#limits.inFlightRequestsMax || queuedReplyBytes > this.#limits.queuedReplyBytesMax) {
-      budget.stopWaiting(this)
-      return 'wait'
-    }
-    if (this.#draining && header.type !== NBD_CMD_DISC) {
-      budget.stopWaiting(this)
+    const isEnd = header.type === NBD_CMD_DISC
+    if (!this.#admission.hasPlace(this.#sender.queuedBytes) || (this.#draining && !isEnd)) {
+      this.#admission.stopWaiting()
       return 'wait'
     }
     this.#refusal = validate(header, this.#device, this.#session)
     if (this.#refusal !== undefined) return 'skip'
+    if (isEnd) return 'take'
     const bytes = payloadBytes > 0 || header.type === NBD_CMD_READ ? header.lengthBytes : 0
-    if (bytes > 0 && this.#heldBytes > 0 && this.#heldBytes + bytes > this.#limits.inFlightBytesMax) {
-      budget.stopWaiting(this)
-      return 'wait'
-    }
-    const isEnd = header.type === NBD_CMD_DISC
-    if (this.#turns.left <= 0 && !isEnd) {
-      budget.stopWaiting(this)
-      this.#plan()
-      return 'wait'
-    }
-    const gate = isEnd ? undefined : this.#gate
-    // Only what may pass takes memory, and only what gets it counts as passed.
-    this.#isAtGate = gate?.mayPass(this, bytes) === false
-    if (this.#isAtGate) {
-      budget.stopWaiting(this)
-      return 'wait'
-    }
-    if (bytes > 0) {
-      if (!budget.reserve(bytes, this)) {
-        this.#watchStalls()
-        return 'wait'
-      }
-      this.#heldBytes += bytes
-      if (payloadBytes > 0) this.#arrivingBytes = bytes
-    }
-    gate?.take(this, bytes)
-    this.#turns.left -= bytes + REQUEST_BYTES
-    return 'take'
+    return this.#admission.take(bytes, payloadBytes > 0) ? 'take' : 'wait'
   }
 
   #submit(): void {
     const { header } = this.#parser
-    this.#arrivingBytes = 0
+    this.#admission.arrived()
     const request = this.#free.pop() ?? new InFlightRequest(this)
     request.take(header)
     if (this.#refusal !== undefined) this.#writer.error(request, this.#refusal.errno, this.#refusal.message)
@@ -384,7 +331,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       if (request.type === NBD_CMD_READ) this.#writer.emptyRead(request)
       else this.#writer.success(request)
     } else {
-      this.#inFlight++
+      this.#admission.inFlight++
       this.#meter?.begin(request)
       request.payloadSlab = this.#parser.payloadSlab
       return this.#calls.submit(request, this.#parser.payload)
@@ -398,7 +345,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       // A volume that cannot say what is allocated may still be able to read.
       return this.#calls.readKnowing(request, errno === 0 ? extents : [])
     }
-    this.#inFlight--
+    this.#admission.inFlight--
     this.#metered(request, errno)
     if (this.#state !== 'closed') {
       const extended = this.#writer.style === 'extended'
@@ -412,9 +359,9 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   }
 
   #dropRead(request: InFlightRequest): void {
-    this.#inFlight--
+    this.#admission.inFlight--
     this.#metered(request, 0)
-    this.#unhold(request.lengthBytes)
+    this.#admission.release(request.lengthBytes)
     this.#retire(request)
   }
 
@@ -427,13 +374,13 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   }
 
   requestEnded(request: InFlightRequest, errno: number): void {
-    this.#inFlight--
+    this.#admission.inFlight--
     this.#metered(request, errno)
     if (request.type === NBD_CMD_READ) this.#readEnded(request, errno)
     else {
       if (request.payloadSlab !== undefined) {
         if (errno === 0 || this.#device.keepsPayload !== true) this.#memory.pool.release(request.payloadSlab)
-        this.#unhold(request.lengthBytes)
+        this.#admission.release(request.lengthBytes)
       }
       if (this.#state !== 'closed') {
         if (errno === 0) this.#writer.success(request)
@@ -453,7 +400,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
       return
     }
     this.#writer.abandon(slab)
-    this.#unhold(request.lengthBytes)
+    this.#admission.release(request.lengthBytes)
     if (this.#state !== 'closed') this.#refuse(request, errno)
   }
 
@@ -470,11 +417,6 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     else if (!this.#pumping) this.#plan()
   }
 
-  #unhold(bytes: number): void {
-    this.#heldBytes -= bytes
-    this.#memory.budget.release(bytes)
-  }
-
   /** Go on at the end of this turn, together with whatever else becomes ready in it. */
   #plan(): void {
     if (this.#turnPlanned || this.#state === 'closed') return
@@ -485,7 +427,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   readonly #turn = (): void => {
     this.#turnPlanned = false
     if (this.#state === 'closed') return
-    this.#beginTurn()
+    this.#admission.beginTurn()
     // Before taking more: what waits in the socket's queue counts against the client.
     this.#flush()
     this.#serve()
@@ -501,7 +443,7 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
   }
 
   #sent(heldBytes: number, failed: boolean): void {
-    this.#unhold(heldBytes)
+    this.#admission.release(heldBytes)
     if (this.#state === 'closed') return this.#announce()
     if (failed) return this.#close('socket')
     if (this.#leavingMs.length > 0) this.#meter!.left(this.#leavingMs)
@@ -519,12 +461,9 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     this.#reason = reason
-    clearTimeout(this.#stallTimer)
-    this.#memory.budget.leave(this)
-    this.#gate?.leave(this)
-    this.#shares.leave(this.#turns)
-    this.#unhold(this.#arrivingBytes + this.#sender.readyHeldBytes)
-    this.#arrivingBytes = this.#sender.readyHeldBytes = 0
+    this.#admission.close()
+    this.#admission.release(this.#sender.readyHeldBytes)
+    this.#sender.readyHeldBytes = 0
     this.#parser.close()
     this.#writer.close()
     this.#socket.destroy()
@@ -534,24 +473,13 @@ export class Transmission implements RequestOwner, BudgetMember, GateMember {
 
   /** A write under way keeps its buffers until the socket's callback, which also comes after destroy(). */
   #announce(): void {
-    if (this.#announced || this.#inFlight > 0 || this.#sender.busy) return
+    if (this.#announced || this.#admission.inFlight > 0 || this.#sender.busy) return
     this.#announced = true
     if (this.#clientFd !== undefined) closeFd(this.#clientFd)
-    assert(this.#heldBytes === 0, 'a closed connection holds nothing')
+    assert(this.#admission.heldBytes === 0, 'a closed connection holds nothing')
     setImmediate(() => {
       this.#onClose(this.#reason)
       for (const done of this.#drained) done()
     })
-  }
-
-  #watchStalls(): void {
-    if (this.#stallTimer !== undefined) return
-    const { budget } = this.#memory
-    this.#stallTimer = setTimeout(() => {
-      this.#stallTimer = undefined
-      budget.evictStalled(performance.now())
-      if (this.#blocked && budget.contended && this.#state !== 'closed') this.#watchStalls()
-    }, Math.max(budget.stallMs / 4, 1))
-    this.#stallTimer.unref()
   }
 }
