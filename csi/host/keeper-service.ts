@@ -5,6 +5,7 @@ import { serveGrpc } from '../../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../../cluster/api/grpc-server.ts'
 import { loadServices } from '../../cluster/api/proto.ts'
 import { peerUid } from '../../cluster/libc.ts'
+import { HoldfastError } from '../../engine/errors.ts'
 import type { DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
 
 /** A device that is in use may take its time to be let go of. */
@@ -18,7 +19,7 @@ export function serveKeeper(
   stateFolder: string, devices: HostDevices, onBug: (error: unknown) => void,
 ): Promise<ApiServer> {
   const calls = {
-    Attach: (wish: DeviceWish) => devices.attach(wish),
+    Attach: async (wish: DeviceWish) => devices.attach(checkedWish(wish)),
     Detach: async ({ volumeId }: { volumeId: string }) => {
       await devices.detach(volumeId)
       return {}
@@ -30,6 +31,20 @@ export function serveKeeper(
     },
   }
   return serveGrpc({ socketPath: keeperSocket(stateFolder), peerUid }, [{ definition: definition(), calls }], onBug)
+}
+
+/** The id becomes the name of a file. */
+function checkedWish(wish: DeviceWish): DeviceWish {
+  const { volumeId, generation, mode, nodeFolder, ioTimeoutMs } = wish
+  const refuse = (what: string, given: unknown): never => {
+    throw new HoldfastError('device-wish', { what, given: JSON.stringify(given) })
+  }
+  if (!/^[0-9a-f]{32}$/.test(volumeId)) refuse('volume id', volumeId)
+  if (!Number.isSafeInteger(generation) || generation < 1) refuse('generation', generation)
+  if (!['single', 'shared', 'read-only'].includes(mode)) refuse('mode', mode)
+  if (!path.isAbsolute(nodeFolder)) refuse('folder of a node', nodeFolder)
+  if (!Number.isSafeInteger(ioTimeoutMs) || ioTimeoutMs < 0) refuse('time', ioTimeoutMs)
+  return wish
 }
 
 /** The devices of the keeper that serves there. Rejects with `unreachable` while none does. */
