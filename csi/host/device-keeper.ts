@@ -390,8 +390,7 @@ function patience(step: Step, { entry }: Kept): [mostMs: number, error: Holdfast
 }
 
 function pathOf({ device }: TableEntry): string {
-  if (device.kind === 'fuse') return device.loop
-  return device.index === undefined ? '' : `/dev/nbd${device.index}`
+  return device.kind === 'fuse' || device.index === undefined ? '' : `/dev/nbd${device.index}`
 }
 
 function deviceOf(entry: TableEntry): HostDevice {

@@ -18,8 +18,8 @@ export interface NbdPlace {
 
 export interface FusePlace {
   kind: 'fuse'
+  /** Of nbdfuse; its loop device is what /sys says. */
   mountPoint: string
-  loop: string
 }
 
 export interface TableEntry {
