@@ -6,15 +6,36 @@ const SOCKET: OptionSpec = {
   value: 'unix:///PATH', summary: 'where the sidecars, or kubelet, ask it (else CSI_ENDPOINT)',
 }
 
+const VOLUMES_MAX: OptionSpec = {
+  value: 'N', summary: 'volumes attached to a node at most (default 128); the same for both processes',
+}
+
 export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => [
   {
     words: 'csi controller',
     summary: 'new: CSI for the sidecars of Kubernetes: volumes, snapshots, groups; in the foreground',
     positionals: [],
-    options: { 'csi-endpoint': SOCKET, ...endpoint },
+    options: { 'csi-endpoint': SOCKET, 'volumes-max': VOLUMES_MAX, ...endpoint },
     examples: [
       'holdfast csi controller --csi-endpoint unix:///csi/csi.sock --endpoint n1.storage:7400 --tls /etc/holdfast/tls',
     ],
     load: async () => (await import('./csi-controller.ts')).runCsiController,
+  },
+  {
+    words: 'csi node',
+    summary: 'new: CSI for kubelet of this host: stage, publish, statistics; in the foreground, as root',
+    positionals: [],
+    options: {
+      'csi-endpoint': SOCKET,
+      endpoint: { value: 'PATH', summary: 'folder or api.sock of the node on this host (else HOLDFAST_ENDPOINT)' },
+      'kubelet-dir': { value: 'DIR', summary: "kubelet's, out of which nothing is touched (default /var/lib/kubelet)" },
+      state: { value: 'DIR', summary: 'the table of devices, kept over restarts (default /var/lib/holdfast/host)' },
+      device: { value: 'nbd|fuse', summary: 'fuse: nbdfuse and a loop device, to try it out without the nbd module' },
+      'volumes-max': VOLUMES_MAX,
+    },
+    examples: [
+      'holdfast csi node --csi-endpoint unix:///csi/csi.sock --endpoint /var/lib/holdfast/n1',
+    ],
+    load: async () => (await import('./csi-node.ts')).runCsiNode,
   },
 ]

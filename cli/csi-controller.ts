@@ -28,16 +28,26 @@ export function csiSocketOf(given: Arguments, environment = process.env): string
   throw usageError(`${text} is no absolute path of a unix socket`, hint)
 }
 
+const VOLUMES_MAX = 128
+
+/** That a node may hold, for kubelet and the scheduler as for the attacher. @throws HoldfastError `usage` */
+export function volumesMaxOf(given: Arguments): number {
+  const text = given.text('volumes-max') ?? String(VOLUMES_MAX)
+  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text)
+  throw usageError(`--volumes-max ${text} is no number of volumes`, `e.g. --volumes-max ${VOLUMES_MAX}`)
+}
+
 const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`)
 
 export async function runCsiController({ arguments: given, output }: Invocation): Promise<number> {
   const socketPath = csiSocketOf(given)
+  const volumesMax = volumesMaxOf(given)
   const endpoint = await endpointOf(given)
   const api = connectControlApi(endpoint, CALL_MS)
   const diff = (request: Parameters<typeof diffSnapshots>[1]) => diffSnapshots(endpoint, request)
   const services = [
     identityService({ version: version(), probe: () => api.listNodes(), log }),
-    ...controllerServices({ api, diff, operations: new Operations(), log }),
+    ...controllerServices({ api, diff, operations: new Operations(), volumesMax, log }),
   ]
   const server = await serveCsi({ socketPath, services, log })
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])

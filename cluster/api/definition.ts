@@ -335,6 +335,8 @@ export interface AttachVolumeRequest {
   force: boolean
   /** The lead goes there too, if a copy there is in sync; whether it does is not waited for. */
   primary?: boolean
+  /** Only while that node holds fewer volumes, or this one; 0: however many. */
+  heldMost?: number
 }
 
 export interface DetachVolumeRequest {

@@ -287,15 +287,27 @@ export class ClusterControl implements ControlApi {
     return this.view(record)
   }
 
-  async attachVolume({ name, node, mode, force, primary }: AttachVolumeRequest): Promise<Volume> {
+  async attachVolume({ name, node, mode, force, primary, heldMost = 0 }: AttachVolumeRequest): Promise<Volume> {
     this.checkNode(node)
     const wish = { node, mode: checkHoldingMode(mode), force }
     const record = await this.wishes.find(name)
     const { spec: { id } } = record
+    if (heldMost > 0) this.checkRoom(node, id, heldMost)
     const config = await this.wishes.attach(record, wish, await this.clientsOf(id))
     if (primary === true) await this.leadAt(node, config)
     await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
     return { ...this.view(record), attach: attachOf(config.attach) }
+  }
+
+  /** As far as is known here: several that are asked for at once may be some too many. */
+  private checkRoom(node: string, volumeId: string, heldMost: number): void {
+    let held = 0
+    for (const { id, config } of this.term().cluster.volumes.values()) {
+      if (config?.attach.holders[node] === undefined) continue
+      if (id === volumeId) return
+      held++
+    }
+    if (held >= heldMost) throw new HoldfastError('node-attachments', { node, held })
   }
 
   /** It is looked at whether others are refused, also of a node that does not hold it: maybe it did a moment ago. */

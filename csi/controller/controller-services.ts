@@ -39,6 +39,8 @@ export interface ControllerOptions {
   api: ControlClient
   diff: DiffSnapshots
   operations: Operations
+  /** Attached to a node at most. */
+  volumesMax: number
   log(line: string): void
 }
 
@@ -69,7 +71,7 @@ function controllerService(options: ControllerOptions): CsiService {
       },
       DeleteVolume: ofVolume('DeleteVolume', (request: DeleteVolumeRequest) => deleteVolume(api, request)),
       ControllerPublishVolume: ofVolume('ControllerPublishVolume', (request: ControllerPublishVolumeRequest) =>
-        publishVolume(api, request)),
+        publishVolume(api, request, options.volumesMax)),
       ControllerUnpublishVolume: ofVolume('ControllerUnpublishVolume', (request: ControllerUnpublishVolumeRequest) =>
         unpublishVolume(api, request)),
       ControllerExpandVolume: ofVolume('ControllerExpandVolume', (request: ControllerExpandVolumeRequest) =>

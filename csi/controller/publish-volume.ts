@@ -16,9 +16,13 @@ export const MODE = 'holdfast.io/mode'
 
 export interface PublishContext { [GENERATION]: string; [MODE]: string }
 
-/** @throws CsiRefusal, HoldfastError `volume-attached` with the holders in it */
+/**
+ * @param volumesMax  that a node may hold; 0: however many
+ * @throws CsiRefusal, HoldfastError `volume-attached` with the holders in it, `node-attachments`
+ */
 export async function publishVolume(
   api: ControlClient, { volumeId, nodeId, volumeCapability, readonly }: ControllerPublishVolumeRequest,
+  volumesMax: number,
 ): Promise<{ publishContext: PublishContext }> {
   if (nodeId === '') throw invalid('the node id is missing')
   const mode = attachModeOf(accessOf(volumeCapability), readonly)
@@ -29,7 +33,7 @@ export async function publishVolume(
       + 'unpublish it there first')
   }
   // The lead follows the pod where a copy is in sync.
-  const asked = api.attachVolume({ name: id, node: nodeId, mode, force: false, primary: true })
+  const asked = api.attachVolume({ name: id, node: nodeId, mode, force: false, primary: true, heldMost: volumesMax })
   const answer = await unless('node-not-found', asked)
   if (answer === undefined) throw notFound(`there is no node ${shown(nodeId)}; \`holdfast node ls\` shows the nodes`)
   const { attach } = answer

@@ -11,13 +11,13 @@ export class ControllerProcess {
   readonly socketPath: string
   /** What it told, a line for each call. */
   log = ''
-  private readonly endpoint: string
+  private readonly words: string[]
   private child: ChildProcess | undefined
 
   /** @param endpoint  of the control API; it runs from `start` on */
-  constructor(t: Pick<Test, 'teardown'>, endpoint: string) {
+  constructor(t: Pick<Test, 'teardown'>, endpoint: string, volumesMax = 128) {
     this.socketPath = path.join(temporaryFolder(t), 'csi.sock')
-    this.endpoint = endpoint
+    this.words = ['csi', 'controller', '--endpoint', endpoint, '--volumes-max', String(volumesMax)]
     t.teardown(() => this.kill())
   }
 
@@ -26,8 +26,7 @@ export class ControllerProcess {
   }
 
   async start(): Promise<void> {
-    const words = ['csi', 'controller', '--endpoint', this.endpoint]
-    const child = spawn(process.execPath, [MAIN, ...words], {
+    const child = spawn(process.execPath, [MAIN, ...this.words], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env.PATH ?? '', CSI_ENDPOINT: `unix://${this.socketPath}` },
     })

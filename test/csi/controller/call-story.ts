@@ -66,7 +66,8 @@ export class CallStory {
   /** Another process of `holdfast csi controller`: nothing of the one before is left. */
   private process(): Calls {
     const diff = async function* (): AsyncGenerator<never> {}
-    const services = controllerServices({ api: this.api, diff, operations: new Operations(), log: () => undefined })
+    const options = { api: this.api, diff, operations: new Operations(), volumesMax: 0, log: () => undefined }
+    const services = controllerServices(options)
     return Object.assign({}, ...services.map(({ calls }) => calls)) as Calls
   }
 

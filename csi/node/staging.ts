@@ -1,0 +1,167 @@
+/**
+ * A volume is staged on this host: its device is there, has a file system, and that is mounted at kubelet's staging
+ * path (csi/SPEC.md section 6, S2 to S8). Each step looks at the kernel for whether it is done, so that any of them
+ * may be repeated, come late, or be cut off. Kept: N2, N3, N5.
+ */
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import type { Volume } from '../../cluster/api/definition.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import { checkFileSystem, growFileSystem, makeUnlessThere, ownOptions } from '../host/file-systems.ts'
+import type { HostDevice, HostDevices, StagedMount } from '../host/host-devices.ts'
+import { mountAt } from '../host/mountinfo.ts'
+import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
+import type { Attachment, Use } from './node-requests.ts'
+import { allMountsOf, isMountOf, mountOf } from './volume-mounts.ts'
+
+/** What a mount of what was staged is noted as, in the place of a file system. */
+export const PUBLISHED = 'bind'
+const ATTACHED_FOLDER = 'attached'
+const OFFER_WAIT_MS = 20_000
+const OFFER_LOOK_EVERY_MS = 50
+
+export interface StagingOptions {
+  devices: HostDevices
+  /** Name and folder of the node whose data process serves this host. */
+  node: string
+  nodeFolder: string
+}
+
+export interface StageWish {
+  volume: Volume
+  attachment: Attachment
+  use: Use
+  /** In kubelet's folder, without symbolic links. */
+  stagingPath: string
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** Which of what is noted of a device is its stage. */
+export const stageNoteOf = ({ mounts }: HostDevice): StagedMount | undefined =>
+  mounts.find(({ fileSystem }) => fileSystem !== PUBLISHED)
+
+export async function stage(options: StagingOptions, asked: StageWish): Promise<void> {
+  const { devices, nodeFolder } = options
+  const { volume, attachment: { generation, mode } } = asked
+  // Where only reading was given, nothing is written, whatever the pod could do: no log is replayed either.
+  const use = { ...asked.use, isReadOnly: asked.use.isReadOnly || mode === 'read-only' }
+  const wish = { ...asked, use }
+  const present = await devices.find(volume.id)
+  if (present !== undefined) await endFormerStage(options, wish, present)
+  await awaitOffer(options, wish)
+  const device = await devices.attach({
+    volumeId: volume.id, generation, mode, nodeFolder, ioTimeoutMs: volume.ioTimeoutMs,
+    readOnly: use.isReadOnly,
+  })
+  await checkStagedAlike(wish, device)
+  if (use.fsType === undefined) return noteStage(options, wish, device)
+  await mountStaged(options, wish, device)
+}
+
+/**
+ * Of an older generation: what was mounted of it answers nothing but errors, and nobody unpublished it when the volume
+ * went elsewhere by force. It ends before its device does. @throws HoldfastError `generation-past` (N3)
+ */
+async function endFormerStage(
+  { devices }: StagingOptions, { volume, attachment: { generation } }: StageWish, present: HostDevice,
+): Promise<void> {
+  if (present.generation === generation) return
+  if (present.generation > generation) {
+    const reason = `generation ${present.generation} was seen on this host`
+    throw new HoldfastError('generation-past', { volume: volume.name, asked: generation, reason })
+  }
+  for (const { mountPoint } of allMountsOf(present)) {
+    await unmountAll(mountPoint, volume.name, isMountOf(present, []))
+  }
+  await devices.detach(volume.id)
+}
+
+/** S2. Its socket is there as long as that generation is in force on this node. */
+async function awaitOffer({ node, nodeFolder }: StagingOptions, wish: StageWish): Promise<void> {
+  const { volume: { id, name }, attachment: { generation } } = wish
+  const socketPath = path.join(nodeFolder, ATTACHED_FOLDER, `${id}.${generation}`)
+  const untilMs = performance.now() + OFFER_WAIT_MS
+  while (!existsSync(socketPath)) {
+    const holder = wish.volume.attach.holders.find((one) => one.node === node)
+    if (holder !== undefined && holder.generation > generation) {
+      const reason = `${node} has generation ${holder.generation} of it now`
+      throw new HoldfastError('generation-past', { volume: name, asked: generation, reason })
+    }
+    if (performance.now() > untilMs) {
+      throw new HoldfastError('attachment-missing', { node, volume: name, generation, seconds: OFFER_WAIT_MS / 1000 })
+    }
+    await pause(OFFER_LOOK_EVERY_MS)
+  }
+}
+
+const describe = (fileSystem: string, options: readonly string[]): string =>
+  `${fileSystem === '' ? 'a block device' : fileSystem}${options.length === 0 ? '' : ` (${options.join(',')})`}`
+
+const optionsOf = ({ fsType, options, isReadOnly }: Use): string[] =>
+  fsType === undefined ? [] : [...new Set([...options, ...ownOptions(fsType, isReadOnly)])]
+
+/** One stage for each volume. @throws HoldfastError `mount-differs` */
+async function checkStagedAlike({ volume, use, stagingPath }: StageWish, device: HostDevice): Promise<void> {
+  const noted = stageNoteOf(device)
+  if (noted === undefined) return
+  const isThere = noted.fileSystem === '' || mountOf(device, noted.path) !== undefined
+  // Half done, and now wished otherwise: nobody has it yet.
+  if (!isThere) return
+  const wished = { path: stagingPath, fileSystem: use.fsType ?? '', options: optionsOf(use) }
+  const isAlike = noted.path === wished.path && noted.fileSystem === wished.fileSystem
+    && [...noted.options].sort().join() === [...wished.options].sort().join()
+  if (isAlike) return
+  throw new HoldfastError('mount-differs', {
+    volume: volume.name, path: noted.path, present: describe(noted.fileSystem, noted.options),
+    wanted: `${describe(wished.fileSystem, wished.options)} at ${stagingPath}`,
+  })
+}
+
+/** S8, before S7: a half-done stage is undone by unstage. */
+async function noteStage({ devices }: StagingOptions, wish: StageWish, device: HostDevice): Promise<void> {
+  const { use, stagingPath } = wish
+  const note: StagedMount = { path: stagingPath, fileSystem: use.fsType ?? '', options: optionsOf(use) }
+  if (JSON.stringify(stageNoteOf(device)) === JSON.stringify(note)) return
+  const published = device.mounts.filter(({ fileSystem }) => fileSystem === PUBLISHED)
+  await devices.note(device.volumeId, { mounts: [note, ...published], making: '' })
+}
+
+/** S4 to S8. */
+async function mountStaged(options: StagingOptions, wish: StageWish, device: HostDevice): Promise<void> {
+  const { volume, use, stagingPath } = wish
+  const fsType = use.fsType!
+  const { isReadOnly } = use
+  const format = { volume: volume.name, devicePath: device.path, fsType, isReadOnly }
+  if (mountOf(device, stagingPath) === undefined) {
+    const other = mountAt(stagingPath)
+    if (other !== undefined) {
+      const found = `${other.fsType} of ${other.source}`
+      throw new HoldfastError('mount-foreign', { path: stagingPath, found, volume: volume.name })
+    }
+    // What is mounted somewhere is in use: neither formatted nor checked.
+    if (allMountsOf(device).length === 0) {
+      await makeUnlessThere(format)
+      await checkFileSystem(format)
+    }
+    await makeMountPoint(stagingPath, 'folder')
+    await noteStage(options, wish, device)
+    await mountDevice({ devicePath: device.path, mountPoint: stagingPath, fsType, options: optionsOf(use) })
+    if (mountOf(device, stagingPath) === undefined) {
+      throw new HoldfastError('volume-unstaged', { volume: volume.name, path: stagingPath })
+    }
+  }
+  // A clone, or a volume that was resized while nobody had it; also after a kill between mount and this.
+  if (!isReadOnly) await growFileSystem(device.path, stagingPath, fsType)
+}
+
+/** Nothing of it is mounted or attached here afterwards; of what is staged at another path nothing is touched. */
+export async function unstage({ devices }: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
+  const device = await devices.find(volumeId)
+  const others = (await devices.list()).filter((one) => one.volumeId !== volumeId)
+  await unmountAll(stagingPath, volumeId, isMountOf(device, others))
+  if (device === undefined) return
+  const noted = stageNoteOf(device)
+  if (noted !== undefined && noted.path !== stagingPath) return
+  await devices.detach(volumeId)
+}

@@ -1,0 +1,47 @@
+/** Bugs of the host side of CSI that the test of killed steps has to find. */
+import type { Mutant } from '../../sim/mutants.ts'
+
+export const PLANTED: ReadonlyArray<Omit<Mutant, 'hunt'>> = [
+  {
+    name: 'what looks empty is formatted without a mark',
+    file: 'csi/host/file-systems.ts',
+    replace: "if (content.kind === 'blank') await putMark(devicePath)",
+    by: '',
+  },
+  {
+    name: 'a file system that is there is made anew',
+    file: 'csi/host/file-systems.ts',
+    replace: 'if (content.fsType !== fsType) throw refused(content.fsType)\n      return false',
+    by: 'await make(devicePath, fsType)\n      return true',
+  },
+  {
+    name: 'a mount is believed to be read-only because it was bound',
+    file: 'csi/node/publishing.ts',
+    replace: 'if (isOnlyRead && !isReadOnly(shown)) await makeReadOnly(targetPath)',
+    by: 'if (present === undefined && isOnlyRead) await makeReadOnly(targetPath)',
+  },
+  {
+    name: 'a device is forgotten before it is gone',
+    file: 'csi/host/fuse-devices.ts',
+    replace: '    await this.#end(entry)\n    this.#table.remove(volumeId)',
+    by: '    this.#table.remove(volumeId)\n    await this.#end({ ...entry, state: \'detaching\' })',
+  },
+  {
+    name: 'a server that was just started is started again',
+    file: 'csi/host/fuse-server.ts',
+    replace: '    await this.end()\n    mkdirSync',
+    by: '    mkdirSync',
+  },
+  {
+    name: 'a target stays when nothing is mounted on it any more',
+    file: 'csi/node/publishing.ts',
+    replace: '  await removeMountPoint(targetPath)\n',
+    by: '  if (device?.mounts.some(({ path }) => path === targetPath)) await removeMountPoint(targetPath)\n',
+  },
+  {
+    name: 'an older generation is taken',
+    file: 'csi/node/staging.ts',
+    replace: 'if (present.generation > generation) {',
+    by: 'if (present.generation > generation + 1000) {',
+  },
+]
