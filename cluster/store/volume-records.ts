@@ -23,7 +23,7 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   const found = parseRecord(value)
   if (found === undefined) return undefined
   const { minInSync, allowDegraded, firstNode, attachMode, hydration, snapshotSchedule, trash } = found
-  const { allowed, dataLocality, failureMode, labels } = found
+  const { allowed, dataLocality, failureMode, labels, moved } = found
   const spec = decodeSpec(found.spec)
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
@@ -35,11 +35,13 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   if (allowed !== undefined && !isAllowed(allowed)) return undefined
   if (failureMode !== undefined && !isFailureMode(failureMode)) return undefined
   if (dataLocality !== undefined && !isOneOf(dataLocality, LOCALITIES)) return undefined
+  if (moved !== undefined && !isMoved(moved)) return undefined
   const begins = origin === undefined ? {} : { origin }
   const wish = hydration === undefined ? {} : { hydration }
   const said = {
     ...(labels === undefined ? {} : { labels }),
     ...(allowed === undefined ? {} : { allowed: { nodes: allowed.nodes, zones: allowed.zones } }),
+    ...(moved === undefined ? {} : { moved: { from: moved.from, to: moved.to } }),
     ...(dataLocality === undefined ? {} : { dataLocality }),
     ...(failureMode === undefined ? {} : { failureMode }),
   }
@@ -70,6 +72,9 @@ const isLabels = (value: unknown): value is Record<string, string> =>
 /** Of nothing at all would be of nobody. */
 const isAllowed = (value: unknown): value is Allowed =>
   isRecord(value) && isTexts(value.nodes) && isTexts(value.zones) && value.nodes.length + value.zones.length > 0
+
+const isMoved = (value: unknown): value is NonNullable<VolumeRecord['moved']> =>
+  isRecord(value) && isText(value.from) && isText(value.to)
 
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
 

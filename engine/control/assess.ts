@@ -19,7 +19,7 @@ import { livenessOf } from './node-state.ts'
 import type { Rebuild, RebuildWhy } from './rebuild-table.ts'
 import { zoneOf } from './placement.ts'
 import { beginPurge, purgeStep, strayStep, trashNext } from './trash.ts'
-import { wantedCopies, wishedMinInSync } from './volume-record.ts'
+import { moved, wantedCopies, wishedMinInSync } from './volume-record.ts'
 
 /** B2, the first comes first. */
 export const RANK = { held: 0, 'at-risk': 1, degraded: 2, add: 3, drain: 4, move: 5, trash: 6, rebalance: 7 } as const
@@ -341,6 +341,9 @@ function moveDone({ volume, config, facts, wanted }: Sight): Action | undefined 
       ? config.primary === move.to
       : isThere && (move.from === '' || config.members[move.from] === undefined) && facts.length <= wanted
   if (!isDone) return undefined
+  const { id: volumeId, record, recordVersion: version } = volume
+  const kept = move.what === 'copy' && record !== undefined ? moved(record, move) : undefined
+  if (kept !== undefined) return { type: 'change-volume', volumeId, version, record: kept, why: 'a copy was moved' }
   return { type: 'delete-move', volumeId: volume.id, version: volume.moveVersion, why: 'it is done' }
 }
 

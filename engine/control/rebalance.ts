@@ -68,7 +68,7 @@ function bestToMove(
   let bestApart = Infinity
   for (const id of giver.volumes) {
     const volume = cluster.volumes.get(id)!
-    if (!mayMove(volume, giver.name, pool)) continue
+    if (!mayMove(volume, giver.name, pool) || volume.record!.moved?.from === taker.name) continue
     const { record, usedBytes } = volume
     const { spec } = record!
     const from = spaceFor(giver.classes, { pool, diskTags: [] })
@@ -86,10 +86,11 @@ function bestToMove(
   return best
 }
 
-/** A replica of a healthy volume that nobody waits for. */
+/** A replica of a healthy volume that nobody waits for, and nobody put there. */
 function mayMove({ record, config, verdict, move }: VolumeView, giver: NodeId, pool: string): boolean {
   if (record === undefined || config === undefined || move !== undefined || record.trash !== null) return false
   if (record.spec.pool !== pool || verdict?.health !== 'healthy' || record.firstNode === giver) return false
+  if (record.moved?.to === giver) return false
   return config.primary !== giver && config.inSync.includes(giver)
 }
 

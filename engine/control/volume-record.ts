@@ -56,6 +56,8 @@ export interface VolumeRecord {
   firstNode: NodeId | ''
   /** Absent: anywhere. */
   allowed?: Allowed
+  /** The last move of a copy that was asked for and is done: it is not rebalanced back (V7). Absent: none was. */
+  moved?: { from: NodeId | ''; to: NodeId }
   /** Absent: `disabled`. */
   dataLocality?: Exclude<DataLocality, 'disabled'>
   attachMode: AttachMode
@@ -113,6 +115,11 @@ export function notHydrated({ hydration: _, ...record }: VolumeRecord): VolumeRe
 export function purged(record: VolumeRecord): VolumeRecord | undefined {
   if (record.trash === null || record.trash.isPurging) return undefined
   return { ...record, trash: { ...record.trash, isPurging: true } }
+}
+
+/** V7. Undefined when it says so. */
+export function moved(record: VolumeRecord, { from, to }: Move): VolumeRecord | undefined {
+  return record.moved?.from === from && record.moved.to === to ? undefined : { ...record, moved: { from, to } }
 }
 
 /** T2: how long the trash still keeps it; 0 or less: its time is over. */

@@ -131,8 +131,9 @@ export class Checks {
     const { volumeId, record } = action
     const now = this.world.store.get<VolumeRecord>(`volumes/${volumeId}`)!
     if (record.trash?.isPurging === true) return this.purges(action)
-    if (JSON.stringify({ ...now, hydration: 0 }) !== JSON.stringify({ ...record, hydration: 0 }))
-      return this.violated(`${volumeId}: the control plane changes a wish`)
+    const rest = ({ hydration: _, moved: __, ...others }: VolumeRecord): string => JSON.stringify(others)
+    if (rest(now) !== rest(record)) return this.violated(`${volumeId}: the control plane changes a wish`)
+    if (JSON.stringify(now.moved) !== JSON.stringify(record.moved)) return this.moves(volumeId, record)
     const { config } = this.world.volumes.get(volumeId)!
     const copies = Object.keys(config?.members ?? {}).map((node) => ({
       node: this.world.nodes.get(node)!, copy: this.world.nodes.get(node)!.copies.get(volumeId),
@@ -151,6 +152,13 @@ export class Checks {
         this.violated(`${volumeId} is hydrated for the depth of ${begins.spec.id}, which is hydrated`)
     }
     if (record.hydration !== undefined) this.wishedAtMs.set(volumeId, this.world.nowMs)
+  }
+
+  /** V7. Another move may have been asked for since. */
+  private moves(volumeId: string, { moved }: VolumeRecord): void {
+    const { members } = this.world.store.get<VolumeConfig>(`configs/${volumeId}`)!
+    const isDone = moved !== undefined && members[moved.to] !== undefined && members[moved.from] === undefined
+    if (!isDone) this.violated(`${volumeId}: a move is noted that is not done`)
   }
 
   private purges({ volumeId, record }: Of<'change-volume'>): void {

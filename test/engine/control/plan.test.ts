@@ -4,6 +4,7 @@ import type { Action } from '../../../engine/control/actions.ts'
 import { setConfig, setMove, setNodeWish, setRebuilds, setVolume } from '../../../engine/control/cluster.ts'
 import { newPlanner, notGivenOut, planPass } from '../../../engine/control/plan.ts'
 import type { Planner } from '../../../engine/control/plan.ts'
+import type { VolumeRecord } from '../../../engine/control/volume-record.ts'
 import type { VolumeConfig } from '../../../engine/replication/configuration.ts'
 import { GIB } from '../../../engine/units.ts'
 import { NOW, SmallCluster } from './small-cluster.ts'
@@ -222,6 +223,8 @@ t.test('V7: a move adds first, then lets go; of the only copy the lead moves fir
   t.match(pass(planner), [{ type: 'change-config', config: { inSync: ['n3'] } }])
   small.volume('v', ['n3'])
   small.copy('n1', 'v', undefined)
+  t.match(pass(planner), [{ type: 'change-volume', record: { moved: { from: '', to: 'n3' } } }], 'it is noted')
+  small.record('v', { moved: { from: '', to: 'n3' } }, { replicas: 0 })
   t.match(pass(planner), [{ type: 'delete-move', version: 'm1' }])
   setMove(cluster, 'v', { what: 'copy', to: 'n9', from: '' }, 'm2')
   t.same(pass(planner), [])
@@ -242,6 +245,22 @@ t.test('V7: rebalancing only when nothing else is to be done, and not back', (t)
   for (const id of ['a', 'b', 'c', 'd']) busy.volume(id, ['n1', 'n2'], {}, { sizeBytes: 20 * GIB })
   busy.volume('e', ['n1'], {}, { replicas: 1 })
   t.match(entries(pass(newPlanner(busy.cluster))), [{ volumeId: 'e', why: 'add' }])
+  t.end()
+})
+
+t.test('V7: what a user moved is not rebalanced, neither on nor back', (t) => {
+  const rebalanced = (moved?: VolumeRecord['moved']) => {
+    const small = new SmallCluster({ n1: {}, n2: {}, n3: {} })
+    for (const id of ['a', 'b', 'c', 'd']) {
+      small.volume(id, ['n1', 'n2'], {}, { sizeBytes: 20 * GIB })
+      if (moved !== undefined) small.record(id, { moved }, { sizeBytes: 20 * GIB, replicas: 1 })
+    }
+    return entries(pass(newPlanner(small.cluster)))
+  }
+  t.match(rebalanced(), [{ to: 'n3', from: 'n2' }])
+  t.same(rebalanced({ from: '', to: 'n2' }), [])
+  t.same(rebalanced({ from: 'n3', to: 'n1' }), [])
+  t.match(rebalanced({ from: 'n4', to: 'n1' }), [{ to: 'n3', from: 'n2' }])
   t.end()
 })
 
