@@ -109,12 +109,12 @@ export const PLANTED: readonly PlantedBug[] = [
     'hydration.ts',
     'if (share === undefined) away.push(fact.node)',
     '',
-  ], 5),
+  ], 30),
   bug('a node that restarted is not told again', 'O2', [
     'hydration.ts',
     'if (!isThere || share.isHydrating) continue',
     'if (!isThere || share.isHydrating || volume.asked.has(`hydrate-copy ${fact.node}`)) continue',
-  ], 5),
+  ], 25),
   bug('a wish has no end', 'O3', [
     'hydration.ts',
     "actions.push({ type: 'change-volume', volumeId, version, record: notHydrated(record!), why })",
