@@ -22,6 +22,7 @@ import { measureFailover } from './volume/failover.ts'
 import { hasTool } from './volume/fio.ts'
 import { goalsTable } from './volume/goal.ts'
 import { measureHydration } from './volume/hydration.ts'
+import { measureCreation } from './volume/creation.ts'
 import { measureIdle } from './volume/idle.ts'
 import { machineFacts, whyMeaningless } from './volume/machine-facts.ts'
 import { measureMemory } from './volume/memory.ts'
@@ -48,6 +49,7 @@ const SUITES: Record<string, Suite> = {
   rebuild: measureRebuild,
   hydration: measureHydration,
   idle: measureIdle,
+  creation: measureCreation,
   snapshots: measureSnapshots,
   compression: measureCompression,
   encryption: measureEncryption,
