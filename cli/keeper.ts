@@ -9,12 +9,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../cluster/api/client.ts'
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { Volume } from '../cluster/api/definition.ts'
+import { FILE_SYSTEMS } from '../csi/host/file-systems.ts'
 import type { DeviceWish, HostDevice } from '../csi/host/host-devices.ts'
 import { DEFAULT_STATE, runKeeper } from '../csi/host/keeper-run.ts'
 import { RemoteDevices, keeperSocket } from '../csi/host/keeper-service.ts'
 import { HoldfastError } from '../engine/errors.ts'
+import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
+import { mountOn, unmountNoted } from './device-mount.ts'
+import type { MountOrder } from './device-mount.ts'
 import { findEndpoint } from './endpoint.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
@@ -99,34 +103,54 @@ async function withOwnNode<T>(given: Arguments, work: (daemon: Daemon) => Promis
   }
 }
 
+interface Wanted {
+  mode: string
+  mount: MountOrder | undefined
+}
+
 async function makeDevice(
-  stateFolder: string, { control, nodeFolder, node }: Daemon, before: Volume, wanted: { mode: string },
+  stateFolder: string, { control, nodeFolder, node }: Daemon, before: Volume, { mode, mount }: Wanted,
 ): Promise<HostDevice> {
   const { name, id: volumeId } = before
   const isHeld = before.attach.holders.some((holder) => holder.node === node)
-  const { attach, ioTimeoutMs } = await control.attachVolume({ name, node, mode: wanted.mode, force: false })
+  const { attach, ioTimeoutMs } = await control.attachVolume({ name, node, mode, force: false })
   const { generation } = attach.holders.find((holder) => holder.node === node)!
   const wish: DeviceWish = { volumeId, generation, mode: attach.mode as DeviceWish['mode'], nodeFolder, ioTimeoutMs }
   try {
     return await withKeeper(stateFolder, async (devices) => {
-      const device = await devices.attach(wish)
-      return before.sizeBytes > device.sizeBytes ? devices.resize(volumeId, before.sizeBytes) : device
+      const attached = await devices.attach(wish)
+      const isGrown = before.sizeBytes > attached.sizeBytes
+      const device = isGrown ? await devices.resize(volumeId, before.sizeBytes) : attached
+      if (mount !== undefined) await mountOn(devices, device, mount)
+      return device
     })
   } catch (error) {
-    // As it was before; the first failure is the one to be told.
-    if (!isHeld) await control.detachVolume({ name, node }).catch(() => undefined)
+    // As it was before; the first failure is the one to be told. A device that is there is the user's to let go of.
+    const isDevice = await withKeeper(stateFolder, (devices) => devices.find(volumeId)).then(
+      (device) => device?.state === 'attached', () => false)
+    if (!isHeld && !isDevice) await control.detachVolume({ name, node }).catch(() => undefined)
     throw error
   }
+}
+
+function mountOrder(name: string, given: Arguments): MountOrder | undefined {
+  const [folder, asked] = [given.text('mount'), given.text('fs-type')]
+  const fsType = FILE_SYSTEMS.find((one) => one === (asked ?? 'ext4'))
+  if (fsType === undefined) throw usageError(`file system ${asked} is not known`, `use ${FILE_SYSTEMS.join(' or ')}`)
+  return folder === undefined ? undefined : { name, folder: path.resolve(folder), fsType }
 }
 
 export async function attachDevice({ arguments: given, output }: Invocation): Promise<number> {
   const name = given.positionals[0]!
   const stateFolder = stateOf(given)
+  const mount = mountOrder(name, given)
   const device = await withOwnNode(given, async (daemon) => {
     const before = await daemon.control.getVolume({ name })
-    return makeDevice(stateFolder, daemon, before, { mode: given.text('mode') ?? '' })
+    return makeDevice(stateFolder, daemon, before, { mode: given.text('mode') ?? '', mount })
   })
-  output.result({ name, ...device }, () => [`volume ${name} is ${device.path} (generation ${device.generation})`])
+  const where = mount === undefined ? '' : `, mounted on ${mount.folder}`
+  const { path: devicePath, generation } = device
+  output.result({ name, ...device }, () => [`volume ${name} is ${devicePath} (generation ${generation})${where}`])
   return EXIT_OK
 }
 
@@ -134,7 +158,11 @@ export async function detachDevice({ arguments: given, output }: Invocation): Pr
   const name = given.positionals[0]!
   const volume = await withOwnNode(given, async ({ control, node }) => {
     const { id, attach } = await control.getVolume({ name })
-    await withKeeper(stateOf(given), (devices) => devices.detach(id))
+    await withKeeper(stateOf(given), async (devices) => {
+      const device = await devices.find(id)
+      if (device !== undefined) await unmountNoted(name, device)
+      await devices.detach(id)
+    })
     const isHeld = attach.holders.some((holder) => holder.node === node)
     return isHeld ? control.detachVolume({ name, node }) : control.getVolume({ name })
   })

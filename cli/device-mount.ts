@@ -1,0 +1,42 @@
+/**
+ * `holdfast attach --mount`: the file system of a volume on a folder of this host, made when the volume is blank, and
+ * nothing else is ever overwritten. What is mounted is noted at the keeper before, so that `holdfast detach` undoes it.
+ */
+import { realpathSync } from 'node:fs'
+import type { FileSystem } from '../csi/host/file-systems.ts'
+import { checkFileSystem, growFileSystem, makeUnlessThere, ownOptions } from '../csi/host/file-systems.ts'
+import type { HostDevice, HostDevices } from '../csi/host/host-devices.ts'
+import { mountAt } from '../csi/host/mountinfo.ts'
+import { makeMountPoint, mountDevice, unmountAll } from '../csi/host/mounting.ts'
+
+export interface MountOrder {
+  /** For sentences. */
+  name: string
+  folder: string
+  fsType: FileSystem
+}
+
+/** Mounted there when it resolves; on a device that has grown the file system is grown too. */
+export async function mountOn(devices: HostDevices, device: HostDevice, order: MountOrder): Promise<void> {
+  const { name: volume, fsType } = order
+  const { path: devicePath, readOnly: isReadOnly, volumeId } = device
+  await makeMountPoint(order.folder, 'folder')
+  const folder = realpathSync(order.folder)
+  if (mountAt(folder)?.source !== devicePath) {
+    const wish = { volume, devicePath, fsType, isReadOnly }
+    await makeUnlessThere(wish)
+    await checkFileSystem(wish)
+    const options = ownOptions(fsType, isReadOnly)
+    const others = device.mounts.filter(({ path }) => path !== folder)
+    await devices.note(volumeId, { mounts: [...others, { path: folder, fileSystem: fsType, options }], making: '' })
+    await mountDevice({ devicePath, mountPoint: folder, fsType, options })
+  }
+  if (!isReadOnly) await growFileSystem(devicePath, folder, fsType)
+}
+
+/** What `mountOn` mounted is unmounted, the newest first. Refused while somebody uses it. */
+export async function unmountNoted(name: string, device: HostDevice): Promise<void> {
+  for (const { path } of device.mounts.toReversed()) {
+    await unmountAll(path, name, ({ source }) => source === device.path)
+  }
+}
