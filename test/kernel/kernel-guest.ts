@@ -14,10 +14,10 @@ import { assert } from '../../engine/assert.ts'
 import { MIB } from '../../engine/units.ts'
 import { LINUX } from '../power/guest.ts'
 import type { Plug } from '../power/own-network.ts'
-import { GUEST, UP } from './guest-words.ts'
-import type { ShellAnswer } from './guest-words.ts'
 
-const SHELL = path.join(import.meta.dirname, 'guest-shell.ts')
+/** Lines of a guest begin with it; whatever else is on the console is its kernel's. */
+const GUEST = 'guest: '
+const UP = `${GUEST}up`
 const KERNEL = path.join(import.meta.dirname, 'guest-kernel.ts')
 const MODULES = '/usr/lib/uml/modules'
 const CACHE = 'NODE_COMPILE_CACHE'
@@ -73,9 +73,12 @@ export class KernelGuest {
     assert(made.status === 0, 'the disk of a guest is made')
   }
 
-  /** @param memory  another one than at first */
-  async boot(memory = this.#o.memory): Promise<void> {
-    const { folder, name, plug, preload } = this.#o
+  get isUp(): boolean {
+    return this.#child !== undefined && this.#isUp
+  }
+
+  async boot(): Promise<void> {
+    const { folder, memory, name, plug, preload } = this.#o
     const init = path.join(folder, `${name}.init`)
     writeFileSync(init, this.#init(), { mode: 0o755 })
     const words = [
@@ -107,7 +110,7 @@ export class KernelGuest {
   async run(command: string): Promise<Ran> {
     const id = this.#nextId++
     const ran = new Promise<Ran>((resolve) => this.#waiting.set(id, resolve))
-    this.#child!.stdin!.write(`${JSON.stringify({ id, command })}\n`)
+    this.#child!.stdin!.write(`${id} ${Buffer.from(command).toString('base64')}\n`)
     return ran
   }
 
@@ -139,9 +142,9 @@ export class KernelGuest {
     this.console += `${line}\n`
     if (line.startsWith(UP)) this.#isUp = true
     else if (line.startsWith(GUEST)) {
-      const { id, code, output } = JSON.parse(line.slice(GUEST.length)) as ShellAnswer
-      this.#waiting.get(id)?.({ code, output })
-      this.#waiting.delete(id)
+      const [id, code, output = ''] = line.slice(GUEST.length).trim().split(' ')
+      this.#waiting.get(Number(id))?.({ code: Number(code), output: Buffer.from(output, 'base64').toString() })
+      this.#waiting.delete(Number(id))
     }
   }
 
@@ -161,7 +164,16 @@ ip link set lo up
 ip address add ${address}/24 dev vec0
 ip link set vec0 up
 ip route add default via ${gateway}
-${process.execPath} ${SHELL}
+stty -echo -icanon < /dev/tty0 2> /dev/null
+echo "${UP}"
+while read -r id command; do
+  (
+    echo "$command" | base64 -d > /run/command.$id
+    sh /run/command.$id > /run/output.$id 2>&1 < /dev/null
+    echo "${GUEST}$id $? $(tail -c 16384 /run/output.$id | base64 -w 0)"
+    rm -f /run/command.$id /run/output.$id
+  ) &
+done
 echo it ended
 `
   }

@@ -3,7 +3,8 @@
  * keeper and the kernel's NBD client; two more nodes and the cluster store on the host. Load runs on the mounted file
  * system while processes are killed; a single I/O error ends the story.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectControlApi } from '../../cluster/api/client.ts'
@@ -11,20 +12,24 @@ import type { ControlClient } from '../../cluster/api/client.ts'
 import type { NodeConfig } from '../../dataplane/node-config.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
-import { ClusterNodeProcess, NODE_MAIN, configOfNode } from '../cluster/cluster-node-process.ts'
+import { ClusterNodeProcess, configOfNode } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
 import { enterOwnNetwork, HUB, plugFor } from '../power/own-network.ts'
 import { compileWideRegisters } from '../power/wide-registers.ts'
 import { KernelGuest, nbdModule, OWN } from './kernel-guest.ts'
 
-const CLI = path.resolve(import.meta.dirname, '../../cli/main.ts')
+const ROOT = path.resolve(import.meta.dirname, '../..')
+const CLI = path.join(ROOT, 'cli/main.ts')
 const GUEST_NODE = path.join(import.meta.dirname, 'guest-node.ts')
 const STORE_MAIN = path.resolve(import.meta.dirname, '../power/store-main.ts')
 const PORTS = { store: 2379, peer: 7000, api: 8000 }
 const STATE = `${OWN}/host`
+const DAEMON_LOG = `${OWN}/n1/daemon.log`
 const DISK_BYTES = 640 * MIB
 const VOLUME_BYTES = 256 * MIB
 const AT = '/run/data'
+/** There: the load may end. */
+const ENOUGH = '/run/enough'
 
 export interface StoryOptions {
   say(line: string): void
@@ -99,6 +104,7 @@ export class Story {
 
   async #evidence(): Promise<void> {
     this.#o.say(this.guest.console.slice(-4000))
+    if (!this.guest.isUp) return
     const logs = `${STATE}/keeper.log ${OWN}/outside/keeper.log ${OWN}/n1/daemon.log`
     const shown = await Promise.race([
       this.guest.run(`tail -n 15 ${logs}; dmesg | tail -n 30`), sleep(10_000),
@@ -114,26 +120,49 @@ export class Story {
     await guest.kernel(`load ${nbdModule()} max_part=0 nbds_max=4`)
     await this.startNode()
     while ((await control.listNodes()).nodes.filter(({ disks }) => disks.length === 1).length < 3) await sleep(100)
-    await control.createVolume({ name, sizeBytes: VOLUME_BYTES, parameters: { replicas: '2' } }).catch((error) => {
+    const parameters = { replicas: '2' }
+    await control.createVolume({ name, sizeBytes: VOLUME_BYTES, parameters }).catch((error) => {
       // It is being made.
       if (!(error instanceof HoldfastError && error.code === 'volume-waits')) throw error
     })
     await this.until('the volume is whole', async () => (await control.getVolume({ name })).health === 'healthy')
   }
 
+  /** The tree of another commit, with the packages of this one. @returns its folder */
+  treeOf(commit: string): string {
+    const tree = path.join(this.#folder, commit)
+    const made = spawnSync('sh', ['-c', `mkdir ${tree} && git archive ${commit} | tar -x -C ${tree}`], { cwd: ROOT })
+    if (made.status !== 0) throw new Error(`${commit}: ${made.stderr.toString()}`)
+    symlinkSync(path.join(ROOT, 'node_modules'), path.join(tree, 'node_modules'))
+    return tree
+  }
+
+  /** The node and the keeper of the guest run the text of that tree from now on: stopped in order, and started. */
+  async changeTo(tree: string, name: string): Promise<void> {
+    const { guest } = this
+    await guest.must(`kill $(cat ${STATE}/keeper.lock)`)
+    const supervisor = (await guest.must(`cat ${OWN}/n1/supervisor.pid`)).trim()
+    // Ended, and perhaps not buried: the first process of the guest reads what it is told.
+    const isThere = `grep -q '^State:.[^Z]' /proc/${supervisor}/status 2>/dev/null`
+    await guest.must(`kill ${supervisor}; while ${isThere}; do sleep 0.1; done`)
+    await this.startNode(tree)
+    await this.holdfast(`attach ${name}`, tree)
+  }
+
   /** The supervisor of the guest's node, and a daemon. */
-  async startNode(): Promise<void> {
+  async startNode(tree = ROOT): Promise<void> {
     const file = path.join(this.#folder, 'n1.json')
     writeFileSync(file, JSON.stringify(this.#config))
-    const log = `${OWN}/node.out`
-    const node = `${process.execPath} ${GUEST_NODE} ${NODE_MAIN} ${file}`
-    await this.guest.must(`: > ${log}; setsid ${node} >> ${log} 2>&1 &`)
-    await this.guest.must(`until grep -q ready ${log}; do sleep 0.2; done`)
+    const before = await this.#readies()
+    const node = `${process.execPath} ${GUEST_NODE} ${tree} ${file}`
+    await this.guest.must(`setsid ${node} > ${OWN}/node.out 2>&1 &`)
+    await this.#readyAgain(before)
     this.tell('its node serves')
   }
 
-  holdfast(words: string): Promise<string> {
-    return this.guest.must(`${process.execPath} ${CLI} ${words} --state ${STATE} --endpoint ${OWN}/n1`)
+  holdfast(words: string, tree = ROOT): Promise<string> {
+    const cli = path.join(tree, path.relative(ROOT, CLI))
+    return this.guest.must(`${process.execPath} ${cli} ${words} --state ${STATE} --endpoint ${OWN}/n1`)
   }
 
   async until(what: string, isSo: () => Promise<boolean>, withinMs = 120_000): Promise<void> {
@@ -145,10 +174,19 @@ export class Story {
 
   /** A new daemon serves in the place of one that was killed. */
   async killDaemon(): Promise<void> {
-    const log = `${OWN}/node.out`
-    const before = (await this.guest.must(`grep -c ready ${log}`)).trim()
+    const before = await this.#readies()
     await this.guest.must(`kill -9 $(cat ${OWN}/n1/pid)`)
-    await this.guest.must(`until [ $(grep -c ready ${log}) -gt ${before} ]; do sleep 0.2; done`)
+    await this.#readyAgain(before)
+  }
+
+  /** How often a daemon was ready. */
+  async #readies(): Promise<string> {
+    return (await this.guest.must(`cat ${DAEMON_LOG} 2>/dev/null | grep -c '"message":"ready"' || true`)).trim()
+  }
+
+  async #readyAgain(before: string): Promise<void> {
+    const isReady = `[ $(grep -c '"message":"ready"' ${DAEMON_LOG} 2>/dev/null || echo 0) -gt ${before} ]`
+    await this.guest.must(`until ${isReady}; do sleep 0.2; done`)
   }
 
   async killKeeper(): Promise<void> {
@@ -169,6 +207,19 @@ const fio = (seconds: number, file: string): string =>
   `fio --name=${file} --filename=${AT}/${file} --size=48M --bs=4k --rw=randrw --ioengine=libaio --iodepth=8 --direct=1 `
     + `--verify=crc32c --verify_fatal=1 --time_based --runtime=${seconds} --minimal`
 
+/** Again and again until `end` is told; one that fails ends it. */
+function underLoad({ guest }: Story): { end(): Promise<void> } {
+  const rounds = guest.run(`rounds=0; while [ ! -e ${ENOUGH} ]; do ${fio(10, 'load')} || exit 1; `
+    + 'rounds=$((rounds+1)); done; echo "rounds: $rounds"')
+  return {
+    end: async () => {
+      await guest.must(`touch ${ENOUGH}`)
+      const { code, output } = await rounds
+      if (code !== 0) throw new Error(`fio ended with ${code}: ${output}`)
+    },
+  }
+}
+
 /** The whole of it. */
 export async function tellAll(story: Story): Promise<void> {
   const { guest, hosts, control } = story
@@ -188,7 +239,7 @@ export async function tellAll(story: Story): Promise<void> {
   const quiet = await guest.must(fio(5, 'first'))
   const [, , , , , , , readIops] = quiet.split(';')
   story.tell(`fio alone: 5 s, ${readIops} reads/s and as many writes`)
-  const load = guest.run(fio(75, 'second'))
+  const load = underLoad(story)
   await sleep(3000)
   await story.killDaemon()
   story.tell('kill -9 of the daemon: another one serves')
@@ -210,8 +261,7 @@ export async function tellAll(story: Story): Promise<void> {
   n2.killDaemon()
   await back
   story.tell('kill -9 of the primary on another node')
-  const { code, output } = await load
-  if (code !== 0) throw new Error(`fio ended with ${code}: ${output}`)
+  await load.end()
   const wrong = await story.errors()
   if (wrong !== '') throw new Error(wrong)
   story.tell('fio under all that: verified, 0 errors; the file system is read-write')
@@ -227,4 +277,28 @@ export async function tellAll(story: Story): Promise<void> {
   const left = await guest.must('cat /sys/block/nbd*/pid 2>/dev/null | wc -l')
   if (left.trim() !== '0') throw new Error(`devices are left: ${left}`)
   story.tell('unmounted, e2fsck is content, detached')
+}
+
+/** From the commit before this one to this one, and back, under load. */
+export async function tellUpgrade(story: Story): Promise<void> {
+  const { control } = story
+  const name = 'data'
+  const before = story.treeOf(process.env.UPGRADE_FROM ?? 'HEAD~1')
+  await story.begin(name)
+  await story.holdfast(`attach ${name} --mount ${AT}`)
+  await story.changeTo(before, name)
+  story.tell('attached and mounted; the commit before serves')
+  const load = underLoad(story)
+  await sleep(5000)
+  await story.changeTo(ROOT, name)
+  story.tell('this commit serves')
+  await sleep(10_000)
+  await story.changeTo(before, name)
+  story.tell('the one before again')
+  await load.end()
+  const wrong = await story.errors()
+  if (wrong !== '') throw new Error(wrong)
+  await story.until('every copy is in its set', async () => (await control.getVolume({ name })).health === 'healthy')
+  await story.holdfast(`detach ${name}`)
+  story.tell('fio under all that: verified, 0 errors; unmounted, detached')
 }
