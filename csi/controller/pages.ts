@@ -1,7 +1,7 @@
 /** Lists in pages, in the order of ids: a token is the id after which the next page begins. */
 import { aborted, invalid } from '../refusal.ts'
 
-export const PAGE_MAX = 500
+export const PAGE_MAX = 100
 
 export interface Page<T> {
   entries: T[]

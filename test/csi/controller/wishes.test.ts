@@ -79,9 +79,9 @@ t.test('a key comes as hex or base64, is shown nowhere, and nothing else is one'
 })
 
 t.test('pages have a length and a token that was given here', (t) => {
-  t.equal(pageLength(0), 500)
+  t.equal(pageLength(0), 100)
   t.equal(pageLength(3), 3)
-  t.equal(pageLength(10_000), 500)
+  t.equal(pageLength(10_000), 100)
   t.throws(() => pageLength(-1), { code: 3 })
   checkToken('', () => false)
   t.throws(() => checkToken('x', () => false), { code: 10 })
