@@ -5,13 +5,14 @@
  */
 // test-timeout-seconds: 480
 import { spawn } from 'node:child_process'
-import { chmodSync, existsSync, globSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, globSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { missing } from '../conformance/nbd/nbd-process.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
+import { until } from './until.ts'
 
 const SCRIPT = path.resolve(import.meta.dirname, '../../docs/examples/postgres-time-travel.sh')
 
@@ -26,7 +27,8 @@ function storyMissing(): string | false {
   if (process.getuid?.() !== 0) return 'mounting needs root'
   if (!existsSync('/dev/fuse') || !existsSync('/dev/loop-control')) return 'there is no /dev/fuse or no loop device'
   if (globSync('/usr/lib/postgresql/*/bin/pg_amcheck').length === 0) return 'not installed: postgresql'
-  return missing('bash', 'nbdfuse', 'mkfs.ext4', 'losetup', 'mountpoint', 'setpriv', 'setsid', 'cmp')
+  const tools = ['nbdfuse', 'mkfs.ext4', 'losetup', 'mountpoint', 'setpriv', 'setsid', 'cmp']
+  return missing('bash', 'nsenter', 'unshare', ...tools)
 }
 
 interface Ended {
@@ -37,10 +39,23 @@ interface Ended {
 /** Less than the deadline of this file, after which nobody would take away mounts. */
 const STORY_MS = 200_000
 
+/** Where its mounts are: a mount namespace that another test makes meanwhile would keep those of ours. */
+const mountsOf = { pid: 0 }
+const namespaceOf = (pid: number | string): string => readlinkSync(`/proc/${pid}/ns/mnt`)
+
+async function ownMounts(t: Test): Promise<void> {
+  const keeper = spawn('unshare', ['--mount', 'sleep', '600'], { stdio: 'ignore' })
+  t.teardown(() => keeper.kill())
+  await until(async () => namespaceOf(keeper.pid!), (namespace) => namespace !== namespaceOf('self'))
+  mountsOf.pid = keeper.pid!
+}
+
 /** With `endAt`, SIGTERM as soon as it says that. */
 function runStory(env: Record<string, string>, endAt?: string): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn('/bin/bash', [SCRIPT], { env: { ...process.env, ...env }, timeout: STORY_MS })
+    const inside = mountsOf.pid === 0 ? [] : ['/usr/bin/nsenter', `--mount=/proc/${mountsOf.pid}/ns/mnt`]
+    const [command, ...words] = [...inside, '/bin/bash', SCRIPT]
+    const child = spawn(command!, words, { env: { ...process.env, ...env }, timeout: STORY_MS })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
@@ -54,7 +69,7 @@ function runStory(env: Record<string, string>, endAt?: string): Promise<Ended> {
 
 function nothingIsLeft(t: Test, folder: string): void {
   t.same(readdirSync(folder), [], 'its folder is gone')
-  t.notMatch(readFileSync('/proc/mounts', 'utf8'), folder, 'so are its mounts')
+  t.notMatch(readFileSync(`/proc/${mountsOf.pid || 'self'}/mounts`, 'utf8'), folder, 'so are its mounts')
   const backing = globSync('/sys/block/loop*/loop/backing_file').map((file) => readFileSync(file, 'utf8'))
   t.same(backing.filter((file) => file.includes(folder)), [], 'and its loop devices')
   const commands = globSync('/proc/[0-9]*/cmdline').map((file) => {
@@ -68,6 +83,7 @@ function nothingIsLeft(t: Test, folder: string): void {
 }
 
 const skip = storyMissing()
+if (skip === false) await ownMounts(t)
 
 t.test('a table is dropped, read from a clone, and back', { skip }, async (t) => {
   const folder = openFolder(t)

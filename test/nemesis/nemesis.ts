@@ -125,7 +125,12 @@ const isSelected = ({ row, name }: Fault, only: readonly string[] | undefined): 
 
 /** An assert that failed, or an exception, on a node: never right, whatever was done to it. */
 function bugsOf(node: Scene['nodes'][number]): string[] {
-  return node.errors().filter((line) => BUG.test(line))
+  try {
+    return node.errors().filter((line) => BUG.test(line))
+  } catch (error) {
+    // Its file system is gone in the middle of a fault: what ended the run is to be told.
+    return [`the log of ${node.name} cannot be read: ${(error as Error).message}`]
+  }
 }
 
 class Run {

@@ -1,9 +1,10 @@
 /**
  * Four nodes as processes with their supervisors, the embedded cluster store, the switchboard between all of them, and
- * volumes with a stamped client each, through nodes of their own. What faults ask about the cluster is asked of the
- * cluster store, and what they wish, of the control API of any node.
+ * volumes with a stamped client each, two of them encrypted, through nodes of their own. What faults ask about the
+ * cluster is asked of the cluster store, and what they wish, of the control API of any node.
  */
-import { cpSync, lstatSync, mkdtempSync, rmSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { cpSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,6 +16,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
+import type { ClusterOptions } from '../cluster/cluster-of-daemons.ts'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
 import type { Random } from '../sim/random.ts'
@@ -39,16 +41,22 @@ const PLANT = path.join(import.meta.dirname, '../sim/mutants.ts')
 const NODE_FOLDER_BYTES = 96 * MIB
 const STORE_FOLDER_BYTES = 32 * MIB
 
+/** Of those that are encrypted a third is enough: disks have to hold clones of them too. */
+const ENCRYPTED_PART = 3
+
 const VOLUMES = [
-  { name: 'alpha', replicas: 2, durability: 'durable', at: 'n4' },
-  { name: 'beta', replicas: 1, durability: 'durable', at: 'n2' },
-  { name: 'gamma', replicas: 2, durability: 'writeback', at: 'n1' },
+  { name: 'alpha', replicas: 2, durability: 'durable', at: 'n4', cipher: undefined },
+  { name: 'beta', replicas: 1, durability: 'durable', at: 'n2', cipher: undefined },
+  { name: 'gamma', replicas: 2, durability: 'writeback', at: 'n1', cipher: undefined },
+  { name: 'delta', replicas: 2, durability: 'durable', at: 'n3', cipher: 'aes-256-xts' },
+  { name: 'epsilon', replicas: 1, durability: 'writeback', at: 'n4', cipher: 'aes-256-gcm' },
 ] as const
 
 /** Few requests in flight wait for syncs and not for processors. */
 const LIGHT = { depth: 4, requestBlocksMax: 64 }
 /** Many small ones, so that what a write costs is a processor's time; and large ones in one volume. */
-const HEAVY = { alpha: { depth: 32, requestBlocksMax: 8 }, beta: LIGHT, gamma: { depth: 32, requestBlocksMax: 8 } }
+const SMALL = { depth: 32, requestBlocksMax: 8 }
+const HEAVY = { alpha: SMALL, beta: LIGHT, gamma: SMALL, delta: LIGHT, epsilon: LIGHT }
 
 const isNoSocket = (file: string): boolean => !lstatSync(file).isSocket()
 
@@ -111,7 +119,12 @@ export class Scene {
     const storeFiles = SmallFileSystem.mount(path.join(folder, 'store.img'), storeProcess.dir, STORE_FOLDER_BYTES)
     await storeProcess.start()
     const t = { teardown } as never
-    const { setUp } = nodes
+    const clusterKey = path.join(folder, 'cluster.key')
+    writeFileSync(clusterKey, randomBytes(32).toString('hex'))
+    const setUp: ClusterOptions['setUp'] = (name, store) => {
+      const { change, env } = nodes.setUp(name, store)
+      return { change: { ...change, clusterKey }, env }
+    }
     const cluster = await ClusterOfDaemons.make(t, { names: NAMES, diskBytes, workers, setUp, storeProcess })
     const mediaNode = random.pick(cluster.nodes)
     const nodeFiles =
@@ -131,9 +144,11 @@ export class Scene {
 
   async #makeVolumes({ random, volumeBytes = 24 * MIB, load = 'light' }: SceneOptions): Promise<void> {
     const clock = { now: 0 }
-    for (const { name, replicas, durability, at } of VOLUMES) {
-      const parameters = { replicas: String(replicas), durability }
-      const { id } = await this.ask((control) => control.createVolume({ name, sizeBytes: volumeBytes, parameters }))
+    for (const { name, replicas, durability, at, cipher } of VOLUMES) {
+      const sizeBytes = cipher === undefined ? volumeBytes : volumeBytes / ENCRYPTED_PART
+      const encryption = cipher === undefined ? {} : { encryption: 'true', cipher }
+      const parameters = { replicas: String(replicas), durability, ...encryption }
+      const { id } = await this.ask((control) => control.createVolume({ name, sizeBytes, parameters }))
       // Numbers of its own: how fast it is must not change which faults are chosen.
       const own = random.fork(`client of ${name}`)
       const client = new StampedClient({
