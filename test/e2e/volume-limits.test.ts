@@ -1,59 +1,19 @@
 /**
  * Limits of volumes on real processes: a client that asks for all it can gets what is allowed and no more, before and
- * after a change, a restart and a failover; nodes that hold a volume together share it; and without any limit a volume
- * with deep queues does not starve one that asks for little.
+ * after a change, a restart and a failover; nodes that hold a volume together share it.
  */
 // test-timeout-seconds: 240
 // test-serial: counts answers a second
 import t from 'tap'
 import type { Test } from 'tap'
-import { connectControlApi } from '../../cluster/api/client.ts'
-import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
-import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { NodeProcess } from '../dataplane/node-process.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
+import { Greedy, opened } from './greedy-client.ts'
 import { primaryOf, until } from './until.ts'
-
-const BLOCK = Buffer.alloc(4096, 7)
-
-/** Keeps `depth` requests in flight on one connection, until it is told to stop; counts answers. */
-class Greedy {
-  answers = 0
-  errors = 0
-  #isStopped = false
-  readonly #ended: Promise<void>
-  readonly #connection: NbdConnection
-
-  constructor(connection: NbdConnection, depth: number, isWriting = true) {
-    this.#connection = connection
-    this.#ended = Promise.all(Array.from({ length: depth }, (_, i) => this.#ask(i, isWriting))).then(() => undefined)
-  }
-
-  async stop(): Promise<void> {
-    this.#isStopped = true
-    await this.#ended
-    await this.#connection.disconnect()
-  }
-
-  async #ask(place: number, isWriting: boolean): Promise<void> {
-    const offset = (place % 1024) * 4096
-    while (!this.#isStopped) {
-      const request = isWriting ? { type: WRITE, offset, data: BLOCK } : { type: READ, offset, length: 4096 }
-      const answer = await this.#connection.ask(request)
-      if (answer === 'closed' || answer.errno !== 0) this.errors++
-      else this.answers++
-      if (answer === 'closed') return
-    }
-  }
-}
-
-async function opened(socketPath: string, name: string): Promise<NbdConnection> {
-  return (await until(() => NbdConnection.open(socketPath, name, true), (found) => found !== undefined))!
-}
 
 /** Answers a second over so long, to somebody who asks for more. */
 async function rateOf(count: () => number, ms: number): Promise<number> {
@@ -137,48 +97,4 @@ t.test('a cluster: through a failover, and shared by the nodes that hold the vol
   isAbout(t, await rateOf(() => both[0]!.answers, 1500), 200, 'the one that is left')
   await Promise.all(both.map((one) => one.stop()))
   t.equal(both[0]!.errors, 0)
-})
-
-/** Of so many requests on their way together each one's share is what is counted, so a slow machine is no excuse. */
-async function sharesOf(deep: NbdConnection[], shallow: NbdConnection, asked: number): Promise<number[]> {
-  const crowd = deep.map((connection) => new Greedy(connection, 512))
-  const answers = () => crowd.reduce((sum, one) => sum + one.answers, 0)
-  await until(async () => answers(), (count) => count > 2000)
-  const between: number[] = []
-  for (let i = 0; i < asked; i++) {
-    const before = answers()
-    await shallow.ask({ type: WRITE, offset: i * 4096, data: BLOCK })
-    between.push(answers() - before)
-  }
-  await Promise.all(crowd.map((one) => one.stop()))
-  return between.sort((a, b) => a - b)
-}
-
-async function starvesNobody(t: Test, socketPath: string, api: ControlClient): Promise<void> {
-  await until(() => api.listNodes(), ({ nodes }) => nodes.length === 1 && nodes[0]!.disks.length === 1)
-  for (const name of ['deep', 'shallow']) {
-    await api.createVolume({ name, sizeBytes: 16 * MIB, parameters: { replicas: '0' } })
-  }
-  const deep = await Promise.all([1, 2, 3, 4].map(() => opened(socketPath, 'deep')))
-  const shallow = await opened(socketPath, 'shallow')
-  const between = await sharesOf(deep, shallow, 100)
-  await shallow.disconnect()
-  const [median, most] = [between[50]!, between.at(-1)!]
-  t.comment(`behind one request of the other: ${median} of the deep one (median), ${most} at most`)
-  t.ok(most <= 4 * 2048, 'it waits for what was in front of it, and not for what came later')
-}
-
-t.test('without limits: 2048 writes on their way starve nobody who has one', async (t) => {
-  const node = new NodeProcess(t, temporaryFolder(t))
-  await node.ready()
-  await starvesNobody(t, node.paths.nbd, node.client(t))
-})
-
-t.test('the same on a node of a cluster', async (t) => {
-  const cluster = await ClusterOfDaemons.make(t, { names: ['n1'] })
-  await cluster.start()
-  const { nbd, api: socketPath } = cluster.node('n1').paths
-  const api = connectControlApi({ socketPath, source: 'the test' })
-  t.teardown(() => api.close())
-  await starvesNobody(t, nbd, api)
 })

@@ -25,7 +25,8 @@ export const AREAS: readonly Area[] = [
     words: new RegExp([
       'snapshot', '/(?!fresh-)[a-z-]*clone', 'rollback', 'time-travel', 'group', 'schedule', 'shrink', 'resize',
       'hydration', 'scrub', 'damage', 'headless', 'deep-walk', 'last-loss', 'compression', 'lz4', 'exclusive-bytes',
-      'volume-limits', 'token-bucket', 'qos', 'turn-shares', 'block-rewriter', 'volume-images', 'import-parts',
+      'volume-limits', 'volume-fairness', 'token-bucket', 'qos', 'turn-shares', 'block-rewriter', 'volume-images',
+      'import-parts',
       'copy-images', 'sim/cluster/volumes', 'volume/views', 'volume/one-pass',
     ].join('|')),
   },
