@@ -3,7 +3,6 @@
  * them is cut off from them, and has to be caught: first of all the same cuts without the bug find nothing.
  */
 // test-timeout-seconds: 240
-// test-serial: real processes that need both cores
 import { rmSync } from 'node:fs'
 import t from 'tap'
 import { runNemesis } from './nemesis.ts'

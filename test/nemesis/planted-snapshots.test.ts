@@ -3,7 +3,6 @@
  * do it wrong have to be caught.
  */
 // test-timeout-seconds: 300
-// test-serial: real processes that need both cores
 import { rmSync } from 'node:fs'
 import t from 'tap'
 import { runNemesis } from './nemesis.ts'

@@ -35,22 +35,24 @@ t.test('one that computes has a processor, and those that wait share one', (t) =
   t.end()
 })
 
-t.test('what does not fit lets a shorter one go first', (t) => {
+t.test('there is one for each processor, and what does not fit besides lets a shorter one go first', (t) => {
   const schedule = scheduleOf({
-    long: { seconds: 9, cores: 1.5 }, wide: { seconds: 8, cores: 1.2 }, small: { seconds: 1, cores: 0.4 },
+    long: { seconds: 9, cores: 1.1 }, next: { seconds: 8, cores: 0.4 }, wide: { seconds: 7, cores: 0.8 },
+    small: { seconds: 1, cores: 0.4 },
   })
-  const [long, small] = begun(schedule)
-  t.same(pathsOf([long!, small!]), ['long', 'small'])
+  const [long, ...others] = begun(schedule)
+  t.same(pathsOf([long!, ...others]), ['long', 'next', 'small'])
   schedule.ended(long!)
   t.same(pathsOf(begun(schedule)), ['wide'])
   t.end()
 })
 
-t.test('one that takes more than there is runs by itself', (t) => {
-  const schedule = scheduleOf({ wide: { seconds: 9, cores: 3 }, small: { seconds: 1, cores: 0.1 } })
-  const [wide, ...others] = begun(schedule)
-  t.same(pathsOf([wide!, ...others]), ['wide'])
-  schedule.ended(wide!)
+t.test('two that each take more than a processor have the machine for themselves', (t) => {
+  const wide = { seconds: 9, cores: 1.6 }
+  const schedule = scheduleOf({ wide, wider: wide, small: { seconds: 1, cores: 0.1 } })
+  const [first, ...others] = begun(schedule)
+  t.same(pathsOf([first!, ...others]), ['wide', 'wider'])
+  schedule.ended(first!)
   t.same(pathsOf(begun(schedule)), ['small'])
   t.end()
 })

@@ -3,7 +3,8 @@
  * processes takes a part of one, so that several of them run beside it. Longest first, so that none runs alone at the
  * end; those that must run alone (`// test-serial`, mostly because they measure time) come last, one by one.
  *
- * Invariant: the files under way take no more than the processors there are, unless one alone takes more.
+ * Invariant: there is a file for each processor while any wait, and more of them only while together they take no more
+ * than the processors there are.
  */
 import type { TestFile } from './test-file.ts'
 
@@ -58,7 +59,7 @@ export class Schedule {
   }
 
   #hasRoom(cores: number): boolean {
-    if (this.#running.size === 0) return true
+    if (this.#running.size < this.#processors) return true
     if (this.#running.size >= FILES_PER_PROCESSOR * this.#processors) return false
     const taken = [...this.#running.values()].reduce((sum, one) => sum + one, 0)
     return taken + cores <= this.#processors + ROUNDING
