@@ -5,6 +5,7 @@
  * good; who connects afterwards, there or elsewhere, goes on.
  */
 // test-timeout-seconds: 120
+// test-serial: its mount namespaces would keep what other tests have mounted
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
