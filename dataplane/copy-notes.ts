@@ -1,7 +1,7 @@
 /**
  * What the cluster store says of a volume, noted by its copy here (ENCRYPTION.md section 6, step 2). A note shows
  * before it is durable, and who asks for it again may rely on the answer: so what shows is taken for noted only once
- * that was confirmed. What a copy had when it was opened is on its disks.
+ * that was confirmed. What a copy had when it was opened is on its disks; where they disagreed, on one at first.
  *
  * Invariant: `true` is said of no note, and of none that takes its place, before it is durable on every disk.
  */
@@ -9,6 +9,8 @@ import type { VolumeRecord } from '../engine/control/volume-record.ts'
 
 export interface NotedStore {
   readonly noted: unknown
+  /** All disks of the copy have said the same since it was opened: what it showed then is on each of them. */
+  readonly isAgreed: boolean
   note(noted: unknown, ended: (ok: boolean) => void): void
 }
 
@@ -24,7 +26,7 @@ export class CopyNotes {
     const { noted: former } = store
     // What knows fewer keys is older: who wrote under the last one relies on it.
     const isKnown = keyCountOf(asked) < keyCountOf(former) || JSON.stringify(former) === JSON.stringify(asked)
-    if (isKnown && !this.#unconfirmed.has(store)) {
+    if (isKnown && store.isAgreed && !this.#unconfirmed.has(store)) {
       ended(true)
       return false
     }

@@ -21,7 +21,7 @@ import { forgetSent, mayReadOn } from './fill-losses.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { FillPiece, FillSource, Peer, PrimaryState } from './primary-state.ts'
-import { AHEAD_RECORDS_MAX, isFull, pump } from './primary.ts'
+import { AHEAD_RECORDS_MAX, isWindowFull, pump } from './primary.ts'
 import { progressReconcile } from './promotion.ts'
 import { forkOf } from './record-id.ts'
 import { noteDamage } from './repair.ts'
@@ -316,7 +316,7 @@ const isLate = ({ state, nowMs }: Turn, { owedSinceMs }: Peer): boolean =>
 function follow(turn: Turn, peer: Peer, fill: FillSource): void {
   if (isNear(turn, peer)) beginToRequire(turn, peer, fill)
   else if (isLate(turn, peer)) fill.slowed = undefined
-  else if (isFull(turn)) fill.slowed ??= { tail: turn.state.log.tail, storedSeq: peer.storedSeq }
+  else if (isWindowFull(turn)) fill.slowed ??= { tail: turn.state.log.tail, storedSeq: peer.storedSeq }
 }
 
 /** Up to where requests are ordered now, so that those who follow come near. */
@@ -349,6 +349,8 @@ export function progressFills(turn: Turn): void {
     if (config!.config.members[peer.node]?.copyId !== fill.copyId && state.change === undefined) {
       abandonFill(peer)
       refreshRequired(state)
+      // What waited for it, for its answers or because it was slow, does not any more; perhaps nothing else happens.
+      wakeBy(turn, nowMs)
       continue
     }
     if (fill.phase === 'filling' && fill.slices.length === 0) scanNext(turn, peer, fill)
@@ -365,8 +367,10 @@ export function progressFills(turn: Turn): void {
     }
     // The epoch record of now included: so it stands behind everything that was chosen before.
     if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue
-    if (peer.durableSeq < fill.joinSeq) {
-      askForSync(turn, fill.joinSeq)
+    // What a term began with was committed after who joins a primary that reconciles began to be required.
+    const joinSeq = state.role === 'primary' ? Math.max(fill.joinSeq, log.epochs.at(-1)![1]) : fill.joinSeq
+    if (peer.durableSeq < joinSeq) {
+      askForSync(turn, joinSeq)
       continue
     }
     if (!covers(peer.attach, state.attach)) {
@@ -413,7 +417,7 @@ export function tickFills(turn: Turn): void {
     if (fill === undefined) continue
     // What requests wait for may not take its time; else a loop that is late, or a link that is down for a while, costs
     // nothing but memory, and to begin anew costs all that was filled of a slice.
-    const isUrgent = fill.phase === 'joining' || isFull(turn)
+    const isUrgent = fill.phase === 'joining' || isWindowFull(turn)
     const mostMs = (isUrgent ? 1 : BUSY_PATIENCES) * patienceMs
     // It is not the copy that is waited for.
     if (fill.awaited.length > 0) fill.progressAtMs = nowMs
@@ -425,7 +429,7 @@ export function tickFills(turn: Turn): void {
     const isIn = state.config!.config.inSync.includes(peer.node)
     const isFree = fill.phase !== 'joining' || state.change === undefined
     // All records since wait in the window for the end of its begin: requests do not.
-    const holdsUp = fill.phase === 'starting' && nowMs - fill.beganAtMs >= patienceMs && isFull(turn)
+    const holdsUp = fill.phase === 'starting' && nowMs - fill.beganAtMs >= patienceMs && isWindowFull(turn)
     const isOver = (isStill && fill.phase !== 'joining') || isSlow || holdsUp
     // What is large and under way only gets later by being sent again; who heard nothing of it says so (`join`).
     const againMs = fill.phase === 'filling' ? patienceMs : patienceMs / 4

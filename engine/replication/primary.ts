@@ -130,11 +130,14 @@ export const isLost = ({ state }: Turn, { lba, blockCount }: { lba: number; bloc
     (slice) => lba < (slice + 1) * state.sliceBlocks && slice * state.sliceBlocks < lba + blockCount,
   )
 
-export function isFull({ state }: Turn): boolean {
-  const { options, primary } = state
-  const { window, tail } = state.log
-  if (countOf(window) >= options.windowRecordsMax || window.bytes >= options.windowBytesMax) return true
-  return primary !== undefined && tail >= primary.orderedMax
+function isFull(turn: Turn): boolean {
+  const { primary, log } = turn.state
+  return isWindowFull(turn) || (primary !== undefined && log.tail >= primary.orderedMax)
+}
+
+/** There is no room in memory, whoever takes his time to store what is there. */
+export function isWindowFull({ state: { options, log: { window } } }: Turn): boolean {
+  return countOf(window) >= options.windowRecordsMax || window.bytes >= options.windowBytesMax
 }
 
 /** So that a frontend whose request is over before there is room knows why. */

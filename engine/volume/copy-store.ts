@@ -101,6 +101,8 @@ export class LocalCopyStore implements CopyStore {
   /** All of it is to be scrubbed, without waiting for the next time. */
   onScrubSoon: () => void = () => {}
   failedReason = ''
+  /** False while the body that counts is not durable on every disk, since they disagreed when it was opened. */
+  isAgreed = true
   private mapChanges = 0
   private quietWaiter: (() => void) | undefined
 
@@ -148,8 +150,10 @@ export class LocalCopyStore implements CopyStore {
       unapplied.push(replicatedOf(record, payload, accepted.change))
     }
     // Disks that disagreed are brought to one body.
-    if (this.targets.some(({ map }) => map.descriptor.revision !== this.bodies.revision))
-      this.bodies.writeLocal(this.bodies.body(), () => {})
+    if (this.targets.some(({ map }) => map.descriptor.revision !== this.bodies.revision)) {
+      this.isAgreed = false
+      this.bodies.writeLocal(this.bodies.body(), (ok) => (this.isAgreed = ok))
+    }
     return { ...this.stored(), unapplied }
   }
 

@@ -10,6 +10,7 @@ function copyWith(first: unknown) {
   const writes: Array<(ok: boolean) => void> = []
   const store = {
     noted: first,
+    isAgreed: true,
     note(noted: unknown, ended: (ok: boolean) => void): void {
       store.noted = noted
       writes.push(ended)
@@ -54,4 +55,15 @@ t.test('an earlier write that ends says nothing of a later one', async (t) => {
   writes.shift()!(true)
   ask('two again', withKeys(2))
   t.same(said, ['one true'])
+})
+
+t.test('what one of several disks had when the copy was opened is not known before all have it', async (t) => {
+  const { store, writes, said, ask } = copyWith(withKeys(2))
+  store.isAgreed = false
+  t.ok(ask('as one had it', withKeys(2)), 'it is written')
+  t.same(said, [])
+  writes.shift()!(true)
+  t.same(said, ['as one had it true'])
+  store.isAgreed = true
+  t.notOk(ask('again', withKeys(2)))
 })

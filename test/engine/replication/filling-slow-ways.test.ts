@@ -3,6 +3,7 @@
  * late, a copy that stores less than clients write.
  */
 import t from 'tap'
+import { isWindowFull } from '../../../engine/replication/primary.ts'
 import { Copies } from './copies.ts'
 import { contents, filling, serving } from './filling-worlds.ts'
 
@@ -265,5 +266,77 @@ t.test('the lead is handed over while a filled copy is far behind: it is not wai
   for (const arrive of held.splice(0)) arrive()
   copies.run(500)
   t.equal(copies.config.primary, 'n2')
+  t.end()
+})
+
+/** A set of one, and a copy that follows from so far that less is ordered than clients ask for. */
+function slowed() {
+  const copies = new Copies({
+    nodes: 3, members: ['n1'], minInSync: 1, copy: { windowRecordsMax: 1024, windowBytesMax: 1 << 24 },
+  })
+  const { deliver } = copies
+  const onTheWay: Array<() => void> = []
+  const other: { passes(letter: Parameters<typeof deliver>[0]): boolean } = { passes: () => false }
+  copies.deliver = (letter) => {
+    const arrive = (): void => deliver.call(copies, letter)
+    if (letter.to === 'n3' && letter.message.type === 'append') onTheWay.push(arrive)
+    else if ((letter.to !== 'n2' && letter.from !== 'n2') || other.passes(letter)) arrive()
+  }
+  copies.isStalled = ({ state }) => state.fillTarget?.phase === 'filling'
+  copies.run(500)
+  copies.open()
+  const asked: number[] = []
+  const ask = (): void => void asked.push(copies.write(asked.length % 64, asked.length))
+  const fill = () => copies.node('n1').state.primary!.peers.get('n3')?.fill
+  for (let i = 0; i < 500; i++) {
+    ask()
+    if (i % 8 === 0) copies.run(2)
+  }
+  copies.isStalled = () => false
+  for (let i = 0; fill()?.slowed === undefined && i < 2000; i++) {
+    if (fill()?.phase === 'filling' || fill()?.phase === 'ending') for (const arrive of onTheWay.splice(0, 4)) arrive()
+    for (let j = 0; j < 8; j++) ask()
+    copies.run(1)
+  }
+  t.ok(fill()?.slowed, 'it is slow')
+  const arrive = (most: number): void => {
+    for (const one of onTheWay.splice(0, most)) one()
+  }
+  return { copies, asked, ask, arrive, other }
+}
+
+t.test('a slow copy that is let go while it follows a set of one leaves no request waiting', (t) => {
+  const { copies, asked, ask } = slowed()
+  for (let i = 0; i < 50; i++) ask()
+  copies.settle()
+  const unanswered = (): number => asked.filter((id) => copies.answerOf(id) === undefined).length
+  t.ok(unanswered() > 0, 'some wait for it')
+  const { config } = copies
+  copies.change({ ...config, members: { ...config.members, n3: { copyId: 'another', state: 'catching-up' } } })
+  copies.isolate('n3')
+  copies.run(100)
+  t.equal(unanswered(), 0)
+  t.end()
+})
+
+t.test('a copy that follows from too far makes nobody impatient with another one', (t) => {
+  const { copies, ask, arrive, other } = slowed()
+  const { state } = copies.node('n1')
+  const begun = new Set<number>()
+  other.passes = ({ from, message }) => {
+    if (message.type === 'fill-start') begun.add(message.fill)
+    // It takes its time with the begin.
+    return from !== 'n2' || (message.type !== 'fill-started' && message.type !== 'filled')
+  }
+  let held = 0
+  for (let i = 0; i < 400; i++) {
+    arrive(1)
+    for (let j = 0; j < 4; j++) ask()
+    copies.run(10)
+    const isOrderedLess = state.primary!.peers.get('n3')?.fill?.slowed !== undefined
+    if (isOrderedLess && begun.size > 0 && !isWindowFull({ state } as never)) held++
+  }
+  t.ok(held > 300, `for ${held} turns less was ordered, and there was room in memory`)
+  t.equal(begun.size, 1, 'its filling is not begun anew')
   t.end()
 })
