@@ -215,6 +215,7 @@ export const ERRORS = {
   'token-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'there is a token {name} already', 'choose another name, or revoke it: `holdfast token revoke {name}`'),
   'token-not-found': row(EINVAL, G.NOT_FOUND, false, 'there is no token {name}', '`holdfast token ls` shows what there is'),
   'token-limit': row(EINVAL, G.RESOURCE_EXHAUSTED, false, 'a cluster has at most {most} tokens', 'revoke those that nobody needs, expired ones too: `holdfast token ls`'),
+  'caller-busy': row(EIO, G.RESOURCE_EXHAUSTED, true, '{name} has too much under way at this node: {what}', 'wait until it is answered, and take the answers'),
   'token-file': row(EINVAL, G.INVALID_ARGUMENT, false, 'there is no bearer token in {file}: {reason}', 'give the file that `holdfast token create` wrote'),
   'usage': row(EINVAL, G.INVALID_ARGUMENT, false, '{problem}', '{hint}'),
   'checksum-slow': row(EIO, G.FAILED_PRECONDITION, false, 'no native crc32c is installed: {reason}', 'run `npm ci` again with install scripts allowed and a C++ compiler, or on a platform for which @node-rs/crc32 is prebuilt'),

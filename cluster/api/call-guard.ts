@@ -10,7 +10,7 @@
  *
  * Invariants: a token that is not good lets nobody in, whatever certificate comes with it. No handler sees a token, and
  * none is reached by a call that was not judged in the same turn of the loop. A request that does not become whole is
- * not kept.
+ * not kept, nor is an answer that is not taken (caller-bounds.ts).
  */
 import { constants } from 'node:http2'
 import type { ServerHttp2Stream } from 'node:http2'
@@ -21,6 +21,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { callerOf, denied, rpcOf } from './access.ts'
 import type { Caller } from './access.ts'
 import type { AuditTrail, From } from './audit-trail.ts'
+import type { CallerBounds } from './caller-bounds.ts'
 import { refusalToStatus } from './refusal.ts'
 import type { RemovedList } from './removed-list.ts'
 import type { TokenBook } from './token-book.ts'
@@ -38,6 +39,8 @@ export interface CallGuardOptions {
   audit?: AuditTrail | undefined
   /** Unset: no node was ever removed. */
   removed?: RemovedList | undefined
+  /** Unset: of who may have as much as he likes. */
+  bounds?: CallerBounds | undefined
   /** From the headers of a call until its request is whole. */
   requestMs: number
 }
@@ -54,11 +57,12 @@ export const addressOfUid = (uid: number): string => `uid ${uid}`
 
 type Call = Parameters<ServerInterceptor>[1]
 
+const streamOf = (call: Call): ServerHttp2Stream => (call as unknown as { stream: ServerHttp2Stream }).stream
+
 /** The answer alone would leave the stream, with what came of the request, for as long as the caller likes. */
 function endUnfinished(call: Call): void {
-  const { stream } = call as unknown as { stream: ServerHttp2Stream }
   call.sendStatus({ code: status.DEADLINE_EXCEEDED, details: 'the request did not become whole in time' })
-  stream.close(constants.NGHTTP2_NO_ERROR)
+  streamOf(call).close(constants.NGHTTP2_NO_ERROR)
 }
 
 export class CallGuard {
@@ -88,6 +92,8 @@ export class CallGuard {
       }
       if (refusal !== undefined) return call.sendStatus(refusalToStatus(refusal))
       admitted = caller as Caller
+      const tooMuch = this.#o.bounds?.begins(admitted, streamOf(call))
+      if (tooMuch !== undefined) return call.sendStatus(refusalToStatus(tooMuch))
       timer = setTimeout(() => endUnfinished(call), this.#o.requestMs)
       forward(metadata)
     }
@@ -102,8 +108,20 @@ export class CallGuard {
       clearTimeout(timer)
       over()
     }
+    const { bounds } = this.#o
+    const answers = (): void => {
+      if (admitted !== undefined) bounds?.answers(streamOf(call))
+    }
     return new ServerInterceptingCall(call, {
       start: (next) => next({ onReceiveMetadata, onReceiveHalfClose, onCancel }),
+      sendMessage: (message, next) => {
+        answers()
+        next(message)
+      },
+      sendStatus: (ending, next) => {
+        answers()
+        next(ending)
+      },
     })
   }
 

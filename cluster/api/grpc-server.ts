@@ -10,7 +10,7 @@
 import { rmSync } from 'node:fs'
 import net from 'node:net'
 import { Server, ServerCredentials, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
-import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
+import type { ServerOptions, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
 import { listenForOwner, peerUserOf } from '../owner-socket.ts'
 import { stopServer } from '../stop-server.ts'
@@ -21,6 +21,7 @@ import { addressOf } from '../tls/tls-accept.ts'
 import type { Caller } from './access.ts'
 import type { AuditTrail } from './audit-trail.ts'
 import { CallGuard, addressOfUid } from './call-guard.ts'
+import { CALLER_LIMITS, CallerBounds } from './caller-bounds.ts'
 import { streaming, unary } from './call-handlers.ts'
 import type { RemovedList } from './removed-list.ts'
 import type { TokenBook } from './token-book.ts'
@@ -46,6 +47,7 @@ const ANY_NODE: Caller = { role: 'node', name: 'loopback', by: 'loopback' }
 
 export const API_LIMITS = {
   ...UNPROVED_LIMITS,
+  ...CALLER_LIMITS,
   /** From the headers of a call until its request is whole. */
   requestMs: 10_000,
   /** A connection on which nothing came for so long is asked, and closed when no answer comes in a third of it. */
@@ -96,14 +98,21 @@ export async function serveGrpc(
     tls.onRefused(addressOf(socket), 'it shows neither a certificate nor a good token'), limits)
   const everybody = tls === undefined ? plainCaller : undefined
   const { requestMs, keepaliveMs } = limits
-  const guard = new CallGuard({ everybody, tokens: tls?.tokens, removed: tls?.removed, unproved, audit, requestMs })
-  const make = ({ requestBytesMax, streamsMax }: Bounds): Server => {
+  const bounds = tls === undefined ? undefined : new CallerBounds(limits)
+  const guard = new CallGuard({
+    everybody, tokens: tls?.tokens, removed: tls?.removed, unproved, bounds, audit, requestMs,
+  })
+  // The kernel says when the other end of a socket of this host is gone; one that was stopped there is not.
+  const keepalive = 'socketPath' in at ? {} : {
+    'grpc.keepalive_time_ms': keepaliveMs, 'grpc.keepalive_timeout_ms': keepaliveMs / 3,
+  }
+  const make = ({ requestBytesMax, streamsMax }: Bounds, more: ServerOptions = {}): Server => {
     const server = new Server({
       'grpc.max_receive_message_length': requestBytesMax,
       'grpc.max_send_message_length': -1,
       'grpc.max_concurrent_streams': streamsMax,
-      'grpc.keepalive_time_ms': keepaliveMs,
-      'grpc.keepalive_timeout_ms': keepaliveMs / 3,
+      ...keepalive,
+      ...more,
       'grpc.enable_channelz': 0,
       interceptors: [guard.interceptor],
     })
@@ -138,7 +147,8 @@ export async function serveGrpc(
     const address = hostAndPort(host, port)
     return { port: await bind(server, address, address), close: (graceMs) => stopServer(server, graceMs) }
   }
-  const forUsers = make(USER_BOUNDS)
+  // With GOAWAY, so that no call is lost that is on its way; unproved-connections.ts cuts who holds on all the same.
+  const forUsers = make(USER_BOUNDS, { 'grpc.max_connection_idle_ms': limits.idleMs })
   const [nodes, users] = [server, forUsers].map((one) =>
     one.createConnectionInjector(ServerCredentials.createInsecure()))
   const { folder, onRefused, tokens } = tls

@@ -3,11 +3,16 @@
  * bearer token soon, and when it made no call with one for a while. So strangers cannot take the places of nodes, nor
  * those whose tokens are over the places of others.
  *
+ * Its server takes its leave of one without calls after `idleMs` (GOAWAY). Who goes on with calls that are refused, or
+ * does not close, is cut half as long after that.
+ *
  * Invariant: on each without a timer a call goes on whose token was good when it began.
  */
 import type { Socket } from 'node:net'
 
 export const UNPROVED_LIMITS = { connectionsMax: 128, proveMs: 10_000, idleMs: 60_000 }
+
+const CUT_AFTER = 1.5
 
 /** Of the other end. */
 interface RemoteEnd {
@@ -60,7 +65,7 @@ export class UnprovedConnections {
     place.calls++
     clearTimeout(place.timer)
     return () => {
-      if (--place.calls === 0 && !place.socket.destroyed) this.#arm(place, this.#limits.idleMs)
+      if (--place.calls === 0 && !place.socket.destroyed) this.#arm(place, CUT_AFTER * this.#limits.idleMs)
     }
   }
 

@@ -4,7 +4,7 @@
  * nothing by which a token could be made again.
  */
 import { once } from 'node:events'
-import { connect } from 'node:http2'
+import { connect, constants } from 'node:http2'
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, Settings } from 'node:http2'
 import net from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -193,12 +193,12 @@ t.test('a stream ends with its token', async (t) => {
   clearInterval(clock)
 })
 
-async function sessionOf(t: Test, { ca, address }: Scene): Promise<ClientHttp2Session> {
+async function sessionOf(t: Test, { ca, address }: Scene, settings: Settings = {}): Promise<ClientHttp2Session> {
   const [host, port] = address.split(':')
   const socket = net.connect(Number(port), host)
   const secured = await new Promise<TLSSocket>((resolve, reject) =>
     secure(socket, wishForCluster(authorityContext(ca.dir), ca.clusterId), resolve, (why) => reject(new Error(why))))
-  const session = connect('http://x', { createConnection: () => secured })
+  const session = connect('http://x', { createConnection: () => secured, settings })
   t.teardown(() => session.destroy())
   return session
 }
@@ -349,6 +349,46 @@ t.test('a connection is freed some time after its last call with a good token', 
   await closed
   clearInterval(asking)
   t.same(one.refusals, [])
+})
+
+t.test('an answer that is not taken goes, and what he has under way is counted by caller', async (t) => {
+  const one = await scene(t, { answerMs: 200, callsMax: 2, proveMs: 300, idleMs: 300 })
+  const token = await one.make('lazy', 'operator')
+  const headers = {
+    ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers', authorization: `Bearer ${tokenText(token)}`,
+  }
+  const session = await sessionOf(t, one, { initialWindowSize: 0 })
+  const untaken = session.request({ ':path': SERVICES.NodeService!.Get!.path, ...headers })
+  untaken.on('error', () => undefined).end(Buffer.alloc(5))
+  await once(untaken, 'close')
+  t.equal(one.begun, 1)
+  t.equal(untaken.rstCode, constants.NGHTTP2_CANCEL, 'it was ended, not answered')
+  await once(session, 'close')
+  const clients = [one.client(token), one.client(token), one.client(token)]
+  const streams = clients.slice(0, 2).map((client) => opened(one, client, 'Diff'))
+  for (const { call } of await Promise.all(streams)) call.end({})
+  t.equal(await ask(clients[2]!), 'caller-busy', 'on another connection too')
+  t.equal(await ask(one.client(await one.make('other', 'viewer'))), 'viewer other token')
+  for (const { call, code } of await Promise.all(streams)) {
+    call.cancel()
+    await code
+  }
+  while ((await ask(clients[2]!)) === 'caller-busy') await new Promise(setImmediate)
+  t.equal(await ask(clients[2]!), 'operator lazy token')
+})
+
+t.test('who made no call for a while is told so before he is cut', async (t) => {
+  const one = await scene(t, { idleMs: 1000 })
+  const token = await one.make('idle', 'viewer')
+  const session = await sessionOf(t, one)
+  const goaway = once(session, 'goaway')
+  const call = session.request({
+    ':method': 'POST', ':path': SERVICES.NodeService!.Get!.path, 'content-type': 'application/grpc', te: 'trailers',
+    authorization: `Bearer ${tokenText(token)}`,
+  })
+  call.end(Buffer.alloc(5)).resume()
+  const [code] = (await goaway) as [number]
+  t.equal(code, 0)
 })
 
 t.test('a connection whose other end answers nothing any more is freed', async (t) => {
