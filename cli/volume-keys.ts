@@ -164,8 +164,11 @@ async function addDataKey(given: Arguments, daemon: ControlClient, name: string)
   const keys = await daemon.getKeys({ name })
   const former = encryptionIn(keys, name)
   const opened = await openKeys(former, by, name)
-  // The step before was begun, and not ended: it goes on.
-  if (former.writesUnder !== undefined) return eraseKeys(opened)
+  if (former.writesUnder !== undefined) {
+    // The step before was begun, and not ended, maybe not even here: it goes on.
+    eraseKeys(opened)
+    return renewHere(given, daemon, by, { name, volumeId: keys.volumeId, encryption: former })
+  }
   const next = await rekeyBy(former, opened, by, name).finally(() => eraseKeys(opened))
   await daemon.changeKeys({ name, former: keys.encryption, encryption: JSON.stringify(next), wrappedBy: by.id })
   await renewHere(given, daemon, by, { name, volumeId: keys.volumeId, encryption: next })

@@ -2,7 +2,8 @@
  * A volume gets another data key, step by step (dataplane/frontend/ENCRYPTION.md section 6): what was done stands in
  * its record, so any controller goes on, and each step may be done twice.
  *
- *   writesUnder is there -> every node that is up, every holder and member in sync knows all keys -> it is taken away
+ *   writesUnder is there -> every node that is not down, every holder, user and member in sync knows all keys
+ *                           -> it is taken away
  *   rewriting is there   -> one node that may use the volume writes blocks of former keys anew     -> it is taken away
  *
  * Invariant: nothing is written under a key before every member in sync has noted it, and every frontend has it.
@@ -10,6 +11,7 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
+import { livenessOf } from '../../engine/control/node-state.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { rewriteBegun, rewriteEnded } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
@@ -79,14 +81,19 @@ export class RekeyControl {
   private async whyNotKnown(
     term: Term, id: string, { keys }: VolumeEncryption, { inSync, attach }: VolumeConfig,
   ): Promise<string> {
-    const needed = new Set([...inSync, ...Object.keys(attach.holders)])
+    const users = term.intake.sessions().filter(({ volumeId }) => volumeId === id).map(({ node }) => node)
+    const needed = new Set([...inSync, ...Object.keys(attach.holders), ...users])
+    const isDown = (name: string): boolean => {
+      const node = term.cluster.nodes.get(name)
+      return node !== undefined && livenessOf(node, term.cluster.options, this.options.nowMs()) === 'down'
+    }
     const nodes = [...new Set([...needed, ...term.beats.keys()])].sort()
     const answers = await Promise.all(nodes.map((node) => this.ask(term, node, id, false)))
     for (const answer of answers) {
       if ('report' in answer) {
         const { keyCount, why } = answer.report
         if (keyCount < keys.length) return `${answer.node} uses it and does not have the new key: ${why}`
-      } else if (!answer.isAway || needed.has(answer.node)) {
+      } else if (needed.has(answer.node) || !(answer.isAway || isDown(answer.node))) {
         return `${answer.node} does not know the new key: ${answer.why}`
       }
     }

@@ -66,6 +66,21 @@ t.test('nobody writes under it before all that are there know it', async (t) => 
   t.match(await now(), { keys: { length: 2 }, writesUnder: undefined, rewriting: HEX })
 })
 
+t.test('who is down, and neither has the volume nor uses it, is not waited for', async (t) => {
+  const { cluster, now, rekey, step } = await begin(t)
+  await cluster.until('it is served', () => cluster.health(ID) === 'healthy')
+  const { inSync } = (await cluster.config(ID))!
+  const elected = cluster.elected()[0]!.name
+  const dead = [...cluster.nodes.keys()].find((name) => name !== elected && !inSync.includes(name))!
+  cluster.kill(dead)
+  await rekey()
+  t.match(await step(), { stage: 'waits', why: new RegExp(`^${dead} does not know the new key`) }, 'it may be there yet')
+  await cluster.until('all others know it', async () => {
+    await step()
+    return (await now()).writesUnder === undefined
+  })
+})
+
 t.test('a pass is over when all of it was written anew; it goes on where it was begun, by itself', async (t) => {
   const { cluster, now, rekey, step, fakes } = await begin(t)
   await rekey()
