@@ -4,7 +4,7 @@
  * (test/fuzz/search.ts).
  *
  *   NAME          of test/fuzz/targets; all of them unless named
- *   --executions  in all. Each target has as many, up to a million; the rest goes by time (test/fuzz/shares.ts)
+ *   --executions  in all. Each target is owed as many, up to a million; the rest goes by time (test/fuzz/shares.ts)
  *   --state DIR   what was done is kept there after each slice, and counts for the next run of the same commit
  *   --input FILE  runs that input once, of the one NAME: what a failure says to repeat it
  *   --list        the targets

@@ -20,6 +20,8 @@ const SLICE_CPU_MS = 20_000
 const LOOK_MS = 500
 const PROGRESS_MS = 60_000
 const HEAP_MIB_MAX = 512
+/** Most of what an execution takes is garbage at its end: the rarer it is looked for, the less there is to keep. */
+const YOUNG_MIB_MAX = 32
 /** With what lies beside the heap. */
 const RESIDENT_MIB_MAX = 2048
 /** Of the clock, without a turn of the processor: it waits for what never comes. */
@@ -109,7 +111,7 @@ type Ended = Outcome | { executions: 0; cpuMs: number; blocks?: undefined; failu
 export async function runSlice(order: Order, options: { hungMs: number; signal: AbortSignal }): Promise<Ended> {
   const arena = new ArenaView(order.file)
   const child = fork(path.join(import.meta.dirname, 'slice-process.ts'), {
-    execArgv: [`--max-old-space-size=${HEAP_MIB_MAX}`],
+    execArgv: [`--max-old-space-size=${HEAP_MIB_MAX}`, `--max-semi-space-size=${YOUNG_MIB_MAX}`],
     env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' },
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

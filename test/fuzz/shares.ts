@@ -1,7 +1,8 @@
 /**
- * Who runs next, and how much. Each target has the same number of executions, up to a million; what is asked for
- * beyond that goes by time: to the one that had least of the processor, so slow ones have fewer, and none has more than
- * a tenth (or its double share, of few). A target that failed has no more.
+ * Who runs next, and how much: the one that had least of the processor. Each target is owed the same number of
+ * executions, up to a million; what is asked for beyond that goes by time, so slow ones have fewer, and none has more
+ * than a tenth (or its double share, of few). So where a campaign ends early, slow ones are owed the rest. A target
+ * that failed has no more.
  */
 import { assert } from '../../engine/assert.ts'
 
@@ -42,20 +43,19 @@ export class Shares {
 
   /** Undefined: nothing is left that is not ordered. Pair with `done`. */
   next(): Turn | undefined {
-    const left = this.#executions - [...this.#had.keys()].reduce((sum, name) => sum + this.#counted(name), 0)
-    if (left <= 0) return undefined
     const names = [...this.#had.keys()].filter((name) => !this.#out.has(name))
-    const behind = names.filter((name) => this.#counted(name) < this.#everybodys)
-    const name = behind.length > 0
-      ? this.#least(behind, (one) => this.#counted(one))
-      : this.#least(names.filter((one) => this.#counted(one) < this.#most), (one) => this.#expectedMs(one))
+    const left = this.#executions - [...this.#had.keys()].reduce((sum, name) => sum + this.#counted(name), 0)
+    const owed = (name: string): number => Math.max(0, this.#everybodys - this.#counted(name))
+    const free = left - names.reduce((sum, name) => sum + owed(name), 0)
+    const room = (name: string): number =>
+      Math.min(left, owed(name) > 0 ? owed(name) : Math.min(free, this.#most - this.#counted(name)))
+    const name = this.#least(names.filter((one) => room(one) > 0), (one) => this.#expectedMs(one))
     if (name === undefined) return undefined
-    const most = (behind.length > 0 ? this.#everybodys : this.#most) - this.#counted(name)
     const { executions, cpuMs } = this.#had.get(name)!
     const fast = executions === 0
       ? UNKNOWN_EXECUTIONS
       : Math.max(LEAST_EXECUTIONS, Math.ceil(executions / Math.max(cpuMs, 1) * this.#sliceCpuMs))
-    const turn = { name, executions: Math.min(left, most, fast) }
+    const turn = { name, executions: Math.min(room(name), fast) }
     this.#ordered.set(name, (this.#ordered.get(name) ?? 0) + turn.executions)
     return turn
   }

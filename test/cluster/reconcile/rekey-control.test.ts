@@ -74,7 +74,8 @@ t.test('who is down, and neither has the volume nor uses it, is not waited for',
   const dead = [...cluster.nodes.keys()].find((name) => name !== elected && !inSync.includes(name))!
   cluster.kill(dead)
   await rekey()
-  t.match(await step(), { stage: 'waits', why: new RegExp(`^${dead} does not know the new key`) }, 'it may be there yet')
+  const why = new RegExp(`^${dead} does not know the new key`)
+  t.match(await step(), { stage: 'waits', why }, 'it may be there yet')
   await cluster.until('all others know it', async () => {
     await step()
     return (await now()).writesUnder === undefined
