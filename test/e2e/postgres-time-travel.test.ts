@@ -41,10 +41,12 @@ const STORY_MS = 200_000
 
 /** Where its mounts are: a mount namespace that another test makes meanwhile would keep those of ours. */
 const mountsOf = { pid: 0 }
+/** And this one must not keep what other tests have mounted. */
+const KEEP = "grep -E '/hft?-' /proc/mounts | cut -d ' ' -f 2 | xargs -r umount --lazy; exec sleep 600"
 const namespaceOf = (pid: number | string): string => readlinkSync(`/proc/${pid}/ns/mnt`)
 
 async function ownMounts(t: Test): Promise<void> {
-  const keeper = spawn('unshare', ['--mount', 'sleep', '600'], { stdio: 'ignore' })
+  const keeper = spawn('unshare', ['--mount', 'sh', '-c', KEEP], { stdio: 'ignore' })
   t.teardown(() => keeper.kill())
   await until(async () => namespaceOf(keeper.pid!), (namespace) => namespace !== namespaceOf('self'))
   mountsOf.pid = keeper.pid!
