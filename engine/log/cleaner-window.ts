@@ -3,12 +3,13 @@
  * block that the head does not show whether it is an older version.
  *
  * Reading changes nothing, so one window is read while the copies of the one before are written; what it found holds
- * but for what changed in memory meanwhile, until a checkpoint ends (`knownOlder`).
+ * but for what changed in memory meanwhile, until a checkpoint ends that began later (`knownOlder`).
  */
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
 import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
 import { copyEntry, ENTRY_WORDS, hasEntry, seqOf } from './entry.ts'
+import type { ExtentMap } from './extent-map.ts'
 import { loadPage } from './page-visitor.ts'
 import { RECORD_KIND, type RecordHeader } from './record.ts'
 import { findOlder } from './relocation.ts'
@@ -38,7 +39,10 @@ export interface CleanerWindow {
   older: Uint32Array
   /** By number of the block in this window: where its entry stands in `older`; negative: it was not looked for. */
   olderAt: Int32Array
-  foundAtCommit: number
+  /** Blocks of its writes. */
+  blocks: number
+  /** What was found holds until a checkpoint ends that is none of the first so many. */
+  foundAtBegun: number
 }
 
 export interface WindowBatch {
@@ -82,10 +86,9 @@ export function* readWindow(
   const bytes = yield* stream.reader.read(segment, first.startBlock, endOf(end - 1) - first.startBlock, buffer)
   if (bytes === undefined) return 'unreadable'
   const window: CleanerWindow = {
-    end, headersOnly, bytes, batches: [], isHeadless: false, older: NONE, olderAt: NOT_LOOKED,
-    foundAtCommit: stream.map.loads.commits,
+    end, headersOnly, bytes, batches: [], isHeadless: false, older: NONE, olderAt: NOT_LOOKED, blocks: 0,
+    foundAtBegun: 0,
   }
-  let blocks = 0
   for (const { entry } of places.slice(from, end)) {
     const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
     const records = recordsOf(victim, bytes.subarray(at), entry)
@@ -95,12 +98,12 @@ export function* readWindow(
     }
     const firstBlocks: number[] = []
     for (const { kind, blockCount } of records) {
-      firstBlocks.push(blocks)
-      if (kind === RECORD_KIND.write) blocks += blockCount
+      firstBlocks.push(window.blocks)
+      if (kind === RECORD_KIND.write) window.blocks += blockCount
     }
     window.batches.push({ entry, at, records, firstBlocks })
   }
-  return headersOnly || (yield* lookUp(stream, window, blocks)) ? window : 'unread'
+  return headersOnly || (yield* lookUp(stream, window)) ? window : 'unread'
 }
 
 /** A window that is read while something else is done. */
@@ -133,11 +136,18 @@ export function knownOlder(
   { volume, record, i, block }: { volume: VolumeMap; record: RecordHeader; i: number; block: number },
   into: Uint32Array,
 ): boolean {
-  const at = window.foundAtCommit === map.loads.commits ? (window.olderAt[block] ?? -1) : -1
+  const at = isCurrent(map, window) ? (window.olderAt[block] ?? -1) : -1
   if (at < 0) return false
   if (!changedVersion(volume, versionOf(record, i), into, 0)) copyEntry(window.older, at, into, 0)
   return true
 }
+
+/** Look again for all that was found too long ago. False when the index cannot be read. */
+export function* renewWindow(stream: StoreStream, window: CleanerWindow): Task<boolean> {
+  return window.headersOnly || isCurrent(stream.map, window) || (yield* lookUp(stream, window))
+}
+
+const isCurrent = ({ loads }: ExtentMap, window: CleanerWindow): boolean => loads.commits <= window.foundAtBegun
 
 function recordsOf({ stream, ...place }: Victim, bytes: Uint8Array, entry: SummaryEntry): RecordHeader[] | undefined {
   const { diskTag, crc32c } = stream.context
@@ -147,8 +157,10 @@ function recordsOf({ stream, ...place }: Victim, bytes: Uint8Array, entry: Summa
 }
 
 /** For all that was read together: one by one each record would wait for the index. False when that cannot be read. */
-function* lookUp(stream: StoreStream, window: CleanerWindow, blocks: number): Task<boolean> {
+function* lookUp(stream: StoreStream, window: CleanerWindow): Task<boolean> {
   const { map } = stream
+  window.foundAtBegun = map.loads.begun
+  window.older = NONE
   const ofVolumes = new Map<VolumeMap, { wanted: VersionOfBlock[]; blocks: number[] }>()
   for (const { records, firstBlocks } of window.batches)
     for (const [n, record] of records.entries()) {
@@ -167,7 +179,7 @@ function* lookUp(stream: StoreStream, window: CleanerWindow, blocks: number): Ta
       }
     }
   if (ofVolumes.size === 0) return true
-  window.olderAt = new Int32Array(blocks).fill(-1)
+  window.olderAt = new Int32Array(window.blocks).fill(-1)
   for (const [volume, { wanted, blocks }] of ofVolumes) {
     const found = yield* findOlder(map, volume, wanted)
     if (found === undefined) return false

@@ -14,7 +14,7 @@ import { headerBlocksFor } from './batch.ts'
 import { BlockCleaner, type WindowRecord } from './cleaner-blocks.ts'
 import { CleanerCopies } from './cleaner-copies.ts'
 import { RecordCleaner } from './cleaner-records.ts'
-import { readWindow, WindowAhead, type Place } from './cleaner-window.ts'
+import { readWindow, renewWindow, WindowAhead, type Place } from './cleaner-window.ts'
 import type { CopyMap } from './copy-map.ts'
 import { moveByMaps } from './map-relocation.ts'
 import { BORN_FIRST, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
@@ -158,6 +158,7 @@ class CleaningJob {
       if (window.isHeadless) this.isHeadless = true
       i = window.end
       if (!window.headersOnly && i < places.length) this.ahead = new WindowAhead(read(i))
+      if (!(yield* renewWindow(this.stream, window))) return false
       this.unappliedFrom = this.stream.oldestUnapplied()
       for (const batch of window.batches) {
         let hasZeroes = false

@@ -26,6 +26,14 @@ export class PageLoads {
     this.extents = extents
   }
 
+  /**
+   * Checkpoints that have ended, and the one under way. What is found now holds, but for what changes in memory, until
+   * a later one ends: that one takes changes out of memory which the finder did not see.
+   */
+  get begun(): number {
+    return this.commits + (this.extents.committing === undefined ? 0 : 1)
+  }
+
   /** Load a page (or find it): `done(undefined)` when the index cannot be read. */
   load(map: VolumeMap, pageNumber: number, done: (page: MapPage | undefined) => void): void {
     const { extents } = this

@@ -348,8 +348,15 @@ export const PLANTED: Mutant[] = [
     name: 'what the cleaner looked up ahead counts also when a checkpoint ended since',
     hunt: { run: 'file', path: 'test/engine/log/cleaner-window.test.ts' },
     file: `${LOG}/cleaner-window.ts`,
-    replace: 'window.foundAtCommit === map.loads.commits ?',
-    by: 'window.foundAtCommit <= map.loads.commits ?',
+    replace: 'loads.commits <= window.foundAtBegun',
+    by: 'loads.commits <= window.foundAtBegun + 1',
+  },
+  {
+    name: 'what the cleaner looked up ahead counts also behind a checkpoint that began later',
+    hunt: { run: 'file', path: 'test/engine/log/cleaner-window.test.ts' },
+    file: `${LOG}/page-loads.ts`,
+    replace: '(this.extents.committing === undefined ? 0 : 1)',
+    by: '1',
   },
   {
     name: 'what the cleaner looked up ahead counts although the version changed since',
