@@ -5,7 +5,7 @@
  * Reading changes nothing, so one window is read while the copies of the one before are written; what it found holds
  * but for what changed in memory meanwhile, until a checkpoint ends that began later (`knownOlder`).
  */
-import { runTask, until, type Task } from '../task.ts'
+import type { Task } from '../task.ts'
 import { BLOCK_BYTES, PAGE_BLOCKS } from '../units.ts'
 import { checkBatchHeader, decodeRecords, peekBatchHeader } from './batch.ts'
 import { copyEntry, ENTRY_WORDS, hasEntry, seqOf } from './entry.ts'
@@ -28,8 +28,6 @@ export interface Place {
 }
 
 export interface CleanerWindow {
-  /** First place behind it. */
-  end: number
   headersOnly: boolean
   bytes: Uint8Array
   batches: WindowBatch[]
@@ -63,33 +61,40 @@ export interface Victim {
   generation: number
 }
 
+/** First place behind a window from `from` on: one batch when only headers matter, else as many as fit. */
+export function windowEnd(
+  places: readonly Place[],
+  from: number,
+  { headersOnly, blocksMost }: { headersOnly: boolean; blocksMost: number },
+): number {
+  let end = from + 1
+  if (headersOnly) return end
+  const first = places[from]!.entry.startBlock
+  while (end < places.length && places[end]!.endBlock - first <= blocksMost) end++
+  return end
+}
+
 /**
- * Read batches `from ..` of the victim: one when only headers matter, else as many as fit into the buffer.
+ * Read batches of the victim that lie behind each other.
  *
  * @param buffer  the window points into it, but for a batch that is longer
  */
 export function* readWindow(
   victim: Victim,
   places: readonly Place[],
-  from: number,
   { headersOnly, buffer }: { headersOnly: boolean; buffer: Uint8Array },
 ): Task<CleanerWindow | NoWindow> {
   const { stream, segment } = victim
-  const first = places[from]!.entry
-  const endOf = (at: number): number => {
-    const { entry, endBlock } = places[at]!
-    return headersOnly ? entry.startBlock + entry.headerBlocks : endBlock
-  }
-  let end = from + 1
-  const most = buffer.length / BLOCK_BYTES
-  if (!headersOnly) while (end < places.length && endOf(end) - first.startBlock <= most) end++
-  const bytes = yield* stream.reader.read(segment, first.startBlock, endOf(end - 1) - first.startBlock, buffer)
+  const first = places[0]!.entry
+  const last = places.at(-1)!
+  const endBlock = headersOnly ? last.entry.startBlock + last.entry.headerBlocks : last.endBlock
+  const bytes = yield* stream.reader.read(segment, first.startBlock, endBlock - first.startBlock, buffer)
   if (bytes === undefined) return 'unreadable'
   const window: CleanerWindow = {
-    end, headersOnly, bytes, batches: [], isHeadless: false, older: NONE, olderAt: NOT_LOOKED, blocks: 0,
+    headersOnly, bytes, batches: [], isHeadless: false, older: NONE, olderAt: NOT_LOOKED, blocks: 0,
     foundAtBegun: 0,
   }
-  for (const { entry } of places.slice(from, end)) {
+  for (const { entry } of places) {
     const at = (entry.startBlock - first.startBlock) * BLOCK_BYTES
     const records = recordsOf(victim, bytes.subarray(at), entry)
     if (records === undefined) {
@@ -104,24 +109,6 @@ export function* readWindow(
     window.batches.push({ entry, at, records, firstBlocks })
   }
   return headersOnly || (yield* lookUp(stream, window)) ? window : 'unread'
-}
-
-/** A window that is read while something else is done. */
-export class WindowAhead {
-  private read: CleanerWindow | NoWindow | undefined
-  private waiting: ((read: CleanerWindow | NoWindow) => void) | undefined
-
-  constructor(task: Task<CleanerWindow | NoWindow>) {
-    runTask(task, (read) => {
-      this.read = read
-      this.waiting?.(read)
-    })
-  }
-
-  /** Wait for it. */
-  *ended(): Task<CleanerWindow | NoWindow> {
-    return this.read ?? (yield* until<CleanerWindow | NoWindow>((resume) => (this.waiting = resume)))
-  }
 }
 
 /**

@@ -14,7 +14,7 @@ import { headerBlocksFor } from './batch.ts'
 import { BlockCleaner, type WindowRecord } from './cleaner-blocks.ts'
 import { CleanerCopies } from './cleaner-copies.ts'
 import { RecordCleaner } from './cleaner-records.ts'
-import { readWindow, renewWindow, WindowAhead, type Place } from './cleaner-window.ts'
+import { renewWindow, type Place } from './cleaner-window.ts'
 import type { CopyMap } from './copy-map.ts'
 import { moveByMaps } from './map-relocation.ts'
 import { BORN_FIRST, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
@@ -22,12 +22,15 @@ import { decodeTrailer, type SummaryEntry } from './segment.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
 import type { VolumeMap } from './volume-map.ts'
+import { WindowQueue } from './window-queue.ts'
 
 /** A batch with one write of a whole page fits. Copies of a window share their batches: small ones win less room. */
 const WINDOW_BLOCKS = 320
-/** For two windows of a segment: copies point into one until they are written, which is waited for. */
+/** Copies point into one until they are written, which is waited for; the others are read and looked up meanwhile. */
+const WINDOWS = 3
+/** For the windows of a segment. */
 export const newCleanerBuffer = (windowBlocks = WINDOW_BLOCKS): Uint8Array =>
-  new Uint8Array(2 * windowBlocks * BLOCK_BYTES)
+  new Uint8Array(WINDOWS * windowBlocks * BLOCK_BYTES)
 const HEADERS_MOST = 256
 /** Headers of a segment without live data that are looked at in one turn. */
 const HEADERS_A_TURN = 32
@@ -85,7 +88,7 @@ class CleaningJob {
   private readonly buffers: readonly Uint8Array[]
   /** No record in a batch below this one is still to be applied. */
   private unappliedFrom = 0
-  private ahead: WindowAhead | undefined
+  private windows: WindowQueue | undefined
   /** Some header is not what was written, or cannot be read. */
   private isHeadless = false
   private readonly mayReadByMaps: boolean
@@ -98,14 +101,15 @@ class CleaningJob {
     this.copies = new CleanerCopies(this)
     this.blocks = new BlockCleaner(this.copies)
     this.records = new RecordCleaner(this.copies)
-    this.buffers = [buffer.subarray(0, buffer.length / 2), buffer.subarray(buffer.length / 2)]
+    const bytes = buffer.length / WINDOWS
+    this.buffers = Array.from({ length: WINDOWS }, (_, i) => buffer.subarray(i * bytes, (i + 1) * bytes))
   }
 
   /** False when a part could not be read, or is damaged. */
   *run(): Task<boolean> {
     const whole = yield* this.passes()
-    // It reads into a buffer that the next job uses.
-    if (this.ahead !== undefined) yield* this.ahead.ended()
+    // They are read into buffers that the next job uses.
+    if (this.windows !== undefined) yield* this.windows.ended()
     return whole
   }
 
@@ -134,30 +138,22 @@ class CleaningJob {
   private *pass(places: readonly Place[], isOfZeroes: boolean, withZeroes: SummaryEntry[]): Task<boolean> {
     const { copies } = this
     const { segments } = this.stream
-    let turn = 0
-    const read = (from: number): ReturnType<typeof readWindow> => {
-      // Without live data only headers matter: zeroes, trims and control records.
-      const headersOnly = isOfZeroes || segments.live[this.segment] === 0
-      return readWindow(this, places, from, { headersOnly, buffer: this.buffers[turn++ % 2]! })
-    }
-    for (let i = 0; i < places.length && !this.stream.failed;) {
-      let window = yield* this.ahead === undefined ? read(i) : this.ahead.ended()
-      this.ahead = undefined
+    // Without live data only headers matter: zeroes, trims and control records.
+    const headersOnly = (): boolean => isOfZeroes || segments.live[this.segment] === 0
+    const windows = new WindowQueue(this, { places, buffers: this.buffers, headersOnly })
+    this.windows = windows
+    while (!windows.isEmpty && !this.stream.failed) {
+      let window = yield* windows.next()
       if (window === 'unreadable' && this.mayReadByMaps) {
         // One by one, to leave out what cannot be read.
-        window = yield* readWindow(this, places.slice(0, i + 1), i, {
-          headersOnly: isOfZeroes || segments.live[this.segment] === 0, buffer: this.buffers[turn++ % 2]!,
-        })
+        window = yield* windows.nextPlace()
         if (window === 'unreadable') {
           this.isHeadless = true
-          i++
           continue
         }
       }
       if (typeof window === 'string') return false
       if (window.isHeadless) this.isHeadless = true
-      i = window.end
-      if (!window.headersOnly && i < places.length) this.ahead = new WindowAhead(read(i))
       if (!(yield* renewWindow(this.stream, window))) return false
       this.unappliedFrom = this.stream.oldestUnapplied()
       for (const batch of window.batches) {
@@ -172,8 +168,8 @@ class CleaningJob {
         if (hasZeroes) withZeroes.push(batch.entry)
       }
       // Nothing points into the buffer: what is left of segments full of single zeroes shares its batches.
-      if (window.headersOnly && i < places.length && copies.gatheredCount < HEADERS_MOST) {
-        if (i % HEADERS_A_TURN === 0) yield* copies.endTurn()
+      if (window.headersOnly && !windows.isEmpty && copies.gatheredCount < HEADERS_MOST) {
+        if (windows.at % HEADERS_A_TURN === 0) yield* copies.endTurn()
         continue
       }
       if (!(yield* copies.flush())) return false
