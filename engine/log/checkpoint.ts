@@ -121,10 +121,11 @@ export function collectCheckpoint(
   map.pending = new PendingEntries()
   map.committing = committing
 
+  map.historyTally.changes = 0
   for (const volume of map.volumes.values()) {
     historyBytes += volume.history.operationBytes()
     volume.committingHistory = volume.history
-    volume.history = new HistoryChanges()
+    volume.history = new HistoryChanges(map.historyTally)
     volume.changes.collect({ volume: volume.number, checkpoint }, put, del, (slice) => options.onPile(volume, slice))
     volume.copy?.waiting.collect(volume.number, put, del)
     volume.copy?.leaves.collect(volume.number, put, del)

@@ -10,6 +10,9 @@ import { RECORD_KIND, type RecordHeader } from './record.ts'
 import type { StoreStream } from './store-stream.ts'
 import type { VolumeMap } from './volume-map.ts'
 
+/** Times `pendingMax`: so many changes of older versions may wait while a checkpoint is under way. */
+const CHANGES_FACTOR_MOST = 4
+
 export class CleanerCopies implements Victim {
   readonly stream: StoreStream
   readonly segment: number
@@ -98,7 +101,17 @@ export class CleanerCopies implements Victim {
       if (this.outstanding === 0) resume()
       else this.waiting = resume
     })
+    yield* this.relieve()
     return !this.noRoom
+  }
+
+  /** What the copies changed waits in memory for a checkpoint. One is made meanwhile, until too much waits. */
+  private *relieve(): Task<void> {
+    const { stream } = this
+    const { map, context } = stream
+    if (stream.wantsCheckpoint && !stream.isCheckpointing) stream.makeCheckpoint(() => {})
+    if (map.historyTally.changes < CHANGES_FACTOR_MOST * context.pendingMax) return
+    yield* until<void>((resume) => map.loads.whenCommitted(() => resume()))
   }
 
   /** What is in memory is read at once: without an end, a turn would be as long as the segment. */

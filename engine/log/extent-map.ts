@@ -14,7 +14,8 @@
  * - M4 seq of a block's entry never decreases (L10), except by a rollback.
  * - M5 a hole (no entry) of a volume that is no clone means: no segment holds a version older than the hole. So a zero
  *   or trim leaves an entry wherever there was one, until its record may go (FORMAT.md section 6).
- * Memory: `pagesMax` pages of 6 KiB, the pending entries since the last checkpoint, tombstones not yet folded.
+ * Memory: `pagesMax` pages of 6 KiB, the pending entries and changes of older versions since the last checkpoint,
+ * tombstones not yet folded.
  */
 import { assert } from '../assert.ts'
 import type { IndexPort } from '../ports.ts'
@@ -34,6 +35,7 @@ import {
   zeroEntry,
   type EntryKind,
 } from './entry.ts'
+import type { HistoryTally } from './history-changes.ts'
 import { PageCache } from './page-cache.ts'
 import { PageLoads } from './page-loads.ts'
 import { PendingEntries } from './pending-entries.ts'
@@ -70,6 +72,8 @@ export class ExtentMap {
   readonly cache: PageCache
   readonly loads: PageLoads
   dirtyPages = new Set<MapPage>()
+  /** Of older versions, by the cleaner for the most part. */
+  readonly historyTally: HistoryTally = { changes: 0 }
   /** While the index is rebuilt, versions arrive in any order and are counted when the page is folded. */
   rebuilding = false
   readonly index: IndexPort
@@ -100,7 +104,7 @@ export class ExtentMap {
 
   addVolume(number: number, descriptor: VolumeDescriptor): VolumeMap {
     assert(!this.volumes.has(number), 'a volume has one map in a stream')
-    const map = new VolumeMap(number, descriptor)
+    const map = new VolumeMap(number, descriptor, this.historyTally)
     this.volumes.set(number, map)
     return map
   }

@@ -17,14 +17,24 @@ const NO_WORDS = new Uint32Array(0)
 const NO_LBAS = new Float64Array(0)
 const NO_PLACES = new Int32Array(0)
 
+/** Changes of all volumes of a stream that no checkpoint has taken yet. */
+export interface HistoryTally {
+  changes: number
+}
+
 export class HistoryChanges {
   words = NO_WORDS
+  private readonly tally: HistoryTally
   private lbas = NO_LBAS
   /** Slot + 1 at the first free place from the version's hash on; a power of two, at least twice as many as slots. */
   private places = NO_PLACES
   /** Newest slot of each block. */
   private readonly heads = new Map<number, number>()
   private slots = 0
+
+  constructor(tally: HistoryTally = { changes: 0 }) {
+    this.tally = tally
+  }
 
   /** Changes. */
   get size(): number {
@@ -123,6 +133,7 @@ export class HistoryChanges {
       return found
     }
     const slot = this.slots++
+    this.tally.changes++
     if (this.slots > this.lbas.length) this.grow()
     const at = slot * STRIDE + 2
     this.words[at - 2] = (this.heads.get(lba) ?? -1) + 1

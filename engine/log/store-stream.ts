@@ -50,7 +50,7 @@ export interface StreamContext {
   pagesMax: number
   /** Log bytes after which a checkpoint is made. */
   checkpointBytes: number
-  /** Pending entries after which a checkpoint is made. */
+  /** Pending entries after which a checkpoint is made; changes of older versions are counted apart. */
   pendingMax: number
   syncsMax: number
   segmentsAhead: number
@@ -72,6 +72,12 @@ export interface StreamState {
 }
 
 const FOLD_UNRESOLVED = 48
+/**
+ * Times `pendingMax`: so many changes of older versions are a reason for a checkpoint. A cleaner's pass makes one for
+ * each block. Far more in one checkpoint hold up clients for the turn that takes them (1.2 us each), and whoever waits
+ * for its end; with fewer the index merges small tables more often than it takes new ones.
+ */
+const CHANGES_FACTOR = 2
 /** One stream: its cleaner may fill two segments before it gives any back. */
 const HOLD_SEGMENTS_ALONE = 3
 const IDLE_MS = 1000
@@ -208,6 +214,7 @@ export class StoreStream {
     return (
       this.log.bytesSinceCheckpoint >= checkpointBytes ||
       this.map.pending.count >= pendingMax ||
+      this.map.historyTally.changes >= CHANGES_FACTOR * pendingMax ||
       this.map.dirtyPages.size * 2 >= pagesMax
     )
   }

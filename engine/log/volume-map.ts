@@ -8,7 +8,7 @@ import { PAGE_BLOCKS, SLICE_BLOCKS } from '../units.ts'
 import { ChangeLog } from './change-log.ts'
 import { CopyMap } from './copy-map.ts'
 import { ENTRY_WORDS, type EntryKind } from './entry.ts'
-import { HistoryChanges } from './history-changes.ts'
+import { HistoryChanges, type HistoryTally } from './history-changes.ts'
 
 /** One page (256 blocks) of a head map in memory. All its entries are resolved. */
 export class MapPage {
@@ -78,7 +78,7 @@ export class VolumeMap {
   /** In order of seq. Those of a clone stay, because its holes show the origin. */
   tombstones: Tombstone[] = []
   /** Older versions some snapshot sees, as far as the index does not have them so. */
-  history = new HistoryChanges()
+  history: HistoryChanges
   committingHistory = new HistoryChanges()
   readonly changes = new ChangeLog()
   /** What changed is known behind this seq: an index of before the log of changes has none of what it shows. */
@@ -104,9 +104,10 @@ export class VolumeMap {
   /** A zero or trim leaves an entry where there was none: below a hole something older may show, or come. */
   keepsZeroes: boolean
 
-  constructor(number: number, descriptor: VolumeDescriptor) {
+  constructor(number: number, descriptor: VolumeDescriptor, tally: HistoryTally) {
     this.number = number
     this.descriptor = descriptor
+    this.history = new HistoryChanges(tally)
     this.views = new Views(descriptor)
     this.copy = descriptor.copy === undefined ? undefined : new CopyMap(descriptor.copy)
     this.keepsZeroes = keepsZeroes(descriptor)

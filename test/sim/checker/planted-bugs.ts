@@ -366,6 +366,27 @@ export const PLANTED: Mutant[] = [
     by: 'copyEntry(',
   },
   {
+    name: 'a window is read into the buffer that copies on their way to the disk lie in',
+    hunt: { run: 'file', path: 'test/engine/log/cleaner.test.ts' },
+    file: `${LOG}/window-queue.ts`,
+    replace: 'this.ahead.length < this.buffers.length - 1 &&',
+    by: 'this.ahead.length < this.buffers.length &&',
+  },
+  {
+    name: 'no number of changes of older versions is a reason for a checkpoint',
+    hunt: { run: 'file', path: 'test/engine/log/cleaner-changes.test.ts' },
+    file: `${LOG}/store-stream.ts`,
+    replace: 'this.map.historyTally.changes >= CHANGES_FACTOR * pendingMax ||',
+    by: '',
+  },
+  {
+    name: 'the cleaner waits for no checkpoint, however much piles up behind it',
+    hunt: { run: 'file', path: 'test/engine/log/cleaner-changes.test.ts' },
+    file: `${LOG}/cleaner-copies.ts`,
+    replace: 'if (map.historyTally.changes < CHANGES_FACTOR_MOST * context.pendingMax) return',
+    by: 'if (context.pendingMax > 0) return',
+  },
+  {
     name: 'an older version that went since the last checkpoint is found',
     hunt: { run: 'file', path: 'test/engine/log/version-history.test.ts' },
     file: `${LOG}/version-history.ts`,
