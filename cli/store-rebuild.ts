@@ -4,7 +4,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { formatSize } from '../cluster/api/amounts.ts'
-import { connectEtcdStore } from '../cluster/store/etcd-store.ts'
+import { connectClusterStore } from '../cluster/store/connect-store.ts'
 import { StoreTls } from '../cluster/tls/store-tls.ts'
 import { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { askNodes, lookAtStore, writeRebuilt } from '../cluster/store/rebuild-run.ts'
@@ -30,7 +30,7 @@ export async function rebuildStore({ arguments: given, output }: Invocation): Pr
   const address = given.text('store') ?? waitedFor(given)
   const dir = given.text('tls')
   const tls = dir === undefined ? undefined : new StoreTls(new TlsFolder(dir))
-  const store = connectEtcdStore({ addresses: address, tls })
+  const store = connectClusterStore({ addresses: address, tls })
   try {
     const target = { store, address }
     const found = await lookAtStore(target)

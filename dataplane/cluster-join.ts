@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterStore, StoreAnswer } from '../cluster/store/cluster-store.ts'
-import { connectEtcdStore } from '../cluster/store/etcd-store.ts'
+import { connectClusterStore } from '../cluster/store/connect-store.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { agreeOnClusterId, readCluster } from '../cluster/membership/cluster-id.ts'
 import { readRegistration, registerNode, zonesOfOthers } from '../cluster/membership/registration.ts'
@@ -126,7 +126,7 @@ async function knownStore(
   const tls = storeTlsOf(nodeTls)
   const { name, zone } = config
   const kept = knownIdentity(paths.identity)
-  const known = connectEtcdStore({ addresses: address, tls, known: memory.known })
+  const known = connectClusterStore({ addresses: address, tls, known: memory.known })
   let refusal: HoldfastError | undefined
   const found = await answered(() => readCluster(known)).catch((error: unknown) => {
     if (!isStrange(error)) throw error
@@ -136,7 +136,7 @@ async function knownStore(
     return { store: known, era: found.era }
   }
   known.close()
-  const store = connectEtcdStore({ addresses: address, tls })
+  const store = connectClusterStore({ addresses: address, tls })
   const cluster = await answered(() => readCluster(store))
   // Only where no cluster is that could say who it is.
   const isNew = cluster === undefined && refusal === undefined

@@ -10,7 +10,7 @@ import { parseDurationMs, parseSize } from '../cluster/api/amounts.ts'
 import { isName, nearest, shown } from '../cluster/api/names.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
 import { isAnyAddress, isLoopback } from '../cluster/tls/loopback.ts'
-import { parseAddresses } from '../cluster/store/store-addresses.ts'
+import { kubeconfigOf, parseAddresses } from '../cluster/store/store-addresses.ts'
 import { CLUSTER_WORKERS_MAX } from '../cluster/membership/beat-body.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { MIB } from '../engine/units.ts'
@@ -323,6 +323,7 @@ const pathOf = (named: string, file: string | undefined): string =>
 
 /** Plain text to the store is for loopback too: what is in it decides who may write. */
 function checkStore(store: string): string {
+  if (kubeconfigOf(store) !== undefined) return store
   for (const address of parseAddresses(store)) {
     const { protocol, hostname } = new URL(address)
     const isOpen = protocol === 'http:' && !isLoopback(hostname)

@@ -58,7 +58,7 @@ export class ApiClient {
 
   async call(call: ApiCall): Promise<ApiAnswer> {
     const { deadlineMs = CALL_MS } = call
-    const opened = await this.open(call, AbortSignal.timeout(deadlineMs))
+    const opened = await this.open(call, AbortSignal.timeout(Math.max(1, Math.ceil(deadlineMs))))
     if (!opened.ok) return opened
     const { response } = opened
     const status = response.statusCode ?? 0

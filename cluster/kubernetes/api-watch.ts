@@ -28,6 +28,8 @@ export interface WatchOptions {
   path: string
   query?: Record<string, string>
   resourceVersion: string
+  /** After which a stream that says nothing has ended; unset: longer than between two bookmarks. */
+  silenceMs?: number | undefined
   onEvent(event: ApiEvent): void
   /** Once, unless it was closed. */
   onEnd(end: WatchEnd): void
@@ -35,7 +37,7 @@ export interface WatchOptions {
 
 /** @returns closes it: neither events nor its end are told after that */
 export function watchApi(client: ApiClient, options: WatchOptions): () => void {
-  const { path, query, resourceVersion, onEvent, onEnd } = options
+  const { path, query, resourceVersion, silenceMs = SILENCE_MS, onEvent, onEnd } = options
   const abort = new AbortController()
   let isOver = false
   const end = (how: WatchEnd): void => {
@@ -45,7 +47,7 @@ export function watchApi(client: ApiClient, options: WatchOptions): () => void {
     abort.abort()
     onEnd(how)
   }
-  const silence = setTimeout(() => end({ reason: 'it said nothing for too long' }), SILENCE_MS)
+  const silence = setTimeout(() => end({ reason: 'it said nothing for too long' }), silenceMs)
   const asked = {
     ...query, watch: 'true', allowWatchBookmarks: 'true', timeoutSeconds: String(WHOLE_SECONDS), resourceVersion,
   }

@@ -12,3 +12,14 @@ export function parseAddresses(text: string): string[] {
   }
   return addresses
 }
+
+const KUBE = /^kube:(?:\/\/(\/[^,]+))?$/
+
+/**
+ * `kube:`, or `kube:///PATH`: the Kubernetes API.
+ * @returns the kubeconfig that says how to reach it, empty: as a pod is told; undefined: it is another store
+ */
+export function kubeconfigOf(text: string): string | undefined {
+  const found = KUBE.exec(text)
+  return found === null ? undefined : (found[1] ?? '')
+}

@@ -14,7 +14,7 @@ import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { MIB } from '../../engine/units.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { EMBEDDED, startStore } from '../conformance/cluster-store/store-process.ts'
-import type { StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import type { StoreUnderTest } from '../conformance/cluster-store/store-process.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { ClusterNodeProcess } from './cluster-node-process.ts'
 import type { ClusterNodeOptions } from './cluster-node-process.ts'
@@ -31,25 +31,25 @@ export interface ClusterOptions {
   /** What is special about a node. */
   setUp?: (name: string, store: string) => Pick<ClusterNodeOptions, 'change' | 'env'>
   /** One that runs already. */
-  storeProcess?: StoreProcess
+  storeProcess?: StoreUnderTest
 }
 
 export class ClusterOfDaemons {
-  readonly storeProcess: StoreProcess
+  readonly storeProcess: StoreUnderTest
   readonly store: ClusterStore
   readonly dir: string
   readonly nodes: ClusterNodeProcess[]
   private readonly t: Pick<Test, 'teardown'>
 
   private constructor(
-    t: Pick<Test, 'teardown'>, storeProcess: StoreProcess, options: Required<Omit<ClusterOptions, 'storeProcess'>>,
+    t: Pick<Test, 'teardown'>, storeProcess: StoreUnderTest, options: Required<Omit<ClusterOptions, 'storeProcess'>>,
   ) {
     this.t = t
     const { names, dir, diskBytes, workers, setUp } = options
     this.storeProcess = storeProcess
     this.store = storeProcess.client({ root: '/holdfast/' })
     this.dir = dir
-    const { address: store } = storeProcess
+    const { nodeAddress: store } = storeProcess
     const node = { dir, diskBytes, store }
     this.nodes = names.map((name) => {
       const special = setUp(name, store)
@@ -85,7 +85,7 @@ export class ClusterOfDaemons {
 
   /** A volume with a copy on every node, the first one the primary. No node runs. */
   async makeVolume(change: Partial<VolumeSpec>): Promise<VolumeSpec> {
-    const { store, storeProcess: { address } } = this
+    const { store, storeProcess: { nodeAddress: address } } = this
     return makeVolume(this.nodes, { store, address }, change)
   }
 

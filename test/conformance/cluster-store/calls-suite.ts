@@ -4,9 +4,8 @@ import { PAGE_ENTRIES_MAX, VALUE_BYTES_MAX } from '../../../cluster/store/cluste
 import type {
   CasOutcome, ClusterStore, Cursor, Entry, Position, Version,
 } from '../../../cluster/store/cluster-store.ts'
-import { RawEtcd, bytes } from './raw-etcd.ts'
-import { startStore } from './store-process.ts'
-import type { Kind } from './store-process.ts'
+import { bytes } from './raw-etcd.ts'
+import type { StartStore } from './store-process.ts'
 
 /** Put or delete that has to win. */
 export async function swap(
@@ -41,8 +40,8 @@ export async function listAll(
 export const textOf = (entry: Entry | undefined): string | undefined =>
   entry === undefined ? undefined : Buffer.from(entry.value).toString()
 
-export async function callsSuite(t: Test, kind: Kind): Promise<void> {
-  const process = await startStore(t, kind)
+export async function callsSuite(t: Test, startStore: StartStore): Promise<void> {
+  const process = await startStore(t)
   const store = process.client()
 
   await t.test('a key is made, changed, deleted, and made again', async (t) => {
@@ -132,11 +131,10 @@ export async function callsSuite(t: Test, kind: Kind): Promise<void> {
   })
 
   await t.test('a list whose moment is forgotten says so', async (t) => {
-    const raw = new RawEtcd(t, process.address)
     const page = await store.list({ prefix: 'p/', limit: 10 })
     if (!page.ok) throw page.error
     await swap(store, 'other', undefined, '1')
-    await raw.call('KV', 'Compact', { revision: store.known()!.revision, physical: true })
+    await process.compact(store.known()!.revision)
     const next = await store.list({ prefix: 'p/', after: page.value.next })
     t.match(next, { ok: false, error: { code: 'store-history', message: /list again/ } })
   })

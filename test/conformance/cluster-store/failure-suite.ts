@@ -4,18 +4,17 @@
  */
 import { cpSync, rmSync } from 'node:fs'
 import type { Test } from 'tap'
-import { connectEtcdStore } from '../../../cluster/store/etcd-store.ts'
 import type { CasOutcome, Version } from '../../../cluster/store/cluster-store.ts'
 import { listAll, read, swap, textOf } from './calls-suite.ts'
 import { bytes } from './raw-etcd.ts'
-import { HOST, freePort, startStore } from './store-process.ts'
-import type { Kind } from './store-process.ts'
+import { HOST, freePort } from './store-process.ts'
+import type { StartStore } from './store-process.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 import { Told } from './watch-suite.ts'
 
-export async function failureSuite(t: Test, kind: Kind): Promise<void> {
+export async function failureSuite(t: Test, startStore: StartStore): Promise<void> {
   await t.test('lost answers and lost requests are unknown, and reading tells which', async (t) => {
-    const process = await startStore(t, kind)
+    const process = await startStore(t)
     const proxy = await TcpProxy.start(t, process.port)
     const [store, direct] = [process.client({ addresses: proxy.address }), process.client()]
     const version = await swap(store, 'k', undefined, 'old')
@@ -47,7 +46,7 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
   })
 
   await t.test('a store that stands still: deadlines, then it goes on', async (t) => {
-    const process = await startStore(t, kind)
+    const process = await startStore(t)
     const [store, patient] = [process.client({ timeoutMs: 600 }), process.client()]
     const version = await swap(patient, 'k', undefined, '1')
     while (!(await store.get('k')).ok);
@@ -72,7 +71,7 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
   })
 
   await t.test('a restart and kill -9 at any moment keep what was answered', async (t) => {
-    const process = await startStore(t, kind)
+    const process = await startStore(t)
     const clients = Array.from({ length: 6 }, () => process.client({ timeoutMs: 10_000 }))
     const answered = clients.map(() => 0)
     let killAt = 50
@@ -115,7 +114,7 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
   })
 
   await t.test('an old backup and another store are refused', async (t) => {
-    const process = await startStore(t, kind)
+    const process = await startStore(t)
     const store = process.client()
     const version = await swap(store, 'k', undefined, 'old')
     await process.stop()
@@ -141,38 +140,19 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
     t.equal(textOf(await read(process.client(), 'k')), 'old', 'nothing was changed there')
 
     await process.kill()
-    const other = await startStore(t, kind, process.port)
+    const other = await startStore(t, process.port)
     // An etcd makes its id of its addresses; only a store with another one is another one.
     const replaced = other.kind.name === 'etcd' ? behind : { code: 'store-replaced', message: /is another one/ }
     t.match(await store.get('k'), { ok: false, error: replaced })
     const making = await restarted.compareAndSwap({ key: 'k', version: undefined, value: bytes('x') })
     t.match(making, { outcome: 'refused', error: replaced })
     t.equal(await read(other.client(), 'k'), undefined)
-    const elsewhere = connectEtcdStore({ addresses: other.address, known: { ...known, clusterId: '1', revision: 1 } })
-    t.teardown(() => elsewhere.close())
+    const elsewhere = other.client({ known: { ...known, clusterId: '1', revision: 1 } })
     t.match(await elsewhere.get('k'), { ok: false, error: { code: 'store-replaced' } })
   })
 
-  await t.test('several addresses: the next one is asked when one fails or is silent', async (t) => {
-    const process = await startStore(t, kind)
-    const nobody = `http://${HOST}:${freePort()}`
-    const silent = await TcpProxy.start(t, process.port)
-    const addresses = `${nobody},${silent.address},${process.address}`
-    const startedMs = performance.now()
-    const version = await swap(process.client({ addresses, timeoutMs: 60_000 }), 'k', undefined, '1')
-    t.ok(performance.now() - startedMs < 10_000, 'a refused connection is not waited for')
-    const store = process.client({ addresses, timeoutMs: 3000 })
-    t.equal(textOf(await read(store, 'k')), '1')
-    silent.lose('requests', 'answers')
-    t.equal(textOf(await read(store, 'k')), '1')
-    await swap(store, 'k', version, '2')
-    const wrong = process.client({ addresses: nobody, timeoutMs: 200 })
-    t.match(await wrong.get('k'), { ok: false, error: { code: 'store-unreachable', message: /nothing answers there/ } })
-    t.match(await wrong.compareAndSwap({ key: 'k', version, value: bytes('x') }), { outcome: 'refused' })
-  })
-
   await t.test('closing ends what is under way', async (t) => {
-    const process = await startStore(t, kind)
+    const process = await startStore(t)
     const store = process.client({ timeoutMs: 60_000 })
     const version = await swap(store, 'k', undefined, '1')
     process.signal('SIGSTOP')
@@ -196,4 +176,23 @@ export async function failureSuite(t: Test, kind: Kind): Promise<void> {
       t.match((await change).outcome, /unknown|refused|won/)
     }
   })
+}
+
+/** Of a store with several members: the next one is asked when one fails or is silent. */
+export async function addressesSuite(t: Test, startStore: StartStore): Promise<void> {
+  const process = await startStore(t)
+  const nobody = `http://${HOST}:${freePort()}`
+  const silent = await TcpProxy.start(t, process.port)
+  const addresses = `${nobody},${silent.address},${process.address}`
+  const startedMs = performance.now()
+  const version = await swap(process.client({ addresses, timeoutMs: 60_000 }), 'k', undefined, '1')
+  t.ok(performance.now() - startedMs < 10_000, 'a refused connection is not waited for')
+  const store = process.client({ addresses, timeoutMs: 3000 })
+  t.equal(textOf(await read(store, 'k')), '1')
+  silent.lose('requests', 'answers')
+  t.equal(textOf(await read(store, 'k')), '1')
+  await swap(store, 'k', version, '2')
+  const wrong = process.client({ addresses: nobody, timeoutMs: 200 })
+  t.match(await wrong.get('k'), { ok: false, error: { code: 'store-unreachable', message: /nothing answers there/ } })
+  t.match(await wrong.compareAndSwap({ key: 'k', version, value: bytes('x') }), { outcome: 'refused' })
 }

@@ -11,7 +11,7 @@ export const bytes = (text: string): Buffer => Buffer.from(text)
 export class RawEtcd {
   private readonly client: Client
 
-  constructor(t: Test, address: string) {
+  constructor(t: Pick<Test, 'teardown'>, address: string) {
     this.client = new Client(address.replace('http://', ''), credentials.createInsecure(), {
       'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': -1,
     })

@@ -12,6 +12,7 @@ import type { Test } from 'tap'
 import { connectEtcdStore } from '../../../cluster/store/etcd-store.ts'
 import type { EtcdStoreOptions } from '../../../cluster/store/etcd-store.ts'
 import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
+import { RawEtcd } from './raw-etcd.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 
 const MAIN = path.resolve(import.meta.dirname, '../../../cli/main.ts')
@@ -53,12 +54,38 @@ export const ETCD: Kind = {
 export const etcdMissing = (): string | false =>
   spawnSync('etcd', ['--version']).status === 0 ? false : 'etcd is not installed (Debian package etcd-server)'
 
-export class StoreProcess {
+export type ClientOptions = Partial<EtcdStoreOptions>
+
+/** What the suites do with a store, whichever it is. */
+export interface StoreUnderTest {
+  readonly kind: { name: string }
+  readonly dir: string
+  readonly port: number
+  readonly address: string
+  /** As `--store` of a node takes it. */
+  readonly nodeAddress: string
+  readonly pid: number
+  start(): Promise<void>
+  stop(): Promise<unknown>
+  kill(): Promise<void>
+  /** Resolves when it ended by itself. */
+  ended(): Promise<number | null>
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void
+  /** What was before that revision is forgotten. */
+  compact(revision: number): Promise<void>
+  client(options?: ClientOptions): ClusterStore
+}
+
+/** @param port  that of a store whose place it takes */
+export type StartStore = (t: Test, port?: number) => Promise<StoreUnderTest>
+
+export class StoreProcess implements StoreUnderTest {
   readonly kind: Kind
   readonly dir: string
   readonly port: number
   readonly host: string
   readonly address: string
+  readonly nodeAddress: string
   output = ''
   private readonly t: Pick<Test, 'teardown'>
   private child: ChildProcess | undefined
@@ -74,6 +101,7 @@ export class StoreProcess {
     this.port = port
     this.host = host
     this.address = `http://${host}:${port}`
+    this.nodeAddress = this.address
     t.teardown(() => this.kill())
   }
 
@@ -119,8 +147,12 @@ export class StoreProcess {
     process.kill(this.pid, signal)
   }
 
+  async compact(revision: number): Promise<void> {
+    await new RawEtcd(this.t, this.address).call('KV', 'Compact', { revision: String(revision), physical: true })
+  }
+
   /** A client of it, closed with the test. */
-  client(options: Partial<EtcdStoreOptions> = {}): ClusterStore {
+  client(options: ClientOptions = {}): ClusterStore {
     const client = connectEtcdStore({ addresses: this.address, root: '/test/', ...options })
     this.t.teardown(() => client.close())
     return client

@@ -4,9 +4,7 @@ import type { Test } from 'tap'
 import { VALUE_BYTES_MAX } from '../../../cluster/store/cluster-store.ts'
 import type { ClusterStore, Position, Watch, WatchEvent } from '../../../cluster/store/cluster-store.ts'
 import { listAll, read, swap } from './calls-suite.ts'
-import { RawEtcd } from './raw-etcd.ts'
-import { startStore } from './store-process.ts'
-import type { Kind } from './store-process.ts'
+import type { StartStore } from './store-process.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
 /** What a watch told so far, as `key=value` and `key!` for deletions, and its end. */
@@ -49,8 +47,8 @@ export class Told extends EventEmitter {
 
 const positionOf = async (store: ClusterStore): Promise<Position> => (await listAll(store, 'w/')).position
 
-export async function watchSuite(t: Test, kind: Kind): Promise<void> {
-  const process = await startStore(t, kind)
+export async function watchSuite(t: Test, startStore: StartStore): Promise<void> {
+  const process = await startStore(t)
   const store = process.client()
 
   await t.test('what happens behind a list is told, in order, deletions too', async (t) => {
@@ -89,13 +87,11 @@ export async function watchSuite(t: Test, kind: Kind): Promise<void> {
   })
 
   await t.test('behind a compaction it is gone', async (t) => {
-    const raw = new RawEtcd(t, process.address)
-    const compact = (revision: number) => raw.call('KV', 'Compact', { revision: String(revision), physical: true })
     const old = await positionOf(store)
     const version = await swap(store, 'w/c', undefined, '1')
     const newer = await positionOf(store)
     await swap(store, 'w/c', version, undefined)
-    await compact(store.known()!.revision)
+    await process.compact(store.known()!.revision)
     t.strictSame(await new Told(t, store, 'w/', old).ended(), { type: 'gone' })
     const { end, words } = await raced(new Told(t, store, 'w/c', newer), 'w/c!')
     t.ok(end?.type === 'gone' || words.includes('w/c!'), 'the deletion at the compacted revision is told, or gone is')
