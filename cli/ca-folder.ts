@@ -85,7 +85,8 @@ export function issue(dir: string, wish: IssueWish): Authority & { uri: string }
   return { clusterId, expiresAtMs, uri }
 }
 
-function readAuthority(dir: string): { clusterId: string; issuer: Issuer } {
+/** @throws HoldfastError `tls-files` */
+export function readAuthority(dir: string): { clusterId: string; issuer: Issuer } {
   const [file, keyFile] = [path.join(dir, 'ca.crt'), path.join(dir, 'ca.key')]
   const bad = (where: string, reason: string, cause?: unknown) =>
     new HoldfastError('tls-files', { file: where, reason }, { cause })
@@ -100,10 +101,25 @@ function readAuthority(dir: string): { clusterId: string; issuer: Issuer } {
     throw bad(existsSync(file) ? keyFile : file, `it cannot be read: ${code}`, error)
   }
   const { certificate, key } = issuer
-  const clusterId = AUTHORITY_URI.exec(certificate.subjectAltName ?? '')?.[1]
-  if (clusterId === undefined) throw bad(file, 'it was not made by `holdfast ca init`')
+  const clusterId = clusterIn(file, certificate)
   if (!certificate.checkPrivateKey(key)) throw bad(keyFile, 'it is not the key of ca.crt')
   return { clusterId, issuer }
+}
+
+/** Of the CA's certificate alone. @throws HoldfastError `tls-files` */
+export function clusterOfAuthority(file: string, pem: string): string {
+  try {
+    return clusterIn(file, new X509Certificate(pem))
+  } catch (error) {
+    if (error instanceof HoldfastError) throw error
+    throw new HoldfastError('tls-files', { file, reason: 'it is no certificate' }, { cause: error })
+  }
+}
+
+function clusterIn(file: string, { subjectAltName = '' }: X509Certificate): string {
+  const clusterId = AUTHORITY_URI.exec(subjectAltName)?.[1]
+  if (clusterId !== undefined) return clusterId
+  throw new HoldfastError('tls-files', { file, reason: 'it was not made by `holdfast ca init`' })
 }
 
 /** A folder that is somebody else's would lose its key. */

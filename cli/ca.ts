@@ -35,6 +35,7 @@ function folderOf(given: Arguments): string {
 const dayOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10)
 
 export async function initCa({ arguments: given, output }: Invocation): Promise<number> {
+  if (given.text('secret') !== undefined) return initSecrets(given, output)
   const dir = folderOf(given)
   const clusterId = given.text('cluster')
   if (clusterId !== undefined && !CLUSTER_ID.test(clusterId)) {
@@ -46,6 +47,17 @@ export async function initCa({ arguments: given, output }: Invocation): Promise<
     `a CA for cluster ${made.clusterId} is in ${dir}, valid until ${dayOf(made.expiresAtMs)}`,
     `keep ${path.join(dir, 'ca.key')} off the nodes: who has it can be any node and any user`,
   ])
+  return EXIT_OK
+}
+
+async function initSecrets(given: Arguments, output: Invocation['output']): Promise<number> {
+  for (const other of ['dir', 'cluster'] as const) {
+    if (given.text(other) !== undefined) throw usageError(`--${other} and --secret contradict each other`, 'give one')
+  }
+  const { setUpSecrets } = await import('./kube-setup.ts')
+  const { namespace, made } = await setUpSecrets(given, daysOf(given, CA_DAYS_DEFAULT))
+  const what = made.length === 0 ? 'nothing, all of it is there' : made.join(', ')
+  output.result({ namespace, made }, () => [`made in namespace ${namespace}: ${what}`])
   return EXIT_OK
 }
 

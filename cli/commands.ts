@@ -75,6 +75,8 @@ const NODE_COMMANDS: Command[] = [
     positionals: [],
     options: {
       name: { value: 'NAME', summary: 'required; 1 to 63 of a-z, 0-9 and -' },
+      'kube-node': { value: 'NAME', summary: 'new: instead: as Kubernetes calls it; its label says the zone' },
+      kubeconfig: { value: 'FILE', summary: 'new: of --kube-node, elsewhere than in a pod' },
       dir: { value: 'DIR', summary: 'required; the node keeps its state in DIR/NAME' },
       disk: {
         value: 'path=P[,size=S][,pool=N][,tags=a+b]',
@@ -96,7 +98,7 @@ const NODE_COMMANDS: Command[] = [
       workers: { value: 'N', summary: 'data threads (default: 1 up to 4 cores, then half the cores)' },
       zone: { value: 'ZONE', summary: 'failure domain: copies go to different ones first' },
       'new-zone': { summary: 'new: the zone may be one that no other node of the cluster is in' },
-      store: { value: 'URL[,URL]', summary: 'new: be a node of the cluster of this store; without it, by itself' },
+      store: { value: 'URL[,URL]', summary: 'new: of a cluster: its store; `kube:` in a pod. Without it, by itself' },
       'listen-peer': { value: 'HOST:PORT', summary: 'data of other nodes, who are told this (default 127.0.0.1:0)' },
       'listen-api': { value: 'HOST:PORT', summary: 'control by other nodes and users (default 127.0.0.1:0)' },
       tls: { value: 'DIR', summary: 'new: its ca.crt, tls.crt and tls.key (`holdfast ca issue`); TLS 1.3 everywhere' },

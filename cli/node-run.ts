@@ -4,11 +4,14 @@ import { runSupervisor } from '../dataplane/supervisor.ts'
 import type { Invocation } from './command.ts'
 
 export async function runNode({ arguments: given }: Invocation): Promise<number> {
+  const isKubernetes = given.text('kube-node') !== undefined
+  const kubernetes = isKubernetes ? await (await import('./kube-node.ts')).asKubernetesSays(given) : {}
   const code = await runSupervisor(nodeConfigOf({
     name: given.text('name'),
     dir: given.text('dir'),
     zone: given.text('zone'),
     'new-zone': given.flag('new-zone'),
+    ...kubernetes,
     disk: given.texts('disk'),
     'listen-tcp': given.text('listen-tcp'),
     'listen-metrics': given.text('listen-metrics'),

@@ -61,8 +61,8 @@ interface Wish {
   fromNow?: boolean
 }
 
-const ALGORITHM = sequence(oid(OID.ecdsaWithSha256))
-const nameOf = (commonName: string): Buffer => sequence(set(sequence(oid(OID.commonName), utf8(commonName))))
+export const ALGORITHM = sequence(oid(OID.ecdsaWithSha256))
+export const nameOf = (commonName: string): Buffer => sequence(set(sequence(oid(OID.commonName), utf8(commonName))))
 
 function extension(id: string, isCritical: boolean, content: Uint8Array): Buffer {
   return sequence(oid(id), ...(isCritical ? [boolean(true)] : []), octetString(content))
@@ -72,7 +72,8 @@ function extension(id: string, isCritical: boolean, content: Uint8Array): Buffer
 const keyIdOf = (spki: Uint8Array): Buffer =>
   createHash('sha1').update(spki.subarray(spki.length - POINT_BYTES)).digest()
 
-const spkiOf = (key: KeyObject): Buffer => createPublicKey(key).export({ type: 'spki', format: 'der' })
+export const spkiOfPublic = (key: KeyObject): Buffer => key.export({ type: 'spki', format: 'der' })
+export const spkiOf = (key: KeyObject): Buffer => spkiOfPublic(createPublicKey(key))
 
 function serial(): Buffer {
   const bytes = randomBytes(SERIAL_BYTES)
@@ -100,16 +101,20 @@ function signed(
       extension(OID.subjectKeyId, false, octetString(keyIdOf(publicKey))), issuerKeyId, ...extensions,
     )),
   )
-  const certificate = sequence(body, ALGORITHM, bitString(sign('sha256', body, by.key)))
-  const lines = certificate.toString('base64').match(/.{1,64}/g)!.join('\n')
-  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`
+  return armoured('CERTIFICATE', sequence(body, ALGORITHM, bitString(sign('sha256', body, by.key))))
 }
 
-function newKey(): KeyObject {
+/** PEM. */
+export function armoured(what: string, der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g)!.join('\n')
+  return `-----BEGIN ${what}-----\n${lines}\n-----END ${what}-----\n`
+}
+
+export function newKey(): KeyObject {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
 }
 
-const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }) as string
+export const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }) as string
 
 /** A CA that signs itself, and may sign no other CA. */
 export function makeAuthority(wish: Wish & { uri: string }): KeyAndCertificate {
@@ -124,26 +129,34 @@ export function makeAuthority(wish: Wish & { uri: string }): KeyAndCertificate {
   return { key: pemOf(key), certificate }
 }
 
+export type IssueWish = Wish & { names: AlternativeNames; purposes: readonly KeyPurpose[] }
+
 /** A key, and what `issuer` says of it. */
-export function issueCertificate(
-  wish: Wish & { names: AlternativeNames; purposes: readonly KeyPurpose[] },
-  issuer: Issuer,
-): KeyAndCertificate {
-  const { names: { uri, dns = [], ip = [] }, purposes } = wish
+export function issueCertificate(wish: IssueWish, issuer: Issuer): KeyAndCertificate {
   const key = newKey()
-  const names = [
-    ...(uri === undefined ? [] : [implicit(NAME.uri, Buffer.from(uri))]),
-    ...dns.map((name) => implicit(NAME.dns, Buffer.from(name))),
-    ...ip.map((address) => implicit(NAME.ip, ipBytes(address))),
-  ]
-  const certificate = signed(wish, spkiOf(key), { commonName: commonNameOf(issuer.certificate), key: issuer.key }, [
+  return { key: pemOf(key), certificate: certify(wish, key, issuer) }
+}
+
+/** What `issuer` says of a key on P-256 that somebody else has. @param key  or its public half. @returns PEM */
+export function certify(wish: IssueWish, key: KeyObject, issuer: Issuer): string {
+  const { names, purposes } = wish
+  const by = { commonName: commonNameOf(issuer.certificate), key: issuer.key }
+  const certificate = signed(wish, key.type === 'public' ? spkiOfPublic(key) : spkiOf(key), by, [
     extension(OID.basicConstraints, true, sequence()),
     extension(OID.keyUsage, true, bitString(DIGITAL_SIGNATURE.bits, DIGITAL_SIGNATURE.unused)),
     extension(OID.extendedKeyUsage, false, sequence(...purposes.map((purpose) => oid(OID[purpose])))),
-    extension(OID.alternativeNames, false, sequence(...names)),
+    alternativeNames(names),
   ])
   assertIssued(certificate, issuer)
-  return { key: pemOf(key), certificate }
+  return certificate
+}
+
+export function alternativeNames({ uri, dns = [], ip = [] }: AlternativeNames): Buffer {
+  return extension(OID.alternativeNames, false, sequence(
+    ...(uri === undefined ? [] : [implicit(NAME.uri, Buffer.from(uri))]),
+    ...dns.map((name) => implicit(NAME.dns, Buffer.from(name))),
+    ...ip.map((address) => implicit(NAME.ip, ipBytes(address))),
+  ))
 }
 
 /** Of a certificate of ours: its subject has nothing else. */

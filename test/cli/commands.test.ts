@@ -50,7 +50,7 @@ t.test('slips end in one sentence', async (t) => {
     ['volume create x --size 10.5', 2, /size "10\.5" is not allowed; .* multiple of 1 MiB, at most 64 TiB/],
     ['volume create x --size 10G5', 2, /multiple of 1 MiB/],
     ['volume create x --size 65Ti', 2, /at most 64 TiB/],
-    ['volume create x --size 1Gi --param nope', 2, /--param nope is not K=V/],
+    ['volume create x --size 1Gi --param nope', 2, /parameter nope is not K=V/],
     ['volume create x --size 1Gi --pool a --param pool=b', 2, /pool is given twice/],
     ['snapshot create data Now', 2, /snapshot name "Now" is not allowed; use 1 to 63 characters/],
     ['snapshot create data now --label x', 2, /--label x is not K=V/],

@@ -1,0 +1,52 @@
+/** Certificate signing requests as the Kubernetes API has them, as far as nodes and their signer need (SPEC.md C1). */
+import type { Json } from '../../cluster/store/json-value.ts'
+import { isRecord } from '../../engine/value-shape.ts'
+
+export const SIGNER = 'holdfast.io/node'
+export const REQUESTS_PATH = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
+/** In `spec.extra`, put there by the API server: the node to which the token of who asked is bound. */
+export const NODE_NAME = 'authentication.kubernetes.io/node-name'
+/** Nothing but what our certificates are for. */
+export const USAGES = ['client auth', 'digital signature', 'server auth'] as const
+
+export interface CertificateRequest {
+  name: string
+  /** The whole object, to be put again with what is decided. */
+  object: Json
+  /** Who asked, as the API server says. */
+  username: string
+  /** Empty: his token is bound to no node, or the API server does not tell. */
+  nodeName: string
+  /** PEM. */
+  request: string
+  usages: readonly string[]
+  isApproved: boolean
+  /** Denied or failed; empty: neither. */
+  refusal: string
+  /** PEM; empty: not yet. */
+  certificate: string
+}
+
+/** Undefined: it is none of ours, or cannot be read. */
+export function certificateRequestOf(object: unknown): CertificateRequest | undefined {
+  if (!isRecord(object) || !isRecord(object.metadata) || !isRecord(object.spec)) return undefined
+  const { metadata, spec } = object
+  const status = isRecord(object.status) ? object.status : {}
+  if (spec.signerName !== SIGNER || typeof metadata.name !== 'string') return undefined
+  const extra = isRecord(spec.extra) ? spec.extra[NODE_NAME] : undefined
+  const conditions = Array.isArray(status.conditions) ? status.conditions.filter(isRecord) : []
+  const refused = conditions.find(({ type }) => type === 'Denied' || type === 'Failed')
+  return {
+    name: metadata.name,
+    object,
+    username: textOf(spec.username),
+    nodeName: Array.isArray(extra) && extra.length === 1 ? textOf(extra[0]) : '',
+    request: Buffer.from(textOf(spec.request), 'base64').toString('latin1'),
+    usages: Array.isArray(spec.usages) ? spec.usages.map(textOf).sort() : [],
+    isApproved: conditions.some(({ type }) => type === 'Approved'),
+    refusal: refused === undefined ? '' : textOf(refused.message) || 'it was denied',
+    certificate: Buffer.from(textOf(status.certificate), 'base64').toString('latin1'),
+  }
+}
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
