@@ -345,6 +345,8 @@ export interface DetachVolumeRequest {
   node: string
   /** Instead of `node`: whoever holds it, also when nobody does. */
   all?: boolean
+  /** Only who holds it under this generation or an older one; 0: that of the volume when it is first looked at. */
+  generation?: number
 }
 
 export interface Explanation {

@@ -211,6 +211,8 @@ export class ClusterControl implements ControlApi {
     const { spec: { id, name: volume }, allowDegraded } = await this.wishes.find(name)
     const nodes = allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount()
     const record = await this.wishes.update(id, (one) => {
+      // Who was elected before may get to this late, behind a newer wish.
+      this.term()
       const next = withChanges(one, changes, nodes)
       if (changes.has('compression') && next.spec.compression !== undefined) this.known('compression', volume)
       return next
@@ -311,8 +313,9 @@ export class ClusterControl implements ControlApi {
   }
 
   /** It is looked at whether others are refused, also of a node that does not hold it: maybe it did a moment ago. */
-  async detachVolume({ name, node, all }: DetachVolumeRequest): Promise<Volume> {
-    const { record, config, was } = await this.wishes.detach(name, all === true ? 'all' : { node })
+  async detachVolume({ name, node, all, generation = 0 }: DetachVolumeRequest): Promise<Volume> {
+    this.term()
+    const { record, config, was } = await this.wishes.detach(name, all === true ? 'all' : { node }, generation)
     if (record.trash === null) await untilOthersAreRefused(this.options, record, config.attach)
     if (!was && all !== true) {
       const from = node === '' ? 'any node' : shown(node)

@@ -52,6 +52,10 @@ function attachedError(name: string, { attach }: VolumeConfig, holders: readonly
   return new HoldfastError('volume-attached', { name, holders: holders.join(', '), mode: attach.mode })
 }
 
+/** Who holds it by an attachment that was begun later is not who was meant. */
+const heldUpTo = (newest: number, { attach }: VolumeConfig, nodes: readonly string[]): string[] =>
+  nodes.filter((node) => (attach.holders[node] ?? 0) <= newest)
+
 export class VolumeWishes {
   private readonly records: RecordStore
   private readonly makingMs: number
@@ -123,7 +127,7 @@ export class VolumeWishes {
         await this.update(id, restored)
         throw attachedError(name, config, holders)
       }
-      await this.letGo(record, holders)
+      await this.letGo(record, holders, config.attach.generation)
     }
     if (holder?.value === id) await this.records.put(nameKey(name), holder.version, undefined)
   }
@@ -176,28 +180,32 @@ export class VolumeWishes {
     })
     const record = (await this.record(id))?.value
     if (record !== undefined && record.trash === null) return config
-    await this.letGo(wished, [node])
+    await this.letGo(wished, [node], config.attach.generation)
     throw new HoldfastError('volume-not-found', { name: shown(name) })
   }
 
   /**
    * By id or name, also in the trash. @param from  empty: the only one that holds it; all: whoever does
+   * @param generation  who holds it under a newer one keeps it; 0: newer than it is when it is first read, however
+   * often somebody else is faster then
    * @returns what is agreed; `was`: whether it was attached
    * @throws HoldfastError `parameter` when several hold it and none is named
    */
   async detach(
-    given: string, from: { node: string } | 'all',
+    given: string, from: { node: string } | 'all', generation = 0,
   ): Promise<{ record: VolumeRecord; config: VolumeConfig; was: boolean }> {
     const record = await this.findAnywhere(given)
     const { spec: { id, name } } = record
     const node = from === 'all' ? '' : from.node
     let was = false
+    let newest = generation === 0 ? undefined : generation
     const config = await this.reconfigure(id, name, (now) => {
+      newest ??= now.attach.generation
       const holders = Object.keys(now.attach.holders)
       if (from !== 'all' && node === '' && holders.length > 1) {
         throw new HoldfastError('parameter', { parameter: 'from', value: 'none', allowed: holders.sort().join(', ') })
       }
-      const leaving = node === '' ? holders : [node]
+      const leaving = heldUpTo(newest, now, node === '' ? holders : [node])
       const next = detached(now, leaving, restingMode(record.attachMode), randomUUID())
       was ||= next !== now
       return next
@@ -223,8 +231,11 @@ export class VolumeWishes {
     })
   }
 
-  private letGo({ spec, attachMode }: VolumeRecord, nodes: readonly string[]): Promise<VolumeConfig> {
-    const next = (now: VolumeConfig) => detached(now, nodes, restingMode(attachMode), randomUUID())
+  private letGo(
+    { spec, attachMode }: VolumeRecord, nodes: readonly string[], newest: number,
+  ): Promise<VolumeConfig> {
+    const next = (now: VolumeConfig) =>
+      detached(now, heldUpTo(newest, now, nodes), restingMode(attachMode), randomUUID())
     return this.reconfigure(spec.id, spec.name, next)
   }
 

@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
 import { configKey } from '../../../cluster/store/volume-configs.ts'
+import { volumeKey } from '../../../cluster/store/volume-records.ts'
 import type { HoldfastError } from '../../../engine/errors.ts'
 import { MIB } from '../../../engine/units.ts'
 import { ControlCluster } from './control-cluster.ts'
@@ -132,4 +133,81 @@ t.test('attaching beside a deletion: one of both gives way', async (t) => {
     t.same((await agreed()).holders, force ? {} : { n1: 2 })
     if (!force) t.equal((await volumes.getVolume({ name: 'data' })).id, made.id)
   }
+})
+
+t.test('letting go ends no attachment that was begun behind it', async (t) => {
+  const { cluster, volumes, made: { id }, attach, agreed } = await withVolume(t)
+  const held = await attach('n1')
+  const late = { name: id, node: 'n1', generation: held.generation - 1 }
+  await t.rejects(volumes.detachVolume(late), { code: 'volume-not-attached' })
+  await t.rejects(volumes.detachVolume({ ...late, node: '', generation: 1 }), { code: 'volume-not-attached' })
+  t.same((await volumes.detachVolume({ ...late, node: '', all: true })).attach, held, 'of nobody older')
+  t.same((await volumes.detachVolume({ ...late, generation: held.generation })).attach.holders, [])
+
+  // Without a generation it is the one of the first look.
+  await attach('n1')
+  const others = new VolumeWishes(new RecordStore(cluster.store))
+  const anew = async () => {
+    await others.detach(id, { node: 'n1' })
+    return others.attach(await others.find(id), { node: 'n1', mode: 'single', force: false }, [])
+  }
+  let isBetween = false
+  class Slow extends RecordStore {
+    override async put(...words: Parameters<RecordStore['put']>): Promise<boolean> {
+      if (words[0] === configKey(id) && !isBetween) {
+        isBetween = true
+        await anew()
+      }
+      return super.put(...words)
+    }
+  }
+  const { was } = await new VolumeWishes(new Slow(cluster.store)).detach(id, { node: 'n1' })
+  t.ok(was, 'the attachment that was meant is over')
+  const { holders, generation } = await agreed()
+  t.same(holders, { n1: generation }, 'who came between keeps it')
+})
+
+t.test('an attachment that finds a deletion gives back its own alone', async (t) => {
+  const { cluster, made: { id }, agreed } = await withVolume(t)
+  const others = new VolumeWishes(new RecordStore(cluster.store))
+  let stage = 'begun'
+  class Between extends RecordStore {
+    override async put(...words: Parameters<RecordStore['put']>): Promise<boolean> {
+      const isPut = await super.put(...words)
+      if (words[0] === configKey(id) && stage === 'begun') {
+        stage = 'deleted'
+        await others.delete(id, { force: true, keepMs: 60_000 })
+      }
+      return isPut
+    }
+
+    override async read<T>(key: string, decode: (value: Uint8Array) => T | undefined) {
+      const found = await super.read(key, decode)
+      if (key === volumeKey(id) && stage === 'deleted') {
+        stage = 'restored'
+        await others.attach(await others.restore(id), { node: 'n1', mode: 'single', force: false }, [])
+      }
+      return found
+    }
+  }
+  const wishes = new VolumeWishes(new Between(cluster.store))
+  const record = await others.find(id)
+  await t.rejects(wishes.attach(record, { node: 'n1', mode: 'single', force: false }, []), { code: 'volume-not-found' })
+  const { holders, generation } = await agreed()
+  t.same(holders, { n1: generation })
+})
+
+t.test('who was elected before lets nobody go, and changes nothing', async (t) => {
+  const { cluster, volumes: former, made: { id }, attach, agreed } = await withVolume(t)
+  await attach('n1')
+  const [first] = cluster.elected()
+  cluster.stall(first!.name)
+  await cluster.until('another one is elected', () => cluster.elected().length === 1)
+  cluster.goOn(first!.name)
+  const late = former.detachVolume({ name: id, node: 'n1' })
+  await t.rejects(late, { code: 'no-controller' })
+  t.same((await agreed()).holders, { n1: 2 })
+  const modified = former.modifyVolume({ name: id, parameters: { 'qos-iops': '100' } })
+  await t.rejects(modified, { code: 'no-controller' })
+  t.same((await cluster.elected().find((one) => one !== first)!.volumes.getVolume({ name: id })).qos.iops, 0)
 })
