@@ -10,6 +10,8 @@ import { newEncryptionBy, fileSource } from '../../cluster/keys/key-source.ts'
 import { shown } from '../../cluster/api/names.ts'
 import { CIPHERS, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
 import type { Cipher } from '../../engine/volume/volume-encryption.ts'
+import type { VolumeHealth } from '../../engine/volume/volume-spec.ts'
+import { HoldfastError } from '../../engine/errors.ts'
 import { keyOfSecrets } from '../encryption-key.ts'
 import type { CreateVolumeRequest, CsiVolume, VolumeContentSource } from '../messages.ts'
 import { NAME_LABEL, ourName, REQUEST_LABEL, requestDigest } from '../names.ts'
@@ -43,7 +45,7 @@ export async function createVolume(options: CreateOptions, request: CreateVolume
     csiVolume(volume, { source: request.volumeContentSource, topology: places.topology })
 
   const there = await unless('volume-not-found', api.getVolume({ name }))
-  if (there !== undefined) return answer(same(there, request, digest))
+  if (there !== undefined) return answer(served(same(there, request, digest)))
   for (const sentence of wanted.ignored) log(`volume ${name}: parameter ${sentence}`)
   const origin = source === undefined ? undefined : await source.find(api)
   const made = await unless('volume-exists', api.createVolume({
@@ -56,7 +58,7 @@ export async function createVolume(options: CreateOptions, request: CreateVolume
     preferredNodes: places.preferredNodes, allowedNodes: places.allowedNodes, allowedZones: places.allowedZones,
     ...(origin === undefined ? await newKey(wanted, request.secrets) : {}),
   }))
-  return answer(made ?? same(await api.getVolume({ name }), request, digest))
+  return answer(made ?? served(same(await api.getVolume({ name }), request, digest)))
 }
 
 /** The one that is there, if it is what is asked for. @throws CsiRefusal ALREADY_EXISTS */
@@ -68,6 +70,19 @@ function same(there: Volume, { name, capacityRange }: CreateVolumeRequest, diges
       : !isWithin(sizeBytes, capacityRange) ? `it has ${sizeBytes} bytes` : undefined
   if (why === undefined) return there
   throw exists(`there is a volume ${there.name} already for ${shown(name)}, and it is not what is asked for: ${why}`)
+}
+
+const SERVED: readonly VolumeHealth[] = ['healthy', 'degraded', 'at-risk']
+
+/**
+ * OK lets Kubernetes delete what it was made from. A clone that is only wished for, or that nobody serves yet, may
+ * have no copy that has anything of that.
+ * @throws HoldfastError `volume-waits`
+ */
+function served(volume: Volume): Volume {
+  const { name, epoch, health, healthReason } = volume
+  if (epoch > 0 && SERVED.includes(health)) return volume
+  throw new HoldfastError('volume-waits', { name, reason: healthReason })
 }
 
 /** @throws CsiRefusal INVALID_ARGUMENT: it would be empty for ever */
