@@ -47,6 +47,16 @@ export class KubeletFolder {
     }
     return reached
   }
+
+  isInside(asked: string): boolean {
+    try {
+      this.inside(asked)
+      return true
+    } catch (error) {
+      if (error instanceof HoldfastError && error.code === 'mount-path') return false
+      throw error
+    }
+  }
 }
 
 /** What cannot be looked at is no link that could be followed: the device under it may be gone. */

@@ -10,7 +10,6 @@ import { csiService } from '../definition.ts'
 import { growFileSystem } from '../host/file-systems.ts'
 import type { FileSystem } from '../host/file-systems.ts'
 import type { HostDevice } from '../host/host-devices.ts'
-import type { KubeletFolder } from '../host/kubelet-paths.ts'
 import { isReadOnly } from '../host/mountinfo.ts'
 import type { Mount } from '../host/mountinfo.ts'
 import { isVolumeId } from '../names.ts'
@@ -38,7 +37,6 @@ const CAPABILITIES = [
 
 export interface NodeServiceOptions extends StagingOptions {
   api: ControlClient
-  kubelet: KubeletFolder
   keys: Pick<KeyAtStage, 'put' | 'take'>
   operations: Operations
   zone: string
@@ -144,22 +142,13 @@ interface Shown {
   path: string
 }
 
-/** Undefined: it is none of kubelet's, so nothing of ours is there. */
-function insideOf(kubelet: KubeletFolder, asked: string): string | undefined {
-  try {
-    return kubelet.inside(asked)
-  } catch (error) {
-    if (error instanceof HoldfastError && error.code === 'mount-path') return undefined
-    throw error
-  }
-}
-
 /** What a path shows of a volume. @throws CsiRefusal NOT_FOUND */
 async function shownAt({ devices, kubelet }: NodeServiceOptions, volumeId: string, asked: string): Promise<Shown> {
   ownVolume(volumeId)
   const device = await devices.find(volumeId)
   if (device === undefined) throw notFound(`volume ${volumeId} is not on this host`)
-  const path = insideOf(kubelet, asked)
+  // Elsewhere nothing of ours is.
+  const path = kubelet.isInside(asked) ? kubelet.inside(asked) : undefined
   const mount = path === undefined ? undefined : mountOf(device, path)
   if (path === undefined || mount === undefined) throw notFound(`volume ${volumeId} is not at ${JSON.stringify(asked)}`)
   return { device, mount, path }

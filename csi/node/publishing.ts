@@ -8,7 +8,7 @@ import type { HostDevice, HostDevices, StagedMount } from '../host/host-devices.
 import { isReadOnly, mountAt } from '../host/mountinfo.ts'
 import { bindMount, makeMountPoint, makeReadOnly, removeMountPoint, unmountAll } from '../host/mounting.ts'
 import type { Use } from './node-requests.ts'
-import { PUBLISHED, stageNoteOf } from './staging.ts'
+import { PUBLISHED, otherDevices, stageNoteOf } from './staging.ts'
 import { isMountOf, mountOf } from './volume-mounts.ts'
 
 export interface PublishWish {
@@ -74,7 +74,7 @@ async function stagedDevice(devices: HostDevices, wish: PublishWish): Promise<Ho
 /** The path is gone when this resolves. What else is mounted there is not touched. */
 export async function unpublish(devices: HostDevices, volumeId: string, targetPath: string): Promise<void> {
   const device = await devices.find(volumeId)
-  const others = (await devices.list()).filter((one) => one.volumeId !== volumeId)
+  const others = await otherDevices(devices, volumeId)
   await unmountAll(targetPath, volumeId, isMountOf(device, others))
   await removeMountPoint(targetPath)
   if (device === undefined) return

@@ -9,6 +9,7 @@ import type { Volume } from '../../cluster/api/definition.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { checkFileSystem, growFileSystem, makeUnlessThere, ownOptions } from '../host/file-systems.ts'
 import type { HostDevice, HostDevices, StagedMount } from '../host/host-devices.ts'
+import type { KubeletFolder } from '../host/kubelet-paths.ts'
 import { mountAt } from '../host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
 import type { Attachment, Use } from './node-requests.ts'
@@ -25,6 +26,7 @@ export interface StagingOptions {
   /** Name and folder of the node whose data process serves this host. */
   node: string
   nodeFolder: string
+  kubelet: KubeletFolder
 }
 
 export interface StageWish {
@@ -40,6 +42,10 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** Which of what is noted of a device is its stage. */
 export const stageNoteOf = ({ mounts }: HostDevice): StagedMount | undefined =>
   mounts.find(({ fileSystem }) => fileSystem !== PUBLISHED)
+
+/** Whose mounts are none of this volume's. */
+export const otherDevices = async (devices: HostDevices, volumeId: string): Promise<HostDevice[]> =>
+  (await devices.list()).filter((one) => one.volumeId !== volumeId)
 
 export async function stage(options: StagingOptions, asked: StageWish): Promise<void> {
   const { devices, nodeFolder } = options
@@ -64,15 +70,17 @@ export async function stage(options: StagingOptions, asked: StageWish): Promise<
  * went elsewhere by force. It ends before its device does. @throws HoldfastError `generation-past` (N3)
  */
 async function endFormerStage(
-  { devices }: StagingOptions, { volume, attachment: { generation } }: StageWish, present: HostDevice,
+  { devices, kubelet }: StagingOptions, { volume, attachment: { generation } }: StageWish, present: HostDevice,
 ): Promise<void> {
   if (present.generation === generation) return
   if (present.generation > generation) {
     const reason = `generation ${present.generation} was seen on this host`
     throw new HoldfastError('generation-past', { volume: volume.name, asked: generation, reason })
   }
-  for (const { mountPoint } of allMountsOf(present)) {
-    await unmountAll(mountPoint, volume.name, isMountOf(present, []))
+  const others = await otherDevices(devices, volume.id)
+  for (const { mountPoint } of allMountsOf(present, others)) {
+    // What somebody mounted elsewhere is his to unmount.
+    if (kubelet.isInside(mountPoint)) await unmountAll(mountPoint, volume.name, isMountOf(present, others))
   }
   await devices.detach(volume.id)
 }
@@ -158,7 +166,7 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
 /** Nothing of it is mounted or attached here afterwards; of what is staged at another path nothing is touched. */
 export async function unstage({ devices }: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
   const device = await devices.find(volumeId)
-  const others = (await devices.list()).filter((one) => one.volumeId !== volumeId)
+  const others = await otherDevices(devices, volumeId)
   await unmountAll(stagingPath, volumeId, isMountOf(device, others))
   if (device === undefined) return
   const noted = stageNoteOf(device)

@@ -19,7 +19,11 @@ export function deviceNumber(path: string): string | undefined {
   return `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >>> 12) & 0xfff00)}`
 }
 
-/** @param others  devices of other volumes */
+/**
+ * Without a number of its device, also whatever looks like a device of ours and is none of `others`: so only of a path
+ * that was named for this volume.
+ * @param others  devices of other volumes
+ */
 export function isMountOf(device: HostDevice | undefined, others: readonly HostDevice[]): (mount: Mount) => boolean {
   const number = device === undefined ? undefined : deviceNumber(device.path)
   const taken = new Set(others.map(({ path }) => deviceNumber(path)))
@@ -37,13 +41,22 @@ function shownDevice(mount: Mount): string | undefined {
   return isDeviceNode(mount) ? deviceNumber(mount.mountPoint) : mount.device
 }
 
-/** What a path shows of that device; undefined: nothing. */
-export function mountOf(device: HostDevice, path: string): Mount | undefined {
+/**
+ * What a path shows of that device; undefined: nothing. While the entry knows no device, only what was noted at it.
+ * @param others  devices of other volumes
+ */
+export function mountOf(device: HostDevice, path: string, others: readonly HostDevice[] = []): Mount | undefined {
   const mount = mountAt(path)
-  return mount !== undefined && isMountOf(device, [])(mount) ? mount : undefined
+  return mount !== undefined && isKnownMountOf(device, others)(mount) ? mount : undefined
 }
 
-/** The newest first. */
-export function allMountsOf(device: HostDevice): Mount[] {
-  return readMounts().filter(isMountOf(device, [])).reverse()
+/** The newest first. As `mountOf`: what merely looks like a mount of ours may be another's, and is left out. */
+export function allMountsOf(device: HostDevice, others: readonly HostDevice[] = []): Mount[] {
+  return readMounts().filter(isKnownMountOf(device, others)).reverse()
+}
+
+function isKnownMountOf(device: HostDevice, others: readonly HostDevice[]): (mount: Mount) => boolean {
+  const isOurs = isMountOf(device, others)
+  if (deviceNumber(device.path) !== undefined) return isOurs
+  return (mount) => device.mounts.some(({ path }) => path === mount.mountPoint) && isOurs(mount)
 }
