@@ -1,11 +1,13 @@
 /** What else Kubernetes asks of volumes: delete, look, list, grow, and whether it could have them in another way. */
+import { status } from '@grpc/grpc-js'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Snapshot, Volume } from '../../cluster/api/definition.ts'
+import type { Snapshot, SnapshotList, Volume } from '../../cluster/api/definition.ts'
 import type {
   ControllerExpandVolumeRequest, ControllerGetVolumeRequest, ControllerModifyVolumeRequest, CsiVolume,
   DeleteVolumeRequest, GetCapacityRequest, ListRequest, ValidateVolumeCapabilitiesRequest, VolumeStatus,
 } from '../messages.ts'
 import { isVolumeId, snapshotIdOf } from '../names.ts'
+import { HoldfastError } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
 import { CsiRefusal, invalid, precondition } from '../refusal.ts'
 import { accessesOf, accessOf } from './capabilities.ts'
@@ -41,14 +43,30 @@ export async function deleteVolume(api: ControlClient, { volumeId }: DeleteVolum
 async function firstKept(api: ControlClient, volume: Volume): Promise<Snapshot | undefined> {
   let after = ''
   do {
-    const page = api.listSnapshots({ volume: volume.id, limit: 0, after })
-    // Who leads it says which snapshots it has. Without one: as was said last.
-    const answer = volume.snapshots === 0 ? await unless('volume-unled', page) : await page
+    const answer = await snapshotsOf(api, volume, after)
     const kept = answer?.snapshots.find((one) => isOfKubernetes(volume.id, one))
     if (kept !== undefined) return kept
     after = answer?.next ?? ''
   } while (after !== '')
   return undefined
+}
+
+/**
+ * Who leads it says which snapshots it has. Without one nobody knows, whatever was said last and to whom; only of a
+ * volume that has no copies yet it is certain that there are none.
+ * @throws CsiRefusal UNAVAILABLE
+ */
+async function snapshotsOf(
+  api: ControlClient, { id, name, epoch }: Volume, after: string,
+): Promise<SnapshotList | undefined> {
+  try {
+    return await api.listSnapshots({ volume: id, limit: 0, after })
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'volume-unled') throw error
+    if (epoch === 0) return undefined
+    throw new CsiRefusal(status.UNAVAILABLE, `whether volume ${name} has snapshots that would go with it is not known: `
+      + `${error.message}; if they may go, delete it with \`holdfast volume delete ${name}\``)
+  }
 }
 
 const isOfKubernetes = (volumeId: string, { id, name, group }: Snapshot): boolean =>
