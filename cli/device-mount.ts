@@ -8,6 +8,7 @@ import { checkFileSystem, growFileSystem, makeUnlessThere, ownOptions } from '..
 import type { HostDevice, HostDevices } from '../csi/host/host-devices.ts'
 import { mountAt } from '../csi/host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../csi/host/mounting.ts'
+import { HoldfastError } from '../engine/errors.ts'
 
 export interface MountOrder {
   /** For sentences. */
@@ -16,10 +17,19 @@ export interface MountOrder {
   fsType: FileSystem
 }
 
-/** Mounted there when it resolves; on a device that has grown the file system is grown too. */
+/** @throws HoldfastError `mount-shared`: others may have it mounted, or mount it later */
+export function checkMountable(volume: string, mode: HostDevice['mode']): void {
+  if (mode === 'shared') throw new HoldfastError('mount-shared', { volume })
+}
+
+/**
+ * Mounted there when it resolves; on a device that has grown the file system is grown too.
+ * @throws HoldfastError `mount-shared`, and of its steps
+ */
 export async function mountOn(devices: HostDevices, device: HostDevice, order: MountOrder): Promise<void> {
   const { name: volume, fsType } = order
   const { path: devicePath, readOnly: isReadOnly, volumeId } = device
+  checkMountable(volume, device.mode)
   await makeMountPoint(order.folder, 'folder')
   const folder = realpathSync(order.folder)
   if (mountAt(folder)?.source !== devicePath) {

@@ -17,7 +17,7 @@ import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
-import { mountOn, unmountNoted } from './device-mount.ts'
+import { checkMountable, mountOn, unmountNoted } from './device-mount.ts'
 import type { MountOrder } from './device-mount.ts'
 import { findEndpoint } from './endpoint.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
@@ -117,6 +117,7 @@ async function makeDevice(
   const { generation } = attach.holders.find((holder) => holder.node === node)!
   const wish: DeviceWish = { volumeId, generation, mode: attach.mode as DeviceWish['mode'], nodeFolder, ioTimeoutMs }
   try {
+    if (mount !== undefined) checkMountable(name, wish.mode)
     return await withKeeper(stateFolder, async (devices) => {
       const attached = await devices.attach(wish)
       const isGrown = before.sizeBytes > attached.sizeBytes

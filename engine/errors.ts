@@ -203,6 +203,7 @@ export const ERRORS = {
   'mount-options': row(EINVAL, G.INVALID_ARGUMENT, false, 'mount option {option} is not allowed', 'leave it out of mountOptions'),
   'mount-differs': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} is at {path} already, {present}, and {wanted} was asked for', 'end that use first'),
   'mount-foreign': row(EINVAL, G.FAILED_PRECONDITION, false, '{path} shows {found}, which is no mount of volume {volume}; it was not touched', 'see who mounted it, and unmount it'),
+  'mount-shared': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {volume} is attached shared, and its file system is not mounted: ext4 and xfs on two nodes destroy each other\'s data', 'attach it in mode single, or use the device itself, by software that agrees on who writes'),
   'volume-published': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {volume} is published at {path} for one pod alone (ReadWriteOncePod)', 'end that pod, or use ReadWriteOnce'),
   'volume-unstaged': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {volume} is not staged at {path}', 'kubelet stages a volume before it publishes it, and does so again by itself'),
   'generation-past': row(EINVAL, G.FAILED_PRECONDITION, true, 'volume {volume} is not staged under attach generation {asked}: {reason}', 'it was attached elsewhere, or anew, since; the attachment of now has another one'),

@@ -53,6 +53,7 @@ export async function stage(options: StagingOptions, asked: StageWish): Promise<
   // Where only reading was given, nothing is written, whatever the pod could do: no log is replayed either.
   const use = { ...asked.use, isReadOnly: asked.use.isReadOnly || mode === 'read-only' }
   const wish = { ...asked, use }
+  if (use.fsType !== undefined && mode === 'shared') throw new HoldfastError('mount-shared', { volume: volume.name })
   const present = await devices.find(volume.id)
   if (present !== undefined) await endFormerStage(options, wish, present)
   await awaitOffer(options, wish)

@@ -154,6 +154,16 @@ t.test('what is foreign is not touched', { skip }, async (t) => {
   await takenAway(t, host, [])
 })
 
+t.test('no file system of a volume that others may write', { skip }, async (t) => {
+  const host = hostOf(t)
+  await host.serve(1)
+  const shared = stageRequest(host, capability('ext4'), context(1, 'shared'))
+  t.match(await host.call('NodeStageVolume', shared, once), {
+    code: FAILED_PRECONDITION, message: /attached shared, and its file system is not mounted/,
+  })
+  await takenAway(t, host, [])
+})
+
 t.test('one pod alone', { skip }, async (t) => {
   const host = hostOf(t)
   await host.serve(1)
