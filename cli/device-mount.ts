@@ -8,6 +8,7 @@ import { checkFileSystem, growFileSystem, makeUnlessThere, ownOptions } from '..
 import type { HostDevice, HostDevices } from '../csi/host/host-devices.ts'
 import { mountAt } from '../csi/host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../csi/host/mounting.ts'
+import { allMountsOf, isMountOf, mountOf } from '../csi/node/volume-mounts.ts'
 import { HoldfastError } from '../engine/errors.ts'
 
 export interface MountOrder {
@@ -24,7 +25,7 @@ export function checkMountable(volume: string, mode: HostDevice['mode']): void {
 
 /**
  * Mounted there when it resolves; on a device that has grown the file system is grown too.
- * @throws HoldfastError `mount-shared`, and of its steps
+ * @throws HoldfastError `mount-shared`, `mount-foreign`, and of its steps
  */
 export async function mountOn(devices: HostDevices, device: HostDevice, order: MountOrder): Promise<void> {
   const { name: volume, fsType } = order
@@ -32,10 +33,18 @@ export async function mountOn(devices: HostDevices, device: HostDevice, order: M
   checkMountable(volume, device.mode)
   await makeMountPoint(order.folder, 'folder')
   const folder = realpathSync(order.folder)
-  if (mountAt(folder)?.source !== devicePath) {
+  if (mountOf(device, folder) === undefined) {
+    const foreign = mountAt(folder)
+    if (foreign !== undefined) {
+      const found = `${foreign.fsType} of ${foreign.source}`
+      throw new HoldfastError('mount-foreign', { path: folder, found, volume })
+    }
     const wish = { volume, devicePath, fsType, isReadOnly }
-    await makeUnlessThere(wish)
-    await checkFileSystem(wish)
+    // What is mounted somewhere is in use: neither formatted nor checked.
+    if (allMountsOf(device).length === 0) {
+      await makeUnlessThere(wish)
+      await checkFileSystem(wish)
+    }
     const options = ownOptions(fsType, isReadOnly)
     const others = device.mounts.filter(({ path }) => path !== folder)
     await devices.note(volumeId, { mounts: [...others, { path: folder, fileSystem: fsType, options }], making: '' })
@@ -44,9 +53,8 @@ export async function mountOn(devices: HostDevices, device: HostDevice, order: M
   if (!isReadOnly) await growFileSystem(devicePath, folder, fsType)
 }
 
-/** What `mountOn` mounted is unmounted, the newest first. Refused while somebody uses it. */
-export async function unmountNoted(name: string, device: HostDevice): Promise<void> {
-  for (const { path } of device.mounts.toReversed()) {
-    await unmountAll(path, name, ({ source }) => source === device.path)
-  }
+/** What `mountOn` mounted is unmounted, the newest first; also of a device that is gone. Refused while it is used. */
+export async function unmountNoted(devices: HostDevices, name: string, device: HostDevice): Promise<void> {
+  const others = (await devices.list()).filter(({ volumeId }) => volumeId !== device.volumeId)
+  for (const { path } of device.mounts.toReversed()) await unmountAll(path, name, isMountOf(device, others))
 }

@@ -161,7 +161,7 @@ export async function detachDevice({ arguments: given, output }: Invocation): Pr
     const { id, attach } = await control.getVolume({ name })
     await withKeeper(stateOf(given), async (devices) => {
       const device = await devices.find(id)
-      if (device !== undefined) await unmountNoted(name, device)
+      if (device !== undefined) await unmountNoted(devices, name, device)
       await devices.detach(id)
     })
     const isHeld = attach.holders.some((holder) => holder.node === node)

@@ -69,6 +69,9 @@ export async function unmountAll(mountPoint: string, volume: string, isOurs: (mo
     }
     await unmount(mountPoint, mount)
   }
+  if (mountAt(mountPoint) === undefined) return
+  const outcome = `left something mounted: more than ${STACKED_MOUNTS_MAX} mounts lie over each other there`
+  throw new HoldfastError('host-command', { program: 'umount', what: `unmount ${mountPoint}`, outcome })
 }
 
 async function unmount(mountPoint: string, mount: Mount): Promise<void> {
