@@ -81,7 +81,8 @@ async function campaign(): Promise<void> {
   print(`fuzz: ${text}, ${chosen.length} targets, ${executions} executions, ${jobs} jobs, seed ${seed}`)
   if (executionsOf(result) > 0) print(`${executionsOf(result)} executions were done before, in ${state}`)
   const ending = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort())
+  // More than once: npm passes on what the terminal has sent already.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => ending.abort())
   await runCampaign({
     root: ROOT,
     targets: chosen.map((name) => ({ name, module: moduleOf(name), corpus: corpusOf(name) })),
