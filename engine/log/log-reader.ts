@@ -268,8 +268,9 @@ export class LogReader {
     return true
   }
 
-  /** The JSON body of a control record. */
+  /** The JSON body of a control record; undefined: it cannot be read, or there is none. */
   *body(batch: ReadBatch, record: RecordHeader): Task<Uint8Array | undefined> {
+    if (record.bodyBytes === 0) return undefined
     const from = record.payloadUnits * UNIT_BYTES
     const firstBlock = Math.floor(from / BLOCK_BYTES)
     const endBlock = Math.ceil((from + record.bodyBytes) / BLOCK_BYTES)

@@ -22,6 +22,9 @@ const isRuns = listOf(tupleOf(isCount, isCount, isCount))
 const isNull: Shape = (value) => value === null
 const isOrigin = either(isNull, tupleOf(isText, isCount), tupleOf(isText, isCount, isRuns))
 const isTitle = has({ name: isText, createdAtMs: isCount, labels: isRecord, group: optional(isText) })
+const VOLUME_ID = /^[0-9a-f]{32}$/
+const isVolumeId = (value: unknown): value is string => isText(value) && VOLUME_ID.test(value)
+
 const isNewSnapshot = has({ id: isText, title: optional(isTitle) })
 
 const isSnapshotValue = has({
@@ -68,7 +71,7 @@ const isCopy = has({
 const isDescriptorValue = has({
   format: (value) => value === 1,
   revision: isCount,
-  spec: has({ id: isText, name: isText, sizeBytes: isCount, diskTags: listOf(isText) }),
+  spec: has({ id: isVolumeId, name: isText, sizeBytes: isCount, diskTags: listOf(isText) }),
   epoch: isCount,
   epochs: listOf(isPair),
   slices: listOf(tupleOf(isText, isCount, isRuns)),
@@ -88,7 +91,7 @@ export const isDescriptor = (value: unknown): value is VolumeDescriptor =>
   isDescriptorValue(value) && isSettled(value as VolumeDescriptor)
 
 const isReplicatedValue = has({
-  spec: has({ id: isText, name: isText, sizeBytes: isCount, diskTags: listOf(isText) }),
+  spec: has({ id: isVolumeId, name: isText, sizeBytes: isCount, diskTags: listOf(isText) }),
   epochs: listOf(isPair), snapshots: listOf(isSnapshotValue), rollbacks: listOf(isPair), deleted: isFlag,
   forgottenSeq: isCount,
 })

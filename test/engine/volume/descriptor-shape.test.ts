@@ -31,6 +31,8 @@ t.test('every place of it holding something else is a descriptor, or none, and n
   for (const slices of [[[ID, 0]], [[ID, 0, [[0, 1]]]], [[ID, 0, [0]]], [[1, 0, []]]])
     t.equal(decodeDescriptor(bytesOf({ ...plain, slices })), undefined)
   t.equal(decodeDescriptor(bytesOf({ ...plain, epochs: [] })), undefined, 'a volume of one copy has an epoch')
+  for (const id of ['', 'x', ID.toUpperCase(), `${ID}0`])
+    t.equal(decodeDescriptor(bytesOf({ ...plain, spec: { ...plain.spec, id } })), undefined, 'its id is 32 hex digits')
   const changes = [{ operation: 'x' }, { operation: 'resize' }, { operation: 'constructor' }, { operation: 'rollback' }]
   for (const change of changes)
     t.equal(decodeDescriptor(bytesOf({ ...copied, copy: { ...copied.copy, change } })), undefined)
