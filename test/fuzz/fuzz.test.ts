@@ -53,7 +53,7 @@ t.test('what was done is kept, and counts for the next run of the same text', as
   t.match(other.text, /has a campaign of commit 0000000/)
 })
 
-t.test('each target has as much as the others up to a million, then by time, and none has most', (t) => {
+t.test('each target has up to a million or twice the average time, and none has most', (t) => {
   const costMs: Record<string, number> = { slow: 1, middle: 0.01, fast: 0.001 }
   for (let i = 0; i < 20; i++) costMs[`other${i}`] = 0.02
   const had = new Map(Object.keys(costMs).map((name) => [name, { executions: 0, cpuMs: 0 }]))
@@ -66,8 +66,11 @@ t.test('each target has as much as the others up to a million, then by time, and
   }
   const executions = [...had.values()].map((target) => target.executions)
   t.equal(executions.reduce((sum, one) => sum + one, 0), 1e8)
-  t.equal(had.get('slow')!.executions, EVERYBODYS_MAX)
-  t.ok(executions.every((one) => one >= EVERYBODYS_MAX && one <= 1e7), executions.join())
+  const totalMs = [...had.values()].reduce((sum, { cpuMs }) => sum + cpuMs, 0)
+  const slowShare = had.get('slow')!.cpuMs / totalMs
+  t.ok(slowShare > 1.8 / had.size && slowShare < 2.5 / had.size, `of the time the slow one has ${slowShare}`)
+  const others = [...had].filter(([name]) => name !== 'slow').map(([, target]) => target.executions)
+  t.ok(others.every((one) => one >= EVERYBODYS_MAX && one <= 1e7), executions.join())
   t.equal(had.get('fast')!.executions, 1e7)
   t.end()
 })

@@ -1,13 +1,15 @@
 /**
  * Who runs next, and how much: the one that had least of the processor. Each target is owed the same number of
- * executions, up to a million; what is asked for beyond that goes by time, so slow ones have fewer, and none has more
- * than a tenth (or its double share, of few). So where a campaign ends early, slow ones are owed the rest. A target
- * that failed has no more.
+ * executions, up to a million, but no more than twice the time of the average; what is asked for beyond that goes by
+ * time, so slow ones have fewer, and none has more than a tenth (or its double share, of few). So where a campaign ends
+ * early, slow ones are owed the rest. A target that failed has no more.
  */
 import { assert } from '../../engine/assert.ts'
 
 export const EVERYBODYS_MAX = 1_000_000
 const TENTH = 0.1
+/** Of the average time, from which on nothing is owed. */
+const TIMES_AVERAGE = 2
 /** What is ordered of a target that nobody knows the speed of. */
 const UNKNOWN_EXECUTIONS = 20_000
 const LEAST_EXECUTIONS = 100
@@ -45,7 +47,9 @@ export class Shares {
   next(): Turn | undefined {
     const names = [...this.#had.keys()].filter((name) => !this.#out.has(name))
     const left = this.#executions - [...this.#had.keys()].reduce((sum, name) => sum + this.#counted(name), 0)
-    const owed = (name: string): number => Math.max(0, this.#everybodys - this.#counted(name))
+    const averageMs = [...this.#had.keys()].reduce((sum, name) => sum + this.#expectedMs(name), 0) / this.#had.size
+    const isFed = (name: string): boolean => this.#expectedMs(name) > TIMES_AVERAGE * averageMs
+    const owed = (name: string): number => (isFed(name) ? 0 : Math.max(0, this.#everybodys - this.#counted(name)))
     const free = left - names.reduce((sum, name) => sum + owed(name), 0)
     const room = (name: string): number =>
       Math.min(left, owed(name) > 0 ? owed(name) : Math.min(free, this.#most - this.#counted(name)))
