@@ -46,8 +46,7 @@ import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
 import { explanationOf } from './explanation.ts'
 import { GroupControl } from './group-control.ts'
-import { tooOld } from './node-versions.ts'
-import type { PROTOCOL_FOR } from './node-versions.ts'
+import { newerWishes, tooOld } from './node-versions.ts'
 import type { RecordStore } from './record-store.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
 import { RekeyControl } from './rekey-control.ts'
@@ -146,9 +145,7 @@ export class ClusterControl implements ControlApi {
   }
 
   private async make(wished: VolumeRecord, preferred: readonly string[]): Promise<Volume> {
-    const { compression, encryption, name } = wished.spec
-    if (compression !== undefined) this.known('compression', name)
-    if (encryption !== undefined) this.known('encryption', name)
+    this.checkKnown(wished)
     await this.placeable(wished)
     const firstNode = firstNodeOf(this.term().cluster, wished, preferred, this.options.nowMs())
     const record = { ...wished, firstNode }
@@ -169,9 +166,11 @@ export class ClusterControl implements ControlApi {
   }
 
   /** @throws HoldfastError `node-too-old` */
-  private known(what: keyof typeof PROTOCOL_FOR, name: string): void {
-    const refusal = tooOld(this.term().beats, what, name)
-    if (refusal !== undefined) throw refusal
+  private checkKnown(wished: VolumeRecord, former?: VolumeRecord): void {
+    for (const what of newerWishes(wished, former)) {
+      const refusal = tooOld(this.term().beats, what, wished.spec.name)
+      if (refusal !== undefined) throw refusal
+    }
   }
 
   async getVolume({ name }: { name: string }): Promise<Volume> {
@@ -208,13 +207,13 @@ export class ClusterControl implements ControlApi {
   /** Nodes hear of it as of every wish: frontends of limits and compression, copies by the note of the record. */
   async modifyVolume({ name, parameters }: ModifyVolumeRequest): Promise<Volume> {
     const changes = changesOf(parameters)
-    const { spec: { id, name: volume }, allowDegraded } = await this.wishes.find(name)
+    const { spec: { id }, allowDegraded } = await this.wishes.find(name)
     const nodes = allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount()
     const record = await this.wishes.update(id, (one) => {
       // Who was elected before may get to this late, behind a newer wish.
       this.term()
       const next = withChanges(one, changes, nodes)
-      if (changes.has('compression') && next.spec.compression !== undefined) this.known('compression', volume)
+      this.checkKnown(next, one)
       return next
     })
     return this.view(record)

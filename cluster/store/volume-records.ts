@@ -18,18 +18,23 @@ export const volumeKey = (id: string): string => `${VOLUME_PREFIX}${id}`
 
 export const encodeVolume = (record: VolumeRecord): Uint8Array => encodeJson(record)
 
-/** Undefined when it is not the record of that volume. */
+/**
+ * What a newer version wished in fields that are not known here is carried along, so that who changes the record does
+ * not take it out. Undefined when it is not the record of that volume.
+ */
 export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | undefined {
   const found = parseRecord(value)
   if (found === undefined) return undefined
-  const { minInSync, allowDegraded, firstNode, attachMode, hydration, snapshotSchedule, trash } = found
-  const { allowed, dataLocality, failureMode, labels, moved } = found
-  const spec = decodeSpec(found.spec)
+  const {
+    spec: foundSpec, origin: foundOrigin, minInSync, allowDegraded, firstNode, attachMode, hydration, snapshotSchedule,
+    trash, allowed, dataLocality, failureMode, labels, moved, ...others
+  } = found
+  const spec = decodeSpec(foundSpec)
   if (spec === undefined || spec.id !== id) return undefined
   if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
   if (!isOneOf(attachMode, ATTACH_MODES) || (trash !== null && !isTrash(trash))) return undefined
-  const origin = found.origin === undefined ? undefined : decodeOrigin(found.origin)
-  if (found.origin !== undefined && origin === undefined) return undefined
+  const origin = foundOrigin === undefined ? undefined : decodeOrigin(foundOrigin)
+  if (foundOrigin !== undefined && origin === undefined) return undefined
   if (hydration !== undefined && !isOneOf(hydration, HYDRATIONS)) return undefined
   if (labels !== undefined && !isLabels(labels)) return undefined
   if (allowed !== undefined && !isAllowed(allowed)) return undefined
@@ -45,7 +50,8 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
     ...(dataLocality === undefined ? {} : { dataLocality }),
     ...(failureMode === undefined ? {} : { failureMode }),
   }
-  const record = { spec, ...begins, ...wish, ...said, minInSync, allowDegraded, firstNode, attachMode, trash }
+  const known = { spec, ...begins, ...wish, ...said, minInSync, allowDegraded, firstNode, attachMode, trash }
+  const record: VolumeRecord = { ...others, ...known }
   if (snapshotSchedule === undefined) return record
   const schedule = decodeSchedule(snapshotSchedule)
   return schedule === undefined ? undefined : { ...record, snapshotSchedule: schedule }
@@ -88,11 +94,13 @@ const DURABILITIES: readonly Durability[] = ['durable', 'writeback']
 const ON_FULL: readonly OnFull[] = ['hold', 'error']
 const BLOCK_SIZES = [4096, 512] as const
 
-/** Undefined when it is none. */
+/** With what is not known here, as above. Undefined when it is none. */
 export function decodeSpec(value: unknown): VolumeSpec | undefined {
   if (!isRecord(value)) return undefined
-  const { id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags } = value
-  const { compression, encryption, qos, readCheck } = value
+  const {
+    id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags, compression,
+    encryption, qos, readCheck, ...others
+  } = value
   if (!isVolumeId(id) || !isText(name) || !isText(pool) || !isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
   if (!isCount(sizeBytes) || sizeBytes === 0 || sizeBytes % MIB !== 0 || sizeBytes > VOLUME_BYTES_MAX) return undefined
   if (!isOneOf(blockSizeBytes, BLOCK_SIZES) || !isOneOf(durability, DURABILITIES)) return undefined
@@ -106,7 +114,7 @@ export function decodeSpec(value: unknown): VolumeSpec | undefined {
   // Taken for a plain one it would be written in the clear.
   if (encryption !== undefined && keys === undefined) return undefined
   const decoded: VolumeSpec = {
-    ...spec, ...(compression && { compression: 'lz4' }), ...(readCheck && { readCheck: 'confirm' }),
+    ...others, ...spec, ...(compression && { compression: 'lz4' }), ...(readCheck && { readCheck: 'confirm' }),
     ...(limits && { qos: limits }),
   }
   return keys === undefined ? decoded : { ...decoded, encryption: keys }

@@ -61,6 +61,31 @@ t.test('a volume is made when it is answered, grows, and is shown', async (t) =>
   old.protocol = 6
   for (let i = 0; i < 3; i++) await cluster.round()
   t.equal((await small()).sizeBytes, 32 * MIB)
+  // What that node, elected, would take out of the record.
+  for (const [what, parameters] of [
+    ['failure-mode', { 'failure-mode': 'hard' }], ['data-locality', { 'data-locality': 'best-effort' }],
+  ] as const) {
+    const refused = { code: 'node-too-old', message: new RegExp(`^${what} of volume \\S+ waits for newer nodes`) }
+    await t.rejects(set(parameters), refused)
+    await t.rejects(volumes.createVolume(request('newer', parameters)), refused)
+  }
+  const newer: Array<[string, Partial<CreateVolumeRequest>]> = [
+    ['labels', { labels: { a: 'b' } }], ['allowed nodes or zones', { allowedNodes: ['n1', 'n2', 'n3'] }],
+    ['read-check', { parameters: { 'read-check': 'confirm' } }],
+  ]
+  for (const [what, more] of newer) {
+    const asked = volumes.createVolume({ ...request('newer'), ...more })
+    await t.rejects(asked, { code: 'node-too-old', message: new RegExp(`^${what} of volume newer waits`) })
+  }
+  old.protocol = 7
+  for (let i = 0; i < 3; i++) await cluster.round()
+  t.equal((await set({ 'data-locality': 'best-effort' })).dataLocality, 'best-effort')
+  old.protocol = 6
+  for (let i = 0; i < 3; i++) await cluster.round()
+  t.equal((await set({ 'qos-iops': '70' })).dataLocality, 'best-effort', 'what it had is no wish')
+  old.protocol = 7
+  for (let i = 0; i < 3; i++) await cluster.round()
+  await set({ 'qos-iops': 'none', 'data-locality': 'disabled' })
   t.match(fake.volume(made.id).changes.at(-1), { operation: 'shrink', sizeBytes: 32 * MIB })
   const count = fake.volume(made.id).changes.length
   t.equal((await small()).sizeBytes, 32 * MIB, 'once more')

@@ -10,7 +10,8 @@ const beat = (protocol: number | undefined, version = '0.2') => {
 }
 
 t.test('the versions are those of the protocol', (t) => {
-  const { compression, encryption, shrinking } = PROTOCOL_FOR
+  const { compression, encryption, shrinking, ...inRecords } = PROTOCOL_FOR
+  for (const [what, since] of Object.entries(inRecords)) t.equal(since, 7, what)
   t.same([compression, encryption, shrinking],
     [transformsSince(TRANSFORM.lz4), transformsSince(TRANSFORM.cipher), SHRINKS_SINCE])
   t.end()

@@ -41,6 +41,13 @@ const REBUILDS: RebuildTable = [{ volumeId: ID, to: 'n3', from: 'n1', why: 'move
 
 const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
 
+t.test('what a newer version wished of a volume is carried along', async (t) => {
+  const value = { ...RECORD, spec: { ...RECORD.spec, tier: { warm: true } }, place: ['z1'] }
+  const record = decodeVolume(ID, bytes(value))!
+  t.same(record, value)
+  t.same(decodeVolume(ID, encodeVolume({ ...record, trash: null })), { ...value, trash: null })
+})
+
 t.test('what is written is read', async (t) => {
   t.same(decodeVolume(ID, encodeVolume(RECORD)), RECORD)
   t.same(decodeVolume(ID, encodeVolume({ ...RECORD, trash: null })), { ...RECORD, trash: null })
