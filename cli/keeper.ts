@@ -3,7 +3,8 @@
  * this host through the keeper, which is started when none runs and then goes on by itself.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../cluster/api/client.ts'
@@ -155,14 +156,30 @@ export async function attachDevice({ arguments: given, output }: Invocation): Pr
   return EXIT_OK
 }
 
+/** Swap, and file systems of which /sys shows nothing, have a device to themselves; the keeper opens none to see it. */
+async function refuseClaimed(devicePath: string): Promise<void> {
+  try {
+    await (await open(devicePath, constants.O_RDONLY | constants.O_EXCL)).close()
+  } catch (error) {
+    // Any other error is no reason to keep it.
+    if ((error as NodeJS.ErrnoException).code !== 'EBUSY') return
+    throw new HoldfastError('device-busy', { path: devicePath, by: 'somebody has it to himself' })
+  }
+}
+
 export async function detachDevice({ arguments: given, output }: Invocation): Promise<number> {
   const name = given.positionals[0]!
   const volume = await withOwnNode(given, async ({ control, node }) => {
     const { id, attach } = await control.getVolume({ name })
     await withKeeper(stateOf(given), async (devices) => {
       const device = await devices.find(id)
-      if (device !== undefined) await unmountNoted(devices, name, device)
-      await devices.detach(id)
+      if (device === undefined) return
+      // Held under another generation, or not at all: it answers nothing but errors, whoever uses it.
+      const { generation } = device
+      const force = !attach.holders.some((one) => one.node === node && one.generation === generation)
+      await unmountNoted(devices, name, device)
+      if (!force && device.state === 'attached') await refuseClaimed(device.path)
+      await devices.detach(id, { force })
     })
     const isHeld = attach.holders.some((holder) => holder.node === node)
     return isHeld ? control.detachVolume({ name, node }) : control.getVolume({ name })

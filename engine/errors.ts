@@ -128,7 +128,7 @@ export const ERRORS = {
   'device-generation': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {volume} was a device here under attach generation {generation}; {asked} is over', 'publish the volume to this node again'),
   'device-otherwise': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} is a device here already, {how}', 'let go of that one first'),
   'device-absent': row(EINVAL, G.NOT_FOUND, false, 'volume {volume} is no device of this host', '`holdfast attach` makes it one'),
-  'device-busy': row(EIO, G.FAILED_PRECONDITION, true, '{path} is still in use', 'unmount what lies on it, and end who has it open (`fuser -vm {path}`); it is let go of then'),
+  'device-busy': row(EIO, G.FAILED_PRECONDITION, true, '{path} is in use: {by}', 'unmount what lies on it, end who has it open (`fuser -vm {path}`), and ask again'),
   'device-refused': row(EIO, G.INTERNAL, true, '{what} was refused by the kernel: {reason}', '`dmesg` may say more; the keeper needs root, or CAP_SYS_ADMIN'),
   'keeper-state': row(EIO, G.INTERNAL, false, 'the table of devices at {path} cannot be used: {reason}', 'look at that place; nothing was changed there'),
   'keeper-stopping': row(EIO, G.UNAVAILABLE, true, 'the keeper of devices is stopping', 'ask again when it is back'),

@@ -17,7 +17,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import type { ErrorCode } from '../../engine/errors.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import type { EntryStore, TableEntry } from './device-table.ts'
-import type { DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
+import type { DetachOptions, DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
 import { nextStep } from './keeper-step.ts'
 import type { Ask, DeviceView, SocketView, Step } from './keeper-step.ts'
 import type { Dialled, ExportFacts } from './nbd-handshake.ts'
@@ -50,6 +50,8 @@ export interface KeeperPort {
   dial(socketPath: string, withinMs: number): Promise<Dialled>
   /** The newest generation of which the data process offers a socket in that folder; undefined: none. */
   newestOffered(entry: TableEntry): number | undefined
+  /** Who is seen to use that index (device-users.ts); opens nothing, waits for nothing. */
+  usersOf(index: number): readonly string[]
   /** The device's file is there. */
   hasNode(path: string): boolean
   nowMs(): number
@@ -120,10 +122,10 @@ export class DeviceKeeper implements HostDevices {
     })
   }
 
-  detach(volumeId: string): Promise<void> {
+  detach(volumeId: string, { force = false }: DetachOptions = {}): Promise<void> {
     return this.#inTurn(volumeId, async (kept) => {
       // Also where the kernel has no NBD client: nothing can be there.
-      if (kept.entry !== undefined) await this.#drive(kept, { type: 'detach' })
+      if (kept.entry !== undefined) await this.#drive(kept, { type: 'detach', force })
     })
   }
 
@@ -241,7 +243,7 @@ export class DeviceKeeper implements HostDevices {
     const sockets: SocketView = { ready: ready.length, facts: ready[0]?.facts, held: held.length, unknown, isSuspect }
     const newest = entry === undefined ? undefined : port.newestOffered(entry)
     const isSuperseded = newest !== undefined && newest > entry!.generation
-    return { entry, kernel: port.devices(), sockets, isSuperseded }
+    return { entry, kernel: port.devices(), sockets, isSuperseded, usersOf: (index) => port.usersOf(index) }
   }
 
   /** Until nothing is left to do. @throws HoldfastError when that cannot be */
@@ -382,7 +384,9 @@ const READ_ONLY = 2
 
 function patience(step: Step, { entry }: Kept): [mostMs: number, error: HoldfastError] {
   const path = entry === undefined ? '' : pathOf(entry)
-  if (step.do === 'disconnect') return [DISCONNECT_MS, new HoldfastError('device-busy', { path })]
+  if (step.do === 'disconnect') {
+    return [DISCONNECT_MS, new HoldfastError('device-busy', { path, by: 'somebody has it open' })]
+  }
   if (step.do === 'wait' && step.for === 'superseded') {
     return [0, new HoldfastError('session-stale', { volume: entry!.volumeId })]
   }

@@ -49,14 +49,22 @@ export interface HostDevice extends DeviceNotes {
   readOnly: boolean
 }
 
+export interface DetachOptions {
+  /** Also while it is in use: whoever uses it gets errors from then on. For one whose attachment is over. */
+  force?: boolean
+}
+
 export interface HostDevices {
   /**
    * The device is there, has its size, and is kept until `detach`. Of a newer generation than that of a device which
    * is there, the former one is detached first.
    */
   attach(wish: DeviceWish): Promise<HostDevice>
-  /** Gone, as the kernel shows; what was mounted is unmounted before by the caller. None there: done. */
-  detach(volumeId: string): Promise<void>
+  /**
+   * Gone, as the kernel shows; what was mounted is unmounted before by the caller. None there: done.
+   * In use, as far as that shows without opening it: refused (`device-busy`), and nothing is touched.
+   */
+  detach(volumeId: string, options?: DetachOptions): Promise<void>
   /** The device shows at least so much: a volume that has grown. */
   resize(volumeId: string, sizeBytes: number): Promise<HostDevice>
   find(volumeId: string): Promise<HostDevice | undefined>

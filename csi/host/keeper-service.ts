@@ -6,7 +6,7 @@ import type { ApiServer } from '../../cluster/api/grpc-server.ts'
 import { loadServices } from '../../cluster/api/proto.ts'
 import { peerUid } from '../../cluster/libc.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import type { DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
+import type { DetachOptions, DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
 
 /** A device that is in use may take its time to be let go of. */
 const CALL_MS = 60_000
@@ -20,8 +20,8 @@ export function serveKeeper(
 ): Promise<ApiServer> {
   const calls = {
     Attach: async (wish: DeviceWish) => devices.attach(checkedWish(wish)),
-    Detach: async ({ volumeId }: { volumeId: string }) => {
-      await devices.detach(volumeId)
+    Detach: async ({ volumeId, force }: { volumeId: string; force: boolean }) => {
+      await devices.detach(volumeId, { force })
       return {}
     },
     Resize: (wish: { volumeId: string; sizeBytes: number }) => devices.resize(wish.volumeId, wish.sizeBytes),
@@ -64,8 +64,8 @@ export class RemoteDevices implements HostDevices {
     return this.#call<HostDevice>('Attach', { readOnly: false, ...wish })
   }
 
-  async detach(volumeId: string): Promise<void> {
-    await this.#call<object>('Detach', { volumeId })
+  async detach(volumeId: string, { force = false }: DetachOptions = {}): Promise<void> {
+    await this.#call<object>('Detach', { volumeId, force })
   }
 
   resize(volumeId: string, sizeBytes: number): Promise<HostDevice> {

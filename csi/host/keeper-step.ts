@@ -8,6 +8,8 @@
  *   attached    sockets are missing, or may be: dial --> RECONFIGURE.  Its device is gone: save attaching
  *   detaching   its backend is shown: DISCONNECT, look again.  Shown no more: remove the entry
  *
+ * Of a device in use nothing is begun, since a DISCONNECT fails its I/O at once; unless it is over anyway.
+ *
  * N1  a command names an index only when the kernel shows there, in this very look, the backend of the entry
  * N3  a wish of an older generation than the entry's is refused; of a newer one it detaches the former first
  * N6  no step depends on what was done, but on what is seen
@@ -22,7 +24,8 @@ import type { KernelDevice } from './nbd-sysfs.ts'
 
 export type Ask =
   | { type: 'attach'; wish: DeviceWish }
-  | { type: 'detach' }
+  /** `force`: also while somebody uses it, whose I/O fails then. */
+  | { type: 'detach'; force: boolean }
   | { type: 'resize'; sizeBytes: number }
   /** Nobody asks; what there is is kept. */
   | { type: 'keep' }
@@ -48,9 +51,11 @@ export interface DeviceView {
   sockets: SocketView
   /** A socket of a later attachment of this volume is there. */
   isSuperseded: boolean
+  /** Who is seen to use that index. */
+  usersOf(index: number): readonly string[]
 }
 
-export type RefusalCode = 'device-generation' | 'device-otherwise' | 'device-absent'
+export type RefusalCode = 'device-generation' | 'device-otherwise' | 'device-absent' | 'device-busy'
 
 export type Step =
   | { do: 'save'; entry: TableEntry }
@@ -78,9 +83,9 @@ export function nextStep(view: DeviceView, ask: Ask): Step {
   if (entry === undefined) return withoutEntry(ask)
   const refused = ask.type === 'attach' ? whyRefused(entry, ask.wish) : undefined
   if (refused !== undefined) return refused
-  if (entry.state === 'detaching') return detaching(view)
+  if (entry.state === 'detaching') return detaching(view, ask)
   const ends = ask.type === 'detach' || (ask.type === 'attach' && ask.wish.generation > entry.generation)
-  if (ends) return { do: 'save', entry: { ...entry, state: 'detaching' } }
+  if (ends) return whyBusy(view, ask) ?? { do: 'save', entry: { ...entry, state: 'detaching' } }
   return entry.state === 'attaching' ? attaching(view, entry, ask) : attached(view, entry, ask)
 }
 
@@ -128,9 +133,21 @@ function whyRefused(entry: TableEntry, wish: DeviceWish): Step | undefined {
   return { do: 'refuse', code: 'device-otherwise', detail }
 }
 
-function detaching(view: DeviceView): Step {
+function detaching(view: DeviceView, ask: Ask): Step {
   const device = ownIndex(view)
-  return device === undefined ? { do: 'remove' } : { do: 'disconnect', index: device.index }
+  // Looked at once more: somebody may have begun to use it since a keeper was killed here.
+  return device === undefined ? { do: 'remove' } : whyBusy(view, ask) ?? { do: 'disconnect', index: device.index }
+}
+
+/** Under a later attachment it answers nothing but errors: nobody loses by its end. */
+function whyBusy(view: DeviceView, ask: Ask): Step | undefined {
+  const isForced = (ask.type === 'detach' && ask.force)
+    || (ask.type === 'attach' && ask.wish.generation > view.entry!.generation)
+  const device = ownIndex(view)
+  if (isForced || view.isSuperseded || device === undefined) return undefined
+  const users = view.usersOf(device.index)
+  if (users.length === 0) return undefined
+  return { do: 'refuse', code: 'device-busy', detail: { path: `/dev/nbd${device.index}`, by: users.join(', ') } }
 }
 
 function attaching(view: DeviceView, entry: TableEntry, ask: Ask): Step {

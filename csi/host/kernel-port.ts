@@ -7,6 +7,7 @@ import { closeFd, hasHungUp } from '../../cluster/libc.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { KeeperPort } from './device-keeper.ts'
 import type { TableEntry } from './device-table.ts'
+import { usersOf } from './device-users.ts'
 import { GenericNetlink, GroupListener } from './generic-netlink.ts'
 import { whyNoNbd } from './kernel-nbd.ts'
 import { dialAttachment } from './nbd-handshake.ts'
@@ -24,6 +25,7 @@ export class KernelPort implements KeeperPort {
   readonly closeFd = closeFd
   readonly dial = dialAttachment
   readonly hasNode = (file: string): boolean => statSync(file, { throwIfNoEntry: false })?.isBlockDevice() === true
+  readonly usersOf = (index: number): string[] => usersOf(`nbd${index}`)
   readonly nowMs = (): number => performance.now()
   readonly sleep = async (ms: number): Promise<void> => void (await sleep(ms))
 

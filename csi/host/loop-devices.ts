@@ -64,7 +64,9 @@ export async function endLoop(file: string): Promise<void> {
     const loop = loopOf(file)
     if (loop === undefined) return
     const isMounted = mountsOf(loop.device).length > 0
-    if (isMounted || waitedMs > END_WAIT_MS) throw new HoldfastError('device-busy', { path: loop.path })
+    if (isMounted || waitedMs > END_WAIT_MS) {
+      throw new HoldfastError('device-busy', { path: loop.path, by: 'it is mounted, or open' })
+    }
     if (waitedMs === 0) {
       const run = { what: `end ${loop.path}`, deadlineMs: LOOP_DEADLINE_MS, allow: [1] }
       await hostCommand('losetup', ['--detach', loop.path], run)

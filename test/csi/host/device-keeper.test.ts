@@ -56,9 +56,9 @@ const KEEPER = 'csi/host/device-keeper.ts'
 const PLANTED = [
   {
     name: 'an index is believed, whoever has it', file: STEP,
-    replace: 'const device = ownIndex(view)\n  return device ===',
+    replace: 'const device = ownIndex(view)\n  // Looked at once more',
     by: 'const place = view.entry!.device as NbdPlace\n'
-      + '  const device = view.kernel.find(({ index }) => index === place.index)\n  return device ===',
+      + '  const device = view.kernel.find(({ index }) => index === place.index)\n  // Looked at once more',
   },
   {
     name: 'an entry is removed before its device is gone', file: STEP,
@@ -76,6 +76,18 @@ const PLANTED = [
   {
     name: 'sockets of an earlier keeper are believed for ever', file: KEEPER,
     replace: 'const PROBE_MS = 10_000', by: 'const PROBE_MS = Infinity',
+  },
+  {
+    name: 'a device in use is let go of', file: STEP,
+    replace: "if (ends) return whyBusy(view, ask) ?? {", by: 'if (ends) return {',
+  },
+  {
+    name: 'one that is used since is disconnected', file: STEP,
+    replace: "whyBusy(view, ask) ?? { do: 'disconnect'", by: "{ do: 'disconnect'",
+  },
+  {
+    name: 'what is over waits for who uses it', file: STEP,
+    replace: 'isForced || view.isSuperseded || device', by: 'device',
   },
   {
     name: 'dead sockets are not seen', file: KEEPER, replace: 'if (!port.isDead(fd)) return true', by: 'return true',

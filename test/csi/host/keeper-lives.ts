@@ -150,16 +150,57 @@ export async function refused(): Promise<string[]> {
   return [...wrong, ...made.wrong]
 }
 
-/** In use: refused, and done when it is not any more. */
+/**
+ * In use, as it shows: refused at once, nothing is touched, its sockets are replaced as ever; forced, or under a later
+ * attachment, it is over. Also for a keeper that finds it half let go of. One that is open unseen goes when it is free.
+ */
 export async function busy(): Promise<string[]> {
   const made = world()
-  const keeper = made.keeper()
+  let keeper = made.keeper()
   await keeper.attach(made.wish(VOLUME))
-  made.deviceOf(VOLUME)!.isOpen = true
   const wrong: string[] = []
-  const code = await keeper.detach(VOLUME).then(() => 'done', (error: { code: string }) => error.code)
-  if (code !== 'device-busy') wrong.push(code)
-  made.deviceOf(VOLUME)!.isOpen = false
+  const detached = async (force = false): Promise<string> =>
+    keeper.detach(VOLUME, { force }).then(() => 'done', (error: { code: string }) => error.code)
+  const expect = (what: string, found: unknown, wanted: unknown): void => {
+    if (found !== wanted) wrong.push(`${what}: ${found}, not ${wanted}`)
+  }
+  made.deviceOf(VOLUME)!.users = ['a mount']
+  const { nowMs } = made
+  expect('mounted', await detached(), 'device-busy')
+  if (made.nowMs - nowMs > 1000) wrong.push('it takes long to say so')
+  made.restartData()
+  await made.pass(1000)
+  expect('live sockets of one in use', made.live(VOLUME), CONNECTIONS)
+
+  made.letGo(VOLUME)
+  made.killAt = made.effects + 0.5
+  await detached()
+  made.killAt = Infinity
+  const left = made.deviceOf(VOLUME)
+  if (left === undefined) return [...wrong, 'it was to be killed in the middle']
+  left.users = ['a mount of somebody who came since']
+  keeper = made.keeper()
+  await made.pass(1000)
+  expect('half let go of', await detached(), 'device-busy')
+  made.mayFail = true
+  const forced = detached(true)
+  await made.pass(100)
+  if (!left.isOver) wrong.push('forced, and it goes on')
+  made.letGo(VOLUME)
+  expect('forced', await forced, 'done')
+
+  made.offers.set(VOLUME, 4)
+  await keeper.attach(made.wish(VOLUME))
+  made.deviceOf(VOLUME)!.users = ['a mount']
+  made.offers.set(VOLUME, 5)
+  const next = keeper.attach(made.wish(VOLUME)).then(() => 'done', String)
+  await made.pass(100)
+  made.letGo(VOLUME)
+  expect('under a later generation', await next, 'done')
+  made.mayFail = false
+  made.deviceOf(VOLUME)!.isOpen = true
+  expect('open', await detached(), 'device-busy')
+  made.letGo(VOLUME)
   await made.pass(1000)
   if (made.deviceOf(VOLUME) !== undefined || made.table.size > 0) wrong.push('it is not let go of')
   await keeper.close()

@@ -3,7 +3,8 @@
  * data process, the table on disk, and a clock that runs when everybody waits. A keeper can be killed before or after
  * each of its effects; what belongs to its process is gone then, what the kernel and the disk have stays.
  *
- * The world judges each command by itself: `wrong` says what must never happen.
+ * A DISCONNECT fails all I/O at once, as the real one does, also of whoever has the device open or mounted; the device
+ * goes when they let go of it. The world judges each command by itself: `wrong` says what must never happen.
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { DeviceKeeper } from '../../../csi/host/device-keeper.ts'
@@ -34,9 +35,16 @@ interface Device {
   backend: string
   sizeBytes: number
   sockets: Socket[]
-  /** Somebody has it open. */
+  /** Somebody has it open, which nobody sees. */
   isOpen: boolean
+  /** Mounts and the like, which are seen. */
+  users: string[]
+  /** It was disconnected: its I/O fails, and it goes with its last user. */
+  isOver: boolean
 }
+
+const fresh = (index: number, backend: string, isOpen = false): Device =>
+  ({ index, backend, sizeBytes: 4096, sockets: [], isOpen, users: [], isOver: false })
 
 export class KeeperWorld {
   readonly wrong: string[] = []
@@ -47,6 +55,8 @@ export class KeeperWorld {
   isDataUp = true
   hasKernel = true
   losesEvents = false
+  /** Whoever uses a device may get errors: somebody said so, or its attachment is over. */
+  mayFail = false
   nowMs = 0
   /** How many effects there were. */
   effects = 0
@@ -58,8 +68,8 @@ export class KeeperWorld {
   #dead: number[] = []
 
   constructor() {
-    this.devices.set(0, { index: 0, backend: '', sizeBytes: 4096, sockets: [], isOpen: true })
-    this.devices.set(2, { index: 2, backend: 'of-somebody', sizeBytes: 4096, sockets: [], isOpen: false })
+    this.devices.set(0, fresh(0, '', true))
+    this.devices.set(2, fresh(2, 'of-somebody'))
   }
 
   wish(volumeId: string, generation = this.offers.get(volumeId)!): DeviceWish {
@@ -85,9 +95,15 @@ export class KeeperWorld {
 
   /** Whoever takes it by now: an index that is free. */
   takeByOthers(index: number): void {
-    if (!this.devices.has(index)) {
-      this.devices.set(index, { index, backend: '', sizeBytes: 4096, sockets: [], isOpen: false })
-    }
+    if (!this.devices.has(index)) this.devices.set(index, fresh(index, ''))
+  }
+
+  /** Nobody has it open or mounted any more. */
+  letGo(volumeId: string): void {
+    const device = this.deviceOf(volumeId)!
+    device.isOpen = false
+    device.users = []
+    if (device.isOver) this.devices.delete(device.index)
   }
 
   /** Somebody else disconnects it, or the host boots. */
@@ -183,13 +199,14 @@ export class KeeperWorld {
         let index = 0
         while (this.devices.has(index)) index++
         const taken = sockets.map((fd) => this.#take(fd))
-        this.devices.set(index, { index, backend, sizeBytes, sockets: taken, isOpen: false })
+        this.devices.set(index, { ...fresh(index, backend), sizeBytes, sockets: taken })
         return index
       }),
       reconfigure: ({ index, backend, sockets, sizeBytes }) => this.#effect(mine, () => {
         this.#judge(index, 'RECONFIGURE')
         const device = this.devices.get(index)
-        if (device === undefined || (device.backend !== '' && device.backend !== backend)) return -EINVAL
+        if (device === undefined || device.isOver) return -EINVAL
+        if (device.backend !== '' && device.backend !== backend) return -EINVAL
         if (sizeBytes !== undefined) device.sizeBytes = sizeBytes
         for (const fd of sockets) {
           const at = device.sockets.findIndex(({ isDead }) => isDead)
@@ -203,7 +220,11 @@ export class KeeperWorld {
         this.#judge(index, 'DISCONNECT')
         const device = this.devices.get(index)
         if (device === undefined) return -EBUSY
-        if (!device.isOpen) this.devices.delete(index)
+        const { users, isOpen, sockets } = device
+        if (users.length > 0 && !device.isOver && !this.mayFail) this.wrong.push(`I/O fails of ${users.join()}`)
+        device.isOver = true
+        for (const socket of sockets) socket.isDead = true
+        if (!isOpen && users.length === 0) this.devices.delete(index)
         return 0
       }),
       deadLinks: () => {
@@ -231,6 +252,7 @@ export class KeeperWorld {
         })
       },
       newestOffered: ({ volumeId }) => this.isDataUp ? this.offers.get(volumeId) : undefined,
+      usersOf: (index) => this.devices.get(index)!.users,
       hasNode: () => true,
       nowMs: () => this.nowMs,
       sleep: async (ms) => {
