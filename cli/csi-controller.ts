@@ -3,6 +3,7 @@ import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'
 import { diffSnapshots } from '../cluster/api/snapshot-diff.ts'
 import { controllerServices } from '../csi/controller/controller-services.ts'
+import { NodeProtocols } from '../csi/controller/node-protocols.ts'
 import { identityService } from '../csi/identity.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
@@ -58,9 +59,12 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   const endpoint = await endpointOf(given)
   const api = connectControlApi(endpoint, CALL_MS)
   const diff = (request: Parameters<typeof diffSnapshots>[1]) => diffSnapshots(endpoint, request)
+  const protocols = new NodeProtocols(api)
   const services = [
-    identityService({ version: version(), probe: () => api.listNodes(), log }),
-    ...controllerServices({ api, diff, operations: new Operations(), volumesMax, log }),
+    identityService({ version: version(), probe: () => protocols.look(), log }),
+    ...controllerServices({
+      api, diff, operations: new Operations(), volumesMax, mayAsk: () => protocols.check(), log,
+    }),
   ]
   const server = await serveCsi({ socketPath, services, log })
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])

@@ -1,6 +1,6 @@
 /** Who this is (CSI Identity), the same of both processes but for what else they serve. */
-import { HoldfastError } from '../engine/errors.ts'
 import { csiService } from './definition.ts'
+import { refusalOf } from './refusal.ts'
 import type { CsiService } from './server.ts'
 
 export const DRIVER_NAME = 'csi.holdfast.io'
@@ -14,7 +14,7 @@ const SERVICES: readonly PluginService[] = [
 
 export interface IdentityOptions {
   version: string
-  /** Resolves when what this process needs answers. @throws HoldfastError else: it is not ready */
+  /** Resolves when what this process needs answers. @throws CsiRefusal, HoldfastError else: it is not ready */
   probe(): Promise<unknown>
   /** Why it is not ready. */
   log(line: string): void
@@ -37,8 +37,9 @@ export function identityService({ version, probe, log }: IdentityOptions): CsiSe
           await probe()
           return { ready: { value: true } }
         } catch (error) {
-          if (!(error instanceof HoldfastError)) throw error
-          log(`not ready: ${error.message}`)
+          const refusal = refusalOf(error)
+          if (refusal === undefined) throw error
+          log(`not ready: ${refusal.message}`)
           return { ready: { value: false } }
         }
       },

@@ -24,6 +24,7 @@ import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { joinDisks } from './joined-disks.ts'
 import { diskOptionOf } from './node-disks.ts'
+import { VERSION_GREATEST } from './peer/protocol.ts'
 import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls } from './worker-messages.ts'
 
 /** A worker as the control thread sees it. Rejects with a HoldfastError. */
@@ -442,6 +443,6 @@ export class NodeControl implements ControlApi {
   #node(disks: Disk[]): Node {
     const { name, zone, instanceId } = this.#facts
     const { nodeId: id, ...facts } = processFacts(this.#facts, this.#workers.length)
-    return { name, state: 'up', zone, disks, id, instanceId, ...facts }
+    return { name, state: 'up', zone, disks, id, instanceId, ...facts, protocol: VERSION_GREATEST }
   }
 }

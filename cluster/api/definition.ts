@@ -245,6 +245,8 @@ export interface Node {
   ioFlusher: 'set' | 'refused'
   listening: string[]
   folder: string
+  /** The greatest version of the protocol between data workers that it speaks; 0: not told. */
+  protocol: number
 }
 
 export interface StatusNode {

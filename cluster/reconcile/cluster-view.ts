@@ -142,6 +142,7 @@ function nodeOf(term: Term, view: NodeView, nowMs: number): Node {
     ioFlusher: facts?.ioFlusher ?? 'refused',
     listening: facts?.listening ?? [],
     folder: facts?.folder ?? '',
+    protocol: beat?.protocol ?? 0,
   }
 }
 

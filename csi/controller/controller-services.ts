@@ -41,6 +41,8 @@ export interface ControllerOptions {
   operations: Operations
   /** Attached to a node at most. */
   volumesMax: number
+  /** Nothing is asked of the API before it resolves. */
+  mayAsk(): Promise<void>
   log(line: string): void
 }
 
@@ -49,7 +51,23 @@ const capabilities = (types: readonly string[]) => async () =>
 
 /** Controller, GroupController and SnapshotMetadata. */
 export function controllerServices(options: ControllerOptions): CsiService[] {
-  return [controllerService(options), groupService(options), metadataService(options)]
+  const services = [controllerService(options), groupService(options), metadataService(options)]
+  return services.map((one) => askedFirst(one, options.mayAsk))
+}
+
+/** All but what says what this process can. */
+function askedFirst({ definition, calls, streams = {} }: CsiService, mayAsk: () => Promise<void>): CsiService {
+  const checked: Required<CsiService> = { definition, calls: {}, streams: {} }
+  for (const [rpc, run] of Object.entries(calls)) {
+    checked.calls[rpc] = rpc.endsWith('GetCapabilities') ? run : (request) => mayAsk().then(() => run(request))
+  }
+  for (const [rpc, run] of Object.entries(streams)) {
+    checked.streams[rpc] = async function* (request) {
+      await mayAsk()
+      yield* run(request)
+    }
+  }
+  return checked
 }
 
 function controllerService(options: ControllerOptions): CsiService {

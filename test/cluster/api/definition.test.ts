@@ -34,7 +34,7 @@ const DISK: Record<keyof Disk, true> = {
 const NODE: Record<keyof Node, true> = {
   name: true, state: true, zone: true, pid: true, disks: true, id: true, clusterId: true, instanceId: true,
   version: true, nodeVersion: true, uptimeMs: true, workers: true, rssBytes: true, ioFlusher: true, listening: true,
-  folder: true,
+  folder: true, protocol: true,
 }
 const STATUS: Record<keyof Status, true> = {
   clusterId: true, health: true, nodes: true, volumes: true, volumesHealthy: true, capacityBytes: true, freeBytes: true,

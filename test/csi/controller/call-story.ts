@@ -8,6 +8,7 @@ import type { Test } from 'tap'
 import type { ControlClient } from '../../../cluster/api/client.ts'
 import type { Volume } from '../../../cluster/api/definition.ts'
 import { controllerServices } from '../../../csi/controller/controller-services.ts'
+import { NodeProtocols } from '../../../csi/controller/node-protocols.ts'
 import { unless } from '../../../csi/controller/volumes.ts'
 import { NAME_LABEL } from '../../../csi/names.ts'
 import { Operations } from '../../../csi/operations.ts'
@@ -66,7 +67,9 @@ export class CallStory {
   /** Another process of `holdfast csi controller`: nothing of the one before is left. */
   private process(): Calls {
     const diff = async function* (): AsyncGenerator<never> {}
-    const options = { api: this.api, diff, operations: new Operations(), volumesMax: 0, log: () => undefined }
+    const protocols = new NodeProtocols(this.api, () => this.cluster.nowMs)
+    const mayAsk = () => protocols.check()
+    const options = { api: this.api, diff, operations: new Operations(), volumesMax: 0, mayAsk, log: () => undefined }
     const services = controllerServices(options)
     return Object.assign({}, ...services.map(({ calls }) => calls)) as Calls
   }

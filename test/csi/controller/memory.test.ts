@@ -3,10 +3,11 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import type { ControlApi, Volume } from '../../../cluster/api/definition.ts'
+import type { ControlApi, Node, Volume } from '../../../cluster/api/definition.ts'
 import { serveControlApi } from '../../../cluster/api/server.ts'
 import { pageOfIds } from '../../../cluster/api/volume-page.ts'
 import { volumeView } from '../../../cluster/api/volume-view.ts'
+import { PROTOCOL_NEEDED } from '../../../csi/controller/node-protocols.ts'
 import { GIB, MIB } from '../../../engine/units.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 import { ControllerProcess } from '../controller-process.ts'
@@ -41,6 +42,7 @@ t.test(`${VOLUMES} volumes, listed ${ROUNDS} times`, async (t) => {
       return { volumes: ids.map((id) => volumes.get(id)!), next }
     },
     getVolume: async ({ name }) => volumes.get(name)!,
+    listNodes: async () => ({ nodes: [{ name: 'n1', version: '0.1', protocol: PROTOCOL_NEEDED } as Node] }),
   } satisfies Partial<ControlApi> as unknown as ControlApi
   const socketPath = path.join(temporaryFolder(t), 'api.sock')
   const server = await serveControlApi({ socketPath, api, onBug: (error) => t.fail(String(error)) })
