@@ -1,12 +1,15 @@
 /**
  * `holdfast csi node`: CSI's Node side of one host on a unix socket, until it is told to end. Devices and mounts stay
  * as they are when it ends: pods go on using them.
+ *
+ * The keeper of devices runs before anything is asked of the control API, and whatever that says: I/O of pods waits for
+ * it, also while the daemon of this host or the elected controller does not answer.
  */
-import { mkdirSync, realpathSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
-import type { Node } from '../cluster/api/definition.ts'
 import { FuseDevices } from '../csi/host/fuse-devices.ts'
 import type { HostDevices } from '../csi/host/host-devices.ts'
 import { DEFAULT_STATE, runKeeper } from '../csi/host/keeper-run.ts'
@@ -14,14 +17,17 @@ import { KubeletFolder } from '../csi/host/kubelet-paths.ts'
 import { identityService } from '../csi/identity.ts'
 import { KeyAtStage } from '../csi/node/key-at-stage.ts'
 import { nodeService } from '../csi/node/node-service.ts'
+import type { NodeServiceOptions } from '../csi/node/node-service.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
+import type { CsiService } from '../csi/server.ts'
 import { version } from '../dataplane/version.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { csiSocketOf, volumesMaxOf } from './csi-controller.ts'
-import { findEndpoint } from './endpoint.ts'
+import { ownNode } from './csi-own-node.ts'
+import type { OwnNode } from './csi-own-node.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
 const GRACE_MS = 10_000
@@ -31,24 +37,15 @@ const KUBELET_FOLDER = '/var/lib/kubelet'
 
 const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`)
 
-/** The node whose daemon the endpoint is: it and kubelet are on one host. */
-async function nodeHere(api: ControlClient, socketPath: string): Promise<Node> {
-  const folder = realpathSync(path.dirname(socketPath))
-  const { nodes } = await api.listNodes()
-  const node = nodes.find((one) => one.folder === folder)
-  if (node !== undefined) return node
-  throw usageError(`no node of the cluster has ${folder} as its folder`, 'name the folder of the node of this host')
-}
-
 interface Devices {
   devices: HostDevices
   close(): Promise<void>
 }
 
-async function devicesOf(given: Arguments, api: ControlClient, stateFolder: string): Promise<Devices> {
+async function devicesOf(given: Arguments, api: () => ControlClient, stateFolder: string): Promise<Devices> {
   const kind = given.text('device') ?? 'nbd'
   if (kind === 'fuse') {
-    const blockSizeOf = async (name: string): Promise<number> => (await api.getVolume({ name })).blockSizeBytes
+    const blockSizeOf = async (name: string): Promise<number> => (await api().getVolume({ name })).blockSizeBytes
     return { devices: new FuseDevices({ stateFolder, blockSizeOf }), close: () => Promise.resolve() }
   }
   if (kind !== 'nbd') throw usageError(`--device ${kind} is not known`, 'nbd or fuse')
@@ -67,25 +64,43 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
   const kubelet = new KubeletFolder(given.text('kubelet-dir') ?? KUBELET_FOLDER)
   const stateFolder = path.resolve(given.text('state') ?? DEFAULT_STATE)
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
-  const endpoint = await findEndpoint(given.text('endpoint'))
-  const api = connectControlApi(endpoint, CALL_MS)
-  const { name: node, id, zone } = await nodeHere(api, endpoint.socketPath)
-  const { devices, close } = await devicesOf(given, api, stateFolder)
-  const services = [
-    identityService({ version: version(), probe: () => api.listNodes(), log }),
+  const ending = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort())
+  let api: ControlClient | undefined
+  let isOther = false
+  const { devices, close } = await devicesOf(given, () => api!, stateFolder)
+  const options = { flag: given.text('endpoint'), stateFolder, log, signal: ending.signal }
+  const own = await ownNode(options, ({ name }) => {
+    log(`this is node ${name} now, and was another one: the process ends, to be started again`)
+    isOther = true
+    ending.abort()
+  }).catch(async (error: unknown) => {
+    await close()
+    throw error
+  })
+  if (own !== undefined) {
+    api = connectControlApi({ socketPath: own.socketPath, source: 'the node of this host' }, CALL_MS)
+    const services = servicesOf(own, { api, kubelet, volumesMax, devices, stateFolder })
+    const server = await serveCsi({ socketPath, services, log })
+    const { name: node } = own
+    output.result({ socket: socketPath, node }, () => [`holdfast csi node listens at ${socketPath}, for node ${node}`])
+    if (!ending.signal.aborted) await once(ending.signal, 'abort')
+    await server.close(GRACE_MS)
+    api.close()
+  }
+  await close()
+  return isOther ? EXIT_FAILED : EXIT_OK
+}
+
+type Parts = Pick<NodeServiceOptions, 'api' | 'kubelet' | 'volumesMax' | 'devices'> & { stateFolder: string }
+
+function servicesOf({ name: node, id, zone, socketPath }: OwnNode, { stateFolder, ...parts }: Parts): CsiService[] {
+  return [
+    // Ready without the control API: what is asked to end needs none, and a restart would mend nothing.
+    identityService({ version: version(), probe: () => parts.devices.list(), log }),
     nodeService({
-      api, kubelet, node, zone, volumesMax, nodeFolder: path.dirname(endpoint.socketPath),
-      devices, keys: new KeyAtStage(api, id, stateFolder),
+      ...parts, node, zone, nodeFolder: path.dirname(socketPath), keys: new KeyAtStage(parts.api, id, stateFolder),
       operations: new Operations(),
     }),
   ]
-  const server = await serveCsi({ socketPath, services, log })
-  output.result({ socket: socketPath, node }, () => [`holdfast csi node listens at ${socketPath}, for node ${node}`])
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
-  })
-  await server.close(GRACE_MS)
-  await close()
-  api.close()
-  return EXIT_OK
 }
