@@ -1,6 +1,9 @@
 /**
  * A clone, from the wish to its record (CLONES.md section 4), at the elected controller. What follows is the creation
  * of any volume, but for where its first copies are made (engine/control/creation.ts).
+ *
+ * Invariant: a snapshot that was made for a clone is deleted again by who made it, unless the clone may need it; then
+ * by who hears that it is served (K3).
  */
 import { randomBytes } from 'node:crypto'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
@@ -18,6 +21,16 @@ export interface CloneControlOptions {
   wallMs(): number
 }
 
+/** What any new volume goes through. */
+export interface Making {
+  /** Whether it can be made at all. @throws HoldfastError */
+  judge(record: VolumeRecord): Promise<void>
+  /** Write it, and wait for the volume. */
+  make(record: VolumeRecord): Promise<Volume>
+  /** Wait for one that is there. */
+  served(record: VolumeRecord): Promise<Volume>
+}
+
 export class CloneControl {
   private readonly options: CloneControlOptions
 
@@ -28,47 +41,78 @@ export class CloneControl {
   /**
    * One of that name that is what is asked for is answered as it is.
    * @param nodes  how many could hold a copy
-   * @param make  of a record: write it, and wait for the volume
-   * @param served  wait for one that is there
    */
-  async create(
-    request: CreateVolumeRequest, wish: CloneWish, nodes: number,
-    { make, served }: Record<'make' | 'served', (record: VolumeRecord) => Promise<Volume>>,
-  ): Promise<Volume> {
-    const { wishes, snapshots, wallMs } = this.options
+  async create(request: CreateVolumeRequest, wish: CloneWish, nodes: number, making: Making): Promise<Volume> {
+    const { wishes } = this.options
     const { name } = request
     checkVolumeName(name)
     if (await wishes.isUsed(name)) {
       const there = await wishes.find(name)
       const existing = await this.differenceOf(there, request, wish)
       if (existing !== '') throw new HoldfastError('volume-exists', { name, existing })
-      return served(there)
+      const volume = await making.served(there)
+      if (hasOwn(there)) await this.removeOwn(await wishes.find(wish.volume), there.origin.snapshotId)
+      return volume
     }
     const origin = await wishes.find(wish.volume)
     const hex = randomBytes(16).toString('hex')
-    // Of a volume: of a snapshot that is made for it, and deleted when the clone does not need it any more.
-    const own = wish.snapshot === '' ? `clone-${hex.slice(0, 8)}` : undefined
-    const labels = { 'made-for': 'clone' }
-    if (own !== undefined) await snapshots.make(origin, hex, { name: own, createdAtMs: wallMs(), labels })
-    const { snapshot, epoch } = await snapshots.source(origin, own ?? wish.snapshot)
-    // As it is behind the snapshot: a data key that came in between may be that of blocks which the snapshot shows.
-    const now = await wishes.recordOf(origin.spec.id)
-    if (now === undefined) throw new HoldfastError('volume-not-found', { name: wish.volume })
-    const leastBytes = snapshot.sizeBytes === 0 ? origin.spec.sizeBytes : snapshot.sizeBytes
-    const sizeBytes = request.sizeBytes === 0 ? leastBytes : request.sizeBytes
-    if (sizeBytes < leastBytes) {
-      const source = own === undefined ? `${wish.volume}@${wish.snapshot}` : wish.volume
-      const sizes = { least: formatSize(leastBytes), size: formatSize(sizeBytes) }
-      throw new HoldfastError('clone-smaller', { name, source, ...sizes })
-    }
     // At home where its origin is, on every node (dataplane/copy-homes.ts).
-    const id = origin.spec.id.slice(0, 8) + hex.slice(8)
-    const record = clonedVolumeOf({ ...request, sizeBytes }, { id, nodes }, now.spec)
+    const context = { id: origin.spec.id.slice(0, 8) + hex.slice(8), nodes }
+    if (wish.snapshot !== '') return this.makeFrom(origin, wish.snapshot, request, context, making)
+    // Of a volume: of a snapshot that is made for it, if nothing else is in the way.
+    const { sizeBytes: leastBytes } = origin.spec
+    await making.judge(clonedVolumeOf(withSize(request, leastBytes, wish.volume), context, origin.spec))
+    await this.options.snapshots.make(origin, hex, {
+      name: `clone-${hex.slice(0, 8)}`, createdAtMs: this.options.wallMs(), labels: { 'made-for': 'clone' },
+    })
+    try {
+      const made = await this.makeFrom(origin, hex, request, context, making)
+      // Its copies keep what it needs.
+      await this.removeOwn(origin, hex)
+      return made
+    } catch (error) {
+      if (error instanceof HoldfastError && !(await this.mayCome(context.id, error))) await this.removeOwn(origin, hex)
+      throw error
+    }
+  }
+
+  /** @param source  name of the snapshot, or id of the one that was made for it */
+  private async makeFrom(
+    origin: VolumeRecord, source: string, request: CreateVolumeRequest, context: { id: string; nodes: number },
+    { make }: Making,
+  ): Promise<Volume> {
+    const { wishes, snapshots } = this.options
+    const { id: volumeId, name: volume } = origin.spec
+    const { snapshot, epoch } = await snapshots.source(origin, source)
+    // As it is behind the snapshot: a data key that came in between may be that of blocks which the snapshot shows.
+    const now = await wishes.recordOf(volumeId)
+    if (now === undefined) throw new HoldfastError('volume-not-found', { name: volume })
+    const leastBytes = snapshot.sizeBytes === 0 ? origin.spec.sizeBytes : snapshot.sizeBytes
+    const of = isMadeFor(snapshot.id, context.id) ? volume : `${volume}@${source}`
+    const record = clonedVolumeOf(withSize(request, leastBytes, of), context, now.spec)
     const { id: snapshotId, seq } = snapshot
-    const made = await make({ ...record, origin: { volumeId: origin.spec.id, snapshotId, seq, epoch } })
-    // Its copies keep what it needs. What cannot be deleted now is listed, and anybody may.
-    if (own !== undefined) await snapshots.remove(origin, own, hex).catch(onlyExpected)
-    return made
+    return make({ ...record, origin: { volumeId, snapshotId, seq, epoch } })
+  }
+
+  /** Whether a creation that was refused left something that is made, or will be. */
+  private async mayCome(id: string, { code }: HoldfastError): Promise<boolean> {
+    if (code.startsWith('store-')) return true
+    try {
+      const record = await this.options.wishes.recordOf(id)
+      return record !== undefined && record.trash === null
+    } catch (error) {
+      if (error instanceof HoldfastError) return true
+      throw error
+    }
+  }
+
+  /** What cannot be deleted now is listed, and anybody may. */
+  private async removeOwn(origin: VolumeRecord, snapshotId: string): Promise<void> {
+    try {
+      await this.options.snapshots.remove(origin, `clone-${snapshotId.slice(0, 8)}`, snapshotId)
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+    }
   }
 
   /** From what is asked for, as a part of a sentence; empty: it is that. */
@@ -79,9 +123,7 @@ export class CloneControl {
     const source = await wishes.find(wish.volume)
     const volumeName = (await wishes.recordOf(origin.volumeId))?.spec.name
     if (origin.volumeId !== source.spec.id) return `it is a clone of ${volumeName ?? 'a volume that is gone'}`
-    // The snapshot that is made for a clone of a volume has the id of the clone, but for what that has of its origin's.
-    const isOwn = origin.snapshotId.slice(8) === spec.id.slice(8)
-    if (wish.snapshot === '' && !isOwn) return `it is a clone of a snapshot of ${wish.volume}`
+    if (wish.snapshot === '' && !hasOwn(there)) return `it is a clone of a snapshot of ${wish.volume}`
     if (wish.snapshot !== '') {
       const { snapshot } = await snapshots.source(source, wish.snapshot)
       if (snapshot.id !== origin.snapshotId) return `it is a clone of ${wish.volume}, but not of this snapshot`
@@ -114,8 +156,18 @@ const COMPARED: Record<string, (record: VolumeRecord) => unknown> = {
   'min-in-sync': ({ minInSync }) => minInSync,
 }
 
-function onlyExpected(error: unknown): void {
-  if (!(error instanceof HoldfastError)) throw error
+/** The snapshot that is made for a clone of a volume has the id of the clone, but for what that has of its origin's. */
+const isMadeFor = (snapshotId: string, cloneId: string): boolean => snapshotId.slice(8) === cloneId.slice(8)
+
+const hasOwn = (record: VolumeRecord): record is VolumeRecord & Required<Pick<VolumeRecord, 'origin'>> =>
+  record.origin !== undefined && isMadeFor(record.origin.snapshotId, record.spec.id)
+
+/** @param source  for sentences @throws HoldfastError `clone-smaller` */
+function withSize(request: CreateVolumeRequest, leastBytes: number, source: string): CreateVolumeRequest {
+  const sizeBytes = request.sizeBytes === 0 ? leastBytes : request.sizeBytes
+  if (sizeBytes >= leastBytes) return { ...request, sizeBytes }
+  const sizes = { least: formatSize(leastBytes), size: formatSize(sizeBytes) }
+  throw new HoldfastError('clone-smaller', { name: request.name, source, ...sizes })
 }
 
 /**

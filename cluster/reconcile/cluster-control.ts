@@ -132,8 +132,9 @@ export class ClusterControl implements ControlApi {
     const wish = cloneWishOf(request)
     const make = (record: VolumeRecord) => this.make(record, request.preferredNodes ?? [])
     if (wish !== undefined) {
+      const judge = (record: VolumeRecord) => this.judge(record)
       const served = (record: VolumeRecord) => this.served(record)
-      return this.clones.create(request, wish, this.nodesCount(), { make, served })
+      return this.clones.create(request, wish, this.nodesCount(), { judge, make, served })
     }
     const { volumeId } = request
     const isNamed = volumeId !== undefined && volumeId !== ''
@@ -145,12 +146,16 @@ export class ClusterControl implements ControlApi {
   }
 
   private async make(wished: VolumeRecord, preferred: readonly string[]): Promise<Volume> {
-    this.checkKnown(wished)
-    await this.placeable(wished)
+    await this.judge(wished)
     const firstNode = firstNodeOf(this.term().cluster, wished, preferred, this.options.nowMs())
     const record = { ...wished, firstNode }
     await this.wishes.create(record)
     return this.served(record)
+  }
+
+  private judge(wished: VolumeRecord): Promise<void> {
+    this.checkKnown(wished)
+    return this.placeable(wished)
   }
 
   async listVolumes(request: ListVolumesRequest = {}): Promise<{ volumes: Volume[]; next: string }> {
