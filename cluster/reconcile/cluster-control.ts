@@ -320,6 +320,7 @@ export class ClusterControl implements ControlApi {
   async detachVolume({ name, node, all, generation = 0 }: DetachVolumeRequest): Promise<Volume> {
     this.term()
     const { record, config, was } = await this.wishes.detach(name, all === true ? 'all' : { node }, generation)
+    if (was) await this.wishes.endLead(config).catch(onlyExpected)
     if (record.trash === null) await untilOthersAreRefused(this.options, record, config.attach)
     if (!was && all !== true) {
       const from = node === '' ? 'any node' : shown(node)
@@ -500,13 +501,9 @@ export class ClusterControl implements ControlApi {
   }
 
   /** Best effort: who uses a volume is served from anywhere. */
-  private async leadAt(node: string, { volumeId, primary, inSync }: VolumeConfig): Promise<void> {
-    if (primary === node || !inSync.includes(node)) return
-    try {
-      await this.wishes.move(volumeId, { what: 'primary', to: node, from: '' })
-    } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error
-    }
+  private async leadAt(node: string, { volumeId, primary, inSync, attach }: VolumeConfig): Promise<void> {
+    if (attach.mode !== 'single' || primary === node || !inSync.includes(node)) return
+    await this.wishes.lead(volumeId, node).catch(onlyExpected)
   }
 
   /** A node that is away, or does not hear of it in time, offers the volume later: it is attached all the same. */
@@ -584,6 +581,10 @@ export class ClusterControl implements ControlApi {
     const instead = 'ask the node that has it (`--endpoint`); copies of a lost node are filled elsewhere by themselves'
     throw new HoldfastError('not-supported', { what: `${what} in a cluster`, instead })
   }
+}
+
+function onlyExpected(error: unknown): void {
+  if (!(error instanceof HoldfastError)) throw error
 }
 
 function encryptionOf(text: string, volumeId: string): VolumeEncryption | undefined {

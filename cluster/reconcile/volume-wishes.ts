@@ -258,6 +258,21 @@ export class VolumeWishes {
     await this.records.change(moveKey(id), decodeMove, encodeMove, async () => move)
   }
 
+  /** SPEC.md A6. Once: who is faster is not overtaken, and whether it was done is not told. */
+  async lead(id: string, to: string): Promise<void> {
+    const found = await this.records.read(moveKey(id), decodeMove)
+    if (found !== undefined && found.value.isFollowing !== true) return
+    const move: Move = { what: 'primary', to, from: '', isFollowing: true }
+    await this.records.put(moveKey(id), found?.version, encodeMove(move))
+  }
+
+  /** It follows nobody who does not hold the volume. */
+  async endLead({ volumeId, attach }: VolumeConfig): Promise<void> {
+    const found = await this.records.read(moveKey(volumeId), decodeMove)
+    if (found?.value.isFollowing !== true || attach.holders[found.value.to] !== undefined) return
+    await this.records.put(moveKey(volumeId), found.version, undefined)
+  }
+
   async node(name: string, wish: NodeWish): Promise<void> {
     await this.records.change(nodeWishKey(name), decodeNodeWish, encodeNodeWish, async () => wish)
   }

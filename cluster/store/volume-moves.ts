@@ -12,7 +12,8 @@ export const encodeMove = (move: Move): Uint8Array => encodeJson(move)
 export function decodeMove(value: Uint8Array): Move | undefined {
   const found = parseRecord(value)
   if (found === undefined) return undefined
-  const { what, to, from } = found
+  const { what, to, from, isFollowing } = found
   if (!isOneOf(what, ['copy', 'primary'] as const) || !isText(to) || to === '' || !isText(from)) return undefined
-  return { what, to, from }
+  if (isFollowing === undefined) return { what, to, from }
+  return isFollowing === true && what === 'primary' ? { what, to, from, isFollowing } : undefined
 }

@@ -74,6 +74,8 @@ export interface Move {
   to: NodeId
   /** Whose copy goes; empty: whoever is best, or nobody. */
   from: NodeId | ''
+  /** The lead follows who attached the volume (SPEC.md A6). Absent: an operator asked for it. */
+  isFollowing?: true
 }
 
 export const TRASH_KEEP_MS = 3_600_000

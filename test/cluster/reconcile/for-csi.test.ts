@@ -6,6 +6,7 @@ import type { HoldfastError } from '../../../engine/errors.ts'
 import { GIB, MIB } from '../../../engine/units.ts'
 import { isRefusingOthers } from '../../../cluster/reconcile/attach-end.ts'
 import { allVolumes, pageOfIds } from '../../../cluster/api/volume-page.ts'
+import { decodeMove, moveKey } from '../../../cluster/store/volume-moves.ts'
 import { ControlCluster } from './control-cluster.ts'
 import { drawn, request, servedVolume } from './snapshot-world.ts'
 
@@ -118,6 +119,29 @@ t.test('the lead follows who attaches, where a copy is', async (t) => {
   t.equal(await leads(), 'n1', 'no copy there: nothing moves')
   await attach('n2')
   await cluster.until('it leads', async () => (await leads()) === 'n2')
+})
+
+t.test('that the lead follows gives way to an operator, and ends with the attachment', async (t) => {
+  const { cluster, volumes, make } = await started(t)
+  const { id } = await make('data', { preferredNodes: ['n1'], allowedNodes: ['n1', 'n2'] })
+  const attach = (node: string, mode = 'single') =>
+    volumes.attachVolume({ name: 'data', node, mode, force: true, primary: true })
+  const wished = async () => {
+    const entry = await cluster.entry(moveKey(id))
+    return entry === undefined ? undefined : decodeMove(entry.value)
+  }
+  await attach('n2', 'shared')
+  t.equal(await wished(), undefined, 'several may use it')
+  await attach('n2')
+  t.same(await wished(), { what: 'primary', to: 'n2', from: '', isFollowing: true })
+  await volumes.detachVolume({ name: 'data', node: 'n2' })
+  t.equal(await wished(), undefined)
+  await volumes.moveVolume({ name: 'data', what: 'copy', to: 'n3', from: 'n2' })
+  const asked = { what: 'copy', to: 'n3', from: 'n2' }
+  await attach('n2')
+  t.same(await wished(), asked)
+  await volumes.detachVolume({ name: 'data', node: 'n2' })
+  t.same(await wished(), asked)
 })
 
 t.test('snapshots of all volumes by pages, and groups by id', async (t) => {

@@ -76,6 +76,9 @@ t.test('what is written is read', async (t) => {
   t.same(decodeNodeWish(encodeNodeWish(wish)), wish)
   t.same(decodeDiskWish(encodeDiskWish({ isEvicted: true })), { isEvicted: true })
   t.same(decodeMove(encodeMove(MOVE)), MOVE)
+  const following: Move = { what: 'primary', to: 'n2', from: '', isFollowing: true }
+  t.same(decodeMove(encodeMove(following)), following)
+  t.equal(decodeMove(bytes({ ...following, what: 'copy' })), undefined)
   t.same(decodeGroup('g', encodeGroup(GROUP)), GROUP)
   t.same(decodeRebuilds(encodeRebuilds(REBUILDS)), REBUILDS)
   t.same(decodeRebuilds(encodeRebuilds([])), [])
