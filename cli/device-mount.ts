@@ -56,5 +56,6 @@ export async function mountOn(devices: HostDevices, device: HostDevice, order: M
 /** What `mountOn` mounted is unmounted, the newest first; also of a device that is gone. Refused while it is used. */
 export async function unmountNoted(devices: HostDevices, name: string, device: HostDevice): Promise<void> {
   const others = (await devices.list()).filter(({ volumeId }) => volumeId !== device.volumeId)
-  for (const { path } of device.mounts.toReversed()) await unmountAll(path, name, isMountOf(device, others))
+  const order = { volume: name, devicePath: device.path, isOurs: isMountOf(device, others) }
+  for (const { path } of device.mounts.toReversed()) await unmountAll(path, order)
 }

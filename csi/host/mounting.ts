@@ -3,6 +3,7 @@
  * mountinfo says afterwards, never what a program answered (csi/SPEC.md N5).
  */
 import { mkdir, open, rmdir, stat, unlink } from 'node:fs/promises'
+import path from 'node:path'
 import { HoldfastError } from '../../engine/errors.ts'
 import { hostCommand } from './host-command.ts'
 import { mountAt } from './mountinfo.ts'
@@ -54,12 +55,20 @@ export async function makeReadOnly(mountPoint: string): Promise<void> {
   })
 }
 
+export interface UnmountOrder {
+  /** For sentences. */
+  volume: string
+  /** Empty: not known, as after a boot. */
+  devicePath: string
+  isOurs(mount: Mount): boolean
+}
+
 /**
  * Nothing that `isOurs` is mounted there afterwards. In use: it fails, unless its device is dead: then it goes from the
  * tree at once, and the kernel ends it with its last user.
  * @throws HoldfastError `host-command`, `mount-foreign`
  */
-export async function unmountAll(mountPoint: string, volume: string, isOurs: (mount: Mount) => boolean): Promise<void> {
+export async function unmountAll(mountPoint: string, { volume, devicePath, isOurs }: UnmountOrder): Promise<void> {
   for (let stacked = 0; stacked < STACKED_MOUNTS_MAX; stacked++) {
     const mount = mountAt(mountPoint)
     if (mount === undefined) return
@@ -67,38 +76,56 @@ export async function unmountAll(mountPoint: string, volume: string, isOurs: (mo
       const found = `${mount.fsType} of ${mount.source}`
       throw new HoldfastError('mount-foreign', { path: mountPoint, found, volume })
     }
-    await unmount(mountPoint, mount)
+    await unmount(mount, devicePath)
   }
   if (mountAt(mountPoint) === undefined) return
   const outcome = `left something mounted: more than ${STACKED_MOUNTS_MAX} mounts lie over each other there`
   throw new HoldfastError('host-command', { program: 'umount', what: `unmount ${mountPoint}`, outcome })
 }
 
-async function unmount(mountPoint: string, mount: Mount): Promise<void> {
+async function unmount(mount: Mount, devicePath: string): Promise<void> {
+  const { mountPoint } = mount
   const run = { what: `unmount ${mountPoint}`, deadlineMs: UNMOUNT_DEADLINE_MS }
   try {
     await hostCommand('umount', ['-c', mountPoint], run)
   } catch (error) {
     if (mountAt(mountPoint)?.id !== mount.id) return
-    if (!(await isDead(mount.source))) throw error
+    if (!(await isDead(deviceUnder(mount, devicePath)))) throw error
     await hostCommand('umount', ['-c', '-l', mountPoint], run)
   }
 }
 
-/** It answers every request with an error, or is not there. Only asked when an unmount has failed. */
+/** The source of a device node that was bound is devtmpfs, which says nothing of the device: that is what it shows. */
+function deviceUnder({ source, mountPoint }: Mount, devicePath: string): string {
+  if (devicePath !== '') return devicePath
+  return path.isAbsolute(source) ? source : mountPoint
+}
+
+const DEAD = ['EIO', 'ENOENT', 'ENXIO', 'ENODEV', 'ENOTCONN', 'ESHUTDOWN']
+const FLUSHES = 2
+const FLUSH_PAUSE_MS = 200
+
+/** It is not there, or one flush after the other fails. Only asked when an unmount has failed. */
 async function isDead(devicePath: string): Promise<boolean> {
+  for (let flushes = 0; flushes < FLUSHES; flushes++) {
+    if (flushes > 0) await new Promise((resolve) => setTimeout(resolve, FLUSH_PAUSE_MS))
+    if (!DEAD.includes(await flush(devicePath))) return false
+  }
+  return true
+}
+
+/** It reaches the volume: what is read may be in memory. @returns the code of its error; empty: none */
+async function flush(devicePath: string): Promise<string> {
   try {
     const file = await open(devicePath, 'r')
     try {
-      // A flush reaches the volume: what is read may be in memory.
-      await file.sync()
+      if ((await file.stat()).isBlockDevice()) await file.sync()
     } finally {
       await file.close()
     }
-    return false
+    return ''
   } catch (error) {
-    return ['EIO', 'ENOENT', 'ENXIO', 'ENODEV', 'ENOTCONN', 'ESHUTDOWN'].includes(
-      (error as NodeJS.ErrnoException).code ?? '')
+    return (error as NodeJS.ErrnoException).code ?? ''
   }
 }
 

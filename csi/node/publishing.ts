@@ -75,7 +75,8 @@ async function stagedDevice(devices: HostDevices, wish: PublishWish): Promise<Ho
 export async function unpublish(devices: HostDevices, volumeId: string, targetPath: string): Promise<void> {
   const device = await devices.find(volumeId)
   const others = await otherDevices(devices, volumeId)
-  await unmountAll(targetPath, volumeId, isMountOf(device, others))
+  const order = { volume: volumeId, devicePath: device?.path ?? '', isOurs: isMountOf(device, others) }
+  await unmountAll(targetPath, order)
   await removeMountPoint(targetPath)
   if (device === undefined) return
   const mounts = device.mounts.filter(({ path, fileSystem }) => path !== targetPath || fileSystem !== PUBLISHED)

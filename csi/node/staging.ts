@@ -79,9 +79,10 @@ async function endFormerStage(
     throw new HoldfastError('generation-past', { volume: volume.name, asked: generation, reason })
   }
   const others = await otherDevices(devices, volume.id)
+  const order = { volume: volume.name, devicePath: present.path, isOurs: isMountOf(present, others) }
   for (const { mountPoint } of allMountsOf(present, others)) {
     // What somebody mounted elsewhere is his to unmount.
-    if (kubelet.isInside(mountPoint)) await unmountAll(mountPoint, volume.name, isMountOf(present, others))
+    if (kubelet.isInside(mountPoint)) await unmountAll(mountPoint, order)
   }
   await devices.detach(volume.id)
 }
@@ -168,7 +169,8 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
 export async function unstage({ devices }: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
   const device = await devices.find(volumeId)
   const others = await otherDevices(devices, volumeId)
-  await unmountAll(stagingPath, volumeId, isMountOf(device, others))
+  const order = { volume: volumeId, devicePath: device?.path ?? '', isOurs: isMountOf(device, others) }
+  await unmountAll(stagingPath, order)
   if (device === undefined) return
   const noted = stageNoteOf(device)
   if (noted !== undefined && noted.path !== stagingPath) return

@@ -80,7 +80,8 @@ t.test('what is mounted there is told by the number of the device', { skip }, as
 t.test('more mounts over each other than are unmounted are told', { skip }, async (t) => {
   const folder = folderOf(t, 'stack')
   for (let i = 0; i < 33; i++) execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folder])
-  await t.rejects(unmountAll(folder, 'v', () => true), { code: 'host-command', message: /more than 32 mounts/ })
-  await unmountAll(folder, 'v', () => true)
+  const order = { volume: 'v', devicePath: '', isOurs: () => true }
+  await t.rejects(unmountAll(folder, order), { code: 'host-command', message: /more than 32 mounts/ })
+  await unmountAll(folder, order)
   t.equal(mountAt(folder), undefined)
 })

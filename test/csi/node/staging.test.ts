@@ -63,6 +63,11 @@ t.test('a block device', { skip }, async (t) => {
   })
   const stats = await host.ask('NodeGetVolumeStats', { volumePath: host.at('a') })
   t.match(stats, { usage: [{ total: FIRST_BYTES, unit: 'BYTES' }] })
+  const fd = openSync(host.at('a'), 'r+')
+  const busy = await host.call('NodeUnpublishVolume', { targetPath: host.at('a') }, once)
+  t.match(busy, { code: 13, message: /busy/ }, 'somebody has it open, and it works')
+  t.ok(statSync(host.at('a')).isBlockDevice(), 'it stays')
+  closeSync(fd)
   await takenAway(t, host, ['a'])
   const refused = await host.call('NodeStageVolume', stageRequest(host, capability('ext4')), once)
   t.match(refused, { code: FAILED_PRECONDITION, message: /holds data that is no file system; nothing was touched/ })
@@ -175,6 +180,19 @@ t.test('one pod alone', { skip }, async (t) => {
     code: FAILED_PRECONDITION, message: /published at .* for one pod alone/,
   })
   await takenAway(t, host, ['a'])
+})
+
+t.test('its data process is gone, and a pod has the device open', { skip }, async (t) => {
+  const host = hostOf(t)
+  await host.serve(1)
+  await host.call('NodeStageVolume', stageRequest(host, BLOCK))
+  await host.call('NodePublishVolume', publishRequest(host, 'a', BLOCK))
+  const fd = openSync(host.at('a'), 'r+')
+  writeFileSync(fd, 'what never gets there')
+  await host.endServer()
+  t.match(await host.call('NodeUnpublishVolume', { targetPath: host.at('a') }), { code: OK, message: '' })
+  closeSync(fd)
+  await takenAway(t, host, [])
 })
 
 t.test('its data process is gone, and a pod has a file open', { skip }, async (t) => {
