@@ -5,7 +5,7 @@
 import type { Scene } from './aims.ts'
 import { beginFault, heal } from './faults.ts'
 import { initialAttach } from './first-config.ts'
-import { GroupTaker } from './group-taker.ts'
+import { DELETING_MS, GroupTaker } from './group-taker.ts'
 import type { PlannedEvent } from './plan.ts'
 import { checkEnd, isQuiet } from './run-end.ts'
 import { beginScrubs } from './scrub-focus.ts'
@@ -68,7 +68,8 @@ export function finish(first: World): void {
   const { clock } = first
   for (const world of first.worlds) healAll(world)
   // Clones may come yet.
-  const healMs = Math.max(...[...first.worlds, ...first.making].map(healMsOf))
+  const groupsMs = first.groups === undefined ? 0 : DELETING_MS
+  const healMs = groupsMs + Math.max(...[...first.worlds, ...first.making].map(healMsOf))
   const healedAtMs = clock.nowMs()
   // Where requests may fail in time each is asked again, perhaps many times: some have to be served all the while.
   const isLate = ({ swarm, users }: World): boolean =>

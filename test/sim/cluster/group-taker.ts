@@ -15,6 +15,9 @@ const ATTEMPTS = 40
 const REPEATED = 0.25
 /** Of one snapshot, at the most. */
 const DELETIONS = 8
+const DELETION_AGAIN_MS = SNAPSHOT_USE_MS / 4
+/** So long a deletion is tried again, where whoever leads does not delete yet. */
+export const DELETING_MS = DELETIONS * DELETION_AGAIN_MS
 
 interface Held {
   world: World
@@ -30,7 +33,7 @@ export class GroupTaker {
   private attempts = 0
   /** Of the way of an order or an answer, in that of a message between copies. */
   private spread = 1
-  /** Orders and answers on their way. */
+  /** Orders and answers on their way, and deletions that are tried again. */
   private underWay = 0
 
   constructor(first: World) {
@@ -99,8 +102,12 @@ export class GroupTaker {
 
   private later(then: () => void, factor = this.spread): void {
     const [least, most] = this.first.swarm.network.delayMs
+    this.after(least + this.random.float() * (most - least) * factor, then)
+  }
+
+  private after(delayMs: number, then: () => void): void {
     this.underWay++
-    this.first.clock.after(least + this.random.float() * (most - least) * factor, () => {
+    this.first.clock.after(delayMs, () => {
       this.underWay--
       then()
     })
@@ -116,7 +123,7 @@ export class GroupTaker {
   /** Who has just begun to lead deletes none of before; nothing of a group is to fill the disks. */
   private drop(world: World, id: string, tries = DELETIONS): void {
     this.send(world, { type: 'change', change: { operation: 'snapshot-delete', id } }, ({ ok }) => {
-      if (!ok && tries > 1) this.first.clock.after(SNAPSHOT_USE_MS / 4, () => this.drop(world, id, tries - 1))
+      if (!ok && tries > 1) this.after(DELETION_AGAIN_MS, () => this.drop(world, id, tries - 1))
     })
   }
 
