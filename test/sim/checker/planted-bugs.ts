@@ -51,7 +51,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'an answer is forgotten when another batch goes',
-    hunt: { run: 'full', seed: 2 },
+    hunt: { run: 'full', seed: 19 },
     file: `${LOG}/log-stream.ts`,
     replace: 'if (batch.unapplied === 0 && !this.answering) this.forget()',
     by: 'if (batch.unapplied === 0) this.forget()',
@@ -75,7 +75,7 @@ export const PLANTED: Mutant[] = [
   {
     name: 'segments are given back before the index knows',
     promise: 'L9',
-    hunt: { run: 'time-travel', seed: 1 },
+    hunt: { run: 'time-travel', seed: 27 },
     file: `${LOG}/store-stream.ts`,
     replace: 'if (!(yield* until<boolean>((resume) => this.syncPeers(resume)))) {',
     by:
@@ -84,7 +84,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a segment given back keeps its first batch',
-    hunt: { run: 'cycle', seed: 2 },
+    hunt: { run: 'cycle', seed: 4 },
     file: `${LOG}/store-stream.ts`,
     replace: 'for (const offset of [batchAt, trailerAt])',
     by: 'for (const offset of [trailerAt])',
@@ -318,7 +318,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a batch counts as written before it is',
-    hunt: { run: 'time-travel', seed: 1 },
+    hunt: { run: 'time-travel', seed: 8 },
     file: `${LOG}/log-stream.ts`,
     replace: 'this.isWritten(this.writtenBatch + 1)',
     by: 'true',
