@@ -12,6 +12,9 @@ export const NAME_LABEL = 'csi-name'
 /** On a volume: `requestDigest` of what it was made for. */
 export const REQUEST_LABEL = 'csi-request'
 
+/** On a volume: `requestDigest` of what its VolumeAttributesClass said when it was made. */
+export const ATTRIBUTES_LABEL = 'csi-attributes'
+
 const ID = /^[0-9a-f]{32}$/
 const digest = (...parts: string[]): string =>
   createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)
@@ -62,6 +65,6 @@ export function parseGroupHandle(text: string): GroupHandle | undefined {
   return rest.length === 0 && isName(name) && ID.test(id) ? { name, id } : undefined
 }
 
-/** Of everything that decides what a volume is made as; equal requests have equal digests in any order of keys. */
+/** Of what decides for good how a volume is made; equal requests have equal digests in any order of keys. */
 export const requestDigest = (parameters: Readonly<Record<string, string>>, source: string): string =>
   digest(source, ...Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)).flat())

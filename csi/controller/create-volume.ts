@@ -4,6 +4,7 @@
  * the digest of that: limits and replicas may have been changed since.
  */
 import { randomBytes } from 'node:crypto'
+import { status } from '@grpc/grpc-js'
 import type { ControlClient } from '../../cluster/api/client.ts'
 import type { CreateVolumeRequest as ApiRequest, Volume } from '../../cluster/api/definition.ts'
 import { newEncryptionBy, fileSource } from '../../cluster/keys/key-source.ts'
@@ -14,11 +15,11 @@ import type { VolumeHealth } from '../../engine/volume/volume-spec.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { keyOfSecrets } from '../encryption-key.ts'
 import type { CreateVolumeRequest, CsiVolume, VolumeContentSource } from '../messages.ts'
-import { NAME_LABEL, ourName, REQUEST_LABEL, requestDigest } from '../names.ts'
-import { exists, invalid } from '../refusal.ts'
+import { ATTRIBUTES_LABEL, NAME_LABEL, ourName, REQUEST_LABEL, requestDigest } from '../names.ts'
+import { aborted, exists, invalid, refusalOf } from '../refusal.ts'
 import { accessesOf } from './capabilities.ts'
 import type { Access } from './capabilities.ts'
-import { parametersOf } from './parameters.ts'
+import { mutableFlagsOf, parametersOf } from './parameters.ts'
 import type { Parameters } from './parameters.ts'
 import { placesOf } from './places.ts'
 import { isWithin, sizeWithin } from './sizes.ts'
@@ -30,23 +31,34 @@ export interface CreateOptions {
   log(line: string): void
 }
 
-/** @param request  its name is one. @throws CsiRefusal, HoldfastError */
+/**
+ * Of one that is there no status is given that ends the matter for Kubernetes, unless it is not what is asked for: it
+ * would not be deleted any more.
+ * @param request  its name is one
+ * @throws CsiRefusal, HoldfastError
+ */
 export async function createVolume(options: CreateOptions, request: CreateVolumeRequest): Promise<CsiVolume> {
   const { api, log } = options
+  const { parameters, mutableParameters, accessibilityRequirements } = request
   const accesses = accessesOf(request.volumeCapabilities)
-  const wanted = parametersOf(request.parameters, request.mutableParameters)
   const source = sourceOf(request.volumeContentSource)
   const name = ourName(request.name)
   checkOfUse(accesses, source)
   sizeWithin(request.capacityRange, 0)
-  const digest = requestDigest(wanted.flags, source?.text ?? '')
-  const places = await placesOf(api, request.accessibilityRequirements)
+  const digest = requestDigest(parametersOf(parameters, {}).flags, source?.text ?? '')
+  const known = async (volume: Volume): Promise<Volume> =>
+    withAttributes(api, served(same(volume, request, digest)), mutableParameters)
   const answer = (volume: Volume): CsiVolume =>
-    csiVolume(volume, { source: request.volumeContentSource, topology: places.topology })
+    csiVolume(volume, {
+      source: request.volumeContentSource,
+      topology: isBound(volume) ? accessibilityRequirements?.requisite ?? [] : [],
+    })
 
   const there = await unless('volume-not-found', api.getVolume({ name }))
-  if (there !== undefined) return answer(served(same(there, request, digest)))
+  if (there !== undefined) return answer(await known(there))
+  const wanted = parametersOf(parameters, mutableParameters)
   for (const sentence of wanted.ignored) log(`volume ${name}: parameter ${sentence}`)
+  const places = await placesOf(api, accessibilityRequirements)
   const origin = source === undefined ? undefined : await source.find(api)
   const made = await unless('volume-exists', api.createVolume({
     name,
@@ -54,12 +66,35 @@ export async function createVolume(options: CreateOptions, request: CreateVolume
     parameters: {
       ...wanted.flags, 'attach-mode': 'single', ...(origin === undefined ? {} : { 'clone-of': origin.cloneOf }),
     },
-    labels: { ...wanted.labels, [NAME_LABEL]: request.name, [REQUEST_LABEL]: digest },
-    preferredNodes: places.preferredNodes, allowedNodes: places.allowedNodes, allowedZones: places.allowedZones,
+    labels: {
+      ...wanted.labels, [NAME_LABEL]: request.name, [REQUEST_LABEL]: digest,
+      [ATTRIBUTES_LABEL]: requestDigest(mutableParameters, ''),
+    },
+    ...places,
     ...(origin === undefined ? await newKey(wanted, request.secrets) : {}),
   }))
-  return answer(made ?? served(same(await api.getVolume({ name }), request, digest)))
+  if (made !== undefined) return answer(made)
+  const other = await unless('volume-not-found', api.getVolume({ name }))
+  if (other === undefined) throw aborted(`volume ${name} was there, and is gone again: try again`)
+  return answer(await known(other))
 }
+
+/** What a VolumeAttributesClass asks for may be another thing than when it was made. @returns as it is then */
+async function withAttributes(
+  api: ControlClient, there: Volume, mutable: Readonly<Record<string, string>>,
+): Promise<Volume> {
+  const { id, name, labels } = there
+  if (Object.keys(mutable).length === 0 || labels[ATTRIBUTES_LABEL] === requestDigest(mutable, '')) return there
+  try {
+    return await api.modifyVolume({ name: id, parameters: mutableFlagsOf(mutable) })
+  } catch (error) {
+    const refusal = refusalOf(error)
+    if (refusal === undefined || refusal.code === status.UNAVAILABLE) throw error
+    throw aborted(`volume ${name} is there, and does not become what its attributes class asks for: ${refusal.message}`)
+  }
+}
+
+const isBound = ({ allowedNodes, allowedZones }: Volume): boolean => allowedNodes.length + allowedZones.length > 0
 
 /** The one that is there, if it is what is asked for. @throws CsiRefusal ALREADY_EXISTS */
 function same(there: Volume, { name, capacityRange }: CreateVolumeRequest, digest: string): Volume {

@@ -14,11 +14,9 @@ export interface Places {
   preferredNodes: string[]
   allowedNodes: string[]
   allowedZones: string[]
-  /** Of the answer. */
-  topology: Topology[]
 }
 
-const ANYWHERE: Omit<Places, 'preferredNodes'> = { allowedNodes: [], allowedZones: [], topology: [] }
+const ANYWHERE: Omit<Places, 'preferredNodes'> = { allowedNodes: [], allowedZones: [] }
 
 /** @throws CsiRefusal RESOURCE_EXHAUSTED: no node is in any of the places */
 export async function placesOf(
@@ -39,11 +37,8 @@ export async function placesOf(
   }
   const isByZone = requisite.every(({ segments }) => Object.keys(segments).join() === ZONE_KEY)
   const zones = requisite.map(({ segments }) => segments[ZONE_KEY]!)
-  return {
-    preferredNodes,
-    ...(isByZone ? { allowedNodes: [], allowedZones: zones } : { allowedNodes: allowed, allowedZones: [] }),
-    topology: requisite,
-  }
+  return isByZone ? { preferredNodes, allowedNodes: [], allowedZones: zones }
+    : { preferredNodes, allowedNodes: allowed, allowedZones: [] }
 }
 
 function isSame({ segments: a }: Topology, { segments: b }: Topology): boolean {

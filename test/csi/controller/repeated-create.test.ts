@@ -23,6 +23,9 @@ const wanted: CreateVolumeRequest = {
 class OneVolume {
   volume: Volume | undefined
   state: Partial<Volume> = { epoch: 1, health: 'healthy' }
+  readonly modified: Array<Record<string, string>> = []
+  /** What a change is refused with. */
+  refused: HoldfastError | undefined
 
   readonly api = {
     getVolume: async ({ name }: { name: string }) => {
@@ -30,10 +33,16 @@ class OneVolume {
       if (this.volume === undefined) throw new HoldfastError('volume-not-found', { name })
       return { ...this.volume, ...this.state }
     },
-    createVolume: async ({ name, sizeBytes, labels = {} }: ApiRequest) => {
-      this.volume = { ...this.view(name, sizeBytes), labels }
+    createVolume: async ({ name, sizeBytes, labels = {}, allowedZones = [] }: ApiRequest) => {
+      this.volume = { ...this.view(name, sizeBytes), labels, allowedZones }
       throw new HoldfastError('unreachable', { endpoint: 'x', source: 'y', reason: 'the answer did not come' })
     },
+    modifyVolume: async ({ parameters }: { parameters: Record<string, string> }) => {
+      if (this.refused !== undefined) throw this.refused
+      this.modified.push(parameters)
+      return { ...this.volume, ...this.state }
+    },
+    listNodes: async () => ({ nodes: [{ name: 'n1', zone: 'a' }] }),
   } as unknown as ControlClient
 
   private view(name: string, sizeBytes: number): Volume {
@@ -67,4 +76,42 @@ t.test('a clone of which nothing is there yet is not told as made', async (t) =>
   t.equal(await asked(one, wanted), STATUS.unavailable)
   one.state = { epoch: 1, health: 'degraded', healthReason: 'n3 is away' }
   t.equal(await asked(one, wanted), ID)
+})
+
+t.test('what an attributes class says by now is made so, and is none of what has to be equal', async (t) => {
+  const one = new OneVolume()
+  const fast = { ...wanted, mutableParameters: { 'holdfast.io/qos-iops': '500' } }
+  t.equal(await asked(one, fast), STATUS.unavailable)
+  t.equal(await asked(one, fast), ID)
+  t.same(one.modified, [], 'it was made so')
+  const faster = { ...wanted, mutableParameters: { 'holdfast.io/qos-iops': '900' } }
+  t.equal(await asked(one, faster), ID)
+  t.same(one.modified, [{ 'qos-iops': '900' }])
+  t.equal(await asked(one, wanted), ID, 'nor is one that is not named any more')
+  one.refused = new HoldfastError('too-few-nodes', { replicas: 3, needed: 4, nodes: 3, most: 2 })
+  t.equal(await asked(one, faster), STATUS.aborted, 'the volume is there: Kubernetes has to come again')
+  const slip = { ...wanted, mutableParameters: { 'holdfast.io/pool': 'x' } }
+  t.equal(await asked(one, slip), STATUS.aborted)
+  one.refused = new HoldfastError('no-controller', { reason: 'nobody is elected' })
+  t.equal(await asked(one, faster), STATUS.unavailable)
+})
+
+t.test('places are judged of what is to be made only', async (t) => {
+  const one = new OneVolume()
+  const zone = (name: string) => ({ segments: { 'topology.csi.holdfast.io/zone': name } })
+  const bound = (name: string): CreateVolumeRequest =>
+    ({ ...wanted, accessibilityRequirements: { requisite: [zone(name)], preferred: [] } })
+  t.equal(await asked(one, bound('gone')), 8)
+  t.equal(await asked(one, bound('a')), STATUS.unavailable)
+  t.equal(await asked(one, bound('gone')), ID, 'its nodes have left since')
+  t.same((await createVolume({ api: one.api, log: () => undefined }, bound('a'))).accessibleTopology, [])
+  one.state = { ...one.state, allowedZones: ['a'] }
+  t.same((await createVolume({ api: one.api, log: () => undefined }, bound('a'))).accessibleTopology, [zone('a')])
+})
+
+t.test('a name that is taken, and free again at once, is asked for again', async (t) => {
+  const one = new OneVolume()
+  const api = { ...one.api, createVolume: async () => { throw new HoldfastError('volume-exists', { name: 'x' }) } }
+  const options = { api: api as unknown as ControlClient, log: () => undefined }
+  await t.rejects(createVolume(options, wanted), { code: STATUS.aborted })
 })
