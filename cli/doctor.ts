@@ -53,13 +53,14 @@ async function checkChecksum(): Promise<Check> {
   return native ? ok('checksum', sentence) : fail('checksum', sentence, next)
 }
 
-/** Loaded, loadable, or neither; only `attach` of a kernel device needs it. */
+/** Loaded, loadable, too old, or not there; only `attach` of a kernel device needs it. */
 export function checkNbdModule(release = os.release(), root = '/'): Check {
   const found = kernelNbd(release, root)
   if (found.state === 'loaded') return ok('kernel nbd', 'the module is loaded')
   if (found.state === 'loadable') return ok('kernel nbd', 'the module is there and can be loaded (`modprobe nbd`)')
   const next = `needed for kernel devices only, user-space clients work; the way to get it here: ${found.way}`
-  return warn('kernel nbd', `kernel ${release} has no nbd module here`, next)
+  const lack = found.state === 'old' ? 'is too old for devices of its NBD client' : 'has no nbd module here'
+  return warn('kernel nbd', `kernel ${release} ${lack}`, next)
 }
 
 /** @param limits text of /proc/self/limits */

@@ -20,6 +20,7 @@ import type { EntryStore, TableEntry } from './device-table.ts'
 import type { DetachOptions, DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
 import { nextStep } from './keeper-step.ts'
 import type { Ask, DeviceView, SocketView, Step } from './keeper-step.ts'
+import { TOO_OLD } from './kernel-nbd.ts'
 import type { Dialled, ExportFacts } from './nbd-handshake.ts'
 import type { ConnectOptions, ReconfigureOptions } from './nbd-netlink.ts'
 import type { KernelDevice } from './nbd-sysfs.ts'
@@ -250,9 +251,12 @@ export class DeviceKeeper implements HostDevices {
   async #drive(kept: Kept, ask: Ask): Promise<void> {
     const { port } = this.#o
     const startedMs = port.nowMs()
-    for (;;) {
+    for (let connects = 0; ;) {
       this.#dropDead(kept)
       const step = nextStep(this.#view(kept), ask)
+      if (step.do === 'connect' && ++connects > 1) {
+        throw new HoldfastError('device-refused', { what: 'making the device', reason: 'it was made, and is gone' })
+      }
       if (step.do === 'done') return
       if (step.do === 'refuse') throw new HoldfastError(step.code, step.detail)
       if (!(await this.#do(kept, step))) continue
@@ -332,10 +336,25 @@ export class DeviceKeeper implements HostDevices {
       backend: entry.backend,
     })
     this.#checked('making the device', result)
+    this.#checkShown(result, entry)
     kept.ready = []
     kept.held = sockets
     kept.unknown = 0
     kept.isSuspect = false
+  }
+
+  /**
+   * A kernel before 5.14 takes a backend, and never shows it: whose a device is could not be seen, so one was made anew
+   * at each look. The index is what CONNECT answered in this very turn: nobody else's command was carried out since.
+   */
+  #checkShown(index: number, { backend }: TableEntry): void {
+    const { port } = this.#o
+    const shown = port.devices().find((one) => one.index === index)
+    // Gone again, or another's: not a matter of the kernel's age.
+    if (shown?.isUsed !== true || shown.backend !== '') return
+    const ended = port.disconnect(index)
+    this.#o.log.event('error', 'the kernel does not show whose a device is', { backend, index, ended })
+    throw new HoldfastError('kernel-nbd', { reason: TOO_OLD.reason, way: TOO_OLD.way })
   }
 
   #reconfigure(kept: Kept, { index, sizeBytes }: { index: number; sizeBytes?: number }): boolean {

@@ -38,10 +38,25 @@ function readText(file: string): string {
   }
 }
 
-export type KernelNbd = { state: 'loaded' } | { state: 'loadable' } | { state: 'absent'; way: string }
+export type KernelNbd =
+  { state: 'loaded' } | { state: 'loadable' } | { state: 'absent'; way: string } | { state: 'old'; way: string }
+
+/** The first that shows whose a device is (/sys/block/nbdN/backend), without which none may be touched (N1). */
+const LEAST = [5, 14] as const
+
+/** Of the error `kernel-nbd`. */
+export const TOO_OLD = {
+  reason: `kernel ${os.release()} does not show whose a device is`, way: `a kernel from ${LEAST.join('.')} on`,
+}
+
+function isOld(release: string): boolean {
+  const [major = 0, minor = 0] = release.split(/[.-]/).map(Number)
+  return major < LEAST[0] || (major === LEAST[0] && minor < LEAST[1])
+}
 
 /** @param root  of the file system that is looked at */
 export function kernelNbd(release = os.release(), root = '/'): KernelNbd {
+  if (isOld(release)) return { state: 'old', way: TOO_OLD.way }
   if (existsSync(path.join(root, 'sys/module/nbd'))) return { state: 'loaded' }
   const modules = path.join(root, 'lib/modules', release)
   const listed = `${readText(path.join(modules, 'modules.dep'))}${readText(path.join(modules, 'modules.builtin'))}`
@@ -60,6 +75,7 @@ export function whyNoNbd(): { reason: string; way: string } {
       }
     case 'loadable':
       return { reason: 'the module is not loaded, and could not be loaded from here', way: '`modprobe nbd`' }
+    case 'old': return TOO_OLD
     case 'absent': return { reason: `kernel ${os.release()} has no module nbd here`, way: found.way }
   }
 }

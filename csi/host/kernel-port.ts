@@ -9,7 +9,7 @@ import type { KeeperPort } from './device-keeper.ts'
 import type { TableEntry } from './device-table.ts'
 import { usersOf } from './device-users.ts'
 import { GenericNetlink, GroupListener } from './generic-netlink.ts'
-import { whyNoNbd } from './kernel-nbd.ts'
+import { kernelNbd, whyNoNbd } from './kernel-nbd.ts'
 import { dialAttachment } from './nbd-handshake.ts'
 import { NBD_FAMILY, NBD_GROUP, NbdNetlink, deadLink, isTaken } from './nbd-netlink.ts'
 import type { ConnectOptions, ReconfigureOptions } from './nbd-netlink.ts'
@@ -70,6 +70,7 @@ export class KernelPort implements KeeperPort {
 
   #commands(): NbdNetlink {
     if (this.#nbd !== undefined) return this.#nbd.commands
+    if (kernelNbd().state === 'old') throw new HoldfastError('kernel-nbd', whyNoNbd())
     const netlink = GenericNetlink.open()
     if (typeof netlink === 'number') throw new HoldfastError('kernel-nbd', whyNoNbd())
     let family = netlink.family(NBD_FAMILY)

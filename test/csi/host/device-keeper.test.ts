@@ -25,7 +25,7 @@ async function everyKill({ killedAt, BETWEEN }: typeof lives): Promise<{ wrong: 
 }
 
 async function anything(of: typeof lives): Promise<string[]> {
-  const others = [of.reusedIndex, of.refused, of.busy, ...[false, true].flatMap((isLater) =>
+  const others = [of.reusedIndex, of.refused, of.busy, of.unseen, ...[false, true].flatMap((isLater) =>
     [false, true].map((losesEvents) => () => of.resupplied(isLater, losesEvents)))]
   for (const life of others) {
     const wrong = await life().catch((error: unknown) => [String(error)])
@@ -49,6 +49,7 @@ t.test('sockets that die are replaced, seen or unseen', async (t) => {
 t.test('an index that is another\'s by now is not touched', async (t) => t.same(await lives.reusedIndex(), []))
 t.test('an older generation, and one that is over', async (t) => t.same(await lives.refused(), []))
 t.test('a kernel without an NBD client', async (t) => t.same(await lives.withoutKernel(), []))
+t.test('a kernel before 5.14, and devices that do not stay', async (t) => t.same(await lives.unseen(), []))
 t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 
 const STEP = 'csi/host/keeper-step.ts'
@@ -90,6 +91,13 @@ const PLANTED = [
     replace: 'isForced || view.isSuperseded || device', by: 'device',
   },
   {
+    name: 'whose a device is is not looked for', file: KEEPER,
+    replace: 'this.#checkShown(result, entry)', by: 'void entry',
+  },
+  {
+    name: 'what is gone is made again and again', file: KEEPER, replace: '++connects > 1', by: '++connects > Infinity',
+  },
+  {
     name: 'dead sockets are not seen', file: KEEPER, replace: 'if (!port.isDead(fd)) return true', by: 'return true',
   },
   {
@@ -107,6 +115,7 @@ for (const bug of PLANTED) {
     t.equal(misfit(bug), undefined)
     const mutated = await importMutant<typeof lives>(bug, LIVES)
     const wrong = await anything(mutated)
+    mutated.endAll()
     t.ok(wrong.length > 0, wrong[0] ?? 'nothing was found')
   })
 }

@@ -5,8 +5,16 @@ const VOLUME = 'a'.repeat(32)
 const OTHER = 'b'.repeat(32)
 const CONNECTIONS = 2
 
+const worlds: KeeperWorld[] = []
+
+/** A life that ended early leaves its keeper running. */
+export function endAll(): void {
+  for (const made of worlds.splice(0)) made.end()
+}
+
 function world(): KeeperWorld {
   const made = new KeeperWorld()
+  worlds.push(made)
   made.offers.set(VOLUME, 3).set(OTHER, 8)
   return made
 }
@@ -205,6 +213,30 @@ export async function busy(): Promise<string[]> {
   if (made.deviceOf(VOLUME) !== undefined || made.table.size > 0) wrong.push('it is not let go of')
   await keeper.close()
   return [...wrong, ...made.wrong]
+}
+
+/** A kernel that does not show whose a device is, and one where they go as soon as they are made. */
+export async function unseen(): Promise<string[]> {
+  const wrong: string[] = []
+  for (const isFleeting of [false, true]) {
+    const made = world()
+    made.isFleeting = isFleeting
+    made.showsBackend = isFleeting
+    const foreign = made.foreign()
+    const keeper = made.keeper()
+    for (let time = 0; time < 3; time++) {
+      const asked = keeper.attach(made.wish(VOLUME))
+      const code = await asked.then(() => 'made', (error: { code: string }) => error.code)
+      const wanted = isFleeting ? 'device-refused' : 'kernel-nbd'
+      if (code !== wanted) wrong.push(`${code}, not ${wanted}`)
+    }
+    await made.pass(1000)
+    if (made.deviceOf(VOLUME) !== undefined) wrong.push('a device is left')
+    await keeper.detach(VOLUME)
+    await keeper.close()
+    wrong.push(...atEnd(made, foreign))
+  }
+  return wrong
 }
 
 /** Nothing can be made, and nothing has to be let go of. */

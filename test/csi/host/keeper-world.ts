@@ -55,6 +55,10 @@ export class KeeperWorld {
   isDataUp = true
   hasKernel = true
   losesEvents = false
+  /** A kernel from 5.14 on. */
+  showsBackend = true
+  /** What is made is gone at once. */
+  isFleeting = false
   /** Whoever uses a device may get errors: somebody said so, or its attachment is over. */
   mayFail = false
   nowMs = 0
@@ -63,6 +67,7 @@ export class KeeperWorld {
   /** The keeper is killed at that one; a half more: behind it. */
   killAt = Infinity
   #process = 0
+  #isAlive = false
   readonly #fds = new Map<number, Socket>()
   #nextFd = 10
   #dead: number[] = []
@@ -79,6 +84,7 @@ export class KeeperWorld {
   /** Another keeper; the one before is dead. */
   keeper(): DeviceKeeper {
     const mine = ++this.#process
+    this.#isAlive = true
     for (const [fd, socket] of this.#fds) {
       if (!socket.isTaken) socket.isDead = true
       this.#fds.delete(fd)
@@ -129,9 +135,9 @@ export class KeeperWorld {
     return this.deviceOf(volumeId)?.sockets.filter(({ isDead }) => !isDead).length ?? -1
   }
 
-  /** As long as that, by its clock. */
+  /** As long as that, by its clock, which stands while no keeper lives. */
   async pass(ms: number): Promise<void> {
-    for (const untilMs = this.nowMs + ms; this.nowMs < untilMs;) await turn()
+    for (const untilMs = this.nowMs + ms; this.nowMs < untilMs && this.#isAlive;) await turn()
   }
 
   foreign(): string {
@@ -156,8 +162,14 @@ export class KeeperWorld {
     return result
   }
 
-  #kill(): never {
+  /** Whoever keeps devices in it is dead. */
+  end(): void {
     this.#process++
+    this.#isAlive = false
+  }
+
+  #kill(): never {
+    this.end()
     throw new Killed('killed')
   }
 
@@ -189,7 +201,7 @@ export class KeeperWorld {
         this.#check(mine)
         if (!this.hasKernel) throw new HoldfastError('kernel-nbd', { reason: 'none', way: 'none' })
         const shown = ({ index, backend, sizeBytes }: Device): KernelDevice =>
-          ({ index, isUsed: true, backend, sizeBytes, isReadOnly: false })
+          ({ index, isUsed: true, backend: this.showsBackend ? backend : '', sizeBytes, isReadOnly: false })
         return [...this.devices.values()].map(shown)
       },
       connect: ({ sockets, sizeBytes, backend }) => this.#effect(mine, () => {
@@ -200,6 +212,7 @@ export class KeeperWorld {
         while (this.devices.has(index)) index++
         const taken = sockets.map((fd) => this.#take(fd))
         this.devices.set(index, { ...fresh(index, backend), sizeBytes, sockets: taken })
+        if (this.isFleeting) this.lose(index)
         return index
       }),
       reconfigure: ({ index, backend, sockets, sizeBytes }) => this.#effect(mine, () => {

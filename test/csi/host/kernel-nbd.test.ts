@@ -31,5 +31,9 @@ t.test('loaded, loadable, absent', (t) => {
   t.same(kernelNbd('6.1', root), { state: 'loadable' })
   put('sys/module/nbd/parameters/x', '')
   t.same(kernelNbd('6.1', root), { state: 'loaded' })
+  for (const old of ['5.13.0-52-generic', '4.18.0-513.el8.x86_64', '5.10']) {
+    t.match(kernelNbd(old, root), { state: 'old', way: /5\.14/ }, `${old} does not show whose a device is`)
+  }
+  for (const one of ['5.14.0-362.el9.x86_64', '5.14-rc1', '6.0', '10.1']) t.same(kernelNbd(one, root).state, 'loaded')
   t.end()
 })
