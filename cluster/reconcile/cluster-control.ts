@@ -320,13 +320,14 @@ export class ClusterControl implements ControlApi {
   async detachVolume({ name, node, all, generation = 0 }: DetachVolumeRequest): Promise<Volume> {
     this.term()
     const { record, config, was } = await this.wishes.detach(name, all === true ? 'all' : { node }, generation)
-    if (was) await this.wishes.endLead(config).catch(onlyExpected)
-    if (record.trash === null) await untilOthersAreRefused(this.options, record, config.attach)
+    if (config !== undefined && was) await this.wishes.endLead(config).catch(onlyExpected)
+    if (config !== undefined && record.trash === null) await untilOthersAreRefused(this.options, record, config)
     if (!was && all !== true) {
       const from = node === '' ? 'any node' : shown(node)
       throw new HoldfastError('volume-not-attached', { name: record.spec.name, node: from })
     }
-    return { ...this.view(record), attach: attachOf(config.attach) }
+    const volume = this.view(record)
+    return config === undefined ? volume : { ...volume, attach: attachOf(config.attach) }
   }
 
   /** NodeService of the API: the largest volume that could be made now. */

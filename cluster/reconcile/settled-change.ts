@@ -49,6 +49,8 @@ export type Judged<T> =
 interface Looked {
   answer: SnapshotAnswer
   primary: ReachedNode
+  /** Whose it is. */
+  node: string
 }
 
 type Tried<T> = { ok: true; value: T } | { ok: false; error: HoldfastError }
@@ -143,9 +145,9 @@ export async function look(
   if (view?.verdict?.health === 'faulted') throw unled(view.verdict.healthReason, true)
   const node = view?.config?.primary
   const primary = node === undefined ? undefined : controller.reach(term, node)
-  if (primary === undefined) throw unled(whyNotServed(view))
+  if (node === undefined || primary === undefined) throw unled(whyNotServed(view))
   try {
-    return { answer: await within(primary.calls.snapshots({ volumeId, ...query() })), primary }
+    return { answer: await within(primary.calls.snapshots({ volumeId, ...query() })), primary, node }
   } catch (error) {
     if (error instanceof HoldfastError) throw unled(reasonOf(error))
     throw error

@@ -188,27 +188,31 @@ export class VolumeWishes {
    * By id or name, also in the trash. @param from  empty: the only one that holds it; all: whoever does
    * @param generation  who holds it under a newer one keeps it; 0: newer than it is when it is first read, however
    * often somebody else is faster then
-   * @returns what is agreed; `was`: whether it was attached
+   * @returns what is agreed, undefined: nothing yet, so nobody holds it; `was`: whether it was attached
    * @throws HoldfastError `parameter` when several hold it and none is named
    */
   async detach(
     given: string, from: { node: string } | 'all', generation = 0,
-  ): Promise<{ record: VolumeRecord; config: VolumeConfig; was: boolean }> {
+  ): Promise<{ record: VolumeRecord; config: VolumeConfig | undefined; was: boolean }> {
     const record = await this.findAnywhere(given)
     const { spec: { id, name } } = record
     const node = from === 'all' ? '' : from.node
     let was = false
     let newest = generation === 0 ? undefined : generation
-    const config = await this.reconfigure(id, name, (now) => {
+    const next = (now: VolumeConfig): VolumeConfig => {
       newest ??= now.attach.generation
       const holders = Object.keys(now.attach.holders)
       if (from !== 'all' && node === '' && holders.length > 1) {
         throw new HoldfastError('parameter', { parameter: 'from', value: 'none', allowed: holders.sort().join(', ') })
       }
       const leaving = heldUpTo(newest, now, node === '' ? holders : [node])
-      const next = detached(now, leaving, restingMode(record.attachMode), randomUUID())
-      was ||= next !== now
-      return next
+      const rest = detached(now, leaving, restingMode(record.attachMode), randomUUID())
+      was ||= rest !== now
+      return rest
+    }
+    const config = await this.reconfigure(id, name, next).catch((error: unknown) => {
+      if (error instanceof HoldfastError && error.code === 'volume-waits') return undefined
+      throw error
     })
     return { record, config, was }
   }

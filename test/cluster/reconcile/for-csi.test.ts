@@ -97,6 +97,42 @@ t.test('detached is answered when the primary refuses what comes late, each time
   t.same((await detach('', true)).attach.holders, [], 'all of them')
 })
 
+t.test('detached is what a primary of that agreement says, and no silence', async (t) => {
+  const { cluster, volumes, make } = await started(t)
+  // Who decides calls itself directly.
+  const other = ['n1', 'n2'].find((name) => name !== cluster.elected()[0]!.name)!
+  const { copies } = await make('data', { preferredNodes: [other] })
+  t.equal(copies.find(({ role }) => role === 'primary')?.node, other)
+  let said = {}
+  const wrapped = cluster.wrapCalls
+  cluster.wrapCalls = (calls, from, to) => {
+    const usual = wrapped(calls, from, to)
+    return { ...usual, snapshots: async (query) => ({ ...(await usual.snapshots(query)), ...said }) }
+  }
+  const detach = async () => {
+    await cluster.answered(volumes.attachVolume({ name: 'data', node: 'n1', mode: '', force: false }))
+    const asked = volumes.detachVolume({ name: 'data', node: 'n1' })
+    return cluster.answered(asked).then(() => undefined, (error: HoldfastError) => error)
+  }
+  said = { attach: null }
+  t.match(await detach(), { code: 'detach-unproved', message: /node n\d, which leads it, is of a former version/ })
+  said = { epoch: 0 }
+  t.match(await detach(), { code: 'detach-unproved', message: /does not know it yet.* volume promote data --to NODE/ })
+  said = {}
+  t.equal(await detach(), undefined)
+})
+
+t.test('a volume that has no copies yet is held by nobody', async (t) => {
+  const { cluster, volumes } = await started(t)
+  // On disks that are not there.
+  await cluster.createVolume('e'.repeat(32), 1, { firstNode: '', allowed: { nodes: ['n9'], zones: [] } })
+  for (let i = 0; i < 3; i++) await cluster.round()
+  const name = 'e'.repeat(32)
+  await t.rejects(volumes.detachVolume({ name, node: 'n1' }), { code: 'volume-not-attached' })
+  await t.rejects(volumes.detachVolume({ name, node: '' }), { code: 'volume-not-attached' })
+  t.same((await volumes.detachVolume({ name, node: '', all: true })).attach.holders, [])
+})
+
 t.test('who is named by a primary, and who holds it', async (t) => {
   const agreed = { generation: 4, holders: { n2: 4 } }
   t.ok(isRefusingOthers({ generation: 4, holders: { n2: 4 } }, agreed))
@@ -104,6 +140,7 @@ t.test('who is named by a primary, and who holds it', async (t) => {
   t.ok(isRefusingOthers({ generation: 5, holders: { n1: 5 } }, agreed), 'it knows more')
   t.notOk(isRefusingOthers({ generation: 4, holders: { n1: 3, n2: 4 } }, agreed))
   t.notOk(isRefusingOthers({ generation: 3, holders: { n2: 3 } }, agreed), 'a former attachment of the same node')
+  t.notOk(isRefusingOthers({ generation: 3, holders: {} }, agreed), 'it has not heard of any')
 })
 
 t.test('the lead follows who attaches, where a copy is', async (t) => {
