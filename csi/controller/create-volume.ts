@@ -83,10 +83,10 @@ export async function createVolume(options: CreateOptions, request: CreateVolume
 async function withAttributes(
   api: ControlClient, there: Volume, mutable: Readonly<Record<string, string>>,
 ): Promise<Volume> {
-  const { id, name, labels } = there
+  const { id, name, labels, replicas } = there
   if (Object.keys(mutable).length === 0 || labels[ATTRIBUTES_LABEL] === requestDigest(mutable, '')) return there
   try {
-    return await api.modifyVolume({ name: id, parameters: mutableFlagsOf(mutable) })
+    return await api.modifyVolume({ name: id, parameters: mutableFlagsOf(mutable, replicas) })
   } catch (error) {
     const refusal = refusalOf(error)
     if (refusal === undefined || refusal.code === status.UNAVAILABLE) throw error

@@ -100,13 +100,21 @@ export interface Parameters {
 export function parametersOf(
   given: Readonly<Record<string, string>>, mutable: Readonly<Record<string, string>>,
 ): Parameters {
-  const found: Parameters = { flags: {}, labels: {}, fileSystem: undefined, ignored: [] }
+  const found = nothing()
   const from = new Map<string, string>()
   for (const [name, value] of Object.entries(given)) take(found, from, name, value)
-  settleThreshold(found.flags, from)
-  Object.assign(found.flags, mutableFlagsOf(mutable))
+  settleThreshold(found.flags, from, REPLICAS_USUAL)
+  const { flags } = found
+  const changed = mutableFlagsOf(mutable, Number(flags['replicas'] ?? REPLICAS_USUAL))
+  // Two ways to say one thing, of which the API takes one.
+  if (changed['failure-mode'] !== undefined) delete flags['min-in-sync']
+  if (changed['min-in-sync'] !== undefined) delete flags['failure-mode']
+  Object.assign(flags, changed)
   return found
 }
+
+const REPLICAS_USUAL = 2
+const nothing = (): Parameters => ({ flags: {}, labels: {}, fileSystem: undefined, ignored: [] })
 
 function take(found: Parameters, from: Map<string, string>, name: string, value: string): void {
   const row = rowOf(name)
@@ -132,9 +140,9 @@ function take(found: Parameters, from: Map<string, string>, name: string, value:
 }
 
 /** `threshold` of former classes is told with how many may be missing; here it is a number of those that may not. */
-function settleThreshold(flags: Record<string, string>, from: ReadonlyMap<string, string>): void {
+function settleThreshold(flags: Record<string, string>, from: ReadonlyMap<string, string>, usual: number): void {
   if (flags['failure-mode'] !== 'threshold') return
-  const [replicas, tolerance] = [flags['replicas'] ?? '2', from.get('tolerance') ?? '1'].map(Number) as [number, number]
+  const [replicas, tolerance] = [Number(flags['replicas'] ?? usual), Number(from.get('tolerance') ?? '1')]
   if (!Number.isInteger(tolerance) || tolerance < 0 || tolerance > 4) {
     throw invalid(`parameter ${FORMER}failure.tolerance = ${shown(from.get('tolerance')!)} is not allowed: 0 to 4`)
   }
@@ -159,18 +167,24 @@ export function fileSystemOf(text: string): FileSystem | undefined {
     + '(`csi.storage.k8s.io/fstype`)')
 }
 
-/** Of a VolumeAttributesClass. @throws CsiRefusal INVALID_ARGUMENT */
-export function mutableFlagsOf(given: Readonly<Record<string, string>>): Record<string, string> {
-  const flags: Record<string, string> = {}
+/**
+ * Of a VolumeAttributesClass.
+ * @param replicas  of the volume, unless the class names others
+ * @throws CsiRefusal INVALID_ARGUMENT
+ */
+export function mutableFlagsOf(given: Readonly<Record<string, string>>, replicas: number): Record<string, string> {
+  const found = nothing()
+  const from = new Map<string, string>()
   for (const [name, value] of Object.entries(given)) {
     const row = rowOf(name)
-    if (row?.kind !== 'flag') throw unknown(name, MUTABLE.map((one) => `${OWN}${one}`))
-    if (!MUTABLE.some((one) => one === row.flag)) {
+    if (row?.kind !== 'flag' && row?.kind !== 'tolerance') throw unknown(name, MUTABLE.map((one) => `${OWN}${one}`))
+    if (row.kind === 'flag' && !MUTABLE.some((one) => one === row.flag)) {
       throw invalid(`parameter ${name} is fixed when a volume is made; these can be changed: ${names(MUTABLE)}`)
     }
-    flags[row.flag] = value
+    take(found, from, name, value)
   }
-  return flags
+  settleThreshold(found.flags, from, replicas)
+  return found.flags
 }
 
 const names = (flags: readonly string[]): string => flags.map((one) => `${OWN}${one}`).join(', ')

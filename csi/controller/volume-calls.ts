@@ -107,8 +107,8 @@ export async function expandVolume(
 export async function modifyVolume(
   api: ControlClient, { volumeId, mutableParameters }: ControllerModifyVolumeRequest,
 ): Promise<object> {
-  const { id } = await volumeById(api, volumeId)
-  const parameters = mutableFlagsOf(mutableParameters)
+  const { id, replicas } = await volumeById(api, volumeId)
+  const parameters = mutableFlagsOf(mutableParameters, replicas)
   if (Object.keys(parameters).length > 0) await api.modifyVolume({ name: id, parameters })
   return {}
 }

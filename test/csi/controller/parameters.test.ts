@@ -94,10 +94,24 @@ t.test('what an attributes class changes wins over the storage class, and is few
   const mutable = { 'holdfast.io/replicas': '2', 'holdfast.io/qos-iops': '500' }
   t.same(parametersOf(class1, mutable).flags, { replicas: '2', pool: 'fast', 'qos-iops': '500' })
   const message = /holdfast.io\/pool is fixed .*holdfast.io\/replicas, /
-  t.throws(() => mutableFlagsOf({ 'holdfast.io/pool': 'x' }), { code: 3, message })
+  t.throws(() => mutableFlagsOf({ 'holdfast.io/pool': 'x' }, 2), { code: 3, message })
   const slip = { code: 3, message: /did you mean holdfast.io\/qos-iops\?/ }
-  t.throws(() => mutableFlagsOf({ 'holdfast.io/qos-iop': '5' }), slip)
-  t.throws(() => mutableFlagsOf({ 'csi.storage.k8s.io/fstype': 'xfs' }), { code: 3 })
+  t.throws(() => mutableFlagsOf({ 'holdfast.io/qos-iop': '5' }, 2), slip)
+  t.throws(() => mutableFlagsOf({ 'csi.storage.k8s.io/fstype': 'xfs' }, 2), { code: 3 })
+  t.end()
+})
+
+t.test('an attributes class is read as a storage class is', (t) => {
+  t.same(mutableFlagsOf({ 'storageos.com/nocompress': 'false' }, 2), { compression: 'lz4' })
+  const twice = { 'holdfast.io/replicas': '2', 'storageos.com/replicas': '1' }
+  t.throws(() => mutableFlagsOf(twice, 2), { code: 3, message: /replicas is given twice/ })
+  const threshold = { 'storageos.com/failure.mode': 'threshold', 'storageos.com/failure.tolerance': '2' }
+  t.same(mutableFlagsOf(threshold, 3), { 'failure-mode': '1' }, 'of the replicas that the volume has')
+  t.same(mutableFlagsOf({ ...threshold, 'holdfast.io/replicas': '4' }, 3), { replicas: '4', 'failure-mode': '2' })
+  const flags = (given: Record<string, string>, mutable: Record<string, string>) => parametersOf(given, mutable).flags
+  const [mode, least] = [{ 'holdfast.io/failure-mode': 'hard' }, { 'holdfast.io/min-in-sync': '2' }]
+  t.same(flags(least, mode), { 'failure-mode': 'hard' }, 'one of two ways to say it')
+  t.same(flags(mode, least), { 'min-in-sync': '2' })
   t.end()
 })
 
