@@ -6,9 +6,10 @@
  */
 import { status } from '@grpc/grpc-js'
 import type { ControlClient } from '../../cluster/api/client.ts'
+import type { Node } from '../../cluster/api/definition.ts'
 import type { Topology, TopologyRequirement } from '../messages.ts'
 import { CsiRefusal } from '../refusal.ts'
-import { nodesIn, topologyOf, ZONE_KEY } from '../topology.ts'
+import { NODE_KEY, nodesIn, ZONE_KEY } from '../topology.ts'
 
 export interface Places {
   preferredNodes: string[]
@@ -26,10 +27,13 @@ export async function placesOf(
   if (requisite.length + preferred.length === 0) return { preferredNodes: [], ...ANYWHERE }
   const { nodes } = await api.listNodes()
   const names = (places: readonly Topology[]): string[] =>
-    [...new Set(places.flatMap((one) => nodesIn(one, nodes).map(({ name }) => name)))]
+    [...new Set(places.flatMap((one) => {
+      const node = nodeOf(one, nodes)
+      return node === undefined ? nodesIn(one, nodes).map(({ name }) => name) : [node.name]
+    }))]
   const preferredNodes = names(preferred)
   const allowed = names(requisite)
-  const isOfNodes = requisite.every((one) => nodes.some((node) => isSame(topologyOf(node), one)))
+  const isOfNodes = requisite.every((one) => nodeOf(one, nodes) !== undefined)
   if (isOfNodes || allowed.length === nodes.length) return { preferredNodes, ...ANYWHERE }
   if (allowed.length === 0) {
     throw new CsiRefusal(status.RESOURCE_EXHAUSTED, 'no node of this cluster is in any of the allowed topologies: '
@@ -41,7 +45,13 @@ export async function placesOf(
     : { preferredNodes, allowedNodes: allowed, allowedZones: [] }
 }
 
-function isSame({ segments: a }: Topology, { segments: b }: Topology): boolean {
-  const keys = Object.keys(a)
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key])
+/**
+ * Whose term it is, as NodeGetInfo reports one: with all segments. Its zone may be one that the node had before, for
+ * Kubernetes keeps what was reported until the plugin there registers again. A class that names a node without zone by
+ * its name says the very same, and binds nothing.
+ */
+function nodeOf({ segments }: Topology, nodes: readonly Node[]): Node | undefined {
+  const { [NODE_KEY]: name, [ZONE_KEY]: zone, ...foreign } = segments
+  if (Object.keys(foreign).length > 0) return undefined
+  return nodes.find((node) => node.name === name && (zone !== undefined || node.zone === ''))
 }

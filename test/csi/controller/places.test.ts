@@ -30,6 +30,12 @@ t.test('zones of a class bind copies, and pin what is answered', async (t) => {
   t.same((await places([zone('a'), named[1]!])).allowedNodes, ['n1', 'n2', 'n3'])
 })
 
+t.test('a node whose zone has changed since it was registered binds nothing', async (t) => {
+  const moved = topologyOf({ name: 'n1', zone: 'former' })
+  const whole = [moved, ...nodes.slice(1, 3).map(topologyOf)]
+  t.same(await places(whole, [moved]), { preferredNodes: ['n1'], allowedNodes: [], allowedZones: [] })
+})
+
 t.test('a place that nobody is in is none', async (t) => {
   await t.rejects(places([zone('x')]), { code: 8, message: /allowed topologies/ })
   await t.rejects(places([{ segments: { 'topology.kubernetes.io/zone': 'a' } }]), { code: 8 })
