@@ -6,7 +6,7 @@
  * is not in force (offered-volumes.ts).
  *
  * Mode `open` has no holder, so no socket: there everybody comes by name. A path that is too long for a unix socket is
- * told; the volume is offered by name all the same.
+ * told; the volume is offered by name all the same. Whatever else is in the way may pass: who offers tries again.
  */
 import { rmSync } from 'node:fs'
 import type { Server } from 'node:net'
@@ -35,7 +35,10 @@ export class AttachmentSockets {
     rmSync(options.folder, { recursive: true, force: true })
   }
 
-  /** The volume is held here under that generation: when this resolves its socket is there, and no former one. */
+  /**
+   * The volume is held here under that generation: when this resolves its socket is there, and no former one.
+   * @throws HoldfastError `socket-busy`, `socket-taken`, `listen`: there is none, and later there may be
+   */
   async offer(volumeId: string, generation: number): Promise<void> {
     const { folder, listener, exportsOf, log } = this.#o
     if (this.#open.get(volumeId)?.generation === generation) return
@@ -45,7 +48,12 @@ export class AttachmentSockets {
       const server = await listener.listenUnix(file, { exports: exportsOf(volumeId), generation })
       this.#open.set(volumeId, { generation, server })
     } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error
+      if (!(error instanceof HoldfastError)) {
+        const { code } = error as NodeJS.ErrnoException
+        if (code === undefined) throw error
+        throw new HoldfastError('listen', { endpoint: file, reason: code }, { cause: error })
+      }
+      if (error.code !== 'socket-path') throw error
       log.event('warn', 'an attachment has no socket of its own', { volume: volumeId, reason: error.message })
     }
   }
