@@ -36,7 +36,11 @@ const SIZE_MS = 10_000
 
 /** The kernel and the data process, as the keeper meets them. Commands are carried out when they return. */
 export interface KeeperPort {
-  /** @throws HoldfastError `kernel-nbd` when the kernel has no NBD client, or not for us */
+  /**
+   * The kernel's NBD client is there, loaded if need be. What is not there has no devices, so only who wants one asks.
+   * @throws HoldfastError `kernel-nbd` when the kernel has none, or not for us; so do the commands, which load nothing
+   */
+  load(): void
   devices(): KernelDevice[]
   /** @returns the index, or a negative errno */
   connect(options: ConnectOptions): number
@@ -114,6 +118,7 @@ export class DeviceKeeper implements HostDevices {
 
   attach(wish: DeviceWish): Promise<HostDevice> {
     return this.#inTurn(wish.volumeId, async (kept) => {
+      this.#o.port.load()
       await this.#drive(kept, { type: 'attach', wish })
       const device = deviceOf(kept.entry!)
       await this.#until(() => this.#o.port.hasNode(device.path), SIZE_MS, () => ({

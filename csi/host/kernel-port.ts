@@ -17,10 +17,28 @@ import { NbdSysfs } from './nbd-sysfs.ts'
 import type { KernelDevice } from './nbd-sysfs.ts'
 
 const MODPROBE_MS = 10_000
+/** It holds up all devices while it runs. */
+const MODPROBE_EVERY_MS = 30_000
+const MODULE = '/sys/module/nbd'
+
+/** Devices are made as they are needed, and nobody looks for partitions on them. */
+function modprobe(): void {
+  spawnSync('modprobe', ['nbd', 'max_part=0', 'nbds_max=0'], { timeout: MODPROBE_MS, stdio: 'ignore' })
+}
+
+interface Nbd {
+  netlink: GenericNetlink
+  /** Another one when the module was loaded anew. */
+  familyId: number
+  commands: NbdNetlink
+  listener: GroupListener
+}
 
 export class KernelPort implements KeeperPort {
   readonly #sysfs = new NbdSysfs()
-  #nbd: { commands: NbdNetlink; listener: GroupListener } | undefined
+  readonly #loadModule: () => void
+  #triedMs = -Infinity
+  #nbd: Nbd | undefined
   readonly isTaken = isTaken
   readonly closeFd = closeFd
   readonly dial = dialAttachment
@@ -29,12 +47,29 @@ export class KernelPort implements KeeperPort {
   readonly nowMs = (): number => performance.now()
   readonly sleep = async (ms: number): Promise<void> => void (await sleep(ms))
 
+  constructor(loadModule = modprobe) {
+    this.#loadModule = loadModule
+  }
+
   isDead(fd: number): boolean {
     return hasHungUp(fd, true)
   }
 
-  devices(): KernelDevice[] {
+  load(): void {
+    if (kernelNbd().state === 'old') throw new HoldfastError('kernel-nbd', whyNoNbd())
+    if (this.#nbd !== undefined && this.#nbd.netlink.family(NBD_FAMILY)?.id !== this.#nbd.familyId) {
+      this.#nbd.netlink.close()
+      this.#nbd.listener.close()
+      this.#nbd = undefined
+    }
+    if (this.#nbd === undefined && !existsSync(MODULE) && this.nowMs() - this.#triedMs >= MODPROBE_EVERY_MS) {
+      this.#triedMs = this.nowMs()
+      this.#loadModule()
+    }
     this.#commands()
+  }
+
+  devices(): KernelDevice[] {
     return this.#sysfs.list()
   }
 
@@ -70,21 +105,15 @@ export class KernelPort implements KeeperPort {
 
   #commands(): NbdNetlink {
     if (this.#nbd !== undefined) return this.#nbd.commands
-    if (kernelNbd().state === 'old') throw new HoldfastError('kernel-nbd', whyNoNbd())
     const netlink = GenericNetlink.open()
     if (typeof netlink === 'number') throw new HoldfastError('kernel-nbd', whyNoNbd())
-    let family = netlink.family(NBD_FAMILY)
-    if (family === undefined && !existsSync('/sys/module/nbd')) {
-      // Devices are made as they are needed, and nobody looks for partitions on them.
-      spawnSync('modprobe', ['nbd', 'max_part=0', 'nbds_max=0'], { timeout: MODPROBE_MS, stdio: 'ignore' })
-      family = netlink.family(NBD_FAMILY)
-    }
+    const family = netlink.family(NBD_FAMILY)
     if (family === undefined) {
       netlink.close()
       throw new HoldfastError('kernel-nbd', whyNoNbd())
     }
     const listener = new GroupListener(family, NBD_GROUP)
-    this.#nbd = { commands: new NbdNetlink(netlink, family.id), listener }
+    this.#nbd = { netlink, familyId: family.id, commands: new NbdNetlink(netlink, family.id), listener }
     return this.#nbd.commands
   }
 }

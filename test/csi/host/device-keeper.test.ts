@@ -25,7 +25,7 @@ async function everyKill({ killedAt, BETWEEN }: typeof lives): Promise<{ wrong: 
 }
 
 async function anything(of: typeof lives): Promise<string[]> {
-  const others = [of.reusedIndex, of.refused, of.busy, of.unseen, ...[false, true].flatMap((isLater) =>
+  const others = [of.reusedIndex, of.refused, of.busy, of.unseen, of.lostKernel, ...[false, true].flatMap((isLater) =>
     [false, true].map((losesEvents) => () => of.resupplied(isLater, losesEvents)))]
   for (const life of others) {
     const wrong = await life().catch((error: unknown) => [String(error)])
@@ -50,6 +50,7 @@ t.test('an index that is another\'s by now is not touched', async (t) => t.same(
 t.test('an older generation, and one that is over', async (t) => t.same(await lives.refused(), []))
 t.test('a kernel without an NBD client', async (t) => t.same(await lives.withoutKernel(), []))
 t.test('a kernel before 5.14, and devices that do not stay', async (t) => t.same(await lives.unseen(), []))
+t.test('a host that has lost its NBD client', async (t) => t.same(await lives.lostKernel(), []))
 t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 
 const STEP = 'csi/host/keeper-step.ts'

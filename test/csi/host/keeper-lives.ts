@@ -239,6 +239,24 @@ export async function unseen(): Promise<string[]> {
   return wrong
 }
 
+/** The host booted without its NBD client: what is in the table is let go of, and nobody tries to load it for that. */
+export async function lostKernel(): Promise<string[]> {
+  const made = world()
+  const first = made.keeper()
+  await first.attach(made.wish(VOLUME))
+  await first.attach(made.wish(OTHER))
+  await first.close()
+  for (const volume of [VOLUME, OTHER]) made.lose(made.deviceOf(volume)!.index)
+  made.hasKernel = false
+  const second = made.keeper()
+  await made.pass(20_000)
+  const wrong = made.loads === 0 ? [] : [`it was to be loaded ${made.loads} times`]
+  for (const volume of [VOLUME, OTHER]) await second.detach(volume)
+  if (made.table.size > 0) wrong.push('an entry is left')
+  await second.close()
+  return [...wrong, ...made.wrong]
+}
+
 /** Nothing can be made, and nothing has to be let go of. */
 export async function withoutKernel(): Promise<string[]> {
   const made = world()

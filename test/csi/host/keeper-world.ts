@@ -54,6 +54,8 @@ export class KeeperWorld {
   readonly offers = new Map<string, number>()
   isDataUp = true
   hasKernel = true
+  /** How often it was to be loaded, and could not be. */
+  loads = 0
   losesEvents = false
   /** A kernel from 5.14 on. */
   showsBackend = true
@@ -199,10 +201,15 @@ export class KeeperWorld {
     return {
       devices: () => {
         this.#check(mine)
-        if (!this.hasKernel) throw new HoldfastError('kernel-nbd', { reason: 'none', way: 'none' })
         const shown = ({ index, backend, sizeBytes }: Device): KernelDevice =>
           ({ index, isUsed: true, backend: this.showsBackend ? backend : '', sizeBytes, isReadOnly: false })
-        return [...this.devices.values()].map(shown)
+        return this.hasKernel ? [...this.devices.values()].map(shown) : []
+      },
+      load: () => {
+        this.#check(mine)
+        if (this.hasKernel) return
+        this.loads++
+        throw new HoldfastError('kernel-nbd', { reason: 'none', way: 'none' })
       },
       connect: ({ sockets, sizeBytes, backend }) => this.#effect(mine, () => {
         const entry = [...this.table.values()].map((one) => JSON.parse(one) as TableEntry)
