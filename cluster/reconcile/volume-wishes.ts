@@ -119,12 +119,18 @@ export class VolumeWishes {
     const { id, name } = record.spec
     const holder = await this.records.read(nameKey(name), decodeName)
     const ageMs = (await this.records.read(AGE_KEY, decodeAge))?.value ?? 0
-    await this.update(id, (one) => deleted(one, ageMs, options.keepMs))
+    const by = randomUUID()
+    await this.update(id, (one) => {
+      // A forced one takes over what is there: who put it there may take it back.
+      const isOver = options.force && one.trash?.isPurging === false
+      const next = deleted(isOver ? { ...one, trash: null } : one, ageMs, options.keepMs)
+      return next && { ...next, trash: { ...next.trash!, by } }
+    })
     const config = (await this.records.read(configKey(id), (value) => decodeConfig(id, value)))?.value
     const holders = Object.keys(config?.attach.holders ?? {})
     if (config !== undefined && holders.length > 0) {
       if (!options.force) {
-        await this.update(id, restored)
+        await this.update(id, (one) => (one.trash?.by === by ? restored(one) : undefined))
         throw attachedError(name, config, holders)
       }
       await this.letGo(record, holders, config.attach.generation)

@@ -167,4 +167,5 @@ function decodeQos(value: unknown): QosLimits | undefined {
 }
 
 const isTrash = (value: unknown): value is Trash =>
-  isRecord(value) && isCount(value.deletedAtAgeMs) && isCount(value.keepMs) && isFlag(value.isPurging)
+  isRecord(value) && isCount(value.deletedAtAgeMs) && isCount(value.keepMs) && isFlag(value.isPurging) &&
+  (value.by === undefined || isText(value.by))

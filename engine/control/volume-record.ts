@@ -15,6 +15,8 @@ export interface Trash {
   keepMs: number
   /** There is no way back. */
   isPurging: boolean
+  /** Drawn for the deletion that put it there: it alone takes that back. Absent: of a former version. */
+  by?: string
 }
 
 /** What a clone begins as: a snapshot of another volume (cluster/reconcile/CLONES.md K1). */

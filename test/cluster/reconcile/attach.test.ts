@@ -1,6 +1,7 @@
 /** Who may use a volume: attached to nodes, taken over by force only, let go, and not beside a deletion. */
 import t from 'tap'
 import type { Test } from 'tap'
+import { AGE_KEY } from '../../../cluster/store/cluster-age.ts'
 import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
 import { configKey } from '../../../cluster/store/volume-configs.ts'
@@ -210,4 +211,34 @@ t.test('who was elected before lets nobody go, and changes nothing', async (t) =
   const modified = former.modifyVolume({ name: id, parameters: { 'qos-iops': '100' } })
   await t.rejects(modified, { code: 'no-controller' })
   t.same((await cluster.elected().find((one) => one !== first)!.volumes.getVolume({ name: id })).qos.iops, 0)
+})
+
+t.test('a deletion that is refused takes back its own entry of the trash alone', async (t) => {
+  const { cluster, made: { id }, attach } = await withVolume(t)
+  await attach('n1')
+  let goOn = () => {}
+  const gate = new Promise<void>((resolve) => (goOn = resolve))
+  class Forced extends RecordStore {
+    override async read<T>(key: string, decode: (value: Uint8Array) => T | undefined) {
+      if (key === AGE_KEY) await gate
+      return super.read(key, decode)
+    }
+  }
+  // It found the volume before the other one put it into the trash.
+  const forced = new VolumeWishes(new Forced(cluster.store)).delete(id, { force: true, keepMs: 60_000 })
+  class Refused extends RecordStore {
+    override async read<T>(key: string, decode: (value: Uint8Array) => T | undefined) {
+      const found = await super.read(key, decode)
+      if (key === configKey(id)) {
+        goOn()
+        await forced
+      }
+      return found
+    }
+  }
+  const refused = new VolumeWishes(new Refused(cluster.store))
+  await t.rejects(refused.delete(id, { force: false, keepMs: 60_000 }), { code: 'volume-attached' })
+  const wishes = new VolumeWishes(new RecordStore(cluster.store))
+  t.match((await wishes.recordOf(id))?.trash, { isPurging: false })
+  t.equal((await wishes.restore(id)).trash, null)
 })
