@@ -323,6 +323,12 @@ export class ClusterControl implements ControlApi {
     if (config !== undefined && was) await this.wishes.endLead(config).catch(onlyExpected)
     if (config !== undefined && record.trash === null) await untilOthersAreRefused(this.options, record, config)
     if (!was && all !== true) {
+      const { holders = {}, mode = 'open' } = config?.attach ?? {}
+      const newer = Object.keys(holders).filter((one) => node === '' || one === node)
+      // Not the one that was meant; who asked has seen too little to know that it is over.
+      if (newer.length > 0) {
+        throw new HoldfastError('volume-attached', { name: record.spec.name, holders: newer.join(', '), mode })
+      }
       const from = node === '' ? 'any node' : shown(node)
       throw new HoldfastError('volume-not-attached', { name: record.spec.name, node: from })
     }

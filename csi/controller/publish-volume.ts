@@ -4,12 +4,13 @@
  * stages no older one than it has seen.
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
+import type { DetachVolumeRequest } from '../../cluster/api/definition.ts'
 import { shown } from '../../cluster/api/names.ts'
 import type { ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest } from '../messages.ts'
 import { isVolumeId } from '../names.ts'
-import { exists, invalid, notFound } from '../refusal.ts'
+import { aborted, exists, invalid, notFound } from '../refusal.ts'
 import { accessOf, attachModeOf } from './capabilities.ts'
-import { unless, volumeById } from './volumes.ts'
+import { findVolume, unless, volumeById } from './volumes.ts'
 
 export const GENERATION = 'holdfast.io/generation'
 export const MODE = 'holdfast.io/mode'
@@ -45,14 +46,25 @@ export async function publishVolume(
 
 /**
  * Of what is not there, not ours or not published there nothing is left to do. Resolves when who leads the volume
- * refuses what comes under the generation that the node had.
+ * refuses what comes under the generation that the node had. What is ended is what is there now: a call that is carried
+ * out late ends nothing that was published behind it.
+ * @throws CsiRefusal ABORTED: it is published by a newer attachment than was seen; HoldfastError
  */
 export async function unpublishVolume(
   api: ControlClient, { volumeId, nodeId }: ControllerUnpublishVolumeRequest,
 ): Promise<object> {
   if (!isVolumeId(volumeId)) return {}
-  // Also of a volume in the trash.
-  const asked = api.detachVolume({ name: volumeId, node: nodeId, all: nodeId === '' })
+  const seen = await findVolume(api, volumeId)
+  // Also of a volume in the trash, which is not shown: nobody publishes that anew.
+  const generation = seen?.attach.generation ?? 0
+  const asked = detached(api, { name: volumeId, node: nodeId, all: nodeId === '', generation })
   await unless('volume-not-found', unless('volume-not-attached', asked))
   return {}
+}
+
+async function detached(api: ControlClient, request: DetachVolumeRequest): Promise<void> {
+  const answer = await unless('volume-attached', api.detachVolume(request))
+  const isOver = answer?.attach.holders.every(({ node }) => node !== request.node && request.all !== true)
+  if (isOver === true) return
+  throw aborted(`volume ${request.name} was published again meanwhile; nothing of that was ended: try again`)
 }

@@ -140,8 +140,8 @@ t.test('letting go ends no attachment that was begun behind it', async (t) => {
   const { cluster, volumes, made: { id }, attach, agreed } = await withVolume(t)
   const held = await attach('n1')
   const late = { name: id, node: 'n1', generation: held.generation - 1 }
-  await t.rejects(volumes.detachVolume(late), { code: 'volume-not-attached' })
-  await t.rejects(volumes.detachVolume({ ...late, node: '', generation: 1 }), { code: 'volume-not-attached' })
+  await t.rejects(volumes.detachVolume(late), { code: 'volume-attached', detail: { holders: 'n1' } })
+  await t.rejects(volumes.detachVolume({ ...late, node: '', generation: 1 }), { code: 'volume-attached' })
   t.same((await volumes.detachVolume({ ...late, node: '', all: true })).attach, held, 'of nobody older')
   t.same((await volumes.detachVolume({ ...late, generation: held.generation })).attach.holders, [])
 
