@@ -294,6 +294,10 @@ export class DeviceKeeper implements HostDevices {
       case 'disconnect':
         this.#checked('letting go of the device', port.disconnect(step.index))
         return true
+      case 'wait':
+        // What was said with it is over: the next one says it anew.
+        if (step.for === 'growth') this.#letGo(kept)
+        return true
       default: return true
     }
   }
@@ -413,6 +417,10 @@ function patience(step: Step, { entry }: Kept): [mostMs: number, error: Holdfast
   }
   if (step.do === 'wait' && step.for === 'superseded') {
     return [0, new HoldfastError('session-stale', { volume: entry!.volumeId })]
+  }
+  if (step.do === 'wait' && step.for === 'growth') {
+    const reason = 'the data process here does not serve that size yet'
+    return [SIZE_MS, new HoldfastError('device-refused', { what: `growing ${path}`, reason })]
   }
   return [SIZE_MS, new HoldfastError('device-refused', { what: `${path}`, reason: 'it does not show its size' })]
 }

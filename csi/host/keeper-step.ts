@@ -65,7 +65,7 @@ export type Step =
   | { do: 'reconfigure'; index: number; sizeBytes?: number }
   | { do: 'disconnect'; index: number }
   /** Nothing to do but to look again in a while. */
-  | { do: 'wait'; for: 'size' | 'superseded' }
+  | { do: 'wait'; for: 'size' | 'superseded' | 'growth' }
   | { do: 'done' }
   | { do: 'refuse'; code: RefusalCode; detail: Record<string, string | number> }
 
@@ -171,6 +171,10 @@ function attached(view: DeviceView, entry: TableEntry, ask: Ask): Step {
   // The host booted, or somebody else disconnected it.
   if (device === undefined) return { do: 'save', entry: { ...entry, state: 'attaching', device: { kind: 'nbd' } } }
   if (ask.type === 'resize' && ask.sizeBytes > entry.sizeBytes) {
+    // Before the data process here knows of it, what is behind the former end is answered with errors.
+    const { ready, facts } = view.sockets
+    if (ready === 0) return { do: 'dial', count: 1 }
+    if (facts!.sizeBytes < ask.sizeBytes) return { do: 'wait', for: 'growth' }
     return { do: 'save', entry: { ...entry, sizeBytes: ask.sizeBytes } }
   }
   const { index } = device

@@ -25,7 +25,8 @@ async function everyKill({ killedAt, BETWEEN }: typeof lives): Promise<{ wrong: 
 }
 
 async function anything(of: typeof lives): Promise<string[]> {
-  const others = [of.reusedIndex, of.refused, of.busy, of.unseen, of.lostKernel, ...[false, true].flatMap((isLater) =>
+  const lone = [of.reusedIndex, of.refused, of.busy, of.grown, of.unseen, of.lostKernel]
+  const others = [...lone, ...[false, true].flatMap((isLater) =>
     [false, true].map((losesEvents) => () => of.resupplied(isLater, losesEvents)))]
   for (const life of others) {
     const wrong = await life().catch((error: unknown) => [String(error)])
@@ -51,6 +52,7 @@ t.test('an older generation, and one that is over', async (t) => t.same(await li
 t.test('a kernel without an NBD client', async (t) => t.same(await lives.withoutKernel(), []))
 t.test('a kernel before 5.14, and devices that do not stay', async (t) => t.same(await lives.unseen(), []))
 t.test('a host that has lost its NBD client', async (t) => t.same(await lives.lostKernel(), []))
+t.test('a volume that grows', async (t) => t.same(await lives.grown(), []))
 t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 
 const STEP = 'csi/host/keeper-step.ts'
@@ -97,6 +99,10 @@ const PLANTED = [
   },
   {
     name: 'what is gone is made again and again', file: KEEPER, replace: '++connects > 1', by: '++connects > Infinity',
+  },
+  {
+    name: 'a device is larger than what is served', file: STEP,
+    replace: 'facts!.sizeBytes < ask.sizeBytes', by: 'false',
   },
   {
     name: 'dead sockets are not seen', file: KEEPER, replace: 'if (!port.isDead(fd)) return true', by: 'return true',

@@ -45,6 +45,7 @@ export async function killedAt(killAt: number, between: (made: KeeperWorld) => v
     await first.attach(made.wish(VOLUME))
     made.offers.set(VOLUME, 5)
     await first.attach(made.wish(VOLUME))
+    made.servedBytes = 2 ** 31
     await first.resize(VOLUME, 2 ** 31)
   })())
   const wasKilled = made.effects > killAt
@@ -63,6 +64,7 @@ export async function killedAt(killAt: number, between: (made: KeeperWorld) => v
       if (live !== CONNECTIONS) wrong.push(`${volume} has ${live} live sockets`)
     }
     if (device.path !== `/dev/nbd${made.deviceOf(VOLUME)?.index}`) wrong.push(`it says ${device.path}`)
+    made.servedBytes = 2 ** 31
     await second.resize(VOLUME, 2 ** 31)
     if (made.deviceOf(VOLUME)!.sizeBytes !== 2 ** 31) wrong.push('it is not grown')
     await second.detach(VOLUME)
@@ -131,6 +133,24 @@ export async function resupplied(isLater: boolean, losesEvents: boolean): Promis
   }
   await keeper.close()
   return [...wrong, ...atEnd(made, foreign)]
+}
+
+/** Grown before the data process here knows of it: the device is, when it does. */
+export async function grown(): Promise<string[]> {
+  const made = world()
+  const keeper = made.keeper()
+  const { sizeBytes } = await keeper.attach(made.wish(VOLUME))
+  const wrong: string[] = []
+  const never = await keeper.resize(VOLUME, 2 ** 31).then(() => 'grown', (error: { code: string }) => error.code)
+  if (never !== 'device-refused') wrong.push(`not served: ${never}`)
+  const later = keeper.resize(VOLUME, 2 ** 31)
+  await made.pass(500)
+  if (made.deviceOf(VOLUME)?.sizeBytes !== sizeBytes) wrong.push('it is grown too early')
+  made.servedBytes = 2 ** 31
+  await later
+  if (made.deviceOf(VOLUME)?.sizeBytes !== 2 ** 31) wrong.push('it is not grown')
+  await keeper.close()
+  return [...wrong, ...made.wrong]
 }
 
 /** The data process is away for long, and a generation ends. */

@@ -57,6 +57,10 @@ export class KeeperWorld {
   /** How often it was to be loaded, and could not be. */
   loads = 0
   losesEvents = false
+  /** Transmission flags. */
+  serverFlags = 1
+  /** Of each volume, as the data process serves it. */
+  servedBytes = SIZE_BYTES
   /** A kernel from 5.14 on. */
   showsBackend = true
   /** What is made is gone at once. */
@@ -228,6 +232,7 @@ export class KeeperWorld {
         if (device === undefined || device.isOver) return -EINVAL
         if (device.backend !== '' && device.backend !== backend) return -EINVAL
         if (sizeBytes !== undefined) device.sizeBytes = sizeBytes
+        if (device.sizeBytes > this.servedBytes) this.wrong.push(`nbd${index} shows more than is served`)
         for (const fd of sockets) {
           const at = device.sockets.findIndex(({ isDead }) => isDead)
           if (at >= 0) device.sockets[at] = this.#take(fd)
@@ -268,7 +273,7 @@ export class KeeperWorld {
           }
           const fd = this.#nextFd++
           this.#fds.set(fd, { volumeId, generation: Number(generation), isDead: false, isTaken: false })
-          return { fd, facts: { sizeBytes: SIZE_BYTES, blockSizeBytes: 4096, flags: 1 } }
+          return { fd, facts: { sizeBytes: this.servedBytes, blockSizeBytes: 4096, flags: this.serverFlags } }
         })
       },
       newestOffered: ({ volumeId }) => this.isDataUp ? this.offers.get(volumeId) : undefined,
