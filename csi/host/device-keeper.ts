@@ -430,7 +430,8 @@ function pathOf({ device }: TableEntry): string {
 }
 
 function deviceOf(entry: TableEntry): HostDevice {
-  const { volumeId, generation, mode, state, sizeBytes, blockSizeBytes, readOnly, mounts, making } = entry
+  const { volumeId, generation, mode, state, sizeBytes, blockSizeBytes, mounts, making } = entry
+  const readOnly = entry.readOnly || entry.isServedReadOnly === true
   return {
     volumeId, generation, mode, path: pathOf(entry), state, sizeBytes, blockSizeBytes, readOnly, mounts, making,
   }

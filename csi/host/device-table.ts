@@ -34,7 +34,10 @@ export interface TableEntry {
   /** 0: not known yet. */
   sizeBytes: number
   blockSizeBytes: number
+  /** As it was wished. */
   readOnly: boolean
+  /** The data process serves it so, whatever was wished. */
+  isServedReadOnly?: boolean
   connections: number
   deadConnectionMs: number
   socket: string

@@ -159,9 +159,11 @@ function attaching(view: DeviceView, entry: TableEntry, ask: Ask): Step {
   if (ask.type === 'keep') return { do: 'done' }
   if (sockets.ready < entry.connections) return { do: 'dial', count: entry.connections - sockets.ready }
   const { sizeBytes, blockSizeBytes, flags } = sockets.facts!
-  const readOnly = entry.readOnly || (flags & NBD_FLAG_READ_ONLY) !== 0
-  const isTold = entry.sizeBytes === sizeBytes && entry.blockSizeBytes === blockSizeBytes && entry.readOnly === readOnly
-  return isTold ? { do: 'connect' } : { do: 'save', entry: { ...entry, sizeBytes, blockSizeBytes, readOnly } }
+  // Apart from what was wished, which a repeated wish is compared with.
+  const isServedReadOnly = (flags & NBD_FLAG_READ_ONLY) !== 0
+  const isTold = entry.sizeBytes === sizeBytes && entry.blockSizeBytes === blockSizeBytes
+    && entry.isServedReadOnly === isServedReadOnly
+  return isTold ? { do: 'connect' } : { do: 'save', entry: { ...entry, sizeBytes, blockSizeBytes, isServedReadOnly } }
 }
 
 const placeOf = ({ index }: KernelDevice): NbdPlace => ({ kind: 'nbd', index })

@@ -35,6 +35,8 @@ async function anything(of: typeof lives): Promise<string[]> {
   return (await everyKill(of)).wrong
 }
 
+t.afterEach(() => lives.endAll())
+
 t.test('killed at each of its effects, it goes on', async (t) => {
   const { wrong, kills } = await everyKill(lives)
   t.same(wrong, [])
@@ -53,6 +55,7 @@ t.test('a kernel without an NBD client', async (t) => t.same(await lives.without
 t.test('a kernel before 5.14, and devices that do not stay', async (t) => t.same(await lives.unseen(), []))
 t.test('a host that has lost its NBD client', async (t) => t.same(await lives.lostKernel(), []))
 t.test('a volume that grows', async (t) => t.same(await lives.grown(), []))
+t.test('served for reading only', async (t) => t.same(await lives.servedReadOnly(), []))
 t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 
 const STEP = 'csi/host/keeper-step.ts'

@@ -153,6 +153,23 @@ export async function grown(): Promise<string[]> {
   return [...wrong, ...made.wrong]
 }
 
+/** Served for reading only though writing was wished: the same wish again is the same device. */
+export async function servedReadOnly(): Promise<string[]> {
+  const made = world()
+  const keeper = made.keeper()
+  made.serverFlags = 3
+  const wrong: string[] = []
+  for (let time = 0; time < 2; time++) {
+    const { readOnly } = await keeper.attach(made.wish(VOLUME))
+    if (!readOnly) wrong.push('it is not said')
+  }
+  const other = keeper.attach({ ...made.wish(VOLUME), readOnly: true })
+  const code = await other.then(() => 'made', (error: { code: string }) => error.code)
+  if (code !== 'device-otherwise') wrong.push(`wished otherwise: ${code}`)
+  await keeper.close()
+  return [...wrong, ...made.wrong]
+}
+
 /** The data process is away for long, and a generation ends. */
 export async function refused(): Promise<string[]> {
   const made = world()
