@@ -45,7 +45,7 @@ const HANG_SECONDS = 300
 const HANG_LOOK_MS = 5000
 /** A hunt is kept after each piece of so many CPU seconds, and all have had one before any gets the next. */
 const PIECE_SECONDS = 60
-/** A test that hunts a list of its own may take so long on a busy machine. */
+/** A test that hunts a list of its own may take so long, of a processor. */
 const LIST_SECONDS = 3600
 const GUARD: Limits = { skip: 0, seeds: 20, seconds: 60 }
 

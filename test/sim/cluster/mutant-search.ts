@@ -69,7 +69,7 @@ async function searchSeeds(bug: PlantedBug, limits: Limits, began?: (seed: numbe
   return { name, finding: undefined, seeds: Math.max(0, ran), seconds: spent() }
 }
 
-/** It says nothing of a bug when it fails without it, or takes longer than this. */
+/** Of a processor. It says nothing of a bug when it fails without it, or needs more than this. */
 const FILE_SECONDS = 300
 
 function searchFile(bySeeds: Outcome, path: string): Outcome {

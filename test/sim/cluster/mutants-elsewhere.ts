@@ -56,7 +56,7 @@ export interface Caught {
   missed: string[]
 }
 
-/** @param seconds  that it may take */
+/** @param seconds  of a processor that it may take */
 export function runList(list: List, seconds: number): Caught {
   const found: Caught = { list, caught: [], missed: [] }
   for (const [, no, title = ''] of runTestFile(list.path, undefined, seconds).out.matchAll(TITLE)) {
