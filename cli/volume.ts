@@ -100,8 +100,11 @@ function describeScrubs(copy: Volume['copies'][number]): string {
 
 /** E.g. `asked; n1 shares 3 slice(s), now`, of a clone that shares blocks. */
 function describeSharing({ hydration, copies }: Volume): string {
-  const shared = copies.filter(({ sharedSlices }) => sharedSlices > 0).map(({ node, sharedSlices, isHydrating }) =>
-    `${node} ${sharedSlices} slice(s) of 1 GiB${isHydrating ? ', getting its own' : ''}`)
+  const sharing = copies.filter(({ sharedSlices }) => sharedSlices > 0)
+  const shared = sharing.map(({ node, sharedSlices, isHydrating, lostBlocks }) => {
+    const but = lostBlocks > 0 ? `, but for those with one of ${lostBlocks} block(s) that every copy lost` : ''
+    return `${node} ${sharedSlices} slice(s) of 1 GiB${isHydrating ? `, getting its own${but}` : ''}`
+  })
   const wish = hydration === '' ? [] : [`to get its own (${HYDRATION[hydration]})`]
   return [...shared, ...wish].join('; ')
 }

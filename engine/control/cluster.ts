@@ -391,6 +391,7 @@ const isSameCopy = (a: CopyStatus, b: CopyStatus): boolean =>
   a.failure === b.failure &&
   a.sharedSlices === b.sharedSlices &&
   a.isHydrating === b.isHydrating &&
+  a.lostBlocks === b.lostBlocks &&
   a.levels === b.levels &&
   a.readers === b.readers &&
   a.isLastReader === b.isLastReader &&

@@ -9,7 +9,7 @@ import { isBeingFilled } from './copy-facts.ts'
 import type { CopyFact } from './copy-facts.ts'
 import { spaceFor, roomBytes } from './disk-class.ts'
 import type { Health } from './health.ts'
-import type { SharingStatus } from './node-status.ts'
+import type { CopyStatus, SharingStatus } from './node-status.ts'
 import { hydrated, notHydrated } from './volume-record.ts'
 import type { HydrationWhy } from './volume-record.ts'
 
@@ -39,6 +39,10 @@ export function hydrationStep(
   return { actions: [], need: isBusy ? undefined : { clone, why: why ?? 'clones' }, next: '' }
 }
 
+const WAITS_FOR_LOST =
+  'block(s) are lost on every copy, and a slice that has one is shared until it came back, or was written over or ' +
+  'trimmed and no snapshot of the clone shows it: restore those files, and delete such snapshots'
+
 /** O2, O3. */
 function wishedStep(cluster: Cluster, volume: VolumeView, facts: readonly CopyFact[]): HydrationStep {
   const { id: volumeId, record, recordVersion: version } = volume
@@ -46,18 +50,21 @@ function wishedStep(cluster: Cluster, volume: VolumeView, facts: readonly CopyFa
   const away: string[] = []
   const sharing: string[] = []
   let left = 0
+  let lost = 0
   for (const fact of facts) {
     const share = shareOf(cluster, volume, fact)
     if (share === undefined) away.push(fact.node)
     if (share === undefined || share.sharedSlices === 0) continue
     left += share.sharedSlices
+    lost = Math.max(lost, share.lostBlocks)
     sharing.push(fact.node)
     const isThere = fact.status !== undefined && fact.status.failure === ''
     if (!isThere || share.isHydrating) continue
     actions.push({ type: 'hydrate-copy', volumeId, node: fact.node, why: 'it is to share nothing' })
   }
   if (sharing.length > 0) {
-    const next = `${someOf(sharing)} get blocks of their own: ${left} slice(s) of 1 GiB are left`
+    const why = lost === 0 ? '' : `. ${lost} ${WAITS_FOR_LOST}`
+    const next = `${someOf(sharing)} get blocks of their own: ${left} slice(s) of 1 GiB are left${why}`
     return { actions, need: undefined, next }
   }
   if (away.length > 0) return { actions, need: undefined, next: `${someOf(away)} may share blocks, and is waited for` }
@@ -70,7 +77,7 @@ function wishedStep(cluster: Cluster, volume: VolumeView, facts: readonly CopyFa
  * What a member said last of its copy, however long ago: it shares no more than that. Undefined: it never did. That it
  * has no such copy may be older than the copy.
  */
-function shareOf(cluster: Cluster, { id }: VolumeView, { node, copyId }: CopyFact): SharingStatus | undefined {
+function shareOf(cluster: Cluster, { id }: VolumeView, { node, copyId }: CopyFact): CopyStatus | undefined {
   const said = cluster.nodes.get(node)?.copies.get(id)
   return said?.copyId === copyId ? said : undefined
 }

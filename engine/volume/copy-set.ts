@@ -291,6 +291,7 @@ export class CopySet {
       freeSlices: (copy, slices) => this.sharing.freeSlices(copy, slices),
       tellReaders: (copy, versions) => runTask(this.sharing.tellReaders(copy, versions), () => {}),
       onUnshared: () => this.sharing.look(),
+      onMended: () => this.sharing.lookAgain(),
     })
   }
 

@@ -143,6 +143,11 @@ export class CopySharing {
     for (const resume of this.waiters.splice(0)) resume()
   }
 
+  /** Something is whole again, which any copy may have met damaged. */
+  lookAgain(): void {
+    for (const copy of this.o.copies()) copy.hydration.lookAgain()
+  }
+
   /** Copies that read through this one. */
   private *readersOf(origin: LocalCopyStore): Generator<LocalCopyStore> {
     const streams = new Set(origin.targets.map(({ stream }) => stream))

@@ -62,6 +62,8 @@ export interface CopyOptions {
   tellReaders(copy: LocalCopyStore, versions: readonly DamagedId[]): void
   /** Some of what the copy shared is durably its own, or gone. */
   onUnshared(copy: LocalCopyStore): void
+  /** Blocks of the copy are whole again, some of which others may share. */
+  onMended(): void
 }
 
 /** What every copy of the volume has in common. */
@@ -367,6 +369,7 @@ export class LocalCopyStore implements CopyStore {
     runTask(repairVersions(this, versions), () => {
       if (this.failedReason !== '') return
       this.onRepaired(versions)
+      this.o.onMended()
       this.answer({ type: 'kept', token })
     })
   }
@@ -439,6 +442,7 @@ export class LocalCopyStore implements CopyStore {
   hydrate(): number {
     const shared = slicesIn(this.layout.slices).filter((slice) => isShared(this.bodies.now.origin, slice))
     this.hydration.want(shared)
+    this.hydration.lookAgain()
     return shared.length
   }
 

@@ -7,8 +7,8 @@ import t from 'tap'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { stamped } from '../../sim/store-world.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
-import { ENTRY_WORDS, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
-import { GIB, MIB, SLICE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
+import { ENTRY_KIND, ENTRY_WORDS, kindOf, segmentOf, unitsOf } from '../../../engine/log/entry.ts'
+import { GIB, MIB, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
 import { NOTHING_SHARED } from '../../../engine/control/node-status.ts'
 import type { BlockVersion, VersionId } from '../../../engine/replication/record.ts'
 import { runTask } from '../../../engine/task.ts'
@@ -323,6 +323,107 @@ t.test('hydration waits for what is damaged', (t) => {
   clone.repair([versionOf(5, 5, 105)])
   clone.world.clock.runUntil(() => clone.copy.bodies.now.origin === null)
   t.same(clone.readStamps(4, 3), [104, 105, 106])
+  t.end()
+})
+
+/** Blocks of two slices, of which block 1 of the first is damaged on the disk; and a clone that shares them. */
+function lostInTwo(seed: number): { first: CopyWorld; clone: CopyWorld; told: { origin: number; clone: number } } {
+  const sizeBytes = 2 * GIB
+  const first = new CopyWorld({ seed, ...TINY }, { sizeBytes })
+  first.open()
+  first.epoch(1, 1)
+  IN_TWO.forEach((lba, i) => first.append(write(1, 2 + i, lba, [200 + i])))
+  const seq = 2 + IN_TWO.length
+  first.control(1, seq, { operation: 'snapshot', id: 's' })
+  first.settle()
+  first.copy.apply(seq, {})
+  const clone = cloned(first, 'clone', sourceOf(first, { seq }), sizeBytes)
+  damage(first, 1)
+  const told = { origin: 0, clone: 0 }
+  for (const [name, { copy }] of [['origin', first], ['clone', clone]] as const) {
+    const { onEvent } = copy
+    copy.onEvent = (event) => {
+      if (event.type === 'damaged') told[name] += event.versions.filter((id) => id.lba === 1 && id.seq === 3).length
+      onEvent(event)
+    }
+  }
+  return { first, clone, told }
+}
+
+const IN_TWO = [0, 1, 2, 255, 256, 700, SLICE_BLOCKS, SLICE_BLOCKS + 5]
+
+/** Blocks that are in its own map. */
+function ownBlocks({ copy }: CopyWorld): number[] {
+  const { map } = copy.targets[0]!
+  return IN_TWO.filter((lba) => {
+    const page = map.pages.get(Math.floor(lba / PAGE_BLOCKS))
+    return page !== undefined && kindOf(page.words, (lba % PAGE_BLOCKS) * ENTRY_WORDS) !== ENTRY_KIND.none
+  })
+}
+
+t.test('a block that every copy lost keeps its slice shared, holds up nothing else, and is looked at rarely', (t) => {
+  const { first, clone, told } = lostInTwo(35)
+  const { clock } = first.world
+  const { bodies, hydration } = clone.copy
+  hydration.want([0, 1])
+  clock.runUntil(() => clock.nowMs() > 3_600_000)
+  t.same(bodies.now.origin?.[2]?.map(([slice, count]) => [slice, count]), [[0, 1]], 'the other slice is its own')
+  t.same(ownBlocks(clone), IN_TWO.filter((lba) => lba !== 1))
+  t.ok(told.clone >= 20 && told.clone < 50, `it is asked for ${told.clone} times in an hour`)
+  t.equal(told.origin, told.clone, 'and its origin is told as often')
+  t.match(sharingOf(clone.copy), { sharedSlices: 1, isHydrating: true })
+  t.throws(() => clone.readStamps(1, 1), /cannot be read/)
+  t.same([0, 2, 255, 256, 700].map((lba) => clone.readStamps(lba, 1)[0]), [200, 202, 203, 204, 205])
+  t.end()
+})
+
+t.test('it goes on soon when the block came back, in whichever copy; was written anew; or it is asked again', (t) => {
+  const ends: Array<[string, (first: CopyWorld, clone: CopyWorld) => void, stamp: number]> = [
+    ['repaired in the clone', (_, clone) => clone.repair([versionOf(3, 1, 201)]), 201],
+    ['repaired in its origin', (first) => first.repair([versionOf(3, 1, 201)]), 201],
+    ['written, and asked again', (_, clone) => {
+      const seq = 2 + IN_TWO.length
+      clone.epoch(2, seq + 1)
+      clone.append(write(2, seq + 2, 1, [900]))
+      clone.settle()
+      clone.copy.apply(seq + 2, {})
+      clone.copy.hydrate()
+    }, 900],
+  ]
+  for (const [name, end, stamp] of ends) {
+    const { first, clone } = lostInTwo(36)
+    const { clock } = first.world
+    clone.copy.hydration.want([0, 1])
+    clock.runUntil(() => clock.nowMs() > 3_600_000)
+    end(first, clone)
+    const endedAtMs = clock.nowMs()
+    clock.runUntil(() => clone.copy.bodies.now.origin === null || clock.nowMs() > endedAtMs + 2000)
+    t.equal(clone.copy.bodies.now.origin, null, name)
+    t.same(clone.readStamps(1, 1), [stamp])
+    t.equal(clone.copy.hydration.isUnderWay, false)
+  }
+  t.end()
+})
+
+t.test('a slice that waits for a block that is lost is shared behind a cut, and without its origin', (t) => {
+  const { first, clone } = lostInTwo(37)
+  const { clock } = first.world
+  clone.copy.hydration.want([0, 1])
+  clock.runUntil(() => clock.nowMs() > 10_000)
+  first.world.await<unknown>((done) => first.world.store!.removeCopy(first.copy.volumeId, done))
+  const opened = first.crash({ kind: 'synced' }, { kind: 'synced' })
+  opened.world.open()
+  const again = played(opened, opened.world.store!.copies().get(clone.copy.volumeId)!)
+  t.equal(again.copy.hydrate(), 1)
+  const openedAtMs = opened.world.clock.nowMs()
+  opened.world.clock.runUntil(() => opened.world.clock.nowMs() > openedAtMs + 10_000)
+  t.ok(again.copy.hydration.isUnderWay)
+  t.throws(() => again.readStamps(1, 1), /cannot be read/, 'never zeroes')
+  again.repair([versionOf(3, 1, 201)])
+  again.world.clock.runUntil(() => again.copy.bodies.now.origin === null)
+  t.same([0, 1, 2].map((lba) => again.readStamps(lba, 1)[0]), [200, 201, 202])
+  opened.world.clock.runUntilIdle()
+  t.equal(opened.world.store!.remains().length, 0)
   t.end()
 })
 

@@ -90,6 +90,15 @@ export const CLONES = [
         '      this.install({ ...this.now, origin: this.origin })\n      this.writeLocal',
     ],
   ]),
+  testBug('hydration ends at a block that every copy lost', 'B8', 'test/engine/volume/clone-copy.test.ts', [
+    ['volume/copy-hydration.ts', 'damaged)\n          at++', 'damaged)\n          return undefined'],
+  ]),
+  testBug('a block that every copy lost is looked at again and again', 'B8', 'test/engine/volume/clone-copy.test.ts', [
+    ['volume/copy-hydration.ts', 'Math.min(2 * wish.waitMs, RETRY_MS_MAX)', 'RETRY_MS'],
+  ]),
+  testBug('a slice is its own without what could not be read', 'L1, B4', 'test/engine/volume/clone-copy.test.ts', [
+    ['volume/copy-hydration.ts', 'return isWhole && this.unreadable === 0', 'return isWhole'],
+  ]),
   cloneBug('hydration ends behind its first page', 'L1', [
     ['volume/copy-hydration.ts', 'from = page + 1', 'from = end'],
   ], { caughtBy: 'test/engine/volume/clone-copy.test.ts' }),
