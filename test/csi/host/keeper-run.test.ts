@@ -13,7 +13,7 @@ const VOLUME = 'c'.repeat(32)
 /** Why this host makes no devices; undefined: it could. */
 function whyNone(): string | undefined {
   try {
-    new KernelPort().devices()
+    new KernelPort().load()
     return undefined
   } catch (error) {
     return error instanceof HoldfastError ? error.code : String(error)
