@@ -124,7 +124,7 @@ export const ERRORS = {
   'not-supported': row(ENOTSUP, G.UNIMPLEMENTED, false, '{what} is not supported', '{instead}'),
   'kernel-nbd': row(EIO, G.FAILED_PRECONDITION, false, 'no device can be made: {reason}', 'the way to get it here: {way}; clients in user space need none of it'),
   'attachment-absent': row(EIO, G.UNAVAILABLE, true, 'the attachment cannot be opened at {path}: {reason}', '`holdfast volume inspect` shows who holds the volume under which generation, `holdfast node ls` whether its node runs'),
-  'device-wish': row(EINVAL, G.INVALID_ARGUMENT, false, 'no device is made of this wish: {what} {given}', 'a volume id is 32 hex digits of lower case, a generation a whole number, a mode single, shared or read-only'),
+  'device-wish': row(EINVAL, G.INVALID_ARGUMENT, false, 'no device is made of this wish: {what} {given}', 'a volume id is 32 hex digits of lower case, a generation a whole number, a mode single, shared or read-only, a size whole sectors of 512 bytes'),
   'device-generation': row(EINVAL, G.FAILED_PRECONDITION, false, 'volume {volume} was a device here under attach generation {generation}; {asked} is over', 'publish the volume to this node again'),
   'device-otherwise': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} is a device here already, {how}', 'let go of that one first'),
   'device-absent': row(EINVAL, G.NOT_FOUND, false, 'volume {volume} is no device of this host', '`holdfast attach` makes it one'),

@@ -24,7 +24,12 @@ export function serveKeeper(
       await devices.detach(volumeId, { force })
       return {}
     },
-    Resize: (wish: { volumeId: string; sizeBytes: number }) => devices.resize(wish.volumeId, wish.sizeBytes),
+    Resize: async ({ volumeId, sizeBytes }: { volumeId: string; sizeBytes: number }) => {
+      checkVolumeId(volumeId)
+      // The kernel takes whatever it is told, and shows that much.
+      if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 1 || sizeBytes % 512 !== 0) refuse('size', sizeBytes)
+      return devices.resize(volumeId, sizeBytes)
+    },
     List: async () => ({ devices: await devices.list() }),
     Note: ({ volumeId, mounts, making }: DeviceNotes & { volumeId: string }) => {
       return devices.note(volumeId, { mounts, making })
@@ -33,13 +38,18 @@ export function serveKeeper(
   return serveGrpc({ socketPath: keeperSocket(stateFolder), peerUid }, [{ definition: definition(), calls }], onBug)
 }
 
-/** The id becomes the name of a file. */
+function refuse(what: string, given: unknown): never {
+  throw new HoldfastError('device-wish', { what, given: JSON.stringify(given) })
+}
+
+/** It becomes the name of a file. */
+function checkVolumeId(volumeId: string): void {
+  if (!/^[0-9a-f]{32}$/.test(volumeId)) refuse('volume id', volumeId)
+}
+
 function checkedWish(wish: DeviceWish): DeviceWish {
   const { volumeId, generation, mode, nodeFolder, ioTimeoutMs } = wish
-  const refuse = (what: string, given: unknown): never => {
-    throw new HoldfastError('device-wish', { what, given: JSON.stringify(given) })
-  }
-  if (!/^[0-9a-f]{32}$/.test(volumeId)) refuse('volume id', volumeId)
+  checkVolumeId(volumeId)
   if (!Number.isSafeInteger(generation) || generation < 1) refuse('generation', generation)
   if (!['single', 'shared', 'read-only'].includes(mode)) refuse('mode', mode)
   if (!path.isAbsolute(nodeFolder)) refuse('folder of a node', nodeFolder)

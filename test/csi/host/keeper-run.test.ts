@@ -41,6 +41,11 @@ t.test('one for a state folder, on a socket of its owner, with refusals in whole
   for (const one of bad) {
     await t.rejects(devices.attach({ ...wish, ...one }), { code: 'device-wish' }, JSON.stringify(one))
   }
+  for (const sizeBytes of [0, -512, 1000]) {
+    await t.rejects(devices.resize(VOLUME, sizeBytes), { code: 'device-wish' }, `size ${sizeBytes}`)
+  }
+  await t.rejects(devices.resize(`../${VOLUME}`, 512), { code: 'device-wish' })
+  await t.rejects(devices.resize(VOLUME, 512), { code: 'device-absent' })
   const code = whyNone() ?? 'attachment-absent'
   await t.rejects(devices.attach(wish), { code }, code)
   if (code === 'kernel-nbd') t.same(await devices.list(), [], 'nothing was begun')
