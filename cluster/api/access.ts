@@ -4,7 +4,7 @@
  * viewer    looks
  * operator  runs the cluster: makes volumes and snapshots, moves, drains, repairs; destroys nothing
  * admin     everything a user can do
- * csi       what Kubernetes asks of volumes
+ * csi       what Kubernetes asks of volumes: deletes into the trash only, and takes none from who holds it
  * node      another daemon: reports, orders, and what its own users asked it
  *
  * Over TLS somebody has the role in his certificate, or that of the bearer token he shows (token-book.ts). On a unix
@@ -106,6 +106,12 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'ClusterService/Clients': NODES,
 }
 
+/** Fields that a role may not set, of RPCs that it may call. */
+export const WITHOUT: Readonly<Record<string, { role: Role; fields: readonly string[] }>> = {
+  'VolumeService/Delete': { role: 'csi', fields: ['force', 'purge', 'keep'] },
+  'VolumeService/Attach': { role: 'csi', fields: ['force'] },
+}
+
 const PACKAGE = '/holdfast.v1.'
 
 /** @param path  of an RPC, `/holdfast.v1.VolumeService/List`. @returns what its row is called */
@@ -119,6 +125,16 @@ export function denied(path: string, caller: Caller | undefined): HoldfastError 
   const who = caller === undefined ? 'who shows neither a certificate nor a token of this cluster'
     : `${caller.role} ${caller.name}`
   return new HoldfastError('tls-denied', { who, rpc, reason: 'that role has no such right', roles: roles.join(', ') })
+}
+
+/** @param rpc  as rows are called. @returns why he may not ask that of it */
+export function deniedField(rpc: string, request: object, { role, name }: Caller): HoldfastError | undefined {
+  const without = Object.hasOwn(WITHOUT, rpc) ? WITHOUT[rpc]! : undefined
+  if (without?.role !== role) return undefined
+  const field = without.fields.find((one) => Boolean((request as Record<string, unknown>)[one]))
+  if (field === undefined) return undefined
+  const roles = ACCESS[rpc]!.filter((one) => one !== role).join(', ')
+  return new HoldfastError('tls-denied', { who: `${role} ${name}`, rpc, reason: `not with ${field}`, roles })
 }
 
 /** Of a call over TLS: the certificate was verified when the connection was made. */

@@ -18,7 +18,7 @@ import { ServerInterceptingCall, status } from '@grpc/grpc-js'
 import type { Metadata, ServerInterceptor, ServerListener } from '@grpc/grpc-js'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import { callerOf, denied, rpcOf } from './access.ts'
+import { callerOf, denied, deniedField, rpcOf } from './access.ts'
 import type { Caller } from './access.ts'
 import type { AuditTrail, From } from './audit-trail.ts'
 import type { CallerBounds } from './caller-bounds.ts'
@@ -128,6 +128,12 @@ export class CallGuard {
   /** Of a call that reached its handler. */
   caller(metadata: Metadata): Caller {
     return this.#of(metadata).caller
+  }
+
+  /** Of a call that reached its handler: why he may not ask that. */
+  whyNot(metadata: Metadata, request: unknown): HoldfastError | undefined {
+    const { rpc, caller } = this.#of(metadata)
+    return deniedField(rpc, request as object, caller)
   }
 
   /** It begins. @returns to be told what came of it: undefined, or why not */

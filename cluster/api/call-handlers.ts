@@ -13,7 +13,10 @@ export function unary(
 ): handleUnaryCall<unknown, unknown> {
   return (call, answer) => {
     const ended = guard.begins(call.metadata, call.request)
-    run(call.request as never, guard.caller(call.metadata)).then(
+    const refusal = guard.whyNot(call.metadata, call.request)
+    const answered = refusal === undefined ? run(call.request as never, guard.caller(call.metadata))
+      : Promise.reject(refusal)
+    answered.then(
       (response) => {
         ended()
         answer(null, response)

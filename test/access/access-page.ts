@@ -8,7 +8,7 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
-import { askApi, askStore } from './grpc-access.ts'
+import { askApi, askFields, askStore } from './grpc-access.ts'
 import { askHttp, askNbd } from './open-access.ts'
 import { askPeer } from './peer-access.ts'
 import { linesOf } from './table.ts'
@@ -38,7 +38,10 @@ export const pageOf = (tables: readonly Table[]): string => [
 if (import.meta.main) {
   const ends: Array<() => unknown> = []
   const t = { teardown: (end: () => unknown) => void ends.unshift(end) } as unknown as Test
-  const tables = [(await askApi(t)).table, await askStore(t), await askPeer(t), await askNbd(t), await askHttp(t)]
+  const tables = [
+    (await askApi(t)).table, (await askFields(t)).table, await askStore(t), await askPeer(t), await askNbd(t),
+    await askHttp(t),
+  ]
   writeFileSync(ACCESS_PAGE, pageOf(tables))
   for (const end of ends) await end()
 }

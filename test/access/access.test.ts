@@ -7,14 +7,14 @@ import { readFileSync } from 'node:fs'
 import { Client, status } from '@grpc/grpc-js'
 import type { ServiceError } from '@grpc/grpc-js'
 import t from 'tap'
-import { ACCESS } from '../../cluster/api/access.ts'
+import { ACCESS, WITHOUT } from '../../cluster/api/access.ts'
 import { serveGrpc } from '../../cluster/api/grpc-server.ts'
 import { channelCredentials } from '../../cluster/tls/grpc-credentials.ts'
 import { ROLES } from '../../cluster/tls/identity.ts'
 import { wishForNode } from '../../cluster/tls/tls-connect.ts'
 import { TestCa } from '../cluster/tls/certificates.ts'
 import { ACCESS_PAGE, pageOf } from './access-page.ts'
-import { API_DEFINITIONS, API_RPCS, askApi, askStore, nameOf } from './grpc-access.ts'
+import { API_DEFINITIONS, API_RPCS, askApi, askFields, askStore, nameOf } from './grpc-access.ts'
 import { askHttp, askNbd } from './open-access.ts'
 import { MESSAGES, askPeer } from './peer-access.ts'
 import { linesOf } from './table.ts'
@@ -60,6 +60,11 @@ t.test('who has no right reaches nothing', async (t) => {
   for (const [rpc, cells] of rows) {
     t.equal(cells[columns.indexOf('owner, root')], cells[columns.indexOf('admin')], `${rpc}: the owner is an admin`)
   }
+  const fields = await askFields(t)
+  t.same(fields.wrong, [])
+  t.same(wrongCells(fields.table, { csi: /^PERMISSION_DENIED$/, admin: /^yes$/, node: /^yes$/ }), [])
+  const asked = Object.entries(WITHOUT).flatMap(([rpc, { fields: names }]) => names.map((name) => `${rpc} ${name}`))
+  t.same([...fields.table.rows.keys()].sort(), asked.sort(), 'each field that somebody may not set')
   const store = await askStore(t)
   const closed = Object.fromEntries(['plain text; no good certificate', 'viewer', 'operator', 'csi', 'store'].map(
     (who) => [who, /^closed$/]))
@@ -80,7 +85,7 @@ t.test('who has no right reaches nothing', async (t) => {
   const http = await askHttp(t)
   t.same(wrongCells(http, { POST: /^40[45]$/, PUT: /^40[45]$/, DELETE: /^40[45]$/, GET: /^(open|404)$/ }), [])
 
-  const tables = [api.table, store, peer, nbd, http]
+  const tables = [api.table, fields.table, store, peer, nbd, http]
   for (const line of tables.flatMap(linesOf)) t.comment(line)
   t.equal(readFileSync(ACCESS_PAGE, 'utf8'), pageOf(tables), 'docs/access.md says the same: see access-page.ts')
 })

@@ -242,6 +242,47 @@ export async function askApi(t: TestOwner, plant?: string): Promise<Api> {
   return { table: tableOf({ title: 'Control API', words }, API_RPCS, columns), wrong }
 }
 
+/** Requests that not everybody who may call their RPC may make. */
+const ASKED: ReadonlyArray<[service: string, rpc: string, request: Record<string, unknown>]> = [
+  ['VolumeService', 'Delete', { force: true }],
+  ['VolumeService', 'Delete', { purge: true }],
+  ['VolumeService', 'Delete', { keep: '0' }],
+  ['VolumeService', 'Attach', { force: true }],
+]
+
+export async function askFields(t: TestOwner): Promise<Api> {
+  const ca = new TestCa(t)
+  const reached: string[] = []
+  const onBug = (error: unknown): never => {
+    throw error
+  }
+  const tls = { folder: ca.folder({ role: 'node', name: 'n1' }), onRefused: () => undefined }
+  const server = await serveGrpc({ host: '127.0.0.1', port: 0, tls }, services(reached), onBug)
+  t.teardown(() => server.close(0))
+  const { roles } = credentialsOf(t, ca, 'n2')
+  const rows = new Map<string, string[]>()
+  const wrong: string[] = []
+  for (const [service, rpc, request] of ASKED) {
+    const row = `${service}/${rpc} ${Object.keys(request).join()}`
+    const cells: string[] = []
+    for (const role of ROLES) {
+      const client = new Client(`127.0.0.1:${server.port}`, channelOf(roles[role]), { 'grpc.enable_retries': 0 })
+      const { path: at, requestSerialize, responseDeserialize } = API_DEFINITIONS[service]![rpc]!
+      reached.length = 0
+      const cell = wordOf(await new Promise<number>((resolve) => {
+        const ended = (error: ServiceError | null) => resolve(error?.code ?? status.OK)
+        client.makeUnaryRequest(at, requestSerialize, responseDeserialize, request, ended)
+      }))
+      client.close()
+      if (reached.length > 0 !== (cell === 'yes')) wrong.push(`${row}: ${role}`)
+      cells.push(cell)
+    }
+    rows.set(row, cells)
+  }
+  const words = 'Answered before a handler sees the request.'
+  return { table: { title: 'Fields of requests', words, what: 'RPC and field', columns: [...ROLES], rows }, wrong }
+}
+
 /** As `serveGrpc` does it, but for one RPC. */
 async function serveWithHole(
   tls: { folder: Parameters<typeof listenSecurely>[0]['folder']; tokens: TokenBook },
