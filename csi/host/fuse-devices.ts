@@ -14,7 +14,7 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { DeviceTable, TABLE_VERSION } from './device-table.ts'
 import type { TableEntry } from './device-table.ts'
 import { FuseServer } from './fuse-server.ts'
-import type { DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
+import type { DetachOptions, DeviceNotes, DeviceWish, HostDevice, HostDevices } from './host-devices.ts'
 import { endLoop, loopOf, makeLoop } from './loop-devices.ts'
 
 const ATTACHED_FOLDER = 'attached'
@@ -67,9 +67,11 @@ export class FuseDevices implements HostDevices {
     return (await this.find(volumeId))!
   }
 
-  async detach(volumeId: string): Promise<void> {
+  async detach(volumeId: string, { force = false }: DetachOptions = {}): Promise<void> {
     const entry = this.#entry(volumeId)
     if (entry === undefined) return
+    // Without it the loop device fails, and whoever waits for it waits no longer.
+    if (force) await this.#server(volumeId).kill()
     await this.#end(entry)
     this.#table.remove(volumeId)
   }

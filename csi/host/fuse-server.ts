@@ -74,6 +74,14 @@ export class FuseServer {
     }
   }
 
+  /** Its processes are gone, and what waited for them fails. */
+  async kill(): Promise<void> {
+    for (let pids = this.#processes(); pids.length > 0; pids = this.#processes()) {
+      pids.forEach(kill)
+      await pause(LOOK_EVERY_MS)
+    }
+  }
+
   /** Neither mount nor process nor folder is left. @throws HoldfastError `host-command` */
   async end(): Promise<void> {
     // It ends by itself when its mount is gone; one that has none yet would make one.

@@ -5,6 +5,7 @@
  */
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { checkFileSystem, growFileSystem, makeUnlessThere, ownOptions } from '../host/file-systems.ts'
@@ -22,6 +23,7 @@ const OFFER_WAIT_MS = 20_000
 const OFFER_LOOK_EVERY_MS = 50
 
 export interface StagingOptions {
+  api: Pick<ControlClient, 'getVolume'>
   devices: HostDevices
   /** Name and folder of the node whose data process serves this host. */
   node: string
@@ -80,11 +82,26 @@ async function endFormerStage(
   }
   const others = await otherDevices(devices, volume.id)
   const order = { volume: volume.name, devicePath: present.path, isOurs: isMountOf(present, others) }
-  for (const { mountPoint } of allMountsOf(present, others)) {
-    // What somebody mounted elsewhere is his to unmount.
-    if (kubelet.isInside(mountPoint)) await unmountAll(mountPoint, order)
-  }
-  await devices.detach(volume.id)
+  await endOver(devices, volume.id, async () => {
+    for (const { mountPoint } of allMountsOf(present, others)) {
+      // What somebody mounted elsewhere is his to unmount.
+      if (kubelet.isInside(mountPoint)) await unmountAll(mountPoint, order)
+    }
+  })
+}
+
+/**
+ * Of an attachment that is over. Its I/O fails only once the device is disconnected, and an unmount that has to write
+ * would wait for that; the device is gone only once it is unmounted. So both go on at once.
+ */
+async function endOver(devices: HostDevices, volumeId: string, unmountIt: () => Promise<void>): Promise<void> {
+  const detached = devices.detach(volumeId, { force: true }).catch((error: unknown) => {
+    // Of those who use it, the mounts are ending.
+    if (!(error instanceof HoldfastError) || error.code !== 'device-busy') throw error
+  })
+  const [unmounted, ended] = await Promise.allSettled([unmountIt(), detached])
+  for (const one of [unmounted, ended]) if (one.status === 'rejected') throw one.reason
+  await devices.detach(volumeId, { force: true })
 }
 
 /** S2. Its socket is there as long as that generation is in force on this node. */
@@ -166,13 +183,30 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
 }
 
 /** Nothing of it is mounted or attached here afterwards; of what is staged at another path nothing is touched. */
-export async function unstage({ devices }: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
+export async function unstage(options: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
+  const { devices } = options
   const device = await devices.find(volumeId)
   const others = await otherDevices(devices, volumeId)
   const order = { volume: volumeId, devicePath: device?.path ?? '', isOurs: isMountOf(device, others) }
-  await unmountAll(stagingPath, order)
-  if (device === undefined) return
-  const noted = stageNoteOf(device)
-  if (noted !== undefined && noted.path !== stagingPath) return
+  const unmountIt = (): Promise<void> => unmountAll(stagingPath, order)
+  const noted = device === undefined ? undefined : stageNoteOf(device)
+  if (device === undefined || (noted !== undefined && noted.path !== stagingPath)) return unmountIt()
+  if (await isOver(options, device)) return endOver(devices, volumeId, unmountIt)
+  await unmountIt()
   await devices.detach(volumeId)
+}
+
+/**
+ * The control API says that it is not attached here any more, or anew, and knows of this attachment: a node that was
+ * elected before may answer late. While it is silent, it is taken to be attached.
+ */
+async function isOver({ api, node }: StagingOptions, { volumeId, generation }: HostDevice): Promise<boolean> {
+  try {
+    const { attach } = await api.getVolume({ name: volumeId })
+    const isHeld = attach.holders.some((one) => one.node === node && one.generation === generation)
+    return attach.generation >= generation && !isHeld
+  } catch (error) {
+    if (error instanceof HoldfastError) return error.code === 'volume-not-found'
+    throw error
+  }
 }

@@ -66,3 +66,14 @@ t.test('what is still mounted of the former generation is unmounted', { skip }, 
   t.match(await host.call('NodeUnstageVolume', { stagingTargetPath: host.at('staging') }), { code: OK, message: '' })
   t.same(host.leftovers(), [])
 })
+
+t.test('an unstage of what is held elsewhere waits for no I/O', { skip }, async (t) => {
+  const host = new KilledHost(t, nodes)
+  await host.serve(1)
+  t.match(await host.stage(1, 'ext4'), { code: OK, message: '' })
+  writeFileSync(host.at('staging/file'), 'what was not synced')
+  host.stopServer()
+  host.takeAway()
+  t.match(await host.call('NodeUnstageVolume', { stagingTargetPath: host.at('staging') }), { code: OK, message: '' })
+  t.same(host.leftovers(), [])
+})

@@ -154,9 +154,20 @@ export class KilledHost {
   /** The volume is attached under that generation, and under no other. */
   async serve(generation: number): Promise<void> {
     await this.endServer()
+    this.#setup.generation = generation
     const socket = path.join(this.#setup.nodeFolder, 'attached', `${this.volumeId}.${generation}`)
     this.#server = spawn('nbdkit', ['-f', '-U', socket, 'file', this.#image], { stdio: 'ignore' })
     while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+
+  /** It takes requests, and answers none, until the test ends. */
+  stopServer(): void {
+    this.#server!.kill('SIGSTOP')
+  }
+
+  /** The volume is held elsewhere. */
+  takeAway(): void {
+    delete this.#setup.generation
   }
 
   /** As a data process that is gone. */

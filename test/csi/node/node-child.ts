@@ -24,6 +24,8 @@ export interface ChildSetup {
   env: { PATH: string }
   /** Bytes by volume id. */
   volumes: Record<string, number>
+  /** Under which this host holds them. */
+  generation?: number
 }
 
 export interface ChildCall {
@@ -46,10 +48,12 @@ const { FuseDevices } = await load<typeof fuse>('csi/host/fuse-devices.ts')
 
 const WELL = { health: 'healthy', healthReason: '' }
 let volumes: Record<string, number> = {}
+let generation: number | undefined
 const getVolume = async ({ name }: { name: string }): Promise<object> => {
   const sizeBytes = volumes[name]
   if (sizeBytes === undefined) throw new HoldfastError('volume-not-found', { name })
-  const attach = { mode: 'single', generation: 1, holders: [] }
+  const holders = generation === undefined ? [] : [{ node: 'n1', generation }]
+  const attach = { mode: 'single', generation: 100, holders }
   const shown = { id: name, name: `v-${name.slice(0, 4)}`, sizeBytes, attach }
   return { ...shown, ioTimeoutMs: 0, encryption: false, ...WELL }
 }
@@ -66,7 +70,7 @@ const callsOn = ({ kubelet, nodeFolder, state, env }: ChildSetup): Calls => {
 }
 
 process.on('message', ({ setup, call, request }: ChildCall) => {
-  volumes = setup.volumes
+  ;({ volumes, generation } = setup)
   const run = async (): Promise<unknown> => callsOn(setup)[call]!(request as never)
   run().then(
     (response) => process.send!({ response }),
