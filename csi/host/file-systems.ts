@@ -15,7 +15,10 @@ export type FileSystem = (typeof FILE_SYSTEMS)[number]
 
 /** Mkfs writes kilobytes to a blank device; a volume may hold I/O meanwhile. */
 const MAKE_DEADLINE_MS = 15 * 60_000
-const CHECK_DEADLINE_MS = 60 * 60_000
+/** A repair of many TiB takes hours, and ended in its middle it leaves what it was mending. */
+const CHECK_DEADLINE_MS = 24 * 60 * 60_000
+/** Asked to end, it writes what it has. */
+const CHECK_END_MS = 10 * 60_000
 const GROW_DEADLINE_MS = 15 * 60_000
 
 /** Bits of e2fsck's exit status. */
@@ -72,7 +75,7 @@ async function make(devicePath: string, fsType: FileSystem): Promise<void> {
  */
 export async function checkFileSystem({ volume, devicePath, fsType, isReadOnly }: FormatWish): Promise<void> {
   if (fsType === 'xfs' || isReadOnly) return
-  const run = { what: `check ${fsType} on ${devicePath}`, deadlineMs: CHECK_DEADLINE_MS }
+  const run = { what: `check ${fsType} on ${devicePath}`, deadlineMs: CHECK_DEADLINE_MS, endsMs: CHECK_END_MS }
   const { status, stdout, stderr } = await hostCommand('e2fsck', ['-p', devicePath], {
     ...run, allow: [CORRECTED, REBOOT_ASKED, CORRECTED + REBOOT_ASKED, UNCORRECTED, UNCORRECTED + CORRECTED],
   })

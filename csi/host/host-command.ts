@@ -39,6 +39,8 @@ export interface HostRun {
   /** For sentences: what it is to do, e.g. `make a file system on /dev/nbd0`. */
   what: string
   deadlineMs: number
+  /** From the deadline on it is asked to end (SIGTERM), and killed only after so long; 0: killed at once. */
+  endsMs?: number
   /** Exit statuses that are an answer, besides 0. */
   allow?: readonly number[]
 }
@@ -77,18 +79,18 @@ export function neededProgram(program: HostProgram, what: string): string {
  * @throws HoldfastError `tool-missing`, or `host-command`: it could not start, failed, or did not end in time
  */
 export async function hostCommand(
-  program: HostProgram, words: readonly string[], { what, deadlineMs, allow = [] }: HostRun,
+  program: HostProgram, words: readonly string[], { what, deadlineMs, endsMs = 0, allow = [] }: HostRun,
 ): Promise<HostOutcome> {
   const file = neededProgram(program, what)
   const failure = (outcome: string): HoldfastError => new HoldfastError('host-command', { program, what, outcome })
-  const { outcome, isLate } = await run(file, words, deadlineMs).catch((error: NodeJS.ErrnoException) => {
+  const { outcome, isLate } = await run(file, words, deadlineMs, endsMs).catch((error: NodeJS.ErrnoException) => {
     throw failure(`did not start (${error.code ?? error.message})`)
   })
   const { status, stdout, stderr } = outcome
   if (isLate) {
     const said = lastWords(stderr)
     const words = said === '' ? '' : `, having said: ${said}`
-    throw failure(`did not end within ${deadlineMs / 1000} s and was killed${words}`)
+    throw failure(`did not end within ${deadlineMs / 1000} s and was ended${words}`)
   }
   if (status === 0 || allow.includes(status)) return outcome
   const said = lastWords(stderr) || lastWords(stdout) || 'it said nothing'
@@ -120,7 +122,7 @@ export function lastWords(text: string): string {
 
 /** Rejects only when there never was a process. */
 function run(
-  file: string, words: readonly string[], deadlineMs: number,
+  file: string, words: readonly string[], deadlineMs: number, endsMs = 0,
 ): Promise<{ outcome: HostOutcome; isLate: boolean }> {
   return new Promise((resolve, reject) => {
     // A group of its own: a signal for us is not one for it, and what it started goes with it.
@@ -134,9 +136,11 @@ function run(
       })
     }
     let isLate = false
-    const timer = setTimeout(() => {
+    let timer = setTimeout(() => {
       isLate = true
-      killGroup(child.pid!)
+      if (endsMs === 0) return signalGroup(child.pid!, 'SIGKILL')
+      signalGroup(child.pid!, 'SIGTERM')
+      timer = setTimeout(() => signalGroup(child.pid!, 'SIGKILL'), endsMs)
     }, deadlineMs)
     child.on('error', (error) => {
       clearTimeout(timer)
@@ -151,9 +155,9 @@ function run(
   })
 }
 
-function killGroup(pid: number): void {
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-pid, 'SIGKILL')
+    process.kill(-pid, signal)
   } catch {
     // It ended just now.
   }

@@ -44,12 +44,20 @@ t.test('in the words of the program, in one line and no more than so many', asyn
 t.test('a deadline ends it, and what it started', async (t) => {
   plant('mkfs.xfs', `sleep 600 & echo $! > ${dir}/child; echo half done >&2; echo $$ > ${dir}/parent; wait`)
   const late = hostCommand('mkfs.xfs', [], { ...run, deadlineMs: 1500 })
-  await t.rejects(late, { message: /to do a thing, and did not end within 1.5 s and was killed, having said: half d/ })
+  await t.rejects(late, { message: /to do a thing, and did not end within 1.5 s and was ended, having said: half d/ })
   for (const who of ['child', 'parent']) {
     const pid = Number(readFileSync(path.join(dir, who), 'utf8'))
     t.ok(pid > 0)
     t.notOk(isAlive(pid), `${who} is gone when it is told`)
   }
+})
+
+t.test('one that may not be cut off is asked to end, and killed only when it does not', async (t) => {
+  plant('e2fsck', `trap 'echo whole > ${dir}/end; exit 32' TERM; sleep 600 & wait`)
+  await t.rejects(hostCommand('e2fsck', [], { ...run, deadlineMs: 1500, endsMs: 60_000 }), { message: /was ended/ })
+  t.equal(readFileSync(path.join(dir, 'end'), 'utf8'), 'whole\n')
+  plant('e2fsck', `trap '' TERM; while :; do sleep 0.1; done`)
+  await t.rejects(hostCommand('e2fsck', [], { ...run, deadlineMs: 500, endsMs: 500 }), { message: /was ended/ })
 })
 
 t.test('killed by somebody else', async (t) => {
