@@ -16,6 +16,8 @@ export interface MountOrder {
   name: string
   folder: string
   fsType: FileSystem
+  /** As of a FormatWish. */
+  holdsData(): Promise<boolean>
 }
 
 /** @throws HoldfastError `mount-shared`: others may have it mounted, or mount it later */
@@ -39,7 +41,7 @@ export async function mountOn(devices: HostDevices, device: HostDevice, order: M
       const found = `${foreign.fsType} of ${foreign.source}`
       throw new HoldfastError('mount-foreign', { path: folder, found, volume })
     }
-    const wish = { volume, devicePath, fsType, isReadOnly }
+    const wish = { volume, devicePath, fsType, isReadOnly, holdsData: order.holdsData }
     // What is mounted somewhere is in use: neither formatted nor checked.
     if (allMountsOf(device).length === 0) {
       await makeUnlessThere(wish)

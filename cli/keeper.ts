@@ -106,7 +106,7 @@ async function withOwnNode<T>(given: Arguments, work: (daemon: Daemon) => Promis
 
 interface Wanted {
   mode: string
-  mount: MountOrder | undefined
+  mount: Omit<MountOrder, 'holdsData'> | undefined
 }
 
 async function makeDevice(
@@ -123,7 +123,8 @@ async function makeDevice(
       const attached = await devices.attach(wish)
       const isGrown = before.sizeBytes > attached.sizeBytes
       const device = isGrown ? await devices.resize(volumeId, before.sizeBytes) : attached
-      if (mount !== undefined) await mountOn(devices, device, mount)
+      const holdsData = async (): Promise<boolean> => (await control.getVolume({ name })).logicalBytes > 0
+      if (mount !== undefined) await mountOn(devices, device, { ...mount, holdsData })
       return device
     })
   } catch (error) {
@@ -135,7 +136,7 @@ async function makeDevice(
   }
 }
 
-function mountOrder(name: string, given: Arguments): MountOrder | undefined {
+function mountOrder(name: string, given: Arguments): Wanted['mount'] {
   const [folder, asked] = [given.text('mount'), given.text('fs-type')]
   const fsType = FILE_SYSTEMS.find((one) => one === (asked ?? 'ext4'))
   if (fsType === undefined) throw usageError(`file system ${asked} is not known`, `use ${FILE_SYSTEMS.join(' or ')}`)

@@ -46,7 +46,9 @@ export async function lookAt(devicePath: string): Promise<DeviceContent> {
   const edges = await readEdges(devicePath)
   const { fsType, found } = probed
   if (found !== undefined) return { kind: 'foreign', found }
-  if (edges.isMarked && (fsType === undefined || wasNeverMounted(fsType, edges.first))) return { kind: 'unfinished' }
+  // `blkid` says nothing found also where it could not tell.
+  const shown = fsType ?? magicOf(edges.first)
+  if (edges.isMarked && (shown === undefined || wasNeverMounted(shown, edges.first))) return { kind: 'unfinished' }
   if (fsType !== undefined) return { kind: 'file-system', fsType }
   return edges.isZero ? { kind: 'blank' } : { kind: 'foreign', found: 'data that is no file system' }
 }
@@ -72,6 +74,14 @@ async function probe(devicePath: string): Promise<Probed> {
 
 const EXT4_MOUNT_TIME = { offset: 1024 + 0x2c, bytes: 4 }
 const XFS_IN_PROGRESS = { offset: 126, bytes: 1 }
+
+const EXT4_MAGIC = { offset: 1024 + 0x38, value: 0xef53 }
+const XFS_MAGIC = 'XFSB'
+
+function magicOf(first: Buffer): string | undefined {
+  if (first.toString('latin1', 0, XFS_MAGIC.length) === XFS_MAGIC) return 'xfs'
+  return first.readUInt16LE(EXT4_MAGIC.offset) === EXT4_MAGIC.value ? 'ext4' : undefined
+}
 
 /** @param first  bytes of the device, its superblock among them */
 function wasNeverMounted(fsType: string, first: Buffer): boolean {

@@ -32,6 +32,8 @@ export interface FormatWish {
   devicePath: string
   fsType: FileSystem
   isReadOnly: boolean
+  /** The cluster knows of blocks that were written, wherever in the volume; asked only of what looks blank. */
+  holdsData(): Promise<boolean>
 }
 
 /**
@@ -39,7 +41,8 @@ export interface FormatWish {
  * @returns whether it was just made
  * @throws HoldfastError `device-content`: something else is on it, or nothing, and it may only be read
  */
-export async function makeUnlessThere({ volume, devicePath, fsType, isReadOnly }: FormatWish): Promise<boolean> {
+export async function makeUnlessThere(wish: FormatWish): Promise<boolean> {
+  const { volume, devicePath, fsType, isReadOnly } = wish
   const content = await lookAt(devicePath)
   const refused = (found: string): HoldfastError =>
     new HoldfastError('device-content', { volume, device: devicePath, found, wanted: fsType })
@@ -51,6 +54,7 @@ export async function makeUnlessThere({ volume, devicePath, fsType, isReadOnly }
     case 'unfinished':
     case 'blank':
       if (isReadOnly) throw refused('no file system, and it is attached for reading only')
+      if (content.kind === 'blank' && await wish.holdsData()) throw refused('data that is no file system')
       if (content.kind === 'blank') await putMark(devicePath)
       await make(devicePath, fsType)
       await takeMark(devicePath)
@@ -73,7 +77,8 @@ async function make(devicePath: string, fsType: FileSystem): Promise<void> {
  * it was unmounted in order. xfs: its mount replays the log, so there is nothing to do before.
  * @throws HoldfastError `file-system-damaged`, `host-command`
  */
-export async function checkFileSystem({ volume, devicePath, fsType, isReadOnly }: FormatWish): Promise<void> {
+export async function checkFileSystem(wish: Omit<FormatWish, 'holdsData'>): Promise<void> {
+  const { volume, devicePath, fsType, isReadOnly } = wish
   if (fsType === 'xfs' || isReadOnly) return
   const run = { what: `check ${fsType} on ${devicePath}`, deadlineMs: CHECK_DEADLINE_MS, endsMs: CHECK_END_MS }
   const { status, stdout, stderr } = await hostCommand('e2fsck', ['-p', devicePath], {

@@ -159,7 +159,8 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
   const { volume, use, stagingPath } = wish
   const fsType = use.fsType!
   const { isReadOnly } = use
-  const format = { volume: volume.name, devicePath: device.path, fsType, isReadOnly }
+  const holdsData = async (): Promise<boolean> => (await options.api.getVolume({ name: volume.id })).logicalBytes > 0
+  const format = { volume: volume.name, devicePath: device.path, fsType, isReadOnly, holdsData }
   if (mountOf(device, stagingPath) === undefined) {
     const other = mountAt(stagingPath)
     if (other !== undefined) {

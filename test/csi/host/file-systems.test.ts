@@ -52,7 +52,7 @@ async function untouched(t: Test, file: string, step: () => Promise<unknown>, be
 }
 
 const wish = (file: string, fsType: FileSystem, isReadOnly = false) =>
-  ({ volume: 'v', devicePath: file, fsType, isReadOnly })
+  ({ volume: 'v', devicePath: file, fsType, isReadOnly, holdsData: async () => false })
 
 const FILE_SYSTEMS: FileSystem[] = ['ext4', 'xfs']
 for (const fsType of FILE_SYSTEMS) {
@@ -130,6 +130,28 @@ async function refusesReading(t: Test, file: string, fsType: FileSystem): Promis
   if ((await lookAt(file)).kind !== 'unfinished') return
   await untouched(t, file, () => makeUnlessThere(wish(file, fsType, true)), /attached for reading only/)
 }
+
+t.test('what the cluster knows of is not blank, wherever it lies', async (t) => {
+  const file = image(t)
+  put(file, 100 * MIB, Buffer.from('rows of a database'))
+  t.same(await lookAt(file), { kind: 'blank' }, 'by its edges')
+  const held = { ...wish(file, 'ext4'), holdsData: async () => true }
+  await untouched(t, file, () => makeUnlessThere(held), /holds data that is no file system/)
+})
+
+const skipMagic = findProgram('mkfs.ext4') === undefined && 'mkfs.ext4 is not installed'
+t.test('a marked one that blkid could not look at', { skip: skipMagic }, async (t) => {
+  const file = image(t)
+  await makeUnlessThere(wish(file, 'ext4'))
+  await putMark(file)
+  execFileSync('debugfs', ['-w', '-R', 'ssv mtime now', file], { stdio: 'ignore' })
+  const planted = temporaryFolder(t)
+  t.teardown(() => (process.env.PATH = before))
+  writeFileSync(path.join(planted, 'blkid'), '#!/bin/sh\nexit 2\n')
+  chmodSync(path.join(planted, 'blkid'), 0o755)
+  process.env.PATH = `${planted}:${before}`
+  await untouched(t, file, () => makeUnlessThere(wish(file, 'ext4')), /holds data that is no file system/)
+})
 
 t.test('a mark is taken away only where it is', async (t) => {
   const file = image(t)
