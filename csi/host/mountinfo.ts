@@ -47,9 +47,23 @@ export function parseMountinfo(text: string): Mount[] {
   return mounts
 }
 
-/** Paths are bytes: one that is not UTF-8 has the same characters here as from `fs` with latin1. */
-export function readMounts(): Mount[] {
-  return parseMountinfo(readFileSync(MOUNTINFO, 'utf8'))
+/** More looks than a host needs that mounts all the time. */
+const LOOKS_MAX = 100
+
+/**
+ * It is read in pieces, and kernels before 5.8 lose lines between them when another mount ends meanwhile. So it counts
+ * only when it reads the same twice.
+ * Paths are bytes: one that is not UTF-8 has the same characters here as from `fs` with latin1.
+ * @param read  the text as it is now
+ */
+export function readMounts(read = () => readFileSync(MOUNTINFO, 'utf8')): Mount[] {
+  let text = read()
+  for (let looks = 1; looks < LOOKS_MAX; looks++) {
+    const again = read()
+    if (again === text) break
+    text = again
+  }
+  return parseMountinfo(text)
 }
 
 /** What a path shows; undefined: nothing is mounted on it. @param mountPoint  absolute, without symbolic links */

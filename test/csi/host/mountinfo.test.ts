@@ -27,3 +27,10 @@ t.equal(mountAt('/k/pods/a', mounts)?.fsType, 'tmpfs', 'the last one over others
 t.equal(mountAt('/k/pods', mounts), undefined)
 t.same(mountsOf('43:0', mounts).map(({ id }) => id), [81, 80], 'the newest first')
 t.ok(readMounts().some(({ mountPoint }) => mountPoint === '/'), 'this host has a root')
+
+const LINES = TEXT.split('\n')
+const looks = [LINES.slice(0, 1).join('\n'), LINES.slice(1).join('\n'), TEXT, TEXT]
+t.equal(readMounts(() => looks.shift()!).length, 5, 'one that was read while mounts changed is read again')
+t.equal(looks.length, 0)
+let turn = 0
+t.ok(readMounts(() => LINES[turn++ % 2]!).length > 0, 'not for ever')
