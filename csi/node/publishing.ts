@@ -26,7 +26,9 @@ export async function publish(devices: HostDevices, wish: PublishWish): Promise<
   const isBlock = use.fsType === undefined
   const isOnlyRead = use.isReadOnly || device.readOnly
   const note: StagedMount = { path: targetPath, fileSystem: PUBLISHED, options: isOnlyRead ? [READ_ONLY] : [] }
-  const other = device.mounts.find(({ path, fileSystem }) => path !== targetPath && fileSystem === PUBLISHED)
+  // A note alone may be of a pod that went with the host, or of a publish that was cut off.
+  const other = device.mounts.find(({ path, fileSystem }) => path !== targetPath && fileSystem === PUBLISHED
+    && mountOf(device, path) !== undefined)
   if (use.isForOnePod && other !== undefined)
     throw new HoldfastError('volume-published', { volume: volumeId, path: other.path })
   const present = mountOf(device, targetPath)
