@@ -106,8 +106,7 @@ function stageOf(options: NodeServiceOptions, request: NodeStageVolumeRequest): 
   const attachment = attachmentOf(publishContext)
   return async () => {
     const volume = await volumeById(options.api, volumeId)
-    await options.keys.put(volume, secrets)
-    await stage(options, { volume, attachment, use, stagingPath })
+    await stage(options, { volume, attachment, use, stagingPath }, () => options.keys.put(volume, secrets))
     return {}
   }
 }

@@ -49,7 +49,8 @@ export const stageNoteOf = ({ mounts }: HostDevice): StagedMount | undefined =>
 export const otherDevices = async (devices: HostDevices, volumeId: string): Promise<HostDevice[]> =>
   (await devices.list()).filter((one) => one.volumeId !== volumeId)
 
-export async function stage(options: StagingOptions, asked: StageWish): Promise<void> {
+/** @param unlock  what its data process needs to serve it; once it is known that the attachment is not past */
+export async function stage(options: StagingOptions, asked: StageWish, unlock: () => Promise<void>): Promise<void> {
   const { devices, nodeFolder } = options
   const { volume, attachment: { generation, mode } } = asked
   // Where only reading was given, nothing is written, whatever the pod could do: no log is replayed either.
@@ -58,6 +59,8 @@ export async function stage(options: StagingOptions, asked: StageWish): Promise<
   if (use.fsType !== undefined && mode === 'shared') throw new HoldfastError('mount-shared', { volume: volume.name })
   const present = await devices.find(volume.id)
   if (present !== undefined) await endFormerStage(options, wish, present)
+  checkNotPast(options, wish)
+  await unlock()
   await awaitOffer(options, wish)
   const device = await devices.attach({
     volumeId: volume.id, generation, mode, nodeFolder, ioTimeoutMs: volume.ioTimeoutMs,
@@ -104,17 +107,20 @@ async function endOver(devices: HostDevices, volumeId: string, unmountIt: () => 
   await devices.detach(volumeId, { force: true })
 }
 
+/** @throws HoldfastError `generation-past` */
+function checkNotPast({ node }: StagingOptions, { volume, attachment: { generation } }: StageWish): void {
+  const holder = volume.attach.holders.find((one) => one.node === node)
+  if (holder === undefined || holder.generation <= generation) return
+  const reason = `${node} has generation ${holder.generation} of it now`
+  throw new HoldfastError('generation-past', { volume: volume.name, asked: generation, reason })
+}
+
 /** S2. Its socket is there as long as that generation is in force on this node. */
 async function awaitOffer({ node, nodeFolder }: StagingOptions, wish: StageWish): Promise<void> {
   const { volume: { id, name }, attachment: { generation } } = wish
   const socketPath = path.join(nodeFolder, ATTACHED_FOLDER, `${id}.${generation}`)
   const untilMs = performance.now() + OFFER_WAIT_MS
   while (!existsSync(socketPath)) {
-    const holder = wish.volume.attach.holders.find((one) => one.node === node)
-    if (holder !== undefined && holder.generation > generation) {
-      const reason = `${node} has generation ${holder.generation} of it now`
-      throw new HoldfastError('generation-past', { volume: name, asked: generation, reason })
-    }
     if (performance.now() > untilMs) {
       throw new HoldfastError('attachment-missing', { node, volume: name, generation, seconds: OFFER_WAIT_MS / 1000 })
     }

@@ -77,3 +77,10 @@ t.test('an unstage of what is held elsewhere waits for no I/O', { skip }, async 
   t.match(await host.call('NodeUnstageVolume', { stagingTargetPath: host.at('staging') }), { code: OK, message: '' })
   t.same(host.leftovers(), [])
 })
+
+t.test('a stage that comes late leaves no key', { skip }, async (t) => {
+  const host = new KilledHost(t, nodes)
+  await host.serve(2)
+  t.match(await host.stage(1, 'ext4', { once: true }), { code: 9, message: /n1 has generation 2 of it now/ })
+  t.notOk(host.hasKey)
+})

@@ -165,6 +165,11 @@ export class KilledHost {
     this.#server!.kill('SIGSTOP')
   }
 
+  /** A stage has brought it to the node. */
+  get hasKey(): boolean {
+    return existsSync(path.join(this.#setup.state, 'key'))
+  }
+
   /** The volume is held elsewhere. */
   takeAway(): void {
     delete this.#setup.generation

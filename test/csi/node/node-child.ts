@@ -8,6 +8,7 @@
  *
  * With HOST_BUG, a module of it has that bug.
  */
+import { writeFileSync } from 'node:fs'
 import type * as fuse from '../../../csi/host/fuse-devices.ts'
 import type * as paths from '../../../csi/host/kubelet-paths.ts'
 import type * as service from '../../../csi/node/node-service.ts'
@@ -65,7 +66,7 @@ const callsOn = ({ kubelet, nodeFolder, state, env }: ChildSetup): Calls => {
   return nodeService({
     api: { getVolume } as never, kubelet: new KubeletFolder(kubelet), node: 'n1', nodeFolder, zone: 'a', volumesMax: 8,
     devices: new FuseDevices({ stateFolder: state, blockSizeOf: () => Promise.resolve(512) }),
-    keys: { put: () => Promise.resolve(), take: () => {} }, operations: new Operations(),
+    keys: { put: async () => writeFileSync(`${state}/key`, ''), take: () => {} }, operations: new Operations(),
   }).calls
 }
 
