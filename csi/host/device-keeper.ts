@@ -120,7 +120,7 @@ export class DeviceKeeper implements HostDevices {
     return this.#inTurn(wish.volumeId, async (kept) => {
       this.#o.port.load()
       await this.#drive(kept, { type: 'attach', wish })
-      const device = deviceOf(kept.entry!)
+      const device = this.#deviceOf(kept.entry!)
       await this.#until(() => this.#o.port.hasNode(device.path), SIZE_MS, () => ({
         code: 'device-refused', detail: { what: `showing ${device.path}`, reason: '/dev does not have it' },
       }))
@@ -138,25 +138,30 @@ export class DeviceKeeper implements HostDevices {
   resize(volumeId: string, sizeBytes: number): Promise<HostDevice> {
     return this.#inTurn(volumeId, async (kept) => {
       await this.#drive(kept, { type: 'resize', sizeBytes })
-      return deviceOf(kept.entry!)
+      return this.#deviceOf(kept.entry!)
     })
   }
 
   async find(volumeId: string): Promise<HostDevice | undefined> {
     const entry = this.#volumes.get(volumeId)?.entry
-    return entry === undefined ? undefined : deviceOf(entry)
+    return entry === undefined ? undefined : this.#deviceOf(entry)
   }
 
   async list(): Promise<HostDevice[]> {
-    return [...this.#volumes.values()].flatMap(({ entry }) => (entry === undefined ? [] : [deviceOf(entry)]))
+    const kernel = this.#o.port.devices()
+    return [...this.#volumes.values()].flatMap(({ entry }) => (entry === undefined ? [] : [deviceOf(entry, kernel)]))
   }
 
   note(volumeId: string, { mounts, making }: DeviceNotes): Promise<HostDevice> {
     return this.#inTurn(volumeId, async (kept) => {
       if (kept.entry === undefined) throw new HoldfastError('device-absent', { volume: volumeId })
       this.#save(kept, { ...kept.entry, mounts, making })
-      return deviceOf(kept.entry)
+      return this.#deviceOf(kept.entry)
     })
+  }
+
+  #deviceOf(entry: TableEntry): HostDevice {
+    return deviceOf(entry, this.#o.port.devices())
   }
 
   #at(volumeId: string): Kept {
@@ -429,10 +434,14 @@ function pathOf({ device }: TableEntry): string {
   return device.kind === 'fuse' || device.index === undefined ? '' : `/dev/nbd${device.index}`
 }
 
-function deviceOf(entry: TableEntry): HostDevice {
-  const { volumeId, generation, mode, state, sizeBytes, blockSizeBytes, mounts, making } = entry
+/** N5: an index is told of only while the kernel shows our backend there; it may be another's by now. */
+function deviceOf(entry: TableEntry, kernel: readonly KernelDevice[]): HostDevice {
+  const { volumeId, generation, mode, sizeBytes, blockSizeBytes, mounts, making } = entry
+  const own = kernel.find(({ isUsed, backend }) => isUsed && backend === entry.backend)
+  const path = own === undefined ? '' : `/dev/nbd${own.index}`
+  const state = own === undefined && entry.state === 'attached' ? 'attaching' : entry.state
   const readOnly = entry.readOnly || entry.isServedReadOnly === true
   return {
-    volumeId, generation, mode, path: pathOf(entry), state, sizeBytes, blockSizeBytes, readOnly, mounts, making,
+    volumeId, generation, mode, path, state, sizeBytes, blockSizeBytes, readOnly, mounts, making,
   }
 }

@@ -108,6 +108,10 @@ const PLANTED = [
     replace: 'facts!.sizeBytes < ask.sizeBytes', by: 'false',
   },
   {
+    name: 'what the table says is told', file: KEEPER,
+    replace: "own === undefined ? '' : `/dev/nbd${own.index}`", by: 'pathOf(entry)',
+  },
+  {
     name: 'dead sockets are not seen', file: KEEPER, replace: 'if (!port.isDead(fd)) return true', by: 'return true',
   },
   {

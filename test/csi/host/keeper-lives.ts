@@ -106,6 +106,8 @@ export async function reusedIndex(): Promise<string[]> {
   made.takeByOthers(index)
   const foreign = made.foreign()
   const second = made.keeper()
+  const found = [await second.find(VOLUME), ...await second.list()]
+  for (const one of found) if (one?.path !== '' || one.state !== 'attaching') made.wrong.push(`it says ${one?.path}`)
   await made.pass(3000)
   await second.detach(VOLUME)
   await second.close()
