@@ -9,7 +9,8 @@ import koffi from 'koffi'
 import { EAGAIN, EINTR, addressOf, closeFd, errnoName, outcome } from '../../cluster/libc.ts'
 import { assert } from '../../engine/assert.ts'
 import {
-  NLMSG_ERROR, NLM_F_ACK, NLM_F_REQUEST, decodeAttributes, decodeMessages, encodeMessage, listAttributes, text, textOf,
+  NLMSG_ERROR, NLM_F_ACK, NLM_F_REQUEST, decodeAttributes, decodeMessages, encodeMessage, errnoOf, listAttributes, text,
+  textOf, u16Of, u32Of,
 } from './netlink-attributes.ts'
 
 const lib = koffi.load(null)
@@ -17,7 +18,8 @@ const callSocket = lib.func('int socket(int domain, int type, int protocol)')
 const callBind = lib.func('int bind(int fd, uint64_t address, uint32_t length)')
 const callSetsockopt = lib.func('int setsockopt(int fd, int level, int option, uint64_t value, uint32_t length)')
 const callSend = lib.func('int64_t send(int fd, uint64_t bytes, size_t length, int flags)')
-const callRecv = lib.func('int64_t recv(int fd, uint64_t bytes, size_t length, int flags)')
+const callRecvfrom = lib.func(
+  'int64_t recvfrom(int fd, uint64_t bytes, size_t length, int flags, uint64_t from, uint64_t fromLength)')
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
@@ -38,8 +40,22 @@ const CTRL_ATTR_MCAST_GRP_ID = 2
 
 /** More than any answer asked for here. */
 const DATAGRAM_BYTES = 64 * 1024
+const EBADMSG = 74
 /** Of the listener's buffer: each message is some 30 bytes, and 100 devices may die together. */
 export const ENOBUFS = 105
+
+/** Whoever sent the last datagram: `sockaddr_nl` (its port at byte 4), and behind it how long it is. */
+const sender = new Uint32Array(4)
+const senderAddress = addressOf(new Uint8Array(sender.buffer))
+
+function receive(fd: number, into: Buffer, flags: number): number {
+  sender.set([0, 0, 0, SOCKADDR_NL_BYTES])
+  const lengthAddress = senderAddress + SOCKADDR_NL_BYTES
+  return callRecvfrom(fd, addressOf(into), DATAGRAM_BYTES, flags, senderAddress, lengthAddress) as number
+}
+
+/** Any process may send to a netlink socket; the kernel has port 0. */
+const isOfKernel = (): boolean => sender[1] === 0
 
 export interface Family {
   id: number
@@ -90,12 +106,13 @@ export class GenericNetlink {
     if (sent < 0) return { ok: false, errno: -sent }
     let answer = new Map<number, Buffer>()
     for (;;) {
-      const got = this.#retried(() => callRecv(this.#fd, addressOf(this.#bytes), DATAGRAM_BYTES, 0))
+      const got = this.#retried(() => receive(this.#fd, this.#bytes, 0))
       if (got < 0) return { ok: false, errno: -got }
+      if (!isOfKernel()) continue
       for (const message of decodeMessages(Buffer.from(this.#bytes.subarray(0, got)))) {
         if (message.sequence !== sequence) continue
         if (message.type === NLMSG_ERROR) {
-          const errno = -message.payload.readInt32LE(0)
+          const errno = errnoOf(message) ?? EBADMSG
           return errno === 0 ? { ok: true, attributes: answer } : { ok: false, errno }
         }
         answer = decodeAttributes(message.payload.subarray(GENL_HEADER_BYTES)) ?? answer
@@ -106,13 +123,13 @@ export class GenericNetlink {
   /** Undefined: the kernel has none of that name, or not in this network namespace. */
   family(name: string): Family | undefined {
     const answer = this.ask(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, [text(CTRL_ATTR_FAMILY_NAME, name)])
-    const id = answer.ok ? answer.attributes.get(CTRL_ATTR_FAMILY_ID)?.readUInt16LE(0) : undefined
+    const id = answer.ok ? u16Of(answer.attributes.get(CTRL_ATTR_FAMILY_ID)) : undefined
     if (!answer.ok || id === undefined) return undefined
     const groups = new Map<string, number>()
     for (const [, group] of listAttributes(answer.attributes.get(CTRL_ATTR_MCAST_GROUPS) ?? Buffer.alloc(0)) ?? []) {
       const facts = decodeAttributes(group)
-      const [groupName, groupId] = [facts?.get(CTRL_ATTR_MCAST_GRP_NAME), facts?.get(CTRL_ATTR_MCAST_GRP_ID)]
-      if (groupName !== undefined && groupId !== undefined) groups.set(textOf(groupName), groupId.readUInt32LE(0))
+      const [groupName, groupId] = [facts?.get(CTRL_ATTR_MCAST_GRP_NAME), u32Of(facts?.get(CTRL_ATTR_MCAST_GRP_ID))]
+      if (groupName !== undefined && groupId !== undefined) groups.set(textOf(groupName), groupId)
     }
     return { id, groups }
   }
@@ -134,6 +151,8 @@ export interface Told {
 export class GroupListener {
   readonly #fd: number
   readonly #family: number
+  readonly #membership: Uint8Array
+  #isMember: boolean
   readonly #bytes = Buffer.from(new ArrayBuffer(DATAGRAM_BYTES))
 
   constructor(family: Family, group: string) {
@@ -142,16 +161,27 @@ export class GroupListener {
     this.#family = family.id
     this.#fd = netlinkSocket()
     assert(this.#fd >= 0, `a second netlink socket: ${errnoName(-this.#fd)}`)
-    const membership = new Uint8Array(new Uint32Array([id]).buffer)
-    callSetsockopt(this.#fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, addressOf(membership), 4)
+    this.#membership = new Uint8Array(new Uint32Array([id]).buffer)
+    this.#isMember = this.#join()
+  }
+
+  #join(): boolean {
+    const { length } = this.#membership
+    const address = addressOf(this.#membership)
+    return outcome(callSetsockopt(this.#fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, address, length)) >= 0
   }
 
   /** What was told since the last time; `isWhole` false: some of it was lost. Does not wait. */
   take(): { told: Told[]; isWhole: boolean } {
     const told: Told[] = []
     let isWhole = true
+    if (!this.#isMember) {
+      this.#isMember = this.#join()
+      // What was told before is lost.
+      isWhole = !this.#isMember
+    }
     for (;;) {
-      const got = outcome(callRecv(this.#fd, addressOf(this.#bytes), DATAGRAM_BYTES, MSG_DONTWAIT))
+      const got = outcome(receive(this.#fd, this.#bytes, MSG_DONTWAIT))
       if (got === -EINTR) continue
       if (got === -ENOBUFS) {
         isWhole = false
@@ -161,7 +191,9 @@ export class GroupListener {
         assert(got === -EAGAIN, 'nothing more is told')
         return { told, isWhole }
       }
+      if (!isOfKernel()) continue
       for (const { type, payload } of decodeMessages(Buffer.from(this.#bytes.subarray(0, got)))) {
+        if (payload.length < GENL_HEADER_BYTES) continue
         const attributes = decodeAttributes(payload.subarray(GENL_HEADER_BYTES))
         if (type === this.#family && attributes !== undefined) told.push({ command: payload[0]!, attributes })
       }

@@ -9,7 +9,7 @@
 import koffi from 'koffi'
 import { addressOf, outcome } from '../../cluster/libc.ts'
 import type { GenericNetlink, Told } from './generic-netlink.ts'
-import { decodeAttributes, listAttributes, nested, text, u32, u64 } from './netlink-attributes.ts'
+import { decodeAttributes, listAttributes, nested, text, u32, u32Of, u64 } from './netlink-attributes.ts'
 
 export const NBD_FAMILY = 'nbd'
 export const NBD_GROUP = 'nbd_mc_group'
@@ -34,6 +34,7 @@ const NBD_SOCK_FD = 1
 const NBD_DEVICE_INDEX = 1
 const NBD_DEVICE_CONNECTED = 2
 
+const EBADMSG = 74
 const SOL_SOCKET = 1
 const SO_SNDTIMEO = 21
 const lib = koffi.load(null)
@@ -95,7 +96,7 @@ export class NbdNetlink {
   /** @returns the index, or a negative errno */
   connect(options: ConnectOptions): number {
     const answer = this.#netlink.ask(this.#family, NBD_CMD_CONNECT, connectAttributes(options))
-    return answer.ok ? answer.attributes.get(NBD_ATTR_INDEX)!.readUInt32LE(0) : -answer.errno
+    return answer.ok ? u32Of(answer.attributes.get(NBD_ATTR_INDEX)) ?? -EBADMSG : -answer.errno
   }
 
   /** @returns 0, or a negative errno */
@@ -116,14 +117,15 @@ export class NbdNetlink {
     const list = answer.ok ? answer.attributes.get(NBD_ATTR_DEVICE_LIST) : undefined
     return (listAttributes(list ?? Buffer.alloc(0)) ?? []).flatMap(([, item]) => {
       const facts = decodeAttributes(item)
-      return facts?.get(NBD_DEVICE_CONNECTED)?.[0] === 1 ? [facts.get(NBD_DEVICE_INDEX)!.readUInt32LE(0)] : []
+      const index = u32Of(facts?.get(NBD_DEVICE_INDEX))
+      return facts?.get(NBD_DEVICE_CONNECTED)?.[0] === 1 && index !== undefined ? [index] : []
     })
   }
 }
 
 /** The index of which a connection died; undefined: it tells something else. */
 export function deadLink({ command, attributes }: Told): number | undefined {
-  return command === NBD_CMD_LINK_DEAD ? attributes.get(NBD_ATTR_INDEX)?.readUInt32LE(0) : undefined
+  return command === NBD_CMD_LINK_DEAD ? u32Of(attributes.get(NBD_ATTR_INDEX)) : undefined
 }
 
 /** `struct timeval`, and behind it how long it is. */

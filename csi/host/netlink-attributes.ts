@@ -71,6 +71,20 @@ export function listAttributes(bytes: Buffer): Array<[type: number, value: Buffe
   return found
 }
 
+/** Undefined: it is not there, or shorter than that. */
+export function u32Of(value: Buffer | undefined): number | undefined {
+  return value === undefined || value.length < 4 ? undefined : value.readUInt32LE(0)
+}
+
+export function u16Of(value: Buffer | undefined): number | undefined {
+  return value === undefined || value.length < 2 ? undefined : value.readUInt16LE(0)
+}
+
+/** What a message of type NLMSG_ERROR says, as a positive errno; 0: done. Undefined: it is too short to say it. */
+export function errnoOf({ type, payload }: NetlinkMessage): number | undefined {
+  return type === NLMSG_ERROR && payload.length >= 4 ? -payload.readInt32LE(0) : undefined
+}
+
 export function textOf(value: Buffer): string {
   const end = value.indexOf(0)
   return value.toString('utf8', 0, end < 0 ? value.length : end)

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { connectAttributes, deadLink, reconfigureAttributes } from '../../../csi/host/nbd-netlink.ts'
 import {
-  decodeAttributes, decodeMessages, encodeMessage, listAttributes, nested, text, textOf, u32, u64,
+  decodeAttributes, decodeMessages, encodeMessage, errnoOf, listAttributes, nested, text, textOf, u16Of, u32, u32Of,
+  u64,
 } from '../../../csi/host/netlink-attributes.ts'
 
 const hex = (parts: readonly Buffer[]): string => Buffer.concat(parts).toString('hex')
@@ -37,6 +38,11 @@ t.test('CONNECT and RECONFIGURE', (t) => {
 
 t.test('what a dead connection is told with', (t) => {
   t.equal(deadLink({ command: 4, attributes: decodeAttributes(u32(1, 12))! }), 12)
+  t.equal(deadLink({ command: 4, attributes: new Map([[1, Buffer.alloc(3)]]) }), undefined, 'too short for an index')
+  t.equal(u32Of(Buffer.alloc(3)), undefined)
+  t.equal(u16Of(Buffer.alloc(1)), undefined)
+  t.equal(errnoOf({ type: 2, sequence: 1, payload: Buffer.alloc(3) }), undefined)
+  t.equal(errnoOf({ type: 2, sequence: 1, payload: Buffer.from('f0ffffff', 'hex') }), 16)
   t.equal(deadLink({ command: 1, attributes: decodeAttributes(u32(1, 12))! }), undefined)
   t.end()
 })
