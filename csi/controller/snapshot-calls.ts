@@ -78,7 +78,7 @@ export class SnapshotCalls {
     { maxEntries, startingToken, sourceVolumeId, snapshotId }: ListSnapshotsRequest,
   ): Promise<{ entries: Array<{ snapshot: CsiSnapshot }>; nextToken: string }> {
     const limit = pageLength(maxEntries)
-    checkToken(startingToken, (token) => TOKEN.test(token))
+    checkToken(startingToken, (token) => (sourceVolumeId === '' ? TOKEN_OF_ALL : TOKEN).test(token))
     const { snapshots, next } = snapshotId === '' ? await this.page(sourceVolumeId, limit, startingToken)
       : { snapshots: await this.one(sourceVolumeId, snapshotId), next: '' }
     return { entries: (await this.shown(snapshots)).map((snapshot) => ({ snapshot })), nextToken: next }
@@ -121,8 +121,9 @@ export class SnapshotCalls {
   }
 }
 
-/** Of a list of one volume, or of all. */
-const TOKEN = /^([0-9a-f]{32}\.)?\d{1,15}\.[0-9a-f]{1,64}$/
+/** Of a list of one volume, and of all. */
+const TOKEN = /^\d{1,15}\.[0-9a-f]{1,64}$/
+const TOKEN_OF_ALL = /^[0-9a-f]{32}\.\d{1,15}\.[0-9a-f]{1,64}$/
 
 /**
  * A name is of one snapshot in the whole of Kubernetes, and of one in each volume here. Which volume a name was given
