@@ -1,4 +1,5 @@
 /** What users ask of a volume's snapshots, at the elected controller (SNAPSHOTS.md). */
+import type { VolumeView } from '../../engine/control/cluster.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { SnapshotAnswer, VolumeSnapshot } from '../../engine/control/volume-snapshots.ts'
 import { HoldfastError } from '../../engine/errors.ts'
@@ -28,6 +29,9 @@ import type { Client, VolumeWishes } from './volume-wishes.ts'
  */
 export const DESCRIPTIONS_BYTES_MAX = 2 * MIB
 
+/** Of how many volumes it is kept when a snapshot was made, before it is looked at which can go. */
+const MADE_MOST = 1_000
+
 /** Volumes that are asked for their snapshots at a time. */
 const ASKED_AT_ONCE = 32
 
@@ -42,6 +46,10 @@ interface SnapshotControlOptions extends SettlingOptions {
 const view = ({ spec: { name: volume, id: volumeId } }: VolumeRecord, snapshot: VolumeSnapshot): Snapshot =>
   ({ volume, volumeId, ...snapshot })
 
+/** When the node of the primary spoke last. */
+const saidAtMs = ({ cluster: { nodes } }: Term, { config }: VolumeView): number =>
+  nodes.get(config?.primary ?? '')?.said?.atMs ?? -Infinity
+
 /** One that was just made has nothing that the head does not show. */
 const UNKNOWN = { exclusiveBytes: 0, exclusiveAtMs: 0 }
 
@@ -49,6 +57,7 @@ export class SnapshotControl {
   private readonly options: SnapshotControlOptions
   /** By volume, on our clock. */
   private readonly madeAtMs = new Map<string, number>()
+  private madeMost = MADE_MOST
 
   constructor(options: SnapshotControlOptions) {
     this.options = options
@@ -89,6 +98,19 @@ export class SnapshotControl {
   /** One of that volume was made just now: its node has not told it yet. */
   made(volumeId: string): void {
     this.madeAtMs.set(volumeId, this.options.nowMs())
+    if (this.madeAtMs.size < this.madeMost) return
+    this.forgetTold()
+    this.madeMost = Math.max(MADE_MOST, 2 * this.madeAtMs.size)
+  }
+
+  /** Of those that their nodes have told since, and of volumes that are gone. */
+  private forgetTold(): void {
+    const term = this.options.controller.term()
+    if (term === undefined) return
+    for (const [id, atMs] of this.madeAtMs) {
+      const view = term.cluster.volumes.get(id)
+      if (view === undefined || saidAtMs(term, view) > atMs) this.madeAtMs.delete(id)
+    }
   }
 
   /** It may have been made, whatever is told of it. */
@@ -105,30 +127,31 @@ export class SnapshotControl {
     const from = checkAllToken(after)
     const records = this.mayHaveSome(term).filter(({ spec }) => spec.id >= from.volumeId)
     const found: Snapshot[] = []
-    const unread: string[] = []
+    const unread: VolumeRecord[] = []
     for (let i = 0; i < records.length && found.length <= most; i += ASKED_AT_ONCE) {
       const pages = await Promise.all(records.slice(i, i + ASKED_AT_ONCE).map(async (record) => {
         const place = record.spec.id === from.volumeId ? from : NOWHERE.after
         return { record, snapshots: await this.pageOnce(record, place, most + 1) }
       }))
       for (const { record, snapshots } of pages) {
-        if (snapshots === undefined) unread.push(record.spec.name)
+        if (snapshots === undefined) unread.push(record)
         else found.push(...snapshots.map((one) => view(record, one)))
       }
     }
     const snapshots = found.slice(0, most)
-    const last = snapshots.at(-1)
-    return { snapshots, next: found.length > most ? `${last!.volumeId}.${pageToken(last!)}` : '', unread }
+    const last = found.length > most ? snapshots.at(-1)! : undefined
+    // What lies behind this page is asked for with the next one.
+    const here = unread.filter(({ spec: { id } }) => last === undefined || id < last.volumeId)
+    const next = last === undefined ? '' : `${last.volumeId}.${pageToken(last)}`
+    return { snapshots, next, unread: here.map(({ spec: { name } }) => name) }
   }
 
   private mayHaveSome(term: Term): VolumeRecord[] {
-    const { volumes, nodes } = term.cluster
     const records: VolumeRecord[] = []
-    for (const view of volumes.values()) {
+    for (const view of term.cluster.volumes.values()) {
       if (view.record === undefined || view.record.trash !== null) continue
-      const saidAtMs = nodes.get(view.config?.primary ?? '')?.said?.atMs ?? -Infinity
       const copy = primaryCopy(term, view)
-      const isKnown = copy?.role === 'primary' && saidAtMs > (this.madeAtMs.get(view.id) ?? -Infinity)
+      const isKnown = copy?.role === 'primary' && saidAtMs(term, view) > (this.madeAtMs.get(view.id) ?? -Infinity)
       if (!isKnown || copy.snapshots > 0) records.push(view.record)
     }
     return records.sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1))
