@@ -99,6 +99,17 @@ async function readEdges(devicePath: string): Promise<{ isZero: boolean; isMarke
   })
 }
 
+const EXT4_INCOMPATIBLE = { offset: 1024 + 0x60, bytes: 4 }
+const EXT4_RECOVER = 4
+
+/** An ext4 whose last changes are in its journal only: mounted without that (`noload`), it shows them in part. */
+export async function hasUnreadJournal(devicePath: string): Promise<boolean> {
+  return withDevice(devicePath, 'r', async (file) => {
+    const { offset, bytes } = EXT4_INCOMPATIBLE
+    return ((await readAll(file, offset, bytes)).readUInt32LE() & EXT4_RECOVER) !== 0
+  })
+}
+
 /** Durable when this resolves. Only on what `lookAt` called blank. */
 export async function putMark(devicePath: string): Promise<void> {
   await withDevice(devicePath, 'r+', async (file, sizeBytes) => {

@@ -158,7 +158,7 @@ async function statsOf(options: NodeServiceOptions, request: NodeGetVolumeStatsR
   pathOf(volumeId, volumePath, 'volume path')
   const { device, mount, path } = await shownAt(options, volumeId, volumePath)
   const usage = await usageOf(device, mount, path)
-  const here = conditionHere(device, mount)
+  const here = await conditionHere(device, mount)
   if (here !== undefined) return { usage, volumeCondition: here }
   const volume = await volumeUnlessSilent(options, volumeId)
   const silent = { abnormal: true, message: 'the data process of this host does not answer; I/O may be held' }

@@ -1,5 +1,6 @@
 /** NodeGetVolumeStats: how full a file system is, and whether something is wrong with the volume on this host. */
 import { statfs } from 'node:fs/promises'
+import { hasUnreadJournal } from '../host/device-content.ts'
 import type { HostDevice } from '../host/host-devices.ts'
 import { isReadOnly } from '../host/mountinfo.ts'
 import type { Mount } from '../host/mountinfo.ts'
@@ -21,9 +22,13 @@ export async function usageOf(device: HostDevice, mount: Mount, path: string): P
  * What this host sees beside the health of the volume; undefined: nothing wrong.
  * @param mount  at the path that was asked for
  */
-export function conditionHere(device: HostDevice, mount: Mount): VolumeCondition | undefined {
+export async function conditionHere(device: HostDevice, mount: Mount): Promise<VolumeCondition | undefined> {
   const wrong = (message: string): VolumeCondition => ({ abnormal: true, message })
   if (device.state !== 'attached') return wrong(`its device is ${device.state} on this host`)
+  if (device.readOnly && mount.fsType === 'ext4' && await hasUnreadJournal(device.path)) {
+    return wrong('its file system was not unmounted in order, and is read without its journal: the last changes are '
+      + 'missing or shown in part; use it once for writing (a clone of a snapshot), which replays that')
+  }
   // The mount was made for writing, and the kernel made the file system read-only since.
   const isStopped = !device.readOnly && !isReadOnly(mount) && mount.superOptions.includes('ro')
   if (!isStopped) return undefined
