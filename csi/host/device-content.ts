@@ -18,6 +18,7 @@
  * kernel writes that), or its xfs is in progress (the kernel mounts none such). So no user of a mounted volume gets it
  * formatted.
  */
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { HoldfastError } from '../../engine/errors.ts'
@@ -110,9 +111,12 @@ export async function hasUnreadJournal(devicePath: string): Promise<boolean> {
   })
 }
 
+/** Nobody has it mounted or to himself meanwhile. */
+const ALONE = constants.O_RDWR | constants.O_EXCL
+
 /** Durable when this resolves. Only on what `lookAt` called blank. */
 export async function putMark(devicePath: string): Promise<void> {
-  await withDevice(devicePath, 'r+', async (file, sizeBytes) => {
+  await withDevice(devicePath, ALONE, async (file, sizeBytes) => {
     await file.write(markBytes(), 0, MARK_BYTES, markAt(sizeBytes))
     await file.sync()
   })
@@ -120,7 +124,7 @@ export async function putMark(devicePath: string): Promise<void> {
 
 /** Durable when this resolves. What is no mark is not touched. */
 export async function takeMark(devicePath: string): Promise<void> {
-  await withDevice(devicePath, 'r+', async (file, sizeBytes) => {
+  await withDevice(devicePath, ALONE, async (file, sizeBytes) => {
     const mark = await readAll(file, markAt(sizeBytes), MARK_BYTES)
     if (!mark.equals(markBytes())) return
     await file.write(Buffer.alloc(MARK_BYTES), 0, MARK_BYTES, markAt(sizeBytes))
@@ -142,7 +146,7 @@ function markBytes(): Buffer {
 }
 
 async function withDevice<T>(
-  devicePath: string, flags: 'r' | 'r+', use: (file: FileHandle, sizeBytes: number) => Promise<T>,
+  devicePath: string, flags: string | number, use: (file: FileHandle, sizeBytes: number) => Promise<T>,
 ): Promise<T> {
   let file: FileHandle | undefined
   try {

@@ -10,6 +10,7 @@ import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { mountOn, unmountNoted } from '../../cli/device-mount.ts'
+import { putMark } from '../../csi/host/device-content.ts'
 import { findProgram } from '../../csi/host/host-command.ts'
 import type { DeviceNotes, HostDevice, HostDevices } from '../../csi/host/host-devices.ts'
 import { endLoop, makeLoop } from '../../csi/host/loop-devices.ts'
@@ -71,6 +72,7 @@ t.test('what is mounted there is told by the number of the device', { skip }, as
   // It is in use: a check would refuse.
   await mountOn(devices, device, { ...order, folder: second })
   t.equal(mountAt(second)?.fsType, 'ext4')
+  await t.rejects(putMark(device.path), { code: 'device-unread', message: /EBUSY/ }, 'no mark beside a mount')
 
   t.comment('its device is gone from the table, as after a boot of which a mount was left')
   await unmountNoted(devices, 'v', { ...device, path: '' })
