@@ -7,7 +7,7 @@
  */
 import { assert } from '../assert.ts'
 import type { Crc32c } from '../ports.ts'
-import { BLOCK_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { BLOCK_BYTES, UNITS_PER_BLOCK, VOLUME_BYTES_MAX } from '../units.ts'
 import { getU48, putU48Padded, viewOf } from './bytes.ts'
 import { decodeRecord, RECORD_FIXED_BYTES, RECORD_KIND, recordBytes, recordPayloadUnits } from './record.ts'
 import type { RecordHeader } from './record.ts'
@@ -153,6 +153,10 @@ export function decodeBatchHeader(
   return header !== undefined && checkBatchHeader(headerRegion, crc32c) ? header : undefined
 }
 
+/** No volume has a block there, and a map no place for one: it would be taken for one of another volume. */
+const endsBeyondVolumes = ({ kind, lba, blockCount }: RecordHeader): boolean =>
+  kind !== RECORD_KIND.control && lba + blockCount > VOLUME_BYTES_MAX / BLOCK_BYTES
+
 /** The records of a checked header, undefined when they do not fill it exactly or point outside the batch. */
 export function decodeRecords(headerRegion: Uint8Array, header: BatchHeader): RecordHeader[] | undefined {
   const { headerBytes, recordCount } = header
@@ -164,7 +168,7 @@ export function decodeRecords(headerRegion: Uint8Array, header: BatchHeader): Re
   let at = BATCH_HEADER_BYTES
   for (let i = 0; i < recordCount; i++) {
     const record = decodeRecord(view, at, headerBytes)
-    if (record === undefined) return undefined
+    if (record === undefined || endsBeyondVolumes(record)) return undefined
     if (record.kind === RECORD_KIND.write || record.kind === RECORD_KIND.control) {
       const { payloadUnits } = record
       if (payloadUnits < payloadFrom || payloadUnits + recordPayloadUnits(record) > payloadBelow) return undefined

@@ -8,7 +8,7 @@ import type { BatchFields } from '../../../engine/log/batch.ts'
 import { hexToUuid, viewOf } from '../../../engine/log/bytes.ts'
 import { encodeRecord, recordBytes } from '../../../engine/log/record.ts'
 import type { RecordHeader } from '../../../engine/log/record.ts'
-import { U48_MAX } from '../../../engine/units.ts'
+import { BLOCK_BYTES, U48_MAX, VOLUME_BYTES_MAX } from '../../../engine/units.ts'
 import { crc32c, damagedCopies, DISK_UUID, golden } from './damage.ts'
 
 const DISK_TAG = hexToUuid(DISK_UUID).subarray(0, 8)
@@ -112,10 +112,18 @@ t.test('every damaged sector that the checksum covers is rejected', (t) => {
 })
 
 t.test('records have to fill the header exactly and to stay inside the batch', (t) => {
-  const { bytes, header } = batchOf(2, 1)
+  const { bytes, header, records } = batchOf(2, 1)
   t.equal(decodeRecords(bytes, { ...header, recordCount: 1 }), undefined)
   t.equal(decodeRecords(bytes, { ...header, recordCount: 3 }), undefined)
   t.equal(decodeRecords(bytes, { ...header, totalBlocks: 2 }), undefined, 'payload behind the batch')
+  // Its place in the map would be one of another volume.
+  const beyond = (lba: number) => {
+    encodeRecord(viewOf(bytes), BATCH_HEADER_BYTES, { ...records[0]!, lba })
+    return decodeRecords(bytes, header)
+  }
+  const end = VOLUME_BYTES_MAX / BLOCK_BYTES
+  t.equal(beyond(end), undefined, 'a block that no volume has')
+  t.ok(beyond(end - records[0]!.blockCount))
   t.equal(decodeRecords(bytes, { ...header, headerBytes: 8192 }), undefined, 'region too short')
   viewOf(bytes).setUint32(BATCH_HEADER_BYTES + 76, 63, true)
   t.equal(decodeRecords(bytes, header), undefined, 'payload inside the header')
