@@ -3,6 +3,7 @@
  * everything that is superseded on the way is resolved.
  */
 import { assert } from '../assert.ts'
+import { TRANSFORM } from '../transform/transform.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import {
   clearEntry,
@@ -15,6 +16,7 @@ import {
   segmentOf,
   seqOf,
   storedUnitsOf,
+  transformOf,
   zeroEntry,
 } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
@@ -93,18 +95,20 @@ function resolve(extents: ExtentMap, page: MapPage, step: Step): void {
   }
 }
 
+const isMark = ({ words, at }: Step): boolean => (transformOf(words, at) & TRANSFORM.lost) !== 0
+
 /** Rebuild: choose head and history among all versions of each block, and count what survives. */
 function resolveAll(extents: ExtentMap, page: MapPage, steps: Step[]): void {
   const { map } = page
-  const versions: Array<Array<{ words: Uint32Array; at: number }>> = []
+  const versions: Step[][] = []
   for (const step of steps) {
     const seq = seqOf(step.words, step.at)
     if (map.views.isVoid(epochOf(step.words, step.at), seq)) continue
     const list = (versions[step.index] ??= [])
     const last = list.at(-1)
-    if (last !== undefined && compareVersions(last.words, last.at, step.words, step.at) === 0)
-      list[list.length - 1] = step
-    else list.push(step)
+    if (last === undefined || compareVersions(last.words, last.at, step.words, step.at) !== 0) list.push(step)
+    // A mark stands for bytes that nobody had then: where they are, they count, whichever was written later.
+    else if (!isMark(step) || isMark(last)) list[list.length - 1] = step
   }
   versions.forEach((list, index) => {
     if (list === undefined) return

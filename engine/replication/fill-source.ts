@@ -88,6 +88,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     cursor: 0,
     scanToken: undefined,
     awaited: [],
+    awaitedAtMs: nowMs,
     lost: [],
     number: 0,
     unanswered: [],
@@ -237,6 +238,7 @@ export function onScanned(
     // What we cannot read we cannot give: it is repaired first, or nobody has it. Else the copy asks again.
     if (!ok && damaged !== undefined && damaged.length > 0) {
       fill.awaited = damaged.map(({ lba, epoch, seq }) => ({ lba, epoch, seq }))
+      fill.awaitedAtMs = turn.nowMs
       return wakeBy(turn, turn.nowMs + turn.state.options.retryMs)
     }
     if (!ok) return abandonFill(peer)
@@ -367,10 +369,8 @@ export function progressFills(turn: Turn): void {
     }
     // The epoch record of now included: so it stands behind everything that was chosen before.
     if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue
-    // What a term began with was committed after who joins a primary that reconciles began to be required.
-    const joinSeq = state.role === 'primary' ? Math.max(fill.joinSeq, log.epochs.at(-1)![1]) : fill.joinSeq
-    if (peer.durableSeq < joinSeq) {
-      askForSync(turn, joinSeq)
+    if (peer.durableSeq < fill.joinSeq) {
+      askForSync(turn, fill.joinSeq)
       continue
     }
     if (!covers(peer.attach, state.attach)) {
@@ -421,6 +421,8 @@ export function tickFills(turn: Turn): void {
     const mostMs = (isUrgent ? 1 : BUSY_PATIENCES) * patienceMs
     // It is not the copy that is waited for.
     if (fill.awaited.length > 0) fill.progressAtMs = nowMs
+    // It may have been written anew, or trimmed, and nobody has to be asked for it any more: it is looked at again.
+    if (nowMs - fill.awaitedAtMs >= patienceMs) fill.awaited = []
     if (fill.phase === 'filling') scanNext(turn, peer, fill)
     const isReading = fill.scanToken !== undefined || fill.awaited.length > 0
     const isStill = nowMs - fill.progressAtMs >= mostMs && !isReading

@@ -82,6 +82,8 @@ export interface FillSource {
   scanToken: number | undefined
   /** What could not be read there and is asked for; what nobody has, of that. */
   awaited: VersionId[]
+  /** When it met them. */
+  awaitedAtMs: number
   lost: VersionId[]
   /** Of the last `fill`, and those that are not answered yet, in the order of their numbers. */
   number: number

@@ -80,7 +80,10 @@ export function* scanSlice(
       const reading = owner === undefined ? o : readingOf(o, owner)
       const met: VersionId[] = isLost ? [] : damaged
       const read = yield* fetchRun(reading, target.stream, lba, run.words, run.count, met, into)
-      const payloads = read === undefined && met.length > 0 && isLost ? [lostMark(reading, lba, run.words)] : read
+      // What is shared a copy of the origin may have, which nobody here asks: theirs is told, and no mark made of it.
+      if (read === undefined) for (const id of met) owner?.copy?.onDamaged(id)
+      const isMarked = read === undefined && met.length > 0 && isLost && owner === undefined
+      const payloads = isMarked ? [lostMark(reading, lba, run.words)] : read
       if (payloads === undefined) {
         failed = true
         break

@@ -479,3 +479,17 @@ t.test('D8: what another member may have is waited for, and sent when it came ba
   t.same(contents(copies, 'n3'), contents(copies, 'n1'))
   t.end()
 })
+
+t.test('D8: what was written anew while another member might have had it is waited for no more', (t) => {
+  const { copies, lost } = twoOfThree()
+  rot(copies, 'n1', lost)
+  copies.cut.clear()
+  copies.isolate('n2')
+  copies.run(30_000)
+  t.equal(copies.node('n3').state.consistency.state, 'filling')
+  copies.write(5, 999)
+  copies.run(30_000)
+  t.same(copies.config.inSync.toSorted(), ['n1', 'n3'])
+  t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})

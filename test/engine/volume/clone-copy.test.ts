@@ -306,6 +306,25 @@ t.test('damage in what only a clone shows is the clone\'s to repair, and no fill
   t.end()
 })
 
+t.test('a filling makes no mark of a shared block, which a copy of the origin may have, and has it told', (t) => {
+  const first = origin({ seed: 11, ...TINY })
+  const clone = cloned(first, 'clone')
+  damage(first, 5)
+  const told: unknown[] = []
+  const { onEvent } = first.copy
+  first.copy.onEvent = (event) => {
+    if (event.type === 'damaged') told.push(...event.versions)
+    onEvent(event)
+  }
+  const id = { lba: 5, epoch: 1, seq: 5 }
+  t.throws(() => clone.scan({ above: 0, upTo: 12, lost: [id] }), /cannot be scanned/)
+  first.world.clock.runUntilIdle()
+  t.match(told, [id])
+  clone.repair([versionOf(5, 5, 105)])
+  t.ok(clone.scan({ above: 0, upTo: 12, lost: [id] }).some(({ lba, payload }) => lba === 5 && payload !== undefined))
+  t.end()
+})
+
 t.test('hydration waits for what is damaged', (t) => {
   const first = origin({ seed: 7, ...TINY })
   const clone = cloned(first, 'clone')

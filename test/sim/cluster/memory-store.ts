@@ -26,6 +26,7 @@ export type JournalEntry =
   | { type: 'facts'; token: number; facts: Partial<CopyFacts> }
   | ({ type: 'fill-start'; token: number } & FillStart)
   | { type: 'fill'; token: number; versions: readonly BlockVersion[] }
+  | { type: 'repair'; versions: readonly BlockVersion[] }
   | { type: 'trims'; above: number }
 
 type FillStart = Parameters<CopyStore['startFill']>[1]
@@ -270,6 +271,7 @@ export class MemoryStore implements CopyStore {
   repair(token: number, versions: readonly BlockVersion[]): void {
     const { damaged } = this.state
     if (damaged !== undefined) this.state.damaged = damaged.filter((id) => !versions.some((one) => isSame(one, id)))
+    this.enter({ type: 'repair', versions })
     this.keep(token, {})
   }
 
@@ -333,11 +335,10 @@ export class MemoryStore implements CopyStore {
           const all = ok ? (state.view.blocks.get(lba) ?? []) : []
           return all.filter((one) => one.kind === 'write' && one.seq === seq && one.epoch === epoch)
         })
-        const { damaged = [] } = this.state
-        const isWhole = (version: VersionId): boolean => !damaged.some((id) => isSame(id, version))
-        const rotten = versions.filter((version) => !isWhole(version))
+        const rotten = versions.filter((version) => this.isRotten(version))
+        const whole = versions.filter((version) => !this.isRotten(version))
         const unknown = ok ? [] : [...wanted]
-        return [{ type: 'versions-read', token, versions: versions.filter(isWhole), damaged: rotten, unknown }]
+        return [{ type: 'versions-read', token, versions: whole, damaged: rotten, unknown }]
       }
     }
   }
@@ -440,12 +441,23 @@ export class MemoryStore implements CopyStore {
     return versions
   }
 
+  /** Of all that it holds. */
+  marks(): VersionId[] {
+    const all = [...this.state.view.blocks.values()].flat()
+    return all.filter(({ payload }) => payload?.data === LOST_PAYLOAD.data).map(idOf)
+  }
+
+  /** Damaged, or a mark: that is none of the block, whatever a medium gives back. */
+  private isRotten(version: BlockVersion): boolean {
+    const { damaged = [] } = this.state
+    return version.payload?.data === LOST_PAYLOAD.data || damaged.some((id) => isSame(id, version))
+  }
+
   /** What a read answers: all of it, or what of it the medium has not any more. */
   private whole(
     versions: BlockVersion[] | undefined,
   ): { ok: boolean; versions: BlockVersion[]; damaged?: VersionId[] } {
-    const { damaged = [] } = this.state
-    const rotten = (versions ?? []).filter((version) => damaged.some((id) => isSame(id, version)))
+    const rotten = (versions ?? []).filter((version) => this.isRotten(version))
     if (rotten.length > 0) return { ok: false, versions: [], damaged: rotten }
     return { ok: versions !== undefined, versions: versions ?? [] }
   }
@@ -472,8 +484,7 @@ export class MemoryStore implements CopyStore {
       }
     }
     const isLost = (id: VersionId): boolean => range.lost?.some((one) => isSame(one, id)) === true
-    const { damaged = [] } = this.state
-    const rotten = versions.filter((version) => damaged.some((id) => isSame(id, version)))
+    const rotten = versions.filter((version) => this.isRotten(version))
     const marks = rotten.filter(isLost).map((version) => ({ ...version, payload: LOST_PAYLOAD }))
     const others = versions.filter((version) => !marks.some((mark) => isSame(mark, version)))
     const whole = this.whole(ok ? others : undefined)
@@ -509,10 +520,19 @@ function enter(view: View, entry: JournalEntry, sliceBlocks: number): void {
     case 'fill':
       for (const version of entry.versions) insertVersion(view, version)
       return
+    case 'repair':
+      for (const version of entry.versions) replaceMark(view, version)
+      return
     case 'trims':
       view.trimsKeptAbove = entry.above
       settleAll(view)
   }
+}
+
+function replaceMark(view: View, version: BlockVersion): void {
+  const all = view.blocks.get(version.lba) ?? []
+  const at = all.findIndex((one) => isSame(one, version) && one.payload?.data === LOST_PAYLOAD.data)
+  if (at >= 0) all[at] = { ...all[at]!, payload: version.payload }
 }
 
 function accept(view: View, record: ReplicatedRecord): void {

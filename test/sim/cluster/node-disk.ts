@@ -112,6 +112,10 @@ export interface NodeDisk {
   content(done: (versions: VersionMap | undefined) => void): void
 }
 
+/** Of marks that others bring back. */
+const SCRUB_LOOK_MS = 500
+const SCRUB_LOOKS = 40
+
 export class MemoryDisk implements NodeDisk {
   private state: MemoryStoreState
   private user: StoreUser | undefined
@@ -272,8 +276,19 @@ export class MemoryDisk implements NodeDisk {
     done({ lba, epoch, seq, mark: { what: lba, isGone, undo } })
   }
 
+  /** Of what rots here only marks are looked for (memory-store.ts): whoever reads meets the rest. */
   scrub(_from: 'resume' | 'anew', done: (found: ScrubFound) => void): void {
-    done({ damaged: 0, unrepaired: 0, problems: 0 })
+    const damaged = this.store?.marks() ?? []
+    let looks = 0
+    const look = (): void => {
+      const unrepaired = this.store?.marks().length ?? 0
+      if (unrepaired === 0 || looks++ === SCRUB_LOOKS) {
+        return done({ damaged: damaged.length, unrepaired, problems: 0 })
+      }
+      if (this.user?.isOver === false) this.user.heard({ type: 'damaged', versions: this.store!.marks() })
+      this.clock.after(SCRUB_LOOK_MS, look)
+    }
+    look()
   }
 
   digests(done: (digests: SliceDigest[]) => void): void {
