@@ -50,7 +50,14 @@ export async function requestCertificate({ arguments: given, output }: Invocatio
   const interruption = new Interruption('asking for a certificate')
   try {
     let renewAtMs = renewalOf(out, identity)
-    if (renewAtMs <= Date.now()) renewAtMs = await renewed({ client, identity, authority, out })
+    if (renewAtMs <= Date.now()) {
+      renewAtMs = await renewed({ client, identity, authority, out }).catch((error: unknown) => {
+        // The one that is there is good for a while: who is served with it does not wait.
+        if (!(error instanceof HoldfastError) || !given.flag('watch') || !isGood(out, identity)) throw error
+        log(error.message)
+        return renewAtMs
+      })
+    }
     const until = new Date(renewAtMs).toISOString()
     const { role, name } = identity
     output.result({ dir: out, role, name, renewedAt: until }, () => [
@@ -83,6 +90,12 @@ async function renewed(
   replaceFile(path.join(out, 'tls.crt'), certificate)
   replaceFile(path.join(out, 'ca.crt'), asked.authority)
   return renewalOf(out, asked.identity)
+}
+
+/** Whether there is one for us that has not expired. */
+function isGood(dir: string, identity: TlsIdentity): boolean {
+  if (renewalOf(dir, identity) === 0) return false
+  return Date.parse(new X509Certificate(readFileSync(path.join(dir, 'tls.crt'))).validTo) > Date.now()
 }
 
 /** 0: now, as there is none for us. */

@@ -39,26 +39,31 @@ export interface ApiFailure {
 
 export type ApiAnswer = { ok: true; body: Record<string, unknown> } | { ok: false; failure: ApiFailure }
 
+type Opened = { ok: true; response: IncomingMessage } | { ok: false; failure: ApiFailure }
+
 /** Part of a path. */
 export const segment = (text: string): string => encodeURIComponent(text)
 
 export class ApiClient {
   readonly access: ApiAccess
+  /** Calls, whose connections are kept. */
   readonly #agent: https.Agent
+  /** What comes bit by bit has a connection for as long as it lasts, and takes none from calls. */
+  readonly #streams: https.Agent
 
   constructor(access: ApiAccess) {
     this.access = access
     const { ca, certificate, key } = access
     const isProved = certificate !== undefined && key !== undefined
     const ours = isProved ? { cert: certificate, key: Buffer.from(key.reveal()) } : {}
-    this.#agent = new https.Agent({
-      keepAlive: true, maxSockets: 16, maxFreeSockets: 4, minVersion: 'TLSv1.2', rejectUnauthorized: true, ca, ...ours,
-    })
+    const tls = { minVersion: 'TLSv1.2', rejectUnauthorized: true, ca, ...ours } as const
+    this.#agent = new https.Agent({ keepAlive: true, maxSockets: 16, maxFreeSockets: 4, ...tls })
+    this.#streams = new https.Agent({ keepAlive: false, ...tls })
   }
 
   async call(call: ApiCall): Promise<ApiAnswer> {
     const { deadlineMs = CALL_MS } = call
-    const opened = await this.open(call, AbortSignal.timeout(Math.max(1, Math.ceil(deadlineMs))))
+    const opened = await this.#begin(call, AbortSignal.timeout(Math.max(1, Math.ceil(deadlineMs))), this.#agent)
     if (!opened.ok) return opened
     const { response } = opened
     const status = response.statusCode ?? 0
@@ -78,9 +83,13 @@ export class ApiClient {
    * As far as the head of an answer that comes bit by bit. The caller reads it, or destroys it.
    * @param signal  ends it, also while it is read
    */
-  open(
-    { method, path, query = {}, body, patch = 'merge' }: ApiCall, signal: AbortSignal,
-  ): Promise<{ ok: true; response: IncomingMessage } | { ok: false; failure: ApiFailure }> {
+  open(call: ApiCall, signal: AbortSignal): Promise<Opened> {
+    return this.#begin(call, signal, this.#streams)
+  }
+
+  #begin(
+    { method, path, query = {}, body, patch = 'merge' }: ApiCall, signal: AbortSignal, agent: https.Agent,
+  ): Promise<Opened> {
     const url = new URL(path, this.access.server)
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
     const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
@@ -100,7 +109,7 @@ export class ApiClient {
       } catch (error) {
         return fail(error)
       }
-      const request = https.request(url, { method, headers, agent: this.#agent, signal }, (response) => {
+      const request = https.request(url, { method, headers, agent, signal }, (response) => {
         response.on('error', () => {})
         resolve({ ok: true, response })
       })
@@ -119,6 +128,7 @@ export class ApiClient {
 
   close(): void {
     this.#agent.destroy()
+    this.#streams.destroy()
   }
 }
 

@@ -140,8 +140,9 @@ class KubeStore implements ClusterStore {
       return { outcome: 'unknown', error: this.#refused('its answer is not what was put') }
     }
     const { failure } = answer
-    if (failure.status === 409 || (version !== undefined && isAbsent(failure))) return this.#lost(key)
-    if (failure.status === 0) this.#recognisedAtMs = -Infinity
+    const isConflict = failure.status === 409 || (version !== undefined && isAbsent(failure))
+    if (isConflict) return this.#lost({ key, version, value })
+    if (failure.status === 0 || failure.status >= 500) this.#recognisedAtMs = -Infinity
     const error = this.#failed(failure)
     return { outcome: failure.isUnknown ? 'unknown' : 'refused', error }
   }
@@ -185,10 +186,20 @@ class KubeStore implements ClusterStore {
     return version === undefined ? { method: 'POST', path: this.#path, body } : { method: 'PUT', path, body }
   }
 
-  /** It did not happen, whatever is there now. */
-  async #lost(key: string): Promise<CasOutcome> {
+  /**
+   * A conflict: it did not happen. But where what is there is still what was expected, something else refused it (a
+   * webhook, a quota); and where it is what was sent, something in between may have sent it twice.
+   */
+  async #lost({ key, version, value }: CompareAndSwap): Promise<CasOutcome> {
     const found = await this.get(key)
-    return found.ok ? { outcome: 'lost', current: found.value } : { outcome: 'refused', error: found.error }
+    if (!found.ok) return { outcome: 'refused', error: found.error }
+    const current = found.value
+    if (current?.version === version) {
+      return { outcome: 'refused', error: this.#refused('a conflict of something else than the record') }
+    }
+    const isAsSent = value === undefined || current === undefined ? current === value : isSame(current.value, value)
+    if (!isAsSent) return { outcome: 'lost', current }
+    return { outcome: 'unknown', error: this.#refused('it conflicts with what is there, which is the same') }
   }
 
   /** Again and again until the deadline, as long as there is no answer, or one that may be another next time. */
@@ -202,7 +213,7 @@ class KubeStore implements ClusterStore {
         : { ok: false as const, failure: { status: 0, isUnknown: false, reason: '', strange } }
       if (answer.ok) return answer
       const { status } = answer.failure
-      if (status === 0) this.#recognisedAtMs = -Infinity
+      if (status === 0 || status >= 500) this.#recognisedAtMs = -Infinity
       const mayPass = (status === 0 && !isFinal(strange)) || status === 429 || status >= 500
       if (this.#isClosed || !mayPass || performance.now() + retryMs > deadlineMs) return answer
       await pause(retryMs)
@@ -273,6 +284,8 @@ class KubeStore implements ClusterStore {
     return new HoldfastError('store-refused', { endpoint: this.#endpoint, reason })
   }
 }
+
+const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0
 
 const NO_HEADER = { memberId: '0', raftTerm: '0' }
 

@@ -58,6 +58,10 @@ export async function askForCertificate(
   throw refused(`nobody signed it in ${Math.round(deadlineMs / 1000)} s (\`holdfast ca sign\` does)`)
 }
 
+/** While one CA takes over from another, both are believed. */
+const authoritiesIn = (pem: string): X509Certificate[] =>
+  (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((one) => new X509Certificate(one))
+
 /** Undefined: it is for us, and by whom everybody here believes. */
 function whyNotOurs(
   pem: string, { key, identity, authority }: Pick<AskOptions, 'identity' | 'authority'> & { key: string },
@@ -68,7 +72,8 @@ function whyNotOurs(
     if (typeof who === 'string') return who
     if (identityUri(who) !== identityUri(identity)) return 'what came back is for somebody else'
     if (!certificate.checkPrivateKey(createPrivateKey(key))) return 'what came back is for another key'
-    return certificate.verify(new X509Certificate(authority).publicKey) ? undefined : 'another CA signed it'
+    const isTheirs = authoritiesIn(authority).some(({ publicKey }) => certificate.verify(publicKey))
+    return isTheirs ? undefined : 'another CA signed it'
   } catch {
     return 'what came back is no certificate'
   }

@@ -28,6 +28,7 @@ const SETS: Record<string, string[]> = {
   'all classes, another kubelet': [
     '--set', 'storageClasses.writeback.create=true', '--set', 'storageClasses.default.isDefault=true',
     '--set', 'node.kubeletDir=/var/lib/k0s/kubelet', '--set', 'node.disks[0].path=/mnt/fast/disk0',
+    '--set', 'node.disks[1].path=/mnt/fast/disk1', '--set', 'node.disks[1].size=1Gi',
     '--set', 'imagePullSecrets[0].name=registry', '--set', 'serviceMonitor.labels.release=prometheus',
   ],
 }
@@ -96,7 +97,11 @@ t.test('the data path', { skip }, async (t) => {
 })
 
 t.test('values that are not known are refused', { skip }, async (t) => {
-  for (const wrong of ['nodes.disks=1', 'store=http://etcd:2379', 'node.ports.peer=0', 'node.disks[0].size=100']) {
+  const wrongs = [
+    'nodes.disks=1', 'store=http://etcd:2379', 'node.ports.peer=0', 'node.disks[0].size=100',
+    'node.disks[0].path=/disk0',
+  ]
+  for (const wrong of wrongs) {
     t.not(helm('--set', wrong).status, 0, wrong)
   }
 })

@@ -32,3 +32,15 @@ seccompProfile: {type: RuntimeDefault}
 imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- end -}}
+
+{{/* Folders of disks that are files elsewhere than in the state folder: each once. */}}
+{{- define "holdfast.diskFolders" -}}
+{{- $folders := list -}}
+{{- range .Values.node.disks -}}
+{{- if not (or (hasPrefix "/dev/" .path) (hasPrefix "/var/lib/holdfast/" .path)) -}}
+{{- if eq (dir .path) "/" }}{{ fail (printf "node.disks: %s lies in the root of the host: name a file in a folder" .path) }}{{ end -}}
+{{- $folders = append $folders (dir .path) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (uniq $folders) -}}
+{{- end -}}

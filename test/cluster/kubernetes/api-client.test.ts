@@ -104,6 +104,17 @@ t.test('a watch: events in order, its end, and nothing after it is closed', asyn
   await run('/things')
 })
 
+t.test('however many watches there are, calls have connections', async (t) => {
+  const { client } = await standIn(t, (request, response) => {
+    if (request.url!.includes('watch=true')) response.writeHead(200).write('\n')
+    else answer(response, 200, {})
+  })
+  const watches = Array.from({ length: 40 }, () =>
+    watchApi(client, { path: '/things', resourceVersion: '1', onEvent: () => {}, onEnd: () => {} }))
+  for (let i = 0; i < 5; i++) t.equal((await client.call({ method: 'GET', path: '/' })).ok, true)
+  for (const close of watches) close()
+})
+
 t.test('who we are: as a pod, and as a kubeconfig says', async (t) => {
   const folder = temporaryFolder(t)
   for (const [name, text] of [['token', 'abc\n'], ['ca.crt', 'CA'], ['namespace', 'storage']] as const) {
