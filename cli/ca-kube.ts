@@ -5,7 +5,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { accessOfKubeconfig, accessOfPod } from '../cluster/kubernetes/api-access.ts'
+import { accessOf } from '../cluster/kubernetes/api-access.ts'
 import { ApiClient } from '../cluster/kubernetes/api-client.ts'
 import { identityOf, identityUri } from '../cluster/tls/identity.ts'
 import type { TlsIdentity } from '../cluster/tls/identity.ts'
@@ -30,10 +30,7 @@ const RENEWED_AFTER = 1 / 3
 
 const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`)
 
-function clientOf(given: Arguments): ApiClient {
-  const kubeconfig = given.text('kubeconfig')
-  return new ApiClient(kubeconfig === undefined ? accessOfPod() : accessOfKubeconfig(path.resolve(kubeconfig)))
-}
+const clientOf = (given: Arguments): ApiClient => new ApiClient(accessOf(given.text('kubeconfig')))
 
 function wanted(given: Arguments, name: string, example: string): string {
   const text = given.text(name)

@@ -1,6 +1,6 @@
 /** What `holdfast node --kube-node NAME` is told by Kubernetes: its name, and its zone unless that is given. */
 import path from 'node:path'
-import { accessOfKubeconfig, accessOfPod } from '../cluster/kubernetes/api-access.ts'
+import { accessOf } from '../cluster/kubernetes/api-access.ts'
 import { ApiClient } from '../cluster/kubernetes/api-client.ts'
 import { nodeNameOf } from '../csi/kube/node-name.ts'
 import { zoneOfNode } from '../csi/kube/node-zone.ts'
@@ -17,8 +17,7 @@ export async function asKubernetesSays(given: Arguments): Promise<Pick<NodeFlags
   if (dir === undefined) throw usageError('--dir is missing', 'e.g. --dir /var/lib/holdfast')
   const name = nodeNameOf(kubernetesName)
   if (given.text('zone') !== undefined) return { name }
-  const kubeconfig = given.text('kubeconfig')
-  const client = new ApiClient(kubeconfig === undefined ? accessOfPod() : accessOfKubeconfig(path.resolve(kubeconfig)))
+  const client = new ApiClient(accessOf(given.text('kubeconfig')))
   try {
     makeFolder(path.resolve(dir))
     const file = path.join(path.resolve(dir), `${name}.zone`)

@@ -6,8 +6,8 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { accessOfKubeconfig, accessOfPod } from '../cluster/kubernetes/api-access.ts'
-import { ApiClient, segment } from '../cluster/kubernetes/api-client.ts'
+import { accessOf } from '../cluster/kubernetes/api-access.ts'
+import { ApiClient, refusalOf, segment } from '../cluster/kubernetes/api-client.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { isRecord } from '../engine/value-shape.ts'
 import type { Arguments } from './arguments.ts'
@@ -24,8 +24,7 @@ export interface SetUp {
 /** @throws HoldfastError `kube-access`, `kube-refused`, `kube-unreachable` */
 export async function setUpSecrets(given: Arguments, days: number): Promise<SetUp> {
   const name = given.text('secret')!
-  const kubeconfig = given.text('kubeconfig')
-  const client = new ApiClient(kubeconfig === undefined ? accessOfPod() : accessOfKubeconfig(path.resolve(kubeconfig)))
+  const client = new ApiClient(accessOf(given.text('kubeconfig')))
   const { namespace } = client.access
   const made: string[] = []
   const put = async (kind: 'Secret' | 'ConfigMap', called: string, data: Record<string, string>): Promise<void> => {
@@ -35,7 +34,7 @@ export async function setUpSecrets(given: Arguments, days: number): Promise<SetU
     const body = { apiVersion: 'v1', kind, metadata, ...encoded }
     const answer = await client.call({ method: 'POST', path: place, body })
     if (answer.ok) made.push(`${kind} ${called}`)
-    else if (answer.failure.status !== 409) throw failureOf(client, answer.failure)
+    else if (answer.failure.status !== 409) throw refusalOf(client, answer.failure)
   }
   try {
     const dir = mkdtempSync(path.join(os.tmpdir(), 'holdfast-ca-'))
@@ -58,15 +57,10 @@ export async function setUpSecrets(given: Arguments, days: number): Promise<SetU
 async function certificateIn(client: ApiClient, secret: string): Promise<string> {
   const place = `/api/v1/namespaces/${segment(client.access.namespace)}/secrets/${segment(secret)}`
   const answer = await client.call({ method: 'GET', path: place })
-  if (!answer.ok) throw failureOf(client, answer.failure)
+  if (!answer.ok) throw refusalOf(client, answer.failure)
   const { data } = answer.body
   const text = isRecord(data) ? data['ca.crt'] : undefined
   if (typeof text === 'string') return Buffer.from(text, 'base64').toString()
   const reason = `secret ${secret} has no ca.crt`
   throw new HoldfastError('kube-refused', { server: client.access.server.origin, reason })
-}
-
-function failureOf(client: ApiClient, { status, reason }: { status: number; reason: string }): HoldfastError {
-  const code = status >= 400 && status < 500 ? 'kube-refused' : 'kube-unreachable'
-  return new HoldfastError(code, { server: client.access.server.origin, reason })
 }

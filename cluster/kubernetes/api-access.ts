@@ -28,6 +28,10 @@ export interface ApiAccess {
   namespace: string
 }
 
+/** @param kubeconfig  a file; undefined or empty: as a pod is told. @throws HoldfastError `kube-access` */
+export const accessOf = (kubeconfig: string | undefined): ApiAccess =>
+  kubeconfig === undefined || kubeconfig === '' ? accessOfPod() : accessOfKubeconfig(path.resolve(kubeconfig))
+
 /** As a pod is told. @throws HoldfastError `kube-access`: this is none */
 export function accessOfPod(environment: NodeJS.ProcessEnv = process.env, folder = POD_FOLDER): ApiAccess {
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment

@@ -8,6 +8,7 @@
 import type { IncomingMessage } from 'node:http'
 import https from 'node:https'
 import type { TLSSocket } from 'node:tls'
+import { HoldfastError } from '../../engine/errors.ts'
 import type { ApiAccess } from './api-access.ts'
 
 const CALL_MS = 5000
@@ -130,6 +131,12 @@ export class ApiClient {
     this.#agent.destroy()
     this.#streams.destroy()
   }
+}
+
+/** For whoever asked for one thing and cannot go on without it. */
+export function refusalOf(client: ApiClient, { status, reason }: ApiFailure): HoldfastError {
+  const code = status >= 400 && status < 500 ? 'kube-refused' : 'kube-unreachable'
+  return new HoldfastError(code, { server: client.access.server.origin, reason })
 }
 
 /** What a status says of a change: the API refuses before it writes, with these. */

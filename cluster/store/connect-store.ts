@@ -1,5 +1,5 @@
 /** The cluster store that an address names: the Kubernetes API, or what speaks the etcd v3 API. */
-import { accessOfKubeconfig, accessOfPod } from '../kubernetes/api-access.ts'
+import { accessOf } from '../kubernetes/api-access.ts'
 import type { StoreTls } from '../tls/store-tls.ts'
 import type { ClusterStore, KnownStore } from './cluster-store.ts'
 import { connectEtcdStore } from './etcd-store.ts'
@@ -23,5 +23,5 @@ export function connectClusterStore(options: StoreOptions): ClusterStore {
   const { addresses, known } = options
   const kubeconfig = kubeconfigOf(addresses)
   if (kubeconfig === undefined) return connectEtcdStore(options)
-  return connectKubeStore({ access: kubeconfig === '' ? accessOfPod() : accessOfKubeconfig(kubeconfig), known })
+  return connectKubeStore({ access: accessOf(kubeconfig), known })
 }
