@@ -8,7 +8,7 @@ import { checkFileSystem, growFileSystem, makeUnlessThere, ownOptions } from '..
 import type { HostDevice, HostDevices } from '../csi/host/host-devices.ts'
 import { mountAt } from '../csi/host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../csi/host/mounting.ts'
-import { allMountsOf, isMountOf, mountOf } from '../csi/node/volume-mounts.ts'
+import { allMountsOf, isMountOf, mountOf } from '../csi/host/volume-mounts.ts'
 import { HoldfastError } from '../engine/errors.ts'
 
 export interface MountOrder {

@@ -28,7 +28,7 @@ import type {
 import { publish, unpublish } from './publishing.ts'
 import { stage, stageNoteOf, unstage } from './staging.ts'
 import type { StagingOptions } from './staging.ts'
-import { mountOf } from './volume-mounts.ts'
+import { mountOf } from '../host/volume-mounts.ts'
 import { conditionHere, usageOf } from './volume-stats.ts'
 
 const CAPABILITIES = [

@@ -9,7 +9,7 @@ import { isReadOnly, mountAt } from '../host/mountinfo.ts'
 import { bindMount, makeMountPoint, makeReadOnly, removeMountPoint, unmountAll } from '../host/mounting.ts'
 import type { Use } from './node-requests.ts'
 import { PUBLISHED, otherDevices, stageNoteOf } from './staging.ts'
-import { isMountOf, mountOf } from './volume-mounts.ts'
+import { isMountOf, mountOf } from '../host/volume-mounts.ts'
 
 export interface PublishWish {
   volumeId: string

@@ -14,7 +14,7 @@ import type { KubeletFolder } from '../host/kubelet-paths.ts'
 import { mountAt } from '../host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
 import type { Attachment, Use } from './node-requests.ts'
-import { allMountsOf, isMountOf, mountOf } from './volume-mounts.ts'
+import { allMountsOf, isMountOf, mountOf } from '../host/volume-mounts.ts'
 
 /** What a mount of what was staged is noted as, in the place of a file system. */
 export const PUBLISHED = 'bind'

@@ -3,9 +3,9 @@
  * those that were left when its device was lost: they look like mounts of ours, and of no device that is another's.
  */
 import { statSync } from 'node:fs'
-import type { HostDevice } from '../host/host-devices.ts'
-import { mountAt, readMounts } from '../host/mountinfo.ts'
-import type { Mount } from '../host/mountinfo.ts'
+import type { HostDevice } from './host-devices.ts'
+import { mountAt, readMounts } from './mountinfo.ts'
+import type { Mount } from './mountinfo.ts'
 
 const OWN_DEVICE = /^\/dev\/(?:nbd|loop)\d+$/
 const OWN_DEVICE_NODE = /^\/(?:nbd|loop)\d+$/
