@@ -49,7 +49,7 @@ export async function mountOn(devices: HostDevices, device: HostDevice, order: M
     }
     const options = ownOptions(fsType, isReadOnly)
     const others = device.mounts.filter(({ path }) => path !== folder)
-    await devices.note(volumeId, { mounts: [...others, { path: folder, fileSystem: fsType, options }], making: '' })
+    await devices.note(volumeId, { mounts: [...others, { path: folder, fileSystem: fsType, options }] })
     await mountDevice({ devicePath, mountPoint: folder, fsType, options })
   }
   if (!isReadOnly) await growFileSystem(devicePath, folder, fsType)

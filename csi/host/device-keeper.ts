@@ -152,10 +152,10 @@ export class DeviceKeeper implements HostDevices {
     return [...this.#volumes.values()].flatMap(({ entry }) => (entry === undefined ? [] : [deviceOf(entry, kernel)]))
   }
 
-  note(volumeId: string, { mounts, making }: DeviceNotes): Promise<HostDevice> {
+  note(volumeId: string, { mounts }: DeviceNotes): Promise<HostDevice> {
     return this.#inTurn(volumeId, async (kept) => {
       if (kept.entry === undefined) throw new HoldfastError('device-absent', { volume: volumeId })
-      this.#save(kept, { ...kept.entry, mounts, making })
+      this.#save(kept, { ...kept.entry, mounts })
       return this.#deviceOf(kept.entry)
     })
   }
@@ -436,12 +436,12 @@ function pathOf({ device }: TableEntry): string {
 
 /** N5: an index is told of only while the kernel shows our backend there; it may be another's by now. */
 function deviceOf(entry: TableEntry, kernel: readonly KernelDevice[]): HostDevice {
-  const { volumeId, generation, mode, sizeBytes, blockSizeBytes, mounts, making } = entry
+  const { volumeId, generation, mode, sizeBytes, blockSizeBytes, mounts } = entry
   const own = kernel.find(({ isUsed, backend }) => isUsed && backend === entry.backend)
   const path = own === undefined ? '' : `/dev/nbd${own.index}`
   const state = own === undefined && entry.state === 'attached' ? 'attaching' : entry.state
   const readOnly = entry.readOnly || entry.isServedReadOnly === true
   return {
-    volumeId, generation, mode, path, state, sizeBytes, blockSizeBytes, readOnly, mounts, making,
+    volumeId, generation, mode, path, state, sizeBytes, blockSizeBytes, readOnly, mounts,
   }
 }

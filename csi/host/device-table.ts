@@ -42,7 +42,6 @@ export interface TableEntry {
   deadConnectionMs: number
   socket: string
   mounts: readonly StagedMount[]
-  making: string
 }
 
 export interface EntryStore {
@@ -126,8 +125,8 @@ export function decodeEntry(text: string, file: string): TableEntry {
   }
   if (found === null || typeof found !== 'object') return refuse('it is damaged')
   if (found.version !== TABLE_VERSION) return refuse(`it has version ${found.version}, this one reads ${TABLE_VERSION}`)
-  const { volumeId, generation, state, mode, backend, device, socket, mounts, making } = found
-  const texts = [volumeId, backend, socket, making, mode, device?.kind].every(isText)
+  const { volumeId, generation, state, mode, backend, device, socket, mounts } = found
+  const texts = [volumeId, backend, socket, mode, device?.kind].every(isText)
   const { sizeBytes, blockSizeBytes, connections, deadConnectionMs } = found
   const counts = [generation, sizeBytes, blockSizeBytes, connections, deadConnectionMs].every(isCount)
   const isWhole = texts && counts && Array.isArray(mounts) && typeof found.readOnly === 'boolean'

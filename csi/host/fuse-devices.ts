@@ -56,7 +56,7 @@ export class FuseDevices implements HostDevices {
     const mounts = isSame ? present.mounts : []
     const socket = path.join(path.resolve(nodeFolder), ATTACHED_FOLDER, `${volumeId}.${generation}`)
     const entry: TableEntry = {
-      version: TABLE_VERSION, volumeId, generation, mode, readOnly, mounts, making: '', blockSizeBytes, socket,
+      version: TABLE_VERSION, volumeId, generation, mode, readOnly, mounts, blockSizeBytes, socket,
       device: { kind: 'fuse', mountPoint: path.dirname(file) }, backend: '', sizeBytes: 0, connections: 0,
       deadConnectionMs: 0, state: 'attaching',
     }
@@ -89,9 +89,9 @@ export class FuseDevices implements HostDevices {
     if (entry === undefined) return Promise.resolve(undefined)
     const loop = loopOf(this.#file(volumeId))
     const state = loop === undefined && entry.state === 'attached' ? 'attaching' : entry.state
-    const { generation, mode, readOnly, mounts, making, blockSizeBytes } = entry
+    const { generation, mode, readOnly, mounts, blockSizeBytes } = entry
     const shown = { path: loop?.path ?? '', sizeBytes: loop?.sizeBytes ?? 0, blockSizeBytes, readOnly }
-    return Promise.resolve({ volumeId, generation, mode, state, ...shown, mounts, making })
+    return Promise.resolve({ volumeId, generation, mode, state, ...shown, mounts })
   }
 
   async list(): Promise<HostDevice[]> {

@@ -33,8 +33,6 @@ export interface StagedMount {
 
 export interface DeviceNotes {
   mounts: readonly StagedMount[]
-  /** The file system that is being made on it (staging, S5); empty: none, or it is whole. */
-  making: string
 }
 
 export interface HostDevice extends DeviceNotes {

@@ -31,8 +31,8 @@ export function serveKeeper(
       return devices.resize(volumeId, sizeBytes)
     },
     List: async () => ({ devices: await devices.list() }),
-    Note: ({ volumeId, mounts, making }: DeviceNotes & { volumeId: string }) => {
-      return devices.note(volumeId, { mounts, making })
+    Note: ({ volumeId, mounts }: DeviceNotes & { volumeId: string }) => {
+      return devices.note(volumeId, { mounts })
     },
   }
   return serveGrpc({ socketPath: keeperSocket(stateFolder), peerUid }, [{ definition: definition(), calls }], onBug)
@@ -90,8 +90,8 @@ export class RemoteDevices implements HostDevices {
     return (await this.#call<{ devices: HostDevice[] }>('List', {})).devices
   }
 
-  note(volumeId: string, { mounts, making }: DeviceNotes): Promise<HostDevice> {
-    return this.#call<HostDevice>('Note', { volumeId, mounts, making })
+  note(volumeId: string, { mounts }: DeviceNotes): Promise<HostDevice> {
+    return this.#call<HostDevice>('Note', { volumeId, mounts })
   }
 
   #call<T>(rpc: string, request: object): Promise<T> {

@@ -112,7 +112,6 @@ function newEntry(wish: DeviceWish): TableEntry {
     deadConnectionMs: deadConnectionMs(ioTimeoutMs),
     socket: `${wish.nodeFolder}/attached/${volumeId}.${generation}`,
     mounts: [],
-    making: '',
   }
 }
 

@@ -47,7 +47,7 @@ export async function publish(devices: HostDevices, wish: PublishWish): Promise<
   }
   if (noted === undefined || noted.options.join() !== note.options.join()) {
     const others = device.mounts.filter((one) => one !== noted)
-    await devices.note(volumeId, { mounts: [...others, note], making: '' })
+    await devices.note(volumeId, { mounts: [...others, note] })
   }
   if (present === undefined) await bindMount(isBlock ? device.path : stagingPath, targetPath)
   const shown = mountOf(device, targetPath)
@@ -82,5 +82,5 @@ export async function unpublish(devices: HostDevices, volumeId: string, targetPa
   await removeMountPoint(targetPath)
   if (device === undefined) return
   const mounts = device.mounts.filter(({ path, fileSystem }) => path !== targetPath || fileSystem !== PUBLISHED)
-  if (mounts.length !== device.mounts.length) await devices.note(volumeId, { mounts, making: '' })
+  if (mounts.length !== device.mounts.length) await devices.note(volumeId, { mounts })
 }

@@ -157,7 +157,7 @@ async function noteStage({ devices }: StagingOptions, wish: StageWish, device: H
   const note: StagedMount = { path: stagingPath, fileSystem: use.fsType ?? '', options: optionsOf(use) }
   if (JSON.stringify(stageNoteOf(device)) === JSON.stringify(note)) return
   const published = device.mounts.filter(({ fileSystem }) => fileSystem === PUBLISHED)
-  await devices.note(device.volumeId, { mounts: [note, ...published], making: '' })
+  await devices.note(device.volumeId, { mounts: [note, ...published] })
 }
 
 /** S4 to S8. */

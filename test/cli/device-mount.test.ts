@@ -30,7 +30,7 @@ async function deviceOn(t: Test, sizeBytes: number): Promise<HostDevice> {
   t.teardown(() => endLoop(file))
   return {
     volumeId: 'a'.repeat(32), generation: 1, mode: 'single', path: device, state: 'attached', sizeBytes,
-    blockSizeBytes: 512, readOnly: false, mounts: [], making: '',
+    blockSizeBytes: 512, readOnly: false, mounts: [],
   }
 }
 

@@ -11,7 +11,7 @@ const ENTRY: TableEntry = {
   version: 1, volumeId: ID, generation: 7, mode: 'single', state: 'attached', device: { kind: 'nbd', index: 3 },
   backend: `holdfast-${ID}-7`, sizeBytes: 1 << 30, blockSizeBytes: 4096, readOnly: false, connections: 2,
   deadConnectionMs: 605_000, socket: `/n1/attached/${ID}.7`,
-  mounts: [{ path: '/data', fileSystem: 'ext4', options: ['noatime'] }], making: '',
+  mounts: [{ path: '/data', fileSystem: 'ext4', options: ['noatime'] }],
 }
 
 t.test('what was saved is read, by the next one too; what is removed is gone', (t) => {

@@ -31,7 +31,7 @@ t.test('one for a state folder, on a socket of its owner, with refusals in whole
   t.same(await devices.list(), [])
   t.equal(await devices.find(VOLUME), undefined)
   await devices.detach(VOLUME)
-  await t.rejects(devices.note(VOLUME, { mounts: [], making: '' }), { code: 'device-absent' })
+  await t.rejects(devices.note(VOLUME, { mounts: [] }), { code: 'device-absent' })
   const nodeFolder = path.join(stateFolder, 'n1')
   const wish = { volumeId: VOLUME, generation: 1, mode: 'single', nodeFolder, ioTimeoutMs: 0 } as const
   const bad: object[] = [
