@@ -88,6 +88,9 @@ t.test('the data path', { skip }, async (t) => {
     hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet', priorityClassName: 'system-node-critical',
   })
   t.equal(node.spec.updateStrategy.type, 'OnDelete')
+  const [asked, told] = ['host', 'liveness'].map((one) => containers.find(({ name }: Json) => name === one))
+  const { host, port } = asked.livenessProbe.httpGet
+  t.ok(told.args.includes(`--http-endpoint=${host}:${port}`), 'who hangs is found by the sidecar that is asked')
   const named = new Set(volumes.map(({ name }: Json) => name))
   for (const { name, volumeMounts = [] } of [...initContainers, ...containers]) {
     for (const mount of volumeMounts) t.ok(named.has(mount.name), `${name} mounts ${mount.name}`)
