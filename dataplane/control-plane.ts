@@ -152,7 +152,7 @@ export class ControlPlane {
     const records = new RecordStore(store)
     const wishes = new VolumeWishes(records)
     control = new ClusterControl({
-      controller, wishes, records, clusterId, storeAddress, clusterKey, onBug, nowMs: () => clock.nowMs(),
+      node: name, controller, wishes, records, clusterId, storeAddress, clusterKey, onBug, nowMs: () => clock.nowMs(),
       wallMs: () => Date.now(), onGroup: (group, heldMs) => logGroup(log, group, heldMs),
     })
     const passing = forwarding = new ForwardingControl({

@@ -443,6 +443,6 @@ export class NodeControl implements ControlApi {
   #node(disks: Disk[]): Node {
     const { name, zone, instanceId } = this.#facts
     const { nodeId: id, ...facts } = processFacts(this.#facts, this.#workers.length)
-    return { name, state: 'up', zone, disks, id, instanceId, ...facts, protocol: VERSION_GREATEST }
+    return { name, state: 'up', zone, disks, id, instanceId, ...facts, protocol: VERSION_GREATEST, isElected: true }
   }
 }

@@ -94,6 +94,8 @@ export interface Copy {
   isHydrating: boolean
   /** What it waits for until it is in the set; empty: it is. */
   joining: string
+  /** The volume could go on with this copy alone, as its node says freshly. */
+  isComplete: boolean
 }
 
 export interface ScrubVolumeRequest {
@@ -187,6 +189,8 @@ export interface Volume {
   failureMode: string
   /** How its primary makes sure, before it reads, that nobody else leads. */
   readCheck: 'lease' | 'confirm'
+  /** It has fewer copies than it is to have, and a node could take another one now or soon. */
+  awaitsCopy: boolean
 }
 
 /** For whom the largest volume is asked. */
@@ -247,6 +251,8 @@ export interface Node {
   folder: string
   /** The greatest version of the protocol between data workers that it speaks; 0: not told. */
   protocol: number
+  /** It decides for the cluster now. */
+  isElected: boolean
 }
 
 export interface StatusNode {

@@ -42,6 +42,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
       sharedSlices: 0,
       isHydrating: false,
       joining: '',
+      isComplete: status.health !== 'faulted',
     }],
     frontends: seen.frontends,
     nbd: seen.nbd,
@@ -69,6 +70,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     dataLocality: 'disabled',
     failureMode: '',
     readCheck: 'lease',
+    awaitsCopy: false,
   }
 }
 

@@ -65,6 +65,8 @@ const INFORMED_WAIT_MS = 2_500
 const SERVED_WAIT_MS = 30_000
 
 export interface ClusterControlOptions {
+  /** Name of this one. */
+  node: string
   controller: Controller
   wishes: VolumeWishes
   records: RecordStore
@@ -476,11 +478,11 @@ export class ClusterControl implements ControlApi {
   }
 
   async listNodes(): Promise<{ nodes: Node[] }> {
-    return { nodes: nodesOf(this.term(), this.options.nowMs()) }
+    return { nodes: nodesOf(this.term(), this.options.node, this.options.nowMs()) }
   }
 
   async getNode({ name }: { name: string }): Promise<Node> {
-    const node = nodesOf(this.term(), this.options.nowMs()).find((one) => one.name === name)
+    const node = nodesOf(this.term(), this.options.node, this.options.nowMs()).find((one) => one.name === name)
     if (node === undefined) throw new HoldfastError('node-not-found', { name: shown(name) })
     return node
   }

@@ -1,5 +1,6 @@
 /** What the API shows of a cluster, as its controller knows it: wishes, configurations and what nodes said, joined. */
-import { copyFacts } from '../../engine/control/copy-facts.ts'
+import { awaitsCopy } from '../../engine/control/awaited-copy.ts'
+import { copyFacts, standsAlone } from '../../engine/control/copy-facts.ts'
 import type { CopyFact } from '../../engine/control/copy-facts.ts'
 import type { NodeView, VolumeView } from '../../engine/control/cluster.ts'
 import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../engine/control/node-status.ts'
@@ -24,6 +25,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
   const view = term.cluster.volumes.get(spec.id)
   const config = view?.config
   const primary = view === undefined ? undefined : primaryCopy(term, view)
+  const facts = config === undefined ? [] : copyFacts(term.cluster, view!, nowMs)
   const verdict = view?.verdict
   const reason = [verdict?.healthReason ?? 'it was not looked at yet', verdict?.next ?? '']
   return {
@@ -40,7 +42,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     healthReason: reason.filter((text) => text !== '').join('; '),
     minInSync: config?.minInSync ?? wishedMinInSync(record),
     blockSizeBytes: spec.blockSizeBytes,
-    copies: config === undefined ? [] : copyFacts(term.cluster, view!, nowMs).map(copyOf),
+    copies: facts.map((fact) => copyOf(fact, standsAlone(fact, spec.durability))),
     frontends: term.intake.sessionsOf(spec.id).filter(({ snapshot }) => snapshot === '')
       .map(({ node, session, generation }) => ({ node, session, generation })),
     // Each node has its own sockets.
@@ -67,6 +69,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     dataLocality: record.dataLocality ?? 'disabled',
     failureMode: String(record.failureMode ?? ''),
     readCheck: spec.readCheck ?? 'lease',
+    awaitsCopy: view !== undefined && awaitsCopy(term.cluster, view, nowMs),
     attach: attachOf(config?.attach ?? { mode: record.attachMode, generation: 0, holders: {} }),
     keptMs: record.trash === null ? 0 : Math.max(0, Math.ceil(keptForMs(record.trash, ageNow(term.cluster, nowMs)))),
   }
@@ -99,7 +102,7 @@ export function whyNotServed(view: VolumeView | undefined): string {
   return verdict.next === '' ? verdict.healthReason : verdict.next
 }
 
-function copyOf(fact: CopyFact): Copy {
+function copyOf(fact: CopyFact, isComplete: boolean): Copy {
   const { node, isPrimary, status } = fact
   const { scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks,
     mapProblems, comparedAtMs, differences } = status ?? NEVER_SCRUBBED
@@ -107,7 +110,7 @@ function copyOf(fact: CopyFact): Copy {
   return {
     node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
     scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
-    comparedAtMs, differences, sharedSlices, isHydrating, joining: status?.joining ?? '',
+    comparedAtMs, differences, sharedSlices, isHydrating, joining: status?.joining ?? '', isComplete,
   }
 }
 
@@ -117,12 +120,13 @@ function copyState({ presence, isInSync, status }: CopyFact): Copy['state'] {
   return status?.isConsistent === false ? 'rebuilding' : 'catching-up'
 }
 
-export function nodesOf(term: Term, nowMs: number): Node[] {
+/** @param elected  this node, whose term it is */
+export function nodesOf(term: Term, elected: string, nowMs: number): Node[] {
   const views = [...term.cluster.nodes.values()].filter(({ record }) => record !== undefined)
-  return views.sort((a, b) => (a.name < b.name ? -1 : 1)).map((view) => nodeOf(term, view, nowMs))
+  return views.sort((a, b) => (a.name < b.name ? -1 : 1)).map((view) => nodeOf(term, view, elected, nowMs))
 }
 
-function nodeOf(term: Term, view: NodeView, nowMs: number): Node {
+function nodeOf(term: Term, view: NodeView, elected: string, nowMs: number): Node {
   const facts = term.intake.details(view.name)?.facts
   const beat = term.beats.get(view.name)
   return {
@@ -143,6 +147,7 @@ function nodeOf(term: Term, view: NodeView, nowMs: number): Node {
     listening: facts?.listening ?? [],
     folder: facts?.folder ?? '',
     protocol: beat?.protocol ?? 0,
+    isElected: view.name === elected,
   }
 }
 

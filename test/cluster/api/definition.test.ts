@@ -17,7 +17,7 @@ const VOLUME: Record<keyof Volume, true> = {
   keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
   snapshotSchedule: true, hydration: true, compression: true, cipher: true, keyId: true, labels: true,
   allowedNodes: true, allowedZones: true, dataLocality: true, failureMode: true,
-  readCheck: true,
+  readCheck: true, awaitsCopy: true,
 }
 const SNAPSHOT: Record<keyof Snapshot, true> = {
   volume: true, volumeId: true, name: true, id: true, seq: true, sizeBytes: true, createdAtMs: true, labels: true,
@@ -34,7 +34,7 @@ const DISK: Record<keyof Disk, true> = {
 const NODE: Record<keyof Node, true> = {
   name: true, state: true, zone: true, pid: true, disks: true, id: true, clusterId: true, instanceId: true,
   version: true, nodeVersion: true, uptimeMs: true, workers: true, rssBytes: true, ioFlusher: true, listening: true,
-  folder: true, protocol: true,
+  folder: true, protocol: true, isElected: true,
 }
 const STATUS: Record<keyof Status, true> = {
   clusterId: true, health: true, nodes: true, volumes: true, volumesHealthy: true, capacityBytes: true, freeBytes: true,

@@ -126,7 +126,9 @@ export class ControlCluster {
     const of = { clusterId: 'c', storeAddress: 'http://w:1' }
     const wallMs = () => this.wallMs
     const { controller } = control
-    const volumes = new ClusterControl({ controller, wishes, records, ...of, nowMs, wallMs, retryMs: ROUND_MS, onBug })
+    const volumes = new ClusterControl({
+      node: name, controller, wishes, records, ...of, nowMs, wallMs, retryMs: ROUND_MS, onBug,
+    })
     const node = { name, api: `api-${name}`, fake, control, volumes, beats, ...state }
     this.nodes.set(name, node)
     return node
