@@ -1,10 +1,10 @@
 /**
  * A host for the test of killed steps: a kubelet folder, volumes behind nbdkit, and CSI's Node service as a process
- * that is killed with -9 at the n-th program that it runs: before that, while it runs on as an orphan, or after it.
- * Repeats each call until it is answered, as kubelet does, and then compares what the kernel shows with what was
- * promised.
+ * that is killed with -9 at the n-th program that it runs: before that, while it runs on as an orphan, after it, or
+ * with it, as by a host that dies. Repeats each call until it is answered, as kubelet does, and then compares what the
+ * kernel shows with what was promised.
  */
-import { fork, spawn } from 'node:child_process'
+import { fork, spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -15,6 +15,7 @@ import path from 'node:path'
 import type { Test } from 'tap'
 import { GENERATION, MODE } from '../../../csi/controller/publish-volume.ts'
 import { HOST_PROGRAMS, findProgram } from '../../../csi/host/host-command.ts'
+import type { HostProgram } from '../../../csi/host/host-command.ts'
 import { loopOf } from '../../../csi/host/loop-devices.ts'
 import { readMounts } from '../../../csi/host/mountinfo.ts'
 import type { Mount } from '../../../csi/host/mountinfo.ts'
@@ -32,7 +33,8 @@ const OK = 0
 /** FAILED_PRECONDITION, INTERNAL, UNAVAILABLE: kubelet comes again. */
 const TRIED_AGAIN = [9, 13, 14]
 
-export const KILLS = ['before', 'during', 'after'] as const
+/** `cut`: the program dies, too. Of an mkfs all was written but the superblock; any other has not begun. */
+export const KILLS = ['before', 'during', 'after', 'cut'] as const
 export type Kill = (typeof KILLS)[number]
 
 interface Ended {
@@ -116,33 +118,43 @@ export class KilledHost {
     t.teardown(() => this.#end())
   }
 
-  /** nbdfuse is found by its command line, and stays itself. */
   #plantPrograms(): void {
-    writeFileSync(path.join(this.#programs, 'count'), '0\n')
+    writeFileSync(path.join(this.#programs, 'ran'), '')
     writeFileSync(path.join(this.#programs, 'kill'), '\n')
-    for (const program of HOST_PROGRAMS.filter((name) => name !== 'nbdfuse')) {
+    for (const program of HOST_PROGRAMS) {
       const file = path.join(this.#programs, program)
+      const runs = program === 'nbdfuse' ? ofServer : ofProgram
       writeFileSync(file, [
         '#!/bin/sh',
-        `read n < ${this.#programs}/count; n=$((n + 1)); echo $n > ${this.#programs}/count`,
-        `read k < ${this.#programs}/kill`,
-        '[ "$k" = "$n before" ] && { kill -9 $PPID; exit 1; }',
-        '[ "$k" = "$n during" ] && kill -9 $PPID',
-        `${findProgram(program)} "$@"; status=$?`,
-        '[ "$k" = "$n after" ] && kill -9 $PPID',
-        'exit $status',
+        `echo ${program} >> ${this.#programs}/ran; read at run kill < ${this.#programs}/kill`,
+        `n=$(grep -c -x ${program} ${this.#programs}/ran)`,
+        `[ "$at" = any ] && n=$(grep -c . ${this.#programs}/ran) && at=${program}`,
+        `[ "$at $run" = "${program} $n" ] || kill=`,
+        `[ "$kill" = before ] && { kill -9 $PPID; exit 1; }`,
+        ...runs(findProgram(program)!, program),
       ].join('\n'))
       chmodSync(file, 0o755)
     }
   }
 
-  killAt(step: number, kill: Kill): void {
-    writeFileSync(path.join(this.#programs, 'kill'), `${step} ${kill}\n`)
+  /** @param run  from 1 on, of that program or of any */
+  killAt(run: number, kill: Kill, program: HostProgram | 'any' = 'any'): void {
+    writeFileSync(path.join(this.#programs, 'kill'), `${program} ${run} ${kill}\n`)
   }
 
-  /** Programs that were run so far. */
+  /** Programs that were run so far, in their order. */
+  ran(): string[] {
+    return readFileSync(path.join(this.#programs, 'ran'), 'utf8').split('\n').filter((name) => name !== '')
+  }
+
   get steps(): number {
-    return Number(readFileSync(path.join(this.#programs, 'count'), 'utf8'))
+    return this.ran().length
+  }
+
+  /** Of nbdfuse, for our volume. */
+  servers(): string[] {
+    return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && commandLine(pid).includes(this.#dir)
+      && commandLine(pid).startsWith('nbdfuse'))
   }
 
   /** Served so from the next `serve` on. */
@@ -232,16 +244,18 @@ export class KilledHost {
     return readMounts().filter(({ mountPoint }) => mountPoint.startsWith(`${this.#dir}/`))
   }
 
+  #loop() {
+    return loopOf(path.join(this.#setup.state, 'fuse', this.volumeId, 'disk'))
+  }
+
   /** What is left of a volume that nobody uses any more. */
   leftovers(): string[] {
     const fuse = path.join(this.#setup.state, 'fuse')
-    const loop = loopOf(path.join(fuse, this.volumeId, 'disk'))
-    const processes = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && commandLine(pid).includes(this.#dir)
-      && commandLine(pid).startsWith('nbdfuse'))
+    const loop = this.#loop()
     return [
       ...this.mounts().map(({ mountPoint }) => `mount ${mountPoint}`),
       ...(loop === undefined ? [] : [`loop device ${loop.path}`]),
-      ...processes.map((pid) => `nbdfuse ${pid}`),
+      ...this.servers().map((pid) => `nbdfuse ${pid}`),
       ...readdirSync(fuse).filter((name) => name !== 'devices').map((name) => `state ${name}`),
       ...readdirSync(path.join(fuse, 'devices')).map((name) => `entry ${name}`),
       ...readdirSync(this.kubelet).filter((name) => name !== 'staging').map((name) => `path ${name}`),
@@ -253,8 +267,45 @@ export class KilledHost {
     for (const name of ['a', 'b']) await this.call('NodeUnpublishVolume', { targetPath: this.at(name) }, { once: true })
     await this.call('NodeUnstageVolume', { stagingTargetPath: this.at('staging') }, { once: true })
     await this.endServer()
+    this.#cleanUp()
+  }
+
+  /** What a bug has left. */
+  #cleanUp(): void {
+    for (const { mountPoint } of this.mounts().reverse()) spawnSync('umount', ['-l', mountPoint])
+    const loop = this.#loop()
+    if (loop !== undefined) spawnSync('losetup', ['--detach', loop.path])
+    for (const pid of this.servers()) process.kill(Number(pid), 'SIGKILL')
   }
 }
+
+/** One that ends. */
+const ofProgram = (real: string, program: string): string[] => [
+  ...(program.startsWith('mkfs.') ? [
+    // Its last word is the device.
+    `[ "$kill" = cut ] && { ${real} "$@"; for last; do :; done; `
+      + 'dd if=/dev/zero of="$last" bs=4096 count=1 conv=fsync,notrunc 2> /dev/null; kill -9 $PPID; exit 1; }',
+  ] : ['[ "$kill" = cut ] && { kill -9 $PPID; exit 1; }']),
+  '[ "$kill" = during ] && kill -9 $PPID',
+  `${real} "$@"; status=$?`,
+  '[ "$kill" = after ] && kill -9 $PPID',
+  'exit $status',
+]
+
+/** One that goes on, and is found by its command line. During: it is there, and does not serve for a while. */
+const ofServer = (real: string): string[] => [
+  '[ "$kill" = cut ] && { kill -9 $PPID; exit 1; }',
+  `[ "$kill" = "" ] && exec ${real} "$@"`,
+  'for word; do file=$last; last=$word; done',
+  `${real} "$@" &`,
+  // Until then it is this script, by its name too.
+  `until case "$words" in ${real}*) ;; *) false ;; esac; do read -r words < /proc/$!/cmdline; done`,
+  '[ "$kill" = during ] && kill -STOP $!',
+  '[ "$kill" = after ] && until [ -e "$file" ]; do sleep 0.01; done',
+  'kill -9 $PPID',
+  '[ "$kill" = during ] && { sleep 1; kill -CONT $!; }',
+  'wait',
+]
 
 const commandLine = (pid: string): string => {
   try {

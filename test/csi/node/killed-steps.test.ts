@@ -3,7 +3,7 @@
  * anew. The Node service is killed with -9 at each program of the host that it runs, and its caller comes again.
  *
  *   node test/csi/node/killed-steps.test.ts        some steps, each killed in one way
- *   KILLS=all node ...                             each step, killed before, during and after
+ *   KILLS=all node ...                             each step, killed before, during and after, and with it
  */
 // test-timeout-seconds: 300
 import { noOwnMounts } from './own-mounts.ts'

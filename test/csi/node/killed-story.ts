@@ -2,7 +2,7 @@
  * The life of a volume on a host, with each promise looked at where it was made: staged and published, written, shown
  * read-only beside, taken away, staged again under the next generation, read, taken away.
  */
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { isReadOnly } from '../../../csi/host/mountinfo.ts'
 import type { KilledHost } from './killed-host.ts'
 
@@ -29,6 +29,7 @@ export async function killedStory(host: KilledHost, fsType: string): Promise<str
     done(await host.stage(generation, fsType), `stage ${generation}`)
     promise(shown('staging')?.fsType === fsType, `staging shows ${shown('staging')?.fsType}`)
     promise(shown('staging')?.options.includes('noatime') === true, 'staged without its options')
+    promise(host.servers().length === 1, `${host.servers().length} programs serve its device`)
   }
   const publish = async (generation: number, name: string, readonly: boolean): Promise<void> => {
     done(await host.publish(generation, fsType, name, readonly), `publish ${name}`)
@@ -48,6 +49,11 @@ export async function killedStory(host: KilledHost, fsType: string): Promise<str
     () => publish(1, 'a', false),
     async () => promise(read(host.at('b/proof')) === PROOF, 'b does not show what a wrote'),
     () => unpublish('b'),
+    async () => {
+      // Of a publish that came no farther than that.
+      mkdirSync(host.at('c'))
+      await unpublish('c')
+    },
     () => unpublish('a'),
     unstage,
     () => host.serve(2),
@@ -57,6 +63,7 @@ export async function killedStory(host: KilledHost, fsType: string): Promise<str
     async () => {
       const late = await host.stage(1, fsType, { once: true })
       promise(late.code === FAILED_PRECONDITION, `a late stage of generation 1: ${late.code} ${late.message}`)
+      promise(shown('staging') !== undefined && shown('a') !== undefined, 'a late stage ended what is there')
     },
     () => unpublish('a'),
     unstage,
