@@ -45,15 +45,7 @@ t.test('a node asks for itself', { skip: leftOut('etcd', 'kube-apiserver', 'helm
     const pods = `/api/v1/namespaces/${NAMESPACE}/pods`
     const spec = { nodeName: KUBE_NODE, serviceAccountName: account, containers: [{ name: 'x', image: 'x' }] }
     const pod = await made(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: account }, spec })
-    const bound = { apiVersion: 'v1', kind: 'Pod', name: account, uid: pod.metadata.uid }
-    const token = await made(`/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${account}/token`, {
-      apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { boundObjectRef: bound },
-    })
-    const config = JSON.parse(readFileSync(api.kubeconfig(), 'utf8')) as Json
-    config.users[0].user = { token: token.status.token }
-    const file = path.join(folder, `${account}.json`)
-    writeFileSync(file, JSON.stringify(config))
-    return file
+    return api.podKubeconfig(admin, account, pod.metadata)
   }
   const setup = await asPod('holdfast-setup')
   for (const wanted of [/made in namespace holdfast: Secret holdfast-ca, ConfigMap/, /nothing, all of it is there/]) {

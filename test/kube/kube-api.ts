@@ -120,6 +120,29 @@ export class KubeApi {
     return file
   }
 
+  /**
+   * The same as a pod has it, for that service account of our namespace and no longer than the pod lives.
+   * @param admin  a client with all rights
+   */
+  async podKubeconfig(
+    admin: ApiClient, account: string, { name, uid }: { name: string; uid: string },
+  ): Promise<string> {
+    const answer = await admin.call({
+      method: 'POST', path: `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${account}/token`,
+      body: {
+        apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest',
+        spec: { boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name, uid } },
+      },
+    })
+    if (!answer.ok) throw new Error(`${account}: ${answer.failure.reason}`)
+    const config = JSON.parse(readFileSync(this.kubeconfig(), 'utf8')) as { users: object[] }
+    const { token } = answer.body.status as { token: string }
+    config.users = [{ name: 'admin', user: { token } }]
+    const file = this.#file(`kubeconfig-${name}-${account}`)
+    writeFileSync(file, JSON.stringify(config))
+    return file
+  }
+
   client(): ApiClient {
     const client = new ApiClient(accessOfKubeconfig(this.kubeconfig()))
     this.#t.teardown(() => client.close())
@@ -150,6 +173,11 @@ export class KubeApi {
   async kill(): Promise<void> {
     await end(this.#api, 'SIGKILL')
     await end(this.#etcd, 'SIGKILL')
+  }
+
+  /** The private key of its service accounts. */
+  get accountKey(): string {
+    return this.#file('sa.key')
   }
 
   #spawn(program: 'etcd' | 'kube-apiserver', words: readonly string[]): ChildProcess {

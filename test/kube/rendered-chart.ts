@@ -9,7 +9,10 @@ import { pathOf } from './kube-binaries.ts'
 export type Json = Record<string, any>
 
 const CHART = path.resolve(import.meta.dirname, '../../charts/holdfast')
-const OTHERS = ['snapshot.storage.k8s.io/v1', 'storage.k8s.io/v1/VolumeAttributesClass', 'monitoring.coreos.com/v1']
+const OTHERS = [
+  'snapshot.storage.k8s.io/v1', 'groupsnapshot.storage.k8s.io/v1', 'storage.k8s.io/v1/VolumeAttributesClass',
+  'monitoring.coreos.com/v1',
+]
 
 export function helmTemplate(namespace: string, ...words: string[]) {
   const api = OTHERS.flatMap((one) => ['--api-versions', one])
@@ -23,16 +26,27 @@ export function renderedChart(namespace: string, ...words: string[]): Json[] {
   return parseAllDocuments(stdout).map((one) => one.toJS() as Json).filter((one) => one !== null)
 }
 
-const PLURALS: Record<string, string> = {
+const RIGHTS: Record<string, string> = {
   ServiceAccount: 'serviceaccounts', Role: 'roles', RoleBinding: 'rolebindings', ClusterRole: 'clusterroles',
   ClusterRoleBinding: 'clusterrolebindings',
 }
+/** What the driver tells of itself, classes, and who answers for the cluster. */
+const DRIVER: Record<string, string> = {
+  CSIDriver: 'csidrivers', StorageClass: 'storageclasses', VolumeSnapshotClass: 'volumesnapshotclasses',
+  VolumeGroupSnapshotClass: 'volumegroupsnapshotclasses', VolumeAttributesClass: 'volumeattributesclasses',
+  FlowSchema: 'flowschemas', PriorityLevelConfiguration: 'prioritylevelconfigurations', Deployment: 'deployments',
+}
 
 /** Service accounts and their rights, no more. */
-export async function putRights(client: ApiClient, objects: readonly Json[]): Promise<void> {
+export const putRights = (client: ApiClient, objects: readonly Json[]): Promise<void> => put(client, objects, RIGHTS)
+
+/** The rest, without what only kubelets could run. */
+export const putDriver = (client: ApiClient, objects: readonly Json[]): Promise<void> => put(client, objects, DRIVER)
+
+async function put(client: ApiClient, objects: readonly Json[], plurals: Record<string, string>): Promise<void> {
   for (const body of objects) {
     const { apiVersion, kind, metadata } = body
-    const plural = PLURALS[kind]
+    const plural = plurals[kind]
     if (plural === undefined) continue
     const group = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`
     const place = metadata.namespace === undefined ? group : `${group}/namespaces/${segment(metadata.namespace)}`

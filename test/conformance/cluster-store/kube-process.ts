@@ -23,44 +23,46 @@ export class KubeProcess implements StoreUnderTest {
   readonly kind = { name: 'kubernetes' }
   readonly port: number
   readonly address: string
+  /** As `--store` of a node takes it, but for `kube://`; unset: one of all rights. */
+  nodeKubeconfig: string | undefined
+  readonly api: KubeApi
   readonly #t: Test
-  readonly #api: KubeApi
 
-  constructor(t: Test, port = freePort()) {
+  /** @param flags  of kube-apiserver; watches are answered from etcd itself, as the rules of a store are about */
+  constructor(t: Test, port = freePort(), flags: readonly string[] = ['--watch-cache=false']) {
     this.#t = t
     this.port = port
     this.address = `http://${HOST}:${port}`
     const etcdPort = freePort()
     freePort()
-    // Watches are answered from etcd itself, as the rules of a store are about.
-    this.#api = new KubeApi(t, { host: HOST, port, etcdPort, flags: ['--watch-cache=false'], ca: authority() })
+    this.api = new KubeApi(t, { host: HOST, port, etcdPort, flags, ca: authority() })
   }
 
   get nodeAddress(): string {
-    return `kube://${this.#api.kubeconfig()}`
+    return `kube://${this.nodeKubeconfig ?? this.api.kubeconfig()}`
   }
 
   get pid(): number {
-    return this.#api.pid
+    return this.api.pid
   }
 
   get dir(): string {
-    return this.#api.dir
+    return this.api.dir
   }
 
-  start = (): Promise<void> => this.#api.start()
-  stop = (): Promise<void> => this.#api.stop()
-  kill = (): Promise<void> => this.#api.kill()
-  ended = (): Promise<number | null> => this.#api.ended()
-  signal = (signal: 'SIGSTOP' | 'SIGCONT'): void => this.#api.signal(signal)
+  start = (): Promise<void> => this.api.start()
+  stop = (): Promise<void> => this.api.stop()
+  kill = (): Promise<void> => this.api.kill()
+  ended = (): Promise<number | null> => this.api.ended()
+  signal = (signal: 'SIGSTOP' | 'SIGCONT'): void => this.api.signal(signal)
 
   async compact(revision: number): Promise<void> {
-    const etcd = new RawEtcd(this.#t, this.#api.etcdAddress)
+    const etcd = new RawEtcd(this.#t, this.api.etcdAddress)
     await etcd.call('KV', 'Compact', { revision: String(revision), physical: true })
   }
 
   client({ addresses = this.address, keepaliveMs, ...options }: ClientOptions = {}): ClusterStore {
-    const kubeconfig = this.#api.kubeconfig(Number(new URL(addresses).port))
+    const kubeconfig = this.api.kubeconfig(Number(new URL(addresses).port))
     const asked: { timeoutMs?: number; known?: KnownStore | undefined } = {}
     for (const name of STORE_OPTIONS) if (options[name] !== undefined) Object.assign(asked, { [name]: options[name] })
     const silence = keepaliveMs === undefined ? {} : { silenceMs: keepaliveMs }
