@@ -1,12 +1,15 @@
 /**
- * Suite `creation`: how long a volume of three copies takes to be made, attached, listed and detached, one after the
- * other, when a cluster of three daemons has ten volumes, and when it has a thousand; and a hundred made and attached
- * at once. What grows with the number of volumes shows in the ratio.
+ * Suite `creation`: what users of Kubernetes wait for, by the calls of CSI. How long a volume of three copies takes to
+ * be created, published to a node, listed and unpublished, one after the other, when a cluster of three daemons has ten
+ * volumes, and when it has a thousand; a hundred created and published at once; and a blank volume published, staged
+ * and published to a pod. What grows with the number of volumes shows in the ratio.
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
 import { GIB, MIB } from '../../engine/units.ts'
 import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
+import { CsiController, CsiNode, whyNotMounted } from './csi-of-cluster.ts'
 import type { Goal } from './goal.ts'
+import { memoryOf } from './process-figures.ts'
 import { pause } from './scratch.ts'
 import type { SuiteContext, SuiteOutcome } from './suite.ts'
 
@@ -17,52 +20,62 @@ const AT_ONCE = 100
 /** Clients that create at the same time. */
 const CLIENTS = 10
 const PAGE = 100
+const FIRST_USES = 5
+const FIRST_USE_BYTES = 10 * GIB
+/** Volumes are thin; so much of them is let in, twice over. */
+const DISK_BYTES = 6 * GIB
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
 interface Figures {
   createMs: number
-  attachMs: number
+  publishMs: number
   listMs: number
-  detachMs: number
+  unpublishMs: number
 }
 
 export async function measureCreation({ scratch, print, quick }: SuiteContext): Promise<SuiteOutcome> {
   const many = quick ? 50 : MANY
-  scratch.needRoom(14 * GIB)
+  scratch.needRoom(3 * DISK_BYTES + 2 * GIB)
   const ends: Array<() => unknown> = []
   const t = { teardown: (end: () => unknown) => void ends.push(end) }
-  const cluster = await ClusterOfDaemons.make(t, { dir: scratch.dir, diskBytes: 4 * GIB })
+  const cluster = await ClusterOfDaemons.make(t, { dir: scratch.dir, diskBytes: DISK_BYTES })
   try {
     await cluster.start()
     for (const { pid } of cluster.nodes) scratch.watchOver(pid)
     const api = cluster.api('n1')
     while ((await api.listNodes()).nodes.filter(({ disks }) => disks.length === 1).length < 3) await pause(50)
-    const volumes = new Volumes(api)
+    const csi = await CsiController.start(t, cluster, scratch)
+    const why = whyNotMounted()
+    const firstUse = why === undefined ? await firstUses(api, csi, await CsiNode.start(t, cluster)) : why
+    print(`blank volume of 10 GiB: ${typeof firstUse === 'string' ? firstUse : useWords(firstUse)}`)
+    const volumes = new Volumes(csi)
     while (volumes.count < FEW) await volumes.create()
-    const few = await oneByOne(api, volumes)
+    const few = await oneByOne(csi, volumes)
     print(`at ${FEW} volumes: ${words(few)}`)
     const beganMs = performance.now()
     await Promise.all(Array.from({ length: CLIENTS }, async (_, i) => {
       for (let made = i; made < AT_ONCE; made += CLIENTS) {
-        const { name } = await volumes.create()
-        await api.attachVolume({ name, node: `n${1 + (made % 3)}`, mode: '', force: false, primary: true })
+        await csi.publish(await volumes.create(), `n${1 + (made % 3)}`)
       }
     }))
     const seconds = (performance.now() - beganMs) / 1000
-    print(`${AT_ONCE} made and attached by ${CLIENTS} clients: ${seconds.toFixed(1)} s`)
+    print(`${AT_ONCE} created and published by ${CLIENTS} clients: ${seconds.toFixed(1)} s`)
     await Promise.all(Array.from({ length: CLIENTS }, async () => {
       while (volumes.count < many) await volumes.create()
     }))
-    const lots = await oneByOne(api, volumes)
-    print(`at ${many} volumes: ${words(lots)}`)
+    const lots = await oneByOne(csi, volumes)
+    const bytes = await listedWhole(csi)
+    print(`at ${many} volumes: ${words(lots)}; the controller has ${mib(bytes)}`)
     const text = [
-      '| volumes that are there | create | attach, with the lead | a page of 100 | detach |', '|---|---|---|---|---|',
+      '| volumes that are there | CreateVolume | ControllerPublishVolume, with the lead | a page of 100 | unpublish |',
+      '|---|---|---|---|---|',
       `| ${FEW} | ${cells(few)} |`, `| ${many} | ${cells(lots)} |`, '',
-      `Medians of ${CREATED}, one after the other. ${AT_ONCE} volumes made and attached by ${CLIENTS} clients: ` +
-        `${seconds.toFixed(1)} s.`,
+      `Medians of ${CREATED}, one after the other. ${AT_ONCE} volumes created and published by ${CLIENTS} clients: ` +
+        `${seconds.toFixed(1)} s. A blank volume of 10 GiB, \`--device fuse\`, median of ${FIRST_USES}: ` +
+        `${typeof firstUse === 'string' ? firstUse : useWords(firstUse)}.`,
     ].join('\n')
-    return { goals: goalsOf(few, lots, seconds), text }
+    return { goals: goalsOf({ few, lots, seconds, firstUse, bytes }), text }
   } finally {
     for (const end of ends.reverse()) await end()
   }
@@ -70,49 +83,98 @@ export async function measureCreation({ scratch, print, quick }: SuiteContext): 
 
 class Volumes {
   count = 0
-  readonly #api: ControlClient
+  readonly #csi: CsiController
 
-  constructor(api: ControlClient) {
-    this.#api = api
+  constructor(csi: CsiController) {
+    this.#csi = csi
   }
 
-  create() {
-    const parameters = { replicas: '2', 'attach-mode': 'single' }
-    return this.#api.createVolume({ name: `v${this.count++}`, sizeBytes: MIB, parameters })
+  create(): Promise<string> {
+    return this.#csi.create(`v${this.count++}`, MIB)
   }
 }
 
-async function oneByOne(api: ControlClient, volumes: Volumes): Promise<Figures> {
-  const took = { createMs: [] as number[], attachMs: [] as number[], listMs: [] as number[], detachMs: [] as number[] }
-  const timed = async (into: number[], call: () => Promise<unknown>): Promise<void> => {
-    const beganMs = performance.now()
-    await call()
-    into.push(performance.now() - beganMs)
-  }
+const took = async <T>(into: number[], call: () => Promise<T>): Promise<T> => {
+  const beganMs = performance.now()
+  const done = await call()
+  into.push(performance.now() - beganMs)
+  return done
+}
+
+async function oneByOne(csi: CsiController, volumes: Volumes): Promise<Figures> {
+  const [createMs, publishMs, listMs, unpublishMs] = [[], [], [], []] as [number[], number[], number[], number[]]
   for (let i = 0; i < CREATED; i++) {
-    const name = `v${volumes.count}`
-    await timed(took.createMs, () => volumes.create())
-    await timed(took.attachMs, () => api.attachVolume({ name, node: 'n2', mode: '', force: false, primary: true }))
-    await timed(took.listMs, () => api.listVolumes({ limit: PAGE, after: '' }))
-    await timed(took.detachMs, () => api.detachVolume({ name, node: 'n2' }))
+    const id = await took(createMs, () => volumes.create())
+    await took(publishMs, () => csi.publish(id, 'n2'))
+    await took(listMs, () => csi.list(PAGE))
+    await took(unpublishMs, () => csi.unpublish(id, 'n2'))
   }
-  const { createMs, attachMs, listMs, detachMs } = took
   return {
-    createMs: median(createMs), attachMs: median(attachMs), listMs: median(listMs), detachMs: median(detachMs),
+    createMs: median(createMs), publishMs: median(publishMs), listMs: median(listMs), unpublishMs: median(unpublishMs),
+  }
+}
+
+interface FirstUse {
+  attachMs: number
+  stageMs: number
+  mountMs: number
+  /** Median of the sums, not sum of the medians. */
+  allMs: number
+}
+
+/** What a pod with a new volume waits for, after that was created. */
+async function firstUses(api: ControlClient, csi: CsiController, node: CsiNode): Promise<FirstUse> {
+  const [attachMs, stageMs, mountMs] = [[], [], []] as [number[], number[], number[]]
+  for (let i = 0; i < FIRST_USES; i++) {
+    const id = await csi.create(`first-${i}`, FIRST_USE_BYTES)
+    const context = await took(attachMs, () => csi.publish(id, 'n2'))
+    await took(stageMs, () => node.stage(id, context))
+    await took(mountMs, () => node.publish(id, context))
+    await node.end(id)
+    await csi.unpublish(id, 'n2')
+    await api.deleteVolume({ name: id, force: false, purge: true, keep: '' })
+    // Room is let for one of them.
+    while ((await api.listVolumes({ limit: PAGE, after: '', isInTrash: true })).volumes.length > 0) await pause(50)
+  }
+  const sums = attachMs.map((ms, i) => ms + stageMs[i]! + mountMs[i]!)
+  return { attachMs: median(attachMs), stageMs: median(stageMs), mountMs: median(mountMs), allMs: median(sums) }
+}
+
+/** Page by page. @returns what the controller's process has in memory behind that */
+async function listedWhole(csi: CsiController): Promise<number> {
+  for (let next = ''; ;) {
+    const { nextToken } = await csi.list(PAGE, next)
+    if (nextToken === '') return memoryOf(csi.pid).rssBytes
+    next = nextToken
   }
 }
 
 const ms = (value: number): string => `${value.toFixed(0)} ms`
-const cells = ({ createMs, attachMs, listMs, detachMs }: Figures): string =>
-  [createMs, attachMs, listMs, detachMs].map(ms).join(' | ')
-const words = ({ createMs, attachMs, listMs, detachMs }: Figures): string =>
-  `create ${ms(createMs)}, attach ${ms(attachMs)}, page ${ms(listMs)}, detach ${ms(detachMs)}`
+const mib = (bytes: number): string => `${Math.ceil(bytes / MIB)} MiB`
+const cells = ({ createMs, publishMs, listMs, unpublishMs }: Figures): string =>
+  [createMs, publishMs, listMs, unpublishMs].map(ms).join(' | ')
+const words = ({ createMs, publishMs, listMs, unpublishMs }: Figures): string =>
+  `create ${ms(createMs)}, publish ${ms(publishMs)}, page ${ms(listMs)}, unpublish ${ms(unpublishMs)}`
+const useWords = ({ attachMs, stageMs, mountMs, allMs }: FirstUse): string =>
+  `${ms(allMs)} (ControllerPublishVolume ${ms(attachMs)}, NodeStageVolume ${ms(stageMs)}, `
+    + `NodePublishVolume ${ms(mountMs)})`
 
-function goalsOf(few: Figures, lots: Figures, seconds: number): Goal[] {
+interface Measured {
+  few: Figures
+  lots: Figures
+  seconds: number
+  /** Or why it was not measured. */
+  firstUse: FirstUse | string
+  /** Of the controller. */
+  bytes: number
+}
+
+function goalsOf({ few, lots, seconds, firstUse, bytes }: Measured): Goal[] {
   const ratio = lots.createMs / few.createMs
+  const isUsed = typeof firstUse !== 'string'
   return [
     {
-      name: `a volume is made, p50 of ${CREATED}`, wanted: '<= 500 ms', measured: ms(few.createMs),
+      name: `CreateVolume, p50 of ${CREATED}`, wanted: '<= 500 ms', measured: ms(few.createMs),
       met: few.createMs <= 500,
     },
     {
@@ -120,8 +182,17 @@ function goalsOf(few: Figures, lots: Figures, seconds: number): Goal[] {
       met: ratio <= 2,
     },
     {
-      name: `${AT_ONCE} volumes made and attached`, wanted: '<= 60 s', measured: `${seconds.toFixed(1)} s`,
+      name: `${AT_ONCE} volumes created and published`, wanted: '<= 60 s', measured: `${seconds.toFixed(1)} s`,
       met: seconds <= 60,
+    },
+    {
+      name: 'publish, stage and publish of a blank 10 GiB volume', wanted: '<= 3 s',
+      measured: isUsed ? ms(firstUse.allMs) : undefined, met: isUsed ? firstUse.allMs <= 3000 : undefined,
+      ...(isUsed ? {} : { note: firstUse }),
+    },
+    {
+      name: 'resident memory of the controller with a thousand volumes', wanted: '<= 200 MiB', measured: mib(bytes),
+      met: bytes <= 200 * MIB,
     },
   ]
 }
