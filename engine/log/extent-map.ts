@@ -79,6 +79,8 @@ export class ExtentMap {
   readonly index: IndexPort
   /** Changed pages fill the memory: a checkpoint is wanted. Unset: nobody can make one yet (recovery). */
   onPressure: (() => void) | undefined
+  /** What the log says contradicts the index, though every checksum fits. Unset: nobody serves it yet (recovery). */
+  onDisorder: (() => void) | undefined
   /**
    * Pages in which older versions became the head again: whoever looked at heads first and at the history then missed
    * some.

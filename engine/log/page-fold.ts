@@ -2,7 +2,6 @@
  * Folding: a page is made of its values in the index, the entries that waited for it and the tombstones over it, and
  * everything that is superseded on the way is resolved.
  */
-import { assert } from '../assert.ts'
 import { TRANSFORM } from '../transform/transform.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import {
@@ -31,7 +30,10 @@ interface Step {
   at: number
 }
 
-/** Bring index values, pending entries and tombstones together, by (epoch, seq). */
+/**
+ * Bring index values, pending entries and tombstones together, by (epoch, seq).
+ * @returns undefined: the index has no value, or one that contradicts the log; what was counted by then counts no more
+ */
 export function foldPage(
   extents: ExtentMap,
   map: VolumeMap,
@@ -75,24 +77,28 @@ export function foldPage(
   if (extents.rebuilding || map.tombstones.length > 0)
     steps.sort((a, b) => compareVersions(a.words, a.at, b.words, b.at))
   if (extents.rebuilding) resolveAll(extents, page, steps)
-  else for (const step of steps) resolve(extents, page, step)
+  else if (!steps.every((step) => resolve(extents, page, step))) {
+    extents.onDisorder?.()
+    return undefined
+  }
   if (map.descriptor.deleted) dropHeads(extents, page)
   extents.noteDirty(page)
   return page
 }
 
-function resolve(extents: ExtentMap, page: MapPage, step: Step): void {
+/** False: a version arrives that is not newer than what is there, as no log of ours has them. */
+function resolve(extents: ExtentMap, page: MapPage, step: Step): boolean {
   const at = step.index * ENTRY_WORDS
   if (page.words[at] !== 0 && compareVersions(page.words, at, step.words, step.at) >= 0) {
     // A tombstone that is already in the page, or older than what is there.
-    assert(storedUnitsOf(step.words, step.at) === 0, 'a version arrives after all older ones')
-    return
+    return storedUnitsOf(step.words, step.at) === 0
   }
   if (kindOf(step.words, step.at) === ENTRY_KIND.data) extents.replace(page, step.index, step.words, step.at)
   else {
     for (let i = 0; i < ENTRY_WORDS; i++) extents.scratch[i] = step.words[step.at + i]!
     extents.zeroBlock(page, step.index, extents.scratch)
   }
+  return true
 }
 
 const isMark = ({ words, at }: Step): boolean => (transformOf(words, at) & TRANSFORM.lost) !== 0

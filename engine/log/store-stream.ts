@@ -176,6 +176,7 @@ export class StoreStream {
       nextBatch: state.nextBatch,
       syncsMax: context.syncsMax,
     })
+    this.map.onDisorder = () => this.log.fail('its log contradicts its index')
   }
 
   get failed(): boolean {
