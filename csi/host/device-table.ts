@@ -6,6 +6,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { HoldfastError } from '../../engine/errors.ts'
+import { isCount, isRecord, isText } from '../../engine/value-shape.ts'
 import type { DeviceWish, StagedMount } from './host-devices.ts'
 
 export const TABLE_VERSION = 1
@@ -109,8 +110,9 @@ export class DeviceTable implements EntryStore {
   }
 }
 
-const isText = (value: unknown): value is string => typeof value === 'string'
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+const isMount = (value: unknown): boolean =>
+  isRecord(value) && isText(value.path) && isText(value.fileSystem)
+  && Array.isArray(value.options) && value.options.every(isText)
 
 /** Whole, or refused: an entry of a later version may mean something that we would undo. */
 export function decodeEntry(text: string, file: string): TableEntry {
@@ -129,7 +131,8 @@ export function decodeEntry(text: string, file: string): TableEntry {
   const texts = [volumeId, backend, socket, mode, device?.kind].every(isText)
   const { sizeBytes, blockSizeBytes, connections, deadConnectionMs } = found
   const counts = [generation, sizeBytes, blockSizeBytes, connections, deadConnectionMs].every(isCount)
-  const isWhole = texts && counts && Array.isArray(mounts) && typeof found.readOnly === 'boolean'
+  const isStaged = Array.isArray(mounts) && mounts.every(isMount)
+  const isWhole = texts && counts && isStaged && typeof found.readOnly === 'boolean'
   if (!isWhole || !/^[0-9a-f]{32}$/.test(volumeId!) || !path.basename(file).startsWith(volumeId!)) {
     return refuse('it is damaged')
   }

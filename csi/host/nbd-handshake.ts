@@ -27,6 +27,7 @@ const GREETING_BYTES = 18
 const REPLY_BYTES = 20
 /** Of one reply; those that are of use here have 14 at most. */
 const REPLY_DATA_BYTES_MAX = 64 * 1024
+const REASON_BYTES_MAX = 200
 const SECTOR_BYTES = 512
 const PAGE_BYTES = 4096
 const F_DUPFD_CLOEXEC = 1030
@@ -93,9 +94,10 @@ export class ClientHandshake {
     if (this.#pending.length < REPLY_BYTES + length) return { type: 'more' }
     const data = this.#pending.subarray(REPLY_BYTES, REPLY_BYTES + length)
     this.#pending = this.#pending.subarray(REPLY_BYTES + length)
-    if (type >= NBD_REP_FLAG_ERROR) return { type: 'refused', reason: data.toString() || `error ${type}` }
+    if (type >= NBD_REP_FLAG_ERROR) return { type: 'refused', reason: shown(data) || `error ${type}` }
     if (type === NBD_REP_ACK) {
       if (this.#facts === undefined) return { type: 'refused', reason: 'it did not say how large the export is' }
+      if (!Number.isSafeInteger(this.#facts.sizeBytes)) return { type: 'refused', reason: 'its export is too large' }
       return { type: 'over', facts: { ...this.#facts, blockSizeBytes: this.#blockSizeBytes } }
     }
     if (type === NBD_REP_INFO) this.#info(data)
@@ -112,6 +114,10 @@ export class ClientHandshake {
     }
   }
 }
+
+/** One line, and not long, of what a server says. */
+const shown = (data: Buffer): string =>
+  data.toString('latin1', 0, REASON_BYTES_MAX).replace(/[^\x20-\x7e]+/g, ' ').trim()
 
 export interface Dialled {
   /** The caller's. */

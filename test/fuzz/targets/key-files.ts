@@ -4,7 +4,7 @@
  */
 import { createHash, X509Certificate } from 'node:crypto'
 import { assert } from '../../../engine/assert.ts'
-import { unwrapDataKey, newEncryption, unwrapKeys } from '../../../cluster/keys/data-key.ts'
+import { unwrapDataKey, unwrapKeys } from '../../../cluster/keys/data-key.ts'
 import { decodeKey, userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { decodeEncryption } from '../../../cluster/store/volume-records.ts'
 import { makeAuthority } from '../../../cluster/tls/certificate.ts'
@@ -15,8 +15,13 @@ import type { Target } from '../target.ts'
 const VOLUME = '22'.repeat(16)
 const user = userKeyOf(new Uint8Array(32).fill(9))
 const place = { cipher: 'aes-256-xts', volumeId: VOLUME, keyNumber: 1 } as const
-const ENCRYPTION = newEncryption('aes-256-xts', VOLUME, user)
-const GENUINE = ENCRYPTION.keys[0]!.dataKey!.wrapped
+/** Wrapped once and for all: what each process made anew would be forged for the next one, and open all the same. */
+const GENUINE = 'eXkpThAL4COLH/bIox6d4LPo/y+0PCjjzDLEHxEXh+inwjU6lYNxDhelMAUjLLaCUEiRAtSU0Yz7A93ewUOtwi8Jd0/1bsQO'
+  + 'zFf06J86gbcxlRLTyLUzwjNk+gY='
+const ENCRYPTION = {
+  cipher: 'aes-256-xts', keys: [{ volumeId: VOLUME, dataKey: { wrappedBy: user.id, wrapped: GENUINE } }],
+} as const
+assert(unwrapDataKey(ENCRYPTION.keys[0].dataKey, user, place) !== undefined, 'what is genuine opens')
 const CA = makeAuthority({
   commonName: 'test', nowMs: Date.now(), validMs: 3_600_000,
   uri: identityUri({ clusterId: VOLUME, role: 'admin', name: 'ca' }),

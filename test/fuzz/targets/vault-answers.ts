@@ -3,6 +3,7 @@
  * refusal in words, of one line that is not long; nothing of a file but a key server's address makes requests.
  */
 import { assert } from '../../../engine/assert.ts'
+import { DATA_KEY_BYTES } from '../../../cluster/keys/data-key.ts'
 import { dataKeyIn, transitAnswerOf, wrapIn } from '../../../cluster/keys/transit-answer.ts'
 import { kmsConfigOf } from '../../../cluster/keys/kms-config.ts'
 import { chosen, oneOf, refusable } from '../target.ts'
@@ -13,7 +14,7 @@ const DECODERS = [
     const { data, errors } = transitAnswerOf(bytes)
     assert(/^[\x20-\x7e]{0,200}$/.test(errors), 'what is told of it is one line')
     const key = dataKeyIn(data)
-    if (key !== undefined) assert(key.reveal().length === 32, 'a data key has 32 bytes')
+    if (key !== undefined) assert(key.reveal().length === DATA_KEY_BYTES, 'a data key has its length')
     key?.erase()
     assert((wrapIn(data)?.length ?? 0) <= 4096, 'a wrapped key is not long')
   },
@@ -31,7 +32,7 @@ const config = { type: 'vault-transit', address: 'https://vault:8200', mount: 'a
 export const target: Target = {
   parsers: ['cluster/keys/transit-answer.ts', 'cluster/keys/kms-config.ts'],
   seeds: () => [
-    chosen(0, JSON.stringify({ data: { plaintext: Buffer.alloc(32, 5).toString('base64') } })),
+    chosen(0, JSON.stringify({ data: { plaintext: Buffer.alloc(DATA_KEY_BYTES, 5).toString('base64') } })),
     chosen(0, JSON.stringify({ data: { ciphertext: `vault:v1:${'A'.repeat(80)}` } })),
     chosen(0, JSON.stringify({ errors: ['permission denied', 'no\nmore'] })),
     chosen(1, JSON.stringify(config)),
