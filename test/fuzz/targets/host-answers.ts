@@ -1,7 +1,7 @@
 /**
  * What a host says to its device keeper: the kernel by netlink and in mountinfo, the data process in the handshake of
- * an attachment, and the keeper's own table. Promises: what does not add up is left out or refused in words; what is taken
- * is whole, and fits what is made of it.
+ * an attachment, and the keeper's own table. Promises: what does not add up is left out or refused in words; what is
+ * taken is whole, and fits what is made of it.
  */
 import { assert } from '../../../engine/assert.ts'
 import { decodeEntry } from '../../../csi/host/device-table.ts'
