@@ -345,6 +345,8 @@ export interface AttachVolumeRequest {
   primary?: boolean
   /** Only while that node holds fewer volumes, or this one; 0: however many. */
   heldMost?: number
+  /** Only while no other generation was given or spent since the caller read this one; null: whatever happened. */
+  follows?: { generation: number } | null
 }
 
 export interface DetachVolumeRequest {
@@ -355,6 +357,8 @@ export interface DetachVolumeRequest {
   all?: boolean
   /** Only who holds it under this generation or an older one; 0: that of the volume when it is first looked at. */
   generation?: number
+  /** No attachment that follows a generation of before begins any more, also when nobody held it. */
+  spend?: boolean
 }
 
 export interface Explanation {

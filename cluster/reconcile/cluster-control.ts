@@ -63,6 +63,9 @@ const HEALTHY_WAIT_MS = 5_000
 const INFORMED_WAIT_MS = 2_500
 /** A volume that is not served by then goes on by itself; the caller hears what it waits for. */
 const SERVED_WAIT_MS = 30_000
+/** The watch of the cluster store is late by milliseconds. */
+const SEEN_WAIT_MS = 2_000
+const LOOK_EVERY_MS = 20
 
 export interface ClusterControlOptions {
   /** Name of this one. */
@@ -295,16 +298,29 @@ export class ClusterControl implements ControlApi {
     return this.view(record)
   }
 
-  async attachVolume({ name, node, mode, force, primary, heldMost = 0 }: AttachVolumeRequest): Promise<Volume> {
+  async attachVolume(request: AttachVolumeRequest): Promise<Volume> {
+    const { name, node, mode, force, primary, heldMost = 0, follows } = request
     this.checkNode(node)
-    const wish = { node, mode: checkHoldingMode(mode), force }
+    const wish = { node, mode: checkHoldingMode(mode), force, follows: follows?.generation }
     const record = await this.wishes.find(name)
     const { spec: { id } } = record
     if (heldMost > 0) this.checkRoom(node, id, heldMost)
     const config = await this.wishes.attach(record, wish, await this.clientsOf(id))
     if (primary === true) await this.leadAt(node, config)
     await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
+    await this.untilSeen(config)
     return { ...this.view(record), attach: attachOf(config.attach) }
+  }
+
+  /** Who reads the volume next, to attach it behind what was agreed here, finds that generation; or after so long. */
+  private async untilSeen({ volumeId, attach: { generation } }: VolumeConfig): Promise<void> {
+    const { controller, nowMs } = this.options
+    const deadlineMs = nowMs() + SEEN_WAIT_MS
+    const isSeen = (): boolean =>
+      (controller.term()?.cluster.volumes.get(volumeId)?.config?.attach.generation ?? generation) >= generation
+    while (!isSeen() && nowMs() < deadlineMs) {
+      await Promise.race([controller.passed(), new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))])
+    }
   }
 
   /** As far as is known here: several that are asked for at once may be some too many. */
@@ -319,11 +335,13 @@ export class ClusterControl implements ControlApi {
   }
 
   /** It is looked at whether others are refused, also of a node that does not hold it: maybe it did a moment ago. */
-  async detachVolume({ name, node, all, generation = 0 }: DetachVolumeRequest): Promise<Volume> {
+  async detachVolume({ name, node, all, generation = 0, spend = false }: DetachVolumeRequest): Promise<Volume> {
     this.term()
-    const { record, config, was } = await this.wishes.detach(name, all === true ? 'all' : { node }, generation)
+    const from = all === true ? 'all' : { node }
+    const { record, config, was } = await this.wishes.detach(name, from, generation, spend)
     if (config !== undefined && was) await this.wishes.endLead(config).catch(onlyExpected)
     if (config !== undefined && record.trash === null) await untilOthersAreRefused(this.options, record, config)
+    if (config !== undefined) await this.untilSeen(config)
     if (!was && all !== true) {
       const { holders = {}, mode = 'open' } = config?.attach ?? {}
       const newer = Object.keys(holders).filter((one) => node === '' || one === node)
@@ -331,8 +349,8 @@ export class ClusterControl implements ControlApi {
       if (newer.length > 0) {
         throw new HoldfastError('volume-attached', { name: record.spec.name, holders: newer.join(', '), mode })
       }
-      const from = node === '' ? 'any node' : shown(node)
-      throw new HoldfastError('volume-not-attached', { name: record.spec.name, node: from })
+      const whom = node === '' ? 'any node' : shown(node)
+      throw new HoldfastError('volume-not-attached', { name: record.spec.name, node: whom })
     }
     const volume = this.view(record)
     return config === undefined ? volume : { ...volume, attach: attachOf(config.attach) }

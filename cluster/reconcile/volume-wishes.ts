@@ -9,7 +9,9 @@
  *   restore  name (put anew, so that a deletion under way does not free it) -> record -> is the name still ours?
  */
 import { randomUUID } from 'node:crypto'
-import { attached, attachedAnew, detached, isInForce, losers, restingMode } from '../../engine/control/attach-wish.ts'
+import {
+  attached, attachedAnew, detached, isInForce, losers, restingMode, spent,
+} from '../../engine/control/attach-wish.ts'
 import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { deleted, purged, restored } from '../../engine/control/volume-record.ts'
 import type { Move, VolumeRecord } from '../../engine/control/volume-record.ts'
@@ -40,6 +42,8 @@ export interface AttachWish {
   mode: HoldingMode
   /** Whoever loses it by that. */
   force: boolean
+  /** Only while this is the newest generation; undefined: whatever it is. */
+  follows?: number | undefined
 }
 
 /** A connection, by the generation under which it was made. */
@@ -170,14 +174,19 @@ export class VolumeWishes {
   /**
    * That node's clients may use it, and nobody's of an older generation (engine/control/SPEC.md section 13).
    * @param clients  as far as they are known; those of an open volume lose it
-   * @throws HoldfastError `volume-attached` or `volume-in-use` unless it is forced
+   * @throws HoldfastError `attachment-overtaken`; `volume-attached` or `volume-in-use` unless it is forced
    */
   async attach(wished: VolumeRecord, wish: AttachWish, clients: readonly Client[]): Promise<VolumeConfig> {
-    const { node, mode, force } = wish
+    const { node, mode, force, follows } = wish
     const { id, name } = wished.spec
     const config = await this.reconfigure(id, name, (now) => {
       const next = attached(now, node, mode, randomUUID())
-      if (next === now || force) return next
+      if (next === now) return next
+      const { generation } = now.attach
+      if (follows !== undefined && generation !== follows) {
+        throw new HoldfastError('attachment-overtaken', { name, node, read: follows, generation })
+      }
+      if (force) return next
       const losing = losers(now, node, mode)
       if (losing.length > 0) throw attachedError(name, now, losing)
       const sessions = clients.filter((client) => isInForce(now.attach, client)).length
@@ -194,11 +203,12 @@ export class VolumeWishes {
    * By id or name, also in the trash. @param from  empty: the only one that holds it; all: whoever does
    * @param generation  who holds it under a newer one keeps it; 0: newer than it is when it is first read, however
    * often somebody else is faster then
+   * @param spend  no attachment that follows a generation of before begins any more
    * @returns what is agreed, undefined: nothing yet, so nobody holds it; `was`: whether it was attached
    * @throws HoldfastError `parameter` when several hold it and none is named
    */
   async detach(
-    given: string, from: { node: string } | 'all', generation = 0,
+    given: string, from: { node: string } | 'all', generation = 0, spend = false,
   ): Promise<{ record: VolumeRecord; config: VolumeConfig | undefined; was: boolean }> {
     const record = await this.findAnywhere(given)
     const { spec: { id, name } } = record
@@ -211,10 +221,11 @@ export class VolumeWishes {
       if (from !== 'all' && node === '' && holders.length > 1) {
         throw new HoldfastError('parameter', { parameter: 'from', value: 'none', allowed: holders.sort().join(', ') })
       }
-      const leaving = heldUpTo(newest, now, node === '' ? holders : [node])
-      const rest = detached(now, leaving, restingMode(record.attachMode), randomUUID())
+      const asked = node === '' ? holders : [node]
+      const rest = detached(now, heldUpTo(newest, now, asked), restingMode(record.attachMode), randomUUID())
       was ||= rest !== now
-      return rest
+      const isOver = asked.every((one) => rest.attach.holders[one] === undefined)
+      return spend && isOver ? spent(rest, randomUUID()) : rest
     }
     const config = await this.reconfigure(id, name, next).catch((error: unknown) => {
       if (error instanceof HoldfastError && error.code === 'volume-waits') return undefined

@@ -2,6 +2,9 @@
  * ControllerPublishVolume and ControllerUnpublishVolume: who may write to a volume is the attach generation of its
  * configuration, and these ask for one and give it back. The generation goes to the node in the publish context, which
  * stages no older one than it has seen.
+ *
+ * An attachment whose outcome nobody knows begins nothing behind an Unpublish that was answered (N4): it names the
+ * generation that it follows, and the Unpublish has spent another one.
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
 import type { DetachVolumeRequest } from '../../cluster/api/definition.ts'
@@ -19,7 +22,8 @@ export interface PublishContext { [GENERATION]: string; [MODE]: string }
 
 /**
  * @param volumesMax  that a node may hold; 0: however many
- * @throws CsiRefusal, HoldfastError `volume-attached` with the holders in it, `node-attachments`
+ * @throws CsiRefusal, HoldfastError `volume-attached` with the holders in it, `node-attachments`,
+ * `attachment-overtaken`
  */
 export async function publishVolume(
   api: ControlClient, { volumeId, nodeId, volumeCapability, readonly }: ControllerPublishVolumeRequest,
@@ -34,7 +38,10 @@ export async function publishVolume(
       + 'unpublish it there first')
   }
   // The lead follows the pod where a copy is in sync.
-  const asked = api.attachVolume({ name: id, node: nodeId, mode, force: false, primary: true, heldMost: volumesMax })
+  const asked = api.attachVolume({
+    name: id, node: nodeId, mode, force: false, primary: true, heldMost: volumesMax,
+    follows: { generation: before.generation },
+  })
   const answer = await unless('node-not-found', asked)
   if (answer === undefined) throw notFound(`there is no node ${shown(nodeId)}; \`holdfast node ls\` shows the nodes`)
   const { attach } = answer
@@ -57,7 +64,7 @@ export async function unpublishVolume(
   const seen = await findVolume(api, volumeId)
   // Also of a volume in the trash, which is not shown: nobody publishes that anew.
   const generation = seen?.attach.generation ?? 0
-  const asked = detached(api, { name: volumeId, node: nodeId, all: nodeId === '', generation })
+  const asked = detached(api, { name: volumeId, node: nodeId, all: nodeId === '', generation, spend: true })
   await unless('volume-not-found', unless('volume-not-attached', asked))
   return {}
 }

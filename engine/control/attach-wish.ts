@@ -4,7 +4,7 @@
  *
  *   rests (`open`, or held by nobody)  -- attach -->  held by nodes  -- the last one lets go -->  rests
  */
-import { withHolder, withHolderAnew, withoutHolder } from '../replication/configuration.ts'
+import { assertConfig, withHolder, withHolderAnew, withoutHolder } from '../replication/configuration.ts'
 import type { Attach, AttachMode, NodeId, VolumeConfig } from '../replication/configuration.ts'
 
 /** In which a node may hold a volume; in `open` nobody holds it. */
@@ -43,6 +43,18 @@ export function detached(
   const isHeld = Object.keys(next.attach.holders).length > 0
   if (next === config || isHeld || restsIn !== 'open') return next
   return withHolder(next, nodes[0]!, restsIn, nonce)
+}
+
+/**
+ * One generation is nobody's, so that no attachment that follows one of before begins any more (A7). In mode `open` it
+ * would end the sessions of those who use it: the same object.
+ */
+export function spent(config: VolumeConfig, nonce: string): VolumeConfig {
+  const { attach } = config
+  if (attach.mode === 'open') return config
+  const next = { ...config, attach: { ...attach, generation: attach.generation + 1 }, nonce }
+  assertConfig(next)
+  return next
 }
 
 /** Everybody who used it has to attach anew, under a generation that is given here; who holds it goes on holding it. */

@@ -168,6 +168,64 @@ t.test('letting go ends no attachment that was begun behind it', async (t) => {
   t.same(holders, { n1: generation }, 'who came between keeps it')
 })
 
+t.test('an attachment of unknown outcome begins nothing behind a letting go that was answered', async (t) => {
+  const { cluster, volumes, made: { id }, agreed } = await withVolume(t, { 'attach-mode': 'single' })
+  const follows = async () => ({ generation: (await volumes.getVolume({ name: id })).attach.generation })
+  const attach = async (node: string, more: object = {}) =>
+    (await volumes.attachVolume({ name: id, node, mode: '', force: false, follows: await follows(), ...more })).attach
+  const letGo = (node: string) => volumes.detachVolume({ name: id, node, generation: 0, spend: true })
+  /** Its caller has given up, and it goes on behind what the others do. */
+  const late = async (between: () => Promise<unknown>, more: object = {}) => {
+    const read = await follows()
+    await between()
+    return volumes.attachVolume({ name: id, node: 'n1', mode: '', force: false, follows: read, ...more })
+  }
+  const overtaken = { code: 'attachment-overtaken', message: /not attached to n1: its attachments have changed/ }
+  const nothingThere = () => t.rejects(letGo('n1'), { code: 'volume-not-attached' })
+  await t.rejects(late(nothingThere), overtaken)
+  t.same((await agreed()).holders, {})
+  const held = await attach('n1')
+  t.same(await attach('n1', { follows: { generation: 0 } }), held, 'it holds it: nothing is begun')
+  await t.rejects(late(() => letGo('n1')), overtaken)
+  await t.rejects(late(() => letGo('n1').catch(() => undefined), { force: true }), overtaken)
+  t.same((await agreed()).holders, {})
+  // Beside another holder, which keeps what it has.
+  await attach('n2')
+  const { holders } = await agreed()
+  await t.rejects(late(nothingThere, { force: true }), overtaken)
+  t.same((await agreed()).holders, holders)
+  await t.rejects(late(async () => {
+    await nothingThere()
+    await volumes.detachVolume({ name: id, node: 'n2' })
+  }), overtaken, 'also when the other one went without spending')
+
+  // Between the look and the compare-and-swap.
+  const { generation } = await agreed()
+  const others = new VolumeWishes(new RecordStore(cluster.store))
+  let isBetween = false
+  class Slow extends RecordStore {
+    override async put(...words: Parameters<RecordStore['put']>): Promise<boolean> {
+      if (words[0] === configKey(id) && !isBetween) {
+        isBetween = true
+        await others.detach(id, { node: 'n1' }, 0, true)
+      }
+      return super.put(...words)
+    }
+  }
+  const slow = new VolumeWishes(new Slow(cluster.store))
+  const wish = { node: 'n1', mode: 'single', force: false, follows: generation } as const
+  await t.rejects(slow.attach(await slow.find(id), wish, []), overtaken)
+  t.ok(isBetween)
+  t.same((await agreed()).holders, {})
+  t.equal((await attach('n1')).holders.length, 1, 'who looks again gets it')
+})
+
+t.test('letting go spends no generation of an open volume', async (t) => {
+  const { cluster, made: { id }, agreed } = await withVolume(t)
+  await new VolumeWishes(new RecordStore(cluster.store)).detach(id, { node: 'n1' }, 0, true)
+  t.same(await agreed(), { mode: 'open', generation: 1, holders: {} })
+})
+
 t.test('an attachment that finds a deletion gives back its own alone', async (t) => {
   const { cluster, made: { id }, agreed } = await withVolume(t)
   const others = new VolumeWishes(new RecordStore(cluster.store))

@@ -33,6 +33,7 @@ t.test('it is up to the generation that was there', async (t) => {
   t.same(await unpublish('n1'), {})
   t.same(await unpublish(''), {})
   t.same(asked.map(({ node, all, generation }) => [node, all, generation]), [['n1', false, 5], ['', true, 5]])
+  t.ok(asked.every(({ spend }) => spend), 'what is attached late begins nothing')
   const other = cluster(undefined, 'volume-not-attached')
   t.same(await other.unpublish('n1'), {})
   t.same(other.asked[0]?.generation, 0, 'of a volume in the trash')
