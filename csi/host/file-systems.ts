@@ -56,20 +56,23 @@ export async function makeUnlessThere(wish: FormatWish): Promise<boolean> {
       if (isReadOnly) throw refused('no file system, and it is attached for reading only')
       if (content.kind === 'blank' && await wish.holdsData()) throw refused('data that is no file system')
       if (content.kind === 'blank') await putMark(devicePath)
-      await make(devicePath, fsType)
+      await make(devicePath, fsType, content.kind === 'blank')
       await takeMark(devicePath)
       return true
   }
 }
 
 /**
- * What is not discarded reads as zeroes: the device was blank. An ext4 journal is zeroed all the same, by mkfs: of one
- * that was half made before, parts may be there.
+ * What is not discarded reads as zeroes: the device was blank. So is the journal of an ext4 then, which is tens of MiB;
+ * where one was half made before, parts of that may be there, and mkfs zeroes it.
  */
-async function make(devicePath: string, fsType: FileSystem): Promise<void> {
+async function make(devicePath: string, fsType: FileSystem, isBlank = false): Promise<void> {
   const run = { what: `make ${fsType} on ${devicePath}`, deadlineMs: MAKE_DEADLINE_MS }
   if (fsType === 'xfs') await hostCommand('mkfs.xfs', ['-f', '-K', '-q', devicePath], run)
-  else await hostCommand('mkfs.ext4', ['-F', '-q', '-m', '0', '-E', 'nodiscard,lazy_itable_init=1', devicePath], run)
+  else {
+    const lazily = `nodiscard,lazy_itable_init=1${isBlank ? ',lazy_journal_init=1' : ''}`
+    await hostCommand('mkfs.ext4', ['-F', '-q', '-m', '0', '-E', lazily, devicePath], run)
+  }
 }
 
 /**

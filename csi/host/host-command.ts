@@ -22,6 +22,7 @@ const PACKAGES = {
   'mount': 'mount',
   'nbdfuse': 'libnbd-bin',
   'resize2fs': 'e2fsprogs',
+  'sync': 'coreutils',
   'umount': 'mount',
   'xfs_growfs': 'xfsprogs',
 } as const

@@ -26,8 +26,10 @@ import type {
   NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest,
 } from './node-requests.ts'
 import { publish, unpublish } from './publishing.ts'
-import { stage, stageNoteOf, unstage } from './staging.ts'
+import { stageNoteOf } from './stage-notes.ts'
+import { stage } from './staging.ts'
 import type { StagingOptions } from './staging.ts'
+import { unstage } from './unstaging.ts'
 import { mountOf } from '../host/volume-mounts.ts'
 import { conditionHere, usageOf } from './volume-stats.ts'
 
@@ -106,8 +108,22 @@ function stageOf(options: NodeServiceOptions, request: NodeStageVolumeRequest): 
   const attachment = attachmentOf(publishContext)
   return async () => {
     const volume = await volumeById(options.api, volumeId)
-    await stage(options, { volume, attachment, use, stagingPath }, () => options.keys.put(volume, secrets))
+    try {
+      await stage(options, { volume, attachment, use, stagingPath }, () => options.keys.put(volume, secrets))
+    } catch (error) {
+      await takeUnusedKey(options, volumeId)
+      throw error
+    }
     return {}
+  }
+}
+
+/** Nobody unstages what was refused for good. What is not taken now goes with an unstage. */
+async function takeUnusedKey({ devices, keys }: NodeServiceOptions, volumeId: string): Promise<void> {
+  try {
+    if (await devices.find(volumeId) === undefined) keys.take(volumeId)
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error
   }
 }
 

@@ -8,7 +8,7 @@ import type { HostDevice, HostDevices, StagedMount } from '../host/host-devices.
 import { isReadOnly, mountAt } from '../host/mountinfo.ts'
 import { bindMount, makeMountPoint, makeReadOnly, removeMountPoint, unmountAll } from '../host/mounting.ts'
 import type { Use } from './node-requests.ts'
-import { PUBLISHED, otherDevices, stageNoteOf } from './staging.ts'
+import { PUBLISHED, otherDevices, stageNoteOf } from './stage-notes.ts'
 import { isMountOf, mountOf } from '../host/volume-mounts.ts'
 
 export interface PublishWish {

@@ -4,6 +4,7 @@
  * may be repeated, come late, or be cut off. Kept: N2, N3, N5.
  */
 import { existsSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import path from 'node:path'
 import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
@@ -15,9 +16,9 @@ import { mountAt } from '../host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
 import type { Attachment, Use } from './node-requests.ts'
 import { allMountsOf, isMountOf, mountOf } from '../host/volume-mounts.ts'
+import { PUBLISHED, otherDevices, stageNoteOf } from './stage-notes.ts'
+import { endOver } from './unstaging.ts'
 
-/** What a mount of what was staged is noted as, in the place of a file system. */
-export const PUBLISHED = 'bind'
 const ATTACHED_FOLDER = 'attached'
 const OFFER_WAIT_MS = 20_000
 const OFFER_LOOK_EVERY_MS = 50
@@ -41,23 +42,42 @@ export interface StageWish {
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Which of what is noted of a device is its stage. */
-export const stageNoteOf = ({ mounts }: HostDevice): StagedMount | undefined =>
-  mounts.find(({ fileSystem }) => fileSystem !== PUBLISHED)
+/**
+ * One that fails leaves nothing that it made.
+ * @param unlock  what its data process needs to serve it; once it is known that the attachment is not past
+ */
+export async function stage(options: StagingOptions, wish: StageWish, unlock: () => Promise<void>): Promise<void> {
+  const before = await options.devices.find(wish.volume.id)
+  try {
+    await stageOver(options, wish, unlock, before)
+  } catch (error) {
+    const { generation } = wish.attachment
+    const isKept = before !== undefined
+      && (before.generation > generation || (before.generation === generation && stageNoteOf(before) !== undefined))
+    if (!isKept) await undo(options, wish)
+    throw error
+  }
+}
 
-/** Whose mounts are none of this volume's. */
-export const otherDevices = async (devices: HostDevices, volumeId: string): Promise<HostDevice[]> =>
-  (await devices.list()).filter((one) => one.volumeId !== volumeId)
+/** Kubelet does not unstage what was refused for good. What cannot be undone now is undone by an unstage. */
+async function undo({ devices }: StagingOptions, { volume: { id } }: StageWish): Promise<void> {
+  try {
+    const device = await devices.find(id)
+    if (device !== undefined && allMountsOf(device).length === 0) await devices.detach(id)
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error
+  }
+}
 
-/** @param unlock  what its data process needs to serve it; once it is known that the attachment is not past */
-export async function stage(options: StagingOptions, asked: StageWish, unlock: () => Promise<void>): Promise<void> {
+async function stageOver(
+  options: StagingOptions, asked: StageWish, unlock: () => Promise<void>, present: HostDevice | undefined,
+): Promise<void> {
   const { devices, nodeFolder } = options
   const { volume, attachment: { generation, mode } } = asked
   // Where only reading was given, nothing is written, whatever the pod could do: no log is replayed either.
   const use = { ...asked.use, isReadOnly: asked.use.isReadOnly || mode === 'read-only' }
   const wish = { ...asked, use }
   if (use.fsType !== undefined && mode === 'shared') throw new HoldfastError('mount-shared', { volume: volume.name })
-  const present = await devices.find(volume.id)
   if (present !== undefined) await endFormerStage(options, wish, present)
   checkNotPast(options, wish)
   await unlock()
@@ -68,7 +88,29 @@ export async function stage(options: StagingOptions, asked: StageWish, unlock: (
   })
   await checkStagedAlike(wish, device)
   if (use.fsType === undefined) return noteStage(options, wish, device)
-  await mountStaged(options, wish, device)
+  await asOne(options, device, () => mountStaged(options, wish, device))
+}
+
+/**
+ * From the look to the mount it is one device: while it is open its index goes to no other volume, whatever becomes of
+ * it, and once it is open it is looked at whether it is that of this volume still.
+ */
+async function asOne({ devices }: StagingOptions, device: HostDevice, work: () => Promise<void>): Promise<void> {
+  const { volumeId, path: devicePath, generation } = device
+  const refused = (reason: string, cause?: unknown): HoldfastError =>
+    new HoldfastError('device-unread', { device: devicePath, reason }, { cause })
+  const file = await open(devicePath, 'r').catch((error: NodeJS.ErrnoException) => {
+    throw refused(error.code ?? error.message, error)
+  })
+  try {
+    const now = await devices.find(volumeId)
+    if (now?.path !== devicePath || now.generation !== generation || now.state !== 'attached') {
+      throw refused(`it is not the device of volume ${volumeId} any more`)
+    }
+    await work()
+  } finally {
+    await file.close()
+  }
 }
 
 /**
@@ -94,24 +136,16 @@ async function endFormerStage(
 }
 
 /**
- * Of an attachment that is over. Its I/O fails only once the device is disconnected, and an unmount that has to write
- * would wait for that; the device is gone only once it is unmounted. So both go on at once.
+ * A generation is given once: one that was given, and is not this node's, will not be.
+ * @throws HoldfastError `generation-past`
  */
-async function endOver(devices: HostDevices, volumeId: string, unmountIt: () => Promise<void>): Promise<void> {
-  const detached = devices.detach(volumeId, { force: true }).catch((error: unknown) => {
-    // Of those who use it, the mounts are ending.
-    if (!(error instanceof HoldfastError) || error.code !== 'device-busy') throw error
-  })
-  const [unmounted, ended] = await Promise.allSettled([unmountIt(), detached])
-  for (const one of [unmounted, ended]) if (one.status === 'rejected') throw one.reason
-  await devices.detach(volumeId, { force: true })
-}
-
-/** @throws HoldfastError `generation-past` */
 function checkNotPast({ node }: StagingOptions, { volume, attachment: { generation } }: StageWish): void {
-  const holder = volume.attach.holders.find((one) => one.node === node)
-  if (holder === undefined || holder.generation <= generation) return
-  const reason = `${node} has generation ${holder.generation} of it now`
+  const { generation: highest, holders } = volume.attach
+  const holder = holders.find((one) => one.node === node)
+  // What was looked at may be older than the attachment.
+  if (highest < generation || holder?.generation === generation) return
+  const reason = holder === undefined ? `${node} does not hold it any more`
+    : `${node} has generation ${holder.generation} of it now`
   throw new HoldfastError('generation-past', { volume: volume.name, asked: generation, reason })
 }
 
@@ -187,33 +221,4 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
   }
   // A clone, or a volume that was resized while nobody had it; also after a kill between mount and this.
   if (!isReadOnly) await growFileSystem(device.path, stagingPath, fsType)
-}
-
-/** Nothing of it is mounted or attached here afterwards; of what is staged at another path nothing is touched. */
-export async function unstage(options: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
-  const { devices } = options
-  const device = await devices.find(volumeId)
-  const others = await otherDevices(devices, volumeId)
-  const order = { volume: volumeId, devicePath: device?.path ?? '', isOurs: isMountOf(device, others) }
-  const unmountIt = (): Promise<void> => unmountAll(stagingPath, order)
-  const noted = device === undefined ? undefined : stageNoteOf(device)
-  if (device === undefined || (noted !== undefined && noted.path !== stagingPath)) return unmountIt()
-  if (await isOver(options, device)) return endOver(devices, volumeId, unmountIt)
-  await unmountIt()
-  await devices.detach(volumeId)
-}
-
-/**
- * The control API says that it is not attached here any more, or anew, and knows of this attachment: a node that was
- * elected before may answer late. While it is silent, it is taken to be attached.
- */
-async function isOver({ api, node }: StagingOptions, { volumeId, generation }: HostDevice): Promise<boolean> {
-  try {
-    const { attach } = await api.getVolume({ name: volumeId })
-    const isHeld = attach.holders.some((one) => one.node === node && one.generation === generation)
-    return attach.generation >= generation && !isHeld
-  } catch (error) {
-    if (error instanceof HoldfastError) return error.code === 'volume-not-found'
-    throw error
-  }
 }

@@ -1,0 +1,55 @@
+/**
+ * A volume leaves this host: what was written reaches it, its mount ends, and then its device. Of an attachment that is
+ * over the device ends while it is unmounted, since its I/O fails only then.
+ */
+import { HoldfastError } from '../../engine/errors.ts'
+import type { HostDevice, HostDevices } from '../host/host-devices.ts'
+import { syncOnce, unmountAll } from '../host/mounting.ts'
+import { isMountOf, mountOf } from '../host/volume-mounts.ts'
+import { otherDevices, stageNoteOf } from './stage-notes.ts'
+import type { StagingOptions } from './staging.ts'
+
+/**
+ * Of an attachment that is over. Its I/O fails only once the device is disconnected, and an unmount that has to write
+ * would wait for that; the device is gone only once it is unmounted. So both go on at once.
+ */
+export async function endOver(devices: HostDevices, volumeId: string, unmountIt: () => Promise<void>): Promise<void> {
+  const detached = devices.detach(volumeId, { force: true }).catch((error: unknown) => {
+    // Of those who use it, the mounts are ending.
+    if (!(error instanceof HoldfastError) || error.code !== 'device-busy') throw error
+  })
+  const [unmounted, ended] = await Promise.allSettled([unmountIt(), detached])
+  for (const one of [unmounted, ended]) if (one.status === 'rejected') throw one.reason
+  await devices.detach(volumeId, { force: true })
+}
+
+/** Nothing of it is mounted or attached here afterwards; of what is staged at another path nothing is touched. */
+export async function unstage(options: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
+  const { devices } = options
+  const device = await devices.find(volumeId)
+  const others = await otherDevices(devices, volumeId)
+  const order = { volume: volumeId, devicePath: device?.path ?? '', isOurs: isMountOf(device, others) }
+  const unmountIt = (): Promise<void> => unmountAll(stagingPath, order)
+  const noted = device === undefined ? undefined : stageNoteOf(device)
+  if (device === undefined || (noted !== undefined && noted.path !== stagingPath)) return unmountIt()
+  if (await isOver(options, device)) return endOver(devices, volumeId, unmountIt)
+  const mount = mountOf(device, stagingPath)
+  if (mount !== undefined && !device.readOnly && noted?.fileSystem !== '') await syncOnce(mount)
+  await unmountIt()
+  await devices.detach(volumeId)
+}
+
+/**
+ * The control API says that it is not attached here any more, or anew, and knows of this attachment: a node that was
+ * elected before may answer late. While it is silent, it is taken to be attached.
+ */
+async function isOver({ api, node }: StagingOptions, { volumeId, generation }: HostDevice): Promise<boolean> {
+  try {
+    const { attach } = await api.getVolume({ name: volumeId })
+    const isHeld = attach.holders.some((one) => one.node === node && one.generation === generation)
+    return attach.generation >= generation && !isHeld
+  } catch (error) {
+    if (error instanceof HoldfastError) return error.code === 'volume-not-found'
+    throw error
+  }
+}

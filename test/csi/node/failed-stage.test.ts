@@ -1,0 +1,94 @@
+/** Risk: a stage that is refused leaves a device or a key on its host, or goes on with a device of another volume. */
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { KubeletFolder } from '../../../csi/host/kubelet-paths.ts'
+import type { HostDevice, HostDevices } from '../../../csi/host/host-devices.ts'
+import { nodeService } from '../../../csi/node/node-service.ts'
+import { Operations } from '../../../csi/operations.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
+import { capability, context } from './killed-host.ts'
+
+const ID = 'c'.repeat(32)
+
+/** @param attached  what an attach does: its device, or its failure */
+function hostOf(t: Test, attached: (device: HostDevice) => HostDevice | undefined) {
+  const dir = realpathSync(temporaryFolder(t))
+  for (const name of ['kubelet', 'n1/attached']) mkdirSync(path.join(dir, name), { recursive: true })
+  writeFileSync(path.join(dir, 'n1/attached', `${ID}.3`), '')
+  const image = path.join(dir, 'image')
+  writeFileSync(image, Buffer.alloc(4096, 7))
+  const own: HostDevice = {
+    volumeId: ID, generation: 3, mode: 'single', path: image, state: 'attached', sizeBytes: 4096, blockSizeBytes: 512,
+    readOnly: false, mounts: [],
+  }
+  const done: string[] = []
+  let device: HostDevice | undefined
+  const devices: HostDevices = {
+    attach: async () => {
+      done.push('attach')
+      device = attached(own)
+      if (device === undefined) throw new HoldfastError('device-unread', { device: image, reason: 'EIO' })
+      return own
+    },
+    detach: async () => {
+      done.push('detach')
+      device = undefined
+    },
+    resize: async () => own,
+    find: async () => device,
+    list: async () => (device === undefined ? [] : [device]),
+    note: async () => own,
+  }
+  const holders = [{ node: 'n1', generation: 3 }]
+  const volume = { id: ID, name: 'data', ioTimeoutMs: 0, attach: { mode: 'single', generation: 3, holders } }
+  const keys = {
+    put: async (): Promise<void> => void done.push('key'), take: (): void => void done.push('key taken'),
+  }
+  const { calls } = nodeService({
+    api: { getVolume: async () => volume } as never, kubelet: new KubeletFolder(path.join(dir, 'kubelet')), node: 'n1',
+    nodeFolder: path.join(dir, 'n1'), zone: 'a', volumesMax: 8, devices, keys, operations: new Operations(),
+  })
+  const stage = (generation = 3) => calls.NodeStageVolume!({
+    volumeId: ID, stagingTargetPath: path.join(dir, 'kubelet/staging'), secrets: {},
+    publishContext: context(generation), volumeCapability: capability('ext4'),
+  } as never)
+  return { done, stage, keep: (kept: Partial<HostDevice>) => (device = { ...own, ...kept }) }
+}
+
+t.test('no device', async (t) => {
+  const { done, stage } = hostOf(t, () => undefined)
+  await t.rejects(stage(), { code: 'device-unread' })
+  t.same(done, ['key', 'attach', 'key taken'])
+})
+
+t.test('a device with something else on it', async (t) => {
+  const { done, stage } = hostOf(t, (device) => device)
+  await t.rejects(stage(), { code: 'device-content' })
+  t.same(done, ['key', 'attach', 'detach', 'key taken'])
+})
+
+t.test('a device that became another one before it was open', async (t) => {
+  for (const other of [{ path: '/dev/null' }, { generation: 4 }, { state: 'detaching' as const }]) {
+    const { stage } = hostOf(t, (device) => ({ ...device, ...other }))
+    await t.rejects(stage(), { code: 'device-unread', message: /not the device of volume c+ any more/ })
+  }
+})
+
+t.test('what was staged stays', async (t) => {
+  const { done, stage, keep } = hostOf(t, (device) => device)
+  keep({ mounts: [{ path: '/elsewhere', fileSystem: 'ext4', options: [] }] })
+  await t.rejects(stage())
+  t.same(done, ['key', 'attach'])
+  keep({ generation: 4 })
+  await t.rejects(stage(), { code: 'generation-past' })
+  t.same(done, ['key', 'attach'])
+})
+
+t.test('a generation that is over is refused at once', async (t) => {
+  const { done, stage } = hostOf(t, (device) => device)
+  await t.rejects(stage(2), { code: 'generation-past', message: /n1 has generation 3 of it now/ })
+  t.same(done, ['key taken'], 'what was brought before')
+})
