@@ -13,6 +13,7 @@ import { DeviceKeeper } from './device-keeper.ts'
 import { DeviceTable } from './device-table.ts'
 import { KernelPort } from './kernel-port.ts'
 import { serveKeeper } from './keeper-service.ts'
+import { tellUdev } from './udev-rules.ts'
 
 export const DEFAULT_STATE = '/var/lib/holdfast/host'
 const GRACE_MS = 200
@@ -32,6 +33,8 @@ export interface KeeperOptions {
 export async function runKeeper({ stateFolder, log, onBug }: KeeperOptions): Promise<RunningKeeper> {
   const lock = lockState(stateFolder)
   const flusher = setIoFlusher() < 0 ? 'refused' : 'set'
+  const udev = tellUdev()
+  if (typeof udev === 'object') log.event('warn', 'udev cannot be told to leave our devices alone', udev)
   const table = new DeviceTable(stateFolder)
   const devices = new DeviceKeeper({ port: new KernelPort(), table, log, onBug })
   const server = await serveKeeper(stateFolder, devices, onBug)
