@@ -306,7 +306,7 @@ export class ClusterControl implements ControlApi {
     const { spec: { id } } = record
     if (heldMost > 0) this.checkRoom(node, id, heldMost)
     const config = await this.wishes.attach(record, wish, await this.clientsOf(id))
-    if (primary === true) await this.leadAt(node, config)
+    if (primary === true || record.dataLocality !== undefined) await this.leadAt(node, config)
     await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
     await this.untilSeen(config)
     return { ...this.view(record), attach: attachOf(config.attach) }

@@ -10,7 +10,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import {
-  attached, attachedAnew, detached, isInForce, losers, restingMode, spent,
+  attached, attachedAnew, detached, isInForce, isLocal, losers, restingMode, spent,
 } from '../../engine/control/attach-wish.ts'
 import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { deleted, purged, restored } from '../../engine/control/volume-record.ts'
@@ -54,6 +54,13 @@ export interface Client {
 
 function attachedError(name: string, { attach }: VolumeConfig, holders: readonly string[]): HoldfastError {
   return new HoldfastError('volume-attached', { name, holders: holders.join(', '), mode: attach.mode })
+}
+
+/** U7. @throws HoldfastError `volume-not-local` */
+function checkLocal({ spec: { name }, dataLocality }: VolumeRecord, config: VolumeConfig, node: string): void {
+  if (dataLocality !== 'strict' || config.attach.holders[node] !== undefined || isLocal(config, node)) return
+  const copies = Object.keys(config.members).filter((one) => isLocal(config, one)).sort().join(', ')
+  throw new HoldfastError('volume-not-local', { name, node, copies })
 }
 
 /** Who holds it by an attachment that was begun later is not who was meant. */
@@ -174,7 +181,7 @@ export class VolumeWishes {
   /**
    * That node's clients may use it, and nobody's of an older generation (engine/control/SPEC.md section 13).
    * @param clients  as far as they are known; those of an open volume lose it
-   * @throws HoldfastError `attachment-overtaken`; `volume-attached` or `volume-in-use` unless it is forced
+   * @throws HoldfastError `attachment-overtaken`, `volume-not-local`; `volume-attached` or `volume-in-use` unless forced
    */
   async attach(wished: VolumeRecord, wish: AttachWish, clients: readonly Client[]): Promise<VolumeConfig> {
     const { node, mode, force, follows } = wish
@@ -186,6 +193,7 @@ export class VolumeWishes {
       if (follows !== undefined && generation !== follows) {
         throw new HoldfastError('attachment-overtaken', { name, node, read: follows, generation })
       }
+      checkLocal(wished, now, node)
       if (force) return next
       const losing = losers(now, node, mode)
       if (losing.length > 0) throw attachedError(name, now, losing)

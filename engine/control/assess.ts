@@ -14,6 +14,7 @@ import { hydrationStep } from './hydration.ts'
 import type { HydrationNeed } from './hydration.ts'
 import { healthOf, lonePrimary } from './health.ts'
 import type { Health } from './health.ts'
+import { lacksCopyAt, usedAt, whyNotNear } from './locality.ts'
 import { withEvicted, withMinInSync, withNewMember, withoutMember } from './member-change.ts'
 import { livenessOf } from './node-state.ts'
 import type { Rebuild, RebuildWhy } from './rebuild-table.ts'
@@ -22,7 +23,9 @@ import { beginPurge, purgeStep, strayStep, trashNext } from './trash.ts'
 import { moved, wantedCopies, wishedMinInSync } from './volume-record.ts'
 
 /** B2, the first comes first. */
-export const RANK = { held: 0, 'at-risk': 1, degraded: 2, add: 3, drain: 4, move: 5, trash: 6, rebalance: 7 } as const
+export const RANK = {
+  held: 0, 'at-risk': 1, degraded: 2, add: 3, drain: 4, move: 5, follow: 6, trash: 7, rebalance: 8,
+} as const
 
 /** A copy that has to be filled: it waits for a place in the rebuild table. */
 export interface CopyNeed {
@@ -34,6 +37,8 @@ export interface CopyNeed {
   liveCopies: number
   /** Where it has to go; empty: wherever is best. */
   to: NodeId | ''
+  /** Preferred among equals: where it is used. */
+  near: NodeId | undefined
   staying: NodeId[]
   taken: Set<NodeId>
 }
@@ -107,6 +112,7 @@ function isAtRest(volume: VolumeView, facts: readonly CopyFact[], { health }: He
   const { record, config, move, reportedOn } = volume
   if (health !== 'healthy' || record!.trash !== null || move !== undefined || entries.length > 0) return false
   if (facts.length !== wantedCopies(record!) || reportedOn.size !== facts.length) return false
+  if (lacksCopyAt(volume) !== undefined) return false
   if (config!.minInSync !== wishedMinInSync(record!)) return false
   return facts.every((fact) => fact.leaving === '' && isComplete(fact) && (fact.isPrimary || fact.status!.hearsPrimary))
 }
@@ -114,6 +120,7 @@ function isAtRest(volume: VolumeView, facts: readonly CopyFact[], { health }: He
 function judge(sight: Sight, health: Health): Assessment {
   const { volume, entries } = sight
   const over = entries.filter((entry) => isOver(sight, entry))
+  noteNear(sight, over)
   const need = needOf(sight, health, over)
   const change = changeOf(sight)
   const orders = [...copyOrders(sight, over), ...eraseOrders(sight), ...handOver(sight)]
@@ -130,6 +137,13 @@ function judge(sight: Sight, health: Health): Assessment {
     next: isTrash ? trashNext(sight.cluster, volume) : nextOf(sight, actions, need),
     isOpen: true,
   }
+}
+
+/** U5: a copy that could not be filled there is not begun again at once. */
+function noteNear({ volume, config, nowMs }: Sight, over: readonly Rebuild[]): void {
+  const near = usedAt(volume)
+  if (near === undefined || config.inSync.includes(near)) return
+  if (over.some(({ to, from }) => to === near && from === '')) volume.nearFailedAtMs = nowMs
 }
 
 function isKeeper({ options }: Cluster, { presence, leaving, status, awayMs, isVouched }: CopyFact): boolean {
@@ -152,7 +166,7 @@ function isOver(sight: Sight, { to, from }: Rebuild): boolean {
   if (nowMs - node.heardAtMs > options.downAfterMs + options.lingerMs) return true
   if (target !== undefined && ['failed', 'absent', 'given-up'].includes(target.presence)) return true
   if (target?.status?.isPoolFull === true) return true
-  const isWished = from !== '' || (move?.what === 'copy' && move.to === to)
+  const isWished = from !== '' || (move?.what === 'copy' && move.to === to) || usedAt(volume) === to
   return isSourceGone(sight) || (!isWished && complete.length >= wanted)
 }
 
@@ -162,7 +176,7 @@ function isSourceGone({ cluster: { options }, facts }: Sight): boolean {
   return presence === 'away' && !isVouched && awayMs > options.downAfterMs + options.lingerMs
 }
 
-/** V2, V3, V7: what is lacking, less what is on its way. */
+/** V2, V3, V7, U2: what is lacking, less what is on its way. */
 function needOf(sight: Sight, { health }: Health, over: readonly Rebuild[]): CopyNeed | undefined {
   const { volume, facts, wanted, keepers, entries, config } = sight
   const record = volume.record!
@@ -175,6 +189,8 @@ function needOf(sight: Sight, { health }: Health, over: readonly Rebuild[]): Cop
   if (count <= 0 && isAtRisk && keepers.length < wanted + 1 && coming.length === 0 && !isFilling) count = 1
   const hasTarget = move?.what === 'copy' && config.members[move.to] === undefined
   if (hasTarget && !coming.some(({ to }) => to === move.to) && count <= 0 && keepers.length <= wanted) count = 1
+  const follows = count <= 0 && move?.what !== 'copy' && mayFollow(sight, health)
+  if (follows) count = 1
   if (count <= 0 || live.length === 0 || isSourceGone(sight)) {
     volume.lackingSinceMs = undefined
     return undefined
@@ -183,19 +199,38 @@ function needOf(sight: Sight, { health }: Health, over: readonly Rebuild[]): Cop
   const isLost = live.length < wanted
   const why: RebuildWhy = isLost
     ? facts.length < wanted ? 'add' : 'replace'
-    : hasTarget ? 'move' : 'drain'
+    : hasTarget || follows ? 'move' : 'drain'
   const isHeld = health === 'suspended' && live.length < config.minInSync
-  const rank = isHeld ? 'held' : isAtRisk ? 'at-risk' : why === 'replace' ? 'degraded' : why
+  const rank = isHeld ? 'held' : isAtRisk ? 'at-risk' : why === 'replace' ? 'degraded' : follows ? 'follow' : why
   return {
     volume,
     why,
     rank: record.trash === null ? RANK[rank] : RANK.trash,
     count,
     liveCopies: live.length,
-    to: hasTarget ? move.to : '',
+    to: hasTarget ? move.to : follows ? lacksCopyAt(volume)! : '',
+    near: lacksCopyAt(volume),
     staying: [...keepers.map(({ node }) => node), ...coming.map(({ to }) => to)],
     taken: new Set([...Object.keys(config.members), ...brokenOn(sight), ...entries.map(({ to }) => to)]),
   }
+}
+
+/** U2: nothing else of it is under way, and the node takes a copy. */
+function mayFollow(sight: Sight, health: Health['health']): boolean {
+  const { cluster, volume, keepers, complete, entries, wanted, facts, nowMs } = sight
+  const near = lacksCopyAt(volume)
+  if (near === undefined || health !== 'healthy' || entries.length > 0 || facts.length > wanted) return false
+  if (complete.length < wanted || keepers.length > wanted || volume.reportedOn.has(near)) return false
+  return whyNotNear(cluster, volume, near, nowMs) === undefined
+}
+
+/** U3: the lead comes before one of the others goes. */
+function leadGoesTo({ volume, complete, wanted }: Sight): NodeId | undefined {
+  const near = usedAt(volume)
+  const { move } = volume
+  if (near === undefined || complete.length <= wanted) return undefined
+  if (move !== undefined && (move.what !== 'primary' || move.to !== near)) return undefined
+  return complete.find(({ node, isPrimary }) => node === near && !isPrimary)?.node
 }
 
 const isBroken = ({ copies }: NodeView, { id }: VolumeView): boolean => (copies.get(id)?.failure ?? '') !== ''
@@ -237,8 +272,13 @@ function removal(sight: Sight): Change | undefined {
 }
 
 /** It is filled because somebody else is to go. */
-const isTarget = ({ entries, volume: { move } }: Sight, { node }: CopyFact): boolean =>
-  entries.some(({ to, from }) => to === node && from !== '') || (move?.what === 'copy' && move.to === node)
+function isTarget({ entries, volume }: Sight, { node, presence, status }: CopyFact): boolean {
+  const { move } = volume
+  if (move?.what === 'copy' && move.to === node) return true
+  const entry = entries.find(({ to }) => to === node)
+  if (usedAt(volume) !== node) return entry !== undefined && entry.from !== ''
+  return entry !== undefined || (presence === 'filling' && !status!.isPoolFull)
+}
 
 /** V2: the copy that an entry of the table asked for, or one that was there. */
 function addition({ cluster, volume, config, entries, nonce, nowMs }: Sight): Change | undefined {
@@ -257,24 +297,31 @@ function eviction(sight: Sight): Change | undefined {
   const { cluster, volume, config, facts, complete, wanted, nowMs, nonce } = sight
   if (complete.length < wanted) return undefined
   const going = facts.filter((fact) => fact.isInSync && !fact.isPrimary && fact.leaving !== '')
-  const tooMany = complete.length > wanted ? mostDispensable(sight) : undefined
+  const isOneTooMany = complete.length > wanted && leadGoesTo(sight) === undefined
+  const tooMany = isOneTooMany ? mostDispensable(sight) : undefined
   const fact = going[0] ?? tooMany
   if (fact === undefined || whyNotEvict(cluster, volume, facts, fact.node, nowMs) !== undefined) return undefined
   return [withEvicted(config, fact.node, nonce), fact.leaving === '' ? 'it is one too many' : fact.leaving]
 }
 
-/** Of the complete ones: who shares its zone with most, then who is on the fullest node. */
+/** Of the complete ones: who shares its zone with most, then who is far from the user (U4), then on the fullest node. */
 function mostDispensable({ cluster, volume, complete }: Sight): CopyFact | undefined {
   const { move } = volume
+  const { firstNode, moved } = volume.record!
+  const near = usedAt(volume)
   const others = complete.filter((fact) => !fact.isPrimary && move?.to !== fact.node)
-  const unwished = others.filter(({ node }) => node !== volume.record!.firstNode)
+  const unwished = others.filter(({ node }) => node !== (near ?? firstNode))
   const candidates = unwished.length > 0 ? unwished : others
   const zone = ({ node }: CopyFact) => zoneOf(cluster.nodes.get(node)!)
   const sharing = (fact: CopyFact) => complete.filter((other) => zone(other) === zone(fact)).length
+  const user = near === undefined ? undefined : cluster.nodes.get(near)
+  const isFar = (fact: CopyFact) => Number(user !== undefined && zone(fact) !== zoneOf(user))
+  const isPut = ({ node }: CopyFact) => Number(near !== undefined && moved?.to === node)
   const copies = ({ node }: CopyFact) => cluster.nodes.get(node)!.volumes.size
   let worst: CopyFact | undefined
   for (const fact of candidates) {
-    const by = worst === undefined ? 1 : sharing(fact) - sharing(worst) || copies(fact) - copies(worst)
+    const by = worst === undefined ? 1 : sharing(fact) - sharing(worst) || isPut(worst) - isPut(fact)
+      || isFar(fact) - isFar(worst) || copies(fact) - copies(worst)
     if (by > 0) worst = fact
   }
   return worst
@@ -310,13 +357,15 @@ function eraseOrders({ cluster, volume, config, facts, entries, nowMs }: Sight):
   return actions
 }
 
-/** V4. */
-function handOver({ cluster, volume, facts, keepers, complete, wanted, nowMs }: Sight): Action[] {
+/** V4, U3. */
+function handOver(sight: Sight): Action[] {
+  const { cluster, volume, facts, keepers, complete, wanted, nowMs } = sight
   const { move } = volume
   const primary = facts.find(({ isPrimary }) => isPrimary)!
   // A copy that is moved in place of the only one takes the lead first.
   const isOnly = complete.length > wanted && complete.every((fact) => fact.isPrimary || fact.node === move?.to)
-  const wish = move?.to !== primary.node && (move?.what === 'primary' || isOnly) ? move?.to : undefined
+  const isMoved = move?.to !== primary.node && (move?.what === 'primary' || isOnly)
+  const wish = isMoved ? move?.to : leadGoesTo(sight)
   if (primary.leaving === '' && wish === undefined) return []
   if (whyNoActivePrimary(cluster, volume, facts, nowMs) !== undefined) return []
   const fit = keepers.filter((fact) => !fact.isPrimary && isComplete(fact))
@@ -362,6 +411,7 @@ function nextOf(sight: Sight, actions: readonly Action[], need: CopyNeed | undef
     return `${away.node} is waited for${waitMs > 0 ? `, for ${seconds(waitMs)} more` : ''}`
   }
   const leaving = facts.find((fact) => fact.leaving !== '')
-  if (leaving === undefined) return ''
+  const near = lacksCopyAt(volume)
+  if (leaving === undefined) return (near && whyNotNear(cluster, volume, near, nowMs)) ?? ''
   return whyNotEvict(cluster, volume, facts, leaving.node, nowMs) ?? leaving.leaving
 }

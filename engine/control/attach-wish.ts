@@ -15,6 +15,10 @@ export type HoldingMode = (typeof HOLDING_MODES)[number]
 export const RESTING_MODES = ['open', 'single'] as const
 export type RestingMode = (typeof RESTING_MODES)[number]
 
+/** U7: a copy is there, or comes back there. */
+export const isLocal = ({ members }: VolumeConfig, node: NodeId): boolean =>
+  members[node] !== undefined && members[node].state !== 'failed'
+
 /** Who holds it under a generation that is over when that node takes it in this mode: one mode for all, S3. */
 export function losers({ attach }: VolumeConfig, node: NodeId, mode: HoldingMode): NodeId[] {
   const holders = Object.keys(attach.holders).sort()

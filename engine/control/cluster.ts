@@ -50,6 +50,8 @@ export interface VolumeView {
   usedBytes: number
   /** Since when something is lacking. */
   lackingSinceMs: number | undefined
+  /** When a copy was given up that was to be filled where it is used (SPEC.md U5). */
+  nearFailedAtMs: number
   /** Actions given out, and when. */
   asked: Map<string, number>
   /** The last verdict (assess.ts). */
@@ -288,6 +290,7 @@ export function volumeOf(cluster: Cluster, id: string): VolumeView {
       placed: new Map(),
       usedBytes: 0,
       lackingSinceMs: undefined,
+      nearFailedAtMs: -Infinity,
       asked: new Map(),
       verdict: undefined,
     }

@@ -28,6 +28,8 @@ export interface PlacementRequest {
   taken: ReadonlySet<NodeId>
   /** Unset: any node. */
   only?: ReadonlySet<NodeId>
+  /** Before others of the same zone rank. */
+  near?: NodeId | undefined
   /** Chosen only when nobody else of the same zone rank is there; never instead of another zone. */
   isBusy?: (node: NodeId) => boolean
 }
@@ -45,12 +47,13 @@ interface Candidate {
   node: NodeView
   zone: string
   isFirst: boolean
+  isNear: boolean
   isBusy: boolean
   fullness: number
 }
 
 export function placeCopies(cluster: Cluster, request: PlacementRequest, nowMs: number): Placement {
-  const { record, count, staying, isBusy } = request
+  const { record, count, staying, near, isBusy } = request
   const excluded = new Map<NodeId, string>()
   const candidates: Candidate[] = []
   const { overCommit } = cluster.options
@@ -65,6 +68,7 @@ export function placeCopies(cluster: Cluster, request: PlacementRequest, nowMs: 
       node,
       zone: zoneOf(node),
       isFirst: node.name === record.firstNode && staying.length === 0,
+      isNear: node.name === near,
       isBusy: isBusy?.(node.name) ?? false,
       fullness: fullness(spaceFor(node.classes, record.spec)!, overCommit, more),
     })
@@ -102,6 +106,7 @@ function isBetter(a: Candidate, b: Candidate, copiesIn: ReadonlyMap<string, numb
   if (a.isFirst !== b.isFirst) return a.isFirst
   const inZone = (copiesIn.get(a.zone) ?? 0) - (copiesIn.get(b.zone) ?? 0)
   if (inZone !== 0) return inZone < 0
+  if (a.isNear !== b.isNear) return a.isNear
   if (a.isBusy !== b.isBusy) return b.isBusy
   return a.fullness === b.fullness ? a.node.name < b.node.name : a.fullness < b.fullness
 }

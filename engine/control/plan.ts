@@ -201,13 +201,13 @@ function admit(planner: Planner, table: RebuildTable, needs: readonly CopyNeed[]
 
 function chooseTarget(
   cluster: Cluster,
-  { volume, to, staying, taken }: CopyNeed,
+  { volume, to, near, staying, taken }: CopyNeed,
   isBusy: (node: NodeId) => boolean,
   nowMs: number,
 ): { to: NodeId | undefined; why: string } {
   const { usedBytes } = volume
   const record = volume.record!
-  const request = { record, usedBytes, count: 1, staying, taken, isBusy }
+  const request = { record, usedBytes, count: 1, staying, taken, near, isBusy }
   const { nodes, why, excluded } = placeCopies(cluster, request, nowMs)
   if (to === '') return { to: nodes[0], why }
   const whyNot = excluded.get(to) ?? (cluster.nodes.has(to) ? undefined : 'is no node of this cluster')

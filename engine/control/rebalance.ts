@@ -7,6 +7,7 @@
 import type { NodeId } from '../replication/configuration.ts'
 import type { Cluster, NodeView, VolumeView } from './cluster.ts'
 import { fullness, spaceFor } from './disk-class.ts'
+import { usedAt } from './locality.ts'
 import { livenessOf, whyNoNewCopy } from './node-state.ts'
 import { whyNotOn, zoneOf } from './placement.ts'
 import type { RebuildTable } from './rebuild-table.ts'
@@ -86,11 +87,12 @@ function bestToMove(
   return best
 }
 
-/** A replica of a healthy volume that nobody waits for, and nobody put there. */
-function mayMove({ record, config, verdict, move }: VolumeView, giver: NodeId, pool: string): boolean {
+/** A replica of a healthy volume that nobody waits for, and nobody put there; not the one where it is used (U6). */
+function mayMove(volume: VolumeView, giver: NodeId, pool: string): boolean {
+  const { record, config, verdict, move } = volume
   if (record === undefined || config === undefined || move !== undefined || record.trash !== null) return false
   if (record.spec.pool !== pool || verdict?.health !== 'healthy' || record.firstNode === giver) return false
-  if (record.moved?.to === giver) return false
+  if (record.moved?.to === giver || usedAt(volume) === giver) return false
   return config.primary !== giver && config.inSync.includes(giver)
 }
 

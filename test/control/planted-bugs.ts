@@ -141,6 +141,32 @@ export const PLANTED: readonly PlantedBug[] = [
     'if (crowded.length === 0) return undefined',
     'if (crowded.length < 99) return undefined',
   ], 165),
+  bug('a copy follows nobody', 'U1', [
+    'locality.ts',
+    'if (record?.dataLocality === undefined || record.trash',
+    'if (record === undefined || record.trash',
+  ], 29),
+  bug('a copy does not follow', 'U2', ['assess.ts', 'if (follows) count = 1', ''], 9),
+  bug('what follows is one too many while it is filled', 'U2', [
+    'assess.ts',
+    "return entry !== undefined || (presence === 'filling' && !status!.isPoolFull)",
+    'return false',
+  ], 159),
+  bug('who is near is one too many', 'U4', [
+    'assess.ts',
+    'others.filter(({ node }) => node !== (near ?? firstNode))',
+    'others.filter(({ node }) => node !== firstNode)',
+  ], 879),
+  bug('the lead is waited for, and does not come', 'U3', [
+    'assess.ts',
+    'const wish = isMoved ? move?.to : leadGoesTo(sight)',
+    'const wish = isMoved ? move?.to : undefined',
+  ], 9),
+  bug('the balancer takes the copy of a user', 'U6', [
+    'rebalance.ts',
+    ' || usedAt(volume) === giver) return false',
+    ') return false',
+  ], 219),
 ]
 
 /** Found at once, or the hunt sees nothing. */

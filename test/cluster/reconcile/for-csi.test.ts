@@ -158,6 +158,30 @@ t.test('the lead follows who attaches, where a copy is', async (t) => {
   await cluster.until('it leads', async () => (await leads()) === 'n2')
 })
 
+t.test('data locality: a copy follows who attaches, or he attaches where one is', async (t) => {
+  const { cluster, volumes, make } = await started(t)
+  const parameters = { 'replicas': '1', 'data-locality': 'strict' }
+  const { copies } = await make('data', { preferredNodes: ['n1'], parameters })
+  const [away] = ['n2', 'n3'].filter((name) => !copies.some(({ node }) => node === name))
+  const near = away === 'n2' ? 'n3' : 'n2'
+  const attach = (node: string) =>
+    cluster.answered(volumes.attachVolume({ name: 'data', node, mode: '', force: true }))
+  const isAt = async (lead: string, other: string): Promise<boolean> => {
+    const now = (await volumes.getVolume({ name: 'data' })).copies
+    return now.length === 2 && now.some(({ node, role }) => node === lead && role === 'primary')
+      && now.some(({ node }) => node === other)
+  }
+  const refused = { code: 'volume-not-local', message: `no copy on ${away}: its copies are on n1, ${near}` }
+  await t.rejects(attach(away!), { code: refused.code }, 'by force neither')
+  await attach(away!).catch((error: HoldfastError) => t.ok(error.message.includes(refused.message), error.message))
+  await attach(near)
+  await cluster.until('the lead follows', () => isAt(near, 'n1'))
+  await cluster.answered(volumes.modifyVolume({ name: 'data', parameters: { 'data-locality': 'best-effort' } }))
+  await attach(away!)
+  await cluster.until('a copy follows, and the lead', async () =>
+    (await isAt(away!, 'n1')) || (await isAt(away!, near)))
+})
+
 t.test('that the lead follows gives way to an operator, and ends with the attachment', async (t) => {
   const { cluster, volumes, make } = await started(t)
   const { id } = await make('data', { preferredNodes: ['n1'], allowedNodes: ['n1', 'n2'] })

@@ -17,6 +17,8 @@ import type { ToyWorld } from './toy-world.ts'
 
 /** As fresh as it has to be, and two steps; and what an action takes. */
 const WINDOW_MS = 3000 + 2000
+/** A move that is done may still be acted upon by one who was not told. */
+const MOVE_MS = 10_000
 
 interface Seen {
   /** It was there and had everything. */
@@ -42,7 +44,11 @@ export class Checks {
   readonly purgeWished = new Set<string>()
   /** Copies that went since the last event. */
   private readonly went = new Map<string, number>()
+  /** When a move was wished last. */
+  private readonly movedAtMs = new Map<string, number>()
   private readonly evicted = new Map<string, number>()
+  /** The last users of a volume, the newest first. */
+  private readonly uses = new Map<string, Array<{ node: NodeId | undefined; sinceMs: number }>>()
   private readonly windowMs: number
 
   constructor(world: ToyWorld) {
@@ -51,14 +57,31 @@ export class Checks {
     this.zones = new ZoneChecks(world, (what) => this.violated(what))
   }
 
+  /** It has another user from now on; undefined: none. */
+  used(volumeId: string, node: NodeId | undefined): void {
+    const uses = this.uses.get(volumeId) ?? []
+    this.uses.set(volumeId, [{ node, sinceMs: this.world.nowMs }, ...uses.slice(0, 3)])
+  }
+
+  /** Whether its user was there a moment ago, so that a controller may still think so. */
+  private wasUsedAt(volumeId: string, node: NodeId): boolean {
+    let untilMs = Infinity
+    for (const { node: user, sinceMs } of this.uses.get(volumeId) ?? []) {
+      if (user === node && untilMs >= this.world.nowMs - this.windowMs) return true
+      untilMs = sinceMs
+    }
+    return false
+  }
+
   violated(what: string): void {
     if (this.violations.length < 5) this.violations.push(`${this.world.nowMs / 1000} s: ${what}`)
   }
 
   /** Once a step. */
   observe(): void {
-    const { volumes, nowMs } = this.world
+    const { volumes, nowMs, store } = this.world
     for (const volume of volumes.values()) {
+      if (store.entries.has(`moves/${volume.id}`)) this.movedAtMs.set(volume.id, nowMs)
       const { config } = volume
       if (config === undefined) continue
       if (volume.servedEpoch > 0) this.served.set(`${volume.id} ${volume.servedEpoch}`, nowMs)
@@ -192,9 +215,24 @@ export class Checks {
     if (rebuilds.length > rebuildsMax) this.violated(`${rebuilds.length} rebuilds, ${rebuildsMax} are allowed`)
     for (const entry of rebuilds) {
       if (now.some(({ volumeId, to }) => volumeId === entry.volumeId && to === entry.to)) continue
+      this.follows(entry)
       const beside = rebuilds.filter(({ to }) => to === entry.to).length
       if (beside > rebuildsPerNode) this.violated(`${beside} rebuilds on ${entry.to}, ${rebuildsPerNode} are allowed`)
     }
+  }
+
+  /** U1, U2, U6: a copy goes where an operator or a user is, and the balancer takes none from there. */
+  private follows({ volumeId, to, from, why }: RebuildTable[number]): void {
+    const { store, nowMs } = this.world
+    const record = store.get<VolumeRecord>(`volumes/${volumeId}`)
+    if (record === undefined) return
+    const isLocal = record.dataLocality !== undefined
+    const isFollowed = isLocal && this.wasUsedAt(volumeId, to)
+    const isMoved = nowMs - (this.movedAtMs.get(volumeId) ?? -Infinity) <= MOVE_MS
+    if (why === 'move' && !isFollowed && !isMoved) this.violated(`${volumeId}: a copy is moved to ${to} for nobody`)
+    const [use] = this.uses.get(volumeId) ?? []
+    const isTaken = why === 'rebalance' && isLocal && use?.node === from && nowMs - use.sinceMs > this.windowMs
+    if (isTaken && record.moved?.from !== from) this.violated(`${volumeId}: its copy is taken away from its user`)
   }
 
   ages({ ageMs }: Of<'change-age'>): void {

@@ -6,6 +6,7 @@ import type { NodeWish } from '../../../engine/control/node-status.ts'
 import type { RebuildTable } from '../../../engine/control/rebuild-table.ts'
 import { wishedMinInSync } from '../../../engine/control/volume-record.ts'
 import type { Move, VolumeRecord } from '../../../engine/control/volume-record.ts'
+import { GIB } from '../../../engine/units.ts'
 import { Random } from '../../sim/random.ts'
 import type { ToyNode } from './toy-node.ts'
 import { drawToySwarm } from './swarm.ts'
@@ -117,6 +118,24 @@ function whatSharesStill({ store, nodes, volumes, control }: ToyWorld, record: V
   return found
 }
 
+/** U2: who uses it where a copy could well be. */
+function userWithoutCopy({ store, nodes, volumes }: ToyWorld, record: VolumeRecord): string | undefined {
+  const { spec, dataLocality, moved, trash } = record
+  const config = volumes.get(spec.id)!.config!
+  const [user] = Object.keys(config.attach.holders)
+  if (user === undefined || dataLocality === undefined || trash !== null || moved?.from === user) return undefined
+  const isMoving = store.entries.has(`moves/${spec.id}`)
+  if (config.members[user] !== undefined || isMoving || isFull(nodes.get(user)!, spec)) return undefined
+  return store.get<NodeWish>(`node-wishes/${user}`)!.isDraining ? undefined : user
+}
+
+/** Or near to it, of the disks that it could lie on. */
+function isFull({ disks, copies }: ToyNode, spec: VolumeRecord['spec']): boolean {
+  const fit = disks.filter(({ tags }) => spec.diskTags.every((tag) => tags.includes(tag)))
+  const capacityBytes = fit.reduce((sum, disk) => sum + disk.capacityBytes, 0)
+  return copies.size * 8 * GIB + spec.sizeBytes * 4 >= capacityBytes
+}
+
 /** All that is not as it was wished, though it could be. */
 function whatIsUnfinished(world: ToyWorld): string[] {
   const { store, nodes, volumes, controllers } = world
@@ -160,6 +179,8 @@ function whatIsUnfinished(world: ToyWorld): string[] {
       if (config.minInSync !== wished && !isMoving) found.push(`${id}: minInSync is ${config.minInSync}, not ${wished}`)
     }
     found.push(...whatSharesStill(world, record))
+    const near = complete.length >= wanted ? userWithoutCopy(world, record) : undefined
+    if (near !== undefined) found.push(`${id} is used on ${near}, and has no copy there (${verdict?.next})`)
     for (const node of nodes.values()) {
       const copy = node.copies.get(id)
       const isMember = copy?.copyId === config.members[node.name]?.copyId

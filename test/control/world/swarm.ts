@@ -28,6 +28,9 @@ export interface ToySwarm {
   controllersMax: number
   rebuildsMax: number
   rebuildsPerNode: number
+  /** Of the volumes, those of which a copy follows the user; and the chance that one gets another user, each second. */
+  localShare: number
+  useChance: number
   /** Chance of a clone, and of a user's wish that one shares nothing, each second. */
   cloneChance: number
 }
@@ -57,7 +60,9 @@ export function drawToySwarm(seed: number, random: Random): ToySwarm {
     controllersMax: random.pick([1, 2, 2]),
     rebuildsMax: random.pick([1, 3, 16]),
     rebuildsPerNode: random.pick([1, 2, 4]),
-    // Drawn by none: the other seeds are what they were.
+    // Drawn by none, as what follows: the other seeds are what they were.
+    localShare: seed % 10 === 9 ? 0.7 : 0,
+    useChance: seed % 10 === 9 ? 0.05 : 0,
     cloneChance: seed % 5 === 0 && !isCrowded && !isTight ? 0.06 : 0,
   }
 }

@@ -129,6 +129,7 @@ export class ToyWorld {
       allowDegraded: random.chance(swarm.allowDegradedShare),
       firstNode: random.chance(0.2) ? random.pick([...nodes.keys()]) : '',
       attachMode: 'single',
+      ...(random.chance(swarm.localShare) ? { dataLocality: random.pick(['best-effort', 'strict'] as const) } : {}),
       trash: null,
     }
     const { fillSeconds } = swarm

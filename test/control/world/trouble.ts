@@ -30,6 +30,23 @@ export class Trouble {
     if (random.chance(swarm.faultChance)) this.fault()
     if (random.chance(swarm.wishChance)) this.wish()
     if (random.chance(swarm.cloneChance)) this.clone()
+    if (random.chance(swarm.useChance)) this.use()
+  }
+
+  /** A pod of some volume begins, moves or ends. */
+  private use(): void {
+    const { world, random } = this
+    const ids = world.store.keys('volumes/').map((key) => key.slice('volumes/'.length))
+    if (ids.length === 0) return
+    const id = random.pick(ids)
+    const { config } = world.volumes.get(id)!
+    const { trash } = world.store.get<VolumeRecord>(`volumes/${id}`)!
+    if (config === undefined || trash !== null) return
+    this.event()
+    const generation = config.attach.generation + 1
+    const holders = random.chance(0.8) ? { [random.pick([...world.nodes.keys()])]: generation } : {}
+    world.checks.used(id, Object.keys(holders)[0])
+    world.store.put(`configs/${id}`, { ...config, attach: { mode: 'single', generation, holders } })
   }
 
   /** A clone, or that one is to share nothing, or goes: rather of one that was made last, so chains get long. */
@@ -236,6 +253,7 @@ export class Trouble {
         if (config === undefined || (record.trash !== null && (record.trash.isPurging || random.chance(0.7)))) return
         const generation = config.attach.generation + 1
         const attach = { ...config.attach, generation, holders: what === 'attach' ? { [name]: generation } : {} }
+        checks.used(id, Object.keys(attach.holders)[0])
         return store.put(`configs/${id}`, { ...config, attach })
       }
     }

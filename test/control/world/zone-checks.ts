@@ -43,6 +43,8 @@ export class ZoneChecks {
       if (this.isClosed(to)) this.violated(`${volumeId}: a copy for ${to}, which takes none`)
       const beside = rebuilds.filter((other) => other.volumeId === volumeId && other !== entry)
       const coming = beside.map((other) => other.to)
+      // It goes where an operator or a user is.
+      if (why === 'move') continue
       // Those that may go are left out of both sides: a zone that only they are in may be chosen or not.
       const others = [...Object.keys(config.members), ...coming].filter((node) => node !== to)
       const staying = others.filter((node) => !this.mayGo(volumeId, node))
