@@ -177,8 +177,9 @@ export class NodeControl implements ControlApi {
   }
 
   /** Limits alone: all else is of several copies, or of what a volume of a cluster has. */
-  async modifyVolume({ name: given, parameters }: ModifyVolumeRequest): Promise<Volume> {
+  async modifyVolume({ name: given, parameters, labels = {} }: ModifyVolumeRequest): Promise<Volume> {
     const name = this.#named(given)
+    if (Object.keys(labels).length > 0) return this.#onlyInCluster('labels of a volume')
     const worker = this.#owner(name)
     const changes = changesOf(parameters)
     for (const what of changes.keys()) if (!what.startsWith('qos-')) return this.#onlyInCluster(`a change of ${what}`)

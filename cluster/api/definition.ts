@@ -200,6 +200,8 @@ export interface CapacityRequest {
   /** Where its user is; both empty: anywhere. */
   node: string
   zone: string
+  /** Answer of each node there, too. */
+  eachNode?: boolean
 }
 
 export interface CapacityAnswer {
@@ -209,6 +211,8 @@ export interface CapacityAnswer {
   localBytes: number
   /** What may still be written on the disks there that fit. */
   freeBytes: number
+  /** The latter two of each node there; empty: it was not asked for. */
+  nodes: Array<{ node: string; localBytes: number; freeBytes: number }>
 }
 
 export interface AddDiskRequest {
@@ -326,6 +330,8 @@ export interface ModifyVolumeRequest {
   name: string
   /** By name, as when a volume is made: all of them are changed, or none. */
   parameters: Record<string, string>
+  /** Those with an empty value are taken out; others stay as they are. */
+  labels?: Record<string, string>
 }
 
 export interface ForcePromotionRequest {

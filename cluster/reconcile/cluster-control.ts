@@ -32,6 +32,7 @@ import {
   clusterVolumeOf,
 } from '../api/volume-request.ts'
 import { changesOf, withChanges } from '../api/volume-change.ts'
+import { withLabels } from '../api/volume-labels.ts'
 import { pageOfIds } from '../api/volume-page.ts'
 import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
@@ -215,14 +216,15 @@ export class ClusterControl implements ControlApi {
   }
 
   /** Nodes hear of it as of every wish: frontends of limits and compression, copies by the note of the record. */
-  async modifyVolume({ name, parameters }: ModifyVolumeRequest): Promise<Volume> {
-    const changes = changesOf(parameters)
+  async modifyVolume({ name, parameters, labels = {} }: ModifyVolumeRequest): Promise<Volume> {
+    const isOfLabels = Object.keys(labels).length > 0 && Object.keys(parameters).length === 0
+    const changes = isOfLabels ? new Map() : changesOf(parameters)
     const { spec: { id }, allowDegraded } = await this.wishes.find(name)
     const nodes = allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount()
     const record = await this.wishes.update(id, (one) => {
       // Who was elected before may get to this late, behind a newer wish.
       this.term()
-      const next = withChanges(one, changes, nodes)
+      const next = withLabels(withChanges(one, changes, nodes), labels)
       this.checkKnown(next, one)
       return next
     })
@@ -357,15 +359,16 @@ export class ClusterControl implements ControlApi {
   }
 
   /** NodeService of the API: the largest volume that could be made now. */
-  async capacity({ parameters, node, zone }: CapacityRequest): Promise<CapacityAnswer> {
+  async capacity({ parameters, node, zone, eachNode = false }: CapacityRequest): Promise<CapacityAnswer> {
     const { cluster } = this.informedTerm()
     if (node !== '') this.checkNode(node)
     try {
       const record = capacityRecordOf(parameters, this.nodesCount())
-      return capacityFor(cluster, record, { node, zone }, this.options.nowMs())
+      const answer = capacityFor(cluster, record, { node, zone }, this.options.nowMs())
+      return eachNode ? answer : { ...answer, nodes: [] }
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.code !== 'too-few-nodes') throw error
-      return { largestBytes: 0, localBytes: 0, freeBytes: 0 }
+      return { largestBytes: 0, localBytes: 0, freeBytes: 0, nodes: [] }
     }
   }
 

@@ -3,6 +3,7 @@
  * sends a user to a node. A volume is used over the network wherever its copies lie, so where its user is matters only
  * when a copy has to be there.
  */
+import type { NodeId } from '../replication/configuration.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../units.ts'
 import type { Cluster, NodeView } from './cluster.ts'
 import { roomBytes, spaceFor } from './disk-class.ts'
@@ -24,6 +25,14 @@ export interface Capacity {
   localBytes: number
   /** What may still be written on the disks there that fit. */
   freeBytes: number
+  /** The latter two of each node there. */
+  nodes: NodeCapacity[]
+}
+
+export interface NodeCapacity {
+  node: NodeId
+  localBytes: number
+  freeBytes: number
 }
 
 /** @param record  of the volume, whatever its size */
@@ -31,6 +40,7 @@ export function capacityFor(cluster: Cluster, record: VolumeRecord, { node, zone
   const sizes: number[] = []
   let localBytes = 0
   let freeBytes = 0
+  const nodes: NodeCapacity[] = []
   for (const view of cluster.nodes.values()) {
     const largest = largestOn(cluster, view, record, nowMs)
     sizes.push(largest)
@@ -38,12 +48,14 @@ export function capacityFor(cluster: Cluster, record: VolumeRecord, { node, zone
     if (zone !== '' && view.record?.zone !== zone) continue
     localBytes = Math.max(localBytes, largest)
     const space = largest === 0 ? undefined : spaceFor(view.classes, record.spec)
-    freeBytes += space === undefined ? 0 : Math.max(0, roomBytes(space))
+    const free = space === undefined ? 0 : Math.max(0, roomBytes(space))
+    freeBytes += free
+    nodes.push({ node: view.name, localBytes: largest, freeBytes: free })
   }
   const needed = record.allowDegraded ? 1 : wantedCopies(record)
   const anywhere = sizes.sort((a, b) => b - a)[needed - 1] ?? 0
   const largestBytes = record.dataLocality === 'strict' ? Math.min(anywhere, localBytes) : anywhere
-  return { largestBytes, localBytes, freeBytes }
+  return { largestBytes, localBytes, freeBytes, nodes }
 }
 
 function largestOn(cluster: Cluster, node: NodeView, record: VolumeRecord, nowMs: number): number {
