@@ -21,6 +21,7 @@ import type { Rebuild, RebuildWhy } from './rebuild-table.ts'
 import { zoneOf } from './placement.ts'
 import { beginPurge, purgeStep, strayStep, trashNext } from './trash.ts'
 import { moved, wantedCopies, wishedMinInSync } from './volume-record.ts'
+import type { Move } from './volume-record.ts'
 
 /** B2, the first comes first. */
 export const RANK = {
@@ -229,7 +230,8 @@ function leadGoesTo({ volume, complete, wanted }: Sight): NodeId | undefined {
   const near = usedAt(volume)
   const { move } = volume
   if (near === undefined || complete.length <= wanted) return undefined
-  if (move !== undefined && (move.what !== 'primary' || move.to !== near)) return undefined
+  if (move?.what === 'primary' && move.to !== near) return undefined
+  if (move?.what === 'copy' && (move.from === near || wanted === 1)) return undefined
   return complete.find(({ node, isPrimary }) => node === near && !isPrimary)?.node
 }
 
@@ -381,7 +383,8 @@ function handOver(sight: Sight): Action[] {
 }
 
 /** V7. */
-function moveDone({ volume, config, facts, wanted }: Sight): Action | undefined {
+function moveDone(sight: Sight): Action | undefined {
+  const { volume, config, facts, wanted } = sight
   const { move } = volume
   if (move === undefined) return undefined
   const isThere = config.inSync.includes(move.to)
@@ -391,9 +394,16 @@ function moveDone({ volume, config, facts, wanted }: Sight): Action | undefined 
       : isThere && (move.from === '' || config.members[move.from] === undefined) && facts.length <= wanted
   if (!isDone) return undefined
   const { id: volumeId, record, recordVersion: version } = volume
-  const kept = move.what === 'copy' && record !== undefined ? moved(record, move) : undefined
+  const kept = move.what === 'copy' && record !== undefined ? moved(record, asDone(sight, move)) : undefined
   if (kept !== undefined) return { type: 'change-volume', volumeId, version, record: kept, why: 'a copy was moved' }
   return { type: 'delete-move', volumeId: volume.id, version: volume.moveVersion, why: 'it is done' }
+}
+
+/** Of the only copy from its user, though that was not said (U1); also when it is noted already. */
+function asDone({ volume, wanted }: Sight, move: Move): Move {
+  if (move.from !== '' || wanted > 1) return move
+  const noted = volume.record!.moved
+  return { ...move, from: noted?.to === move.to ? noted.from : lacksCopyAt(volume) ?? '' }
 }
 
 function nextOf(sight: Sight, actions: readonly Action[], need: CopyNeed | undefined): string {

@@ -46,6 +46,8 @@ export class Checks {
   private readonly went = new Map<string, number>()
   /** When a move was wished last. */
   private readonly movedAtMs = new Map<string, number>()
+  /** When a copy came back to its user. */
+  private readonly backAtMs = new Map<string, number>()
   private readonly evicted = new Map<string, number>()
   /** The last users of a volume, the newest first. */
   private readonly uses = new Map<string, Array<{ node: NodeId | undefined; sinceMs: number }>>()
@@ -299,10 +301,14 @@ export class Checks {
     if (!isTabled && !this.zones.wasTabled(volumeId, node)) {
       this.violated(`${volumeId}: a copy on ${node} that the budget does not know`)
     }
-    const wentAtMs = this.went.get(`${volumeId} ${node}`)
-    if (wentAtMs !== undefined && wentAtMs > this.lastEventMs + this.windowMs) {
-      this.violated(`${volumeId}: ${node} gave its copy up and gets one again`)
-    }
+    const key = `${volumeId} ${node}`
+    const wentAtMs = this.went.get(key)
+    if (wentAtMs === undefined || wentAtMs <= this.lastEventMs + this.windowMs) return
+    // From a disk that is evicted it may come back to its user, on another one: once.
+    const isLocal = this.world.store.get<VolumeRecord>(`volumes/${volumeId}`)?.dataLocality !== undefined
+    const isBack = isLocal && this.wasUsedAt(volumeId, node) && (this.backAtMs.get(key) ?? -Infinity) < this.lastEventMs
+    if (isBack) this.backAtMs.set(key, this.world.nowMs)
+    else this.violated(`${volumeId}: ${node} gave its copy up and gets one again`)
   }
 
   private lowers(volumeId: string, next: VolumeConfig): void {

@@ -190,9 +190,11 @@ function whatIsUnfinished(world: ToyWorld): string[] {
   for (const key of store.keys('moves/')) {
     const { what, to } = store.get<Move>(key)!
     const volume = volumes.get(key.slice('moves/'.length))
+    const tags = volume === undefined ? [] : store.get<VolumeRecord>(`volumes/${volume.id}`)?.spec.diskTags ?? []
     const members = volume?.config?.members ?? {}
     // To lead one has to be a member first; and who has a copy everywhere can give none away.
-    const isRoom = [...nodes.keys()].some((name) => !members[name] && isOpen(name))
+    const isRoom = [...nodes.values()].some(({ name, disks }) =>
+      !members[name] && isOpen(name) && disks.some((disk) => tags.every((tag) => disk.tags.includes(tag))))
     const isPossible = what === 'copy' ? isRoom : members[to] !== undefined
     if (volume?.config !== undefined && isPossible) found.push(`${volume.id} was not moved to ${to}`)
   }

@@ -87,6 +87,30 @@ t.test('U2: of the only copy too', (t) => {
   t.end()
 })
 
+t.test('U1: the only copy that an operator moves stays where it went', (t) => {
+  const near = new Near(FOUR).volume(['n1', 'n3'], { attach: at('n1') }, {}, 0)
+  const { cluster } = near.small
+  const move = { what: 'copy', to: 'n3', from: '' } as const
+  setMove(cluster, 'v', move, 'm1')
+  t.match(near.plan(), [{ type: 'hand-over', node: 'n1', to: 'n3' }], 'the lead does not go to the user')
+  near.volume(['n3'], { attach: at('n1') }, {}, 0)
+  near.small.copy('n1', 'v', undefined)
+  const [noted] = near.plan()
+  t.match(noted, { type: 'change-volume', record: { moved: { from: 'n1', to: 'n3' } } })
+  near.volume(['n3'], { attach: at('n1') }, { moved: { from: 'n1', to: 'n3' } }, 0)
+  t.match(near.plan(), [{ type: 'delete-move' }], 'once')
+  setMove(cluster, 'v', undefined, '')
+  t.same(near.plan(), [], 'it does not follow back')
+  t.end()
+})
+
+t.test('U3: an operator moves another one: the lead goes to the user, who keeps his', (t) => {
+  const near = new Near(FOUR).volume(['n1', 'n2', 'n3'], { attach: at('n2') })
+  setMove(near.small.cluster, 'v', { what: 'copy', to: 'n3', from: '' }, 'm1')
+  t.match(near.plan(), [{ type: 'hand-over', node: 'n1', to: 'n2' }])
+  t.end()
+})
+
 t.test('U4: who shares a zone goes, then who is far', (t) => {
   const zones = (...names: string[]) => Object.fromEntries(names.map((zone, index) => [`n${index + 1}`, { zone }]))
   const goes = (nodes: Record<NodeId, SmallNode>, members: NodeId[], record: Partial<VolumeRecord> = {}) => {
