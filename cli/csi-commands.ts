@@ -15,7 +15,14 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
     words: 'csi controller',
     summary: 'new: CSI for the sidecars of Kubernetes: volumes, snapshots, groups; in the foreground',
     positionals: [],
-    options: { 'csi-endpoint': SOCKET, 'volumes-max': VOLUMES_MAX, ...endpoint },
+    options: {
+      'csi-endpoint': SOCKET,
+      'volumes-max': VOLUMES_MAX,
+      extender: { value: 'HOST:PORT', summary: 'answer schedulers of Kubernetes there: where pods with volumes go best' },
+      'extender-tls': { value: 'DIR', summary: 'over TLS, with tls.crt and tls.key, to who shows a certificate of ca.crt' },
+      kubeconfig: { value: 'FILE', summary: 'of the Kubernetes API, outside of a pod' },
+      ...endpoint,
+    },
     examples: [
       'holdfast csi controller --csi-endpoint unix:///csi/csi.sock --endpoint n1.storage:7400 --tls /etc/holdfast/tls',
     ],

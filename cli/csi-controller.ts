@@ -8,9 +8,12 @@ import { identityService } from '../csi/identity.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
 import { version } from '../dataplane/version.ts'
+import { accessOf } from '../cluster/kubernetes/api-access.ts'
+import { ApiClient } from '../cluster/kubernetes/api-client.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
+import { startExtender } from './csi-extender.ts'
 import { endpointOf } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
 
@@ -67,10 +70,17 @@ export async function runCsiController({ arguments: given, output }: Invocation)
     }),
   ]
   const server = await serveCsi({ socketPath, services, log })
+  const listen = given.text('extender')
+  const kubernetes = listen === undefined ? undefined : new ApiClient(accessOf(given.text('kubeconfig')))
+  const extender = kubernetes === undefined ? undefined : await startExtender({
+    listen: listen!, tls: given.text('extender-tls'), kubernetes, endpoint, mayAsk: () => protocols.check(), log,
+  })
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])
   await new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
   })
+  extender?.close()
+  kubernetes?.close()
   await server.close(GRACE_MS)
   api.close()
   return EXIT_OK

@@ -6,6 +6,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
 import { missing } from '../kube/kube-binaries.ts'
 import { helmTemplate, renderedChart } from '../kube/rendered-chart.ts'
 import type { Json } from '../kube/rendered-chart.ts'
@@ -29,7 +30,7 @@ const SETS: Record<string, string[]> = {
     '--set', 'storageClasses.writeback.create=true', '--set', 'storageClasses.default.isDefault=true',
     '--set', 'node.kubeletDir=/var/lib/k0s/kubelet', '--set', 'node.disks[0].path=/mnt/fast/disk0',
     '--set', 'node.disks[1].path=/mnt/fast/disk1', '--set', 'node.disks[1].size=1Gi',
-    '--set', 'imagePullSecrets[0].name=registry', '--set', 'serviceMonitor.labels.release=prometheus',
+    '--set', 'scheduler.create=true', '--set', 'imagePullSecrets[0].name=registry', '--set', 'serviceMonitor.labels.release=prometheus',
   ],
 }
 
@@ -66,7 +67,7 @@ const wildcards = (objects: readonly Json[]): string[] => objects
 const PARTS = ['apiGroups', 'resources', 'verbs', 'resourceNames']
 
 t.test('who may do what', { skip }, async (t) => {
-  const objects = rendered(...SETS['an etcd, devices, users\' own keys']!)
+  const objects = rendered(...SETS['an etcd, devices, users\' own keys']!, '--set', 'scheduler.create=true')
   t.same(wildcards(objects), [])
   t.same(wildcards([{ kind: 'Role', metadata: { name: 'x' }, rules: [{ verbs: ['*'] }] }]), ['x: verbs'])
   const readsSecrets = ({ rules }: Json): boolean => rules.some((rule: Json) => rule.resources.includes('secrets'))
@@ -99,10 +100,51 @@ t.test('the data path', { skip }, async (t) => {
   t.not(limited.status, 0, 'a limit for it is refused')
 })
 
+t.test('the scheduler', { skip }, async (t) => {
+  const none = rendered().filter(({ metadata }) => /scheduler|extender/.test(metadata.name))
+  t.same(none, [], 'only when it is asked for')
+  const find = (objects: Json[], kind: string, name: string) =>
+    objects.find((object) => object.kind === kind && object.metadata.name === name)!
+  for (const secret of ['', 'extender-tls']) {
+    const objects = rendered('--set', 'scheduler.create=true', '--set', `extender.tlsSecret=${secret}`)
+    const config = parse(find(objects, 'ConfigMap', 'holdfast-scheduler').data['scheduler.yaml'])
+    t.match(config, { apiVersion: 'kubescheduler.config.k8s.io/v1', kind: 'KubeSchedulerConfiguration' })
+    t.same(config.profiles, [{ schedulerName: 'holdfast-scheduler' }])
+    const [extender, ...more] = config.extenders
+    t.same(more, [])
+    const { port, targetPort } = find(objects, 'Service', 'holdfast-extender').spec.ports[0]
+    const scheme = secret === '' ? 'http' : 'https'
+    t.match(extender, {
+      urlPrefix: `${scheme}://holdfast-extender.storage.svc:${port}`, filterVerb: 'filter',
+      prioritizeVerb: 'prioritize', nodeCacheCapable: true, ignorable: true, httpTimeout: '2s',
+    })
+    t.equal(extender.enableHTTPS, secret === '' ? undefined : true)
+    const pod = find(objects, 'Deployment', 'holdfast-controller').spec.template.spec
+    const [controller] = pod.containers
+    t.match(controller.ports, [{ name: targetPort }])
+    t.ok(controller.args.includes(`--extender=0.0.0.0:${controller.ports[0].containerPort}`))
+    t.equal(controller.args.includes('--extender-tls=/etc/holdfast/extender'), secret !== '')
+    const scheduler = find(objects, 'Deployment', 'holdfast-scheduler').spec.template.spec
+    t.equal(scheduler.containers[0].image, 'registry.k8s.io/kube-scheduler:v1.37.0', 'that of the cluster')
+    for (const { volumes, containers } of [pod, scheduler]) {
+      const named = new Set(volumes.map(({ name }: Json) => name))
+      for (const { volumeMounts } of containers) {
+        for (const { name } of volumeMounts) t.ok(named.has(name), name)
+      }
+    }
+    const roles = objects.filter(({ kind, subjects }) => /RoleBinding/.test(kind)
+      && subjects.some(({ name }: Json) => name === 'holdfast-scheduler')).map(({ roleRef }) => roleRef.name)
+    t.same(roles.sort(), [
+      'extension-apiserver-authentication-reader', 'holdfast-scheduler', 'system:kube-scheduler',
+      'system:volume-scheduler',
+    ])
+  }
+})
+
 t.test('values that are not known are refused', { skip }, async (t) => {
   const wrongs = [
     'nodes.disks=1', 'store=http://etcd:2379', 'node.ports.peer=0', 'node.disks[0].size=100',
-    'node.disks[0].path=/disk0',
+    'node.disks[0].path=/disk0', 'extender.port=0', 'scheduler.replicas=0', 'scheduler.weight=3',
   ]
   for (const wrong of wrongs) {
     t.not(helm('--set', wrong).status, 0, wrong)

@@ -44,3 +44,21 @@ imagePullSecrets: {{ toJson . }}
 {{- end -}}
 {{- toJson (uniq $folders) -}}
 {{- end -}}
+
+{{/* As an entry of a KubeSchedulerConfiguration: what it does not know in 2 s is scheduled as without it. */}}
+{{- define "holdfast.extender" -}}
+- urlPrefix: {{ ternary "https" "http" (ne .Values.extender.tlsSecret "") }}://holdfast-extender.{{ .Release.Namespace }}.svc:{{ .Values.extender.port }}
+  filterVerb: filter
+  prioritizeVerb: prioritize
+  weight: 5
+  nodeCacheCapable: true
+  ignorable: true
+  httpTimeout: 2s
+  {{- if .Values.extender.tlsSecret }}
+  enableHTTPS: true
+  tlsConfig:
+    caFile: /etc/holdfast/extender/ca.crt
+    certFile: /etc/holdfast/extender/tls.crt
+    keyFile: /etc/holdfast/extender/tls.key
+  {{- end }}
+{{- end -}}

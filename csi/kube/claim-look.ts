@@ -1,0 +1,67 @@
+/**
+ * What stands behind a PVC, for whoever schedules its pod (SPEC.md L4): a volume of ours, one that is to be made when
+ * its first pod has a place, or nothing of ours.
+ */
+import { segment } from '../../cluster/kubernetes/api-client.ts'
+import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
+import { parseSize } from '../../cluster/api/amounts.ts'
+import { isRecord, isText } from '../../engine/value-shape.ts'
+import { DRIVER_NAME } from '../identity.ts'
+import { parametersOf } from '../controller/parameters.ts'
+import { isVolumeId } from '../names.ts'
+import { FreshAnswers } from './fresh-answers.ts'
+
+export type Claim =
+  | { kind: 'bound'; volumeId: string }
+  /** `parameters` as the API takes them. */
+  | { kind: 'waiting'; sizeBytes: number; parameters: Record<string, string> }
+  | { kind: 'foreign' }
+
+const FOREIGN: Claim = { kind: 'foreign' }
+
+type Json = Record<string, unknown>
+const recordIn = (value: Json | undefined, name: string): Json => {
+  const found = value?.[name]
+  return isRecord(found) ? found : {}
+}
+
+export class ClaimLook {
+  readonly #objects: FreshAnswers<Json | undefined>
+
+  /** @param deadlineMs  of each look at the API */
+  constructor(client: ApiClient, deadlineMs: number) {
+    this.#objects = new FreshAnswers(async (path) => {
+      const answer = await client.call({ method: 'GET', path, deadlineMs })
+      if (answer.ok) return answer.body
+      // What is not there (yet) is waited for by the scheduler itself.
+      if (answer.failure.status === 404) return undefined
+      throw new Error(`${path}: ${answer.failure.reason}`)
+    })
+  }
+
+  /** @throws Error, CsiRefusal: it is not known */
+  async claim(namespace: string, name: string): Promise<Claim> {
+    const place = `/api/v1/namespaces/${segment(namespace)}/persistentvolumeclaims/${segment(name)}`
+    const spec = recordIn(await this.#objects.get(place), 'spec')
+    const { volumeName, storageClassName } = spec
+    if (isText(volumeName) && volumeName !== '') return this.#ofVolume(volumeName)
+    return isText(storageClassName) && storageClassName !== '' ? this.#ofClass(storageClassName, spec) : FOREIGN
+  }
+
+  async #ofVolume(name: string): Promise<Claim> {
+    const volume = await this.#objects.get(`/api/v1/persistentvolumes/${segment(name)}`)
+    const { driver, volumeHandle } = recordIn(recordIn(volume, 'spec'), 'csi')
+    const isOurs = driver === DRIVER_NAME && isText(volumeHandle) && isVolumeId(volumeHandle)
+    return isOurs ? { kind: 'bound', volumeId: volumeHandle } : FOREIGN
+  }
+
+  async #ofClass(name: string, spec: Json): Promise<Claim> {
+    const found = await this.#objects.get(`/apis/storage.k8s.io/v1/storageclasses/${segment(name)}`)
+    if (found?.provisioner !== DRIVER_NAME || found.volumeBindingMode !== 'WaitForFirstConsumer') return FOREIGN
+    const given = Object.entries(recordIn(found, 'parameters')).filter((one): one is [string, string] => isText(one[1]))
+    const { storage } = recordIn(recordIn(spec, 'resources'), 'requests')
+    const sizeBytes = isText(storage) ? parseSize(storage) : undefined
+    if (sizeBytes === undefined) throw new Error(`PVC of class ${name}: its size cannot be read`)
+    return { kind: 'waiting', sizeBytes, parameters: parametersOf(Object.fromEntries(given), {}).flags }
+  }
+}
