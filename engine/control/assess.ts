@@ -220,6 +220,8 @@ function needOf(sight: Sight, { health }: Health, over: readonly Rebuild[]): Cop
 function mayFollow(sight: Sight, health: Health['health']): boolean {
   const { cluster, volume, keepers, complete, entries, wanted, facts, nowMs } = sight
   const near = lacksCopyAt(volume)
+  // The only copy leads, and an operator wants the lead elsewhere.
+  if (wanted === 1 && volume.move !== undefined && volume.move.to !== near) return false
   if (near === undefined || health !== 'healthy' || entries.length > 0 || facts.length > wanted) return false
   if (complete.length < wanted || keepers.length > wanted || volume.reportedOn.has(near)) return false
   return whyNotNear(cluster, volume, near, nowMs) === undefined
@@ -306,14 +308,16 @@ function eviction(sight: Sight): Change | undefined {
   return [withEvicted(config, fact.node, nonce), fact.leaving === '' ? 'it is one too many' : fact.leaving]
 }
 
-/** Of the complete ones: who shares its zone with most, then who is far from the user (U4), then on the fullest node. */
+/** Of the complete ones: who shares its zone with most, then who is far from the user (U4), then on a full node. */
 function mostDispensable({ cluster, volume, complete }: Sight): CopyFact | undefined {
   const { move } = volume
   const { firstNode, moved } = volume.record!
   const near = usedAt(volume)
   const others = complete.filter((fact) => !fact.isPrimary && move?.to !== fact.node)
   const unwished = others.filter(({ node }) => node !== (near ?? firstNode))
-  const candidates = unwished.length > 0 ? unwished : others
+  // The user's own goes only for an operator who moves one.
+  const isNobodys = near === undefined || move?.what === 'copy'
+  const candidates = unwished.length > 0 ? unwished : isNobodys ? others : []
   const zone = ({ node }: CopyFact) => zoneOf(cluster.nodes.get(node)!)
   const sharing = (fact: CopyFact) => complete.filter((other) => zone(other) === zone(fact)).length
   const user = near === undefined ? undefined : cluster.nodes.get(near)

@@ -156,7 +156,7 @@ export const PLANTED: readonly PlantedBug[] = [
     'assess.ts',
     'others.filter(({ node }) => node !== (near ?? firstNode))',
     'others.filter(({ node }) => node !== firstNode)',
-  ], 879),
+  ], 39),
   bug('the lead is waited for, and does not come', 'U3', [
     'assess.ts',
     'const wish = isMoved ? move?.to : leadGoesTo(sight)',

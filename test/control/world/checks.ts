@@ -17,6 +17,8 @@ import type { ToyWorld } from './toy-world.ts'
 
 /** As fresh as it has to be, and two steps; and what an action takes. */
 const WINDOW_MS = 3000 + 2000
+/** Nothing happened to a node for so long. */
+const STEADY_MS = 25_000
 /** A move that is done may still be acted upon by one who was not told. */
 const MOVE_MS = 10_000
 
@@ -251,12 +253,25 @@ export class Checks {
     if (record !== undefined && !this.isWishNew(id) && had < record.spec.replicas + 1) {
       this.violated(`${id}: ${node} is evicted (${why}), ${had} complete copies are left`)
     }
+    if (why === 'it is one too many') this.letsGo(volume, now, node)
     const { copyId } = now.members[node]!
     const before = this.evicted.get(copyId)
     const isAgain = before !== undefined && before > this.lastEventMs + this.windowMs
     if (isAgain) this.violated(`${id}: ${copyId} is evicted again`)
     this.evicted.set(copyId, this.world.nowMs)
     this.went.set(`${id} ${node}`, this.world.nowMs)
+  }
+
+  /** U4: not the copy of a user, while another one that is there could go. */
+  private letsGo({ id }: ToyVolume, now: VolumeConfig, node: NodeId): void {
+    const { store, nodes, volumes, nowMs, cuts } = this.world
+    const record = store.get<VolumeRecord>(`volumes/${id}`)
+    const [use] = this.uses.get(id) ?? []
+    const isUsed = use?.node === node && nowMs - use.sinceMs > this.windowMs && record?.moved?.from !== node
+    if (record?.dataLocality === undefined || !isUsed || cuts.size > 0 || store.entries.has(`moves/${id}`)) return
+    const others = now.inSync.filter((one) => one !== node && one !== now.primary && nodes.get(one)!.isUp
+      && nowMs - nodes.get(one)!.touchedAtMs > STEADY_MS && volumes.get(id)!.isComplete(nodes.get(one)!.copies.get(id)))
+    if (others.length > 0) this.violated(`${id}: ${node} lets its copy go, where its user is`)
   }
 
   private removes(volume: ToyVolume, now: VolumeConfig, node: NodeId): void {

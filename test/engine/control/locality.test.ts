@@ -104,6 +104,15 @@ t.test('U1: the only copy that an operator moves stays where it went', (t) => {
   t.end()
 })
 
+t.test('U2: an operator wants the lead of the only copy elsewhere', (t) => {
+  const near = new Near(FOUR).volume(['n1'], { attach: at('n3') }, {}, 0)
+  setMove(near.small.cluster, 'v', { what: 'primary', to: 'n2', from: '' }, 'm1')
+  t.same(near.plan(), [])
+  near.volume(['n1', 'n3'], { attach: at('n3') }, {}, 0)
+  t.same(near.plan(), [], 'wished too late: neither goes')
+  t.end()
+})
+
 t.test('U3: an operator moves another one: the lead goes to the user, who keeps his', (t) => {
   const near = new Near(FOUR).volume(['n1', 'n2', 'n3'], { attach: at('n2') })
   setMove(near.small.cluster, 'v', { what: 'copy', to: 'n3', from: '' }, 'm1')
@@ -211,9 +220,9 @@ t.test('U7: where a copy is, or comes back', (t) => {
   const near = new Near(FOUR).volume(['n1', 'n2'], {})
   const config = near.small.cluster.volumes.get('v')!.config!
   t.same(['n1', 'n2', 'n3'].map((node) => isLocal(config, node)), [true, true, false])
-  const failed = { ...config, inSync: ['n1'], members: { ...config.members, n2: { copyId: 'x', state: 'failed' as const } } }
-  t.notOk(isLocal(failed, 'n2'))
-  const back = { ...failed, members: { ...config.members, n2: { copyId: 'x', state: 'catching-up' as const } } }
-  t.ok(isLocal(back, 'n2'))
+  const as = (state: 'failed' | 'catching-up'): VolumeConfig =>
+    ({ ...config, inSync: ['n1'], members: { ...config.members, n2: { copyId: 'x', state } } })
+  t.notOk(isLocal(as('failed'), 'n2'))
+  t.ok(isLocal(as('catching-up'), 'n2'))
   t.end()
 })
