@@ -18,8 +18,8 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
     options: {
       'csi-endpoint': SOCKET,
       'volumes-max': VOLUMES_MAX,
-      extender: { value: 'HOST:PORT', summary: 'answer schedulers of Kubernetes there: where pods with volumes go best' },
-      'extender-tls': { value: 'DIR', summary: 'over TLS, with tls.crt and tls.key, to who shows a certificate of ca.crt' },
+      extender: { value: 'HOST:PORT', summary: 'tell schedulers of Kubernetes where pods with volumes go best' },
+      'extender-tls': { value: 'DIR', summary: 'by tls.crt and tls.key, to who shows a certificate of ca.crt' },
       kubeconfig: { value: 'FILE', summary: 'of the Kubernetes API, outside of a pod' },
       ...endpoint,
     },

@@ -1,7 +1,7 @@
 /**
  * Labels of a volume: what its makers say of it, and Holdfast shows (`csi-name`, `csi-pvc`, `csi-pvc-namespace`,
- * `csi-pv`, `csi-pod` are given by Kubernetes' side). They stand in the volume's record, of which every copy keeps a note, so they
- * are few and short. Names of Kubernetes fit: its objects' have 253 bytes at most, CSI's 128.
+ * `csi-pv`, `csi-pod` are given by Kubernetes' side). They stand in the volume's record, of which every copy keeps a
+ * note, so they are few and short. Names of Kubernetes fit: its objects' have 253 bytes at most, CSI's 128.
  */
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
@@ -30,12 +30,13 @@ export function checkVolumeLabels(labels: Record<string, string> = {}): Record<s
   return entries.length === 0 ? undefined : Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
-/** Of a volume that is there: these are set, and those with an empty value taken out. @throws HoldfastError `parameter` */
+/** Of a volume that is there: these are set, those with an empty value taken out. @throws HoldfastError `parameter` */
 export function withLabels(record: VolumeRecord, changes: Readonly<Record<string, string>> = {}): VolumeRecord {
   if (Object.keys(changes).length === 0) return record
   const { labels: former, ...rest } = record
   checkVolumeLabels(changes)
-  const kept = Object.entries({ ...former, ...changes }).filter(([key, value]) => value !== '' || !Object.hasOwn(changes, key))
+  const isOut = ([key, value]: [string, string]): boolean => value === '' && Object.hasOwn(changes, key)
+  const kept = Object.entries({ ...former, ...changes }).filter((entry) => !isOut(entry))
   const labels = checkVolumeLabels(Object.fromEntries(kept))
   return labels === undefined ? rest : { ...rest, labels }
 }

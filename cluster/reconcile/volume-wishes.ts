@@ -181,7 +181,7 @@ export class VolumeWishes {
   /**
    * That node's clients may use it, and nobody's of an older generation (engine/control/SPEC.md section 13).
    * @param clients  as far as they are known; those of an open volume lose it
-   * @throws HoldfastError `attachment-overtaken`, `volume-not-local`; `volume-attached` or `volume-in-use` unless forced
+   * @throws HoldfastError `attachment-overtaken`, `volume-not-local`; unless forced `volume-attached`, `volume-in-use`
    */
   async attach(wished: VolumeRecord, wish: AttachWish, clients: readonly Client[]): Promise<VolumeConfig> {
     const { node, mode, force, follows } = wish

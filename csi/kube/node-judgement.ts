@@ -65,7 +65,8 @@ function waitingJudge({ sizeBytes, isStrict, capacity }: Extract<Used, { kind: '
   const size = formatSize(sizeBytes)
   // With `strict` that is of a place, and so of each node.
   const isTooLarge = !isStrict && capacity.largestBytes < sizeBytes
-  const tooLarge = `Holdfast: no volume of ${size} can be made now, the largest has ${formatSize(capacity.largestBytes)}`
+  const largest = formatSize(capacity.largestBytes)
+  const tooLarge = `Holdfast: no volume of ${size} can be made now, the largest has ${largest}`
   const noRoom = `Holdfast: no copy of a volume of ${size} with data-locality strict can lie there`
   const places = new Map(nodes.map((one) => [one.node, one]))
   const most = Math.max(1, ...nodes.filter(({ localBytes }) => localBytes >= sizeBytes).map((one) => one.freeBytes))

@@ -156,7 +156,7 @@ function askedOf(text: string): Asked | string {
   }
   if (!isRecord(args)) return 'the request is no ExtenderArgs: it is no object'
   const pod = podClaims(args.Pod)
-  if (pod === undefined) return 'the request is no ExtenderArgs: its Pod has no name, no namespace, or no list of volumes'
+  if (pod === undefined) return 'the request is no ExtenderArgs: its Pod has no name, namespace, or list of volumes'
   const { NodeNames: names } = args
   if (Array.isArray(names) && names.every(isText)) return { pod, names, nodes: undefined }
   const nodes = isRecord(args.Nodes) ? args.Nodes.items : undefined

@@ -1,6 +1,6 @@
 /**
- * What a scheduler is answered (SPEC.md L3 to L6): the volumes of a pod are looked up, and nodes judged by them. What is
- * not known in time filters nothing and scores nothing.
+ * What a scheduler is answered (SPEC.md L3 to L6): the volumes of a pod are looked up, and nodes judged by them. What
+ * is not known in time filters nothing and scores nothing.
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
 import type { CapacityAnswer, Node, Volume } from '../../cluster/api/definition.ts'

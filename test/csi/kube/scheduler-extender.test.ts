@@ -41,7 +41,9 @@ const OBJECTS: Record<string, object> = {
   '/api/v1/persistentvolumes/pv-1': csi('csi.holdfast.io', VOLUME),
   '/api/v1/persistentvolumes/pv-2': csi('ebs.csi.aws.com', 'vol-1'),
   '/api/v1/persistentvolumes/pv-3': csi('csi.holdfast.io', 'b'.repeat(32)),
-  '/apis/storage.k8s.io/v1/storageclasses/near': storageClass('csi.holdfast.io', { 'holdfast.io/data-locality': 'strict' }),
+  '/apis/storage.k8s.io/v1/storageclasses/near': storageClass('csi.holdfast.io', {
+    'holdfast.io/data-locality': 'strict',
+  }),
   '/apis/storage.k8s.io/v1/storageclasses/wrong': storageClass('csi.holdfast.io', { 'holdfast.io/replicaz': '2' }),
   '/apis/storage.k8s.io/v1/storageclasses/foreign': storageClass('ebs.csi.aws.com'),
   '/apis/storage.k8s.io/v1/storageclasses/at-once': storageClass('csi.holdfast.io', {}, 'Immediate'),
@@ -104,7 +106,7 @@ async function served(t: Test, world = new World(), tls?: string) {
     onBug: (error) => log(`bug: ${String(error)}`), tls: tls === undefined ? undefined : new TlsFolder(tls),
   })
   t.teardown(() => extender.close())
-  const post = (place: string, body: unknown, options: http.RequestOptions & https.RequestOptions = {}): Promise<Given> =>
+  const post = (place: string, body: unknown, options: https.RequestOptions = {}): Promise<Given> =>
     new Promise((resolve, reject) => {
       const client = tls === undefined ? http : https
       const address = { host: HOST, port: extender.port, path: place, method: 'POST', agent: false as const }
@@ -164,7 +166,8 @@ t.test('of a scheduler that sends whole nodes', async (t) => {
 
 t.test('one that waits for its first consumer, also of an ephemeral volume', async (t) => {
   const { world, post } = await served(t)
-  const ephemeral = { metadata: { name: 'pod', namespace: 'db' }, spec: { volumes: [{ name: 'scratch', ephemeral: {} }] } }
+  const volumes = [{ name: 'scratch', ephemeral: {} }]
+  const ephemeral = { metadata: { name: 'pod', namespace: 'db' }, spec: { volumes } }
   for (const Pod of [pod('new'), ephemeral]) {
     const { json } = await post('/filter', { Pod, NodeNames })
     t.match(json, { NodeNames: ['n2'], FailedAndUnresolvableNodes: { n1: /no copy of a volume of 10 GiB/ } })
