@@ -99,7 +99,8 @@ export async function joinCluster(options: JoinOptions): Promise<JoinedCluster> 
     const error = await registerNode(store, { name, nodeId, zone })
     return error === undefined ? { ok: true, value: undefined } : { ok: false, error }
   })
-  const startNumber = await answered(() => nextStartNumber(store))
+  const known = { former: memory.startNumber, address: cluster.store }
+  const startNumber = await answered(() => nextStartNumber(store, known))
   keepStoreMemory(paths.knownStore, store, { era, startNumber })
   return { store, address: cluster.store, clusterId, nodeId, startNumber, era, config: cluster }
 }

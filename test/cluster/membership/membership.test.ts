@@ -49,8 +49,12 @@ t.test('a name belongs to the node that took it first', async (t) => {
 t.test('no two starts have one number', async (t) => {
   const { client } = await storeInProcess(t)
   const stores = [client(), client(), client()]
-  const numbers = await Promise.all(stores.flatMap((store) => [nextStartNumber(store), nextStartNumber(store)]))
+  const next = (store: ClusterStore, former = 0) => nextStartNumber(store, { former, address: 'http://store:1' })
+  const numbers = await Promise.all(stores.flatMap((store) => [next(store), next(store)]))
   t.same(numbers.map((one) => one.ok && one.value).sort(), [1, 2, 3, 4, 5, 6])
+  const behind = { code: 'starts-behind', message: /store:1 went back in time: it counts 6 starts.*was number 7/ }
+  t.match(await next(stores[0]!, 7), { ok: false, error: behind }, 'an old store would give a number to two')
+  t.match(await next(stores[0]!, 6), { ok: true, value: 7 })
 })
 
 class Node {

@@ -108,7 +108,7 @@ async function rebuild(t: Test, client: () => ClusterStore): Promise<void> {
   }
   t.match(decodeConfig(ID, (await stored(configKey(ID)))!), { epoch: 7 + 2 ** 22, inSync: ['n1', 'n2'] })
   t.equal(decodeName((await stored(nameKey('data')))!), ID)
-  t.match(await nextStartNumber(target.store), { ok: true, value: 5 + 1024 + 1 })
+  t.match(await nextStartNumber(target.store, { former: 5, address: '' }), { ok: true, value: 5 + 1024 + 1 })
 
   const other = waiting(t, client(), node('n3', 80))
   const late = waiting(t, client(), node('n1', 95))
