@@ -19,6 +19,10 @@ const SEGMENT_LABEL = `${GROUP}/segment`
 export const KUBE_KEY_BYTES_MAX = 126
 const LABEL_VALUE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
 
+/** Where the API has them. */
+export const recordsPath = (namespace: string): string =>
+  `/apis/${API_VERSION}/namespaces/${encodeURIComponent(namespace)}/${PLURAL}`
+
 /** @throws by an assert for a key that is too long: keys are made of names and ids, which are bounded */
 export function objectName(key: string): string {
   assert(key.length <= KUBE_KEY_BYTES_MAX, 'a key fits the name of an object')

@@ -7,8 +7,10 @@
  *                       -> won | lost (409, 404) | refused (other 4xx, not sent) | unknown (the rest)
  *
  * S4: an answer about one object tells how far the store was at least, not how far it is. So the store is *recognised*
- * before the first call, each minute, and after each call without an answer: the uid of namespace kube-system, and the
- * resourceVersion of a list.
+ * before the first call, each minute, and after each call without an answer: the uids of namespace kube-system, of our
+ * namespace and of the definition of our kind, and the resourceVersion of a list. Whoever deletes one of the two last
+ * deletes every record, and what is made again under the same name is empty: so that something is *not* there is only
+ * believed when the store was recognised after that was said.
  */
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
@@ -23,13 +25,15 @@ import type {
 } from './cluster-store.ts'
 import { pause } from './endpoint-set.ts'
 import {
-  API_VERSION, entryOf, objectName, objectOf, partsOf, PLURAL, resourceVersionOf, selectorOf,
+  entryOf, GROUP, objectName, objectOf, partsOf, PLURAL, recordsPath, resourceVersionOf, selectorOf,
 } from './kube-records.ts'
 import { KubeWatch } from './kube-watch.ts'
 import { StoreIdentity } from './store-identity.ts'
 
 const TIMEOUT_DEFAULT_MS = 5000
 const RECOGNISED_FOR_MS = 60_000
+const NAMESPACES = '/api/v1/namespaces'
+const DEFINITION = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${PLURAL}.${GROUP}`
 const RETRY_FIRST_MS = 50
 const RETRY_MOST_MS = 500
 
@@ -50,6 +54,7 @@ export function connectKubeStore(options: KubeStoreOptions): ClusterStore {
 class KubeStore implements ClusterStore {
   readonly #client: ApiClient
   readonly #path: string
+  readonly #namespace: string
   readonly #endpoint: string
   readonly #timeoutMs: number
   readonly #silenceMs: number | undefined
@@ -62,7 +67,8 @@ class KubeStore implements ClusterStore {
   constructor({ access, known, timeoutMs, silenceMs }: KubeStoreOptions) {
     this.#silenceMs = silenceMs
     this.#client = new ApiClient(access)
-    this.#path = `/apis/${API_VERSION}/namespaces/${segment(access.namespace)}/${PLURAL}`
+    this.#path = recordsPath(access.namespace)
+    this.#namespace = `${NAMESPACES}/${segment(access.namespace)}`
     this.#endpoint = `${access.server.origin} (namespace ${access.namespace})`
     this.#timeoutMs = timeoutMs ?? TIMEOUT_DEFAULT_MS
     this.#identity = new StoreIdentity(known)
@@ -70,16 +76,19 @@ class KubeStore implements ClusterStore {
 
   async get(key: string): Promise<StoreAnswer<Entry | undefined>> {
     assert(KEY_PATTERN.test(key), 'a key is short and printable')
+    const untilMs = performance.now() + this.#timeoutMs
     const answer = await this.#read({ method: 'GET', path: this.#pathOf(key) })
     if (answer.ok) return this.#entry(answer.body, key)
     const { failure } = answer
-    return isAbsent(failure) ? { ok: true, value: undefined } : { ok: false, error: this.#failed(failure) }
+    const error = isAbsent(failure) ? await this.#recognisedSince(untilMs) : this.#failed(failure)
+    return error === undefined ? { ok: true, value: undefined } : { ok: false, error }
   }
 
   async list(options: KeyRange & { limit?: number; after?: Cursor | undefined }): Promise<StoreAnswer<Page>> {
     const { prefix, from = prefix, limit = PAGE_ENTRIES_MAX, after } = options
     assert(from.startsWith(prefix), 'a range begins within its prefix')
     assert(limit >= 1 && limit <= PAGE_ENTRIES_MAX, 'a page has at least one entry, and not too many')
+    const untilMs = performance.now() + this.#timeoutMs
     const selector = selectorOf(prefix)
     const entries: Entry[] = []
     let position = ''
@@ -111,6 +120,8 @@ class KubeStore implements ClusterStore {
       const token = isRecord(metadata) ? metadata.continue : undefined
       next = typeof token === 'string' && token !== '' ? token : undefined
     } while (next !== undefined && entries.length < limit)
+    const strange = entries.length === 0 ? await this.#recognisedSince(untilMs) : undefined
+    if (strange !== undefined) return { ok: false, error: strange }
     return { ok: true, value: { entries, position: position as Position, next: next as Cursor | undefined } }
   }
 
@@ -155,6 +166,7 @@ class KubeStore implements ClusterStore {
       path: this.#path,
       silenceMs: this.#silenceMs,
       recognised: () => this.#recognised(),
+      recognisedSince: () => this.#recognisedSince(),
       onSeen: (resourceVersion) => this.#seen(resourceVersion, 0),
       onLost: () => {
         this.#recognisedAtMs = -Infinity
@@ -213,7 +225,8 @@ class KubeStore implements ClusterStore {
         : { ok: false as const, failure: { status: 0, isUnknown: false, reason: '', strange } }
       if (answer.ok) return answer
       const { status } = answer.failure
-      if (status === 0 || status >= 500) this.#recognisedAtMs = -Infinity
+      const isOfNoObject = status === 404 && !isAbsent(answer.failure)
+      if (status === 0 || status >= 500 || isOfNoObject) this.#recognisedAtMs = -Infinity
       const mayPass = (status === 0 && !isFinal(strange)) || status === 429 || status >= 500
       if (this.#isClosed || !mayPass || performance.now() + retryMs > deadlineMs) return answer
       await pause(retryMs)
@@ -229,18 +242,46 @@ class KubeStore implements ClusterStore {
     return this.#recognising
   }
 
+  /**
+   * By a look that began after this was called: of an answer that came before, it is of the store that we know.
+   * @param untilMs  monotonic: how long who asks has time
+   */
+  async #recognisedSince(untilMs = performance.now() + this.#timeoutMs): Promise<HoldfastError | undefined> {
+    const looked = async (): Promise<HoldfastError | undefined> => {
+      await this.#recognising
+      this.#recognisedAtMs = -Infinity
+      return this.#recognised()
+    }
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<HoldfastError>((resolve) => {
+      const leftMs = Math.max(1, untilMs - performance.now())
+      timer = setTimeout(() => resolve(this.#unreachable('it did not answer in time')), leftMs)
+    })
+    const found = await Promise.race([looked(), late])
+    clearTimeout(timer)
+    return found
+  }
+
   async #recognise(): Promise<HoldfastError | undefined> {
     const beganAtMs = performance.now()
     const { revision } = this.#identity
     const deadlineMs = this.#timeoutMs
-    const [space, list] = await Promise.all([
-      this.#client.call({ method: 'GET', path: '/api/v1/namespaces/kube-system', deadlineMs }),
-      this.#client.call({ method: 'GET', path: this.#path, query: { limit: '1' }, deadlineMs }),
+    const get = (path: string, query: Record<string, string> = {}) =>
+      this.#client.call({ method: 'GET', path, query, deadlineMs })
+    const [system, space, definition, list] = await Promise.all([
+      get(`${NAMESPACES}/kube-system`), get(this.#namespace), get(DEFINITION), get(this.#path, { limit: '1' }),
     ])
-    if (!space.ok) return this.#failed(space.failure)
+    const uids: string[] = []
+    for (const answer of [system, space, definition]) {
+      if (!answer.ok) return this.#failed(answer.failure)
+      const { uid, deletionTimestamp } = isRecord(answer.body.metadata) ? answer.body.metadata : {}
+      if (deletionTimestamp !== undefined) return this.#refused(`its ${String(answer.body.kind)} is being deleted`)
+      uids.push(typeof uid === 'string' ? uid : '')
+    }
     if (!list.ok) return this.#failed(list.failure)
-    const { metadata } = space.body
-    const clusterId = isRecord(metadata) && typeof metadata.uid === 'string' ? metadata.uid : ''
+    const clusterId = uids.join('/')
+    // A version of before knew it by the first of them.
+    this.#identity.extend(uids[0]!, clusterId)
     const header = { clusterId, revision: resourceVersionOf(list.body) }
     const strange = this.#identity.check(this.#endpoint, { ...NO_HEADER, ...header }, revision)
     if (strange === undefined) this.#recognisedAtMs = beganAtMs

@@ -2,6 +2,10 @@
  * A watch of the cluster store on the Kubernetes API that goes on when its stream does not (FORMAT.md S3): from the
  * last resourceVersion that was told, or that a bookmark named. It ends by itself when what comes next is forgotten
  * (`gone`), or the store is not the one we know (`failed`).
+ *
+ * A deletion is told when the store was recognised after it came: with the definition of our kind, or our namespace,
+ * all records are deleted, and nobody meant that. What comes behind it waits. Where it is so, the watch begins again
+ * from what was told, until it is the store that we know, or is known not to be.
  */
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ApiClient } from '../kubernetes/api-client.ts'
@@ -20,6 +24,8 @@ export interface KubeWatchOptions extends KeyRange {
   silenceMs: number | undefined
   /** @returns why it is not the store that we know, or cannot be reached */
   recognised(): Promise<HoldfastError | undefined>
+  /** The same, by a look that begins now. */
+  recognisedSince(): Promise<HoldfastError | undefined>
   onSeen(resourceVersion: string): void
   /** A stream ended: who answers next has to be recognised. */
   onLost(): void
@@ -33,6 +39,8 @@ export class KubeWatch implements Watch {
   #pauseMs = RESUME_FIRST_MS
   #isEnded = false
   #close: () => void = () => {}
+  /** What came and is not told: the first of it is a deletion that is looked at. Another list: that stream is over. */
+  #waiting: ApiEvent[] = []
 
   constructor(options: KubeWatchOptions) {
     this.#o = options
@@ -50,10 +58,7 @@ export class KubeWatch implements Watch {
   async #begin(): Promise<void> {
     const strange = await this.#o.recognised()
     if (this.#isEnded) return
-    if (strange !== undefined) {
-      const isFinal = strange.code === 'store-replaced' || strange.code === 'store-behind'
-      return isFinal ? this.#end({ type: 'failed', error: strange }) : this.#again()
-    }
+    if (strange !== undefined) return this.#notOurs(strange)
     const selector = selectorOf(this.#o.prefix)
     this.#close = watchApi(this.#o.client, {
       path: this.#o.path,
@@ -62,11 +67,18 @@ export class KubeWatch implements Watch {
       silenceMs: this.#o.silenceMs,
       onEvent: (event) => this.#take(event),
       onEnd: (end: WatchEnd) => {
+        this.#waiting = []
         if (end === 'gone') return this.#end({ type: 'gone' })
         this.#o.onLost()
         this.#again()
       },
     })
+  }
+
+  #notOurs(strange: HoldfastError): void {
+    const isFinal = strange.code === 'store-replaced' || strange.code === 'store-behind'
+    if (isFinal) this.#end({ type: 'failed', error: strange })
+    else this.#again()
   }
 
   #again(): void {
@@ -75,7 +87,31 @@ export class KubeWatch implements Watch {
     this.#close = () => clearTimeout(timer)
   }
 
-  #take({ type, object }: ApiEvent): void {
+  #take(event: ApiEvent): void {
+    if (this.#waiting.length === 0 && event.type !== 'DELETED') return this.#tell(event)
+    if (this.#waiting.push(event) === 1) void this.#tellWaiting(this.#waiting)
+  }
+
+  async #tellWaiting(waiting: ApiEvent[]): Promise<void> {
+    while (waiting.length > 0) {
+      const came = waiting.length
+      const strange = await this.#o.recognisedSince()
+      if (this.#isEnded || waiting !== this.#waiting) return
+      if (strange !== undefined) {
+        this.#waiting = []
+        this.#close()
+        this.#o.onLost()
+        return this.#notOurs(strange)
+      }
+      for (const event of waiting.slice(0, came)) {
+        this.#tell(event)
+        if (this.#isEnded) return
+      }
+      waiting.splice(0, came)
+    }
+  }
+
+  #tell({ type, object }: ApiEvent): void {
     this.#pauseMs = RESUME_FIRST_MS
     const resourceVersion = resourceVersionOf(object)
     if (resourceVersion === '') return

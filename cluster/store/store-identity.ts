@@ -22,6 +22,11 @@ export class StoreIdentity {
     return this.knownStore
   }
 
+  /** The store that was known as `former` is known by more from now on. */
+  extend(former: string, clusterId: string): void {
+    if (this.knownStore?.clusterId === former) this.knownStore = { ...this.knownStore, clusterId }
+  }
+
   /** To be taken before a request is sent, and held against its answer. */
   get revision(): number {
     return this.knownStore?.revision ?? 0
