@@ -7,7 +7,7 @@
  * All of mode 0600. The id of the cluster stands in the CA's own certificate and in all that it signs, so a certificate
  * of another cluster is refused even where one CA was copied for two.
  */
-import { X509Certificate, createPrivateKey, randomBytes } from 'node:crypto'
+import { X509Certificate, createHash, createPrivateKey, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { issueCertificate, makeAuthority } from '../cluster/tls/certificate.ts'
@@ -104,6 +104,64 @@ export function readAuthority(dir: string): { clusterId: string; issuer: Issuer 
   const clusterId = clusterIn(file, certificate)
   if (!certificate.checkPrivateKey(key)) throw bad(keyFile, 'it is not the key of ca.crt')
   return { clusterId, issuer }
+}
+
+/**
+ * The CA as it is in the folder now, for who goes on for long: its files may be exchanged, for a new CA of the same
+ * cluster. Ones that cannot be used, or are of another cluster, are told once, and the CA of before signs on.
+ */
+export class CurrentAuthority {
+  readonly clusterId: string
+  readonly #dir: string
+  readonly #log: (line: string) => void
+  #issuer: Issuer
+  #digest: string
+  #told = ''
+
+  /** @throws HoldfastError `tls-files` */
+  constructor(dir: string, log: (line: string) => void) {
+    this.#dir = dir
+    this.#log = log
+    this.#digest = this.#read()
+    const { clusterId, issuer } = readAuthority(dir)
+    this.clusterId = clusterId
+    this.#issuer = issuer
+  }
+
+  /** Two small files are read. */
+  get issuer(): Issuer {
+    const digest = this.#read()
+    if (digest === this.#digest) return this.#issuer
+    try {
+      const { clusterId, issuer } = readAuthority(this.#dir)
+      if (clusterId !== this.clusterId) {
+        const [found, known] = [`cluster ${clusterId}`, `cluster ${this.clusterId}`]
+        throw new HoldfastError('tls-cluster', { dir: this.#dir, found, known })
+      }
+      this.#issuer = issuer
+      this.#digest = digest
+      this.#told = ''
+      this.#log(`another CA signs from now on, valid until ${issuer.certificate.validTo}`)
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+      if (this.#told !== error.message) this.#log(error.message)
+      this.#told = error.message
+    }
+    return this.#issuer
+  }
+
+  /** A digest of both files, as far as they can be read now. */
+  #read(): string {
+    const digest = createHash('sha256')
+    for (const name of ['ca.crt', 'ca.key']) {
+      try {
+        digest.update(readFileSync(path.join(this.#dir, name)))
+      } catch {
+        digest.update('none')
+      }
+    }
+    return digest.digest('hex')
+  }
 }
 
 /** Of the CA's certificate alone. @throws HoldfastError `tls-files` */

@@ -58,8 +58,8 @@ export async function askForCertificate(
   throw refused(`nobody signed it in ${Math.round(deadlineMs / 1000)} s (\`holdfast ca sign\` does)`)
 }
 
-/** While one CA takes over from another, both are believed. */
-const authoritiesIn = (pem: string): X509Certificate[] =>
+/** While one CA takes over from another, both are believed; the first is the one that signs. */
+export const authoritiesIn = (pem: string): X509Certificate[] =>
   (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((one) => new X509Certificate(one))
 
 /** Undefined: it is for us, and by whom everybody here believes. */

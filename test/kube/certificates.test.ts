@@ -48,7 +48,8 @@ t.test('a node asks for itself', { skip: leftOut('etcd', 'kube-apiserver', 'helm
     return api.podKubeconfig(admin, account, pod.metadata)
   }
   const setup = await asPod('holdfast-setup')
-  for (const wanted of [/made in namespace holdfast: Secret holdfast-ca, ConfigMap/, /nothing, all of it is there/]) {
+  const allOfIt = /: Secret holdfast-ca, Secret holdfast-ca-cluster-key, ConfigMap holdfast-ca$/m
+  for (const wanted of [allOfIt, /nothing, all of it is there/]) {
     const { code, stdout, stderr } = await holdfast(['ca', 'init', '--secret', 'holdfast-ca', '--kubeconfig', setup])
     t.equal(code, 0, stderr)
     t.match(stdout, wanted)
