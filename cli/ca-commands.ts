@@ -1,7 +1,7 @@
 /** `holdfast ca ...` in the table of commands. */
 import type { Command } from './command.ts'
 
-const KUBECONFIG = { value: 'FILE', summary: 'how the Kubernetes API is reached (default: as a pod is told)' }
+export const KUBECONFIG = { value: 'FILE', summary: 'how the Kubernetes API is reached (default: as a pod is told)' }
 
 export const CA_COMMANDS: Command[] = [
   {

@@ -1,6 +1,7 @@
 /** `holdfast csi`: the driver for Kubernetes, a row of the table of commands for each of its processes. */
 import type { OptionSpec } from './arguments.ts'
 import type { Command } from './command.ts'
+import { KUBECONFIG } from './ca-commands.ts'
 
 const SOCKET: OptionSpec = {
   value: 'unix:///PATH', summary: 'where the sidecars, or kubelet, ask it (else CSI_ENDPOINT)',
@@ -44,5 +45,13 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
       'holdfast csi node --csi-endpoint unix:///csi/csi.sock --endpoint /var/lib/holdfast/n1',
     ],
     load: async () => (await import('./csi-node.ts')).runCsiNode,
+  },
+  {
+    words: 'csi may-uninstall',
+    summary: 'new: fail while a Kubernetes cluster has volumes or snapshots of this driver; the chart asks it',
+    positionals: [],
+    options: { kubeconfig: KUBECONFIG },
+    examples: ['holdfast csi may-uninstall --kubeconfig ~/.kube/config'],
+    load: async () => (await import('./csi-may-uninstall.ts')).mayUninstall,
   },
 ]
