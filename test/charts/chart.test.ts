@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { parseTcpAddress } from '../../dataplane/node-config.ts'
 import { missing } from '../kube/kube-binaries.ts'
 import { helmTemplate, renderedChart } from '../kube/rendered-chart.ts'
 import type { Json } from '../kube/rendered-chart.ts'
@@ -33,7 +34,29 @@ const SETS: Record<string, string[]> = {
     '--set', 'scheduler.create=true',
     '--set', 'imagePullSecrets[0].name=registry', '--set', 'serviceMonitor.labels.release=prometheus',
   ],
+  'changed blocks, no dashboard': [
+    '--set', 'snapshotMetadata.tlsSecret=metadata-tls', '--set', 'snapshotMetadata.caCert=Y2VydA==',
+    '--set', 'dashboard.create=false', '--set', 'healthMonitor.create=false',
+  ],
 }
+
+/** Of the module of external-snapshot-metadata v1.1.0, which is not among those that are fetched here: its fields. */
+const METADATA_SERVICE = `
+spec:
+  group: cbt.storage.k8s.io
+  names: {kind: SnapshotMetadataService}
+  versions:
+    - name: v1beta1
+      schema:
+        openAPIV3Schema:
+          type: object
+          required: [spec]
+          properties:
+            spec:
+              type: object
+              required: [address, audience, caCert]
+              properties: {address: {type: string}, audience: {type: string}, caCert: {type: string}}
+`
 
 t.test('every object is what the API takes', { skip }, async (t) => {
   const kinds = new Kinds()
@@ -45,6 +68,7 @@ t.test('every object is what the API takes', { skip }, async (t) => {
   for (const file of readdirSync(snapshots).filter((name) => /^(group)?snapshot\.storage\.k8s\.io_/.test(name))) {
     kinds.addResources(readFileSync(path.join(snapshots, file), 'utf8'))
   }
+  kinds.addResources(METADATA_SERVICE)
   for (const [name, words] of Object.entries(SETS)) {
     const objects = rendered(...words)
     t.ok(objects.length > 30, `${name}: ${objects.length} objects`)
@@ -79,6 +103,49 @@ t.test('who may do what', { skip }, async (t) => {
   t.equal(new Set(accounts).size, accounts.length, 'each has a service account of its own')
   const privileged = objects.filter((object) => JSON.stringify(object).includes('"privileged":true'))
   t.same(privileged.map(({ metadata }) => metadata.name), ['holdfast-node'])
+})
+
+t.test('what is there only where it is of use', { skip }, async (t) => {
+  const containers = (objects: Json[]): string[] => objects
+    .find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === 'holdfast-controller')!
+    .spec.template.spec.containers.map(({ name }: Json) => name)
+  const named = (objects: Json[], kind: string): string[] =>
+    objects.filter((one) => one.kind === kind).map(({ metadata }) => metadata.name)
+  const usual = rendered()
+  t.same(containers(usual), [
+    'controller', 'liveness', 'provisioner', 'attacher', 'resizer', 'snapshotter', 'health-monitor',
+  ])
+  t.same(named(usual, 'ConfigMap'), ['holdfast-dashboard'])
+  const blocks = rendered(...SETS['changed blocks, no dashboard']!)
+  t.same(containers(blocks).slice(-2), ['snapshotter', 'snapshot-metadata'])
+  t.same(named(blocks, 'ConfigMap'), [])
+  t.same(named(blocks, 'SnapshotMetadataService'), ['csi.holdfast.io'], 'backup software finds it by the driver')
+  t.not(helm('--set', 'snapshotMetadata.tlsSecret=x').status, 0, 'it cannot be believed without a CA')
+  const reviews = (objects: Json[]): boolean => JSON.stringify(objects).includes('tokenreviews')
+  t.same([usual, blocks].map(reviews), [false, true], 'rights come with what uses them')
+})
+
+t.test('it is not uninstalled by mistake', { skip }, async (t) => {
+  const hooks = rendered().filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] === 'pre-delete')
+  t.same(hooks.map(({ kind }) => kind).sort(), ['ClusterRole', 'ClusterRoleBinding', 'Job', 'ServiceAccount'])
+  const job = hooks.find(({ kind }) => kind === 'Job')!
+  t.same(job.spec.template.spec.containers[0].args, ['csi', 'may-uninstall'])
+  t.notMatch(job.metadata.annotations['helm.sh/hook-delete-policy'], /failed/, 'who refused is there to be read')
+  const kept = rendered().filter(({ kind }) => kind === 'CustomResourceDefinition')
+  t.same(kept.map(({ metadata }) => metadata.annotations['helm.sh/resource-policy']), ['keep'])
+})
+
+t.test('addresses of nodes, also of IPv6', { skip }, async (t) => {
+  const node = rendered().find(({ kind }) => kind === 'DaemonSet')!
+  const { args } = node.spec.template.spec.containers.find(({ name }: Json) => name === 'data')
+  const listens: string[] = args.filter((one: string) => one.startsWith('--listen-'))
+  t.equal(listens.length, 3)
+  for (const ip of ['10.0.0.7', 'fd00::7']) {
+    for (const listen of listens) {
+      const [, text] = listen.replace('$(NODE_IP)', ip).split('=')
+      t.match(parseTcpAddress(text!), { host: ip, port: /^740[0-2]$/ }, listen)
+    }
+  }
 })
 
 t.test('the data path', { skip }, async (t) => {
@@ -146,6 +213,8 @@ t.test('values that are not known are refused', { skip }, async (t) => {
   const wrongs = [
     'nodes.disks=1', 'store=http://etcd:2379', 'node.ports.peer=0', 'node.disks[0].size=100',
     'node.disks[0].path=/disk0', 'extender.port=0', 'scheduler.replicas=0', 'scheduler.weight=3',
+    'node.resources.host.request.cpu=1', 'controller.tolerations[0].effekt=NoSchedule',
+    'dashboard.enabled=true', 'sidecars.healthMonitor=UPPER', 'snapshotMetadata.port=99999',
   ]
   for (const wrong of wrongs) {
     t.not(helm('--set', wrong).status, 0, wrong)
@@ -164,4 +233,68 @@ t.test('alerts are those of the page', async (t) => {
     t.ok(chart.includes(`expr: ${expression}`) || chart.includes(`expr: '${expression}'`), expression)
   }
   t.equal([...chart.matchAll(/- alert:/g)].length, rows.length)
+})
+
+interface Schema {
+  type?: string | string[]
+  properties?: Record<string, Schema>
+  additionalProperties?: boolean | Schema
+  items?: Schema
+  $ref?: string
+  allOf?: Schema[]
+  anyOf?: Schema[]
+  enum?: unknown[]
+}
+
+t.test('the schema leaves nothing open', async (t) => {
+  const schema = JSON.parse(readFileSync(path.join(CHART, 'values.schema.json'), 'utf8')) as Schema & Json
+  const definitions = schema.$defs as Record<string, Schema>
+  const open: string[] = []
+  const look = (one: Schema, at: string): void => {
+    const isNamed = [one.$ref, one.allOf, one.anyOf, one.enum].some((part) => part !== undefined)
+    if (one.type === undefined && !isNamed) open.push(`${at}: anything`)
+    const { $ref } = one
+    if ($ref !== undefined && definitions[$ref.split('/').at(-1)!] === undefined) open.push(`${at}: ${$ref}`)
+    if (one.type === 'object') {
+      // Helm gives it to every chart.
+      const isOpen = one.additionalProperties === undefined || one.additionalProperties === true
+      if (isOpen && at !== 'global') open.push(`${at}: any property`)
+      for (const [name, part] of Object.entries(one.properties ?? {})) look(part, at === '' ? name : `${at}.${name}`)
+    }
+    if (one.type === 'array') look(one.items ?? {}, `${at}[]`)
+  }
+  for (const [name, one] of Object.entries(definitions)) look(one, `$defs.${name}`)
+  look(schema, '')
+  t.same(open, [])
+  const values = parse(readFileSync(path.join(CHART, 'values.yaml'), 'utf8')) as Json
+  t.same(Object.keys(values).filter((name) => schema.properties![name] === undefined), [])
+})
+
+t.test('the dashboard shows what there is', async (t) => {
+  const page = readFileSync(path.join(ROOT, 'docs/metrics.md'), 'utf8')
+  const metrics = new Map([...page.matchAll(/^\| `(holdfast_\w+)` \| (\w+) \| ([^|]+) \|/gm)]
+    .map(([, name, type, labels]) => [name!, { type: type!, labels: labels!.split(',').map((one) => one.trim()) }]))
+  t.ok(metrics.size > 30)
+  const text = readFileSync(path.join(CHART, 'dashboards/holdfast.json'), 'utf8')
+  const { panels } = JSON.parse(text) as { panels: Array<{ title: string; targets?: Array<{ expr: string }> }> }
+  const used = /(holdfast_\w+?)(_bucket|_sum|_count)?(?=\W)(\{[^}]*\})?/g
+  const wrong = (expr: string): string[] => [...expr.matchAll(used)]
+    .flatMap(([, name, suffix = '', selector = '']) => {
+      const known = metrics.get(name!)
+      if (known === undefined || (suffix !== '') !== (known.type === 'histogram')) return [`${name}${suffix}`]
+      const labels = [...selector.matchAll(/(\w+)=/g)].map(([, label]) => label!)
+      return labels.filter((label) => !known.labels.includes(label))
+    })
+  let count = 0
+  for (const { title, targets = [] } of panels) {
+    for (const { expr } of targets) {
+      count++
+      t.ok(expr.includes('holdfast_'), `${title}: ${expr}`)
+      t.same(wrong(`${expr} `), [], `${title}: ${expr}`)
+    }
+  }
+  t.ok(count > 20, `${count} queries`)
+  for (const bad of ['holdfast_nothing', 'holdfast_disk_fsync_seconds', 'holdfast_copy_leads{disk="1"}']) {
+    t.not(wrong(`${bad} `).length, 0, `${bad} would be found`)
+  }
 })

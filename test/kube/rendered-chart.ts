@@ -11,7 +11,7 @@ export type Json = Record<string, any>
 const CHART = path.resolve(import.meta.dirname, '../../charts/holdfast')
 const OTHERS = [
   'snapshot.storage.k8s.io/v1', 'groupsnapshot.storage.k8s.io/v1', 'storage.k8s.io/v1/VolumeAttributesClass',
-  'monitoring.coreos.com/v1',
+  'monitoring.coreos.com/v1', 'cbt.storage.k8s.io/v1beta1',
 ]
 
 export function helmTemplate(namespace: string, ...words: string[]) {

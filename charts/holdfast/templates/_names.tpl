@@ -62,3 +62,15 @@ imagePullSecrets: {{ toJson . }}
     keyFile: /etc/holdfast/extender/tls.key
   {{- end }}
 {{- end -}}
+
+{{/* Not empty: the sidecar for changed blocks has its API and its certificate. */}}
+{{- define "holdfast.servesSnapshotMetadata" -}}
+{{- if and .Values.snapshotMetadata.tlsSecret (.Capabilities.APIVersions.Has "cbt.storage.k8s.io/v1beta1") }}yes{{ end -}}
+{{- end -}}
+
+{{/* The first class that is made; empty: none. */}}
+{{- define "holdfast.firstClass" -}}
+{{- with .Values.storageClasses -}}
+{{- if .default.create }}holdfast{{ else if .encrypted.create }}holdfast-encrypted{{ else if .writeback.create }}holdfast-writeback{{ end -}}
+{{- end -}}
+{{- end -}}
