@@ -9,6 +9,8 @@ import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { Node } from '../cluster/api/definition.ts'
+import { findProgram, HOST_PROGRAMS, packageOf } from '../csi/host/host-command.ts'
+import type { HostProgram } from '../csi/host/host-command.ts'
 import { kernelNbd } from '../csi/host/kernel-nbd.ts'
 import { GIB } from '../engine/units.ts'
 import type { Arguments } from './arguments.ts'
@@ -85,6 +87,15 @@ export function checkIoFlusher(node: Node | undefined, status = readText('/proc/
     : warn('io flusher', 'this user lacks CAP_SYS_RESOURCE', next)
 }
 
+/** What a volume is formatted, checked and mounted with; nbdfuse is for `--device fuse` alone. */
+export function checkHostPrograms(find: (program: HostProgram) => string | undefined = findProgram): Check {
+  const missing = HOST_PROGRAMS.filter((program) => program !== 'nbdfuse' && find(program) === undefined)
+  if (missing.length === 0) return ok('file systems', 'mount, ext4 and xfs: every program is there')
+  const packages = [...new Set(missing.map(packageOf))].join(' ')
+  return warn('file systems', `not found: ${missing.join(', ')}; a volume is not mounted without`,
+    `apt-get install ${packages}`)
+}
+
 function checkSpace(place: string): Check {
   const { bavail, bsize } = statfsSync(place)
   const free = bavail * bsize
@@ -148,11 +159,12 @@ export async function runDoctor({ arguments: given, output }: Invocation): Promi
     checkOpenFiles(),
     checkIoFlusher(node),
     checkNbdModule(),
+    checkHostPrograms(),
     checkSpace(node?.folder ?? process.cwd()),
     daemon,
     ...TOOLS.map(checkTool),
   ]
   output.result({ checks }, () => checks.map(({ name, state, detail, next }) =>
-    `${state.padEnd(5)} ${name.padEnd(11)} ${detail}${next === '' ? '' : `; ${next}`}`))
+    `${state.padEnd(5)} ${name.padEnd(12)} ${detail}${next === '' ? '' : `; ${next}`}`))
   return checks.some(({ state }) => state === 'fail') ? EXIT_FAILED : EXIT_OK
 }

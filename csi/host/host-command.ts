@@ -28,6 +28,7 @@ const PACKAGES = {
 } as const
 
 export type HostProgram = keyof typeof PACKAGES
+export const packageOf = (program: HostProgram): string => PACKAGES[program]
 export const HOST_PROGRAMS = Object.keys(PACKAGES) as HostProgram[]
 
 /** Where distributions keep them; a service may have been started with any PATH. */

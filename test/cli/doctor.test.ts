@@ -2,7 +2,9 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { checkIoFlusher, checkNbdModule, checkNodeVersion, checkOpenFiles } from '../../cli/doctor.ts'
+import {
+  checkHostPrograms, checkIoFlusher, checkNbdModule, checkNodeVersion, checkOpenFiles,
+} from '../../cli/doctor.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { holdfast } from './run-holdfast.ts'
 
@@ -15,6 +17,13 @@ t.test('verdicts', async (t) => {
   t.match(checkIoFlusher(undefined, 'CapEff:\t000001ffffffffff\n'), { state: 'ok' })
   t.match(checkIoFlusher(undefined, 'CapEff:\t00000000feffffff\n'), { state: 'warn', next: /CAP_SYS_RESOURCE/ })
   t.match(checkIoFlusher(undefined, ''), { state: 'warn' })
+})
+
+t.test('programs of the host', async (t) => {
+  t.match(checkHostPrograms(() => '/sbin/x'), { state: 'ok' })
+  const lacking = checkHostPrograms((program) => (program.includes('xfs') ? undefined : '/sbin/x'))
+  t.match(lacking, { state: 'warn', detail: /not found: mkfs\.xfs, xfs_growfs;/, next: 'apt-get install xfsprogs' })
+  t.match(checkHostPrograms((program) => (program === 'nbdfuse' ? undefined : '/x')), { state: 'ok' })
 })
 
 t.test('the nbd module: loaded, loadable, built in, absent', async (t) => {
