@@ -6,8 +6,7 @@ import path from 'node:path'
 /** As `/etc/os-release` names distributions, the first that fits of `ID` and `ID_LIKE`. */
 const WAYS: Record<string, string> = {
   ubuntu: '`apt-get install linux-modules-extra-$(uname -r)`, then `modprobe nbd`',
-  debian: '`modprobe nbd`; it is part of the package of the kernel (`linux-image-$(uname -r)`), not of its `cloud`'
-    + ' kernels: there `apt-get install linux-image-amd64` and boot it',
+  debian: '`apt-get install linux-image-$(uname -r)`, which has it, then `modprobe nbd`',
   fedora: '`dnf install kernel-modules-extra-$(uname -r)`, then `modprobe nbd`',
   rhel: '`dnf install kernel-modules-extra-$(uname -r)`, then `modprobe nbd`',
   flatcar: '`modprobe nbd`, and a file of `/etc/modules-load.d/` that names nbd',

@@ -7,7 +7,7 @@ import { temporaryFolder } from '../../temporary-folder.ts'
 
 t.test('by distribution, and its kin', (t) => {
   t.match(wayToNbd('ID=ubuntu\nID_LIKE=debian\n'), /linux-modules-extra/)
-  t.match(wayToNbd('NAME="Debian"\nID=debian\n'), /cloud/)
+  t.match(wayToNbd('NAME="Debian"\nID=debian\n'), /apt-get install linux-image-/)
   t.match(wayToNbd('ID="rocky"\nID_LIKE="rhel centos fedora"\n'), /kernel-modules-extra/)
   t.match(wayToNbd('ID=talos\n'), /machine\.kernel\.modules/)
   t.match(wayToNbd('ID=bottlerocket\n'), /settings\.kernel\.modules\.nbd/)
