@@ -7,16 +7,14 @@
  *                       -> won | lost (409, 404) | refused (other 4xx, not sent) | unknown (the rest)
  *
  * S4: an answer about one object tells how far the store was at least, not how far it is. So the store is *recognised*
- * before the first call, each minute, and after each call without an answer: the uids of namespace kube-system, of our
- * namespace and of the definition of our kind, and the resourceVersion of a list. Whoever deletes one of the two last
- * deletes every record, and what is made again under the same name is empty: so that something is *not* there is only
- * believed when the store was recognised after that was said.
+ * before the first call, each minute, and after each call without an answer (kube-recognition.ts); that something is
+ * *not* there is believed only when it was recognised after that was said.
  */
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { isRecord } from '../../engine/value-shape.ts'
 import type { ApiAccess } from '../kubernetes/api-access.ts'
-import { ApiClient, segment } from '../kubernetes/api-client.ts'
+import { ApiClient } from '../kubernetes/api-client.ts'
 import type { ApiAnswer, ApiCall, ApiFailure } from '../kubernetes/api-client.ts'
 import { KEY_PATTERN, PAGE_ENTRIES_MAX, VALUE_BYTES_MAX } from './cluster-store.ts'
 import type {
@@ -25,15 +23,13 @@ import type {
 } from './cluster-store.ts'
 import { pause } from './endpoint-set.ts'
 import {
-  entryOf, GROUP, objectName, objectOf, partsOf, PLURAL, recordsPath, resourceVersionOf, selectorOf,
+  entryOf, objectName, objectOf, partsOf, recordsPath, resourceVersionOf, selectorOf,
 } from './kube-records.ts'
+import { KubeRecognition } from './kube-recognition.ts'
 import { KubeWatch } from './kube-watch.ts'
-import { StoreIdentity } from './store-identity.ts'
+import { NO_HEADER, StoreIdentity } from './store-identity.ts'
 
 const TIMEOUT_DEFAULT_MS = 5000
-const RECOGNISED_FOR_MS = 60_000
-const NAMESPACES = '/api/v1/namespaces'
-const DEFINITION = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${PLURAL}.${GROUP}`
 const RETRY_FIRST_MS = 50
 const RETRY_MOST_MS = 500
 
@@ -54,24 +50,25 @@ export function connectKubeStore(options: KubeStoreOptions): ClusterStore {
 class KubeStore implements ClusterStore {
   readonly #client: ApiClient
   readonly #path: string
-  readonly #namespace: string
   readonly #endpoint: string
   readonly #timeoutMs: number
   readonly #silenceMs: number | undefined
   readonly #identity: StoreIdentity
   readonly #watches = new Set<KubeWatch>()
-  #recognisedAtMs = -Infinity
-  #recognising: Promise<HoldfastError | undefined> | undefined
+  readonly #whose: KubeRecognition
   #isClosed = false
 
   constructor({ access, known, timeoutMs, silenceMs }: KubeStoreOptions) {
     this.#silenceMs = silenceMs
     this.#client = new ApiClient(access)
     this.#path = recordsPath(access.namespace)
-    this.#namespace = `${NAMESPACES}/${segment(access.namespace)}`
     this.#endpoint = `${access.server.origin} (namespace ${access.namespace})`
     this.#timeoutMs = timeoutMs ?? TIMEOUT_DEFAULT_MS
     this.#identity = new StoreIdentity(known)
+    this.#whose = new KubeRecognition({
+      client: this.#client, identity: this.#identity, endpoint: this.#endpoint, timeoutMs: this.#timeoutMs,
+      failed: (failure) => this.#failed(failure),
+    })
   }
 
   async get(key: string): Promise<StoreAnswer<Entry | undefined>> {
@@ -80,7 +77,7 @@ class KubeStore implements ClusterStore {
     const answer = await this.#read({ method: 'GET', path: this.#pathOf(key) })
     if (answer.ok) return this.#entry(answer.body, key)
     const { failure } = answer
-    const error = isAbsent(failure) ? await this.#recognisedSince(untilMs) : this.#failed(failure)
+    const error = isAbsent(failure) ? await this.#whose.recognisedSince(untilMs) : this.#failed(failure)
     return error === undefined ? { ok: true, value: undefined } : { ok: false, error }
   }
 
@@ -120,7 +117,7 @@ class KubeStore implements ClusterStore {
       const token = isRecord(metadata) ? metadata.continue : undefined
       next = typeof token === 'string' && token !== '' ? token : undefined
     } while (next !== undefined && entries.length < limit)
-    const strange = entries.length === 0 ? await this.#recognisedSince(untilMs) : undefined
+    const strange = entries.length === 0 ? await this.#whose.recognisedSince(untilMs) : undefined
     if (strange !== undefined) return { ok: false, error: strange }
     return { ok: true, value: { entries, position: position as Position, next: next as Cursor | undefined } }
   }
@@ -133,7 +130,7 @@ class KubeStore implements ClusterStore {
       return { outcome: 'refused', error: new HoldfastError('store-value-size', detail) }
     }
     const deadlineMs = performance.now() + this.#timeoutMs
-    const strange = await this.#recognised()
+    const strange = await this.#whose.recognised()
     if (strange !== undefined) return { outcome: 'refused', error: strange }
     const leftMs = deadlineMs - performance.now()
     if (leftMs < this.#timeoutMs / 10) {
@@ -153,7 +150,7 @@ class KubeStore implements ClusterStore {
     const { failure } = answer
     const isConflict = failure.status === 409 || (version !== undefined && isAbsent(failure))
     if (isConflict) return this.#lost({ key, version, value })
-    if (failure.status === 0 || failure.status >= 500) this.#recognisedAtMs = -Infinity
+    if (failure.status === 0 || failure.status >= 500) this.#whose.doubt()
     const error = this.#failed(failure)
     return { outcome: failure.isUnknown ? 'unknown' : 'refused', error }
   }
@@ -165,12 +162,10 @@ class KubeStore implements ClusterStore {
       client: this.#client,
       path: this.#path,
       silenceMs: this.#silenceMs,
-      recognised: () => this.#recognised(),
-      recognisedSince: () => this.#recognisedSince(),
+      recognised: () => this.#whose.recognised(),
+      recognisedSince: () => this.#whose.recognisedSince(performance.now() + this.#timeoutMs),
       onSeen: (resourceVersion) => this.#seen(resourceVersion, 0),
-      onLost: () => {
-        this.#recognisedAtMs = -Infinity
-      },
+      onLost: () => this.#whose.doubt(),
       onEvent: listener,
       onEnd: () => this.#watches.delete(watch),
     })
@@ -218,7 +213,7 @@ class KubeStore implements ClusterStore {
   async #read(call: ApiCall): Promise<ApiAnswer> {
     const deadlineMs = performance.now() + this.#timeoutMs
     for (let retryMs = RETRY_FIRST_MS; ; retryMs = Math.min(2 * retryMs, RETRY_MOST_MS)) {
-      const strange = await this.#recognised()
+      const strange = await this.#whose.recognised()
       const leftMs = Math.max(1, deadlineMs - performance.now())
       const answer = strange === undefined
         ? await this.#client.call({ ...call, deadlineMs: leftMs })
@@ -226,66 +221,11 @@ class KubeStore implements ClusterStore {
       if (answer.ok) return answer
       const { status } = answer.failure
       const isOfNoObject = status === 404 && !isAbsent(answer.failure)
-      if (status === 0 || status >= 500 || isOfNoObject) this.#recognisedAtMs = -Infinity
+      if (status === 0 || status >= 500 || isOfNoObject) this.#whose.doubt()
       const mayPass = (status === 0 && !isFinal(strange)) || status === 429 || status >= 500
       if (this.#isClosed || !mayPass || performance.now() + retryMs > deadlineMs) return answer
       await pause(retryMs)
     }
-  }
-
-  /** One at a time. @returns why it is not the store that we know, or cannot be reached */
-  #recognised(): Promise<HoldfastError | undefined> {
-    if (performance.now() - this.#recognisedAtMs < RECOGNISED_FOR_MS) return Promise.resolve(undefined)
-    this.#recognising ??= this.#recognise().finally(() => {
-      this.#recognising = undefined
-    })
-    return this.#recognising
-  }
-
-  /**
-   * By a look that began after this was called: of an answer that came before, it is of the store that we know.
-   * @param untilMs  monotonic: how long who asks has time
-   */
-  async #recognisedSince(untilMs = performance.now() + this.#timeoutMs): Promise<HoldfastError | undefined> {
-    const looked = async (): Promise<HoldfastError | undefined> => {
-      await this.#recognising
-      this.#recognisedAtMs = -Infinity
-      return this.#recognised()
-    }
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<HoldfastError>((resolve) => {
-      const leftMs = Math.max(1, untilMs - performance.now())
-      timer = setTimeout(() => resolve(this.#unreachable('it did not answer in time')), leftMs)
-    })
-    const found = await Promise.race([looked(), late])
-    clearTimeout(timer)
-    return found
-  }
-
-  async #recognise(): Promise<HoldfastError | undefined> {
-    const beganAtMs = performance.now()
-    const { revision } = this.#identity
-    const deadlineMs = this.#timeoutMs
-    const get = (path: string, query: Record<string, string> = {}) =>
-      this.#client.call({ method: 'GET', path, query, deadlineMs })
-    const [system, space, definition, list] = await Promise.all([
-      get(`${NAMESPACES}/kube-system`), get(this.#namespace), get(DEFINITION), get(this.#path, { limit: '1' }),
-    ])
-    const uids: string[] = []
-    for (const answer of [system, space, definition]) {
-      if (!answer.ok) return this.#failed(answer.failure)
-      const { uid, deletionTimestamp } = isRecord(answer.body.metadata) ? answer.body.metadata : {}
-      if (deletionTimestamp !== undefined) return this.#refused(`its ${String(answer.body.kind)} is being deleted`)
-      uids.push(typeof uid === 'string' ? uid : '')
-    }
-    if (!list.ok) return this.#failed(list.failure)
-    const clusterId = uids.join('/')
-    // A version of before knew it by the first of them.
-    this.#identity.extend(uids[0]!, clusterId)
-    const header = { clusterId, revision: resourceVersionOf(list.body) }
-    const strange = this.#identity.check(this.#endpoint, { ...NO_HEADER, ...header }, revision)
-    if (strange === undefined) this.#recognisedAtMs = beganAtMs
-    return strange
   }
 
   #seen(revision: string, revisionBefore: number): HoldfastError | undefined {
@@ -327,8 +267,6 @@ class KubeStore implements ClusterStore {
 }
 
 const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0
-
-const NO_HEADER = { memberId: '0', raftTerm: '0' }
 
 /** Another store, or one that went back: it does not pass by waiting. */
 const isFinal = (error: HoldfastError | undefined): boolean =>

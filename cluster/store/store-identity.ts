@@ -11,6 +11,9 @@ import type { ResponseHeader } from './etcd-api.ts'
 export const nonsense = (endpoint: string): HoldfastError =>
   new HoldfastError('store-refused', { endpoint, reason: 'its answer is not what a cluster store says' })
 
+/** Of an answer that names no member of a store. */
+export const NO_HEADER = { memberId: '0', raftTerm: '0' }
+
 export class StoreIdentity {
   private knownStore: KnownStore | undefined
 
