@@ -47,8 +47,11 @@ const environment = (): NodeJS.ProcessEnv => {
   return { PATH, HOME: '/root', LANG: 'C.UTF-8', npm_config_registry: registry }
 }
 
-function run(root: string, words: readonly string[], user = '') {
-  const options = { env: environment(), encoding: 'utf8', timeout: STEP_MS, maxBuffer: 64 * 1024 * 1024 } as const
+/** Of this host, for where its packages come through somebody who is believed here only. */
+const AUTHORITIES = '/etc/ssl/certs/ca-certificates.crt'
+
+function run(root: string, words: readonly string[], user = '', more: NodeJS.ProcessEnv = {}) {
+  const options = { env: { ...environment(), ...more }, encoding: 'utf8', timeout: STEP_MS, maxBuffer: 64 * 1024 * 1024 } as const
   return spawnSync('unshare', inside(root, words, user), options)
 }
 
@@ -80,8 +83,10 @@ function make(folder: string): { image: string; builder: string } {
   cpSync('/etc/resolv.conf', path.join(image, 'etc/resolv.conf'))
   execFileSync('cp', ['-a', image, builder])
   copySource(path.join(builder, 'source'))
+  if (existsSync(AUTHORITIES)) cpSync(AUTHORITIES, path.join(builder, 'source/authorities.pem'))
+  const believed = { NODE_EXTRA_CA_CERTS: '/source/authorities.pem' }
   step('install.sh application', () =>
-    run(builder, ['sh', '/source/image/install.sh', 'application', '/source', '/opt/holdfast']))
+    run(builder, ['sh', '/source/image/install.sh', 'application', '/source', '/opt/holdfast'], '', believed))
   execFileSync('cp', ['-a', path.join(builder, 'opt/holdfast'), path.join(image, 'opt/holdfast')])
   cpSync(INSTALL, path.join(image, 'tmp/install.sh'))
   step('install.sh system', () => run(image, ['sh', '/tmp/install.sh', 'system', '/opt/holdfast']))
