@@ -33,7 +33,8 @@ t.test('what Docker sees is that, and the script', async (t) => {
 })
 
 t.test('every program that is run on a host', async (t) => {
-  const packages = debianPrograms()
+  // A Debian without coreutils is none.
+  const packages = [...debianPrograms(), 'coreutils']
   // For `--device fuse`, which is for trying out.
   for (const program of HOST_PROGRAMS.filter((one) => one !== 'nbdfuse')) {
     t.ok(packages.includes(packageOf(program)), `${program} is in ${packageOf(program)}`)

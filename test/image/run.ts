@@ -51,8 +51,9 @@ const environment = (): NodeJS.ProcessEnv => {
 const AUTHORITIES = '/etc/ssl/certs/ca-certificates.crt'
 
 function run(root: string, words: readonly string[], user = '', more: NodeJS.ProcessEnv = {}) {
-  const options = { env: { ...environment(), ...more }, encoding: 'utf8', timeout: STEP_MS, maxBuffer: 64 * 1024 * 1024 } as const
-  return spawnSync('unshare', inside(root, words, user), options)
+  const env = { ...environment(), ...more }
+  const bounds = { timeout: STEP_MS, maxBuffer: 64 * 1024 * 1024 }
+  return spawnSync('unshare', inside(root, words, user), { env, encoding: 'utf8', ...bounds })
 }
 
 function step(name: string, what: () => ReturnType<typeof run>): void {
@@ -145,7 +146,7 @@ async function use(image: string, builder: string): Promise<void> {
   const has = (words: string) => run(image, ['sh', '-c', words]).stdout.trim()
   const tests = has("find /opt/holdfast -path '*/node_modules' -prune -o -name '*.test.ts' -print")
   check('no tests', tests === '' && !existsSync(path.join(image, 'opt/holdfast/test')), tests)
-  const dev = ['tap', 'typescript', 'fast-check', '@types']
+  const dev = ['tap', 'tap-parser', 'typescript', 'fast-check']
     .filter((name) => existsSync(path.join(image, 'opt/holdfast/node_modules', name)))
   check('no development packages, no npm', dev.length === 0 && has('command -v npm') === '', dev.join())
   const bill = readFileSync(path.join(image, 'usr/share/doc/holdfast/sbom.json'), 'utf8')
