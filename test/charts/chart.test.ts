@@ -189,8 +189,8 @@ t.test('the scheduler', { skip }, async (t) => {
     t.equal(extender.enableHTTPS, secret === '' ? undefined : true)
     const pod = find(objects, 'Deployment', 'holdfast-controller').spec.template.spec
     const [controller] = pod.containers
-    t.match(controller.ports, [{ name: targetPort }])
-    t.ok(controller.args.includes(`--extender=0.0.0.0:${controller.ports[0].containerPort}`))
+    const served = controller.ports.find(({ name }: Json) => name === targetPort)
+    t.ok(controller.args.includes(`--extender=0.0.0.0:${served.containerPort}`))
     t.equal(controller.args.includes('--extender-tls=/etc/holdfast/extender'), secret !== '')
     const scheduler = find(objects, 'Deployment', 'holdfast-scheduler').spec.template.spec
     t.match(scheduler.containers[0].image, /\/kube-scheduler:v1\.37\.0$/, 'that of the cluster')
