@@ -11,6 +11,7 @@ import path from 'node:path'
 import t from 'tap'
 import { accessOfKubeconfig } from '../../cluster/kubernetes/api-access.ts'
 import { ApiClient } from '../../cluster/kubernetes/api-client.ts'
+import { connectKubeStore } from '../../cluster/store/kube-store.ts'
 import { identityOf } from '../../cluster/tls/identity.ts'
 import { makeSigningRequest } from '../../cluster/tls/signing-request.ts'
 import { certificateRequestOf, REQUESTS_PATH, SIGNER, USAGES } from '../../csi/kube/certificate-requests.ts'
@@ -107,6 +108,9 @@ t.test('a node asks for itself', { skip: leftOut('etcd', 'kube-apiserver', 'helm
   while (found === undefined || (found.refusal === '' && found.certificate === '')) found = await decided()
   t.match(found.refusal, /it was asked for by admin/)
 
+  const store = connectKubeStore({ access: accessOfKubeconfig(node) })
+  t.teardown(() => store.close())
+  t.match(await store.get('k'), { ok: true }, 'its rights are enough to know whose store it is')
   const asNode = new ApiClient(accessOfKubeconfig(node))
   t.teardown(() => asNode.close())
   const reads = await asNode.call({ method: 'GET', path: `/api/v1/namespaces/${NAMESPACE}/secrets/holdfast-ca` })
