@@ -1,0 +1,72 @@
+/**
+ * That each node with a pod of the DaemonSet has its guard (SPEC.md D1), and no other has one: which calls that takes,
+ * of one look. A budget is made before the Deployment, so no guard is ever without; it goes last.
+ */
+import { segment } from '../../cluster/kubernetes/api-client.ts'
+import type { ApiCall } from '../../cluster/kubernetes/api-client.ts'
+import type { Json } from '../../cluster/store/json-value.ts'
+import { annotationOf, guardBudget, guardDeployment, isSameGuard, NODE_ANNOTATION } from './guard-objects.ts'
+import type { LeaveLook } from './leave-look.ts'
+import { nameOf, taintsOf, uidOf, versionOf } from './leave-objects.ts'
+import { holdfastNode } from './leave-sight.ts'
+
+/** In one turn: a cluster of hundreds is not made at once. */
+const CALLS_MAX = 20
+
+export interface GuardUpkeep {
+  look: LeaveLook
+  namespace: string
+  daemonSet: Json
+  budgets: readonly Json[]
+  deployments: readonly Json[]
+  nodes: readonly Json[]
+  /** Where they lie. */
+  budgetsPath: string
+  deploymentsPath: string
+  /** False: none is to be there. */
+  isWanted: boolean
+}
+
+export function guardCalls(upkeep: GuardUpkeep): ApiCall[] {
+  const { look, namespace, daemonSet, isWanted, budgetsPath, deploymentsPath } = upkeep
+  const calls: ApiCall[] = []
+  const present = { budgets: byNode(upkeep.budgets), deployments: byNode(upkeep.deployments) }
+  const withPods = new Set(look.pods.map(({ node }) => node))
+  for (const object of upkeep.nodes) {
+    const node = nameOf(object)
+    if (!isWanted || !withPods.has(node)) continue
+    const source = { namespace, daemonSet, node, taints: taintsOf(object) }
+    const deployment = guardDeployment(source)
+    const known = present.deployments.get(node)
+    if (!present.budgets.has(node)) calls.push({ method: 'POST', path: budgetsPath, body: guardBudget(source) })
+    else if (known === undefined) calls.push({ method: 'POST', path: deploymentsPath, body: deployment })
+    else if (!isSameGuard(known, deployment)) {
+      const metadata = { ...(deployment.metadata as Json), resourceVersion: versionOf(known) }
+      const path = `${deploymentsPath}/${segment(nameOf(known))}`
+      calls.push({ method: 'PUT', path, body: { ...deployment, metadata } })
+    }
+  }
+  for (const [path, objects, others] of [
+    [deploymentsPath, present.deployments, undefined], [budgetsPath, present.budgets, present.deployments],
+  ] as const) {
+    for (const [node, object] of objects) {
+      if (others?.has(node) === true || (isWanted && !isOver(look, node))) continue
+      const body = { apiVersion: 'v1', kind: 'DeleteOptions', preconditions: { uid: uidOf(object) } }
+      calls.push({ method: 'DELETE', path: `${path}/${segment(nameOf(object))}`, body })
+    }
+  }
+  return calls.slice(0, CALLS_MAX)
+}
+
+/** Its node left Kubernetes, or no pod of ours is meant for it any more; a pod that is just replaced is. */
+function isOver(look: LeaveLook, node: string): boolean {
+  if (look.kubeNodes.has(node) && look.pods.some((pod) => pod.node === node)) return false
+  if (look.set.register?.nodes[node] !== undefined || look.cluster === undefined) return false
+  return (holdfastNode(look, node)?.state ?? 'down') === 'down'
+}
+
+const byNode = (objects: readonly Json[]): Map<string, Json> =>
+  new Map(objects.flatMap((one) => {
+    const node = annotationOf(one, NODE_ANNOTATION)
+    return node === undefined ? [] : [[node, one] as const]
+  }))
