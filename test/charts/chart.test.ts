@@ -62,7 +62,7 @@ t.test('every object is what the API takes', { skip }, async (t) => {
   const kinds = new Kinds()
   kinds.addKubernetes([
     'api__v1_openapi.json', ...['apps', 'batch', 'rbac.authorization.k8s.io', 'storage.k8s.io', 'apiextensions.k8s.io',
-      'flowcontrol.apiserver.k8s.io'].map((group) => `apis__${group}__v1_openapi.json`),
+      'flowcontrol.apiserver.k8s.io', 'networking.k8s.io'].map((group) => `apis__${group}__v1_openapi.json`),
   ])
   const snapshots = path.join(moduleFolder('github.com/kubernetes-csi/external-snapshotter/client/v8'), 'config/crd')
   for (const file of readdirSync(snapshots).filter((name) => /^(group)?snapshot\.storage\.k8s\.io_/.test(name))) {
@@ -147,6 +147,27 @@ t.test('addresses of nodes, also of IPv6', { skip }, async (t) => {
     }
   }
 })
+
+t.test('who may ask pods that have a network of their own', { skip }, async (t) => {
+  const objects = rendered(...SETS['changed blocks, no dashboard']!, '--set', 'scheduler.create=true')
+  const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy')
+  t.same(policies.map(({ spec }) => spec.policyTypes), [['Ingress'], ['Ingress']])
+  const pods = objects.filter(({ kind }) => /^(Deployment|Job)$/.test(kind))
+  for (const { metadata, spec: { template } } of pods) {
+    if (metadata.name === 'holdfast-scheduler') continue
+    const [policy, ...more] = policies.filter(({ spec }) => isSelected(spec.podSelector, template.metadata.labels))
+    t.ok(policy !== undefined && more.length === 0, `one policy is of ${metadata.name}`)
+    const ports: Json[] = template.spec.containers.flatMap((one: Json) => one.ports ?? [])
+    const open: string[] = policy!.spec.ingress.flatMap((rule: Json) => rule.ports.map(({ port }: Json) => port))
+    t.same(open.sort(), ports.map(({ name }) => name).sort(), `what ${metadata.name} serves is open, and no more`)
+  }
+  t.same(rendered('--set', 'networkPolicies.create=false').filter(({ kind }) => kind === 'NetworkPolicy'), [])
+})
+
+function isSelected({ matchLabels = {}, matchExpressions = [] }: Json, labels: Json): boolean {
+  return Object.entries(matchLabels).every(([key, value]) => labels[key] === value)
+    && matchExpressions.every(({ key, operator, values }: Json) => operator === 'In' && values.includes(labels[key]))
+}
 
 t.test('the data path', { skip }, async (t) => {
   const node = rendered().find(({ kind }) => kind === 'DaemonSet')!
