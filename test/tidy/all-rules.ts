@@ -11,6 +11,7 @@ import {
   lineLengths,
   noDrawers,
   noMachineFacts,
+  noSecrets,
   noSilentSkips,
   noUnfinishedWork,
 } from './text-rules.ts'
@@ -28,6 +29,7 @@ export const RULES: readonly Rule[] = [
   headers,
   lineLengths,
   noMachineFacts,
+  noSecrets,
   noUnfinishedWork,
   noSilentSkips,
 ]

@@ -121,6 +121,17 @@ const PLANTS: Record<string, { bad: Plant[]; good: Plant[] }> = {
       { path: 'README.md', text: '[a](engine/errors.ts), [b](https://example.org/x.md), [c](#below)' },
     ],
   },
+  'no keys and no tokens of others': {
+    bad: [
+      { path: 'docs/a.md', text: word('-----BEGIN EC PRIVATE', ` KEY-----\n${'A'.repeat(64)}\n`) },
+      { path: 'charts/a.yaml', text: word('key: AKIA', 'ABCDEFGHIJKLMNOP') },
+      { path: 'test/a.ts', text: word('gh', 'p_', 'a'.repeat(36)) },
+    ],
+    good: [
+      { path: 'cluster/a.ts', text: word('text.includes("-----BEGIN PRIVATE', ' KEY-----")') },
+      { path: 'docs/a.md', text: 'a token of 36 characters, as gh_ or npm_ begin' },
+    ],
+  },
   'the numbers of the replication spec are kept': {
     bad: [
       spec({ code: '/** I1 is kept, L1. */' }),

@@ -107,3 +107,17 @@ export const noSilentSkips: Rule = {
     ]
   },
 }
+
+// Put together here, so that this file does not hold what it looks for.
+const KEY_BLOCK = ['-----BEGIN [A-Z ]*PRIVATE', 'KEY-----\\n[A-Za-z0-9+/=\\n]{40}'].join(' ')
+const SECRET = new RegExp([
+  KEY_BLOCK, '\\bAKIA[0-9A-Z]{16}\\b', '\\bgh[pousr]_[A-Za-z0-9]{36}', '\\bnpm_[A-Za-z0-9]{36}', '\\bglpat-[\\w-]{20}',
+  '\\bxox[abprs]-[A-Za-z0-9-]{20}', '\\bhvs\\.[\\w-]{24}',
+].join('|'), 'g')
+
+export const noSecrets: Rule = {
+  name: 'no keys and no tokens of others',
+  check({ text }) {
+    return everyMatch(text, SECRET, ([found]) => `what looks like a secret (${found.slice(0, 8)}...)`)
+  },
+}
