@@ -15,6 +15,8 @@ const SIDECARS: Record<string, Program> = {
   provisioner: 'csi-provisioner', attacher: 'csi-attacher', resizer: 'csi-resizer', snapshotter: 'csi-snapshotter',
 }
 const OURS = 'controller'
+/** The one answers kubelet over HTTP, and of the other no Go module of its version is to be had. */
+const LEFT_OUT = ['liveness', 'health-monitor']
 
 export interface ControllerPodOptions {
   /** As the chart has it. */
@@ -46,7 +48,7 @@ export class ControllerPod {
     const { kubeconfig, folder, pod } = this.#options
     await this.controller.start()
     for (const container of containersOf(this.#options)) {
-      if (container.name === OURS) continue
+      if (container.name === OURS || LEFT_OUT.includes(container.name)) continue
       const program = SIDECARS[container.name]
       if (program === undefined) throw new Error(`container ${container.name} of the chart is not known here`)
       const words = (container.args as string[]).map((word) =>
