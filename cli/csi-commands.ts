@@ -21,6 +21,7 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
       'volumes-max': VOLUMES_MAX,
       extender: { value: 'HOST:PORT', summary: 'tell schedulers of Kubernetes where pods with volumes go best' },
       'extender-tls': { value: 'DIR', summary: 'by tls.crt and tls.key, to who shows a certificate of ca.crt' },
+      events: { summary: 'health of volumes as Events of their PVCs, by one such process at a time' },
       kubeconfig: { value: 'FILE', summary: 'of the Kubernetes API, outside of a pod' },
       ...endpoint,
     },

@@ -14,6 +14,7 @@ import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { startExtender } from './csi-extender.ts'
+import { tellHealth } from './csi-health.ts'
 import { endpointOf } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
 
@@ -71,15 +72,22 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   ]
   const server = await serveCsi({ socketPath, services, log })
   const listen = given.text('extender')
-  const kubernetes = listen === undefined ? undefined : new ApiClient(accessOf(given.text('kubeconfig')))
-  const extender = kubernetes === undefined ? undefined : await startExtender({
-    listen: listen!, tls: given.text('extender-tls'), kubernetes, endpoint, mayAsk: () => protocols.check(), log,
+  const isTold = given.flag('events')
+  const isKube = listen !== undefined || isTold
+  const kubernetes = isKube ? new ApiClient(accessOf(given.text('kubeconfig'))) : undefined
+  const mayAsk = (): Promise<void> => protocols.check()
+  const extender = listen === undefined ? undefined : await startExtender({
+    listen, tls: given.text('extender-tls'), kubernetes: kubernetes!, endpoint, mayAsk, log,
   })
+  const ends = new AbortController()
+  const health = isTold ? tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, ends.signal) : undefined
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])
   await new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
   })
+  ends.abort()
   extender?.close()
+  await health
   kubernetes?.close()
   await server.close(GRACE_MS)
   api.close()

@@ -222,12 +222,12 @@ export async function listVolumes({ arguments: given, output }: Invocation): Pro
     return EXIT_OK
   }
   const hasClaims = volumes.some((volume) => claimOf(volume) !== '-')
-  const claim = (word: string): string[] => (hasClaims ? [word] : [])
+  const claim = (...words: string[]): string[] => (hasClaims ? words : [])
   output.result(volumes, () => volumes.length === 0
     ? ['no volumes; `holdfast volume create NAME --size 10Gi` makes one']
-    : table(['NAME', ...claim('PVC'), ...COLUMNS], volumes.map((volume) => [
+    : table(['NAME', ...claim('PVC', 'POD'), ...COLUMNS], volumes.map((volume) => [
       volume.name,
-      ...claim(claimOf(volume)),
+      ...claim(claimOf(volume), volume.labels['csi-pod'] ?? '-'),
       formatSize(volume.sizeBytes),
       formatSize(volume.usedBytes),
       String(volume.replicas),

@@ -212,6 +212,7 @@ t.test('the scheduler', { skip }, async (t) => {
     const [controller] = pod.containers
     const served = controller.ports.find(({ name }: Json) => name === targetPort)
     t.ok(controller.args.includes(`--extender=0.0.0.0:${served.containerPort}`))
+    t.ok(controller.args.includes('--events'))
     t.equal(controller.args.includes('--extender-tls=/etc/holdfast/extender'), secret !== '')
     const scheduler = find(objects, 'Deployment', 'holdfast-scheduler').spec.template.spec
     t.match(scheduler.containers[0].image, /\/kube-scheduler:v1\.37\.0$/, 'that of the cluster')

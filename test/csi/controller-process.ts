@@ -14,10 +14,10 @@ export class ControllerProcess {
   private readonly words: string[]
   private child: ChildProcess | undefined
 
-  /** @param endpoint  of the control API; it runs from `start` on */
-  constructor(t: Pick<Test, 'teardown'>, endpoint: string, volumesMax = 128) {
+  /** @param endpoint  of the control API; it runs from `start` on  @param more  words */
+  constructor(t: Pick<Test, 'teardown'>, endpoint: string, volumesMax = 128, more: readonly string[] = []) {
     this.socketPath = path.join(temporaryFolder(t), 'csi.sock')
-    this.words = ['csi', 'controller', '--endpoint', endpoint, '--volumes-max', String(volumesMax)]
+    this.words = ['csi', 'controller', '--endpoint', endpoint, '--volumes-max', String(volumesMax), ...more]
     t.teardown(() => this.kill())
   }
 

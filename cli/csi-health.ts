@@ -1,0 +1,37 @@
+/** Health of volumes as Events of Kubernetes, of `holdfast csi controller --events`: by one such process at a time. */
+import os from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ControlClient } from '../cluster/api/client.ts'
+import type { ApiClient } from '../cluster/kubernetes/api-client.ts'
+import { EventRecorder } from '../csi/kube/event-recorder.ts'
+import { HealthEvents, LOOK_MS } from '../csi/kube/health-events.ts'
+import { leadByLease } from '../csi/kube/leader-lease.ts'
+import type { LeaseTiming } from '../csi/kube/leader-lease.ts'
+
+/** Of the Lease, and who told: by it a leader finds what was told before. */
+const NAME = 'holdfast-health'
+
+export interface HealthParts {
+  kubernetes: ApiClient
+  api: Pick<ControlClient, 'listVolumes' | 'modifyVolume'>
+  mayAsk(): Promise<void>
+  log(line: string): void
+  timing?: LeaseTiming
+}
+
+/** Until the signal is aborted. */
+export function tellHealth(
+  { kubernetes: client, api, mayAsk, log, timing }: HealthParts, signal: AbortSignal,
+): Promise<void> {
+  const { namespace } = client.access
+  const onLead = async (leading: AbortSignal): Promise<void> => {
+    const recorder = new EventRecorder({ client, component: NAME, instance: os.hostname(), log })
+    const events = new HealthEvents({ client, api, recorder, component: NAME, mayAsk, log })
+    while (!leading.aborted) {
+      await events.look()
+      await sleep(LOOK_MS, undefined, { signal: leading }).catch(() => undefined)
+    }
+    await recorder.close()
+  }
+  return leadByLease({ client, namespace, name: NAME, onLead, log, ...(timing && { timing }) }, signal)
+}

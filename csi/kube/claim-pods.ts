@@ -1,0 +1,47 @@
+/** Which pods have a PVC, as the API says now: for who tells them of its volume. */
+import { segment } from '../../cluster/kubernetes/api-client.ts'
+import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
+import { isRecord, isText } from '../../engine/value-shape.ts'
+import { podClaims } from './pod-claims.ts'
+
+const PAGE = 500
+
+export interface ClaimPod {
+  name: string
+  uid: string
+  /** Of Kubernetes; empty: it has no place yet. */
+  node: string
+}
+
+/** Of a namespace: pods that are not over, by PVC, in order of their names. @throws Error: it cannot be read */
+export async function podsByClaim(
+  client: Pick<ApiClient, 'call'>, namespace: string,
+): Promise<Map<string, ClaimPod[]>> {
+  const found = new Map<string, ClaimPod[]>()
+  const path = `/api/v1/namespaces/${segment(namespace)}/pods`
+  let next = ''
+  do {
+    const query = { limit: String(PAGE), ...(next === '' ? {} : { continue: next }) }
+    const answer = await client.call({ method: 'GET', path, query })
+    if (!answer.ok) throw new Error(`pods of ${namespace}: ${answer.failure.reason}`)
+    const { items, metadata } = answer.body
+    for (const item of Array.isArray(items) ? items : []) {
+      const pod = podClaims(item)
+      if (pod === undefined || isOver(item)) continue
+      const { uid, node } = placeOf(item)
+      for (const claim of pod.claims) found.set(claim, [...found.get(claim) ?? [], { name: pod.pod, uid, node }])
+    }
+    next = isRecord(metadata) && isText(metadata.continue) ? metadata.continue : ''
+  } while (next !== '')
+  for (const pods of found.values()) pods.sort((a, b) => (a.name < b.name ? -1 : 1))
+  return found
+}
+
+const isOver = (pod: unknown): boolean =>
+  isRecord(pod) && isRecord(pod.status) && (pod.status.phase === 'Succeeded' || pod.status.phase === 'Failed')
+
+function placeOf(pod: unknown): { uid: string; node: string } {
+  const { metadata, spec } = isRecord(pod) ? pod : {}
+  const uid = isRecord(metadata) && isText(metadata.uid) ? metadata.uid : ''
+  return { uid, node: isRecord(spec) && isText(spec.nodeName) ? spec.nodeName : '' }
+}
