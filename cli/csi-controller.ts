@@ -1,4 +1,8 @@
-/** `holdfast csi controller`: CSI's Controller side on a unix socket, until it is told to end. */
+/**
+ * `holdfast csi controller`: CSI's Controller side on a unix socket, until it is told to end, and what is asked for
+ * beside it: schedulers are answered (`--extender`), health is told (`--events`), nodes leave in turn (`--replacement`,
+ * `--drain-guard`).
+ */
 import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'
 import { diffSnapshots } from '../cluster/api/snapshot-diff.ts'
@@ -15,6 +19,8 @@ import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { startExtender } from './csi-extender.ts'
 import { tellHealth } from './csi-health.ts'
+import { LEAVING_FLAGS, leavingOf } from './csi-leaving.ts'
+import { showMetrics } from './csi-metrics.ts'
 import { endpointOf } from './endpoint.ts'
 import { EXIT_OK } from './output.ts'
 
@@ -73,23 +79,28 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   const server = await serveCsi({ socketPath, services, log })
   const listen = given.text('extender')
   const isTold = given.flag('events')
-  const isKube = listen !== undefined || isTold
+  const isKube = listen !== undefined || isTold || LEAVING_FLAGS.some((one) => given.flag(one))
   const kubernetes = isKube ? new ApiClient(accessOf(given.text('kubeconfig'))) : undefined
   const mayAsk = (): Promise<void> => protocols.check()
   const extender = listen === undefined ? undefined : await startExtender({
     listen, tls: given.text('extender-tls'), kubernetes: kubernetes!, endpoint, mayAsk, log,
   })
-  const ends = new AbortController()
-  const health = isTold ? tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, ends.signal) : undefined
+  const leaving = kubernetes && leavingOf(given, { kubernetes, endpoint, log })
+  const metrics = await showMetrics(given.text('listen-metrics'), () => ({ leaving: leaving?.figures() }), log)
+  const told = new AbortController()
+  const ended = new Promise<void>((resolve) => told.signal.addEventListener('abort', () => resolve()))
+  const beside: Array<Promise<void>> = []
+  if (isTold) beside.push(tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, told.signal))
+  if (leaving !== undefined) beside.push(leaving.run(told.signal))
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
-  })
-  ends.abort()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => told.abort())
+  // The end of one of them before that is a bug, which ends this process.
+  await Promise.race([ended, ...beside])
+  told.abort()
   extender?.close()
-  await health
+  metrics?.close()
+  await Promise.all([server.close(GRACE_MS), ...beside])
   kubernetes?.close()
-  await server.close(GRACE_MS)
   api.close()
   return EXIT_OK
 }

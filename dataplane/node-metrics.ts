@@ -9,6 +9,7 @@
 import { joinFigures } from '../cluster/metrics/figures.ts'
 import type { CopyFigures, WorkerFigures } from '../cluster/metrics/figures.ts'
 import type { Check, MetricsSource } from '../cluster/metrics/http-server.ts'
+import { METRICS } from '../cluster/metrics/metric-table.ts'
 import type { NodeFigures } from '../cluster/metrics/node-figures.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { HoldfastError } from '../engine/errors.ts'
@@ -31,7 +32,8 @@ export interface NodeMetricsOptions {
   answerMs?: number
 }
 
-export class NodeMetrics implements MetricsSource {
+export class NodeMetrics implements MetricsSource<NodeFigures> {
+  readonly table = METRICS
   readonly #o: NodeMetricsOptions
   readonly #startedAtMs = Date.now() - performance.now()
   #workers: readonly MeasuredWorker[] | undefined

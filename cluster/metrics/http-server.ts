@@ -1,7 +1,7 @@
 /**
  * Metrics and health over HTTP, read only:
  *
- *   GET /metrics   what the metric table says, in Prometheus' text format
+ *   GET /metrics   what a table of metrics says, in Prometheus' text format
  *   GET /healthz   200 while the daemon is alive, else 503: start it again
  *   GET /readyz    200 while it serves, else 503; both with a line for each check
  *
@@ -11,8 +11,8 @@
 import http from 'node:http'
 import type net from 'node:net'
 import { HoldfastError } from '../../engine/errors.ts'
+import type { Metric } from './metric-table.ts'
 import { MetricsPage } from './registry.ts'
-import type { NodeFigures } from './node-figures.ts'
 
 const CONNECTIONS_MAX = 32
 const REQUEST_MS = 10_000
@@ -24,9 +24,10 @@ export interface Check {
   words: string
 }
 
-export interface MetricsSource {
+export interface MetricsSource<Figures> {
+  table: ReadonlyArray<Metric<Figures>>
   /** Rejects with a HoldfastError when they cannot be had. */
-  figures(): Promise<NodeFigures>
+  figures(): Promise<Figures>
   live(): Promise<Check[]>
   ready(): Promise<Check[]>
 }
@@ -46,12 +47,12 @@ interface Answer {
 const TEXT = 'text/plain; charset=utf-8'
 
 /** @throws HoldfastError `port-busy`, `listen` */
-export async function serveMetrics(
+export async function serveMetrics<Figures>(
   { host, port }: { host: string; port: number },
-  source: MetricsSource,
+  source: MetricsSource<Figures>,
   onBug: (error: unknown) => void,
 ): Promise<MetricsServer> {
-  const page = new MetricsPage()
+  const page = new MetricsPage(source.table)
   let underWay: Promise<string> | undefined
   const metrics = async (): Promise<Answer> => {
     underWay ??= source.figures().then((figures) => page.of(figures)).finally(() => (underWay = undefined))

@@ -1,5 +1,5 @@
 /**
- * Every metric there is: its name, type and labels, what it means, and where its values come from. One table serves the
+ * Every metric of a node: its name, type and labels, what it means, where its values come from. One table serves the
  * scrape and the test that compares it with docs/metrics.md.
  *
  * Latencies are histograms in seconds; the table gives them as they are counted, `registry.ts` as they are exported.
@@ -15,9 +15,10 @@ interface MetricFacts {
   labels: readonly string[]
 }
 
-export type Metric = MetricFacts & (
-  | { type: 'counter' | 'gauge'; values(node: NodeFigures): Array<[labels: Labels, value: number]> }
-  | { type: 'histogram'; latencies(node: NodeFigures): Array<[labels: Labels, latency: LatencyFigures]> }
+/** Of whatever is scraped: a node, or another process. */
+export type Metric<Figures = NodeFigures> = MetricFacts & (
+  | { type: 'counter' | 'gauge'; values(figures: Figures): Array<[labels: Labels, value: number]> }
+  | { type: 'histogram'; latencies(figures: Figures): Array<[labels: Labels, latency: LatencyFigures]> }
 )
 
 const VOLUME_LABELS = ['volume', 'volume_id'] as const

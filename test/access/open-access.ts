@@ -2,6 +2,7 @@
 import net from 'node:net'
 import { connect } from 'node:tls'
 import { serveMetrics } from '../../cluster/metrics/http-server.ts'
+import { METRICS } from '../../cluster/metrics/metric-table.ts'
 import { ROLES } from '../../cluster/tls/identity.ts'
 import { AskedExports, answerExports } from '../../dataplane/nbd/export-calls.ts'
 import { NbdListener } from '../../dataplane/nbd/listener.ts'
@@ -95,6 +96,7 @@ export async function askNbd(t: TestOwner): Promise<Table> {
 export async function askHttp(t: TestOwner): Promise<Table> {
   const checks = async () => [{ name: 'test', ok: true, words: 'fine' }]
   const server = await serveMetrics({ host: HOST, port: 0 }, {
+    table: METRICS,
     figures: () => Promise.reject(new Error('not asked for')), live: checks, ready: checks,
   }, () => undefined)
   t.teardown(() => server.close())

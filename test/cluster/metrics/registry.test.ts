@@ -3,6 +3,7 @@ import t from 'tap'
 import { NEVER_SCRUBBED } from '../../../engine/control/node-status.ts'
 import { LATENCY_BOUNDS_MS } from '../../../cluster/metrics/figures.ts'
 import type { CopyFigures, LatencyFigures } from '../../../cluster/metrics/figures.ts'
+import { METRICS } from '../../../cluster/metrics/metric-table.ts'
 import type { NodeFigures } from '../../../cluster/metrics/node-figures.ts'
 import { MetricsPage } from '../../../cluster/metrics/registry.ts'
 import { Scrape } from '../../e2e/scrape.ts'
@@ -27,7 +28,7 @@ const node: NodeFigures = {
 }
 
 t.test('a histogram', async (t) => {
-  const page = await new MetricsPage().of(node)
+  const page = await new MetricsPage(METRICS).of(node)
   const buckets = [...page.matchAll(/^holdfast_disk_fsync_seconds_bucket\{le="([^"]+)",.*\} (\d+)$/gm)]
     .map(([, bound, count]) => [bound, Number(count)])
   t.equal(buckets.length, LATENCY_BOUNDS_MS.length + 1)
@@ -42,7 +43,7 @@ t.test('a histogram', async (t) => {
 
 t.test('copies: who leads tells of the set, a volume in the trash has the name of another', async (t) => {
   const led = copy({ isLeading: true, volumeId: 'b', commit: latency({ 1: 5 }, 1) })
-  const scrape = new Scrape(await new MetricsPage().of({ ...node, copies: [copy({}), led] }))
+  const scrape = new Scrape(await new MetricsPage(METRICS).of({ ...node, copies: [copy({}), led] }))
   t.equal(scrape.value('holdfast_volume_in_sync_copies', { volume: 'data', volume_id: 'b' }), 2)
   t.equal(scrape.value('holdfast_volume_in_sync_copies', { volume: 'data', volume_id: 'a' }), undefined)
   t.equal(scrape.value('holdfast_copy_leads', { volume: 'data', volume_id: 'a' }), 0)
