@@ -3,14 +3,15 @@
  * path has no memory limit, and values that are not known are refused.
  */
 // test-timeout-seconds: 300
-import { readdirSync, readFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { parse } from 'yaml'
+import { parse, parseAllDocuments } from 'yaml'
 import { parseTcpAddress } from '../../dataplane/node-config.ts'
 import { missing } from '../kube/kube-binaries.ts'
-import { helmTemplate, renderedChart } from '../kube/rendered-chart.ts'
+import { helmTemplate, helmTemplateOf, renderedChart } from '../kube/rendered-chart.ts'
 import type { Json } from '../kube/rendered-chart.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { Kinds, moduleFolder } from './openapi.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
@@ -78,6 +79,13 @@ t.test('every object is what the API takes', { skip }, async (t) => {
       t.same(kinds.problems(object), [], `${name}: ${object.kind} ${object.metadata.name}`)
     }
   }
+  const examples = path.join(ROOT, 'docs/examples')
+  for (const file of readdirSync(examples).filter((name) => name.endsWith('.yaml'))) {
+    for (const one of parseAllDocuments(readFileSync(path.join(examples, file), 'utf8'))) {
+      const object = one.toJS() as Json
+      t.same(kinds.problems(object), [], `${file}: ${object.kind}`)
+    }
+  }
   const service = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'x' }, spec: { port: 1 } }
   t.match(kinds.problems(service), [/port is not known/])
   t.match(kinds.problems({ apiVersion: 'v1', kind: 'Pod', metadata: {}, spec: {} }), [/containers is missing/])
@@ -123,6 +131,31 @@ t.test('what is there only where it is of use', { skip }, async (t) => {
   t.not(helm('--set', 'snapshotMetadata.tlsSecret=x').status, 0, 'it cannot be believed without a CA')
   const reviews = (objects: Json[]): boolean => JSON.stringify(objects).includes('tokenreviews')
   t.same([usual, blocks].map(reviews), [false, true], 'rights come with what uses them')
+})
+
+t.test('what is shown after an installation', { skip }, async (t) => {
+  const chart = path.join(temporaryFolder(t), 'holdfast')
+  cpSync(CHART, chart, { recursive: true })
+  const shown = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\n'
+    + 'data: {text: {{ include "holdfast/templates/NOTES.txt" . | toJson }}}\n'
+  writeFileSync(path.join(chart, 'templates/notes-configmap.yaml'), shown)
+  const notes = (...words: string[]): string => {
+    const { stdout, stderr } = helmTemplateOf(chart, 'storage', ...words)
+    const objects = parseAllDocuments(stdout).map((one) => one.toJS() as Json)
+    return objects.find((one) => one?.metadata.name === 'notes')?.data.text ?? stderr
+  }
+  const claims = (text: string): Json[] => {
+    const typed = /<<'END'\n([\s\S]*?)\n {2}END/.exec(text)?.[1]?.replace(/^ {2}/gm, '') ?? ''
+    return parseAllDocuments(typed).map((one) => one.toJS() as Json)
+  }
+  const [claim, pod] = claims(notes())
+  t.match(claim, { kind: 'PersistentVolumeClaim', spec: { storageClassName: 'holdfast' } })
+  t.equal(pod!.spec.volumes[0].persistentVolumeClaim.claimName, claim!.metadata.name)
+  const encrypted = notes('--set', 'storageClasses.default.create=false')
+  t.equal(claims(encrypted)[0]!.spec.storageClassName, 'holdfast-encrypted', 'a class that is made')
+  const none = notes('--set', 'storageClasses.default.create=false', '--set', 'storageClasses.encrypted.create=false')
+  t.match(none, /rollout status/)
+  t.notMatch(none, /PersistentVolumeClaim/, 'no claim of a class that is not there')
 })
 
 t.test('it is not uninstalled by mistake', { skip }, async (t) => {

@@ -15,9 +15,14 @@ const OTHERS = [
 ]
 
 export function helmTemplate(namespace: string, ...words: string[]) {
+  return helmTemplateOf(CHART, namespace, ...words)
+}
+
+/** @param chart  the folder of a chart */
+export function helmTemplateOf(chart: string, namespace: string, ...words: string[]) {
   const api = OTHERS.flatMap((one) => ['--api-versions', one])
   const cluster = ['--namespace', namespace, '--kube-version', '1.37.0', '--include-crds', ...api]
-  return spawnSync(pathOf('helm'), ['template', 'holdfast', CHART, ...cluster, ...words], { encoding: 'utf8' })
+  return spawnSync(pathOf('helm'), ['template', 'holdfast', chart, ...cluster, ...words], { encoding: 'utf8' })
 }
 
 export function renderedChart(namespace: string, ...words: string[]): Json[] {
