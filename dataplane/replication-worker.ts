@@ -92,6 +92,7 @@ export class ReplicationWorker {
     const send: CopyHostOptions['send'] = (to, volumeId, message) => void this.transport.send(to, volumeId, message)
     this.copies = new CopyHost({
       self, loop, timer, store, pool, configs, timing, log, evidenceDir, places, send,
+      versionOf: (to) => this.transport.versionOf(to),
       beaconsSent: () => this.transport.awake(),
       tellFrontend: (volumeId, from, message) => this.#tell(volumeId, from, message),
       nonce: hex,

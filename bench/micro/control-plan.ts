@@ -33,7 +33,7 @@ function copyOf(volumeId: string, node: string, role: CopyStatus['role']): CopyS
     volumeId, copyId: `${volumeId}.${node}`, role, epoch: 1, isConsistent: true, isWhole: true, isVirgin: false,
     lostSlices: 0, diskUuids: [`${node}.d`], usedBytes: 4 * GIB, logicalBytes: 4 * GIB, snapshots: 0,
     newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0, seq: 0, commitSeq: 0, lagBytes: 0,
-    hearsPrimary: true, held: '', isPoolFull: false, heldRequests: 0, joining: '', failure: '',
+    hearsPrimary: true, held: '', isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '',
     ...NEVER_SCRUBBED, ...NOTHING_SHARED,
   }
 }

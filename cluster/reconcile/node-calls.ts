@@ -162,12 +162,15 @@ export interface NodeCalls {
   digest(query: DigestQuery): Promise<DigestAnswer>
 }
 
+const isSameList = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((each, i) => each === b[i])
+
 /** In all that is told, so that what did not change is not told again. */
 export function isSameCopy(a: CopyStatus, b: CopyStatus): boolean {
   if (a === b) return true
   for (const name in a) {
     const key = name as keyof CopyStatus
-    if (key !== 'diskUuids' && a[key] !== b[key]) return false
+    if (key !== 'diskUuids' && key !== 'awaits' && a[key] !== b[key]) return false
   }
-  return a.diskUuids.length === b.diskUuids.length && a.diskUuids.every((uuid, i) => uuid === b.diskUuids[i])
+  return isSameList(a.diskUuids, b.diskUuids) && isSameList(a.awaits, b.awaits)
 }

@@ -24,6 +24,7 @@ import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import type { Delivery, PeerIdentity } from '../peer/delivery.ts'
 import type { FrameRefusal, IncomingFrame } from '../peer/frame-intake.ts'
 import type { LinkMessage, WireMessage } from '../peer/message-codec.ts'
+import { MARKS_SINCE } from '../peer/protocol.ts'
 import type { ConfigPort } from './config-port.ts'
 import type { SlabPool } from '../slab-pool.ts'
 import type { CopyPlaces } from './copy-places.ts'
@@ -72,6 +73,8 @@ export interface CopyHostOptions {
   /** Whether another worker of this node has the copy of a volume: what is found here is a former one. */
   isElsewhere?(volumeId: string): boolean
   send(to: WorkerAddress, volumeId: string | undefined, message: WireMessage): void
+  /** Of the protocol spoken with a worker; undefined: there is no connection now. Unset: all speak ours. */
+  versionOf?(to: WorkerAddress): number | undefined
   /** A copy leads since this turn, or does so no more: who waits for that may ask. */
   leadChanged?(): void
   /** Beacons leave in this turn. */
@@ -278,6 +281,13 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   sendToCopy(to: NodeId, volumeId: string, message: PeerMessage): void {
     for (const worker of this.#o.places.workersOf(to, volumeId)) this.#o.send({ node: to, worker }, volumeId, message)
+  }
+
+  /** A node that is not connected now is sent nothing. */
+  takesMarks(to: NodeId, volumeId: string): boolean {
+    const { places, versionOf } = this.#o
+    const isOfNow = (worker: number): boolean => (versionOf?.({ node: to, worker }) ?? MARKS_SINCE) >= MARKS_SINCE
+    return places.workersOf(to, volumeId).every(isOfNow)
   }
 
   sendToFrontend(to: WorkerAddress, volumeId: string, message: FrontendMessage): void {

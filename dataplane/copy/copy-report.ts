@@ -6,6 +6,7 @@ import { isLetGo } from '../../engine/replication/configuration-change.ts'
 import { progressOf } from '../../engine/replication/copy-state.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
 import { fillPatienceMs } from '../../engine/replication/fill-source.ts'
+import { awaitedMembers } from '../../engine/replication/kept-marks.ts'
 import { BLOCK_BYTES, SLICE_BYTES } from '../../engine/units.ts'
 import { sharingOf } from '../../engine/volume/copy-shares.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
@@ -46,6 +47,7 @@ export function copyStatus(
     hearsPrimary: hearsPrimary(state, nowMs),
     held: whyHeld(state, store, nowMs),
     isPoolFull: (store?.heldRecords ?? 0) > 0,
+    awaits: awaitedMembers(state),
     heldRequests: heldRequests(primary, store),
     failure: isLetGo(state) ? '' : state.fencedBecause ?? '',
     ...(scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs)),

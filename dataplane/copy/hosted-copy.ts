@@ -41,6 +41,7 @@ export interface CopyOwner {
   readonly configs: ConfigPort
   readonly pool: SlabPool
   sendToCopy(to: NodeId, volumeId: string, message: PeerMessage): void
+  takesMarks(to: NodeId, volumeId: string): boolean
   sendToFrontend(to: WorkerAddress, volumeId: string, message: FrontendMessage): void
   /** A frontend of this very worker. */
   tellFrontend(volumeId: string, message: FrontendMessage): void
@@ -315,6 +316,7 @@ export class HostedCopy implements Sleeper {
     return {
       store,
       send: (to, message) => this.#say({ kind: 'peer', to, message }),
+      takesMarks: (node) => this.#owner.takesMarks(node, volumeId),
       reply: (to, message) => {
         if (to !== this.#self.node || this.#frontendWorkers.has(to)) this.#say({ kind: 'frontend', to, message })
         else if (this.#toLocal.push(message) === 1) this.#owner.speaks(this)

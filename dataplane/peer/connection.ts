@@ -91,6 +91,11 @@ export class Connection implements IntakeOwner {
     if (this.isOurs) this.#sayAlive()
   }
 
+  /** Of the protocol, as both ends agreed. */
+  get version(): number {
+    return this.#o.version
+  }
+
   get isClosed(): boolean {
     return this.#state === 'closed'
   }

@@ -105,9 +105,12 @@ export const sinceVersion = (type: number): number => (type >= FRONTEND_FRAME['s
  */
 export function transformsSince(transform: number): number {
   if (transform === TRANSFORM.none) return 1
-  if ((transform & TRANSFORM.lost) !== 0) return 7
+  if ((transform & TRANSFORM.lost) !== 0) return MARKS_SINCE
   return (transform & TRANSFORM.cipher) === 0 ? 3 : 5
 }
+
+/** Since which version fills carry marks of blocks that could not be had. */
+export const MARKS_SINCE = 7
 
 /** Since which version questions for versions are numbered, and an answer says what is damaged there too. */
 export const DAMAGED_SINCE = 4

@@ -114,6 +114,11 @@ export class PeerTransport implements ConnectionOwner {
     return this.#peers.get(keyOf(to))?.lanes[lane].connection?.send(volumeId, message) ?? 'down'
   }
 
+  /** Of the protocol, on the data lane; undefined when there is no connection. */
+  versionOf(to: { node: string; worker: number }): number | undefined {
+    return this.#peers.get(keyOf(to))?.lanes.data.connection?.version
+  }
+
   /** The instance at the other end, undefined when there is none. */
   instanceOf(to: { node: string; worker: number }, lane: Lane): string | undefined {
     return this.#peers.get(keyOf(to))?.lanes[lane].connection?.peer.instance

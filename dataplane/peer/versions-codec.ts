@@ -5,6 +5,7 @@
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { BlockVersion, VersionId } from '../../engine/replication/record.ts'
+import { TRANSFORM } from '../../engine/transform/transform.ts'
 import { CRC_BYTES, FILLING_TRANSFORMS, putBlocks, takeBlocks, transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { getU48Padded, getU53, putU32, putU48Padded, putU53 } from './byte-fields.ts'
@@ -47,7 +48,9 @@ export function decodeVersions(body: FrameBody, count: number, known?: number): 
       return 'a version has impossible values'
     const payload = blocks === 1 ? takeBlocks(body, 1, transform, known) : undefined
     if (blocks === 1 && payload === undefined) return 'a block is missing or damaged'
-    versions.push({ epoch, seq, lba, kind, payload })
+    const version: BlockVersion = { epoch, seq, lba, kind, payload }
+    if ((transform & TRANSFORM.lost) !== 0) version.isMark = true
+    versions.push(version)
   }
   return body.at === body.end && body.payloadAt === body.payloadEnd ? versions : 'something lies behind the versions'
 }

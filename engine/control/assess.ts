@@ -8,7 +8,7 @@ import { seconds } from './amounts.ts'
 import type { Cluster, NodeView, VolumeView } from './cluster.ts'
 import { copyFacts, isBeingFilled, isComplete, isCounted } from './copy-facts.ts'
 import type { CopyFact } from './copy-facts.ts'
-import { whyNoActivePrimary, whyNotErase, whyNotEvict, whyNotRemove } from './copy-safety.ts'
+import { whyAwaited, whyNoActivePrimary, whyNotErase, whyNotEvict, whyNotRemove } from './copy-safety.ts'
 import { createStep } from './creation.ts'
 import { hydrationStep } from './hydration.ts'
 import type { HydrationNeed } from './hydration.ts'
@@ -410,6 +410,10 @@ function asDone({ volume, wanted }: Sight, move: Move): Move {
   return { ...move, from: noted?.to === move.to ? noted.from : lacksCopyAt(volume) ?? '' }
 }
 
+/** Of a node that is down, and may have what nobody else has. */
+export const bringBack = (node: NodeId): string =>
+  `bring ${node} back; if it is gone for good, and they with it: \`holdfast node rm ${node}\``
+
 function nextOf(sight: Sight, actions: readonly Action[], need: CopyNeed | undefined): string {
   const { facts, complete, wanted, cluster, volume, nowMs } = sight
   const lone = lonePrimary(facts)
@@ -418,6 +422,8 @@ function nextOf(sight: Sight, actions: readonly Action[], need: CopyNeed | undef
   const filling = facts.filter(isBeingFilled).map(({ node }) => node)
   if (filling.length > 0 && complete.length < wanted) return `${filling.join(', ')} is being filled`
   if (actions.length > 0) return actions[0]!.why
+  const kept = facts.find((fact) => fact.presence === 'away' && whyAwaited(facts, fact.node) !== undefined)
+  if (kept !== undefined) return `${whyAwaited(facts, kept.node)}: ${bringBack(kept.node)}`
   const away = facts.find((fact) =>
     !fact.isVouched && (fact.presence === 'away' || (fact.presence === 'filling' && !isBeingFilled(fact))))
   if (away !== undefined) {

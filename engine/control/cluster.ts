@@ -391,6 +391,8 @@ const isSameCopy = (a: CopyStatus, b: CopyStatus): boolean =>
   a.hearsPrimary === b.hearsPrimary &&
   a.held === b.held &&
   a.isPoolFull === b.isPoolFull &&
+  a.awaits.length === b.awaits.length &&
+  a.awaits.every((node, index) => node === b.awaits[index]) &&
   a.failure === b.failure &&
   a.sharedSlices === b.sharedSlices &&
   a.isHydrating === b.isHydrating &&

@@ -3,13 +3,15 @@
  * may. Asked anew for every step, of what is known then.
  *
  * I23: the control plane never takes the last copy of the set that is there and complete, nor in `writeback` the last
- *      that is or may be whole, nor the only consistent one; and nothing at all while the primary does not serve.
+ *      that is or may be whole, nor the only consistent one; nor one that may have the only good copy of a block (E5);
+ *      and nothing at all while the primary does not serve.
  */
 import { assert } from '../assert.ts'
 import type { NodeId } from '../replication/configuration.ts'
 import type { Cluster, VolumeView } from './cluster.ts'
 import { isComplete } from './copy-facts.ts'
 import type { CopyFact } from './copy-facts.ts'
+import { livenessOf } from './node-state.ts'
 
 /** E1: out of the set. */
 export function whyNotEvict(
@@ -32,7 +34,7 @@ export function whyNotEvict(
     if (!isKnownNotWhole && !isOneWhole) return 'no other copy says that it has all that it acknowledged'
   }
   assert(rest.some((fact) => fact.isPrimary && isComplete(fact)), 'I23: the last complete copy is not taken away')
-  return undefined
+  return whyAwaited(facts, node)
 }
 
 /** E2: out of the members, of one that is not in the set. */
@@ -44,7 +46,26 @@ export function whyNotRemove(
   nowMs: number,
 ): string | undefined {
   assert(!volume.config!.inSync.includes(node), 'I23: a member of the set is evicted before it is removed')
-  return whyNoActivePrimary(cluster, volume, facts, nowMs)
+  const inactive = whyNoActivePrimary(cluster, volume, facts, nowMs)
+  if (inactive !== undefined) return inactive
+  return isGone(cluster, facts.find((fact) => fact.node === node)!, nowMs) ? undefined : whyAwaited(facts, node)
+}
+
+/** Nothing of it is read any more, whoever waits for it; also of one that was given up before (N4). */
+function isGone({ nodes, options }: Cluster, { node, presence, status }: CopyFact, nowMs: number): boolean {
+  if (presence === 'failed' || presence === 'absent') return true
+  const view = nodes.get(node)
+  if (view?.record === undefined) return true
+  if (status !== undefined) return status.failure !== ''
+  return livenessOf(view, options, nowMs) !== 'down' && view.said?.isOpen === true
+}
+
+/** E5: members of the set ask it for a block that they cannot read, and it has not answered. */
+export function whyAwaited(facts: readonly CopyFact[], node: NodeId): string | undefined {
+  const others = facts.filter((fact) => fact.isInSync && fact.node !== node)
+  const asking = others.filter(({ status }) => status?.awaits.includes(node) === true)
+  if (asking.length === 0) return undefined
+  return `${node} may have block(s) that ${asking.map((fact) => fact.node).join(' and ')} cannot read`
 }
 
 /** E3: off the disk, of one that is no member. The node looks once more at what the store says. */

@@ -103,6 +103,8 @@ export interface CopyStatus extends ScrubStatus, SharingStatus {
   held: string
   /** The pool has no room for what it should store. */
   isPoolFull: boolean
+  /** Members that may have a block which cannot be read here: they have not said yet that they have none. */
+  awaits: NodeId[]
   heldRequests: number
   /** Why it is fenced; empty: it is not. */
   failure: string

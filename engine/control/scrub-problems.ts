@@ -1,10 +1,12 @@
 /** What scrubs of copies found that nobody mended, or that none came to its end, as the status page says it. */
 import { someOf } from './amounts.ts'
+import { bringBack } from './assess.ts'
 import type { Cluster, VolumeView } from './cluster.ts'
+import { livenessOf } from './node-state.ts'
 import { nameOf } from './reboot.ts'
 import type { Problem } from './status-page.ts'
 
-export function scrubProblems(cluster: Cluster): Problem[] {
+export function scrubProblems(cluster: Cluster, nowMs: number): Problem[] {
   const problems: Problem[] = []
   const overdue: string[] = []
   for (const volume of [...cluster.volumes.values()].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))) {
@@ -20,6 +22,13 @@ export function scrubProblems(cluster: Cluster): Problem[] {
       const copy = cluster.nodes.get(node)?.copies.get(volume.id)
       if (copy === undefined) continue
       const what = `the copy of volume ${nameOf(volume)} on node ${node}`
+      for (const awaited of copy.awaits) {
+        const other = cluster.nodes.get(awaited)
+        // Who is there answers soon.
+        if (other === undefined || livenessOf(other, cluster.options, nowMs) !== 'down') continue
+        const why = `it has damaged block(s) that node ${awaited} may have, which is down; reads of them wait for it`
+        problems.push({ what, why, next: bringBack(awaited) })
+      }
       // What is lost was said.
       if (copy.unrepairedBlocks > lost) {
         const why = `${copy.unrepairedBlocks} damaged block(s) could not be repaired`

@@ -45,7 +45,7 @@ export function statusPage(cluster: Cluster, nowMs: number): StatusPage {
   const worstFirst = [...HEALTH_ORDER].reverse()
   const problems: Problem[] = []
   for (const health of worstFirst) problems.push(...volumeProblems(health, byHealth.get(health)!))
-  problems.push(...scrubProblems(cluster))
+  problems.push(...scrubProblems(cluster, nowMs))
   for (const node of nodes) problems.push(...nodeProblems(cluster, node, nowMs), ...diskProblems(cluster, node))
   return {
     health: worstFirst.find((health) => byHealth.get(health)!.length > 0) ?? 'healthy',

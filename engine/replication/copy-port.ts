@@ -21,6 +21,8 @@ export interface CopyPort {
   store: CopyStore
   /** To the copy of this volume on another node. May be lost, repeated or reordered. */
   send(to: NodeId, message: PeerMessage): void
+  /** Whether the node is told of marks (SPEC.md D8): one of before is not. A port without it tells all. */
+  takesMarks?(node: NodeId): boolean
   /** To a frontend of this volume. */
   reply(to: NodeId, message: FrontendMessage): void
   /** Linearizable. Later: `config-read`. */

@@ -10,7 +10,7 @@ import { assert } from '../assert.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS } from '../units.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyOptions, VersionedConfig } from './copy-port.ts'
-import type { Consistency, CopyFacts, StoredCopy } from './copy-store.ts'
+import type { Consistency, CopyFacts, KeptMarks, StoredCopy } from './copy-store.ts'
 import type { PeerMessage } from './messages.ts'
 import type { PrimaryState } from './primary-state.ts'
 import type { VersionId } from './record.ts'
@@ -132,6 +132,8 @@ export interface CopyState {
   promise: Promised
   durablePromise: Promised
   consistency: Consistency
+  /** Blocks of which it has but a mark, and some member may have more. */
+  marks: KeptMarks
   attach: SessionFence
   durableAttach: SessionFence
   log: CopyLog
@@ -179,6 +181,8 @@ export interface CopyState {
 
 export const NOBODY: Promised = { epoch: 0, primary: '' }
 
+const NO_MARKS: KeptMarks = { ids: [], isMore: false }
+
 export function createCopy(options: CopyOptions): CopyState {
   return {
     options,
@@ -194,6 +198,7 @@ export function createCopy(options: CopyOptions): CopyState {
     promise: NOBODY,
     durablePromise: NOBODY,
     consistency: { state: 'consistent' },
+    marks: NO_MARKS,
     attach: NO_FENCE,
     durableAttach: NO_FENCE,
     log: {
@@ -263,6 +268,7 @@ export function takeStored(state: CopyState, stored: StoredCopy): void {
   state.promise = state.durablePromise = facts.promise
   state.attach = state.durableAttach = facts.attach
   state.consistency = facts.consistency
+  state.marks = facts.marks ?? NO_MARKS
   state.forgottenSeq = stored.forgottenSeq
   state.rollbacks = [...stored.rollbacks]
   state.sliceCount = stored.sliceCount

@@ -21,6 +21,15 @@ export interface CopyFacts {
    * in none, unless it never promised anything.
    */
   wholeBoot?: string
+  /** Unset: it has none. */
+  marks?: KeptMarks
+}
+
+/** Marks that fills brought, as long as it is not known what became of them (SPEC.md D8). */
+export interface KeptMarks {
+  ids: VersionId[]
+  /** There were more than are kept. */
+  isMore: boolean
 }
 
 export type Consistency =

@@ -44,6 +44,7 @@ import { onLog } from './log-choice.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
 import { noteOwnProgress, passOnIfStill } from './own-disk.ts'
+import { askForMarks } from './kept-marks.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
 import type { Peer } from './primary-state.ts'
 import { askAnew, onRefused, onRequest, onStored, pump, sendFirstAgain } from './primary.ts'
@@ -240,6 +241,7 @@ function onRecovered(turn: Turn, { stored }: Extract<CopyEvent, { type: 'recover
   beginGrace(turn)
   readConfig(turn)
   follow(turn)
+  askForMarks(turn)
   onTick(turn)
 }
 

@@ -17,7 +17,7 @@ import type { CopyEvent } from './copy-port.ts'
 import { commitTo } from './copy-log.ts'
 import { nextToken, slicesOf } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
-import { forgetSent, mayReadOn } from './fill-losses.ts'
+import { forgetSent, isSpared, mayReadOn, waitNoLonger } from './fill-losses.ts'
 import { askForSync } from './flush.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { FillPiece, FillSource, Peer, PrimaryState } from './primary-state.ts'
@@ -54,6 +54,8 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
   // As many as the descriptor says: it goes with them.
   const sliceCount = turn.port.store.slicesShown()
   const plan = planFill(state, report, member.state === 'needs-full', sliceCount)
+  const spareMs = 2 * BUSY_PATIENCES * fillPatienceMs(state)
+  if (isSpared(turn, peer, report, plan.wipe, spareMs)) return
   const id = nextToken(state)
   const target = state.log.commitSeq
   const { windows, log, sizeBytes } = state
@@ -90,6 +92,8 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     awaited: [],
     awaitedAtMs: nowMs,
     lost: [],
+    silent: [],
+    takesMarks: true,
     number: 0,
     unanswered: [],
     slowed: undefined,
@@ -206,7 +210,10 @@ function scanNext(turn: Turn, peer: Peer, fill: FillSource): void {
   const [slice, above] = next
   fill.scanToken = nextToken(state)
   const { fillBytesMax: bytesMax } = state.options
-  port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax, lost: [...fill.lost] })
+  // Found out now: its connection may be one of another version.
+  fill.takesMarks = port.takesMarks?.(peer.node) ?? true
+  const lost = fill.takesMarks ? [...fill.lost] : []
+  port.store.scan(fill.scanToken, { slice, above, upTo: target, cursor, bytesMax, lost })
 }
 
 /**
@@ -421,8 +428,10 @@ export function tickFills(turn: Turn): void {
     const mostMs = (isUrgent ? 1 : BUSY_PATIENCES) * patienceMs
     // It is not the copy that is waited for.
     if (fill.awaited.length > 0) fill.progressAtMs = nowMs
-    // It may have been written anew, or trimmed, and nobody has to be asked for it any more: it is looked at again.
-    if (nowMs - fill.awaitedAtMs >= patienceMs) fill.awaited = []
+    if (fill.awaited.length > 0 && nowMs - fill.awaitedAtMs >= patienceMs) {
+      waitNoLonger(state, fill)
+      fill.awaited = []
+    }
     if (fill.phase === 'filling') scanNext(turn, peer, fill)
     const isReading = fill.scanToken !== undefined || fill.awaited.length > 0
     const isStill = nowMs - fill.progressAtMs >= mostMs && !isReading

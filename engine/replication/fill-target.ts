@@ -13,6 +13,7 @@ import { knownCommitSeq, leads, nextToken, slicesOf, wholeBootOf } from './copy-
 import type { CopyState, FillTarget, KeptPurpose } from './copy-state.ts'
 import { fillPatienceMs } from './fill-source.ts'
 import type { PeerMessage } from './messages.ts'
+import { askForMarks, takeMarks, unwiped } from './kept-marks.ts'
 import { reportOf } from './peer-reports.ts'
 import { emptyWindow } from './record-window.ts'
 import { admits, answerStored, followTold, refuse } from './replica.ts'
@@ -104,6 +105,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   state.sliceCount = message.sliceCount ?? slicesOf(state)
   // Of a history that was given up (C9), or of snapshots that are gone: the volume may grow there again.
   const beyond = Array.from({ length: Math.max(0, formerCount - state.sliceCount) }, (_, i) => state.sliceCount + i)
+  state.marks = unwiped(state, [...wipe, ...beyond], formerCount)
   Object.assign(log, {
     epochs: [...message.epochs],
     tail: target,
@@ -118,7 +120,8 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)
   const token = nextToken(state)
   state.kept.set(token, { type: 'fill-started', fill, from, fence: attach })
-  const facts = { promise: state.promise, attach, consistency: state.consistency, ...wholeBootOf(state) }
+  const { promise, consistency, marks } = state
+  const facts = { promise, attach, consistency, marks, ...wholeBootOf(state) }
   port.store.startFill(token, { fork, target, wipe: [...wipe, ...beyond], descriptor, facts, windows: message.windows })
   // At once, so before any `join` of ours that has another number: that one tells what we took.
   sayAlive(turn, state.fillTarget)
@@ -178,6 +181,7 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   target.nextNumber++
   target.storing.push(number)
   for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')
+  takeMarks(state, versions)
   const token = nextToken(state)
   const isLast = slicesDone.length === 0
   state.kept.set(token, isLast ? { type: 'filled', fill, number, from } : { type: 'nothing' })
@@ -205,7 +209,8 @@ export function finishSlices(turn: Turn): void {
   const consistency = { ...former, slices, target: Math.max(former.target, done.wholeSeq) }
   const factToken = nextToken(state)
   state.kept.set(factToken, { type: 'filled', fill, number: done.number, from, consistency })
-  port.store.keep(factToken, { consistency })
+  const hasMarks = state.marks.isMore || state.marks.ids.length > 0
+  port.store.keep(factToken, { consistency, ...(hasMarks ? { marks: state.marks } : {}) })
 }
 
 /** Whether all records up to this seq are durable. Those that are written become so. */
@@ -255,6 +260,7 @@ export function onFillEndKept(turn: Turn, fill: number, from: NodeId): void {
   sayEnded(turn, target)
   followTold(turn, state.log.toldCommitSeq)
   answerStored(turn)
+  askForMarks(turn)
   follow(turn)
 }
 

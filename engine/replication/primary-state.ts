@@ -43,6 +43,8 @@ export interface Peer {
   timedAtMs: number | undefined
   /** When it was last asked what it has. */
   askedAtMs: number
+  /** Since when its fill does not begin because it would wipe what it may have and we cannot read. */
+  spareSinceMs: number | undefined
   /** Messages that it is sent in one go at most: one after a gap, then twice as many whenever it has stored more. */
   burst: number
   /** Where the message ended that was sent again last: if it stored no more than that, it lacks what came behind. */
@@ -85,6 +87,10 @@ export interface FillSource {
   /** When it met them. */
   awaitedAtMs: number
   lost: VersionId[]
+  /** Members that said nothing of what was asked for, and are not waited for until they do. */
+  silent: NodeId[]
+  /** Of a node of before the copy gets none. */
+  takesMarks: boolean
   /** Of the last `fill`, and those that are not answered yet, in the order of their numbers. */
   number: number
   unanswered: FillPiece[]
@@ -282,6 +288,7 @@ export function newPeer(node: NodeId): Peer {
     timedSeq: 0,
     timedAtMs: undefined,
     askedAtMs: -Infinity,
+    spareSinceMs: undefined,
     burst: Infinity,
     againSeq: -1,
     rewoundSeq: -1,

@@ -81,4 +81,6 @@ export interface DamagedId extends VersionId {
 export interface BlockVersion extends VersionId {
   kind: 'write' | 'zero' | 'trim'
   payload: Payload | undefined
+  /** The payload is none of the block: the mark of one that could not be had when it was filled (SPEC.md D8). */
+  isMark?: true
 }

@@ -9,11 +9,12 @@
  * I9: a read that met damage waits; it is answered `damaged` only when every other member has said that it lacks the
  *     version or cannot read it either, asked since this damage was noted, and it is still the one that is read here.
  */
+import { dropMarks } from './kept-marks.ts'
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { nextToken } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
-import { awaitedByFills, noteLost } from './fill-losses.ts'
+import { awaitedByFills, hearSilent, noteLost } from './fill-losses.ts'
 import type { PeerMessage } from './messages.ts'
 import type { PendingRead, PrimaryState } from './primary-state.ts'
 import { readAgain, sayDamaged } from './reads.ts'
@@ -28,6 +29,8 @@ export interface DamagedVersion extends VersionId {
   /** Members that have it, and could not read it when they were asked last. */
   damagedAt: NodeId[]
   askedAtMs: number
+  /** When it was noted, or looked at again here. */
+  lookedAtMs: number
   /** Number of the first question about it since it was noted; answers to older ones do not count. */
   firstAsked: number | undefined
   isRepairing: boolean
@@ -44,14 +47,23 @@ export const DAMAGED_MOST = 1024
 const ASKED_MAX = 16
 /** Questions of one node that are looked for at a time. */
 const FETCHES_MAX = 8
+/** So many times `retryMs` from one look at what waits to the next. */
+const LOOK_RETRIES = 8
 const REPAIRED_KEPT = 64
 
 const isSame = (a: VersionId, b: VersionId): boolean => a.lba === b.lba && a.seq === b.seq && a.epoch === b.epoch
 
 const idOf = ({ lba, epoch, seq }: VersionId): VersionId => ({ lba, epoch, seq })
 
-const notedAt = (id: VersionId, askedAtMs: number): DamagedVersion => ({
-  ...idOf(id), missingAt: [], damagedAt: [], askedAtMs, firstAsked: undefined, isRepairing: false, isLost: false,
+const notedAt = (id: VersionId, askedAtMs: number, nowMs: number): DamagedVersion => ({
+  ...idOf(id),
+  missingAt: [],
+  damagedAt: [],
+  askedAtMs,
+  lookedAtMs: nowMs,
+  firstAsked: undefined,
+  isRepairing: false,
+  isLost: false,
 })
 
 /** The store found damage: a read, a scan, the cleaner or a scrub did. What was lost is asked for anew. */
@@ -59,7 +71,7 @@ export function noteDamage(turn: Turn, versions: readonly VersionId[], isRead = 
   const { state } = turn
   for (const id of versions) {
     const known = state.damaged.find((one) => isSame(one, id))
-    if (known?.isLost === true) Object.assign(known, notedAt(id, -Infinity))
+    if (known?.isLost === true) Object.assign(known, notedAt(id, -Infinity, turn.nowMs))
     else if (known === undefined) note(turn, id)
   }
   if (isRead) putFirst(state, versions)
@@ -95,7 +107,7 @@ function lookForLeftOut({ state, port }: Turn): void {
 /** What was just repaired, and is damaged again, is waited for: the medium may not read anything at all. */
 function note({ state, nowMs }: Turn, id: VersionId): void {
   const isAgain = state.repaired.some((one) => isSame(one, id))
-  state.damaged.push(notedAt(id, isAgain ? nowMs : -Infinity))
+  state.damaged.push(notedAt(id, isAgain ? nowMs : -Infinity, nowMs))
 }
 
 /** So many are asked for at a time, and somebody waits for these. */
@@ -112,7 +124,7 @@ export function awaitRepair(turn: Turn, primary: PrimaryState, read: PendingRead
   noteDamage(turn, damaged, true)
 }
 
-const othersOf = ({ config, options }: CopyState): NodeId[] =>
+export const othersOf = ({ config, options }: CopyState): NodeId[] =>
   Object.keys(config?.config.members ?? {}).filter((node) => node !== options.node)
 
 /** Ask for what is missing, again now and then; give up what nobody has. */
@@ -126,6 +138,7 @@ export function progressRepairs(turn: Turn): void {
   if (lost.length > 0) {
     for (const one of lost) one.isLost = true
     port.store.lost?.(lost.map(idOf))
+    dropMarks(turn, lost)
     if (noteLost(turn, lost)) wakeBy(turn, nowMs)
     endReads(turn, lost, false)
   }
@@ -134,17 +147,50 @@ export function progressRepairs(turn: Turn): void {
     .sort(byAge)
     .slice(0, ASKED_MAX)
   if (due.length > 0) ask(turn, others, due)
+  lookAgain(turn)
   if (state.damaged.some(({ isRepairing }) => !isRepairing)) wakeBy(turn, nowMs + state.options.retryMs)
 }
 
-const isAsked = ({ isRepairing, isLost }: DamagedVersion): boolean => !isRepairing && !isLost
+export const isAsked = ({ isRepairing, isLost }: DamagedVersion): boolean => !isRepairing && !isLost
 
 /** Each in its turn, also while nobody answers. */
 const byAge = (a: DamagedVersion, b: DamagedVersion): number =>
   a.askedAtMs === b.askedAtMs ? 0 : a.askedAtMs < b.askedAtMs ? -1 : 1
 
-const hasNoneAt = ({ missingAt, damagedAt }: DamagedVersion, node: NodeId): boolean =>
+export const hasNoneAt = ({ missingAt, damagedAt }: DamagedVersion, node: NodeId): boolean =>
   missingAt.includes(node) || damagedAt.includes(node)
+
+/**
+ * What waits for a member that is away may have been written over, or be readable again: then nobody has to be waited
+ * for any more.
+ */
+function lookAgain({ state, nowMs, port }: Turn): void {
+  const { node, retryMs } = state.options
+  if ([...state.fetches.values()].some(({ to }) => to === node)) return
+  const due = state.damaged
+    .filter((one) => isAsked(one) && nowMs - one.lookedAtMs >= LOOK_RETRIES * retryMs)
+    .slice(0, ASKED_MAX)
+  for (const one of due) one.lookedAtMs = nowMs
+  if (due.length > 0) look({ state, nowMs, port }, due)
+}
+
+function look({ state, port }: Turn, versions: readonly VersionId[]): void {
+  const token = nextToken(state)
+  const appliedSeq = Math.min(state.log.appliedSeq, state.log.writtenSeq)
+  const wanted = versions.map(idOf)
+  state.fetches.set(token, { to: state.options.node, wanted, appliedSeq, asked: undefined })
+  port.store.readVersions(token, wanted)
+}
+
+/** @param left  still there and not to be read, or perhaps */
+function onLookedAt(turn: Turn, wanted: readonly VersionId[], left: readonly VersionId[]): void {
+  const whole = wanted.filter((id) => !left.some((one) => isSame(one, id)))
+  if (whole.length > 0) end(turn, whole)
+  const { state } = turn
+  const isMark = (id: VersionId): boolean => state.marks.ids.some((one) => isSame(one, id))
+  const marks = wanted.filter((id) => isMark(id) && !state.damaged.some((one) => isSame(one, id)))
+  if (marks.length > 0) noteDamage(turn, marks)
+}
 
 /** Who has it damaged is asked again too: it may have been repaired by one that answers this one later. */
 function ask({ state, nowMs, port }: Turn, others: readonly NodeId[], due: readonly DamagedVersion[]): void {
@@ -161,7 +207,8 @@ function ask({ state, nowMs, port }: Turn, others: readonly NodeId[], due: reado
 
 /** Not while others ask for it: what we say to them would have us ask them again. */
 function forgetLost({ state, nowMs }: Turn): void {
-  const wanted = [...state.fetches.values()].flatMap((fetch) => fetch.wanted)
+  const { node } = state.options
+  const wanted = [...state.fetches.values()].flatMap((fetch) => (fetch.to === node ? [] : fetch.wanted))
   state.damaged = state.damaged.filter(
     (one) =>
       !one.isLost || nowMs - one.askedAtMs < state.options.retryMs || wanted.some((id) => isSame(id, one)),
@@ -195,6 +242,10 @@ export function onVersionsRead(
   const missing = fetch.wanted.filter(
     (id) => id.seq <= fetch.appliedSeq && !found.some((version) => isSame(version, id)),
   )
+  if (fetch.to === state.options.node) {
+    state.fetches.delete(token)
+    return onLookedAt(turn, [...versions, ...missing, ...damaged, ...unknown].map(idOf), [...damaged, ...unknown])
+  }
   for (const id of damaged) if (!state.damaged.some((one) => isSame(one, id))) note(turn, id)
   leaveOut(state)
   if (damaged.length > 0) progressRepairs(turn)
@@ -215,6 +266,7 @@ export function onVersions(
   { versions, missing, damaged = [], asked }: Extract<PeerMessage, { type: 'versions' }>,
 ): void {
   const { state, port } = turn
+  hearSilent(state, from)
   for (const one of state.damaged) {
     // What was so before it was noted may not be so any more. Who is of before has no numbers, and says so at any time.
     const isLate = asked !== undefined && (one.firstAsked === undefined || asked < one.firstAsked)
@@ -240,11 +292,21 @@ export function onVersions(
 /** They are durable again, or were replaced meanwhile. */
 export function onRepaired(turn: Turn, versions: readonly VersionId[]): void {
   const { state } = turn
-  state.damaged = state.damaged.filter((one) => !versions.some((id) => isSame(id, one)))
   state.repaired = [...state.repaired, ...versions].slice(-REPAIRED_KEPT)
+  // What came is written where it fits, and a mark is kept until that was seen.
+  const marks = state.marks.ids.filter((id) => versions.some((one) => isSame(one, id)))
+  if (marks.length > 0) look(turn, marks)
+  end(turn, versions, marks)
+  progressRepairs(turn)
+}
+
+/** Nobody has to be asked for these any more. */
+function end(turn: Turn, versions: readonly VersionId[], unseen: readonly VersionId[] = []): void {
+  const { state } = turn
+  state.damaged = state.damaged.filter((one) => !versions.some((id) => isSame(id, one)))
+  dropMarks(turn, versions.filter((id) => !unseen.some((one) => isSame(one, id))))
   endReads(turn, versions, true)
   if (awaitedByFills(state).length > 0) wakeBy(turn, turn.nowMs)
-  progressRepairs(turn)
 }
 
 function endReads(turn: Turn, versions: readonly VersionId[], isRepaired: boolean): void {

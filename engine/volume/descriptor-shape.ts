@@ -62,6 +62,7 @@ const isCopy = has({
     attach: isFence,
     consistency: either(isConsistent, isFilling),
     wholeBoot: optional(isText),
+    marks: optional(has({ ids: listOf(has({ lba: isCount, epoch: isCount, seq: isCount })), isMore: isFlag })),
   }),
   appliedSeq: isCount, forgottenSeq: isCount, fills: isCount, fork: isCount,
   fillBorn: isCounts, firstFillBorn: optional(isCounts), durable: optional(isCounts), change: optional(isChange),

@@ -91,7 +91,7 @@ export function* scanSlice(
       for (const [i, payload] of payloads.entries()) {
         const w = i * ENTRY_WORDS
         const id = { epoch: epochOf(run.words, w), seq: seqOf(run.words, w) }
-        versions.push({ ...id, lba: lba + i, kind: 'write', payload })
+        versions.push({ ...id, lba: lba + i, kind: 'write', payload, ...(isMarked ? { isMark: true } : {}) })
       }
       bytes += into.length
       at += run.count

@@ -30,9 +30,14 @@ export const PLANTED: readonly PlantedBug[] = [
   bug('what was said long ago counts', 'I23', ['copy-safety.ts', 'nowMs - saidAtMs <= options.freshMs', 'true'], 12),
   bug('a member is removed while nobody serves', 'I23', [
     'copy-safety.ts',
-    "before it is removed')\n  return whyNoActivePrimary(cluster, volume, facts, nowMs)",
-    "before it is removed')\n  return undefined",
+    "before it is removed')\n  const inactive = whyNoActivePrimary(cluster, volume, facts, nowMs)",
+    "before it is removed')\n  const inactive = undefined",
   ], 3),
+  bug('a member that is asked for a block is removed when there are copies enough', 'E5', [
+    'copy-safety.ts',
+    'nowMs) ? undefined : whyAwaited(facts, node)',
+    'nowMs) ? undefined : undefined',
+  ], 52),
   bug('a copy is erased while nobody serves', 'I23', [
     'copy-safety.ts',
     "return 'it is a member'\n  return whyNoActivePrimary(cluster, volume, facts, nowMs)",

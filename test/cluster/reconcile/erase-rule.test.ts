@@ -26,7 +26,7 @@ const COPY: CopyStatus = {
   lostSlices: 0, diskUuids: [], usedBytes: 0, logicalBytes: 0,
   snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
   seq: 0, commitSeq: 0, lagBytes: 0, hearsPrimary: false, held: '',
-  isPoolFull: false, heldRequests: 0, joining: '', failure: '', ...NEVER_SCRUBBED, ...NOTHING_SHARED,
+  isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '', ...NEVER_SCRUBBED, ...NOTHING_SHARED,
 }
 const why = (sight: Partial<EraseSight>): string | undefined =>
   whyNotErased({ record: RECORD, config: CONFIG, copy: COPY, epoch: 7, ...sight })

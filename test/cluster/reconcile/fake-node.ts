@@ -73,7 +73,7 @@ export class FakeNode implements LocalNode {
       volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true, isVirgin: true, lostSlices: 0,
       diskUuids: [`disk-${this.name}`], usedBytes: 0, logicalBytes: 0, seq: 0, commitSeq: 0, lagBytes: 0,
       snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
-      hearsPrimary: false, held: '', isPoolFull: false, heldRequests: 0, joining: '', failure: '',
+      hearsPrimary: false, held: '', isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '',
       ...NEVER_SCRUBBED, ...NOTHING_SHARED,
     })
     return { copyId }

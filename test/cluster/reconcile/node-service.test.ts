@@ -28,7 +28,7 @@ const REPORT: NodeReport = {
       isVirgin: true, lostSlices: 4, diskUuids: ['u'], usedBytes: 5, logicalBytes: 2 ** 46,
       seq: 2 ** 48, commitSeq: 6, lagBytes: 7, joining: 'waits',
       snapshots: 9, newestSnapshot: 'n'.repeat(63), newestSnapshotAtMs: 2 ** 42, newestScheduledAtMs: 2 ** 41,
-      hearsPrimary: true, held: 'so', isPoolFull: true, heldRequests: 8, failure: 'no',
+      hearsPrimary: true, held: 'so', isPoolFull: true, awaits: ['n2', 'n3'], heldRequests: 8, failure: 'no',
       scrubbedAtMs: 2 ** 41, checkedAtMs: 2 ** 42, isScrubbing: true, scrubPercent: 15, isScrubOverdue: true,
       damagedBlocks: 10, unrepairedBlocks: 11, mapProblems: 12, comparedAtMs: 2 ** 43, differences: 13, lostBlocks: 14,
       sharedSlices: 15, sharedBytes: 2 ** 45, isHydrating: true, levels: 7, readers: 1024, isLastReader: true,

@@ -53,6 +53,8 @@ export class Checks {
   private readonly evicted = new Map<string, number>()
   /** The last users of a volume, the newest first. */
   private readonly uses = new Map<string, Array<{ node: NodeId | undefined; sinceMs: number }>>()
+  /** By volume: writes that some copy could not read, and since when. */
+  private readonly rottenAtMs = new Map<string, Map<number, number>>()
   private readonly windowMs: number
 
   constructor(world: ToyWorld) {
@@ -79,6 +81,11 @@ export class Checks {
 
   violated(what: string): void {
     if (this.violations.length < 5) this.violations.push(`${this.world.nowMs / 1000} s: ${what}`)
+  }
+
+  rotten(volumeId: string, write: number): void {
+    const writes = this.rottenAtMs.get(volumeId) ?? new Map<number, number>()
+    this.rottenAtMs.set(volumeId, writes.set(write, this.world.nowMs))
   }
 
   /** Once a step. */
@@ -254,6 +261,7 @@ export class Checks {
       this.violated(`${id}: ${node} is evicted (${why}), ${had} complete copies are left`)
     }
     if (why === 'it is one too many') this.letsGo(volume, now, node)
+    this.keepsWrites(volume, now, node, 'evicted')
     const { copyId } = now.members[node]!
     const before = this.evicted.get(copyId)
     const isAgain = before !== undefined && before > this.lastEventMs + this.windowMs
@@ -277,6 +285,18 @@ export class Checks {
   private removes(volume: ToyVolume, now: VolumeConfig, node: NodeId): void {
     if (now.inSync.includes(node)) return
     this.needsActive(volume, now, node, 'removed')
+    this.keepsWrites(volume, now, node, 'removed')
+  }
+
+  /** E5: what another one lacks, as it could say by now, and nobody else has. */
+  private keepsWrites(volume: ToyVolume, now: VolumeConfig, node: NodeId, what: string): void {
+    const goes = volume.copyOf(now, node)
+    const left = Object.keys(now.members).filter((other) => other !== node)
+    for (const [write, atMs] of this.rottenAtMs.get(volume.id) ?? []) {
+      if (this.world.nowMs - atMs <= this.windowMs || !volume.hasWrite(goes, write)) continue
+      if (left.some((other) => volume.hasWrite(volume.copyOf(now, other), write))) continue
+      this.violated(`${volume.id}: ${node} is ${what}, nobody else has what write ${write} wrote`)
+    }
   }
 
   /** I23. */

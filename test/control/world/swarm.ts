@@ -33,6 +33,8 @@ export interface ToySwarm {
   useChance: number
   /** Chance of a clone, and of a user's wish that one shares nothing, each second. */
   cloneChance: number
+  /** Chance that a copy cannot read something any more, each second. */
+  rotChance: number
 }
 
 export function drawToySwarm(seed: number, random: Random): ToySwarm {
@@ -64,5 +66,6 @@ export function drawToySwarm(seed: number, random: Random): ToySwarm {
     localShare: seed % 10 === 9 ? 0.7 : 0,
     useChance: seed % 10 === 9 ? 0.05 : 0,
     cloneChance: seed % 5 === 0 && !isCrowded && !isTight ? 0.06 : 0,
+    rotChance: seed % 7 === 3 ? 0.05 : 0,
   }
 }

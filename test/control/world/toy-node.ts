@@ -31,11 +31,16 @@ export interface ToyCopy {
   /** Ticks of its fill that are left. */
   fillLeft: number
   usedBytes: number
+  /** Writes of which it cannot read what they wrote. */
+  lacks: Set<number>
   /** Of a clone's copy: slices it shares, and with which copy; and whether its node knows that it is to end. */
   shared: number
   below: ToyCopy | undefined
   isHydrating: boolean
 }
+
+/** What its volume knows of a copy. */
+export type Said = Pick<CopyStatus, 'role' | 'epoch' | 'hearsPrimary' | 'held' | 'awaits'>
 
 /** As the real limits, less. */
 const LEVELS_MOST = 4
@@ -91,6 +96,7 @@ export class ToyNode {
       failure: '',
       fillLeft: 0,
       usedBytes: 0,
+      lacks: new Set(),
       shared: below === undefined ? 0 : random.between(1, 4),
       below,
       isHydrating: false,
@@ -150,16 +156,16 @@ export class ToyNode {
     return config.epoch === order.epoch && config.members[this.name]?.copyId !== copy.copyId
   }
 
-  status(roleOf: (copy: ToyCopy) => Pick<CopyStatus, 'role' | 'epoch' | 'hearsPrimary' | 'held'>): NodeStatus {
+  status(roleOf: (copy: ToyCopy) => Said): NodeStatus {
     const copies = [...this.copies.values()].map((copy): CopyStatus => {
       const { volumeId, copyId, isConsistent, isWhole, isVirgin, diskUuids, usedBytes, fillLeft, failure } = copy
-      const { role, epoch, hearsPrimary, held } = roleOf(copy)
+      const { role, epoch, hearsPrimary, held, awaits } = roleOf(copy)
       return {
         volumeId, copyId, role, epoch, isConsistent, isWhole, isVirgin, lostSlices: 0, diskUuids,
         usedBytes, logicalBytes: usedBytes,
         snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
         seq: copy.has, commitSeq: copy.has,
-        lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, heldRequests: 0, joining: '', failure,
+        lagBytes: fillLeft, hearsPrimary, held, isPoolFull: false, awaits, heldRequests: 0, joining: '', failure,
         ...NEVER_SCRUBBED,
         sharedSlices: copy.shared, sharedBytes: copy.shared, isHydrating: copy.isHydrating, levels: levelsOf(copy),
         readers: this.readersOf(copy).length, isLastReader: this.isLastReader(copy),

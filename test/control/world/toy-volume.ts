@@ -4,10 +4,9 @@
  */
 import { withMember, withoutMembers, withPrimary } from '../../../engine/replication/configuration.ts'
 import type { NodeId, VolumeConfig } from '../../../engine/replication/configuration.ts'
-import type { CopyStatus } from '../../../engine/control/node-status.ts'
 import { MIB } from '../../../engine/units.ts'
 import type { Random } from '../../sim/random.ts'
-import type { ToyCopy, ToyNode } from './toy-node.ts'
+import type { Said, ToyCopy, ToyNode } from './toy-node.ts'
 import type { ToyStore } from './toy-store.ts'
 
 const GRACE_STEPS = 4
@@ -69,7 +68,29 @@ export class ToyVolume {
     return copy !== undefined && copy.isConsistent && copy.has === this.seq && (!this.isWriteback || copy.isWhole)
   }
 
-  roleOf(node: NodeId, copy: ToyCopy): Pick<CopyStatus, 'role' | 'epoch' | 'hearsPrimary' | 'held'> {
+  roleOf(node: NodeId, copy: ToyCopy): Said {
+    return { ...this.placeOf(node, copy), awaits: this.awaitedBy(node, copy) }
+  }
+
+  /** D9: who is not there has not answered. */
+  private awaitedBy(node: NodeId, copy: ToyCopy): NodeId[] {
+    const { config } = this
+    if (config === undefined || copy.lacks.size === 0) return []
+    return Object.keys(config.members).filter((other) => other !== node && this.usable(config, other) === undefined)
+  }
+
+  /** Whether it has what this write wrote. */
+  hasWrite = (copy: ToyCopy | undefined, write: number): boolean =>
+    copy !== undefined && copy.has >= write && !copy.lacks.has(write)
+
+  /** D2: whoever is there and has it gives it. */
+  private repair(config: VolumeConfig): void {
+    const there = Object.keys(config.members).flatMap((node) => this.usable(config, node) ?? [])
+    for (const copy of there)
+      for (const write of copy.lacks) if (there.some((other) => this.hasWrite(other, write))) copy.lacks.delete(write)
+  }
+
+  private placeOf(node: NodeId, copy: ToyCopy): Omit<Said, 'awaits'> {
     const { config } = this
     const epoch = config?.epoch ?? 0
     if (copy.failure !== '') return { role: 'fenced', epoch, hearsPrimary: false, held: '' }
@@ -95,6 +116,7 @@ export class ToyVolume {
       this.silent.set(node, copy === undefined ? (this.silent.get(node) ?? 0) + 1 : 0)
     }
     this.held = ''
+    this.repair(config)
     const { primary } = config
     const leader = this.usable(config, primary)
     if (leader === undefined || !leader.isConsistent) {
@@ -231,6 +253,8 @@ export class ToyVolume {
       copy.fillLeft = 0
       copy.isConsistent = true
       copy.isWhole = source.isWhole
+      // D8: of what the source cannot read it gets a mark, where it has no more than that itself.
+      for (const write of source.lacks) if (!this.hasWrite(copy, write)) copy.lacks.add(write)
       copy.has = this.seq
       copy.usedBytes = source.usedBytes
       const now = this.config!

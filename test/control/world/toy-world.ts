@@ -13,6 +13,7 @@ import { Checks } from './checks.ts'
 import type { ToySwarm } from './swarm.ts'
 import { ToyController } from './toy-controller.ts'
 import { ToyNode } from './toy-node.ts'
+import type { Said } from './toy-node.ts'
 import { ToyStore } from './toy-store.ts'
 import { ToyVolume } from './toy-volume.ts'
 
@@ -234,4 +235,4 @@ export class ToyWorld {
   }
 }
 
-const NO_ROLE = { role: 'out', epoch: 0, hearsPrimary: false, held: '' } as const
+const NO_ROLE: Said = { role: 'out', epoch: 0, hearsPrimary: false, held: '', awaits: [] }

@@ -6,7 +6,7 @@ import type { NodeWish } from '../../../engine/control/node-status.ts'
 import { deleted, hydrated, purged, restored } from '../../../engine/control/volume-record.ts'
 import type { Move, VolumeRecord } from '../../../engine/control/volume-record.ts'
 import type { NodeId } from '../../../engine/replication/configuration.ts'
-import type { Random } from '../../sim/random.ts'
+import { Random } from '../../sim/random.ts'
 import type { ToyNode } from './toy-node.ts'
 import type { ToyWorld } from './toy-world.ts'
 
@@ -15,12 +15,14 @@ const VOLUMES_LEAST = 8
 export class Trouble {
   private readonly world: ToyWorld
   private readonly random: Random
+  private readonly rotRandom: Random
   /** Nodes that are down, and when they come back. */
   private readonly backAtMs = new Map<NodeId, number>()
 
   constructor(world: ToyWorld, random: Random) {
     this.world = world
     this.random = random
+    this.rotRandom = new Random(`rot ${world.swarm.seed}`)
   }
 
   step(): void {
@@ -31,6 +33,7 @@ export class Trouble {
     if (random.chance(swarm.wishChance)) this.wish()
     if (random.chance(swarm.cloneChance)) this.clone()
     if (random.chance(swarm.useChance)) this.use()
+    if (swarm.rotChance > 0 && this.rotRandom.chance(swarm.rotChance)) this.rot()
   }
 
   /** A pod of some volume begins, moves or ends. */
@@ -68,6 +71,22 @@ export class Trouble {
     if (next.trash !== record.trash) checks.deletedAtMs.set(id, nowMs)
     checks.wishedAtMs.set(id, nowMs)
     store.put(`volumes/${id}`, next)
+  }
+
+  /** One of the set cannot read what a write wrote, which another member has, wherever that is. */
+  private rot(): void {
+    const { world, rotRandom } = this
+    const volume = rotRandom.pick([...world.volumes.values()])
+    const { config } = volume ?? {}
+    if (volume === undefined || config === undefined || volume.seq === 0) return
+    const node = rotRandom.pick(config.inSync)
+    const copy = volume.copyOf(config, node)
+    const write = rotRandom.between(1, volume.seq)
+    if (copy === undefined || !volume.hasWrite(copy, write)) return
+    const others = Object.keys(config.members).filter((other) => other !== node)
+    if (!others.some((other) => volume.hasWrite(volume.copyOf(config, other), write))) return
+    copy.lacks.add(write)
+    world.checks.rotten(volume.id, write)
   }
 
   /** Everything comes back, and what was wished can be had. */

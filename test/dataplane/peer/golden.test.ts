@@ -249,7 +249,7 @@ for (const message of WITH_SHRINKS) {
 }
 
 /** Of blocks that nobody has: one that was stored as it is, and one that was compressed and encrypted. */
-const marks = [4, 7].map((transform) => ({ ...version, payload: blobs([5], 9, transform) }))
+const marks = [4, 7].map((transform) => ({ ...version, payload: blobs([5], 9, transform), isMark: true as const }))
 const WITH_MARKS: WireMessage = { ...MESSAGES.fill, versions: [...marks, ...versions] }
 
 t.test('fill with marks of what nobody has', async (t) => {

@@ -4,6 +4,7 @@ import { setConfig } from '../../../engine/control/cluster.ts'
 import { copyFacts } from '../../../engine/control/copy-facts.ts'
 import { whyNotErase, whyNotEvict, whyNotRemove } from '../../../engine/control/copy-safety.ts'
 import { withEvicted, withMinInSync, withNewMember, withoutMember } from '../../../engine/control/member-change.ts'
+import { statusPage } from '../../../engine/control/status-page.ts'
 import { NOW, SmallCluster } from './small-cluster.ts'
 
 function three(durability: 'durable' | 'writeback' = 'durable') {
@@ -116,5 +117,31 @@ t.test('V2, V5: members and minInSync', (t) => {
   t.equal(withNewMember(config!, 'n2', { copyId: 'x', isVirgin: true }, ''), undefined)
   t.equal(withMinInSync(config!, 3, '').minInSync, 3)
   t.throws(() => withMinInSync(config!, 4, ''), /V5/)
+  t.end()
+})
+
+t.test('E5: who is asked for a block stays, in the set or not, until its node is none any more', (t) => {
+  const small = three()
+  small.copy('n2', 'v', { awaits: ['n3'] })
+  t.match(evict(small), 'n3 may have block(s) that n2 cannot read')
+  t.equal(evict(small, 'n2'), undefined, 'nobody asks that one')
+  small.copy('n1', 'v', { awaits: ['n3'], epoch: 2 })
+  setConfig(small.cluster, 'v', withEvicted(small.cluster.volumes.get('v')!.config!, 'n3', '')!, 'c2')
+  const remove = () => {
+    const volume = small.cluster.volumes.get('v')!
+    return whyNotRemove(small.cluster, volume, copyFacts(small.cluster, volume, NOW), 'n3', NOW)
+  }
+  t.match(remove(), 'n3 may have block(s) that n1 and n2 cannot read')
+  t.match(statusPage(small.cluster, NOW).problems.filter(({ why }) => why.includes('damaged')), [], 'it answers soon')
+  small.later(NOW + 20_000, ['n3'])
+  small.copy('n1', 'v', { awaits: ['n3'], epoch: 2 }, NOW + 20_000)
+  const [problem] = statusPage(small.cluster, NOW + 20_000).problems.filter(({ why }) => why.includes('damaged'))
+  t.match(problem, { why: /node n3 may have, which is down/, next: /bring n3 back; .*`holdfast node rm n3`/ })
+  small.copy('n3', 'v', { failure: 'a write failed' })
+  t.equal(remove(), undefined, 'of a copy that failed nothing is read')
+  small.copy('n3', 'v', { failure: '' })
+  t.match(remove(), 'n3 may have block(s)')
+  small.cluster.nodes.get('n3')!.record = undefined
+  t.equal(remove(), undefined, 'its node was removed')
   t.end()
 })

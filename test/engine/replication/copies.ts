@@ -73,6 +73,8 @@ export class Copies {
   isUnconfigured = false
   /** Whose disks do nothing for now. */
   isStalled: (node: Node) => boolean = () => false
+  /** Whose nodes are of a version that knows no marks: no message with one comes there. */
+  isOfBefore: (node: string) => boolean = () => false
   cut = new Set<string>()
   nextBeaconMs = 1000
   readonly beaconMs = 500
@@ -196,6 +198,7 @@ export class Copies {
         this.letters.push(structuredClone(letter))
         this.sent++
       },
+      takesMarks: (to) => !this.isOfBefore(to),
       reply: (to, message) => void this.replies.push(structuredClone({ from: node.name, message })),
       readConfig: (token) => {
         const value = this.storeIsOut || this.isUnconfigured ? undefined : this.value()
@@ -254,6 +257,8 @@ export class Copies {
 
   deliver(letter: Letter): void {
     const { from, instance, to, message } = letter
+    const hasMarks = message.type === 'fill' && message.versions.some(({ isMark }) => isMark === true)
+    if (hasMarks && this.isOfBefore(to)) return
     if (!this.isCut(from, to)) this.event(to, structuredClone({ type: 'message', from, instance, message }))
   }
 

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { VersionId } from '../../../engine/replication/record.ts'
 import { withForcedPrimary } from '../../../engine/replication/configuration.ts'
 import type { CopyOptions } from '../../../engine/replication/copy-port.ts'
+import { awaitedMembers } from '../../../engine/replication/kept-marks.ts'
 import { Copies } from './copies.ts'
 import { contents, filling, serving } from './filling-worlds.ts'
 
@@ -462,34 +463,82 @@ t.test('D8: a filling goes past a block that nobody has, and the copy does not h
   t.end()
 })
 
-t.test('D8: what another member may have is waited for, and sent when it came back', (t) => {
+t.test('D9: a filling goes past what only a member that is away has, and asks for it until it is there', (t) => {
   const { copies, lost } = twoOfThree()
   rot(copies, 'n1', lost)
   const fills = fillsBegun(copies, 'n3')
   copies.cut.clear()
   copies.isolate('n2')
   copies.run(30_000)
-  t.same(copies.config.inSync, ['n1'], 'the one that may have it is away')
-  t.equal(copies.node('n3').state.consistency.state, 'filling')
+  t.same(copies.config.inSync.toSorted(), ['n1', 'n3'], 'the volume has two copies')
+  t.equal(fills.size, 1, 'and nothing was begun anew')
+  t.same(copies.node('n3').store.state.damaged, [lost])
+  for (const node of ['n1', 'n3']) t.same(awaitedMembers(copies.node(node).state), ['n2'], `${node} waits for it`)
+  const read = copies.ask({ type: 'read', lba: 5, blockCount: 1 })
+  copies.run(5000)
+  t.equal(copies.answerOf(read), undefined, 'a read waits as well')
+  copies.kill('n3')
+  copies.start('n3')
+  copies.run(5000)
+  t.same(awaitedMembers(copies.node('n3').state), ['n2'], 'so does the next process')
   copies.cut.clear()
   copies.run(20_000)
   t.same(copies.config.inSync.toSorted(), ['n1', 'n2', 'n3'])
-  t.equal(fills.size, 1, 'and nothing was begun anew, however long that took')
-  for (const node of ['n1', 'n3']) t.same(copies.node(node).store.state.damaged ?? [], [], node)
+  t.match(copies.answerOf(read), { ok: true })
+  for (const node of ['n1', 'n3']) {
+    const { store, state } = copies.node(node)
+    t.same(store.state.damaged ?? [], [], node)
+    t.same(store.recovered().facts.marks?.ids ?? [], [], `${node} keeps no mark`)
+    t.same(awaitedMembers(state), [], node)
+  }
   t.same(contents(copies, 'n3'), contents(copies, 'n1'))
   t.end()
 })
 
-t.test('D8: what was written anew while another member might have had it is waited for no more', (t) => {
+t.test('D9: a mark that is written over is waited for no more, although who may have it is away', (t) => {
   const { copies, lost } = twoOfThree()
   rot(copies, 'n1', lost)
   copies.cut.clear()
   copies.isolate('n2')
   copies.run(30_000)
-  t.equal(copies.node('n3').state.consistency.state, 'filling')
+  t.same(awaitedMembers(copies.node('n3').state), ['n2'])
   copies.write(5, 999)
-  copies.run(30_000)
-  t.same(copies.config.inSync.toSorted(), ['n1', 'n3'])
+  copies.run(10_000)
+  for (const node of ['n1', 'n3']) t.same(awaitedMembers(copies.node(node).state), [], node)
+  t.same(copies.node('n3').store.recovered().facts.marks?.ids, [])
   t.same(contents(copies, 'n3'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('D9: who comes back is asked before a fill wipes it', (t) => {
+  const { copies, lost } = twoOfThree()
+  rot(copies, 'n1', lost)
+  copies.cut.clear()
+  copies.isolate('n2')
+  copies.run(30_000)
+  // It comes back as one whose history is not ours, so all of it is to be wiped.
+  const { n2, ...others } = copies.config.members
+  copies.change({ ...copies.config, members: { ...others, n2: { ...n2!, state: 'needs-full' } } })
+  copies.cut.clear()
+  copies.run(20_000)
+  t.same(copies.config.inSync.toSorted(), ['n1', 'n2', 'n3'])
+  for (const node of ['n1', 'n2', 'n3']) t.same(copies.node(node).store.state.damaged ?? [], [], node)
+  t.same(contents(copies, 'n2'), contents(copies, 'n1'))
+  t.end()
+})
+
+t.test('D8: a fill of a copy that is told of no marks waits with what it has', (t) => {
+  const { copies, lost } = twoOfThree()
+  for (const node of ['n1', 'n2']) rot(copies, node, lost)
+  copies.isOfBefore = (node) => node === 'n3'
+  const fills = fillsBegun(copies, 'n3')
+  copies.cut.clear()
+  copies.run(60_000)
+  t.equal(copies.node('n3').state.consistency.state, 'filling')
+  t.equal(fills.size, 1)
+  copies.isOfBefore = () => false
+  copies.run(20_000)
+  t.same(copies.config.inSync.toSorted(), ['n1', 'n2', 'n3'])
+  t.equal(fills.size, 1)
   t.end()
 })

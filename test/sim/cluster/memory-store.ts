@@ -485,7 +485,7 @@ export class MemoryStore implements CopyStore {
     }
     const isLost = (id: VersionId): boolean => range.lost?.some((one) => isSame(one, id)) === true
     const rotten = versions.filter((version) => this.isRotten(version))
-    const marks = rotten.filter(isLost).map((version) => ({ ...version, payload: LOST_PAYLOAD }))
+    const marks = rotten.filter(isLost).map((version) => ({ ...version, payload: LOST_PAYLOAD, isMark: true as const }))
     const others = versions.filter((version) => !marks.some((mark) => isSame(mark, version)))
     const whole = this.whole(ok ? others : undefined)
     const given = whole.ok ? [...whole.versions, ...marks].sort((a, b) => a.lba - b.lba || a.seq - b.seq) : []
@@ -532,7 +532,9 @@ function enter(view: View, entry: JournalEntry, sliceBlocks: number): void {
 function replaceMark(view: View, version: BlockVersion): void {
   const all = view.blocks.get(version.lba) ?? []
   const at = all.findIndex((one) => isSame(one, version) && one.payload?.data === LOST_PAYLOAD.data)
-  if (at >= 0) all[at] = { ...all[at]!, payload: version.payload }
+  if (at < 0) return
+  const { isMark: _, ...rest } = all[at]!
+  all[at] = { ...rest, payload: version.payload }
 }
 
 function accept(view: View, record: ReplicatedRecord): void {

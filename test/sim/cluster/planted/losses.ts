@@ -18,12 +18,14 @@ export const LOSSES = [
       'others.some((node) => hasNoneAt(one, node))',
     ],
   ]),
-  storeBug('a filling marks as lost what a member may have', 'D8', [
-    [
-      'replication/fill-source.ts',
-      'fill.awaited = damaged.map(({ lba, epoch, seq }) => ({ lba, epoch, seq }))',
-      'fill.lost.push(...damaged)',
-    ],
+  storeBug('a filling waits for a member that is away', 'I22, D8', [
+    ['replication/fill-source.ts', '      waitNoLonger(state, fill)\n', ''],
+  ]),
+  storeBug('a copy forgets of which blocks it has but marks', 'D9', [
+    ['replication/fill-target.ts', 'takeMarks(state, versions)', 'void takeMarks'],
+  ]),
+  storeBug('a process does not ask for marks of the one before', 'D9', [
+    ['replication/copy.ts', 'askForMarks(turn)', 'void askForMarks'],
   ]),
   storeBug('a filling waits for ever where a block is lost', 'I22, D8', [
     ['replication/fill-losses.ts', '      fill.lost.push(id)\n', ''],
