@@ -37,6 +37,8 @@ export class CopyAppends {
   barrier = 0
   private readonly copy: LocalCopyStore
   private held: HeldAppend[] = []
+  /** Repairs, which a filling that begins may wait for (CLONES.md B4). */
+  private repairs: HeldAppend[] = []
   private underWay = 0
   private drainedWaiters: Array<() => void> = []
 
@@ -45,7 +47,7 @@ export class CopyAppends {
   }
 
   get heldCount(): number {
-    return this.held.length
+    return this.held.length + this.repairs.length
   }
 
   /** Of clients, once for each part that is held. */
@@ -71,8 +73,20 @@ export class CopyAppends {
     if (this.barrier === 0) this.copy.o.onWork(shortOf(this.held[0]!))
   }
 
+  /**
+   * Of a version that is written anew, as the cleaner would: whatever a filling makes of its slice, the record counts
+   * only where the map shows the damaged place. So it waits for room, and not for the beginning of a filling: before
+   * that clones get what they share, the damaged block among it.
+   */
+  holdRepair(held: HeldAppend): void {
+    if (shortOf(held) === undefined) return held.run()
+    this.repairs.push(held)
+    this.copy.o.onWork(shortOf(held))
+  }
+
   /** Space may have come back. */
   retryHeld(): void {
+    while (this.repairs.length > 0 && shortOf(this.repairs[0]!) === undefined) this.repairs.shift()!.run()
     while (this.barrier === 0 && this.held.length > 0) {
       const stream = shortOf(this.held[0]!)
       if (stream !== undefined) return this.copy.o.onWork(stream)

@@ -133,7 +133,7 @@ function* rewrite(
   const what = { record, payload: [bytes], payloadUnits: bytes.length / UNIT_BYTES, durable: true }
   const append = yield* until<Append | undefined>((resume) => {
     const run = (): void => copy.appends.append(target, what, resume, () => resume(undefined))
-    copy.appends.hold({ accepted: undefined, request: undefined, targets: [target], blocks: 1, run })
+    copy.appends.holdRepair({ accepted: undefined, request: undefined, targets: [target], blocks: 1, run })
   })
   if (append === undefined) return
   const changed = copy.changes()

@@ -345,6 +345,31 @@ t.test('hydration waits for what is damaged', (t) => {
   t.end()
 })
 
+t.test('B4: a copy that waits for its clone to be wiped repairs the block that its clone waits for', (t) => {
+  const first = origin({ seed: 12, ...TINY })
+  const clone = cloned(first, 'clone')
+  damage(first, 5)
+  let told = 0
+  const { onEvent } = first.copy
+  first.copy.onEvent = (event) => {
+    if (event.type === 'damaged') told++
+    onEvent(event)
+  }
+  const facts = { consistency: { state: 'filling' as const, target: 12, slices: [[0, 0]] as Array<[number, number]> } }
+  const descriptor = first.copy.descriptor()
+  const start = { fork: 0, target: 12, wipe: [0], descriptor, facts }
+  const wiped = first.begin((token) => first.copy.startFill(token, start))
+  first.world.clock.runUntil(() => told > 0)
+  t.equal(first.answerTo(wiped), undefined, 'it waits for its clone')
+  // As its machine has it done, which was told: another copy of the origin has it.
+  first.begin((token) => first.copy.repair(token, [versionOf(5, 5, 105)]))
+  first.world.clock.runUntil(() => clone.copy.bodies.now.origin === null)
+  t.same(clone.readStamps(4, 3), [104, 105, 106])
+  first.world.clock.runUntil(() => first.answerTo(wiped) !== undefined)
+  t.match(first.read(5, 1), [{ kind: 'trim', seq: 0 }], 'and then it is wiped')
+  t.end()
+})
+
 /** Blocks of two slices, of which block 1 of the first is damaged on the disk; and a clone that shares them. */
 function lostInTwo(seed: number): { first: CopyWorld; clone: CopyWorld; told: { origin: number; clone: number } } {
   const sizeBytes = 2 * GIB
