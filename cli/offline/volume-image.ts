@@ -32,6 +32,8 @@ const WORDS = 8
 const HIGH_UNIT = 2 ** 32
 const KIND = { none: 0, data: 1, zero: 2, trim: 3 } as const
 const MOVED = 2 ** 25
+/** It is but a mark of what was lost. */
+const MARK = 2 ** 26
 /** Numbers of one zero or trim: first block, end block, epoch, seq, kind. */
 const ZERO_NUMBERS = 5
 
@@ -175,6 +177,7 @@ export class Layer {
     const seqHigh = Math.floor(record.seq / HIGH_UNIT)
     const batchHigh = Math.floor(from.batch / HIGH_UNIT)
     const moved = (record.flags & RECORD_FLAG.moved) === 0 ? 0 : MOVED
+    const mark = isLostMark(record.transform) ? MARK : 0
     let units = from.startUnits + record.payloadUnits
     for (let i = 0; i < record.blockCount; i++) {
       const storedUnits = record.storedUnits[i]!
@@ -186,7 +189,7 @@ export class Layer {
         page[at + 2] = record.seq - seqHigh * HIGH_UNIT
         page[at + 3] = record.epoch
         page[at + 4] = record.crcs[i]!
-        page[at + 5] = seqHigh + storedUnits * 2 ** 16 + KIND.data * 2 ** 23 + moved
+        page[at + 5] = seqHigh + storedUnits * 2 ** 16 + KIND.data * 2 ** 23 + moved + mark
         page[at + 6] = from.batch - batchHigh * HIGH_UNIT
         page[at + 7] = batchHigh
       }
@@ -265,7 +268,10 @@ function isOfOlderSlice(volume: FoundVolume, record: RecordHeader): boolean {
 function isNewer(record: RecordHeader, batch: number, page: Uint32Array, at: number): boolean {
   if (record.epoch !== page[at + 3]) return record.epoch > page[at + 3]!
   const seq = seqAt(page, at)
-  return record.seq === seq ? batch > batchAt(page, at) : record.seq > seq
+  if (record.seq !== seq) return record.seq > seq
+  // The block itself counts, whichever was written later.
+  const wasMark = (page[at + 5]! & MARK) !== 0
+  return wasMark === isLostMark(record.transform) ? batch > batchAt(page, at) : wasMark
 }
 
 const seqAt = (page: Uint32Array, at: number): number => page[at + 2]! + (page[at + 5]! & 0xffff) * HIGH_UNIT

@@ -1,9 +1,11 @@
 /**
  * Putting a version into the map that is not newer than all others: what another copy sent to fill this one (FORMAT.md
  * section 7). Of all versions of a block then known, the head shows the newest that no rollback hides, the history
- * keeps what snapshots show, the rest is dead; a version that is known already changes nothing.
+ * keeps what snapshots show, the rest is dead; a version that is known already changes nothing, but for the block
+ * itself where there is but its mark.
  */
 import { until, type Task } from '../task.ts'
+import { TRANSFORM } from '../transform/transform.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import {
   clearEntry,
@@ -15,6 +17,7 @@ import {
   putEntry,
   seqOf,
   storedUnitsOf,
+  transformOf,
 } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { loadPage } from './page-visitor.ts'
@@ -88,7 +91,11 @@ function insert(map: ExtentMap, page: MapPage, lba: number, entry: Uint32Array, 
   const at = (lba - page.firstLba) * ENTRY_WORDS
   const head = page.words[at] === 0 ? undefined : page.words.slice(at, at + ENTRY_WORDS)
   const known = head === undefined ? older : [...older, head]
-  if (known.some((words) => compareVersions(words, 0, entry, 0) === 0)) return
+  const same = known.find((words) => compareVersions(words, 0, entry, 0) === 0)
+  if (same !== undefined) {
+    if (isMark(same) && !isMark(entry)) replaceMark(map, page, lba, same, entry, same === head)
+    return
+  }
   const all = [...known, entry].sort((a, b) => compareVersions(a, 0, b, 0))
   const { views } = volume
   const shownHead = views.headExists ? all.findLast((words) => !views.hidden(Infinity, seqOf(words, 0))) : undefined
@@ -112,6 +119,29 @@ function insert(map: ExtentMap, page: MapPage, lba: number, entry: Uint32Array, 
     // A delta cannot say "no entry".
     page.mustFold = true
   }
+  page.markDirty(lba - page.firstLba)
+}
+
+const isMark = (words: Uint32Array): boolean => (transformOf(words, 0) & TRANSFORM.lost) !== 0
+
+/** The block itself, where there was but its mark: the same version, at another place. */
+function replaceMark(
+  map: ExtentMap,
+  page: MapPage,
+  lba: number,
+  mark: Uint32Array,
+  entry: Uint32Array,
+  isHead: boolean,
+): void {
+  const volume = page.map
+  count(map, volume, entry)
+  map.releaseEntry(volume, mark, 0)
+  if (!isHead) {
+    dropHistory(volume, lba, mark)
+    putHistory(volume, lba, entry)
+    return
+  }
+  copyEntry(entry, 0, page.words, (lba - page.firstLba) * ENTRY_WORDS)
   page.markDirty(lba - page.firstLba)
 }
 

@@ -128,3 +128,27 @@ t.test('what can be read after all is given as it is', (t) => {
   t.same(world.readStamps(12, 1), [301])
   t.end()
 })
+
+for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+  const what = index === 'lost' ? 'lost' : 'kept'
+  t.test(`a fill that brings the block puts it in place of its mark, with the index ${what} by a crash`, (t) => {
+    const from = source(6)
+    const whole = from.scan({ above: 0, upTo: 4 })
+    for (const { lba } of LOST) damage(from, lba)
+    const marks = from.scan({ above: 0, upTo: 4, lost: LOST })
+    let world = filled(7, from, marks)
+    const used = world.copy.targets[0]!.map.usedUnits
+    world.startFill({ fork: 4, target: 4, wipe: [], descriptor: from.copy.descriptor(), windows: {} })
+    world.fill(whole)
+    // What comes again as a mark takes nothing away.
+    world.fill(marks)
+    t.ok(world.keep({ consistency: { state: 'consistent' } }))
+    const stamps = [100, 101, 102, 103, 104, 105, 206, 207, 208, 209, 210, 211, 301]
+    t.same(world.readStamps(0, BLOCKS), stamps)
+    t.equal(world.copy.targets[0]!.map.usedUnits, used)
+    world = world.crash({ kind: 'synced' }, index)
+    world.open()
+    t.same(world.readStamps(0, BLOCKS), stamps)
+    t.end()
+  })
+}

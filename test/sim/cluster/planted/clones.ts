@@ -82,6 +82,15 @@ export const CLONES = [
   testBug('who shows what is damaged in its origin is not told', 'I22, B8', 'test/engine/volume/clone-copy.test.ts', [
     ['volume/copy-store.ts', 'if (read.length > 0) this.o.tellReaders(this, read)', ''],
   ]),
+  testBug('a repair waits for the filling that waits for it', 'I22, B4', 'test/engine/volume/clone-copy.test.ts', [
+    ['volume/copy-appends.ts', 'if (shortOf(held) === undefined) return held.run()', 'return this.hold(held)'],
+  ]),
+  testBug('who comes back is wiped before it is asked', 'D9', 'test/engine/replication/filling.test.ts', [
+    ['replication/fill-losses.ts', 'return isWaiting && nowMs - peer.spareSinceMs! < mostMs', 'return false'],
+  ]),
+  testBug('a mark is kept where a filling brings the block', 'D8', 'test/engine/volume/lost-mark.test.ts', [
+    ['log/fill-version.ts', 'isMark(same) && !isMark(entry)', 'isMark(same) && isMark(entry)'],
+  ]),
   testBug('a slice is its own before that is durable', 'B4', 'test/crash/copy-images.test.ts', [
     [
       'volume/copy-bodies.ts',
