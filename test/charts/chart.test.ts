@@ -37,7 +37,7 @@ const SETS: Record<string, string[]> = {
   ],
   'changed blocks, no dashboard': [
     '--set', 'snapshotMetadata.tlsSecret=metadata-tls', '--set', 'snapshotMetadata.caCert=Y2VydA==',
-    '--set', 'dashboard.create=false', '--set', 'healthMonitor.create=false',
+    '--set', 'dashboard.create=false', '--set', 'healthMonitor.create=true',
   ],
 }
 
@@ -121,11 +121,11 @@ t.test('what is there only where it is of use', { skip }, async (t) => {
     objects.filter((one) => one.kind === kind).map(({ metadata }) => metadata.name)
   const usual = rendered()
   t.same(containers(usual), [
-    'controller', 'liveness', 'provisioner', 'attacher', 'resizer', 'snapshotter', 'health-monitor',
+    'controller', 'liveness', 'provisioner', 'attacher', 'resizer', 'snapshotter',
   ])
   t.same(named(usual, 'ConfigMap'), ['holdfast-dashboard'])
   const blocks = rendered(...SETS['changed blocks, no dashboard']!)
-  t.same(containers(blocks).slice(-2), ['snapshotter', 'snapshot-metadata'])
+  t.same(containers(blocks).slice(-3), ['snapshotter', 'health-monitor', 'snapshot-metadata'])
   t.same(named(blocks, 'ConfigMap'), [])
   t.same(named(blocks, 'SnapshotMetadataService'), ['csi.holdfast.io'], 'backup software finds it by the driver')
   t.not(helm('--set', 'snapshotMetadata.tlsSecret=x').status, 0, 'it cannot be believed without a CA')
