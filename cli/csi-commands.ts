@@ -22,6 +22,7 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
       extender: { value: 'HOST:PORT', summary: 'tell schedulers of Kubernetes where pods with volumes go best' },
       'extender-tls': { value: 'DIR', summary: 'by tls.crt and tls.key, to who shows a certificate of ca.crt' },
       events: { summary: 'health of volumes as Events of their PVCs, by one such process at a time' },
+      failover: { summary: 'pods are moved off nodes that died, by one such process at a time' },
       replacement: { summary: 'pods of nodes are replaced one after the other when their template was changed' },
       'drain-guard': { summary: 'a drain of a node waits while a volume has its last copy there' },
       'listen-metrics': { value: '[HOST:]PORT', summary: 'what is done beside CSI, for Prometheus (default: nowhere)' },

@@ -1,7 +1,7 @@
 /**
  * `holdfast csi controller`: CSI's Controller side on a unix socket, until it is told to end, and what is asked for
- * beside it: schedulers are answered (`--extender`), health is told (`--events`), nodes leave in turn (`--replacement`,
- * `--drain-guard`).
+ * beside it: schedulers are answered (`--extender`), health is told (`--events`), pods are moved off nodes that died
+ * (`--failover`), nodes leave in turn (`--replacement`, `--drain-guard`).
  */
 import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'
@@ -18,6 +18,7 @@ import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { startExtender } from './csi-extender.ts'
+import { FAILOVER_FLAG, failoverOf } from './csi-failover.ts'
 import { tellHealth } from './csi-health.ts'
 import { LEAVING_FLAGS, leavingOf } from './csi-leaving.ts'
 import { showMetrics } from './csi-metrics.ts'
@@ -79,19 +80,21 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   const server = await serveCsi({ socketPath, services, log })
   const listen = given.text('extender')
   const isTold = given.flag('events')
-  const isKube = listen !== undefined || isTold || LEAVING_FLAGS.some((one) => given.flag(one))
+  const isKube = listen !== undefined || isTold || [...LEAVING_FLAGS, FAILOVER_FLAG].some((one) => given.flag(one))
   const kubernetes = isKube ? new ApiClient(accessOf(given.text('kubeconfig'))) : undefined
   const mayAsk = (): Promise<void> => protocols.check()
   const extender = listen === undefined ? undefined : await startExtender({
     listen, tls: given.text('extender-tls'), kubernetes: kubernetes!, endpoint, mayAsk, log,
   })
   const leaving = kubernetes && leavingOf(given, { kubernetes, endpoint, log })
-  const metrics = await showMetrics(given.text('listen-metrics'), () => ({ leaving: leaving?.figures() }), log)
+  const failover = kubernetes && failoverOf(given, { kubernetes, endpoint, log })
+  const figures = () => ({ leaving: leaving?.figures(), failover: failover?.figures() })
+  const metrics = await showMetrics(given.text('listen-metrics'), figures, log)
   const told = new AbortController()
   const ended = new Promise<void>((resolve) => told.signal.addEventListener('abort', () => resolve()))
   const beside: Array<Promise<void>> = []
   if (isTold) beside.push(tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, told.signal))
-  if (leaving !== undefined) beside.push(leaving.run(told.signal))
+  for (const one of [leaving, failover]) if (one !== undefined) beside.push(one.run(told.signal))
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => told.abort())
   // The end of one of them before that is a bug, which ends this process.

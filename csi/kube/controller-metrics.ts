@@ -1,11 +1,14 @@
 /** All that `holdfast csi controller` shows over HTTP: of each part that runs in it, its table. */
 import type { Metric } from '../../cluster/metrics/metric-table.ts'
+import { FAILOVER_METRICS } from './failover-metrics.ts'
+import type { FailoverFigures } from './failover-metrics.ts'
 import { LEAVE_METRICS } from './leave-metrics.ts'
 import type { LeaveFigures } from './leave-metrics.ts'
 
 export interface ControllerFigures {
   /** Undefined: it was not asked for. */
   leaving: LeaveFigures | undefined
+  failover: FailoverFigures | undefined
 }
 
 /** Nothing where that part does not run. */
@@ -22,4 +25,5 @@ function metricOf<Part>(
 
 export const CONTROLLER_METRICS: ReadonlyArray<Metric<ControllerFigures>> = [
   ...LEAVE_METRICS.map((metric) => metricOf(metric, ({ leaving }) => leaving)),
+  ...FAILOVER_METRICS.map((metric) => metricOf(metric, ({ failover }) => failover)),
 ]

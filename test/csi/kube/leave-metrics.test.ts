@@ -17,7 +17,7 @@ const PLAN: LeavePlan = {
 }
 
 const scrape = async (plan: LeavePlan | undefined): Promise<Scrape> =>
-  new Scrape(await new MetricsPage(CONTROLLER_METRICS).of({ leaving: { plan } }))
+  new Scrape(await new MetricsPage(CONTROLLER_METRICS).of({ leaving: { plan }, failover: undefined }))
 
 t.test('the page says what is shown', async (t) => {
   const page = readFileSync(path.resolve(import.meta.dirname, '../../../docs/metrics.md'), 'utf8')

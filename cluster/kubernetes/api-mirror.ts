@@ -1,0 +1,110 @@
+/**
+ * What a kind of objects of a Kubernetes API is, kept up to date: a list, page by page, then a watch from there on; a
+ * list again when the API does not keep what comes next. Of each object only what `project` makes of it is kept.
+ *
+ * It lags: who acts on what is here says which version he saw, or reads it once more.
+ */
+import { isRecord } from '../../engine/value-shape.ts'
+import type { ApiClient } from './api-client.ts'
+import { watchApi } from './api-watch.ts'
+
+const PAGE = 500
+const AGAIN_MS = 1000
+const LIST_MS = 30_000
+
+export interface MirrorOptions<T> {
+  client: ApiClient
+  /** E.g. `/api/v1/nodes`. */
+  path: string
+  query?: Record<string, string>
+  /** Undefined: it is left out. @param version  resourceVersion */
+  project(object: Record<string, unknown>, version: string): T | undefined
+}
+
+export class ApiMirror<T> {
+  readonly #options: MirrorOptions<T>
+  #entries = new Map<string, T>()
+  #isWhole = false
+  #problem = 'it was not listed yet'
+  #isClosed = false
+  #close: () => void = () => undefined
+  #again: NodeJS.Timeout | undefined
+
+  constructor(options: MirrorOptions<T>) {
+    this.#options = options
+    void this.#list()
+  }
+
+  /** By name, of all that there are; undefined: they were not listed yet. */
+  get entries(): ReadonlyMap<string, T> | undefined {
+    return this.#isWhole ? this.#entries : undefined
+  }
+
+  /** Why it is not watched just now; empty: it is. */
+  get problem(): string {
+    return this.#problem
+  }
+
+  close(): void {
+    this.#isClosed = true
+    clearTimeout(this.#again)
+    this.#close()
+  }
+
+  async #list(): Promise<void> {
+    const { client, path, query } = this.#options
+    const entries = new Map<string, T>()
+    let [next, version] = ['', '']
+    do {
+      const from = next === '' ? {} : { continue: next }
+      const asked = { ...query, limit: String(PAGE), ...from }
+      const page = await client.call({ method: 'GET', path, query: asked, deadlineMs: LIST_MS })
+      if (this.#isClosed) return
+      // Pages of a list that is too old are not kept either: from the beginning.
+      if (!page.ok) return this.#later(page.failure.reason, () => void this.#list())
+      const { items, metadata } = page.body
+      for (const item of Array.isArray(items) ? items : []) if (isRecord(item)) this.#keep(entries, item)
+      const { continue: token, resourceVersion } = isRecord(metadata) ? metadata : {}
+      next = typeof token === 'string' ? token : ''
+      version = String(resourceVersion)
+    } while (next !== '')
+    this.#entries = entries
+    this.#isWhole = true
+    this.#watch(version)
+  }
+
+  #watch(resourceVersion: string): void {
+    if (this.#isClosed) return
+    const { client, path, query = {} } = this.#options
+    let version = resourceVersion
+    this.#problem = ''
+    this.#close = watchApi(client, {
+      path, query, resourceVersion,
+      onEvent: ({ type, object }) => {
+        version = versionOf(object) || version
+        if (type === 'DELETED') this.#entries.delete(nameOf(object))
+        else if (type !== 'BOOKMARK') this.#keep(this.#entries, object)
+      },
+      onEnd: (end) => {
+        if (end === 'gone') return this.#later('it is to be listed again', () => void this.#list())
+        this.#later(end.reason, () => this.#watch(version))
+      },
+    })
+  }
+
+  #later(problem: string, run: () => void): void {
+    this.#problem = problem
+    if (!this.#isClosed) this.#again = setTimeout(run, AGAIN_MS)
+  }
+
+  #keep(entries: Map<string, T>, object: Record<string, unknown>): void {
+    const entry = this.#options.project(object, versionOf(object))
+    if (entry === undefined) entries.delete(nameOf(object))
+    else entries.set(nameOf(object), entry)
+  }
+}
+
+const metadataOf = ({ metadata }: Record<string, unknown>): Record<string, unknown> =>
+  isRecord(metadata) ? metadata : {}
+const versionOf = (object: Record<string, unknown>): string => String(metadataOf(object).resourceVersion ?? '')
+const nameOf = (object: Record<string, unknown>): string => String(metadataOf(object).name)

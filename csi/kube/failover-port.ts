@@ -1,0 +1,39 @@
+/**
+ * What failover asks of the world: each call made at most once, and answered with what was read or done, or with a
+ * sentence why not (`problem`). One without an answer may have been carried out. Nothing is thrown but for bugs.
+ */
+import type { ToldEvent } from './event-recorder.ts'
+import type { AttachmentFacts, HoldfastUse, NodeFacts, PodFacts, Taint } from './failover-facts.ts'
+
+export type Read<T> = { ok: true; value: T } | { ok: false; problem: string }
+
+/** Undefined: done, or there was nothing left to do. */
+export type Done = Promise<string | undefined>
+
+export type Removal =
+  | 'delete' // grace 0
+  | 'evict' // refused for a budget: `budget`
+  | 'delete-gently' // with its own grace
+
+export interface FailoverPort {
+  /** All nodes; may lag. A node of a former version of Holdfast that may answer is a problem. */
+  nodes(): Promise<Read<NodeFacts[]>>
+  /** resourceVersion of a kubelet's Lease as it is now; empty: there is none. */
+  lease(node: string): Promise<Read<string>>
+  /** All pods of a node. */
+  pods(node: string): Promise<Read<PodFacts[]>>
+  attachments(node: string): Promise<Read<AttachmentFacts[]>>
+  use(holdfastNode: string): Promise<Read<HoldfastUse>>
+  /** Detaches; done when an active primary refuses what that node had. */
+  fence(volumeId: string, holdfastNode: string): Done
+  /** On the version of the node that is given. */
+  setTaints(node: NodeFacts, taints: readonly Taint[]): Done
+  /** With UID and version of the pod as preconditions. */
+  remove(pod: PodFacts, how: Removal): Promise<'done' | 'budget' | { problem: string }>
+  release(attachment: AttachmentFacts): Done
+  tell(event: ToldEvent): void
+  log(line: string): void
+  /** Monotonic. */
+  nowMs(): number
+  pause(ms: number): Promise<void>
+}
