@@ -51,7 +51,8 @@ async function opened(socketPath: string): Promise<NbdConnection> {
 /** Metric -> type and labels, of the rows of the document. */
 function documented(): Map<string, { type: string; labels: string[] }> {
   const text = readFileSync(path.resolve(import.meta.dirname, '../../docs/metrics.md'), 'utf8')
-  const rows = text.matchAll(/^\| `(holdfast_\w+)` \| (\w+) \| ([^|]*) \| [^|]+ \| [^|]+ \|$/gm)
+  const [ofNodes = ''] = text.split('## Of the controller')
+  const rows = ofNodes.matchAll(/^\| `(holdfast_\w+)` \| (\w+) \| ([^|]*) \| [^|]+ \| [^|]+ \|$/gm)
   return new Map([...rows].map(([, name, type, labels]) => [
     name!, { type: type!, labels: labels === '-' ? [] : labels!.split(', ').sort() },
   ]))
