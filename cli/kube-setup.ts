@@ -29,7 +29,7 @@ export interface SetUp {
   made: string[]
 }
 
-/** @throws HoldfastError `ca-lost`, `kube-access`, `kube-refused`, `kube-unreachable` */
+/** @throws HoldfastError `ca-lost`, `store-record`, `kube-access`, `kube-refused`, `kube-unreachable` */
 export async function setUpSecrets(given: Arguments, days: number): Promise<SetUp> {
   const name = given.text('secret')!
   const client = new ApiClient(accessOf(given.text('kubeconfig')))
@@ -89,8 +89,11 @@ async function clusterOf(client: ApiClient, name: string): Promise<string | unde
   const records = recordsPath(client.access.namespace)
   const record = await client.call({ method: 'GET', path: `${records}/${objectName(CLUSTER_KEY)}` })
   if (record.ok) {
+    // One that cannot be read is of a cluster all the same.
     const entry = entryOf(record.body)
-    return entry === undefined ? undefined : decodeCluster(entry.value)?.id
+    const cluster = entry === undefined ? undefined : decodeCluster(entry.value)
+    if (cluster === undefined) throw new HoldfastError('store-record', { key: CLUSTER_KEY })
+    return cluster.id
   }
   // Where the store is an etcd it has no rights to records, and there are none.
   const { status } = record.failure
@@ -106,8 +109,8 @@ async function refuseLost(client: ApiClient, { name, keyName, cluster }: Former)
   const lost = (what: string, instead: string) =>
     new HoldfastError('ca-lost', { what: `Secret ${what} of namespace ${namespace}`, cluster, instead })
   if (await isMade(client, 'Secret', name, {}, true)) {
-    throw lost(name, `if it is lost for good: \`holdfast ca init --dir ca --cluster ${cluster}\`, a Secret ${name} of`
-      + ` its two files, and its ca.crt in ConfigMap ${name} before the former one (docs/tls.md, "Another CA")`)
+    throw lost(name, `if it is lost for good: \`holdfast ca init --dir ca --cluster ${cluster}\` makes another CA,`
+      + ' which takes over as docs/tls.md, "Another CA", says')
   }
   if (await isMade(client, 'Secret', keyName, {}, true)) {
     throw lost(keyName, 'if it is lost for good, so are the volumes that are encrypted with it: make a Secret of that'

@@ -43,6 +43,8 @@ t.test('what was lost is not made again', async (t) => {
   api.put(`${RECORDS}/${objectName('cluster')}`, record)
   const all = [`${SECRETS}/ca`, `${MAPS}/ca`, `${SECRETS}/ca-cluster-key`]
   await refused(all, new RegExp(`cluster ${clusterId} was set up`))
+  api.put(`${RECORDS}/${objectName('cluster')}`, { spec: { key: 'cluster', value: 'AAAA' } })
+  await refused(all, /something under cluster that this Holdfast cannot read/)
 })
 
 t.test('the store is an etcd: there are no records, or no rights to them', async (t) => {
