@@ -386,11 +386,14 @@ function handOver(sight: Sight): Action[] {
   return [{ type: 'hand-over', volumeId: volume.id, node: primary.node, to: to.node, why }]
 }
 
-/** V7. */
+/** V7, A6. */
 function moveDone(sight: Sight): Action | undefined {
   const { volume, config, facts, wanted } = sight
   const { move } = volume
   if (move === undefined) return undefined
+  if (move.isFollowing === true && config.attach.holders[move.to] === undefined) {
+    return { type: 'delete-move', volumeId: volume.id, version: volume.moveVersion, why: 'whom it follows has gone' }
+  }
   const isThere = config.inSync.includes(move.to)
   const isDone =
     move.what === 'primary'

@@ -167,11 +167,11 @@ export const PLANTED: readonly PlantedBug[] = [
     'const wish = isMoved ? move?.to : leadGoesTo(sight)',
     'const wish = isMoved ? move?.to : undefined',
   ], 9),
-  bug('the balancer takes the copy of a user', 'U6', [
-    'rebalance.ts',
-    ' || usedAt(volume) === giver) return false',
-    ') return false',
-  ], 219),
+  bug('the lead follows who has gone', 'A6', [
+    'assess.ts',
+    'if (move.isFollowing === true && config.attach.holders[move.to] === undefined) {',
+    'if (move.isFollowing === true && facts.length > 99) {',
+  ], 619),
 ]
 
 /** Found at once, or the hunt sees nothing. */

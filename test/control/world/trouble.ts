@@ -50,6 +50,12 @@ export class Trouble {
     const holders = random.chance(0.8) ? { [random.pick([...world.nodes.keys()])]: generation } : {}
     world.checks.used(id, Object.keys(holders)[0])
     world.store.put(`configs/${id}`, { ...config, attach: { mode: 'single', generation, holders } })
+    // A6; the API stops before it ends that with a detachment.
+    const [user] = Object.keys(holders)
+    const move = world.store.get<Move>(`moves/${id}`)
+    const isAsked = move !== undefined && move.isFollowing !== true
+    if (user === undefined || isAsked || config.primary === user || !config.inSync.includes(user)) return
+    world.store.put(`moves/${id}`, { what: 'primary', to: user, from: '', isFollowing: true })
   }
 
   /** A clone, or that one is to share nothing, or goes: rather of one that was made last, so chains get long. */

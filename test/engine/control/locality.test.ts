@@ -216,6 +216,16 @@ t.test('U3: a drained user gets neither copy nor lead', (t) => {
   t.end()
 })
 
+t.test('A6: the lead follows nobody who has gone', (t) => {
+  const near = new Near(FOUR).volume(['n1', 'n2'], { attach: at('n4') }, {}, 1)
+  setMove(near.small.cluster, 'v', { what: 'primary', to: 'n2', from: '', isFollowing: true }, 'm1')
+  const [ended] = near.plan().filter(({ type }) => type === 'delete-move')
+  t.match(ended, { version: 'm1', why: 'whom it follows has gone' })
+  setMove(near.small.cluster, 'v', { what: 'primary', to: 'n2', from: '' }, 'm2')
+  t.notOk(near.plan().some(({ type }) => type === 'delete-move'), 'an operator follows nobody')
+  t.end()
+})
+
 t.test('U7: where a copy is, or comes back', (t) => {
   const near = new Near(FOUR).volume(['n1', 'n2'], {})
   const config = near.small.cluster.volumes.get('v')!.config!
