@@ -5,7 +5,9 @@
 import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, ftruncateSync, openSync, readdirSync, statfsSync, writeFileSync } from 'node:fs'
+import {
+  closeSync, ftruncateSync, openSync, readFileSync, readdirSync, statfsSync, writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,8 +25,13 @@ const MODULES = '/usr/lib/uml/modules'
 const CACHE = 'NODE_COMPILE_CACHE'
 const BOOT_MS = 120_000
 const SHARED_MEMORY = '/dev/shm'
-/** Helpers of the guest die with it. It is not the first process, which could not end by itself. */
-const NAMESPACE = ['--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c', '"$0" "$@"; exit $?']
+/**
+ * Helpers of the guest die with it. It is not the first process, which could not end by itself. What is unmounted on
+ * this side is unmounted for it too, and not in use for as long as it runs.
+ */
+const NAMESPACE = [
+  '--propagation', 'slave', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c', '"$0" "$@"; exit $?',
+]
 /** Where its own disk is, inside. */
 export const OWN = '/mnt'
 
@@ -124,6 +131,24 @@ export class KernelGuest {
   /** Of guest-kernel.ts. */
   async kernel(words: string): Promise<void> {
     await this.must(`${process.execPath} ${KERNEL} ${words}`)
+  }
+
+  /** As a machine that pauses: nothing of it runs on, its network and its clock included. */
+  freeze(): void {
+    process.kill(this.#kernelPid(), 'SIGSTOP')
+  }
+
+  thaw(): void {
+    process.kill(this.#kernelPid(), 'SIGCONT')
+  }
+
+  /** Of the host: below `unshare` is the shell of NAMESPACE, and below that the kernel. */
+  #kernelPid(): number {
+    const children = (pid: number): string => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    const only = (pid: number): number => Number(children(pid).split(' ')[0])
+    const pid = only(only(this.#child!.pid!))
+    assert(pid > 0, 'the kernel of a guest is a process')
+    return pid
   }
 
   /** Nobody inside is told. */

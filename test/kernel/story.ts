@@ -1,7 +1,6 @@
 /**
- * What a database would live through on a kernel device of ours, told with its times: a guest with a data process, a
- * keeper and the kernel's NBD client; two more nodes and the cluster store on the host. Load runs on the mounted file
- * system while processes are killed; a single I/O error ends the story.
+ * Where the stories of a kernel device are told, with their times: a guest n1 with a data process, a keeper and the
+ * kernel's NBD client; two more nodes and the cluster store on the host. What happens there is in files beside this.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -18,21 +17,21 @@ import { enterOwnNetwork, HUB, plugFor } from '../power/own-network.ts'
 import { compileWideRegisters } from '../power/wide-registers.ts'
 import { KernelGuest, nbdModule, OWN } from './kernel-guest.ts'
 
-const ROOT = path.resolve(import.meta.dirname, '../..')
-const CLI = path.join(ROOT, 'cli/main.ts')
+export const ROOT = path.resolve(import.meta.dirname, '../..')
+export const CLI = path.join(ROOT, 'cli/main.ts')
 const GUEST_NODE = path.join(import.meta.dirname, 'guest-node.ts')
 const STORE_MAIN = path.resolve(import.meta.dirname, '../power/store-main.ts')
 const PORTS = { store: 2379, peer: 7000, api: 8000 }
-const STATE = `${OWN}/host`
+export const STATE = `${OWN}/host`
 const DAEMON_LOG = `${OWN}/n1/daemon.log`
 const DISK_BYTES = 640 * MIB
-const VOLUME_BYTES = 256 * MIB
-const AT = '/run/data'
-/** There: the load may end. */
-const ENOUGH = '/run/enough'
+export const VOLUME_BYTES = 256 * MIB
+export const AT = '/run/data'
 
 export interface StoryOptions {
   say(line: string): void
+  /** Of the guest. */
+  memory?: string
 }
 
 /** Things to be undone, the last one first. */
@@ -41,7 +40,15 @@ class Ending {
   readonly teardown = (step: () => unknown): void => void this.#steps.push(step)
 
   async run(): Promise<void> {
-    for (const step of this.#steps.splice(0).reverse()) await step()
+    const errors: unknown[] = []
+    for (const step of this.#steps.splice(0).reverse()) {
+      try {
+        await step()
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw new AggregateError(errors, 'a story has left something')
   }
 }
 
@@ -49,14 +56,17 @@ export class Story {
   readonly guest: KernelGuest
   readonly hosts: ClusterNodeProcess[]
   readonly control: ControlClient
+  readonly folder: string
+  /** What is to be undone when the story is over, the last first. */
+  readonly teardown: Ending['teardown']
   readonly #o: StoryOptions
-  readonly #folder: string
   readonly #startedMs = performance.now()
   readonly #config: NodeConfig
 
   private constructor(options: StoryOptions, folder: string, store: string, ending: Ending) {
     this.#o = options
-    this.#folder = folder
+    this.folder = folder
+    this.teardown = ending.teardown
     const at = (host: string, number: number): Partial<NodeConfig> => ({
       cluster: {
         store, listenPeer: { host, port: PORTS.peer + number }, listenApi: { host, port: PORTS.api + number },
@@ -67,7 +77,8 @@ export class Story {
     const plug = plugFor(1)
     this.#config = configOfNode('n1', { ...same, dir: OWN, change: at(plug.address, 0) })
     const preload = compileWideRegisters(folder)
-    this.guest = new KernelGuest({ folder, name: 'n1', memory: '768M', diskBytes: 1024 * MIB, plug, preload })
+    const { memory = '768M' } = options
+    this.guest = new KernelGuest({ folder, name: 'n1', memory, diskBytes: 1024 * MIB, plug, preload })
     this.control = connectControlApi({ socketPath: this.hosts[0]!.paths.api, source: 'of the story' })
     ending.teardown(() => this.control.close())
     for (const node of this.hosts) ending.teardown(() => node.killNode())
@@ -90,6 +101,7 @@ export class Story {
       try {
         await work(story)
       } catch (error) {
+        story.tell(error instanceof Error ? error.stack! : String(error))
         await story.#evidence()
         throw error
       }
@@ -112,14 +124,26 @@ export class Story {
     if (shown !== undefined) this.#o.say(shown.output)
   }
 
-  /** All nodes serve, and a volume has a copy on each. */
-  async begin(name: string): Promise<void> {
-    const { guest, control } = this
-    await Promise.all([guest.boot(), ...this.hosts.map((node) => node.start())])
-    this.tell(`the guest is up: ${(await guest.must('uname -r')).trim()}`)
-    await guest.kernel(`load ${nbdModule()} max_part=0 nbds_max=4`)
+  /** All nodes serve. @param devices  of the kernel's NBD client, at most */
+  async start(devices = 4): Promise<void> {
+    const { control } = this
+    await Promise.all([this.boot(devices), ...this.hosts.map((node) => node.start())])
     await this.startNode()
     while ((await control.listNodes()).nodes.filter(({ disks }) => disks.length === 1).length < 3) await sleep(100)
+  }
+
+  /** The guest, with an NBD client and nothing of ours. */
+  async boot(devices = 4): Promise<void> {
+    const { guest } = this
+    await guest.boot()
+    await guest.kernel(`load ${nbdModule()} max_part=0 nbds_max=${devices}`)
+    this.tell(`the guest is up: ${(await guest.must('uname -r')).trim()}`)
+  }
+
+  /** All nodes serve, and a volume has a copy on each. */
+  async begin(name: string): Promise<void> {
+    const { control } = this
+    await this.start()
     const parameters = { replicas: '2' }
     await control.createVolume({ name, sizeBytes: VOLUME_BYTES, parameters }).catch((error) => {
       // It is being made.
@@ -130,7 +154,7 @@ export class Story {
 
   /** The tree of another commit, with the packages of this one. @returns its folder */
   treeOf(commit: string): string {
-    const tree = path.join(this.#folder, commit)
+    const tree = path.join(this.folder, commit)
     const made = spawnSync('sh', ['-c', `mkdir ${tree} && git archive ${commit} | tar -x -C ${tree}`], { cwd: ROOT })
     if (made.status !== 0) throw new Error(`${commit}: ${made.stderr.toString()}`)
     symlinkSync(path.join(ROOT, 'node_modules'), path.join(tree, 'node_modules'))
@@ -151,7 +175,7 @@ export class Story {
 
   /** The supervisor of the guest's node, and a daemon. */
   async startNode(tree = ROOT): Promise<void> {
-    const file = path.join(this.#folder, 'n1.json')
+    const file = path.join(this.folder, 'n1.json')
     writeFileSync(file, JSON.stringify(this.#config))
     const before = await this.#readies()
     const node = `${process.execPath} ${GUEST_NODE} ${tree} ${file}`
@@ -193,112 +217,11 @@ export class Story {
     await this.guest.must(`kill -9 $(cat ${STATE}/keeper.lock)`)
   }
 
-  /** What the kernel says of I/O that failed; empty: nothing. */
+  /** What the guest's kernel says of I/O that failed; empty: nothing. */
   async errors(): Promise<string> {
     const { output } = await this.guest.run(`dmesg | grep -iE 'I/O error|EXT4-fs error|remount|hung task|blocked for'`)
     const mounts = await this.guest.must('cat /proc/mounts')
     const isReadOnly = mounts.split('\n').some((line) => line.includes(` ${AT} `) && !/ rw[, ]/.test(line))
     return `${output}${isReadOnly ? 'the file system is read-only' : ''}`
   }
-}
-
-/** Random reads and writes past the page cache, each block verified. */
-const fio = (seconds: number, file: string): string =>
-  `fio --name=${file} --filename=${AT}/${file} --size=48M --bs=4k --rw=randrw --ioengine=libaio --iodepth=8 --direct=1 `
-    + `--verify=crc32c --verify_fatal=1 --time_based --runtime=${seconds} --minimal`
-
-/** Again and again until `end` is told; one that fails ends it. */
-function underLoad({ guest }: Story): { end(): Promise<void> } {
-  const rounds = guest.run(`rounds=0; while [ ! -e ${ENOUGH} ]; do ${fio(10, 'load')} || exit 1; `
-    + 'rounds=$((rounds+1)); done; echo "rounds: $rounds"')
-  return {
-    end: async () => {
-      await guest.must(`touch ${ENOUGH}`)
-      const { code, output } = await rounds
-      if (code !== 0) throw new Error(`fio ended with ${code}: ${output}`)
-    },
-  }
-}
-
-/** The whole of it. */
-export async function tellAll(story: Story): Promise<void> {
-  const { guest, hosts, control } = story
-  const name = 'data'
-  await story.begin(name)
-  const outside = await guest.run(
-    `unshare -n ${process.execPath} ${CLI} attach ${name} --state ${OWN}/outside --endpoint ${OWN}/n1`)
-  if (outside.code === 0 || !/network namespace of the host/.test(outside.output)) {
-    throw new Error(`outside the network namespace of the host: ${outside.code} ${outside.output}`)
-  }
-  await guest.must(`kill $(cat ${OWN}/outside/keeper.lock)`)
-  story.tell('outside the network namespace of the host it says so')
-  const device = (/\/dev\/nbd\d+/.exec(await story.holdfast(`attach ${name}`)))![0]
-  story.tell(`attached: ${device}`)
-  await guest.must(`mkfs.ext4 -q ${device} && mkdir -p ${AT} && mount ${device} ${AT}`)
-  story.tell('mkfs.ext4, mounted')
-  const quiet = await guest.must(fio(5, 'first'))
-  const [, , , , , , , readIops] = quiet.split(';')
-  story.tell(`fio alone: 5 s, ${readIops} reads/s and as many writes`)
-  const load = underLoad(story)
-  await sleep(3000)
-  await story.killDaemon()
-  story.tell('kill -9 of the daemon: another one serves')
-  await sleep(6000)
-  await story.killKeeper()
-  story.tell('kill -9 of the keeper')
-  await sleep(2000)
-  await story.holdfast(`attach ${name}`)
-  story.tell('another keeper')
-  await sleep(3000)
-  await Promise.all([story.killKeeper(), story.killDaemon()])
-  await story.holdfast(`attach ${name}`)
-  story.tell('kill -9 of both: others serve')
-  await sleep(6000)
-  await control.moveVolume({ name, what: 'primary', to: 'n2', from: '' })
-  await sleep(2000)
-  const n2 = hosts[0]!
-  const back = n2.ready()
-  n2.killDaemon()
-  await back
-  story.tell('kill -9 of the primary on another node')
-  await load.end()
-  const wrong = await story.errors()
-  if (wrong !== '') throw new Error(wrong)
-  story.tell('fio under all that: verified, 0 errors; the file system is read-write')
-  const api = connectControlApi({ socketPath: n2.paths.api, source: 'of the story' })
-  await api.resizeVolume({ name, sizeBytes: VOLUME_BYTES + 64 * MIB, force: false })
-  api.close()
-  await story.holdfast(`attach ${name}`)
-  await guest.must(`resize2fs ${device}`)
-  story.tell(`grown while mounted: ${(await guest.must(`df -h --output=size ${AT} | tail -1`)).trim()}`)
-  await guest.must(`umount ${AT}`)
-  await guest.must(`e2fsck -fn ${device}`)
-  await story.holdfast(`detach ${name}`)
-  const left = await guest.must('cat /sys/block/nbd*/pid 2>/dev/null | wc -l')
-  if (left.trim() !== '0') throw new Error(`devices are left: ${left}`)
-  story.tell('unmounted, e2fsck is content, detached')
-}
-
-/** From the commit before this one to this one, and back, under load. */
-export async function tellUpgrade(story: Story): Promise<void> {
-  const { control } = story
-  const name = 'data'
-  const before = story.treeOf(process.env.UPGRADE_FROM ?? 'HEAD~1')
-  await story.begin(name)
-  await story.holdfast(`attach ${name} --mount ${AT}`)
-  await story.changeTo(before, name)
-  story.tell('attached and mounted; the commit before serves')
-  const load = underLoad(story)
-  await sleep(5000)
-  await story.changeTo(ROOT, name)
-  story.tell('this commit serves')
-  await sleep(10_000)
-  await story.changeTo(before, name)
-  story.tell('the one before again')
-  await load.end()
-  const wrong = await story.errors()
-  if (wrong !== '') throw new Error(wrong)
-  await story.until('every copy is in its set', async () => (await control.getVolume({ name })).health === 'healthy')
-  await story.holdfast(`detach ${name}`)
-  story.tell('fio under all that: verified, 0 errors; unmounted, detached')
 }

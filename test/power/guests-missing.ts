@@ -6,9 +6,12 @@ import { registersMissing } from './wide-registers.ts'
 
 const canRun = (...[command, ...words]: [string, ...string[]]): boolean => spawnSync(command, words).status === 0
 
-/** Why not, or undefined. */
-export function guestsMissing(): string | undefined {
-  if (process.env.POWER_CUTS === undefined) return '`npm run power` cuts the power of whole machines'
+/** Why there is no cut, or undefined. */
+export const guestsMissing = (): string | undefined =>
+  process.env.POWER_CUTS === undefined ? '`npm run power` cuts the power of whole machines' : whyNoGuests()
+
+/** Why none can run here, or undefined. */
+export function whyNoGuests(): string | undefined {
   if (!canRun(LINUX, '--version')) return 'user-mode-linux is not installed (Debian package user-mode-linux)'
   if (!canRun('mkfs.ext4', '-V')) return 'mkfs.ext4 is not installed (Debian package e2fsprogs)'
   if (!canRun('losetup', '--find')) return 'there is no loop device for the disks of guests'

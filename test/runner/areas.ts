@@ -10,7 +10,7 @@ export interface Area {
 }
 
 export const AREAS: readonly Area[] = [
-  { name: 'Kubernetes', minutesAllowed: 8, words: /^test\/csi\/|kubernetes/ },
+  { name: 'Kubernetes', minutesAllowed: 8, words: /^test\/(csi|kernel)\/|kubernetes/ },
   {
     name: 'security',
     minutesAllowed: 3,

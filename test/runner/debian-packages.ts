@@ -27,6 +27,7 @@ const PACKAGES: DebianPackage[] = [
   { name: 'etcd-client', provides: ['etcdctl'], uses: 'a client of etcd that is not ours' },
   { name: 'postgresql', provides: ['pg_createcluster'], uses: 'a database on volumes' },
   { name: 'strace', provides: ['strace'], uses: 'counting of system calls' },
+  { name: 'user-mode-linux', provides: ['linux.uml'], uses: "a kernel's NBD client" },
 ]
 
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
