@@ -9,11 +9,12 @@
  *   n1 is back     killed: its attachment is refused; paused: its fio ends with an error
  *   on n3          unmounted, checked, mounted again: `settled` and `load` are what they have to be
  */
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { GENERATION } from '../../csi/controller/publish-volume.ts'
 import { MIB } from '../../engine/units.ts'
 import { OWN } from './kernel-guest.ts'
@@ -26,6 +27,7 @@ import type { Story } from './story.ts'
 const READ_WITHIN_MS = 15_000
 const LOAD_BYTES = 8 * MIB
 const SETTLED_MIB = 4
+const FIRST_READ_BYTES = 64 * 1024
 /** What the guest has to tell of its late writes after it went on. */
 const LATE_MS = 90_000
 const FAILED_PRECONDITION = 9
@@ -93,8 +95,9 @@ async function lose(
   await step('unpublish', cluster.unpublish(guest, volumeId))
   const moved = await step('publish', cluster.publish(host, volumeId, EXT4, 'data'))
   const shown = await step('stage and show', cluster.show(host, moved))
-  await step('verify', Promise.resolve(verifySettled(shown.target)))
+  await step('read', verified(shown.target, FIRST_READ_BYTES))
   const tookMs = performance.now() - lostMs
+  await verified(shown.target)
   story.tell(`${name}: verified read after ${(tookMs / 1000).toFixed(1)} s (ms: ${stepsMs.join(', ')})`)
   const byte = 1 + (Math.floor(lostMs) % 255)
   fill(path.join(shown.target, 'load'), byte)
@@ -103,7 +106,7 @@ async function lose(
   story.tell(`${name}: n1 is back: ${refusal}`)
   await cluster.hide(host, moved)
   const again = await cluster.show(host, moved)
-  verifySettled(again.target)
+  await verified(again.target)
   const found = readFileSync(path.join(again.target, 'load'))
   if (!found.equals(Buffer.alloc(LOAD_BYTES, byte))) {
     const at = found.findIndex((one) => one !== byte)
@@ -157,13 +160,17 @@ async function comeBack({ story, guest }: Kubernetes, lost: Published): Promise<
   return answer.message
 }
 
-function verifySettled(target: string): void {
+/** What fio in the guest wrote and synced, checksum by checksum. */
+async function verified(target: string, bytes = SETTLED_MIB * MIB): Promise<void> {
   const words = [
-    '--name=settled', `--filename=${path.join(target, 'settled')}`, `--size=${SETTLED_MIB}M`, '--bs=4k', '--rw=read',
+    '--name=settled', `--filename=${path.join(target, 'settled')}`, `--size=${bytes}`, '--bs=4k', '--rw=read',
     '--verify=crc32c', '--verify_fatal=1', '--minimal',
   ]
-  const { status, stdout, stderr } = spawnSync('fio', words, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`what n1 had synced is not there: ${stdout} ${stderr}`)
+  try {
+    await promisify(execFile)('fio', words)
+  } catch (error) {
+    throw new Error(`what n1 had synced is not there: ${error}`)
+  }
 }
 
 function fill(file: string, byte: number): void {

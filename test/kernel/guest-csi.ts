@@ -1,11 +1,12 @@
 /**
- * Inside a guest, whose sockets nobody outside reaches: the calls in a file, one after another up to the first that is
- * refused, as kubelet makes them.
- * What was answered, and how long that took, is a line of JSON for each.
+ * Inside a guest, whose sockets nobody outside reaches, and where each start of a program takes long: makes calls as
+ * kubelet does. A line of its input names a file of calls and one for what was answered; they are made one after
+ * another, up to the first that is refused.
  *
- *   node test/kernel/guest-csi.ts SOCKET FILE
+ *   node test/kernel/guest-csi.ts SOCKET < PIPE
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
 import type { ServiceError } from '@grpc/grpc-js'
 import { CsiClient } from '../csi/csi-client.ts'
 
@@ -22,26 +23,31 @@ export interface GuestAnswer {
   answer: Record<string, any>
 }
 
-async function answerTo(client: CsiClient, { rpc, request }: GuestCall): Promise<GuestAnswer> {
-  const startedMs = performance.now()
-  const ms = (): number => Math.round(performance.now() - startedMs)
-  try {
-    const answer = await client.call('Node', rpc, request, 300_000)
-    return { code: 0, message: '', ms: ms(), answer }
-  } catch (error) {
-    const { code, details } = error as ServiceError
-    return { code, message: details, ms: ms(), answer: {} }
+const CALL_MS = 300_000
+
+export async function answersTo(client: CsiClient, calls: readonly GuestCall[]): Promise<GuestAnswer[]> {
+  const answers: GuestAnswer[] = []
+  for (const { rpc, request } of calls) {
+    const startedMs = performance.now()
+    const answered = { code: 0, message: '', answer: {} }
+    try {
+      answered.answer = await client.call('Node', rpc, request, CALL_MS)
+    } catch (error) {
+      const { code, details } = error as ServiceError
+      Object.assign(answered, { code, message: details })
+    }
+    answers.push({ ...answered, ms: Math.round(performance.now() - startedMs) })
+    if (answered.code !== 0) break
   }
+  return answers
 }
 
-const [socket, file] = process.argv.slice(2) as [string, string]
-const ending: Array<() => void> = []
-const client = new CsiClient({ teardown: (step: () => void) => void ending.push(step) } as never, socket)
-// The connection is there before the first one is timed.
-await client.call('Identity', 'Probe')
-for (const call of JSON.parse(readFileSync(file, 'utf8')) as GuestCall[]) {
-  const answer = await answerTo(client, call)
-  process.stdout.write(`${JSON.stringify(answer)}\n`)
-  if (answer.code !== 0) break
+if (import.meta.main) {
+  const client = new CsiClient({ teardown: () => {} } as never, process.argv[2]!)
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [asked, answered] = line.split(' ') as [string, string]
+    const answers = await answersTo(client, JSON.parse(readFileSync(asked, 'utf8')) as GuestCall[])
+    writeFileSync(`${answered}.new`, JSON.stringify(answers))
+    renameSync(`${answered}.new`, answered)
+  }
 }
-for (const step of ending) step()

@@ -11,6 +11,7 @@ import { ControllerProcess } from '../csi/controller-process.ts'
 import { CsiClient } from '../csi/csi-client.ts'
 import type { Answer } from '../csi/csi-client.ts'
 import { NodeProcess } from '../csi/node-process.ts'
+import { answersTo } from './guest-csi.ts'
 import type { GuestAnswer, GuestCall } from './guest-csi.ts'
 import { OWN } from './kernel-guest.ts'
 import { CLI, STATE } from './story.ts'
@@ -18,6 +19,8 @@ import type { Story } from './story.ts'
 
 const GUEST_CSI = path.join(import.meta.dirname, 'guest-csi.ts')
 const SOCKET = '/run/csi.sock'
+/** What is asked there, line by line. */
+const CALLS = '/run/csi.calls'
 const KUBELET = `${OWN}/kubelet`
 const CALL_MS = 120_000
 const GIVE_UP_MS = 120_000
@@ -73,13 +76,15 @@ export class Kubernetes {
     const node = new NodeProcess(t, { endpoint: n3!.paths.api })
     await Promise.all([controller.start(), node.start(), startGuestNode(story)])
     const onHost = new CsiClient(t, node.socketPath)
-    const host = { node: 'n3', at: (name: string) => path.join(node.kubelet, name), call: callsOf(onHost) }
+    const host = { node: 'n3', at: (name: string) => path.join(node.kubelet, name), call: (calls: readonly GuestCall[]) => answersTo(onHost, calls) }
     let files = 0
     const inGuest = async (calls: readonly GuestCall[]): Promise<GuestAnswer[]> => {
       const file = path.join(story.folder, `calls.${files++}.json`)
       writeFileSync(file, JSON.stringify(calls))
-      const said = await story.guest.must(`${process.execPath} ${GUEST_CSI} ${SOCKET} ${file}`)
-      return said.trim().split('\n').map((line) => JSON.parse(line) as GuestAnswer)
+      const answered = `/run/csi.${files}`
+      const said = await story.guest.must(`echo ${file} ${answered} > ${CALLS}; `
+        + `until [ -e ${answered} ]; do sleep 0.1; done; cat ${answered}`)
+      return JSON.parse(said) as GuestAnswer[]
     }
     const guest = { node: 'n1', at: (name: string) => `${KUBELET}/${name}`, call: inGuest }
     return new Kubernetes(story, new CsiClient(t, controller.socketPath), guest, host)
@@ -171,29 +176,11 @@ function publishCall(kubelet: Kubelet, { volumeId, capability, publishContext, n
   }
 }
 
-function callsOf(client: CsiClient): Kubelet['call'] {
-  return async (calls) => {
-    const answers: GuestAnswer[] = []
-    for (const { rpc, request } of calls) {
-      const startedMs = performance.now()
-      const answered = { code: 0, message: '', answer: {} }
-      try {
-        answered.answer = await client.call('Node', rpc, request, CALL_MS)
-      } catch (error) {
-        const { code, details } = error as ServiceError
-        Object.assign(answered, { code, message: details })
-      }
-      answers.push({ ...answered, ms: Math.round(performance.now() - startedMs) })
-      if (answered.code !== 0) break
-    }
-    return answers
-  }
-}
-
-/** `holdfast csi node` of the guest, until its power goes. */
+/** `holdfast csi node` of the guest, and who calls it, until its power goes. */
 export async function startGuestNode({ guest }: Story): Promise<void> {
   const words = `csi node --csi-endpoint unix://${SOCKET} --endpoint ${OWN}/n1 --state ${STATE} --kubelet-dir ${KUBELET}`
   const log = `${OWN}/csi.log`
   await guest.must(`mkdir -p ${KUBELET}; setsid ${process.execPath} ${CLI} ${words} >> ${log} 2>&1 &
+    mkfifo ${CALLS}; setsid ${process.execPath} ${GUEST_CSI} ${SOCKET} 0<> ${CALLS} > ${OWN}/calls.log 2>&1 &
     until [ -S ${SOCKET} ]; do sleep 0.1; done`)
 }

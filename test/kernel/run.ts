@@ -8,6 +8,7 @@
 import '../csi/node/own-mounts.ts'
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
+import { GIB } from '../../engine/units.ts'
 import { whyNoGuests } from '../power/guests-missing.ts'
 import { tellFenced } from './fenced-story.ts'
 import { tellAll, tellUpgrade } from './kill-stories.ts'
@@ -24,7 +25,8 @@ interface Told {
 const STORIES: Record<string, Told> = {
   kills: { tell: tellAll },
   upgrade: { tell: tellUpgrade },
-  staging: { tell: tellStaging },
+  // Twice as much may be promised.
+  staging: { tell: tellStaging, options: { diskBytes: 6 * GIB } },
   memory: { tell: tellLittleMemory, options: { memory: LITTLE_MEMORY } },
   fenced: { tell: tellFenced },
 }

@@ -25,6 +25,8 @@ const PORTS = { store: 2379, peer: 7000, api: 8000 }
 export const STATE = `${OWN}/host`
 const DAEMON_LOG = `${OWN}/n1/daemon.log`
 const DISK_BYTES = 640 * MIB
+/** On the guest's disk: the node's folder, and what ext4 needs. */
+const BESIDE_BYTES = 384 * MIB
 export const VOLUME_BYTES = 256 * MIB
 export const AT = '/run/data'
 
@@ -32,6 +34,8 @@ export interface StoryOptions {
   say(line: string): void
   /** Of the guest. */
   memory?: string
+  /** Of each node; preallocated. */
+  diskBytes?: number
 }
 
 /** Things to be undone, the last one first. */
@@ -72,13 +76,13 @@ export class Story {
         store, listenPeer: { host, port: PORTS.peer + number }, listenApi: { host, port: PORTS.api + number },
       },
     })
-    const same = { store, diskBytes: DISK_BYTES, dir: folder }
+    const { memory = '768M', diskBytes = DISK_BYTES } = options
+    const same = { store, diskBytes, dir: folder }
     this.hosts = ['n2', 'n3'].map((name, i) => new ClusterNodeProcess(name, { ...same, change: at(HUB, i) }))
     const plug = plugFor(1)
     this.#config = configOfNode('n1', { ...same, dir: OWN, change: at(plug.address, 0) })
     const preload = compileWideRegisters(folder)
-    const { memory = '768M' } = options
-    this.guest = new KernelGuest({ folder, name: 'n1', memory, diskBytes: 1024 * MIB, plug, preload })
+    this.guest = new KernelGuest({ folder, name: 'n1', memory, diskBytes: diskBytes + BESIDE_BYTES, plug, preload })
     this.control = connectControlApi({ socketPath: this.hosts[0]!.paths.api, source: 'of the story' })
     ending.teardown(() => this.control.close())
     for (const node of this.hosts) ending.teardown(() => node.killNode())
