@@ -23,13 +23,9 @@ import { tellHealth } from './csi-health.ts'
 import { LEAVING_FLAGS, leavingOf } from './csi-leaving.ts'
 import { showMetrics } from './csi-metrics.ts'
 import { endpointOf } from './endpoint.ts'
+import { takeMemoryFlags } from './memory-flags.ts'
 import { EXIT_OK } from './output.ts'
 
-/**
- * Of a list of 1,000 volumes again and again 280 MiB stayed resident as it comes, 127 MiB so: what is young is small,
- * and the old generation, whose limit is far from what is used, grows by half between two collections and not fourfold.
- */
-const MEMORY_FLAGS = ['--max-semi-space-size=2', '--max-old-space-size=256']
 /** Calls under way may end; what asks again finds the next process. */
 const GRACE_MS = 10_000
 /** A call of the sidecars waits for no longer; they come again. */
@@ -52,13 +48,6 @@ export function volumesMaxOf(given: Arguments): number {
   const text = given.text('volumes-max') ?? String(VOLUMES_MAX)
   if (/^[1-9]\d{0,4}$/.test(text)) return Number(text)
   throw usageError(`--volumes-max ${text} is no number of volumes`, `e.g. --volumes-max ${VOLUMES_MAX}`)
-}
-
-/** V8 reads them when it starts, so this process becomes itself once more, with the same pid. */
-function takeMemoryFlags(): void {
-  const { execArgv, execPath, argv, env } = process
-  if (MEMORY_FLAGS.every((one) => execArgv.includes(one))) return
-  process.execve!(execPath, [execPath, ...execArgv, ...MEMORY_FLAGS, ...argv.slice(1)], env)
 }
 
 const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`)

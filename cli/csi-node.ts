@@ -28,6 +28,7 @@ import type { Invocation } from './command.ts'
 import { csiSocketOf, volumesMaxOf } from './csi-controller.ts'
 import { ownNode } from './csi-own-node.ts'
 import type { OwnNode } from './csi-own-node.ts'
+import { takeMemoryFlags } from './memory-flags.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
 const GRACE_MS = 10_000
@@ -59,6 +60,7 @@ async function devicesOf(given: Arguments, api: () => ControlClient, stateFolder
 }
 
 export async function runCsiNode({ arguments: given, output }: Invocation): Promise<number> {
+  takeMemoryFlags()
   const socketPath = csiSocketOf(given)
   const volumesMax = volumesMaxOf(given)
   const kubelet = new KubeletFolder(given.text('kubelet-dir') ?? KUBELET_FOLDER)

@@ -14,6 +14,7 @@ import { FILE_SYSTEMS } from '../csi/host/file-systems.ts'
 import type { DeviceWish, HostDevice } from '../csi/host/host-devices.ts'
 import { DEFAULT_STATE, runKeeper } from '../csi/host/keeper-run.ts'
 import { RemoteDevices, keeperSocket } from '../csi/host/keeper-service.ts'
+import { withCompileCache } from '../dataplane/compile-cache.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
@@ -21,6 +22,7 @@ import type { Invocation } from './command.ts'
 import { checkMountable, mountOn, unmountNoted } from './device-mount.ts'
 import type { MountOrder } from './device-mount.ts'
 import { findEndpoint } from './endpoint.ts'
+import { MEMORY_FLAGS } from './memory-flags.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
 const MAIN = path.join(import.meta.dirname, 'main.ts')
@@ -62,8 +64,9 @@ async function answers(devices: RemoteDevices): Promise<HoldfastError | undefine
 function startKeeper(stateFolder: string): void {
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
   const log = openSync(path.join(stateFolder, 'keeper.log'), 'a', 0o600)
-  const words = [MAIN, 'keeper', '--state', stateFolder]
-  spawn(process.execPath, words, { detached: true, stdio: ['ignore', log, log], cwd: '/' }).unref()
+  const words = [...MEMORY_FLAGS, MAIN, 'keeper', '--state', stateFolder]
+  const env = withCompileCache(process.env)
+  spawn(process.execPath, words, { detached: true, stdio: ['ignore', log, log], cwd: '/', env }).unref()
   closeSync(log)
 }
 

@@ -10,12 +10,12 @@ import path from 'node:path'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 const FOLDER = path.join(ROOT, 'node_modules/.cache/holdfast')
-const SOURCES = ['cli', 'cluster', 'dataplane', 'engine']
+const SOURCES = ['cli', 'cluster', 'csi', 'dataplane', 'engine']
 
 /** What runs for as long as a node does, and so should not have compiled anything. */
 const RESIDENT = [
   'cli/main.ts', 'cli/node-run.ts', 'dataplane/supervisor.ts', 'dataplane/daemon.ts', 'dataplane/worker.ts',
-  'cli/store-run.ts',
+  'cli/store-run.ts', 'cli/keeper.ts', 'cli/csi-node.ts',
 ]
 
 /** The environment for a Node process of ours. */
