@@ -6,6 +6,7 @@
  * Results follow the kernel's own convention: a number >= 0, or the negated errno; `errnoName(-result)` names it.
  * Nothing here throws for what the world does, or blocks.
  */
+import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import koffi from 'koffi'
 import { assert } from '../engine/assert.ts'
@@ -17,6 +18,9 @@ const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int t
 const callGetsockopt = lib.func('int getsockopt(int fd, int level, int option, uint64_t into, uint64_t length)')
 const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)')
 
+const callMlock2 = lib.func('int mlock2(uint64_t address, uint64_t length, int flags)')
+
+const MLOCK_ONFAULT = 1
 const LOCK_EX = 2
 const LOCK_NB = 4
 const PR_SET_IO_FLUSHER = 57
@@ -54,6 +58,23 @@ export function lockExclusive(fd: number): number {
 /** Tell the kernel that memory reclaim may wait for this process. Children inherit it. Needs CAP_SYS_RESOURCE. */
 export function setIoFlusher(): number {
   return outcome(callPrctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
+}
+
+/**
+ * What is mapped of files and only read, code above all, stays in memory once it was used: else it is what a host short
+ * of memory takes first while its dirty pages wait for this very process, which then reads its own code again and again.
+ * What is mapped later is not in it. 1 ms. Needs CAP_IPC_LOCK, or a limit (RLIMIT_MEMLOCK) of what is mapped.
+ * @returns bytes that may stay, or the first negative errno
+ */
+export function lockCode(maps = readFileSync('/proc/self/maps', 'utf8')): number {
+  let bytes = 0
+  for (const [, from, to] of maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) r-[x-]p .* \/.*$/gm)) {
+    const [start, end] = [Number(`0x${from}`), Number(`0x${to}`)]
+    const result = outcome(callMlock2(start, end - start, MLOCK_ONFAULT))
+    if (result < 0) return result
+    bytes += end - start
+  }
+  return bytes
 }
 
 const pollEntry = new Int16Array(4)

@@ -42,7 +42,7 @@ import type { PreparedDisk } from './disk-preparation.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { FromDaemon, Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
-import { peerUid } from '../cluster/libc.ts'
+import { errnoName, lockCode, peerUid } from '../cluster/libc.ts'
 import { setParentDeathSignal } from './libc.ts'
 import { keepMemorySecret } from './memory-secrecy.ts'
 import { checkDisks, noteSeen, openDisks } from './lost-disks.ts'
@@ -237,7 +237,9 @@ class Daemon {
   #ready(disks: number, volumes: number, tcp: TcpAddress | undefined): Ready {
     const { api, nbd } = this.#paths
     this.#metrics.serving()
+    const locked = lockCode()
     this.#log.event('info', 'ready', {
+      code: locked < 0 ? `not locked (${errnoName(-locked)})` : 'locked',
       pid: process.pid,
       version: version(),
       disks,

@@ -2,11 +2,12 @@
  * The device keeper as a process of a host: one for each state folder, whose lock is held for as long as it runs.
  * SIGTERM ends it and leaves devices as they are; the next one goes on with them.
  *
- * Memory reclaim may wait for what it re-supplies, so it is no one to wait for reclaim (PR_SET_IO_FLUSHER).
+ * Memory reclaim may wait for what it re-supplies, so it is no one to wait for reclaim (PR_SET_IO_FLUSHER), and its code
+ * stays in memory.
  */
 import fs from 'node:fs'
 import path from 'node:path'
-import { lockExclusive, setIoFlusher } from '../../cluster/libc.ts'
+import { errnoName, lockCode, lockExclusive, setIoFlusher } from '../../cluster/libc.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { LogPort } from '../../engine/ports.ts'
 import { DeviceKeeper } from './device-keeper.ts'
@@ -39,7 +40,10 @@ export async function runKeeper({ stateFolder, log, onBug }: KeeperOptions): Pro
   const devices = new DeviceKeeper({ port: new KernelPort(), table, log, onBug })
   const server = await serveKeeper(stateFolder, devices, onBug)
   devices.start()
-  log.event('info', 'the keeper of devices runs', { pid: process.pid, devices: (await devices.list()).length, flusher })
+  const locked = lockCode()
+  const code = locked < 0 ? `not locked (${errnoName(-locked)})` : 'locked'
+  const { length } = await devices.list()
+  log.event('info', 'the keeper of devices runs', { pid: process.pid, devices: length, flusher, code })
   return {
     devices,
     close: async () => {

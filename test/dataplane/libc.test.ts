@@ -27,6 +27,17 @@ t.test('dup gives a second descriptor of the same file, which outlives the first
   t.end()
 })
 
+t.test('code that was used stays in memory', async (t) => {
+  const bytes = libc.lockCode()
+  if (bytes < 0) return void t.match(libc.errnoName(-bytes), /^(EPERM|ENOMEM)$/, 'not allowed here')
+  t.ok(bytes > 16 * 2 ** 20, `${bytes}: the program is more than that`)
+  const program = fs.readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+    .filter((one) => / r-xp .*\/node$/m.test(one))
+  t.ok(program.length > 0 && program.every((one) => /^VmFlags:.* lo /m.test(one)))
+  const locked = Number(/^VmLck:\s+(\d+)/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))![1]) * 1024
+  t.ok(locked > 0 && locked <= bytes, 'and nothing else')
+})
+
 t.test('the lock belongs to the open file description', (t) => {
   const a = fs.openSync(file, 'r+')
   const b = fs.openSync(file, 'r+')
