@@ -76,7 +76,9 @@ export class Kubernetes {
     const node = new NodeProcess(t, { endpoint: n3!.paths.api })
     await Promise.all([controller.start(), node.start(), startGuestNode(story)])
     const onHost = new CsiClient(t, node.socketPath)
-    const host = { node: 'n3', at: (name: string) => path.join(node.kubelet, name), call: (calls: readonly GuestCall[]) => answersTo(onHost, calls) }
+    const host: Kubelet = {
+      node: 'n3', at: (name) => path.join(node.kubelet, name), call: (calls) => answersTo(onHost, calls),
+    }
     let files = 0
     const inGuest = async (calls: readonly GuestCall[]): Promise<GuestAnswer[]> => {
       const file = path.join(story.folder, `calls.${files++}.json`)
@@ -178,9 +180,9 @@ function publishCall(kubelet: Kubelet, { volumeId, capability, publishContext, n
 
 /** `holdfast csi node` of the guest, and who calls it, until its power goes. */
 export async function startGuestNode({ guest }: Story): Promise<void> {
-  const words = `csi node --csi-endpoint unix://${SOCKET} --endpoint ${OWN}/n1 --state ${STATE} --kubelet-dir ${KUBELET}`
+  const places = `--csi-endpoint unix://${SOCKET} --endpoint ${OWN}/n1 --state ${STATE} --kubelet-dir ${KUBELET}`
   const log = `${OWN}/csi.log`
-  await guest.must(`mkdir -p ${KUBELET}; setsid ${process.execPath} ${CLI} ${words} >> ${log} 2>&1 &
+  await guest.must(`mkdir -p ${KUBELET}; setsid ${process.execPath} ${CLI} csi node ${places} >> ${log} 2>&1 &
     mkfifo ${CALLS}; setsid ${process.execPath} ${GUEST_CSI} ${SOCKET} 0<> ${CALLS} > ${OWN}/calls.log 2>&1 &
     until [ -S ${SOCKET} ]; do sleep 0.1; done`)
 }

@@ -43,7 +43,8 @@ async function tellBlank(cluster: Kubernetes): Promise<void> {
     story.tell(`a blank 10 GiB volume: publish ${publishMs} ms, stage ${stageMs} ms, show ${showMs} ms: ${sum} s`)
     await end(cluster, published)
     await story.control.deleteVolume({ name: volumeId, force: false, purge: true })
-    await story.until('it is gone', async () => (await story.control.listVolumes({ isInTrash: true })).volumes.length === 0)
+    const inTrash = async () => (await story.control.listVolumes({ isInTrash: true })).volumes
+    await story.until('it is gone', async () => (await inTrash()).length === 0)
   }
 }
 
