@@ -16,9 +16,8 @@ const callClose = lib.func('int close(int fd)')
 const callFlock = lib.func('int flock(int fd, int operation)')
 const callPoll = lib.func('int poll(uint64_t entries, unsigned long count, int timeoutMs)')
 const callGetsockopt = lib.func('int getsockopt(int fd, int level, int option, uint64_t into, uint64_t length)')
-const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)')
-
 const callMlock2 = lib.func('int mlock2(uint64_t address, uint64_t length, int flags)')
+const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)')
 
 const MLOCK_ONFAULT = 1
 const LOCK_EX = 2
@@ -61,8 +60,8 @@ export function setIoFlusher(): number {
 }
 
 /**
- * What is mapped of files and only read, code above all, stays in memory once it was used: else it is what a host short
- * of memory takes first while its dirty pages wait for this very process, which then reads its own code again and again.
+ * What is mapped of files and only read, code above all, stays in memory once it was used: else a host short of memory
+ * takes it first while its dirty pages wait for this very process, which then reads its own code again and again.
  * What is mapped later is not in it. 1 ms. Needs CAP_IPC_LOCK, or a limit (RLIMIT_MEMLOCK) of what is mapped.
  * @returns bytes that may stay, or the first negative errno
  */

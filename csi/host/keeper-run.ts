@@ -2,8 +2,8 @@
  * The device keeper as a process of a host: one for each state folder, whose lock is held for as long as it runs.
  * SIGTERM ends it and leaves devices as they are; the next one goes on with them.
  *
- * Memory reclaim may wait for what it re-supplies, so it is no one to wait for reclaim (PR_SET_IO_FLUSHER), and its code
- * stays in memory.
+ * Memory reclaim may wait for what it re-supplies, so it is no one to wait for reclaim (PR_SET_IO_FLUSHER), and its
+ * code stays in memory.
  */
 import fs from 'node:fs'
 import path from 'node:path'
