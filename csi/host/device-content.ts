@@ -18,14 +18,17 @@
  * kernel writes that), or its xfs is in progress (the kernel mounts none such). So no user of a mounted volume gets it
  * formatted.
  */
-import { constants } from 'node:fs'
+import { constants, readFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { HoldfastError } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
 import { hostCommand } from './host-command.ts'
+import { deviceNumber } from './volume-mounts.ts'
 
 const EDGE_BYTES = MIB
+/** Of sizes in /sys, whatever the device has. */
+const SECTOR_BYTES = 512
 const MARK_BYTES = 4096
 const MARK_FROM_END_BYTES = 512 * 1024
 const MARK_TEXT = 'holdfast: a file system is being made here, version 1\n'
@@ -165,8 +168,7 @@ async function withDevice<T>(
 async function endOf(file: FileHandle, devicePath: string): Promise<number> {
   const stats = await file.stat()
   if (!stats.isBlockDevice()) return stats.size
-  const run = { what: `ask for the size of ${devicePath}`, deadlineMs: PROBE_DEADLINE_MS }
-  return Number((await hostCommand('blockdev', ['--getsize64', devicePath], run)).stdout.trim())
+  return Number(readFileSync(`/sys/dev/block/${deviceNumber(devicePath)}/size`, 'utf8')) * SECTOR_BYTES
 }
 
 async function readAll(file: FileHandle, offset: number, length: number): Promise<Buffer> {

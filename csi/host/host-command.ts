@@ -14,7 +14,6 @@ import { HoldfastError } from '../../engine/errors.ts'
 /** Each program that is ever run, and the Debian package that has it. */
 const PACKAGES = {
   'blkid': 'util-linux',
-  'blockdev': 'util-linux',
   'e2fsck': 'e2fsprogs',
   'losetup': 'mount',
   'mkfs.ext4': 'e2fsprogs',

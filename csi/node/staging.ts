@@ -201,6 +201,7 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
   const { isReadOnly } = use
   const holdsData = async (): Promise<boolean> => (await options.api.getVolume({ name: volume.id })).logicalBytes > 0
   const format = { volume: volume.name, devicePath: device.path, fsType, isReadOnly, holdsData }
+  let isNew = false
   if (mountOf(device, stagingPath) === undefined) {
     const other = mountAt(stagingPath)
     if (other !== undefined) {
@@ -209,8 +210,8 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
     }
     // What is mounted somewhere is in use: neither formatted nor checked.
     if (allMountsOf(device).length === 0) {
-      await makeUnlessThere(format)
-      await checkFileSystem(format)
+      isNew = await makeUnlessThere(format)
+      if (!isNew) await checkFileSystem(format)
     }
     await makeMountPoint(stagingPath, 'folder')
     await noteStage(options, wish, device)
@@ -220,5 +221,5 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
     }
   }
   // A clone, or a volume that was resized while nobody had it; also after a kill between mount and this.
-  if (!isReadOnly) await growFileSystem(device.path, stagingPath, fsType)
+  if (!isReadOnly && !isNew) await growFileSystem(device.path, stagingPath, fsType)
 }
