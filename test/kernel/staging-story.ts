@@ -82,7 +82,7 @@ async function tellFileSystem(cluster: Kubernetes, fsType: string): Promise<void
   const [grown] = await guest.call([{ rpc: 'NodeExpandVolume', request }])
   if (grown!.code !== 0) throw new Error(`${fsType} was not grown: ${grown!.message}`)
   story.tell(`${fsType}: grown while mounted from ${before} to ${await size()} MiB in ${grown!.ms} ms`)
-  await tellReaders(cluster, published, fsType)
+  for (const isFrozen of [false, true]) await tellReaders(cluster, published, fsType, isFrozen)
   await end(cluster, published)
   const again = await cluster.publish(guest, volumeId, capability)
   await cluster.show(guest, again)
@@ -90,24 +90,31 @@ async function tellFileSystem(cluster: Kubernetes, fsType: string): Promise<void
   await end(cluster, again)
 }
 
-/** Of a snapshot that is taken while the file system is in use: its log is dirty, and nobody may replay it there. */
-async function tellReaders(cluster: Kubernetes, { volumeId }: Published, fsType: string): Promise<void> {
+/**
+ * Of a snapshot that is taken while the file system is in use its log is dirty, and nobody may replay it there: it can
+ * be mounted, and shows what the log does not know of. Of one that was frozen meanwhile it shows all.
+ */
+async function tellReaders(cluster: Kubernetes, of: Published, fsType: string, isFrozen: boolean): Promise<void> {
+  const { volumeId } = of
   const { story, guest } = cluster
   const { guest: machine } = story
   const readers = fileSystem(fsType, 'MULTI_NODE_READER_ONLY')
   const log = `${guest.at(volumeId)}.shown/late`
   await machine.must(`for i in 1 2 3 4 5 6 7 8; do echo $i > ${log}.$i; done; sync -f ${log}.1; `
     + `echo x > ${log}.9; sync ${log}.9`)
-  const { snapshot } = await cluster.controller('CreateSnapshot', { sourceVolumeId: volumeId, name: `of-${fsType}` })
+  const name = `${fsType}-${isFrozen ? 'frozen' : 'in-use'}`
+  if (isFrozen) await machine.must(`fsfreeze -f ${guest.at(volumeId)}.shown`)
+  const { snapshot } = await cluster.controller('CreateSnapshot', { sourceVolumeId: volumeId, name })
+  if (isFrozen) await machine.must(`fsfreeze -u ${guest.at(volumeId)}.shown`)
   const source = { snapshot: { snapshotId: snapshot.snapshotId } }
-  const cloneId = await cluster.create(`read-${fsType}`, GROWN_BYTES, readers, source)
+  const cloneId = await cluster.create(`read-${name}`, GROWN_BYTES, readers, source)
   const published = await cluster.publish(guest, cloneId, readers)
   const { target } = await cluster.show(guest, published)
-  await machine.must(`sha256sum < ${target}/file | cmp - /run/${fsType}.sum`)
-  const refused = await machine.run(`echo x > ${target}/file`)
+  await machine.must(isFrozen ? `sha256sum < ${target}/file | cmp - /run/${fsType}.sum` : `ls ${target}`)
+  const refused = await machine.run(`echo x > ${target}/new`)
   if (refused.code === 0) throw new Error('a reader of a snapshot writes')
   const options = (await machine.must(`awk '$2 == "${target}" { print $4 }' /proc/mounts`)).trim()
-  story.tell(`${fsType}: a snapshot of it in use is read (${options})`)
+  story.tell(`${fsType}: a snapshot of it, ${isFrozen ? 'frozen' : 'in use'}, is read (${options})`)
   await end(cluster, published)
 }
 
