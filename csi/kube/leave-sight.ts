@@ -1,5 +1,5 @@
 /** What follows from one look at once, for all who decide about leaving nodes (SPEC.md section 7). */
-import type { LeaveLook } from './leave-look.ts'
+import type { HoldfastNode, LeaveLook } from './leave-look.ts'
 import type { LeaveRegister, PodLeave } from './leave-register.ts'
 import { nodeNameOf } from './node-name.ts'
 
@@ -14,8 +14,10 @@ export interface Sight {
   strays: ReadonlySet<string>
 }
 
-export const holdfastNode = ({ cluster }: LeaveLook, node: string) =>
-  cluster?.nodes.find(({ name }) => name === nodeNameOf(node))
+export function holdfastNode({ cluster }: LeaveLook, node: string): HoldfastNode | undefined {
+  const own = nodeNameOf(node)
+  return cluster?.nodes.find(({ name }) => name === own)
+}
 
 export const isLeaving = ({ kubeNodes }: LeaveLook, node: string): boolean => kubeNodes.get(node)?.isLeaving === true
 

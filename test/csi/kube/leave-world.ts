@@ -89,6 +89,8 @@ export interface WorldOptions {
   hasFailures: boolean
   /** Drains come and go in seconds, and most calls that take a node away are late. */
   isHectic?: boolean
+  /** The control API is away for up to two minutes. */
+  isSilent?: boolean
   /** A planted bug of the shell: the register is read first. */
   readsRegisterFirst?: boolean
 }
@@ -113,6 +115,8 @@ export class LeaveWorld {
   private late: Array<{ atMs: number; run(): void }> = []
   private ids = 0
   private isTrouble = true
+  /** The control API. */
+  private silent = { sinceMs: 0, untilMs: 0 }
   private movedAtMs = 0
 
   constructor(seed: number, options: WorldOptions) {
@@ -217,6 +221,9 @@ export class LeaveWorld {
       }
     }
     if (random.chance(0.0002)) random.pick(machines).isReleased = true
+    if (this.options.isSilent === true && random.chance(0.0006)) {
+      this.silent = { sinceMs: this.nowMs, untilMs: this.nowMs + random.between(0, 120_000) }
+    }
     if (!this.options.hasFailures) return
     if (random.chance(0.0005)) this.powerOff(random.pick(machines), random.between(5000, 120_000))
     if (random.chance(0.0008)) this.crash(random.pick(machines))
@@ -518,7 +525,10 @@ export class LeaveWorld {
       },
       () => {
         look.cluster = this.random.pick(this.history).api
-        if (this.isTrouble && this.random.chance(0.03)) look.cluster = undefined
+        const isSilent = this.isTrouble && (this.nowMs < this.silent.untilMs || this.random.chance(0.03))
+        if (!isSilent) return
+        look.cluster = undefined
+        look.silentMs = this.nowMs < this.silent.untilMs ? this.nowMs - this.silent.sinceMs : 0
       },
     ]
     const register = () => {
@@ -640,4 +650,6 @@ export class LeaveWorld {
 
 /** The kinds of worlds in turn. */
 export const worldOf = (World: typeof LeaveWorld, seed: number, readsRegisterFirst = false): LeaveWorld =>
-  new World(seed, { hasFailures: seed % 3 === 2, isHectic: seed % 3 === 1, readsRegisterFirst })
+  new World(seed, {
+    hasFailures: seed % 3 === 2, isHectic: seed % 3 === 1, isSilent: seed % 7 === 0, readsRegisterFirst,
+  })
