@@ -138,7 +138,9 @@ export class FailoverCluster implements FailoverPort {
       do {
         const page = await this.control.ask(FENCE_MS, (api) => api.listVolumes({ limit: VOLUMES_PAGE, after }))
         for (const volume of page.volumes) {
-          if (volume.attach.holders.some(({ node }) => node === holdfastNode)) holds.add(volume.id)
+          const isHeld = volume.attach.holders.some(({ node }) => node === holdfastNode)
+          // Who is elected anew has not read whose it is: nothing is concluded from that.
+          if (isHeld || volume.epoch === 0) holds.add(volume.id)
           hasStaleSessions ||= isStale(volume, holdfastNode)
         }
         after = page.next

@@ -31,7 +31,8 @@ export function verdictOf({ node: { storage }, silentMs, doesRenew, storageForMs
   const isSilent = silentMs >= SILENT_MS
   if (storage === 'down' && isSilent) return 'dead'
   if (storage === 'down' && doesRenew && storageForMs >= STORAGE_DOWN_MS) return 'dead-storage'
-  return storage === 'up' && doesRenew && !isSilent && storageForMs >= STEADY_MS ? 'well' : 'unclear'
+  // One that Holdfast does not know any more has nothing of ours, and is none of ours to keep pods from.
+  return storage !== 'down' && doesRenew && !isSilent && storageForMs >= STEADY_MS ? 'well' : 'unclear'
 }
 
 /** F1; undefined: go on. */

@@ -46,6 +46,8 @@ export class Failover {
   private readonly waiting = new Map<string, number>()
   private stopped: string | undefined = 'nothing was seen yet'
   private moved = 0
+  /** Of a job: a bug, which the next turn throws. */
+  private failure: { error: unknown } | undefined
 
   constructor(port: FailoverPort, isLeading: () => boolean) {
     this.port = port
@@ -62,8 +64,9 @@ export class Failover {
     }
   }
 
-  /** Looks, and begins what is to be done. Not twice at a time. */
+  /** Looks, and begins what is to be done. Not twice at a time. What it throws is a bug. */
   async turn(): Promise<void> {
+    if (this.failure !== undefined) throw this.failure.error
     const askedAtMs = this.port.nowMs()
     const read = await this.port.nodes()
     const nowMs = this.port.nowMs()
@@ -92,7 +95,10 @@ export class Failover {
 
   private begin(name: string, verdict: Exclude<Verdict, 'unclear'>): void {
     const job = verdict === 'well' ? this.clean(name) : this.empty(name, verdict)
-    this.jobs.set(name, job.finally(() => this.jobs.delete(name)))
+    const failed = (error: unknown): void => {
+      this.failure ??= { error }
+    }
+    this.jobs.set(name, job.catch(failed).finally(() => this.jobs.delete(name)))
   }
 
   /** The node as it is now, unless it is another thing by now, or nothing may be done. */

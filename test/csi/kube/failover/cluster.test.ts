@@ -193,7 +193,7 @@ t.test('what is asked of the API, and no more', async (t) => {
 })
 
 t.test('what Holdfast says of a node: what it holds, and sessions that are over', async (t) => {
-  const volume = (id: string, attach: Json, frontends: Json[]): Json => ({ id, attach, frontends })
+  const volume = (id: string, attach: Json, frontends: Json[], epoch = 1): Json => ({ id, epoch, attach, frontends })
   const session = (node: string, generation: number): Json => ({ node, session: 's', generation })
   const held = (generation: number): Json => ({ mode: 'single', generation, holders: [{ node: 'n1', generation }] })
   const open = { mode: 'open', generation: 2, holders: [] }
@@ -201,7 +201,9 @@ t.test('what Holdfast says of a node: what it holds, and sessions that are over'
   const calls = { listVolumes: async () => ({ volumes, next: '' }) } as unknown as Partial<ControlClient>
   const { port } = await cluster(t, {}, calls)
   t.same(await port.use('n1'), { ok: true, value: { holds: new Set(['a']), hasStaleSessions: false } })
-  volumes = [volume('c', held(4), [session('n2', 3)])]
+  const unread = volume('d', { mode: 'single', generation: 0, holders: [] }, [], 0)
+  volumes = [volume('c', held(4), [session('n2', 3)]), unread]
+  t.match(await port.use('n3'), { value: { holds: new Set(['d']) } }, 'what was not read is lost to nobody')
   t.match(await port.use('n2'), { value: { hasStaleSessions: true } })
   t.match(await port.use('n1'), { value: { hasStaleSessions: false } })
 })

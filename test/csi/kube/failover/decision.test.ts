@@ -33,6 +33,7 @@ t.test('what a node looks like', async (t) => {
     ['unclear', seen({ storageForMs: 19_000 }, { storage: 'down' })],
     ['unclear', seen({ doesRenew: false }, { storage: 'down' })],
     ['unclear', seen({ silentMs: 90_000 }, { storage: 'unknown' })],
+    ['well', seen({}, { storage: 'unknown' })],
   ]
   for (const [verdict, one] of rows) t.equal(verdictOf(one), verdict, JSON.stringify(one))
   const starting = [pod('data', { isStorageStarting: true })]

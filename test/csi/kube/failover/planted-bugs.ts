@@ -16,61 +16,65 @@ const bug = (name: string, breaks: string, [file, replace, by]: Change, seed = 1
   ({ name, breaks, file: `csi/kube/${file}`, replace, by, seed })
 
 export const PLANTED: readonly PlantedBug[] = [
-  bug('many dead nodes stop nothing', 'F1', ['failover-decision.ts', 'count > 1 && count * 3 >= of', 'count > of']),
+  bug('many dead nodes stop nothing', 'F1', [
+    'failover-decision.ts', 'count > 1 && count * 3 >= of', 'count > of',
+  ], 2),
   bug('silence goes on while nobody could see', 'F1', [
     'node-silence.ts', 'askedAtMs - this.lookedAtMs > BLIND_MS || nowMs - askedAtMs > BLIND_MS', 'false',
-  ]),
+  ], 72),
   bug('a node is emptied before it is tainted', 'F3', [
     'failover-decision.ts', 'if (!taints.some(isOurUnreachable)) {',
     'if (!taints.some(isOurUnreachable) && pods.length === 0) {',
-  ]),
-  bug('one volume of a pod is enough', 'F3', ['failover.ts', 'problems.every((problem)', 'problems.some((problem)']),
+  ], 2),
+  bug('one volume of a pod is enough', 'F3', [
+    'failover.ts', 'problems.every((problem)', 'problems.some((problem)',
+  ], 45),
   bug('a fence without an answer counts', 'F3', [
     'failover.ts', 'return problems.every((problem) => problem === undefined) ? pod : undefined', 'return pod',
-  ]),
+  ], 45),
   bug('pods that are opted out are moved', 'F2', [
     'failover-decision.ts', 'if (pod.isOptedOut || pod.isMirror) return false', 'if (pod.isMirror) return false',
-  ]),
+  ], 8),
   bug('a pod with a foreign volume is moved', 'F2', [
     'failover-decision.ts', '!pod.volumes.every(({ isOurs }) => isOurs)', '!pod.volumes.some(({ isOurs }) => isOurs)',
-  ]),
+  ], 5),
   bug('what nobody makes anew is moved', 'F2', [
     'failover-decision.ts', "return pod.isGoing || (pod.owner !== '' && ", "return pod.isGoing || (",
-  ]),
+  ], 5),
   bug('a volume is taken from a pod that stays', 'F2', [
     'failover-decision.ts', 'idsOf(pod).some((id) => kept.has(id))', 'idsOf(pod).some((id) => kept.has(pod.uid + id))',
-  ]),
+  ], 5),
   bug('out of service under pods that stay', 'F3', [
     'failover-decision.ts', 'if (toMove.length === 0 && holdBack.length === 0) {', 'if (toMove.length === 0) {',
-  ]),
+  ], 2),
   bug('out of service before pods are moved', 'F3', [
     'failover-decision.ts', 'if (toMove.length === 0 && holdBack.length === 0) {', 'if (holdBack.length === 0) {',
-  ]),
+  ], 5),
   bug('attachments go while pods use them', 'F3', [
     'failover-decision.ts', '!isGoing && !used.has(volumeId))', '!isGoing)',
-  ]),
+  ], 2),
   bug("a human's taint is taken for ours", 'F5', [
     'failover-facts.ts', '(isOutOfService(taint) && taint.value === OURS)', 'isOutOfService(taint)',
   ]),
   bug('a node is clean while it has stale sessions', 'F5', [
     'failover.ts', 'if (use.value.hasStaleSessions) return\n', '',
-  ]),
-  bug('a Lease that was only seen renews', 'F5', ['node-silence.ts', 'hasChanged: false', 'hasChanged: true']),
+  ], 94),
+  bug('a Lease that was only seen renews', 'F5', ['node-silence.ts', 'hasChanged: false', 'hasChanged: true'], 11),
   bug('what was fenced when its node came back is left', 'F5', [
     'failover.ts', 'if (lost.length > 0) return\n', '',
-  ]),
+  ], 8),
   bug('who uses a lost attachment is left', 'F5', [
     'failover.ts', 'for (const pod of usersOf(attachment.volumeId, pods)) await',
     'for (const pod of usersOf(attachment.uid, pods)) await',
-  ]),
+  ], 22),
   bug('pods go as fast as they can', 'F6', [
     'failover-pace.ts', 'return Math.max(0, (this.moved.get(name) ?? -Infinity) + MOVE_EVERY_MS - nowMs)', 'return 0',
-  ]),
+  ], 8),
   bug('all nodes at once', 'F6', [
     'failover-pace.ts', 'if (!isCounted && recent >= 1 + Math.floor(nodes / 10)) return false', '',
-  ]),
+  ], 4),
   bug('a job that ended is never begun again', 'liveness', [
-    'failover.ts', 'job.finally(() => this.jobs.delete(name))', 'job',
+    'failover.ts', 'job.catch(failed).finally(() => this.jobs.delete(name))', 'job',
   ]),
   bug('a fence that ended is under way for ever', 'liveness', [
     'failover.ts', '.finally(() => this.fencing.delete(key))', '',
