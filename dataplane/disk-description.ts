@@ -67,7 +67,7 @@ function openCopy({ copy, stored }: OpenCopy): CopyDescription {
     tail,
     generation: Math.max(attach.brokenGeneration, ...generations.map(([generation]) => generation)),
     incarnation: Math.max(0, ...generations.map(([, incarnation]) => incarnation)),
-    spec: { ...spec, sizeBytes },
+    spec: { ...spec, sizeBytes, durability: copy.isDurable ? 'durable' : 'writeback' },
     noted: decodeNoted(copy.volumeId, copy.noted),
   }
 }

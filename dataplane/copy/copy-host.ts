@@ -52,9 +52,9 @@ export const COPY_LIMITS: CopyLimits = {
 }
 
 /** What a copy was made as. */
-type CopyKind = Pick<OpenCopy['copy'], 'isDurable' | 'readCheck'>
+type CopyKind = Pick<OpenCopy['copy'], 'durability' | 'readCheck'>
 /** It is fenced, and shows nothing. */
-const UNREADABLE: CopyKind = { isDurable: true, readCheck: 'lease' }
+const UNREADABLE: CopyKind = { durability: 'durable', readCheck: 'lease' }
 
 export interface CopyHostOptions {
   self: WorkerAddress & { instance: string }
@@ -206,12 +206,12 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   #host(volumeId: string, kind: CopyKind, open: ConstructorParameters<typeof HostedCopy>[3]): HostedCopy {
     const { self, timing } = this.#o
-    const { isDurable, readCheck } = kind
+    const { durability, readCheck } = kind
     const { node, worker, instance } = self
     const { leaseMs, graceMs, evictAfterMs, retryMs, candidateStepMs } = timing
     const options: CopyOptions = {
       node, instance, volumeId, readCheck, leaseMs, graceMs, evictAfterMs, retryMs, candidateStepMs, ...this.#limits,
-      mode: isDurable ? 'durable' : 'writeback',
+      mode: durability,
     }
     const copy = new HostedCopy(options, worker, this, open)
     this.#copies.set(volumeId, copy)

@@ -9,14 +9,15 @@
 import { assert } from '../../engine/assert.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
 import type { Beacon } from '../../engine/replication/leases.ts'
-import type { BlockVersion } from '../../engine/replication/record.ts'
+import type { BlockVersion, ControlChange } from '../../engine/replication/record.ts'
 import { transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
 import { decodeValue, encodeValue } from './control-value.ts'
 import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
 import {
-  COPY_FRAME, DAMAGED_SINCE, FRONTEND_FRAME, LINK_FRAME, SHRINKS_SINCE, sinceVersion, transformsSince,
+  COPY_FRAME, DAMAGED_SINCE, DURABILITY_SINCE, FRONTEND_FRAME, LINK_FRAME, SHRINKS_SINCE, sinceVersion,
+  transformsSince,
 } from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
 import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
@@ -55,11 +56,14 @@ export const versionFor = (message: WireMessage): number =>
     transformsSince(transformsOf(message)),
     isNumbered(message) ? DAMAGED_SINCE : 1,
     hasShrinks(message) ? SHRINKS_SINCE : 1,
+    changes(message, 'durability') || saysDurability(message) ? DURABILITY_SINCE : 1,
   )
 
 /** The message as a connection of this version has it: less is said to a node of before. Undefined: it has none. */
 export function forVersion(message: WireMessage, version: number): WireMessage | undefined {
-  const said = version < DAMAGED_SINCE && isNumbered(message) ? unnumbered(message) : message
+  const said = version < DAMAGED_SINCE && isNumbered(message) ? unnumbered(message)
+    : version < DURABILITY_SINCE && saysDurability(message) ? withoutDurability(message)
+    : message
   return said === undefined || versionFor(said) > version ? undefined : said
 }
 
@@ -75,17 +79,23 @@ function unnumbered(message: Numbered): Numbered | undefined {
   return versions.length + missing.length === 0 ? undefined : { type: 'versions', epoch, versions, missing }
 }
 
-function hasShrinks(message: WireMessage): boolean {
-  switch (message.type) {
-    case 'append':
-    case 'log':
-    case 'reconcile':
-      return message.records.some((record) => record.kind === 'control' && record.change.operation === 'shrink')
-    case 'fill-start':
-      return message.sliceCount !== undefined
-    default:
-      return false
-  }
+type FillStart = Extract<PeerMessage, { type: 'fill-start' }>
+
+const saysDurability = (message: WireMessage): message is FillStart =>
+  message.type === 'fill-start' && message.durability !== undefined
+
+/** A node of before takes it from the descriptor when it opens the copy next; until it was newer none changed. */
+function withoutDurability({ durability: _, ...rest }: FillStart): FillStart {
+  return rest
+}
+
+const hasShrinks = (message: WireMessage): boolean =>
+  changes(message, 'shrink') || (message.type === 'fill-start' && message.sliceCount !== undefined)
+
+/** Whether one of its records is such a change of the volume. */
+function changes(message: WireMessage, operation: ControlChange['operation']): boolean {
+  if (message.type !== 'append' && message.type !== 'log' && message.type !== 'reconcile') return false
+  return message.records.some((record) => record.kind === 'control' && record.change.operation === operation)
 }
 
 /** All that were used for what is in it. */

@@ -94,9 +94,12 @@ const title = objectOf<SnapshotTitle>(
   { group: text64 },
 )
 
+const durability = oneOf('durable', 'writeback')
+
 export const changeShape = either(
   object({ operation: oneOf('epoch'), epochs }),
   object({ operation: oneOf('resize', 'shrink'), sizeBytes: count }),
+  object({ operation: oneOf('durability'), to: durability }),
   object({ operation: oneOf('snapshot'), id: text64 }, { title }),
   object({ operation: oneOf('snapshot-delete'), id: text64 }),
   object({ operation: oneOf('rollback'), to: text64 }, { kept: objectOf<NewSnapshot>({ id: text64 }, { title }) }),
@@ -164,7 +167,7 @@ export const MESSAGE_SHAPES: { readonly [T in Exclude<WireMessage['type'], HandL
       forgottenSeq: seq,
       isWhole: isFlag,
     },
-    { sliceCount: u32 },
+    { sliceCount: u32, durability },
   ),
   'fill-started': of<'fill-started'>({ fill: count }, {}),
   filled: of<'filled'>({ fill: count, number: count }, {}),

@@ -26,6 +26,8 @@ export const FEATURES_INCOMPATIBLE = {
   largerSnapshots: 16,
   /** Blobs may be marks of what was lost (2.3). */
   lostMarks: 32,
+  /** Records may change the durability of a copy (FORMAT.md section 7). */
+  durabilityChanges: 64,
 } as const
 /** Bits this version understands. */
 export const FEATURES_INCOMPATIBLE_KNOWN = Object.values(FEATURES_INCOMPATIBLE).reduce((bits, bit) => bits | bit, 0)

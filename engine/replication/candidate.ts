@@ -13,8 +13,8 @@ import { leave } from './grace.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
-/** Written without sync and the machine booted since: something acknowledged may be gone. */
-export const mayLack = ({ options, isWhole }: CopyState): boolean => options.mode === 'writeback' && !isWhole
+/** Written without sync, and the machine booted since: something acknowledged may be gone. */
+export const mayLack = ({ isWhole }: CopyState): boolean => !isWhole
 
 /** When this replica may stand, if nothing is heard until then. Seldom two at once, the doubtful ones last. */
 function standAtMs({ options, grace, config, fruitlessTerms }: CopyState, isDoubtful: boolean): number {

@@ -265,7 +265,8 @@ export function depose(turn: Turn, by: Promised): void {
   forgetUpTo(log.window, log.appliedSeq)
   for (const window of state.windows) window.ordered = noNumbered()
   const { handingOver } = primary
-  const tokens = [...primary.commands.values(), ...primary.changes.map(({ token }) => token)]
+  const ordered = primary.changes.filter(({ order }) => order === undefined)
+  const tokens = [...primary.commands.values(), ...ordered.map(({ token }) => token)]
   if (handingOver?.isTold === false) {
     // Its successor may speak before our own change is answered.
     const isDone = handingOver.isReleased && by.primary === handingOver.to
@@ -275,6 +276,11 @@ export function depose(turn: Turn, by: Promised): void {
   if (primary.shrinking !== undefined) {
     const why = 'it ceased to lead before it had judged that'
     port.commandEnded(primary.shrinking.token, { ok: false, code: 'not-primary', why })
+  }
+  for (const { token, order } of primary.changes) {
+    if (order === undefined) continue
+    const why = 'it ceased to lead before everything was synced'
+    port.commandEnded(token, { ok: false, code: 'not-primary', why })
   }
   for (const token of tokens) {
     port.commandEnded(token, { ok: false, code: 'lost', why: `node ${by.primary} leads epoch ${by.epoch}` })

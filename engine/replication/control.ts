@@ -1,5 +1,5 @@
 /**
- * What an operator asks of the volume (SPEC 2.2, W7 to W9, S7): changes take their place among the writes as control
+ * What an operator asks of the volume (SPEC 2.2, W7 to W10, S7): changes take their place among the writes as control
  * records, the same on every copy (I21), and end when they are committed; a hand-over changes the configuration.
  */
 import { sendToAll } from './primary.ts'
@@ -7,6 +7,7 @@ import { advance } from './commit.ts'
 import { readConfig } from './configuration-change.ts'
 import { appendRecord } from './copy-log.ts'
 import type { ChangeCommand, CommandResult, CopyEvent } from './copy-port.ts'
+import { syncBefore } from './flush.ts'
 import { beginHandOver } from './hand-over.ts'
 import { endHold, holdRefusal, isAsExpected, onHold } from './hold.ts'
 import { noteNewer } from './narrow-writes.ts'
@@ -31,6 +32,7 @@ export function onCommand(turn: Turn, { token, command }: Extract<CopyEvent, { t
   if (refusal !== undefined) return port.commandEnded(token, refusal)
   const { change } = command
   if (change.operation === 'shrink') judgeShrink(turn, primary, token, change.sizeBytes)
+  else if (change.operation === 'durability' && change.to === 'durable') syncBefore(turn, token, command)
   else orderChange(turn, primary, token, command)
 }
 
@@ -56,7 +58,7 @@ export function orderChange(
 }
 
 /** Names of snapshots are checked where they are known, before the command comes here. */
-function refusalOf(turn: Turn, primary: PrimaryState, command: ChangeCommand): Refusal | undefined {
+export function refusalOf(turn: Turn, primary: PrimaryState, command: ChangeCommand): Refusal | undefined {
   const { change, expected, unusedSince, hold } = command
   if (!isAsExpected(primary, expected)) {
     return { ok: false, code: 'superseded', why: 'another change of the volume came first' }
@@ -84,6 +86,7 @@ function refusalOf(turn: Turn, primary: PrimaryState, command: ChangeCommand): R
     }
     case 'snapshot-delete':
       return snapshotRefusal(turn, primary, change.id)
+    case 'durability':
     case 'snapshot':
     case 'delete':
       return undefined

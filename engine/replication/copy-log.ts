@@ -13,7 +13,7 @@ import type { RecordId } from './record-id.ts'
 import type { ReplicatedRecord } from './record.ts'
 import { cutWindow, forgetUpTo, pushRecord, recordAt } from './record-window.ts'
 import { encodeWindows, noteApplied } from './session-window.ts'
-import { nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
+import { durabilityAt, nextToken, noteDurability, slicesOf, wholeBootNow } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import type { Turn } from './turn.ts'
 
@@ -21,7 +21,8 @@ export const tailOf = ({ log }: CopyState): RecordId => tailId(log)
 
 export const idAt = ({ log }: CopyState, seq: number): RecordId => ({ epoch: epochAt(log.epochs, seq), seq })
 
-export function appendRecord({ state, port }: Turn, record: ReplicatedRecord): void {
+export function appendRecord(turn: Turn, record: ReplicatedRecord): void {
+  const { state, port } = turn
   const { log } = state
   assert(record.seq === log.tail + 1, 'I5: a record follows the tail')
   const last = log.epochs.at(-1)
@@ -34,23 +35,34 @@ export function appendRecord({ state, port }: Turn, record: ReplicatedRecord): v
   } else {
     assert(last !== undefined && last[0] === record.epoch, 'I5: a record is of the last epoch of its log')
   }
+  const change = record.kind === 'control' && record.change.operation === 'durability' ? record.change : undefined
+  // Durable in order: nothing is acknowledged unsynced before it is known of which boot that is.
+  if (change?.to === 'writeback') keepWhole(turn)
   pushRecord(log.window, record)
+  noteDurability(log.durabilities, record)
   log.tail = record.seq
   port.store.append(record)
+  // W10: it counts when it is durable, in either durability.
+  if (change !== undefined) port.store.sync()
 }
 
 /** Forget what was accepted above this seq. The epoch record that follows makes it durable. */
-export function cutBack({ state, port }: Turn, seq: number): void {
+export function cutBack(turn: Turn, seq: number): void {
+  const { state, port } = turn
   const { log } = state
   if (seq >= log.tail) return
   assert(seq >= log.commitSeq, 'I10: what is committed is not cut back')
+  const before = durabilityAt(state, log.tail)
   cutWindow(log.window, seq)
   log.tail = seq
   log.epochs = log.epochs.filter(([, firstSeq]) => firstSeq <= seq)
   log.writtenSeq = Math.min(log.writtenSeq, seq)
   log.durableSeq = Math.min(log.durableSeq, seq)
   log.drops++
+  log.durabilities = log.durabilities.filter((change) => change.seq <= seq)
   port.store.dropAbove(seq)
+  // It is cut durably by the epoch record that follows, and nothing counts before that (W10).
+  if (before === 'durable' && durabilityAt(state, seq) === 'writeback') keepWhole(turn)
 }
 
 /** Whether the store's report changed anything. */
@@ -100,6 +112,10 @@ function applyControl(turn: Turn, record: Extract<ReplicatedRecord, { kind: 'con
       // Slices keep their places: a snapshot may show something there.
       state.sliceCount = Math.max(state.sliceCount, slicesOf(state))
       return
+    case 'durability':
+      state.durability = change.to
+      state.log.durabilities.shift()
+      return
     case 'rollback':
       // Which seq it goes back to is the store's business; that there was one decides whether a delta is complete.
       state.rollbacks.push([0, seq])
@@ -116,10 +132,21 @@ function applyControl(turn: Turn, record: Extract<ReplicatedRecord, { kind: 'con
 }
 
 /** Nothing that was acknowledged is missing any more, whatever a boot took away. */
-export function becomeWhole({ state, port }: Turn): void {
+export function becomeWhole(turn: Turn): void {
+  const { state } = turn
   if (state.isWhole) return
   state.isWhole = true
+  if (durabilityAt(state, state.log.tail) === 'writeback') keepWhole(turn)
+}
+
+/** W10: everything up to a change to durable is here, and it is as durable as that. */
+export function noteDurable(turn: Turn): void {
+  const { state } = turn
+  if (!state.isWhole && durabilityAt(state, state.log.durableSeq) === 'durable') becomeWhole(turn)
+}
+
+function keepWhole({ state, port }: Turn): void {
   const token = nextToken(state)
   state.kept.set(token, { type: 'nothing' })
-  port.store.keep(token, wholeBootOf(state))
+  port.store.keep(token, wholeBootNow(state))
 }

@@ -9,7 +9,7 @@ import type { VolumeConfig, NodeId } from './configuration.ts'
 import type { CopyStore, StoredCopy, StoreEvent } from './copy-store.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import type { RecordId } from './record-id.ts'
-import type { ControlChange } from './record.ts'
+import type { ControlChange, Durability } from './record.ts'
 
 /** A value of the cluster store with its opaque version. */
 export interface VersionedConfig {
@@ -101,7 +101,8 @@ export interface CopyOptions {
   node: NodeId
   instance: string
   volumeId: string
-  mode: 'durable' | 'writeback'
+  /** As its store had applied it when it was opened; records change it (W10). */
+  mode: Durability
   readCheck: 'lease' | 'confirm'
   leaseMs: number
   graceMs: number

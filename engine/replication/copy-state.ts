@@ -13,7 +13,7 @@ import type { CopyOptions, VersionedConfig } from './copy-port.ts'
 import type { Consistency, CopyFacts, KeptMarks, StoredCopy } from './copy-store.ts'
 import type { PeerMessage } from './messages.ts'
 import type { PrimaryState } from './primary-state.ts'
-import type { VersionId } from './record.ts'
+import type { Durability, ReplicatedRecord, VersionId } from './record.ts'
 import type { DamagedVersion } from './repair.ts'
 import { emptyWindow, lastSeqOf, pushRecord } from './record-window.ts'
 import type { RecordWindow } from './record-window.ts'
@@ -51,6 +51,8 @@ export interface CopyLog {
   toldCommitSeq: number
   /** Records above what every copy that needs them has. */
   window: RecordWindow
+  /** Changes of the durability above the applied seq, in order (W10). */
+  durabilities: Array<{ seq: number; to: Durability }>
   /** Calls of `dropAbove` and `startFill`: what the store reported before the last one is not believed. */
   drops: number
 }
@@ -116,6 +118,8 @@ export interface FillTarget {
 
 export interface CopyState {
   options: CopyOptions
+  /** As of the applied seq; of what is accepted behind that `durabilityAt` tells. */
+  durability: Durability
   role: Role
   isRecovered: boolean
   fencedBecause: string | undefined
@@ -124,7 +128,7 @@ export interface CopyState {
   baseSeq: number
   /** Of the machine. */
   boot: string
-  /** It has all that it acknowledged; in mode `writeback` a boot takes that away until a log is chosen and served. */
+  /** It has all that it acknowledged; in `writeback` a boot takes that away until a log is chosen and served (2.2). */
   isWhole: boolean
   /** The last epoch of its log when the process began: what came later was chosen since. */
   epochAtStart: number
@@ -186,6 +190,7 @@ const NO_MARKS: KeptMarks = { ids: [], isMore: false }
 export function createCopy(options: CopyOptions): CopyState {
   return {
     options,
+    durability: options.mode,
     role: 'starting',
     isRecovered: false,
     fencedBecause: undefined,
@@ -210,6 +215,7 @@ export function createCopy(options: CopyOptions): CopyState {
       appliedSeq: 0,
       toldCommitSeq: 0,
       window: emptyWindow(1),
+      durabilities: [],
       drops: 0,
     },
     isFollowing: false,
@@ -261,9 +267,7 @@ export function takeStored(state: CopyState, stored: StoredCopy): void {
   state.baseSeq = stored.baseSeq ?? 0
   state.boot = stored.boot
   state.epochAtStart = stored.epochs.at(-1)?.[0] ?? 0
-  // It is not the boot of the last write that counts: a process may have written since without knowing what is gone.
-  const isFresh = facts.promise.epoch === 0 && tail === state.baseSeq
-  state.isWhole = state.options.mode === 'durable' || isFresh || facts.wholeBoot === stored.boot
+  state.durability = stored.durability ?? state.options.mode
   state.lostSlices = [...stored.lostSlices]
   state.promise = state.durablePromise = facts.promise
   state.attach = state.durableAttach = facts.attach
@@ -276,7 +280,11 @@ export function takeStored(state: CopyState, stored: StoredCopy): void {
   state.sizeBytes = stored.sizeBytes ?? stored.sliceCount * state.sliceBlocks * BLOCK_BYTES
   state.windows = decodeWindows(stored.windows)
   const window = emptyWindow(appliedSeq + 1)
-  for (const record of stored.unapplied) pushRecord(window, record)
+  const durabilities: CopyLog['durabilities'] = []
+  for (const record of stored.unapplied) {
+    pushRecord(window, record)
+    noteDurability(durabilities, record)
+  }
   Object.assign(state.log, {
     epochs: [...stored.epochs],
     tail,
@@ -286,16 +294,40 @@ export function takeStored(state: CopyState, stored: StoredCopy): void {
     appliedSeq,
     toldCommitSeq: appliedSeq,
     window,
+    durabilities,
   })
+  // It is not the boot of the last write that counts: a process may have written since without knowing what is gone.
+  // Behind a change to durable nothing was acknowledged that is not here (W10).
+  const isFresh = facts.promise.epoch === 0 && tail === state.baseSeq
+  state.isWhole = durabilityAt(state, tail) === 'durable' || isFresh || facts.wholeBoot === stored.boot
   assert(lastSeqOf(window) === tail, 'I5: what was accepted reaches from the applied seq to the tail')
 }
 
 export const slicesOf = ({ sizeBytes, sliceBlocks }: CopyState): number =>
   Math.max(1, Math.ceil(sizeBytes / BLOCK_BYTES / sliceBlocks))
 
-/** What this copy has stored in the sense of its mode (SPEC W3). */
-export const progressOf = ({ options, log }: CopyState): number =>
-  options.mode === 'durable' ? log.durableSeq : log.writtenSeq
+/** Which durability a record right behind this seq has, of what is accepted; not below the applied seq. */
+export function durabilityAt({ durability, log: { durabilities } }: CopyState, seq: number): Durability {
+  let last = durability
+  for (const change of durabilities) if (change.seq <= seq) last = change.to
+  return last
+}
+
+export function noteDurability(durabilities: CopyLog['durabilities'], record: ReplicatedRecord): void {
+  if (record.kind !== 'control' || record.change.operation !== 'durability') return
+  durabilities.push({ seq: record.seq, to: record.change.to })
+}
+
+/**
+ * What this copy has stored in the sense of its durability (SPEC W3). A change of it counts when it is durable, and so
+ * is everything before it (W10).
+ */
+export function progressOf(state: CopyState): number {
+  const { durabilities, durableSeq, writtenSeq } = state.log
+  if (durabilityAt(state, durableSeq) === 'durable') return durableSeq
+  for (const { seq } of durabilities) if (seq > durableSeq) return Math.min(writtenSeq, seq - 1)
+  return writtenSeq
+}
 
 /** What this copy knows as committed, applied or not: also what it is whole only with since it was filled. */
 export const knownCommitSeq = ({ log, consistency }: CopyState): number =>
@@ -303,9 +335,12 @@ export const knownCommitSeq = ({ log, consistency }: CopyState): number =>
 
 export const leads = (role: Role): boolean => role === 'primary' || role === 'reconciling' || role === 'handing-over'
 
-/** Whether it is whole, as a fact that outlives this process. */
-export const wholeBootOf = ({ options, isWhole, boot }: CopyState): Pick<CopyFacts, 'wholeBoot'> =>
-  options.mode === 'writeback' ? { wholeBoot: isWhole ? boot : '' } : {}
+/** Whether it is whole, as a fact that outlives this process; in `durable` nothing has to be known of that. */
+export const wholeBootOf = (state: CopyState): Pick<CopyFacts, 'wholeBoot'> =>
+  durabilityAt(state, state.log.tail) === 'writeback' ? wholeBootNow(state) : {}
+
+export const wholeBootNow = ({ isWhole, boot }: CopyState): Pick<CopyFacts, 'wholeBoot'> =>
+  ({ wholeBoot: isWhole ? boot : '' })
 
 export const nextToken = (state: CopyState): number => state.nextToken++
 

@@ -7,7 +7,7 @@
  * What was accepted (`append`) but not applied survives a restart beside the map, and is not cleaned away.
  */
 import type { OpenedSnapshot, SnapshotPlace } from './messages.ts'
-import type { BlockVersion, DamagedId, ReplicatedRecord, VersionId } from './record.ts'
+import type { BlockVersion, DamagedId, Durability, ReplicatedRecord, VersionId } from './record.ts'
 import type { EpochHistory } from './record-id.ts'
 import type { SessionFence } from './session-fence.ts'
 
@@ -54,6 +54,8 @@ export interface StoredCopy {
   appliedSeq: number
   /** Records above `appliedSeq`, in order of seq up to `tail`. */
   unapplied: ReplicatedRecord[]
+  /** As of `appliedSeq` (W10); unset: of the options. */
+  durability?: Durability
   /** Of the machine, now. */
   boot: string
   forgottenSeq: number
@@ -84,7 +86,7 @@ export interface ScanRange {
 export interface CopyStore {
   /**
    * Accept a record behind the last one. Later: `stored`. An epoch record makes what was accepted at or above its
-   * seq under older epochs void.
+   * seq under older epochs void. Behind a change to `durable` records become durable without `sync` (W10).
    */
   append(record: ReplicatedRecord): void
   /** Forget what was accepted above this seq and is not applied (the epoch record that follows makes it durable). */
@@ -93,7 +95,7 @@ export interface CopyStore {
   apply(seq: number, windows: unknown): void
   /** Make facts durable, replacing those named. Later: `kept` with this token. */
   keep(token: number, facts: Partial<CopyFacts>): void
-  /** Make everything written so far durable (mode `writeback`). Later: `stored` with a durableSeq. */
+  /** Make everything accepted so far durable (`writeback`). Later: `stored` with a durableSeq. */
   sync(): void
   /** Read committed blocks of the head. Later: `read-ended`. */
   read(token: number, lba: number, blockCount: number): void

@@ -23,7 +23,7 @@ import {
 import type { NodeId } from './configuration.ts'
 import { onCommand } from './control.ts'
 import type { CopyEvent, CopyPort } from './copy-port.ts'
-import { noteStored } from './copy-log.ts'
+import { noteDurable, noteStored } from './copy-log.ts'
 import { leads, takeStored } from './copy-state.ts'
 import type { CopyState, KeptPurpose } from './copy-state.ts'
 import { onFilled, onFillEnded, onFillStarted, onScanned, tickFills } from './fill-source.ts'
@@ -248,6 +248,7 @@ function onRecovered(turn: Turn, { stored }: Extract<CopyEvent, { type: 'recover
 function onOwnStored(turn: Turn, event: Extract<CopyEvent, { type: 'stored' }>): void {
   const { state } = turn
   if (!noteStored(state, event)) return
+  noteDurable(turn)
   noteOwnProgress(turn)
   if (state.role === 'reconciling') progressReconcile(turn)
   else if (state.primary !== undefined) advance(turn)

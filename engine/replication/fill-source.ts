@@ -75,6 +75,7 @@ export function considerFill(turn: Turn, peer: Peer, report: CopyReport): void {
     attach: state.attach,
     forgottenSeq: forgottenUpTo(state),
     isWhole: state.isWhole,
+    durability: state.durability,
   }
   peer.isFollowing = false
   if (!state.config!.config.inSync.includes(peer.node)) peer.failure = undefined

@@ -9,7 +9,7 @@
 import { assert } from '../assert.ts'
 import { follow, readConfig, sayReleased } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
-import { knownCommitSeq, leads, nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
+import { durabilityAt, knownCommitSeq, leads, nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
 import type { CopyState, FillTarget, KeptPurpose } from './copy-state.ts'
 import { fillPatienceMs } from './fill-source.ts'
 import type { PeerMessage } from './messages.ts'
@@ -99,6 +99,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   state.consistency = { state: 'filling', target, slices: [...slices] }
   state.isFollowing = false
   state.isWhole = message.isWhole
+  state.durability = message.durability ?? state.durability
   state.windows = decodeWindows(message.windows)
   const formerCount = state.sliceCount
   state.sizeBytes = message.sizeBytes
@@ -115,6 +116,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
     appliedSeq: target,
     toldCommitSeq: target,
     window: emptyWindow(target + 1),
+    durabilities: [],
     drops: log.drops + 1,
   })
   state.forgottenSeq = Math.max(state.forgottenSeq, message.forgottenSeq)
@@ -214,9 +216,10 @@ export function finishSlices(turn: Turn): void {
 }
 
 /** Whether all records up to this seq are durable. Those that are written become so. */
-function isDurable({ state: { log, options }, port }: Turn, seq: number): boolean {
+function isDurable({ state, port }: Turn, seq: number): boolean {
+  const { log } = state
   if (log.durableSeq >= seq) return true
-  if (log.writtenSeq >= seq && options.mode === 'writeback') port.store.sync()
+  if (log.writtenSeq >= seq && durabilityAt(state, log.tail) === 'writeback') port.store.sync()
   return false
 }
 

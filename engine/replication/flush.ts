@@ -1,14 +1,17 @@
 /**
- * FLUSH and FUA (SPEC S6). Mode `durable`: what was answered is durable on the whole set, there is nothing to do. Mode
- * `writeback`: a flush is answered when every required copy, the primary included, reports everything answered before
- * it as durable; a FUA write the same for its own seq. What others answer who took our place a flush has to cover, too:
- * it waits as a read does until it is certain that there is nobody.
+ * FLUSH and FUA (SPEC S6). Where all that was answered stands behind a change to `durable`, it is durable on the whole
+ * set. In `writeback` a flush is answered when every required copy, the primary included, reports everything answered
+ * before it as durable; a FUA write the same for its own seq. What others answer who took our place a flush has to
+ * cover, too, and they may have changed the durability (W10): in both it waits as a read does until it is certain that
+ * there is nobody.
  *
  * I13: FLUSH answered -> all earlier answered writes durable on the whole set.
  */
 import { assert } from '../assert.ts'
 import { requiredPeers } from './commit.ts'
+import { orderChange, refusalOf } from './control.ts'
 import type { NodeId } from './configuration.ts'
+import type { ChangeCommand } from './copy-port.ts'
 import { noteOwing } from './own-disk.ts'
 import type { FlushWait, PrimaryState } from './primary-state.ts'
 import type { RequestId } from './record.ts'
@@ -18,15 +21,15 @@ import type { Turn } from './turn.ts'
 
 export function onFlush(turn: Turn, from: NodeId, id: RequestId): void {
   const { state } = turn
-  const { log, options } = state
+  const { durability, log } = state
   const seq = log.commitSeq
-  assert(options.mode !== 'durable' || log.durableSeq >= seq, 'I13: what was answered is durable')
-  if (options.mode === 'durable') return answer(turn, from, id, DONE)
+  assert(durability !== 'durable' || log.durableSeq >= seq, 'I13: what was answered is durable')
   whenLed(turn, { from, id, lba: 0, blockCount: 0, flushSeq: seq })
 }
 
 /** Answered when everything up to this seq is durable everywhere. */
 export function awaitSync(turn: Turn, wait: FlushWait): void {
+  if (durableEverywhere(turn) >= wait.seq) return answer(turn, wait.from, wait.id, DONE)
   turn.state.primary!.flushes.push(wait)
   askForSync(turn, wait.seq)
   releaseFlushes(turn)
@@ -34,8 +37,8 @@ export function awaitSync(turn: Turn, wait: FlushWait): void {
 
 /** A write that took effect is asked for again. With FUA it may still wait for being durable. */
 export function answerAgain(turn: Turn, from: NodeId, id: RequestId, fua: boolean): void {
-  const { primary, log, options } = turn.state
-  if (!fua || options.mode === 'durable') return answer(turn, from, id, DONE)
+  const { primary, log, durability } = turn.state
+  if (!fua || durability === 'durable') return answer(turn, from, id, DONE)
   const isWaiting = primary!.flushes.some(
     (wait) =>
       wait.id.request === id.request &&
@@ -87,10 +90,11 @@ export function releaseFlushes(turn: Turn): void {
   const { primary } = turn.state
   if (primary === undefined || primary.flushes.length + primary.changes.length === 0) return
   const seq = durableEverywhere(turn)
-  for (const change of primary.changes) {
-    if (change.seq <= seq) turn.port.commandEnded(change.token, { ok: true, seq: change.seq })
+  const changes = primary.changes.filter((change) => change.seq <= seq)
+  if (changes.length > 0) primary.changes = primary.changes.filter((change) => change.seq > seq)
+  for (const { token, seq: at, order } of changes) {
+    if (order === undefined) turn.port.commandEnded(token, { ok: true, seq: at })
   }
-  if (primary.changes.length > 0) primary.changes = primary.changes.filter((change) => change.seq > seq)
   const still = primary.flushes.filter((wait) => wait.seq > seq)
   if (still.length < primary.flushes.length) {
     for (const wait of primary.flushes) {
@@ -100,6 +104,29 @@ export function releaseFlushes(turn: Turn): void {
   }
   const highest = highestWaiting(primary)
   if (highest > primary.syncAskedSeq) askForSync(turn, highest)
+  for (const { token, order } of changes) if (order !== undefined) orderSynced(turn, token, order)
+}
+
+/**
+ * A change to `durable` (W10): first everything is synced everywhere that was answered until now, for nothing is
+ * answered between the order and the time when all before it is durable.
+ */
+export function syncBefore(turn: Turn, token: number, order: ChangeCommand): void {
+  const { log, primary } = turn.state
+  primary!.changes.push({ seq: log.commitSeq, token, order })
+  releaseFlushes(turn)
+}
+
+function orderSynced(turn: Turn, token: number, order: ChangeCommand): void {
+  const { state, port } = turn
+  const { primary } = state
+  if (primary === undefined || state.role !== 'primary') {
+    const why = 'it ceased to order changes before everything was synced'
+    return port.commandEnded(token, { ok: false, code: 'not-primary', why })
+  }
+  const refusal = refusalOf(turn, primary, order)
+  if (refusal === undefined) orderChange(turn, primary, token, order)
+  else port.commandEnded(token, refusal)
 }
 
 /** Lost `sync` messages are sent again. */

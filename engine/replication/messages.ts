@@ -5,7 +5,7 @@
 import type { Consistency } from './copy-store.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { EpochHistory, RecordId } from './record-id.ts'
-import type { BlockVersion, ReplicatedRecord, RequestId, Session, VersionId } from './record.ts'
+import type { BlockVersion, Durability, ReplicatedRecord, RequestId, Session, VersionId } from './record.ts'
 import type { SessionFence } from './session-fence.ts'
 
 export interface Envelope {
@@ -69,6 +69,8 @@ export type PeerMessage =
       forgottenSeq: number
       /** Of the source: what it lacks the filled one lacks too. */
       isWhole: boolean
+      /** As of the target (W10); unset by a node of before: that with which the copy was made. */
+      durability?: Durability
     }
   | { type: 'fill-started'; epoch: number; fill: number }
   /** `appliedSeq`: of the source, with slices that are done. What is overwritten up to there it has not sent. */

@@ -123,7 +123,6 @@ function meet({ state }: Turn, primary: PrimaryState, peer: Peer, instance: stri
 function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport): void {
   const { state, nowMs } = turn
   const fork = forkOf(report, state.log)
-  const lostPower = state.options.mode === 'writeback' && !report.isWhole
   // What it accepted since it is back is not what it acknowledged, nor stored yet.
   const storedSeq = Math.min(fork, report.durableSeq)
   peer.fillId = 0
@@ -131,7 +130,7 @@ function greet(turn: Turn, primary: PrimaryState, peer: Peer, report: CopyReport
   if (
     storedSeq < peer.storedSeq ||
     report.consistency.state !== 'consistent' ||
-    lostPower ||
+    !report.isWhole ||
     report.lostSlices.length > 0
   ) {
     peer.isFollowing = false

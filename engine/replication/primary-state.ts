@@ -3,6 +3,7 @@
  * answer. All of it is forgotten when it is deposed (SPEC C6); frontends send again what was not answered.
  */
 import type { NodeId } from './configuration.ts'
+import type { ChangeCommand } from './copy-port.ts'
 import type { Hold } from './hold.ts'
 import type { RecordId } from './record-id.ts'
 import type { BlockRun, BlockVersion, RequestId, Session, VersionId } from './record.ts'
@@ -189,6 +190,8 @@ export interface EdgeCheck {
 export interface CommandWait {
   seq: number
   token: number
+  /** It is ordered only when everything up to the seq is durable everywhere (W10). */
+  order?: ChangeCommand
 }
 
 export interface FlushWait {
@@ -255,7 +258,7 @@ export interface PrimaryState {
   syncAskedSeq: number
   /** Since when our own store owes something, without any progress. */
   owedSinceMs: number | undefined
-  /** FUA writes under way in mode `writeback`, by seq. */
+  /** FUA writes under way that were ordered in `writeback`, by seq. */
   fua: Map<number, FlushWait>
   /** Of snapshots. Before `usesKnownAtMs` there may be others that are in use (N4). */
   uses: SnapshotUse[]

@@ -17,6 +17,7 @@ import { appendRecord, idAt } from './copy-log.ts'
 import { advance } from './commit.ts'
 import { depose } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
+import { durabilityAt } from './copy-state.ts'
 import { answerAgain, onFlush, waitForFua } from './flush.ts'
 import { isHeld } from './hold.ts'
 import type { FrontendMessage, FrontendOperation, PeerMessage } from './messages.ts'
@@ -195,7 +196,7 @@ export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: Reque
     operation.type === 'write'
       ? { epoch, seq, request, kind: 'write', lba, blockCount, payload: operation.payload }
       : { epoch, seq, request, kind: operation.type, lba, blockCount }
-  if (operation.fua && state.options.mode === 'writeback') waitForFua(primary, { seq: record.seq, from, id })
+  if (operation.fua && durabilityAt(state, state.log.tail) === 'writeback') waitForFua(primary, { seq, from, id })
   if (primary.edges.size > 0) noteNewer(primary, record)
   if (primary.shrinking !== undefined) noteBeyond(primary.shrinking, record)
   appendRecord(turn, record)

@@ -33,12 +33,17 @@ export interface NewSnapshot {
   title?: SnapshotTitle
 }
 
+/** When a record counts as stored on a copy: when it is on stable storage there, or when it is written. */
+export type Durability = 'durable' | 'writeback'
+
 /** What a control record does to the volume; the same on every copy. */
 export type ControlChange =
   | { operation: 'epoch'; epochs: EpochHistory }
   | { operation: 'resize'; sizeBytes: number }
   /** To less: ordered only where nothing lives beyond (W9). */
   | { operation: 'shrink'; sizeBytes: number }
+  /** What is answered behind it (W10). */
+  | { operation: 'durability'; to: Durability }
   | ({ operation: 'snapshot' } & NewSnapshot)
   | { operation: 'snapshot-delete'; id: string }
   /** `kept`: a snapshot of the record before this one, of what is rolled away. */

@@ -115,21 +115,17 @@ export class CopyAppends {
       payload = [blobs.bytes]
     }
     const units = record.kind === 'write' ? payload[0]!.length / UNIT_BYTES : 0
-    this.appendTo(accepted, target, header, payload, units, copy.isDurable)
+    this.appendTo(accepted, target, header, payload, units, accepted.isDurable)
   }
 
   writeChange(accepted: Accepted, epoch: number, change: ControlChange): void {
-    const { bodies, queue, targets } = this.copy
-    const ended = (): void => {
-      // Everything before it in each log is durable with it.
-      if (accepted.left === 0 && !accepted.dropped && accepted.seq > queue.durableSeq) queue.durableSeq = accepted.seq
-    }
+    const { bodies, targets } = this.copy
     if (change.operation === 'epoch') bodies.loggedEpochs = change.epochs
     const body = bodies.body({ change })
     bodies.install(bodies.now)
     const id = { epoch, seq: accepted.seq }
     bodies.write(OPERATION_OF[change.operation], id, bodies.list.stored(body), targets, (target, header, payload) => {
-      this.appendTo(accepted, target, header, payload, payload[0]!.length / 64, true, ended)
+      this.appendTo(accepted, target, header, payload, payload[0]!.length / 64, true)
     })
   }
 
@@ -140,7 +136,6 @@ export class CopyAppends {
     payload: Uint8Array[],
     payloadUnits: number,
     durable: boolean,
-    ended?: () => void,
   ): void {
     const { stream, map } = target
     const { queue, bodies } = this.copy
@@ -160,7 +155,6 @@ export class CopyAppends {
       if (record.kind === RECORD_KIND.control) bodies.written(target, append)
       map.copy!.waiting.add(waiting)
       if (accepted.dropped) queue.drop(accepted, place)
-      ended?.()
       queue.advance()
     })
   }

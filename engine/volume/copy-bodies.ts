@@ -109,7 +109,7 @@ export class CopyBodies {
    * durably; then a body says what was applied at the last sync of all.
    */
   get mayClaim(): boolean {
-    return this.copy.isDurable || this.copy.targets.length === 1
+    return this.copy.durability === 'durable' || this.copy.targets.length === 1
   }
 
   private inForce(): CopyDescriptor {

@@ -59,11 +59,11 @@ export class CopyFilling {
     const { fork, target } = start
     queue.drops++
     queue.forgetAbove(Math.max(fork, queue.baseSeq))
-    const { epochs } = start.descriptor as ReplicatedDescriptor
+    const { epochs, spec } = start.descriptor as ReplicatedDescriptor
     const adopted = epochs.filter(([, firstSeq]) => firstSeq <= target)
     bodies.fillsPending++
     // What is left is committed: it is applied before its slices count as whole up to the fork.
-    const rest = queue.restartAt(target, adopted)
+    const rest = queue.restartAt(target, adopted, spec.durability === 'durable')
     const restHeld = appends.takeHeld()
     this.outstanding = 0
     this.filledWaiters = []
@@ -112,7 +112,8 @@ export class CopyFilling {
       look()
     })
     // What it says is applied has to be durable on all disks before it is on one.
-    if (!bodies.mayClaim && !(yield* until<boolean>((resume) => bodies.syncAll(resume)))) return false
+    const isSynced = bodies.mayClaim && (targets.length === 1 || rest.every(({ isDurable }) => isDurable))
+    if (!isSynced && !(yield* until<boolean>((resume) => bodies.syncAll(resume)))) return false
     const { spec, snapshots, rollbacks, deleted } = start.descriptor as ReplicatedDescriptor
     // What was noted of another copy is not of this one.
     if (start.identity !== undefined && start.identity.copyId !== bodies.now.copy.copyId) bodies.noted = undefined

@@ -61,6 +61,7 @@ export const OPERATION_OF: Record<ControlChange['operation'], number> = {
   epoch: OPERATION.epoch,
   resize: OPERATION.resize,
   shrink: OPERATION.resize,
+  durability: OPERATION.resize,
   snapshot: OPERATION.snapshot,
   'snapshot-delete': OPERATION.snapshotDelete,
   rollback: OPERATION.rollback,

@@ -113,6 +113,7 @@ export function withLocal(
 export function withChange(now: CopyDescriptor, change: ControlChange, seq: number): CopyDescriptor {
   if (change.operation === 'resize' || change.operation === 'shrink')
     return { ...now, spec: { ...now.spec, sizeBytes: change.sizeBytes } }
+  if (change.operation === 'durability') return { ...now, spec: { ...now.spec, durability: change.to } }
   if (change.operation === 'snapshot') return { ...now, snapshots: [...now.snapshots, snapshotOf(now, change, seq)] }
   if (change.operation === 'snapshot-delete')
     return { ...now, snapshots: now.snapshots.filter(({ id }) => id !== change.id) }

@@ -35,6 +35,8 @@ export interface Accepted {
   dropped: boolean
   /** Epoch records: what counted before. */
   epochsBefore: EpochHistory | undefined
+  /** It is stored only when it is durable, and everything before it. */
+  isDurable: boolean
 }
 
 /** What is applied leaves the queue soon: garbage that is referred to for long is moved by the collector, and costs. */
@@ -62,19 +64,24 @@ export class CopyQueue {
   private toApply: Array<{ seq: number; windows: unknown }> = []
   private saysStored = false
   private droppedEpochs: Place[] = []
+  /** As of what is applied, or of the filling that begins; and those that change it. */
+  private wasDurable: boolean
+  private durabilities: Accepted[] = []
 
   constructor(copy: LocalCopyStore, { descriptor, tail, unapplied }: SettledCopy) {
     this.copy = copy
     this.epochs = descriptor.epochs
     this.windows = descriptor.copy.windows
     this.appliedSeq = descriptor.copy.appliedSeq
+    this.wasDurable = descriptor.spec.durability === 'durable'
     this.baseSeq = this.appliedSeq
     this.tail = tail
     this.storedSeq = tail
     this.durableSeq = tail
     for (const { seq, places } of unapplied) {
       const { epoch } = places[0]!.waiting.record
-      this.queue.push({ seq, epoch, change: undefined, places, left: 0, dropped: false, epochsBefore: undefined })
+      const accepted = { seq, epoch, change: undefined, places, left: 0, dropped: false, epochsBefore: undefined }
+      this.queue.push({ ...accepted, isDurable: true })
     }
     this.storedCount = this.queue.length
   }
@@ -82,6 +89,18 @@ export class CopyQueue {
   /** What waits, oldest first. */
   get entries(): readonly Accepted[] {
     return this.queue
+  }
+
+  /** As of everything accepted: what comes next is durable when it is stored. */
+  get isDurable(): boolean {
+    const last = this.durabilities.at(-1)?.change
+    return last?.operation === 'durability' ? last.to === 'durable' : this.wasDurable
+  }
+
+  /** Of one that waits since before the copy was opened, its change was read. */
+  changeRead(accepted: Accepted, change: ControlChange): void {
+    accepted.change = change
+    if (change.operation === 'durability') this.durabilities.push(accepted)
   }
 
   append(record: ReplicatedRecord): void {
@@ -92,8 +111,11 @@ export class CopyQueue {
     this.tail = record.seq
     const { seq, epoch } = record
     const places = NO_PLACES
-    const accepted: Accepted = { seq, epoch, change, places, left: 0, dropped: false, epochsBefore: undefined }
+    const isDurable = change !== undefined || this.isDurable
+    const accepted: Accepted =
+      { seq, epoch, change, places, left: 0, dropped: false, epochsBefore: undefined, isDurable }
     this.queue.push(accepted)
+    if (change?.operation === 'durability') this.durabilities.push(accepted)
     if (change?.operation === 'epoch') {
       accepted.epochsBefore = this.epochs
       this.epochs = change.epochs
@@ -122,12 +144,13 @@ export class CopyQueue {
     const { bodies, filling } = this.copy
     const before = this.storedSeq
     while (this.head + this.storedCount < queue.length && queue[this.head + this.storedCount]!.left === 0) {
-      const { seq, change } = queue[this.head + this.storedCount++]!
+      const { seq, change, isDurable } = queue[this.head + this.storedCount++]!
       this.storedSeq = seq
+      // Of a change: everything before it in each log is durable with it. Behind one to durable each record is.
+      if (isDurable && seq > this.durableSeq) this.durableSeq = seq
       if (change?.operation === 'epoch' && bodies.fillsPending === 0) this.releaseDropped()
     }
     const seq = this.storedSeq
-    if (this.copy.isDurable && seq > this.durableSeq) this.durableSeq = seq
     filling.lookDrained()
     if (filling.isSettling || seq === before) return
     this.runApply()
@@ -177,6 +200,7 @@ export class CopyQueue {
     this.storedSeq = Math.min(this.storedSeq, seq)
     this.durableSeq = Math.min(this.durableSeq, seq)
     this.toApply = this.toApply.filter((one) => one.seq <= seq)
+    this.durabilities = this.durabilities.filter((one) => one.seq <= seq)
     if (epochs !== undefined) this.epochs = epochs
     if (logged === undefined) return
     bodies.loggedEpochs = logged
@@ -194,12 +218,14 @@ export class CopyQueue {
   }
 
   /** Begin anew behind a seq, as a filling does. What was left goes to whoever asks. */
-  restartAt(seq: number, epochs: EpochHistory): Accepted[] {
+  restartAt(seq: number, epochs: EpochHistory, isDurable: boolean): Accepted[] {
     const rest = this.queue.splice(this.head)
     this.queue = []
     this.head = 0
     this.storedCount = 0
     this.toApply = []
+    this.durabilities = []
+    this.wasDurable = isDurable
     this.epochs = epochs
     this.tail = seq
     this.baseSeq = seq
@@ -229,6 +255,9 @@ export class CopyQueue {
   private applyTo(seq: number, windows: unknown): void {
     const { queue } = this
     const changed: Place[] = []
+    const ofDurability = this.durabilities.filter((one) => one.seq <= seq)
+    // What is in force is durable on all disks with them, and behind one to write-back not all will be.
+    if (ofDurability.length > 0) this.copy.bodies.claim()
     while (this.head < queue.length && queue[this.head]!.seq <= seq) {
       this.applyOne(queue[this.head++]!, changed)
       this.storedCount--
@@ -239,6 +268,10 @@ export class CopyQueue {
     } else if (this.head >= APPLIED_MIN && this.head * 2 >= queue.length) {
       queue.splice(0, this.head)
       this.head = 0
+    }
+    if (ofDurability.length > 0) {
+      this.durabilities.splice(0, ofDurability.length)
+      this.wasDurable = this.copy.durability === 'durable'
     }
     this.baseSeq = seq
     this.noteApplied(seq, windows)

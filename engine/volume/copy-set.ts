@@ -340,7 +340,7 @@ export class CopySet {
       const isOn = copy.targets.some((target) =>
         target.stream === stream && (target.map.descriptor as CopyDescriptor).copy.isRemoved !== true)
       const hasFailed = copy.targets.some((target) => target.stream.failed)
-      if (isOn && hasFailed && !copy.isDurable && copy.appliedSeq > copy.bodies.claimedSeq) return true
+      if (isOn && hasFailed && copy.durability === 'writeback' && copy.appliedSeq > copy.bodies.claimedSeq) return true
     }
     return false
   }

@@ -43,7 +43,7 @@ import { withoutPinned } from './own-views.ts'
 import { scanSlice, versionsOfBlock } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
 import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
-import type { OnFull } from './volume-spec.ts'
+import type { Durability, OnFull } from './volume-spec.ts'
 
 /** Runs of one answer to `mapSnapshot`, about. */
 const SNAPSHOT_RUNS_MAX = 16_384
@@ -140,10 +140,11 @@ export class LocalCopyStore implements CopyStore {
       if (record.kind === RECORD_KIND.control) {
         const body = yield* readBody(target.stream, segment, units, record)
         if (body?.copy.change === undefined) return `the change at seq ${record.seq} cannot be read`
-        accepted.change = body.copy.change
-        if (accepted.change.operation === 'epoch') {
+        const { change } = body.copy
+        this.queue.changeRead(accepted, change)
+        if (change.operation === 'epoch') {
           accepted.epochsBefore = epochs
-          epochs = accepted.change.epochs
+          epochs = change.epochs
         }
       }
       const bytes = yield* this.payload(target, waiting)
@@ -232,6 +233,7 @@ export class LocalCopyStore implements CopyStore {
       tail: this.tail,
       appliedSeq: this.appliedSeq,
       unapplied: [],
+      durability: this.durability,
       boot: this.targets[0]!.stream.context.bootId,
       forgottenSeq: this.forgottenSeq,
       windows: this.queue.windows,
@@ -248,8 +250,14 @@ export class LocalCopyStore implements CopyStore {
     return this.stored().lostSlices.length === 0 && facts.consistency.state === 'consistent'
   }
 
+  /** As of the applied seq. */
+  get durability(): Durability {
+    return this.bodies.now.spec.durability
+  }
+
+  /** As of the tail: what comes next is durable when it is stored. */
   get isDurable(): boolean {
-    return this.bodies.now.spec.durability === 'durable'
+    return this.queue.isDurable
   }
 
   get readCheck(): 'lease' | 'confirm' {

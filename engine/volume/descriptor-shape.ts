@@ -38,6 +38,7 @@ const CHANGES: Record<string, Shape> = {
   epoch: has({ epochs: listOf(isPair) }),
   resize: has({ sizeBytes: isCount }),
   shrink: has({ sizeBytes: isCount }),
+  durability: has({ to: (value) => value === 'durable' || value === 'writeback' }),
   snapshot: isNewSnapshot,
   'snapshot-delete': has({ id: isText }),
   rollback: has({ to: isText, kept: optional(isNewSnapshot) }),

@@ -3,10 +3,11 @@
  * wish. The spec is what a volume's control record carries on every disk of the copy; `engine/log/FORMAT.md` names
  * its fields.
  */
+import type { Durability } from '../replication/record.ts'
 import type { QosLimits } from './qos-limits.ts'
 import type { VolumeEncryption } from './volume-encryption.ts'
 
-export type Durability = 'durable' | 'writeback'
+export type { Durability }
 export type OnFull = 'hold' | 'error'
 export type Compression = 'none' | 'lz4'
 

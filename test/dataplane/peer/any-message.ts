@@ -69,12 +69,14 @@ const text = fc.string({ maxLength: 60 })
 const labels = fc.dictionary(text.filter((key) => key !== '__proto__'), text, { maxKeys: 8 })
 const title = fc.record({ name: text, createdAtMs: count, labels })
 const newSnapshot = fc.record({ id: text, title })
+const durability = fc.constantFrom('durable' as const, 'writeback' as const)
 const change = fc.oneof(
   fc.record({
     operation: fc.constant('epoch' as const),
     epochs: fc.constant<Array<[number, number]>>([[1, 1], [7, 90], [2 ** 32 - 1, U48_MAX]]),
   }),
   fc.record({ operation: fc.constantFrom('resize' as const, 'shrink' as const), sizeBytes: count }),
+  fc.record({ operation: fc.constant('durability' as const), to: durability }),
   fc.record({ operation: fc.constant('snapshot' as const), id: text }),
   newSnapshot.map((snapshot) => ({ operation: 'snapshot' as const, ...snapshot })),
   fc.record({ operation: fc.constant('snapshot-delete' as const), id: text }),
@@ -207,7 +209,7 @@ const ANY = {
     sizeBytes: count,
     descriptor: fc.jsonValue({ maxDepth: 4 }), forInstance: uuid, joinOf: count, attach: fence, forgottenSeq: seq,
     isWhole: fc.boolean(), windows: fc.constantFrom([], [[1, 2, 3, 4, [[4, 2, 0], [9, 1]]]]),
-  }, { sliceCount: fc.nat() }),
+  }, { sliceCount: fc.nat(), durability }),
   'fill-started': partial('fill-started', { epoch, fill: count }, {}),
   fill: partial('fill', { epoch, fill: count, number: count, versions, slicesDone: report.lostSlices }, {
     appliedSeq: seq,

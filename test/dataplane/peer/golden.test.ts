@@ -47,7 +47,7 @@ const config = {
 }
 
 /** What frames have had since, and may be without. */
-type Later = 'appliedSeq' | 'asked' | 'damaged' | 'sliceCount'
+type Later = 'appliedSeq' | 'asked' | 'damaged' | 'sliceCount' | 'durability'
 
 /** All fields of each, so that one which is added does not compile until it is here, and is missed if it gets lost. */
 const MESSAGES: { [T in WireMessage['type']]: Required<Omit<Extract<WireMessage, { type: T }>, Later>> } = {
@@ -128,6 +128,7 @@ const recordedBlobs = recordedOf(3)
 const recordedDamage = recordedOf(4)
 const recordedSealed = recordedOf(5)
 const recordedShrinks = recordedOf(6)
+const recordedDurability = recordedOf(8)
 const recordedMarks = recordedOf(7)
 
 t.test('every type has its recorded frame', async (t) => {
@@ -245,6 +246,28 @@ for (const message of WITH_SHRINKS) {
     t.equal(golden(message, 6), recordedShrinks[message.type], 'is written as it was')
     const { messages } = read(bytesOf([message], { version: 6 }), { lane: laneOf(message), version: 6 })
     t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
+  })
+}
+
+const durability = {
+  epoch: 5, seq: 2 ** 40 + 4, request: undefined, kind: 'control' as const,
+  change: { operation: 'durability' as const, to: 'writeback' as const },
+}
+const WITH_DURABILITY: WireMessage[] = [
+  ...(['append', 'log', 'reconcile'] as const).map((type) => ({
+    ...MESSAGES[type], records: [...records, durability],
+  }) as WireMessage),
+  { ...MESSAGES['fill-start'], durability: 'durable' },
+]
+
+for (const message of WITH_DURABILITY) {
+  t.test(`${message.type} of a volume whose durability changes`, async (t) => {
+    t.equal(versionFor(message), 8, 'an older version has none')
+    t.equal(golden(message, 8), recordedDurability[message.type], 'is written as it was')
+    const { messages } = read(bytesOf([message], { version: 8 }), { lane: laneOf(message), version: 8 })
+    t.equal(messages.map(textOf).join(), textOf(message), 'and read as it was')
+    const said = message.type === 'fill-start' ? MESSAGES['fill-start'] : undefined
+    t.same(forVersion(message, 7), said, 'a node of before is filled, and told of no change')
   })
 }
 

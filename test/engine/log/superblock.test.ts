@@ -71,8 +71,8 @@ t.test('what is there is named: blank, foreign, damaged, newer', (t) => {
   damaged[300]! ^= 1
   t.same(decodeSuperblock(damaged, crc32c), { ok: false, reason: 'damaged' })
   t.same(decodeSuperblock(versioned(2), crc32c), { ok: false, reason: 'newer', version: '2', known: '1' })
-  t.same(decodeSuperblock(copy({ featuresIncompatible: 65 }), crc32c), {
-    ok: false, reason: 'newer', version: '1 with features 0, 6', known: '1 with features 0, 1, 2, 3, 4, 5',
+  t.same(decodeSuperblock(copy({ featuresIncompatible: 129 }), crc32c), {
+    ok: false, reason: 'newer', version: '1 with features 0, 7', known: '1 with features 0, 1, 2, 3, 4, 5, 6',
   })
   const flippedVersion = copy({})
   flippedVersion[8] = 3

@@ -6,6 +6,7 @@
  * from seq 2 on. In place of nodes and their stores stand what the judge asks of them.
  */
 import t from 'tap'
+import { NO_FENCE } from '../../../engine/replication/session-fence.ts'
 import { withSuccessor } from '../../../engine/replication/configuration.ts'
 import type { CopyState } from '../../../engine/replication/copy-state.ts'
 import type { EpochHistory } from '../../../engine/replication/record-id.ts'
@@ -133,7 +134,7 @@ function newCopy(epoch: number, role: string, reconciling?: object, epochs: Epoc
   const peers = new Map(NAMES.map((name) => [name, { report: undefined }]))
   const { graceMs, evictAfterMs } = SWARM
   const copy = { role, options: { graceMs, evictAfterMs, mode: 'writeback' }, promise: { epoch }, log: { epochs } }
-  return { ...copy, primary: { epoch, peers, reconciling } } as unknown as CopyState
+  return { ...copy, attach: NO_FENCE, primary: { epoch, peers, reconciling } } as unknown as CopyState
 }
 
 /** Both lost power, n2 has everything; n1 leads above it, and has waited for n2 as long as S6 says. */

@@ -8,7 +8,7 @@ import type { CopyState } from '../../../engine/replication/copy-state.ts'
 import { LOST_GRACES } from '../../../engine/replication/log-choice.ts'
 import type { FrontendMessage } from '../../../engine/replication/messages.ts'
 import { epochAt } from '../../../engine/replication/record-id.ts'
-import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
+import type { Durability, ReplicatedRecord } from '../../../engine/replication/record.ts'
 import type { SessionFence } from '../../../engine/replication/session-fence.ts'
 import {
   checkAfterFailure,
@@ -23,6 +23,7 @@ import { requestKey, type Base, type ClientOperation, type LoggedRecord, type Vi
 import { checkForgotten } from './checker/nothing-comes-back.ts'
 import { OnePrimaryPerEpoch } from './checker/one-primary-per-epoch.ts'
 import type { CopyWitness } from './copy-witness.ts'
+import { changesDurability, mayWriteBack } from './durability-focus.ts'
 import { Stamps, type StampCodec } from './stamps.ts'
 import { DAMAGING } from './volume-focus.ts'
 import type { World } from './world.ts'
@@ -57,6 +58,10 @@ export class Judge {
   private answeredSeq = 0
   private afterStep: Array<() => void> = []
   private brokenGeneration = 0
+  /** The highest that who chose a log knew as broken. */
+  private brokenSeen = 0
+  /** Since the last change to `durable` that is committed. */
+  private wasWritebackAsked = false
   /** S6: a log was chosen after the time in which a member is waited for. */
   private wasSilentForLong = false
   private readonly answeredRequests = new Set<string>()
@@ -152,10 +157,29 @@ export class Judge {
     }
     const isRepeated = this.answeredRequests.has(key)
     this.answeredRequests.add(key)
-    if (isRepeated && this.world.swarm.mode === 'writeback') return
-    const mustBeDurable = this.world.swarm.mode === 'durable' || this.fuaRequests.has(key)
     // In its step a copy may answer first and apply then.
-    this.afterStep.push(() => this.report(checkAnswer(key, this.committed.idOf(key), members, mustBeDurable)))
+    this.afterStep.push(() => {
+      const id = this.committed.idOf(key)
+      const isDurable = this.isDurable((id?.seq ?? 0) - 1)
+      if (isRepeated && !isDurable) return
+      this.report(checkAnswer(key, id, members, isDurable || this.fuaRequests.has(key)))
+    })
+  }
+
+  /** W10: what stands right behind this seq, as far as it is committed. */
+  private isDurable(seq: number): boolean {
+    return this.committed.durabilityBehind(seq, this.world.swarm.mode) === 'durable'
+  }
+
+  /** W10: it may be ordered, and who has that cannot know what was answered behind it. */
+  durabilityAsked(to: Durability): void {
+    if (to === 'writeback') this.wasWritebackAsked = true
+  }
+
+  /** W10: the operator is told that his change stands at that seq: it is durable, and all before it. */
+  durabilityChanged(seq: number): void {
+    if (this.isOver) return
+    this.report(checkFlush('of the change of the durability', seq, this.witnessesOf(this.world.store.current.config)))
   }
 
   /** S2: a session is open when all of the set refuse what is older, for ever. */
@@ -186,7 +210,7 @@ export class Judge {
     const { log, cutSeq } = this.committed.eras.at(-1)!
     const isOlder = epoch < (log[cutSeq]?.epoch ?? 0)
     const isLate = isOlder || this.isSilent(node, epoch)
-    return this.world.swarm.mode === 'writeback' && isLate && this.committed.idOf(key) === undefined
+    return mayWriteBack(this.world.swarm) && isLate && this.committed.idOf(key) === undefined
   }
 
   /** It led in that epoch, and the others went on without what it has. */
@@ -264,8 +288,9 @@ export class Judge {
       const { promise, followedFill } = process.copy
       const isOurs = promise.primary === node && promise.epoch >= sinceEpoch && promise.epoch <= epoch
       if (!isOurs || followedFill !== fillId) continue
-      const has = copy.options.mode === 'durable' ? witness.durableSeq : witness.storedSeq
-      this.report(checkCounted(node, name, storedSeq, has))
+      const changes = [...this.committed.durabilityChanges(), ...copy.log.durabilities]
+      const first = this.world.swarm.mode
+      this.report(checkCounted(node, name, storedSeq, progressWithin(changes, first, witness)))
     }
   }
 
@@ -306,6 +331,11 @@ export class Judge {
     this.report(this.committed.applied(node, logged, at, (seq) => this.mayLose(seq, epoch), how))
     if (this.committed.eras.length > eraCount) this.eraEnded(log, epoch, isForced)
     else if (record.seq <= known || this.committed.log.length === known) return
+    // W10: it is durable on the whole set, and so is everything before it.
+    if (logged.change?.operation === 'durability') {
+      this.flushed.seq = Math.max(this.flushed.seq, logged.seq)
+      if (logged.change.to === 'durable') this.wasWritebackAsked = false
+    }
     logged.stamps.forEach((stamp, i) => {
       const origin = this.stamps.origin(stamp)
       if (stamp === 0 || origin?.lba === logged.lba + i) return
@@ -331,14 +361,24 @@ export class Judge {
    * S6: what was written and not flushed may be gone when each member of the set before lost power since it had
    * stored it, or said nothing for as long as a primary has to wait for it.
    */
-  private chose(node: string, { primary, options }: CopyState, elapsedMs: number): void {
+  private chose(node: string, { primary, options, attach }: CopyState, elapsedMs: number): void {
     const { nodes, store, swarm } = this.world
     const { epoch, peers, reconciling } = primary!
     const { witness } = nodes.get(node)!
     const { log } = this.committed
     const isChosen = ({ epoch: of, seq }: LoggedRecord) => seq < reconciling!.epochSeq && witness.has(of, seq)
     const first = log.find((record) => !isChosen(record))
-    if (swarm.mode === 'durable') return
+    if (this.isDurable(Infinity)) {
+      const isNews = attach.brokenGeneration > this.brokenSeen
+      this.brokenSeen = Math.max(this.brokenSeen, attach.brokenGeneration)
+      // Who was forced to lead may lack the change.
+      const isOld = this.wasWritebackAsked || this.committed.isForced(epoch)
+      const mayLack = isOld || [...nodes.keys()].some((name) => !this.world.atlas.isHonest(name))
+      if (!isNews || !changesDurability(swarm) || mayLack) return
+      const message = `${node} breaks the sessions of a volume that is durable, in epoch ${epoch}`
+      return this.report([{ checker: 'acknowledged-is-durable', message }])
+    }
+    this.brokenSeen = Math.max(this.brokenSeen, attach.brokenGeneration)
     const era = this.committed.eras.length
     const before = store.history.findLast(({ config }) => config.epoch < epoch)!.config
     const waitMs = LOST_GRACES * (options.graceMs + options.evictAfterMs)
@@ -370,6 +410,7 @@ export class Judge {
     const lost = former.slice(cutSeq)
     this.world.trace.note('world', 'era ended', epoch, cutSeq, lost.length)
     this.answeredSeq = Math.min(this.answeredSeq, cutSeq)
+    this.flushed.seq = Math.min(this.flushed.seq, cutSeq)
     for (const [key, seq] of this.flushBounds) this.flushBounds.set(key, Math.min(seq, cutSeq))
     for (const { request } of lost) if (this.answeredRequests.has(request)) this.lost.add(request)
     if (isForced) return
@@ -394,7 +435,7 @@ export class Judge {
 
   /** A configuration won. */
   configured(config: VolumeConfig, by: string): void {
-    const { atlas, nodes, store, swarm } = this.world
+    const { atlas, nodes, store } = this.world
     const before = store.history.at(-2)!.config
     const joined = config.inSync.filter((name) => !before.inSync.includes(name))
     if (!this.terms.has(config.epoch)) {
@@ -408,7 +449,7 @@ export class Judge {
     if (joined.length > 0 && id !== undefined && config.epoch - before.epoch < FORCED_EPOCH_STEP) {
       // A change that was asked may win after its disk lied: the primary knows, and counts it for nothing.
       const members = joined.filter((name) => atlas.isHonest(name)).map((name) => nodes.get(name)!.witness)
-      this.report(checkAnswer('that was last answered', id, members, swarm.mode === 'durable'))
+      this.report(checkAnswer('that was last answered', id, members, this.isDurable(id.seq - 1)))
     }
     this.holders.configured(config)
     if (config.epoch - before.epoch >= FORCED_EPOCH_STEP) {
@@ -422,6 +463,16 @@ export class Judge {
     const isConsistent = (node: string) => nodes.get(node)?.witness.isConsistent ?? false
     this.report(this.primaries.configured(config, isConsistent, isUnfit ? by : undefined))
   }
+}
+
+/** How much of a member counts for who leads: behind a change of the durability as that says, and it when durable. */
+function progressWithin(
+  changes: ReadonlyArray<{ seq: number; to: Durability }>, first: Durability, { durableSeq, storedSeq }: CopyWitness,
+): number {
+  const last = changes.findLast(({ seq }) => seq <= durableSeq)
+  if ((last?.to ?? first) === 'durable') return durableSeq
+  const next = changes.find(({ seq }) => seq > durableSeq)
+  return next === undefined ? storedSeq : Math.min(storedSeq, next.seq - 1)
 }
 
 function loggedRecord(record: ReplicatedRecord, codec: StampCodec): LoggedRecord {

@@ -7,6 +7,7 @@
  */
 import { awaitedMembers } from '../../../engine/replication/kept-marks.ts'
 import { Random } from '../random.ts'
+import { mayWriteBack } from './durability-focus.ts'
 import type { Lost } from './last-loss.ts'
 import { expect, overwrite, patienceMs, read } from './last-requests.ts'
 import type { SimClient } from './sim-client.ts'
@@ -28,7 +29,7 @@ export function fillPastLost(world: World, client: SimClient, lost: Lost[], node
   const [filled, other] = [replicas[0]!, replicas[1]]
   const primary = nodes.find(({ name }) => name === config.primary)!
   // What was not synced is written out by the kernel as it was, rotten or not.
-  const mayDie = world.swarm.mode === 'durable'
+  const mayDie = !mayWriteBack(world.swarm)
   const meanwhile = random.pick(MEANWHILE.filter((one) =>
     one === 'stand-still' || one === 'kept' ? other !== undefined : one !== 'death' || mayDie))
   const isStill = meanwhile === 'stand-still' || meanwhile === 'kept'

@@ -17,7 +17,9 @@ import type { CopyFacts, CopyStore, StoreEvent, StoredCopy } from '../../../engi
 import { SNAPSHOT_RUN_KIND } from '../../../engine/replication/messages.ts'
 import type { OpenedSnapshot, SnapshotPlace } from '../../../engine/replication/messages.ts'
 import { epochAt, type EpochHistory } from '../../../engine/replication/record-id.ts'
-import type { BlockVersion, Payload, ReplicatedRecord, VersionId } from '../../../engine/replication/record.ts'
+import type {
+  BlockVersion, Durability, Payload, ReplicatedRecord, VersionId,
+} from '../../../engine/replication/record.ts'
 import { emptyVersionMap, insertVersion, settleAll, visibleAt, wipe, type VersionMap } from './version-map.ts'
 
 export type JournalEntry =
@@ -30,7 +32,7 @@ export type JournalEntry =
   | { type: 'trims'; above: number }
 
 type FillStart = Parameters<CopyStore['startFill']>[1]
-type Descriptor = Pick<View, 'sizeBlocks' | 'snapshots' | 'rollbacks' | 'epochs' | 'forgottenSeq'>
+type Descriptor = Pick<View, 'sizeBlocks' | 'snapshots' | 'rollbacks' | 'epochs' | 'forgottenSeq' | 'durability'>
 type ScanRange = Parameters<CopyStore['scan']>[1]
 type MapRange = Parameters<CopyStore['mapSnapshot']>[2]
 
@@ -58,12 +60,14 @@ interface View extends VersionMap {
   /** Void as far as is known: what a later epoch record may still bring in. Only while recovering. */
   limbo: ReplicatedRecord[]
   sizeBlocks: number
+  /** As of `appliedSeq`. */
+  durability: Durability
 }
 
 export interface MemoryStoreState {
   copyId: string
   sliceBlocks: number
-  /** Sync by itself whatever was written (mode `durable`). */
+  /** Made in mode `durable`. */
   autoSync: boolean
   initial: { facts: CopyFacts; sizeBlocks: number }
   entries: JournalEntry[]
@@ -120,6 +124,7 @@ function opened(durable: Durable, boot: number): MemoryStoreState {
     unapplied: [],
     limbo: [],
     sizeBlocks,
+    durability: durable.autoSync ? 'durable' : 'writeback',
   }
   for (const entry of durable.entries) enter(view, entry, durable.sliceBlocks)
   const count = durable.entries.length
@@ -154,6 +159,7 @@ export class MemoryStore implements CopyStore {
       epochs: view.epochs.slice(),
       tail: view.tail,
       appliedSeq: view.appliedSeq,
+      durability: view.durability,
       unapplied: view.unapplied.slice(),
       boot: String(boot),
       forgottenSeq: view.forgottenSeq,
@@ -276,9 +282,9 @@ export class MemoryStore implements CopyStore {
   }
 
   descriptor(): unknown {
-    const { sizeBlocks, snapshots, rollbacks, epochs, appliedSeq, forgottenSeq } = this.state.view
+    const { sizeBlocks, snapshots, rollbacks, epochs, appliedSeq, forgottenSeq, durability } = this.state.view
     const known = epochs.filter(([, firstSeq]) => firstSeq <= appliedSeq)
-    return structuredClone({ sizeBlocks, snapshots, rollbacks, epochs: known, forgottenSeq })
+    return structuredClone({ sizeBlocks, snapshots, rollbacks, epochs: known, forgottenSeq, durability })
   }
 
   keepTrimsAbove(seq: number): void {
@@ -374,7 +380,7 @@ export class MemoryStore implements CopyStore {
     if (state.written < state.entries.length && !isUnderWay('write')) {
       this.addTask({ type: 'write', upTo: state.entries.length })
     }
-    const wanted = state.autoSync || state.syncWanted > state.durable
+    const wanted = syncsByItself(state.view) || state.syncWanted > state.durable
     if (wanted && state.durable < state.written && !isUnderWay('sync')) {
       this.addTask({ type: 'sync', upTo: state.written })
     }
@@ -493,6 +499,15 @@ export class MemoryStore implements CopyStore {
   }
 }
 
+/** Whatever is accepted from now on becomes durable without being asked. */
+function syncsByItself({ unapplied, durability }: View): boolean {
+  let last = durability
+  for (const record of unapplied) {
+    if (record.kind === 'control' && record.change.operation === 'durability') last = record.change.to
+  }
+  return last === 'durable'
+}
+
 /** The mark of what nobody has (SPEC.md D8). */
 const LOST_PAYLOAD: Payload = { bytes: 4096, data: 'lost' }
 
@@ -591,6 +606,9 @@ function put(view: View, record: ReplicatedRecord): void {
     case 'shrink':
       view.sizeBlocks = change.sizeBytes / BLOCK_BYTES
       return
+    case 'durability':
+      view.durability = change.to
+      return
     case 'snapshot':
       view.snapshots.push({ id: change.id, seq, sizeBlocks: view.sizeBlocks })
       return
@@ -626,6 +644,7 @@ function startFill(view: View, start: FillStart, sliceBlocks: number): void {
   view.facts = { ...view.facts, ...facts }
   view.windows = start.windows ?? view.windows
   view.sizeBlocks = descriptor.sizeBlocks
+  view.durability = descriptor.durability
   view.snapshots = structuredClone(descriptor.snapshots)
   view.rollbacks = structuredClone(descriptor.rollbacks)
   view.epochs = structuredClone(descriptor.epochs)

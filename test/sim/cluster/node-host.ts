@@ -10,6 +10,7 @@ import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication
 import type { SimClock } from '../clock.ts'
 import type { Random } from '../random.ts'
 import type { CasOutcome } from './cluster-store.ts'
+import { mayWriteBack } from './durability-focus.ts'
 import type { NodeWorld, SimNode } from './sim-node.ts'
 import type { Swarm } from './swarm.ts'
 import { briefEvent, briefFrontend, briefMessage } from './trace-text.ts'
@@ -185,7 +186,7 @@ export class NodeHost implements NodeWorld {
 
   /** What was written and not synced may be gone: in `writeback` it may have been answered. */
   lostPower(node: string): void {
-    if (this.world.swarm.mode === 'writeback' && this.world.atlas.lostPower(node, true)) this.world.checkAtlas()
+    if (mayWriteBack(this.world.swarm) && this.world.atlas.lostPower(node, true)) this.world.checkAtlas()
   }
 
   /** On the same disk: what was there is gone. */

@@ -19,6 +19,7 @@ import type { Scene } from './aims.ts'
 import type { ClientOperation } from './checker/history.ts'
 import { beginClone } from './clone-maker.ts'
 import type { PlannedEvent } from './plan.ts'
+import { mayWriteBack } from './durability-focus.ts'
 import { discard, smaller } from './shrink-focus.ts'
 import type { SimClient } from './sim-client.ts'
 import type { SimNode } from './sim-node.ts'
@@ -40,6 +41,7 @@ export class Operator {
   private sizeBytes: number
   /** That were done. */
   shrinks = 0
+  durabilities = 0
 
   constructor(world: World, sizeBytes: number) {
     this.world = world
@@ -83,6 +85,8 @@ export class Operator {
         return this.enlarge()
       case 'shrink':
         return this.shrink(random)
+      case 'set-durability':
+        return this.setDurability(random)
       case 'hand-over':
         return this.command({ type: 'hand-over', to: this.seen(scene, config) ?? random.pick(config.inSync) })
       case 'evict': {
@@ -221,6 +225,20 @@ export class Operator {
     world.clock.after(random.float() * random.pick([1, 4, 16]) * (network.delayMs[1] + disk.syncMs[1]), order)
   }
 
+  /** Most often to the other one. */
+  private setDurability(random: Random): void {
+    const { world } = this
+    const now = world.judge.committed.durabilityBehind(Infinity, world.swarm.mode)
+    const other = now === 'durable' ? 'writeback' : 'durable'
+    const to = random.chance(0.8) ? other : now
+    world.judge.durabilityAsked(to)
+    this.command({ type: 'change', change: { operation: 'durability', to } }, (result) => {
+      if (!result.ok) return
+      this.durabilities++
+      world.judge.durabilityChanged(result.seq)
+    })
+  }
+
   handOver(to: string): void {
     this.command({ type: 'hand-over', to })
   }
@@ -344,7 +362,7 @@ export class Operator {
     // Who is down may be whole.
     const mayBeWhole = world.hasCopy(now, name) && copyOf(name)?.isWhole !== false
     if (!world.atlas.isHonest(now.primary) && copyOf(now.primary)?.role !== 'primary') return undefined
-    if (world.swarm.mode === 'writeback' && mayBeWhole && !left.some(isKnownWhole)) return undefined
+    if (mayWriteBack(world.swarm) && mayBeWhole && !left.some(isKnownWhole)) return undefined
     return left.length === 0 ? undefined : withoutMembers(now, [name], nonce)
   }
 

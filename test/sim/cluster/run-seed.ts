@@ -35,6 +35,8 @@ export interface SeedResult {
   groups: number
   /** Times that a volume became smaller. */
   shrinks: number
+  /** Changes of the durability that ended well. */
+  durabilities: number
   clones: CloneCounts
   /** Reads and maps of snapshots that were answered. */
   snapshotReads: number
@@ -75,6 +77,7 @@ export function runSeed({
     acknowledgedWrites: world.worlds.reduce((sum, { users: { counts } }) => sum + counts.acknowledgedWrites, 0),
     groups: world.groups?.taken ?? 0,
     shrinks: world.worlds.reduce((sum, { operator: { shrinks } }) => sum + shrinks, 0),
+    durabilities: world.worlds.reduce((sum, { operator: { durabilities } }) => sum + durabilities, 0),
     clones: world.cloneCounts,
     snapshotReads: world.worlds.reduce((sum, { readers: { counts } }) => sum + counts.read + counts.mapped, 0),
     virtualMs: world.clock.nowMs(),

@@ -8,6 +8,7 @@ import type { Sign } from './aims.ts'
 import type { ClusterStoreOptions } from './cluster-store.ts'
 import { setClones } from './clone-focus.ts'
 import { focusedCloser } from './closer-focus.ts'
+import { setDurability } from './durability-focus.ts'
 import { focused } from './focus.ts'
 import { setHost, setHostFaults } from './host-focus.ts'
 import type { NetworkOptions } from './network.ts'
@@ -109,12 +110,16 @@ export const VOLUME_ACTIONS = ['renew-copy', 'delete'] as const
 /** Only where a seed has volumes that become smaller (shrink-focus.ts). */
 export const SIZE_ACTIONS = ['shrink'] as const
 
+/** Only where a seed has a volume whose durability changes (durability-focus.ts). */
+export const DURABILITY_ACTIONS = ['set-durability'] as const
+
 /** Only where a seed has clones (clone-focus.ts). */
 export const CLONE_ACTIONS = ['clone', 'hydrate'] as const
 export type ActionKind =
   | (typeof ACTIONS)[number]
   | (typeof VOLUME_ACTIONS)[number]
   | (typeof SIZE_ACTIONS)[number]
+  | (typeof DURABILITY_ACTIONS)[number]
   | (typeof CLONE_ACTIONS)[number]
 
 export interface Swarm {
@@ -223,7 +228,7 @@ export function drawSwarm(seed: number, random: Random): Swarm {
   const scene = setStale(wide) ?? setPlot(wide) ?? setScene(wide) ?? setHost(wide) ?? setRare(wide) ?? swarm
   const faults = scene.isErasing ? scene.faults : [...scene.faults, ...drawDiskFaults(seed)]
   const hosted = setHostFaults({ ...scene, disks: Math.max(scene.disks, disks), faults })
-  return setShrinks(setScrubs(setClones(setVolumes(setSnapshotReaders(hosted)))))
+  return setDurability(setShrinks(setScrubs(setClones(setVolumes(setSnapshotReaders(hosted))))))
 }
 
 /** Many requests in the same time: they share batches, fill windows, and wait for each other. */

@@ -4,6 +4,7 @@
  * In the end, healthy and quiet, all members hold the same blocks and the same snapshots, and these are what the log
  * says.
  */
+import type { Durability } from '../../../../engine/replication/record.ts'
 import { replay, type Base, type Era, type LoggedRecord, type Violation } from './history.ts'
 
 const bad = (message: string): Violation => ({ checker: 'copies-identical', message })
@@ -16,6 +17,8 @@ export class CommittedLog {
   /** By epoch and seq, what was committed late: it is in no era's log. */
   private readonly lateOnes = new Map<string, LoggedRecord>()
   private readonly forcedEpochs: number[] = []
+  /** Changes of the durability, of all eras. */
+  private readonly durabilities: LoggedRecord[] = []
 
   /** @param born  of a clone: what it began as, and the records of its origin up to there */
   constructor(born?: { base: Base; records: readonly LoggedRecord[] }) {
@@ -37,6 +40,19 @@ export class CommittedLog {
 
   idOf(request: string): { epoch: number; seq: number } | undefined {
     return this.ids.get(request)
+  }
+
+  /** Of what stands right behind this seq, as far as it is committed. @param first  as the volume was made */
+  durabilityBehind(seq: number, first: Durability): Durability {
+    return this.durabilityChanges().findLast((one) => one.seq <= seq)?.to ?? first
+  }
+
+  /** In order of seq, of the present era. */
+  durabilityChanges(): Array<{ seq: number; to: Durability }> {
+    return this.durabilities.flatMap((one) => {
+      const { change, seq } = one
+      return this.log[seq - 1] === one && change?.operation === 'durability' ? [{ seq, to: change.to }] : []
+    })
   }
 
   /** C9: a primary was forced. What was committed before it began may be lost. */
@@ -127,6 +143,7 @@ export class CommittedLog {
 
   private add(record: LoggedRecord): void {
     this.log.push(record)
+    if (record.change?.operation === 'durability') this.durabilities.push(record)
     if (record.request !== '') this.ids.set(record.request, { epoch: record.epoch, seq: record.seq })
   }
 }

@@ -56,7 +56,7 @@ export const STORES = [
     ],
   ]),
   storeBug('everything that is written is durable', 'I13, S6', [
-    ['volume/copy-queue.ts', 'if (this.copy.isDurable && seq > this.durableSeq)', 'if (seq > this.durableSeq)'],
+    ['volume/copy-queue.ts', 'if (isDurable && seq > this.durableSeq)', 'if (seq > this.durableSeq)'],
   ]),
   storeBug('a promise is kept before it is durable', 'I3', [
     [

@@ -233,7 +233,7 @@ export const TERMS = [
     ['configuration-change.ts', "if (consistency.state !== 'consistent') return 'out'", ''],
   ]),
   bug('a copy that lost power takes the place of one that did not', 'I18, C3, design 10', [
-    ['candidate.ts', "options.mode === 'writeback' && !isWhole", 'options === undefined && !isWhole'],
+    ['candidate.ts', 'boolean => !isWhole', 'boolean => isWhole === undefined'],
   ]),
   bug(
     'the next restart forgets what a boot took away',
@@ -303,7 +303,7 @@ export const TERMS = [
       ['commit.ts', 'let floor = log.appliedSeq', 'let floor = log.appliedSeq - (log.window.bytes < 8192 ? 2 : 0)'],
       [
         'peer-reports.ts',
-        "storedSeq < peer.storedSeq ||\n    report.consistency.state !== 'consistent' ||\n    lostPower " +
+        "storedSeq < peer.storedSeq ||\n    report.consistency.state !== 'consistent' ||\n    !report.isWhole " +
           '||\n    report.lostSlices.length > 0',
         "report.consistency.state !== 'consistent'",
       ],
