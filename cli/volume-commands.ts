@@ -128,6 +128,7 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
     examples: [
       'holdfast volume set data-1 replicas=2 failure-mode=soft io-timeout=30m',
       'holdfast volume set data-1 on-full=error qos-iops=500 qos-bandwidth=none',
+      'holdfast volume set data-1 durability=writeback',
     ],
     load: async () => (await import('./volume.ts')).setParameters,
   },

@@ -62,6 +62,10 @@ export function describeAttach({ mode, generation, holders }: VolumeAttach): str
   return `${mode}, ${holders.map((held) => `${held.node} (generation ${held.generation})`).join(', ')}`
 }
 
+/** E.g. `writeback, being changed to durable`. */
+const describeDurability = ({ durability, durabilityNext }: Volume): string =>
+  durabilityNext === '' ? durability : `${durability}, being changed to ${durabilityNext}`
+
 /** E.g. `500 requests/s, 50 MiB/s, burst 10s`. */
 function describeQos({ iops, bandwidthBytes, burstMs }: Volume['qos']): string {
   if (burstMs === 0) return 'none'
@@ -142,7 +146,7 @@ function describe(volume: Volume): string[] {
     ['copies', copies.join(', ')],
     ...(sharing === '' ? [] : [['shared', sharing] as [string, string]]),
     ['scrubbed', volume.copies.map(describeScrubs).join('; ')],
-    ['durability', volume.durability],
+    ['durability', describeDurability(volume)],
     ['block size', String(volume.blockSizeBytes)],
     ['on full', volume.onFull],
     ['io timeout', volume.ioTimeoutMs === 0 ? 'none' : formatDuration(volume.ioTimeoutMs)],

@@ -30,7 +30,8 @@ let nowMs = 1_000_000
 
 function copyOf(volumeId: string, node: string, role: CopyStatus['role']): CopyStatus {
   return {
-    volumeId, copyId: `${volumeId}.${node}`, role, epoch: 1, isConsistent: true, isWhole: true, isVirgin: false,
+    volumeId, copyId: `${volumeId}.${node}`, role, epoch: 1, isConsistent: true, isWhole: true,
+    durability: 'durable', durabilityNext: '', isVirgin: false,
     lostSlices: 0, diskUuids: [`${node}.d`], usedBytes: 4 * GIB, logicalBytes: 4 * GIB, snapshots: 0,
     newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0, seq: 0, commitSeq: 0, lagBytes: 0,
     hearsPrimary: true, held: '', isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '',

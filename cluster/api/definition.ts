@@ -143,6 +143,8 @@ export interface Volume {
   sizeBytes: number
   replicas: number
   durability: Durability
+  /** To which it is being changed; until then only what `writeback` promises holds. Empty: it is not. */
+  durabilityNext: Durability | ''
   encryption: boolean
   /** Empty: it is not encrypted. */
   cipher: '' | Cipher

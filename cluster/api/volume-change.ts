@@ -8,20 +8,19 @@ import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { nearest, shown } from './names.ts'
 import { checkQos } from './qos-request.ts'
 import {
-  PARAMETER_PREFIX, checkDataLocality, checkFailureMode, checkIoTimeout, checkMinInSync, checkOnFull, checkReplicas,
-  withCompression,
+  PARAMETER_PREFIX, checkDataLocality, checkDurability, checkFailureMode, checkIoTimeout, checkMinInSync, checkOnFull,
+  checkReplicas, withCompression,
 } from './volume-request.ts'
 
 /** Each goes into effect while the volume is in use. */
 export const CHANGEABLE = [
   'qos-iops', 'qos-bandwidth', 'qos-burst', 'replicas', 'min-in-sync', 'failure-mode', 'io-timeout', 'on-full',
-  'compression', 'data-locality',
+  'compression', 'data-locality', 'durability',
 ] as const
 type Changeable = (typeof CHANGEABLE)[number]
 
 /** Why others are not, as a sentence behind `instead`. */
 const FOR_GOOD: Readonly<Record<string, string>> = {
-  durability: 'its copies keep what they were made with: make a volume with the other one, and copy the data',
   'block-size': 'clients were told it: make another volume',
   encryption: 'make another volume with it, and copy the data; `volume rewrap` and `volume rekey` change keys',
   cipher: 'make another volume with it, and copy the data',
@@ -97,6 +96,8 @@ function specWith(spec: VolumeSpec, changes: ReadonlyMap<Changeable, string>, no
   if (replicas !== undefined) next.replicas = checkReplicas(replicas, nodes)
   if (ioTimeout !== undefined) next.ioTimeoutMs = checkIoTimeout(ioTimeout)
   if (onFull !== undefined) next.onFull = checkOnFull(onFull)
+  const durability = changes.get('durability')
+  if (durability !== undefined) next.durability = checkDurability(durability)
   const compression = changes.get('compression')
   return compression === undefined ? next : withCompression(next, compression)
 }

@@ -223,6 +223,9 @@ const LOCALITIES: readonly [DataLocality, ...DataLocality[]] = ['disabled', 'bes
 
 export const checkDataLocality = (text: string | undefined): DataLocality => choose('data-locality', text, LOCALITIES)
 
+export const checkDurability = (text: string | undefined): Durability =>
+  choose<Durability>('durability', text, ['durable', 'writeback'])
+
 export const checkOnFull = (text: string | undefined): OnFull => choose<OnFull>('on-full', text, ['hold', 'error'])
 
 export function checkFailureMode(text: string): FailureMode {
@@ -323,7 +326,7 @@ function specOf(request: CreateVolumeRequest, parameters: ReadonlyMap<string, st
     sizeBytes: request.sizeBytes,
     blockSizeBytes: blockSize === '512' ? 512 : 4096,
     replicas: checkReplicas(parameters.get('replicas'), context.nodes),
-    durability: choose<Durability>('durability', parameters.get('durability'), ['durable', 'writeback']),
+    durability: checkDurability(parameters.get('durability')),
     onFull: checkOnFull(parameters.get('on-full')),
     ioTimeoutMs: checkIoTimeout(parameters.get('io-timeout')),
     pool: checkPool(parameters.get('pool')),

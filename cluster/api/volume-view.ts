@@ -16,6 +16,7 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     sizeBytes: spec.sizeBytes,
     replicas: spec.replicas,
     durability: spec.durability,
+    durabilityNext: '',
     encryption: false,
     cipher: '',
     keyId: '',

@@ -5,15 +5,16 @@
 import { unreachable } from '../../engine/assert.ts'
 import type { ChangeCommand } from '../../engine/replication/copy-port.ts'
 import type { RecordId } from '../../engine/replication/record-id.ts'
-import type { SnapshotTitle } from '../../engine/replication/record.ts'
+import type { Durability, SnapshotTitle } from '../../engine/replication/record.ts'
 
-const OPERATIONS = ['resize', 'shrink', 'snapshot', 'snapshot-delete', 'rollback'] as const
+const OPERATIONS = ['resize', 'shrink', 'durability', 'snapshot', 'snapshot-delete', 'rollback'] as const
 
 /** What of an order the operation does not need is empty, 0 or null. */
 export interface OrderedChange {
   operation: (typeof OPERATIONS)[number]
   /** resize, shrink. */
   sizeBytes: number
+  durability: Durability | ''
   /** Which snapshot is made or deleted, or what a rollback keeps. */
   snapshotId: string
   title: SnapshotTitle | null
@@ -27,7 +28,9 @@ export interface OrderedChange {
   hold: string
 }
 
-const NOTHING = { sizeBytes: 0, snapshotId: '', title: null, toId: '', unusedSince: 0, hold: '' }
+const NOTHING = {
+  sizeBytes: 0, durability: '' as const, snapshotId: '', title: null, toId: '', unusedSince: 0, hold: '',
+}
 
 /** Of what the control plane orders; epochs and deletions are not ordered. */
 export function orderedChange(command: Omit<ChangeCommand, 'type'>): OrderedChange {
@@ -37,6 +40,8 @@ export function orderedChange(command: Omit<ChangeCommand, 'type'>): OrderedChan
     case 'resize':
     case 'shrink':
       return { ...base, operation: change.operation, sizeBytes: change.sizeBytes }
+    case 'durability':
+      return { ...base, operation: change.operation, durability: change.to }
     case 'snapshot':
       return { ...base, operation: change.operation, snapshotId: change.id, title: toldTitle(change.title), hold }
     case 'snapshot-delete':
@@ -61,6 +66,9 @@ export function commandOf(ordered: OrderedChange): Omit<ChangeCommand, 'type'> |
     case 'resize':
     case 'shrink':
       return { change: { operation, sizeBytes }, ...condition }
+    case 'durability':
+      return ordered.durability === '' ? undefined
+        : { change: { operation, to: ordered.durability }, ...condition }
     case 'snapshot':
       return { change: { operation, ...snapshot }, ...condition, ...(hold === '' ? {} : { hold }) }
     case 'snapshot-delete':

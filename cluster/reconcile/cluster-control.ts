@@ -45,6 +45,7 @@ import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed
 import { untilOthersAreRefused } from './attach-end.ts'
 import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
+import { DurabilityControl } from './durability-control.ts'
 import { explanationOf } from './explanation.ts'
 import { GroupControl } from './group-control.ts'
 import { newerWishes, tooOld } from './node-versions.ts'
@@ -107,6 +108,7 @@ export class ClusterControl implements ControlApi {
   private readonly snapshots: SnapshotControl
   private readonly clones: CloneControl
   private readonly sizes: SizeControl
+  private readonly durabilities: DurabilityControl
   private readonly tokens: TokenControl
   readonly schedules: ScheduleRunner
   private readonly rekeys: RekeyControl
@@ -122,6 +124,7 @@ export class ClusterControl implements ControlApi {
     this.snapshots = new SnapshotControl({ ...options, isMember: (...which) => this.groups.isMember(...which) })
     this.clones = new CloneControl({ ...options, snapshots: this.snapshots })
     this.sizes = new SizeControl(options)
+    this.durabilities = new DurabilityControl(options)
     this.tokens = new TokenControl(options)
     this.rekeys = new RekeyControl(options)
     this.schedules = new ScheduleRunner({ ...options, snapshots: this.snapshots })
@@ -215,20 +218,39 @@ export class ClusterControl implements ControlApi {
     return {}
   }
 
-  /** Nodes hear of it as of every wish: frontends of limits and compression, copies by the note of the record. */
+  /**
+   * Nodes hear of it as of every wish: frontends of limits and compression, copies by the note of the record. Another
+   * durability is settled with the primary, and the record has all of it or nothing.
+   */
   async modifyVolume({ name, parameters, labels = {} }: ModifyVolumeRequest): Promise<Volume> {
     const isOfLabels = Object.keys(labels).length > 0 && Object.keys(parameters).length === 0
     const changes = isOfLabels ? new Map() : changesOf(parameters)
-    const { spec: { id }, allowDegraded } = await this.wishes.find(name)
-    const nodes = allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount()
-    const record = await this.wishes.update(id, (one) => {
+    const found = await this.wishes.find(name)
+    const nodes = found.allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount()
+    const changed = (one: VolumeRecord): VolumeRecord => {
       // Who was elected before may get to this late, behind a newer wish.
       this.term()
       const next = withLabels(withChanges(one, changes, nodes), labels)
       this.checkKnown(next, one)
       return next
-    })
-    return this.view(record)
+    }
+    const write = (): Promise<VolumeRecord> => this.wishes.update(found.spec.id, changed)
+    const { spec: { durability } } = changed(found)
+    if (!changes.has('durability')) return this.view(await write())
+    return this.settled(await this.durabilities.set(found, durability, write))
+  }
+
+  /** Who asks next is told it, too: what is shown goes by what the primary's node reported last. */
+  private async settled(record: VolumeRecord): Promise<Volume> {
+    const { controller, nowMs } = this.options
+    const untilMs = nowMs() + INFORMED_WAIT_MS
+    for (let shown = this.view(record); ; shown = this.view(record)) {
+      if (shown.durabilityNext === '' || nowMs() > untilMs || controller.term() === undefined) {
+        // It was found in force, whatever was reported since.
+        return { ...shown, durability: record.spec.durability, durabilityNext: '' }
+      }
+      await controller.passed()
+    }
   }
 
   async getKeys({ name }: { name: string }): Promise<VolumeKeys> {

@@ -13,6 +13,7 @@ import { wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
 import { keptForMs, wishedMinInSync } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { Attach, VolumeConfig } from '../../engine/replication/configuration.ts'
+import type { Durability } from '../../engine/replication/record.ts'
 import { NO_LIMITS } from '../../engine/volume/qos-limits.ts'
 import { limitsOf } from '../api/cluster-limits.ts'
 import { scheduleText } from '../api/schedule-request.ts'
@@ -33,7 +34,9 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     id: spec.id,
     sizeBytes: spec.sizeBytes,
     replicas: spec.replicas,
-    durability: spec.durability,
+    // Never more than what is in force: of two changes at once the record may be written last by the former.
+    durability: primary?.durability === 'writeback' ? 'writeback' : spec.durability,
+    durabilityNext: durabilityNext(spec.durability, primary),
     encryption: spec.encryption !== undefined,
     cipher: spec.encryption?.cipher ?? '',
     keyId: spec.encryption === undefined ? '' : wrappedKeyOf(spec.encryption).wrappedBy,
@@ -243,4 +246,11 @@ export function statusOf(
     problems,
     limits: limitsOf(page.nodes.map(({ name }) => ({ name, address: term.beats.get(name)?.api ?? '' })), store),
   }
+}
+
+/** What a volume is being changed to: it is ordered, or its record and what is in force are not the same yet. */
+function durabilityNext(wished: Durability, primary: CopyStatus | undefined): Durability | '' {
+  if (primary === undefined || primary.durability === '') return ''
+  if (primary.durabilityNext !== '') return primary.durabilityNext
+  return primary.durability === wished ? '' : wished
 }

@@ -12,7 +12,7 @@ import type { BeatBody } from '../membership/beat-body.ts'
 
 /** Since which version of the protocol between data workers (dataplane/peer/PROTOCOL.md). */
 export const PROTOCOL_FOR = {
-  compression: 3, encryption: 5, shrinking: 6,
+  compression: 3, encryption: 5, shrinking: 6, 'another durability': 8,
   'allowed nodes or zones': 7, 'data-locality': 7, 'failure-mode': 7, labels: 7, 'read-check': 7,
 } as const
 type NewerWish = keyof typeof PROTOCOL_FOR

@@ -23,8 +23,8 @@ const FLAGS = [
 
 /** Those that a VolumeAttributesClass changes while the volume is used. */
 export const MUTABLE = [
-  'replicas', 'min-in-sync', 'failure-mode', 'io-timeout', 'on-full', 'compression', 'data-locality', 'qos-iops',
-  'qos-bandwidth', 'qos-burst',
+  'replicas', 'durability', 'min-in-sync', 'failure-mode', 'io-timeout', 'on-full', 'compression', 'data-locality',
+  'qos-iops', 'qos-bandwidth', 'qos-burst',
 ] as const
 
 export type ParameterRow =

@@ -3,7 +3,7 @@ import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../engine/control/node-status
 import type { CopyStatus, ScrubStatus } from '../../engine/control/node-status.ts'
 import { bytes, seconds } from '../../engine/control/amounts.ts'
 import { isLetGo } from '../../engine/replication/configuration-change.ts'
-import { progressOf } from '../../engine/replication/copy-state.ts'
+import { durabilityAt, progressOf } from '../../engine/replication/copy-state.ts'
 import type { CopyState } from '../../engine/replication/copy-state.ts'
 import { fillPatienceMs } from '../../engine/replication/fill-source.ts'
 import { awaitedMembers } from '../../engine/replication/kept-marks.ts'
@@ -30,6 +30,8 @@ export function copyStatus(
     epoch: primary?.epoch ?? promise.epoch,
     isConsistent: consistency.state === 'consistent',
     isWhole: state.isWhole,
+    durability: state.durability,
+    durabilityNext: durabilityNext(state),
     isVirgin:
       state.isRecovered && promise.epoch === 0 && log.tail === state.baseSeq && state.config === undefined,
     seq: log.tail,
@@ -53,6 +55,14 @@ export function copyStatus(
     ...(scrubs === undefined ? NEVER_SCRUBBED : scrubStatus(scrubs)),
     ...(store === undefined ? NOTHING_SHARED : sharingOf(store)),
   }
+}
+
+/** What is ordered, or waits until everything is synced that was answered before (replication W10). */
+function durabilityNext(state: CopyState): CopyStatus['durabilityNext'] {
+  const asked = state.primary?.changes.find(({ order }) => order !== undefined)?.order?.change
+  if (asked?.operation === 'durability') return asked.to
+  const next = durabilityAt(state, state.log.tail)
+  return next === state.durability ? '' : next
 }
 
 /** It goes by the time alone, too: nobody is stepped when it ends. */

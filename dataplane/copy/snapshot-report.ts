@@ -18,7 +18,7 @@ export function snapshotAnswer(
   if (!copy.isPrimary || primary === undefined) return refuse('it does not lead')
   const { epoch, changed } = primary
   if (copy.store.appliedSeq < changed.seq) return refuse('its last change is not stored everywhere yet')
-  const { sizeBytes } = copy.store.descriptor().spec
+  const { sizeBytes, durability } = copy.store.descriptor().spec
   const inUse = whoReads(primary, query.ids[0] ?? '', nowMs)
   const { snapshots, ...all } = copy.snapshots.answer(query)
   const { store } = copy
@@ -28,5 +28,5 @@ export function snapshotAnswer(
   })
   const { generation, holders } = copy.state.config!.config.attach
   const attach = { generation, holders }
-  return { ok: true, value: { epoch, changed, sizeBytes, ...all, snapshots: told, inUse, attach } }
+  return { ok: true, value: { epoch, changed, sizeBytes, durability, ...all, snapshots: told, inUse, attach } }
 }

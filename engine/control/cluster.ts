@@ -386,6 +386,8 @@ const isSameCopy = (a: CopyStatus, b: CopyStatus): boolean =>
   a.epoch === b.epoch &&
   a.isConsistent === b.isConsistent &&
   a.isWhole === b.isWhole &&
+  a.durability === b.durability &&
+  a.durabilityNext === b.durabilityNext &&
   a.isVirgin === b.isVirgin &&
   a.lostSlices === b.lostSlices &&
   a.hearsPrimary === b.hearsPrimary &&

@@ -2,9 +2,9 @@
  * Whether a copy may be taken away (SPEC.md section 7). Each answer is a sentence that says why not, or undefined: it
  * may. Asked anew for every step, of what is known then.
  *
- * I23: the control plane never takes the last copy of the set that is there and complete, nor in `writeback` the last
- *      that is or may be whole, nor the only consistent one; nor one that may have the only good copy of a block (E5);
- *      and nothing at all while the primary does not serve.
+ * I23: the control plane never takes the last copy of the set that is there and complete, nor the last that is or may
+ *      be whole, nor the only consistent one; nor one that may have the only good copy of a block (E5); and nothing at
+ *      all while the primary does not serve.
  */
 import { assert } from '../assert.ts'
 import type { NodeId } from '../replication/configuration.ts'
@@ -27,12 +27,11 @@ export function whyNotEvict(
   if (primary !== undefined) return primary
   const rest = facts.filter((fact) => fact.isInSync && fact.node !== node)
   if (rest.length < config.minInSync) return `${config.minInSync} copies are required, and it is one of them`
-  if (volume.record?.spec.durability === 'writeback') {
-    const leaver = facts.find((fact) => fact.node === node)
-    const isKnownNotWhole = leaver?.status !== undefined && isFresh(cluster, leaver, nowMs) && !leaver.status.isWhole
-    const isOneWhole = rest.some((fact) => isComplete(fact) && isFresh(cluster, fact, nowMs) && fact.status!.isWhole)
-    if (!isKnownNotWhole && !isOneWhole) return 'no other copy says that it has all that it acknowledged'
-  }
+  // In `durable` all are whole, and in which durability it is only they know (replication W10).
+  const leaver = facts.find((fact) => fact.node === node)
+  const isKnownNotWhole = leaver?.status !== undefined && isFresh(cluster, leaver, nowMs) && !leaver.status.isWhole
+  const isOneWhole = rest.some((fact) => isComplete(fact) && isFresh(cluster, fact, nowMs) && fact.status!.isWhole)
+  if (!isKnownNotWhole && !isOneWhole) return 'no other copy says that it has all that it acknowledged'
   assert(rest.some((fact) => fact.isPrimary && isComplete(fact)), 'I23: the last complete copy is not taken away')
   return whyAwaited(facts, node)
 }

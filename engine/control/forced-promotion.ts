@@ -44,9 +44,8 @@ export function judgeForcedPromotion(
   if (!status.isConsistent) {
     return { isPossible: false, why: `${to} was being filled, and what it has is no state the volume was ever in` }
   }
-  const isDurable = volume.record?.spec.durability !== 'writeback'
   // One that knows that it is not whole ends them itself (replication S6).
-  const endsSessions = !copy.isInSync && (isDurable || status.isWhole)
+  const endsSessions = !copy.isInSync && status.isWhole
   return { isPossible: true, costs: costsOf(cluster, volume, copy, facts), endsSessions }
 }
 
@@ -54,9 +53,8 @@ function costsOf(
   cluster: Cluster, volume: VolumeView, { node: to, isInSync, status }: CopyFact, facts: readonly CopyFact[],
 ): string[] {
   const costs: string[] = []
-  const isDurable = volume.record?.spec.durability !== 'writeback'
   if (!isInSync) costs.push(`${to} is not in sync: what was acknowledged since it left the set is lost`)
-  else if (isDurable || status!.isWhole) costs.push(`${to} is in sync, and has all that was acknowledged before now`)
+  else if (status!.isWhole) costs.push(`${to} is in sync, and has all that was acknowledged before now`)
   else costs.push(`${to} lost its power: what was acknowledged and not flushed may be lost`)
   const others = facts.filter(({ node }) => node !== to)
   const missed = Math.max(0, ...others.map((fact) => lastCommit(cluster, volume, fact))) - status!.commitSeq

@@ -8,6 +8,7 @@ import type { Cluster } from './cluster.ts'
 import { copyFacts, isCounted } from './copy-facts.ts'
 import type { CopyFact } from './copy-facts.ts'
 import { livenessOf } from './node-state.ts'
+import type { VolumeRecord } from './volume-record.ts'
 
 /** As a sentence; undefined: it may go. @param name  of a node that is there */
 export function whyNodeStays(cluster: Cluster, name: NodeId, nowMs: number): string | undefined {
@@ -20,10 +21,9 @@ export function whyNodeStays(cluster: Cluster, name: NodeId, nowMs: number): str
     if (config?.attach.holders[name] !== undefined) held.push(record?.spec.name ?? id)
     if (config?.members[name] === undefined) continue
     const facts = copyFacts(cluster, volume, nowMs)
-    const mayLack = record?.spec.durability === 'writeback'
     // It has all that was acknowledged; until there is one, the copy that would go may be needed again.
     const isHome = (fact: CopyFact) =>
-      fact.node !== name && fact.isInSync && isCounted(fact) && (!mayLack || fact.status?.isWhole === true)
+      fact.node !== name && fact.isInSync && isCounted(fact) && isWhole(fact, record)
     if (!facts.some(isHome)) homes.push(record?.spec.name ?? id)
   }
   if (homes.length > 0) return `no other node is seen to have a copy in sync of ${named(homes)}`
@@ -32,3 +32,7 @@ export function whyNodeStays(cluster: Cluster, name: NodeId, nowMs: number): str
 }
 
 const named = (volumes: string[]): string => `volume${volumes.length === 1 ? '' : 's'} ${someOf(volumes.sort())}`
+
+/** One of which nothing is known is whole in `durable`; a change of that is not in the record before it is in force. */
+const isWhole = ({ status }: CopyFact, record: VolumeRecord | undefined): boolean =>
+  status?.isWhole ?? record?.spec.durability !== 'writeback'

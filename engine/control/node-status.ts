@@ -4,6 +4,7 @@
  */
 import type { NodeId } from '../replication/configuration.ts'
 import type { Role } from '../replication/copy-state.ts'
+import type { Durability } from '../replication/record.ts'
 import type { DiskStatus } from '../volume/volume-spec.ts'
 
 export interface NodeRecord {
@@ -74,8 +75,11 @@ export interface CopyStatus extends ScrubStatus, SharingStatus {
   /** Of its promise; of a primary, the one it leads. */
   epoch: number
   isConsistent: boolean
-  /** In `writeback`: it has all that it acknowledged. */
+  /** It has all that it acknowledged; only in `writeback` a boot takes that away. */
   isWhole: boolean
+  /** As it has applied it, and to what it is being changed; empty: not told, and not at all. */
+  durability: Durability | ''
+  durabilityNext: Durability | ''
   /** Made, empty, and never a member of anything. */
   isVirgin: boolean
   /** Slices that went with a disk and are not filled again. */

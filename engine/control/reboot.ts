@@ -52,8 +52,7 @@ function whatIsMissed(
 ): 'last' | 'required' | undefined {
   if (hasToSpare(volume)) return undefined
   const rest = copyFacts(cluster, volume, nowMs).filter((fact) => fact.node !== name && isComplete(fact))
-  const isWriteback = volume.record?.spec.durability === 'writeback'
-  if (rest.length === 0 || (isWriteback && !rest.some(({ status }) => status!.isWhole))) return 'last'
+  if (!rest.some(({ status }) => status!.isWhole)) return 'last'
   return rest.length < volume.config!.minInSync ? 'required' : undefined
 }
 

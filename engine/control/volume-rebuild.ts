@@ -187,20 +187,20 @@ function recordOf(used: readonly LocatedCopy[], known: Members): { record: Volum
   const newestEpoch = Math.max(0, ...notes.map(notedEpoch))
   const newest = notes.filter((copy) => notedEpoch(copy) === newestEpoch).map(({ noted }) => noted!.record!)
   const isPurging = ({ trash }: VolumeRecord) => trash?.isPurging === true
-  // Its log says it; of copies that cannot be read only the size of some time is known.
-  const { sizeBytes } = (bestOf(used, known) ?? used[0]!).spec
+  // Its log says them; of copies that cannot be read only what was at some time is known.
+  const { sizeBytes, durability } = (bestOf(used, known) ?? used[0]!).spec
   const purging = notes.map(({ noted }) => noted!.record!).find(isPurging)
   const record = purging ?? newest.find(({ trash }) => trash !== null) ?? newest[0]
   if (record === undefined) {
     const what = 'its copies have no note: what was changed since it was made is lost, also that it was in the trash'
-    const spec = { ...used[0]!.spec, sizeBytes }
+    const spec = { ...used[0]!.spec, sizeBytes, durability }
     const policy = { minInSync: 0, allowDegraded: false, firstNode: '', attachMode: 'open', trash: null } as const
     return { record: { spec, ...policy }, remarks: [what] }
   }
   if (newestEpoch < known.evidence) remarks.push('its note is older than its newest epoch')
   // The age that it was counted by is lost: it gets its whole time again.
   const trash = record.trash === null ? null : { ...record.trash, deletedAtAgeMs: 0 }
-  const spec = { ...record.spec, sizeBytes }
+  const spec = { ...record.spec, sizeBytes, durability }
   // Somebody may have written under the last key that any of them knows.
   const { encryption } = newestKeys(notes.map(({ noted }) => noted!.record!.spec)) ?? {}
   if (encryption !== undefined) spec.encryption = encryption

@@ -3,6 +3,7 @@
  * about them.
  */
 import type { RecordId } from '../replication/record-id.ts'
+import type { Durability } from '../replication/record.ts'
 
 export interface VolumeSnapshot {
   id: string
@@ -42,6 +43,8 @@ export interface SnapshotAnswer {
   changed: RecordId
   /** Of the volume. */
   sizeBytes: number
+  /** In force, durably on the whole set; empty: a node of a former version does not say. */
+  durability: Durability | ''
   /** All there are, and what they take as JSON. */
   count: number
   bytes: number

@@ -10,7 +10,8 @@ import { PROTO_FOLDER } from '../../../cluster/api/proto.ts'
 import type { Disk, Node, Snapshot, SnapshotGroup, Status, Volume } from '../../../cluster/api/definition.ts'
 
 const VOLUME: Record<keyof Volume, true> = {
-  name: true, id: true, sizeBytes: true, replicas: true, durability: true, encryption: true, epoch: true, health: true,
+  name: true, id: true, sizeBytes: true, replicas: true, durability: true,
+  durabilityNext: true, encryption: true, epoch: true, health: true,
   healthReason: true, minInSync: true, blockSizeBytes: true, copies: true, frontends: true, nbd: true, usedBytes: true,
   logicalBytes: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,

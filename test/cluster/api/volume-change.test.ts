@@ -52,7 +52,7 @@ t.test('refused by name, with the nearest known one, and why', async (t) => {
   for (const mode of ['6', '-1', 'Hard', '', '1.5']) t.equal(refusal({ 'failure-mode': mode })?.code, 'parameter', mode)
   t.match(refusal({ 'min-in-sync': '1', 'failure-mode': 'hard' }), { code: 'parameter' })
   t.equal(refusal({ 'min-in-sync': '3' })?.code, 'parameter', 'more than there are copies')
-  const forGood = ['durability', 'block-size', 'encryption', 'cipher', 'pool', 'disk-tags', 'clone-of', 'attach-mode']
+  const forGood = ['block-size', 'encryption', 'cipher', 'pool', 'disk-tags', 'clone-of', 'attach-mode']
   for (const name of forGood)
     t.match(refusal({ [name]: 'x' }), { code: 'not-supported', message: new RegExp(`a change of ${name} of a volume`) })
 })

@@ -22,7 +22,8 @@ const CONFIG: VolumeConfig = {
   minInSync: 1, attach: { generation: 1, mode: 'open', holders: {} }, nonce: '',
 }
 const COPY: CopyStatus = {
-  volumeId: ID, copyId: 'mine', role: 'out', epoch: 5, isConsistent: true, isWhole: true, isVirgin: false,
+  volumeId: ID, copyId: 'mine', role: 'out', epoch: 5, isConsistent: true, isWhole: true,
+  durability: 'durable', durabilityNext: '', isVirgin: false,
   lostSlices: 0, diskUuids: [], usedBytes: 0, logicalBytes: 0,
   snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
   seq: 0, commitSeq: 0, lagBytes: 0, hearsPrimary: false, held: '',

@@ -54,10 +54,10 @@ export class FakeNode implements LocalNode {
       capacityBytes: 100 * GIB, freeBytes: this.freeBytes, reserveBytes: 0, checksumErrors: 0,
     }
     const copies = [...this.copies.values()].map((copy) => {
-      const { snapshots } = this.volume(copy.volumeId)
+      const { durability, snapshots } = this.volume(copy.volumeId)
       const { count, newest, newestAtMs, newestScheduledAtMs } = new SnapshotIndex().follow(snapshots).summary
       const told = { snapshots: count, newestSnapshot: newest, newestSnapshotAtMs: newestAtMs, newestScheduledAtMs }
-      return { ...copy, ...told }
+      return { ...copy, durability, ...told }
     })
     return { node: this.name, instance: this.instance, isOpen: true, disks: [disk], copies }
   }
@@ -70,7 +70,8 @@ export class FakeNode implements LocalNode {
     }
     const copyId = randomUUID()
     this.copies.set(volumeId, {
-      volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true, isVirgin: true, lostSlices: 0,
+      volumeId, copyId, role: 'out', epoch: 0, isConsistent: true, isWhole: true,
+      durability: 'durable', durabilityNext: '', isVirgin: true, lostSlices: 0,
       diskUuids: [`disk-${this.name}`], usedBytes: 0, logicalBytes: 0, seq: 0, commitSeq: 0, lagBytes: 0,
       snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
       hearsPrimary: false, held: '', isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '',

@@ -5,13 +5,15 @@ import { HoldfastError } from '../../../engine/errors.ts'
 import type { Attach, VolumeConfig } from '../../../engine/replication/configuration.ts'
 import type { ChangeCommand, HoldCommand } from '../../../engine/replication/copy-port.ts'
 import type { RecordId } from '../../../engine/replication/record-id.ts'
-import type { ControlChange, NewSnapshot } from '../../../engine/replication/record.ts'
+import type { ControlChange, Durability, NewSnapshot } from '../../../engine/replication/record.ts'
 import { MIB } from '../../../engine/units.ts'
 import type { Snapshot } from '../../../engine/volume/descriptor.ts'
 
 export class FakeVolume {
   changed: RecordId = { epoch: 0, seq: 0 }
   sizeBytes = 64 * MIB
+  /** Empty: its nodes do not say. */
+  durability: Durability | '' = 'durable'
   snapshots: Snapshot[] = []
   /** Snapshot ids, in the order of the rollbacks to them. */
   readonly rolledBackTo: string[] = []
@@ -78,11 +80,11 @@ export class FakeVolume {
   }
 
   tell(query: SnapshotQuery, epoch: number, { generation, holders }: Attach): SnapshotAnswer {
-    const { changed, sizeBytes, snapshots } = this
+    const { changed, sizeBytes, durability, snapshots } = this
     const { inUse } = this
     const { snapshots: found, ...all } = new SnapshotIndex().follow(snapshots).answer(query)
     const told = found.map((one) => ({ ...one, exclusiveBytes: 0, exclusiveAtMs: 0 }))
-    return { epoch, changed, sizeBytes, ...all, snapshots: told, inUse, attach: { generation, holders } }
+    return { epoch, changed, sizeBytes, durability, ...all, snapshots: told, inUse, attach: { generation, holders } }
   }
 
   private check(expected: RecordId | undefined, detail: { node: string; volume: string }): void {
@@ -93,6 +95,7 @@ export class FakeVolume {
 
   private apply(change: ControlChange, seq: number): void {
     if (change.operation === 'resize' || change.operation === 'shrink') this.sizeBytes = change.sizeBytes
+    if (change.operation === 'durability') this.durability = change.to
     if (change.operation === 'snapshot') this.make(change, seq)
     if (change.operation === 'snapshot-delete') this.snapshots = this.snapshots.filter(({ id }) => id !== change.id)
     if (change.operation === 'rollback') {

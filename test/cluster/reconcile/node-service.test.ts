@@ -25,6 +25,7 @@ const REPORT: NodeReport = {
     }],
     copies: [{
       volumeId: ID, copyId: 'c', role: 'handing-over', epoch: 2 ** 32, isConsistent: true, isWhole: false,
+      durability: 'writeback', durabilityNext: 'durable',
       isVirgin: true, lostSlices: 4, diskUuids: ['u'], usedBytes: 5, logicalBytes: 2 ** 46,
       seq: 2 ** 48, commitSeq: 6, lagBytes: 7, joining: 'waits',
       snapshots: 9, newestSnapshot: 'n'.repeat(63), newestSnapshotAtMs: 2 ** 42, newestScheduledAtMs: 2 ** 41,
@@ -48,6 +49,7 @@ const COMMANDS: Array<Omit<ChangeCommand, 'type'>> = [
   { change: { operation: 'resize', sizeBytes: VOLUME_BYTES_MAX } },
   { change: { operation: 'shrink', sizeBytes: 2 ** 20 }, expected: EXPECTED },
   { change: { operation: 'snapshot', id: ID, title }, expected: { epoch: 2 ** 32 - 1, seq: U48_MAX } },
+  { change: { operation: 'durability', to: 'writeback' }, expected: EXPECTED },
   { change: { operation: 'snapshot', id: ID } },
   { change: { operation: 'snapshot', id: ID, title: { ...title, group: 'g' } }, expected: EXPECTED, hold: 'h' },
   { change: { operation: 'snapshot-delete', id: ID }, expected: { epoch: 1, seq: 0 } },
@@ -58,7 +60,8 @@ const HOLD = { hold: 'h', holdMs: 2_000, expected: EXPECTED }
 const CHANGES = COMMANDS.map(orderedChange)
 const QUERY: SnapshotQuery = { volumeId: ID, ids: [ID], names: ['a', 'b'], after: { seq: U48_MAX, id: ID }, limit: 7 }
 const ANSWER: SnapshotAnswer = {
-  epoch: 2 ** 32 - 1, changed: { epoch: 8, seq: U48_MAX }, sizeBytes: VOLUME_BYTES_MAX, count: 9, bytes: 10,
+  epoch: 2 ** 32 - 1, changed: { epoch: 8, seq: U48_MAX }, sizeBytes: VOLUME_BYTES_MAX, durability: 'durable',
+  count: 9, bytes: 10,
   snapshots: [{
     id: ID, seq: U48_MAX, sizeBytes: VOLUME_BYTES_MAX, ...title, group: 'g', exclusiveBytes: 2 ** 45,
     exclusiveAtMs: 2 ** 42,

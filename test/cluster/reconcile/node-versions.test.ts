@@ -1,7 +1,7 @@
 /** Risk: a volume is asked for what a node of before would not be told, and its copies are let go for it. */
 import t from 'tap'
 import { PROTOCOL_FOR, tooOld } from '../../../cluster/reconcile/node-versions.ts'
-import { SHRINKS_SINCE, transformsSince, VERSION_GREATEST } from '../../../dataplane/peer/protocol.ts'
+import { DURABILITY_SINCE, SHRINKS_SINCE, transformsSince, VERSION_GREATEST } from '../../../dataplane/peer/protocol.ts'
 import { TRANSFORM } from '../../../engine/transform/transform.ts'
 
 const beat = (protocol: number | undefined, version = '0.2') => {
@@ -10,10 +10,10 @@ const beat = (protocol: number | undefined, version = '0.2') => {
 }
 
 t.test('the versions are those of the protocol', (t) => {
-  const { compression, encryption, shrinking, ...inRecords } = PROTOCOL_FOR
+  const { compression, encryption, shrinking, 'another durability': durability, ...inRecords } = PROTOCOL_FOR
   for (const [what, since] of Object.entries(inRecords)) t.equal(since, 7, what)
-  t.same([compression, encryption, shrinking],
-    [transformsSince(TRANSFORM.lz4), transformsSince(TRANSFORM.cipher), SHRINKS_SINCE])
+  t.same([compression, encryption, shrinking, durability],
+    [transformsSince(TRANSFORM.lz4), transformsSince(TRANSFORM.cipher), SHRINKS_SINCE, DURABILITY_SINCE])
   t.end()
 })
 

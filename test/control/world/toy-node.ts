@@ -161,7 +161,9 @@ export class ToyNode {
       const { volumeId, copyId, isConsistent, isWhole, isVirgin, diskUuids, usedBytes, fillLeft, failure } = copy
       const { role, epoch, hearsPrimary, held, awaits } = roleOf(copy)
       return {
-        volumeId, copyId, role, epoch, isConsistent, isWhole, isVirgin, lostSlices: 0, diskUuids,
+        volumeId, copyId, role, epoch, isConsistent, isWhole, durability: 'durable', durabilityNext: '',
+        isVirgin, lostSlices: 0,
+        diskUuids,
         usedBytes, logicalBytes: usedBytes,
         snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0,
         seq: copy.has, commitSeq: copy.has,

@@ -8,6 +8,7 @@ import type { StatusChanges } from '../../../dataplane/copy/status-changes.ts'
 
 const copyOf = (volumeId: string, change: Partial<CopyStatus> = {}): CopyStatus => ({
   volumeId, copyId: `copy of ${volumeId}`, role: 'replica', epoch: 1, isConsistent: true, isWhole: true,
+  durability: 'durable', durabilityNext: '',
   isVirgin: false, lostSlices: 0, diskUuids: ['one', 'two'], usedBytes: 0, logicalBytes: 0,
   snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0, seq: 7, commitSeq: 7, lagBytes: 0,
   hearsPrimary: true, held: '', isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '',

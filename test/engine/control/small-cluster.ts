@@ -119,6 +119,7 @@ export function recordOf(
 
 const copyOf = (volumeId: string, node: NodeId): CopyStatus => ({
   volumeId, copyId: `${volumeId}.${node}`, role: 'replica', epoch: 1, isConsistent: true, isWhole: true,
+  durability: 'durable', durabilityNext: '',
   isVirgin: false, lostSlices: 0, diskUuids: [`${node}.d`], usedBytes: 0, logicalBytes: 0,
   snapshots: 0, newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0, seq: 0, commitSeq: 0, lagBytes: 0,
   hearsPrimary: true, held: '', isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '',
