@@ -1,6 +1,7 @@
 /**
  * Work that is done every so often and as soon as somebody asks for it, never twice at a time. What is asked for while
- * it is under way is done once more afterwards; a short pause between gathers what comes together.
+ * it is under way is done once more afterwards, and what comes soon behind it a moment later, together: who rests
+ * begins at once, and who is asked all the time begins every `GAP_MS`.
  */
 import type { Pulse } from '../pulse.ts'
 
@@ -24,6 +25,7 @@ export class WorkLoop {
   private running: Promise<void> | undefined
   private isAsked = false
   private isStopped = false
+  private endedAtMs = -Infinity
 
   /** Begins with the first work at once. `work` rejects for bugs only. */
   constructor(options: WorkLoopOptions) {
@@ -52,7 +54,7 @@ export class WorkLoop {
     this.cancel()
     const begin = (): void => this.begin()
     if (this.isAsked) {
-      const timer = setTimeout(begin, GAP_MS)
+      const timer = setTimeout(begin, Math.max(0, this.endedAtMs + GAP_MS - performance.now()))
       this.cancel = () => clearTimeout(timer)
     } else this.cancel = this.pulse.next(begin, this.everyMs)
   }
@@ -61,6 +63,7 @@ export class WorkLoop {
     this.isAsked = false
     this.running = this.work().catch(this.onBug).then(() => {
       this.running = undefined
+      this.endedAtMs = performance.now()
       if (!this.isStopped) this.schedule()
     })
   }
