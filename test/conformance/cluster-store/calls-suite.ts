@@ -164,9 +164,10 @@ export async function callsSuite(t: Test, startStore: StartStore): Promise<void>
   await t.test('no increment is lost', async (t) => {
     const clients = Array.from({ length: 6 }, () => process.client())
     await swap(store, 'count', undefined, '0')
-    await Promise.all(clients.map(async (client) => {
+    await Promise.all(clients.map(async (client, i) => {
       for (let won = 0, at = (await read(client, 'count'))!; won < 15;) {
-        const value = bytes(String(Number(textOf(at)) + 1))
+        // Who finds the same bytes there as he sent cannot know whose they are.
+        const value = bytes(`${Number.parseInt(textOf(at)!) + 1} by ${i}`)
         const cas = await client.compareAndSwap({ key: 'count', version: at.version, value })
         if (cas.outcome === 'lost') at = cas.current!
         else if (cas.outcome === 'unknown' && !isNeverTwice(process)) at = (await read(client, 'count'))!
@@ -174,6 +175,6 @@ export async function callsSuite(t: Test, startStore: StartStore): Promise<void>
         else if (++won < 15) at = (await read(client, 'count'))!
       }
     }))
-    t.equal(textOf(await read(store, 'count')), '90')
+    t.equal(Number.parseInt(textOf(await read(store, 'count'))!), 90)
   })
 }
