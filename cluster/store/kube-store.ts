@@ -195,7 +195,8 @@ class KubeStore implements ClusterStore {
 
   /**
    * A conflict: it did not happen. But where what is there is still what was expected, something else refused it (a
-   * webhook, a quota); and where it is what was sent, something in between may have sent it twice.
+   * webhook, a quota); and where it is what was sent, something in between may have sent it twice. Where a deletion
+   * finds nothing there is nothing to tell apart.
    */
   async #lost({ key, version, value }: CompareAndSwap): Promise<CasOutcome> {
     const found = await this.get(key)
@@ -204,7 +205,7 @@ class KubeStore implements ClusterStore {
     if (current?.version === version) {
       return { outcome: 'refused', error: this.#refused('a conflict of something else than the record') }
     }
-    const isAsSent = value === undefined || current === undefined ? current === value : isSame(current.value, value)
+    const isAsSent = value !== undefined && current !== undefined && isSame(current.value, value)
     if (!isAsSent) return { outcome: 'lost', current }
     return { outcome: 'unknown', error: this.#refused('it conflicts with what is there, which is the same') }
   }
