@@ -60,14 +60,14 @@ export function setIoFlusher(): number {
 }
 
 /**
- * What is mapped of files and only read, code above all, stays in memory once it was used: else a host short of memory
- * takes it first while its dirty pages wait for this very process, which then reads its own code again and again.
- * What is mapped later is not in it. 1 ms. Needs CAP_IPC_LOCK, or a limit (RLIMIT_MEMLOCK) of what is mapped.
+ * Code stays in memory once it was used: else a host short of memory takes it first while its dirty pages wait for this
+ * very process, which then reads its own code again and again.
+ * What is mapped later is not in it. 1 ms. Needs CAP_IPC_LOCK, or a limit (RLIMIT_MEMLOCK) of all that is mapped.
  * @returns bytes that may stay, or the first negative errno
  */
 export function lockCode(maps = readFileSync('/proc/self/maps', 'utf8')): number {
   let bytes = 0
-  for (const [, from, to] of maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) r-[x-]p .* \/.*$/gm)) {
+  for (const [, from, to] of maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) r-xp .* \/.*$/gm)) {
     const [start, end] = [Number(`0x${from}`), Number(`0x${to}`)]
     const result = outcome(callMlock2(start, end - start, MLOCK_ONFAULT))
     if (result < 0) return result
