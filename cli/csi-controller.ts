@@ -66,19 +66,31 @@ export async function runCsiController({ arguments: given, output }: Invocation)
       api, diff, operations: new Operations(), volumesMax, mayAsk: () => protocols.check(), log,
     }),
   ]
-  const server = await serveCsi({ socketPath, services, log })
   const listen = given.text('extender')
   const isTold = given.flag('events')
   const isKube = listen !== undefined || isTold || [...LEAVING_FLAGS, FAILOVER_FLAG].some((one) => given.flag(one))
   const kubernetes = isKube ? new ApiClient(accessOf(given.text('kubeconfig'))) : undefined
   const mayAsk = (): Promise<void> => protocols.check()
-  const extender = listen === undefined ? undefined : await startExtender({
+  // What listens by now is closed when another one cannot: the process would stay, and do half of what it is for.
+  const open: Array<{ close(): void } | undefined> = [kubernetes, api]
+  const begun = async <T>(starting: Promise<T>): Promise<T> => {
+    try {
+      return await starting
+    } catch (error) {
+      for (const one of open) one?.close()
+      throw error
+    }
+  }
+  const extender = listen === undefined ? undefined : await begun(startExtender({
     listen, tls: given.text('extender-tls'), kubernetes: kubernetes!, endpoint, mayAsk, log,
-  })
+  }))
+  open.push(extender)
   const leaving = kubernetes && leavingOf(given, { kubernetes, endpoint, log })
   const failover = kubernetes && failoverOf(given, { kubernetes, endpoint, log })
   const figures = () => ({ leaving: leaving?.figures(), failover: failover?.figures() })
-  const metrics = await showMetrics(given.text('listen-metrics'), figures, log)
+  const metrics = await begun(showMetrics(given.text('listen-metrics'), figures, log))
+  open.push(metrics)
+  const server = await begun(serveCsi({ socketPath, services, log }))
   const told = new AbortController()
   const ended = new Promise<void>((resolve) => told.signal.addEventListener('abort', () => resolve()))
   const beside: Array<Promise<void>> = []

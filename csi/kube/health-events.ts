@@ -6,6 +6,7 @@ import type { ControlClient } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/definition.ts'
 import { segment } from '../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
+import { ERRORS, GRPC_STATUS, HoldfastError } from '../../engine/errors.ts'
 import { isRecord, isText } from '../../engine/value-shape.ts'
 import type { VolumeHealth } from '../../engine/volume/volume-spec.ts'
 import { volumeCondition } from '../volume-condition.ts'
@@ -61,7 +62,7 @@ interface ToldBefore extends Told {
 }
 
 interface PodsSeen {
-  generation: number
+  holders: string
   atMs: number
 }
 
@@ -150,17 +151,25 @@ export class HealthEvents {
     for (const { volume: { id, attach, labels }, claim, namespace } of volumes) {
       const seen = this.#podsSeen.get(id)
       const isHeld = attach.holders.length > 0
-      const isDue = isHeld
-        ? seen?.generation !== attach.generation || nowMs - seen.atMs >= PODS_EVERY_MS
-        : labels[POD_LABEL] !== undefined
-      if (!isDue) continue
+      if (!isHeld && labels[POD_LABEL] === undefined) continue
+      const holders = attach.holders.map(({ node, generation }) => `${node} ${generation}`).join()
+      if (seen?.holders === holders && nowMs - seen.atMs < PODS_EVERY_MS) continue
       const pods = isHeld ? (await seenPods.of(namespace)).get(claim) ?? [] : []
       const users = pods.filter((pod) => attach.holders.some(({ node }) => node === nodeNameOf(pod.node)))
       const label = labelOf(users)
-      if (label !== (labels[POD_LABEL] ?? '')) {
-        await this.#options.api.modifyVolume({ name: id, parameters: {}, labels: { [POD_LABEL]: label } })
-      }
-      this.#podsSeen.set(id, { generation: attach.generation, atMs: nowMs })
+      // Also of one that cannot be labelled: it is tried again as seldom, and others go on.
+      this.#podsSeen.set(id, { holders, atMs: nowMs })
+      if (label !== (labels[POD_LABEL] ?? '')) await this.#label(id, label)
+    }
+  }
+
+  async #label(id: string, label: string): Promise<void> {
+    try {
+      await this.#options.api.modifyVolume({ name: id, parameters: {}, labels: { [POD_LABEL]: label } })
+    } catch (error) {
+      const isAway = error instanceof HoldfastError && ERRORS[error.code].grpc === GRPC_STATUS.UNAVAILABLE
+      if (!(error instanceof HoldfastError) || isAway) throw error
+      if (error.code !== 'volume-not-found') this.#options.log(`which pod uses ${id} is not noted: ${error.message}`)
     }
   }
 

@@ -6,6 +6,7 @@ import t from 'tap'
 import type { ListVolumesRequest, ModifyVolumeRequest, Volume } from '../../../cluster/api/definition.ts'
 import type { ApiAnswer, ApiCall } from '../../../cluster/kubernetes/api-client.ts'
 import type { ToldEvent } from '../../../csi/kube/event-recorder.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
 import { HealthEvents, REASONS } from '../../../csi/kube/health-events.ts'
 
 const WALL_MS = Date.UTC(2026, 10, 30)
@@ -24,6 +25,7 @@ class World {
   readonly asked: string[] = []
   readonly modified: ModifyVolumeRequest[] = []
   isAway = false
+  refused = ''
   events: object[] = []
   objects: Record<string, object> = {
     [PVC]: { metadata: { uid: 'uid-1' }, spec: { volumeName: 'pv-1' } },
@@ -48,6 +50,9 @@ class World {
         },
         modifyVolume: async (request) => {
           this.modified.push(request)
+          if (request.name === this.refused) {
+            throw new HoldfastError('node-too-old', { name: 'a', what: 'labels', nodes: 'n2' })
+          }
           const at = this.volumes.findIndex(({ id }) => id === request.name)
           const labels = Object.fromEntries(Object.entries({ ...this.volumes[at]!.labels, ...request.labels })
             .filter(([, value]) => value !== ''))
@@ -217,4 +222,15 @@ t.test('which pod', async (t) => {
   t.equal(world.volumes[0]!.labels['csi-pod'], undefined)
   await leader.look()
   t.equal(world.modified.length, 4)
+})
+
+t.test('one that cannot be labelled keeps no other from it', async (t) => {
+  const world = new World()
+  const leader = world.leader()
+  world.volumes = [volume(), volume({ id: 'b' })]
+  world.refused = 'a'
+  await leader.look()
+  await leader.look()
+  t.same(world.modified.map(({ name }) => name), ['a', 'b'], 'nor is it tried at every look')
+  t.match(world.log, [/^which pod uses a is not noted: /])
 })
