@@ -56,10 +56,10 @@ export function hindranceOf(node: string, question: LeaveQuestion): Hindrance | 
     const own = volume.copies.find((copy) => copy.node === node)
     if (own === undefined || (isReturning && volume.wanted === 1)) continue
     const complete = volume.copies.filter(({ isComplete }) => isComplete)
-    // Of a volume that nobody can serve, every copy may be the one that is needed.
-    if (!own.isInSync && !own.isComplete && complete.length > 0) continue
     const others = complete.filter((copy) => copy.node !== node)
     const rest = others.filter((copy) => !letGo.has(copy.node)).length
+    // One that is being filled is not needed, unless what it is filled from may be away: then it is waited for.
+    if (!own.isInSync && !own.isComplete && rest >= 1) continue
     if (rest >= Math.max(1, volume.minInSync)) continue
     const isFirst = !volume.copies.some((copy) => copy.node !== node && letGo.has(copy.node))
     if (rest >= 1 && isFirst && isSettled(volume)) continue

@@ -17,11 +17,11 @@ const PLANTED = [
     by: 'others.length',
   },
   {
-    name: 'copies that lack something are counted',
-    seed: 290,
+    name: 'copies that are being filled are counted',
+    seed: 15,
     file: 'csi/kube/leave-rules.ts',
     replace: 'const complete = volume.copies.filter(({ isComplete }) => isComplete)',
-    by: 'const complete = volume.copies.filter(({ isInSync }) => isInSync)',
+    by: 'const complete = volume.copies.filter(() => true)',
   },
   {
     name: 'leave is given by what is wished, while others have it still',
@@ -50,15 +50,8 @@ const PLANTED = [
     by: 'if (isDeleted(look, pod)) return true',
   },
   {
-    name: 'a spared pod is not touched',
-    seed: 325,
-    file: 'csi/kube/leave-sight.ts',
-    replace: 'pod.uid === uid && pod.mark === mark && !pod.isEnding',
-    by: 'pod.uid === uid && !pod.isEnding',
-  },
-  {
     name: 'a spared pod that does not run is forgotten',
-    seed: 1,
+    seed: 230,
     file: 'csi/kube/leave-step.ts',
     replace: 'look.pods.some(({ uid, isReady }) => uid === pod.uid && isReady)',
     by: 'look.pods.some(({ uid }) => uid === pod.uid)',
@@ -76,13 +69,6 @@ const PLANTED = [
     file: 'csi/kube/replacement.ts',
     replace: "if (set.isPaused) return told('paused'",
     by: "if (set.wantedPods < 0) return told('paused'",
-  },
-  {
-    name: 'guards that are lacking are believed to be there',
-    seed: 460,
-    file: 'csi/kube/leave-sight.ts',
-    replace: 'if (nodes[node] === undefined && hasLeft(look, node)) strays.add(node)',
-    by: '',
   },
 ]
 

@@ -33,6 +33,7 @@ t.test('Q1', async (t) => {
   t.equal(may('n1', volume('n1 n2', { minInSync: 2, wanted: 3, awaitsCopy: true })), 'below')
   t.equal(may('n1', volume('n1 n2', { minInSync: 2, wanted: 3 })), 'yes')
   t.equal(may('n3', volume('n1 n2 n3~')), 'yes', 'what is being filled is not needed')
+  t.equal(may('n2', volume('n1 n2~'), ['n1']), 'last n1', 'what is being filled from a node that may be away is')
   t.equal(may('n3', volume('n1? n2? n3~')), 'last', 'of a volume that nobody serves every copy may be')
   t.equal(may('n1', volume('n1')), 'last')
 })
