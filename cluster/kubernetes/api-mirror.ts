@@ -11,6 +11,10 @@ import { watchApi } from './api-watch.ts'
 const PAGE = 500
 const AGAIN_MS = 1000
 const LIST_MS = 30_000
+/** Without a watch that stands what is kept counts for so long. */
+const KEPT_MS = 60_000
+/** One that lasted for so long stood. */
+const STANDS_MS = 5_000
 
 export interface MirrorOptions<T> {
   client: ApiClient
@@ -26,6 +30,9 @@ export class ApiMirror<T> {
   #entries = new Map<string, T>()
   #isWhole = false
   #problem = 'it was not listed yet'
+  /** When the last watch began, and the last one that stood ended. */
+  #watchedAtMs = Infinity
+  #lostAtMs = performance.now()
   #isClosed = false
   #close: () => void = () => undefined
   #again: NodeJS.Timeout | undefined
@@ -35,14 +42,19 @@ export class ApiMirror<T> {
     void this.#list()
   }
 
-  /** By name, of all that there are; undefined: they were not listed yet. */
+  /** By name, of all that there are; undefined: they were not listed yet, or not watched for a minute. */
   get entries(): ReadonlyMap<string, T> | undefined {
-    return this.#isWhole ? this.#entries : undefined
+    const isKept = this.#stands() || performance.now() - this.#lostAtMs < KEPT_MS
+    return this.#isWhole && isKept ? this.#entries : undefined
   }
 
-  /** Why it is not watched just now; empty: it is. */
+  /** Why it was not listed or watched the last time. */
   get problem(): string {
     return this.#problem
+  }
+
+  #stands(): boolean {
+    return performance.now() - this.#watchedAtMs >= STANDS_MS
   }
 
   close(): void {
@@ -70,6 +82,7 @@ export class ApiMirror<T> {
     } while (next !== '')
     this.#entries = entries
     this.#isWhole = true
+    this.#lostAtMs = performance.now()
     this.#watch(version)
   }
 
@@ -77,7 +90,7 @@ export class ApiMirror<T> {
     if (this.#isClosed) return
     const { client, path, query = {} } = this.#options
     let version = resourceVersion
-    this.#problem = ''
+    this.#watchedAtMs = performance.now()
     this.#close = watchApi(client, {
       path, query, resourceVersion,
       onEvent: ({ type, object }) => {
@@ -93,6 +106,8 @@ export class ApiMirror<T> {
   }
 
   #later(problem: string, run: () => void): void {
+    if (this.#stands()) this.#lostAtMs = performance.now()
+    this.#watchedAtMs = Infinity
     this.#problem = problem
     if (!this.#isClosed) this.#again = setTimeout(run, AGAIN_MS)
   }
