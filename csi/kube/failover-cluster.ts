@@ -133,19 +133,19 @@ export class FailoverCluster implements FailoverPort {
 
   use(holdfastNode: string): Promise<Read<HoldfastUse>> {
     return read(async () => {
-      const holds = new Set<string>()
-      let [after, hasStaleSessions] = ['', false]
+      const [holds, stale] = [new Set<string>(), new Set<string>()]
+      let after = ''
       do {
         const page = await this.control.ask(FENCE_MS, (api) => api.listVolumes({ limit: VOLUMES_PAGE, after }))
         for (const volume of page.volumes) {
           const isHeld = volume.attach.holders.some(({ node }) => node === holdfastNode)
           // Who is elected anew has not read whose it is: nothing is concluded from that.
           if (isHeld || volume.epoch === 0) holds.add(volume.id)
-          hasStaleSessions ||= isStale(volume, holdfastNode)
+          if (isStale(volume, holdfastNode)) stale.add(volume.id)
         }
         after = page.next
       } while (after !== '')
-      return { holds, hasStaleSessions }
+      return { holds, stale }
     })
   }
 

@@ -111,13 +111,14 @@ export function stepsFor(
 }
 
 /**
- * F5: what Kubernetes believes to be attached to a node that lives, and was taken from it: it came back between the
- * fence and the deletion. Devices of pods that use it fail for good, and nobody else makes it right.
+ * F5: what Kubernetes believes to be attached to a node that lives, and was taken from it (it came back between the
+ * fence and the deletion), or was given to it anew for a pod that found the device of a former one. Devices of pods
+ * that use it fail for good, and nobody else makes it right.
  */
 export const lostAttachments = (
-  attachments: readonly AttachmentFacts[], { holds }: Pick<HoldfastUse, 'holds'>,
+  attachments: readonly AttachmentFacts[], { holds, stale }: HoldfastUse,
 ): AttachmentFacts[] => attachments.filter(({ isAttached, isGoing, volumeId }) =>
-  isAttached && !isGoing && !holds.has(volumeId))
+  isAttached && !isGoing && (!holds.has(volumeId) || stale.has(volumeId)))
 
 /** Those of whom somebody has to say that they end. */
 export const usersOf = (volumeId: string, pods: readonly PodFacts[]): PodFacts[] =>

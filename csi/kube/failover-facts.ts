@@ -67,8 +67,8 @@ export interface AttachmentFacts {
 export interface HoldfastUse {
   /** Volumes that it holds. */
   holds: ReadonlySet<string>
-  /** Whether a session of it has a generation that is not in force. */
-  hasStaleSessions: boolean
+  /** Volumes of which a session of it has a generation that is not in force. */
+  stale: ReadonlySet<string>
 }
 
 export const isOurUnreachable = ({ key, effect }: Taint): boolean => key === UNREACHABLE && effect === 'NoSchedule'

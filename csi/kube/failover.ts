@@ -130,7 +130,7 @@ export class Failover {
     const lost = lostAttachments(look.attachments, use.value)
     for (const attachment of lost) await this.mend(attachment, look.pods, seen.node)
     if (lost.length > 0) return
-    if (use.value.hasStaleSessions) return
+    if (use.value.stale.size > 0) return
     if ((await this.port.setTaints(seen.node, step.taints)) === undefined) this.events.cleaned(seen.node)
   }
 

@@ -136,10 +136,10 @@ export class CheckedPort implements FailoverPort {
 
   use(name: string): Promise<Read<HoldfastUse>> {
     return this.call(true, () => {
-      const isStale = this.staleSessions(this.world.node(name)).length > 0
-      if (!isStale) this.sessionsClean.set(name, this.time.nowMs)
+      const stale = new Set(this.staleSessions(this.world.node(name)))
+      if (stale.size === 0) this.sessionsClean.set(name, this.time.nowMs)
       const held = [...this.world.volumes.values()].filter(({ holders }) => holders.has(name))
-      return { value: { hasStaleSessions: isStale, holds: new Set(held.map(({ id }) => id)) } }
+      return { value: { stale, holds: new Set(held.map(({ id }) => id)) } }
     })
   }
 
@@ -154,6 +154,7 @@ export class CheckedPort implements FailoverPort {
     // Whoever is asked waits for a primary for a while.
     for (let i = 0; i < 8 && !this.world.volumes.get(volumeId)!.isLed; i++) await this.pause(1000)
     const read = await this.call(true, () => {
+      this.world.fencedByUs.add(`${name} ${volumeId}`)
       const isProved = this.world.unpublish(volumeId, name)
       if (!isProved) return { problem: 'nobody leads it' }
       const fenced = this.fenced.get(name) ?? new Map<string, number>()
@@ -223,6 +224,7 @@ export class CheckedPort implements FailoverPort {
     if (found !== undefined) {
       const isWell = this.since.get(found.node)?.storage === 'up'
       const isLost = !this.world.volumes.get(volumeId)!.holders.has(found.node)
+        || this.world.node(found.node).sessions.get(volumeId) !== this.world.volumes.get(volumeId)!.generation
       if (isWell && !isLost && !found.isGoing) this.violate(`F5: ${found.node} holds ${volumeId}, which goes`)
       if (!isWell) this.judge('release', found.node)
       const users = (this.podsShown.get(found.node) ?? []).filter(({ isOver, isGone, volumes }) =>
@@ -305,8 +307,10 @@ export class CheckedPort implements FailoverPort {
 
   /** F5: on a node that lives only what does not work any more is ended. */
   private judgeBroken(pod: PodFacts, name: string, how: Removal): void {
-    const lost = pod.volumes.some((one) => one.isOurs && this.world.volumes.get(one.id)!.holders.get(name) === undefined
-      && [...this.world.attachments.values()].some((a) => a.volumeId === one.id && a.node === name && a.isAttached))
+    const stale = this.staleSessions(this.world.node(name))
+    const attached = [...this.world.attachments.values()].filter((one) => one.node === name && one.isAttached)
+    const lost = attached.some(({ volumeId }) => pod.volumes.some((one) => one.isOurs && one.id === volumeId)
+      && (!this.world.volumes.get(volumeId)!.holders.has(name) || stale.includes(volumeId)))
     const isOver = !this.world.pods.has(pod.uid) || this.world.pods.get(pod.uid)!.isGoing
     if (!lost && !isOver) this.violate(`F5: pod ${pod.name} of ${name} is ended, which works`)
     if (how === 'delete') this.violate(`F5: pod ${pod.name} of ${name} is deleted without grace`)

@@ -200,10 +200,10 @@ t.test('what Holdfast says of a node: what it holds, and sessions that are over'
   let volumes = [volume('a', held(3), [session('n1', 3)]), volume('b', open, [session('n1', 2)])]
   const calls = { listVolumes: async () => ({ volumes, next: '' }) } as unknown as Partial<ControlClient>
   const { port } = await cluster(t, {}, calls)
-  t.same(await port.use('n1'), { ok: true, value: { holds: new Set(['a']), hasStaleSessions: false } })
+  t.same(await port.use('n1'), { ok: true, value: { holds: new Set(['a']), stale: new Set() } })
   const unread = volume('d', { mode: 'single', generation: 0, holders: [] }, [], 0)
   volumes = [volume('c', held(4), [session('n2', 3)]), unread]
   t.match(await port.use('n3'), { value: { holds: new Set(['d']) } }, 'what was not read is lost to nobody')
-  t.match(await port.use('n2'), { value: { hasStaleSessions: true } })
-  t.match(await port.use('n1'), { value: { hasStaleSessions: false } })
+  t.match(await port.use('n2'), { value: { stale: new Set(['c']) } })
+  t.match(await port.use('n1'), { value: { stale: new Set() } })
 })

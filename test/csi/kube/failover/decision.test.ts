@@ -115,8 +115,10 @@ t.test('F5: what was taken from a node that came back', async (t) => {
     attachment('v-a'), attachment('v-b'), attachment('v-c', { isAttached: false }),
     attachment('v-d', { isGoing: true }),
   ]
-  const lost = lostAttachments(attachments, { holds: new Set(['v-b']) })
-  t.same(lost.map(({ volumeId }) => volumeId), ['v-a'])
+  const lost = (...stale: string[]): string[] =>
+    lostAttachments(attachments, { holds: new Set(['v-b']), stale: new Set(stale) }).map(({ volumeId }) => volumeId)
+  t.same(lost(), ['v-a'])
+  t.same(lost('v-b'), ['v-a', 'v-b'], 'given anew, and the device is of before')
   t.same(names(usersOf('v-a', [pod('a'), pod('b'), pod('x', { volumes: [ours('v-a')], isGoing: true })])), ['a'])
 })
 

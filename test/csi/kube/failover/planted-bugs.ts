@@ -57,7 +57,7 @@ export const PLANTED: readonly PlantedBug[] = [
     'failover-facts.ts', '(isOutOfService(taint) && taint.value === OURS)', 'isOutOfService(taint)',
   ]),
   bug('a node is clean while it has stale sessions', 'F5', [
-    'failover.ts', 'if (use.value.hasStaleSessions) return\n', '',
+    'failover.ts', 'if (use.value.stale.size > 0) return\n', '',
   ], 94),
   bug('a Lease that was only seen renews', 'F5', ['node-silence.ts', 'hasChanged: false', 'hasChanged: true'], 11),
   bug('what was fenced when its node came back is left', 'F5', [

@@ -26,7 +26,7 @@ async function returnsWhileFenced({ Failover }: Module, doesReturn: boolean): Pr
     lease: async (name) => ({ ok: true, value: name === 'n1' ? lease : '10' }),
     pods: async (name) => ({ ok: true, value: name === 'n1' ? [POD] : [] }),
     attachments: async () => ({ ok: true, value: [] }),
-    use: async () => ({ ok: true, value: { holds: new Set(), hasStaleSessions: true } }),
+    use: async () => ({ ok: true, value: { holds: new Set(), stale: new Set(['v']) } }),
     fence: async () => {
       did.push('fence')
       if (doesReturn) lease = '11'

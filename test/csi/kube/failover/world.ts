@@ -83,6 +83,8 @@ export class World {
   /** How many lists were noted so far; the last of them are in `history`. */
   seconds = 0
   isCalm = false
+  /** Node and volume that failover asked to be fenced. */
+  readonly fencedByUs = new Set<string>()
   apiAwayUntilMs = 0
   controlAwayUntilMs = 0
   #uids = 0
