@@ -477,8 +477,8 @@ export const PLANTED: Mutant[] = [
     name: 'a filling that is busy is begun anew',
     hunt: { run: 'file', path: 'test/engine/replication/filling.test.ts' },
     file: 'engine/replication/fill-source.ts',
-    replace: '2 * BUSY_PATIENCES * fillPatienceMs(state)',
-    by: 'Math.min(1, BUSY_PATIENCES) * fillPatienceMs(state)',
+    replace: 'fill.progressAtMs < 2 * BUSY_PATIENCES * fillPatienceMs(state)',
+    by: 'fill.progressAtMs < Math.min(1, BUSY_PATIENCES) * fillPatienceMs(state)',
   },
   {
     name: 'who took a begin that was given up waits for the end of one that it does not take',

@@ -78,8 +78,8 @@ export const DISKS = [
     [
       [
         'replication/fill-target.ts',
-        'port.store.keep(factToken, { consistency })',
-        'state.consistency = consistency\n  port.store.keep(factToken, { consistency })',
+        'port.store.keep(factToken, {',
+        'state.consistency = consistency\n  port.store.keep(factToken, {',
       ],
     ],
     { looksAt: focusOn('fullFills') },

@@ -9,7 +9,11 @@ export const LOSSES = [
     ['replication/repair.ts', 'if (damaged.length > 0) answer.damaged = damaged.map(idOf)', ''],
   ]),
   storeBug('what was lost is not asked for again', 'I22, D4', [
-    ['replication/repair.ts', 'Object.assign(known, notedAt(id, -Infinity))', 'endReads(turn, [known], false)'],
+    [
+      'replication/repair.ts',
+      'Object.assign(known, notedAt(id, -Infinity, turn.nowMs))',
+      'endReads(turn, [known], false)',
+    ],
   ]),
   storeBug('one that has it damaged speaks for all', 'I22, D4', [
     [
