@@ -22,7 +22,7 @@ export type WatchEnd =
   /** What comes next is not kept any more: list again. */
   | 'gone'
   /** It may be begun again from the last resourceVersion that was told. */
-  | { reason: string }
+  | { reason: string; isTold?: true }
 
 export interface WatchOptions {
   path: string
@@ -73,7 +73,7 @@ export function watchApi(client: ApiClient, options: WatchOptions): () => void {
     const { type, object } = parsed(text) ?? {}
     if (typeof object !== 'object' || object === null) return end({ reason: 'an event cannot be read' })
     if (isType(type)) return onEvent({ type, object: object as Record<string, unknown> })
-    end((object as { code?: unknown }).code === 410 ? 'gone' : { reason: 'it told an error' })
+    end((object as { code?: unknown }).code === 410 ? 'gone' : { reason: 'it told an error', isTold: true })
   }
   return () => {
     isOver = true

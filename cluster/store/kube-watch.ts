@@ -16,6 +16,8 @@ import { entryOf, resourceVersionOf, selectorOf } from './kube-records.ts'
 
 const RESUME_FIRST_MS = 50
 const RESUME_MOST_MS = 5000
+/** Told one after the other at the same place, e.g. of a deletion whose former value is compacted: it stays so. */
+const ERRORS_MOST = 3
 
 export interface KubeWatchOptions extends KeyRange {
   client: ApiClient
@@ -37,6 +39,7 @@ export class KubeWatch implements Watch {
   readonly #o: KubeWatchOptions
   #told: string
   #pauseMs = RESUME_FIRST_MS
+  #errors = 0
   #isEnded = false
   #close: () => void = () => {}
   /** What came and is not told: the first of it is a deletion that is looked at. Another list: that stream is over. */
@@ -68,7 +71,8 @@ export class KubeWatch implements Watch {
       onEvent: (event) => this.#take(event),
       onEnd: (end: WatchEnd) => {
         this.#waiting = []
-        if (end === 'gone') return this.#end({ type: 'gone' })
+        if (end !== 'gone' && end.isTold === true) this.#errors++
+        if (end === 'gone' || this.#errors >= ERRORS_MOST) return this.#end({ type: 'gone' })
         this.#o.onLost()
         this.#again()
       },
@@ -116,6 +120,7 @@ export class KubeWatch implements Watch {
     const resourceVersion = resourceVersionOf(object)
     if (resourceVersion === '') return
     this.#told = resourceVersion
+    this.#errors = 0
     this.#o.onSeen(resourceVersion)
     const entry = type === 'BOOKMARK' ? undefined : entryOf(object)
     const { prefix, from = prefix } = this.#o
