@@ -47,6 +47,7 @@ export function fillPastLost(world: World, client: SimClient, lost: Lost[], node
   // It was taken in again as it was, before it was to be erased.
   if (!isNew()) {
     other?.resume()
+    if (meanwhile === 'kept') lost.shift()
     return true
   }
   for (const { of } of lost) of.delete(filled)
