@@ -7,7 +7,7 @@
  * what it was; before a pod is removed all its volumes were fenced in that very job.
  */
 import {
-  idsOf, isStarting, lostAttachments, stepsFor, usersOf, verdictOf, whyStopped, withoutOurs,
+  idsOf, isStarting, lostAttachments, stepsFor, STORAGE_DOWN_MS, usersOf, verdictOf, whyStopped, withoutOurs,
 } from './failover-decision.ts'
 import type { NodeSeen, Step, Verdict } from './failover-decision.ts'
 import { FailoverEvents } from './failover-events.ts'
@@ -44,6 +44,8 @@ export class Failover {
   /** When the volumes of a pod were tried last, by its UID. */
   private tried = new Map<string, number>()
   private readonly waiting = new Map<string, number>()
+  /** When the data process of a node was last seen to be started, or its pod to go. */
+  private readonly startingAt = new Map<string, number>()
   private stopped: string | undefined = 'nothing was seen yet'
   private moved = 0
   /** Of a job: a bug, which the next turn throws. */
@@ -81,11 +83,18 @@ export class Failover {
       const verdict = verdictOf(seen)
       const { name } = seen.node
       if (verdict !== 'dead' && verdict !== 'dead-storage') this.waiting.delete(name)
-      if (verdict === 'unclear' || this.jobs.has(name)) continue
+      if (verdict === 'well') this.startingAt.delete(name)
+      if (this.jobs.has(name)) continue
+      if (verdict === 'unclear') {
+        if (seen.node.storage === 'down' && seen.doesRenew) this.run(name, this.watch(name))
+        continue
+      }
       const isToDo = verdict === 'well' ? withoutOurs(seen.node) !== undefined : why === undefined
       if (isToDo) this.begin(name, verdict)
     }
-    for (const name of this.waiting.keys()) if (this.silence.seen(name, nowMs) === undefined) this.waiting.delete(name)
+    for (const one of [this.waiting, this.startingAt]) {
+      for (const name of one.keys()) if (this.silence.seen(name, nowMs) === undefined) one.delete(name)
+    }
   }
 
   /** What is under way. */
@@ -94,7 +103,10 @@ export class Failover {
   }
 
   private begin(name: string, verdict: Exclude<Verdict, 'unclear'>): void {
-    const job = verdict === 'well' ? this.clean(name) : this.empty(name, verdict)
+    this.run(name, verdict === 'well' ? this.clean(name) : this.empty(name, verdict))
+  }
+
+  private run(name: string, job: Promise<void>): void {
     const failed = (error: unknown): void => {
       this.failure ??= { error }
     }
@@ -134,13 +146,27 @@ export class Failover {
     if ((await this.port.setTaints(seen.node, step.taints)) === undefined) this.events.cleaned(seen.node)
   }
 
+  /** Before its storage is called dead: whether it is being started, which ends a moment before it is up. */
+  private async watch(name: string): Promise<void> {
+    const pods = await this.port.pods(name)
+    if (pods.ok && pods.value.some(({ isStorageStarting }) => isStorageStarting)) this.starts(name)
+  }
+
+  private starts(name: string): void {
+    this.startingAt.set(name, this.port.nowMs())
+  }
+
   /** F3 and F4. */
   private async empty(name: string, verdict: 'dead' | 'dead-storage'): Promise<void> {
     if ((await this.stillToday(name, verdict)) === undefined) return
     const look = await this.look(name)
     const seen = this.still(name, verdict)
     if (look === undefined || seen === undefined) return
-    if (verdict === 'dead-storage' && isStarting(seen, look.pods)) return
+    if (verdict === 'dead-storage') {
+      if (isStarting(seen, look.pods)) return this.starts(name)
+      // What has been started has as long to be up as what went down has to come back.
+      if (this.port.nowMs() - (this.startingAt.get(name) ?? -Infinity) < STORAGE_DOWN_MS) return
+    }
     const steps = stepsFor(verdict, seen.node, look)
     this.waiting.set(name, 0)
     for (const step of steps) {

@@ -58,7 +58,7 @@ export const PLANTED: readonly PlantedBug[] = [
   ]),
   bug('a node is clean while it has stale sessions', 'F5', [
     'failover.ts', 'if (use.value.stale.size > 0) return\n', '',
-  ], 94),
+  ], 380),
   bug('a Lease that was only seen renews', 'F5', ['node-silence.ts', 'hasChanged: false', 'hasChanged: true'], 11),
   bug('what was fenced when its node came back is left', 'F5', [
     'failover.ts', 'if (lost.length > 0) return\n', '',
@@ -85,6 +85,10 @@ export const PLANTED: readonly PlantedBug[] = [
 export const LAST_LOOK = bug('a Lease is not read again before a pod goes', 'F3', [
   'failover.ts', 'const isSame = this.silence.isUnchanged(name, lease.value, this.port.nowMs())',
   'const isSame = lease.ok',
+])
+
+export const LAST_START = bug('that a data process was started is forgotten', 'F4', [
+  'failover.ts', 'this.startingAt.set(name, this.port.nowMs())', '',
 ])
 
 /** Found at once, else the hunt itself is broken; and one that is none. */

@@ -1,9 +1,9 @@
 /** Turns of failover by a script, where what has to happen is too rare for seeds. */
 import t from 'tap'
-import type { NodeFacts, PodFacts } from '../../../../csi/kube/failover-facts.ts'
+import type { NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover-facts.ts'
 import type { FailoverPort } from '../../../../csi/kube/failover-port.ts'
 import { importMutant } from '../../../sim/mutants.ts'
-import { LAST_LOOK } from './planted-bugs.ts'
+import { LAST_LOOK, LAST_START } from './planted-bugs.ts'
 
 type Module = typeof import('../../../../csi/kube/failover.ts')
 
@@ -13,35 +13,49 @@ const POD: PodFacts = {
   volumes: [{ isOurs: true, id: 'v', claim: 'data', claimUid: 'c' }],
 }
 
+const OURS: Taint = { key: 'holdfast.io/unreachable', effect: 'NoSchedule' }
+
+/** Nothing is there, and whatever is asked for is done. */
+const NOTHING: FailoverPort = {
+  nodes: async () => ({ ok: true, value: [] }),
+  lease: async () => ({ ok: true, value: '' }),
+  pods: async () => ({ ok: true, value: [] }),
+  attachments: async () => ({ ok: true, value: [] }),
+  use: async () => ({ ok: true, value: { holds: new Set(), stale: new Set() } }),
+  fence: async () => undefined,
+  setTaints: async () => undefined,
+  remove: async () => 'done',
+  release: async () => undefined,
+  tell: () => undefined,
+  log: () => undefined,
+  nowMs: () => 0,
+  pause: async () => undefined,
+}
+
 /** Three nodes, of which n1 is dead as far as the watch tells; its kubelet comes back in the middle of a fence. */
 async function returnsWhileFenced({ Failover }: Module, doesReturn: boolean): Promise<string[]> {
   const did: string[] = []
   let [nowMs, lease, beat] = [0, '10', 10]
   const node = (name: string): NodeFacts => ({
     name, uid: name, version: '1', holdfastNode: name, lease: name === 'n1' ? '10' : String(++beat),
-    taints: [{ key: 'holdfast.io/unreachable', effect: 'NoSchedule' }], storage: name === 'n1' ? 'down' : 'up',
+    taints: [OURS], storage: name === 'n1' ? 'down' : 'up',
   })
   const port: FailoverPort = {
+    ...NOTHING,
     nodes: async () => ({ ok: true, value: ['n1', 'n2', 'n3'].map(node) }),
     lease: async (name) => ({ ok: true, value: name === 'n1' ? lease : '10' }),
     pods: async (name) => ({ ok: true, value: name === 'n1' ? [POD] : [] }),
-    attachments: async () => ({ ok: true, value: [] }),
     use: async () => ({ ok: true, value: { holds: new Set(), stale: new Set(['v']) } }),
     fence: async () => {
       did.push('fence')
       if (doesReturn) lease = '11'
       return undefined
     },
-    setTaints: async () => undefined,
     remove: async (_, how) => {
       did.push(how)
       return 'done'
     },
-    release: async () => undefined,
-    tell: () => undefined,
-    log: () => undefined,
     nowMs: () => nowMs,
-    pause: async () => undefined,
   }
   const failover = new Failover(port, () => true)
   for (; nowMs <= 20_000; nowMs += 1000) {
@@ -57,4 +71,53 @@ t.test('a kubelet that comes back while its volumes are fenced keeps its pod', a
   t.same(await returnsWhileFenced(ours, true), ['fence'])
   const mutant = await importMutant<Module>(LAST_LOOK, 'csi/kube/failover.ts')
   t.same(await returnsWhileFenced(mutant, true), ['fence', 'delete'], 'which is seen where it is not looked for')
+})
+
+/** When anything was done to n1, whose kubelet lives, in seconds; its storage is down from 0 on. */
+async function whileStarted(
+  { Failover }: Module, { startsS, runsS, upS, mostS }: Record<'startsS' | 'runsS' | 'upS' | 'mostS', number>,
+): Promise<string[]> {
+  const did: string[] = []
+  let [nowMs, beat] = [0, 10]
+  let taints: Taint[] = []
+  const port: FailoverPort = {
+    ...NOTHING,
+    nodes: async () => ({
+      ok: true,
+      value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+        name, uid: name, version: '1', holdfastNode: name, lease: String(++beat),
+        taints: name === 'n1' ? taints : [], storage: name === 'n1' && nowMs < upS * 1000 ? 'down' : 'up',
+      })),
+    }),
+    pods: async () => {
+      const isStorageStarting = nowMs >= startsS * 1000 && nowMs < runsS * 1000
+      return { ok: true, value: [POD, { ...POD, uid: 'node', owner: 'DaemonSet', volumes: [], isStorageStarting }] }
+    },
+    fence: async () => void did.push(`fence ${nowMs / 1000}`),
+    setTaints: async (_, next) => {
+      taints = [...next]
+      did.push(`taint ${nowMs / 1000}`)
+      return undefined
+    },
+    nowMs: () => nowMs,
+  }
+  const failover = new Failover(port, () => true)
+  for (; nowMs <= mostS * 1000; nowMs += 1000) {
+    await failover.turn()
+    await failover.settled()
+  }
+  return did.slice(0, 2)
+}
+
+t.test('a data process that was started has a while to be up, before its pods lose their volumes', async (t) => {
+  const ours = await import('../../../../csi/kube/failover.ts')
+  const soon = { startsS: 1, runsS: 18, upS: 25, mostS: 60 }
+  t.same(await whileStarted(ours, soon), [], 'started before its storage was called dead')
+  t.same(await whileStarted(ours, { startsS: 1, runsS: 90, upS: 100, mostS: 150 }), [], 'its image was pulled')
+  const gap = { startsS: 1, runsS: 30, upS: 1000, mostS: 60 }
+  t.same(await whileStarted(ours, gap), ['taint 49', 'fence 50'], 'no longer')
+  t.same(await whileStarted(ours, { startsS: 1, runsS: 1, upS: 1000, mostS: 60 }), ['taint 20', 'fence 21'])
+  t.same(await whileStarted(ours, { startsS: 1, runsS: 900, upS: 1000, mostS: 400 }), ['taint 319', 'fence 320'])
+  const mutant = await importMutant<Module>(LAST_START, 'csi/kube/failover.ts')
+  t.same(await whileStarted(mutant, soon), ['taint 20', 'fence 21'], 'which is seen where it is not remembered')
 })
