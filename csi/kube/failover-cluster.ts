@@ -141,6 +141,11 @@ export class FailoverCluster implements FailoverPort {
           const isHeld = volume.attach.holders.some(({ node }) => node === holdfastNode)
           // Who is elected anew has not read whose it is: nothing is concluded from that.
           if (isHeld || volume.epoch === 0) holds.add(volume.id)
+          const { epoch, frontends } = volume
+          // Nor which of its sessions are in force.
+          if (epoch === 0 && frontends.some(({ node }) => node === holdfastNode)) {
+            throw new Unread(`who is elected has not read yet who holds volume ${volume.name}`)
+          }
           if (isStale(volume, holdfastNode)) stale.add(volume.id)
         }
         after = page.next

@@ -206,4 +206,6 @@ t.test('what Holdfast says of a node: what it holds, and sessions that are over'
   t.match(await port.use('n3'), { value: { holds: new Set(['d']) } }, 'what was not read is lost to nobody')
   t.match(await port.use('n2'), { value: { stale: new Set(['c']) } })
   t.match(await port.use('n1'), { value: { stale: new Set() } })
+  volumes = [volume('e', { mode: 'single', generation: 0, holders: [] }, [session('n1', 3)], 0)]
+  t.match(await port.use('n1'), { ok: false, problem: /has not read/ }, 'a session is over when that is known')
 })
