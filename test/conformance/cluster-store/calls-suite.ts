@@ -5,7 +5,7 @@ import type {
   CasOutcome, ClusterStore, Cursor, Entry, Position, Version,
 } from '../../../cluster/store/cluster-store.ts'
 import { bytes } from './raw-etcd.ts'
-import type { StartStore, StoreUnderTest } from './store-process.ts'
+import type { StartStore } from './store-process.ts'
 
 /** Put or delete that has to win. */
 export async function swap(
@@ -40,12 +40,6 @@ export async function listAll(
 export const textOf = (entry: Entry | undefined): string | undefined =>
   entry === undefined ? undefined : Buffer.from(entry.value).toString()
 
-/**
- * Whether nothing in between sends a request again. On its way to a Kubernetes API something may: a conflict with what
- * is as it was to be made is unknown there, not lost, for it may be ours.
- */
-const isNeverTwice = ({ kind }: StoreUnderTest): boolean => kind.name !== 'kubernetes'
-
 export async function callsSuite(t: Test, startStore: StartStore): Promise<void> {
   const process = await startStore(t)
   const store = process.client()
@@ -64,8 +58,7 @@ export async function callsSuite(t: Test, startStore: StartStore): Promise<void>
     t.equal(await swap(store, 'k', second, undefined), undefined)
     t.equal(await read(store, 'k'), undefined)
     const gone = await store.compareAndSwap({ key: 'k', version: second, value: undefined })
-    if (isNeverTwice(process)) t.strictSame(gone, { outcome: 'lost', current: undefined }, 'not won twice')
-    else t.match(gone, { outcome: 'unknown' }, 'it is as it was wished, by whomever')
+    t.strictSame(gone, { outcome: 'lost', current: undefined }, 'a deletion is not won twice')
     const third = await swap(store, 'k', undefined, 'a')
     t.notOk([first, second].includes(third), 'a version never comes back')
   })
@@ -170,7 +163,6 @@ export async function callsSuite(t: Test, startStore: StartStore): Promise<void>
         const value = bytes(`${Number.parseInt(textOf(at)!) + 1} by ${i}`)
         const cas = await client.compareAndSwap({ key: 'count', version: at.version, value })
         if (cas.outcome === 'lost') at = cas.current!
-        else if (cas.outcome === 'unknown' && !isNeverTwice(process)) at = (await read(client, 'count'))!
         else if (cas.outcome !== 'won') throw cas.error
         else if (++won < 15) at = (await read(client, 'count'))!
       }
