@@ -18,6 +18,8 @@ import type { FailoverPort } from './failover-port.ts'
 import { NodeSilence } from './node-silence.ts'
 
 export const TURN_MS = 1000
+/** Of a node of which nothing is left to do: a look lists its pods and all attachments. */
+const REST_MS = 10_000
 /** Whose volumes are fenced at the same time, of a node; the first that is ready goes. */
 const PODS_AT_ONCE = 4
 
@@ -46,6 +48,8 @@ export class Failover {
   private readonly waiting = new Map<string, number>()
   /** When the data process of a node was last seen to be started, or its pod to go. */
   private readonly startingAt = new Map<string, number>()
+  /** Until when a node of which nothing was left to do is not looked at. */
+  private readonly restsUntil = new Map<string, number>()
   private stopped: string | undefined = 'nothing was seen yet'
   private moved = 0
   /** Of a job: a bug, which the next turn throws. */
@@ -89,10 +93,11 @@ export class Failover {
         if (seen.node.storage === 'down' && seen.doesRenew) this.run(name, this.watch(name))
         continue
       }
-      const isToDo = verdict === 'well' ? withoutOurs(seen.node) !== undefined : why === undefined
+      const isToDo = verdict === 'well' ? withoutOurs(seen.node) !== undefined
+        : why === undefined && nowMs >= (this.restsUntil.get(name) ?? 0)
       if (isToDo) this.begin(name, verdict)
     }
-    for (const one of [this.waiting, this.startingAt]) {
+    for (const one of [this.waiting, this.startingAt, this.restsUntil]) {
       for (const name of one.keys()) if (this.silence.seen(name, nowMs) === undefined) one.delete(name)
     }
   }
@@ -169,6 +174,7 @@ export class Failover {
     }
     const steps = stepsFor(verdict, seen.node, look)
     this.waiting.set(name, 0)
+    if (steps.length === 0) this.restsUntil.set(name, this.port.nowMs() + REST_MS)
     for (const step of steps) {
       if (this.still(name, verdict) === undefined) return
       await this.carryOut(step, seen.node, verdict)

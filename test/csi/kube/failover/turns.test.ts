@@ -121,3 +121,39 @@ t.test('a data process that was started has a while to be up, before its pods lo
   const mutant = await importMutant<Module>(LAST_START, 'csi/kube/failover.ts')
   t.same(await whileStarted(mutant, soon), ['taint 20', 'fence 21'], 'which is seen where it is not remembered')
 })
+
+t.test('a node of which nothing is left to do is looked at each ten seconds', async (t) => {
+  const { Failover } = await import('../../../../csi/kube/failover.ts')
+  let [nowMs, beat, looks] = [0, 10, 0]
+  let pods = [POD]
+  const removedS: number[] = []
+  const out: Taint = { key: 'node.kubernetes.io/out-of-service', value: 'holdfast', effect: 'NoExecute' }
+  const failover = new Failover({
+    ...NOTHING,
+    nodes: async () => ({
+      ok: true,
+      value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+        name, uid: name, version: '1', holdfastNode: name, lease: name === 'n1' ? '10' : String(++beat),
+        taints: name === 'n1' ? [OURS, out] : [], storage: name === 'n1' ? 'down' : 'up',
+      })),
+    }),
+    lease: async () => ({ ok: true, value: '10' }),
+    pods: async () => {
+      looks++
+      return { ok: true, value: pods }
+    },
+    remove: async () => {
+      removedS.push(nowMs / 1000)
+      pods = []
+      return 'done'
+    },
+    nowMs: () => nowMs,
+  }, () => true)
+  for (; nowMs < 120_000; nowMs += 1000) {
+    if (nowMs === 63_000) pods = [{ ...POD, uid: 'u2' }]
+    await failover.turn()
+    await failover.settled()
+  }
+  t.ok(looks >= 10 && looks <= 13, `${looks} looks`)
+  t.match(removedS, [20, 71], 'and what comes later is moved')
+})
