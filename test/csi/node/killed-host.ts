@@ -272,8 +272,9 @@ export class KilledHost {
 
   /** What a bug has left. */
   #cleanUp(): void {
-    for (const { mountPoint } of this.mounts().reverse()) spawnSync('umount', ['-l', mountPoint])
+    // Whose file is in a mount that is gone is found no more.
     const loop = this.#loop()
+    for (const { mountPoint } of this.mounts().reverse()) spawnSync('umount', ['-l', mountPoint])
     if (loop !== undefined) spawnSync('losetup', ['--detach', loop.path])
     for (const pid of this.servers()) process.kill(Number(pid), 'SIGKILL')
   }
