@@ -139,10 +139,15 @@ export function becomeWhole(turn: Turn): void {
   if (durabilityAt(state, state.log.tail) === 'writeback') keepWhole(turn)
 }
 
-/** W10: everything up to a change to durable is here, and it is as durable as that. */
+/**
+ * W10: everything up to a change to durable is here, and it is as durable as that. Not while it is filled: its log is
+ * that of the source from the target on, and ends before a change back to writeback for a moment; it is as whole as
+ * its source.
+ */
 export function noteDurable(turn: Turn): void {
   const { state } = turn
-  if (!state.isWhole && durabilityAt(state, state.log.durableSeq) === 'durable') becomeWhole(turn)
+  if (state.isWhole || state.consistency.state !== 'consistent') return
+  if (durabilityAt(state, state.log.durableSeq) === 'durable') becomeWhole(turn)
 }
 
 function keepWhole({ state, port }: Turn): void {

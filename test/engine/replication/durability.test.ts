@@ -245,3 +245,28 @@ t.test('three changes, one behind the other, and a primary that is killed betwee
   t.ok(isSet(copies, 'durable'))
   t.end()
 })
+
+t.test('a copy is as whole as what it is filled from, whatever its log ends in meanwhile', (t) => {
+  const copies = new Copies({ members: ['n1', 'n2'], minInSync: 1 })
+  copies.isolate('n3')
+  copies.run(500)
+  copies.open()
+  copies.write(1, 11)
+  copies.settle()
+  const deliver = copies.deliver.bind(copies)
+  copies.deliver = (letter) => {
+    const { message } = letter
+    // Its source has a change to writeback behind the target, and lost its power since; the filling takes its time.
+    if (message.type === 'fill-start') deliver({ ...letter, message: { ...message, isWhole: false } })
+    else if (message.type !== 'fill') deliver(letter)
+  }
+  copies.cut.clear()
+  copies.run(1000)
+  copies.write(2, 12)
+  copies.run(500)
+  const { state } = copies.node('n3')
+  t.equal(state.consistency.state, 'filling')
+  t.ok(state.log.durableSeq > state.consistency.target!, 'it has durable records above the target')
+  t.notOk(state.isWhole)
+  t.end()
+})
