@@ -12,6 +12,7 @@ import { advance, refreshRequired, requiredPeers } from './commit.ts'
 import { withoutMembers } from './configuration.ts'
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyEvent, VersionedConfig } from './copy-port.ts'
+import { endCommands } from './control.ts'
 import { appendRecord } from './copy-log.ts'
 import { leads, nextToken } from './copy-state.ts'
 import type { ConfigChange, CopyState, Promised, Role } from './copy-state.ts'
@@ -265,26 +266,13 @@ export function depose(turn: Turn, by: Promised): void {
   forgetUpTo(log.window, log.appliedSeq)
   for (const window of state.windows) window.ordered = noNumbered()
   const { handingOver } = primary
-  const ordered = primary.changes.filter(({ order }) => order === undefined)
-  const tokens = [...primary.commands.values(), ...ordered.map(({ token }) => token)]
+  const why = `node ${by.primary} leads epoch ${by.epoch}`
   if (handingOver?.isTold === false) {
     // Its successor may speak before our own change is answered.
     const isDone = handingOver.isReleased && by.primary === handingOver.to
-    if (isDone) port.commandEnded(handingOver.token, { ok: true, seq: log.commitSeq })
-    else tokens.push(handingOver.token)
+    port.commandEnded(handingOver.token, isDone ? { ok: true, seq: log.commitSeq } : { ok: false, code: 'lost', why })
   }
-  if (primary.shrinking !== undefined) {
-    const why = 'it ceased to lead before it had judged that'
-    port.commandEnded(primary.shrinking.token, { ok: false, code: 'not-primary', why })
-  }
-  for (const { token, order } of primary.changes) {
-    if (order === undefined) continue
-    const why = 'it ceased to lead before everything was synced'
-    port.commandEnded(token, { ok: false, code: 'not-primary', why })
-  }
-  for (const token of tokens) {
-    port.commandEnded(token, { ok: false, code: 'lost', why: `node ${by.primary} leads epoch ${by.epoch}` })
-  }
+  endCommands(turn, primary, why)
   for (const node of nodes) redirect(turn, node, undefined)
   sayReleased(turn)
   follow(turn)

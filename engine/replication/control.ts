@@ -107,3 +107,15 @@ function useRefusal(turn: Turn, { attach: fence, config }: CopyState, since: num
   readConfig(turn)
   return { ok: false, code: 'in-use', why: `node ${users.sort().join(' and ')} uses it` }
 }
+
+/** Its term as primary is over, or begins anew: nobody waits for what it was asked for. @param why  it may be done */
+export function endCommands({ port }: Turn, { commands, changes, shrinking }: PrimaryState, why: string): void {
+  const undone = (token: number, what: string): void =>
+    port.commandEnded(token, { ok: false, code: 'not-primary', why: `it ceased to lead before ${what}` })
+  if (shrinking !== undefined) undone(shrinking.token, 'it had judged that')
+  for (const { token, order } of changes) {
+    if (order !== undefined) undone(token, 'everything was synced')
+    else port.commandEnded(token, { ok: false, code: 'lost', why })
+  }
+  for (const token of commands.values()) port.commandEnded(token, { ok: false, code: 'lost', why })
+}

@@ -10,6 +10,7 @@
 import { mayLack } from './candidate.ts'
 import { advance, refreshRequired, requiredPeers } from './commit.ts'
 import { evict } from './configuration-change.ts'
+import { endCommands } from './control.ts'
 import { becomeWhole } from './copy-log.ts'
 import { samePromise } from './copy-state.ts'
 import type { Promised } from './copy-state.ts'
@@ -48,6 +49,7 @@ export function beginReconcile(turn: Turn): void {
     epochSeq: 0,
   }
   if (former !== undefined) {
+    endCommands(turn, former, `it leads epoch ${epoch}, and has to find out what of it is done`)
     primary.openings = former.openings
     primary.uses = former.uses
     for (const { node, instance, formerInstances } of former.peers.values()) {

@@ -270,3 +270,28 @@ t.test('a copy is as whole as what it is filled from, whatever its log ends in m
   t.notOk(state.isWhole)
   t.end()
 })
+
+t.test('a change is ended also when its primary goes on under another epoch', (t) => {
+  const copies = serving('writeback')
+  copies.write(1, 11)
+  copies.settle()
+  const deliver = copies.deliver.bind(copies)
+  copies.deliver = (letter) => {
+    if (letter.message.type !== 'sync') deliver(letter)
+  }
+  // It waits until what was answered before is synced everywhere, and nothing is left to be committed.
+  const waiting = set(copies, 'durable', 'n1')
+  t.equal(copies.results.get(waiting), undefined)
+  copies.casFate.push('lost-request')
+  const event = { type: 'command', token: 50, command: { type: 'hand-over', to: 'n3' } } as const
+  copies.event('n1', event)
+  t.ok(copies.node('n1').state.primary!.handingOver!.isReleased)
+  copies.config = { ...copies.config, nonce: 'of somebody else' }
+  copies.version++
+  copies.run(3000)
+  t.match(copies.results.get(50), { ok: false, code: 'lost' })
+  t.equal(copies.config.primary, 'n1')
+  t.ok(copies.config.epoch > 1, 'it goes on')
+  t.match(copies.results.get(waiting), { ok: false, code: 'not-primary' })
+  t.end()
+})
