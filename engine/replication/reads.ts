@@ -52,9 +52,21 @@ export function whenLed(turn: Turn, read: PendingRead): void {
   const primary = turn.state.primary!
   if (primary.waitingReads.length === 0 && mayRead(turn, primary)) serve(turn, primary, read)
   else {
-    primary.waitingReads.push(read)
+    const isWaiting = isAmong(primary.waitingReads, read) || isAmong(primary.round?.reads ?? [], read)
+    if (!isWaiting || read.lost !== undefined) primary.waitingReads.push(read)
     progressReads(turn)
   }
+}
+
+/**
+ * Whether it waits already: its frontend sends again what is not answered, for as long as a member is away that has to
+ * be asked, and when that one is back each is read once.
+ */
+export function isAmong(reads: readonly PendingRead[], { from, id }: PendingRead): boolean {
+  if ('reader' in id) return false
+  return reads.some(({ from: other, id: one }) =>
+    !('reader' in one) && one.request === id.request && one.part === id.part && other === from &&
+    one.incarnation === id.incarnation && one.generation === id.generation)
 }
 
 function mayRead({ state, nowMs }: Turn, primary: PrimaryState): boolean {

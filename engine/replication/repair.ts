@@ -17,7 +17,7 @@ import type { CopyState } from './copy-state.ts'
 import { awaitedByFills, hearSilent, noteLost } from './fill-losses.ts'
 import type { PeerMessage } from './messages.ts'
 import type { PendingRead, PrimaryState } from './primary-state.ts'
-import { readAgain, sayDamaged } from './reads.ts'
+import { isAmong, readAgain, sayDamaged } from './reads.ts'
 import type { VersionId } from './record.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -120,7 +120,8 @@ function putFirst(state: CopyState, versions: readonly VersionId[]): void {
 export function awaitRepair(turn: Turn, primary: PrimaryState, read: PendingRead, damaged: readonly VersionId[]): void {
   const isLost = damaged.some((id) => read.lost?.some((one) => isSame(one, id)) === true)
   if (isLost) return sayDamaged(turn, read)
-  primary.damagedReads.push({ read, damaged: damaged.map(idOf) })
+  const isWaiting = isAmong(primary.damagedReads.map((one) => one.read), read)
+  if (!isWaiting) primary.damagedReads.push({ read, damaged: damaged.map(idOf) })
   noteDamage(turn, damaged, true)
 }
 

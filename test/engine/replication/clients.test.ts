@@ -137,6 +137,28 @@ t.test('reads wait when leases ran out, and go on without the member that is gon
   t.end()
 })
 
+t.test('what is sent again while a member is away waits once, and is read once when it is back', (t) => {
+  const copies = serving({ nodes: 2, minInSync: 2 })
+  copies.write(1, 11)
+  copies.settle()
+  copies.kill('n2')
+  copies.run(5000)
+  const read = copies.ask({ type: 'read', lba: 1, blockCount: 1 })
+  const flush = copies.ask({ type: 'flush' })
+  for (let i = 0; i < 100; i++) {
+    copies.run(100)
+    copies.ask({ type: 'read', lba: 1, blockCount: 1 }, { number: read })
+    copies.ask({ type: 'flush' }, { number: flush })
+  }
+  const { waitingReads, round } = copies.node('n1').state.primary!
+  t.equal(waitingReads.length + round!.reads.length, 2)
+  copies.start('n2')
+  copies.run(10_000)
+  t.match(copies.answerOf(read), { ok: true })
+  t.match(copies.answerOf(flush), { ok: true })
+  t.end()
+})
+
 t.test('a primary that is cut off serves no read once another one leads', (t) => {
   const copies = serving()
   copies.write(1, 11)
