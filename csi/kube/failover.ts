@@ -176,7 +176,8 @@ export class Failover {
     this.waiting.set(name, 0)
     if (steps.length === 0) this.restsUntil.set(name, this.port.nowMs() + REST_MS)
     for (const step of steps) {
-      if (this.still(name, verdict) === undefined) return
+      // What was looked at may have taken a while.
+      if ((await this.stillToday(name, verdict)) === undefined) return
       await this.carryOut(step, seen.node, verdict)
     }
   }

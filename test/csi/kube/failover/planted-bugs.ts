@@ -62,7 +62,7 @@ export const PLANTED: readonly PlantedBug[] = [
   bug('a Lease that was only seen renews', 'F5', ['node-silence.ts', 'hasChanged: false', 'hasChanged: true'], 11),
   bug('what was fenced when its node came back is left', 'F5', [
     'failover.ts', 'if (lost.length > 0) return\n', '',
-  ], 8),
+  ], 355),
   bug('who uses a lost attachment is left', 'F5', [
     'failover.ts', 'for (const pod of usersOf(attachment.volumeId, pods)) await',
     'for (const pod of usersOf(attachment.uid, pods)) await',

@@ -157,3 +157,37 @@ t.test('a node of which nothing is left to do is looked at each ten seconds', as
   t.ok(looks >= 10 && looks <= 13, `${looks} looks`)
   t.match(removedS, [20, 71], 'and what comes later is moved')
 })
+
+t.test('a kubelet that comes back while its node is looked at is not taken out of service', async (t) => {
+  const { Failover } = await import('../../../../csi/kube/failover.ts')
+  for (const doesReturn of [false, true]) {
+    let [nowMs, lease, beat] = [0, '10', 10]
+    const tainted: string[] = []
+    const failover = new Failover({
+      ...NOTHING,
+      // The watch of Leases stands still, as one does whose connection is dead.
+      nodes: async () => ({
+        ok: true,
+        value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+          name, uid: name, version: '1', holdfastNode: name, lease: name === 'n1' ? '10' : String(++beat),
+          taints: [OURS], storage: name === 'n1' ? 'down' : 'up',
+        })),
+      }),
+      lease: async (name) => ({ ok: true, value: name === 'n1' ? lease : '10' }),
+      pods: async (name) => {
+        if (doesReturn && name === 'n1') lease = '11'
+        return { ok: true, value: [] }
+      },
+      setTaints: async ({ name }, taints) => {
+        if (taints.length > 1) tainted.push(name)
+        return undefined
+      },
+      nowMs: () => nowMs,
+    }, () => true)
+    for (; nowMs <= 20_000; nowMs += 1000) {
+      await failover.turn()
+      await failover.settled()
+    }
+    t.same(tainted, doesReturn ? [] : ['n1'])
+  }
+})
