@@ -60,13 +60,23 @@ export async function publishVolume(
 export async function unpublishVolume(
   api: ControlClient, { volumeId, nodeId }: ControllerUnpublishVolumeRequest,
 ): Promise<object> {
-  if (!isVolumeId(volumeId)) return {}
   const seen = await findVolume(api, volumeId)
   // Also of a volume in the trash, which is not shown: nobody publishes that anew.
-  const generation = seen?.attach.generation ?? 0
+  await endAttachment(api, { volumeId, nodeId }, seen?.attach.generation ?? 0)
+  return {}
+}
+
+/**
+ * The same for who has read the volume before he decided. @param generation  as it was then; a newer attachment is not
+ * ended; 0: the volume was not there
+ * @throws CsiRefusal ABORTED: there is a newer attachment; HoldfastError
+ */
+export async function endAttachment(
+  api: ControlClient, { volumeId, nodeId }: ControllerUnpublishVolumeRequest, generation: number,
+): Promise<void> {
+  if (!isVolumeId(volumeId)) return
   const asked = detached(api, { name: volumeId, node: nodeId, all: nodeId === '', generation, spend: true })
   await unless('volume-not-found', unless('volume-not-attached', asked))
-  return {}
 }
 
 async function detached(api: ControlClient, request: DetachVolumeRequest): Promise<void> {

@@ -11,7 +11,8 @@ import { ApiMirror } from '../../cluster/kubernetes/api-mirror.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { isRecord } from '../../engine/value-shape.ts'
 import { whyNotAsked } from '../controller/node-protocols.ts'
-import { unpublishVolume } from '../controller/publish-volume.ts'
+import { endAttachment } from '../controller/publish-volume.ts'
+import { findVolume } from '../controller/volumes.ts'
 import { CsiRefusal } from '../refusal.ts'
 import { ControlLink } from './control-link.ts'
 import type { EventRecorder, ToldEvent } from './event-recorder.ts'
@@ -154,8 +155,17 @@ export class FailoverCluster implements FailoverPort {
     })
   }
 
-  async fence(volumeId: string, nodeId: string): Promise<string | undefined> {
-    const fenced = await read(() => this.control.ask(FENCE_MS, (api) => unpublishVolume(api, { volumeId, nodeId })))
+  generation(volumeId: string): Promise<Read<number>> {
+    return read(async () => {
+      const volume = await this.control.ask(LOOK_MS, (api) => findVolume(api, volumeId))
+      if (volume?.epoch === 0) throw new Unread(`who is elected has not read yet who holds volume ${volume.name}`)
+      return volume?.attach.generation ?? 0
+    })
+  }
+
+  async fence(volumeId: string, nodeId: string, generation: number): Promise<string | undefined> {
+    const fenced = await read(() =>
+      this.control.ask(FENCE_MS, (api) => endAttachment(api, { volumeId, nodeId }, generation)))
     return fenced.ok ? undefined : fenced.problem
   }
 

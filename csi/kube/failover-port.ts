@@ -24,8 +24,10 @@ export interface FailoverPort {
   pods(node: string): Promise<Read<PodFacts[]>>
   attachments(node: string): Promise<Read<AttachmentFacts[]>>
   use(holdfastNode: string): Promise<Read<HoldfastUse>>
-  /** Detaches; done when an active primary refuses what that node had. */
-  fence(volumeId: string, holdfastNode: string): Done
+  /** Of a volume, the newest that an attachment of it may have; 0: Holdfast has no such volume. */
+  generation(volumeId: string): Promise<Read<number>>
+  /** Detaches what is not newer than that; done when an active primary refuses what that node had. */
+  fence(volumeId: string, holdfastNode: string, generation: number): Done
   /** On the version of the node that is given. */
   setTaints(node: NodeFacts, taints: readonly Taint[]): Done
   /** With UID and version of the pod as preconditions. */

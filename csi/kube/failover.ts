@@ -14,7 +14,7 @@ import { FailoverEvents } from './failover-events.ts'
 import { isOurUnreachable } from './failover-facts.ts'
 import type { AttachmentFacts, NodeFacts, PodFacts, Taint } from './failover-facts.ts'
 import { FailoverPace } from './failover-pace.ts'
-import type { FailoverPort } from './failover-port.ts'
+import type { FailoverPort, Read } from './failover-port.ts'
 import { NodeSilence } from './node-silence.ts'
 
 export const TURN_MS = 1000
@@ -222,7 +222,10 @@ export class Failover {
     const since = ({ uid }: PodFacts): number => this.tried.get(uid) ?? -Infinity
     const next = free.sort((a, b) => since(a) - since(b)).slice(0, PODS_AT_ONCE)
     for (const pod of next) this.triedNow(pod, nowMs)
-    const fences = next.map((one) => this.fenced(one, name, holdfastNode).then((pod) => {
+    const generations = await this.generations(next)
+    // Who comes back behind this look is given newer ones, which are not ended.
+    if ((await this.stillToday(name, verdict)) === undefined) return
+    const fences = next.map((one) => this.fenced(one, name, holdfastNode, generations).then((pod) => {
       // Its kubelet, which lives, ends it as soon as its volumes are fenced.
       const isLeft = pod !== undefined && !(how === 'evict' && pod.isGoing)
       return isLeft ? pod : undefined
@@ -259,12 +262,23 @@ export class Failover {
     this.events.moved(pod, name, verdict)
   }
 
+  private async generations(pods: readonly PodFacts[]): Promise<Map<string, Read<number>>> {
+    const ids = [...new Set(pods.flatMap(idsOf))]
+    return new Map(await Promise.all(ids.map(async (id) => [id, await this.port.generation(id)] as const)))
+  }
+
   /** @returns the pod, when all its volumes are */
-  private async fenced(pod: PodFacts, node: string, holdfastNode: string): Promise<PodFacts | undefined> {
+  private async fenced(
+    pod: PodFacts, node: string, holdfastNode: string, generations: ReadonlyMap<string, Read<number>>,
+  ): Promise<PodFacts | undefined> {
     const problems = await Promise.all(idsOf(pod).map(async (id) => {
       const key = `${node} ${id}`
-      this.fencing.add(key)
-      const problem = await this.port.fence(id, holdfastNode).finally(() => this.fencing.delete(key))
+      const read = generations.get(id)!
+      let problem = read.ok ? undefined : read.problem
+      if (read.ok) {
+        this.fencing.add(key)
+        problem = await this.port.fence(id, holdfastNode, read.value).finally(() => this.fencing.delete(key))
+      }
       this.events.fenced(pod, id, node, problem)
       return problem
     }))

@@ -33,6 +33,7 @@ export class CheckedPort implements FailoverPort {
   private readonly since = new Map<string, { storage: string; storageAtMs: number }>()
   private lastShownMs = -Infinity
   private readonly leaseRead = new Map<string, { atMs: number; silentMs: number }>()
+  private readonly generationRead = new Map<string, number>()
   private readonly podsShown = new Map<string, SimPod[]>()
   private readonly fenced = new Map<string, Map<string, number>>()
   private readonly removedAt = new Map<string, number>()
@@ -148,14 +149,25 @@ export class CheckedPort implements FailoverPort {
       !this.world.isAccepted(this.world.volumes.get(id)!, node.name, generation)).map(([id]) => id)
   }
 
-  async fence(volumeId: string, name: string): Promise<string | undefined> {
+  async generation(volumeId: string): Promise<Read<number>> {
+    const read = await this.call(true, () =>
+      ({ value: { generation: this.world.volumes.get(volumeId)!.generation, atMs: this.time.nowMs } }))
+    if (!read.ok) return read
+    this.generationRead.set(volumeId, read.value.atMs)
+    return { ok: true, value: read.value.generation }
+  }
+
+  async fence(volumeId: string, name: string, generation: number): Promise<string | undefined> {
     this.judge('fence', name)
+    if (this.leaseRead.get(name)!.atMs < this.generationRead.get(volumeId)!) {
+      this.violate(`F3: ${name} was not looked at behind the generation of ${volumeId}`)
+    }
     this.count('fence')
     // Whoever is asked waits for a primary for a while.
     for (let i = 0; i < 8 && !this.world.volumes.get(volumeId)!.isLed; i++) await this.pause(1000)
     const read = await this.call(true, () => {
       this.world.fencedByUs.add(`${name} ${volumeId}`)
-      const isProved = this.world.unpublish(volumeId, name)
+      const isProved = this.world.unpublish(volumeId, name, generation)
       if (!isProved) return { problem: 'nobody leads it' }
       const fenced = this.fenced.get(name) ?? new Map<string, number>()
       this.fenced.set(name, fenced.set(volumeId, this.time.nowMs))

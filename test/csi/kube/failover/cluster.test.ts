@@ -209,3 +209,32 @@ t.test('what Holdfast says of a node: what it holds, and sessions that are over'
   volumes = [volume('e', { mode: 'single', generation: 0, holders: [] }, [session('n1', 3)], 0)]
   t.match(await port.use('n1'), { ok: false, problem: /has not read/ }, 'a session is over when that is known')
 })
+
+t.test('a fence is under the generation that was read when its node was judged', async (t) => {
+  const id = 'a'.repeat(32)
+  const asked: Json[] = []
+  let volume: Json | undefined = { id, name: 'data', epoch: 3, attach: { generation: 5, holders: [] } }
+  const calls = {
+    getVolume: async () => {
+      if (volume === undefined) throw new HoldfastError('volume-not-found', { name: id })
+      return volume
+    },
+    detachVolume: async (request: Json) => {
+      asked.push(request)
+      // It came back, and was given it anew.
+      if (request.generation !== 5) return { id, attach: { generation: 8, holders: [] } }
+      throw new HoldfastError('volume-attached', { name: id, holders: 'n1', mode: 'single' })
+    },
+  } as unknown as Partial<ControlClient>
+  const { port } = await cluster(t, {}, calls)
+  t.same(await port.generation(id), { ok: true, value: 5 })
+  volume = { ...volume, attach: { generation: 7, holders: [{ node: 'n1', generation: 7 }] } }
+  t.match(await port.fence(id, 'n1', 5), /published again meanwhile/)
+  t.match(asked, [{ name: id, node: 'n1', generation: 5, spend: true }])
+  volume = { ...volume, epoch: 0 }
+  t.match(await port.generation(id), { ok: false, problem: /has not read/ })
+  volume = undefined
+  t.same(await port.generation(id), { ok: true, value: 0 })
+  t.equal(await port.fence('no id', 'n1', 0), undefined)
+  t.equal(asked.length, 1)
+})

@@ -91,6 +91,11 @@ export const LAST_START = bug('that a data process was started is forgotten', 'F
   'failover.ts', 'this.startingAt.set(name, this.port.nowMs())', '',
 ])
 
+/** The same before a fence. */
+export const LAST_GENERATION = bug('a Lease is not read behind the generations', 'F3', [
+  'failover.ts', 'if ((await this.stillToday(name, verdict)) === undefined) return\n    const fences', 'const fences',
+])
+
 /** Found at once, else the hunt itself is broken; and one that is none. */
 export const CANARY = bug('every node is dead', 'canary', [
   'failover-decision.ts', "if (storage === 'down' && isSilent) return 'dead'", "return 'dead'",

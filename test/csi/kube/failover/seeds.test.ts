@@ -6,7 +6,7 @@
 import t from 'tap'
 import { runWorld } from './run-world.ts'
 
-const SEEDS = 50
+const SEEDS = 80
 
 t.test('nothing is violated, and in the end everything is done', async (t) => {
   const did = new Set<string>()

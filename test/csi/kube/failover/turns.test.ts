@@ -3,7 +3,7 @@ import t from 'tap'
 import type { NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover-facts.ts'
 import type { FailoverPort } from '../../../../csi/kube/failover-port.ts'
 import { importMutant } from '../../../sim/mutants.ts'
-import { LAST_LOOK, LAST_START } from './planted-bugs.ts'
+import { LAST_GENERATION, LAST_LOOK, LAST_START } from './planted-bugs.ts'
 
 type Module = typeof import('../../../../csi/kube/failover.ts')
 
@@ -22,6 +22,7 @@ const NOTHING: FailoverPort = {
   pods: async () => ({ ok: true, value: [] }),
   attachments: async () => ({ ok: true, value: [] }),
   use: async () => ({ ok: true, value: { holds: new Set(), stale: new Set() } }),
+  generation: async () => ({ ok: true, value: 1 }),
   fence: async () => undefined,
   setTaints: async () => undefined,
   remove: async () => 'done',
@@ -32,8 +33,10 @@ const NOTHING: FailoverPort = {
   pause: async () => undefined,
 }
 
-/** Three nodes, of which n1 is dead as far as the watch tells; its kubelet comes back in the middle of a fence. */
-async function returnsWhileFenced({ Failover }: Module, doesReturn: boolean): Promise<string[]> {
+/** Three nodes, of which n1 is dead as far as the watch tells; its kubelet comes back in a fence, or before. */
+async function returnsWhile(
+  { Failover }: Module, when: 'fenced' | 'generation is read' | 'never',
+): Promise<string[]> {
   const did: string[] = []
   let [nowMs, lease, beat] = [0, '10', 10]
   const node = (name: string): NodeFacts => ({
@@ -46,9 +49,13 @@ async function returnsWhileFenced({ Failover }: Module, doesReturn: boolean): Pr
     lease: async (name) => ({ ok: true, value: name === 'n1' ? lease : '10' }),
     pods: async (name) => ({ ok: true, value: name === 'n1' ? [POD] : [] }),
     use: async () => ({ ok: true, value: { holds: new Set(), stale: new Set(['v']) } }),
-    fence: async () => {
-      did.push('fence')
-      if (doesReturn) lease = '11'
+    generation: async () => {
+      if (when === 'generation is read') lease = '11'
+      return { ok: true, value: 7 }
+    },
+    fence: async (_, _node, generation) => {
+      did.push(`fence ${generation}`)
+      if (when === 'fenced') lease = '11'
       return undefined
     },
     remove: async (_, how) => {
@@ -67,10 +74,16 @@ async function returnsWhileFenced({ Failover }: Module, doesReturn: boolean): Pr
 
 t.test('a kubelet that comes back while its volumes are fenced keeps its pod', async (t) => {
   const ours = await import('../../../../csi/kube/failover.ts')
-  t.same(await returnsWhileFenced(ours, false), ['fence', 'delete'])
-  t.same(await returnsWhileFenced(ours, true), ['fence'])
+  t.same(await returnsWhile(ours, 'never'), ['fence 7', 'delete'])
+  t.same(await returnsWhile(ours, 'fenced'), ['fence 7'])
   const mutant = await importMutant<Module>(LAST_LOOK, 'csi/kube/failover.ts')
-  t.same(await returnsWhileFenced(mutant, true), ['fence', 'delete'], 'which is seen where it is not looked for')
+  t.same(await returnsWhile(mutant, 'fenced'), ['fence 7', 'delete'], 'which is seen where it is not looked for')
+})
+
+t.test('a kubelet that comes back while generations are read keeps its volumes', async (t) => {
+  t.same(await returnsWhile(await import('../../../../csi/kube/failover.ts'), 'generation is read'), [])
+  const mutant = await importMutant<Module>(LAST_GENERATION, 'csi/kube/failover.ts')
+  t.same(await returnsWhile(mutant, 'generation is read'), ['fence 7'], 'which is seen where it is not looked for')
 })
 
 /** When anything was done to n1, whose kubelet lives, in seconds; its storage is down from 0 on. */

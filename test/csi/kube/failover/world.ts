@@ -327,9 +327,10 @@ export class World {
     return true
   }
 
-  /** @returns whether it is proved */
-  unpublish(id: string, node: string): boolean {
+  /** @param newest  a newer attachment stays  @returns whether it is proved */
+  unpublish(id: string, node: string, newest = Infinity): boolean {
     const volume = this.volumes.get(id)!
+    if ((volume.holders.get(node) ?? 0) > newest) return false
     volume.holders.delete(node)
     if (!volume.isLed) return false
     volume.proven.set(node, volume.generation)
