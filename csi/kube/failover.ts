@@ -15,6 +15,7 @@ import { isOurUnreachable } from './failover-facts.ts'
 import type { AttachmentFacts, NodeFacts, PodFacts, Taint } from './failover-facts.ts'
 import { FailoverPace } from './failover-pace.ts'
 import type { FailoverPort, Read } from './failover-port.ts'
+import { LostAttachments } from './lost-attachments.ts'
 import { NodeSilence } from './node-silence.ts'
 
 export const TURN_MS = 1000
@@ -40,6 +41,7 @@ export class Failover {
   private readonly events: FailoverEvents
   private readonly silence = new NodeSilence()
   private readonly pace = new FailoverPace()
+  private readonly lost = new LostAttachments()
   private readonly jobs = new Map<string, Promise<void>>()
   /** Of a pod whose fences are under way, also when its job has ended. */
   private readonly fencing = new Set<string>()
@@ -88,6 +90,7 @@ export class Failover {
       const { name } = seen.node
       if (verdict !== 'dead' && verdict !== 'dead-storage') this.waiting.delete(name)
       if (verdict === 'well') this.startingAt.delete(name)
+      else this.lost.delete(name)
       if (this.jobs.has(name)) continue
       if (verdict === 'unclear') {
         if (seen.node.storage === 'down' && seen.doesRenew) this.run(name, this.watch(name))
@@ -97,7 +100,7 @@ export class Failover {
         : why === undefined && nowMs >= (this.restsUntil.get(name) ?? 0)
       if (isToDo) this.begin(name, verdict)
     }
-    for (const one of [this.waiting, this.startingAt, this.restsUntil]) {
+    for (const one of [this.waiting, this.startingAt, this.restsUntil, this.lost]) {
       for (const name of one.keys()) if (this.silence.seen(name, nowMs) === undefined) one.delete(name)
     }
   }
@@ -145,7 +148,8 @@ export class Failover {
     const use = await this.port.use(seen.node.holdfastNode)
     if (look === undefined || !use.ok || this.still(name, 'well') === undefined) return
     const lost = lostAttachments(look.attachments, use.value)
-    for (const attachment of lost) await this.mend(attachment, look.pods, seen.node)
+    const isLong = this.lost.looked(name, lost, this.port.nowMs())
+    for (const attachment of isLong) await this.mend(attachment, look.pods, seen.node)
     if (lost.length > 0) return
     if (use.value.stale.size > 0) return
     if ((await this.port.setTaints(seen.node, step.taints)) === undefined) this.events.cleaned(seen.node)

@@ -96,6 +96,10 @@ export const LAST_GENERATION = bug('a Lease is not read behind the generations',
   'failover.ts', 'if ((await this.stillToday(name, verdict)) === undefined) return\n    const fences', 'const fences',
 ])
 
+export const LAST_SESSION = bug('a session that is told late is over', 'F5', [
+  'lost-attachments.ts', 'nowMs - since.get(uid)! >= LOST_MS', 'since.has(uid)',
+])
+
 /** Found at once, else the hunt itself is broken; and one that is none. */
 export const CANARY = bug('every node is dead', 'canary', [
   'failover-decision.ts', "if (storage === 'down' && isSilent) return 'dead'", "return 'dead'",

@@ -3,7 +3,7 @@ import t from 'tap'
 import type { NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover-facts.ts'
 import type { FailoverPort } from '../../../../csi/kube/failover-port.ts'
 import { importMutant } from '../../../sim/mutants.ts'
-import { LAST_GENERATION, LAST_LOOK, LAST_START } from './planted-bugs.ts'
+import { LAST_GENERATION, LAST_LOOK, LAST_SESSION, LAST_START } from './planted-bugs.ts'
 
 type Module = typeof import('../../../../csi/kube/failover.ts')
 
@@ -203,4 +203,50 @@ t.test('a kubelet that comes back while its node is looked at is not taken out o
     }
     t.same(tainted, doesReturn ? [] : ['n1'])
   }
+})
+
+/** What is done to n1, which lives and has our taint, while it says for some seconds that a session is of before. */
+async function whileStale({ Failover }: Module, staleS: (second: number) => boolean): Promise<string[]> {
+  const did: string[] = []
+  let [nowMs, beat] = [0, 10]
+  let taints: Taint[] = [OURS]
+  const failover = new Failover({
+    ...NOTHING,
+    nodes: async () => ({
+      ok: true,
+      value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+        name, uid: name, version: '1', holdfastNode: name, lease: String(++beat),
+        taints: name === 'n1' ? taints : [], storage: 'up',
+      })),
+    }),
+    lease: async () => ({ ok: true, value: String(beat) }),
+    pods: async () => ({ ok: true, value: [POD] }),
+    attachments: async () =>
+      ({ ok: true, value: [{ name: 'a', uid: 'a', volumeId: 'v', isAttached: true, isGoing: false }] }),
+    use: async () => ({ ok: true, value: { holds: new Set('v'), stale: new Set(staleS(nowMs / 1000) ? 'v' : '') } }),
+    setTaints: async (_, next) => {
+      taints = [...next]
+      did.push(`clean ${nowMs / 1000}`)
+      return undefined
+    },
+    remove: async (_, how) => {
+      did.push(`${how} ${nowMs / 1000}`)
+      return 'done'
+    },
+    nowMs: () => nowMs,
+  }, () => true)
+  for (; nowMs <= 30_000; nowMs += 1000) {
+    await failover.turn()
+    await failover.settled()
+  }
+  return did
+}
+
+t.test('a session that is told late costs no pod that works', async (t) => {
+  const ours = await import('../../../../csi/kube/failover.ts')
+  const late = (second: number): boolean => second <= 19
+  t.same(await whileStale(ours, late), ['clean 20'])
+  t.match(await whileStale(ours, () => true), ['evict 20'], 'one that stays does')
+  const mutant = await importMutant<Module>(LAST_SESSION, 'csi/kube/failover.ts')
+  t.match(await whileStale(mutant, late), ['evict 15'], 'which is seen where one look is enough')
 })
