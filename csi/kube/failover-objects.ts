@@ -45,7 +45,16 @@ export function volumeIdOf({ spec }: Json): string | undefined {
 
 /** Kinds of volumes of a pod that are of its node, or hold nothing that others write. */
 const LOCAL: ReadonlySet<string> = new Set([
-  'emptyDir', 'configMap', 'secret', 'downwardAPI', 'projected', 'hostPath', 'csi', 'image', 'gitRepo',
+  'emptyDir', 'configMap', 'secret', 'downwardAPI', 'projected', 'hostPath', 'image', 'gitRepo',
+])
+
+/**
+ * Drivers of inline `csi` volumes that make what is in them on the node: secrets, certificates, identities. Those of
+ * other drivers may be shares that others write (SMB, Azure File).
+ */
+const LOCAL_DRIVERS: ReadonlySet<unknown> = new Set([
+  'secrets-store.csi.k8s.io', 'csi.cert-manager.io', 'spiffe.csi.cert-manager.io', 'csi.spiffe.io',
+  'csi.sharedresource.openshift.io',
 ])
 
 /** A pod, its volumes still by the names of their claims. */
@@ -70,7 +79,8 @@ export function podOf({ metadata, spec, status }: Json, ownNamespace: string): P
     return isRecord(volume.ephemeral) ? [`${textOf(name)}-${textOf(volume.name)}`] : []
   })
   const isKnown = (volume: Json): boolean => Object.keys(volume).every((kind) =>
-    kind === 'name' || kind === 'persistentVolumeClaim' || kind === 'ephemeral' || LOCAL.has(kind))
+    kind === 'name' || kind === 'persistentVolumeClaim' || kind === 'ephemeral' || LOCAL.has(kind)
+    || (kind === 'csi' && LOCAL_DRIVERS.has(recordOf(volume.csi).driver)))
   const isStorage = namespace === ownNamespace && label('app.kubernetes.io/name') === 'holdfast'
     && label('app.kubernetes.io/component') === 'node'
   return {

@@ -137,6 +137,11 @@ t.test('what a pod is', async (t) => {
   t.ok(tolerates({ key: 'holdfast.io/unreachable', operator: 'Exists', effect: 'NoSchedule' }))
   t.notOk(tolerates({ operator: 'Exists', effect: 'NoExecute' }))
   t.notOk(tolerates({ key: 'node.kubernetes.io/unreachable', operator: 'Exists' }))
+  const inline = (driver: string): boolean => of({}, { volumes: [{ name: 'i', csi: { driver } }] }).hasOthers
+  t.notOk(inline('secrets-store.csi.k8s.io'), 'made on its node')
+  for (const driver of ['smb.csi.k8s.io', 'file.csi.azure.com', 'example.com']) {
+    t.ok(inline(driver), `${driver} may reach beyond its node`)
+  }
   const labels = { 'app.kubernetes.io/name': 'holdfast', 'app.kubernetes.io/component': 'node' }
   const own = { namespace: 'holdfast', labels }
   t.match(of(own, {}, { phase: 'Pending' }), { isStorageStarting: true })
