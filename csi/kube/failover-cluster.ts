@@ -17,7 +17,7 @@ import { CsiRefusal } from '../refusal.ts'
 import { ControlLink } from './control-link.ts'
 import type { EventRecorder, ToldEvent } from './event-recorder.ts'
 import type { AttachmentFacts, HoldfastUse, NodeFacts, PodFacts, PodVolume, Taint } from './failover-facts.ts'
-import { attachmentOf, kubeNodeOf, nodeIdOf, podOf, volumeIdOf } from './failover-objects.ts'
+import { attachmentOf, kubeNodeOf, nodeIdOf, podOf, volumeIdOf, wishedNodeOf } from './failover-objects.ts'
 import type { KubeNode, PodObject } from './failover-objects.ts'
 import type { FailoverPort, Read, Removal } from './failover-port.ts'
 import { nodeNameOf } from './node-name.ts'
@@ -30,6 +30,11 @@ const FENCE_MS = 15_000
 const PAGE = 250
 const VOLUMES_PAGE = 200
 const READS_AT_ONCE = 8
+/** Pods of data processes that the scheduler has still to bind. */
+const UNBOUND_STORAGE = {
+  fieldSelector: 'spec.nodeName=',
+  labelSelector: 'app.kubernetes.io/name=holdfast,app.kubernetes.io/component=node',
+}
 
 export interface FailoverClusterOptions {
   client: ApiClient
@@ -103,8 +108,14 @@ export class FailoverCluster implements FailoverPort {
   pods(node: string): Promise<Read<PodFacts[]>> {
     return read(async () => {
       const found: PodObject[] = []
+      // First those that are not bound yet, so that one which is bound meanwhile is seen once at least.
+      const { namespace } = this.options
+      for await (const item of this.all(`/api/v1/namespaces/${segment(namespace)}/pods`, UNBOUND_STORAGE)) {
+        // It has nothing on that node yet.
+        if (wishedNodeOf(item) === node) found.push({ ...podOf(item, namespace), claims: [], hasOthers: false })
+      }
       const query = { fieldSelector: `spec.nodeName=${node}` }
-      for await (const item of this.all('/api/v1/pods', query)) found.push(podOf(item, this.options.namespace))
+      for await (const item of this.all('/api/v1/pods', query)) found.push(podOf(item, namespace))
       const claims = new Map<string, PodVolume>()
       // Of pods that are over nobody asks.
       for (const pod of found) if (!pod.isOver) for (const claim of pod.claims) claims.set(claimKey(pod, claim), OTHERS)

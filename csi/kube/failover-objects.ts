@@ -97,6 +97,15 @@ export function podOf({ metadata, spec, status }: Json, ownNamespace: string): P
   }
 }
 
+/** Of a pod of a DaemonSet: the node that it is for, also before it is scheduled; empty: no such pod. */
+export function wishedNodeOf({ spec }: Json): string {
+  const { requiredDuringSchedulingIgnoredDuringExecution: required } =
+    recordOf(recordOf(recordOf(spec).affinity).nodeAffinity)
+  const fields = recordsOf(recordOf(required).nodeSelectorTerms).flatMap(({ matchFields }) => recordsOf(matchFields))
+  const values = fields.find(({ key, operator }) => key === 'metadata.name' && operator === 'In')?.values
+  return Array.isArray(values) ? textOf(values[0]) : ''
+}
+
 function toleratesUs({ key, operator, value, effect }: Json): boolean {
   if (effect !== undefined && effect !== '' && effect !== 'NoSchedule') return false
   const isAny = (key === undefined || key === '') && operator === 'Exists'

@@ -20,7 +20,7 @@ export interface FailoverPort {
   nodes(): Promise<Read<NodeFacts[]>>
   /** resourceVersion of a kubelet's Lease as it is now; empty: there is none. */
   lease(node: string): Promise<Read<string>>
-  /** All pods of a node. */
+  /** All pods of a node; the one of its data process also before it is bound. */
   pods(node: string): Promise<Read<PodFacts[]>>
   attachments(node: string): Promise<Read<AttachmentFacts[]>>
   use(holdfastNode: string): Promise<Read<HoldfastUse>>

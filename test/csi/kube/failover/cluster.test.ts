@@ -91,6 +91,7 @@ t.test('pods: their volumes, page by page', async (t) => {
   const pod = (name: string, spec: Json, status: Json = { phase: 'Running', startTime: 'then' }): Json =>
     ({ ...meta(name, { namespace: 'db' }), spec, status })
   const { port, asked } = await cluster(t, {
+    'GET /api/v1/namespaces/holdfast/pods': { items: [] },
     'GET /api/v1/pods': {
       items: [pod('a', { volumes: [...claimed('data'), { name: 'c', configMap: {} }] })],
       metadata: { continue: 'more' },
@@ -118,6 +119,37 @@ t.test('pods: their volumes, page by page', async (t) => {
   ])
   t.match(asked.find(({ url }) => url.startsWith('/api/v1/pods'))!.url, /fieldSelector=spec.nodeName%3Dw1/)
   t.notOk(asked.some(({ url }) => url.includes('never-asked')))
+})
+
+t.test('a data process that is not bound yet is started', async (t) => {
+  const labels = { 'app.kubernetes.io/name': 'holdfast', 'app.kubernetes.io/component': 'node' }
+  const unbound = (node: string): Json => ({
+    ...meta(`holdfast-node-${node}`, { namespace: 'holdfast', labels }),
+    spec: {
+      volumes: [{ name: 'unknown', other: {} }],
+      affinity: {
+        nodeAffinity: {
+          requiredDuringSchedulingIgnoredDuringExecution: {
+            nodeSelectorTerms: [
+              { matchExpressions: [{ key: 'zone', operator: 'Exists' }] },
+              { matchFields: [{ key: 'metadata.name', operator: 'In', values: [node] }] },
+            ],
+          },
+        },
+      },
+    },
+    status: { phase: 'Pending' },
+  })
+  const elsewhere = { ...unbound('w1'), spec: {} }
+  const { port, asked } = await cluster(t, {
+    'GET /api/v1/namespaces/holdfast/pods': { items: [unbound('w2'), unbound('w1'), elsewhere] },
+    'GET /api/v1/pods': { items: [] },
+  })
+  t.match(await port.pods('w1'), {
+    ok: true, value: { length: 1, 0: { name: 'holdfast-node-w1', isStorageStarting: true, volumes: { length: 0 } } },
+  })
+  const { url } = asked.find((one) => one.url.startsWith('/api/v1/namespaces'))!
+  t.match(url, /fieldSelector=spec.nodeName%3D&labelSelector=app.*component%3Dnode/)
 })
 
 t.test('what a pod is', async (t) => {
