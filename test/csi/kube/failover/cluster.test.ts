@@ -275,3 +275,16 @@ t.test('a fence is under the generation that was read when its node was judged',
   t.equal(await port.fence('no id', 'n1', 0), undefined)
   t.equal(asked.length, 1)
 })
+
+t.test('a port that is closed between two pages makes no other connection', async (t) => {
+  let page = (): void => undefined
+  const calls = {
+    listVolumes: () => new Promise((resolve) => (page = () => resolve({ volumes: [], next: 'more' }))),
+  } as unknown as Partial<ControlClient>
+  const { port, connections } = await cluster(t, {}, calls)
+  const asked = port.use('n1')
+  port.close()
+  page()
+  t.match(await asked, { ok: false, problem: /was closed/ })
+  t.equal(connections(), 1)
+})
