@@ -1,11 +1,13 @@
 /**
  * `holdfast csi may-uninstall`: whether the driver may leave a Kubernetes cluster. Run by the chart before it is
  * uninstalled. While there are volumes or snapshots of ours it fails and names some: their pods would lose their disks,
- * and nobody would be left to delete them.
+ * and nobody would be left to delete them. Nodes that have taints of ours are named: these nobody takes away after.
  */
 import { accessOf } from '../cluster/kubernetes/api-access.ts'
 import { ApiClient, refusalOf } from '../cluster/kubernetes/api-client.ts'
 import { DRIVER_NAME } from '../csi/identity.ts'
+import { isOurTaint, OUT_OF_SERVICE, OURS, UNREACHABLE } from '../csi/kube/failover-facts.ts'
+import type { Taint } from '../csi/kube/failover-facts.ts'
 import { someOf } from '../engine/control/amounts.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { isRecord } from '../engine/value-shape.ts'
@@ -20,8 +22,10 @@ const VOLUMES = '/api/v1/persistentvolumes'
 /** Their kind is there only where external-snapshotter is. */
 const SNAPSHOTS = '/apis/snapshot.storage.k8s.io/v1/volumesnapshotcontents'
 
-/** Names of the objects of that kind which are of our driver. */
-async function namesOf(client: ApiClient, path: string, driverOf: (spec: Record<string, unknown>) => unknown) {
+const NODES = '/api/v1/nodes'
+
+/** Names of the objects of that kind which are ours. */
+async function namesOf(client: ApiClient, path: string, isOurs: (spec: Record<string, unknown>) => boolean) {
   const names: string[] = []
   let next = ''
   do {
@@ -34,24 +38,35 @@ async function namesOf(client: ApiClient, path: string, driverOf: (spec: Record<
     const { items, metadata } = page.body
     for (const item of Array.isArray(items) ? items : []) {
       if (!isRecord(item) || !isRecord(item.metadata) || !isRecord(item.spec)) continue
-      if (driverOf(item.spec) === DRIVER_NAME) names.push(String(item.metadata.name))
+      if (isOurs(item.spec)) names.push(String(item.metadata.name))
     }
     next = isRecord(metadata) && typeof metadata.continue === 'string' ? metadata.continue : ''
   } while (next !== '')
   return names
 }
 
+/** Not before: failover would set them again. */
+const whatToType = (node: string): string[] => [
+  `node ${node} has taints of Holdfast, which stay; after the uninstall, and when it is back or gone for good, type`,
+  `  kubectl taint node ${node} ${UNREACHABLE}:NoSchedule-`,
+  `  kubectl taint node ${node} ${OUT_OF_SERVICE}:NoExecute-    # only where its value is ${OURS}`,
+]
+
 /** @throws HoldfastError `uninstall-refused`, `kube-access`, `kube-refused`, `kube-unreachable` */
 export async function mayUninstall({ arguments: given, output }: Invocation): Promise<number> {
   const client = new ApiClient(accessOf(given.text('kubeconfig')))
   try {
-    const volumes = await namesOf(client, VOLUMES, ({ csi }) => (isRecord(csi) ? csi.driver : undefined))
-    const snapshots = await namesOf(client, SNAPSHOTS, ({ driver }) => driver)
+    const volumes = await namesOf(client, VOLUMES, ({ csi }) => isRecord(csi) && csi.driver === DRIVER_NAME)
+    const snapshots = await namesOf(client, SNAPSHOTS, ({ driver }) => driver === DRIVER_NAME)
     const found = [['PersistentVolume', volumes], ['VolumeSnapshotContent', snapshots]] as const
     const there = found.filter(([, names]) => names.length > 0)
       .map(([kind, names]) => `${names.length} of kind ${kind} (${someOf(names, SHOWN_MOST)})`)
     if (there.length > 0) throw new HoldfastError('uninstall-refused', { found: there.join(', ') })
-    output.result({ volumes: 0, snapshots: 0 }, () => ['there are no volumes and no snapshots of this driver'])
+    const isOurs = (taint: unknown): boolean => isRecord(taint) && isOurTaint(taint as unknown as Taint)
+    const tainted = await namesOf(client, NODES, ({ taints }) => Array.isArray(taints) && taints.some(isOurs))
+    output.result({ volumes: 0, snapshots: 0, tainted }, () => [
+      'there are no volumes and no snapshots of this driver', ...tainted.flatMap(whatToType),
+    ])
     return EXIT_OK
   } finally {
     client.close()

@@ -4,10 +4,11 @@ import { PaperApi } from '../cluster/kubernetes/paper-api.ts'
 import { holdfast } from './run-holdfast.ts'
 
 const VOLUMES = '/api/v1/persistentvolumes'
+const NODES = '/api/v1/nodes'
 const SNAPSHOTS = '/apis/snapshot.storage.k8s.io/v1/volumesnapshotcontents'
 
 t.test('volumes and snapshots of ours', async (t) => {
-  const api = await PaperApi.start(t, [VOLUMES, SNAPSHOTS])
+  const api = await PaperApi.start(t, [VOLUMES, SNAPSHOTS, NODES])
   const asked = () => holdfast(['csi', 'may-uninstall', '--kubeconfig', api.kubeconfig])
   api.put(`${VOLUMES}/other`, { spec: { csi: { driver: 'driver.longhorn.io' } } })
   api.put(`${VOLUMES}/nfs`, { spec: { nfs: {} } })
@@ -21,9 +22,23 @@ t.test('volumes and snapshots of ours', async (t) => {
 })
 
 t.test('a cluster without snapshots, and one that does not answer', async (t) => {
-  const without = await PaperApi.start(t, [VOLUMES])
+  const without = await PaperApi.start(t, [VOLUMES, NODES])
   t.match(await holdfast(['csi', 'may-uninstall', '--kubeconfig', without.kubeconfig]), { code: 0 })
   const empty = await PaperApi.start(t, [])
   const asked = await holdfast(['csi', 'may-uninstall', '--kubeconfig', empty.kubeconfig])
   t.match(asked, { code: 1, stderr: /the Kubernetes API at .* refused/ }, 'what is not known is no yes')
+})
+
+t.test('nodes whose taints of ours are left are named', async (t) => {
+  const api = await PaperApi.start(t, [VOLUMES, NODES])
+  const out = { key: 'node.kubernetes.io/out-of-service', effect: 'NoExecute' }
+  api.put(`${NODES}/n1`, { spec: { taints: [{ key: 'holdfast.io/unreachable', effect: 'NoSchedule' }] } })
+  api.put(`${NODES}/n2`, { spec: { taints: [{ ...out, value: 'nodeshutdown' }] } })
+  api.put(`${NODES}/n3`, { spec: { taints: [{ ...out, value: 'holdfast' }] } })
+  api.put(`${NODES}/n4`, { spec: {} })
+  const { code, stdout } = await holdfast(['csi', 'may-uninstall', '--kubeconfig', api.kubeconfig])
+  t.equal(code, 0)
+  t.match(stdout, /kubectl taint node n1 holdfast.io\/unreachable:NoSchedule-\n/)
+  t.match(stdout, /node n3 has taints of Holdfast/)
+  t.notMatch(stdout, /n2|n4/)
 })
