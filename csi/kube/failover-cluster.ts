@@ -4,7 +4,7 @@
  * attachments are read of one node when they are needed, page by page.
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Node, Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/definition.ts'
 import { segment } from '../../cluster/kubernetes/api-client.ts'
 import type { ApiCall, ApiClient } from '../../cluster/kubernetes/api-client.ts'
 import { ApiMirror } from '../../cluster/kubernetes/api-mirror.ts'
@@ -16,7 +16,9 @@ import { findVolume } from '../controller/volumes.ts'
 import { CsiRefusal } from '../refusal.ts'
 import { ControlLink } from './control-link.ts'
 import type { EventRecorder, ToldEvent } from './event-recorder.ts'
-import type { AttachmentFacts, HoldfastUse, NodeFacts, PodFacts, PodVolume, Taint } from './failover-facts.ts'
+import type {
+  AttachmentFacts, HoldfastUse, ListedNode, NodeFacts, PodFacts, PodVolume, StorageStates, Taint,
+} from './failover-facts.ts'
 import { attachmentOf, kubeNodeOf, nodeIdOf, podOf, volumeIdOf, wishedNodeOf } from './failover-objects.ts'
 import type { KubeNode, PodObject } from './failover-objects.ts'
 import type { FailoverPort, Read, Removal } from './failover-port.ts'
@@ -75,25 +77,25 @@ export class FailoverCluster implements FailoverPort {
   log = (line: string): void => this.options.log(line)
   pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-  nodes(): Promise<Read<NodeFacts[]>> {
+  nodes(): Promise<Read<ListedNode[]>> {
     return read(async () => {
-      const [{ nodes }] = await Promise.all([
-        this.control.ask(LOOK_MS, (api) => api.listNodes()),
-        // Whether the API answers at all: a watch that is cut off looks like one without news.
-        this.get({ path: LEASES, query: { limit: '1' }, deadlineMs: LOOK_MS }),
-      ])
-      const why = whyNotAsked(nodes)
-      if (why !== undefined) throw new Unread(why)
+      // Whether the API answers at all: a watch that is cut off looks like one without news.
+      await this.get({ path: LEASES, query: { limit: '1' }, deadlineMs: LOOK_MS })
       const [seen, leases, ids] = [this.nodesSeen, this.leases, this.ids].map(({ entries, problem }) => {
         if (entries === undefined) throw new Unread(problem)
         return entries
       }) as [ReadonlyMap<string, KubeNode>, ReadonlyMap<string, string>, ReadonlyMap<string, string>]
-      const states = new Map(nodes.map(({ name, state }) => [name, state]))
-      return [...seen.values()].map((node) => {
-        const holdfastNode = ids.get(node.name) ?? nodeNameOf(node.name)
-        const [lease, storage] = [leases.get(node.name) ?? '', storageOf(states.get(holdfastNode))]
-        return { ...node, lease, holdfastNode, storage }
-      })
+      return [...seen.values()].map((node) =>
+        ({ ...node, lease: leases.get(node.name) ?? '', holdfastNode: ids.get(node.name) ?? nodeNameOf(node.name) }))
+    })
+  }
+
+  storage(): Promise<Read<StorageStates>> {
+    return read(async () => {
+      const { nodes } = await this.control.ask(LOOK_MS, (api) => api.listNodes())
+      const why = whyNotAsked(nodes)
+      if (why !== undefined) throw new Unread(why)
+      return new Map(nodes.map(({ name, state }) => [name, state === 'down' ? 'down' : 'up']))
     })
   }
 
@@ -258,9 +260,6 @@ export class FailoverCluster implements FailoverPort {
 
 const OTHERS: PodVolume = { isOurs: false }
 const claimKey = ({ namespace }: Pick<PodFacts, 'namespace'>, claim: string): string => `${namespace}/${claim}`
-
-const storageOf = (state: Node['state'] | undefined): NodeFacts['storage'] =>
-  state === undefined ? 'unknown' : state === 'down' ? 'down' : 'up'
 
 /** A session of that node whose generation is not in force. */
 const isStale = ({ attach: { mode, generation, holders }, frontends }: Volume, node: string): boolean =>

@@ -11,8 +11,8 @@ export interface Taint {
   value?: string
 }
 
-/** A Node, with what is said of the same host elsewhere. */
-export interface NodeFacts {
+/** A Node, with what Kubernetes says of the same host elsewhere. */
+export interface ListedNode {
   name: string
   uid: string
   /** resourceVersion. */
@@ -22,9 +22,16 @@ export interface NodeFacts {
   lease: string
   /** As Holdfast calls it. */
   holdfastNode: string
+}
+
+/** And with what Holdfast says of it. */
+export interface NodeFacts extends ListedNode {
   /** unknown: Holdfast has no such node. */
   storage: 'up' | 'down' | 'unknown'
 }
+
+/** Of all nodes of Holdfast, by their names. */
+export type StorageStates = ReadonlyMap<string, 'up' | 'down'>
 
 /** That reaches beyond the node of its pod. */
 export type PodVolume = { isOurs: true; id: string; claim: string; claimUid: string } | { isOurs: false }

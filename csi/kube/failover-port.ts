@@ -3,7 +3,9 @@
  * sentence why not (`problem`). One without an answer may have been carried out. Nothing is thrown but for bugs.
  */
 import type { ToldEvent } from './event-recorder.ts'
-import type { AttachmentFacts, HoldfastUse, NodeFacts, PodFacts, Taint } from './failover-facts.ts'
+import type {
+  AttachmentFacts, HoldfastUse, ListedNode, NodeFacts, PodFacts, StorageStates, Taint,
+} from './failover-facts.ts'
 
 export type Read<T> = { ok: true; value: T } | { ok: false; problem: string }
 
@@ -16,8 +18,10 @@ export type Removal =
   | 'delete-gently' // with its own grace
 
 export interface FailoverPort {
-  /** All nodes; may lag. A node of a former version of Holdfast that may answer is a problem. */
-  nodes(): Promise<Read<NodeFacts[]>>
+  /** All nodes, as Kubernetes has them; may lag. */
+  nodes(): Promise<Read<ListedNode[]>>
+  /** All nodes, as Holdfast has them. One of a former version that may answer is a problem. */
+  storage(): Promise<Read<StorageStates>>
   /** resourceVersion of a kubelet's Lease as it is now; empty: there is none. */
   lease(node: string): Promise<Read<string>>
   /** All pods of a node; the one of its data process also before it is bound. */

@@ -3,7 +3,7 @@
  * to be done for one of them is a job of its own, one at a time, so that a volume that cannot be fenced holds up no
  * other node. A job looks, decides (`failover-decision.ts`), does one thing and ends: the next turn begins anew.
  *
- * Invariant: before anything is done we lead, F1 does not hold in a look that is 5 s old at most, and the node is still
+ * Invariant: before anything is done we lead, F1 does not hold in looks that are 5 s old at most, and the node is still
  * what it was; before a pod is removed all its volumes were fenced in that very job.
  */
 import {
@@ -17,6 +17,7 @@ import { FailoverPace } from './failover-pace.ts'
 import type { FailoverPort, Read } from './failover-port.ts'
 import { LostAttachments } from './lost-attachments.ts'
 import { NodeSilence } from './node-silence.ts'
+import type { LookTimes } from './node-silence.ts'
 
 export const TURN_MS = 1000
 /** Of a node of which nothing is left to do: a look lists its pods and all attachments. */
@@ -75,15 +76,17 @@ export class Failover {
   /** Looks, and begins what is to be done. Not twice at a time. What it throws is a bug. */
   async turn(): Promise<void> {
     if (this.failure !== undefined) throw this.failure.error
-    const askedAtMs = this.port.nowMs()
-    const read = await this.port.nodes()
+    const problems = await Promise.all([
+      this.see(this.port.nodes(), (listed, times) => this.silence.looked(listed, times)),
+      this.see(this.port.storage(), (states, times) => this.silence.heard(states, times)),
+    ])
     const nowMs = this.port.nowMs()
-    if (read.ok) this.silence.looked(read.value, askedAtMs, nowMs)
     const nodes = this.silence.all(nowMs)
-    const why = read.ok ? whyStopped(nodes) : read.problem
+    const problem = problems.find((one) => one !== undefined)
+    const why = problem ?? whyStopped(nodes)
     if (why !== this.stopped) this.events.stopped(why, nodes.filter(({ node }) => node.storage === 'down'))
     this.stopped = why
-    if (!read.ok || !this.isLeading()) return
+    if (problem !== undefined || !this.isLeading()) return
     this.pace.sees(nodes, nowMs)
     for (const seen of nodes) {
       const verdict = verdictOf(seen)
@@ -103,6 +106,16 @@ export class Failover {
     for (const one of [this.waiting, this.startingAt, this.restsUntil, this.lost]) {
       for (const name of one.keys()) if (this.silence.seen(name, nowMs) === undefined) one.delete(name)
     }
+  }
+
+  /** One of the two looks, which has just been asked for: each counts as of when it was answered. */
+  private async see<T>(
+    look: Promise<Read<T>>, whole: (value: T, times: LookTimes) => void,
+  ): Promise<string | undefined> {
+    const askedAtMs = this.port.nowMs()
+    const read = await look
+    if (read.ok) whole(read.value, { askedAtMs, nowMs: this.port.nowMs() })
+    return read.ok ? undefined : read.problem
   }
 
   /** What is under way. */
@@ -126,8 +139,13 @@ export class Failover {
     const nowMs = this.port.nowMs()
     const seen = this.silence.seen(name, nowMs)
     const isAllowed = this.isLeading() && this.silence.isFresh(nowMs)
-      && (verdict === 'well' || this.stopped === undefined)
+      && (verdict === 'well' || this.isGoingOn(nowMs))
     return isAllowed && seen !== undefined && verdictOf(seen) === verdict ? seen : undefined
+  }
+
+  /** F1, also by what one of the two looks of a turn under way has shown. */
+  private isGoingOn(nowMs: number): boolean {
+    return this.stopped === undefined && whyStopped(this.silence.all(nowMs)) === undefined
   }
 
   /** The same, when its kubelet has just been asked for. */

@@ -1,10 +1,10 @@
 /**
  * For how long a kubelet was silent and a data process down, by our own monotonic clock (SPEC.md section 4, Silence).
  *
- * Invariants: only time in which we could see counts: after a gap everything begins anew. A Lease renews only when it
- * was seen to change by this process.
+ * Invariants: only time in which we could see counts. After a gap of the Kubernetes API everything begins anew, after
+ * one of the control API what a data process is. A Lease renews only when it was seen to change by this process.
  */
-import type { NodeFacts } from './failover-facts.ts'
+import type { ListedNode, NodeFacts, StorageStates } from './failover-facts.ts'
 import type { NodeSeen } from './failover-decision.ts'
 
 /** Longer without a look, kubelets may have been as blind as we were. */
@@ -17,19 +17,29 @@ interface Seen {
   storageSinceMs: number
 }
 
+/** When a look was begun, and when its answer came. */
+export interface LookTimes {
+  askedAtMs: number
+  nowMs: number
+}
+
 export class NodeSilence {
   private nodes = new Map<string, Seen>()
-  private lookedAtMs = -Infinity
+  private states: StorageStates = new Map()
+  private readonly kubernetes = new Sight()
+  private readonly control = new Sight()
 
-  /** All nodes, of a look that was whole. @param askedAtMs  when it was begun */
-  looked(nodes: readonly NodeFacts[], askedAtMs: number, nowMs: number): void {
-    const wasBlind = askedAtMs - this.lookedAtMs > BLIND_MS || nowMs - askedAtMs > BLIND_MS
-    this.lookedAtMs = nowMs
+  /** All nodes, of a look at Kubernetes that was whole. */
+  looked(nodes: readonly ListedNode[], times: LookTimes): void {
+    const wasBlind = this.kubernetes.looked(times)
+    const { nowMs } = times
     const former = this.nodes
     this.nodes = new Map()
-    for (const node of nodes) {
+    for (const listed of nodes) {
+      const node = { ...listed, storage: this.storageOf(listed) }
       const before = former.get(node.name)
       const isSame = before !== undefined && before.node.uid === node.uid
+      // Nobody saw either whether a data process was being started.
       const known: Seen = isSame && !wasBlind ? { ...before, node }
         : { node, leaseSinceMs: nowMs, hasChanged: false, storageSinceMs: nowMs }
       // A list that lags behind a read shows what was there before.
@@ -37,6 +47,17 @@ export class NodeSilence {
       else if (isSame) known.node = { ...node, lease: before.node.lease }
       if (isSame && before.node.storage !== node.storage) known.storageSinceMs = nowMs
       this.nodes.set(node.name, known)
+    }
+  }
+
+  /** What Holdfast says of all its nodes, of a look at the control API that was whole. */
+  heard(states: StorageStates, times: LookTimes): void {
+    const wasBlind = this.control.looked(times)
+    this.states = states
+    for (const known of this.nodes.values()) {
+      const storage = this.storageOf(known.node)
+      if (wasBlind || storage !== known.node.storage) known.storageSinceMs = times.nowMs
+      known.node = { ...known.node, storage }
     }
   }
 
@@ -49,9 +70,9 @@ export class NodeSilence {
     return false
   }
 
-  /** Whether what is known is of just now. */
+  /** Whether what is known, of either API, is of just now. */
   isFresh(nowMs: number): boolean {
-    return nowMs - this.lookedAtMs <= BLIND_MS
+    return this.kubernetes.isFresh(nowMs) && this.control.isFresh(nowMs)
   }
 
   seen(name: string, nowMs: number): NodeSeen | undefined {
@@ -61,6 +82,26 @@ export class NodeSilence {
 
   all(nowMs: number): NodeSeen[] {
     return [...this.nodes.values()].map((known) => seenOf(known, nowMs))
+  }
+
+  private storageOf({ holdfastNode }: ListedNode): NodeFacts['storage'] {
+    return this.states.get(holdfastNode) ?? 'unknown'
+  }
+}
+
+/** When one of the APIs was seen last. */
+class Sight {
+  private lookedAtMs = -Infinity
+
+  /** @returns whether it could not be seen for too long before that */
+  looked({ askedAtMs, nowMs }: LookTimes): boolean {
+    const wasBlind = askedAtMs - this.lookedAtMs > BLIND_MS || nowMs - askedAtMs > BLIND_MS
+    this.lookedAtMs = nowMs
+    return wasBlind
+  }
+
+  isFresh(nowMs: number): boolean {
+    return nowMs - this.lookedAtMs <= BLIND_MS
   }
 }
 

@@ -4,15 +4,19 @@
  * rules of SPEC.md section 4, by what is true in the world and by what this controller was shown.
  */
 import { isOurUnreachable, isOutOfService } from '../../../../csi/kube/failover-facts.ts'
-import type { HoldfastUse, NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover-facts.ts'
+import type {
+  HoldfastUse, ListedNode, NodeFacts, PodFacts, StorageStates, Taint,
+} from '../../../../csi/kube/failover-facts.ts'
 import type { FailoverPort, Read, Removal } from '../../../../csi/kube/failover-port.ts'
 import type { VirtualTime } from './virtual-time.ts'
 import type { SimNode, SimPod, World } from './world.ts'
 
 const DEADLINE_MS = 5000
 const FENCE_DEADLINE_MS = 15_000
+const LOOK_DEADLINE_MS = 3000
 const LOOK_MS = 5_000
 const SILENT_MS = 20_000
+const STEADY_MS = 15_000
 
 type Answer<T> = { value: T } | { problem: string }
 
@@ -28,10 +32,12 @@ export class CheckedPort implements FailoverPort {
   private readonly time: VirtualTime
   private readonly startedAtMs: number
   private second = 0
-  private shown: { atMs: number; nodes: NodeFacts[] } | undefined
-  /** When each Lease and storage was first shown as it is, to this controller, without a gap. */
+  private shown: { atMs: number; nodes: ListedNode[] } | undefined
+  private heard: { atMs: number; states: StorageStates } | undefined
+  /** Since when Kubernetes was shown to this controller without a gap. */
+  private sightSinceMs = Infinity
+  /** When each storage was first shown as it is, to this controller, without a gap. */
   private readonly since = new Map<string, { storage: string; storageAtMs: number }>()
-  private lastShownMs = -Infinity
   private readonly leaseRead = new Map<string, { atMs: number; silentMs: number }>()
   private readonly generationRead = new Map<string, number>()
   private readonly podsShown = new Map<string, SimPod[]>()
@@ -86,30 +92,41 @@ export class CheckedPort implements FailoverPort {
     return read
   }
 
-  async nodes(): Promise<Read<NodeFacts[]>> {
-    // The list is a watch's; Holdfast is asked.
-    const read = await this.call(true, () => {
+  async nodes(): Promise<Read<ListedNode[]>> {
+    const askedAtMs = this.time.nowMs
+    // The list is a watch's.
+    const read = await this.call(false, () => {
       const { history, seconds } = this.world
       // It stands still for a while, and never goes back.
       this.lagMost = Math.max(this.lagMost, this.lagSeconds)
       this.second = Math.max(this.second, seconds - 1 - this.lagSeconds)
       const listed = history[Math.max(0, history.length - (seconds - this.second))]!
-      return {
-        value: listed.map((one) => ({
-          ...one, uid: one.name, holdfastNode: one.name, storage: this.world.storageOf(this.world.node(one.name)),
-        })),
-      }
-    })
+      return { value: listed.map((one) => ({ ...one, uid: one.name, holdfastNode: one.name })) }
+    }, LOOK_DEADLINE_MS)
+    if (!read.ok) return read
     const nowMs = this.time.nowMs
-    if (!read.ok || nowMs < this.world.apiAwayUntilMs) return { ok: false, problem: 'the API cannot be read' }
-    const wasBlind = nowMs - this.lastShownMs > LOOK_MS * 2
-    this.lastShownMs = nowMs
-    for (const { name, storage } of read.value) {
-      const known = this.since.get(name)
-      if (known?.storage !== storage || wasBlind) this.since.set(name, { storage, storageAtMs: nowMs })
-    }
+    if (isGap(this.shown?.atMs, askedAtMs, nowMs)) this.sightSinceMs = nowMs
     this.shown = { atMs: nowMs, nodes: read.value }
     return read
+  }
+
+  async storage(): Promise<Read<StorageStates>> {
+    const askedAtMs = this.time.nowMs
+    const read = await this.call(true, () => ({ value: this.world.storageStates() }), LOOK_DEADLINE_MS)
+    if (!read.ok) return read
+    const nowMs = this.time.nowMs
+    const wasBlind = isGap(this.heard?.atMs, askedAtMs, nowMs)
+    for (const [name, storage] of read.value) {
+      if (this.since.get(name)?.storage !== storage || wasBlind) this.since.set(name, { storage, storageAtMs: nowMs })
+    }
+    this.heard = { atMs: nowMs, states: read.value }
+    return read
+  }
+
+  /** For how long this controller was shown, without a gap of either API, that it is as it is now. */
+  private storageForMs(name: string): number {
+    const atMs = this.since.get(name)?.storageAtMs ?? Infinity
+    return this.time.nowMs - Math.max(atMs, this.sightSinceMs)
   }
 
   lease(name: string): Promise<Read<string>> {
@@ -187,6 +204,7 @@ export class CheckedPort implements FailoverPort {
       const truth = this.world.node(name)
       const wasAsked = this.sessionsClean.get(name)! > this.time.nowMs - LOOK_MS
       if (!wasAsked) this.violate(`F5: sessions of ${name} not asked`)
+      if (this.storageForMs(name) < STEADY_MS) this.violate(`F5: ${name} is cleaned too soon`)
       if (truth.renewedAtMs < this.startedAtMs) this.violate(`F5: ${name} is cleaned, and was not seen to renew`)
     }
     this.count(isAdding ? `taint ${taints.at(-1)!.key}` : 'untaint')
@@ -254,10 +272,13 @@ export class CheckedPort implements FailoverPort {
 
   /** What holds of all that is done to a node, when it is asked for. */
   private judge(what: 'fence' | 'taint' | 'delete' | 'evict' | 'release', name: string): void {
-    const { shown, world: { nodes } } = this
+    const { shown, heard, world: { nodes } } = this
     const nowMs = this.time.nowMs
-    if (shown === undefined || nowMs - shown.atMs > LOOK_MS) this.violate(`F1: ${what} of ${name} without a look`)
-    const down = (shown?.nodes ?? []).filter(({ storage }) => storage === 'down').length
+    for (const [api, look] of [['Kubernetes', shown], ['Holdfast', heard]] as const) {
+      const isLooked = look !== undefined && nowMs - look.atMs <= LOOK_MS
+      if (!isLooked) this.violate(`F1: ${what} of ${name} without a look at ${api}`)
+    }
+    const down = [...heard?.states.values() ?? []].filter((storage) => storage === 'down').length
     if (down > 1 && down * 3 >= nodes.length) this.violate(`F1: ${what} of ${name} while ${down} are down`)
     const silent = nodes.filter((node) => world(this).isSilent(node, SILENT_MS + 2 * LOOK_MS + 1000 * this.lagMost))
     const isLongBegun = nowMs - this.startedAtMs > SILENT_MS + 3 * LOOK_MS
@@ -269,6 +290,12 @@ export class CheckedPort implements FailoverPort {
     if (!isRecent) this.violate(`F3: ${what} of ${name} without a look at its Lease`)
     const storage = this.since.get(name)
     if (storage?.storage !== 'down') this.violate(`F3: ${what} of ${name}, whose storage is up`)
+    const sightMs = nowMs - this.sightSinceMs
+    const [isLate, isTaken] = [sightMs < SILENT_MS, this.storageForMs(name) < SILENT_MS]
+    if (what === 'evict' ? isTaken : isLate && (isTaken || what === 'delete' || what === 'release')) {
+      this.violate(`Silence: ${what} of ${name}, ${sightMs} ms after Kubernetes could be read`
+        + `, and its storage down for ${this.storageForMs(name)} ms`)
+    }
     if (what === 'taint') return
     if (!shown!.nodes.find((node) => node.name === name)!.taints.some(isOurUnreachable)) {
       this.violate(`F3: ${what} of ${name} before its taint`)
@@ -277,7 +304,6 @@ export class CheckedPort implements FailoverPort {
     if (what === 'delete' && (isOld || lease!.silentMs < SILENT_MS)) {
       this.violate(`F3: a pod of ${name} is deleted, whose kubelet was silent for ${lease?.silentMs} ms`)
     }
-    if (what === 'evict' && nowMs - storage!.storageAtMs < SILENT_MS) this.violate(`F4: ${name} is taken too soon`)
   }
 
   /** The API was there for long enough that silence is a kubelet's own. */
@@ -340,5 +366,9 @@ export class CheckedPort implements FailoverPort {
     }
   }
 }
+
+/** Whether one of the APIs could not be seen for too long. */
+const isGap = (beforeMs: number | undefined, askedAtMs: number, nowMs: number): boolean =>
+  beforeMs === undefined || Math.max(askedAtMs - beforeMs, nowMs - askedAtMs) > LOOK_MS
 
 const world = (port: CheckedPort): World => (port as unknown as { world: World }).world

@@ -45,7 +45,7 @@ async function cluster(t: Test, objects: Record<string, Json>, api: Partial<Cont
   return { port, asked, connections: () => connections }
 }
 
-t.test('nodes: what is watched, joined with what Holdfast says', async (t) => {
+t.test('nodes: what is watched, and what Holdfast says', async (t) => {
   let nodes: Json[] | undefined = [
     { name: 'n-1', state: 'down', protocol: 8, version: 'x' },
     { name: 'w2', state: 'draining', protocol: 8, version: 'x' },
@@ -71,20 +71,22 @@ t.test('nodes: what is watched, joined with what Holdfast says', async (t) => {
   })
   let read = await port.nodes()
   while (!read.ok) read = await port.nodes()
+  t.same(await port.storage(), { ok: true, value: new Map([['n-1', 'down'], ['w2', 'up']]) })
   t.same(read.value, [
     {
       name: 'w1', uid: 'u-w1', version: '7', taints: [{ key: 'a', effect: 'NoExecute', timeAdded: 'then' }], lease: '7',
-      holdfastNode: 'n-1', storage: 'down',
+      holdfastNode: 'n-1',
     },
-    { name: 'w2', uid: 'u-w2', version: '7', taints: [], lease: '8', holdfastNode: 'w2', storage: 'up' },
+    { name: 'w2', uid: 'u-w2', version: '7', taints: [], lease: '8', holdfastNode: 'w2' },
   ])
   nodes = [...nodes, { name: 'old', state: 'up', protocol: 3, version: '0.0.1' }]
-  t.match(await port.nodes(), { ok: false, problem: /old \(version 0.0.1\)/ })
+  t.match(await port.storage(), { ok: false, problem: /old \(version 0.0.1\)/ })
   nodes = undefined
   const before = connections()
-  t.match(await port.nodes(), { ok: false })
-  t.match(await port.nodes(), { ok: false })
+  t.match(await port.storage(), { ok: false })
+  t.match(await port.storage(), { ok: false })
   t.equal(connections(), before + 1, 'over another connection the next time')
+  t.match(await port.nodes(), { ok: true }, 'of which Kubernetes knows nothing')
 })
 
 t.test('pods: their volumes, page by page', async (t) => {

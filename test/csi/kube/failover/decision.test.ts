@@ -124,8 +124,11 @@ t.test('F5: what was taken from a node that came back', async (t) => {
 
 t.test('silence is what was seen, and only while something could be seen', async (t) => {
   const silence = new NodeSilence()
-  const at = (nowMs: number, lease: string, storage: NodeFacts['storage'] = 'up') => {
-    silence.looked([node({ lease, storage })], nowMs, nowMs)
+  const heard = (nowMs: number, storage: 'up' | 'down'): void =>
+    silence.heard(new Map([['n1', storage]]), { askedAtMs: nowMs, nowMs })
+  const at = (nowMs: number, lease: string, storage: 'up' | 'down' = 'up') => {
+    silence.looked([node({ lease })], { askedAtMs: nowMs, nowMs })
+    heard(nowMs, storage)
     return silence.seen('n1', nowMs)!
   }
   t.match(at(0, '10'), { silentMs: 0, doesRenew: false }, 'a Lease that is there may be an old one')
@@ -139,6 +142,21 @@ t.test('silence is what was seen, and only while something could be seen', async
   t.match(silence.seen('n1', 30_000), { silentMs: 0, doesRenew: true })
   t.match(at(31_000, '10'), { silentMs: 1000 }, 'a list that lags is no renewal')
   t.match(at(32_000, ''), { silentMs: 2000 }, 'nor is the end of the Lease')
-  silence.looked([node({ uid: 'u2', lease: '11' })], 33_000, 33_000)
+  silence.looked([node({ uid: 'u2', lease: '11' })], { askedAtMs: 33_000, nowMs: 33_000 })
   t.match(silence.seen('n1', 33_000), { silentMs: 0, doesRenew: false }, 'another node of that name')
+
+  silence.looked([node({ uid: 'u2', lease: '12' })], { askedAtMs: 34_000, nowMs: 39_001 })
+  t.match(silence.seen('n1', 39_001), { silentMs: 0 }, 'an answer that was late')
+  for (let nowMs = 40_000; nowMs <= 50_000; nowMs += 1000) {
+    silence.looked([node({ uid: 'u2', lease: '12' })], { askedAtMs: nowMs, nowMs })
+  }
+  t.equal(silence.isFresh(50_000), false, 'the control API was not heard')
+  heard(50_000, 'up')
+  t.equal(silence.isFresh(50_000), true)
+  t.match(silence.seen('n1', 50_000), { silentMs: 10_999, storageForMs: 0 }, 'which says nothing of kubelets')
+  for (let nowMs = 51_000; nowMs <= 60_000; nowMs += 1000) heard(nowMs, 'up')
+  t.equal(silence.isFresh(60_000), false, 'Kubernetes was not seen')
+  t.match(silence.seen('n1', 60_000), { silentMs: 20_999, storageForMs: 10_000 })
+  silence.looked([node({ uid: 'u2', lease: '12' })], { askedAtMs: 60_000, nowMs: 60_000 })
+  t.match(silence.seen('n1', 60_000), { silentMs: 0, storageForMs: 0 }, 'nor whether a data process was being started')
 })

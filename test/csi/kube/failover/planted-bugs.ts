@@ -8,6 +8,8 @@ export interface PlantedBug extends Edit {
   name: string
   breaks: string
   seed: number
+  /** Another change that is none by itself, so that the bug is met at all. */
+  and?: Edit
 }
 
 type Change = [file: string, replace: string, by: string]
@@ -19,9 +21,25 @@ export const PLANTED: readonly PlantedBug[] = [
   bug('many dead nodes stop nothing', 'F1', [
     'failover-decision.ts', 'count > 1 && count * 3 >= of', 'count > of',
   ], 2),
-  bug('silence goes on while nobody could see', 'F1', [
-    'node-silence.ts', 'askedAtMs - this.lookedAtMs > BLIND_MS || nowMs - askedAtMs > BLIND_MS', 'false',
-  ], 72),
+  bug('silence of kubelets goes on over a gap of the Kubernetes API', 'Silence', [
+    'node-silence.ts', 'const known: Seen = isSame && !wasBlind ?', 'const known: Seen = isSame ?',
+  ]),
+  bug('a data process is down for 20 s over a gap of the control API', 'Silence', [
+    'node-silence.ts', 'if (wasBlind || storage !== known.node.storage)', 'if (storage !== known.node.storage)',
+  ], 31),
+  {
+    ...bug('something is done while the control API is silent', 'F1', [
+      'node-silence.ts', 'this.kubernetes.isFresh(nowMs) && this.control.isFresh(nowMs)',
+      'this.kubernetes.isFresh(nowMs)',
+    ]),
+    and: {
+      file: 'csi/kube/failover.ts', replace: 'problems.find((one) => one !== undefined)', by: 'problems[0]',
+    },
+  },
+  bug('many dead nodes stop nothing before a turn has ended', 'F1', [
+    'failover.ts', 'return this.stopped === undefined && whyStopped(this.silence.all(nowMs)) === undefined',
+    'return this.stopped === undefined',
+  ], 166),
   bug('a node is emptied before it is tainted', 'F3', [
     'failover-decision.ts', 'if (!taints.some(isOurUnreachable)) {',
     'if (!taints.some(isOurUnreachable) && pods.length === 0) {',
@@ -58,11 +76,11 @@ export const PLANTED: readonly PlantedBug[] = [
   ]),
   bug('a node is clean while it has stale sessions', 'F5', [
     'failover.ts', 'if (use.value.stale.size > 0) return\n', '',
-  ], 380),
-  bug('a Lease that was only seen renews', 'F5', ['node-silence.ts', 'hasChanged: false', 'hasChanged: true'], 11),
+  ], 452),
+  bug('a Lease that was only seen renews', 'F5', ['node-silence.ts', 'hasChanged: false', 'hasChanged: true'], 37),
   bug('what was fenced when its node came back is left', 'F5', [
     'failover.ts', 'if (lost.length > 0) return\n', '',
-  ], 355),
+  ], 302),
   bug('who uses a lost attachment is left', 'F5', [
     'failover.ts', 'for (const pod of usersOf(attachment.volumeId, pods)) await',
     'for (const pod of usersOf(attachment.uid, pods)) await',
@@ -85,6 +103,11 @@ export const PLANTED: readonly PlantedBug[] = [
 export const LAST_LOOK = bug('a Lease is not read again before a pod goes', 'F3', [
   'failover.ts', 'const isSame = this.silence.isUnchanged(name, lease.value, this.port.nowMs())',
   'const isSame = lease.ok',
+])
+
+export const ONE_SIGHT = bug('silence of kubelets begins anew after a gap of the control API', 'Silence', [
+  'node-silence.ts', 'if (wasBlind || storage !== known.node.storage) known.storageSinceMs = times.nowMs',
+  'if (wasBlind) known.leaseSinceMs = times.nowMs',
 ])
 
 export const LAST_START = bug('that a data process was started is forgotten', 'F4', [

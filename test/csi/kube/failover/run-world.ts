@@ -43,8 +43,9 @@ class Controllers {
     this.ports.push(port)
     void (async () => {
       while (isLeading()) {
+        const nextAtMs = port.nowMs() + TURN_MS
         await failover.turn()
-        await port.pause(TURN_MS)
+        await port.pause(Math.max(1, nextAtMs - port.nowMs()))
       }
     })()
   }

@@ -1,9 +1,9 @@
 /** Turns of failover by a script, where what has to happen is too rare for seeds. */
 import t from 'tap'
-import type { NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover-facts.ts'
+import type { ListedNode, PodFacts, StorageStates, Taint } from '../../../../csi/kube/failover-facts.ts'
 import type { FailoverPort } from '../../../../csi/kube/failover-port.ts'
 import { importMutant } from '../../../sim/mutants.ts'
-import { LAST_GENERATION, LAST_LOOK, LAST_SESSION, LAST_START } from './planted-bugs.ts'
+import { LAST_GENERATION, LAST_LOOK, LAST_SESSION, LAST_START, ONE_SIGHT } from './planted-bugs.ts'
 
 type Module = typeof import('../../../../csi/kube/failover.ts')
 
@@ -15,9 +15,12 @@ const POD: PodFacts = {
 
 const OURS: Taint = { key: 'holdfast.io/unreachable', effect: 'NoSchedule' }
 
+const states = (n1: 'up' | 'down'): StorageStates => new Map([['n1', n1], ['n2', 'up'], ['n3', 'up']])
+
 /** Nothing is there, and whatever is asked for is done. */
 const NOTHING: FailoverPort = {
   nodes: async () => ({ ok: true, value: [] }),
+  storage: async () => ({ ok: true, value: new Map() }),
   lease: async () => ({ ok: true, value: '' }),
   pods: async () => ({ ok: true, value: [] }),
   attachments: async () => ({ ok: true, value: [] }),
@@ -39,13 +42,14 @@ async function returnsWhile(
 ): Promise<string[]> {
   const did: string[] = []
   let [nowMs, lease, beat] = [0, '10', 10]
-  const node = (name: string): NodeFacts => ({
+  const node = (name: string): ListedNode => ({
     name, uid: name, version: '1', holdfastNode: name, lease: name === 'n1' ? '10' : String(++beat),
-    taints: [OURS], storage: name === 'n1' ? 'down' : 'up',
+    taints: [OURS],
   })
   const port: FailoverPort = {
     ...NOTHING,
     nodes: async () => ({ ok: true, value: ['n1', 'n2', 'n3'].map(node) }),
+    storage: async () => ({ ok: true, value: states('down') }),
     lease: async (name) => ({ ok: true, value: name === 'n1' ? lease : '10' }),
     pods: async (name) => ({ ok: true, value: name === 'n1' ? [POD] : [] }),
     use: async () => ({ ok: true, value: { holds: new Set(), stale: new Set(['v']) } }),
@@ -97,11 +101,12 @@ async function whileStarted(
     ...NOTHING,
     nodes: async () => ({
       ok: true,
-      value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+      value: ['n1', 'n2', 'n3'].map((name): ListedNode => ({
         name, uid: name, version: '1', holdfastNode: name, lease: String(++beat),
-        taints: name === 'n1' ? taints : [], storage: name === 'n1' && nowMs < upS * 1000 ? 'down' : 'up',
+        taints: name === 'n1' ? taints : [],
       })),
     }),
+    storage: async () => ({ ok: true, value: states(nowMs < upS * 1000 ? 'down' : 'up') }),
     pods: async () => {
       const isStorageStarting = nowMs >= startsS * 1000 && nowMs < runsS * 1000
       return { ok: true, value: [POD, { ...POD, uid: 'node', owner: 'DaemonSet', volumes: [], isStorageStarting }] }
@@ -145,11 +150,12 @@ t.test('a node of which nothing is left to do is looked at each ten seconds', as
     ...NOTHING,
     nodes: async () => ({
       ok: true,
-      value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+      value: ['n1', 'n2', 'n3'].map((name): ListedNode => ({
         name, uid: name, version: '1', holdfastNode: name, lease: name === 'n1' ? '10' : String(++beat),
-        taints: name === 'n1' ? [OURS, out] : [], storage: name === 'n1' ? 'down' : 'up',
+        taints: name === 'n1' ? [OURS, out] : [],
       })),
     }),
+    storage: async () => ({ ok: true, value: states('down') }),
     lease: async () => ({ ok: true, value: '10' }),
     pods: async () => {
       looks++
@@ -181,11 +187,12 @@ t.test('a kubelet that comes back while its node is looked at is not taken out o
       // The watch of Leases stands still, as one does whose connection is dead.
       nodes: async () => ({
         ok: true,
-        value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+        value: ['n1', 'n2', 'n3'].map((name): ListedNode => ({
           name, uid: name, version: '1', holdfastNode: name, lease: name === 'n1' ? '10' : String(++beat),
-          taints: [OURS], storage: name === 'n1' ? 'down' : 'up',
+          taints: [OURS],
         })),
       }),
+      storage: async () => ({ ok: true, value: states('down') }),
       lease: async (name) => ({ ok: true, value: name === 'n1' ? lease : '10' }),
       pods: async (name) => {
         if (doesReturn && name === 'n1') lease = '11'
@@ -214,11 +221,12 @@ async function whileStale({ Failover }: Module, staleS: (second: number) => bool
     ...NOTHING,
     nodes: async () => ({
       ok: true,
-      value: ['n1', 'n2', 'n3'].map((name): NodeFacts => ({
+      value: ['n1', 'n2', 'n3'].map((name): ListedNode => ({
         name, uid: name, version: '1', holdfastNode: name, lease: String(++beat),
-        taints: name === 'n1' ? taints : [], storage: 'up',
+        taints: name === 'n1' ? taints : [],
       })),
     }),
+    storage: async () => ({ ok: true, value: states('up') }),
     lease: async () => ({ ok: true, value: String(beat) }),
     pods: async () => ({ ok: true, value: [POD] }),
     attachments: async () =>
@@ -249,4 +257,60 @@ t.test('a session that is told late costs no pod that works', async (t) => {
   t.match(await whileStale(ours, () => true), ['evict 20'], 'one that stays does')
   const mutant = await importMutant<Module>(LAST_SESSION, 'csi/kube/failover.ts')
   t.match(await whileStale(mutant, late), ['evict 15'], 'which is seen where one look is enough')
+})
+
+/** Since when, and until when, one of the APIs was silent, in seconds. */
+type Gap = [fromS: number, untilS: number]
+
+/** When n1 was tainted, and its pod gone; its Lease ends at 0, and what Holdfast says of it is `down` from 5 s on. */
+async function whileSilent({ Failover }: Module, control: Gap, kubernetes: Gap): Promise<string[]> {
+  const did: string[] = []
+  let [nowMs, beat] = [0, 10]
+  let taints: Taint[] = []
+  const isIn = ([fromS, untilS]: Gap): boolean => nowMs >= fromS * 1000 && nowMs < untilS * 1000
+  const away = { ok: false as const, problem: 'no answer' }
+  const port: FailoverPort = {
+    ...NOTHING,
+    nodes: async () => isIn(kubernetes) ? away : {
+      ok: true,
+      value: ['n1', 'n2', 'n3'].map((name): ListedNode => ({
+        name, uid: name, version: '1', holdfastNode: name, lease: name === 'n1' ? '10' : String(++beat),
+        taints: name === 'n1' ? taints : [],
+      })),
+    },
+    storage: async () => isIn(control) ? away : { ok: true, value: states(nowMs < 5000 ? 'up' : 'down') },
+    lease: async () => ({ ok: true, value: '10' }),
+    pods: async () => ({ ok: true, value: [POD] }),
+    setTaints: async (_, next) => {
+      taints = [...next]
+      did.push(`taint ${nowMs / 1000}`)
+      return undefined
+    },
+    remove: async () => {
+      did.push(`delete ${nowMs / 1000}`)
+      return 'done'
+    },
+    nowMs: () => nowMs,
+  }
+  const failover = new Failover(port, () => true)
+  for (; nowMs <= 90_000 && did.length < 2; nowMs += 1000) {
+    await failover.turn()
+    await failover.settled()
+  }
+  return did
+}
+
+t.test('kubelets are silent while the control API is, and not while Kubernetes is', async (t) => {
+  const ours = await import('../../../../csi/kube/failover.ts')
+  const never: Gap = [0, 0]
+  t.same(await whileSilent(ours, never, never), ['taint 20', 'delete 21'])
+  t.same(await whileSilent(ours, [2, 14], never), ['taint 20', 'delete 21'], 'who was elected died with its kubelet')
+  t.same(await whileSilent(ours, [2, 62], never), ['taint 62', 'delete 63'], 'nothing while it is silent')
+  t.same(await whileSilent(ours, [21, 40], never), ['taint 20', 'delete 40'], 'nor what was begun')
+  t.same(await whileSilent(ours, never, [2, 14]), ['taint 34', 'delete 35'], 'kubelets could not renew')
+  t.same(await whileSilent(ours, never, [2, 6]), ['taint 20', 'delete 21'], 'for 5 s at most')
+  t.same(await whileSilent(ours, [2, 30], [10, 20]), ['taint 40', 'delete 41'], 'both, at different times')
+  t.same(await whileSilent(ours, [10, 60], [2, 14]), ['taint 60', 'delete 61'])
+  const mutant = await importMutant<Module>(ONE_SIGHT, 'csi/kube/failover.ts')
+  t.same(await whileSilent(mutant, [2, 14], never), ['taint 34', 'delete 35'], 'which is seen where both are one')
 })

@@ -3,7 +3,9 @@
  * volumes with generations and a primary or none, attachments. Kubernetes' own parts (controllers of pods, scheduler,
  * attach/detach, attacher, kubelets, eviction) act each second, and trouble comes by seed until it is calm.
  */
-import type { AttachmentFacts, NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover-facts.ts'
+import type {
+  AttachmentFacts, ListedNode, PodFacts, StorageStates, Taint,
+} from '../../../../csi/kube/failover-facts.ts'
 import { isOutOfService, isOurUnreachable } from '../../../../csi/kube/failover-facts.ts'
 import { Random } from '../../../sim/random.ts'
 
@@ -78,7 +80,7 @@ export class World {
   readonly pods = new Map<string, SimPod>()
   readonly attachments = new Map<string, SimAttachment>()
   /** What the list of nodes was, each second: watches lag. */
-  readonly history: Array<Array<Pick<NodeFacts, 'name' | 'version' | 'taints' | 'lease'>>> = []
+  readonly history: Array<Array<Pick<ListedNode, 'name' | 'version' | 'taints' | 'lease'>>> = []
   nowMs = 0
   /** How many lists were noted so far; the last of them are in `history`. */
   seconds = 0
@@ -87,6 +89,9 @@ export class World {
   readonly fencedByUs = new Set<string>()
   apiAwayUntilMs = 0
   controlAwayUntilMs = 0
+  /** Until then one that was elected before may answer, of what it knew when it stood still. */
+  staleUntilMs = 0
+  staleStates: StorageStates = new Map()
   #uids = 0
 
   constructor(seed: number) {
@@ -171,6 +176,12 @@ export class World {
     if (this.history.length > 40) this.history.shift()
   }
 
+  /** As somebody who is asked says. */
+  storageStates(): StorageStates {
+    if (this.nowMs < this.staleUntilMs && this.random.chance(0.5)) return this.staleStates
+    return new Map(this.nodes.map((node) => [node.name, this.storageOf(node)]))
+  }
+
   #trouble(): void {
     const { random, nodes } = this
     const node = random.pick(nodes)
@@ -188,7 +199,16 @@ export class World {
     if (random.chance(0.004)) for (const one of nodes) if (random.chance(0.5)) one.isCut = true
     if (random.chance(0.02)) for (const one of nodes) if (one.isCut) this.#join(one)
     if (random.chance(0.004)) this.apiAwayUntilMs = this.nowMs + random.int(60_000)
-    if (random.chance(0.004)) this.controlAwayUntilMs = this.nowMs + random.int(30_000)
+    if (random.chance(0.006)) {
+      this.controlAwayUntilMs = this.nowMs + random.int(60_000)
+      // Mostly since who was elected died, or its data process alone.
+      if (random.chance(0.4)) this.kill(node)
+      else if (random.chance(0.4)) node.hasStorage = false
+    }
+    if (random.chance(0.004)) {
+      this.staleStates = this.storageStates()
+      this.staleUntilMs = this.nowMs + random.int(40_000)
+    }
     for (const volume of this.volumes.values()) {
       if (!random.chance(0.004)) continue
       volume.isLed = false
@@ -238,7 +258,7 @@ export class World {
   /** Everything that is not dead for good works. */
   calm(dead: readonly string[]): void {
     this.isCalm = true
-    this.apiAwayUntilMs = this.controlAwayUntilMs = 0
+    this.apiAwayUntilMs = this.controlAwayUntilMs = this.staleUntilMs = 0
     for (const node of this.nodes) {
       if (dead.includes(node.name)) this.kill(node)
       else this.boot(node)
