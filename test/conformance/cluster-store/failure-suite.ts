@@ -5,6 +5,7 @@
 import { cpSync, rmSync } from 'node:fs'
 import type { Test } from 'tap'
 import type { CasOutcome, Version } from '../../../cluster/store/cluster-store.ts'
+import { standStill } from '../../stand-still.ts'
 import { listAll, read, swap, textOf } from './calls-suite.ts'
 import { bytes } from './raw-etcd.ts'
 import { HOST, freePort } from './store-process.ts'
@@ -50,7 +51,7 @@ export async function failureSuite(t: Test, startStore: StartStore): Promise<voi
     const [store, patient] = [process.client({ timeoutMs: 600 }), process.client()]
     const version = await swap(patient, 'k', undefined, '1')
     while (!(await store.get('k')).ok);
-    process.signal('SIGSTOP')
+    await standStill(process.pid)
     const startedMs = performance.now()
     const silent = { code: 'store-unreachable', message: /did not answer in time/ }
     t.match(await store.compareAndSwap({ key: 'k', version, value: bytes('2') }), { outcome: 'unknown', error: silent })
@@ -155,7 +156,7 @@ export async function failureSuite(t: Test, startStore: StartStore): Promise<voi
     const process = await startStore(t)
     const store = process.client({ timeoutMs: 60_000 })
     const version = await swap(store, 'k', undefined, '1')
-    process.signal('SIGSTOP')
+    await standStill(process.pid)
     const [get, cas] = [store.get('k'), store.compareAndSwap({ key: 'k', version, value: bytes('2') })]
     const told = new Told(t, store, 'k', (String(store.known()!.revision)) as never)
     await new Promise((resolve) => setImmediate(resolve))
