@@ -12,9 +12,9 @@ function scene(required: string[]) {
   const primary = newPrimary(3)
   for (const node of ['n2', 'n3']) primary.peers.set(node, newPeer(node))
   primary.required = required
-  const log = { tail: 0, writtenSeq: 0, durableSeq: 0, commitSeq: 0, window: emptyWindow(1) }
+  const log = { tail: 0, writtenSeq: 0, durableSeq: 0, commitSeq: 0, durabilities: [], window: emptyWindow(1) }
   const state = {
-    isRecovered: true, role: 'primary', primary, promise: { epoch: 3 }, log, options: { mode: 'durable' },
+    isRecovered: true, role: 'primary', primary, promise: { epoch: 3 }, log, durability: 'durable',
   } as unknown as CopyState
   const order = (count: number) => {
     for (let i = 0; i < count; i++) {
