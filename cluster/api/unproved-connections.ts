@@ -3,8 +3,9 @@
  * bearer token soon, and when it made no call with one for a while. So strangers cannot take the places of nodes, nor
  * those whose tokens are over the places of others.
  *
- * Its server takes its leave of one without calls after `idleMs` (GOAWAY). Who goes on with calls that are refused, or
- * does not close, is cut half as long after that.
+ * Its server takes its leave of one without calls after `idleMs` (GOAWAY), or twice that: where its timer ends a
+ * millisecond early by the wall clock, the library looks again as long after. Who goes on with calls that are refused,
+ * or does not close, is cut half as long after that.
  *
  * Invariant: on each without a timer a call goes on whose token was good when it began.
  */
@@ -12,7 +13,7 @@ import type { Socket } from 'node:net'
 
 export const UNPROVED_LIMITS = { connectionsMax: 128, proveMs: 10_000, idleMs: 60_000 }
 
-const CUT_AFTER = 1.5
+const CUT_AFTER = 2.5
 
 /** Of the other end. */
 interface RemoteEnd {
