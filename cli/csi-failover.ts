@@ -2,7 +2,7 @@
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { Endpoint } from '../cluster/api/client.ts'
 import type { ApiClient } from '../cluster/kubernetes/api-client.ts'
-import { FailoverProcess } from '../csi/kube/failover-process.ts'
+import { FailoverProcess } from '../csi/kube/failover/failover-process.ts'
 import type { Arguments } from './arguments.ts'
 
 /** The longest of its calls, a proof that a volume is fenced, ends itself sooner. */

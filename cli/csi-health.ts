@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { ApiClient } from '../cluster/kubernetes/api-client.ts'
 import { EventRecorder } from '../csi/kube/event-recorder.ts'
-import { HealthEvents, LOOK_MS } from '../csi/kube/health-events.ts'
+import { HealthEvents, LOOK_MS } from '../csi/kube/health/health-events.ts'
 import { leadByLease } from '../csi/kube/leader-lease.ts'
 import type { LeaseTiming } from '../csi/kube/leader-lease.ts'
 

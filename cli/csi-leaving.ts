@@ -2,7 +2,7 @@
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { Endpoint } from '../cluster/api/client.ts'
 import type { ApiClient } from '../cluster/kubernetes/api-client.ts'
-import { LeaveProcess } from '../csi/kube/leave-process.ts'
+import { LeaveProcess } from '../csi/kube/leaving/leave-process.ts'
 import type { Arguments } from './arguments.ts'
 
 /** Of a look at what nodes have: what comes later is too old. */

@@ -1,9 +1,9 @@
 /** All that `holdfast csi controller` shows over HTTP: of each part that runs in it, its table. */
 import type { Metric } from '../../cluster/metrics/metric-table.ts'
-import { FAILOVER_METRICS } from './failover-metrics.ts'
-import type { FailoverFigures } from './failover-metrics.ts'
-import { LEAVE_METRICS } from './leave-metrics.ts'
-import type { LeaveFigures } from './leave-metrics.ts'
+import { FAILOVER_METRICS } from './failover/failover-metrics.ts'
+import type { FailoverFigures } from './failover/failover-metrics.ts'
+import { LEAVE_METRICS } from './leaving/leave-metrics.ts'
+import type { LeaveFigures } from './leaving/leave-metrics.ts'
 
 export interface ControllerFigures {
   /** Undefined: it was not asked for. */

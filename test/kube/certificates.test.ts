@@ -14,7 +14,9 @@ import { ApiClient } from '../../cluster/kubernetes/api-client.ts'
 import { connectKubeStore } from '../../cluster/store/kube-store.ts'
 import { identityOf } from '../../cluster/tls/identity.ts'
 import { makeSigningRequest } from '../../cluster/tls/signing-request.ts'
-import { certificateRequestOf, REQUESTS_PATH, SIGNER, USAGES } from '../../csi/kube/certificate-requests.ts'
+import {
+  certificateRequestOf, REQUESTS_PATH, SIGNER, USAGES,
+} from '../../csi/kube/certificates/certificate-requests.ts'
 import { nodeNameOf } from '../../csi/kube/node-name.ts'
 import { holdfast, MAIN } from '../cli/run-holdfast.ts'
 import { freePort, HOST } from '../conformance/cluster-store/store-process.ts'

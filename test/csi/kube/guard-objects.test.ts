@@ -1,10 +1,10 @@
 /** Risk: a guard comes back to the node that it was evicted from, does not run where it should, or outlives it. */
 import t from 'tap'
-import { guardBudget, guardDeployment, isSameGuard } from '../../../csi/kube/guard-objects.ts'
-import type { Taint } from '../../../csi/kube/guard-objects.ts'
-import { guardCalls } from '../../../csi/kube/guard-upkeep.ts'
-import type { GuardUpkeep } from '../../../csi/kube/guard-upkeep.ts'
-import { EMPTY_REGISTER } from '../../../csi/kube/leave-register.ts'
+import { guardBudget, guardDeployment, isSameGuard } from '../../../csi/kube/leaving/guard-objects.ts'
+import type { Taint } from '../../../csi/kube/leaving/guard-objects.ts'
+import { guardCalls } from '../../../csi/kube/leaving/guard-upkeep.ts'
+import type { GuardUpkeep } from '../../../csi/kube/leaving/guard-upkeep.ts'
+import { EMPTY_REGISTER } from '../../../csi/kube/leaving/leave-register.ts'
 
 const NODE = 'worker-1.example.internal'
 const SELECTOR = { 'app.kubernetes.io/name': 'holdfast', 'app.kubernetes.io/component': 'node' }

@@ -7,7 +7,7 @@ import type { ListVolumesRequest, ModifyVolumeRequest, Volume } from '../../../c
 import type { ApiAnswer, ApiCall } from '../../../cluster/kubernetes/api-client.ts'
 import type { ToldEvent } from '../../../csi/kube/event-recorder.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
-import { HealthEvents, REASONS } from '../../../csi/kube/health-events.ts'
+import { HealthEvents, REASONS } from '../../../csi/kube/health/health-events.ts'
 
 const WALL_MS = Date.UTC(2026, 10, 30)
 const PVC = '/api/v1/namespaces/db/persistentvolumeclaims/data'

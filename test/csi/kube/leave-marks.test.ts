@@ -1,8 +1,8 @@
 /** Risk: leave that was taken back counts as given back before what a former leader sent can do no harm any more. */
 import t from 'tap'
-import type { LeaveLook, NodePod } from '../../../csi/kube/leave-look.ts'
-import type { LeaveEntry } from '../../../csi/kube/leave-register.ts'
-import { leaveStep } from '../../../csi/kube/leave-step.ts'
+import type { LeaveLook, NodePod } from '../../../csi/kube/leaving/leave-look.ts'
+import type { LeaveEntry } from '../../../csi/kube/leaving/leave-register.ts'
+import { leaveStep } from '../../../csi/kube/leaving/leave-step.ts'
 
 const POD: NodePod = {
   node: 'w1', name: 'p', uid: 'p', version: '5', hash: 'h', isReady: true, isEnding: false, mark: 0,

@@ -5,8 +5,8 @@ import t from 'tap'
 import { MetricsPage } from '../../../cluster/metrics/registry.ts'
 import { CONTROLLER_METRICS } from '../../../csi/kube/controller-metrics.ts'
 import type { ToldEvent } from '../../../csi/kube/event-recorder.ts'
-import { LeaveEvents } from '../../../csi/kube/leave-events.ts'
-import type { LeavePlan } from '../../../csi/kube/leave-step.ts'
+import { LeaveEvents } from '../../../csi/kube/leaving/leave-events.ts'
+import type { LeavePlan } from '../../../csi/kube/leaving/leave-step.ts'
 import { Scrape } from '../../e2e/scrape.ts'
 
 const PLAN: LeavePlan = {

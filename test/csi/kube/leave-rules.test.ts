@@ -1,8 +1,8 @@
 /** Risk: a node may leave that has what a volume needs, or never may although nothing needs it. */
 import t from 'tap'
-import { EMPTY_REGISTER, registerOf, registerText } from '../../../csi/kube/leave-register.ts'
-import { hindranceOf, isSettled, pausedBy } from '../../../csi/kube/leave-rules.ts'
-import type { VolumeFact } from '../../../csi/kube/leave-rules.ts'
+import { EMPTY_REGISTER, registerOf, registerText } from '../../../csi/kube/leaving/leave-register.ts'
+import { hindranceOf, isSettled, pausedBy } from '../../../csi/kube/leaving/leave-rules.ts'
+import type { VolumeFact } from '../../../csi/kube/leaving/leave-rules.ts'
 
 /** Copies by node: `n1` is complete, `n2?` in the set and not heard, `n3~` is being filled. */
 function volume(copies: string, change: Partial<VolumeFact> = {}): VolumeFact {

@@ -11,11 +11,11 @@
  *                   by a failure a moment before, which nobody could have seen
  * and at the end, when nothing fails any more: every pod is of the newest template, and nothing moves.
  */
-import { registerOf, registerText } from '../../../csi/kube/leave-register.ts'
-import { leaveStep } from '../../../csi/kube/leave-step.ts'
-import type { LeaveAction } from '../../../csi/kube/leave-step.ts'
-import type { GuardView, HoldfastNode, KubeNodeView, LeaveLook, NodePod } from '../../../csi/kube/leave-look.ts'
-import type { VolumeFact } from '../../../csi/kube/leave-rules.ts'
+import { registerOf, registerText } from '../../../csi/kube/leaving/leave-register.ts'
+import { leaveStep } from '../../../csi/kube/leaving/leave-step.ts'
+import type { LeaveAction } from '../../../csi/kube/leaving/leave-step.ts'
+import type { GuardView, HoldfastNode, KubeNodeView, LeaveLook, NodePod } from '../../../csi/kube/leaving/leave-look.ts'
+import type { VolumeFact } from '../../../csi/kube/leaving/leave-rules.ts'
 import { Random } from '../../sim/random.ts'
 
 const STEP_MS = 200

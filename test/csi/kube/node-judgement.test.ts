@@ -1,8 +1,8 @@
 /** Risk: a pod is kept from nodes where it could run, or sent to one where its volume cannot be had. */
 import t from 'tap'
 import type { CapacityAnswer, Volume } from '../../../cluster/api/definition.ts'
-import { judgeNodes } from '../../../csi/kube/node-judgement.ts'
-import type { Used } from '../../../csi/kube/node-judgement.ts'
+import { judgeNodes } from '../../../csi/kube/leaving/node-judgement.ts'
+import type { Used } from '../../../csi/kube/leaving/node-judgement.ts'
 import { nodeNameOf } from '../../../csi/kube/node-name.ts'
 import { GIB } from '../../../engine/units.ts'
 

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { Random } from '../../sim/random.ts'
 import { HEALTH_ORDER } from '../../../engine/control/health.ts'
-import { ToldHealth, TOLD_EVERY_MS } from '../../../csi/kube/told-health.ts'
+import { ToldHealth, TOLD_EVERY_MS } from '../../../csi/kube/health/told-health.ts'
 
 t.test('the worst first, and whether it is worse', (t) => {
   const told = new ToldHealth()

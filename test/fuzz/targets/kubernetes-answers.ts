@@ -10,7 +10,7 @@ import { parsed } from '../../../cluster/kubernetes/api-client.ts'
 import { watchApi } from '../../../cluster/kubernetes/api-watch.ts'
 import type { ApiEvent, WatchEnd } from '../../../cluster/kubernetes/api-watch.ts'
 import { entryOf, objectName, objectOf, resourceVersionOf } from '../../../cluster/store/kube-records.ts'
-import { certificateRequestOf } from '../../../csi/kube/certificate-requests.ts'
+import { certificateRequestOf } from '../../../csi/kube/certificates/certificate-requests.ts'
 import { nodeNameOf } from '../../../csi/kube/node-name.ts'
 import { isName } from '../../../cluster/api/names.ts'
 import { chosen } from '../target.ts'
@@ -100,7 +100,7 @@ const signing = {
 
 export const target: Target = {
   parsers: [
-    'cluster/kubernetes/api-watch.ts', 'cluster/store/kube-records.ts', 'csi/kube/certificate-requests.ts',
+    'cluster/kubernetes/api-watch.ts', 'cluster/store/kube-records.ts', 'csi/kube/certificates/certificate-requests.ts',
     'csi/kube/node-name.ts',
   ],
   seeds: () => [

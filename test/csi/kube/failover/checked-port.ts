@@ -3,11 +3,11 @@
  * given up, from a list that lags, or never again since it was killed. Each thing that it asks for is held against the
  * rules of SPEC.md section 4, by what is true in the world and by what this controller was shown.
  */
-import { isOurUnreachable, isOutOfService } from '../../../../csi/kube/failover-facts.ts'
+import { isOurUnreachable, isOutOfService } from '../../../../csi/kube/failover/failover-facts.ts'
 import type {
   HoldfastUse, ListedNode, NodeFacts, PodFacts, StorageStates, Taint,
-} from '../../../../csi/kube/failover-facts.ts'
-import type { FailoverPort, Read, Removal } from '../../../../csi/kube/failover-port.ts'
+} from '../../../../csi/kube/failover/failover-facts.ts'
+import type { FailoverPort, Read, Removal } from '../../../../csi/kube/failover/failover-port.ts'
 import type { VirtualTime } from './virtual-time.ts'
 import type { SimNode, SimPod, World } from './world.ts'
 

@@ -4,9 +4,9 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { ControlClient } from '../../../../cluster/api/client.ts'
 import { HoldfastError } from '../../../../engine/errors.ts'
-import { FailoverCluster } from '../../../../csi/kube/failover-cluster.ts'
-import { podOf } from '../../../../csi/kube/failover-objects.ts'
-import type { NodeFacts, PodFacts } from '../../../../csi/kube/failover-facts.ts'
+import { FailoverCluster } from '../../../../csi/kube/failover/failover-cluster.ts'
+import { podOf } from '../../../../csi/kube/failover/failover-objects.ts'
+import type { NodeFacts, PodFacts } from '../../../../csi/kube/failover/failover-facts.ts'
 import { standIn } from '../../../cluster/kubernetes/stand-in.ts'
 
 type Json = Record<string, any>

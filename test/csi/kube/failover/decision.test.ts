@@ -2,10 +2,10 @@
 import t from 'tap'
 import {
   isStarting, lostAttachments, sortPods, stepsFor, usersOf, verdictOf, whyStopped, withoutOurs,
-} from '../../../../csi/kube/failover-decision.ts'
-import type { NodeSeen } from '../../../../csi/kube/failover-decision.ts'
-import type { AttachmentFacts, NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover-facts.ts'
-import { NodeSilence } from '../../../../csi/kube/node-silence.ts'
+} from '../../../../csi/kube/failover/failover-decision.ts'
+import type { NodeSeen } from '../../../../csi/kube/failover/failover-decision.ts'
+import type { AttachmentFacts, NodeFacts, PodFacts, Taint } from '../../../../csi/kube/failover/failover-facts.ts'
+import { NodeSilence } from '../../../../csi/kube/failover/node-silence.ts'
 
 const node = (change: Partial<NodeFacts> = {}): NodeFacts =>
   ({ name: 'n1', uid: 'u1', version: '7', taints: [], lease: '10', holdfastNode: 'n1', storage: 'up', ...change })

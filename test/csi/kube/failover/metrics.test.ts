@@ -1,8 +1,8 @@
 /** Risk: nothing is moved, and nobody is told. */
 import t from 'tap'
 import { MetricsPage } from '../../../../cluster/metrics/registry.ts'
-import { FAILOVER_METRICS } from '../../../../csi/kube/failover-metrics.ts'
-import type { FailoverFigures } from '../../../../csi/kube/failover-metrics.ts'
+import { FAILOVER_METRICS } from '../../../../csi/kube/failover/failover-metrics.ts'
+import type { FailoverFigures } from '../../../../csi/kube/failover/failover-metrics.ts'
 import { Scrape } from '../../../e2e/scrape.ts'
 
 const scrape = async (figures: FailoverFigures): Promise<Scrape> =>

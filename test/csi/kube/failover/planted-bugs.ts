@@ -15,7 +15,7 @@ export interface PlantedBug extends Edit {
 type Change = [file: string, replace: string, by: string]
 
 const bug = (name: string, breaks: string, [file, replace, by]: Change, seed = 1): PlantedBug =>
-  ({ name, breaks, file: `csi/kube/${file}`, replace, by, seed })
+  ({ name, breaks, file: `csi/kube/failover/${file}`, replace, by, seed })
 
 export const PLANTED: readonly PlantedBug[] = [
   bug('many dead nodes stop nothing', 'F1', [
@@ -33,7 +33,7 @@ export const PLANTED: readonly PlantedBug[] = [
       'this.kubernetes.isFresh(nowMs)',
     ]),
     and: {
-      file: 'csi/kube/failover.ts', replace: 'problems.find((one) => one !== undefined)', by: 'problems[0]',
+      file: 'csi/kube/failover/failover.ts', replace: 'problems.find((one) => one !== undefined)', by: 'problems[0]',
     },
   },
   bug('many dead nodes stop nothing before a turn has ended', 'F1', [

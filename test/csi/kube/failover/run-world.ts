@@ -3,9 +3,9 @@
  * and two at a time now and then; then calm, in which everything has to come to its end. By hand:
  * `bin/node24 --dev test/csi/kube/failover/run.ts FIRST LAST`.
  */
-import { Failover, TURN_MS } from '../../../../csi/kube/failover.ts'
-import { sortPods } from '../../../../csi/kube/failover-decision.ts'
-import { isOurTaint, isOutOfService } from '../../../../csi/kube/failover-facts.ts'
+import { Failover, TURN_MS } from '../../../../csi/kube/failover/failover.ts'
+import { sortPods } from '../../../../csi/kube/failover/failover-decision.ts'
+import { isOurTaint, isOutOfService } from '../../../../csi/kube/failover/failover-facts.ts'
 import { CheckedPort } from './checked-port.ts'
 import { VirtualTime } from './virtual-time.ts'
 import { World } from './world.ts'

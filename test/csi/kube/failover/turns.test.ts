@@ -1,11 +1,11 @@
 /** Turns of failover by a script, where what has to happen is too rare for seeds. */
 import t from 'tap'
-import type { ListedNode, PodFacts, StorageStates, Taint } from '../../../../csi/kube/failover-facts.ts'
-import type { FailoverPort } from '../../../../csi/kube/failover-port.ts'
+import type { ListedNode, PodFacts, StorageStates, Taint } from '../../../../csi/kube/failover/failover-facts.ts'
+import type { FailoverPort } from '../../../../csi/kube/failover/failover-port.ts'
 import { importMutant } from '../../../sim/mutants.ts'
 import { LAST_GENERATION, LAST_LOOK, LAST_SESSION, LAST_START, ONE_SIGHT } from './planted-bugs.ts'
 
-type Module = typeof import('../../../../csi/kube/failover.ts')
+type Module = typeof import('../../../../csi/kube/failover/failover.ts')
 
 const POD: PodFacts = {
   namespace: 'db', name: 'data-0', uid: 'u', version: '1', owner: 'StatefulSet', isOptedOut: false, isMirror: false,
@@ -77,16 +77,16 @@ async function returnsWhile(
 }
 
 t.test('a kubelet that comes back while its volumes are fenced keeps its pod', async (t) => {
-  const ours = await import('../../../../csi/kube/failover.ts')
+  const ours = await import('../../../../csi/kube/failover/failover.ts')
   t.same(await returnsWhile(ours, 'never'), ['fence 7', 'delete'])
   t.same(await returnsWhile(ours, 'fenced'), ['fence 7'])
-  const mutant = await importMutant<Module>(LAST_LOOK, 'csi/kube/failover.ts')
+  const mutant = await importMutant<Module>(LAST_LOOK, 'csi/kube/failover/failover.ts')
   t.same(await returnsWhile(mutant, 'fenced'), ['fence 7', 'delete'], 'which is seen where it is not looked for')
 })
 
 t.test('a kubelet that comes back while generations are read keeps its volumes', async (t) => {
-  t.same(await returnsWhile(await import('../../../../csi/kube/failover.ts'), 'generation is read'), [])
-  const mutant = await importMutant<Module>(LAST_GENERATION, 'csi/kube/failover.ts')
+  t.same(await returnsWhile(await import('../../../../csi/kube/failover/failover.ts'), 'generation is read'), [])
+  const mutant = await importMutant<Module>(LAST_GENERATION, 'csi/kube/failover/failover.ts')
   t.same(await returnsWhile(mutant, 'generation is read'), ['fence 7'], 'which is seen where it is not looked for')
 })
 
@@ -128,7 +128,7 @@ async function whileStarted(
 }
 
 t.test('a data process that was started has a while to be up, before its pods lose their volumes', async (t) => {
-  const ours = await import('../../../../csi/kube/failover.ts')
+  const ours = await import('../../../../csi/kube/failover/failover.ts')
   const soon = { startsS: 1, runsS: 18, upS: 25, mostS: 60 }
   t.same(await whileStarted(ours, soon), [], 'started before its storage was called dead')
   t.same(await whileStarted(ours, { startsS: 1, runsS: 90, upS: 100, mostS: 150 }), [], 'its image was pulled')
@@ -136,12 +136,12 @@ t.test('a data process that was started has a while to be up, before its pods lo
   t.same(await whileStarted(ours, gap), ['taint 49', 'fence 50'], 'no longer')
   t.same(await whileStarted(ours, { startsS: 1, runsS: 1, upS: 1000, mostS: 60 }), ['taint 20', 'fence 21'])
   t.same(await whileStarted(ours, { startsS: 1, runsS: 900, upS: 1000, mostS: 400 }), ['taint 319', 'fence 320'])
-  const mutant = await importMutant<Module>(LAST_START, 'csi/kube/failover.ts')
+  const mutant = await importMutant<Module>(LAST_START, 'csi/kube/failover/failover.ts')
   t.same(await whileStarted(mutant, soon), ['taint 20', 'fence 21'], 'which is seen where it is not remembered')
 })
 
 t.test('a node of which nothing is left to do is looked at each ten seconds', async (t) => {
-  const { Failover } = await import('../../../../csi/kube/failover.ts')
+  const { Failover } = await import('../../../../csi/kube/failover/failover.ts')
   let [nowMs, beat, looks] = [0, 10, 0]
   let pods = [POD]
   const removedS: number[] = []
@@ -178,7 +178,7 @@ t.test('a node of which nothing is left to do is looked at each ten seconds', as
 })
 
 t.test('a kubelet that comes back while its node is looked at is not taken out of service', async (t) => {
-  const { Failover } = await import('../../../../csi/kube/failover.ts')
+  const { Failover } = await import('../../../../csi/kube/failover/failover.ts')
   for (const doesReturn of [false, true]) {
     let [nowMs, lease, beat] = [0, '10', 10]
     const tainted: string[] = []
@@ -251,11 +251,11 @@ async function whileStale({ Failover }: Module, staleS: (second: number) => bool
 }
 
 t.test('a session that is told late costs no pod that works', async (t) => {
-  const ours = await import('../../../../csi/kube/failover.ts')
+  const ours = await import('../../../../csi/kube/failover/failover.ts')
   const late = (second: number): boolean => second <= 19
   t.same(await whileStale(ours, late), ['clean 20'])
   t.match(await whileStale(ours, () => true), ['evict 20'], 'one that stays does')
-  const mutant = await importMutant<Module>(LAST_SESSION, 'csi/kube/failover.ts')
+  const mutant = await importMutant<Module>(LAST_SESSION, 'csi/kube/failover/failover.ts')
   t.match(await whileStale(mutant, late), ['evict 15'], 'which is seen where one look is enough')
 })
 
@@ -301,7 +301,7 @@ async function whileSilent({ Failover }: Module, control: Gap, kubernetes: Gap):
 }
 
 t.test('kubelets are silent while the control API is, and not while Kubernetes is', async (t) => {
-  const ours = await import('../../../../csi/kube/failover.ts')
+  const ours = await import('../../../../csi/kube/failover/failover.ts')
   const never: Gap = [0, 0]
   t.same(await whileSilent(ours, never, never), ['taint 20', 'delete 21'])
   t.same(await whileSilent(ours, [2, 14], never), ['taint 20', 'delete 21'], 'who was elected died with its kubelet')
@@ -311,6 +311,6 @@ t.test('kubelets are silent while the control API is, and not while Kubernetes i
   t.same(await whileSilent(ours, never, [2, 6]), ['taint 20', 'delete 21'], 'for 5 s at most')
   t.same(await whileSilent(ours, [2, 30], [10, 20]), ['taint 40', 'delete 41'], 'both, at different times')
   t.same(await whileSilent(ours, [10, 60], [2, 14]), ['taint 60', 'delete 61'])
-  const mutant = await importMutant<Module>(ONE_SIGHT, 'csi/kube/failover.ts')
+  const mutant = await importMutant<Module>(ONE_SIGHT, 'csi/kube/failover/failover.ts')
   t.same(await whileSilent(mutant, [2, 14], never), ['taint 34', 'delete 35'], 'which is seen where both are one')
 })

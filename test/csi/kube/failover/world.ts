@@ -5,8 +5,8 @@
  */
 import type {
   AttachmentFacts, ListedNode, PodFacts, StorageStates, Taint,
-} from '../../../../csi/kube/failover-facts.ts'
-import { isOutOfService, isOurUnreachable } from '../../../../csi/kube/failover-facts.ts'
+} from '../../../../csi/kube/failover/failover-facts.ts'
+import { isOutOfService, isOurUnreachable } from '../../../../csi/kube/failover/failover-facts.ts'
 import { Random } from '../../../sim/random.ts'
 
 const RENEW_MS = 10_000

@@ -1,12 +1,12 @@
 /** Failover as a part of a process: it stands for election, looks after nodes while it leads, ends when it is told. */
 import os from 'node:os'
-import type { ControlClient } from '../../cluster/api/client.ts'
-import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import { EventRecorder } from './event-recorder.ts'
+import type { ControlClient } from '../../../cluster/api/client.ts'
+import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { EventRecorder } from '../event-recorder.ts'
 import { Failover, TURN_MS } from './failover.ts'
 import { FailoverCluster } from './failover-cluster.ts'
 import type { FailoverFigures } from './failover-metrics.ts'
-import { leadByLease } from './leader-lease.ts'
+import { leadByLease } from '../leader-lease.ts'
 
 const LEASE = 'holdfast-failover'
 /** Of jobs that are under way when we lead no more: they do nothing that is not on its way already. */

@@ -1,7 +1,7 @@
 /** What follows from one look at once, for all who decide about leaving nodes (SPEC.md section 7). */
 import type { HoldfastNode, LeaveLook } from './leave-look.ts'
 import type { LeaveRegister, PodLeave } from './leave-register.ts'
-import { nodeNameOf } from './node-name.ts'
+import { nodeNameOf } from '../node-name.ts'
 
 /** What the control API says of a node that died is not older than 10 s: then it calls it down. */
 const SURE_MS = 60_000

@@ -2,9 +2,9 @@
  * That each node with a pod of the DaemonSet has its guard (SPEC.md D1), and no other has one: which calls that takes,
  * of one look. A budget is made before the Deployment, so no guard is ever without; it goes last.
  */
-import { segment } from '../../cluster/kubernetes/api-client.ts'
-import type { ApiCall } from '../../cluster/kubernetes/api-client.ts'
-import type { Json } from '../../cluster/store/json-value.ts'
+import { segment } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiCall } from '../../../cluster/kubernetes/api-client.ts'
+import type { Json } from '../../../cluster/store/json-value.ts'
 import { annotationOf, guardBudget, guardDeployment, isSameGuard, NODE_ANNOTATION } from './guard-objects.ts'
 import type { LeaveLook } from './leave-look.ts'
 import { nameOf, taintsOf, uidOf, versionOf } from './leave-objects.ts'

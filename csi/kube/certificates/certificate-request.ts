@@ -3,12 +3,12 @@
  * server writes down who asked, and what comes back is looked at before it takes the place of anything.
  */
 import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
-import { segment } from '../../cluster/kubernetes/api-client.ts'
-import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import { identityOf, identityUri } from '../../cluster/tls/identity.ts'
-import type { TlsIdentity } from '../../cluster/tls/identity.ts'
-import { makeSigningRequest } from '../../cluster/tls/signing-request.ts'
-import { HoldfastError } from '../../engine/errors.ts'
+import { segment } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { identityOf, identityUri } from '../../../cluster/tls/identity.ts'
+import type { TlsIdentity } from '../../../cluster/tls/identity.ts'
+import { makeSigningRequest } from '../../../cluster/tls/signing-request.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
 import { certificateRequestOf, REQUESTS_PATH, SIGNER, USAGES } from './certificate-requests.ts'
 
 const LOOK_EVERY_MS = 500

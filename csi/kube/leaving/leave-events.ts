@@ -3,11 +3,11 @@
  * waits on its node and on the budget that refuses it. Each when it changes, and what waits for somebody again each
  * 2 minutes.
  */
-import type { EventTarget, ToldEvent } from './event-recorder.ts'
+import type { EventTarget, ToldEvent } from '../event-recorder.ts'
 import { guardName } from './guard-objects.ts'
 import { REGISTER_ANNOTATION } from './leave-objects.ts'
 import type { LeavePlan } from './leave-step.ts'
-import { nodeNameOf } from './node-name.ts'
+import { nodeNameOf } from '../node-name.ts'
 import { hindranceWords } from './replacement.ts'
 import type { ReplacementReport } from './replacement.ts'
 

@@ -7,9 +7,9 @@
  * was evicted does not come back before that is over.
  */
 import { createHash } from 'node:crypto'
-import type { Json } from '../../cluster/store/json-value.ts'
-import { isRecord } from '../../engine/value-shape.ts'
-import { nodeNameOf } from './node-name.ts'
+import type { Json } from '../../../cluster/store/json-value.ts'
+import { isRecord } from '../../../engine/value-shape.ts'
+import { nodeNameOf } from '../node-name.ts'
 
 export const GUARDS_LABEL = 'holdfast.io/guards'
 export const NODE_ANNOTATION = 'holdfast.io/node'

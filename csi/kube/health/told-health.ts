@@ -4,8 +4,8 @@
  * Invariant: of a volume nothing is told twice in a row, nothing sooner than 30 s after the last, and what is true when
  * nothing changes any more has been told, but for `healthy` of one of which nothing was ever told.
  */
-import type { VolumeHealth } from '../../engine/volume/volume-spec.ts'
-import { HEALTH_ORDER } from '../../engine/control/health.ts'
+import type { VolumeHealth } from '../../../engine/volume/volume-spec.ts'
+import { HEALTH_ORDER } from '../../../engine/control/health.ts'
 
 export const TOLD_EVERY_MS = 30_000
 

@@ -8,7 +8,7 @@ import { hindranceOf, isSettled, pausedBy } from './leave-rules.ts'
 import type { Hindrance } from './leave-rules.ts'
 import { holdfastNode, isUnderWay, letGoBy } from './leave-sight.ts'
 import type { Sight } from './leave-sight.ts'
-import { nodeNameOf } from './node-name.ts'
+import { nodeNameOf } from '../node-name.ts'
 
 /** U5. */
 export const BACK_MS = 10 * 60_000

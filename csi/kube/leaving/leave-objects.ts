@@ -1,7 +1,7 @@
 /** What of Kubernetes' objects counts for the decision about leaving nodes (SPEC.md section 7), read off them. */
-import type { Volume } from '../../cluster/api/definition.ts'
-import type { Json } from '../../cluster/store/json-value.ts'
-import { isRecord } from '../../engine/value-shape.ts'
+import type { Volume } from '../../../cluster/api/definition.ts'
+import type { Json } from '../../../cluster/store/json-value.ts'
+import { isRecord } from '../../../engine/value-shape.ts'
 import {
   annotationOf, GUARDS_LABEL, imageOf, isLeavingTaint, MARK_ANNOTATION, NODE_ANNOTATION,
 } from './guard-objects.ts'
@@ -9,7 +9,7 @@ import type { Taint } from './guard-objects.ts'
 import type { GuardView, KubeNodeView, LeaveLook, NodePod } from './leave-look.ts'
 import { registerOf } from './leave-register.ts'
 import type { VolumeFact } from './leave-rules.ts'
-import { nodeNameOf } from './node-name.ts'
+import { nodeNameOf } from '../node-name.ts'
 
 export const REGISTER_ANNOTATION = 'holdfast.io/may-leave'
 export const REPLACEMENT_ANNOTATION = 'holdfast.io/replacement'

@@ -1,5 +1,5 @@
 /** What failover tells (SPEC.md F7): each step as an Event where it happens, with what follows, and as a line. */
-import type { EventTarget } from './event-recorder.ts'
+import type { EventTarget } from '../event-recorder.ts'
 import type { NodeSeen } from './failover-decision.ts'
 import type { AttachmentFacts, NodeFacts, PodFacts } from './failover-facts.ts'
 import type { FailoverPort } from './failover-port.ts'

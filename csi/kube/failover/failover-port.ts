@@ -2,7 +2,7 @@
  * What failover asks of the world: each call made at most once, and answered with what was read or done, or with a
  * sentence why not (`problem`). One without an answer may have been carried out. Nothing is thrown but for bugs.
  */
-import type { ToldEvent } from './event-recorder.ts'
+import type { ToldEvent } from '../event-recorder.ts'
 import type {
   AttachmentFacts, HoldfastUse, ListedNode, NodeFacts, PodFacts, StorageStates, Taint,
 } from './failover-facts.ts'

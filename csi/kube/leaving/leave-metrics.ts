@@ -1,5 +1,5 @@
 /** What `holdfast csi controller` shows of nodes that may leave (docs/metrics.md); who does not lead: only that. */
-import type { Metric } from '../../cluster/metrics/metric-table.ts'
+import type { Metric } from '../../../cluster/metrics/metric-table.ts'
 import type { LeavePlan } from './leave-step.ts'
 import type { ReplacementReport } from './replacement.ts'
 

@@ -3,14 +3,14 @@
  * it leads (SPEC.md section 7), and ends when it is told.
  */
 import os from 'node:os'
-import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import { EventRecorder } from './event-recorder.ts'
+import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { EventRecorder } from '../event-recorder.ts'
 import { LeaveCalls } from './leave-calls.ts'
 import type { LeaveApi } from './leave-calls.ts'
 import { LeaveLoop } from './leave-loop.ts'
 import type { LeaveFigures } from './leave-metrics.ts'
 import type { LeavePlan } from './leave-step.ts'
-import { leadByLease } from './leader-lease.ts'
+import { leadByLease } from '../leader-lease.ts'
 
 const LEASE = 'holdfast-leaving-nodes'
 

@@ -1,6 +1,6 @@
 /** Objects of the Kubernetes API as what failover sees of them (failover-facts.ts). */
-import { isRecord } from '../../engine/value-shape.ts'
-import { DRIVER_NAME } from '../identity.ts'
+import { isRecord } from '../../../engine/value-shape.ts'
+import { DRIVER_NAME } from '../../identity.ts'
 import { UNREACHABLE } from './failover-facts.ts'
 import type { AttachmentFacts, NodeFacts, PodFacts, Taint } from './failover-facts.ts'
 

@@ -16,7 +16,7 @@ import {
   straysOf,
 } from './leave-sight.ts'
 import type { Sight } from './leave-sight.ts'
-import { nodeNameOf } from './node-name.ts'
+import { nodeNameOf } from '../node-name.ts'
 import { replacementOf } from './replacement.ts'
 import type { ReplacementReport } from './replacement.ts'
 

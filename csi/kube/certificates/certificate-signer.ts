@@ -7,18 +7,18 @@
  *
  * Each step is a PUT on what was read: of two that sign at once one is told of a conflict, and looks again.
  */
-import { segment } from '../../cluster/kubernetes/api-client.ts'
-import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import type { Json } from '../../cluster/store/json-value.ts'
-import { certify } from '../../cluster/tls/certificate.ts'
-import type { Issuer } from '../../cluster/tls/certificate.ts'
-import { identityUri } from '../../cluster/tls/identity.ts'
-import type { TlsIdentity } from '../../cluster/tls/identity.ts'
-import { keyOfSigningRequest } from '../../cluster/tls/signing-request.ts'
-import { isRecord } from '../../engine/value-shape.ts'
+import { segment } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import type { Json } from '../../../cluster/store/json-value.ts'
+import { certify } from '../../../cluster/tls/certificate.ts'
+import type { Issuer } from '../../../cluster/tls/certificate.ts'
+import { identityUri } from '../../../cluster/tls/identity.ts'
+import type { TlsIdentity } from '../../../cluster/tls/identity.ts'
+import { keyOfSigningRequest } from '../../../cluster/tls/signing-request.ts'
+import { isRecord } from '../../../engine/value-shape.ts'
 import { certificateRequestOf, REQUESTS_PATH, SIGNER, USAGES } from './certificate-requests.ts'
 import type { CertificateRequest } from './certificate-requests.ts'
-import { nodeNameOf } from './node-name.ts'
+import { nodeNameOf } from '../node-name.ts'
 
 const VALID_MS = 30 * 24 * 3600_000
 const PAGE = 100

@@ -2,18 +2,18 @@
  * Health of volumes as Events of Kubernetes, and which pod uses a volume as its label (SPEC.md section 6). One look
  * after another, by whoever leads; what a look could not do the next one does.
  */
-import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Volume } from '../../cluster/api/definition.ts'
-import { segment } from '../../cluster/kubernetes/api-client.ts'
-import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import { ERRORS, GRPC_STATUS, HoldfastError } from '../../engine/errors.ts'
-import { isRecord, isText } from '../../engine/value-shape.ts'
-import type { VolumeHealth } from '../../engine/volume/volume-spec.ts'
-import { volumeCondition } from '../volume-condition.ts'
-import { nodeNameOf } from './node-name.ts'
+import type { ControlClient } from '../../../cluster/api/client.ts'
+import type { Volume } from '../../../cluster/api/definition.ts'
+import { segment } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { ERRORS, GRPC_STATUS, HoldfastError } from '../../../engine/errors.ts'
+import { isRecord, isText } from '../../../engine/value-shape.ts'
+import type { VolumeHealth } from '../../../engine/volume/volume-spec.ts'
+import { volumeCondition } from '../../volume-condition.ts'
+import { nodeNameOf } from '../node-name.ts'
 import { podsByClaim } from './claim-pods.ts'
 import type { ClaimPod } from './claim-pods.ts'
-import type { EventRecorder } from './event-recorder.ts'
+import type { EventRecorder } from '../event-recorder.ts'
 import { ToldHealth } from './told-health.ts'
 import type { Told } from './told-health.ts'
 

@@ -5,7 +5,7 @@
  *   look -> guards that are lacking -> step -> its actions in order, up to one that fails -> told
  *   something was done: looked again at once; else after a pause, longer where looks take long
  */
-import type { EventTarget, ToldEvent } from './event-recorder.ts'
+import type { EventTarget, ToldEvent } from '../event-recorder.ts'
 import { guardCalls } from './guard-upkeep.ts'
 import type { LeaveCalls, LeaveReading } from './leave-calls.ts'
 import { DAEMON_SET } from './leave-calls.ts'

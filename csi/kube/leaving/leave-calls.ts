@@ -2,11 +2,11 @@
  * The calls of the decision about leaving nodes (SPEC.md section 7): one look, in the order of `leave-look.ts`, and
  * what is done, each with the preconditions of Q2.
  */
-import type { ControlClient } from '../../cluster/api/client.ts'
-import { VOLUME_PAGE_MAX } from '../../cluster/api/volume-page.ts'
-import { segment } from '../../cluster/kubernetes/api-client.ts'
-import type { ApiCall, ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import type { Json } from '../../cluster/store/json-value.ts'
+import type { ControlClient } from '../../../cluster/api/client.ts'
+import { VOLUME_PAGE_MAX } from '../../../cluster/api/volume-page.ts'
+import { segment } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiCall, ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import type { Json } from '../../../cluster/store/json-value.ts'
 import { MARK_ANNOTATION, guardName } from './guard-objects.ts'
 import type { LeaveLook } from './leave-look.ts'
 import {

@@ -1,9 +1,9 @@
 /**
  * Which nodes a pod with volumes of ours may go to, and which are best (SPEC.md L5, L6). Pure: of what is known.
  */
-import type { CapacityAnswer, Node, Volume } from '../../cluster/api/definition.ts'
-import { formatSize } from '../../cluster/api/amounts.ts'
-import { nodeNameOf } from './node-name.ts'
+import type { CapacityAnswer, Node, Volume } from '../../../cluster/api/definition.ts'
+import { formatSize } from '../../../cluster/api/amounts.ts'
+import { nodeNameOf } from '../node-name.ts'
 
 export const SCORE_MOST = 10
 const SCORE = { primary: SCORE_MOST, copy: 7, zone: 3 } as const

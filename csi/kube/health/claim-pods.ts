@@ -1,8 +1,8 @@
 /** Which pods have a PVC, as the API says now: for who tells them of its volume. */
-import { segment } from '../../cluster/kubernetes/api-client.ts'
-import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import { isRecord, isText } from '../../engine/value-shape.ts'
-import { podClaims } from './pod-claims.ts'
+import { segment } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { isRecord, isText } from '../../../engine/value-shape.ts'
+import { podClaims } from '../pod-claims.ts'
 
 const PAGE = 500
 

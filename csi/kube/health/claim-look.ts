@@ -2,14 +2,14 @@
  * What stands behind a PVC, for whoever schedules its pod (SPEC.md L4): a volume of ours, one that is to be made when
  * its first pod has a place, or nothing of ours.
  */
-import { segment } from '../../cluster/kubernetes/api-client.ts'
-import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
-import { parseSize } from '../../cluster/api/amounts.ts'
-import { isRecord, isText } from '../../engine/value-shape.ts'
-import { DRIVER_NAME } from '../identity.ts'
-import { parametersOf } from '../controller/parameters.ts'
-import { isVolumeId } from '../names.ts'
-import { FreshAnswers } from './fresh-answers.ts'
+import { segment } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { parseSize } from '../../../cluster/api/amounts.ts'
+import { isRecord, isText } from '../../../engine/value-shape.ts'
+import { DRIVER_NAME } from '../../identity.ts'
+import { parametersOf } from '../../controller/parameters.ts'
+import { isVolumeId } from '../../names.ts'
+import { FreshAnswers } from '../fresh-answers.ts'
 
 export type Claim =
   | { kind: 'bound'; volumeId: string }

@@ -1,5 +1,5 @@
 /** What `holdfast csi controller` shows of failover over HTTP (docs/metrics.md). Who does not lead shows only that. */
-import type { Metric } from '../../cluster/metrics/metric-table.ts'
+import type { Metric } from '../../../cluster/metrics/metric-table.ts'
 import type { FailoverCounts } from './failover.ts'
 
 export interface FailoverFigures {

@@ -11,13 +11,13 @@
 import http from 'node:http'
 import https from 'node:https'
 import type net from 'node:net'
-import { HoldfastError } from '../../engine/errors.ts'
-import { isRecord, isText } from '../../engine/value-shape.ts'
-import { hostAndPort } from '../../cluster/tls/loopback.ts'
-import type { TlsFolder } from '../../cluster/tls/tls-folder.ts'
-import { podClaims } from './pod-claims.ts'
-import type { PodClaims } from './pod-claims.ts'
-import type { Judged } from './node-judgement.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
+import { isRecord, isText } from '../../../engine/value-shape.ts'
+import { hostAndPort } from '../../../cluster/tls/loopback.ts'
+import type { TlsFolder } from '../../../cluster/tls/tls-folder.ts'
+import { podClaims } from '../pod-claims.ts'
+import type { PodClaims } from '../pod-claims.ts'
+import type { Judged } from '../leaving/node-judgement.ts'
 
 export const BODY_BYTES_MAX = 4 * 1024 * 1024
 const CONNECTIONS_MAX = 64

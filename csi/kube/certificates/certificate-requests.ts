@@ -1,6 +1,6 @@
 /** Certificate signing requests as the Kubernetes API has them, as far as nodes and their signer need (SPEC.md C1). */
-import type { Json } from '../../cluster/store/json-value.ts'
-import { isRecord } from '../../engine/value-shape.ts'
+import type { Json } from '../../../cluster/store/json-value.ts'
+import { isRecord } from '../../../engine/value-shape.ts'
 
 export const SIGNER = 'holdfast.io/node'
 export const REQUESTS_PATH = '/apis/certificates.k8s.io/v1/certificatesigningrequests'

@@ -7,7 +7,7 @@
  *
  * `mark` is the turn in which leave was taken back: what closes the budget, or touches the pod, carries it (Q2).
  */
-import { isRecord } from '../../engine/value-shape.ts'
+import { isRecord } from '../../../engine/value-shape.ts'
 
 export interface GuardLeave {
   state: 'open' | 'closing'

@@ -2,14 +2,14 @@
  * What a scheduler is answered (SPEC.md L3 to L6): the volumes of a pod are looked up, and nodes judged by them. What
  * is not known in time filters nothing and scores nothing.
  */
-import type { ControlClient } from '../../cluster/api/client.ts'
-import type { CapacityAnswer, Node, Volume } from '../../cluster/api/definition.ts'
-import { unless } from '../controller/volumes.ts'
-import type { ClaimLook } from './claim-look.ts'
-import { FreshAnswers } from './fresh-answers.ts'
-import { judgeNodes } from './node-judgement.ts'
-import type { Judged, Used } from './node-judgement.ts'
-import type { PodClaims } from './pod-claims.ts'
+import type { ControlClient } from '../../../cluster/api/client.ts'
+import type { CapacityAnswer, Node, Volume } from '../../../cluster/api/definition.ts'
+import { unless } from '../../controller/volumes.ts'
+import type { ClaimLook } from '../health/claim-look.ts'
+import { FreshAnswers } from '../fresh-answers.ts'
+import { judgeNodes } from '../leaving/node-judgement.ts'
+import type { Judged, Used } from '../leaving/node-judgement.ts'
+import type { PodClaims } from '../pod-claims.ts'
 
 /** A scheduler waits for 2 s. */
 export const ANSWER_MS = 1800
