@@ -13,11 +13,12 @@ import { chosen, oneOf } from '../target.ts'
 import type { Target } from '../target.ts'
 
 const VOLUME = '22'.repeat(16)
-const user = userKeyOf(new Uint8Array(32).fill(9))
+/** Not the one under which inputs of the corpus were wrapped once: those would open. */
+const user = userKeyOf(new Uint8Array(32).fill(11))
 const place = { cipher: 'aes-256-xts', volumeId: VOLUME, keyNumber: 1 } as const
 /** Wrapped once and for all: what each process made anew would be forged for the next one, and open all the same. */
-const GENUINE = 'eXkpThAL4COLH/bIox6d4LPo/y+0PCjjzDLEHxEXh+inwjU6lYNxDhelMAUjLLaCUEiRAtSU0Yz7A93ewUOtwi8Jd0/1bsQO'
-  + 'zFf06J86gbcxlRLTyLUzwjNk+gY='
+const GENUINE = 'HS03GlnCzQY+7SjdevB0kKg6FW3qHglVfcUVQF18BXIwQU8l7q4eFk0BuwoNGRwcb84KHIH0rKD8NbHoXMFjgsBFmM8aQyk+F6rX'
+  + 'H3E7twQw0UKKq1WahgcFl8k='
 const ENCRYPTION = {
   cipher: 'aes-256-xts', keys: [{ volumeId: VOLUME, dataKey: { wrappedBy: user.id, wrapped: GENUINE } }],
 } as const
