@@ -1,6 +1,6 @@
 /** What `holdfast dev` says when it is ready: where the volumes are, and what to try, as one would type it. */
 import path from 'node:path'
-import type { Volume } from '../cluster/api/definition.ts'
+import type { Volume } from '../cluster/api/volume-messages.ts'
 import { DEV_DIR_DEFAULT } from './dev-control.ts'
 import type { DevNode } from './dev-node.ts'
 import { ADMIN } from './dev-tls.ts'

@@ -3,7 +3,7 @@
  */
 import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
-import type { Disk } from '../cluster/api/definition.ts'
+import type { Disk } from '../cluster/api/node-messages.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
 import { parseDiskSize } from '../dataplane/node-config.ts'
 import type { Invocation } from './command.ts'

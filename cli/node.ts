@@ -1,6 +1,6 @@
 /** `holdfast node ls|inspect|cordon|uncordon|drain|rm`. */
 import { formatDuration, formatSize } from '../cluster/api/amounts.ts'
-import type { Node } from '../cluster/api/definition.ts'
+import type { Node } from '../cluster/api/node-messages.ts'
 import type { Invocation } from './command.ts'
 import { DISK_HEADER, diskRows } from './disk.ts'
 import { withDaemon } from './endpoint.ts'

@@ -1,7 +1,7 @@
 /** Group snapshots: `snapshot create NAME --group V1,V2`, `snapshot ls --groups`, `snapshot delete --group NAME`. */
 import { randomUUID } from 'node:crypto'
 import type { ControlClient } from '../cluster/api/client.ts'
-import type { GroupMember, SnapshotGroup } from '../cluster/api/definition.ts'
+import type { GroupMember, SnapshotGroup } from '../cluster/api/snapshot-messages.ts'
 import { checkGroupVolumes } from '../cluster/api/group-request.ts'
 import { checkNewLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
 import { usageError } from './arguments.ts'

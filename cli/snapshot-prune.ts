@@ -1,6 +1,6 @@
 /** `holdfast snapshot prune`: deletes what a rule does not keep, each by its id, so that no other one goes with it. */
 import type { ControlClient } from '../cluster/api/client.ts'
-import type { Snapshot } from '../cluster/api/definition.ts'
+import type { Snapshot } from '../cluster/api/snapshot-messages.ts'
 import { checkLabels } from '../cluster/api/snapshot-request.ts'
 import { retained } from '../engine/control/retention.ts'
 import type { RetentionRule } from '../engine/control/retention.ts'

@@ -1,6 +1,6 @@
 /** What commands of snapshots and groups read and write alike: labels, and the time of creation. */
 import { formatTime } from '../cluster/api/amounts.ts'
-import type { Snapshot } from '../cluster/api/definition.ts'
+import type { Snapshot } from '../cluster/api/snapshot-messages.ts'
 import { usageError } from './arguments.ts'
 
 /** `--label K=V`, any number of them. */

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
-import type { Snapshot } from '../cluster/api/definition.ts'
+import type { Snapshot } from '../cluster/api/snapshot-messages.ts'
 import { checkSchedule } from '../cluster/api/schedule-request.ts'
 import { checkNewLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
 import { usageError } from './arguments.ts'

@@ -1,7 +1,7 @@
 /** `holdfast status [--watch]`: the page of cluster/api/status-page.ts as text. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { formatAge, formatSize } from '../cluster/api/amounts.ts'
-import type { Status } from '../cluster/api/definition.ts'
+import type { Status } from '../cluster/api/node-messages.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'

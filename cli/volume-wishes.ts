@@ -1,5 +1,6 @@
 /** `holdfast volume restore|purge|replicas|move|promote|attach|detach|scrub`, `explain`: what becomes of a volume. */
-import type { Explanation, ForcePromotionRequest, MoveVolumeRequest, Volume } from '../cluster/api/definition.ts'
+import type { Explanation, Volume } from '../cluster/api/volume-messages.ts'
+import type { ForcePromotionRequest, MoveVolumeRequest } from '../cluster/api/volume-wish-messages.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'

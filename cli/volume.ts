@@ -1,7 +1,8 @@
 /** `holdfast volume create|ls|inspect|resize|qos|compression|delete`: words to API calls, and answers to text. */
 import { exactSize, formatAge, formatDuration, formatSize, parseSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
-import type { CreateVolumeRequest, Volume, VolumeAttach } from '../cluster/api/definition.ts'
+import type { Volume, VolumeAttach } from '../cluster/api/volume-messages.ts'
+import type { CreateVolumeRequest } from '../cluster/api/volume-wish-messages.ts'
 import { shown } from '../cluster/api/names.ts'
 import { allVolumes } from '../cluster/api/volume-page.ts'
 import { checkVolumeLabels } from '../cluster/api/volume-labels.ts'

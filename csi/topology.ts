@@ -2,7 +2,7 @@
  * Where a pod may be, in Kubernetes' words: the node and the zone that NodeGetInfo reports. The keys are the driver's
  * own: a label of Kubernetes' that says something else would keep the driver from being registered.
  */
-import type { Node } from '../cluster/api/definition.ts'
+import type { Node } from '../cluster/api/node-messages.ts'
 import type { Topology } from './messages.ts'
 
 export const NODE_KEY = 'topology.csi.holdfast.io/node'

@@ -2,7 +2,7 @@
  * How a volume is, for Kubernetes: the one place where our health becomes CSI's. v1.12 knows normal and abnormal;
  * another form of the standard is answered from the same judgement.
  */
-import type { Volume } from '../cluster/api/definition.ts'
+import type { Volume } from '../cluster/api/volume-messages.ts'
 import type { VolumeCondition } from './messages.ts'
 
 const EXPLAINED: Record<Volume['health'], string> = {

@@ -7,7 +7,8 @@
  *   users --unix socket--> control API, passed on to whoever is elected
  */
 import { connectControlNode } from '../cluster/api/client.ts'
-import type { AddDiskRequest, ControlApi, Disk } from '../cluster/api/definition.ts'
+import type { ControlApi } from '../cluster/api/definition.ts'
+import type { AddDiskRequest, Disk } from '../cluster/api/node-messages.ts'
 import type { AuditTrail } from '../cluster/api/audit-trail.ts'
 import { serveGrpc } from '../cluster/api/grpc-server.ts'
 import type { ApiServer } from '../cluster/api/grpc-server.ts'

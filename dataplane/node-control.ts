@@ -6,11 +6,14 @@
  * two volumes of one name cannot come to be on two workers.
  */
 import { randomUUID } from 'node:crypto'
+import type { ControlApi } from '../cluster/api/definition.ts'
+import type { AddDiskRequest, CapacityAnswer, Disk, Node, Status, Token } from '../cluster/api/node-messages.ts'
+import type { Snapshot, SnapshotGroup, SnapshotList } from '../cluster/api/snapshot-messages.ts'
+import type { Explanation, Frontend, RekeyProgress, Volume, VolumeKeys } from '../cluster/api/volume-messages.ts'
 import type {
-  AddDiskRequest, CapacityAnswer, ControlApi, CreateVolumeRequest, DeleteVolumeRequest, Disk, Explanation, Frontend,
-  HydrateVolumeResponse, ListVolumesRequest, Node, RekeyProgress, ResizeVolumeRequest, ScrubVolumeResponse,
-  ModifyVolumeRequest, Snapshot, SnapshotGroup, SnapshotList, Status, Token, Volume, VolumeKeys,
-} from '../cluster/api/definition.ts'
+  CreateVolumeRequest, DeleteVolumeRequest, HydrateVolumeResponse, ListVolumesRequest, ResizeVolumeRequest,
+  ScrubVolumeResponse, ModifyVolumeRequest,
+} from '../cluster/api/volume-wish-messages.ts'
 import { changesOf } from '../cluster/api/volume-change.ts'
 import { pageOfIds } from '../cluster/api/volume-page.ts'
 import { formatSize } from '../cluster/api/amounts.ts'

@@ -3,7 +3,7 @@
  * soon as the elected node has heard of it; copies that are there already go on where they are. What a disk that was
  * ours before brings of copies is served after the next start, when it is opened with all others.
  */
-import type { AddDiskRequest, Disk } from '../cluster/api/definition.ts'
+import type { AddDiskRequest, Disk } from '../cluster/api/node-messages.ts'
 import { checkPool, parseTags } from '../cluster/api/volume-request.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { PreparedDisk } from './disk-preparation.ts'

@@ -8,7 +8,7 @@
  *   remote3      `durable3` through a node that does not lead: one trip more
  */
 import { connectControlApi } from '../../cluster/api/client.ts'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import type { Durability } from '../../engine/volume/volume-spec.ts'
 import { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { compareServers, judge, samplesTable } from './comparison.ts'

@@ -3,7 +3,8 @@
  * may be rebooted now. A pure function of what was observed.
  */
 import { LONE_NODE } from './cluster-limits.ts'
-import type { Disk, Node, Problem, Status, StatusNode, Volume } from './definition.ts'
+import type { Disk, Node, Problem, Status, StatusNode } from './node-messages.ts'
+import type { Volume } from './volume-messages.ts'
 
 const HEALTH_ORDER: readonly Volume['health'][] = ['healthy', 'degraded', 'at-risk', 'suspended', 'faulted']
 /** Below this share of free space a disk is named before writes have to be held. */

@@ -1,6 +1,7 @@
 /** Pages of volumes, in order of their ids: what is made or deleted meanwhile moves nothing else into another page. */
 import { HoldfastError } from '../../engine/errors.ts'
-import type { ControlApi, Volume } from './definition.ts'
+import type { ControlApi } from './definition.ts'
+import type { Volume } from './volume-messages.ts'
 import { isId, shown } from './names.ts'
 
 export const VOLUME_PAGE_MAX = 1000

@@ -15,7 +15,7 @@ import { CIPHERS, encryptionOfClone } from '../../engine/volume/volume-encryptio
 import type { Cipher, VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { Compression, Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { parseDurationMs } from './amounts.ts'
-import type { CreateVolumeRequest } from './definition.ts'
+import type { CreateVolumeRequest } from './volume-wish-messages.ts'
 import { isId, isName, nearest, shown } from './names.ts'
 import { checkQos } from './qos-request.ts'
 import { checkSchedule } from './schedule-request.ts'

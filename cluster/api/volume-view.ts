@@ -1,7 +1,7 @@
 /** What the API shows of a volume: the wish and the observation joined, under the field names scripts rely on. */
 import { NO_LIMITS } from '../../engine/volume/qos-limits.ts'
 import type { VolumeStatus } from '../../engine/volume/volume-spec.ts'
-import type { Frontend, Volume } from './definition.ts'
+import type { Frontend, Volume } from './volume-messages.ts'
 
 /** The least number of copies whose acknowledgement a write needs: 1 for one or two copies, 2 for more. */
 export function minInSync(replicas: number): number {

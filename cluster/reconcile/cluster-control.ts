@@ -16,15 +16,20 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { formatSize } from '../api/amounts.ts'
+import type { ControlApi } from '../api/definition.ts'
 import type {
-  AddDiskRequest, AttachVolumeRequest, CapacityAnswer, CapacityRequest, ChangeKeysRequest, ControlApi,
-  CreateGroupRequest, CreateSnapshotRequest, CreateTokenRequest, CreateVolumeRequest, DeleteGroupRequest,
-  DeleteSnapshotRequest, DeleteVolumeRequest, DetachVolumeRequest, Disk, Explanation, ForcePromotionRequest,
-  HydrateVolumeRequest, HydrateVolumeResponse, ListGroupsRequest, ListSnapshotsRequest, ListVolumesRequest,
-  ModifyVolumeRequest, MoveVolumeRequest, Node, RekeyProgress, ResizeVolumeRequest, RollBackRequest, ScrubVolumeRequest,
-  ScrubVolumeResponse, SetNodeWishRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList, Status,
-  Token, Volume, VolumeKeys,
-} from '../api/definition.ts'
+  AddDiskRequest, CapacityAnswer, CapacityRequest, CreateTokenRequest, Disk, Node, SetNodeWishRequest, Status, Token,
+} from '../api/node-messages.ts'
+import type {
+  CreateGroupRequest, CreateSnapshotRequest, DeleteGroupRequest, DeleteSnapshotRequest, ListGroupsRequest,
+  ListSnapshotsRequest, RollBackRequest, SetSnapshotScheduleRequest, Snapshot, SnapshotGroup, SnapshotList,
+} from '../api/snapshot-messages.ts'
+import type { Explanation, RekeyProgress, Volume, VolumeKeys } from '../api/volume-messages.ts'
+import type {
+  AttachVolumeRequest, ChangeKeysRequest, CreateVolumeRequest, DeleteVolumeRequest, DetachVolumeRequest,
+  ForcePromotionRequest, HydrateVolumeRequest, HydrateVolumeResponse, ListVolumesRequest, ModifyVolumeRequest,
+  MoveVolumeRequest, ResizeVolumeRequest, ScrubVolumeRequest, ScrubVolumeResponse,
+} from '../api/volume-wish-messages.ts'
 import { shown } from '../api/names.ts'
 import { checkSchedule } from '../api/schedule-request.ts'
 import {

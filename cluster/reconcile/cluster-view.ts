@@ -17,7 +17,8 @@ import type { Durability } from '../../engine/replication/record.ts'
 import { NO_LIMITS } from '../../engine/volume/qos-limits.ts'
 import { limitsOf } from '../api/cluster-limits.ts'
 import { scheduleText } from '../api/schedule-request.ts'
-import type { Copy, Disk, Node, Status, Volume, VolumeAttach } from '../api/definition.ts'
+import type { Disk, Node, Status } from '../api/node-messages.ts'
+import type { Copy, Volume, VolumeAttach } from '../api/volume-messages.ts'
 import type { Term } from './controller.ts'
 
 /** @param record  the wish, which may be newer than what the controller has read yet */

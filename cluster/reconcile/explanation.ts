@@ -18,7 +18,7 @@ import { explain } from '../../engine/control/status-page.ts'
 import { wantedCopies } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { NodeId } from '../../engine/replication/configuration.ts'
-import type { Explanation } from '../api/definition.ts'
+import type { Explanation } from '../api/volume-messages.ts'
 
 /** A volume that is wished. */
 interface Sight {

@@ -10,7 +10,9 @@ import type { GroupRecord, MemberRecord } from '../../engine/control/snapshot-gr
 import { made } from '../../engine/control/snapshot-group.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import type { CreateGroupRequest, DeleteGroupRequest, ListGroupsRequest, SnapshotGroup } from '../api/definition.ts'
+import type {
+  CreateGroupRequest, DeleteGroupRequest, ListGroupsRequest, SnapshotGroup,
+} from '../api/snapshot-messages.ts'
 import { checkGroupPage, checkGroupVolumes } from '../api/group-request.ts'
 import { isId, shown } from '../api/names.ts'
 import { checkNewLabels, checkSnapshotId, checkSnapshotName } from '../api/snapshot-request.ts'

@@ -13,7 +13,7 @@ import { SCHEDULED_LABEL, missingTime, scheduledAtMs } from '../../engine/contro
 import type { SnapshotSchedule } from '../../engine/control/snapshot-schedule.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import type { Problem } from '../api/definition.ts'
+import type { Problem } from '../api/node-messages.ts'
 import { primaryCopy, whyNotServed } from './cluster-view.ts'
 import type { Controller, Term } from './controller.ts'
 import type { SnapshotControl } from './snapshot-control.ts'

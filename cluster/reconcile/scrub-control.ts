@@ -1,6 +1,6 @@
 /** A scrub of all copies of a volume that can be reached, as a user asks for it; others scrub in their turn. */
 import { HoldfastError } from '../../engine/errors.ts'
-import type { ScrubVolumeResponse } from '../api/definition.ts'
+import type { ScrubVolumeResponse } from '../api/volume-wish-messages.ts'
 import type { ReachedNode } from './action-runner.ts'
 
 /** @param reach  a member; undefined: it did not speak lately */

@@ -9,7 +9,7 @@
  */
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import type { ResizeVolumeRequest } from '../api/definition.ts'
+import type { ResizeVolumeRequest } from '../api/volume-wish-messages.ts'
 import { tooOld } from './node-versions.ts'
 import { lookAt, settle } from './settled-change.ts'
 import type { Asked, SettlingOptions } from './settled-change.ts'

@@ -9,7 +9,7 @@ import type { SnapshotTitle } from '../../engine/replication/record.ts'
 import { MIB } from '../../engine/units.ts'
 import type {
   CreateSnapshotRequest, DeleteSnapshotRequest, ListSnapshotsRequest, RollBackRequest, Snapshot, SnapshotList,
-} from '../api/definition.ts'
+} from '../api/snapshot-messages.ts'
 import { formatSize, formatTime } from '../api/amounts.ts'
 import { isId, shown } from '../api/names.ts'
 import {

@@ -1,7 +1,7 @@
 /** Bearer tokens of the API, as records of the cluster store (docs/tls.md): made, listed, revoked. */
 import { HoldfastError } from '../../engine/errors.ts'
 import { formatDuration } from '../api/amounts.ts'
-import type { CreateTokenRequest, Token } from '../api/definition.ts'
+import type { CreateTokenRequest, Token } from '../api/node-messages.ts'
 import { shown } from '../api/names.ts'
 import { isOneOf } from '../store/json-value.ts'
 import { TOKEN_PREFIX, TOKEN_ROLES, decodeToken, encodeToken, tokenKey } from '../store/token-records.ts'

@@ -1,6 +1,6 @@
 /** Group snapshots: one instant of several volumes, found by name; the id tells which group of that name is meant. */
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { SnapshotGroup } from '../../cluster/api/definition.ts'
+import type { SnapshotGroup } from '../../cluster/api/snapshot-messages.ts'
 import { shown } from '../../cluster/api/names.ts'
 import type { CreateVolumeGroupSnapshotRequest, GroupSnapshotRequest, VolumeGroupSnapshot } from '../messages.ts'
 import { groupHandle, groupIdOf, ourName, parseGroupHandle, snapshotHandle } from '../names.ts'

@@ -7,7 +7,7 @@
  */
 import { status } from '@grpc/grpc-js'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Node } from '../../cluster/api/definition.ts'
+import type { Node } from '../../cluster/api/node-messages.ts'
 import { CsiRefusal } from '../refusal.ts'
 
 /** Of the protocol between data workers, by which nodes tell how new they are. */

@@ -6,7 +6,7 @@
  */
 import { status } from '@grpc/grpc-js'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Node } from '../../cluster/api/definition.ts'
+import type { Node } from '../../cluster/api/node-messages.ts'
 import type { Topology, TopologyRequirement } from '../messages.ts'
 import { CsiRefusal } from '../refusal.ts'
 import { NODE_KEY, nodesIn, ZONE_KEY } from '../topology.ts'

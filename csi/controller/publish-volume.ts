@@ -7,7 +7,7 @@
  * generation that it follows, and the Unpublish has spent another one.
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { DetachVolumeRequest } from '../../cluster/api/definition.ts'
+import type { DetachVolumeRequest } from '../../cluster/api/volume-wish-messages.ts'
 import { shown } from '../../cluster/api/names.ts'
 import type { ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest } from '../messages.ts'
 import { isVolumeId } from '../names.ts'

@@ -4,7 +4,7 @@
  */
 import { status } from '@grpc/grpc-js'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Snapshot } from '../../cluster/api/definition.ts'
+import type { Snapshot } from '../../cluster/api/snapshot-messages.ts'
 import { shown } from '../../cluster/api/names.ts'
 import type {
   CreateSnapshotRequest, CsiSnapshot, ListSnapshotsRequest, SnapshotRequest, Timestamp,

@@ -1,7 +1,8 @@
 /** What else Kubernetes asks of volumes: delete, look, list, grow, and whether it could have them in another way. */
 import { status } from '@grpc/grpc-js'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Snapshot, SnapshotList, Volume } from '../../cluster/api/definition.ts'
+import type { Snapshot, SnapshotList } from '../../cluster/api/snapshot-messages.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import type {
   ControllerExpandVolumeRequest, ControllerGetVolumeRequest, ControllerModifyVolumeRequest, CsiVolume,
   DeleteVolumeRequest, GetCapacityRequest, ListRequest, ValidateVolumeCapabilitiesRequest, VolumeStatus,

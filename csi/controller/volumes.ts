@@ -1,6 +1,6 @@
 /** Volumes by what Kubernetes calls them, and as it is answered. */
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { shown } from '../../cluster/api/names.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ErrorCode } from '../../engine/errors.ts'

@@ -8,7 +8,7 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { KeyFolder } from '../../cluster/keys/key-folder.ts'
 import { fileSource, keptKeyOf } from '../../cluster/keys/key-source.ts'
 import { decodeEncryption } from '../../cluster/store/volume-records.ts'

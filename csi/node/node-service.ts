@@ -4,7 +4,7 @@
  * foreign is nobody's: ended as if it had never been, and no path of it is touched.
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { csiService } from '../definition.ts'
 import { growFileSystem } from '../host/file-systems.ts'

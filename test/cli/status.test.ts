@@ -1,6 +1,6 @@
 /** What `holdfast status` says of scrubs: the oldest, and those that never were, which an age would hide. */
 import t from 'tap'
-import type { Status } from '../../cluster/api/definition.ts'
+import type { Status } from '../../cluster/api/node-messages.ts'
 import { describeScrubs } from '../../cli/status.ts'
 
 const DAY_MS = 86_400_000

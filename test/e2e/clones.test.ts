@@ -5,7 +5,7 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'

@@ -8,7 +8,7 @@
 import path from 'node:path'
 import t from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'

@@ -5,7 +5,7 @@
  */
 // test-timeout-seconds: 180
 import t from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { CONTROLLER_KEY } from '../../cluster/reconcile/election.ts'
 import { decodeHeartbeat } from '../../cluster/store/heartbeats.ts'
 import { volumeKey } from '../../cluster/store/volume-records.ts'

@@ -8,7 +8,7 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { DevProcess } from '../cli/dev-process.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { randomNumber } from '../cluster/cluster-of-daemons.ts'

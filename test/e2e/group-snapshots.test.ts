@@ -7,7 +7,7 @@
 // test-serial: no write may wait for longer than a hold lasts
 import t from 'tap'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
-import type { SnapshotGroup } from '../../cluster/api/definition.ts'
+import type { SnapshotGroup } from '../../cluster/api/snapshot-messages.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'

@@ -5,7 +5,7 @@
 // test-timeout-seconds: 120
 import t from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE, NBD_REP_ERR_UNKNOWN } from '../../dataplane/nbd/protocol.ts'
 import { NBD_ERRNO } from '../../engine/errors.ts'
 import { holdfast } from '../cli/run-holdfast.ts'

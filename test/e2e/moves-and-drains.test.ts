@@ -6,7 +6,8 @@
 // test-timeout-seconds: 180
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import type { Disk, Volume } from '../../cluster/api/definition.ts'
+import type { Disk } from '../../cluster/api/node-messages.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import { holdfast } from '../cli/run-holdfast.ts'

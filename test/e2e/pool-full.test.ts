@@ -4,7 +4,7 @@
  */
 // test-serial: measures how long a stop takes
 import t from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { NodeProcess } from '../dataplane/node-process.ts'
 import { NbdConnection, READ, TRIM, WRITE } from '../../cli/load/nbd-connection.ts'

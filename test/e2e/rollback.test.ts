@@ -4,7 +4,7 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import type { RollBackRequest, Snapshot } from '../../cluster/api/definition.ts'
+import type { RollBackRequest, Snapshot } from '../../cluster/api/snapshot-messages.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { HoldfastError, NBD_ERRNO } from '../../engine/errors.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'

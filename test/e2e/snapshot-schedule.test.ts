@@ -4,7 +4,8 @@
  */
 // test-timeout-seconds: 240
 import t from 'tap'
-import type { Snapshot, Volume } from '../../cluster/api/definition.ts'
+import type { Snapshot } from '../../cluster/api/snapshot-messages.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { until } from './until.ts'

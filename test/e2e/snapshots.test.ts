@@ -6,7 +6,7 @@
 import t from 'tap'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
 import type { ControlClient } from '../../cluster/api/client.ts'
-import type { Snapshot } from '../../cluster/api/definition.ts'
+import type { Snapshot } from '../../cluster/api/snapshot-messages.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'

@@ -4,7 +4,7 @@
  */
 // test-timeout-seconds: 180
 import t from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'

@@ -1,6 +1,6 @@
 /** What tests of whole nodes wait for, and look for in what the API answers. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 
 /** Ask until it is so; the file's deadline ends it else. */
 export async function until<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean): Promise<T> {

@@ -6,7 +6,7 @@
 // test-serial: counts answers a second
 import t from 'tap'
 import type { Test } from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { MIB } from '../../engine/units.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'

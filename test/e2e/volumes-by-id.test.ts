@@ -4,7 +4,7 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { allVolumes } from '../../cluster/api/volume-page.ts'
 import { MIB } from '../../engine/units.ts'
 import { NbdConnection, WRITE } from '../../cli/load/nbd-connection.ts'

@@ -6,7 +6,8 @@
  */
 // test-timeout-seconds: 600
 import t from 'tap'
-import type { Copy, Node, Volume } from '../../cluster/api/definition.ts'
+import type { Node } from '../../cluster/api/node-messages.ts'
+import type { Copy, Volume } from '../../cluster/api/volume-messages.ts'
 import { accessOfKubeconfig } from '../../cluster/kubernetes/api-access.ts'
 import { ApiClient } from '../../cluster/kubernetes/api-client.ts'
 import type { ToldEvent } from '../../csi/kube/event-recorder.ts'

@@ -8,7 +8,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, statfsSync, w
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { Volume } from '../../cluster/api/definition.ts'
+import type { Volume } from '../../cluster/api/volume-messages.ts'
 import { MIB } from '../../engine/units.ts'
 import { search } from '../e2e/byte-search.ts'
 import { primaryOf, until } from '../e2e/until.ts'

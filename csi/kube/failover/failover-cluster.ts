@@ -4,7 +4,7 @@
  * attachments are read of one node when they are needed, page by page.
  */
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiCall, ApiClient } from '../../../cluster/kubernetes/api-client.ts'
 import { ApiMirror } from '../../../cluster/kubernetes/api-mirror.ts'

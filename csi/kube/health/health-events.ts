@@ -3,7 +3,7 @@
  * after another, by whoever leads; what a look could not do the next one does.
  */
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
 import { ERRORS, GRPC_STATUS, HoldfastError } from '../../../engine/errors.ts'

@@ -1,5 +1,5 @@
 /** What of Kubernetes' objects counts for the decision about leaving nodes (SPEC.md section 7), read off them. */
-import type { Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import type { Json } from '../../../cluster/store/json-value.ts'
 import { isRecord } from '../../../engine/value-shape.ts'
 import {

@@ -1,7 +1,8 @@
 /**
  * Which nodes a pod with volumes of ours may go to, and which are best (SPEC.md L5, L6). Pure: of what is known.
  */
-import type { CapacityAnswer, Node, Volume } from '../../../cluster/api/definition.ts'
+import type { CapacityAnswer, Node } from '../../../cluster/api/node-messages.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { formatSize } from '../../../cluster/api/amounts.ts'
 import { nodeNameOf } from '../node-name.ts'
 

@@ -3,7 +3,8 @@
  * is not known in time filters nothing and scores nothing.
  */
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { CapacityAnswer, Node, Volume } from '../../../cluster/api/definition.ts'
+import type { CapacityAnswer, Node } from '../../../cluster/api/node-messages.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { unless } from '../../controller/volumes.ts'
 import type { ClaimLook } from '../health/claim-look.ts'
 import { FreshAnswers } from '../fresh-answers.ts'

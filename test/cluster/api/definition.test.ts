@@ -1,5 +1,5 @@
 /**
- * The interfaces of definition.ts and the messages of proto/holdfast/v1 are the same things: names, and what a
+ * The interfaces of what the control API tells and the messages of proto/holdfast/v1 are the same: names, and what a
  * message with nothing set looks like. Also that field numbers are given once.
  */
 import { readFileSync, readdirSync } from 'node:fs'
@@ -7,7 +7,9 @@ import path from 'node:path'
 import t from 'tap'
 import { METHODS, METHOD_NAMES, services } from '../../../cluster/api/definition.ts'
 import { PROTO_FOLDER } from '../../../cluster/api/proto.ts'
-import type { Disk, Node, Snapshot, SnapshotGroup, Status, Volume } from '../../../cluster/api/definition.ts'
+import type { Disk, Node, Status } from '../../../cluster/api/node-messages.ts'
+import type { Snapshot, SnapshotGroup } from '../../../cluster/api/snapshot-messages.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 
 const VOLUME: Record<keyof Volume, true> = {
   name: true, id: true, sizeBytes: true, replicas: true, durability: true,

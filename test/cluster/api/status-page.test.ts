@@ -1,7 +1,8 @@
 /** The status page: the worst health wins, every problem has a reason and a next step, and when a reboot is safe. */
 import t from 'tap'
 import { LONE_NODE } from '../../../cluster/api/cluster-limits.ts'
-import type { Disk, Node, Volume } from '../../../cluster/api/definition.ts'
+import type { Disk, Node } from '../../../cluster/api/node-messages.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { statusPage } from '../../../cluster/api/status-page.ts'
 
 const disk = (changes: Partial<Disk> = {}): Disk => ({

@@ -1,6 +1,6 @@
 /** Wished volumes: every limit of name, size and parameter, by table, with the code and the allowed values in words. */
 import t from 'tap'
-import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
+import type { CreateVolumeRequest } from '../../../cluster/api/volume-wish-messages.ts'
 import { clusterVolumeOf, volumeSpecOf } from '../../../cluster/api/volume-request.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { GIB, MIB, VOLUME_BYTES_MAX } from '../../../engine/units.ts'

@@ -1,7 +1,7 @@
 /** The snapshot that a clone of a volume is made of: none is left of a clone that was refused, or is served. */
 // test-timeout-seconds: 120
 import t from 'tap'
-import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
+import type { CreateVolumeRequest } from '../../../cluster/api/volume-wish-messages.ts'
 import { MIB } from '../../../engine/units.ts'
 import { ID, servedVolume } from './snapshot-world.ts'
 

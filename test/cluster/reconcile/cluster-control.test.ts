@@ -1,7 +1,7 @@
 /** What a user asks of a cluster: volumes are made, grown, deleted and brought back; names are given once. */
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
+import type { CreateVolumeRequest } from '../../../cluster/api/volume-wish-messages.ts'
 import { newEncryption, rewrap, unwrapKeys } from '../../../cluster/keys/data-key.ts'
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { RecordStore } from '../../../cluster/reconcile/record-store.ts'

@@ -3,7 +3,7 @@
  * to an order on its way to one of them.
  */
 import type { Test } from 'tap'
-import type { CreateGroupRequest, SnapshotGroup } from '../../../cluster/api/definition.ts'
+import type { CreateGroupRequest, SnapshotGroup } from '../../../cluster/api/snapshot-messages.ts'
 import { GROUP_PREFIX, decodeGroup } from '../../../cluster/store/snapshot-groups.ts'
 import { encodeName, nameKey } from '../../../cluster/store/volume-names.ts'
 import type { GroupRecord } from '../../../engine/control/snapshot-group.ts'

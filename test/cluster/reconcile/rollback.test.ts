@@ -4,7 +4,7 @@
  */
 // test-timeout-seconds: 120
 import t from 'tap'
-import type { RollBackRequest } from '../../../cluster/api/definition.ts'
+import type { RollBackRequest } from '../../../cluster/api/snapshot-messages.ts'
 import type { ChangeAnswer } from '../../../cluster/reconcile/node-calls.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { answerLost, drawn, fate, ID, request, servedVolume } from './snapshot-world.ts'

@@ -3,7 +3,7 @@
  * which an order to its primary may end.
  */
 import type { Test } from 'tap'
-import type { CreateSnapshotRequest, Snapshot } from '../../../cluster/api/definition.ts'
+import type { CreateSnapshotRequest, Snapshot } from '../../../cluster/api/snapshot-messages.ts'
 import { encodeName, nameKey } from '../../../cluster/store/volume-names.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { ControlCluster } from './control-cluster.ts'

@@ -6,7 +6,7 @@
  */
 import type { Test } from 'tap'
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { controllerServices } from '../../../csi/controller/controller-services.ts'
 import { NodeProtocols } from '../../../csi/controller/node-protocols.ts'
 import { unless } from '../../../csi/controller/volumes.ts'

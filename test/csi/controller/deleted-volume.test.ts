@@ -1,7 +1,7 @@
 /** Risk: a volume is deleted with its snapshots, because nobody could be asked for them. */
 import t from 'tap'
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { deleteVolume } from '../../../csi/controller/volume-calls.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 

@@ -2,7 +2,7 @@
 // test-timeout-seconds: 120
 import t from 'tap'
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { Node } from '../../../cluster/api/definition.ts'
+import type { Node } from '../../../cluster/api/node-messages.ts'
 import { controllerServices } from '../../../csi/controller/controller-services.ts'
 import { NodeProtocols, PROTOCOL_NEEDED, whyNotAsked } from '../../../csi/controller/node-protocols.ts'
 import { identityService } from '../../../csi/identity.ts'

@@ -1,7 +1,8 @@
 /** Risk: an Unpublish that is carried out late ends a later attachment, or one that it did not end is told as over. */
 import t from 'tap'
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { DetachVolumeRequest, Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
+import type { DetachVolumeRequest } from '../../../cluster/api/volume-wish-messages.ts'
 import { unpublishVolume } from '../../../csi/controller/publish-volume.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { placesOf } from '../../../csi/controller/places.ts'
 import type { Topology } from '../../../csi/messages.ts'
 import { NODE_KEY, topologyOf, ZONE_KEY } from '../../../csi/topology.ts'
-import type { Node } from '../../../cluster/api/definition.ts'
+import type { Node } from '../../../cluster/api/node-messages.ts'
 
 const nodes = [['n1', 'a'], ['n2', 'a'], ['n3', 'b'], ['n4', 'c']].map(([name, zone]) => ({ name, zone }) as Node)
 const api = { listNodes: async () => ({ nodes }) }

@@ -1,7 +1,8 @@
 /** CreateVolume that is repeated: what the first try made is judged before it is answered for. */
 import t from 'tap'
 import type { ControlClient } from '../../../cluster/api/client.ts'
-import type { CreateVolumeRequest as ApiRequest, Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
+import type { CreateVolumeRequest as ApiRequest } from '../../../cluster/api/volume-wish-messages.ts'
 import { volumeView } from '../../../cluster/api/volume-view.ts'
 import { createVolume } from '../../../csi/controller/create-volume.ts'
 import type { CreateVolumeRequest } from '../../../csi/messages.ts'

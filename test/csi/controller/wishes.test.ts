@@ -9,7 +9,7 @@ import { keyOfSecrets } from '../../../csi/encryption-key.ts'
 import type { AccessModeName, VolumeCapability } from '../../../csi/messages.ts'
 import { nodesIn, topologyOf } from '../../../csi/topology.ts'
 import { volumeCondition } from '../../../csi/volume-condition.ts'
-import type { Node } from '../../../cluster/api/definition.ts'
+import type { Node } from '../../../cluster/api/node-messages.ts'
 import { GIB, MIB, VOLUME_BYTES_MAX } from '../../../engine/units.ts'
 
 t.test('a size is whole MiB, upwards, and within what was asked for', (t) => {

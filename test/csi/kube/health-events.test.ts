@@ -3,7 +3,8 @@
  * many after another leader took over, none of the end of what a former one told, or a pod that has gone as the user.
  */
 import t from 'tap'
-import type { ListVolumesRequest, ModifyVolumeRequest, Volume } from '../../../cluster/api/definition.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
+import type { ListVolumesRequest, ModifyVolumeRequest } from '../../../cluster/api/volume-wish-messages.ts'
 import type { ApiAnswer, ApiCall } from '../../../cluster/kubernetes/api-client.ts'
 import type { ToldEvent } from '../../../csi/kube/event-recorder.ts'
 import { HoldfastError } from '../../../engine/errors.ts'

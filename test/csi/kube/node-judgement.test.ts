@@ -1,6 +1,7 @@
 /** Risk: a pod is kept from nodes where it could run, or sent to one where its volume cannot be had. */
 import t from 'tap'
-import type { CapacityAnswer, Volume } from '../../../cluster/api/definition.ts'
+import type { CapacityAnswer } from '../../../cluster/api/node-messages.ts'
+import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { judgeNodes } from '../../../csi/kube/leaving/node-judgement.ts'
 import type { Used } from '../../../csi/kube/leaving/node-judgement.ts'
 import { nodeNameOf } from '../../../csi/kube/node-name.ts'

@@ -4,7 +4,7 @@
  */
 import { assert } from '../../../engine/assert.ts'
 import { services } from '../../../cluster/api/definition.ts'
-import type { CreateVolumeRequest } from '../../../cluster/api/definition.ts'
+import type { CreateVolumeRequest } from '../../../cluster/api/volume-wish-messages.ts'
 import {
   exactSize, formatDuration, parseDurationMs, parseSize,
 } from '../../../cluster/api/amounts.ts'
