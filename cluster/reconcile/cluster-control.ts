@@ -6,16 +6,10 @@ import { createHash, randomUUID } from 'node:crypto'
 import type { GroupRecord } from '../../engine/control/snapshot-group.ts'
 import { attachedAnew, isInForce } from '../../engine/control/attach-wish.ts'
 import { judgeForcedPromotion } from '../../engine/control/forced-promotion.ts'
-import type { Cluster } from '../../engine/control/cluster.ts'
 import { capacityFor } from '../../engine/control/capacity.ts'
-import { firstNodeOf } from '../../engine/control/creation.ts'
-import { whyNeverCreated } from '../../engine/control/creation-refusal.ts'
-import type { CreationRefusal } from '../../engine/control/creation-refusal.ts'
 import { whyNodeStays } from '../../engine/control/node-removal.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { withForcedPrimary } from '../../engine/replication/configuration.ts'
-import type { VolumeConfig } from '../../engine/replication/configuration.ts'
-import { formatSize } from '../api/amounts.ts'
 import type { ControlApi } from '../api/definition.ts'
 import type {
   AddDiskRequest, CapacityAnswer, CapacityRequest, CreateTokenRequest, Disk, Node, SetNodeWishRequest, Status, Token,
@@ -32,28 +26,23 @@ import type {
 } from '../api/volume-wish-messages.ts'
 import { shown } from '../api/names.ts'
 import { checkSchedule } from '../api/schedule-request.ts'
-import {
-  REPLICAS_MAX, capacityRecordOf, checkHoldingMode, checkKept, checkVolumeSize, cloneWishOf,
-  clusterVolumeOf,
-} from '../api/volume-request.ts'
+import { REPLICAS_MAX, capacityRecordOf, checkKept, checkVolumeSize } from '../api/volume-request.ts'
 import { changesOf, withChanges } from '../api/volume-change.ts'
 import { withLabels } from '../api/volume-labels.ts'
 import { pageOfIds } from '../api/volume-page.ts'
 import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
-import { hasSameKeys, isRekeyed, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
-import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { UserKey } from '../keys/user-key.ts'
-import { isVolumeId } from '../store/json-value.ts'
-import { decodeEncryption } from '../store/volume-records.ts'
-import { allDisks, attachOf, isServed, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
-import { untilOthersAreRefused } from './attach-end.ts'
+import { allDisks, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
+import { AttachControl } from './attach-control.ts'
 import { CloneControl, hydrateCopies } from './clone-control.ts'
-import type { Controller, Term } from './controller.ts'
+import type { Controller } from './controller.ts'
+import { CreationControl } from './creation-control.ts'
 import { DurabilityControl } from './durability-control.ts'
+import { ElectedView, INFORMED_WAIT_MS } from './elected-view.ts'
 import { explanationOf } from './explanation.ts'
 import { GroupControl } from './group-control.ts'
-import { newerWishes, tooOld } from './node-versions.ts'
+import { KeyControl } from './key-control.ts'
 import type { RecordStore } from './record-store.ts'
 import { ScheduleRunner } from './schedule-runner.ts'
 import { RekeyControl } from './rekey-control.ts'
@@ -61,18 +50,7 @@ import { scrubCopies } from './scrub-control.ts'
 import { SizeControl } from './size-control.ts'
 import { SnapshotControl } from './snapshot-control.ts'
 import { TokenControl } from './token-control.ts'
-import { presentClients } from './volume-clients.ts'
-import type { Client, VolumeWishes } from './volume-wishes.ts'
-
-/** A volume that can be used is answered although copies of it are not seen to be in sync yet, after so long. */
-const HEALTHY_WAIT_MS = 5_000
-/** Who is elected anew shows nothing before all nodes have spoken, or for so long: reports come every second. */
-const INFORMED_WAIT_MS = 2_500
-/** A volume that is not served by then goes on by itself; the caller hears what it waits for. */
-const SERVED_WAIT_MS = 30_000
-/** The watch of the cluster store is late by milliseconds. */
-const SEEN_WAIT_MS = 2_000
-const LOOK_EVERY_MS = 20
+import type { VolumeWishes } from './volume-wishes.ts'
 
 export interface ClusterControlOptions {
   /** Name of this one. */
@@ -96,22 +74,15 @@ export interface ClusterControlOptions {
   onBug(error: unknown): void
 }
 
-/** All nodes, in answer to what they were asked since then. */
-const haveSpoken = ({ nodes }: Cluster, sinceMs: number): boolean =>
-  [...nodes.values()].every(({ record, said }) => record === undefined || (said !== undefined && said.atMs >= sinceMs))
-
-function unplaced({ spec: { name, sizeBytes, replicas } }: VolumeRecord, refusal: CreationRefusal): HoldfastError {
-  const copies = replicas === 0 ? 'one copy' : `${replicas + 1} copies`
-  const detail = { name, size: formatSize(sizeBytes), copies, reason: refusal.why, instead: refusal.next }
-  return new HoldfastError('volume-unplaced', detail)
-}
-
 export class ClusterControl implements ControlApi {
   private readonly options: ClusterControlOptions
   private readonly wishes: VolumeWishes
+  private readonly elected: ElectedView
   readonly groups: GroupControl
   private readonly snapshots: SnapshotControl
-  private readonly clones: CloneControl
+  private readonly creations: CreationControl
+  private readonly attachments: AttachControl
+  private readonly keys: KeyControl
   private readonly sizes: SizeControl
   private readonly durabilities: DurabilityControl
   private readonly tokens: TokenControl
@@ -121,13 +92,18 @@ export class ClusterControl implements ControlApi {
   constructor(options: ClusterControlOptions) {
     this.options = options
     this.wishes = options.wishes
+    this.elected = new ElectedView(options)
+    const { elected } = this
     const onGroup = (group: GroupRecord, heldMs: number): void => {
       for (const { volumeId } of group.members) this.snapshots.made(volumeId)
       options.onGroup?.(group, heldMs)
     }
     this.groups = new GroupControl({ ...options, onGroup })
     this.snapshots = new SnapshotControl({ ...options, isMember: (...which) => this.groups.isMember(...which) })
-    this.clones = new CloneControl({ ...options, snapshots: this.snapshots })
+    const clones = new CloneControl({ ...options, snapshots: this.snapshots })
+    this.creations = new CreationControl({ ...options, elected, clones })
+    this.attachments = new AttachControl({ ...options, elected })
+    this.keys = new KeyControl({ ...options, elected })
     this.sizes = new SizeControl(options)
     this.durabilities = new DurabilityControl(options)
     this.tokens = new TokenControl(options)
@@ -142,39 +118,13 @@ export class ClusterControl implements ControlApi {
     this.rekeys.turn()
   }
 
-  async createVolume(request: CreateVolumeRequest): Promise<Volume> {
-    const wish = cloneWishOf(request)
-    const make = (record: VolumeRecord) => this.make(record, request.preferredNodes ?? [])
-    if (wish !== undefined) {
-      const judge = (record: VolumeRecord) => this.judge(record)
-      const served = (record: VolumeRecord) => this.served(record)
-      return this.clones.create(request, wish, this.nodesCount(), { judge, make, served })
-    }
-    const { volumeId } = request
-    const isNamed = volumeId !== undefined && volumeId !== ''
-    if (isNamed && !isVolumeId(volumeId))
-      throw new HoldfastError('parameter', { parameter: 'volume id', value: shown(volumeId), allowed: '32 hex digits' })
-    const id = isNamed ? volumeId : randomUUID().replaceAll('-', '')
-    const { clusterKey } = this.options
-    return make(clusterVolumeOf(request, { id, nodes: this.nodesCount(), clusterKey }))
-  }
-
-  private async make(wished: VolumeRecord, preferred: readonly string[]): Promise<Volume> {
-    await this.judge(wished)
-    const firstNode = firstNodeOf(this.term().cluster, wished, preferred, this.options.nowMs())
-    const record = { ...wished, firstNode }
-    await this.wishes.create(record)
-    return this.served(record)
-  }
-
-  private judge(wished: VolumeRecord): Promise<void> {
-    this.checkKnown(wished)
-    return this.placeable(wished)
+  createVolume(request: CreateVolumeRequest): Promise<Volume> {
+    return this.creations.create(request)
   }
 
   async listVolumes(request: ListVolumesRequest = {}): Promise<{ volumes: Volume[]; next: string }> {
     const { isInTrash = false } = request
-    const term = this.informedTerm()
+    const term = this.elected.informedTerm()
     const nowMs = this.options.nowMs()
     const { volumes } = term.cluster
     const wanted: string[] = []
@@ -184,29 +134,21 @@ export class ClusterControl implements ControlApi {
     return { volumes: ids.map((id) => volumeOf(term, volumes.get(id)!.record!, nowMs)), next }
   }
 
-  /** @throws HoldfastError `node-too-old` */
-  private checkKnown(wished: VolumeRecord, former?: VolumeRecord): void {
-    for (const what of newerWishes(wished, former)) {
-      const refusal = tooOld(this.term().beats, what, wished.spec.name)
-      if (refusal !== undefined) throw refusal
-    }
-  }
-
   async getVolume({ name }: { name: string }): Promise<Volume> {
-    return this.view(await this.wishes.find(name))
+    return this.elected.view(await this.wishes.find(name))
   }
 
   /** First the volume, then the wish: what clients are offered is there. */
   async resizeVolume(request: ResizeVolumeRequest): Promise<Volume> {
     checkVolumeSize(request.sizeBytes)
-    return this.view(await this.sizes.resize(await this.wishes.find(request.name), request))
+    return this.elected.view(await this.sizes.resize(await this.wishes.find(request.name), request))
   }
 
   async deleteVolume({ name, force, purge, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {
     const keptMs = checkKept(keep, purge === true)
     const { spec: { id } } = await this.wishes.find(name)
-    const attach = this.term().cluster.volumes.get(id)?.config?.attach
-    const clients = await this.clientsOf(id)
+    const attach = this.elected.term().cluster.volumes.get(id)?.config?.attach
+    const clients = await this.elected.clientsOf(id)
     const inForce = clients.filter((client) => attach === undefined || isInForce(attach, client)).length
     const sessions = inForce + this.readersOf(id)
     if (sessions > 0 && !force) throw new HoldfastError('volume-in-use', { name, sessions })
@@ -215,7 +157,7 @@ export class ClusterControl implements ControlApi {
   }
 
   async restoreVolume({ name }: { name: string }): Promise<Volume> {
-    return this.view(await this.wishes.restore(name))
+    return this.elected.view(await this.wishes.restore(name))
   }
 
   async purgeVolume({ name }: { name: string }): Promise<object> {
@@ -231,17 +173,17 @@ export class ClusterControl implements ControlApi {
     const isOfLabels = Object.keys(labels).length > 0 && Object.keys(parameters).length === 0
     const changes = isOfLabels ? new Map() : changesOf(parameters)
     const found = await this.wishes.find(name)
-    const nodes = found.allowDegraded ? REPLICAS_MAX + 1 : this.nodesCount()
+    const nodes = found.allowDegraded ? REPLICAS_MAX + 1 : this.elected.nodesCount()
     const changed = (one: VolumeRecord): VolumeRecord => {
       // Who was elected before may get to this late, behind a newer wish.
-      this.term()
+      this.elected.term()
       const next = withLabels(withChanges(one, changes, nodes), labels)
-      this.checkKnown(next, one)
+      this.elected.checkKnown(next, one)
       return next
     }
     const write = (): Promise<VolumeRecord> => this.wishes.update(found.spec.id, changed)
     const { spec: { durability } } = changed(found)
-    if (!changes.has('durability')) return this.view(await write())
+    if (!changes.has('durability')) return this.elected.view(await write())
     return this.settled(await this.durabilities.set(found, durability, write))
   }
 
@@ -249,7 +191,7 @@ export class ClusterControl implements ControlApi {
   private async settled(record: VolumeRecord): Promise<Volume> {
     const { controller, nowMs } = this.options
     const untilMs = nowMs() + INFORMED_WAIT_MS
-    for (let shown = this.view(record); ; shown = this.view(record)) {
+    for (let shown = this.elected.view(record); ; shown = this.elected.view(record)) {
       if (shown.durabilityNext === '' || nowMs() > untilMs || controller.term() === undefined) {
         // It was found in force, whatever was reported since.
         return { ...shown, durability: record.spec.durability, durabilityNext: '' }
@@ -258,47 +200,24 @@ export class ClusterControl implements ControlApi {
     }
   }
 
-  async getKeys({ name }: { name: string }): Promise<VolumeKeys> {
-    const { spec: { id: volumeId, encryption } } = await this.wishes.find(name)
-    const { cluster } = this.term()
-    const nodes = Object.keys(cluster.volumes.get(volumeId)?.config?.members ?? {}).sort()
-    if (encryption === undefined) return { volumeId, encryption: '', nodes, sharedWith: [] }
-    const sharedWith: string[] = []
-    for (const { record } of cluster.volumes.values()) {
-      if (record === undefined || record.spec.id === volumeId) continue
-      if (record.spec.encryption?.keys[0]?.volumeId === encryption.keys[0]!.volumeId) sharedWith.push(record.spec.name)
-    }
-    return { volumeId, encryption: JSON.stringify(encryption), nodes, sharedWith: sharedWith.sort() }
+  getKeys(request: { name: string }): Promise<VolumeKeys> {
+    return this.keys.get(request)
   }
 
-  /** The same data keys, wrapped otherwise; frontends go on with what they have. */
-  async changeKeys({ name, former, encryption: wanted, wrappedBy }: ChangeKeysRequest): Promise<Volume> {
-    const { spec: { id } } = await this.wishes.find(name)
-    const next = encryptionOf(wanted, id)
-    const record = await this.wishes.update(id, (one) => {
-      const { encryption } = one.spec
-      if (encryption === undefined) throw new HoldfastError('volume-plain', { volume: name })
-      if (JSON.stringify(encryption) !== former) throw new HoldfastError('key-changed', { volume: name })
-      const isAllowed = next !== undefined && (hasSameKeys(encryption, next) || isRekeyed(encryption, next))
-      if (!isAllowed || wrappedKeyOf(next).wrappedBy !== wrappedBy) {
-        const allowed = 'the same, wrapped anew, or one more under which nobody writes yet'
-        throw new HoldfastError('parameter', { parameter: 'keys', value: 'others', allowed })
-      }
-      return { ...one, spec: { ...one.spec, encryption: next } }
-    })
-    return this.view(record)
+  changeKeys(request: ChangeKeysRequest): Promise<Volume> {
+    return this.keys.change(request)
   }
 
   async rekeyVolume({ name }: { name: string }): Promise<RekeyProgress> {
     const record = await this.wishes.find(name)
-    return this.rekeys.step(this.term(), record)
+    return this.rekeys.step(this.elected.term(), record)
   }
 
   async moveVolume({ name, what, to, from }: MoveVolumeRequest): Promise<Volume> {
     const record = await this.wishes.find(name)
-    for (const node of from === '' ? [to] : [to, from]) this.checkNode(node)
+    for (const node of from === '' ? [to] : [to, from]) this.elected.checkNode(node)
     await this.wishes.move(record.spec.id, { what: what === 'primary' ? 'primary' : 'copy', to, from })
-    return this.view(record)
+    return this.elected.view(record)
   }
 
   /**
@@ -306,10 +225,10 @@ export class ClusterControl implements ControlApi {
    * the costs were judged by, and so is the compare-and-swap: what was confirmed is what happens.
    */
   async forcePromotion({ name, to, confirm }: ForcePromotionRequest): Promise<Volume> {
-    this.checkNode(to)
+    this.elected.checkNode(to)
     const record = await this.wishes.find(name)
     const { id } = record.spec
-    const { cluster } = this.term()
+    const { cluster } = this.elected.term()
     const view = cluster.volumes.get(id)
     if (view === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
     const judged = judgeForcedPromotion(cluster, view, to, this.options.nowMs())
@@ -324,73 +243,23 @@ export class ClusterControl implements ControlApi {
     const next = judged.endsSessions ? attachedAnew(forced, nonce) : forced
     const won = await this.wishes.configure(id, configVersion, next)
     if (!won) throw new HoldfastError('promotion-refused', { name, to, reason: 'its configuration has just changed' })
-    return this.view(record)
+    return this.elected.view(record)
   }
 
-  async attachVolume(request: AttachVolumeRequest): Promise<Volume> {
-    const { name, node, mode, force, primary, heldMost = 0, follows } = request
-    this.checkNode(node)
-    const wish = { node, mode: checkHoldingMode(mode), force, follows: follows?.generation }
-    const record = await this.wishes.find(name)
-    const { spec: { id } } = record
-    if (heldMost > 0) this.checkRoom(node, id, heldMost)
-    const config = await this.wishes.attach(record, wish, await this.clientsOf(id))
-    if (primary === true || record.dataLocality !== undefined) await this.leadAt(node, config)
-    await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
-    await this.untilSeen(config)
-    return { ...this.view(record), attach: attachOf(config.attach) }
+  attachVolume(request: AttachVolumeRequest): Promise<Volume> {
+    return this.attachments.attach(request)
   }
 
-  /** Who reads the volume next, to attach it behind what was agreed here, finds that generation; or after so long. */
-  private async untilSeen({ volumeId, attach: { generation } }: VolumeConfig): Promise<void> {
-    const { controller, nowMs } = this.options
-    const deadlineMs = nowMs() + SEEN_WAIT_MS
-    const isSeen = (): boolean =>
-      (controller.term()?.cluster.volumes.get(volumeId)?.config?.attach.generation ?? generation) >= generation
-    while (!isSeen() && nowMs() < deadlineMs) {
-      await Promise.race([controller.passed(), new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))])
-    }
-  }
-
-  /** As far as is known here: several that are asked for at once may be some too many. */
-  private checkRoom(node: string, volumeId: string, heldMost: number): void {
-    let held = 0
-    for (const { id, config } of this.term().cluster.volumes.values()) {
-      if (config?.attach.holders[node] === undefined) continue
-      if (id === volumeId) return
-      held++
-    }
-    if (held >= heldMost) throw new HoldfastError('node-attachments', { node, held })
-  }
-
-  /** It is looked at whether others are refused, also of a node that does not hold it: maybe it did a moment ago. */
-  async detachVolume({ name, node, all, generation = 0, spend = false }: DetachVolumeRequest): Promise<Volume> {
-    this.term()
-    const from = all === true ? 'all' : { node }
-    const { record, config, was } = await this.wishes.detach(name, from, generation, spend)
-    if (config !== undefined && was) await this.wishes.endLead(config).catch(onlyExpected)
-    if (config !== undefined && record.trash === null) await untilOthersAreRefused(this.options, record, config)
-    if (config !== undefined) await this.untilSeen(config)
-    if (!was && all !== true) {
-      const { holders = {}, mode = 'open' } = config?.attach ?? {}
-      const newer = Object.keys(holders).filter((one) => node === '' || one === node)
-      // Not the one that was meant; who asked has seen too little to know that it is over.
-      if (newer.length > 0) {
-        throw new HoldfastError('volume-attached', { name: record.spec.name, holders: newer.join(', '), mode })
-      }
-      const whom = node === '' ? 'any node' : shown(node)
-      throw new HoldfastError('volume-not-attached', { name: record.spec.name, node: whom })
-    }
-    const volume = this.view(record)
-    return config === undefined ? volume : { ...volume, attach: attachOf(config.attach) }
+  detachVolume(request: DetachVolumeRequest): Promise<Volume> {
+    return this.attachments.detach(request)
   }
 
   /** NodeService of the API: the largest volume that could be made now. */
   async capacity({ parameters, node, zone, eachNode = false }: CapacityRequest): Promise<CapacityAnswer> {
-    const { cluster } = this.informedTerm()
-    if (node !== '') this.checkNode(node)
+    const { cluster } = this.elected.informedTerm()
+    if (node !== '') this.elected.checkNode(node)
     try {
-      const record = capacityRecordOf(parameters, this.nodesCount())
+      const record = capacityRecordOf(parameters, this.elected.nodesCount())
       const answer = capacityFor(cluster, record, { node, zone }, this.options.nowMs())
       return eachNode ? answer : { ...answer, nodes: [] }
     } catch (error) {
@@ -401,7 +270,7 @@ export class ClusterControl implements ControlApi {
 
   async scrubVolume({ name, isDeep }: ScrubVolumeRequest): Promise<ScrubVolumeResponse> {
     const { spec: { id } } = await this.wishes.find(name)
-    const term = this.term()
+    const term = this.elected.term()
     const view = term.cluster.volumes.get(id)
     const members = Object.keys(view?.config?.members ?? {}).sort()
     if (members.length === 0) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
@@ -410,7 +279,7 @@ export class ClusterControl implements ControlApi {
 
   async hydrateVolume({ name }: HydrateVolumeRequest): Promise<HydrateVolumeResponse> {
     const { spec: { id }, origin } = await this.wishes.find(name)
-    const term = this.term()
+    const term = this.elected.term()
     const view = term.cluster.volumes.get(id)
     const members = Object.keys(view?.config?.members ?? {}).sort()
     if (members.length === 0) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
@@ -421,7 +290,7 @@ export class ClusterControl implements ControlApi {
 
   async explainVolume({ name }: { name: string }): Promise<Explanation> {
     const { spec: { id } } = await this.wishes.find(name)
-    const { cluster } = this.term()
+    const { cluster } = this.elected.term()
     const view = cluster.volumes.get(id)
     if (view === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
     return explanationOf(cluster, view, this.options.nowMs())
@@ -432,7 +301,8 @@ export class ClusterControl implements ControlApi {
   }
 
   listSnapshots(request: ListSnapshotsRequest): Promise<SnapshotList> {
-    return request.volume === '' ? this.snapshots.listAll(this.informedTerm(), request) : this.snapshots.list(request)
+    if (request.volume === '') return this.snapshots.listAll(this.elected.informedTerm(), request)
+    return this.snapshots.list(request)
   }
 
   getSnapshot(request: { volume: string; name: string }): Promise<Snapshot> {
@@ -444,7 +314,7 @@ export class ClusterControl implements ControlApi {
   }
 
   rollBackVolume(request: RollBackRequest): Promise<Snapshot> {
-    return this.snapshots.rollBack(request, (volumeId) => this.clientsOf(volumeId))
+    return this.snapshots.rollBack(request, (volumeId) => this.elected.clientsOf(volumeId))
   }
 
   /** Carried out from now on by whoever is elected. */
@@ -453,7 +323,7 @@ export class ClusterControl implements ControlApi {
     const { spec: { id } } = await this.wishes.find(volume)
     const record = await this.wishes.update(id, ({ snapshotSchedule: _former, ...rest }) =>
       schedule === undefined ? rest : { ...rest, snapshotSchedule: schedule })
-    return this.view(record)
+    return this.elected.view(record)
   }
 
   createGroup(request: CreateGroupRequest): Promise<SnapshotGroup> {
@@ -473,14 +343,14 @@ export class ClusterControl implements ControlApi {
   }
 
   async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {
-    const disk = allDisks(this.term()).find((one) => one.uuid === uuid)
+    const disk = allDisks(this.elected.term()).find((one) => one.uuid === uuid)
     if (disk === undefined) throw new HoldfastError('disk-not-found', { disk: shown(uuid) })
     await this.wishes.disk(uuid, { isEvicted })
     return disk
   }
 
   async setNodeWish({ name, isCordoned, isDraining }: SetNodeWishRequest): Promise<Node> {
-    this.checkNode(name)
+    this.elected.checkNode(name)
     await this.wishes.node(name, { isCordoned, isDraining })
     const node = await this.getNode({ name })
     // The wish may not have come back from the store yet.
@@ -490,8 +360,8 @@ export class ClusterControl implements ControlApi {
 
   /** What it is asked may be older than the answer by a moment: who comes back in it registers anew. */
   async removeNode({ name }: { name: string }): Promise<object> {
-    this.checkNode(name)
-    const { cluster } = this.informedTerm()
+    this.elected.checkNode(name)
+    const { cluster } = this.elected.informedTerm()
     const reason = whyNodeStays(cluster, name, this.options.nowMs())
     if (reason !== undefined) throw new HoldfastError('node-kept', { name, reason })
     await this.wishes.removeNode(name, this.options.wallMs())
@@ -499,22 +369,22 @@ export class ClusterControl implements ControlApi {
   }
 
   async createToken(request: CreateTokenRequest): Promise<Token> {
-    this.term()
+    this.elected.term()
     return this.tokens.create(request)
   }
 
   async listTokens(): Promise<{ tokens: Token[] }> {
-    this.term()
+    this.elected.term()
     return this.tokens.list()
   }
 
   async revokeToken(request: { name: string }): Promise<object> {
-    this.term()
+    this.elected.term()
     return this.tokens.revoke(request)
   }
 
   async listDisks(): Promise<{ disks: Disk[] }> {
-    return { disks: allDisks(this.term()) }
+    return { disks: allDisks(this.elected.term()) }
   }
 
   addDisk(_request: AddDiskRequest): Promise<Disk> {
@@ -526,128 +396,28 @@ export class ClusterControl implements ControlApi {
   }
 
   async listNodes(): Promise<{ nodes: Node[] }> {
-    return { nodes: nodesOf(this.term(), this.options.node, this.options.nowMs()) }
+    return { nodes: nodesOf(this.elected.term(), this.options.node, this.options.nowMs()) }
   }
 
   async getNode({ name }: { name: string }): Promise<Node> {
-    const node = nodesOf(this.term(), this.options.node, this.options.nowMs()).find((one) => one.name === name)
+    const node = nodesOf(this.elected.term(), this.options.node, this.options.nowMs()).find((one) => one.name === name)
     if (node === undefined) throw new HoldfastError('node-not-found', { name: shown(name) })
     return node
   }
 
   async status(): Promise<Status> {
     const { clusterId, storeAddress: store, nowMs } = this.options
-    const page = statusOf(this.informedTerm(), { clusterId, store }, nowMs())
+    const page = statusOf(this.elected.informedTerm(), { clusterId, store }, nowMs())
     return { ...page, problems: [...page.problems, ...this.schedules.problems(), ...this.groups.remains.problems()] }
-  }
-
-  private term(): Term {
-    const term = this.options.controller.term()
-    // What was asked is not begun: the caller may ask whoever is elected.
-    if (term === undefined) throw new HoldfastError('no-controller', { reason: 'who was asked is not elected' })
-    return term
-  }
-
-  /** What is not known yet is not told as a failure (H2). */
-  private informedTerm(): Term {
-    const term = this.term()
-    const { cluster } = term
-    const isInformed = haveSpoken(cluster, -Infinity)
-    if (isInformed || this.options.nowMs() - cluster.startedAtMs > INFORMED_WAIT_MS) return term
-    throw new HoldfastError('no-controller', { reason: 'who was elected has not heard from all nodes yet' })
-  }
-
-  /** Best effort: who uses a volume is served from anywhere. */
-  private async leadAt(node: string, { volumeId, primary, inSync, attach }: VolumeConfig): Promise<void> {
-    if (attach.mode !== 'single' || primary === node || !inSync.includes(node)) return
-    await this.wishes.lead(volumeId, node).catch(onlyExpected)
-  }
-
-  /** A node that is away, or does not hear of it in time, offers the volume later: it is attached all the same. */
-  private async offeredAt(node: string, volumeId: string, generation: number): Promise<void> {
-    const term = this.options.controller.term()
-    const reached = term === undefined ? undefined : this.options.controller.reach(term, node)
-    try {
-      await reached?.calls.awaitOffer({ volumeId, generation })
-    } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error
-    }
-  }
-
-  private clientsOf(id: string): Promise<Client[]> {
-    return presentClients(this.options.controller, this.term(), id)
   }
 
   /** Clients that read some snapshot of it: they have no part in who may use the volume. */
   private readersOf(id: string): number {
-    return this.term().intake.sessionsOf(id).filter(({ snapshot }) => snapshot !== '').length
-  }
-
-  private nodesCount(): number {
-    return [...this.term().cluster.nodes.values()].filter(({ record }) => record !== undefined).length
-  }
-
-  private checkNode(name: string): void {
-    if (this.term().cluster.nodes.get(name)?.record === undefined) {
-      throw new HoldfastError('node-not-found', { name: shown(name) })
-    }
-  }
-
-  private view(record: VolumeRecord): Volume {
-    return volumeOf(this.term(), record, this.options.nowMs())
-  }
-
-  /** @throws HoldfastError `volume-unplaced` */
-  private async placeable(wished: VolumeRecord): Promise<void> {
-    const { controller, nowMs } = this.options
-    const askedMs = nowMs()
-    for (;;) {
-      const { cluster } = this.term()
-      const refusal = whyNeverCreated(cluster, wished)
-      // What a node has just got is heard before a volume is refused for the lack of it.
-      const [sinceMs, fromMs] = refusal === undefined ? [-Infinity, cluster.startedAtMs] : [askedMs, askedMs]
-      if (haveSpoken(cluster, sinceMs) || nowMs() - fromMs > INFORMED_WAIT_MS) {
-        // Of a name that is in use nothing else is said: who asks again for what is there is told that it is.
-        if (refusal === undefined || (await this.wishes.isUsed(wished.spec.name))) return
-        throw unplaced(wished, refusal)
-      }
-      await controller.passed()
-    }
-  }
-
-  /** When all its copies are there, or it can be used. */
-  private async served(record: VolumeRecord): Promise<Volume> {
-    const { controller, nowMs } = this.options
-    const { id, name } = record.spec
-    const startedMs = nowMs()
-    let view = controller.term()?.cluster.volumes.get(id)
-    const isEnough = () => view?.verdict?.health === 'healthy' || nowMs() - startedMs > HEALTHY_WAIT_MS
-    while (view === undefined || !isServed(view) || !isEnough()) {
-      const term = controller.term()
-      if (term === undefined) throw new HoldfastError('volume-waits', { name, reason: 'another node decides by now' })
-      if (nowMs() - startedMs > SERVED_WAIT_MS) {
-        throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
-      }
-      await controller.passed()
-      view = term.cluster.volumes.get(id)
-    }
-    return this.view(record)
+    return this.elected.term().intake.sessionsOf(id).filter(({ snapshot }) => snapshot !== '').length
   }
 
   private async noDisk(what: string): Promise<never> {
     const instead = 'ask the node that has it (`--endpoint`); copies of a lost node are filled elsewhere by themselves'
     throw new HoldfastError('not-supported', { what: `${what} in a cluster`, instead })
-  }
-}
-
-function onlyExpected(error: unknown): void {
-  if (!(error instanceof HoldfastError)) throw error
-}
-
-function encryptionOf(text: string, volumeId: string): VolumeEncryption | undefined {
-  try {
-    return decodeEncryption(JSON.parse(text), volumeId)
-  } catch {
-    return undefined
   }
 }
