@@ -17,7 +17,7 @@ import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
 import {
   COPY_FRAME, DAMAGED_SINCE, DURABILITY_SINCE, FRONTEND_FRAME, LINK_FRAME, SHRINKS_SINCE, sinceVersion,
-  transformsSince,
+  transformsSince, VERSION_GREATEST,
 } from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
 import { decodeReply, decodeRequest, encodeReply, encodeRequest } from './request-codec.ts'
@@ -61,6 +61,8 @@ export const versionFor = (message: WireMessage): number =>
 
 /** The message as a connection of this version has it: less is said to a node of before. Undefined: it has none. */
 export function forVersion(message: WireMessage, version: number): WireMessage | undefined {
+  // The newest has all: nobody looks through the records of each append.
+  if (version === VERSION_GREATEST) return message
   const said = version < DAMAGED_SINCE && isNumbered(message) ? unnumbered(message)
     : version < DURABILITY_SINCE && saysDurability(message) ? withoutDurability(message)
     : message

@@ -11,7 +11,7 @@ import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
 import { FRAME_TYPE, forVersion, versionFor } from '../../../dataplane/peer/message-codec.ts'
 import { decodePreface, encodePreface } from '../../../dataplane/peer/preface.ts'
 import type { Preface } from '../../../dataplane/peer/preface.ts'
-import { sinceVersion, WITH_PAYLOAD } from '../../../dataplane/peer/protocol.ts'
+import { sinceVersion, VERSION_GREATEST, WITH_PAYLOAD } from '../../../dataplane/peer/protocol.ts'
 import { blobs, blocks, MESSAGE_TYPES } from './any-message.ts'
 import { bytesOf, laneOf, read, textOf } from './wire.ts'
 
@@ -287,5 +287,16 @@ t.test('no other message has marks', async (t) => {
     if (message.type === 'fill') continue
     const { problem } = read(bytesOf([message], { version: 7 }), { lane: laneOf(message), version: 7 })
     t.equal(problem, 'a block is missing or damaged', message.type)
+  }
+})
+
+t.test('a node of this version is told everything, as it is', async (t) => {
+  const all = [
+    ...Object.values(MESSAGES), ...WITH_BLOBS, ...WITH_DAMAGE, ...withBlobs(3, 1), ...WITH_SHRINKS, ...WITH_DURABILITY,
+    WITH_MARKS,
+  ]
+  for (const message of all) {
+    t.equal(forVersion(message, VERSION_GREATEST), message, message.type)
+    t.ok(versionFor(message) <= VERSION_GREATEST, `${message.type} is no newer`)
   }
 })
