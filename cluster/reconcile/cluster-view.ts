@@ -46,7 +46,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     healthReason: reason.filter((text) => text !== '').join('; '),
     minInSync: config?.minInSync ?? wishedMinInSync(record),
     blockSizeBytes: spec.blockSizeBytes,
-    copies: facts.map((fact) => copyOf(fact, standsAlone(fact, spec.durability))),
+    copies: facts.map(copyOf),
     frontends: term.intake.sessionsOf(spec.id).filter(({ snapshot }) => snapshot === '')
       .map(({ node, session, generation }) => ({ node, session, generation })),
     // Each node has its own sockets.
@@ -106,7 +106,7 @@ export function whyNotServed(view: VolumeView | undefined): string {
   return verdict.next === '' ? verdict.healthReason : verdict.next
 }
 
-function copyOf(fact: CopyFact, isComplete: boolean): Copy {
+function copyOf(fact: CopyFact): Copy {
   const { node, isPrimary, status } = fact
   const { scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks,
     mapProblems, comparedAtMs, differences } = status ?? NEVER_SCRUBBED
@@ -114,7 +114,8 @@ function copyOf(fact: CopyFact, isComplete: boolean): Copy {
   return {
     node, role: isPrimary ? 'primary' : 'replica', state: copyState(fact), lagBytes: status?.lagBytes ?? 0,
     scrubbedAtMs, checkedAtMs, isScrubbing, scrubPercent, damagedBlocks, unrepairedBlocks, lostBlocks, mapProblems,
-    comparedAtMs, differences, sharedSlices, isHydrating, joining: status?.joining ?? '', isComplete,
+    comparedAtMs, differences, sharedSlices, isHydrating, joining: status?.joining ?? '',
+    isComplete: standsAlone(fact),
   }
 }
 

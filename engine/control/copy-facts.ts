@@ -7,7 +7,6 @@ import type { NodeId, VolumeConfig } from '../replication/configuration.ts'
 import type { Cluster, NodeView, VolumeView } from './cluster.ts'
 import { isQuiet, livenessOf } from './node-state.ts'
 import { bytes, seconds } from './amounts.ts'
-import type { Durability } from '../volume/volume-spec.ts'
 import type { CopyStatus } from './node-status.ts'
 
 export type Presence =
@@ -146,9 +145,8 @@ const liesOnSuspect = ({ said }: NodeView, status: CopyStatus | undefined): bool
 export const isComplete = ({ presence, status }: CopyFact): boolean =>
   presence === 'live' && status!.isConsistent && status!.lostSlices === 0
 
-/** The volume could go on with it alone, as its node says, and not long ago. */
-export const standsAlone = (fact: CopyFact, durability: Durability): boolean =>
-  isComplete(fact) && !fact.isQuiet && (durability !== 'writeback' || fact.status!.isWhole)
+/** The volume could go on with it alone, as its node says, and not long ago. In `durable` all are whole (E1). */
+export const standsAlone = (fact: CopyFact): boolean => isComplete(fact) && !fact.isQuiet && fact.status!.isWhole
 
 /** It gets what it lacks, as far as is known: it said so after it was taken out of the set, and not long ago. */
 export const isBeingFilled = ({ presence, isQuiet, status }: CopyFact): boolean =>
