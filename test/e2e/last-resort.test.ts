@@ -6,26 +6,15 @@
 import t from 'tap'
 import { connectControlApi } from '../../cluster/api/client.ts'
 import type { Volume } from '../../cluster/api/volume-messages.ts'
-import { NBD_CMD_READ, NBD_CMD_WRITE, NBD_REP_ERR_UNKNOWN } from '../../dataplane/nbd/protocol.ts'
+import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
 import { NBD_ERRNO } from '../../engine/errors.ts'
 import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { RawClient } from '../dataplane/nbd/raw-client.ts'
+import { connected } from './lost-power.ts'
 
 const BYTES = 64 << 10
-
-/** A node that has just started offers its volumes a moment later. */
-async function connected(node: ClusterNodeProcess): Promise<RawClient> {
-  for (;;) {
-    try {
-      return await RawClient.open(node.paths.nbd, { name: 'data' })
-    } catch (error) {
-      if (!String(error).includes(`GO was refused: ${NBD_REP_ERR_UNKNOWN}`)) throw error
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-  }
-}
 
 async function write(node: ClusterNodeProcess, value: number): Promise<void> {
   const client = await RawClient.open(node.paths.nbd, { name: 'data' })
