@@ -5,15 +5,13 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import { commit } from '../../proof-page.ts'
 import { isHydratedAtEnd, ordersLate } from './clone-focus.ts'
+import { runsWell } from './focused-seeds.ts'
 import { seedAmong } from './planted/planted-bug.ts'
-import { runSeed, swarmOf } from './run-seed.ts'
-import { replayOf } from './violation-report.ts'
+import { swarmOf } from './run-seed.ts'
 
 t.setTimeout(300_000)
 
-const AT = commit()
 const SEEDS = Array.from({ length: 25 }, (_, i) => seedAmong('clones', 1 + i))
 
 t.test('which seeds have them, and what those are like', (t) => {
@@ -30,10 +28,7 @@ t.test('which seeds have them, and what those are like', (t) => {
 
 t.test('no checker complains, and a run is the same when it is run again', (t) => {
   const sum = { made: 0, ofClones: 0, vain: 0, images: 0 }
-  SEEDS.forEach((seed, i) => {
-    const { violations, traceHash, clones } = runSeed({ seed, store: 'real' })
-    t.same(violations, [], `seed ${seed} at commit ${AT}: ${replayOf({ seed, store: 'real' })}`)
-    if (i < 3) t.equal(runSeed({ seed, store: 'real' }).traceHash, traceHash, `seed ${seed}`)
+  runsWell(t, SEEDS, 3, ({ clones }) => {
     for (const key of Object.keys(sum) as Array<keyof typeof sum>) sum[key] += clones[key]
   })
   t.ok(sum.made >= SEEDS.length && sum.ofClones > 3 && sum.images >= sum.made, JSON.stringify(sum))

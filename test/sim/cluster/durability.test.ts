@@ -5,17 +5,13 @@
  */
 // test-timeout-seconds: 420
 import t from 'tap'
-import { commit } from '../../proof-page.ts'
-import { importMutant, misfit } from '../mutants.ts'
 import { changesDurability } from './durability-focus.ts'
+import { isHunted, runsWell } from './focused-seeds.ts'
 import { PLANTED_DURABILITY } from './planted/durability.ts'
-import { runSeed, swarmOf } from './run-seed.ts'
-import { replayOf } from './violation-report.ts'
+import { swarmOf } from './run-seed.ts'
 
 t.setTimeout(420_000)
 
-const RUN = 'test/sim/cluster/run-seed.ts'
-const AT = commit()
 /** One in ten has them. */
 const SEEDS = Array.from({ length: 8 }, (_, i) => 20_004 + 10 * i)
 /** Where bugs are looked for, until one is found: which one it is changes with every line of the core. */
@@ -30,24 +26,11 @@ t.test('which seeds have them', (t) => {
 
 t.test('no checker complains, and the durability changes', (t) => {
   let changes = 0
-  SEEDS.forEach((seed, i) => {
-    const run = runSeed({ seed, store: 'real' })
-    changes += run.durabilities
-    t.same(run.violations, [], `seed ${seed} at commit ${AT}: ${replayOf({ seed, store: 'real' })}`)
-    if (i === 0) t.equal(runSeed({ seed, store: 'real' }).traceHash, run.traceHash, `seed ${seed}`)
-  })
+  runsWell(t, SEEDS, 1, ({ durabilities }) => (changes += durabilities))
   t.ok(changes >= 16, `${changes} times`)
   t.end()
 })
 
 for (const bug of PLANTED_DURABILITY) {
-  t.test(bug.name, async (t) => {
-    for (const edit of [bug, ...bug.also]) t.equal(misfit(edit), undefined)
-    const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
-    const found = HUNTED.find((seed) => {
-      const [violation] = mutated.runSeed({ seed, store: 'memory' }).violations
-      return violation?.checker === bug.checker
-    })
-    t.ok(found, `is found at seed ${found}`)
-  })
+  t.test(bug.name, (t) => isHunted(t, bug, { seeds: HUNTED, store: 'memory', isFound: (one) => one === bug.checker }))
 }

@@ -5,15 +5,13 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import { commit } from '../../proof-page.ts'
-import { importMutant, misfit } from '../mutants.ts'
 import { checkGroup } from './checker/group-order.ts'
 import type { ClientOperation, LoggedRecord } from './checker/history.ts'
 import { begin } from './course.ts'
+import { isHunted, runsWell } from './focused-seeds.ts'
 import { GroupTaker } from './group-taker.ts'
 import { ORDERED_IN_HOLD } from './planted/holds.ts'
 import { runSeed, swarmOf } from './run-seed.ts'
-import { replayOf } from './violation-report.ts'
 import { hasGroups } from './volume-focus.ts'
 import { World } from './world.ts'
 
@@ -23,8 +21,6 @@ t.setTimeout(300_000)
 const KNOWN = [11_158, 11_588, 14_028, 14_088, 14_348, 17_168, 17_218]
 const HUNTED = [...KNOWN, ...Array.from({ length: 80 }, (_, i) => 10_008 + 10 * i)]
   .filter((seed) => hasGroups(swarmOf(seed)))
-const RUN = 'test/sim/cluster/run-seed.ts'
-const AT = commit()
 /** Quick ones. Of one in ten seeds, those with several volumes have groups. */
 const SEEDS = [10_028, 10_058, 10_098, 10_138]
 
@@ -36,26 +32,13 @@ t.test('which seeds have them', (t) => {
 
 t.test('no checker complains, and groups are taken under load', (t) => {
   let taken = 0
-  SEEDS.forEach((seed, i) => {
-    const { violations, traceHash, groups } = runSeed({ seed, store: 'real' })
-    taken += groups
-    t.same(violations, [], `seed ${seed} at commit ${AT}: ${replayOf({ seed, store: 'real' })}`)
-    if (i === 0) t.equal(runSeed({ seed, store: 'real' }).traceHash, traceHash, `seed ${seed}`)
-  })
+  runsWell(t, SEEDS, 1, (run) => (taken += run.groups))
   t.ok(taken >= 50, `${taken} were taken of all volumes, and checked`)
   t.end()
 })
 
 for (const bug of ORDERED_IN_HOLD) {
-  t.test(bug.name, async (t) => {
-    for (const edit of [bug, ...bug.also]) t.equal(misfit(edit), undefined)
-    const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
-    const found = HUNTED.find((seed) => {
-      const [violation] = mutated.runSeed({ seed, store: 'real' }).violations
-      return violation?.checker === 'group-order'
-    })
-    t.ok(found, `is found at seed ${found}`)
-  })
+  t.test(bug.name, (t) => isHunted(t, bug, { seeds: HUNTED, store: 'real', isFound: (one) => one === 'group-order' }))
 }
 
 const written = (request: string, start: number, end: number): ClientOperation => {

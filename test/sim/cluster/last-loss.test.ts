@@ -4,11 +4,9 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import { commit } from '../../proof-page.ts'
-import { importMutant, misfit } from '../mutants.ts'
+import { isHunted, runsWell } from './focused-seeds.ts'
 import { LOSSES } from './planted/losses.ts'
-import { runSeed, swarmOf } from './run-seed.ts'
-import { replayOf } from './violation-report.ts'
+import { swarmOf } from './run-seed.ts'
 
 t.setTimeout(300_000)
 
@@ -19,8 +17,6 @@ const HUNTED = [...KNOWN, ...Array.from({ length: 60 }, (_, i) => 10_103 + 5 * i
   .filter((seed, i, all) => swarmOf(seed).copies > 1 && all.indexOf(seed) === i)
 /** A scrub, and who reads all of a copy at the end, look for what should be there. */
 const FINDERS = ['lost-blocks', 'scrub-repairs', 'copies-identical']
-const RUN = 'test/sim/cluster/run-seed.ts'
-const AT = commit()
 
 t.test('which seeds lose blocks', (t) => {
   t.ok(SEEDS.every((seed) => swarmOf(seed).losesAtEnd))
@@ -30,29 +26,15 @@ t.test('which seeds lose blocks', (t) => {
 
 t.test('no checker complains, and blocks are lost', (t) => {
   let lost = 0
-  SEEDS.forEach((seed, i) => {
-    const { violations, traceHash, lostAtEnd } = runSeed({ seed, store: 'real' })
-    lost += lostAtEnd
-    t.same(violations, [], `seed ${seed} at commit ${AT}: ${replayOf({ seed, store: 'real' })}`)
-    if (i === 0) t.equal(runSeed({ seed, store: 'real' }).traceHash, traceHash, `seed ${seed}`)
-  })
+  runsWell(t, SEEDS, 1, ({ lostAtEnd }) => (lost += lostAtEnd))
   t.ok(lost >= 5, `${lost} blocks`)
   t.end()
 })
 
 for (const bug of LOSSES) {
-  t.test(bug.name, async (t) => {
-    for (const edit of [bug, ...bug.also]) t.equal(misfit(edit), undefined)
-    const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
-    const found = HUNTED.find((seed) => {
-      try {
-        const [violation] = mutated.runSeed({ seed, store: 'real' }).violations
-        return FINDERS.includes(violation?.checker ?? '')
-      } catch (error) {
-        // What is no block was read as one by the checkers themselves.
-        return /a blob that no frontend made/.test(String(error))
-      }
-    })
-    t.ok(found, `is found at seed ${found}`)
-  })
+  t.test(bug.name, (t) => isHunted(t, bug, {
+    seeds: HUNTED, store: 'real', isFound: (checker) => FINDERS.includes(checker ?? ''),
+    // What is no block was read as one by the checkers themselves.
+    isBroken: (error) => /a blob that no frontend made/.test(String(error)),
+  }))
 }

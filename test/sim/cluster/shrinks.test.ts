@@ -5,19 +5,15 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import { commit } from '../../proof-page.ts'
-import { importMutant, misfit } from '../mutants.ts'
 import { checkInside } from './checker/inside-the-volume.ts'
 import type { LoggedRecord } from './checker/history.ts'
+import { isHunted, runsWell } from './focused-seeds.ts'
 import { PLANTED_SHRINKS } from './planted/shrinks.ts'
-import { runSeed, swarmOf } from './run-seed.ts'
+import { swarmOf } from './run-seed.ts'
 import { hasShrinks } from './shrink-focus.ts'
-import { replayOf } from './violation-report.ts'
 
 t.setTimeout(300_000)
 
-const RUN = 'test/sim/cluster/run-seed.ts'
-const AT = commit()
 /** One in ten has shrinks. */
 const SEEDS = Array.from({ length: 8 }, (_, i) => 10_006 + 10 * i)
 /** Where bugs are looked for, until one is found: which one it is changes with every line of the core. */
@@ -32,26 +28,13 @@ t.test('which seeds have them', (t) => {
 
 t.test('no checker complains, and volumes become smaller', (t) => {
   let shrinks = 0
-  SEEDS.forEach((seed, i) => {
-    const run = runSeed({ seed, store: 'real' })
-    shrinks += run.shrinks
-    t.same(run.violations, [], `seed ${seed} at commit ${AT}: ${replayOf({ seed, store: 'real' })}`)
-    if (i === 0) t.equal(runSeed({ seed, store: 'real' }).traceHash, run.traceHash, `seed ${seed}`)
-  })
+  runsWell(t, SEEDS, 1, (run) => (shrinks += run.shrinks))
   t.ok(shrinks >= 8, `${shrinks} times`)
   t.end()
 })
 
 for (const bug of PLANTED_SHRINKS) {
-  t.test(bug.name, async (t) => {
-    for (const edit of [bug, ...bug.also]) t.equal(misfit(edit), undefined)
-    const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
-    const found = HUNTED.find((seed) => {
-      const [violation] = mutated.runSeed({ seed, store: 'memory' }).violations
-      return violation?.checker === bug.checker
-    })
-    t.ok(found, `is found at seed ${found}`)
-  })
+  t.test(bug.name, (t) => isHunted(t, bug, { seeds: HUNTED, store: 'memory', isFound: (one) => one === bug.checker }))
 }
 
 const record = (seq: number, rest: Partial<LoggedRecord>): LoggedRecord =>

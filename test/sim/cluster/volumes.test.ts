@@ -5,15 +5,12 @@
  */
 // test-timeout-seconds: 300
 import t from 'tap'
-import { commit } from '../../proof-page.ts'
-import { importMutant, type Edit } from '../mutants.ts'
-import { runSeed, swarmOf } from './run-seed.ts'
-import { replayOf } from './violation-report.ts'
+import type { Edit } from '../mutants.ts'
+import { isHunted, runsWell } from './focused-seeds.ts'
+import { swarmOf } from './run-seed.ts'
 
 t.setTimeout(300_000)
 
-const RUN = 'test/sim/cluster/run-seed.ts'
-const AT = commit()
 const SEEDS = Array.from({ length: 25 }, (_, i) => 10_003 + 5 * i)
 
 const PLANTED: Array<Edit & { name: string }> = [
@@ -47,18 +44,10 @@ t.test('which seeds have them, and what those are like', (t) => {
 })
 
 t.test('no checker complains, and a run is the same when it is run again', (t) => {
-  SEEDS.forEach((seed, i) => {
-    const { violations, traceHash } = runSeed({ seed, store: 'real' })
-    t.same(violations, [], `seed ${seed} at commit ${AT}: ${replayOf({ seed, store: 'real' })}`)
-    if (i < 4) t.equal(runSeed({ seed, store: 'real' }).traceHash, traceHash, `seed ${seed}`)
-  })
+  runsWell(t, SEEDS, 4)
   t.end()
 })
 
 for (const bug of PLANTED) {
-  t.test(bug.name, async (t) => {
-    const mutated = await importMutant<typeof import('./run-seed.ts')>(bug, RUN)
-    const found = SEEDS.find((seed) => mutated.runSeed({ seed, store: 'real' }).violations.length > 0)
-    t.ok(found, 'is found')
-  })
+  t.test(bug.name, (t) => isHunted(t, bug, { seeds: SEEDS, store: 'real', isFound: (one) => one !== undefined }))
 }
