@@ -5,6 +5,7 @@
 import path from 'node:path'
 import { accessOf } from '../cluster/kubernetes/api-access.ts'
 import { ApiClient } from '../cluster/kubernetes/api-client.ts'
+import { pause } from '../cluster/pause.ts'
 import type { TlsIdentity } from '../cluster/tls/identity.ts'
 import { CSI_NAME, signRequests } from '../csi/kube/certificates/certificate-signer.ts'
 import { nodeNameOf } from '../csi/kube/node-name.ts'
@@ -98,16 +99,4 @@ export async function signCertificates({ arguments: given, output }: Invocation)
   interruption.end()
   client.close()
   return EXIT_OK
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms)
-    function done(): void {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    signal.addEventListener('abort', done)
-  })
 }

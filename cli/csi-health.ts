@@ -1,8 +1,8 @@
 /** Health of volumes as Events of Kubernetes, of `holdfast csi controller --events`: by one such process at a time. */
 import os from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { ApiClient } from '../cluster/kubernetes/api-client.ts'
+import { pause } from '../cluster/pause.ts'
 import { EventRecorder } from '../csi/kube/event-recorder.ts'
 import { HealthEvents, LOOK_MS } from '../csi/kube/health/health-events.ts'
 import { leadByLease } from '../csi/kube/leader-lease.ts'
@@ -29,7 +29,7 @@ export function tellHealth(
     const events = new HealthEvents({ client, api, recorder, component: NAME, mayAsk, log })
     while (!leading.aborted) {
       await events.look()
-      await sleep(LOOK_MS, undefined, { signal: leading }).catch(() => undefined)
+      await pause(LOOK_MS, leading)
     }
     await recorder.close()
   }

@@ -6,6 +6,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'
+import { pause } from '../cluster/pause.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import { findEndpoint, namedEndpoint } from './endpoint.ts'
@@ -84,10 +85,7 @@ async function askUntilTold({ flag, stateFolder, log, signal }: OwnNodeOptions):
       if (error.message !== told) log(`which node this is, is not known yet: ${error.message}`)
       told = error.message
     }
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, AGAIN_MS)
-      signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
-    })
+    await pause(AGAIN_MS, signal)
   }
   return undefined
 }

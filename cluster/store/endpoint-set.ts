@@ -8,6 +8,7 @@
 import { Client, Metadata, connectivityState, logVerbosity, setLogVerbosity, status } from '@grpc/grpc-js'
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import { HoldfastError } from '../../engine/errors.ts'
+import { pause } from '../pause.ts'
 import { channelCredentials } from '../tls/grpc-credentials.ts'
 import type { StoreTls } from '../tls/store-tls.ts'
 import { isRefusal, reasonOf } from './etcd-answers.ts'
@@ -224,5 +225,3 @@ export class EndpointSet {
 
 /** Waiting does not make it our store. */
 export const isStrange = ({ code }: HoldfastError): boolean => code === 'store-replaced' || code === 'store-behind'
-
-export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))

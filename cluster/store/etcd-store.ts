@@ -7,12 +7,13 @@
  */
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
+import { pause } from '../pause.ts'
 import { KEY_PATTERN, PAGE_ENTRIES_MAX, VALUE_BYTES_MAX } from './cluster-store.ts'
 import type {
   CasOutcome, ClusterStore, CompareAndSwap, Cursor, Entry, KeyRange, KnownStore, Page, Position, StoreAnswer, Version,
   Watch, WatchEvent,
 } from './cluster-store.ts'
-import { EndpointSet, pause } from './endpoint-set.ts'
+import { EndpointSet } from './endpoint-set.ts'
 import { isCertainlyNotApplied, isCompacted, isRefusal, reasonOf } from './etcd-answers.ts'
 import { ROOT_DEFAULT, endOfPrefix } from './etcd-api.ts'
 import type { KeyValue, RangeRequest, RangeResponse, RequestOp, Sent, TxnRequest, TxnResponse } from './etcd-api.ts'

@@ -16,12 +16,12 @@ import { isRecord } from '../../engine/value-shape.ts'
 import type { ApiAccess } from '../kubernetes/api-access.ts'
 import { ApiClient } from '../kubernetes/api-client.ts'
 import type { ApiAnswer, ApiCall, ApiFailure } from '../kubernetes/api-client.ts'
+import { pause } from '../pause.ts'
 import { KEY_PATTERN, PAGE_ENTRIES_MAX, VALUE_BYTES_MAX } from './cluster-store.ts'
 import type {
   CasOutcome, ClusterStore, CompareAndSwap, Cursor, Entry, KeyRange, KnownStore, Page, Position, StoreAnswer, Version,
   Watch, WatchEvent,
 } from './cluster-store.ts'
-import { pause } from './endpoint-set.ts'
 import {
   entryOf, objectName, objectOf, partsOf, recordsPath, resourceVersionOf, selectorOf,
 } from './kube-records.ts'

@@ -15,6 +15,7 @@ import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import { segment } from '../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../cluster/kubernetes/api-client.ts'
+import { pause } from '../../cluster/pause.ts'
 import { isRecord } from '../../engine/value-shape.ts'
 
 export interface LeaseTiming {
@@ -236,16 +237,3 @@ export class LeaderLease {
 
 /** As the API writes times of Leases. */
 const microTime = (wallMs: number): string => new Date(wallMs).toISOString().replace('Z', '000Z')
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-  })
-}

@@ -8,6 +8,7 @@ import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiCall, ApiClient } from '../../../cluster/kubernetes/api-client.ts'
 import { ApiMirror } from '../../../cluster/kubernetes/api-mirror.ts'
+import { pause } from '../../../cluster/pause.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { isRecord } from '../../../engine/value-shape.ts'
 import { whyNotAsked } from '../../controller/node-protocols.ts'
@@ -75,7 +76,7 @@ export class FailoverCluster implements FailoverPort {
   nowMs = (): number => performance.now()
   tell = (event: ToldEvent): void => this.options.events.tell(event)
   log = (line: string): void => this.options.log(line)
-  pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+  pause = (ms: number): Promise<void> => pause(ms)
 
   nodes(): Promise<Read<ListedNode[]>> {
     return read(async () => {

@@ -2,6 +2,7 @@
 import os from 'node:os'
 import type { ControlClient } from '../../../cluster/api/client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { pause } from '../../../cluster/pause.ts'
 import { EventRecorder } from '../event-recorder.ts'
 import { Failover, TURN_MS } from './failover.ts'
 import { FailoverCluster } from './failover-cluster.ts'
@@ -55,9 +56,9 @@ export class FailoverProcess {
         const nextAtMs = cluster.nowMs() + TURN_MS
         await failover.turn()
         // Where one API hangs, the other is still seen more often than the 5 s after which all begins anew.
-        await paused(nextAtMs - cluster.nowMs(), signal)
+        await pause(nextAtMs - cluster.nowMs(), signal)
       }
-      await Promise.race([failover.settled(), cluster.pause(END_MS)])
+      await Promise.race([failover.settled(), pause(END_MS)])
     } finally {
       this.movedBefore += failover.counts.moved
       this.failover = undefined
@@ -65,13 +66,3 @@ export class FailoverProcess {
     }
   }
 }
-
-const paused = (ms: number, signal: AbortSignal): Promise<void> => new Promise((resolve) => {
-  const done = (): void => {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', done)
-    resolve()
-  }
-  const timer = setTimeout(done, ms)
-  signal.addEventListener('abort', done)
-})

@@ -4,6 +4,7 @@
  */
 import os from 'node:os'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { pause } from '../../../cluster/pause.ts'
 import { EventRecorder } from '../event-recorder.ts'
 import { LeaveCalls } from './leave-calls.ts'
 import type { LeaveApi } from './leave-calls.ts'
@@ -63,17 +64,4 @@ export class LeaveProcess {
       this.#plan = undefined
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-  })
 }
