@@ -5,16 +5,16 @@
  */
 import { accessOf } from '../cluster/kubernetes/api-access.ts'
 import { ApiClient, refusalOf } from '../cluster/kubernetes/api-client.ts'
+import { listPages } from '../cluster/kubernetes/api-list.ts'
+import { nameOf, recordOf, recordsOf } from '../cluster/kubernetes/api-objects.ts'
 import { DRIVER_NAME } from '../csi/identity.ts'
 import { isOurTaint, OUT_OF_SERVICE, OURS, UNREACHABLE } from '../csi/kube/failover/failover-facts.ts'
 import type { Taint } from '../csi/kube/failover/failover-facts.ts'
 import { someOf } from '../engine/control/amounts.ts'
 import { HoldfastError } from '../engine/errors.ts'
-import { isRecord } from '../engine/value-shape.ts'
 import type { Invocation } from './command.ts'
 import { EXIT_OK } from './output.ts'
 
-const PAGE = 500
 const SHOWN_MOST = 5
 const NOT_FOUND = 404
 
@@ -27,21 +27,13 @@ const NODES = '/api/v1/nodes'
 /** Names of the objects of that kind which are ours. */
 async function namesOf(client: ApiClient, path: string, isOurs: (spec: Record<string, unknown>) => boolean) {
   const names: string[] = []
-  let next = ''
-  do {
-    const query = { limit: String(PAGE), ...(next === '' ? {} : { continue: next }) }
-    const page = await client.call({ method: 'GET', path, query })
+  for await (const page of listPages(client, { path })) {
     if (!page.ok) {
       if (path === SNAPSHOTS && page.failure.status === NOT_FOUND) return names
       throw refusalOf(client, page.failure)
     }
-    const { items, metadata } = page.body
-    for (const item of Array.isArray(items) ? items : []) {
-      if (!isRecord(item) || !isRecord(item.metadata) || !isRecord(item.spec)) continue
-      if (isOurs(item.spec)) names.push(String(item.metadata.name))
-    }
-    next = isRecord(metadata) && typeof metadata.continue === 'string' ? metadata.continue : ''
-  } while (next !== '')
+    for (const item of page.items) if (isOurs(recordOf(item.spec))) names.push(nameOf(item))
+  }
   return names
 }
 
@@ -56,14 +48,14 @@ const whatToType = (node: string): string[] => [
 export async function mayUninstall({ arguments: given, output }: Invocation): Promise<number> {
   const client = new ApiClient(accessOf(given.text('kubeconfig')))
   try {
-    const volumes = await namesOf(client, VOLUMES, ({ csi }) => isRecord(csi) && csi.driver === DRIVER_NAME)
+    const volumes = await namesOf(client, VOLUMES, ({ csi }) => recordOf(csi).driver === DRIVER_NAME)
     const snapshots = await namesOf(client, SNAPSHOTS, ({ driver }) => driver === DRIVER_NAME)
     const found = [['PersistentVolume', volumes], ['VolumeSnapshotContent', snapshots]] as const
     const there = found.filter(([, names]) => names.length > 0)
       .map(([kind, names]) => `${names.length} of kind ${kind} (${someOf(names, SHOWN_MOST)})`)
     if (there.length > 0) throw new HoldfastError('uninstall-refused', { found: there.join(', ') })
-    const isOurs = (taint: unknown): boolean => isRecord(taint) && isOurTaint(taint as unknown as Taint)
-    const tainted = await namesOf(client, NODES, ({ taints }) => Array.isArray(taints) && taints.some(isOurs))
+    const tainted = await namesOf(client, NODES, ({ taints }) =>
+      (recordsOf(taints) as unknown as Taint[]).some(isOurTaint))
     output.result({ volumes: 0, snapshots: 0, tainted }, () => [
       'there are no volumes and no snapshots of this driver', ...tainted.flatMap(whatToType),
     ])

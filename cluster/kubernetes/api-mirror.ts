@@ -4,11 +4,12 @@
  *
  * It lags: who acts on what is here says which version he saw, or reads it once more.
  */
-import { isRecord } from '../../engine/value-shape.ts'
 import type { ApiClient } from './api-client.ts'
+import { listPages } from './api-list.ts'
+import { nameOf, versionOf } from './api-objects.ts'
+import type { ApiObject } from './api-objects.ts'
 import { watchApi } from './api-watch.ts'
 
-const PAGE = 500
 const AGAIN_MS = 1000
 const LIST_MS = 30_000
 /** Without a watch that stands what is kept counts for so long. */
@@ -22,7 +23,7 @@ export interface MirrorOptions<T> {
   path: string
   query?: Record<string, string>
   /** Undefined: it is left out. @param version  resourceVersion */
-  project(object: Record<string, unknown>, version: string): T | undefined
+  project(object: ApiObject, version: string): T | undefined
 }
 
 export class ApiMirror<T> {
@@ -64,22 +65,16 @@ export class ApiMirror<T> {
   }
 
   async #list(): Promise<void> {
-    const { client, path, query } = this.#options
+    const { client, path, query = {} } = this.#options
     const entries = new Map<string, T>()
-    let [next, version] = ['', '']
-    do {
-      const from = next === '' ? {} : { continue: next }
-      const asked = { ...query, limit: String(PAGE), ...from }
-      const page = await client.call({ method: 'GET', path, query: asked, deadlineMs: LIST_MS })
+    let version = ''
+    for await (const page of listPages(client, { path, query, deadlineMs: LIST_MS })) {
       if (this.#isClosed) return
       // Pages of a list that is too old are not kept either: from the beginning.
       if (!page.ok) return this.#later(page.failure.reason, () => void this.#list())
-      const { items, metadata } = page.body
-      for (const item of Array.isArray(items) ? items : []) if (isRecord(item)) this.#keep(entries, item)
-      const { continue: token, resourceVersion } = isRecord(metadata) ? metadata : {}
-      next = typeof token === 'string' ? token : ''
-      version = String(resourceVersion)
-    } while (next !== '')
+      for (const item of page.items) this.#keep(entries, item)
+      version = page.version
+    }
     this.#entries = entries
     this.#isWhole = true
     this.#lostAtMs = performance.now()
@@ -112,14 +107,9 @@ export class ApiMirror<T> {
     if (!this.#isClosed) this.#again = setTimeout(run, AGAIN_MS)
   }
 
-  #keep(entries: Map<string, T>, object: Record<string, unknown>): void {
+  #keep(entries: Map<string, T>, object: ApiObject): void {
     const entry = this.#options.project(object, versionOf(object))
     if (entry === undefined) entries.delete(nameOf(object))
     else entries.set(nameOf(object), entry)
   }
 }
-
-const metadataOf = ({ metadata }: Record<string, unknown>): Record<string, unknown> =>
-  isRecord(metadata) ? metadata : {}
-const versionOf = (object: Record<string, unknown>): string => String(metadataOf(object).resourceVersion ?? '')
-const nameOf = (object: Record<string, unknown>): string => String(metadataOf(object).name)

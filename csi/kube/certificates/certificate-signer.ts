@@ -9,6 +9,7 @@
  */
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { listPages } from '../../../cluster/kubernetes/api-list.ts'
 import type { Json } from '../../../cluster/store/json-value.ts'
 import { certify } from '../../../cluster/tls/certificate.ts'
 import type { Issuer } from '../../../cluster/tls/certificate.ts'
@@ -21,7 +22,6 @@ import type { CertificateRequest } from './certificate-requests.ts'
 import { nodeNameOf } from '../node-name.ts'
 
 const VALID_MS = 30 * 24 * 3600_000
-const PAGE = 100
 /** Of the controller: there is one at a time. */
 export const CSI_NAME = 'controller'
 
@@ -38,23 +38,18 @@ export interface SignerOptions {
 /** Looks at all requests once. @returns how many were signed or denied */
 export async function signRequests(options: SignerOptions): Promise<number> {
   let decided = 0
-  let next = ''
-  do {
-    const from = next === '' ? {} : { continue: next }
-    const query = { fieldSelector: `spec.signerName=${SIGNER}`, limit: String(PAGE), ...from }
-    const page = await options.client.call({ method: 'GET', path: REQUESTS_PATH, query })
+  const query = { fieldSelector: `spec.signerName=${SIGNER}` }
+  for await (const page of listPages(options.client, { path: REQUESTS_PATH, query })) {
     if (!page.ok) {
       options.log(`requests for certificates cannot be read: ${page.failure.reason}`)
       return decided
     }
-    const { items, metadata } = page.body
-    for (const item of Array.isArray(items) ? items : []) {
+    for (const item of page.items) {
       const request = certificateRequestOf(item)
       if (request === undefined || request.refusal !== '' || request.certificate !== '') continue
       if (await decide(options, request)) decided++
     }
-    next = isRecord(metadata) && typeof metadata.continue === 'string' ? metadata.continue : ''
-  } while (next !== '')
+  }
   return decided
 }
 

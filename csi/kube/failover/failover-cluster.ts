@@ -6,11 +6,13 @@
 import type { ControlClient } from '../../../cluster/api/client.ts'
 import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
-import type { ApiCall, ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import type { ApiCall, ApiClient, ApiFailure } from '../../../cluster/kubernetes/api-client.ts'
+import { listPages } from '../../../cluster/kubernetes/api-list.ts'
 import { ApiMirror } from '../../../cluster/kubernetes/api-mirror.ts'
+import { recordOf, textOf, uidOf, versionOf } from '../../../cluster/kubernetes/api-objects.ts'
+import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
 import { pause } from '../../../cluster/pause.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
-import { isRecord } from '../../../engine/value-shape.ts'
 import { whyNotAsked } from '../../controller/node-protocols.ts'
 import { endAttachment } from '../../controller/publish-volume.ts'
 import { findVolume } from '../../controller/volumes.ts'
@@ -30,7 +32,6 @@ const ATTACHMENTS = '/apis/storage.k8s.io/v1/volumeattachments'
 const LOOK_MS = 3000
 /** Of a volume that nobody leads it takes ten seconds to say so. */
 const FENCE_MS = 15_000
-const PAGE = 250
 const VOLUMES_PAGE = 200
 const READS_AT_ONCE = 8
 /** Pods of data processes that the scheduler has still to bind. */
@@ -50,6 +51,8 @@ export interface FailoverClusterOptions {
 
 /** A call that has no answer to go on with. */
 class Unread extends Error {}
+
+const unread = ({ reason }: ApiFailure): Unread => new Unread(`the Kubernetes API: ${reason}`)
 
 export class FailoverCluster implements FailoverPort {
   private readonly options: FailoverClusterOptions
@@ -81,7 +84,9 @@ export class FailoverCluster implements FailoverPort {
   nodes(): Promise<Read<ListedNode[]>> {
     return read(async () => {
       // Whether the API answers at all: a watch that is cut off looks like one without news.
-      await this.get({ path: LEASES, query: { limit: '1' }, deadlineMs: LOOK_MS })
+      const query = { limit: '1' }
+      const answer = await this.options.client.call({ method: 'GET', path: LEASES, query, deadlineMs: LOOK_MS })
+      if (!answer.ok) throw unread(answer.failure)
       const [seen, leases, ids] = [this.nodesSeen, this.leases, this.ids].map(({ entries, problem }) => {
         if (entries === undefined) throw new Unread(problem)
         return entries
@@ -103,8 +108,7 @@ export class FailoverCluster implements FailoverPort {
   lease(node: string): Promise<Read<string>> {
     return read(async () => {
       const lease = await this.find(`${LEASES}/${segment(node)}`)
-      const version = isRecord(lease?.metadata) ? lease.metadata.resourceVersion : ''
-      return typeof version === 'string' ? version : ''
+      return lease === undefined ? '' : versionOf(lease)
     })
   }
 
@@ -222,10 +226,10 @@ export class FailoverCluster implements FailoverPort {
   private async claim(key: string): Promise<PodVolume> {
     const [namespace = '', claim = ''] = key.split('/')
     const found = await this.find(`/api/v1/namespaces/${segment(namespace)}/persistentvolumeclaims/${segment(claim)}`)
-    const { volumeName } = isRecord(found?.spec) ? found.spec : {}
-    const { uid } = isRecord(found?.metadata) ? found.metadata : {}
-    const id = typeof volumeName === 'string' && volumeName !== '' ? await this.volume(volumeName) : undefined
-    return id === undefined ? OTHERS : { isOurs: true, id, claim, claimUid: String(uid) }
+    if (found === undefined) return OTHERS
+    const name = textOf(recordOf(found.spec).volumeName)
+    const id = name === '' ? undefined : await this.volume(name)
+    return id === undefined ? OTHERS : { isOurs: true, id, claim, claimUid: uidOf(found) }
   }
 
   private async volume(name: string): Promise<string | undefined> {
@@ -233,29 +237,19 @@ export class FailoverCluster implements FailoverPort {
     return found === undefined ? undefined : volumeIdOf(found)
   }
 
-  private async *all(path: string, query: Record<string, string> = {}): AsyncGenerator<Record<string, unknown>> {
-    let next = ''
-    do {
-      const from = next === '' ? {} : { continue: next }
-      const page = await this.get({ path, query: { ...query, limit: String(PAGE), ...from } })
-      const { items, metadata } = page
-      if (Array.isArray(items)) yield* items.filter(isRecord)
-      next = isRecord(metadata) && typeof metadata.continue === 'string' ? metadata.continue : ''
-    } while (next !== '')
-  }
-
-  private async get(call: Omit<ApiCall, 'method'>): Promise<Record<string, unknown>> {
-    const answer = await this.options.client.call({ ...call, method: 'GET' })
-    if (answer.ok) return answer.body
-    throw new Unread(`the Kubernetes API: ${answer.failure.reason}`)
+  private async *all(path: string, query: Record<string, string> = {}): AsyncGenerator<ApiObject> {
+    for await (const page of listPages(this.options.client, { path, query })) {
+      if (!page.ok) throw unread(page.failure)
+      yield* page.items
+    }
   }
 
   /** Undefined: there is none. */
-  private async find(path: string): Promise<Record<string, unknown> | undefined> {
+  private async find(path: string): Promise<ApiObject | undefined> {
     const answer = await this.options.client.call({ method: 'GET', path })
     if (answer.ok) return answer.body
     if (answer.failure.status === 404) return undefined
-    throw new Unread(`the Kubernetes API: ${answer.failure.reason}`)
+    throw unread(answer.failure)
   }
 }
 

@@ -1,10 +1,9 @@
 /** Which pods have a PVC, as the API says now: for who tells them of its volume. */
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { listPages } from '../../../cluster/kubernetes/api-list.ts'
 import { isRecord, isText } from '../../../engine/value-shape.ts'
 import { podClaims } from '../pod-claims.ts'
-
-const PAGE = 500
 
 export interface ClaimPod {
   name: string
@@ -19,20 +18,15 @@ export async function podsByClaim(
 ): Promise<Map<string, ClaimPod[]>> {
   const found = new Map<string, ClaimPod[]>()
   const path = `/api/v1/namespaces/${segment(namespace)}/pods`
-  let next = ''
-  do {
-    const query = { limit: String(PAGE), ...(next === '' ? {} : { continue: next }) }
-    const answer = await client.call({ method: 'GET', path, query })
-    if (!answer.ok) throw new Error(`pods of ${namespace}: ${answer.failure.reason}`)
-    const { items, metadata } = answer.body
-    for (const item of Array.isArray(items) ? items : []) {
+  for await (const page of listPages(client, { path })) {
+    if (!page.ok) throw new Error(`pods of ${namespace}: ${page.failure.reason}`)
+    for (const item of page.items) {
       const pod = podClaims(item)
       if (pod === undefined || isOver(item)) continue
       const { uid, node } = placeOf(item)
       for (const claim of pod.claims) found.set(claim, [...found.get(claim) ?? [], { name: pod.pod, uid, node }])
     }
-    next = isRecord(metadata) && isText(metadata.continue) ? metadata.continue : ''
-  } while (next !== '')
+  }
   for (const pods of found.values()) pods.sort((a, b) => (a.name < b.name ? -1 : 1))
   return found
 }

@@ -6,6 +6,7 @@ import type { ControlClient } from '../../../cluster/api/client.ts'
 import type { Volume } from '../../../cluster/api/volume-messages.ts'
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { listPages } from '../../../cluster/kubernetes/api-list.ts'
 import { ERRORS, GRPC_STATUS, HoldfastError } from '../../../engine/errors.ts'
 import { isRecord, isText } from '../../../engine/value-shape.ts'
 import type { VolumeHealth } from '../../../engine/volume/volume-spec.ts'
@@ -19,7 +20,6 @@ import type { Told } from './told-health.ts'
 
 export const LOOK_MS = 5000
 const VOLUMES_PAGE = 500
-const EVENTS_PAGE = 500
 /** With their pods about as many Events as the recorder puts until the next look. */
 const TOLD_A_LOOK = 12
 const PODS_MAX = 8
@@ -191,17 +191,10 @@ export class HealthEvents {
     const found = new Map<string, ToldBefore>()
     const newest = new Map<string, number>()
     const [nowMs, wallMs] = [this.#nowMs(), this.#wallMs()]
-    let next = ''
-    do {
-      const answer = await this.#options.client.call({
-        method: 'GET', path: '/api/v1/events', query: {
-          fieldSelector: `source=${this.#options.component},involvedObject.kind=PersistentVolumeClaim`,
-          limit: String(EVENTS_PAGE), ...(next === '' ? {} : { continue: next }),
-        },
-      })
-      if (!answer.ok) throw new Error(`Events: ${answer.failure.reason}`)
-      const { items, metadata } = answer.body
-      for (const item of Array.isArray(items) ? items : []) {
+    const query = { fieldSelector: `source=${this.#options.component},involvedObject.kind=PersistentVolumeClaim` }
+    for await (const page of listPages(this.#options.client, { path: '/api/v1/events', query })) {
+      if (!page.ok) throw new Error(`Events: ${page.failure.reason}`)
+      for (const item of page.items) {
         const event = toldIn(item)
         if (event === undefined || event.atMs <= (newest.get(event.key) ?? -Infinity)) continue
         newest.set(event.key, event.atMs)
@@ -209,8 +202,7 @@ export class HealthEvents {
         const agoMs = Math.max(0, wallMs - event.atMs)
         found.set(event.key, { health: event.health, uid: event.uid, atMs: nowMs - agoMs })
       }
-      next = isRecord(metadata) && isText(metadata.continue) ? metadata.continue : ''
-    } while (next !== '')
+    }
     return found
   }
 

@@ -6,11 +6,12 @@ import type { ControlClient } from '../../../cluster/api/client.ts'
 import { VOLUME_PAGE_MAX } from '../../../cluster/api/volume-page.ts'
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiCall, ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { listPages } from '../../../cluster/kubernetes/api-list.ts'
 import type { Json } from '../../../cluster/store/json-value.ts'
 import { MARK_ANNOTATION, guardName } from './guard-objects.ts'
 import type { LeaveLook } from './leave-look.ts'
 import {
-  guardsOf, itemsOf, kubeNodesOf, nodePodsOf, REGISTER_ANNOTATION, setOf, volumeFactOf,
+  guardsOf, kubeNodesOf, nodePodsOf, REGISTER_ANNOTATION, setOf, volumeFactOf,
 } from './leave-objects.ts'
 import { registerText } from './leave-register.ts'
 import type { VolumeFact } from './leave-rules.ts'
@@ -122,8 +123,12 @@ export class LeaveCalls {
   }
 
   async #list(path: string, query: Record<string, string>): Promise<Json[] | string> {
-    const answer = await this.#options.client.call({ method: 'GET', path, query, deadlineMs: LIST_MS })
-    return answer.ok ? itemsOf(answer.body) : `${path}: ${answer.failure.reason}`
+    const found: Json[] = []
+    for await (const page of listPages(this.#options.client, { path, query, deadlineMs: LIST_MS })) {
+      if (!page.ok) return `${path}: ${page.failure.reason}`
+      found.push(...page.items)
+    }
+    return found
   }
 
   /** Undefined: done. A sentence else, whether it was not done or that is not known: the next look shows it. */

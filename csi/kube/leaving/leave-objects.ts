@@ -22,8 +22,6 @@ const textOf = (value: unknown): string => (typeof value === 'string' ? value : 
 const numberOf = (value: unknown): number => (typeof value === 'number' ? value : 0)
 const listOf = (value: unknown): Json[] => (Array.isArray(value) ? value.filter(isRecord) : [])
 
-/** Of a list, as the API answers. */
-export const itemsOf = ({ items }: Json): Json[] => listOf(items)
 export const nameOf = ({ metadata }: Json): string => textOf(recordOf(metadata).name)
 export const uidOf = ({ metadata }: Json): string => textOf(recordOf(metadata).uid)
 export const versionOf = ({ metadata }: Json): string => textOf(recordOf(metadata).resourceVersion)
