@@ -1,5 +1,8 @@
-/** Which PVCs a pod has, as its object says (SPEC.md L4), and what a scheduler sends with it. */
-import { isRecord, isText } from '../../engine/value-shape.ts'
+/** Which PVCs a pod has, as its object says (SPEC.md L4), also one that a scheduler sends; and the volume of a PV. */
+import { nameOf, recordOf, recordsOf, textOf } from '../../cluster/kubernetes/api-objects.ts'
+import type { ApiObject } from '../../cluster/kubernetes/api-objects.ts'
+import { isRecord } from '../../engine/value-shape.ts'
+import { DRIVER_NAME } from '../identity.ts'
 
 /** More than any node attaches. */
 const CLAIMS_MAX = 1000
@@ -13,23 +16,29 @@ export interface PodClaims {
 
 /** Undefined: it is no pod. */
 export function podClaims(value: unknown): PodClaims | undefined {
-  if (!isRecord(value) || !isRecord(value.metadata)) return undefined
-  const { name, namespace } = value.metadata
-  if (!isText(name) || !isText(namespace) || name === '' || namespace === '') return undefined
-  const volumes = isRecord(value.spec) ? value.spec.volumes ?? [] : []
-  if (!Array.isArray(volumes)) return undefined
-  const claims = new Set<string>()
-  for (const volume of volumes) {
-    const claim = claimOf(name, volume)
-    if (claim !== undefined) claims.add(claim)
-  }
-  return claims.size > CLAIMS_MAX ? undefined : { namespace, pod: name, claims: [...claims] }
+  if (!isRecord(value)) return undefined
+  const [pod, namespace] = [nameOf(value), textOf(recordOf(value.metadata).namespace)]
+  const volumes = recordOf(value.spec).volumes ?? []
+  if (pod === '' || namespace === '' || !Array.isArray(volumes)) return undefined
+  const claims = claimsOf(value)
+  return claims.length > CLAIMS_MAX ? undefined : { namespace, pod, claims }
 }
 
-/** That of a generic ephemeral volume is called after pod and volume. */
-function claimOf(pod: string, volume: unknown): string | undefined {
-  if (!isRecord(volume)) return undefined
-  const { persistentVolumeClaim: claim, ephemeral, name } = volume
-  if (isRecord(claim) && isText(claim.claimName) && claim.claimName !== '') return claim.claimName
-  return isRecord(ephemeral) && isText(name) ? `${pod}-${name}` : undefined
+/** Each once. */
+export function claimsOf(pod: ApiObject): string[] {
+  const all = recordsOf(recordOf(pod.spec).volumes).map((volume) => claimOf(nameOf(pod), volume))
+  return [...new Set(all.filter((one) => one !== undefined))]
+}
+
+/** That of a generic ephemeral volume is called after pod and volume. Undefined: it is none. */
+export function claimOf(pod: string, { persistentVolumeClaim, ephemeral, name }: ApiObject): string | undefined {
+  const claim = textOf(recordOf(persistentVolumeClaim).claimName)
+  if (claim !== '') return claim
+  return isRecord(ephemeral) && textOf(name) !== '' ? `${pod}-${textOf(name)}` : undefined
+}
+
+/** Of a PersistentVolume: its volume; undefined: it is not of our driver. */
+export function volumeIdOf({ spec }: ApiObject): string | undefined {
+  const { driver, volumeHandle } = recordOf(recordOf(spec).csi)
+  return driver === DRIVER_NAME && textOf(volumeHandle) !== '' ? textOf(volumeHandle) : undefined
 }

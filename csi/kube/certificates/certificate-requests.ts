@@ -1,5 +1,6 @@
 /** Certificate signing requests as the Kubernetes API has them, as far as nodes and their signer need (SPEC.md C1). */
-import type { Json } from '../../../cluster/store/json-value.ts'
+import { recordOf, recordsOf, textOf } from '../../../cluster/kubernetes/api-objects.ts'
+import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
 import { isRecord } from '../../../engine/value-shape.ts'
 
 export const SIGNER = 'holdfast.io/node'
@@ -12,7 +13,7 @@ export const USAGES = ['client auth', 'digital signature', 'server auth'] as con
 export interface CertificateRequest {
   name: string
   /** The whole object, to be put again with what is decided. */
-  object: Json
+  object: ApiObject
   /** Who asked, as the API server says. */
   username: string
   /** Empty: his token is bound to no node, or the API server does not tell. */
@@ -31,10 +32,10 @@ export interface CertificateRequest {
 export function certificateRequestOf(object: unknown): CertificateRequest | undefined {
   if (!isRecord(object) || !isRecord(object.metadata) || !isRecord(object.spec)) return undefined
   const { metadata, spec } = object
-  const status = isRecord(object.status) ? object.status : {}
+  const { conditions: told, certificate } = recordOf(object.status)
   if (spec.signerName !== SIGNER || typeof metadata.name !== 'string') return undefined
-  const extra = isRecord(spec.extra) ? spec.extra[NODE_NAME] : undefined
-  const conditions = Array.isArray(status.conditions) ? status.conditions.filter(isRecord) : []
+  const extra = recordOf(spec.extra)[NODE_NAME]
+  const conditions = recordsOf(told)
   const refused = conditions.find(({ type }) => type === 'Denied' || type === 'Failed')
   return {
     name: metadata.name,
@@ -45,8 +46,6 @@ export function certificateRequestOf(object: unknown): CertificateRequest | unde
     usages: Array.isArray(spec.usages) ? spec.usages.map(textOf).sort() : [],
     isApproved: conditions.some(({ type }) => type === 'Approved'),
     refusal: refused === undefined ? '' : textOf(refused.message) || 'it was denied',
-    certificate: Buffer.from(textOf(status.certificate), 'base64').toString('latin1'),
+    certificate: Buffer.from(textOf(certificate), 'base64').toString('latin1'),
   }
 }
-
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')

@@ -10,13 +10,13 @@
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
 import { listPages } from '../../../cluster/kubernetes/api-list.ts'
-import type { Json } from '../../../cluster/store/json-value.ts'
+import { recordOf } from '../../../cluster/kubernetes/api-objects.ts'
+import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
 import { certify } from '../../../cluster/tls/certificate.ts'
 import type { Issuer } from '../../../cluster/tls/certificate.ts'
 import { identityUri } from '../../../cluster/tls/identity.ts'
 import type { TlsIdentity } from '../../../cluster/tls/identity.ts'
 import { keyOfSigningRequest } from '../../../cluster/tls/signing-request.ts'
-import { isRecord } from '../../../engine/value-shape.ts'
 import { certificateRequestOf, REQUESTS_PATH, SIGNER, USAGES } from './certificate-requests.ts'
 import type { CertificateRequest } from './certificate-requests.ts'
 import { nodeNameOf } from '../node-name.ts'
@@ -76,8 +76,8 @@ async function decide(options: SignerOptions, request: CertificateRequest): Prom
     commonName: identity.name, nowMs, validMs: Math.min(VALID_MS, leftMs), names: { uri: identityUri(identity) },
     purposes: role === 'node' ? ['serverAuth', 'clientAuth'] : ['clientAuth'],
   }, key, issuer)
-  const status = isRecord(approved.status) ? approved.status : {}
-  const body = { ...approved, status: { ...status, certificate: Buffer.from(certificate).toString('base64') } }
+  const signed = { ...recordOf(approved.status), certificate: Buffer.from(certificate).toString('base64') }
+  const body = { ...approved, status: signed }
   const path = `${REQUESTS_PATH}/${segment(request.name)}/status`
   const put = await options.client.call({ method: 'PUT', path, body })
   if (put.ok) log(`${request.name}: a certificate for ${who}`)
@@ -98,8 +98,8 @@ function whyDenied({ accounts }: SignerOptions, request: CertificateRequest): st
 /** @returns the object as it is then; false: it was not put */
 async function approval(
   { client, log }: SignerOptions, { name, object }: CertificateRequest, type: 'Approved' | 'Denied', message: string,
-): Promise<Json | false> {
-  const status = isRecord(object.status) ? object.status : {}
+): Promise<ApiObject | false> {
+  const status = recordOf(object.status)
   const before = Array.isArray(status.conditions) ? status.conditions : []
   const condition = { type, status: 'True', reason: 'Holdfast', message }
   const body = { ...object, status: { ...status, conditions: [...before, condition] } }

@@ -22,10 +22,12 @@ import type { EventRecorder, ToldEvent } from '../event-recorder.ts'
 import type {
   AttachmentFacts, HoldfastUse, ListedNode, NodeFacts, PodFacts, PodVolume, StorageStates, Taint,
 } from './failover-facts.ts'
-import { attachmentOf, kubeNodeOf, nodeIdOf, podOf, volumeIdOf, wishedNodeOf } from './failover-objects.ts'
+import { attachmentOf, kubeNodeOf, nodeIdOf, podOf } from './failover-objects.ts'
 import type { KubeNode, PodObject } from './failover-objects.ts'
 import type { FailoverPort, Read, Removal } from './failover-port.ts'
 import { nodeNameOf } from '../node-name.ts'
+import { volumeIdOf } from '../pod-claims.ts'
+import { wishedNodeOf } from '../pod-state.ts'
 
 const LEASES = '/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases'
 const ATTACHMENTS = '/apis/storage.k8s.io/v1/volumeattachments'

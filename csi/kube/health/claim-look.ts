@@ -4,12 +4,15 @@
  */
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
+import { recordOf, textOf } from '../../../cluster/kubernetes/api-objects.ts'
+import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
 import { parseSize } from '../../../cluster/api/amounts.ts'
-import { isRecord, isText } from '../../../engine/value-shape.ts'
+import { isText } from '../../../engine/value-shape.ts'
 import { DRIVER_NAME } from '../../identity.ts'
 import { parametersOf } from '../../controller/parameters.ts'
 import { isVolumeId } from '../../names.ts'
 import { FreshAnswers } from '../fresh-answers.ts'
+import { volumeIdOf } from '../pod-claims.ts'
 
 export type Claim =
   | { kind: 'bound'; volumeId: string }
@@ -19,14 +22,8 @@ export type Claim =
 
 const FOREIGN: Claim = { kind: 'foreign' }
 
-type Json = Record<string, unknown>
-const recordIn = (value: Json | undefined, name: string): Json => {
-  const found = value?.[name]
-  return isRecord(found) ? found : {}
-}
-
 export class ClaimLook {
-  readonly #objects: FreshAnswers<Json | undefined>
+  readonly #objects: FreshAnswers<ApiObject | undefined>
 
   /** @param deadlineMs  of each look at the API */
   constructor(client: ApiClient, deadlineMs: number) {
@@ -42,24 +39,23 @@ export class ClaimLook {
   /** @throws Error, CsiRefusal: it is not known */
   async claim(namespace: string, name: string): Promise<Claim> {
     const place = `/api/v1/namespaces/${segment(namespace)}/persistentvolumeclaims/${segment(name)}`
-    const spec = recordIn(await this.#objects.get(place), 'spec')
-    const { volumeName, storageClassName } = spec
-    if (isText(volumeName) && volumeName !== '') return this.#ofVolume(volumeName)
-    return isText(storageClassName) && storageClassName !== '' ? this.#ofClass(storageClassName, spec) : FOREIGN
+    const spec = recordOf((await this.#objects.get(place))?.spec)
+    const [volumeName, className] = [textOf(spec.volumeName), textOf(spec.storageClassName)]
+    if (volumeName !== '') return this.#ofVolume(volumeName)
+    return className === '' ? FOREIGN : this.#ofClass(className, spec)
   }
 
   async #ofVolume(name: string): Promise<Claim> {
     const volume = await this.#objects.get(`/api/v1/persistentvolumes/${segment(name)}`)
-    const { driver, volumeHandle } = recordIn(recordIn(volume, 'spec'), 'csi')
-    const isOurs = driver === DRIVER_NAME && isText(volumeHandle) && isVolumeId(volumeHandle)
-    return isOurs ? { kind: 'bound', volumeId: volumeHandle } : FOREIGN
+    const volumeId = volume && volumeIdOf(volume)
+    return volumeId !== undefined && isVolumeId(volumeId) ? { kind: 'bound', volumeId } : FOREIGN
   }
 
-  async #ofClass(name: string, spec: Json): Promise<Claim> {
+  async #ofClass(name: string, spec: ApiObject): Promise<Claim> {
     const found = await this.#objects.get(`/apis/storage.k8s.io/v1/storageclasses/${segment(name)}`)
     if (found?.provisioner !== DRIVER_NAME || found.volumeBindingMode !== 'WaitForFirstConsumer') return FOREIGN
-    const given = Object.entries(recordIn(found, 'parameters')).filter((one): one is [string, string] => isText(one[1]))
-    const { storage } = recordIn(recordIn(spec, 'resources'), 'requests')
+    const given = Object.entries(recordOf(found.parameters)).filter((one): one is [string, string] => isText(one[1]))
+    const { storage } = recordOf(recordOf(spec.resources).requests)
     const sizeBytes = isText(storage) ? parseSize(storage) : undefined
     if (sizeBytes === undefined) throw new Error(`PVC of class ${name}: its size cannot be read`)
     return { kind: 'waiting', sizeBytes, parameters: parametersOf(Object.fromEntries(given), {}).flags }

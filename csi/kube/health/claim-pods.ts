@@ -2,8 +2,9 @@
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiClient } from '../../../cluster/kubernetes/api-client.ts'
 import { listPages } from '../../../cluster/kubernetes/api-list.ts'
-import { isRecord, isText } from '../../../engine/value-shape.ts'
+import { uidOf } from '../../../cluster/kubernetes/api-objects.ts'
 import { podClaims } from '../pod-claims.ts'
+import { isPodOver, nodeOf } from '../pod-state.ts'
 
 export interface ClaimPod {
   name: string
@@ -22,20 +23,11 @@ export async function podsByClaim(
     if (!page.ok) throw new Error(`pods of ${namespace}: ${page.failure.reason}`)
     for (const item of page.items) {
       const pod = podClaims(item)
-      if (pod === undefined || isOver(item)) continue
-      const { uid, node } = placeOf(item)
+      if (pod === undefined || isPodOver(item)) continue
+      const [uid, node] = [uidOf(item), nodeOf(item)]
       for (const claim of pod.claims) found.set(claim, [...found.get(claim) ?? [], { name: pod.pod, uid, node }])
     }
   }
   for (const pods of found.values()) pods.sort((a, b) => (a.name < b.name ? -1 : 1))
   return found
-}
-
-const isOver = (pod: unknown): boolean =>
-  isRecord(pod) && isRecord(pod.status) && (pod.status.phase === 'Succeeded' || pod.status.phase === 'Failed')
-
-function placeOf(pod: unknown): { uid: string; node: string } {
-  const { metadata, spec } = isRecord(pod) ? pod : {}
-  const uid = isRecord(metadata) && isText(metadata.uid) ? metadata.uid : ''
-  return { uid, node: isRecord(spec) && isText(spec.nodeName) ? spec.nodeName : '' }
 }

@@ -7,8 +7,9 @@
  * was evicted does not come back before that is over.
  */
 import { createHash } from 'node:crypto'
-import type { Json } from '../../../cluster/store/json-value.ts'
-import { isRecord } from '../../../engine/value-shape.ts'
+import { annotationOf, nameOf, recordOf, recordsOf, textOf, uidOf } from '../../../cluster/kubernetes/api-objects.ts'
+import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
+import type { Taint } from '../failover/failover-facts.ts'
 import { nodeNameOf } from '../node-name.ts'
 
 export const GUARDS_LABEL = 'holdfast.io/guards'
@@ -21,15 +22,10 @@ const COMPONENT = 'app.kubernetes.io/component'
 export interface GuardSource {
   namespace: string
   /** Whole, as it was read. */
-  daemonSet: Json
+  daemonSet: ApiObject
   /** Name in Kubernetes, and the taints that it has. */
   node: string
   taints: readonly Taint[]
-}
-
-export interface Taint {
-  key: string
-  effect: string
 }
 
 /** By which nodes are emptied, or that come by themselves. */
@@ -44,14 +40,14 @@ export const isLeavingTaint = ({ key }: Taint): boolean =>
 
 export const guardName = (node: string): string => `holdfast-guard-${nodeNameOf(node)}`
 
-export function guardDeployment(source: GuardSource): Json {
+export function guardDeployment(source: GuardSource): ApiObject {
   const { node } = source
   const spec = {
     replicas: 1,
     revisionHistoryLimit: 0,
     // One is always there.
     strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-    selector: { matchLabels: selectorOf(source) },
+    selector: { matchLabels: labelsOf(source) },
     template: { metadata: { labels: labelsOf(source) }, spec: podSpec(source) },
   }
   return {
@@ -61,38 +57,29 @@ export function guardDeployment(source: GuardSource): Json {
 }
 
 /** Closed, as it is made. */
-export function guardBudget(source: GuardSource): Json {
+export function guardBudget(source: GuardSource): ApiObject {
   return {
     apiVersion: 'policy/v1', kind: 'PodDisruptionBudget',
     metadata: metadataOf(source, { [NODE_ANNOTATION]: source.node, [MARK_ANNOTATION]: '0' }),
-    spec: { maxUnavailable: 0, selector: { matchLabels: selectorOf(source) } },
+    spec: { maxUnavailable: 0, selector: { matchLabels: labelsOf(source) } },
   }
 }
 
 /** Whether a Deployment that is there is what it is to be. */
-export function isSameGuard(present: Json, wanted: Json): boolean {
+export function isSameGuard(present: ApiObject, wanted: ApiObject): boolean {
   return annotationOf(present, DIGEST_ANNOTATION) === annotationOf(wanted, DIGEST_ANNOTATION)
 }
 
-export function annotationOf({ metadata }: Json, name: string): string | undefined {
-  const annotations = isRecord(metadata) && isRecord(metadata.annotations) ? metadata.annotations : {}
-  const text = annotations[name]
-  return typeof text === 'string' ? text : undefined
-}
-
 /** Of the container of the data path. */
-export const imageOf = (daemonSet: Json): string => textOf(dataContainer(daemonSet).image)
+export const imageOf = (daemonSet: ApiObject): string => textOf(dataContainer(daemonSet).image)
 
 function metadataOf(source: GuardSource, annotations: Record<string, string>) {
   const { namespace, daemonSet, node } = source
-  const { name, uid } = isRecord(daemonSet.metadata) ? daemonSet.metadata : {}
-  return {
-    name: guardName(node), namespace, labels: labelsOf(source), annotations,
-    ownerReferences: [{ apiVersion: 'apps/v1', kind: 'DaemonSet', name, uid }],
-  }
+  const owner = { apiVersion: 'apps/v1', kind: 'DaemonSet', name: nameOf(daemonSet), uid: uidOf(daemonSet) }
+  return { name: guardName(node), namespace, labels: labelsOf(source), annotations, ownerReferences: [owner] }
 }
 
-function podSpec({ daemonSet, node, taints }: GuardSource): Json {
+function podSpec({ daemonSet, node, taints }: GuardSource): ApiObject {
   const { imagePullPolicy = 'IfNotPresent' } = dataContainer(daemonSet)
   const { imagePullSecrets } = templateSpec(daemonSet)
   const lasting = taints.filter(({ key }) => !PASSING.some((one) => one.test(key)))
@@ -118,26 +105,16 @@ function podSpec({ daemonSet, node, taints }: GuardSource): Json {
   }
 }
 
-function templateSpec({ spec }: Json): Json {
-  const template = isRecord(spec) && isRecord(spec.template) ? spec.template : {}
-  return isRecord(template.spec) ? template.spec : {}
-}
+const templateSpec = ({ spec }: ApiObject): ApiObject => recordOf(recordOf(recordOf(spec).template).spec)
 
-function dataContainer(daemonSet: Json): Json {
-  const { containers } = templateSpec(daemonSet)
-  const found = Array.isArray(containers) ? containers.filter(isRecord).find(({ name }) => name === 'data') : undefined
-  return found ?? {}
-}
+const dataContainer = (daemonSet: ApiObject): ApiObject =>
+  recordsOf(templateSpec(daemonSet).containers).find(({ name }) => name === 'data') ?? {}
 
 /** As the pods of the DaemonSet, but for the component and the node. */
-function selectorOf({ daemonSet: { spec }, node }: GuardSource): Record<string, unknown> {
-  const selector = isRecord(spec) && isRecord(spec.selector) ? spec.selector : {}
-  const labels = isRecord(selector.matchLabels) ? selector.matchLabels : {}
-  return { ...labels, [COMPONENT]: 'guard', [GUARDS_LABEL]: nodeNameOf(node) }
+function labelsOf({ daemonSet: { spec }, node }: GuardSource): ApiObject {
+  const { matchLabels } = recordOf(recordOf(spec).selector)
+  return { ...recordOf(matchLabels), [COMPONENT]: 'guard', [GUARDS_LABEL]: nodeNameOf(node) }
 }
-
-const labelsOf = (source: GuardSource): Record<string, unknown> => selectorOf(source)
 
 const digestOf = (value: object): string =>
   createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16)
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')

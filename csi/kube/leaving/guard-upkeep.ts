@@ -4,10 +4,11 @@
  */
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiCall } from '../../../cluster/kubernetes/api-client.ts'
-import type { Json } from '../../../cluster/store/json-value.ts'
-import { annotationOf, guardBudget, guardDeployment, isSameGuard, NODE_ANNOTATION } from './guard-objects.ts'
+import { annotationOf, nameOf, uidOf, versionOf } from '../../../cluster/kubernetes/api-objects.ts'
+import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
+import { guardBudget, guardDeployment, isSameGuard, NODE_ANNOTATION } from './guard-objects.ts'
 import type { LeaveLook } from './leave-look.ts'
-import { nameOf, taintsOf, uidOf, versionOf } from './leave-objects.ts'
+import { taintsOf } from './leave-objects.ts'
 import { holdfastNode } from './leave-sight.ts'
 
 /** In one turn: a cluster of hundreds is not made at once. */
@@ -16,10 +17,10 @@ const CALLS_MAX = 20
 export interface GuardUpkeep {
   look: LeaveLook
   namespace: string
-  daemonSet: Json
-  budgets: readonly Json[]
-  deployments: readonly Json[]
-  nodes: readonly Json[]
+  daemonSet: ApiObject
+  budgets: readonly ApiObject[]
+  deployments: readonly ApiObject[]
+  nodes: readonly ApiObject[]
   /** Where they lie. */
   budgetsPath: string
   deploymentsPath: string
@@ -41,7 +42,7 @@ export function guardCalls(upkeep: GuardUpkeep): ApiCall[] {
     if (!present.budgets.has(node)) calls.push({ method: 'POST', path: budgetsPath, body: guardBudget(source) })
     else if (known === undefined) calls.push({ method: 'POST', path: deploymentsPath, body: deployment })
     else if (!isSameGuard(known, deployment)) {
-      const metadata = { ...(deployment.metadata as Json), resourceVersion: versionOf(known) }
+      const metadata = { ...(deployment.metadata as ApiObject), resourceVersion: versionOf(known) }
       const path = `${deploymentsPath}/${segment(nameOf(known))}`
       calls.push({ method: 'PUT', path, body: { ...deployment, metadata } })
     }
@@ -65,7 +66,7 @@ function isOver(look: LeaveLook, node: string): boolean {
   return (holdfastNode(look, node)?.state ?? 'down') === 'down'
 }
 
-const byNode = (objects: readonly Json[]): Map<string, Json> =>
+const byNode = (objects: readonly ApiObject[]): Map<string, ApiObject> =>
   new Map(objects.flatMap((one) => {
     const node = annotationOf(one, NODE_ANNOTATION)
     return node === undefined ? [] : [[node, one] as const]

@@ -7,7 +7,7 @@ import { VOLUME_PAGE_MAX } from '../../../cluster/api/volume-page.ts'
 import { segment } from '../../../cluster/kubernetes/api-client.ts'
 import type { ApiCall, ApiClient } from '../../../cluster/kubernetes/api-client.ts'
 import { listPages } from '../../../cluster/kubernetes/api-list.ts'
-import type { Json } from '../../../cluster/store/json-value.ts'
+import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
 import { MARK_ANNOTATION, guardName } from './guard-objects.ts'
 import type { LeaveLook } from './leave-look.ts'
 import {
@@ -40,10 +40,10 @@ export interface LeaveReading {
   askedAtMs: number
   /** Why the control API did not say; empty: it did. */
   clusterProblem: string
-  daemonSet: Json
-  budgets: Json[]
-  deployments: Json[]
-  nodes: Json[]
+  daemonSet: ApiObject
+  budgets: ApiObject[]
+  deployments: ApiObject[]
+  nodes: ApiObject[]
 }
 
 export class LeaveCalls {
@@ -122,8 +122,8 @@ export class LeaveCalls {
     }
   }
 
-  async #list(path: string, query: Record<string, string>): Promise<Json[] | string> {
-    const found: Json[] = []
+  async #list(path: string, query: Record<string, string>): Promise<ApiObject[] | string> {
+    const found: ApiObject[] = []
     for await (const page of listPages(this.#options.client, { path, query, deadlineMs: LIST_MS })) {
       if (!page.ok) return `${path}: ${page.failure.reason}`
       found.push(...page.items)

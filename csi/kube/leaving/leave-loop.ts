@@ -5,12 +5,12 @@
  *   look -> guards that are lacking -> step -> its actions in order, up to one that fails -> told
  *   something was done: looked again at once; else after a pause, longer where looks take long
  */
+import { uidOf } from '../../../cluster/kubernetes/api-objects.ts'
 import type { EventTarget, ToldEvent } from '../event-recorder.ts'
 import { guardCalls } from './guard-upkeep.ts'
 import type { LeaveCalls, LeaveReading } from './leave-calls.ts'
 import { DAEMON_SET } from './leave-calls.ts'
 import { LeaveEvents } from './leave-events.ts'
-import { uidOf } from './leave-objects.ts'
 import { leaveStep } from './leave-step.ts'
 import type { LeavePlan } from './leave-step.ts'
 

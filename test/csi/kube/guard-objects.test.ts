@@ -1,7 +1,7 @@
 /** Risk: a guard comes back to the node that it was evicted from, does not run where it should, or outlives it. */
 import t from 'tap'
 import { guardBudget, guardDeployment, isSameGuard } from '../../../csi/kube/leaving/guard-objects.ts'
-import type { Taint } from '../../../csi/kube/leaving/guard-objects.ts'
+import type { Taint } from '../../../csi/kube/failover/failover-facts.ts'
 import { guardCalls } from '../../../csi/kube/leaving/guard-upkeep.ts'
 import type { GuardUpkeep } from '../../../csi/kube/leaving/guard-upkeep.ts'
 import { EMPTY_REGISTER } from '../../../csi/kube/leaving/leave-register.ts'
