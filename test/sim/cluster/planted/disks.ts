@@ -91,7 +91,7 @@ export const DISKS = [
     {
       // What one disk has forgotten another one may call applied.
       looksAt: ({ faults, disks }) => disks > 1 && (faults.includes('lost-tail') || faults.includes('disk-rot')),
-      caughtBy: 'test/engine/volume/copy-store.test.ts',
+      caughtBy: 'test/engine/volume/copy-store-disks.test.ts',
     },
   ),
   storeBug(
