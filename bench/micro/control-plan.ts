@@ -42,7 +42,7 @@ function copyOf(volumeId: string, node: string, role: CopyStatus['role']): CopyS
 function build(): Cluster {
   const cluster = newCluster(0)
   names.forEach((name, index) => {
-    setNode(cluster, name, { name, zone: `z${index % ZONES}` })
+    setNode(cluster, name, { name, zone: `z${index % ZONES}` }, 0)
     const disk = { uuid: `${name}.d`, path: '/d', pool: 'default', tags: [], state: 'online' as const, reason: '' }
     const capacityBytes = 16 * 1024 * GIB
     const disks = [{ ...disk, capacityBytes, freeBytes: capacityBytes, reserveBytes: 0, checksumErrors: 0 }]

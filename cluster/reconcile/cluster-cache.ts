@@ -102,7 +102,8 @@ export class ClusterCache {
     const node = afterPrefix(key, NODE_PREFIX)
     if (node !== undefined) {
       return taker((value) => decodeNode(node, value), undefined, (record) => {
-        setNode(cluster, node, record === undefined ? undefined : { name: record.name, zone: record.zone })
+        const known = record === undefined ? undefined : { name: record.name, zone: record.zone }
+        setNode(cluster, node, known, this.options.nowMs())
       })
     }
     const wished = afterPrefix(key, NODE_WISH_PREFIX)

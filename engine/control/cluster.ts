@@ -19,7 +19,7 @@ export interface NodeView {
   /** Undefined: not registered, or removed. */
   record: NodeRecord | undefined
   wish: NodeWish
-  /** Its heartbeat, or an answer; before the first one, when this controller began to look. */
+  /** Its heartbeat, or an answer; before the first one, when this controller began to look at it. */
   heardAtMs: number
   /** When it came back after a silence that was noticed. */
   backAtMs: number
@@ -111,8 +111,9 @@ export function newCluster(nowMs: number, options: Partial<ControlOptions> = {})
   }
 }
 
-export function setNode(cluster: Cluster, name: NodeId, record: NodeRecord | undefined): void {
-  nodeOf(cluster, name).record = record
+/** @param nowMs  when it was read: a node that is new then was not silent before */
+export function setNode(cluster: Cluster, name: NodeId, record: NodeRecord | undefined, nowMs: number): void {
+  nodeOf(cluster, name, nowMs).record = record
   markNode(cluster, name)
 }
 
@@ -133,7 +134,7 @@ export function setDiskWish(cluster: Cluster, uuid: string, { isEvicted }: DiskW
 
 /** Its heartbeat moved, or it answered. */
 export function heard(cluster: Cluster, name: NodeId, nowMs: number): void {
-  const node = nodeOf(cluster, name)
+  const node = nodeOf(cluster, name, nowMs)
   const { suspectAfterMs } = cluster.options
   if (nowMs - node.heardAtMs > suspectAfterMs) {
     node.backAtMs = nowMs
@@ -148,7 +149,7 @@ export function heard(cluster: Cluster, name: NodeId, nowMs: number): void {
  * @param askedAtMs  when the question was sent that it answers: what was long on its way is as old as that
  */
 export function setNodeStatus(cluster: Cluster, status: NodeStatus, askedAtMs: number): void {
-  const node = nodeOf(cluster, status.node)
+  const node = nodeOf(cluster, status.node, askedAtMs)
   heard(cluster, status.node, Math.max(askedAtMs, node.heardAtMs))
   const former = node.said
   const { instance, isOpen, disks } = status
@@ -253,15 +254,15 @@ export function setCreating(cluster: Cluster, volume: VolumeView, creating: Map<
   recount(cluster, volume)
 }
 
-export function nodeOf(cluster: Cluster, name: NodeId): NodeView {
+/** @param sinceMs  from when on silence counts of one that is new here */
+export function nodeOf(cluster: Cluster, name: NodeId, sinceMs = cluster.startedAtMs): NodeView {
   let node = cluster.nodes.get(name)
   if (node === undefined) {
     node = {
       name,
       record: undefined,
       wish: { isCordoned: false, isDraining: false },
-      // Of a node that is new, silence is counted from now on.
-      heardAtMs: cluster.startedAtMs,
+      heardAtMs: sinceMs,
       backAtMs: -Infinity,
       said: undefined,
       copies: new Map(),

@@ -100,7 +100,7 @@ export class ToyController {
     if (kind === 'volumes') setVolume(cluster, id, value as VolumeRecord | undefined, version)
     else if (kind === 'configs') setConfig(cluster, id, value as VolumeConfig | undefined, version)
     else if (kind === 'moves') setMove(cluster, id, value as Move | undefined, version)
-    else if (kind === 'nodes') setNode(cluster, id, value as NodeRecord | undefined)
+    else if (kind === 'nodes') setNode(cluster, id, value as NodeRecord | undefined, this.nowMs)
     else if (kind === 'node-wishes') setNodeWish(cluster, id, value as NodeWish)
     else if (kind === 'disk-wishes') setDiskWish(cluster, id, value as DiskWish)
     else if (kind === 'rebuilds') setRebuilds(cluster, value as RebuildTable, version)

@@ -1,6 +1,6 @@
 /** Risk: copies that one fault takes together, or on a node that should get none; a refusal that does not say why. */
 import t from 'tap'
-import { setDiskWish, setNodeWish } from '../../../engine/control/cluster.ts'
+import { heard, setDiskWish, setNode, setNodeStatus, setNodeWish } from '../../../engine/control/cluster.ts'
 import { placeCopies } from '../../../engine/control/placement.ts'
 import { GIB } from '../../../engine/units.ts'
 import { NOW, recordOf, SmallCluster } from './small-cluster.ts'
@@ -70,5 +70,24 @@ t.test('P1, N3: who is out, and why', (t) => {
   cluster.nodes.get('n7')!.heardAtMs = NOW
   cluster.nodes.get('n7')!.backAtMs = NOW - 9_000
   t.equal(place(small, 1).excluded.get('n7'), 'came back 9 s ago')
+  t.end()
+})
+
+t.test('N3: a node that was not there before did not come back', (t) => {
+  const whyNot = (registeredAtMs: number, toldAtMs: number, isBeatFirst = false): string | undefined => {
+    const small = new SmallCluster({ n1: {} })
+    const { cluster } = small
+    if (isBeatFirst) heard(cluster, 'n2', toldAtMs - 1)
+    const record = (): void => setNode(cluster, 'n2', { name: 'n2', zone: '' }, registeredAtMs)
+    if (registeredAtMs <= toldAtMs) record()
+    const { instance, isOpen, disks } = cluster.nodes.get('n1')!.said!
+    setNodeStatus(cluster, { node: 'n2', instance, isOpen, disks, copies: [] }, toldAtMs)
+    if (registeredAtMs > toldAtMs) record()
+    return place(small, 3).excluded.get('n2')
+  }
+  t.equal(whyNot(NOW - 4_000, NOW), undefined)
+  t.equal(whyNot(NOW, NOW - 1_000), undefined, 'it told before its record was read')
+  t.equal(whyNot(NOW, NOW - 1_000, true), undefined, 'its heart beat before')
+  t.equal(whyNot(NOW - 9_000, NOW), 'came back 0 s ago', 'silent for long since it registered')
   t.end()
 })

@@ -28,7 +28,7 @@ export class SmallCluster {
     for (const [name, node] of Object.entries(nodes)) {
       const { zone = '', capacityBytes = 100 * GIB, freeBytes = capacityBytes, pool = 'default', tags = [] } = node
       const disk = { uuid: `${name}.d`, path: `/${name}`, pool, tags, state: 'online' as const, reason: '' }
-      setNode(this.cluster, name, { name, zone })
+      setNode(this.cluster, name, { name, zone }, 0)
       this.statuses.set(name, {
         node: name,
         instance: name,

@@ -57,7 +57,7 @@ t.test('T3: purged when it is time and nobody holds it, then erased, forgotten, 
   cluster.nodes.get('n2')!.heardAtMs = NOW - 60_000
   t.same(pass(), [])
   t.match(cluster.volumes.get('v')!.verdict, { next: 'n2 may still have a copy, and is away' })
-  setNode(cluster, 'n2', undefined)
+  setNode(cluster, 'n2', undefined, NOW)
   t.match(pass(), [{ type: 'delete-config', version: 'c3' }], 'a node that was removed is not waited for')
   setConfig(cluster, 'v', undefined, '')
   t.match(pass(), [{ type: 'delete-volume', version: 'r3' }])
@@ -92,7 +92,7 @@ t.test('T4: a volume that waits for room is told what gives room, not that a nod
     planPass(planner, NOW, '')
     return cluster.volumes.get('v')!.verdict
   }
-  setNode(cluster, 'n3', undefined)
+  setNode(cluster, 'n3', undefined, NOW)
   small.copy('n1', 'v', { held: 'the pool has no room for what is to be stored', isPoolFull: true, heldRequests: 3 })
   small.copy('n2', 'v', { failure: 'EIO' })
   const room = 'n1 has no room in pool default: delete or trim data, or add a disk there (`holdfast disk add`)'
