@@ -55,24 +55,10 @@ export async function makeReadOnly(mountPoint: string): Promise<void> {
   })
 }
 
-/** Of mounts whose writes failed, and were told so. */
-const told = new Set<number>()
-
-/**
- * What was written there is in the volume, or it is told, once for each mount: an unmount would tell nobody. Who comes
- * again knows it, and goes on.
- * @throws HoldfastError `host-command`
- */
-export async function syncOnce(mount: Mount): Promise<void> {
-  const { id, mountPoint } = mount
-  if (told.has(id)) return
+/** What was written there is in the volume, or it fails. @throws HoldfastError `host-command` */
+export async function syncMount(mountPoint: string): Promise<void> {
   const what = `bring to the volume what was written at ${mountPoint} and is in memory only`
-  try {
-    await hostCommand('sync', ['-f', mountPoint], { what, deadlineMs: UNMOUNT_DEADLINE_MS })
-  } catch (error) {
-    told.add(id)
-    throw error
-  }
+  await hostCommand('sync', ['-f', mountPoint], { what, deadlineMs: UNMOUNT_DEADLINE_MS })
 }
 
 export interface UnmountOrder {

@@ -17,7 +17,7 @@ import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
 import type { Attachment, Use } from './node-requests.ts'
 import { allMountsOf, isMountOf, mountOf } from '../host/volume-mounts.ts'
 import { PUBLISHED, otherDevices, stageNoteOf } from './stage-notes.ts'
-import { endOver } from './unstaging.ts'
+import { endOver, stagedAnew } from './unstaging.ts'
 
 const ATTACHED_FOLDER = 'attached'
 const OFFER_WAIT_MS = 20_000
@@ -48,6 +48,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
  */
 export async function stage(options: StagingOptions, wish: StageWish, unlock: () => Promise<void>): Promise<void> {
   const before = await options.devices.find(wish.volume.id)
+  stagedAnew(wish.volume.id)
   try {
     await stageOver(options, wish, unlock, before)
   } catch (error) {

@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from '../../engine/errors.ts'
 import type { HostDevice, HostDevices } from '../host/host-devices.ts'
-import { syncOnce, unmountAll } from '../host/mounting.ts'
+import { syncMount, unmountAll } from '../host/mounting.ts'
 import { isMountOf, mountOf } from '../host/volume-mounts.ts'
 import { otherDevices, stageNoteOf } from './stage-notes.ts'
 import type { StagingOptions } from './staging.ts'
@@ -23,6 +23,23 @@ export async function endOver(devices: HostDevices, volumeId: string, unmountIt:
   await devices.detach(volumeId, { force: true })
 }
 
+/** Volumes of which was told that writes failed, since they were staged last. Numbers of mounts are given again. */
+const told = new Set<string>()
+
+/** It may be written from now on. */
+export const stagedAnew = (volumeId: string): void => void told.delete(volumeId)
+
+/** Told once: who comes again knows it, and goes on. @throws HoldfastError `host-command` */
+export async function syncOnce(volumeId: string, mountPoint: string): Promise<void> {
+  if (told.has(volumeId)) return
+  try {
+    await syncMount(mountPoint)
+  } catch (error) {
+    told.add(volumeId)
+    throw error
+  }
+}
+
 /** Nothing of it is mounted or attached here afterwards; of what is staged at another path nothing is touched. */
 export async function unstage(options: StagingOptions, volumeId: string, stagingPath: string): Promise<void> {
   const { devices } = options
@@ -33,10 +50,11 @@ export async function unstage(options: StagingOptions, volumeId: string, staging
   const noted = device === undefined ? undefined : stageNoteOf(device)
   if (device === undefined || (noted !== undefined && noted.path !== stagingPath)) return unmountIt()
   if (await isOver(options, device)) return endOver(devices, volumeId, unmountIt)
-  const mount = mountOf(device, stagingPath)
-  if (mount !== undefined && !device.readOnly && noted?.fileSystem !== '') await syncOnce(mount)
+  const isWritten = !device.readOnly && noted?.fileSystem !== '' && mountOf(device, stagingPath) !== undefined
+  if (isWritten) await syncOnce(volumeId, stagingPath)
   await unmountIt()
   await devices.detach(volumeId)
+  told.delete(volumeId)
 }
 
 /**
