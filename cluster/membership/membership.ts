@@ -3,7 +3,8 @@
  * them is reached. Who is silent stays known: whether he is dead is judged elsewhere, and he may come back.
  *
  *   at each pulse        beat
- *   at every second one  with it, list of all beats -> addresses, told when they changed
+ *   at every second one  with it, list of all beats -> addresses, told when they changed; not while the elected node
+ *                        says that it lists what is known here
  *
  * The store may be away for as long as it likes: what is known stays known. Another process that beats under our name
  * is a copy of our folder: one of the two is told to end, as a rule who started first.
@@ -15,10 +16,13 @@ import { decodeHeartbeat, HeartbeatSender } from '../store/heartbeats.ts'
 import { afterPrefix } from '../store/json-value.ts'
 import { BEAT_PREFIX, beatKey, decodeBeatBody, encodeBeatBody } from './beat-body.ts'
 import type { BeatBody } from './beat-body.ts'
+import { digestOfBeats } from './beat-list.ts'
 import type { BeatList } from './beat-list.ts'
 
 /** Addresses change when a node joins or its daemon starts again: it knows the others, and speaks to them first. */
 const BEATS_PER_LIST = 2
+/** What the elected node said stands for so many beats: it is asked at each of them, and may be late for one. */
+const BEATS_PER_WORD = 2.5
 
 export interface NodeAddress {
   node: string
@@ -52,6 +56,8 @@ export class Membership {
   #isOver = false
   #hasProblem = false
   #told = ''
+  /** Of the beats that this was read from. */
+  #digest = ''
   #cancel: () => void = () => undefined
   #turn: Promise<void> = Promise.resolve()
 
@@ -82,7 +88,7 @@ export class Membership {
 
   async #beat(): Promise<void> {
     const { self, name, beats, onRival } = this.#o
-    const isListing = this.#isFirst || ++this.#beatsSinceList >= BEATS_PER_LIST
+    const isListing = this.#isFirst || (++this.#beatsSinceList >= BEATS_PER_LIST && !this.#isCurrent())
     // Of two that come at the same time one must see the other; later both leave in one write.
     const listing = this.#isFirst || !isListing ? undefined : beats.read()
     const beat = await this.#sender.beat(encodeBeatBody(self), this.#isFirst)
@@ -101,8 +107,15 @@ export class Membership {
     this.#tell(answer.entries)
   }
 
+  /** A list would show what is known. After a failure one is needed to see that the store answers again. */
+  #isCurrent(): boolean {
+    const { beats, pulse } = this.#o
+    return !this.#hasProblem && beats.isAsElectedSaid(this.#digest, BEATS_PER_WORD * pulse.everyMs)
+  }
+
   #tell(entries: readonly Entry[]): void {
     const { self, name, onNodes } = this.#o
+    this.#digest = digestOfBeats(entries)
     const nodes: NodeAddress[] = []
     for (const { key, value } of entries) {
       const node = afterPrefix(key, BEAT_PREFIX)

@@ -94,6 +94,7 @@ export class ControlNode implements NodeCalls {
       controller: () => this.elected(),
       nowMs,
       onChanged: () => this.changed(),
+      onBeats: (digest) => beats.electedSaid(digest),
     })
   }
 

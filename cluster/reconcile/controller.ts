@@ -16,6 +16,7 @@ import type { Planner } from '../../engine/control/plan.ts'
 import type { HoldfastError } from '../../engine/errors.ts'
 import { BEAT_PREFIX, decodeBeatBody } from '../membership/beat-body.ts'
 import type { BeatBody } from '../membership/beat-body.ts'
+import { digestOfBeats } from '../membership/beat-list.ts'
 import type { BeatList } from '../membership/beat-list.ts'
 import { AGE_KEY } from '../store/cluster-age.ts'
 import type { ClusterStore } from '../store/cluster-store.ts'
@@ -59,6 +60,8 @@ export interface Term {
   observer: HeartbeatObserver
   /** What each node tells with its heartbeat. */
   beats: Map<string, BeatBody>
+  /** Of all that they tell, as it was listed last; empty: not now. */
+  beatsDigest: string
   lookedAtMs: number
   /** Somebody who is not among them reported. */
   missesBeats: boolean
@@ -98,7 +101,7 @@ export class Controller {
   /** What a node says of itself. A node that is not elected takes nothing. */
   report(report: NodeReport): ReportAnswer {
     const { current, options } = this
-    if (current === undefined || !options.isElected()) return { isTaken: false, ticket: '' }
+    if (current === undefined || !options.isElected()) return { isTaken: false, ticket: '', beats: '' }
     const { answer, taken } = current.intake.take(report, options.nowMs())
     // Orders go where its heartbeat says.
     if (!current.beats.has(report.status.node)) {
@@ -109,7 +112,7 @@ export class Controller {
       setNodeStatus(current.cluster, taken.status, taken.atMs)
       if (current.cluster.changed.size > 0) options.wake()
     }
-    return answer
+    return { ...answer, beats: current.beatsDigest }
   }
 
   /** No more actions; what was sent is waited for. */
@@ -158,6 +161,7 @@ export class Controller {
       runner,
       observer: new HeartbeatObserver(cluster.options.suspectAfterMs),
       beats,
+      beatsDigest: '',
       lookedAtMs: -Infinity,
       missesBeats: true,
       storeProblem: undefined,
@@ -184,6 +188,7 @@ export class Controller {
     term.lookedAtMs = lookedAtMs
     term.missesBeats = false
     const { askedAtMs, answer } = await (missesBeats ? beats.read(0) : beats.read())
+    term.beatsDigest = answer.ok ? digestOfBeats(answer.entries) : ''
     if (!answer.ok) {
       term.storeProblem = answer.error
       return onProblem(answer.error)

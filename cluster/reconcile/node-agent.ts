@@ -37,6 +37,8 @@ export interface NodeAgentOptions {
   nowMs(): number
   /** Something changed here: the controller should hear it soon. */
   onChanged(): void
+  /** Of all heartbeats, as the elected one lists them: its digest. */
+  onBeats(digest: string): void
 }
 
 type Refuse = (reason: string) => never
@@ -182,6 +184,7 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
       throw error
     }
     told.ticket = answer.ticket
+    if (answer.isTaken) this.options.onBeats(answer.beats)
     told.copies = answer.isTaken ? withChanges(copies, changes) : undefined
     return answer.isTaken
   }

@@ -58,6 +58,8 @@ export interface ReportAnswer {
   isTaken: boolean
   /** Empty: who was asked is not the controller. */
   ticket: string
+  /** Digest of all heartbeats as the controller listed them last (cluster/membership/beat-list.ts); empty: none. */
+  beats: string
 }
 
 interface Order {

@@ -32,8 +32,8 @@ export class StatusIntake {
     this.drawTicket = drawTicket
   }
 
-  /** @returns the answer, and the whole status if the report was taken */
-  take(report: NodeReport, nowMs: number): { answer: ReportAnswer; taken: Taken | undefined } {
+  /** @returns what it has to say of tickets, and the whole status if the report was taken */
+  take(report: NodeReport, nowMs: number): { answer: Omit<ReportAnswer, 'beats'>; taken: Taken | undefined } {
     const { status, isWhole, gone, ticket, stampMs, facts, sessions } = report
     const { node, instance } = status
     this.byVolume = undefined

@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
 import { beatKey } from '../../../cluster/membership/beat-body.ts'
-import { BeatList } from '../../../cluster/membership/beat-list.ts'
+import { BeatList, digestOfBeats } from '../../../cluster/membership/beat-list.ts'
 import { agreeOnClusterId } from '../../../cluster/membership/cluster-id.ts'
 import { CLUSTER_KEY } from '../../../cluster/store/cluster-record.ts'
 import { Membership } from '../../../cluster/membership/membership.ts'
@@ -62,11 +62,13 @@ class Node {
   readonly problems: Array<string | undefined> = []
   rival: HoldfastError | undefined
   readonly membership: Membership
+  readonly beats: BeatList
 
   constructor(t: Test, store: ClusterStore, name: string, instance: string, clusterId = id('c'), pulseMs = 20) {
     const self = { peer: `${name}:1`, api: `${name}:2`, nodeId: id('1'), clusterId, instance, version: '1' }
+    this.beats = new BeatList(store, () => clock.nowMs())
     this.membership = new Membership({
-      store, name, self, pulse: new Pulse(pulseMs, clock), beats: new BeatList(store, () => clock.nowMs()),
+      store, name, self, pulse: new Pulse(pulseMs, clock), beats: this.beats,
       onNodes: (nodes) => this.told.push(nodes),
       onProblem: (error) => this.problems.push(error?.code),
       onRival: (error) => (this.rival = error),
@@ -127,11 +129,9 @@ t.test('a store that is away is told once, and what is known stays known', async
   t.equal(node.told.length, 1)
 })
 
-t.test('all beats are listed with every second beat of ours', async (t) => {
-  const { client } = await storeInProcess(t)
-  const store = client()
-  const calls: string[] = []
-  const counted: ClusterStore = {
+/** What a node asks of the store, in order. */
+function counted(store: ClusterStore, calls: string[]): ClusterStore {
+  return {
     get: (key) => store.get(key),
     list: (options) => {
       calls.push('list')
@@ -145,11 +145,65 @@ t.test('all beats are listed with every second beat of ours', async (t) => {
     known: () => store.known(),
     close: () => store.close(),
   }
+}
+
+t.test('all beats are listed with every second beat of ours while nobody says that they are the same', async (t) => {
+  const { client } = await storeInProcess(t)
+  const calls: string[] = []
   // Lists that are asked for sooner one after the other are shared.
-  const node = new Node(t, counted, 'n1', 'i1', id('c'), 150)
+  const node = new Node(t, counted(client(), calls), 'n1', 'i1', id('c'), 150)
   await node.membership.start()
   t.same(calls, ['beat', 'list'], 'whoever came before is seen at once')
   calls.length = 0
   await until(() => calls.length >= 9)
   t.same(calls.slice(0, 9), ['beat', 'list', 'beat', 'beat', 'list', 'beat', 'beat', 'list', 'beat'])
+})
+
+t.test('they are not listed while the elected node lists what is known here', async (t) => {
+  const { client } = await storeInProcess(t)
+  const [store, other] = [client(), client()]
+  const digest = async (): Promise<string> => {
+    const { answer } = await new BeatList(other, () => clock.nowMs()).read()
+    return answer.ok ? digestOfBeats(answer.entries) : ''
+  }
+  const calls: string[] = []
+  const node = new Node(t, counted(store, calls), 'n1', 'i1', id('c'), 150)
+  await node.membership.start()
+  const beats = async (count: number): Promise<void> => {
+    const from = calls.length
+    await until(() => calls.slice(from).filter((call) => call === 'beat').length >= count)
+  }
+  // As each report is answered.
+  let said = await digest()
+  const saying = setInterval(() => node.beats.electedSaid(said), 2)
+  t.teardown(() => clearInterval(saying))
+  node.beats.electedSaid(said)
+  await beats(1)
+  calls.length = 0
+  await beats(4)
+  t.notOk(calls.includes('list'), 'beats move, and what they tell does not')
+  await put(client(), beatKey('n2'), JSON.stringify({ instance: 'i2', beat: 1, body: JSON.stringify({
+    peer: 'n2:1', api: 'n2:2', nodeId: id('2'), clusterId: id('c'), instance: 'i2', version: '1',
+  }) }))
+  said = await digest()
+  await until(() => node.known === 'n2 i2 n2:1')
+  await beats(1)
+  calls.length = 0
+  await beats(4)
+  t.notOk(calls.includes('list'), 'and that is known now')
+  said = ''
+  await until(() => calls.includes('list'))
+  t.same(node.problems, [], 'who is elected does not know: the store is asked')
+})
+
+t.test('what the elected node said a while ago stands for nothing', async (t) => {
+  const { client } = await storeInProcess(t)
+  let nowMs = 1_000
+  const beats = new BeatList(client(), () => nowMs)
+  t.notOk(beats.isAsElectedSaid('', 100), 'nothing was said')
+  beats.electedSaid('one')
+  t.ok(beats.isAsElectedSaid('one', 100))
+  t.notOk(beats.isAsElectedSaid('two', 100))
+  nowMs += 101
+  t.notOk(beats.isAsElectedSaid('one', 100))
 })

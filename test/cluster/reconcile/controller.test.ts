@@ -1,8 +1,13 @@
 /** The life of a volume under one controller, and what a controller does when nodes die and come back. */
 import t from 'tap'
+import { BEAT_PREFIX } from '../../../cluster/membership/beat-body.ts'
+import { digestOfBeats } from '../../../cluster/membership/beat-list.ts'
+import type { NodeCalls } from '../../../cluster/reconcile/node-calls.ts'
 import { moveKey, encodeMove } from '../../../cluster/store/volume-moves.ts'
 import { encodeNodeWish, nodeWishKey } from '../../../cluster/store/node-wishes.ts'
 import { decodeVolume, encodeVolume, volumeKey } from '../../../cluster/store/volume-records.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
+import { listAll } from '../../conformance/cluster-store/calls-suite.ts'
 import { ControlCluster } from './control-cluster.ts'
 
 const ID = 'a'.repeat(32)
@@ -79,4 +84,31 @@ t.test('a node that dies while a copy is made on it is replaced by another', asy
   await cluster.restart(asked)
   await cluster.until('the copy nobody used is erased', () => cluster.node(asked).fake.copies.size === 0)
   t.equal((await cluster.config(ID))!.inSync.length, 3)
+})
+
+t.test('each report that is taken is answered with what beats tell, unless they cannot be listed', async (t) => {
+  const cluster = await ControlCluster.start(t, ['n1', 'n2'])
+  const answered: string[] = []
+  cluster.wrapCalls = (calls: NodeCalls) => ({
+    ...calls,
+    report: async (report) => {
+      const answer = await calls.report(report)
+      if (answer.isTaken) answered.push(answer.beats)
+      return answer
+    },
+  })
+  await cluster.until('it is told', () => (answered.at(-1) ?? '') !== '')
+  const digest = async () => digestOfBeats((await listAll(cluster.store, BEAT_PREFIX)).entries)
+  await cluster.round()
+  t.equal(answered.at(-1), await digest(), 'of beats that have moved since')
+  const former = answered.at(-1)
+  await cluster.addNode('n3')
+  await cluster.until('it is another one', () => answered.at(-1) !== former)
+  t.equal(answered.at(-1), await digest())
+
+  const { controller } = cluster.elected()[0]!.control
+  const error = new HoldfastError('shutting-down', {})
+  const { beats } = controller['options']
+  beats.read = async () => ({ askedAtMs: cluster.nowMs, answer: { ok: false, error } })
+  await cluster.until('nothing is said', () => answered.at(-1) === '')
 })

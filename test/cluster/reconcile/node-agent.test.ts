@@ -32,6 +32,7 @@ async function agentOf(t: Test) {
   let intake = new StatusIntake(() => `ticket ${++ticket}`)
   const reports: NodeReport[] = []
   const taken: Taken[] = []
+  const beats: string[] = []
   const world = { leader: 'first', isDeaf: false, losesAnswers: false }
   const calls = {
     async report(report: NodeReport) {
@@ -40,7 +41,7 @@ async function agentOf(t: Test) {
       const found = intake.take(report, clocks.controllerMs)
       if (found.taken !== undefined) taken.push(found.taken)
       if (world.losesAnswers) throw new Error('the answer was lost')
-      return found.answer
+      return { ...found.answer, beats: 'digest' }
     },
   } as NodeCalls
   const agent = new NodeAgent({
@@ -52,19 +53,20 @@ async function agentOf(t: Test) {
     controller: () => ({ leader: { node: 'n2', api: '', instance: world.leader }, calls }),
     nowMs: () => clocks.nodeMs,
     onChanged: () => undefined,
+    onBeats: (digest) => beats.push(digest),
   })
   const another = () => {
     world.leader = 'second'
     intake = new StatusIntake(() => `ticket ${++ticket}`)
   }
-  return { store, local, clocks, reports, taken, world, agent, another, intake: () => intake }
+  return { store, local, clocks, reports, taken, beats, world, agent, another, intake: () => intake }
 }
 
 const shown = ({ isWhole, status, gone }: NodeReport) =>
   ({ isWhole, copies: status.copies.map(({ volumeId }) => volumeId), gone })
 
 t.test('whole at first, then what changed; whole again after a lost answer, and for another controller', async (t) => {
-  const { local, reports, taken, world, agent, another, clocks } = await agentOf(t)
+  const { local, reports, taken, beats, world, agent, another, clocks } = await agentOf(t)
   await local.makeCopy(specOf(A))
   await agent.turn()
   t.same(reports.map(shown), [
@@ -72,6 +74,7 @@ t.test('whole at first, then what changed; whole again after a lost answer, and 
     { isWhole: true, copies: [A], gone: [] },
   ], 'the first one has no ticket, and is not taken')
   t.equal(taken.length, 1)
+  t.same(beats, ['digest'], 'an answer that it is not taken says nothing of others')
 
   reports.length = 0
   await local.makeCopy(specOf(B))
