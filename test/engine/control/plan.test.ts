@@ -234,6 +234,21 @@ t.test('V7: a move adds first, then lets go; of the only copy the lead moves fir
   t.end()
 })
 
+t.test('V7: what is moved stays where it is until what is drained has gone, though there is no other node', (t) => {
+  const small = new SmallCluster({ n1: {}, n2: {}, n3: {} })
+  const { cluster } = small
+  small.volume('v', ['n1', 'n2', 'n3'], { minInSync: 1 }, { replicas: 1 })
+  setMove(cluster, 'v', { what: 'copy', to: 'n3', from: 'n1' }, 'm1')
+  setNodeWish(cluster, 'n2', DRAINING)
+  const planner = newPlanner(cluster)
+  t.match(pass(planner), [{ type: 'change-config', config: { inSync: ['n1', 'n3'] }, why: 'node n2 is being drained' }])
+  small.volume('v', ['n1', 'n3'])
+  small.copy('n2', 'v', undefined)
+  t.notOk(pass(planner).some(({ type }) => type === 'change-config' || type === 'delete-move'), 'two are wished')
+  t.match(cluster.volumes.get('v')!.verdict, { next: /^1 more node is needed: .*n2 is being drained/ })
+  t.end()
+})
+
 t.test('V7: rebalancing only when nothing else is to be done, and not back', (t) => {
   const small = new SmallCluster({ n1: {}, n2: {}, n3: {} })
   for (const id of ['a', 'b', 'c', 'd']) small.volume(id, ['n1', 'n2'], {}, { sizeBytes: 20 * GIB })
