@@ -32,7 +32,7 @@ export const FILLS = [
     'a fill begins below what became known as committed since',
     'I15, F1',
     [['fill-target.ts', 'if (fork > 0 && fork < knownCommitSeq(state)) return', '']],
-    { looksAt: focusOn('staleFills', 'rejoins') },
+    { looksAt: focusOn('staleFills', 'rejoins'), caughtBy: 'test/engine/replication/late-news.test.ts' },
   ),
   bug(
     'what was stored in an earlier fill counts',
@@ -44,7 +44,7 @@ export const FILLS = [
         'if (!peer.isFollowing) return',
       ],
     ],
-    { looksAt: focusOn('refills') },
+    { looksAt: focusOn('refills'), caughtBy: 'test/engine/replication/late-news.test.ts' },
   ),
   bug('it is consistent before the disk says so', 'I12, F4', [
     [

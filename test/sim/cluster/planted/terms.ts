@@ -251,7 +251,7 @@ export const TERMS = [
     'a copy filled from who lacks something counts as whole',
     'I18, C4, S6',
     [['fill-target.ts', 'state.isWhole = message.isWhole', 'state.isWhole = true']],
-    { looksAt: focusOn('loneWitnesses') },
+    { looksAt: focusOn('loneWitnesses'), caughtBy: 'test/engine/replication/late-news.test.ts' },
   ),
   bug(
     'a member that was not heard in time is brought in line',
