@@ -377,8 +377,10 @@ export function progressFills(turn: Turn): void {
     }
     // The epoch record of now included: so it stands behind everything that was chosen before.
     if (peer.storedSeq < Math.max(log.commitSeq, log.epochs.at(-1)?.[1] ?? 0)) continue
-    if (peer.durableSeq < fill.joinSeq) {
-      askForSync(turn, fill.joinSeq)
+    // What was flushed before this term may be all up to its begin; since it is required no flush goes without it.
+    const flushedSeq = Math.max(fill.joinSeq, log.epochs.at(-1)?.[1] ?? 0)
+    if (peer.durableSeq < flushedSeq) {
+      askForSync(turn, flushedSeq, peer)
       continue
     }
     if (!covers(peer.attach, state.attach)) {

@@ -13,7 +13,7 @@ import { orderChange, refusalOf } from './control.ts'
 import type { NodeId } from './configuration.ts'
 import type { ChangeCommand } from './copy-port.ts'
 import { noteOwing } from './own-disk.ts'
-import type { FlushWait, PrimaryState } from './primary-state.ts'
+import type { FlushWait, Peer, PrimaryState } from './primary-state.ts'
 import type { RequestId } from './record.ts'
 import { whenLed } from './reads.ts'
 import { answer, DONE, wakeBy } from './turn.ts'
@@ -63,14 +63,16 @@ export function noteFua(primary: PrimaryState, seq: number): boolean {
   return true
 }
 
-/** Have everything up to this seq made durable everywhere. */
-export function askForSync(turn: Turn, seq: number): void {
+/** Have everything up to this seq made durable everywhere. @param joining  there, too: it may not be required yet */
+export function askForSync(turn: Turn, seq: number, joining?: Peer): void {
   const { state, port, nowMs } = turn
   const { primary, log, options } = state
   primary!.syncAskedSeq = Math.max(primary!.syncAskedSeq, seq)
   if (log.durableSeq < seq) port.store.sync()
   noteOwing(turn)
-  for (const peer of requiredPeers(primary!)) {
+  const peers = requiredPeers(primary!)
+  if (joining !== undefined && !peers.includes(joining)) peers.push(joining)
+  for (const peer of peers) {
     if (peer.durableSeq < seq && peer.isFollowing) {
       port.send(peer.node, { type: 'sync', epoch: primary!.epoch, seq })
       peer.owedSinceMs ??= nowMs

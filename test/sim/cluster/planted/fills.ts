@@ -46,6 +46,9 @@ export const FILLS = [
     ],
     { looksAt: focusOn('refills'), caughtBy: 'test/engine/replication/late-news.test.ts' },
   ),
+  bug('a copy joins with what former terms flushed in memory alone', 'I13, C5', [
+    ['fill-source.ts', 'Math.max(fill.joinSeq, log.epochs.at(-1)?.[1] ?? 0)', 'fill.joinSeq'],
+  ], { caughtBy: 'test/engine/replication/flushed-join.test.ts' }),
   bug('it is consistent before the disk says so', 'I12, F4', [
     [
       'fill-target.ts',
