@@ -15,7 +15,7 @@ import type { NodeId, VolumeConfig } from '../../engine/replication/configuratio
 import type {
   CommandResult, CopyEvent, CopyOptions, CopyPort, OperatorCommand,
 } from '../../engine/replication/copy-port.ts'
-import { createCopy, step } from '../../engine/replication/copy.ts'
+import { createCopy, isRun, step } from '../../engine/replication/copy.ts'
 import type { CopyState } from '../../engine/replication/copy.ts'
 import type { StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
 import type { FrontendMessage, PeerMessage } from '../../engine/replication/messages.ts'
@@ -217,16 +217,22 @@ export class HostedCopy implements Sleeper {
     this.#step({ type: 'clock-doubt' })
   }
 
+  /** Changes that came together are of one time. */
+  #runMs: number | undefined
+
   /** Steps that were taken: the same number, the same state. */
   steps = 0
 
-  readonly #step = (event: CopyEvent): void => {
+  readonly #step = (event: CopyEvent, next?: CopyEvent): void => {
     if (this.#isOver) return
     this.steps++
     const said = this.#sayings.length
     const saidHere = this.#toLocal.length
+    const isMore = isRun(event, next)
+    const nowMs = this.#runMs ?? this.#owner.loop.nowMs()
+    this.#runMs = isMore ? nowMs : undefined
     try {
-      step(this.state, event, this.#owner.loop.nowMs(), this.#port)
+      step(this.state, event, nowMs, this.#port, isMore)
       if (event.type === 'scanned') this.#fillMemory?.scanned(event.versions)
     } catch (error) {
       this.#sayings.length = said

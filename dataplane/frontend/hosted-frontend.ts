@@ -137,7 +137,7 @@ export class HostedFrontend implements Sleeper {
     this.inbox = new Inbox<FrontendEvent>(owner.loop, (event) => {
       if (this.#endedWith !== undefined) return
       const { failed } = this.state
-      this.#nowMs = owner.loop.nowMs()
+      this.#nowMs = owner.loop.turnMs
       stepFrontend(this.state, this.#asWritten(event), this.#nowMs, this.#port)
       if (failed === undefined && this.state.failed !== undefined) onFailed?.(this.state.failed)
     })

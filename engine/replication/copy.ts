@@ -47,7 +47,7 @@ import { noteOwnProgress, passOnIfStill } from './own-disk.ts'
 import { askForMarks } from './kept-marks.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
 import type { Peer } from './primary-state.ts'
-import { askAnew, onRefused, onRequest, onStored, pump, sendFirstAgain } from './primary.ts'
+import { askAnew, onRefused, onRequest, onStored, pump, sendFirstAgain, sendToAll } from './primary.ts'
 import { onOwnPromiseKept, progressReconcile, tickReconcile } from './promotion.ts'
 import { dropLeases, onBeaconAcknowledged, onConfirmed, onReadEnded, progressReads, retryRound } from './reads.ts'
 import { onReconcileStored } from './reconcile.ts'
@@ -76,13 +76,27 @@ import type { Turn } from './turn.ts'
 export { assertInvariants, createCopy } from './copy-state.ts'
 export type { CopyState } from './copy-state.ts'
 
-export function step(state: CopyState, event: CopyEvent, nowMs: number, port: CopyPort): void {
+const isChange = (event: CopyEvent): boolean =>
+  event.type === 'frontend' && event.message.type === 'request'
+  && event.message.operation.type !== 'read' && event.message.operation.type !== 'flush'
+
+/** Whether `isMore` may be said of an event that `next` follows at once: frontends ask for places in the log. */
+export const isRun = (event: CopyEvent, next: CopyEvent | undefined): boolean =>
+  next !== undefined && isChange(event) && isChange(next)
+
+/**
+ * @param isMore  the next event follows at once, and both ask for changes (`isRun`): what they order leaves together,
+ *                in one message to each peer
+ */
+export function step(state: CopyState, event: CopyEvent, nowMs: number, port: CopyPort, isMore = false): void {
   const kind = kindOf(event)
   const row = state.isRecovered ? TRANSITIONS[state.role] : BEFORE_RECOVERY
-  const turn: Turn = { state, nowMs, port }
+  const turn: Turn = { state, nowMs, port, isMore }
   switch (row[kind]) {
     case 'handled':
-      return handle(turn, event)
+      handle(turn, event)
+      if (!isMore && state.primary?.isSendDue === true) sendToAll(turn)
+      return
     case 'refused':
       return refuseEvent(turn, event)
     case 'ignored':

@@ -150,7 +150,8 @@ function planFill(
 const forgottenUpTo = ({ trimsKeptAbove, forgottenSeq, log }: CopyState): number =>
   trimsKeptAbove === Infinity ? log.commitSeq : forgottenSeq
 
-function sendAgain({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource): void {
+function sendAgain(turn: Turn, peer: Peer, fill: FillSource): void {
+  const { state, nowMs, port } = turn
   const { epoch } = state.primary!
   const { id } = fill
   fill.sentAtMs = nowMs
@@ -158,9 +159,9 @@ function sendAgain({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource): 
   else if (fill.phase === 'filling') {
     // The copy keeps those behind it until their turn: most often it lacks this one only.
     const [first] = fill.unanswered
-    if (first !== undefined) sendPiece({ state, nowMs, port }, peer, fill, first)
+    if (first !== undefined) sendPiece(turn, peer, fill, first)
   } else if (fill.phase === 'ending') port.send(peer.node, { type: 'fill-end', epoch, fill: id })
-  wakeBy({ state, nowMs, port }, nowMs + state.options.retryMs)
+  wakeBy(turn, nowMs + state.options.retryMs)
 }
 
 function sendPiece({ state, nowMs, port }: Turn, peer: Peer, fill: FillSource, piece: FillPiece): void {

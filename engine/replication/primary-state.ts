@@ -228,6 +228,8 @@ export interface PrimaryState {
   peers: Map<NodeId, Peer>
   /** The others whose answer every record needs (SPEC W4). */
   required: NodeId[]
+  /** Something was ordered since a peer was sent anything, and more of the same comes (`step`). */
+  isSendDue: boolean
   reconciling: Reconciling | undefined
   handingOver: HandingOver | undefined
   sessions: OpenSession[]
@@ -309,6 +311,7 @@ export function newPrimary(epoch: number): PrimaryState {
     sinceEpoch: epoch,
     peers: new Map(),
     required: [],
+    isSendDue: false,
     reconciling: undefined,
     handingOver: undefined,
     sessions: [],

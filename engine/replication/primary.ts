@@ -200,11 +200,13 @@ export function order(turn: Turn, primary: PrimaryState, from: NodeId, id: Reque
   if (primary.edges.size > 0) noteNewer(primary, record)
   if (primary.shrinking !== undefined) noteBeyond(primary.shrinking, record)
   appendRecord(turn, record)
-  sendToAll(turn)
+  if (turn.isMore) primary.isSendDue = true
+  else sendToAll(turn)
 }
 
 /** Send what each peer lacks, as far as it is not too far behind. */
 export function sendToAll(turn: Turn): void {
+  turn.state.primary!.isSendDue = false
   noteOwing(turn)
   for (const peer of turn.state.primary!.peers.values()) if (peer.isFollowing) pump(turn, peer)
 }

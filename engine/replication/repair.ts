@@ -165,14 +165,15 @@ export const hasNoneAt = ({ missingAt, damagedAt }: DamagedVersion, node: NodeId
  * What waits for a member that is away may have been written over, or be readable again: then nobody has to be waited
  * for any more.
  */
-function lookAgain({ state, nowMs, port }: Turn): void {
+function lookAgain(turn: Turn): void {
+  const { state, nowMs } = turn
   const { node, retryMs } = state.options
   if ([...state.fetches.values()].some(({ to }) => to === node)) return
   const due = state.damaged
     .filter((one) => isAsked(one) && nowMs - one.lookedAtMs >= LOOK_RETRIES * retryMs)
     .slice(0, ASKED_MAX)
   for (const one of due) one.lookedAtMs = nowMs
-  if (due.length > 0) look({ state, nowMs, port }, due)
+  if (due.length > 0) look(turn, due)
 }
 
 function look({ state, port }: Turn, versions: readonly VersionId[]): void {

@@ -12,6 +12,8 @@ export interface Turn {
   state: CopyState
   nowMs: number
   port: CopyPort
+  /** What a client's request orders leaves with what the next event orders, which is a request too. */
+  isMore: boolean
 }
 
 /** Have a `tick` at this time or before. */

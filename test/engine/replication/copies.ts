@@ -177,12 +177,13 @@ export class Copies {
     )
   }
 
-  event(name: string, event: CopyEvent): void {
+  /** @param isMore  as of `step` */
+  event(name: string, event: CopyEvent, isMore = false): void {
     const node = this.node(name)
     if (!node.isUp) return
     const isHeeded = heeds(node.state, event)
     const before = isHeeded ? undefined : structuredClone({ state: node.state, letters: this.letters })
-    step(node.state, event, this.nowMs, this.portOf(node))
+    step(node.state, event, this.nowMs, this.portOf(node), isMore)
     assertInvariants(node.state)
     if (before === undefined) return
     this.unheeded++
@@ -348,13 +349,13 @@ export class Copies {
   /** Returns the request's number. */
   ask(
     operation: FrontendOperation,
-    { at = this.config.primary, number = 0, epoch = this.config.epoch } = {},
+    { at = this.config.primary, number = 0, epoch = this.config.epoch, isMore = false } = {},
   ): number {
     const isChange = operation.type !== 'read' && operation.type !== 'flush'
     const request = number > 0 ? number : isChange ? ++this.requests : ++this.reads
     const id = { ...this.session, request, part: 0, parts: 1 }
     const message: FrontendMessage = { type: 'request', id, epoch, operation, answeredBelow: 0 }
-    this.event(at, { type: 'frontend', from: FRONTEND, message })
+    this.event(at, { type: 'frontend', from: FRONTEND, message }, isMore)
     return request
   }
 

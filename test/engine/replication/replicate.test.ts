@@ -39,6 +39,25 @@ t.test('a write that a replica has not stored is neither answered nor read', (t)
   t.end()
 })
 
+t.test('what comes together leaves in one message to each peer, also when the last of it is refused', (t) => {
+  const copies = new Copies()
+  copies.run(500)
+  t.ok(copies.open())
+  const write = (lba: number, isMore: boolean): number => {
+    const payload = { bytes: 4096, data: lba }
+    return copies.ask({ type: 'write', lba, blockCount: 1, payload, fua: false, edges: [] }, { isMore })
+  }
+  const numbers = [write(1, true), write(2, true), write(3, true)]
+  t.same(copies.letters, [], 'not before the last')
+  const beyond = write(64, false)
+  t.same(copies.letters.map(({ to, message }) => [to, message.type === 'append' ? message.records.length : 0]),
+    [['n2', 3], ['n3', 3]])
+  copies.settle()
+  for (const number of numbers) t.match(copies.answerOf(number), { ok: true })
+  t.match(copies.answerOf(beyond), { ok: false, code: 'range' })
+  t.end()
+})
+
 t.test('any order: who lacks much is not sent everything again for each message that overtook another', (t) => {
   for (let seed = 1; seed <= 5; seed++) {
     // Each record a message of its own, all of them under way at once; none is repeated, but any comes first.

@@ -14,7 +14,7 @@ import type {
   VersionedConfig,
 } from '../../../engine/replication/copy-port.ts'
 import { assertInvariants, createCopy, type CopyState } from '../../../engine/replication/copy-state.ts'
-import { step } from '../../../engine/replication/copy.ts'
+import { isRun, step } from '../../../engine/replication/copy.ts'
 import { createLinks, stepLinks } from '../../../engine/replication/leases.ts'
 import type { Beacon, LinksEvent, LinksPort, LinksState } from '../../../engine/replication/leases.ts'
 import type { FrontendMessage, PeerMessage } from '../../../engine/replication/messages.ts'
@@ -345,10 +345,10 @@ export class SimNode {
   private turn(process: Process): void {
     const queue = process.queue
     process.queue = []
-    for (const event of queue) {
+    for (const [i, event] of queue.entries()) {
       if (event.type === 'of-link') this.stepLinks(process, { type: 'beacon', beacon: event.beacon })
       else if (event.type === 'beat') this.beat(process)
-      else this.stepCopy(process, event)
+      else this.stepCopy(process, event, queue[i + 1])
       if (process.isOver || this.world.hasFailed) return
     }
     this.disk.worked()
@@ -358,12 +358,13 @@ export class SimNode {
     for (const send of outbox) if (!process.isOver) send()
   }
 
-  private stepCopy(process: Process, event: CopyEvent): void {
+  private stepCopy(process: Process, event: CopyEvent, next?: Process['queue'][number]): void {
     if (this.world.hasFailed) return
     if (event.type === 'store-failed') process.knowsFailure = true
     try {
       process.port ??= this.portOf(process)
-      step(process.copy, event, this.time.bootMs(), process.port)
+      const isMore = next?.type !== 'of-link' && next?.type !== 'beat' && isRun(event, next)
+      step(process.copy, event, this.time.bootMs(), process.port, isMore)
       assertInvariants(process.copy)
     } catch (error) {
       this.world.failed(this, error)
