@@ -9,7 +9,7 @@
  * Who does not release it leaves it to the garbage collector, which then frees the slab instead of its reuse.
  */
 import { assert } from '../../engine/assert.ts'
-import { SLAB_BYTES } from '../slab-pool.ts'
+import { LARGE_SLAB_BYTES, SLAB_BYTES } from '../slab-pool.ts'
 import type { Slab, SlabPool } from '../slab-pool.ts'
 import { crc32c } from '../checksum.ts'
 import type { FrameBody } from './block-payload.ts'
@@ -35,6 +35,8 @@ export class FrameParser {
   #position = 0
   #fill = 0
   #hasHeader = false
+  /** Of the frame before: the next one is probably as large, and is moved unless all of it finds room. */
+  #formerBytes = 0
   #closed = false
 
   constructor(options: {
@@ -59,8 +61,10 @@ export class FrameParser {
     if (this.#closed) return NOWHERE
     const slab = this.#slab
     if (this.#position === this.#fill && slab.users === 1) this.#position = this.#fill = 0
-    const fits = slab.bytes.length - this.#position >= this.#wantedBytes
-    if (!fits || (!this.#hasHeader && slab.bytes.length - this.#fill < READ_BYTES_MIN)) this.#changeSlab()
+    const { length } = slab.bytes
+    const fits = length - this.#position >= this.#wantedBytes
+    const leastBytes = this.#position === this.#fill ? Math.max(READ_BYTES_MIN, this.#formerBytes) : READ_BYTES_MIN
+    if (!fits || (!this.#hasHeader && length - this.#fill < leastBytes)) this.#changeSlab()
     return this.#slab.bytes.subarray(this.#fill)
   }
 
@@ -93,6 +97,7 @@ export class FrameParser {
       this.#broken('the control part is damaged')
       return undefined
     }
+    this.#formerBytes = Math.min(HEADER_BYTES + controlBytes + payloadBytes, LARGE_SLAB_BYTES)
     this.#position = end + payloadBytes
     this.#hasHeader = false
     this.#rules.number++
@@ -121,7 +126,9 @@ export class FrameParser {
   /** Go on in a slab that has room for the whole frame. Its offset in the slab changes, the header does not. */
   #changeSlab(): void {
     const unparsed = this.#fill - this.#position
-    const fresh = this.#pool.acquire(Math.max(SLAB_BYTES, this.#wantedBytes))
+    // Where two like the former one do not fit, the second would be moved.
+    const usualBytes = this.#formerBytes > SLAB_BYTES / 2 ? LARGE_SLAB_BYTES : SLAB_BYTES
+    const fresh = this.#pool.acquire(Math.max(usualBytes, this.#wantedBytes))
     fresh.bytes.set(this.#slab.bytes.subarray(this.#position, this.#fill))
     this.#pool.release(this.#slab)
     this.#slab = fresh
