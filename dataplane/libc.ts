@@ -20,6 +20,7 @@ const callFallocate = lib.func('int fallocate(int fd, int mode, int64_t offset, 
 const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)')
 const callPreadv2 = lib.func('int64_t preadv2(int fd, uint64_t vector, int count, int64_t offset, int flags)')
 const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count, int64_t offset)')
+const callWritev = lib.func('int64_t writev(int fd, uint64_t vector, int count)')
 const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
 const callLseek = lib.func('int64_t lseek(int fd, int64_t offset, int whence)')
 const callSocketpair = lib.func('int socketpair(int domain, int type, int protocol, uint64_t into)')
@@ -39,7 +40,7 @@ const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0o2000000 | 0o4000
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
-/** Buffers that one `pwritev` takes (UIO_MAXIOV). */
+/** Buffers that one `pwritev` or `writev` takes (UIO_MAXIOV). */
 export const IOVEC_MAX = 1024
 
 /** A second descriptor of the same open file or socket, closed on exec. Negative errno when there are too many. */
@@ -153,4 +154,14 @@ export function pwritev(
   const count = Math.min(buffers.length - first, IOVEC_MAX)
   for (let i = 0; i < count; i++) setVector(i, buffers[first + i]!, i === 0 ? skipBytes : 0)
   return outcome(callPwritev(fd, vectorAddress, count, offsetBytes))
+}
+
+/**
+ * Write `buffers` to a socket that does not block, as much as it takes now.
+ * @returns bytes written, perhaps fewer than given (at most IOVEC_MAX buffers are taken), or negative errno
+ */
+export function writev(fd: number, buffers: readonly Uint8Array[]): number {
+  const count = Math.min(buffers.length, IOVEC_MAX)
+  for (let i = 0; i < count; i++) setVector(i, buffers[i]!, 0)
+  return outcome(callWritev(fd, vectorAddress, count))
 }

@@ -9,7 +9,6 @@
  *   a process that is alive can send one; until then this connection takes nobody's place.
  * - `closed` is told once.
  */
-import type net from 'node:net'
 import type { ClockPort } from '../../engine/ports.ts'
 import type { SlabPool } from '../slab-pool.ts'
 import { VolumeIds } from './byte-fields.ts'
@@ -20,6 +19,7 @@ import { forVersion } from './message-codec.ts'
 import type { WireMessage } from './message-codec.ts'
 import { directionSeed } from './preface.ts'
 import type { Preface } from './preface.ts'
+import type { PeerSocket } from './peer-socket.ts'
 import { LANE_FRAME, WINDOW_BYTES } from './protocol.ts'
 import type { Lane } from './protocol.ts'
 import { SendQueue } from './send-queue.ts'
@@ -39,7 +39,7 @@ export interface ConnectionOwner {
 }
 
 export interface ConnectionOptions {
-  socket: net.Socket
+  socket: PeerSocket
   own: Preface
   peer: Preface
   address: string
@@ -71,7 +71,7 @@ export class Connection implements IntakeOwner {
 
   constructor(options: ConnectionOptions) {
     this.#o = options
-    const { own, peer, version, pool, clock, socket } = options
+    const { own, peer, version, pool, clock, socket: { socket } } = options
     this.lane = own.lane
     this.isOurs = own.answer === 'asked'
     this.isProven = this.isOurs
@@ -197,16 +197,16 @@ export class Connection implements IntakeOwner {
     }
     this.#isAliveDue = false
     this.#lastSentMs = this.#o.clock.nowMs()
-    const batch = this.#queue.take(laneFrames)
-    this.#writing = batch
-    this.#write(batch)
-    if (!isEnd) return
-    this.#state = 'ended'
-    this.#o.socket.end()
+    this.#writing = this.#queue.take(laneFrames)
+    if (isEnd) this.#state = 'ended'
+    this.#write(this.#writing)
+    if (isEnd) this.#o.socket.socket.end()
   }
 
-  #write({ pieces }: Batch): void {
-    const { socket } = this.#o
+  #write(batch: Batch): void {
+    const pieces = this.#o.socket.writeNow(batch.pieces)
+    if (pieces.length === 0) return this.#sent()
+    const { socket } = this.#o.socket
     if (pieces.length > 1) socket.cork()
     const last = pieces.length - 1
     for (let i = 0; i < last; i++) socket.write(pieces[i]!)
@@ -238,7 +238,7 @@ export class Connection implements IntakeOwner {
     if (this.#state === 'closed') return
     const wasDraining = this.#state === 'draining' || this.#state === 'ended'
     this.#state = 'closed'
-    this.#o.socket.destroy()
+    this.#o.socket.socket.destroy()
     this.#intake.close()
     this.#queue.close()
     this.#o.owner.closed(this, wasDraining && reason !== 'stopped' ? 'drained' : reason, why)

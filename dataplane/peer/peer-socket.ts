@@ -6,6 +6,7 @@
 import net from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { assert } from '../../engine/assert.ts'
+import { writev } from '../libc.ts'
 import { PREFACE_BYTES } from './protocol.ts'
 
 export interface SocketReader {
@@ -25,6 +26,7 @@ const FIRST_BYTES = 4096
 export class PeerSocket {
   readonly socket: net.Socket
   reader: SocketReader | undefined
+  readonly #isSecure: boolean
   #armed: SocketReader | undefined
   #space: Uint8Array = new Uint8Array(0)
 
@@ -33,6 +35,7 @@ export class PeerSocket {
     target: { fd: number } | ({ endpoint: PeerEndpoint } | { secured: TLSSocket }) & { reader: SocketReader },
   ) {
     if ('reader' in target) this.reader = target.reader
+    this.#isSecure = 'secured' in target
     if ('secured' in target) {
       this.socket = target.secured
       // What was decrypted has a place of its own already: it is copied, at a small part of the cost of decrypting it.
@@ -47,6 +50,19 @@ export class PeerSocket {
     })
     if ('endpoint' in target) this.socket.connect(target.endpoint)
     this.socket.setNoDelay(true)
+  }
+
+  /**
+   * Give the kernel what it takes at once, past the stream, which spends more on each piece than the kernel on its
+   * bytes. Nothing is given before what the stream still has, nor over TLS.
+   * @returns the pieces that are left for the stream; errors are found by that
+   */
+  writeNow(pieces: readonly Uint8Array[]): readonly Uint8Array[] {
+    const { socket } = this
+    if (this.#isSecure || socket.connecting || socket.destroyed || socket.writableLength > 0) return pieces
+    const handle = (socket as unknown as { _handle: { fd: number } | null })._handle
+    if (handle === null || handle.fd < 0) return pieces
+    return behind(pieces, Math.max(0, writev(handle.fd, pieces)))
   }
 
   #arm(): Uint8Array {
@@ -74,6 +90,19 @@ export class PeerSocket {
       reader.received(length)
     }
   }
+}
+
+const NOTHING: readonly Uint8Array[] = []
+
+/** The pieces without their first `bytes` bytes. */
+function behind(pieces: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
+  let rest = bytes
+  for (let i = 0; i < pieces.length; i++) {
+    const piece = pieces[i]!
+    if (rest < piece.length) return [piece.subarray(rest), ...pieces.slice(i + 1)]
+    rest -= piece.length
+  }
+  return NOTHING
 }
 
 /** Exactly the bytes of a preface, and not one behind it. */

@@ -40,7 +40,7 @@ export function reportEnded({ self, to, tls, ended, clock, deadlineMs }: EndedRe
       failed: () => resolve(false),
       answered(peer, answer) {
         const connection = new Connection({
-          socket: peer.socket,
+          socket: peer,
           own: preface,
           peer: answer,
           address: endpointName(to.endpoint),

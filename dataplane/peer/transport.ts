@@ -159,7 +159,7 @@ export class PeerTransport implements ConnectionOwner {
     const version = own.answer === 'accepted' ? own.version : peer.version
     const { queuedBytesMax } = this.#limits
     const connection = new Connection({
-      socket: socket.socket, own, peer, address, version, owner: this, pool, clock, queuedBytesMax,
+      socket, own, peer, address, version, owner: this, pool, clock, queuedBytesMax,
     })
     socket.reader = connection
     this.#connections.add(connection, provenByMs)
