@@ -115,7 +115,9 @@ function settle(
   if (--request.missing > 0) return
   const { failure: code, number } = request
   if (request.isWanted) {
-    const answer = code === undefined ? ({ ok: true, versions: request.versions.flat() } as const) : undefined
+    const { versions: found } = request
+    const all = found.length === 1 ? found[0]! : found.flat()
+    const answer = code === undefined ? ({ ok: true, versions: all } as const) : undefined
     port.answer(request.connection, request.tag, answer ?? { ok: false, code: code! })
   }
   take(state, number)

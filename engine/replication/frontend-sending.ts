@@ -84,21 +84,19 @@ export function forwardWhenRead(
   nowMs: number,
   port: FrontendPort,
 ): void {
-  if (request.parts.some(({ edgesMissing }) => edgesMissing > 0)) return
+  for (const { edgesMissing } of request.parts) if (edgesMissing > 0) return
   assert(request.phase === 'reading', 'a request is numbered once')
   const changes = isChange(request.operation)
   if (changes) state.unnumbered--
   request.phase = 'sent'
   request.number = changes ? state.nextNumber++ : state.nextReadNumber++
   const { number, parts } = request
-  put(
-    state,
-    parts.map((part, index) =>
-      outgoing(request, { number, part: index, parts: parts.length, operation: operationOf(request, part, port) }),
-    ),
-    nowMs,
-    port,
-  )
+  const sent: Outgoing[] = []
+  for (let part = 0; part < parts.length; part++) {
+    const operation = operationOf(request, parts[part]!, port)
+    sent.push(outgoing(request, { number, part, parts: parts.length, operation }))
+  }
+  put(state, sent, nowMs, port)
 }
 
 /** A part whose edges changed goes out once more, under the number it has. */

@@ -99,8 +99,8 @@ function arrive(
   if (ioTimeoutMs > 0) state.expireAtMs ??= nowMs + ioTimeoutMs
   if (operation.type === 'flush') state.ready.push(arrival)
   else {
-    const range = { ...blocksOf(operation), writes: isChange(operation) }
-    if (enterRange(state.order, arrival, range)) state.ready.push(arrival)
+    const { first, end } = blocksOf(operation)
+    if (enterRange(state.order, arrival, { first, end, writes: isChange(operation) })) state.ready.push(arrival)
   }
 }
 

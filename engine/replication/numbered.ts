@@ -42,6 +42,12 @@ export function enterNumbered<T>({ numbers, values }: Numbered<T>, number: numbe
 export function leaveNumbered<T>({ numbers, values }: Numbered<T>, number: number): void {
   const at = placeOf(numbers, number)
   if (numbers[at] !== number) return
+  if (at === 0) {
+    // Most leave in order.
+    numbers.shift()
+    values.shift()
+    return
+  }
   // Moved by hand: `splice` makes an array of what it takes out.
   for (let i = at + 1; i < numbers.length; i++) {
     numbers[i - 1] = numbers[i]!

@@ -47,7 +47,9 @@ export function leaveRange(order: RangeOrder, arrival: number, free: (arrival: n
   const at = placeOf(ranges, arrival)
   const left = ranges[at]
   assert(left?.arrival === arrival, 'a range leaves once')
-  ranges.splice(at, 1)
+  // Most leave in order, and `splice` makes an array of what it takes out.
+  if (at === 0) ranges.shift()
+  else ranges.splice(at, 1)
   order.blockers -= left.blockers
   for (let i = at; order.blockers > 0 && i < ranges.length; i++) {
     const range = ranges[i]!

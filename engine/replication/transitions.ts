@@ -109,8 +109,25 @@ export const TRANSITIONS: Record<Role, Row> = {
   fenced: rowOf(3),
 }
 
+/** Not put together for each event: to look a new string up costs more than all the rest of a step's beginning. */
+const FRONTEND_KIND = {
+  open: 'frontend-open',
+  opened: 'frontend-opened',
+  request: 'frontend-request',
+  reply: 'frontend-reply',
+  redirect: 'frontend-redirect',
+  held: 'frontend-held',
+  'snapshot-open': 'frontend-snapshot-open',
+  'snapshot-opened': 'frontend-snapshot-opened',
+  'snapshot-close': 'frontend-snapshot-close',
+  'snapshot-ask': 'frontend-snapshot-ask',
+  'snapshot-blocks': 'frontend-snapshot-blocks',
+  'snapshot-map': 'frontend-snapshot-map',
+  'snapshot-refused': 'frontend-snapshot-refused',
+} as const satisfies Record<FrontendMessage['type'], TableKind>
+
 export function kindOf(event: CopyEvent): TableKind {
-  if (event.type === 'frontend') return `frontend-${event.message.type}`
+  if (event.type === 'frontend') return FRONTEND_KIND[event.message.type]
   if (event.type !== 'message') return event.type
   return event.message.type === 'stored' ? 'stored-by-peer' : event.message.type
 }

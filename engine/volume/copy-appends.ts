@@ -10,7 +10,7 @@ import type { ControlChange, ReplicatedRecord, RequestId } from '../replication/
 import { UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { blobsOf, headerOf, OPERATION_OF, setTable } from './copy-headers.ts'
-import type { Accepted } from './copy-queue.ts'
+import type { Accepted, Place } from './copy-queue.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { roomFor } from './held-requests.ts'
 
@@ -137,8 +137,6 @@ export class CopyAppends {
     payloadUnits: number,
     durable: boolean,
   ): void {
-    const { stream, map } = target
-    const { queue, bodies } = this.copy
     const waiting: WaitingRecord = {
       record, segment: 0, generation: 0, units: 0, batch: undefined, listed: false, at: -1,
     }
@@ -146,7 +144,18 @@ export class CopyAppends {
     // Most lie on one disk: an array that grows from nothing has room for many.
     if (accepted.places.length === 0) accepted.places = [place]
     else accepted.places.push(place)
-    this.append(target, { record, payload, payloadUnits, durable }, (append) => {
+    if (this.copy.failedReason !== '') return
+    this.underWay++
+    target.stream.append(new RecordAppend(this, accepted, place, { payload, payloadUnits, durable }))
+  }
+
+  /** Of a record of the log. */
+  recordEnded(append: RecordAppend, ok: boolean): void {
+    const { accepted, place, record } = append
+    const { target, waiting } = place
+    const { stream, map } = target
+    const { queue, bodies } = this.copy
+    if (this.hasWritten(stream, append, ok)) {
       waiting.segment = append.segment
       waiting.generation = stream.segments.generation[append.segment]!
       waiting.units = append.units
@@ -156,7 +165,8 @@ export class CopyAppends {
       map.copy!.waiting.add(waiting)
       if (accepted.dropped) queue.drop(accepted, place)
       queue.advance()
-    })
+    }
+    this.lookDrained()
   }
 
   /** @param failed  the copy failed, nothing is written of it any more; one of both is called */
@@ -180,15 +190,59 @@ export class CopyAppends {
       batch: undefined,
       mapOnly: false,
       done: (ok, append) => {
-        this.underWay--
-        if (!ok) copy.fail(stream.failedReason)
-        if (copy.failedReason === '') written(append)
-        else {
-          if (ok) stream.applied(append.batch!)
-          failed?.()
-        }
-        if (this.underWay === 0) for (const run of this.drainedWaiters.splice(0)) run()
+        if (this.hasWritten(stream, append, ok)) written(append)
+        else failed?.()
+        this.lookDrained()
       },
     })
+  }
+
+  /** It is on its way no more. @returns whether it is written, and the copy goes on */
+  private hasWritten(stream: StoreStream, append: Append, ok: boolean): boolean {
+    const { copy } = this
+    this.underWay--
+    if (!ok) copy.fail(stream.failedReason)
+    if (copy.failedReason === '') return true
+    if (ok) stream.applied(append.batch!)
+    return false
+  }
+
+  private lookDrained(): void {
+    if (this.underWay > 0 || this.drainedWaiters.length === 0) return
+    for (const run of this.drainedWaiters.splice(0)) run()
+  }
+}
+
+/** A record of the log on its way to a disk. Nearly all appends are such: one object, where closures would be two. */
+class RecordAppend implements Append {
+  readonly record: RecordHeader
+  readonly payload: readonly Uint8Array[]
+  readonly payloadUnits: number
+  readonly durable: boolean
+  segment = 0
+  units = 0
+  batch: Append['batch'] = undefined
+  readonly mapOnly = false
+  readonly accepted: Accepted
+  readonly place: Place
+  private readonly owner: CopyAppends
+
+  constructor(
+    owner: CopyAppends,
+    accepted: Accepted,
+    place: Place,
+    { payload, payloadUnits, durable }: Pick<Append, 'payload' | 'payloadUnits' | 'durable'>,
+  ) {
+    this.record = place.waiting.record
+    this.payload = payload
+    this.payloadUnits = payloadUnits
+    this.durable = durable
+    this.accepted = accepted
+    this.place = place
+    this.owner = owner
+  }
+
+  done(ok: boolean): void {
+    this.owner.recordEnded(this, ok)
   }
 }
