@@ -5,7 +5,6 @@
 import type { StoreStream } from '../log/store-stream.ts'
 import { SLICE_BLOCKS, SLICE_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
-import { generationOfSlice } from './descriptor.ts'
 import { placementOf, placeSlices, slicesOf, type SliceRuns } from './placement.ts'
 
 export class CopyLayout {
@@ -13,16 +12,20 @@ export class CopyLayout {
   private readonly targets: readonly Target[]
   /** By slice: the index into `targets`. */
   private placement: Uint16Array
+  /** By slice: what every record of it is given, for each write looks it up. */
+  private generations: number[]
 
   constructor(targets: readonly Target[], slices: SliceRuns) {
     this.targets = targets
     this.slices = slices
     this.placement = this.placementFor(slices)
+    this.generations = generationsOf(slices, this.placement.length)
   }
 
   set(slices: SliceRuns): void {
     this.slices = slices
     this.placement = this.placementFor(slices)
+    this.generations = generationsOf(slices, this.placement.length)
   }
 
   /** Where a block lies; undefined: on a disk that is not there. */
@@ -31,7 +34,7 @@ export class CopyLayout {
   }
 
   generation(lba: number): number {
-    return generationOfSlice(this, Math.floor(lba / SLICE_BLOCKS))
+    return this.generations[Math.floor(lba / SLICE_BLOCKS)] ?? 0
   }
 
   slicesOn(diskUuid: string): number {
@@ -85,4 +88,12 @@ function placementDisk(stream: StoreStream, slices: SliceRuns) {
   let held = 0
   for (const [disk, , runs] of slices) if (disk === diskUuid) for (const [, n] of runs) held += n
   return { diskUuid, stream: streamId, slices: held, capacityBytes: segmentCount * segmentBytes }
+}
+
+/** As `generationOfSlice` has it of each. */
+function generationsOf(slices: SliceRuns, sliceCount: number): number[] {
+  const generations = new Array<number>(sliceCount).fill(0)
+  for (const [, , runs] of slices.toReversed())
+    for (const [first, count, generation] of runs.toReversed()) generations.fill(generation, first, first + count)
+  return generations
 }
