@@ -32,6 +32,9 @@ import { measureReplicated } from './volume/replicated.ts'
 import { measureRestart } from './volume/restart.ts'
 import { withSection } from './volume/results-page.ts'
 import { Scratch } from './volume/scratch.ts'
+import { measureScaleControl } from './volume/scale-control.ts'
+import { measureScaleNodes } from './volume/scale-nodes.ts'
+import { measureScaleWorkers } from './volume/scale-workers.ts'
 import { measureScrub } from './volume/scrub.ts'
 import { measureSnapshots } from './volume/snapshots.ts'
 import { measureStorms } from './volume/storms.ts'
@@ -56,9 +59,14 @@ const SUITES: Record<string, Suite> = {
   scrub: measureScrub,
   amplification: measureAmplification,
   storms: measureStorms,
+  'scale-control': measureScaleControl,
+  'scale-nodes': measureScaleNodes,
+  'scale-workers': measureScaleWorkers,
   micro: measureMicro,
   profile: measureProfile,
 }
+/** Several by one name. */
+const TOGETHER: Record<string, string[]> = { scale: ['scale-control', 'scale-nodes', 'scale-workers'] }
 /** Tells what is slow; its figures are no result. */
 const NOT_ON_THE_PAGE = ['profile']
 
@@ -89,9 +97,11 @@ function readOptions(): Options {
     },
   })
   const { suite, quick } = values
-  const suites = suite === 'all' ? Object.keys(SUITES).filter((name) => !NOT_ON_THE_PAGE.includes(name)) : [suite]
-  if (SUITES[suite] === undefined && suite !== 'all') {
-    throw new Error(`there is no suite ${suite}; there are ${Object.keys(SUITES).join(', ')} and all`)
+  const all = Object.keys(SUITES).filter((name) => !NOT_ON_THE_PAGE.includes(name))
+  const suites = suite === 'all' ? all : TOGETHER[suite] ?? [suite]
+  if (suites.some((name) => SUITES[name] === undefined)) {
+    const names = [...Object.keys(SUITES), ...Object.keys(TOGETHER)].join(', ')
+    throw new Error(`there is no suite ${suite}; there are ${names} and all`)
   }
   const number = (name: 'rounds' | 'seconds' | 'minutes' | 'runs', whole: number, short: number): number => {
     const value = Number(values[name] ?? (quick ? short : whole))

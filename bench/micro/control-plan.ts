@@ -14,30 +14,19 @@ import {
   setVolume,
 } from '../../engine/control/cluster.ts'
 import type { Cluster } from '../../engine/control/cluster.ts'
-import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../engine/control/node-status.ts'
-import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
+import type { NodeStatus } from '../../engine/control/node-status.ts'
 import { newPlanner, planPass } from '../../engine/control/plan.ts'
 import { safeToReboot } from '../../engine/control/reboot.ts'
 import { statusPage } from '../../engine/control/status-page.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { GIB } from '../../engine/units.ts'
+import { paperCopy } from '../scale/paper-records.ts'
 
 const [nodeCount = 1000, volumeCount = 100_000] = process.argv.slice(3).map(Number)
 const ZONES = 3
 const names = Array.from({ length: nodeCount }, (_, index) => `n${String(index).padStart(4, '0')}`)
 const statuses = new Map<string, NodeStatus>()
 let nowMs = 1_000_000
-
-function copyOf(volumeId: string, node: string, role: CopyStatus['role']): CopyStatus {
-  return {
-    volumeId, copyId: `${volumeId}.${node}`, role, epoch: 1, isConsistent: true, isWhole: true,
-    durability: 'durable', durabilityNext: '', isVirgin: false,
-    lostSlices: 0, diskUuids: [`${node}.d`], usedBytes: 4 * GIB, logicalBytes: 4 * GIB, snapshots: 0,
-    newestSnapshot: '', newestSnapshotAtMs: 0, newestScheduledAtMs: 0, seq: 0, commitSeq: 0, lagBytes: 0,
-    hearsPrimary: true, held: '', isPoolFull: false, awaits: [], heldRequests: 0, joining: '', failure: '',
-    ...NEVER_SCRUBBED, ...NOTHING_SHARED,
-  }
-}
 
 function build(): Cluster {
   const cluster = newCluster(0)
@@ -58,13 +47,15 @@ function build(): Cluster {
     const policy = { minInSync: 0, allowDegraded: false, firstNode: '', attachMode: 'single' as const, trash: null }
     setVolume(cluster, id, { spec, ...policy }, 'r1')
     const members = Object.fromEntries(
-      nodes.map((node) => [node, { copyId: `${id}.${node}`, state: 'in-sync' as const }]),
+      nodes.map((node) => [node, { copyId: paperCopy(id, node, 'replica').copyId, state: 'in-sync' as const }]),
     )
     const attach = { generation: 0, mode: 'single' as const, holders: {} }
     const [primary] = nodes
     const set = { primary: primary!, inSync: nodes, members, minInSync: 2 }
     setConfig(cluster, id, { volumeId: id, epoch: 1, ...set, attach, nonce: '' }, 'c1')
-    nodes.forEach((node, copy) => statuses.get(node)!.copies.push(copyOf(id, node, copy === 0 ? 'primary' : 'replica')))
+    for (const [copy, node] of nodes.entries()) {
+      statuses.get(node)!.copies.push(paperCopy(id, node, copy === 0 ? 'primary' : 'replica'))
+    }
   }
   return cluster
 }

@@ -6,7 +6,6 @@
  *   bin/node24 --dev bench/micro/idle-cost.ts [--tree DIR]... [--volumes 100] [--seconds 60] [--rounds 3] [--dir DIR]
  *                                             [--env NAME=VALUE]...
  */
-import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -15,6 +14,8 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { GIB, MIB } from '../../engine/units.ts'
 import type { ClusterOfDaemons } from '../../test/cluster/cluster-of-daemons.ts'
 import { clusterOfTree } from '../volume/cluster-of-tree.ts'
+import { threadsOf } from '../volume/process-figures.ts'
+import type { Used } from '../volume/process-figures.ts'
 import { pause, Scratch } from '../volume/scratch.ts'
 
 /** What follows the creation (watermarks, initialised segments) ends in it. */
@@ -62,25 +63,6 @@ async function start(tree: string, name: string): Promise<ClusterOfDaemons> {
   await Promise.all(Array.from({ length: MAKERS }, make))
   for (const api of apis) api.close()
   return cluster
-}
-
-interface Used {
-  cpuMs: number
-  wakeUps: number
-}
-
-/** By name; threads of V8 and of the pool have one name each. */
-function threadsOf(pid: number): Map<string, Used> {
-  const found = new Map<string, Used>()
-  for (const task of fs.readdirSync(`/proc/${pid}/task`)) {
-    const of = (file: string): string => fs.readFileSync(`/proc/${pid}/task/${task}/${file}`, 'utf8')
-    const name = of('comm').trim()
-    const used = found.get(name) ?? { cpuMs: 0, wakeUps: 0 }
-    used.cpuMs += Number(of('schedstat').split(' ')[0]) / 1e6
-    used.wakeUps += Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(of('status'))![1])
-    found.set(name, used)
-  }
-  return found
 }
 
 function difference(before: ReadonlyMap<string, Used>, after: ReadonlyMap<string, Used>): Map<string, Used> {

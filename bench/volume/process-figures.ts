@@ -43,3 +43,24 @@ export function memoryOf(pid: number): Memory {
 export function writtenBytesOf(pid: number): number {
   return countersOf(fs.readFileSync(`/proc/${pid}/io`, 'utf8')).wchar ?? 0
 }
+
+/** Of threads of one name. */
+export interface Used {
+  cpuMs: number
+  /** They had nothing to do and were woken, so often. */
+  wakeUps: number
+}
+
+/** By name; threads of V8 and of the pool have one name each. */
+export function threadsOf(pid: number): Map<string, Used> {
+  const found = new Map<string, Used>()
+  for (const task of fs.readdirSync(`/proc/${pid}/task`)) {
+    const of = (file: string): string => fs.readFileSync(`/proc/${pid}/task/${task}/${file}`, 'utf8')
+    const name = of('comm').trim()
+    const used = found.get(name) ?? { cpuMs: 0, wakeUps: 0 }
+    used.cpuMs += Number(of('schedstat').split(' ')[0]) / 1e6
+    used.wakeUps += Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(of('status'))![1])
+    found.set(name, used)
+  }
+  return found
+}
