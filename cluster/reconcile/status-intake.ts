@@ -11,9 +11,13 @@ interface Reporter extends NodeDetails {
   ticketAtMs: number
   /** By volume, of the last report that was taken; undefined: none was. */
   copies: Map<string, CopyStatus> | undefined
+  /** The same as a list, another one as soon as one of them changes. */
+  list: CopyStatus[]
   /** Of the node's clock, in its last report. */
   stampMs: number
 }
+
+type TicketAnswer = Pick<ReportAnswer, 'isTaken' | 'ticket'>
 
 export type NodeSession = { node: string } & NodeDetails['sessions'][number]
 
@@ -33,7 +37,7 @@ export class StatusIntake {
   }
 
   /** @returns what it has to say of tickets, and the whole status if the report was taken */
-  take(report: NodeReport, nowMs: number): { answer: Omit<ReportAnswer, 'beats'>; taken: Taken | undefined } {
+  take(report: NodeReport, nowMs: number): { answer: TicketAnswer; taken: Taken | undefined } {
     const { status, isWhole, gone, ticket, stampMs, facts, sessions } = report
     const { node, instance } = status
     this.byVolume = undefined
@@ -42,14 +46,17 @@ export class StatusIntake {
     const isKnown = known !== undefined && known.ticket === ticket && known.instance === instance
     if (!isKnown || (!isWhole && known.copies === undefined)) {
       const copies = undefined
-      this.reporters.set(node, { instance, ticket: next, ticketAtMs: nowMs, copies, stampMs, facts, sessions })
+      const said = { copies, list: [], stampMs, facts, sessions }
+      this.reporters.set(node, { instance, ticket: next, ticketAtMs: nowMs, ...said })
       return { answer: { isTaken: false, ticket: next }, taken: undefined }
     }
     const copies = isWhole ? new Map<string, CopyStatus>() : known.copies!
     for (const volumeId of gone) copies.delete(volumeId)
     for (const copy of status.copies) copies.set(copy.volumeId, copy)
-    this.reporters.set(node, { instance, ticket: next, ticketAtMs: nowMs, copies, stampMs, facts, sessions })
-    const whole = { ...status, copies: [...copies.values()] }
+    const isSame = !isWhole && gone.length === 0 && status.copies.length === 0
+    const list = isSame ? known.list : [...copies.values()]
+    this.reporters.set(node, { instance, ticket: next, ticketAtMs: nowMs, copies, list, stampMs, facts, sessions })
+    const whole = { ...status, copies: list }
     return { answer: { isTaken: true, ticket: next }, taken: { status: whole, atMs: known.ticketAtMs } }
   }
 

@@ -25,6 +25,8 @@ export interface NodeView {
   backAtMs: number
   /** Undefined until it has spoken to this controller. */
   said: { instance: string; isOpen: boolean; disks: NodeStatus['disks']; atMs: number } | undefined
+  /** The very list of copies that it named last. */
+  named: readonly CopyStatus[] | undefined
   copies: Map<string, CopyStatus>
   classes: DiskClass[]
   /** Volumes that count here: members, and what is about to be. */
@@ -145,7 +147,7 @@ export function heard(cluster: Cluster, name: NodeId, nowMs: number): void {
 
 /**
  * All that a node says of itself. Of its copies those that changed are looked at again; what is the very object that it
- * was before did not.
+ * was before did not, a copy or the list of all.
  * @param askedAtMs  when the question was sent that it answers: what was long on its way is as old as that
  */
 export function setNodeStatus(cluster: Cluster, status: NodeStatus, askedAtMs: number): void {
@@ -157,6 +159,8 @@ export function setNodeStatus(cluster: Cluster, status: NodeStatus, askedAtMs: n
   if (former?.isOpen !== isOpen || former.instance !== instance) markNode(cluster, node.name)
   if (former === undefined || !areSameDisks(former.disks, disks)) countNode(cluster, node)
   if (former !== undefined && suspectsOf(former.disks) !== suspectsOf(disks)) markNode(cluster, node.name)
+  if (node.named === status.copies) return
+  node.named = status.copies
   for (const copy of status.copies) {
     const before = node.copies.get(copy.volumeId)
     if (before === copy) continue
@@ -265,6 +269,7 @@ export function nodeOf(cluster: Cluster, name: NodeId, sinceMs = cluster.started
       heardAtMs: sinceMs,
       backAtMs: -Infinity,
       said: undefined,
+      named: undefined,
       copies: new Map(),
       classes: [],
       volumes: new Set(),

@@ -53,21 +53,9 @@ export function copyFacts(cluster: Cluster, volume: VolumeView, nowMs: number): 
   const facts: CopyFact[] = []
   const names = Object.keys(config.members).sort()
   for (const name of names) facts.push(factOf(cluster, volume, config, name, nowMs))
-  if (facts.every(({ leaving }) => leaving === '')) leave(facts, cluster, volume)
   vouch(facts, config, nowMs - cluster.options.freshMs)
   miss(facts, config, cluster.options.missedAfterMs)
   return facts
-}
-
-/** V7: what is moved waits for what has to go, which takes the place that the move made. */
-function leave(facts: readonly CopyFact[], cluster: Cluster, volume: VolumeView): void {
-  const { move } = volume
-  const entries = cluster.rebuildsOf.get(volume.id) ?? []
-  for (const fact of facts) {
-    const isMoved = move?.what === 'copy' && move.from === fact.node
-    const to = isMoved ? move.to : entries.find(({ from }) => from === fact.node)?.to
-    if (to !== undefined) fact.leaving = `it is moved to ${to}`
-  }
 }
 
 /** N5: nobody's word counts against what a node says itself; that it starts says nothing against it. */
@@ -113,7 +101,7 @@ function factOf(
     isPrimary: config.primary === name,
     presence: presenceOf(node, isDown, isInSync, state === 'failed', status),
     awayMs: node === undefined ? 0 : nowMs - node.heardAtMs,
-    leaving: node === undefined ? '' : leavingOf(cluster, node, status),
+    leaving: node === undefined ? '' : leavingOf(cluster, volume, node, status),
     status,
     saidAtMs: node?.said?.atMs ?? -Infinity,
     isVouched: false,
@@ -139,12 +127,15 @@ function presenceOf(
   return status.role === 'starting' ? 'away' : 'live'
 }
 
-/** Why it has to go, whatever is moved. */
-function leavingOf(cluster: Cluster, node: NodeView, status: CopyStatus | undefined): string {
+function leavingOf(cluster: Cluster, volume: VolumeView, node: NodeView, status: CopyStatus | undefined): string {
+  const { move } = volume
   if (node.record === undefined) return `${node.name} is no node of this cluster any more`
   if (node.wish.isDraining) return `node ${node.name} is being drained`
   if (status?.diskUuids.some((uuid) => cluster.evictedDisks.has(uuid)) === true) return 'a disk of it is being evicted'
-  return liesOnSuspect(node, status) ? 'a disk of it is suspect' : ''
+  if (liesOnSuspect(node, status)) return 'a disk of it is suspect'
+  if (move?.what === 'copy' && move.from === node.name) return `it is moved to ${move.to}`
+  const entry = cluster.rebuildsOf.get(volume.id)?.find(({ from }) => from === node.name)
+  return entry === undefined ? '' : `it is moved to ${entry.to}`
 }
 
 const liesOnSuspect = ({ said }: NodeView, status: CopyStatus | undefined): boolean =>

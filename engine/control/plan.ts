@@ -25,15 +25,24 @@ import { AGE_STEP_MS } from './volume-record.ts'
 /** Placements that found nothing are dear in a large cluster: so many a pass, and each again after `retryMs`. */
 const FAILED_PLACEMENTS_MAX = 64
 
+/** So many open volumes are looked at in every pass; of more, each adds to the time until the next one that does. */
+const OPEN_FREE = 64
+const OPEN_REST_MS = 0.15
+/** Passes come by themselves this often. */
+const OPEN_REST_MAX_MS = 1000
+
 /** Between passes. */
 export interface Planner {
   cluster: Cluster
+  /** When the open volumes were looked at. */
+  openAtMs: number
   liveness: Map<NodeId, Liveness>
   /** Volumes that could not be placed: when that was tried, and why. */
   tried: Map<string, { atMs: number; why: string }>
 }
 
-export const newPlanner = (cluster: Cluster): Planner => ({ cluster, liveness: new Map(), tried: new Map() })
+export const newPlanner = (cluster: Cluster): Planner =>
+  ({ cluster, openAtMs: -Infinity, liveness: new Map(), tried: new Map() })
 
 /** @param nonce  drawn for this pass; stands in the configurations it writes */
 export function planPass(planner: Planner, nowMs: number, nonce: string): Action[] {
@@ -44,7 +53,12 @@ export function planPass(planner: Planner, nowMs: number, nonce: string): Action
   const hydrations: HydrationNeed[] = []
   const over: Rebuild[] = []
   const looked = [...cluster.changed]
-  for (const id of cluster.open) if (!cluster.changed.has(id)) looked.push(id)
+  // R7: who needs a copy most is known only when all are looked at.
+  const isWhole = nowMs - planner.openAtMs >= openRestMs(cluster.open.size)
+  if (isWhole) {
+    planner.openAtMs = nowMs
+    for (const id of cluster.open) if (!cluster.changed.has(id)) looked.push(id)
+  }
   cluster.changed.clear()
   for (const id of looked) {
     const volume = cluster.volumes.get(id)
@@ -64,13 +78,13 @@ export function planPass(planner: Planner, nowMs: number, nonce: string): Action
     if (found.hydration !== undefined) hydrations.push(found.hydration)
     for (const action of found.actions) if (isDue(volume, action, cluster.options.retryMs, nowMs)) actions.push(action)
   }
-  for (const action of isSettled(cluster, nowMs) ? begunHydrations(cluster, hydrations) : []) {
+  for (const action of isWhole && isSettled(cluster, nowMs) ? begunHydrations(cluster, hydrations) : []) {
     if ('volumeId' in action && isDue(cluster.volumes.get(action.volumeId)!, action, cluster.options.retryMs, nowMs)) {
       actions.push(action)
     }
   }
   // What assessing noted, such as the nodes of a new volume, is looked at in the next pass as well.
-  const table = nextTable(planner, needs, over, nowMs)
+  const table = isWhole ? nextTable(planner, needs, over, nowMs) : undefined
   for (const id of looked) tellRoom(cluster, cluster.volumes.get(id), table)
   if (table !== undefined) {
     const version = cluster.rebuildsVersion
@@ -82,6 +96,10 @@ export function planPass(planner: Planner, nowMs: number, nonce: string): Action
   }
   return actions
 }
+
+/** R7. A pass is woken by each change, and one change must not cost what all open volumes do. */
+const openRestMs = (open: number): number =>
+  Math.min(OPEN_REST_MAX_MS, Math.max(0, open - OPEN_FREE) * OPEN_REST_MS)
 
 /** A copy that waits for room is told so, unless one is about to be made elsewhere. */
 function tellRoom(cluster: Cluster, volume: VolumeView | undefined, table: RebuildTable | undefined): void {
