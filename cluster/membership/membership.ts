@@ -115,7 +115,9 @@ export class Membership {
 
   #tell(entries: readonly Entry[]): void {
     const { self, name, onNodes } = this.#o
-    this.#digest = digestOfBeats(entries)
+    const digest = digestOfBeats(entries)
+    if (digest === this.#digest) return
+    this.#digest = digest
     const nodes: NodeAddress[] = []
     for (const { key, value } of entries) {
       const node = afterPrefix(key, BEAT_PREFIX)

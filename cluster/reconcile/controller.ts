@@ -29,6 +29,7 @@ import { ActionRunner } from './action-runner.ts'
 import type { ActionEnd, ReachedNode } from './action-runner.ts'
 import { ClusterCache } from './cluster-cache.ts'
 import type { NodeCalls, NodeReport, ReportAnswer } from './node-calls.ts'
+import { figuresShare } from './report-changes.ts'
 import { StatusIntake } from './status-intake.ts'
 
 /** Heartbeats are looked at in every turn that comes by itself, and not in all that somebody asks for. */
@@ -101,7 +102,7 @@ export class Controller {
   /** What a node says of itself. A node that is not elected takes nothing. */
   report(report: NodeReport): ReportAnswer {
     const { current, options } = this
-    if (current === undefined || !options.isElected()) return { isTaken: false, ticket: '', beats: '' }
+    if (current === undefined || !options.isElected()) return { isTaken: false, ticket: '', beats: '', figures: 0 }
     const { answer, taken } = current.intake.take(report, options.nowMs())
     // Orders go where its heartbeat says.
     if (!current.beats.has(report.status.node)) {
@@ -112,7 +113,7 @@ export class Controller {
       setNodeStatus(current.cluster, taken.status, taken.atMs)
       if (current.cluster.changed.size > 0) options.wake()
     }
-    return { ...answer, beats: current.beatsDigest }
+    return { ...answer, beats: current.beatsDigest, figures: figuresShare(current.beats.size) }
   }
 
   /** No more actions; what was sent is waited for. */

@@ -7,7 +7,6 @@
  *   order: as young as a report of ours? -> record and configuration, read linearizably -> local node -> report soon
  */
 import { HoldfastError } from '../../engine/errors.ts'
-import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../engine/control/volume-snapshots.ts'
 import type { LocalNode } from '../local-node.ts'
 import type { ClusterStore } from '../store/cluster-store.ts'
@@ -16,11 +15,11 @@ import { decodeVolume, volumeKey } from '../store/volume-records.ts'
 import { commandOf } from './change-order.ts'
 import type { Leader } from './election.ts'
 import { whyNotErased } from './erase-rule.ts'
-import { isSameCopy } from './node-calls.ts'
 import type {
   ChangeAnswer, ChangeOrder, EraseCopyOrder, HandOverOrder, HoldOrder, MakeCopyOrder, NodeCalls, NodeDetails,
   RekeyOrder, RekeyReport, ReleaseOrder, ReportAnswer,
 } from './node-calls.ts'
+import { ReportedCopies } from './report-changes.ts'
 
 /** An order that is older is not done; nor one whose judging took as long. */
 const ORDER_AGE_MS = 10_000
@@ -47,7 +46,7 @@ type Refuse = (reason: string) => never
 interface Told {
   leader: string
   ticket: string
-  copies: Map<string, CopyStatus> | undefined
+  copies: ReportedCopies
 }
 
 type Elsewhere = 'report' | 'awaitOffer' | 'clients' | 'scrub' | 'digest'
@@ -68,7 +67,9 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
     const found = this.options.controller()
     if (found === undefined) return false
     const { leader, calls } = found
-    if (this.told?.leader !== leader.instance) this.told = { leader: leader.instance, ticket: '', copies: undefined }
+    if (this.told?.leader !== leader.instance) {
+      this.told = { leader: leader.instance, ticket: '', copies: new ReportedCopies() }
+    }
     // A controller that does not know us yet takes what we say under the ticket of its first answer.
     if (await this.report(calls, this.told)) return true
     return this.told.ticket !== '' && this.report(calls, this.told)
@@ -172,12 +173,11 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
     const stampMs = nowMs()
     const status = await local.status()
     const { facts, sessions } = details()
-    const { copies } = told
-    const changes = changesSince(copies, status)
+    const changes = told.copies.changes(status)
     let answer: ReportAnswer
     try {
       const { ticket } = told
-      answer = await calls.report({ ...changes, isWhole: copies === undefined, ticket, stampMs, facts, sessions })
+      answer = await calls.report({ ...changes, ticket, stampMs, facts, sessions })
     } catch (error) {
       // Taken or not: begin anew.
       this.told = undefined
@@ -185,7 +185,7 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
     }
     told.ticket = answer.ticket
     if (answer.isTaken) this.options.onBeats(answer.beats)
-    told.copies = answer.isTaken ? withChanges(copies, changes) : undefined
+    told.copies.answered(changes, answer)
     return answer.isTaken
   }
 
@@ -219,32 +219,4 @@ export class NodeAgent implements Omit<NodeCalls, Elsewhere> {
     if (found === undefined) throw new HoldfastError('store-record', { key })
     return found
   }
-}
-
-interface Changes {
-  status: NodeStatus
-  gone: string[]
-}
-
-function changesSince(told: ReadonlyMap<string, CopyStatus> | undefined, status: NodeStatus): Changes {
-  if (told === undefined) return { status, gone: [] }
-  let known = 0
-  const copies = status.copies.filter((copy) => {
-    const before = told.get(copy.volumeId)
-    if (before !== undefined) known++
-    return before === undefined || !isSameCopy(before, copy)
-  })
-  return { status: { ...status, copies }, gone: known === told.size ? [] : goneOf(told, status) }
-}
-
-function goneOf(told: ReadonlyMap<string, CopyStatus>, { copies }: NodeStatus): string[] {
-  const there = new Set(copies.map(({ volumeId }) => volumeId))
-  return [...told.keys()].filter((volumeId) => !there.has(volumeId))
-}
-
-function withChanges(told: Map<string, CopyStatus> | undefined, { status, gone }: Changes): Map<string, CopyStatus> {
-  const now = told ?? new Map<string, CopyStatus>()
-  for (const volumeId of gone) now.delete(volumeId)
-  for (const copy of status.copies) now.set(copy.volumeId, copy)
-  return now
 }

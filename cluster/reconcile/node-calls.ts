@@ -43,7 +43,7 @@ export interface NodeDetails {
 }
 
 export interface NodeReport extends NodeDetails {
-  /** Copies that are new or changed since the report that the ticket answered; `isWhole`: all there are. */
+  /** Copies that are new or changed since the report that the ticket answered (report-changes.ts); `isWhole`: all. */
   status: NodeStatus
   isWhole: boolean
   /** Volumes of which there is no copy any more. */
@@ -60,6 +60,8 @@ export interface ReportAnswer {
   ticket: string
   /** Digest of all heartbeats as the controller listed them last (cluster/membership/beat-list.ts); empty: none. */
   beats: string
+  /** Of so many copies of which only figures changed the next report tells; 0: of all. */
+  figures: number
 }
 
 interface Order {

@@ -33,7 +33,7 @@ async function agentOf(t: Test) {
   const reports: NodeReport[] = []
   const taken: Taken[] = []
   const beats: string[] = []
-  const world = { leader: 'first', isDeaf: false, losesAnswers: false }
+  const world = { leader: 'first', isDeaf: false, losesAnswers: false, figures: 0 }
   const calls = {
     async report(report: NodeReport) {
       if (world.isDeaf) throw new Error('nobody hears it')
@@ -41,7 +41,7 @@ async function agentOf(t: Test) {
       const found = intake.take(report, clocks.controllerMs)
       if (found.taken !== undefined) taken.push(found.taken)
       if (world.losesAnswers) throw new Error('the answer was lost')
-      return { ...found.answer, beats: 'digest' }
+      return { ...found.answer, beats: 'digest', figures: world.figures }
     },
   } as NodeCalls
   const agent = new NodeAgent({

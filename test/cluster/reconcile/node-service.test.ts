@@ -92,7 +92,7 @@ t.test('what is said comes as it was', async (t) => {
   }
   const refusal = new HoldfastError('order-refused', { node: 'n1', order: 'hand over', volume: ID, reason: 'no' })
   const calls: NodeCalls = {
-    report: hear({ isTaken: true, ticket: 'next', beats: 'digest' }),
+    report: hear({ isTaken: true, ticket: 'next', beats: 'digest', figures: 7 }),
     makeCopy: hear({ copyId: 'c' }),
     eraseCopy: hear({}),
     handOver: () => Promise.reject(refusal),
@@ -111,7 +111,7 @@ t.test('what is said comes as it was', async (t) => {
   const connections = new NodeConnections()
   t.teardown(() => connections.close())
   const node = connections.to('n1', `127.0.0.1:${server.port}`)
-  t.same(await node.report(REPORT), { isTaken: true, ticket: 'next', beats: 'digest' })
+  t.same(await node.report(REPORT), { isTaken: true, ticket: 'next', beats: 'digest', figures: 7 })
   t.same(await node.makeCopy(ORDER), { copyId: 'c' })
   t.same(await node.eraseCopy({ ...ORDER, copyId: 'c', epoch: 7 }), {})
   for (const order of CHANGES) t.same(await node.change({ ...ORDER, ...order }), { seq: 3, heldMs: 1.5 })
