@@ -158,6 +158,7 @@ export function setNodeStatus(cluster: Cluster, status: NodeStatus, askedAtMs: n
   node.said = { instance, isOpen, disks, atMs: askedAtMs }
   if (former?.isOpen !== isOpen || former.instance !== instance) markNode(cluster, node.name)
   if (former === undefined || !areSameDisks(former.disks, disks)) countNode(cluster, node)
+  else countFree(cluster, node)
   if (former !== undefined && suspectsOf(former.disks) !== suspectsOf(disks)) markNode(cluster, node.name)
   if (node.named === status.copies) return
   node.named = status.copies
@@ -351,6 +352,13 @@ function countNode(cluster: Cluster, node: NodeView): void {
   }
 }
 
+/** The same disks have another amount free, as in each report while something is written. */
+function countFree({ evictedDisks }: Cluster, { said, classes }: NodeView): void {
+  for (const [index, { freeBytes }] of classesOf(said!.disks, evictedDisks).entries()) {
+    classes[index]!.freeBytes = freeBytes
+  }
+}
+
 /** What a volume uses is what its primary says. */
 function noteUsed(cluster: Cluster, node: NodeId, copy: CopyStatus): void {
   const volume = volumeOf(cluster, copy.volumeId)
@@ -369,18 +377,18 @@ function noteUsed(cluster: Cluster, node: NodeId, copy: CopyStatus): void {
 const suspectsOf = (disks: NodeStatus['disks']): string =>
   disks.filter(({ state }) => state === 'suspect').map(({ uuid }) => uuid).join()
 
+/** In all but what is free. */
 const areSameDisks = (a: NodeStatus['disks'], b: NodeStatus['disks']): boolean =>
   a.length === b.length &&
   a.every((disk, index) => {
     const other = b[index]!
-    const { uuid, pool, state, capacityBytes, freeBytes } = other
+    const { uuid, pool, state, capacityBytes } = other
     const isSameTags = disk.tags.length === other.tags.length && disk.tags.every((tag, i) => tag === other.tags[i])
     return (
       disk.uuid === uuid &&
       disk.pool === pool &&
       disk.state === state &&
       disk.capacityBytes === capacityBytes &&
-      disk.freeBytes === freeBytes &&
       isSameTags
     )
   })
