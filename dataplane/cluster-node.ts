@@ -92,6 +92,7 @@ export interface ClusterNodeOptions {
 
 export class ClusterNode implements LocalNode {
   readonly #o: ClusterNodeOptions
+  readonly #storeConfigs: StoreConfigs
   /** By worker. */
   readonly #configs: Array<ReturnType<typeof answerConfigs>>
   readonly #listener: PeerListener
@@ -121,9 +122,9 @@ export class ClusterNode implements LocalNode {
       node: options.node, store: joined.store, log, callsOf: (node) => this.#digestsOf(node),
     })
     this.beats = new BeatList(joined.store, () => clock.nowMs())
-    const configs = new StoreConfigs({ store: joined.store, log })
+    this.#storeConfigs = new StoreConfigs({ store: joined.store, log })
     this.#configs = Array.from({ length: workers }, (_, number) =>
-      answerConfigs(configs, (answer) => worker(number).config(answer)))
+      answerConfigs(this.#storeConfigs, (answer) => worker(number).config(answer)))
     this.#status = this.#configs.map(() => new KnownStatus())
     options.exports.whyLocked = (spec) => options.keys.whyLocked(spec)
     options.exports.snapshots = new SnapshotExports({
@@ -179,7 +180,7 @@ export class ClusterNode implements LocalNode {
     await this.#membership.start()
     this.#notes = new VolumeNotes({ node, onBug, note: (...what) => this.#note(...what) })
     const onSeen = this.#notes.seen.bind(this.#notes)
-    this.#offers = new VolumeOffers({ node, store, local: this, log, onSeen, onBug })
+    this.#offers = new VolumeOffers({ node, store, configs: this.#storeConfigs, local: this, log, onSeen, onBug })
     this.#keeping = setInterval(() => keepStoreMemory(paths.knownStore, store, joined), KNOWN_STORE_EVERY_MS)
   }
 

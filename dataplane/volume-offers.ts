@@ -10,13 +10,13 @@ import type { LocalNode, OfferedVolume } from '../cluster/local-node.ts'
 import type { ClusterStore } from '../cluster/store/cluster-store.ts'
 import { afterPrefix } from '../cluster/store/json-value.ts'
 import { PrefixWatch } from '../cluster/store/prefix-watch.ts'
-import { CONFIG_PREFIX, decodeConfig } from '../cluster/store/volume-configs.ts'
 import { decodeVolume, VOLUME_PREFIX } from '../cluster/store/volume-records.ts'
 import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { LogPort } from '../engine/ports.ts'
 import type { NodeId, VolumeConfig } from '../engine/replication/configuration.ts'
 import { shareOf } from '../engine/volume/qos-limits.ts'
+import type { StoreConfigs } from './copy/store-configs.ts'
 
 const RETRY_MS = 500
 /** What a node was told that was told nothing. */
@@ -35,6 +35,7 @@ interface Known {
 export interface VolumeOffersOptions {
   node: NodeId
   store: ClusterStore
+  configs: Pick<StoreConfigs, 'follow'>
   local: Pick<LocalNode, 'offer' | 'hide' | 'withdraw'>
   log: LogPort
   /** What the store says of a volume now. */
@@ -45,19 +46,29 @@ export interface VolumeOffersOptions {
 export class VolumeOffers {
   readonly #o: VolumeOffersOptions
   readonly #volumes = new Map<string, Known>()
-  readonly #watches: PrefixWatch[]
+  readonly #watch: PrefixWatch
+  readonly #unfollow: () => void
   readonly #retries = new Set<NodeJS.Timeout>()
 
   constructor(options: VolumeOffersOptions) {
     this.#o = options
-    this.#watches = [
-      this.#watch(VOLUME_PREFIX, (id, value) => {
+    this.#watch = new PrefixWatch({
+      store: options.store,
+      prefix: VOLUME_PREFIX,
+      onChange: (key, value) => {
+        const id = afterPrefix(key, VOLUME_PREFIX)
+        if (id === undefined) return
         this.#at(id).record = value === undefined ? undefined : decodeVolume(id, value)
-      }),
-      this.#watch(CONFIG_PREFIX, (id, value) => {
-        this.#at(id).config = value === undefined ? undefined : decodeConfig(id, value)
-      }),
-    ]
+        this.#seen(id)
+      },
+      onListed: () => undefined,
+      // What is offered stays so; membership says that the store is away.
+      onProblem: () => undefined,
+    })
+    this.#unfollow = options.configs.follow((id, value) => {
+      this.#at(id).config = value?.config
+      this.#seen(id)
+    })
   }
 
   /** By name, else by id; one that is not in the trash, as far as it is known here. */
@@ -72,26 +83,15 @@ export class VolumeOffers {
   }
 
   close(): void {
-    for (const watch of this.#watches) watch.close()
+    this.#watch.close()
+    this.#unfollow()
     for (const timer of this.#retries) clearTimeout(timer)
   }
 
-  #watch(prefix: string, take: (id: string, value: Uint8Array | undefined) => void): PrefixWatch {
-    return new PrefixWatch({
-      store: this.#o.store,
-      prefix,
-      onChange: (key, value) => {
-        const id = afterPrefix(key, prefix)
-        if (id === undefined) return
-        take(id, value)
-        const { record, config } = this.#at(id)
-        this.#o.onSeen(id, { record, config })
-        this.#catchUp(id)
-      },
-      onListed: () => undefined,
-      // What is offered stays so; membership says that the store is away.
-      onProblem: () => undefined,
-    })
+  #seen(id: string): void {
+    const { record, config } = this.#at(id)
+    this.#o.onSeen(id, { record, config })
+    this.#catchUp(id)
   }
 
   #at(id: string): Known {

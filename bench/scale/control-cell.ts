@@ -159,14 +159,15 @@ async function plainNode(): Promise<CellFigures['sample']> {
   const local = { offer: async () => undefined, hide: async () => undefined, withdraw: async () => undefined }
   const log = { event: () => undefined }
   const readMs = cpuMs()
+  const configs = new StoreConfigs({ store, log })
   const offers = new VolumeOffers({
-    node: 'stranger', store, local: local as unknown as LocalNode, log, onSeen: () => undefined,
+    node: 'stranger', store, configs, local: local as unknown as LocalNode, log, onSeen: () => undefined,
     onBug: (error) => {
       throw error
     },
   })
   let hints = 0
-  const unwatch = new StoreConfigs({ store, log }).watch(() => hints++)
+  const unwatch = configs.watch(() => hints++)
   while (hints < volumes) await later(20)
   await settled()
   const spentMs = cpuMs() - readMs

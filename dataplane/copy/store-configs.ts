@@ -1,4 +1,7 @@
-/** `ConfigPort` over a client of the cluster store in the same thread. */
+/**
+ * `ConfigPort` over a client of the cluster store in the same thread. However many follow, the store is watched once:
+ * in a large cluster each change of a configuration is told to every node.
+ */
 import type { ClusterStore, Version } from '../../cluster/store/cluster-store.ts'
 import { PrefixWatch } from '../../cluster/store/prefix-watch.ts'
 import {
@@ -12,9 +15,16 @@ import type { ConfigCas, ConfigPort, ConfigRead } from './config-port.ts'
 /** Between one attempt to list or watch and the next. */
 const RETRY_MS = 500
 
+/** Undefined: there is none, or it is none. */
+export type ConfigSeen = (volumeId: string, value: VersionedConfig | undefined) => void
+
 export class StoreConfigs implements ConfigPort {
   readonly #store: ClusterStore
   readonly #log: LogPort
+  readonly #known = new Map<string, VersionedConfig>()
+  readonly #followers = new Set<ConfigSeen>()
+  /** While somebody follows. */
+  #watch: PrefixWatch | undefined
 
   /** The store stays the caller's. */
   constructor({ store, log }: { store: ClusterStore; log: LogPort }) {
@@ -41,21 +51,45 @@ export class StoreConfigs implements ConfigPort {
   }
 
   watch(hint: (value: VersionedConfig) => void): () => void {
-    const watch = new PrefixWatch({
+    return this.follow((_, value) => {
+      if (value !== undefined) hint(value)
+    })
+  }
+
+  /** Hints as `watch` gives them, also of what went. Who comes later is told what is known. @returns what ends them */
+  follow(seen: ConfigSeen): () => void {
+    const follower: ConfigSeen = (volumeId, value) => seen(volumeId, value)
+    this.#followers.add(follower)
+    if (this.#watch === undefined) this.#begin()
+    else queueMicrotask(() => {
+      for (const [volumeId, value] of this.#known) if (this.#followers.has(follower)) follower(volumeId, value)
+    })
+    return () => {
+      if (!this.#followers.delete(follower) || this.#followers.size > 0) return
+      this.#watch?.close()
+      this.#watch = undefined
+      this.#known.clear()
+    }
+  }
+
+  #begin(): void {
+    this.#watch = new PrefixWatch({
       store: this.#store,
       prefix: CONFIG_PREFIX,
       retryMs: RETRY_MS,
-      onChange: (key, value, version) => {
+      onChange: (key, bytes, version) => {
         const volumeId = volumeOfKey(key)
-        if (volumeId === undefined || value === undefined || version === undefined) return
-        const config = this.#decode(volumeId, value)
-        if (config !== undefined) hint({ config, version })
+        if (volumeId === undefined) return
+        const config = bytes === undefined ? undefined : this.#decode(volumeId, bytes)
+        const value = config === undefined || version === undefined ? undefined : { config, version }
+        if (value === undefined) this.#known.delete(volumeId)
+        else this.#known.set(volumeId, value)
+        for (const follower of this.#followers) follower(volumeId, value)
       },
       onListed: () => undefined,
       // Hints are missed meanwhile; who needs to know reads, and says when that fails.
       onProblem: () => undefined,
     })
-    return () => watch.close()
   }
 
   #decode(volumeId: string, value: Uint8Array): VolumeConfig | undefined {

@@ -74,3 +74,54 @@ t.test('hints of what is there, of what changes, and again after an outage', asy
   )
   t.equal(hints.length, count, 'none when it has ended')
 })
+
+t.test('however many follow, the store is watched once, and who comes later is told what is known', async (t) => {
+  const { store } = await setUp(t)
+  let watches = 0
+  const counted: typeof store = Object.create(store, {
+    watch: {
+      value: (...what: Parameters<typeof store.watch>) => {
+        watches++
+        return store.watch(...what)
+      },
+    },
+  })
+  const configs = new StoreConfigs({ store: counted, log: { event: () => undefined } })
+  const put = async (config: VolumeConfig | undefined, volumeId: string): Promise<void> => {
+    const found = await store.get(configKey(volumeId))
+    const version = found.ok ? found.value?.version : undefined
+    const value = config === undefined ? undefined : encodeConfig(config)
+    t.match(await store.compareAndSwap({ key: configKey(volumeId), version, value }), { outcome: 'won' })
+  }
+  const [a, b] = [configOf(hex(), { n1: 'a' }), configOf(hex(), { n1: 'a' })]
+  await put(a, a.volumeId)
+  const first: Array<[string, number | undefined]> = []
+  const endFirst = configs.follow((volumeId, value) => first.push([volumeId, value?.config.epoch]))
+  await until(() => first.length > 0)
+  const hints: string[] = []
+  const endSecond = configs.watch(({ config }) => hints.push(config.volumeId))
+  await until(() => hints.length > 0)
+  t.same(hints, [a.volumeId], 'known before it came')
+  t.equal(first.length, 1, 'and nobody else hears of it again')
+  await put(b, b.volumeId)
+  await until(() => hints.length > 1 && first.length > 1)
+  t.same(first, [[a.volumeId, 1], [b.volumeId, 1]])
+  await put(undefined, a.volumeId)
+  await until(() => first.length > 2)
+  t.same(first.at(-1), [a.volumeId, undefined], 'it is gone')
+  t.equal(hints.length, 2, 'of which a copy hears by reading')
+  endFirst()
+  await put({ ...b, epoch: 2 }, b.volumeId)
+  await until(() => hints.length > 2)
+  t.equal(first.length, 3, 'who ended hears no more')
+  t.equal(watches, 1)
+  endSecond()
+  const again = new Promise<string>((resolve) => {
+    const end = configs.watch(({ config }) => {
+      end()
+      resolve(`${config.volumeId} ${config.epoch}`)
+    })
+  })
+  t.equal(await again, `${b.volumeId} 2`, 'of a new watch')
+  t.equal(watches, 1, 'that ended before it was begun')
+})
