@@ -12,6 +12,7 @@ import { identityService } from '../csi/identity.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
 import { version } from '../dataplane/version.ts'
+import { collectStart } from '../cluster/start-garbage.ts'
 import { accessOf } from '../cluster/kubernetes/api-access.ts'
 import { ApiClient } from '../cluster/kubernetes/api-client.ts'
 import { usageError } from './arguments.ts'
@@ -96,6 +97,7 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   const beside: Array<Promise<void>> = []
   if (isTold) beside.push(tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, told.signal))
   for (const one of [leaving, failover]) if (one !== undefined) beside.push(one.run(told.signal))
+  collectStart()
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => told.abort())
   // The end of one of them before that is a bug, which ends this process.

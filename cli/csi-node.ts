@@ -10,6 +10,7 @@ import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
+import { collectStart } from '../cluster/start-garbage.ts'
 import { FuseDevices } from '../csi/host/fuse-devices.ts'
 import type { HostDevices } from '../csi/host/host-devices.ts'
 import { DEFAULT_STATE, runKeeper } from '../csi/host/keeper-run.ts'
@@ -85,6 +86,7 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
     const services = servicesOf(own, { api, kubelet, volumesMax, devices, stateFolder })
     const server = await serveCsi({ socketPath, services, log })
     const { name: node } = own
+    collectStart()
     output.result({ socket: socketPath, node }, () => [`holdfast csi node listens at ${socketPath}, for node ${node}`])
     if (!ending.signal.aborted) await once(ending.signal, 'abort')
     await server.close(GRACE_MS)

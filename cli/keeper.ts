@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../cluster/api/client.ts'
 import { connectControlApi } from '../cluster/api/client.ts'
 import type { Volume } from '../cluster/api/volume-messages.ts'
+import { collectStart } from '../cluster/start-garbage.ts'
 import { FILE_SYSTEMS } from '../csi/host/file-systems.ts'
 import type { DeviceWish, HostDevice } from '../csi/host/host-devices.ts'
 import { DEFAULT_STATE, runKeeper } from '../csi/host/keeper-run.ts'
@@ -22,7 +23,7 @@ import type { Invocation } from './command.ts'
 import { checkMountable, mountOn, unmountNoted } from './device-mount.ts'
 import type { MountOrder } from './device-mount.ts'
 import { findEndpoint } from './endpoint.ts'
-import { MEMORY_FLAGS } from './memory-flags.ts'
+import { MEMORY_FLAGS, takeMemoryFlags } from './memory-flags.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
 const MAIN = path.join(import.meta.dirname, 'main.ts')
@@ -33,6 +34,7 @@ const stateOf = (given: Arguments): string => path.resolve(given.text('state') ?
 
 /** JSON lines on standard output, until SIGTERM or SIGINT. */
 export async function keepDevices({ arguments: given }: Invocation): Promise<number> {
+  takeMemoryFlags()
   const say = (level: string, message: string, fields: object): void => {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`)
   }
@@ -42,6 +44,7 @@ export async function keepDevices({ arguments: given }: Invocation): Promise<num
   }
   process.on('uncaughtException', onBug)
   const keeper = await runKeeper({ stateFolder: stateOf(given), log: { event: say }, onBug })
+  collectStart()
   const signal = await new Promise<string>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => resolve(name))
   })

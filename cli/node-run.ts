@@ -2,11 +2,12 @@
 import { nodeConfigOf } from '../dataplane/node-config.ts'
 import { runSupervisor } from '../dataplane/supervisor.ts'
 import type { Invocation } from './command.ts'
+import { leaveCompiler } from './memory-flags.ts'
 
 export async function runNode({ arguments: given }: Invocation): Promise<number> {
   const isKubernetes = given.text('kube-node') !== undefined
   const kubernetes = isKubernetes ? await (await import('./kube-node.ts')).asKubernetesSays(given) : {}
-  const code = await runSupervisor(nodeConfigOf({
+  const config = nodeConfigOf({
     name: given.text('name'),
     dir: given.text('dir'),
     zone: given.text('zone'),
@@ -26,7 +27,9 @@ export async function runNode({ arguments: given }: Invocation): Promise<number>
     'no-tls': given.flag('no-tls'),
     'cluster-key': given.text('cluster-key'),
     config: given.text('config'),
-  }))
+  })
+  leaveCompiler()
+  const code = await runSupervisor(config)
   // The parent's channel, if there is one, would keep the process alive.
   process.exit(code)
 }

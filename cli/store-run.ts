@@ -3,6 +3,7 @@
  * a signal ends it in under two seconds. A disk that fails ends it too, with nothing answered that is not there.
  */
 import path from 'node:path'
+import { collectStart } from '../cluster/start-garbage.ts'
 import { openEmbeddedStore } from '../cluster/store/embedded/embedded-store.ts'
 import { checkStoreFolder } from '../cluster/store/embedded/store-folder.ts'
 import { parseListenAddress, serveStore } from '../cluster/store/embedded/store-server.ts'
@@ -52,6 +53,7 @@ export async function runStore({ arguments: given, output }: Invocation): Promis
     refusals.refused(`connection from ${address} refused: ${reason}`, `${address.replace(/:\d+$/, '')} ${reason}`, {})
   if (folder !== undefined) folder.onProblem = ({ message }) => output.note(message)
   const server = await serveStore({ store, listen, tls: folder && { folder, onRefused }, onBug })
+  collectStart()
   output.result({ ready: true, url: server.url, dir }, () => [`holdfast store ready ${server.url}`])
   process.send?.({ ready: true, url: server.url })
   await Promise.race([asked, failed.then((error) => (failure = error))])

@@ -19,6 +19,7 @@ import { KeyFolder } from '../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../cluster/keys/node-keys.ts'
 import { readKeyFile } from '../cluster/keys/user-key.ts'
 import type { NodeDetails, UsedBy } from '../cluster/reconcile/node-calls.ts'
+import { collectStart } from '../cluster/start-garbage.ts'
 import type { TlsFolder } from '../cluster/tls/tls-folder.ts'
 import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import type { Result } from '../engine/volume/store-api.ts'
@@ -43,7 +44,7 @@ import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { FromDaemon, Ready, StartOrder } from './daemon-start.ts'
 import { VolumeExports } from './export-directory.ts'
 import { errnoName, lockCode, peerUid } from '../cluster/libc.ts'
-import { setParentDeathSignal } from './libc.ts'
+import { setParentDeathSignal, trimHeap } from './libc.ts'
 import { keepMemorySecret } from './memory-secrecy.ts'
 import { checkDisks, noteSeen, openDisks } from './lost-disks.ts'
 import type { OpenedDisks } from './lost-disks.ts'
@@ -237,6 +238,8 @@ class Daemon {
   #ready(disks: number, volumes: number, tcp: TcpAddress | undefined): Ready {
     const { api, nbd } = this.#paths
     this.#metrics.serving()
+    collectStart()
+    trimHeap(() => {})
     const locked = lockCode()
     this.#log.event('info', 'ready', {
       code: locked < 0 ? `not locked (${errnoName(-locked)})` : 'locked',

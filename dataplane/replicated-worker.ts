@@ -7,6 +7,7 @@ import { KeyFolder } from '../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../cluster/keys/user-key.ts'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
+import { collectStart } from '../cluster/start-garbage.ts'
 import { unreachable } from '../engine/assert.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../engine/control/volume-snapshots.ts'
 import type { ErrorCode } from '../engine/errors.ts'
@@ -94,6 +95,7 @@ export async function runReplicatedWorker(
     }
   })
   const { shell, sessions } = worker
+  collectStart()
   post({ kind: 'opened', report: { volumes: [], disks: shell.disks(), sessions: sessions.reports() } })
 }
 

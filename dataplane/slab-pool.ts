@@ -13,6 +13,7 @@
  * Invariants: a slab in the pool has no users; `bytes` never changes; the pool keeps at most `idleBytesMax`.
  */
 import { assert } from '../engine/assert.ts'
+import { IDLE_SLABS_BYTES } from './daemon-memory.ts'
 
 export const SLAB_BYTES = 256 * 1024
 /** 1 MiB of payload with what comes before it: a large request, reply, or piece of a filling. */
@@ -38,7 +39,7 @@ export class SlabPool {
   readonly #idleBytesMax: number
   #idleBytes = 0
 
-  constructor(options: { idleBytesMax: number } = { idleBytesMax: 32 * 1024 * 1024 }) {
+  constructor(options: { idleBytesMax: number } = { idleBytesMax: IDLE_SLABS_BYTES }) {
     this.#idleBytesMax = options.idleBytesMax
   }
 

@@ -25,9 +25,11 @@ import { warmCompileCache, withCompileCache } from './compile-cache.ts'
 import { IndexSuspicion, markAll } from './index-damage.ts'
 import { EXIT, STOP_DEADLINE_MS } from './daemon-start.ts'
 import type { FromDaemon, StartOrder } from './daemon-start.ts'
+import { DAEMON_FLAGS, MALLOC_ARENA_MAX } from './daemon-memory.ts'
 import { EndedReports } from './ended-reports.ts'
 import { DaemonLog } from './daemon-log.ts'
 import { setIoFlusher } from '../cluster/libc.ts'
+import { collectStart } from '../cluster/start-garbage.ts'
 import { keepMemorySecret } from './memory-secrecy.ts'
 import { checkSocketPath, lockFolder, makeFolder, nodePaths } from './node-folder.ts'
 import type { NodePaths } from './node-folder.ts'
@@ -39,22 +41,9 @@ function threadPoolSize(disks: number): number {
   return Math.min(128, 8 + 8 * disks)
 }
 
-/**
- * Measured with random overwrites and reads of a cold map: 764 MiB resident as it comes, 370 MiB with two arenas of
- * malloc and young generations of 4 MiB a half (most garbage of the data path dies within a turn). The limit of the old
- * generation is far from what is ever used; it makes V8 let a heap grow by half of what lives in it between two
- * collections instead of fourfold (66 and 31 MiB).
- *
- * No pretenuring: V8 gives a place in the code whose objects once lived long, because large writes waited for a
- * replica, room in the old generation for good. Of the objects of small writes that came later three of ten lay there,
- * dead within a turn and freed by full collections only.
- */
-const MALLOC_ARENA_MAX = '2'
-const MEMORY_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=512', '--no-allocation-site-pretenuring']
-
 /** Descriptors 0-2, the IPC channel, and the folder's lock, which is released when the last of both processes ends. */
 function spawnDaemon(config: NodeConfig, lockFd: number): ChildProcess {
-  return spawn(process.execPath, [...MEMORY_FLAGS, path.join(import.meta.dirname, 'daemon.ts')], {
+  return spawn(process.execPath, [...DAEMON_FLAGS, path.join(import.meta.dirname, 'daemon.ts')], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', lockFd],
     detached: true,
     env: {
@@ -107,7 +96,10 @@ class Supervisor {
     })
     child.on('message', (message: FromDaemon) => {
       if (message.kind === 'peers') return this.#endings.know(message)
-      if (message.kind === 'ready') this.#wasReady = true
+      if (message.kind === 'ready') {
+        if (!this.#wasReady) collectStart()
+        this.#wasReady = true
+      }
       process.send?.(message)
     })
     child.on('exit', (code, signal) => this.#ended(code, signal, performance.now() - startedMs))

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
 import { assert, unreachable } from '../engine/assert.ts'
 import type { LogPort } from '../engine/ports.ts'
+import { YOUNG_HALF_MIB } from './daemon-memory.ts'
 import { unpackError } from './worker-messages.ts'
 import type {
   Answer, AnyCall, AnyReplicationCall, CallName, CallOf, FromWorker, ReplicationCallName, ReplicationCallOf,
@@ -20,12 +21,6 @@ import { answerExports } from './nbd/export-calls.ts'
 import type { ExportAsk } from './nbd/export-calls.ts'
 import type { ExportDirectory, NbdSession, SecureArrival } from './nbd/listener.ts'
 import type { WorkerHandle } from './node-control.ts'
-
-/**
- * Of the two halves of a worker's young generation, each. It takes most of what a daemon allocates, and what is on its
- * way when a half is full is copied. Twice that is the memory it costs; the main thread has half of it.
- */
-const YOUNG_HALF_MIB = 8
 
 export interface WorkerThreadOptions {
   start: WorkerStart
@@ -56,7 +51,7 @@ export class WorkerThread implements WorkerHandle {
     const { exports = { list: () => [], find: () => undefined }, onBug } = options
     this.#exports = answerExports(exports, (answer) => this.#post({ kind: 'exports', answer }), onBug)
     // Read when an isolate is made: this one and no other, the main thread has what the supervisor said.
-    setFlagsFromString(`--max-semi-space-size=${YOUNG_HALF_MIB}`)
+    setFlagsFromString(`--max-semi-space-size=${YOUNG_HALF_MIB.data}`)
     this.#thread = new Worker(new URL('./worker.ts', import.meta.url), {
       workerData: options.start,
       name: `data-${options.start.worker}`,

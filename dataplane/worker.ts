@@ -8,6 +8,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { WorkerFigures } from '../cluster/metrics/figures.ts'
+import { collectStart } from '../cluster/start-garbage.ts'
 import type { LogPort } from '../engine/ports.ts'
 import { clock } from './clock.ts'
 import { VolumeMeters } from './meters/volume-meters.ts'
@@ -57,6 +58,7 @@ async function run(port: MessagePort, start: WorkerStart): Promise<void> {
       default: throw new Error(`${message.kind} is for the worker of a node of a cluster`)
     }
   })
+  collectStart()
   post({ kind: 'opened', report: calls.report() })
 }
 

@@ -4,14 +4,18 @@
 #
 #   install.sh application SOURCE TARGET   what is shipped of a clone, with the npm packages it needs and no others;
 #                                          brings npm, so it is done in a place of its own
-#   install.sh system TARGET               the programs that Holdfast runs on a host, `holdfast` on the PATH, licences
-#                                          and a bill of materials; its end is a doctor who has to be content
+#   install.sh system TARGET               the programs that Holdfast runs on a host, `holdfast` on the PATH, licences,
+#                                          a bill of materials and compiled sources; its end is a doctor who has to be
+#                                          content
 set -eu
 
 # Folders and files that run. No tests, no benches, no charts.
 SHIPPED='bin cli cluster csi dataplane engine proto holdfast package.json package-lock.json LICENSE docs/licences.md'
 # mkfs.ext4 e2fsck resize2fs | mkfs.xfs xfs_growfs | blkid blockdev | mount umount losetup | modprobe
 PROGRAMS='e2fsprogs xfsprogs util-linux mount kmod'
+
+# Of the chart (`_names.tpl`).
+USER_WITHOUT_RIGHTS=65532
 
 export DEBIAN_FRONTEND=noninteractive
 
@@ -65,7 +69,21 @@ system() {
   mkdir -p "$documents"
   cp "$target/LICENSE" "$target/docs/licences.md" "$documents/"
   "$target/bin/node24" "$target/bin/sbom.ts" --dpkg-status /var/lib/dpkg/status > "$documents/sbom.json"
+  compiled "$target"
   holdfast doctor
+}
+
+# Node's cache of compiled sources, for root and for the user without rights of the chart. Whoever runs it cannot write
+# there, and a process without it has a compiler in its memory for as long as it runs.
+compiled() {
+  cache=$1/node_modules/.cache/holdfast
+  "$1/bin/node24" --input-type=module --eval "
+    const { warmCompileCache } = await import('$1/dataplane/compile-cache.ts')
+    process.exit(warmCompileCache() ? 0 : 1)"
+  for of_root in "$cache"/v*-0; do
+    ln -s "$(basename "$of_root")" "${of_root%-0}-$USER_WITHOUT_RIGHTS"
+  done
+  chmod -R a+rX,go-w "$cache"
 }
 
 step=${1-}

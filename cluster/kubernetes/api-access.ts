@@ -5,8 +5,8 @@
  * A pod's token is exchanged under us every hour, so it is read again when it is older than a minute.
  */
 import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
-import { parse } from 'yaml'
 import { HoldfastError } from '../../engine/errors.ts'
 import { Secret } from '../../engine/secret.ts'
 
@@ -106,6 +106,8 @@ function fileOf(file: string, refuse: Refuse): Buffer {
 }
 
 function parsed(text: string, refuse: Refuse): unknown {
+  // 5 MiB of memory, and no pod reads a kubeconfig.
+  const { parse } = createRequire(import.meta.url)('yaml') as typeof import('yaml')
   try {
     return parse(text)
   } catch {

@@ -49,6 +49,8 @@ t.test('versions and steps', async (t) => {
   t.match(baseImage().day, /^20\d{6}$/)
   const steps = [...textOf('image/Dockerfile').matchAll(/^RUN sh \S*install\.sh (\w+)/gm)].map(([, step]) => step)
   t.same(steps, ['application', 'system'])
+  const user = /^runAsUser: (\d+)$/m.exec(textOf('charts/holdfast/templates/_names.tpl'))![1]!
+  t.match(textOf('image/install.sh'), `USER_WITHOUT_RIGHTS=${user}\n`, 'who the chart runs things as')
   t.equal(spawnSync('sh', ['-n', INSTALL]).status, 0)
   t.match(spawnSync('sh', [INSTALL, 'other'], { encoding: 'utf8' }), { status: 2, stderr: /^usage: / })
 })

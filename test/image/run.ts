@@ -140,6 +140,12 @@ async function use(image: string, builder: string): Promise<void> {
   check('a user without rights', helped.status === 0 && helped.stdout.includes('holdfast'), helped.stderr)
   const asked = run(image, ['holdfast', 'csi', 'may-uninstall'], NOBODY)
   check('in no pod it says so', asked.status === 1 && /this is no pod/.test(asked.stderr), asked.stderr)
+  for (const [user, file] of [['', 'dataplane/supervisor.ts'], [NOBODY, 'cli/csi-controller.ts']] as const) {
+    const compiles = `await import('/opt/holdfast/${file}')
+      process.exit(process.moduleLoadList.some((one) => one.includes('amaro')) ? 1 : 0)`
+    const { status, stderr } = run(image, ['/opt/holdfast/bin/node24', '--input-type=module', '--eval', compiles], user)
+    check(`${file} is compiled for user ${user || 'root'}`, status === 0, stderr)
+  }
   const served = await serves(image)
   check('a node serves', /^volume data.*healthy|^data\b/m.test(served), served)
 

@@ -20,7 +20,7 @@ import type { Plug } from '../power/own-network.ts'
 /** Lines of a guest begin with it; whatever else is on the console is its kernel's. */
 const GUEST = 'guest: '
 const UP = `${GUEST}up`
-const KERNEL = path.join(import.meta.dirname, 'guest-kernel.ts')
+export const GUEST_KERNEL = path.join(import.meta.dirname, 'guest-kernel.ts')
 const MODULES = '/usr/lib/uml/modules'
 const CACHE = 'NODE_COMPILE_CACHE'
 const BOOT_MS = 120_000
@@ -130,7 +130,7 @@ export class KernelGuest {
 
   /** Of guest-kernel.ts. */
   async kernel(words: string): Promise<void> {
-    await this.must(`${process.execPath} ${KERNEL} ${words}`)
+    await this.must(`${process.execPath} ${GUEST_KERNEL} ${words}`)
   }
 
   /** As a machine that pauses: nothing of it runs on, its network and its clock included. */
@@ -158,7 +158,7 @@ export class KernelGuest {
   }
 
   async powerOff(): Promise<void> {
-    void this.run(`sync; umount ${OWN}; ${process.execPath} ${KERNEL} off`)
+    void this.run(`sync; umount ${OWN}; ${process.execPath} ${GUEST_KERNEL} off`)
     await Promise.race([this.#ended, sleep(20_000)])
     await this.cutPower()
   }

@@ -13,9 +13,10 @@ import { HoldfastError } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
 import { ClusterNodeProcess, configOfNode } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
+import { compileForGuests } from '../power/guest.ts'
 import { enterOwnNetwork, HUB, plugFor } from '../power/own-network.ts'
 import { compileWideRegisters } from '../power/wide-registers.ts'
-import { KernelGuest, nbdModule, OWN } from './kernel-guest.ts'
+import { GUEST_KERNEL, KernelGuest, nbdModule, OWN } from './kernel-guest.ts'
 
 export const ROOT = path.resolve(import.meta.dirname, '../..')
 export const CLI = path.join(ROOT, 'cli/main.ts')
@@ -94,6 +95,7 @@ export class Story {
     const ending = new Ending()
     ending.teardown(() => rmSync(folder, { recursive: true }))
     try {
+      compileForGuests([GUEST_NODE, GUEST_KERNEL])
       enterOwnNetwork()
       const kind = {
         ...EMBEDDED,

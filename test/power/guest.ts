@@ -11,7 +11,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { assert } from '../../engine/assert.ts'
 import { MIB } from '../../engine/units.ts'
-import { withCompileCache } from '../../dataplane/compile-cache.ts'
+import { warmCompileCache, withCompileCache } from '../../dataplane/compile-cache.ts'
 import type { NodeConfig } from '../../dataplane/node-config.ts'
 import { nodePaths } from '../../dataplane/node-folder.ts'
 import { configOfNode, NODE_MAIN } from '../cluster/cluster-node-process.ts'
@@ -170,7 +170,12 @@ export class Guest {
   }
 }
 
-/** Once on this side, so that no guest has to compile what the first process loads, and the one below. */
-export function compileForGuests(): void {
-  for (const file of [MAIN, NODE_MAIN]) spawnSync(process.execPath, [file], { env: withCompileCache(process.env) })
+/**
+ * Once on this side, so that no guest has to compile what runs in it: its root is read-only, and a process that
+ * compiles has the compiler in memory for good. @param files  of tests; what a node is made of is compiled anyway
+ */
+export function compileForGuests(files = [MAIN, NODE_MAIN]): void {
+  warmCompileCache()
+  // They end at once: nobody says what they are to do.
+  for (const file of files) spawnSync(process.execPath, [file], { input: '', env: withCompileCache(process.env) })
 }
