@@ -1,10 +1,7 @@
 /**
- * A machine with 320 MiB of memory and no swap, whose page cache is full of what has to go through the NBD device to a
+ * A machine with 256 MiB of memory and no swap, whose page cache is full of what has to go through the NBD device to a
  * data process of the same machine: file systems that wait for memory wait for that process, and it must not wait for
  * them. Buffered writes that fill the memory with dirty pages, and beside them many small writes with an fsync each.
- *
- * With 256 MiB supervisor, daemon, keeper and `holdfast attach` have no room together: before there is a device their
- * code is read again and again, and nothing goes on.
  *
  * What the kernel says while it runs is told: how much memory is dirty, free and cached, how often code had to be read
  * again because memory was short, and where tasks wait that cannot be interrupted.
@@ -14,7 +11,7 @@ import { AT, STATE } from './story.ts'
 import type { Story } from './story.ts'
 import { OWN } from './kernel-guest.ts'
 
-export const LITTLE_MEMORY = '320M'
+export const LITTLE_MEMORY = '256M'
 const RUN_SECONDS = 40
 /** All of it: a machine that waits for itself does not end. */
 const END_WITHIN_MS = 600_000
@@ -49,7 +46,7 @@ export async function tellLittleMemory(story: Story): Promise<void> {
   story.tell('attached, mkfs.ext4, mounted')
   const files = [`${OWN}/n1/supervisor.pid`, `${OWN}/n1/pid`, `${STATE}/keeper.lock`]
   const processes = await guest.must(`for pid in $(cat ${files.join(' ')}); do `
-    + `grep -E "^(Rss|Pss_Anon|Pss_File):" /proc/$pid/smaps_rollup | tr -s " \\n" " "; echo; done`)
+    + `grep -E "^(Rss|Pss_Anon|Pss_File|Private_Dirty|Locked):" /proc/$pid/smaps_rollup | tr -s " \\n" " "; echo; done`)
   story.tell(`supervisor, daemon, keeper: ${processes.trim().replaceAll('\n', '; ')}`)
   const work = Promise.all([guest.run(DIRTY), guest.run(STORM)])
   const ended = await Promise.race([work, sleep(END_WITHIN_MS, undefined, { ref: false })])
