@@ -20,7 +20,8 @@ export const SLAB_BYTES = 256 * 1024
 export const LARGE_SLAB_BYTES = 1024 * 1024 + 64 * 1024
 
 export interface Slab {
-  readonly bytes: Buffer
+  /** No `Buffer`: a part of one takes four times as long to make. */
+  readonly bytes: Uint8Array
   /** Big-endian access to the same bytes. */
   readonly view: DataView
   /** Where it returns to, whoever releases it. */
@@ -75,9 +76,8 @@ export class SlabPool {
 }
 
 function create(bytes: number, home: SlabPool): Slab {
-  const buffer = Buffer.allocUnsafeSlow(bytes)
-  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)
-  const slab = { bytes: buffer, view, home, users: 1 }
-  slabs.set(buffer.buffer, slab)
+  const { buffer } = Buffer.allocUnsafeSlow(bytes)
+  const slab = { bytes: new Uint8Array(buffer), view: new DataView(buffer), home, users: 1 }
+  slabs.set(buffer, slab)
   return slab
 }

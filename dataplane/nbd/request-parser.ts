@@ -273,7 +273,7 @@ export class RequestParser {
 
   #changeSlab(bytes: number): void {
     const fresh = this.#pool.acquire(bytes)
-    this.#slab.bytes.copy(fresh.bytes, 0, this.#position, this.#fill)
+    fresh.bytes.set(this.#slab.bytes.subarray(this.#position, this.#fill))
     this.#pool.release(this.#slab)
     this.#slab = fresh
     this.#fill -= this.#position
