@@ -62,6 +62,7 @@ const latencies = Array.from({ length: 1024 }, (_, i) => 0.05 * 1.5 ** (i % 13))
   const ended: number[] = []
   measure('a request: begin, end, left; 32 in flight', COUNT, () => {
     for (let i = 0; i < COUNT / 32; i++) {
+      meter.look()
       for (const request of requests) meter.begin(request)
       ended.length = 0
       for (const request of requests) ended.push(meter.end(request, false))

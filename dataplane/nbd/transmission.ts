@@ -291,6 +291,7 @@ export class Transmission implements RequestOwner, AdmittedConnection {
       return this.#end('client-closed')
     }
     this.#pumping = true
+    this.#meter?.look()
     this.#blocked = this.#admission.isAtGate = false
     while (this.#state === 'open') {
       const progress = this.#parser.next()

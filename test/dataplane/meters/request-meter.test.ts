@@ -14,6 +14,7 @@ class Scene {
 
   begin(type = NBD_CMD_WRITE, lengthBytes = 4096): MeteredRequest {
     const request = { type, lengthBytes, beganMs: 0, older: undefined, newer: undefined }
+    this.meter.look()
     this.meter.begin(request)
     return request
   }
