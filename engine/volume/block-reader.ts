@@ -40,6 +40,9 @@ export interface ReaderOptions {
   onDamage(lba: number, target: Target, reason: string): void
 }
 
+/** In one call: what was read is still in the processor's cache when its checksums are looked at. */
+const READ_BLOCKS_MOST = 32
+
 interface Job {
   lba: number
   count: number
@@ -84,7 +87,7 @@ export class BlockReader {
           at++
           continue
         }
-        const run = runLength(words, w, pageEnd - i)
+        const run = runLength(words, w, Math.min(pageEnd - i, READ_BLOCKS_MOST))
         const bytes = run === count ? into : into.subarray(at * BLOCK_BYTES, (at + run) * BLOCK_BYTES)
         const { segmentBytes, disk } = target.stream.context
         const offset = segmentOffsetBytes(segmentBytes, segmentOf(words, w)) + unitsOf(words, w) * UNIT_BYTES

@@ -33,7 +33,9 @@ export function blockStatus(
         // A clone's hole may show its origin's data.
         const isHole = kind === ENTRY_KIND.trim || (kind === ENTRY_KIND.none && !map.isClone)
         const isZero = isHole || kind === ENTRY_KIND.zero
-        const next = Math.min(pageEnd, (Math.floor(at / BLOCK_BYTES) + 1) * BLOCK_BYTES)
+        let next = (Math.floor(at / BLOCK_BYTES) + 1) * BLOCK_BYTES
+        for (let i = index + 1; next < pageEnd && kindOf(page.words, i * ENTRY_WORDS) === kind; i++) next += BLOCK_BYTES
+        next = Math.min(pageEnd, next)
         const last = extents.at(-1)
         if (last !== undefined && last.hole === isHole && last.zero === isZero) last.lengthBytes += next - at
         else {
