@@ -25,6 +25,7 @@ const callClockGettime = lib.func('int clock_gettime(int clock, uint64_t into)')
 const callLseek = lib.func('int64_t lseek(int fd, int64_t offset, int whence)')
 const callSocketpair = lib.func('int socketpair(int domain, int type, int protocol, uint64_t into)')
 const callSetrlimit = lib.func('int setrlimit(int resource, void *limits)')
+const callSetsockopt = lib.func('int setsockopt(int fd, int level, int option, uint64_t value, uint32_t length)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
 
 const F_DUPFD_CLOEXEC = 1030
@@ -37,6 +38,8 @@ const RLIMIT_CORE = 4
 const CLOCK_BOOTTIME = 7
 const AF_UNIX = 1
 const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0o2000000 | 0o4000
+const SOL_SOCKET = 1
+const SO_SNDBUF = 7
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
@@ -95,6 +98,18 @@ export const isMemoryHidden = (): boolean => callPrctl(PR_GET_DUMPABLE, 0, 0, 0,
  */
 export function trimHeap(done: () => void): void {
   callMallocTrim.async(0, () => done())
+}
+
+const option = new Int32Array(1)
+const optionAddress = Number(koffi.address(option.buffer))
+
+/**
+ * How much a socket takes before who writes has to wait, as far as the machine allows it (net.core.wmem_max; Linux
+ * doubles it for what it keeps beside). Of TCP it would end the kernel's own choice.
+ */
+export function setSendBuffer(fd: number, bytes: number): number {
+  option[0] = bytes
+  return outcome(callSetsockopt(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, option.byteLength))
 }
 
 const timespec = new BigInt64Array(2)

@@ -44,6 +44,7 @@ import { validate, volumeRefusal } from './validate.ts'
 import type { Refusal, SessionFacts } from './validate.ts'
 import { VolumeCalls } from './volume-calls.ts'
 import { closeFd, hasHungUp } from '../../cluster/libc.ts'
+import { setSendBuffer } from '../libc.ts'
 
 /** Memory shared by the connections of a worker. */
 export interface SessionMemory {
@@ -52,6 +53,12 @@ export interface SessionMemory {
 }
 
 export type CloseReason = 'disconnected' | 'client-closed' | 'protocol' | 'socket' | 'drained' | 'stalled' | 'destroyed'
+
+/**
+ * Of a unix socket, where the kernel's 208 KiB are less than two replies of 128 KiB: who writes more waits until three
+ * quarters of what is there were read.
+ */
+const SEND_BUFFER_BYTES = 256 * 1024
 
 const workerMemory: SessionMemory = { pool: new SlabPool(), budget: new MemoryBudget() }
 const workerShares = new TurnShares()
@@ -159,6 +166,8 @@ export class Transmission implements RequestOwner, AdmittedConnection {
       },
     })
     this.#socket.setNoDelay(true)
+    // Nothing depends on it: a socket that refuses goes on with what it has.
+    if (this.#socket.remoteAddress === undefined) setSendBuffer(options.fd, SEND_BUFFER_BYTES)
     // Bytes wait in TLS without our knowing: how long, cannot be told.
     this.#isLate = this.#isSecure
     this.#sender = new ReplySender(this.#socket, this.#writer, (heldBytes, failed) => this.#sent(heldBytes, failed))

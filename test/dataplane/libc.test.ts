@@ -80,6 +80,27 @@ t.test('pwritev writes the rest of the buffers, and readCached finds it in memor
   t.end()
 })
 
+t.test('a send buffer that was made larger takes more', (t) => {
+  /** Bytes that fit before somebody reads. */
+  const taken = (bufferBytes: number | undefined): number => {
+    const [fd, other] = libc.socketPair()!
+    if (bufferBytes !== undefined) t.ok(libc.setSendBuffer(fd, bufferBytes) >= 0)
+    const piece = new Uint8Array(16 * 1024)
+    let bytes = 0
+    try {
+      for (;;) bytes += fs.writeSync(fd, piece)
+    } catch (error) {
+      t.equal((error as NodeJS.ErrnoException).code, 'EAGAIN')
+    }
+    libc.closeFd(fd)
+    libc.closeFd(other)
+    return bytes
+  }
+  t.ok(taken(1024 * 1024) > taken(undefined))
+  t.equal(libc.errnoName(-libc.setSendBuffer(-1, 4096)), 'EBADF')
+  t.end()
+})
+
 t.test('boot time moves on and is that of the kernel', (t) => {
   const before = libc.bootTimeMs()
   const kernel = Number(fs.readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000
