@@ -1,6 +1,7 @@
 /**
- * What a 4 KiB write to a volume in three copies costs: processor microseconds of each of three daemons for each write
- * of fio, user and system time of all their threads. Wall-clock figures of a busy machine are noise; these are not.
+ * What a write to a volume in three copies costs: processor microseconds of each of three daemons for each write of
+ * fio, user and system time of all their threads. Wall-clock figures of a busy machine are noise; these are not. A case
+ * names durability, queue depth, and the KiB of a write where it is not 4: `durable/8/128`.
  *
  *   bin/node24 --dev bench/micro/replicated-cost.ts [--tree DIR]... [--rounds 5] [--seconds 3] [--case durable/32]...
  *                                                   [--tls] [--profile] [--env NAME=VALUE]... [--dir DIR]
@@ -133,12 +134,12 @@ function threadSeconds(pids: readonly number[]): Map<string, number> {
   return found
 }
 
-async function measure(subject: Subject, durability: string, queueDepth: number): Promise<Figures> {
+async function measure(subject: Subject, durability: string, queueDepth: number, kib: number): Promise<Figures> {
   const leads = (name: string): boolean => name === subject.primaries[durability]
   const nodes = [...subject.cluster.nodes].sort((a, b) => Number(leads(b.name)) - Number(leads(a.name)))
   const pids = nodes.map(({ pid }) => pid)
   const used = () => ({ nodes: pids.map((pid) => cpuSeconds([pid])), threads: threadSeconds(pids) })
-  const one: FioCase = { name: '', rw: 'randwrite', blockBytes: 4096, queueDepth }
+  const one: FioCase = { name: '', rw: 'randwrite', blockBytes: kib * 1024, queueDepth }
   await pause(300)
   const before = used()
   const { operations, iops } = await runFio(scratch, target(subject, durability), caseWords(one, SIZE_BYTES, seconds))
@@ -178,10 +179,10 @@ try {
   const found = new Map<string, Figures[]>()
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const one of values.case) {
-      const [durability = '', depth = ''] = one.split('/')
+      const [durability = '', depth = '', kib = '4'] = one.split('/')
       for (let i = 0; i < subjects.length; i++) {
         const subject = subjects[(i + round) % subjects.length]!
-        const figures = await measure(subject, durability, Number(depth))
+        const figures = await measure(subject, durability, Number(depth), Number(kib))
         const key = `${one.padEnd(14)}${subject.name.padEnd(7)}`
         found.set(key, [...(found.get(key) ?? []), figures])
       }
