@@ -43,12 +43,14 @@ export interface CopyLimits {
   windowBytesMax: number
   windowRecordsMax: number
   fillBytesMax: number
+  marksMost: number
 }
 
 export const COPY_LIMITS: CopyLimits = {
   windowBytesMax: 32 << 20,
   windowRecordsMax: 8192,
   fillBytesMax: 1 << 20,
+  marksMost: 64,
 }
 
 /** What a copy was made as. */

@@ -114,4 +114,6 @@ export interface CopyOptions {
   windowBytesMax: number
   windowRecordsMax: number
   fillBytesMax: number
+  /** Marks that are kept one by one (SPEC.md D9); each is written with facts of the copy. */
+  marksMost: number
 }

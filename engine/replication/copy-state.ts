@@ -138,6 +138,8 @@ export interface CopyState {
   consistency: Consistency
   /** Blocks of which it has but a mark, and some member may have more. */
   marks: KeptMarks
+  /** The map is asked for more of them (`token`), or not before `afterMs`. */
+  marksSought: { token: number | undefined; afterMs: number }
   attach: SessionFence
   durableAttach: SessionFence
   log: CopyLog
@@ -204,6 +206,7 @@ export function createCopy(options: CopyOptions): CopyState {
     durablePromise: NOBODY,
     consistency: { state: 'consistent' },
     marks: NO_MARKS,
+    marksSought: { token: undefined, afterMs: 0 },
     attach: NO_FENCE,
     durableAttach: NO_FENCE,
     log: {

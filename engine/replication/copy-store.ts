@@ -28,8 +28,16 @@ export interface CopyFacts {
 /** Marks that fills brought, as long as it is not known what became of them (SPEC.md D8). */
 export interface KeptMarks {
   ids: VersionId[]
-  /** There were more than are kept. */
+  /** There may be more than are kept: those that the map has from `from` on. */
   isMore: boolean
+  /** Unset: from its beginning on. */
+  from?: MarkPlace
+}
+
+/** A place in the map, by block and then by seq. */
+export interface MarkPlace {
+  lba: number
+  seq: number
 }
 
 export type Consistency =
@@ -140,6 +148,11 @@ export interface CopyStore {
   /** Write versions anew that are damaged here, each under its id; those that are gone meanwhile are not. `kept`. */
   repair(token: number, versions: readonly BlockVersion[]): void
   /**
+   * The next `most` marks of the map in order of block and seq, from a place on (unset: its beginning), as far as one
+   * answer goes. What is shared with an origin is the origin's. Later: `marks-found`.
+   */
+  findMarks(token: number, range: { from: MarkPlace | undefined; most: number }): void
+  /**
    * Of what is damaged here: no other member has these either, as each said just now (SPEC D4). To be counted and
    * shown; asked again it may be otherwise.
    */
@@ -191,6 +204,8 @@ export type StoreEvent =
       cursor: number | undefined
       damaged?: DamagedId[]
     }
+  /** `from`: where it goes on; undefined: there is nothing behind. */
+  | { type: 'marks-found'; token: number; ok: boolean; ids: VersionId[]; from: MarkPlace | undefined }
   /** `damaged`: they are here, and cannot be read. `unknown`: whether they are here cannot be told. */
   | {
       type: 'versions-read'

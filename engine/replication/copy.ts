@@ -44,7 +44,7 @@ import { onLog } from './log-choice.ts'
 import type { FrontendMessage, PeerMessage } from './messages.ts'
 import { onLookedUp } from './narrow-writes.ts'
 import { noteOwnProgress, passOnIfStill } from './own-disk.ts'
-import { askForMarks } from './kept-marks.ts'
+import { askForMarks, onMarksFound, progressMarks } from './kept-marks.ts'
 import { onReport, sendNewEpoch } from './peer-reports.ts'
 import type { Peer } from './primary-state.ts'
 import { askAnew, onRefused, onRequest, onStored, pump, sendFirstAgain, sendToAll } from './primary.ts'
@@ -125,6 +125,8 @@ function handle(turn: Turn, event: CopyEvent): void {
       return onBeyondCounted(turn, event)
     case 'scanned':
       return onScanned(turn, event)
+    case 'marks-found':
+      return onMarksFound(turn, event)
     case 'versions-read':
       return onVersionsRead(turn, event)
     case 'damaged':
@@ -308,6 +310,7 @@ function onTick(turn: Turn): void {
   if (state.role === 'starting' || state.role === 'out') follow(turn)
   progressGrace(turn)
   progressRepairs(turn)
+  progressMarks(turn)
   greet(turn)
   considerStanding(turn)
   if (state.role === 'reconciling') tickReconcile(turn)

@@ -107,6 +107,7 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   // Of a history that was given up (C9), or of snapshots that are gone: the volume may grow there again.
   const beyond = Array.from({ length: Math.max(0, formerCount - state.sliceCount) }, (_, i) => state.sliceCount + i)
   state.marks = unwiped(state, [...wipe, ...beyond], formerCount)
+  state.marksSought.token = undefined
   Object.assign(log, {
     epochs: [...message.epochs],
     tail: target,

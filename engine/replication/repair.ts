@@ -79,13 +79,13 @@ export function noteDamage(turn: Turn, versions: readonly VersionId[], isRead = 
   progressRepairs(turn)
 }
 
-/** The newest ones, but for those that a read or a fill waits for, so that as many are left as there may be. */
+/** The newest ones, but for marks and what a read or a fill waits for, so that as many are left as there may be. */
 function leaveOut(state: CopyState): void {
   let over = state.damaged.length - DAMAGED_MOST
   if (over <= 0) return
   const nameOf = ({ lba, epoch, seq }: VersionId): string => `${lba} ${epoch} ${seq}`
   const byReads = state.primary?.damagedReads.flatMap(({ damaged }) => damaged) ?? []
-  const waitedFor = new Set([...byReads, ...awaitedByFills(state)].map(nameOf))
+  const waitedFor = new Set([...byReads, ...awaitedByFills(state), ...state.marks.ids].map(nameOf))
   const kept: DamagedVersion[] = []
   for (const one of [...state.damaged].reverse()) {
     const isLeftOut = over > 0 && isAsked(one) && !waitedFor.has(nameOf(one))

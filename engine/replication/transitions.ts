@@ -32,6 +32,7 @@ const TABLE: Record<TableKind, Cells> = {
   'looked-up': ['ignored', 'handled', 'handled', 'ignored'],
   'beyond-counted': ['ignored', 'handled', 'handled', 'ignored'],
   scanned: ['ignored', 'handled', 'handled', 'ignored'],
+  'marks-found': ['ignored', 'handled', 'handled', 'ignored'],
   'versions-read': ['ignored', 'handled', 'handled', 'ignored'],
   damaged: ['ignored', 'handled', 'handled', 'ignored'],
   'store-failed': ['handled', 'handled', 'handled', 'ignored'],

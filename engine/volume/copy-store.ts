@@ -37,6 +37,7 @@ import { readExact, repairVersions } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
 import { CopyHydration, isShared } from './copy-hydration.ts'
 import { dataBeyond } from './data-beyond.ts'
+import { findMarks } from './mark-search.ts'
 import { shownBytes } from './descriptor.ts'
 import type { HydrationPace } from './hydration-pace.ts'
 import { withoutPinned } from './own-views.ts'
@@ -371,6 +372,12 @@ export class LocalCopyStore implements CopyStore {
 
   readVersions(token: number, wanted: readonly VersionId[]): void {
     runTask(readExact(this.reading, wanted), (exact) => this.answer({ type: 'versions-read', token, ...exact }))
+  }
+
+  findMarks(token: number, range: Parameters<CopyStore['findMarks']>[1]): void {
+    runTask(findMarks(this.reading, this.stored().sliceCount, range), (found) =>
+      this.answer({ type: 'marks-found', token, ok: found !== undefined, ids: [], from: undefined, ...found }),
+    )
   }
 
   repair(token: number, versions: readonly BlockVersion[]): void {

@@ -63,7 +63,10 @@ const isCopy = has({
     attach: isFence,
     consistency: either(isConsistent, isFilling),
     wholeBoot: optional(isText),
-    marks: optional(has({ ids: listOf(has({ lba: isCount, epoch: isCount, seq: isCount })), isMore: isFlag })),
+    marks: optional(has({
+      ids: listOf(has({ lba: isCount, epoch: isCount, seq: isCount })), isMore: isFlag,
+      from: optional(has({ lba: isCount, seq: isCount })),
+    })),
   }),
   appliedSeq: isCount, forgottenSeq: isCount, fills: isCount, fork: isCount,
   fillBorn: isCounts, firstFillBorn: optional(isCounts), durable: optional(isCounts), change: optional(isChange),

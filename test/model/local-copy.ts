@@ -85,6 +85,7 @@ function optionsOf(copy: LocalCopy, bounds: Bounds): CopyOptions {
     windowBytesMax: 1 << 20,
     windowRecordsMax: 16,
     fillBytesMax: 1 << 20,
+    marksMost: 1,
   }
 }
 

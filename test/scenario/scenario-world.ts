@@ -52,6 +52,7 @@ export function calmSwarm(change: Partial<Swarm>): Swarm {
     windowBytesMax: 1_048_576,
     windowRecordsMax: 256,
     fillBytesMax: 8192,
+    marksMost: 64,
     clockRates: [],
     network: { delayMs: [0.5, 1], lossRate: 0, duplicateRate: 0, lateRate: 0, inOrder: true },
     badNetwork: { delayMs: [0.5, 1], lossRate: 0, duplicateRate: 0, lateRate: 0, inOrder: true },

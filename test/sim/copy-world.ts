@@ -5,7 +5,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { openCopy } from '../../engine/volume/copy-opening.ts'
 import type { LocalCopyStore } from '../../engine/volume/copy-store.ts'
-import type { CopyFacts, StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
+import type { CopyFacts, MarkPlace, StoredCopy, StoreEvent } from '../../engine/replication/copy-store.ts'
 import type {
   BlockVersion, ControlChange, Payload, ReplicatedRecord, VersionId,
 } from '../../engine/replication/record.ts'
@@ -149,6 +149,14 @@ export class CopyWorld {
     const event = this.answered((token) => this.copy.countBeyond(token, lba))
     if (event.type !== 'beyond-counted' || !event.ok) throw new Error('cannot be counted')
     return event
+  }
+
+  /** The next marks of its map. */
+  findMarks(from: MarkPlace | undefined, most: number): { ids: VersionId[]; from: MarkPlace | undefined } {
+    const event = this.answered((token) => this.copy.findMarks(token, { from, most }))
+    if (event.type !== 'marks-found' || !event.ok) throw new Error('cannot be looked for')
+    const { ids } = event
+    return { ids, from: event.from }
   }
 
   /** What is said of exactly these versions. @param meanwhile  done while they are looked for */

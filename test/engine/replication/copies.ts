@@ -161,6 +161,7 @@ export class Copies {
       windowBytesMax: 1 << 20,
       windowRecordsMax: 64,
       fillBytesMax: 4096 * 4,
+      marksMost: 4,
       ...this.copyOptions,
     })
     const stored = { ...node.store.recovered(), sizeBytes: 64 * 4096, sliceBlocks: 16 }

@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import { ENTRY_WORDS, segmentOf, storedUnitsOf, unitsOf } from '../../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import type { BlockVersion } from '../../../engine/replication/record.ts'
-import { UNIT_BYTES } from '../../../engine/units.ts'
+import { PAGE_BLOCKS, UNIT_BYTES } from '../../../engine/units.ts'
 import { blobsOf, payloadOf } from '../../../engine/volume/copy-headers.ts'
 import { digestSlice } from '../../../engine/volume/copy-digest.ts'
 import { runTask } from '../../../engine/task.ts'
@@ -118,6 +118,54 @@ for (const index of [{ kind: 'synced' }, 'lost'] as const) {
     t.end()
   })
 }
+
+for (const index of [{ kind: 'synced' }, 'lost'] as const) {
+  t.test(`marks are found in the map, with the index ${index === 'lost' ? 'lost' : 'kept'} by a crash`, (t) => {
+    const from = source(8)
+    const whole = from.scan({ above: 0, upTo: 4 })
+    for (const { lba } of LOST) damage(from, lba)
+    t.same(from.findMarks(undefined, 9), { ids: [], from: undefined }, 'what is damaged is none')
+    let world = filled(9, from, from.scan({ above: 0, upTo: 4, lost: LOST }))
+    const isThere = (): void => {
+      t.same(world.findMarks(undefined, 3), { ids: LOST, from: undefined })
+      t.same(world.findMarks(undefined, 2), { ids: LOST.slice(0, 2), from: { lba: 12, seq: 4 } })
+      t.same(world.findMarks({ lba: 12, seq: 4 }, 2), { ids: LOST.slice(2), from: undefined })
+      t.same(world.findMarks({ lba: 12, seq: 5 }, 2), { ids: [], from: undefined })
+    }
+    isThere()
+    world = world.crash({ kind: 'synced' }, index)
+    world.open()
+    isThere()
+    world.control(1, 5, { operation: 'snapshot', id: 's' })
+    for (const [i, { lba }] of LOST.entries()) world.append(write(1, 6 + i, lba, [900 + lba]))
+    world.settle()
+    world.copy.apply(8, {})
+    t.same(world.readStamps(0, BLOCKS).filter((stamp) => stamp >= 900), [903, 907, 912])
+    isThere()
+    world.repair(whole.filter(({ lba }) => lba === 12))
+    t.same(world.findMarks(undefined, 9), { ids: LOST.slice(0, 2), from: undefined }, 'one was brought back')
+    world.control(1, 9, { operation: 'snapshot-delete', id: 's' })
+    world.settle()
+    world.copy.apply(9, {})
+    const left = world.findMarks(undefined, 9).ids.filter((id) => world.exactly([id]).damaged.length > 0)
+    t.same(left, [], 'nothing that is shown is a mark any more')
+    t.end()
+  })
+}
+
+t.test('of a large map so many pages are looked at for an answer', (t) => {
+  const from = source(10)
+  for (const { lba } of LOST) damage(from, lba)
+  const marks = from.scan({ above: 0, upTo: 4, lost: LOST })
+  const [one] = marks
+  const blank = { epoch: one!.epoch, seq: one!.seq, kind: 'zero' as const, payload: undefined }
+  const far = Array.from({ length: 300 }, (_, i) => ({ ...blank, lba: (i + 1) * PAGE_BLOCKS }))
+  const world = filled(11, from, [...marks, ...far])
+  const first = world.findMarks(undefined, 9)
+  t.same(first, { ids: LOST, from: { lba: 256 * PAGE_BLOCKS, seq: 0 } })
+  t.same(world.findMarks(first.from, 9), { ids: [], from: undefined })
+  t.end()
+})
 
 t.test('what can be read after all is given as it is', (t) => {
   const from = source(4)

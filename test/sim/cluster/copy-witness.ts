@@ -275,6 +275,10 @@ export class CopyWitness implements CopyStore, MemberLog {
     this.store!.readVersions(token, wanted)
   }
 
+  findMarks(token: number, range: Parameters<CopyStore['findMarks']>[1]): void {
+    this.store!.findMarks(token, range)
+  }
+
   repair(token: number, versions: readonly BlockVersion[]): void {
     this.store!.repair(token, versions)
   }

@@ -25,6 +25,7 @@ import { visibleAt } from './version-map.ts'
 
 type ScanRange = Parameters<CopyStore['scan']>[1]
 type MapRange = Parameters<CopyStore['mapSnapshot']>[2]
+type MarkRange = Parameters<CopyStore['findMarks']>[1]
 
 export type StoreTask = { id: number } & (
   | { type: 'write'; upTo: number }
@@ -36,6 +37,7 @@ export type StoreTask = { id: number } & (
   | { type: 'count-beyond'; token: number; lba: number }
   | ({ type: 'scan'; token: number } & ScanRange)
   | { type: 'versions'; token: number; wanted: readonly VersionId[] }
+  | ({ type: 'find-marks'; token: number } & MarkRange)
 )
 
 export interface MemoryStoreState {
@@ -236,6 +238,10 @@ export class MemoryStore implements CopyStore {
     this.addTask({ type: 'versions', token, wanted })
   }
 
+  findMarks(token: number, range: MarkRange): void {
+    this.addTask({ type: 'find-marks', token, ...range })
+  }
+
   /** What is written anew is what is there. */
   repair(token: number, versions: readonly BlockVersion[]): void {
     const { damaged } = this.state
@@ -309,6 +315,8 @@ export class MemoryStore implements CopyStore {
         const unknown = ok ? [] : [...wanted]
         return [{ type: 'versions-read', token, versions: whole, damaged: rotten, unknown }]
       }
+      case 'find-marks':
+        return [this.marksFound(task!, ok)]
     }
   }
 
@@ -414,6 +422,13 @@ export class MemoryStore implements CopyStore {
   marks(): VersionId[] {
     const all = [...this.state.view.blocks.values()].flat()
     return all.filter(({ payload }) => payload?.data === LOST_PAYLOAD.data).map(idOf)
+  }
+
+  private marksFound(range: MarkRange & { token: number }, ok: boolean): StoreEvent {
+    const { token, from = { lba: 0, seq: 0 }, most } = range
+    const all = this.marks().sort((a, b) => a.lba - b.lba || a.seq - b.seq)
+    const behind = ok ? all.filter(({ lba, seq }) => lba > from.lba || (lba === from.lba && seq >= from.seq)) : []
+    return { type: 'marks-found', token, ok, ids: behind.slice(0, most), from: behind[most] }
   }
 
   /** Damaged, or a mark: that is none of the block, whatever a medium gives back. */

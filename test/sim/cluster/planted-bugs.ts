@@ -6,6 +6,7 @@ import { CLONES } from './planted/clones.ts'
 import { DISKS } from './planted/disks.ts'
 import { FILLS } from './planted/fills.ts'
 import { LEASES } from './planted/leases.ts'
+import { MANY_LOSSES } from './planted/losses.ts'
 import { bug, type PlantedBug } from './planted/planted-bug.ts'
 import { SESSIONS } from './planted/sessions.ts'
 import { STORES } from './planted/stores.ts'
@@ -23,6 +24,7 @@ export const PLANTED: readonly PlantedBug[] = [
   ...DISKS,
   ...VIEWS,
   ...CLONES,
+  ...MANY_LOSSES,
 ]
 
 /** So plain that whoever does not find it at once finds nothing: it guards the hunt itself. */

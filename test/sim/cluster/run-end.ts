@@ -2,6 +2,7 @@
  * How a run ends: when everything is whole again, and what is checked then. With fewer copies of the set than have to
  * be in it only an operator's force helps, so nothing of its progress is asked, and without any nothing of its content.
  */
+import { awaitedMembers } from '../../../engine/replication/kept-marks.ts'
 import { checkAnswered } from './checker/acknowledged-is-durable.ts'
 import { checkContent, type CopyContent } from './checker/copies-identical.ts'
 import { checkCopiesAfterRemoval, checkReadsAfterRemoval } from './checker/nothing-comes-back.ts'
@@ -99,6 +100,17 @@ function loseAtEnd(world: World, healMs: number): void {
   while (world.lostAtEnd > 0 && !isQuiet(world) && world.clock.nowMs() < untilMs && world.clock.step());
   // What snapshots show of it is back, but with who was filled meanwhile.
   if (world.lostAtEnd > 0) scrubAll(world, healthyOf(world))
+  if (world.lostAtEnd > 0) checkAwaited(world, healMs)
+}
+
+/** D9: nothing is lost any more, so nobody has to be kept for what he may have of it, whoever leaves the set next. */
+function checkAwaited(world: World, healMs: number): void {
+  const awaiting = (): SimNode[] => healthyOf(world).filter(({ openCopy }) =>
+    openCopy !== undefined && (openCopy.marks.isMore || awaitedMembers(openCopy).length > 0))
+  const untilMs = world.clock.nowMs() + healMs
+  while (awaiting().length > 0 && world.clock.nowMs() < untilMs && world.clock.step());
+  for (const { name } of awaiting())
+    world.judge.report([{ checker: 'lost-blocks', message: `${name} still waits for others, and nothing is lost` }])
 }
 
 function contentOf(world: World, { name, disk }: SimNode): CopyContent | undefined {

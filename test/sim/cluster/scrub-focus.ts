@@ -14,10 +14,12 @@ export function setScrubs(swarm: Swarm): Swarm {
   const { seed, graceMs, faults } = swarm
   if (seed <= FIRST_SEED) return swarm
   const losesAtEnd = seed % 5 === 3
-  if (seed % 7 !== 2) return { ...swarm, losesAtEnd }
+  const marksMost = losesAtEnd ? new Random(`marks ${seed}`).pick([1, 2, swarm.marksMost]) : swarm.marksMost
+  const ended = { ...swarm, losesAtEnd, marksMost }
+  if (seed % 7 !== 2) return ended
   const random = new Random(`scrubs ${seed}`)
   const rot = random.chance(0.7) ? (['block-rot', 'block-rot'] as const) : []
-  return { ...swarm, losesAtEnd, scrubEveryMs: graceMs * random.pick([0.1, 0.5, 2]), faults: [...faults, ...rot] }
+  return { ...ended, scrubEveryMs: graceMs * random.pick([0.1, 0.5, 2]), faults: [...faults, ...rot] }
 }
 
 /** Now one node, now another, as long as faults come; one that dies meanwhile leaves its scrub where it was. */

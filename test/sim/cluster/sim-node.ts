@@ -476,7 +476,7 @@ export class SimNode {
   private options(instance: string): CopyOptions {
     const { mode, readCheck, leaseMs, graceMs, evictAfterMs, retryMs, candidateStepMs, windowBytesMax } =
       this.world.swarm
-    const { windowRecordsMax, fillBytesMax } = this.world.swarm
+    const { windowRecordsMax, fillBytesMax, marksMost } = this.world.swarm
     return {
       node: this.name,
       instance,
@@ -491,6 +491,7 @@ export class SimNode {
       windowBytesMax,
       windowRecordsMax,
       fillBytesMax,
+      marksMost,
     }
   }
 }

@@ -165,6 +165,7 @@ export interface Swarm {
   windowBytesMax: number
   windowRecordsMax: number
   fillBytesMax: number
+  marksMost: number
   /** How far each node's clock is off, by node index. */
   clockRates: number[]
   network: NetworkOptions
@@ -313,6 +314,7 @@ function drawWide(seed: number, random: Random): Swarm {
     windowBytesMax: random.pick([16_384, 65_536, 1_048_576]),
     windowRecordsMax: random.pick([4, 16, 256, 4096]),
     fillBytesMax: random.pick([4096, 16_384, 131_072]),
+    marksMost: 64,
     clockRates: Array.from({ length: 12 }, () => 1 + (random.float() - 0.5) * random.pick([0, 0.0198])),
     network,
     badNetwork: {
