@@ -4,7 +4,6 @@
  * killed, and the one that decides. How long writes waited is measured.
  */
 // test-timeout-seconds: 300
-// test-serial: no write may wait for longer than a hold lasts
 import t from 'tap'
 import { NbdConnection, READ, WRITE } from '../../cli/load/nbd-connection.ts'
 import type { SnapshotGroup } from '../../cluster/api/snapshot-messages.ts'
