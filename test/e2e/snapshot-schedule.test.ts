@@ -1,8 +1,10 @@
 /**
  * A volume of three nodes as real processes gets snapshots by a schedule: one at once, and one at the next full minute
- * although the node that makes them is killed before it. What was made by hand stays, and all is shown.
+ * although the node that makes them is killed before it. What was made by hand stays, and all is shown. The clocks of
+ * all of them are ahead by as much as makes the next full minute come soon after that.
  */
 // test-timeout-seconds: 240
+import path from 'node:path'
 import t from 'tap'
 import type { Snapshot } from '../../cluster/api/snapshot-messages.ts'
 import type { Volume } from '../../cluster/api/volume-messages.ts'
@@ -10,15 +12,23 @@ import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { until } from './until.ts'
 
+/** From the start of the nodes: the first snapshot is there by then, and who made it is dead. */
+const FULL_MINUTE_AFTER_MS = 20_000
+const MINUTE_MS = 60_000
 const SCHEDULED = /^scheduled-\d{8}-\d{4}00$/
 
 t.test('one at once, the next at its time, whoever is killed', async (t) => {
-  const cluster = await ClusterOfDaemons.make(t)
+  const ofMinuteMs = (Date.now() + FULL_MINUTE_AFTER_MS) % MINUTE_MS
+  const env = {
+    CLOCK_AHEAD_MS: String(MINUTE_MS - ofMinuteMs),
+    NODE_OPTIONS: `--import ${path.join(import.meta.dirname, 'clock-ahead.ts')}`,
+  }
+  const cluster = await ClusterOfDaemons.make(t, { setUp: () => ({ env }) })
   await cluster.start()
   const api = (name: string) => cluster.api(name)
   await until(() => api('n1').listNodes(), ({ nodes }) => nodes.every(({ disks }) => disks.length === 1))
   const say = async (node: string, ...words: string[]) => {
-    const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node(node).paths.api])
+    const { code, stdout, stderr } = await holdfast([...words, '--endpoint', cluster.node(node).paths.api], { env })
     return code === 0 ? stdout : `${code}: ${stderr}`
   }
   const create = ['volume', 'create', 'data', '--size', '16Mi', '--snapshot-schedule', 'every 1m keep-last 5']
