@@ -1,24 +1,32 @@
 /**
- * Ready replies -> one write to the socket. While it is under way more replies gather in the writer; they are the
- * next write. The socket owns the pieces from `flush` until its callback, which also comes when it is destroyed.
+ * Ready replies -> one write to the socket, past the stream where that can be (`write-now.ts`). While what the kernel
+ * did not take is under way more replies gather in the writer; they are the next write. The socket owns the pieces from
+ * `flush` until `onSent`, which also runs when it is destroyed.
  *
  * `heldBytes` are the bytes of reads that count against the client until it has taken them (memory-budget.ts).
  */
 import type net from 'node:net'
+import { writeNow } from '../write-now.ts'
 import type { Piece, ReplyWriter } from './reply-writer.ts'
 
 export class ReplySender {
   /** Read bytes inside what is ready. */
   readyHeldBytes = 0
   readonly #socket: net.Socket
+  readonly #isSecure: boolean
   readonly #writer: ReplyWriter
   readonly #onSent: (heldBytes: number, failed: boolean) => void
   #pieces: Piece[] | undefined
   #bytes = 0
   #heldBytes = 0
 
-  constructor(socket: net.Socket, writer: ReplyWriter, onSent: (heldBytes: number, failed: boolean) => void) {
+  /** @param onSent  of what `flush` took; inside of it when the kernel took all at once */
+  constructor(
+    { socket, isSecure, writer }: { socket: net.Socket; isSecure: boolean; writer: ReplyWriter },
+    onSent: (heldBytes: number, failed: boolean) => void,
+  ) {
     this.#socket = socket
+    this.#isSecure = isSecure
     this.#writer = writer
     this.#onSent = onSent
   }
@@ -33,22 +41,25 @@ export class ReplySender {
     return this.#writer.readyBytes + this.#bytes
   }
 
-  /** @returns whether a write was started */
-  flush(): boolean {
-    if (this.#pieces !== undefined || this.#writer.readyBytes === 0) return false
+  /** Whether something is ready, and nothing under way. */
+  get isDue(): boolean {
+    return this.#pieces === undefined && this.#writer.readyBytes > 0
+  }
+
+  /** When it is due. */
+  flush(): void {
     this.#bytes = this.#writer.readyBytes
     this.#heldBytes = this.readyHeldBytes
     this.readyHeldBytes = 0
-    const pieces = this.#pieces = this.#writer.take()
-    if (pieces.length > 1) this.#socket.cork()
-    for (let i = 0; i < pieces.length; i++) {
-      const { slab, from, to } = pieces[i]!
-      const bytes = slab.bytes.subarray(from, to)
-      if (i === pieces.length - 1) this.#socket.write(bytes, this.#sent)
-      else this.#socket.write(bytes)
-    }
-    if (pieces.length > 1) this.#socket.uncork()
-    return true
+    this.#pieces = this.#writer.take()
+    const socket = this.#socket
+    const all = this.#pieces.map(({ slab: { bytes }, from, to }) => bytes.subarray(from, to))
+    const rest = this.#isSecure ? all : writeNow(socket, all)
+    if (rest.length === 0) return this.#sent()
+    if (rest.length > 1) socket.cork()
+    for (let i = 0; i < rest.length - 1; i++) socket.write(rest[i]!)
+    socket.write(rest[rest.length - 1]!, this.#sent)
+    if (rest.length > 1) socket.uncork()
   }
 
   readonly #sent = (error?: Error | null): void => {

@@ -170,7 +170,8 @@ export class Transmission implements RequestOwner, AdmittedConnection {
     if (this.#socket.remoteAddress === undefined) setSendBuffer(options.fd, SEND_BUFFER_BYTES)
     // Bytes wait in TLS without our knowing: how long, cannot be told.
     this.#isLate = this.#isSecure
-    this.#sender = new ReplySender(this.#socket, this.#writer, (heldBytes, failed) => this.#sent(heldBytes, failed))
+    const to = { socket: this.#socket, isSecure: this.#isSecure, writer: this.#writer }
+    this.#sender = new ReplySender(to, (heldBytes, failed) => this.#sent(heldBytes, failed))
     this.#socket.on('end', () => {
       this.#end('client-closed')
       this.#device.disconnected?.()
@@ -444,12 +445,13 @@ export class Transmission implements RequestOwner, AdmittedConnection {
   }
 
   #flush(): void {
-    if (this.#state === 'closed' || !this.#sender.flush()) return
+    if (this.#state === 'closed' || !this.#sender.isDue) return
     this.#progressMs = performance.now()
     const left = this.#leavingMs
     this.#leavingMs = this.#endedMs
     left.length = 0
     this.#endedMs = left
+    this.#sender.flush()
   }
 
   #sent(heldBytes: number, failed: boolean): void {

@@ -6,7 +6,7 @@
 import net from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { assert } from '../../engine/assert.ts'
-import { writev } from '../libc.ts'
+import { writeNow } from '../write-now.ts'
 import { PREFACE_BYTES } from './protocol.ts'
 
 export interface SocketReader {
@@ -52,17 +52,9 @@ export class PeerSocket {
     this.socket.setNoDelay(true)
   }
 
-  /**
-   * Give the kernel what it takes at once, past the stream, which spends more on each piece than the kernel on its
-   * bytes. Nothing is given before what the stream still has, nor over TLS.
-   * @returns the pieces that are left for the stream; errors are found by that
-   */
+  /** Over TLS all of it is left for the stream. @returns the pieces that are (`write-now.ts`) */
   writeNow(pieces: readonly Uint8Array[]): readonly Uint8Array[] {
-    const { socket } = this
-    if (this.#isSecure || socket.connecting || socket.destroyed || socket.writableLength > 0) return pieces
-    const handle = (socket as unknown as { _handle: { fd: number } | null })._handle
-    if (handle === null || handle.fd < 0) return pieces
-    return behind(pieces, Math.max(0, writev(handle.fd, pieces)))
+    return this.#isSecure ? pieces : writeNow(this.socket, pieces)
   }
 
   #arm(): Uint8Array {
@@ -90,19 +82,6 @@ export class PeerSocket {
       reader.received(length)
     }
   }
-}
-
-const NOTHING: readonly Uint8Array[] = []
-
-/** The pieces without their first `bytes` bytes. */
-function behind(pieces: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
-  let rest = bytes
-  for (let i = 0; i < pieces.length; i++) {
-    const piece = pieces[i]!
-    if (rest < piece.length) return [piece.subarray(rest), ...pieces.slice(i + 1)]
-    rest -= piece.length
-  }
-  return NOTHING
 }
 
 /** Exactly the bytes of a preface, and not one behind it. */
