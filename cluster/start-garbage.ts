@@ -1,7 +1,7 @@
 /**
  * What a start leaves behind: text that was parsed, objects that nobody refers to, pages of a young generation that was
  * full once. V8 gives memory back when it collects all of a heap, and a process that has little to do from then on
- * does not allocate enough to get there for days.
+ * does not allocate enough to get there.
  */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
