@@ -2,11 +2,13 @@
  * `npm run bench`: measure, print, and write what was measured into `bench/RESULTS.md`. bench/README.md says what each
  * suite does and what makes a run meaningless.
  *
- *   npm run bench                              the suite `volume`: throughput beside other NBD servers, 12 minutes
+ *   npm run bench                              the suite `full`: ours beside what others use, 25 minutes
  *   npm run bench -- --suite all               everything; or one of the names of SUITES
- *   npm run bench -- --rounds 5 --seconds 10   more and longer runs (volume)
+ *   npm run bench -- --rounds 5 --seconds 10   more and longer runs
+ *   npm run bench -- --only durable,qemu-wt,'randwrite QD32'    some cases and servers (full); nothing is written
  *   npm run bench -- --minutes 2               length of each half of the suite `memory`
  *   npm run bench -- --runs 20                how often each failover is measured (failover), default 100
+ *   npm run bench -- --install                 install the Debian packages of what we are measured beside, before
  *   npm run bench -- --quick                   short forms, to see that it works; nothing is written
  *   npm run bench -- --dir DIR                 where volumes and files lie while it runs; default the temporary folder
  */
@@ -14,21 +16,24 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { installPackages } from '../test/runner/debian-packages.ts'
 import { measureMicro } from './micro/all.ts'
 import { measureAmplification } from './volume/amplification.ts'
 import { measureCompression } from './volume/compression.ts'
+import { CEPH_PACKAGES } from './volume/ceph.ts'
 import { measureEncryption } from './volume/encryption.ts'
 import { measureFailover } from './volume/failover.ts'
 import { hasTool } from './volume/fio.ts'
+import { measureFull } from './volume/full.ts'
 import { goalsTable } from './volume/goal.ts'
 import { measureHydration } from './volume/hydration.ts'
 import { measureCreation } from './volume/creation.ts'
 import { measureIdle } from './volume/idle.ts'
 import { machineFacts, whyMeaningless } from './volume/machine-facts.ts'
 import { measureMemory } from './volume/memory.ts'
+import { PEER_PACKAGES } from './volume/peers.ts'
 import { measureProfile } from './volume/profile.ts'
 import { measureRebuild } from './volume/rebuild.ts'
-import { measureReplicated } from './volume/replicated.ts'
 import { measureRestart } from './volume/restart.ts'
 import { withSection } from './volume/results-page.ts'
 import { Scratch } from './volume/scratch.ts'
@@ -39,15 +44,13 @@ import { measureScrub } from './volume/scrub.ts'
 import { measureSnapshots } from './volume/snapshots.ts'
 import { measureStorms } from './volume/storms.ts'
 import type { SuiteContext, SuiteOutcome } from './volume/suite.ts'
-import { measureThroughput } from './volume/throughput.ts'
 
 type Suite = (context: SuiteContext) => Promise<SuiteOutcome>
 
 const SUITES: Record<string, Suite> = {
-  volume: measureThroughput,
+  full: measureFull,
   memory: measureMemory,
   start: measureRestart,
-  replicated: measureReplicated,
   failover: measureFailover,
   rebuild: measureRebuild,
   hydration: measureHydration,
@@ -70,6 +73,9 @@ const TOGETHER: Record<string, string[]> = { scale: ['scale-control', 'scale-nod
 /** Tells what is slow; its figures are no result. */
 const NOT_ON_THE_PAGE = ['profile']
 
+/** So many cases are to be done in 25 minutes. */
+const FULL_SECONDS = 3
+
 const PAGE = path.join(import.meta.dirname, 'RESULTS.md')
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
@@ -81,19 +87,23 @@ interface Options {
   minutes: number
   runs: number
   quick: boolean
+  only: string[]
   dir: string
+  install: boolean
 }
 
 function readOptions(): Options {
   const { values } = parseArgs({
     options: {
-      suite: { type: 'string', default: 'volume' },
+      suite: { type: 'string', default: 'full' },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
       minutes: { type: 'string' },
       runs: { type: 'string' },
+      only: { type: 'string', default: '' },
       dir: { type: 'string' },
       quick: { type: 'boolean', default: false },
+      install: { type: 'boolean', default: false },
     },
   })
   const { suite, quick } = values
@@ -114,13 +124,18 @@ function readOptions(): Options {
     suites,
     words: ['npm run bench', ...(words.length + dirWords.length > 0 ? ['--'] : []), ...words, ...dirWords].join(' '),
     rounds: number('rounds', 3, 1),
-    seconds: number('seconds', 4, 1),
+    seconds: number('seconds', suite === 'full' ? FULL_SECONDS : 4, 1),
     minutes: number('minutes', 10, 0.2),
     runs: number('runs', 100, 2),
     quick,
+    only: values.only.split(',').map((word) => word.trim()).filter((word) => word !== ''),
     dir: path.resolve(values.dir ?? os.tmpdir()),
+    install: values.install,
   }
 }
+
+const isForThePage = (suite: string, { quick, only }: Options): boolean =>
+  !quick && only.length === 0 && !NOT_ON_THE_PAGE.includes(suite)
 
 async function runSuite(name: string, options: Options): Promise<void> {
   const facts = machineFacts(options.dir)
@@ -133,27 +148,32 @@ async function runSuite(name: string, options: Options): Promise<void> {
   } finally {
     scratch.remove()
   }
-  const { goals, text } = outcome
+  const { goals, text, files = [] } = outcome
   const goalsText = goals.length === 0 ? '' : `\n${goalsTable(goals)}\n`
   print(`\n${text}\n${goalsText}`)
-  if (!options.quick && !NOT_ON_THE_PAGE.includes(name)) {
+  if (isForThePage(name, options)) {
     const head = [
       `## ${name}`, '', `\`${options.words}\` at commit ${facts.commit}, ${facts.date} UTC`, '',
       ...facts.lines.map((line) => `- ${line}`),
     ].join('\n')
     const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : ''
     const section = { suite: name, text: `${head}\n${goalsText}\n${text}`.trimEnd() }
+    for (const file of files) writeFileSync(path.join(path.dirname(PAGE), file.name), file.text)
     writeFileSync(PAGE, withSection(page, section, Object.keys(SUITES)))
   }
 }
 
 try {
   const options = readOptions()
-  if (!hasTool('fio')) throw new Error('fio is not installed; `apt-get install fio qemu-utils nbdkit` has the tools')
+  if (options.install) {
+    const why = installPackages([...PEER_PACKAGES, ...CEPH_PACKAGES])
+    if (why !== undefined) throw new Error(why)
+  }
+  if (!hasTool('fio')) throw new Error('fio is not installed; `npm run bench -- --install` has it, as root')
   const why = whyMeaningless(options.dir)
   if (why !== undefined) throw new Error(why)
   for (const suite of options.suites) await runSuite(suite, options)
-  const written = !options.quick && options.suites.some((suite) => !NOT_ON_THE_PAGE.includes(suite))
+  const written = options.suites.some((suite) => isForThePage(suite, options))
   if (written) print(`written to ${path.relative(process.cwd(), PAGE)}`)
   // A goal that is missed is a finding, not a failure of the run.
   process.exit(0)

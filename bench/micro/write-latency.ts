@@ -14,10 +14,11 @@ import os from 'node:os'
 import { parseArgs } from 'node:util'
 import { MIB } from '../../engine/units.ts'
 import type { Durability } from '../../engine/volume/volume-spec.ts'
+import { caseWords } from '../volume/cases.ts'
 import { clusterOfTree } from '../volume/cluster-of-tree.ts'
 import type { Servers } from '../volume/peers.ts'
 import { startPeers } from '../volume/peers.ts'
-import { caseWords, prefill, runFio } from '../volume/fio.ts'
+import { prefill, runFio } from '../volume/fio.ts'
 import type { FioTarget } from '../volume/fio.ts'
 import type { FioReport } from '../volume/fio-report.ts'
 import { readOnce } from '../volume/nbd-probe.ts'
@@ -79,14 +80,15 @@ async function warm({ target }: Subject): Promise<void> {
   await runFio(scratch, target, words(2))
 }
 
-const subjects: Subject[] = [{ name: 'psync', target: { file: scratch.path('psync') }, pids: [] }]
+const subjects: Subject[] = [{ name: 'psync', target: { file: scratch.path('psync'), sync: 'each' }, pids: [] }]
 try {
   for (const [i, tree] of values.tree.entries())
     subjects.push(await (values.copies === '1' ? alone : replicated)(tree, `t${i + 1}`))
   for (const subject of subjects) await warm(subject)
   const peers: Servers = { servers: [], absent: [] }
-  await startPeers(scratch, SIZE_BYTES, [durability === 'durable' ? 'qemu-wt' : 'qemu-wb'], peers)
-  for (const { name, target } of peers.servers) subjects.push({ name, target, pids: [] })
+  const peer = durability === 'durable' ? 'qemu-wt' : 'qemu-wb'
+  await startPeers(scratch, [{ name: peer, sizes: [SIZE_BYTES], takes: () => true }], peers)
+  for (const { name, targets } of peers.servers) subjects.push({ name, target: targets[0]!, pids: [] })
   const found = subjects.map((): Array<FioReport & { cpuUs: number }> => [])
   for (let round = 0; round < Number(values.rounds); round++) {
     for (let i = 0; i < subjects.length; i++) {

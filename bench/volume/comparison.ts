@@ -3,23 +3,29 @@
  * another server each time; before each run everything dirty is written out, so that nobody pays for the one before.
  */
 import { spawnSync } from 'node:child_process'
-import { runFio, caseWords, type FioCase } from './fio.ts'
+import fs from 'node:fs'
+import { caseWords, type FioCase } from './cases.ts'
+import { runFio } from './fio.ts'
 import type { FioReport } from './fio-report.ts'
 import type { Goal } from './goal.ts'
+import { fileSystemOf } from './machine-facts.ts'
 import type { Server } from './peers.ts'
 import { ratios, spread } from './ratio.ts'
 import { pause } from './scratch.ts'
 import type { SuiteContext } from './suite.ts'
+import { deviceBytesOf } from './written-bytes.ts'
 
 export interface Sample extends FioReport {
   /** Processor seconds of the server for a million operations. */
   cpuPerMillion: number | undefined
+  /** That reached the device, by everybody on it, until nothing was dirty; for each byte that fio wrote. */
+  bytesPerByte: number | undefined
 }
 
 /** case -> server -> a sample for each round */
 export type Samples = Map<string, Map<string, Array<Sample | undefined>>>
 
-type Metric = 'iops' | 'bytesPerSecond' | 'latencyMeanUs'
+export type Metric = 'iops' | 'bytesPerSecond' | 'latencyMeanUs' | 'p999Us'
 
 export interface RatioGoal {
   name: string
@@ -50,7 +56,7 @@ export async function compareServers(
         const perRound = byServer.get(server.name) ?? []
         byServer.set(server.name, perRound)
         perRound[round] = sample
-        print(`round ${round + 1}  ${one.name.padEnd(20)}${server.name.padEnd(11)}${shortly(sample)}`)
+        print(`round ${round + 1}  ${one.name.padEnd(26)}${server.name.padEnd(13)}${shortly(sample)}`)
       }
     }
   }
@@ -63,21 +69,32 @@ async function measureOne(
   one: FioCase,
   sizeBytes: number,
 ): Promise<Sample> {
-  spawnSync('sync', ['-f', scratch.dir])
+  const { device } = fileSystemOf(scratch.dir)
+  const deviceBytes = (): number | undefined => {
+    spawnSync('sync', ['-f', scratch.dir])
+    return deviceBytesOf(fs.readFileSync('/proc/diskstats', 'utf8'), device)
+  }
+  const bytesBefore = deviceBytes()
   await pause(SETTLE_MS)
   const before = server.cpuSeconds?.()
-  const report = await runFio(scratch, server.target, caseWords(one, sizeBytes, seconds))
+  const targets = server.targets.slice(0, one.volumes ?? 1)
+  const report = await runFio(scratch, targets, caseWords(one, sizeBytes, seconds))
   const after = server.cpuSeconds?.()
+  const bytesAfter = deviceBytes()
   const cpuPerMillion =
     before === undefined || after === undefined ? undefined : ((after - before) / report.operations) * 1e6
-  return { ...report, cpuPerMillion }
+  const bytesPerByte =
+    bytesBefore === undefined || bytesAfter === undefined || report.writes === 0
+      ? undefined
+      : (bytesAfter - bytesBefore) / (report.writes * one.blockBytes)
+  return { ...report, cpuPerMillion, bytesPerByte }
 }
 
 const shortly = (s: Sample): string =>
-  `${Math.round(s.iops)} IOPS, mean ${s.latencyMeanUs.toFixed(0)} us` +
+  `${Math.round(s.iops)} IOPS, mean ${s.latencyMeanUs.toFixed(0)} us, p99.9 ${s.p999Us.toFixed(0)} us` +
   (s.cpuPerMillion === undefined ? '' : `, ${s.cpuPerMillion.toFixed(0)} CPU s per million`)
 
-function metricOf(samples: Samples, one: string, server: string, metric: Metric): Array<number | undefined> {
+export function metricOf(samples: Samples, one: string, server: string, metric: Metric): Array<number | undefined> {
   return (samples.get(one)?.get(server) ?? []).map((sample) => sample?.[metric])
 }
 
@@ -92,42 +109,3 @@ export function judge(goal: RatioGoal, samples: Samples, absent: readonly string
   const measured = `${found.median.toFixed(2)}x (${found.least.toFixed(2)} to ${found.most.toFixed(2)})`
   return { name, wanted, measured, met: compare === 'least' ? found.median >= limit : found.median <= limit }
 }
-
-/**
- * Medians of every case and server.
- * @param ours    servers that are compared
- * @param others  with whom: a column each
- */
-export function samplesTable(samples: Samples, ours: readonly string[], others: readonly string[]): string {
-  const lines = [
-    'Medians of the rounds; `:` is the median (least to most) of the ratios of IOPS to that server, round by round.',
-    '',
-    `| case | server | IOPS | MB/s | mean us | p50 us | p99 us | CPU s per million | ${
-      others.map((other) => `: ${other} |`).join(' ')}`,
-    `|---|---|---|---|---|---|---|---|${'---|'.repeat(others.length)}`,
-  ]
-  for (const [one, byServer] of samples) {
-    for (const [server, rounds] of byServer) {
-      const known = rounds.filter((sample) => sample !== undefined)
-      const median = (of: (sample: Sample) => number | undefined): number =>
-        spread(known.map(of).filter((value) => value !== undefined)).median
-      const figures = [
-        Math.round(median((s) => s.iops)).toLocaleString('en-US'),
-        Math.round(median((s) => s.bytesPerSecond) / 1e6).toLocaleString('en-US'),
-        ...(['latencyMeanUs', 'p50Us', 'p99Us'] as const).map((metric) => median((s) => s[metric]).toFixed(0)),
-        shown(median((s) => s.cpuPerMillion), (value) => value.toFixed(0)),
-      ]
-      const to = others.map((other) => {
-        if (!ours.includes(server)) return ''
-        const { median: middle, least, most } = spread(
-          ratios(metricOf(samples, one, server, 'iops'), metricOf(samples, one, other, 'iops')),
-        )
-        return shown(middle, () => `${middle.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`)
-      })
-      lines.push(`| ${[one, server, ...figures, ...to].join(' | ')} |`)
-    }
-  }
-  return lines.join('\n')
-}
-
-const shown = (value: number, format: (value: number) => string): string => (Number.isNaN(value) ? '' : format(value))

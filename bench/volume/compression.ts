@@ -6,7 +6,8 @@
  */
 import type { ControlClient } from '../../cluster/api/client.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
-import { caseWords, runFio, type FioCase } from './fio.ts'
+import { caseWords, type FioCase } from './cases.ts'
+import { runFio } from './fio.ts'
 import type { Goal } from './goal.ts'
 import { makeVolume, withOneNode } from './one-node.ts'
 import { ratios, spread } from './ratio.ts'

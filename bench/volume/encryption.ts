@@ -6,11 +6,13 @@ import path from 'node:path'
 import { makeKeyFile } from '../../cluster/keys/user-key.ts'
 import { MIB } from '../../engine/units.ts'
 import { CIPHERS } from '../../engine/volume/volume-encryption.ts'
-import { compareServers, judge, samplesTable, type RatioGoal } from './comparison.ts'
-import { CASES, prefill } from './fio.ts'
+import { CASES } from './cases.ts'
+import { compareServers, judge, type RatioGoal } from './comparison.ts'
+import { prefill } from './fio.ts'
 import type { Server } from './peers.ts'
 import { cpuSeconds } from './process-figures.ts'
 import { makeVolume, withOneNode } from './one-node.ts'
+import { samplesTable } from './samples-table.ts'
 import type { SuiteContext, SuiteOutcome } from './suite.ts'
 
 const SIZE_BYTES = 256 * MIB
@@ -42,7 +44,8 @@ export async function measureEncryption(context: SuiteContext): Promise<SuiteOut
       await makeVolume(api, name, sizeBytes, encryption)
       const target = { uri: `nbd+unix:///${name}?socket=${node.paths.nbd}` }
       await prefill(scratch, target, sizeBytes)
-      servers.push({ name, target, cpuSeconds: () => cpuSeconds([node.pid]), takes: ({ name: one }) => one in LEAST })
+      const used = (): number => cpuSeconds([node.pid])
+      servers.push({ name, targets: [target], cpuSeconds: used, takes: ({ name: one }) => one in LEAST })
     }
     const samples = await compareServers(context, servers, CASES.filter(({ name }) => name in LEAST), sizeBytes)
     const goals = GOALS.map((goal) => judge(goal, samples, []))

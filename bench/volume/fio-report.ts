@@ -3,15 +3,17 @@
  * and its engines print notes there. Times are microseconds, rates per second.
  */
 export interface FioReport {
+  /** Of both directions, as the rates are. */
   operations: number
   /** How long the job ran. */
   seconds: number
   iops: number
   bytesPerSecond: number
-  /** Of a whole operation; with fdatasync behind every write (fio's `--fdatasync=1`) both together. */
+  /** Of whole operations in the direction that did more; a write with a sync behind it is one with that. */
   latencyMeanUs: number
   p50Us: number
   p99Us: number
+  p999Us: number
   /** A verifying job does both. */
   writes: number
   reads: number
@@ -58,14 +60,16 @@ export function parseFioReport(text: string): FioReport {
   const parts = [direction.lat_ns, ...((job.sync?.lat_ns?.N ?? 0) > 0 ? [job.sync?.lat_ns] : [])]
   const sumUs = (of: (latency: Latency) => number | undefined): number =>
     parts.reduce((sum, latency) => sum + (of(latency ?? {}) ?? NaN) / 1000, 0)
+  const sum = (of: 'total_ios' | 'iops' | 'bw_bytes'): number => (job.read?.[of] ?? 0) + (job.write?.[of] ?? 0)
   return {
-    operations: direction.total_ios ?? 0,
+    operations: sum('total_ios'),
     seconds: (direction.runtime ?? 0) / 1000,
-    iops: direction.iops ?? 0,
-    bytesPerSecond: direction.bw_bytes ?? 0,
+    iops: sum('iops'),
+    bytesPerSecond: sum('bw_bytes'),
     latencyMeanUs: sumUs(({ mean }) => mean),
     p50Us: sumUs(({ percentile }) => percentile?.['50.000000']),
     p99Us: sumUs(({ percentile }) => percentile?.['99.000000']),
+    p999Us: sumUs(({ percentile }) => percentile?.['99.900000']),
     writes: job.write?.total_ios ?? 0,
     reads: job.read?.total_ios ?? 0,
   }

@@ -1,56 +1,46 @@
-/** Running fio against an NBD server or a file, and the cases every server is measured with. */
+/** Running fio against NBD servers, files and RBD images. */
 import { spawn, spawnSync } from 'node:child_process'
 import { parseFioReport, type FioReport } from './fio-report.ts'
 import type { Scratch } from './scratch.ts'
-
-export interface FioCase {
-  name: string
-  rw: 'randwrite' | 'randread' | 'write' | 'read'
-  blockBytes: number
-  queueDepth: number
-}
-
-const KIB = 1024
-
-export const CASES: readonly FioCase[] = [
-  { name: '4k randwrite QD1', rw: 'randwrite', blockBytes: 4 * KIB, queueDepth: 1 },
-  { name: '4k randwrite QD32', rw: 'randwrite', blockBytes: 4 * KIB, queueDepth: 32 },
-  { name: '4k randwrite QD128', rw: 'randwrite', blockBytes: 4 * KIB, queueDepth: 128 },
-  { name: '4k randread QD1', rw: 'randread', blockBytes: 4 * KIB, queueDepth: 1 },
-  { name: '4k randread QD32', rw: 'randread', blockBytes: 4 * KIB, queueDepth: 32 },
-  { name: '128k write QD8', rw: 'write', blockBytes: 128 * KIB, queueDepth: 8 },
-  { name: '128k read QD8', rw: 'read', blockBytes: 128 * KIB, queueDepth: 8 },
-]
-
-export const isWrite = ({ rw }: FioCase): boolean => rw.endsWith('write')
 
 export function hasTool(tool: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${tool}`]).status === 0
 }
 
-export type FioTarget = { uri: string } | { file: string }
+export type FioTarget =
+  | { uri: string }
+  /** `each`: a write and its fdatasync, one at a time; `queue`: libaio with one fdatasync for each queue of writes. */
+  | { file: string; sync: 'each' | 'queue' | 'none' }
+  | { image: string; pool: string; conf: string }
 
-/** Words of fio for a target; the NBD engine takes a URI, the file engine syncs behind every write. */
-export function targetWords(target: FioTarget): string[] {
-  return 'uri' in target
-    ? ['--ioengine=nbd', `--uri=${target.uri}`]
-    : ['--ioengine=psync', `--filename=${target.file}`, '--fdatasync=1']
+/** @param queueDepth  of what is run, for the syncs of a file */
+export function targetWords(target: FioTarget, queueDepth: number): string[] {
+  if ('uri' in target) return ['--ioengine=nbd', `--uri=${target.uri}`]
+  if ('image' in target) {
+    return ['--ioengine=rbd', '--clientname=admin', `--pool=${target.pool}`, `--rbdname=${target.image}`]
+  }
+  const file = `--filename=${target.file}`
+  if (target.sync === 'none') return ['--ioengine=psync', file]
+  return target.sync === 'each'
+    ? ['--ioengine=psync', file, '--fdatasync=1']
+    : ['--ioengine=libaio', file, `--fdatasync=${queueDepth}`]
 }
 
-export function caseWords(one: FioCase, sizeBytes: number, seconds: number): string[] {
-  const { rw, blockBytes, queueDepth } = one
-  return [
-    `--rw=${rw}`, `--bs=${blockBytes}`, `--iodepth=${queueDepth}`, `--size=${sizeBytes}`, '--time_based',
-    `--runtime=${seconds}`, '--randrepeat=0', '--norandommap',
-  ]
-}
+const queueDepthOf = (words: readonly string[]): number =>
+  Number(/^--iodepth=(\d+)$/.exec(words.find((word) => word.startsWith('--iodepth=')) ?? '')?.[1] ?? 1)
 
-/** Rejects when fio fails or reports an error. */
-export function runFio(scratch: Scratch, target: FioTarget, words: string[]): Promise<FioReport> {
+/** A job for each target, all at once and reported as one. Rejects when fio fails or reports an error. */
+export function runFio(
+  scratch: Scratch, targets: FioTarget | readonly FioTarget[], words: readonly string[],
+): Promise<FioReport> {
   return new Promise((resolve, reject) => {
-    const report = ['--output-format=json', '--lat_percentiles=1', '--clat_percentiles=0']
-    const args = ['--name=bench', ...targetWords(target), ...words, ...report]
-    const child = scratch.keep(spawn('fio', args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: scratch.dir }))
+    const report = ['--output-format=json', '--lat_percentiles=1', '--clat_percentiles=0', '--group_reporting']
+    const depth = queueDepthOf(words)
+    const jobs = [targets].flat().flatMap((target, i) => [`--name=job${i}`, ...targetWords(target, depth)])
+    const args = ['--name=global', ...words, ...report, ...jobs]
+    const conf = [targets].flat().find((target) => 'conf' in target)?.conf
+    const env = conf === undefined ? process.env : { ...process.env, CEPH_CONF: conf }
+    const child = scratch.keep(spawn('fio', args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: scratch.dir, env }))
     let output = ''
     let errors = ''
     child.stdout!.setEncoding('utf8').on('data', (text: string) => {
@@ -74,7 +64,6 @@ export function runFio(scratch: Scratch, target: FioTarget, words: string[]): Pr
 
 /** Write all of it once, so that no later write meets a hole, an unwritten extent or a block that was never stored. */
 export function prefill(scratch: Scratch, target: FioTarget, sizeBytes: number): Promise<FioReport> {
-  const plain = 'uri' in target ? target : { file: target.file }
-  const words = ['--rw=write', '--bs=1M', '--iodepth=4', `--size=${sizeBytes}`, '--end_fsync=1']
-  return runFio(scratch, plain, 'uri' in plain ? words : [...words, '--fdatasync=0'])
+  const plain: FioTarget = 'file' in target ? { ...target, sync: 'none' } : target
+  return runFio(scratch, plain, ['--rw=write', '--bs=1M', '--iodepth=4', `--size=${sizeBytes}`, '--end_fsync=1'])
 }

@@ -4,7 +4,8 @@
  */
 import fs from 'node:fs'
 import path from 'node:path'
-import { CASES, caseWords, isWrite, prefill, runFio } from './fio.ts'
+import { CASES, caseWords, isWrite } from './cases.ts'
+import { prefill, runFio } from './fio.ts'
 import { HoldfastNode } from './holdfast-node.ts'
 import type { SuiteContext, SuiteOutcome } from './suite.ts'
 
@@ -54,7 +55,7 @@ export async function measureProfile({ scratch, print, seconds }: SuiteContext):
   }
   await node.stop()
   const parts: string[] = []
-  for (const one of CASES) {
+  for (const one of CASES.filter(({ volumes }) => volumes === undefined)) {
     for (const volume of isWrite(one) ? ['durable', 'writeback'] : ['durable']) {
       const folder = scratch.path(`profile-${parts.length}`)
       const nodeOptions = `--cpu-prof --cpu-prof-dir=${folder}`

@@ -103,7 +103,7 @@ export async function measureRebuild({ scratch, print, quick, rounds }: SuiteCon
     const { nbd } = cluster.node(await volume.primary()).paths
     print(`filling ${sizeBytes / MIB} MiB`)
     await prefill(scratch, { uri: `nbd+unix:///${NAME}?socket=${nbd}` }, sizeBytes)
-    await prefill(scratch, { file: scratch.path('plain') }, sizeBytes)
+    await prefill(scratch, { file: scratch.path('plain'), sync: 'none' }, sizeBytes)
     // Segments of the third node's log are used once before anything counts.
     await volume.grow()
     await volume.shrink()

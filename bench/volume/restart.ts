@@ -3,7 +3,8 @@
  * then the time from starting the node again to the first block read over NBD. The page cache stays warm.
  */
 import { GIB, MIB } from '../../engine/units.ts'
-import { caseWords, prefill, runFio } from './fio.ts'
+import { caseWords } from './cases.ts'
+import { prefill, runFio } from './fio.ts'
 import { HoldfastNode } from './holdfast-node.ts'
 import { readOnce } from './nbd-probe.ts'
 import { spread } from './ratio.ts'

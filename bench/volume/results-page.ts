@@ -2,8 +2,8 @@
  * `bench/RESULTS.md`: a section for each suite, replaced when that suite runs again, so that one page shows the last
  * run of each. Every section carries its own commit, command and machine: they need not be of one run.
  *
- *     <!-- suite: volume -->
- *     ## volume
+ *     <!-- suite: full -->
+ *     ## full
  *     ...
  *     <!-- end -->
  */
@@ -24,10 +24,9 @@ export function sectionsOf(page: string): Section[] {
   return [...page.matchAll(SECTION)].map(([, suite = '', text = '']) => ({ suite, text }))
 }
 
-/** The page with this section in place of the former one of its suite; `order` says which come first. */
+/** The page with this section in place of the former one of its suite. @param order  all suites; others' sections go */
 export function withSection(page: string, section: Section, order: readonly string[]): string {
-  const sections = [...sectionsOf(page).filter(({ suite }) => suite !== section.suite), section]
-  const rank = ({ suite }: Section): number => (order.indexOf(suite) + order.length + 1) % (order.length + 1)
-  sections.sort((a, b) => rank(a) - rank(b))
+  const kept = sectionsOf(page).filter(({ suite }) => suite !== section.suite && order.includes(suite))
+  const sections = [...kept, section].sort((a, b) => order.indexOf(a.suite) - order.indexOf(b.suite))
   return [HEAD, ...sections.map(({ suite, text }) => `<!-- suite: ${suite} -->\n${text}\n<!-- end -->\n`)].join('\n')
 }

@@ -4,8 +4,9 @@
  */
 import { MIB } from '../../engine/units.ts'
 import { CLUSTER_WORKERS_MAX } from '../../cluster/membership/beat-body.ts'
-import { caseWords, prefill, runFio } from './fio.ts'
-import type { FioCase } from './fio.ts'
+import { caseWords } from './cases.ts'
+import type { FioCase } from './cases.ts'
+import { prefill, runFio } from './fio.ts'
 import { HoldfastNode } from './holdfast-node.ts'
 import { spread } from './ratio.ts'
 import type { SuiteContext, SuiteOutcome } from './suite.ts'

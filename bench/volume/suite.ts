@@ -12,10 +12,14 @@ export interface SuiteContext {
   runs: number
   /** A short form, to see that it works; its figures go on no page. */
   quick: boolean
+  /** Which cases and servers, of suites that can leave some out; empty: all. */
+  only: readonly string[]
 }
 
 export interface SuiteOutcome {
   goals: Goal[]
   /** Markdown below the facts of the run and above the goals. */
   text: string
+  /** Files beside the page. */
+  files?: ReadonlyArray<{ name: string; text: string }>
 }

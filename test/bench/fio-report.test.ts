@@ -16,9 +16,11 @@ t.test('notes before the report are skipped', async (t) => {
   t.match(parsed, { latencyMeanUs: 500, p50Us: 400, p99Us: 900, writes: 4000, reads: 0 })
 })
 
-t.test('the direction that did more is the one of the job', async (t) => {
-  const parsed = parseFioReport(report({ error: 0, read: some, write: { ...some, total_ios: 5, iops: 1 } }))
-  t.match(parsed, { iops: 2000, writes: 5, reads: 4000 })
+t.test('operations are those of both directions, latency is of the one that did more', async (t) => {
+  const write = { ...some, total_ios: 5, iops: 1, bw_bytes: 100, lat_ns: latency(1e9, 1e9, 1e9) }
+  const parsed = parseFioReport(report({ error: 0, read: some, write }))
+  t.match(parsed, { operations: 4005, iops: 2001, bytesPerSecond: 8_192_100, writes: 5, reads: 4000 })
+  t.match(parsed, { latencyMeanUs: 500, p99Us: 900 })
 })
 
 t.test('the sync behind every write is part of its latency, though fio counts no operation of it', async (t) => {

@@ -20,9 +20,10 @@ t.test('a suite that runs again replaces what it said', async (t) => {
   t.equal(withSection(page, { suite: 'volume', text: 'new' }, ORDER), page, 'and the same again changes nothing')
 })
 
-t.test('a suite the page does not know yet comes last', async (t) => {
-  const page = withSection(withSection('', { suite: 'extra', text: 'x' }, ORDER), { suite: 'idle', text: 'y' }, ORDER)
-  t.same(sectionsOf(page).map(({ suite }) => suite), ['idle', 'extra'])
+t.test('the section of a suite that is no more goes', async (t) => {
+  const before = withSection('', { suite: 'gone', text: 'x' }, [...ORDER, 'gone'])
+  const page = withSection(before, { suite: 'idle', text: 'y' }, ORDER)
+  t.same(sectionsOf(page).map(({ suite }) => suite), ['idle'])
 })
 
 t.test('what was not measured is neither met nor missed', async (t) => {
