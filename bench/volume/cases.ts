@@ -42,7 +42,7 @@ export function caseWords(one: FioCase, sizeBytes: number, seconds: number): str
   const { rw, blockBytes, queueDepth, syncEach, volumes = 1 } = one
   return [
     `--rw=${rw}`, `--bs=${blockBytes}`, `--iodepth=${queueDepth}`, `--size=${sizeBytes / volumes}`, '--time_based',
-    `--runtime=${seconds}`, '--randrepeat=0', '--norandommap',
+    `--runtime=${Math.round(seconds * 1000)}ms`, '--randrepeat=0', '--norandommap',
     ...(rw === 'randrw' ? [`--rwmixread=${MIXED_READ_PERCENT}`] : []), ...(syncEach === true ? ['--fsync=1'] : []),
   ]
 }

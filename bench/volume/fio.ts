@@ -11,11 +11,13 @@ export type FioTarget =
   | { uri: string }
   /** `each`: a write and its fdatasync, one at a time; `queue`: libaio with one fdatasync for each queue of writes. */
   | { file: string; sync: 'each' | 'queue' | 'none' }
+  | { device: string }
   | { image: string; pool: string; conf: string }
 
 /** @param queueDepth  of what is run, for the syncs of a file */
 export function targetWords(target: FioTarget, queueDepth: number): string[] {
   if ('uri' in target) return ['--ioengine=nbd', `--uri=${target.uri}`]
+  if ('device' in target) return ['--ioengine=libaio', '--direct=1', `--filename=${target.device}`]
   if ('image' in target) {
     return ['--ioengine=rbd', '--clientname=admin', `--pool=${target.pool}`, `--rbdname=${target.image}`]
   }
@@ -29,15 +31,20 @@ export function targetWords(target: FioTarget, queueDepth: number): string[] {
 const queueDepthOf = (words: readonly string[]): number =>
   Number(/^--iodepth=(\d+)$/.exec(words.find((word) => word.startsWith('--iodepth=')) ?? '')?.[1] ?? 1)
 
-/** A job for each target, all at once and reported as one. Rejects when fio fails or reports an error. */
+/** What fio is called with: a job for each target, all at once and reported as one. */
+export function fioArguments(targets: readonly FioTarget[], words: readonly string[]): string[] {
+  const report = ['--output-format=json', '--lat_percentiles=1', '--clat_percentiles=0', '--group_reporting']
+  const depth = queueDepthOf(words)
+  const jobs = targets.flatMap((target, i) => [`--name=job${i}`, ...targetWords(target, depth)])
+  return ['--name=global', ...words, ...report, ...jobs]
+}
+
+/** Rejects when fio fails or reports an error. */
 export function runFio(
   scratch: Scratch, targets: FioTarget | readonly FioTarget[], words: readonly string[],
 ): Promise<FioReport> {
   return new Promise((resolve, reject) => {
-    const report = ['--output-format=json', '--lat_percentiles=1', '--clat_percentiles=0', '--group_reporting']
-    const depth = queueDepthOf(words)
-    const jobs = [targets].flat().flatMap((target, i) => [`--name=job${i}`, ...targetWords(target, depth)])
-    const args = ['--name=global', ...words, ...report, ...jobs]
+    const args = fioArguments([targets].flat(), words)
     const conf = [targets].flat().find((target) => 'conf' in target)?.conf
     const env = conf === undefined ? process.env : { ...process.env, CEPH_CONF: conf }
     const child = scratch.keep(spawn('fio', args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: scratch.dir, env }))

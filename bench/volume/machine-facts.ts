@@ -30,7 +30,7 @@ export function machineFacts(dir: string): MachineFacts {
         `Linux ${/^[\d.]+/.exec(os.release())![0]}, load ${os.loadavg()[0]!.toFixed(1)} before the run`,
       `volumes and files on ${type} on ${device}`,
       `Node ${process.versions.node}, fio ${version('fio')}, qemu-nbd ${version('qemu-nbd')}, ` +
-        `nbdkit ${version('nbdkit')}`,
+        `nbdkit ${version('nbdkit')}, Ceph ${version('ceph-osd')}`,
     ],
   }
 }
