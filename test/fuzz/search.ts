@@ -1,13 +1,13 @@
 /**
  * The search for inputs that reach new branches: take one that is kept, change it, run it; what ran a block that had
  * never run is kept too. Looking at the counts costs milliseconds, so inputs run in batches, and a batch that found
- * something is halved until the input that did is alone. Batches grow until looking costs a small part of the time.
+ * something is halved until the inputs that did are alone. Batches grow until looking costs a small part of the time.
  *
  * An input that throws, or takes more than `SLOW_MS` of processor time, is a failure, and the search of the target
  * ends. One that ran lately is not run again, unless nothing else comes up.
  */
 import { crc32 } from 'node:zlib'
-import type { BranchCoverage } from './branch-coverage.ts'
+import type { BranchCoverage, Told } from './branch-coverage.ts'
 import type { InputArena } from './input-arena.ts'
 import { Mutator, Original } from './mutation.ts'
 import type { Target } from './target.ts'
@@ -206,27 +206,41 @@ export class Search {
     }
   }
 
-  /** Runs those of the batch again, in halves, to know which of them ran what never ran before. */
-  async #keepOf(from: number, to: number): Promise<void> {
+  /**
+   * Of inputs that ran a new block together, those that did: the first half runs again, the second one only where it is
+   * not known to have done it since the first did not.
+   * @param ran  what the one did, if it is one and ran again already
+   */
+  async #keepOf(from: number, to: number, ran?: Told): Promise<void> {
+    if (to - from > 1) {
+      const half = (from + to) >> 1
+      const first = await this.#again(from, half)
+      let second: Told | undefined
+      if (this.#coverage.isNew(first)) {
+        await this.#keepOf(from, half, first)
+        second = await this.#again(half, to)
+        if (!this.#coverage.isNew(second)) return
+      }
+      return this.#keepOf(half, to, second)
+    }
+    const told = ran ?? await this.#again(from, to)
+    if (!this.#coverage.isNew(told)) return
+    this.#coverage.add(told)
+    if (this.#originals.length >= KEPT_MAX) return
+    const input = this.#inputAt(from).slice()
+    this.#originals.push(new Original(input))
+    this.#kept.push(input)
+  }
+
+  /** What runs when these of the batch do. */
+  async #again(from: number, to: number): Promise<Told> {
     for (let i = from; i < to; i++) {
       const begin = this.#begins[i]!
       this.#arena.note(begin, this.#begins[i + 1]! - begin)
       const running = this.#target.execute(this.#inputAt(i))
       if (running !== undefined) await running
     }
-    const ran = this.#coverage.take()
-    if (!this.#coverage.isNew(ran)) return
-    if (to - from > 1) {
-      const half = (from + to) >> 1
-      await this.#keepOf(from, half)
-      await this.#keepOf(half, to)
-      return
-    }
-    this.#coverage.add(ran)
-    if (this.#originals.length >= KEPT_MAX) return
-    const input = this.#inputAt(from).slice()
-    this.#originals.push(new Original(input))
-    this.#kept.push(input)
+    return this.#coverage.take()
   }
 
   #inputAt(index: number): Uint8Array {
