@@ -21,7 +21,8 @@ async function twoCopies(t: Test) {
   configs.put(configOf(spec.id, Object.fromEntries(hosts.map(({ node }, i) => [node, ids[i]!]))))
   await Promise.all(hosts.map((host, i) => host.create(spec, ids[i]!)))
   const [n1, n2] = hosts as [Host, Host]
-  await until(() => n1.role(spec.id) === 'primary')
+  // Each is `starting` for a grace from its own start (SPEC.md L7): n2 acknowledges writes before it is a replica.
+  await until(() => n1.role(spec.id) === 'primary' && n2.role(spec.id) === 'replica')
   return { configs, hosts, spec, ids, n1, n2 }
 }
 
