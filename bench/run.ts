@@ -8,6 +8,8 @@
  *   npm run bench -- --only durable,qemu-wt,'randwrite QD32'    some cases and servers (full); nothing is written
  *   npm run bench -- --minutes 2               length of each half of the suite `memory`
  *   npm run bench -- --runs 20                how often each failover is measured (failover), default 100
+ *   npm run bench -- --guard                   did an operation get dearer than when that was accepted last? 3 minutes
+ *   npm run bench -- --guard --accept          take what is measured now as what to compare with
  *   npm run bench -- --install                 install the Debian packages of what we are measured beside, before
  *   npm run bench -- --quick                   short forms, to see that it works; nothing is written
  *   npm run bench -- --dir DIR                 where volumes and files lie while it runs; default the temporary folder
@@ -16,6 +18,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { guard } from './guard/guard.ts'
 import { installPackages } from '../test/runner/debian-packages.ts'
 import { measureMicro } from './micro/all.ts'
 import { measureAmplification } from './volume/amplification.ts'
@@ -77,6 +80,8 @@ const NOT_ON_THE_PAGE = ['profile']
 const FULL_SECONDS = 3
 const FULL_QUICK_SECONDS = 0.3
 
+const GUARD_ROUNDS = 5
+
 const PAGE = path.join(import.meta.dirname, 'RESULTS.md')
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
@@ -90,6 +95,8 @@ interface Options {
   quick: boolean
   only: string[]
   dir: string
+  guard: boolean
+  accept: boolean
   install: boolean
 }
 
@@ -104,6 +111,8 @@ function readOptions(): Options {
       only: { type: 'string', default: '' },
       dir: { type: 'string' },
       quick: { type: 'boolean', default: false },
+      guard: { type: 'boolean', default: false },
+      accept: { type: 'boolean', default: false },
       install: { type: 'boolean', default: false },
     },
   })
@@ -124,13 +133,15 @@ function readOptions(): Options {
   return {
     suites,
     words: ['npm run bench', ...(words.length + dirWords.length > 0 ? ['--'] : []), ...words, ...dirWords].join(' '),
-    rounds: number('rounds', 3, 1),
+    rounds: number('rounds', values.guard ? GUARD_ROUNDS : 3, 1),
     seconds: number('seconds', suite === 'full' ? FULL_SECONDS : 4, suite === 'full' ? FULL_QUICK_SECONDS : 1),
     minutes: number('minutes', 10, 0.2),
     runs: number('runs', 100, 2),
     quick,
     only: values.only.split(',').map((word) => word.trim()).filter((word) => word !== ''),
     dir: path.resolve(values.dir ?? os.tmpdir()),
+    guard: values.guard,
+    accept: values.accept,
     install: values.install,
   }
 }
@@ -173,6 +184,8 @@ try {
   if (!hasTool('fio')) throw new Error('fio is not installed; `npm run bench -- --install` has it, as root')
   const why = whyMeaningless(options.dir)
   if (why !== undefined) throw new Error(why)
+  if (options.guard) process.exit(await guard({ ...options, print }))
+  if (options.accept) throw new Error('--accept goes with --guard')
   for (const suite of options.suites) await runSuite(suite, options)
   const written = options.suites.some((suite) => isForThePage(suite, options))
   if (written) print(`written to ${path.relative(process.cwd(), PAGE)}`)
