@@ -11,6 +11,8 @@
  * replica, room in the old generation for good. Of the objects of small writes that came later three of ten lay there,
  * dead within a turn and freed by full collections only.
  *
+ * Each of its threads collects what its start left behind (`cluster/start-garbage.ts`), and asks for that by `gc`.
+ *
  * What makes a daemon faster and is not needed for it to work, is a quarter on a host with little memory.
  */
 import os from 'node:os'
@@ -29,4 +31,5 @@ export const IDLE_SLABS_BYTES = (hasLittle ? 8 : 32) * MIB
 export const MALLOC_ARENA_MAX = '2'
 export const DAEMON_FLAGS = [
   `--max-semi-space-size=${YOUNG_HALF_MIB.control}`, '--max-old-space-size=512', '--no-allocation-site-pretenuring',
+  '--expose-gc',
 ]
