@@ -76,6 +76,7 @@ async function measureOne(
   }
   const bytesBefore = deviceBytes()
   await pause(SETTLE_MS)
+  await server.prepare?.()
   const before = server.cpuSeconds?.()
   const targets = server.targets.slice(0, one.volumes ?? 1)
   const report = await runFio(scratch, targets, caseWords(one, sizeBytes, seconds))

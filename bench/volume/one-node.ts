@@ -12,7 +12,7 @@ export interface OneNode {
 /** Start it, with room for its disk in `scratch`; whatever becomes of `use`, it is stopped. */
 export async function withOneNode<T>(
   scratch: Scratch,
-  options: { diskBytes: number } & Pick<ClusterOptions, 'setUp'>,
+  options: { diskBytes: number } & Pick<ClusterOptions, 'setUp' | 'dir'>,
   use: (one: OneNode) => Promise<T>,
 ): Promise<T> {
   scratch.needRoom(options.diskBytes)

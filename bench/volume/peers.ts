@@ -21,6 +21,8 @@ export interface Server {
   /** Processor time its processes used so far; undefined without a server. */
   cpuSeconds: (() => number) | undefined
   takes(one: FioCase): boolean
+  /** Done just before each run. */
+  prepare?: () => Promise<void>
 }
 
 export interface Servers {
@@ -52,13 +54,15 @@ export interface Wanted {
   takes(one: FioCase): boolean
 }
 
-/** Those of `wanted` that are peers, added to `found`. */
-export async function startPeers(scratch: Scratch, wanted: readonly Wanted[], found: Servers): Promise<void> {
+/** Those of `wanted` that are peers, added to `found`. @param prefix  of their files */
+export async function startPeers(
+  scratch: Scratch, wanted: readonly Wanted[], found: Servers, prefix = '',
+): Promise<void> {
   for (const { name, sizes, takes } of wanted) {
     if (name in FILES) {
       const sync = FILES[name as keyof typeof FILES]
       const targets = await Promise.all(
-        sizes.map(async (size, i) => ({ file: await fullFile(scratch, `${name}-${i}`, size), sync })),
+        sizes.map(async (size, i) => ({ file: await fullFile(scratch, `${prefix}${name}-${i}`, size), sync })),
       )
       found.servers.push({ name, targets, cpuSeconds: undefined, takes })
     } else if (name in PEERS) {
@@ -70,8 +74,8 @@ export async function startPeers(scratch: Scratch, wanted: readonly Wanted[], fo
       const targets: FioTarget[] = []
       const pids: number[] = []
       for (const [i, size] of sizes.entries()) {
-        const socket = scratch.path(`${name}-${i}.sock`)
-        const file = await fullFile(scratch, `${name}-${i}`, size)
+        const socket = scratch.path(`${prefix}${name}-${i}.sock`)
+        const file = await fullFile(scratch, `${prefix}${name}-${i}`, size)
         pids.push((await scratch.serve(command, words(file, socket), socket)).pid!)
         targets.push({ uri: `nbd+unix:///?socket=${socket}` })
       }
