@@ -22,6 +22,7 @@ import { parseArgs } from 'node:util'
 import { runCampaign, runSlice, executionsOf } from './fuzz/campaign.ts'
 import { emptyResult, keepResult, keptResult } from './fuzz/campaign-result.ts'
 import { reportLines } from './fuzz/report.ts'
+import { STOP_SIGNALS } from './fuzz/stop-signals.ts'
 import { commit } from './proof-page.ts'
 
 const ROOT = path.dirname(import.meta.dirname)
@@ -82,7 +83,7 @@ async function campaign(): Promise<void> {
   if (executionsOf(result) > 0) print(`${executionsOf(result)} executions were done before, in ${state}`)
   const ending = new AbortController()
   // More than once: npm passes on what the terminal has sent already.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => ending.abort())
+  for (const signal of STOP_SIGNALS) process.on(signal, () => ending.abort())
   await runCampaign({
     root: ROOT,
     targets: chosen.map((name) => ({ name, module: moduleOf(name), corpus: corpusOf(name) })),

@@ -15,6 +15,7 @@ import { ArenaView } from './input-arena.ts'
 import { Shares } from './shares.ts'
 import type { Turn } from './shares.ts'
 import type { Order, Outcome } from './slice-process.ts'
+import { STOP_SIGNALS } from './stop-signals.ts'
 
 const SLICE_CPU_MS = 20_000
 const LOOK_MS = 500
@@ -122,7 +123,8 @@ export async function runSlice(order: Order, options: { hungMs: number; signal: 
   let problem: string | undefined
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-SAID_MAX)))
   child.on('message', (told: Outcome) => (outcome = told))
-  child.on('error', (error) => end(error.message))
+  // One that began and takes no order has ended: `close` says how.
+  child.on('error', (error) => child.pid === undefined && end(error.message))
   child.on('close', (code, signal) => end(signal ?? `status ${code}`))
   child.send(order)
   const stop = (): void => arena.end()
@@ -137,6 +139,11 @@ export async function runSlice(order: Order, options: { hungMs: number; signal: 
   options.signal.removeEventListener('abort', stop)
   const cpuMs = await watching
   if (outcome !== undefined) return outcome
+  // Once a slice has begun it heeds none of them, so nothing of its target had run.
+  if (problem === undefined && STOP_SIGNALS.some((stopped) => stopped === how)) {
+    arena.remove()
+    return { executions: 0, cpuMs }
+  }
   problem ??= `the process ended with ${how}: ${said.trim()}`
   return { executions: 0, cpuMs, failure: { input: lastInputOf(arena), problem } }
 }

@@ -10,12 +10,14 @@ import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { EVERYBODYS_MAX, Shares } from './shares.ts'
+import { STOP_SIGNALS } from './stop-signals.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 t.setTimeout(900_000)
 
-function start(...words: readonly string[]) {
-  const child = spawn(process.execPath, ['test/fuzz.ts', ...words], { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
+function start(words: readonly string[], options: { detached?: boolean } = {}) {
+  const child = spawn(process.execPath, ['test/fuzz.ts', ...words],
+    { ...options, cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (piece: string) => (text += piece))
   const ended = new Promise<{ text: string; code: number }>((resolve) =>
@@ -23,7 +25,7 @@ function start(...words: readonly string[]) {
   return { child, ended }
 }
 
-const fuzz = (...words: readonly string[]): Promise<{ text: string; code: number }> => start(...words).ended
+const fuzz = (...words: readonly string[]): Promise<{ text: string; code: number }> => start(words).ended
 
 t.test('all targets', async (t) => {
   const { text, code } = await fuzz('--executions', '100000', '--jobs', '2', '--seed', '7')
@@ -35,7 +37,7 @@ t.test('all targets', async (t) => {
 t.test('what was done is kept, and counts for the next run of the same text', async (t) => {
   const state = path.join(temporaryFolder(t), 'state')
   const words = ['nbd-tls-gate', 'peer-preface', '--state', state]
-  const { child, ended } = start(...words, '--executions', '1000000000')
+  const { child, ended } = start([...words, '--executions', '1000000000'])
   // A first slice is small, so it ends; the second is ended by the signal.
   while (!fs.existsSync(path.join(state, 'campaign.json'))) await setTimeout(50)
   child.kill('SIGINT')
@@ -52,6 +54,20 @@ t.test('what was done is kept, and counts for the next run of the same text', as
   t.equal(other.code, 2)
   t.match(other.text, /has a campaign of commit 0000000/)
 })
+
+for (const signal of STOP_SIGNALS) {
+  t.test(`a stop that reaches the slices too is no crash: ${signal}`, async (t) => {
+    const state = path.join(temporaryFolder(t), 'state')
+    const words = ['nbd-tls-gate', 'peer-preface', '--jobs', '2', '--state', state, '--executions', '1000000000']
+    const { child, ended } = start(words, { detached: true })
+    while (!fs.existsSync(path.join(state, 'campaign.json'))) await setTimeout(50)
+    // As a terminal does, and a `kill` of the group.
+    process.kill(-child.pid!, signal)
+    const { text, code } = await ended
+    t.equal(code, 0, text)
+    t.match(text, /; 0 crashes$/m)
+  })
+}
 
 t.test('each target has up to a million or twice the average time, and none has most', (t) => {
   const costMs: Record<string, number> = { slow: 1, middle: 0.01, fast: 0.001 }

@@ -7,6 +7,7 @@ import { forbidCoreFiles, setParentDeathSignal } from '../../dataplane/libc.ts'
 import { BranchCoverage } from './branch-coverage.ts'
 import type { BlockList } from './branch-coverage.ts'
 import type { Slice } from './search.ts'
+import { STOP_SIGNALS } from './stop-signals.ts'
 
 export interface Order {
   root: string
@@ -31,8 +32,8 @@ export interface Outcome extends Slice {
 
 const ARENA_BYTES = 4 * 2 ** 20
 
-// At Ctrl-C the parent says when.
-process.on('SIGINT', () => undefined)
+// A terminal's Ctrl-C and a `kill` of the group reach this process too: the parent says when.
+for (const signal of STOP_SIGNALS) process.on(signal, () => undefined)
 process.once('message', (order: Order) => void run(order).then((outcome) => process.send!(outcome, () => {
   process.disconnect()
 })))
