@@ -132,7 +132,7 @@ export class SegmentSupply {
       if (!ok) return this.o.onFailed('zeroing a segment failed')
       this.bytesWritten += bytes
       disk.sync((synced) => {
-        if (!synced) return this.o.onFailed('syncing a zeroed segment failed')
+        if (!synced) return this.o.onFailed('a sync of a zeroed segment failed')
         this.initialise(segment, at + bytes)
       })
     }

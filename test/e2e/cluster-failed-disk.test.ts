@@ -70,6 +70,7 @@ t.test('a sync of one of two disks fails', { skip: straceMissing() ?? false }, a
   t.ok(await inject({ pid: n2.pid, file: diskOf('n2', 'b'), calls: 'fdatasync', what, forMs: 2000, folder: dir }) > 0)
   const failed = async () => (await api.listDisks()).disks.filter(({ state }) => state === 'failed')
   while ((await failed()).length === 0) await sleep(50)
+  // Of its log, or of a segment zeroed for it: whichever the injected error met first.
   t.match((await holdfast(['status', '--endpoint', n2.paths.api])).stdout, /disk \S+n2\.b of node n2: failed: a sync/)
   for (const name of names) await until(name, isWhole)
   for (const name of names) {
