@@ -242,8 +242,8 @@ export function* pageVersions(
 }
 
 /**
- * The first `most` pages in `from .. end - 1` that have a version of the map's own, in order; undefined when the index
- * cannot be read.
+ * The first pages in `from .. end - 1` that have a version of the map's own, in order, `most` at most; undefined when
+ * the index cannot be read. There may be others behind however few they are, but when there is none at all.
  * Cost: a look at each page in memory, and a read of the index for `most` pages.
  */
 export function* pagesFrom(

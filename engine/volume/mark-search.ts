@@ -45,7 +45,8 @@ export function* findMarks(
       }
       if (++looked === PAGES_AN_ANSWER) return { ids, from: { lba: (page + 1) * PAGE_BLOCKS, seq: 0 } }
     }
-    at = pages.length === PAGES_A_LOOK ? pages.at(-1)! + 1 : below
+    // Fewer than were asked for are not all: the index may have one in several pieces.
+    at = pages.length === 0 ? below : pages.at(-1)! + 1
   }
   return { ids, from: undefined }
 }
@@ -68,6 +69,8 @@ function* marksOfPage(target: Target, pageNumber: number): Task<VersionId[] | un
   return own
     .filter(({ words }) => isMark(words, 0))
     .map(({ lba, words }) => ({ lba, epoch: epochOf(words, 0), seq: seqOf(words, 0) }))
+    // The head of a block that was rolled back is older than what snapshots show of it.
+    .sort((a, b) => a.lba - b.lba || a.seq - b.seq)
 }
 
 const isMark = (words: Uint32Array, w: number): boolean =>

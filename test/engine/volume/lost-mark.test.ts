@@ -21,7 +21,8 @@ const BLOCKS = 13
 
 function damage(world: CopyWorld, lba: number): void {
   const { stream, map } = world.copy.targets[0]!
-  const words = map.pages.get(0)!.words.slice(lba * ENTRY_WORDS, (lba + 1) * ENTRY_WORDS)
+  const at = (lba % PAGE_BLOCKS) * ENTRY_WORDS
+  const words = map.pages.get(Math.floor(lba / PAGE_BLOCKS))!.words.slice(at, at + ENTRY_WORDS)
   const segmentAt = segmentOffsetBytes(stream.context.segmentBytes, segmentOf(words, 0))
   const from = segmentAt + unitsOf(words, 0) * UNIT_BYTES
   // Of blobs that lie close to each other only this one is hit.
@@ -164,6 +165,64 @@ t.test('of a large map so many pages are looked at for an answer', (t) => {
   const first = world.findMarks(undefined, 9)
   t.same(first, { ids: LOST, from: { lba: 256 * PAGE_BLOCKS, seq: 0 } })
   t.same(world.findMarks(first.from, 9), { ids: [], from: undefined })
+  t.end()
+})
+
+t.test('marks behind a page that the index has in several pieces are found as well', (t) => {
+  const lba = 50 * PAGE_BLOCKS
+  const from = new CopyWorld({ seed: 14 })
+  from.open()
+  from.epoch(1, 1)
+  from.append(write(1, 2, lba, [500]))
+  from.settle()
+  from.copy.apply(2, {})
+  from.readStamps(lba, 1)
+  damage(from, lba)
+  const lost = [{ lba, epoch: 1, seq: 2 }]
+  const [mark] = from.scan({ above: 0, upTo: 2, lost })
+  const blank = { epoch: 1, seq: 2, kind: 'zero' as const, payload: undefined }
+  const before = Array.from({ length: 50 }, (_, page) => ({ ...blank, lba: page * PAGE_BLOCKS }))
+  let world = filled(15, from, [...before, mark!])
+  const checkpoint = (): boolean => world.world.await((done) => world.copy.targets[0]!.stream.makeCheckpoint(done))
+  t.ok(checkpoint())
+  world.append(write(1, 5, 1, [501]))
+  world.settle()
+  world.copy.apply(5, {})
+  world.readStamps(1, 1)
+  t.ok(checkpoint())
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  world.open()
+  t.same(world.findMarks(undefined, 9), { ids: lost, from: undefined })
+  t.end()
+})
+
+t.test('of a block that was rolled back each version is found, one an answer', (t) => {
+  const from = new CopyWorld({ seed: 16 })
+  from.open()
+  from.epoch(1, 1)
+  const write3 = (seq: number, stamp: number): void => {
+    from.append(write(1, seq, 3, [stamp]))
+    from.settle()
+    from.copy.apply(seq, {})
+    from.readStamps(3, 1)
+    damage(from, 3)
+  }
+  write3(2, 500)
+  from.control(1, 3, { operation: 'snapshot', id: 'a' })
+  write3(4, 501)
+  from.control(1, 5, { operation: 'snapshot', id: 'b' })
+  from.control(1, 6, { operation: 'rollback', to: 'a' })
+  from.settle()
+  from.copy.apply(6, {})
+  const lost = [2, 4].map((seq) => ({ lba: 3, epoch: 1, seq }))
+  const world = new CopyWorld({ seed: 17 })
+  world.open()
+  world.startFill({ fork: 0, target: 6, wipe: [0], descriptor: from.copy.descriptor(), windows: {} })
+  world.fill(from.scan({ above: 0, upTo: 6, lost }))
+  t.ok(world.keep({ consistency: { state: 'consistent' } }))
+  const found = world.findMarks(undefined, 1)
+  t.same(found, { ids: lost.slice(0, 1), from: { lba: 3, seq: 4 } })
+  t.same(world.findMarks(found.from, 1), { ids: lost.slice(1), from: undefined })
   t.end()
 })
 
