@@ -144,7 +144,9 @@ function nextTable(
 ): RebuildTable | undefined {
   const { cluster } = planner
   const { rebuilds, options } = cluster
-  const table = rebuilds.filter((entry) => !over.some((gone) => isSame(gone, entry)))
+  // Of a volume that was forgotten since the last look at all nobody says that an entry is over.
+  const goesOn = (entry: Rebuild): boolean => cluster.volumes.has(entry.volumeId)
+  const table = rebuilds.filter((entry) => goesOn(entry) && !over.some((gone) => isSame(gone, entry)))
   if (isSettled(cluster, nowMs)) {
     needs.sort(byUrgency)
     table.push(...admit(planner, table, needs, nowMs))

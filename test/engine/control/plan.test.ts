@@ -144,6 +144,29 @@ t.test('B1: make-copy and the new member only from the table, and no more than i
   t.end()
 })
 
+t.test('R7: of a volume that was forgotten between two looks at all of them no entry of the table stays', (t) => {
+  const small = five()
+  const { cluster } = small
+  small.volume('v', ['n1', 'n2'], {}, { replicas: 2 })
+  const planner = newPlanner(cluster)
+  const table = entries(pass(planner))
+  t.match(table, [{ volumeId: 'v' }])
+  setRebuilds(cluster, table, 't1')
+  pass(planner)
+  // So many that all are looked at once a second.
+  for (let i = 0; i < 10_000; i++) cluster.open.add(`open${i}`)
+  setVolume(cluster, 'v', undefined, 'r2')
+  setConfig(cluster, 'v', undefined, 'c2')
+  for (const node of ['n1', 'n2']) small.copy(node, 'v', undefined)
+  t.same(pass(planner, NOW + 100), [])
+  t.notOk(cluster.volumes.has('v'))
+  const [change] = pass(planner, NOW + 2000)
+  t.match(change, { type: 'change-rebuilds', rebuilds: [] })
+  setRebuilds(cluster, entries([change!]), 't2')
+  t.same(pass(planner, NOW + 4000), [])
+  t.end()
+})
+
 t.test('V3, V4: a drain adds, hands over, evicts, removes, erases, and every step waits for the one before', (t) => {
   const small = five()
   small.volume('v', ['n1', 'n2', 'n3'])
