@@ -13,9 +13,9 @@ import { isMainThread } from 'node:worker_threads'
 type Collect = (how: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void
 
 /**
- * Collects the heap of this thread and gives its free pages back to the host. For the end of a start, before anybody is
- * served: the thread stands still meanwhile, 50 ms for 20 MiB. A thread beside the main one keeps its garbage in a
- * process that was started without `--expose-gc`.
+ * Collects the heap of this thread and gives its free pages back to the host. For the end of a start, and of whoever
+ * serves I/O before he does: the thread stands still meanwhile, 50 ms for 20 MiB. A thread beside the main one keeps
+ * its garbage in a process that was started without `--expose-gc`.
  */
 export function collectStart(): void {
   const collect = (globalThis.gc as Collect | undefined) ?? (isMainThread ? ofMainThread() : undefined)

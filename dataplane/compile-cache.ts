@@ -1,12 +1,14 @@
 /**
  * Node's compile cache, kept with the installed packages. Without it every process and thread loads the compiler that
  * strips TypeScript types: measured, it costs 31 MiB in the supervisor, 37 MiB in the daemon and 0.4 s at start.
- * The cache is keyed by source and Node version, so it is never wrong; where it cannot be written all works as before.
+ * The cache is keyed by source, Node's version and the processor's abilities, so it is never wrong; where it cannot be
+ * written all works as before.
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { cachedDataVersionTag } from 'node:v8'
 import { DAEMON_FLAGS } from './daemon-memory.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
@@ -19,8 +21,9 @@ export const RESIDENT = [
   {
     flags: [],
     files: [
-      'cli/main.ts', 'cli/node-run.ts', 'cli/kube-node.ts', 'cluster/tls/tls-folder.ts', 'cli/store-run.ts',
-      'cli/keeper.ts', 'cli/csi-node.ts', 'cli/csi-controller.ts',
+      'cli/main.ts', 'cli/node-run.ts', 'cli/kube-node.ts', 'dataplane/peer/supervisor-report.ts',
+      'cluster/tls/tls-folder.ts', 'cli/store-run.ts', 'cli/keeper.ts', 'cli/csi-node.ts', 'cli/csi-controller.ts',
+      'cli/ca-kube.ts',
     ],
   },
   { flags: DAEMON_FLAGS, files: ['dataplane/daemon.ts', 'dataplane/worker.ts', 'cluster/metrics/http-server.ts'] },
@@ -31,13 +34,19 @@ export function withCompileCache(environment: NodeJS.ProcessEnv): NodeJS.Process
   return { [CACHE]: FOLDER, ...environment }
 }
 
-/** Names, sizes and times (s, as an image keeps them) of the sources: 2 ms, and different after every upgrade. */
+/**
+ * Names, sizes and times (s, as an image keeps them) of the sources, and what V8 asks of its caches, of which the
+ * processor is a part: an image may be built on another one. 2 ms, and different after every upgrade.
+ */
 function fingerprint(): string {
-  const hash = createHash('sha256').update(process.version)
+  const hash = createHash('sha256').update(`${process.version} ${cachedDataVersionTag()}`)
   for (const folder of SOURCES) {
-    for (const file of readdirSync(path.join(ROOT, folder), { recursive: true }) as string[]) {
-      const { size, mtimeMs } = statSync(path.join(ROOT, folder, file))
-      hash.update(`${folder}/${file} ${size} ${Math.floor(mtimeMs / 1000)}\n`)
+    const entries = readdirSync(path.join(ROOT, folder), { recursive: true, withFileTypes: true })
+    // Folders have sizes of their file system's choice.
+    for (const { parentPath, name } of entries.filter((entry) => entry.isFile())) {
+      const file = path.join(parentPath, name)
+      const { size, mtimeMs } = statSync(file)
+      hash.update(`${path.relative(ROOT, file)} ${size} ${Math.floor(mtimeMs / 1000)}\n`)
     }
   }
   return hash.digest('hex').slice(0, 16)

@@ -50,7 +50,7 @@ export class ElectedView {
     throw new HoldfastError('no-controller', { reason: 'who was elected has not heard from all nodes yet' })
   }
 
-  /** That may hold a copy. */
+  /** That are registered. */
   nodesCount(): number {
     return [...this.term().cluster.nodes.values()].filter(({ record }) => record !== undefined).length
   }

@@ -1,15 +1,16 @@
 /**
  * What the next report of a node tells of its copies: all that changed since the last one that was taken, but of
  * copies that are being written only as many as the elected node wants to hear of, in turn. A second of a large cluster
- * changes the seq of every volume, which decides nothing, and taking in a copy costs the elected node 20 us.
+ * changes the seq of every volume, and taking in a copy costs the elected node 20 us.
  *
- * Invariant: what anything is decided by is told in the report behind its change.
+ * Invariant: what anything is decided by is told in the report behind its change. Of the figures that is whether
+ * anything was ever written, since what holds nothing gets a file system (csi/SPEC.md S4).
  */
 import type { CopyStatus, NodeStatus } from '../../engine/control/node-status.ts'
 import { isSameCopy } from './node-calls.ts'
 import type { ReportAnswer } from './node-calls.ts'
 
-/** Copies of which nothing but figures changed that all nodes together tell of in a second. */
+/** Copies of which nothing but figures changed that all nodes together tell of in a second, of up to 500 nodes. */
 const FIGURES_MAX = 2000
 /** By one node, however many there are. */
 const FIGURES_LEAST = 4
@@ -17,7 +18,10 @@ const FIGURES_LEAST = 4
 /** How many a report of one of so many nodes may tell of. */
 export const figuresShare = (nodes: number): number => Math.max(FIGURES_LEAST, Math.floor(FIGURES_MAX / nodes))
 
-/** They follow from each write, and are for people; of `usedBytes` placement asks, which disks tell in each report. */
+/**
+ * They follow from each write, and are for people: also what a forced promotion is said to cost. For what a copy will
+ * take of another node `usedBytes` is an estimate as it is; what a disk has left is told in each report.
+ */
 type Figures = Pick<CopyStatus, 'seq' | 'commitSeq' | 'usedBytes' | 'logicalBytes' | 'heldRequests'>
 
 export interface Changes {
@@ -44,7 +48,8 @@ export class ReportedCopies {
       const before = told.get(copy.volumeId)
       if (before !== undefined) known++
       if (before !== undefined && isSameCopy(before, copy)) continue
-      if (before === undefined || copy.isVirgin || !isSameCopy(withFigures(before, copy), copy)) copies.push(copy)
+      if (before === undefined || copy.isVirgin || isEmpty(before) !== isEmpty(copy)) copies.push(copy)
+      else if (!isSameCopy(withFigures(before, copy), copy)) copies.push(copy)
       else figures.push(index)
     }
     for (const index of this.#inTurn(figures)) copies.push(status.copies[index]!)
@@ -71,6 +76,8 @@ export class ReportedCopies {
     return chosen
   }
 }
+
+const isEmpty = ({ logicalBytes }: CopyStatus): boolean => logicalBytes === 0
 
 /** As it was, with the figures of now. */
 function withFigures(before: CopyStatus, now: CopyStatus): CopyStatus {

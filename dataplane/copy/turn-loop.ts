@@ -58,7 +58,7 @@ export class TurnLoop implements ClockPort {
   #isDue = false
   #isRunning = false
   #isStopped = false
-  /** When the turn began that runs, or ran last: for who judges nothing by it. A look at the clock costs 0.2 us. */
+  /** When the turn began that runs, or ran last: for who may be late by a turn. A look at the clock costs 0.2 us. */
   turnMs = 0
 
   constructor(clock: ClockPort) {

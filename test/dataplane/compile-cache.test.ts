@@ -4,6 +4,7 @@
  */
 // test-slow: compiles all that runs
 import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
@@ -27,6 +28,23 @@ new Worker(new URL(${JSON.stringify(data)})).on('exit', (code) => process.exit(c
   if (status !== 7 && status !== 8) throw new Error(`${file} ended with ${status}`)
   return status === 7
 }
+
+t.test('what those who stay import late is among what is compiled for them', async (t) => {
+  const listed = new Set(RESIDENT.flatMap(({ files }) => files))
+  const late: string[] = []
+  for (const folder of ['cluster', 'csi', 'dataplane', 'engine']) {
+    for (const name of readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })) {
+      if (!name.endsWith('.ts')) continue
+      const file = path.join(folder, name)
+      const text = readFileSync(path.join(ROOT, file), 'utf8')
+      for (const [, wanted] of text.matchAll(/[^:] import\('(\.[^']+)'\)/g)) {
+        late.push(path.join(path.dirname(file), wanted!))
+      }
+    }
+  }
+  t.ok(late.length >= 3, 'some are found')
+  t.same(late.filter((file) => !listed.has(file)), [])
+})
 
 t.test('nothing that stays has compiled anything, once the cache was filled', async (t) => {
   const cache = temporaryFolder(t)

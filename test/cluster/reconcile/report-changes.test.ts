@@ -61,6 +61,17 @@ t.test('what decides is told at once, beside those whose turn it is, and with it
   }
 })
 
+t.test('that an empty copy is empty no more is told at once, and so is the contrary', async (t) => {
+  const { take } = told(1)
+  const empty = fresh().map((copy) => ({ ...copy, logicalBytes: 0 }))
+  take(empty)
+  const busy = empty.map((copy) => ({ ...copy, seq: 1 }))
+  busy[4] = { ...busy[4]!, logicalBytes: 4096 }
+  t.same(ids(take(busy)).toSorted(), ['a', 'e'])
+  const erased = busy.map((copy) => ({ ...copy, seq: 2, logicalBytes: 0 }))
+  t.same(ids(take(erased)).toSorted(), ['b', 'e'])
+})
+
 t.test('figures of a copy that its node does not know the fate of are always told', async (t) => {
   const { take } = told(1)
   const virgin = (seq: number) => fresh().map((copy) => ({ ...written(copy, seq), isVirgin: true }))
