@@ -59,6 +59,28 @@ t.test('data of the head count, in all slices; zeroes, trims and what only a sna
   t.end()
 })
 
+t.test('what a rollback shows again counts, though nobody has looked at it since', (t) => {
+  let world = new CopyWorld({ seed: 5 }, { sizeBytes: 4 * MIB })
+  world.open()
+  world.epoch(1, 1)
+  world.control(1, 2, { operation: 'snapshot', id: 'empty' })
+  world.append(write(1, 3, 5, [7]))
+  world.control(1, 4, { operation: 'snapshot', id: 'one' })
+  world.control(1, 5, { operation: 'rollback', to: 'empty' })
+  world.settle()
+  world.copy.apply(5, {})
+  t.same(world.readStamps(5, 1), [0])
+  world.world.await<boolean>((done) => world.world.store!.streams()[0]!.makeCheckpoint(done))
+  world = world.crash({ kind: 'synced' }, { kind: 'synced' })
+  world.open()
+  world.control(1, 6, { operation: 'rollback', to: 'one' })
+  world.settle()
+  world.copy.apply(6, {})
+  t.equal(blocksBeyond(world, 0), 1)
+  t.same(world.readStamps(5, 1), [7])
+  t.end()
+})
+
 t.test('a snapshot of which no size is known is named', (t) => {
   const world = new CopyWorld({ seed: 5 })
   world.open()
