@@ -12,6 +12,7 @@ import { identityService } from '../csi/identity.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
 import { version } from '../dataplane/version.ts'
+import { assert } from '../engine/assert.ts'
 import { collectStart } from '../cluster/start-garbage.ts'
 import { accessOf } from '../cluster/kubernetes/api-access.ts'
 import { ApiClient } from '../cluster/kubernetes/api-client.ts'
@@ -25,7 +26,7 @@ import { LEAVING_FLAGS, leavingOf } from './csi-leaving.ts'
 import { showMetrics } from './csi-metrics.ts'
 import { endpointOf } from './endpoint.ts'
 import { takeMemoryFlags } from './memory-flags.ts'
-import { EXIT_OK } from './output.ts'
+import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
 /** Calls under way may end; what asks again finds the next process. */
 const GRACE_MS = 10_000
@@ -94,19 +95,28 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   const server = await begun(serveCsi({ socketPath, services, log }))
   const told = new AbortController()
   const ended = new Promise<void>((resolve) => told.signal.addEventListener('abort', () => resolve()))
-  const beside: Array<Promise<void>> = []
-  if (isTold) beside.push(tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, told.signal))
-  for (const one of [leaving, failover]) if (one !== undefined) beside.push(one.run(told.signal))
+  let exitCode = EXIT_OK
+  /** It ends the process, which is of no use without that part: who starts it again has all of it. */
+  const onBug = (error: unknown): void => {
+    log(error instanceof Error ? error.stack ?? error.message : String(error))
+    exitCode = EXIT_FAILED
+    // What still hangs then does not keep it.
+    setTimeout(() => process.exit(EXIT_FAILED), GRACE_MS).unref()
+    told.abort()
+  }
+  const parts: Array<Promise<void>> = []
+  if (isTold) parts.push(tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, told.signal))
+  for (const one of [leaving, failover]) if (one !== undefined) parts.push(one.run(told.signal))
+  const isTime = (): void => assert(told.signal.aborted, 'a part ends when it is told')
+  const beside = parts.map((one) => one.then(isTime).catch(onBug))
   collectStart()
   output.result({ socket: socketPath }, () => [`holdfast csi controller listens at ${socketPath}`])
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => told.abort())
-  // The end of one of them before that is a bug, which ends this process.
-  await Promise.race([ended, ...beside])
-  told.abort()
+  await ended
   extender?.close()
   metrics?.close()
   await Promise.all([server.close(GRACE_MS), ...beside])
   kubernetes?.close()
   api.close()
-  return EXIT_OK
+  return exitCode
 }

@@ -84,7 +84,12 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
   if (own !== undefined) {
     api = connectControlApi({ socketPath: own.socketPath, source: 'the node of this host' }, CALL_MS)
     const services = servicesOf(own, { api, kubelet, volumesMax, devices, stateFolder })
-    const server = await serveCsi({ socketPath, services, log })
+    // Without the socket nothing stays: the keeper alone would keep the process, and nobody would start it again.
+    const server = await serveCsi({ socketPath, services, log }).catch(async (error: unknown) => {
+      api!.close()
+      await close()
+      throw error
+    })
     const { name: node } = own
     collectStart()
     output.result({ socket: socketPath, node }, () => [`holdfast csi node listens at ${socketPath}, for node ${node}`])

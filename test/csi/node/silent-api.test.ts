@@ -28,10 +28,10 @@ class Host {
   child: ChildProcess | undefined
   readonly #t: Test
 
-  constructor(t: Test) {
+  constructor(t: Test, csiSocket = 'csi.sock') {
     this.#t = t
     this.dir = realpathSync(temporaryFolder(t))
-    this.csiSocket = path.join(this.dir, 'csi.sock')
+    this.csiSocket = path.join(this.dir, csiSocket)
     for (const name of ['n1', 'kubelet']) mkdirSync(path.join(this.dir, name))
     t.teardown(() => this.end('SIGKILL'))
   }
@@ -111,4 +111,16 @@ t.test('it ends while it waits', { skip }, async (t) => {
   t.ok(await host.until(() => host.said.includes('not known yet')), host.said)
   t.equal(await host.end('SIGTERM'), 0)
   t.notOk(host.keeper)
+})
+
+t.test('a socket for kubelet that cannot be made ends all of it', { skip }, async (t) => {
+  const host = new Host(t, 'no-folder/csi.sock')
+  const node = { name: 'n1', id: 'a'.repeat(32), zone: 'z1', folder: path.join(host.dir, 'n1') }
+  const api = await host.serve(() => [node])
+  t.teardown(() => api.close(0))
+  host.start()
+  await once(host.child!, 'exit', { signal: AbortSignal.timeout(20_000) })
+  t.equal(host.child!.exitCode, 1)
+  t.match(host.said, 'no-folder/csi.sock')
+  t.match(host.said, 'the keeper of devices runs')
 })
