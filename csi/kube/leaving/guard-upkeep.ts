@@ -11,9 +11,6 @@ import type { LeaveLook } from './leave-look.ts'
 import { taintsOf } from './leave-objects.ts'
 import { holdfastNode } from './leave-sight.ts'
 
-/** In one turn: a cluster of hundreds is not made at once. */
-const CALLS_MAX = 20
-
 export interface GuardUpkeep {
   look: LeaveLook
   namespace: string
@@ -56,8 +53,32 @@ export function guardCalls(upkeep: GuardUpkeep): ApiCall[] {
       calls.push({ method: 'DELETE', path: `${path}/${segment(nameOf(object))}`, body })
     }
   }
-  return calls.slice(0, CALLS_MAX)
+  return calls
 }
+
+/** In one turn: a cluster of hundreds is not made at once. */
+const CALLS_MAX = 20
+
+/** Which of the calls are made in a turn: those that failed when they were made last are the last to be made again. */
+export class UpkeepOrder {
+  readonly #failed = new Set<string>()
+
+  /** @param wanted  all that there are now */
+  next(wanted: readonly ApiCall[]): ApiCall[] {
+    const there = new Set(wanted.map(keyOf))
+    for (const key of this.#failed) if (!there.has(key)) this.#failed.delete(key)
+    const rank = (call: ApiCall): number => [...this.#failed].indexOf(keyOf(call))
+    return wanted.map((call) => ({ call, rank: rank(call) })).sort((a, b) => a.rank - b.rank)
+      .slice(0, CALLS_MAX).map(({ call }) => call)
+  }
+
+  tried(call: ApiCall, isDone: boolean): void {
+    this.#failed.delete(keyOf(call))
+    if (!isDone) this.#failed.add(keyOf(call))
+  }
+}
+
+const keyOf = ({ method, path, body = {} }: ApiCall): string => `${method} ${path} ${nameOf(body as ApiObject)}`
 
 /** Its node left Kubernetes, or no pod of ours is meant for it any more; a pod that is just replaced is. */
 function isOver(look: LeaveLook, node: string): boolean {

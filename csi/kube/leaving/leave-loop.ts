@@ -2,17 +2,19 @@
  * While this process leads (a Lease), nodes are replaced and drains let through, one look after the other (SPEC.md
  * section 7). The loop has no rules: it reads, asks the step, does what it says while the look is young, and tells.
  *
- *   look -> guards that are lacking -> step -> its actions in order, up to one that fails -> told
+ *   look -> step -> its actions in order; behind one that fails only those that take leave back
+ *        -> guards that are lacking or too many, each by itself -> told
  *   something was done: looked again at once; else after a pause, longer where looks take long
  */
+import type { ApiCall } from '../../../cluster/kubernetes/api-client.ts'
 import { uidOf } from '../../../cluster/kubernetes/api-objects.ts'
 import type { EventTarget, ToldEvent } from '../event-recorder.ts'
-import { guardCalls } from './guard-upkeep.ts'
+import { guardCalls, UpkeepOrder } from './guard-upkeep.ts'
 import type { LeaveCalls, LeaveReading } from './leave-calls.ts'
 import { DAEMON_SET } from './leave-calls.ts'
 import { LeaveEvents } from './leave-events.ts'
-import { leaveStep } from './leave-step.ts'
-import type { LeavePlan } from './leave-step.ts'
+import { isTakingBack, leaveStep } from './leave-step.ts'
+import type { LeaveAction, LeavePlan } from './leave-step.ts'
 
 /** Of what the control API said, after which nothing is begun of it. */
 export const LOOK_AGE_MS = 5000
@@ -20,9 +22,10 @@ const PAUSE_MS = 3000
 /** Of the time of a look. */
 const PAUSE_SHARE = 5
 const AGAIN_MS = 200
+const SAID_MAX = 1000
 
 export interface LeaveLoopOptions {
-  calls: LeaveCalls
+  calls: Pick<LeaveCalls, 'read' | 'perform' | 'put' | 'budgetPath' | 'deploymentPath'>
   namespace: string
   /** Pods are replaced; else the annotation that pauses it counts as set. */
   isReplacing: boolean
@@ -36,13 +39,20 @@ export interface LeaveLoopOptions {
   pause(ms: number, signal: AbortSignal): Promise<void>
 }
 
+interface Outcome {
+  /** Something was. */
+  isDone: boolean
+  problems: string[]
+}
+
 export class LeaveLoop {
   readonly #options: LeaveLoopOptions
   #events: LeaveEvents | undefined
   /** When the control API answered last, and since when the same node is away. */
   #heardAtMs: number
   #away = { key: '', sinceMs: 0 }
-  #problem = ''
+  readonly #order = new UpkeepOrder()
+  readonly #said = new Set<string>()
   #told = ''
 
   constructor(options: LeaveLoopOptions) {
@@ -62,32 +72,52 @@ export class LeaveLoop {
 
   /** @returns whether something was done, so that it is looked again at once */
   async turn(isLeading: () => boolean): Promise<boolean> {
-    const { calls, onPlan, isReplacing, isGuarding, log } = this.#options
+    const { calls, onPlan, isReplacing, isGuarding } = this.#options
     const reading = await calls.read()
-    if (typeof reading === 'string') return this.#fail(`nodes that may leave cannot be looked at: ${reading}`)
+    if (typeof reading === 'string') {
+      this.#say([`nodes that may leave cannot be looked at: ${reading}`])
+      return false
+    }
     const look = this.#timed(reading)
     const paused = look.set.isPaused || !isReplacing
     const guards = isGuarding ? look.guards : new Map()
     const plan = leaveStep({ ...look, guards, set: { ...look.set, isPaused: paused } })
     const mayAct = (): boolean => isLeading() && this.#nowMs() - reading.askedAtMs <= LOOK_AGE_MS
-    let isDone = false
-    for (const call of guardCalls({ ...this.#upkeep(reading), look, isWanted: isGuarding })) {
-      if (!mayAct()) break
-      const problem = await calls.put(call)
-      if (problem !== undefined) return this.#fail(problem)
-      isDone = true
-    }
-    for (const action of plan.actions) {
-      if (!mayAct()) break
-      const problem = await calls.perform(action)
-      if (problem !== undefined) return this.#fail(problem)
-      if (action.type === 'delete-pod') log(`pod ${action.pod} of ${action.node} is deleted, to be replaced`)
-      isDone = true
-    }
+    const acted = await this.#act(plan.actions, mayAct)
+    const kept = await this.#keep(guardCalls({ ...this.#upkeep(reading), look, isWanted: isGuarding }), mayAct)
+    const problems = [...acted.problems, ...kept.problems]
+    this.#say(problems)
+    if (acted.problems.length > 0) return false
     if (isLeading()) this.#tell(plan, reading)
     onPlan?.(plan)
-    this.#problem = ''
-    return isDone
+    return acted.isDone || kept.isDone
+  }
+
+  async #act(actions: readonly LeaveAction[], mayAct: () => boolean): Promise<Outcome> {
+    const outcome: Outcome = { isDone: false, problems: [] }
+    for (const action of actions) {
+      if (outcome.problems.length > 0 && !isTakingBack(action)) continue
+      if (!mayAct()) break
+      const problem = await this.#options.calls.perform(action)
+      if (problem !== undefined) outcome.problems.push(problem)
+      else outcome.isDone = true
+      const isDeleted = action.type === 'delete-pod' && problem === undefined
+      if (isDeleted) this.#options.log(`pod ${action.pod} of ${action.node} is deleted, to be replaced`)
+    }
+    return outcome
+  }
+
+  /** One that is refused (a quota, a policy) keeps no other back. */
+  async #keep(calls: readonly ApiCall[], mayAct: () => boolean): Promise<Outcome> {
+    const outcome: Outcome = { isDone: false, problems: [] }
+    for (const call of this.#order.next(calls)) {
+      if (!mayAct()) break
+      const problem = await this.#options.calls.put(call)
+      this.#order.tried(call, problem === undefined)
+      if (problem !== undefined) outcome.problems.push(problem)
+      else outcome.isDone = true
+    }
+    return outcome
   }
 
   #timed({ look, clusterProblem, askedAtMs }: LeaveReading): LeaveReading['look'] {
@@ -120,10 +150,11 @@ export class LeaveLoop {
     this.#told = line
   }
 
-  #fail(problem: string): false {
-    if (problem !== this.#problem) this.#options.log(problem)
-    this.#problem = problem
-    return false
+  /** Each once, for as long as there are any. */
+  #say(problems: readonly string[]): void {
+    if (problems.length === 0 || this.#said.size > SAID_MAX) this.#said.clear()
+    for (const problem of problems) if (!this.#said.has(problem)) this.#options.log(problem)
+    for (const problem of problems) this.#said.add(problem)
   }
 
   #nowMs(): number {

@@ -197,7 +197,11 @@ function mayGoNow(
   return hindranceOf(nodeNameOf(pod.node), question) === undefined
 }
 
-/** What takes leave back is done whatever else is: it is never wrong. */
+/** Done whatever else is, and whatever else failed: it is never wrong. */
+export const isTakingBack = (action: LeaveAction): boolean =>
+  action.type === 'touch-pod' || (action.type === 'budget' && !action.isOpen)
+
+/** What takes leave back. */
 function closings({ look, register }: Sight): LeaveAction[] {
   const actions: LeaveAction[] = []
   for (const [node, { budget }] of look.guards) {
