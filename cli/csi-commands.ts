@@ -25,6 +25,7 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
       failover: { summary: 'pods are moved off nodes that died, by one such process at a time' },
       replacement: { summary: 'pods of nodes are replaced one after the other when their template was changed' },
       'drain-guard': { summary: 'a drain of a node waits while a volume has its last copy there' },
+      'no-drain-guard': { summary: 'what such a guard left on nodes is removed' },
       'listen-metrics': { value: '[HOST:]PORT', summary: 'what is done beside CSI, for Prometheus (default: nowhere)' },
       kubeconfig: { value: 'FILE', summary: 'of the Kubernetes API, outside of a pod' },
       ...endpoint,

@@ -1,7 +1,7 @@
 /**
  * `holdfast csi controller`: CSI's Controller side on a unix socket, until it is told to end, and what is asked for
  * beside it: schedulers are answered (`--extender`), health is told (`--events`), pods are moved off nodes that died
- * (`--failover`), nodes leave in turn (`--replacement`, `--drain-guard`).
+ * (`--failover`), nodes leave in turn (`--replacement`, `--drain-guard`, `--no-drain-guard`).
  */
 import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'

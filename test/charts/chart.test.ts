@@ -264,6 +264,41 @@ t.test('the scheduler', { skip }, async (t) => {
   }
 })
 
+/** Of rules of a template, those that no value leaves out; as text, since helm is not everywhere. */
+function rulesAlways(file: string): Json[] {
+  const text = readFileSync(path.join(CHART, 'templates', file), 'utf8').split(/^rules:\n/m)[1]!
+  let depth = 0
+  const lines = text.split('\n').filter((line) => {
+    if (/\{\{-? (if|with|range) /.test(line)) depth++
+    const isKept = depth === 0
+    if (/\{\{-? end /.test(line)) depth--
+    return isKept
+  })
+  return parse(lines.join('\n')) as Json[]
+}
+
+t.test('guards can be taken away when they are turned off', async (t) => {
+  const rules = rulesAlways('controller-role.yaml')
+  const verbs = (resource: string): string[] =>
+    rules.filter(({ resources }) => resources.includes(resource)).flatMap((rule) => rule.verbs as string[]).sort()
+  t.same(verbs('deployments'), ['delete', 'list'])
+  t.same(verbs('poddisruptionbudgets'), ['delete', 'list'])
+  t.same([verbs('daemonsets'), verbs('controllerrevisions'), verbs('pods')], [['get'], ['list'], []], 'and no more')
+  const deployment = readFileSync(path.join(CHART, 'templates/controller-deployment.yaml'), 'utf8')
+  t.match(deployment, /drainGuard\.enabled \}\}\s+- --drain-guard\s+\{\{- else \}\}\s+- --no-drain-guard\s+\{\{- end/)
+})
+
+t.test('guards and replacement are turned off', { skip }, async (t) => {
+  const objects = rendered('--set', 'drainGuard.enabled=false', '--set', 'replacement.enabled=false')
+  const find = (kind: string): Json =>
+    objects.find((object) => object.kind === kind && object.metadata.name === 'holdfast-controller')!
+  const args: string[] = find('Deployment').spec.template.spec.containers[0].args
+  t.same(args.filter((one) => /guard|replacement/.test(one)), ['--no-drain-guard'])
+  const rules: Json[] = find('Role').rules
+  t.ok(rules.some(({ resources, verbs }) => resources.includes('poddisruptionbudgets') && verbs.includes('delete')))
+  t.notOk(rules.some(({ resources, verbs }) => resources.includes('deployments') && verbs.includes('create')))
+})
+
 t.test('values that are not known are refused', { skip }, async (t) => {
   const wrongs = [
     'nodes.disks=1', 'store=http://etcd:2379', 'node.ports.peer=0', 'node.disks[0].size=100',

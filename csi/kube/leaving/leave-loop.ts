@@ -22,6 +22,8 @@ const PAUSE_MS = 3000
 /** Of the time of a look. */
 const PAUSE_SHARE = 5
 const AGAIN_MS = 200
+/** Where nothing is decided: a guard could only be one that somebody was about to make when it was turned off. */
+const IDLE_MS = 60_000
 const SAID_MAX = 1000
 
 export interface LeaveLoopOptions {
@@ -29,6 +31,7 @@ export interface LeaveLoopOptions {
   namespace: string
   /** Pods are replaced; else the annotation that pauses it counts as set. */
   isReplacing: boolean
+  /** Else guards that are there are removed; without replacement either that is all that is done. */
   isGuarding: boolean
   tell(event: ToldEvent): void
   log(line: string): void
@@ -66,8 +69,13 @@ export class LeaveLoop {
       const begunAtMs = this.#nowMs()
       const isAgain = await this.turn(isLeading)
       const tookMs = this.#nowMs() - begunAtMs
-      await this.#options.pause(isAgain ? AGAIN_MS : Math.max(PAUSE_MS, tookMs * PAUSE_SHARE), signal)
+      const restMs = this.#isDeciding ? PAUSE_MS : IDLE_MS
+      await this.#options.pause(isAgain ? AGAIN_MS : Math.max(restMs, tookMs * PAUSE_SHARE), signal)
     }
+  }
+
+  get #isDeciding(): boolean {
+    return this.#options.isReplacing || this.#options.isGuarding
   }
 
   /** @returns whether something was done, so that it is looked again at once */
@@ -81,15 +89,17 @@ export class LeaveLoop {
     const look = this.#timed(reading)
     const paused = look.set.isPaused || !isReplacing
     const guards = isGuarding ? look.guards : new Map()
-    const plan = leaveStep({ ...look, guards, set: { ...look.set, isPaused: paused } })
-    const mayAct = (): boolean => isLeading() && this.#nowMs() - reading.askedAtMs <= LOOK_AGE_MS
-    const acted = await this.#act(plan.actions, mayAct)
+    const isDeciding = this.#isDeciding
+    const plan = isDeciding ? leaveStep({ ...look, guards, set: { ...look.set, isPaused: paused } }) : undefined
+    const isYoung = (): boolean => !isDeciding || this.#nowMs() - reading.askedAtMs <= LOOK_AGE_MS
+    const mayAct = (): boolean => isLeading() && isYoung()
+    const acted = await this.#act(plan?.actions ?? [], mayAct)
     const kept = await this.#keep(guardCalls({ ...this.#upkeep(reading), look, isWanted: isGuarding }), mayAct)
     const problems = [...acted.problems, ...kept.problems]
     this.#say(problems)
     if (acted.problems.length > 0) return false
-    if (isLeading()) this.#tell(plan, reading)
-    onPlan?.(plan)
+    if (plan !== undefined && isLeading()) this.#tell(plan, reading)
+    if (plan !== undefined) onPlan?.(plan)
     return acted.isDone || kept.isDone
   }
 

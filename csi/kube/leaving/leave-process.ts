@@ -22,6 +22,7 @@ export interface LeaveProcessOptions {
   /** Opens a connection to the control API. */
   connect(): LeaveApi
   isReplacing: boolean
+  /** Else guards that are there are removed. */
   isGuarding: boolean
   log(line: string): void
 }
@@ -37,8 +38,10 @@ export class LeaveProcess {
     this.#events = new EventRecorder({ client, component: 'holdfast-controller', instance: os.hostname(), log })
   }
 
-  figures(): LeaveFigures {
-    return { plan: this.#plan }
+  /** Undefined: it decides nothing. */
+  figures(): LeaveFigures | undefined {
+    const { isReplacing, isGuarding } = this.#options
+    return isReplacing || isGuarding ? { plan: this.#plan } : undefined
   }
 
   /** Until the signal is aborted. What it throws is a bug. */

@@ -1,7 +1,7 @@
 /** Risk: a call that is refused each time (a quota, a policy) keeps back others, also those that take leave back. */
 import t from 'tap'
 import type { ApiCall } from '../../../cluster/kubernetes/api-client.ts'
-import { guardBudget, guardDeployment } from '../../../csi/kube/leaving/guard-objects.ts'
+import { guardBudget, guardDeployment, guardName } from '../../../csi/kube/leaving/guard-objects.ts'
 import type { LeaveReading } from '../../../csi/kube/leaving/leave-calls.ts'
 import { LeaveLoop } from '../../../csi/kube/leaving/leave-loop.ts'
 import type { LeaveLoopOptions } from '../../../csi/kube/leaving/leave-loop.ts'
@@ -51,6 +51,7 @@ class World {
   fails: (action: LeaveAction) => boolean = () => false
   /** Nodes with an open budget, and a guard. */
   open = ['w1']
+  readonly #deleted = new Set<string>()
   putMs = 0
   nowMs = 0
   readonly #others: string[]
@@ -70,6 +71,7 @@ class World {
         put: async (call) => {
           this.nowMs += this.putMs
           const isRefused = this.refuses(call)
+          if (call.method === 'DELETE') this.#deleted.add(call.path)
           const { name } = (call.body as Json).metadata ?? { name: '' }
           this.put.push(`${call.method} ${call.path} ${name}`.trim())
           return isRefused ? `${call.method} ${call.path}: refused` : undefined
@@ -87,7 +89,9 @@ class World {
     const names = ['w1', ...this.#others]
     const pods = [...names.map(nodePod), ...this.open.map(guardPod)]
     const nodes: Json[] = names.map((name) => ({ metadata: { name }, spec: {} }))
-    const budgets: Json[] = this.open.map((node) => {
+    const left = (place: string): string[] =>
+      this.open.filter((node) => !this.#deleted.has(`${place}/${guardName(node)}`))
+    const budgets: Json[] = left('/b').map((node) => {
       const { metadata, spec, ...kind } = guardBudget(source(node)) as Json
       return { ...kind, metadata: { ...metadata, resourceVersion: '5' }, spec: { ...spec, maxUnavailable: 1 } }
     })
@@ -104,7 +108,7 @@ class World {
         set: setOf(DAEMON_SET, []),
       },
       clusterProblem: '', askedAtMs: this.nowMs, daemonSet: DAEMON_SET, budgets,
-      deployments: this.open.map((node) => guardDeployment(source(node))), nodes,
+      deployments: left('/d').map((node) => guardDeployment(source(node))), nodes,
     }
   }
 }
@@ -150,4 +154,19 @@ t.test('of guards that are refused others are not kept back', async (t) => {
   for (let i = 0; i <= many.length; i++) await loop.turn(() => true)
   t.equal(new Set(world.put).size, many.length + 1, 'each had its turn')
   t.ok(world.put.includes('POST /b holdfast-guard-w2'))
+})
+
+t.test('without guards and replacement: guards go, and that is all', async (t) => {
+  const world = new World()
+  const [pauses, ending] = [[] as number[], new AbortController()]
+  const pause = async (ms: number): Promise<void> => {
+    if (pauses.push(ms) === 4) ending.abort()
+  }
+  // However old the look is.
+  world.putMs = 6000
+  await world.loop({ isReplacing: false, isGuarding: false, pause }).run(ending.signal, () => true)
+  t.same(world.put, ['DELETE /d/holdfast-guard-w1', 'DELETE /b/holdfast-guard-w1'], 'the budget last')
+  t.same(world.performed, [], 'no register, and no right to write it')
+  t.equal(world.plan, undefined)
+  t.ok(pauses[2]! >= 60_000, 'it looks seldom then')
 })
