@@ -6,6 +6,8 @@ import { Metadata, status } from '@grpc/grpc-js'
 import type { ServiceError } from '@grpc/grpc-js'
 import { ERRORS, HoldfastError } from '../../engine/errors.ts'
 import type { Detail, ErrorCode } from '../../engine/errors.ts'
+import { isText } from '../../engine/value-shape.ts'
+import { parseRecord } from '../store/json-value.ts'
 
 const CODE_TRAILER = 'holdfast-code'
 const DETAIL_TRAILER = 'holdfast-detail-bin'
@@ -24,9 +26,15 @@ export function refusalFromStatus(error: ServiceError): HoldfastError | undefine
   if (!Object.hasOwn(ERRORS, code)) {
     return new HoldfastError('usage', { problem: error.details, hint: 'the daemon is newer than this command' })
   }
-  const packed = error.metadata.get(DETAIL_TRAILER)[0]
-  const detail = packed === undefined ? {} : (JSON.parse(packed.toString()) as Detail)
-  return new HoldfastError(code as ErrorCode, detail)
+  return new HoldfastError(code as ErrorCode, detailOf(error.metadata.get(DETAIL_TRAILER)[0]))
+}
+
+/** Whoever answers may be no daemon of ours: what is no detail says nothing. */
+function detailOf(packed: string | Buffer | undefined): Detail {
+  const found = packed === undefined ? undefined : parseRecord(Buffer.from(packed))
+  if (found === undefined) return {}
+  const told = Object.entries(found).filter(([, value]) => isText(value) || typeof value === 'number')
+  return Object.fromEntries(told) as Detail
 }
 
 const NOTHING_LISTENS = 'nothing listens there any more'

@@ -236,7 +236,7 @@ export class GroupControl {
   }
 
   private read(name: string): Promise<Stored<GroupRecord> | undefined> {
-    return this.options.records.read(groupKey(name), (value) => decodeGroup(name, value))
+    return this.remains.read(name)
   }
 
   private unknown({ name, volumes }: CreateGroupRequest, reason: string): HoldfastError {

@@ -8,6 +8,7 @@ import type { GroupRecord, MemberPart, MemberRecord } from '../../engine/control
 import { HoldfastError } from '../../engine/errors.ts'
 import { SNAPSHOT_USE_MS } from '../../engine/replication/snapshot-uses.ts'
 import type { Problem } from '../api/node-messages.ts'
+import { isName } from '../api/names.ts'
 import { decodeGroup, encodeGroup, groupKey } from '../store/snapshot-groups.ts'
 import type { RecordStore, Stored } from './record-store.ts'
 import { look, reasonOf, settle } from './settled-change.ts'
@@ -170,7 +171,9 @@ export class GroupRemains {
     return { record, what: `the snapshot of group ${name}`, query }
   }
 
-  private read(name: string): Promise<Stored<GroupRecord> | undefined> {
+  /** By name, of users too: what is no name is nobody's, and the store may have no such key at all. */
+  async read(name: string): Promise<Stored<GroupRecord> | undefined> {
+    if (!isName(name)) return undefined
     return this.options.records.read(groupKey(name), (value) => decodeGroup(name, value))
   }
 }

@@ -5,7 +5,9 @@ import { wishForNode } from '../tls/tls-connect.ts'
 import type { TlsFolder } from '../tls/tls-folder.ts'
 import { GrpcClient } from '../api/grpc-client.ts'
 import type { ServedService } from '../api/grpc-server.ts'
+import { shown } from '../api/names.ts'
 import { loadServices } from '../api/proto.ts'
+import { isVolumeId } from '../store/json-value.ts'
 import type { NodeCalls, NodeReport } from './node-calls.ts'
 
 /** The next report or pass comes soon. */
@@ -41,9 +43,15 @@ export function clusterService(): ServiceDefinition {
 /** @param isLoopback  in plain text: nobody proves which node he is */
 export function nodeService(calls: NodeCalls, isLoopback = true): ServedService {
   const served: ServedService['calls'] = {}
-  for (const call of NODE_CALLS) served[RPCS[call]] = calls[call].bind(calls) as (request: never) => Promise<unknown>
+  for (const call of NODE_CALLS) {
+    served[RPCS[call]] = async (request: Request) => {
+      checkWhole(call, request)
+      return calls[call](request as never)
+    }
+  }
   if (!isLoopback) {
-    served[RPCS.report] = async (report: NodeReport, { role, name }) => {
+    served[RPCS.report] = async (report: NodeReport & Request, { role, name }) => {
+      checkWhole('report', report)
       const { node } = report.status
       if (node === name) return calls.report(report)
       const [rpc, reason] = ['ClusterService/Report', `it reports as node ${node}`]
@@ -51,6 +59,23 @@ export function nodeService(calls: NodeCalls, isLoopback = true): ServedService 
     }
   }
   return { definition: clusterService(), calls: served }
+}
+
+type Request = Record<string, unknown>
+
+/** Messages within a request, without which it says nothing: whoever sends it may leave each of them out. */
+const NEEDED: Partial<Record<keyof NodeCalls, readonly string[]>> = {
+  report: ['status', 'facts'], hold: ['expected'], snapshots: ['after'],
+}
+
+/** A node may be anybody's by now: what it sends is looked at once for all calls. @throws HoldfastError */
+function checkWhole(call: keyof NodeCalls, request: Request): void {
+  for (const parameter of NEEDED[call] ?? []) {
+    if (request[parameter] === null) throw new HoldfastError('parameter', { parameter, value: 'none', allowed: 'one' })
+  }
+  const { volumeId } = request
+  if (call === 'report' || isVolumeId(volumeId)) return
+  throw new HoldfastError('volume-not-found', { name: shown(String(volumeId)) })
 }
 
 /** Connections to other nodes, each made when it is needed and kept until it fails. */

@@ -17,7 +17,7 @@ import { deleted, purged, restored } from '../../engine/control/volume-record.ts
 import type { Move, VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { formatSize } from '../api/amounts.ts'
-import { isId, shown } from '../api/names.ts'
+import { isId, isName, shown } from '../api/names.ts'
 import { beatKey } from '../membership/beat-body.ts'
 import type { DiskWish, NodeWish } from '../../engine/control/node-status.ts'
 import { decodeDiskWish, diskWishKey, encodeDiskWish } from '../store/disk-wishes.ts'
@@ -88,8 +88,9 @@ export class VolumeWishes {
     throw new HoldfastError('volume-exists', { name, existing: 'made at the same time' })
   }
 
-  /** Undefined: no volume has that name. */
+  /** Undefined: no volume has that name. What is no name is not asked for: the store may have no such key at all. */
   async idOf(name: string): Promise<string | undefined> {
+    if (!isName(name)) return undefined
     return (await this.records.read(nameKey(name), decodeName))?.value
   }
 

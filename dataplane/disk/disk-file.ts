@@ -132,9 +132,13 @@ function refused(diskPath: string, reason: string, code?: string): Result<never>
   return { ok: false, error: new HoldfastError('disk-open', { disk: diskPath, reason }, cause) }
 }
 
-/** Of what a call on it threw; what is no system error is thrown on. The code of the system error is the cause. */
+/**
+ * Of what a call on it threw. The code of the system error is the cause; what Node itself does not take, as a path with
+ * a zero in it, reaches no system. Anything else is thrown on.
+ */
 export function openFailure(diskPath: string, error: unknown): Result<never> {
-  const { errno, code } = error as NodeJS.ErrnoException
+  const { errno, code, message: words } = error as NodeJS.ErrnoException
+  if (code?.startsWith('ERR_') === true) return refused(diskPath, words, code)
   if (typeof errno !== 'number' || code === undefined) throw error
   if (code === 'EBUSY') return refused(diskPath, 'the device is in use (mounted, or held by another driver)', code)
   return refused(diskPath, message(errno), code)

@@ -4,7 +4,7 @@ import { serveGrpc } from '../../../cluster/api/grpc-server.ts'
 import { commandOf, orderedChange } from '../../../cluster/reconcile/change-order.ts'
 import type { OrderedChange } from '../../../cluster/reconcile/change-order.ts'
 import type { DigestAnswer, NodeCalls, NodeReport } from '../../../cluster/reconcile/node-calls.ts'
-import { NodeConnections, nodeService } from '../../../cluster/reconcile/node-service.ts'
+import { NODE_CALLS, NodeConnections, nodeService } from '../../../cluster/reconcile/node-service.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import type { SnapshotAnswer, SnapshotQuery } from '../../../engine/control/volume-snapshots.ts'
 import type { ChangeCommand } from '../../../engine/replication/copy-port.ts'
@@ -133,4 +133,32 @@ t.test('what is said comes as it was', async (t) => {
   await t.rejects(node.handOver({ ...ORDER, to: 'n2' }), { code: 'order-refused', message: refusal.message })
   await server.close(100)
   await t.rejects(node.makeCopy(ORDER), { code: 'unreachable' })
+})
+
+t.test('what no node of ours sends is refused before it reaches anything', async (t) => {
+  const reached: string[] = []
+  const calls = Object.fromEntries(NODE_CALLS.map((call) => [call, async () => {
+    reached.push(call)
+    return {}
+  }])) as unknown as NodeCalls
+  for (const isLoopback of [true, false]) {
+    const onBug = (error: unknown) => t.fail(String(error))
+    const server = await serveGrpc({ host: '127.0.0.1', port: 0 }, [nodeService(calls, isLoopback)], onBug)
+    t.teardown(() => server.close(0))
+    const connections = new NodeConnections()
+    t.teardown(() => connections.close())
+    const node = connections.to('n1', `127.0.0.1:${server.port}`)
+    for (const call of NODE_CALLS.filter((one) => one !== 'report')) {
+      for (const volumeId of ['', 'a b', '\u00fc', '../x', 'x'.repeat(600), ID.toUpperCase()]) {
+        await t.rejects(node[call]({ volumeId, after: {}, expected: {} } as never), { code: 'volume-not-found' }, call)
+      }
+    }
+    for (const [call, request] of [
+      ['report', {}], ['report', { status: {} }], ['report', { facts: {} }], ['hold', ORDER], ['snapshots', ORDER],
+    ] as const) {
+      const answer: Promise<unknown> = node[call](request as never)
+      await t.rejects(answer, { code: 'parameter' }, call)
+    }
+  }
+  t.same(reached, [])
 })

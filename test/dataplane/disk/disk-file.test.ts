@@ -33,6 +33,9 @@ t.test('no space, no folder, no file, no file at all: one sentence each, nothing
   const dir = t.testdir({ folder: {} })
   t.match(refusal(createDiskFile(path.join(dir, 'huge'), 2 ** 52)), /huge cannot be opened: reserving .*(ENOSPC|EFBIG)/)
   t.match(refusal(createDiskFile(path.join(dir, 'no', 'disk'), MIB)), /ENOENT/)
+  for (const made of [createDiskFile(`${dir}/a\0b`, MIB), openDiskFile(`${dir}/a\0b`)]) {
+    t.match(made, { ok: false, error: { code: 'disk-open', message: /without null bytes/ } })
+  }
   t.match(refusal(openDiskFile(path.join(dir, 'missing'))), /ENOENT, no such file/)
   t.match(refusal(openDiskFile(path.join(dir, 'folder'))), /neither a file nor a block device/)
   t.match(refusal(openDiskFile('/dev/null')), /neither/)
