@@ -44,6 +44,7 @@ const DIRTY_HARD_BYTES = 128 * MIB
 
 export class LogStream {
   failed = false
+  private closed = false
   /** Every batch up to this one is written. */
   writtenBatch: number
   nextBatch: number
@@ -122,7 +123,7 @@ export class LogStream {
   }
 
   append(append: Append): void {
-    if (this.failed) {
+    if (this.failed || this.closed) {
       this.o.clock.defer(() => append.done(false, append))
       return
     }
@@ -174,6 +175,11 @@ export class LogStream {
   /** Something the stream waited for (a segment) is there. */
   resume(): void {
     if (this.queue.length > 0) this.schedule()
+  }
+
+  /** Take nothing any more: whoever appends is answered `false`. What was taken goes on. */
+  close(): void {
+    this.closed = true
   }
 
   /** Close the open segment, so that a stopped stream needs no scan. */

@@ -346,8 +346,9 @@ export class StoreStream {
     this.root = { ...this.root, generation }
   }
 
-  /** Everything applied and durable, the open segment sealed, the root clean. Nothing may be appended any more. */
+  /** Everything applied and durable, the open segment sealed, the root clean. Nothing is appended any more. */
   *stopTask(): Task<boolean> {
+    this.log.close()
     this.stopped = true
     this.idleTimer?.cancel()
     while (this.checkpointing) yield* until<boolean>((resume) => this.makeCheckpoint(resume))

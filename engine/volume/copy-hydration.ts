@@ -48,8 +48,12 @@ export class CopyHydration {
   /** By slice. */
   private readonly wanted = new Map<number, Wish>()
   private isRunning = false
+  private isEnded = false
+  private onEnded: () => void = () => {}
   /** Ends the time until the next look. */
   private wake: () => void = () => {}
+  /** Ends the time until what was inserted is in the map. */
+  private letGo: () => void = () => {}
   /** Blocks that this look at a slice had to leave. */
   private unreadable = 0
 
@@ -63,6 +67,7 @@ export class CopyHydration {
    */
   want(slices: readonly number[], isUrgent = false): void {
     const { wanted, copy: { bodies, layout } } = this
+    if (this.isEnded) return
     for (const slice of slices) {
       if (!isShared(bodies.origin, slice) || layout.target(slice * SLICE_BLOCKS) === undefined) continue
       const wish = wanted.get(slice) ?? { isUrgent, unreadable: 0, lookedAtMs: -Infinity, waitMs: 0 }
@@ -74,7 +79,17 @@ export class CopyHydration {
     this.isRunning = true
     runTask(this.task(), () => {
       this.isRunning = false
+      this.onEnded()
     })
+  }
+
+  /** Begin nothing any more. @param ended  run when nothing is under way; what is left is asked for after a start */
+  end(ended: () => void): void {
+    this.isEnded = true
+    if (!this.isRunning) return ended()
+    this.onEnded = ended
+    this.wake()
+    this.letGo()
   }
 
   get isUnderWay(): boolean {
@@ -94,7 +109,7 @@ export class CopyHydration {
     const { bodies, o } = this.copy
     for (;;) {
       const next = this.next()
-      if (next === undefined || this.copy.failedReason !== '') return
+      if (next === undefined || this.isEnded || this.copy.failedReason !== '') return
       const { slice, wish } = next
       const waitMs = dueMs(wish) - o.clock.nowMs()
       if (waitMs > 0) {
@@ -149,7 +164,7 @@ export class CopyHydration {
     if (target === undefined || filling.isSettling) return false
     let isOver = false
     const forget = filling.whenBegun(() => (isOver = true))
-    const isWhole = yield* this.pages(target, slice, () => isOver)
+    const isWhole = yield* this.pages(target, slice, () => isOver || this.isEnded)
     forget()
     return isWhole && this.unreadable === 0
   }
@@ -231,7 +246,7 @@ export class CopyHydration {
     for (const id of damaged) owner.copy?.onDamaged(id)
   }
 
-  /** False when a filling began before they were durable. */
+  /** False when a filling began before they were durable, or all is to end. */
   private *insert(versions: readonly BlockVersion[]): Task<boolean> {
     const { filling } = this.copy
     return yield* until<boolean>((resume) => {
@@ -240,8 +255,10 @@ export class CopyHydration {
         if (isOver) return
         isOver = true
         forget()
+        this.letGo = () => {}
         resume(isWhole)
       }
+      this.letGo = () => end(false)
       const forget = filling.whenBegun(() => end(false))
       filling.insert(versions, () => end(true))
     })

@@ -314,8 +314,9 @@ export class CopySet {
     for (const copy of [...this.unsettled.values(), ...this.sharing.remains]) copy.streamFailed(stream, reason)
   }
 
-  /** Run when nothing of any copy is on its way to a disk. */
+  /** Run when nothing of any copy is on its way to a disk, and none begins to get blocks of its own. */
   *drainTask(): Task<void> {
+    for (const copy of this.all()) yield* until<void>((resume) => copy.hydration.end(() => resume()))
     const served = [...this.byId.values()].map((one) => one.copy)
     for (const copy of [...served, ...this.unsettled.values(), ...this.sharing.remains])
       yield* until<void>((resume) => copy.drained(() => resume()))
