@@ -17,7 +17,7 @@ export interface MountOrder {
   folder: string
   fsType: FileSystem
   /** As of a FormatWish. */
-  holdsData(): Promise<boolean>
+  heldData(): Promise<string | undefined>
 }
 
 /** @throws HoldfastError `mount-shared`: others may have it mounted, or mount it later */
@@ -41,7 +41,7 @@ export async function mountOn(devices: HostDevices, device: HostDevice, order: M
       const found = `${foreign.fsType} of ${foreign.source}`
       throw new HoldfastError('mount-foreign', { path: folder, found, volume })
     }
-    const wish = { volume, devicePath, fsType, isReadOnly, holdsData: order.holdsData }
+    const wish = { volume, devicePath, fsType, isReadOnly, heldData: order.heldData }
     // What is mounted somewhere is in use: neither formatted nor checked.
     if (allMountsOf(device).length === 0) {
       await makeUnlessThere(wish)

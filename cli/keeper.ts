@@ -15,6 +15,7 @@ import { FILE_SYSTEMS } from '../csi/host/file-systems.ts'
 import type { DeviceWish, HostDevice } from '../csi/host/host-devices.ts'
 import { DEFAULT_STATE, runKeeper } from '../csi/host/keeper-run.ts'
 import { RemoteDevices, keeperSocket } from '../csi/host/keeper-service.ts'
+import { heldData } from '../csi/volume-content.ts'
 import { withCompileCache } from '../dataplane/compile-cache.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
@@ -112,7 +113,7 @@ async function withOwnNode<T>(given: Arguments, work: (daemon: Daemon) => Promis
 
 interface Wanted {
   mode: string
-  mount: Omit<MountOrder, 'holdsData'> | undefined
+  mount: Omit<MountOrder, 'heldData'> | undefined
 }
 
 async function makeDevice(
@@ -129,8 +130,7 @@ async function makeDevice(
       const attached = await devices.attach(wish)
       const isGrown = before.sizeBytes > attached.sizeBytes
       const device = isGrown ? await devices.resize(volumeId, before.sizeBytes) : attached
-      const holdsData = async (): Promise<boolean> => (await control.getVolume({ name })).logicalBytes > 0
-      if (mount !== undefined) await mountOn(devices, device, { ...mount, holdsData })
+      if (mount !== undefined) await mountOn(devices, device, { ...mount, heldData: () => heldData(control, name) })
       return device
     })
   } catch (error) {

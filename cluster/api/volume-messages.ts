@@ -97,6 +97,8 @@ export interface Volume {
   /** What its blocks take, those of snapshots too; and what they are, 4096 bytes each. */
   usedBytes: number
   logicalBytes: number
+  /** Whether it is blank, as far as its primary has told (proto); empty: not known. */
+  holds: '' | 'nothing' | 'data' | 'shared'
   pool: string
   diskTags: string[]
   onFull: OnFull

@@ -49,6 +49,8 @@ export function volumeView(status: VolumeStatus, seen: { node: string; nbd: stri
     nbd: seen.nbd,
     usedBytes: status.usedBytes,
     logicalBytes: status.logicalBytes,
+    // No device is made of it here, and of a clone its own blocks do not say.
+    holds: status.logicalBytes > 0 ? 'data' : '',
     pool: spec.pool,
     diskTags: spec.diskTags,
     onFull: spec.onFull,

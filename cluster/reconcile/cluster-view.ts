@@ -53,6 +53,7 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
     nbd: [],
     usedBytes: view?.usedBytes ?? 0,
     logicalBytes: primary?.logicalBytes ?? 0,
+    holds: config === undefined ? '' : heldBy(config, primary),
     pool: spec.pool,
     diskTags: spec.diskTags,
     onFull: spec.onFull,
@@ -82,6 +83,17 @@ export function volumeOf(term: Term, record: VolumeRecord, nowMs: number): Volum
 /** What its node said last of the copy that leads, or is to. */
 export const primaryCopy = ({ cluster }: Term, { id, config }: VolumeView): CopyStatus | undefined =>
   config === undefined ? undefined : cluster.nodes.get(config.primary)?.copies.get(id)
+
+/**
+ * Known only of who leads by what is agreed, with all its slices, as it said in that epoch: what another copy has
+ * stored may not be in its map yet, and an election forgets what was told. A hole of a clone shows its origin.
+ */
+function heldBy({ epoch, primary: leader, members }: VolumeConfig, told: CopyStatus | undefined): Volume['holds'] {
+  if (told === undefined || told.copyId !== members[leader]?.copyId) return ''
+  if (told.logicalBytes > 0) return 'data'
+  if (told.role !== 'primary' || told.epoch < epoch || !told.isConsistent || told.lostSlices > 0) return ''
+  return told.sharedSlices > 0 && told.sharedBytes > 0 ? 'shared' : 'nothing'
+}
 
 /** A write waits for the copy of the set that holds most. */
 function heldRequests({ cluster }: Term, config: VolumeConfig | undefined): number {

@@ -32,14 +32,18 @@ export interface FormatWish {
   devicePath: string
   fsType: FileSystem
   isReadOnly: boolean
-  /** The cluster knows of blocks that were written, wherever in the volume; asked only of what looks blank. */
-  holdsData(): Promise<boolean>
+  /**
+   * What the cluster knows of that was written, wherever in the volume, as a part of a sentence; asked only of what
+   * looks blank. Undefined: nothing, for certain; what is not known is a failure.
+   */
+  heldData(): Promise<string | undefined>
 }
 
 /**
  * After this the device has a whole file system of the wished kind, which is not mounted.
  * @returns whether it was just made
- * @throws HoldfastError `device-content`: something else is on it, or nothing, and it may only be read
+ * @throws HoldfastError `device-content`: something else is on it, or nothing, and it may only be read; what
+ *   `heldData` fails with
  */
 export async function makeUnlessThere(wish: FormatWish): Promise<boolean> {
   const { volume, devicePath, fsType, isReadOnly } = wish
@@ -52,13 +56,15 @@ export async function makeUnlessThere(wish: FormatWish): Promise<boolean> {
       if (content.fsType !== fsType) throw refused(content.fsType)
       return false
     case 'unfinished':
-    case 'blank':
+    case 'blank': {
       if (isReadOnly) throw refused('no file system, and it is attached for reading only')
-      if (content.kind === 'blank' && await wish.holdsData()) throw refused('data that is no file system')
+      const held = content.kind === 'blank' ? await wish.heldData() : undefined
+      if (held !== undefined) throw refused(held)
       if (content.kind === 'blank') await putMark(devicePath)
       await make(devicePath, fsType, content.kind === 'blank')
       await takeMark(devicePath)
       return true
+    }
   }
 }
 
@@ -80,7 +86,7 @@ async function make(devicePath: string, fsType: FileSystem, isBlank = false): Pr
  * it was unmounted in order. xfs: its mount replays the log, so there is nothing to do before.
  * @throws HoldfastError `file-system-damaged`, `host-command`
  */
-export async function checkFileSystem(wish: Omit<FormatWish, 'holdsData'>): Promise<void> {
+export async function checkFileSystem(wish: Omit<FormatWish, 'heldData'>): Promise<void> {
   const { volume, devicePath, fsType, isReadOnly } = wish
   if (fsType === 'xfs' || isReadOnly) return
   const run = { what: `check ${fsType} on ${devicePath}`, deadlineMs: CHECK_DEADLINE_MS, endsMs: CHECK_END_MS }

@@ -16,6 +16,7 @@ import { mountAt } from '../host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
 import type { Attachment, Use } from './node-requests.ts'
 import { allMountsOf, isMountOf, mountOf } from '../host/volume-mounts.ts'
+import { heldData } from '../volume-content.ts'
 import { PUBLISHED, otherDevices, stageNoteOf } from './stage-notes.ts'
 import { endOver, stagedAnew } from './unstaging.ts'
 
@@ -200,8 +201,9 @@ async function mountStaged(options: StagingOptions, wish: StageWish, device: Hos
   const { volume, use, stagingPath } = wish
   const fsType = use.fsType!
   const { isReadOnly } = use
-  const holdsData = async (): Promise<boolean> => (await options.api.getVolume({ name: volume.id })).logicalBytes > 0
-  const format = { volume: volume.name, devicePath: device.path, fsType, isReadOnly, holdsData }
+  const format = {
+    volume: volume.name, devicePath: device.path, fsType, isReadOnly, heldData: () => heldData(options.api, volume.id),
+  }
   let isNew = false
   if (mountOf(device, stagingPath) === undefined) {
     const other = mountAt(stagingPath)

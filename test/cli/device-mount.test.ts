@@ -51,7 +51,7 @@ function folderOf(t: Test, name: string): string {
 t.test('no file system of a shared volume', { skip }, async (t) => {
   // A call of its keeper would fail.
   const device = { mode: 'shared', path: '' } as HostDevice
-  const order = { name: 'v', folder: temporaryFolder(t), fsType: 'ext4', holdsData: async () => false } as const
+  const order = { name: 'v', folder: temporaryFolder(t), fsType: 'ext4', heldData: async () => undefined } as const
   const mounted = mountOn({} as never, device, order)
   await t.rejects(mounted, { code: 'mount-shared', message: /on two nodes destroy each other's data/ })
 })
@@ -62,7 +62,7 @@ t.test('what is mounted there is told by the number of the device', { skip }, as
   const [folder, second] = [folderOf(t, 'first'), folderOf(t, 'second')]
   // Its source says our device, and it is none of it.
   execFileSync('mount', ['-t', 'tmpfs', device.path, folder])
-  const order = { name: 'v', folder, fsType: 'ext4', holdsData: async () => false } as const
+  const order = { name: 'v', folder, fsType: 'ext4', heldData: async () => undefined } as const
   await t.rejects(mountOn(devices, device, order), { code: 'mount-foreign' })
   t.equal(mountAt(folder)?.fsType, 'tmpfs')
   execFileSync('umount', [folder])

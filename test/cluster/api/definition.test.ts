@@ -15,7 +15,7 @@ const VOLUME: Record<keyof Volume, true> = {
   name: true, id: true, sizeBytes: true, replicas: true, durability: true,
   durabilityNext: true, encryption: true, epoch: true, health: true,
   healthReason: true, minInSync: true, blockSizeBytes: true, copies: true, frontends: true, nbd: true, usedBytes: true,
-  logicalBytes: true,
+  logicalBytes: true, holds: true,
   pool: true, diskTags: true, onFull: true, ioTimeoutMs: true, seq: true, commitSeq: true, heldRequests: true,
   keptMs: true, attach: true, snapshots: true, qos: true, newestSnapshot: true, newestSnapshotAtMs: true,
   snapshotSchedule: true, hydration: true, compression: true, cipher: true, keyId: true, labels: true,

@@ -52,7 +52,7 @@ async function untouched(t: Test, file: string, step: () => Promise<unknown>, be
 }
 
 const wish = (file: string, fsType: FileSystem, isReadOnly = false) =>
-  ({ volume: 'v', devicePath: file, fsType, isReadOnly, holdsData: async () => false })
+  ({ volume: 'v', devicePath: file, fsType, isReadOnly, heldData: async () => undefined })
 
 const FILE_SYSTEMS: FileSystem[] = ['ext4', 'xfs']
 for (const fsType of FILE_SYSTEMS) {
@@ -135,7 +135,7 @@ t.test('what the cluster knows of is not blank, wherever it lies', async (t) => 
   const file = image(t)
   put(file, 100 * MIB, Buffer.from('rows of a database'))
   t.same(await lookAt(file), { kind: 'blank' }, 'by its edges')
-  const held = { ...wish(file, 'ext4'), holdsData: async () => true }
+  const held = { ...wish(file, 'ext4'), heldData: async () => 'data that is no file system' }
   await untouched(t, file, () => makeUnlessThere(held), /holds data that is no file system/)
 })
 

@@ -1,5 +1,5 @@
 /** Risk: a stage that is refused leaves a device or a key on its host, or goes on with a device of another volume. */
-import { mkdirSync, realpathSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -13,13 +13,18 @@ import { capability, context } from './killed-host.ts'
 
 const ID = 'c'.repeat(32)
 
-/** @param attached  what an attach does: its device, or its failure */
-function hostOf(t: Test, attached: (device: HostDevice) => HostDevice | undefined) {
+/**
+ * @param attached  what an attach does: its device, or its failure
+ * @param content  of the device, and what the control API says of it
+ */
+function hostOf(
+  t: Test, attached: (device: HostDevice) => HostDevice | undefined, content = { byte: 7, holds: 'data' },
+) {
   const dir = realpathSync(temporaryFolder(t))
   for (const name of ['kubelet', 'n1/attached']) mkdirSync(path.join(dir, name), { recursive: true })
   writeFileSync(path.join(dir, 'n1/attached', `${ID}.3`), '')
   const image = path.join(dir, 'image')
-  writeFileSync(image, Buffer.alloc(4096, 7))
+  writeFileSync(image, Buffer.alloc(4096, content.byte))
   const own: HostDevice = {
     volumeId: ID, generation: 3, mode: 'single', path: image, state: 'attached', sizeBytes: 4096, blockSizeBytes: 512,
     readOnly: false, mounts: [],
@@ -43,7 +48,10 @@ function hostOf(t: Test, attached: (device: HostDevice) => HostDevice | undefine
     note: async () => own,
   }
   const holders = [{ node: 'n1', generation: 3 }]
-  const volume = { id: ID, name: 'data', ioTimeoutMs: 0, attach: { mode: 'single', generation: 3, holders } }
+  const volume = {
+    id: ID, name: 'data', ioTimeoutMs: 0, attach: { mode: 'single', generation: 3, holders }, holds: content.holds,
+    logicalBytes: 0,
+  }
   const keys = {
     put: async (): Promise<void> => void done.push('key'), take: (): void => void done.push('key taken'),
   }
@@ -55,7 +63,7 @@ function hostOf(t: Test, attached: (device: HostDevice) => HostDevice | undefine
     volumeId: ID, stagingTargetPath: path.join(dir, 'kubelet/staging'), secrets: {},
     publishContext: context(generation), volumeCapability: capability('ext4'),
   } as never)
-  return { done, stage, keep: (kept: Partial<HostDevice>) => (device = { ...own, ...kept }) }
+  return { done, image, stage, keep: (kept: Partial<HostDevice>) => (device = { ...own, ...kept }) }
 }
 
 t.test('no device', async (t) => {
@@ -68,6 +76,19 @@ t.test('a device with something else on it', async (t) => {
   const { done, stage } = hostOf(t, (device) => device)
   await t.rejects(stage(), { code: 'device-content' })
   t.same(done, ['key', 'attach', 'detach', 'key taken'])
+})
+
+t.test('what looks blank, and is not known to be', async (t) => {
+  for (const [holds, code, message] of [
+    ['', 'content-unknown', /whether anything was written to it is not known/],
+    ['shared', 'device-content', /holds what the volume holds that it is a clone of.*hydrate data/],
+    ['data', 'device-content', /holds data that is no file system/],
+  ] as const) {
+    const { done, image, stage } = hostOf(t, (device) => device, { byte: 0, holds })
+    await t.rejects(stage(), { code, message }, holds)
+    t.ok(readFileSync(image).equals(Buffer.alloc(4096)), 'nothing was touched')
+    t.same(done, ['key', 'attach', 'detach', 'key taken'])
+  }
 })
 
 t.test('a device that became another one before it was open', async (t) => {

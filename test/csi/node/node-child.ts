@@ -55,7 +55,7 @@ const getVolume = async ({ name }: { name: string }): Promise<object> => {
   if (sizeBytes === undefined) throw new HoldfastError('volume-not-found', { name })
   const holders = generation === undefined ? [] : [{ node: 'n1', generation }]
   const attach = { mode: 'single', generation: 100, holders }
-  const shown = { id: name, name: `v-${name.slice(0, 4)}`, sizeBytes, logicalBytes: 0, attach }
+  const shown = { id: name, name: `v-${name.slice(0, 4)}`, sizeBytes, holds: 'nothing', attach }
   return { ...shown, ioTimeoutMs: 0, encryption: false, ...WELL }
 }
 
