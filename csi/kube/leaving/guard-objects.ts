@@ -16,6 +16,8 @@ export const GUARDS_LABEL = 'holdfast.io/guards'
 export const NODE_ANNOTATION = 'holdfast.io/node'
 export const MARK_ANNOTATION = 'holdfast.io/mark'
 const DIGEST_ANNOTATION = 'holdfast.io/template'
+/** Of a guard's pod: its image as it is wished. What admission makes of it (a mirror, a digest) is not ours to know. */
+const IMAGE_ANNOTATION = 'holdfast.io/image'
 const COMPONENT = 'app.kubernetes.io/component'
 
 /** What a guard is made of. */
@@ -48,7 +50,10 @@ export function guardDeployment(source: GuardSource): ApiObject {
     // One is always there.
     strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
     selector: { matchLabels: labelsOf(source) },
-    template: { metadata: { labels: labelsOf(source) }, spec: podSpec(source) },
+    template: {
+      metadata: { labels: labelsOf(source), annotations: { [IMAGE_ANNOTATION]: imageOf(source.daemonSet) } },
+      spec: podSpec(source),
+    },
   }
   return {
     apiVersion: 'apps/v1', kind: 'Deployment',
@@ -70,8 +75,12 @@ export function isSameGuard(present: ApiObject, wanted: ApiObject): boolean {
   return annotationOf(present, DIGEST_ANNOTATION) === annotationOf(wanted, DIGEST_ANNOTATION)
 }
 
+/** A guard's pod that is to have the image of the newest template. */
+export const isOfImage = (pod: ApiObject, daemonSet: ApiObject): boolean =>
+  annotationOf(pod, IMAGE_ANNOTATION) === imageOf(daemonSet)
+
 /** Of the container of the data path. */
-export const imageOf = (daemonSet: ApiObject): string => textOf(dataContainer(daemonSet).image)
+const imageOf = (daemonSet: ApiObject): string => textOf(dataContainer(daemonSet).image)
 
 function metadataOf(source: GuardSource, annotations: Record<string, string>) {
   const { namespace, daemonSet, node } = source

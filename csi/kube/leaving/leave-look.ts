@@ -25,8 +25,11 @@ export interface GuardView {
   budget: { version: string; isOpen: boolean; mark: number } | undefined
   /** A pod of it runs on its node, and was not evicted. */
   isThere: boolean
-  /** Of the template of the DaemonSet: it runs there; it is being pulled, or cannot be; nobody pulls it there. */
-  image: 'ready' | 'waits' | 'unknown'
+  /**
+   * Of the template of the DaemonSet: it runs there; it is being pulled, or cannot be; nobody pulls it there. `absent`:
+   * no pod is to pull it yet, and with time it is `unknown`.
+   */
+  image: 'ready' | 'waits' | 'absent' | 'unknown'
 }
 
 export interface KubeNodeView {

@@ -13,6 +13,7 @@ import { guardCalls, UpkeepOrder } from './guard-upkeep.ts'
 import type { LeaveCalls, LeaveReading } from './leave-calls.ts'
 import { DAEMON_SET } from './leave-calls.ts'
 import { LeaveEvents } from './leave-events.ts'
+import type { GuardView } from './leave-look.ts'
 import { isTakingBack, leaveStep } from './leave-step.ts'
 import type { LeaveAction, LeavePlan } from './leave-step.ts'
 
@@ -22,6 +23,8 @@ const PAUSE_MS = 3000
 /** Of the time of a look. */
 const PAUSE_SHARE = 5
 const AGAIN_MS = 200
+/** A guard whose pod is not made for so long is refused somewhere, and no image is waited for (SPEC.md U4). */
+const ABSENT_MS = 5 * 60_000
 /** Where nothing is decided: a guard could only be one that somebody was about to make when it was turned off. */
 const IDLE_MS = 60_000
 const SAID_MAX = 1000
@@ -54,6 +57,8 @@ export class LeaveLoop {
   /** When the control API answered last, and since when the same node is away. */
   #heardAtMs: number
   #away = { key: '', sinceMs: 0 }
+  /** Since when a node's guard has no pod of the newest image. */
+  #absentSinceMs = new Map<string, number>()
   readonly #order = new UpkeepOrder()
   readonly #said = new Set<string>()
   #told = ''
@@ -136,7 +141,15 @@ export class LeaveLoop {
     const away = entries.find(([, { pod }]) => pod !== undefined)
     const key = away === undefined ? '' : `${away[0]} ${away[1].pod!.uid}`
     if (key !== this.#away.key) this.#away = { key, sinceMs: askedAtMs }
-    return { ...look, silentMs: askedAtMs - this.#heardAtMs, awayMs: askedAtMs - this.#away.sinceMs }
+    const guards = this.#withoutAbsent(look.guards, askedAtMs)
+    return { ...look, guards, silentMs: askedAtMs - this.#heardAtMs, awayMs: askedAtMs - this.#away.sinceMs }
+  }
+
+  #withoutAbsent(guards: ReadonlyMap<string, GuardView>, nowMs: number): Map<string, GuardView> {
+    const absent = [...guards].filter(([, { image }]) => image === 'absent').map(([node]) => node)
+    this.#absentSinceMs = new Map(absent.map((node) => [node, this.#absentSinceMs.get(node) ?? nowMs]))
+    const isOver = (node: string): boolean => nowMs - (this.#absentSinceMs.get(node) ?? nowMs) >= ABSENT_MS
+    return new Map([...guards].map(([node, guard]) => [node, isOver(node) ? { ...guard, image: 'unknown' } : guard]))
   }
 
   #upkeep({ daemonSet, budgets, deployments, nodes }: LeaveReading) {

@@ -6,7 +6,7 @@ import {
 import type { ApiObject } from '../../../cluster/kubernetes/api-objects.ts'
 import { isOurUnreachable } from '../failover/failover-facts.ts'
 import type { Taint } from '../failover/failover-facts.ts'
-import { GUARDS_LABEL, imageOf, isLeavingTaint, MARK_ANNOTATION, NODE_ANNOTATION } from './guard-objects.ts'
+import { GUARDS_LABEL, isLeavingTaint, isOfImage, MARK_ANNOTATION, NODE_ANNOTATION } from './guard-objects.ts'
 import type { GuardView, KubeNodeView, LeaveLook, NodePod } from './leave-look.ts'
 import { registerOf } from './leave-register.ts'
 import type { VolumeFact } from './leave-rules.ts'
@@ -42,7 +42,6 @@ const markOf = (object: ApiObject): number => Number(annotationOf(object, MARK_A
 export function guardsOf(
   { budgets, pods, daemonSet }: { budgets: readonly ApiObject[]; pods: readonly ApiObject[]; daemonSet: ApiObject },
 ): Map<string, GuardView> {
-  const image = imageOf(daemonSet)
   const guards = new Map<string, GuardView>()
   for (const budget of budgets) {
     const node = annotationOf(budget, NODE_ANNOTATION)
@@ -52,7 +51,7 @@ export function guardsOf(
     guards.set(node, {
       budget: { version: versionOf(budget), isOpen: recordOf(budget.spec).maxUnavailable !== 0, mark: markOf(budget) },
       isThere: running.length > 0,
-      image: imageState(own, running, image),
+      image: imageState(own.filter((pod) => isOfImage(pod, daemonSet)), running),
     })
   }
   return guards
@@ -60,10 +59,12 @@ export function guardsOf(
 
 const isRunning = ({ status }: ApiObject): boolean => recordOf(status).phase === 'Running'
 
-function imageState(own: readonly ApiObject[], running: readonly ApiObject[], image: string): GuardView['image'] {
-  const has = (pod: ApiObject): boolean => recordsOf(recordOf(pod.spec).containers).some((one) => one.image === image)
-  if (running.some((pod) => has(pod) && conditionOf(pod, 'Ready').status === 'True')) return 'ready'
-  const scheduled = own.filter(has).map((pod) => conditionOf(pod, 'PodScheduled'))
+/** @param newest  pods of the guard that are to have the image of the newest template. @param running  there, of all */
+function imageState(newest: readonly ApiObject[], running: readonly ApiObject[]): GuardView['image'] {
+  if (newest.length === 0) return 'absent'
+  const isReady = (pod: ApiObject): boolean => running.includes(pod) && conditionOf(pod, 'Ready').status === 'True'
+  if (newest.some(isReady)) return 'ready'
+  const scheduled = newest.map((pod) => conditionOf(pod, 'PodScheduled'))
   return scheduled.some(({ status, reason }) => status === 'False' && reason === 'Unschedulable') ? 'unknown' : 'waits'
 }
 

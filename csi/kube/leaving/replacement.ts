@@ -120,7 +120,9 @@ function inOrder(look: LeaveLook, formers: readonly NodePod[]): NodePod[] {
 /** U2 and U4. */
 function whyNotNow(sight: Sight, { node }: NodePod, away: ReadonlySet<string>): string | undefined {
   const { look } = sight
-  if (look.guards.get(node)?.image === 'waits') return `the image of the new version is not on ${node} yet`
+  const image = look.guards.get(node)?.image
+  if (image === 'waits') return `the image of the new version is not on ${node} yet`
+  if (image === 'absent') return `the guard of ${node} has no pod of the new version yet`
   const { nodes, volumes } = look.cluster!
   const letGo = letGoBy(sight, [...away].filter((one) => one !== node))
   const question = { volumes, letGo, isReturning: true, isAlone: nodes.length === 1 }

@@ -2,6 +2,7 @@
 import t from 'tap'
 import { guardBudget, guardDeployment, isSameGuard } from '../../../csi/kube/leaving/guard-objects.ts'
 import type { Taint } from '../../../csi/kube/failover/failover-facts.ts'
+import { guardsOf } from '../../../csi/kube/leaving/leave-objects.ts'
 import { guardCalls } from '../../../csi/kube/leaving/guard-upkeep.ts'
 import type { GuardUpkeep } from '../../../csi/kube/leaving/guard-upkeep.ts'
 import { EMPTY_REGISTER } from '../../../csi/kube/leaving/leave-register.ts'
@@ -37,6 +38,28 @@ t.test('a guard', async (t) => {
   t.same(budget.spec.selector, spec.selector)
   t.notOk(isSameGuard(deployment(), deployment([], 'r/holdfast:2')))
   t.ok(isSameGuard(deployment(), deployment()))
+})
+
+t.test('the image of the new version is there', async (t) => {
+  const source = { namespace: 'storage', daemonSet: daemonSet(), node: NODE, taints: [] }
+  const budgets = [guardBudget(source)]
+  const ready = { type: 'Ready', status: 'True' }
+  /** As admission may make it of the template: with its image from elsewhere. */
+  const pod = (template: any, image: string, status: object): any => ({
+    metadata: template.metadata, spec: { nodeName: NODE, containers: [{ name: 'guard', image }] }, status,
+  })
+  const image = (pods: any[]) => guardsOf({ budgets, pods, daemonSet: daemonSet() }).get(NODE)!.image
+  const { template } = deployment().spec
+  const running = { phase: 'Running', conditions: [ready] }
+  const former = pod(deployment([], 'r/holdfast:0').spec.template, 'r/holdfast:0', running)
+  const mirror = 'mirror.example/r/holdfast@sha256:00'
+  t.equal(image([former, pod(template, mirror, running)]), 'ready')
+  t.equal(image([former, pod(template, mirror, { phase: 'Pending' })]), 'waits')
+  const reason = 'Unschedulable'
+  const unscheduled = { phase: 'Pending', conditions: [{ type: 'PodScheduled', status: 'False', reason }] }
+  t.equal(image([former, pod(template, mirror, unscheduled)]), 'unknown')
+  t.equal(image([former]), 'absent', 'that of the former version')
+  t.equal(image([]), 'absent')
 })
 
 t.test('it tolerates what the node has for itself, and nothing by which it is emptied', async (t) => {

@@ -26,6 +26,11 @@ const DAEMON_SET: Json = {
 const OWNER = [{ kind: 'DaemonSet', name: 'holdfast-node', uid: 'set', controller: true }]
 const READY = { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] }
 
+const VOLUME: VolumeFact = {
+  name: 'v', wanted: 2, minInSync: 1, awaitsCopy: false,
+  copies: [{ node: 'w1', isPrimary: true, isInSync: true, isComplete: true }],
+}
+
 const nodePod = (node: string): Json => ({
   metadata: {
     name: `p-${node}`, uid: `p-${node}`, resourceVersion: '1', ownerReferences: OWNER,
@@ -51,6 +56,12 @@ class World {
   fails: (action: LeaveAction) => boolean = () => false
   /** Nodes with an open budget, and a guard. */
   open = ['w1']
+  /** Nodes with a closed budget, and no pod for it. */
+  bare: string[] = []
+  daemonSet = DAEMON_SET
+  /** By their hashes; pods are of `h`. */
+  revisions: Json[] = []
+  volumes = [VOLUME]
   readonly #deleted = new Set<string>()
   putMs = 0
   nowMs = 0
@@ -91,23 +102,22 @@ class World {
     const nodes: Json[] = names.map((name) => ({ metadata: { name }, spec: {} }))
     const left = (place: string): string[] =>
       this.open.filter((node) => !this.#deleted.has(`${place}/${guardName(node)}`))
-    const budgets: Json[] = left('/b').map((node) => {
+    const closed = this.bare.map((node) => guardBudget(source(node)))
+    const open: Json[] = left('/b').map((node) => {
       const { metadata, spec, ...kind } = guardBudget(source(node)) as Json
       return { ...kind, metadata: { ...metadata, resourceVersion: '5' }, spec: { ...spec, maxUnavailable: 1 } }
     })
-    const volume: VolumeFact = {
-      name: 'v', wanted: 2, minInSync: 1, awaitsCopy: false,
-      copies: [{ node: 'w1', isPrimary: true, isInSync: true, isComplete: true }],
-    }
+    const { daemonSet } = this
+    const budgets = [...open, ...closed]
     const states = names.map((name) => ({ name, state: 'up' as const, instance: 'i', isElected: name === 'w1' }))
     return {
       look: {
-        pods: nodePodsOf(pods, DAEMON_SET), guards: guardsOf({ budgets, pods, daemonSet: DAEMON_SET }),
+        pods: nodePodsOf(pods, daemonSet), guards: guardsOf({ budgets, pods, daemonSet }),
         kubeNodes: kubeNodesOf(nodes), silentMs: 0, awayMs: 0,
-        cluster: { nodes: states, volumes: [volume] },
-        set: setOf(DAEMON_SET, []),
+        cluster: { nodes: states, volumes: this.volumes },
+        set: setOf(daemonSet, this.revisions),
       },
-      clusterProblem: '', askedAtMs: this.nowMs, daemonSet: DAEMON_SET, budgets,
+      clusterProblem: '', askedAtMs: this.nowMs, daemonSet, budgets,
       deployments: left('/d').map((node) => guardDeployment(source(node))), nodes,
     }
   }
@@ -169,4 +179,23 @@ t.test('without guards and replacement: guards go, and that is all', async (t) =
   t.same(world.performed, [], 'no register, and no right to write it')
   t.equal(world.plan, undefined)
   t.ok(pauses[2]! >= 60_000, 'it looks seldom then')
+})
+
+t.test('an upgrade waits for pods of guards, and not for ever', async (t) => {
+  const world = new World()
+  world.open = []
+  world.bare = ['w1', 'w2']
+  world.volumes = []
+  const { metadata: { annotations, ...metadata }, ...rest } = DAEMON_SET
+  world.daemonSet = { ...rest, metadata }
+  const labels = { 'controller-revision-hash': 'newer' }
+  world.revisions = [{ revision: 2, metadata: { name: 'r2', labels, ownerReferences: OWNER } }]
+  // Their ReplicaSets have no room, say.
+  const loop = world.loop()
+  for (const [minutes, state] of [[0, 'waits'], [4, 'waits'], [5, 'replacing']] as const) {
+    world.nowMs = minutes * 60_000
+    await loop.turn(() => true)
+    t.equal(world.plan?.replacement?.state, state, `after ${minutes} min`)
+    if (state === 'waits') t.match(world.plan?.replacement?.why, 'the guard of w2 has no pod of the new version yet')
+  }
 })
