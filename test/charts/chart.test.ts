@@ -181,6 +181,22 @@ t.test('addresses of nodes, also of IPv6', { skip }, async (t) => {
   }
 })
 
+t.test('what pods serve is served with IPv6 too', async (t) => {
+  const templates = path.join(CHART, 'templates')
+  const args = readdirSync(templates).flatMap((file) => readFileSync(path.join(templates, file), 'utf8').split('\n'))
+    .filter((line) => /^\s*- --/.test(line))
+  t.ok(args.length > 50)
+  t.same(args.filter((line) => /\b0\.0\.0\.0\b/.test(line)), [], 'no address of one family alone')
+  const own = args.flatMap((line) => /=(\[\$\(POD_IP\)\]:.*)$/.exec(line)?.[1] ?? [])
+  t.equal(own.length, 2, 'metrics and the extender')
+  for (const ip of ['10.0.0.7', 'fd00::7']) {
+    for (const one of own) {
+      const text = one.replace('$(POD_IP)', ip).replace(/\{\{.*\}\}/, '10280')
+      t.match(parseTcpAddress(text), { host: ip }, text)
+    }
+  }
+})
+
 t.test('who may ask pods that have a network of their own', { skip }, async (t) => {
   const objects = rendered(...SETS['changed blocks, no dashboard']!, '--set', 'scheduler.create=true')
   const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy')
@@ -244,7 +260,7 @@ t.test('the scheduler', { skip }, async (t) => {
     const pod = find(objects, 'Deployment', 'holdfast-controller').spec.template.spec
     const [controller] = pod.containers
     const served = controller.ports.find(({ name }: Json) => name === targetPort)
-    t.ok(controller.args.includes(`--extender=0.0.0.0:${served.containerPort}`))
+    t.ok(controller.args.includes(`--extender=[$(POD_IP)]:${served.containerPort}`))
     t.ok(controller.args.includes('--events'))
     t.equal(controller.args.includes('--extender-tls=/etc/holdfast/extender'), secret !== '')
     const scheduler = find(objects, 'Deployment', 'holdfast-scheduler').spec.template.spec
