@@ -33,6 +33,8 @@ t.test('a guard', async (t) => {
   t.equal(pod.containers[0].image, 'r/holdfast:1')
   t.same(pod.imagePullSecrets, [{ name: 'pull' }])
   t.equal(pod.automountServiceAccountToken, false)
+  const annotations = Object.keys({ ...metadata.annotations, ...spec.template.metadata.annotations })
+  t.notMatch(annotations.join(), /autoscaler/, 'which would not ask its budget then')
   const budget: any = guardBudget({ namespace: 'storage', daemonSet: daemonSet(), node: NODE, taints: [] })
   t.equal(budget.spec.maxUnavailable, 0, 'closed')
   t.same(budget.spec.selector, spec.selector)
