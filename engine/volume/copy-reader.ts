@@ -221,7 +221,10 @@ export function* pageWithHistory(
   }
 }
 
-/** The same as a list, in order of block and seq, of those whose seq is wanted. */
+/**
+ * The same as a list, in order of the blocks, of those whose seq is wanted: of each block the older ones by seq, then
+ * that of the head, which is not the newest where it was rolled back.
+ */
 export function* pageVersions(
   target: Target,
   pageNumber: number,
@@ -244,7 +247,8 @@ export function* pageVersions(
 /**
  * The first pages in `from .. end - 1` that have a version of the map's own, in order, `most` at most; undefined when
  * the index cannot be read. There may be others behind however few they are, but when there is none at all.
- * Cost: a look at each page in memory, and a read of the index for `most` pages.
+ * Cost: a look at each page in memory; a read of the index for `most` keys, and one for each page that has older
+ * versions, `most` at most.
  */
 export function* pagesFrom(
   { stream, map }: Target,
@@ -274,13 +278,15 @@ export function* pagesFrom(
   if (heads === undefined) return undefined
   for (const key of heads) look(parsePageKey(key).page)
   if (heads.length === most) below = parsePageKey(heads.at(-1)!).page + 1
+  let withHistory = 0
   for (let at = from; at < below;) {
     const older = yield* keysOf(historyRange(map.number, at * PAGE_BLOCKS, below * PAGE_BLOCKS), 1)
     if (older === undefined) return undefined
     if (older.length === 0) break
     at = Math.floor(parseHistoryKey(older[0]!).lba / PAGE_BLOCKS)
     look(at++)
-    if (most === 1) break
+    // So many are found: what lies behind is not among the first.
+    if (++withHistory === most) below = at
   }
   return [...found].filter((page) => page < below).sort((a, b) => a - b).slice(0, most)
 }

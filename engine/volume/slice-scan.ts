@@ -150,7 +150,7 @@ export function runOf(found: readonly FoundVersion[], at: number, most: number):
 const VERSION_BYTES = 64
 
 /**
- * All versions of a page in order of block and seq, what it shares with an origin as far as some view shows it;
+ * All versions of a page in the order of `pageVersions`, what it shares with an origin as far as some view shows it;
  * undefined when the index cannot be read.
  */
 export function* versionsOfPage(
@@ -164,7 +164,8 @@ export function* versionsOfPage(
   const own = yield* pageVersions(target, pageNumber, base === 'own' ? isWanted : () => true)
   const found = own === undefined || base === 'own' ? own ?? [] : withBase(target, base, own, isWanted)
   const { readers } = stream.segments
-  const kept = found.map((one) => segmentOf(one.words, 0))
+  // Each once, however many versions lie in it: readers are counted in 16 bits.
+  const kept = new Set(found.map((one) => segmentOf(one.words, 0)))
   for (const segment of kept) readers[segment] = readers[segment]! + 1
   if (base !== 'own') base.release()
   const release = (): void => {
