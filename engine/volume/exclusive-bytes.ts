@@ -46,7 +46,7 @@ export class ExclusiveBytes {
     this.underWay = undefined
   }
 
-  /** @param versions  all of a page, in order of block and seq, as the map has them now */
+  /** @param versions  all of a page, in order of the blocks, as the map has them now */
   add({ views }: VolumeMap, versions: readonly FoundVersion[]): void {
     if (this.underWay === undefined || views.snapshotSeqs.length === 0) return
     const { units } = this.underWay
@@ -54,7 +54,8 @@ export class ExclusiveBytes {
       const { lba } = versions[from]!
       let end = from + 1
       while (versions[end]?.lba === lba) end++
-      const of = versions.slice(from, end)
+      // The head of a block that was rolled back is older than what snapshots show of it.
+      const of = versions.slice(from, end).sort((a, b) => seqOf(a.words, 0) - seqOf(b.words, 0))
       from = end
       const alone = views.shownByOne(of.map(({ words }) => seqOf(words, 0)))
       of.forEach(({ words }, i) => {

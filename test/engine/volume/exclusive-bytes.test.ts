@@ -8,7 +8,7 @@ import { runTask } from '../../../engine/task.ts'
 import { CopyScrub, type ScrubTodo } from '../../../engine/volume/copy-scrub.ts'
 import type { Snapshot } from '../../../engine/volume/descriptor.ts'
 import { usageOf } from '../../../engine/volume/usage.ts'
-import { CopyWorld, mixedWrite } from '../../sim/copy-world.ts'
+import { CopyWorld, mixedWrite, write } from '../../sim/copy-world.ts'
 import { Random } from '../../sim/random.ts'
 
 const PASS_MS = 5_000_000
@@ -146,5 +146,26 @@ t.test('it is not known before a whole scrub, nor behind a rollback; a clone tha
   const back = { ...now, rollbacks: [...now.rollbacks, [first!.seq, 1000] as [number, number]] }
   t.equal(scrub.exclusive.of(back, first!.seq).atMs, 0)
   t.equal(scrub.exclusive.of({ ...now, copy: { ...now.copy, fills: 7 } }, first!.seq).atMs, 0)
+  t.end()
+})
+
+t.test('of a block that was rolled back, too', (t) => {
+  const history = new History(40, 0)
+  const { world } = history
+  world.append(write(1, 2, 7, [200]))
+  world.control(1, 3, { operation: 'snapshot', id: 'a' })
+  world.append(write(1, 4, 7, [400]))
+  world.control(1, 5, { operation: 'snapshot', id: 'b' })
+  world.control(1, 6, { operation: 'rollback', to: 'a' })
+  world.settle()
+  world.copy.apply(6, {})
+  t.same(world.readStamps(7, 1), [200])
+  const before = history.usedBytes
+  t.equal(aloneOf(scrubbed(history), history, 5).bytes, 4096)
+  world.control(1, 7, { operation: 'snapshot-delete', id: 'b' })
+  world.settle()
+  world.copy.apply(7, {})
+  world.world.clock.runUntilIdle()
+  t.equal(before - history.usedBytes, 4096)
   t.end()
 })
