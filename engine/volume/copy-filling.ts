@@ -46,8 +46,8 @@ export class CopyFilling {
   /** Those and what is held of the present filling; and who waits for the end of all. */
   private outstanding = 0
   private filledWaiters: Array<() => void> = []
-  /** Run when a filling begins: what is inserted now may never be. */
-  private beginWaiters: Array<() => void> = []
+  /** Run when a filling begins, or the copy fails: what is inserted now may never be. */
+  private breakWaiters: Array<() => void> = []
 
   constructor(copy: LocalCopyStore) {
     this.copy = copy
@@ -67,7 +67,7 @@ export class CopyFilling {
     const restHeld = appends.takeHeld()
     this.outstanding = 0
     this.filledWaiters = []
-    for (const run of this.beginWaiters.splice(0)) run()
+    this.breakOff()
     this.fills++
     appends.barrier++
     const givenAt = bodies.nextGift()
@@ -221,7 +221,7 @@ export class CopyFilling {
     })
   }
 
-  /** @param inserted  when all of them are durable and in the map; never, when a filling begins before */
+  /** @param inserted  when all of them are durable and in the map; never, when `whenBroken` runs before */
   insert(versions: readonly BlockVersion[], inserted: () => void): void {
     const { appends, layout, targets, id, reading, o } = this.copy
     let left = 1
@@ -281,12 +281,17 @@ export class CopyFilling {
     else this.filledWaiters.push(run)
   }
 
-  /** Run once, when a filling begins. @returns what takes that back */
-  whenBegun(run: () => void): () => void {
-    this.beginWaiters.push(run)
+  /** Run once, when a filling begins or the copy fails. @returns what takes that back */
+  whenBroken(run: () => void): () => void {
+    this.breakWaiters.push(run)
     return () => {
-      this.beginWaiters = this.beginWaiters.filter((one) => one !== run)
+      this.breakWaiters = this.breakWaiters.filter((one) => one !== run)
     }
+  }
+
+  /** Whoever waits for what was inserted waits no longer. */
+  breakOff(): void {
+    for (const run of this.breakWaiters.splice(0)) run()
   }
 
   /** Something that a beginning waits for may have ended. */

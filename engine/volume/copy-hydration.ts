@@ -4,7 +4,8 @@
  * and in the map, a body says that the slice is not shared any more.
  *
  * Writes, trims and snapshots go on meanwhile, for versions take their place by id. A filling that begins ends what is
- * under way: it may wipe what was looked at.
+ * under way, for it may wipe what was looked at; and so does the end of the copy, which keeps no segment of a disk that
+ * goes on.
  *
  * What cannot be read is gone past: the rest is written, and the slice stays shared and is looked at again, ever more
  * rarely while no fewer are left (they may be lost on every copy), and soon when something was repaired.
@@ -157,13 +158,13 @@ export class CopyHydration {
     this.wake = () => {}
   }
 
-  /** False when something could not be read, or a filling began: what was looked at may be wiped. */
+  /** False when something could not be read, the copy failed, or a filling began: what was looked at may be wiped. */
   private *slice(slice: number): Task<boolean> {
     const { filling, layout } = this.copy
     const target = layout.target(slice * SLICE_BLOCKS)
     if (target === undefined || filling.isSettling) return false
     let isOver = false
-    const forget = filling.whenBegun(() => (isOver = true))
+    const forget = filling.whenBroken(() => (isOver = true))
     const isWhole = yield* this.pages(target, slice, () => isOver || this.isEnded)
     forget()
     return isWhole && this.unreadable === 0
@@ -246,7 +247,7 @@ export class CopyHydration {
     for (const id of damaged) owner.copy?.onDamaged(id)
   }
 
-  /** False when a filling began before they were durable, or all is to end. */
+  /** False when a filling began or the copy failed before they were durable, or all is to end. */
   private *insert(versions: readonly BlockVersion[]): Task<boolean> {
     const { filling } = this.copy
     return yield* until<boolean>((resume) => {
@@ -259,7 +260,7 @@ export class CopyHydration {
         resume(isWhole)
       }
       this.letGo = () => end(false)
-      const forget = filling.whenBegun(() => end(false))
+      const forget = filling.whenBroken(() => end(false))
       filling.insert(versions, () => end(true))
     })
   }

@@ -523,6 +523,7 @@ export class LocalCopyStore implements CopyStore {
   fail(reason: string): void {
     if (this.failedReason !== '') return
     this.failedReason = reason === '' ? 'a disk of the copy failed' : reason
+    this.filling.breakOff()
     this.onEvent({ type: 'store-failed', reason: this.failedReason })
   }
 

@@ -222,3 +222,36 @@ t.test('of one that stays for long the other disk fails too: nothing may be show
   t.match(after.open(), { copyId: 'c1', lostSlices: [] })
   t.end()
 })
+
+t.test('a clone that was getting blocks of its own keeps no segment of the disk that goes on', (t) => {
+  const world = new CopyWorld({ seed: 45, disks: 2 }, spec('durable'))
+  world.open()
+  world.epoch(1, 1)
+  for (let i = 0; i < 8; i++) world.append(write(1, 2 + i, i % 2 === 0 ? LOST_LBA + i : KEPT_LBA + i, [200 + i]))
+  world.control(1, 10, { operation: 'snapshot', id: 's' })
+  world.settle()
+  world.copy.apply(10, {})
+  const { world: { clock, store } } = world
+  const source = { volumeId: world.copy.volumeId, snapshotId: 's', seq: 10 }
+  const made = world.world.await<Result<OpenCopy>>((done) =>
+    store!.cloneCopy(world.world.spec('clone', 2 * GIB, spec('durable')), 'clone-copy', source, done))
+  if (!made.ok) throw made.error
+  const { copy } = made.value
+  const [lost, kept] = [LOST_LBA, KEPT_LBA].map((lba) => copy.layout.target(lba)!.stream) as [StoreStream, StoreStream]
+  let isUnderWay = false
+  const { filling } = copy
+  const insert = filling.insert.bind(filling)
+  filling.insert = (versions, inserted) => {
+    insert(versions, inserted)
+    isUnderWay = true
+  }
+  copy.hydration.want([1])
+  clock.runUntil(() => isUnderWay)
+  t.ok(kept.segments.readers.some((count) => count > 0), 'what is read stays')
+  lost.log.fail('for the test')
+  clock.runUntilIdle()
+  t.match(copy.failedReason, /for the test/)
+  t.ok(kept.segments.readers.every((count) => count === 0))
+  t.notOk(copy.hydration.isUnderWay)
+  t.end()
+})
