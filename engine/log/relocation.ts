@@ -8,6 +8,7 @@ import {
   ENTRY_KIND, ENTRY_WORDS, epochOf, hasEntry, kindOf, segmentOf, seqOf, storedUnitsOf, unitsOf, withTransform,
 } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
+import { historyRange, parseHistoryKey } from './index-keys.ts'
 import { loadPage, visitPages } from './page-visitor.ts'
 import type { RecordHeader } from './record.ts'
 import type { StoreStream } from './store-stream.ts'
@@ -148,10 +149,44 @@ export function* eachZero(
       if (isThis(page.words, index * ENTRY_WORDS)) visit.page(page, index * ENTRY_WORDS, index)
   })
   if (!ok || !volume.hasHistory) return ok
-  const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-    readHistory(map, volume, record.lba, end, resume),
-  )
-  if (history === undefined) return false
-  for (const [lba, versions] of history) for (const words of versions) if (isThis(words, 0)) visit.history(lba, words)
+  const pages = yield* pagesWithHistory(map, volume, record.lba, end)
+  if (pages === undefined) return false
+  // Page by page: snapshots may have kept a slice many times over.
+  for (const page of pages) {
+    const first = Math.max(record.lba, page * PAGE_BLOCKS)
+    const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+      readHistory(map, volume, first, Math.min(end, (page + 1) * PAGE_BLOCKS), resume),
+    )
+    if (history === undefined) return false
+    for (const [lba, versions] of history) for (const words of versions) if (isThis(words, 0)) visit.history(lba, words)
+  }
   return true
+}
+
+/** In which pages blocks `first .. end - 1` may have older versions. Undefined when the index cannot be read. */
+function* pagesWithHistory(
+  { index }: ExtentMap,
+  volume: VolumeMap,
+  first: number,
+  end: number,
+): Task<Set<number> | undefined> {
+  const pageOf = (lba: number): number => Math.floor(lba / PAGE_BLOCKS)
+  const pages = new Set<number>()
+  if (pageOf(first) === pageOf(end - 1)) return pages.add(pageOf(first))
+  // Before the index is asked, for a checkpoint may take them there meanwhile.
+  for (const changes of [volume.committingHistory, volume.history])
+    changes.eachWithin(first, end, (lba) => pages.add(pageOf(lba)))
+  for (let at = first; at < end;) {
+    const lba = yield* until<number | undefined>((resume) =>
+      index.range({ ...historyRange(volume.number, at, end), limit: 1 }, (ok, entries) => {
+        const key = entries[0]?.[0]
+        resume(ok ? (key === undefined ? end : parseHistoryKey(key).lba) : undefined)
+      }),
+    )
+    if (lba === undefined) return undefined
+    if (lba === end) break
+    pages.add(pageOf(lba))
+    at = (pageOf(lba) + 1) * PAGE_BLOCKS
+  }
+  return pages
 }
