@@ -4,16 +4,14 @@
  * overwritten unseen. It runs only while there is something to do: an idle stream costs nothing.
  */
 import { runTask, until, type Task } from '../task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../units.ts'
-import { forgetChanges, mergeAll, mergeNewest } from './change-merging.ts'
+import { BLOCK_BYTES, UNITS_PER_BLOCK } from '../units.ts'
+import { forgetChanges, mergeNewest } from './change-merging.ts'
 import { cleanSegment, newCleanerBuffer } from './cleaner.ts'
-import { seqOf, ENTRY_WORDS } from './entry.ts'
-import { historyKey, historyRange, parseHistoryKey } from './index-keys.ts'
+import { sweepHistory } from './history-sweep.ts'
 import { dropHeads } from './page-fold.ts'
 import { loadPage, visitPages } from './page-visitor.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
 import type { StoreStream } from './store-stream.ts'
-import { dropHistory, readHistory } from './version-history.ts'
 import { PAGES_MAX, SLICES_MAX, type VolumeMap } from './volume-map.ts'
 import { chooseVictim } from './victim.ts'
 
@@ -58,6 +56,8 @@ export class Maintenance {
   /** Segments to be emptied whatever that wins, and how often that is tried. */
   private readonly damaged = new Map<number, number>()
   private readonly emptyTimers = new Set<{ cancel(): void }>()
+  /** Whoever sweeps is not asked to let the cleaner go on before. */
+  private sweepsUntilMs = 0
   private cleanerBuffer: Uint8Array | undefined
   private sampledBytes = 0
   private sampledMs = 0
@@ -227,8 +227,11 @@ export class Maintenance {
     if (segments.state[segment] === SEGMENT_STATE.cleaned) yield* checkpoint()
   }
 
-  /** Clean a segment, and give cleaned ones back. False when nothing can be won. */
-  private *clean(): Task<boolean> {
+  /**
+   * Clean a segment, and give cleaned ones back. False when nothing can be won.
+   * @param mayFold  all pages, to find dead versions, while writers wait and no segment is worth its cleaning
+   */
+  private *clean(mayFold = true): Task<boolean> {
     const { stream } = this
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
     if (cleaned === 0) this.copiedUnits = 0
@@ -248,7 +251,7 @@ export class Maintenance {
     if (victim === undefined && cleaned === 0) {
       // Sealed segments behind the position become candidates with a checkpoint; versions nobody folded may be dead.
       this.skipped.clear()
-      if (!this.shortOfSpace || this.futileAt === stream.log.nextBatch) return false
+      if (!mayFold || !this.shortOfSpace || this.futileAt === stream.log.nextBatch) return false
       for (const volume of stream.map.volumes.values())
         yield* visitPages(
           { map: stream.map, index: stream.context.index, volume, firstPage: 0, endPage: PAGES_MAX },
@@ -325,7 +328,7 @@ export class Maintenance {
       volume.changed = true
       return true
     }
-    if (volume.sweepHistory) return yield* this.sweepHistory(volume)
+    if (volume.sweepHistory) return yield* sweepHistory(stream, volume, () => this.breathe())
     const tombstone = volume.tombstones[0]!
     const ok = yield* visitPages(
       { map, index: context.index, volume, firstPage: tombstone.firstPage, endPage: tombstone.endPage },
@@ -344,59 +347,25 @@ export class Maintenance {
     if (this.stream.wantsCheckpoint) yield* until<boolean>((resume) => this.stream.makeCheckpoint(resume))
   }
 
-  private tombstoneGone(volume: VolumeMap, t: { epoch: number; seq: number; firstPage: number }): void {
-    this.stream.tombstonesGone.push({ volume: volume.number, epoch: t.epoch, seq: t.seq, firstPage: t.firstPage })
+  /**
+   * Between two steps of a long sweep. Writers that wait for space do not wait for its end: segments are cleaned up to
+   * the checkpoint that gives them back. But the sweep has half of the time, since it may win more. False: it ends.
+   */
+  private *breathe(): Task<boolean> {
+    const { stream } = this
+    const { clock } = stream.context
+    const { loads } = stream.map
+    yield* this.relieve()
+    const goesOn = (): boolean => !this.stopped && !stream.failed
+    if (clock.nowMs() < this.sweepsUntilMs) return goesOn()
+    const { commits } = loads
+    const beganMs = clock.nowMs()
+    while (goesOn() && this.wantsCleaning && loads.commits === commits) if (!(yield* this.clean(false))) break
+    this.sweepsUntilMs = 2 * clock.nowMs() - beganMs
+    return goesOn()
   }
 
-  /** A snapshot went: drop the older versions that no other view sees. */
-  private *sweepHistory(volume: VolumeMap): Task<boolean> {
-    const { map, context } = this.stream
-    const { losses } = volume
-    // What is only in memory first becomes keys, so that one walk over the index sees everything.
-    if (!(yield* until<boolean>((resume) => this.stream.makeCheckpoint(resume)))) return false
-    let { from } = historyRange(volume.number, 0, 0)
-    const { below } = historyRange(volume.number, 0, 2 ** 48 - 1)
-    for (;;) {
-      const keys = yield* until<Uint8Array[] | undefined>((resume) =>
-        context.index.range({ from, below, limit: 256 }, (ok, entries) =>
-          resume(ok ? entries.map(([key]) => key) : undefined),
-        ),
-      )
-      if (keys === undefined) return false
-      if (volume.losses !== losses) return true
-      const lbas = [...new Set(keys.map((key) => parseHistoryKey(key).lba))]
-      for (const lba of lbas) {
-        const page = yield* loadPage(map, volume, Math.floor(lba / PAGE_BLOCKS))
-        if (page === undefined) return false
-        page.pins++
-        const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
-          readHistory(map, volume, lba, lba + 1, resume),
-        )
-        page.pins--
-        if (history === undefined) return false
-        // Another snapshot went, or a rollback came: this page may have to be rewound first. What came sees no less.
-        if (volume.losses !== losses) return true
-        const { views } = volume
-        const versions = history.get(lba) ?? []
-        const at = (lba - page.firstLba) * ENTRY_WORDS
-        const seqs = versions.map((words) => seqOf(words, 0))
-        if (page.words[at] !== 0) seqs.push(seqOf(page.words, at))
-        const shown = views.shownBySnapshots(seqs.sort((a, b) => a - b))
-        for (const words of versions)
-          if (!shown.has(seqOf(words, 0))) {
-            map.releaseEntry(volume, words, 0)
-            dropHistory(volume, lba, words)
-          }
-      }
-      const last = keys.at(-1)
-      if (last === undefined) {
-        if (!(yield* mergeAll(this.stream, volume))) return false
-        if (volume.losses !== losses) return true
-        volume.sweepHistory = false
-        volume.changed = true
-        return true
-      }
-      from = historyKey(volume.number, parseHistoryKey(last).lba + 1, 0, 0)
-    }
+  private tombstoneGone(volume: VolumeMap, t: { epoch: number; seq: number; firstPage: number }): void {
+    this.stream.tombstonesGone.push({ volume: volume.number, epoch: t.epoch, seq: t.seq, firstPage: t.firstPage })
   }
 }
