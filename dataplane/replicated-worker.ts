@@ -3,6 +3,7 @@
  * (`replication-worker.ts`), the clients of the volumes that are offered here, and the calls of the main thread.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isName } from '../cluster/api/names.ts'
 import { KeyFolder } from '../cluster/keys/key-folder.ts'
 import { NodeKeys } from '../cluster/keys/node-keys.ts'
 import { userKeyOf } from '../cluster/keys/user-key.ts'
@@ -33,6 +34,7 @@ import { OfferedVolumes } from './frontend/offered-volumes.ts'
 import { SnapshotDevice } from './frontend/snapshot-device.ts'
 import { copyFigures, damagedReadsOf, withDamagedReads } from './meters/copy-figures.ts'
 import { VolumeMeters } from './meters/volume-meters.ts'
+import { changeShape } from './peer/message-shapes.ts'
 import { ReplicationWorker } from './replication-worker.ts'
 import { NbdSessions } from './session-table.ts'
 import { openStore } from './store-shell.ts'
@@ -222,6 +224,11 @@ class ReplicatedWorker {
         reply(done.ok ? { ok: true, value: undefined } : done))
       case 'change': {
         const { kind: type, volumeId, ...command } = call
+        // In the log of one copy it would never get to another one, which refuses it.
+        if (!changeShape(command.change)) {
+          const reason = `a ${command.change.operation} with fields that are missing, unknown or out of range`
+          return reply(failure('copy-refused', { node: this.#node, volume: volumeId, reason }))
+        }
         const heldMs = this.#heldMs(volumeId, command.hold)
         return this.#command(volumeId, { type, ...command }, (done) =>
           reply(done.ok ? { ok: true, value: { ...done.value, heldMs } } : done))
@@ -311,6 +318,8 @@ class ReplicatedWorker {
 
   #openSnapshot({ wish, waitMs }: ReplicationCallOf<'open-snapshot'>, reply: Reply<OpenReader | null>): void {
     const { spec, wanted, ioTimeoutMs } = wish
+    // Whoever may look can ask for anything: no primary is asked for what is no name (an id looks like one).
+    if (!isName(wanted)) return reply({ ok: true, value: null })
     const { id: volumeId, name, blockSizeBytes } = spec
     const { readers } = this.replication
     const opened = this.#keys.tryOpen(spec)

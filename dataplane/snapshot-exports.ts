@@ -4,6 +4,7 @@
  * thousands, and only its primary knows them, so each client's is looked for there (`Handshake`), and is held for that
  * client from then on.
  */
+import { isName } from '../cluster/api/names.ts'
 import type { VolumeRecord } from '../engine/control/volume-record.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { describeVolume } from './describe-volume.ts'
@@ -24,11 +25,11 @@ export interface SnapshotExportsOptions {
   onBug(error: unknown): void
 }
 
-/** The two halves of an export's name; undefined: it is not a snapshot's. */
+/** The two halves of an export's name, names or ids both; undefined: it is not a snapshot's. */
 export function snapshotName(exportName: string): { volume: string; snapshot: string } | undefined {
   const at = exportName.indexOf('@')
-  if (at <= 0 || at === exportName.length - 1) return undefined
-  return { volume: exportName.slice(0, at), snapshot: exportName.slice(at + 1) }
+  const [volume, snapshot] = [exportName.slice(0, Math.max(0, at)), exportName.slice(at + 1)]
+  return isName(volume) && isName(snapshot) ? { volume, snapshot } : undefined
 }
 
 export class SnapshotExports {

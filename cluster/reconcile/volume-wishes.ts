@@ -29,6 +29,7 @@ import { VOLUME_PREFIX, decodeVolume, encodeVolume, volumeKey } from '../store/v
 import { configKey, decodeConfig, encodeConfig } from '../store/volume-configs.ts'
 import { decodeMove, encodeMove, moveKey } from '../store/volume-moves.ts'
 import { decodeName, encodeName, nameKey } from '../store/volume-names.ts'
+import { HOLDERS_MAX } from '../../engine/replication/configuration.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { Version } from '../store/cluster-store.ts'
 import type { RecordStore, Stored } from './record-store.ts'
@@ -182,7 +183,8 @@ export class VolumeWishes {
   /**
    * That node's clients may use it, and nobody's of an older generation (engine/control/SPEC.md section 13).
    * @param clients  as far as they are known; those of an open volume lose it
-   * @throws HoldfastError `attachment-overtaken`, `volume-not-local`; unless forced `volume-attached`, `volume-in-use`
+   * @throws HoldfastError `attachment-overtaken`, `volume-not-local`, `parameter`: too many hold it; unless forced
+   *   `volume-attached`, `volume-in-use`
    */
   async attach(wished: VolumeRecord, wish: AttachWish, clients: readonly Client[]): Promise<VolumeConfig> {
     const { node, mode, force, follows } = wish
@@ -195,6 +197,10 @@ export class VolumeWishes {
         throw new HoldfastError('attachment-overtaken', { name, node, read: follows, generation })
       }
       checkLocal(wished, now, node)
+      if (Object.keys(next.attach.holders).length > HOLDERS_MAX) {
+        const allowed = `one of the ${HOLDERS_MAX} nodes that may hold it at a time`
+        throw new HoldfastError('parameter', { parameter: 'node', value: node, allowed })
+      }
       if (force) return next
       const losing = losers(now, node, mode)
       if (losing.length > 0) throw attachedError(name, now, losing)

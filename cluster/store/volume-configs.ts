@@ -3,6 +3,7 @@
  * a volume, its value the configuration as JSON. What is read is looked at before anybody believes it, since a restored
  * backup or a person may have put it there.
  */
+import { COPY_ID_CHARS_MAX, MEMBERS_MAX, NONCE_CHARS_MAX } from '../../engine/replication/configuration.ts'
 import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
 import { isCount, isRecord } from '../../engine/value-shape.ts'
 
@@ -24,10 +25,11 @@ export function decodeConfig(volumeId: string, value: Uint8Array): VolumeConfig 
   } catch {
     return undefined
   }
-  if (!isRecord(found) || found.volumeId !== volumeId || typeof found.nonce !== 'string') return undefined
+  if (!isRecord(found) || found.volumeId !== volumeId || !isShort(found.nonce, NONCE_CHARS_MAX)) return undefined
   const { epoch, primary, inSync, members, minInSync, attach, nonce } = found
-  if (!isCount(epoch) || epoch < 1 || !isCount(minInSync) || minInSync < 1) return undefined
+  if (!isPositive(epoch) || !isPositive(minInSync)) return undefined
   if (!isRecord(members) || !Object.values(members).every(isMember) || !isAttach(attach)) return undefined
+  if (Object.keys(members).length > MEMBERS_MAX) return undefined
   if (typeof primary !== 'string' || !Array.isArray(inSync) || !inSync.includes(primary)) return undefined
   if (new Set(inSync).size !== inSync.length) return undefined
   if (!inSync.every((node) => typeof node === 'string' && Object.hasOwn(members, node))) return undefined
@@ -37,8 +39,15 @@ export function decodeConfig(volumeId: string, value: Uint8Array): VolumeConfig 
 const MEMBER_STATES: readonly unknown[] = ['in-sync', 'catching-up', 'failed', 'needs-full'] satisfies Member['state'][]
 const ATTACH_MODES: readonly unknown[] = ['single', 'shared', 'read-only', 'open'] satisfies Attach['mode'][]
 
+const isShort = (value: unknown, charsMax: number): value is string =>
+  typeof value === 'string' && value.length <= charsMax
+
+/** As wide as an epoch is on disk. */
+const POSITIVE_MAX = 2 ** 32 - 1
+const isPositive = (value: unknown): value is number => isCount(value) && value >= 1 && value <= POSITIVE_MAX
+
 const isMember = (value: unknown): value is Member =>
-  isRecord(value) && typeof value.copyId === 'string' && MEMBER_STATES.includes(value.state)
+  isRecord(value) && isShort(value.copyId, COPY_ID_CHARS_MAX) && MEMBER_STATES.includes(value.state)
 
 function isAttach(value: unknown): value is Attach {
   if (!isRecord(value) || !isCount(value.generation) || !ATTACH_MODES.includes(value.mode)) return false

@@ -15,7 +15,7 @@ import { VolumeIds } from './byte-fields.ts'
 import type { Delivery, PeerIdentity } from './delivery.ts'
 import { FrameIntake } from './frame-intake.ts'
 import type { FrameRefusal, IncomingFrame, IntakeOwner } from './frame-intake.ts'
-import { forVersion } from './message-codec.ts'
+import { forVersion, isSayable } from './message-codec.ts'
 import type { WireMessage } from './message-codec.ts'
 import { directionSeed } from './preface.ts'
 import type { Preface } from './preface.ts'
@@ -36,6 +36,8 @@ export interface ConnectionOwner {
   closed(connection: Connection, reason: CloseReason, why: string): void
   /** `send` answered 'full', and would not any more. */
   drained(connection: Connection): void
+  /** The other end would take it for no message, and end the connection. */
+  unsayable(connection: Connection, volumeId: string | undefined, type: WireMessage['type']): void
 }
 
 export interface ConnectionOptions {
@@ -105,10 +107,17 @@ export class Connection implements IntakeOwner {
     return this.#queue.waitingBytes + (this.#writing?.bytes ?? 0)
   }
 
-  /** full: not taken; `drained` will tell. down: this connection has ended, or its version has no such message. */
+  /**
+   * full: not taken; `drained` will tell. down: this connection has ended, its version has no such message, or the
+   * other end would not take it for one.
+   */
   send(volumeId: string | undefined, message: WireMessage): 'queued' | 'full' | 'down' {
     const said = this.#state === 'open' ? forVersion(message, this.#o.version) : undefined
     if (said === undefined) return 'down'
+    if (!isSayable(said)) {
+      this.#o.owner.unsayable(this, volumeId, said.type)
+      return 'down'
+    }
     if (this.queuedBytes >= this.#o.queuedBytesMax) {
       this.#wasFull = true
       return 'full'

@@ -12,7 +12,7 @@ import type { Beacon } from '../../engine/replication/leases.ts'
 import type { BlockVersion, ControlChange } from '../../engine/replication/record.ts'
 import { transformOf } from './block-payload.ts'
 import type { FrameBody } from './block-payload.ts'
-import { decodeValue, encodeValue } from './control-value.ts'
+import { decodeValue, encodeValue, plainOf } from './control-value.ts'
 import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
 import {
@@ -67,6 +67,43 @@ export function forVersion(message: WireMessage, version: number): WireMessage |
     : version < DURABILITY_SINCE && saysDurability(message) ? withoutDurability(message)
     : message
   return said === undefined || versionFor(said) > version ? undefined : said
+}
+
+/**
+ * Whether the other end takes it. What it does not take ends its connection, for all volumes of two workers. So who
+ * takes something from outside bounds it there; this is the second line, for what was missed. Looked at is what this
+ * process did not make: it came from a client, the cluster store, a disk or another node.
+ */
+export function isSayable(message: WireMessage): boolean {
+  switch (message.type) {
+    // Of every write.
+    case 'append':
+    case 'stored':
+    case 'request':
+    case 'reply':
+      return true
+    case 'refused':
+    case 'new-epoch':
+    case 'promised':
+    case 'hello':
+    case 'fence':
+    case 'fenced':
+    case 'join':
+    case 'fill-start':
+    case 'snapshot-open':
+    case 'snapshot-opened':
+      return MESSAGE_SHAPES[message.type](plainOf(fieldsOf(message)))
+    default:
+      return true
+  }
+}
+
+/** Of a message, what stands in its control part. */
+function fieldsOf(message: WireMessage): Record<string, unknown> {
+  const fields: Record<string, unknown> = { ...message }
+  delete fields.type
+  delete fields.epoch
+  return fields
 }
 
 type Numbered = Extract<PeerMessage, { type: 'fetch-versions' | 'versions' }>
@@ -153,13 +190,9 @@ export function encodeMessage(out: ControlWriter, message: WireMessage, firstRec
     case 'snapshot-blocks':
       encodeSnapshotBlocks(out, message)
       return undefined
-    default: {
-      const fields: Record<string, unknown> = { ...message }
-      delete fields.type
-      delete fields.epoch
-      out.put(encodeValue(fields))
+    default:
+      out.put(encodeValue(fieldsOf(message)))
       return undefined
-    }
   }
 }
 

@@ -2,6 +2,9 @@
  * The shape of every message whose control part is msgpack, `type` and `epoch` taken out (they stand in the header).
  * What is checked here is form and range; whether a message may change anything is for the core to judge.
  */
+import {
+  COPY_ID_CHARS_MAX, HOLDERS_MAX, MEMBERS_MAX, NONCE_CHARS_MAX,
+} from '../../engine/replication/configuration.ts'
 import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { CopyReport, OpenedSnapshot, SnapshotPlace } from '../../engine/replication/messages.ts'
 import type {
@@ -21,8 +24,6 @@ import {
 const SLICES_MAX = VOLUME_BYTES_MAX / SLICE_BYTES
 /** The history of epochs keeps the last 64; a descriptor of a long unattended one may have more. */
 const EPOCHS_MAX = 4096
-const NODES_MAX = 64
-const HOLDERS_MAX = 1024
 const VOLUMES_MAX = 65536
 const SESSIONS_MAX = 65536
 const VERSIONS_MAX = 65536
@@ -48,11 +49,14 @@ const config = objectOf<VolumeConfig>(
     volumeId: text64,
     epoch,
     primary: node,
-    inSync: list(node, NODES_MAX),
+    inSync: list(node, MEMBERS_MAX),
     members: record(
       node,
-      objectOf<Member>({ copyId: text64, state: oneOf('in-sync', 'catching-up', 'failed', 'needs-full') }, {}),
-      NODES_MAX,
+      objectOf<Member>(
+        { copyId: text(COPY_ID_CHARS_MAX), state: oneOf('in-sync', 'catching-up', 'failed', 'needs-full') },
+        {},
+      ),
+      MEMBERS_MAX,
     ),
     minInSync: u32,
     attach: objectOf<Attach>(
@@ -63,13 +67,13 @@ const config = objectOf<VolumeConfig>(
       },
       {},
     ),
-    nonce: text(128),
+    nonce: text(NONCE_CHARS_MAX),
   },
   {},
 )
 
 const report = {
-  copyId: text64,
+  copyId: text(COPY_ID_CHARS_MAX),
   promised,
   epochs,
   tail: seq,

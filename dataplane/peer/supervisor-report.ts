@@ -53,6 +53,7 @@ export function reportEnded({ self, to, tls, ended, clock, deadlineMs }: EndedRe
               type === 'ended-heard' ? undefined : { action: 'skip', why: 'a supervisor hears answers only' },
             proven: () => undefined,
             drained: () => undefined,
+            unsayable: () => undefined,
             closed() {
               deadline.cancel()
               resolve(false)

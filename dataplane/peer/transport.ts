@@ -242,6 +242,11 @@ export class PeerTransport implements ConnectionOwner {
     this.#o.onDrained?.(peer, lane)
   }
 
+  unsayable({ peer: { node, worker } }: Connection, volumeId = '', type: WireMessage['type']): void {
+    const fields = { peer: node, worker, volumeId, type, reason: 'it has fields that the peer would refuse' }
+    this.#refusals.refused('a message was not sent', `${node} ${type}`, fields)
+  }
+
   closed(connection: Connection, reason: CloseReason, why: string): void {
     const { peer, lane } = connection
     this.#connections.delete(connection)

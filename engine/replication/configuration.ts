@@ -41,6 +41,12 @@ export interface VolumeConfig {
   nonce: string
 }
 
+/** What of it is sent from node to node has bounds, and what is read from elsewhere has them too. */
+export const MEMBERS_MAX = 64
+export const HOLDERS_MAX = 1024
+export const NONCE_CHARS_MAX = 128
+export const COPY_ID_CHARS_MAX = 64
+
 /** What a forced promotion adds to the epoch: above everything any copy may have promised meanwhile. */
 export const FORCED_EPOCH_STEP = 2 ** 20
 

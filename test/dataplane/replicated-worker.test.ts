@@ -18,15 +18,15 @@ import { RefusalLog } from '../../dataplane/peer/refusal-log.ts'
 import { WorkerThread } from '../../dataplane/worker-thread.ts'
 import { NBD_ERRNO } from '../../engine/errors.ts'
 import type { RecordId } from '../../engine/replication/record-id.ts'
-import type { ControlChange } from '../../engine/replication/record.ts'
+import type { ControlChange, SnapshotTitle } from '../../engine/replication/record.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
+import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { configOf, hex, specOf, TEST_TIMING } from './copy/hosts.ts'
 import { MemoryConfigs } from './copy/memory-configs.ts'
 import { RawClient } from './nbd/raw-client.ts'
 
 const CLUSTER = hex()
-const log = { event: (): void => undefined }
 
 async function startNode(t: Test, node: string, configs: MemoryConfigs) {
   const dir = temporaryFolder(t)
@@ -36,6 +36,9 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
   let isStopped = false
   /** How often it said that other copies lead. */
   const told = { leads: 0 }
+  /** Of its log. */
+  const events: string[] = []
+  const log = { event: (_: string, message: string): void => void events.push(message) }
   const exports = new VolumeExports()
   const nbd = new NbdListener({ exports, onSession: (session) => worker.session(session) })
   const worker = new WorkerThread({
@@ -77,7 +80,7 @@ async function startNode(t: Test, node: string, configs: MemoryConfigs) {
     await listener.close()
     await worker.end()
   })
-  return { node, worker, endpoint, exports, socketPath, told }
+  return { node, worker, endpoint, exports, socketPath, told, events }
 }
 
 /** Made, told and deleted by who leads, each order once. */
@@ -104,6 +107,22 @@ async function snapshots(t: Test, primary: WorkerThread, replica: WorkerThread, 
   await t.rejects(used, { code: 'rollback-in-use' })
   await order({ operation: 'snapshot-delete', id: snapshot.id }, one.changed)
   t.match(await tell(primary), { count: 0, snapshots: [] })
+}
+
+/** What a client may ask for, and a peer would take for no message. */
+async function longNames(t: Test, [n1, n2]: Array<Awaited<ReturnType<typeof startNode>>>, spec: VolumeSpec) {
+  const open = (wanted: string) => {
+    const wish = { spec, wanted, ioTimeoutMs: 0 }
+    return n2!.worker.replicationCall<'open-snapshot'>({ kind: 'open-snapshot', wish, waitMs: 2000 })
+  }
+  for (const wanted of ['x'.repeat(65), 'x'.repeat(64), 'A', '']) t.equal(await open(wanted), null, `"${wanted}"`)
+  t.equal(await open('x'.repeat(63)), null, 'nor is there one of a name')
+  const change = (title: SnapshotTitle) => n1!.worker.replicationCall<'change'>({
+    kind: 'change', volumeId: spec.id, change: { operation: 'snapshot', id: hex(), title },
+  })
+  const title = { name: 'x'.repeat(65), createdAtMs: 5, labels: {} }
+  await t.rejects(change(title), { code: 'copy-refused' }, 'what no other copy would take is not ordered')
+  t.notOk([...n1!.events, ...n2!.events].includes('connection ended'))
 }
 
 t.test('workers of two nodes serve a volume at either', async (t) => {
@@ -133,6 +152,7 @@ t.test('workers of two nodes serve a volume at either', async (t) => {
   const { errno, data: read } = await other.ask({ type: NBD_CMD_READ, offset: 0, length: BLOCK_BYTES })
   t.same([errno, read.equals(data)], [0, true], 'and read, by name')
 
+  await longNames(t, nodes, spec)
   const resized = 16 * MIB
   const change = { operation: 'resize', sizeBytes: resized } as const
   await t.rejects(n2.worker.replicationCall<'change'>({ kind: 'change', volumeId: spec.id, change }),

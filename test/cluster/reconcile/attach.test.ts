@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { AGE_KEY } from '../../../cluster/store/cluster-age.ts'
 import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
-import { configKey } from '../../../cluster/store/volume-configs.ts'
+import { configKey, encodeConfig } from '../../../cluster/store/volume-configs.ts'
 import { volumeKey } from '../../../cluster/store/volume-records.ts'
 import type { HoldfastError } from '../../../engine/errors.ts'
 import { MIB } from '../../../engine/units.ts'
@@ -57,6 +57,16 @@ t.test('shared and read-only: several nodes, each with its own generation', asyn
   })
   await cluster.round()
   t.match(await volumes.getVolume({ name: 'data' }), { attach: { mode: 'read-only', holders: [{ node: 'n3' }] } })
+})
+
+t.test('no more nodes hold a volume than their copies can tell each other', async (t) => {
+  const { cluster, made, attach } = await withVolume(t)
+  const holders = Object.fromEntries(Array.from({ length: 1023 }, (_, i) => [`h${i}`, i + 1]))
+  const config = (await cluster.config(made.id))!
+  const held: typeof config = { ...config, attach: { generation: 1023, mode: 'shared', holders } }
+  await cluster.put(configKey(made.id), encodeConfig(held))
+  await attach('n1', { mode: 'shared' })
+  await t.rejects(attach('n2', { mode: 'shared', force: true }), { code: 'parameter', message: /1024 nodes/ })
 })
 
 t.test('an open volume with clients is taken by force only', async (t) => {

@@ -31,6 +31,15 @@ t.test('anything else is none', async (t) => {
     ['a member of unknown state', { ...CONFIG, members: { ...CONFIG.members, n3: { copyId: 'z', state: 'well' } } }],
     ['two holders of a single attachment', { ...CONFIG, attach: { ...CONFIG.attach, holders: { n1: 1, n2: 2 } } }],
     ['a generation that was never given', { ...CONFIG, attach: { ...CONFIG.attach, holders: { n4: 4 } } }],
+    ['an epoch that no disk holds', { ...CONFIG, epoch: 2 ** 32 }],
+    ['a nonce that no peer takes', { ...CONFIG, nonce: 'n'.repeat(129) }],
+    ['a copy of a long name', {
+      ...CONFIG, members: { ...CONFIG.members, n3: { copyId: 'z'.repeat(65), state: 'failed' } },
+    }],
+    ['too many members', {
+      ...CONFIG,
+      members: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`n${i}`, { copyId: 'x', state: 'in-sync' }])),
+    }],
     ['no attachment', { ...CONFIG, attach: null }],
     ['a list', []],
     ['nothing', null],

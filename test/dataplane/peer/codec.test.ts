@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { DESCRIPTIONS_BYTES_MAX } from '../../../cluster/reconcile/snapshot-control.ts'
+import { isSayable } from '../../../dataplane/peer/message-codec.ts'
 import type { WireMessage } from '../../../dataplane/peer/message-codec.ts'
 import { anyOf, blocks, MESSAGE_TYPES } from './any-message.ts'
 import { bytesOf, laneOf, read, textOf } from './wire.ts'
@@ -33,6 +34,36 @@ for (const type of MESSAGE_TYPES) {
     }
   })
 }
+
+t.test('what is outside of its bounds is known for that before it is sent', async (t) => {
+  type NewEpoch = Extract<WireMessage, { type: 'new-epoch' }>
+  const [newEpoch] = fc.sample(anyOf('new-epoch'), { numRuns: 1, seed: 5 }) as [NewEpoch]
+  const text = (max: number) => fc.string({ minLength: max - 1, maxLength: max + 1, unit: 'grapheme' })
+  const place = { id: 'a'.repeat(32), epoch: 1, seq: 2 }
+  const wide: Array<fc.Arbitrary<WireMessage>> = [
+    text(64).map((wanted) => ({ type: 'snapshot-open', reader: 1, wanted })),
+    text(64).map((name) => ({
+      type: 'snapshot-opened', reader: 1, epoch: 1, snapshot: { ...place, name, sizeBytes: 4096 },
+    })),
+    text(128).map((nonce) => ({ ...newEpoch, config: { ...newEpoch.config, nonce } })),
+    text(63).map((primary) => ({ ...newEpoch, config: { ...newEpoch.config, primary } })),
+    fc.constantFrom(1023, 1024, 1025).map((nodes) => {
+      const holders = Object.fromEntries(Array.from({ length: nodes }, (_, i) => [`n${i}`, i]))
+      return { ...newEpoch, config: { ...newEpoch.config, attach: { generation: 1025, mode: 'shared', holders } } }
+    }),
+  ]
+  const said = [0, 0]
+  for (const messages of wide) {
+    for (const message of fc.sample(messages, { numRuns: 40, seed: 13 })) {
+      const { problem } = read(bytesOf([message]), { lane: laneOf(message) })
+      if (isSayable(message) !== (problem === undefined)) t.fail(`${textOf(message)}: ${problem}`)
+      said[Number(isSayable(message))]!++
+    }
+  }
+  t.ok(said.every((count) => count > 20), `${said[1]} of ${said[0]! + said[1]!}`)
+  for (const type of MESSAGE_TYPES) for (const message of fc.sample(anyOf(type), { numRuns: 20, seed: 17 }))
+    if (!isSayable(message)) t.fail(textOf(message))
+})
 
 t.test('a filling tells as many snapshots as a volume may have', async (t) => {
   const snapshots: unknown[] = []

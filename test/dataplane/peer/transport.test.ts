@@ -5,7 +5,7 @@ import { reportEnded } from '../../../dataplane/peer/supervisor-report.ts'
 import { clock } from '../../../dataplane/clock.ts'
 import { blocks } from './any-message.ts'
 import { textOf } from './wire.ts'
-import { hex, pair, sync, until, Worker, CLUSTER } from './workers.ts'
+import { hex, pair, sync, until, Worker, CLUSTER, VOLUME_ID } from './workers.ts'
 
 t.test('messages of both lanes arrive in order, with their sender', async (t) => {
   for (const tcp of [false, true]) {
@@ -26,6 +26,19 @@ t.test('messages of both lanes arrive in order, with their sender', async (t) =>
     t.equal(b.got[0]!.from.node, 'n1')
     t.same(a.events, [])
   }
+})
+
+t.test('what the peer would take for no message is not sent, and ends no connection', async (t) => {
+  const [a, b] = await pair(t)
+  const open = (wanted: string): WireMessage => ({ type: 'snapshot-open', reader: 1, wanted })
+  t.equal(a.send(b, open('x'.repeat(65))), 'down')
+  t.equal(a.send(b, open('x'.repeat(64))), 'queued')
+  a.send(b, sync(1))
+  await until(() => b.got.length === 2)
+  t.same(b.got.map(({ message }) => message.type), ['snapshot-open', 'sync'])
+  t.same([a.downs, b.downs, b.events], [[], [], []])
+  const fields = { peer: 'n2', type: 'snapshot-open', volumeId: VOLUME_ID }
+  t.match(a.events, [{ level: 'warn', message: 'a message was not sent', fields }])
 })
 
 t.test('both dial at once, many times: one connection a lane stays, the same at both ends', async (t) => {
