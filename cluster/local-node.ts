@@ -61,6 +61,6 @@ export interface LocalNode {
   digest(query: DigestQuery): Promise<DigestAnswer>
   /** No new clients; those that are there hear for themselves that this node does not hold it any more. */
   hide(volumeId: string): Promise<void>
-  /** It is gone: its clients are ended. */
+  /** It is gone, or in the trash: its clients are ended. Its key stays: it may come back. */
   withdraw(volumeId: string): Promise<void>
 }

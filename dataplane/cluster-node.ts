@@ -180,7 +180,9 @@ export class ClusterNode implements LocalNode {
     await this.#membership.start()
     this.#notes = new VolumeNotes({ node, onBug, note: (...what) => this.#note(...what) })
     const onSeen = this.#notes.seen.bind(this.#notes)
-    this.#offers = new VolumeOffers({ node, store, configs: this.#storeConfigs, local: this, log, onSeen, onBug })
+    const onGone = (volumeId: string): void => this.#o.keys.forget(volumeId)
+    const configs = this.#storeConfigs
+    this.#offers = new VolumeOffers({ node, store, configs, local: this, log, onSeen, onGone, onBug })
     this.#keeping = setInterval(() => keepStoreMemory(paths.knownStore, store, joined), KNOWN_STORE_EVERY_MS)
   }
 
@@ -394,7 +396,6 @@ export class ClusterNode implements LocalNode {
   async withdraw(volumeId: string): Promise<void> {
     this.#o.attachments.withdraw(volumeId)
     this.#o.exports.withdrawVolume(volumeId)
-    this.#o.keys.forget(volumeId)
     await this.#workerOf(volumeId).replicationCall<'withdraw'>({ kind: 'withdraw', volumeId })
   }
 }

@@ -3,6 +3,9 @@
  * the node is told what to offer, what to hide (others hold it) and what to withdraw (it is gone). One thing at a time
  * for each volume, the last wish wins; what was refused because it is too early is tried again.
  *
+ * A record that does not decode is no news: a newer version wrote it, or somebody who should not, and neither is a
+ * reason to end whoever uses the volume.
+ *
  * The limits of a volume (engine/volume/qos-limits.ts) are kept where clients come in, so nodes that hold it together
  * have equal parts of them. Who uses a volume in mode `open` nobody knows: there each node has all of it.
  */
@@ -27,6 +30,8 @@ type Wish = { what: 'offer'; offer: OfferedVolume } | { what: 'hide' | 'withdraw
 interface Known {
   record: VolumeRecord | undefined
   config: VolumeConfig | undefined
+  /** What the store has is no record here; that was told. */
+  isUnread: boolean
   /** As JSON. */
   told: string
   isBusy: boolean
@@ -40,6 +45,8 @@ export interface VolumeOffersOptions {
   log: LogPort
   /** What the store says of a volume now. */
   onSeen(volumeId: string, seen: Pick<Known, 'record' | 'config'>): void
+  /** The store has no record of it any more: it was erased for good. */
+  onGone(volumeId: string): void
   onBug(error: unknown): void
 }
 
@@ -58,7 +65,10 @@ export class VolumeOffers {
       onChange: (key, value) => {
         const id = afterPrefix(key, VOLUME_PREFIX)
         if (id === undefined) return
-        this.#at(id).record = value === undefined ? undefined : decodeVolume(id, value)
+        if (value === undefined) options.onGone(id)
+        const record = value === undefined ? undefined : decodeVolume(id, value)
+        if (value !== undefined && record === undefined) return this.#unread(id)
+        Object.assign(this.#at(id), { record, isUnread: false })
         this.#seen(id)
       },
       onListed: () => undefined,
@@ -88,6 +98,14 @@ export class VolumeOffers {
     for (const timer of this.#retries) clearTimeout(timer)
   }
 
+  #unread(id: string): void {
+    const known = this.#at(id)
+    if (known.isUnread) return
+    known.isUnread = true
+    const message = 'what the cluster store has for a volume is no record of this version; the one before counts'
+    this.#o.log.event('error', message, { volume: id })
+  }
+
   #seen(id: string): void {
     const { record, config } = this.#at(id)
     this.#o.onSeen(id, { record, config })
@@ -97,7 +115,7 @@ export class VolumeOffers {
   #at(id: string): Known {
     let known = this.#volumes.get(id)
     if (known === undefined) {
-      known = { record: undefined, config: undefined, told: NOTHING, isBusy: false }
+      known = { record: undefined, config: undefined, isUnread: false, told: NOTHING, isBusy: false }
       this.#volumes.set(id, known)
     }
     return known

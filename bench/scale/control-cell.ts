@@ -162,6 +162,7 @@ async function plainNode(): Promise<CellFigures['sample']> {
   const configs = new StoreConfigs({ store, log })
   const offers = new VolumeOffers({
     node: 'stranger', store, configs, local: local as unknown as LocalNode, log, onSeen: () => undefined,
+    onGone: () => undefined,
     onBug: (error) => {
       throw error
     },

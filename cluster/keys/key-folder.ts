@@ -4,6 +4,9 @@
  *
  * A file has the user's key, and the volume's encryption as it was when that key was given: after a rewrap it still
  * opens what it opened.
+ *
+ * `<volume id>.was`, an empty file, says that the volume was unlocked here, and stays when its key goes: what is taken
+ * for plain by then is not. A reboot takes it away.
  */
 import { lstatSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -37,6 +40,7 @@ export class KeyFolder {
       mkdirSync(this.dir, { recursive: true, mode: 0o700 })
       this.#check()
       if (statfsSync(this.dir).type !== TMPFS_MAGIC) throw new Error('it does not lie in memory (tmpfs)')
+      this.#mark(volumeId)
       const unfinished = this.#unfinished(volumeId)
       writeFileSync(unfinished, bytes, { mode: 0o600 })
       renameSync(unfinished, file)
@@ -75,13 +79,23 @@ export class KeyFolder {
       if (!this.#isThere()) return false
       this.#check()
       const had = this.has(volumeId)
-      rmSync(this.#file(volumeId), { force: true })
-      rmSync(this.#unfinished(volumeId), { force: true })
+      try {
+        // A key that a former version put here has no mark.
+        if (had) this.#mark(volumeId)
+      } finally {
+        rmSync(this.#file(volumeId), { force: true })
+        rmSync(this.#unfinished(volumeId), { force: true })
+      }
       this.#removeIfEmpty()
       return had
     } catch (error) {
       throw this.#refusal(error)
     }
+  }
+
+  /** Whether a volume was unlocked here since the host booted, also when its key is gone. */
+  wasUnlocked(volumeId: string): boolean {
+    return this.has(volumeId) || lstatSync(this.#markOf(volumeId), { throwIfNoEntry: false }) !== undefined
   }
 
   has(volumeId: string): boolean {
@@ -120,6 +134,14 @@ export class KeyFolder {
   /** Its place while it is written. Somebody who was killed then left a key there. */
   #unfinished(volumeId: string): string {
     return `${this.#file(volumeId)}.new`
+  }
+
+  #markOf(volumeId: string): string {
+    return `${this.#file(volumeId)}.was`
+  }
+
+  #mark(volumeId: string): void {
+    writeFileSync(this.#markOf(volumeId), '', { mode: 0o600 })
   }
 
   #removeIfEmpty(): void {

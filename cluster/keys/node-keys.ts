@@ -53,10 +53,11 @@ export class NodeKeys {
 
   /** A volume that was unlocked here is encrypted, whatever its spec says by now: it is not written in the clear. */
   #refuseIfUnlocked(id: string, name: string): undefined {
-    const kept = this.#o.folder.isOwn ? this.#o.folder.get(id) : undefined
-    if (kept === undefined) return undefined
-    kept.key.key.erase()
-    throw new HoldfastError('key-refused', { volume: name, wanted: kept.key.id })
+    const { folder } = this.#o
+    if (!folder.isOwn || !folder.wasUnlocked(id)) return undefined
+    const kept = folder.get(id)
+    kept?.key.key.erase()
+    throw new HoldfastError('key-refused', { volume: name, wanted: kept?.key.id ?? 'of before' })
   }
 
   /** The same, with its refusal as a value. */
@@ -77,7 +78,7 @@ export class NodeKeys {
     return undefined
   }
 
-  /** The volume is gone. A folder that is not ours has no key of ours. */
+  /** The volume is gone for good. A folder that is not ours has no key of ours. */
   forget(volumeId: string): void {
     try {
       this.#o.folder.remove(volumeId)

@@ -15,7 +15,7 @@ import type { ConfigCas, ConfigPort, ConfigRead } from './config-port.ts'
 /** Between one attempt to list or watch and the next. */
 const RETRY_MS = 500
 
-/** Undefined: there is none, or it is none. */
+/** Undefined: there is none any more. */
 export type ConfigSeen = (volumeId: string, value: VersionedConfig | undefined) => void
 
 export class StoreConfigs implements ConfigPort {
@@ -81,6 +81,8 @@ export class StoreConfigs implements ConfigPort {
         const volumeId = volumeOfKey(key)
         if (volumeId === undefined) return
         const config = bytes === undefined ? undefined : this.#decode(volumeId, bytes)
+        // What is none is no news of the volume: it does not end who uses it.
+        if (bytes !== undefined && config === undefined) return
         const value = config === undefined || version === undefined ? undefined : { config, version }
         if (value === undefined) this.#known.delete(volumeId)
         else this.#known.set(volumeId, value)

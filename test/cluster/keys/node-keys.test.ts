@@ -51,8 +51,10 @@ t.test('a volume opens with the key that it wants', async (t) => {
   t.equal(keys.open(specOf(encryption))?.cipher, 'aes-256-gcm')
   keys.forget(ID)
   t.match(keys.whyLocked(specOf(encryption)), { code: 'key-missing' })
-  t.notOk(existsSync(folder.dir), 'an empty folder is not left')
+  t.same(readdirSync(folder.dir), [`${ID}.was`], 'that it was there is left, and nothing else')
   keys.forget(ID)
+  folder.put(ID, { key: again(own), encryption })
+  t.equal(keys.whyLocked(specOf(encryption)), undefined, 'and it is unlocked again')
 })
 
 t.test('a volume that was unlocked here is not plain, whatever its spec says', async (t) => {
@@ -70,7 +72,18 @@ t.test('a volume that was unlocked here is not plain, whatever its spec says', a
   t.equal(keys.whyLocked(plain), undefined, 'a folder that is not ours says nothing')
   chmodSync(folder.dir, 0o700)
   keys.forget(ID)
-  t.equal(keys.open(plain), undefined)
+  t.throws(() => keys.open(plain), { code: 'key-refused' }, 'nor when its key was forgotten')
+  folder.put(ID, { key: again(key), encryption })
+  rmSync(path.join(folder.dir, `${ID}.was`))
+  t.equal(folder.remove(ID), true)
+  t.match(keys.whyLocked(plain), { code: 'key-refused' }, 'nor when it was locked, and unlocked by a version of before')
+  t.match(keys.whyLocked(specOf(encryption)), { code: 'key-missing' })
+  t.same(readdirSync(folder.dir), [`${ID}.was`])
+  t.equal(lstatSync(path.join(folder.dir, `${ID}.was`)).size, 0)
+  chmodSync(folder.dir, 0o755)
+  t.equal(keys.whyLocked(plain), undefined, 'a folder that is not ours still says nothing')
+  rmSync(folder.dir, { recursive: true })
+  t.equal(keys.whyLocked(plain), undefined, 'a reboot empties it')
 })
 
 t.test('where nothing can be encrypted, it is refused before anybody writes', async (t) => {
@@ -133,9 +146,13 @@ t.test('removed is what was there, and what somebody who was killed left of it',
   t.equal(folder.remove(other), false, 'not of that volume')
   writeFileSync(path.join(folder.dir, `${other}.new`), randomBytes(40), { mode: 0o600 })
   t.equal(folder.remove(ID), true)
-  t.same(readdirSync(folder.dir), [`${other}.new`])
+  t.same(readdirSync(folder.dir).sort(), [`${ID}.was`, `${other}.new`])
   t.equal(folder.remove(other), false)
-  t.notOk(existsSync(folder.dir))
+  t.same(readdirSync(folder.dir), [`${ID}.was`])
+  rmSync(path.join(folder.dir, `${ID}.was`))
+  writeFileSync(path.join(folder.dir, `${other}.new`), randomBytes(40), { mode: 0o600 })
+  t.equal(folder.remove(other), false)
+  t.notOk(existsSync(folder.dir), 'an empty folder is not left')
 })
 
 t.test('the folder is its owner\'s, or it is not used', async (t) => {
