@@ -39,10 +39,12 @@ export function verdictOf({ node: { storage }, silentMs, doesRenew, storageForMs
 export function whyStopped(nodes: readonly NodeSeen[]): string | undefined {
   const known = nodes.filter(({ node }) => node.storage !== 'unknown')
   const down = known.filter(({ node }) => node.storage === 'down').length
-  const silent = nodes.filter(({ silentMs }) => silentMs >= SILENT_MS).length
+  // Without a Lease, and without Holdfast, it may be virtual: there is no kubelet to be heard, and nothing of ours.
+  const kubelets = nodes.filter(({ node }) => node.lease !== '' || node.storage !== 'unknown')
+  const silent = kubelets.filter(({ silentMs }) => silentMs >= SILENT_MS).length
   const isTooMany = (count: number, of: number): boolean => count > 1 && count * 3 >= of
   if (isTooMany(down, known.length)) return `${down} of ${known.length} nodes of Holdfast are down`
-  return isTooMany(silent, nodes.length) ? `${silent} of ${nodes.length} kubelets are silent` : undefined
+  return isTooMany(silent, kubelets.length) ? `${silent} of ${kubelets.length} kubelets are silent` : undefined
 }
 
 /** F4: its data process comes up, and has a while for that. */

@@ -53,6 +53,11 @@ t.test('F1: too many at once', async (t) => {
   const some = [seen({}, { storage: 'down' }), seen({}, { storage: 'down' }), seen({}, { storage: 'up' })]
   const others = Array.from({ length: 30 }, () => seen({}, { storage: 'unknown' }))
   t.match(whyStopped([...some, ...others]), /2 of 3/, 'nodes without Holdfast are no majority')
+  const wellOnes = Array.from({ length: 4 }, () => seen())
+  const silent = (change: Partial<NodeFacts>) => Array.from({ length: 2 }, () => seen({ silentMs: 1e9 }, change))
+  t.equal(whyStopped([...wellOnes, ...silent({ lease: '', storage: 'unknown' })]), undefined, 'virtual ones are none')
+  t.match(whyStopped([...wellOnes, ...silent({ lease: '' })]), /2 of 6 kubelets/, 'of ours a Lease may be lost')
+  t.match(whyStopped([...wellOnes, ...silent({ storage: 'unknown' })]), /2 of 6 kubelets/, 'of others too, who had one')
 })
 
 t.test('F2: which pods are ours to move', async (t) => {
