@@ -14,10 +14,8 @@ import type { HostDevice, HostDevices, StagedMount } from '../host/host-devices.
 import type { KubeletFolder } from '../host/kubelet-paths.ts'
 import { mountAt } from '../host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
-import type { AskVolume } from './attachment-end.ts'
 import type { Attachment, Use } from './node-requests.ts'
 import { allMountsOf, isMountOf, mountOf } from '../host/volume-mounts.ts'
-import { unfinished } from '../refusal.ts'
 import { heldData } from '../volume-content.ts'
 import { PUBLISHED, otherDevices, stageNoteOf } from './stage-notes.ts'
 import { endOver, stagedAnew } from './unstaging.ts'
@@ -28,8 +26,6 @@ const OFFER_LOOK_EVERY_MS = 50
 
 export interface StagingOptions {
   api: Pick<ControlClient, 'getVolume'>
-  /** The control API at any other node: asked whether an attachment is over while the one of this host is silent. */
-  elsewhere?: AskVolume | undefined
   devices: HostDevices
   /** Name and folder of the node whose data process serves this host. */
   node: string
@@ -48,7 +44,7 @@ export interface StageWish {
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /**
- * One that fails leaves nothing that it made, or fails with UNAVAILABLE.
+ * One that fails leaves nothing that it made.
  * @param unlock  what its data process needs to serve it; once it is known that the attachment is not past
  */
 export async function stage(options: StagingOptions, wish: StageWish, unlock: () => Promise<void>): Promise<void> {
@@ -61,27 +57,11 @@ export async function stage(options: StagingOptions, wish: StageWish, unlock: ()
     const isKept = before !== undefined
       && (before.generation > generation || (before.generation === generation && stageNoteOf(before) !== undefined))
     if (!isKept) await undo(options, wish)
-    throw await isLeft(options, wish, error) ? unfinished(error) : error
+    throw error
   }
 }
 
-/**
- * Something of this attachment is here still, so an unstage has to come: a mount of which a later step failed, a device
- * that somebody has open. Not of a stage that is there and was asked for otherwise: kubelet knows that one.
- */
-async function isLeft(
-  { devices }: StagingOptions, { volume: { id }, attachment: { generation } }: StageWish, error: unknown,
-): Promise<boolean> {
-  if (error instanceof HoldfastError && error.code === 'mount-differs') return false
-  try {
-    return (await devices.find(id))?.generation === generation
-  } catch (found) {
-    if (found instanceof HoldfastError) return true
-    throw found
-  }
-}
-
-/** Kubelet does not unstage what was refused for good. What cannot be undone now is undone by an unstage (`isLeft`). */
+/** Kubelet does not unstage what was refused for good. What cannot be undone now is undone by an unstage. */
 async function undo({ devices }: StagingOptions, { volume: { id } }: StageWish): Promise<void> {
   try {
     const device = await devices.find(id)

@@ -88,8 +88,7 @@ export function collectCheckpoint(
     /** What changed in a slice lies in so many values that they should be merged. */
     onPile(volume: VolumeMap, slice: number): void
     tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }>
-    /** Of these what they still had to take out of the index is taken out, and all that names them. */
-    volumesGone: VolumeMap[]
+    volumesGone: number[]
   },
 ): CollectedCheckpoint {
   const { meta, checkpoint } = options
@@ -123,8 +122,7 @@ export function collectCheckpoint(
   map.committing = committing
 
   map.historyTally.changes = 0
-  const volumes = [...map.volumes.values(), ...options.volumesGone]
-  for (const volume of volumes) {
+  for (const volume of map.volumes.values()) {
     historyBytes += volume.history.operationBytes()
     volume.committingHistory = volume.history
     volume.history = new HistoryChanges(map.historyTally)
@@ -145,8 +143,7 @@ export function collectCheckpoint(
     }
   }
   for (const t of options.tombstonesGone) del(tombstoneKey(t.volume, t.epoch, t.seq, t.firstPage))
-  for (const { number, tombstones } of options.volumesGone) {
-    for (const t of tombstones) del(tombstoneKey(number, t.epoch, t.seq, t.firstPage))
+  for (const number of options.volumesGone) {
     del(volumeKey(number))
     del(scrubKey(number))
   }
@@ -172,6 +169,7 @@ export function collectCheckpoint(
   }
   if (meta !== undefined) put(metaKey(), json(meta))
 
+  const volumes = [...map.volumes.values()]
   return {
     operations: allOperations(operations, volumes),
     bytes: operations.reduce((sum, one) => sum + bytesOf(one), historyBytes),

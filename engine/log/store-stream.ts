@@ -103,7 +103,7 @@ export class StoreStream {
   /** Slices whose changes lie in many values. */
   mergeQueue: Array<[volume: VolumeMap, slice: number]> = []
   tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }> = []
-  volumesGone: VolumeMap[] = []
+  volumesGone: number[] = []
   onFailed: (reason: string) => void = () => {}
   /**
    * Make durable what other disks hold of the volumes of this one. A written-back record is applied when it is
@@ -385,11 +385,11 @@ export class StoreStream {
     return this.volumesById.get(this.lastId.hex)
   }
 
-  /** Nothing of the volume is left in this stream; what its map has still to take out of the index goes with it. */
+  /** Nothing of the volume is left in this stream. */
   removeVolume(volume: VolumeMap): void {
     this.map.volumes.delete(volume.number)
     this.volumesById.delete(volume.descriptor.spec.id)
-    this.volumesGone.push(volume)
+    this.volumesGone.push(volume.number)
   }
 
   applied(batch: LogBatch): void {

@@ -78,6 +78,22 @@ export type KeptPurpose =
   | { type: 'repaired'; versions: VersionId[] }
   | { type: 'nothing' }
 
+/** The lead, which this copy was named for and may not take (SPEC C3). */
+export interface Passing {
+  /** Who had it from us. */
+  to: NodeId[]
+  /** How often all had, and when the next of them begins. */
+  rounds: number
+  againAtMs: number
+}
+
+const notPassing = (): Passing => ({ to: [], rounds: 0, againAtMs: -Infinity })
+
+/** Somebody leads. */
+export function endPassing(state: CopyState): void {
+  if (state.passing.rounds > 0 || state.passing.to.length > 0) state.passing = notPassing()
+}
+
 /** How long this copy is bound to a primary, and when it may take its place (SPEC section 8). */
 export interface GraceState {
   startedAtMs: number
@@ -89,6 +105,8 @@ export interface GraceState {
   /** The instance of a node that spoke of this volume last, and those a supervisor saw end. */
   instances: Map<NodeId, string>
   ended: string[]
+  /** Instances that have a fenced copy, by the epoch of its last promise. */
+  fenced: Map<string, number>
   /** Beacons extend nothing any more: another primary waits for our promise, or we stand ourselves (L2). */
   hasLeft: boolean
   /** It left to stand: when that came to nothing, a `confirm` of its primary binds it again. */
@@ -182,6 +200,7 @@ export interface CopyState {
   fetches: Map<number, { to: NodeId; wanted: VersionId[]; appliedSeq: number; asked: number | undefined }>
   /** Own terms in a row that ended without serving (C3). */
   fruitlessTerms: number
+  passing: Passing
   wakeAtMs: number
 }
 
@@ -243,6 +262,7 @@ export function createCopy(options: CopyOptions): CopyState {
       goneAtMs: 0,
       instances: new Map(),
       ended: [],
+      fenced: new Map(),
       hasLeft: false,
       hasStood: false,
       waiting: undefined,
@@ -259,6 +279,7 @@ export function createCopy(options: CopyOptions): CopyState {
     repaired: [],
     fetches: new Map(),
     fruitlessTerms: 0,
+    passing: notPassing(),
     wakeAtMs: Infinity,
   }
 }

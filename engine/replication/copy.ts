@@ -6,7 +6,7 @@
  * I14: after the store failed, this process acknowledges nothing more for this copy: it is fenced.
  */
 import { assert, unreachable } from '../assert.ts'
-import { considerStanding } from './candidate.ts'
+import { considerStanding, passOnAgain } from './candidate.ts'
 import { advance } from './commit.ts'
 import {
   evict,
@@ -182,7 +182,7 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
     }
     case 'refused':
       if (state.primary !== undefined) return onRefused(turn, from, instance, message)
-      if (message.why === 'fenced') onLeaderless(turn, from, instance)
+      if (message.why === 'fenced') onLeaderless(turn, from, instance, message.promised.epoch)
       return
     case 'sync':
       return onSync(turn, from, instance, message)
@@ -313,6 +313,7 @@ function onTick(turn: Turn): void {
   progressMarks(turn)
   greet(turn)
   considerStanding(turn)
+  passOnAgain(turn)
   if (state.role === 'reconciling') tickReconcile(turn)
   else if (leads(state.role)) tickPrimary(turn)
 }
@@ -336,7 +337,7 @@ const nodesOf = (peers: readonly Peer[]): NodeId[] => peers.map(({ node }) => no
 function tickPrimary(turn: Turn): void {
   const { state, nowMs } = turn
   const primary = state.primary!
-  const { retryMs, evictAfterMs, readCheck } = state.options
+  const { retryMs, evictAfterMs } = state.options
   advance(turn)
   if (state.primary !== primary) return
   const overdue = overduePeers(turn).filter(({ node }) => state.config!.config.inSync.includes(node))
@@ -345,7 +346,7 @@ function tickPrimary(turn: Turn): void {
   evict(turn, nodesOf(overdue.filter(({ failure }) => failure !== undefined)))
   passOnIfStill(turn)
   for (const peer of primary.peers.values()) {
-    if (readCheck === 'lease' && peer.lease.instance !== undefined && peer.lease.untilMs > nowMs) {
+    if (peer.lease.instance !== undefined && peer.lease.untilMs > nowMs) {
       if (primary.required.includes(peer.node)) wakeBy(turn, peer.lease.untilMs)
     }
     if (!peer.isFollowing) continue

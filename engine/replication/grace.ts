@@ -10,6 +10,9 @@
  * I8: a lease of ours, as the primary counts it, ends before we are free: it counts from when it sent, we from when it
  *     arrived. A process that starts has forgotten how long it is bound, and is bound for a full grace (L7). Only an
  *     unbroken chain of beacons, or a `confirm` of our own, extends a lease: see `reads.ts`.
+ *
+ * A daemon is one instance for all its copies. One that is fenced binds nobody any more, and begins no epoch; the next
+ * copy of this volume in the same daemon leads in a later epoch than any that the fenced one knew, and binds as usual.
  */
 import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
@@ -20,7 +23,7 @@ import type { PeerMessage } from './messages.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
-/** Instances that ended, as many as late messages may still be about. */
+/** Instances that ended, or have a fenced copy, as many as late messages may still be about. */
 const ENDED_MAX = 16
 
 export function beginGrace({ state, nowMs }: Turn): void {
@@ -53,10 +56,13 @@ export function noteAlive(turn: Turn, from: NodeId, instance: string): void {
 /** A node that is up does not lead for that: beacons count of the instance that spoke of this volume. */
 function extend({ state, nowMs }: Turn, from: NodeId, instance: string): void {
   const { grace, promise, options } = state
+  const { watched } = grace
   if (grace.instances.get(from) !== instance || grace.ended.includes(instance)) return
+  const fencedAt = grace.fenced.get(instance) ?? -1
   const untilMs = nowMs + options.graceMs
-  if (from === promise.primary && !grace.hasLeft && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs
-  if (from === grace.watched.primary && untilMs > grace.goneAtMs) grace.goneAtMs = untilMs
+  const isBinding = from === promise.primary && promise.epoch > fencedAt
+  if (isBinding && !grace.hasLeft && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs
+  if (from === watched.primary && watched.epoch > fencedAt && untilMs > grace.goneAtMs) grace.goneAtMs = untilMs
 }
 
 /** L2: from now on we are bound for as long as we are, and no longer. The other side must know (I8). */
@@ -126,12 +132,19 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
   free(turn, { isBound: true, isWatched: false })
 }
 
-/** The primary's copy says that it is fenced: nobody needs to wait for it. */
-export function onLeaderless(turn: Turn, from: NodeId, instance: string): void {
+/** The primary's copy says that it is fenced: nobody needs to wait for it. @param epoch  of its last promise */
+export function onLeaderless(turn: Turn, from: NodeId, instance: string, epoch: number): void {
   const { grace, promise, primary } = turn.state
+  const { fenced, watched } = grace
   if (primary !== undefined || grace.instances.get(from) !== instance) return
-  noteEnded(turn, instance)
-  free(turn, { isBound: from === promise.primary, isWatched: from === grace.watched.primary })
+  const fencedAt = Math.max(epoch, fenced.get(instance) ?? -1)
+  fenced.delete(instance)
+  fenced.set(instance, fencedAt)
+  if (fenced.size > ENDED_MAX) fenced.delete(fenced.keys().next().value!)
+  free(turn, {
+    isBound: from === promise.primary && promise.epoch <= fencedAt,
+    isWatched: from === watched.primary && watched.epoch <= fencedAt,
+  })
 }
 
 function free(turn: Turn, { isBound, isWatched }: { isBound: boolean; isWatched: boolean }): void {

@@ -13,6 +13,7 @@ import { appendEpoch, startChange } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, tailOf } from './copy-log.ts'
 import { knownCommitSeq } from './copy-state.ts'
+import type { CopyState } from './copy-state.ts'
 import type { PeerMessage } from './messages.ts'
 import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
 import { pump } from './primary.ts'
@@ -32,13 +33,19 @@ export const LOST_GRACES = 4
 export function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, { sinceMs }: Reconciling): boolean {
   const { graceMs, evictAfterMs } = state.options
   const missing = requiredPeers(primary).filter(({ report }) => report === undefined)
-  if (missing.length === 0) return true
+  if (missing.length === 0) return !isForced(state) || nowMs - sinceMs >= graceMs
   if (nowMs - sinceMs < graceMs + evictAfterMs || state.change !== undefined) return false
   const nodes = missing.map(({ node }) => node)
   if (withoutMembers(state.config!.config, nodes, '') !== undefined) return false
   // After a longer while what the missing ones had counts as lost, and the sessions are told (S6).
   if (nowMs - sinceMs >= LOST_GRACES * (graceMs + evictAfterMs)) return true
   return !mayLack(state) || hasWhole(primary)
+}
+
+/** C9: for a grace members whom it let go may still acknowledge what their former primary takes. */
+const isForced = ({ config }: CopyState): boolean => {
+  const { inSync, members } = config!.config
+  return inSync.length === 1 && Object.values(members).some(({ state }) => state === 'needs-full')
 }
 
 /** It answered, and has all that it acknowledged. */

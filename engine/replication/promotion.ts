@@ -12,7 +12,7 @@ import { advance, refreshRequired, requiredPeers } from './commit.ts'
 import { evict } from './configuration-change.ts'
 import { endCommands } from './control.ts'
 import { becomeWhole } from './copy-log.ts'
-import { samePromise } from './copy-state.ts'
+import { endPassing, samePromise } from './copy-state.ts'
 import type { Promised } from './copy-state.ts'
 import { tickFills } from './fill-source.ts'
 import { leave, mayPromiseTo } from './grace.ts'
@@ -144,6 +144,7 @@ function serve(turn: Turn, primary: PrimaryState): void {
   state.role = 'primary'
   state.released = undefined
   state.fruitlessTerms = 0
+  endPassing(state)
   for (let seq = log.commitSeq + 1; seq <= log.tail; seq++) {
     const { request } = recordAt(log.window, seq)!
     if (request !== undefined) noteOrdered(windowOf(windows, request), request)

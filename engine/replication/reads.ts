@@ -116,11 +116,9 @@ export function progressReads(turn: Turn): void {
   }
 }
 
-/** Also without reads: a primary that knows its leases knows who is gone. */
-function lacksLease({ state, nowMs }: Turn, primary: PrimaryState): boolean {
-  const { readCheck } = state.options
-  return readCheck === 'lease' && requiredPeers(primary).some(({ lease }) => lease.untilMs <= nowMs)
-}
+/** Also without reads, and where none is served by a lease: a primary that knows its leases knows who is gone. */
+const lacksLease = ({ nowMs }: Turn, primary: PrimaryState): boolean =>
+  requiredPeers(primary).some(({ lease }) => lease.untilMs <= nowMs)
 
 /** What was asked so far tells nothing any more; the reads wait. */
 export function forgetRound(primary: PrimaryState): void {

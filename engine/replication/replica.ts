@@ -11,7 +11,7 @@ import { assert } from '../assert.ts'
 import { depose, readNews } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
-import { durabilityAt, leads, nextToken, progressOf, samePromise, wholeBootOf } from './copy-state.ts'
+import { durabilityAt, endPassing, leads, nextToken, progressOf, samePromise, wholeBootOf } from './copy-state.ts'
 import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
 import { finishSlices } from './fill-target.ts'
 import { comeBack, leave, mayPromiseTo, noteAlive } from './grace.ts'
@@ -128,6 +128,7 @@ function accept(
   state.isGreeted = true
   state.released = undefined
   state.fruitlessTerms = 0
+  endPassing(state)
   if (mayCut && durabilityAt(state, log.tail) === 'writeback') port.store.sync()
   followTold(turn, commitSeq)
   if (appended === 0 || progressOf(state) >= log.tail) answerStored(turn)

@@ -121,9 +121,11 @@ export function progressOpenings(turn: Turn): void {
   const { primary, log } = state
   if (primary === undefined || state.role !== 'primary') return
   for (const opening of [...primary.openings]) {
-    if (!isFenced(turn, primary, opening) || log.commitSeq < opening.waitSeq) continue
-    primary.openings = primary.openings.filter((one) => one !== opening)
     const refusal = refusalOf(turn, opening.node, opening)
+    // Of whom the volume is no more nothing is kept, so that his would be asked for again and again.
+    const mayOpen = refusal === undefined || refusal === 'wait'
+    if (mayOpen && (!isFenced(turn, primary, opening) || log.commitSeq < opening.waitSeq)) continue
+    primary.openings = primary.openings.filter((one) => one !== opening)
     if (refusal !== undefined) {
       if (refusal !== 'wait') refuseSession(turn, opening.node, opening, refusal)
       continue

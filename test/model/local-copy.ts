@@ -77,7 +77,8 @@ function optionsOf(copy: LocalCopy, bounds: Bounds): CopyOptions {
     volumeId: 'v',
     mode: bounds.mode,
     readCheck: 'confirm',
-    leaseMs: UNIT_MS / 2,
+    // Nothing is served by one; the question that begins them is asked once a term.
+    leaseMs: Infinity,
     graceMs: UNIT_MS,
     evictAfterMs: UNIT_MS,
     retryMs: UNIT_MS,
@@ -202,6 +203,7 @@ function settle(copy: LocalCopy): void {
   log.window.firstSeq = lastSeqOf(log.window) - log.window.records.length + 1
   memory.greets = 0
   grace.ended = []
+  grace.fenced = new Map()
   if (primary !== undefined) {
     primary.held = primary.held.slice(primary.heldHead)
     primary.heldHead = 0

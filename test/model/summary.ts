@@ -49,7 +49,9 @@ export function summaryOf(copy: LocalCopy, blocks: number): Summary {
     leadsEpoch: memory?.role === 'primary' ? primary!.epoch : 0,
     readsFreely:
       memory?.role === 'primary' &&
-      primary!.required.every((node) => primary!.peers.get(node)!.lease.untilMs > NOW_MS),
+      (primary!.required.length === 0 ||
+        (memory.options.readCheck === 'lease' &&
+          primary!.required.every((node) => primary!.peers.get(node)!.lease.untilMs > NOW_MS))),
     hasSession: (primary?.sessions.length ?? 0) > 0,
     isOpening: (primary?.openings.length ?? 0) > 0,
     readsPending: (primary?.waitingReads.length ?? 0) + (primary?.round?.reads.length ?? 0),

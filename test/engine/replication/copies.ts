@@ -143,8 +143,32 @@ export class Copies {
   }
 
   start(name: string): void {
+    this.node(name).starts++
+    this.begin(this.node(name))
+  }
+
+  /** Another copy in the same process, empty. */
+  remake(name: string, copyId: string): void {
+    this.settle()
     const node = this.node(name)
-    node.starts++
+    node.store = new MemoryStore(
+      newMemoryStore({
+        copyId,
+        sizeBlocks: 64,
+        sliceBlocks: 16,
+        autoSync: (this.copyOptions.mode ?? 'durable') === 'durable',
+        facts: {
+          promise: { epoch: 0, primary: '' },
+          attach: { brokenGeneration: 0, incarnations: [] },
+          consistency: { state: 'consistent' },
+        },
+      }),
+    )
+    this.begin(node)
+  }
+
+  private begin(node: Node): void {
+    const { name } = node
     node.isUp = true
     node.wakeAtMs = Infinity
     node.state = createCopy({
