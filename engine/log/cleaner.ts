@@ -16,7 +16,7 @@ import { CleanerCopies } from './cleaner-copies.ts'
 import { RecordCleaner } from './cleaner-records.ts'
 import { renewWindow, type Place } from './cleaner-window.ts'
 import type { CopyMap } from './copy-map.ts'
-import { moveByMaps } from './map-relocation.ts'
+import { moveByMaps, moveDescriptors } from './map-relocation.ts'
 import { BORN_FIRST, RECORD_FLAG, RECORD_KIND, type RecordHeader } from './record.ts'
 import { decodeTrailer, type SummaryEntry } from './segment.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
@@ -126,7 +126,7 @@ class CleaningJob {
     if (this.isHeadless) this.copies.leastBorn = BORN_FIRST
     const ofZeroes = withZeroes.map((entry) => ({ entry, endBlock: entry.startBlock + entry.headerBlocks }))
     if (!(yield* this.pass(ofZeroes, true, []))) return false
-    if (!this.isHeadless) return true
+    if (!this.isHeadless) return yield* moveDescriptors(this.copies)
     const { log, diskUuid } = this.stream.context
     log.event('error', 'a header of the log is damaged: what lies there is moved by the maps', {
       disk: diskUuid, segment: this.segment, liveUnits: this.stream.segments.live[this.segment]!,

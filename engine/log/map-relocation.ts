@@ -44,6 +44,17 @@ export function* moveByMaps(copies: CleanerCopies): Task<boolean> {
   return true
 }
 
+/**
+ * Descriptors that came from another disk of their volumes, of which the record in the victim is an older one, and the
+ * only one here. False: there was no room.
+ */
+export function* moveDescriptors(copies: CleanerCopies): Task<boolean> {
+  for (const volume of copies.stream.map.volumes.values())
+    if (volume.copy === undefined && volume.controlSegment === copies.segment)
+      if (!(yield* new VolumeMove(copies, volume).control())) return false
+  return true
+}
+
 class VolumeMove {
   private readonly copies: CleanerCopies
   private readonly volume: VolumeMap
@@ -67,7 +78,7 @@ class VolumeMove {
     return yield* this.moveZeroes()
   }
 
-  private *control(): Task<boolean> {
+  *control(): Task<boolean> {
     const { volume, copies } = this
     const { descriptor } = volume
     if (volume.copy !== undefined && !descriptor.deleted) return yield* copies.writeBody(volume)

@@ -1,7 +1,7 @@
 /**
  * Opening a store: every stream reads what it has; a volume's tail is the last seq without a gap over all its disks,
- * what lies behind is cut; then every stream finishes, every volume that may have lost its tail takes a new epoch, and
- * only then is a segment granted or a request accepted.
+ * what lies behind is cut; then every stream finishes, every volume that may have lost its tail, or of which a disk
+ * missed a record, takes a new epoch, and only then is a segment granted or a request accepted.
  */
 import type { RolledRecord } from '../log/log-tail.ts'
 import { OPERATION } from '../log/record.ts'
@@ -73,9 +73,9 @@ export function* openStore(store: StoreParts, storeDisks: StoreDisk[]): Task<voi
   const unfinished = volumes.finishCreations()
   const epochs: Volume[] = []
   const unclean = new Set(opened.filter((one) => !one.opened.plan.clean).map((one) => one.opened.stream))
-  for (const volume of volumes.fromMaps())
+  for (const { volume, isBehind } of volumes.fromMaps())
     // With a disk missing nothing was cut, and what it holds must not become void.
-    if (unfinished.has(volume.descriptor.spec.id) || volume.targets.some((t) => unclean.has(t.stream)))
+    if (isBehind || unfinished.has(volume.descriptor.spec.id) || volume.targets.some((t) => unclean.has(t.stream)))
       if (!volume.targets.some((t) => t.stream.failed)) epochs.push(volume)
   yield* until<void>((resume) => store.recovered(() => resume()))
   for (const { stream } of disks.entries) stream.supply.start()

@@ -200,9 +200,13 @@ export class VolumeHistory {
     const { commits } = this
     commits.nextSeq = Math.max(commits.nextSeq, target.map.appliedSeq + 1)
     if (commits.isEmpty) commits.commitSeq = commits.lastSeq
+    const isRecorded = target.map.descriptor.revision === this.descriptor.revision
     if (target.map.descriptor.revision > this.descriptor.revision) this.descriptor = target.map.descriptor
     for (const { map, stream } of this.targets)
       if (!stream.failed && map.descriptor.revision < this.descriptor.revision) map.setDescriptor(this.descriptor)
     this.placement = this.placementNow()
+    // In the log of one of them it is not; while another disk is missing the cleaner sees to that.
+    if (!isRecorded && this.targets.every(({ stream }) => !stream.failed))
+      this.control(OPERATION.change, (now) => now, () => {})
   }
 }

@@ -41,9 +41,10 @@ export class VolumeSet {
   // --- from what the disks have ------------------------------------------------------------------------------------
 
   /**
-   * One volume over the maps that its disks have of it; the greatest revision counts, and goes to disks that lack it.
+   * One volume over the maps that its disks have of it; the greatest revision counts, also on disks that lack it
+   * (`isBehind`): it is in their maps then, and no record of it in their logs.
    */
-  *fromMaps(): Generator<Volume, void, undefined> {
+  *fromMaps(): Generator<{ volume: Volume; isBehind: boolean }, void, undefined> {
     const byId = new Map<string, Array<{ stream: StoreStream; map: VolumeMap }>>()
     for (const { stream } of this.o.disks.entries)
       for (const map of stream.map.volumes.values()) {
@@ -56,19 +57,20 @@ export class VolumeSet {
       for (const { map } of targets) if (map.descriptor.revision > descriptor.revision) descriptor = map.descriptor
       const behind = targets.filter(({ map }) => map.descriptor.revision < descriptor.revision)
       for (const { map } of behind) map.setDescriptor(descriptor)
+      const isBehind = behind.length > 0
       const isGone = descriptor.deleted && descriptor.snapshots.length === 0
       // Its end is recorded once more when a disk lacks it: without its index that disk would bring it back.
-      if (isGone && behind.length === 0) continue
+      if (isGone && !isBehind) continue
       let seq = descriptor.seq
       for (const { map } of targets) seq = Math.max(seq, map.appliedSeq)
       const volume = this.make(descriptor, targets, seq + 1)
       if (isGone) {
-        yield volume
+        yield { volume, isBehind }
         continue
       }
       if (descriptor.deleted) this.pinned.set(descriptor.spec.id, volume)
       else this.serve(volume)
-      yield volume
+      yield { volume, isBehind }
     }
   }
 
