@@ -70,7 +70,9 @@ export class BlockCleaner {
       if (!isHead) hasOthers = true
       units += record.storedUnits[i]!
     }
-    if (!this.gather(volume, of, SHOWN.head, unappliedFrom)) return true
+    // A zero that a rollback hides may be older than this copy, and be the head again behind another rollback.
+    const headBorn = volume.views.hasRollbacks ? record.bornBatch : unappliedFrom
+    if (!this.gather(volume, of, SHOWN.head, headBorn)) return true
     if (!hasOthers || !volume.hasHistory) return true
     if (!(yield* this.lookUp(volume, of))) return false
     this.gather(volume, of, SHOWN.history, record.bornBatch)

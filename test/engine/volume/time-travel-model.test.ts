@@ -4,6 +4,9 @@
 // test-timeout-seconds: 240
 import { crc32c } from '@node-rs/crc32'
 import t, { type Test } from 'tap'
+import { cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
+import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
+import { runTask } from '../../../engine/task.ts'
 import type { Result } from '../../../engine/volume/store-api.ts'
 import { cloneSnapshot, createSnapshot, deleteSnapshot, rollBack } from '../../../engine/volume/time-travel.ts'
 import { readView } from '../../../engine/volume/view-reader.ts'
@@ -100,6 +103,19 @@ class Story {
     this.t.strictSame(fsck(this.world), [], `fsck after a restart (index ${index})`)
   }
 
+  /** Everything that is sealed is moved once. */
+  clean(): void {
+    const [stream] = this.world.store!.streams()
+    const { segments, log } = stream!
+    log.sealOpen()
+    this.world.await<boolean>((done) => stream!.makeCheckpoint(done))
+    for (let segment = 0; segment < segments.count; segment++)
+      if (segments.state[segment] === SEGMENT_STATE.sealed && segments.lastBatch[segment]! < log.position().batch)
+        this.world.await<boolean>((done) => runTask(cleanSegment(stream!, segment, newCleanerBuffer()), done))
+    this.world.await<boolean>((done) => stream!.makeCheckpoint(done))
+    this.world.clock.runUntilIdle()
+  }
+
   live(): number {
     return this.world.store!.streams().reduce((sum, { segments }) => sum + segments.liveUnits() / 64, 0)
   }
@@ -171,6 +187,25 @@ for (const index of ['synced', 'lost'] as const) {
       story.shows(5, 0, 'after a restart too')
       story.snapshotShows('one', 5, 1, 'the snapshot keeps it')
     }
+    t.end()
+  })
+
+  t.test(`a trim that a rollback hides outlives what is moved meanwhile (index ${index})`, (t) => {
+    const story = new Story(t)
+    story.write(5, 1)
+    story.snapshot('one')
+    story.trim(5)
+    story.snapshot('trimmed')
+    story.back('one')
+    story.shows(5, 1, 'there again')
+    story.clean()
+    story.back('trimmed')
+    story.shows(5, 0, 'trimmed again')
+    for (let round = 0; round < 4; round++) story.clean()
+    story.snapshotShows('trimmed', 5, 0, 'the snapshot shows no more than before')
+    story.restart(index)
+    story.shows(5, 0, 'nor does the volume')
+    story.snapshotShows('one', 5, 1, 'and that is kept')
     t.end()
   })
 
