@@ -5,7 +5,7 @@
  * - Until a checkpoint a waiting record holds the position of the log (its batch counts as not applied). Each
  *   checkpoint lists it in the index instead, so that the position may pass it: `park`, then `collect`.
  * - A segment that a listed record lies in is no victim of the cleaner (`held`).
- * - `release` ends both; the key goes with the next checkpoint.
+ * - `release` ends both; the key goes with the next checkpoint, unless the same record came again and is listed.
  */
 import type { LogBatch } from './log-batch.ts'
 import type { LogStream } from './log-stream.ts'
@@ -34,7 +34,8 @@ export class WaitingRecords {
   private readonly waiting: WaitingRecord[] = []
   /** Of the checkpoint that is being collected. */
   private parked: WaitingRecord[] = []
-  private gone: Uint8Array[] = []
+  /** Released since the last checkpoint. */
+  private gone: RecordHeader[] = []
 
   /** In no order. */
   get all(): readonly WaitingRecord[] {
@@ -77,17 +78,25 @@ export class WaitingRecords {
   }
 
   /** It is in the map now, or void. @param log  undefined while recovery is under way */
-  release(waiting: WaitingRecord, log: LogStream | undefined, segments: SegmentTable, volume: number): void {
+  release(waiting: WaitingRecord, log: LogStream | undefined, segments: SegmentTable): void {
     this.delete(waiting)
     if (waiting.listed) {
       segments.unhold(waiting.segment)
-      this.gone.push(waitingKey(volume, waiting.record.seq, waiting.record.epoch))
+      this.gone.push(waiting.record)
     } else if (waiting.batch !== undefined) log!.applied(waiting.batch)
     waiting.batch = undefined
   }
 
   collect(volume: number, put: (key: Uint8Array, value: Uint8Array) => void, del: (key: Uint8Array) => void): void {
-    for (const key of this.gone.splice(0)) del(key)
+    const gone = this.gone.splice(0)
+    const listed = gone.length === 0 ? [] : this.all.filter((waiting) => waiting.listed)
+    const again = new Map(listed.map((waiting) => [nameOf(waiting.record), waiting]))
+    for (const record of gone) {
+      const key = waitingKey(volume, record.seq, record.epoch)
+      const other = again.get(nameOf(record))
+      if (other === undefined) del(key)
+      else put(key, encodeWaiting(other))
+    }
     for (const waiting of this.parked.splice(0))
       // Released in the turn in which it was parked: never listed.
       if (this.has(waiting))
@@ -101,6 +110,8 @@ export class WaitingRecords {
     return oldest
   }
 }
+
+const nameOf = ({ epoch, seq }: RecordHeader): string => `${epoch}:${seq}`
 
 function encodeWaiting({ record, segment, generation, units }: WaitingRecord): Uint8Array {
   const out = new Uint8Array(PLACE_BYTES + recordBytes(record))

@@ -313,5 +313,5 @@ export class CopyQueue {
 
 /** It waits no more. */
 export function release({ target: { stream, map }, waiting }: Place): void {
-  map.copy!.waiting.release(waiting, stream.log, stream.segments, map.number)
+  map.copy!.waiting.release(waiting, stream.log, stream.segments)
 }

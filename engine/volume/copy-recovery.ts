@@ -269,7 +269,7 @@ const isNamed = ({ slices }: CopyDescriptor, { stream: { context } }: Target): b
 const foundDescriptor = ({ map }: Target): CopyDescriptor => map.copy!.rolled ?? (map.descriptor as CopyDescriptor)
 
 const release = ({ stream, map }: Target, waiting: WaitingRecord): void =>
-  map.copy!.waiting.release(waiting, undefined, stream.segments, map.number)
+  map.copy!.waiting.release(waiting, undefined, stream.segments)
 
 /** Put a record that waited into the map. @param body  of a control record */
 export function applyWaiting(

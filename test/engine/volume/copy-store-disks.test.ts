@@ -283,3 +283,35 @@ t.test('a disk that lost what another one knows was durable there is not taken f
   t.same(world.open().lostSlices, [0], 'it is not served, and the other one is')
   t.end()
 })
+
+t.test('an epoch record that was dropped and came again stays, on the disk that has it first, too', (t) => {
+  let world = new CopyWorld({ seed: 15, disks: 2 }, { sizeBytes: 2 * GIB })
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 3, [3]))
+  world.settle()
+  world.copy.apply(2, {})
+  world.epoch(2, 3)
+  world.settle()
+  const [first] = world.copy.targets
+  const checkpoint = (done: (ok: boolean) => void): void => first!.stream.makeCheckpoint(done)
+  t.ok(world.world.await(checkpoint))
+  world.copy.dropAbove(2)
+  world.storedSeq = 2
+  // The other disk is late: until it has the record, too, the one that was dropped is kept.
+  world.world.disks[1]!.stall()
+  world.epoch(2, 3)
+  const { waiting } = first!.map.copy!
+  world.world.clock.runUntil(() => waiting.all.length === 2)
+  let isListed = false
+  checkpoint((ok) => (isListed = ok))
+  world.world.disks[1]!.resume()
+  world.settle()
+  world.world.clock.runUntil(() => isListed)
+  t.ok(world.world.await(checkpoint))
+  world = world.crash('kill', { kind: 'all' })
+  const { tail, unapplied } = world.open()
+  t.equal(tail, 3, 'what was stored is there')
+  t.same(unapplied.map(({ epoch, seq }) => [epoch, seq]), [[2, 3]])
+  t.end()
+})
