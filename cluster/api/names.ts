@@ -11,6 +11,9 @@ export function isId(text: string): boolean {
   return ID.test(text)
 }
 
+/** A node as others can be told of it: the preface of a connection between two has its name. */
+export const isNodeName = (text: string): boolean => text.length <= 63 && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(text)
+
 /** A name as it may be shown back: quoted, so that blanks are seen, and never unbounded. */
 export function shown(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}...` : text)

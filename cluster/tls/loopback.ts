@@ -8,5 +8,11 @@ export const isLoopback = (host: string): boolean =>
 /** `HOST:PORT`, with brackets where they are needed. */
 export const hostAndPort = (host: string, port: number): string => `${isIPv6(host) ? `[${host}]` : host}:${port}`
 
+/** Whether a connection can be tried there. @param text  as of `hostAndPort` */
+export function isAddress(text: string): boolean {
+  const [, port = ''] = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]]+):([1-9]\d{0,4})$/.exec(text) ?? []
+  return port !== '' && Number(port) <= 65535
+}
+
 /** Every address of this host, which others cannot call it by. */
 export const isAnyAddress = (host: string): boolean => /^(0\.0\.0\.0|::|\[::\])$/.test(host)

@@ -3,6 +3,7 @@
  * whom the connection is meant. Plain and of fixed length, so that the thread that accepted a connection can hand it to
  * the worker it names. Pure: bytes <-> Preface, and the judgement of the accepting side.
  */
+import { isNodeName } from '../../cluster/api/names.ts'
 import { assert } from '../../engine/assert.ts'
 import { getText, hexToUuid, putText, uuidToHex, viewOf, UUID_BYTES } from '../../engine/log/bytes.ts'
 import { crc32c } from '../checksum.ts'
@@ -11,7 +12,6 @@ import {
 } from './protocol.ts'
 import type { Answer, Lane, Role } from './protocol.ts'
 
-export const NODE_BYTES_MAX = 63
 const NODE_FIELD_BYTES = 64
 const CRC_AT = PREFACE_BYTES - 4
 export const NONCE_BYTES = 16
@@ -49,9 +49,6 @@ const NAMES = {
   lane: new Map(Object.entries(LANE).map(([name, value]) => [value as number, name as Lane])),
   answer: new Map(Object.entries(ANSWER).map(([name, value]) => [value as number, name as Answer])),
 }
-
-export const isNodeName = (name: string): boolean =>
-  name.length <= NODE_BYTES_MAX && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name)
 
 export function encodePreface(preface: Preface): Uint8Array {
   assert(isNodeName(preface.node) && isNodeName(preface.toNode), 'a preface names nodes')

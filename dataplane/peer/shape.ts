@@ -3,10 +3,10 @@
  * fields only, integers in range, lists of bounded length. Strict on purpose: what a later version adds belongs to a
  * later version, which is agreed on in the preface.
  */
+import { isNodeName } from '../../cluster/api/names.ts'
 import { U48_MAX } from '../../engine/units.ts'
 import { isRecord, isText, listOf, tupleOf } from '../../engine/value-shape.ts'
 import type { Shape } from '../../engine/value-shape.ts'
-import { isNodeName } from './preface.ts'
 
 export const integer =
   (least: number, most: number): Shape =>

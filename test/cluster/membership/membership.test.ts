@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
-import { beatKey } from '../../../cluster/membership/beat-body.ts'
+import { beatKey, encodeBeatBody } from '../../../cluster/membership/beat-body.ts'
 import { BeatList, digestOfBeats } from '../../../cluster/membership/beat-list.ts'
 import { agreeOnClusterId } from '../../../cluster/membership/cluster-id.ts'
 import { CLUSTER_KEY } from '../../../cluster/store/cluster-record.ts'
@@ -103,6 +103,17 @@ t.test('nodes learn where the others are, and when one comes back elsewhere', as
   const stranger = new Node(t, client(), 'n4', 'first', id('d'))
   await stranger.membership.start()
   t.equal(n1.told.length, 3, 'what is no node of this cluster is none')
+  for (const name of ['-', 'n5-', 'N5', 'n'.repeat(64)]) await new Node(t, client(), name, 'first').membership.start()
+  for (const peer of ['', 'n5', 'n5:', 'n5:0', 'n5:65536', 'n5:1x', ':1', 'n5:1:1', '[n5:1']) {
+    const body = encodeBeatBody({
+      peer, api: 'n5:2', nodeId: id('5'), clusterId: id('c'), instance: 'i', version: '1',
+    })
+    const key = beatKey(`m${peer.replaceAll(/[^a-z0-9]/g, '-')}z`)
+    await put(client(), key, JSON.stringify({ instance: 'i', beat: 1, body }))
+  }
+  const n6 = new Node(t, client(), 'n6', 'first')
+  await n6.membership.start()
+  t.equal(n6.known, 'n1 first n1:1, n2 second n2:1', 'nor is what cannot be dialled')
 })
 
 t.test('of two daemons of one node one is told to end', async (t) => {
