@@ -1,6 +1,10 @@
 /** What a node tells with its heartbeat under `beats/<name>` (cluster/store/heartbeats.ts): where it is reached. */
 import { isText } from '../../engine/value-shape.ts'
-import { encodeJson, parseRecord } from '../store/json-value.ts'
+import { isNodeName } from '../api/names.ts'
+import type { Entry } from '../store/cluster-store.ts'
+import { decodeHeartbeat } from '../store/heartbeats.ts'
+import { afterPrefix, encodeJson, parseRecord } from '../store/json-value.ts'
+import { isAddress } from '../tls/loopback.ts'
 
 export const BEAT_PREFIX = 'beats/'
 
@@ -34,6 +38,8 @@ export function decodeBeatBody(text: string): BeatBody | undefined {
   if (found === undefined) return undefined
   const { peer, api, nodeId, clusterId, instance, version, workers, protocol } = found
   if (!isText(peer) || !isText(api) || !isText(nodeId)) return undefined
+  // Who writes the store may put anything there: what is no address cannot be dialled, and is not tried.
+  if (!isAddress(peer) || !isAddress(api)) return undefined
   if (!isText(clusterId) || !isText(instance) || !isText(version)) return undefined
   if (protocol !== undefined && !isCount(protocol)) return undefined
   const body = { peer, api, nodeId, clusterId, instance, version, ...(protocol === undefined ? {} : { protocol }) }
@@ -43,3 +49,11 @@ export function decodeBeatBody(text: string): BeatBody | undefined {
 
 const isCount = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 1
+
+/** Undefined: no node can beat under that key, or it is not what a node tells. */
+export function decodeBeat({ key, value }: Pick<Entry, 'key' | 'value'>): { node: string; body: BeatBody } | undefined {
+  const node = afterPrefix(key, BEAT_PREFIX)
+  if (node === undefined || !isNodeName(node)) return undefined
+  const body = decodeBeatBody(decodeHeartbeat(value)?.body ?? '')
+  return body && { node, body }
+}

@@ -10,13 +10,10 @@
  * is a copy of our folder: one of the two is told to end, as a rule who started first.
  */
 import { HoldfastError } from '../../engine/errors.ts'
-import { isNodeName } from '../api/names.ts'
 import type { Pulse } from '../pulse.ts'
 import type { ClusterStore, Entry } from '../store/cluster-store.ts'
-import { decodeHeartbeat, HeartbeatSender } from '../store/heartbeats.ts'
-import { afterPrefix } from '../store/json-value.ts'
-import { isAddress } from '../tls/loopback.ts'
-import { BEAT_PREFIX, beatKey, decodeBeatBody, encodeBeatBody } from './beat-body.ts'
+import { HeartbeatSender } from '../store/heartbeats.ts'
+import { beatKey, decodeBeat, encodeBeatBody } from './beat-body.ts'
 import type { BeatBody } from './beat-body.ts'
 import { digestOfBeats } from './beat-list.ts'
 import type { BeatList } from './beat-list.ts'
@@ -121,13 +118,9 @@ export class Membership {
     if (digest === this.#digest) return
     this.#digest = digest
     const nodes: NodeAddress[] = []
-    for (const { key, value } of entries) {
-      const node = afterPrefix(key, BEAT_PREFIX)
-      const heartbeat = decodeHeartbeat(value)
-      const body = heartbeat === undefined ? undefined : decodeBeatBody(heartbeat.body)
+    for (const entry of entries) {
+      const { node, body } = decodeBeat(entry) ?? {}
       if (node === undefined || node === name || body?.clusterId !== self.clusterId) continue
-      // Who writes the store may put anything there; a name or an address that is none cannot be dialled.
-      if (!isNodeName(node) || !isAddress(body.peer)) continue
       nodes.push({ node, instance: body.instance, peer: body.peer, api: body.api, workers: body.workers ?? 1 })
     }
     const now = JSON.stringify(nodes)

@@ -14,13 +14,13 @@ import type { ControlOptions } from '../../engine/control/control-options.ts'
 import { newPlanner, notGivenOut, planPass } from '../../engine/control/plan.ts'
 import type { Planner } from '../../engine/control/plan.ts'
 import type { HoldfastError } from '../../engine/errors.ts'
-import { BEAT_PREFIX, decodeBeatBody } from '../membership/beat-body.ts'
+import { BEAT_PREFIX, decodeBeat } from '../membership/beat-body.ts'
 import type { BeatBody } from '../membership/beat-body.ts'
 import { digestOfBeats } from '../membership/beat-list.ts'
 import type { BeatList } from '../membership/beat-list.ts'
 import { AGE_KEY } from '../store/cluster-age.ts'
 import type { ClusterStore } from '../store/cluster-store.ts'
-import { HeartbeatObserver, decodeHeartbeat } from '../store/heartbeats.ts'
+import { HeartbeatObserver } from '../store/heartbeats.ts'
 import { REBUILDS_KEY } from '../store/rebuild-records.ts'
 import { configKey } from '../store/volume-configs.ts'
 import { moveKey } from '../store/volume-moves.ts'
@@ -198,9 +198,9 @@ export class Controller {
     term.storeProblem = undefined
     term.observer.look(entries, askedAtMs)
     term.beats.clear()
-    for (const { key, value } of entries) {
-      const body = decodeBeatBody(decodeHeartbeat(value)?.body ?? '')
-      if (body !== undefined) term.beats.set(key.slice(BEAT_PREFIX.length), body)
+    for (const entry of entries) {
+      const beat = decodeBeat(entry)
+      if (beat !== undefined) term.beats.set(beat.node, beat.body)
     }
     for (const [key, silentMs] of term.observer.silence()) {
       if (silentMs === 0) heard(term.cluster, key.slice(BEAT_PREFIX.length), askedAtMs)

@@ -11,10 +11,12 @@
  */
 import type { HoldfastError } from '../../engine/errors.ts'
 import { isText } from '../../engine/value-shape.ts'
+import { isNodeName } from '../api/names.ts'
 import type { ClusterStore, Entry, Version } from '../store/cluster-store.ts'
 import { decodeHeartbeat, encodeHeartbeat } from '../store/heartbeats.ts'
 import type { Heartbeat } from '../store/heartbeats.ts'
 import { encodeJson, parseRecord } from '../store/json-value.ts'
+import { isAddress } from '../tls/loopback.ts'
 
 export const CONTROLLER_KEY = 'controller'
 
@@ -155,5 +157,7 @@ function leaderOf(heartbeat: Heartbeat | undefined): Leader | undefined {
   if (heartbeat === undefined) return undefined
   const body = parseRecord(Buffer.from(heartbeat.body))
   if (body === undefined || !isText(body.node) || !isText(body.api)) return undefined
+  // Nobody is asked there, and it is taken over from like one that is silent.
+  if (!isNodeName(body.node) || !isAddress(body.api)) return undefined
   return { instance: heartbeat.instance, node: body.node, api: body.api }
 }

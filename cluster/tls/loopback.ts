@@ -10,7 +10,7 @@ export const hostAndPort = (host: string, port: number): string => `${isIPv6(hos
 
 /** Whether a connection can be tried there. @param text  as of `hostAndPort` */
 export function isAddress(text: string): boolean {
-  const [, port = ''] = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]]+):([1-9]\d{0,4})$/.exec(text) ?? []
+  const [, port = ''] = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s\p{Cc}:/[\]]+):([1-9]\d{0,4})$/u.exec(text) ?? []
   return port !== '' && Number(port) <= 65535
 }
 

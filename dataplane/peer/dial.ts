@@ -33,10 +33,15 @@ export interface DialOptions {
 /** @returns what gives the attempt up without a word */
 export function dial(options: DialOptions): () => void {
   const attempt = new Attempt(options)
-  if (options.tls === undefined) attempt.inPlain()
+  if (!isPlace(options.endpoint)) attempt.nowhere()
+  else if (options.tls === undefined) attempt.inPlain()
   else attempt.securely(options.tls)
   return () => attempt.giveUp()
 }
+
+/** A socket throws at once for a port that none can be, in whoever's turn it is. */
+const isPlace = (endpoint: PeerEndpoint): boolean =>
+  'path' in endpoint || (Number.isInteger(endpoint.port) && endpoint.port >= 1 && endpoint.port <= 65535)
 
 class Attempt {
   readonly #o: DialOptions
@@ -49,6 +54,10 @@ class Attempt {
   constructor(options: DialOptions) {
     this.#o = options
     this.#deadline = options.clock.after(options.deadlineMs, () => this.#fail('no answer in time', false))
+  }
+
+  nowhere(): void {
+    this.#o.clock.defer(() => this.#fail('its address has no port', true))
   }
 
   inPlain(): void {

@@ -104,12 +104,13 @@ t.test('nodes learn where the others are, and when one comes back elsewhere', as
   await stranger.membership.start()
   t.equal(n1.told.length, 3, 'what is no node of this cluster is none')
   for (const name of ['-', 'n5-', 'N5', 'n'.repeat(64)]) await new Node(t, client(), name, 'first').membership.start()
-  for (const peer of ['', 'n5', 'n5:', 'n5:0', 'n5:65536', 'n5:1x', ':1', 'n5:1:1', '[n5:1']) {
-    const body = encodeBeatBody({
-      peer, api: 'n5:2', nodeId: id('5'), clusterId: id('c'), instance: 'i', version: '1',
-    })
-    const key = beatKey(`m${peer.replaceAll(/[^a-z0-9]/g, '-')}z`)
-    await put(client(), key, JSON.stringify({ instance: 'i', beat: 1, body }))
+  const addresses = ['', 'n5', 'n5:', 'n5:0', 'n5:65536', 'n5:1x', ':1', 'n5:1:1', '[n5:1', 'n5\0:1', 'dns://n5/n5:1']
+  for (const [i, address] of addresses.entries()) {
+    for (const part of ['peer', 'api']) {
+      const good = { peer: 'n5:1', api: 'n5:2', nodeId: id('5'), clusterId: id('c'), instance: 'i', version: '1' }
+      const body = encodeBeatBody({ ...good, [part]: address })
+      await put(client(), beatKey(`m-${part}-${i}`), JSON.stringify({ instance: 'i', beat: 1, body }))
+    }
   }
   const n6 = new Node(t, client(), 'n6', 'first')
   await n6.membership.start()

@@ -36,6 +36,8 @@ const ROUND_MS = 500
 /** Far beyond what anything here needs. */
 const ROUNDS_MAX = 400
 
+const apiOf = (name: string): string => `${name}:1`
+
 /** For one process that answers at once. */
 const MAKING_MS = 500
 
@@ -103,13 +105,13 @@ export class ControlCluster {
     const control: ControlNode = new ControlNode({
       node: name,
       instance,
-      api: `api-${name}`,
+      api: apiOf(name),
       store,
       pulse: new Pulse(1_000, clock),
       beats: new BeatList(store, nodeMs),
       local: fake,
       details: () => ({ ...detailsOf(name), sessions: fake.sessions }),
-      connect: (_, api) => this.callsTo(name, api.slice('api-'.length)),
+      connect: (_, api) => this.callsTo(name, api.slice(0, -':1'.length)),
       nowMs: nodeMs,
       control: CONTROL,
       onAction: (action, end) => this.log.push({ by: name, action, end }),
@@ -129,7 +131,7 @@ export class ControlCluster {
     const volumes = new ClusterControl({
       node: name, controller, wishes, records, ...of, nowMs, wallMs, retryMs: ROUND_MS, onBug,
     })
-    const node = { name, api: `api-${name}`, fake, control, volumes, beats, ...state }
+    const node = { name, api: apiOf(name), fake, control, volumes, beats, ...state }
     this.nodes.set(name, node)
     return node
   }
@@ -181,7 +183,7 @@ export class ControlCluster {
     if (!isRunning) return
     const { instance } = fake
     const { protocol } = node
-    const body = { peer: '', api, nodeId: `id-${name}`, clusterId: 'c', instance, version: '0', protocol }
+    const body = { peer: `${name}:2`, api, nodeId: `id-${name}`, clusterId: 'c', instance, version: '0', protocol }
     await beats.beat(encodeBeatBody(body), true)
     await control.electionTurn()
     await control.agentTurn()
@@ -252,7 +254,7 @@ export class ControlCluster {
     const reach = (mayStall = true): ControlNode => {
       const node = this.nodes.get(to)
       if (node?.fake.isAlive === true && (mayStall || node.stalledAtMs === undefined)) return node.control
-      throw new HoldfastError('unreachable', { endpoint: `api-${to}`, source: 'heartbeat', reason: 'ECONNREFUSED' })
+      throw new HoldfastError('unreachable', { endpoint: apiOf(to), source: 'heartbeat', reason: 'ECONNREFUSED' })
     }
     const calls: NodeCalls = {
       // Who stands still does not answer.

@@ -1,7 +1,8 @@
 /** Who is elected, with candidates whose clocks the test moves, and a store that can be out of reach. */
 import t from 'tap'
 import { CONTROLLER_KEY, Election } from '../../../cluster/reconcile/election.ts'
-import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
+import type { ClusterStore, Version } from '../../../cluster/store/cluster-store.ts'
+import { encodeHeartbeat } from '../../../cluster/store/heartbeats.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { read, swap } from '../../conformance/cluster-store/calls-suite.ts'
 import { storeInProcess } from '../store-in-process.ts'
@@ -29,7 +30,7 @@ class Candidate {
       known: () => store.known(),
       close: () => store.close(),
     }
-    const self = { node, api: `api-${node}`, instance }
+    const self = { node, api: `${node}:1`, instance }
     this.election = new Election({ store: cut, self, silentAfterMs: SILENT_MS, nowMs: () => this.nowMs })
   }
 
@@ -45,7 +46,7 @@ t.test('one is elected, and another one when it is silent or resigns', async (t)
   const [a, b] = [new Candidate('a', store), new Candidate('b', store)]
   t.ok(await a.after(0))
   t.notOk(await b.after(0))
-  t.match(b.election.leader(), { node: 'a', api: 'api-a', instance: 'i-a' })
+  t.match(b.election.leader(), { node: 'a', api: 'a:1', instance: 'i-a' })
   for (let second = 1; second <= 15; second++) {
     t.ok(await a.after(1000))
     t.notOk(await b.after(1000), 'who is heard stays')
@@ -126,4 +127,25 @@ t.test('a value that is no heartbeat is taken over like a silent one', async (t)
   t.equal(a.election.leader(), undefined)
   for (let second = 1; second < 10; second++) t.notOk(await a.after(1000))
   t.ok(await a.after(1000))
+})
+
+t.test('what names no node, or no address of one, is nobody who is asked', async (t) => {
+  const store = (await storeInProcess(t)).client()
+  const apis = ['', 'dns://a/b:1', 'x:99999', 'x\0:1']
+  const bad = [...apis.map((api) => ({ api })), { node: '\u00fc' }, { node: 'N' }]
+  let version: Version | undefined
+  for (const [beat, more] of bad.entries()) {
+    const value = encodeHeartbeat({ instance: 'i', beat, body: JSON.stringify({ node: 'x', api: 'x:1', ...more }) })
+    const put = await store.compareAndSwap({ key: CONTROLLER_KEY, version, value })
+    t.equal(put.outcome, 'won')
+    version = put.outcome === 'won' ? put.version : undefined
+    const one = new Candidate('a', store)
+    t.notOk(await one.after(0), 'it may be of a newer version: it has its time')
+    t.equal(one.election.leader(), undefined)
+  }
+  const last = new Candidate('a', store)
+  await last.after(0)
+  let seconds = 0
+  while (!(await last.after(1000))) t.ok(++seconds < 30)
+  t.match(last.election.leader(), { node: 'a', api: 'a:1' })
 })

@@ -88,6 +88,10 @@ t.test('what is written is read', async (t) => {
   t.same(decodeBeatBody(encodeBeatBody(body)), body)
   t.same(decodeBeatBody(encodeBeatBody({ ...body, workers: 2 })), { ...body, workers: 2 })
   t.same(decodeBeatBody(encodeBeatBody({ ...body, protocol: 6 })), { ...body, protocol: 6 })
+  for (const peer of ['x:99999', 'garbage', '', 1]) {
+    t.equal(decodeBeatBody(JSON.stringify({ ...body, peer })), undefined)
+    t.equal(decodeBeatBody(JSON.stringify({ ...body, api: peer })), undefined)
+  }
   for (const protocol of [0, 1.5, '2']) t.equal(decodeBeatBody(JSON.stringify({ ...body, protocol })), undefined)
   for (const workers of [0, 17, 1.5, '2']) t.equal(decodeBeatBody(JSON.stringify({ ...body, workers })), undefined)
   t.equal(decodeAge(encodeAge(61_000.7)), 61_000, 'the age is in whole milliseconds, and never ahead')

@@ -59,6 +59,21 @@ t.test('pauses double up to their limit, and half of each is random', async (t) 
   }
 })
 
+t.test('an address without a port is a failed attempt like another', async (t) => {
+  for (const port of [99_999, 0, -1, Number.NaN]) {
+    const clock = new TestClock()
+    let failures = 0
+    const one = lane(clock, true, 0, () => failures++)
+    one.reachAt({ host: '127.0.0.1', port })
+    for (let i = 0; i < 3; i++) {
+      clock.next()
+      await until(() => failures === i + 1)
+    }
+    one.stop()
+    t.same(clock.timers, [], 'nothing is left')
+  }
+})
+
 t.test('which of two stays: every pair', async (t) => {
   for (const isLower of [true, false]) {
     for (const isOldOurs of [true, false]) {

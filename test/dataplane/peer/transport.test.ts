@@ -64,6 +64,15 @@ t.test('both dial at once, many times: one connection a lane stays, the same at 
   t.pass('60 rounds')
 })
 
+t.test('a peer whose address has no port stands in nobody\'s way', async (t) => {
+  const [a, b] = await pair(t)
+  a.transport.setPeers([b.address, { node: 'n9', worker: 0, endpoint: { host: '127.0.0.1', port: 99_999 } }])
+  await until(() => a.events.length > 0)
+  t.match(a.events[0], { message: 'peer not reached', fields: { peer: 'n9', reason: 'its address has no port' } })
+  t.equal(a.send(b, sync(1)), 'queued')
+  await until(() => b.got.length === 1)
+})
+
 t.test('a peer that comes back is found, by whoever dials', async (t) => {
   for (const dialler of ['a', 'b'] as const) {
     const a = await Worker.start(t, { node: 'n1' })
