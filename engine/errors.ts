@@ -218,6 +218,7 @@ export const ERRORS = {
   'tls-cluster': row(EINVAL, G.FAILED_PRECONDITION, false, 'the certificate in {dir} is for {found}, this is {known}', 'give the folder that `holdfast ca issue` made for it'),
   'tls-denied': row(EINVAL, G.PERMISSION_DENIED, false, '{who} may not do {rpc}: {reason}', 'use a certificate of one of these roles: {roles}'),
   'node-removed': row(EINVAL, G.PERMISSION_DENIED, false, '{reason}', 'who takes its name gets a certificate made since: `holdfast ca issue --node {name} --from-now`'),
+  'node-unchecked': row(EIO, G.UNAVAILABLE, true, 'node {name} is not let in now: {reason}', 'it tries again by itself, and is let in when the cluster store answers'),
   'token-refused': row(EINVAL, G.UNAUTHENTICATED, false, 'the bearer token is not taken: {reason}', 'an admin makes another one: `holdfast token create NAME --role ROLE`'),
   'token-unchecked': row(EIO, G.UNAVAILABLE, true, 'no bearer token is taken now: {reason}', 'come with a certificate, or try again when the cluster store answers'),
   'token-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'there is a token {name} already', 'choose another name, or revoke it: `holdfast token revoke {name}`'),

@@ -1,8 +1,8 @@
 /**
- * The nodes that were removed from the cluster, as one node knows them: a watch of `removed-nodes/`. Before it has
- * been read once, nobody is known to be removed; a node that starts has read the store before it listens.
+ * The nodes that were removed from the cluster, as one node knows them: a watch of `removed-nodes/`.
  *
- * Invariant: what goes on by a node's word is ended when that node is removed.
+ * Invariants: before it has been read once no node is let in, since it may be one that was removed. What goes on by a
+ * node's word is ended when that node is removed.
  */
 import { HoldfastError } from '../../engine/errors.ts'
 import type { ClusterStore } from '../store/cluster-store.ts'
@@ -17,19 +17,24 @@ export class RemovedList {
   readonly #nodes = new Map<string, RemovedNode>()
   readonly #held = new HeldCalls()
   readonly #watch: PrefixWatch
+  #isListed = false
 
   constructor({ store, onProblem }: { store: ClusterStore; onProblem(error: HoldfastError): void }) {
     this.#watch = new PrefixWatch({
       store,
       prefix: REMOVED_PREFIX,
       onChange: (key, value) => this.#changed(key, value),
-      onListed: () => undefined,
+      onListed: () => (this.#isListed = true),
       onProblem,
     })
   }
 
-  /** Of what somebody shows who says that he is that node. @returns why it is worth nothing */
+  /** Of what somebody shows who says that he is that node. @returns why it is worth nothing, or nothing yet */
   judge(name: string, issuedAtMs: number): HoldfastError | undefined {
+    if (!this.#isListed) {
+      const reason = 'who was asked has not read in the cluster store yet which nodes were removed'
+      return new HoldfastError('node-unchecked', { name, reason })
+    }
     const why = whyRemoved(this.#nodes.get(name), issuedAtMs)
     return why === undefined ? undefined : new HoldfastError('node-removed', { name, reason: why })
   }

@@ -32,6 +32,9 @@ const JUDGED: ReadonlySet<string> = new Set([
   'group-exists', 'group-not-found', 'snapshot-exists', 'snapshot-in-group', 'snapshot-limit', 'snapshot-not-found',
 ])
 
+/** Who was asked did not look at the request. */
+const UNBEGUN: ReadonlySet<string> = new Set(['no-controller', 'node-unchecked'])
+
 const drawnId = (): string => randomUUID().replaceAll('-', '')
 
 export interface ForwardingControlOptions {
@@ -251,8 +254,9 @@ export class ForwardingControl implements ControlApi {
   }
 
   /**
-   * `no-controller` says that nothing was begun, and so does a port that nobody listens on (the elected daemon started
-   * again, on another one): whoever is elected next, or found there, is asked. Reading is repeated anyhow.
+   * `no-controller` says that nothing was begun, so does `node-unchecked` (the elected daemon has just started), and so
+   * does a port that nobody listens on (it started again, on another one): whoever is elected next, or found there, is
+   * asked. Reading is repeated anyhow.
    */
   private async ask<T>(call: (elected: ControlApi) => Promise<T>, isReading = false): Promise<T> {
     const deadlineMs = performance.now() + LEADER_WAIT_MS
@@ -261,7 +265,7 @@ export class ForwardingControl implements ControlApi {
         return await call(this.elected())
       } catch (error) {
         if (!(error instanceof HoldfastError) || performance.now() > deadlineMs) throw error
-        const isBegun = error.code !== 'no-controller' && !wasNotSent(error)
+        const isBegun = !UNBEGUN.has(error.code) && !wasNotSent(error)
         if (isBegun && !(isReading && error.code === 'unreachable')) throw error
         // Nobody can be elected until it answers.
         const storeProblem = this.options.storeProblem()

@@ -70,6 +70,14 @@ t.test('T3: a snapshot is asked for again under the id it had, until it is known
   t.equal(given.asked[0]!.id, 'a'.repeat(32))
 })
 
+t.test('an elected node that has just started, and lets no node in yet, has begun nothing', async (t) => {
+  const unchecked = new HoldfastError('node-unchecked', { name: 'n1', reason: 'so' })
+  const { control: one, asked } = tries(unchecked, unchecked, 'done')
+  await one.createSnapshot(snapshot)
+  t.equal(asked.length, 3)
+  t.equal(new Set(asked.map(({ id }) => id)).size, 1)
+})
+
 t.test('T4: a refusal behind a lost answer is told only if it was made of what the volume has', async (t) => {
   const which = { volume: 'v', snapshot: 's', difference: '', made: 'at seq 1', id: 'i' }
   const exists = new HoldfastError('snapshot-exists', which)

@@ -84,10 +84,55 @@ t.test('the cluster store', async (t) => {
   t.ok((await client(since).get('a')).ok, 'one that was made since')
 })
 
+/** The list as a node has it that has read it once. */
+async function listed(t: Test, store: ClusterStore): Promise<RemovedList> {
+  const removed = new RemovedList({ store, onProblem: ({ message }) => t.comment(message) })
+  while (removed.judge('n9', Date.now())?.code === 'node-unchecked') await new Promise(setImmediate)
+  return removed
+}
+
+t.test('before the list was read no node is let in, others are', async (t) => {
+  const ca = new TestCa(t)
+  const real = (await storeInProcess(t)).client()
+  await remove(real, 'n3')
+  let answer = (): void => undefined
+  const silent = new Promise<void>((resolve) => (answer = resolve))
+  const store: ClusterStore = {
+    get: (key) => real.get(key), compareAndSwap: (change) => real.compareAndSwap(change),
+    list: async (range) => {
+      await silent
+      return real.list(range)
+    },
+    watch: (range, listener) => real.watch(range, listener), known: () => real.known(), close: () => undefined,
+  }
+  const removed = new RemovedList({ store, onProblem: ({ message }) => t.comment(message) })
+  const tls = { folder: ca.folder({ role: 'node', name: 'n1' }), removed, onRefused: () => undefined }
+  const services = [{ definition: SERVICES.NodeService!, calls: { Get: async () => ({ name: 'yes' }) } }]
+  const server = await serveGrpc({ host: '127.0.0.1', port: 0, tls }, services, (error) => t.fail(String(error)))
+  t.teardown(async () => {
+    await server.close(0)
+    removed.close()
+  })
+  const address = `127.0.0.1:${server.port}`
+  const clients = (['node n3', 'node n2', 'admin n3', 'csi n3'] as const).map((who) => {
+    const [role, name] = who.split(' ') as ['node' | 'admin' | 'csi', string]
+    const tls = wishForNode(new TlsFolder(ca.issue({ role, name })), 'n1')
+    const one = new GrpcClient({ address, endpoint: 'e', source: 's', tls })
+    t.teardown(() => one.close())
+    return one
+  })
+  const ask = (one: GrpcClient): Promise<string> => one.call(SERVICES.NodeService!, 'Get', {}, 5_000).then(
+    () => 'yes', (error: HoldfastError) => error.code)
+  t.same(await Promise.all(clients.map(ask)), ['node-unchecked', 'node-unchecked', 'yes', 'yes'])
+  answer()
+  while (removed.judge('n9', Date.now()) !== undefined) await new Promise(setImmediate)
+  t.same(await Promise.all(clients.map(ask)), ['node-removed', 'yes', 'yes', 'yes'])
+})
+
 t.test('the control API', async (t) => {
   const ca = new TestCa(t)
   const store = (await storeInProcess(t)).client()
-  const removed = new RemovedList({ store, onProblem: ({ message }) => t.comment(message) })
+  const removed = await listed(t, store)
   const tls = { folder: ca.folder({ role: 'node', name: 'n1' }), removed, onRefused: () => undefined }
   const server = await serveGrpc({ host: '127.0.0.1', port: 0, tls }, [
     { definition: SERVICES.NodeService!, calls: { Get: async () => ({ name: 'yes' }) } },
@@ -139,7 +184,7 @@ t.test('the control API', async (t) => {
 t.test('a call that a node opened does not begin after it was removed', async (t) => {
   const ca = new TestCa(t)
   const store = (await storeInProcess(t)).client()
-  const removed = new RemovedList({ store, onProblem: ({ message }) => t.comment(message) })
+  const removed = await listed(t, store)
   const [judge, judged] = [removed.judge.bind(removed), [] as unknown[]]
   removed.judge = (...of) => {
     judged.push(of)
