@@ -26,6 +26,15 @@ function modprobe(): void {
   spawnSync('modprobe', ['nbd', 'max_part=0', 'nbds_max=0'], { timeout: MODPROBE_MS, stdio: 'ignore' })
 }
 
+/** A data process that begins removes the folder; what cannot be read offers nothing. */
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
 interface Nbd {
   netlink: GenericNetlink
   /** Another one when the module was loaded anew. */
@@ -94,9 +103,7 @@ export class KernelPort implements KeeperPort {
   }
 
   newestOffered({ socket, volumeId }: TableEntry): number | undefined {
-    const folder = path.dirname(socket)
-    if (!existsSync(folder)) return undefined
-    const generations = readdirSync(folder).flatMap((name) => {
+    const generations = namesIn(path.dirname(socket)).flatMap((name) => {
       const [id, generation] = name.split('.')
       return id === volumeId ? [Number(generation)] : []
     })

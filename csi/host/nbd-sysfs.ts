@@ -1,9 +1,13 @@
 /**
  * What the kernel shows of its NBD devices: /sys/block/nbdN/{pid,backend,size,ro}. Read with plain calls that do not
  * wait for any device: opening one could wait for I/O that waits for the keeper.
+ *
+ * Invariant: what cannot be read (no descriptors, no memory) is not taken to be gone: a device that is there would lose
+ * its entry, or get a second one beside it.
  */
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
+import { HoldfastError } from '../../engine/errors.ts'
 
 const SECTOR_BYTES = 512
 
@@ -17,6 +21,7 @@ export interface KernelDevice {
   isReadOnly: boolean
 }
 
+/** @throws HoldfastError `device-unread`, of all calls */
 export interface KernelDevices {
   list(): KernelDevice[]
   /** Undefined: there is no such index. */
@@ -31,7 +36,7 @@ export class NbdSysfs implements KernelDevices {
   }
 
   list(): KernelDevice[] {
-    const names = readdirSync(this.#block)
+    const names = read(this.#block, () => readdirSync(this.#block), [])
     return names.flatMap((name) => {
       const index = /^nbd(\d+)$/.exec(name)?.[1]
       const device = index === undefined ? undefined : this.device(Number(index))
@@ -40,21 +45,34 @@ export class NbdSysfs implements KernelDevices {
   }
 
   device(index: number): KernelDevice | undefined {
-    const read = (file: string): string | undefined => {
-      try {
-        return readFileSync(path.join(this.#block, `nbd${index}`, file), 'utf8').trim()
-      } catch {
-        return undefined
-      }
+    const shown = (name: string): string | undefined => {
+      const file = path.join(this.#block, `nbd${index}`, name)
+      return read(file, () => readFileSync(file, 'utf8').trim())
     }
-    const sectors = read('size')
+    const sectors = shown('size')
     if (sectors === undefined) return undefined
     return {
       index,
-      isUsed: read('pid') !== undefined,
-      backend: read('backend') ?? '',
+      isUsed: shown('pid') !== undefined,
+      backend: shown('backend') ?? '',
       sizeBytes: Number(sectors) * SECTOR_BYTES,
-      isReadOnly: read('ro') === '1',
+      isReadOnly: shown('ro') === '1',
     }
+  }
+}
+
+/** Of a device: there was none, or it went just now. */
+const GONE: readonly string[] = ['ENOENT', 'ENODEV']
+
+/** @returns undefined: it is not there */
+function read<T>(file: string, work: () => T): T | undefined
+function read<T>(file: string, work: () => T, gone: readonly []): T
+function read<T>(file: string, work: () => T, gone = GONE): T | undefined {
+  try {
+    return work()
+  } catch (error) {
+    const { code = String(error) } = error as NodeJS.ErrnoException
+    if (gone.includes(code)) return undefined
+    throw new HoldfastError('device-unread', { device: file, reason: code }, { cause: error })
   }
 }
