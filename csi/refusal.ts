@@ -36,6 +36,16 @@ const OTHERWISE: Partial<Record<ErrorCode, status>> = {
   'usage': status.INTERNAL,
 }
 
+/**
+ * The same words for what did not end: who is told a final status takes nothing to be left behind, and asks nobody to
+ * undo it. @returns what is a bug of ours as it is
+ */
+export function unfinished(error: unknown): unknown {
+  const refusal = refusalOf(error)
+  const isTold = refusal === undefined || refusal.code === status.UNAVAILABLE
+  return isTold ? error : new CsiRefusal(status.UNAVAILABLE, refusal.message)
+}
+
 /** Undefined: it is a bug of ours. */
 export function refusalOf(error: unknown): CsiRefusal | undefined {
   if (error instanceof CsiRefusal) return error

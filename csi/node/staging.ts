@@ -16,6 +16,7 @@ import { mountAt } from '../host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
 import type { Attachment, Use } from './node-requests.ts'
 import { allMountsOf, isMountOf, mountOf } from '../host/volume-mounts.ts'
+import { unfinished } from '../refusal.ts'
 import { heldData } from '../volume-content.ts'
 import { PUBLISHED, otherDevices, stageNoteOf } from './stage-notes.ts'
 import { endOver, stagedAnew } from './unstaging.ts'
@@ -44,7 +45,7 @@ export interface StageWish {
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /**
- * One that fails leaves nothing that it made.
+ * One that fails leaves nothing that it made, or fails with UNAVAILABLE.
  * @param unlock  what its data process needs to serve it; once it is known that the attachment is not past
  */
 export async function stage(options: StagingOptions, wish: StageWish, unlock: () => Promise<void>): Promise<void> {
@@ -57,11 +58,27 @@ export async function stage(options: StagingOptions, wish: StageWish, unlock: ()
     const isKept = before !== undefined
       && (before.generation > generation || (before.generation === generation && stageNoteOf(before) !== undefined))
     if (!isKept) await undo(options, wish)
-    throw error
+    throw await isLeft(options, wish, error) ? unfinished(error) : error
   }
 }
 
-/** Kubelet does not unstage what was refused for good. What cannot be undone now is undone by an unstage. */
+/**
+ * Something of this attachment is here still, so an unstage has to come: a mount of which a later step failed, a device
+ * that somebody has open. Not of a stage that is there and was asked for otherwise: kubelet knows that one.
+ */
+async function isLeft(
+  { devices }: StagingOptions, { volume: { id }, attachment: { generation } }: StageWish, error: unknown,
+): Promise<boolean> {
+  if (error instanceof HoldfastError && error.code === 'mount-differs') return false
+  try {
+    return (await devices.find(id))?.generation === generation
+  } catch (found) {
+    if (found instanceof HoldfastError) return true
+    throw found
+  }
+}
+
+/** Kubelet does not unstage what was refused for good. What cannot be undone now is undone by an unstage (`isLeft`). */
 async function undo({ devices }: StagingOptions, { volume: { id } }: StageWish): Promise<void> {
   try {
     const device = await devices.find(id)

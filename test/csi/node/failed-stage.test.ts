@@ -31,6 +31,7 @@ function hostOf(
   }
   const done: string[] = []
   let device: HostDevice | undefined
+  let isHeld = false
   const devices: HostDevices = {
     attach: async () => {
       done.push('attach')
@@ -40,6 +41,7 @@ function hostOf(
     },
     detach: async () => {
       done.push('detach')
+      if (isHeld) throw new HoldfastError('device-busy', { path: image, by: 'somebody' })
       device = undefined
     },
     resize: async () => own,
@@ -63,7 +65,10 @@ function hostOf(
     volumeId: ID, stagingTargetPath: path.join(dir, 'kubelet/staging'), secrets: {},
     publishContext: context(generation), volumeCapability: capability('ext4'),
   } as never)
-  return { done, image, stage, keep: (kept: Partial<HostDevice>) => (device = { ...own, ...kept }) }
+  return {
+    done, image, stage, holdOn: () => (isHeld = true),
+    keep: (kept: Partial<HostDevice>) => (device = { ...own, ...kept }),
+  }
 }
 
 t.test('no device', async (t) => {
@@ -89,6 +94,12 @@ t.test('what looks blank, and is not known to be', async (t) => {
     t.ok(readFileSync(image).equals(Buffer.alloc(4096)), 'nothing was touched')
     t.same(done, ['key', 'attach', 'detach', 'key taken'])
   }
+})
+
+t.test('what it cannot undo has to be unstaged, so it is no final refusal', async (t) => {
+  const { stage, holdOn } = hostOf(t, (device) => device)
+  holdOn()
+  await t.rejects(stage(), { code: 14, message: /holds data that is no file system/ })
 })
 
 t.test('a device that became another one before it was open', async (t) => {
