@@ -42,6 +42,10 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
     options: {
       'csi-endpoint': SOCKET,
       endpoint: { value: 'PATH', summary: 'folder or api.sock of the node on this host (else HOLDFAST_ENDPOINT)' },
+      'cluster-endpoint': {
+        value: 'HOST:PORT', summary: 'any node: says whether an attachment is over while the one here is silent',
+      },
+      tls: { value: 'DIR', summary: 'certificate for it, e.g. that of the node on this host (else HOLDFAST_TLS)' },
       'kubelet-dir': { value: 'DIR', summary: "kubelet's, out of which nothing is touched (default /var/lib/kubelet)" },
       state: { value: 'DIR', summary: 'the table of devices, kept over restarts (default /var/lib/holdfast/host)' },
       device: { value: 'nbd|fuse', summary: 'fuse: nbdfuse and a loop device, to try it out without the nbd module' },

@@ -3,7 +3,8 @@
  * as they are when it ends: pods go on using them.
  *
  * The keeper of devices runs before anything is asked of the control API, and whatever that says: I/O of pods waits for
- * it, also while the daemon of this host or the elected controller does not answer.
+ * it, also while the daemon of this host or the elected controller does not answer. Whether an attachment is over is
+ * asked at any other node, too (`--cluster-endpoint`): who dies with it says nothing any more.
  */
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
@@ -19,6 +20,8 @@ import { identityService } from '../csi/identity.ts'
 import { KeyAtStage } from '../csi/node/key-at-stage.ts'
 import { nodeService } from '../csi/node/node-service.ts'
 import type { NodeServiceOptions } from '../csi/node/node-service.ts'
+import { attachmentEnd } from '../csi/node/attachment-end.ts'
+import type { AskVolume } from '../csi/node/attachment-end.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
 import type { CsiService } from '../csi/server.ts'
@@ -29,6 +32,7 @@ import type { Invocation } from './command.ts'
 import { csiSocketOf, volumesMaxOf } from './csi-controller.ts'
 import { ownNode } from './csi-own-node.ts'
 import type { OwnNode } from './csi-own-node.ts'
+import { endpointOf } from './endpoint.ts'
 import { takeMemoryFlags } from './memory-flags.ts'
 import { EXIT_FAILED, EXIT_OK } from './output.ts'
 
@@ -44,10 +48,33 @@ interface Devices {
   close(): Promise<void>
 }
 
-async function devicesOf(given: Arguments, api: () => ControlClient, stateFolder: string): Promise<Devices> {
+/** Of the control API elsewhere in the cluster. Undefined: none was named. */
+function elsewhereOf(given: Arguments): AskVolume | undefined {
+  const flag = given.text('cluster-endpoint')
+  if (flag === undefined) return undefined
+  return async (name) => {
+    // Connected for one call: it is rare, and a former refusal delays nothing.
+    const client = connectControlApi(await endpointOf(given, process.env, flag), CALL_MS)
+    try {
+      return await client.getVolume({ name })
+    } finally {
+      client.close()
+    }
+  }
+}
+
+/** What is known of this host's attachments; until it is known which node this is, nothing. */
+interface Known {
+  api: ControlClient | undefined
+  node: string
+}
+
+async function devicesOf(
+  given: Arguments, known: Known, elsewhere: AskVolume | undefined, stateFolder: string,
+): Promise<Devices> {
   const kind = given.text('device') ?? 'nbd'
   if (kind === 'fuse') {
-    const blockSizeOf = async (name: string): Promise<number> => (await api().getVolume({ name })).blockSizeBytes
+    const blockSizeOf = async (name: string): Promise<number> => (await known.api!.getVolume({ name })).blockSizeBytes
     return { devices: new FuseDevices({ stateFolder, blockSizeOf }), close: () => Promise.resolve() }
   }
   if (kind !== 'nbd') throw usageError(`--device ${kind} is not known`, 'nbd or fuse')
@@ -57,7 +84,13 @@ async function devicesOf(given: Arguments, api: () => ControlClient, stateFolder
     log(error instanceof Error ? error.stack ?? error.message : String(error))
     process.exit(EXIT_FAILED)
   }
-  return runKeeper({ stateFolder, log: { event }, onBug })
+  const isOver = async (volumeId: string, generation: number): Promise<boolean> => {
+    const { api, node } = known
+    if (api === undefined) return false
+    const asked: AskVolume[] = [(name) => api.getVolume({ name }), ...elsewhere === undefined ? [] : [elsewhere]]
+    return await attachmentEnd(asked, node, { volumeId, generation }) === 'over'
+  }
+  return runKeeper({ stateFolder, log: { event }, onBug, isOver })
 }
 
 export async function runCsiNode({ arguments: given, output }: Invocation): Promise<number> {
@@ -69,9 +102,10 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
   const ending = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort())
-  let api: ControlClient | undefined
+  const known: Known = { api: undefined, node: '' }
+  const elsewhere = elsewhereOf(given)
   let isOther = false
-  const { devices, close } = await devicesOf(given, () => api!, stateFolder)
+  const { devices, close } = await devicesOf(given, known, elsewhere, stateFolder)
   const options = { flag: given.text('endpoint'), stateFolder, log, signal: ending.signal }
   const own = await ownNode(options, ({ name }) => {
     log(`this is node ${name} now, and was another one: the process ends, to be started again`)
@@ -82,11 +116,12 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
     throw error
   })
   if (own !== undefined) {
-    api = connectControlApi({ socketPath: own.socketPath, source: 'the node of this host' }, CALL_MS)
-    const services = servicesOf(own, { api, kubelet, volumesMax, devices, stateFolder })
+    const api = connectControlApi({ socketPath: own.socketPath, source: 'the node of this host' }, CALL_MS)
+    Object.assign(known, { api, node: own.name })
+    const services = servicesOf(own, { api, elsewhere, kubelet, volumesMax, devices, stateFolder })
     // Without the socket nothing stays: the keeper alone would keep the process, and nobody would start it again.
     const server = await serveCsi({ socketPath, services, log }).catch(async (error: unknown) => {
-      api!.close()
+      api.close()
       await close()
       throw error
     })
@@ -95,13 +130,15 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
     output.result({ socket: socketPath, node }, () => [`holdfast csi node listens at ${socketPath}, for node ${node}`])
     if (!ending.signal.aborted) await once(ending.signal, 'abort')
     await server.close(GRACE_MS)
+    known.api = undefined
     api.close()
   }
   await close()
   return isOther ? EXIT_FAILED : EXIT_OK
 }
 
-type Parts = Pick<NodeServiceOptions, 'api' | 'kubelet' | 'volumesMax' | 'devices'> & { stateFolder: string }
+type Given = Pick<NodeServiceOptions, 'api' | 'elsewhere' | 'kubelet' | 'volumesMax' | 'devices'>
+type Parts = Given & { stateFolder: string }
 
 function servicesOf({ name: node, id, zone, socketPath }: OwnNode, { stateFolder, ...parts }: Parts): CsiService[] {
   return [

@@ -113,9 +113,10 @@ async function firstThatAnswers(named: NamedEndpoint): Promise<SocketEndpoint> {
   throw failure!
 }
 
-/** Here or elsewhere. */
-export async function endpointOf(given: Arguments, environment = process.env): Promise<Endpoint> {
-  const flag = given.text('endpoint')
+/** Here or elsewhere. @param flag  as `--endpoint` is given */
+export async function endpointOf(
+  given: Arguments, environment = process.env, flag = given.text('endpoint'),
+): Promise<Endpoint> {
   const { place: address, source } = namedEndpoint(flag, environment)
   const [dir, file] = [given.text('tls') ?? environment.HOLDFAST_TLS, tokenFileOf(given, environment)]
   if (!ADDRESS.test(address)) {

@@ -33,6 +33,9 @@ const PROBE_MS = 10_000
 const SETTLE_MS = 20
 export const DISCONNECT_MS = 30_000
 const SIZE_MS = 10_000
+/** A data process that is updated, or killed, is back by then: nobody is asked about that. */
+export const SILENT_MS = 20_000
+const ASK_MS = 5000
 
 /** The kernel and the data process, as the keeper meets them. Commands are carried out when they return. */
 export interface KeeperPort {
@@ -73,6 +76,10 @@ interface Kept {
   /** The last of what is done with it; the next thing waits for it. */
   turn: Promise<unknown>
   isBusy: boolean
+  /** Since when it cannot be kept, for want of its data process or of a device that is free; undefined: it can. */
+  stuckSinceMs: number | undefined
+  /** When it was asked last whether its attachment is over; Infinity: somebody is being asked, or it is. */
+  askedMs: number
   /** What was told last of why it is not kept; told once. */
   told: string
 }
@@ -82,6 +89,11 @@ export interface DeviceKeeperOptions {
   table: EntryStore
   log: LogPort
   onBug(error: unknown): void
+  /**
+   * The control API says, of anybody's data process, that this host does not hold that attachment any more. Silence is
+   * false. Unset: nobody can be asked, and what is over fails when its time is over.
+   */
+  isOver?(volumeId: string, generation: number): Promise<boolean>
 }
 
 export class DeviceKeeper implements HostDevices {
@@ -169,7 +181,7 @@ export class DeviceKeeper implements HostDevices {
     if (kept === undefined) {
       kept = {
         entry: undefined, ready: [], held: [], unknown: 0, isSuspect: false, probedMs: 0, turn: Promise.resolve(),
-        isBusy: false, told: '',
+        isBusy: false, stuckSinceMs: undefined, askedMs: -Infinity, told: '',
       }
       this.#volumes.set(volumeId, kept)
     }
@@ -217,6 +229,7 @@ export class DeviceKeeper implements HostDevices {
       const isDue = kept.unknown > 0 && port.nowMs() - kept.probedMs >= PROBE_MS
       if (dead === undefined || (index !== undefined && dead.includes(index)) || isDue) kept.isSuspect = true
       this.#dropDead(kept)
+      this.#askWhetherOver(volumeId, kept)
       const isShort = kept.held.length + kept.unknown < entry.connections || (kept.unknown > 0 && kept.isSuspect)
       if (entry.state === 'detaching' || (entry.state === 'attached' && isShort)) this.#keep(volumeId)
       // One that was cut off may be there.
@@ -237,13 +250,43 @@ export class DeviceKeeper implements HostDevices {
     void this.#inTurn(volumeId, async (kept) => {
       await this.#drive(kept, { type: 'keep' })
       kept.told = ''
-    }).catch((error: unknown) => {
-      if (!(error instanceof HoldfastError)) return this.#o.onBug(error)
-      const kept = this.#volumes.get(volumeId)
-      if (kept === undefined || kept.told === error.message || this.#isClosed) return
-      kept.told = error.message
-      this.#o.log.event('warn', 'a device waits', { volume: volumeId, reason: error.message })
-    })
+      kept.stuckSinceMs = undefined
+    }).catch((error: unknown) => this.#waits(volumeId, error))
+  }
+
+  #waits(volumeId: string, error: unknown): void {
+    const { port, log, onBug } = this.#o
+    if (!(error instanceof HoldfastError)) return onBug(error)
+    const kept = this.#volumes.get(volumeId)
+    if (kept === undefined || this.#isClosed) return
+    if (STUCK.includes(error.code)) kept.stuckSinceMs ??= port.nowMs()
+    if (kept.told === error.message) return
+    kept.told = error.message
+    log.event('warn', 'a device waits', { volume: volumeId, reason: error.message })
+  }
+
+  /**
+   * The kernel holds its I/O, and only a data process that had its sessions answers them with errors when it is over.
+   * That one is dead, so the device is ended here: kubelet could neither end its pods nor unmount it.
+   */
+  #askWhetherOver(volumeId: string, kept: Kept): void {
+    const { port, log, isOver } = this.#o
+    const { stuckSinceMs = Infinity, askedMs, held, entry } = kept
+    const nowMs = port.nowMs()
+    if (isOver === undefined || held.length > 0 || nowMs - stuckSinceMs < SILENT_MS || nowMs - askedMs < ASK_MS) return
+    const { generation } = entry!
+    kept.askedMs = Infinity
+    void isOver(volumeId, generation).then(async (isSaid) => {
+      kept.askedMs = port.nowMs()
+      if (!isSaid || this.#isClosed) return
+      await this.#inTurn(volumeId, async (now) => {
+        if (now.entry?.generation !== generation || now.stuckSinceMs === undefined) return
+        const path = pathOf(now.entry)
+        log.event('warn', 'the attachment of a device is over', { volume: volumeId, generation, path })
+        await this.#drive(now, { type: 'over' })
+        now.askedMs = Infinity
+      })
+    }).catch((error: unknown) => this.#waits(volumeId, error))
   }
 
   // --- one thing after another --------------------------------------------------------------------------------------
@@ -272,7 +315,7 @@ export class DeviceKeeper implements HostDevices {
       if (!(await this.#do(kept, step))) continue
       // It takes the kernel, or whoever has the device open, a moment.
       const [mostMs, why] = patience(step, kept)
-      if (ask.type === 'keep') return
+      if (ask.type === 'keep' || ask.type === 'over') return
       if (port.nowMs() - startedMs > mostMs) throw why
       await port.sleep(SETTLE_MS)
     }
@@ -324,7 +367,8 @@ export class DeviceKeeper implements HostDevices {
 
   #forget(kept: Kept): void {
     for (const fd of kept.held.splice(0)) this.#o.port.closeFd(fd)
-    Object.assign(kept, { entry: undefined, unknown: 0, isSuspect: false, told: '' })
+    const nobodyAsked = { stuckSinceMs: undefined, askedMs: -Infinity }
+    Object.assign(kept, { entry: undefined, unknown: 0, isSuspect: false, told: '', ...nobodyAsked })
   }
 
   async #dial(kept: Kept, count: number): Promise<void> {
@@ -413,6 +457,8 @@ interface Refusal {
   detail: Record<string, string | number>
 }
 
+/** Of what is kept: its data process offers nothing, or it was to be let go of, and somebody uses it. */
+const STUCK: readonly ErrorCode[] = ['attachment-absent', 'device-busy']
 const READ_ONLY = 2
 
 function patience(step: Step, { entry }: Kept): [mostMs: number, error: HoldfastError] {

@@ -9,8 +9,8 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { errnoName, lockCode, lockExclusive, setIoFlusher } from '../../cluster/libc.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import type { LogPort } from '../../engine/ports.ts'
 import { DeviceKeeper } from './device-keeper.ts'
+import type { DeviceKeeperOptions } from './device-keeper.ts'
 import { DeviceTable } from './device-table.ts'
 import { KernelPort } from './kernel-port.ts'
 import { serveKeeper } from './keeper-service.ts'
@@ -24,20 +24,19 @@ export interface RunningKeeper {
   close(): Promise<void>
 }
 
-export interface KeeperOptions {
+export interface KeeperOptions extends Pick<DeviceKeeperOptions, 'log' | 'onBug' | 'isOver'> {
   stateFolder: string
-  log: LogPort
-  onBug(error: unknown): void
 }
 
 /** @throws HoldfastError `keeper-running`, `keeper-state`, or of its socket */
-export async function runKeeper({ stateFolder, log, onBug }: KeeperOptions): Promise<RunningKeeper> {
+export async function runKeeper({ stateFolder, ...given }: KeeperOptions): Promise<RunningKeeper> {
+  const { log, onBug } = given
   const lock = lockState(stateFolder)
   const flusher = setIoFlusher() < 0 ? 'refused' : 'set'
   const udev = tellUdev()
   if (typeof udev === 'object') log.event('warn', 'udev cannot be told to leave our devices alone', udev)
   const table = new DeviceTable(stateFolder)
-  const devices = new DeviceKeeper({ port: new KernelPort(), table, log, onBug })
+  const devices = new DeviceKeeper({ port: new KernelPort(), table, ...given })
   const server = await serveKeeper(stateFolder, devices, onBug)
   devices.start()
   const locked = lockCode()

@@ -26,6 +26,8 @@ export type Ask =
   | { type: 'attach'; wish: DeviceWish }
   /** `force`: also while somebody uses it, whose I/O fails then. */
   | { type: 'detach'; force: boolean }
+  /** Its attachment is known to be over: as a forced detach, but nobody waits for the end of who uses it. */
+  | { type: 'over' }
   | { type: 'resize'; sizeBytes: number }
   /** Nobody asks; what there is is kept. */
   | { type: 'keep' }
@@ -84,7 +86,8 @@ export function nextStep(view: DeviceView, ask: Ask): Step {
   const refused = ask.type === 'attach' ? whyRefused(entry, ask.wish) : undefined
   if (refused !== undefined) return refused
   if (entry.state === 'detaching') return detaching(view, ask)
-  const ends = ask.type === 'detach' || (ask.type === 'attach' && ask.wish.generation > entry.generation)
+  const ends = ask.type === 'detach' || ask.type === 'over'
+    || (ask.type === 'attach' && ask.wish.generation > entry.generation)
   if (ends) return whyBusy(view, ask) ?? { do: 'save', entry: { ...entry, state: 'detaching' } }
   return entry.state === 'attaching' ? attaching(view, entry, ask) : attached(view, entry, ask)
 }
@@ -140,7 +143,7 @@ function detaching(view: DeviceView, ask: Ask): Step {
 
 /** Under a later attachment it answers nothing but errors: nobody loses by its end. */
 function whyBusy(view: DeviceView, ask: Ask): Step | undefined {
-  const isForced = (ask.type === 'detach' && ask.force)
+  const isForced = ask.type === 'over' || (ask.type === 'detach' && ask.force)
     || (ask.type === 'attach' && ask.wish.generation > view.entry!.generation)
   const device = ownIndex(view)
   if (isForced || view.isSuperseded || device === undefined) return undefined

@@ -14,6 +14,7 @@ import type { HostDevice, HostDevices, StagedMount } from '../host/host-devices.
 import type { KubeletFolder } from '../host/kubelet-paths.ts'
 import { mountAt } from '../host/mountinfo.ts'
 import { makeMountPoint, mountDevice, unmountAll } from '../host/mounting.ts'
+import type { AskVolume } from './attachment-end.ts'
 import type { Attachment, Use } from './node-requests.ts'
 import { allMountsOf, isMountOf, mountOf } from '../host/volume-mounts.ts'
 import { unfinished } from '../refusal.ts'
@@ -27,6 +28,8 @@ const OFFER_LOOK_EVERY_MS = 50
 
 export interface StagingOptions {
   api: Pick<ControlClient, 'getVolume'>
+  /** The control API at any other node: asked whether an attachment is over while the one of this host is silent. */
+  elsewhere?: AskVolume | undefined
   devices: HostDevices
   /** Name and folder of the node whose data process serves this host. */
   node: string

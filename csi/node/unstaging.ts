@@ -6,6 +6,8 @@ import { HoldfastError } from '../../engine/errors.ts'
 import type { HostDevice, HostDevices } from '../host/host-devices.ts'
 import { syncMount, unmountAll } from '../host/mounting.ts'
 import { isMountOf, mountOf } from '../host/volume-mounts.ts'
+import { attachmentEnd } from './attachment-end.ts'
+import type { AskVolume } from './attachment-end.ts'
 import { otherDevices, stageNoteOf } from './stage-notes.ts'
 import type { StagingOptions } from './staging.ts'
 
@@ -57,17 +59,8 @@ export async function unstage(options: StagingOptions, volumeId: string, staging
   told.delete(volumeId)
 }
 
-/**
- * The control API says that it is not attached here any more, or anew, and knows of this attachment: a node that was
- * elected before may answer late. While it is silent, it is taken to be attached.
- */
-async function isOver({ api, node }: StagingOptions, { volumeId, generation }: HostDevice): Promise<boolean> {
-  try {
-    const { attach } = await api.getVolume({ name: volumeId })
-    const isHeld = attach.holders.some((one) => one.node === node && one.generation === generation)
-    return attach.generation >= generation && !isHeld
-  } catch (error) {
-    if (error instanceof HoldfastError) return error.code === 'volume-not-found'
-    throw error
-  }
+/** While nobody knows, it is taken to be attached. */
+async function isOver({ api, elsewhere, node }: StagingOptions, device: HostDevice): Promise<boolean> {
+  const asked: AskVolume[] = [(name) => api.getVolume({ name }), ...elsewhere === undefined ? [] : [elsewhere]]
+  return ['over', 'gone'].includes(await attachmentEnd(asked, node, device))
 }

@@ -25,7 +25,8 @@ async function everyKill({ killedAt, BETWEEN }: typeof lives): Promise<{ wrong: 
 }
 
 async function anything(of: typeof lives): Promise<string[]> {
-  const lone = [of.reusedIndex, of.refused, of.busy, of.grown, of.unseen, of.lostKernel]
+  const lone = [of.reusedIndex, of.refused, of.busy, of.grown, of.unseen, of.lostKernel,
+    ...[0, 0.5, Infinity].map((killAfter) => () => of.ended(killAfter))]
   const others = [...lone, ...[false, true].flatMap((isLater) =>
     [false, true].map((losesEvents) => () => of.resupplied(isLater, losesEvents)))]
   for (const life of others) {
@@ -56,6 +57,9 @@ t.test('a kernel before 5.14, and devices that do not stay', async (t) => t.same
 t.test('a host that has lost its NBD client', async (t) => t.same(await lives.lostKernel(), []))
 t.test('a volume that grows', async (t) => t.same(await lives.grown(), []))
 t.test('served for reading only', async (t) => t.same(await lives.servedReadOnly(), []))
+t.test('its attachment is over, and its data process dead', async (t) => {
+  for (const killAfter of [Infinity, 0, 0.5]) t.same(await lives.ended(killAfter), [], `killed ${killAfter}`)
+})
 t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 
 const STEP = 'csi/host/keeper-step.ts'
@@ -117,6 +121,17 @@ const PLANTED = [
   {
     name: 'a grown size is not told to the kernel', file: STEP,
     replace: 'device.sizeBytes < entry.sizeBytes && device.sizeBytes > 0', by: 'false',
+  },
+  {
+    name: 'what is over is not asked about', file: KEEPER,
+    replace: 'isOver === undefined || held', by: 'true || held',
+  },
+  {
+    name: 'silence is the end', file: KEEPER, replace: 'if (!isSaid || ', by: 'if (',
+  },
+  {
+    name: 'a keeper that was killed over the end of one leaves it', file: KEEPER,
+    replace: "['attachment-absent', 'device-busy']", by: "['attachment-absent']",
   },
   {
     name: 'what is over is asked for again and again', file: STEP,

@@ -254,6 +254,38 @@ export async function busy(): Promise<string[]> {
   return [...wrong, ...made.wrong]
 }
 
+/**
+ * Its data process is dead, and the attachment ends elsewhere: the device is ended though it is in use, once that is
+ * said and not before, also by a keeper that comes when the former was killed over it.
+ */
+export async function ended(killAfter: number): Promise<string[]> {
+  const made = world()
+  let keeper = made.keeper()
+  await keeper.attach(made.wish(VOLUME))
+  const device = made.deviceOf(VOLUME)!
+  device.users = ['a mount']
+  made.isDataUp = false
+  made.restartData()
+  await made.pass(40_000)
+  const wrong = device.isOver ? ['it is ended while nobody knows'] : []
+  made.over.set(VOLUME, 3)
+  made.mayFail = true
+  // Nothing else is an effect meanwhile but to dial.
+  made.killAtDisconnect = killAfter
+  await made.pass(10_000)
+  if (killAfter < Infinity) {
+    made.killAtDisconnect = Infinity
+    keeper = made.keeper()
+    await made.pass(30_000)
+  }
+  if (!device.isOver) wrong.push('its I/O is held')
+  made.letGo(VOLUME)
+  await made.pass(1000)
+  if (made.table.size > 0) wrong.push('its entry is left')
+  await keeper.close()
+  return [...wrong, ...made.wrong]
+}
+
 /** A kernel that does not show whose a device is, and one where they go as soon as they are made. */
 export async function unseen(): Promise<string[]> {
   const wrong: string[] = []

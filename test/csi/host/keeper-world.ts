@@ -65,6 +65,8 @@ export class KeeperWorld {
   showsBackend = true
   /** What is made is gone at once. */
   isFleeting = false
+  /** By volume: of which generation it is asked and said that it is over; undefined: who is asked is silent. */
+  readonly over = new Map<string, number>()
   /** Whoever uses a device may get errors: somebody said so, or its attachment is over. */
   mayFail = false
   nowMs = 0
@@ -72,6 +74,8 @@ export class KeeperWorld {
   effects = 0
   /** The keeper is killed at that one; a half more: behind it. */
   killAt = Infinity
+  /** 0: at the next DISCONNECT; a half: behind it. */
+  killAtDisconnect = Infinity
   #process = 0
   #isAlive = false
   readonly #fds = new Map<number, Socket>()
@@ -99,6 +103,11 @@ export class KeeperWorld {
       port: this.#port(mine), table: this.#table(mine), log: { event: () => undefined },
       onBug: (error) => {
         if (!(error instanceof Killed)) this.wrong.push(String((error as Error).stack))
+      },
+      isOver: async (volumeId, generation) => {
+        this.#check(mine)
+        await turn()
+        return this.over.get(volumeId) === generation
       },
     })
     keeper.start()
@@ -243,6 +252,7 @@ export class KeeperWorld {
       }),
       disconnect: (index) => this.#effect(mine, () => {
         this.#judge(index, 'DISCONNECT')
+        if (this.killAtDisconnect === 0) this.#kill()
         const device = this.devices.get(index)
         if (device === undefined) return -EBUSY
         const { users, isOpen, sockets } = device
@@ -250,6 +260,7 @@ export class KeeperWorld {
         device.isOver = true
         for (const socket of sockets) socket.isDead = true
         if (!isOpen && users.length === 0) this.devices.delete(index)
+        if (this.killAtDisconnect === 0.5) this.#kill()
         return 0
       }),
       deadLinks: () => {

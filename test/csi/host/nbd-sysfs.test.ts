@@ -1,4 +1,4 @@
-/** Risk: a device that cannot be looked at for a moment is taken to be gone, and its entry goes, or it is made twice. */
+/** Risk: a device that cannot be looked at for a moment is taken to be gone: its entry goes, or it is made twice. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
