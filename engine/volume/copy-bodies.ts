@@ -237,13 +237,22 @@ export class CopyBodies {
   /** Give the slices of a new size their places. */
   place(sizeBytes: number): void {
     const { layout } = this.copy
-    layout.set(layout.placed(layout.slices, sizeBytes, this.newGeneration()))
+    layout.set(layout.placed(layout.slices, sizeBytes, this.placedGeneration()))
     if (this.fillsPending === 0) this.install({ ...this.now, slices: layout.slices })
   }
 
-  /** Above every generation a slice of this copy ever had: it may come back to a disk that has old records of it. */
-  newGeneration(): number {
+  /** Of slices that get a place: they may have had one before a filling, where old records of them lie. */
+  private placedGeneration(): number {
     return this.now.copy.fills + 2
+  }
+
+  /**
+   * Of slices that are wiped: above every generation that a slice of this copy ever had, those that were placed since
+   * the last filling among them, or their old records would count again when the index is built anew.
+   */
+  wipedGeneration(): number {
+    const placed = this.copy.layout.slices.flatMap(([, , runs]) => runs.map(([, , generation]) => generation + 1))
+    return Math.max(this.now.copy.fills + 2, ...placed)
   }
 
   /** The place of what is given now among all facts that are given. */

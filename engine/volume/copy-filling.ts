@@ -124,7 +124,7 @@ export class CopyFilling {
     const isFirst = facts.consistency.state === 'consistent'
     bodies.give(start.facts, givenAt)
     const keptFacts = bodies.facts
-    const generation = bodies.newGeneration()
+    const generation = bodies.wipedGeneration()
     const hadOrigin = bodies.now.origin !== null
     // What comes has what was shared in it.
     bodies.origin = originWithout(bodies.origin, new Set(start.wipe))

@@ -112,6 +112,9 @@ function* rewrite(
 ): Task<void> {
   const { stream } = target
   const { descriptor } = map
+  const slice = Math.floor(version.lba / SLICE_BLOCKS)
+  // What is there still is of its former generation, and would come back under the new one when the index is lost.
+  if (map.copy?.wiping.includes(slice)) return
   const { epoch, seq, lba, payload } = version
   const { bytes, stored } = blobsOf(payload!)
   const id = { kind: RECORD_KIND.write, epoch, seq, lba, blockCount: 1 }
@@ -124,7 +127,7 @@ function* rewrite(
   record.transform = transformOf(words, 0) & ~TRANSFORM.lost
   Object.assign(record, {
     flags: RECORD_FLAG.moved,
-    sliceGeneration: generationOfSlice(descriptor, Math.floor(lba / SLICE_BLOCKS)),
+    sliceGeneration: generationOfSlice(descriptor, slice),
     fromSegment: segmentOf(words, 0),
     fromGeneration: stream.segments.generation[segmentOf(words, 0)]!,
     fromUnits: unitsOf(words, 0),

@@ -29,9 +29,13 @@ export interface CopyRunOptions {
   /** All of a snapshot is compared with another one, and what the log of changes tells with the map. */
   changes?: boolean
   writeback?: boolean
+  /** It begins with one slice and grows by others; it is also filled anew by who forgot trims. Not with `reads`. */
+  grows?: boolean
 }
 
 const SLICE_BLOCKS = 262_144
+const GIB = 2 ** 30
+const SLICES_MOST = 3
 
 /** What was asked of a snapshot, and what it showed then: it shows that for ever, or it is gone. */
 interface AskedSnapshot {
@@ -77,13 +81,15 @@ class CopyRun {
     this.random = new Random(`copy ${options.seed}`)
     const disks = options.world?.disks ?? 1
     const { random } = this
-    const sizeBytes = disks > 1 ? 2 * 2 ** 30 : 4 * 2 ** 20
+    const sizeBytes = options.grows === true ? GIB : disks > 1 ? 2 * GIB : 4 * 2 ** 20
     this.blockCount = sizeBytes / 4096
     this.world = new CopyWorld(
       { segments: 40, seed: options.seed, ...options.world },
       { sizeBytes, ...(options.writeback === true ? { durability: 'writeback' as const } : {}) },
     )
-    this.lbas = Array.from({ length: 30 }, () => random.int(1000) + (disks > 1 ? random.int(2) * SLICE_BLOCKS : 0))
+    const slices = options.grows === true ? SLICES_MOST : Math.min(2, disks)
+    const sliceOf = (): number => (slices > 1 ? random.int(slices) : 0)
+    this.lbas = Array.from({ length: 30 }, () => random.int(1000) + sliceOf() * SLICE_BLOCKS)
   }
 
   run(): void {
@@ -140,10 +146,26 @@ class CopyRun {
     return this.cache.state
   }
 
+  /** Of a volume that had these records. */
+  private slicesAt({ records }: Line, seq: number): number {
+    const change = records.findLast((one) => one.seq <= seq && one.change?.operation === 'resize')?.change
+    const sizeBytes = change?.operation === 'resize' ? change.sizeBytes : this.blockCount * 4096
+    return Math.ceil(sizeBytes / GIB)
+  }
+
+  private lbasBelow(slices: number): number[] {
+    return this.options.grows === true ? this.lbas.filter((lba) => lba < slices * SLICE_BLOCKS) : this.lbas
+  }
+
   private randomRecord(line: Line): ModelRecord {
     const { random } = this
-    const lba = random.pick(this.lbas)
+    const slices = this.slicesAt(line, line.tail)
+    const lba = random.pick(this.lbasBelow(slices))
     const { epoch } = line
+    if (this.options.grows === true && slices < SLICES_MOST && random.chance(0.04)) {
+      const change = { operation: 'resize' as const, sizeBytes: (slices + 1) * GIB }
+      return line.push({ epoch, kind: 'control', lba: 0, stamps: [], blockCount: 0, change })
+    }
     const dice = random.int(100)
     const { snapshots, snapshotsMost } = this.options
     if (snapshots === true && dice < (snapshotsMost === undefined ? 6 : 20)) {
@@ -228,7 +250,7 @@ class CopyRun {
     if (this.filling !== undefined) return
     const state = this.state()
     this.checkList(state)
-    for (const lba of this.lbas) {
+    for (const lba of this.lbasBelow(this.slicesAt(this.line, this.applied))) {
       const count = Math.min(6, 256 - (lba % 256))
       this.world.read(lba, count).forEach((version, i) => {
         const expected = state.head.get(lba + i)
@@ -501,17 +523,28 @@ class CopyRun {
     }
     const target = source.tail
     const state = source.stateAt(target)
-    const base = isDelta && !hasRollback ? fork : 0
-    const wipe = base > 0 ? [] : this.world.copy.descriptor().spec.sizeBytes > 2 ** 30 ? [0, 1] : [0]
-    const versions = [...state.versions().values()]
-      .filter(({ seq }) => seq > base)
-      .map(({ lba, epoch, seq, kind, stamp }): BlockVersion => {
-        const payload = kind === 'write' ? mixedPayload(stamped(stamp), [stamp]) : undefined
-        return { lba, epoch, seq, kind, payload }
-      })
+    const grows = this.options.grows === true
+    const isAnew = grows && random.chance(0.5)
+    const base = isDelta && !hasRollback && !isAnew ? fork : 0
+    const slices = grows ? SLICES_MOST : this.slicesAt(source, target)
+    const wipe = base > 0 ? [] : Array.from({ length: slices }, (_, slice) => slice)
+    const known = [...state.versions().values()].filter(({ seq }) => seq > base)
+    const isOver = (lba: number, seq: number): boolean =>
+      known.some((one) => one.kind === 'write' && one.lba === lba && one.seq < seq)
+    // Who forgot a trim has a hole there.
+    const hasForgotten = wipe.length > 0 && isAnew
+    const sent = known.filter(({ kind, lba, seq }) => !hasForgotten || kind === 'write' || isOver(lba, seq))
+    const versions = sent.map(({ lba, epoch, seq, kind, stamp }): BlockVersion => {
+      const payload = kind === 'write' ? mixedPayload(stamped(stamp), [stamp]) : undefined
+      return { lba, epoch, seq, kind, payload }
+    })
     random.shuffle(versions)
+    const former = this.world.copy.descriptor()
+    const sizeBytes = grows ? this.slicesAt(source, target) * GIB : former.spec.sizeBytes
     const descriptor = {
-      ...this.world.copy.descriptor(),
+      ...former,
+      spec: { ...former.spec, sizeBytes },
+      forgottenSeq: hasForgotten ? target : former.forgottenSeq,
       epochs: source.epochs,
       snapshots: [...state.snapshots].map(([id, { seq }]) => ({ id, seq, pinnedBy: null })),
       rollbacks: source.records.flatMap(({ seq, change }) =>

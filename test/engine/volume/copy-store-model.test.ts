@@ -43,6 +43,13 @@ t.test('filled again and again', (t) => {
   t.end()
 })
 
+t.test('it grows, and is filled anew by who forgot trims', (t) => {
+  runs(t, 4, 6, { operations: 300, snapshots: true, fills: true, grows: true, world: { segments: 60 } })
+  const world = { disks: 2, segments: 40, ...tiny }
+  runs(t, 704, 3, { operations: 300, snapshots: true, fills: true, grows: true, world })
+  t.end()
+})
+
 t.test('two disks, small, filled', (t) => {
   const world = { disks: 2, segments: 20, ...tiny }
   runs(t, 401, 4, { operations: 400, snapshots: true, fills: true, world })
