@@ -13,6 +13,7 @@
  */
 import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import { until, type Task } from '../task.ts'
+import { isSharedAt } from '../volume/copy-base.ts'
 import { pagesFrom, pageWithHistory } from '../volume/copy-reader.ts'
 import { encodeDescriptor, generationOfSlice } from '../volume/descriptor.ts'
 import { encodeLeaf } from '../volume/snapshot-leaves.ts'
@@ -59,6 +60,7 @@ class VolumeMove {
   private readonly copies: CleanerCopies
   private readonly volume: VolumeMap
   private readonly id: Uint8Array
+  /** By id; of what is shared also by where a piece ends. */
   private readonly zeroes = new Map<string, ZeroRange>()
 
   constructor(copies: CleanerCopies, volume: VolumeMap) {
@@ -193,16 +195,21 @@ class VolumeMove {
   }
 
   private noteZero(kind: number, epoch: number, seq: number, firstLba: number, endLba: number): void {
-    const key = `${epoch} ${seq}`
-    const known = this.zeroes.get(key)
-    if (known === undefined) this.zeroes.set(key, { kind, epoch, seq, firstLba, endLba })
-    else {
-      known.firstLba = Math.min(known.firstLba, firstLba)
-      known.endLba = Math.max(known.endLba, endLba)
-    }
+    const { origin } = this.volume.descriptor
+    // Of what a clone shares it has some as its own: a newer version between may still be its origin's alone.
+    const isOfBase = origin !== null && seq <= origin[1] && isSharedAt(this.volume, firstLba)
+    const key = isOfBase ? `${epoch} ${seq} ${firstLba}` : `${epoch} ${seq}`
+    const range = this.zeroes.get(key) ?? { kind, epoch, seq, firstLba, endLba }
+    range.firstLba = Math.min(range.firstLba, firstLba)
+    range.endLba = Math.max(range.endLba, endLba)
+    this.zeroes.delete(key)
+    this.zeroes.set(isOfBase ? `${epoch} ${seq} ${range.endLba}` : key, range)
   }
 
-  /** Between what refers to a record of zeroes lie newer versions, or nothing: it covered all of that. */
+  /**
+   * Between what refers to a record of zeroes lie newer versions, or nothing: it covered all of that. Of what a clone
+   * shares each piece is a record by itself.
+   */
   private *moveZeroes(): Task<boolean> {
     const { volume, copies, id } = this
     const { stream } = copies

@@ -3,6 +3,7 @@
  * lies there: writes that the head or snapshots show, zeroes and trims, bodies, leaves of the list of snapshots. Then
  * nothing of the damage is left: the index is built anew from the log, and shows what it showed before.
  */
+import { crc32c } from '@node-rs/crc32'
 import t from 'tap'
 import { headerBlocksFor, peekBatchHeader } from '../../../engine/log/batch.ts'
 import { cleanSegment as clean, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
@@ -10,11 +11,15 @@ import { ENTRY_KIND, epochOf, kindOf, segmentOf, seqOf, unitsOf } from '../../..
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
 import { runTask } from '../../../engine/task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, UNITS_PER_BLOCK } from '../../../engine/units.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../../engine/units.ts'
+import { payloadOf } from '../../../engine/volume/copy-headers.ts'
+import type { OpenCopy } from '../../../engine/volume/copy-store.ts'
+import type { Result } from '../../../engine/volume/store-api.ts'
 import { CopyWorld, mixedWrite, write } from '../../sim/copy-world.ts'
 import { fsck, mapEntries } from '../../sim/fsck.ts'
 import { importMutant, type Edit } from '../../sim/mutants.ts'
 import { Random } from '../../sim/random.ts'
+import { stamped } from '../../sim/store-world.ts'
 
 const SEEDS = 8
 const PAGES = 12
@@ -263,6 +268,49 @@ t.test('a trim outlives what it killed behind a damaged header of its segment', 
   t.end()
 })
 
+t.test('a trim of its base hides nothing that a clone could not get as its own yet', (t) => {
+  const run = begin(1)
+  const { world: first } = run
+  const { clock, disks } = first.world
+  first.append(write(1, 2, 0, Array.from({ length: 10 }, (_, i) => 20 + i)))
+  first.append({ kind: 'trim', epoch: 1, seq: 3, request: undefined, lba: 0, blockCount: 10 })
+  first.append(write(1, 4, 4, [44]))
+  first.control(1, 5, { operation: 'snapshot', id: 's' })
+  run.seq = 5
+  applyAll(run)
+  const source = { volumeId: first.copy.volumeId, snapshotId: 's', seq: 5 }
+  const made = first.world.await<Result<OpenCopy>>((done) =>
+    first.world.store!.cloneCopy(first.world.spec('clone', 64 << 20), 'clone-copy', source, done))
+  if (!made.ok) throw made.error
+  const { copy, copy: { volumeId } } = made.value
+  const [stream] = first.world.store!.streams()
+  const entryOf = (id: string, lba: number): Uint32Array | undefined =>
+    mapEntries(first.world, stream!)!.find((one) => one.volumeId === id && one.lba === lba)?.words
+  // What the clone gets lies in a segment by itself.
+  const fill = (): void => {
+    for (let i = 0; i < 40; i++) first.append(write(1, ++run.seq, PAGE_BLOCKS + i, [i]))
+    applyAll(run)
+  }
+  fill()
+  const place = entryOf(first.copy.volumeId, 4)!
+  disks[0]!.damage(segmentOffsetBytes(SEGMENT_BYTES, segmentOf(place, 0)) + unitsOf(place, 0) * UNIT_BYTES, 'ones')
+  copy.hydration.want([0])
+  clock.runUntil(() => entryOf(volumeId, 9) !== undefined)
+  t.equal(entryOf(volumeId, 4), undefined, 'what could not be read is not its own')
+  fill()
+  const segment = segmentOf(entryOf(volumeId, 9)!, 0)
+  for (const start of batchStarts(run, segment)) damageHeader(run, segment, start)
+  first.world.await<boolean>((done) => stream!.makeCheckpoint(done))
+  first.world.await<boolean>((done) => runTask(clean(stream!, segment, newCleanerBuffer(), true), done))
+  first.world.await<boolean>((done) => stream!.makeCheckpoint(done))
+  t.equal(stream!.segments.state[segment], SEGMENT_STATE.none, 'the segment is given back')
+  const again = new CopyWorld(first.world.options, {}, first.world.crash({ kind: 'all' }, 'lost'))
+  again.use(again.world.open().copies().get(volumeId)!.copy)
+  again.repair([{ epoch: 1, seq: 4, lba: 4, kind: 'write', payload: payloadOf(crc32c as never, stamped(44)) }])
+  t.same(again.readStamps(3, 3), [0, 44, 0])
+  t.end()
+})
+
 t.test('a power cut in the middle loses nothing', (t) => {
   for (let seed = 101; seed <= 100 + SEEDS; seed++) t.equal(wrongCut(seed), undefined, `seed ${seed}`)
   t.end()
@@ -280,8 +328,8 @@ const PLANTED: Array<Edit & { name: string; isOfTrims?: true }> = [
   {
     name: 'trims stay behind',
     file: MOVE,
-    replace: 'if (known === undefined) this.zeroes',
-    by: 'if (kind < 0) this.zeroes',
+    replace: 'this.zeroes.set(isOfBase',
+    by: 'if (kind < 0) this.zeroes.set(isOfBase',
   },
   {
     name: 'snapshot leaves stay behind',
@@ -292,7 +340,7 @@ const PLANTED: Array<Edit & { name: string; isOfTrims?: true }> = [
   {
     name: 'a trim is moved for its first block',
     file: MOVE,
-    replace: 'known.endLba = Math.max(known.endLba, endLba)',
+    replace: 'range.endLba = Math.max(range.endLba, endLba)',
     by: 'void endLba',
   },
   {
