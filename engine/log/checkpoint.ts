@@ -88,7 +88,8 @@ export function collectCheckpoint(
     /** What changed in a slice lies in so many values that they should be merged. */
     onPile(volume: VolumeMap, slice: number): void
     tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }>
-    volumesGone: number[]
+    /** Of these what they still had to take out of the index is taken out, and all that names them. */
+    volumesGone: VolumeMap[]
   },
 ): CollectedCheckpoint {
   const { meta, checkpoint } = options
@@ -122,7 +123,8 @@ export function collectCheckpoint(
   map.committing = committing
 
   map.historyTally.changes = 0
-  for (const volume of map.volumes.values()) {
+  const volumes = [...map.volumes.values(), ...options.volumesGone]
+  for (const volume of volumes) {
     historyBytes += volume.history.operationBytes()
     volume.committingHistory = volume.history
     volume.history = new HistoryChanges(map.historyTally)
@@ -143,7 +145,8 @@ export function collectCheckpoint(
     }
   }
   for (const t of options.tombstonesGone) del(tombstoneKey(t.volume, t.epoch, t.seq, t.firstPage))
-  for (const number of options.volumesGone) {
+  for (const { number, tombstones } of options.volumesGone) {
+    for (const t of tombstones) del(tombstoneKey(number, t.epoch, t.seq, t.firstPage))
     del(volumeKey(number))
     del(scrubKey(number))
   }
@@ -169,7 +172,6 @@ export function collectCheckpoint(
   }
   if (meta !== undefined) put(metaKey(), json(meta))
 
-  const volumes = [...map.volumes.values()]
   return {
     operations: allOperations(operations, volumes),
     bytes: operations.reduce((sum, one) => sum + bytesOf(one), historyBytes),

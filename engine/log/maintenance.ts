@@ -322,13 +322,16 @@ export class Maintenance {
         () => this.relieve(),
       )
       if (!ok || !(yield* forgetChanges(stream, volume, 0, SLICES_MAX))) return false
-      for (const t of volume.tombstones) this.tombstoneGone(volume, t)
-      volume.tombstones = []
+      this.dropUnseen(volume)
       volume.emptied = true
       volume.changed = true
       return true
     }
-    if (volume.sweepHistory) return yield* sweepHistory(stream, volume, () => this.breathe())
+    if (volume.sweepHistory) {
+      if (!(yield* sweepHistory(stream, volume, () => this.breathe()))) return false
+      if (volume.emptied) this.dropUnseen(volume)
+      return true
+    }
     const tombstone = volume.tombstones[0]!
     const ok = yield* visitPages(
       { map, index: context.index, volume, firstPage: tombstone.firstPage, endPage: tombstone.endPage },
@@ -363,6 +366,17 @@ export class Maintenance {
     while (goesOn() && this.wantsCleaning && loads.commits === commits) if (!(yield* this.clean(false))) break
     this.sweepsUntilMs = 2 * clock.nowMs() - beganMs
     return goesOn()
+  }
+
+  /**
+   * Of a volume that is deleted and swept: what is left of a clone keeps a zero that a snapshot shows, for a hole there
+   * shows what lies below, also where it never was in a page.
+   */
+  private dropUnseen(volume: VolumeMap): void {
+    const isSeen = ({ seq }: { seq: number }): boolean => volume.views.shownBySnapshots([seq]).size > 0
+    const kept = volume.keepsZeroes ? volume.tombstones.filter(isSeen) : []
+    for (const t of volume.tombstones) if (!kept.includes(t)) this.tombstoneGone(volume, t)
+    volume.tombstones = kept
   }
 
   private tombstoneGone(volume: VolumeMap, t: { epoch: number; seq: number; firstPage: number }): void {

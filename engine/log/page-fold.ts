@@ -20,6 +20,7 @@ import {
 } from './entry.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { decodePageValue, parsePageKey } from './index-keys.ts'
+import { isLaid } from './page-rewind.ts'
 import { putHistory } from './version-history.ts'
 import { MapPage, pageKeyOf, type VolumeMap } from './volume-map.ts'
 
@@ -64,6 +65,8 @@ export function foldPage(
   }
   for (const tombstone of map.tombstones) {
     if (pageNumber < tombstone.firstPage || pageNumber >= tombstone.endPage) continue
+    // It goes to the older versions of the page at once (page-rewind.ts).
+    if (isLaid(extents, map)) continue
     const words = zeroEntry(tombstone)
     // It stays for long, and its effect on the head was undone: applied at each load, it would be undone each time.
     if (map.keepsZeroes && !extents.rebuilding && map.views.hidden(Infinity, tombstone.seq)) {

@@ -103,7 +103,7 @@ export class StoreStream {
   /** Slices whose changes lie in many values. */
   mergeQueue: Array<[volume: VolumeMap, slice: number]> = []
   tombstonesGone: Array<{ volume: number; epoch: number; seq: number; firstPage: number }> = []
-  volumesGone: number[] = []
+  volumesGone: VolumeMap[] = []
   onFailed: (reason: string) => void = () => {}
   /**
    * Make durable what other disks hold of the volumes of this one. A written-back record is applied when it is
@@ -385,11 +385,11 @@ export class StoreStream {
     return this.volumesById.get(this.lastId.hex)
   }
 
-  /** Nothing of the volume is left in this stream. */
+  /** Nothing of the volume is left in this stream; what its map has still to take out of the index goes with it. */
   removeVolume(volume: VolumeMap): void {
     this.map.volumes.delete(volume.number)
     this.volumesById.delete(volume.descriptor.spec.id)
-    this.volumesGone.push(volume.number)
+    this.volumesGone.push(volume)
   }
 
   applied(batch: LogBatch): void {

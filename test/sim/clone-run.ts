@@ -80,6 +80,7 @@ class CloneRun {
     else if (dice < 88) this.lookAtSnapshots(life)
     else if (dice < 92) this.scan(life)
     else if (dice < 96) this.randomCrash()
+    else if (dice < 98) this.bequeath(life)
     for (let i = random.int(5); i > 0; i--) this.step()
   }
 
@@ -194,6 +195,21 @@ class CloneRun {
     if (tail !== seq || appliedSeq !== seq || baseSeq !== seq) this.fail(`it began at ${stored.tail}`)
     if (random.chance(0.5)) this.look(life)
     this.newEpoch(life)
+  }
+
+  /** Whole pages of a clone are trimmed, another clone is made of that, and the first one goes before anybody looks. */
+  private bequeath(life: Life): void {
+    const { random } = this
+    if (life.baseSeq === 0 || this.lives.size >= VOLUMES_MOST) return
+    const { epoch } = life
+    const lba = Math.floor(random.pick(this.lbas) / 256) * 256
+    const kind = random.pick(['zero', 'trim'] as const)
+    this.give(life, life.push({ epoch, kind, lba, stamps: [], blockCount: 256 * (1 + random.int(3)) }))
+    const change: ControlChange = { operation: 'snapshot', id: `s${this.number++}` }
+    this.give(life, life.push({ epoch, kind: 'control', lba: 0, stamps: [], blockCount: 0, change }))
+    this.settleAll()
+    this.clone(life)
+    if (this.lives.get(life.copy.volumeId) === life) this.remove(life)
   }
 
   private remove(life: Life): void {

@@ -94,6 +94,12 @@ const PLANTED: Planted[] = [
     by: 'descriptor.copy?.facts',
   },
   {
+    name: 'what is left of a clone forgets its trims',
+    file: 'engine/log/maintenance.ts',
+    replace: 'volume.keepsZeroes ? volume.tombstones.filter(isSeen) : []',
+    by: '[]',
+  },
+  {
     name: 'a slice that is filled goes on being shared',
     file: `${VOLUME}/copy-filling.ts`,
     replace: 'bodies.origin = originWithout(bodies.origin, new Set(start.wipe))',
