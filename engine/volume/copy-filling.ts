@@ -114,7 +114,7 @@ export class CopyFilling {
     // What it says is applied has to be durable on all disks before it is on one.
     const isSynced = bodies.mayClaim && (targets.length === 1 || rest.every(({ isDurable }) => isDurable))
     if (!isSynced && !(yield* until<boolean>((resume) => bodies.syncAll(resume)))) return false
-    const { spec, snapshots, rollbacks, deleted } = start.descriptor as ReplicatedDescriptor
+    const { spec, snapshots, rollbacks, deleted, forgottenSeq } = start.descriptor as ReplicatedDescriptor
     // What was noted of another copy is not of this one.
     if (start.identity !== undefined && start.identity.copyId !== bodies.now.copy.copyId) bodies.noted = undefined
     const copy = bodies.local(withIdentity(bodies.now.copy, start.identity))
@@ -143,6 +143,7 @@ export class CopyFilling {
         ...copy,
         facts: bodies.facts,
         appliedSeq: start.target,
+        forgottenSeq: Math.max(copy.forgottenSeq, forgottenSeq),
         windows: start.windows ?? queue.windows,
         fills: copy.fills + 1,
         durable: bodies.durableBatches(),

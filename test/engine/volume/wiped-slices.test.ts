@@ -68,3 +68,24 @@ t.test('what is repaired while its slice is wiped is gone with it', (t) => {
   t.same(world.readStamps(5, 1), [0])
   t.end()
 })
+
+t.test('what its source forgot is known behind a cut right after a filling began', (t) => {
+  const world = new CopyWorld({ seed: 52, segments: 60 }, { sizeBytes: GIB })
+  world.open()
+  world.epoch(1, 1)
+  world.append(write(1, 2, 5, [105]))
+  world.settle()
+  world.copy.apply(2, {})
+  t.same(world.readStamps(5, 1), [105])
+  const start = filled(world, 10, [0])
+  world.begin((token) =>
+    world.copy.startFill(token, {
+      ...start, descriptor: { ...start.descriptor, forgottenSeq: 9 },
+      facts: { consistency: { state: 'filling', target: 10, slices: [[0, 0]] } },
+    }))
+  const { map } = world.copy.targets[0]!
+  world.world.clock.runUntil(() => map.copy!.wiping.length > 0)
+  const stored = world.crash('kill', { kind: 'all' }).open()
+  t.match(stored, { facts: { consistency: { state: 'filling' } }, forgottenSeq: 9 })
+  t.end()
+})
