@@ -71,6 +71,7 @@ export class RecordCleaner {
     if (
       deleted &&
       volume.emptied &&
+      !volume.isTaken &&
       !volume.sweepHistory &&
       volume.views.snapshotSeqs.length === 0 &&
       record.bornBatch < Math.min(this.copies.leastBorn, stream.segments.oldestBornBatch(segment))

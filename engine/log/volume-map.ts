@@ -95,6 +95,8 @@ export class VolumeMap {
   changed = true
   /** All pages were dropped after the deletion; what remains is the control record. */
   emptied = false
+  /** Deleted, and another copy is being made over it: it stays, whatever its record says. */
+  isTaken = false
   /** Older versions may have become dead: the history has to be swept. */
   sweepHistory = false
   /** How often views went, or a rollback came: what was swept before may have more to lose. */

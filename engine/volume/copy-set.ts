@@ -150,7 +150,9 @@ export class CopySet {
     }
     const revision = Math.max(...left.map((one) => one.revision), 0)
     const copy = this.make({ descriptor: { ...descriptor, revision }, targets, tail: 0, unapplied: [] })
+    for (const { map } of targets) map.isTaken = true
     const ended = (ok: boolean): void => {
+      for (const { map } of targets) map.isTaken = false
       if (!ok) return reply(failure('disk-failed', { disk: spec.name, reason: 'the copy could not be recorded' }))
       const one = { copy, stored: copy.stored() }
       this.byId.set(spec.id, one)

@@ -2,6 +2,9 @@
 import t from 'tap'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 import { Random } from '../../sim/random.ts'
+import { cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
+import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
+import { runTask } from '../../../engine/task.ts'
 import { segmentOffsetBytes } from '../../../engine/log/geometry.ts'
 import { BLOCK_BYTES, GIB, SLICE_BLOCKS, UNITS_PER_BLOCK } from '../../../engine/units.ts'
 import type { ControlChange } from '../../../engine/replication/record.ts'
@@ -235,6 +238,43 @@ t.test('its space comes back, and in the end its last word goes', (t) => {
   }
   store.clock.runUntil(() => !stream!.volumesById.has(volumeIdOf(world)))
   t.notOk(stream!.volumesById.has(volumeIdOf(world)))
+  t.end()
+})
+
+t.test('another copy begins in its place while the cleaner drops its last word', (t) => {
+  for (let steps = 0; steps < 12; steps++) {
+    let world = filled(70)
+    const { world: store } = world
+    remove(world)
+    const [stream] = store.store!.streams()
+    const { segments, log } = stream!
+    store.clock.runUntil(() => stream!.volumesById.get(volumeIdOf(world))!.emptied)
+    log.sealOpen()
+    store.await<boolean>((done) => stream!.makeCheckpoint(done))
+    let left = 0
+    const clean = (): void => {
+      for (const [segment, state] of segments.state.entries()) {
+        if (state !== SEGMENT_STATE.sealed || segments.lastBatch[segment]! >= log.position().batch) continue
+        left++
+        runTask(cleanSegment(stream!, segment, newCleanerBuffer()), () => left--)
+      }
+    }
+    let created: Result<OpenCopy> | undefined
+    store.store!.createCopy(store.spec('vol', 1 << 20), 'c2', (result) => (created = result))
+    for (let i = 0; i < steps && created === undefined; i++) store.clock.step()
+    clean()
+    store.clock.runUntil(() => created !== undefined && left === 0)
+    if (created?.ok !== true) throw new Error('it is not made')
+    world.use(created.value.copy)
+    world.epoch(5, 1)
+    world.append(write(5, 2, 3, [502]))
+    world.settle()
+    world.copy.apply(2, {})
+    t.ok(store.await<boolean>((done) => stream!.makeCheckpoint(done)))
+    world = world.crash('kill', { kind: 'all' })
+    t.match(world.open(), { copyId: 'c2', tail: 2 }, `cleaned ${steps} steps behind the order`)
+    t.same(world.readStamps(3, 1), [502])
+  }
   t.end()
 })
 
