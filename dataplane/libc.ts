@@ -11,12 +11,13 @@
  * call; an address is looked up once per ArrayBuffer, since callers cut their buffers from few slabs.
  */
 import koffi from 'koffi'
-import { EINTR, addressOf, outcome } from '../cluster/libc.ts'
+import { EINTR, EIO, addressOf, outcome } from '../cluster/libc.ts'
 
 const lib = koffi.load(null)
 const callFcntl = lib.func('int fcntl(int fd, int command, ...)')
 const callIoctl = lib.func('int ioctl(int fd, unsigned long request, ...)')
 const callFallocate = lib.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)')
+const callFadvise = lib.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)')
 const callPrctl = lib.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)')
 const callPreadv2 = lib.func('int64_t preadv2(int fd, uint64_t vector, int count, int64_t offset, int flags)')
 const callPwritev = lib.func('int64_t pwritev(int fd, uint64_t vector, int count, int64_t offset)')
@@ -28,6 +29,7 @@ const callSetrlimit = lib.func('int setrlimit(int resource, void *limits)')
 const callSetsockopt = lib.func('int setsockopt(int fd, int level, int option, uint64_t value, uint32_t length)')
 const callMallocTrim = lib.func('int malloc_trim(size_t keepBytes)')
 
+const POSIX_FADV_DONTNEED = 4
 const F_DUPFD_CLOEXEC = 1030
 const BLKGETSIZE64 = 0x80081272
 const PR_SET_PDEATHSIG = 1
@@ -57,6 +59,15 @@ export function preallocate(fd: number, lengthBytes: number): number {
     const result = outcome(callFallocate(fd, 0, 0, lengthBytes))
     if (result !== -EINTR) return result
   }
+}
+
+/**
+ * Drop the pages of a file or block device from the page cache that are not dirty, under write-back or mapped. Runs in
+ * the thread pool, 0.01 to 0.8 s a GiB by the size of its folios. A file system without a medium (tmpfs) keeps all.
+ * @param done  0, or a negative errno
+ */
+export function dropPages(fd: number, done: (result: number) => void): void {
+  callFadvise.async(fd, 0, 0, POSIX_FADV_DONTNEED, (error: unknown, errno: number) => done(error ? -EIO : -errno))
 }
 
 /**

@@ -3,6 +3,7 @@
  * `engine/volume/store.ts`.
  *
  *   <index folder>/<disk uuid>/<stream>     one database a stream, rebuilt from the log when it is missing or damaged
+ *   <index folder>/<disk uuid>/failed       the disk failed in that boot (`disk-boot.ts`)
  *
  * With several workers a barrier keeps every worker from taking a segment before all streams of all disks have said
  * what is theirs.
@@ -26,6 +27,7 @@ import { Store } from '../engine/volume/store.ts'
 import type { StoreDisk } from '../engine/volume/store-disks.ts'
 import { crc32c } from './checksum.ts'
 import { clock as daemonClock } from './clock.ts'
+import { bootOf, noteFailure } from './disk-boot.ts'
 import { markOf } from './index-damage.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { FileDisk } from './disk/file-disk.ts'
@@ -171,10 +173,20 @@ async function streamsOf(
   const found: StoreDisk[] = []
   const { log, clock = daemonClock } = options
   const { diskUuid, segmentBytes, segmentCount, file } = disk
+  const diskFolder = path.join(options.indexDir, diskUuid)
+  const bootId = bootOf(diskFolder)
   for (const streamId of streamIdsOf(disk, options)) {
-    const fileDisk = FileDisk.open(file)
+    const fileDisk = FileDisk.open(file, {
+      onFailed: () => {
+        const reason = noteFailure(diskFolder)
+        if (reason === undefined) return
+        log.event('error', 'that the disk failed cannot be noted: its copies may count as whole after a restart', {
+          disk: diskUuid, reason,
+        })
+      },
+    })
     if (!fileDisk.ok) return fileDisk
-    const folder = path.join(options.indexDir, diskUuid, String(streamId))
+    const folder = path.join(diskFolder, String(streamId))
     const index = await openIndex(folder, log)
     if (!index.ok) return index
     opened.push({ diskUuid, disk: fileDisk.value, index: index.value })
@@ -203,7 +215,7 @@ async function streamsOf(
         segmentBytes,
         segmentCount,
         random: (bytes) => randomBytes(bytes),
-        bootId: fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim().replaceAll('-', ''),
+        bootId,
         pagesMax: Math.max(256, Math.floor(MAP_CACHE_BYTES / PAGE_BYTES / Math.max(1, streams))),
         checkpointBytes: CHECKPOINT_BYTES,
         pendingMax: PENDING_MAX,

@@ -20,6 +20,11 @@ export interface DiskPort {
   /** Make durable every write that had completed when this was called. Several may be under way at once. */
   sync(done: Outcome): void
   /**
+   * Forget what memory holds of the disk and a sync left there: what is read from now on is what the medium has. After
+   * a failed sync of whoever had the disk before, memory may hold what the medium never got, and not know it any more.
+   */
+  dropCache(done: Outcome): void
+  /**
    * Fill `into` from memory if that needs no waiting for the medium: true when filled. Of both, place and length are
    * multiples of 64.
    */

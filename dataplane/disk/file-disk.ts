@@ -15,7 +15,9 @@
  * data was lost. So each concurrent sync, here and in every worker, has a description of its own.
  *
  * One strike (I14): after a failed write or sync every call answers false, for good. The pages are marked clean by
- * then, so a second fdatasync would succeed without the data. A failed read fails alone.
+ * then, so a second fdatasync would succeed without the data. A failed read fails alone. They stay readable, too, for
+ * the next process as well, whose descriptors hear nothing of an error that was told already: `dropCache` before
+ * anything is read takes them out of its way.
  */
 import fs from 'node:fs'
 import { getSystemErrorMessage } from 'node:util'
@@ -26,7 +28,7 @@ import { BLOCK_BYTES, MIB, UNIT_BYTES } from '../../engine/units.ts'
 import type { Result } from '../../engine/volume/store-api.ts'
 import { clock } from '../clock.ts'
 import { EINTR, EIO, closeFd, errnoName } from '../../cluster/libc.ts'
-import { pwritev, readCached } from '../libc.ts'
+import { dropPages, pwritev, readCached } from '../libc.ts'
 import { LatencyHistogram } from '../meters/latency-histogram.ts'
 import { reopen, type DiskFile } from './disk-file.ts'
 import { MEDIUM_READ_BYTES_MAX, MEDIUM_READS_MAX, MediumReader } from './medium-reader.ts'
@@ -151,6 +153,19 @@ export class FileDisk implements DiskPort {
           done(this.reason === undefined)
         })
       },
+    })
+  }
+
+  dropCache(done: Outcome): void {
+    this.checkOpen()
+    this.submit({
+      read: true,
+      start: (ended) =>
+        dropPages(this.fd, (result) => {
+          if (result < 0) this.fail('posix_fadvise', result)
+          ended()
+          done(this.reason === undefined)
+        }),
     })
   }
 

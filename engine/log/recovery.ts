@@ -2,9 +2,10 @@
  * Opening a stream (FORMAT.md section 3): the index if it is this stream's and current, else a rebuild; then
  * roll-forward of what the log holds behind the index; then a new incarnation.
  *
- *   openStream   reads only: root, index, frames, batches behind the checkpoint -> records to roll forward
+ *   openStream   syncs, has memory forget the disk, then reads only: root, index, frames, batches behind the checkpoint
+ *                -> records to roll forward
  *   (the store decides which of them count: a volume's tail is the last seq without a gap over all its disks)
- *   finishOpen   applies them, syncs, seals what was open, gives up what was torn, checkpoint, root
+ *   finishOpen   applies them, seals what was open, gives up what was torn, checkpoint, root
  *
  * Nothing is appended before the root of the new incarnation is durable, so a crash anywhere in here repeats the same.
  */
@@ -43,6 +44,7 @@ export interface FinishPlan {
 export type OpenOutcome = { ok: true; opened: OpenedStream } | { ok: false; reason: string }
 
 export function* openStream(context: StreamContext): Task<OpenOutcome> {
+  if (!(yield* readFromMedium(context))) return { ok: false, reason: 'what was written to it before does not last' }
   const slots = yield* readRoots(context)
   if (slots === undefined) return { ok: false, reason: 'its root cannot be read' }
   const root = chooseRoot(slots, context, context.crc32c)
@@ -79,6 +81,16 @@ export function* openStream(context: StreamContext): Task<OpenOutcome> {
       rebuilt: false,
     }),
   }
+}
+
+/**
+ * Have everything that is read from now on be durable. The sync comes first: of what is still dirty it tells whether it
+ * lasts. What a sync of a former process failed to write is clean and readable, and no sync speaks of it again; what is
+ * clean goes out of memory, and then the medium is read.
+ */
+function* readFromMedium({ disk }: StreamContext): Task<boolean> {
+  if (!(yield* until<boolean>((resume) => disk.sync(resume)))) return false
+  return yield* until<boolean>((resume) => disk.dropCache(resume))
 }
 
 const emptyRoll = (root: Root): Roll => ({
@@ -144,7 +156,6 @@ export function* finishOpen(opened: OpenedStream): Task<boolean> {
   const { stream, plan } = opened
   const { context } = stream
   const { disk, crc32c, segmentBytes, diskUuid, streamId } = context
-  if (!(yield* until<boolean>((resume) => disk.sync(resume)))) return false
   if (!plan.clean) {
     // The evidence for the watermark is about to be given up with torn segments: keep it in the root first.
     if (plan.former !== undefined) {

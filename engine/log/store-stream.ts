@@ -39,7 +39,7 @@ export interface StreamContext {
   segmentCount: number
   /** Random bytes for ids and salts. */
   random(bytes: number): Uint8Array
-  /** Hex, of the machine's boot. */
+  /** Hex, of the machine's boot, and another one from a failure of the disk on: what is not durable may be gone. */
   bootId: string
   /**
    * Free segments at which client writes are held: the cleaners of the disk's streams, trims, deletes and checkpoints

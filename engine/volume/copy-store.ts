@@ -235,7 +235,7 @@ export class LocalCopyStore implements CopyStore {
       appliedSeq: this.appliedSeq,
       unapplied: [],
       durability: this.durability,
-      boot: this.targets[0]!.stream.context.bootId,
+      boot: [...new Set(this.targets.map(({ stream }) => stream.context.bootId))].join(' '),
       forgottenSeq: this.forgottenSeq,
       windows: this.queue.windows,
       rollbacks,

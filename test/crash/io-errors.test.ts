@@ -55,6 +55,7 @@ function watched(disk: StoreDisk, i: number, door: Door): StoreDisk {
       if (door.told) door.syncsAfter++
       port.sync(tell(done))
     },
+    dropCache: (done) => port.dropCache(done),
   }
   return { ...disk, context: { ...disk.context, disk: through } }
 }
@@ -77,6 +78,7 @@ function withBadPlace(disk: StoreDisk, i: number, n: number): StoreDisk {
     readMedium: (offset, length, done) => port.readMedium(offset, length, done),
     write: (offset, buffers, done) => port.write(offset, buffers, done),
     sync: (done) => port.sync(done),
+    dropCache: (done) => port.dropCache(done),
   }
   return { ...disk, context: { ...disk.context, disk: through } }
 }

@@ -80,6 +80,11 @@ export class DiskImage {
     }
   }
 
+  /** Have the blocks at these offsets hold what they hold in another image. */
+  putBack(offsetsBytes: Iterable<number>, from: DiskImage): void {
+    for (const offset of offsetsBytes) this.set(offset / BLOCK_BYTES, from.blocks.get(offset / BLOCK_BYTES))
+  }
+
   read(offsetBytes: number, into: Uint8Array): void {
     for (let at = 0; at < into.byteLength;) {
       const from = (offsetBytes + at) % BLOCK_BYTES

@@ -4,6 +4,8 @@
  *   visible    what a read sees (page cache): every completed write
  *   durable    what is on the medium for certain: writes that had completed when a sync started which has ended
  *   unsynced   writes between the two, and those under way: at a power cut ANY of them may be there, whole or torn
+ *   lost       blocks that a failed sync did not write and calls clean: visible, also to the next process, whose syncs
+ *              succeed without them; on no medium, and gone with the cache (`dropCache`, or the power)
  *
  * - Completions come in an order drawn from the seed; a write may complete at once or later, `tryRead` may miss.
  * - Power cut: `image(choice)` is the medium as one choice of unsynced writes leaves it, without disturbing this disk,
@@ -85,6 +87,8 @@ export class SimDisk implements DiskPort {
   /** In the order issued. */
   private unsynced: SimWrite[] = []
   private readonly underWay = new Set<SimWrite>()
+  /** Their content by offset. */
+  private lost = new Map<number, Uint8Array | undefined>()
   private failed = false
   private dead = false
   private stalled: Array<() => void> | undefined
@@ -157,7 +161,9 @@ export class SimDisk implements DiskPort {
 
   sync(done: Outcome): void {
     if (this.dead) return
+    const { failed } = this
     if (this.refuses('sync')) {
+      if (!failed) this.loseCompleted()
       this.later(() => done(false))
       return
     }
@@ -173,6 +179,16 @@ export class SimDisk implements DiskPort {
       this.unsynced = left
       done(true)
       this.onOperation?.('sync-end')
+    })
+  }
+
+  dropCache(done: Outcome): void {
+    if (this.dead) return
+    this.later(() => {
+      if (this.failed) return done(false)
+      this.visible.putBack(this.lost.keys(), this.durable)
+      this.lost.clear()
+      done(true)
     })
   }
 
@@ -199,7 +215,11 @@ export class SimDisk implements DiskPort {
   readMedium(offsetBytes: number, lengthBytes: number, done: (bytes: Uint8Array | undefined) => void): void {
     this.checkRange(offsetBytes, lengthBytes)
     const bytes = new Uint8Array(lengthBytes)
-    this.read(offsetBytes, bytes, (ok) => done(ok ? bytes : undefined))
+    this.read(offsetBytes, bytes, (ok) => {
+      for (let at = 0; at < lengthBytes; at += BLOCK_BYTES)
+        if (this.lost.has(offsetBytes + at)) this.durable.read(offsetBytes + at, bytes.subarray(at, at + BLOCK_BYTES))
+      done(ok ? bytes : undefined)
+    })
   }
 
   // ---- crashes
@@ -292,6 +312,8 @@ export class SimDisk implements DiskPort {
   kill(): SimDisk {
     this.dead = true
     const next = this.reopened(this.durable)
+    for (const [offsetBytes, block] of this.lost) next.visible.apply(offsetBytes, [block])
+    next.lost = new Map(this.lost)
     for (const write of this.unsynced) {
       if (!write.completed && this.random.chance(0.5)) continue
       next.unsynced.push({ ...write, completed: false })
@@ -370,6 +392,7 @@ export class SimDisk implements DiskPort {
       if (!isThere) return
       this.visible.apply(at, [block])
       this.durable.apply(at, [block])
+      this.lost.delete(at)
     })
   }
 
@@ -418,6 +441,27 @@ export class SimDisk implements DiskPort {
     this.lastWrites.push(write)
     if (this.lastWrites.length > LAST_WRITES) this.lastWrites.shift()
     this.visible.apply(write.landsAtBytes, write.blocks)
+    const { landsAtBytes } = write
+    if (landsAtBytes !== undefined) write.blocks.forEach((_, i) => this.lost.delete(landsAtBytes + i * BLOCK_BYTES))
+  }
+
+  /** A sync fails: some of what it was to write is on the medium, and all of it counts as clean. */
+  private loseCompleted(): void {
+    const random = this.random.fork('lost')
+    const left: SimWrite[] = []
+    for (const write of this.unsynced) {
+      const { landsAtBytes, blocks, completed } = write
+      if (!completed) left.push(write)
+      if (!completed || landsAtBytes === undefined) continue
+      const isWritten = random.chance(0.3)
+      if (isWritten) this.durable.apply(landsAtBytes, blocks)
+      blocks.forEach((block, i) => {
+        const offsetBytes = landsAtBytes + i * BLOCK_BYTES
+        if (isWritten) this.lost.delete(offsetBytes)
+        else this.lost.set(offsetBytes, block)
+      })
+    }
+    this.unsynced = left
   }
 
   private reopened(image: DiskImage): SimDisk {

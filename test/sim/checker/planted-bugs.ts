@@ -75,7 +75,7 @@ export const PLANTED: Mutant[] = [
   {
     name: 'segments are given back before the index knows',
     promise: 'L9',
-    hunt: { run: 'time-travel', seed: 27 },
+    hunt: { run: 'time-travel', seed: 18 },
     file: `${LOG}/store-stream.ts`,
     replace: 'if (!(yield* until<boolean>((resume) => this.syncPeers(resume)))) {',
     by:
@@ -212,7 +212,7 @@ export const PLANTED: Mutant[] = [
   },
   {
     name: 'a stop overtakes a merge',
-    hunt: { run: 'full', seed: 26 },
+    hunt: { run: 'full', seed: 5 },
     file: `${VOLUME}/volume.ts`,
     replace: 'this.locks.whenIdle(() => this.commits.whenCommitted(this.commits.lastSeq, run))',
     by: 'this.commits.whenCommitted(this.commits.lastSeq, run)',

@@ -38,6 +38,8 @@ export class PartDisk {
   private readonly segmentCount: number
   private grants: SharedSegmentGrants
   private readErrorChance = 0
+  /** Failures of it that a process of the present boot met. */
+  private failures = 0
   /** What sectors that were damaged read as since. */
   private readonly rotten = new Map<number, Uint8Array>()
 
@@ -53,11 +55,13 @@ export class PartDisk {
   }
 
   kill(): void {
+    if (this.disk.hasFailed) this.failures++
     this.takeOver(this.disk.kill())
     this.index = this.index.crash({ kind: 'all' })
   }
 
   losePower(lies: boolean): void {
+    this.failures = 0
     const seed = this.random.u32()
     const choices: CrashChoice[] = [
       { kind: 'all' },
@@ -165,7 +169,8 @@ export class PartDisk {
         segmentBytes: SEGMENT_BYTES,
         segmentCount: this.segmentCount,
         random: (bytes) => Uint8Array.from({ length: bytes }, () => this.random.int(256)),
-        bootId: boot.toString(16).padStart(32, '0'),
+        // A disk that failed may lack what was written to it in this boot.
+        bootId: `${this.failures.toString(16).padStart(8, '0')}${boot.toString(16).padStart(24, '0')}`,
         pagesMax: 64,
         checkpointBytes: 256 * 1024,
         pendingMax: 200,
@@ -192,6 +197,7 @@ function gatedDisk(disk: SimDisk, user: StoreUser): DiskPort {
     sizeBytes: disk.sizeBytes,
     write: (offsetBytes, buffers, done) => disk.write(offsetBytes, buffers, (ok) => user.gate(() => done(ok))),
     sync: (done) => disk.sync((ok) => user.gate(() => done(ok))),
+    dropCache: (done) => disk.dropCache((ok) => user.gate(() => done(ok))),
     tryRead: (offsetBytes, into) => disk.tryRead(offsetBytes, into),
     read: (offsetBytes, into, done) => disk.read(offsetBytes, into, (ok) => user.gate(() => done(ok))),
     readMedium: (offsetBytes, lengthBytes, done) =>
