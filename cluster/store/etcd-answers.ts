@@ -13,7 +13,7 @@ export interface CallError {
 
 const NOT_APPLIED: ReadonlyArray<readonly [code: number, sentence: RegExp]> = [
   [status.INVALID_ARGUMENT, /^etcdserver: (?:key is not provided|request is too large|user name is empty)$/],
-  [status.RESOURCE_EXHAUSTED, /^etcdserver: (?:mvcc: database space exceeded|too many requests)$/],
+  [status.RESOURCE_EXHAUSTED, /^(?:etcdserver: too many requests|holdfast store: it is full)$/],
   [status.PERMISSION_DENIED, /^etcdserver: permission denied$/],
   [status.UNAUTHENTICATED, /^etcdserver: invalid auth token$/],
   [status.UNIMPLEMENTED, /^holdfast store: .* is not served/],
@@ -25,7 +25,12 @@ export function isCertainlyNotApplied({ code, details }: CallError): boolean {
 
 /** The store answered, and said no: asking another member would not help. */
 export function isRefusal(error: CallError): boolean {
-  return isCertainlyNotApplied(error) || isCompacted(error)
+  return isCertainlyNotApplied(error) || isCompacted(error) || isOutOfSpace(error)
+}
+
+/** It may have been applied: etcd says this before it proposes anything, and behind what it has just applied, too. */
+function isOutOfSpace({ code, details }: CallError): boolean {
+  return code === status.RESOURCE_EXHAUSTED && details === 'etcdserver: mvcc: database space exceeded'
 }
 
 export function isCompacted({ code, details }: CallError): boolean {

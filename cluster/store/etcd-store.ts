@@ -108,7 +108,8 @@ class EtcdStore implements ClusterStore {
       if (isCertainlyNotApplied(error)) {
         return { outcome: 'refused', error: new HoldfastError('store-refused', { endpoint: endpoint.url, reason }) }
       }
-      this.endpoints.failed(endpoint)
+      // One that answers in words stays connected.
+      if (!isRefusal(error)) this.endpoints.failed(endpoint)
       return { outcome: 'unknown', error: endpoint.unreachable(reason) }
     }
     const { header, succeeded, responses } = answer.response

@@ -19,7 +19,8 @@ export const compacted = () =>
   new Refusal(status.OUT_OF_RANGE, 'etcdserver: mvcc: required revision has been compacted')
 export const future = () =>
   new Refusal(status.OUT_OF_RANGE, 'etcdserver: mvcc: required revision is a future revision')
-export const noSpace = () => new Refusal(status.RESOURCE_EXHAUSTED, 'etcdserver: mvcc: database space exceeded')
+/** Not in the words of etcd, which says them of what it has applied, too. */
+export const noSpace = () => new Refusal(status.RESOURCE_EXHAUSTED, 'holdfast store: it is full')
 export const tooManyRequests = () => new Refusal(status.RESOURCE_EXHAUSTED, 'etcdserver: too many requests')
 export const stopped = () => new Refusal(status.UNAVAILABLE, 'etcdserver: server stopped')
 export const answerTooLarge = (most: number) =>

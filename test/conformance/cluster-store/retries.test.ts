@@ -7,7 +7,9 @@ import http2 from 'node:http2'
 import t from 'tap'
 import type { Test } from 'tap'
 import { Client, credentials } from '@grpc/grpc-js'
+import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { etcdServices } from '../../../cluster/store/etcd-api.ts'
+import type { KeyValue } from '../../../cluster/store/etcd-api.ts'
 import { connectEtcdStore } from '../../../cluster/store/etcd-store.ts'
 import { bytes } from './raw-etcd.ts'
 import { HOST, freePort } from './store-process.ts'
@@ -23,8 +25,15 @@ const answer = (stream: http2.ServerHttp2Stream, message: Buffer, trailers: Reco
   stream.end(Buffer.concat([prefix, message]))
 }
 
+interface CountingServer {
+  port: number
+  transactions: () => number
+  /** What reads find. */
+  kept: KeyValue[]
+}
+
 /** Reads are answered, transactions are counted and ended. */
-async function countingServer(t: Test, end: Ending): Promise<{ port: number; transactions: () => number }> {
+async function countingServer(t: Test, end: Ending): Promise<CountingServer> {
   const port = freePort()
   let transactions = 0
   const server = http2.createServer()
@@ -34,13 +43,15 @@ async function countingServer(t: Test, end: Ending): Promise<{ port: number; tra
     session.on('error', () => undefined)
     session.on('close', () => sessions.delete(session))
   })
-  const range = etcdServices().KV.Range!.responseSerialize({ header: { clusterId: '5', memberId: '6', revision: '1' } })
+  const kept: KeyValue[] = []
+  const header = { clusterId: '5', memberId: '6', revision: '1' }
+  const range = () => etcdServices().KV.Range!.responseSerialize({ header, kvs: kept, count: String(kept.length) })
   server.on('stream', (stream, headers) => {
     stream.on('error', () => undefined)
     stream.resume()
     // After the whole request came: it could have been applied.
     stream.on('end', () => {
-      if (headers[':path'] === '/etcdserverpb.KV/Range') return answer(stream, range, { 'grpc-status': '0' })
+      if (headers[':path'] === '/etcdserverpb.KV/Range') return answer(stream, range(), { 'grpc-status': '0' })
       transactions++
       end(stream)
     })
@@ -52,7 +63,7 @@ async function countingServer(t: Test, end: Ending): Promise<{ port: number; tra
     server.close()
     await once(server, 'close')
   })
-  return { port, transactions: () => transactions }
+  return { port, transactions: () => transactions, kept }
 }
 
 const { NGHTTP2_REFUSED_STREAM, NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_ENHANCE_YOUR_CALM } = http2.constants
@@ -93,15 +104,35 @@ for (const [name, end] of Object.entries(ENDINGS)) {
   })
 }
 
-t.test('what etcd says before it applies anything is a refusal', async (t) => {
-  const { port } = await countingServer(t, (stream) => {
-    const words = { 'grpc-status': '8', 'grpc-message': 'etcdserver: mvcc: database space exceeded' }
-    stream.respond({ ...HEADERS, ...words }, { endStream: true })
+const sayFull = (sentence: string): Ending => (stream) => {
+  stream.respond({ ...HEADERS, 'grpc-status': '8', 'grpc-message': sentence }, { endStream: true })
+}
+
+for (const sentence of ['etcdserver: too many requests', 'holdfast store: it is full']) {
+  t.test(`what is said before anything is applied is a refusal: ${sentence}`, async (t) => {
+    const { port } = await countingServer(t, sayFull(sentence))
+    const store = connectEtcdStore({ addresses: `http://${HOST}:${port}` })
+    t.teardown(() => store.close())
+    const cas = await store.compareAndSwap({ key: 'k', version: undefined, value: bytes('1') })
+    t.match(cas, { outcome: 'refused', error: { code: 'store-refused', message: new RegExp(sentence) } })
   })
-  const store = connectEtcdStore({ addresses: `http://${HOST}:${port}` })
+}
+
+// etcd says it before it proposes, and also behind the transaction that it has just applied.
+t.test('of an etcd without room it is looked whether it took the transaction', async (t) => {
+  const end = sayFull('etcdserver: mvcc: database space exceeded')
+  const { port, transactions, kept } = await countingServer(t, end)
+  const store = connectEtcdStore({ addresses: `http://${HOST}:${port}`, root: '' })
   t.teardown(() => store.close())
+  kept.push({ key: bytes('k'), value: bytes('1'), modRevision: '1', createRevision: '1', version: '1', lease: '0' })
   const cas = await store.compareAndSwap({ key: 'k', version: undefined, value: bytes('1') })
-  t.match(cas, { outcome: 'refused', error: { code: 'store-refused', message: /database space exceeded/ } })
+  t.match(cas, { outcome: 'unknown', error: { message: /database space exceeded/ } })
+  const records = new RecordStore(store)
+  t.equal(await records.put('k', undefined, bytes('1')), true, 'it is there')
+  t.equal(await records.put('k', undefined, bytes('2')), false, 'another one is there')
+  kept.pop()
+  await t.rejects(records.put('k', undefined, bytes('1')), { code: 'store-outcome' })
+  t.equal(transactions(), 4)
 })
 
 t.test('the library as it comes would have sent it twice', async (t) => {

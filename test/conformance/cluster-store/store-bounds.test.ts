@@ -33,7 +33,7 @@ t.test('live bytes are bounded, deletions and smaller values are not refused', a
   for (let i = 0; i < most; i += 100) {
     await Promise.all(Array.from({ length: Math.min(100, most - i) }, (_, j) => put(i + j, VALUE)))
   }
-  t.equal(await refusalOf(() => put(5000, VALUE)), 'etcdserver: mvcc: database space exceeded')
+  t.equal(await refusalOf(() => put(5000, VALUE)), 'holdfast store: it is full')
   t.equal(store.history.newestRevision, most + 1, 'what is refused takes no revision')
   t.equal(await refusalOf(() => put(7, VALUE)), 'none', 'no larger than before')
   t.equal(await refusalOf(() => put(7, bytes('small'))), 'none')
