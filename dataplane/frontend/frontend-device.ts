@@ -43,13 +43,13 @@ export class FrontendDevice implements BlockDevice {
 
   read(offsetBytes: number, into: Uint8Array, done: Done): void {
     const operation = { type: 'read' as const, offsetBytes, lengthBytes: into.length }
-    this.#checkRange(offsetBytes, into.length)
+    this.#checkLength(into.length)
     this.#frontend.request(this.#connection, operation, done, into)
   }
 
   write(offsetBytes: number, data: Uint8Array, fua: boolean, done: Done): void {
     const operation = { type: 'write' as const, offsetBytes, lengthBytes: data.length, data, fua }
-    this.#checkRange(offsetBytes, data.length)
+    this.#checkLength(data.length)
     this.#frontend.request(this.#connection, operation, done)
   }
 
@@ -58,12 +58,12 @@ export class FrontendDevice implements BlockDevice {
   }
 
   trim(offsetBytes: number, lengthBytes: number, fua: boolean, done: Done): void {
-    this.#checkRange(offsetBytes, lengthBytes)
+    this.#checkLength(lengthBytes)
     this.#frontend.request(this.#connection, { type: 'trim', offsetBytes, lengthBytes, fua }, done)
   }
 
   writeZeroes(offsetBytes: number, lengthBytes: number, { fua }: { noHole: boolean; fua: boolean }, done: Done): void {
-    this.#checkRange(offsetBytes, lengthBytes)
+    this.#checkLength(lengthBytes)
     this.#frontend.request(this.#connection, { type: 'zero', offsetBytes, lengthBytes, fua }, done)
   }
 
@@ -86,7 +86,8 @@ export class FrontendDevice implements BlockDevice {
     this.#frontend.disconnect(this.#connection)
   }
 
-  #checkRange(offsetBytes: number, lengthBytes: number): void {
-    assert(lengthBytes > 0 && offsetBytes + lengthBytes <= this.sizeBytes, 'ranges were checked before')
+  /** The end was looked at when the request began to come; a volume that shrank since is the frontend's to refuse. */
+  #checkLength(lengthBytes: number): void {
+    assert(lengthBytes > 0, 'nothing was asked for')
   }
 }

@@ -98,10 +98,9 @@ export class Volume implements BlockDevice {
     })
   }
 
-  cache(offsetBytes: number, lengthBytes: number, done: Done): void {
-    // Advice only: a few pages of the map and what the medium's cache takes.
-    const into = new Uint8Array(Math.min(lengthBytes, 1 << 20))
-    this.read(offsetBytes, into, () => done(NBD_ERRNO.NONE))
+  /** Advice, and not followed: what is read ahead for a client would be held in memory that no limit counts. */
+  cache(_offsetBytes: number, _lengthBytes: number, done: Done): void {
+    done(NBD_ERRNO.NONE)
   }
 
   blockStatus(

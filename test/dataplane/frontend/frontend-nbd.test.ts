@@ -163,6 +163,25 @@ t.test('an attachment that another one took the place of fails at once', async (
   other.close()
 })
 
+t.test('a volume that shrinks while the bytes of a write arrive refuses it', async (t) => {
+  const cluster = await twoHosts(t)
+  const { frontend, connect } = await serve(t, cluster, cluster.n2)
+  const client = await connect()
+  t.equal((await client.ask({ type: P.NBD_CMD_WRITE, offset: 0, data: Buffer.alloc(4096, 1) })).errno, 0)
+  const late = client.encode({ type: P.NBD_CMD_WRITE, offset: SIZE_BYTES - 65536, data: Buffer.alloc(65536, 2) })
+  client.socket.write(late.subarray(0, 32768))
+  // The answer to this one is behind the beginning of the other.
+  const other = await connect()
+  t.equal((await other.ask({ type: P.NBD_CMD_READ, offset: 0, length: 4096 })).errno, 0)
+  frontend.inbox.put({ type: 'resized', sizeBytes: SIZE_BYTES / 2 })
+  await until(() => frontend.sizeBytes === SIZE_BYTES / 2)
+  client.socket.write(late.subarray(32768))
+  t.equal((await client.reply()).errno, NBD_ERRNO.ENOSPC)
+  t.equal((await client.ask({ type: P.NBD_CMD_READ, offset: 0, length: 4096 })).data[0], 1, 'it goes on')
+  client.close()
+  other.close()
+})
+
 for (const kept of ['failed', 'counted'] as const) {
   t.test(`bytes of a write that ${kept === 'failed' ? kept : 'somebody uses'} stay as they were`, async (t) => {
     const written: Uint8Array[] = []
