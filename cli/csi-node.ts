@@ -10,7 +10,8 @@ import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { connectControlApi } from '../cluster/api/client.ts'
-import type { ControlClient } from '../cluster/api/client.ts'
+import type { ControlClient, Endpoint } from '../cluster/api/client.ts'
+import type { Volume } from '../cluster/api/volume-messages.ts'
 import { collectStart } from '../cluster/start-garbage.ts'
 import { FuseDevices } from '../csi/host/fuse-devices.ts'
 import type { HostDevices } from '../csi/host/host-devices.ts'
@@ -52,20 +53,23 @@ interface Devices {
 function elsewhereOf(given: Arguments): AskVolume | undefined {
   const flag = given.text('cluster-endpoint')
   if (flag === undefined) return undefined
-  return async (name) => {
-    // Connected for one call: it is rare, and a former refusal delays nothing.
-    const client = connectControlApi(await endpointOf(given, process.env, flag), CALL_MS)
-    try {
-      return await client.getVolume({ name })
-    } finally {
-      client.close()
-    }
+  return (name) => askOnce(() => endpointOf(given, process.env, flag), name)
+}
+
+/** Connected for one call: it is rare, and a connection that failed before would fail for a while, whoever is back. */
+async function askOnce(endpoint: () => Promise<Endpoint> | Endpoint, name: string): Promise<Volume> {
+  const client = connectControlApi(await endpoint(), CALL_MS)
+  try {
+    return await client.getVolume({ name })
+  } finally {
+    client.close()
   }
 }
 
 /** What is known of this host's attachments; until it is known which node this is, nothing. */
 interface Known {
   api: ControlClient | undefined
+  here: Endpoint | undefined
   node: string
 }
 
@@ -85,9 +89,9 @@ async function devicesOf(
     process.exit(EXIT_FAILED)
   }
   const isOver = async (volumeId: string, generation: number): Promise<boolean> => {
-    const { api, node } = known
-    if (api === undefined) return false
-    const asked: AskVolume[] = [(name) => api.getVolume({ name }), ...elsewhere === undefined ? [] : [elsewhere]]
+    const { node, here } = known
+    if (here === undefined) return false
+    const asked: AskVolume[] = [(name) => askOnce(() => here, name), ...elsewhere === undefined ? [] : [elsewhere]]
     return await attachmentEnd(asked, node, { volumeId, generation }) === 'over'
   }
   return runKeeper({ stateFolder, log: { event }, onBug, isOver })
@@ -102,7 +106,7 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
   const ending = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort())
-  const known: Known = { api: undefined, node: '' }
+  const known: Known = { api: undefined, here: undefined, node: '' }
   const elsewhere = elsewhereOf(given)
   let isOther = false
   const { devices, close } = await devicesOf(given, known, elsewhere, stateFolder)
@@ -116,8 +120,9 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
     throw error
   })
   if (own !== undefined) {
-    const api = connectControlApi({ socketPath: own.socketPath, source: 'the node of this host' }, CALL_MS)
-    Object.assign(known, { api, node: own.name })
+    const here = { socketPath: own.socketPath, source: 'the node of this host' }
+    const api = connectControlApi(here, CALL_MS)
+    Object.assign(known, { api, here, node: own.name })
     const services = servicesOf(own, { api, elsewhere, kubelet, volumesMax, devices, stateFolder })
     // Without the socket nothing stays: the keeper alone would keep the process, and nobody would start it again.
     const server = await serveCsi({ socketPath, services, log }).catch(async (error: unknown) => {
@@ -130,7 +135,7 @@ export async function runCsiNode({ arguments: given, output }: Invocation): Prom
     output.result({ socket: socketPath, node }, () => [`holdfast csi node listens at ${socketPath}, for node ${node}`])
     if (!ending.signal.aborted) await once(ending.signal, 'abort')
     await server.close(GRACE_MS)
-    known.api = undefined
+    known.here = undefined
     api.close()
   }
   await close()

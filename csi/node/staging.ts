@@ -67,14 +67,16 @@ export async function stage(options: StagingOptions, wish: StageWish, unlock: ()
 
 /**
  * Something of this attachment is here still, so an unstage has to come: a mount of which a later step failed, a device
- * that somebody has open. Not of a stage that is there and was asked for otherwise: kubelet knows that one.
+ * that somebody has open. Not an entry alone, as after a boot; nor a stage that is there and was asked for otherwise:
+ * kubelet knows that one.
  */
 async function isLeft(
   { devices }: StagingOptions, { volume: { id }, attachment: { generation } }: StageWish, error: unknown,
 ): Promise<boolean> {
   if (error instanceof HoldfastError && error.code === 'mount-differs') return false
   try {
-    return (await devices.find(id))?.generation === generation
+    const device = await devices.find(id)
+    return device?.generation === generation && (device.path !== '' || allMountsOf(device).length > 0)
   } catch (found) {
     if (found instanceof HoldfastError) return true
     throw found

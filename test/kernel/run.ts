@@ -13,6 +13,7 @@ import { whyNoGuests } from '../power/guests-missing.ts'
 import { tellFenced } from './fenced-story.ts'
 import { tellAll, tellUpgrade } from './kill-stories.ts'
 import { LITTLE_MEMORY, tellLittleMemory } from './little-memory-story.ts'
+import { tellOver } from './over-story.ts'
 import { tellStaging } from './staging-story.ts'
 import { Story } from './story.ts'
 import type { StoryOptions } from './story.ts'
@@ -29,6 +30,7 @@ const STORIES: Record<string, Told> = {
   staging: { tell: tellStaging, options: { diskBytes: 6 * GIB } },
   memory: { tell: tellLittleMemory, options: { memory: LITTLE_MEMORY } },
   fenced: { tell: tellFenced },
+  over: { tell: tellOver },
 }
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 

@@ -66,7 +66,7 @@ function hostOf(
     publishContext: context(generation), volumeCapability: capability('ext4'),
   } as never)
   return {
-    done, image, stage, holdOn: () => (isHeld = true),
+    done, image, stage, volume, holdOn: () => (isHeld = true),
     keep: (kept: Partial<HostDevice>) => (device = { ...own, ...kept }),
   }
 }
@@ -100,6 +100,16 @@ t.test('what it cannot undo has to be unstaged, so it is no final refusal', asyn
   const { stage, holdOn } = hostOf(t, (device) => device)
   holdOn()
   await t.rejects(stage(), { code: 14, message: /holds data that is no file system/ })
+})
+
+t.test('of what is over an entry alone is nothing left, and a device is', async (t) => {
+  const { stage, keep, volume } = hostOf(t, (device) => device)
+  volume.attach = { mode: 'single', generation: 4, holders: [{ node: 'n2', generation: 4 }] }
+  const mounts = [{ path: '/elsewhere', fileSystem: 'ext4', options: [] }]
+  keep({ mounts, path: '', state: 'attaching' })
+  await t.rejects(stage(), { code: 'generation-past' }, 'as after a boot')
+  keep({ mounts })
+  await t.rejects(stage(), { code: 14, message: /n1 does not hold it any more/ })
 })
 
 t.test('a device that became another one before it was open', async (t) => {
