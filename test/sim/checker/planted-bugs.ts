@@ -97,6 +97,13 @@ export const PLANTED: Mutant[] = [
     by: 'if (next > watermark + 1 && !',
   },
   {
+    name: 'what a failed sync left in memory is recovered',
+    hunt: { run: 'file', path: 'test/crash/failed-sync.test.ts' },
+    file: `${LOG}/recovery.ts`,
+    replace: 'return yield* until<boolean>((resume) => disk.dropCache(resume))',
+    by: 'return true',
+  },
+  {
     name: 'a gap above the watermark is jumped',
     hunt: { run: 'file', path: 'test/crash/gap-in-tail.test.ts' },
     file: `${LOG}/log-tail.ts`,
