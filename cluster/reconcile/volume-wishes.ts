@@ -2,7 +2,7 @@
  * What the API writes, of volumes above all (engine/control/SPEC.md section 1): one key at a time, so that each order
  * of steps leaves something that the next caller, or the trash, sets right.
  *
- *   create   name -> record -> is the name still ours?          a name without a live volume is taken over
+ *   create   name -> record -> is the name still ours?          a name without a live volume of it is taken over
  *   delete   record into the trash -> is nobody attached? -> name freed, unless somebody has taken it
  *   end use  nobody's any more, or a generation that nobody has: for a rollback, which is ordered behind it
  *   attach   holder -> is the volume still there?               else the holder lets go again
@@ -86,6 +86,7 @@ export class VolumeWishes {
     if (won && (await this.idOf(name)) === id) return
     // Somebody took the name before the record was there to hold it.
     if (won) await this.update(id, (one) => ({ ...one, trash: { deletedAtAgeMs: 0, keepMs: 0, isPurging: true } }))
+    else await this.freeUnlessOf(name, id)
     throw new HoldfastError('volume-exists', { name, existing: 'made at the same time' })
   }
 
@@ -98,7 +99,7 @@ export class VolumeWishes {
   /** By a volume that is not in the trash. */
   async isUsed(name: string): Promise<boolean> {
     const id = await this.idOf(name)
-    return id !== undefined && (await this.isLive(id, 0))
+    return id !== undefined && (await this.isLive(id, name, 0))
   }
 
   /** By id or name, not in the trash. @throws HoldfastError `volume-not-found` */
@@ -108,7 +109,8 @@ export class VolumeWishes {
     // Of a former version one may be called like an id.
     const id = await this.idOf(name)
     const record = id === undefined ? undefined : (await this.record(id))?.value
-    if (record?.trash === null) return record
+    // A creation that broke off may have left the name at a volume of another one.
+    if (record?.trash === null && record.spec.name === name) return record
     throw new HoldfastError('volume-not-found', { name: shown(name) })
   }
 
@@ -356,7 +358,7 @@ export class VolumeWishes {
     const found = (await this.trash()).filter(({ spec }) => spec.id === name || spec.name === name)
     found.sort((a, b) => b.trash!.deletedAtAgeMs - a.trash!.deletedAtAgeMs)
     if (found[0] !== undefined) return found[0]
-    if ((await this.idOf(name)) !== undefined) throw new HoldfastError('volume-kept', { name })
+    if (await this.isUsed(name)) throw new HoldfastError('volume-kept', { name })
     throw new HoldfastError('volume-not-found', { name: shown(name) })
   }
 
@@ -365,25 +367,34 @@ export class VolumeWishes {
     let former: string | undefined
     await this.records.change(nameKey(name), decodeName, encodeName, async (holder) => {
       former = holder === id ? undefined : holder
-      if (former !== undefined && (await this.isLive(former, this.makingMs))) throw await this.exists(name, former)
+      const isTaken = former !== undefined && (await this.isLive(former, name, this.makingMs))
+      if (isTaken) throw await this.exists(name, former!)
       return id
     })
-    if (former === undefined || !(await this.isLive(former, 0))) return
+    if (former === undefined || !(await this.isLive(former, name, 0))) return
     // It was slow, and is there after all: both see the other one, so both give way.
     const giveBack = async (holder: string | undefined) => (holder === id ? former! : holder ?? former!)
     await this.records.change(nameKey(name), decodeName, encodeName, giveBack)
     throw await this.exists(name, former)
   }
 
-  /** @param makingMs  one that is not there may just be made: it is waited for so long */
-  private async isLive(id: string, makingMs: number): Promise<boolean> {
+  /** An id that is in use gets no second name. */
+  private async freeUnlessOf(name: string, id: string): Promise<void> {
+    const record = (await this.record(id))?.value
+    const holder = await this.records.read(nameKey(name), decodeName)
+    if (record === undefined || record.spec.name === name || holder?.value !== id) return
+    await this.records.put(nameKey(name), holder.version, undefined)
+  }
+
+  /** Under that name. @param makingMs  one that is not there may just be made: it is waited for so long */
+  private async isLive(id: string, name: string, makingMs: number): Promise<boolean> {
     const deadlineMs = performance.now() + makingMs
     let record = await this.record(id)
     while (record === undefined && performance.now() < deadlineMs) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
       record = await this.record(id)
     }
-    return record !== undefined && record.value.trash === null
+    return record !== undefined && record.value.trash === null && record.value.spec.name === name
   }
 
   private async exists(name: string, id: string): Promise<HoldfastError> {
