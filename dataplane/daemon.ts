@@ -46,7 +46,7 @@ import { VolumeExports } from './export-directory.ts'
 import { errnoName, lockCode, peerUid } from '../cluster/libc.ts'
 import { setParentDeathSignal, trimHeap } from './libc.ts'
 import { keepMemorySecret } from './memory-secrecy.ts'
-import { checkDisks, noteSeen, openDisks } from './lost-disks.ts'
+import { checkDisks, knownOptions, noteSeen, openDisks } from './lost-disks.ts'
 import type { OpenedDisks } from './lost-disks.ts'
 import type { MetricsServer } from '../cluster/metrics/http-server.ts'
 import { NodeMetrics } from './node-metrics.ts'
@@ -292,7 +292,8 @@ class Daemon {
   async #describe(identity: NodeIdentity, store: string): Promise<DisksDescription> {
     const { config } = this.#order
     const node = { ...identity, nodeName: config.name }
-    const disks = allDisks(config, this.#paths).map((disk) => unwrap(prepareDisk(disk, node, 1, false, store)))
+    const options = knownOptions(allDisks(config, this.#paths), this.#paths.seenDisks)
+    const disks = options.map((disk) => unwrap(prepareDisk(disk, node, 1, false, store)))
     const found = await describeDisks({ disks, indexDir: this.#paths.index, log: this.#log })
     for (const disk of disks) releaseDisk(disk)
     return unwrap(found)
@@ -379,7 +380,6 @@ class Daemon {
     }
   }
 
-  /** A node by itself needs all of them: nobody else has what is on one that is gone. */
   async #openDisks(prepare: (disk: DiskOption) => Result<PreparedDisk>, isOfCluster: boolean): Promise<OpenedDisks> {
     const { config } = this.#order
     const kept = (option: DiskOption): Result<PreparedDisk> => {
@@ -387,8 +387,8 @@ class Daemon {
       return prepared.ok ? { ok: true, value: this.#kept(option, prepared.value) } : prepared
     }
     const options = allDisks(config, this.#paths)
-    if (!isOfCluster) return { disks: options.map((option) => unwrap(kept(option))), lost: [] }
-    return openDisks({ options, seen: this.#paths.seenDisks, prepare: kept, log: this.#log })
+    const seen = this.#paths.seenDisks
+    return openDisks({ options, seen, prepare: kept, needsAll: !isOfCluster, log: this.#log })
   }
 
   /** Pool and tags are written on the disk when it is made; a configuration that says otherwise is told so. */

@@ -126,9 +126,11 @@ function openOrCreate(option: DiskOption): Result<DiskFile> {
 }
 
 /** The size of a file that is not there yet, and that its file system has room for. */
-function checkNewFile({ path: disk, sizeBytes }: DiskOption): Result<number> {
-  if (sizeBytes === undefined) {
-    const reason = `${disk} does not exist and no size is given`
+function checkNewFile({ path: disk, sizeBytes, isKnown = false }: DiskOption): Result<number> {
+  if (sizeBytes === undefined || isKnown) {
+    const known = 'this node had it before: mount what it lies on, or put an empty disk there'
+    const why = isKnown ? known : 'no size is given'
+    const reason = `${disk} does not exist and ${why}`
     return refused('disk-open', { disk, reason }, { cause: { code: 'ENOENT' } })
   }
   if (sizeBytes < DISK_BYTES_LEAST) return tooSmall(disk, sizeBytes)

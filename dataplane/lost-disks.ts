@@ -3,7 +3,12 @@
  * cannot be opened now (it is not there, does not answer, or has no whole superblock) is left out and told as failed:
  * its copies are placed elsewhere, the others are served (engine/replication/SPEC.md D7). A disk that was never served
  * is a word in the configuration that is wrong, and one that is another's, in use or of a newer format is somebody's to
- * decide about: then the start is refused, as it is when no disk is left.
+ * decide about: then the start is refused, as it is when no disk is left. A node by itself goes on without none of
+ * them.
+ *
+ * A file that was served is never made anew by a start, whatever size its option has: its file system may not be
+ * mounted yet, and what is then written below is hidden by the mount. Somebody puts an empty disk there, or takes it
+ * out of the options for one start.
  *
  *   seen-disks.json   [{path, uuid, pool, tags, isLost}]: what was served at the last start, and what was not any more
  */
@@ -46,6 +51,8 @@ export interface DisksToOpen {
   /** The file of what was seen. */
   seen: string
   prepare(option: DiskOption): Result<PreparedDisk>
+  /** A node by itself: nobody else has what is on one that is gone. */
+  needsAll?: boolean
   log: LogPort
   /** To be shorter in tests. */
   waitMs?: number
@@ -67,21 +74,26 @@ export async function openDisks(asked: DisksToOpen): Promise<OpenedDisks> {
 export function checkDisks(
   { options, seen, check }: Pick<DisksToOpen, 'options' | 'seen'> & { check(option: DiskOption): Result<unknown> },
 ): void {
-  const known = new Set(seenDisks(seen).map(({ path }) => path))
-  for (const option of options) {
+  for (const option of knownOptions(options, seen)) {
     const checked = check(option)
-    if (!checked.ok && !(known.has(option.path) && isLoss(checked))) throw checked.error
+    if (!checked.ok && !(option.isKnown === true && isLoss(checked))) throw checked.error
   }
 }
 
+/** With the mark of those that were served before: no file is made for them. */
+export function knownOptions(options: readonly DiskOption[], seen: string): DiskOption[] {
+  const known = new Set(seenDisks(seen).map(({ path }) => path))
+  return options.map((option) => (known.has(option.path) ? { ...option, isKnown: true } : option))
+}
+
 async function openAll(
-  { options, seen, prepare, log, waitMs = WAIT_MS }: DisksToOpen, { disks, lost }: OpenedDisks,
+  { options, seen, prepare, needsAll = false, log, waitMs = WAIT_MS }: DisksToOpen, { disks, lost }: OpenedDisks,
 ): Promise<void> {
   const known = new Map(seenDisks(seen).map((disk) => [disk.path, disk]))
   const endMs = performance.now() + waitMs
   const now: SeenDisk[] = []
   let first: HoldfastError | undefined
-  for (const option of options) {
+  for (const option of knownOptions(options, seen)) {
     const former = known.get(option.path)
     let opened = prepare(option)
     while (isLoss(opened) && former?.isLost === false && performance.now() < endMs) {
@@ -94,7 +106,7 @@ async function openAll(
       now.push({ path, uuid, pool, tags, isLost: false })
       continue
     }
-    if (former === undefined || !isLoss(opened)) throw opened.error
+    if (former === undefined || needsAll || !isLoss(opened)) throw opened.error
     first ??= opened.error
     now.push({ ...former, isLost: true })
     lost.push(asFailed(former, opened.error))

@@ -6,6 +6,7 @@
  *   node.json       who this node is: {clusterId, nodeId}, made at the first start
  *   disks.json      disks added while it ran, so that the next start has them too
  *   api.sock        control API     nbd.sock  every volume by name
+ *   seen-disks.json  disks it had at its last start: one that is gone is told from one that is new (`lost-disks.ts`)
  *   attached/       a socket for each volume that this node holds, VOLUME-ID.GENERATION
  *   daemon.log      JSON lines      daemon.log.1  the one before
  *   audit.log       JSON lines      audit.log.1 ... audit.log.9
@@ -16,7 +17,6 @@
  *   store.json      which cluster store it has seen, how far, and in which era (cluster/store/REBUILD.md)
  *   nodes.json      the other nodes of its cluster
  *   waiting.json    at which store it waits for its cluster (`waiting-node.ts`)
- *   seen-disks.json  disks it had at its last start, so that it goes on without one that is gone (`lost-disks.ts`)
  *   suspect-disks.json  disks of it that are not trusted any more (`suspect-disks.ts`)
  *   evidence/       state of copies that met a bug of ours
  *

@@ -31,6 +31,8 @@ export interface DiskOption {
   sizeBytes: number | undefined
   pool: string
   tags: string[]
+  /** The node served it before: when it is not there it is gone, and none is made in its place. */
+  isKnown?: boolean
 }
 
 /** `workerData` of a worker. */

@@ -3,12 +3,12 @@
  * disk of somebody else, or one that only shows late, is taken for a loss.
  */
 import { spawnSync } from 'node:child_process'
-import { renameSync, rmSync, truncateSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
-import { noteSeen, openDisks, seenDisks } from '../../dataplane/lost-disks.ts'
+import { checkDisk, prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
+import { checkDisks, noteSeen, openDisks, seenDisks } from '../../dataplane/lost-disks.ts'
 import type { OpenedDisks } from '../../dataplane/lost-disks.ts'
 import type { DiskOption } from '../../dataplane/worker-messages.ts'
 import { MIB } from '../../engine/units.ts'
@@ -37,7 +37,7 @@ class Node {
   }
 
   /** A start, until its disks are open. They are given back. */
-  async start(options: DiskOption[], { waitMs = 0, identity = NODE } = {}): Promise<OpenedDisks> {
+  async start(options: DiskOption[], { waitMs = 0, identity = NODE, needsAll = false } = {}): Promise<OpenedDisks> {
     this.tries = 0
     const prepare = (option: DiskOption) => {
       this.tries++
@@ -45,7 +45,7 @@ class Node {
       return prepareDisk(option, identity, 1)
     }
     const log = { event: (_: string, message: string) => void this.told.push(message) }
-    const opened = await openDisks({ options, seen: this.seen, prepare, log, waitMs })
+    const opened = await openDisks({ options, seen: this.seen, prepare, needsAll, log, waitMs })
     for (const disk of opened.disks) releaseDisk(disk)
     return opened
   }
@@ -66,7 +66,9 @@ t.test('a disk that was served and is gone is left out, also the next time, unti
   t.same(node.told, ['a disk is gone; the node goes on without it'])
   const again = await node.start([a, b], { waitMs: 60_000 })
   t.same([again.lost, node.tries], [lost, 2], 'and is not waited for then')
-  const replaced = await node.start([a, node.option('b', SIZE)])
+  writeFileSync(b.path, '')
+  truncateSync(b.path, SIZE)
+  const replaced = await node.start([a, b])
   t.equal(replaced.disks.length, 2)
   t.not(replaced.disks[1]!.diskUuid, uuid)
   t.match(seenDisks(node.seen), [{}, { uuid: replaced.disks[1]!.diskUuid, isLost: false }])
@@ -85,14 +87,45 @@ t.test('one that is damaged, or smaller than it was, is gone as well', async (t)
 
 t.test('one that shows late is waited for', async (t) => {
   const node = new Node(t)
-  const [a, b] = [node.option('a'), node.option('b')]
-  await node.start([node.option('a', SIZE), node.option('b', SIZE)])
+  const [a, b] = [node.option('a', SIZE), node.option('b', SIZE)]
+  const made = await node.start([a, b])
   renameSync(b.path, `${b.path}.away`)
   node.beforeTry = () => {
     if (node.tries === 4) renameSync(`${b.path}.away`, b.path)
   }
   const { disks, lost } = await node.start([a, b], { waitMs: 60_000 })
-  t.same([disks.length, lost, node.told], [2, [], []])
+  t.same([disks.map(({ diskUuid }) => diskUuid), lost, node.told], [made.disks.map(({ diskUuid }) => diskUuid), [], []])
+})
+
+t.test('a file that was served is not made anew, whatever size is configured', async (t) => {
+  const node = new Node(t)
+  const options = [node.option('a', SIZE), node.option('b', SIZE)]
+  const b = options[1]!.path
+  const made = await node.start(options)
+  rmSync(b)
+  const uuid = made.disks[1]!.diskUuid
+  for (const start of ['first', 'second']) {
+    const { disks, lost } = await node.start(options)
+    t.match([disks.length, lost], [1, [{ path: b, uuid, state: 'failed', reason: /this node had it before/ }]], start)
+    t.notOk(existsSync(b))
+  }
+  t.match(seenDisks(node.seen), [{}, { uuid, isLost: true }])
+  const check = (option: DiskOption) => checkDisk(option, NODE, 'http://store:1')
+  t.doesNotThrow(() => checkDisks({ options, seen: node.seen, check }))
+  await node.start([options[0]!])
+  t.equal((await node.start(options)).disks.length, 2, 'one that was left out for a start is new')
+})
+
+t.test('a node by itself goes on without none of its disks', async (t) => {
+  const node = new Node(t)
+  const options = [node.option('a', SIZE), node.option('b', SIZE)]
+  await node.start(options, { needsAll: true })
+  const { path: b } = options[1]!
+  renameSync(b, `${b}.away`)
+  await t.rejects(node.start(options, { needsAll: true }), { code: 'disk-open', message: /this node had it before/ })
+  t.notOk(existsSync(b))
+  renameSync(`${b}.away`, b)
+  t.equal((await node.start(options, { needsAll: true })).disks.length, 2)
 })
 
 t.test('the start is refused: never seen, of another node, in use, or the last one', async (t) => {

@@ -4,7 +4,7 @@
  * nothing, `status` and `disk ls` say which disk it is, and a new one in its place is taken.
  */
 // test-timeout-seconds: 240
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import type { Disk } from '../../cluster/api/node-messages.ts'
@@ -80,6 +80,12 @@ t.test('a node starts without one of its disks', async (t) => {
 
   await n2.killNode()
   n2.config.disks.push({ path: second, sizeBytes: SIZE, pool: 'default', tags: ['spare'] })
+  await n2.start()
+  t.match(await known(() => true), { uuid: lostUuid, state: 'failed' })
+  t.notOk(existsSync(second), 'a start makes no file where a disk is gone')
+  await n2.killNode()
+  writeFileSync(second, '')
+  truncateSync(second, SIZE)
   await n2.start()
   t.match(await known(({ uuid }) => uuid !== lostUuid), { state: 'online' }, 'a new disk in its place')
   await allHealthy()

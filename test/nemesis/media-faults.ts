@@ -8,6 +8,7 @@ import { BLOCK_BYTES } from '../../engine/units.ts'
 import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { otherBootMissing, underOtherBoot } from '../cluster/other-boot.ts'
 import type { Random } from '../sim/random.ts'
+import { exchangeDisk } from './empty-disk.ts'
 import type { Fault } from './fault.ts'
 import type { Scene, SceneVolume } from './scene.ts'
 import { MOUNT_MISSING } from './small-file-system.ts'
@@ -264,10 +265,7 @@ export const MEDIA_FAULTS: readonly Fault[] = [
   {
     row: 23, name: 'a disk is wiped', kind: 'media',
     async run({ mediaNode }) {
-      await restart(mediaNode, () => {
-        rmSync(diskOf(mediaNode))
-        rmSync(mediaNode.paths.index, { recursive: true })
-      })
+      await restart(mediaNode, () => exchangeDisk(mediaNode))
       return `of ${mediaNode.name}`
     },
   },

@@ -21,6 +21,7 @@ import type { ClusterNodeProcess } from '../cluster/cluster-node-process.ts'
 import { EMBEDDED, StoreProcess } from '../conformance/cluster-store/store-process.ts'
 import type { Random } from '../sim/random.ts'
 import { StampedClient } from '../../cli/load/stamped-client.ts'
+import { exchangeDisk } from './empty-disk.ts'
 import { KeptSnapshots } from './kept-snapshots.ts'
 import { SmallFileSystem } from './small-file-system.ts'
 import { SwitchedNodes } from './switched-nodes.ts'
@@ -176,8 +177,7 @@ export class Scene {
     const done: string[] = []
     if (!(await this.#isDiskOnline(name))) {
       await mediaNode.killNode()
-      rmSync(mediaNode.config.disks[0]!.path)
-      rmSync(mediaNode.paths.index, { recursive: true, force: true })
+      exchangeDisk(mediaNode)
       await mediaNode.start()
       done.push(`its disk is replaced`)
     }

@@ -114,6 +114,8 @@ export const SYNC_KILLS: readonly Fault[] = [
       const node = scene.mediaNode
       await node.killNode()
       rmSync(node.config.disks[0]!.path)
+      // One that it had is not made anew.
+      rmSync(node.paths.seenDisks)
       rmSync(node.paths.index, { recursive: true })
       const syncs = await diesStarting(scene, node, 1 + random.int(3))
       return syncs === undefined ? undefined : `${node.name} at sync ${syncs}`
