@@ -2,6 +2,7 @@
  * `holdfast volume import`: an image in a file becomes a new volume. When it does not come to its end, the volume is
  * deleted again: there is none that is half an image.
  */
+import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
@@ -43,23 +44,27 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
     throw usageError(`--size ${wished} is less than the image has, ${least}`, 'leave it out, or give more')
   }
   checkVolumeSize(sizeBytes)
-  const request = await newVolumeOf(given, name, sizeBytes)
+  // Drawn here: it is known even where the answer does not come, or is a refusal.
+  const volumeId = randomBytes(16).toString('hex')
+  const request = { volumeId, ...(await newVolumeOf(given, name, sizeBytes)) }
   const endpoint = await findEndpoint(given.text('endpoint'))
   const daemon = connectControlApi(endpoint)
   const interruption = new Interruption(what)
   try {
-    const volume = await makeVolume(given, daemon, request)
+    let volume: Volume | undefined
     try {
+      volume = await makeVolume(given, daemon, request)
+      const { nbd } = volume
       const at = { socketPath: nbdSocketOf(endpoint.socketPath), what }
       const dataBytes = await filled(volume, image, at, interruption)
       const result = { ...volume, file: image.path, format: image.format, dataBytes }
       output.result(result, () => [
         `volume ${name} has ${image.path}: ${formatSize(sizeBytes)}, of which ${formatSize(dataBytes)} are data`,
-        ...volume.nbd.map((uri) => `  ${uri}`),
+        ...nbd.map((uri) => `  ${uri}`),
       ])
       return EXIT_OK
     } catch (error) {
-      await takeBack(daemon, volume)
+      await takeBack(daemon, request.volumeId, volume)
       throw error
     }
   } finally {
@@ -68,9 +73,20 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
   }
 }
 
-/** Its name is ours since it was made. */
-async function takeBack(daemon: ControlClient, { name }: Volume): Promise<void> {
-  await daemon.deleteVolume({ name, force: true, purge: true, keep: '' })
+/**
+ * By its id: the name may be another volume's, before it was made or by now.
+ * @param wanted  the id that was asked for
+ * @param made    what was answered: a node by itself draws its own id
+ * @throws HoldfastError  it is there still
+ */
+async function takeBack(daemon: ControlClient, wanted: string, made: Volume | undefined): Promise<void> {
+  try {
+    await daemon.deleteVolume({ name: made?.id ?? wanted, force: true, purge: true, keep: '' })
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error
+    // Why it was not made, or not answered, says more than that it cannot be deleted.
+    if (made !== undefined && error.code !== 'volume-not-found') throw error
+  }
 }
 
 async function filled(

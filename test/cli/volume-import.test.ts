@@ -1,0 +1,77 @@
+/**
+ * Risk: an import that fails deletes another volume, which got the name meanwhile, or leaves one that is half an image.
+ */
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { ControlApi } from '../../cluster/api/definition.ts'
+import type { CreateVolumeRequest } from '../../cluster/api/volume-wish-messages.ts'
+import { HoldfastError } from '../../engine/errors.ts'
+import { MIB } from '../../engine/units.ts'
+import { serveStub, shownVolume } from './control-stub.ts'
+import { holdfast } from './run-holdfast.ts'
+
+const ID = 'a'.repeat(32)
+
+/** One that makes volumes as `create` does, and has none to delete. */
+async function stand(t: Test, create: ControlApi['createVolume'], others: Partial<ControlApi> = {}) {
+  const made: CreateVolumeRequest[] = []
+  const deleted: object[] = []
+  const { dir, socketPath } = await serveStub(t, {
+    createVolume: (request) => {
+      made.push(request)
+      return create(request)
+    },
+    deleteVolume: async (request) => {
+      deleted.push(request)
+      throw new HoldfastError('volume-not-found', { name: request.name })
+    },
+    ...others,
+  })
+  const image = path.join(dir, 'image')
+  fs.writeFileSync(image, randomBytes(MIB))
+  const imported = (...words: string[]) => holdfast(['volume', 'import', image, 'x', '--endpoint', socketPath, ...words])
+  return { dir, made, deleted, imported }
+}
+
+const making = async ({ name, sizeBytes }: CreateVolumeRequest) => shownVolume(ID, name, sizeBytes)
+
+t.test('what is deleted is the volume that was made, whatever has its name now', async (t) => {
+  const { deleted, imported } = await stand(t, making)
+  const { code, stderr } = await imported()
+  t.match(deleted, [{ name: ID, force: true, purge: true }])
+  t.equal(deleted.length, 1)
+  t.equal(code, 1)
+  t.match(stderr, /ended before its end: its node does not serve it; nothing is left of it/, 'not that it is gone')
+})
+
+t.test('a volume that could not be deleted is not said to be gone', async (t) => {
+  const refuse = async () => {
+    throw new HoldfastError('volume-waits', { name: 'x', reason: 'planted' })
+  }
+  const { imported } = await stand(t, making, { deleteVolume: refuse })
+  t.match(await imported(), { code: 1, stderr: /planted/ })
+})
+
+t.test('made, and not served: it is deleted', async (t) => {
+  const { made, deleted, imported } = await stand(t, async ({ name }) => {
+    throw new HoldfastError('volume-waits', { name, reason: 'planted' })
+  })
+  t.match(await imported(), { code: 1, stderr: /volume x is made, and not served yet: planted/ })
+  t.match(made[0]?.volumeId, /^[0-9a-f]{32}$/)
+  t.match(deleted, [{ name: made[0]?.volumeId, force: true, purge: true }])
+})
+
+t.test('made, and not unlocked: it is deleted', async (t) => {
+  const getKeys = async () => {
+    throw new HoldfastError('volume-waits', { name: 'x', reason: 'planted' })
+  }
+  const create = async ({ volumeId, name, sizeBytes }: CreateVolumeRequest) => shownVolume(volumeId!, name, sizeBytes)
+  const { dir, made, deleted, imported } = await stand(t, create, { getKeys })
+  const key = path.join(dir, 'key')
+  fs.writeFileSync(key, randomBytes(32).toString('hex'))
+  t.match(await imported('--encryption', '--key-file', key), { code: 1, stderr: /planted/ })
+  t.match(deleted, [{ name: made[0]?.volumeId, force: true, purge: true }])
+})
