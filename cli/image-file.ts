@@ -3,11 +3,14 @@
  * file only what is no hole, and blocks of zeroes are not written on either side.
  */
 import fs from 'node:fs'
+import os from 'node:os'
+import { errnoName } from '../cluster/libc.ts'
 import { seekTo } from '../dataplane/libc.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { BLOCK_BYTES, GIB, MIB } from '../engine/units.ts'
 import { BLOCK_STATUS, FLUSH, NbdConnection, READ, WRITE } from './load/nbd-connection.ts'
 import type { Answer, Request } from './load/nbd-connection.ts'
+import { writeWhole } from './whole-write.ts'
 
 const PIECE_BYTES = MIB
 /** Pieces under way at once. */
@@ -84,12 +87,21 @@ async function* dataOf(connection: NbdConnection, what: string): AsyncGenerator<
   }
 }
 
-/** What of a file is no hole, in order. */
-function* dataOfFile(fd: number, sizeBytes: number): Generator<Range> {
+/**
+ * What of a file is no hole, in order.
+ * @throws HoldfastError `image-read`: it does not say that, or became shorter meanwhile
+ */
+function* dataOfFile(fd: number, filePath: string, sizeBytes: number): Generator<Range> {
+  const sought = (result: number): number => {
+    if (result >= 0) return result
+    throw new HoldfastError('image-read', { path: filePath, reason: errnoName(-result) })
+  }
   for (let at = 0; at < sizeBytes;) {
-    const begin = seekTo(fd, at, 'data')
-    if (begin < 0 || begin >= sizeBytes) return
-    const end = Math.min(sizeBytes, seekTo(fd, begin, 'hole'))
+    const data = seekTo(fd, at, 'data')
+    if (data === -os.constants.errno.ENXIO) return
+    const begin = sought(data)
+    if (begin >= sizeBytes) return
+    const end = Math.min(sizeBytes, sought(seekTo(fd, begin, 'hole')))
     yield { offset: begin, length: end - begin }
     at = end
   }
@@ -159,7 +171,7 @@ export async function readInto(
   connection: NbdConnection, fd: number, filePath: string, what: string, watch: CopyWatch,
 ): Promise<number> {
   const write = (bytes: Buffer, offset: number): void => {
-    for (const { at, length } of nonZero(bytes)) fs.writeSync(fd, bytes, at, length, offset + at)
+    for (const { at, length } of nonZero(bytes)) writeWhole(fd, bytes, at, length, offset + at)
   }
   const wrote = (run: () => void): void => {
     try {
@@ -186,7 +198,7 @@ export async function writeFrom(
   connection: NbdConnection, fd: number, filePath: string, what: string, watch: CopyWatch,
 ): Promise<number> {
   const { size } = fs.fstatSync(fd)
-  const dataBytes = await inPieces(dataOfFile(fd, size), watch, async ({ offset, length }) => {
+  const dataBytes = await inPieces(dataOfFile(fd, filePath, size), watch, async ({ offset, length }) => {
     const bytes = Buffer.alloc(length)
     let read: number
     try {

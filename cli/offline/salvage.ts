@@ -9,6 +9,7 @@ import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import { parseArguments, usageError } from '../arguments.ts'
 import { EXIT_FAILED, EXIT_OK, fields, table } from '../output.ts'
 import type { Output } from '../output.ts'
+import { writeWhole } from '../whole-write.ts'
 import { addUncertainRanges, DamageMap } from './damage-map.ts'
 import type { BlockReason, DamagedRange } from './damage-map.ts'
 import { openDisks } from './disk-image.ts'
@@ -178,9 +179,7 @@ class ImageFile {
 
   flush(): void {
     try {
-      for (let done = 0; done < this.runBytes;) {
-        done += fs.writeSync(this.fd, this.run, done, this.runBytes - done, this.runAt + done)
-      }
+      writeWhole(this.fd, this.run, 0, this.runBytes, this.runAt)
     } catch (error) {
       throw new HoldfastError('image-write', { path: this.path, reason: String((error as NodeJS.ErrnoException).code) })
     }
