@@ -13,6 +13,9 @@ import { EXIT_OK } from './output.ts'
 import { allSnapshots } from './snapshot.ts'
 import { labelsOf } from './snapshot-text.ts'
 
+/** Who makes snapshots and deletes them again when he is done: they take no place of one that is to stay. */
+const TEMPORARY_FOR: readonly (string | undefined)[] = ['export', 'clone']
+
 function countOf(given: Arguments, option: string): number {
   const text = given.text(option)
   if (text === undefined) return 0
@@ -47,8 +50,11 @@ export async function pruneSnapshots({ arguments: given, output }: Invocation): 
   checkLabels(wanted)
   const labels = Object.entries(wanted)
   const isDryRun = given.flag('dry-run')
+  const isAsked = (one: Snapshot) => labels.every(([key, value]) => one.labels[key] === value)
+  const isTemporary = ({ labels: { 'made-for': by } }: Snapshot) =>
+    TEMPORARY_FOR.includes(by) && wanted['made-for'] === undefined
   // Those of a group go with it alone.
-  const isMeant = (one: Snapshot) => one.group === '' && labels.every(([key, value]) => one.labels[key] === value)
+  const isMeant = (one: Snapshot) => one.group === '' && isAsked(one) && !isTemporary(one)
   const { kept, deleted, inUse } = await withDaemon(given, async (daemon) => {
     const meant = (await allSnapshots(daemon, volume)).filter(isMeant)
     const ids = retained(meant, rule)
