@@ -190,6 +190,11 @@ export async function readInto(
   return dataBytes
 }
 
+/** What was written before by others, too. @throws HoldfastError `copy-ended` */
+export async function flush(connection: NbdConnection, what: string): Promise<void> {
+  await asked(connection, { type: FLUSH }, what)
+}
+
 /**
  * Out of a file, into an export that holds nothing yet. Durable when it is answered.
  * @returns bytes of data
@@ -212,6 +217,6 @@ export async function writeFrom(
       asked(connection, { type: WRITE, offset: offset + at, data: bytes.subarray(at, at + long) }, what)))
     return runs.reduce((sum, run) => sum + run.length, 0)
   })
-  await asked(connection, { type: FLUSH }, what)
+  await flush(connection, what)
   return dataBytes
 }

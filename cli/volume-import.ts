@@ -15,7 +15,7 @@ import { MIB } from '../engine/units.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { findEndpoint } from './endpoint.ts'
-import { openExport, writeFrom } from './image-file.ts'
+import { flush, openExport, writeFrom } from './image-file.ts'
 import { Interruption } from './interruption.ts'
 import { createProgress } from './offline/progress.ts'
 import { EXIT_OK } from './output.ts'
@@ -102,6 +102,7 @@ async function filled(
       const words = ['convert', '-p', '-n', '--target-is-zero', '-f', 'qcow2', '-O', 'raw', image.path]
       await qemuImg([...words, nbdUri(socketPath, id)], { onProgress: say, signal, what })
       interruption.check()
+      await flushed(socketPath, id, what)
       return await dataOfQcow2(image, interruption, what)
     }
     const connection = await openExport(socketPath, id, what)
@@ -117,6 +118,16 @@ async function filled(
     }
   } finally {
     progress.end()
+  }
+}
+
+/** `qemu-img` flushes what it wrote, and says nothing when that fails. */
+async function flushed(socketPath: string, id: string, what: string): Promise<void> {
+  const connection = await openExport(socketPath, id, what)
+  try {
+    await flush(connection, what)
+  } finally {
+    await connection.disconnect()
   }
 }
 

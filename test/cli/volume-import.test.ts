@@ -1,5 +1,6 @@
 /**
- * Risk: an import that fails deletes another volume, which got the name meanwhile, or leaves one that is half an image.
+ * Risk: an import that fails deletes another volume, which got the name meanwhile, or leaves one that is half an image;
+ * one that is answered is gone with the next power cut.
  */
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
@@ -10,6 +11,9 @@ import type { ControlApi } from '../../cluster/api/definition.ts'
 import type { CreateVolumeRequest } from '../../cluster/api/volume-wish-messages.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { MIB } from '../../engine/units.ts'
+import { missing, run } from '../conformance/nbd/nbd-process.ts'
+import { MemoryDevice } from '../memory-device.ts'
+import { MemoryServer } from '../nbd-server.ts'
 import { serveStub, shownVolume } from './control-stub.ts'
 import { holdfast } from './run-holdfast.ts'
 
@@ -33,7 +37,7 @@ async function stand(t: Test, create: ControlApi['createVolume'], others: Partia
   const image = path.join(dir, 'image')
   fs.writeFileSync(image, randomBytes(MIB))
   const imported = (...words: string[]) => holdfast(['volume', 'import', image, 'x', '--endpoint', socketPath, ...words])
-  return { dir, made, deleted, imported }
+  return { dir, image, made, deleted, imported }
 }
 
 const making = async ({ name, sizeBytes }: CreateVolumeRequest) => shownVolume(ID, name, sizeBytes)
@@ -53,6 +57,25 @@ t.test('a volume that could not be deleted is not said to be gone', async (t) =>
   }
   const { imported } = await stand(t, making, { deleteVolume: refuse })
   t.match(await imported(), { code: 1, stderr: /planted/ })
+})
+
+t.test('qcow2: durable when it is answered', { skip: missing('qemu-img') }, async (t) => {
+  const { dir, image, deleted, imported } = await stand(t, making)
+  const device = new MemoryDevice({ sizeBytes: MIB })
+  device.record = true
+  const server = new MemoryServer({ devices: { [ID]: device } })
+  await server.listener.listenUnix(path.join(dir, 'nbd.sock'))
+  t.teardown(() => server.close())
+  const raw = path.join(dir, 'raw')
+  fs.renameSync(image, raw)
+  t.match(await run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', raw, image), { status: 0 })
+  t.match(await imported(), { code: 0, stderr: '' })
+  t.ok(device.log.some(({ kind }) => kind === 'write'))
+  t.ok(device.durable, 'a flush came behind the last write')
+  t.same(deleted, [])
+  device.faults.push({ kind: 'flush', offsetBytes: 0, lengthBytes: 0, errno: 5 })
+  t.match(await imported(), { code: 1, stderr: /ended before its end: NBD error 5; nothing is left of it/ })
+  t.match(deleted, [{ name: ID }], 'what the flush was for is not there')
 })
 
 t.test('made, and not served: it is deleted', async (t) => {
