@@ -81,8 +81,8 @@ export async function exportVolume({ arguments: given, output }: Invocation): Pr
 }
 
 /** `FILE.partial`, which gets its name when it is whole, or goes. */
-class PartialFile {
-  readonly path: string
+export class PartialFile {
+  path: string
   readonly fd: number
   readonly #whole: string
   #isOver = false
@@ -94,15 +94,22 @@ class PartialFile {
     try {
       this.fd = fs.openSync(this.path, 'wx+')
     } catch (error) {
-      const { code = 'EIO' } = error as NodeJS.ErrnoException
+      const code = codeOf(error)
       if (code === 'EEXIST') throw new HoldfastError('file-exists', { path: this.path })
       throw new HoldfastError('image-write', { path: this.path, reason: code })
     }
   }
 
+  /** Its name is durable when this is answered. @throws HoldfastError `file-exists` or `image-write` */
   complete(): void {
     if (fs.existsSync(this.#whole)) throw new HoldfastError('file-exists', { path: this.#whole })
-    fs.renameSync(this.path, this.#whole)
+    try {
+      fs.renameSync(this.path, this.#whole)
+      this.path = this.#whole
+      syncFolder(path.dirname(this.#whole))
+    } catch (error) {
+      throw new HoldfastError('image-write', { path: this.#whole, reason: codeOf(error) })
+    }
     this.#isOver = true
   }
 
@@ -110,6 +117,21 @@ class PartialFile {
   end(): void {
     fs.closeSync(this.fd)
     if (!this.#isOver) fs.rmSync(this.path, { force: true })
+  }
+}
+
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'EIO'
+
+/** As far as it can be: a user may write folders that he may not read, and not each file system syncs folders. */
+function syncFolder(folder: string): void {
+  let fd: number | undefined
+  try {
+    fd = fs.openSync(folder, 'r')
+    fs.fsyncSync(fd)
+  } catch (error) {
+    if (codeOf(error) !== (fd === undefined ? 'EACCES' : 'EINVAL')) throw error
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd)
   }
 }
 
