@@ -36,7 +36,8 @@ async function stand(t: Test, create: ControlApi['createVolume'], others: Partia
   })
   const image = path.join(dir, 'image')
   fs.writeFileSync(image, randomBytes(MIB))
-  const imported = (...words: string[]) => holdfast(['volume', 'import', image, 'x', '--endpoint', socketPath, ...words])
+  const words = ['volume', 'import', image, 'x', '--endpoint', socketPath]
+  const imported = (...more: string[]) => holdfast([...words, ...more])
   return { dir, image, made, deleted, imported }
 }
 
