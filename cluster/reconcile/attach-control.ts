@@ -39,6 +39,7 @@ export class AttachControl {
 
   async attach(request: AttachVolumeRequest): Promise<Volume> {
     const { name, node, mode, force, primary, heldMost = 0, follows } = request
+    const term = this.elected.term()
     this.elected.checkNode(node)
     const wish = { node, mode: checkHoldingMode(mode), force, follows: follows?.generation }
     const record = await this.wishes.find(name)
@@ -48,7 +49,7 @@ export class AttachControl {
     if (primary === true || record.dataLocality !== undefined) await this.leadAt(node, config)
     await this.offeredAt(node, id, config.attach.holders[node] ?? 0)
     await this.untilSeen(config)
-    return { ...this.elected.view(record), attach: attachOf(config.attach) }
+    return { ...this.elected.view(record, term), attach: attachOf(config.attach) }
   }
 
   /** Who reads the volume next, to attach it behind what was agreed here, finds that generation; or after so long. */
@@ -75,7 +76,7 @@ export class AttachControl {
 
   /** It is looked at whether others are refused, also of a node that does not hold it: maybe it did a moment ago. */
   async detach({ name, node, all, generation = 0, spend = false }: DetachVolumeRequest): Promise<Volume> {
-    this.elected.term()
+    const term = this.elected.term()
     const from = all === true ? 'all' : { node }
     const { record, config, was } = await this.wishes.detach(name, from, generation, spend)
     if (config !== undefined && was) await this.wishes.endLead(config).catch(onlyExpected)
@@ -91,7 +92,7 @@ export class AttachControl {
       const whom = node === '' ? 'any node' : shown(node)
       throw new HoldfastError('volume-not-attached', { name: record.spec.name, node: whom })
     }
-    const volume = this.elected.view(record)
+    const volume = this.elected.view(record, term)
     return config === undefined ? volume : { ...volume, attach: attachOf(config.attach) }
   }
 

@@ -36,7 +36,7 @@ import type { UserKey } from '../keys/user-key.ts'
 import { allDisks, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import { AttachControl } from './attach-control.ts'
 import { CloneControl, hydrateCopies } from './clone-control.ts'
-import type { Controller } from './controller.ts'
+import type { Controller, Term } from './controller.ts'
 import { CreationControl } from './creation-control.ts'
 import { DurabilityControl } from './durability-control.ts'
 import { ElectedView, INFORMED_WAIT_MS } from './elected-view.ts'
@@ -141,7 +141,8 @@ export class ClusterControl implements ControlApi {
   /** First the volume, then the wish: what clients are offered is there. */
   async resizeVolume(request: ResizeVolumeRequest): Promise<Volume> {
     checkVolumeSize(request.sizeBytes)
-    return this.elected.view(await this.sizes.resize(await this.wishes.find(request.name), request))
+    const term = this.elected.term()
+    return this.elected.view(await this.sizes.resize(await this.wishes.find(request.name), request), term)
   }
 
   async deleteVolume({ name, force, purge, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {
@@ -157,7 +158,8 @@ export class ClusterControl implements ControlApi {
   }
 
   async restoreVolume({ name }: { name: string }): Promise<Volume> {
-    return this.elected.view(await this.wishes.restore(name))
+    const term = this.elected.term()
+    return this.elected.view(await this.wishes.restore(name), term)
   }
 
   async purgeVolume({ name }: { name: string }): Promise<object> {
@@ -172,6 +174,7 @@ export class ClusterControl implements ControlApi {
   async modifyVolume({ name, parameters, labels = {} }: ModifyVolumeRequest): Promise<Volume> {
     const isOfLabels = Object.keys(labels).length > 0 && Object.keys(parameters).length === 0
     const changes = isOfLabels ? new Map() : changesOf(parameters)
+    const term = this.elected.term()
     const found = await this.wishes.find(name)
     const nodes = found.allowDegraded ? REPLICAS_MAX + 1 : this.elected.nodesCount()
     const changed = (one: VolumeRecord): VolumeRecord => {
@@ -183,15 +186,15 @@ export class ClusterControl implements ControlApi {
     }
     const write = (): Promise<VolumeRecord> => this.wishes.update(found.spec.id, changed)
     const { spec: { durability } } = changed(found)
-    if (!changes.has('durability')) return this.elected.view(await write())
-    return this.settled(await this.durabilities.set(found, durability, write))
+    if (!changes.has('durability')) return this.elected.view(await write(), term)
+    return this.settled(await this.durabilities.set(found, durability, write), term)
   }
 
   /** Who asks next is told it, too: what is shown goes by what the primary's node reported last. */
-  private async settled(record: VolumeRecord): Promise<Volume> {
+  private async settled(record: VolumeRecord, held: Term): Promise<Volume> {
     const { controller, nowMs } = this.options
     const untilMs = nowMs() + INFORMED_WAIT_MS
-    for (let shown = this.elected.view(record); ; shown = this.elected.view(record)) {
+    for (let shown = this.elected.view(record, held); ; shown = this.elected.view(record, held)) {
       if (shown.durabilityNext === '' || nowMs() > untilMs || controller.term() === undefined) {
         // It was found in force, whatever was reported since.
         return { ...shown, durability: record.spec.durability, durabilityNext: '' }
@@ -214,10 +217,11 @@ export class ClusterControl implements ControlApi {
   }
 
   async moveVolume({ name, what, to, from }: MoveVolumeRequest): Promise<Volume> {
+    const term = this.elected.term()
     const record = await this.wishes.find(name)
     for (const node of from === '' ? [to] : [to, from]) this.elected.checkNode(node)
     await this.wishes.move(record.spec.id, { what: what === 'primary' ? 'primary' : 'copy', to, from })
-    return this.elected.view(record)
+    return this.elected.view(record, term)
   }
 
   /**
@@ -228,7 +232,8 @@ export class ClusterControl implements ControlApi {
     this.elected.checkNode(to)
     const record = await this.wishes.find(name)
     const { id } = record.spec
-    const { cluster } = this.elected.term()
+    const term = this.elected.term()
+    const { cluster } = term
     const view = cluster.volumes.get(id)
     if (view === undefined) throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
     const judged = judgeForcedPromotion(cluster, view, to, this.options.nowMs())
@@ -243,7 +248,7 @@ export class ClusterControl implements ControlApi {
     const next = judged.endsSessions ? attachedAnew(forced, nonce) : forced
     const won = await this.wishes.configure(id, configVersion, next)
     if (!won) throw new HoldfastError('promotion-refused', { name, to, reason: 'its configuration has just changed' })
-    return this.elected.view(record)
+    return this.elected.view(record, term)
   }
 
   attachVolume(request: AttachVolumeRequest): Promise<Volume> {
@@ -320,10 +325,11 @@ export class ClusterControl implements ControlApi {
   /** Carried out from now on by whoever is elected. */
   async setSnapshotSchedule({ volume, schedule: text }: SetSnapshotScheduleRequest): Promise<Volume> {
     const schedule = checkSchedule(text)
+    const term = this.elected.term()
     const { spec: { id } } = await this.wishes.find(volume)
     const record = await this.wishes.update(id, ({ snapshotSchedule: _former, ...rest }) =>
       schedule === undefined ? rest : { ...rest, snapshotSchedule: schedule })
-    return this.elected.view(record)
+    return this.elected.view(record, term)
   }
 
   createGroup(request: CreateGroupRequest): Promise<SnapshotGroup> {
@@ -350,9 +356,10 @@ export class ClusterControl implements ControlApi {
   }
 
   async setNodeWish({ name, isCordoned, isDraining }: SetNodeWishRequest): Promise<Node> {
+    const term = this.elected.term()
     this.elected.checkNode(name)
     await this.wishes.node(name, { isCordoned, isDraining })
-    const node = await this.getNode({ name })
+    const node = this.nodeOf(name, this.options.controller.term() ?? term)
     // The wish may not have come back from the store yet.
     if (node.state === 'down') return node
     return { ...node, state: isDraining ? 'draining' : isCordoned ? 'cordoned' : 'up' }
@@ -400,7 +407,11 @@ export class ClusterControl implements ControlApi {
   }
 
   async getNode({ name }: { name: string }): Promise<Node> {
-    const node = nodesOf(this.elected.term(), this.options.node, this.options.nowMs()).find((one) => one.name === name)
+    return this.nodeOf(name, this.elected.term())
+  }
+
+  private nodeOf(name: string, term: Term): Node {
+    const node = nodesOf(term, this.options.node, this.options.nowMs()).find((one) => one.name === name)
     if (node === undefined) throw new HoldfastError('node-not-found', { name: shown(name) })
     return node
   }

@@ -99,7 +99,8 @@ export class CreationControl {
     const { controller, nowMs } = this.options
     const { id, name } = record.spec
     const startedMs = nowMs()
-    let view = controller.term()?.cluster.volumes.get(id)
+    let held = controller.term()
+    let view = held?.cluster.volumes.get(id)
     const isEnough = () => view?.verdict?.health === 'healthy' || nowMs() - startedMs > HEALTHY_WAIT_MS
     while (view === undefined || !isServed(view) || !isEnough()) {
       const term = controller.term()
@@ -108,9 +109,10 @@ export class CreationControl {
         throw new HoldfastError('volume-waits', { name, reason: whyNotServed(view) })
       }
       await controller.passed()
+      held = term
       view = term.cluster.volumes.get(id)
     }
-    return this.elected.view(record)
+    return this.elected.view(record, held)
   }
 }
 

@@ -75,8 +75,12 @@ export class ElectedView {
     return presentClients(this.options.controller, this.term(), id)
   }
 
-  /** As the API tells it. */
-  view(record: VolumeRecord): Volume {
-    return volumeOf(this.term(), record, this.options.nowMs())
+  /**
+   * As the API tells it. @param held  the term in which the wish was begun: what was written is answered by what was
+   * known then, since `no-controller` would say that nothing was begun
+   * @throws HoldfastError `no-controller` when no term is given
+   */
+  view(record: VolumeRecord, held?: Term): Volume {
+    return volumeOf(this.options.controller.term() ?? held ?? this.term(), record, this.options.nowMs())
   }
 }

@@ -254,9 +254,9 @@ export class ForwardingControl implements ControlApi {
   }
 
   /**
-   * `no-controller` says that nothing was begun, so does `node-unchecked` (the elected daemon has just started), and so
-   * does a port that nobody listens on (it started again, on another one): whoever is elected next, or found there, is
-   * asked. Reading is repeated anyhow.
+   * `no-controller` says that nothing was begun (who has written answers with what it knew), so does `node-unchecked`
+   * (the elected daemon has just started), and so does a port that nobody listens on (it started again, on another
+   * one): whoever is elected next, or found there, is asked. Reading is repeated anyhow.
    */
   private async ask<T>(call: (elected: ControlApi) => Promise<T>, isReading = false): Promise<T> {
     const deadlineMs = performance.now() + LEADER_WAIT_MS

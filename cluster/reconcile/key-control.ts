@@ -39,6 +39,7 @@ export class KeyControl {
   async change({ name, former, encryption: wanted, wrappedBy }: ChangeKeysRequest): Promise<Volume> {
     const { spec: { id } } = await this.wishes.find(name)
     const next = encryptionOf(wanted, id)
+    const term = this.elected.term()
     const record = await this.wishes.update(id, (one) => {
       const { encryption } = one.spec
       if (encryption === undefined) throw new HoldfastError('volume-plain', { volume: name })
@@ -50,7 +51,7 @@ export class KeyControl {
       }
       return { ...one, spec: { ...one.spec, encryption: next } }
     })
-    return this.elected.view(record)
+    return this.elected.view(record, term)
   }
 }
 
