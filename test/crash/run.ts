@@ -1,17 +1,17 @@
 /**
  * Long runs of the store's model and crash tests.
  *
- *   node test/crash/run.ts [--mode plain|time-travel|errors|cuts|nested|all] [--seeds N] [--from S] [--operations M]
- * [--seconds T]
+ *   node test/crash/run.ts [--mode plain|time-travel|undoing|errors|cuts|nested|all] [--seeds N] [--from S]
+ * [--operations M] [--seconds T]
  *
- * plain and time-travel: one random run a seed; 2,500 seeds of 400 operations are a million. errors: a fault at each
- * I/O. cuts, nested: power cuts at every disk operation of the script. Exit status 1 and how to replay it when one
- * fails.
+ * plain, time-travel and undoing: one random run a seed; 2,500 seeds of 400 operations are a million. errors: a fault
+ * at each I/O. cuts, nested: power cuts at every disk operation of the script. Exit status 1 and how to replay it when
+ * one fails.
  */
 import { parseArgs } from 'node:util'
 import { cutEverywhere, SCRIPT } from '../sim/checker/crash-cases.ts'
 import { failOnce, FAULTS } from '../sim/checker/error-cases.ts'
-import { runModel } from '../sim/checker/model-run.ts'
+import { runModel, type ModelMode } from '../sim/checker/model-run.ts'
 
 const { values } = parseArgs({
   options: {
@@ -30,6 +30,7 @@ const endMs = performance.now() + Number(values.seconds) * 1000
 const MODES: Record<string, () => string | undefined> = {
   plain: () => model('plain'),
   'time-travel': () => model('time-travel'),
+  undoing: () => model('undoing'),
   errors: () =>
     eachSeed(
       'errors',
@@ -66,7 +67,7 @@ const MODES: Record<string, () => string | undefined> = {
     ),
 }
 
-function model(mode: 'plain' | 'time-travel'): string | undefined {
+function model(mode: ModelMode): string | undefined {
   const secondsMax = (endMs - performance.now()) / 1000
   const outcome = runModel({ from, seeds, operations, mode, secondsMax })
   console.log(`${mode}: ${outcome.seeds} seeds, ${JSON.stringify(outcome.counts)}`)

@@ -24,6 +24,8 @@ export interface CopyRunOptions {
   snapshotsMost?: number
   /** Each rollback keeps what it rolls away as a snapshot. */
   keeps?: boolean
+  /** A snapshot of nothing stays, is rolled back to, and that is undone; then whole pages are trimmed. */
+  undoes?: boolean
   /** Snapshots are read while everything goes on. */
   reads?: boolean
   /** All of a snapshot is compared with another one, and what the log of changes tells with the map. */
@@ -36,6 +38,7 @@ export interface CopyRunOptions {
 const SLICE_BLOCKS = 262_144
 const GIB = 2 ** 30
 const SLICES_MOST = 3
+const EMPTY = 'empty'
 
 /** What was asked of a snapshot, and what it showed then: it shows that for ever, or it is gone. */
 interface AskedSnapshot {
@@ -166,11 +169,13 @@ class CopyRun {
       const change = { operation: 'resize' as const, sizeBytes: (slices + 1) * GIB }
       return line.push({ epoch, kind: 'control', lba: 0, stamps: [], blockCount: 0, change })
     }
+    const undoing = this.options.undoes === true ? this.undoing(line) : undefined
+    if (undoing !== undefined) return line.push({ epoch, lba: 0, stamps: [], blockCount: 0, ...undoing })
     const dice = random.int(100)
     const { snapshots, snapshotsMost } = this.options
     if (snapshots === true && dice < (snapshotsMost === undefined ? 6 : 20)) {
       const state = line.stateAt(line.tail)
-      const ids = [...state.snapshots.keys()]
+      const ids = [...state.snapshots.keys()].filter((id) => id !== EMPTY)
       const base = { epoch, kind: 'control' as const, lba: 0, stamps: [], blockCount: 0 }
       const isFew = snapshotsMost !== undefined && ids.length < snapshotsMost
       if (ids.length < 2 || (isFew && random.chance(0.7)))
@@ -194,6 +199,27 @@ class CopyRun {
       stamps: Array.from({ length: blockCount }, () => this.stamp++),
       blockCount,
     })
+  }
+
+  /** The next record of going back to nothing and undoing that; none: it is another one's turn. */
+  private undoing(line: Line): Partial<ModelRecord> & Pick<ModelRecord, 'kind'> | undefined {
+    const { random } = this
+    if (line.records.every(({ kind }) => kind === 'control') && !line.stateAt(line.tail).snapshots.has(EMPTY))
+      return { kind: 'control', change: { operation: 'snapshot', id: EMPTY } }
+    const last = line.records.at(-1)?.change
+    if (last?.operation === 'rollback' && last.to !== EMPTY && random.chance(0.6)) {
+      const firstPage = random.int(4)
+      return { kind: 'trim', lba: firstPage * 256, blockCount: 256 * (1 + random.int(4 - firstPage)) }
+    }
+    if (!random.chance(0.12)) return undefined
+    const { snapshots } = line.stateAt(line.tail)
+    if (!snapshots.has(EMPTY)) return undefined
+    const back = line.records.findLast(({ change }) => change?.operation === 'rollback')?.change
+    const kept = back?.operation === 'rollback' && back.to === EMPTY ? back.kept?.id : undefined
+    if (kept !== undefined && snapshots.has(kept))
+      return { kind: 'control', change: { operation: 'rollback', to: kept } }
+    const id = `s${this.snapshotNumber++}`
+    return { kind: 'control', change: { operation: 'rollback', to: EMPTY, kept: { id } } }
   }
 
   private append(record?: ModelRecord): void {

@@ -7,6 +7,7 @@
  *   L4  a segment that is free, or not this stream's, is referenced by nothing; grants and table agree
  *   L10 versions of a block have different ids, and no history version is newer than the head unless a rollback hides
  *   it L12 a record that an entry points to belongs to the entry's volume
+ *   with rollbacks: no head entry is older than a zero or trim over it that the log has and no rollback hides
  *   G1-G3 what changed between snapshots is told by the log of changes (change-check.ts)
  */
 import { uuidToHex } from '../../engine/log/bytes.ts'
@@ -25,15 +26,17 @@ import {
 } from '../../engine/log/entry.ts'
 import { segmentOffsetBytes } from '../../engine/log/geometry.ts'
 import { blockIdentity, recordSeed, volumeTag } from '../../engine/log/identity.ts'
-import { LogReader } from '../../engine/log/log-reader.ts'
-import { visitPages } from '../../engine/log/page-visitor.ts'
+import { LogReader, type ReadBatch } from '../../engine/log/log-reader.ts'
+import type { ExtentMap } from '../../engine/log/extent-map.ts'
+import { loadPage, visitPages } from '../../engine/log/page-visitor.ts'
 import { OPERATION, RECORD_KIND, type RecordHeader } from '../../engine/log/record.ts'
 import { SEGMENT_STATE } from '../../engine/log/segment-table.ts'
 import type { StoreStream } from '../../engine/log/store-stream.ts'
 import { readHistory } from '../../engine/log/version-history.ts'
 import { PAGES_MAX, type VolumeMap } from '../../engine/log/volume-map.ts'
-import { runTask, until } from '../../engine/task.ts'
-import { BLOCK_BYTES, PAGE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
+import { runTask, until, type Task } from '../../engine/task.ts'
+import { BLOCK_BYTES, PAGE_BLOCKS, SLICE_BLOCKS, UNIT_BYTES, UNITS_PER_BLOCK } from '../../engine/units.ts'
+import { generationOfSlice } from '../../engine/volume/descriptor.ts'
 import { checkChanges } from './change-check.ts'
 import type { StoreWorld } from './store-world.ts'
 
@@ -61,6 +64,8 @@ export function mapEntries(world: StoreWorld, stream: StoreStream): MappedEntry[
     runTask(
       (function* () {
         for (const volume of [...map.volumes.values()]) {
+          // A page may have older versions only; whoever visits pages is not believed to find it.
+          if (volume.views.hasRollbacks && !(yield* loadOlder(map, volume))) return false
           const heads = new Map<number, Uint32Array[]>()
           const range = { map, index: context.index, volume, firstPage: 0, endPage: PAGES_MAX }
           if (
@@ -90,10 +95,22 @@ export function mapEntries(world: StoreWorld, stream: StoreStream): MappedEntry[
   return ok ? entries : undefined
 }
 
+/** Every page of which there are older versions. False when the index cannot be read. */
+function* loadOlder(map: ExtentMap, volume: VolumeMap): Task<boolean> {
+  const history = yield* until<Map<number, Uint32Array[]> | undefined>((resume) =>
+    readHistory(map, volume, 0, 2 ** 40, resume),
+  )
+  if (history === undefined) return false
+  for (const page of new Set([...history.keys()].map((lba) => Math.floor(lba / PAGE_BLOCKS))))
+    if ((yield* loadPage(map, volume, page)) === undefined) return false
+  return true
+}
+
 interface FoundRecord {
   record: RecordHeader
   /** Of the first blob, from the segment's start. */
   units: number
+  batch: number
 }
 
 function checkStream(world: StoreWorld, stream: StoreStream, problems: string[]): void {
@@ -237,8 +254,42 @@ function checkStream(world: StoreWorld, stream: StoreStream, problems: string[])
     }
   }
   if (mapped !== stream.volumesById.size) problems.push(`${name}: ${mapped} maps, ${stream.volumesById.size} ids`)
+  for (const volume of stream.map.volumes.values())
+    if (volume.views.hasRollbacks)
+      checkZeroes(segments, volume, { entries, recordsOf, tell: (why) => problems.push(`${name}: ${why}`) })
   for (const [key, versions] of versionsOf) checkOrder(stream, name, key, versions, problems)
   for (const problem of checkChanges(world, stream, entries)) problems.push(`${name}: ${problem}`)
+}
+
+function checkZeroes(
+  segments: StoreStream['segments'],
+  volume: VolumeMap,
+  o: {
+    entries: readonly MappedEntry[]
+    recordsOf(segment: number): FoundRecord[]
+    tell(why: string): void
+  },
+): void {
+  const { views, descriptor } = volume
+  const { id } = descriptor.spec
+  if (volume.keepsZeroes || descriptor.deleted) return
+  const heads = o.entries.filter((one) => one.where === 'head' && one.volumeId === id)
+  for (let segment = 0; segment < segments.count; segment++) {
+    const isSealed = segments.state[segment] === SEGMENT_STATE.sealed
+    if (!isSealed && segments.state[segment] !== SEGMENT_STATE.open) continue
+    for (const { record, batch } of o.recordsOf(segment)) {
+      // What an opening cut lies behind the last one.
+      if (isSealed && batch > segments.lastBatch[segment]!) continue
+      const { kind, epoch, seq, lba: first, blockCount } = record
+      if (kind !== RECORD_KIND.zero && kind !== RECORD_KIND.trim) continue
+      if (uuidToHex(record.volumeId) !== id || views.isVoid(epoch, seq) || views.hidden(Infinity, seq)) continue
+      if (seq > volume.appliedSeq) continue
+      if (record.sliceGeneration !== generationOfSlice(descriptor, Math.floor(first / SLICE_BLOCKS))) continue
+      for (const { lba, words } of heads)
+        if (lba >= first && lba < first + blockCount && seqOf(words, 0) < seq)
+          o.tell(`block ${lba} of volume ${id.slice(-6)} shows version ${seqOf(words, 0)}, over which lies zero ${seq}`)
+    }
+  }
 }
 
 function checkOrder(
@@ -276,13 +327,17 @@ function checkOrder(
 function readRecords(world: StoreWorld, stream: StoreStream, segment: number): FoundRecord[] {
   const { context, segments } = stream
   const reader = new LogReader(context)
-  const batches = world.await<Array<{ records: RecordHeader[]; startBlock: number }>>((done) =>
+  const batches = world.await<ReadBatch[]>((done) =>
     runTask(
       reader.scan({ segment, generation: segments.generation[segment]! } as never, { failed: false, durableBatch: 0 }),
       done,
     ),
   )
   return batches.flatMap((batch) =>
-    batch.records.map((record) => ({ record, units: batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits })),
+    batch.records.map((record) => ({
+      record,
+      units: batch.startBlock * UNITS_PER_BLOCK + record.payloadUnits,
+      batch: batch.header.batch,
+    })),
   )
 }

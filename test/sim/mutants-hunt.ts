@@ -12,7 +12,7 @@ import { StoreWorld } from './store-world.ts'
 
 export type Run =
   /** Random operations of test/engine/volume: as they are, without crashes, with a cache of two pages, nearly full. */
-  | { run: 'plain' | 'calm' | 'tiny' | 'full' | 'time-travel'; seed: number }
+  | { run: 'plain' | 'calm' | 'tiny' | 'full' | 'time-travel' | 'undoing'; seed: number }
   /** The n-th operation of a kind fails. */
   | { run: 'errors'; fault: Fault; n: number; seed: number }
   /** Power cuts at operations of the disk: of a script, of one that reuses segments, of the opening after a cut. */
@@ -39,6 +39,7 @@ function start(how: Run): string | undefined {
   switch (how.run) {
     case 'plain':
     case 'time-travel':
+    case 'undoing':
       return runModel({ ...one, mode: how.run }).failure
     case 'calm':
       return runModel({ ...one, operations: 600, mode: 'plain', options: { calm: true } }).failure

@@ -25,6 +25,11 @@ t.test('rollbacks that keep what they roll away, which is rolled back to', (t) =
   t.end()
 })
 
+t.test('pages that a rollback emptied are trimmed behind the next one', (t) => {
+  runs(t, 711, 8, { operations: 300, snapshots: true, undoes: true, world: tiny })
+  t.end()
+})
+
 t.test('snapshots are read and compared while they are made, deleted and gone back to', (t) => {
   runs(t, 601, 6, { operations: 300, snapshots: true, reads: true, world: tiny })
   runs(t, 611, 4, { operations: 300, snapshots: true, keeps: true, reads: true, world: { segments: 24 } })

@@ -21,6 +21,13 @@ t.test('random runs', (t) => {
   t.end()
 })
 
+t.test('rolled back, looked at, and rolled back again', (t) => {
+  const outcome = runModel({ from: 1, seeds: 14, operations: 250, mode: 'undoing' })
+  t.equal(outcome.failure, undefined, outcome.failure ?? 'no run fails')
+  t.comment(JSON.stringify(outcome))
+  t.end()
+})
+
 /** One volume of 1 MiB with short words for what happens to it. */
 class Story {
   world = new StoreWorld({ seed: 7, segments: 16 })

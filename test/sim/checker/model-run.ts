@@ -2,14 +2,17 @@
  * Many random runs, one a seed; the first that fails is shrunk and told with everything needed to see it again.
  */
 import { Random } from '../random.ts'
-import { makeOperations, PLAIN, showOperations, shrink, TIME_TRAVEL, type Operation } from './operations.ts'
+import { makeOperations, PLAIN, showOperations, shrink, TIME_TRAVEL, UNDOING, type Operation } from './operations.ts'
 import { StoreRun, type RunCounts, type RunOptions } from './store-run.ts'
+
+const WEIGHTS = { plain: PLAIN, 'time-travel': TIME_TRAVEL, undoing: UNDOING }
+export type ModelMode = keyof typeof WEIGHTS
 
 export interface ModelRuns {
   from: number
   seeds: number
   operations: number
-  mode: 'plain' | 'time-travel'
+  mode: ModelMode
   options?: Partial<RunOptions>
   /** Stop after so many seconds, however many seeds are left. */
   secondsMax?: number
@@ -29,11 +32,11 @@ export function runModel(runs: ModelRuns): ModelOutcome {
   let seeds = 0
   for (let seed = runs.from; seed < runs.from + runs.seeds; seed++) {
     if (performance.now() - startedMs > (runs.secondsMax ?? Infinity) * 1000) break
-    const options: RunOptions = { timeTravel: runs.mode === 'time-travel', ...runs.options, seed }
+    const options: RunOptions = { timeTravel: runs.mode !== 'plain', ...runs.options, seed }
     const operations = makeOperations(
       new Random(`ops ${seed}`),
       runs.operations,
-      runs.mode === 'time-travel' ? TIME_TRAVEL : PLAIN,
+      WEIGHTS[runs.mode],
     )
     const problem = problemOf(options, operations, counts)
     seeds++

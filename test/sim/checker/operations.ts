@@ -28,6 +28,7 @@ export const OPERATION_KINDS = [
   'view',
   'shadow',
   'clean',
+  'undo',
 ] as const
 export type OperationKind = (typeof OPERATION_KINDS)[number]
 
@@ -72,6 +73,21 @@ export const TIME_TRAVEL: Weights = {
   rollback: 0.9,
   view: 2.5,
   delete: 0.4,
+}
+
+/** Rolled back, looked at, and rolled back again: pages have older versions only, and are trimmed before a read. */
+export const UNDOING: Weights = {
+  ...TIME_TRAVEL,
+  write: 30,
+  trim: 12,
+  zero: 12,
+  read: 5,
+  snapshot: 3,
+  checkpoint: 2,
+  rollback: 0.5,
+  clone: 0.2,
+  create: 1,
+  undo: 4,
 }
 
 export function makeOperations(random: Random, count: number, weights: Weights): Operation[] {

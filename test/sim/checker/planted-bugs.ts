@@ -247,6 +247,20 @@ export const PLANTED: Mutant[] = [
     by: '',
   },
   {
+    name: 'pages of which a rollback left only older versions are swept unseen',
+    hunt: { run: 'undoing', seed: 3 },
+    file: `${LOG}/page-visitor.ts`,
+    replace: 'const isRolledBack = volume.views.hasRollbacks && !map.rebuilding',
+    by: 'const isRolledBack = false',
+  },
+  {
+    name: 'a zero that a rollback hides is forgotten before what it covers',
+    hunt: { run: 'file', path: 'test/engine/volume/time-travel-model.test.ts' },
+    file: `${LOG}/cleaner-blocks.ts`,
+    replace: 'volume.views.hasRollbacks ? record.bornBatch : unappliedFrom',
+    by: 'unappliedFrom',
+  },
+  {
     name: 'a rollback that is rolled away still hides',
     hunt: { run: 'file', path: 'test/engine/log/extent-map.test.ts' },
     file: `${VOLUME}/views.ts`,

@@ -3,7 +3,8 @@ import { crc32c } from '@node-rs/crc32'
 import { cloneSnapshot, createSnapshot, deleteSnapshot, rollBack } from '../../../engine/volume/time-travel.ts'
 import { readView } from '../../../engine/volume/view-reader.ts'
 import type { VolumeStatus } from '../../../engine/volume/volume-spec.ts'
-import { lbasOf } from './run-checks.ts'
+import { cleanNow, lbasOf, readAll, settle } from './run-checks.ts'
+import { zeroSome } from './run-requests.ts'
 import { addModel, storeRequest } from './run-volumes.ts'
 import type { ModelledVolume, StoreRun, ViewModel } from './store-run.ts'
 import { BLOCK_SECTORS, stampsOf, VolumeModel } from './volume-model.ts'
@@ -41,6 +42,10 @@ export function dropSnapshot(run: StoreRun, volume: ModelledVolume, y: number): 
 export function rollBackSome(run: StoreRun, volume: ModelledVolume, y: number): void {
   const view = volume.views.filter((one) => one.created && !one.deleting)[y % 3]
   if (volume.state !== 'live' || view === undefined) return
+  rollBackTo(run, volume, view)
+}
+
+function rollBackTo(run: StoreRun, volume: ModelledVolume, view: ViewModel): void {
   storeRequest<number>(
     run,
     (reply) => rollBack(run.volumeOf(volume), view.id, reply),
@@ -49,6 +54,32 @@ export function rollBackSome(run: StoreRun, volume: ModelledVolume, y: number): 
       volume.model.durableSeq = Math.max(volume.model.durableSeq, seq)
     },
   )
+}
+
+/**
+ * What was written since a snapshot is rolled away, or looked for and brought back: pages are read while they show the
+ * one, and have to leave memory before anybody reads them again.
+ */
+export function undoSome(run: StoreRun, volume: ModelledVolume, y: number, z: number): void {
+  const [oldest] = volume.views.filter((one) => one.created && !one.deleting)
+  if (volume.state !== 'live') return
+  if (oldest === undefined) return takeSnapshot(run, volume)
+  takeSnapshot(run, volume)
+  settle(run)
+  const views = volume.views.filter((one) => one.created && !one.deleting)
+  rollBackTo(run, volume, oldest)
+  settle(run)
+  if (z % 4 !== 0) readAll(run, volume)
+  for (const stream of run.world.store!.streams()) stream.makeCheckpoint(() => {})
+  settle(run)
+  if (z % 3 === 0) cleanNow(run)
+  const newest = views.at(-1)!
+  if (newest === oldest || volume.state !== 'live') return
+  // Pages of others take the places in memory.
+  for (const other of run.volumes) if (other !== volume && other.state === 'live') readAll(run, other)
+  rollBackTo(run, volume, newest)
+  // All of it, before anybody has read any.
+  if (y % 2 === 0) zeroSome(run, volume, y, 0x3_0000 | (z & 0xffff), z % 2 === 0)
 }
 
 export function cloneSome(run: StoreRun, volume: ModelledVolume, y: number): void {
@@ -105,7 +136,8 @@ export function readViewBlock(run: StoreRun, volume: ModelledVolume, view: ViewM
   readView({ crc32c, stream, map, viewSeq: view.seq, lba }, (bytes) => {
     if (run.world !== world) return
     run.underWay--
-    if (view.deleting) return
+    // Its snapshots go with a volume.
+    if (view.deleting || volume.state === 'deleting') return
     if (bytes === undefined) volume.model.fail(`block ${lba} of snapshot ${view.id} cannot be read`)
     run.counts.blocksCompared++
     const wanted = view.content.get(lba) ?? new Uint32Array(BLOCK_SECTORS)

@@ -12,7 +12,7 @@ import type { Operation } from './operations.ts'
 import { checkStore, cleanNow, compareAll, reopenAndCompare, settle } from './run-checks.ts'
 import { comeBack, crash, openStore, replaceWorld, shadow, stopStore, tryImage } from './run-crashes.ts'
 import { askStatus, flushSome, readSome, useHealthy, writeSome, zeroSome } from './run-requests.ts'
-import { cloneSome, dropSnapshot, readViews, rollBackSome, takeSnapshot } from './run-views.ts'
+import { cloneSome, dropSnapshot, readViews, rollBackSome, takeSnapshot, undoSome } from './run-views.ts'
 import { createVolume, deleteVolume, resizeVolume } from './run-volumes.ts'
 import { ModelError, VolumeModel, type Stamps } from './volume-model.ts'
 
@@ -235,6 +235,8 @@ export class StoreRun {
         return volume && cloneSome(this, volume, y)
       case 'rollback':
         return volume && rollBackSome(this, volume, y)
+      case 'undo':
+        return volume && undoSome(this, volume, y, z)
       case 'view':
         return volume && readViews(this, volume, y)
     }
