@@ -1,6 +1,7 @@
 /**
  * One run of `holdfast store rebuild` (REBUILD.md): nodes are asked what their disks have, and what was planned of it
- * is written, the key `cluster` last. Rejects with the HoldfastError of the store, or `store-in-use`.
+ * is written, the key `cluster` last. Rejects with the HoldfastError of the store, `store-in-use`, or
+ * `node-name-taken`.
  */
 import type { NodeDescription } from '../../engine/control/node-description.ts'
 import type { RebuildPlan, RebuiltStore } from '../../engine/control/store-rebuild.ts'
@@ -14,7 +15,8 @@ import {
   describedNodeKey, digestOf, encodeAsk,
 } from './node-descriptions.ts'
 import type { DescribedNode } from './node-descriptions.ts'
-import { encodeNode, NODE_PREFIX, nodeKey } from './node-records.ts'
+import { decodeNode, encodeNode, NODE_PREFIX, nodeKey } from './node-records.ts'
+import type { RegisteredNode } from './node-records.ts'
 import { putKey } from './put-key.ts'
 import { decodeStarts, encodeStarts, STARTS_KEY } from './start-counter.ts'
 import { CONFIG_PREFIX, configKey, decodeConfig, encodeConfig } from './volume-configs.ts'
@@ -38,6 +40,8 @@ export interface Found {
   clusterVersion: Version | undefined
   rebuilt: RebuiltStore | undefined
   keys: Set<string>
+  /** What is registered in a store that was rebuilt before, by the key. */
+  registered: Map<string, Uint8Array>
 }
 
 export async function lookAtStore({ store, address }: RebuildTarget): Promise<Found> {
@@ -51,7 +55,7 @@ export async function lookAtStore({ store, address }: RebuildTarget): Promise<Fo
     const strange = [...keys].find((key) => key !== ASK_KEY && key !== STARTS_KEY && !isOf(ours)(key))
     const found = `it has ${strange}`
     if (strange !== undefined) throw new HoldfastError('store-in-use', { endpoint: address, found })
-    return { cluster, clusterVersion: undefined, rebuilt: undefined, keys }
+    return { cluster, clusterVersion: undefined, rebuilt: undefined, keys, registered: new Map() }
   }
   if (cluster === undefined) throw new HoldfastError('store-record', { key: CLUSTER_KEY })
   const epochs = new Map<string, number>()
@@ -63,12 +67,14 @@ export async function lookAtStore({ store, address }: RebuildTarget): Promise<Fo
   for (const volumeId of after(VOLUME_PREFIX)) if (!epochs.has(volumeId)) epochs.set(volumeId, Infinity)
   const nodes = new Set([...after(NODE_PREFIX), ...Object.keys(cluster.rebuilt)])
   const rebuilt = { nodes, epochs, names: new Set(after(NAME_PREFIX)) }
-  return { cluster, clusterVersion: entry.version, rebuilt, keys }
+  const isNode = isOf([NODE_PREFIX])
+  const registered = new Map(entries.flatMap(({ key, value }) => (isNode(key) ? [[key, value] as const] : [])))
+  return { cluster, clusterVersion: entry.version, rebuilt, keys, registered }
 }
 
 /** Ask all nodes that wait. @param ask  drawn for this run @param mostMs  for those that have not answered yet */
 export async function askNodes(
-  { store, address }: RebuildTarget, { cluster }: Found, ask: string, mostMs: number,
+  { store, address }: RebuildTarget, { cluster, registered }: Found, ask: string, mostMs: number,
 ): Promise<NodeDescription[]> {
   must(await putKey(store, ASK_KEY, encodeAsk(ask)))
   const endsAtMs = performance.now() + mostMs
@@ -90,6 +96,7 @@ export async function askNodes(
     const found = `nodes of ${clusters.size} clusters wait at it: ${[...clusters].sort().join(', ')}`
     throw new HoldfastError('store-in-use', { endpoint: address, found })
   }
+  for (const node of answered) checkOwner(node, registered.get(nodeKey(node.name)))
   const copies = new Map((await listAll(store, DESCRIBED_COPY_PREFIX)).map(({ key, value }) => [key, value]))
   return answered.map(({ copyCount, ask: _, ...node }) => {
     const described: NodeDescription = { ...node, copies: [] }
@@ -108,7 +115,11 @@ export async function askNodes(
 /** Repeated after it broke off, it does the same. Nobody believes any of it before the last key is there. */
 export async function writeRebuilt({ store }: RebuildTarget, found: Found, plan: RebuildPlan): Promise<void> {
   const values = new Map<string, Uint8Array>()
-  for (const { name, nodeId, zone } of plan.nodes) values.set(nodeKey(name), encodeNode({ name, nodeId, zone }))
+  for (const { name, nodeId, zone } of plan.nodes) {
+    const node = { name, nodeId, zone }
+    if (found.cluster === undefined) values.set(nodeKey(name), encodeNode(node))
+    else await register(store, node)
+  }
   for (const { volumeId, record, config } of plan.volumes) {
     values.set(volumeKey(volumeId), encodeVolume(record))
     values.set(configKey(volumeId), encodeConfig(config))
@@ -133,6 +144,27 @@ export async function writeRebuilt({ store }: RebuildTarget, found: Found, plan:
   for (const key of [ASK_KEY, ...plan.nodes.map(({ name }) => describedNodeKey(name)), ...copyKeys]) {
     must(await putKey(store, key, undefined))
   }
+}
+
+/** Nodes run with a store that was rebuilt before: one may have come under this name since it was looked at. */
+async function register(store: ClusterStore, node: RegisteredNode): Promise<void> {
+  const key = nodeKey(node.name)
+  const now = must(await store.get(key))
+  checkOwner(node, now?.value)
+  const cas = await store.compareAndSwap({ key, version: now?.version, value: encodeNode(node) })
+  if (cas.outcome === 'lost') throw new HoldfastError('store-contended', { what: key })
+  if (cas.outcome !== 'won') throw cas.error
+}
+
+/** E6. @param registered  what is there under its name. @throws HoldfastError `node-name-taken`, `store-record` */
+function checkOwner(
+  { name, nodeId }: Pick<RegisteredNode, 'name' | 'nodeId'>, registered: Uint8Array | undefined,
+): void {
+  if (registered === undefined) return
+  const owner = decodeNode(name, registered)
+  // What cannot be read is not taken for nobody's.
+  if (owner === undefined) throw new HoldfastError('store-record', { key: nodeKey(name) })
+  if (owner.nodeId !== nodeId) throw new HoldfastError('node-name-taken', { name, owner: owner.nodeId, id: nodeId })
 }
 
 async function raiseStarts(store: ClusterStore, starts: number): Promise<void> {

@@ -10,6 +10,7 @@ import type { ClusterStore, StoreAnswer } from '../../../cluster/store/cluster-s
 import {
   decodeDescribedCopy, decodeDescribedNode, decodeNoted, digestOf, encodeDescribedCopy, encodeDescribedNode,
 } from '../../../cluster/store/node-descriptions.ts'
+import { decodeNode, encodeNode, nodeKey } from '../../../cluster/store/node-records.ts'
 import { putKey } from '../../../cluster/store/put-key.ts'
 import { askNodes, lookAtStore, writeRebuilt } from '../../../cluster/store/rebuild-run.ts'
 import { decodeConfig, configKey, encodeConfig } from '../../../cluster/store/volume-configs.ts'
@@ -145,4 +146,39 @@ t.test('E1: the store from before, and one of another cluster, are refused', asy
   await t.rejects(waiting(t, store, known).let, { code: 'store-former', message: /era 1, this node knows era 2/ })
   await put({ id: 'd'.repeat(32), era: 3, rebuilt: {} })
   await t.rejects(waiting(t, store, known).let, { code: 'cluster-other' })
+})
+
+t.test('a node that was replaced does not get its name back', async (t) => {
+  const { client } = await storeInProcess(t)
+  const target = { store: client(), address: 'x' }
+  await putKey(target.store, CLUSTER_KEY, encodeCluster({ id: CLUSTER, era: 1, rebuilt: { n3: 'former' } }))
+  const key = nodeKey('n3')
+  const register = (nodeId: string) => putKey(target.store, key, encodeNode({ name: 'n3', nodeId, zone: 'z' }))
+  const registered = async () => {
+    const read = await target.store.get(key)
+    return read.ok && read.value !== undefined ? decodeNode('n3', read.value.value) : undefined
+  }
+  const former = node('n3')
+  const refusal = { code: 'node-name-taken', detail: { name: 'n3', owner: 'another', id: former.nodeId } }
+  waiting(t, client(), former)
+  let nodes: NodeDescription[] = []
+  while (nodes.length === 0) nodes = await askNodes(target, await lookAtStore(target), randomUUID(), 5000)
+  const found = await lookAtStore(target)
+  const plan = planRebuild(nodes, '', found.rebuilt)
+
+  await register('another')
+  await t.rejects(writeRebuilt(target, found, plan), refusal, 'it came behind the look')
+  const ask = async () => askNodes(target, await lookAtStore(target), randomUUID(), 5000)
+  await t.rejects(ask(), refusal, 'before a plan is shown')
+  t.match(await registered(), { nodeId: 'another', zone: 'z' })
+  const read = await target.store.get(CLUSTER_KEY)
+  t.match(read.ok && decodeCluster(read.value!.value), { rebuilt: { n3: 'former' } }, 'nobody is let in')
+  const { keys } = await lookAtStore(target)
+  t.same([...keys].filter((one) => /^(volumes|configs|names)/.test(one)), [], 'nothing was written')
+
+  await putKey(target.store, key, Buffer.from('nonsense'))
+  await t.rejects(writeRebuilt(target, found, plan), { code: 'store-record', detail: { key } })
+  await register(former.nodeId)
+  await writeRebuilt(target, await lookAtStore(target), plan)
+  t.match(await registered(), { nodeId: former.nodeId, zone: '' })
 })
