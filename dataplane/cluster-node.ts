@@ -41,7 +41,8 @@ import type { CopyHomes } from './copy-homes.ts'
 import type { AttachmentSockets } from './attachment-sockets.ts'
 import type { VolumeExports } from './export-directory.ts'
 import { joinDisks } from './joined-disks.ts'
-import { keepMet, keepStoreMemory } from './known-store.ts'
+import { KeptFiles } from './kept-files.ts'
+import { keepStoreMemory, MetNodes } from './known-store.ts'
 import type { NodePaths } from './node-folder.ts'
 import { PeerListener } from './peer/listener.ts'
 import { RefusalLog } from './peer/refusal-log.ts'
@@ -100,6 +101,7 @@ export class ClusterNode implements LocalNode {
   #offers: VolumeOffers | undefined
   #notes: VolumeNotes | undefined
   #keeping: NodeJS.Timeout | undefined
+  readonly #files: KeptFiles
   readonly #status: KnownStatus[]
   /** To nodes with copies that are compared with ours. */
   readonly #connections: NodeConnections
@@ -117,6 +119,7 @@ export class ClusterNode implements LocalNode {
   constructor(options: ClusterNodeOptions) {
     this.#o = options
     const { joined, log, worker, workers } = options
+    this.#files = new KeptFiles(log)
     this.#connections = new NodeConnections(options.tls)
     this.#comparison = new CopyComparison({
       node: options.node, store: joined.store, log, callsOf: (node) => this.#digestsOf(node),
@@ -159,6 +162,7 @@ export class ClusterNode implements LocalNode {
     const { store, clusterId, nodeId, config } = joined
     const { host } = config.listenPeer
     const peer = hostAndPort(host, await this.#listener.listenTcp(config.listenPeer))
+    const met = new MetNodes(paths.met)
     this.#membership = new Membership({
       store,
       name: node,
@@ -168,7 +172,7 @@ export class ClusterNode implements LocalNode {
       },
       pulse: this.pulse,
       beats: this.beats,
-      onNodes: (nodes) => this.#meet(nodes),
+      onNodes: (nodes) => this.#meet(nodes, met),
       onProblem: (error) => {
         this.isStoreReachable = error === undefined
         this.#o.onStore?.(this.isStoreReachable)
@@ -183,7 +187,7 @@ export class ClusterNode implements LocalNode {
     const onGone = (volumeId: string): void => this.#o.keys.forget(volumeId)
     const configs = this.#storeConfigs
     this.#offers = new VolumeOffers({ node, store, configs, local: this, log, onSeen, onGone, onBug })
-    this.#keeping = setInterval(() => keepStoreMemory(paths.knownStore, store, joined), KNOWN_STORE_EVERY_MS)
+    this.#keeping = setInterval(() => this.#keepStoreMemory(), KNOWN_STORE_EVERY_MS)
   }
 
   /** Nobody new is let in and nothing new is offered. The workers go on, and the store still answers them. */
@@ -201,21 +205,28 @@ export class ClusterNode implements LocalNode {
   close(): void {
     clearInterval(this.#keeping)
     for (const configs of this.#configs) configs.end()
-    const { joined, paths } = this.#o
-    const { store } = joined
-    keepStoreMemory(paths.knownStore, store, joined)
-    store.close()
+    this.#keepStoreMemory()
+    this.#o.joined.store.close()
   }
 
-  #meet(nodes: NodeAddress[]): void {
+  #keepStoreMemory(): void {
+    const { joined, paths: { knownStore } } = this.#o
+    this.#files.tried(knownStore, () => keepStoreMemory(knownStore, joined.store, joined))
+  }
+
+  /** @returns whether all of them are spoken to: a new one only when it is kept that we met it */
+  #meet(all: NodeAddress[], met: MetNodes): boolean {
+    const isKept = this.#files.tried(this.#o.paths.met, () => met.keep(all.map(({ node }) => node)))
+    const nodes = isKept ? all : all.filter(({ node }) => met.has(node))
+    if (!isKept && JSON.stringify(nodes) === JSON.stringify(this.nodes)) return false
     this.nodes = nodes
-    keepMet(this.#o.paths.met, nodes.map(({ node }) => node))
     const peers = nodes.flatMap(({ node, peer, workers }) =>
       Array.from({ length: workers }, (_, worker) => ({ node, worker, endpoint: endpointOf(peer) })))
     const others = nodes.map(({ node, peer }) => `${node} ${peer}`).join()
     this.#o.log.event('info', 'nodes of the cluster', { others })
     for (const worker of this.#workers()) worker.peers(peers)
     this.#o.onPeers(peers)
+    return isKept
   }
 
   #workers(): WorkerThread[] {

@@ -21,11 +21,14 @@ export function readStoreMemory(file: string): StoreMemory {
   return { known, era: countOf(era), startNumber: countOf(startNumber) }
 }
 
+/** @throws HoldfastError */
 export function keepStoreMemory(
   file: string, store: ClusterStore, { era, startNumber }: Pick<StoreMemory, 'era' | 'startNumber'>,
 ): void {
   const known = store.known()
-  if (known !== undefined) replaceFile(file, `${JSON.stringify({ ...known, era, startNumber })}\n`)
+  if (known === undefined) return
+  const text = JSON.stringify({ ...known, era, startNumber })
+  if (JSON.stringify(readJson(file)) !== text) replaceFile(file, `${text}\n`)
 }
 
 /** The other nodes of the cluster, as this one met them last; `DIR/<node>/nodes.json`. */
@@ -34,8 +37,31 @@ export function readMet(file: string): string[] {
   return Array.isArray(met) ? met.filter((one): one is string => typeof one === 'string') : []
 }
 
-/** Before anything is said to a new one: what it gets of ours, we know that it may have. */
-export function keepMet(file: string, names: readonly string[]): void {
-  const sorted = [...names].sort()
-  if (JSON.stringify(readMet(file)) !== JSON.stringify(sorted)) replaceFile(file, `${JSON.stringify(sorted)}\n`)
+/** The file is written before anything is said to a new one: what it gets of ours, we know that it may have. */
+export class MetNodes {
+  readonly #file: string
+  /** Those that the file has for sure, sorted; it may have others too when it is not `#isKept`. */
+  #names: readonly string[]
+  #isKept = true
+
+  /** @throws HoldfastError when what is there cannot be read */
+  constructor(file: string) {
+    this.#file = file
+    this.#names = readMet(file).sort()
+  }
+
+  /** @throws HoldfastError: the file has the former names or these */
+  keep(names: readonly string[]): void {
+    const now = [...names].sort()
+    if (this.#isKept && now.join() === this.#names.join()) return
+    this.#isKept = false
+    this.#names = this.#names.filter((name) => now.includes(name))
+    replaceFile(this.#file, `${JSON.stringify(now)}\n`)
+    this.#isKept = true
+    this.#names = now
+  }
+
+  has(name: string): boolean {
+    return this.#names.includes(name)
+  }
 }

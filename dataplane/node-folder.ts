@@ -23,7 +23,9 @@
  * Small files are replaced by rename after a sync, so that a crash leaves the old or the new one.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import {
+  closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync,
+} from 'node:fs'
 import path from 'node:path'
 import { HoldfastError } from '../engine/errors.ts'
 import { lockExclusive } from '../cluster/libc.ts'
@@ -118,21 +120,38 @@ export function lockFolder(dir: string, lockFile: string): number {
     closeSync(fd)
     throw new HoldfastError('folder-in-use', { dir, pid: readFileSync(lockFile, 'utf8').trim() || 'unknown' })
   }
-  ftruncateSync(fd, 0)
-  writeSync(fd, `${process.pid}\n`)
+  try {
+    ftruncateSync(fd, 0)
+    writeSync(fd, `${process.pid}\n`)
+  } catch (error) {
+    closeSync(fd)
+    throw new HoldfastError('folder-write', { file: lockFile, reason: reasonOf(error) }, { cause: error })
+  }
   return fd
 }
 
+/** @throws HoldfastError `folder-write`; the former file is there then, or the new one */
 export function replaceFile(file: string, content: string): void {
   const next = `${file}.new`
-  const fd = openSync(next, 'w', 0o600)
-  writeSync(fd, content)
-  fsyncSync(fd)
-  closeSync(fd)
-  renameSync(next, file)
-  const folder = openSync(path.dirname(file), 'r')
-  fsyncSync(folder)
-  closeSync(folder)
+  try {
+    // A file system that has little room takes a part of it.
+    withFd(openSync(next, 'w', 0o600), (fd) => {
+      writeFileSync(fd, content)
+      fsyncSync(fd)
+    })
+    renameSync(next, file)
+    withFd(openSync(path.dirname(file), 'r'), fsyncSync)
+  } catch (error) {
+    throw new HoldfastError('folder-write', { file, reason: reasonOf(error) }, { cause: error })
+  }
+}
+
+function withFd(fd: number, use: (fd: number) => void): void {
+  try {
+    use(fd)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 export function readJson(file: string): unknown {

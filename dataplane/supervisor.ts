@@ -57,6 +57,16 @@ function spawnDaemon(config: NodeConfig, lockFd: number): ChildProcess {
 /** A supervisor that ends waits so long for peers to hear that its daemon did. */
 const TELL_AT_STOP_MS = 300
 
+/** What is for scripts and people, or a hint for the next daemon: a full or failing folder ends no supervisor. */
+function tried(paths: NodePaths, node: string, what: () => void): void {
+  try {
+    what()
+  } catch (error) {
+    const { code: reason = String(error) } = error as NodeJS.ErrnoException
+    logEvent(paths, node, 'a file of the node is not kept; the node goes on', { reason })
+  }
+}
+
 function logEvent(paths: NodePaths, node: string, message: string, fields: Record<string, string | number>): void {
   const log = new DaemonLog({ file: paths.log, node })
   log.event('warn', message, fields)
@@ -104,7 +114,7 @@ class Supervisor {
     })
     child.on('exit', (code, signal) => this.#ended(code, signal, performance.now() - startedMs))
     if (child.pid === undefined) return
-    writeFileSync(this.#paths.pid, `${child.pid}\n`)
+    this.#tried(() => writeFileSync(this.#paths.pid, `${child.pid}\n`))
     const order: StartOrder = {
       kind: 'start',
       config: this.#config,
@@ -118,7 +128,7 @@ class Supervisor {
   #ended(code: number | null, signal: NodeJS.Signals | null, ranMs: number): void {
     this.#child = undefined
     const told = this.#endings.reaped()
-    rmSync(this.#paths.pid, { force: true })
+    this.#tried(() => rmSync(this.#paths.pid, { force: true }))
     if (this.#stopping || code === EXIT.CLEAN) {
       void Promise.race([told, sleep(TELL_AT_STOP_MS)]).then(() => this.#end(0))
       return
@@ -126,7 +136,7 @@ class Supervisor {
     if (code === EXIT.REFUSED || (code === EXIT.REFUSED_FOR_NOW && !this.#wasReady)) return this.#end(1)
     const suspicion = this.#suspicion.after(signal, ranMs)
     if (suspicion !== undefined) {
-      markAll(this.#paths.index, suspicion)
+      this.#tried(() => markAll(this.#paths.index, suspicion))
       const message = 'the daemon ended as it does when an index is damaged'
       const consequence = suspicion === 'damaged' ? 'all are rebuilt from the disks' : 'their tables are verified'
       logEvent(this.#paths, this.#config.name, message, { signal: signal!, consequence })
@@ -138,6 +148,10 @@ class Supervisor {
       delayMs,
     })
     this.#restart = setTimeout(() => this.start(), delayMs)
+  }
+
+  #tried(what: () => void): void {
+    tried(this.#paths, this.#config.name, what)
   }
 
   /** First call: cleanly, within the deadline. Second call: now. */
@@ -163,13 +177,13 @@ export async function runSupervisor(config: NodeConfig): Promise<number> {
   makeFolder(paths.folder)
   const lockFd = lockFolder(paths.folder, paths.lock)
   warmCompileCache()
-  writeFileSync(paths.supervisorPid, `${process.pid}\n`)
+  tried(paths, config.name, () => writeFileSync(paths.supervisorPid, `${process.pid}\n`))
   const code = await new Promise<number>((resolve) => {
     const supervisor = new Supervisor(config, paths, lockFd, resolve)
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => supervisor.stop())
     if (process.channel !== undefined) process.on('disconnect', () => supervisor.stop())
     supervisor.start()
   })
-  rmSync(paths.supervisorPid, { force: true })
+  tried(paths, config.name, () => rmSync(paths.supervisorPid, { force: true }))
   return code
 }

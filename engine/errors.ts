@@ -153,6 +153,7 @@ export const ERRORS = {
   'zone-unknown': row(EINVAL, G.FAILED_PRECONDITION, false, 'no other node is in zone {zone}: they {known}', 'start node {name} with the `--zone` that is meant, or add `--new-zone` if it is to be the first one there'),
   'node-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'node name {name} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `n1`'),
   'folder': row(EIO, G.FAILED_PRECONDITION, false, 'folder {dir} cannot be used: {reason}', 'give another folder with --dir'),
+  'folder-write': row(EIO, G.UNAVAILABLE, true, '{file} cannot be written: {reason}', 'free some space, or mend the file system it is on; it is tried again by itself'),
   'no-room': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'file system of {dir} has {free} bytes free, {needed} are needed', 'free some space, or ask for less (`--size 2Gi`)'),
   'kube-access': row(EINVAL, G.FAILED_PRECONDITION, false, '{what} does not say how to reach a Kubernetes API: {reason}', 'in a pod its service account does; elsewhere name a kubeconfig with a certificate or a token'),
   'kube-unreachable': row(EIO, G.UNAVAILABLE, true, 'the Kubernetes API at {server} did not do it: {reason}', 'volumes go on without it; it is tried again by itself'),

@@ -209,7 +209,7 @@ export class PaperCluster {
       }),
       membership: new Membership({
         store, name, self, pulse: new Pulse(PULSE_MS, clock as never), beats,
-        onNodes: () => undefined, onProblem: () => undefined,
+        onNodes: () => true, onProblem: () => undefined,
         onRival: (error) => {
           throw error
         },

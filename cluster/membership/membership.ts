@@ -39,8 +39,8 @@ export interface MembershipOptions {
   self: BeatBody
   pulse: Pulse
   beats: BeatList
-  /** All other nodes of the cluster. */
-  onNodes(nodes: NodeAddress[]): void
+  /** All other nodes of the cluster. @returns whether all were taken: else they are told again with the next list */
+  onNodes(nodes: NodeAddress[]): boolean
   /** The store did not answer, or answers again (undefined); told once each. */
   onProblem(error: HoldfastError | undefined): void
   /** `node-twice`. It beats no more. */
@@ -126,7 +126,9 @@ export class Membership {
     const now = JSON.stringify(nodes)
     if (now === this.#told) return
     this.#told = now
-    onNodes(nodes)
+    if (onNodes(nodes)) return
+    this.#told = ''
+    this.#digest = ''
   }
 
   #problem(error: HoldfastError | undefined): void {

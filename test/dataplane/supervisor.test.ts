@@ -3,7 +3,7 @@
  * clean in under two seconds, and leaves no process, socket or pid file behind.
  */
 // test-slow: starts real nodes, or a store
-import { readFileSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { NBD_CMD_FLAG_FUA, NBD_CMD_READ, NBD_CMD_WRITE } from '../../dataplane/nbd/protocol.ts'
@@ -88,6 +88,20 @@ t.test('kill -9 of the supervisor takes the daemon with it, and the folder is fr
   t.ok(await next.ready(), next.stderr)
   next.kill('SIGTERM')
   t.match(await next.ended(), { code: 0 })
+})
+
+t.test('a pid file that can be neither removed nor made ends no supervisor', async (t) => {
+  const node = new NodeProcess(t, temporaryFolder(t))
+  const first = await node.ready()
+  rmSync(node.paths.pid)
+  mkdirSync(node.paths.pid)
+  process.kill(first!.pid, 'SIGKILL')
+  const second = await node.ready()
+  t.ok(second, node.stderr)
+  const said = node.log().filter(({ message }) => message === 'a file of the node is not kept; the node goes on')
+  t.equal(said.length, 2, 'the removal and the writing')
+  node.kill('SIGTERM')
+  t.same(await node.ended(), { code: 0, signal: null })
 })
 
 t.test('a daemon that is told to stop ends its supervisor too', async (t) => {

@@ -60,6 +60,8 @@ t.test('no two starts have one number', async (t) => {
 class Node {
   readonly told: NodeAddress[][] = []
   readonly problems: Array<string | undefined> = []
+  /** What is told is taken. */
+  isTaking = true
   rival: HoldfastError | undefined
   readonly membership: Membership
   readonly beats: BeatList
@@ -69,7 +71,10 @@ class Node {
     this.beats = new BeatList(store, () => clock.nowMs())
     this.membership = new Membership({
       store, name, self, pulse: new Pulse(pulseMs, clock), beats: this.beats,
-      onNodes: (nodes) => this.told.push(nodes),
+      onNodes: (nodes) => {
+        this.told.push(nodes)
+        return this.isTaking
+      },
       onProblem: (error) => this.problems.push(error?.code),
       onRival: (error) => (this.rival = error),
     })
@@ -84,6 +89,19 @@ class Node {
 async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5))
 }
+
+t.test('nodes that could not be taken are told again, until they are', async (t) => {
+  const { client } = await storeInProcess(t)
+  const n1 = new Node(t, client(), 'n1', 'first')
+  n1.isTaking = false
+  await n1.membership.start()
+  await until(() => n1.told.length === 3)
+  n1.isTaking = true
+  await until(() => n1.told.length === 4)
+  await new Node(t, client(), 'n2', 'first').membership.start()
+  await until(() => n1.known === 'n2 first n2:1')
+  t.equal(n1.told.length, 5, 'and then when something changed')
+})
 
 t.test('nodes learn where the others are, and when one comes back elsewhere', async (t) => {
   const { client } = await storeInProcess(t)
