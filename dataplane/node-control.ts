@@ -26,7 +26,7 @@ import { HoldfastError } from '../engine/errors.ts'
 import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { joinDisks } from './joined-disks.ts'
-import { diskOptionOf } from './node-disks.ts'
+import { diskOptionOf, settleTaken } from './node-disks.ts'
 import { VERSION_GREATEST } from './peer/protocol.ts'
 import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls } from './worker-messages.ts'
 
@@ -411,14 +411,13 @@ export class NodeControl implements ControlApi {
         return handle.call<'add-disk'>({ kind: 'add-disk', disk: prepared, otherNames })
       }),
     )
-    const failed = taken.filter((one) => one.status === 'rejected')
-    // A worker that has taken it keeps using the descriptor.
-    if (failed.length === taken.length) this.#disks.release(prepared)
-    if (failed.length > 0) throw failed[0]!.reason
+    settleTaken(option.path, taken, {
+      release: () => this.#disks.release(prepared),
+      remember: () => this.#rememberDisk({ ...option, pool: prepared.pool, tags: prepared.tags }),
+    })
     for (const [worker, handle] of this.#workers.entries()) {
       this.adopt(worker, (await handle.call<'report'>({ kind: 'report' })).volumes)
     }
-    this.#rememberDisk({ ...option, pool: prepared.pool, tags: prepared.tags })
     return this.#disk(option.path)
   }
 

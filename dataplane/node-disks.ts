@@ -31,6 +31,28 @@ export function diskOptionOf({ path, sizeBytes, pool, tags }: AddDiskRequest): D
   }
 }
 
+/**
+ * What the workers said to a disk. One that has taken it writes to it from now on: then it keeps its lock and is opened
+ * again at the next start, whatever the others said.
+ * @throws HoldfastError when not all have taken it
+ */
+export function settleTaken(
+  disk: string,
+  outcomes: ReadonlyArray<PromiseSettledResult<unknown>>,
+  { release, remember }: { release(): void; remember(): void },
+): void {
+  const refused = outcomes.filter((one) => one.status === 'rejected')
+  const taken = outcomes.length - refused.length
+  if (taken > 0) remember()
+  else release()
+  const [first] = refused
+  if (first === undefined) return
+  const { reason: error } = first
+  if (taken === 0 || !(error instanceof HoldfastError)) throw error
+  const detail = { disk, taken, workers: outcomes.length, reason: error.message }
+  throw new HoldfastError('disk-partly-taken', detail, { cause: error })
+}
+
 export class NodeDisks {
   readonly #o: NodeDisksOptions
 
@@ -45,13 +67,11 @@ export class NodeDisks {
     const prepared = prepare(option)
     const workers = this.#o.workers()
     const added = workers.map((worker) => worker.replicationCall<'add-disk'>({ kind: 'add-disk', disk: prepared }))
-    const refused = (await Promise.allSettled(added)).find((one) => one.status === 'rejected')
-    if (refused !== undefined) {
-      release(prepared)
-      throw refused.reason
-    }
     const { path } = option
-    remember({ ...option, pool: prepared.pool, tags: prepared.tags }, prepared)
+    settleTaken(path, await Promise.allSettled(added), {
+      release: () => release(prepared),
+      remember: () => remember({ ...option, pool: prepared.pool, tags: prepared.tags }, prepared),
+    })
     const asked = workers.map((worker) => worker.replicationCall<'status'>({ kind: 'status', since: 0 }))
     const disks = joinDisks((await Promise.all(asked)).flatMap((told) => told.disks))
     const status = disks.find((disk) => disk.path === path)

@@ -119,6 +119,7 @@ export const ERRORS = {
   'disk-lost-cluster': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} belongs to node {owner} of cluster {cluster}, not to node {node}, and the cluster store at {store} is empty', 'name the store of its cluster with `--store`, or give {node} an empty disk; if that store is lost for good: start {owner} with this disk, then `holdfast store rebuild --from-nodes`'),
   'disk-not-empty': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} holds something that is not ours ({found})', 'empty it yourself (for a device: `wipefs -a {disk}`), or name another path'),
   'disk-not-found': row(EINVAL, G.NOT_FOUND, false, 'there is no disk {disk}', '`holdfast disk ls` shows the disks'),
+  'disk-partly-taken': row(EIO, G.FAILED_PRECONDITION, false, 'disk {disk} is taken by {taken} of {workers} data workers only: {reason}', 'it is in use and belongs to the node; start the node again, which opens it for all of them'),
   'format-newer': row(EIO, G.FAILED_PRECONDITION, false, '{what} of {disk} has format version {version}, this Holdfast knows {known}; nothing was touched', 'start it with the newer Holdfast that wrote it'),
   'format-damaged': row(EIO, G.DATA_LOSS, false, '{what} of {disk} is damaged: {reason}', '`holdfast verify {disk}` says what is left, `holdfast salvage {disk}` reads it out'),
   'media-error': row(EIO, G.DATA_LOSS, false, 'volume {volume} block {lba} on disk {disk}: {reason}', '`holdfast verify` shows the extent of the damage'),

@@ -3,6 +3,7 @@
  * was on them, and everything still served by another number of workers.
  */
 // test-slow: starts real nodes, or a store
+import { existsSync, renameSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -57,6 +58,20 @@ t.test('a disk added while the node runs is used, and there again after a restar
   t.same((await node.client(t).listDisks()).disks.map(({ pool }) => pool).sort(), ['default', 'fast'])
   t.ok(await holds(node, 'a'))
   await stop(t, node)
+})
+
+t.test('a node by itself makes no disk anew in the place of one that is gone', async (t) => {
+  const dir = temporaryFolder(t)
+  const disk = path.join(dir, 'disk0')
+  await stop(t, await start(t, dir))
+  renameSync(disk, `${disk}.away`)
+  // With a size, since the file is not there.
+  const without = new NodeProcess(t, dir)
+  t.match(await without.ended(), { code: 1 })
+  t.match(without.stderr, /disk0 does not exist and this node had it before/)
+  t.notOk(existsSync(disk))
+  renameSync(`${disk}.away`, disk)
+  await stop(t, await start(t, dir))
 })
 
 t.test('a disk of a node that is gone is refused, then adopted with its volumes, and stays', async (t) => {
