@@ -8,6 +8,8 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 
+const NAME = /^[0-9a-f]{32}$/
+
 const noteIn = (diskFolder: string): string => path.join(diskFolder, 'failed')
 
 const machineBoot = (): string =>
@@ -17,10 +19,10 @@ const machineBoot = (): string =>
 export function bootOf(diskFolder: string): string {
   const boot = machineBoot()
   const note = fs.existsSync(noteIn(diskFolder)) ? fs.readFileSync(noteIn(diskFolder), 'utf8').trim() : ''
-  if (!note.startsWith(boot)) return boot
-  const [, name] = note.split(' ')
+  const [of = '', name = ''] = note.split(' ')
+  if (!fs.existsSync(noteIn(diskFolder)) || (NAME.test(of) && of !== boot)) return boot
   // One that was cut short: no process of this boot may take it for its own.
-  return /^[0-9a-f]{32}$/.test(name ?? '') ? name! : newName()
+  return of === boot && NAME.test(name) ? name : newName()
 }
 
 /** The disk failed. @returns why that cannot be noted */

@@ -75,7 +75,7 @@ function passOnUnfit(turn: Turn, others: readonly NodeId[]): void {
     return wakeBy(turn, passing.againAtMs)
   }
   const to = untried[config.epoch % untried.length]!
-  if (startChange(turn, 'pass-on', withSuccessor(config, to, port.nonce()))) passing.to.push(to)
+  startChange(turn, 'pass-on', withSuccessor(config, to, port.nonce()))
 }
 
 /** Who is named and could pass it on to nobody, after a while. */

@@ -143,6 +143,7 @@ function won(turn: Turn, change: ConfigChange, value: VersionedConfig): void {
     case 'hand-over': {
       const { primary, epoch } = value.config
       turn.port.send(primary, { type: 'new-epoch', epoch, config: value.config })
+      if (change.purpose === 'pass-on') state.passing.to.push(primary)
       if (change.purpose === 'hand-over') endHandOver(turn, true)
       else depose(turn, { epoch, primary })
       return follow(turn)
@@ -290,6 +291,8 @@ export function sayReleased({ state, port }: Turn): void {
 export function fence(turn: Turn, why: string): void {
   const { state } = turn
   if (state.role === 'fenced') return
+  // What was asked for may be so, and nobody shall wait for us under that epoch either.
+  state.fencedEpoch = Math.max(state.promise.epoch, state.config?.config.epoch ?? 0, state.change?.to.epoch ?? 0)
   if (state.primary !== undefined) depose(turn, { epoch: state.primary.epoch, primary: '' })
   state.role = 'fenced'
   state.fencedBecause = why
@@ -300,9 +303,9 @@ export function fence(turn: Turn, why: string): void {
 /** Nobody shall wait for us: the others let us go, or stand for our place. Said again, for it may get lost. */
 export function tellFenced(turn: Turn): void {
   const { state, nowMs } = turn
-  const { promise, config, options } = state
+  const { fencedEpoch, config, options } = state
   for (const node of Object.keys(config?.config.members ?? {})) {
-    if (node !== options.node) refuse(turn, node, promise.epoch, 'fenced')
+    if (node !== options.node) refuse(turn, node, fencedEpoch, 'fenced')
   }
   wakeBy(turn, nowMs + options.graceMs)
 }

@@ -105,7 +105,7 @@ export interface GraceState {
   /** The instance of a node that spoke of this volume last, and those a supervisor saw end. */
   instances: Map<NodeId, string>
   ended: string[]
-  /** Instances that have a fenced copy, by the epoch of its last promise. */
+  /** Instances that have a fenced copy, by the last epoch that it could lead. */
   fenced: Map<string, number>
   /** Beacons extend nothing any more: another primary waits for our promise, or we stand ourselves (L2). */
   hasLeft: boolean
@@ -198,6 +198,8 @@ export interface CopyState {
   /** Those that were repaired last. */
   repaired: VersionId[]
   fetches: Map<number, { to: NodeId; wanted: VersionId[]; appliedSeq: number; asked: number | undefined }>
+  /** The last epoch that it could lead, once it is fenced. */
+  fencedEpoch: number
   /** Own terms in a row that ended without serving (C3). */
   fruitlessTerms: number
   passing: Passing
@@ -278,6 +280,7 @@ export function createCopy(options: CopyOptions): CopyState {
     isDamageLeftOut: false,
     repaired: [],
     fetches: new Map(),
+    fencedEpoch: 0,
     fruitlessTerms: 0,
     passing: notPassing(),
     wakeAtMs: Infinity,

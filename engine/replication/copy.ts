@@ -182,7 +182,7 @@ function onMessage(turn: Turn, from: NodeId, instance: string, message: PeerMess
     }
     case 'refused':
       if (state.primary !== undefined) return onRefused(turn, from, instance, message)
-      if (message.why === 'fenced') onLeaderless(turn, from, instance, message.promised.epoch)
+      if (message.why === 'fenced') onLeaderless(turn, from, instance, message.epoch)
       return
     case 'sync':
       return onSync(turn, from, instance, message)

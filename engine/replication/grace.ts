@@ -132,7 +132,7 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
   free(turn, { isBound: true, isWatched: false })
 }
 
-/** The primary's copy says that it is fenced: nobody needs to wait for it. @param epoch  of its last promise */
+/** The primary's copy says that it is fenced: nobody needs to wait for it. @param epoch  the last that it could lead */
 export function onLeaderless(turn: Turn, from: NodeId, instance: string, epoch: number): void {
   const { grace, promise, primary } = turn.state
   const { fenced, watched } = grace

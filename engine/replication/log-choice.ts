@@ -8,7 +8,7 @@
 import { assert } from '../assert.ts'
 import { mayLack } from './candidate.ts'
 import { requiredPeers } from './commit.ts'
-import { withoutMembers, withSuccessor } from './configuration.ts'
+import { FORCED_EPOCH_STEP, withoutMembers, withSuccessor } from './configuration.ts'
 import { appendEpoch, startChange } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, tailOf } from './copy-log.ts'
@@ -43,10 +43,8 @@ export function isChoiceComplete({ state, nowMs }: Turn, primary: PrimaryState, 
 }
 
 /** C9: for a grace members whom it let go may still acknowledge what their former primary takes. */
-const isForced = ({ config }: CopyState): boolean => {
-  const { inSync, members } = config!.config
-  return inSync.length === 1 && Object.values(members).some(({ state }) => state === 'needs-full')
-}
+const isForced = ({ config, log }: CopyState): boolean =>
+  config!.config.epoch - (log.epochs.at(-1)?.[0] ?? 0) >= FORCED_EPOCH_STEP
 
 /** It answered, and has all that it acknowledged. */
 export const isWhole = ({ failure, report }: Peer): boolean => failure === undefined && report?.isWhole === true

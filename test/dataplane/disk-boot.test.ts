@@ -24,10 +24,10 @@ t.test('a failure of the disk names the rest of the boot anew, for every process
 })
 
 t.test('a note that was cut short is of no known boot; one of a former boot is of no concern', (t) => {
-  const folder = t.testdir({ failed: '' })
+  const folder = t.testdir({})
   const note = path.join(folder, 'failed')
   const machine = bootOf(folder)
-  for (const text of [machine, `${machine} 0123`]) {
+  for (const text of ['', machine.slice(0, 9), machine, `${machine} 0123`]) {
     fs.writeFileSync(note, text)
     t.not(bootOf(folder), machine)
     t.not(bootOf(folder), bootOf(folder))

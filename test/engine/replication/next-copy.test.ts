@@ -49,3 +49,22 @@ t.test('I8: when it is cut off nobody takes its place while it serves reads', (t
   t.equal(copies.read(1, 'n1'), undefined)
   t.end()
 })
+
+t.test('a primary whose disk fails while it lets a member go is waited for under neither epoch', (t) => {
+  const copies = new Copies({ minInSync: 1 })
+  copies.run(500)
+  t.ok(copies.open())
+  copies.kill('n3')
+  copies.write(1, 10)
+  copies.casFate.push('lost-answer')
+  // It does not get to know that it has let it go.
+  copies.slowReader = 'n1'
+  const { epoch } = copies.config
+  for (let waitedMs = 0; copies.config.epoch === epoch && waitedMs < 20_000; waitedMs += 10) copies.run(10)
+  t.same(copies.config.inSync, ['n1', 'n2'])
+  t.equal(copies.node('n1').state.config?.config.epoch, epoch)
+  copies.event('n1', { type: 'store-failed', reason: 'a write failed' })
+  copies.run(20_000)
+  t.equal(copies.primary?.name, 'n2')
+  t.end()
+})

@@ -6,6 +6,7 @@
  * a trim, or a medium that gives back what it had on one of the copies, and is read as it should be by whoever reads
  * next.
  */
+import { BLOCK_BYTES } from '../../../engine/units.ts'
 import { Random } from '../random.ts'
 import { replay } from './checker/history.ts'
 import { fillPastLost } from './last-fill.ts'
@@ -36,7 +37,10 @@ export function loseSome(world: World, nodes: readonly SimNode[]): number {
   const random = new Random(`last loss ${world.swarm.seed} ${world.volumeId}`)
   // What was written last may not be applied everywhere yet; and nothing lands elsewhere any more.
   for (const node of nodes) node.disk.landWrites()
-  const heads = [...replay(world.judge.committed.log).state.blocks].filter(([, { kind }]) => kind === 'write')
+  // A client here is not told that the volume grew, as a daemon tells its frontends: it knows what it opened.
+  const endLba = (client.frontend?.sizeBytes ?? 0) / BLOCK_BYTES
+  const blocks = [...replay(world.judge.committed.log).state.blocks]
+  const heads = blocks.filter(([lba, { kind }]) => kind === 'write' && lba < endLba)
   const lost: Lost[] = []
   for (const [lba, { seq, stamp }] of random.shuffle(heads)) {
     if (!isServed || lost.length >= LOST_MOST) break
