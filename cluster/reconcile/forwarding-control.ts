@@ -105,7 +105,8 @@ export class ForwardingControl implements ControlApi {
   }
 
   rekeyVolume(request: { name: string }): Promise<RekeyProgress> {
-    return this.ask((elected) => elected.rekeyVolume(request))
+    // A look at what is so, and the next step if it is due: whoever waits for the end asks again and again anyhow.
+    return this.ask((elected) => elected.rekeyVolume(request), true)
   }
 
   async moveVolume(request: MoveVolumeRequest): Promise<Volume> {

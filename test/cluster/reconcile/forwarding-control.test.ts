@@ -16,7 +16,7 @@ function control(reason: string): { control: ForwardingControl; asked: string[] 
       if (api === 'former') throw new HoldfastError('unreachable', { endpoint: api, source: 'elected', reason })
       return {}
     }
-    return { purgeVolume, close: () => {} } as unknown as ControlClient
+    return { purgeVolume, rekeyVolume: purgeVolume, close: () => {} } as unknown as ControlClient
   }
   const leader = () => ({ node: 'n2', api: asked.length < 2 ? 'former' : 'now', instance: '' })
   const options = {
@@ -35,6 +35,12 @@ t.test('what may have been begun is not asked for again', async (t) => {
   const { control: one, asked } = control('ECONNRESET')
   await t.rejects(one.purgeVolume({ name: 'v' }), { code: 'unreachable' })
   t.same(asked, ['former'])
+})
+
+t.test('the step of a rekey is asked for again: it is what is so, and due', async (t) => {
+  const { control: one, asked } = control('ECONNRESET')
+  t.same(await one.rekeyVolume({ name: 'v' }), {})
+  t.same(asked, ['former', 'former', 'now'])
 })
 
 /** Each try of who is elected ends so; what was asked of it. */
