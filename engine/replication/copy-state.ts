@@ -102,11 +102,10 @@ export interface GraceState {
   /** Whom we watch as a possible successor, and when it counts as gone. */
   watched: Promised
   goneAtMs: number
-  /** The instance of a node that spoke of this volume last, and those a supervisor saw end. */
+  /** The instance of a node that spoke of this volume last. */
   instances: Map<NodeId, string>
-  ended: string[]
-  /** Instances that have a fenced copy, by the last epoch that it could lead. */
-  fenced: Map<string, number>
+  /** Instances that a supervisor saw end (Infinity), or that had a fenced copy, with the last epoch it could lead. */
+  ended: Map<string, number>
   /** Beacons extend nothing any more: another primary waits for our promise, or we stand ourselves (L2). */
   hasLeft: boolean
   /** It left to stand: when that came to nothing, a `confirm` of its primary binds it again. */
@@ -263,8 +262,7 @@ export function createCopy(options: CopyOptions): CopyState {
       watched: NOBODY,
       goneAtMs: 0,
       instances: new Map(),
-      ended: [],
-      fenced: new Map(),
+      ended: new Map(),
       hasLeft: false,
       hasStood: false,
       waiting: undefined,

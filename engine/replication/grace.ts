@@ -48,7 +48,7 @@ export function mayPromiseTo({ state, nowMs }: Turn, primary: NodeId): boolean {
 /** This instance said something of this volume. */
 export function noteAlive(turn: Turn, from: NodeId, instance: string): void {
   const { grace } = turn.state
-  if (grace.ended.includes(instance)) return
+  if (grace.ended.get(instance) === Infinity) return
   if (grace.instances.get(from) !== instance) grace.instances.set(from, instance)
   extend(turn, from, instance)
 }
@@ -57,12 +57,12 @@ export function noteAlive(turn: Turn, from: NodeId, instance: string): void {
 function extend({ state, nowMs }: Turn, from: NodeId, instance: string): void {
   const { grace, promise, options } = state
   const { watched } = grace
-  if (grace.instances.get(from) !== instance || grace.ended.includes(instance)) return
-  const fencedAt = grace.fenced.get(instance) ?? -1
+  if (grace.instances.get(from) !== instance) return
+  const endedAt = grace.ended.get(instance) ?? -1
   const untilMs = nowMs + options.graceMs
-  const isBinding = from === promise.primary && promise.epoch > fencedAt
+  const isBinding = from === promise.primary && promise.epoch > endedAt
   if (isBinding && !grace.hasLeft && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs
-  if (from === watched.primary && watched.epoch > fencedAt && untilMs > grace.goneAtMs) grace.goneAtMs = untilMs
+  if (from === watched.primary && watched.epoch > endedAt && untilMs > grace.goneAtMs) grace.goneAtMs = untilMs
 }
 
 /** L2: from now on we are bound for as long as we are, and no longer. The other side must know (I8). */
@@ -108,17 +108,21 @@ export function heedsBeacon({ grace, promise }: CopyState, from: NodeId, instanc
 
 export function onInstanceEnded(turn: Turn, node: NodeId, instance: string): void {
   const { grace, promise } = turn.state
-  noteEnded(turn, instance)
+  noteEnded(turn, instance, Infinity)
   // Another instance may lead by now, so only the one we are bound to frees us.
   if (grace.instances.get(node) !== instance) return
   free(turn, { isBound: node === promise.primary, isWatched: node === grace.watched.primary })
 }
 
-/** Nothing that comes from it any more binds us. */
-function noteEnded({ state }: Turn, instance: string): void {
+/** Nothing that comes from it any more binds us under an epoch up to that one. */
+function noteEnded({ state }: Turn, instance: string, epoch: number): number {
   const { ended } = state.grace
-  if (!ended.includes(instance)) ended.push(instance)
-  if (ended.length > ENDED_MAX) ended.shift()
+  const endedAt = Math.max(epoch, ended.get(instance) ?? -1)
+  // The one that was noted longest ago is forgotten first.
+  ended.delete(instance)
+  ended.set(instance, endedAt)
+  if (ended.size > ENDED_MAX) ended.delete(ended.keys().next().value!)
+  return endedAt
 }
 
 /** The primary stopped serving, and says so itself (SPEC L5). */
@@ -135,15 +139,12 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
 /** The primary's copy says that it is fenced: nobody needs to wait for it. @param epoch  the last that it could lead */
 export function onLeaderless(turn: Turn, from: NodeId, instance: string, epoch: number): void {
   const { grace, promise, primary } = turn.state
-  const { fenced, watched } = grace
+  const { watched } = grace
   if (primary !== undefined || grace.instances.get(from) !== instance) return
-  const fencedAt = Math.max(epoch, fenced.get(instance) ?? -1)
-  fenced.delete(instance)
-  fenced.set(instance, fencedAt)
-  if (fenced.size > ENDED_MAX) fenced.delete(fenced.keys().next().value!)
+  const endedAt = noteEnded(turn, instance, epoch)
   free(turn, {
-    isBound: from === promise.primary && promise.epoch <= fencedAt,
-    isWatched: from === watched.primary && watched.epoch <= fencedAt,
+    isBound: from === promise.primary && promise.epoch <= endedAt,
+    isWatched: from === watched.primary && watched.epoch <= endedAt,
   })
 }
 

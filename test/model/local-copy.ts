@@ -202,8 +202,7 @@ function settle(copy: LocalCopy): void {
   log.window = { ...log.window, records: log.window.records.slice(log.window.head), head: 0 }
   log.window.firstSeq = lastSeqOf(log.window) - log.window.records.length + 1
   memory.greets = 0
-  grace.ended = []
-  grace.fenced = new Map()
+  grace.ended = new Map()
   if (primary !== undefined) {
     primary.held = primary.held.slice(primary.heldHead)
     primary.heldHead = 0

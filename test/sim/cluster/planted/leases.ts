@@ -154,15 +154,15 @@ export const LEASES = [
   bug('a dead node binds by its beacons', 'I22, L2, design 6', [
     [
       'grace.ts',
-      'if (primary !== undefined || grace.instances.get(from) !== instance) return\n  const fencedAt',
-      'if (primary === undefined) return\n  const fencedAt',
+      'if (primary !== undefined || grace.instances.get(from) !== instance) return\n  const endedAt',
+      'if (primary === undefined) return\n  const endedAt',
     ],
   ]),
   bug(
     'what a fenced copy said counts of the next one on its node',
     'I8, L5',
-    [['grace.ts', 'const fencedAt = grace.fenced.get(instance) ?? -1\n  const untilMs',
-      'const fencedAt = grace.fenced.has(instance) ? Infinity : -1\n  const untilMs']],
+    [['grace.ts', 'const endedAt = grace.ended.get(instance) ?? -1\n  const untilMs',
+      'const endedAt = grace.ended.has(instance) ? Infinity : -1\n  const untilMs']],
     { caughtBy: 'test/engine/replication/next-copy.test.ts' },
   ),
 ]
