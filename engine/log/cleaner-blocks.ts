@@ -71,7 +71,7 @@ export class BlockCleaner {
       units += record.storedUnits[i]!
     }
     // A zero that a rollback hides may be older than this copy, and be the head again behind another rollback.
-    const headBorn = volume.views.hasRollbacks ? record.bornBatch : unappliedFrom
+    const headBorn = volume.views.mayGoForth ? record.bornBatch : unappliedFrom
     if (!this.gather(volume, of, SHOWN.head, headBorn)) return true
     if (!hasOthers || !volume.hasHistory) return true
     if (!(yield* this.lookUp(volume, of))) return false

@@ -158,7 +158,7 @@ class VolumeMove {
     const both = yield* pageWithHistory({ stream, map: volume }, number)
     if (both === undefined) return false
     // As of what a rollback hides: a zero of before may cover it again (cleaner-blocks.ts).
-    const headBorn = volume.views.hasRollbacks ? BORN_FIRST : stream.oldestUnapplied()
+    const headBorn = volume.views.mayGoForth ? BORN_FIRST : stream.oldestUnapplied()
     const found: Array<{ lba: number; words: Uint32Array; bornBatch: number }> = []
     const look = (lba: number, words: Uint32Array, at: number, bornBatch: number): void => {
       if (words[at] === 0 || segmentOf(words, at) !== copies.segment) return

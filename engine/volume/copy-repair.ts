@@ -131,7 +131,7 @@ function* rewrite(
     fromSegment: segmentOf(words, 0),
     fromGeneration: stream.segments.generation[segmentOf(words, 0)]!,
     fromUnits: unitsOf(words, 0),
-    bornBatch: isHead && !map.views.hasRollbacks ? stream.oldestUnapplied() : BORN_FIRST,
+    bornBatch: isHead && !map.views.mayGoForth ? stream.oldestUnapplied() : BORN_FIRST,
   })
   const what = { record, payload: [bytes], payloadUnits: bytes.length / UNIT_BYTES, durable: true }
   const append = yield* until<Append | undefined>((resume) => {

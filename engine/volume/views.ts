@@ -100,6 +100,11 @@ export class Views {
     return true
   }
 
+  /** Whether the head may show again what a rollback hides from it: there is a snapshot to go to. */
+  get mayGoForth(): boolean {
+    return this.hasRollbacks && this.snapshotSeqs.length > 0
+  }
+
   /** Whether older versions may be worth keeping at all. */
   get keepsOlder(): boolean {
     return this.snapshotSeqs.length > 0 || this.hasRollbacks

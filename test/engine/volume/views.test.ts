@@ -129,3 +129,11 @@ t.test('a list that grew, shrank or is another one', (t) => {
   t.ok(isLost([]))
   t.end()
 })
+
+t.test('what a rollback hides may be shown again while there is a snapshot to go to, and not behind it', (t) => {
+  const snapshots = [snapshot(3)]
+  t.equal(new Views(descriptor({ snapshots, rollbacks: [[3, 5]] })).mayGoForth, true)
+  t.equal(new Views(descriptor({ snapshots, rollbacks: [] })).mayGoForth, false)
+  t.equal(new Views(descriptor({ snapshots: [], rollbacks: [[3, 5]] })).mayGoForth, false)
+  t.end()
+})
