@@ -12,7 +12,7 @@ import type { BlockDevice, Done, Extent } from '../engine/volume/block-device.ts
 
 const PAGE_BYTES = 64 * 1024
 
-export type CallKind = 'read' | 'write' | 'flush' | 'trim' | 'zero' | 'cache' | 'status'
+export type CallKind = 'read' | 'write' | 'flush' | 'trim' | 'zero' | 'status'
 
 export interface Fault {
   kind: CallKind
@@ -109,10 +109,6 @@ export class MemoryDevice implements BlockDevice {
     assert(!this.readOnly, 'a read-only volume is not zeroed')
     const run = () => this.#zero(offsetBytes, lengthBytes, options.noHole)
     this.#start('zero', offsetBytes, lengthBytes, options.fua, done, run)
-  }
-
-  cache(offsetBytes: number, lengthBytes: number, done: Done): void {
-    this.#start('cache', offsetBytes, lengthBytes, false, done, () => {})
   }
 
   blockStatus(

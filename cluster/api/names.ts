@@ -1,4 +1,6 @@
 /** What a volume, node, pool or tag may be called, and which known name was probably meant by an unknown one. */
+import { IDENTITY_NAME } from '../tls/identity.ts'
+
 const NAME = /^[a-z0-9-]{1,63}$/
 const ID = /^[0-9a-f]{32}$/
 
@@ -12,7 +14,7 @@ export function isId(text: string): boolean {
 }
 
 /** A node as others can be told of it: the preface of a connection between two has its name. */
-export const isNodeName = (text: string): boolean => text.length <= 63 && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(text)
+export const isNodeName = (text: string): boolean => IDENTITY_NAME.test(text)
 
 /** A name as it may be shown back: quoted, so that blanks are seen, and never unbounded. */
 export function shown(text: string): string {

@@ -67,10 +67,6 @@ export class FrontendDevice implements BlockDevice {
     this.#frontend.request(this.#connection, { type: 'zero', offsetBytes, lengthBytes, fua }, done)
   }
 
-  cache(_offsetBytes: number, _lengthBytes: number, done: Done): void {
-    done(NBD_ERRNO.NONE)
-  }
-
   blockStatus(
     _offsetBytes: number,
     lengthBytes: number,

@@ -62,10 +62,6 @@ export class SnapshotDevice implements BlockDevice {
     done(NBD_ERRNO.NONE)
   }
 
-  cache(_offsetBytes: number, _lengthBytes: number, done: Done): void {
-    done(NBD_ERRNO.NONE)
-  }
-
   blockStatus(
     offsetBytes: number,
     lengthBytes: number,

@@ -5,6 +5,7 @@
  * Every call ends in the request's `done` or `statusDone`, perhaps before it returns (in-flight-request.ts).
  */
 import { unreachable } from '../../engine/assert.ts'
+import { NBD_ERRNO } from '../../engine/errors.ts'
 import type { BlockDevice, Extent } from '../../engine/volume/block-device.ts'
 import { EXTENTS_MAX, planSparseRead } from './block-status.ts'
 import type { ReadPart } from './block-status.ts'
@@ -57,7 +58,8 @@ export class VolumeCalls {
         const options = ZERO_OPTIONS[((flags & NBD_CMD_FLAG_NO_HOLE) !== 0 ? 1 : 0) + (fua ? 2 : 0)]!
         return device.writeZeroes(offsetBytes, lengthBytes, options, request.done)
       }
-      case NBD_CMD_CACHE: return device.cache(offsetBytes, lengthBytes, request.done)
+      // Advice, and not followed: what is read ahead for a client would lie in memory that no limit counts.
+      case NBD_CMD_CACHE: return request.done(NBD_ERRNO.NONE)
       case NBD_CMD_BLOCK_STATUS: {
         const extentsMax = (flags & NBD_CMD_FLAG_REQ_ONE) !== 0 ? 1 : EXTENTS_MAX
         return device.blockStatus(offsetBytes, lengthBytes, extentsMax, request.statusDone)

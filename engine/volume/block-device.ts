@@ -47,8 +47,6 @@ export interface BlockDevice {
   trim(offsetBytes: number, lengthBytes: number, fua: boolean, done: Done): void
   /** Zero the range; `noHole` keeps it allocated in the eyes of block status. Always fast (a record, no data). */
   writeZeroes(offsetBytes: number, lengthBytes: number, options: { noHole: boolean; fua: boolean }, done: Done): void
-  /** Advise that the range will be read soon. */
-  cache(offsetBytes: number, lengthBytes: number, done: Done): void
   /**
    * What is allocated in the range, in order, adjacent extents of equal state merged. At least one extent when errno
    * is 0; they start at `offsetBytes`, end at or before `offsetBytes + lengthBytes`, and are at most `extentsMax`.

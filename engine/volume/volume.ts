@@ -98,11 +98,6 @@ export class Volume implements BlockDevice {
     })
   }
 
-  /** Advice, and not followed: what is read ahead for a client would be held in memory that no limit counts. */
-  cache(_offsetBytes: number, _lengthBytes: number, done: Done): void {
-    done(NBD_ERRNO.NONE)
-  }
-
   blockStatus(
     offsetBytes: number,
     lengthBytes: number,
