@@ -40,6 +40,11 @@ export class ClientHost implements ClientWorld {
     return this.world.isHealed
   }
 
+  /** Who looks at what is lost asks again himself (last-requests.ts), and nobody is to write into it meanwhile. */
+  get asksAnew(): boolean {
+    return this.world.isHealed && !this.world.mayLose
+  }
+
   get stamps(): Stamps {
     return this.world.judge.stamps
   }

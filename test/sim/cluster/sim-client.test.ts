@@ -122,6 +122,7 @@ function run(seed: number, { bug, endLba = Infinity, socketMs = 0, ioTimeoutMs =
     clock,
     swarm,
     isHealed: false,
+    asksAnew: false,
     stamps,
     codec: NUMBERS,
     position: () => ++position,

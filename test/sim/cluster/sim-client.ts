@@ -40,6 +40,8 @@ export interface ClientWorld {
   readonly swarm: Swarm
   /** Nothing fails any more: what is left to be asked is asked soon. */
   readonly isHealed: boolean
+  /** In place of a request that failed in time another one is made, until one is served. */
+  readonly asksAnew: boolean
   readonly stamps: Stamps
   readonly codec: StampCodec
   /** The next position in the order of everything. */
@@ -427,7 +429,7 @@ export class SimClient {
       })
     }
     if (hasEnded) this.ended = result
-    const isOverdue = this.world.isHealed && this.world.swarm.ioTimeoutMs > 0 && HELD.includes(result)
+    const isOverdue = this.world.asksAnew && this.world.swarm.ioTimeoutMs > 0 && HELD.includes(result)
     if (isOverdue) this.budget++
     this.overdue = isOverdue ? { ...this.operationOf(pending), end, result } : undefined
     this.world.clientAnswered(this, request.type, result, pending.tag)
