@@ -315,6 +315,8 @@ export class DeviceKeeper implements HostDevices {
       if (!(await this.#do(kept, step))) continue
       // It takes the kernel, or whoever has the device open, a moment.
       const [mostMs, why] = patience(step, kept)
+      // Not what time brings: a later attachment is served here, and of this one nothing is any more.
+      if (step.do === 'wait' && step.for === 'superseded') throw why
       if (ask.type === 'keep' || ask.type === 'over') return
       if (port.nowMs() - startedMs > mostMs) throw why
       await port.sleep(SETTLE_MS)
@@ -457,8 +459,8 @@ interface Refusal {
   detail: Record<string, string | number>
 }
 
-/** Of what is kept: its data process offers nothing, or it was to be let go of, and somebody uses it. */
-const STUCK: readonly ErrorCode[] = ['attachment-absent', 'device-busy']
+/** Of what is kept: its data process offers nothing or a later one, or it was to be let go of, and somebody uses it. */
+const STUCK: readonly ErrorCode[] = ['attachment-absent', 'session-stale', 'device-busy']
 const READ_ONLY = 2
 
 function patience(step: Step, { entry }: Kept): [mostMs: number, error: HoldfastError] {

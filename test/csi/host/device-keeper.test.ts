@@ -26,7 +26,7 @@ async function everyKill({ killedAt, BETWEEN }: typeof lives): Promise<{ wrong: 
 
 async function anything(of: typeof lives): Promise<string[]> {
   const lone = [of.reusedIndex, of.refused, of.busy, of.grown, of.unseen, of.lostKernel,
-    ...[0, 0.5, Infinity].map((killAfter) => () => of.ended(killAfter))]
+    ...[0, 0.5, Infinity].map((killAfter) => () => of.ended(killAfter)), () => of.ended(Infinity, 5)]
   const others = [...lone, ...[false, true].flatMap((isLater) =>
     [false, true].map((losesEvents) => () => of.resupplied(isLater, losesEvents)))]
   for (const life of others) {
@@ -59,6 +59,7 @@ t.test('a volume that grows', async (t) => t.same(await lives.grown(), []))
 t.test('served for reading only', async (t) => t.same(await lives.servedReadOnly(), []))
 t.test('its attachment is over, and its data process dead', async (t) => {
   for (const killAfter of [Infinity, 0, 0.5]) t.same(await lives.ended(killAfter), [], `killed ${killAfter}`)
+  t.same(await lives.ended(Infinity, 5), [], 'and a later one is served here')
 })
 t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 
@@ -131,7 +132,11 @@ const PLANTED = [
   },
   {
     name: 'a keeper that was killed over the end of one leaves it', file: KEEPER,
-    replace: "['attachment-absent', 'device-busy']", by: "['attachment-absent']",
+    replace: "'session-stale', 'device-busy']", by: "'session-stale']",
+  },
+  {
+    name: 'of what a later one took the place of nobody asks', file: KEEPER,
+    replace: "'session-stale', 'device-busy']", by: "'device-busy']",
   },
   {
     name: 'what is over is asked for again and again', file: STEP,

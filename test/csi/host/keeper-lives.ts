@@ -257,15 +257,17 @@ export async function busy(): Promise<string[]> {
 /**
  * Its data process is dead, and the attachment ends elsewhere: the device is ended though it is in use, once that is
  * said and not before, also by a keeper that comes when the former was killed over it.
+ * @param next  the generation of a later attachment that a data process serves here by then
  */
-export async function ended(killAfter: number): Promise<string[]> {
+export async function ended(killAfter: number, next?: number): Promise<string[]> {
   const made = world()
   let keeper = made.keeper()
   await keeper.attach(made.wish(VOLUME))
   const device = made.deviceOf(VOLUME)!
   device.users = ['a mount']
-  made.isDataUp = false
+  made.isDataUp = next !== undefined
   made.restartData()
+  if (next !== undefined) made.offers.set(VOLUME, next)
   await made.pass(40_000)
   const wrong = device.isOver ? ['it is ended while nobody knows'] : []
   made.over.set(VOLUME, 3)
