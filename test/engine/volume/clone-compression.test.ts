@@ -13,6 +13,7 @@ import { MIB, UNIT_BYTES, UNITS_PER_BLOCK } from '../../../engine/units.ts'
 import { blobsOf } from '../../../engine/volume/copy-headers.ts'
 import type { OpenCopy } from '../../../engine/volume/copy-store.ts'
 import type { Result } from '../../../engine/volume/store-api.ts'
+import { cleanCopy } from '../../sim/cleaned-stream.ts'
 import { CopyWorld, mixedWrite, write } from '../../sim/copy-world.ts'
 import { stamped, stampOf } from '../../sim/store-world.ts'
 import { blocksOf, mixedPayload } from '../../sim/stored-forms.ts'
@@ -75,21 +76,6 @@ const formed = (stamp: number): [number, number] =>
 /** Writes of other blocks, so that what was before them lies in sealed segments. */
 const others = (epoch: number, firstSeq: number): ReplicatedRecord[] =>
   Array.from({ length: 40 }, (_, i) => write(epoch, firstSeq + i, 500 + i, [firstSeq + i]))
-
-/** Everything that is sealed is moved once. @param isKept  its last checkpoint knows where */
-function cleanAll({ copy, world }: CopyWorld, isKept = true): void {
-  const { stream } = copy.targets[0]!
-  const checkpoint = (): void => void world.await<boolean>((done) => stream.makeCheckpoint(done))
-  checkpoint()
-  const { segments, log } = stream
-  const { batch } = log.position()
-  for (let segment = 0; segment < segments.count; segment++)
-    if (segments.state[segment] === SEGMENT_STATE.sealed && segments.lastBatch[segment]! < batch)
-      world.await<boolean>((done) => runTask(cleanSegment(stream, segment, newCleanerBuffer()), done))
-  if (!isKept) return
-  checkpoint()
-  world.clock.runUntilIdle()
-}
 
 /** Where its head has the block. */
 function segmentOfBlock(world: CopyWorld, lba: number): number {
@@ -162,14 +148,14 @@ t.test('overwritten, trimmed, moved and hydrated in all forms, through cuts', (t
   }
   sees('as it was written')
   const places = [segmentOfBlock(first, 4), segmentOfBlock(clone, 5)]
-  cleanAll(clone)
+  cleanCopy(clone)
   const moved = [segmentOfBlock(first, 4), segmentOfBlock(clone, 5)]
   t.ok(moved.every((segment, i) => segment !== places[i]), `${places.join()} moved to ${moved.join()}`)
   sees('moved by the cleaner')
   ;[first, clone] = again(first, volumeId)
   sees('behind a cut')
   take(clone, others(2, 51))
-  cleanAll(clone, false)
+  cleanCopy(clone, false)
   ;[first, clone] = again(first, volumeId, { kind: 'synced' })
   sees('moved behind the last checkpoint, then cut')
   hydrate(clone)
@@ -179,7 +165,7 @@ t.test('overwritten, trimmed, moved and hydrated in all forms, through cuts', (t
   t.same(own, expected, 'its own, whatever becomes of the origin')
   const hydratedAt = segmentOfBlock(clone, 10)
   take(clone, others(2, 91))
-  cleanAll(clone)
+  cleanCopy(clone)
   t.not(segmentOfBlock(clone, 10), hydratedAt, 'it was moved')
   t.same(formsOf(clone, 1, 10), expected, 'hydrated and moved')
   ;[first, clone] = again(first, volumeId)
@@ -235,7 +221,7 @@ t.test('the origin is removed: what remains of it is read, moved, and goes when 
   clone.epoch(2, 4)
   take(clone, [write(2, 5, 4, [403]), ...others(2, 6)])
   first.world.await<unknown>((done) => first.world.store!.removeCopy(first.copy.volumeId, done))
-  cleanAll(clone)
+  cleanCopy(clone)
   const expected = STAMPS.map((stamp) => (stamp === 103 ? [403, UNITS_PER_BLOCK] : formed(stamp)))
   t.same(formsOf(clone, 1, 10), expected)
   hydrate(clone)

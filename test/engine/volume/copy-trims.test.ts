@@ -3,10 +3,8 @@
  * because the record of the trim went before the data's.
  */
 import t from 'tap'
-import { cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
-import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
 import type { BlockVersion, ReplicatedRecord } from '../../../engine/replication/record.ts'
-import { runTask } from '../../../engine/task.ts'
+import { cleanCopy } from '../../sim/cleaned-stream.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
 
 const trim = (seq: number, lba: number, blockCount: number): ReplicatedRecord => ({
@@ -45,20 +43,6 @@ function take(world: CopyWorld, records: ReplicatedRecord[]): void {
 const others = (firstSeq: number, count: number): ReplicatedRecord[] =>
   Array.from({ length: count }, (_, i) => write(1, firstSeq + i, 500 + firstSeq + i, [firstSeq + i]))
 
-/** Everything that is sealed is moved once. */
-function cleanAll(world: CopyWorld): void {
-  const { stream } = world.copy.targets[0]!
-  const checkpoint = (): void => void world.world.await<boolean>((done) => stream.makeCheckpoint(done))
-  checkpoint()
-  const { segments, log } = stream
-  const { batch } = log.position()
-  for (let segment = 0; segment < segments.count; segment++)
-    if (segments.state[segment] === SEGMENT_STATE.sealed && segments.lastBatch[segment]! < batch)
-      world.world.await<boolean>((done) => runTask(cleanSegment(stream, segment, newCleanerBuffer()), done))
-  checkpoint()
-  world.world.clock.runUntilIdle()
-}
-
 /** What a copy has of a block, oldest first. */
 const versionsOf = (world: CopyWorld, lba: number): string[] =>
   world
@@ -76,14 +60,14 @@ t.test('a trim of a history that was wiped does not stand for the same one that 
     const world = opened(2, isNear ? 256 * 1024 : 64 * 1024)
     take(world, [...records, ...others(7, 60)])
     // Near, its copy lies in the segment into which the other one is filled.
-    if (isNear) cleanAll(world)
+    if (isNear) cleanCopy(world)
     world.startFill({ fork: 0, target: 66, wipe: [0], descriptor: source.copy.descriptor() })
     world.fill(source.scan({ above: 0, upTo: 66 }))
     take(world, others(67, 60))
-    for (let round = 0; round < 3; round++) cleanAll(world)
+    for (let round = 0; round < 3; round++) cleanCopy(world)
     t.ok(world.keep(consistent))
     world.copy.keepTrimsAbove(1000)
-    for (let round = 0; round < 4; round++) cleanAll(world)
+    for (let round = 0; round < 4; round++) cleanCopy(world)
     t.same(versionsOf(world, 10), ['write 2', 'trim 4'], `near ${isNear}`)
     t.same(versionsOf(world, 11), ['write 2', 'trim 4', 'write 6'])
   }
@@ -101,12 +85,12 @@ t.test('a trim that is filled outlives data that was filled and moved before it 
   world.startFill({ fork: 0, target: 24, wipe: [0], descriptor: source.copy.descriptor() })
   world.fill(versions.filter((version) => !isTrim(version)))
   take(world, others(25, 30))
-  for (let round = 0; round < 2; round++) cleanAll(world)
+  for (let round = 0; round < 2; round++) cleanCopy(world)
   world.fill(versions.filter(isTrim))
   take(world, others(55, 30))
   t.ok(world.keep(consistent))
   world.copy.keepTrimsAbove(1000)
-  for (let round = 0; round < 4; round++) cleanAll(world)
+  for (let round = 0; round < 4; round++) cleanCopy(world)
   t.same(versionsOf(world, 10), ['write 2', 'trim 4'])
   t.end()
 })
@@ -125,7 +109,7 @@ t.test('a trim outlives older data that a later filling of the same slice brings
   take(world, others(55, 30))
   t.ok(world.keep(consistent))
   world.copy.keepTrimsAbove(1000)
-  for (let round = 0; round < 4; round++) cleanAll(world)
+  for (let round = 0; round < 4; round++) cleanCopy(world)
   t.same(versionsOf(world, 10), ['write 2', 'trim 24'])
   t.end()
 })
@@ -141,7 +125,7 @@ t.test('a trim that came behind the target outlives older data that the same fil
   take(world, others(55, 30))
   t.ok(world.keep(consistent))
   world.copy.keepTrimsAbove(1000)
-  for (let round = 0; round < 4; round++) cleanAll(world)
+  for (let round = 0; round < 4; round++) cleanCopy(world)
   t.same(versionsOf(world, 10), ['write 2', 'trim 24'])
   t.end()
 })
@@ -167,7 +151,7 @@ t.test('a trim that was dropped does not stand for the same one that came again'
         take(world, others(68, 30))
       }
       world.copy.keepTrimsAbove(1000)
-      for (let round = 0; round < 5; round++) cleanAll(world)
+      for (let round = 0; round < 5; round++) cleanCopy(world)
       t.same(versionsOf(world, 10), ['write 3', 'trim 5'], `near ${isNear}, filled later ${isFilledLater}`)
     }
   t.end()

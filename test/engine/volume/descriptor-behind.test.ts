@@ -4,12 +4,10 @@
  */
 import { crc32c } from '@node-rs/crc32'
 import t, { type Test } from 'tap'
-import { cleanSegment, newCleanerBuffer } from '../../../engine/log/cleaner.ts'
-import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
-import { runTask } from '../../../engine/task.ts'
 import { GIB, SLICE_BLOCKS } from '../../../engine/units.ts'
 import type { Result } from '../../../engine/volume/store-api.ts'
 import { Store } from '../../../engine/volume/store.ts'
+import { cleanAll } from '../../sim/cleaned-stream.ts'
 import { fsck } from '../../sim/fsck.ts'
 import { SimIndex } from '../../sim/index.ts'
 import { stamped, stampOf, StoreWorld } from '../../sim/store-world.ts'
@@ -52,21 +50,6 @@ function read(world: StoreWorld, lba: number): number {
   return errno === 0 ? stampOf(into) : -errno
 }
 
-/** Everything of disk 1 that is sealed is moved. */
-function cleanAll(world: StoreWorld): void {
-  const stream = world.store!.streams()[1]!
-  const checkpoint = (): void => void world.await<boolean>((done) => stream.makeCheckpoint(done))
-  stream.log.sealOpen()
-  checkpoint()
-  const { segments, log } = stream
-  const { batch } = log.position()
-  for (let segment = 0; segment < segments.count; segment++)
-    if (segments.state[segment] === SEGMENT_STATE.sealed && segments.lastBatch[segment]! < batch)
-      world.await<boolean>((done) => runTask(cleanSegment(stream, segment, newCleanerBuffer()), done))
-  checkpoint()
-  world.clock.runUntilIdle()
-}
-
 function withoutIndex(world: StoreWorld): StoreWorld {
   const next = world.crash({ kind: 'synced' }, { kind: 'synced' })
   next.indexes[1] = new SimIndex({ clock: next.clock, random: next.random.fork('lost') })
@@ -77,7 +60,11 @@ t.test('what a disk learned from another one, while a third was away, is carried
   let world = missed(t, 3)
   world.disks[2]!.readErrorChance = 1
   world.open()
-  for (let round = 0; round < 3; round++) cleanAll(world)
+  const stream = world.store!.streams()[1]!
+  for (let round = 0; round < 3; round++) {
+    stream.log.sealOpen()
+    cleanAll(world, stream)
+  }
   t.strictSame(fsck(world), [])
   world = withoutIndex(world)
   world.open()
@@ -88,31 +75,31 @@ t.test('what a disk learned from another one, while a third was away, is carried
   t.end()
 })
 
+/** Its second disk has it without its index, while the one that had it first is away. */
+function isRecorded(t: Test, world: StoreWorld): void {
+  const next = withoutIndex(world)
+  next.disks[0]!.readErrorChance = 1
+  next.open()
+  t.match(next.store!.volume('v')?.spec, { qos: QOS })
+  t.equal(read(next, SLICE_BLOCKS), 6)
+}
+
 t.test('it is recorded there when the store opens', (t) => {
-  let world = missed(t)
+  const world = missed(t)
   world.open()
   world.clock.runUntilIdle()
-  world = withoutIndex(world)
-  // The disk that had it first is away.
-  world.disks[0]!.readErrorChance = 1
-  world.open()
-  t.match(world.store!.volume('v')?.spec, { qos: QOS })
-  t.equal(read(world, SLICE_BLOCKS), 6)
+  isRecorded(t, world)
   t.end()
 })
 
 t.test('it is recorded there when the disk is added while the store runs', (t) => {
-  let world = missed(t)
+  const world = missed(t)
   const [first, added] = world.contexts()
   const options = { clock: world.clock, crc32c, log: first!.context.log, newVolumeStream: 0 }
   const store = world.await<Store>((done) => Store.open({ ...options, recovered: (go) => go() }, [first!], done))
   t.match(world.await<Result<void>>((done) => store.addDisk([added!], [], (go) => go(), done)), { ok: true })
   world.clock.runUntilIdle()
-  world = withoutIndex(world)
-  world.disks[0]!.readErrorChance = 1
-  world.open()
-  t.match(world.store!.volume('v')?.spec, { qos: QOS })
-  t.equal(read(world, SLICE_BLOCKS), 6)
+  isRecorded(t, world)
   t.end()
 })
 
