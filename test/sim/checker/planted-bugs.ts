@@ -257,7 +257,7 @@ export const PLANTED: Mutant[] = [
     name: 'a zero that a rollback hides is forgotten before what it covers',
     hunt: { run: 'file', path: 'test/engine/volume/time-travel-model.test.ts' },
     file: `${LOG}/cleaner-blocks.ts`,
-    replace: 'volume.views.hasRollbacks ? record.bornBatch : unappliedFrom',
+    replace: 'volume.views.mayGoForth ? record.bornBatch : unappliedFrom',
     by: 'unappliedFrom',
   },
   {
