@@ -6,7 +6,7 @@
  *   npm test -- --list             the files and how long they took last time, and the areas they are of
  *   npm test -- --measure          one file at a time, on a quiet machine: what it costs, kept in runner/costs.json
  *   npm test -- --install          install missing Debian packages first (CI=true does so too)
- *   npm run check                  without what is slow: test/e2e, test/sim and so on
+ *   npm run check                  without what is slow: test/e2e, test/sim and so on, and each file above 3 s
  *
  * The last line is always `N passed, N failed` (and `, N skipped` when some were): tests of the files' top level, the
  * type check counting as one. Output of each file is kept in `.tap/output`.
@@ -30,6 +30,8 @@ import type { TestFile } from './runner/test-file.ts'
 const root = dirname(import.meta.dirname)
 const TYPES = 'types'
 const DETAIL_LINES_MAX = 30
+/** What the quick check leaves out by itself: with all that takes longer it is no quick one. */
+const CHECK_FILE_SECONDS_MAX = 3
 /** The first ones tell what is wrong; all of them are in the output that is kept. */
 const FAILURES_MAX = 50
 
@@ -38,8 +40,9 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const options = readOptions()
 const lastRuns = readLastRuns(root)
 const costs = readCosts(root)
+const isLong = (path: string): boolean => costOf(path, costs, lastRuns).seconds > CHECK_FILE_SECONDS_MAX
 const files = findTestFiles(root).filter(
-  ({ path, slow }) => isSelected(path, options.patterns) && !(options.check && slow),
+  ({ path, slow }) => isSelected(path, options.patterns) && !(options.check && (slow || isLong(path))),
 )
 const withTypes = isSelected(TYPES, options.patterns)
 

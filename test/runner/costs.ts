@@ -1,7 +1,7 @@
 /**
  * What test files cost: `costs.json` has those that take two seconds or more, as `npm test -- --measure` found them by
  * themselves on a quiet machine; a new file is known from its last run here. Only the order and the company of files
- * hang on it, never what they say.
+ * hang on it, and which of them `npm run check` leaves to `npm test`; never what they say.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
