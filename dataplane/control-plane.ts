@@ -121,8 +121,8 @@ export class ControlPlane {
     const [forNodes, forUsers] = [lateControl(() => control!), lateControl(() => forwarding!)]
     const services = [
       nodeService(calls as unknown as NodeCalls, tls === undefined),
-      // What a node passes on goes no further.
-      ...controlServices(({ role }) => (role === 'node' ? forNodes : forUsers)),
+      // What a node passes on goes no further: its daemon never asks for that.
+      ...controlServices(({ role, isPassedOn }) => (role === 'node' && isPassedOn !== true ? forNodes : forUsers)),
       snapshotReadService(diff),
     ]
     const refusals = new RefusalLog({ log, clock, everyMs: REFUSALS_EVERY_MS })

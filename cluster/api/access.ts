@@ -28,7 +28,15 @@ export interface Caller {
   uid?: number
   /** From when on what proves it is valid, since 1970. */
   issuedAtMs?: number
+  /** It has the certificate of a node and is no daemon: what it looks at is passed on to who is elected. */
+  isPassedOn?: boolean
 }
+
+/**
+ * Header of a call that shall be passed on, as those of users are, although it shows the certificate of a node. It says
+ * nothing of who calls, and daemons leave it out: what they pass on goes no further.
+ */
+export const PASS_ON_HEADER = 'holdfast-pass-on'
 
 const LOOKS: readonly Role[] = ['viewer', 'operator', 'admin', 'csi', 'node']
 const RUNS: readonly Role[] = ['operator', 'admin', 'node']
@@ -116,6 +124,12 @@ const PACKAGE = '/holdfast.v1.'
 
 /** @param path  of an RPC, `/holdfast.v1.VolumeService/List`. @returns what its row is called */
 export const rpcOf = (path: string): string => path.startsWith(PACKAGE) ? path.slice(PACKAGE.length) : path
+
+/**
+ * Whether it is passed on for who shows the certificate of a node. The elected node hears it from the node that passes
+ * it on, so it is what every role may ask: nobody gets an answer by that which he would not get himself.
+ */
+export const isPassedOn = (rpc: string): boolean => Object.hasOwn(ACCESS, rpc) && ACCESS[rpc] === LOOKS
 
 /** @param path  of the RPC: `/holdfast.v1.VolumeService/List`. @returns why he may not */
 export function denied(path: string, caller: Caller | undefined): HoldfastError | undefined {

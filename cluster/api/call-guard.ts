@@ -18,7 +18,7 @@ import { ServerInterceptingCall, status } from '@grpc/grpc-js'
 import type { Metadata, ServerInterceptor, ServerListener } from '@grpc/grpc-js'
 import { assert } from '../../engine/assert.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import { callerOf, denied, deniedField, rpcOf } from './access.ts'
+import { PASS_ON_HEADER, callerOf, denied, deniedField, isPassedOn, rpcOf } from './access.ts'
 import type { Caller } from './access.ts'
 import type { AuditTrail, From } from './audit-trail.ts'
 import type { CallerBounds } from './caller-bounds.ts'
@@ -57,6 +57,11 @@ export const addressOfUid = (uid: number): string => `uid ${uid}`
 
 type Call = Parameters<ServerInterceptor>[1]
 
+function passedOn(caller: Caller, rpc: string, headers: Metadata): Caller {
+  const isAsked = caller.role === 'node' && headers.get(PASS_ON_HEADER).length > 0
+  return isAsked && isPassedOn(rpc) ? { ...caller, isPassedOn: true } : caller
+}
+
 const streamOf = (call: Call): ServerHttp2Stream => (call as unknown as { stream: ServerHttp2Stream }).stream
 
 /** The answer alone would leave the stream, with what came of the request, for as long as the caller likes. */
@@ -84,7 +89,8 @@ export class CallGuard {
       const refusal = caller instanceof HoldfastError ? caller : denied(path, caller) ?? this.#whyRemoved(caller!)
       const from = call.getConnectionInfo()
       if (caller !== undefined && !(caller instanceof HoldfastError)) {
-        if (refusal === undefined) this.#admitted.set(metadata, { caller, rpc: rpcOf(path), from })
+        const rpc = rpcOf(path)
+        if (refusal === undefined) this.#admitted.set(metadata, { caller: passedOn(caller, rpc, metadata), rpc, from })
         else this.#o.audit?.denied(rpcOf(path), caller, from)
       }
       if (caller !== undefined && !(caller instanceof HoldfastError) && caller.by === 'token') {

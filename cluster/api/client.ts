@@ -37,7 +37,8 @@ export function grpcEndpoint(at: Endpoint): GrpcEndpoint {
   const { source } = at
   if ('socketPath' in at) return { address: `unix:${at.socketPath}`, endpoint: at.socketPath, source }
   const { address } = at
-  if ('folder' in at) return { address, endpoint: address, source, tls: wishForNode(at.folder) }
+  // The certificate may be that of the node on this host, whose daemon need not live.
+  if ('folder' in at) return { address, endpoint: address, source, tls: wishForNode(at.folder), isPassedOn: true }
   const { authority, token } = at
   const tls = wishForCluster(authorityContext(authority), token.clusterId)
   return { address, endpoint: address, source, tls, token }

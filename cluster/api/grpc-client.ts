@@ -7,6 +7,7 @@ import { tokenText } from '../tls/bearer-token.ts'
 import type { BearerToken } from '../tls/bearer-token.ts'
 import { channelCredentials } from '../tls/grpc-credentials.ts'
 import type { SecureWish } from '../tls/tls-connect.ts'
+import { PASS_ON_HEADER } from './access.ts'
 import { refusalFromStatus, transportReason } from './refusal.ts'
 
 /** Failures reach the user as sentences of ours. */
@@ -23,6 +24,8 @@ export interface GrpcEndpoint {
   tls?: SecureWish | undefined
   /** Shown with each call; only with `tls`. */
   token?: BearerToken | undefined
+  /** Whoever answers asks who is elected, also where a node's certificate is shown (`PASS_ON_HEADER`). */
+  isPassedOn?: boolean | undefined
 }
 
 export class GrpcClient {
@@ -75,7 +78,8 @@ export class GrpcClient {
 
   private headers(): Metadata {
     const headers = new Metadata()
-    const { token } = this.at
+    const { token, isPassedOn = false } = this.at
+    if (isPassedOn) headers.set(PASS_ON_HEADER, '1')
     if (token !== undefined) headers.set('authorization', `Bearer ${tokenText(token)}`)
     return headers
   }
