@@ -46,7 +46,7 @@ import { VolumeExports } from './export-directory.ts'
 import { errnoName, lockCode, peerUid } from '../cluster/libc.ts'
 import { setParentDeathSignal, trimHeap } from './libc.ts'
 import { keepMemorySecret } from './memory-secrecy.ts'
-import { checkDisks, knownOptions, noteSeen, openDisks } from './lost-disks.ts'
+import { checkDisks, knownOptions, openDisks, rememberSeen } from './lost-disks.ts'
 import type { OpenedDisks } from './lost-disks.ts'
 import type { MetricsServer } from '../cluster/metrics/http-server.ts'
 import { NodeMetrics } from './node-metrics.ts'
@@ -205,10 +205,7 @@ class Daemon {
         workers: () => this.#workers,
         prepare: (disk) => prepare(disk, false),
         release: releaseDisk,
-        remember: (disk, prepared) => {
-          rememberDisk(paths.disks, disk)
-          noteSeen(paths.seenDisks, prepared)
-        },
+        remember: (disk, prepared) => rememberSeen(paths, disk, prepared),
       })
       const diff: DiffSnapshots = (request) => diffSnapshots(clusterNode, request)
       const control = await this.#controlPlane(joined!, clusterNode, { exports, facts, disks: nodeDisks, diff, keys })

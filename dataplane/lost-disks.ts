@@ -19,7 +19,8 @@ import type { Result } from '../engine/volume/store-api.ts'
 import type { DiskStatus } from '../engine/volume/volume-spec.ts'
 import { releaseDisk } from './disk-preparation.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
-import { readJson, replaceFile } from './node-folder.ts'
+import { readJson, rememberDisk, replaceFile } from './node-folder.ts'
+import type { NodePaths } from './node-folder.ts'
 import type { DiskOption } from './worker-messages.ts'
 
 /** A host that boots may show its disks a little later than it starts us. */
@@ -117,9 +118,33 @@ async function openAll(
   keepSeen(seen, now)
 }
 
-/** One was taken while the node runs. */
-export function noteSeen(file: string, { diskUuid: uuid, pool, tags, file: { path } }: PreparedDisk): void {
-  keepSeen(file, [...seenDisks(file).filter((disk) => disk.path !== path), { path, uuid, pool, tags, isLost: false }])
+/**
+ * One is taken while the node runs.
+ * @returns puts back what was known of its path. Both throw HoldfastError `folder-write`
+ */
+export function noteSeen(file: string, { diskUuid: uuid, pool, tags, file: { path } }: PreparedDisk): () => void {
+  const former = seenDisks(file).filter((disk) => disk.path === path)
+  const keep = (now: readonly SeenDisk[]): void =>
+    keepSeen(file, [...seenDisks(file).filter((disk) => disk.path !== path), ...now])
+  keep([{ path, uuid, pool, tags, isLost: false }])
+  return () => keep(former)
+}
+
+/** The next start opens it, and knows that it was there: both or none is kept. @returns forgets it, as of `noteSeen` */
+export function rememberSeen(
+  paths: Pick<NodePaths, 'disks' | 'seenDisks'>, disk: DiskOption, prepared: PreparedDisk,
+): () => void {
+  const forget = rememberDisk(paths.disks, disk)
+  try {
+    const unsee = noteSeen(paths.seenDisks, prepared)
+    return () => {
+      unsee()
+      forget()
+    }
+  } catch (error) {
+    forget()
+    throw error
+  }
 }
 
 export const seenDisks = (file: string): SeenDisk[] => (readJson(file) as SeenDisk[] | undefined) ?? []

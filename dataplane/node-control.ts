@@ -26,7 +26,7 @@ import { HoldfastError } from '../engine/errors.ts'
 import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
 import type { PreparedDisk } from './disk-preparation.ts'
 import { joinDisks } from './joined-disks.ts'
-import { diskOptionOf, settleTaken } from './node-disks.ts'
+import { diskOptionOf, takeDisk } from './node-disks.ts'
 import { VERSION_GREATEST } from './peer/protocol.ts'
 import type { CallName, CallOf, DiskOption, SessionReport, WorkerCalls } from './worker-messages.ts'
 
@@ -101,7 +101,7 @@ export class NodeControl implements ControlApi {
   readonly #workers: WorkerHandle[]
   readonly #exports: Exports
   readonly #disks: DiskPreparation
-  readonly #rememberDisk: (disk: DiskOption) => void
+  readonly #rememberDisk: (disk: DiskOption) => () => void
   /** Which worker has the volume of that name, from accepted creation to answered deletion. */
   readonly #owners = new Map<string, number>()
   /** By the id of each of them, its name. */
@@ -112,7 +112,8 @@ export class NodeControl implements ControlApi {
     workers: WorkerHandle[]
     exports: Exports
     disks: DiskPreparation
-    rememberDisk: (disk: DiskOption) => void
+    /** @returns forgets it again */
+    rememberDisk: (disk: DiskOption) => () => void
   }) {
     this.#facts = options.facts
     this.#workers = options.workers
@@ -404,16 +405,15 @@ export class NodeControl implements ControlApi {
   /** A disk that was ours before, or is adopted, may bring volumes. Pool and tags are those its superblock names. */
   async #takeDisk(option: DiskOption, adopt: boolean): Promise<Disk> {
     const prepared = this.#disks.prepare(option, adopt)
-    // All at once: none of them uses a segment of it before all have said which are theirs.
-    const taken = await Promise.allSettled(
-      this.#workers.map((handle, worker) => {
+    await takeDisk(option.path, {
+      remember: () => this.#rememberDisk({ ...option, pool: prepared.pool, tags: prepared.tags }),
+      take: () => this.#workers.map((handle, worker) => {
         const otherNames = [...this.#owners].filter(([, owner]) => owner !== worker).map(([name]) => name)
         return handle.call<'add-disk'>({ kind: 'add-disk', disk: prepared, otherNames })
       }),
     )
     settleTaken(option.path, taken, {
       release: () => this.#disks.release(prepared),
-      remember: () => this.#rememberDisk({ ...option, pool: prepared.pool, tags: prepared.tags }),
     })
     for (const [worker, handle] of this.#workers.entries()) {
       this.adopt(worker, (await handle.call<'report'>({ kind: 'report' })).volumes)

@@ -17,8 +17,8 @@ export interface NodeDisksOptions {
   /** @throws HoldfastError */
   prepare(disk: DiskOption): PreparedDisk
   release(disk: PreparedDisk): void
-  /** To be opened again at the next start. */
-  remember(disk: DiskOption, prepared: PreparedDisk): void
+  /** To be opened again at the next start. @returns forgets it again. @throws HoldfastError `folder-write` */
+  remember(disk: DiskOption, prepared: PreparedDisk): () => void
 }
 
 /** @throws HoldfastError when pool or tags cannot be */
@@ -31,26 +31,47 @@ export function diskOptionOf({ path, sizeBytes, pool, tags }: AddDiskRequest): D
   }
 }
 
+export interface DiskTaking {
+  remember(): () => void
+  /** All workers at once: none of them uses a segment of it before all have said which are theirs. */
+  take(): Array<Promise<unknown>>
+  release(): void
+}
+
 /**
- * What the workers said to a disk. One that has taken it writes to it from now on: then it keeps its lock and is opened
- * again at the next start, whatever the others said.
+ * A disk is remembered before it is taken: one that a worker has taken is written to from then on, so it keeps its lock
+ * and is opened again at the next start, whatever the others said. One that none has taken is forgotten again.
  * @throws HoldfastError when not all have taken it
  */
-export function settleTaken(
-  disk: string,
-  outcomes: ReadonlyArray<PromiseSettledResult<unknown>>,
-  { release, remember }: { release(): void; remember(): void },
-): void {
+export async function takeDisk(disk: string, { remember, take, release }: DiskTaking): Promise<void> {
+  let forget: () => void
+  try {
+    forget = remember()
+  } catch (error) {
+    release()
+    throw error
+  }
+  const outcomes = await Promise.allSettled(take())
   const refused = outcomes.filter((one) => one.status === 'rejected')
   const taken = outcomes.length - refused.length
-  if (taken > 0) remember()
-  else release()
+  if (taken === 0) forgetAndRelease(forget, release)
   const [first] = refused
   if (first === undefined) return
   const { reason: error } = first
   if (taken === 0 || !(error instanceof HoldfastError)) throw error
   const detail = { disk, taken, workers: outcomes.length, reason: error.message }
   throw new HoldfastError('disk-partly-taken', detail, { cause: error })
+}
+
+function forgetAndRelease(forget: () => void, release: () => void): void {
+  try {
+    forget()
+  } catch (error) {
+    // The next start opens it, as one of ours that is empty; why it was not taken says more.
+    if (!(error instanceof HoldfastError)) throw error
+  } finally {
+    release()
+  }
 }
 
 export class NodeDisks {
@@ -66,11 +87,11 @@ export class NodeDisks {
     const option = diskOptionOf(request)
     const prepared = prepare(option)
     const workers = this.#o.workers()
-    const added = workers.map((worker) => worker.replicationCall<'add-disk'>({ kind: 'add-disk', disk: prepared }))
     const { path } = option
-    settleTaken(path, await Promise.allSettled(added), {
-      release: () => release(prepared),
+    await takeDisk(path, {
       remember: () => remember({ ...option, pool: prepared.pool, tags: prepared.tags }, prepared),
+      take: () => workers.map((worker) => worker.replicationCall<'add-disk'>({ kind: 'add-disk', disk: prepared })),
+      release: () => release(prepared),
     })
     const asked = workers.map((worker) => worker.replicationCall<'status'>({ kind: 'status', since: 0 }))
     const disks = joinDisks((await Promise.all(asked)).flatMap((told) => told.disks))

@@ -224,8 +224,14 @@ export function addedDisks(file: string): DiskOption[] {
   return (known ?? []).map(({ path, pool, tags }) => ({ path, pool, tags, sizeBytes: undefined }))
 }
 
-export function rememberDisk(file: string, disk: DiskOption): void {
-  const others = addedDisks(file).filter((other) => other.path !== disk.path)
-  const all = [...others, disk].map(({ path, pool, tags }) => ({ path, pool, tags }))
-  replaceFile(file, `${JSON.stringify(all, undefined, 2)}\n`)
+/** @returns puts back what was known of its path. Both throw HoldfastError `folder-write` */
+export function rememberDisk(file: string, disk: DiskOption): () => void {
+  const former = addedDisks(file).find(({ path }) => path === disk.path)
+  const keep = (now: DiskOption | undefined): void => {
+    const others = addedDisks(file).filter(({ path }) => path !== disk.path)
+    const all = [...others, ...(now === undefined ? [] : [now])].map(({ path, pool, tags }) => ({ path, pool, tags }))
+    replaceFile(file, `${JSON.stringify(all, undefined, 2)}\n`)
+  }
+  keep(disk)
+  return () => keep(former)
 }

@@ -54,13 +54,19 @@ const PENDING_MAX = 16_384
 const SYNCS_MAX = 2
 const SEGMENTS_AHEAD = 8
 
+interface OpenedStream {
+  diskUuid: string
+  disk: FileDisk
+  index: LevelIndex
+}
+
 /** The store of a worker with real disks below it: `Store`, and what needs promises. */
 export class StoreShell implements StoreApi {
   readonly store: Store
   private readonly options: StoreShellOptions
-  private readonly opened: Array<{ diskUuid: string; disk: FileDisk; index: LevelIndex }>
+  private opened: OpenedStream[]
 
-  constructor(store: Store, options: StoreShellOptions, opened: StoreShell['opened']) {
+  constructor(store: Store, options: StoreShellOptions, opened: OpenedStream[]) {
     this.store = store
     this.options = options
     this.opened = opened
@@ -115,30 +121,43 @@ export class StoreShell implements StoreApi {
 
   async #addDisk(disk: PreparedDisk, otherNames: string[]): Promise<Result<undefined>> {
     const { workers } = this.options
-    const contexts = await streamsOf(disk, this.options, this.opened, 1)
+    const opened: OpenedStream[] = []
+    const contexts = await streamsOf(disk, this.options, opened, 1)
     if (!contexts.ok) {
       // The others need not wait for this worker.
       void allRecovered({ barrier: disk.barrier, workers })
+      await closeAll(opened)
       return contexts
     }
+    this.opened.push(...opened)
     const recovered = (go: () => void): void => void allRecovered({ barrier: disk.barrier, workers }).then(go)
     const added = await new Promise<Result<void>>((resolve) =>
       this.store.addDisk(contexts.value, otherNames, recovered, resolve),
     )
-    if (!added.ok) return added
-    return { ok: true, value: undefined }
+    if (added.ok) return { ok: true, value: undefined }
+    // No stream of a disk that is refused is used any more. A stop may have closed them meanwhile.
+    const open = this.opened.filter((one) => opened.includes(one))
+    this.opened = this.opened.filter((one) => !open.includes(one))
+    await closeAll(open)
+    return added
   }
 
-  async #close(): Promise<void> {
-    for (const { disk, index } of this.opened) {
-      await index.close()
-      await new Promise<void>((resolve) => disk.close(resolve))
-    }
+  #close(): Promise<void> {
+    const { opened } = this
+    this.opened = []
+    return closeAll(opened)
+  }
+}
+
+async function closeAll(streams: readonly OpenedStream[]): Promise<void> {
+  for (const { disk, index } of streams) {
+    await index.close()
+    await new Promise<void>((resolve) => disk.close(resolve))
   }
 }
 
 export async function openStore(options: StoreShellOptions): Promise<Result<StoreShell>> {
-  const opened: StoreShell['opened'] = []
+  const opened: OpenedStream[] = []
   const disks: StoreDisk[] = []
   const streams = options.disks.reduce((sum, disk) => sum + streamIdsOf(disk, options).length, 0)
   for (const disk of options.disks) {
@@ -164,10 +183,11 @@ function streamIdsOf(disk: PreparedDisk, options: StoreShellOptions): number[] {
   )
 }
 
+/** @param opened  they are added to it, also those before one that cannot be opened */
 async function streamsOf(
   disk: PreparedDisk,
   options: StoreShellOptions,
-  opened: StoreShell['opened'],
+  opened: OpenedStream[],
   streams: number,
 ): Promise<Result<StoreDisk[]>> {
   const found: StoreDisk[] = []
@@ -188,7 +208,10 @@ async function streamsOf(
     if (!fileDisk.ok) return fileDisk
     const folder = path.join(diskFolder, String(streamId))
     const index = await openIndex(folder, log)
-    if (!index.ok) return index
+    if (!index.ok) {
+      await new Promise<void>((resolve) => fileDisk.value.close(resolve))
+      return index
+    }
     opened.push({ diskUuid, disk: fileDisk.value, index: index.value })
     const damaged = (): void => {
       log.event('error', 'the index is damaged; the daemon starts again and rebuilds it', { disk: diskUuid, folder })

@@ -92,6 +92,13 @@ export class StoreDisks {
     this.log.event('error', 'a disk cannot be served', { disk: disk.context.diskUuid, path: disk.path, reason })
   }
 
+  /** They are opened anew: what a former try said of them is over. */
+  triedAgain(disks: readonly StoreDisk[]): void {
+    const isOther = ({ disk: { context } }: { disk: StoreDisk }): boolean =>
+      !disks.some((one) => one.context.diskUuid === context.diskUuid)
+    this.refused.splice(0, this.refused.length, ...this.refused.filter(isOther))
+  }
+
   /** There is work in the background, or a stream is short of space. */
   kick(shortOf: StoreStream | undefined): void {
     for (const entry of this.entries) {

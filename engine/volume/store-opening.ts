@@ -155,6 +155,7 @@ export function* addDisk(
   const { disks, volumes } = store
   const streams: Array<{ disk: StoreDisk; stream: StoreStream }> = []
   let problem: string | undefined
+  disks.triedAgain(storeDisks)
   for (const disk of storeDisks) {
     const outcome = yield* openStream(disk.context)
     if (!outcome.ok) {

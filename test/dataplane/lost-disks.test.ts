@@ -8,8 +8,9 @@ import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { checkDisk, prepareDisk, releaseDisk } from '../../dataplane/disk-preparation.ts'
-import { checkDisks, noteSeen, openDisks, seenDisks } from '../../dataplane/lost-disks.ts'
+import { checkDisks, noteSeen, openDisks, rememberSeen, seenDisks } from '../../dataplane/lost-disks.ts'
 import type { OpenedDisks } from '../../dataplane/lost-disks.ts'
+import { addedDisks } from '../../dataplane/node-folder.ts'
 import type { DiskOption } from '../../dataplane/worker-messages.ts'
 import { MIB } from '../../engine/units.ts'
 import { straceMissing } from '../nemesis/system-call-faults.ts'
@@ -171,4 +172,30 @@ t.test('a disk that is added while the node runs was seen', async (t) => {
   rmSync(node.option('b').path)
   const { lost } = await node.start([node.option('a'), node.option('b')])
   t.match(lost, [{ uuid: added.value.diskUuid }])
+})
+
+t.test('a disk that is not taken after all was not seen, and one that was lost is lost still', async (t) => {
+  const node = new Node(t)
+  const [a, b] = [node.option('a', SIZE), node.option('b', SIZE)]
+  await node.start([a, b])
+  rmSync(b.path)
+  await node.start([a, b])
+  const before = seenDisks(node.seen)
+  const paths = { disks: path.join(node.dir, 'disks.json'), seenDisks: node.seen }
+  for (const option of [node.option('c', SIZE), b]) {
+    const added = prepareDisk(option, NODE, 1)
+    if (!added.ok) throw added.error
+    const forget = rememberSeen(paths, option, added.value)
+    t.match(seenDisks(node.seen).find((one) => one.path === option.path), { isLost: false })
+    t.match(addedDisks(paths.disks), [{ path: option.path }])
+    forget()
+    t.same(seenDisks(node.seen), before)
+    t.same(addedDisks(paths.disks), [])
+    // Where the second file cannot be kept, the first one is as it was.
+    t.throws(() => rememberSeen({ ...paths, seenDisks: path.join(node.dir, 'none', 'seen') }, option, added.value), {
+      code: 'folder-write',
+    })
+    t.same(addedDisks(paths.disks), [])
+    releaseDisk(added.value)
+  }
 })

@@ -37,7 +37,14 @@ t.test('disks added at run time', async (t) => {
   rememberDisk(file, { path: '/a', pool: 'default', tags: [], sizeBytes: 7 })
   rememberDisk(file, { path: '/b', pool: 'p', tags: ['x'], sizeBytes: undefined })
   rememberDisk(file, { path: '/a', pool: 'q', tags: [], sizeBytes: undefined })
-  t.match(addedDisks(file).map(({ path, pool }) => [path, pool]), [['/b', 'p'], ['/a', 'q']])
+  const known = () => addedDisks(file).map(({ path, pool }) => [path, pool])
+  t.match(known(), [['/b', 'p'], ['/a', 'q']])
+  const forget = rememberDisk(file, { path: '/c', pool: 'r', tags: [], sizeBytes: undefined })
+  const former = rememberDisk(file, { path: '/b', pool: 's', tags: [], sizeBytes: undefined })
+  t.same(known(), [['/a', 'q'], ['/c', 'r'], ['/b', 's']])
+  forget()
+  former()
+  t.same(known(), [['/a', 'q'], ['/b', 'p']], 'each alone, and as it was')
 })
 
 t.test('folders', async (t) => {

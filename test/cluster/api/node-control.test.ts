@@ -78,7 +78,10 @@ async function stand(t: Test, workers = 1): Promise<Stand> {
     workers: handles,
     exports,
     disks: { prepare, release: () => {} },
-    rememberDisk: (disk) => void remembered.push(disk),
+    rememberDisk: (disk) => {
+      remembered.push(disk)
+      return () => void remembered.splice(remembered.indexOf(disk), 1)
+    },
   })
   const bugs: unknown[] = []
   const server = await serveControlApi({ socketPath, api: control, onBug: (error) => void bugs.push(error) })
