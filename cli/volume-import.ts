@@ -8,8 +8,10 @@ import path from 'node:path'
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import { connectControlApi } from '../cluster/api/client.ts'
+import { wasNotSent } from '../cluster/api/refusal.ts'
 import type { Volume } from '../cluster/api/volume-messages.ts'
 import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
+import { pause } from '../cluster/pause.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { MIB } from '../engine/units.ts'
 import { usageError } from './arguments.ts'
@@ -24,6 +26,10 @@ import { formatOf, nbdSocketOf, nbdUri } from './volume-export.ts'
 import type { ImageFormat } from './volume-export.ts'
 import { isQcow2, otherFileOf, QCOW2_HEAD_BYTES } from './qcow2-header.ts'
 import { makeVolume, newVolumeOf, sizeOf } from './volume.ts'
+
+/** A daemon that was killed is started again sooner. */
+const RESTART_MS = 10_000
+const LOOK_EVERY_MS = 200
 
 interface Image {
   path: string
@@ -64,7 +70,9 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
       ])
       return EXIT_OK
     } catch (error) {
-      await takeBack(daemon, request.volumeId, volume)
+      // A daemon that was killed meanwhile is started again; of one that was never there nothing is asked.
+      const isUnsent = volume === undefined && error instanceof HoldfastError && wasNotSent(error)
+      await takeBack(daemon, request.volumeId, volume, isUnsent ? 0 : RESTART_MS)
       throw error
     }
   } finally {
@@ -76,16 +84,24 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
 /**
  * By its id: the name may be another volume's, before it was made or by now.
  * @param wanted  the id that was asked for
- * @param made    what was answered: a node by itself draws its own id
+ * @param made    what was answered: a node by itself of a former version draws its own id
+ * @param waitMs  for a daemon that does not answer
  * @throws HoldfastError  it is there still
  */
-async function takeBack(daemon: ControlClient, wanted: string, made: Volume | undefined): Promise<void> {
-  try {
-    await daemon.deleteVolume({ name: made?.id ?? wanted, force: true, purge: true, keep: '' })
-  } catch (error) {
-    if (!(error instanceof HoldfastError)) throw error
-    // Why it was not made, or not answered, says more than that it cannot be deleted.
-    if (made !== undefined && error.code !== 'volume-not-found') throw error
+async function takeBack(
+  daemon: ControlClient, wanted: string, made: Volume | undefined, waitMs: number,
+): Promise<void> {
+  for (const untilMs = performance.now() + waitMs; ; await pause(LOOK_EVERY_MS)) {
+    try {
+      await daemon.deleteVolume({ name: made?.id ?? wanted, force: true, purge: true, keep: '' })
+      return
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error
+      if (error.code === 'unreachable' && performance.now() < untilMs) continue
+      // Why it was not made, or not answered, says more than that it cannot be deleted.
+      if (made !== undefined && error.code !== 'volume-not-found') throw error
+      return
+    }
   }
 }
 

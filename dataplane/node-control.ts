@@ -5,7 +5,6 @@
  * A name is reserved from the moment its creation is accepted until its deletion is answered, over all workers, so
  * two volumes of one name cannot come to be on two workers.
  */
-import { randomUUID } from 'node:crypto'
 import type { ControlApi } from '../cluster/api/definition.ts'
 import type { AddDiskRequest, CapacityAnswer, Disk, Node, Status, Token } from '../cluster/api/node-messages.ts'
 import type { Snapshot, SnapshotGroup, SnapshotList } from '../cluster/api/snapshot-messages.ts'
@@ -20,7 +19,7 @@ import { formatSize } from '../cluster/api/amounts.ts'
 import { shown } from '../cluster/api/names.ts'
 import { checkQos } from '../cluster/api/qos-request.ts'
 import { statusPage } from '../cluster/api/status-page.ts'
-import { checkKept, checkVolumeSize, volumeSpecOf } from '../cluster/api/volume-request.ts'
+import { checkKept, checkVolumeSize, newVolumeId, volumeSpecOf } from '../cluster/api/volume-request.ts'
 import { nbdUris, volumeView } from '../cluster/api/volume-view.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import type { VolumeStatus } from '../engine/volume/volume-spec.ts'
@@ -106,6 +105,8 @@ export class NodeControl implements ControlApi {
   readonly #owners = new Map<string, number>()
   /** By the id of each of them, its name. */
   readonly #names = new Map<string, string>()
+  /** By name, what a worker will answer. */
+  readonly #making = new Map<string, Promise<unknown>>()
 
   constructor(options: {
     facts: NodeFacts
@@ -132,19 +133,26 @@ export class NodeControl implements ControlApi {
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<Volume> {
-    const spec = volumeSpecOf(request, { id: randomUUID().replaceAll('-', ''), nodes: NODES })
-    const { name } = spec
-    if (this.#owners.has(name)) throw new HoldfastError('volume-exists', { name, existing: await this.#existing(name) })
+    const spec = volumeSpecOf(request, { id: newVolumeId(request), nodes: NODES })
+    const { id, name } = spec
+    for (const known of [name, this.#names.get(id)]) {
+      if (known === undefined || !this.#owners.has(known)) continue
+      throw new HoldfastError('volume-exists', { name: known, existing: await this.#existing(known) })
+    }
     const worker = this.#leastLoaded()
     this.#owners.set(name, worker)
+    this.#names.set(id, name)
+    const made = this.#workers[worker]!.call<'create'>({ kind: 'create', spec })
+    this.#making.set(name, made)
     try {
-      const status = await this.#workers[worker]!.call<'create'>({ kind: 'create', spec })
-      this.#names.set(spec.id, name)
+      const status = await made
       this.#exports.offer(status, worker)
       return this.#view(status, [])
     } catch (error) {
-      this.#owners.delete(name)
+      this.#forget(name)
       throw error
+    } finally {
+      this.#making.delete(name)
     }
   }
 
@@ -203,6 +211,8 @@ export class NodeControl implements ControlApi {
   async deleteVolume({ name: given, force, keep }: DeleteVolumeRequest): Promise<{ keptMs: number }> {
     const name = this.#named(given)
     if (keep !== undefined && keep !== '' && checkKept(keep, false) > 0) return this.#onlyInCluster('a trash')
+    // Whoever had no answer to its creation may delete it while that is under way.
+    await this.#making.get(name)?.catch(() => undefined)
     const worker = this.#owner(name)
     this.#exports.withdraw(name)
     try {
@@ -411,8 +421,6 @@ export class NodeControl implements ControlApi {
         const otherNames = [...this.#owners].filter(([, owner]) => owner !== worker).map(([name]) => name)
         return handle.call<'add-disk'>({ kind: 'add-disk', disk: prepared, otherNames })
       }),
-    )
-    settleTaken(option.path, taken, {
       release: () => this.#disks.release(prepared),
     })
     for (const [worker, handle] of this.#workers.entries()) {

@@ -38,17 +38,18 @@ function detailOf(packed: string | Buffer | undefined): Detail {
 }
 
 const NOTHING_LISTENS = 'nothing listens there any more'
+const NO_SOCKET = 'there is no such socket'
 
 /** No connection was made, so nothing of the call was sent, and nothing can have been begun. */
 export const wasNotSent = ({ code, detail }: HoldfastError): boolean =>
-  code === 'unreachable' && detail['reason'] === NOTHING_LISTENS
+  code === 'unreachable' && [NOTHING_LISTENS, NO_SOCKET].includes(String(detail['reason']))
 
 /** What the transport said, for the reason of `unreachable`. */
 export function transportReason(error: ServiceError): string {
   if (error.code === status.DEADLINE_EXCEEDED) return 'it accepts connections but does not answer in time'
   const refused = /\b(ECONNREFUSED|ENOENT|EACCES|EPERM|ECONNRESET|ETIMEDOUT)\b/.exec(error.details)?.[1]
   switch (refused) {
-    case 'ENOENT': return 'there is no such socket'
+    case 'ENOENT': return NO_SOCKET
     case 'ECONNREFUSED': return NOTHING_LISTENS
     case 'EACCES': case 'EPERM': return 'this user may not open it'
     case undefined: return error.details === '' ? `gRPC status ${error.code}` : error.details

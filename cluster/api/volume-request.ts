@@ -3,6 +3,7 @@
  * with the limit in it. The daemon does this for every caller, so that the CLI and CSI are refused in the same words.
  * Nothing is ignored silently: what this version cannot do is refused by name.
  */
+import { randomUUID } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import { FAILURE_MODE_NAMES, THRESHOLD_MAX } from '../../engine/control/failure-modes.ts'
 import type { FailureMode } from '../../engine/control/failure-modes.ts'
@@ -22,6 +23,7 @@ import { checkSchedule } from './schedule-request.ts'
 import { checkVolumeLabels } from './volume-labels.ts'
 import { newEncryption } from '../keys/data-key.ts'
 import type { UserKey } from '../keys/user-key.ts'
+import { isVolumeId } from '../store/json-value.ts'
 import { decodeEncryption } from '../store/volume-records.ts'
 
 export const PARAMETER_PREFIX = 'holdfast.io/'
@@ -164,6 +166,12 @@ function plainParameters(parameters: Record<string, string>, known: readonly str
 /** Whether a parameter is said, or left to what is usual. */
 export const isSaid = ({ parameters }: CreateVolumeRequest, name: string): boolean =>
   Object.hasOwn(parameters, name) || Object.hasOwn(parameters, `${PARAMETER_PREFIX}${name}`)
+
+/** The one that is asked for, so that its volume is known where no answer comes; else a new one. */
+export function newVolumeId({ volumeId = '' }: CreateVolumeRequest): string {
+  if (volumeId === '') return randomUUID().replaceAll('-', '')
+  return isVolumeId(volumeId) ? volumeId : refuse('volume id', shown(volumeId), '32 hex digits')
+}
 
 interface Context {
   id: string

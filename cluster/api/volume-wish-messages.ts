@@ -5,8 +5,9 @@ export interface CreateVolumeRequest {
   name: string
   sizeBytes: number
   parameters: Record<string, string>
-  /** Of an encrypted volume whose user wrapped its data key himself: for which id. Else empty, as the next two. */
+  /** Under which id it is made; empty: a new one. */
   volumeId?: string
+  /** Of an encrypted volume whose user wrapped its data key himself, for that id. Else empty. */
   wrappedBy?: string
   wrapped?: string
   /** What is said of it, e.g. `csi-pvc`. */

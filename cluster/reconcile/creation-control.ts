@@ -2,19 +2,16 @@
  * A new volume, from the wish to its first use, at the elected controller: judged, written, waited for. Of a clone the
  * wish is another one (clone-control.ts), and the rest is the same.
  */
-import { randomUUID } from 'node:crypto'
 import { firstNodeOf } from '../../engine/control/creation.ts'
 import { whyNeverCreated } from '../../engine/control/creation-refusal.ts'
 import type { CreationRefusal } from '../../engine/control/creation-refusal.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { formatSize } from '../api/amounts.ts'
-import { shown } from '../api/names.ts'
 import type { Volume } from '../api/volume-messages.ts'
-import { cloneWishOf, clusterVolumeOf } from '../api/volume-request.ts'
+import { cloneWishOf, clusterVolumeOf, newVolumeId } from '../api/volume-request.ts'
 import type { CreateVolumeRequest } from '../api/volume-wish-messages.ts'
 import type { UserKey } from '../keys/user-key.ts'
-import { isVolumeId } from '../store/json-value.ts'
 import { isServed, whyNotServed } from './cluster-view.ts'
 import type { CloneControl } from './clone-control.ts'
 import { haveSpoken, INFORMED_WAIT_MS } from './elected-view.ts'
@@ -54,12 +51,8 @@ export class CreationControl {
       const served = (record: VolumeRecord) => this.served(record)
       return this.options.clones.create(request, wish, this.elected.nodesCount(), { judge, make, served })
     }
-    const { volumeId } = request
-    const isNamed = volumeId !== undefined && volumeId !== ''
-    if (isNamed && !isVolumeId(volumeId))
-      throw new HoldfastError('parameter', { parameter: 'volume id', value: shown(volumeId), allowed: '32 hex digits' })
-    const id = isNamed ? volumeId : randomUUID().replaceAll('-', '')
     const { clusterKey } = this.options
+    const id = newVolumeId(request)
     return make(clusterVolumeOf(request, { id, nodes: this.elected.nodesCount(), clusterKey }))
   }
 

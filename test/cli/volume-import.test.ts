@@ -88,6 +88,22 @@ t.test('made, and not served: it is deleted', async (t) => {
   t.match(deleted, [{ name: made[0]?.volumeId, force: true, purge: true }])
 })
 
+t.test('not answered by a daemon that starts again: it is deleted when that answers', async (t) => {
+  const silent = async (): Promise<never> => {
+    throw new HoldfastError('unreachable', { endpoint: 'x', source: 'y', reason: 'ECONNRESET' })
+  }
+  const ends = [silent, silent, async () => ({ keptMs: 0 })]
+  const deleted: string[] = []
+  const deleteVolume: ControlApi['deleteVolume'] = ({ name }) => {
+    deleted.push(name)
+    return ends.shift()!()
+  }
+  const { made, imported } = await stand(t, silent, { deleteVolume })
+  t.match(await imported(), { code: 1, stderr: /ECONNRESET/ })
+  const { volumeId } = made[0]!
+  t.same(deleted, [volumeId, volumeId, volumeId])
+})
+
 t.test('made, and not unlocked: it is deleted', async (t) => {
   const getKeys = async () => {
     throw new HoldfastError('volume-waits', { name: 'x', reason: 'planted' })

@@ -216,6 +216,31 @@ t.test('a volume in use is deleted by force only, and stays exported when it is 
   t.same(sessions.list, [using(9, 'other')])
 })
 
+t.test('a volume whose creation is not answered is known by the id that was asked for', async (t) => {
+  const { client, exports, stores } = await stand(t)
+  const [store] = stores
+  const volumeId = 'b'.repeat(32)
+  store!.hold = true
+  const made = client.createVolume({ ...create('a'), volumeId })
+  made.catch(() => undefined)
+  // Requests of one connection come in their order.
+  const isMaking = async () => {
+    t.equal((await refused(t, client.createVolume(create('a')), 'volume-exists')).detail.existing, 'being created')
+  }
+  await isMaking()
+  const deleted = client.deleteVolume({ name: volumeId, force: true, purge: true })
+  deleted.catch(() => undefined)
+  await isMaking()
+  store!.release()
+  t.match(await made, { id: volumeId })
+  await deleted
+  t.same((await client.listVolumes()).volumes, [])
+  t.equal(exports.find('a'), undefined)
+  await client.createVolume({ ...create('a'), volumeId })
+  await refused(t, client.createVolume({ ...create('c'), volumeId }), 'volume-exists')
+  await refused(t, client.createVolume({ ...create('c'), volumeId: 'x' }), 'parameter')
+})
+
 t.test('disks and the node', async (t) => {
   const { client, remembered } = await stand(t)
   t.match(await client.status(), { health: 'healthy', problems: [{ what: 'node n1', why: /no disk/ }] })
