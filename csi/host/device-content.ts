@@ -22,7 +22,7 @@ import { constants, readFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { HoldfastError } from '../../engine/errors.ts'
-import { MIB } from '../../engine/units.ts'
+import { GIB, MIB } from '../../engine/units.ts'
 import { hostCommand } from './host-command.ts'
 import { deviceNumber } from './volume-mounts.ts'
 
@@ -33,6 +33,10 @@ const MARK_BYTES = 4096
 const MARK_FROM_END_BYTES = 512 * 1024
 const MARK_TEXT = 'holdfast: a file system is being made here, version 1\n'
 const PROBE_DEADLINE_MS = 60_000
+/** Most devices are read through within the deadline of kubelet's call, which is 2 minutes. */
+export const READ_THROUGH_BYTES_MAX = 16 * GIB
+const READ_THROUGH_MS = 60_000
+const PIECE_BYTES = 4 * MIB
 const NOTHING_FOUND = 2
 const AMBIGUOUS = 8
 
@@ -100,6 +104,22 @@ async function readEdges(devicePath: string): Promise<{ isZero: boolean; isMarke
     const bytes = [await readAll(file, 0, first), await readAll(file, last, sizeBytes - last)] as const
     const mark = await readAll(file, markAt(sizeBytes), MARK_BYTES)
     return { isZero: bytes.every(isZero), isMarked: mark.equals(markBytes()), first: bytes[0] }
+  })
+}
+
+/**
+ * Whether every byte of it reads as zero: then a file system that is made on it overwrites nothing, whatever is known
+ * of the volume. Undefined: it is too large to be read, or too slow. @throws HoldfastError `device-unread`
+ */
+export async function isZeroThroughout(devicePath: string): Promise<boolean | undefined> {
+  return withDevice(devicePath, 'r', async (file, sizeBytes) => {
+    if (sizeBytes > READ_THROUGH_BYTES_MAX) return undefined
+    const untilMs = performance.now() + READ_THROUGH_MS
+    for (let at = 0; at < sizeBytes; at += PIECE_BYTES) {
+      if (performance.now() > untilMs) return undefined
+      if (!isZero(await readAll(file, at, Math.min(PIECE_BYTES, sizeBytes - at)))) return false
+    }
+    return true
   })
 }
 

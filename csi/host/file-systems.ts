@@ -7,7 +7,7 @@
  * The mark is durable before mkfs starts, and durably gone before the first mount.
  */
 import { HoldfastError } from '../../engine/errors.ts'
-import { lookAt, putMark, takeMark } from './device-content.ts'
+import { isZeroThroughout, lookAt, putMark, takeMark } from './device-content.ts'
 import { hostCommand, lastWords } from './host-command.ts'
 
 export const FILE_SYSTEMS = ['ext4', 'xfs'] as const
@@ -34,7 +34,7 @@ export interface FormatWish {
   isReadOnly: boolean
   /**
    * What the cluster knows of that was written, wherever in the volume, as a part of a sentence; asked only of what
-   * looks blank. Undefined: nothing, for certain; what is not known is a failure.
+   * looks blank. Undefined: nothing, for certain; what is not known is `content-unknown`.
    */
   heldData(): Promise<string | undefined>
 }
@@ -58,13 +58,25 @@ export async function makeUnlessThere(wish: FormatWish): Promise<boolean> {
     case 'unfinished':
     case 'blank': {
       if (isReadOnly) throw refused('no file system, and it is attached for reading only')
-      const held = content.kind === 'blank' ? await wish.heldData() : undefined
+      const held = content.kind === 'blank' ? await heldOn(wish) : undefined
       if (held !== undefined) throw refused(held)
       if (content.kind === 'blank') await putMark(devicePath)
       await make(devicePath, fsType, content.kind === 'blank')
       await takeMark(devicePath)
       return true
     }
+  }
+}
+
+/** Where the cluster does not know what was written, the device is read through. */
+async function heldOn({ devicePath, heldData }: FormatWish): Promise<string | undefined> {
+  try {
+    return await heldData()
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'content-unknown') throw error
+    const isZero = await isZeroThroughout(devicePath)
+    if (isZero === undefined) throw error
+    return isZero ? undefined : 'data that is no file system'
   }
 }
 

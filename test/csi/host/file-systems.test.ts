@@ -4,16 +4,19 @@
  */
 // test-timeout-seconds: 120
 import {
-  chmodSync, closeSync, ftruncateSync, openSync, readSync, statSync, writeFileSync, writeSync,
+  chmodSync, closeSync, ftruncateSync, openSync, readSync, statSync, truncateSync, writeFileSync, writeSync,
 } from 'node:fs'
 import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { lookAt, putMark, takeMark } from '../../../csi/host/device-content.ts'
+import {
+  READ_THROUGH_BYTES_MAX, isZeroThroughout, lookAt, putMark, takeMark,
+} from '../../../csi/host/device-content.ts'
 import { checkFileSystem, makeUnlessThere, ownOptions } from '../../../csi/host/file-systems.ts'
 import type { FileSystem } from '../../../csi/host/file-systems.ts'
 import { findProgram } from '../../../csi/host/host-command.ts'
+import { HoldfastError } from '../../../engine/errors.ts'
 import { MIB } from '../../../engine/units.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 
@@ -137,6 +140,31 @@ t.test('what the cluster knows of is not blank, wherever it lies', async (t) => 
   t.same(await lookAt(file), { kind: 'blank' }, 'by its edges')
   const held = { ...wish(file, 'ext4'), heldData: async () => 'data that is no file system' }
   await untouched(t, file, () => makeUnlessThere(held), /holds data that is no file system/)
+})
+
+const unknown = async (): Promise<never> => {
+  throw new HoldfastError('content-unknown', { volume: 'v' })
+}
+
+t.test('what the cluster does not know is read through, unless it is too large', async (t) => {
+  const file = image(t)
+  put(file, 100 * MIB, Buffer.from('rows of a database'))
+  const unclear = { ...wish(file, 'ext4'), heldData: unknown }
+  await untouched(t, file, () => makeUnlessThere(unclear), /holds data that is no file system/)
+  put(file, 100 * MIB, Buffer.alloc(64))
+  t.equal(await isZeroThroughout(file), true)
+  truncateSync(file, READ_THROUGH_BYTES_MAX + MIB)
+  const held = writtenAt(file)
+  await t.rejects(makeUnlessThere(unclear), { code: 'content-unknown' })
+  t.equal(writtenAt(file), held, 'nothing was touched')
+})
+
+t.test('a device that reads as zeroes is made, whoever is elected', {
+  skip: findProgram('mkfs.ext4') === undefined && 'mkfs.ext4 is not installed',
+}, async (t) => {
+  const file = image(t)
+  t.ok(await makeUnlessThere({ ...wish(file, 'ext4'), heldData: unknown }))
+  t.same(await lookAt(file), { kind: 'file-system', fsType: 'ext4' })
 })
 
 const skipMagic = findProgram('mkfs.ext4') === undefined && 'mkfs.ext4 is not installed'
