@@ -2,7 +2,7 @@
  * Data keys, wrapped and not (ENCRYPTION.md section 1): AES-256-GCM under a user's key, bound to cipher, volume and key
  * number, so that none opens in another place than the one it was made for.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import { HoldfastError } from '../../engine/errors.ts'
 import { Secret } from '../../engine/secret.ts'
 import { newestFrom } from '../../engine/volume/volume-encryption.ts'
@@ -129,6 +129,14 @@ export const rewrap = (encryption: VolumeEncryption, { keys }: UnwrappedKeys, to
   withWraps(
     encryption, wrapsOf(encryption).map(({ place }) => wrapDataKey(keys[place.keyNumber - 1]!.dataKey, to, place)),
   )
+
+/**
+ * By key number - 1: 32 hex digits that tell each data key from any other one, and nothing else of it, since it is 64
+ * random bytes.
+ */
+export const checkValuesOf = ({ keys }: UnwrappedKeys): string[] =>
+  keys.map(({ dataKey }) =>
+    createHmac('sha256', dataKey.reveal()).update('holdfast data key check value').digest('hex').slice(0, 32))
 
 export function eraseKeys(opened: UnwrappedKeys | undefined): void {
   for (const { dataKey } of opened?.keys ?? []) dataKey.erase()

@@ -5,13 +5,15 @@
  * A file has the user's key, and the volume's encryption as it was when that key was given: after a rewrap it still
  * opens what it opened.
  *
- * `<volume id>.was`, an empty file, says that the volume was unlocked here, and stays when its key goes: what is taken
- * for plain by then is not. A reboot takes it away.
+ * `<volume id>.was` says that the volume was unlocked here, with the check values of its data keys, and stays when its
+ * key goes: what is taken for plain by then is not, nor is another data key taken for its own. A reboot takes it away.
  */
 import { lstatSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
+import { isText } from '../../engine/value-shape.ts'
+import { checkValuesOf, eraseKeys, unwrapKeys } from './data-key.ts'
 import { USER_KEY_BYTES, userKeyOf } from './user-key.ts'
 import type { UserKey } from './user-key.ts'
 
@@ -22,6 +24,19 @@ const VOLUME_ID = /^[0-9a-f]{32}$/
 export interface KeptKey {
   key: UserKey
   encryption: VolumeEncryption
+}
+
+/** Of its data keys, by key number - 1. None: they do not open, so none is known. */
+export function keptCheckValues({ key, encryption }: KeptKey): string[] {
+  try {
+    const opened = unwrapKeys(encryption, key, '')
+    const values = checkValuesOf(opened)
+    eraseKeys(opened)
+    return values
+  } catch (error) {
+    if (error instanceof HoldfastError) return []
+    throw error
+  }
 }
 
 export class KeyFolder {
@@ -40,7 +55,7 @@ export class KeyFolder {
       mkdirSync(this.dir, { recursive: true, mode: 0o700 })
       this.#check()
       if (statfsSync(this.dir).type !== TMPFS_MAGIC) throw new Error('it does not lie in memory (tmpfs)')
-      this.#mark(volumeId)
+      this.#mark(volumeId, keptCheckValues({ key, encryption }))
       const unfinished = this.#unfinished(volumeId)
       writeFileSync(unfinished, bytes, { mode: 0o600 })
       renameSync(unfinished, file)
@@ -80,8 +95,8 @@ export class KeyFolder {
       this.#check()
       const had = this.has(volumeId)
       try {
-        // A key that a former version put here has no mark.
-        if (had) this.#mark(volumeId)
+        // A key that a former version put here has no mark, or one that says nothing.
+        if (had && !this.checkValues(volumeId)?.length) this.#mark(volumeId, this.#keptCheckValues(volumeId))
       } finally {
         rmSync(this.#file(volumeId), { force: true })
         rmSync(this.#unfinished(volumeId), { force: true })
@@ -96,6 +111,26 @@ export class KeyFolder {
   /** Whether a volume was unlocked here since the host booted, also when its key is gone. */
   wasUnlocked(volumeId: string): boolean {
     return this.has(volumeId) || lstatSync(this.#markOf(volumeId), { throwIfNoEntry: false }) !== undefined
+  }
+
+  /**
+   * Of the data keys that the volume had when it was unlocked here last, by key number - 1. Undefined: it never was
+   * since the host booted; none: by a version that kept none.
+   */
+  checkValues(volumeId: string): string[] | undefined {
+    let text: string
+    try {
+      text = readFileSync(this.#markOf(volumeId), 'utf8')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw this.#refusal(error)
+    }
+    try {
+      const values: unknown = JSON.parse(text)
+      return Array.isArray(values) && values.every(isText) ? values : []
+    } catch {
+      return []
+    }
   }
 
   has(volumeId: string): boolean {
@@ -140,8 +175,23 @@ export class KeyFolder {
     return `${this.#file(volumeId)}.was`
   }
 
-  #mark(volumeId: string): void {
-    writeFileSync(this.#markOf(volumeId), '', { mode: 0o600 })
+  #mark(volumeId: string, checkValues: readonly string[]): void {
+    writeFileSync(this.#markOf(volumeId), JSON.stringify(checkValues), { mode: 0o600 })
+  }
+
+  /** It goes, also when it is damaged. */
+  #keptCheckValues(volumeId: string): string[] {
+    try {
+      const kept = this.get(volumeId)!
+      try {
+        return keptCheckValues(kept)
+      } finally {
+        kept.key.key.erase()
+      }
+    } catch (error) {
+      if (error instanceof HoldfastError) return []
+      throw error
+    }
   }
 
   #removeIfEmpty(): void {

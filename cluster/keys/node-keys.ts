@@ -2,9 +2,11 @@
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { hasSameEntries, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
-import { eraseKeys, unwrapKeys } from './data-key.ts'
+import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
+import { checkValuesOf, eraseKeys, unwrapKeys } from './data-key.ts'
 import type { UnwrappedKeys } from './data-key.ts'
-import type { KeyFolder } from './key-folder.ts'
+import { keptCheckValues } from './key-folder.ts'
+import type { KeptKey, KeyFolder } from './key-folder.ts'
 import type { UserKey } from './user-key.ts'
 
 export interface NodeKeysOptions {
@@ -26,28 +28,35 @@ export class NodeKeys {
 
   /**
    * The data keys of a volume, to be erased by the caller; undefined: it is not encrypted,
-   * and was not when somebody unlocked it here.
+   * and was not when somebody unlocked it here. All that it had then are among them, at their places: who writes the
+   * cluster store may put others in their place, which the cluster key opens.
    * @throws HoldfastError `key-missing`, `key-refused`, `key-folder`, `cipher-unavailable`
    */
   open({ id, name, encryption }: VolumeSpec): UnwrappedKeys | undefined {
     if (encryption === undefined) return this.#refuseIfUnlocked(id, name)
     this.#o.requireCipher()
-    const wanted = wrappedKeyOf(encryption).wrappedBy
     const kept = this.#o.folder.get(id)
     try {
-      if (kept !== undefined) {
-        if (kept.key.id === wanted) return unwrapKeys(encryption, kept.key, name)
-        // Wrapped anew since, or by a key server: the data keys are those of then, the step is that of its spec.
-        if (hasSameEntries(kept.encryption, encryption)) {
-          const { cipher, keys } = kept.encryption
-          const { writesUnder } = encryption
-          return unwrapKeys({ cipher, keys, ...(writesUnder === undefined ? {} : { writesUnder }) }, kept.key, name)
-        }
-      }
-      if (this.cluster?.id === wanted) return unwrapKeys(encryption, this.cluster, name)
+      const opened = this.#unwrap(encryption, kept, name)
+      const known = kept === undefined ? this.#o.folder.checkValues(id) : keptCheckValues(kept)
+      if (known === undefined || isAmong(known, checkValuesOf(opened))) return opened
+      eraseKeys(opened)
+      throw new HoldfastError('key-refused', { volume: name, wanted: kept?.key.id ?? 'of before' })
     } finally {
       kept?.key.key.erase()
     }
+  }
+
+  #unwrap(encryption: VolumeEncryption, kept: KeptKey | undefined, name: string): UnwrappedKeys {
+    const wanted = wrappedKeyOf(encryption).wrappedBy
+    if (kept?.key.id === wanted) return unwrapKeys(encryption, kept.key, name)
+    // Wrapped anew since, or by a key server: the data keys are those of then, the step is that of its spec.
+    if (kept !== undefined && hasSameEntries(kept.encryption, encryption)) {
+      const { cipher, keys } = kept.encryption
+      const { writesUnder } = encryption
+      return unwrapKeys({ cipher, keys, ...(writesUnder === undefined ? {} : { writesUnder }) }, kept.key, name)
+    }
+    if (this.cluster?.id === wanted) return unwrapKeys(encryption, this.cluster, name)
     throw new HoldfastError('key-missing', { volume: name, wanted, node: this.#o.node })
   }
 
@@ -87,3 +96,7 @@ export class NodeKeys {
     }
   }
 }
+
+/** No data key is ever taken out of a spec, or moved in it. None is known: what is found may be another one. */
+const isAmong = (known: readonly string[], found: readonly string[]): boolean =>
+  known.length > 0 && known.every((value, at) => found[at] === value)

@@ -14,7 +14,7 @@ import { CIPHERS, wrappedKeyOf } from '../../engine/volume/volume-encryption.ts'
 import type { Cipher } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeHealth } from '../../engine/volume/volume-spec.ts'
 import { HoldfastError } from '../../engine/errors.ts'
-import { keyOfSecrets } from '../encryption-key.ts'
+import { KEY_SECRET, keyOfSecrets } from '../encryption-key.ts'
 import type { CreateVolumeRequest, CsiVolume, VolumeContentSource } from '../messages.ts'
 import { ATTRIBUTES_LABEL, NAME_LABEL, ourName, REQUEST_LABEL, requestDigest } from '../names.ts'
 import { aborted, exists, invalid, refusalOf } from '../refusal.ts'
@@ -163,11 +163,19 @@ function snapshotSource(text: string): Source {
   }
 }
 
-/** The data key of a new volume, wrapped with the key of its user; nothing: with the cluster key, or it has none. */
+/**
+ * The data key of a new volume, wrapped with the key of its user; nothing: with the cluster key, or it has none.
+ * @throws CsiRefusal INVALID_ARGUMENT: also for a key that nothing would be encrypted with
+ */
 async function newKey(
   { flags }: Parameters, secrets: Readonly<Record<string, string>>,
 ): Promise<Pick<ApiRequest, 'volumeId' | 'wrappedBy' | 'wrapped'>> {
-  const key = flags['encryption'] === 'true' ? keyOfSecrets(secrets) : undefined
+  const isEncrypted = flags['encryption'] === 'true'
+  if (!isEncrypted && Object.hasOwn(secrets, KEY_SECRET)) {
+    throw invalid('the secret has a key, and the volume would not be encrypted: give the class `holdfast.io/encryption`'
+      + ' too, or take the secret out of it')
+  }
+  const key = isEncrypted ? keyOfSecrets(secrets) : undefined
   const cipher: Cipher | undefined = CIPHERS.find((one) => one === (flags['cipher'] ?? CIPHERS[0]))
   if (key === undefined || cipher === undefined) return {}
   try {

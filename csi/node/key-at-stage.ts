@@ -28,15 +28,18 @@ export class KeyAtStage {
   }
 
   /**
-   * Without a secret nothing: the cluster key opens it, or somebody unlocked it.
-   * @throws CsiRefusal, HoldfastError `key-wrong`, `key-refused`, `key-folder`
+   * Without a secret nothing: the cluster key opens it, or somebody unlocked it. Who brings a key has an encrypted
+   * volume: one that is plain by now is not written in the clear.
+   * @throws CsiRefusal, HoldfastError `volume-plain`, `key-wrong`, `key-refused`, `key-folder`
    */
-  async put({ id, name, encryption }: Volume, secrets: Readonly<Record<string, string>>): Promise<void> {
-    const userKey = encryption ? keyOfSecrets(secrets) : undefined
+  async put({ id, name }: Pick<Volume, 'id' | 'name'>, secrets: Readonly<Record<string, string>>): Promise<void> {
+    const userKey = keyOfSecrets(secrets)
     if (userKey === undefined) return
     try {
       const { encryption: text } = await this.#api.getKeys({ name: id })
-      const kept = await keptKeyOf(decodeEncryption(JSON.parse(text), id)!, fileSource(userKey), name)
+      const encryption = text === '' ? undefined : decodeEncryption(JSON.parse(text), id)
+      if (encryption === undefined) throw new HoldfastError('volume-plain', { volume: name })
+      const kept = await keptKeyOf(encryption, fileSource(userKey), name)
       const mark = this.#mark(id)
       if (!this.#folder.has(id) && !existsSync(mark)) {
         mkdirSync(this.#dir, { recursive: true, mode: 0o700 })

@@ -79,7 +79,7 @@ t.test('a volume that was unlocked here is not plain, whatever its spec says', a
   t.match(keys.whyLocked(plain), { code: 'key-refused' }, 'nor when it was locked, and unlocked by a version of before')
   t.match(keys.whyLocked(specOf(encryption)), { code: 'key-missing' })
   t.same(readdirSync(folder.dir), [`${ID}.was`])
-  t.equal(lstatSync(path.join(folder.dir, `${ID}.was`)).size, 0)
+  t.equal(folder.checkValues(ID)?.length, 1, 'with what its data key is known by')
   chmodSync(folder.dir, 0o755)
   t.equal(keys.whyLocked(plain), undefined, 'a folder that is not ours still says nothing')
   rmSync(folder.dir, { recursive: true })
@@ -180,4 +180,72 @@ t.test('the folder is its owner\'s, or it is not used', async (t) => {
   const onDisk = mkdtempSync('/var/tmp/holdfast-test-')
   t.teardown(() => rmSync(onDisk, { recursive: true }))
   t.throws(() => new KeyFolder('0f'.repeat(16), onDisk).put(ID, { key: again(key), encryption }), /tmpfs/)
+})
+
+t.test('another data key is not taken for the one that a volume was unlocked with', async (t) => {
+  const folder = folderOf(t)
+  const [own, cluster] = [aKey(), aKey()]
+  const encryption = newEncryption('aes-256-xts', ID, own)
+  const keys = new NodeKeys({ node: 'n1', folder, cluster, requireCipher })
+  const ofCluster = newEncryption('aes-256-xts', ID, cluster)
+  const place = { cipher: ofCluster.cipher, volumeId: ID, keyNumber: 2 }
+  const twice = [...ofCluster.keys, { volumeId: ID, dataKey: wrapDataKey(newDataKey(), cluster, place) }]
+  // Who has the cluster key and writes the store can put each of these in its place.
+  const others: Record<string, VolumeEncryption> = {
+    'another entry': ofCluster, 'one entry more': { ...ofCluster, keys: twice },
+    'another cipher': newEncryption('aes-256-gcm', ID, cluster),
+  }
+  folder.put(ID, { key: again(own), encryption })
+  const dataKey = keys.open(specOf(encryption))!.keys[0]!.dataKey.reveal().slice()
+  const isItsOwn = (spec: VolumeEncryption): boolean => {
+    const opened = keys.tryOpen(specOf(spec))
+    if (!opened.ok) return opened.error.code === 'key-refused'
+    return Buffer.compare(opened.value!.keys.at(-1)!.dataKey.reveal(), dataKey) === 0
+  }
+  for (const [what, other] of Object.entries(others)) t.ok(isItsOwn(other), `while it is unlocked: ${what}`)
+  const rewrapped = rewrap(encryption, unwrapKeys(encryption, own, 'v'), cluster)
+  keys.forget(ID)
+  for (const [what, other] of Object.entries(others)) {
+    t.match(keys.whyLocked(specOf(other)), { code: 'key-refused' }, `when it was locked: ${what}`)
+  }
+  t.equal(keys.whyLocked(specOf(rewrapped)), undefined, 'its own data key may be wrapped by the cluster key')
+  const more = wrapDataKey(newDataKey(), cluster, place)
+  const rekeyed = { ...rewrapped, keys: [...rewrapped.keys, { volumeId: ID, dataKey: more }] }
+  t.equal(keys.whyLocked(specOf(rekeyed)), undefined, 'and have another one behind it')
+  folder.put(ID, { key: again(cluster), encryption: ofCluster })
+  t.equal(keys.whyLocked(specOf(ofCluster)), undefined, 'who unlocks it says that it is right')
+})
+
+t.test('a data key that a volume had is not taken away from it', async (t) => {
+  const folder = folderOf(t)
+  const own = aKey()
+  const former = newEncryption('aes-256-xts', ID, own)
+  const place = { cipher: former.cipher, volumeId: ID, keyNumber: 2 }
+  const now = { ...former, keys: [...former.keys, { volumeId: ID, dataKey: wrapDataKey(newDataKey(), own, place) }] }
+  folder.put(ID, { key: again(own), encryption: now })
+  const keys = new NodeKeys({ node: 'n1', folder, cluster: undefined, requireCipher })
+  t.match(keys.whyLocked(specOf(former)), { code: 'key-refused' }, 'it would be written under one that leaked')
+  t.equal(keys.whyLocked(specOf({ ...now, writesUnder: 1 })), undefined)
+})
+
+t.test('what a version of before left of a key says that it was there, and not which', async (t) => {
+  const folder = folderOf(t)
+  const [own, cluster] = [aKey(), aKey()]
+  const encryption = newEncryption('aes-256-xts', ID, own)
+  const rewrapped = rewrap(encryption, unwrapKeys(encryption, own, 'v'), cluster)
+  const keys = new NodeKeys({ node: 'n1', folder, cluster, requireCipher })
+  const mark = path.join(folder.dir, `${ID}.was`)
+  folder.put(ID, { key: again(own), encryption })
+  for (const text of ['', '[', '{}', '[1]']) {
+    writeFileSync(mark, text)
+    t.equal(keys.whyLocked(specOf(encryption)), undefined, 'the key itself says it')
+    keys.forget(ID)
+    t.equal(keys.whyLocked(specOf(rewrapped)), undefined, 'also to who locks it')
+    writeFileSync(mark, text)
+    t.match(keys.whyLocked(specOf(rewrapped)), { code: 'key-refused' }, 'else nobody knows')
+    folder.put(ID, { key: again(own), encryption })
+  }
+  writeFileSync(mark, '')
+  writeFileSync(path.join(folder.dir, ID), Buffer.alloc(40))
+  t.equal(folder.remove(ID), true, 'what is damaged goes all the same')
 })

@@ -68,7 +68,8 @@ t.test('what pods ask for', async (t) => {
   })
 
   await t.test('a snapshot, its readers, and what changed', async (t) => {
-    const plain = { ...wanted, name: 'plain', parameters: {} }
+    const plain = { ...wanted, name: 'plain', parameters: {}, secrets: {} }
+    await t.rejects(ask('CreateVolume', { ...plain, secrets }), { code: 3, details: /would not be encrypted/ })
     const { volume: { volumeId: sourceVolumeId } } = await ask('CreateVolume', plain)
     const request = { sourceVolumeId, name: 'snap/1' }
     const { snapshot } = await ask('CreateSnapshot', request)
