@@ -12,7 +12,7 @@ import type { HoldfastError } from '../../engine/errors.ts'
 import { AGE_KEY, decodeAge } from '../store/cluster-age.ts'
 import type { ClusterStore, Version } from '../store/cluster-store.ts'
 import { DISK_WISH_PREFIX, decodeDiskWish } from '../store/disk-wishes.ts'
-import { afterPrefix } from '../store/json-value.ts'
+import { afterPrefix, isNode, isVolumeId } from '../store/json-value.ts'
 import { NODE_PREFIX, decodeNode } from '../store/node-records.ts'
 import { NODE_WISH_PREFIX, NO_NODE_WISH, decodeNodeWish } from '../store/node-wishes.ts'
 import { PrefixWatch } from '../store/prefix-watch.ts'
@@ -97,7 +97,8 @@ export class ClusterCache {
     }
     const moved = afterPrefix(key, MOVE_PREFIX)
     if (moved !== undefined) {
-      return taker(decodeMove, undefined, (move, version) => setMove(cluster, moved, move, version))
+      const decode = (value: Uint8Array) => (isVolumeId(moved) ? decodeMove(value) : undefined)
+      return taker(decode, undefined, (move, version) => setMove(cluster, moved, move, version))
     }
     const node = afterPrefix(key, NODE_PREFIX)
     if (node !== undefined) {
@@ -107,7 +108,10 @@ export class ClusterCache {
       })
     }
     const wished = afterPrefix(key, NODE_WISH_PREFIX)
-    if (wished !== undefined) return taker(decodeNodeWish, NO_NODE_WISH, (wish) => setNodeWish(cluster, wished, wish))
+    if (wished !== undefined) {
+      const decode = (value: Uint8Array) => (isNode(wished) ? decodeNodeWish(value) : undefined)
+      return taker(decode, NO_NODE_WISH, (wish) => setNodeWish(cluster, wished, wish))
+    }
     const disk = afterPrefix(key, DISK_WISH_PREFIX)
     if (disk !== undefined) {
       return taker(decodeDiskWish, { isEvicted: false }, (wish) => setDiskWish(cluster, disk, wish))

@@ -13,7 +13,10 @@ export type Position = string & { readonly opaque: 'position' }
 export type Cursor = string & { readonly opaque: 'cursor' }
 
 export const VALUE_BYTES_MAX = 64 * 1024
-/** Keys are printable ASCII without blanks, e.g. `volumes/demo`. Another key is a bug of the caller. */
+/**
+ * Keys are printable ASCII without blanks, e.g. `volumes/demo`. Another key is a bug of the caller; one that somebody
+ * put into the store is told to nobody.
+ */
 export const KEY_PATTERN = /^[\x21-\x7e]{1,512}$/
 export const PAGE_ENTRIES_MAX = 128
 

@@ -75,13 +75,14 @@ class EtcdStore implements ClusterStore {
     assert(limit >= 1 && limit <= PAGE_ENTRIES_MAX, 'a page has at least one entry, and not too many')
     const [revision, lastKey] = after === undefined ? [undefined, undefined] : splitCursor(after)
     const { from, end } = this.rangeOf(options)
-    const key = lastKey === undefined ? from : Buffer.from(`${this.root}${lastKey}\0`)
+    const key = lastKey === undefined ? from : Buffer.concat([Buffer.from(lastKey, 'hex'), Uint8Array.of(0)])
     const answer = await this.read({ key, rangeEnd: end, limit: String(limit), revision: revision ?? '0' })
     if (!answer.ok) return answer
     const { kvs, more, header } = answer.value
-    const entries = kvs.map((found) => this.entryOf(found))
+    // A key that none of ours can be is somebody else's; the next page begins behind it all the same.
+    const entries = kvs.map((found) => this.entryOf(found)).filter(({ key: one }) => KEY_PATTERN.test(one))
     const at = revision ?? header.revision
-    const next = more ? (`${at} ${entries.at(-1)!.key}` as Cursor) : undefined
+    const next = more ? (`${at} ${Buffer.from(kvs.at(-1)!.key).toString('hex')}` as Cursor) : undefined
     return { ok: true, value: { entries, position: at as Position, next } }
   }
 

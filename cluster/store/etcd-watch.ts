@@ -12,6 +12,7 @@
  * not above it: with older etcd a deletion at exactly the compacted revision is told to nobody who asks from there.
  */
 import { HoldfastError } from '../../engine/errors.ts'
+import { KEY_PATTERN } from './cluster-store.ts'
 import type { Change, Position, Version, Watch, WatchEvent } from './cluster-store.ts'
 import { isStrange } from './endpoint-set.ts'
 import type { Endpoint, EndpointSet, WatchCall } from './endpoint-set.ts'
@@ -124,9 +125,11 @@ export class EtcdWatch implements Watch {
     const newest = revisionOf(response.events.at(-1)?.kv.modRevision ?? header.revision)
     // The last revision of a piece may go on in the next one.
     const told = Math.max(this.told, fragment ? newest - 1 : newest)
+    // A key that none of ours can be is somebody else's.
     const changes: Change[] = events.map(({ type, kv }) => type === 'DELETE'
       ? { key: this.options.keyOf(kv.key), value: undefined, version: undefined }
       : { key: this.options.keyOf(kv.key), value: kv.value, version: kv.modRevision as Version })
+      .filter(({ key }) => KEY_PATTERN.test(key))
     if (changes.length > 0) this.options.onEvent({ type: 'changed', changes, position: String(told) as Position })
     this.told = told
   }

@@ -8,6 +8,7 @@
 import { assert } from '../../engine/assert.ts'
 import { isRecord } from '../../engine/value-shape.ts'
 import type { Json } from './json-value.ts'
+import { KEY_PATTERN } from './cluster-store.ts'
 import type { Entry, Version } from './cluster-store.ts'
 
 export const GROUP = 'holdfast.io'
@@ -51,7 +52,8 @@ export function entryOf(object: Json): Entry | undefined {
   if (!isRecord(metadata) || !isRecord(spec)) return undefined
   const { name, uid, resourceVersion } = metadata
   const { key, value } = spec
-  if (typeof key !== 'string' || key.length > KUBE_KEY_BYTES_MAX || name !== objectName(key)) return undefined
+  if (typeof key !== 'string' || key.length > KUBE_KEY_BYTES_MAX || !KEY_PATTERN.test(key)) return undefined
+  if (name !== objectName(key)) return undefined
   if (typeof value !== 'string' || typeof uid !== 'string' || typeof resourceVersion !== 'string') return undefined
   return { key, value: Buffer.from(value, 'base64'), version: `${uid} ${resourceVersion}` as Version }
 }

@@ -4,12 +4,11 @@
  * is the question they answer, drawn anew by each run of the command.
  */
 import { createHash } from 'node:crypto'
-import { assert } from '../../engine/assert.ts'
 import type {
   CopyDescription, DiskDescription, NodeDescription, NotedVolume,
 } from '../../engine/control/node-description.ts'
 import { isCount, isFlag, isRecord, isText } from '../../engine/value-shape.ts'
-import { encodeJson, isVolumeId, parseRecord } from './json-value.ts'
+import { encodeJson, isNode, isVolumeId, parseRecord } from './json-value.ts'
 import type { Json } from './json-value.ts'
 import { decodeConfig } from './volume-configs.ts'
 import { decodeSpec, decodeVolume } from './volume-records.ts'
@@ -41,7 +40,7 @@ export const encodeDescribedNode = (node: DescribedNode): Uint8Array => encodeJs
 
 export function decodeDescribedNode(name: string, value: Uint8Array): DescribedNode | undefined {
   const found = parseRecord(value)
-  if (found === undefined || found.name !== name) return undefined
+  if (found === undefined || found.name !== name || !isNode(name)) return undefined
   const { nodeId, clusterId, zone, startNumber, era, met, digest, disks, copyCount, ask } = found
   if (!isText(nodeId) || !isText(clusterId) || !isText(zone) || !isText(digest) || !isText(ask)) return undefined
   if (!isCount(startNumber) || !isCount(era) || !isCount(copyCount) || !isTexts(met)) return undefined
@@ -71,13 +70,12 @@ export function decodeDescribedCopy(value: Uint8Array): CopyDescription | undefi
 
 /**
  * Of everything that is said of the copies, in whatever order; not whether they are whole, which a boot of the machine
- * changes and nothing is judged by.
+ * changes and nothing is judged by. What cannot be read, off a disk that somebody made, counts as it is: whoever
+ * rebuilds the store refuses that one (`store-record`).
  */
 export function digestOf(copies: readonly CopyDescription[]): string {
   const lines = copies.map((copy) => {
-    const said = decodeDescribedCopy(encodeDescribedCopy(copy))
-    assert(said !== undefined, 'what a node says of a copy can be read')
-    const { isWhole: _, ...rest } = said
+    const { isWhole: _, ...rest } = decodeDescribedCopy(encodeDescribedCopy(copy)) ?? copy
     return JSON.stringify(rest)
   })
   return createHash('sha256').update(lines.sort().join('\n')).digest('hex')

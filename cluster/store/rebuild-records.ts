@@ -1,7 +1,8 @@
 /** Copies that the control plane fills: one value under `rebuilds` (engine/control/rebuild-table.ts). */
 import type { Rebuild, RebuildTable, RebuildWhy } from '../../engine/control/rebuild-table.ts'
-import { isRecord, isText } from '../../engine/value-shape.ts'
-import { encodeJson, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
+import { REBUILDS_MOST } from '../../engine/control/control-options.ts'
+import { isRecord } from '../../engine/value-shape.ts'
+import { encodeJson, isNode, isNodeOrNone, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
 
 export const REBUILDS_KEY = 'rebuilds'
 
@@ -11,7 +12,7 @@ export const encodeRebuilds = (rebuilds: RebuildTable): Uint8Array => encodeJson
 
 export function decodeRebuilds(value: Uint8Array): RebuildTable | undefined {
   const found = parseRecord(value)
-  if (found === undefined || !Array.isArray(found.rebuilds)) return undefined
+  if (found === undefined || !Array.isArray(found.rebuilds) || found.rebuilds.length > REBUILDS_MOST) return undefined
   const rebuilds: RebuildTable = []
   for (const one of found.rebuilds as unknown[]) {
     const rebuild = rebuildOf(one)
@@ -24,6 +25,6 @@ export function decodeRebuilds(value: Uint8Array): RebuildTable | undefined {
 function rebuildOf(value: unknown): Rebuild | undefined {
   if (!isRecord(value)) return undefined
   const { volumeId, to, from, why } = value
-  if (!isVolumeId(volumeId) || !isText(to) || to === '' || !isText(from) || !isOneOf(why, WHYS)) return undefined
+  if (!isVolumeId(volumeId) || !isNode(to) || !isNodeOrNone(from) || !isOneOf(why, WHYS)) return undefined
   return { volumeId, to, from, why }
 }

@@ -3,7 +3,7 @@
  * then, a certificate or a token, proves nothing any more; who takes its name gets a newer one.
  */
 import { isCount } from '../../engine/value-shape.ts'
-import { encodeJson, parseRecord } from './json-value.ts'
+import { encodeJson, isNode, parseRecord } from './json-value.ts'
 
 export const REMOVED_PREFIX = 'removed-nodes/'
 
@@ -20,7 +20,7 @@ export const encodeRemoved = (node: RemovedNode): Uint8Array => encodeJson(node)
 /** Undefined when it is not the record of that node. */
 export function decodeRemoved(name: string, value: Uint8Array): RemovedNode | undefined {
   const found = parseRecord(value)
-  if (found === undefined || found.name !== name || !isCount(found.removedAtMs)) return undefined
+  if (found === undefined || found.name !== name || !isNode(name) || !isCount(found.removedAtMs)) return undefined
   return { name, removedAtMs: found.removedAtMs }
 }
 

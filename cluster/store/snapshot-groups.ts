@@ -1,7 +1,7 @@
 /** Group snapshots in the cluster store: `snapshot-groups/<name>` (cluster/reconcile/GROUPS.md section 2). */
 import type { GroupRecord, GroupState, MemberRecord } from '../../engine/control/snapshot-group.ts'
 import { isCount, isRecord, isText } from '../../engine/value-shape.ts'
-import { encodeJson, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
+import { encodeJson, isRecordName, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
 
 export const GROUP_PREFIX = 'snapshot-groups/'
 
@@ -16,7 +16,8 @@ export function decodeGroup(name: string, value: Uint8Array): GroupRecord | unde
   const found = parseRecord(value)
   if (found === undefined) return undefined
   const { id, state, snapshotId, labels, createdAtMs, members } = found
-  if (found.name !== name || !isVolumeId(id) || !isVolumeId(snapshotId) || !isCount(createdAtMs)) return undefined
+  if (found.name !== name || !isRecordName(name) || !isVolumeId(id) || !isVolumeId(snapshotId)) return undefined
+  if (!isCount(createdAtMs)) return undefined
   if (!isOneOf(state, STATES) || !isRecord(labels) || !Object.values(labels).every(isText)) return undefined
   if (!Array.isArray(members) || members.length === 0 || !members.every(isMember)) return undefined
   return { name, id, state, snapshotId, labels: labels as Record<string, string>, createdAtMs, members }

@@ -3,9 +3,12 @@
  * a volume, its value the configuration as JSON. What is read is looked at before anybody believes it, since a restored
  * backup or a person may have put it there.
  */
-import { COPY_ID_CHARS_MAX, MEMBERS_MAX, NONCE_CHARS_MAX } from '../../engine/replication/configuration.ts'
+import {
+  COPY_ID_CHARS_MAX, FORCED_EPOCH_STEP, MEMBERS_MAX, NONCE_CHARS_MAX,
+} from '../../engine/replication/configuration.ts'
 import type { Attach, Member, VolumeConfig } from '../../engine/replication/configuration.ts'
 import { isCount, isRecord } from '../../engine/value-shape.ts'
+import { isNode, isVolumeId } from './json-value.ts'
 
 export const CONFIG_PREFIX = 'configs/'
 
@@ -25,11 +28,12 @@ export function decodeConfig(volumeId: string, value: Uint8Array): VolumeConfig 
   } catch {
     return undefined
   }
-  if (!isRecord(found) || found.volumeId !== volumeId || !isShort(found.nonce, NONCE_CHARS_MAX)) return undefined
+  if (!isRecord(found) || found.volumeId !== volumeId || !isVolumeId(volumeId)) return undefined
+  if (!isShort(found.nonce, NONCE_CHARS_MAX)) return undefined
   const { epoch, primary, inSync, members, minInSync, attach, nonce } = found
-  if (!isPositive(epoch) || !isPositive(minInSync)) return undefined
+  if (!isPositive(epoch) || epoch > EPOCH_MAX || !isPositive(minInSync)) return undefined
   if (!isRecord(members) || !Object.values(members).every(isMember) || !isAttach(attach)) return undefined
-  if (Object.keys(members).length > MEMBERS_MAX) return undefined
+  if (Object.keys(members).length > MEMBERS_MAX || !Object.keys(members).every(isNode)) return undefined
   if (typeof primary !== 'string' || !Array.isArray(inSync) || !inSync.includes(primary)) return undefined
   if (new Set(inSync).size !== inSync.length) return undefined
   if (!inSync.every((node) => typeof node === 'string' && Object.hasOwn(members, node))) return undefined
@@ -44,6 +48,8 @@ const isShort = (value: unknown, charsMax: number): value is string =>
 
 /** As wide as an epoch is on disk. */
 const POSITIVE_MAX = 2 ** 32 - 1
+/** One forced promotion, and whatever its copies change by themselves, lead to no epoch that a disk has no room for. */
+const EPOCH_MAX = POSITIVE_MAX - 2 * FORCED_EPOCH_STEP
 const isPositive = (value: unknown): value is number => isCount(value) && value >= 1 && value <= POSITIVE_MAX
 
 const isMember = (value: unknown): value is Member =>
@@ -51,7 +57,7 @@ const isMember = (value: unknown): value is Member =>
 
 function isAttach(value: unknown): value is Attach {
   if (!isRecord(value) || !isCount(value.generation) || !ATTACH_MODES.includes(value.mode)) return false
-  if (!isRecord(value.holders)) return false
+  if (!isRecord(value.holders) || !Object.keys(value.holders).every(isNode)) return false
   const given = Object.values(value.holders)
   if (!given.every((one) => isCount(one) && one <= (value.generation as number))) return false
   return new Set(given).size === given.length && (value.mode !== 'single' || given.length <= 1)

@@ -1,7 +1,6 @@
 /** A copy or the lead of a volume that is to move: `moves/<id>`, one a volume (engine/control/volume-record.ts). */
 import type { Move } from '../../engine/control/volume-record.ts'
-import { isText } from '../../engine/value-shape.ts'
-import { encodeJson, isOneOf, parseRecord } from './json-value.ts'
+import { encodeJson, isNode, isNodeOrNone, isOneOf, parseRecord } from './json-value.ts'
 
 export const MOVE_PREFIX = 'moves/'
 
@@ -13,7 +12,7 @@ export function decodeMove(value: Uint8Array): Move | undefined {
   const found = parseRecord(value)
   if (found === undefined) return undefined
   const { what, to, from, isFollowing } = found
-  if (!isOneOf(what, ['copy', 'primary'] as const) || !isText(to) || to === '' || !isText(from)) return undefined
+  if (!isOneOf(what, ['copy', 'primary'] as const) || !isNode(to) || !isNodeOrNone(from)) return undefined
   if (isFollowing === undefined) return { what, to, from }
   return isFollowing === true && what === 'primary' ? { what, to, from, isFollowing } : undefined
 }

@@ -10,7 +10,9 @@ import { CIPHERS } from '../../engine/volume/volume-encryption.ts'
 import type { VolumeEncryption, VolumeKey } from '../../engine/volume/volume-encryption.ts'
 import type { Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { isCount, isFlag, isRecord, isText } from '../../engine/value-shape.ts'
-import { encodeJson, isOneOf, isVolumeId, parseRecord } from './json-value.ts'
+import {
+  encodeJson, isRecordName, isNode, isNodeOrNone, isOneOf, isVolumeId, parseRecord,
+} from './json-value.ts'
 
 export const VOLUME_PREFIX = 'volumes/'
 
@@ -31,7 +33,7 @@ export function decodeVolume(id: string, value: Uint8Array): VolumeRecord | unde
   } = found
   const spec = decodeSpec(foundSpec)
   if (spec === undefined || spec.id !== id) return undefined
-  if (!isCount(minInSync) || !isFlag(allowDegraded) || !isText(firstNode)) return undefined
+  if (!isCount(minInSync) || !isFlag(allowDegraded) || !isNodeOrNone(firstNode)) return undefined
   if (!isOneOf(attachMode, ATTACH_MODES) || (trash !== null && !isTrash(trash))) return undefined
   const origin = foundOrigin === undefined ? undefined : decodeOrigin(foundOrigin)
   if (foundOrigin !== undefined && origin === undefined) return undefined
@@ -80,7 +82,7 @@ const isAllowed = (value: unknown): value is Allowed =>
   isRecord(value) && isTexts(value.nodes) && isTexts(value.zones) && value.nodes.length + value.zones.length > 0
 
 const isMoved = (value: unknown): value is NonNullable<VolumeRecord['moved']> =>
-  isRecord(value) && isText(value.from) && isText(value.to)
+  isRecord(value) && isNode(value.from) && isNode(value.to)
 
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
 
@@ -101,7 +103,8 @@ export function decodeSpec(value: unknown): VolumeSpec | undefined {
     id, name, sizeBytes, blockSizeBytes, replicas, durability, onFull, ioTimeoutMs, pool, diskTags, compression,
     encryption, qos, readCheck, ...others
   } = value
-  if (!isVolumeId(id) || !isText(name) || !isText(pool) || !isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
+  if (!isVolumeId(id) || !isRecordName(name) || !isText(pool)) return undefined
+  if (!isCount(replicas) || !isCount(ioTimeoutMs)) return undefined
   if (!isCount(sizeBytes) || sizeBytes === 0 || sizeBytes % MIB !== 0 || sizeBytes > VOLUME_BYTES_MAX) return undefined
   if (!isOneOf(blockSizeBytes, BLOCK_SIZES) || !isOneOf(durability, DURABILITIES)) return undefined
   if (!isOneOf(onFull, ON_FULL) || !Array.isArray(diskTags) || !diskTags.every(isText)) return undefined

@@ -7,6 +7,8 @@ import { connectEtcdStore } from '../../cluster/store/etcd-store.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 
 export interface StoreInProcess {
+  /** Of its API. */
+  url: string
   /** A client of its own for each who asks. */
   client(): ClusterStore
 }
@@ -23,6 +25,7 @@ export async function storeInProcess(t: Pick<Test, 'teardown' | 'bailout'>): Pro
     await store.close()
   })
   return {
+    url: server.url,
     client() {
       const client = connectEtcdStore({ addresses: server.url })
       clients.push(client)

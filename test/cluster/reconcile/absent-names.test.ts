@@ -12,7 +12,10 @@ import { accessOfKubeconfig } from '../../../cluster/kubernetes/api-access.ts'
 import type { ClusterStore } from '../../../cluster/store/cluster-store.ts'
 import { GROUP, PLURAL, recordsPath } from '../../../cluster/store/kube-records.ts'
 import { connectKubeStore } from '../../../cluster/store/kube-store.ts'
+import { putKey } from '../../../cluster/store/put-key.ts'
+import { encodeVolume, volumeKey } from '../../../cluster/store/volume-records.ts'
 import { PaperApi } from '../kubernetes/paper-api.ts'
+import { recordOf } from '../../engine/control/small-cluster.ts'
 import { storeInProcess } from '../store-in-process.ts'
 import { ControlCluster } from './control-cluster.ts'
 
@@ -51,6 +54,26 @@ for (const [kind, connect] of Object.entries(STORES)) {
       }
       t.equal(await wishes.isUsed(name), false)
       t.equal(await groups.read(name), undefined)
+    }
+  })
+}
+
+for (const [kind, connect] of Object.entries(STORES)) {
+  t.test(`a record on ${kind} whose own name is none`, async (t) => {
+    const store = await connect(t)
+    const wishes = new VolumeWishes(new RecordStore(store), 0)
+    const id = 'a'.repeat(32)
+    for (const name of NAMES) {
+      for (const trash of [null, { deletedAtAgeMs: 0, keepMs: 60_000, isPurging: false }]) {
+        const record = recordOf(id, { trash }, { name })
+        await putKey(store, volumeKey(id), encodeVolume(record))
+        const calls: Array<() => Promise<unknown>> = [
+          () => wishes.delete(id, { keepMs: 0, force: true }), () => wishes.restore(id), () => wishes.purge(id),
+          () => wishes.find(id), () => wishes.detach(id, 'all'), () => wishes.update(id, (one) => one),
+        ]
+        for (const call of calls) await t.rejects(call(), { code: 'store-record' }, `${call}`)
+        t.same(await wishes.trash(), [])
+      }
     }
   })
 }

@@ -4,6 +4,8 @@ import { GROUP_VOLUMES_MAX } from '../../../cluster/api/group-request.ts'
 import { decodeAge, encodeAge } from '../../../cluster/store/cluster-age.ts'
 import { decodeDiskWish, encodeDiskWish } from '../../../cluster/store/disk-wishes.ts'
 import { decodeBeatBody, encodeBeatBody } from '../../../cluster/membership/beat-body.ts'
+import { decodeDescribedNode, digestOf } from '../../../cluster/store/node-descriptions.ts'
+import { decodeRemoved } from '../../../cluster/store/removed-nodes.ts'
 import { decodeNode, encodeNode } from '../../../cluster/store/node-records.ts'
 import { decodeName, encodeName } from '../../../cluster/store/volume-names.ts'
 import { decodeNodeWish, encodeNodeWish } from '../../../cluster/store/node-wishes.ts'
@@ -38,6 +40,11 @@ const GROUP: GroupRecord = {
   members: [MEMBER],
 }
 const REBUILDS: RebuildTable = [{ volumeId: ID, to: 'n3', from: 'n1', why: 'move' }]
+
+const DESCRIBED = {
+  name: 'n1', nodeId: ID, clusterId: ID, zone: '', startNumber: 1, era: 0, met: ['n2'], digest: 'd', disks: [],
+  copyCount: 0, ask: '',
+}
 
 const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
 
@@ -102,6 +109,8 @@ t.test('the largest table of rebuilds is one value', async (t) => {
   const full: RebuildTable = Array.from({ length: REBUILDS_MOST }, () =>
     ({ volumeId: ID, to: node, from: node, why: 'rebalance' }))
   t.ok(encodeRebuilds(full).length <= VALUE_BYTES_MAX)
+  t.same(decodeRebuilds(encodeRebuilds(full)), full)
+  t.equal(decodeRebuilds(encodeRebuilds([...full, full[0]!])), undefined, 'a longer one is nobody\'s of ours')
 })
 
 t.test('the largest group is one value', async (t) => {
@@ -159,6 +168,8 @@ t.test('anything else is not believed', async (t) => {
     ['no word on trash', { ...RECORD, trash: undefined }],
     ['trash without a time', { ...RECORD, trash: { keepMs: 0, isPurging: true } }],
     ['a negative minimum', { ...RECORD, minInSync: -1 }],
+    ['a first node that is none', { ...RECORD, firstNode: 'n 1' }],
+    ['moved from where nobody is', { ...RECORD, moved: { from: '', to: 'n2' } }],
     ['a list', []],
     ['nothing', null],
   ]
@@ -175,4 +186,31 @@ t.test('anything else is not believed', async (t) => {
   t.equal(decodeMove(bytes({ ...MOVE, what: 'all' })), undefined)
   t.equal(decodeRebuilds(bytes({ rebuilds: [...REBUILDS, { ...REBUILDS[0], why: 'whim' }] })), undefined)
   t.equal(decodeAge(bytes({ ageMs: -1 })), undefined)
+})
+
+t.test('what is called like nothing of ours is not believed: its name would become a key', async (t) => {
+  for (const name of ['', 'a b', 'A', '\u00fc', '../x', '__proto__', 'x'.repeat(64), 'x'.repeat(600)]) {
+    const of = name.length > 20 ? `${name.length} letters` : JSON.stringify(name)
+    t.equal(decodeVolume(ID, bytes({ ...RECORD, spec: { ...RECORD.spec, name } })), undefined, `a volume ${of}`)
+    t.equal(decodeGroup(name, bytes({ ...GROUP, name })), undefined, `a group ${of}`)
+    t.equal(decodeNode(name, bytes({ name, nodeId: 'x', zone: '' })), undefined, `a node ${of}`)
+    t.equal(decodeRemoved(name, bytes({ name, removedAtMs: 1 })), undefined, `a removed node ${of}`)
+    t.equal(decodeDescribedNode(name, bytes({ ...DESCRIBED, name })), undefined, `a node that waits ${of}`)
+    t.equal(decodeMove(bytes({ ...MOVE, to: name })), undefined, `a move to ${of}`)
+    t.equal(decodeRebuilds(bytes({ rebuilds: [{ ...REBUILDS[0], to: name }] })), undefined, `a copy for ${of}`)
+    if (name === '') continue
+    t.equal(decodeMove(bytes({ ...MOVE, from: name })), undefined, `a move from ${of}`)
+    t.equal(decodeRebuilds(bytes({ rebuilds: [{ ...REBUILDS[0], from: name }] })), undefined, `a copy of ${of}`)
+  }
+  t.ok(decodeDescribedNode('n1', bytes(DESCRIBED)))
+})
+
+t.test('a copy that no decoder takes has a digest all the same', async (t) => {
+  const copy = {
+    volumeId: ID, copyId: 'c', isErased: false, failure: '', isConsistent: true, isWhole: true, lostSlices: 0,
+    lastEpoch: 1, tail: 5, generation: 1, incarnation: 2, spec: { ...RECORD.spec, name: 'a b' },
+    promise: { epoch: 1, primary: 'n1' }, noted: undefined,
+  }
+  t.not(digestOf([copy]), digestOf([{ ...copy, tail: 6 }]))
+  t.equal(digestOf([copy]), digestOf([{ ...copy, isWhole: false }]))
 })

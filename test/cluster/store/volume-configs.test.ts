@@ -32,6 +32,7 @@ t.test('anything else is none', async (t) => {
     ['two holders of a single attachment', { ...CONFIG, attach: { ...CONFIG.attach, holders: { n1: 1, n2: 2 } } }],
     ['a generation that was never given', { ...CONFIG, attach: { ...CONFIG.attach, holders: { n4: 4 } } }],
     ['an epoch that no disk holds', { ...CONFIG, epoch: 2 ** 32 }],
+    ['an epoch behind which there are none', { ...CONFIG, epoch: 2 ** 32 - 1 }],
     ['a nonce that no peer takes', { ...CONFIG, nonce: 'n'.repeat(129) }],
     ['a copy of a long name', {
       ...CONFIG, members: { ...CONFIG.members, n3: { copyId: 'z'.repeat(65), state: 'failed' } },
@@ -40,6 +41,10 @@ t.test('anything else is none', async (t) => {
       ...CONFIG,
       members: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`n${i}`, { copyId: 'x', state: 'in-sync' }])),
     }],
+    ['a member that is no node', {
+      ...CONFIG, members: { ...CONFIG.members, 'n 3': { copyId: 'z', state: 'failed' } },
+    }],
+    ['a holder that is no node', { ...CONFIG, attach: { ...CONFIG.attach, holders: { '../x': 3 } } }],
     ['no attachment', { ...CONFIG, attach: null }],
     ['a list', []],
     ['nothing', null],
@@ -48,4 +53,8 @@ t.test('anything else is none', async (t) => {
     t.equal(decodeConfig(CONFIG.volumeId, Buffer.from(JSON.stringify(value))), undefined, what)
   }
   t.equal(decodeConfig(CONFIG.volumeId, Buffer.from('{')), undefined, 'no JSON')
+  const proto = JSON.stringify(CONFIG).replace('"n3":', '"__proto__":')
+  t.equal(decodeConfig(CONFIG.volumeId, Buffer.from(proto)), undefined, 'a member that is the prototype')
+  const named = { ...CONFIG, volumeId: 'a b' }
+  t.equal(decodeConfig('a b', Buffer.from(JSON.stringify(named))), undefined, 'of what is no volume')
 })
