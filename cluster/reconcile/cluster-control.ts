@@ -33,7 +33,7 @@ import { pageOfIds } from '../api/volume-page.ts'
 import { hydrated } from '../../engine/control/volume-record.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import type { UserKey } from '../keys/user-key.ts'
-import { allDisks, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
+import { allDisks, disksOfUuid, nodesOf, statusOf, volumeOf, whyNotServed } from './cluster-view.ts'
 import { AttachControl } from './attach-control.ts'
 import { CloneControl, hydrateCopies } from './clone-control.ts'
 import type { Controller, Term } from './controller.ts'
@@ -349,8 +349,13 @@ export class ClusterControl implements ControlApi {
   }
 
   async setDiskEvicted({ uuid, isEvicted }: { uuid: string; isEvicted: boolean }): Promise<Disk> {
-    const disk = allDisks(this.elected.term()).find((one) => one.uuid === uuid)
+    const [disk, another] = disksOfUuid(this.elected.term(), uuid, this.options.nowMs())
     if (disk === undefined) throw new HoldfastError('disk-not-found', { disk: shown(uuid) })
+    // A node says of itself what it likes: the disk of another one must not be emptied for it.
+    if (isEvicted && another !== undefined) {
+      const allowed = `a disk that one node has, and ${disk.node} and ${another.node} both say that they have this one`
+      throw new HoldfastError('parameter', { parameter: 'disk', value: uuid, allowed })
+    }
     await this.wishes.disk(uuid, { isEvicted })
     return disk
   }

@@ -5,7 +5,7 @@ import type { CopyFact } from '../../engine/control/copy-facts.ts'
 import type { NodeView, VolumeView } from '../../engine/control/cluster.ts'
 import { NEVER_SCRUBBED, NOTHING_SHARED } from '../../engine/control/node-status.ts'
 import type { CopyStatus } from '../../engine/control/node-status.ts'
-import { nodeState } from '../../engine/control/node-state.ts'
+import { livenessOf, nodeState } from '../../engine/control/node-state.ts'
 import { nameOf } from '../../engine/control/reboot.ts'
 import { statusPage } from '../../engine/control/status-page.ts'
 import { ageNow } from '../../engine/control/trash.ts'
@@ -175,6 +175,14 @@ function disksOf({ name, said }: NodeView): Disk[] {
 export function allDisks(term: Term): Disk[] {
   const views = [...term.cluster.nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
   return views.flatMap(disksOf)
+}
+
+/** As each node says that has it; what a node that is down said counts while nobody else says so. */
+export function disksOfUuid(term: Term, uuid: string, nowMs: number): Disk[] {
+  const { nodes, options } = term.cluster
+  const said = allDisks(term).filter((disk) => disk.uuid === uuid)
+  const present = said.filter(({ node }) => livenessOf(nodes.get(node)!, options, nowMs) !== 'down')
+  return present.length > 0 ? present : said.slice(0, 1)
 }
 
 function snapshotsOf(term: Term): Pick<Status, 'snapshots' | 'newestSnapshotAtMs'> {

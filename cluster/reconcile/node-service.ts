@@ -5,7 +5,7 @@ import { wishForNode } from '../tls/tls-connect.ts'
 import type { TlsFolder } from '../tls/tls-folder.ts'
 import { GrpcClient } from '../api/grpc-client.ts'
 import type { ServedService } from '../api/grpc-server.ts'
-import { shown } from '../api/names.ts'
+import { isId, shown } from '../api/names.ts'
 import { loadServices } from '../api/proto.ts'
 import { isVolumeId } from '../store/json-value.ts'
 import type { NodeCalls, NodeReport } from './node-calls.ts'
@@ -74,8 +74,21 @@ function checkWhole(call: keyof NodeCalls, request: Request): void {
     if (request[parameter] === null) throw new HoldfastError('parameter', { parameter, value: 'none', allowed: 'one' })
   }
   const { volumeId } = request
-  if (call === 'report' || isVolumeId(volumeId)) return
+  if (call === 'report') return checkNamed((request as unknown as NodeReport).status)
+  if (isVolumeId(volumeId)) return
   throw new HoldfastError('volume-not-found', { name: shown(String(volumeId)) })
+}
+
+/** What a node says that it has may be wished something of, and so become part of a key. @throws HoldfastError */
+function checkNamed({ disks, copies }: NodeReport['status']): void {
+  const named = [
+    ...disks.map(({ uuid }) => ['disk', uuid] as const).filter(([, uuid]) => uuid !== ''),
+    ...copies.map(({ volumeId }) => ['copy of volume', volumeId] as const),
+  ]
+  const strange = named.find(([, id]) => !isId(id))
+  if (strange === undefined) return
+  const [parameter, id] = strange
+  throw new HoldfastError('parameter', { parameter, value: shown(id), allowed: '32 lower-case hex digits' })
 }
 
 /** Connections to other nodes, each made when it is needed and kept until it fails. */

@@ -6,6 +6,7 @@ import { newEncryption, rewrap, unwrapKeys } from '../../../cluster/keys/data-ke
 import { userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { RecordStore } from '../../../cluster/reconcile/record-store.ts'
 import { VolumeWishes } from '../../../cluster/reconcile/volume-wishes.ts'
+import { diskWishKey } from '../../../cluster/store/disk-wishes.ts'
 import { nameKey, encodeName } from '../../../cluster/store/volume-names.ts'
 import type { HoldfastError } from '../../../engine/errors.ts'
 import { GIB, MIB } from '../../../engine/units.ts'
@@ -301,6 +302,14 @@ t.test('copies and leads go where the operator wants them', async (t) => {
   await volumes.setDiskEvicted({ uuid: `disk-${evicted}`, isEvicted: true })
   await cluster.until('nothing is on it', () => cluster.node(evicted).fake.copies.size === 0)
   await t.rejects(volumes.setDiskEvicted({ uuid: 'none', isEvicted: true }), { code: 'disk-not-found' })
+  const [liar, owner] = [evicted, to]
+  cluster.node(liar).fake.diskUuid = `disk-${owner}`
+  await cluster.until('it says that it has the disk of another node', async () =>
+    (await volumes.listDisks()).disks.filter(({ uuid }) => uuid === `disk-${owner}`).length === 2)
+  const both = { code: 'parameter', message: new RegExp(`(${liar}|${owner}) and (${liar}|${owner}) both say`) }
+  await t.rejects(volumes.setDiskEvicted({ uuid: `disk-${owner}`, isEvicted: true }), both)
+  t.same(await cluster.entry(diskWishKey(`disk-${owner}`)), undefined, 'nothing is emptied for its word')
+  await volumes.setDiskEvicted({ uuid: `disk-${owner}`, isEvicted: false })
   await volumes.deleteVolume({ name: 'data', force: false, purge: true })
   await cluster.until('nothing is left', () => [...cluster.nodes.values()].every(({ fake }) => fake.copies.size === 0))
 })

@@ -39,10 +39,13 @@ export class FakeNode implements LocalNode {
   isFillHeld = false
   isAlive = true
   freeBytes = 100 * GIB
+  /** As it says. */
+  diskUuid: string
   private readonly store: ClusterStore
 
   constructor(name: string, instance: string, store: ClusterStore, volumes = new Map<string, FakeVolume>()) {
     this.name = name
+    this.diskUuid = `disk-${name}`
     this.volumes = volumes
     this.instance = instance
     this.store = store
@@ -50,7 +53,7 @@ export class FakeNode implements LocalNode {
 
   async status(): Promise<NodeStatus> {
     const disk = {
-      uuid: `disk-${this.name}`, path: '/d', pool: 'default', tags: [], state: 'online' as const, reason: '',
+      uuid: this.diskUuid, path: '/d', pool: 'default', tags: [], state: 'online' as const, reason: '',
       capacityBytes: 100 * GIB, freeBytes: this.freeBytes, reserveBytes: 0, checksumErrors: 0,
     }
     const copies = [...this.copies.values()].map((copy) => {

@@ -12,6 +12,7 @@ import { U48_MAX, VOLUME_BYTES_MAX } from '../../../engine/units.ts'
 import { detailsOf } from './control-cluster.ts'
 
 const ID = 'a'.repeat(32)
+const DISK = 'd'.repeat(32)
 const ORDER = { volumeId: ID, instance: 'i', stampMs: 12.25 }
 
 const REPORT: NodeReport = {
@@ -20,13 +21,13 @@ const REPORT: NodeReport = {
     instance: 'i',
     isOpen: true,
     disks: [{
-      uuid: 'u', path: '/d', pool: 'default', tags: ['ssd', 'fast'], state: 'failed', reason: 'it is gone',
+      uuid: DISK, path: '/d', pool: 'default', tags: ['ssd', 'fast'], state: 'failed', reason: 'it is gone',
       capacityBytes: VOLUME_BYTES_MAX, freeBytes: 1, reserveBytes: 2, checksumErrors: 3,
     }],
     copies: [{
       volumeId: ID, copyId: 'c', role: 'handing-over', epoch: 2 ** 32, isConsistent: true, isWhole: false,
       durability: 'writeback', durabilityNext: 'durable',
-      isVirgin: true, lostSlices: 4, diskUuids: ['u'], usedBytes: 5, logicalBytes: 2 ** 46,
+      isVirgin: true, lostSlices: 4, diskUuids: [DISK], usedBytes: 5, logicalBytes: 2 ** 46,
       seq: 2 ** 48, commitSeq: 6, lagBytes: 7, joining: 'waits',
       snapshots: 9, newestSnapshot: 'n'.repeat(63), newestSnapshotAtMs: 2 ** 42, newestScheduledAtMs: 2 ** 41,
       hearsPrimary: true, held: 'so', isPoolFull: true, awaits: ['n2', 'n3'], heldRequests: 8, failure: 'no',
@@ -158,6 +159,14 @@ t.test('what no node of ours sends is refused before it reaches anything', async
     ] as const) {
       const answer: Promise<unknown> = node[call](request as never)
       await t.rejects(answer, { code: 'parameter' }, call)
+    }
+    const { status } = REPORT
+    for (const id of ['a b', '\u00fc', '../x', 'x'.repeat(600), ID.toUpperCase()]) {
+      const disks = [{ ...status.disks[0]!, uuid: id }]
+      const copies = [{ ...status.copies[0]!, volumeId: id }]
+      for (const named of [{ ...status, disks }, { ...status, copies }]) {
+        await t.rejects(node.report({ ...REPORT, status: named }), { code: 'parameter' }, 'an id becomes part of a key')
+      }
     }
   }
   t.same(reached, [])
