@@ -10,7 +10,7 @@ import { addChanges, ChangePaint, encodeChanges } from './change-set.ts'
 import { eachValue } from './change-reading.ts'
 import { changeRange, changesOfSlices, parseChangeKey } from './index-keys.ts'
 import type { StoreStream } from './store-stream.ts'
-import { SLICES_MAX, type VolumeMap } from './volume-map.ts'
+import type { VolumeMap } from './volume-map.ts'
 
 /** An older value is merged while it is at most so many times as large as the newer ones. */
 const LARGER_MOST = 2
@@ -23,18 +23,21 @@ type Values = Array<[key: Uint8Array, value: Uint8Array]>
 export const mergeNewest = (stream: StoreStream, volume: VolumeMap, slice: number): Task<boolean> =>
   mergeSlice(stream, volume, slice, volume.views.markBelow(Infinity) ?? 0)
 
-/** A mark went: what lay on both sides of it, in all slices. False: the index cannot be read. */
-export function* mergeAll(stream: StoreStream, volume: VolumeMap): Task<boolean> {
-  for (let slice = 0; ; slice++) {
-    const range = { ...changesOfSlices(volume.number, slice, SLICES_MAX), limit: 1 }
-    const first = yield* until<Values | undefined>((resume) =>
-      stream.context.index.range(range, (ok, entries) => resume(ok ? entries : undefined)),
-    )
-    if (first === undefined) return false
-    if (first.length === 0) return true
-    ;({ slice } = parseChangeKey(first[0]![0]))
-    if (!(yield* mergeSlice(stream, volume, slice, 0))) return false
-  }
+/**
+ * A mark went: merge what lay on both sides of it, in the first of these slices that has something.
+ * @returns the slice to go on with; `end`: there is none before it. Undefined: the index cannot be read
+ */
+export function* mergeNext(
+  stream: StoreStream, volume: VolumeMap, from: number, end: number,
+): Task<number | undefined> {
+  const range = { ...changesOfSlices(volume.number, from, end), limit: 1 }
+  const first = yield* until<Values | undefined>((resume) =>
+    stream.context.index.range(range, (ok, entries) => resume(ok ? entries : undefined)),
+  )
+  if (first === undefined) return undefined
+  if (first.length === 0) return end
+  const { slice } = parseChangeKey(first[0]![0])
+  return (yield* mergeSlice(stream, volume, slice, 0)) ? slice + 1 : undefined
 }
 
 function* mergeSlice(stream: StoreStream, volume: VolumeMap, slice: number, above: number): Task<boolean> {

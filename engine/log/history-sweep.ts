@@ -1,13 +1,14 @@
 /**
  * The sweep behind a deleted snapshot: older versions that no other view sees are dropped, block by block of the
- * volume, and what the log of changes tells is merged.
+ * volume, and what the log of changes tells is merged, slice by slice.
  *
- *   first block --- lost here --------------- last block     a circle: it ends where it began, or where another
- *        ^ ...then up to there   up to the end... |          snapshot went last
- *        +----------------------------------------+
+ *   first block --- lost here --------- last block, first slice --- last slice     a circle: it ends where it began,
+ *        ^ ...then up to there   up to the end...                            |     or where another snapshot went last
+ *        +-------------------------------------------------------------------+
  *
- * So however often snapshots go, all blocks have their turn. A step looks at blocks with a few hundred versions, and
- * has nothing in its hand when it ends: between two of them checkpoints are made and segments cleaned.
+ * So however often snapshots go, all blocks and slices have their turn. While they go faster than it comes round it
+ * does not end: others have their turns between its steps (maintenance.ts). A step looks at blocks with a few hundred
+ * versions, or at a slice, and has nothing in its hand when it ends: checkpoints are made then, and segments cleaned.
  *
  * A checkpoint on the way has all that was dropped so far and that the sweep is not over, so it begins anew after a
  * crash, and finds less.
@@ -15,59 +16,66 @@
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import { pageWithHistory } from '../volume/copy-reader.ts'
-import { mergeAll } from './change-merging.ts'
+import { mergeNext } from './change-merging.ts'
 import { ENTRY_WORDS, seqOf } from './entry.ts'
 import { historyRange, parseHistoryKey } from './index-keys.ts'
 import type { StoreStream } from './store-stream.ts'
 import { dropHistory } from './version-history.ts'
-import type { VolumeMap } from './volume-map.ts'
+import { SLICES_MAX, type VolumeMap } from './volume-map.ts'
 
 const VERSIONS_A_STEP = 256
 const BLOCKS_END = 2 ** 48 - 1
+/** Places of the circle: blocks, then slices. */
+const CIRCLE_END = BLOCKS_END + SLICES_MAX
 
-/**
- * False when the index cannot be read, or it was ended.
- * @param between  runs between two steps; it may make checkpoints and clean. False ends the sweep
- */
-export function* sweepHistory(
-  stream: StoreStream,
-  volume: VolumeMap,
-  between: () => Task<boolean>,
-): Task<boolean> {
-  let losses: number | undefined
-  let startLba = 0
-  let lba = 0
-  let hasWrapped = false
-  for (;;) {
-    if (volume.losses !== losses) {
-      losses = volume.losses
-      startLba = lba
-      hasWrapped = false
+export class HistorySweep {
+  private readonly stream: StoreStream
+  private readonly volume: VolumeMap
+  /** Of the volume, when it was at `startAt`. */
+  private losses: number | undefined
+  private startAt = 0
+  private at = 0
+  private hasWrapped = false
+  /** It has been everywhere once, and ends as soon as snapshots go more slowly. */
+  hasBeenRound = false
+
+  constructor(stream: StoreStream, volume: VolumeMap) {
+    this.stream = stream
+    this.volume = volume
+  }
+
+  /** Go on by one step. `unreadable`: the index could not be read; it may be tried again. */
+  *step(): Task<'more' | 'over' | 'unreadable'> {
+    const { stream, volume } = this
+    if (volume.losses !== this.losses) {
+      const { losses } = volume
       // What is only in memory first becomes keys, so that one walk over the index sees everything.
-      if (!(yield* until<boolean>((resume) => stream.makeCheckpoint(resume)))) return false
+      if (!(yield* until<boolean>((resume) => stream.makeCheckpoint(resume)))) return 'unreadable'
+      this.losses = losses
+      this.startAt = this.at
+      this.hasWrapped = false
     }
-    const endLba: number = hasWrapped ? startLba : BLOCKS_END
-    const next: number | undefined = yield* sweepStep(stream, volume, lba, endLba)
-    if (next === undefined) return false
-    lba = next
-    if (lba < endLba) {
-      if (!(yield* between())) return false
-      continue
+    const end = this.hasWrapped ? this.startAt : CIRCLE_END
+    const isBlock = this.at < BLOCKS_END
+    const next = yield* isBlock
+      ? sweepBlocks(stream, volume, this.at, Math.min(end, BLOCKS_END))
+      : mergeNext(stream, volume, this.at - BLOCKS_END, end - BLOCKS_END)
+    if (next === undefined) return 'unreadable'
+    this.at = isBlock ? next : BLOCKS_END + next
+    if (this.at === CIRCLE_END) {
+      this.at = 0
+      this.hasWrapped = true
+      this.hasBeenRound = true
     }
-    if (!hasWrapped) {
-      if (!(yield* mergeAll(stream, volume))) return false
-      hasWrapped = true
-      lba = 0
-    }
-    if (volume.losses !== losses || lba < startLba) continue
+    if (volume.losses !== this.losses || !this.hasWrapped || this.at < this.startAt) return 'more'
     volume.sweepHistory = false
     volume.changed = true
-    return true
+    return 'over'
   }
 }
 
 /** @returns the block to go on with; `end`: there is none before it. Undefined when the index cannot be read */
-function* sweepStep(stream: StoreStream, volume: VolumeMap, from: number, end: number): Task<number | undefined> {
+function* sweepBlocks(stream: StoreStream, volume: VolumeMap, from: number, end: number): Task<number | undefined> {
   const range = { ...historyRange(volume.number, from, end), limit: VERSIONS_A_STEP }
   const lbas = yield* until<number[] | undefined>((resume) =>
     stream.context.index.range(range, (ok, entries) =>

@@ -2,12 +2,15 @@
  * The background work of a stream, one thing at a time: cleaning when free segments run short, checkpoints when enough
  * changed, sweeps that bring trims, deletions and deleted snapshots into cold pages, folding of pages that were
  * overwritten unseen. It runs only while there is something to do: an idle stream costs nothing.
+ *
+ * Each kind of it has its turn in each round, and each volume among those that have the same to do, for some of it may
+ * never end: a sweep while snapshots go, cleaning while little is free.
  */
 import { runTask, until, type Task } from '../task.ts'
 import { BLOCK_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import { forgetChanges, mergeNewest } from './change-merging.ts'
 import { cleanSegment, newCleanerBuffer } from './cleaner.ts'
-import { sweepHistory } from './history-sweep.ts'
+import { HistorySweep } from './history-sweep.ts'
 import { dropHeads } from './page-fold.ts'
 import { loadPage, visitPages } from './page-visitor.ts'
 import { SEGMENT_STATE } from './segment-table.ts'
@@ -56,8 +59,11 @@ export class Maintenance {
   /** Segments to be emptied whatever that wins, and how often that is tried. */
   private readonly damaged = new Map<number, number>()
   private readonly emptyTimers = new Set<{ cancel(): void }>()
-  /** Whoever sweeps is not asked to let the cleaner go on before. */
-  private sweepsUntilMs = 0
+  /** As far as they came. */
+  private readonly historySweeps = new WeakMap<VolumeMap, HistorySweep>()
+  /** Numbers of the volumes that had the last turn. */
+  private lastSwept = -1
+  private lastHistorySwept = -1
   private cleanerBuffer: Uint8Array | undefined
   private sampledBytes = 0
   private sampledMs = 0
@@ -151,57 +157,117 @@ export class Maintenance {
     return count
   }
 
-  private sweepVolume(): VolumeMap | undefined {
-    for (const volume of this.stream.map.volumes.values())
-      if (
-        (volume.descriptor.deleted && !volume.emptied) ||
-        volume.sweepHistory ||
-        (volume.tombstones.length > 0 && !volume.keepsZeroes)
-      )
-        return volume
-    return undefined
+  private hasWork(): boolean {
+    const { foldQueue, mergeQueue, map } = this.stream
+    if (this.damaged.size > 0 || foldQueue.length > 0 || mergeQueue.length > 0 || this.wantsCleaning) return true
+    for (const volume of map.volumes.values()) if (volume.sweepHistory || wantsSweep(volume)) return true
+    return false
   }
 
-  private hasWork(): boolean {
-    const { foldQueue, mergeQueue } = this.stream
-    if (this.damaged.size > 0 || foldQueue.length > 0 || mergeQueue.length > 0) return true
-    return this.wantsCleaning || this.sweepVolume() !== undefined
+  private get goesOn(): boolean {
+    return !this.stopped && !this.stream.failed
   }
 
   private *work(): Task<void> {
-    const { stream } = this
-    while (!this.stopped && !stream.failed) {
-      const volume = this.sweepVolume()
-      if (volume !== undefined) {
-        if (!(yield* this.sweep(volume))) return
-        continue
-      }
-      const [damaged] = this.damaged
-      if (damaged !== undefined) {
-        const [segment, tries] = damaged
-        this.damaged.delete(segment)
-        const generation = stream.segments.generation[segment]!
-        yield* this.emptyTask(segment)
-        const isThere = stream.segments.state[segment] === SEGMENT_STATE.sealed
-        if (isThere && stream.segments.generation[segment] === generation && tries > 1)
-          this.emptyAgain(segment, tries - 1)
-        continue
-      }
-      if (this.wantsCleaning) {
-        if (!(yield* this.clean())) return
-        continue
-      }
-      const merge = stream.mergeQueue.shift()
-      if (merge !== undefined) {
-        const isThere = stream.map.volumes.get(merge[0].number) === merge[0]
-        if (isThere && !(yield* mergeNewest(stream, merge[0], merge[1]))) return
-        continue
-      }
-      const fold = stream.foldQueue.shift()
-      if (fold === undefined) return
-      if (stream.map.volumes.has(fold[0].number)) yield* loadPage(stream.map, fold[0], fold[1])
-      if (stream.wantsCheckpoint) yield* until<boolean>((resume) => stream.makeCheckpoint(resume))
+    const { clock } = this.stream.context
+    // Sweeps that could not read the index wait for the next run.
+    const failed = new Set<VolumeMap>()
+    const turns = [
+      () => this.sweepTurn(failed),
+      () => this.damagedTurn(),
+      () => this.cleaningTurn(),
+      () => this.mergeTurn(),
+      () => this.foldTurn(),
+    ]
+    let othersMs = 0
+    for (let hasDone = true; hasDone && this.goesOn;) {
+      // Sweeps of older versions may win more than all others, so they have half of the time.
+      hasDone = yield* this.historyTurn(failed, clock.nowMs() + othersMs)
+      const beganMs = clock.nowMs()
+      for (const turn of turns) if (this.goesOn && (yield* turn())) hasDone = true
+      othersMs = clock.nowMs() - beganMs
     }
+  }
+
+  /** Of those that have this to do, the one behind the last that had a turn. */
+  private volumeBehind(last: number, hasThis: (volume: VolumeMap) => boolean): VolumeMap | undefined {
+    let least: VolumeMap | undefined
+    let next: VolumeMap | undefined
+    for (const volume of this.stream.map.volumes.values()) {
+      if (!hasThis(volume)) continue
+      const { number } = volume
+      if (least === undefined || number < least.number) least = volume
+      if (number > last && (next === undefined || number < next.number)) next = volume
+    }
+    return next ?? least
+  }
+
+  /** Steps of a sweep behind deleted snapshots, one at least. False: there is none. */
+  private *historyTurn(failed: Set<VolumeMap>, untilMs: number): Task<boolean> {
+    const { stream, historySweeps } = this
+    const isReady = (one: VolumeMap): boolean => one.sweepHistory && !wantsEmptying(one) && !failed.has(one)
+    const volume = this.volumeBehind(this.lastHistorySwept, isReady)
+    if (volume === undefined) return false
+    this.lastHistorySwept = volume.number
+    let sweep = historySweeps.get(volume)
+    if (sweep === undefined) historySweeps.set(volume, (sweep = new HistorySweep(stream, volume)))
+    do {
+      const outcome = yield* sweep.step()
+      if (outcome === 'unreadable') failed.add(volume)
+      if (outcome === 'over') {
+        historySweeps.delete(volume)
+        if (volume.emptied) this.dropUnseen(volume)
+      }
+      if (outcome !== 'more') return true
+      yield* this.relieve()
+    } while (this.goesOn && stream.context.clock.nowMs() < untilMs)
+    return true
+  }
+
+  private *sweepTurn(failed: Set<VolumeMap>): Task<boolean> {
+    const volume = this.volumeBehind(this.lastSwept, (one) => wantsSweep(one) && !failed.has(one))
+    if (volume === undefined) return false
+    this.lastSwept = volume.number
+    if (!(yield* this.sweep(volume))) failed.add(volume)
+    return true
+  }
+
+  private *damagedTurn(): Task<boolean> {
+    const { stream } = this
+    const [damaged] = this.damaged
+    if (damaged === undefined) return false
+    const [segment, tries] = damaged
+    this.damaged.delete(segment)
+    const generation = stream.segments.generation[segment]!
+    yield* this.emptyTask(segment)
+    const isThere = stream.segments.state[segment] === SEGMENT_STATE.sealed
+    if (isThere && stream.segments.generation[segment] === generation && tries > 1) this.emptyAgain(segment, tries - 1)
+    return true
+  }
+
+  private *cleaningTurn(): Task<boolean> {
+    if (!this.wantsCleaning) return false
+    // A sweep that has not been everywhere may win what folding all pages would.
+    const { volumes } = this.stream.map
+    const isRound = (one: VolumeMap): boolean => this.historySweeps.get(one)?.hasBeenRound === true
+    return yield* this.clean([...volumes.values()].every((one) => !one.sweepHistory || isRound(one)))
+  }
+
+  private *mergeTurn(): Task<boolean> {
+    const { stream } = this
+    const merge = stream.mergeQueue.shift()
+    if (merge === undefined) return false
+    if (stream.map.volumes.get(merge[0].number) === merge[0]) yield* mergeNewest(stream, merge[0], merge[1])
+    return true
+  }
+
+  private *foldTurn(): Task<boolean> {
+    const { stream } = this
+    const fold = stream.foldQueue.shift()
+    if (fold === undefined) return false
+    if (stream.map.volumes.has(fold[0].number)) yield* loadPage(stream.map, fold[0], fold[1])
+    yield* this.relieve()
+    return true
   }
 
   /** A block that another copy has is there soon, and so may room be. After some tries it is found again. */
@@ -231,7 +297,7 @@ export class Maintenance {
    * Clean a segment, and give cleaned ones back. False when nothing can be won.
    * @param mayFold  all pages, to find dead versions, while writers wait and no segment is worth its cleaning
    */
-  private *clean(mayFold = true): Task<boolean> {
+  private *clean(mayFold: boolean): Task<boolean> {
     const { stream } = this
     const cleaned = this.countState(SEGMENT_STATE.cleaned)
     if (cleaned === 0) this.copiedUnits = 0
@@ -310,10 +376,11 @@ export class Maintenance {
     return this.cleanedSinceGain <= segments.ownedCount
   }
 
+  /** Pages of a volume that is deleted, or below a trim. False when the index cannot be read. */
   private *sweep(volume: VolumeMap): Task<boolean> {
     const { stream } = this
     const { map, context } = stream
-    if (volume.descriptor.deleted && !volume.emptied) {
+    if (wantsEmptying(volume)) {
       const ok = yield* visitPages(
         { map, index: context.index, volume, firstPage: 0, endPage: PAGES_MAX },
         (page) => {
@@ -325,11 +392,6 @@ export class Maintenance {
       this.dropUnseen(volume)
       volume.emptied = true
       volume.changed = true
-      return true
-    }
-    if (volume.sweepHistory) {
-      if (!(yield* sweepHistory(stream, volume, () => this.breathe()))) return false
-      if (volume.emptied) this.dropUnseen(volume)
       return true
     }
     const tombstone = volume.tombstones[0]!
@@ -351,24 +413,6 @@ export class Maintenance {
   }
 
   /**
-   * Between two steps of a long sweep. Writers that wait for space do not wait for its end: segments are cleaned up to
-   * the checkpoint that gives them back. But the sweep has half of the time, since it may win more. False: it ends.
-   */
-  private *breathe(): Task<boolean> {
-    const { stream } = this
-    const { clock } = stream.context
-    const { loads } = stream.map
-    yield* this.relieve()
-    const goesOn = (): boolean => !this.stopped && !stream.failed
-    if (clock.nowMs() < this.sweepsUntilMs) return goesOn()
-    const { commits } = loads
-    const beganMs = clock.nowMs()
-    while (goesOn() && this.wantsCleaning && loads.commits === commits) if (!(yield* this.clean(false))) break
-    this.sweepsUntilMs = 2 * clock.nowMs() - beganMs
-    return goesOn()
-  }
-
-  /**
    * Of a volume that is deleted and swept: what is left of a clone keeps a zero that a snapshot shows, for a hole there
    * shows what lies below, also where it never was in a page.
    */
@@ -383,3 +427,10 @@ export class Maintenance {
     this.stream.tombstonesGone.push({ volume: volume.number, epoch: t.epoch, seq: t.seq, firstPage: t.firstPage })
   }
 }
+
+/** Deleted, and not all of its pages were dropped yet. */
+const wantsEmptying = ({ descriptor, emptied }: VolumeMap): boolean => descriptor.deleted && !emptied
+
+/** Whether all pages, or those below a trim, are to be visited. */
+const wantsSweep = (volume: VolumeMap): boolean =>
+  wantsEmptying(volume) || (volume.tombstones.length > 0 && !volume.keepsZeroes)

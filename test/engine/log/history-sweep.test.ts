@@ -1,6 +1,7 @@
 /**
- * Risks of the sweep behind a deleted snapshot: it holds up whoever waits for the space, fills the memory with what it
- * drops, never ends while snapshots go, or drops what a snapshot still shows.
+ * Risks of the sweep behind a deleted snapshot: it holds up whoever waits for the space, or for any other maintenance
+ * of its stream, fills the memory with what it drops, never ends while snapshots go, or drops what a snapshot still
+ * shows.
  */
 import t from 'tap'
 import { SEGMENT_STATE } from '../../../engine/log/segment-table.ts'
@@ -16,6 +17,7 @@ const PENDING_MAX = 10
 /** A checkpoint is made at twice `PENDING_MAX`; a step of the sweep drops so many more. */
 const DROPPED_MOST = 2 * PENDING_MAX + 256
 const HISTORY_KEY = 0x68
+const CHANGE_KEY = 0x64
 
 class Scene {
   world: StoreWorld
@@ -62,10 +64,19 @@ class Scene {
 
   /** Each time that the sweep asks which versions come next: what it waits for before it is answered. */
   eachStep(step: (answer: () => void) => void): void {
+    this.eachLook({ key: HISTORY_KEY, limit: 256 }, step)
+  }
+
+  /** The same for the slice whose changes are merged next. */
+  eachMerge(step: (answer: () => void) => void): void {
+    this.eachLook({ key: CHANGE_KEY, limit: 1 }, step)
+  }
+
+  private eachLook({ key, limit }: { key: number; limit: number }, step: (answer: () => void) => void): void {
     const [index] = this.world.indexes
     const range = index!.range.bind(index)
     index!.range = (options, done) => {
-      if (options.from[0] !== HISTORY_KEY || options.limit !== 256) return range(options, done)
+      if (options.from[0] !== key || options.limit !== limit) return range(options, done)
       step(() => range(options, done))
     }
   }
@@ -191,6 +202,79 @@ t.test('snapshots that go meanwhile do not make it begin anew', (t) => {
   scene.settle()
   t.equal(map.usedBlocks, BLOCKS)
   t.strictSame(fsck(world), [])
+  t.end()
+})
+
+t.test('wherever it is when another snapshot goes, it ends there, one round later', (t) => {
+  for (const [what, each, most] of [['step', 'eachStep', 8], ['merge', 'eachMerge', 2]] as const)
+    for (let which = most; which > 0; which -= what === 'step' ? 3 : 1) {
+      const scene = overwritten()
+      const { world, map } = scene
+      scene.snapshot('other')
+      scene.fill(3, 0, 304)
+      scene.settle()
+      let looks = 0
+      scene[each]((answer) => {
+        if (++looks === which) deleteSnapshot(scene.volume, 'other', answer)
+        else answer()
+      })
+      world.await((done) => deleteSnapshot(scene.volume, 's', done))
+      world.clock.runUntil(() => !map.sweepHistory, 100_000)
+      if (looks < which) world.await((done) => deleteSnapshot(scene.volume, 'other', done))
+      world.clock.runUntil(() => !map.sweepHistory, 100_000)
+      scene.settle()
+      t.equal(map.usedBlocks, BLOCKS, `${what} ${which}, of ${looks}`)
+      t.strictSame(fsck(world), [])
+    }
+  t.end()
+})
+
+t.test('while snapshots go faster than it comes round all other maintenance has its turn', (t) => {
+  const scene = overwritten()
+  const { world, stream, map } = scene
+  const store = world.store!
+  // Another volume that is swept, one that is deleted, a damaged segment, a page that waits to be folded.
+  for (const name of ['other', 'gone']) {
+    world.await((done) => store.createVolume(world.spec(name, 4 << 20), done))
+    const volume = store.volumeObject(name)!
+    const write = (stamp: number): void =>
+      void world.await<number>((done) => volume.write(0, stamped(stamp), false, done))
+    write(1)
+    world.await((done) => createSnapshot(volume, 'before', done))
+    write(2)
+    // Only then it is known what lies below.
+    world.await<number>((done) => volume.read(0, new Uint8Array(4096), done))
+  }
+  const [, other, gone] = [...stream.map.volumes.values()]
+  scene.settle()
+  const damaged = stream.segments.state.indexOf(SEGMENT_STATE.sealed)
+  let steps = 0
+  scene.eachStep((answer) => {
+    if (++steps > 100) return answer()
+    const id = `hourly ${steps}`
+    createSnapshot(scene.volume, id, () => deleteSnapshot(scene.volume, id, answer))
+  })
+  world.await((done) => deleteSnapshot(scene.volume, 's', done))
+  world.await((done) => deleteSnapshot(store.volumeObject('other')!, 'before', done))
+  world.await((done) => store.deleteVolume('gone', done))
+  store.emptySegment(stream, damaged)
+  stream.foldQueue.push([map, 0])
+  const waiting: Array<[what: string, isServed: () => boolean]> = [
+    ['the other volume', () => !other!.sweepHistory && other!.usedBlocks === 1],
+    ['the deleted volume', () => gone!.emptied],
+    ['the damaged segment', () => stream.segments.state[damaged] !== SEGMENT_STATE.sealed],
+    ['the page', () => stream.foldQueue.length === 0],
+    ['the space', () => map.usedBlocks === BLOCKS],
+  ]
+  for (const [what, isServed] of waiting) {
+    world.clock.runUntil(isServed)
+    t.ok(steps < 30, `${what} after ${steps} steps`)
+  }
+  t.ok(map.sweepHistory, 'it is under way')
+  world.clock.runUntil(() => !map.sweepHistory)
+  scene.settle()
+  t.strictSame(fsck(world), [])
+  t.same(scene.stamps(), written(2))
   t.end()
 })
 
