@@ -1,7 +1,7 @@
 /** The copies of replicated volumes that a store has, opened from what their disks agreed on, or made empty. */
 import type { StoreStream } from '../log/store-stream.ts'
 import type { ClockPort, Crc32c, LogPort } from '../ports.ts'
-import { runTask, until, type Task } from '../task.ts'
+import { runTask, until, untilAll, type Task } from '../task.ts'
 import type { VersionId } from '../replication/record.ts'
 import { SLICE_BYTES } from '../units.ts'
 import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
@@ -318,7 +318,8 @@ export class CopySet {
 
   /** Run when nothing of any copy is on its way to a disk, and none begins to get blocks of its own. */
   *drainTask(): Task<void> {
-    for (const copy of this.all()) yield* until<void>((resume) => copy.hydration.end(() => resume()))
+    // All at once: while one ends the others would go on, and each would end only when it is asked.
+    yield* untilAll<void>([...this.all()].map((copy) => (resume) => copy.hydration.end(() => resume())))
     const served = [...this.byId.values()].map((one) => one.copy)
     for (const copy of [...served, ...this.unsettled.values(), ...this.sharing.remains])
       yield* until<void>((resume) => copy.drained(() => resume()))

@@ -78,3 +78,34 @@ for (const disks of [1, 2])
     t.ok(cutShort > SEEDS / 3, `${cutShort} of them before it had all`)
     t.end()
   })
+
+t.test('however many clones there are, none begins anything once it is asked to', (t) => {
+  const CLONES = 12
+  let underWay = 0
+  for (let seed = 1; seed <= 20; seed++) {
+    const first = origin(seed, 1)
+    const { world } = first
+    const source = { volumeId: first.copy.volumeId, snapshotId: 's', seq: SNAPSHOT_SEQ }
+    const inserts: number[] = []
+    let isStopping = false
+    for (let i = 0; i < CLONES; i++) {
+      const spec = world.spec(`clone${i}`, 2 * GIB)
+      const made = world.await<Result<OpenCopy>>((done) => world.store!.cloneCopy(spec, `copy${i}`, source, done))
+      if (!made.ok) throw made.error
+      const { hydration, filling } = made.value.copy
+      const insert = filling.insert.bind(filling)
+      filling.insert = (versions, done) => {
+        if (isStopping) inserts.push(i)
+        insert(versions, done)
+      }
+      hydration.want([0, 1])
+    }
+    world.clock.advance(world.random.int(20))
+    for (const { copy } of world.store!.copies().values()) if (copy.hydration.isUnderWay) underWay++
+    isStopping = true
+    world.await<unknown>((done) => world.store!.stop(done))
+    t.same(inserts, [], `seed ${seed}`)
+  }
+  t.ok(underWay > CLONES, `${underWay} were under way`)
+  t.end()
+})
