@@ -19,6 +19,7 @@ import { Interruption } from './interruption.ts'
 import { createProgress } from './offline/progress.ts'
 import { EXIT_OK } from './output.ts'
 import { qemuImg } from './qemu-img.ts'
+import { syncFolder } from './whole-write.ts'
 
 /** For so long a snapshot that we have just let go of may be called in use. */
 const LET_GO_MS = 15_000
@@ -121,19 +122,6 @@ export class PartialFile {
 }
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'EIO'
-
-/** As far as it can be: a user may write folders that he may not read, and not each file system syncs folders. */
-function syncFolder(folder: string): void {
-  let fd: number | undefined
-  try {
-    fd = fs.openSync(folder, 'r')
-    fs.fsyncSync(fd)
-  } catch (error) {
-    if (codeOf(error) !== (fd === undefined ? 'EACCES' : 'EINVAL')) throw error
-  } finally {
-    if (fd !== undefined) fs.closeSync(fd)
-  }
-}
 
 const madeFor = (daemon: ControlClient, volume: string): Promise<Snapshot> =>
   daemon.createSnapshot({ volume, name: temporaryName(), labels: LABELS, id: '' })

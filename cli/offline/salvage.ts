@@ -1,15 +1,17 @@
 /**
  * `holdfast salvage`: read a volume out of the disks of one node, without `level` and without a daemon. The image is
- * raw and sparse; what cannot be trusted is in the damage map. Without --volume it lists what the disks hold.
+ * raw and sparse; what cannot be trusted is in the damage map. Both are durable when it says that they are there, for
+ * the disks may be thrown away then. Without --volume it lists what the disks hold.
  */
 import fs from 'node:fs'
+import path from 'node:path'
 import { formatSize } from '../../cluster/api/amounts.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import { BLOCK_BYTES, MIB } from '../../engine/units.ts'
 import { parseArguments, usageError } from '../arguments.ts'
 import { EXIT_FAILED, EXIT_OK, fields, table } from '../output.ts'
 import type { Output } from '../output.ts'
-import { writeWhole } from '../whole-write.ts'
+import { syncFolder, writeWhole } from '../whole-write.ts'
 import { addUncertainRanges, DamageMap } from './damage-map.ts'
 import type { BlockReason, DamagedRange } from './damage-map.ts'
 import { openDisks } from './disk-image.ts'
@@ -96,7 +98,7 @@ function salvage(
         }
       }, progress)
     }
-    image.flush()
+    image.sync()
   } finally {
     image.close()
   }
@@ -158,16 +160,16 @@ function totalBytes(ranges: readonly DamagedRange[]): number {
 
 /** A new sparse file; runs of blocks are written together. */
 class ImageFile {
-  private readonly path: string
+  private readonly file: string
   private readonly fd: number
   private readonly run = Buffer.allocUnsafe(MIB)
   private runBytes = 0
   private runAt = 0
 
-  constructor(path: string, sizeBytes: number) {
-    this.path = path
-    this.fd = openNew(path)
-    fs.ftruncateSync(this.fd, sizeBytes)
+  constructor(file: string, sizeBytes: number) {
+    this.file = file
+    this.fd = openNew(file)
+    write(file, () => fs.ftruncateSync(this.fd, sizeBytes))
   }
 
   put(offsetBytes: number, bytes: Uint8Array): void {
@@ -177,13 +179,15 @@ class ImageFile {
     this.runBytes += bytes.length
   }
 
-  flush(): void {
-    try {
-      writeWhole(this.fd, this.run, 0, this.runBytes, this.runAt)
-    } catch (error) {
-      throw new HoldfastError('image-write', { path: this.path, reason: String((error as NodeJS.ErrnoException).code) })
-    }
+  private flush(): void {
+    write(this.file, () => writeWhole(this.fd, this.run, 0, this.runBytes, this.runAt))
     this.runBytes = 0
+  }
+
+  /** What was put, and the file's name. */
+  sync(): void {
+    this.flush()
+    makeDurable(this.file, this.fd)
   }
 
   close(): void {
@@ -191,22 +195,41 @@ class ImageFile {
   }
 }
 
-const exists = (path: string): HoldfastError => usageError(`${path} exists already`, 'name a new file')
+const exists = (file: string): HoldfastError => usageError(`${file} exists already`, 'name a new file')
 
-/** What is there is never overwritten: it may be the only copy of something. */
-function openNew(path: string): number {
+const failed = (file: string, error: unknown): HoldfastError =>
+  new HoldfastError('image-write', { path: file, reason: String((error as NodeJS.ErrnoException).code) })
+
+/** @throws HoldfastError `image-write` */
+function write(file: string, run: () => void): void {
   try {
-    return fs.openSync(path, 'wx', 0o600)
+    run()
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw code === 'EEXIST' ? exists(path) : new HoldfastError('image-write', { path, reason: String(code) })
+    throw failed(file, error)
   }
 }
 
-function writeNew(path: string, text: string): void {
-  const fd = openNew(path)
+function makeDurable(file: string, fd: number): void {
+  write(file, () => {
+    fs.fsyncSync(fd)
+    syncFolder(path.dirname(path.resolve(file)))
+  })
+}
+
+/** What is there is never overwritten: it may be the only copy of something. */
+function openNew(file: string): number {
   try {
-    fs.writeFileSync(fd, text)
+    return fs.openSync(file, 'wx', 0o600)
+  } catch (error) {
+    throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? exists(file) : failed(file, error)
+  }
+}
+
+function writeNew(file: string, text: string): void {
+  const fd = openNew(file)
+  try {
+    write(file, () => fs.writeFileSync(fd, text))
+    makeDurable(file, fd)
   } finally {
     fs.closeSync(fd)
   }

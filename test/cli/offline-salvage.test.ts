@@ -1,5 +1,6 @@
 /** Salvage gives back the head of a volume from the log alone, and says where it cannot be trusted. */
 import fs from 'node:fs'
+import { mock } from 'node:test'
 import path from 'node:path'
 import t from 'tap'
 import { MIB } from '../../engine/units.ts'
@@ -263,3 +264,32 @@ t.test('nothing is written to the disk', async (t) => {
   await offline('verify', file)
   t.equal(Buffer.compare(fs.readFileSync(file), disk.bytes), 0)
 })
+
+const IMAGE_AND_MAP = ['image', 'folder', 'map', 'folder']
+for (let failing = 0; failing <= IMAGE_AND_MAP.length; failing++) {
+  const which = failing === IMAGE_AND_MAP.length ? 'none' : `${failing + 1}, of ${IMAGE_AND_MAP[failing]},`
+  t.test(`image and damage map are durable when it says so: of four syncs ${which} fails`, async (t) => {
+    const folder = t.testdir()
+    const disk = new OfflineDisk({ diskUuid: DISK })
+    disk.open(0)
+    disk.append([controlItem(data()), writeItem(VOLUME, { lba: 0, seq: 2 }, [1])])
+    const saved = disk.save(folder)
+    const [image, map] = [path.join(folder, 'image'), path.join(folder, 'map')]
+    const names = [['image', image], ['map', map], ['folder', folder]] as const
+    const synced: string[] = []
+    const sync = mock.method(fs, 'fsyncSync', (fd: number) => {
+      const { ino } = fs.fstatSync(fd)
+      const [name] = names.find(([, file]) => fs.existsSync(file) && fs.statSync(file).ino === ino)!
+      // What is written behind it is not synced.
+      if (name === 'image') t.same(stampsOf(fs.readFileSync(image), 1), [1])
+      if (name === 'map') t.match(JSON.parse(fs.readFileSync(map, 'utf8')), { volume: 'data' })
+      if (synced.push(name) === failing + 1) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+    })
+    t.teardown(() => sync.mock.restore())
+    const said = await offline('salvage', saved, '--volume', 'data', '--to', image, '--damage-map', map)
+    t.same(synced, IMAGE_AND_MAP.slice(0, failing + 1))
+    const isWhole = failing === IMAGE_AND_MAP.length
+    t.equal(said.errorCode, isWhole ? '' : 'image-write')
+    t.equal(said.value !== undefined, isWhole, 'success is said of what is durable only')
+  })
+}
