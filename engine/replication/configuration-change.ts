@@ -18,6 +18,7 @@ import { leads, nextToken } from './copy-state.ts'
 import type { ConfigChange, CopyState, Promised, Role } from './copy-state.ts'
 import { isSettled, watch } from './grace.ts'
 import { endHandOver } from './hand-over.ts'
+import { judgeClaim } from './lead-claims.ts'
 import { noNumbered } from './numbered.ts'
 import { sendNewEpoch } from './peer-reports.ts'
 import type { Peer, PrimaryState } from './primary-state.ts'
@@ -94,6 +95,7 @@ export function onConfigRead(turn: Turn, event: Extract<CopyEvent, { type: 'conf
     if (!isUnnamed(state) && !reading.isLate) fence(turn, REMOVED)
   } else if (change === undefined) adopt(turn, event.value, reading.toStand, reading.isLate)
   else if (change.phase === 'reading') resolve(turn, change, event.value)
+  judgeClaim(turn, event.value?.config, reading.isLate)
   if (reading.isLate) readNews(turn)
 }
 

@@ -94,6 +94,18 @@ export function endPassing(state: CopyState): void {
   if (state.passing.rounds > 0 || state.passing.to.length > 0) state.passing = notPassing()
 }
 
+/** A `new-epoch` that waits (SPEC C12). */
+export interface LeadClaim {
+  from: NodeId
+  instance: string
+  promise: Promised
+  probe: number | undefined
+  /** By the record of the cluster store. */
+  isNamed: boolean
+  /** When it was heard first, or when the store said something since that does not tell. */
+  heardAtMs: number
+}
+
 /** How long this copy is bound to a primary, and when it may take its place (SPEC section 8). */
 export interface GraceState {
   startedAtMs: number
@@ -110,8 +122,8 @@ export interface GraceState {
   hasLeft: boolean
   /** It left to stand: when that came to nothing, a `confirm` of its primary binds it again. */
   hasStood: boolean
-  /** Asked for by a primary that we are not free to promise to yet. */
-  waiting: { from: NodeId; promise: Promised; probe: number | undefined } | undefined
+  /** Of who says that it leads, while we are not free to promise, or do not know yet whether it is named. */
+  waiting: LeadClaim | undefined
   /** Of the last `confirm` under our promise: an older `release` is void. */
   confirmToken: number
 }

@@ -54,12 +54,12 @@ export function noteAlive(turn: Turn, from: NodeId, instance: string): void {
 }
 
 /** A node that is up does not lead for that: beacons count of the instance that spoke of this volume. */
-function extend({ state, nowMs }: Turn, from: NodeId, instance: string): void {
+function extend({ state, nowMs }: Turn, from: NodeId, instance: string, heardAtMs = nowMs): void {
   const { grace, promise, options } = state
   const { watched } = grace
   if (grace.instances.get(from) !== instance) return
   const endedAt = grace.ended.get(instance) ?? -1
-  const untilMs = nowMs + options.graceMs
+  const untilMs = heardAtMs + options.graceMs
   const isBinding = from === promise.primary && promise.epoch > endedAt
   if (isBinding && !grace.hasLeft && untilMs > grace.boundUntilMs) grace.boundUntilMs = untilMs
   if (from === watched.primary && watched.epoch > endedAt && untilMs > grace.goneAtMs) grace.goneAtMs = untilMs
@@ -68,7 +68,8 @@ function extend({ state, nowMs }: Turn, from: NodeId, instance: string): void {
 /** L2: from now on we are bound for as long as we are, and no longer. The other side must know (I8). */
 export function leave({ state, port }: Turn): void {
   const { grace, promise, options } = state
-  if (grace.hasLeft || promise.primary === options.node || port.left === undefined) return
+  const isFree = promise.epoch === 0 || promise.primary === options.node
+  if (grace.hasLeft || isFree || port.left === undefined) return
   grace.hasLeft = true
   port.left(promise.primary)
 }
@@ -163,14 +164,19 @@ export function restartGrace({ state, nowMs }: Turn): void {
   grace.goneAtMs = nowMs + options.graceMs
 }
 
-/** A primary that asked while we were bound is promised to when we are free. */
+/** A primary that asked while we were bound, or before we knew of it, is promised to when we are free and do (C12). */
 export function progressGrace(turn: Turn): void {
   const { state, nowMs } = turn
   const { waiting } = state.grace
   if (waiting === undefined || leads(state.role)) return
   if (waiting.promise.epoch <= state.promise.epoch) state.grace.waiting = undefined
-  else if (mayPromiseTo(turn, waiting.promise.primary)) {
+  else {
+    const { from, instance, promise, probe, isNamed, heardAtMs } = waiting
+    const freeAtMs = mayPromiseTo(turn, from) ? nowMs : state.grace.boundUntilMs
+    const atMs = isNamed ? freeAtMs : Math.max(freeAtMs, heardAtMs + state.options.graceMs)
+    if (nowMs < atMs) return wakeBy(turn, atMs)
     state.grace.waiting = undefined
-    keepPromise(turn, waiting.promise, waiting.from, waiting.probe)
-  } else wakeBy(turn, Math.max(state.grace.boundUntilMs, nowMs + 1))
+    keepPromise(turn, promise, from, probe)
+    extend(turn, from, instance, heardAtMs)
+  }
 }

@@ -14,7 +14,8 @@ import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
 import { durabilityAt, endPassing, leads, nextToken, progressOf, samePromise, wholeBootOf } from './copy-state.ts'
 import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
 import { finishSlices } from './fill-target.ts'
-import { comeBack, leave, mayPromiseTo, noteAlive } from './grace.ts'
+import { comeBack, mayPromiseTo, noteAlive } from './grace.ts'
+import { holdClaim, standingOf } from './lead-claims.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
 import { compareIds } from './record-id.ts'
@@ -23,7 +24,6 @@ import type { ReplicatedRecord } from './record.ts'
 import { recordsFrom } from './record-window.ts'
 import { adopted, covers } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
-import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 type Message<T extends PeerMessage['type']> = Extract<PeerMessage, { type: T }>
@@ -161,7 +161,7 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
   const { state } = turn
   const { epoch, config } = message
   const promise = { epoch, primary: from }
-  if (state.config === undefined || config.epoch > state.config.config.epoch) readNews(turn)
+  if (state.config === undefined || epoch > state.config.config.epoch) readNews(turn)
   // A hand-over tells its successor so; what it does about it, it does when it has read it.
   if (config.primary !== from) return
   // It knows a copy here that was erased: what this one promised and stored would count for that one.
@@ -176,7 +176,9 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
     return
   }
   if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')
-  if (mayPromiseTo(turn, from)) {
+  const standing = standingOf(state, promise)
+  if (standing === 'unnamed') return
+  if (standing === 'named' && mayPromiseTo(turn, from)) {
     const isSameTerm = from === state.promise.primary && state.promise.epoch >= (message.since ?? Infinity)
     if (!isSameTerm) {
       state.isFollowing = false
@@ -184,14 +186,7 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
     }
     keepPromise(turn, promise, from, message.token)
     noteAlive(turn, from, instance)
-  } else {
-    const { waiting } = state.grace
-    if (waiting === undefined || waiting.promise.epoch < epoch) {
-      state.grace.waiting = { from, promise, probe: message.token }
-    }
-    leave(turn)
-    wakeBy(turn, state.grace.boundUntilMs)
-  }
+  } else holdClaim(turn, { from, instance, promise, probe: message.token })
 }
 
 export function onPromiseKept(

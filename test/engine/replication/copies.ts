@@ -204,8 +204,8 @@ export class Copies {
 
   /** @param isMore  as of `step` */
   event(name: string, event: CopyEvent, isMore = false): void {
-    const node = this.node(name)
-    if (!node.isUp) return
+    const node = this.nodes.get(name)
+    if (node === undefined || !node.isUp) return
     const isHeeded = heeds(node.state, event)
     const before = isHeeded ? undefined : structuredClone({ state: node.state, letters: this.letters })
     step(node.state, event, this.nowMs, this.portOf(node), isMore)

@@ -56,9 +56,12 @@ t.test('a copy that was made where another was erased promises nothing to who kn
   for (const [copyId, epoch] of [['erased', 0], ['c-n2', 3]] as const) {
     const copies = new Copies({ nodes: 2, isUnconfigured: true })
     copies.run(6000)
-    const { config } = copies
-    const members = { ...config.members, n2: { copyId, state: 'in-sync' as const } }
-    const named = { ...config, epoch: 3, members }
+    copies.kill('n1')
+    const members = { ...copies.config.members, n2: { copyId, state: 'in-sync' as const } }
+    const named = { ...copies.config, epoch: 3, members }
+    // What the store has by now: the copy that is there is named.
+    copies.config = { ...copies.config, epoch: 3 }
+    copies.isUnconfigured = false
     const message = { type: 'new-epoch', epoch: 3, config: named, since: 3, token: 7 } as const
     copies.event('n2', { type: 'message', from: 'n1', instance: 'n1#1', message })
     copies.run(100)

@@ -114,7 +114,7 @@ export const LEASES = [
     { looksAt: focusOn('leases'), caughtBy: 'test/engine/replication/leases.test.ts' },
   ),
   bug('beacons extend no grace', 'I8, L2', [
-    ['grace.ts', 'const untilMs = nowMs + options.graceMs', 'const untilMs = grace.startedAtMs + options.graceMs'],
+    ['grace.ts', 'const untilMs = heardAtMs + options.graceMs', 'const untilMs = grace.startedAtMs + options.graceMs'],
   ]),
   bug(
     'a late release frees from a later promise',

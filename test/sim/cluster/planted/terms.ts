@@ -1,7 +1,7 @@
 /**
  * Bugs of the configuration, of promises, promotion and reconciliation (SPEC section 4).
  */
-import { bug, focusOn, storeBug } from './planted-bug.ts'
+import { bug, focusOn, storeBug, testBug } from './planted-bug.ts'
 
 export const TERMS = [
   bug(
@@ -109,10 +109,15 @@ export const TERMS = [
   bug('a promise goes back', 'I3', [
     [
       'replica.ts',
-      "if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')\n  if " +
-        '(mayPromiseTo(turn, from)) {',
-      'if (mayPromiseTo(turn, from)) {',
+      "if (epoch <= state.promise.epoch) return refuse(turn, from, epoch, 'epoch')\n  const standing",
+      'const standing',
     ],
+  ]),
+  testBug('who says that it leads is believed', 'C12', 'test/engine/replication/lead-claims.test.ts', [
+    ['replication/replica.ts', "standing === 'named' && mayPromiseTo", 'mayPromiseTo'],
+  ]),
+  testBug('a node without a copy may wait to be believed', 'C12', 'test/engine/replication/lead-claims.test.ts', [
+    ['replication/lead-claims.ts', "record.members[primary] !== undefined ? 'open'", "primary !== '' ? 'open'"],
   ]),
   storeBug(
     'a new copy promises to who counts on the erased one',
@@ -142,6 +147,7 @@ export const TERMS = [
     'who promises to another goes on leading',
     'I4, I8, C6',
     [['replica.ts', "'epoch')\n    depose(turn, promise)", "'epoch')"]],
+    { caughtBy: 'test/engine/replication/lead-claims.test.ts' },
   ),
   bug(
     'it serves before the others are in line',
