@@ -93,6 +93,9 @@ const BRINGS: ReadonlySet<string> = new Set([
 /** What is answered with blocks, by id and without a session: only members have copies to mend with them. */
 const READS = 'fetch-versions'
 const REFUSED_FILLINGS_MAX = 1000
+/** Less than an order of the control plane waits for its answer; a commit is heard of with the next beacon. */
+const APPLIED_WAIT_MS = 2_000
+const APPLIED_LOOK_MS = 20
 
 export class CopyHost implements CopyOwner, LinksOwner {
   readonly loop: TurnLoop
@@ -113,6 +116,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
   /** By volume and peer: told once. */
   readonly #refusedFillings = new Set<string>()
   readonly #unwatch: () => void
+  #isClosed = false
   readonly #diskErrors: DiskErrors
 
   constructor(options: CopyHostOptions) {
@@ -163,8 +167,19 @@ export class CopyHost implements CopyOwner, LinksOwner {
       const copy = this.#copies.get(spec.id) ?? this.#host(spec.id, created.value.copy, created.value)
       reply({ ok: true, value: copy })
     }
-    if (source === undefined) store.createCopy(spec, copyId, made)
-    else store.cloneCopy(spec, copyId, source, made)
+    if (source === undefined) return store.createCopy(spec, copyId, made)
+    this.#whenApplied(source, this.loop.nowMs() + APPLIED_WAIT_MS, () => store.cloneCopy(spec, copyId, source, made))
+  }
+
+  /**
+   * The clone of a volume as it is is asked for as soon as its snapshot is ordered, which a copy that does not lead has
+   * stored by then, and applies when it hears that it is committed. Who is refused meanwhile asks again seconds later.
+   */
+  #whenApplied(source: CloneSource, untilMs: number, then: () => void): void {
+    const origin = this.#copies.get(source.volumeId)?.store
+    const isOnItsWay = origin !== undefined && origin.appliedSeq < source.seq && source.seq <= origin.tail
+    if (!isOnItsWay || this.#isClosed || this.loop.nowMs() >= untilMs) return then()
+    this.loop.after(APPLIED_LOOK_MS, () => this.#whenApplied(source, untilMs, then))
   }
 
   /** Take a copy away with all it holds. It says nothing more from now on; durable when it is answered. */
@@ -456,6 +471,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   /** No copy is stepped any more. The store is the owner's to stop. */
   close(): void {
+    this.#isClosed = true
     this.#unwatch()
     for (const copy of this.#copies.values()) copy.close()
   }
