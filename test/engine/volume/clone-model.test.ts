@@ -47,7 +47,10 @@ t.test('two disks that write back', (t) => {
   t.end()
 })
 
-type Planted = Omit<Mutant, 'hunt'>
+type Planted = Omit<Mutant, 'hunt'> & {
+  /** Found it last, and is hunted first: in another text any of the others may. */
+  seed?: number
+}
 
 const NOBODY_IS_ASKED: Edit = {
   file: `${VOLUME}/copy-filling.ts`,
@@ -85,7 +88,7 @@ const PLANTED: Planted[] = [
     replace: 'if (!readers.has(cloneId) && this.making.get(cloneId) !== copy)',
     by: 'if (this.making.get(cloneId) !== copy)',
   },
-  { name: 'a filling wipes what clones read', ...NOBODY_IS_ASKED },
+  { name: 'a filling wipes what clones read', seed: 5, ...NOBODY_IS_ASKED },
   { name: 'a removal takes what clones read', ...REMOVALS_WIPE, and: NOBODY_IS_ASKED },
   {
     name: 'a trim over a base leaves no trace',
@@ -101,12 +104,14 @@ const PLANTED: Planted[] = [
   },
   {
     name: 'a slice that is filled goes on being shared',
+    seed: 4,
     file: `${VOLUME}/copy-filling.ts`,
     replace: 'bodies.origin = originWithout(bodies.origin, new Set(start.wipe))',
     by: '',
   },
   {
     name: 'hydration and fillings look at the head alone',
+    seed: 6,
     file: `${VOLUME}/views.ts`,
     replace: 'return this.hasSnapshotIn(era.at, Math.min(era.end, seen))',
     by: 'return era.end < 0 && this.hasSnapshotIn(era.at, Math.min(era.end, seen))',
@@ -119,6 +124,7 @@ const PLANTED: Planted[] = [
   },
   {
     name: 'hydration ends behind its first page',
+    seed: 2,
     file: `${VOLUME}/copy-hydration.ts`,
     replace: 'from = page + 1',
     by: 'from = end',
@@ -149,29 +155,32 @@ const PLANTED: Planted[] = [
   },
   {
     name: 'what nobody reads any more stays',
+    seed: 4,
     file: `${VOLUME}/copy-sharing.ts`,
     replace: 'this.remains.delete(copy)\n      this.o.eraseRemains(copy)',
     by: 'void copy',
   },
   {
     name: 'what only a pin saw stays',
+    seed: 7,
     file: `${VOLUME}/views.ts`,
     replace: 'if (former.snapshotSeqs === seqs) return false',
     by: 'if (former.listSeqs === this.listSeqs) return false',
   },
 ]
 
+const SEEDS = Array.from({ length: 20 }, (_, i) => 1 + i)
 const HUNTS: Array<Omit<CloneRunOptions, 'seed'>> = [
   { operations: 220, world: { segments: 80 } },
   { operations: 220, world: tiny },
 ]
 
-for (const planted of PLANTED) {
+for (const { seed = 1, ...planted } of PLANTED) {
   t.test(`found: ${planted.name}`, async (t) => {
     const mutated = await importMutant<{ runClones: typeof runClones }>(planted, 'test/sim/clone-run.ts')
-    for (let seed = 1; seed <= 20; seed++)
+    for (const at of [seed, ...SEEDS])
       for (const hunt of HUNTS) {
-        const { failure } = mutated.runClones({ seed, ...hunt })
+        const { failure } = mutated.runClones({ seed: at, ...hunt })
         if (failure !== undefined) return void t.pass(failure.slice(0, 200))
       }
     t.fail('no seed of 1 to 20 finds it')

@@ -15,6 +15,8 @@ const HUNTS = {
   filled: { ...changes, fills: true, keeps: true },
 } satisfies Record<string, Omit<CopyRunOptions, 'seed'>>
 
+/** First those that find most of them: it is enough that one does. */
+const SEEDS = [4, 6, ...Array.from({ length: 20 }, (_, i) => 1 + i)]
 const LOG = 'engine/log'
 const PLANTED: Array<Omit<Mutant, 'hunt'> & { hunt: keyof typeof HUNTS }> = [
   {
@@ -127,7 +129,7 @@ const PLANTED: Array<Omit<Mutant, 'hunt'> & { hunt: keyof typeof HUNTS }> = [
 for (const { hunt, ...planted } of PLANTED) {
   t.test(`found: ${planted.name}`, async (t) => {
     const mutated = await importMutant<{ runCopy: typeof runCopy }>(planted, 'test/sim/copy-run.ts')
-    for (let seed = 1; seed <= 20; seed++) {
+    for (const seed of SEEDS) {
       const { failure } = mutated.runCopy({ seed, ...HUNTS[hunt] })
       if (failure !== undefined) return void t.pass(failure.slice(0, 200))
     }

@@ -12,7 +12,11 @@ import { swarmOf } from './run-seed.ts'
 
 t.setTimeout(300_000)
 
-const SEEDS = Array.from({ length: 25 }, (_, i) => seedAmong('clones', 1 + i))
+/**
+ * Of the first 25 those that make several clones, clones of clones, or meet a deletion, damage or a second volume.
+ * `npm run sim -- --from 10001 --seeds 250` runs all of them.
+ */
+const SEEDS = [2, 3, 5, 6, 8, 9, 13, 16, 18, 19, 21, 22, 23].map((n) => seedAmong('clones', n))
 
 t.test('which seeds have them, and what those are like', (t) => {
   const swarms = SEEDS.map(swarmOf)

@@ -21,8 +21,8 @@ t.setTimeout(300_000)
 const KNOWN = [11_158, 11_588, 14_028, 14_088, 14_348, 17_168, 17_218]
 const HUNTED = [...KNOWN, ...Array.from({ length: 80 }, (_, i) => 10_008 + 10 * i)]
   .filter((seed) => hasGroups(swarmOf(seed)))
-/** Quick ones. Of one in ten seeds, those with several volumes have groups. */
-const SEEDS = [10_028, 10_058, 10_098, 10_138]
+/** Quick ones that take many. Of one in ten seeds, those with several volumes have groups: `npm run sim` has all. */
+const SEEDS = [10_038, 10_058, 10_098]
 
 t.test('which seeds have them', (t) => {
   for (const seed of SEEDS) t.ok(hasGroups(swarmOf(seed)), `seed ${seed}`)
@@ -74,7 +74,7 @@ t.test('a run is not over while an order for a group is on its way', (t) => {
 })
 
 t.test('nor while a deletion that was refused is to be ordered again', (t) => {
-  const first = new World(swarmOf(SEEDS[0]!), [], { keepsTrace: false, disksLie: false, store: 'real' })
+  const first = new World(swarmOf(10_028), [], { keepsTrace: false, disksLie: false, store: 'real' })
   let deletions = 0
   for (const world of first.worlds) {
     const { operator } = world

@@ -12,6 +12,11 @@ import { swarmOf } from './run-seed.ts'
 t.setTimeout(300_000)
 
 const SEEDS = Array.from({ length: 25 }, (_, i) => 10_003 + 5 * i)
+/**
+ * What is run as it is: the first ones, without those that scrub all the while, which take half of the time of all and
+ * have a test of their own (last-scrub.test.ts). `npm run sim -- --from 10001 --seeds 130` runs all of them.
+ */
+const RUN = SEEDS.slice(0, 15).filter((seed) => swarmOf(seed).scrubEveryMs === Infinity)
 
 const PLANTED: Array<Edit & { name: string }> = [
   {
@@ -35,7 +40,7 @@ const PLANTED: Array<Edit & { name: string }> = [
 ]
 
 t.test('which seeds have them, and what those are like', (t) => {
-  const swarms = SEEDS.map(swarmOf)
+  const swarms = RUN.map(swarmOf)
   t.same(new Set(swarms.map(({ volumes }) => volumes)), new Set([1, 2, 3]))
   t.ok(swarms.some(({ deletedAtMs }) => deletedAtMs < Infinity), 'some are deleted')
   t.ok(swarms.some(({ actions }) => actions.includes('renew-copy')), 'copies are renewed')
@@ -44,7 +49,7 @@ t.test('which seeds have them, and what those are like', (t) => {
 })
 
 t.test('no checker complains, and a run is the same when it is run again', (t) => {
-  runsWell(t, SEEDS, 4)
+  runsWell(t, RUN, 3)
   t.end()
 })
 
