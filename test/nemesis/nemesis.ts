@@ -4,7 +4,7 @@
  * end. The seed fixes what is done, not what comes of it: times are real.
  */
 import { Random } from '../sim/random.ts'
-import { contentOnDisk, differences } from './copies-at-rest.ts'
+import { contentsOnDisk, differences } from './copies-at-rest.ts'
 import { ROW_LEAST } from './fault.ts'
 import type { Fault, Row } from './fault.ts'
 import { FULL_POOL } from './full-pool.ts'
@@ -250,8 +250,10 @@ function compare(
   scene: Scene, report: NemesisReport, { name, id }: SceneVolume, nodes: string[], tell: (line: string) => void,
 ): void {
   const views = [{ view: name, viewSeq: undefined as number | undefined }, ...scene.snapshots.viewsOf(name)]
-  for (const { view, viewSeq } of views) {
-    const contents = nodes.map((node) => contentOnDisk(scene.cluster.node(node).config.disks[0]!.path, id, viewSeq))
+  const looks = views.map(({ viewSeq }) => ({ volumeId: id, viewSeq }))
+  const byNode = nodes.map((node) => contentsOnDisk(scene.cluster.node(node).config.disks[0]!.path, looks))
+  for (const [at, { view }] of views.entries()) {
+    const contents = byNode.map((ofViews) => ofViews[at]!)
     for (const [i, content] of contents.entries()) {
       const found = differences(contents[0]!, content)
       if (found.length === 0) continue

@@ -1,7 +1,7 @@
 /** The disks and logs of nodes that have stopped, looked at one after the other, and what is wrong with them. */
 import { readFileSync } from 'node:fs'
 import type { StoppedNode } from '../cluster/volume-before-start.ts'
-import { contentOnDisk, differences } from '../nemesis/copies-at-rest.ts'
+import { contentsOnDisk, differences } from '../nemesis/copies-at-rest.ts'
 
 /** An assert that failed, or an exception: never right, whatever was done to a node. */
 const BUG = /a bug|met a bug/
@@ -19,8 +19,9 @@ export class DisksAtRest {
 
   /** Every volume has a copy there, the same one as on the first. */
   readonly look = ({ config, paths }: StoppedNode): void => {
-    for (const { id, name } of this.#volumes) {
-      const content = contentOnDisk(config.disks[0]!.path, id)
+    const contents = contentsOnDisk(config.disks[0]!.path, this.#volumes.map(({ id }) => ({ volumeId: id })))
+    for (const [i, { id, name }] of this.#volumes.entries()) {
+      const content = contents[i]!
       const first = this.#first.get(id) ?? content
       this.#first.set(id, first)
       const found = differences(first, content)
