@@ -10,6 +10,8 @@ t.test('the first area whose words are in the path has the file', (t) => {
     'test/cluster/keys/openbao.test.ts': 'security',
     'test/e2e/clones.test.ts': 'time travel and healing',
     'test/sim/cluster/volumes.test.ts': 'time travel and healing',
+    'test/dataplane/meters/damaged-reads.test.ts': 'time travel and healing',
+    'test/crash/damaged-sectors.test.ts': 'everything else',
     'test/e2e/fresh-clone.test.ts': 'everything else',
     'test/engine/units.test.ts': 'everything else',
   }
