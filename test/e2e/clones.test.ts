@@ -89,23 +89,24 @@ t.test('of a volume as it is, larger, and of a clone; refused in a sentence', as
   t.same((await api('n1').listSnapshots({ volume: 'trial', limit: 0, after: '' })).snapshots, [])
   await write('third', 'n2', [5000], 7)
   t.same(await read('third', 'n3', [5000]), [7])
-  t.match(await say('volume', 'clone', 'data@none', 'x'), /^1: .*volume data has no snapshot "none"/)
-  t.match(await say('volume', 'clone', 'none', 'x'), /^1: .*there is no volume "none"/)
   const { id } = await healthy('trial')
   t.match(await say('volume', 'clone', 'data@one', 'trial'), /^volume trial is ready: /, 'the one that is there')
   t.match(await say('volume', 'clone', 'trial', 'third', '--size', '32Mi', '--replicas', '1'), /third is ready/)
   t.equal((await healthy('trial')).id, id)
-  const differs: Array<[string[], RegExp]> = [
+  const refused: Array<[string[], RegExp]> = [
+    [['data@none', 'x'], /^1: .*volume data has no snapshot "none"/],
+    [['none', 'x'], /^1: .*there is no volume "none"/],
     [['data@one', 'data'], /volume data exists already: it is no clone;/],
     [['data@one', 'third'], /third exists already: it is a clone of trial;/],
     [['data', 'trial'], /trial exists already: it is a clone of a snapshot of data;/],
     [['data@one', 'trial', '--size', '32Mi'], /trial exists already: it has 16 MiB, not 32 MiB;/],
     [['data@one', 'trial', '--durability', 'writeback'], /its durability is durable, not writeback;/],
+    [['data@one', 'x', '--size', '8Mi'], /^2: .*it has at least 16 MiB/],
+    [['data@one', 'x', '--pool', 'other'], /^2: .*pool/],
+    [['data@one@two', 'x'], /^2: .*VOLUME or VOLUME@SNAPSHOT/],
   ]
-  for (const [words, message] of differs) t.match(await say('volume', 'clone', ...words), message)
-  t.match(await say('volume', 'clone', 'data@one', 'x', '--size', '8Mi'), /^2: .*it has at least 16 MiB/)
-  t.match(await say('volume', 'clone', 'data@one', 'x', '--pool', 'other'), /^2: .*pool/)
-  t.match(await say('volume', 'clone', 'data@one@two', 'x'), /^2: .*VOLUME or VOLUME@SNAPSHOT/)
+  const told = await Promise.all(refused.map(([words]) => say('volume', 'clone', ...words)))
+  for (const [i, [words, message]] of refused.entries()) t.match(told[i], message, words.join(' '))
   const { volumes } = await api('n1').listVolumes({ isInTrash: false })
   t.same(volumes.map(({ name }) => name).sort(), ['data', 'third', 'trial'], 'nothing was changed')
 })

@@ -87,7 +87,11 @@ function nothingIsLeft(t: Test, folder: string): void {
 const skip = storyMissing()
 if (skip === false) await ownMounts(t)
 
-t.test('a table is dropped, read from a clone, and back', { skip }, async (t) => {
+// Side by side: each waits for its own cluster most of the time.
+const buffered = true
+t.jobs = 2
+
+t.test('a table is dropped, read from a clone, and back', { skip, buffered }, async (t) => {
   const folder = openFolder(t)
   const { code, output } = await runStory({ TMPDIR: folder })
   t.equal(code, 0, output)
@@ -104,7 +108,7 @@ t.test('a table is dropped, read from a clone, and back', { skip }, async (t) =>
   nothingIsLeft(t, folder)
 })
 
-t.test('ended in the middle it takes away what it made', { skip }, async (t) => {
+t.test('ended in the middle it takes away what it made', { skip, buffered }, async (t) => {
   const folder = openFolder(t)
   const { code, output } = await runStory({ TMPDIR: folder }, '== PostgreSQL, with')
   t.equal(code, 143, output)

@@ -12,8 +12,8 @@ import { holdfast } from '../cli/run-holdfast.ts'
 import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { until } from './until.ts'
 
-/** From the start of the nodes: the first snapshot is there by then, and who made it is dead. */
-const FULL_MINUTE_AFTER_MS = 20_000
+/** After the nodes' start: the first snapshot is there by then, and who made it is dead. Else it takes a minute. */
+const FULL_MINUTE_AFTER_MS = 12_000
 const MINUTE_MS = 60_000
 const SCHEDULED = /^scheduled-\d{8}-\d{4}00$/
 

@@ -93,7 +93,7 @@ t.test('qcow2, both ways', { skip: missing('qemu-img') }, async (t) => {
 
 t.test('bad input gets one sentence, and nothing is changed', async (t) => {
   const before = (await api.listVolumes()).volumes.map(({ name }) => name).sort()
-  for (const [words, code, stderr] of [
+  const refused: Array<[string[], number, RegExp]> = [
     [['volume', 'import', at('image'), 'data'], 1, /volume data exists already/],
     [['volume', 'import', at('none'), 'fresh'], 1, /none cannot be read: ENOENT; check the path/],
     [['volume', 'import', folder, 'fresh'], 1, /cannot be read: it is no regular file/],
@@ -101,17 +101,18 @@ t.test('bad input gets one sentence, and nothing is changed', async (t) => {
     [['volume', 'import', at('image'), 'Fresh'], 2, /volume name "Fresh" is not allowed/],
     [['volume', 'export', 'data', at('image')], 1, /image exists already, and was not touched/],
     [['volume', 'export', 'data', at('no/such')], 1, /cannot be written: ENOENT/],
-    [['volume', 'export', 'none', at('x')], 1, /there is no volume "none"/],
-    [['volume', 'export', 'data@none', at('x')], 1, /volume data has no snapshot "none"/],
-    [['volume', 'export', 'data', at('x'), '--format', 'vhd'], 2, /image format vhd is unknown; use raw or qcow2/],
-  ] as Array<[string[], number, RegExp]>) {
-    const told = await say(...words)
-    t.match(told, { code, stderr }, words.join(' '))
-    t.equal(told.stderr.trim().split('\n').length, 1)
+    [['volume', 'export', 'none', at('x-1')], 1, /there is no volume "none"/],
+    [['volume', 'export', 'data@none', at('x-2')], 1, /volume data has no snapshot "none"/],
+    [['volume', 'export', 'data', at('x-3'), '--format', 'vhd'], 2, /image format vhd is unknown; use raw or qcow2/],
+  ]
+  const told = await Promise.all(refused.map(([words]) => say(...words)))
+  for (const [i, [words, code, stderr]] of refused.entries()) {
+    t.match(told[i], { code, stderr }, words.join(' '))
+    t.equal(told[i]!.stderr.trim().split('\n').length, 1)
   }
   t.same((await api.listVolumes()).volumes.map(({ name }) => name).sort(), before)
   t.match(await snapshots(), [{ name: 'first' }], 'what was made for a failed export is gone too')
-  t.same(fs.readdirSync(folder).filter((name) => name === 'x' || name.endsWith('.partial')), [])
+  t.same(fs.readdirSync(folder).filter((name) => name.startsWith('x-') || name.endsWith('.partial')), [])
 })
 
 /** Ctrl-C when something of it is there. */

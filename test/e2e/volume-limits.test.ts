@@ -17,7 +17,7 @@ import { primaryOf, until } from './until.ts'
 /** In flight in all, of however many clients: how many answers may be of requests from before a look. */
 const IN_FLIGHT = 32
 const BURST_SECONDS = 0.1
-const LOOK_MS = 2_000
+const LOOK_MS = 1_000
 
 /** Answers over so long, to somebody who asks for more. */
 async function looked(count: () => number, ms: number): Promise<{ answers: number; seconds: number }> {
