@@ -40,7 +40,7 @@ export const KNOWN_PARAMETERS = [
 ] as const
 
 /** Beside those, where there are several nodes. */
-const CLUSTER_PARAMETERS = [
+export const CLUSTER_PARAMETERS = [
   'min-in-sync', 'allow-degraded', 'attach-mode', 'snapshot-schedule', 'clone-of', 'compression', 'cipher',
   'data-locality', 'failure-mode', 'read-check',
 ] as const

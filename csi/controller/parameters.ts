@@ -17,8 +17,8 @@ const FORMER = 'storageos.com/'
 /** Flags of `volume create` that a class may name. */
 const FLAGS = [
   'replicas', 'durability', 'block-size', 'on-full', 'io-timeout', 'pool', 'disk-tags', 'encryption', 'cipher',
-  'compression', 'min-in-sync', 'failure-mode', 'allow-degraded', 'data-locality', 'snapshot-schedule',
-  'qos-iops', 'qos-bandwidth', 'qos-burst',
+  'compression', 'min-in-sync', 'failure-mode', 'allow-degraded', 'data-locality', 'read-check',
+  'snapshot-schedule', 'qos-iops', 'qos-bandwidth', 'qos-burst',
 ] as const
 
 /** Those that a VolumeAttributesClass changes while the volume is used. */

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { volumeCommands } from '../../../cli/volume-commands.ts'
-import { KNOWN_PARAMETERS } from '../../../cluster/api/volume-request.ts'
+import { CLUSTER_PARAMETERS, KNOWN_PARAMETERS } from '../../../cluster/api/volume-request.ts'
 import {
   checkSnapshotParameters, MUTABLE, mutableFlagsOf, PARAMETERS, parametersOf, rowOf,
 } from '../../../csi/controller/parameters.ts'
@@ -118,8 +118,12 @@ t.test('an attributes class is read as a storage class is', (t) => {
 t.test('every flag is one of `volume create`, and every one of the API can be named', (t) => {
   const flags = Object.values(PARAMETERS).flatMap((row) => (row.kind === 'flag' ? [row.flag] : []))
   const create = volumeCommands({}).find(({ words }) => words === 'volume create')!
-  for (const name of KNOWN_PARAMETERS) t.ok(flags.includes(name), name)
-  const byParam = ['min-in-sync', 'allow-degraded', 'data-locality']
+  // Who may have a volume attached, and what it is made of, CSI says itself.
+  const ofCsi = ['attach-mode', 'clone-of']
+  for (const name of [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS]) {
+    t.equal(flags.includes(name), !ofCsi.includes(name), name)
+  }
+  const byParam = ['min-in-sync', 'allow-degraded', 'data-locality', 'read-check']
   for (const name of flags) t.ok(Object.hasOwn(create.options, name) || byParam.includes(name), name)
   t.end()
 })
