@@ -21,7 +21,7 @@ export const csiCommands = (endpoint: Record<string, OptionSpec>): Command[] => 
       'volumes-max': VOLUMES_MAX,
       extender: { value: 'HOST:PORT', summary: 'tell schedulers of Kubernetes where pods with volumes go best' },
       'extender-tls': { value: 'DIR', summary: 'by tls.crt and tls.key, to who shows a certificate of ca.crt' },
-      events: { summary: 'health of volumes as Events of their PVCs, by one such process at a time' },
+      events: { summary: 'Events of PVCs: health of volumes, by one such process at a time, and what was ignored' },
       failover: { summary: 'pods are moved off nodes that died, by one such process at a time' },
       replacement: { summary: 'pods of nodes are replaced one after the other when their template was changed' },
       'drain-guard': { summary: 'a drain of a node waits while a volume has its last copy there' },

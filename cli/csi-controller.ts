@@ -21,7 +21,7 @@ import type { Arguments } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { startExtender } from './csi-extender.ts'
 import { FAILOVER_FLAG, failoverOf } from './csi-failover.ts'
-import { tellHealth } from './csi-health.ts'
+import { claimEvents, tellHealth } from './csi-health.ts'
 import { LEAVING_FLAGS, leavingOf } from './csi-leaving.ts'
 import { showMetrics } from './csi-metrics.ts'
 import { endpointOf } from './endpoint.ts'
@@ -62,12 +62,6 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   const api = connectControlApi(endpoint, CALL_MS)
   const diff = (request: Parameters<typeof diffSnapshots>[1]) => diffSnapshots(endpoint, request)
   const protocols = new NodeProtocols(api)
-  const services = [
-    identityService({ version: version(), probe: () => protocols.look(), log }),
-    ...controllerServices({
-      api, diff, operations: new Operations(), volumesMax, mayAsk: () => protocols.check(), log,
-    }),
-  ]
   const listen = given.text('extender')
   const isTold = given.flag('events')
   const isKube = listen !== undefined || isTold || [...LEAVING_FLAGS, FAILOVER_FLAG].some((one) => given.flag(one))
@@ -92,7 +86,6 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   const figures = () => ({ leaving: leaving?.figures(), failover: failover?.figures() })
   const metrics = await begun(showMetrics(given.text('listen-metrics'), figures, log))
   open.push(metrics)
-  const server = await begun(serveCsi({ socketPath, services, log }))
   const told = new AbortController()
   const ended = new Promise<void>((resolve) => told.signal.addEventListener('abort', () => resolve()))
   let exitCode = EXIT_OK
@@ -104,6 +97,14 @@ export async function runCsiController({ arguments: given, output }: Invocation)
     setTimeout(() => process.exit(EXIT_FAILED), GRACE_MS).unref()
     told.abort()
   }
+  const claims = isTold ? claimEvents({ kubernetes: kubernetes!, log, onBug }) : undefined
+  const services = [
+    identityService({ version: version(), probe: () => protocols.look(), log }),
+    ...controllerServices({
+      api, diff, operations: new Operations(), volumesMax, mayAsk, log, tellClaim: claims?.tell,
+    }),
+  ]
+  const server = await begun(serveCsi({ socketPath, services, log }))
   const parts: Array<Promise<void>> = []
   if (isTold) parts.push(tellHealth({ kubernetes: kubernetes!, api, mayAsk, log }, told.signal))
   for (const one of [leaving, failover]) if (one !== undefined) parts.push(one.run(told.signal))
@@ -116,6 +117,7 @@ export async function runCsiController({ arguments: given, output }: Invocation)
   extender?.close()
   metrics?.close()
   await Promise.all([server.close(GRACE_MS), ...beside])
+  await claims?.close()
   kubernetes?.close()
   api.close()
   return exitCode

@@ -1,10 +1,15 @@
-/** Health of volumes as Events of Kubernetes, of `holdfast csi controller --events`: by one such process at a time. */
+/**
+ * Events of Kubernetes, of `holdfast csi controller --events`: health of volumes, by one such process at a time, and of
+ * a PVC what it asks for without effect, by the one that makes its volume.
+ */
 import os from 'node:os'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { ApiClient } from '../cluster/kubernetes/api-client.ts'
 import { pause } from '../cluster/pause.ts'
 import { EventRecorder } from '../csi/kube/event-recorder.ts'
 import { HealthEvents, LOOK_MS } from '../csi/kube/health/health-events.ts'
+import { IgnoredWishes } from '../csi/kube/health/ignored-wishes.ts'
+import type { ClaimName } from '../csi/kube/health/ignored-wishes.ts'
 import { leadByLease } from '../csi/kube/leader-lease.ts'
 import type { LeaseTiming } from '../csi/kube/leader-lease.ts'
 
@@ -34,4 +39,23 @@ export function tellHealth(
     await recorder.close()
   }
   return leadByLease({ client, namespace, name: NAME, onLead, log, ...(timing && { timing }) }, signal)
+}
+
+export interface ClaimEvents {
+  tell(claim: ClaimName, sentences: readonly string[]): void
+  close(): Promise<void>
+}
+
+interface ClaimEventParts extends Pick<HealthParts, 'log'> {
+  kubernetes: Pick<ApiClient, 'call'>
+  onBug(error: unknown): void
+}
+
+export function claimEvents({ kubernetes: client, log, onBug }: ClaimEventParts): ClaimEvents {
+  const recorder = new EventRecorder({ client, component: 'holdfast-controller', instance: os.hostname(), log })
+  const wishes = new IgnoredWishes({ client, recorder, log })
+  return {
+    tell: (claim, sentences) => void wishes.tell(claim, sentences).catch(onBug),
+    close: () => recorder.close(),
+  }
 }

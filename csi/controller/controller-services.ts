@@ -2,7 +2,6 @@
  * The services of `holdfast csi controller`: which call is which function, and the key under which it is alone. It
  * keeps nothing that a call needs: killed between any two steps, the next call goes on from what the cluster says.
  */
-import type { ControlClient } from '../../cluster/api/client.ts'
 import type { DiffSnapshots } from '../../cluster/api/snapshot-diff.ts'
 import { csiService } from '../definition.ts'
 import type {
@@ -17,6 +16,7 @@ import type { Operations } from '../operations.ts'
 import { invalid } from '../refusal.ts'
 import type { CsiService } from '../server.ts'
 import { createVolume } from './create-volume.ts'
+import type { CreateOptions } from './create-volume.ts'
 import { createGroup, deleteGroup, getGroup } from './group-calls.ts'
 import { publishVolume, unpublishVolume } from './publish-volume.ts'
 import { SnapshotCalls } from './snapshot-calls.ts'
@@ -35,15 +35,13 @@ export const CONTROLLER_CAPABILITIES = [
 
 const GROUP_CAPABILITIES = ['CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT'] as const
 
-export interface ControllerOptions {
-  api: ControlClient
+export interface ControllerOptions extends CreateOptions {
   diff: DiffSnapshots
   operations: Operations
   /** Attached to a node at most. */
   volumesMax: number
   /** Nothing is asked of the API before it resolves. */
   mayAsk(): Promise<void>
-  log(line: string): void
 }
 
 const capabilities = (types: readonly string[]) => async () =>

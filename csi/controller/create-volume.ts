@@ -30,6 +30,8 @@ import { csiVolume, unless, volumeById } from './volumes.ts'
 export interface CreateOptions {
   api: ControlClient
   log(line: string): void
+  /** Undefined: nobody can be told. It waits for nothing. @param sentences  about parameters without effect */
+  tellClaim?: ((claim: { namespace: string; name: string }, sentences: readonly string[]) => void) | undefined
 }
 
 /**
@@ -39,7 +41,7 @@ export interface CreateOptions {
  * @throws CsiRefusal, HoldfastError
  */
 export async function createVolume(options: CreateOptions, request: CreateVolumeRequest): Promise<CsiVolume> {
-  const { api, log } = options
+  const { api, log, tellClaim } = options
   const { parameters, mutableParameters, accessibilityRequirements } = request
   const accesses = accessesOf(request.volumeCapabilities)
   const source = sourceOf(request.volumeContentSource)
@@ -59,6 +61,8 @@ export async function createVolume(options: CreateOptions, request: CreateVolume
   if (there !== undefined) return answer(await known(there))
   const wanted = parametersOf(parameters, mutableParameters)
   for (const sentence of wanted.ignored) log(`volume ${name}: parameter ${sentence}`)
+  const { 'csi-pvc': claim, 'csi-pvc-namespace': namespace } = wanted.labels
+  if (claim !== undefined && namespace !== undefined) tellClaim?.({ namespace, name: claim }, wanted.ignored)
   const places = await placesOf(api, accessibilityRequirements)
   const origin = source === undefined ? undefined : await source.find(api)
   const made = await unless('volume-exists', api.createVolume({

@@ -84,6 +84,17 @@ export function rowOf(name: string): ParameterRow | undefined {
   return SECRET_NAMES.test(name) ? { kind: 'passed-over' } : undefined
 }
 
+/**
+ * Of a label or annotation of a PVC: StorageOS took parameters there too, before those of the class. Here a class is
+ * the administrator's word, which whoever may make a claim does not change.
+ * @returns why it has no effect; undefined: it is none of those
+ */
+export function whyIgnoredOfClaim(name: string): string | undefined {
+  const row = name.startsWith(FORMER) ? rowOf(name) : undefined
+  if (row === undefined) return undefined
+  return row.kind === 'ignored' ? row.why : 'it is read of a class only; name one that says it'
+}
+
 export interface Parameters {
   /** Of `volume create`. */
   flags: Record<string, string>
