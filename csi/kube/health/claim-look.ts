@@ -54,10 +54,30 @@ export class ClaimLook {
   async #ofClass(name: string, spec: ApiObject): Promise<Claim> {
     const found = await this.#objects.get(`/apis/storage.k8s.io/v1/storageclasses/${segment(name)}`)
     if (found?.provisioner !== DRIVER_NAME || found.volumeBindingMode !== 'WaitForFirstConsumer') return FOREIGN
-    const given = Object.entries(recordOf(found.parameters)).filter((one): one is [string, string] => isText(one[1]))
+    const mutable = await this.#mutableParameters(textOf(spec.volumeAttributesClassName))
     const { storage } = recordOf(recordOf(spec.resources).requests)
     const sizeBytes = isText(storage) ? parseSize(storage) : undefined
     if (sizeBytes === undefined) throw new Error(`PVC of class ${name}: its size cannot be read`)
-    return { kind: 'waiting', sizeBytes, parameters: parametersOf(Object.fromEntries(given), {}).flags }
+    return { kind: 'waiting', sizeBytes, parameters: parametersOf(parametersIn(found), mutable).flags }
   }
+
+  /** Of an attributes class; without one, or with another driver's, no volume is made for now. */
+  async #mutableParameters(name: string): Promise<Record<string, string>> {
+    if (name === '') return {}
+    for (const version of ATTRIBUTES_VERSIONS) {
+      const path = `/apis/storage.k8s.io/${version}/volumeattributesclasses/${segment(name)}`
+      const found = await this.#objects.get(path)
+      if (found?.driverName === DRIVER_NAME) return parametersIn(found)
+      if (found !== undefined) throw new Error(`volume attributes class ${name} is of another driver`)
+    }
+    throw new Error(`volume attributes class ${name} is not there`)
+  }
+}
+
+/** The second one up to Kubernetes 1.33. */
+const ATTRIBUTES_VERSIONS = ['v1', 'v1beta1'] as const
+
+function parametersIn({ parameters }: ApiObject): Record<string, string> {
+  const given = Object.entries(recordOf(parameters)).filter((one): one is [string, string] => isText(one[1]))
+  return Object.fromEntries(given)
 }

@@ -27,6 +27,8 @@ const claim = (spec: object) => ({ kind: 'PersistentVolumeClaim', spec })
 const csi = (driver: string, volumeHandle: string) => ({ spec: { csi: { driver, volumeHandle } } })
 const storageClass = (provisioner: string, parameters: object = {}, volumeBindingMode = 'WaitForFirstConsumer') =>
   ({ provisioner, parameters, volumeBindingMode })
+const attributesClass = (driverName: string) =>
+  ({ driverName, parameters: { 'holdfast.io/data-locality': 'strict', 'holdfast.io/replicas': '1' } })
 const of = (storage: string) => ({ resources: { requests: { storage } } })
 
 const OBJECTS: Record<string, object> = {
@@ -34,6 +36,18 @@ const OBJECTS: Record<string, object> = {
   '/api/v1/namespaces/db/persistentvolumeclaims/other': claim({ volumeName: 'pv-2' }),
   '/api/v1/namespaces/db/persistentvolumeclaims/lost': claim({ volumeName: 'pv-3' }),
   '/api/v1/namespaces/db/persistentvolumeclaims/new': claim({ storageClassName: 'near', ...of('10Gi') }),
+  '/api/v1/namespaces/db/persistentvolumeclaims/moved': claim({
+    storageClassName: 'anywhere', volumeAttributesClassName: 'near', ...of('10Gi'),
+  }),
+  '/api/v1/namespaces/db/persistentvolumeclaims/beta': claim({
+    storageClassName: 'anywhere', volumeAttributesClassName: 'beta', ...of('10Gi'),
+  }),
+  '/api/v1/namespaces/db/persistentvolumeclaims/ahead': claim({
+    storageClassName: 'near', volumeAttributesClassName: 'missing', ...of('10Gi'),
+  }),
+  '/api/v1/namespaces/db/persistentvolumeclaims/mixed': claim({
+    storageClassName: 'near', volumeAttributesClassName: 'foreign', ...of('10Gi'),
+  }),
   '/api/v1/namespaces/db/persistentvolumeclaims/pod-scratch': claim({ storageClassName: 'near', ...of('10Gi') }),
   '/api/v1/namespaces/db/persistentvolumeclaims/odd': claim({ storageClassName: 'near', ...of('many') }),
   '/api/v1/namespaces/db/persistentvolumeclaims/wrong': claim({ storageClassName: 'wrong', ...of('1Gi') }),
@@ -45,6 +59,12 @@ const OBJECTS: Record<string, object> = {
   '/apis/storage.k8s.io/v1/storageclasses/near': storageClass('csi.holdfast.io', {
     'holdfast.io/data-locality': 'strict',
   }),
+  '/apis/storage.k8s.io/v1/storageclasses/anywhere': storageClass('csi.holdfast.io', {
+    'holdfast.io/data-locality': 'disabled', 'holdfast.io/pool': 'fast',
+  }),
+  '/apis/storage.k8s.io/v1/volumeattributesclasses/near': attributesClass('csi.holdfast.io'),
+  '/apis/storage.k8s.io/v1beta1/volumeattributesclasses/beta': attributesClass('csi.holdfast.io'),
+  '/apis/storage.k8s.io/v1/volumeattributesclasses/foreign': attributesClass('ebs.csi.aws.com'),
   '/apis/storage.k8s.io/v1/storageclasses/wrong': storageClass('csi.holdfast.io', { 'holdfast.io/replicaz': '2' }),
   '/apis/storage.k8s.io/v1/storageclasses/foreign': storageClass('ebs.csi.aws.com'),
   '/apis/storage.k8s.io/v1/storageclasses/at-once': storageClass('csi.holdfast.io', {}, 'Immediate'),
@@ -177,6 +197,16 @@ t.test('one that waits for its first consumer, also of an ephemeral volume', asy
   t.same(world.asked.filter((one) => one.startsWith('capacity')), ['capacity {"data-locality":"strict"} true'])
 })
 
+t.test('what its attributes class says wins over the storage class, as when its volume is made', async (t) => {
+  for (const name of ['moved', 'beta']) {
+    const { world, post } = await served(t)
+    const { json } = await post('/filter', { Pod: pod(name), NodeNames })
+    t.match(json, { NodeNames: ['n2'], FailedAndUnresolvableNodes: { n1: /no copy of a volume of 10 GiB/ } }, name)
+    const asked = 'capacity {"data-locality":"strict","pool":"fast","replicas":"1"} true'
+    t.same(world.asked.filter((one) => one.startsWith('capacity')), [asked])
+  }
+})
+
 t.test('what is not ours is given back untouched', async (t) => {
   const { world, post } = await served(t)
   t.same((await post('/filter', { Pod: pod(), NodeNames })).json.NodeNames, NodeNames)
@@ -193,6 +223,8 @@ t.test('an error filters nothing, and scores nothing', async (t) => {
     ['silent', pod('data'), /not known within 300 ms/], ['refused', pod('data'), /it is refused/],
     ['former', pod('data'), /former version/], ['none', pod('odd'), /size cannot be read/],
     ['none', pod('wrong'), /did you mean holdfast.io\/replicas/],
+    ['none', pod('ahead'), /attributes class missing is not there/],
+    ['none', pod('mixed'), /attributes class foreign is of another driver/],
   ] as const) {
     const { world, post } = await served(t)
     world.trouble = trouble
