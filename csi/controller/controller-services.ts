@@ -11,7 +11,7 @@ import type {
   GetMetadataAllocatedRequest, GetMetadataDeltaRequest, GroupSnapshotRequest, ListRequest, ListSnapshotsRequest,
   SnapshotRequest, ValidateVolumeCapabilitiesRequest,
 } from '../messages.ts'
-import { checkCsiName, ourName, snapshotHandle, snapshotIdOf } from '../names.ts'
+import { checkCsiName, ourName, parseSnapshotHandle, snapshotHandle, snapshotIdOf } from '../names.ts'
 import type { Operations } from '../operations.ts'
 import { invalid } from '../refusal.ts'
 import type { CsiService } from '../server.ts'
@@ -68,6 +68,19 @@ function askedFirst({ definition, calls, streams = {} }: CsiService, mayAsk: () 
   return checked
 }
 
+/**
+ * Keys of what volumes hold: shared by what is made of it, and had alone by who looks whether a volume has snapshots
+ * and deletes it then. Others, as an attachment, have nothing to do with it.
+ */
+const dataOf = (volumeIds: readonly string[]): ReadonlySet<string> =>
+  new Set(volumeIds.map((id) => `the data of volume ${id}`))
+
+function sourcesOf({ volumeContentSource }: CreateVolumeRequest): string[] {
+  const { snapshot, volume } = volumeContentSource ?? {}
+  const id = volume?.volumeId ?? parseSnapshotHandle(snapshot?.snapshotId ?? '')?.volumeId
+  return id === undefined ? [] : [id]
+}
+
 function controllerService(options: ControllerOptions): CsiService {
   const { api, operations } = options
   const snapshots = new SnapshotCalls(api)
@@ -76,6 +89,7 @@ function controllerService(options: ControllerOptions): CsiService {
       checkVolumeIdGiven(request.volumeId)
       return operations.run([`volume ${request.volumeId}`], what, () => run(request))
     }
+  const deletion = ofVolume('DeleteVolume', (request: DeleteVolumeRequest) => deleteVolume(api, request))
   return {
     definition: csiService('Controller'),
     calls: {
@@ -83,9 +97,11 @@ function controllerService(options: ControllerOptions): CsiService {
       CreateVolume: async (request: CreateVolumeRequest) => {
         checkCsiName(request.name, 'volume')
         const keys = [`volume ${ourName(request.name)}`]
-        return operations.run(keys, 'CreateVolume', async () => ({ volume: await createVolume(options, request) }))
+        const create = async () => ({ volume: await createVolume(options, request) })
+        return operations.run(keys, 'CreateVolume', create, dataOf(sourcesOf(request)))
       },
-      DeleteVolume: ofVolume('DeleteVolume', (request: DeleteVolumeRequest) => deleteVolume(api, request)),
+      DeleteVolume: async (request: DeleteVolumeRequest) =>
+        operations.run([...dataOf([request.volumeId])], 'DeleteVolume', () => deletion(request)),
       ControllerPublishVolume: ofVolume('ControllerPublishVolume', (request: ControllerPublishVolumeRequest) =>
         publishVolume(api, request, options.volumesMax)),
       ControllerUnpublishVolume: ofVolume('ControllerUnpublishVolume', (request: ControllerUnpublishVolumeRequest) =>
@@ -103,8 +119,9 @@ function controllerService(options: ControllerOptions): CsiService {
         checkCsiName(name, 'snapshot')
         if (volumeId === '') throw invalid('the source volume id is missing')
         const key = snapshotHandle({ volumeId, snapshotId: snapshotIdOf(volumeId, ourName(name)) })
-        return operations.run([`snapshot ${key}`, `snapshot ${name}`], 'CreateSnapshot', async () =>
-          ({ snapshot: await snapshots.create(request) }))
+        const keys = [`snapshot ${key}`, `snapshot ${name}`]
+        const create = async () => ({ snapshot: await snapshots.create(request) })
+        return operations.run(keys, 'CreateSnapshot', create, dataOf([volumeId]))
       },
       DeleteSnapshot: async (request: SnapshotRequest) =>
         operations.run([`snapshot ${request.snapshotId}`], 'DeleteSnapshot', () => snapshots.delete(request)),
@@ -122,7 +139,8 @@ function groupService({ api, operations }: ControllerOptions): CsiService {
       CreateVolumeGroupSnapshot: async (request: CreateVolumeGroupSnapshotRequest) => {
         checkCsiName(request.name, 'group snapshot')
         const keys = [`group snapshot ${ourName(request.name)}`]
-        return operations.run(keys, 'CreateVolumeGroupSnapshot', () => createGroup(api, request))
+        const create = () => createGroup(api, request)
+        return operations.run(keys, 'CreateVolumeGroupSnapshot', create, dataOf(request.sourceVolumeIds))
       },
       DeleteVolumeGroupSnapshot: async (request: GroupSnapshotRequest) => {
         const [name] = request.groupSnapshotId.split('.')
