@@ -3,7 +3,7 @@ import { GIB, MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { CapacityRange } from '../messages.ts'
 import { invalid, outOfRange } from '../refusal.ts'
 
-/** Where nothing is asked for. */
+/** Where nothing is asked for, or only a limit that is no smaller. */
 export const SIZE_BYTES_DEFAULT = GIB
 
 /**
@@ -12,8 +12,7 @@ export const SIZE_BYTES_DEFAULT = GIB
  */
 export function sizeWithin(range: CapacityRange | null, least: number): number {
   const { requiredBytes, limitBytes } = checkRange(range)
-  const usual = least > 0 || limitBytes > 0 ? Math.max(least, MIB) : SIZE_BYTES_DEFAULT
-  const wanted = requiredBytes > 0 ? Math.max(requiredBytes, least) : usual
+  const wanted = requiredBytes > 0 ? Math.max(requiredBytes, least) : least > 0 ? least : usualSize(limitBytes)
   const sizeBytes = Math.ceil(wanted / MIB) * MIB
   if (sizeBytes > VOLUME_BYTES_MAX) throw outOfRange(`a volume of ${wanted} bytes is not possible: at most 64 TiB`)
   if (limitBytes > 0 && sizeBytes > limitBytes) {
@@ -21,6 +20,13 @@ export function sizeWithin(range: CapacityRange | null, least: number): number {
     throw outOfRange(`${requiredBytes} to ${limitBytes} bytes are not possible: ${why}; raise the limit`)
   }
   return sizeBytes
+}
+
+/** @param limitBytes  0: none */
+function usualSize(limitBytes: number): number {
+  if (limitBytes === 0) return SIZE_BYTES_DEFAULT
+  const most = Math.floor(limitBytes / MIB) * MIB
+  return Math.min(SIZE_BYTES_DEFAULT, Math.max(most, MIB))
 }
 
 /** Whether a volume of that size is one that was asked for. @throws CsiRefusal INVALID_ARGUMENT */

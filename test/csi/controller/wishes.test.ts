@@ -30,7 +30,11 @@ t.test('a size is whole MiB, upwards, and within what was asked for', (t) => {
   }))
   t.equal(sizeWithin(null, 0), GIB)
   t.equal(sizeWithin({ requiredBytes: 1, limitBytes: 0 }, 0), MIB)
-  t.equal(sizeWithin({ requiredBytes: 0, limitBytes: 5 * MIB }, 0), MIB)
+  const upTo = (limitBytes: number, least = 0): number => sizeWithin({ requiredBytes: 0, limitBytes }, least)
+  t.equal(upTo(5 * GIB), GIB, 'as where nothing is asked for')
+  t.equal(upTo(5 * MIB + 1), 5 * MIB, 'or as much as may be')
+  t.equal(upTo(5 * GIB, 3 * MIB), 3 * MIB, 'what is there already has its size')
+  t.throws(() => upTo(MIB - 1), { code: 11, message: /at least 1048576 bytes/ })
   t.equal(sizeWithin({ requiredBytes: 0, limitBytes: 0 }, 3 * MIB), 3 * MIB)
   const refused = { code: 11, message: /rounded up/ }
   t.throws(() => sizeWithin({ requiredBytes: MIB + 1, limitBytes: 2 * MIB - 1 }, 0), refused)
