@@ -69,6 +69,7 @@ export const ERRORS = {
   'io-timeout': row(EIO, G.UNAVAILABLE, true, 'volume {volume} answered nothing for {seconds} s', '`holdfast volume inspect {volume}` says what it waits for; a longer `--io-timeout` holds requests longer'),
   'session-stale': row(EIO, G.FAILED_PRECONDITION, false, 'volume {volume} is attached elsewhere, or anew', 'attach it again where it is to be used'),
   'session-broken': row(EIO, G.DATA_LOSS, false, 'volume {volume} may lack writes that were answered: all its copies lost power before a flush, or an older copy was made to lead', 'check what uses it, and attach it again'),
+  'sessions-too-many': row(EIO, G.RESOURCE_EXHAUSTED, true, 'volume {volume} is in use by as many nodes as there is room for: those that ever connected count while nobody holds it', '`holdfast attach {volume}` on one node and `holdfast detach {volume}` there make room; whoever is connected gets errors then'),
   'snapshot-not-found': row(EINVAL, G.NOT_FOUND, false, 'volume {volume} has no snapshot {snapshot}', '`holdfast snapshot ls {volume}` shows what there is'),
   'snapshot-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} has a snapshot {snapshot} already{difference}, made {made} (id {id})', 'choose another name, or use the one that is there'),
   'snapshot-in-use': row(EINVAL, G.FAILED_PRECONDITION, true, 'snapshot {snapshot} of volume {volume} is in use and is not deleted: {reason}', 'end its readers first; one that is gone without a word counts for {seconds} s'),

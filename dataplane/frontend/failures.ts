@@ -7,6 +7,7 @@ export const FAILURE_CODE: Record<ClientFailure, ErrorCode> = {
   timeout: 'io-timeout',
   'stale-session': 'session-stale',
   'session-broken': 'session-broken',
+  'too-many-sessions': 'sessions-too-many',
   range: 'volume-range',
   'no-space': 'pool-full',
   'read-only': 'volume-read-only',

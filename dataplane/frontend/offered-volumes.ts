@@ -302,7 +302,7 @@ const isOlder = (one: VolumeEncryption, than: VolumeEncryption): boolean =>
 /** Whether a client that comes now gets another attachment. Without another generation it would break again. */
 function isReplaceable(current: HostedFrontend, known: Offered): boolean {
   if (current.failed === undefined) return false
-  return current.failed === 'stale-session' || current.generation !== known.generation
+  return current.failed !== 'session-broken' || current.generation !== known.generation
 }
 
 function generationOf(node: NodeId, { attach }: VolumeConfig): number | undefined {

@@ -16,7 +16,7 @@ import { decodeValue, encodeValue, plainOf } from './control-value.ts'
 import type { ControlWriter } from './control-writer.ts'
 import { MESSAGE_SHAPES } from './message-shapes.ts'
 import {
-  COPY_FRAME, DAMAGED_SINCE, DURABILITY_SINCE, FRONTEND_FRAME, LINK_FRAME, SHRINKS_SINCE, sinceVersion,
+  COPY_FRAME, CROWDED_SINCE, DAMAGED_SINCE, DURABILITY_SINCE, FRONTEND_FRAME, LINK_FRAME, SHRINKS_SINCE, sinceVersion,
   transformsSince, VERSION_GREATEST,
 } from './protocol.ts'
 import { decodeRecords, encodeRecords } from './records-codec.ts'
@@ -57,13 +57,20 @@ export const versionFor = (message: WireMessage): number =>
     isNumbered(message) ? DAMAGED_SINCE : 1,
     hasShrinks(message) ? SHRINKS_SINCE : 1,
     changes(message, 'durability') || saysDurability(message) ? DURABILITY_SINCE : 1,
+    isCrowded(message) ? CROWDED_SINCE : 1,
   )
+
+const STALE = { ok: false, code: 'stale-session' } as const
+
+const isCrowded = (message: WireMessage): message is Extract<WireMessage, { type: 'reply' }> =>
+  message.type === 'reply' && !message.result.ok && message.result.code === 'too-many-sessions'
 
 /** The message as a connection of this version has it: less is said to a node of before. Undefined: it has none. */
 export function forVersion(message: WireMessage, version: number): WireMessage | undefined {
   // The newest has all: nobody looks through the records of each append.
   if (version === VERSION_GREATEST) return message
-  const said = version < DAMAGED_SINCE && isNumbered(message) ? unnumbered(message)
+  const said = version < CROWDED_SINCE && isCrowded(message) ? { ...message, result: STALE }
+    : version < DAMAGED_SINCE && isNumbered(message) ? unnumbered(message)
     : version < DURABILITY_SINCE && saysDurability(message) ? withoutDurability(message)
     : message
   return said === undefined || versionFor(said) > version ? undefined : said

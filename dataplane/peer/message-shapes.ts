@@ -11,6 +11,7 @@ import type {
   NewSnapshot, RequestId, Session, SnapshotTitle, VersionId,
 } from '../../engine/replication/record.ts'
 import type { SessionFence } from '../../engine/replication/session-fence.ts'
+import { WINDOWS_MAX } from '../../engine/replication/session-window.ts'
 import { BLOB_UNITS_MAX, BLOCK_BYTES, SLICE_BYTES, UNIT_BYTES, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import { either, isFlag, tupleOf } from '../../engine/value-shape.ts'
 import type { Shape } from '../../engine/value-shape.ts'
@@ -25,7 +26,6 @@ const SLICES_MAX = VOLUME_BYTES_MAX / SLICE_BYTES
 /** The history of epochs keeps the last 64; a descriptor of a long unattended one may have more. */
 const EPOCHS_MAX = 4096
 const VOLUMES_MAX = 65536
-const SESSIONS_MAX = 65536
 const VERSIONS_MAX = 65536
 const LABELS_MAX = 64
 const SNAPSHOT_READ_BLOCKS_MAX = Math.floor(PAYLOAD_BYTES_MAX / (BLOB_UNITS_MAX * UNIT_BYTES))
@@ -34,7 +34,7 @@ const RUN_NUMBERS_MAX = 3 * 65536
 
 const session = objectOf<Session>({ generation: count, incarnation: count }, {})
 const fence = objectOf<SessionFence>(
-  { brokenGeneration: count, incarnations: list(tupleOf(count, count), SESSIONS_MAX) },
+  { brokenGeneration: count, incarnations: list(tupleOf(count, count), WINDOWS_MAX) },
   { open: list(tupleOf(node, count, count), HOLDERS_MAX) },
 )
 const epochs = ascendingPairs(epoch, seq, EPOCHS_MAX)
@@ -91,7 +91,7 @@ const report = {
 const joinNumber = count
 
 /** As `encodeWindows` writes them: [generation, incarnation, floor, highest, [[number, parts, ...part], ...]]. */
-const windows = list(tupleOf(count, count, count, count, list(list(count, 65537), 65536)), SESSIONS_MAX)
+const windows = list(tupleOf(count, count, count, count, list(list(count, 65537), 65536)), WINDOWS_MAX)
 
 const title = objectOf<SnapshotTitle>(
   { name: text64, createdAtMs: count, labels: record(text64, text64, LABELS_MAX) },

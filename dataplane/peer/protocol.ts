@@ -11,7 +11,7 @@ export const PREFACE_MAGIC = Uint8Array.of(0x48, 0x46, 0x50, 0x52, 0x0d, 0x0a, 0
 export const PREFACE_BYTES = 224
 
 export const VERSION_LEAST = 1
-export const VERSION_GREATEST = 8
+export const VERSION_GREATEST = 9
 
 export const ROLE = { worker: 1, supervisor: 2 } as const
 export type Role = keyof typeof ROLE
@@ -120,6 +120,9 @@ export const SHRINKS_SINCE = 6
 
 /** Since which version the durability of a volume may change: a node of before is told of none. */
 export const DURABILITY_SINCE = 8
+
+/** Since which version a session is refused because there are too many: it is stale to a node of before. */
+export const CROWDED_SINCE = 9
 
 /** Frames that may carry blocks behind their control part. */
 export const WITH_PAYLOAD: ReadonlySet<number> = new Set([

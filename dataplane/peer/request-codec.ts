@@ -108,6 +108,7 @@ const FAILURE = {
   'read-only': 5,
   'session-broken': 6,
   damaged: 7,
+  'too-many-sessions': 8,
 } as const satisfies Record<FailureCode, number>
 const FAILURE_NAMES = [undefined, ...Object.keys(FAILURE)] as Array<FailureCode | undefined>
 

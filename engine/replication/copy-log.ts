@@ -13,7 +13,7 @@ import type { RecordId } from './record-id.ts'
 import type { ReplicatedRecord } from './record.ts'
 import { cutWindow, forgetUpTo, pushRecord, recordAt } from './record-window.ts'
 import { encodeWindows, noteApplied } from './session-window.ts'
-import { durabilityAt, nextToken, noteDurability, slicesOf, wholeBootNow } from './copy-state.ts'
+import { durabilityAt, forgetOver, nextToken, noteDurability, slicesOf, wholeBootNow } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import type { Turn } from './turn.ts'
 
@@ -86,6 +86,7 @@ export function commitTo(turn: Turn, seq: number, each?: (record: ReplicatedReco
   assert(seq >= log.commitSeq && seq <= log.tail, 'I11: the commit point grows, within the log')
   if (seq === log.commitSeq) return
   log.commitSeq = seq
+  const known = state.windows.length
   for (let at = log.appliedSeq + 1; at <= seq; at++) {
     const record = recordAt(log.window, at)
     assert(record !== undefined, 'I10: what is not applied is kept')
@@ -98,6 +99,8 @@ export function commitTo(turn: Turn, seq: number, each?: (record: ReplicatedReco
     each?.(record)
   }
   log.appliedSeq = seq
+  // Of one that was over before what is behind it was applied here.
+  if (state.windows.length > known) forgetOver(state)
   port.store.apply(seq, encodeWindows(state.windows))
   if (state.primary === undefined) forgetUpTo(log.window, seq)
 }

@@ -13,11 +13,11 @@ import type { CopyOptions, VersionedConfig } from './copy-port.ts'
 import type { Consistency, CopyFacts, KeptMarks, StoredCopy } from './copy-store.ts'
 import type { PeerMessage } from './messages.ts'
 import type { PrimaryState } from './primary-state.ts'
-import type { Durability, ReplicatedRecord, VersionId } from './record.ts'
+import type { Durability, ReplicatedRecord, Session, VersionId } from './record.ts'
 import type { DamagedVersion } from './repair.ts'
 import { emptyWindow, lastSeqOf, pushRecord } from './record-window.ts'
 import type { RecordWindow } from './record-window.ts'
-import { NO_FENCE } from './session-fence.ts'
+import { isOverIn, NO_FENCE } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
 import { decodeWindows } from './session-window.ts'
 import type { SessionWindow } from './session-window.ts'
@@ -179,6 +179,8 @@ export interface CopyState {
   /** We spoke to the primary since we started. */
   isGreeted: boolean
   windows: SessionWindow[]
+  /** Mode `open`: sessions that are over, as far as it was seen that newer ones followed them. */
+  followed: Session[]
   rollbacks: Array<readonly [to: number, at: number]>
   sizeBytes: number
   sliceCount: number
@@ -257,6 +259,7 @@ export function createCopy(options: CopyOptions): CopyState {
     followedFill: 0,
     isGreeted: false,
     windows: [],
+    followed: [],
     rollbacks: [],
     sizeBytes: 0,
     sliceCount: 1,
@@ -297,6 +300,16 @@ export function createCopy(options: CopyOptions): CopyState {
   }
 }
 
+/** Forget the windows of sessions that are over by what is durable here. One that is served is never among them. */
+export function forgetOver(state: CopyState): void {
+  const { windows, durableAttach, followed, primary } = state
+  if (windows.length === 0) return
+  const isOver = isOverIn(durableAttach, followed)
+  const isServed = ({ generation, incarnation }: SessionWindow): boolean =>
+    primary?.sessions.some((one) => one.generation === generation && one.incarnation === incarnation) === true
+  state.windows = windows.filter((window) => !isOver(window) || isServed(window))
+}
+
 /** Take over what the store found. Everything it found is durable by now. */
 export function takeStored(state: CopyState, stored: StoredCopy): void {
   const { facts, tail, appliedSeq } = stored
@@ -316,6 +329,7 @@ export function takeStored(state: CopyState, stored: StoredCopy): void {
   state.sliceBlocks = stored.sliceBlocks ?? SLICE_BLOCKS
   state.sizeBytes = stored.sizeBytes ?? stored.sliceCount * state.sliceBlocks * BLOCK_BYTES
   state.windows = decodeWindows(stored.windows)
+  forgetOver(state)
   const window = emptyWindow(appliedSeq + 1)
   const durabilities: CopyLog['durabilities'] = []
   for (const record of stored.unapplied) {

@@ -53,6 +53,7 @@ import { dropLeases, onBeaconAcknowledged, onConfirmed, onReadEnded, progressRea
 import { onReconcileStored } from './reconcile.ts'
 import {
   onAppend,
+  onAttachKept,
   onConfirm,
   onFence,
   onFetchLog,
@@ -64,7 +65,6 @@ import {
   refuse,
 } from './replica.ts'
 import { noteDamage, onFetchVersions, onRepaired, onVersions, onVersionsRead, progressRepairs } from './repair.ts'
-import { adopted } from './session-fence.ts'
 import { onFenced, onOpen, progressOpenings } from './sessions.ts'
 import { onBeyondCounted } from './shrink.ts'
 import { onMapped, onSnapshotAsk } from './snapshot-reads.ts'
@@ -282,13 +282,13 @@ function onKept(turn: Turn, token: number): void {
       return onOwnPromiseKept(turn, purpose.promise)
     case 'fence': {
       const { fence, answerTo } = purpose
-      state.durableAttach = adopted(state.durableAttach, fence)
+      onAttachKept(turn, fence)
       if (answerTo !== undefined) port.send(answerTo, { type: 'fenced', epoch: state.promise.epoch, fence })
       if (state.role === 'reconciling') return progressReconcile(turn)
       return progressOpenings(turn)
     }
     case 'fill-started':
-      state.durableAttach = adopted(state.durableAttach, purpose.fence)
+      onAttachKept(turn, purpose.fence)
       return onFillStartKept(turn, purpose.fill, purpose.from)
     case 'filled':
       return onFilledKept(turn, purpose)

@@ -9,7 +9,7 @@ import type { ClientFailure, FrontendPort } from './frontend-port.ts'
 import { fail, forwardWhenRead, leave, readEdges, resendAt, sendMerged, take, takePart } from './frontend-sending.ts'
 import { isChange } from './frontend-state.ts'
 import type { ClientRequest, FrontendState, Outgoing } from './frontend-state.ts'
-import type { FrontendMessage, FrontendResult } from './messages.ts'
+import type { FrontendMessage, FrontendResult, SessionRefusal } from './messages.ts'
 import { noNumbered, numberedAt } from './numbered.ts'
 import { emptyOrder } from './range-order.ts'
 import type { BlockVersion } from './record.ts'
@@ -26,9 +26,7 @@ export function takeReply(
   const { session } = state.options
   if (id.generation !== session.generation || id.incarnation !== session.incarnation) return
   if (!believes(state.link, from, epoch)) return
-  if (!result.ok && (result.code === 'stale-session' || result.code === 'session-broken')) {
-    return end(state, result.code, port)
-  }
+  if (!result.ok && endsSession(result.code)) return end(state, result.code, port)
   const one = numberedAt(state.outgoing, id.request)?.[id.part]
   if (one === undefined) return
   if (one.edgeOf !== undefined) return takeEdge(state, one, result, nowMs, port)
@@ -37,8 +35,11 @@ export function takeReply(
   changeEdges(state, one, nowMs, port)
 }
 
+const endsSession = (code: Extract<FrontendResult, { ok: false }>['code']): code is SessionRefusal =>
+  code === 'stale-session' || code === 'session-broken' || code === 'too-many-sessions'
+
 /** The session ended for ever: everybody is told, nothing is sent any more. */
-function end(state: FrontendState, code: 'stale-session' | 'session-broken', port: FrontendPort): void {
+function end(state: FrontendState, code: SessionRefusal, port: FrontendPort): void {
   const { requests } = state
   state.failed = code
   state.requests = noNumbered()

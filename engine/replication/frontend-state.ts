@@ -10,7 +10,7 @@ import { assert } from '../assert.ts'
 import { closedLink } from './frontend-link.ts'
 import type { FrontendLink } from './frontend-link.ts'
 import type { ClientFailure, FrontendOptions } from './frontend-port.ts'
-import type { FrontendMessage, FrontendOperation } from './messages.ts'
+import type { FrontendMessage, FrontendOperation, SessionRefusal } from './messages.ts'
 import { countNumbered, noNumbered, numberedAt } from './numbered.ts'
 import type { Numbered } from './numbered.ts'
 import { emptyOrder, rangeOf } from './range-order.ts'
@@ -66,7 +66,7 @@ export interface FrontendState {
   /** Of the volume, once known. */
   sizeBytes: number | undefined
   /** Nothing is served any more. */
-  failed: 'stale-session' | 'session-broken' | undefined
+  failed: SessionRefusal | undefined
   /** By arrival. */
   requests: Numbered<ClientRequest>
   order: RangeOrder

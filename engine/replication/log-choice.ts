@@ -134,8 +134,9 @@ function noteAttach(turn: Turn, primary: PrimaryState): void {
   const { state } = turn
   let fence = state.attach
   for (const { attach } of requiredPeers(primary)) if (!covers(fence, attach)) fence = joined(fence, attach)
-  fence = inForce(fence, Object.values(state.config!.config.attach.holders))
-  if (!covers(state.attach, fence)) keepAttach(turn, fence, undefined)
+  fence = inForce(fence, state.config!.config.attach)
+  const isShorter = (fence.open ?? []).length < (state.attach.open ?? []).length
+  if (isShorter || !covers(state.attach, fence)) keepAttach(turn, fence, undefined)
 }
 
 /**

@@ -190,9 +190,9 @@ export type FrontendMessage =
   | { type: 'snapshot-map'; reader: number; number: number; epoch: number; runs: number[]; endLba: number }
   | { type: 'snapshot-refused'; reader: number; number: number; epoch: number; code: SnapshotFailure }
 
+/** Why a session is refused, or ends, for ever. */
+export type SessionRefusal = 'stale-session' | 'session-broken' | 'too-many-sessions'
+
 export type FrontendResult =
   | { ok: true; versions: BlockVersion[] }
-  | {
-      ok: false
-      code: 'stale-session' | 'edge-changed' | 'range' | 'no-space' | 'read-only' | 'session-broken' | 'damaged'
-    }
+  | { ok: false; code: SessionRefusal | 'edge-changed' | 'range' | 'no-space' | 'read-only' | 'damaged' }

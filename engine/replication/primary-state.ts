@@ -11,7 +11,7 @@ import { NO_FENCE } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
 import type { Shrinking } from './shrink.ts'
 import type {
-  CopyReport, FrontendOperation, FrontendResult, PeerMessage, SnapshotPlace,
+  CopyReport, FrontendOperation, FrontendResult, PeerMessage, SessionRefusal, SnapshotPlace,
 } from './messages.ts'
 
 /** Another member, seen by the primary. */
@@ -114,10 +114,7 @@ export interface FillPiece {
 }
 
 /** Why a change is refused for good. One with other edges is another one. */
-export type RefusalCode = Exclude<
-  Extract<FrontendResult, { ok: false }>['code'],
-  'edge-changed' | 'stale-session' | 'session-broken'
->
+export type RefusalCode = Exclude<Extract<FrontendResult, { ok: false }>['code'], 'edge-changed' | SessionRefusal>
 
 /** A frontend's session that was opened at this primary. */
 export interface OpenSession extends Session {

@@ -11,7 +11,9 @@ import { assert } from '../assert.ts'
 import { depose, readNews } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
-import { durabilityAt, endPassing, leads, nextToken, progressOf, samePromise, wholeBootOf } from './copy-state.ts'
+import {
+  durabilityAt, endPassing, forgetOver, leads, nextToken, progressOf, samePromise, wholeBootOf,
+} from './copy-state.ts'
 import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
 import { finishSlices } from './fill-target.ts'
 import { comeBack, mayPromiseTo, noteAlive } from './grace.ts'
@@ -22,9 +24,12 @@ import { compareIds } from './record-id.ts'
 import type { RecordId } from './record-id.ts'
 import type { ReplicatedRecord } from './record.ts'
 import { recordsFrom } from './record-window.ts'
-import { adopted, covers } from './session-fence.ts'
+import { adopted, covers, followedIn } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
 import type { Turn } from './turn.ts'
+
+/** Of mode `open`: what is applied late of one that is not among them is kept as if it went on. */
+const FOLLOWED_MAX = 64
 
 type Message<T extends PeerMessage['type']> = Extract<PeerMessage, { type: T }>
 
@@ -253,6 +258,14 @@ export function keepAttach({ state, port }: Turn, fence: SessionFence, answerTo:
   const token = nextToken(state)
   state.kept.set(token, { type: 'fence', fence, answerTo })
   port.store.keep(token, { attach: fence })
+}
+
+/** It is durable that they are refused, so what was applied of them is of no use any more (S1). */
+export function onAttachKept({ state }: Turn, fence: SessionFence): void {
+  const former = state.durableAttach
+  state.durableAttach = adopted(former, fence)
+  state.followed = [...state.followed, ...followedIn(former, state.durableAttach)].slice(-FOLLOWED_MAX)
+  forgetOver(state)
 }
 
 export function onFetchLog(turn: Turn, from: NodeId, instance: string, message: Message<'fetch-log'>): void {

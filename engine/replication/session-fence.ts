@@ -8,7 +8,7 @@
  * Generations that no holder has any more are refused by the configuration, whoever leads: it is read, or won, by each
  * new primary. They need no place here.
  */
-import type { NodeId } from './configuration.ts'
+import type { Attach, NodeId } from './configuration.ts'
 import type { Session } from './record.ts'
 
 /** The newest session of a node in mode `open`. */
@@ -79,20 +79,57 @@ function newestOf(entries: readonly OpenEntry[]): OpenEntry[] {
 export const withBroken = (fence: SessionFence, brokenGeneration: number): SessionFence =>
   joined(fence, { brokenGeneration, incarnations: [] })
 
-/** As a primary tells it, that knows which generations are in force. */
-export function inForce(fence: SessionFence, generations: readonly number[]): SessionFence {
-  const named = [...generations].sort((a, b) => a - b)
+/** As a primary tells it, that knows which generations are in force: of others nothing is kept. */
+export function inForce(fence: SessionFence, { generation: last, holders }: Attach): SessionFence {
+  const named = Object.values(holders).sort((a, b) => a - b)
   const incarnations = named.map((generation) => [generation, leastIncarnation(fence, generation)] as const)
-  return joined(NO_FENCE, { ...fence, incarnations })
+  const open = (fence.open ?? []).filter(([, generation]) => generation >= last)
+  return joined(NO_FENCE, { ...fence, incarnations, open })
 }
 
 /**
  * What a copy has after the primary told it this: all of it, and of its own what is newer (then this one is late). What
- * the primary does not name is not in force any more.
+ * the primary does not name is not in force any more. Of mode `open` that is what is older than anything it names: that
+ * mode begins, and ends, with a generation above all others.
  */
 export function adopted(own: SessionFence, told: SessionFence): SessionFence {
   const last = told.incarnations.at(-1)?.[0] ?? 0
   const named = new Set(told.incarnations.map(([generation]) => generation))
   const stays = own.incarnations.filter(([generation]) => generation > last || named.has(generation))
-  return joined(told, { ...own, incarnations: stays })
+  const newest = Math.max(last, lastOpened(told))
+  const open = (own.open ?? []).filter(([, generation]) => generation >= newest)
+  return joined(told, { ...own, incarnations: stays, open })
+}
+
+function lastOpened({ open = [] }: SessionFence): number {
+  let last = 0
+  for (const [, generation] of open) last = Math.max(last, generation)
+  return last
+}
+
+/**
+ * Which sessions no primary serves any more that has this fence, under the configuration it was told under or a later
+ * one (S1): of broken generations, of those that are over, and older ones of those in force.
+ * @param followed  of mode `open`, whose sessions do not say which node they are of: those that a newer one followed
+ */
+export function isOverIn(fence: SessionFence, followed: readonly Session[]): (session: Session) => boolean {
+  const { brokenGeneration, incarnations } = fence
+  const least = new Map(incarnations)
+  const last = incarnations.at(-1)?.[0] ?? 0
+  const opened = lastOpened(fence)
+  return (session) => {
+    const { generation, incarnation } = session
+    if (generation <= brokenGeneration || generation < opened) return true
+    const from = least.get(generation)
+    if (from !== undefined) return incarnation < from
+    return generation < last || followed.some((one) => one.incarnation === incarnation && one.generation === generation)
+  }
+}
+
+/** Mode `open`: sessions of the first fence that a newer one of their node followed in the second. */
+export function followedIn({ open: former = [] }: SessionFence, { open: now = [] }: SessionFence): Session[] {
+  const newest = new Map(now.map((entry) => [entry[0], sessionOf(entry)]))
+  return former.map((entry) => ({ session: sessionOf(entry), newest: newest.get(entry[0]) }))
+    .filter(({ session, newest }) => newest !== undefined && isBefore(session, newest))
+    .map(({ session }) => session)
 }

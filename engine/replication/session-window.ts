@@ -11,6 +11,9 @@ import { countNumbered, enterNumbered, leaveNumbered, noNumbered, numberedAt } f
 import type { Numbered } from './numbered.ts'
 import type { RequestId, Session } from './record.ts'
 
+/** Of a volume. A message that brings them all has room for so many. */
+export const WINDOWS_MAX = 65_536
+
 export interface SessionWindow extends Session {
   floor: number
   highest: number
@@ -25,6 +28,8 @@ type Encoded = Array<[number, number, number, number, number[][]]>
 export function encodeWindows(windows: readonly SessionWindow[]): unknown {
   const encoded: Encoded = []
   for (const { generation, incarnation, floor, highest, done } of windows) {
+    // Of a session that wrote nothing there is nothing to know.
+    if (highest === 0 && floor === 1) continue
     const beyond: number[][] = []
     if (done.size > 0) for (const [number, parts] of done) beyond.push([number, ...parts])
     encoded.push([generation, incarnation, floor, highest, beyond])

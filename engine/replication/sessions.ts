@@ -7,15 +7,17 @@
  */
 import { requiredPeers } from './commit.ts'
 import { readConfig } from './configuration-change.ts'
+import { HOLDERS_MAX } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
-import type { FrontendMessage, PeerMessage } from './messages.ts'
+import type { CopyState } from './copy-state.ts'
+import type { FrontendMessage, PeerMessage, SessionRefusal } from './messages.ts'
 import type { Opening, OpenSession, PrimaryState } from './primary-state.ts'
 import type { RequestId, Session } from './record.ts'
 import { progressReconcile } from './promotion.ts'
 import { keepAttach } from './replica.ts'
 import { adopted, covers, inForce, isFormer, joined, leastIncarnation } from './session-fence.ts'
 import type { SessionFence } from './session-fence.ts'
-import { windowOf } from './session-window.ts'
+import { findWindow, windowOf, WINDOWS_MAX } from './session-window.ts'
 import { answer, redirect, wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -65,6 +67,7 @@ export function onOpen(
   const open = openSessionOf(primary, session, from)
   if (open !== undefined) return sayOpened(turn, open)
   if (primary.openings.some((one) => sameSession(one, session) && one.node === from)) return
+  if (!hasPlace(state, primary, session, from)) return refuseSession(turn, from, session, 'too-many-sessions')
   const { generation, incarnation } = session
   dropOlder(turn, session, from)
   primary.openings.push({
@@ -79,7 +82,22 @@ export function onOpen(
   wakeBy(turn, nowMs + state.options.retryMs)
 }
 
-function refuseSession(turn: Turn, to: NodeId, session: Session, code: 'stale-session' | 'session-broken'): void {
+/** Whether what is known of one session more can be told to other copies: its window, and in mode `open` its node. */
+function hasPlace(
+  { windows, attach, config }: CopyState,
+  { openings }: PrimaryState,
+  of: Session,
+  from: NodeId,
+): boolean {
+  if (findWindow(windows, of) === undefined && windows.length + openings.length >= WINDOWS_MAX) return false
+  const { mode, generation } = config!.config.attach
+  if (mode !== 'open') return true
+  const nodes = new Set(openings.map(({ node }) => node))
+  for (const [node, opened] of attach.open ?? []) if (opened >= generation) nodes.add(node)
+  return nodes.has(from) || nodes.size < HOLDERS_MAX
+}
+
+function refuseSession(turn: Turn, to: NodeId, session: Session, code: SessionRefusal): void {
   const { generation, incarnation } = session
   const id: RequestId = { generation, incarnation, request: 0, part: 0, parts: 1 }
   answer(turn, to, id, { ok: false, code })
@@ -149,7 +167,7 @@ function isFenced(turn: Turn, primary: PrimaryState, opening: Opening): boolean 
       ? { brokenGeneration: 0, incarnations: [], open: [[node, generation, incarnation]] }
       : { brokenGeneration: 0, incarnations: [[generation, incarnation]] }
   if (!covers(state.attach, own)) {
-    keepAttach(turn, inForce(joined(state.attach, own), Object.values(config.attach.holders)), undefined)
+    keepAttach(turn, inForce(joined(state.attach, own), config.attach), undefined)
   }
   const missing = requiredPeers(primary).filter(({ attach }) => !covers(attach, own))
   if (missing.length > 0 && nowMs - opening.sentAtMs >= state.options.retryMs) {

@@ -163,6 +163,7 @@ const operation: fc.Arbitrary<FrontendOperation> = fc.oneof(
 
 const failure = fc.constantFrom(
   'stale-session', 'edge-changed', 'range', 'no-space', 'read-only', 'session-broken', 'damaged',
+  'too-many-sessions',
 )
 const result = fc.oneof(
   versions.map((versions) => ({ ok: true, versions })),

@@ -129,6 +129,7 @@ const recordedDamage = recordedOf(4)
 const recordedSealed = recordedOf(5)
 const recordedShrinks = recordedOf(6)
 const recordedDurability = recordedOf(8)
+const recordedCrowded = recordedOf(9)
 const recordedMarks = recordedOf(7)
 
 t.test('every type has its recorded frame', async (t) => {
@@ -270,6 +271,16 @@ for (const message of WITH_DURABILITY) {
     t.same(forVersion(message, 7), said, 'a node of before is filled, and told of no change')
   })
 }
+
+t.test('a session that is one too many', async (t) => {
+  const refused = { ...MESSAGES.reply, result: { ok: false, code: 'too-many-sessions' } } as const
+  t.equal(versionFor(refused), 9, 'an older version has no such refusal')
+  t.equal(golden(refused, 9), recordedCrowded.reply, 'is written as it was')
+  const { messages } = read(bytesOf([refused], { version: 9 }), { lane: laneOf(refused), version: 9 })
+  t.equal(messages.map(textOf).join(), textOf(refused), 'and read as it was')
+  const over = { ...refused, result: { ok: false, code: 'stale-session' } }
+  t.same(forVersion(refused, 8), over, 'to a node of before it is over')
+})
 
 /** Of blocks that nobody has: one that was stored as it is, and one that was compressed and encrypted. */
 const marks = [4, 7].map((transform) => ({ ...version, payload: blobs([5], 9, transform), isMark: true as const }))

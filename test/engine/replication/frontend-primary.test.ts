@@ -198,7 +198,7 @@ t.test('without the store the primary that others name is asked', (t) => {
   t.end()
 })
 
-for (const code of ['stale-session', 'session-broken'] as const) {
+for (const code of ['stale-session', 'session-broken', 'too-many-sessions'] as const) {
   t.test(`${code}: everything fails at once, for ever`, (t) => {
     const bench = new FrontendBench({ inFlightPartsMax: 2 }).open()
     for (let i = 0; i < 4; i++) bench.block(i, 0, i)

@@ -48,6 +48,9 @@ export const SESSIONS = [
     ],
     { looksAt: focusOn('staleCommits'), caughtBy: 'test/engine/replication/clients.test.ts' },
   ),
+  bug('each fence takes with it what is known of sessions', 'I19, S1', [
+    ['copy-state.ts', 'windows.filter((window) => !isOver(window) || isServed(window))', 'windows.filter(isServed)'],
+  ]),
   bug(
     'a fence is not waited for',
     'I24, S2',
@@ -84,7 +87,11 @@ export const SESSIONS = [
   storeBug(
     'a new primary forgets whom the set refused',
     'I24, S2',
-    [['replication/log-choice.ts', 'if (!covers(state.attach, fence)) keepAttach(turn, fence, undefined)', '']],
+    [[
+      'replication/log-choice.ts',
+      'if (isShorter || !covers(state.attach, fence)) keepAttach(turn, fence, undefined)',
+      '',
+    ]],
     { looksAt: focusOn('lostFences') },
   ),
   bug('a fence is answered before it is durable', 'I24, S2', [
