@@ -41,7 +41,9 @@ export class ControllerPod {
     this.#t = t
     this.#options = options
     const volumesMax = valueOf(containersOf(options).find(({ name }) => name === OURS)!, '--volumes-max')
-    this.controller = new ControllerProcess(t, options.endpoint, Number(volumesMax))
+    this.controller = new ControllerProcess(t, options.endpoint, Number(volumesMax), [
+      '--events', '--kubeconfig', path.resolve(options.kubeconfig),
+    ])
   }
 
   async start(): Promise<void> {

@@ -117,9 +117,9 @@ export class KubeWorld {
   }
 
   /** @param wish  of the spec, beside mode and size */
-  claim(name: string, storageClassName: string, wish: Json = {}, size = '64Mi'): Promise<Json> {
+  claim(name: string, storageClassName: string, wish: Json = {}, size = '64Mi', labels: Json = {}): Promise<Json> {
     return this.objects.make(claimPath(), {
-      apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name, labels: { app: name } },
+      apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name, labels: { app: name, ...labels } },
       spec: {
         storageClassName, accessModes: ['ReadWriteOnce'], resources: { requests: { storage: size } }, ...wish,
       },

@@ -27,6 +27,7 @@ t.setTimeout(900_000)
 
 const STORAGE = '/apis/storage.k8s.io/v1'
 const SNAPSHOTS = `/apis/snapshot.storage.k8s.io/v1/namespaces/${USERS}/volumesnapshots`
+const EVENTS = `/api/v1/namespaces/${USERS}/events`
 const GROUPS = `/apis/groupsnapshot.storage.k8s.io/v1/namespaces/${USERS}/volumegroupsnapshots`
 /** Only the provisioner differs from the one that existing clusters have. */
 const STORAGEOS = {
@@ -161,10 +162,13 @@ async function story(t: Test, world: KubeWorld, times: StepTimes): Promise<void>
   t.equal((await world.api.listGroups({ limit: 10, after: '' })).groups.length, 1)
 
   await objects.make(`${STORAGE}/storageclasses`, STORAGEOS)
-  await world.claim('of-storageos', STORAGEOS.metadata.name)
+  await world.claim('of-storageos', STORAGEOS.metadata.name, {}, '64Mi', { 'storageos.com/replicas': '0' })
   await times.of('claim of a StorageOS class bound, only its provisioner changed', () => world.bound('of-storageos'))
   const encrypted = await world.volumeOf('of-storageos')
   t.match(encrypted, { encryption: true, cipher: 'aes-256-xts', replicas: 2, copies: { length: 3 } })
+  const ignored = await objects.untilOne(EVENTS, ({ reason, involvedObject }) =>
+    reason === 'LabelIgnored' && involvedObject.name === 'of-storageos')
+  t.match(ignored, { type: 'Warning', message: /^label storageos.com\/replicas has no effect: / })
   const { pod: writer, kubelet } = await world.podOn('writer', 'of-storageos')
   const { mounted } = await kubelet.run(writer)
   write(mounted, 'a text of the encrypted volume that is found nowhere')
@@ -182,7 +186,7 @@ async function story(t: Test, world: KubeWorld, times: StepTimes): Promise<void>
 
   await world.claim('for-all', 'at-once', { accessModes: ['ReadWriteMany'] })
   const refusal = await times.of('ReadWriteMany with a file system refused, in an Event', () =>
-    objects.untilOne(`/api/v1/namespaces/${USERS}/events`, ({ reason, involvedObject }) =>
+    objects.untilOne(EVENTS, ({ reason, involvedObject }) =>
       reason === 'ProvisioningFailed' && involvedObject.name === 'for-all'))
   t.match(refusal.message, /a file system cannot be mounted for writing on several nodes/)
 
