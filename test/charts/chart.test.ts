@@ -7,6 +7,7 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
+import { OUT_OF_SERVICE, UNREACHABLE } from '../../csi/kube/failover/failover-facts.ts'
 import { parseTcpAddress } from '../../dataplane/node-config.ts'
 import { missing } from '../kube/kube-binaries.ts'
 import { helmTemplate, helmTemplateOf, renderedChart } from '../kube/rendered-chart.ts'
@@ -236,6 +237,34 @@ t.test('the data path', { skip }, async (t) => {
   }
   const limited = helm('--set', 'node.resources.data.limits.memory=1Gi')
   t.not(limited.status, 0, 'a limit for it is refused')
+})
+
+t.test('a node that failover has tainted takes its pod again, whatever the user lets it tolerate', { skip }, (t) => {
+  const dedicated = { key: 'dedicated', operator: 'Exists' }
+  const asked: Array<[value: unknown, first: object[]]> =
+    [[[dedicated], [dedicated]], [[], []], [null, []], [[{ operator: 'Exists' }], [{ operator: 'Exists' }]]]
+  for (const [value, first] of asked) {
+    const node = rendered('--set-json', `node.tolerations=${JSON.stringify(value)}`)
+      .find(({ kind }) => kind === 'DaemonSet')!
+    const ours = [UNREACHABLE, OUT_OF_SERVICE].map((key) => ({ key, operator: 'Exists' }))
+    t.same(node.spec.template.spec.tolerations, [...first, ...ours], JSON.stringify(value))
+  }
+  t.end()
+})
+
+t.test('a disk hides nothing that the image needs', { skip }, (t) => {
+  for (const folder of [
+    '', '/opt', '/opt/holdfast/node_modules', '/usr', '/usr/local', '/usr/lib/x', '/bin', '/lib64', '/etc/holdfast',
+    '/proc', '/var', '/mnt/../usr',
+  ]) {
+    const { status, stderr } = helm('--set', `node.disks[0].path=${folder}/disk0`)
+    t.not(status, 0, folder)
+    t.match(stderr, /node\.disks: \S+ lies in \/\S*, where the image has its own files: name a file in another/, folder)
+  }
+  for (const folder of ['/opt/disks', '/mnt', '/data', '/var/lib', '/usr/local/disks', '/library', '/etcetera']) {
+    t.equal(helm('--set', `node.disks[0].path=${folder}/disk0`).status, 0, folder)
+  }
+  t.end()
 })
 
 t.test('the scheduler', { skip }, async (t) => {

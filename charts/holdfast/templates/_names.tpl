@@ -33,12 +33,29 @@ imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- end -}}
 
-{{/* Folders of disks that are files elsewhere than in the state folder: each once. */}}
+{{/*
+What the user lets the pods of nodes tolerate, and always the taints that failover puts on a node: only a data process
+that is back there has them removed (csi/kube/SPEC.md F5).
+*/}}
+{{- define "holdfast.nodeTolerations" -}}
+{{- $unreachable := dict "key" "holdfast.io/unreachable" "operator" "Exists" -}}
+{{- $outOfService := dict "key" "node.kubernetes.io/out-of-service" "operator" "Exists" -}}
+{{- toJson (concat (.Values.node.tolerations | default list) (list $unreachable $outOfService)) -}}
+{{- end -}}
+
+{{/*
+Folders of disks that are files elsewhere than in the state folder: each once. A folder of the host hides the image's
+own of that name, so none that has programs, libraries, or what the container is given.
+*/}}
 {{- define "holdfast.diskFolders" -}}
+{{- $tree := "^/(bin|sbin|lib(32|64|x32)?|etc|proc|sys|opt/holdfast|usr/(bin|sbin|lib(32|64|x32)?|local/bin))(/|$)" -}}
+{{- $above := "^/(usr|usr/local|opt|var|var/run|run|dev)?$" -}}
 {{- $folders := list -}}
 {{- range .Values.node.disks -}}
 {{- if not (or (hasPrefix "/dev/" .path) (hasPrefix "/var/lib/holdfast/" .path)) -}}
-{{- if eq (dir .path) "/" }}{{ fail (printf "node.disks: %s lies in the root of the host: name a file in a folder" .path) }}{{ end -}}
+{{- if or (regexMatch $tree (dir .path)) (regexMatch $above (dir .path)) -}}
+{{- fail (printf "node.disks: %s lies in %s, where the image has its own files: name a file in another folder" .path (dir .path)) -}}
+{{- end -}}
 {{- $folders = append $folders (dir .path) -}}
 {{- end -}}
 {{- end -}}
