@@ -7,7 +7,8 @@
  * The mark is durable before mkfs starts, and durably gone before the first mount.
  */
 import { HoldfastError } from '../../engine/errors.ts'
-import { isZeroThroughout, lookAt, putMark, takeMark } from './device-content.ts'
+import { UNKNOWN_DATA, isZeroThroughout, lookAt } from './device-content.ts'
+import { formerMark, putMark, takeMark } from './format-mark.ts'
 import { hostCommand, lastWords } from './host-command.ts'
 
 export const FILE_SYSTEMS = ['ext4', 'xfs'] as const
@@ -55,13 +56,17 @@ export async function makeUnlessThere(wish: FormatWish): Promise<boolean> {
     case 'file-system':
       if (content.fsType !== fsType) throw refused(content.fsType)
       return false
+    case 'data':
     case 'unfinished':
     case 'blank': {
-      if (isReadOnly) throw refused('no file system, and it is attached for reading only')
-      const held = content.kind === 'blank' ? await heldOn(wish) : undefined
-      if (held !== undefined) throw refused(held)
-      if (content.kind === 'blank') await putMark(devicePath)
-      await make(devicePath, fsType, content.kind === 'blank')
+      if (content.kind !== 'data' && isReadOnly) throw refused('no file system, and it is attached for reading only')
+      const held = content.kind === 'blank' ? await heldOn(wish) : content.kind === 'data' ? UNKNOWN_DATA : undefined
+      let markedBytes = content.kind === 'unfinished' ? content.markedBytes : undefined
+      // It has grown since mkfs was cut off.
+      if (held !== undefined && !isReadOnly) markedBytes = await formerMark(devicePath)
+      if (held !== undefined && markedBytes === undefined) throw refused(held)
+      await putMark(devicePath, markedBytes)
+      await make(devicePath, fsType, markedBytes === undefined)
       await takeMark(devicePath)
       return true
     }
@@ -76,7 +81,7 @@ async function heldOn({ devicePath, heldData }: FormatWish): Promise<string | un
     if (!(error instanceof HoldfastError) || error.code !== 'content-unknown') throw error
     const isZero = await isZeroThroughout(devicePath)
     if (isZero === undefined) throw error
-    return isZero ? undefined : 'data that is no file system'
+    return isZero ? undefined : UNKNOWN_DATA
   }
 }
 

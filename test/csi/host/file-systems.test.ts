@@ -10,11 +10,10 @@ import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import {
-  READ_THROUGH_BYTES_MAX, isZeroThroughout, lookAt, putMark, takeMark,
-} from '../../../csi/host/device-content.ts'
+import { READ_THROUGH_BYTES_MAX, isZeroThroughout, lookAt } from '../../../csi/host/device-content.ts'
 import { checkFileSystem, makeUnlessThere, ownOptions } from '../../../csi/host/file-systems.ts'
 import type { FileSystem } from '../../../csi/host/file-systems.ts'
+import { formerMark, putMark, takeMark } from '../../../csi/host/format-mark.ts'
 import { findProgram } from '../../../csi/host/host-command.ts'
 import { HoldfastError } from '../../../engine/errors.ts'
 import { MIB } from '../../../engine/units.ts'
@@ -24,10 +23,10 @@ const SIZE = 512 * MIB
 const MARK_AT = SIZE - 512 * 1024
 const before = process.env.PATH ?? ''
 
-function image(t: Test): string {
+function image(t: Test, sizeBytes = SIZE): string {
   const file = path.join(temporaryFolder(t), 'device')
   const fd = openSync(file, 'w')
-  ftruncateSync(fd, SIZE)
+  ftruncateSync(fd, sizeBytes)
   closeSync(fd)
   return file
 }
@@ -105,12 +104,42 @@ for (const fsType of FILE_SYSTEMS) {
         process.env.PATH = `${planted}:${before}`
         await t.rejects(makeUnlessThere(wish(file, fsType)), { code: 'host-command' }, cut)
         if (fsType === 'xfs' && cut.startsWith('when all')) t.same(await lookAt(file), { kind: 'file-system', fsType })
-        else t.same(await lookAt(file), { kind: 'unfinished' }, 'the next one knows')
+        else t.same(await lookAt(file), { kind: 'unfinished', markedBytes: SIZE }, 'the next one knows')
         process.env.PATH = before
         await refusesReading(t, file, fsType)
         await makeUnlessThere(wish(file, fsType))
         t.same(await lookAt(file), { kind: 'file-system', fsType })
         await checkFileSystem(wish(file, fsType))
+      }
+    })
+
+    t.test('half made, and grown since', async (t) => {
+      const planted = temporaryFolder(t)
+      t.teardown(() => (process.env.PATH = before))
+      const program = findProgram(mkfs)!
+      const scribble = (block: number): string =>
+        `dd if=/dev/urandom of="$last" bs=4096 seek=${block} count=1 conv=notrunc 2>&-; exit 1`
+      const cuts = [['exit 1'], [scribble(9)], [scribble(9), scribble(200)], ['exit 1', scribble(9), 'exit 1']]
+      if (fsType === 'ext4') cuts.push([`${program} "$@" && exit 1`])
+      for (const scripts of cuts) {
+        const file = image(t)
+        let sizeBytes = SIZE
+        for (const script of scripts) {
+          writeFileSync(path.join(planted, mkfs), `#!/bin/sh\nfor last; do :; done\n${script}\n`)
+          chmodSync(path.join(planted, mkfs), 0o755)
+          process.env.PATH = `${planted}:${before}`
+          await t.rejects(makeUnlessThere(grownWish(file, fsType, sizeBytes)), { code: 'host-command' }, script)
+          process.env.PATH = before
+          truncateSync(file, sizeBytes += 33 * MIB)
+        }
+        const name = `${scripts.length} times: ${scripts.join(' ')}`
+        await untouched(t, file, () => makeUnlessThere(grownWish(file, fsType, sizeBytes, true)), /holds |reading only/)
+        t.equal(await makeUnlessThere(grownWish(file, fsType, sizeBytes)), true, name)
+        t.same(await lookAt(file), { kind: 'file-system', fsType })
+        await checkFileSystem(wish(file, fsType))
+        for (let end = SIZE; end <= sizeBytes; end += 33 * MIB) {
+          t.notMatch(bytesAt(file, end - 512 * 1024, 64).toString('latin1'), /^holdfast:/, `${name}: no mark stays`)
+        }
       }
     })
 
@@ -127,6 +156,28 @@ for (const fsType of FILE_SYSTEMS) {
     })
   })
 }
+
+/** The cluster knows of what was written once there is a mark. */
+const grownWish = (file: string, fsType: FileSystem, sizeBytes: number, isReadOnly = false) => ({
+  ...wish(file, fsType, isReadOnly),
+  heldData: async () => sizeBytes === SIZE && !isReadOnly ? undefined : 'data that is no file system',
+})
+
+t.test('a former mark is believed only alone in its place, with nothing behind it', async (t) => {
+  const formerBytes = 8 * MIB
+  const file = image(t, formerBytes)
+  await putMark(file)
+  truncateSync(file, formerBytes + 21 * MIB)
+  t.equal(await formerMark(file), formerBytes)
+  for (const at of [-MIB, -1, 0, 10 * MIB]) {
+    put(file, formerBytes + at, Buffer.from('x'))
+    t.equal(await formerMark(file), undefined, `something at ${at}`)
+    put(file, formerBytes + at, Buffer.from([0]))
+  }
+  put(file, formerBytes - 512 * 1024 + 600, Buffer.from('x'))
+  t.equal(await formerMark(file), undefined, 'another one')
+  t.equal(await formerMark(image(t, formerBytes)), undefined, 'a blank one')
+})
 
 /** A half-made one that may only be read. */
 async function refusesReading(t: Test, file: string, fsType: FileSystem): Promise<void> {

@@ -12,7 +12,7 @@ export const PLANTED: readonly HostBug[] = [
   {
     name: 'what looks empty is formatted without a mark',
     file: 'csi/host/file-systems.ts',
-    replace: "if (content.kind === 'blank') await putMark(devicePath)",
+    replace: 'await putMark(devicePath, markedBytes)',
     by: '',
     met: { at: 'mkfs.ext4', kill: 'cut' },
   },
