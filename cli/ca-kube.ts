@@ -9,6 +9,7 @@ import { pause } from '../cluster/pause.ts'
 import type { TlsIdentity } from '../cluster/tls/identity.ts'
 import { CSI_NAME, signRequests } from '../csi/kube/certificates/certificate-signer.ts'
 import { nodeNameOf } from '../csi/kube/node-name.ts'
+import { keepMemorySecret } from '../dataplane/memory-secrecy.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
@@ -33,6 +34,7 @@ function wanted(given: Arguments, name: string, example: string): string {
 }
 
 export async function requestCertificate({ arguments: given, output }: Invocation): Promise<number> {
+  keepMemorySecret({ holdsKeys: true })
   const authorityFile = path.resolve(wanted(given, 'ca', '/etc/holdfast/ca/ca.crt'))
   const out = path.resolve(wanted(given, 'out', '/var/lib/holdfast/tls'))
   const clusterId = clusterOfAuthority(authorityFile, readAuthorityFile(authorityFile))
@@ -82,6 +84,7 @@ function accountOf(given: Arguments, flag: string, example: string): string {
 }
 
 export async function signCertificates({ arguments: given, output }: Invocation): Promise<number> {
+  keepMemorySecret({ holdsKeys: true })
   const dir = path.resolve(wanted(given, 'dir', '/etc/holdfast/ca'))
   const accounts = new Map([
     [accountOf(given, 'node-account', 'holdfast:holdfast-node'), 'node' as const],

@@ -11,6 +11,7 @@ import { NodeProtocols } from '../csi/controller/node-protocols.ts'
 import { identityService } from '../csi/identity.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
+import { keepMemorySecret } from '../dataplane/memory-secrecy.ts'
 import { version } from '../dataplane/version.ts'
 import { assert } from '../engine/assert.ts'
 import { collectStart } from '../cluster/start-garbage.ts'
@@ -55,6 +56,7 @@ export function volumesMaxOf(given: Arguments): number {
 const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`)
 
 export async function runCsiController({ arguments: given, output }: Invocation): Promise<number> {
+  keepMemorySecret({ holdsKeys: true })
   takeMemoryFlags()
   const socketPath = csiSocketOf(given)
   const volumesMax = volumesMaxOf(given)

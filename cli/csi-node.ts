@@ -26,6 +26,7 @@ import type { AskVolume } from '../csi/node/attachment-end.ts'
 import { Operations } from '../csi/operations.ts'
 import { serveCsi } from '../csi/server.ts'
 import type { CsiService } from '../csi/server.ts'
+import { keepMemorySecret } from '../dataplane/memory-secrecy.ts'
 import { version } from '../dataplane/version.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
@@ -98,6 +99,7 @@ async function devicesOf(
 }
 
 export async function runCsiNode({ arguments: given, output }: Invocation): Promise<number> {
+  keepMemorySecret({ holdsKeys: true })
   takeMemoryFlags()
   const socketPath = csiSocketOf(given)
   const volumesMax = volumesMaxOf(given)

@@ -17,6 +17,7 @@ import { DEFAULT_STATE, runKeeper } from '../csi/host/keeper-run.ts'
 import { RemoteDevices, keeperSocket } from '../csi/host/keeper-service.ts'
 import { heldData } from '../csi/volume-content.ts'
 import { withCompileCache } from '../dataplane/compile-cache.ts'
+import { keepMemorySecret } from '../dataplane/memory-secrecy.ts'
 import { HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
@@ -35,6 +36,7 @@ const stateOf = (given: Arguments): string => path.resolve(given.text('state') ?
 
 /** JSON lines on standard output, until SIGTERM or SIGINT. */
 export async function keepDevices({ arguments: given }: Invocation): Promise<number> {
+  keepMemorySecret({ holdsKeys: false })
   takeMemoryFlags()
   const say = (level: string, message: string, fields: object): void => {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`)

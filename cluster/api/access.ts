@@ -2,9 +2,11 @@
  * Who may call what: one row for each RPC of proto/holdfast/v1, and nobody else may. What has no row nobody may call.
  *
  * viewer    looks
- * operator  runs the cluster: makes volumes and snapshots, moves, drains, repairs; destroys nothing
+ * operator  runs the cluster: makes volumes and snapshots, moves, drains, repairs; destroys nothing but what schedules
+ *           that he sets do not keep of the snapshots that schedules made
  * admin     everything a user can do
- * csi       what Kubernetes asks of volumes: deletes into the trash only, and takes none from who holds it
+ * csi       what Kubernetes asks of volumes: deletes into the trash only, and takes none from who holds it but by
+ *           ending his attachment first
  * node      another daemon: reports, orders, and what its own users asked it
  *
  * Over TLS somebody has the role in his certificate, or that of the bearer token he shows (token-book.ts). On a unix
@@ -80,7 +82,8 @@ export const ACCESS: Readonly<Record<string, readonly Role[]>> = {
   'GroupService/Get': LOOKS,
   'GroupService/Delete': DESTROYS_VOLUMES,
   'DiskService/List': LOOKS,
-  'DiskService/Add': RUNS,
+  // It makes a file as the user of the daemon, or formats a device.
+  'DiskService/Add': DESTROYS,
   'DiskService/Adopt': RUNS,
   'DiskService/SetEvicted': RUNS,
   'NodeService/List': LOOKS,

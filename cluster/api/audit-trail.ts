@@ -1,6 +1,7 @@
 /**
- * Who did what that cannot be taken back, and what came of it: calls by which data goes, a volume changes hands by
- * force, keys are touched, or somebody gets rights. Two entries a call, so that one which ends the process is there:
+ * Who did what that cannot be taken back, and what came of it: calls by which data goes (or will, by a schedule), a
+ * volume changes hands by force, a disk is formatted, keys are touched, or somebody gets rights. Two entries a call, so
+ * that one which ends the process is there:
  *
  *   asked    before it begins: when, who, by what, from where, and of the request what names its target
  *   ended    the same `id`: `done`, or the code and the sentence of the refusal
@@ -35,9 +36,12 @@ export const AUDITED: Readonly<Record<string, Audited>> = {
   'VolumeService/ChangeKeys': { fields: ['name', 'wrappedBy'] },
   'VolumeService/ForcePromotion': { fields: ['name', 'to'] },
   'VolumeService/Attach': { fields: ['name', 'node', 'mode'], flag: 'force' },
+  'VolumeService/Detach': { fields: ['name', 'all'], flag: 'all', isOften: () => true },
   'SnapshotService/Delete': { fields: ['volume', 'name', 'id'] },
+  'SnapshotService/SetSchedule': { fields: ['volume', 'schedule'] },
   'SnapshotService/RollBack': { fields: ['volume', 'to', 'keepAs', 'force', 'id'] },
   'GroupService/Delete': { fields: ['name', 'id'] },
+  'DiskService/Add': { fields: ['path', 'sizeBytes', 'pool'] },
   'NodeService/Remove': { fields: ['name'] },
   'TokenService/Create': { fields: ['name', 'role', 'validMs'] },
   'TokenService/Revoke': { fields: ['name'] },

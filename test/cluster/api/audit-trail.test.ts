@@ -18,8 +18,10 @@ import { HoldfastError } from '../../../engine/errors.ts'
 import { temporaryFolder } from '../../temporary-folder.ts'
 import { TestCa } from '../tls/certificates.ts'
 
-const FILES = ['volume', 'snapshot', 'group', 'node', 'token', 'cluster']
-const SERVICES = ['VolumeService', 'SnapshotService', 'GroupService', 'NodeService', 'TokenService', 'ClusterService']
+const FILES = ['volume', 'snapshot', 'group', 'disk', 'node', 'token', 'cluster']
+const SERVICES = [
+  'VolumeService', 'SnapshotService', 'GroupService', 'DiskService', 'NodeService', 'TokenService', 'ClusterService',
+]
 const DEFINITIONS = loadServices(FILES, SERVICES)
 
 t.test('what an operator may not do is audited', async (t) => {
