@@ -7,10 +7,13 @@ import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import type { AccessModeName, VolumeCapability } from '../messages.ts'
 import { invalid } from '../refusal.ts'
 import { fileSystemOf } from './parameters.ts'
+import type { FileSystem } from './parameters.ts'
 
 export interface Access {
   isBlock: boolean
   mode: HoldingMode
+  /** Undefined: none, or whatever is usual. */
+  fileSystem: FileSystem | undefined
 }
 
 const MODES: Partial<Record<AccessModeName, HoldingMode>> = {
@@ -36,14 +39,12 @@ export function accessOf(capability: VolumeCapability | null): Access {
     throw invalid(`access mode ${accessMode.mode} is not supported: ReadWriteOnce, ReadWriteOncePod, ReadOnlyMany, `
       + 'and ReadWriteMany for block volumes are')
   }
-  if (!isBlock) {
-    if (mode === 'shared') {
-      throw invalid('a file system cannot be mounted for writing on several nodes (ReadWriteMany): ext4 and xfs on two '
-        + 'nodes destroy each other\'s data; use ReadWriteOnce, or a block volume (volumeMode: Block)')
-    }
-    fileSystemOf(mount!.fsType)
+  if (isBlock) return { isBlock, mode, fileSystem: undefined }
+  if (mode === 'shared') {
+    throw invalid('a file system cannot be mounted for writing on several nodes (ReadWriteMany): ext4 and xfs on two '
+      + 'nodes destroy each other\'s data; use ReadWriteOnce, or a block volume (volumeMode: Block)')
   }
-  return { isBlock, mode }
+  return { isBlock, mode, fileSystem: fileSystemOf(mount!.fsType) }
 }
 
 /** Of all of them, at least one. @throws CsiRefusal INVALID_ARGUMENT */

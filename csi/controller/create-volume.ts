@@ -23,7 +23,7 @@ import type { Access } from './capabilities.ts'
 import { mutableFlagsOf, parametersOf } from './parameters.ts'
 import type { Parameters } from './parameters.ts'
 import { placesOf } from './places.ts'
-import { isWithin, sizeWithin } from './sizes.ts'
+import { isWithin, newSizeWithin, sizeWithin } from './sizes.ts'
 import { snapshotById } from './snapshot-calls.ts'
 import { csiVolume, unless, volumeById } from './volumes.ts'
 
@@ -67,7 +67,9 @@ export async function createVolume(options: CreateOptions, request: CreateVolume
   const origin = source === undefined ? undefined : await source.find(api)
   const made = await unless('volume-exists', api.createVolume({
     name,
-    sizeBytes: sizeWithin(request.capacityRange, origin?.sizeBytes ?? 0),
+    sizeBytes: origin === undefined
+      ? newSizeWithin(request.capacityRange, accesses.map(({ fileSystem }) => fileSystem))
+      : sizeWithin(request.capacityRange, origin.sizeBytes),
     parameters: {
       ...wanted.flags, 'attach-mode': 'single', ...(origin === undefined ? {} : { 'clone-of': origin.cloneOf }),
     },

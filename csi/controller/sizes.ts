@@ -2,6 +2,7 @@
 import { GIB, MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
 import type { CapacityRange } from '../messages.ts'
 import { invalid, outOfRange } from '../refusal.ts'
+import type { FileSystem } from './parameters.ts'
 
 /** Where nothing is asked for, or only a limit that is no smaller. */
 export const SIZE_BYTES_DEFAULT = GIB
@@ -20,6 +21,24 @@ export function sizeWithin(range: CapacityRange | null, least: number): number {
     throw outOfRange(`${requiredBytes} to ${limitBytes} bytes are not possible: ${why}; raise the limit`)
   }
   return sizeBytes
+}
+
+/** mkfs.xfs refuses what is smaller; ext4 takes any volume. */
+const XFS_BYTES_MIN = 300 * MIB
+
+/**
+ * Of a volume that is made of nothing.
+ * @param fileSystems  that may be made on it; undefined: it is used as a block device
+ * @throws CsiRefusal INVALID_ARGUMENT, OUT_OF_RANGE
+ */
+export function newSizeWithin(
+  range: CapacityRange | null, fileSystems: ReadonlyArray<FileSystem | undefined>,
+): number {
+  const sizeBytes = sizeWithin(range, 0)
+  if (sizeBytes >= XFS_BYTES_MIN || !fileSystems.includes('xfs')) return sizeBytes
+  const { limitBytes } = checkRange(range)
+  if (limitBytes === 0 || limitBytes >= XFS_BYTES_MIN) return XFS_BYTES_MIN
+  throw outOfRange(`an xfs has at least 300 MiB: raise the limit, which is ${limitBytes} bytes, or use ext4`)
 }
 
 /** @param limitBytes  0: none */

@@ -9,7 +9,7 @@
 import { HoldfastError } from '../../engine/errors.ts'
 import { UNKNOWN_DATA, isZeroThroughout, lookAt } from './device-content.ts'
 import { formerMark, putMark, takeMark } from './format-mark.ts'
-import { hostCommand, lastWords } from './host-command.ts'
+import { hostCommand, wordsOf } from './host-command.ts'
 
 export const FILE_SYSTEMS = ['ext4', 'xfs'] as const
 export type FileSystem = (typeof FILE_SYSTEMS)[number]
@@ -111,7 +111,7 @@ export async function checkFileSystem(wish: Omit<FormatWish, 'heldData'>): Promi
     ...run, allow: [CORRECTED, REBOOT_ASKED, CORRECTED + REBOOT_ASKED, UNCORRECTED, UNCORRECTED + CORRECTED],
   })
   if (status < UNCORRECTED) return
-  const reason = lastWords(`${stdout}\n${stderr}`)
+  const reason = wordsOf(`${stdout}\n${stderr}`)
   throw new HoldfastError('file-system-damaged', { volume, device: devicePath, fsType, reason })
 }
 

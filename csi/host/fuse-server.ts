@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { HoldfastError } from '../../engine/errors.ts'
-import { hostCommand, lastWords, neededProgram } from './host-command.ts'
+import { hostCommand, wordsOf, neededProgram } from './host-command.ts'
 import { mountAt } from './mountinfo.ts'
 
 const FILE = 'disk'
@@ -65,7 +65,7 @@ export class FuseServer {
     child.unref()
     for (let waitedMs = 0; !this.isServing; waitedMs += LOOK_EVERY_MS) {
       if (ended !== undefined || waitedMs > START_WAIT_MS) {
-        const reason = lastWords(readFileSync(this.#log, 'utf8'))
+        const reason = wordsOf(readFileSync(this.#log, 'utf8'))
         const outcome = ended === undefined ? `does not serve within ${START_WAIT_MS / 1000} s` : `ended with ${ended}`
         await this.end()
         throw new HoldfastError('host-command', { program: 'nbdfuse', what, outcome: `${outcome}: ${reason}` })

@@ -33,7 +33,9 @@ export const HOST_PROGRAMS = Object.keys(PACKAGES) as HostProgram[]
 /** Where distributions keep them; a service may have been started with any PATH. */
 const SYSTEM_FOLDERS = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']
 const OUTPUT_BYTES_MAX = 256 * 1024
-const REASON_CHARACTERS_MAX = 600
+/** Of what it complained of: so much of the beginning, and of the end. */
+const FIRST_CHARACTERS_MAX = 200
+const LAST_CHARACTERS_MAX = 400
 const VERSION_DEADLINE_MS = 10_000
 
 export interface HostRun {
@@ -89,12 +91,12 @@ export async function hostCommand(
   })
   const { status, stdout, stderr } = outcome
   if (isLate) {
-    const said = lastWords(stderr)
+    const said = wordsOf(stderr)
     const words = said === '' ? '' : `, having said: ${said}`
     throw failure(`did not end within ${deadlineMs / 1000} s and was ended${words}`)
   }
   if (status === 0 || allow.includes(status)) return outcome
-  const said = lastWords(stderr) || lastWords(stdout) || 'it said nothing'
+  const said = wordsOf(stderr) || wordsOf(stdout) || 'it said nothing'
   throw failure(`ended with status ${status}: ${said}`)
 }
 
@@ -115,10 +117,11 @@ export async function programVersion(program: HostProgram): Promise<string | und
   return version
 }
 
-/** In one line, the end of it. */
-export function lastWords(text: string): string {
-  return text.trim().split('\n').map((line) => line.trim()).filter((line) => line !== '').join('; ')
-    .slice(-REASON_CHARACTERS_MAX)
+/** In one line, its beginning and its end: mkfs says what is wrong first, and then how it is used. */
+export function wordsOf(text: string): string {
+  const line = text.trim().split('\n').map((line) => line.trim()).filter((line) => line !== '').join('; ')
+  if (line.length <= FIRST_CHARACTERS_MAX + LAST_CHARACTERS_MAX) return line
+  return `${line.slice(0, FIRST_CHARACTERS_MAX)} ... ${line.slice(-LAST_CHARACTERS_MAX)}`
 }
 
 /** Rejects only when there never was a process. */

@@ -116,3 +116,15 @@ t.test('a name that is taken, and free again at once, is asked for again', async
   const options = { api: api as unknown as ControlClient, log: () => undefined }
   await t.rejects(createVolume(options, wanted), { code: STATUS.aborted })
 })
+
+t.test('a volume for an xfs is made as large as that needs', async (t) => {
+  const one = new OneVolume()
+  const mount = { fsType: 'xfs', mountFlags: [], volumeMountGroup: '' }
+  const small: CreateVolumeRequest = {
+    ...wanted, volumeContentSource: null,
+    volumeCapabilities: [{ mount, accessMode: { mode: 'SINGLE_NODE_WRITER' } }],
+  }
+  t.equal(await asked(one, small), STATUS.unavailable, 'its outcome is not known')
+  t.equal(one.volume?.sizeBytes, 300 * MIB)
+  t.equal(await asked(one, small), ID, 'and it is what was asked for')
+})

@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 import t from 'tap'
 import { accessOf, accessesOf, attachModeOf } from '../../../csi/controller/capabilities.ts'
 import { checkToken, pageLength } from '../../../csi/controller/pages.ts'
-import { isWithin, sizeWithin } from '../../../csi/controller/sizes.ts'
+import { isWithin, newSizeWithin, sizeWithin } from '../../../csi/controller/sizes.ts'
 import { keyOfSecrets } from '../../../csi/encryption-key.ts'
 import type { AccessModeName, VolumeCapability } from '../../../csi/messages.ts'
 import { nodesIn, topologyOf } from '../../../csi/topology.ts'
@@ -44,16 +44,32 @@ t.test('a size is whole MiB, upwards, and within what was asked for', (t) => {
   t.end()
 })
 
+t.test('a new volume is as large as its file system needs, where the limit lets it be', (t) => {
+  const asked = (requiredBytes: number, limitBytes: number, ...made: Array<'ext4' | 'xfs' | undefined>): number =>
+    newSizeWithin({ requiredBytes, limitBytes }, made)
+  t.equal(asked(64 * MIB, 0, 'xfs'), 300 * MIB)
+  t.equal(asked(64 * MIB, 300 * MIB, undefined, 'xfs'), 300 * MIB)
+  t.equal(asked(64 * MIB, 0, 'ext4', undefined), 64 * MIB)
+  t.equal(asked(301 * MIB, 0, 'xfs'), 301 * MIB)
+  t.equal(asked(0, 0, 'xfs'), GIB, 'the usual size')
+  t.equal(newSizeWithin(null, ['xfs']), GIB)
+  for (const requiredBytes of [0, 64 * MIB]) {
+    const refused = { code: 11, message: /xfs has at least 300 MiB: .*limit.*ext4/ }
+    t.throws(() => asked(requiredBytes, 300 * MIB - 1, 'xfs'), refused)
+  }
+  t.end()
+})
+
 const mounted = (mode: AccessModeName, fsType = ''): VolumeCapability =>
   ({ mount: { fsType, mountFlags: [], volumeMountGroup: '' }, accessMode: { mode } })
 const block = (mode: AccessModeName): VolumeCapability => ({ block: {}, accessMode: { mode } })
 
 t.test('access modes: one writer, many readers, many writers of a block device', (t) => {
-  t.same(accessOf(mounted('SINGLE_NODE_WRITER', 'xfs')), { isBlock: false, mode: 'single' })
+  t.same(accessOf(mounted('SINGLE_NODE_WRITER', 'xfs')), { isBlock: false, mode: 'single', fileSystem: 'xfs' })
   t.same(accessOf(mounted('SINGLE_NODE_SINGLE_WRITER')).mode, 'single')
   t.same(accessOf(mounted('SINGLE_NODE_MULTI_WRITER')).mode, 'single')
   t.same(accessOf(mounted('MULTI_NODE_READER_ONLY')).mode, 'read-only')
-  t.same(accessOf(block('MULTI_NODE_MULTI_WRITER')), { isBlock: true, mode: 'shared' })
+  t.same(accessOf(block('MULTI_NODE_MULTI_WRITER')), { isBlock: true, mode: 'shared', fileSystem: undefined })
   t.equal(attachModeOf(accessOf(block('SINGLE_NODE_WRITER')), true), 'read-only')
   const refused = (capability: VolumeCapability | null, message: RegExp): void => {
     t.throws(() => accessOf(capability), { code: 3, message })

@@ -37,6 +37,7 @@ t.test('in the words of the program, in one line and no more than so many', asyn
   plant('mount', 'i=0; while [ $i -lt 5000 ]; do echo "line $i" >&2; i=$((i+1)); done; exit 32')
   const error = await hostCommand('mount', [], run).catch((failure: Error) => failure) as Error
   t.match(error.message, /line 4998; line 4999; see to/)
+  t.match(error.message, /status 32: line 0; line 1; .* \.\.\. /, 'what is wrong comes before how it is used')
   t.ok(error.message.length < 1000, `${error.message.length} characters`)
   t.notMatch(error.message, '\n')
 })
