@@ -15,13 +15,14 @@ import type { StoreStream } from '../log/store-stream.ts'
 import { readHistory } from '../log/version-history.ts'
 import { PAGES_MAX, type MapPage, type VolumeMap } from '../log/volume-map.ts'
 import type { Crc32c } from '../ports.ts'
-import type { BlockVersion, DamagedId, Payload, VersionId } from '../replication/record.ts'
+import type { BlockVersion, DamagedId, Payload } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS, UNIT_BYTES } from '../units.ts'
 import type { Target } from './block-reader.ts'
 import { baseBlocks } from './copy-base.ts'
 import { kindName, storedForm, type Blobs } from './copy-headers.ts'
 import { isLostMark } from './lost-mark.ts'
+import type { MetDamage } from './shared-damage.ts'
 
 export interface CopyReading {
   crc32c: Crc32c
@@ -40,7 +41,7 @@ export function* readHead(
   o: CopyReading,
   lba: number,
   blockCount: number,
-  damaged: VersionId[],
+  damaged: MetDamage[],
 ): Task<BlockVersion[] | undefined> {
   const versions: BlockVersion[] = []
   for (let at = lba; at < lba + blockCount;) {
@@ -103,7 +104,7 @@ export function* readBase(
   target: Target,
   lba: number,
   count: number,
-  damaged: VersionId[],
+  damaged: MetDamage[],
 ): Task<BlockVersion[] | 'own' | undefined> {
   const base = yield* baseBlocks(target, lba, count)
   if (base === undefined || base === 'own') return base
@@ -122,8 +123,12 @@ export function* readBase(
       while (i + most < count && owners[i + most] === owner) most++
       const run = runLength(words, w, most)
       const ofRun = words.subarray(w, w + run * ENTRY_WORDS)
-      const payloads = yield* fetchRun(readingOf(o, owner), target.stream, lba + i, ofRun, run, damaged)
-      if (payloads === undefined) return undefined
+      const met: DamagedId[] = []
+      const payloads = yield* fetchRun(readingOf(o, owner), target.stream, lba + i, ofRun, run, met)
+      if (payloads === undefined) {
+        damaged.push(...met.map((id) => ({ ...id, owner })))
+        return undefined
+      }
       payloads.forEach((payload, j) => {
         const id = { epoch: epochOf(ofRun, j * ENTRY_WORDS), seq: seqOf(ofRun, j * ENTRY_WORDS) }
         versions.push({ ...id, lba: lba + i + j, kind: 'write', payload })

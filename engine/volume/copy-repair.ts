@@ -98,23 +98,33 @@ function* findIn(target: Target, { lba, epoch, seq }: VersionId): Task<Found | '
   return words === undefined ? 'none' : { words, isHead: false, map }
 }
 
-/** Write these versions anew; when the task ends those that count are durable. */
-export function* repairVersions(copy: LocalCopyStore, versions: readonly BlockVersion[]): Task<void> {
+/** It is whole again, for all that show it of this map. */
+export interface Mended {
+  id: VersionId
+  map: VolumeMap
+}
+
+/** Write these versions anew; when the task ends those that count are durable. @returns which they are */
+export function* repairVersions(copy: LocalCopyStore, versions: readonly BlockVersion[]): Task<Mended[]> {
+  const mended: Mended[] = []
   for (const version of versions) {
     const target = copy.layout.target(version.lba)
     const found = target === undefined ? 'none' : yield* findExact(target, version)
-    if (target !== undefined && found !== 'none' && found !== 'unknown') yield* rewrite(copy, target, version, found)
+    if (target === undefined || found === 'none' || found === 'unknown') continue
+    const isWritten = yield* rewrite(copy, target, version, found)
+    if (isWritten) mended.push({ id: { lba: version.lba, epoch: version.epoch, seq: version.seq }, map: found.map })
   }
+  return mended
 }
 
 function* rewrite(
   copy: LocalCopyStore, target: Target, version: BlockVersion, { words, isHead, map }: Found,
-): Task<void> {
+): Task<boolean> {
   const { stream } = target
   const { descriptor } = map
   const slice = Math.floor(version.lba / SLICE_BLOCKS)
   // What is there still is of its former generation, and would come back under the new one when the index is lost.
-  if (map.copy?.wiping.includes(slice)) return
+  if (map.copy?.wiping.includes(slice)) return false
   const { epoch, seq, lba, payload } = version
   const { bytes, stored } = blobsOf(payload!)
   const id = { kind: RECORD_KIND.write, epoch, seq, lba, blockCount: 1 }
@@ -122,7 +132,7 @@ function* rewrite(
   const { crc32c, tag } = map === target.map ? copy.reading : readingOf(copy.reading, map)
   setTable(record, tag, { crcs: [crc32c(bytes) >>> 0], stored })
   // Whoever sent it: only what was written here once under this id fits.
-  if (record.crcs[0] !== crcOf(words, 0) || bytes.length !== storedUnitsOf(words, 0) * UNIT_BYTES) return
+  if (record.crcs[0] !== crcOf(words, 0) || bytes.length !== storedUnitsOf(words, 0) * UNIT_BYTES) return false
   // Where there was but a mark it is no mark any more.
   record.transform = transformOf(words, 0) & ~TRANSFORM.lost
   Object.assign(record, {
@@ -138,12 +148,17 @@ function* rewrite(
     const run = (): void => copy.appends.append(target, what, resume, () => resume(undefined))
     copy.appends.holdRepair({ accepted: undefined, request: undefined, targets: [target], blocks: 1, run })
   })
-  if (append === undefined) return
+  if (append === undefined) return false
   const changed = copy.changes()
   try {
-    if (!(yield* moveEntry(stream, map, record, append))) return copy.fail('the index cannot be read')
+    const isMoved = yield* moveEntry(stream, map, record, append)
+    if (!isMoved) {
+      copy.fail('the index cannot be read')
+      return false
+    }
   } finally {
     changed()
   }
   stream.applied(append.batch!)
+  return true
 }

@@ -227,7 +227,8 @@ export class CopyScrub {
     if (!isWhole) return false
     // Who has them may be there now, or have been asked by a process that is gone.
     note.left = (yield* this.repaired(target, note.left)).left
-    if (kind === 'deep' && note.left.length < LEFT_MOST) this.lost.foundOnly(note)
+    if (kind === 'deep' && note.left.length < LEFT_MOST)
+      yield* this.lost.foundOnly(note, (ids) => this.stillPaced(target, ids))
     const { blocks, damaged, problems } = running
     track.last = { blocks, damaged, problems }
     track.endedAtMs = port.wallMs()
@@ -309,6 +310,15 @@ export class CopyScrub {
     const left: DamagedId[] = []
     for (const id of damaged) {
       const isLeft = this.isOver || STILL_THERE.includes(yield* lookAgain(this.copy.reading, target, id))
+      if (isLeft) left.push(id)
+    }
+    return left
+  }
+
+  private *stillPaced(target: Target, ids: readonly DamagedId[]): Task<DamagedId[]> {
+    const left: DamagedId[] = []
+    for (const id of ids) {
+      const isLeft = !(yield* this.paced(BLOCK_BYTES)) || (yield* this.still(target, [id])).length > 0
       if (isLeft) left.push(id)
     }
     return left

@@ -12,6 +12,7 @@ import { LocalCopyStore, type OpenCopy } from './copy-store.ts'
 import type { Foreground } from './foreground.ts'
 import { HydrationPace } from './hydration-pace.ts'
 import { placeSlices } from './placement.ts'
+import { SharedDamage } from './shared-damage.ts'
 import { failure, type Reply } from './store-api.ts'
 import type { StoreDisks } from './store-disks.ts'
 import type { VolumeSpec } from './volume-spec.ts'
@@ -46,15 +47,22 @@ export class CopySet {
   /** Copies that failed and are being taken away, until that is done. */
   private readonly failed = new Set<LocalCopyStore>()
   private readonly sharing: CopySharing
+  private readonly sharedDamage: SharedDamage
   private readonly pace: HydrationPace
   private readonly o: CopySetOptions
 
   constructor(options: CopySetOptions) {
     this.o = options
     this.pace = new HydrationPace(options.clock, options.foreground)
+    const isOpen = (copy: LocalCopyStore): boolean =>
+      ![...this.leftOut.values(), ...this.failed].includes(copy) && copy.failedReason === ''
+    this.sharedDamage = new SharedDamage({
+      copies: () => this.all(),
+      isServed: (copy) => isOpen(copy) && !this.sharing.remains.has(copy),
+    })
     this.sharing = new CopySharing({
       copies: () => this.all(),
-      isOpen: (copy) => ![...this.leftOut.values(), ...this.failed].includes(copy) && copy.failedReason === '',
+      isOpen,
       isIncomplete: (copy) => options.disks.refused.length > 0 || copy.stored().lostSlices.length > 0,
       eraseRemains: (copy) => this.takeAway(copy, () => {}),
     })
@@ -293,7 +301,11 @@ export class CopySet {
       freeSlices: (copy, slices) => this.sharing.freeSlices(copy, slices),
       tellReaders: (copy, versions) => runTask(this.sharing.tellReaders(copy, versions), () => {}),
       onUnshared: () => this.sharing.look(),
-      onMended: () => this.sharing.lookAgain(),
+      onMended: (mended) => {
+        this.sharing.lookAgain()
+        this.sharedDamage.mended(mended)
+      },
+      sharedDamage: this.sharedDamage,
     })
   }
 
@@ -318,6 +330,7 @@ export class CopySet {
 
   /** Run when nothing of any copy is on its way to a disk, and none begins to get blocks of its own. */
   *drainTask(): Task<void> {
+    this.sharedDamage.end()
     // All at once: while one ends the others would go on, and each would end only when it is asked.
     yield* untilAll<void>([...this.all()].map((copy) => (resume) => copy.hydration.end(() => resume())))
     const served = [...this.byId.values()].map((one) => one.copy)

@@ -33,7 +33,7 @@ import { newCopyPart, type CopyDescriptor } from './copy-part.ts'
 import { CopyQueue, release } from './copy-queue.ts'
 import { readHead, readIds, type CopyReading } from './copy-reader.ts'
 import { AWAY_REVISIONS, readBody, type SettledCopy } from './copy-recovery.ts'
-import { readExact, repairVersions } from './copy-repair.ts'
+import { readExact, repairVersions, type Mended } from './copy-repair.ts'
 import { roomFor } from './held-requests.ts'
 import { CopyHydration, isShared } from './copy-hydration.ts'
 import { dataBeyond } from './data-beyond.ts'
@@ -41,6 +41,7 @@ import { findMarks } from './mark-search.ts'
 import { shownBytes } from './descriptor.ts'
 import type { HydrationPace } from './hydration-pace.ts'
 import { withoutPinned } from './own-views.ts'
+import { readMended, type MetDamage, type SharedDamage } from './shared-damage.ts'
 import { scanSlice, versionsOfBlock } from './slice-scan.ts'
 import { findSnapshot, readSnapshotBlocks, type Shown } from './snapshot-blocks.ts'
 import { mapSnapshot, type SnapshotMap } from './snapshot-map.ts'
@@ -63,8 +64,10 @@ export interface CopyOptions {
   tellReaders(copy: LocalCopyStore, versions: readonly DamagedId[]): void
   /** Some of what the copy shared is durably its own, or gone. */
   onUnshared(copy: LocalCopyStore): void
-  /** Blocks of the copy are whole again, some of which others may share. */
-  onMended(): void
+  /** A repair ended: these are whole again, some of which others may share. */
+  onMended(mended: readonly Mended[]): void
+  /** Of all copies of the store. */
+  sharedDamage: SharedDamage
 }
 
 /** What every copy of the volume has in common. */
@@ -294,8 +297,8 @@ export class LocalCopyStore implements CopyStore {
   }
 
   read(token: number, lba: number, blockCount: number): void {
-    const damaged: DamagedId[] = []
-    runTask(readHead(this.reading, lba, blockCount, damaged), (versions) =>
+    const head = (met: MetDamage[]) => readHead(this.reading, lba, blockCount, met)
+    readMended(this, head, (versions, damaged) =>
       this.answer({ type: 'read-ended', token, ok: versions !== undefined, versions: versions ?? [], damaged }),
     )
   }
@@ -305,14 +308,14 @@ export class LocalCopyStore implements CopyStore {
   }
 
   readSnapshot(token: number, snapshot: SnapshotPlace, lba: number, blockCount: number): void {
-    const damaged: DamagedId[] = []
-    const read = (versions: Shown<BlockVersion[]>): void => {
+    const read = (versions: Shown<BlockVersion[]>, damaged: DamagedId[] = []): void => {
       const isGone = versions === 'gone'
       const found = versions === 'gone' ? undefined : versions
       this.answer({ type: 'read-ended', token, ok: found !== undefined, versions: found ?? [], damaged, isGone })
     }
     if (!this.has(snapshot)) return read('gone')
-    runTask(readSnapshotBlocks(this.reading, snapshot.seq, { lba, blockCount }, damaged), read)
+    const range = { lba, blockCount }
+    readMended(this, (met) => readSnapshotBlocks(this.reading, snapshot.seq, range, met), read)
   }
 
   mapSnapshot(
@@ -381,16 +384,16 @@ export class LocalCopyStore implements CopyStore {
   }
 
   repair(token: number, versions: readonly BlockVersion[]): void {
-    runTask(repairVersions(this, versions), () => {
+    runTask(repairVersions(this, versions), (mended) => {
       if (this.failedReason !== '') return
       this.onRepaired(versions)
-      this.o.onMended()
+      this.o.onMended(mended)
       this.answer({ type: 'kept', token })
     })
   }
 
   lost(versions: readonly VersionId[]): void {
-    this.onLost(versions)
+    this.onLost(this.o.sharedDamage.lost(this, versions))
   }
 
   scrubSoon(): void {
@@ -474,8 +477,14 @@ export class LocalCopyStore implements CopyStore {
 
   /** Versions that nobody reads were found damaged: the machine is told, which has them repaired (SPEC.md D1). */
   tellDamage(versions: readonly DamagedId[]): void {
-    if (this.bodies.pins.length === 0) return this.answer({ type: 'damaged', versions: [...versions] })
-    runTask(this.ownDamage(versions), (own) => this.answer({ type: 'damaged', versions: own }))
+    runTask(this.haveMended(versions), () => {})
+  }
+
+  /** The same. @returns those of which the machine is told, which has other members of the volume asked */
+  *haveMended(versions: readonly DamagedId[]): Task<DamagedId[]> {
+    const own = this.bodies.pins.length === 0 ? [...versions] : yield* this.ownDamage(versions)
+    this.answer({ type: 'damaged', versions: own })
+    return own
   }
 
   /**

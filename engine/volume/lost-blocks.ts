@@ -5,7 +5,9 @@
  */
 import type { VersionId } from '../replication/record.ts'
 import type { Task } from '../task.ts'
+import { SLICE_BLOCKS } from '../units.ts'
 import type { Target } from './block-reader.ts'
+import { isShared } from './copy-hydration.ts'
 import { findExact } from './copy-repair.ts'
 import type { LocalCopyStore } from './copy-store.ts'
 import { writeScrubNote, type ScrubNote } from './scrub-note.ts'
@@ -41,9 +43,18 @@ export class LostBlocks {
     return count
   }
 
-  /** A deep scrub has come to its end: what it did not find, and have to leave, is not lost. */
-  foundOnly(note: ScrubNote): void {
-    note.lost = note.lost.filter((id) => isAmong(note.left, id))
+  /**
+   * A deep scrub has come to its end: what it did not find, and have to leave, is not lost. What the copy shares it did
+   * not come by.
+   * @param still  those of what it did not come by that cannot be read now
+   */
+  *foundOnly(note: ScrubNote, still: (ids: readonly VersionId[]) => Task<VersionId[]>): Task<void> {
+    const { origin } = this.copy.bodies.now
+    const shared = note.lost.filter((id) => isShared(origin, Math.floor(id.lba / SLICE_BLOCKS)))
+    const known = [...note.lost]
+    const left = [...note.left, ...(yield* still(without(shared, note.left)))]
+    // What was lost meanwhile was not looked at.
+    note.lost = note.lost.filter((id) => !isAmong(known, id) || isAmong(left, id))
   }
 
   /** Whether there is anything for `healTask` to do. */

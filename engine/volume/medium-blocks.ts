@@ -9,7 +9,7 @@ import type { VersionId } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import { BLOCK_BYTES, UNIT_BYTES, UNITS_PER_BLOCK } from '../units.ts'
 import type { Target } from './block-reader.ts'
-import type { CopyReading } from './copy-reader.ts'
+import { readingOf, type CopyReading } from './copy-reader.ts'
 import { findExact } from './copy-repair.ts'
 import { isLostMark } from './lost-mark.ts'
 
@@ -72,7 +72,8 @@ export function* lookAgain(o: CopyReading, target: Target, id: VersionId): Task<
     if (found === 'none' || isOver(target)) return 'gone'
     if (found === 'unknown') continue
     if (isLostMark(transformOf(found.words, 0))) return 'marked'
-    const fits = yield* readOne(o, target, id.lba, found.words)
+    const reading = found.map === target.map ? o : readingOf(o, found.map)
+    const fits = yield* readOne(reading, target, id.lba, found.words)
     if (isOver(target)) return 'gone'
     if (fits) return 'whole'
   }

@@ -14,7 +14,7 @@ import { readHistory } from '../log/version-history.ts'
 import type { VolumeMap } from '../log/volume-map.ts'
 import type { OpenedSnapshot } from '../replication/messages.ts'
 import { epochAt, type EpochHistory } from '../replication/record-id.ts'
-import type { BlockVersion, VersionId } from '../replication/record.ts'
+import type { BlockVersion } from '../replication/record.ts'
 import { until, type Task } from '../task.ts'
 import { PAGE_BLOCKS } from '../units.ts'
 import type { Target } from './block-reader.ts'
@@ -22,6 +22,7 @@ import { kindName } from './copy-headers.ts'
 import { isSharedAt } from './copy-base.ts'
 import { fetchRun, holesFrom, readBase, type CopyReading } from './copy-reader.ts'
 import type { CopyDescriptor } from './copy-part.ts'
+import type { MetDamage } from './shared-damage.ts'
 
 /** `gone`: the snapshot is not there any more. Undefined: it cannot be read; what is damaged is told apart. */
 export type Shown<T> = T | 'gone' | undefined
@@ -48,7 +49,7 @@ export function* readSnapshotBlocks(
   o: CopyReading,
   seq: number,
   { lba, blockCount }: { lba: number; blockCount: number },
-  damaged: VersionId[],
+  damaged: MetDamage[],
 ): Task<Shown<BlockVersion[]>> {
   const versions: BlockVersion[] = []
   for (let at = lba; at < lba + blockCount;) {
@@ -132,7 +133,7 @@ function* fetchShown(
   target: Target,
   { lba, words, isShared }: { lba: number; words: Uint32Array; isShared: boolean },
   versions: BlockVersion[],
-  damaged: VersionId[],
+  damaged: MetDamage[],
 ): Task<number | undefined> {
   const { stream } = target
   const { readers } = stream.segments
